@@ -1,0 +1,43 @@
+//! Counters the kernel keeps; they survive reloads and, pinned, restarts.
+
+/// Index into the per-CPU counter array.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Counter {
+    /// Connection attempts allowed.
+    Allowed = 0,
+    /// Connection attempts refused, each counted once.
+    Refused = 1,
+    /// Attempts audit mode let pass that the policy refuses.
+    WouldRefuse = 2,
+    /// Retransmitted SYNs of attempts already refused.
+    Retransmits = 3,
+    /// Attempts put to user space.
+    Asked = 4,
+    /// Attempts from or to something exempt.
+    Exempt = 5,
+    /// Attempts at a listener that had no tag.
+    Untagged = 6,
+    /// Packets to a listener that could not be parsed, judged by address.
+    Unparsable = 7,
+    /// Events that found the ring full: not logged, only counted here.
+    RingFull = 8,
+    /// Attempts refused because a table lookup failed: a defect of tcpw.
+    Broken = 9,
+}
+
+impl Counter {
+    /// Every counter with its name in status and metrics.
+    pub const ALL: [(Self, &'static str); 10] = [
+        (Self::Allowed, "allowed"),
+        (Self::Refused, "refused"),
+        (Self::WouldRefuse, "would_refuse"),
+        (Self::Retransmits, "retransmits"),
+        (Self::Asked, "asked"),
+        (Self::Exempt, "exempt"),
+        (Self::Untagged, "untagged"),
+        (Self::Unparsable, "unparsable"),
+        (Self::RingFull, "ring_full"),
+        (Self::Broken, "broken"),
+    ];
+}

@@ -1,0 +1,125 @@
+//! The lookup order: from a [`Query`] to an outcome.
+//!
+//! In: one attempt and a set of tables. Out: the outcome, with the policy and
+//! generation that gave it. The gate, the probe and user space run these same
+//! lines over different [`Tables`].
+//! Invariant: a constant number of look-ups, whatever the size of the policy,
+//! all of them in the one slot that was active when the evaluation began.
+
+use crate::{
+    key::{Address, NamesId, Query, as_v4},
+    outcome::Outcome,
+};
+
+/// Fixed facts of the policy in one slot.
+///
+/// Layout: 6 × 4 bytes, no padding.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Header {
+    /// Number of the policy, counted up by every change. 0: the slot is empty.
+    pub generation: u32,
+    /// [`AUDIT`] or 0.
+    pub flags: u32,
+    /// Client classes: length of one row of the outcome table.
+    pub client_classes: u32,
+    /// Port classes: 1 if no daemon list names a port and no port is exempt.
+    pub port_classes: u32,
+    /// Server address classes: 1 if no daemon list has `daemon@server`.
+    pub server_classes: u32,
+    /// Names classes: 1 if every daemon is treated alike.
+    pub names_classes: u32,
+}
+const _: () = assert!(size_of::<Header>() == 24);
+
+/// Nothing is refused; what the policy refuses is reported as such.
+pub const AUDIT: u32 = 1;
+
+/// Port class of an exempt port.
+pub const EXEMPT_PORT: u32 = u32::MAX;
+
+#[cfg(feature = "user")]
+// SAFETY: `#[repr(C)]`, no padding, every bit pattern valid.
+unsafe impl aya::Pod for Header {}
+
+/// The tables of both slots, in the kernel's maps or in user space's memory.
+pub trait Tables {
+    /// Slot of the policy in force.
+    fn active(&self) -> Option<u32>;
+    /// Header of a slot.
+    fn header(&self, slot: u32) -> Option<Header>;
+    /// Class of an IPv4 client: longest prefix. Every policy has a /0.
+    fn client_v4(&self, slot: u32, client: [u8; 4]) -> Option<u32>;
+    /// Class of an IPv6 client: longest prefix. Every policy has a /0.
+    fn client_v6(&self, slot: u32, client: Address) -> Option<u32>;
+    /// Class of an IPv4 local address: longest prefix, with a /0.
+    fn server_v4(&self, slot: u32, server: [u8; 4]) -> Option<u32>;
+    /// Class of an IPv6 local address: longest prefix, with a /0.
+    fn server_v6(&self, slot: u32, server: Address) -> Option<u32>;
+    /// Class of a names-set; absent: class 0, that of a listener without names.
+    fn names(&self, slot: u32, names: NamesId) -> Option<u32>;
+    /// Class of a port; absent: class 0, that of ports no rule names.
+    fn port(&self, slot: u32, port: u16) -> Option<u32>;
+    /// Policy of a service, at `(names * port_classes + port) * server_classes + server`.
+    fn policy(&self, slot: u32, index: u32) -> Option<u32>;
+    /// Outcome byte of a policy and class, at `policy * client_classes + class`.
+    fn outcome(&self, slot: u32, index: u32) -> Option<u8>;
+}
+
+/// An outcome and what gave it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Decision {
+    /// What happens to the attempt.
+    pub outcome: Outcome,
+    /// Generation of the policy that decided.
+    pub generation: u32,
+    /// Policy index within that generation; 0 for an exempt port.
+    pub policy: u32,
+    /// Flags of that policy's header.
+    pub flags: u32,
+}
+
+/// Decides one attempt.
+///
+/// `None` if a look-up that must succeed did not: no policy was ever loaded, or the tables are broken.
+#[inline(always)]
+pub fn decide<T: Tables>(tables: &T, query: &Query) -> Option<Decision> {
+    let slot = tables.active()?;
+    let header = tables.header(slot)?;
+    let mut port = 0;
+    if header.port_classes > 1 {
+        port = tables.port(slot, query.port).unwrap_or(0);
+        if port == EXEMPT_PORT {
+            return Some(Decision {
+                outcome: Outcome::Exempt,
+                generation: header.generation,
+                policy: 0,
+                flags: header.flags,
+            });
+        }
+    }
+    let mut names = 0;
+    if header.names_classes > 1 {
+        names = tables.names(slot, query.names).unwrap_or(0);
+    }
+    let mut server = 0;
+    if header.server_classes > 1 {
+        server = match as_v4(&query.server) {
+            Some(v4) => tables.server_v4(slot, v4)?,
+            None => tables.server_v6(slot, query.server)?,
+        };
+    }
+    let service = names
+        .wrapping_mul(header.port_classes)
+        .wrapping_add(port)
+        .wrapping_mul(header.server_classes)
+        .wrapping_add(server);
+    let policy = tables.policy(slot, service)?;
+    let class = match as_v4(&query.client) {
+        Some(v4) => tables.client_v4(slot, v4)?,
+        None => tables.client_v6(slot, query.client)?,
+    };
+    let index = policy.wrapping_mul(header.client_classes).wrapping_add(class);
+    let outcome = Outcome::from_byte(tables.outcome(slot, index)?)?;
+    Some(Decision { outcome, generation: header.generation, policy, flags: header.flags })
+}

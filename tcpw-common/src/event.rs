@@ -1,0 +1,90 @@
+//! One record of the event ring.
+
+use crate::key::{Address, Comm, NamesId};
+
+/// What an [`Event`] reports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Kind {
+    /// An attempt was refused. Once per attempt, not per SYN.
+    Refused = 1,
+    /// Audit mode let an attempt pass that the policy refuses. Once per attempt.
+    WouldRefuse = 2,
+    /// A connection was accepted (its handshake is complete).
+    Accepted = 3,
+    /// The SYN was dropped and waits for user space's answer.
+    Ask = 4,
+    /// A process bound or opened a listening socket: its names are wanted.
+    Listening = 5,
+    /// An attempt met a listener without a tag.
+    Untagged = 6,
+}
+
+impl Kind {
+    /// The kind a record's number stands for.
+    pub const fn from_number(number: u32) -> Option<Self> {
+        match number {
+            1 => Some(Self::Refused),
+            2 => Some(Self::WouldRefuse),
+            3 => Some(Self::Accepted),
+            4 => Some(Self::Ask),
+            5 => Some(Self::Listening),
+            6 => Some(Self::Untagged),
+            _ => None,
+        }
+    }
+}
+
+/// One record of the event ring. Fields that a kind does not have are 0.
+///
+/// Layout: 4 × 8 + 2 × 16 + 6 × 4 + 4 × 2 + 16 bytes, no padding.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// CLOCK_BOOTTIME, nanoseconds.
+    pub time_ns: u64,
+    /// Network namespace cookie of the listener.
+    pub netns: u64,
+    /// Names of the listener.
+    pub names: NamesId,
+    /// Cookie of the listening socket.
+    pub cookie: u64,
+    /// Client address.
+    pub client: Address,
+    /// Local address.
+    pub server: Address,
+    /// A [`Kind`] as number.
+    pub kind: u32,
+    /// Generation of the policy that decided.
+    pub generation: u32,
+    /// Policy index within that generation.
+    pub policy: u32,
+    /// Process id of the listener.
+    pub pid: u32,
+    /// Interface the packet came in on.
+    pub ifindex: u32,
+    /// Address family of the listening socket: 2 (AF_INET) or 10 (AF_INET6).
+    pub family: u32,
+    /// Client port, host order.
+    pub client_port: u16,
+    /// Local port, host order.
+    pub server_port: u16,
+    /// IP protocol of the socket: 6 (TCP).
+    pub protocol: u16,
+    /// Tag flags of the listener.
+    pub flags: u16,
+    /// Process name at bind time, for [`Kind::Listening`].
+    pub comm: Comm,
+}
+const _: () = assert!(size_of::<Event>() == 112);
+
+impl Event {
+    /// Reads a record; `None` if the bytes are not exactly one.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        if bytes.len() != size_of::<Self>() {
+            return None;
+        }
+        // SAFETY: the length is right, every bit pattern is valid, unaligned reads are allowed.
+        Some(unsafe { bytes.as_ptr().cast::<Self>().read_unaligned() })
+    }
+}

@@ -1,0 +1,18 @@
+//! The contract of kernel and user space.
+//!
+//! In: nothing. Out: the keys, values and events that cross the boundary, and
+//! [`decide`](decide::decide), the one lookup order both sides run.
+//! Invariant: every shared type is `#[repr(C)]`, without padding, of a size
+//! asserted at compile time; a change of any of them changes [`ABI_VERSION`].
+#![no_std]
+
+pub mod counter;
+pub mod decide;
+pub mod event;
+pub mod key;
+pub mod limits;
+pub mod outcome;
+pub mod tag;
+
+/// Layout version of maps, tags and events; part of the pin directory's name.
+pub const ABI_VERSION: u32 = 1;

@@ -1,0 +1,27 @@
+//! Sizes of the maps, each with its reason.
+
+/// Policies in the kernel at once: one in force, one being filled.
+pub const SLOTS: u32 = 2;
+
+/// Most prefixes of one trie. A template size: inner tries are created as large as the policy needs.
+pub const MAX_PREFIXES: usize = 1 << 24;
+
+/// Bytes of the event ring: room for 9,000 events, a second of a fast scan.
+pub const EVENT_RING_BYTES: u32 = 1 << 20;
+
+/// Attempts remembered so that a SYN retransmit is not logged again. Linux
+/// retransmits a SYN for about two minutes; the oldest attempt is forgotten first.
+pub const MAX_ATTEMPTS: u32 = 1 << 16;
+
+/// Answers of user space kept for outcomes the address does not decide.
+pub const MAX_ANSWERS: u32 = 1 << 16;
+
+/// Handshakes between an allowed SYN and its last ACK, for the accepted line.
+pub const MAX_HANDSHAKES: u32 = 1 << 14;
+
+/// Process names (comm) that the tables mention.
+pub const MAX_COMMS: u32 = 1 << 14;
+
+/// IPv6 extension headers the gate walks before it judges by address alone.
+/// RFC 8200 names six kinds, each at most once but destination options twice.
+pub const MAX_EXTENSION_HEADERS: u32 = 8;

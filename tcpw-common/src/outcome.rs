@@ -1,0 +1,32 @@
+//! What the tables say of one connection.
+
+/// Outcome of a (policy, client class) pair, as stored in the tables.
+///
+/// The values are a set of possible verdicts: bit 0 allow, bit 1 refuse; both
+/// bits mean that the address alone does not decide.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Outcome {
+    /// Never judged, never logged: an exempt address or port.
+    Exempt = 0,
+    /// The connection passes.
+    Allow = 1,
+    /// The connection is refused.
+    Refuse = 2,
+    /// User space has to decide: the address alone cannot.
+    Ask = 3,
+}
+
+impl Outcome {
+    /// The outcome a table byte stands for; `None` for a byte no compiler writes.
+    #[inline(always)]
+    pub const fn from_byte(byte: u8) -> Option<Self> {
+        match byte {
+            0 => Some(Self::Exempt),
+            1 => Some(Self::Allow),
+            2 => Some(Self::Refuse),
+            3 => Some(Self::Ask),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! The gate.
+#![no_std]
+#![no_main]

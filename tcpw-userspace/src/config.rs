@@ -1,0 +1,1 @@
+//! /etc/tcpw.toml.

@@ -1,0 +1,1 @@
+//! Status and commands to a running daemon.

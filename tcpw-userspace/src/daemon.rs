@@ -1,0 +1,1 @@
+//! Start, reload, stop: the only room that knows them all.

@@ -1,0 +1,1 @@
+//! Alone in naming aya: load, sync, attach, pin.

@@ -1,0 +1,19 @@
+//! tcpw: hosts.allow and hosts.deny enforced by the kernel, for every daemon.
+//!
+//! The data flow is the order of the modules:
+//! [`source`] → [`parse`] → [`compile`] → [`kernel`] → (gate) → [`events`] → [`log`];
+//! [`evaluate`] is the reference they are held against, [`listeners`] tells who
+//! listens where, [`daemon`] alone knows them all.
+
+pub mod cli;
+pub mod compile;
+pub mod config;
+pub mod control;
+pub mod daemon;
+pub mod evaluate;
+pub mod events;
+pub mod kernel;
+pub mod listeners;
+pub mod log;
+pub mod parse;
+pub mod source;

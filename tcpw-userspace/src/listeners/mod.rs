@@ -1,0 +1,1 @@
+//! Who listens where, under which names.

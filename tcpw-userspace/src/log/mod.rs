@@ -1,0 +1,1 @@
+//! Event to one line; one file per sink.

@@ -1,0 +1,2 @@
+//! The `tcpw` binary.
+fn main() {}

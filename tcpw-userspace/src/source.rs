@@ -1,0 +1,1 @@
+//! Reads and watches hosts.allow, hosts.deny and pattern files.

@@ -1,0 +1,1 @@
+//! The sandbox and helpers the tests and the demo share.
