@@ -15,5 +15,6 @@ pub mod events;
 pub mod kernel;
 pub mod listeners;
 pub mod log;
+pub mod names;
 pub mod parse;
 pub mod source;
