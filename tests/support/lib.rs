@@ -1,1 +1,25 @@
 //! The sandbox and helpers the tests and the demo share.
+//!
+//! [`Sandbox`] is a small network of one server and one client with real daemons,
+//! a cgroup of its own and private /etc, /run, /dev, /var/log and bpffs. Nothing in it
+//! touches the host's own connections, and nothing of it is left behind.
+
+pub mod client;
+pub mod daemons;
+
+mod cgroup;
+mod cleanup;
+mod namespace;
+mod process;
+mod sandbox;
+mod skip;
+mod tcpw;
+
+pub use cgroup::{Cgroup, cgroup2_root};
+pub use namespace::{Listening, MountNamespace, Netns};
+pub use process::{Line, Process};
+pub use sandbox::{
+    CLIENT_V4, CLIENT_V4_OTHER, CLIENT_V6, CLIENT_V6_OTHER, Place, SERVER_V4, SERVER_V6, Sandbox,
+};
+pub use skip::{Requirement, can_run, skip};
+pub use tcpw::{Tcpw, tcpw_binary};

@@ -1,0 +1,82 @@
+//! rsyslog behind the sandbox's /dev/log, with a secure log.
+
+use std::{
+    fs,
+    path::PathBuf,
+    process::Command,
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail};
+
+use crate::{
+    process::Process,
+    sandbox::{Place, Sandbox},
+};
+
+/// A running rsyslogd: authpriv and auth go to /var/log/secure, the rest to /var/log/messages.
+#[derive(Debug)]
+pub struct Rsyslog {
+    /// Its process.
+    pub process: Process,
+    log: PathBuf,
+}
+
+impl Rsyslog {
+    /// Starts it; /dev/log takes messages when this returns.
+    ///
+    /// # Errors
+    /// It is not installed or does not make its socket.
+    pub fn start(sandbox: &Sandbox) -> Result<Self> {
+        let configuration = "\
+            module(load=\"imuxsock\" SysSock.Name=\"/run/dev-log\" SysSock.RateLimit.Interval=\"0\")\n\
+            module(load=\"builtin:omfile\" Template=\"RSYSLOG_TraditionalFileFormat\")\n\
+            auth,authpriv.*\t\t\t/var/log/secure\n\
+            *.*;auth,authpriv.none\t\t/var/log/messages\n";
+        fs::write(sandbox.etc().join("rsyslog.conf"), configuration).context("write rsyslog.conf")?;
+        let mut rsyslogd = Command::new("/usr/sbin/rsyslogd");
+        rsyslogd.args(["-n", "-f", "/etc/rsyslog.conf", "-i", "/run/rsyslogd.pid"]);
+        let mut process = sandbox.spawn(Place::Guarded, rsyslogd)?;
+        let socket = sandbox.scratch().join("run/dev-log");
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while !socket.exists() {
+            if !process.is_running() || Instant::now() > deadline {
+                bail!("rsyslogd does not listen; its last lines:\n{}", process.tail());
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+        Ok(Self { process, log: sandbox.scratch().join("log") })
+    }
+
+    /// Waits for a line of /var/log/secure that contains `pattern`.
+    ///
+    /// # Errors
+    /// None in time: with the whole file.
+    pub fn wait_for_secure(&self, pattern: &str, timeout: Duration) -> Result<String> {
+        wait_for(&self.log.join("secure"), pattern, timeout)
+    }
+
+    /// Waits for a line of /var/log/messages that contains `pattern`.
+    ///
+    /// # Errors
+    /// None in time: with the whole file.
+    pub fn wait_for_message(&self, pattern: &str, timeout: Duration) -> Result<String> {
+        wait_for(&self.log.join("messages"), pattern, timeout)
+    }
+}
+
+fn wait_for(file: &std::path::Path, pattern: &str, timeout: Duration) -> Result<String> {
+    let deadline = Instant::now() + timeout;
+    loop {
+        // Not there before the first message.
+        let text = fs::read_to_string(file).unwrap_or_default();
+        if let Some(line) = text.lines().find(|line| line.contains(pattern)) {
+            return Ok(line.to_owned());
+        }
+        if Instant::now() > deadline {
+            bail!("no \"{pattern}\" in {} after {timeout:?}:\n{text}", file.display());
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+}

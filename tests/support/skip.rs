@@ -1,0 +1,54 @@
+//! Tests that cannot run say so; under CI that is a failure.
+
+use std::{
+    env,
+    fs::File,
+    io::{self, Write},
+    path::Path,
+};
+
+/// What a test needs of the machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Requirement {
+    /// Root's rights.
+    Root,
+    /// A program, by its path.
+    Program(&'static str),
+}
+
+impl Requirement {
+    fn lacking(self) -> Option<String> {
+        match self {
+            Self::Root if nix::unistd::geteuid().is_root() => None,
+            Self::Root => Some("needs root".into()),
+            Self::Program(path) if Path::new(path).exists() => None,
+            Self::Program(path) => Some(format!("needs {path}: cargo xtask setup --all")),
+        }
+    }
+}
+
+/// Whether the test can run here; if not, it has been reported as skipped.
+///
+/// # Panics
+/// When `CI=true` and something is lacking.
+pub fn can_run(test: &str, requirements: &[Requirement]) -> bool {
+    let lacking = requirements.iter().find_map(|requirement| requirement.lacking());
+    if let Some(why) = &lacking {
+        skip(test, why);
+    }
+    lacking.is_none()
+}
+
+/// Reports a test as skipped: on stderr, and to `cargo xtask test`, which prints it at the end.
+///
+/// # Panics
+/// When `CI=true`: there nothing may be skipped.
+pub fn skip(test: &str, why: &str) {
+    drop(writeln!(io::stderr(), "skipped: {test}: {why}"));
+    if let Some(file) = env::var_os("TCPW_SKIPPED")
+        && let Ok(mut file) = File::options().append(true).create(true).open(file)
+    {
+        drop(writeln!(file, "{test}: {why}"));
+    }
+    assert!(env::var_os("CI").is_none_or(|ci| ci != "true"), "{test} cannot run: {why}");
+}

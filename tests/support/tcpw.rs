@@ -1,0 +1,87 @@
+//! The tcpw binary under test, started in a sandbox.
+
+use std::{
+    env,
+    path::PathBuf,
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail};
+
+use crate::{
+    process::{Line, Process},
+    sandbox::{Place, Sandbox},
+};
+
+/// Longest start: loading and verifying the programs on a busy machine.
+const START: Duration = Duration::from_secs(30);
+
+/// A running `tcpw run`.
+#[derive(Debug)]
+pub struct Tcpw {
+    /// Its process: lines, signals, end.
+    pub process: Process,
+    /// From the start of the process to enforcement.
+    pub start_time: Duration,
+}
+
+impl Tcpw {
+    /// Starts `tcpw run` with the sandbox's tables and cgroup, logging to its own output, and
+    /// waits until it enforces.
+    ///
+    /// # Errors
+    /// It ends or says nothing: with its last lines.
+    pub fn start(sandbox: &Sandbox, more: &[&str]) -> Result<Self> {
+        let started = Instant::now();
+        let mut run = Command::new(tcpw_binary()?);
+        run.arg("run")
+            .arg("--hosts-allow")
+            .arg(sandbox.hosts_allow())
+            .arg("--hosts-deny")
+            .arg(sandbox.hosts_deny())
+            .arg("--cgroup")
+            .arg(sandbox.cgroup());
+        if !more.contains(&"--log") {
+            run.args(["--log", "stdout"]);
+        }
+        run.args(more);
+        let mut process = sandbox.spawn(Place::Server, run)?;
+        let ready = process.wait_for_line("tcpw: ready", START)?;
+        Ok(Self { process, start_time: ready.at - started })
+    }
+
+    /// Waits until a policy that was not in force at the mark is.
+    ///
+    /// # Errors
+    /// None is applied in time.
+    pub fn wait_applied(&mut self, mark: usize) -> Result<Line> {
+        self.process.wait_for_line_after(mark, "applied", Duration::from_secs(10))
+    }
+
+    /// `tcpw COMMAND` beside it, to its end.
+    ///
+    /// # Errors
+    /// It fails or does not end.
+    pub fn command(sandbox: &Sandbox, arguments: &[&str]) -> Result<Vec<Line>> {
+        let mut command = Command::new(tcpw_binary()?);
+        command.args(arguments);
+        Ok(sandbox.run(Place::Server, command, START)?.lines())
+    }
+}
+
+/// The binary: `TCPW_BIN`, else the one in the target directory of the running program.
+///
+/// # Errors
+/// It is not built.
+pub fn tcpw_binary() -> Result<PathBuf> {
+    if let Some(named) = env::var_os("TCPW_BIN") {
+        return Ok(named.into());
+    }
+    let own = env::current_exe().context("find the running program")?;
+    let beside = own.ancestors().skip(1).take(2).map(|directory| directory.join("tcpw"));
+    match beside.into_iter().find(|file| file.is_file()) {
+        Some(file) => Ok(file),
+        None => bail!("tcpw is not built: cargo xtask build --debug"),
+    }
+}
