@@ -1,2 +1,58 @@
-//! Developer commands.
-fn main() {}
+//! Developer commands of tcpw: `cargo xtask setup | build | run | check | test`.
+//!
+//! Every command first sets up what it needs, so each works as the first one typed.
+//! An error is one line and what to do; exit code 2 says that the call or the
+//! machine was at fault, 1 that the work failed.
+
+mod build;
+mod check;
+mod command;
+mod newest;
+mod run;
+mod setup;
+mod test;
+mod toolchain;
+
+use std::{io::Write, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+
+use crate::command::Prerequisite;
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Developer commands of tcpw", disable_help_subcommand = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Installs what is missing for the eBPF build; changes nothing when all is there
+    Setup(setup::Arguments),
+    /// Builds the gate (tcpw-ebpf), then the tcpw binary that carries it
+    Build(build::Arguments),
+    /// Shows tcpw guarding real daemons in a sandbox; with `-- ARGS` runs `tcpw run ARGS` on this host
+    Run(run::Arguments),
+    /// rustfmt, clippy on the host and the BPF target, rustdoc; warnings are errors
+    Check,
+    /// Builds, then runs every test; arguments go to `cargo test`
+    Test(test::Arguments),
+}
+
+fn main() -> ExitCode {
+    let result = match Arguments::parse().command {
+        Task::Setup(arguments) => setup::main(&arguments),
+        Task::Build(arguments) => build::main(&arguments),
+        Task::Run(arguments) => run::main(&arguments),
+        Task::Check => check::main(),
+        Task::Test(arguments) => test::main(&arguments),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            drop(writeln!(std::io::stderr(), "xtask: {error:#}"));
+            ExitCode::from(if error.is::<Prerequisite>() { 2 } else { 1 })
+        }
+    }
+}

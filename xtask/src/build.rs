@@ -1,0 +1,92 @@
+//! `cargo xtask build`: the gate, then the binary that carries it.
+//!
+//! Out: target/bpf/tcpw-ebpf (the object), and `tcpw` in cargo's target directory.
+//! The object has a target directory of its own, so that neither build undoes the other's.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::SystemTime,
+};
+
+use anyhow::{Context, Result};
+
+use crate::{
+    command::{cargo, run, target, workspace},
+    newest::newest_source,
+    setup,
+    toolchain::{BPF_TARGET, Toolchain},
+};
+
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// Builds tcpw unoptimised; the gate is always optimised
+    #[arg(long)]
+    debug: bool,
+}
+
+/// How the user-space programs are built.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Profile {
+    Debug,
+    Release,
+}
+
+impl Profile {
+    fn directory(self) -> &'static str {
+        match self {
+            Self::Debug => "debug",
+            Self::Release => "release",
+        }
+    }
+}
+
+pub(crate) fn main(arguments: &Arguments) -> Result<()> {
+    let toolchain = setup::for_build()?;
+    build_object(toolchain)?;
+    let profile = if arguments.debug { Profile::Debug } else { Profile::Release };
+    build_programs(profile, &["tcpw"])?;
+    Ok(())
+}
+
+/// Builds the BPF object and puts it where tcpw-userspace's build script looks for it.
+pub(crate) fn build_object(toolchain: Toolchain) -> Result<()> {
+    let started = SystemTime::now();
+    run(&mut toolchain.cargo("build")?)?;
+
+    let workspace = workspace()?;
+    let built = workspace.join("target/bpf").join(BPF_TARGET).join("release/tcpw-ebpf");
+    let object = workspace.join("target/bpf/tcpw-ebpf");
+    let bytes = fs::read(&built).with_context(|| format!("read {}", built.display()))?;
+    if fs::read(&object).is_ok_and(|present| present == bytes) {
+        // Untouched unless it would look stale, so that tcpw is not built again for nothing.
+        return refresh(&workspace, &object, started).with_context(|| format!("date {}", object.display()));
+    }
+    fs::write(&object, bytes).with_context(|| format!("write {}", object.display()))?;
+    // A source saved while the compiler ran is newer than the object.
+    date(&object, started).with_context(|| format!("date {}", object.display()))
+}
+
+/// Builds the named programs of user space; the path of the first.
+pub(crate) fn build_programs(profile: Profile, programs: &[&str]) -> Result<PathBuf> {
+    let mut build = cargo("build")?;
+    if profile == Profile::Release {
+        build.arg("--release");
+    }
+    for program in programs {
+        // One call for all: cargo unifies features, nothing is built twice.
+        let package = if *program == "tcpw" { "tcpw-userspace" } else { "tcpw-tests" };
+        build.args(["--package", package, "--bin", program]);
+    }
+    run(&mut build)?;
+    let first = programs.first().context("no program to build")?;
+    Ok(target()?.join(profile.directory()).join(first))
+}
+
+fn refresh(workspace: &Path, object: &Path, started: SystemTime) -> std::io::Result<()> {
+    if object.metadata()?.modified()? < newest_source(workspace)? { date(object, started) } else { Ok(()) }
+}
+
+fn date(object: &Path, time: SystemTime) -> std::io::Result<()> {
+    fs::File::options().write(true).open(object)?.set_modified(time)
+}

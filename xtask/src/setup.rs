@@ -1,0 +1,101 @@
+//! `cargo xtask setup`: installs what is missing, and says so.
+//!
+//! Invariant: when everything is there, nothing is run that changes the machine.
+//! What is there is judged by the programs and files themselves, not by a
+//! package manager, so other distributions work too once they have them.
+
+mod apt;
+mod rustup;
+
+use anyhow::{Result, anyhow};
+
+use crate::{
+    command::{Prerequisite, find, output, say},
+    toolchain::Toolchain,
+};
+
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// Also what the demo, the tests and `check` need
+    #[arg(long)]
+    all: bool,
+}
+
+/// A Debian package, and the file that shows it is there: a program's name or a path.
+pub(crate) struct Part {
+    pub(crate) package: &'static str,
+    pub(crate) shown_by: &'static str,
+}
+
+const fn part(package: &'static str, shown_by: &'static str) -> Part {
+    Part { package, shown_by }
+}
+
+const CLIPPY: &[Part] = &[part("rust-web-clippy", "/usr/bin/cargo-clippy")];
+
+const DEMO: &[Part] = &[
+    part("openssh-server", "sshd"),
+    part("openssh-client", "ssh"),
+    part("nginx-light", "nginx"),
+    part("xinetd", "xinetd"),
+    part("iproute2", "ip"),
+];
+
+const TESTS: &[Part] = &[part("rsyslog", "rsyslogd")];
+
+pub(crate) fn main(arguments: &Arguments) -> Result<()> {
+    for_build()?;
+    if arguments.all {
+        for_check()?;
+        for_tests()?;
+    }
+    say("setup: all is there");
+    Ok(())
+}
+
+/// The compiler and the linker of the BPF object.
+pub(crate) fn for_build() -> Result<Toolchain> {
+    let toolchain = match Toolchain::installed() {
+        Some(toolchain) => toolchain,
+        None if apt::has_rustc() => apt::install_rustc().map(|()| Toolchain::Debian)?,
+        None if find("rustup").is_some() => rustup::install_nightly().map(|()| Toolchain::Nightly)?,
+        None => {
+            return Err(anyhow!(Prerequisite(
+                "the eBPF build needs a rustc with its library sources, and neither apt offers rust-web-src 1.95 or \
+                 later nor is rustup there: install rustup (https://rustup.rs), then `cargo xtask setup`"
+                    .into()
+            )));
+        }
+    };
+    // A linker whose libLLVM went away is there, but does not start.
+    let works = |linker| output(std::process::Command::new(linker).arg("--version")).is_ok();
+    if !find("bpf-linker").is_some_and(works) {
+        match toolchain {
+            Toolchain::Debian => apt::install_linker()?,
+            Toolchain::Nightly => rustup::install_linker()?,
+        }
+    }
+    Ok(toolchain)
+}
+
+/// `for_build`, and the lints.
+pub(crate) fn for_check() -> Result<Toolchain> {
+    let toolchain = for_build()?;
+    rustup::install_host_components()?;
+    match toolchain {
+        Toolchain::Debian => apt::install(CLIPPY)?,
+        Toolchain::Nightly => rustup::install_nightly_clippy()?,
+    }
+    Ok(toolchain)
+}
+
+/// The real daemons of the demo.
+pub(crate) fn for_demo() -> Result<()> {
+    apt::install(DEMO)
+}
+
+/// What the tests need beyond the build.
+pub(crate) fn for_tests() -> Result<()> {
+    apt::install(DEMO)?;
+    apt::install(TESTS)
+}
