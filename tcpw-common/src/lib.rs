@@ -12,6 +12,7 @@ pub mod event;
 pub mod key;
 pub mod limits;
 pub mod outcome;
+pub mod probe;
 pub mod tag;
 
 /// Layout version of maps, tags and events; part of the pin directory's name.

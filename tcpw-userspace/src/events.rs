@@ -1,1 +1,155 @@
-//! Ring buffer bytes to events.
+//! Ring records to events.
+//!
+//! In: the records of the event ring. Out: [`Event`]s with addresses as the
+//! language knows them. Invariant: a record that is not understood is an error
+//! that says so, never a wrong line.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use tcpw_common::{
+    event::{Event as Record, Kind},
+    key::{Address, NamesId, as_v4},
+};
+
+/// What the kernel reported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A decision about a connection attempt.
+    Decision(Decision),
+    /// A process bound or opened a listening socket.
+    Listening {
+        /// The process.
+        pid: u32,
+        /// Local port.
+        port: u16,
+    },
+    /// An attempt met a listener without a tag.
+    Untagged {
+        /// Cookie of the listening socket.
+        cookie: u64,
+        /// Local port.
+        port: u16,
+    },
+}
+
+/// What became of an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// Refused.
+    Refused,
+    /// Passed in audit mode though the policy refuses it.
+    WouldRefuse,
+    /// Accepted.
+    Accepted,
+    /// Waits for an answer.
+    Asked,
+}
+
+/// A decision about a connection attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Decision {
+    /// What became of it.
+    pub fate: Fate,
+    /// CLOCK_BOOTTIME, nanoseconds.
+    pub time_ns: u64,
+    /// Network namespace cookie of the listener, 0 if unknown.
+    pub netns: u64,
+    /// Names of the listener.
+    pub names: NamesId,
+    /// Cookie of the listening socket; 0 for accepted connections.
+    pub cookie: u64,
+    /// Process id of the listener, 0 if unknown.
+    pub pid: u32,
+    /// Client address.
+    pub client: Address,
+    /// Local address.
+    pub server: Address,
+    /// Client port.
+    pub client_port: u16,
+    /// Local port.
+    pub server_port: u16,
+    /// The listening socket is of family AF_INET6: an IPv4 client is spelled `::ffff:a.b.c.d`.
+    pub socket_is_v6: bool,
+    /// Policy that decided.
+    pub policy: u32,
+    /// Its generation.
+    pub generation: u32,
+}
+
+impl Event {
+    /// Reads a record; `None` for a kind this version does not know.
+    pub fn from_record(record: &Record) -> Option<Self> {
+        let decision = |fate| {
+            Self::Decision(Decision {
+                fate,
+                time_ns: record.time_ns,
+                netns: record.netns,
+                names: record.names,
+                cookie: record.cookie,
+                pid: record.pid,
+                client: record.client,
+                server: record.server,
+                client_port: record.client_port,
+                server_port: record.server_port,
+                socket_is_v6: record.family == libc::AF_INET6.cast_unsigned(),
+                policy: record.policy,
+                generation: record.generation,
+            })
+        };
+        Some(match Kind::from_number(record.kind)? {
+            Kind::Refused => decision(Fate::Refused),
+            Kind::WouldRefuse => decision(Fate::WouldRefuse),
+            Kind::Accepted => decision(Fate::Accepted),
+            Kind::Ask => decision(Fate::Asked),
+            Kind::Listening => Self::Listening { pid: record.pid, port: record.server_port },
+            Kind::Untagged => Self::Untagged { cookie: record.cookie, port: record.server_port },
+        })
+    }
+}
+
+/// The address as the wire knew it: a v4-mapped one is IPv4.
+pub fn ip(address: &Address) -> IpAddr {
+    match as_v4(address) {
+        Some(v4) => IpAddr::V4(Ipv4Addr::from(v4)),
+        None => IpAddr::V6(Ipv6Addr::from(*address)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tcpw_common::key::mapped;
+
+    use super::*;
+
+    #[test]
+    fn record_cut_short_or_too_long_is_not_understood() {
+        for length in [0, 1, 111, 113, 224] {
+            assert_eq!(Record::from_bytes(&vec![0; length]), None);
+        }
+    }
+
+    #[test]
+    fn unknown_kind_is_not_understood() {
+        let record = Record::from_bytes(&[0; 112]).expect("a record");
+        assert_eq!(Event::from_record(&record), None);
+        assert_eq!(Event::from_record(&Record { kind: 77, ..record }), None);
+    }
+
+    #[test]
+    fn every_field_reaches_the_event() {
+        let bytes: Vec<u8> = (0..112).collect();
+        let record = Record { kind: 1, family: 10, ..Record::from_bytes(&bytes).expect("a record") };
+        let Some(Event::Decision(event)) = Event::from_record(&record) else { panic!("a decision") };
+        assert_eq!(event.time_ns, u64::from_ne_bytes([0, 1, 2, 3, 4, 5, 6, 7]));
+        assert_eq!(event.client[0], 32);
+        assert_eq!(event.server[15], 63);
+        assert_eq!(event.client_port, u16::from_ne_bytes([88, 89]));
+        assert!(event.socket_is_v6);
+    }
+
+    #[test]
+    fn mapped_address_is_ipv4() {
+        assert_eq!(ip(&mapped([1, 2, 3, 4])), IpAddr::from([1, 2, 3, 4]));
+        assert_eq!(ip(&[0; 16]), IpAddr::V6(Ipv6Addr::UNSPECIFIED));
+    }
+}

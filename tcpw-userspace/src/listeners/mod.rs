@@ -1,1 +1,68 @@
 //! Who listens where, under which names.
+//!
+//! In: /proc and the sockets behind it. Out: [`Listener`]s, each with a duplicate
+//! of its socket, ready to be tagged.
+//! Invariant: a process cannot take a name that only root may give: argv\[0\],
+//! comm, systemd units of users and configuration files of unprivileged
+//! super-servers do not count.
+
+mod inetd;
+mod load;
+mod names;
+mod process;
+mod scan;
+mod services;
+mod superserver;
+mod sys;
+pub mod xinetd;
+
+use std::{net::SocketAddr, os::fd::OwnedFd};
+
+pub use scan::Scanner;
+
+use crate::names::NamesSet;
+
+/// A listening socket and who it belongs to.
+#[derive(Debug)]
+pub struct Listener {
+    /// A duplicate of the socket: dropping it changes nothing for the owner.
+    pub socket: OwnedFd,
+    /// SO_COOKIE: one per socket, never used again.
+    pub cookie: u64,
+    /// SO_NETNS_COOKIE; 0 if the kernel lacks it (before 5.14).
+    pub netns: u64,
+    /// The process it is named after.
+    pub pid: u32,
+    /// 2 (AF_INET) or 10 (AF_INET6).
+    pub family: u32,
+    /// 6 (TCP) or 262 (MPTCP, whose tag does not reach the gate).
+    pub protocol: u16,
+    /// Local address and port.
+    pub local: SocketAddr,
+    /// The names a daemon token is compared with.
+    pub names: NamesSet,
+    /// What stands before `[pid]` in the log line.
+    pub ident: String,
+    /// Where the names come from.
+    pub found: NameSource,
+    /// The service, if a super-server listens for it and logs in its own form.
+    pub service: Option<XinetdService>,
+}
+
+/// Where a listener's names come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum NameSource {
+    /// The process: its executable, its systemd unit and, if it is privileged, argv\[0\] and comm.
+    Process,
+    /// The configuration of xinetd, by port.
+    Xinetd,
+    /// The configuration of inetd, by port.
+    Inetd,
+}
+
+/// What xinetd's log lines need to know of a service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct XinetdService {
+    /// Its `id`.
+    pub id: String,
+}

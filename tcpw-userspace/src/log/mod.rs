@@ -1,1 +1,170 @@
 //! Event to one line; one file per sink.
+//!
+//! In: an [`Entry`]. Out: its bytes, written to where `--log` says.
+//! Invariant: what could not be written is counted, and said once when it begins
+//! and once when it ends. No sink but stdout can make the caller wait.
+
+mod file;
+pub mod line;
+pub mod priority;
+mod stdout;
+mod syslog;
+mod target;
+mod time;
+
+use std::io;
+
+pub use file::FileSink;
+pub use line::{Entry, host_name};
+pub use stdout::StreamSink;
+pub use syslog::SyslogSink;
+pub use target::{LogTarget, LogTargetError};
+
+/// Where lines go.
+pub trait Sink: Send {
+    /// Writes one line, or takes it over to write it in [`Sink::flush`].
+    ///
+    /// # Errors
+    /// The line is lost, and why.
+    fn write(&mut self, entry: &Entry) -> io::Result<()>;
+
+    /// Writes what an earlier call could not.
+    ///
+    /// # Errors
+    /// Lines still wait, and why.
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// Opens the destination anew, after a rotation (SIGHUP).
+    ///
+    /// # Errors
+    /// It cannot be opened; the one open before stays in use.
+    fn reopen(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A line that was lost, and where it should have gone.
+#[derive(Debug, thiserror::Error)]
+#[error("{target}: {source}: the line is lost")]
+pub struct LogError {
+    /// The destination.
+    pub target: String,
+    /// Why.
+    pub source: io::Error,
+}
+
+/// How many lines were written and lost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Lines the sink took.
+    pub written: u64,
+    /// Lines it could not take.
+    pub lost: u64,
+}
+
+/// A sink and its book-keeping: the end of the data flow.
+pub struct Log {
+    target: LogTarget,
+    sink: Box<dyn Sink>,
+    counts: Counts,
+    /// Value of `counts.lost` when the present failure began.
+    failing_since: Option<u64>,
+}
+
+impl Log {
+    /// Opens a destination.
+    ///
+    /// # Errors
+    /// A file that cannot be opened. syslog may be down: its lines wait for it.
+    pub fn open(target: LogTarget) -> Result<Self, LogError> {
+        match target.open() {
+            Ok(sink) => Ok(Self::new(target, sink)),
+            Err(source) => Err(LogError { target: target.to_string(), source }),
+        }
+    }
+
+    /// Lines to `sink`, which `target` names in messages.
+    pub fn new(target: LogTarget, sink: Box<dyn Sink>) -> Self {
+        Self { target, sink, counts: Counts::default(), failing_since: None }
+    }
+
+    /// Writes one line. A failure is counted and reported here; the caller may ignore it.
+    ///
+    /// # Errors
+    /// The line is lost.
+    pub fn write(&mut self, entry: &Entry) -> Result<(), LogError> {
+        match self.sink.write(entry) {
+            Ok(()) => {
+                self.counts.written += 1;
+                if let Some(before) = self.failing_since.take() {
+                    let lost = self.counts.lost - before;
+                    log::warn!("{}: writes again; lines lost: {lost}", self.target);
+                }
+                Ok(())
+            }
+            Err(source) => {
+                let error = LogError { target: self.target.to_string(), source };
+                if self.failing_since.is_none() {
+                    self.failing_since = Some(self.counts.lost);
+                    log::error!("{error}, and so are the next ones; they are counted");
+                }
+                self.counts.lost += 1;
+                Err(error)
+            }
+        }
+    }
+
+    /// Writes what waits. To be called now and then; cheap if nothing waits.
+    ///
+    /// # Errors
+    /// Lines still wait, and why.
+    pub fn flush(&mut self) -> io::Result<()> {
+        self.sink.flush()
+    }
+
+    /// Opens the destination anew, after a rotation (SIGHUP).
+    ///
+    /// # Errors
+    /// It cannot be opened; the one open before stays in use.
+    pub fn reopen(&mut self) -> io::Result<()> {
+        self.sink.reopen()
+    }
+
+    /// Lines written and lost.
+    pub fn counts(&self) -> Counts {
+        self.counts
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Fails on demand.
+    struct Moody(Vec<bool>);
+
+    impl Sink for Moody {
+        fn write(&mut self, _: &Entry) -> io::Result<()> {
+            if self.0.remove(0) { Ok(()) } else { Err(io::Error::other("full")) }
+        }
+    }
+
+    #[test]
+    fn written_and_lost_lines_are_counted() {
+        let moods = vec![true, false, false, true];
+        let mut log = Log::new(LogTarget::Syslog, Box::new(Moody(moods)));
+        let entry = line::example();
+        let results: Vec<bool> = (0..4).map(|_| log.write(&entry).is_ok()).collect();
+        assert_eq!(results, [true, false, false, true]);
+        assert_eq!(log.counts(), Counts { written: 2, lost: 2 });
+    }
+
+    #[test]
+    fn error_says_where_and_what() {
+        let mut log = Log::new(LogTarget::Syslog, Box::new(Moody(vec![false])));
+        let error = log.write(&line::example()).unwrap_err();
+        assert_eq!(error.to_string(), "syslog: full: the line is lost");
+    }
+}

@@ -1,0 +1,69 @@
+//! Counters and events.
+
+use aya_ebpf::helpers::bpf_ktime_get_boot_ns;
+use tcpw_common::{
+    counter::Counter,
+    event::{Event, Kind},
+    key::{Address, Comm},
+    tag::Tag,
+};
+
+use crate::maps::{COUNTERS, EVENTS};
+
+/// Adds one to a counter.
+#[inline(always)]
+pub(crate) fn count(counter: Counter) {
+    if let Some(value) = COUNTERS.get_ptr_mut(counter as u32) {
+        // SAFETY: the pointer is this CPU's own element, and programs on one CPU do not interleave
+        // their increments in a way that tears a u64.
+        unsafe { *value += 1 };
+    }
+}
+
+/// What an event says beside its kind and time.
+pub(crate) struct Report<'a> {
+    pub(crate) tag: &'a Tag,
+    pub(crate) cookie: u64,
+    pub(crate) client: &'a Address,
+    pub(crate) server: &'a Address,
+    pub(crate) client_port: u16,
+    pub(crate) server_port: u16,
+    pub(crate) family: u32,
+    pub(crate) ifindex: u32,
+    pub(crate) generation: u32,
+    pub(crate) policy: u32,
+    pub(crate) comm: &'a Comm,
+}
+
+/// Puts an event into the ring, or counts that there was no room.
+///
+/// Fields are written one by one: a whole-struct copy becomes a byte-wise memset.
+#[inline(always)]
+pub(crate) fn emit(kind: Kind, report: &Report) {
+    let Some(mut entry) = EVENTS.reserve::<Event>(0) else {
+        count(Counter::RingFull);
+        return;
+    };
+    let event = entry.as_mut_ptr();
+    // SAFETY: the reservation is as large as an Event, and every field is written before it is submitted.
+    unsafe {
+        (*event).time_ns = bpf_ktime_get_boot_ns();
+        (*event).netns = report.tag.netns;
+        (*event).names = report.tag.names;
+        (*event).cookie = report.cookie;
+        (*event).client = *report.client;
+        (*event).server = *report.server;
+        (*event).kind = kind as u32;
+        (*event).generation = report.generation;
+        (*event).policy = report.policy;
+        (*event).pid = report.tag.pid;
+        (*event).ifindex = report.ifindex;
+        (*event).family = report.family;
+        (*event).client_port = report.client_port;
+        (*event).server_port = report.server_port;
+        (*event).protocol = 6;
+        (*event).flags = report.tag.flags as u16;
+        (*event).comm = *report.comm;
+    }
+    entry.submit(0);
+}

@@ -1,0 +1,223 @@
+//! The gate: the authority on every new connection.
+//!
+//! In: each packet a socket below the cgroup is about to receive. Out: pass, or drop.
+//! Invariant: only a packet that opens a connection to a listening TCP socket can be
+//! dropped; everything else leaves at the first test, a load and a compare.
+//! Hook: cgroup_skb/ingress, after netfilter and sk_lookup; the context's socket is
+//! the listener for a SYN.
+
+use aya_ebpf::{
+    EbpfContext as _,
+    helpers::{bpf_get_socket_cookie, bpf_ktime_get_boot_ns, bpf_sk_fullsock},
+    programs::SkBuffContext,
+};
+use aya_log_ebpf::{error, warn};
+use tcpw_common::{
+    counter::Counter,
+    decide::{AUDIT, Decision, decide},
+    event::Kind,
+    key::{AnswerKey, AttemptKey, Query},
+    outcome::Outcome,
+    tag::Tag,
+};
+
+use crate::{
+    emit::{Report, count, emit},
+    identity::tag_of,
+    maps::{ANSWERS, ATTEMPTS, HANDSHAKES, SCRATCH},
+    packet::{self, Shape},
+    tables::KernelTables,
+};
+
+/// State of a listening socket. Source: linux/include/net/tcp_states.h.
+const TCP_LISTEN: u32 = 10;
+const IPPROTO_TCP: u32 = 6;
+
+/// Not 0: allowed attempts are remembered for the accepted event.
+#[unsafe(no_mangle)]
+static LOG_ALLOWED: u32 = 0;
+
+/// What becomes of a packet.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Passage {
+    Pass,
+    Drop,
+}
+
+/// A connection attempt at a listener. Lives in [`SCRATCH`]: it does not fit the stack.
+#[repr(C)]
+pub(crate) struct Attempt {
+    key: AttemptKey,
+    query: Query,
+    tag: Tag,
+    family: u32,
+    ifindex: u32,
+}
+
+/// Judges one packet.
+#[inline(always)]
+pub(crate) fn judge(ctx: &SkBuffContext) -> Passage {
+    match attempt(ctx) {
+        Some(attempt) => decide_attempt(ctx, attempt),
+        None => Passage::Pass,
+    }
+}
+
+/// The connection attempt this packet makes, if it makes one.
+#[inline(always)]
+fn attempt(ctx: &SkBuffContext) -> Option<&'static mut Attempt> {
+    // SAFETY: the context is the kernel's; the verifier checks each access, and null is tested.
+    let sk = unsafe {
+        let sk = (*ctx.skb.skb).__bindgen_anon_2.sk;
+        if sk.is_null() || (*sk).state != TCP_LISTEN {
+            return None;
+        }
+        let sk = bpf_sk_fullsock(sk);
+        if sk.is_null() || (*sk).protocol != IPPROTO_TCP {
+            return None;
+        }
+        sk
+    };
+    // SAFETY: this CPU's own element; the gate runs with bottom halves off and does not nest.
+    let attempt = unsafe { SCRATCH.get_ptr_mut(0)?.as_mut()? };
+    let shape = packet::read(ctx, &mut attempt.key);
+    if shape == Shape::Continues || shape == Shape::NotIp {
+        return None;
+    }
+    // SAFETY: `sk` is a full socket and not null; the helper takes the context.
+    unsafe {
+        attempt.key.cookie = bpf_get_socket_cookie(ctx.as_ptr());
+        attempt.family = (*sk).family;
+        attempt.ifindex = (*ctx.skb.skb).ifindex;
+        if shape == Shape::Unparsable {
+            attempt.key.isn = 0;
+            attempt.key.client_port = 0;
+            attempt.key.server_port = (*sk).src_port as u16;
+        }
+    }
+    if shape == Shape::Unparsable {
+        count(Counter::Unparsable);
+        warn!(ctx, "packet without a TCP header to port {}: judged by its address", attempt.key.server_port);
+    }
+    match tag_of(sk) {
+        Some(tag) => attempt.tag = *tag,
+        None => {
+            attempt.tag = Tag { names: 0, netns: 0, pid: 0, flags: 0 };
+            count(Counter::Untagged);
+            report(Kind::Untagged, attempt, &NOBODY);
+        }
+    }
+    attempt.query.names = attempt.tag.names;
+    attempt.query.client = attempt.key.client;
+    attempt.query.server = attempt.key.server;
+    attempt.query.port = attempt.key.server_port;
+    Some(attempt)
+}
+
+/// The decision before there is one.
+const NOBODY: Decision = Decision { outcome: Outcome::Exempt, generation: 0, policy: 0, flags: 0 };
+
+#[inline(always)]
+fn decide_attempt(ctx: &SkBuffContext, attempt: &mut Attempt) -> Passage {
+    let Some(decision) = decide(&KernelTables, &attempt.query) else {
+        count(Counter::Broken);
+        error!(ctx, "a table look-up failed for port {}: refused", attempt.query.port);
+        return Passage::Drop;
+    };
+    match decision.outcome {
+        Outcome::Exempt => {
+            count(Counter::Exempt);
+            Passage::Pass
+        }
+        Outcome::Allow => allow(attempt),
+        Outcome::Refuse => refuse(attempt, &decision),
+        Outcome::Ask => ask(attempt, &decision),
+    }
+}
+
+#[inline(always)]
+fn allow(attempt: &mut Attempt) -> Passage {
+    count(Counter::Allowed);
+    // SAFETY: a static of .rodata; volatile because user space sets it at load time.
+    if unsafe { core::ptr::read_volatile(&LOG_ALLOWED) } != 0 {
+        attempt.key.isn = 0;
+        attempt.key.cookie = 0;
+        // A full or busy table costs an accepted line, never the connection.
+        let _ = HANDSHAKES.insert(&attempt.key, &attempt.tag, 0);
+    }
+    Passage::Pass
+}
+
+#[inline(always)]
+fn refuse(attempt: &Attempt, decision: &Decision) -> Passage {
+    let audit = decision.flags & AUDIT != 0;
+    if first_seen(attempt) {
+        if audit {
+            count(Counter::WouldRefuse);
+            report(Kind::WouldRefuse, attempt, decision);
+        } else {
+            count(Counter::Refused);
+            report(Kind::Refused, attempt, decision);
+        }
+    } else {
+        count(Counter::Retransmits);
+    }
+    if audit { Passage::Pass } else { Passage::Drop }
+}
+
+/// The address does not decide: take user space's answer, or ask for one. The
+/// client's own retransmit finds the answer.
+#[inline(always)]
+fn ask(attempt: &mut Attempt, decision: &Decision) -> Passage {
+    let key = AnswerKey {
+        generation: decision.generation,
+        policy: decision.policy,
+        client: attempt.key.client,
+        server: attempt.key.server,
+    };
+    // SAFETY: the value is copied at once; user space only ever writes the same answer to a key.
+    let answer = unsafe { ANSWERS.get(&key) }.copied();
+    if answer == Some(Outcome::Allow as u32) {
+        return allow(attempt);
+    }
+    if answer == Some(Outcome::Refuse as u32) {
+        return refuse(attempt, decision);
+    }
+    count(Counter::Asked);
+    report(Kind::Ask, attempt, decision);
+    if decision.flags & AUDIT != 0 { Passage::Pass } else { Passage::Drop }
+}
+
+/// Whether this SYN is the first of its attempt; remembers it.
+#[inline(always)]
+fn first_seen(attempt: &Attempt) -> bool {
+    // SAFETY: only tested for presence.
+    if unsafe { ATTEMPTS.get(&attempt.key) }.is_some() {
+        return false;
+    }
+    // SAFETY: the helper has no preconditions.
+    let now = unsafe { bpf_ktime_get_boot_ns() };
+    // If it does not fit, a retransmit is logged as one more attempt.
+    let _ = ATTEMPTS.insert(&attempt.key, &now, 0);
+    true
+}
+
+#[inline(always)]
+fn report(kind: Kind, attempt: &Attempt, decision: &Decision) {
+    emit(
+        kind,
+        &Report {
+            tag: &attempt.tag,
+            cookie: attempt.key.cookie,
+            client: &attempt.key.client,
+            server: &attempt.key.server,
+            client_port: attempt.key.client_port,
+            server_port: attempt.key.server_port,
+            family: attempt.family,
+            ifindex: attempt.ifindex,
+            generation: decision.generation,
+            policy: decision.policy,
+            comm: &[0; 16],
+        },
+    );
+}

@@ -1,0 +1,93 @@
+//! Every map, nothing else.
+//!
+//! The tables of a policy sit in slots: an outer array with one inner map per
+//! slot for each table. User space fills the idle slot and flips [`ACTIVE`]; the
+//! live slot is never written.
+
+use aya_ebpf::{
+    bindings::{BPF_F_INNER_MAP, BPF_F_NO_PREALLOC},
+    btf_maps::{self, Array, ArrayOfMaps, HashMap, LpmTrie, SkStorage},
+    macros::{btf_map, map},
+    maps::{LruHashMap, PerCpuArray, RingBuf},
+};
+use tcpw_common::{
+    decide::Header,
+    key::{Address, AnswerKey, AttemptKey, Comm, NamesId},
+    limits::{
+        EVENT_RING_BYTES, MAX_ANSWERS, MAX_ATTEMPTS, MAX_COMMS, MAX_HANDSHAKES, MAX_PREFIXES, SLOTS,
+    },
+    tag::Tag,
+};
+
+use crate::gate::Attempt;
+
+const SLOT_COUNT: usize = SLOTS as usize;
+/// Inner arrays may then differ in length from the template. Linux 5.10.
+const ANY_LENGTH: usize = BPF_F_INNER_MAP as usize;
+const ON_DEMAND: usize = BPF_F_NO_PREALLOC as usize;
+
+type TrieV4 = LpmTrie<[u8; 4], u32, MAX_PREFIXES>;
+type TrieV6 = LpmTrie<Address, u32, MAX_PREFIXES>;
+
+/// Slot of the policy in force.
+#[btf_map]
+pub(crate) static ACTIVE: Array<u32, 1> = Array::new();
+/// Facts of the policy in each slot.
+#[btf_map]
+pub(crate) static HEADERS: Array<Header, SLOT_COUNT> = Array::new();
+/// IPv4 client address to class.
+#[btf_map]
+pub(crate) static CLIENTS_V4: ArrayOfMaps<TrieV4, SLOT_COUNT> = ArrayOfMaps::new();
+/// IPv6 client address to class.
+#[btf_map]
+pub(crate) static CLIENTS_V6: ArrayOfMaps<TrieV6, SLOT_COUNT> = ArrayOfMaps::new();
+/// IPv4 local address to class.
+#[btf_map]
+pub(crate) static SERVERS_V4: ArrayOfMaps<TrieV4, SLOT_COUNT> = ArrayOfMaps::new();
+/// IPv6 local address to class.
+#[btf_map]
+pub(crate) static SERVERS_V6: ArrayOfMaps<TrieV6, SLOT_COUNT> = ArrayOfMaps::new();
+/// Names-set to class.
+#[btf_map]
+pub(crate) static NAMES: ArrayOfMaps<HashMap<NamesId, u32, 1, ON_DEMAND>, SLOT_COUNT> = ArrayOfMaps::new();
+/// Local port to class.
+#[btf_map]
+pub(crate) static PORTS: ArrayOfMaps<HashMap<u32, u32, 1, ON_DEMAND>, SLOT_COUNT> = ArrayOfMaps::new();
+/// (Names, port, server) class to policy.
+#[btf_map]
+pub(crate) static POLICIES: ArrayOfMaps<Array<u32, 1, ANY_LENGTH>, SLOT_COUNT> = ArrayOfMaps::new();
+/// (Policy, client class) to outcome.
+#[btf_map]
+pub(crate) static OUTCOMES: ArrayOfMaps<Array<u8, 1, ANY_LENGTH>, SLOT_COUNT> = ArrayOfMaps::new();
+/// Never read: writing it makes user space wait until no program runs that read [`ACTIVE`] before.
+#[btf_map]
+pub(crate) static GRACE: ArrayOfMaps<Array<u32, 1, ANY_LENGTH>, 1> = ArrayOfMaps::new();
+
+/// Who a listening socket belongs to.
+#[btf_map]
+pub(crate) static TAGS: SkStorage<Tag> = btf_maps::SkStorage::new();
+/// Process name to names-set, for a listener user space has not looked at yet.
+#[map]
+pub(crate) static COMMS: aya_ebpf::maps::HashMap<Comm, NamesId> =
+    aya_ebpf::maps::HashMap::with_max_entries(MAX_COMMS, BPF_F_NO_PREALLOC);
+
+/// Refused attempts, so that a SYN retransmit is not a second one.
+#[map]
+pub(crate) static ATTEMPTS: LruHashMap<AttemptKey, u64> = LruHashMap::with_max_entries(MAX_ATTEMPTS, 0);
+/// Answers of user space, an outcome byte each.
+#[map]
+pub(crate) static ANSWERS: LruHashMap<AnswerKey, u32> = LruHashMap::with_max_entries(MAX_ANSWERS, 0);
+/// Allowed handshakes on their way, for the accepted line.
+#[map]
+pub(crate) static HANDSHAKES: LruHashMap<AttemptKey, Tag> = LruHashMap::with_max_entries(MAX_HANDSHAKES, 0);
+
+/// The attempt a CPU is judging.
+#[map]
+pub(crate) static SCRATCH: PerCpuArray<Attempt> = PerCpuArray::with_max_entries(1, 0);
+
+/// Events to user space.
+#[map]
+pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(EVENT_RING_BYTES, 0);
+/// Counters, indexed by `tcpw_common::counter::Counter`.
+#[map]
+pub(crate) static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(16, 0);

@@ -1,0 +1,68 @@
+//! The kernel's side of `decide`: the tables behind the maps.
+
+use aya_ebpf::maps::lpm_trie::Key;
+use tcpw_common::{
+    decide::{Header, Tables},
+    key::{Address, NamesId},
+};
+
+use crate::maps::{
+    ACTIVE, CLIENTS_V4, CLIENTS_V6, HEADERS, NAMES, OUTCOMES, POLICIES, PORTS, SERVERS_V4, SERVERS_V6,
+};
+
+/// The maps as [`Tables`].
+pub(crate) struct KernelTables;
+
+impl Tables for KernelTables {
+    #[inline(always)]
+    fn active(&self) -> Option<u32> {
+        ACTIVE.get(0).copied()
+    }
+
+    #[inline(always)]
+    fn header(&self, slot: u32) -> Option<Header> {
+        HEADERS.get(slot).copied()
+    }
+
+    #[inline(always)]
+    fn client_v4(&self, slot: u32, client: [u8; 4]) -> Option<u32> {
+        CLIENTS_V4.get(slot)?.get(&Key::new(32, client)).copied()
+    }
+
+    #[inline(always)]
+    fn client_v6(&self, slot: u32, client: Address) -> Option<u32> {
+        CLIENTS_V6.get(slot)?.get(&Key::new(128, client)).copied()
+    }
+
+    #[inline(always)]
+    fn server_v4(&self, slot: u32, server: [u8; 4]) -> Option<u32> {
+        SERVERS_V4.get(slot)?.get(&Key::new(32, server)).copied()
+    }
+
+    #[inline(always)]
+    fn server_v6(&self, slot: u32, server: Address) -> Option<u32> {
+        SERVERS_V6.get(slot)?.get(&Key::new(128, server)).copied()
+    }
+
+    #[inline(always)]
+    fn names(&self, slot: u32, names: NamesId) -> Option<u32> {
+        // SAFETY: an entry is never removed or changed while its slot is live, so the value is not reused.
+        unsafe { NAMES.get(slot)?.get(&names) }.copied()
+    }
+
+    #[inline(always)]
+    fn port(&self, slot: u32, port: u16) -> Option<u32> {
+        // SAFETY: as for `names`.
+        unsafe { PORTS.get(slot)?.get(&u32::from(port)) }.copied()
+    }
+
+    #[inline(always)]
+    fn policy(&self, slot: u32, index: u32) -> Option<u32> {
+        POLICIES.get(slot)?.get(index).copied()
+    }
+
+    #[inline(always)]
+    fn outcome(&self, slot: u32, index: u32) -> Option<u8> {
+        OUTCOMES.get(slot)?.get(index).copied()
+    }
+}

@@ -1,0 +1,67 @@
+//! The language of inetd.conf(5), as far as names depend on it.
+//!
+//! In: the text of the file. Out: its TCP services. No I/O.
+//! Source: inetd(8) of openbsd-inetd and inetutils: `service type protocol wait user program arguments`.
+
+/// A line of inetd.conf.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Service {
+    /// Its name in services(5), or its port.
+    pub(super) name: String,
+    /// Path of the program; `internal` for inetd's own.
+    pub(super) program: String,
+    /// argv, from argv\[0\].
+    pub(super) arguments: Vec<String>,
+}
+
+/// Reads the file; what is no line for a TCP service is left out.
+pub(super) fn parse(text: &str) -> Vec<Service> {
+    text.lines().filter_map(service).collect()
+}
+
+fn service(line: &str) -> Option<Service> {
+    if line.starts_with('#') {
+        return None;
+    }
+    let mut words = line.split_ascii_whitespace();
+    // `address:service` listens on one address only.
+    let name = words.next()?.rsplit(':').next()?;
+    let _socket_type = words.next()?;
+    let is_tcp = words.next()?.starts_with("tcp");
+    let (_wait, _user) = (words.next()?, words.next()?);
+    let program = words.next()?;
+    let arguments = words.map(str::to_owned).collect();
+    is_tcp.then(|| Service { name: name.into(), program: program.into(), arguments })
+}
+
+impl Service {
+    /// The daemon as libwrap knows it: argv\[0\], the word behind tcpd's path.
+    pub(super) fn daemon(&self) -> &str {
+        let daemon = match self.arguments.first() {
+            Some(argument) => argument,
+            None if self.program == "internal" => &self.name,
+            None => &self.program,
+        };
+        daemon.rsplit('/').next().unwrap_or(daemon)
+    }
+
+    /// The names under which rules may speak of it.
+    pub(super) fn names(&self) -> [&str; 2] {
+        [&self.name, self.daemon()]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn daemon_behind_tcpd_is_the_name() {
+        let text = "# comment\nftp\tstream\ttcp6\tnowait\troot\t/usr/sbin/tcpd\t/usr/sbin/in.ftpd -l\n\
+                    127.0.0.1:7100 stream tcp nowait.40 root /usr/sbin/fontd fontd\n\
+                    daytime stream tcp nowait root internal\n\
+                    talk dgram udp wait nobody /usr/sbin/in.talkd in.talkd\nshort stream tcp\n";
+        let names: Vec<_> = parse(text).iter().map(|service| service.names().join(" ")).collect();
+        assert_eq!(names, ["ftp in.ftpd", "7100 fontd", "daytime daytime"]);
+    }
+}

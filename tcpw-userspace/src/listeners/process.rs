@@ -1,0 +1,197 @@
+//! What /proc tells of a process.
+//!
+//! In: the directory /proc/PID. Out: [`Process`]. A process that goes away meanwhile is no error.
+
+use std::{
+    ffi::OsStr,
+    fs, io,
+    os::{fd::RawFd, unix::ffi::OsStrExt},
+    path::{Path, PathBuf},
+};
+
+/// A process, as far as names depend on it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Process {
+    pub(super) pid: u32,
+    /// Path of the executable.
+    pub(super) executable: Option<Vec<u8>>,
+    pub(super) comm: Vec<u8>,
+    pub(super) arguments: Vec<Vec<u8>>,
+    /// Path in the cgroup2 hierarchy.
+    pub(super) cgroup: Vec<u8>,
+    /// Whether it may choose its own name: effective uid 0, or CAP_NET_BIND_SERVICE on the host.
+    pub(super) is_privileged: bool,
+    /// When it started: clock ticks since boot.
+    pub(super) started: u64,
+}
+
+impl Process {
+    /// Reads what /proc tells of `pid`; `None` if there is no such process.
+    pub(super) fn read(proc_root: &Path, pid: u32) -> Option<Self> {
+        let directory = directory(proc_root, pid);
+        let status = fs::read(directory.join("status")).ok()?;
+        let stat = fs::read(directory.join("stat")).ok()?;
+        Some(Self {
+            pid,
+            executable: fs::read_link(directory.join("exe"))
+                .ok()
+                .map(|path| path.into_os_string().into_encoded_bytes())
+                .map(without_deleted),
+            comm: comm(&stat)?.to_vec(),
+            arguments: arguments(&fs::read(directory.join("cmdline")).ok()?),
+            cgroup: cgroup(&fs::read(directory.join("cgroup")).ok()?)?.to_vec(),
+            is_privileged: is_root(&status)
+                || (may_bind_low_ports(&status) && shares_our_users(proc_root, &directory)),
+            started: stat_field(&stat, 22)?,
+        })
+    }
+
+    /// The last part of the executable's path.
+    pub(super) fn executable_name(&self) -> Option<&[u8]> {
+        self.executable.as_deref().map(base_name)
+    }
+}
+
+/// The path in the cgroup2 hierarchy of a process; `None` if there is no such process.
+pub(super) fn cgroup_of(proc_root: &Path, pid: u32) -> Option<PathBuf> {
+    let text = fs::read(directory(proc_root, pid).join("cgroup")).ok()?;
+    Some(PathBuf::from(OsStr::from_bytes(cgroup(&text)?)))
+}
+
+/// The parent of a process; `None` if there is none.
+pub(super) fn parent_of(proc_root: &Path, pid: u32) -> Option<u32> {
+    let stat = fs::read(directory(proc_root, pid).join("stat")).ok()?;
+    u32::try_from(stat_field(&stat, 4)?).ok().filter(|&parent| parent != 0)
+}
+
+/// All processes, in no particular order.
+pub(super) fn all(proc_root: &Path) -> io::Result<Vec<u32>> {
+    Ok(fs::read_dir(proc_root)?.flatten().filter_map(|entry| number(&entry.file_name())).collect())
+}
+
+/// The descriptors of a process that are sockets, with the inodes of these.
+pub(super) fn sockets(proc_root: &Path, pid: u32) -> Vec<(RawFd, u64)> {
+    let Ok(entries) = fs::read_dir(directory(proc_root, pid).join("fd")) else {
+        return Vec::new();
+    };
+    let socket = |entry: fs::DirEntry| {
+        let target = fs::read_link(entry.path()).ok()?;
+        let inode = target.as_os_str().as_bytes().strip_prefix(b"socket:[")?.strip_suffix(b"]")?;
+        Some((number(&entry.file_name())?, number(OsStr::from_bytes(inode))?))
+    };
+    entries.flatten().filter_map(socket).collect()
+}
+
+/// The last part of a path.
+pub(super) fn base_name(path: &[u8]) -> &[u8] {
+    path.rsplit(|&byte| byte == b'/').next().unwrap_or(path)
+}
+
+fn directory(proc_root: &Path, pid: u32) -> PathBuf {
+    proc_root.join(pid.to_string())
+}
+
+fn number<N: std::str::FromStr>(text: &OsStr) -> Option<N> {
+    text.to_str()?.parse().ok()
+}
+
+/// A package upgrade removes the file a daemon runs from; the name stays.
+fn without_deleted(mut path: Vec<u8>) -> Vec<u8> {
+    if let Some(shorter) = path.strip_suffix(b" (deleted)") {
+        path.truncate(shorter.len());
+    }
+    path
+}
+
+fn arguments(cmdline: &[u8]) -> Vec<Vec<u8>> {
+    let text = cmdline.strip_suffix(b"\0").unwrap_or(cmdline);
+    text.split(|&byte| byte == 0).map(<[u8]>::to_vec).collect()
+}
+
+fn cgroup(text: &[u8]) -> Option<&[u8]> {
+    text.split(|&byte| byte == b'\n').find_map(|line| line.strip_prefix(b"0::"))
+}
+
+/// The name in parentheses: it may itself hold parentheses.
+fn comm(stat: &[u8]) -> Option<&[u8]> {
+    let begin = stat.iter().position(|&byte| byte == b'(')? + 1;
+    let end = stat.iter().rposition(|&byte| byte == b')')?;
+    stat.get(begin..end)
+}
+
+/// A numeric field of /proc/PID/stat, counted from 1 as in proc(5); those behind comm only.
+fn stat_field(stat: &[u8], field: usize) -> Option<u64> {
+    let end = stat.iter().rposition(|&byte| byte == b')')?;
+    let rest = std::str::from_utf8(stat.get(end + 1..)?).ok()?;
+    rest.split_ascii_whitespace().nth(field.checked_sub(3)?)?.parse().ok()
+}
+
+fn is_root(status: &[u8]) -> bool {
+    // Real, effective, saved, file system.
+    status_line(status, "Uid:").and_then(|ids| ids.split_ascii_whitespace().nth(1)) == Some("0")
+}
+
+fn may_bind_low_ports(status: &[u8]) -> bool {
+    const CAP_NET_BIND_SERVICE: u32 = 10;
+    status_line(status, "CapEff:")
+        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+        .is_some_and(|mask| mask & (1 << CAP_NET_BIND_SERVICE) != 0)
+}
+
+/// Anybody holds every capability in a user namespace of his own: only those of ours count.
+fn shares_our_users(proc_root: &Path, directory: &Path) -> bool {
+    let ours = fs::read_link(proc_root.join("self/ns/user"));
+    let theirs = fs::read_link(directory.join("ns/user"));
+    matches!((ours, theirs), (Ok(ours), Ok(theirs)) if ours == theirs)
+}
+
+fn status_line<'a>(status: &'a [u8], key: &str) -> Option<&'a str> {
+    status
+        .split(|&byte| byte == b'\n')
+        .filter_map(|line| std::str::from_utf8(line).ok())
+        .find_map(|line| line.strip_prefix(key))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn comm_with_parentheses_and_blanks_hides_no_field() {
+        let stat = b"12 (a) b (c) S 7 12 12 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 98765 1 2";
+        assert_eq!(comm(stat), Some(&b"a) b (c"[..]));
+        assert_eq!(stat_field(stat, 4), Some(7));
+        assert_eq!(stat_field(stat, 22), Some(98765));
+        assert_eq!(stat_field(b"12 (x", 22), None);
+    }
+
+    #[test]
+    fn executable_of_an_upgraded_package_keeps_its_name() {
+        assert_eq!(without_deleted(b"/usr/sbin/sshd (deleted)".to_vec()), b"/usr/sbin/sshd");
+        assert_eq!(without_deleted(b"/usr/sbin/sshd".to_vec()), b"/usr/sbin/sshd");
+    }
+
+    #[test]
+    fn effective_uid_and_capability_are_read() {
+        let user = b"Name:\tx\nUid:\t0\t1000\t0\t0\nCapEff:\t0000000000000400\n";
+        assert!(!is_root(user));
+        assert!(may_bind_low_ports(user));
+        let root = b"Name:\tx\nUid:\t1000\t0\t0\t0\nCapEff:\t0000000000000000\n";
+        assert!(is_root(root));
+        assert!(!may_bind_low_ports(root));
+    }
+
+    #[test]
+    fn unified_cgroup_is_found_among_the_old_ones() {
+        assert_eq!(cgroup(b"9:name=systemd:/x\n0::/a/b\n"), Some(&b"/a/b"[..]));
+        assert_eq!(cgroup(b"9:name=systemd:/x\n"), None);
+    }
+
+    #[test]
+    fn own_process_is_read() {
+        let own = Process::read(Path::new("/proc"), std::process::id()).unwrap();
+        assert!(own.executable_name().is_some_and(|name| name.starts_with(b"tcpw")));
+        assert!(!own.arguments.is_empty() && own.started > 0);
+        assert_eq!(Process::read(Path::new("/proc"), u32::MAX), None);
+    }
+}

@@ -1,0 +1,240 @@
+//! From /proc to listeners.
+//!
+//! Invariant: every holder of a socket is seen before its owner is chosen.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
+    os::fd::{AsFd, OwnedFd},
+    path::{Path, PathBuf},
+};
+
+use nix::sys::stat::fstat;
+
+use super::{
+    Listener, NameSource, names,
+    process::{self, Process},
+    superserver::{Configuration, Named, Role, role},
+    sys::{self, Listening, PidFd},
+};
+
+/// Finds listeners.
+///
+/// Reading other processes' sockets takes CAP_SYS_PTRACE; what may not be read is left out.
+#[derive(Clone, Debug)]
+pub struct Scanner {
+    proc_root: PathBuf,
+    scope: PathBuf,
+}
+
+impl Default for Scanner {
+    fn default() -> Self {
+        Self::new("/proc", "/")
+    }
+}
+
+impl Scanner {
+    /// A scanner of the processes below `proc_root` whose cgroup is `scope` or below it.
+    ///
+    /// `proc_root` shows the process ids of our own pid namespace. `scope` is a path of
+    /// the cgroup2 hierarchy as /proc/PID/cgroup spells it: `/` is everything.
+    pub fn new(proc_root: impl Into<PathBuf>, scope: impl Into<PathBuf>) -> Self {
+        Self { proc_root: proc_root.into(), scope: scope.into() }
+    }
+
+    /// Every listener of every process.
+    pub fn scan_all(&self) -> Vec<Listener> {
+        let pids = process::all(&self.proc_root).unwrap_or_else(|error| {
+            log::error!("{}: {error}: no listener is found", self.proc_root.display());
+            Vec::new()
+        });
+        self.scan(&pids, |_| true)
+    }
+
+    /// The listeners that the process `pid` holds. Each is named after its owner, which may be an
+    /// ancestor of `pid`: a master for its worker, xinetd for its server.
+    pub fn scan_process(&self, pid: u32) -> Vec<Listener> {
+        let mut pids = vec![pid];
+        let mut next = pid;
+        while let Some(parent) = process::parent_of(&self.proc_root, next) {
+            // Numbers may be given anew while we climb: never in a circle.
+            if pids.contains(&parent) {
+                break;
+            }
+            pids.push(parent);
+            next = parent;
+        }
+        self.scan(&pids, |holders| holders.contains(&pid))
+    }
+
+    fn scan(&self, pids: &[u32], is_wanted: impl Fn(&BTreeSet<u32>) -> bool) -> Vec<Listener> {
+        let mut found = Found::default();
+        for &pid in pids {
+            // Opened before anything of it is read: see `Owner::read`.
+            let Ok(process) = PidFd::open(pid) else {
+                continue;
+            };
+            let cgroup = process::cgroup_of(&self.proc_root, pid);
+            if cgroup.is_some_and(|cgroup| cgroup.starts_with(&self.scope)) {
+                found.add(&self.proc_root, pid, process);
+            }
+        }
+        let mut owners =
+            Owners { proc_root: &self.proc_root, processes: found.processes, known: BTreeMap::new() };
+        let sockets = found.sockets.into_values().flatten();
+        sockets.filter(|held| is_wanted(&held.holders)).filter_map(|held| owners.name(held)).collect()
+    }
+}
+
+/// A listening socket and every process that holds it.
+struct Held {
+    socket: OwnedFd,
+    listening: Listening,
+    holders: BTreeSet<u32>,
+}
+
+#[derive(Default)]
+struct Found {
+    /// By inode; `None` for one that does not listen.
+    sockets: BTreeMap<u64, Option<Held>>,
+    processes: BTreeMap<u32, PidFd>,
+}
+
+impl Found {
+    fn add(&mut self, proc_root: &Path, pid: u32, process: PidFd) {
+        let mut is_holder = false;
+        for (fd, inode) in process::sockets(proc_root, pid) {
+            let known = match self.sockets.entry(inode) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(new) => match process.duplicate(fd) {
+                    Ok(socket) => new.insert(Held::new(socket, inode)),
+                    // Closed meanwhile, or the process is gone: another holder may tell.
+                    Err(_) => continue,
+                },
+            };
+            if let Some(held) = known {
+                held.holders.insert(pid);
+                is_holder = true;
+            }
+        }
+        if is_holder {
+            self.processes.insert(pid, process);
+        }
+    }
+}
+
+impl Held {
+    /// `None` unless the socket listens and is the one with this inode.
+    fn new(socket: OwnedFd, inode: u64) -> Option<Self> {
+        let listening = sys::listening(socket.as_fd())?;
+        let is_it = fstat(&socket).is_ok_and(|found| found.st_ino == inode);
+        is_it.then(|| Self { socket, listening, holders: BTreeSet::new() })
+    }
+}
+
+/// The processes that hold listeners, each read once.
+struct Owners<'a> {
+    proc_root: &'a Path,
+    processes: BTreeMap<u32, PidFd>,
+    known: BTreeMap<u32, Option<Owner>>,
+}
+
+struct Owner {
+    process: Process,
+    role: Role,
+    configuration: Configuration,
+}
+
+impl Owners<'_> {
+    fn name(&mut self, held: Held) -> Option<Listener> {
+        for &pid in &held.holders {
+            let read = || Owner::read(self.proc_root, pid, self.processes.get(&pid)?);
+            self.known.entry(pid).or_insert_with(read);
+        }
+        let holders: Vec<&Owner> =
+            held.holders.iter().filter_map(|pid| self.known.get(pid)?.as_ref()).collect();
+        let (owner, named) = choose(&holders, &held.listening)?;
+        Some(Listener {
+            socket: held.socket,
+            cookie: held.listening.cookie,
+            netns: held.listening.netns,
+            pid: owner.process.pid,
+            family: held.listening.family,
+            protocol: held.listening.protocol,
+            local: held.listening.local,
+            names: named.names,
+            ident: named.ident,
+            found: named.found,
+            service: named.service,
+        })
+    }
+}
+
+impl Owner {
+    /// `None` if the process is gone: its number may be another's, and what was read too.
+    fn read(proc_root: &Path, pid: u32, pidfd: &PidFd) -> Option<Self> {
+        let process = Process::read(proc_root, pid)?;
+        let configuration = Configuration::read(proc_root, &process);
+        pidfd.is_alive().then(|| Self { role: role(&process), process, configuration })
+    }
+}
+
+/// The owner of a socket among its holders, and how the socket is named.
+///
+/// A super-server whose configuration has the port; else the oldest process that is
+/// neither init nor a super-server (the master, not its workers); else the oldest.
+fn choose<'a>(holders: &[&'a Owner], listening: &Listening) -> Option<(&'a Owner, Named)> {
+    let configured =
+        holders.iter().find_map(|owner| Some((*owner, owner.configuration.name(listening.local)?)));
+    configured.or_else(|| {
+        let owner = *holders
+            .iter()
+            .min_by_key(|owner| (owner.role != Role::Ordinary, owner.process.started, owner.process.pid))?;
+        let named = Named {
+            names: names::names(&owner.process),
+            ident: names::ident(&owner.process),
+            found: NameSource::Process,
+            service: None,
+        };
+        Some((owner, named))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn owner(pid: u32, executable: &str, started: u64) -> Owner {
+        let process = Process {
+            pid,
+            executable: Some(executable.into()),
+            started,
+            is_privileged: true,
+            ..Process::default()
+        };
+        Owner { role: role(&process), process, configuration: Configuration::Nothing }
+    }
+
+    fn chosen(holders: &[Owner]) -> u32 {
+        let listening =
+            Listening { family: 2, protocol: 6, cookie: 1, netns: 1, local: "0.0.0.0:22".parse().unwrap() };
+        let holders: Vec<&Owner> = holders.iter().collect();
+        choose(&holders, &listening).unwrap().0.process.pid
+    }
+
+    #[test]
+    fn daemon_is_preferred_to_who_opened_the_socket_for_it() {
+        assert_eq!(chosen(&[owner(1, "/usr/lib/systemd/systemd", 1), owner(9, "/usr/sbin/sshd", 5)]), 9);
+        assert_eq!(chosen(&[owner(5, "/usr/sbin/xinetd", 1), owner(9, "/usr/sbin/in.ftpd", 5)]), 9);
+    }
+
+    #[test]
+    fn master_is_preferred_to_its_workers_whatever_their_numbers() {
+        assert_eq!(chosen(&[owner(8, "/usr/sbin/nginx", 7), owner(9, "/usr/sbin/nginx", 5)]), 9);
+        assert_eq!(chosen(&[owner(8, "/usr/sbin/nginx", 5), owner(9, "/usr/sbin/nginx", 5)]), 8);
+    }
+
+    #[test]
+    fn super_server_alone_is_the_owner() {
+        assert_eq!(chosen(&[owner(5, "/usr/sbin/xinetd", 1)]), 5);
+    }
+}

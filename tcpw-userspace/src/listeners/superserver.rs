@@ -1,0 +1,245 @@
+//! The services of a super-server: names from its configuration, by port.
+//!
+//! In: a process that is xinetd or inetd, and its files. Out: for a local
+//! address the service's names and how the log calls it.
+//! Invariant: only a privileged super-server is believed; its own name is never a service's.
+
+use std::{
+    ffi::OsStr,
+    net::{IpAddr, SocketAddr},
+    os::unix::ffi::OsStrExt,
+    path::{Path, PathBuf},
+};
+
+use super::{
+    NameSource, XinetdService, inetd,
+    load::Files,
+    names,
+    process::Process,
+    services,
+    xinetd::{self, Service},
+};
+use crate::names::NamesSet;
+
+/// What kind of holder of a socket a process is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    /// It listens for itself.
+    Ordinary,
+    /// It holds sockets for others: process 1, systemd.
+    Init,
+    /// xinetd.
+    Xinetd,
+    /// inetd.
+    Inetd,
+}
+
+/// The role of a process, by its executable.
+pub(super) fn role(process: &Process) -> Role {
+    if process.pid == 1 {
+        return Role::Init;
+    }
+    match process.executable_name() {
+        Some(b"systemd" | b"init") => Role::Init,
+        Some(b"xinetd" | b"xinetd-ipv6") if process.is_privileged => Role::Xinetd,
+        Some(b"inetd" | b"inetutils-inetd" | b"openbsd-inetd") if process.is_privileged => Role::Inetd,
+        Some(_) | None => Role::Ordinary,
+    }
+}
+
+/// How a service is called.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Named {
+    pub(super) names: NamesSet,
+    pub(super) ident: String,
+    pub(super) found: NameSource,
+    pub(super) service: Option<XinetdService>,
+}
+
+/// The services a process listens for.
+pub(super) enum Configuration {
+    /// None, or none that can be read.
+    Nothing,
+    /// xinetd's, each with its port, and what xinetd calls itself.
+    Xinetd(Vec<(u16, Service)>, String),
+    /// inetd's, each with its port.
+    Inetd(Vec<(u16, inetd::Service)>),
+}
+
+impl Configuration {
+    /// Reads the configuration of `process`.
+    pub(super) fn read(proc_root: &Path, process: &Process) -> Self {
+        let role = role(process);
+        if !matches!(role, Role::Xinetd | Role::Inetd) {
+            return Self::Nothing;
+        }
+        let Ok(files) = Files::of(proc_root, process) else {
+            return Self::Nothing;
+        };
+        let ports = files.text(Path::new("/etc/services")).unwrap_or_default();
+        if role == Role::Xinetd {
+            let entries = files.xinetd(&xinetd_path(process));
+            Self::Xinetd(with_ports(xinetd::services(entries), &ports), names::ident(process))
+        } else {
+            let text = files.text(&inetd_path(process)).unwrap_or_default();
+            let services = inetd::parse(&text).into_iter().filter_map(|service| {
+                let port = service.name.parse().ok();
+                Some((port.or_else(|| services::port(&ports, &service.name, "tcp"))?, service))
+            });
+            Self::Inetd(services.collect())
+        }
+    }
+
+    /// How the service at a local address is called; `None` if the configuration does not tell.
+    pub(super) fn name(&self, local: SocketAddr) -> Option<Named> {
+        match self {
+            Self::Nothing => None,
+            Self::Xinetd(services, ident) => {
+                let service = at(services, local)?;
+                Some(Named {
+                    names: NamesSet::new(service.names()),
+                    ident: ident.clone(),
+                    found: NameSource::Xinetd,
+                    service: Some(XinetdService { id: service.id.clone() }),
+                })
+            }
+            Self::Inetd(services) => {
+                let (_, service) = services.iter().find(|(port, _)| *port == local.port())?;
+                Some(Named {
+                    names: NamesSet::new(service.names()),
+                    ident: service.daemon().into(),
+                    found: NameSource::Inetd,
+                    service: None,
+                })
+            }
+        }
+    }
+}
+
+/// The TCP services that have a port of their own, with it.
+fn with_ports(services: Vec<Service>, ports: &str) -> Vec<(u16, Service)> {
+    let is_own = |service: &Service| {
+        service.is_tcp() && !["RPC", "TCPMUX", "TCPMUXPLUS"].iter().any(|kind| service.is_of_type(kind))
+    };
+    services
+        .into_iter()
+        .filter(is_own)
+        .filter_map(|service| {
+            let port = service.port.or_else(|| services::port(ports, &service.name, "tcp"))?;
+            Some((port, service))
+        })
+        .collect()
+}
+
+/// Of several services at a port, the one bound to this address, then one of this family,
+/// then any that is not bound to another address.
+fn at(services: &[(u16, Service)], local: SocketAddr) -> Option<&Service> {
+    let rank = |service: &Service| {
+        let flag = if local.is_ipv4() { "IPv4" } else { "IPv6" };
+        let other = if local.is_ipv4() { "IPv6" } else { "IPv4" };
+        match service.bind.as_deref().map(str::parse::<IpAddr>) {
+            Some(Ok(bind)) if bind.to_canonical() == local.ip().to_canonical() => Some(4),
+            Some(Ok(_)) => None,
+            // A host name: it may be this address.
+            Some(Err(_)) if !local.ip().is_unspecified() => Some(3),
+            Some(Err(_)) => None,
+            None if service.has_flag(flag) => Some(2),
+            None if service.has_flag(other) => Some(0),
+            None => Some(1),
+        }
+    };
+    let ranked = services
+        .iter()
+        .filter(|(port, _)| *port == local.port())
+        .filter_map(|(_, service)| Some((rank(service)?, service)));
+    // The first of equals: xinetd cannot bind the later ones.
+    ranked.rev().max_by_key(|(rank, _)| *rank).map(|(_, service)| service)
+}
+
+/// `-f FILE` of the command line, else the default.
+fn xinetd_path(process: &Process) -> PathBuf {
+    let mut arguments = process.arguments.iter().skip(1);
+    while let Some(argument) = arguments.next() {
+        if argument == b"-f" {
+            return arguments.next().map_or_else(PathBuf::new, |path| path_of(path));
+        }
+    }
+    PathBuf::from("/etc/xinetd.conf")
+}
+
+/// The first argument that is no option, else the default.
+fn inetd_path(process: &Process) -> PathBuf {
+    let mut arguments = process.arguments.iter().skip(1);
+    while let Some(argument) = arguments.next() {
+        match argument.as_slice() {
+            // Options with a value: of openbsd-inetd and of inetutils.
+            b"-q" | b"-R" | b"-a" | b"-p" => drop(arguments.next()),
+            other if other.starts_with(b"-") => {}
+            path => return path_of(path),
+        }
+    }
+    PathBuf::from("/etc/inetd.conf")
+}
+
+fn path_of(bytes: &[u8]) -> PathBuf {
+    PathBuf::from(OsStr::from_bytes(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn process(executable: &str, arguments: &[&str]) -> Process {
+        Process {
+            pid: 77,
+            executable: Some(executable.into()),
+            arguments: arguments.iter().map(|argument| argument.as_bytes().to_vec()).collect(),
+            is_privileged: true,
+            ..Process::default()
+        }
+    }
+
+    fn id(text: &str, local: &str) -> Option<String> {
+        let services = with_ports(xinetd::services(xinetd::parse(text).0), "daytime 13/tcp\n");
+        at(&services, local.parse().unwrap()).map(|service| service.id.clone())
+    }
+
+    #[test]
+    fn port_comes_from_the_entry_or_from_etc_services() {
+        let text = "service daytime\n{\nid = d\nsocket_type = stream\n}\n\
+                    service x\n{\nport = 99\nprotocol = tcp\n}\n\
+                    service u\n{\nport = 98\nprotocol = udp\n}\n";
+        assert_eq!(id(text, "[::]:13").as_deref(), Some("d"));
+        assert_eq!(id(text, "0.0.0.0:99").as_deref(), Some("x"));
+        assert_eq!(id(text, "0.0.0.0:98"), None);
+    }
+
+    #[test]
+    fn bound_service_comes_before_the_others_of_its_port() {
+        let text = "service any\n{\nport = 9\nprotocol = tcp\n}\n\
+                    service six\n{\nport = 9\nprotocol = tcp\nflags = IPv6\n}\n\
+                    service one\n{\nport = 9\nprotocol = tcp\nbind = 10.0.0.1\n}\n";
+        assert_eq!(id(text, "10.0.0.1:9").as_deref(), Some("one"));
+        assert_eq!(id(text, "[::ffff:10.0.0.1]:9").as_deref(), Some("one"));
+        assert_eq!(id(text, "[::]:9").as_deref(), Some("six"));
+        assert_eq!(id(text, "0.0.0.0:9").as_deref(), Some("any"));
+    }
+
+    #[test]
+    fn configuration_file_is_taken_from_the_command_line() {
+        let path = |arguments: &[&str]| xinetd_path(&process("/usr/sbin/xinetd", arguments));
+        assert_eq!(path(&["xinetd", "-dontfork", "-f", "x.conf"]), Path::new("x.conf"));
+        assert_eq!(path(&["xinetd", "-stayalive"]), Path::new("/etc/xinetd.conf"));
+        let path = |arguments: &[&str]| inetd_path(&process("/usr/sbin/inetd", arguments));
+        assert_eq!(path(&["inetd", "-d", "-q", "9", "/tmp/i"]), Path::new("/tmp/i"));
+        assert_eq!(path(&["inetd", "-l"]), Path::new("/etc/inetd.conf"));
+    }
+
+    #[test]
+    fn unprivileged_super_server_is_not_believed() {
+        let mut liar = process("/home/x/xinetd", &["xinetd"]);
+        assert_eq!(role(&liar), Role::Xinetd);
+        liar.is_privileged = false;
+        assert_eq!(role(&liar), Role::Ordinary);
+    }
+}

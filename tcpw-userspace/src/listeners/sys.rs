@@ -1,0 +1,174 @@
+//! The system calls std does not have: another process's sockets, files below another root.
+//!
+//! Minimum kernel version: 5.6 (pidfd_getfd, openat2).
+
+use std::{
+    ffi::CString,
+    fs::File,
+    io,
+    mem::{MaybeUninit, size_of, zeroed},
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6},
+    os::{
+        fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
+        unix::ffi::OsStrExt,
+    },
+    path::Path,
+};
+
+/// A process that keeps its identity: its number cannot be given to another one while this is used.
+#[derive(Debug)]
+pub(super) struct PidFd(OwnedFd);
+
+impl PidFd {
+    /// Opens the process `pid`, a thread group leader.
+    pub(super) fn open(pid: u32) -> io::Result<Self> {
+        // SAFETY: takes two integers; the result is checked before it is used.
+        let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
+        Ok(Self(owned(fd)?))
+    }
+
+    /// A duplicate of its file descriptor `fd`.
+    pub(super) fn duplicate(&self, fd: RawFd) -> io::Result<OwnedFd> {
+        // SAFETY: takes three integers; the result is checked before it is used.
+        let fd = unsafe { libc::syscall(libc::SYS_pidfd_getfd, self.0.as_raw_fd(), fd, 0) };
+        owned(fd)
+    }
+
+    /// Whether the process has not exited: what was read of its number until now was its own.
+    pub(super) fn is_alive(&self) -> bool {
+        let mut poll = libc::pollfd { fd: self.0.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+        // SAFETY: one valid pollfd, no waiting.
+        unsafe { libc::poll(&raw mut poll, 1, 0) == 0 }
+    }
+}
+
+/// A listening TCP or MPTCP socket as the kernel describes it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Listening {
+    pub(super) family: u32,
+    pub(super) protocol: u16,
+    pub(super) cookie: u64,
+    pub(super) netns: u64,
+    pub(super) local: SocketAddr,
+}
+
+/// Describes a socket; `None` unless it listens for TCP or MPTCP over IPv4 or IPv6.
+pub(super) fn listening(socket: BorrowedFd<'_>) -> Option<Listening> {
+    // SO_NETNS_COOKIE of linux asm-generic/socket.h; libc has no name for it on every target.
+    const SO_NETNS_COOKIE: i32 = 71;
+    let number = |option| socket_option::<i32>(socket, option).ok();
+    if number(libc::SO_ACCEPTCONN)? != 1 {
+        return None;
+    }
+    let family = number(libc::SO_DOMAIN)?;
+    let protocol = number(libc::SO_PROTOCOL)?;
+    let is_inet = family == libc::AF_INET || family == libc::AF_INET6;
+    let is_tcp = protocol == libc::IPPROTO_TCP || protocol == libc::IPPROTO_MPTCP;
+    if !is_inet || !is_tcp {
+        return None;
+    }
+    Some(Listening {
+        family: u32::try_from(family).ok()?,
+        protocol: u16::try_from(protocol).ok()?,
+        cookie: socket_option(socket, libc::SO_COOKIE).ok()?,
+        netns: socket_option(socket, SO_NETNS_COOKIE).unwrap_or(0),
+        local: local_address(socket)?,
+    })
+}
+
+/// An integer that every bit pattern is a value of.
+trait Plain: Copy {}
+impl Plain for i32 {}
+impl Plain for u64 {}
+
+fn socket_option<T: Plain>(socket: BorrowedFd<'_>, option: i32) -> io::Result<T> {
+    let mut value = MaybeUninit::<T>::zeroed();
+    let mut length = socklen::<T>();
+    // SAFETY: the kernel writes at most `length` bytes, the size of `value`.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            option,
+            value.as_mut_ptr().cast(),
+            &raw mut length,
+        )
+    };
+    if result != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: zeroed at first, and every bit pattern of `T` is valid.
+    Ok(unsafe { value.assume_init() })
+}
+
+fn local_address(socket: BorrowedFd<'_>) -> Option<SocketAddr> {
+    // SAFETY: all zeroes is a valid sockaddr_storage (family AF_UNSPEC).
+    let mut storage: libc::sockaddr_storage = unsafe { zeroed() };
+    let mut length = socklen::<libc::sockaddr_storage>();
+    // SAFETY: the kernel writes at most `length` bytes, the size of `storage`.
+    let result = unsafe { libc::getsockname(socket.as_raw_fd(), (&raw mut storage).cast(), &raw mut length) };
+    if result != 0 {
+        return None;
+    }
+    match i32::from(storage.ss_family) {
+        libc::AF_INET => {
+            // SAFETY: the family says that a sockaddr_in was written; storage is aligned for it.
+            let v4 = unsafe { &*(&raw const storage).cast::<libc::sockaddr_in>() };
+            let address = Ipv4Addr::from(u32::from_be(v4.sin_addr.s_addr));
+            Some(SocketAddrV4::new(address, u16::from_be(v4.sin_port)).into())
+        }
+        libc::AF_INET6 => {
+            // SAFETY: the family says that a sockaddr_in6 was written; storage is aligned for it.
+            let v6 = unsafe { &*(&raw const storage).cast::<libc::sockaddr_in6>() };
+            let address = Ipv6Addr::from(v6.sin6_addr.s6_addr);
+            let port = u16::from_be(v6.sin6_port);
+            Some(SocketAddrV6::new(address, port, 0, v6.sin6_scope_id).into())
+        }
+        _ => None,
+    }
+}
+
+/// Opens `path` for reading as a process whose root is `root` would: symbolic links stay below it.
+///
+/// Never waits: a FIFO opens at once, and reads as empty.
+pub(super) fn open_in_root(root: BorrowedFd<'_>, path: &Path) -> io::Result<File> {
+    open_below(root, path, libc::RESOLVE_IN_ROOT)
+}
+
+/// Opens `path`, relative to `directory`, for reading.
+pub(super) fn open_at(directory: BorrowedFd<'_>, path: &Path) -> io::Result<File> {
+    open_below(directory, path, libc::RESOLVE_NO_MAGICLINKS)
+}
+
+fn open_below(directory: BorrowedFd<'_>, path: &Path, resolve: u64) -> io::Result<File> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    // SAFETY: all zeroes is a valid open_how.
+    let mut how: libc::open_how = unsafe { zeroed() };
+    how.flags = u64::from((libc::O_RDONLY | libc::O_CLOEXEC | libc::O_NONBLOCK).cast_unsigned());
+    how.resolve = resolve;
+    // SAFETY: a NUL-terminated path and an open_how of the size given, both alive over the call.
+    let fd = unsafe {
+        libc::syscall(
+            libc::SYS_openat2,
+            directory.as_raw_fd(),
+            path.as_ptr(),
+            &raw const how,
+            size_of::<libc::open_how>(),
+        )
+    };
+    owned(fd).map(File::from)
+}
+
+fn owned(result: libc::c_long) -> io::Result<OwnedFd> {
+    match RawFd::try_from(result) {
+        // SAFETY: the kernel has just made this descriptor for us.
+        Ok(fd) if fd >= 0 => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
+        Ok(_) | Err(_) => Err(io::Error::last_os_error()),
+    }
+}
+
+fn socklen<T>() -> libc::socklen_t {
+    #[expect(clippy::cast_possible_truncation, reason = "sizes of a few bytes")]
+    let length = size_of::<T>() as libc::socklen_t;
+    length
+}

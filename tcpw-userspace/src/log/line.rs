@@ -1,0 +1,178 @@
+//! One line, byte for byte as libwrap's daemons and xinetd write it.
+//!
+//! In: who asked whom. Out: a message, and the line around it. No I/O.
+//! Invariant: one entry is one line of printable bytes, whatever its parts hold.
+//! Source: tcp_wrappers 7.6 `refuse.c`, `tcpd.c`; xinetd 2.3.15 `log.c`; RFC 3164.
+
+use std::time::SystemTime;
+
+use super::time::stamp;
+
+/// What a line says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// When it happened.
+    pub time: SystemTime,
+    /// Name of this host.
+    pub host: String,
+    /// Who says it: the name of the listening process.
+    pub ident: String,
+    /// Id of the listening process.
+    pub pid: u32,
+    /// What is said.
+    pub message: String,
+    /// Facility and level, as syslog(3) takes them.
+    pub priority: i32,
+}
+
+impl Entry {
+    /// The line of a log file, with its newline:
+    /// `Jan  2 20:24:17 gate sshd[12345]: refused connect from 1.2.3.4 (1.2.3.4)`.
+    pub fn line(&self) -> Vec<u8> {
+        let host = word(&self.host);
+        format!("{} {host} {}\n", stamp(self.time), self.tail()).into_bytes()
+    }
+
+    /// The datagram for /dev/log: no host name, no newline; the syslog daemon adds them.
+    pub fn datagram(&self) -> Vec<u8> {
+        format!("<{}>{} {}", self.priority, stamp(self.time), self.tail()).into_bytes()
+    }
+
+    fn tail(&self) -> String {
+        format!("{}[{}]: {}", word(&self.ident), self.pid, printable(&self.message))
+    }
+}
+
+/// A connection was refused. `service` is the id of an xinetd service, else `None`;
+/// `client` is its verified name (`user@` in front, if known), else its address.
+pub fn refused(service: Option<&str>, client: &str, address: &str) -> String {
+    match service {
+        None => format!("refused connect from {client} ({address})"),
+        Some(id) => format!("FAIL: {id} libwrap from={address}"),
+    }
+}
+
+/// A connection was accepted. Parameters as for [`refused`].
+pub fn accepted(service: Option<&str>, client: &str, address: &str) -> String {
+    match service {
+        None => format!("connect from {client} ({address})"),
+        Some(id) => format!("START: {id} pid=0 from={address}"),
+    }
+}
+
+/// Audit mode let a connection pass that the policy refuses. Parameters as for [`refused`].
+///
+/// Worded so that no watcher of refused connections (fail2ban, logwatch) takes it for one:
+/// neither `refused connect from` nor `FAIL:` occurs in it.
+pub fn would_refuse(service: Option<&str>, client: &str, address: &str) -> String {
+    match service {
+        None => format!("would refuse connect from {client} ({address})"),
+        Some(id) => format!("would refuse: {id} libwrap from={address}"),
+    }
+}
+
+/// This host's name without its domain, as syslog daemons write it.
+pub fn host_name() -> String {
+    let name = nix::unistd::gethostname().map(|name| name.to_string_lossy().into_owned());
+    let name = name.unwrap_or_default();
+    match name.split('.').next() {
+        Some(short) if !short.is_empty() => short.to_owned(),
+        Some(_) | None => "localhost".to_owned(),
+    }
+}
+
+/// A process chooses the name of its executable: it must not be able to forge a line.
+fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
+}
+
+/// As [`printable`], and one word that `[pid]:` can follow.
+fn word(text: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_graphic() && !"[]:".contains(c);
+    let word: String = text.chars().map(|c| if is_plain(c) { c } else { '_' }).collect();
+    if word.is_empty() { "-".to_owned() } else { word }
+}
+
+/// An entry for the tests of the sinks.
+#[cfg(test)]
+pub(super) fn example() -> Entry {
+    Entry {
+        time: SystemTime::UNIX_EPOCH,
+        host: "gate".to_owned(),
+        ident: "sshd".to_owned(),
+        pid: 12345,
+        message: refused(None, "::ffff:1.2.3.4", "::ffff:1.2.3.4"),
+        priority: super::priority::REFUSED,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(ident: &str, message: String) -> Entry {
+        Entry { ident: ident.to_owned(), message, ..example() }
+    }
+
+    fn line(ident: &str, message: String) -> String {
+        let entry = entry(ident, message);
+        let line = String::from_utf8(entry.line()).unwrap();
+        line.strip_prefix(&stamp(entry.time)).unwrap().to_owned()
+    }
+
+    #[test]
+    fn lines_are_those_of_the_secure_log() {
+        let mapped = "::ffff:1.2.3.4";
+        let six = "3ffe:ffff:100:200::212:34ff:fe12:3456";
+        let daytime = Some("daytime-stream");
+        assert_eq!(
+            line("sshd", refused(None, mapped, mapped)),
+            " gate sshd[12345]: refused connect from ::ffff:1.2.3.4 (::ffff:1.2.3.4)\n"
+        );
+        assert_eq!(
+            line("xinetd-ipv6", refused(daytime, six, six)),
+            format!(" gate xinetd-ipv6[12345]: FAIL: daytime-stream libwrap from={six}\n")
+        );
+        assert_eq!(
+            line("xinetd-ipv6", accepted(daytime, mapped, mapped)),
+            " gate xinetd-ipv6[12345]: START: daytime-stream pid=0 from=::ffff:1.2.3.4\n"
+        );
+        assert_eq!(
+            line("in.wrapd", accepted(None, "good.example.test", "10.9.0.1")),
+            " gate in.wrapd[12345]: connect from good.example.test (10.9.0.1)\n"
+        );
+    }
+
+    #[test]
+    fn datagram_has_priority_and_no_host() {
+        let entry = example();
+        let wanted = format!(
+            "<84>{} sshd[12345]: refused connect from ::ffff:1.2.3.4 (::ffff:1.2.3.4)",
+            stamp(entry.time)
+        );
+        assert_eq!(String::from_utf8(entry.datagram()).unwrap(), wanted);
+    }
+
+    #[test]
+    fn audit_lines_are_not_taken_for_refusals() {
+        for service in [None, Some("daytime-stream")] {
+            let message = would_refuse(service, "1.2.3.4", "1.2.3.4");
+            assert!(message.starts_with("would refuse"));
+            assert!(!message.contains("refused connect") && !message.contains("FAIL"));
+        }
+    }
+
+    #[test]
+    fn no_part_can_forge_a_line() {
+        let forged = entry("sshd[1]: x\ny z", "a\nb\tc\u{7f}\u{85}d\r".to_owned());
+        let text = String::from_utf8(forged.line()).unwrap();
+        assert!(text.ends_with(" gate sshd_1___x_y_z[12345]: a?b?c??d?\n"), "{text}");
+        assert!(line("", String::new()).contains(" -[12345]: "));
+    }
+
+    #[test]
+    fn host_name_is_one_short_word() {
+        let name = host_name();
+        assert!(!name.is_empty() && !name.contains('.'));
+    }
+}

@@ -1,0 +1,157 @@
+//! Lines to the syslog daemon, as datagrams.
+//!
+//! Invariant: never waits. A line the daemon has no room for, or that comes while it restarts,
+//! waits here; order is kept; only what exceeds the waiting room is lost.
+//! Source: RFC 3164; unix(7).
+
+use std::{collections::VecDeque, io, os::unix::net::UnixDatagram, path::PathBuf};
+
+use super::{Entry, Sink};
+
+/// Lines that may wait. A socket's queue is short (10 where nobody raised
+/// net.unix.max_dgram_qlen); this takes a burst of some seconds.
+const MAX_WAITING: usize = 8192;
+
+/// A syslog daemon's socket.
+#[derive(Debug)]
+pub struct SyslogSink {
+    path: PathBuf,
+    socket: Option<UnixDatagram>,
+    waiting: VecDeque<Vec<u8>>,
+}
+
+impl SyslogSink {
+    /// Lines to the daemon at `path`. It need not run yet.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into(), socket: None, waiting: VecDeque::new() }
+    }
+
+    fn send(&mut self, datagram: &[u8]) -> io::Result<()> {
+        if let Some(socket) = &self.socket {
+            match socket.send(datagram) {
+                Ok(_) => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(error),
+                // The daemon restarted: its old socket is dead.
+                Err(_) => self.socket = None,
+            }
+        }
+        let socket = UnixDatagram::unbound()?;
+        socket.set_nonblocking(true)?;
+        socket.connect(&self.path)?;
+        socket.send(datagram)?;
+        self.socket = Some(socket);
+        Ok(())
+    }
+}
+
+impl Sink for SyslogSink {
+    fn write(&mut self, entry: &Entry) -> io::Result<()> {
+        self.waiting.push_back(entry.datagram());
+        match self.flush() {
+            Err(error) if self.waiting.len() > MAX_WAITING => {
+                self.waiting.pop_back();
+                Err(error)
+            }
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        while let Some(datagram) = self.waiting.pop_front() {
+            if let Err(error) = self.send(&datagram) {
+                self.waiting.push_front(datagram);
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    fn reopen(&mut self) -> io::Result<()> {
+        self.socket = None;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::line::example;
+    use std::{fs, time::Duration};
+
+    /// A syslog daemon; its socket goes away with it.
+    struct Daemon(UnixDatagram, PathBuf);
+
+    impl Daemon {
+        fn start(path: &PathBuf) -> Self {
+            let socket = UnixDatagram::bind(path).unwrap();
+            socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+            Self(socket, path.clone())
+        }
+
+        fn line(&self) -> Vec<u8> {
+            let mut bytes = [0; 512];
+            let length = self.0.recv(&mut bytes).unwrap();
+            bytes[..length].to_vec()
+        }
+    }
+
+    impl Drop for Daemon {
+        fn drop(&mut self) {
+            let _ = fs::remove_file(&self.1);
+        }
+    }
+
+    fn path(name: &str) -> PathBuf {
+        std::env::temp_dir().join(format!("tcpw-{name}-{}", std::process::id()))
+    }
+
+    #[test]
+    fn daemon_gets_the_datagram() {
+        let path = path("syslog");
+        let daemon = Daemon::start(&path);
+        SyslogSink::new(&path).write(&example()).unwrap();
+        assert_eq!(daemon.line(), example().datagram());
+    }
+
+    #[test]
+    fn lines_wait_for_a_daemon_that_restarts_and_keep_their_order() {
+        let path = path("restart");
+        let numbered = |pid| Entry { pid, ..example() };
+        let daemon = Daemon::start(&path);
+        let mut sink = SyslogSink::new(&path);
+        sink.write(&numbered(1)).unwrap();
+        drop(daemon);
+        sink.write(&numbered(2)).unwrap();
+        sink.write(&numbered(3)).unwrap();
+        let daemon = Daemon::start(&path);
+        sink.write(&numbered(4)).unwrap();
+        for pid in [2, 3, 4] {
+            assert_eq!(daemon.line(), numbered(pid).datagram());
+        }
+    }
+
+    #[test]
+    fn busy_daemon_does_not_block_and_gets_everything_later() {
+        let path = path("busy");
+        let daemon = Daemon::start(&path);
+        let mut sink = SyslogSink::new(&path);
+        for pid in 0..2000 {
+            sink.write(&Entry { pid, ..example() }).unwrap();
+        }
+        for pid in 0..2000 {
+            let _ = sink.flush();
+            assert_eq!(daemon.line(), Entry { pid, ..example() }.datagram());
+        }
+    }
+
+    #[test]
+    fn what_exceeds_the_waiting_room_is_an_error() {
+        let mut sink = SyslogSink::new(path("nobody"));
+        for _ in 0..MAX_WAITING {
+            sink.write(&example()).unwrap();
+        }
+        let error = sink.write(&example()).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+        assert_eq!(sink.waiting.len(), MAX_WAITING);
+    }
+}

@@ -1,1 +1,0 @@
-//! Reads and watches hosts.allow, hosts.deny and pattern files.

@@ -1,0 +1,163 @@
+//! Reads and watches hosts.allow, hosts.deny and the pattern files they name.
+//!
+//! In: two paths, and a callback that tells which pattern files a text names (the
+//! parser's knowledge). Out: [`Texts`] of one moment; [`Watch`] says when to read again.
+//! Invariant: a text is never half of what a writer meant as a whole, as far as a
+//! reader can tell: it was read twice, the same, with a pause between.
+
+mod file;
+mod links;
+mod watch;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+pub use watch::{Watch, follow};
+
+use crate::parse::text::Texts;
+use file::Found;
+
+/// How long the files must stay the same. An editor that truncates and rewrites
+/// is done within it; an administrator does not notice it.
+pub const QUIET: Duration = Duration::from_millis(50);
+
+/// How long a read waits for files that change all the time.
+pub const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Where the texts come from.
+#[derive(Clone, Debug)]
+pub struct Source {
+    allow: Arc<PathBuf>,
+    deny: Arc<PathBuf>,
+}
+
+impl Source {
+    /// The two tables.
+    pub fn new(allow: PathBuf, deny: PathBuf) -> Self {
+        Self { allow: Arc::new(allow), deny: Arc::new(deny) }
+    }
+
+    /// Reads both tables and all pattern files as they were at one moment.
+    ///
+    /// `more` names the pattern files of the texts it is given. Blocks for [`QUIET`],
+    /// or up to about [`PATIENCE`] while somebody keeps writing; files that never settle
+    /// are then taken as they were last seen together, and a warning is logged.
+    pub fn read(&self, more: impl Fn(&Texts) -> BTreeSet<PathBuf>) -> Texts {
+        let begin = Instant::now();
+        let mut seen_together = None;
+        loop {
+            let snapshot = self.snapshot(&more);
+            if snapshot.still_holds() {
+                std::thread::sleep(QUIET);
+                if snapshot.still_holds() {
+                    return snapshot.texts;
+                }
+                seen_together = Some(snapshot);
+            } else if begin.elapsed() < PATIENCE {
+                std::thread::sleep(QUIET / 10);
+                continue;
+            } else {
+                seen_together.get_or_insert(snapshot);
+            }
+            if begin.elapsed() >= PATIENCE
+                && let Some(snapshot) = seen_together
+            {
+                log::warn!(
+                    "{}, {} or a file they name keeps changing: read as it was at one moment",
+                    self.allow.display(),
+                    self.deny.display()
+                );
+                return snapshot.texts;
+            }
+        }
+    }
+
+    /// One pass over all files: tables first, then what they name, then what that names.
+    fn snapshot(&self, more: &impl Fn(&Texts) -> BTreeSet<PathBuf>) -> Snapshot {
+        let allow = file::read(&self.allow);
+        let deny = file::read(&self.deny);
+        let mut snapshot = Snapshot {
+            texts: Texts {
+                allow: (self.allow.clone(), allow.text.clone()),
+                deny: (self.deny.clone(), deny.text.clone()),
+                files: BTreeMap::new(),
+            },
+            found: vec![(self.allow.to_path_buf(), allow), (self.deny.to_path_buf(), deny)],
+        };
+        loop {
+            let named = more(&snapshot.texts);
+            let before = snapshot.found.len();
+            for path in named {
+                if !snapshot.texts.files.contains_key(&path) {
+                    let found = file::read(&path);
+                    snapshot.texts.files.insert(path.clone(), found.text.clone());
+                    snapshot.found.push((path, found));
+                }
+            }
+            if snapshot.found.len() == before {
+                return snapshot;
+            }
+        }
+    }
+}
+
+/// What one pass found.
+struct Snapshot {
+    texts: Texts,
+    found: Vec<(PathBuf, Found)>,
+}
+
+impl Snapshot {
+    /// Whether reading every file again gives the same.
+    ///
+    /// If so, all of them had these contents at once: between the two passes.
+    fn still_holds(&self) -> bool {
+        self.found.iter().all(|(path, found)| found.still_holds(path))
+    }
+}
+
+/// All paths of a read: what to watch.
+pub fn paths(texts: &Texts) -> BTreeSet<PathBuf> {
+    [&texts.allow.0, &texts.deny.0]
+        .into_iter()
+        .map(|path| path.to_path_buf())
+        .chain(texts.files.keys().cloned())
+        .collect()
+}
+
+/// What stat(2) tells of a path: changes whenever the file does, as far as the
+/// clock of the file system can tell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Fingerprint {
+    /// Device, inode, size, and modification and change time in nanoseconds.
+    File { device: u64, inode: u64, size: u64, modified_ns: i128, changed_ns: i128 },
+    /// It cannot be opened.
+    Error(Option<i32>),
+}
+
+impl Fingerprint {
+    fn of(path: &Path) -> Self {
+        match std::fs::metadata(path) {
+            Ok(metadata) => Self::from(&metadata),
+            Err(error) => Self::Error(error.raw_os_error()),
+        }
+    }
+}
+
+impl From<&std::fs::Metadata> for Fingerprint {
+    fn from(metadata: &std::fs::Metadata) -> Self {
+        use std::os::unix::fs::MetadataExt;
+        let nanoseconds = |s: i64, ns: i64| i128::from(s) * 1_000_000_000 + i128::from(ns);
+        Self::File {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            size: metadata.size(),
+            modified_ns: nanoseconds(metadata.mtime(), metadata.mtime_nsec()),
+            changed_ns: nanoseconds(metadata.ctime(), metadata.ctime_nsec()),
+        }
+    }
+}
