@@ -38,6 +38,7 @@ impl Xinetd {
              \tflags\t\t= IPv6\n\
              \tuser\t\t= root\n\
              \twait\t\t= no\n\
+             \tlog_type\t= SYSLOG daemon info\n\
              \tlog_on_success\t= HOST PID\n\
              \tlog_on_failure\t= HOST\n\
              }}\n"
