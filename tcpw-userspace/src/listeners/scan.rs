@@ -186,9 +186,12 @@ fn choose<'a>(holders: &[&'a Owner], listening: &Listening) -> Option<(&'a Owner
     let configured =
         holders.iter().find_map(|owner| Some((*owner, owner.configuration.name(listening.local)?)));
     configured.or_else(|| {
-        let owner = *holders
-            .iter()
-            .min_by_key(|owner| (owner.role != Role::Ordinary, owner.process.started, owner.process.pid))?;
+        let owner = *holders.iter().min_by_key(|owner| {
+            let pid = owner.process.pid;
+            // Every socket found is ours too, by duplication.
+            let is_ours = pid == std::process::id();
+            (is_ours, owner.role != Role::Ordinary, owner.process.started, pid)
+        })?;
         let named = Named {
             names: names::names(&owner.process),
             ident: names::ident(&owner.process),

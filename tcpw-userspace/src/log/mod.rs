@@ -36,6 +36,11 @@ pub trait Sink: Send {
         Ok(())
     }
 
+    /// Lines that wait to be written.
+    fn waiting(&self) -> usize {
+        0
+    }
+
     /// Opens the destination anew, after a rotation (SIGHUP).
     ///
     /// # Errors
@@ -62,6 +67,8 @@ pub struct Counts {
     pub written: u64,
     /// Lines it could not take.
     pub lost: u64,
+    /// Lines among the written ones that wait for the destination, now.
+    pub waiting: u64,
 }
 
 /// A sink and its book-keeping: the end of the data flow.
@@ -71,6 +78,8 @@ pub struct Log {
     counts: Counts,
     /// Value of `counts.lost` when the present failure began.
     failing_since: Option<u64>,
+    /// Whether it was said that lines wait.
+    is_stuck: bool,
 }
 
 impl Log {
@@ -87,7 +96,7 @@ impl Log {
 
     /// Lines to `sink`, which `target` names in messages.
     pub fn new(target: LogTarget, sink: Box<dyn Sink>) -> Self {
-        Self { target, sink, counts: Counts::default(), failing_since: None }
+        Self { target, sink, counts: Counts::default(), failing_since: None, is_stuck: false }
     }
 
     /// Writes one line. A failure is counted and reported here; the caller may ignore it.
@@ -121,7 +130,18 @@ impl Log {
     /// # Errors
     /// Lines still wait, and why.
     pub fn flush(&mut self) -> io::Result<()> {
-        self.sink.flush()
+        let result = self.sink.flush();
+        match &result {
+            Ok(()) => self.is_stuck = false,
+            // Busy for a moment.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) if !self.is_stuck => {
+                self.is_stuck = true;
+                log::warn!("{}: {error}: lines wait for it", self.target);
+            }
+            Err(_) => {}
+        }
+        result
     }
 
     /// Opens the destination anew, after a rotation (SIGHUP).
@@ -132,9 +152,9 @@ impl Log {
         self.sink.reopen()
     }
 
-    /// Lines written and lost.
+    /// Lines written, lost and waiting.
     pub fn counts(&self) -> Counts {
-        self.counts
+        Counts { waiting: self.sink.waiting() as u64, ..self.counts }
     }
 }
 
@@ -158,7 +178,7 @@ mod tests {
         let entry = line::example();
         let results: Vec<bool> = (0..4).map(|_| log.write(&entry).is_ok()).collect();
         assert_eq!(results, [true, false, false, true]);
-        assert_eq!(log.counts(), Counts { written: 2, lost: 2 });
+        assert_eq!(log.counts(), Counts { written: 2, lost: 2, waiting: 0 });
     }
 
     #[test]

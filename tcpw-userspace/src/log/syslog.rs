@@ -66,6 +66,10 @@ impl Sink for SyslogSink {
         Ok(())
     }
 
+    fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
     fn reopen(&mut self) -> io::Result<()> {
         self.socket = None;
         Ok(())
@@ -152,6 +156,6 @@ mod tests {
         }
         let error = sink.write(&example()).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::NotFound);
-        assert_eq!(sink.waiting.len(), MAX_WAITING);
+        assert_eq!(sink.waiting(), MAX_WAITING);
     }
 }

@@ -1,0 +1,367 @@
+//! Listeners of real processes: this one, children, other network namespaces, xinetd.
+//!
+//! Needs root. Children are `sleep`, holding a socket that was opened for them.
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+
+use std::{
+    fs,
+    io::Read,
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket},
+    os::{
+        fd::{AsFd, AsRawFd, OwnedFd},
+        unix::{net::UnixListener, process::CommandExt},
+    },
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use nix::{
+    sched::{CloneFlags, unshare},
+    sys::{
+        socket::{
+            AddressFamily, Backlog, SockFlag, SockType, SockaddrIn, bind, listen, setsockopt, socket,
+            sockopt::ReusePort,
+        },
+        stat::fstat,
+    },
+};
+use tcpw_userspace::listeners::{Listener, NameSource, Scanner};
+
+const NOBODY: u32 = 65534;
+
+fn is_same(a: impl AsFd, b: impl AsFd) -> bool {
+    fstat(a).unwrap().st_ino == fstat(b).unwrap().st_ino
+}
+
+/// What the scanner says of a socket that this process holds.
+fn own(socket: impl AsFd) -> Option<Listener> {
+    let mut found = Scanner::default().scan_process(std::process::id());
+    found.retain(|listener| is_same(&listener.socket, &socket));
+    assert!(found.len() <= 1);
+    found.pop()
+}
+
+/// A child that ends with the test.
+struct Held(Child);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A process that is no child of ours, and ends with the test.
+struct Reaped(u32);
+
+impl Drop for Reaped {
+    fn drop(&mut self) {
+        let pid = i32::try_from(self.0).unwrap();
+        let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::SIGKILL);
+    }
+}
+
+impl Held {
+    /// Starts `command`, which shall become `executable` and inherit `socket`.
+    fn start(command: &mut Command, executable: &str, socket: OwnedFd) -> Self {
+        let fd = socket.as_raw_fd();
+        // SAFETY: fcntl is async-signal-safe; the descriptor lives until the child has started.
+        unsafe {
+            command.pre_exec(move || match libc::fcntl(fd, libc::F_SETFD, 0) {
+                0 => Ok(()),
+                _ => Err(std::io::Error::last_os_error()),
+            });
+        }
+        let held = Self(command.stdin(Stdio::null()).spawn().unwrap());
+        held.wait_until(|| held.executable().is_some_and(|path| path.ends_with(executable)));
+        held
+    }
+
+    fn pid(&self) -> u32 {
+        self.0.id()
+    }
+
+    fn executable(&self) -> Option<PathBuf> {
+        fs::read_link(format!("/proc/{}/exe", self.pid())).ok()
+    }
+
+    fn wait_until(&self, is_done: impl Fn() -> bool) {
+        let begin = Instant::now();
+        while !is_done() {
+            assert!(begin.elapsed() < Duration::from_secs(10), "{:?} does not get ready", self.0);
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Its only listener.
+    fn listener(&self) -> Listener {
+        let mut found = Scanner::default().scan_process(self.pid());
+        assert_eq!(found.len(), 1, "{found:?}");
+        found.remove(0)
+    }
+}
+
+fn loopback() -> TcpListener {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap()
+}
+
+/// A shell that becomes `sleep` under the name of sshd.
+const POSE: [&str; 3] = ["bash", "-c", "exec -a 'sshd: /usr/sbin/sshd -D [listener]' sleep 600"];
+
+fn names(listener: &Listener) -> Vec<String> {
+    listener.names.iter().map(|name| String::from_utf8(name.to_vec()).unwrap()).collect()
+}
+
+#[test]
+fn v4_v6_and_dual_stack_listeners_are_found() {
+    let v4 = loopback();
+    let v6 = TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).unwrap();
+    let both = TcpListener::bind((Ipv6Addr::UNSPECIFIED, 0)).unwrap();
+    for (socket, family) in [(&v4, libc::AF_INET), (&v6, libc::AF_INET6), (&both, libc::AF_INET6)] {
+        let found = own(socket).unwrap();
+        assert_eq!(found.local, socket.local_addr().unwrap());
+        assert_eq!(found.family, family.cast_unsigned());
+        assert_eq!(found.protocol, 6);
+        assert_eq!(found.pid, std::process::id());
+        assert_eq!(found.found, NameSource::Process);
+        assert_eq!(found.service, None);
+        assert!(found.cookie != 0 && found.netns != 0);
+    }
+}
+
+#[test]
+fn what_does_not_listen_for_tcp_is_not_found() {
+    let listener = loopback();
+    let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (server, _) = listener.accept().unwrap();
+    let udp = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let path = std::env::temp_dir().join(format!("tcpw-listeners-{}", std::process::id()));
+    let unix = UnixListener::bind(&path).unwrap();
+    fs::remove_file(&path).unwrap();
+    assert!(own(&listener).is_some());
+    assert!(own(&client).is_none());
+    assert!(own(&server).is_none());
+    assert!(own(&udp).is_none());
+    assert!(own(&unix).is_none());
+}
+
+#[test]
+fn every_member_of_a_reuseport_group_is_found() {
+    let member = |port| {
+        let fd = socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).unwrap();
+        setsockopt(&fd, ReusePort, &true).unwrap();
+        bind(fd.as_raw_fd(), &SockaddrIn::new(127, 0, 0, 1, port)).unwrap();
+        listen(&fd, Backlog::new(1).unwrap()).unwrap();
+        TcpListener::from(fd)
+    };
+    let first = member(0);
+    let second = member(first.local_addr().unwrap().port());
+    let (a, b) = (own(&first).unwrap(), own(&second).unwrap());
+    assert_eq!(a.local, b.local);
+    assert_ne!(a.cookie, b.cookie);
+}
+
+#[test]
+fn listener_in_another_network_namespace_has_its_cookie() {
+    let here = loopback();
+    let port = here.local_addr().unwrap().port();
+    let bind_there = move || {
+        unshare(CloneFlags::CLONE_NEWNET).unwrap();
+        TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).unwrap()
+    };
+    let there = thread::spawn(bind_there).join().unwrap();
+    let (here, there) = (own(&here).unwrap(), own(&there).unwrap());
+    assert_ne!(here.netns, there.netns);
+    assert_eq!(there.local, SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)));
+}
+
+#[test]
+fn name_in_argv_counts_for_root() {
+    let socket = loopback();
+    let local = socket.local_addr().unwrap();
+    let child = Held::start(Command::new(POSE[0]).args(&POSE[1..]), "sleep", socket.into());
+    let found = child.listener();
+    assert_eq!(found.local, local);
+    assert_eq!(found.pid, child.pid());
+    assert_eq!(names(&found), ["sleep", "sshd"]);
+    assert_eq!(found.ident, "sshd");
+}
+
+#[test]
+fn unprivileged_process_that_calls_itself_sshd_is_not_sshd() {
+    let mut command = Command::new(POSE[0]);
+    let child = Held::start(command.args(&POSE[1..]).uid(NOBODY), "sleep", loopback().into());
+    let found = child.listener();
+    assert_eq!(names(&found), ["sleep"]);
+    assert_eq!(found.ident, "sleep");
+}
+
+#[test]
+fn capability_to_bind_low_ports_makes_the_name_count() {
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid=65534", "--inh-caps=+net_bind_service"]);
+    command.args(["--ambient-caps=+net_bind_service", "--"]).args(POSE);
+    let child = Held::start(&mut command, "sleep", loopback().into());
+    assert_eq!(names(&child.listener()), ["sleep", "sshd"]);
+}
+
+#[test]
+fn capability_in_a_user_namespace_of_its_own_does_not_count() {
+    let mut command = Command::new("unshare");
+    command.args(["--map-root-user", "--"]).args(POSE).uid(NOBODY);
+    let child = Held::start(&mut command, "sleep", loopback().into());
+    assert_eq!(names(&child.listener()), ["sleep"]);
+}
+
+#[test]
+fn inherited_listener_belongs_to_the_process_that_had_it_first() {
+    let mut command = Command::new("bash");
+    let master = Held::start(command.args(["-c", "sleep 600; true"]), "bash", loopback().into());
+    let children = format!("/proc/{0}/task/{0}/children", master.pid());
+    let worker = || fs::read_to_string(&children).ok()?.trim().parse::<u32>().ok();
+    master.wait_until(|| worker().is_some());
+    let worker = Reaped(worker().unwrap());
+    let found = Scanner::default().scan_process(worker.0);
+    assert_eq!(found.len(), 1);
+    assert_eq!(found[0].pid, master.pid());
+}
+
+/// Our duplicate of a socket does not make us its owner, though we are older than who opened it.
+#[test]
+fn duplicate_in_our_hands_changes_no_owner() {
+    let child = Held::start(Command::new("sleep").arg("600"), "sleep", loopback().into());
+    let first = child.listener();
+    assert_eq!((first.pid, child.listener().pid), (child.pid(), child.pid()));
+    let cookie = first.cookie;
+    let all = Scanner::default().scan_all();
+    let again = all.iter().find(|listener| listener.cookie == cookie).unwrap();
+    assert_eq!(again.pid, child.pid());
+}
+
+#[test]
+fn only_processes_in_scope_are_scanned() {
+    let cgroup = Cgroup::new("tcpw-test-listeners");
+    let child = Held::start(Command::new("sleep").arg("600"), "sleep", loopback().into());
+    let in_scope = |scope: &Path| Scanner::new("/proc", scope).scan_all().len();
+    assert_eq!(in_scope(&cgroup.scope), 0);
+    fs::write(cgroup.directory.join("cgroup.procs"), child.pid().to_string()).unwrap();
+    let found = Scanner::new("/proc", &cgroup.scope).scan_all();
+    assert_eq!(found.iter().map(|listener| listener.pid).collect::<Vec<_>>(), [child.pid()]);
+    // A path is not the beginning of a word.
+    let shorter = cgroup.scope.to_str().unwrap().strip_suffix('x').unwrap();
+    assert_eq!(in_scope(Path::new(shorter)), 0);
+    drop(child);
+}
+
+#[test]
+fn scan_of_everything_is_fast_and_survives_vanishing_processes() {
+    let busy = thread::spawn(|| {
+        for _ in 0..200 {
+            Command::new("true").status().unwrap();
+        }
+    });
+    let socket = loopback();
+    let mut best = Duration::MAX;
+    while !busy.is_finished() {
+        let begin = Instant::now();
+        let found = Scanner::default().scan_all();
+        best = best.min(begin.elapsed());
+        assert!(found.iter().any(|listener| is_same(&listener.socket, &socket)));
+    }
+    busy.join().unwrap();
+    let processes = fs::read_dir("/proc").unwrap().count();
+    assert!(best < Duration::from_millis(500), "{best:?} for about {processes} processes");
+}
+
+#[test]
+fn process_that_does_not_exist_has_no_listener() {
+    assert!(Scanner::default().scan_process(u32::MAX >> 1).is_empty());
+    assert!(Scanner::new("/nowhere", "/").scan_all().is_empty());
+}
+
+/// xinetd's services are known by id, name and `libwrap =`, never as xinetd.
+#[test]
+fn xinetd_services_are_named_by_its_configuration() {
+    let directory = Directory::new("xinetd");
+    let services = directory.0.join("services.d");
+    fs::create_dir(&services).unwrap();
+    let service = |id: &str, port: u16, more: &str| {
+        format!(
+            "service daytime\n{{\n\tid = {id}\n\ttype = INTERNAL UNLISTED\n\tsocket_type = stream\n\
+             \tprotocol = tcp\n\twait = no\n\tuser = root\n\tport = {port}\n\tflags = IPv6\n{more}}}\n"
+        )
+    };
+    fs::write(services.join("daytime"), service("daytime-stream", 13, "\tlibwrap = dt\n")).unwrap();
+    fs::write(services.join("off"), service("off", 14, "\tdisable = yes\n")).unwrap();
+    fs::write(services.join("old~"), service("other", 13, "")).unwrap();
+    let main = format!("defaults\n{{\n}}\nincludedir {}\n", services.display());
+    fs::write(directory.0.join("xinetd.conf"), main).unwrap();
+
+    let mut command = Command::new("xinetd");
+    command.arg0("xinetd-ipv6").arg("-dontfork");
+    command.arg("-f").arg(directory.0.join("xinetd.conf"));
+    command.arg("-pidfile").arg(directory.0.join("pid"));
+    // SAFETY: unshare is async-signal-safe.
+    unsafe { command.pre_exec(|| Ok(unshare(CloneFlags::CLONE_NEWNET)?)) };
+    let xinetd = command.stdin(Stdio::null()).spawn();
+    let xinetd = Held(xinetd.expect("xinetd: install the package of this name"));
+    xinetd.wait_until(|| !Scanner::default().scan_process(xinetd.pid()).is_empty());
+
+    let found = xinetd.listener();
+    assert_eq!(found.names.to_string(), "daytime,daytime-stream,dt");
+    assert_eq!(found.ident, "xinetd-ipv6");
+    assert_eq!(found.found, NameSource::Xinetd);
+    assert_eq!(found.service.unwrap().id, "daytime-stream");
+    assert_eq!(found.local, SocketAddr::from((Ipv6Addr::UNSPECIFIED, 13)));
+}
+
+/// A directory that goes away with the test.
+struct Directory(PathBuf);
+
+impl Directory {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("tcpw-{name}-{}", std::process::id()));
+        fs::create_dir(&path).unwrap();
+        Self(path)
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A child of this process's cgroup.
+struct Cgroup {
+    directory: PathBuf,
+    scope: PathBuf,
+}
+
+impl Cgroup {
+    fn new(name: &str) -> Self {
+        let mut text = String::new();
+        fs::File::open("/proc/mounts").unwrap().read_to_string(&mut text).unwrap();
+        let words = |line: &str| line.split(' ').map(str::to_owned).collect::<Vec<_>>();
+        let mount = text.lines().map(words).find(|words| words[2] == "cgroup2");
+        let mount = mount.expect("a cgroup2 mount");
+        let name = format!("{name}-{}-x", std::process::id());
+        let directory = Path::new(&mount[1]).join(&name);
+        fs::create_dir(&directory).unwrap();
+        Self { directory, scope: Path::new("/").join(name) }
+    }
+}
+
+impl Drop for Cgroup {
+    fn drop(&mut self) {
+        // The kernel lets go of a killed process a moment after it was waited for.
+        for _ in 0..100 {
+            if fs::remove_dir(&self.directory).is_ok() {
+                return;
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
