@@ -1,1 +1,198 @@
-//! /etc/tcpw.toml.
+//! What `tcpw run` is told: flags over /etc/tcpw.toml over defaults.
+//!
+//! In: a TOML file and the command line. Out: [`Config`], complete and checked.
+//! Invariant: no setting is ignored in silence; a key or value nobody acts on is an
+//! error that says where it stands and what to write.
+
+mod file;
+
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    str::FromStr,
+};
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    cli::{preflight, run::RunArgs},
+    log::LogTarget,
+};
+use file::File;
+
+/// Read if it exists; another one is named by `--config`, and must exist.
+pub const DEFAULT_PATH: &str = "/etc/tcpw.toml";
+
+/// Default of `--run-dir`.
+pub const DEFAULT_RUN_DIR: &str = "/run/tcpw";
+
+/// Default of `--pin-dir`.
+pub const DEFAULT_PIN_DIR: &str = "/sys/fs/bpf/tcpw";
+
+/// Default of `--hosts-allow`.
+pub const DEFAULT_HOSTS_ALLOW: &str = "/etc/hosts.allow";
+
+/// Default of `--hosts-deny`.
+pub const DEFAULT_HOSTS_DENY: &str = "/etc/hosts.deny";
+
+/// Everything the daemon is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// hosts.allow.
+    pub hosts_allow: PathBuf,
+    /// hosts.deny.
+    pub hosts_deny: PathBuf,
+    /// The cgroup2 directory below which every listener is guarded.
+    pub cgroup: PathBuf,
+    /// Where the lines go.
+    pub log: LogTarget,
+    /// Also log what is accepted.
+    pub log_allowed: bool,
+    /// Leave the policy in force when the daemon ends.
+    pub pin: bool,
+    /// Refuse, or only say so.
+    pub mode: Mode,
+    /// How to refuse.
+    pub on_deny: OnDeny,
+    /// What is never judged.
+    pub exempt: Exempt,
+    /// Directory of the lock and the control socket.
+    pub run_dir: PathBuf,
+    /// Directory of the pinned maps and links.
+    pub pin_dir: PathBuf,
+    /// The proc file system whose processes listen.
+    pub proc_root: PathBuf,
+}
+
+/// Refuse, or only say so.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// What the tables refuse is refused.
+    #[default]
+    Enforce,
+    /// What the tables refuse is logged and let pass.
+    Audit,
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Self::Enforce => "enforce",
+            Self::Audit => "audit",
+        })
+    }
+}
+
+impl FromStr for Mode {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "enforce" => Ok(Self::Enforce),
+            "audit" => Ok(Self::Audit),
+            _ => Err(format!("mode \"{text}\": write \"enforce\" or \"audit\"")),
+        }
+    }
+}
+
+/// How to refuse.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnDeny {
+    /// The SYN is dropped: the client waits until it gives up.
+    #[default]
+    Drop,
+}
+
+impl FromStr for OnDeny {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "drop" => Ok(Self::Drop),
+            _ => Err(format!("on-deny \"{text}\": this version knows only \"drop\"")),
+        }
+    }
+}
+
+/// What is never judged and never logged: a way in that no table can close.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Exempt {
+    /// Client networks.
+    pub addresses: Vec<IpNet>,
+    /// Local ports.
+    pub ports: Vec<u16>,
+}
+
+/// Why there is no [`Config`].
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// A file that was named is not there, or not readable.
+    #[error("{}: {reason}: name a file that exists", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// strerror(3)'s text.
+        reason: String,
+    },
+    /// Something is wrong in the file.
+    #[error("{}:{line}:{column}: {what}; tcpw does not start with a setting it cannot honour", path.display())]
+    Wrong {
+        /// The file.
+        path: PathBuf,
+        /// Line, from 1.
+        line: usize,
+        /// Column in bytes, from 1.
+        column: usize,
+        /// What, and what to write.
+        what: String,
+    },
+    /// No cgroup was named and none was found.
+    #[error(transparent)]
+    Cgroup(#[from] preflight::Missing),
+}
+
+impl Config {
+    /// Reads `path`, or the default file if that exists, and puts the flags over it.
+    ///
+    /// # Errors
+    ///
+    /// The first thing that is wrong with the file.
+    pub fn load(path: Option<&Path>, flags: &RunArgs) -> Result<Self, ConfigError> {
+        let default = Path::new(DEFAULT_PATH);
+        let file = match std::fs::read_to_string(path.unwrap_or(default)) {
+            Ok(text) => File::parse(path.unwrap_or(default), &text)?,
+            Err(error) if path.is_none() && error.kind() == std::io::ErrorKind::NotFound => File::default(),
+            Err(error) => {
+                return Err(ConfigError::Unreadable {
+                    path: path.unwrap_or(default).to_path_buf(),
+                    reason: crate::source::reason(&error),
+                });
+            }
+        };
+        let cgroup = match flags.cgroup.clone().or(file.cgroup) {
+            Some(cgroup) => cgroup,
+            None => preflight::cgroup2_root()?,
+        };
+        let pick = |flag: &Option<PathBuf>, file: Option<PathBuf>, default: &str| {
+            let path = flag.clone().or(file).unwrap_or_else(|| default.into());
+            // Another working directory must not change what is guarded.
+            std::path::absolute(&path).unwrap_or(path)
+        };
+        Ok(Self {
+            hosts_allow: pick(&flags.tables.hosts_allow, file.hosts_allow, DEFAULT_HOSTS_ALLOW),
+            hosts_deny: pick(&flags.tables.hosts_deny, file.hosts_deny, DEFAULT_HOSTS_DENY),
+            cgroup: std::path::absolute(&cgroup).unwrap_or(cgroup),
+            log: flags.log.clone().or(file.log).unwrap_or(LogTarget::Syslog),
+            log_allowed: flags.log_allowed || file.log_allowed.unwrap_or_default(),
+            pin: flags.pin || file.pin.unwrap_or_default(),
+            mode: file.mode.unwrap_or_default(),
+            on_deny: file.on_deny.unwrap_or_default(),
+            exempt: file.exempt,
+            run_dir: pick(&flags.run_dir, file.run_dir, DEFAULT_RUN_DIR),
+            pin_dir: pick(&flags.pin_dir, file.pin_dir, DEFAULT_PIN_DIR),
+            proc_root: file.proc_root.unwrap_or_else(|| "/proc".into()),
+        })
+    }
+}

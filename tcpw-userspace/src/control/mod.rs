@@ -1,1 +1,48 @@
-//! Status and commands to a running daemon.
+//! Status of, and commands to, a running daemon.
+//!
+//! Newline-delimited JSON over the Unix socket `control.sock` in the run directory:
+//! one [`Request`] a line, one [`Response`] a line. Only root and the daemon's own user
+//! are answered. [`Lock`] keeps a second daemon from the same directory.
+
+mod client;
+mod lock;
+mod server;
+mod status;
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+pub use client::{AskError, ask};
+pub use lock::{Lock, LockError};
+pub use server::{Reply, Server};
+pub use status::{ListenerStatus, LogStatus, Status, TableStatus, TablesStatus, TagState};
+
+/// What is asked of the daemon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "request", rename_all = "kebab-case")]
+pub enum Request {
+    /// How things stand.
+    Status,
+    /// Stop enforcing: remove links, maps and pins, then exit.
+    Detach,
+    /// Exit; what is pinned stays in force.
+    Stop,
+}
+
+/// What the daemon answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "response", content = "value", rename_all = "kebab-case")]
+pub enum Response {
+    /// To [`Request::Status`].
+    Status(Box<Status>),
+    /// To the others: what was done, one thing each.
+    Done(Vec<String>),
+    /// It could not be done: why, for a person.
+    Failed(String),
+}
+
+/// The socket of a run directory.
+pub fn socket_path(run_dir: &Path) -> PathBuf {
+    run_dir.join("control.sock")
+}

@@ -118,7 +118,7 @@ fn bounded(bytes: Vec<u8>) -> FileText {
 }
 
 /// strerror(3)'s text, without what Rust appends to it.
-fn reason(error: &io::Error) -> String {
+pub(crate) fn reason(error: &io::Error) -> String {
     let text = error.to_string();
     match text.rfind(" (os error ") {
         Some(end) => text[..end].to_owned(),

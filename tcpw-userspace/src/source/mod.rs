@@ -21,6 +21,8 @@ pub use watch::{Watch, follow};
 use crate::parse::text::Texts;
 use file::Found;
 
+pub(crate) use file::reason;
+
 /// How long the files must stay the same. An editor that truncates and rewrites
 /// is done within it; an administrator does not notice it.
 pub const QUIET: Duration = Duration::from_millis(50);
@@ -135,6 +137,8 @@ pub fn paths(texts: &Texts) -> BTreeSet<PathBuf> {
 enum Fingerprint {
     /// Device, inode, size, and modification and change time in nanoseconds.
     File { device: u64, inode: u64, size: u64, modified_ns: i128, changed_ns: i128 },
+    /// A directory: reads as nothing, whatever happens in it.
+    Directory,
     /// It cannot be opened.
     Error(Option<i32>),
 }
@@ -151,6 +155,9 @@ impl Fingerprint {
 impl From<&std::fs::Metadata> for Fingerprint {
     fn from(metadata: &std::fs::Metadata) -> Self {
         use std::os::unix::fs::MetadataExt;
+        if metadata.is_dir() {
+            return Self::Directory;
+        }
         let nanoseconds = |s: i64, ns: i64| i128::from(s) * 1_000_000_000 + i128::from(ns);
         Self::File {
             device: metadata.dev(),

@@ -1,0 +1,289 @@
+//! The TOML file: keys, checked values, and where each stands.
+
+use std::{
+    net::IpAddr,
+    ops::Range,
+    path::{Path, PathBuf},
+    str::FromStr,
+};
+
+use ipnet::IpNet;
+use serde::Deserialize;
+use toml::Spanned;
+
+use super::{ConfigError, Exempt, Mode, OnDeny};
+use crate::log::LogTarget;
+
+/// A file's settings; `None` where it says nothing.
+#[derive(Debug, Default)]
+pub(super) struct File {
+    pub(super) hosts_allow: Option<PathBuf>,
+    pub(super) hosts_deny: Option<PathBuf>,
+    pub(super) cgroup: Option<PathBuf>,
+    pub(super) log: Option<LogTarget>,
+    pub(super) log_allowed: Option<bool>,
+    pub(super) pin: Option<bool>,
+    pub(super) mode: Option<Mode>,
+    pub(super) on_deny: Option<OnDeny>,
+    pub(super) exempt: Exempt,
+    pub(super) run_dir: Option<PathBuf>,
+    pub(super) pin_dir: Option<PathBuf>,
+    pub(super) proc_root: Option<PathBuf>,
+}
+
+/// The file as it is written.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct Raw {
+    hosts_allow: Option<Spanned<PathBuf>>,
+    hosts_deny: Option<Spanned<PathBuf>>,
+    cgroup: Option<Spanned<PathBuf>>,
+    log: Option<Spanned<String>>,
+    log_allowed: Option<bool>,
+    pin: Option<bool>,
+    mode: Option<Spanned<String>>,
+    on_deny: Option<Spanned<String>>,
+    run_dir: Option<Spanned<PathBuf>>,
+    pin_dir: Option<Spanned<PathBuf>>,
+    proc_root: Option<Spanned<PathBuf>>,
+    exempt: Option<RawExempt>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawExempt {
+    #[serde(default)]
+    addresses: Vec<Spanned<String>>,
+    #[serde(default)]
+    ports: Vec<Spanned<i64>>,
+}
+
+const KEYS: [&str; 12] = [
+    "hosts-allow",
+    "hosts-deny",
+    "cgroup",
+    "log",
+    "log-allowed",
+    "pin",
+    "mode",
+    "on-deny",
+    "run-dir",
+    "pin-dir",
+    "proc-root",
+    "exempt",
+];
+const EXEMPT_KEYS: [&str; 2] = ["addresses", "ports"];
+
+impl File {
+    pub(super) fn parse(path: &Path, text: &str) -> Result<Self, ConfigError> {
+        let wrong = |span: Range<usize>, what: String| {
+            let (line, column) = position(text, span.start);
+            ConfigError::Wrong { path: path.to_path_buf(), line, column, what }
+        };
+        let raw: Raw = toml::from_str(text).map_err(|error| {
+            let span = error.span().unwrap_or(0..0);
+            let what = explain(text, &span, error.message());
+            wrong(span, what)
+        })?;
+        let absolute = |value: Option<Spanned<PathBuf>>| {
+            value
+                .map(|value| {
+                    let span = value.span();
+                    let path = value.into_inner();
+                    if path.is_absolute() {
+                        return Ok(path);
+                    }
+                    Err(wrong(span, format!("\"{}\": write an absolute path, from /", path.display())))
+                })
+                .transpose()
+        };
+        let exempt = raw.exempt.unwrap_or(RawExempt { addresses: Vec::new(), ports: Vec::new() });
+        let check = |span, result: Result<_, String>| result.map_err(|what| wrong(span, what));
+        let addresses = exempt.addresses.into_iter().map(|it| check(it.span(), network(it.get_ref())));
+        let ports = exempt.ports.into_iter().map(|it| {
+            let port = u16::try_from(*it.get_ref()).ok().filter(|port| *port != 0);
+            port.ok_or_else(|| {
+                wrong(it.span(), format!("port {}: write a number from 1 to 65535", it.get_ref()))
+            })
+        });
+        Ok(Self {
+            hosts_allow: absolute(raw.hosts_allow)?,
+            hosts_deny: absolute(raw.hosts_deny)?,
+            cgroup: absolute(raw.cgroup)?,
+            log: parsed(raw.log, wrong)?,
+            log_allowed: raw.log_allowed,
+            pin: raw.pin,
+            mode: parsed(raw.mode, wrong)?,
+            on_deny: parsed(raw.on_deny, wrong)?,
+            exempt: Exempt {
+                addresses: addresses.collect::<Result<_, _>>()?,
+                ports: ports.collect::<Result<_, _>>()?,
+            },
+            run_dir: absolute(raw.run_dir)?,
+            pin_dir: absolute(raw.pin_dir)?,
+            proc_root: absolute(raw.proc_root)?,
+        })
+    }
+}
+
+fn parsed<T: FromStr<Err: std::fmt::Display>>(
+    value: Option<Spanned<String>>,
+    wrong: impl Fn(Range<usize>, String) -> ConfigError,
+) -> Result<Option<T>, ConfigError> {
+    value
+        .map(|value| value.get_ref().parse().map_err(|what: T::Err| wrong(value.span(), what.to_string())))
+        .transpose()
+}
+
+/// An address or a network without host bits.
+fn network(text: &str) -> Result<IpNet, String> {
+    if let Ok(address) = text.parse::<IpAddr>() {
+        return Ok(address.into());
+    }
+    let network: IpNet = text.parse().map_err(|_| {
+        format!("\"{text}\" is no address: write one like \"192.0.2.1\", \"10.0.0.0/8\" or \"2001:db8::/32\"")
+    })?;
+    if network == network.trunc() {
+        return Ok(network);
+    }
+    let (address, trunc) = (network.addr(), network.trunc());
+    Err(format!(
+        "host bits set in \"{text}\": write \"{trunc}\" for the network, \"{address}\" for the one address"
+    ))
+}
+
+/// What is wrong, in words for whoever wrote the file.
+fn explain(text: &str, span: &Range<usize>, message: &str) -> String {
+    // serde's wording of `deny_unknown_fields`; pinned by the tests below.
+    let Some(rest) = message.strip_prefix("unknown field `") else {
+        return message.lines().collect::<Vec<_>>().join(": ");
+    };
+    let key = text.get(span.clone()).filter(|key| !key.contains('\n')).unwrap_or(rest);
+    let key = rest.split_once('`').map_or(key, |(key, _)| key);
+    let keys: &[&str] = if message.contains("`addresses`") { &EXEMPT_KEYS } else { &KEYS };
+    let place = if keys.len() == EXEMPT_KEYS.len() { " in [exempt]" } else { "" };
+    match nearest(key, keys) {
+        Some(known) => format!("unknown key \"{key}\"{place}: did you mean \"{known}\"?"),
+        None => format!("unknown key \"{key}\"{place}: the keys are {}", keys.join(", ")),
+    }
+}
+
+/// The key that is likely meant.
+fn nearest<'a>(key: &str, keys: &[&'a str]) -> Option<&'a str> {
+    let plain = key.to_ascii_lowercase().replace('_', "-");
+    let (distance, known) = keys.iter().map(|known| (distance(&plain, known), *known)).min()?;
+    let begins_alike = plain.starts_with(known) || (plain.len() > 2 && known.starts_with(&plain));
+    (begins_alike || distance <= known.len().div_ceil(3)).then_some(known)
+}
+
+/// Levenshtein's distance.
+fn distance(left: &str, right: &str) -> usize {
+    let mut row: Vec<usize> = (0..=right.len()).collect();
+    for (i, a) in left.bytes().enumerate() {
+        let mut corner = row[0];
+        row[0] = i + 1;
+        for (j, b) in right.bytes().enumerate() {
+            let replaced = corner + usize::from(a != b);
+            corner = row[j + 1];
+            row[j + 1] = replaced.min(row[j] + 1).min(corner + 1);
+        }
+    }
+    row[right.len()]
+}
+
+/// Line and column of a byte, from 1.
+fn position(text: &str, offset: usize) -> (usize, usize) {
+    let before = &text.as_bytes()[..offset.min(text.len())];
+    let line_start = before.iter().rposition(|byte| *byte == b'\n').map_or(0, |newline| newline + 1);
+    (before.iter().filter(|byte| **byte == b'\n').count() + 1, before.len() - line_start + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(text: &str) -> String {
+        File::parse(Path::new("/t"), text).unwrap_err().to_string()
+    }
+
+    macro_rules! refused {
+        ($($name:ident: $text:expr => $expected:expr;)*) => {
+            $(#[test]
+            fn $name() {
+                assert_eq!(
+                    error($text),
+                    format!("/t:{}; tcpw does not start with a setting it cannot honour", $expected)
+                );
+            })*
+        };
+    }
+
+    refused! {
+        unknown_key_near_a_known_one: "\nhosts_alow = \"/x\"\n" =>
+            "2:1: unknown key \"hosts_alow\": did you mean \"hosts-allow\"?";
+        unknown_key_in_exempt: "pin = true\n[exempt]\n  port = [22]" =>
+            "3:3: unknown key \"port\" in [exempt]: did you mean \"ports\"?";
+        unknown_key_like_none: "colour = 1" =>
+            "1:1: unknown key \"colour\": the keys are hosts-allow, hosts-deny, cgroup, log, log-allowed, pin, mode, on-deny, run-dir, pin-dir, proc-root, exempt";
+        unknown_table: "[exemptions]\nports = [1]" =>
+            "1:2: unknown key \"exemptions\": did you mean \"exempt\"?";
+        unknown_mode: "mode = \"permissive\"" => "1:8: mode \"permissive\": write \"enforce\" or \"audit\"";
+        other_on_deny: "on-deny = \"reject\"" => "1:11: on-deny \"reject\": this version knows only \"drop\"";
+        relative_path: "hosts-deny = \"hosts.deny\"" =>
+            "1:14: \"hosts.deny\": write an absolute path, from /";
+        unknown_log: "log = \"journal\"" =>
+            "1:7: \"journal\" is no log destination: expected stdout, syslog or file:PATH (as file:/var/log/secure)";
+        host_bits_v4: "[exempt]\naddresses = [\"::1\", \"10.1.2.3/8\"]" =>
+            "2:21: host bits set in \"10.1.2.3/8\": write \"10.0.0.0/8\" for the network, \"10.1.2.3\" for the one address";
+        host_bits_v6: "[exempt]\naddresses = [\"2001:db8::1/32\"]" =>
+            "2:14: host bits set in \"2001:db8::1/32\": write \"2001:db8::/32\" for the network, \"2001:db8::1\" for the one address";
+        no_address: "[exempt]\naddresses = [\"localhost\"]" =>
+            "2:14: \"localhost\" is no address: write one like \"192.0.2.1\", \"10.0.0.0/8\" or \"2001:db8::/32\"";
+        port_out_of_range: "[exempt]\nports = [22, 70000]" => "2:14: port 70000: write a number from 1 to 65535";
+        port_zero: "[exempt]\nports = [0]" => "2:10: port 0: write a number from 1 to 65535";
+        wrong_type: "pin = \"yes\"" => "1:7: invalid type: string \"yes\", expected a boolean";
+    }
+
+    #[test]
+    fn every_error_is_one_line() {
+        for text in [
+            "pin",
+            "pin = ",
+            "pin = true\npin = true",
+            "[exempt",
+            "mode = \"\n",
+            "\u{0}",
+            "[exempt]\nports = 22",
+        ] {
+            let error = error(text);
+            assert!(!error.contains('\n') && error.starts_with("/t:"), "{error}");
+        }
+    }
+
+    #[test]
+    fn every_key_is_known_to_the_suggestions() {
+        let message = toml::from_str::<Raw>("x = 1").map(|_| ()).unwrap_err().message().to_owned();
+        for key in KEYS {
+            assert!(message.contains(&format!("`{key}`")), "{message}");
+        }
+        assert_eq!(message.matches('`').count(), 2 * (KEYS.len() + 1));
+    }
+
+    #[test]
+    fn the_documented_example_parses_as_it_stands_and_uncommented() {
+        let example = include_str!("../../../deploy/tcpw.toml");
+        File::parse(Path::new("deploy/tcpw.toml"), example).unwrap();
+        let uncommented: String = example
+            .lines()
+            .map(|line| line.strip_prefix("#").filter(|rest| !rest.starts_with(' ')).unwrap_or(line))
+            .flat_map(|line| [line, "\n"])
+            .collect();
+        let file = File::parse(Path::new("deploy/tcpw.toml"), &uncommented).unwrap();
+        for key in KEYS.iter().chain(&EXEMPT_KEYS) {
+            assert!(example.contains(key), "{key} is not documented");
+        }
+        assert_eq!(file.exempt.ports, [2222]);
+        assert_eq!(file.exempt.addresses.len(), 2);
+        assert_eq!(file.mode, Some(Mode::Audit));
+    }
+}

@@ -1,0 +1,167 @@
+//! Takes requests for the daemon's main loop.
+//!
+//! Invariant: whatever a client does (hangs, sends junk or a line without end, never
+//! reads), the main loop waits for none of it: it takes whole requests off a queue and puts
+//! answers into another. Each client is a task with a time limit, and there are few of them.
+
+use std::{
+    io,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use nix::unistd::geteuid;
+use tokio::{
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+    net::{UnixListener, UnixStream},
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot},
+    task::JoinHandle,
+    time::timeout,
+};
+
+use super::{Request, Response, socket_path};
+
+/// Clients served at once; more wait in the socket's queue.
+const MAX_CLIENTS: u32 = 16;
+
+/// Longest request line, newline included.
+const MAX_LINE: u64 = 4 << 10;
+
+/// How long a client may take to send a line or to read its answer.
+const CLIENT_TIME: Duration = Duration::from_secs(3);
+
+/// How long the main loop may take to answer.
+const ANSWER_TIME: Duration = Duration::from_secs(30);
+
+/// How long [`Server::close`] waits for answers on their way.
+const CLOSE_TIME: Duration = Duration::from_secs(1);
+
+/// The daemon's end of the control socket.
+pub struct Server {
+    requests: mpsc::Receiver<(Request, Reply)>,
+    accepting: JoinHandle<()>,
+    clients: Arc<Semaphore>,
+    path: PathBuf,
+}
+
+/// Where one answer goes. Dropped unused, it tells the client that there is none.
+pub struct Reply(oneshot::Sender<Response>);
+
+impl Reply {
+    /// Answers; never waits, a client that is gone is no matter.
+    pub fn send(self, response: Response) {
+        let _ = self.0.send(response);
+    }
+}
+
+impl Server {
+    /// Listens in `run_dir`, in place of a daemon that left its socket there.
+    ///
+    /// To be called within a tokio runtime, by the holder of the directory's [`Lock`](super::Lock).
+    ///
+    /// # Errors
+    ///
+    /// The socket cannot be made.
+    pub fn bind(run_dir: &Path) -> io::Result<Self> {
+        std::fs::create_dir_all(run_dir)?;
+        let path = socket_path(run_dir);
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+        let listener = UnixListener::bind(&path)?;
+        // Until here the umask decides who may connect; `is_trusted` decides who is heard.
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
+        let (queue, requests) = mpsc::channel(1);
+        let clients = Arc::new(Semaphore::new(MAX_CLIENTS as usize));
+        let accepting = tokio::spawn(accept(listener, clients.clone(), queue));
+        Ok(Self { requests, accepting, clients, path })
+    }
+
+    /// The next request and where its answer goes. Cancel safe.
+    pub async fn next(&mut self) -> (Request, Reply) {
+        match self.requests.recv().await {
+            Some(next) => next,
+            // The accepting task is gone: nobody will ask again.
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Takes no more requests; waits a moment for the answers that are on their way.
+    pub async fn close(mut self) {
+        self.accepting.abort();
+        self.requests.close();
+        while self.requests.try_recv().is_ok() {}
+        let _ = timeout(CLOSE_TIME, self.clients.acquire_many(MAX_CLIENTS)).await;
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.accepting.abort();
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+async fn accept(listener: UnixListener, clients: Arc<Semaphore>, queue: mpsc::Sender<(Request, Reply)>) {
+    loop {
+        let Ok(permit) = clients.clone().acquire_owned().await else { return };
+        match listener.accept().await {
+            Ok((stream, _)) if is_trusted(&stream) => {
+                tokio::spawn(serve(stream, queue.clone(), permit));
+            }
+            Ok(_) => {}
+            Err(error) => {
+                // Out of descriptors, most likely: the queue keeps the clients meanwhile.
+                log::warn!("control socket: {error}");
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            }
+        }
+    }
+}
+
+/// Whether the peer is root or runs as we do.
+fn is_trusted(stream: &UnixStream) -> bool {
+    stream.peer_cred().is_ok_and(|peer| peer.uid() == 0 || peer.uid() == geteuid().as_raw())
+}
+
+/// Answers one client's lines until it is done, silent or impolite.
+async fn serve(stream: UnixStream, queue: mpsc::Sender<(Request, Reply)>, _permit: OwnedSemaphorePermit) {
+    let (reader, mut writer) = stream.into_split();
+    let mut reader = BufReader::new(reader);
+    loop {
+        let mut line = Vec::new();
+        let mut bounded = (&mut reader).take(MAX_LINE);
+        match timeout(CLIENT_TIME, bounded.read_until(b'\n', &mut line)).await {
+            Ok(Ok(length)) if length > 0 => {}
+            Ok(_) | Err(_) => return,
+        }
+        let complete = line.last() == Some(&b'\n');
+        let response = match serde_json::from_slice(&line) {
+            Ok(request) if complete => answer(request, &queue).await,
+            Ok(_) => return,
+            Err(error) => Response::Failed(format!("not a request: {error}")),
+        };
+        let Ok(mut text) = serde_json::to_vec(&response) else { return };
+        text.push(b'\n');
+        match timeout(CLIENT_TIME, writer.write_all(&text)).await {
+            Ok(Ok(())) if complete => {}
+            Ok(_) | Err(_) => return,
+        }
+    }
+}
+
+async fn answer(request: Request, queue: &mpsc::Sender<(Request, Reply)>) -> Response {
+    let (reply, response) = oneshot::channel();
+    let asked = async {
+        queue.send((request, Reply(reply))).await.ok()?;
+        response.await.ok()
+    };
+    match timeout(ANSWER_TIME, asked).await {
+        Ok(Some(response)) => response,
+        Ok(None) => Response::Failed("the daemon is ending".into()),
+        Err(_) => Response::Failed(format!("no answer within {} s", ANSWER_TIME.as_secs())),
+    }
+}

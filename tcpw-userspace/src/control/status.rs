@@ -1,0 +1,102 @@
+//! How things stand, as the daemon tells it.
+
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::Mode;
+
+/// A running daemon's state. Times are seconds since 1970, UTC.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// Version of tcpw.
+    pub version: String,
+    /// The daemon's process.
+    pub pid: u32,
+    /// Enforce or audit.
+    pub mode: Mode,
+    /// Since when the gate has been attached, by an earlier daemon perhaps.
+    pub enforcing_since: u64,
+    /// Number of the policy in force.
+    pub generation: u32,
+    /// When it was put in force.
+    pub applied_at: u64,
+    /// What it was made of.
+    pub tables: TablesStatus,
+    /// Why the files as they are now are not what is in force.
+    pub problem: Option<String>,
+    /// The guarded cgroup.
+    pub cgroup: PathBuf,
+    /// Whether the policy outlives the daemon.
+    pub pinned: bool,
+    /// Every listening socket in scope.
+    pub listeners: Vec<ListenerStatus>,
+    /// The kernel's counters by name.
+    pub counters: BTreeMap<String, u64>,
+    /// The log's own counts.
+    pub log: LogStatus,
+}
+
+/// Both tables.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TablesStatus {
+    /// hosts.allow.
+    pub allow: TableStatus,
+    /// hosts.deny.
+    pub deny: TableStatus,
+}
+
+/// One table.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TableStatus {
+    /// Where it was read from.
+    pub path: PathBuf,
+    /// Rules in it.
+    pub rules: usize,
+    /// Errors in it.
+    pub errors: usize,
+}
+
+/// A listening socket.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListenerStatus {
+    /// Its process.
+    pub pid: u32,
+    /// The name its log lines carry.
+    pub ident: String,
+    /// The names the tables may call it.
+    pub names: Vec<String>,
+    /// Cookie of its network namespace.
+    pub netns: u64,
+    /// Where it listens.
+    pub local: SocketAddr,
+    /// `tcp`.
+    pub protocol: String,
+    /// How it was found: `bind`, `scan`, ...
+    pub found_by: String,
+    /// Its policy in a few words.
+    pub policy: String,
+    /// What its socket carries.
+    pub tag: TagState,
+}
+
+/// Whether the kernel knows a listener's names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TagState {
+    /// User space wrote them.
+    Written,
+    /// The kernel guessed them from the process name at bind time.
+    Provisional,
+    /// It does not.
+    Missing,
+}
+
+/// The log's counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogStatus {
+    /// Lines written.
+    pub written: u64,
+    /// Lines that could not be written.
+    pub failed: u64,
+}
