@@ -63,8 +63,7 @@ pub(crate) fn bound(ctx: &SockContext) {
 /// A socket changed state: `inet_sock_set_state(sk, old, new)`.
 #[inline(always)]
 pub(crate) fn state_changed(ctx: &BtfTracePointContext) {
-    // SAFETY: the tracepoint's third argument is an int.
-    let new: i32 = unsafe { ctx.arg(2) };
+    let new: i32 = ctx.arg(2);
     if new != TCP_LISTEN {
         return;
     }

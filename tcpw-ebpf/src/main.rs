@@ -20,40 +20,46 @@ use aya_ebpf::{
 
 use crate::gate::Passage;
 
+/// cgroup_skb/ingress: every packet a socket below the cgroup is about to receive.
 #[cgroup_skb]
-pub fn gate(ctx: SkBuffContext) -> i32 {
+pub(crate) fn gate(ctx: SkBuffContext) -> i32 {
     match gate::judge(&ctx) {
         Passage::Pass => 1,
         Passage::Drop => 0,
     }
 }
 
+/// post_bind4: an IPv4 socket got its address.
 #[cgroup_sock(post_bind4)]
-pub fn bound_v4(ctx: SockContext) -> i32 {
+pub(crate) fn bound_v4(ctx: SockContext) -> i32 {
     identity::bound(&ctx);
     1
 }
 
+/// post_bind6: an IPv6 socket got its address.
 #[cgroup_sock(post_bind6)]
-pub fn bound_v6(ctx: SockContext) -> i32 {
+pub(crate) fn bound_v6(ctx: SockContext) -> i32 {
     identity::bound(&ctx);
     1
 }
 
+/// tp_btf/inet_sock_set_state: a socket changed state.
 #[btf_tracepoint(function = "inet_sock_set_state")]
-pub fn listening(ctx: BtfTracePointContext) -> i32 {
+pub(crate) fn listening(ctx: BtfTracePointContext) -> i32 {
     identity::state_changed(&ctx);
     0
 }
 
+/// sock_ops: the handshake of an incoming connection is complete.
 #[sock_ops]
-pub fn accepted(ctx: SockOpsContext) -> u32 {
+pub(crate) fn accepted(ctx: SockOpsContext) -> u32 {
     accepted::established(&ctx);
     1
 }
 
+/// Never attached: answers BPF_PROG_TEST_RUN.
 #[classifier]
-pub fn probe(ctx: TcContext) -> i32 {
+pub(crate) fn probe(ctx: TcContext) -> i32 {
     probe::probe(&ctx) as i32
 }
 

@@ -13,9 +13,7 @@ use aya_ebpf::{
 use tcpw_common::{
     decide::Header,
     key::{Address, AnswerKey, AttemptKey, Comm, NamesId},
-    limits::{
-        EVENT_RING_BYTES, MAX_ANSWERS, MAX_ATTEMPTS, MAX_COMMS, MAX_HANDSHAKES, MAX_PREFIXES, SLOTS,
-    },
+    limits::{EVENT_RING_BYTES, MAX_ANSWERS, MAX_ATTEMPTS, MAX_COMMS, MAX_HANDSHAKES, MAX_PREFIXES, SLOTS},
     tag::Tag,
 };
 

@@ -17,7 +17,8 @@ pub(crate) fn probe(ctx: &TcContext) -> u32 {
     let Ok(input) = ctx.load::<ProbeInput>(PAYLOAD) else {
         return BROKEN;
     };
-    let query = Query { names: input.names, client: input.client, server: input.server, port: input.port as u16 };
+    let query =
+        Query { names: input.names, client: input.client, server: input.server, port: input.port as u16 };
     match decide(&KernelTables, &query) {
         Some(decision) => answer(&decision),
         None => BROKEN,

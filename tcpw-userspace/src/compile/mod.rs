@@ -1,2 +1,123 @@
-//! Rules to a policy: where first match becomes longest match. No I/O, no aya.
+//! Rules to a [`Policy`]: where first match becomes longest match. No I/O, no aya.
+//!
+//! In: parsed tables, the names-sets of the listeners, what is exempt. Out: the
+//! tables of one slot.
+//! Invariant: for every service and client address the tables give the verdict of
+//! the evaluator with names and users unknown, or `Ask`; `Ask` only where a
+//! pattern could not be spelled out as prefixes and the verdict hangs on it.
+//!
+//! The way there: every client list becomes a region of the address space
+//! (`pattern`, `text`, `region`), every service the list of rules whose daemon list
+//! it matches (`service`, `services`); rules are painted in order (`paint`, `classes`), cells with the
+//! same outcome under every policy are one class, and the classes become the
+//! smallest tries (`prefix`).
 #![forbid(unsafe_code)]
+
+mod automaton;
+mod classes;
+mod error;
+mod paint;
+mod pattern;
+mod policy;
+mod prefix;
+mod region;
+mod service;
+mod services;
+mod strings;
+mod tables;
+mod text;
+
+use classes::Stroke;
+pub use error::CompileError;
+use ipnet::IpNet;
+use pattern::Patterns;
+pub use policy::Policy;
+use policy::Sizes;
+pub use prefix::{Prefix, Trie};
+use service::DaemonLists;
+use services::Services;
+use strings::outcome_of;
+pub use tables::PolicyTables;
+
+use crate::{
+    evaluate::request::Verdict,
+    names::NamesSet,
+    parse::rule::{TableEnd, Tables},
+};
+
+/// What a policy is compiled from.
+#[derive(Clone, Copy, Debug)]
+pub struct Input<'a> {
+    /// The rules.
+    pub tables: &'a Tables,
+    /// Names-sets to compute in advance: those of the listeners.
+    pub listeners: &'a [NamesSet],
+    /// Clients that are never judged. An IPv6 network inside `::ffff:0:0/96` is an IPv4 one.
+    pub exempt_networks: &'a [IpNet],
+    /// Ports that are never judged.
+    pub exempt_ports: &'a [u16],
+}
+
+/// Compiles the tables.
+///
+/// # Errors
+///
+/// If the policy does not fit the kernel's tables.
+pub fn compile(input: &Input<'_>) -> Result<Policy, CompileError> {
+    let mut patterns = Patterns::new(input.tables);
+    let mut lists = DaemonLists::default();
+    let mut strokes = Vec::new();
+    for table in [&input.tables.allow, &input.tables.deny] {
+        for rule in &table.rules {
+            let list = lists.number(&rule.daemons);
+            let regions = patterns.list(&rule.clients);
+            if !regions.is_empty() {
+                strokes.push(Stroke { list, regions, bit: bit_of(outcome_of(rule, table.kind)) });
+            }
+        }
+    }
+    let default = match input.tables.deny.end {
+        TableEnd::Complete => Verdict::Allow,
+        TableEnd::Broken => Verdict::Refuse,
+    };
+
+    let server_regions: Vec<_> = lists.servers.iter().map(|server| patterns.host(server)).collect();
+    let (servers, truths) = classes::servers(&server_regions)?;
+    let mut services = Services::new(&lists, &truths, input.listeners, input.exempt_ports)?;
+    let clients = classes::paint(&strokes, &services, input.exempt_networks, bit_of(default))?;
+
+    let mut rows = clients.rows();
+    let server_classes = services.join(&mut rows);
+    let clients = clients.tries(|class| class)?;
+    let servers = servers.tries(|class| server_classes[class as usize])?;
+    Ok(Policy {
+        sizes: Sizes::new(&rows, services.sizes),
+        clients_v4: clients.v4,
+        clients_v6: clients.v6,
+        servers_v4: servers.v4,
+        servers_v6: servers.v6,
+        names: services
+            .names_sets
+            .iter()
+            .filter(|(_, class)| *class != 0)
+            .map(|(set, class)| (set.id(), *class))
+            .collect(),
+        ports: services.ports,
+        policies: services.policies,
+        outcomes: rows.concat(),
+        comms: services.comms,
+        names_sets: services.names_sets,
+        patterns: lists.names,
+        classes_of_matches: services.classes_of_matches,
+    })
+}
+
+fn bit_of(verdict: Verdict) -> u8 {
+    match verdict {
+        Verdict::Allow => 1,
+        Verdict::Refuse => 2,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -5,6 +5,8 @@
 //! Invariant: bounded in size, number and depth, and never waits: the files are not ours.
 
 use std::{
+    collections::{BTreeMap, BTreeSet},
+    ffi::OsString,
     fs::{self, File},
     io::{self, Read},
     os::{
@@ -16,6 +18,7 @@ use std::{
 
 use super::{
     process::Process,
+    socket_unit::SocketUnit,
     sys,
     xinetd::{self, Entry},
 };
@@ -88,23 +91,63 @@ impl Files {
 
     /// The files of an included directory, in xinetd's order.
     fn included(&self, directory: &Path) -> Vec<PathBuf> {
-        let listing = self
-            .open(directory)
-            .and_then(|opened| fs::read_dir(format!("/proc/self/fd/{}", opened.as_raw_fd())));
-        let listing = match listing {
-            Ok(listing) => listing,
+        match self.names(directory) {
+            Ok(names) => names
+                .iter()
+                .filter(|name| xinetd::is_included(name.as_bytes()))
+                .map(|name| directory.join(name))
+                .collect(),
             Err(error) => {
                 log::warn!("{}: {error}: its services have no names", directory.display());
-                return Vec::new();
+                Vec::new()
             }
-        };
-        let mut names: Vec<_> = listing
-            .flatten()
-            .map(|entry| entry.file_name())
-            .filter(|name| xinetd::is_included(name.as_bytes()))
+        }
+    }
+
+    /// The socket units below `directories`, of which an earlier one hides the files of a later one.
+    pub(super) fn socket_units(&self, directories: &[&str]) -> Vec<SocketUnit> {
+        let names: BTreeSet<OsString> = directories
+            .iter()
+            .flat_map(|directory| self.names(Path::new(directory)).unwrap_or_default())
             .collect();
+        names.iter().filter_map(|name| self.socket_unit(directories, name.to_str()?)).collect()
+    }
+
+    fn socket_unit(&self, directories: &[&str], file: &str) -> Option<SocketUnit> {
+        let texts = self.unit_texts(directories, file);
+        let mut unit = SocketUnit::parse(file.strip_suffix(".socket")?, texts.iter().map(String::as_str));
+        let service = self.unit_texts(directories, &unit.service());
+        unit.add_service(service.iter().map(String::as_str));
+        Some(unit)
+    }
+
+    /// The text of a unit and of its drop-ins, in systemd's order.
+    fn unit_texts(&self, directories: &[&str], file: &str) -> Vec<String> {
+        let paths =
+            |name: &str| directories.iter().map(|directory| Path::new(directory).join(name)).collect();
+        let main: Vec<PathBuf> = paths(file);
+        let mut texts: Vec<String> = main.iter().find_map(|path| self.text(path).ok()).into_iter().collect();
+        let mut drop_ins = BTreeMap::new();
+        let below: Vec<PathBuf> = paths(&format!("{file}.d"));
+        for directory in below {
+            for name in self.names(&directory).unwrap_or_default() {
+                if name.as_bytes().ends_with(b".conf") {
+                    let path = directory.join(&name);
+                    drop_ins.entry(name).or_insert(path);
+                }
+            }
+        }
+        texts.extend(drop_ins.values().filter_map(|path| self.text(path).ok()));
+        texts
+    }
+
+    /// The names in a directory, sorted.
+    fn names(&self, directory: &Path) -> io::Result<Vec<OsString>> {
+        let opened = self.open(directory)?;
+        let listing = fs::read_dir(format!("/proc/self/fd/{}", opened.as_raw_fd()))?;
+        let mut names: Vec<_> = listing.flatten().map(|entry| entry.file_name()).collect();
         names.sort();
-        names.into_iter().map(|name| directory.join(name)).collect()
+        Ok(names)
     }
 
     fn open(&self, path: &Path) -> io::Result<File> {
@@ -112,5 +155,30 @@ impl Files {
             Some(directory) if path.is_relative() => sys::open_at(directory.as_fd(), path),
             Some(_) | None => sys::open_in_root(self.root.as_fd(), path),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn socket_unit_is_read_with_its_service_and_drop_ins() {
+        let root = std::env::temp_dir().join(format!("tcpw-units-{}", std::process::id()));
+        let (etc, lib) = (root.join("etc"), root.join("lib"));
+        fs::create_dir_all(etc.join("ssh.socket.d")).unwrap();
+        fs::create_dir_all(&lib).unwrap();
+        fs::write(lib.join("ssh.socket"), "[Socket]\nListenStream=22\n").unwrap();
+        fs::write(etc.join("ssh.socket.d/a.conf"), "[Socket]\nListenStream=\nListenStream=24\n").unwrap();
+        fs::write(lib.join("ssh.service"), "[Service]\nExecStart=/usr/sbin/old\n").unwrap();
+        fs::write(etc.join("ssh.service"), "[Service]\nExecStart=/usr/sbin/sshd -D\n").unwrap();
+        let own = Process { pid: std::process::id(), ..Process::default() };
+        let files = Files::of(Path::new("/proc"), &own).unwrap();
+        let units = files.socket_units(&[etc.to_str().unwrap(), lib.to_str().unwrap(), "/nowhere"]);
+        fs::remove_dir_all(&root).unwrap();
+        assert_eq!(units.len(), 1);
+        assert_eq!(units[0].names(), ["ssh", "sshd"]);
+        assert!(units[0].listens_at("[::]:24".parse().unwrap()));
+        assert!(!units[0].listens_at("[::]:22".parse().unwrap()));
     }
 }

@@ -12,6 +12,7 @@ mod names;
 mod process;
 mod scan;
 mod services;
+mod socket_unit;
 mod superserver;
 mod sys;
 pub mod xinetd;
@@ -58,6 +59,8 @@ pub enum NameSource {
     Xinetd,
     /// The configuration of inetd, by port.
     Inetd,
+    /// systemd's socket units, by address: the daemon has not started yet.
+    Systemd,
 }
 
 /// What xinetd's log lines need to know of a service.

@@ -181,30 +181,32 @@ impl Owner {
 /// The owner of a socket among its holders, and how the socket is named.
 ///
 /// A super-server whose configuration has the port; else the oldest process that is
-/// neither init nor a super-server (the master, not its workers); else the oldest.
+/// neither init nor a super-server (the master, not its workers); else the oldest,
+/// which is systemd where a socket unit waits for its first connection.
 fn choose<'a>(holders: &[&'a Owner], listening: &Listening) -> Option<(&'a Owner, Named)> {
-    let configured =
-        holders.iter().find_map(|owner| Some((*owner, owner.configuration.name(listening.local)?)));
-    configured.or_else(|| {
-        let owner = *holders.iter().min_by_key(|owner| {
-            let pid = owner.process.pid;
-            // Every socket found is ours too, by duplication.
-            let is_ours = pid == std::process::id();
-            (is_ours, owner.role != Role::Ordinary, owner.process.started, pid)
-        })?;
-        let named = Named {
-            names: names::names(&owner.process),
-            ident: names::ident(&owner.process),
-            found: NameSource::Process,
-            service: None,
-        };
-        Some((owner, named))
-    })
+    let served = holders.iter().filter(|owner| matches!(owner.role, Role::Xinetd | Role::Inetd));
+    let configured = |owner: &&'a Owner| Some((*owner, owner.configuration.name(listening.local)?));
+    if let Some(service) = served.into_iter().find_map(configured) {
+        return Some(service);
+    }
+    let owner = *holders.iter().min_by_key(|owner| {
+        let pid = owner.process.pid;
+        // Every socket found is ours too, by duplication.
+        let is_ours = pid == std::process::id();
+        (is_ours, owner.role != Role::Ordinary, owner.process.started, pid)
+    })?;
+    let by_process = || Named {
+        names: names::names(&owner.process),
+        ident: names::ident(&owner.process),
+        found: NameSource::Process,
+        service: None,
+    };
+    Some((owner, owner.configuration.name(listening.local).unwrap_or_else(by_process)))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::socket_unit::SocketUnit, *};
 
     fn owner(pid: u32, executable: &str, started: u64) -> Owner {
         let process = Process {
@@ -217,11 +219,14 @@ mod tests {
         Owner { role: role(&process), process, configuration: Configuration::Nothing }
     }
 
+    fn listening() -> Listening {
+        let local = "0.0.0.0:22".parse().unwrap();
+        Listening { family: 2, protocol: 6, cookie: 1, netns: 1, local }
+    }
+
     fn chosen(holders: &[Owner]) -> u32 {
-        let listening =
-            Listening { family: 2, protocol: 6, cookie: 1, netns: 1, local: "0.0.0.0:22".parse().unwrap() };
         let holders: Vec<&Owner> = holders.iter().collect();
-        choose(&holders, &listening).unwrap().0.process.pid
+        choose(&holders, &listening()).unwrap().0.process.pid
     }
 
     #[test]
@@ -234,6 +239,18 @@ mod tests {
     fn master_is_preferred_to_its_workers_whatever_their_numbers() {
         assert_eq!(chosen(&[owner(8, "/usr/sbin/nginx", 7), owner(9, "/usr/sbin/nginx", 5)]), 9);
         assert_eq!(chosen(&[owner(8, "/usr/sbin/nginx", 5), owner(9, "/usr/sbin/nginx", 5)]), 8);
+    }
+
+    #[test]
+    fn socket_unit_names_a_listener_of_systemd_until_its_daemon_holds_it() {
+        let unit = SocketUnit::parse("ssh", ["[Socket]\nListenStream=22\n"]);
+        let mut systemd = owner(1, "/usr/lib/systemd/systemd", 1);
+        systemd.configuration = Configuration::Systemd(vec![unit]);
+        let listening = listening();
+        let (_, named) = choose(&[&systemd], &listening).unwrap();
+        assert_eq!((named.found, named.names.to_string()), (NameSource::Systemd, "ssh".to_owned()));
+        let sshd = owner(9, "/usr/sbin/sshd", 5);
+        assert_eq!(choose(&[&systemd, &sshd], &listening).unwrap().0.process.pid, 9);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The services of a super-server: names from its configuration, by port.
 //!
-//! In: a process that is xinetd or inetd, and its files. Out: for a local
+//! In: a process that is xinetd, inetd or systemd, and its files. Out: for a local
 //! address the service's names and how the log calls it.
 //! Invariant: only a privileged super-server is believed; its own name is never a service's.
 
@@ -17,6 +17,7 @@ use super::{
     names,
     process::Process,
     services,
+    socket_unit::SocketUnit,
     xinetd::{self, Service},
 };
 use crate::names::NamesSet;
@@ -64,18 +65,34 @@ pub(super) enum Configuration {
     Xinetd(Vec<(u16, Service)>, String),
     /// inetd's, each with its port.
     Inetd(Vec<(u16, inetd::Service)>),
+    /// systemd's socket units.
+    Systemd(Vec<SocketUnit>),
 }
+
+/// systemd's unit directories, the first of which wins.
+const UNIT_DIRECTORIES: [&str; 6] = [
+    "/etc/systemd/system",
+    "/run/systemd/system",
+    "/run/systemd/generator",
+    "/usr/local/lib/systemd/system",
+    "/usr/lib/systemd/system",
+    "/lib/systemd/system",
+];
 
 impl Configuration {
     /// Reads the configuration of `process`.
     pub(super) fn read(proc_root: &Path, process: &Process) -> Self {
         let role = role(process);
-        if !matches!(role, Role::Xinetd | Role::Inetd) {
+        let is_systemd = process.pid == 1 && process.executable_name() == Some(b"systemd");
+        if !is_systemd && !matches!(role, Role::Xinetd | Role::Inetd) {
             return Self::Nothing;
         }
         let Ok(files) = Files::of(proc_root, process) else {
             return Self::Nothing;
         };
+        if is_systemd {
+            return Self::Systemd(files.socket_units(&UNIT_DIRECTORIES));
+        }
         let ports = files.text(Path::new("/etc/services")).unwrap_or_default();
         if role == Role::Xinetd {
             let entries = files.xinetd(&xinetd_path(process));
@@ -109,6 +126,15 @@ impl Configuration {
                     names: NamesSet::new(service.names()),
                     ident: service.daemon().into(),
                     found: NameSource::Inetd,
+                    service: None,
+                })
+            }
+            Self::Systemd(units) => {
+                let unit = units.iter().find(|unit| unit.listens_at(local))?;
+                Some(Named {
+                    names: NamesSet::new(unit.names()),
+                    ident: unit.ident().to_owned(),
+                    found: NameSource::Systemd,
                     service: None,
                 })
             }

@@ -1,0 +1,173 @@
+//! Client classes and server address classes: cells, what each policy says of
+//! them, and the tries.
+//!
+//! In: regions. Out: classes of addresses.
+
+use std::{collections::HashMap, rc::Rc};
+
+use ipnet::IpNet;
+use tcpw_common::limits::MAX_PREFIXES;
+
+use super::{
+    error::{CompileError, MAX_CELLS, MAX_OUTCOMES},
+    paint::{Canvas, Cells, Classes, Ranges},
+    prefix::{Trie, minimal},
+    region::{Collector, Regions, Word},
+    service::Truth,
+    services::Services,
+};
+
+/// A rule as it is painted.
+pub(super) struct Stroke {
+    /// Number of its daemon list.
+    pub list: usize,
+    /// Where its client list matches.
+    pub regions: Rc<Regions>,
+    /// The verdict, as the bit of an outcome.
+    pub bit: u8,
+}
+
+/// Both tries of a kind of address.
+pub(super) struct Tries {
+    /// IPv4 prefixes and classes.
+    pub v4: Trie<[u8; 4]>,
+    /// IPv6 prefixes and classes.
+    pub v6: Trie<[u8; 16]>,
+}
+
+/// Cells of both families, and their classes so far.
+pub(super) struct Ground {
+    v4: Cells<u32>,
+    v6: Cells<u128>,
+    classes: Classes,
+}
+
+impl Ground {
+    fn new<'a>(regions: impl Iterator<Item = &'a Regions> + Clone) -> Result<Self, CompileError> {
+        let v4 = Cells::new(regions.clone().map(|regions| &regions.v4));
+        let v6 = Cells::new(regions.map(|regions| &regions.v6));
+        check("IPv4", v4.len(), MAX_CELLS)?;
+        check("IPv6", v6.len(), MAX_CELLS)?;
+        let classes = Classes::new(v4.len(), v6.len());
+        Ok(Self { v4, v6, classes })
+    }
+
+    /// Splits the classes by one more policy.
+    fn paint<'a>(&mut self, strokes: impl Iterator<Item = (&'a [Ranges; 2], bool, u8)>, default: u8) {
+        let mut v4 = Canvas::new(self.v4.len());
+        let mut v6 = Canvas::new(self.v6.len());
+        for (ranges, sure, bit) in strokes {
+            v4.paint(&ranges[0], sure, bit);
+            v6.paint(&ranges[1], sure, bit);
+        }
+        self.classes.split(&v4.finish(default), &v6.finish(default));
+    }
+
+    fn ranges(&self, regions: &Regions) -> [Ranges; 2] {
+        [self.v4.ranges(&regions.v4), self.v6.ranges(&regions.v6)]
+    }
+
+    /// What each policy says of each class.
+    pub(super) fn rows(&self) -> Vec<Vec<u8>> {
+        self.classes.rows()
+    }
+
+    /// The smallest tries, with each class replaced by `class_of`.
+    pub(super) fn tries(&self, class_of: impl Fn(u32) -> u32) -> Result<Tries, CompileError> {
+        let v4 = trie("IPv4", &self.v4, &self.classes.v4, &class_of)?;
+        let v6 = trie("IPv6", &self.v6, &self.classes.v6, &class_of)?;
+        Ok(Tries { v4, v6 })
+    }
+}
+
+/// Paints every policy of the services.
+pub(super) fn paint(
+    strokes: &[Stroke],
+    services: &Services,
+    exempt: &[IpNet],
+    default: u8,
+) -> Result<Ground, CompileError> {
+    let exempt = exempt_regions(exempt);
+    let mut ground =
+        Ground::new(strokes.iter().map(|stroke| stroke.regions.as_ref()).chain(std::iter::once(&exempt)))?;
+    let exempt = ground.ranges(&exempt);
+
+    // Rules that name the same file share its region.
+    let mut shared: HashMap<*const Regions, usize> = HashMap::new();
+    let mut ranges: Vec<[Ranges; 2]> = Vec::new();
+    let mut range_of = Vec::with_capacity(strokes.len());
+    let mut by_list: HashMap<usize, Vec<usize>> = HashMap::new();
+    for (index, stroke) in strokes.iter().enumerate() {
+        range_of.push(*shared.entry(Rc::as_ptr(&stroke.regions)).or_insert_with(|| {
+            ranges.push(ground.ranges(&stroke.regions));
+            ranges.len() - 1
+        }));
+        by_list.entry(stroke.list).or_default().push(index);
+    }
+
+    for lists in &services.lists {
+        let mut order: Vec<(usize, bool)> = Vec::new();
+        for (list, truth) in lists {
+            let rules = by_list.get(list).into_iter().flatten();
+            order.extend(rules.map(|index| (*index, *truth == Truth::Yes)));
+        }
+        order.sort();
+        let rules = order.iter().map(|(index, sure)| (&ranges[range_of[*index]], *sure, strokes[*index].bit));
+        ground.paint(std::iter::once((&exempt, true, 0)).chain(rules), default);
+        let (policies, clients) = (services.lists.len(), ground.classes.count());
+        if policies * clients > MAX_OUTCOMES {
+            return Err(CompileError::Outcomes { count: policies * clients, policies, clients });
+        }
+    }
+    Ok(ground)
+}
+
+/// Classes of server addresses, and which server patterns match each class.
+pub(super) fn servers(regions: &[Rc<Regions>]) -> Result<(Ground, Vec<Vec<Truth>>), CompileError> {
+    let mut ground = Ground::new(regions.iter().map(Rc::as_ref))?;
+    for regions in regions {
+        let ranges = ground.ranges(regions);
+        // A server pattern is a policy of one rule that decides nothing else:
+        // a sure match is painted as 1, a doubt leaves both bits.
+        ground.paint(std::iter::once((&ranges, true, 1)), 2);
+    }
+    let rows = ground.rows();
+    let truth = |byte: u8| match byte {
+        1 => Truth::Yes,
+        2 => Truth::No,
+        _ => Truth::Perhaps,
+    };
+    let classes = ground.classes.count();
+    let truths = (0..classes).map(|class| rows.iter().map(|row| truth(row[class])).collect()).collect();
+    Ok((ground, truths))
+}
+
+fn exempt_regions(networks: &[IpNet]) -> Regions {
+    let mut out = Collector::default();
+    for network in networks {
+        match network {
+            IpNet::V4(v4) => out.v4.push((v4.network().to_bits(), v4.broadcast().to_bits())),
+            IpNet::V6(v6) => match (v6.network().to_ipv4_mapped(), v6.prefix_len().checked_sub(96)) {
+                (Some(v4), Some(bits)) => out.v4.push((v4.to_bits(), v4.to_bits().prefix_last(bits))),
+                _ => out.v6.push((v6.network().to_bits(), v6.broadcast().to_bits())),
+            },
+        }
+    }
+    out.finish()
+}
+
+fn trie<W: Word>(
+    family: &'static str,
+    cells: &Cells<W>,
+    classes: &[u32],
+    class_of: impl Fn(u32) -> u32,
+) -> Result<Trie<W::Bytes>, CompileError> {
+    let classes: Vec<u32> = classes.iter().map(|class| class_of(*class)).collect();
+    let trie = minimal(&cells.starts, &classes);
+    check(family, trie.len(), MAX_PREFIXES)?;
+    Ok(trie)
+}
+
+fn check(family: &'static str, count: usize, limit: usize) -> Result<(), CompileError> {
+    if count > limit { Err(CompileError::Prefixes { family, count }) } else { Ok(()) }
+}

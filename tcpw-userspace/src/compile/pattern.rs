@@ -1,0 +1,230 @@
+//! Host patterns and client lists to regions.
+//!
+//! In: patterns of a client list, or of the server's end. Out: the addresses they
+//! match with every name and user unknown.
+//! Source: tcp_wrappers 7.6.q `hosts_access.c`, `host_match`, `client_match`.
+
+use std::{
+    collections::{HashMap, HashSet},
+    net::{Ipv4Addr, Ipv6Addr},
+    path::Path,
+    rc::Rc,
+};
+
+use super::{
+    automaton::Glob,
+    region::{Collector, Regions, Word},
+    strings::matches,
+    text::{self, MAX_INTERVALS},
+};
+use crate::parse::rule::{ClientPattern, HostPattern, List, Tables, TextPattern, UserPattern};
+
+/// Blocks that all text patterns of a policy may cost to spell out: about a
+/// second. Past it they stay doubtful.
+const TEXT_BUDGET: usize = 1 << 22;
+
+/// What libwrap calls a name or user it does not know.
+const UNKNOWN: &[u8] = b"unknown";
+
+/// IPv6 networks inside of this one match no client: a v4-mapped client is an IPv4 one.
+const MAPPED: u128 = 0xffff_0000_0000;
+
+/// Turns patterns into regions; each pattern file is read once.
+pub(super) struct Patterns<'a> {
+    tables: &'a Tables,
+    files: HashMap<&'a Path, Rc<Regions>>,
+    budget: usize,
+}
+
+impl<'a> Patterns<'a> {
+    /// For the patterns of these tables.
+    pub(super) fn new(tables: &'a Tables) -> Self {
+        Self { tables, files: HashMap::new(), budget: TEXT_BUDGET }
+    }
+
+    /// Where a client list matches.
+    pub(super) fn list(&mut self, list: &'a List<ClientPattern>) -> Rc<Regions> {
+        let own = match list.patterns.as_slice() {
+            // A list that is one file shares the file's region.
+            [only] => {
+                if self.user(only.user.as_ref()) {
+                    self.host(&only.host)
+                } else {
+                    Rc::default()
+                }
+            }
+            patterns => {
+                let mut out = Collector::default();
+                for pattern in patterns {
+                    if self.user(pattern.user.as_ref()) {
+                        self.collect(&pattern.host, &mut out);
+                    }
+                }
+                Rc::new(out.finish())
+            }
+        };
+        match &list.except {
+            Some(except) if !own.is_empty() => Rc::new(own.except(&self.list(except))),
+            Some(_) | None => own,
+        }
+    }
+
+    /// Where one host pattern matches.
+    pub(super) fn host(&mut self, pattern: &'a HostPattern) -> Rc<Regions> {
+        if let HostPattern::File(path) = pattern {
+            return self.file(path);
+        }
+        let mut out = Collector::default();
+        self.collect(pattern, &mut out);
+        Rc::new(out.finish())
+    }
+
+    /// Whether a client whose user is unknown passes the user part.
+    fn user(&self, user: Option<&UserPattern>) -> bool {
+        match user {
+            None => true,
+            Some(UserPattern::Name(pattern)) => matches(pattern, UNKNOWN),
+            Some(UserPattern::File(_) | UserPattern::Netgroup(_)) => false,
+        }
+    }
+
+    fn file(&mut self, path: &'a Path) -> Rc<Regions> {
+        if let Some(known) = self.files.get(path) {
+            return Rc::clone(known);
+        }
+        // Files may name each other, and themselves: each counts once.
+        let mut out = Collector::default();
+        let mut seen = HashSet::from([path]);
+        let mut open = vec![path];
+        while let Some(file) = open.pop().and_then(|path| self.tables.files.get(path)) {
+            for (_, pattern) in &file.patterns {
+                match pattern {
+                    HostPattern::File(inner) => {
+                        if seen.insert(inner) {
+                            open.push(inner);
+                        }
+                    }
+                    HostPattern::Netgroup(_)
+                    | HostPattern::Known
+                    | HostPattern::Local
+                    | HostPattern::NetV4 { .. }
+                    | HostPattern::NetV6 { .. }
+                    | HostPattern::Never
+                    | HostPattern::Text { .. } => self.collect(pattern, &mut out),
+                }
+            }
+        }
+        let regions = Rc::new(out.finish());
+        self.files.insert(path, Rc::clone(&regions));
+        regions
+    }
+
+    fn collect(&mut self, pattern: &'a HostPattern, out: &mut Collector) {
+        match pattern {
+            HostPattern::File(path) => out.add(&self.file(path)),
+            HostPattern::NetV4 { net, mask } => net_v4(*net, *mask, out),
+            HostPattern::NetV6 { net, prefix_bits } => net_v6(*net, *prefix_bits, out),
+            HostPattern::Text { pattern, numeric } => {
+                if !numeric && matches(pattern, UNKNOWN) {
+                    out.add_all();
+                } else {
+                    self.text(pattern, out);
+                }
+            }
+            // Without a name none of them matches, and nobody is in a netgroup.
+            HostPattern::Netgroup(_) | HostPattern::Known | HostPattern::Local | HostPattern::Never => {}
+        }
+    }
+
+    fn text(&mut self, pattern: &TextPattern, out: &mut Collector) {
+        match pattern {
+            TextPattern::All | TextPattern::Known => out.add_all(),
+            TextPattern::Bracketed(address) => {
+                if let Some(address) = address {
+                    net_v6(*address, 128, out);
+                }
+            }
+            TextPattern::Exact(text) => exact(text, out),
+            TextPattern::Prefix(text) if is_dotted(text) => prefix_v4(text, out),
+            TextPattern::Prefix(_) | TextPattern::Suffix(_) | TextPattern::Glob(_) => {
+                if let Some(glob) = Glob::new(pattern) {
+                    let cost = text::collect(&glob, MAX_INTERVALS.min(self.budget), out);
+                    self.budget = self.budget.saturating_sub(cost);
+                }
+            }
+        }
+    }
+}
+
+fn net_v4(net: Ipv4Addr, mask: Ipv4Addr, out: &mut Collector) {
+    let (net, mut mask) = (net.to_bits(), mask.to_bits());
+    if net & !mask != 0 {
+        return;
+    }
+    // Every combination of the free bits above the lowest masked one is an
+    // interval of its own; the lowest masked bits give way if these are too many.
+    let exact = mask;
+    while mask != 0 && 1usize << (mask.count_zeros() - mask.trailing_zeros()) > MAX_INTERVALS {
+        mask &= mask - 1;
+    }
+    let into = if mask == exact { &mut out.v4 } else { &mut out.v4_doubtful };
+    let tail = u32::MAX.checked_shr(u32::BITS - mask.trailing_zeros()).unwrap_or(0);
+    let free = !mask & !tail;
+    let mut bits = 0u32;
+    loop {
+        let first = (net & mask) | bits;
+        let last = first | tail;
+        // inet_addr(3) returns 255.255.255.255 for an error: libwrap never matches it.
+        if first < u32::MAX {
+            into.push((first, last.min(u32::MAX - 1)));
+        }
+        bits = bits.wrapping_sub(free) & free;
+        if bits == 0 {
+            break;
+        }
+    }
+}
+
+fn net_v6(net: Ipv6Addr, prefix_bits: u8, out: &mut Collector) {
+    let host = u128::MAX.checked_shr(prefix_bits.into()).unwrap_or(0);
+    let first = net.to_bits() & !host;
+    if prefix_bits >= 96 && first >> 32 == MAPPED >> 32 {
+        return;
+    }
+    out.v6.push((first, first | host));
+}
+
+/// An address by its text; most patterns are this or a name.
+fn exact(text: &[u8], out: &mut Collector) {
+    let Ok(text) = std::str::from_utf8(text) else { return };
+    if let Some(address) = text.parse::<Ipv4Addr>().ok().filter(|address| address.to_string() == text) {
+        out.v4.push((address.to_bits(), address.to_bits()));
+    } else if text.contains(':')
+        && let Ok(address) = text.parse::<Ipv6Addr>()
+        && address.to_ipv4_mapped().is_none()
+        && text::text_v6(address.to_bits()).eq_ignore_ascii_case(text)
+    {
+        out.v6.push((address.to_bits(), address.to_bits()));
+    }
+}
+
+fn is_dotted(text: &[u8]) -> bool {
+    text.iter().all(|byte| byte.is_ascii_digit() || *byte == b'.')
+}
+
+/// `1.2.3.`: whole octets, spelled as the address spells them.
+fn prefix_v4(text: &[u8], out: &mut Collector) {
+    let mut first = 0;
+    let mut bits = 0u8;
+    for octet in text.strip_suffix(b".").unwrap_or(text).split(|byte| *byte == b'.') {
+        let Some(value) = std::str::from_utf8(octet).ok().and_then(|octet| octet.parse::<u8>().ok()) else {
+            return;
+        };
+        if bits == 24 || value.to_string().as_bytes() != octet {
+            return;
+        }
+        first |= u32::from(value) << (24 - bits);
+        bits += 8;
+    }
+    out.v4.push((first, first.prefix_last(bits)));
+}

@@ -1,0 +1,87 @@
+//! The compiled policy: the tables of one slot.
+
+use std::collections::HashMap;
+
+use tcpw_common::{
+    decide::Header,
+    key::{Comm, NamesId},
+};
+
+use super::{
+    prefix::Trie,
+    service::{Matches, NamePatterns},
+};
+use crate::names::NamesSet;
+
+/// Everything that one slot of the kernel's tables holds.
+///
+/// Equal tables give equal policies, entry for entry.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    /// IPv4 client prefixes and their classes; the smallest such table, with a /0.
+    pub clients_v4: Trie<[u8; 4]>,
+    /// IPv6 client prefixes and their classes, likewise.
+    pub clients_v6: Trie<[u8; 16]>,
+    /// IPv4 local address prefixes and their classes, likewise.
+    pub servers_v4: Trie<[u8; 4]>,
+    /// IPv6 local address prefixes and their classes, likewise.
+    pub servers_v6: Trie<[u8; 16]>,
+    /// Classes of the precomputed names-sets, but for those of class 0, which needs no entry.
+    pub names: Vec<(NamesId, u32)>,
+    /// Classes of ports, but for those of class 0; `EXEMPT_PORT` for an exempt one.
+    pub ports: Vec<(u16, u32)>,
+    /// Policy of a service, at `(names * port_classes + port) * server_classes + server`.
+    pub policies: Vec<u32>,
+    /// Outcome byte, at `policy * client_classes + class`.
+    pub outcomes: Vec<u8>,
+    /// For each literal daemon name of the tables, cut to a comm: the names-set of all such names.
+    pub comms: Vec<(Comm, NamesId)>,
+    /// Every precomputed names-set with its class, the empty one first.
+    pub names_sets: Vec<(NamesSet, u32)>,
+    pub(super) sizes: Sizes,
+    pub(super) patterns: NamePatterns,
+    pub(super) classes_of_matches: HashMap<Matches, u32>,
+}
+
+/// How many classes of each kind a policy has.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sizes {
+    pub(super) clients: u32,
+    pub(super) ports: u32,
+    pub(super) servers: u32,
+    pub(super) names: u32,
+}
+
+impl Sizes {
+    /// From the outcomes per policy, and the classes of names, ports and servers.
+    pub(super) fn new(rows: &[Vec<u8>], [names, ports, servers]: [usize; 3]) -> Self {
+        let number = |size: usize| u32::try_from(size).unwrap_or(u32::MAX);
+        Self {
+            clients: number(rows.first().map_or(0, Vec::len)),
+            ports: number(ports),
+            servers: number(servers),
+            names: number(names),
+        }
+    }
+}
+
+impl Policy {
+    /// The header of its slot.
+    pub fn header(&self, generation: u32, flags: u32) -> Header {
+        Header {
+            generation,
+            flags,
+            client_classes: self.sizes.clients,
+            port_classes: self.sizes.ports,
+            server_classes: self.sizes.servers,
+            names_classes: self.sizes.names,
+        }
+    }
+
+    /// The class of any names-set; `None` if only compiling anew with it can tell.
+    ///
+    /// With a class other than 0, one more entry of `names` makes the set known.
+    pub fn class_of(&self, names: &NamesSet) -> Option<u32> {
+        self.classes_of_matches.get(&self.patterns.matches(names)).copied()
+    }
+}

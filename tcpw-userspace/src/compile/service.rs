@@ -1,0 +1,219 @@
+//! Daemon lists: which of them a service matches.
+//!
+//! In: the daemon lists of all rules. Out: for names, a port and a server address
+//! class, the lists that match, surely or perhaps.
+//! Invariant: names enter only through the set of daemon patterns they match, so
+//! names-sets with the same matches are one class.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    rc::Rc,
+};
+
+use super::strings::matches;
+use crate::{
+    names::NamesSet,
+    parse::rule::{Daemon, DaemonPattern, HostPattern, List, Text, TextPattern},
+};
+
+/// Does it match?
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) enum Truth {
+    /// It does not.
+    No,
+    /// Only the evaluator can tell.
+    Perhaps,
+    /// It does.
+    Yes,
+}
+
+impl Truth {
+    fn and(self, other: Self) -> Self {
+        self.min(other)
+    }
+
+    fn not(self) -> Self {
+        match self {
+            Self::No => Self::Yes,
+            Self::Perhaps => Self::Perhaps,
+            Self::Yes => Self::No,
+        }
+    }
+}
+
+/// The daemon patterns a names-set matches: their numbers, sorted.
+pub(super) type Matches = Box<[u32]>;
+
+/// Every daemon name pattern of the tables, each with a number.
+#[derive(Clone, Debug, Default)]
+pub(super) struct NamePatterns {
+    numbers: HashMap<TextPattern, u32>,
+    /// Literal names by their lower case; others have to be tried one by one.
+    literal: HashMap<Text, u32>,
+    others: Vec<(TextPattern, u32)>,
+}
+
+impl NamePatterns {
+    fn number(&mut self, pattern: &TextPattern) -> u32 {
+        let folded = match pattern {
+            TextPattern::Exact(text) => TextPattern::Exact(text.to_ascii_lowercase().into()),
+            other @ (TextPattern::Glob(_)
+            | TextPattern::Suffix(_)
+            | TextPattern::All
+            | TextPattern::Known
+            | TextPattern::Prefix(_)
+            | TextPattern::Bracketed(_)) => other.clone(),
+        };
+        if let Some(&number) = self.numbers.get(&folded) {
+            return number;
+        }
+        let number = u32::try_from(self.numbers.len()).unwrap_or(u32::MAX);
+        if let TextPattern::Exact(text) = &folded {
+            self.literal.insert(text.clone(), number);
+        } else {
+            self.others.push((folded.clone(), number));
+        }
+        self.numbers.insert(folded, number);
+        number
+    }
+
+    /// The patterns that match any of the names; of no names, those that match every name.
+    pub(super) fn matches(&self, names: &NamesSet) -> Matches {
+        let mut found: Vec<u32> = self
+            .others
+            .iter()
+            .filter(|(pattern, _)| {
+                if names.is_empty() {
+                    matches_every_name(pattern)
+                } else {
+                    names.iter().any(|name| matches(pattern, name))
+                }
+            })
+            .map(|(_, number)| *number)
+            .collect();
+        for name in names.iter() {
+            found.extend(self.literal.get(name.to_ascii_lowercase().as_slice()));
+        }
+        found.sort_unstable();
+        found.dedup();
+        found.into()
+    }
+}
+
+fn matches_every_name(pattern: &TextPattern) -> bool {
+    match pattern {
+        TextPattern::All => true,
+        TextPattern::Glob(text) => **text == *b"*",
+        TextPattern::Suffix(_)
+        | TextPattern::Known
+        | TextPattern::Prefix(_)
+        | TextPattern::Bracketed(_)
+        | TextPattern::Exact(_) => false,
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum DaemonPart {
+    Port(u16),
+    Name(u32),
+    Never,
+}
+
+/// One token: the daemon part and the number of its server pattern.
+type Token = (DaemonPart, Option<usize>);
+
+/// A daemon list, cut at EXCEPT.
+type Groups = Vec<Vec<Token>>;
+
+/// Every distinct daemon list of the tables.
+#[derive(Default)]
+pub(super) struct DaemonLists<'a> {
+    /// The name patterns in them.
+    pub names: NamePatterns,
+    /// The server patterns in them.
+    pub servers: Vec<&'a HostPattern>,
+    /// The literal names in them, as spelled.
+    pub literals: BTreeSet<&'a Text>,
+    /// The ports in them.
+    pub ports: BTreeSet<u16>,
+    lists: Vec<Rc<Groups>>,
+    numbers: HashMap<Rc<Groups>, usize>,
+}
+
+impl<'a> DaemonLists<'a> {
+    /// The number of a list: equal lists have one number.
+    pub(super) fn number(&mut self, list: &'a List<DaemonPattern>) -> usize {
+        let mut groups = Vec::new();
+        let mut rest = Some(list);
+        while let Some(list) = rest {
+            groups.push(list.patterns.iter().map(|pattern| self.token(pattern)).collect());
+            rest = list.except.as_deref();
+        }
+        let groups = Rc::new(groups);
+        if let Some(&number) = self.numbers.get(&groups) {
+            return number;
+        }
+        let number = self.lists.len();
+        self.lists.push(Rc::clone(&groups));
+        self.numbers.insert(groups, number);
+        number
+    }
+
+    /// The lists that match a service, or may.
+    ///
+    /// `servers` holds, for every server pattern, whether it matches the server address.
+    pub(super) fn matched(
+        &self,
+        names: &Matches,
+        port: Option<u16>,
+        servers: &[Truth],
+    ) -> Vec<(usize, Truth)> {
+        (0..self.lists.len())
+            .map(|list| (list, self.truth(list, names, port, servers)))
+            .filter(|(_, truth)| *truth != Truth::No)
+            .collect()
+    }
+
+    fn truth(&self, list: usize, names: &Matches, port: Option<u16>, servers: &[Truth]) -> Truth {
+        let group = |tokens: &Vec<Token>| {
+            let mut best = Truth::No;
+            for &(daemon, server) in tokens {
+                let matched = match daemon {
+                    DaemonPart::Port(number) => port == Some(number),
+                    DaemonPart::Name(number) => names.binary_search(&number).is_ok(),
+                    DaemonPart::Never => false,
+                };
+                if matched {
+                    best = best.max(server.map_or(Truth::Yes, |server| servers[server]));
+                }
+            }
+            best
+        };
+        let mut groups = self.lists[list].iter().rev().map(group);
+        let last = groups.next().unwrap_or(Truth::No);
+        groups.fold(last, |except, group| group.and(except.not()))
+    }
+
+    fn token(&mut self, pattern: &'a DaemonPattern) -> Token {
+        let daemon = match &pattern.daemon {
+            Daemon::Port(port) => {
+                self.ports.insert(*port);
+                DaemonPart::Port(*port)
+            }
+            Daemon::Name(name) => {
+                if let TextPattern::Exact(text) = name {
+                    self.literals.insert(text);
+                }
+                DaemonPart::Name(self.names.number(name))
+            }
+            Daemon::Never => DaemonPart::Never,
+        };
+        let server = pattern.server.as_ref().map(|server| {
+            self.servers.iter().position(|known| *known == server).unwrap_or_else(|| {
+                self.servers.push(server);
+                self.servers.len() - 1
+            })
+        });
+        (daemon, server)
+    }
+}

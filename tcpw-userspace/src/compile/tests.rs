@@ -1,0 +1,228 @@
+//! Whole policies, from rules built by hand.
+
+use std::{collections::BTreeMap, net::IpAddr, path::PathBuf, sync::Arc};
+
+use tcpw_common::{
+    decide::{EXEMPT_PORT, decide},
+    key::{Query, mapped},
+    outcome::Outcome,
+};
+
+use super::*;
+use crate::parse::rule::{
+    ClientPattern, Daemon, DaemonPattern, HostPattern, List, Origin, PatternFile, Rule, Table, TableKind,
+    TextPattern,
+};
+
+fn origin() -> Origin {
+    Origin { path: Arc::new(PathBuf::from("hosts")), line: 1, column: 1, length: 1 }
+}
+
+fn text(pattern: TextPattern) -> HostPattern {
+    let numeric = match &pattern {
+        TextPattern::Exact(text) | TextPattern::Prefix(text) | TextPattern::Suffix(text) => {
+            text.iter().all(|byte| byte.is_ascii_digit() || *byte == b'.')
+        }
+        TextPattern::All | TextPattern::Known | TextPattern::Glob(_) | TextPattern::Bracketed(_) => false,
+    };
+    HostPattern::Text { pattern, numeric }
+}
+
+fn all() -> HostPattern {
+    text(TextPattern::All)
+}
+
+fn name(name: &str) -> Daemon {
+    Daemon::Name(match name {
+        "ALL" => TextPattern::All,
+        name => TextPattern::Exact(name.as_bytes().into()),
+    })
+}
+
+fn clients(hosts: Vec<HostPattern>) -> List<ClientPattern> {
+    let patterns =
+        hosts.into_iter().map(|host| ClientPattern { origin: origin(), user: None, host }).collect();
+    List { patterns, except: None }
+}
+
+fn rule(daemons: &[(Daemon, Option<HostPattern>)], hosts: Vec<HostPattern>) -> Rule {
+    let patterns = daemons
+        .iter()
+        .map(|(daemon, server)| DaemonPattern {
+            origin: origin(),
+            daemon: daemon.clone(),
+            server: server.clone(),
+        })
+        .collect();
+    Rule {
+        origin: origin(),
+        number: 1,
+        text: Box::default(),
+        daemons: List { patterns, except: None },
+        clients: clients(hosts),
+        options: Vec::new(),
+    }
+}
+
+fn table(kind: TableKind, rules: Vec<Rule>) -> Table {
+    Table { kind, path: Arc::new(PathBuf::from("hosts")), rules, end: TableEnd::Complete }
+}
+
+fn tables(allow: Vec<Rule>, deny: Vec<Rule>) -> Tables {
+    Tables {
+        allow: table(TableKind::Allow, allow),
+        deny: table(TableKind::Deny, deny),
+        files: BTreeMap::new(),
+    }
+}
+
+fn input(tables: &Tables) -> Input<'_> {
+    Input { tables, listeners: &[], exempt_networks: &[], exempt_ports: &[] }
+}
+
+fn address(text: &str) -> [u8; 16] {
+    match text.parse().unwrap() {
+        IpAddr::V4(v4) => mapped(v4.octets()),
+        IpAddr::V6(v6) => v6.octets(),
+    }
+}
+
+fn outcome(policy: &Policy, daemon: &[&str], client: &str, server: &str, port: u16) -> Outcome {
+    let names = NamesSet::new(daemon);
+    let mut tables = PolicyTables::new(policy, 1, 0);
+    tables.set_names(names.id(), policy.class_of(&names).unwrap());
+    let query = Query { names: names.id(), client: address(client), server: address(server), port };
+    decide(&tables, &query).unwrap().outcome
+}
+
+/// The seed: two networks and the host itself may use sshd and daytime, nobody else may use anything.
+fn seed() -> Tables {
+    let v4 = text(TextPattern::Prefix(b"1.2.3."[..].into()));
+    let v6 = HostPattern::NetV6 { net: "3ffe:ffff:100:200::".parse().unwrap(), prefix_bits: 64 };
+    let daemons = [(name("sshd"), None), (name("daytime-stream"), None)];
+    tables(vec![rule(&daemons, vec![v4, v6])], vec![rule(&[(name("ALL"), None)], vec![all()])])
+}
+
+#[test]
+fn the_seed_policy_decides_as_written() {
+    let seed = seed();
+    let policy = compile(&input(&seed)).unwrap();
+    let seen = |daemon: &[&str], client| outcome(&policy, daemon, client, "10.0.0.1", 22);
+    assert_eq!(seen(&["sshd"], "1.2.3.0"), Outcome::Allow);
+    assert_eq!(seen(&["sshd"], "1.2.3.255"), Outcome::Allow);
+    assert_eq!(seen(&["sshd"], "1.2.4.0"), Outcome::Refuse);
+    assert_eq!(seen(&["sshd"], "1.2.2.255"), Outcome::Refuse);
+    assert_eq!(seen(&["SSHD", "x"], "3ffe:ffff:100:200:212:34ff:fe12:3456"), Outcome::Allow);
+    assert_eq!(seen(&["sshd"], "3ffe:ffff:100:201::"), Outcome::Refuse);
+    assert_eq!(seen(&["daytime-stream"], "1.2.3.4"), Outcome::Allow);
+    assert_eq!(seen(&["nginx"], "1.2.3.4"), Outcome::Refuse);
+    assert_eq!(seen(&[], "1.2.3.4"), Outcome::Refuse);
+}
+
+#[test]
+fn the_seed_policy_is_as_small_as_it_can_be() {
+    let seed = seed();
+    let policy = compile(&input(&seed)).unwrap();
+    assert_eq!(policy.clients_v4.len(), 2);
+    assert_eq!(policy.clients_v6.len(), 2);
+    assert_eq!(policy.servers_v4.len(), 1);
+    let header = policy.header(7, 1);
+    assert_eq!((header.generation, header.flags), (7, 1));
+    assert_eq!(
+        (header.names_classes, header.port_classes, header.server_classes, header.client_classes),
+        (2, 1, 1, 2)
+    );
+    assert_eq!(policy.outcomes.len(), 4);
+}
+
+#[test]
+fn comms_are_cut_and_name_every_daemon_that_shares_them() {
+    let rules = vec![rule(
+        &[(name("daytime-stream-one"), None), (name("daytime-stream-two"), None), (name("sshd"), None)],
+        vec![all()],
+    )];
+    let tables = tables(rules, vec![]);
+    let policy = compile(&input(&tables)).unwrap();
+    let both = NamesSet::new(["daytime-stream-one", "daytime-stream-two"]);
+    let mut cut = [0; 16];
+    cut[..15].copy_from_slice(b"daytime-stream-");
+    let mut sshd = [0; 16];
+    sshd[..4].copy_from_slice(b"sshd");
+    assert_eq!(policy.comms, [(cut, both.id()), (sshd, NamesSet::new(["sshd"]).id())]);
+    assert!(policy.names_sets.iter().any(|(set, _)| *set == both));
+}
+
+#[test]
+fn names_that_match_the_same_patterns_need_no_new_policy() {
+    let seed = seed();
+    let policy = compile(&input(&seed)).unwrap();
+    assert_eq!(policy.class_of(&NamesSet::new(["nginx"])), Some(0));
+    assert_eq!(policy.class_of(&NamesSet::new(["nginx", "sshd"])), policy.class_of(&NamesSet::new(["sshd"])));
+    assert_eq!(policy.class_of(&NamesSet::new(["sshd", "daytime-stream"])), None);
+    let listeners = [NamesSet::new(["sshd", "daytime-stream"])];
+    let policy = compile(&Input { listeners: &listeners, ..input(&seed) }).unwrap();
+    assert_eq!(policy.class_of(&listeners[0]), Some(1));
+}
+
+#[test]
+fn exempt_ports_and_networks_are_never_judged() {
+    let tables = tables(vec![], vec![rule(&[(name("ALL"), None)], vec![all()])]);
+    let networks = [
+        "10.0.0.0/8".parse().unwrap(),
+        "::ffff:11.0.0.0/104".parse().unwrap(),
+        "2001:db8::/32".parse().unwrap(),
+    ];
+    let policy =
+        compile(&Input { exempt_networks: &networks, exempt_ports: &[22], ..input(&tables) }).unwrap();
+    assert_eq!(policy.ports, [(22, EXEMPT_PORT)]);
+    let seen = |client, port| outcome(&policy, &["x"], client, "10.0.0.1", port);
+    assert_eq!(seen("1.2.3.4", 22), Outcome::Exempt);
+    assert_eq!(seen("1.2.3.4", 23), Outcome::Refuse);
+    assert_eq!(seen("10.255.255.255", 23), Outcome::Exempt);
+    assert_eq!(seen("11.0.0.0", 23), Outcome::Exempt);
+    assert_eq!(seen("12.0.0.0", 23), Outcome::Refuse);
+    assert_eq!(seen("2001:db8::", 23), Outcome::Exempt);
+    assert_eq!(seen("2001:db9::", 23), Outcome::Refuse);
+}
+
+#[test]
+fn ports_and_server_addresses_select_rules() {
+    let net = HostPattern::NetV4 { net: "10.0.0.0".parse().unwrap(), mask: "255.0.0.0".parse().unwrap() };
+    let rules = vec![rule(&[(Daemon::Port(80), None), (name("sshd"), Some(net))], vec![all()])];
+    let tables = tables(rules, vec![rule(&[(name("ALL"), None)], vec![all()])]);
+    let policy = compile(&input(&tables)).unwrap();
+    assert_eq!(outcome(&policy, &["x"], "1.1.1.1", "9.9.9.9", 80), Outcome::Allow);
+    assert_eq!(outcome(&policy, &["x"], "1.1.1.1", "9.9.9.9", 81), Outcome::Refuse);
+    assert_eq!(outcome(&policy, &["sshd"], "1.1.1.1", "10.9.9.9", 81), Outcome::Allow);
+    assert_eq!(outcome(&policy, &["sshd"], "1.1.1.1", "11.0.0.0", 81), Outcome::Refuse);
+    assert_eq!(outcome(&policy, &["sshd"], "::1", "::1", 81), Outcome::Refuse);
+    let header = policy.header(1, 0);
+    assert_eq!((header.names_classes, header.port_classes, header.server_classes), (2, 2, 2));
+}
+
+#[test]
+fn broken_deny_table_refuses_the_rest() {
+    let mut tables = tables(vec![rule(&[(name("sshd"), None)], vec![all()])], vec![]);
+    tables.deny.end = TableEnd::Broken;
+    let policy = compile(&input(&tables)).unwrap();
+    assert_eq!(outcome(&policy, &["sshd"], "1.1.1.1", "1.1.1.1", 1), Outcome::Allow);
+    assert_eq!(outcome(&policy, &["x"], "1.1.1.1", "1.1.1.1", 1), Outcome::Refuse);
+}
+
+#[test]
+fn pattern_files_that_name_each_other_end() {
+    let file = |path: &str| HostPattern::File(PathBuf::from(path));
+    let exact = |address: &str| text(TextPattern::Exact(address.as_bytes().into()));
+    let mut tables = tables(
+        vec![rule(&[(name("ALL"), None)], vec![file("/a")])],
+        vec![rule(&[(name("ALL"), None)], vec![all()])],
+    );
+    for (path, other, host) in [("/a", "/b", "1.1.1.1"), ("/b", "/a", "2.2.2.2")] {
+        let patterns = vec![(origin(), file(other)), (origin(), exact(host))];
+        tables.files.insert(path.into(), PatternFile { path: Arc::new(path.into()), patterns });
+    }
+    let policy = compile(&input(&tables)).unwrap();
+    assert_eq!(outcome(&policy, &["x"], "1.1.1.1", "1.1.1.1", 1), Outcome::Allow);
+    assert_eq!(outcome(&policy, &["x"], "2.2.2.2", "1.1.1.1", 1), Outcome::Allow);
+    assert_eq!(outcome(&policy, &["x"], "3.3.3.3", "1.1.1.1", 1), Outcome::Refuse);
+}

@@ -1,0 +1,192 @@
+//! Loads and attaches each program by itself: one the kernel refuses does not stop the others.
+
+use std::{fs::File, os::fd::AsFd as _, path::Path};
+
+use anyhow::{Context as _, Result, bail};
+use aya::programs::{
+    BtfTracePoint, CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, CgroupSock, Program, ProgramError,
+    SockOps,
+    links::{FdLink, PinnedLink},
+};
+
+use super::{
+    load::Kernel,
+    pins::{Pins, cgroup_id},
+    sys,
+};
+
+/// A place in the kernel where a program of tcpw runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Hook {
+    /// cgroup_skb/ingress: judges.
+    Gate,
+    /// cgroup post_bind4: names IPv4 listeners.
+    BoundV4,
+    /// cgroup post_bind6: names IPv6 listeners.
+    BoundV6,
+    /// tp_btf/inet_sock_set_state: names listeners that were not bound, reports every one.
+    Listening,
+    /// sock_ops: reports accepted connections.
+    Accepted,
+}
+
+impl Hook {
+    /// Name of its program in the BPF object.
+    pub fn program(self) -> &'static str {
+        match self {
+            Self::Gate => "gate",
+            Self::BoundV4 => "bound_v4",
+            Self::BoundV6 => "bound_v6",
+            Self::Listening => "listening",
+            Self::Accepted => "accepted",
+        }
+    }
+}
+
+/// Whether a hook is in use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HookState {
+    /// Attached by this process.
+    Attached,
+    /// An earlier process had pinned it; its program was replaced without a gap.
+    Adopted,
+    /// The kernel refused it: why. The others go on.
+    Refused(String),
+}
+
+/// Links held by this process. Dropping an unpinned one ends its enforcement.
+#[derive(Default)]
+pub(super) struct Attached {
+    owned: Vec<FdLink>,
+    pinned: Vec<PinnedLink>,
+}
+
+impl Kernel {
+    /// Attaches what names listeners, before anything is judged.
+    pub fn attach_identity(&mut self, cgroup: &Path) -> Vec<(Hook, HookState)> {
+        let mut hooks = vec![Hook::BoundV4, Hook::BoundV6, Hook::Listening];
+        if self.log_allowed {
+            hooks.push(Hook::Accepted);
+        }
+        hooks
+            .into_iter()
+            .map(|hook| match self.attach(hook, cgroup) {
+                Ok(state) => (hook, state),
+                Err(error) => (hook, HookState::Refused(format!("{error:#}"))),
+            })
+            .collect()
+    }
+
+    /// Attaches the gate: from here on connections are judged. Needs a policy in force.
+    ///
+    /// # Errors
+    /// The kernel refuses it, or the pinned gate guards another cgroup.
+    pub fn attach_gate(&mut self, cgroup: &Path) -> Result<HookState> {
+        self.attach(Hook::Gate, cgroup)
+            .with_context(|| format!("attach the gate to cgroup {}", cgroup.display()))
+    }
+
+    fn attach(&mut self, hook: Hook, cgroup: &Path) -> Result<HookState> {
+        self.load_program(hook)?;
+        let pins = self.pins.clone();
+        if let Some(pins) = &pins
+            && pins.link(hook).exists()
+            && self.adopt(hook, pins, cgroup)?
+        {
+            return Ok(HookState::Adopted);
+        }
+        let dir = File::open(cgroup).with_context(|| format!("open cgroup {}", cgroup.display()))?;
+        let link = self.new_link(hook, &dir)?;
+        match pins {
+            None => self.attached.owned.push(link),
+            Some(pins) => {
+                let path = pins.link(hook);
+                if path.exists() {
+                    std::fs::remove_file(&path).with_context(|| format!("replace {}", path.display()))?;
+                }
+                let link = link.pin(&path).with_context(|| format!("pin {}", path.display()))?;
+                self.attached.pinned.push(link);
+            }
+        }
+        Ok(HookState::Attached)
+    }
+
+    /// Takes over a pinned cgroup link; `false` if it has to be made anew.
+    fn adopt(&mut self, hook: Hook, pins: &Pins, cgroup: &Path) -> Result<bool> {
+        if hook == Hook::Listening {
+            // A tracing link cannot be updated: the new one is attached before the old pin goes.
+            return Ok(false);
+        }
+        let path = pins.link(hook);
+        let link = sys::open_pin(&path).with_context(|| format!("open {}", path.display()))?;
+        let guarded =
+            sys::cgroup_link(link.as_fd()).with_context(|| format!("ask {}", path.display()))?.cgroup;
+        if guarded == 0 {
+            return Ok(false);
+        }
+        if guarded != cgroup_id(cgroup)? {
+            bail!(
+                "the policy pinned in {} guards another cgroup than {}: name that one, choose another --pin-dir, or end it with `tcpw detach`",
+                path.display(),
+                cgroup.display()
+            );
+        }
+        let program =
+            self.program(hook)?.fd().context("the program is not loaded")?.as_fd().try_clone_to_owned()?;
+        sys::update_link(link.as_fd(), program.as_fd())
+            .with_context(|| format!("replace the program of {}", path.display()))?;
+        let pinned = PinnedLink::from_pin(&path).with_context(|| format!("open {}", path.display()))?;
+        self.attached.pinned.push(pinned);
+        Ok(true)
+    }
+
+    fn load_program(&mut self, hook: Hook) -> Result<()> {
+        let btf = &self.btf;
+        let program = self.ebpf.program_mut(hook.program()).context("not in the BPF object")?;
+        let result = match hook {
+            Hook::Gate => <&mut CgroupSkb>::try_from(program)?.load(),
+            Hook::BoundV4 | Hook::BoundV6 => <&mut CgroupSock>::try_from(program)?.load(),
+            Hook::Listening => <&mut BtfTracePoint>::try_from(program)?.load("inet_sock_set_state", btf),
+            Hook::Accepted => <&mut SockOps>::try_from(program)?.load(),
+        };
+        match result {
+            Ok(()) => Ok(()),
+            Err(ProgramError::LoadError { io_error, verifier_log }) => {
+                bail!("the kernel refuses program {}: {io_error}\n{verifier_log}", hook.program())
+            }
+            Err(error) => Err(error).with_context(|| format!("load program {}", hook.program())),
+        }
+    }
+
+    fn new_link(&mut self, hook: Hook, cgroup: &File) -> Result<FdLink> {
+        let program = self.ebpf.program_mut(hook.program()).context("not in the BPF object")?;
+        // Single: with links the kernel lets several programs coexist anyway, and refuses other flags.
+        let mode = CgroupAttachMode::Single;
+        Ok(match hook {
+            Hook::Gate => {
+                let gate: &mut CgroupSkb = program.try_into()?;
+                let id = gate.attach(cgroup, CgroupSkbAttachType::Ingress, mode)?;
+                gate.take_link(id)?.try_into()?
+            }
+            Hook::BoundV4 | Hook::BoundV6 => {
+                let bound: &mut CgroupSock = program.try_into()?;
+                let id = bound.attach(cgroup, mode)?;
+                bound.take_link(id)?.try_into()?
+            }
+            Hook::Listening => {
+                let listening: &mut BtfTracePoint = program.try_into()?;
+                let id = listening.attach()?;
+                listening.take_link(id)?.into()
+            }
+            Hook::Accepted => {
+                let accepted: &mut SockOps = program.try_into()?;
+                let id = accepted.attach(cgroup, mode)?;
+                accepted.take_link(id)?.try_into()?
+            }
+        })
+    }
+
+    fn program(&self, hook: Hook) -> Result<&Program> {
+        self.ebpf.program(hook.program()).context("not in the BPF object")
+    }
+}

@@ -1,0 +1,104 @@
+//! Loads the BPF object: fresh, or onto the maps an earlier process pinned.
+
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use aya::{Btf, Ebpf, EbpfLoader, maps::Map};
+
+use super::{attach::Attached, offsets::Offsets, pins::Pins, tables::Outers};
+
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/tcpw.bpf.o"));
+
+/// The kernel's BTF.
+pub(super) const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
+
+/// The maps that outlive a process when pinned; all but .rodata, scratch and aya-log's own.
+pub(super) const STATE_MAPS: [&str; 19] = [
+    "ACTIVE",
+    "HEADERS",
+    "CLIENTS_V4",
+    "CLIENTS_V6",
+    "SERVERS_V4",
+    "SERVERS_V6",
+    "NAMES",
+    "PORTS",
+    "POLICIES",
+    "OUTCOMES",
+    "GRACE",
+    "TAGS",
+    "COMMS",
+    "ATTEMPTS",
+    "ANSWERS",
+    "HANDSHAKES",
+    "EVENTS",
+    "COUNTERS",
+    "SCRATCH",
+];
+
+/// What to load.
+#[derive(Debug)]
+pub struct LoadOptions<'a> {
+    /// Pin directory; `None` ends enforcement with the process.
+    pub pins: Option<&'a Pins>,
+    /// Report accepted connections.
+    pub log_allowed: bool,
+}
+
+/// The loaded programs and their maps.
+pub struct Kernel {
+    pub(super) ebpf: Ebpf,
+    pub(super) btf: Btf,
+    pub(super) pins: Option<Pins>,
+    pub(super) attached: Attached,
+    pub(super) outers: Outers,
+    pub(super) log_allowed: bool,
+}
+
+impl Kernel {
+    /// Loads the object; attaches nothing.
+    ///
+    /// # Errors
+    /// No BTF, no permission, or a map the kernel refuses; a program the kernel refuses is no error here.
+    pub fn load(options: &LoadOptions<'_>) -> Result<Self> {
+        raise_memlock();
+        let offsets = Offsets::read(Path::new(KERNEL_BTF)).context("read the kernel's BTF")?;
+        let btf = Btf::from_sys_fs().context("read the kernel's BTF")?;
+        let log_allowed = u32::from(options.log_allowed);
+        let mut loader = EbpfLoader::new();
+        loader
+            .override_global("LOG_ALLOWED", &log_allowed, true)
+            .override_global("SOCK_NUM", &offsets.sock_num, true)
+            .override_global("SOCK_NET", &offsets.sock_net, true)
+            .override_global("NET_COOKIE", &offsets.net_cookie, true);
+        if let Some(pins) = options.pins {
+            pins.create()?;
+            for name in STATE_MAPS {
+                loader.map_pin_path(name, pins.map(name));
+            }
+        }
+        let mut ebpf = loader.load(OBJECT).context("load the BPF object")?;
+        let outers = Outers::take(&mut ebpf)?;
+        Ok(Self {
+            ebpf,
+            btf,
+            pins: options.pins.cloned(),
+            attached: Attached::default(),
+            outers,
+            log_allowed: options.log_allowed,
+        })
+    }
+}
+
+/// Takes a map out of the object.
+pub(super) fn take(ebpf: &mut Ebpf, name: &str) -> Result<Map> {
+    ebpf.take_map(name).with_context(|| format!("the BPF object has no map {name}"))
+}
+
+/// Kernels before 5.11 charge maps to RLIMIT_MEMLOCK; later ones ignore it.
+fn raise_memlock() {
+    let unlimited = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
+    // SAFETY: passes a pointer to a live struct.
+    if unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &unlimited) } != 0 {
+        log::debug!("RLIMIT_MEMLOCK stays: {}", std::io::Error::last_os_error());
+    }
+}

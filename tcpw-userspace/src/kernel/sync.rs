@@ -1,0 +1,111 @@
+//! Policy to maps: fill the idle slot, flip, wait.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use tcpw_common::{decide::AUDIT, key::NamesId, limits::SLOTS};
+
+use super::{
+    load::Kernel,
+    tables::{Contents, Inners, Packed},
+};
+use crate::compile::Policy;
+
+/// A policy that is in force.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Applied {
+    /// Its number.
+    pub generation: u32,
+    /// Time to fill the tables, flip, and see the last evaluation of the old policy end.
+    pub took: Duration,
+}
+
+impl Kernel {
+    /// Puts a policy in force. When this returns, no evaluation of the policy before is left.
+    ///
+    /// # Errors
+    /// The tables cannot be filled: the policy before stays in force, untouched.
+    pub fn apply(&mut self, policy: &Policy, audit: bool) -> Result<Applied> {
+        let begin = Instant::now();
+        let live = self.outers.active.get(&0, 0).context("read the live slot")?;
+        let before = self.outers.headers.get(&live, 0).context("read the live header")?.generation;
+        let generation = before.wrapping_add(1).max(1);
+        let idle = (live + 1) % SLOTS;
+        let inner = Inners::create(&contents(policy))?;
+        self.outers.set(idle, &inner)?;
+        let header = policy.header(generation, if audit { AUDIT } else { 0 });
+        self.outers.headers.set(idle, header, 0).context("write the header")?;
+        self.set_comms(&policy.comms)?;
+        self.outers.active.set(0, idle, 0).context("flip the slot")?;
+        self.outers.wait_for_programs()?;
+        Ok(Applied { generation, took: begin.elapsed() })
+    }
+
+    /// Generation of the policy in force, 0 if none is.
+    ///
+    /// # Errors
+    /// The maps cannot be read.
+    pub fn generation(&self) -> Result<u32> {
+        let live = self.outers.active.get(&0, 0).context("read the live slot")?;
+        Ok(self.outers.headers.get(&live, 0).context("read the live header")?.generation)
+    }
+
+    /// Makes a names-set that appeared after the policy was applied known to it. Call this before
+    /// the first tag carries it.
+    ///
+    /// # Errors
+    /// The table is full: the policy has to be applied anew.
+    pub fn add_names(&mut self, names: NamesId, class: u32) -> Result<()> {
+        let live = self.outers.active.get(&0, 0).context("read the live slot")?;
+        self.outers.add_names(live, names, class)
+    }
+}
+
+fn contents(policy: &Policy) -> Contents {
+    Contents {
+        clients_v4: trie(
+            policy.clients_v4.iter().map(|(prefix, class)| (prefix.bits.into(), prefix.address, *class)),
+        ),
+        clients_v6: trie(
+            policy.clients_v6.iter().map(|(prefix, class)| (prefix.bits.into(), prefix.address, *class)),
+        ),
+        servers_v4: trie(
+            policy.servers_v4.iter().map(|(prefix, class)| (prefix.bits.into(), prefix.address, *class)),
+        ),
+        servers_v6: trie(
+            policy.servers_v6.iter().map(|(prefix, class)| (prefix.bits.into(), prefix.address, *class)),
+        ),
+        names: pack(policy.names.iter().map(|(names, class)| (names.to_ne_bytes(), class.to_ne_bytes()))),
+        ports: pack(
+            policy.ports.iter().map(|(port, class)| (u32::from(*port).to_ne_bytes(), class.to_ne_bytes())),
+        ),
+        policies: array(policy.policies.iter().map(|policy| policy.to_ne_bytes())),
+        outcomes: array(policy.outcomes.iter().map(|outcome| [*outcome])),
+    }
+}
+
+/// Trie keys are the prefix length in host order, then the address. Source: `struct bpf_lpm_trie_key`.
+fn trie<A: AsRef<[u8]>>(entries: impl Iterator<Item = (u32, A, u32)>) -> Packed {
+    let mut packed = Packed { keys: Vec::new(), values: Vec::new(), count: 0 };
+    for (bits, address, class) in entries {
+        packed.keys.extend(bits.to_ne_bytes());
+        packed.keys.extend(address.as_ref());
+        packed.values.extend(class.to_ne_bytes());
+        packed.count += 1;
+    }
+    packed
+}
+
+fn pack<K: AsRef<[u8]>, V: AsRef<[u8]>>(entries: impl Iterator<Item = (K, V)>) -> Packed {
+    let mut packed = Packed { keys: Vec::new(), values: Vec::new(), count: 0 };
+    for (key, value) in entries {
+        packed.keys.extend(key.as_ref());
+        packed.values.extend(value.as_ref());
+        packed.count += 1;
+    }
+    packed
+}
+
+fn array<V: AsRef<[u8]>>(values: impl Iterator<Item = V>) -> Packed {
+    pack(values.zip(0_u32..).map(|(value, index)| (index.to_ne_bytes(), value)))
+}

@@ -1,0 +1,169 @@
+//! bpf(2) calls that aya 0.14 does not have: sized inner maps, batches, link update.
+//!
+//! Source: linux/include/uapi/linux/bpf.h, `union bpf_attr`.
+
+use std::{
+    ffi::CString,
+    io,
+    os::{
+        fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd},
+        unix::ffi::OsStrExt as _,
+    },
+    path::Path,
+};
+
+const BPF_MAP_CREATE: libc::c_long = 0;
+const BPF_OBJ_GET: libc::c_long = 7;
+const BPF_MAP_UPDATE_BATCH: libc::c_long = 26;
+const BPF_LINK_UPDATE: libc::c_long = 29;
+
+/// Kind of an inner map, with the flags its outer map's template has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum InnerKind {
+    /// BPF_MAP_TYPE_LPM_TRIE, BPF_F_NO_PREALLOC.
+    LpmTrie,
+    /// BPF_MAP_TYPE_HASH, BPF_F_NO_PREALLOC.
+    Hash,
+    /// BPF_MAP_TYPE_ARRAY, BPF_F_INNER_MAP.
+    Array,
+}
+
+impl InnerKind {
+    fn map_type_and_flags(self) -> (u32, u32) {
+        match self {
+            Self::LpmTrie => (11, 1),
+            Self::Hash => (1, 1),
+            Self::Array => (2, 1 << 12),
+        }
+    }
+}
+
+/// Creates a map. Sizes in bytes.
+pub(super) fn create_map(kind: InnerKind, key: u32, value: u32, entries: u32) -> io::Result<OwnedFd> {
+    #[repr(C)]
+    struct Attr {
+        map_type: u32,
+        key_size: u32,
+        value_size: u32,
+        max_entries: u32,
+        map_flags: u32,
+    }
+    let (map_type, map_flags) = kind.map_type_and_flags();
+    let attr = Attr { map_type, key_size: key, value_size: value, max_entries: entries.max(1), map_flags };
+    let fd = bpf(BPF_MAP_CREATE, &attr)?;
+    // SAFETY: a fresh descriptor that nobody else owns.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Writes `count` elements, keys and values each packed one after another.
+pub(super) fn update_batch(map: BorrowedFd<'_>, keys: &[u8], values: &[u8], count: u32) -> io::Result<()> {
+    #[repr(C)]
+    struct Attr {
+        in_batch: u64,
+        out_batch: u64,
+        keys: u64,
+        values: u64,
+        count: u32,
+        map_fd: u32,
+        elem_flags: u64,
+        flags: u64,
+    }
+    if count == 0 {
+        return Ok(());
+    }
+    let attr = Attr {
+        in_batch: 0,
+        out_batch: 0,
+        keys: keys.as_ptr() as u64,
+        values: values.as_ptr() as u64,
+        count,
+        map_fd: map.as_raw_fd().cast_unsigned(),
+        elem_flags: 0,
+        flags: 0,
+    };
+    bpf(BPF_MAP_UPDATE_BATCH, &attr).map(drop)
+}
+
+/// Opens a pinned map, program or link.
+pub(super) fn open_pin(path: &Path) -> io::Result<OwnedFd> {
+    #[repr(C)]
+    struct Attr {
+        pathname: u64,
+        bpf_fd: u32,
+        file_flags: u32,
+    }
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    let attr = Attr { pathname: path.as_ptr() as u64, bpf_fd: 0, file_flags: 0 };
+    let fd = bpf(BPF_OBJ_GET, &attr)?;
+    // SAFETY: a fresh descriptor that nobody else owns.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Replaces a link's program atomically: no packet goes unjudged.
+pub(super) fn update_link(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Result<()> {
+    #[repr(C)]
+    struct Attr {
+        link_fd: u32,
+        new_prog_fd: u32,
+        flags: u32,
+        old_prog_fd: u32,
+    }
+    let attr = Attr {
+        link_fd: link.as_raw_fd().cast_unsigned(),
+        new_prog_fd: program.as_raw_fd().cast_unsigned(),
+        flags: 0,
+        old_prog_fd: 0,
+    };
+    bpf(BPF_LINK_UPDATE, &attr).map(drop)
+}
+
+/// bpf(2). The kernel zero-extends an attribute shorter than its own.
+fn bpf<A>(command: libc::c_long, attr: &A) -> io::Result<i32> {
+    // SAFETY: `attr` is a prefix of `union bpf_attr` for this command, its length is passed, and the
+    // pointers inside it live until the call returns.
+    let result = unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_ref(attr), size_of::<A>()) };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    i32::try_from(result).map_err(io::Error::other)
+}
+
+/// Facts of a link that is attached to a cgroup.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct CgroupLink {
+    /// Id of the cgroup (the inode number of its directory); 0 if it was removed.
+    pub(super) cgroup: u64,
+}
+
+/// Asks a cgroup link where it is attached.
+pub(super) fn cgroup_link(link: BorrowedFd<'_>) -> io::Result<CgroupLink> {
+    const BPF_OBJ_GET_INFO_BY_FD: libc::c_long = 15;
+    /// `struct bpf_link_info`, with its `cgroup` member.
+    #[repr(C)]
+    #[derive(Default)]
+    struct Info {
+        link_type: u32,
+        id: u32,
+        prog_id: u32,
+        reserved: u32,
+        cgroup_id: u64,
+        attach_type: u32,
+        reserved_too: u32,
+    }
+    const INFO_BYTES: u32 = 32;
+    const _: () = assert!(size_of::<Info>() == INFO_BYTES as usize);
+    #[repr(C)]
+    struct Attr {
+        bpf_fd: u32,
+        info_len: u32,
+        info: u64,
+    }
+    let mut info = Info::default();
+    let attr = Attr {
+        bpf_fd: link.as_raw_fd().cast_unsigned(),
+        info_len: INFO_BYTES,
+        info: (&raw mut info) as u64,
+    };
+    bpf(BPF_OBJ_GET_INFO_BY_FD, &attr)?;
+    Ok(CgroupLink { cgroup: info.cgroup_id })
+}

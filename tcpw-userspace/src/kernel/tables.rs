@@ -1,0 +1,187 @@
+//! The outer maps: one inner map per slot and table.
+
+use std::os::fd::{AsFd as _, OwnedFd};
+
+use anyhow::{Context as _, Result, bail};
+use aya::{
+    Ebpf,
+    maps::{Array, ArrayOfMaps, HashMap, LpmTrie, Map, MapData},
+};
+use tcpw_common::{
+    decide::Header,
+    key::{Address, NamesId},
+};
+
+use super::{
+    load::take,
+    sys::{self, InnerKind},
+};
+
+type Trie<K> = LpmTrie<MapData, K, u32>;
+
+/// The maps through which a policy is written.
+pub(super) struct Outers {
+    pub(super) active: Array<MapData, u32>,
+    pub(super) headers: Array<MapData, Header>,
+    clients_v4: ArrayOfMaps<MapData, Trie<[u8; 4]>>,
+    clients_v6: ArrayOfMaps<MapData, Trie<Address>>,
+    servers_v4: ArrayOfMaps<MapData, Trie<[u8; 4]>>,
+    servers_v6: ArrayOfMaps<MapData, Trie<Address>>,
+    names: ArrayOfMaps<MapData, HashMap<MapData, NamesId, u32>>,
+    ports: ArrayOfMaps<MapData, HashMap<MapData, u32, u32>>,
+    policies: ArrayOfMaps<MapData, Array<MapData, u32>>,
+    outcomes: ArrayOfMaps<MapData, Array<MapData, u8>>,
+    grace: ArrayOfMaps<MapData, Array<MapData, u32>>,
+}
+
+macro_rules! take_as {
+    ($ebpf:expr, $name:literal) => {
+        take($ebpf, $name)?.try_into().with_context(|| concat!("open map ", $name))?
+    };
+}
+
+impl Outers {
+    pub(super) fn take(ebpf: &mut Ebpf) -> Result<Self> {
+        Ok(Self {
+            active: take_as!(ebpf, "ACTIVE"),
+            headers: take_as!(ebpf, "HEADERS"),
+            clients_v4: take_as!(ebpf, "CLIENTS_V4"),
+            clients_v6: take_as!(ebpf, "CLIENTS_V6"),
+            servers_v4: take_as!(ebpf, "SERVERS_V4"),
+            servers_v6: take_as!(ebpf, "SERVERS_V6"),
+            names: take_as!(ebpf, "NAMES"),
+            ports: take_as!(ebpf, "PORTS"),
+            policies: take_as!(ebpf, "POLICIES"),
+            outcomes: take_as!(ebpf, "OUTCOMES"),
+            grace: take_as!(ebpf, "GRACE"),
+        })
+    }
+
+    /// Puts every inner map of a policy into a slot.
+    ///
+    /// Each write waits for an RCU grace period; written at once, they wait for the same one.
+    pub(super) fn set(&mut self, slot: u32, inner: &Inners) -> Result<()> {
+        std::thread::scope(|scope| {
+            let writes = [
+                scope.spawn(|| self.clients_v4.set(slot, &inner.clients_v4, 0)),
+                scope.spawn(|| self.clients_v6.set(slot, &inner.clients_v6, 0)),
+                scope.spawn(|| self.servers_v4.set(slot, &inner.servers_v4, 0)),
+                scope.spawn(|| self.servers_v6.set(slot, &inner.servers_v6, 0)),
+                scope.spawn(|| self.names.set(slot, &inner.names, 0)),
+                scope.spawn(|| self.ports.set(slot, &inner.ports, 0)),
+                scope.spawn(|| self.policies.set(slot, &inner.policies, 0)),
+                scope.spawn(|| self.outcomes.set(slot, &inner.outcomes, 0)),
+            ];
+            writes.into_iter().try_for_each(|write| match write.join() {
+                Ok(result) => result.context("put a table into its slot"),
+                Err(_) => bail!("a thread that writes a table panicked"),
+            })
+        })
+    }
+
+    /// Waits until no program runs that began before the call.
+    ///
+    /// An update of a map of maps waits for an RCU grace period: kernel/bpf/syscall.c,
+    /// `maybe_wait_bpf_programs`.
+    pub(super) fn wait_for_programs(&mut self) -> Result<()> {
+        let inner = Array::try_from(Map::Array(MapData::from_fd(create(InnerKind::Array, 4, 4, 1)?)?))?;
+        self.grace.set(0, &inner, 0).context("wait for running programs")
+    }
+
+    /// Adds a names-set to the live policy. No socket carries its tag yet, so no verdict changes.
+    pub(super) fn add_names(&mut self, slot: u32, names: NamesId, class: u32) -> Result<()> {
+        let mut live = self.names.get(&slot, 0).context("open the live table of names")?;
+        live.insert(names, class, 0).context("add a names-set to the live policy")
+    }
+}
+
+/// The inner maps of one policy.
+pub(super) struct Inners {
+    clients_v4: Trie<[u8; 4]>,
+    clients_v6: Trie<Address>,
+    servers_v4: Trie<[u8; 4]>,
+    servers_v6: Trie<Address>,
+    names: HashMap<MapData, NamesId, u32>,
+    ports: HashMap<MapData, u32, u32>,
+    policies: Array<MapData, u32>,
+    outcomes: Array<MapData, u8>,
+}
+
+/// Keys and values of a table, packed one after another.
+pub(super) struct Packed {
+    pub(super) keys: Vec<u8>,
+    pub(super) values: Vec<u8>,
+    pub(super) count: u32,
+}
+
+/// The contents of all tables of a policy.
+pub(super) struct Contents {
+    pub(super) clients_v4: Packed,
+    pub(super) clients_v6: Packed,
+    pub(super) servers_v4: Packed,
+    pub(super) servers_v6: Packed,
+    pub(super) names: Packed,
+    pub(super) ports: Packed,
+    pub(super) policies: Packed,
+    pub(super) outcomes: Packed,
+}
+
+/// Room in the table of names for daemons that start while a policy is live.
+const SPARE_NAMES: u32 = 4096;
+
+impl Inners {
+    /// Creates and fills the inner maps, each as large as it needs to be.
+    pub(super) fn create(contents: &Contents) -> Result<Self> {
+        Ok(Self {
+            clients_v4: Trie::try_from(Map::LpmTrie(fill(
+                InnerKind::LpmTrie,
+                8,
+                4,
+                &contents.clients_v4,
+                0,
+            )?))?,
+            clients_v6: Trie::try_from(Map::LpmTrie(fill(
+                InnerKind::LpmTrie,
+                20,
+                4,
+                &contents.clients_v6,
+                0,
+            )?))?,
+            servers_v4: Trie::try_from(Map::LpmTrie(fill(
+                InnerKind::LpmTrie,
+                8,
+                4,
+                &contents.servers_v4,
+                0,
+            )?))?,
+            servers_v6: Trie::try_from(Map::LpmTrie(fill(
+                InnerKind::LpmTrie,
+                20,
+                4,
+                &contents.servers_v6,
+                0,
+            )?))?,
+            names: HashMap::try_from(Map::HashMap(fill(
+                InnerKind::Hash,
+                8,
+                4,
+                &contents.names,
+                SPARE_NAMES,
+            )?))?,
+            ports: HashMap::try_from(Map::HashMap(fill(InnerKind::Hash, 4, 4, &contents.ports, 0)?))?,
+            policies: Array::try_from(Map::Array(fill(InnerKind::Array, 4, 4, &contents.policies, 0)?))?,
+            outcomes: Array::try_from(Map::Array(fill(InnerKind::Array, 4, 1, &contents.outcomes, 0)?))?,
+        })
+    }
+}
+
+fn fill(kind: InnerKind, key: u32, value: u32, packed: &Packed, spare: u32) -> Result<MapData> {
+    let fd = create(kind, key, value, packed.count.saturating_add(spare))?;
+    sys::update_batch(fd.as_fd(), &packed.keys, &packed.values, packed.count)
+        .with_context(|| format!("write {} entries into a table", packed.count))?;
+    MapData::from_fd(fd).context("open a table")
+}
+
+fn create(kind: InnerKind, key: u32, value: u32, entries: u32) -> Result<OwnedFd> {
+    sys::create_map(kind, key, value, entries).with_context(|| format!("create a table of {entries} entries"))
+}

@@ -1,0 +1,84 @@
+//! Tags, names of processes, answers, counters: the small writes between reloads.
+
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use anyhow::{Context as _, Result};
+use aya::maps::{HashMap, Map, MapError, PerCpuArray, SkStorage};
+use tcpw_common::{
+    key::{AnswerKey, Comm, NamesId},
+    outcome::Outcome,
+    tag::Tag,
+};
+
+use super::{load::Kernel, pins::read_counters};
+
+/// SkStorage takes a descriptor by `AsRawFd`.
+struct Socket<'a>(BorrowedFd<'a>);
+
+impl AsRawFd for Socket<'_> {
+    fn as_raw_fd(&self) -> i32 {
+        self.0.as_raw_fd()
+    }
+}
+
+impl Kernel {
+    /// Writes a listening socket's tag. `socket` is any descriptor of it.
+    ///
+    /// # Errors
+    /// The socket is gone, or keeps no storage.
+    pub fn write_tag(&mut self, socket: BorrowedFd<'_>, tag: Tag) -> Result<()> {
+        let map = self.ebpf.map_mut("TAGS").context("the BPF object has no map TAGS")?;
+        let mut tags: SkStorage<_, Tag> = SkStorage::try_from(map)?;
+        tags.insert(&Socket(socket), tag, 0).context("write a listener's tag")
+    }
+
+    /// Reads a listening socket's tag; `None` if it has none.
+    ///
+    /// # Errors
+    /// The socket is gone.
+    pub fn read_tag(&self, socket: BorrowedFd<'_>) -> Result<Option<Tag>> {
+        let map = self.ebpf.map("TAGS").context("the BPF object has no map TAGS")?;
+        let tags: SkStorage<_, Tag> = SkStorage::try_from(map)?;
+        match tags.get(&Socket(socket), 0) {
+            Ok(tag) => Ok(Some(tag)),
+            Err(MapError::KeyNotFound) => Ok(None),
+            Err(error) => Err(error).context("read a listener's tag"),
+        }
+    }
+
+    /// Tells the kernel which names a process name stands for until user space has looked.
+    ///
+    /// # Errors
+    /// The table is full.
+    pub fn set_comms(&mut self, comms: &[(Comm, NamesId)]) -> Result<()> {
+        let map = self.ebpf.map_mut("COMMS").context("the BPF object has no map COMMS")?;
+        let mut table: HashMap<_, Comm, NamesId> = HashMap::try_from(map)?;
+        let old: Vec<Comm> = table.keys().collect::<Result<_, _>>().context("read the process names")?;
+        for (comm, names) in comms {
+            table.insert(comm, names, 0).context("write a process name")?;
+        }
+        for comm in old.iter().filter(|comm| comms.iter().all(|(kept, _)| kept != *comm)) {
+            table.remove(comm).context("remove a process name")?;
+        }
+        Ok(())
+    }
+
+    /// Answers what the gate asked; the client's next SYN finds it.
+    ///
+    /// # Errors
+    /// The kernel refuses the write.
+    pub fn answer(&mut self, key: AnswerKey, outcome: Outcome) -> Result<()> {
+        let map = self.ebpf.map_mut("ANSWERS").context("the BPF object has no map ANSWERS")?;
+        let mut answers: HashMap<_, AnswerKey, u32> = HashMap::try_from(map)?;
+        answers.insert(key, outcome as u32, 0).context("write an answer")
+    }
+
+    /// The counters by name.
+    ///
+    /// # Errors
+    /// The map cannot be read.
+    pub fn counters(&self) -> Result<Vec<(&'static str, u64)>> {
+        let map: &Map = self.ebpf.map("COUNTERS").context("the BPF object has no map COUNTERS")?;
+        read_counters(&PerCpuArray::try_from(map)?)
+    }
+}

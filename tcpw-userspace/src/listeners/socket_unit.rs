@@ -1,0 +1,155 @@
+//! The language of systemd.socket(5), as far as names depend on it: systemd
+//! listens for a daemon that has not started yet.
+//!
+//! In: the texts of a socket unit and of its service. Out: where it listens, under which names. No I/O.
+//! Source: systemd.socket(5), systemd.service(5), systemd.syntax(7).
+
+use std::net::{IpAddr, SocketAddr};
+
+/// A socket unit.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct SocketUnit {
+    /// Its name without `.socket`.
+    pub(super) name: String,
+    /// Where it listens: an address, or every one.
+    listens: Vec<(Option<IpAddr>, u16)>,
+    /// `Service=`.
+    service: Option<String>,
+    /// `Accept=yes`: an instance of a template for each connection.
+    is_template: bool,
+    /// The program its service runs.
+    program: Option<String>,
+}
+
+impl SocketUnit {
+    /// Reads a unit and its drop-ins, in systemd's order.
+    pub(super) fn parse<'a>(name: &str, texts: impl IntoIterator<Item = &'a str>) -> Self {
+        let mut unit = Self { name: name.to_owned(), ..Self::default() };
+        for (key, value) in texts.into_iter().flat_map(|text| assignments(text, "[Socket]")) {
+            match (key, value) {
+                // An empty value takes back what was said before.
+                ("ListenStream", "") => unit.listens.clear(),
+                ("ListenStream", value) => unit.listens.extend(address(value)),
+                ("Service", value) => unit.service = Some(value.to_owned()),
+                ("Accept", value) => unit.is_template = matches!(value, "yes" | "true" | "on" | "1"),
+                _ => {}
+            }
+        }
+        unit
+    }
+
+    /// File name of the service it starts.
+    pub(super) fn service(&self) -> String {
+        let template = if self.is_template { "@" } else { "" };
+        self.service.clone().unwrap_or_else(|| format!("{}{template}.service", self.name))
+    }
+
+    /// Learns the program from its service and the drop-ins of that.
+    pub(super) fn add_service<'a>(&mut self, texts: impl IntoIterator<Item = &'a str>) {
+        for (key, value) in texts.into_iter().flat_map(|text| assignments(text, "[Service]")) {
+            if key == "ExecStart" {
+                self.program = program(value).map(str::to_owned);
+            }
+        }
+    }
+
+    /// Whether it listens at a local address.
+    pub(super) fn listens_at(&self, local: SocketAddr) -> bool {
+        let ip = local.ip().to_canonical();
+        self.listens.iter().any(|&(address, port)| {
+            let is_address = address.map_or(ip.is_unspecified(), |own| own.to_canonical() == ip);
+            port == local.port() && is_address
+        })
+    }
+
+    /// Its names: those of socket, service and program.
+    pub(super) fn names(&self) -> Vec<&str> {
+        let service = self.service.as_deref().and_then(|name| name.split(['@', '.']).next());
+        [Some(self.name.as_str()), service, self.program.as_deref()].into_iter().flatten().collect()
+    }
+
+    /// What the daemon will call itself.
+    pub(super) fn ident(&self) -> &str {
+        self.program.as_deref().unwrap_or(&self.name)
+    }
+}
+
+fn assignments<'a>(text: &'a str, section: &'static str) -> impl Iterator<Item = (&'a str, &'a str)> {
+    let mut is_in_section = false;
+    text.lines().map(str::trim).filter_map(move |line| {
+        if line.starts_with('[') {
+            is_in_section = line == section;
+        }
+        let (key, value) = line.split_once('=').filter(|_| is_in_section)?;
+        (!line.starts_with(['#', ';'])).then_some((key.trim_end(), value.trim_start()))
+    })
+}
+
+/// A port, or an address and a port. Sockets that are no TCP ones are left out.
+fn address(value: &str) -> Option<(Option<IpAddr>, u16)> {
+    if let Ok(port) = value.parse() {
+        return Some((None, port));
+    }
+    let address: SocketAddr = value.parse().ok()?;
+    Some((Some(address.ip()), address.port()))
+}
+
+/// The program's name: `@` puts argv\[0\] behind the path; the other signs do not matter here.
+fn program(command: &str) -> Option<&str> {
+    let path = command.trim_start_matches(['@', '-', ':', '+', '!', '|']);
+    let signs = &command[..command.len() - path.len()];
+    let mut words = path.split_ascii_whitespace();
+    let path = words.next()?;
+    let word = if signs.contains('@') { words.next().unwrap_or(path) } else { path };
+    word.rsplit('/').next()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Ubuntu's ssh.socket, and the drop-in its generator writes.
+    const SSH: &str = "[Unit]\nDescription=OpenBSD Secure Shell server socket\nListenStream=9\n\n\
+                       [Socket]\nListenStream=0.0.0.0:22\nListenStream=[::]:22\nBindIPv6Only=ipv6-only\n\
+                       Accept=no\nFreeBind=yes\n";
+    const ADDRESSES: &str = "[Socket]\nListenStream=\nListenStream=2222\n# ListenStream=1\n";
+    const SERVICE: &str = "[Service]\nExecStartPre=/usr/sbin/sshd -t\n\
+                           ExecStart=/usr/sbin/sshd -D $SSHD_OPTS\nExecReload=/bin/kill -HUP $MAINPID\n";
+
+    fn at(unit: &SocketUnit, local: &str) -> bool {
+        unit.listens_at(local.parse().unwrap())
+    }
+
+    #[test]
+    fn ssh_socket_is_known_as_ssh_and_sshd() {
+        let mut unit = SocketUnit::parse("ssh", [SSH]);
+        assert_eq!(unit.service(), "ssh.service");
+        unit.add_service([SERVICE]);
+        assert_eq!(unit.names(), ["ssh", "sshd"]);
+        assert_eq!(unit.ident(), "sshd");
+        assert!(at(&unit, "0.0.0.0:22") && at(&unit, "[::]:22"));
+        assert!(!at(&unit, "127.0.0.1:22") && !at(&unit, "[::]:9"));
+    }
+
+    #[test]
+    fn drop_in_replaces_addresses() {
+        let unit = SocketUnit::parse("ssh", [SSH, ADDRESSES]);
+        assert!(at(&unit, "[::]:2222") && !at(&unit, "[::]:22") && !at(&unit, "[::]:1"));
+    }
+
+    #[test]
+    fn template_and_named_services() {
+        let unit = SocketUnit::parse("x", ["[Socket]\nAccept=yes\nListenStream=/run/x\n"]);
+        assert_eq!(unit.service(), "x@.service");
+        assert_eq!(unit.listens, []);
+        let unit = SocketUnit::parse("x", ["[Socket]\nService=y.service\n"]);
+        assert_eq!((unit.service().as_str(), unit.names()), ("y.service", vec!["x", "y"]));
+    }
+
+    #[test]
+    fn program_is_found_behind_signs() {
+        assert_eq!(program("-/usr/sbin/sshd -i"), Some("sshd"));
+        assert_eq!(program("@/usr/sbin/tcpd in.ftpd -l"), Some("in.ftpd"));
+        assert_eq!(program(""), None);
+    }
+}
