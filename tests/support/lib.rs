@@ -14,6 +14,7 @@ mod process;
 mod sandbox;
 mod skip;
 mod tcpw;
+mod testd;
 
 pub use cgroup::{Cgroup, cgroup2_root};
 pub use namespace::{Listening, MountNamespace, Netns};
@@ -23,3 +24,4 @@ pub use sandbox::{
 };
 pub use skip::{Requirement, can_run, skip};
 pub use tcpw::{Tcpw, tcpw_binary};
+pub use testd::Testd;

@@ -51,6 +51,8 @@ pub enum Place {
     Guarded,
     /// On the server, outside the guarded cgroup: tcpw itself.
     Server,
+    /// In the guarded cgroup, but on the client's network.
+    GuardedClient,
     /// On the client.
     Client,
 }
@@ -136,6 +138,7 @@ impl Sandbox {
         let (cgroup, netns, mounts) = match place {
             Place::Guarded => (self.guarded.as_path(), &self.server, Some(&self.mounts)),
             Place::Server => (self.cgroup.path(), &self.server, Some(&self.mounts)),
+            Place::GuardedClient => (self.guarded.as_path(), &self.client, None),
             Place::Client => (self.clients.as_path(), &self.client, None),
         };
         let processes = cgroup.join("cgroup.procs");

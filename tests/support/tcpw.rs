@@ -1,6 +1,7 @@
 //! The tcpw binary under test, started in a sandbox.
 
 use std::{
+    collections::BTreeMap,
     env,
     path::PathBuf,
     process::Command,
@@ -59,6 +60,14 @@ impl Tcpw {
         self.process.wait_for_line_after(mark, "applied", Duration::from_secs(10))
     }
 
+    /// The kernel's counters by name.
+    ///
+    /// # Errors
+    /// Nothing is enforced.
+    pub fn counters(sandbox: &Sandbox) -> Result<BTreeMap<String, u64>> {
+        counters(sandbox)
+    }
+
     /// `tcpw COMMAND` beside it, to its end.
     ///
     /// # Errors
@@ -68,6 +77,17 @@ impl Tcpw {
         command.args(arguments);
         Ok(sandbox.run(Place::Server, command, START)?.lines())
     }
+}
+
+/// The counters of a running or pinned gate, by name: `tcpw status --json`.
+///
+/// # Errors
+/// Nothing is enforced, or the answer has no counters.
+fn counters(sandbox: &Sandbox) -> Result<BTreeMap<String, u64>> {
+    let lines = Tcpw::command(sandbox, &["status", "--json"])?;
+    let text: String = lines.into_iter().map(|line| line.text).collect();
+    let status: serde_json::Value = serde_json::from_str(&text).context("read the status")?;
+    serde_json::from_value(status["counters"].clone()).context("read the counters")
 }
 
 /// The binary: `TCPW_BIN`, else the one in the target directory of the running program.

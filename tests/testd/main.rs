@@ -51,15 +51,15 @@ fn open(address: SocketAddr, fast_open: bool, reuse_port: bool) -> Result<TcpLis
     }
     bind(fd.as_raw_fd(), &SockaddrStorage::from(address))?;
     if fast_open {
-        let queue: libc::c_int = 16;
-        // SAFETY: passes a live int and its size.
+        let queue: i32 = 16;
+        // SAFETY: passes a live int and its size, 4.
         let done = unsafe {
             libc::setsockopt(
                 fd.as_raw_fd(),
                 libc::IPPROTO_TCP,
                 libc::TCP_FASTOPEN,
                 (&raw const queue).cast(),
-                size_of::<libc::c_int>() as libc::socklen_t,
+                4,
             )
         };
         anyhow::ensure!(done == 0, "TCP_FASTOPEN: {}", std::io::Error::last_os_error());

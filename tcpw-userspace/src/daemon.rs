@@ -1,1 +1,0 @@
-//! Start, reload, stop: the only room that knows them all.

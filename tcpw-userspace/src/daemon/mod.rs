@@ -1,0 +1,279 @@
+//! Start, reload, stop: the only room that knows them all.
+//!
+//! In: a configuration. Out: enforcement until told to stop.
+//! Order of a start: identity programs, scan and tags, policy, and only then the
+//! gate, so that no connection meets a gate that knows less than all.
+
+mod judge;
+mod policy;
+mod registry;
+mod report;
+mod scan;
+mod status;
+
+use std::{collections::HashMap, time::{Instant, SystemTime}};
+
+use anyhow::{Context as _, Result};
+use tcpw_common::event::Event as Record;
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::mpsc,
+};
+
+use crate::{
+    cli::preflight,
+    config::{Config, Mode},
+    control::{self, Request, Response},
+    events::Event,
+    kernel::{EventRing, HookState, Kernel, LoadOptions, Pins},
+    log::{Log, host_name},
+    source::{self, Source, Watch},
+};
+
+use policy::{Outcome, Policies, named_files};
+use registry::Registry;
+use scan::Scans;
+
+/// Batches of events read ahead: a quarter of a million events at most.
+const BATCHES: usize = 256;
+
+/// Runs until SIGTERM, SIGINT or a command ends it.
+///
+/// # Errors
+/// What is needed to start is missing; once enforcement is on, errors are logged and it goes on.
+pub async fn run(config: Config) -> Result<()> {
+    let _lock = preflight::lock(&config.run_dir)?;
+    let mut control = control::Server::bind(&config.run_dir)?;
+    let (mut daemon, events) = Daemon::start(config)?;
+    let mut events = read_ahead(events);
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    let mut tick = tokio::time::interval(std::time::Duration::from_secs(1));
+    loop {
+        tokio::select! {
+            records = events.recv() => {
+                for record in records.context("the reader of the event ring ended")? {
+                    daemon.handle(&record);
+                }
+            }
+            () = daemon.watch.changed() => daemon.reload(),
+            found = daemon.scans.next() => daemon.found(found),
+            (request, reply) = control.next() => match request {
+                Request::Status => reply.send(Response::Status(Box::new(daemon.status()))),
+                Request::Stop => {
+                    reply.send(Response::Done(vec!["stopped".into()]));
+                    break;
+                }
+                Request::Detach => {
+                    let removed = daemon.detach();
+                    let ended = removed.is_ok();
+                    reply.send(match removed {
+                        Ok(removed) => Response::Done(removed),
+                        Err(error) => Response::Failed(format!("{error:#}")),
+                    });
+                    if ended {
+                        break;
+                    }
+                }
+            },
+            _ = hangup.recv() => {
+                daemon.reopen_log();
+                daemon.reload();
+            }
+            _ = tick.tick() => {
+                daemon.flush_log();
+                daemon.watch_counters();
+            }
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+        }
+    }
+    daemon.stop();
+    Ok(())
+}
+
+/// Everything the running daemon holds.
+struct Daemon {
+    config: Config,
+    kernel: Kernel,
+    source: Source,
+    watch: Watch,
+    policies: Policies,
+    registry: Registry,
+    scans: Scans,
+    lines: Log,
+    host: String,
+    disagreements: u64,
+    counted: HashMap<&'static str, u64>,
+    enforcing_since: SystemTime,
+    detached: bool,
+}
+
+impl Daemon {
+    fn start(config: Config) -> Result<(Self, EventRing)> {
+        let pins = config.pin.then(|| Pins::new(&config.pin_dir));
+        let mut kernel = Kernel::load(&LoadOptions { pins: pins.as_ref(), log_allowed: config.log_allowed })?;
+        let events = kernel.take_events()?;
+        tokio::spawn(kernel.take_diagnostics()?.forward());
+        let mut has_listening_hook = true;
+        for (hook, state) in kernel.attach_identity(&config.cgroup) {
+            if let HookState::Refused(reason) = state {
+                has_listening_hook &= hook != crate::kernel::Hook::Listening;
+                log::warn!("this kernel refuses {}: {reason}", hook.program());
+            }
+        }
+        let mut daemon = Self {
+            source: Source::new(config.hosts_allow.clone(), config.hosts_deny.clone()),
+            watch: Watch::new(),
+            policies: Policies::new(),
+            registry: Registry::default(),
+            scans: Scans::new(&config, has_listening_hook)?,
+            lines: Log::open(config.log.clone())?,
+            host: host_name(),
+            disagreements: 0,
+            counted: HashMap::new(),
+            enforcing_since: SystemTime::now(),
+            detached: false,
+            kernel,
+            config,
+        };
+        let listeners = daemon.scans.scan_now();
+        for listener in &listeners {
+            daemon.registry.learn(&listener.names);
+        }
+        daemon.first_policy()?;
+        for listener in listeners {
+            daemon.registry.tag(&mut daemon.kernel, listener);
+        }
+        let state = daemon.kernel.attach_gate(&daemon.config.cgroup)?;
+        daemon.say_ready(&state);
+        Ok((daemon, events))
+    }
+
+    fn first_policy(&mut self) -> Result<()> {
+        let texts = self.read();
+        match self.policies.reload(&mut self.kernel, &self.config, &self.registry.names_sets(), &texts)? {
+            Outcome::Applied(applied) => say_applied(&applied, applied.took),
+            Outcome::Kept(_) | Outcome::Unchanged => {}
+        }
+        Ok(())
+    }
+
+    fn say_ready(&self, state: &HookState) {
+        let how = match state {
+            HookState::Adopted => "adopted the pinned gate of",
+            HookState::Attached | HookState::Refused(_) => "guarding",
+        };
+        if self.config.mode == Mode::Audit {
+            log::warn!("AUDIT MODE: nothing is refused; what the policy refuses is logged as \"would refuse\"");
+        }
+        log::info!("ready: {how} cgroup {}, {} listeners", self.config.cgroup.display(), self.registry.all().len());
+    }
+
+    /// Reads the files until they and what is watched agree.
+    fn read(&mut self) -> crate::parse::text::Texts {
+        loop {
+            let texts = self.source.read(named_files);
+            if !self.watch.watch(source::paths(&texts)) {
+                return texts;
+            }
+        }
+    }
+
+    /// Puts the files as they are now in force, or says why not.
+    fn reload(&mut self) {
+        let begin = Instant::now();
+        let texts = self.read();
+        match self.policies.reload(&mut self.kernel, &self.config, &self.registry.names_sets(), &texts) {
+            Ok(Outcome::Applied(applied)) => say_applied(&applied, begin.elapsed()),
+            Ok(Outcome::Unchanged) => log::debug!("the files changed, their rules did not"),
+            Ok(Outcome::Kept(reason)) => log::error!("the previous policy stays in force: {reason}"),
+            Err(error) => log::error!("the previous policy stays in force: {error:#}"),
+        }
+    }
+
+    fn handle(&mut self, record: &Record) {
+        match Event::from_record(record) {
+            Some(Event::Decision(decision)) => self.report(&decision),
+            Some(Event::Listening { pid, .. }) => self.scans.look_at(pid),
+            Some(Event::Untagged { cookie, port }) => {
+                log::warn!("a listener on port {port} (socket {cookie}) has no tag: judged by the rules for any daemon");
+                self.scans.look_at_all();
+            }
+            None => log::error!("an event of kind {} is not known to this version", record.kind),
+        }
+    }
+
+    fn reopen_log(&mut self) {
+        if let Err(error) = self.lines.reopen() {
+            log::error!("{}: not opened anew, the old one stays in use: {error}", self.config.log);
+        }
+    }
+
+    fn flush_log(&mut self) {
+        if let Err(error) = self.lines.flush() {
+            log::debug!("{}: lines wait: {error}", self.config.log);
+        }
+    }
+
+    /// Says what the kernel could only count.
+    fn watch_counters(&mut self) {
+        let Ok(counters) = self.kernel.counters() else {
+            return;
+        };
+        for (name, text) in [
+            ("ring_full", "events found the ring full: those attempts were judged, but not logged"),
+            ("broken", "attempts were refused because a table look-up failed: please report this"),
+        ] {
+            let now = counters.iter().find(|(counter, _)| *counter == name).map_or(0, |(_, value)| *value);
+            let before = self.counted.insert(name, now).unwrap_or(now);
+            if now > before {
+                log::warn!("{} {text}", now - before);
+            }
+        }
+    }
+
+    /// Ends enforcement, pinned or not.
+    fn detach(&mut self) -> Result<Vec<String>> {
+        let removed = Pins::new(&self.config.pin_dir).remove()?;
+        self.detached = true;
+        log::warn!("detached: nothing is enforced any more");
+        Ok(removed)
+    }
+
+    fn stop(self) {
+        if self.config.pin && !self.detached {
+            log::info!("stopped; the pinned policy stays in force until `tcpw detach`");
+        } else if !self.detached {
+            log::info!("stopped; nothing is enforced any more");
+        }
+    }
+}
+
+/// Empties the ring also while a reload keeps the daemon busy.
+fn read_ahead(mut ring: EventRing) -> mpsc::Receiver<Vec<Record>> {
+    let (sender, receiver) = mpsc::channel(BATCHES);
+    tokio::spawn(async move {
+        loop {
+            let mut records = Vec::new();
+            if let Err(error) = ring.read(&mut records).await {
+                log::error!("the event ring cannot be read: {error}");
+                return;
+            }
+            if sender.send(records).await.is_err() {
+                return;
+            }
+        }
+    });
+    receiver
+}
+
+fn say_applied(applied: &crate::kernel::Applied, took: std::time::Duration) {
+    log::info!(
+        "applied generation {} in {:.1} ms (tables {:.1} ms)",
+        applied.generation,
+        took.as_secs_f64() * 1e3,
+        applied.took.as_secs_f64() * 1e3
+    );
+}

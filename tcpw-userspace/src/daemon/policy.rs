@@ -1,0 +1,195 @@
+//! From texts to the policy in force.
+//!
+//! In: the texts of both tables. Out: a policy in the kernel, and the tables of the
+//! last generations, against which events are judged once more.
+//! Invariant: a reload with errors changes nothing; the first start takes what
+//! libwrap would.
+
+use std::{collections::VecDeque, path::PathBuf, sync::Arc, time::SystemTime};
+
+use anyhow::Result;
+
+use crate::{
+    compile::{self, Policy},
+    config::{Config, Mode},
+    kernel::{Applied, Kernel},
+    names::NamesSet,
+    parse::{
+        self,
+        diagnostic::Severity,
+        rule::{TableKind, Tables},
+        text::{FileText, Texts},
+    },
+};
+
+/// Generations whose tables are kept for events that are still in the ring.
+const KEPT: usize = 8;
+
+/// The policy in force and those before it.
+pub(super) struct Policies {
+    history: VecDeque<(u32, Arc<Tables>)>,
+    pub(super) current: Option<InForce>,
+    /// Why the files as they are now are not in force.
+    pub(super) problem: Option<String>,
+}
+
+/// The policy in force.
+pub(super) struct InForce {
+    pub(super) tables: Arc<Tables>,
+    pub(super) policy: Policy,
+    pub(super) generation: u32,
+    pub(super) applied_at: SystemTime,
+    /// Diagnostics of error severity: hosts.allow, hosts.deny.
+    errors: [usize; 2],
+    missing: [bool; 2],
+}
+
+impl InForce {
+    /// Errors in a table; those of pattern files count for hosts.allow.
+    pub(super) fn errors_of(&self, table: TableKind) -> usize {
+        match table {
+            TableKind::Allow => self.errors[0],
+            TableKind::Deny => self.errors[1],
+        }
+    }
+}
+
+/// What became of a reload.
+pub(super) enum Outcome {
+    /// In force.
+    Applied(Applied),
+    /// The policy before stays: why.
+    Kept(String),
+    /// The texts say what is in force already.
+    Unchanged,
+}
+
+impl Policies {
+    pub(super) fn new() -> Self {
+        Self { history: VecDeque::new(), current: None, problem: None }
+    }
+
+    /// Parses the texts, reports every diagnostic, and puts the policy in force if it is fit.
+    ///
+    /// # Errors
+    /// There is no policy yet and this one cannot be put in force.
+    pub(super) fn reload(
+        &mut self,
+        kernel: &mut Kernel,
+        config: &Config,
+        names: &[NamesSet],
+        texts: &Texts,
+    ) -> Result<Outcome> {
+        let parsed = parse::parse(texts);
+        let missing = [is_missing(&texts.allow.1), is_missing(&texts.deny.1)];
+        if self.current.as_ref().is_some_and(|current| *current.tables == parsed.tables && current.missing == missing) {
+            self.problem = None;
+            return Ok(Outcome::Unchanged);
+        }
+        let mut errors = [0; 2];
+        for diagnostic in &parsed.diagnostics {
+            match diagnostic.severity {
+                Severity::Error => {
+                    errors[usize::from(*diagnostic.origin.path == *texts.deny.0)] += 1;
+                    log::error!("{diagnostic}");
+                }
+                Severity::Warning => log::warn!("{diagnostic}"),
+                Severity::Hint => log::info!("{diagnostic}"),
+            }
+        }
+        if let Some(current) = &self.current {
+            let vanished: Vec<String> = [&parsed.tables.allow, &parsed.tables.deny]
+                .into_iter()
+                .zip(missing.iter().zip(current.missing))
+                .filter(|(_, (now, before))| **now && !before)
+                .map(|(table, _)| format!("{} is gone", table.path.display()))
+                .collect();
+            if !vanished.is_empty() {
+                return Ok(self.keep(vanished.join(", ")));
+            }
+            let count: usize = errors.iter().sum();
+            if count > 0 {
+                return Ok(self.keep(format!("{count} error(s) in the tables, see above")));
+            }
+        }
+        let result = self.put_in_force(kernel, config, names, Arc::new(parsed.tables), errors, missing);
+        match result {
+            Ok(applied) => Ok(Outcome::Applied(applied)),
+            Err(error) if self.current.is_some() => Ok(self.keep(format!("{error:#}"))),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Compiles the tables in force anew, for a names-set they did not know.
+    ///
+    /// # Errors
+    /// It does not fit; the policy before stays.
+    pub(super) fn recompile(
+        &mut self,
+        kernel: &mut Kernel,
+        config: &Config,
+        names: &[NamesSet],
+    ) -> Result<Option<Applied>> {
+        let Some(current) = &self.current else {
+            return Ok(None);
+        };
+        let (tables, errors, missing) = (current.tables.clone(), current.errors, current.missing);
+        self.put_in_force(kernel, config, names, tables, errors, missing).map(Some)
+    }
+
+    fn put_in_force(
+        &mut self,
+        kernel: &mut Kernel,
+        config: &Config,
+        names: &[NamesSet],
+        tables: Arc<Tables>,
+        errors: [usize; 2],
+        missing: [bool; 2],
+    ) -> Result<Applied> {
+        let policy = compile::compile(&compile::Input {
+            tables: &tables,
+            listeners: names,
+            exempt_networks: &config.exempt.addresses,
+            exempt_ports: &config.exempt.ports,
+        })?;
+        let applied = kernel.apply(&policy, config.mode == Mode::Audit)?;
+        self.history.push_back((applied.generation, tables.clone()));
+        if self.history.len() > KEPT {
+            self.history.pop_front();
+        }
+        self.problem = None;
+        self.current = Some(InForce {
+            tables,
+            policy,
+            generation: applied.generation,
+            applied_at: SystemTime::now(),
+            errors,
+            missing,
+        });
+        Ok(applied)
+    }
+
+    fn keep(&mut self, reason: String) -> Outcome {
+        self.problem = Some(reason.clone());
+        Outcome::Kept(reason)
+    }
+
+    /// The tables of a generation; `None` if it is too old or another process's.
+    pub(super) fn tables_of(&self, generation: u32) -> Option<&Arc<Tables>> {
+        self.history.iter().rev().find(|(kept, _)| *kept == generation).map(|(_, tables)| tables)
+    }
+
+    /// The tables in force.
+    pub(super) fn current_tables(&self) -> Option<&Arc<Tables>> {
+        self.current.as_ref().map(|current| &current.tables)
+    }
+}
+
+fn is_missing(text: &FileText) -> bool {
+    *text == FileText::Missing
+}
+
+/// The pattern files the texts name so far.
+pub(super) fn named_files(texts: &Texts) -> std::collections::BTreeSet<PathBuf> {
+    parse::pattern_files(&parse::parse(texts).tables)
+}

@@ -1,0 +1,113 @@
+//! The listeners the daemon knows: their tags, and what their log lines need.
+//!
+//! In: what a scan found. Out: tags in the kernel, names-sets for the compiler.
+//! Invariant: a tag is written only after the policy in force knows its names.
+
+use std::{
+    collections::{HashMap, HashSet},
+    net::SocketAddr,
+    os::fd::AsFd as _,
+};
+
+use anyhow::Result;
+use tcpw_common::{key::NamesId, tag::Tag};
+
+use crate::{
+    kernel::Kernel,
+    listeners::{Listener, NameSource, XinetdService},
+    names::NamesSet,
+};
+
+/// A listener as last seen.
+#[derive(Clone, Debug)]
+pub(super) struct Known {
+    pub(super) pid: u32,
+    pub(super) ident: String,
+    pub(super) names: NamesSet,
+    pub(super) netns: u64,
+    pub(super) protocol: u16,
+    pub(super) local: SocketAddr,
+    pub(super) found: NameSource,
+    pub(super) service: Option<XinetdService>,
+    /// Why its tag could not be written.
+    pub(super) untagged: Option<String>,
+}
+
+/// All listeners by socket cookie, and all names-sets they ever had.
+#[derive(Default)]
+pub(super) struct Registry {
+    listeners: HashMap<u64, Known>,
+    names: HashMap<NamesId, NamesSet>,
+}
+
+impl Registry {
+    /// Names-sets the compiler has to know.
+    pub(super) fn names_sets(&self) -> Vec<NamesSet> {
+        self.names.values().cloned().collect()
+    }
+
+    /// The set behind an id.
+    pub(super) fn names_of(&self, id: NamesId) -> NamesSet {
+        self.names.get(&id).cloned().unwrap_or_default()
+    }
+
+    /// Makes a names-set known; `true` if it is new.
+    pub(super) fn learn(&mut self, names: &NamesSet) -> bool {
+        self.names.insert(names.id(), names.clone()).is_none()
+    }
+
+    /// The listener of an event: by cookie, or by process and port where there is no cookie.
+    pub(super) fn find(&self, cookie: u64, pid: u32, port: u16) -> Option<&Known> {
+        self.listeners
+            .get(&cookie)
+            .or_else(|| self.listeners.values().find(|known| known.pid == pid && known.local.port() == port))
+    }
+
+    /// Tags a listener and remembers it.
+    pub(super) fn tag(&mut self, kernel: &mut Kernel, listener: Listener) {
+        let tag = Tag { names: listener.names.id(), netns: listener.netns, pid: listener.pid, flags: 0 };
+        let written = write(kernel, &listener, tag);
+        let untagged = written.err().map(|error| format!("{error:#}"));
+        if let Some(reason) = &untagged {
+            log::warn!(
+                "{} of {}[{}] cannot be tagged, it is judged by the rules for any daemon: {reason}",
+                listener.local,
+                listener.ident,
+                listener.pid
+            );
+        }
+        self.listeners.insert(
+            listener.cookie,
+            Known {
+                pid: listener.pid,
+                ident: listener.ident,
+                names: listener.names,
+                netns: listener.netns,
+                protocol: listener.protocol,
+                local: listener.local,
+                found: listener.found,
+                service: listener.service,
+                untagged,
+            },
+        );
+    }
+
+    /// Forgets listeners a full scan did not find.
+    pub(super) fn keep_only(&mut self, cookies: &HashSet<u64>) {
+        self.listeners.retain(|cookie, _| cookies.contains(cookie));
+    }
+
+    /// Every listener, by process and address.
+    pub(super) fn all(&self) -> Vec<&Known> {
+        let mut all: Vec<&Known> = self.listeners.values().collect();
+        all.sort_by_key(|known| (known.local.port(), known.pid, known.local));
+        all
+    }
+}
+
+fn write(kernel: &mut Kernel, listener: &Listener, tag: Tag) -> Result<()> {
+    if kernel.read_tag(listener.socket.as_fd())? == Some(tag) {
+        return Ok(());
+    }
+    kernel.write_tag(listener.socket.as_fd(), tag)
+}

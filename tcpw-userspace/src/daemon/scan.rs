@@ -1,0 +1,129 @@
+//! When to look for listeners: on every listen(2), and now and then all of them.
+//!
+//! In: process ids the kernel reported. Out: batches of listeners, found off the
+//! event loop. Invariant: one scan runs at a time; what is asked for meanwhile is
+//! looked at next.
+
+use std::{
+    collections::BTreeSet,
+    time::Duration,
+};
+
+use anyhow::Result;
+use tokio::{
+    task::JoinHandle,
+    time::{Instant, sleep_until},
+};
+
+use crate::{
+    cli::preflight,
+    config::Config,
+    listeners::{Listener, Scanner},
+};
+
+/// How often all processes are looked at: a socket passed to another process, or
+/// inherited by exec, is renamed then.
+const EVERY: Duration = Duration::from_secs(10);
+
+/// Least time between two full scans that events asked for.
+const AT_MOST_EVERY: Duration = Duration::from_secs(1);
+
+/// Where the kernel cannot report listen(2) itself, a bind is looked at again after this long.
+const AFTER_BIND: [Duration; 2] = [Duration::from_millis(50), Duration::from_millis(500)];
+
+/// A finished scan.
+pub(super) struct Found {
+    pub(super) listeners: Vec<Listener>,
+    /// Every process was looked at: what is not among the listeners is gone.
+    pub(super) is_all: bool,
+}
+
+pub(super) struct Scans {
+    scanner: Scanner,
+    has_listening_hook: bool,
+    pids: BTreeSet<u32>,
+    again: BTreeSet<(Instant, u32)>,
+    next_full: Instant,
+    last_full: Instant,
+    running: Option<JoinHandle<Found>>,
+}
+
+impl Scans {
+    pub(super) fn new(config: &Config, has_listening_hook: bool) -> Result<Self> {
+        let scope = preflight::cgroup_scope(&config.cgroup)?;
+        Ok(Self {
+            scanner: Scanner::new(&config.proc_root, scope),
+            has_listening_hook,
+            pids: BTreeSet::new(),
+            again: BTreeSet::new(),
+            next_full: Instant::now() + EVERY,
+            last_full: Instant::now(),
+            running: None,
+        })
+    }
+
+    /// Looks at every process, here and now.
+    pub(super) fn scan_now(&self) -> Vec<Listener> {
+        self.scanner.scan_all()
+    }
+
+    /// A process has a new listener.
+    pub(super) fn look_at(&mut self, pid: u32) {
+        self.pids.insert(pid);
+        if !self.has_listening_hook {
+            self.again.extend(AFTER_BIND.map(|delay| (Instant::now() + delay, pid)));
+        }
+    }
+
+    /// There is a listener we do not know.
+    pub(super) fn look_at_all(&mut self) {
+        self.next_full = self.next_full.min(self.last_full + AT_MOST_EVERY);
+    }
+
+    /// Waits for the next finished scan. Cancel safe.
+    pub(super) async fn next(&mut self) -> Found {
+        loop {
+            if self.running.is_none() {
+                self.begin();
+            }
+            if let Some(running) = &mut self.running {
+                let result = running.await;
+                self.running = None;
+                match result {
+                    Ok(found) => return found,
+                    Err(error) => log::error!("a scan for listeners ended early: {error}"),
+                }
+                continue;
+            }
+            let due = self.again.first().map_or(self.next_full, |(at, _)| self.next_full.min(*at));
+            sleep_until(due).await;
+        }
+    }
+
+    /// Begins a scan if one is due.
+    fn begin(&mut self) {
+        let now = Instant::now();
+        while let Some((at, pid)) = self.again.first().copied()
+            && at <= now
+        {
+            self.again.pop_first();
+            self.pids.insert(pid);
+        }
+        let scanner = self.scanner.clone();
+        if self.next_full <= now {
+            self.last_full = now;
+            self.next_full = now + EVERY;
+            self.pids.clear();
+            self.running = Some(tokio::task::spawn_blocking(move || Found {
+                listeners: scanner.scan_all(),
+                is_all: true,
+            }));
+        } else if !self.pids.is_empty() {
+            let pids = std::mem::take(&mut self.pids);
+            self.running = Some(tokio::task::spawn_blocking(move || Found {
+                listeners: pids.into_iter().flat_map(|pid| scanner.scan_process(pid)).collect(),
+                is_all: false,
+            }));
+        }
+    }
+}

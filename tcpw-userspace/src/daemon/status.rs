@@ -1,0 +1,125 @@
+//! How things stand.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use tcpw_common::{decide::EXEMPT_PORT, outcome::Outcome};
+
+use super::{Daemon, policy::InForce, registry::Known};
+use crate::{
+    compile::Policy,
+    control::{ListenerStatus, LogStatus, Status, TableStatus, TablesStatus, TagState},
+    listeners::NameSource,
+    parse::rule::Table,
+};
+
+impl Daemon {
+    /// The state a `tcpw status` shows.
+    pub(super) fn status(&self) -> Status {
+        let current = self.policies.current.as_ref();
+        let mut counters: std::collections::BTreeMap<String, u64> = self
+            .kernel
+            .counters()
+            .unwrap_or_default()
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value))
+            .collect();
+        counters.insert("disagreements".into(), self.disagreements);
+        let counts = self.lines.counts();
+        Status {
+            version: env!("CARGO_PKG_VERSION").into(),
+            pid: std::process::id(),
+            mode: self.config.mode,
+            enforcing_since: seconds(self.enforcing_since),
+            generation: current.map_or(0, |current| current.generation),
+            applied_at: current.map_or(0, |current| seconds(current.applied_at)),
+            tables: TablesStatus {
+                allow: table(current, |current| &current.tables.allow),
+                deny: table(current, |current| &current.tables.deny),
+            },
+            problem: self.policies.problem.clone(),
+            cgroup: self.config.cgroup.clone(),
+            pinned: self.config.pin,
+            listeners: self.registry.all().into_iter().map(|known| listener(known, current)).collect(),
+            counters,
+            log: LogStatus { written: counts.written, failed: counts.lost },
+        }
+    }
+}
+
+fn seconds(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+fn table(current: Option<&InForce>, which: impl Fn(&InForce) -> &Table) -> TableStatus {
+    match current {
+        Some(current) => {
+            let table = which(current);
+            TableStatus {
+                path: (*table.path).clone(),
+                rules: table.rules.len(),
+                errors: current.errors_of(table.kind),
+            }
+        }
+        None => TableStatus { path: std::path::PathBuf::new(), rules: 0, errors: 0 },
+    }
+}
+
+fn listener(known: &Known, current: Option<&InForce>) -> ListenerStatus {
+    ListenerStatus {
+        pid: known.pid,
+        ident: known.ident.clone(),
+        names: known.names.iter().map(|name| String::from_utf8_lossy(name).into_owned()).collect(),
+        netns: known.netns,
+        local: known.local,
+        protocol: match known.protocol {
+            6 => "tcp".into(),
+            262 => "mptcp".into(),
+            other => other.to_string(),
+        },
+        found_by: match known.found {
+            NameSource::Process => "process".into(),
+            NameSource::Xinetd => "xinetd.conf".into(),
+            NameSource::Inetd => "inetd.conf".into(),
+            NameSource::Systemd => "systemd socket".into(),
+        },
+        policy: current.map_or_else(|| "none".into(), |current| summary(&current.policy, known)),
+        tag: match known.untagged {
+            None => TagState::Written,
+            Some(_) => TagState::Missing,
+        },
+    }
+}
+
+/// A listener's policy in a few words. Where the local address counts, that of addresses no rule names.
+fn summary(policy: &Policy, known: &Known) -> String {
+    let port = known.local.port();
+    let port_class = policy.ports.iter().find(|(one, _)| *one == port).map_or(0, |(_, class)| *class);
+    if port_class == EXEMPT_PORT {
+        return "exempt port".into();
+    }
+    let header = policy.header(0, 0);
+    let names_class = policy.class_of(&known.names).unwrap_or(0);
+    let index = (names_class * header.port_classes + port_class) * header.server_classes;
+    let Some(row) = policy.policies.get(index as usize) else {
+        return "none".into();
+    };
+    let classes = header.client_classes as usize;
+    let first = *row as usize * classes;
+    let outcome = |class: &u32| policy.outcomes.get(first + *class as usize).copied().and_then(Outcome::from_byte);
+    let of_clients = policy
+        .clients_v4
+        .iter()
+        .map(|(_, class)| class)
+        .chain(policy.clients_v6.iter().map(|(_, class)| class));
+    let mut seen = [0_usize; 4];
+    for found in of_clients.filter_map(outcome) {
+        seen[found as usize] += 1;
+    }
+    let [exempt, allow, refuse, ask] = seen;
+    match (allow, refuse, ask) {
+        (_, 0, 0) => "allows all".into(),
+        (0, _, 0) if exempt == 0 => "refuses all".into(),
+        (0, _, 0) => "refuses all but exempt addresses".into(),
+        _ => format!("by address: {allow} prefixes allow, {refuse} refuse, {ask} ask"),
+    }
+}

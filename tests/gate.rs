@@ -1,0 +1,275 @@
+//! The gate with real listeners, real clients and real packets, in network namespaces.
+//!
+//! Every row connects for real. Refused means that nothing came back: the SYN was dropped.
+
+#[path = "gate/packets.rs"]
+mod packets;
+
+use std::{
+    fs,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    time::Duration,
+};
+
+use anyhow::Result;
+use tcpw_tests::{
+    CLIENT_V4, CLIENT_V4_OTHER, CLIENT_V6, CLIENT_V6_OTHER, Place, Requirement, SERVER_V4, SERVER_V6, Sandbox, Tcpw,
+    Testd, can_run,
+    client::{Attempt, Ended, connect},
+};
+
+const ALLOW: &str = "alphad: 1.2.3. [3ffe:ffff:100:200::]/64\n";
+const DENY: &str = "ALL: ALL\n";
+
+/// A connection on this cable takes under a millisecond; a SYN is sent again after a second.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+const CLIENTS: [(IpAddr, IpAddr, bool); 4] = [
+    (CLIENT_V4, SERVER_V4, true),
+    (CLIENT_V4_OTHER, SERVER_V4, false),
+    (CLIENT_V6, SERVER_V6, true),
+    (CLIENT_V6_OTHER, SERVER_V6, false),
+];
+
+fn ready() -> bool {
+    can_run("gate", &[Requirement::Root])
+}
+
+fn attempt(sandbox: &Sandbox, client: IpAddr, server: IpAddr, port: u16) -> Result<Attempt> {
+    connect(sandbox.client(), client, SocketAddr::new(server, port), PATIENCE)
+}
+
+fn is_refused(attempt: &Attempt) -> bool {
+    matches!(attempt.ended, Ended::TimedOut)
+}
+
+/// Every client at a port, with the rules above.
+fn assert_judged(sandbox: &Sandbox, port: u16, families: &str) -> Result<()> {
+    for (client, server, allowed) in CLIENTS {
+        if !families.contains(if client.is_ipv4() { '4' } else { '6' }) {
+            continue;
+        }
+        let mut attempt = attempt(sandbox, client, server, port)?;
+        assert_eq!(attempt.is_connected(), allowed, "{client} at port {port}: {attempt:?}");
+        assert_eq!(is_refused(&attempt), !allowed, "{client} at port {port}: {attempt:?}");
+        if allowed {
+            assert!(attempt.greeting(PATIENCE).starts_with("hello from"), "{client} at port {port}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn listeners_of_before_and_after_and_of_every_family_are_judged() -> Result<()> {
+    if !ready() {
+        return Ok(());
+    }
+    let sandbox = Sandbox::new("families")?;
+    sandbox.write_tables(ALLOW, DENY)?;
+    let _before = Testd::start(&sandbox, "alphad", "0.0.0.0:7001 [::]:7002")?;
+    let _tcpw = Tcpw::start(&sandbox, &[])?;
+    let _after = Testd::start(&sandbox, "alphad", "0.0.0.0:7003 [::]:7004")?;
+    assert_judged(&sandbox, 7001, "4")?;
+    assert_judged(&sandbox, 7002, "46")?;
+    assert_judged(&sandbox, 7003, "4")?;
+    assert_judged(&sandbox, 7004, "46")
+}
+
+#[test]
+fn loopback_is_judged_too() -> Result<()> {
+    if !ready() {
+        return Ok(());
+    }
+    let sandbox = Sandbox::new("loopback")?;
+    sandbox.write_tables("alphad: 127.\nbetad: [::1]\n", DENY)?;
+    let _tcpw = Tcpw::start(&sandbox, &[])?;
+    let _alphad = Testd::start(&sandbox, "alphad", "[::]:7001")?;
+    let _betad = Testd::start(&sandbox, "betad", "[::]:7002")?;
+    let (v4, v6) = (IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST));
+    for (address, port, allowed) in [(v4, 7001, true), (v6, 7001, false), (v4, 7002, false), (v6, 7002, true)] {
+        let attempt = connect(sandbox.server(), address, SocketAddr::new(address, port), PATIENCE)?;
+        assert_eq!(attempt.is_connected(), allowed, "{address} at port {port}: {attempt:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn daemons_of_every_name_and_ports_have_their_own_rules() -> Result<()> {
+    if !ready() {
+        return Ok(());
+    }
+    let sandbox = Sandbox::new("names")?;
+    let allow = "alphad: 1.2.3.\n7002: 1.2.4.\nALL EXCEPT alphad, betad: ALL\nbetad@1.2.3.1: 1.2.4.4\n";
+    sandbox.write_tables(allow, DENY)?;
+    let _alphad = Testd::start(&sandbox, "alphad", "0.0.0.0:7001 0.0.0.0:7002")?;
+    let _tcpw = Tcpw::start(&sandbox, &[])?;
+    let _gammad = Testd::start(&sandbox, "gammad", "0.0.0.0:7003")?;
+    let _betad = Testd::start(&sandbox, "betad", "[::]:7004")?;
+    for (client, port, allowed) in [
+        (CLIENT_V4, 7001, true),
+        (CLIENT_V4_OTHER, 7001, false),
+        (CLIENT_V4, 7002, true),
+        (CLIENT_V4_OTHER, 7002, true),
+        (CLIENT_V4_OTHER, 7003, true),
+        (CLIENT_V4, 7004, false),
+        (CLIENT_V4_OTHER, 7004, true),
+    ] {
+        let attempt = attempt(&sandbox, client, SERVER_V4, port)?;
+        assert_eq!(attempt.is_connected(), allowed, "{client} at port {port}: {attempt:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn every_member_of_a_reuseport_group_is_judged() -> Result<()> {
+    if !ready() {
+        return Ok(());
+    }
+    let sandbox = Sandbox::new("reuseport")?;
+    sandbox.write_tables(ALLOW, DENY)?;
+    let _before = Testd::start(&sandbox, "alphad", "--reuse-port 4 [::]:7001")?;
+    let _tcpw = Tcpw::start(&sandbox, &[])?;
+    let _after = Testd::start(&sandbox, "alphad", "--reuse-port 4 [::]:7001")?;
+    // 24 attempts choose among 8 members: one that is not judged would be met.
+    for _round in 0..24 {
+        assert!(attempt(&sandbox, CLIENT_V4, SERVER_V4, 7001)?.is_connected());
+    }
+    let refused = connect_many(&sandbox, CLIENT_V4_OTHER, SERVER_V4, 7001, 24)?;
+    assert_eq!(refused, 24);
+    Ok(())
+}
+
+/// Attempts at once; returns how many got no answer.
+fn connect_many(sandbox: &Sandbox, client: IpAddr, server: IpAddr, port: u16, count: usize) -> Result<usize> {
+    std::thread::scope(|scope| {
+        let all: Vec<_> =
+            (0..count).map(|_| scope.spawn(|| attempt(sandbox, client, server, port))).collect();
+        let mut refused = 0;
+        for one in all {
+            let one = one.join().map_err(|_| anyhow::anyhow!("a client panicked"))??;
+            refused += usize::from(is_refused(&one));
+        }
+        Ok(refused)
+    })
+}
+
+#[test]
+fn listener_in_another_network_namespace_is_judged() -> Result<()> {
+    if !ready() {
+        return Ok(());
+    }
+    let sandbox = Sandbox::new("netns")?;
+    sandbox.write_tables(ALLOW, DENY)?;
+    let _tcpw = Tcpw::start(&sandbox, &[])?;
+    // In the guarded cgroup, but in the client's network, where tcpw is not.
+    let _alphad = Testd::start_at(&sandbox, Place::GuardedClient, "alphad", "0.0.0.0:7001")?;
+    for (client, server, allowed) in
+        [(SERVER_V4, CLIENT_V4, true), (CLIENT_V4_OTHER, CLIENT_V4_OTHER, false)]
+    {
+        let from = if client == SERVER_V4 { sandbox.server() } else { sandbox.client() };
+        let attempt = connect(from, client, SocketAddr::new(server, 7001), PATIENCE)?;
+        assert_eq!(attempt.is_connected(), allowed, "{client}: {attempt:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn refused_attempt_is_one_line_however_often_its_syn_is_sent() -> Result<()> {
+    if !ready() {
+        return Ok(());
+    }
+    let sandbox = Sandbox::new("retransmit")?;
+    sandbox.write_tables(ALLOW, DENY)?;
+    let _alphad = Testd::start(&sandbox, "alphad", "0.0.0.0:7001 [::]:7002")?;
+    let mut tcpw = Tcpw::start(&sandbox, &[])?;
+    let server = SocketAddr::new(SERVER_V4, 7001);
+    // Long enough for two retransmits.
+    connect(sandbox.client(), CLIENT_V4_OTHER, server, Duration::from_millis(2500))?;
+    attempt(&sandbox, CLIENT_V4_OTHER, SERVER_V4, 7002)?;
+    tcpw.process.wait_for_line("refused connect from ::ffff:1.2.4.4 (::ffff:1.2.4.4)", PATIENCE)?;
+    let lines: Vec<String> =
+        tcpw.process.lines().into_iter().map(|line| line.text).filter(|line| line.contains("refused connect")).collect();
+    assert_eq!(lines.len(), 2, "{lines:#?}");
+    assert!(lines[0].ends_with(": refused connect from 1.2.4.4 (1.2.4.4)"), "{lines:#?}");
+    let counters = Tcpw::counters(&sandbox)?;
+    assert_eq!(counters["refused"], 2);
+    assert_eq!(counters["retransmits"], 2);
+    assert_eq!(counters["broken"], 0);
+    Ok(())
+}
+
+/// Sends the SYN with options in the IP header, IPv4 and IPv6.
+fn attempt_with_headers(
+    sandbox: &Sandbox,
+    client: IpAddr,
+    server: SocketAddr,
+    options: &[(i32, i32, &[u8])],
+) -> Result<bool> {
+    sandbox.client().run(|| packets::connect_with_options(client, server, options, PATIENCE))
+}
+
+#[test]
+fn ip_options_and_extension_headers_hide_nothing() -> Result<()> {
+    if !ready() {
+        return Ok(());
+    }
+    let sandbox = Sandbox::new("headers")?;
+    sandbox.write_tables(ALLOW, DENY)?;
+    let _alphad = Testd::start(&sandbox, "alphad", "[::]:7001")?;
+    let _tcpw = Tcpw::start(&sandbox, &[])?;
+    const NOPS: (i32, i32, &[u8]) = (libc::IPPROTO_IP, libc::IP_OPTIONS, &[1, 1, 1, 1]);
+    const PADDED: &[u8] = &[0, 0, 1, 4, 0, 0, 0, 0];
+    /// An experimental option that receivers skip (RFC 4727), 28 bytes.
+    const LONG: &[u8] = &[0, 3, 0x1e, 28, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    const DESTINATION: (i32, i32, &[u8]) = (libc::IPPROTO_IPV6, libc::IPV6_DSTOPTS, PADDED);
+    const HOP_BY_HOP: (i32, i32, &[u8]) = (libc::IPPROTO_IPV6, libc::IPV6_HOPOPTS, PADDED);
+    const DESTINATION_LONG: (i32, i32, &[u8]) = (libc::IPPROTO_IPV6, libc::IPV6_DSTOPTS, LONG);
+    let v4: [&[(i32, i32, &[u8])]; 1] = [&[NOPS]];
+    let v6: [&[(i32, i32, &[u8])]; 4] =
+        [&[DESTINATION], &[HOP_BY_HOP], &[HOP_BY_HOP, DESTINATION], &[HOP_BY_HOP, DESTINATION_LONG]];
+    for (client, server, allowed) in CLIENTS {
+        let all: &[&[(i32, i32, &[u8])]] = if client.is_ipv4() { &v4 } else { &v6 };
+        for options in all {
+            let connected = attempt_with_headers(&sandbox, client, SocketAddr::new(server, 7001), options)?;
+            assert_eq!(connected, allowed, "{client} with {options:?}");
+        }
+    }
+    assert_eq!(Tcpw::counters(&sandbox)?["unparsable"], 0);
+    Ok(())
+}
+
+#[test]
+fn fast_open_syn_with_data_is_judged() -> Result<()> {
+    if !ready() {
+        return Ok(());
+    }
+    let sandbox = Sandbox::new("fastopen")?;
+    sandbox.write_tables(ALLOW, DENY)?;
+    // Client and server without cookies: the first SYN already carries data.
+    for netns in [sandbox.server(), sandbox.client()] {
+        netns.run(|| Ok(fs::write("/proc/sys/net/ipv4/tcp_fastopen", "519")?))?;
+    }
+    let _alphad = Testd::start(&sandbox, "alphad", "--fast-open [::]:7001")?;
+    let _tcpw = Tcpw::start(&sandbox, &[])?;
+    for (client, server, allowed) in CLIENTS {
+        let server = SocketAddr::new(server, 7001);
+        let answered = sandbox.client().run(|| packets::fast_open(client, server, PATIENCE))?;
+        assert_eq!(answered, allowed, "{client}");
+    }
+    let passive = sandbox.server().run(|| Ok(fs::read_to_string("/proc/thread-self/net/netstat")?))?;
+    assert_eq!(packets::netstat(&passive, "TCPFastOpenPassive"), Some(2), "the SYNs did carry data");
+    Ok(())
+}
+
+#[test]
+fn ecn_syn_is_judged() -> Result<()> {
+    if !ready() {
+        return Ok(());
+    }
+    let sandbox = Sandbox::new("ecn")?;
+    sandbox.write_tables(ALLOW, DENY)?;
+    sandbox.client().run(|| Ok(fs::write("/proc/sys/net/ipv4/tcp_ecn", "1")?))?;
+    let _alphad = Testd::start(&sandbox, "alphad", "[::]:7001")?;
+    let _tcpw = Tcpw::start(&sandbox, &[])?;
+    assert_judged(&sandbox, 7001, "46")
+}
