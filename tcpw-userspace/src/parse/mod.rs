@@ -1,8 +1,85 @@
 //! Text to rules.
 //!
 //! In: the text of both tables and of the pattern files they name. Out:
-//! [`Tables`](rule::Tables) and every diagnostic. No I/O.
+//! [`Tables`] and every diagnostic. No I/O.
+//! Invariant: linear in the size of the texts; no input panics.
+//! Source: tcp_wrappers 7.6.q `hosts_access.c`, `options.c`, `misc.c`.
 #![forbid(unsafe_code)]
 
+mod advice;
+pub mod diagnostic;
+mod lexer;
+pub(crate) mod list;
+pub(crate) mod number;
+mod options;
+mod pattern;
+mod pattern_file;
 pub mod rule;
+mod table;
 pub mod text;
+
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
+
+use diagnostic::Diagnostic;
+use rule::{DaemonPattern, HostPattern, List, TableKind, Tables};
+use text::Texts;
+
+/// What the parser made of the texts.
+#[derive(Clone, Debug)]
+pub struct Parsed {
+    /// The rules.
+    pub tables: Tables,
+    /// Everything worth saying about them, in the order of the files.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+/// Parses both tables and the pattern files.
+///
+/// Every text gives rules: a faulty one those that libwrap would see.
+pub fn parse(texts: &Texts) -> Parsed {
+    let mut diagnostics = Vec::new();
+    let mut interfaces = pattern::Interfaces::new(&texts.files);
+    let mut read =
+        |kind, (path, text): &(_, _)| table::parse(kind, path, text, &mut interfaces, &mut diagnostics);
+    let allow = read(TableKind::Allow, &texts.allow);
+    let deny = read(TableKind::Deny, &texts.deny);
+    let files = pattern_file::parse(&texts.files, &mut interfaces, &mut diagnostics);
+    let mut tables = Tables { allow, deny, files };
+    tables.files.extend(interfaces.into_files());
+    pattern_file::check_nesting(&tables, &mut diagnostics);
+    Parsed { tables, diagnostics }
+}
+
+/// The files the tables hang on: the pattern files they name, nested ones included
+/// as far as they have been read, and the directory in /sys/class/net of every
+/// interface that a link-local pattern names (it matches nothing without it).
+///
+/// Read them, parse again, until nothing new is named.
+pub fn pattern_files(tables: &Tables) -> BTreeSet<PathBuf> {
+    let mut paths: BTreeSet<PathBuf> = tables.files.keys().cloned().collect();
+    let nested = tables.files.values().flat_map(|file| file.patterns.iter().map(|(_, host)| host));
+    paths.extend(rule_hosts(tables).chain(nested).filter_map(as_file).map(Path::to_owned));
+    paths
+}
+
+/// The pattern file that a pattern is.
+fn as_file(host: &HostPattern) -> Option<&Path> {
+    if let HostPattern::File(path) = host { Some(path) } else { None }
+}
+
+/// Every host pattern of the rules.
+fn rule_hosts(tables: &Tables) -> impl Iterator<Item = &HostPattern> {
+    tables.allow.rules.iter().chain(&tables.deny.rules).flat_map(|rule| {
+        let servers = tokens(&rule.daemons).filter_map(|token: &DaemonPattern| token.server.as_ref());
+        servers.chain(tokens(&rule.clients).map(|token| &token.host))
+    })
+}
+
+/// Every token of a list, the excepted ones included.
+fn tokens<P>(list: &List<P>) -> impl Iterator<Item = &P> {
+    let parts = std::iter::successors(Some(list), |list| list.except.as_deref());
+    parts.flat_map(|list| &list.patterns)
+}

@@ -44,6 +44,17 @@ pub struct Table {
     pub rules: Vec<Rule>,
     /// How it ends.
     pub end: TableEnd,
+    /// What libwrap says when a search passes a faulty place.
+    pub complaints: Vec<Complaint>,
+}
+
+/// A faulty place of a table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Complaint {
+    /// Index of the rule that follows it, the number of rules if none does.
+    pub before: usize,
+    /// libwrap's words, `warning: ` included.
+    pub text: String,
 }
 
 /// How a table ends: what a search that found no rule in it returns.
@@ -124,21 +135,10 @@ pub enum Daemon {
 pub struct ClientPattern {
     /// Where it stands.
     pub origin: Origin,
-    /// The user part.
-    pub user: Option<UserPattern>,
+    /// The user part: a string match on the user's name, whatever it looks like.
+    pub user: Option<TextPattern>,
     /// The host part.
     pub host: HostPattern,
-}
-
-/// User part of a client token: a string, or what libwrap takes for one.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum UserPattern {
-    /// String match against the user name.
-    Name(TextPattern),
-    /// `/path@host`: a pattern file of user names.
-    File(PathBuf),
-    /// `@group@host`: a netgroup, tested as (host unset, user).
-    Netgroup(Text),
 }
 
 /// A pattern for one end of a connection, in the order libwrap tries them.
@@ -205,6 +205,8 @@ pub struct PatternFile {
     pub path: Arc<PathBuf>,
     /// Its tokens, in order; empty for a missing file.
     pub patterns: Vec<(Origin, HostPattern)>,
+    /// strerror(3)'s text if it exists but cannot be read.
+    pub unreadable: Option<String>,
 }
 
 /// One option field of a rule.

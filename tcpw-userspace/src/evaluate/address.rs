@@ -1,0 +1,56 @@
+//! Addresses as text.
+
+use std::{
+    fmt::Write,
+    net::{IpAddr, Ipv6Addr},
+};
+
+/// An address as getnameinfo(3) with NI_NUMERICHOST prints it.
+///
+/// Source: glibc 2.36 `resolv/inet_ntop.c`; Rust prints `::a.b.c.d` otherwise.
+pub fn numeric_host(address: IpAddr) -> String {
+    match address {
+        IpAddr::V4(address) => address.to_string(),
+        IpAddr::V6(address) => numeric_v6(address),
+    }
+}
+
+fn numeric_v6(address: Ipv6Addr) -> String {
+    let groups = address.segments();
+    let zeros = groups.iter().take_while(|group| **group == 0).count();
+    // Six leading zero groups, no more: an IPv4-compatible address.
+    if zeros != 6 {
+        return address.to_string();
+    }
+    let mut text = String::from("::");
+    let [.., a, b, c, d] = address.octets();
+    // Writing to a String cannot fail.
+    let _ = write!(text, "{a}.{b}.{c}.{d}");
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    macro_rules! prints {
+        ($($name:ident: $address:expr => $want:expr;)*) => { $(#[test] fn $name() {
+            assert_eq!(numeric_host($address.parse().unwrap()), $want);
+        })* };
+    }
+
+    prints! {
+        v4: "1.2.3.4" => "1.2.3.4";
+        unspecified: "::" => "::";
+        loopback: "::1" => "::1";
+        compatible: "::1.2.3.4" => "::1.2.3.4";
+        compatible_small: "::1:2" => "::0.1.0.2";
+        seven_zero_groups: "::ffff" => "::ffff";
+        mapped: "::ffff:1.2.3.4" => "::ffff:1.2.3.4";
+        mapped_zero: "::ffff:0:0" => "::ffff:0.0.0.0";
+        longest_run: "1:0:0:2:0:0:0:3" => "1:0:0:2::3";
+        first_of_equal_runs: "1:0:0:2:3:0:0:4" => "1::2:3:0:0:4";
+        single_zero_group: "1:0:2:3:4:5:6:7" => "1:0:2:3:4:5:6:7";
+        documentation: "3FFE:FFFF:100:200::5" => "3ffe:ffff:100:200::5";
+    }
+}

@@ -1,0 +1,140 @@
+//! One end of a connection against a host pattern.
+//!
+//! Source: tcp_wrappers 7.6.q (Debian) `hosts_access.c` `host_match`, `hostfile_match`, `masked_match`.
+
+use std::{
+    cell::OnceCell,
+    collections::{BTreeMap, BTreeSet},
+    net::{Ipv4Addr, Ipv6Addr},
+    path::{Path, PathBuf},
+};
+
+use super::{
+    Unknown,
+    request::{HostName, Lookup, Request},
+    text::{UNKNOWN, reduced},
+};
+use crate::parse::{
+    number,
+    rule::{HostPattern, PatternFile, Text},
+};
+
+/// libwrap's name for a host whose name and address disagree.
+const PARANOID: &[u8] = b"paranoid";
+
+/// libwrap keeps the first 127 bytes of every string of a request.
+const STRING: usize = 127;
+
+/// A string as libwrap keeps it.
+pub(super) fn cut(text: &[u8]) -> &[u8] {
+    &text[..text.len().min(STRING)]
+}
+
+/// One end of a connection: its address, and its name once somebody asks.
+pub struct Host<'a> {
+    address: &'a [u8],
+    name: OnceCell<Text>,
+    is_client: bool,
+    lookup: &'a dyn Lookup,
+}
+
+impl<'a> Host<'a> {
+    /// The client of a request.
+    pub fn client(request: &Request<'a>, lookup: &'a dyn Lookup) -> Self {
+        Self::new(request.client_address, true, lookup)
+    }
+
+    /// The server's end of a request.
+    pub fn server(request: &Request<'a>, lookup: &'a dyn Lookup) -> Self {
+        Self::new(request.server_address, false, lookup)
+    }
+
+    fn new(address: Option<&'a str>, is_client: bool, lookup: &'a dyn Lookup) -> Self {
+        let address = cut(address.map_or(UNKNOWN, str::as_bytes));
+        Self { address, name: OnceCell::new(), is_client, lookup }
+    }
+
+    fn name(&self) -> &[u8] {
+        self.name.get_or_init(|| {
+            let name = if self.is_client { self.lookup.client_name() } else { self.lookup.server_name() };
+            match name {
+                HostName::Known(name) => cut(&name).into(),
+                HostName::Unknown => UNKNOWN.into(),
+                HostName::Paranoid => PARANOID.into(),
+            }
+        })
+    }
+
+    fn is_name_known(&self) -> bool {
+        let name = self.name();
+        !name.eq_ignore_ascii_case(UNKNOWN) && !name.eq_ignore_ascii_case(PARANOID)
+    }
+}
+
+/// Whether a pattern matches an address whose name is unknown, and no netgroup's member.
+pub fn host_matches_unnamed(
+    pattern: &HostPattern,
+    address: &str,
+    files: &BTreeMap<PathBuf, PatternFile>,
+) -> bool {
+    host_matches(pattern, &Host::new(Some(address), true, &Unknown), files, &mut |_, _| {})
+}
+
+/// Whether a pattern matches a host; `unreadable` is told of files that cannot be read.
+///
+/// A file is read once: libwrap would crash on one that includes itself.
+pub fn host_matches(
+    pattern: &HostPattern,
+    host: &Host<'_>,
+    files: &BTreeMap<PathBuf, PatternFile>,
+    unreadable: &mut dyn FnMut(&Path, &str),
+) -> bool {
+    let HostPattern::File(path) = pattern else { return matches_one(pattern, host) };
+    let mut seen: BTreeSet<&Path> = BTreeSet::new();
+    let mut open = Vec::new();
+    let mut next = Some(path);
+    loop {
+        if let Some(path) = next.take()
+            && seen.insert(path)
+            && let Some(file) = files.get(path)
+        {
+            if let Some(why) = &file.unreadable {
+                unreadable(path, why);
+            }
+            open.push(file.patterns.iter());
+        }
+        let Some(patterns) = open.last_mut() else { return false };
+        match patterns.next() {
+            None => {
+                open.pop();
+            }
+            Some((_, HostPattern::File(path))) => next = Some(path),
+            Some((_, pattern)) if matches_one(pattern, host) => return true,
+            Some(_) => {}
+        }
+    }
+}
+
+fn matches_one(pattern: &HostPattern, host: &Host<'_>) -> bool {
+    match pattern {
+        HostPattern::Netgroup(group) => host.lookup.in_netgroup(group, Some(host.name()), None),
+        HostPattern::Known => !host.address.eq_ignore_ascii_case(UNKNOWN) && host.is_name_known(),
+        HostPattern::Local => host.is_name_known() && !host.name().contains(&b'.'),
+        HostPattern::NetV4 { net, mask } => net_v4_matches(*net, *mask, host.address),
+        HostPattern::NetV6 { net, prefix_bits } => net_v6_matches(*net, *prefix_bits, host.address),
+        HostPattern::Never | HostPattern::File(_) => false,
+        HostPattern::Text { pattern, numeric } => {
+            pattern.matches(host.address) || (!numeric && pattern.matches(host.name()))
+        }
+    }
+}
+
+fn net_v4_matches(net: Ipv4Addr, mask: Ipv4Addr, address: &[u8]) -> bool {
+    number::dot_quad(reduced(address))
+        .is_some_and(|address| address.to_bits() & mask.to_bits() == net.to_bits())
+}
+
+fn net_v6_matches(net: Ipv6Addr, prefix_bits: u8, address: &[u8]) -> bool {
+    let mask = u128::MAX.checked_shl(128 - u32::from(prefix_bits)).unwrap_or(0);
+    number::ipv6(reduced(address)).is_some_and(|(address, _)| (address.to_bits() ^ net.to_bits()) & mask == 0)
+}
