@@ -26,6 +26,7 @@ mod services;
 mod strings;
 mod tables;
 mod text;
+mod text_v6;
 
 use classes::Stroke;
 pub use error::CompileError;

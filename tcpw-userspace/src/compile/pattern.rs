@@ -15,13 +15,14 @@ use super::{
     automaton::Glob,
     region::{Collector, Regions, Word},
     strings::matches,
-    text::{self, MAX_INTERVALS},
+    text::{self, Effort, MAX_INTERVALS},
+    text_v6::text_v6,
 };
 use crate::parse::rule::{ClientPattern, HostPattern, List, Tables, TextPattern, UserPattern};
 
-/// Blocks that all text patterns of a policy may cost to spell out: about a
-/// second. Past it they stay doubtful.
-const TEXT_BUDGET: usize = 1 << 22;
+/// Blocks that all text patterns of a policy may cost to spell out with full
+/// effort, and again with less: about a second. Past that they stay doubtful.
+const TEXT_BUDGET: usize = 1 << 18;
 
 /// What libwrap calls a name or user it does not know.
 const UNKNOWN: &[u8] = b"unknown";
@@ -33,13 +34,13 @@ const MAPPED: u128 = 0xffff_0000_0000;
 pub(super) struct Patterns<'a> {
     tables: &'a Tables,
     files: HashMap<&'a Path, Rc<Regions>>,
-    budget: usize,
+    spent: usize,
 }
 
 impl<'a> Patterns<'a> {
     /// For the patterns of these tables.
     pub(super) fn new(tables: &'a Tables) -> Self {
-        Self { tables, files: HashMap::new(), budget: TEXT_BUDGET }
+        Self { tables, files: HashMap::new(), spent: 0 }
     }
 
     /// Where a client list matches.
@@ -148,10 +149,19 @@ impl<'a> Patterns<'a> {
             TextPattern::Prefix(text) if is_dotted(text) => prefix_v4(text, out),
             TextPattern::Prefix(_) | TextPattern::Suffix(_) | TextPattern::Glob(_) => {
                 if let Some(glob) = Glob::new(pattern) {
-                    let cost = text::collect(&glob, MAX_INTERVALS.min(self.budget), out);
-                    self.budget = self.budget.saturating_sub(cost);
+                    self.spent += text::collect(&glob, self.effort(), out);
                 }
             }
+        }
+    }
+}
+
+impl Patterns<'_> {
+    fn effort(&self) -> Effort {
+        match self.spent / TEXT_BUDGET {
+            0 => Effort::Full,
+            1 => Effort::Brief,
+            _ => Effort::None,
         }
     }
 }
@@ -202,7 +212,7 @@ fn exact(text: &[u8], out: &mut Collector) {
     } else if text.contains(':')
         && let Ok(address) = text.parse::<Ipv6Addr>()
         && address.to_ipv4_mapped().is_none()
-        && text::text_v6(address.to_bits()).eq_ignore_ascii_case(text)
+        && text_v6(address.to_bits()).eq_ignore_ascii_case(text)
     {
         out.v6.push((address.to_bits(), address.to_bits()));
     }

@@ -1,5 +1,4 @@
 //! INTERIM until the evaluator is merged.
-use super::automaton::Glob;
 use crate::evaluate::request::Verdict;
 use crate::parse::rule::{Rule, RuleOption, TableKind, TextPattern};
 
@@ -15,9 +14,7 @@ pub(crate) fn matches(pattern: &TextPattern, subject: &[u8]) -> bool {
             subject.len() > text.len() && subject[subject.len() - text.len()..].eq_ignore_ascii_case(text)
         }
         TextPattern::Bracketed(_) => false,
-        TextPattern::Glob(_) => {
-            Glob::new(pattern).is_some_and(|g| g.accepts(g.run(g.start(), &subject.to_ascii_lowercase())))
-        }
+        TextPattern::Glob(text) => glob(text, subject),
     }
 }
 
@@ -34,4 +31,15 @@ pub(crate) fn outcome_of(rule: &Rule, table: TableKind) -> Verdict {
         }
     }
     verdict
+}
+
+fn glob(pattern: &[u8], subject: &[u8]) -> bool {
+    match (pattern, subject) {
+        ([], _) => subject.is_empty(),
+        ([b'*'], _) => true,
+        ([b'*', rest @ ..], _) => (0..subject.len()).any(|from| glob(rest, &subject[from..])),
+        ([b'?', pattern @ ..], [_, subject @ ..]) => glob(pattern, subject),
+        ([a, pattern @ ..], [b, subject @ ..]) => a.eq_ignore_ascii_case(b) && glob(pattern, subject),
+        ([_, ..], []) => false,
+    }
 }

@@ -14,6 +14,8 @@ use crate::parse::rule::{
     TextPattern,
 };
 
+mod pattern;
+
 fn origin() -> Origin {
     Origin { path: Arc::new(PathBuf::from("hosts")), line: 1, column: 1, length: 1 }
 }
