@@ -18,7 +18,7 @@ use super::{
     text::{self, Effort, MAX_INTERVALS},
     text_v6::text_v6,
 };
-use crate::parse::rule::{ClientPattern, HostPattern, List, Tables, TextPattern, UserPattern};
+use crate::parse::rule::{ClientPattern, HostPattern, List, Tables, TextPattern};
 
 /// Blocks that all text patterns of a policy may cost to spell out with full
 /// effort, and again with less: about a second. Past that they stay doubtful.
@@ -81,11 +81,10 @@ impl<'a> Patterns<'a> {
     }
 
     /// Whether a client whose user is unknown passes the user part.
-    fn user(&self, user: Option<&UserPattern>) -> bool {
+    fn user(&self, user: Option<&TextPattern>) -> bool {
         match user {
             None => true,
-            Some(UserPattern::Name(pattern)) => matches(pattern, UNKNOWN),
-            Some(UserPattern::File(_) | UserPattern::Netgroup(_)) => false,
+            Some(pattern) => matches(pattern, UNKNOWN),
         }
     }
 
