@@ -35,6 +35,16 @@ impl Tcpw {
     /// It ends or says nothing: with its last lines.
     pub fn start(sandbox: &Sandbox, more: &[&str]) -> Result<Self> {
         let started = Instant::now();
+        let mut process = Self::spawn(sandbox, more)?;
+        let ready = process.wait_for_line("tcpw: ready", START)?;
+        Ok(Self { process, start_time: ready.at - started })
+    }
+
+    /// As [`Self::start`], but waits for nothing.
+    ///
+    /// # Errors
+    /// It is not built.
+    pub fn spawn(sandbox: &Sandbox, more: &[&str]) -> Result<Process> {
         let mut run = Command::new(tcpw_binary()?);
         run.arg("run")
             .arg("--hosts-allow")
@@ -47,9 +57,7 @@ impl Tcpw {
             run.args(["--log", "stdout"]);
         }
         run.args(more);
-        let mut process = sandbox.spawn(Place::Server, run)?;
-        let ready = process.wait_for_line("tcpw: ready", START)?;
-        Ok(Self { process, start_time: ready.at - started })
+        sandbox.spawn(Place::Server, run)
     }
 
     /// Waits until a policy that was not in force at the mark is.

@@ -1,0 +1,330 @@
+//! What happens to enforcement while files, processes and the daemon itself come and go.
+
+use std::{
+    fs,
+    net::{IpAddr, SocketAddr},
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Result, ensure};
+use tcpw_tests::{
+    CLIENT_V4, CLIENT_V4_OTHER, Requirement, SERVER_V4, Sandbox, Tcpw, Testd, can_run, client::connect,
+};
+
+const DENY: &str = "ALL: ALL\n";
+const PATIENCE: Duration = Duration::from_millis(400);
+const PORT: u16 = 7001;
+
+fn ready() -> bool {
+    can_run("lifecycle", &[Requirement::Root])
+}
+
+fn is_allowed(sandbox: &Sandbox, client: IpAddr) -> Result<bool> {
+    Ok(connect(sandbox.client(), client, SocketAddr::new(SERVER_V4, PORT), PATIENCE)?.is_connected())
+}
+
+#[test]
+fn every_style_of_edit_takes_effect() -> Result<()> {
+    if !ready() {
+        return Ok(());
+    }
+    let sandbox = Sandbox::new("edits")?;
+    sandbox.write_tables("alphad: 1.2.3.\n", DENY)?;
+    let _alphad = Testd::start(&sandbox, "alphad", "0.0.0.0:7001")?;
+    let mut tcpw = Tcpw::start(&sandbox, &[])?;
+    let (allow, aside) = (sandbox.hosts_allow(), sandbox.scratch().join("tables/aside"));
+    let edits: [(&str, Box<dyn Fn() -> Result<()>>, bool); 4] = [
+        ("append", Box::new(|| append(&allow, "alphad: 1.2.4.4\n")), true),
+        ("in place", Box::new(|| Ok(fs::write(&allow, "alphad: 1.2.3.\n")?)), false),
+        (
+            "rename over",
+            Box::new(|| {
+                fs::write(&aside, "alphad: 1.2.\n")?;
+                Ok(fs::rename(&aside, &allow)?)
+            }),
+            true,
+        ),
+        (
+            "symlink swap",
+            Box::new(|| {
+                let target = sandbox.scratch().join("tables/second");
+                fs::write(&target, "alphad: 1.2.3.\n")?;
+                std::os::unix::fs::symlink(&target, &aside)?;
+                Ok(fs::rename(&aside, &allow)?)
+            }),
+            false,
+        ),
+    ];
+    for (style, edit, allowed) in edits {
+        let mark = tcpw.process.mark();
+        edit()?;
+        tcpw.wait_applied(mark)?;
+        assert_eq!(is_allowed(&sandbox, CLIENT_V4_OTHER)?, allowed, "after {style}");
+        assert!(is_allowed(&sandbox, CLIENT_V4)?, "after {style}");
+    }
+    Ok(())
+}
+
+fn append(path: &std::path::Path, text: &str) -> Result<()> {
+    use std::io::Write as _;
+    Ok(fs::File::options().append(true).open(path)?.write_all(text.as_bytes())?)
+}
+
+/// Old or new until `applied` is said; from then on only new. Clients connect all the time.
+#[test]
+fn reload_under_load_is_whole_and_at_once() -> Result<()> {
+    if !ready() {
+        return Ok(());
+    }
+    let sandbox = Sandbox::new("reload")?;
+    // The two clients always change places: a mixture of both policies would show.
+    let policies = ["alphad: 1.2.3.4\n", "alphad: 1.2.4.4\n"];
+    sandbox.write_tables(policies[0], DENY)?;
+    let _alphad = Testd::start(&sandbox, "alphad", "0.0.0.0:7001")?;
+    let mut tcpw = Tcpw::start(&sandbox, &[])?;
+    let stop = AtomicBool::new(false);
+    let attempts = thread::scope(|scope| -> Result<Vec<(IpAddr, Instant, bool)>> {
+        let clients: Vec<_> = [CLIENT_V4, CLIENT_V4_OTHER, CLIENT_V4, CLIENT_V4_OTHER]
+            .map(|client| {
+                let (sandbox, stop) = (&sandbox, &stop);
+                scope.spawn(move || -> Result<Vec<(IpAddr, Instant, bool)>> {
+                    let mut seen = Vec::new();
+                    while !stop.load(Ordering::Relaxed) {
+                        let began = Instant::now();
+                        let server = SocketAddr::new(SERVER_V4, PORT);
+                        let attempt = connect(sandbox.client(), client, server, Duration::from_millis(50))?;
+                        seen.push((client, began, attempt.is_connected()));
+                    }
+                    Ok(seen)
+                })
+            })
+            .into_iter()
+            .collect();
+        let mut applied = vec![(Instant::now(), Instant::now(), 0)];
+        let result = (|| {
+            for round in 1..=10 {
+                let mark = tcpw.process.mark();
+                let edited = Instant::now();
+                fs::write(sandbox.hosts_allow(), policies[round % 2])?;
+                let line = tcpw.wait_applied(mark)?;
+                applied.push((edited, line.at, round % 2));
+                thread::sleep(Duration::from_millis(120));
+            }
+            Ok::<_, anyhow::Error>(())
+        })();
+        stop.store(true, Ordering::Relaxed);
+        let mut all = Vec::new();
+        for client in clients {
+            all.extend(client.join().map_err(|_| anyhow::anyhow!("a client panicked"))??);
+        }
+        result?;
+        // An attempt that begins after `applied` and before the next edit has one right answer.
+        let mut judged = 0;
+        for (index, (_, at, policy)) in applied.iter().enumerate() {
+            let until = applied.get(index + 1).map_or_else(Instant::now, |(edited, _, _)| *edited);
+            for (client, began, connected) in &all {
+                if began >= at && *began + Duration::from_millis(50) < until {
+                    let right = (*client == CLIENT_V4) == (*policy == 0);
+                    ensure!(*connected == right, "{client} connected: {connected}, {:?} after policy {policy}", *began - *at);
+                    judged += 1;
+                }
+            }
+        }
+        ensure!(judged > 100, "only {judged} attempts had one right answer");
+        Ok(all)
+    })?;
+    ensure!(attempts.len() > 200, "only {} attempts", attempts.len());
+    Ok(())
+}
+
+#[test]
+fn erroneous_reload_keeps_the_policy_and_says_so() -> Result<()> {
+    if !ready() {
+        return Ok(());
+    }
+    let sandbox = Sandbox::new("errors")?;
+    sandbox.write_tables("alphad: 1.2.3.\n", DENY)?;
+    let _alphad = Testd::start(&sandbox, "alphad", "0.0.0.0:7001")?;
+    let mut tcpw = Tcpw::start(&sandbox, &[])?;
+    for (table, text) in [
+        (sandbox.hosts_deny(), Some("ALL ALL\n")),
+        (sandbox.hosts_deny(), None),
+        (sandbox.hosts_allow(), Some("alphad: 1.2.: bogus\n")),
+    ] {
+        let mark = tcpw.process.mark();
+        match text {
+            Some(text) => fs::write(&table, text)?,
+            None => fs::remove_file(&table)?,
+        }
+        tcpw.process.wait_for_line_after(mark, "the previous policy stays", Duration::from_secs(10))?;
+        assert!(is_allowed(&sandbox, CLIENT_V4)?);
+        assert!(!is_allowed(&sandbox, CLIENT_V4_OTHER)?);
+        let mark = tcpw.process.mark();
+        sandbox.write_tables("alphad: 1.2.\n", DENY)?;
+        tcpw.wait_applied(mark)?;
+        assert!(is_allowed(&sandbox, CLIENT_V4_OTHER)?);
+        let mark = tcpw.process.mark();
+        sandbox.write_tables("alphad: 1.2.3.\n", DENY)?;
+        tcpw.wait_applied(mark)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn pinned_policy_outlives_a_killed_daemon_and_is_adopted() -> Result<()> {
+    if !ready() {
+        return Ok(());
+    }
+    let sandbox = Sandbox::new("adopt")?;
+    sandbox.write_tables("alphad: 1.2.3.\n", DENY)?;
+    let _alphad = Testd::start(&sandbox, "alphad", "0.0.0.0:7001")?;
+    let mut tcpw = Tcpw::start(&sandbox, &["--pin"])?;
+    assert!(!is_allowed(&sandbox, CLIENT_V4_OTHER)?);
+    tcpw.process.kill_9()?;
+    assert!(!is_allowed(&sandbox, CLIENT_V4_OTHER)?);
+    assert!(is_allowed(&sandbox, CLIENT_V4)?);
+
+    // A listener that starts while no daemon runs is named by the kernel.
+    let _second = Testd::start(&sandbox, "alphad", "0.0.0.0:7002")?;
+    let second = |client| {
+        connect(sandbox.client(), client, SocketAddr::new(SERVER_V4, 7002), PATIENCE).map(|it| it.is_connected())
+    };
+    assert!(second(CLIENT_V4)?);
+    assert!(!second(CLIENT_V4_OTHER)?);
+
+    // Without --pin it would not be clear who enforces: refused, nothing changes.
+    let mut other = Tcpw::spawn(&sandbox, &[])?;
+    assert_eq!(other.wait(Duration::from_secs(10))?.code(), Some(2), "{}", other.tail());
+    assert!(!is_allowed(&sandbox, CLIENT_V4_OTHER)?);
+
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| -> Result<()> {
+        // Not one gap while the programs are replaced.
+        let watcher = scope.spawn(|| -> Result<u32> {
+            let mut refused = 0;
+            while !stop.load(Ordering::Relaxed) {
+                let server = SocketAddr::new(SERVER_V4, PORT);
+                let attempt = connect(sandbox.client(), CLIENT_V4_OTHER, server, Duration::from_millis(20))?;
+                ensure!(!attempt.is_connected(), "let in while the daemon adopted");
+                refused += 1;
+            }
+            Ok(refused)
+        });
+        let adopted = Tcpw::start(&sandbox, &["--pin"]);
+        thread::sleep(Duration::from_millis(100));
+        stop.store(true, Ordering::Relaxed);
+        let refused = watcher.join().map_err(|_| anyhow::anyhow!("the watcher panicked"))??;
+        ensure!(refused > 5, "only {refused} attempts");
+        tcpw = adopted?;
+        Ok(())
+    })?;
+    tcpw.process.wait_for_line("adopted", PATIENCE)?;
+    let mark = tcpw.process.mark();
+    sandbox.write_tables("alphad: 1.2.\n", DENY)?;
+    tcpw.wait_applied(mark)?;
+    assert!(is_allowed(&sandbox, CLIENT_V4_OTHER)?);
+
+    // Stopped cleanly, it is still in force; detach is the one end.
+    let mark = tcpw.process.mark();
+    sandbox.write_tables("alphad: 1.2.3.\n", DENY)?;
+    tcpw.wait_applied(mark)?;
+    assert!(tcpw.process.terminate(Duration::from_secs(10))?.success());
+    assert!(!is_allowed(&sandbox, CLIENT_V4_OTHER)?);
+    let said = Tcpw::command(&sandbox, &["detach"])?;
+    ensure!(said.iter().any(|line| line.text.contains("link_gate")), "{said:?}");
+    assert!(is_allowed(&sandbox, CLIENT_V4_OTHER)?);
+    let left = sandbox.mounts().run(|| Ok(fs::read_dir("/sys/fs/bpf")?.count()))?;
+    assert_eq!(left, 0, "pins are left");
+    Ok(())
+}
+
+#[test]
+fn enforcement_without_pin_ends_with_the_daemon() -> Result<()> {
+    if !ready() {
+        return Ok(());
+    }
+    let sandbox = Sandbox::new("stop")?;
+    sandbox.write_tables("", DENY)?;
+    let _alphad = Testd::start(&sandbox, "alphad", "0.0.0.0:7001")?;
+    let mut tcpw = Tcpw::start(&sandbox, &[])?;
+    assert!(!is_allowed(&sandbox, CLIENT_V4)?);
+    assert!(tcpw.process.terminate(Duration::from_secs(10))?.success());
+    assert!(is_allowed(&sandbox, CLIENT_V4)?);
+    Ok(())
+}
+
+#[test]
+fn running_daemon_detaches_and_ends() -> Result<()> {
+    if !ready() {
+        return Ok(());
+    }
+    let sandbox = Sandbox::new("detach")?;
+    sandbox.write_tables("", DENY)?;
+    let _alphad = Testd::start(&sandbox, "alphad", "0.0.0.0:7001")?;
+    let mut tcpw = Tcpw::start(&sandbox, &["--pin"])?;
+    assert!(!is_allowed(&sandbox, CLIENT_V4)?);
+    Tcpw::command(&sandbox, &["detach"])?;
+    assert!(tcpw.process.wait(Duration::from_secs(10))?.success());
+    assert!(is_allowed(&sandbox, CLIENT_V4)?);
+    Ok(())
+}
+
+#[test]
+fn audit_mode_refuses_nothing_and_says_what_it_would() -> Result<()> {
+    if !ready() {
+        return Ok(());
+    }
+    let sandbox = Sandbox::new("audit")?;
+    // The second rule cannot be decided by prefixes: its answer comes from user space.
+    sandbox.write_tables("alphad: 1.2.3.\n", "alphad: .4.4\nALL: ALL\n")?;
+    let config = sandbox.scratch().join("tcpw.toml");
+    fs::write(&config, "mode = \"audit\"\n")?;
+    let _alphad = Testd::start(&sandbox, "alphad", "0.0.0.0:7001")?;
+    let mut tcpw = Tcpw::start(&sandbox, &["--config", &config.to_string_lossy()])?;
+    tcpw.process.wait_for_line("AUDIT MODE", PATIENCE)?;
+    assert!(is_allowed(&sandbox, CLIENT_V4_OTHER)?);
+    tcpw.process.wait_for_line("would refuse connect from 1.2.4.4", Duration::from_secs(2))?;
+    assert!(tcpw.process.lines().iter().all(|line| !line.text.contains("]: refused connect")));
+    Ok(())
+}
+
+#[test]
+fn exempt_addresses_and_ports_are_never_judged() -> Result<()> {
+    if !ready() {
+        return Ok(());
+    }
+    let sandbox = Sandbox::new("exempt")?;
+    sandbox.write_tables("", DENY)?;
+    let config = sandbox.scratch().join("tcpw.toml");
+    fs::write(&config, "[exempt]\naddresses = [\"1.2.4.0/24\"]\nports = [7002]\n")?;
+    let _alphad = Testd::start(&sandbox, "alphad", "0.0.0.0:7001 0.0.0.0:7002")?;
+    let _tcpw = Tcpw::start(&sandbox, &["--config", &config.to_string_lossy()])?;
+    for (client, port, allowed) in
+        [(CLIENT_V4, 7001, false), (CLIENT_V4_OTHER, 7001, true), (CLIENT_V4, 7002, true)]
+    {
+        let attempt = connect(sandbox.client(), client, SocketAddr::new(SERVER_V4, port), PATIENCE)?;
+        assert_eq!(attempt.is_connected(), allowed, "{client} at port {port}");
+    }
+    Ok(())
+}
+
+/// An outcome that prefixes cannot express is decided by user space; the client's retransmit finds the answer.
+#[test]
+fn outcome_that_prefixes_cannot_express_is_asked() -> Result<()> {
+    if !ready() {
+        return Ok(());
+    }
+    let sandbox = Sandbox::new("ask")?;
+    sandbox.write_tables("alphad: .3.4\n", DENY)?;
+    let _alphad = Testd::start(&sandbox, "alphad", "0.0.0.0:7001")?;
+    let _tcpw = Tcpw::start(&sandbox, &[])?;
+    let server = SocketAddr::new(SERVER_V4, PORT);
+    assert!(connect(sandbox.client(), CLIENT_V4, server, Duration::from_secs(3))?.is_connected());
+    assert!(!connect(sandbox.client(), CLIENT_V4_OTHER, server, Duration::from_secs(3))?.is_connected());
+    // Answered once, it is as quick as any other.
+    assert!(is_allowed(&sandbox, CLIENT_V4)?);
+    assert!(Tcpw::counters(&sandbox)?["asked"] >= 2);
+    Ok(())
+}
