@@ -49,8 +49,12 @@ fn text(text: Option<&str>) -> FileText {
 
 fn tables(allow: Option<&str>, deny: Option<&str>, files: BTreeMap<PathBuf, FileText>) -> Tables {
     let path = |name: &str| Arc::new(PathBuf::from(name));
-    parse::parse(&Texts { allow: (path("hosts.allow"), text(allow)), deny: (path("hosts.deny"), text(deny)), files })
-        .tables
+    parse::parse(&Texts {
+        allow: (path("hosts.allow"), text(allow)),
+        deny: (path("hosts.deny"), text(deny)),
+        files,
+    })
+    .tables
 }
 
 fn compile(tables: &Tables, listeners: &[NamesSet]) -> Result<Policy> {
@@ -82,13 +86,17 @@ fn borders(policy: &Policy) -> BTreeSet<IpAddr> {
         let host = u32::MAX.checked_shr(prefix.bits.into()).unwrap_or(0);
         let first = u32::from_be_bytes(prefix.address);
         let last = first | host;
-        all.extend([first, last, first.wrapping_sub(1), last.wrapping_add(1)].map(|it| IpAddr::V4(it.into())));
+        all.extend(
+            [first, last, first.wrapping_sub(1), last.wrapping_add(1)].map(|it| IpAddr::V4(it.into())),
+        );
     }
     for (prefix, _) in &policy.clients_v6 {
         let host = u128::MAX.checked_shr(prefix.bits.into()).unwrap_or(0);
         let first = u128::from_be_bytes(prefix.address);
         let last = first | host;
-        all.extend([first, last, first.wrapping_sub(1), last.wrapping_add(1)].map(|it| IpAddr::V6(it.into())));
+        all.extend(
+            [first, last, first.wrapping_sub(1), last.wrapping_add(1)].map(|it| IpAddr::V6(it.into())),
+        );
     }
     // A text pattern may make many thousand prefixes: an even choice of them.
     let step = all.len().div_ceil(MAX_ADDRESSES);
@@ -107,15 +115,20 @@ fn assert_agreement(kernel: &mut Kernel, tables: &Tables, names: &[NamesSet]) ->
         for (port, server) in [(22, IpAddr::from([1, 2, 3, 1])), (7001, "2001:db8::1".parse()?)] {
             {
                 for client in borders(&policy) {
-                    let query = Query { names: set.id(), client: address(client), server: address(server), port };
+                    let query =
+                        Query { names: set.id(), client: address(client), server: address(server), port };
                     let by_tables = decide(&compiled, &query).context("the compiled tables are broken")?;
                     let by_kernel = kernel.probe(&query)?.context("the kernel's tables are broken")?;
                     let whose = format!("{client} to {set}@{server}:{port}");
                     assert_eq!(by_kernel.outcome, by_tables.outcome, "kernel and tables: {whose}");
                     assert_eq!(by_kernel.policy, by_tables.policy, "kernel and tables: {whose}");
                     match by_kernel.outcome {
-                        Outcome::Allow => assert_eq!(evaluated(tables, set, &query), Verdict::Allow, "{whose}"),
-                        Outcome::Refuse => assert_eq!(evaluated(tables, set, &query), Verdict::Refuse, "{whose}"),
+                        Outcome::Allow => {
+                            assert_eq!(evaluated(tables, set, &query), Verdict::Allow, "{whose}")
+                        }
+                        Outcome::Refuse => {
+                            assert_eq!(evaluated(tables, set, &query), Verdict::Refuse, "{whose}")
+                        }
                         Outcome::Ask => {}
                         Outcome::Exempt => panic!("{whose}: nothing is exempt"),
                     }
@@ -136,10 +149,16 @@ fn kernel_tables_and_evaluator_agree_at_region_borders() -> Result<()> {
     let names: Vec<NamesSet> =
         [&["sshd"][..], &["in.telnetd", "telnet"], &["nginx"], &[]].map(NamesSet::new).to_vec();
     let everything = [
-        ("sshd: 1.2.3. [3ffe:ffff:100:200::]/64\ndaytime-stream: 1.2.3. [3ffe:ffff:100:200::]/64\n", "ALL: ALL\n"),
+        (
+            "sshd: 1.2.3. [3ffe:ffff:100:200::]/64\ndaytime-stream: 1.2.3. [3ffe:ffff:100:200::]/64\n",
+            "ALL: ALL\n",
+        ),
         ("ALL: 10.0.0.0/255.0.0.0 EXCEPT 10.1.0.0/16 EXCEPT 10.1.2.3\n", "ALL EXCEPT sshd: ALL\n"),
         ("sshd@1.2.3.1: 10.\n22: [2001:db8::]/32\ntelnet: [::1]\n", "sshd, telnet: ALL\n7001: 127.\n"),
-        ("sshd: 10.* 192.168.?.1 1?.2.3.4 0.0.0.0/0.0.0.0: deny\nALL: [::]/0 EXCEPT [fe80::]/10\n", "ALL: ALL: allow\n"),
+        (
+            "sshd: 10.* 192.168.?.1 1?.2.3.4 0.0.0.0/0.0.0.0: deny\nALL: [::]/0 EXCEPT [fe80::]/10\n",
+            "ALL: ALL: allow\n",
+        ),
         ("", "ALL: 255.255.255.254 0.0.0.1 [ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff] [::]/1\n"),
         ("ALL: 8.8.8.8\n", "ALL: 1.2.3.4"),
         ("nginx: 3ffe* .7.7\n", "nginx: ALL\nKNOWN: UNKNOWN\n"),
@@ -174,7 +193,8 @@ fn kernel_gives_the_real_librarys_verdict() -> Result<()> {
         // and so is an outcome that a command's result or a crash of libwrap decides.
         let client = field("client_addr").map(str::parse::<IpAddr>);
         let via = field("via").context("via")?;
-        let (Some(Ok(client)), false) = (client, matches!(via, "crash" | "exit") || case["daemon"] == "") else {
+        let (Some(Ok(client)), false) = (client, matches!(via, "crash" | "exit") || case["daemon"] == "")
+        else {
             not_ours += 1;
             continue;
         };
@@ -209,7 +229,10 @@ fn kernel_gives_the_real_librarys_verdict() -> Result<()> {
             }
         }
     }
-    writeln!(std::io::stderr(), "kernel: {decided} cases decided, {asked} put to user space, {not_ours} not of a connection")?;
+    writeln!(
+        std::io::stderr(),
+        "kernel: {decided} cases decided, {asked} put to user space, {not_ours} not of a connection"
+    )?;
     ensure!(decided >= 150, "only {decided} cases reached the kernel");
     Ok(())
 }

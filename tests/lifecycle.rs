@@ -127,7 +127,11 @@ fn reload_under_load_is_whole_and_at_once() -> Result<()> {
             for (client, began, connected) in &all {
                 if began >= at && *began + Duration::from_millis(50) < until {
                     let right = (*client == CLIENT_V4) == (*policy == 0);
-                    ensure!(*connected == right, "{client} connected: {connected}, {:?} after policy {policy}", *began - *at);
+                    ensure!(
+                        *connected == right,
+                        "{client} connected: {connected}, {:?} after policy {policy}",
+                        *began - *at
+                    );
                     judged += 1;
                 }
             }
@@ -189,7 +193,8 @@ fn pinned_policy_outlives_a_killed_daemon_and_is_adopted() -> Result<()> {
     // A listener that starts while no daemon runs is named by the kernel.
     let _second = Testd::start(&sandbox, "alphad", "0.0.0.0:7002")?;
     let second = |client| {
-        connect(sandbox.client(), client, SocketAddr::new(SERVER_V4, 7002), PATIENCE).map(|it| it.is_connected())
+        connect(sandbox.client(), client, SocketAddr::new(SERVER_V4, 7002), PATIENCE)
+            .map(|it| it.is_connected())
     };
     assert!(second(CLIENT_V4)?);
     assert!(!second(CLIENT_V4_OTHER)?);

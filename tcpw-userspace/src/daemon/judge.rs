@@ -6,7 +6,10 @@
 use std::net::{IpAddr, SocketAddr};
 
 use crate::{
-    evaluate::{self, numeric_host, request::{Judgement, Request}},
+    evaluate::{
+        self, numeric_host,
+        request::{Judgement, Request},
+    },
     events::{self, Decision},
     names::NamesSet,
     parse::rule::Tables,
@@ -15,7 +18,8 @@ use crate::{
 /// What the evaluator says of the attempt.
 pub(super) fn judge(tables: &Tables, names: &NamesSet, decision: &Decision) -> Judgement {
     let daemons = names.to_vec();
-    let (client, server) = (numeric_host(events::ip(&decision.client)), numeric_host(events::ip(&decision.server)));
+    let (client, server) =
+        (numeric_host(events::ip(&decision.client)), numeric_host(events::ip(&decision.server)));
     let request = Request {
         daemons: &daemons,
         client_address: Some(&client),

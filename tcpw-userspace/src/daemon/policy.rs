@@ -82,7 +82,11 @@ impl Policies {
     ) -> Result<Outcome> {
         let parsed = parse::parse(texts);
         let missing = [is_missing(&texts.allow.1), is_missing(&texts.deny.1)];
-        if self.current.as_ref().is_some_and(|current| *current.tables == parsed.tables && current.missing == missing) {
+        if self
+            .current
+            .as_ref()
+            .is_some_and(|current| *current.tables == parsed.tables && current.missing == missing)
+        {
             self.problem = None;
             return Ok(Outcome::Unchanged);
         }
