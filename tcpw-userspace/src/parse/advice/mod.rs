@@ -206,7 +206,9 @@ pub(super) fn inline_comment(field: &[u8], start: usize) -> Option<Placed> {
 pub(super) fn unbracketed(bytes: &[u8], separators: [usize; 2], found: &mut Vec<Placed>) {
     for colon in separators {
         let Some((span, finding)) = cut_address(bytes, colon) else { continue };
-        found.retain(|(at, length, _)| at + length < span.start || *at > span.end);
+        found.retain(|(at, length, finding)| {
+            at + length + 1 < span.start || (*at > span.end && !finding.code.starts_with("E06"))
+        });
         found.push((span.start, span.len(), finding));
     }
 }
