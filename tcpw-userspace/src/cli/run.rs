@@ -1,11 +1,11 @@
 //! `tcpw run`: checks that it can, then becomes the daemon.
 
-use std::path::PathBuf;
+use std::{io::Write, path::PathBuf};
 
 use clap::Args;
 
-use super::TableArgs;
-use crate::log::LogTarget;
+use super::{Failure, Outcome, TableArgs, must_exist, preflight};
+use crate::{config::Config, control::LockError, daemon, kernel::Pins, log::LogTarget};
 
 /// Flags of `tcpw run`; they win over the configuration file.
 #[derive(Args, Clone, Debug, Default)]
@@ -34,4 +34,48 @@ pub struct RunArgs {
     /// Directory of the pinned policy [default: /sys/fs/bpf/tcpw]
     #[arg(long, value_name = "DIR")]
     pub pin_dir: Option<PathBuf>,
+}
+
+/// Runs until it is told to end.
+///
+/// # Errors
+///
+/// A missing prerequisite, or why the daemon ended.
+pub fn run(arguments: &RunArgs) -> Result<Outcome, Failure> {
+    preflight::privileges().map_err(Failure::usage)?;
+    must_exist("--hosts-allow", arguments.tables.hosts_allow.as_deref())?;
+    must_exist("--hosts-deny", arguments.tables.hosts_deny.as_deref())?;
+    let config = Config::load(arguments.config.as_deref(), arguments).map_err(Failure::usage)?;
+    preflight::kernel(&config).map_err(Failure::usage)?;
+    refuse_orphan(&config)?;
+    log_to_stderr();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    match runtime.block_on(daemon::run(config)) {
+        Ok(()) => Ok(Outcome::Fine),
+        Err(error) if error.is::<LockError>() => Err(Failure::usage(error)),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Refuses to guard beside a pinned gate: which of the two refuses would be anybody's guess.
+fn refuse_orphan(config: &Config) -> Result<(), Failure> {
+    if config.pin || !Pins::new(&config.pin_dir).hold_a_gate() {
+        return Ok(());
+    }
+    Err(Failure::Usage(format!(
+        "a policy is pinned in {}: adopt it with --pin, or end it with \"tcpw detach\"",
+        config.pin_dir.display()
+    )))
+}
+
+/// The daemon's own messages; TCPW_LOG=debug shows more of them.
+fn log_to_stderr() {
+    env_logger::Builder::new()
+        .filter_level(log::LevelFilter::Info)
+        .parse_env("TCPW_LOG")
+        .format(|out, record| {
+            let level = record.level().as_str().to_ascii_lowercase();
+            writeln!(out, "tcpw: {level}: {}", record.args())
+        })
+        .init();
 }

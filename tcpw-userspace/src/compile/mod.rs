@@ -23,7 +23,6 @@ mod prefix;
 mod region;
 mod service;
 mod services;
-mod strings;
 mod tables;
 mod text;
 mod text_v6;
@@ -37,11 +36,10 @@ use policy::Sizes;
 pub use prefix::{Prefix, Trie};
 use service::DaemonLists;
 use services::Services;
-use strings::outcome_of;
 pub use tables::PolicyTables;
 
 use crate::{
-    evaluate::request::Verdict,
+    evaluate::{outcome_of, request::Verdict},
     names::NamesSet,
     parse::rule::{TableEnd, Tables},
 };

@@ -34,7 +34,7 @@ pub(super) fn judge(tables: &Tables, names: &NamesSet, decision: &Decision) -> J
 pub(super) fn client_text(decision: &Decision) -> String {
     match events::ip(&decision.client) {
         IpAddr::V4(v4) if decision.socket_is_v6 => numeric_host(IpAddr::V6(v4.to_ipv6_mapped())),
-        other => numeric_host(other),
+        other @ (IpAddr::V4(_) | IpAddr::V6(_)) => numeric_host(other),
     }
 }
 

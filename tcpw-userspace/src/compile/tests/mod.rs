@@ -67,7 +67,13 @@ fn rule(daemons: &[(Daemon, Option<HostPattern>)], hosts: Vec<HostPattern>) -> R
 }
 
 fn table(kind: TableKind, rules: Vec<Rule>) -> Table {
-    Table { kind, path: Arc::new(PathBuf::from("hosts")), rules, end: TableEnd::Complete }
+    Table {
+        kind,
+        path: Arc::new(PathBuf::from("hosts")),
+        rules,
+        end: TableEnd::Complete,
+        complaints: Vec::new(),
+    }
 }
 
 fn tables(allow: Vec<Rule>, deny: Vec<Rule>) -> Tables {
@@ -221,7 +227,9 @@ fn pattern_files_that_name_each_other_end() {
     );
     for (path, other, host) in [("/a", "/b", "1.1.1.1"), ("/b", "/a", "2.2.2.2")] {
         let patterns = vec![(origin(), file(other)), (origin(), exact(host))];
-        tables.files.insert(path.into(), PatternFile { path: Arc::new(path.into()), patterns });
+        tables
+            .files
+            .insert(path.into(), PatternFile { path: Arc::new(path.into()), patterns, unreadable: None });
     }
     let policy = compile(&input(&tables)).unwrap();
     assert_eq!(outcome(&policy, &["x"], "1.1.1.1", "1.1.1.1", 1), Outcome::Allow);
