@@ -194,8 +194,7 @@ fn what_the_machine_lacks() {
         "no cgroup2 file system is mounted: mount -t cgroup2 cgroup2 /sys/fs/cgroup",
     );
     refused(
-        &mut unshared("mount -t tmpfs none /sys/kernel/btf; exec \"$1\" run --cgroup \"$3\"", &dir)
-            .arg(&cgroup.0),
+        unshared("mount -t tmpfs none /sys/kernel/btf; exec \"$1\" run --cgroup \"$3\"", &dir).arg(&cgroup.0),
         "no /sys/kernel/btf/vmlinux: use a kernel built with CONFIG_DEBUG_INFO_BTF=y, as Debian's kernels are",
     );
     let pins = dir.path("pins");

@@ -26,6 +26,8 @@ fn is_allowed(sandbox: &Sandbox, client: IpAddr) -> Result<bool> {
     Ok(connect(sandbox.client(), client, SocketAddr::new(SERVER_V4, PORT), PATIENCE)?.is_connected())
 }
 
+type Edit<'a> = Box<dyn Fn() -> Result<()> + 'a>;
+
 #[test]
 fn every_style_of_edit_takes_effect() -> Result<()> {
     if !ready() {
@@ -36,7 +38,7 @@ fn every_style_of_edit_takes_effect() -> Result<()> {
     let _alphad = Testd::start(&sandbox, "alphad", "0.0.0.0:7001")?;
     let mut tcpw = Tcpw::start(&sandbox, &[])?;
     let (allow, aside) = (sandbox.hosts_allow(), sandbox.scratch().join("tables/aside"));
-    let edits: [(&str, Box<dyn Fn() -> Result<()>>, bool); 4] = [
+    let edits: [(&str, Edit<'_>, bool); 4] = [
         ("append", Box::new(|| append(&allow, "alphad: 1.2.4.4\n")), true),
         ("in place", Box::new(|| Ok(fs::write(&allow, "alphad: 1.2.3.\n")?)), false),
         (
@@ -323,7 +325,7 @@ fn outcome_that_prefixes_cannot_express_is_asked() -> Result<()> {
         return Ok(());
     }
     let sandbox = Sandbox::new("ask")?;
-    sandbox.write_tables("alphad: *:3456\n", DENY)?;
+    sandbox.write_tables("alphad: *3456\n", DENY)?;
     let _alphad = Testd::start(&sandbox, "alphad", "[::]:7001")?;
     let _tcpw = Tcpw::start(&sandbox, &[])?;
     let server = SocketAddr::new(SERVER_V6, PORT);
