@@ -2,35 +2,20 @@
 //!
 //! The probe shares the gate's look-up and maps but is attached to nothing: no connection is judged here.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    io::Write as _,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
-    path::PathBuf,
-    sync::Arc,
-};
+use std::{collections::BTreeMap, io::Write as _, net::IpAddr, path::PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
-use tcpw_common::{
-    decide::decide,
-    key::{Address, Query, mapped},
-    outcome::Outcome,
+use tcpw_common::{decide::decide, key::Query, outcome::Outcome};
+use tcpw_tests::{
+    Requirement, can_run,
+    policy::{address, borders, compile, evaluated, tables, text},
 };
-use tcpw_tests::{Requirement, can_run};
 use tcpw_userspace::{
-    compile::{self, Policy, PolicyTables},
-    evaluate::{
-        self, numeric_host,
-        request::{Request, Verdict},
-    },
-    events::ip,
+    compile::PolicyTables,
+    evaluate::request::Verdict,
     kernel::{Kernel, LoadOptions},
     names::NamesSet,
-    parse::{
-        self,
-        rule::Tables,
-        text::{FileText, Texts},
-    },
+    parse::rule::Tables,
 };
 
 fn ready() -> bool {
@@ -43,66 +28,7 @@ fn load() -> Result<Kernel> {
     Ok(kernel)
 }
 
-fn text(text: Option<&str>) -> FileText {
-    text.map_or(FileText::Missing, |text| FileText::Bytes(Arc::from(text.as_bytes())))
-}
-
-fn tables(allow: Option<&str>, deny: Option<&str>, files: BTreeMap<PathBuf, FileText>) -> Tables {
-    let path = |name: &str| Arc::new(PathBuf::from(name));
-    parse::parse(&Texts {
-        allow: (path("hosts.allow"), text(allow)),
-        deny: (path("hosts.deny"), text(deny)),
-        files,
-    })
-    .tables
-}
-
-fn compile(tables: &Tables, listeners: &[NamesSet]) -> Result<Policy> {
-    Ok(compile::compile(&compile::Input { tables, listeners, exempt_networks: &[], exempt_ports: &[] })?)
-}
-
-fn address(ip: IpAddr) -> Address {
-    match ip {
-        IpAddr::V4(v4) => mapped(v4.octets()),
-        IpAddr::V6(v6) => v6.octets(),
-    }
-}
-
-fn evaluated(tables: &Tables, names: &NamesSet, query: &Query) -> Verdict {
-    let (client, server) = (numeric_host(ip(&query.client)), numeric_host(ip(&query.server)));
-    let request = Request {
-        daemons: &names.to_vec(),
-        client_address: Some(&client),
-        server_address: Some(&server),
-        server_port: Some(query.port),
-    };
-    evaluate::evaluate(tables, &request, &evaluate::Unknown).verdict
-}
-
-/// First and last address of every prefix, and those just outside of it.
-fn borders(policy: &Policy) -> BTreeSet<IpAddr> {
-    let mut all = BTreeSet::from([IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)]);
-    for (prefix, _) in &policy.clients_v4 {
-        let host = u32::MAX.checked_shr(prefix.bits.into()).unwrap_or(0);
-        let first = u32::from_be_bytes(prefix.address);
-        let last = first | host;
-        all.extend(
-            [first, last, first.wrapping_sub(1), last.wrapping_add(1)].map(|it| IpAddr::V4(it.into())),
-        );
-    }
-    for (prefix, _) in &policy.clients_v6 {
-        let host = u128::MAX.checked_shr(prefix.bits.into()).unwrap_or(0);
-        let first = u128::from_be_bytes(prefix.address);
-        let last = first | host;
-        all.extend(
-            [first, last, first.wrapping_sub(1), last.wrapping_add(1)].map(|it| IpAddr::V6(it.into())),
-        );
-    }
-    // A text pattern may make many thousand prefixes: an even choice of them.
-    let step = all.len().div_ceil(MAX_ADDRESSES);
-    all.into_iter().step_by(step).collect()
-}
-
+/// A text pattern may make many thousand prefixes.
 const MAX_ADDRESSES: usize = 5000;
 
 /// Asks all three about every border address; returns how many questions there were.
@@ -114,7 +40,7 @@ fn assert_agreement(kernel: &mut Kernel, tables: &Tables, names: &[NamesSet]) ->
     for set in names {
         for (port, server) in [(22, IpAddr::from([1, 2, 3, 1])), (7001, "2001:db8::1".parse()?)] {
             {
-                for client in borders(&policy) {
+                for client in borders(&policy, MAX_ADDRESSES) {
                     let query =
                         Query { names: set.id(), client: address(client), server: address(server), port };
                     let by_tables = decide(&compiled, &query).context("the compiled tables are broken")?;
@@ -201,6 +127,11 @@ fn kernel_gives_the_real_librarys_verdict() -> Result<()> {
         let port = case["server_port"].as_u64();
         let server = field("server_addr").map(str::parse::<IpAddr>);
         let id = field("id").context("id")?;
+        // aclexec is not acted on yet: its command counts as succeeding.
+        if [field("allow"), field("deny")].iter().flatten().any(|text| text.contains("aclexec")) {
+            not_ours += 1;
+            continue;
+        }
         let hangs_on_server = [field("allow"), field("deny")].iter().flatten().any(|text| text.contains('@'));
         if port.is_none() && mentions_a_port(&case) || hangs_on_server && !matches!(server, Some(Ok(_))) {
             not_ours += 1;
@@ -222,7 +153,7 @@ fn kernel_gives_the_real_librarys_verdict() -> Result<()> {
         let expected = field("expect").context("expect")?;
         match answer.outcome {
             Outcome::Ask => asked += 1,
-            outcome => {
+            outcome @ (Outcome::Allow | Outcome::Refuse | Outcome::Exempt) => {
                 let verdict = if outcome == Outcome::Allow { "allow" } else { "deny" };
                 assert_eq!(verdict, expected, "{id}: {case}");
                 decided += 1;
