@@ -52,7 +52,13 @@ pub fn tables(allow: Option<&str>, deny: Option<&str>, files: BTreeMap<PathBuf, 
 /// # Errors
 /// They do not fit.
 pub fn compile(tables: &Tables, listeners: &[NamesSet]) -> Result<Policy, CompileError> {
-    compile::compile(&compile::Input { tables, listeners, exempt_networks: &[], exempt_ports: &[] })
+    compile::compile(&compile::Input {
+        tables,
+        listeners,
+        exempt_networks: &[],
+        exempt_ports: &[],
+        lookup: &evaluate::Unknown,
+    })
 }
 
 /// The form addresses have in keys.

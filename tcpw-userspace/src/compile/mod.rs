@@ -39,13 +39,16 @@ use services::Services;
 pub use tables::PolicyTables;
 
 use crate::{
-    evaluate::{outcome_of, request::Verdict},
+    evaluate::{
+        outcome_of,
+        request::{Lookup, Verdict},
+    },
     names::NamesSet,
     parse::rule::{TableEnd, Tables},
 };
 
 /// What a policy is compiled from.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Input<'a> {
     /// The rules.
     pub tables: &'a Tables,
@@ -55,6 +58,8 @@ pub struct Input<'a> {
     pub exempt_networks: &'a [IpNet],
     /// Ports that are never judged.
     pub exempt_ports: &'a [u16],
+    /// Asked whether the users and groups of options exist; names of clients are taken as unknown.
+    pub lookup: &'a dyn Lookup,
 }
 
 /// Compiles the tables.
@@ -71,7 +76,11 @@ pub fn compile(input: &Input<'_>) -> Result<Policy, CompileError> {
             let list = lists.number(&rule.daemons);
             let regions = patterns.list(&rule.clients);
             if !regions.is_empty() {
-                strokes.push(Stroke { list, regions, bit: bit_of(outcome_of(rule, table.kind)) });
+                strokes.push(Stroke {
+                    list,
+                    regions,
+                    bit: bit_of(outcome_of(rule, table.kind, input.lookup)),
+                });
             }
         }
     }

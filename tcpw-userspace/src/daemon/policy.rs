@@ -9,6 +9,7 @@ use std::{collections::VecDeque, path::PathBuf, sync::Arc, time::SystemTime};
 
 use anyhow::Result;
 
+use super::judge::Accounts;
 use crate::{
     compile::{self, Policy},
     config::{Config, Mode},
@@ -155,6 +156,7 @@ impl Policies {
             listeners: names,
             exempt_networks: &config.exempt.addresses,
             exempt_ports: &config.exempt.ports,
+            lookup: &Accounts,
         })?;
         let applied = kernel.apply(&policy, config.mode == Mode::Audit)?;
         self.history.push_back((applied.generation, tables.clone()));

@@ -139,7 +139,7 @@ fn warnings_are_worded_as_libwrap_does() {
 fn outcome_of_a_rule() {
     let outcome = |options: &str| {
         let tables = tables(&format!("ALL: ALL{options}\n"), "");
-        outcome_of(&tables.allow.rules[0], TableKind::Allow)
+        outcome_of(&tables.allow.rules[0], TableKind::Allow, &Unknown)
     };
     assert_eq!(outcome(""), Verdict::Allow);
     assert_eq!(outcome(": nice: aclexec x: user y"), Verdict::Allow);

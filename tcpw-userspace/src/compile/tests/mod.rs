@@ -85,7 +85,13 @@ fn tables(allow: Vec<Rule>, deny: Vec<Rule>) -> Tables {
 }
 
 fn input(tables: &Tables) -> Input<'_> {
-    Input { tables, listeners: &[], exempt_networks: &[], exempt_ports: &[] }
+    Input {
+        tables,
+        listeners: &[],
+        exempt_networks: &[],
+        exempt_ports: &[],
+        lookup: &crate::evaluate::Unknown,
+    }
 }
 
 fn address(text: &str) -> [u8; 16] {
