@@ -109,6 +109,14 @@ fn xinetds_service_obeys_the_seeds_rule_as_written() -> Result<()> {
         let line = rsyslog.wait_for_secure(message, SOON)?;
         ensure!(line.ends_with(&format!(" {host} xinetd-ipv6[{pid}]: {message}")), "{line}");
     }
+    let status = Tcpw::command(&sandbox, &["status"])?;
+    let line = status.iter().find(|line| line.text.contains("daytime-stream")).map(|line| line.text.as_str());
+    ensure!(
+        line.is_some_and(|line| ["xinetd.conf", "xinetd-ipv6", "written", &pid.to_string()]
+            .iter()
+            .all(|it| line.contains(it))),
+        "{status:#?}"
+    );
     drop(tcpw);
     Ok(())
 }

@@ -253,7 +253,8 @@ impl Daemon {
         Ok(removed)
     }
 
-    fn stop(self) {
+    fn stop(mut self) {
+        self.flush_log();
         if self.config.pin && !self.detached {
             log::info!("stopped; the pinned policy stays in force until `tcpw detach`");
         } else if !self.detached {

@@ -121,6 +121,7 @@ fn summary(policy: &Policy, known: &Known) -> String {
         (_, 0, 0) => "allows all".into(),
         (0, _, 0) if exempt == 0 => "refuses all".into(),
         (0, _, 0) => "refuses all but exempt addresses".into(),
+        (_, _, 0) => format!("by address: {allow} prefixes allow, {refuse} refuse"),
         _ => format!("by address: {allow} prefixes allow, {refuse} refuse, {ask} ask"),
     }
 }
