@@ -152,6 +152,7 @@ fn shown(value: &dyn std::fmt::Debug) -> String {
 const SHOWN: usize = 40;
 
 /// The compiled policy: for each policy who has it, and which networks get which outcome.
+#[expect(clippy::unwrap_used, reason = "writing to a String does not fail; a helper of the test above")]
 fn policy(parsed: &Parsed) -> String {
     let policy = tcpw_tests::policy::compile(&parsed.tables, &[]).expect("the policy fits");
     let header = policy.header(1, 0);
