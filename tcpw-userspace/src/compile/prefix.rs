@@ -195,4 +195,27 @@ mod tests {
             rows(&[("0.0.0.0/0", 1), ("64.0.0.0/2", 2), ("192.0.0.0/2", 3)])
         );
     }
+
+    /// Fewest prefixes for these cells below one that has class `above`, tried one by one.
+    fn fewest(cells: &[u32], above: Option<u32>) -> usize {
+        let below = |class: u32| match cells {
+            [cell] => (*cell == class).then_some(0),
+            _ => {
+                let (left, right) = cells.split_at(cells.len() / 2);
+                Some(fewest(left, Some(class)) + fewest(right, Some(class)))
+            }
+        };
+        let own = (0..3).filter_map(|class| below(class).map(|count| count + 1)).min();
+        above.and_then(below).into_iter().chain(own).min().unwrap()
+    }
+
+    #[test]
+    fn no_table_is_smaller() {
+        // Eight cells in three classes: every way to fill them.
+        for number in 0..3u32.pow(8) {
+            let cells: Vec<u32> = (0..8).map(|cell| number / 3u32.pow(cell) % 3).collect();
+            let starts: Vec<u32> = (0..8).map(|cell| cell << 29).collect();
+            assert_eq!(minimal(&starts, &cells).len(), fewest(&cells, None), "{cells:?}");
+        }
+    }
 }

@@ -1,0 +1,360 @@
+//! Names-sets, ports, server addresses and pattern files: for random tables the compiled
+//! policy says what the evaluator says, in the smallest tables that do.
+//!
+//! In: tables as text, rich in what `property.rs` leaves out: EXCEPT chains, pattern files, text
+//! patterns on IPv6, exempt ports, names-sets that were not there when the policy was compiled.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io::Write as _,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    path::PathBuf,
+    sync::atomic::{AtomicUsize, Ordering},
+};
+
+use proptest::{prelude::*, sample::select, test_runner::TestRunner};
+use tcpw_common::{decide::decide, key::Query, outcome::Outcome};
+use tcpw_tests::policy::{address, borders, evaluated, tables, text};
+use tcpw_userspace::{
+    compile::{Input, PolicyTables, Prefix, Trie, compile},
+    evaluate::{Unknown, request::Verdict},
+    names::NamesSet,
+};
+
+const FILE: &str = "/patterns";
+
+/// Client tokens that are a bounded number of networks: they never ask.
+const EXACT: &[&str] = &[
+    "ALL",
+    "LOCAL",
+    "KNOWN",
+    "UNKNOWN",
+    "PARANOID",
+    "unk*",
+    ".own",
+    "un.",
+    "@netgroup",
+    "host.example.com",
+    ".example.com",
+    "1.2.3.4",
+    "1.2.3.",
+    "1.2.",
+    "1.",
+    "1.2.3.04",
+    "1.2.3.0/24",
+    "1.2.3.4/24",
+    "1.2.0.0/255.255.0.0",
+    "1.2.0.3/255.255.0.255",
+    "0.0.0.0/0.0.0.0",
+    "0.0.0.0/0",
+    "010.0.0.0/8",
+    "128.0.0.0/1",
+    "255.255.255.255",
+    "255.255.255.254/31",
+    "0.0.0.0",
+    "[3ffe:ffff:100:200::]/64",
+    "[3ffe:ffff:100:200::1]/64",
+    "[::]/0",
+    "[::1]",
+    "[fe80::]/10",
+    "[3ffe:ffff:100:200::/64]",
+    "[::ffff:1.2.3.4]",
+    "[::ffff:0:0]/96",
+    "[::]/",
+    "ALL@1.2.3.",
+    "root@ALL",
+    "UNKNOWN@[::1]",
+    "KNOWN@ALL",
+    "1.2.3.?",
+    "1.2.*",
+    "1.?.3.4",
+    "1.2.3.25?",
+    "1.2.3.2*",
+    "3ffe*",
+    "3ffe:ffff:*",
+    "*:*",
+    "*",
+    FILE,
+];
+
+/// Tokens that may match too many networks to list.
+const DOUBTFUL: &[&str] = &[
+    ".4",
+    ".3.4",
+    "*.5.*",
+    "*1*",
+    "*::1",
+    "fe80::*",
+    "::*",
+    "3ffe::*",
+    "?.?.?.?",
+    "**",
+    "1**",
+    "0.0.0.1/0.0.0.255",
+    "*:ffff:*",
+    "*.2.*4",
+    "?:*",
+];
+
+/// Tokens of a pattern file.
+const FILE_TOKENS: &[&str] = &[
+    "1.2.3.4",
+    "9.",
+    "::1",
+    "3ffe:ffff:100:200::5",
+    "0::1",
+    "[fe80::1]",
+    "::1.2.3.4",
+    "1.2.3.128/25",
+    "9.9.*",
+    FILE,
+];
+
+const DAEMONS: &[&str] = &[
+    "ALL",
+    "sshd",
+    "SSHD",
+    "ftpd",
+    "in.telnetd",
+    "in.",
+    ".telnetd",
+    "s*",
+    "??hd",
+    "KNOWN",
+    "22",
+    "80",
+    "unknown",
+    "sshd@1.2.3.4",
+    "ALL@10.",
+    "sshd@[::1]",
+    "22@192.168.0.0/16",
+    "ALL@KNOWN",
+    "ftpd@UNKNOWN",
+    "sshd@",
+    "*",
+    "**",
+];
+
+/// Daemon tokens whose server's end may be too many networks to list.
+const DOUBTFUL_DAEMONS: &[&str] = &["ALL", "sshd", "s*", "80", "sshd@*.5.*", "ALL@.4"];
+
+const NAMES: &[&str] = &["sshd", "Sshd", "ftpd", "in.telnetd", "nginx", "unknown", "::ffff:1.2.3.4", "22"];
+
+const OPTIONS: &[&str] =
+    &["", "", "", "", " : allow", " : deny", " : severity auth.info", " : nonsense", " :"];
+
+const SERVERS: &[&str] = &["1.2.3.4", "10.0.0.1", "10.5.0.1", "192.168.3.4", "::1", "fe80::1", "172.16.0.0"];
+
+/// Clients worth asking for whatever the tables say.
+const CLIENTS: &[&str] = &[
+    "0.0.0.0",
+    "255.255.255.255",
+    "255.255.255.254",
+    "1.2.3.4",
+    "1.2.3.0",
+    "1.2.3.255",
+    "1.2.4.0",
+    "1.5.9.4",
+    "9.9.1.5",
+    "::",
+    "::1",
+    "::1.2.3.4",
+    "fe80::1",
+    "fe80::",
+    "3ffe:ffff:100:200::5",
+    "3ffe:ffff:100:201::",
+    "3ffe::1:0:0:1",
+    "febf:ffff:ffff:ffff:ffff:ffff:ffff:ffff",
+    "fec0::",
+    "::fffe:1.2.3.4",
+    "1:0:1::1",
+];
+
+#[derive(Clone, Debug)]
+struct Case {
+    allow: String,
+    deny: String,
+    file: String,
+    listeners: Vec<Vec<&'static str>>,
+    random: Vec<u128>,
+    exempt_port: Option<u16>,
+}
+
+fn list(tokens: &'static [&'static str], most: usize) -> impl Strategy<Value = String> {
+    let part = || prop::collection::vec(select(tokens), 0..most).prop_map(|tokens| tokens.join(" "));
+    prop::collection::vec(part(), 1..4).prop_map(|parts| parts.join(" EXCEPT "))
+}
+
+fn table(
+    daemons: &'static [&'static str],
+    clients: &'static [&'static str],
+) -> impl Strategy<Value = String> {
+    let rule = (list(daemons, 3), list(clients, 4), select(OPTIONS))
+        .prop_map(|(daemons, clients, options)| format!("{daemons} : {clients}{options}\n"));
+    let rules = prop::collection::vec(rule, 0..5).prop_map(|rules| rules.concat());
+    (rules, prop::bool::weighted(0.1)).prop_map(|(rules, broken)| if broken { rules + "x" } else { rules })
+}
+
+fn case(daemons: &'static [&'static str], clients: &'static [&'static str]) -> impl Strategy<Value = Case> {
+    (
+        table(daemons, clients),
+        table(daemons, clients),
+        prop::collection::vec(select(FILE_TOKENS), 0..4),
+        prop::collection::vec(prop::collection::vec(select(NAMES), 1..4), 0..3),
+        prop::collection::vec(any::<u128>(), 8),
+        prop::option::weighted(0.2, select(&[22u16, 81][..])),
+    )
+        .prop_map(|(allow, deny, file, listeners, random, exempt_port)| Case {
+            allow,
+            deny,
+            file: file.join("\n"),
+            listeners,
+            random,
+            exempt_port,
+        })
+}
+
+/// Asks both; returns how many answers there were, and how many of them `Ask`.
+fn agree(case: &Case) -> Result<(usize, usize), TestCaseError> {
+    let files = BTreeMap::from([(PathBuf::from(FILE), text(Some(&case.file)))]);
+    let tables = tables(Some(&case.allow), Some(&case.deny), files);
+    let listeners: Vec<NamesSet> = case.listeners.iter().map(NamesSet::new).collect();
+    let exempt_ports: Vec<u16> = case.exempt_port.into_iter().collect();
+    let input = Input {
+        tables: &tables,
+        listeners: &listeners,
+        exempt_networks: &[],
+        exempt_ports: &exempt_ports,
+        lookup: &Unknown,
+    };
+    let policy = compile(&input).map_err(|error| TestCaseError::fail(error.to_string()))?;
+    let mut compiled = PolicyTables::new(&policy, 1, 0);
+    let mut services: BTreeSet<NamesSet> = policy.names_sets.iter().map(|(set, _)| set.clone()).collect();
+    for name in NAMES {
+        let set = NamesSet::new([name]);
+        if let Some(class) = policy.class_of(&set) {
+            compiled.set_names(set.id(), class);
+            services.insert(set);
+        }
+    }
+    let mut clients: BTreeSet<IpAddr> = CLIENTS.iter().filter_map(|text| text.parse().ok()).collect();
+    clients.extend(borders(&policy, 300));
+    for random in &case.random {
+        let [high, .., low] = random.to_be_bytes();
+        clients.insert(Ipv6Addr::from_bits(*random).into());
+        clients.insert(Ipv4Addr::new(high, low, high ^ low, low).into());
+    }
+    // A v4-mapped client is an IPv4 one to both.
+    clients.retain(|client| !matches!(client, IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some()));
+    let (mut answers, mut asked) = (0, 0);
+    for names in &services {
+        for port in [22, 80, 81] {
+            for server in SERVERS {
+                let server: IpAddr = server.parse().expect("an address");
+                for client in clients.iter().filter(|client| client.is_ipv4() == server.is_ipv4()) {
+                    let query =
+                        Query { names: names.id(), client: address(*client), server: address(server), port };
+                    let decision = decide(&compiled, &query)
+                        .ok_or_else(|| TestCaseError::fail(format!("no decision for {query:?}")))?;
+                    answers += 1;
+                    if case.exempt_port == Some(port) {
+                        prop_assert_eq!(decision.outcome, Outcome::Exempt);
+                        continue;
+                    }
+                    if decision.outcome == Outcome::Ask {
+                        asked += 1;
+                        continue;
+                    }
+                    let told = match evaluated(&tables, names, &query) {
+                        Verdict::Allow => Outcome::Allow,
+                        Verdict::Refuse => Outcome::Refuse,
+                    };
+                    prop_assert_eq!(
+                        decision.outcome,
+                        told,
+                        "{} from {} to {} port {}",
+                        names,
+                        client,
+                        server,
+                        port
+                    );
+                }
+            }
+        }
+    }
+    smallest(&policy.clients_v4)?;
+    smallest(&policy.clients_v6)?;
+    smallest(&policy.servers_v4)?;
+    smallest(&policy.servers_v6)?;
+    Ok((answers, asked))
+}
+
+/// No entry can be left out: none repeats the one above it, none is wholly covered.
+fn smallest<const N: usize>(trie: &Trie<[u8; N]>) -> Result<(), TestCaseError> {
+    // Sorted by address, then length: what is open above an entry is a stack.
+    let mut open: Vec<(Prefix<[u8; N]>, u32, u128)> = Vec::new();
+    let size = |bits: u8| {
+        u32::try_from(8 * N).ok().and_then(|all| 1u128.checked_shl(all - u32::from(bits))).unwrap_or(0)
+    };
+    let close = |open: &mut Vec<(Prefix<[u8; N]>, u32, u128)>| {
+        let Some((prefix, _, covered)) = open.pop() else { return Ok(()) };
+        prop_assert!(covered == 0 || covered != size(prefix.bits), "{:?} is wholly covered", prefix);
+        if let Some(above) = open.last_mut() {
+            above.2 = above.2.wrapping_add(size(prefix.bits));
+        }
+        Ok(())
+    };
+    prop_assert_eq!(trie[0].0.bits, 0, "a /0 is there, and first");
+    for (prefix, class) in trie {
+        while open.last().is_some_and(|(above, _, _)| !contains(above, prefix)) {
+            close(&mut open)?;
+        }
+        if let Some((above, same, _)) = open.last() {
+            prop_assert!(same != class, "{:?} repeats {:?}", prefix, above);
+        }
+        open.push((*prefix, *class, 0));
+    }
+    while !open.is_empty() {
+        close(&mut open)?;
+    }
+    Ok(())
+}
+
+fn contains<const N: usize>(above: &Prefix<[u8; N]>, below: &Prefix<[u8; N]>) -> bool {
+    let bit = |address: &[u8; N], bit: u8| address[usize::from(bit / 8)] >> (7 - bit % 8) & 1;
+    above.bits <= below.bits && (0..above.bits).all(|at| bit(&above.address, at) == bit(&below.address, at))
+}
+
+fn run(cases: u32, daemons: &'static [&'static str], clients: &'static [&'static str]) -> (usize, usize) {
+    let (answers, asked) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let config = ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() };
+    let outcome = TestRunner::new(config).run(&case(daemons, clients), |case| {
+        let counted = agree(&case)?;
+        answers.fetch_add(counted.0, Ordering::Relaxed);
+        asked.fetch_add(counted.1, Ordering::Relaxed);
+        Ok(())
+    });
+    if let Err(error) = outcome {
+        panic!("{error}");
+    }
+    (answers.into_inner(), asked.into_inner())
+}
+
+fn report(answers: usize, asked: usize) {
+    drop(writeln!(std::io::stderr(), "services: {answers} answers, {asked} left to user space"));
+}
+
+#[test]
+fn common_tokens_never_ask_and_always_agree() {
+    let (answers, asked) = run(150, DAEMONS, EXACT);
+    report(answers, asked);
+    assert_eq!(asked, 0);
+}
+
+#[test]
+fn doubtful_tokens_agree_where_they_decide() {
+    let (answers, asked) = run(60, DOUBTFUL_DAEMONS, DOUBTFUL);
+    report(answers, asked);
+    assert!(asked > 0, "no doubt at all: the tokens above are not what they should be");
+    assert!(asked < answers);
+}
