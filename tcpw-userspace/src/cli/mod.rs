@@ -1,11 +1,43 @@
 //! Arguments, exit codes and messages; one file per subcommand.
+//!
+//! Exit codes: 0 done; 1 it failed, or there is something to look at; 2 wrong use or a
+//! missing prerequisite, said in one line: `tcpw: error: WHAT: DO THIS`.
 
+pub mod check;
+pub mod detach;
 pub mod preflight;
 pub mod run;
+pub mod status;
 
-use std::path::PathBuf;
+use std::{
+    io::Write,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
-use clap::Args;
+use clap::{Args, Parser, Subcommand, error::ErrorKind};
+
+use crate::{config, control};
+
+/// TCP Wrappers in the kernel: enforces hosts.allow and hosts.deny for every daemon.
+#[derive(Debug, Parser)]
+#[command(name = "tcpw", version, about)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Enforce the tables and follow their edits, in the foreground
+    Run(run::RunArgs),
+    /// Show what is in force, and for whom
+    Status(status::StatusArgs),
+    /// Stop enforcing: remove everything tcpw put into the kernel
+    Detach(detach::DetachArgs),
+    /// Check the tables and say what is wrong with them
+    Check(check::CheckArgs),
+}
 
 /// Which tables.
 #[derive(Args, Clone, Debug, Default)]
@@ -16,4 +48,131 @@ pub struct TableArgs {
     /// The table of who may not [default: /etc/hosts.deny]
     #[arg(long, value_name = "FILE")]
     pub hosts_deny: Option<PathBuf>,
+}
+
+/// Where a daemon, or what it left in force, is found.
+#[derive(Args, Clone, Debug)]
+pub struct PlaceArgs {
+    /// Directory of the daemon's control socket
+    #[arg(long, value_name = "DIR", default_value = config::DEFAULT_RUN_DIR)]
+    pub run_dir: PathBuf,
+    /// Directory of the pinned policy
+    #[arg(long, value_name = "DIR", default_value = config::DEFAULT_PIN_DIR)]
+    pub pin_dir: PathBuf,
+}
+
+/// How a subcommand ended that did what it was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Nothing to look at: exit code 0.
+    Fine,
+    /// Something to look at, and it was shown: exit code 1.
+    Finding,
+    /// Wrong in itself, and it was shown: exit code 2.
+    Wrong,
+}
+
+/// Why a subcommand did not do what it was asked for.
+#[derive(Debug)]
+pub enum Failure {
+    /// Wrong use or a missing prerequisite: what, and what to do. Exit code 2.
+    Usage(String),
+    /// Exit code 1.
+    Runtime(anyhow::Error),
+}
+
+impl Failure {
+    /// A wrong use, in the words of `error`.
+    pub fn usage(error: impl std::fmt::Display) -> Self {
+        Self::Usage(error.to_string())
+    }
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        Self::Runtime(error)
+    }
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        Self::Runtime(error.into())
+    }
+}
+
+impl From<control::AskError> for Failure {
+    fn from(error: control::AskError) -> Self {
+        match error {
+            control::AskError::NotAllowed => Self::usage(error),
+            control::AskError::NotRunning | control::AskError::NoAnswer(_) => Self::Runtime(error.into()),
+        }
+    }
+}
+
+/// The whole program.
+pub fn main() -> ExitCode {
+    let result = match Arguments::try_parse() {
+        Ok(arguments) => dispatch(arguments.command),
+        Err(error) => refuse_arguments(&error),
+    };
+    match result {
+        Ok(Outcome::Fine) => ExitCode::SUCCESS,
+        Ok(Outcome::Finding) => ExitCode::from(1),
+        Ok(Outcome::Wrong) => ExitCode::from(2),
+        // `tcpw status | head`: whoever read us has seen enough.
+        Err(Failure::Runtime(error)) if is_broken_pipe(&error) => ExitCode::from(1),
+        Err(Failure::Runtime(error)) => {
+            complain(&format!("{error:#}"));
+            ExitCode::from(1)
+        }
+        Err(Failure::Usage(message)) => {
+            complain(&message);
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn dispatch(command: Command) -> Result<Outcome, Failure> {
+    match command {
+        Command::Run(arguments) => run::run(&arguments),
+        Command::Status(arguments) => status::run(&arguments),
+        Command::Detach(arguments) => detach::run(&arguments),
+        Command::Check(arguments) => check::run(&arguments),
+    }
+}
+
+fn complain(message: &str) {
+    // Nobody is left to be told if this fails.
+    let _ = writeln!(std::io::stderr(), "tcpw: error: {message}");
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+}
+
+/// Shows help if that was asked for; else clap's message in one line.
+fn refuse_arguments(error: &clap::Error) -> Result<Outcome, Failure> {
+    if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
+        error.print()?;
+        return Ok(Outcome::Fine);
+    }
+    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        return Err(Failure::Usage(
+            "no subcommand: write \"tcpw run\", status, detach or check; see \"tcpw --help\"".into(),
+        ));
+    }
+    let text = error.to_string();
+    let message = text.split("\n\nUsage:").next().unwrap_or(&text);
+    let message = message.split("\n\nFor more information").next().unwrap_or(message);
+    let words: Vec<&str> = message.trim_start_matches("error: ").split_whitespace().collect();
+    Err(Failure::Usage(format!("{}: see \"tcpw --help\"", words.join(" "))))
+}
+
+/// Refuses a file that was named on the command line and is not there.
+fn must_exist(flag: &str, path: Option<&Path>) -> Result<(), Failure> {
+    let Some(path) = path else { return Ok(()) };
+    std::fs::metadata(path).map(drop).map_err(|error| {
+        let reason = crate::source::reason(&error);
+        Failure::Usage(format!("{flag} {}: {reason}: name one that exists", path.display()))
+    })
 }

@@ -82,13 +82,22 @@ pub fn kernel(config: &Config) -> Result<(), Missing> {
             "no {BTF}: use a kernel built with CONFIG_DEBUG_INFO_BTF=y, as Debian's kernels are"
         )));
     }
-    if config.pin && !is_bpffs(&config.pin_dir) {
-        return Err(Missing(format!(
-            "{}: not in a bpf file system, nothing can be pinned there: mount -t bpf bpf /sys/fs/bpf",
-            config.pin_dir.display()
-        )));
+    if config.pin { pin_dir(&config.pin_dir) } else { Ok(()) }
+}
+
+/// Whether something can be pinned in `dir`, which need not exist.
+///
+/// # Errors
+///
+/// It is not in a bpf file system.
+pub fn pin_dir(dir: &Path) -> Result<(), Missing> {
+    if is_bpffs(dir) {
+        return Ok(());
     }
-    Ok(())
+    Err(Missing(format!(
+        "pin directory {}: not in a bpf file system: mount -t bpf bpf /sys/fs/bpf, or name another with --pin-dir",
+        dir.display()
+    )))
 }
 
 /// The root of the cgroup2 hierarchy, wherever it is mounted.

@@ -1,11 +1,11 @@
 //! `tcpw run`: checks that it can, then becomes the daemon.
 
-use std::path::PathBuf;
+use std::{io::Write, path::PathBuf};
 
 use clap::Args;
 
-use super::TableArgs;
-use crate::log::LogTarget;
+use super::{Failure, Outcome, TableArgs, must_exist, preflight};
+use crate::{config::Config, control::LockError, daemon, log::LogTarget};
 
 /// Flags of `tcpw run`; they win over the configuration file.
 #[derive(Args, Clone, Debug, Default)]
@@ -34,4 +34,38 @@ pub struct RunArgs {
     /// Directory of the pinned policy [default: /sys/fs/bpf/tcpw]
     #[arg(long, value_name = "DIR")]
     pub pin_dir: Option<PathBuf>,
+}
+
+/// Runs until it is told to end.
+///
+/// # Errors
+///
+/// A missing prerequisite, or why the daemon ended.
+pub fn run(arguments: &RunArgs) -> Result<Outcome, Failure> {
+    preflight::privileges().map_err(Failure::usage)?;
+    must_exist("--hosts-allow", arguments.tables.hosts_allow.as_deref())?;
+    must_exist("--hosts-deny", arguments.tables.hosts_deny.as_deref())?;
+    let config = Config::load(arguments.config.as_deref(), arguments).map_err(Failure::usage)?;
+    preflight::kernel(&config).map_err(Failure::usage)?;
+    log_to_stderr();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    match runtime.block_on(daemon::run(config)) {
+        Ok(()) => Ok(Outcome::Fine),
+        Err(error) if error.is::<LockError>() => Err(Failure::usage(error)),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The daemon's own messages; TCPW_LOG=debug shows more of them.
+fn log_to_stderr() {
+    env_logger::Builder::new()
+        .filter_level(log::LevelFilter::Info)
+        .parse_env("TCPW_LOG")
+        .format(|out, record| match record.level() {
+            log::Level::Error => writeln!(out, "tcpw: error: {}", record.args()),
+            log::Level::Warn => writeln!(out, "tcpw: warning: {}", record.args()),
+            log::Level::Info => writeln!(out, "tcpw: {}", record.args()),
+            log::Level::Debug | log::Level::Trace => writeln!(out, "tcpw: debug: {}", record.args()),
+        })
+        .init();
 }

@@ -1,0 +1,59 @@
+//! `tcpw detach`: the one way to stop enforcing a pinned policy.
+
+use std::{io::Write, time::Duration};
+
+use clap::Args;
+
+use super::{Failure, Outcome, PlaceArgs, preflight};
+use crate::{
+    control::{AskError, Request, Response, ask},
+    kernel::Pins,
+};
+
+/// Removing many maps takes the kernel a moment.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Flags of `tcpw detach`.
+#[derive(Args, Clone, Debug)]
+pub struct DetachArgs {
+    /// Where.
+    #[command(flatten)]
+    pub place: PlaceArgs,
+}
+
+/// Asks the daemon to detach and end; without one, removes what is pinned.
+///
+/// # Errors
+///
+/// Something is still enforced, or nobody knows.
+pub fn run(arguments: &DetachArgs) -> Result<Outcome, Failure> {
+    preflight::privileges().map_err(Failure::usage)?;
+    let PlaceArgs { run_dir, pin_dir } = &arguments.place;
+    let removed = match ask(run_dir, Request::Detach, PATIENCE) {
+        Ok(Response::Done(removed)) => removed,
+        Ok(Response::Failed(message)) => {
+            return Err(anyhow::anyhow!("the daemon could not detach: {message}").into());
+        }
+        Ok(Response::Status(_)) => return Err(anyhow::anyhow!("the daemon answered something else").into()),
+        Err(AskError::NotRunning) => {
+            // What is removed is whatever lies there: it had better be pins.
+            preflight::pin_dir(pin_dir).map_err(Failure::usage)?;
+            Pins::new(pin_dir).remove()?
+        }
+        Err(AskError::NoAnswer(reason)) => {
+            return Err(Failure::Runtime(anyhow::anyhow!(
+                "the daemon does not answer: {reason}: end it with kill -9, then run \"tcpw detach\" again"
+            )));
+        }
+        Err(error @ AskError::NotAllowed) => return Err(error.into()),
+    };
+    let mut out = std::io::stdout().lock();
+    for item in &removed {
+        writeln!(out, "removed {item}")?;
+    }
+    if removed.is_empty() {
+        writeln!(out, "nothing was pinned in {}", pin_dir.display())?;
+    }
+    writeln!(out, "tcpw enforces nothing any more")?;
+    Ok(Outcome::Fine)
+}

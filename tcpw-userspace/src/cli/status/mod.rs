@@ -1,0 +1,160 @@
+//! `tcpw status`: what is in force, and for whom.
+
+mod table;
+
+use std::{
+    io::{self, IsTerminal, Write},
+    path::Path,
+    time::Duration,
+};
+
+use clap::Args;
+
+use super::{Failure, Outcome, PlaceArgs};
+use crate::{
+    control::{AskError, Request, Response, Status, ask},
+    kernel::{PinnedStatus, Pins},
+};
+
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Flags of `tcpw status`.
+#[derive(Args, Clone, Debug)]
+pub struct StatusArgs {
+    /// Print it as JSON, every field
+    #[arg(long)]
+    pub json: bool,
+    /// Where.
+    #[command(flatten)]
+    pub place: PlaceArgs,
+}
+
+/// Shows the daemon's status; without one, what its predecessor left in force.
+///
+/// Exit code 1 if nothing is in force, or something is wrong with what is.
+///
+/// # Errors
+///
+/// It cannot be found out.
+pub fn run(arguments: &StatusArgs) -> Result<Outcome, Failure> {
+    let PlaceArgs { run_dir, pin_dir } = &arguments.place;
+    let mut out = io::stdout().lock();
+    let paint = Paint(out.is_terminal() && std::env::var_os("NO_COLOR").is_none());
+    match ask(run_dir, Request::Status, PATIENCE) {
+        Ok(Response::Status(status)) => {
+            if arguments.json {
+                json(&mut out, &serde_json::to_value(&*status))?;
+            } else {
+                table::print(&mut out, &status, paint)?;
+            }
+            Ok(verdict(&status))
+        }
+        Ok(Response::Failed(message)) => Err(anyhow::anyhow!("the daemon cannot tell: {message}").into()),
+        Ok(Response::Done(_)) => Err(anyhow::anyhow!("the daemon answered something else").into()),
+        Err(AskError::NotRunning) => {
+            // Pins are root's: "none that I may see" is no answer.
+            super::preflight::privileges().map_err(Failure::usage)?;
+            let pinned = Pins::new(pin_dir).status()?;
+            without_daemon(&mut out, pinned.as_ref(), pin_dir, arguments.json, paint)
+        }
+        Err(error @ (AskError::NotAllowed | AskError::NoAnswer(_))) => Err(error.into()),
+    }
+}
+
+/// A daemon that runs and does not do what the files say is something to look at.
+fn verdict(status: &Status) -> Outcome {
+    if status.problem.is_some() { Outcome::Finding } else { Outcome::Fine }
+}
+
+/// What is in force when nobody runs.
+fn without_daemon(
+    out: &mut impl Write,
+    pinned: Option<&PinnedStatus>,
+    pin_dir: &Path,
+    as_json: bool,
+    paint: Paint,
+) -> Result<Outcome, Failure> {
+    // Nobody logs, nobody follows edits: in force or not, it is something to look at.
+    let outcome = Outcome::Finding;
+    if as_json {
+        let pinned = pinned.map(|it| {
+            let counters: std::collections::BTreeMap<_, _> = it.counters.iter().copied().collect();
+            serde_json::json!({
+                "pin_dir": pin_dir, "generation": it.generation,
+                "mode": if it.audit { "audit" } else { "enforce" }, "cgroup_id": it.cgroup, "counters": counters,
+            })
+        });
+        json(out, &Ok(serde_json::json!({ "running": false, "pinned": pinned })))?;
+        return Ok(outcome);
+    }
+    let Some(pinned) = pinned else {
+        writeln!(out, "{}", paint.red("not running: nothing is enforced (start it with \"tcpw run\")"))?;
+        return Ok(outcome);
+    };
+    if pinned.audit {
+        writeln!(
+            out,
+            "{}",
+            paint.red("not running; the pinned policy is in audit mode: nothing is refused")
+        )?;
+    } else {
+        writeln!(
+            out,
+            "{}; the pinned policy is enforced",
+            paint.red("not running: nothing is logged, edits are not followed")
+        )?;
+    }
+    let rows = [
+        ("pinned in", pin_dir.display().to_string()),
+        ("generation", pinned.generation.to_string()),
+        ("cgroup", if pinned.cgroup == 0 { paint.red("gone") } else { format!("id {}", pinned.cgroup) }),
+    ];
+    for (name, value) in rows {
+        writeln!(out, "{name:<12} {value}")?;
+    }
+    table::print_counters(out, pinned.counters.iter().copied(), paint)?;
+    Ok(outcome)
+}
+
+fn json(out: &mut impl Write, value: &serde_json::Result<serde_json::Value>) -> Result<(), Failure> {
+    match value {
+        Ok(value) => Ok(writeln!(out, "{value:#}")?),
+        Err(error) => Err(anyhow::anyhow!("{error}").into()),
+    }
+}
+
+/// Colour, if there is a terminal to show it.
+#[derive(Clone, Copy)]
+struct Paint(bool);
+
+impl Paint {
+    fn red(self, text: &str) -> String {
+        if self.0 { format!("\x1b[31m{text}\x1b[0m") } else { text.to_owned() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(pinned: Option<&PinnedStatus>, as_json: bool) -> String {
+        let mut out = Vec::new();
+        let outcome = without_daemon(&mut out, pinned, Path::new("/pins"), as_json, Paint(false)).unwrap();
+        assert_eq!(outcome, Outcome::Finding);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn without_a_daemon_it_says_what_is_still_in_force() {
+        let pinned = PinnedStatus { generation: 4, audit: false, cgroup: 17, counters: vec![("refused", 9)] };
+        assert!(shown(None, false).contains("nothing is enforced"));
+        let text = shown(Some(&pinned), false);
+        assert!(text.contains("the pinned policy is enforced") && text.contains("refused"), "{text}");
+        let audit = PinnedStatus { audit: true, ..pinned.clone() };
+        assert!(shown(Some(&audit), false).contains("nothing is refused"));
+        let value: serde_json::Value = serde_json::from_str(&shown(Some(&pinned), true)).unwrap();
+        assert_eq!(value["pinned"]["counters"]["refused"], 9);
+        let value: serde_json::Value = serde_json::from_str(&shown(None, true)).unwrap();
+        assert!(value["pinned"].is_null() && value["running"] == false);
+    }
+}

@@ -1,0 +1,221 @@
+//! A status as a person reads it: aligned, red where somebody is unguarded.
+
+use std::{
+    io::{self, Write},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use super::Paint;
+use crate::{
+    config::Mode,
+    control::{ListenerStatus, Status, TableStatus, TagState},
+};
+
+/// Prints everything but the raw numbers only `--json` has.
+pub(super) fn print(out: &mut impl Write, status: &Status, paint: Paint) -> io::Result<()> {
+    let mode = match status.mode {
+        Mode::Enforce => "enforce".to_owned(),
+        Mode::Audit => paint.red("audit: nothing is refused, what would be is logged"),
+    };
+    let pinned =
+        if status.pinned { "yes: enforcement outlives the daemon" } else { "no: it ends with the daemon" };
+    let rows = [
+        ("tcpw", format!("{}, pid {}", status.version, status.pid)),
+        ("mode", mode),
+        ("enforcing", format!("for {}", ago(status.enforcing_since))),
+        ("generation", format!("{}, applied {} ago", status.generation, ago(status.applied_at))),
+        ("hosts.allow", table(&status.tables.allow, paint)),
+        ("hosts.deny", table(&status.tables.deny, paint)),
+        ("cgroup", status.cgroup.display().to_string()),
+        ("pinned", pinned.to_owned()),
+        ("log", log(status, paint)),
+    ];
+    if let Some(problem) = &status.problem {
+        writeln!(out, "{}", paint.red(&format!("PROBLEM      {problem}")))?;
+    }
+    for (name, value) in rows {
+        writeln!(out, "{name:<12} {value}")?;
+    }
+    print_counters(out, status.counters.iter().map(|(name, value)| (name.as_str(), *value)), paint)?;
+    print_listeners(out, &status.listeners, paint)
+}
+
+/// Prints the counters that counted something.
+pub(super) fn print_counters<'a>(
+    out: &mut impl Write,
+    counters: impl IntoIterator<Item = (&'a str, u64)>,
+    paint: Paint,
+) -> io::Result<()> {
+    let counters: Vec<_> = counters.into_iter().filter(|(_, value)| *value > 0).collect();
+    let width = counters.iter().map(|(_, value)| value.to_string().len()).max().unwrap_or(0);
+    writeln!(out, "\nCOUNTERS{}", if counters.is_empty() { "  all 0" } else { "" })?;
+    for (name, value) in counters {
+        let line = format!("{name:<12} {value:>width$}");
+        let is_trouble = matches!(name, "ring_full" | "broken");
+        writeln!(out, "{}", if is_trouble { paint.red(&line) } else { line })?;
+    }
+    Ok(())
+}
+
+fn print_listeners(out: &mut impl Write, listeners: &[ListenerStatus], paint: Paint) -> io::Result<()> {
+    writeln!(out, "\nLISTENERS{}", if listeners.is_empty() { "  none" } else { "" })?;
+    if listeners.is_empty() {
+        return Ok(());
+    }
+    let mut rows =
+        vec![["LOCAL", "PID", "IDENT", "NAMES", "NETNS", "FOUND BY", "TAG", "POLICY"].map(str::to_owned)];
+    rows.extend(listeners.iter().map(|it| {
+        [
+            format!("{} {}", it.protocol, it.local),
+            it.pid.to_string(),
+            plain(&it.ident),
+            plain(&it.names.join(",")),
+            it.netns.to_string(),
+            it.found_by.clone(),
+            tag(it.tag).to_owned(),
+            plain(&it.policy),
+        ]
+    }));
+    let widths: Vec<usize> = (0..rows[0].len())
+        .map(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0))
+        .collect();
+    for (index, row) in rows.iter().enumerate() {
+        let cells: Vec<String> =
+            row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}", width = *width)).collect();
+        let line = cells.join("  ");
+        let unguarded = index > 0 && listeners[index - 1].tag == TagState::Missing;
+        writeln!(out, "{}", if unguarded { paint.red(line.trim_end()) } else { line.trim_end().to_owned() })?;
+    }
+    Ok(())
+}
+
+fn tag(state: TagState) -> &'static str {
+    match state {
+        TagState::Written => "written",
+        TagState::Provisional => "provisional",
+        TagState::Missing => "MISSING",
+    }
+}
+
+fn table(table: &TableStatus, paint: Paint) -> String {
+    let text = format!("{}: {} rules", table.path.display(), table.rules);
+    if table.errors == 0 {
+        return text;
+    }
+    format!("{text}, {}", paint.red(&format!("{} errors: see \"tcpw check\"", table.errors)))
+}
+
+fn log(status: &Status, paint: Paint) -> String {
+    let text = format!("{} lines", status.log.written);
+    if status.log.failed == 0 {
+        return text;
+    }
+    format!("{text}, {}", paint.red(&format!("{} could not be written", status.log.failed)))
+}
+
+/// A process chooses its own name: no escape sequences to the terminal.
+fn plain(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
+}
+
+/// How long ago, to two units.
+fn ago(seconds_since_1970: u64) -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
+    duration(now.saturating_sub(seconds_since_1970))
+}
+
+fn duration(seconds: u64) -> String {
+    match seconds {
+        0..60 => format!("{seconds} s"),
+        60..3600 => format!("{} min {} s", seconds / 60, seconds % 60),
+        3600..86400 => format!("{} h {} min", seconds / 3600, seconds % 3600 / 60),
+        _ => format!("{} d {} h", seconds / 86400, seconds % 86400 / 3600),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::{LogStatus, TablesStatus};
+
+    fn status() -> Status {
+        let table = |path: &str, errors| TableStatus { path: path.into(), rules: 2, errors };
+        let listener = |ident: &str, local: &str, tag| ListenerStatus {
+            pid: 12,
+            ident: ident.into(),
+            names: vec![ident.into()],
+            netns: 1,
+            local: local.parse().unwrap(),
+            protocol: "tcp".into(),
+            found_by: "scan".into(),
+            policy: "3 rules".into(),
+            tag,
+        };
+        Status {
+            version: "0.1.0".into(),
+            pid: 7,
+            mode: Mode::Enforce,
+            enforcing_since: 0,
+            generation: 3,
+            applied_at: 0,
+            tables: TablesStatus { allow: table("/a", 0), deny: table("/d", 0) },
+            problem: None,
+            cgroup: "/sys/fs/cgroup".into(),
+            pinned: false,
+            listeners: vec![
+                listener("sshd", "[::]:22", TagState::Written),
+                listener("ev\x1b[2Jil", "127.0.0.1:8080", TagState::Provisional),
+            ],
+            counters: [("refused".to_owned(), 5), ("allowed".to_owned(), 1234), ("asked".to_owned(), 0)]
+                .into(),
+            log: LogStatus { written: 5, failed: 0 },
+        }
+    }
+
+    fn shown(status: &Status, colour: bool) -> String {
+        let mut out = Vec::new();
+        print(&mut out, status, Paint(colour)).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn columns_are_aligned_and_names_cannot_paint() {
+        let text = shown(&status(), true);
+        assert!(!text.contains('\x1b'), "nothing is wrong, nothing is red: {text:?}");
+        let rows: Vec<&str> = text.lines().skip_while(|line| !line.starts_with("LOCAL")).collect();
+        assert_eq!(rows.len(), 3, "{text}");
+        let tag = rows[0].find("TAG").unwrap();
+        assert!(
+            rows[1][tag..].starts_with("written ") && rows[2][tag..].starts_with("provisional"),
+            "{text}"
+        );
+        assert!(text.contains("allowed      1234\nrefused         5\n"), "{text}");
+        assert!(!text.contains("asked"));
+    }
+
+    #[test]
+    fn what_is_not_guarded_is_red_on_a_terminal_only() {
+        type Break = fn(&mut Status);
+        let breaks: [(Break, &str); 6] = [
+            (|it| it.mode = Mode::Audit, "audit: nothing is refused"),
+            (|it| it.problem = Some("previous policy stays".into()), "PROBLEM      previous policy stays"),
+            (|it| it.listeners[0].tag = TagState::Missing, "tcp [::]:22"),
+            (|it| it.tables.deny.errors = 1, "1 errors"),
+            (|it| it.log.failed = 2, "2 could not be written"),
+            (|it| it.counters = [("broken".to_owned(), 1)].into(), "broken"),
+        ];
+        for (spoil, marked) in breaks {
+            let mut status = status();
+            spoil(&mut status);
+            assert!(shown(&status, true).contains(&format!("\x1b[31m{marked}")), "{marked}");
+            let plain = shown(&status, false);
+            assert!(plain.contains(marked) && !plain.contains('\x1b'), "{plain}");
+        }
+    }
+
+    #[test]
+    fn durations_have_two_units() {
+        let shown: Vec<_> = [5, 125, 7325, 180_000].map(duration).into();
+        assert_eq!(shown, ["5 s", "2 min 5 s", "2 h 2 min", "2 d 2 h"]);
+    }
+}
