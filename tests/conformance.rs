@@ -1,6 +1,7 @@
 //! What the real libwrap answered, against ours.
 //!
-//! `cases/cases.jsonl`: 620 cases; `corpus/cases.jsonl`: those that once broke us.
+//! `cases/cases.jsonl`: 620 cases; `corpus/cases.jsonl`: corners of the language, and
+//! those that once broke us.
 //! `cases/differences.jsonl` lists the wanted differences, each with its reason
 //! (`{"id": ..., "reason": ...}`); a listed case that agrees fails the test.
 //! Compared: verdict, matched line, what decided, severity, warnings.
@@ -110,8 +111,9 @@ fn expected(case: &Case) -> Answer {
     // Effects of commands and banners: another room's.
     let is_effect = |text: &String| {
         text.contains(": process PID exited")
-            || text.ends_with(": /tmp/lwc/none: No such file or directory")
+            || text.contains(": /tmp/lwc/none")
             || text.contains(": unrecognized %")
+            || text.contains(": nice(")
     };
     Answer {
         expect: case.expect.clone(),
@@ -146,7 +148,8 @@ fn answer(case: &Case) -> Answer {
             Reason::NoRule => "default".into(),
         },
         matched: matched(&tables, &judgement),
-        severity: judgement.severity.map(priority),
+        // The oracle cannot tell once twist has replaced the process.
+        severity: judgement.severity.filter(|_| judgement.reason != Reason::Twist).map(priority),
         warnings: judgement.warnings,
     }
 }
@@ -174,7 +177,7 @@ fn priority(priority: i32) -> String {
         9 => "cron".into(),
         local => format!("local{}", local - 16),
     };
-    let level = LEVELS[usize::try_from(priority & 7).unwrap()];
+    let level = LEVELS[(priority & 7).unsigned_abs() as usize];
     // The oracle leaves out facility 0.
     if priority >> 3 == 0 { level.into() } else { format!("{facility}.{level}") }
 }
@@ -209,6 +212,9 @@ fn tables(case: &Case) -> Tables {
 fn file_text(case: &Case, path: &Path) -> FileText {
     if let Some(text) = case.files.get(path) {
         return FileText::Bytes(text.as_bytes().into());
+    }
+    if path.ancestors().any(|above| case.files.contains_key(above)) {
+        return FileText::Unreadable("Not a directory".into());
     }
     if path.starts_with("/tmp/lwc") {
         return FileText::Missing;
@@ -264,5 +270,31 @@ impl Lookup for Given<'_> {
         // The oracle really runs these; it takes any other for a success.
         !matches!(command, b"false" | b"/bin/false" | b"kill -9 $$")
             && command.strip_prefix(b"exit ").is_none_or(|status| status == b"0")
+    }
+}
+
+#[test]
+fn large_tables_are_parsed_in_linear_time() {
+    let shapes: [(&str, Vec<u8>); 8] = [
+        ("rules", b"sshd: 10.1.2.3 192.168.0.0/16\n".repeat(70_000)),
+        ("continuations", b"\\\n".repeat(1_000_000)),
+        ("continued tokens", b"ALL: a\\\n".repeat(300_000)),
+        ("NUL bytes", b"\0".repeat(2_000_000)),
+        ("NUL lines", b"\0\n".repeat(1_000_000)),
+        ("one line", b"x".repeat(2_000_000)),
+        ("commas", [b"ALL: ".to_vec(), b",".repeat(2000), b"\n".to_vec()].concat().repeat(1000)),
+        ("colons and EXCEPT", b"ALL EXCEPT a EXCEPT b::::::: [ ] :\n".repeat(60_000)),
+    ];
+    for (name, text) in shapes {
+        let started = std::time::Instant::now();
+        let texts = Texts {
+            allow: (Arc::new(PathBuf::from("hosts.allow")), FileText::Bytes(text.into())),
+            deny: (Arc::new(PathBuf::from("hosts.deny")), FileText::Missing),
+            files: BTreeMap::from([(PathBuf::from("/f"), FileText::Bytes(b"# a ".repeat(500_000).into()))]),
+        };
+        let parsed = parse(&texts);
+        let took = started.elapsed();
+        assert!(took.as_secs() < 10, "{name}: {took:?}");
+        println!("{name}: {} rules, {took:?}", parsed.tables.allow.rules.len());
     }
 }

@@ -30,8 +30,8 @@ const CLIENTS: [(IpAddr, IpAddr, bool); 4] = [
 ];
 
 fn ready() -> bool {
-    let programs =
-        ["/usr/sbin/sshd", "/usr/sbin/nginx", "/usr/sbin/xinetd", "/usr/sbin/rsyslogd"].map(Requirement::Program);
+    let programs = ["/usr/sbin/sshd", "/usr/sbin/nginx", "/usr/sbin/xinetd", "/usr/sbin/rsyslogd"]
+        .map(Requirement::Program);
     can_run("daemons", &[Requirement::Root]) && can_run("daemons", &programs)
 }
 

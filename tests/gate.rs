@@ -13,8 +13,8 @@ use std::{
 
 use anyhow::Result;
 use tcpw_tests::{
-    CLIENT_V4, CLIENT_V4_OTHER, CLIENT_V6, CLIENT_V6_OTHER, Place, Requirement, SERVER_V4, SERVER_V6, Sandbox, Tcpw,
-    Testd, can_run,
+    CLIENT_V4, CLIENT_V4_OTHER, CLIENT_V6, CLIENT_V6_OTHER, Place, Requirement, SERVER_V4, SERVER_V6,
+    Sandbox, Tcpw, Testd, can_run,
     client::{Attempt, Ended, connect},
 };
 
@@ -86,7 +86,8 @@ fn loopback_is_judged_too() -> Result<()> {
     let _alphad = Testd::start(&sandbox, "alphad", "[::]:7001")?;
     let _betad = Testd::start(&sandbox, "betad", "[::]:7002")?;
     let (v4, v6) = (IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST));
-    for (address, port, allowed) in [(v4, 7001, true), (v6, 7001, false), (v4, 7002, false), (v6, 7002, true)] {
+    for (address, port, allowed) in [(v4, 7001, true), (v6, 7001, false), (v4, 7002, false), (v6, 7002, true)]
+    {
         let attempt = connect(sandbox.server(), address, SocketAddr::new(address, port), PATIENCE)?;
         assert_eq!(attempt.is_connected(), allowed, "{address} at port {port}: {attempt:?}");
     }
@@ -163,8 +164,7 @@ fn listener_in_another_network_namespace_is_judged() -> Result<()> {
     let _tcpw = Tcpw::start(&sandbox, &[])?;
     // In the guarded cgroup, but in the client's network, where tcpw is not.
     let _alphad = Testd::start_at(&sandbox, Place::GuardedClient, "alphad", "0.0.0.0:7001")?;
-    for (client, server, allowed) in
-        [(SERVER_V4, CLIENT_V4, true), (CLIENT_V4_OTHER, CLIENT_V4_OTHER, false)]
+    for (client, server, allowed) in [(SERVER_V4, CLIENT_V4, true), (CLIENT_V4_OTHER, CLIENT_V4_OTHER, false)]
     {
         let from = if client == SERVER_V4 { sandbox.server() } else { sandbox.client() };
         let attempt = connect(from, client, SocketAddr::new(server, 7001), PATIENCE)?;
@@ -187,8 +187,13 @@ fn refused_attempt_is_one_line_however_often_its_syn_is_sent() -> Result<()> {
     connect(sandbox.client(), CLIENT_V4_OTHER, server, Duration::from_millis(2500))?;
     attempt(&sandbox, CLIENT_V4_OTHER, SERVER_V4, 7002)?;
     tcpw.process.wait_for_line("refused connect from ::ffff:1.2.4.4 (::ffff:1.2.4.4)", PATIENCE)?;
-    let lines: Vec<String> =
-        tcpw.process.lines().into_iter().map(|line| line.text).filter(|line| line.contains("refused connect")).collect();
+    let lines: Vec<String> = tcpw
+        .process
+        .lines()
+        .into_iter()
+        .map(|line| line.text)
+        .filter(|line| line.contains("refused connect"))
+        .collect();
     assert_eq!(lines.len(), 2, "{lines:#?}");
     assert!(lines[0].ends_with(": refused connect from 1.2.4.4 (1.2.4.4)"), "{lines:#?}");
     let counters = Tcpw::counters(&sandbox)?;
@@ -220,7 +225,8 @@ fn ip_options_and_extension_headers_hide_nothing() -> Result<()> {
     const NOPS: (i32, i32, &[u8]) = (libc::IPPROTO_IP, libc::IP_OPTIONS, &[1, 1, 1, 1]);
     const PADDED: &[u8] = &[0, 0, 1, 4, 0, 0, 0, 0];
     /// An experimental option that receivers skip (RFC 4727), 28 bytes.
-    const LONG: &[u8] = &[0, 3, 0x1e, 28, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    const LONG: &[u8] =
+        &[0, 3, 0x1e, 28, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
     const DESTINATION: (i32, i32, &[u8]) = (libc::IPPROTO_IPV6, libc::IPV6_DSTOPTS, PADDED);
     const HOP_BY_HOP: (i32, i32, &[u8]) = (libc::IPPROTO_IPV6, libc::IPV6_HOPOPTS, PADDED);
     const DESTINATION_LONG: (i32, i32, &[u8]) = (libc::IPPROTO_IPV6, libc::IPV6_DSTOPTS, LONG);

@@ -1,15 +1,18 @@
-//! Tables of `rules/NAME/` to diagnostics (`diag.ok`) and rules as parsed (`rules.ok`).
+//! Tables of `rules/NAME/` to diagnostics (`diag.ok`), rules as parsed (`rules.ok`) and the compiled
+//! policy (`policy.ok`).
 //!
-//! `TCPW_BLESS=1` rewrites both. A pattern file `/NAME` is read from the same directory.
+//! `TCPW_BLESS=1` rewrites them. A pattern file `/NAME` is read from the same directory.
 
 use std::{
     collections::BTreeMap,
     fmt::Write,
     fs,
+    net::{Ipv4Addr, Ipv6Addr},
     path::{Path, PathBuf},
     sync::Arc,
 };
 
+use tcpw_userspace::names::NamesSet;
 use tcpw_userspace::parse::{
     Parsed, parse, pattern_files,
     rule::{List, Rule, Table, TableEnd},
@@ -28,13 +31,14 @@ fn tables_give_the_golden_diagnostics_and_rules() {
         let diagnostics: String = parsed.diagnostics.iter().map(|found| format!("{found}\n\n")).collect();
         failures.extend(compare(&directory.join("diag.ok"), &diagnostics));
         failures.extend(compare(&directory.join("rules.ok"), &rules(&parsed)));
+        failures.extend(compare(&directory.join("policy.ok"), &policy(&parsed)));
     }
     assert!(failures.is_empty(), "TCPW_BLESS=1 accepts these\n{}", failures.join("\n"));
 }
 
 fn compare(path: &Path, text: &str) -> Option<String> {
     if std::env::var_os("TCPW_BLESS").is_some() {
-        fs::write(path, text).unwrap();
+        fs::write(path, text).expect("rewrite the golden file");
     }
     let want = fs::read_to_string(path).unwrap_or_default();
     (want != text).then(|| format!("{} differs:\n--- wanted\n{want}\n--- found\n{text}", path.display()))
@@ -56,10 +60,10 @@ fn parse_directory(directory: &Path) -> Parsed {
         }
         texts.files.extend(new.into_iter().map(|path| {
             // "/unreadable" stands for a file that cannot be read.
-            let text = if path.ends_with("unreadable") {
-                FileText::Unreadable("Permission denied".into())
-            } else {
-                read(path.strip_prefix("/").unwrap())
+            let text = match path.to_str() {
+                Some("/unreadable") => FileText::Unreadable("Permission denied".into()),
+                Some("/sys/class/net/lo") => FileText::Bytes(Arc::new([])),
+                _ => read(path.strip_prefix("/").unwrap_or(&path)),
             };
             (path, text)
         }));
@@ -68,16 +72,21 @@ fn parse_directory(directory: &Path) -> Parsed {
 
 fn rules(parsed: &Parsed) -> String {
     let mut text = String::new();
+    print_rules(&mut text, parsed).expect("writing to a String cannot fail");
+    text
+}
+
+fn print_rules(text: &mut String, parsed: &Parsed) -> std::fmt::Result {
     for table in [&parsed.tables.allow, &parsed.tables.deny] {
-        print_table(&mut text, table).unwrap();
+        print_table(text, table)?;
     }
     for file in parsed.tables.files.values() {
-        writeln!(text, "{}:", file.path.display()).unwrap();
+        writeln!(text, "{}:", file.path.display())?;
         for (origin, pattern) in &file.patterns {
-            writeln!(text, "  {}:{} {}", origin.line, origin.column, shown(pattern)).unwrap();
+            writeln!(text, "  {}:{} {}", origin.line, origin.column, shown(pattern))?;
         }
     }
-    text
+    Ok(())
 }
 
 fn print_table(text: &mut String, table: &Table) -> std::fmt::Result {
@@ -128,10 +137,73 @@ fn shown(value: &dyn std::fmt::Debug) -> String {
         let inner = &rest[start + 1..end];
         let bytes: Option<Vec<u8>> = inner.split(", ").map(|byte| byte.parse().ok()).collect();
         match bytes {
-            Some(bytes) => write!(text, "{}{:?}", &rest[..start], String::from_utf8_lossy(&bytes)).unwrap(),
+            Some(bytes) => {
+                text.push_str(&rest[..start]);
+                text.push_str(&format!("{:?}", String::from_utf8_lossy(&bytes)));
+            }
             None => text.push_str(&rest[..=end]),
         }
         rest = &rest[end + 1..];
     }
     text + rest
+}
+
+/// Longest table printed whole; of a longer one the first entries and their number.
+const SHOWN: usize = 40;
+
+/// The compiled policy: for each policy who has it, and which networks get which outcome.
+#[expect(clippy::unwrap_used, reason = "writing to a String does not fail; a helper of the test above")]
+fn policy(parsed: &Parsed) -> String {
+    let policy = tcpw_tests::policy::compile(&parsed.tables, &[]).expect("the policy fits");
+    let header = policy.header(1, 0);
+    let mut out = String::new();
+    let name =
+        |set: &NamesSet| if set.is_empty() { "(any other daemon)".to_owned() } else { set.to_string() };
+    for port in 0..header.port_classes {
+        for server in 0..header.server_classes {
+            for (set, class) in &policy.names_sets {
+                let index = (class * header.port_classes + port) * header.server_classes + server;
+                let number = policy.policies[index as usize];
+                writeln!(out, "{} port class {port} server class {server}: policy {number}", name(set))
+                    .unwrap();
+            }
+        }
+    }
+    let mut ports = policy.ports.clone();
+    ports.sort_unstable();
+    for (port, class) in ports {
+        writeln!(out, "port {port}: class {class}").unwrap();
+    }
+    let outcomes = |class: u32| -> String {
+        let count = u32::try_from(policy.outcomes.len()).unwrap() / header.client_classes;
+        (0..count)
+            .map(|number| match policy.outcomes[(number * header.client_classes + class) as usize] {
+                0 => '-',
+                1 => 'A',
+                2 => 'R',
+                3 => '?',
+                other => panic!("outcome {other}"),
+            })
+            .collect()
+    };
+    let mut lines: Vec<String> = Vec::new();
+    for (prefix, class) in &policy.clients_v4 {
+        lines.push(format!("{}/{} {}", Ipv4Addr::from(prefix.address), prefix.bits, outcomes(*class)));
+    }
+    for (prefix, class) in &policy.clients_v6 {
+        lines.push(format!("{}/{} {}", Ipv6Addr::from(prefix.address), prefix.bits, outcomes(*class)));
+    }
+    for line in lines.iter().take(SHOWN) {
+        writeln!(out, "{line}").unwrap();
+    }
+    if lines.len() > SHOWN {
+        writeln!(out, "... {} prefixes", lines.len()).unwrap();
+    }
+    for (prefix, class) in &policy.servers_v4 {
+        writeln!(out, "server {}/{}: class {class}", Ipv4Addr::from(prefix.address), prefix.bits).unwrap();
+    }
+    for (prefix, class) in &policy.servers_v6 {
+        writeln!(out, "server {}/{}: class {class}", Ipv6Addr::from(prefix.address), prefix.bits).unwrap();
+    }
+    out
 }

@@ -14,6 +14,7 @@ use tcpw_common::{
 use crate::{
     emit::{Report, emit},
     maps::HANDSHAKES,
+    port::port,
 };
 
 const AF_INET: u32 = 2;
@@ -31,8 +32,8 @@ pub(crate) fn established(ctx: &SockOpsContext) {
         server,
         cookie: 0,
         isn: 0,
-        client_port: u32::from_be(ctx.remote_port()) as u16,
-        server_port: ctx.local_port() as u16,
+        client_port: port(u32::from_be(ctx.remote_port())),
+        server_port: port(ctx.local_port()),
     };
     // SAFETY: the value is copied at once.
     let Some(tag) = unsafe { HANDSHAKES.get(&key) }.copied() else {

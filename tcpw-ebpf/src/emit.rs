@@ -62,7 +62,7 @@ pub(crate) fn emit(kind: Kind, report: &Report) {
         (*event).client_port = report.client_port;
         (*event).server_port = report.server_port;
         (*event).protocol = 6;
-        (*event).flags = report.tag.flags as u16;
+        (*event).flags = (report.tag.flags & 0xffff) as u16;
         (*event).comm = *report.comm;
     }
     entry.submit(0);

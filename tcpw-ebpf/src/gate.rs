@@ -26,6 +26,7 @@ use crate::{
     identity::tag_of,
     maps::{ANSWERS, ATTEMPTS, HANDSHAKES, SCRATCH},
     packet::{self, Shape},
+    port::port,
     tables::KernelTables,
 };
 
@@ -92,7 +93,7 @@ fn attempt(ctx: &SkBuffContext) -> Option<&'static mut Attempt> {
         if shape == Shape::Unparsable {
             attempt.key.isn = 0;
             attempt.key.client_port = 0;
-            attempt.key.server_port = (*sk).src_port as u16;
+            attempt.key.server_port = port((*sk).src_port);
         }
     }
     if shape == Shape::Unparsable {

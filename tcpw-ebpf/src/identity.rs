@@ -25,6 +25,7 @@ use tcpw_common::{
 use crate::{
     emit::{Report, emit},
     maps::{COMMS, TAGS},
+    port::port,
 };
 
 const IPPROTO_TCP: u32 = 6;
@@ -50,14 +51,14 @@ pub(crate) fn tag_of(sk: *mut bpf_sock) -> Option<&'static Tag> {
 #[inline(always)]
 pub(crate) fn bound(ctx: &SockContext) {
     // SAFETY: the context's socket is the kernel's; the verifier checks each access.
-    let (protocol, port) = unsafe { ((*ctx.sock).protocol, (*ctx.sock).src_port) };
+    let (protocol, port) = unsafe { ((*ctx.sock).protocol, port((*ctx.sock).src_port)) };
     if protocol != IPPROTO_TCP {
         return;
     }
     // SAFETY: both helpers take the context, which is the socket.
     let (netns, cookie) =
         unsafe { (bpf_get_netns_cookie(ctx.as_ptr()), bpf_get_socket_cookie(ctx.as_ptr())) };
-    name(ctx.sock.cast(), netns, cookie, port as u16);
+    name(ctx.sock.cast(), netns, cookie, port);
 }
 
 /// A socket changed state: `inet_sock_set_state(sk, old, new)`.

@@ -3,6 +3,10 @@
 //! Minimum kernel version: 6.1.
 #![no_std]
 #![no_main]
+#![expect(
+    clippy::needless_borrows_for_generic_args,
+    reason = "map keys and values passed by value are copied to the 512 bytes of stack"
+)]
 
 mod accepted;
 mod emit;
@@ -10,6 +14,7 @@ mod gate;
 mod identity;
 mod maps;
 mod packet;
+mod port;
 mod probe;
 mod tables;
 

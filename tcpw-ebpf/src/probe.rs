@@ -9,7 +9,7 @@ use tcpw_common::{
     probe::{BROKEN, PAYLOAD, ProbeInput, answer},
 };
 
-use crate::tables::KernelTables;
+use crate::{port::port, tables::KernelTables};
 
 /// Decides what the payload asks.
 #[inline(always)]
@@ -18,7 +18,7 @@ pub(crate) fn probe(ctx: &TcContext) -> u32 {
         return BROKEN;
     };
     let query =
-        Query { names: input.names, client: input.client, server: input.server, port: input.port as u16 };
+        Query { names: input.names, client: input.client, server: input.server, port: port(input.port) };
     match decide(&KernelTables, &query) {
         Some(decision) => answer(&decision),
         None => BROKEN,

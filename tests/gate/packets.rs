@@ -12,14 +12,19 @@ use nix::{
     errno::Errno,
     poll::{PollFd, PollFlags, PollTimeout, poll},
     sys::socket::{
-        AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrStorage, bind, connect, getsockopt,
-        sendto, socket, sockopt,
+        AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrStorage, bind, connect,
+        getsockopt, sendto, socket, sockopt,
     },
 };
 
 fn client(source: IpAddr) -> Result<OwnedFd> {
     let family = if source.is_ipv6() { AddressFamily::Inet6 } else { AddressFamily::Inet };
-    let fd = socket(family, SockType::Stream, SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC, SockProtocol::Tcp)?;
+    let fd = socket(
+        family,
+        SockType::Stream,
+        SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC,
+        SockProtocol::Tcp,
+    )?;
     bind(fd.as_raw_fd(), &SockaddrStorage::from(SocketAddr::new(source, 0)))?;
     Ok(fd)
 }
@@ -46,7 +51,13 @@ pub(crate) fn connect_with_options(
     for (level, name, value) in options {
         // SAFETY: passes a live slice and its length.
         let done = unsafe {
-            libc::setsockopt(fd.as_raw_fd(), *level, *name, value.as_ptr().cast(), u32::try_from(value.len())?)
+            libc::setsockopt(
+                fd.as_raw_fd(),
+                *level,
+                *name,
+                value.as_ptr().cast(),
+                u32::try_from(value.len())?,
+            )
         };
         ensure!(done == 0, "option {name}: {}", std::io::Error::last_os_error());
     }
@@ -59,7 +70,12 @@ pub(crate) fn connect_with_options(
 /// Sends the SYN with data; returns whether the daemon answered.
 pub(crate) fn fast_open(source: IpAddr, server: SocketAddr, timeout: Duration) -> Result<bool> {
     let fd = client(source)?;
-    match sendto(fd.as_raw_fd(), b"x", &SockaddrStorage::from(server), MsgFlags::from_bits_retain(libc::MSG_FASTOPEN)) {
+    match sendto(
+        fd.as_raw_fd(),
+        b"x",
+        &SockaddrStorage::from(server),
+        MsgFlags::from_bits_retain(libc::MSG_FASTOPEN),
+    ) {
         Ok(_) | Err(Errno::EINPROGRESS) => {}
         Err(error) => return Err(error).context("sendto with MSG_FASTOPEN"),
     }

@@ -6,6 +6,7 @@
 
 pub mod client;
 pub mod daemons;
+pub mod policy;
 
 mod cgroup;
 mod cleanup;

@@ -36,7 +36,7 @@ impl Tcpw {
     pub fn start(sandbox: &Sandbox, more: &[&str]) -> Result<Self> {
         let started = Instant::now();
         let mut process = Self::spawn(sandbox, more)?;
-        let ready = process.wait_for_line("tcpw: ready", START)?;
+        let ready = process.wait_for_line("ready: ", START)?;
         Ok(Self { process, start_time: ready.at - started })
     }
 

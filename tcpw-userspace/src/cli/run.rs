@@ -5,7 +5,7 @@ use std::{io::Write, path::PathBuf};
 use clap::Args;
 
 use super::{Failure, Outcome, TableArgs, must_exist, preflight};
-use crate::{config::Config, control::LockError, daemon, log::LogTarget};
+use crate::{config::Config, control::LockError, daemon, kernel::Pins, log::LogTarget};
 
 /// Flags of `tcpw run`; they win over the configuration file.
 #[derive(Args, Clone, Debug, Default)]
@@ -47,6 +47,7 @@ pub fn run(arguments: &RunArgs) -> Result<Outcome, Failure> {
     must_exist("--hosts-deny", arguments.tables.hosts_deny.as_deref())?;
     let config = Config::load(arguments.config.as_deref(), arguments).map_err(Failure::usage)?;
     preflight::kernel(&config).map_err(Failure::usage)?;
+    refuse_orphan(&config)?;
     log_to_stderr();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     match runtime.block_on(daemon::run(config)) {
@@ -56,16 +57,25 @@ pub fn run(arguments: &RunArgs) -> Result<Outcome, Failure> {
     }
 }
 
+/// Refuses to guard beside a pinned gate: which of the two refuses would be anybody's guess.
+fn refuse_orphan(config: &Config) -> Result<(), Failure> {
+    if config.pin || !Pins::new(&config.pin_dir).hold_a_gate() {
+        return Ok(());
+    }
+    Err(Failure::Usage(format!(
+        "a policy is pinned in {}: adopt it with --pin, or end it with \"tcpw detach\"",
+        config.pin_dir.display()
+    )))
+}
+
 /// The daemon's own messages; TCPW_LOG=debug shows more of them.
 fn log_to_stderr() {
     env_logger::Builder::new()
         .filter_level(log::LevelFilter::Info)
         .parse_env("TCPW_LOG")
-        .format(|out, record| match record.level() {
-            log::Level::Error => writeln!(out, "tcpw: error: {}", record.args()),
-            log::Level::Warn => writeln!(out, "tcpw: warning: {}", record.args()),
-            log::Level::Info => writeln!(out, "tcpw: {}", record.args()),
-            log::Level::Debug | log::Level::Trace => writeln!(out, "tcpw: debug: {}", record.args()),
+        .format(|out, record| {
+            let level = record.level().as_str().to_ascii_lowercase();
+            writeln!(out, "tcpw: {level}: {}", record.args())
         })
         .init();
 }

@@ -23,7 +23,6 @@ mod prefix;
 mod region;
 mod service;
 mod services;
-mod strings;
 mod tables;
 mod text;
 mod text_v6;
@@ -37,17 +36,19 @@ use policy::Sizes;
 pub use prefix::{Prefix, Trie};
 use service::DaemonLists;
 use services::Services;
-use strings::outcome_of;
 pub use tables::PolicyTables;
 
 use crate::{
-    evaluate::request::Verdict,
+    evaluate::{
+        outcome_of,
+        request::{Lookup, Verdict},
+    },
     names::NamesSet,
     parse::rule::{TableEnd, Tables},
 };
 
 /// What a policy is compiled from.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Input<'a> {
     /// The rules.
     pub tables: &'a Tables,
@@ -57,6 +58,8 @@ pub struct Input<'a> {
     pub exempt_networks: &'a [IpNet],
     /// Ports that are never judged.
     pub exempt_ports: &'a [u16],
+    /// Asked whether the users and groups of options exist; names of clients are taken as unknown.
+    pub lookup: &'a dyn Lookup,
 }
 
 /// Compiles the tables.
@@ -73,7 +76,11 @@ pub fn compile(input: &Input<'_>) -> Result<Policy, CompileError> {
             let list = lists.number(&rule.daemons);
             let regions = patterns.list(&rule.clients);
             if !regions.is_empty() {
-                strokes.push(Stroke { list, regions, bit: bit_of(outcome_of(rule, table.kind)) });
+                strokes.push(Stroke {
+                    list,
+                    regions,
+                    bit: bit_of(outcome_of(rule, table.kind, input.lookup)),
+                });
             }
         }
     }

@@ -14,7 +14,6 @@ use std::{
 use super::{
     automaton::Glob,
     region::{Collector, Regions, Word},
-    strings::matches,
     text::{self, Effort, MAX_INTERVALS},
     text_v6::text_v6,
 };
@@ -48,7 +47,7 @@ impl<'a> Patterns<'a> {
         let own = match list.patterns.as_slice() {
             // A list that is one file shares the file's region.
             [only] => {
-                if self.user(only.user.as_ref()) {
+                if passes(only) {
                     self.host(&only.host)
                 } else {
                     Rc::default()
@@ -57,7 +56,7 @@ impl<'a> Patterns<'a> {
             patterns => {
                 let mut out = Collector::default();
                 for pattern in patterns {
-                    if self.user(pattern.user.as_ref()) {
+                    if passes(pattern) {
                         self.collect(&pattern.host, &mut out);
                     }
                 }
@@ -78,14 +77,6 @@ impl<'a> Patterns<'a> {
         let mut out = Collector::default();
         self.collect(pattern, &mut out);
         Rc::new(out.finish())
-    }
-
-    /// Whether a client whose user is unknown passes the user part.
-    fn user(&self, user: Option<&TextPattern>) -> bool {
-        match user {
-            None => true,
-            Some(pattern) => matches(pattern, UNKNOWN),
-        }
     }
 
     fn file(&mut self, path: &'a Path) -> Rc<Regions> {
@@ -125,7 +116,7 @@ impl<'a> Patterns<'a> {
             HostPattern::NetV4 { net, mask } => net_v4(*net, *mask, out),
             HostPattern::NetV6 { net, prefix_bits } => net_v6(*net, *prefix_bits, out),
             HostPattern::Text { pattern, numeric } => {
-                if !numeric && matches(pattern, UNKNOWN) {
+                if !numeric && pattern.matches(UNKNOWN) {
                     out.add_all();
                 } else {
                     self.text(pattern, out);
@@ -153,6 +144,11 @@ impl<'a> Patterns<'a> {
             }
         }
     }
+}
+
+/// Whether a client whose user is unknown passes the user part.
+fn passes(pattern: &ClientPattern) -> bool {
+    pattern.user.as_ref().is_none_or(|user| user.matches(UNKNOWN))
 }
 
 impl Patterns<'_> {

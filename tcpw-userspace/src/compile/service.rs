@@ -10,7 +10,6 @@ use std::{
     rc::Rc,
 };
 
-use super::strings::matches;
 use crate::{
     names::NamesSet,
     parse::rule::{Daemon, DaemonPattern, HostPattern, List, Text, TextPattern},
@@ -79,36 +78,26 @@ impl NamePatterns {
 
     /// The patterns that match any of the names; of no names, those that match every name.
     pub(super) fn matches(&self, names: &NamesSet) -> Matches {
-        let mut found: Vec<u32> = self
-            .others
-            .iter()
-            .filter(|(pattern, _)| {
-                if names.is_empty() {
-                    matches_every_name(pattern)
-                } else {
-                    names.iter().any(|name| matches(pattern, name))
-                }
-            })
-            .map(|(_, number)| *number)
-            .collect();
+        let matches = |pattern: &TextPattern| {
+            if names.is_empty() {
+                pattern.matches_every_name()
+            } else {
+                names.iter().any(|name| pattern.matches(name))
+            }
+        };
+        let mut found: Vec<u32> =
+            self.others.iter().filter(|(pattern, _)| matches(pattern)).map(|(_, number)| *number).collect();
         for name in names.iter() {
             found.extend(self.literal.get(name.to_ascii_lowercase().as_slice()));
+        }
+        // A name that is a v4-mapped address is compared without its beginning.
+        if names.iter().any(|name| name.starts_with(b"::")) {
+            let numbers = self.numbers.iter();
+            found = numbers.filter(|(pattern, _)| matches(pattern)).map(|(_, number)| *number).collect();
         }
         found.sort_unstable();
         found.dedup();
         found.into()
-    }
-}
-
-fn matches_every_name(pattern: &TextPattern) -> bool {
-    match pattern {
-        TextPattern::All => true,
-        TextPattern::Glob(text) => **text == *b"*",
-        TextPattern::Suffix(_)
-        | TextPattern::Known
-        | TextPattern::Prefix(_)
-        | TextPattern::Bracketed(_)
-        | TextPattern::Exact(_) => false,
     }
 }
 

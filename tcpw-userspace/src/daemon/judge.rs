@@ -5,24 +5,63 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use nix::unistd::{Group, User};
+
 use crate::{
-    evaluate::{self, numeric_host, request::{Judgement, Request}},
+    evaluate::{
+        self, numeric_host,
+        request::{HostName, Judgement, Lookup, Request},
+    },
     events::{self, Decision},
     names::NamesSet,
-    parse::rule::Tables,
+    parse::rule::{Tables, Text},
 };
 
 /// What the evaluator says of the attempt.
 pub(super) fn judge(tables: &Tables, names: &NamesSet, decision: &Decision) -> Judgement {
     let daemons = names.to_vec();
-    let (client, server) = (numeric_host(events::ip(&decision.client)), numeric_host(events::ip(&decision.server)));
+    let (client, server) =
+        (numeric_host(events::ip(&decision.client)), numeric_host(events::ip(&decision.server)));
     let request = Request {
         daemons: &daemons,
         client_address: Some(&client),
         server_address: Some(&server),
         server_port: Some(decision.server_port),
     };
-    evaluate::evaluate(tables, &request, &evaluate::Unknown)
+    evaluate::evaluate(tables, &request, &Accounts)
+}
+
+/// Knows the users and groups of this host, as options name them; every client name and user is unknown.
+pub(super) struct Accounts;
+
+impl Lookup for Accounts {
+    fn client_name(&self) -> HostName {
+        HostName::Unknown
+    }
+
+    fn server_name(&self) -> HostName {
+        HostName::Unknown
+    }
+
+    fn client_user(&self) -> Option<Text> {
+        None
+    }
+
+    fn in_netgroup(&self, _: &[u8], _: Option<&[u8]>, _: Option<&[u8]>) -> bool {
+        false
+    }
+
+    fn user_exists(&self, name: &[u8]) -> bool {
+        std::str::from_utf8(name).is_ok_and(|name| User::from_name(name).is_ok_and(|user| user.is_some()))
+    }
+
+    fn group_exists(&self, name: &[u8]) -> bool {
+        std::str::from_utf8(name).is_ok_and(|name| Group::from_name(name).is_ok_and(|group| group.is_some()))
+    }
+
+    fn command_succeeds(&self, _: &[u8]) -> bool {
+        true
+    }
 }
 
 /// The client as the daemon itself would have seen it: on an AF_INET6 socket an
@@ -30,7 +69,7 @@ pub(super) fn judge(tables: &Tables, names: &NamesSet, decision: &Decision) -> J
 pub(super) fn client_text(decision: &Decision) -> String {
     match events::ip(&decision.client) {
         IpAddr::V4(v4) if decision.socket_is_v6 => numeric_host(IpAddr::V6(v4.to_ipv6_mapped())),
-        other => numeric_host(other),
+        other @ (IpAddr::V4(_) | IpAddr::V6(_)) => numeric_host(other),
     }
 }
 

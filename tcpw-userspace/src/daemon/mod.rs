@@ -11,7 +11,10 @@ mod report;
 mod scan;
 mod status;
 
-use std::{collections::HashMap, time::{Instant, SystemTime}};
+use std::{
+    collections::HashMap,
+    time::{Instant, SystemTime},
+};
 
 use anyhow::{Context as _, Result};
 use tcpw_common::event::Event as Record;
@@ -166,9 +169,15 @@ impl Daemon {
             HookState::Attached | HookState::Refused(_) => "guarding",
         };
         if self.config.mode == Mode::Audit {
-            log::warn!("AUDIT MODE: nothing is refused; what the policy refuses is logged as \"would refuse\"");
+            log::warn!(
+                "AUDIT MODE: nothing is refused; what the policy refuses is logged as \"would refuse\""
+            );
         }
-        log::info!("ready: {how} cgroup {}, {} listeners", self.config.cgroup.display(), self.registry.all().len());
+        log::info!(
+            "ready: {how} cgroup {}, {} listeners",
+            self.config.cgroup.display(),
+            self.registry.all().len()
+        );
     }
 
     /// Reads the files until they and what is watched agree.
@@ -198,7 +207,9 @@ impl Daemon {
             Some(Event::Decision(decision)) => self.report(&decision),
             Some(Event::Listening { pid, .. }) => self.scans.look_at(pid),
             Some(Event::Untagged { cookie, port }) => {
-                log::warn!("a listener on port {port} (socket {cookie}) has no tag: judged by the rules for any daemon");
+                log::warn!(
+                    "a listener on port {port} (socket {cookie}) has no tag: judged by the rules for any daemon"
+                );
                 self.scans.look_at_all();
             }
             None => log::error!("an event of kind {} is not known to this version", record.kind),

@@ -9,6 +9,7 @@ use std::{collections::VecDeque, path::PathBuf, sync::Arc, time::SystemTime};
 
 use anyhow::Result;
 
+use super::judge::Accounts;
 use crate::{
     compile::{self, Policy},
     config::{Config, Mode},
@@ -82,7 +83,11 @@ impl Policies {
     ) -> Result<Outcome> {
         let parsed = parse::parse(texts);
         let missing = [is_missing(&texts.allow.1), is_missing(&texts.deny.1)];
-        if self.current.as_ref().is_some_and(|current| *current.tables == parsed.tables && current.missing == missing) {
+        if self
+            .current
+            .as_ref()
+            .is_some_and(|current| *current.tables == parsed.tables && current.missing == missing)
+        {
             self.problem = None;
             return Ok(Outcome::Unchanged);
         }
@@ -151,6 +156,7 @@ impl Policies {
             listeners: names,
             exempt_networks: &config.exempt.addresses,
             exempt_ports: &config.exempt.ports,
+            lookup: &Accounts,
         })?;
         let applied = kernel.apply(&policy, config.mode == Mode::Audit)?;
         self.history.push_back((applied.generation, tables.clone()));

@@ -25,7 +25,9 @@ impl Daemon {
         let judgement = self.judge(&names, decision);
         match decision.fate {
             Fate::Asked => self.answer(decision, judgement.as_ref()),
-            Fate::Refused | Fate::WouldRefuse | Fate::Accepted => self.write_line(decision, &names, judgement.as_ref()),
+            Fate::Refused | Fate::WouldRefuse | Fate::Accepted => {
+                self.write_line(decision, &names, judgement.as_ref())
+            }
         }
     }
 
@@ -141,8 +143,7 @@ fn fallback_ident(names: &NamesSet) -> String {
 /// Wall clock time of a CLOCK_BOOTTIME reading.
 fn wall_clock(boot_ns: u64) -> SystemTime {
     let now = SystemTime::now();
-    let boot = nix::time::clock_gettime(nix::time::ClockId::CLOCK_BOOTTIME)
-        .map(Duration::from)
-        .unwrap_or_default();
+    let boot =
+        nix::time::clock_gettime(nix::time::ClockId::CLOCK_BOOTTIME).map(Duration::from).unwrap_or_default();
     now.checked_sub(boot.saturating_sub(Duration::from_nanos(boot_ns))).unwrap_or(now)
 }

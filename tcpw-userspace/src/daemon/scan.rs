@@ -4,10 +4,7 @@
 //! event loop. Invariant: one scan runs at a time; what is asked for meanwhile is
 //! looked at next.
 
-use std::{
-    collections::BTreeSet,
-    time::Duration,
-};
+use std::{collections::BTreeSet, time::Duration};
 
 use anyhow::Result;
 use tokio::{

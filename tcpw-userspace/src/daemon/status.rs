@@ -105,7 +105,8 @@ fn summary(policy: &Policy, known: &Known) -> String {
     };
     let classes = header.client_classes as usize;
     let first = *row as usize * classes;
-    let outcome = |class: &u32| policy.outcomes.get(first + *class as usize).copied().and_then(Outcome::from_byte);
+    let outcome =
+        |class: &u32| policy.outcomes.get(first + *class as usize).copied().and_then(Outcome::from_byte);
     let of_clients = policy
         .clients_v4
         .iter()

@@ -148,3 +148,6 @@ impl Search<'_> {
 fn context(table: &Table, rule: &Rule) -> String {
     format!("{}, line {}: ", table.path.display(), rule.number)
 }
+
+#[cfg(test)]
+mod tests;

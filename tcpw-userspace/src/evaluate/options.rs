@@ -12,10 +12,9 @@ use crate::parse::{
     rule::{Rule, RuleOption, TableKind, Text},
 };
 
-/// The verdict of a matched rule, where every user and group exists and every
-/// aclexec command succeeds.
-pub fn outcome_of(rule: &Rule, table: TableKind) -> Verdict {
-    match Options::new(&super::Unknown).process(rule, table).0 {
+/// The verdict of a matched rule. `lookup` is asked about the users and groups it names.
+pub fn outcome_of(rule: &Rule, table: TableKind, lookup: &dyn Lookup) -> Verdict {
+    match Options::new(lookup).process(rule, table).0 {
         Effect::Decide(verdict, _) => verdict,
         Effect::EndTable => default_verdict(table),
     }

@@ -159,11 +159,8 @@ pub(super) fn cgroup_link(link: BorrowedFd<'_>) -> io::Result<CgroupLink> {
         info: u64,
     }
     let mut info = Info::default();
-    let attr = Attr {
-        bpf_fd: link.as_raw_fd().cast_unsigned(),
-        info_len: INFO_BYTES,
-        info: (&raw mut info) as u64,
-    };
+    let attr =
+        Attr { bpf_fd: link.as_raw_fd().cast_unsigned(), info_len: INFO_BYTES, info: (&raw mut info) as u64 };
     bpf(BPF_OBJ_GET_INFO_BY_FD, &attr)?;
     Ok(CgroupLink { cgroup: info.cgroup_id })
 }

@@ -59,9 +59,7 @@ fn tokens(
     diagnostics: &mut Vec<Diagnostic>,
 ) -> Vec<(Origin, HostPattern)> {
     let mut patterns = Vec::new();
-    let mut number = 0;
-    for line in source.text.split_inclusive(|byte| *byte == b'\n') {
-        number += 1;
+    for (number, line) in (1..).zip(source.text.split_inclusive(|byte| *byte == b'\n')) {
         let cited = line.strip_suffix(b"\n").unwrap_or(line);
         let mut at = 0;
         let mut commented = false;

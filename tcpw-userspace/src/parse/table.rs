@@ -2,15 +2,17 @@
 //!
 //! Source: tcp_wrappers 7.6.q `hosts_access.c` `table_match`.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{ops::Range, path::PathBuf, sync::Arc};
 
 use super::{
-    advice,
+    advice::{self, Placed},
     diagnostic::{Diagnostic, Finding},
     lexer::{Lexer, Line, Source},
     list, options,
     pattern::{self, Interfaces},
-    rule::{Complaint, List, OptionField, Origin, Rule, Table, TableEnd, TableKind},
+    rule::{
+        ClientPattern, Complaint, DaemonPattern, List, OptionField, Origin, Rule, Table, TableEnd, TableKind,
+    },
     text::FileText,
 };
 
@@ -84,89 +86,67 @@ impl Parser<'_, '_, '_> {
     fn line(&mut self, line: &Line<'_>) {
         let Line { bytes, number, .. } = line;
         let text = bytes.strip_suffix(b"\n").unwrap_or(bytes);
-        for (at, length, finding) in advice::line(bytes) {
+        let mut found = advice::line(bytes);
+        if let Some(colon) = list::split_at(bytes, b':') {
+            let behind = &bytes[colon + 1..];
+            let end = list::split_at(behind, b':').map_or(bytes.len(), |at| colon + 1 + at);
+            let daemons = self.daemons(line, colon, &mut found);
+            let clients = self.clients(line, colon + 1..end, &mut found);
+            let options =
+                if end < bytes.len() { self.options(line, end + 1, &mut found) } else { Vec::new() };
+            advice::unbracketed(bytes, [colon, end], &mut found);
+            let origin = line.origin(self.source.path, 0, text.len());
+            let rule = Rule { origin, number: *number, text: text.into(), daemons, clients, options };
+            self.table.rules.push(rule);
+        } else {
+            self.complain(*number, "missing \":\" separator");
+            found.push((0, text.len(), advice::missing_separator(text)));
+        }
+        found.sort_by_key(|(at, _, _)| *at);
+        for (at, length, finding) in found {
             self.report(line, at, length, finding);
         }
-        let Some(colon) = list::split_at(bytes, b':') else {
-            self.complain(*number, "missing \":\" separator");
-            self.report(line, 0, text.len(), advice::missing_separator(text));
-            return;
-        };
-        let behind = &bytes[colon + 1..];
-        let clients_end = list::split_at(behind, b':').map_or(bytes.len(), |at| colon + 1 + at);
-        let colon_in_address = self.unbracketed(line, colon) || self.unbracketed(line, clients_end);
-        let daemons = self.daemons(line, colon);
-        let clients = self.clients(line, colon + 1, clients_end);
-        let options = if clients_end < bytes.len() {
-            self.options(line, clients_end + 1, colon_in_address)
-        } else {
-            Vec::new()
-        };
-        let origin = line.origin(self.source.path, 0, text.len());
-        self.table.rules.push(Rule { origin, number: *number, text: text.into(), daemons, clients, options });
     }
 
-    fn daemons(&mut self, line: &Line<'_>, end: usize) -> List<super::rule::DaemonPattern> {
+    fn daemons(&mut self, line: &Line<'_>, end: usize, found: &mut Vec<Placed>) -> List<DaemonPattern> {
         let field = &line.bytes[..end];
-        self.list_advice(line, field, 0, "daemon");
+        advice::list(field, 0, "daemon", found);
         list::build(list::tokens(field, 0), |(at, token)| {
             let origin = line.origin(self.source.path, at, token.len());
             let pattern = pattern::daemon(token, origin, self.interfaces);
-            if let Some(finding) = advice::daemon(token, &pattern) {
-                self.report(line, at, token.len(), finding);
-            }
+            found.extend(advice::daemon(token, &pattern).map(|finding| (at, token.len(), finding)));
             pattern
         })
     }
 
-    fn clients(&mut self, line: &Line<'_>, start: usize, end: usize) -> List<super::rule::ClientPattern> {
-        let field = &line.bytes[start..end];
-        self.list_advice(line, field, start, "client");
-        let comment = advice::inline_comment(field, start);
-        if let Some((at, length, finding)) = comment.clone() {
-            self.report(line, at, length, finding);
-        }
-        let comment_from = comment.map_or(usize::MAX, |(at, _, _)| at);
-        list::build(list::tokens(field, start), |(at, token)| {
+    fn clients(
+        &mut self,
+        line: &Line<'_>,
+        span: Range<usize>,
+        found: &mut Vec<Placed>,
+    ) -> List<ClientPattern> {
+        let field = &line.bytes[span.clone()];
+        advice::list(field, span.start, "client", found);
+        let comment = advice::inline_comment(field, span.start);
+        let comment_start = comment.as_ref().map_or(usize::MAX, |(at, _, _)| *at);
+        found.extend(comment);
+        list::build(list::tokens(field, span.start), |(at, token)| {
             let origin = line.origin(self.source.path, at, token.len());
             let pattern = pattern::client(token, origin, self.interfaces);
-            let finding = advice::client(token, &pattern).filter(|_| at < comment_from);
-            if let Some(finding) = finding {
-                self.report(line, at, token.len(), finding);
-            }
+            let finding = advice::client(token, &pattern).filter(|_| at < comment_start);
+            found.extend(finding.map(|finding| (at, token.len(), finding)));
             pattern
         })
     }
 
-    fn options(&mut self, line: &Line<'_>, base: usize, colon_in_address: bool) -> Vec<OptionField> {
-        let fields = options::parse(&line.bytes, base);
-        let mut list = Vec::with_capacity(fields.len());
-        for field in fields {
-            let (at, length) = (field.span.start, field.span.len());
-            let finding = advice::option(&field.text, &field.option).filter(|finding| {
-                // The address already said what is wrong.
-                !(colon_in_address && finding.code.starts_with('E'))
-            });
-            if let Some(finding) = finding {
-                self.report(line, at, length, finding);
-            }
-            let origin = line.origin(self.source.path, at, length);
-            list.push(OptionField { origin, option: field.option });
-        }
-        list
-    }
-
-    /// Whether a colon that split the line belongs to an IPv6 address.
-    fn unbracketed(&mut self, line: &Line<'_>, colon: usize) -> bool {
-        let Some((span, finding)) = advice::unbracketed(&line.bytes, colon) else { return false };
-        self.report(line, span.start, span.len(), finding);
-        true
-    }
-
-    fn list_advice(&mut self, line: &Line<'_>, field: &[u8], start: usize, what: &str) {
-        for (at, length, finding) in advice::list(field, start, what) {
-            self.report(line, at, length, finding);
-        }
+    fn options(&mut self, line: &Line<'_>, base: usize, found: &mut Vec<Placed>) -> Vec<OptionField> {
+        let fields = options::parse(&line.bytes, base).into_iter();
+        let fields = fields.map(|options::Field { span, text, option }| {
+            let (at, length) = (span.start, span.len());
+            found.extend(advice::option(&text, &option).map(|finding| (at, length, finding)));
+            OptionField { origin: line.origin(self.source.path, at, length), option }
+        });
+        fields.collect()
     }
 
     fn complain(&mut self, number: u32, text: &str) {

@@ -67,7 +67,13 @@ fn rule(daemons: &[(Daemon, Option<HostPattern>)], hosts: Vec<HostPattern>) -> R
 }
 
 fn table(kind: TableKind, rules: Vec<Rule>) -> Table {
-    Table { kind, path: Arc::new(PathBuf::from("hosts")), rules, end: TableEnd::Complete }
+    Table {
+        kind,
+        path: Arc::new(PathBuf::from("hosts")),
+        rules,
+        end: TableEnd::Complete,
+        complaints: Vec::new(),
+    }
 }
 
 fn tables(allow: Vec<Rule>, deny: Vec<Rule>) -> Tables {
@@ -79,7 +85,13 @@ fn tables(allow: Vec<Rule>, deny: Vec<Rule>) -> Tables {
 }
 
 fn input(tables: &Tables) -> Input<'_> {
-    Input { tables, listeners: &[], exempt_networks: &[], exempt_ports: &[] }
+    Input {
+        tables,
+        listeners: &[],
+        exempt_networks: &[],
+        exempt_ports: &[],
+        lookup: &crate::evaluate::Unknown,
+    }
 }
 
 fn address(text: &str) -> [u8; 16] {
@@ -221,7 +233,9 @@ fn pattern_files_that_name_each_other_end() {
     );
     for (path, other, host) in [("/a", "/b", "1.1.1.1"), ("/b", "/a", "2.2.2.2")] {
         let patterns = vec![(origin(), file(other)), (origin(), exact(host))];
-        tables.files.insert(path.into(), PatternFile { path: Arc::new(path.into()), patterns });
+        tables
+            .files
+            .insert(path.into(), PatternFile { path: Arc::new(path.into()), patterns, unreadable: None });
     }
     let policy = compile(&input(&tables)).unwrap();
     assert_eq!(outcome(&policy, &["x"], "1.1.1.1", "1.1.1.1", 1), Outcome::Allow);

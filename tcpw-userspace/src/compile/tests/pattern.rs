@@ -14,7 +14,7 @@ use crate::{
         text::{self as walk, Effort},
         text_v6::text_v6,
     },
-    parse::rule::{ClientPattern, HostPattern, List, TextPattern, UserPattern},
+    parse::rule::{ClientPattern, HostPattern, List, TextPattern},
 };
 
 fn region(hosts: Vec<HostPattern>) -> Regions {
@@ -118,11 +118,10 @@ matches_exactly! {
 fn a_user_pattern_is_tried_on_unknown() {
     let tables = tables(vec![], vec![]);
     for (user, passes) in [
-        (UserPattern::Name(TextPattern::All), true),
-        (UserPattern::Name(TextPattern::Exact(b"UNKNOWN"[..].into())), true),
-        (UserPattern::Name(TextPattern::Known), false),
-        (UserPattern::Name(TextPattern::Exact(b"root"[..].into())), false),
-        (UserPattern::Netgroup(b"g"[..].into()), false),
+        (TextPattern::All, true),
+        (TextPattern::Exact(b"UNKNOWN"[..].into()), true),
+        (TextPattern::Known, false),
+        (TextPattern::Exact(b"root"[..].into()), false),
     ] {
         let pattern = ClientPattern { origin: origin(), user: Some(user), host: all() };
         let list = List { patterns: vec![pattern], except: None };

@@ -22,25 +22,17 @@ use super::{
 /// A finding and its stretch of the joined line.
 pub(super) type Placed = (usize, usize, Finding);
 
-/// Text for a message.
+/// Text for a message, in quotes.
 fn quote(text: &[u8]) -> String {
-    format!("\"{}\"", text.escape_ascii_but_utf8())
+    format!("\"{}\"", shown(text))
 }
 
-/// Bytes as text that is safe to print.
-trait Printable {
-    fn escape_ascii_but_utf8(&self) -> String;
-}
-
-impl Printable for [u8] {
-    fn escape_ascii_but_utf8(&self) -> String {
-        let shown = &self[..self.len().min(80)];
-        let text: String = String::from_utf8_lossy(shown)
-            .chars()
-            .map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c })
-            .collect();
-        if shown.len() < self.len() { text + "..." } else { text }
-    }
+/// Text that is safe to print and not too long.
+fn shown(text: &[u8]) -> String {
+    let start = &text[..text.len().min(80)];
+    let visible = |c: char| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c };
+    let printable: String = String::from_utf8_lossy(start).chars().map(visible).collect();
+    if start.len() < text.len() { printable + "..." } else { printable }
 }
 
 pub(super) fn table_missing(kind: TableKind) -> Finding {
@@ -164,21 +156,10 @@ fn unbalanced(what: &str) -> Finding {
 }
 
 /// Findings on a daemon or client list as a whole.
-pub(super) fn list(field: &[u8], start: usize, what: &str) -> Vec<Placed> {
-    let mut found = Vec::new();
+pub(super) fn list(field: &[u8], start: usize, what: &str, found: &mut Vec<Placed>) {
     let mut before = None;
     let mut last = None;
-    let mut words = tokens(field, start).peekable();
-    if words.peek().is_none() {
-        let finding = Finding::new(
-            "W020",
-            format!("the {what} list is empty"),
-            "at least one pattern",
-            "the rule never matches",
-        );
-        return vec![(start.saturating_sub(usize::from(field.is_empty())), 1, finding.fix("ALL"))];
-    }
-    for (at, word) in words {
+    for (at, word) in tokens(field, start) {
         let is_exception = is_except(word);
         if is_exception && before.is_none() {
             let message = format!("{} at the start of the {what} list", quote(word));
@@ -188,13 +169,18 @@ pub(super) fn list(field: &[u8], start: usize, what: &str) -> Vec<Placed> {
         } else if is_exception && before == Some(true) {
             found.push((at, word.len(), idle_except(word)));
         }
+        last = Some((at, word, before));
         before = Some(is_exception);
-        last = Some((at, word));
     }
-    if let Some((at, word)) = last.filter(|(_, word)| is_except(word) && found.is_empty()) {
-        found.push((at, word.len(), idle_except(word)));
+    match last {
+        None => {
+            let message = format!("the {what} list is empty");
+            let finding = Finding::new("W020", message, "at least one pattern", "the rule never matches");
+            found.push((start.saturating_sub(1), 1, finding.fix("ALL")));
+        }
+        Some((at, word, Some(false))) if is_except(word) => found.push((at, word.len(), idle_except(word))),
+        Some(_) => {}
     }
-    found
 }
 
 fn idle_except(word: &[u8]) -> Finding {
@@ -215,33 +201,44 @@ pub(super) fn inline_comment(field: &[u8], start: usize) -> Option<Placed> {
     Some((at, length, finding.fix("put the comment on the line above")))
 }
 
-/// An IPv6 address without brackets that the separator at `colon` cuts.
-pub(super) fn unbracketed(bytes: &[u8], colon: usize) -> Option<(Range<usize>, Finding)> {
+/// IPv6 addresses without brackets that a separator cuts; other findings on
+/// what it cut them into are dropped.
+pub(super) fn unbracketed(bytes: &[u8], separators: [usize; 2], found: &mut Vec<Placed>) {
+    for colon in separators {
+        let Some((span, finding)) = cut_address(bytes, colon) else { continue };
+        found.retain(|(at, length, finding)| {
+            at + length + 1 < span.start || (*at > span.end && !finding.code.starts_with("E06"))
+        });
+        found.push((span.start, span.len(), finding));
+    }
+}
+
+fn cut_address(bytes: &[u8], colon: usize) -> Option<(Range<usize>, Finding)> {
     let inside = |byte: &u8| byte.is_ascii_hexdigit() || matches!(byte, b':' | b'.');
     if bytes.get(colon) != Some(&b':') {
         return None;
     }
     let start = bytes[..colon].iter().rposition(|byte| !inside(byte)).map_or(0, |at| at + 1);
     let length = bytes[colon..].iter().position(|byte| !inside(byte)).unwrap_or(bytes.len() - colon);
-    let run = start..colon + length;
-    // The separator before the address, and the one behind it, may touch it.
-    let address = [run.clone(), run.start + 1..run.end, run.start..run.end - 1].into_iter().find(|span| {
+    let end = colon + length;
+    // A separator may touch the address on either side.
+    let address = [start..end, start + 1..end, start..end - 1].into_iter().find(|span| {
         let text = bytes.get(span.clone()).and_then(|text| std::str::from_utf8(text).ok());
-        let starts_list = span.start > run.start && bytes[run.start] != b':';
-        !starts_list && text.is_some_and(|text| text.parse::<Ipv6Addr>().is_ok())
+        let cuts_word = span.start > start && bytes[start] != b':';
+        !cuts_word && text.is_some_and(|text| text.parse::<Ipv6Addr>().is_ok())
     })?;
-    let mut end = address.end;
-    if bytes.get(end) == Some(&b'/') {
-        let digits = bytes[end + 1..].iter().take_while(|byte| byte.is_ascii_digit()).count();
-        end += 1 + digits;
-    }
+    let rest = &bytes[address.end..];
+    let length = match rest {
+        [b'/', digits @ ..] => 1 + digits.iter().take_while(|byte| byte.is_ascii_digit()).count(),
+        _ => 0,
+    };
     let text = String::from_utf8_lossy(&bytes[address.clone()]);
-    let length = String::from_utf8_lossy(&bytes[address.end..end]);
+    let mask = String::from_utf8_lossy(&rest[..length]);
     let finding = Finding::new(
         "E024",
-        format!("IPv6 address without brackets: \"{text}{length}\""),
+        format!("IPv6 address without brackets: \"{text}{mask}\""),
         "brackets: its colons separate the fields of a rule",
-        "the rule is cut at the colon: what follows is taken for options, which refuse",
+        "the rule is cut at the colon: what follows is taken for clients or options, and a wrong option refuses",
     );
-    Some((address.start..end, finding.fix(format!("[{text}]{length}"))))
+    Some((address.start..address.end + length, finding.fix(format!("[{text}]{mask}"))))
 }

@@ -1,6 +1,6 @@
 //! Findings on options.
 
-use super::{Finding, Printable, quote};
+use super::{Finding, quote, shown};
 use crate::parse::rule::RuleOption;
 
 const REFUSES: &str = "every client that the rule matches is refused, in hosts.allow too";
@@ -70,7 +70,7 @@ fn error(field: &[u8], objection: &str) -> Finding {
         _ => "an option of hosts_options(5)",
     };
     if objection.starts_with("memory") {
-        let fixed = field.escape_ascii_but_utf8().replacen('=', " ", 1);
+        let fixed = shown(field).replacen('=', " ", 1);
         return Finding::new("E063", format!("bad variable in {}", quote(field)), expected, REFUSES)
             .fix(fixed);
     }
@@ -78,12 +78,12 @@ fn error(field: &[u8], objection: &str) -> Finding {
 }
 
 fn unknown(field: &[u8], objection: &str) -> Finding {
-    let shown = field.escape_ascii_but_utf8();
+    let command = shown(field);
     let is_command = matches!(field, [b'(' | b'/', ..]) || field.iter().any(|byte| b"|&;>".contains(byte));
     if is_command {
-        let message = format!("shell command without \"spawn\": \"{shown}\"");
+        let message = format!("shell command without \"spawn\": \"{command}\"");
         return Finding::new("E061", message, "spawn or twist before a command", REFUSES)
-            .fix(format!("spawn {shown}"));
+            .fix(format!("spawn {command}"));
     }
     let finding = Finding::new(
         "E064",
@@ -91,7 +91,7 @@ fn unknown(field: &[u8], objection: &str) -> Finding {
         "allow, deny, severity, spawn, twist, aclexec, banners, setenv, keepalive, linger, rfc931, nice, umask",
         REFUSES,
     );
-    let word = shown.split([' ', '\t', '=']).next().unwrap_or_default().to_ascii_lowercase();
+    let word = command.split([' ', '\t', '=']).next().unwrap_or_default().to_ascii_lowercase();
     match word.as_str() {
         "accept" | "permit" | "allowed" | "yes" => finding.fix("allow"),
         "refuse" | "reject" | "denied" | "drop" | "no" => finding.fix("deny"),

@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use super::{Finding, Printable, quote};
+use super::{Finding, quote, shown};
 use crate::{
     evaluate::numeric_host,
     parse::{
@@ -23,7 +23,7 @@ pub(in crate::parse) fn daemon(token: &[u8], pattern: &DaemonPattern) -> Option<
             "a server address",
             NEVER,
         );
-        return Some(finding.fix(name.escape_ascii_but_utf8()));
+        return Some(finding.fix(shown(name)));
     }
     let (name, right) = split_end(token);
     if let (Some(right), Some(server)) = (right, &pattern.server)
@@ -44,7 +44,7 @@ pub(in crate::parse) fn client(token: &[u8], pattern: &ClientPattern) -> Option<
     if right == Some(b"") {
         let message = format!("nothing after the \"@\" of {}", quote(token));
         let finding = Finding::new("W030", message, "a client's host or address", NEVER);
-        return Some(finding.fix(format!("{}@ALL", user.escape_ascii_but_utf8())));
+        return Some(finding.fix(format!("{}@ALL", shown(user))));
     }
     if let Some(finding) = host(right.unwrap_or(token), &pattern.host, "client") {
         return Some(finding);
@@ -157,22 +157,25 @@ fn prefix_mask(bits: u8) -> u128 {
 fn never(token: &[u8]) -> Option<Finding> {
     let (net, mask) = token.split_at(split_at(token, b'/')?);
     let mask = &mask[1..];
-    let net_shown = net.escape_ascii_but_utf8();
+    let net_shown = shown(net);
     let finding = |code, what: &str, expected| {
         Finding::new(code, format!("{what} in {}", quote(token)), expected, NEVER)
     };
     if let [b'[', inner @ .., b']'] = net {
+        if let Some((_, Some(zone))) = number::ipv6(inner) {
+            return Some(no_interface(token, zone));
+        }
         if number::ipv6(inner).is_some() {
             return Some(finding("W046", "bad length", "a length from 0 to 128"));
         }
         let bad = finding("W047", "no IPv6 address", "an IPv6 address in the brackets");
         let v4 = decimal_parts(inner).is_some();
-        let fix = format!("{}/{}", inner.escape_ascii_but_utf8(), mask.escape_ascii_but_utf8());
+        let fix = format!("{}/{}", shown(inner), shown(mask));
         return Some(if v4 { bad.fix(fix) } else { bad });
     }
     if number::ipv6(net).is_some() {
         let bare = finding("W048", "IPv6 network without brackets", "brackets around the address");
-        return Some(bare.fix(format!("[{net_shown}]/{}", mask.escape_ascii_but_utf8())));
+        return Some(bare.fix(format!("[{net_shown}]/{}", shown(mask))));
     }
     let Some(address) = number::dot_quad(net) else {
         let bad = finding("W049", "no network", "an IPv4 network of four parts, or [IPv6]/length");
@@ -180,7 +183,7 @@ fn never(token: &[u8]) -> Option<Finding> {
         let padded = [parts.as_slice(), &["0"; 3]].concat();
         let guess: Option<Ipv4Addr> = padded.get(..4).and_then(|parts| parts.join(".").parse().ok());
         return Some(match guess.filter(|_| parts.len() < 4 && number::mask_v4(mask).is_some()) {
-            Some(guess) => bad.fix(format!("{guess}/{}", mask.escape_ascii_but_utf8())),
+            Some(guess) => bad.fix(format!("{guess}/{}", shown(mask))),
             None => bad,
         });
     };
@@ -207,7 +210,7 @@ fn numeric(token: &[u8], pattern: &TextPattern) -> Option<Finding> {
         TextPattern::Prefix(_) if dots > 3 => {
             let finding =
                 Finding::new("W052", message("is no address prefix"), "at most three parts and a dot", NEVER);
-            Some(finding.fix(token[..token.len() - 1].escape_ascii_but_utf8()))
+            Some(finding.fix(shown(&token[..token.len() - 1])))
         }
         TextPattern::Exact(exact) => {
             let strict = std::str::from_utf8(exact).ok().and_then(|text| text.parse::<Ipv4Addr>().ok());
@@ -222,7 +225,7 @@ fn numeric(token: &[u8], pattern: &TextPattern) -> Option<Finding> {
             );
             Some(match decimal_parts(exact) {
                 Some(address) => finding.fix(address.to_string()),
-                None if dots < 3 => finding.fix(format!("{}.", token.escape_ascii_but_utf8())),
+                None if dots < 3 => finding.fix(format!("{}.", shown(token))),
                 None => finding,
             })
         }
@@ -259,7 +262,7 @@ fn text(token: &[u8], pattern: &TextPattern, whose: &str) -> Option<Finding> {
                 return None;
             }
             Some(match prefix {
-                Some(prefix) => hint.fix(prefix.escape_ascii_but_utf8()),
+                Some(prefix) => hint.fix(shown(prefix)),
                 None => hint,
             })
         }
@@ -273,6 +276,9 @@ fn text(token: &[u8], pattern: &TextPattern, whose: &str) -> Option<Finding> {
 /// `[...]` that is no address.
 fn bracketed(token: &[u8]) -> Finding {
     let inner = &token[1..token.len() - 1];
+    if let Some((_, Some(zone))) = number::ipv6(inner) {
+        return no_interface(token, zone);
+    }
     let finding = Finding::new(
         "W055",
         format!("{} is no IPv6 address", quote(token)),
@@ -282,13 +288,18 @@ fn bracketed(token: &[u8]) -> Finding {
     if let Some(at) = inner.iter().position(|byte| *byte == b'/')
         && number::ipv6(&inner[..at]).is_some()
     {
-        let (net, length) = (inner[..at].escape_ascii_but_utf8(), inner[at + 1..].escape_ascii_but_utf8());
+        let (net, length) = (shown(&inner[..at]), shown(&inner[at + 1..]));
         return finding.fix(format!("[{net}]/{length}"));
     }
     match decimal_parts(inner) {
         Some(address) => finding.fix(address.to_string()),
         None => finding,
     }
+}
+
+fn no_interface(token: &[u8], zone: &[u8]) -> Finding {
+    let message = format!("no interface {} for {}", quote(zone), quote(token));
+    Finding::new("W058", message, "an interface of this host, or no zone: it is not compared", NEVER)
 }
 
 /// An address with colons as text, which only a pattern file can hold.

@@ -1,0 +1,105 @@
+//! Tables as text to parsed tables, policies, and questions put to the reference evaluator.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    path::PathBuf,
+    sync::Arc,
+};
+
+use tcpw_common::key::{Address, Query, mapped};
+use tcpw_userspace::{
+    compile::{self, CompileError, Policy},
+    evaluate::{
+        self, numeric_host,
+        request::{Request, Verdict},
+    },
+    events::ip,
+    names::NamesSet,
+    parse::{
+        self,
+        rule::Tables,
+        text::{FileText, Texts},
+    },
+};
+
+/// The text of a file; `None` is a missing one.
+pub fn text(text: Option<&str>) -> FileText {
+    text.map_or(FileText::Missing, |text| FileText::Bytes(Arc::from(text.as_bytes())))
+}
+
+/// Parses both tables. A file they name that is not given does not exist; the interface `lo` does.
+pub fn tables(allow: Option<&str>, deny: Option<&str>, files: BTreeMap<PathBuf, FileText>) -> Tables {
+    let path = |name: &str| Arc::new(PathBuf::from(name));
+    let (allow, deny) = ((path("hosts.allow"), text(allow)), (path("hosts.deny"), text(deny)));
+    let mut texts = Texts { allow, deny, files };
+    loop {
+        let tables = parse::parse(&texts).tables;
+        let named = parse::pattern_files(&tables);
+        let new: Vec<_> = named.into_iter().filter(|path| !texts.files.contains_key(path)).collect();
+        if new.is_empty() {
+            return tables;
+        }
+        texts.files.extend(new.into_iter().map(|path| {
+            let exists = path.ends_with("class/net/lo");
+            (path, text(exists.then_some("")))
+        }));
+    }
+}
+
+/// Compiles them for the given listeners; nothing is exempt.
+///
+/// # Errors
+/// They do not fit.
+pub fn compile(tables: &Tables, listeners: &[NamesSet]) -> Result<Policy, CompileError> {
+    compile::compile(&compile::Input {
+        tables,
+        listeners,
+        exempt_networks: &[],
+        exempt_ports: &[],
+        lookup: &evaluate::Unknown,
+    })
+}
+
+/// The form addresses have in keys.
+pub fn address(ip: IpAddr) -> Address {
+    match ip {
+        IpAddr::V4(v4) => mapped(v4.octets()),
+        IpAddr::V6(v6) => v6.octets(),
+    }
+}
+
+/// The reference evaluator's verdict, all names unknown.
+pub fn evaluated(tables: &Tables, names: &NamesSet, query: &Query) -> Verdict {
+    let (client, server) = (numeric_host(ip(&query.client)), numeric_host(ip(&query.server)));
+    let request = Request {
+        daemons: &names.to_vec(),
+        client_address: Some(&client),
+        server_address: Some(&server),
+        server_port: Some(query.port),
+    };
+    evaluate::evaluate(tables, &request, &evaluate::Unknown).verdict
+}
+
+/// First and last address of every prefix, and those just outside of it; at most about `limit`, chosen evenly.
+pub fn borders(policy: &Policy, limit: usize) -> Vec<IpAddr> {
+    let mut all = BTreeSet::from([IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)]);
+    for (prefix, _) in &policy.clients_v4 {
+        let host = u32::MAX.checked_shr(prefix.bits.into()).unwrap_or(0);
+        let first = u32::from_be_bytes(prefix.address);
+        let last = first | host;
+        all.extend(
+            [first, last, first.wrapping_sub(1), last.wrapping_add(1)].map(|it| IpAddr::V4(it.into())),
+        );
+    }
+    for (prefix, _) in &policy.clients_v6 {
+        let host = u128::MAX.checked_shr(prefix.bits.into()).unwrap_or(0);
+        let first = u128::from_be_bytes(prefix.address);
+        let last = first | host;
+        all.extend(
+            [first, last, first.wrapping_sub(1), last.wrapping_add(1)].map(|it| IpAddr::V6(it.into())),
+        );
+    }
+    let step = all.len().div_ceil(limit.max(1));
+    all.into_iter().step_by(step).collect()
+}
