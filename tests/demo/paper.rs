@@ -40,7 +40,7 @@ impl Paper {
     /// The final table; whether all rows agree.
     pub(crate) fn table(&self, rows: &[Row]) -> bool {
         self.title(format_args!(
-            "{:<37} {:<16} {:<10} {:<10} {}",
+            "  {:<36} {:<12} {:<10} {:<10} {}",
             "client", "service", "predicted", "seen", "when"
         ));
         for row in rows {
@@ -51,7 +51,7 @@ impl Paper {
             };
             let client = row.client.to_string();
             self.say(format_args!(
-                "{client:<35} {:<16} {:<10} {verdict} {}",
+                "{client:<36} {:<12} {:<10} {verdict} {}",
                 row.service,
                 row.predicted(),
                 row.when
