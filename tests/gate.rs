@@ -121,6 +121,34 @@ fn daemons_of_every_name_and_ports_have_their_own_rules() -> Result<()> {
     Ok(())
 }
 
+/// The kernel knows the first 15 bytes of a name, and none that only a glob matches: a scan has to find these.
+#[test]
+fn names_the_kernel_cannot_know_are_found_after_the_start() -> Result<()> {
+    if !ready() {
+        return Ok(());
+    }
+    let sandbox = Sandbox::new("found")?;
+    sandbox.write_tables("", "a-daemon-with-a-long-name: 1.2.3.\nbe??d: 1.2.4.\n")?;
+    let _tcpw = Tcpw::start(&sandbox, &[])?;
+    let _long = Testd::start(&sandbox, "a-daemon-with-a-long-name", "0.0.0.0:7001")?;
+    let _cut = Testd::start(&sandbox, "a-daemon-with-a-longer-name", "0.0.0.0:7002")?;
+    let _glob = Testd::start(&sandbox, "betad", "0.0.0.0:7003")?;
+    // The scan follows listen(2) within milliseconds.
+    std::thread::sleep(Duration::from_millis(300));
+    for (client, port, allowed) in [
+        (CLIENT_V4, 7001, false),
+        (CLIENT_V4_OTHER, 7001, true),
+        (CLIENT_V4, 7002, true),
+        (CLIENT_V4, 7003, true),
+        (CLIENT_V4_OTHER, 7003, false),
+    ] {
+        let attempt = attempt(&sandbox, client, SERVER_V4, port)?;
+        assert_eq!(attempt.is_connected(), allowed, "{client} at port {port}: {attempt:?}");
+        assert_eq!(is_refused(&attempt), !allowed, "{client} at port {port}: {attempt:?}");
+    }
+    Ok(())
+}
+
 #[test]
 fn every_member_of_a_reuseport_group_is_judged() -> Result<()> {
     if !ready() {

@@ -34,7 +34,7 @@ const MAX_ADDRESSES: usize = 5000;
 /// Asks all three about every border address; returns how many questions there were.
 fn assert_agreement(kernel: &mut Kernel, tables: &Tables, names: &[NamesSet]) -> Result<usize> {
     let policy = compile(tables, names)?;
-    let applied = kernel.apply(&policy, false)?;
+    let applied = kernel.apply(&policy, 0)?;
     let compiled = PolicyTables::new(&policy, applied.generation, 0);
     let mut asked = 0;
     for set in names {
@@ -142,7 +142,7 @@ fn kernel_gives_the_real_librarys_verdict() -> Result<()> {
         let tables = tables(field("allow"), field("deny"), files);
         let names = NamesSet::new([field("daemon").context("daemon")?]);
         let policy = compile(&tables, std::slice::from_ref(&names))?;
-        kernel.apply(&policy, false)?;
+        kernel.apply(&policy, 0)?;
         let query = Query {
             names: names.id(),
             client: address(client),

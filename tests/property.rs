@@ -205,7 +205,7 @@ fn agree(
     let compiled = PolicyTables::new(&policy, 1, 0);
     let mut kernel = kernel;
     if let Some(kernel) = &mut kernel {
-        kernel.apply(&policy, false).map_err(|error| failed(&error))?;
+        kernel.apply(&policy, 0).map_err(|error| failed(&error))?;
     }
     let random =
         v4.iter().map(|it| IpAddr::V4((*it).into())).chain(v6.iter().map(|it| IpAddr::V6((*it).into())));

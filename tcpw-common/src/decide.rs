@@ -19,7 +19,7 @@ use crate::{
 pub struct Header {
     /// Number of the policy, counted up by every change. 0: the slot is empty.
     pub generation: u32,
-    /// [`AUDIT`] or 0.
+    /// [`AUDIT`], [`NO_ALLOW_TABLE`] and [`NO_DENY_TABLE`], or 0.
     pub flags: u32,
     /// Client classes: length of one row of the outcome table.
     pub client_classes: u32,
@@ -34,6 +34,12 @@ const _: () = assert!(size_of::<Header>() == 24);
 
 /// Nothing is refused; what the policy refuses is reported as such.
 pub const AUDIT: u32 = 1;
+
+/// hosts.allow did not exist when the policy was made.
+pub const NO_ALLOW_TABLE: u32 = 2;
+
+/// hosts.deny did not exist when the policy was made.
+pub const NO_DENY_TABLE: u32 = 4;
 
 /// Port class of an exempt port.
 pub const EXEMPT_PORT: u32 = u32::MAX;

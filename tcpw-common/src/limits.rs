@@ -19,6 +19,9 @@ pub const MAX_ANSWERS: u32 = 1 << 16;
 /// Handshakes between an allowed SYN and its last ACK, for the accepted line.
 pub const MAX_HANDSHAKES: u32 = 1 << 14;
 
+/// Listeners without a tag of which a report is remembered.
+pub const MAX_UNTAGGED: u32 = 1 << 10;
+
 /// Process names (comm) that the tables mention.
 pub const MAX_COMMS: u32 = 1 << 14;
 

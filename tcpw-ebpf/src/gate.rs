@@ -8,6 +8,7 @@
 
 use aya_ebpf::{
     EbpfContext as _,
+    bindings::BPF_NOEXIST,
     helpers::{bpf_get_socket_cookie, bpf_ktime_get_boot_ns, bpf_sk_fullsock},
     programs::SkBuffContext,
 };
@@ -24,7 +25,7 @@ use tcpw_common::{
 use crate::{
     emit::{Report, count, emit},
     identity::tag_of,
-    maps::{ANSWERS, ATTEMPTS, HANDSHAKES, SCRATCH},
+    maps::{ANSWERS, ATTEMPTS, HANDSHAKES, SCRATCH, UNTAGGED},
     packet::{self, Shape},
     port::port,
     tables::KernelTables,
@@ -105,7 +106,9 @@ fn attempt(ctx: &SkBuffContext) -> Option<&'static mut Attempt> {
         None => {
             attempt.tag = Tag { names: 0, netns: 0, pid: 0, flags: 0 };
             count(Counter::Untagged);
-            report(Kind::Untagged, attempt, &NOBODY);
+            if UNTAGGED.insert(&attempt.key.cookie, &0, BPF_NOEXIST.into()).is_ok() {
+                report(Kind::Untagged, attempt, &NOBODY);
+            }
         }
     }
     attempt.query.names = attempt.tag.names;
@@ -185,6 +188,8 @@ fn ask(attempt: &mut Attempt, decision: &Decision) -> Passage {
         return refuse(attempt, decision);
     }
     count(Counter::Asked);
+    // User space writes the line of an attempt it refuses: its retransmit is not another one.
+    let _ = first_seen(attempt);
     report(Kind::Ask, attempt, decision);
     if decision.flags & AUDIT != 0 { Passage::Pass } else { Passage::Drop }
 }

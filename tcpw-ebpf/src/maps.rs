@@ -13,7 +13,10 @@ use aya_ebpf::{
 use tcpw_common::{
     decide::Header,
     key::{Address, AnswerKey, AttemptKey, Comm, NamesId},
-    limits::{EVENT_RING_BYTES, MAX_ANSWERS, MAX_ATTEMPTS, MAX_COMMS, MAX_HANDSHAKES, MAX_PREFIXES, SLOTS},
+    limits::{
+        EVENT_RING_BYTES, MAX_ANSWERS, MAX_ATTEMPTS, MAX_COMMS, MAX_HANDSHAKES, MAX_PREFIXES, MAX_UNTAGGED,
+        SLOTS,
+    },
     tag::Tag,
 };
 
@@ -78,6 +81,10 @@ pub(crate) static ANSWERS: LruHashMap<AnswerKey, u32> = LruHashMap::with_max_ent
 /// Allowed handshakes on their way, for the accepted line.
 #[map]
 pub(crate) static HANDSHAKES: LruHashMap<AttemptKey, Tag> = LruHashMap::with_max_entries(MAX_HANDSHAKES, 0);
+
+/// Listeners without a tag that were reported, by cookie: once is enough.
+#[map]
+pub(crate) static UNTAGGED: LruHashMap<u64, u64> = LruHashMap::with_max_entries(MAX_UNTAGGED, 0);
 
 /// The attempt a CPU is judging.
 #[map]

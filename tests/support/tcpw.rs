@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     env,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::Command,
     time::{Duration, Instant},
 };
@@ -57,6 +57,16 @@ impl Tcpw {
             run.args(["--log", "stdout"]);
         }
         run.args(more);
+        sandbox.spawn(Place::Server, run)
+    }
+
+    /// `tcpw run --config FILE` and nothing else; waits for nothing.
+    ///
+    /// # Errors
+    /// It is not built.
+    pub fn spawn_with_config(sandbox: &Sandbox, config: &Path) -> Result<Process> {
+        let mut run = Command::new(tcpw_binary()?);
+        run.arg("run").arg("--config").arg(config);
         sandbox.spawn(Place::Server, run)
     }
 

@@ -28,7 +28,8 @@ pub struct DetachArgs {
 /// Something is still enforced, or nobody knows.
 pub fn run(arguments: &DetachArgs) -> Result<Outcome, Failure> {
     preflight::privileges().map_err(Failure::usage)?;
-    let PlaceArgs { run_dir, pin_dir } = &arguments.place;
+    let (run_dir, pin_dir) = arguments.place.resolve()?;
+    let (run_dir, pin_dir) = (run_dir.as_path(), pin_dir.as_path());
     let removed = match ask(run_dir, Request::Detach, PATIENCE) {
         Ok(Response::Done(removed)) => removed,
         Ok(Response::Failed(message)) => {

@@ -50,15 +50,34 @@ pub struct TableArgs {
     pub hosts_deny: Option<PathBuf>,
 }
 
-/// Where a daemon, or what it left in force, is found.
+/// Where a daemon, or what it left in force, is found: as `tcpw run` was told.
 #[derive(Args, Clone, Debug)]
 pub struct PlaceArgs {
-    /// Directory of the daemon's control socket
-    #[arg(long, value_name = "DIR", default_value = config::DEFAULT_RUN_DIR)]
-    pub run_dir: PathBuf,
-    /// Directory of the pinned policy
-    #[arg(long, value_name = "DIR", default_value = config::DEFAULT_PIN_DIR)]
-    pub pin_dir: PathBuf,
+    /// Settings of the daemon [default: /etc/tcpw.toml, if it exists]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Directory of the daemon's control socket [default: /run/tcpw]
+    #[arg(long, value_name = "DIR")]
+    pub run_dir: Option<PathBuf>,
+    /// Directory of the pinned policy [default: /sys/fs/bpf/tcpw]
+    #[arg(long, value_name = "DIR")]
+    pub pin_dir: Option<PathBuf>,
+}
+
+impl PlaceArgs {
+    /// Run directory and pin directory.
+    ///
+    /// # Errors
+    /// The settings cannot be read.
+    fn resolve(&self) -> Result<(PathBuf, PathBuf), Failure> {
+        let flags = run::RunArgs {
+            run_dir: self.run_dir.clone(),
+            pin_dir: self.pin_dir.clone(),
+            ..run::RunArgs::default()
+        };
+        let config = config::Config::load(self.config.as_deref(), &flags).map_err(Failure::usage)?;
+        Ok((config.run_dir, config.pin_dir))
+    }
 }
 
 /// How a subcommand ended that did what it was asked for.

@@ -12,12 +12,12 @@ mod scan;
 mod status;
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     time::{Instant, SystemTime},
 };
 
 use anyhow::{Context as _, Result};
-use tcpw_common::event::Event as Record;
+use tcpw_common::{event::Event as Record, key::AnswerKey};
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::mpsc,
@@ -47,11 +47,11 @@ const BATCHES: usize = 256;
 pub async fn run(config: Config) -> Result<()> {
     let _lock = preflight::lock(&config.run_dir)?;
     let mut control = control::Server::bind(&config.run_dir)?;
-    let (mut daemon, events) = Daemon::start(config)?;
-    let mut events = read_ahead(events);
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
+    let (mut daemon, events) = start(config)?;
+    let mut events = read_ahead(events);
     let mut tick = tokio::time::interval(std::time::Duration::from_secs(1));
     loop {
         tokio::select! {
@@ -93,7 +93,21 @@ pub async fn run(config: Config) -> Result<()> {
         }
     }
     daemon.stop();
+    control.close().await;
     Ok(())
+}
+
+/// Starts, or leaves nothing behind.
+fn start(config: Config) -> Result<(Daemon, EventRing)> {
+    let pins = config.pin.then(|| Pins::new(&config.pin_dir));
+    let is_adoption = pins.as_ref().is_some_and(Pins::hold_a_gate);
+    Daemon::start(config).inspect_err(|_| {
+        if let Some(pins) = pins.filter(|_| !is_adoption)
+            && let Err(error) = pins.remove()
+        {
+            log::error!("{error:#}");
+        }
+    })
 }
 
 /// Everything the running daemon holds.
@@ -109,6 +123,7 @@ struct Daemon {
     host: String,
     disagreements: u64,
     counted: HashMap<&'static str, u64>,
+    answered: HashSet<(AnswerKey, u16)>,
     enforcing_since: SystemTime,
     detached: bool,
 }
@@ -116,6 +131,7 @@ struct Daemon {
 impl Daemon {
     fn start(config: Config) -> Result<(Self, EventRing)> {
         let pins = config.pin.then(|| Pins::new(&config.pin_dir));
+        let lines = Log::open(config.log.clone())?;
         let mut kernel = Kernel::load(&LoadOptions { pins: pins.as_ref(), log_allowed: config.log_allowed })?;
         let events = kernel.take_events()?;
         tokio::spawn(kernel.take_diagnostics()?.forward());
@@ -132,23 +148,23 @@ impl Daemon {
             policies: Policies::new(),
             registry: Registry::default(),
             scans: Scans::new(&config, has_listening_hook)?,
-            lines: Log::open(config.log.clone())?,
+            lines,
             host: host_name(),
             disagreements: 0,
             counted: HashMap::new(),
+            answered: HashSet::new(),
             enforcing_since: SystemTime::now(),
             detached: false,
             kernel,
             config,
         };
-        let listeners = daemon.scans.scan_now();
-        for listener in &listeners {
+        // Looked at twice: a listener's socket is held only as long as it takes to tag it.
+        for listener in daemon.scans.scan_now() {
             daemon.registry.learn(&listener.names);
         }
         daemon.first_policy()?;
-        for listener in listeners {
-            daemon.registry.tag(&mut daemon.kernel, listener);
-        }
+        let listeners = daemon.scans.scan_now();
+        daemon.found(scan::Found { listeners, is_all: true });
         let state = daemon.kernel.attach_gate(&daemon.config.cgroup)?;
         daemon.say_ready(&state);
         Ok((daemon, events))

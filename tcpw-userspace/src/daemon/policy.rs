@@ -7,7 +7,11 @@
 
 use std::{collections::VecDeque, path::PathBuf, sync::Arc, time::SystemTime};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
+use tcpw_common::{
+    decide::{AUDIT, NO_ALLOW_TABLE, NO_DENY_TABLE},
+    key::NamesId,
+};
 
 use super::judge::Accounts;
 use crate::{
@@ -88,7 +92,9 @@ impl Policies {
             .as_ref()
             .is_some_and(|current| *current.tables == parsed.tables && current.missing == missing)
         {
-            self.problem = None;
+            if self.problem.take().is_some() {
+                log::info!("the files say again what is in force");
+            }
             return Ok(Outcome::Unchanged);
         }
         let mut errors = [0; 2];
@@ -102,19 +108,25 @@ impl Policies {
                 Severity::Hint => log::info!("{diagnostic}"),
             }
         }
-        if let Some(current) = &self.current {
+        let count: usize = errors.iter().sum();
+        if let Some(before) = self.missing_before(kernel)? {
             let vanished: Vec<String> = [&parsed.tables.allow, &parsed.tables.deny]
                 .into_iter()
-                .zip(missing.iter().zip(current.missing))
+                .zip(missing.iter().zip(before))
                 .filter(|(_, (now, before))| **now && !before)
                 .map(|(table, _)| format!("{} is gone", table.path.display()))
                 .collect();
-            if !vanished.is_empty() {
-                return Ok(self.keep(vanished.join(", ")));
-            }
-            let count: usize = errors.iter().sum();
-            if count > 0 {
-                return Ok(self.keep(format!("{count} error(s) in the tables, see above")));
+            let reason = match count {
+                _ if !vanished.is_empty() => vanished.join(", "),
+                0 => String::new(),
+                _ => format!("{count} error(s) in the tables, see above"),
+            };
+            if !reason.is_empty() {
+                ensure!(
+                    self.current.is_some(),
+                    "the pinned policy stays in force, and nobody follows it: {reason}"
+                );
+                return Ok(self.keep(reason));
             }
         }
         let result = self.put_in_force(kernel, config, names, Arc::new(parsed.tables), errors, missing);
@@ -151,6 +163,9 @@ impl Policies {
         errors: [usize; 2],
         missing: [bool; 2],
     ) -> Result<Applied> {
+        let audit = config.mode == Mode::Audit;
+        let flags = [(audit, AUDIT), (missing[0], NO_ALLOW_TABLE), (missing[1], NO_DENY_TABLE)];
+        let flags = flags.iter().filter(|(is_so, _)| *is_so).fold(0, |all, (_, flag)| all | flag);
         let policy = compile::compile(&compile::Input {
             tables: &tables,
             listeners: names,
@@ -158,7 +173,7 @@ impl Policies {
             exempt_ports: &config.exempt.ports,
             lookup: &Accounts,
         })?;
-        let applied = kernel.apply(&policy, config.mode == Mode::Audit)?;
+        let applied = kernel.apply(&policy, flags)?;
         self.history.push_back((applied.generation, tables.clone()));
         if self.history.len() > KEPT {
             self.history.pop_front();
@@ -175,6 +190,17 @@ impl Policies {
         Ok(applied)
     }
 
+    /// Which tables were missing when the policy in force was made, by this process or by one before it;
+    /// `None` if there is no policy yet.
+    fn missing_before(&self, kernel: &Kernel) -> Result<Option<[bool; 2]>> {
+        if let Some(current) = &self.current {
+            return Ok(Some(current.missing));
+        }
+        let header = kernel.header()?;
+        let flags = [NO_ALLOW_TABLE, NO_DENY_TABLE].map(|flag| header.flags & flag != 0);
+        Ok((header.generation != 0).then_some(flags))
+    }
+
     fn keep(&mut self, reason: String) -> Outcome {
         self.problem = Some(reason.clone());
         Outcome::Kept(reason)
@@ -183,6 +209,12 @@ impl Policies {
     /// The tables of a generation; `None` if it is too old or another process's.
     pub(super) fn tables_of(&self, generation: u32) -> Option<&Arc<Tables>> {
         self.history.iter().rev().find(|(kept, _)| *kept == generation).map(|(_, tables)| tables)
+    }
+
+    /// The names-set behind an id that the policy in force computed in advance.
+    pub(super) fn names_of(&self, id: NamesId) -> Option<NamesSet> {
+        let sets = &self.current.as_ref()?.policy.names_sets;
+        sets.iter().map(|(set, _)| set).find(|set| set.id() == id).cloned()
     }
 
     /// The tables in force.

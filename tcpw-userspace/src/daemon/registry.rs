@@ -46,14 +46,19 @@ impl Registry {
         self.names.values().cloned().collect()
     }
 
-    /// The set behind an id.
-    pub(super) fn names_of(&self, id: NamesId) -> NamesSet {
-        self.names.get(&id).cloned().unwrap_or_default()
+    /// The set behind an id; 0 is the empty one.
+    pub(super) fn names_of(&self, id: NamesId) -> Option<NamesSet> {
+        if id == 0 { Some(NamesSet::default()) } else { self.names.get(&id).cloned() }
     }
 
-    /// Makes a names-set known; `true` if it is new.
-    pub(super) fn learn(&mut self, names: &NamesSet) -> bool {
-        self.names.insert(names.id(), names.clone()).is_none()
+    /// Whether the policy in force knows a names-set.
+    pub(super) fn knows(&self, names: &NamesSet) -> bool {
+        self.names.contains_key(&names.id())
+    }
+
+    /// The policy in force knows a names-set.
+    pub(super) fn learn(&mut self, names: &NamesSet) {
+        self.names.insert(names.id(), names.clone());
     }
 
     /// The listener of an event: by cookie, or by process and port where there is no cookie.

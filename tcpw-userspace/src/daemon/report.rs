@@ -18,17 +18,35 @@ use crate::{
     names::NamesSet,
 };
 
+/// Refused questions remembered, so that a SYN sent again before its answer is one line.
+const MOST_ANSWERED: usize = 4096;
+
 impl Daemon {
     /// One decision of the kernel: its log line, or its answer.
     pub(super) fn report(&mut self, decision: &Decision) {
-        let names = self.registry.names_of(decision.names);
+        let Some(names) = self.names_of(decision) else {
+            // An answer for somebody else's names would be a wrong verdict: the client's next SYN asks again.
+            log::debug!("a listener with the unknown names-set {:#x}: looked at again", decision.names);
+            self.scans.look_at(decision.pid);
+            return;
+        };
         let judgement = self.judge(&names, decision);
         match decision.fate {
-            Fate::Asked => self.answer(decision, judgement.as_ref()),
+            Fate::Asked => self.answer(decision, &names, judgement.as_ref()),
             Fate::Refused | Fate::WouldRefuse | Fate::Accepted => {
-                self.write_line(decision, &names, judgement.as_ref())
+                self.write_line(decision, &names, judgement.as_ref());
             }
         }
+    }
+
+    /// The names behind the id of a tag: found by a scan, or provisional, from the policy's process names.
+    fn names_of(&self, decision: &Decision) -> Option<NamesSet> {
+        self.registry.names_of(decision.names).or_else(|| self.policies.names_of(decision.names)).or_else(
+            || {
+                // A line must not be lost for it; only an answer has to be sure.
+                (decision.fate != Fate::Asked).then(NamesSet::default)
+            },
+        )
     }
 
     /// The evaluator's verdict under the tables that decided. Every line is checked against it.
@@ -53,8 +71,8 @@ impl Daemon {
         Some(judgement)
     }
 
-    /// Answers the gate. In audit mode the attempt has passed already: only its line is left to write.
-    fn answer(&mut self, decision: &Decision, judgement: Option<&Judgement>) {
+    /// Answers the gate. A refused attempt is logged here: the gate counts its retransmits as such.
+    fn answer(&mut self, decision: &Decision, names: &NamesSet, judgement: Option<&Judgement>) {
         let Some(judgement) = judgement else {
             return;
         };
@@ -71,10 +89,12 @@ impl Daemon {
         if let Err(error) = self.kernel.answer(key, outcome) {
             log::error!("{error:#}");
         }
-        if self.config.mode == Mode::Audit && judgement.verdict == Verdict::Refuse {
-            let passed = Decision { fate: Fate::WouldRefuse, ..*decision };
-            let names = self.registry.names_of(decision.names);
-            self.write_line(&passed, &names, Some(judgement));
+        if judgement.verdict == Verdict::Refuse && self.answered.insert((key, decision.client_port)) {
+            let fate = if self.config.mode == Mode::Audit { Fate::WouldRefuse } else { Fate::Refused };
+            self.write_line(&Decision { fate, ..*decision }, names, Some(judgement));
+            if self.answered.len() > MOST_ANSWERED {
+                self.answered.clear();
+            }
         }
     }
 
@@ -106,32 +126,42 @@ impl Daemon {
             self.registry.keep_only(&cookies);
         }
         for listener in found.listeners {
-            if let Err(error) = self.introduce(&listener) {
-                log::error!("{}[{}]: {error:#}", listener.ident, listener.pid);
+            match self.introduce(&listener) {
+                Ok(()) => self.registry.tag(&mut self.kernel, listener),
+                // Its provisional tag stays; the next full scan tries again.
+                Err(error) => {
+                    let problem = format!(
+                        "{}[{}] is judged by its process name alone: the policy cannot take its names: {error:#}",
+                        listener.ident, listener.pid
+                    );
+                    log::error!("{problem}");
+                    self.policies.problem = Some(problem);
+                }
             }
-            self.registry.tag(&mut self.kernel, listener);
         }
     }
 
     /// Makes the policy in force know a listener's names.
     fn introduce(&mut self, listener: &Listener) -> Result<()> {
-        if !self.registry.learn(&listener.names) {
+        if self.registry.knows(&listener.names) {
             return Ok(());
         }
-        let Some(current) = &self.policies.current else {
-            return Ok(());
+        let class =
+            self.policies.current.as_ref().and_then(|current| current.policy.class_of(&listener.names));
+        let added = match class {
+            Some(0) => true,
+            Some(class) => self.kernel.add_names(listener.names.id(), class).is_ok(),
+            None => false,
         };
-        match current.policy.class_of(&listener.names) {
-            Some(0) => Ok(()),
-            Some(class) => self.kernel.add_names(listener.names.id(), class),
-            None => {
-                let names = self.registry.names_sets();
-                if let Some(applied) = self.policies.recompile(&mut self.kernel, &self.config, &names)? {
-                    super::say_applied(&applied, applied.took);
-                }
-                Ok(())
+        if !added {
+            let mut names = self.registry.names_sets();
+            names.push(listener.names.clone());
+            if let Some(applied) = self.policies.recompile(&mut self.kernel, &self.config, &names)? {
+                super::say_applied(&applied, applied.took);
             }
         }
+        self.registry.learn(&listener.names);
+        Ok(())
     }
 }
 

@@ -32,7 +32,7 @@ pub(super) const STATE_MAPS: [&str; 19] = [
     "HANDSHAKES",
     "EVENTS",
     "COUNTERS",
-    "SCRATCH",
+    "UNTAGGED",
 ];
 
 /// What to load.

@@ -4,6 +4,7 @@
 //! `v<ABI_VERSION>`, and what an earlier process left there.
 
 use std::{
+    ffi::OsStr,
     io,
     os::{fd::AsFd as _, unix::ffi::OsStrExt as _, unix::fs::MetadataExt as _},
     path::{Path, PathBuf},
@@ -95,19 +96,22 @@ impl Pins {
             Err(error) => return Err(error).with_context(|| format!("read {}", self.root.display())),
         };
         for version in versions {
-            let dir = version?.path();
+            let version = version?;
+            if !is_version(&version.file_name()) {
+                continue;
+            }
+            let dir = version.path();
             let mut names: Vec<_> = std::fs::read_dir(&dir)?.collect::<io::Result<Vec<_>>>()?;
-            names.sort_by_key(|entry| {
-                (!entry.file_name().as_bytes().starts_with(b"link_"), entry.file_name())
-            });
+            names.retain(|entry| is_pin(&entry.file_name()));
+            names.sort_by_key(|entry| (!entry.file_name().as_bytes().starts_with(LINK), entry.file_name()));
             for entry in names {
                 std::fs::remove_file(entry.path())
                     .with_context(|| format!("remove {}", entry.path().display()))?;
                 removed.push(entry.file_name().to_string_lossy().into_owned());
             }
-            std::fs::remove_dir(&dir).with_context(|| format!("remove {}", dir.display()))?;
+            remove_if_empty(&dir)?;
         }
-        std::fs::remove_dir(&self.root).with_context(|| format!("remove {}", self.root.display()))?;
+        remove_if_empty(&self.root)?;
         Ok(removed)
     }
 
@@ -133,6 +137,35 @@ impl Pins {
             cgroup: sys::cgroup_link(link.as_fd()).context("ask the pinned gate for its cgroup")?.cgroup,
             counters: read_counters(&counters)?,
         }))
+    }
+}
+
+/// What the pins of links begin with.
+const LINK: &[u8] = b"link_";
+
+/// Whether a directory is of some version of tcpw: `v` and a number. Nothing else below a pin
+/// directory is ever touched: it may be shared with other programs.
+fn is_version(name: &OsStr) -> bool {
+    name.as_bytes()
+        .strip_prefix(b"v")
+        .is_some_and(|number| !number.is_empty() && number.iter().all(u8::is_ascii_digit))
+}
+
+/// Whether a pin is tcpw's, of any version: maps are named in capitals.
+fn is_pin(name: &OsStr) -> bool {
+    let name = name.as_bytes();
+    name.starts_with(LINK)
+        || !name.is_empty()
+            && name.iter().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || *byte == b'_')
+}
+
+fn remove_if_empty(dir: &Path) -> Result<()> {
+    match std::fs::remove_dir(dir) {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(()),
+        // A mount point: not ours to remove.
+        Err(error) if error.raw_os_error() == Some(libc::EBUSY) => Ok(()),
+        Err(error) => Err(error).with_context(|| format!("remove {}", dir.display())),
     }
 }
 

@@ -3,11 +3,11 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
-use tcpw_common::{decide::AUDIT, key::NamesId, limits::SLOTS};
+use tcpw_common::{decide::Header, key::NamesId, limits::SLOTS};
 
 use super::{
     load::Kernel,
-    tables::{Contents, Inners, Packed},
+    tables::{Contents, Inners, Outers, Packed},
 };
 use crate::compile::Policy;
 
@@ -21,33 +21,40 @@ pub struct Applied {
 }
 
 impl Kernel {
-    /// Puts a policy in force. When this returns, no evaluation of the policy before is left.
+    /// Puts a policy in force; `flags` are those of its header. When this returns, no evaluation of the policy before is left.
     ///
     /// # Errors
     /// The tables cannot be filled: the policy before stays in force, untouched.
-    pub fn apply(&mut self, policy: &Policy, audit: bool) -> Result<Applied> {
+    pub fn apply(&mut self, policy: &Policy, flags: u32) -> Result<Applied> {
         let begin = Instant::now();
         let live = self.outers.active.get(&0, 0).context("read the live slot")?;
-        let before = self.outers.headers.get(&live, 0).context("read the live header")?.generation;
-        let generation = before.wrapping_add(1).max(1);
+        let generation = self.header()?.generation.wrapping_add(1).max(1);
         let idle = (live + 1) % SLOTS;
         let inner = Inners::create(&contents(policy))?;
         self.outers.set(idle, &inner)?;
-        let header = policy.header(generation, if audit { AUDIT } else { 0 });
+        let header = policy.header(generation, flags);
         self.outers.headers.set(idle, header, 0).context("write the header")?;
-        self.set_comms(&policy.comms)?;
+        let grace = Outers::grace_map()?;
         self.outers.active.set(0, idle, 0).context("flip the slot")?;
-        self.outers.wait_for_programs()?;
+        // In force from here on: what fails now is reported, and does not undo it.
+        if let Err(error) = self.outers.wait_for_programs(&grace) {
+            log::error!(
+                "generation {generation} is in force, but a few verdicts may still be the old policy's: {error:#}"
+            );
+        }
+        if let Err(error) = self.set_comms(&policy.comms) {
+            log::error!("new listeners are named late until the next policy: {error:#}");
+        }
         Ok(Applied { generation, took: begin.elapsed() })
     }
 
-    /// Generation of the policy in force, 0 if none is.
+    /// Header of the policy in force; its generation is 0 if none is.
     ///
     /// # Errors
     /// The maps cannot be read.
-    pub fn generation(&self) -> Result<u32> {
+    pub fn header(&self) -> Result<Header> {
         let live = self.outers.active.get(&0, 0).context("read the live slot")?;
-        Ok(self.outers.headers.get(&live, 0).context("read the live header")?.generation)
+        self.outers.headers.get(&live, 0).context("read the live header")
     }
 
     /// Makes a names-set that appeared after the policy was applied known to it. Call this before

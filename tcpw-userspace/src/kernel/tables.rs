@@ -79,13 +79,17 @@ impl Outers {
         })
     }
 
+    /// A map for [`Self::wait_for_programs`], made while failing is still allowed.
+    pub(super) fn grace_map() -> Result<Array<MapData, u32>> {
+        Ok(Array::try_from(Map::Array(MapData::from_fd(create(InnerKind::Array, 4, 4, 1)?)?))?)
+    }
+
     /// Waits until no program runs that began before the call.
     ///
     /// An update of a map of maps waits for an RCU grace period: kernel/bpf/syscall.c,
     /// `maybe_wait_bpf_programs`.
-    pub(super) fn wait_for_programs(&mut self) -> Result<()> {
-        let inner = Array::try_from(Map::Array(MapData::from_fd(create(InnerKind::Array, 4, 4, 1)?)?))?;
-        self.grace.set(0, &inner, 0).context("wait for running programs")
+    pub(super) fn wait_for_programs(&mut self, grace: &Array<MapData, u32>) -> Result<()> {
+        self.grace.set(0, grace, 0).context("wait for running programs")
     }
 
     /// Adds a names-set to the live policy. No socket carries its tag yet, so no verdict changes.

@@ -37,7 +37,8 @@ pub struct StatusArgs {
 ///
 /// It cannot be found out.
 pub fn run(arguments: &StatusArgs) -> Result<Outcome, Failure> {
-    let PlaceArgs { run_dir, pin_dir } = &arguments.place;
+    let (run_dir, pin_dir) = arguments.place.resolve()?;
+    let (run_dir, pin_dir) = (run_dir.as_path(), pin_dir.as_path());
     let mut out = io::stdout().lock();
     let paint = Paint(out.is_terminal() && std::env::var_os("NO_COLOR").is_none());
     match ask(run_dir, Request::Status, PATIENCE) {
