@@ -8,10 +8,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use tcpw_tests::{
     CLIENT_V4, CLIENT_V4_OTHER, CLIENT_V6, CLIENT_V6_OTHER, Requirement, SERVER_V4, SERVER_V6, Sandbox, Tcpw,
-    Testd, can_run, client::connect,
+    Testd, can_run,
+    client::{Ended, connect},
 };
 
 const DENY: &str = "ALL: ALL\n";
@@ -23,7 +24,12 @@ fn ready() -> bool {
 }
 
 fn is_allowed(sandbox: &Sandbox, client: IpAddr) -> Result<bool> {
-    Ok(connect(sandbox.client(), client, SocketAddr::new(SERVER_V4, PORT), PATIENCE)?.is_connected())
+    match connect(sandbox.client(), client, SocketAddr::new(SERVER_V4, PORT), PATIENCE)?.ended {
+        Ended::Connected(_) => Ok(true),
+        Ended::TimedOut => Ok(false),
+        // The gate never answers: nobody listens.
+        Ended::Refused => bail!("alphad is gone"),
+    }
 }
 
 type Edit<'a> = Box<dyn Fn() -> Result<()> + 'a>;

@@ -18,6 +18,9 @@ use crate::{
     names::NamesSet,
 };
 
+/// IPPROTO_MPTCP. Source: linux/include/uapi/linux/in.h.
+const MPTCP: u16 = 262;
+
 /// A listener as last seen.
 #[derive(Clone, Debug)]
 pub(super) struct Known {
@@ -71,9 +74,12 @@ impl Registry {
     /// Tags a listener and remembers it.
     pub(super) fn tag(&mut self, kernel: &mut Kernel, listener: Listener) {
         let tag = Tag { names: listener.names.id(), netns: listener.netns, pid: listener.pid, flags: 0 };
-        let written = write(kernel, &listener, tag);
-        let untagged = written.err().map(|error| format!("{error:#}"));
-        if let Some(reason) = &untagged {
+        let untagged = match listener.protocol {
+            MPTCP => Some("the gate sees an MPTCP listener's subflow, which carries no tag".to_owned()),
+            _ => write(kernel, &listener, tag).err().map(|error| format!("{error:#}")),
+        };
+        let is_news = self.listeners.get(&listener.cookie).is_none_or(|known| known.untagged != untagged);
+        if let Some(reason) = untagged.as_ref().filter(|_| is_news) {
             log::warn!(
                 "{} of {}[{}] cannot be tagged, it is judged by the rules for any daemon: {reason}",
                 listener.local,

@@ -98,7 +98,8 @@ fn summary(policy: &Policy, known: &Known) -> String {
         return "exempt port".into();
     }
     let header = policy.header(0, 0);
-    let names_class = policy.class_of(&known.names).unwrap_or(0);
+    // What carries no tag is judged as a daemon without names.
+    let names_class = if known.untagged.is_none() { policy.class_of(&known.names).unwrap_or(0) } else { 0 };
     let index = (names_class * header.port_classes + port_class) * header.server_classes;
     let Some(row) = policy.policies.get(index as usize) else {
         return "none".into();
