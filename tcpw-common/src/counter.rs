@@ -4,7 +4,7 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Counter {
-    /// Connection attempts allowed.
+    /// SYNs allowed; one that is sent again counts again.
     Allowed = 0,
     /// Connection attempts refused, each counted once.
     Refused = 1,
@@ -22,7 +22,7 @@ pub enum Counter {
     Unparsable = 7,
     /// Events that found the ring full: not logged, only counted here.
     RingFull = 8,
-    /// Attempts refused because a table lookup failed: a defect of tcpw.
+    /// SYNs dropped because a table look-up failed: a defect of tcpw.
     Broken = 9,
 }
 

@@ -1,8 +1,8 @@
 //! Every map, nothing else.
 //!
 //! The tables of a policy sit in slots: an outer array with one inner map per
-//! slot for each table. User space fills the idle slot and flips [`ACTIVE`]; the
-//! live slot is never written.
+//! slot for each table. User space fills the idle slot and flips [`ACTIVE`]; in the
+//! live slot no entry is changed or removed.
 
 use aya_ebpf::{
     bindings::{BPF_F_INNER_MAP, BPF_F_NO_PREALLOC},

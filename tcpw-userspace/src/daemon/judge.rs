@@ -10,11 +10,11 @@ use nix::unistd::{Group, User};
 use crate::{
     evaluate::{
         self, numeric_host,
-        request::{HostName, Judgement, Lookup, Request},
+        request::{Judgement, Lookup, Request},
     },
     events::{self, Decision},
     names::NamesSet,
-    parse::rule::{Tables, Text},
+    parse::rule::Tables,
 };
 
 /// What the evaluator says of the attempt.
@@ -35,32 +35,12 @@ pub(super) fn judge(tables: &Tables, names: &NamesSet, decision: &Decision) -> J
 pub(super) struct Accounts;
 
 impl Lookup for Accounts {
-    fn client_name(&self) -> HostName {
-        HostName::Unknown
-    }
-
-    fn server_name(&self) -> HostName {
-        HostName::Unknown
-    }
-
-    fn client_user(&self) -> Option<Text> {
-        None
-    }
-
-    fn in_netgroup(&self, _: &[u8], _: Option<&[u8]>, _: Option<&[u8]>) -> bool {
-        false
-    }
-
     fn user_exists(&self, name: &[u8]) -> bool {
         std::str::from_utf8(name).is_ok_and(|name| User::from_name(name).is_ok_and(|user| user.is_some()))
     }
 
     fn group_exists(&self, name: &[u8]) -> bool {
         std::str::from_utf8(name).is_ok_and(|name| Group::from_name(name).is_ok_and(|group| group.is_some()))
-    }
-
-    fn command_succeeds(&self, _: &[u8]) -> bool {
-        true
     }
 }
 

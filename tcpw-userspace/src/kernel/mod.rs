@@ -2,8 +2,8 @@
 //!
 //! In: a compiled [`Policy`](crate::compile::Policy), tags, answers. Out: enforcement,
 //! and the ring of events.
-//! Invariant: the live slot's tables are never changed; a policy is in force whole
-//! or not at all.
+//! Invariant: no entry of the live slot is ever changed or removed; a policy is in force
+//! whole or not at all. Only a names-set that no socket carries yet is added to it.
 
 mod attach;
 mod load;
