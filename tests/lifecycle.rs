@@ -81,6 +81,50 @@ fn append(path: &std::path::Path, text: &str) -> Result<()> {
     Ok(fs::File::options().append(true).open(path)?.write_all(text.as_bytes())?)
 }
 
+/// Both policies refuse this client, but the classes of one under the outcomes of the other let it in.
+#[test]
+fn no_connection_is_judged_by_half_a_policy() -> Result<()> {
+    if !ready() {
+        return Ok(());
+    }
+    let sandbox = Sandbox::new("half")?;
+    let policies = ["alphad: 1.2.3.\n", "alphad: ALL EXCEPT 1.2.4.4\n"];
+    sandbox.write_tables(policies[0], DENY)?;
+    let _alphad = Testd::start(&sandbox, "alphad", "0.0.0.0:7001")?;
+    let mut tcpw = Tcpw::start(&sandbox, &[])?;
+    let stop = AtomicBool::new(false);
+    let refused = thread::scope(|scope| -> Result<usize> {
+        let clients: Vec<_> = (0..24)
+            .map(|_| {
+                scope.spawn(|| -> Result<usize> {
+                    let mut refused = 0;
+                    while !stop.load(Ordering::Relaxed) {
+                        let server = SocketAddr::new(SERVER_V4, PORT);
+                        let attempt =
+                            connect(sandbox.client(), CLIENT_V4_OTHER, server, Duration::from_millis(15))?;
+                        ensure!(!attempt.is_connected(), "let in by half a policy");
+                        refused += 1;
+                    }
+                    Ok(refused)
+                })
+            })
+            .collect();
+        let edited = (1..=40).try_for_each(|round| {
+            let mark = tcpw.process.mark();
+            fs::write(sandbox.hosts_allow(), policies[round % 2])?;
+            tcpw.wait_applied(mark).map(drop)
+        });
+        stop.store(true, Ordering::Relaxed);
+        let mut refused = 0;
+        for client in clients {
+            refused += client.join().map_err(|_| anyhow::anyhow!("a client panicked"))??;
+        }
+        edited.map(|()| refused)
+    })?;
+    ensure!(refused > 1000, "only {refused} attempts");
+    Ok(())
+}
+
 /// Longer than a connection takes on a busy machine, shorter than a SYN waits to be sent again.
 const SURE: Duration = Duration::from_millis(800);
 
