@@ -226,6 +226,13 @@ fn erroneous_reload_keeps_the_policy_and_says_so() -> Result<()> {
         tcpw.process.wait_for_line_after(mark, "the previous policy stays", Duration::from_secs(10))?;
         assert!(is_allowed(&sandbox, CLIENT_V4)?);
         assert!(!is_allowed(&sandbox, CLIENT_V4_OTHER)?);
+        if text.is_none() {
+            // A directory in its place reads as an empty table: it must not open the host either.
+            fs::create_dir(&table)?;
+            thread::sleep(Duration::from_millis(500));
+            assert!(!is_allowed(&sandbox, CLIENT_V4_OTHER)?);
+            fs::remove_dir(&table)?;
+        }
         let mark = tcpw.process.mark();
         sandbox.write_tables("alphad: 1.2.\n", DENY)?;
         tcpw.wait_applied(mark)?;

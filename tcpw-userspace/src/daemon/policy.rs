@@ -86,7 +86,7 @@ impl Policies {
         texts: &Texts,
     ) -> Result<Outcome> {
         let parsed = parse::parse(texts);
-        let missing = [is_missing(&texts.allow.1), is_missing(&texts.deny.1)];
+        let missing = [is_missing(&texts.allow), is_missing(&texts.deny)];
         if self
             .current
             .as_ref()
@@ -114,7 +114,7 @@ impl Policies {
                 .into_iter()
                 .zip(missing.iter().zip(before))
                 .filter(|(_, (now, before))| **now && !before)
-                .map(|(table, _)| format!("{} is gone", table.path.display()))
+                .map(|(table, _)| format!("{} is gone or a directory", table.path.display()))
                 .collect();
             let reason = match count {
                 _ if !vanished.is_empty() => vanished.join(", "),
@@ -223,8 +223,10 @@ impl Policies {
     }
 }
 
-fn is_missing(text: &FileText) -> bool {
-    *text == FileText::Missing
+/// Whether there is no such table. A directory in its place reads as empty, as in libwrap, but on a
+/// reload it must not open the host any more than a table that vanished.
+fn is_missing((path, text): &(Arc<PathBuf>, FileText)) -> bool {
+    *text == FileText::Missing || path.is_dir()
 }
 
 /// The pattern files the texts name so far.
