@@ -198,12 +198,7 @@ impl Daemon {
 
     /// Reads the files until they and what is watched agree.
     fn read(&mut self) -> crate::parse::text::Texts {
-        loop {
-            let texts = self.source.read(named_files);
-            if !self.watch.watch(source::paths(&texts)) {
-                return texts;
-            }
-        }
+        source::follow(&self.source, &mut self.watch, named_files)
     }
 
     /// Puts the files as they are now in force, or says why not.
