@@ -5,6 +5,7 @@
 
 pub mod check;
 pub mod detach;
+pub mod fmt;
 pub mod preflight;
 pub mod run;
 pub mod status;
@@ -37,6 +38,8 @@ enum Command {
     Detach(detach::DetachArgs),
     /// Check the tables and say what is wrong with them
     Check(check::CheckArgs),
+    /// Print the tables in canonical form, or bring them into it
+    Fmt(fmt::FmtArgs),
 }
 
 /// Which tables.
@@ -157,6 +160,7 @@ fn dispatch(command: Command) -> Result<Outcome, Failure> {
         Command::Status(arguments) => status::run(&arguments),
         Command::Detach(arguments) => detach::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
+        Command::Fmt(arguments) => fmt::run(&arguments),
     }
 }
 

@@ -4,7 +4,7 @@
 //! Invariant: the same buffer, the same calls of fgets(3): what it cuts, we cut.
 //! Source: tcp_wrappers 7.6.q `misc.c` `xgets`, `hosts_access.c` `table_match`.
 
-use std::{borrow::Cow, path::PathBuf, sync::Arc};
+use std::{borrow::Cow, ops::Range, path::PathBuf, sync::Arc};
 
 use super::rule::Origin;
 
@@ -42,13 +42,15 @@ struct Segment {
 }
 
 /// A joined line.
-pub(super) struct Line<'a> {
+pub(crate) struct Line<'a> {
     /// Its bytes; with the newline unless it is broken.
-    pub(super) bytes: Cow<'a, [u8]>,
+    pub(crate) bytes: Cow<'a, [u8]>,
+    /// What of the text it was read from.
+    pub(crate) span: Range<usize>,
     /// libwrap's line number: newlines seen so far.
-    pub(super) number: u32,
+    pub(crate) number: u32,
     /// The line is too long, or the last one without a newline.
-    pub(super) broken: bool,
+    pub(crate) broken: bool,
     /// The first NUL byte, if any: it swallowed the rest of its physical line.
     nul: Option<Segment>,
     first: Segment,
@@ -81,8 +83,18 @@ impl Line<'_> {
         Some((Origin { path: Arc::clone(path), line, column, length: 1 }, line_start))
     }
 
+    /// The physical line where it begins, from 1.
+    pub(crate) fn first_line(&self) -> u32 {
+        self.first.line
+    }
+
+    /// Whether a NUL byte swallowed part of it.
+    pub(crate) fn has_nul(&self) -> bool {
+        self.nul.is_some()
+    }
+
     /// Whether the buffer was full before the line ended.
-    pub(super) fn is_full(&self) -> bool {
+    pub(crate) fn is_full(&self) -> bool {
         self.bytes.len() >= BUFFER - 1
     }
 
@@ -93,7 +105,7 @@ impl Line<'_> {
 }
 
 /// The joined lines of a text.
-pub(super) struct Lexer<'a> {
+pub(crate) struct Lexer<'a> {
     text: &'a [u8],
     at: usize,
     number: u32,
@@ -102,7 +114,7 @@ pub(super) struct Lexer<'a> {
 }
 
 impl<'a> Lexer<'a> {
-    pub(super) fn new(text: &'a [u8]) -> Self {
+    pub(crate) fn new(text: &'a [u8]) -> Self {
         Self { text, at: 0, number: 0, line: 1, line_start: 0 }
     }
 
@@ -168,7 +180,8 @@ impl<'a> Iterator for Lexer<'a> {
             return None;
         }
         let broken = broken && !bytes.is_empty();
-        Some(Line { bytes, number: self.number, broken, nul: first_nul, first, more })
+        let span = first.text..self.at;
+        Some(Line { bytes, span, number: self.number, broken, nul: first_nul, first, more })
     }
 }
 

@@ -8,11 +8,11 @@
 
 mod advice;
 pub mod diagnostic;
-mod lexer;
+pub(crate) mod lexer;
 pub(crate) mod list;
 pub(crate) mod number;
-mod options;
-mod pattern;
+pub(crate) mod options;
+pub(crate) mod pattern;
 mod pattern_file;
 pub mod rule;
 mod table;

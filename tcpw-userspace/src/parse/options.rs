@@ -12,17 +12,17 @@ use super::{
 };
 
 /// A field of the option part.
-pub(super) struct Field {
+pub(crate) struct Field {
     /// Where its trimmed text stands in the joined line.
-    pub(super) span: Range<usize>,
+    pub(crate) span: Range<usize>,
     /// Its trimmed text, `\:` resolved.
-    pub(super) text: Vec<u8>,
+    pub(crate) text: Vec<u8>,
     /// The option, or libwrap's objection.
-    pub(super) option: Result<RuleOption, String>,
+    pub(crate) option: Result<RuleOption, String>,
 }
 
 /// Splits and parses the option part of a joined line, which begins at `base`.
-pub(super) fn parse(line: &[u8], base: usize) -> Vec<Field> {
+pub(crate) fn parse(line: &[u8], base: usize) -> Vec<Field> {
     let mut fields = Vec::new();
     let mut start = base;
     loop {
@@ -85,11 +85,14 @@ fn skip_blanks(text: &[u8]) -> &[u8] {
     &text[start..]
 }
 
+/// Where the keyword of a trimmed field ends.
+pub(crate) fn keyword_end(field: &[u8]) -> Option<usize> {
+    field.iter().position(|byte| is_blank(*byte) || *byte == b'=')
+}
+
 /// Keyword and value: they are separated by blanks and at most one `=`.
 fn split_value(field: &[u8]) -> (&[u8], Option<&[u8]>) {
-    let Some(end) = field.iter().position(|byte| is_blank(*byte) || *byte == b'=') else {
-        return (field, None);
-    };
+    let Some(end) = keyword_end(field) else { return (field, None) };
     let rest = skip_blanks(&field[end..]);
     let value = rest.strip_prefix(b"=").map_or(rest, skip_blanks);
     (&field[..end], Some(value).filter(|value| !value.is_empty()))

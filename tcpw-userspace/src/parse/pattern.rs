@@ -78,7 +78,7 @@ pub(super) fn client(token: &[u8], origin: Origin, interfaces: &mut Interfaces<'
 
 /// `left@right`: cut at the first `@` outside brackets that is not the first
 /// character, which does not count as a bracket either.
-pub(super) fn split_end(token: &[u8]) -> (&[u8], Option<&[u8]>) {
+pub(crate) fn split_end(token: &[u8]) -> (&[u8], Option<&[u8]>) {
     match token.get(1..).and_then(|behind| split_at(behind, b'@')) {
         None => (token, None),
         Some(at) => (&token[..=at], Some(&token[at + 2..])),

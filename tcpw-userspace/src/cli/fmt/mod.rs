@@ -1,0 +1,126 @@
+//! `tcpw fmt`: tables in canonical form.
+//!
+//! Invariant: nothing is written that would decide otherwise than what was read.
+
+mod replace;
+
+use std::{
+    io::{Read, Write},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use anyhow::Context;
+use clap::Args;
+
+use super::{Failure, Outcome};
+use crate::{
+    config::{DEFAULT_HOSTS_ALLOW, DEFAULT_HOSTS_DENY},
+    format::{Formatted, format, same_rules},
+    parse::{
+        parse,
+        rule::Table,
+        text::{FileText, Texts},
+    },
+};
+
+/// Flags of `tcpw fmt`.
+#[derive(Args, Clone, Debug)]
+pub struct FmtArgs {
+    /// Tables; `-` is standard input [default: /etc/hosts.allow and /etc/hosts.deny, as far as they exist]
+    #[arg(value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// Print nothing but the names of the files that would change; exit code 1 if there are any
+    #[arg(long)]
+    pub check: bool,
+    /// Change the files themselves, each at once and whole
+    #[arg(long, conflicts_with = "check")]
+    pub write: bool,
+}
+
+/// Prints the tables in canonical form, or does what the flags say.
+///
+/// What has to stay as it is is said on stderr, line by line.
+///
+/// # Errors
+///
+/// Nothing can be printed.
+pub fn run(arguments: &FmtArgs) -> Result<Outcome, Failure> {
+    let files = match &arguments.files[..] {
+        [] => [DEFAULT_HOSTS_ALLOW, DEFAULT_HOSTS_DENY]
+            .map(PathBuf::from)
+            .into_iter()
+            .filter(|path| path.exists())
+            .collect(),
+        files => files.to_vec(),
+    };
+    let mut outcome = Outcome::Fine;
+    for path in &files {
+        let done = read(path).and_then(|text| {
+            let formatted = canonical(&text)?;
+            tell_kept(path, &formatted);
+            let is_changed = formatted.text != text;
+            if arguments.write && is_changed {
+                replace::replace(path, &text, &formatted.text)?;
+            }
+            Ok((formatted, is_changed))
+        });
+        let (formatted, is_changed) = match done {
+            Ok(done) => done,
+            Err(error) => {
+                super::complain(&format!("{}: {error:#}", path.display()));
+                outcome = Outcome::Wrong;
+                continue;
+            }
+        };
+        let mut out = std::io::stdout().lock();
+        if arguments.check && is_changed {
+            writeln!(out, "{}", path.display())?;
+            outcome = if outcome == Outcome::Fine { Outcome::Finding } else { outcome };
+        } else if !arguments.check && !arguments.write {
+            if files.len() > 1 {
+                writeln!(out, "==> {} <==", path.display())?;
+            }
+            out.write_all(&formatted.text)?;
+        }
+    }
+    Ok(outcome)
+}
+
+fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
+    if path.as_os_str() != "-" {
+        return std::fs::read(path).context("cannot be read: name a table");
+    }
+    let mut text = Vec::new();
+    std::io::stdin().lock().read_to_end(&mut text).context("cannot be read")?;
+    Ok(text)
+}
+
+/// The canonical form, held against what was read once more.
+fn canonical(text: &[u8]) -> anyhow::Result<Formatted> {
+    let formatted = format(text);
+    if same_rules(&table(text), &table(&formatted.text)) {
+        Ok(formatted)
+    } else {
+        anyhow::bail!("the canonical form would decide otherwise: left as it is; please report this table")
+    }
+}
+
+fn table(text: &[u8]) -> Table {
+    let path = Arc::new(PathBuf::from("table"));
+    let texts = Texts {
+        allow: (Arc::clone(&path), FileText::Bytes(text.into())),
+        deny: (path, FileText::Missing),
+        files: std::collections::BTreeMap::new(),
+    };
+    parse(&texts).tables.allow
+}
+
+fn tell_kept(path: &Path, formatted: &Formatted) {
+    let mut err = std::io::stderr().lock();
+    let path = if path.as_os_str() == "-" { Path::new("(standard input)") } else { path };
+    for kept in &formatted.kept {
+        // Nobody is left to be told if this fails.
+        let _ = writeln!(err, "{}:{}:1: left as it is: {}", path.display(), kept.line, kept.why);
+    }
+}

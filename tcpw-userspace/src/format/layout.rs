@@ -1,0 +1,48 @@
+//! Pieces of a rule to lines of readable width.
+//!
+//! In: pieces, which only blanks may separate. Out: physical lines, the last one with a newline.
+//! Invariant: joined as libwrap joins them, pieces stay whole and separated.
+
+/// Columns a line should not pass.
+const WIDTH: usize = 100;
+
+/// What continuation lines begin with: a separator for lists, trimmed before options.
+const INDENTATION: &[u8] = b"    ";
+
+/// How a line says that the next one belongs to it.
+const CONTINUES: &[u8] = b" \\\n";
+
+/// The pieces on one line.
+pub(super) fn one_line(pieces: &[Vec<u8>]) -> Vec<u8> {
+    let mut line = pieces.join(&b' ');
+    line.push(b'\n');
+    line
+}
+
+/// The pieces on as few lines as fit, if one is too wide.
+pub(super) fn lines(pieces: &[Vec<u8>]) -> Vec<u8> {
+    let line = one_line(pieces);
+    if line.len() <= WIDTH + 1 {
+        return line;
+    }
+    let mut text = Vec::with_capacity(line.len() + line.len() / 8);
+    let mut column = 0;
+    for (index, piece) in pieces.iter().enumerate() {
+        let is_last = index + 1 == pieces.len();
+        let behind = if is_last { 0 } else { CONTINUES.len() - 1 };
+        if index == 0 {
+            // The first piece stands where the rule begins.
+        } else if column + 1 + piece.len() + behind <= WIDTH {
+            text.push(b' ');
+            column += 1;
+        } else {
+            text.extend_from_slice(CONTINUES);
+            text.extend_from_slice(INDENTATION);
+            column = INDENTATION.len();
+        }
+        text.extend_from_slice(piece);
+        column += piece.len();
+    }
+    text.push(b'\n');
+    text
+}

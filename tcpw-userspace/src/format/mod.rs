@@ -1,0 +1,132 @@
+//! A table in canonical form: `daemons: clients: option: option`.
+//!
+//! In: the text of a table. Out: [`Formatted`]: a text that says the same, and the lines
+//! that were left as they are because their spelling is their meaning. No I/O.
+//! Invariant: parse, print, parse is the identity on verdicts ([`same_rules`]); every rule is
+//! read again as it was printed, and left as it was if it does not read the same.
+//! Source: hosts_access(5), whose examples write `ALL: some.host.name, .some.domain` and
+//! `ALL EXCEPT in.fingerd`: commas between patterns, so that a list is seen to be one.
+#![forbid(unsafe_code)]
+
+mod layout;
+mod rule;
+mod same;
+mod word;
+
+pub use same::same_rules;
+
+use std::fmt;
+
+use crate::parse::lexer::{Lexer, Line};
+
+/// A table in canonical form.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Formatted {
+    /// The text.
+    pub text: Vec<u8>,
+    /// The lines that were left byte for byte as they were.
+    pub kept: Vec<Kept>,
+}
+
+/// A line that was left as it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kept {
+    /// Physical line where it begins, from 1.
+    pub line: u32,
+    /// Why.
+    pub why: Why,
+}
+
+/// Why a line was left as it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// It is longer than libwrap's buffer: the table ends there.
+    TooLong,
+    /// It is the last one and has no newline: the table ends there.
+    NoNewline,
+    /// It has a NUL byte, which glues lines.
+    Nul,
+    /// No `:` between daemons and clients.
+    NoSeparator,
+    /// Brackets that are not in pairs hide colons.
+    Brackets,
+    /// A `#` that begins no comment.
+    InnerComment,
+    /// One of its options is wrong.
+    WrongOption,
+    /// A backslash, the last character of the line or of an option but for blanks, would begin to
+    /// mean something.
+    Backslash,
+    /// In canonical form it would be longer than libwrap's buffer.
+    WouldBeTooLong,
+}
+
+impl fmt::Display for Why {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Self::TooLong => "the line is longer than 2047 bytes: libwrap reads nothing from here on",
+            Self::NoNewline => "the last line has no newline: libwrap does not read it",
+            Self::Nul => "it has a NUL byte",
+            Self::NoSeparator => "it has no \":\" between daemons and clients",
+            Self::Brackets => "its brackets are not in pairs",
+            Self::InnerComment => "a \"#\" behind the first column begins no comment",
+            Self::WrongOption => "one of its options is wrong",
+            Self::Backslash => "a backslash before its blanks would continue the line or escape a colon",
+            Self::WouldBeTooLong => "in canonical form it would be longer than 2047 bytes",
+        })
+    }
+}
+
+/// Brings a table into canonical form.
+pub fn format(text: &[u8]) -> Formatted {
+    let mut formatted = Formatted { text: Vec::with_capacity(text.len() + 1), kept: Vec::new() };
+    let mut end = 0;
+    for line in Lexer::new(text) {
+        // libwrap reads nothing behind a broken line.
+        let stretch = if line.broken { &text[line.span.start..] } else { &text[line.span.clone()] };
+        end = line.span.start + stretch.len();
+        match canonical(&line, stretch) {
+            Ok(canonical) => formatted.text.extend(canonical),
+            Err(why) => {
+                formatted.kept.push(Kept { line: line.first_line(), why });
+                formatted.text.extend_from_slice(stretch);
+            }
+        }
+        if line.broken {
+            break;
+        }
+    }
+    // Continuations of nothing at the end of the text are no line.
+    formatted.text.extend_from_slice(&text[end..]);
+    formatted
+}
+
+/// One joined line, which stands in the text as `stretch`, in canonical form.
+fn canonical(line: &Line<'_>, stretch: &[u8]) -> Result<Vec<u8>, Why> {
+    if line.broken {
+        return Err(if line.is_full() { Why::TooLong } else { Why::NoNewline });
+    }
+    if line.has_nul() {
+        return Err(Why::Nul);
+    }
+    if line.bytes.iter().all(|byte| matches!(byte, b' ' | b'\t' | b'\r' | b'\n')) {
+        return Ok(b"\n".to_vec());
+    }
+    if line.bytes.starts_with(b"#") {
+        return comment(stretch);
+    }
+    rule::canonical(&line.bytes)
+}
+
+/// A comment stays as it is, but for the carriage return of another system's newline.
+fn comment(stretch: &[u8]) -> Result<Vec<u8>, Why> {
+    let line = stretch.strip_suffix(b"\n").unwrap_or(stretch);
+    let end = line.iter().rposition(|byte| *byte != b'\r').map_or(0, |last| last + 1);
+    if end < line.len() && line[..end].ends_with(b"\\") {
+        return Err(Why::Backslash);
+    }
+    Ok([&stretch[..end], b"\n"].concat())
+}
+
+#[cfg(test)]
+mod tests;
