@@ -1,0 +1,64 @@
+//! One timed run, for `cargo xtask bench`: `tcpw-bench parse SHAPE`, or `tcpw-bench parse` for the names.
+//!
+//! Out: one JSON object. A process per run, so that its peak memory is the run's own.
+
+mod shapes;
+
+use std::{env, fs, hint::black_box, io::Write, process::ExitCode, time::Duration};
+
+use anyhow::{Context, Result, bail};
+use nix::time::{ClockId, clock_gettime};
+use tcpw_userspace::parse::parse;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match run(&words) {
+        Ok(line) => {
+            drop(writeln!(std::io::stdout(), "{line}"));
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            drop(writeln!(std::io::stderr(), "tcpw-bench: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(words: &[&str]) -> Result<String> {
+    match words {
+        ["parse"] => Ok(shapes::SHAPES.map(|(name, _)| name).join("\n")),
+        ["parse", shape] => bench_parse(shape),
+        _ => bail!("usage: tcpw-bench parse [SHAPE]"),
+    }
+}
+
+fn bench_parse(shape: &str) -> Result<String> {
+    let texts = shapes::texts(shape).with_context(|| format!("no shape is called {shape}"))?;
+    let bytes = shapes::bytes(&texts);
+    let started = processor_time()?;
+    let parsed = black_box(parse(black_box(&texts)));
+    let seconds = (processor_time()? - started).as_secs_f64();
+    let result = serde_json::json!({
+        "shape": shape,
+        "bytes": bytes,
+        "seconds": seconds,
+        "peak_bytes": peak_memory()?,
+        "rules": parsed.tables.allow.rules.len(),
+        "diagnostics": parsed.diagnostics.len(),
+    });
+    Ok(result.to_string())
+}
+
+/// What this process has had of the processor: others on the machine do not count.
+fn processor_time() -> Result<Duration> {
+    clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID).map(Duration::from).context("read the processor's clock")
+}
+
+/// The most memory this process ever had, in bytes.
+fn peak_memory() -> Result<u64> {
+    let status = fs::read_to_string("/proc/self/status").context("read /proc/self/status")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("no VmHWM")?;
+    let kilobytes: u64 = line.trim().trim_end_matches(" kB").parse().context("VmHWM")?;
+    Ok(kilobytes << 10)
+}
