@@ -28,15 +28,29 @@ pub(super) fn is_separator(byte: u8) -> bool {
 }
 
 /// The tokens of a field that begins at offset `base`.
-pub(crate) fn tokens(field: &[u8], base: usize) -> impl Iterator<Item = Token<'_>> {
-    let mut at = 0;
-    std::iter::from_fn(move || {
-        let start = at + field[at..].iter().position(|byte| !is_separator(*byte))?;
+pub(crate) fn tokens(field: &[u8], base: usize) -> Tokens<'_> {
+    Tokens { field, base, at: 0 }
+}
+
+/// See [`tokens`].
+#[derive(Clone)]
+pub(crate) struct Tokens<'a> {
+    field: &'a [u8],
+    base: usize,
+    at: usize,
+}
+
+impl<'a> Iterator for Tokens<'a> {
+    type Item = Token<'a>;
+
+    fn next(&mut self) -> Option<Token<'a>> {
+        let Self { field, base, at } = self;
+        let start = *at + field[*at..].iter().position(|byte| !is_separator(*byte))?;
         let rest = &field[start..];
         let length = rest.iter().position(|byte| is_separator(*byte)).unwrap_or(rest.len());
-        at = start + length;
-        Some((base + start, &rest[..length]))
-    })
+        *at = start + length;
+        Some((*base + start, &rest[..length]))
+    }
 }
 
 /// The word EXCEPT, in any case.
@@ -45,19 +59,31 @@ pub(crate) fn is_except(token: &[u8]) -> bool {
 }
 
 /// Builds a list: right-associative, as libwrap's recursion is.
-pub(super) fn build<'a, P>(
-    tokens: impl Iterator<Item = Token<'a>>,
-    mut pattern: impl FnMut(Token<'a>) -> P,
-) -> List<P> {
-    let mut parts = vec![Vec::new()];
-    for (at, token) in tokens {
-        match parts.last_mut() {
-            Some(part) if !is_except(token) => part.push(pattern((at, token))),
-            _ => parts.push(Vec::new()),
+pub(super) fn build<'a, P>(mut tokens: Tokens<'a>, mut pattern: impl FnMut(Token<'a>) -> P) -> List<P> {
+    let mut parts = Vec::new();
+    loop {
+        let (patterns, goes_on) = part(&mut tokens, &mut pattern);
+        if !goes_on {
+            let last = List { patterns, except: None };
+            let before = |except, patterns| List { patterns, except: Some(Box::new(except)) };
+            return parts.into_iter().rev().fold(last, before);
         }
+        parts.push(patterns);
     }
-    let last = List { patterns: parts.pop().unwrap_or_default(), except: None };
-    parts.into_iter().rev().fold(last, |except, patterns| List { patterns, except: Some(Box::new(except)) })
+}
+
+/// The patterns up to the next EXCEPT or the end, and whether it was an EXCEPT.
+fn part<'a, P>(tokens: &mut Tokens<'a>, pattern: &mut impl FnMut(Token<'a>) -> P) -> (Vec<P>, bool) {
+    // Counted first: tables of a million rules are not worth half-empty vectors.
+    let count = tokens.clone().take_while(|(_, token)| !is_except(token)).count();
+    let mut patterns = Vec::with_capacity(count);
+    for token in tokens {
+        if is_except(token.1) {
+            return (patterns, true);
+        }
+        patterns.push(pattern(token));
+    }
+    (patterns, false)
 }
 
 #[cfg(test)]

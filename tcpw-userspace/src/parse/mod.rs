@@ -10,10 +10,12 @@ mod advice;
 pub mod diagnostic;
 pub(crate) mod lexer;
 pub(crate) mod list;
+mod nesting;
 pub(crate) mod number;
 pub(crate) mod options;
 pub(crate) mod pattern;
 mod pattern_file;
+mod report;
 pub mod rule;
 mod table;
 pub mod text;
@@ -24,6 +26,7 @@ use std::{
 };
 
 use diagnostic::Diagnostic;
+use report::Report;
 use rule::{DaemonPattern, HostPattern, List, TableKind, Tables};
 use text::Texts;
 
@@ -40,17 +43,21 @@ pub struct Parsed {
 ///
 /// Every text gives rules: a faulty one those that libwrap would see.
 pub fn parse(texts: &Texts) -> Parsed {
-    let mut diagnostics = Vec::new();
+    let mut report = Report::default();
     let mut interfaces = pattern::Interfaces::new(&texts.files);
-    let mut read =
-        |kind, (path, text): &(_, _)| table::parse(kind, path, text, &mut interfaces, &mut diagnostics);
+    let mut read = |kind, (path, text): &(_, _)| {
+        let table = table::parse(kind, path, text, &mut interfaces, &mut report);
+        report.end_of_file();
+        table
+    };
     let allow = read(TableKind::Allow, &texts.allow);
     let deny = read(TableKind::Deny, &texts.deny);
-    let files = pattern_file::parse(&texts.files, &mut interfaces, &mut diagnostics);
+    let files = pattern_file::parse(&texts.files, &mut interfaces, &mut report);
     let mut tables = Tables { allow, deny, files };
     tables.files.extend(interfaces.into_files());
-    pattern_file::check_nesting(&tables, &mut diagnostics);
-    Parsed { tables, diagnostics }
+    nesting::check(&tables, &mut report);
+    report.end_of_file();
+    Parsed { tables, diagnostics: report.into_diagnostics() }
 }
 
 /// The files the tables hang on: the pattern files they name, nested ones included

@@ -6,10 +6,11 @@ use std::{ops::Range, path::PathBuf, sync::Arc};
 
 use super::{
     advice::{self, Placed},
-    diagnostic::{Diagnostic, Finding},
+    diagnostic::Finding,
     lexer::{Lexer, Line, Source},
     list, options,
     pattern::{self, Interfaces},
+    report::Report,
     rule::{
         ClientPattern, Complaint, DaemonPattern, List, OptionField, Origin, Rule, Table, TableEnd, TableKind,
     },
@@ -22,7 +23,7 @@ pub(super) fn parse(
     path: &Arc<PathBuf>,
     text: &FileText,
     interfaces: &mut Interfaces<'_>,
-    diagnostics: &mut Vec<Diagnostic>,
+    report: &mut Report,
 ) -> Table {
     let mut table = Table {
         kind,
@@ -35,14 +36,14 @@ pub(super) fn parse(
     match text {
         FileText::Bytes(bytes) => {
             let source = Source { path, text: bytes };
-            Parser { source, table: &mut table, interfaces, diagnostics }.lines();
+            Parser { source, table: &mut table, interfaces, report }.lines();
         }
-        FileText::Missing => diagnostics.push(advice::table_missing(kind).at(whole(), b"")),
+        FileText::Missing => report.add(advice::table_missing(kind), whole, || b""),
         FileText::Unreadable(why) => {
             table.end = TableEnd::Broken;
             let text = format!("warning: cannot open {}: {why}", path.display());
             table.complaints.push(Complaint { before: 0, text });
-            diagnostics.push(advice::table_unreadable(kind, why).at(whole(), b""));
+            report.add(advice::table_unreadable(kind, why), whole, || b"");
         }
     }
     table
@@ -52,7 +53,7 @@ struct Parser<'a, 'b, 'c> {
     source: Source<'a>,
     table: &'b mut Table,
     interfaces: &'b mut Interfaces<'c>,
-    diagnostics: &'b mut Vec<Diagnostic>,
+    report: &'b mut Report,
 }
 
 impl Parser<'_, '_, '_> {
@@ -60,7 +61,7 @@ impl Parser<'_, '_, '_> {
         let source = self.source;
         for line in Lexer::new(source.text) {
             if let Some((origin, line_start)) = line.nul(source.path) {
-                self.diagnostics.push(advice::nul().at(origin, source.line_at(line_start)));
+                self.report.add(advice::nul(), || origin, || source.line_at(line_start));
             }
             if line.broken {
                 self.broken(&line);
@@ -156,8 +157,8 @@ impl Parser<'_, '_, '_> {
     }
 
     fn report(&mut self, line: &Line<'_>, start: usize, length: usize, finding: Finding) {
-        let origin = line.origin(self.source.path, start, length);
-        let cited = self.source.line_at(line.physical_start(start));
-        self.diagnostics.push(finding.at(origin, cited));
+        let Self { source, report, .. } = self;
+        let origin = || line.origin(source.path, start, length);
+        report.add(finding, origin, || source.line_at(line.physical_start(start)));
     }
 }
