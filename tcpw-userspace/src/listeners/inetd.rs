@@ -5,17 +5,17 @@
 
 /// A line of inetd.conf.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Service {
+pub struct Service {
     /// Its name in services(5), or its port.
-    pub(super) name: String,
+    pub name: String,
     /// Path of the program; `internal` for inetd's own.
-    pub(super) program: String,
+    pub program: String,
     /// argv, from argv\[0\].
-    pub(super) arguments: Vec<String>,
+    pub arguments: Vec<String>,
 }
 
 /// Reads the file; what is no line for a TCP service is left out.
-pub(super) fn parse(text: &str) -> Vec<Service> {
+pub fn parse(text: &str) -> Vec<Service> {
     text.lines().filter_map(service).collect()
 }
 
@@ -36,7 +36,7 @@ fn service(line: &str) -> Option<Service> {
 
 impl Service {
     /// The daemon as libwrap knows it: argv\[0\], the word behind tcpd's path.
-    pub(super) fn daemon(&self) -> &str {
+    pub fn daemon(&self) -> &str {
         let daemon = match self.arguments.first() {
             Some(argument) => argument,
             None if self.program == "internal" => &self.name,
@@ -46,7 +46,7 @@ impl Service {
     }
 
     /// The names under which rules may speak of it.
-    pub(super) fn names(&self) -> [&str; 2] {
+    pub fn names(&self) -> [&str; 2] {
         [&self.name, self.daemon()]
     }
 }

@@ -6,13 +6,13 @@
 //! comm, systemd units of users and configuration files of unprivileged
 //! super-servers do not count.
 
-mod inetd;
+pub mod inetd;
 mod load;
 mod names;
 mod process;
 mod scan;
-mod services;
-mod socket_unit;
+pub mod services;
+pub mod socket_unit;
 mod superserver;
 mod sys;
 pub mod xinetd;

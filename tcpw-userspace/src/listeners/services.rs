@@ -3,7 +3,7 @@
 //! In: the file's text. Out: a port. No I/O. Source: services(5).
 
 /// The port of `name` (or of an alias) over `protocol`.
-pub(super) fn port(text: &str, name: &str, protocol: &str) -> Option<u16> {
+pub fn port(text: &str, name: &str, protocol: &str) -> Option<u16> {
     text.lines().find_map(|line| {
         let line = line.split('#').next().unwrap_or(line);
         let mut words = line.split_ascii_whitespace();

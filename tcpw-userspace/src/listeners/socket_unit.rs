@@ -8,9 +8,9 @@ use std::net::{IpAddr, SocketAddr};
 
 /// A socket unit.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct SocketUnit {
+pub struct SocketUnit {
     /// Its name without `.socket`.
-    pub(super) name: String,
+    pub name: String,
     /// Where it listens: an address, or every one.
     listens: Vec<(Option<IpAddr>, u16)>,
     /// `Service=`.
@@ -23,7 +23,7 @@ pub(super) struct SocketUnit {
 
 impl SocketUnit {
     /// Reads a unit and its drop-ins, in systemd's order.
-    pub(super) fn parse<'a>(name: &str, texts: impl IntoIterator<Item = &'a str>) -> Self {
+    pub fn parse<'a>(name: &str, texts: impl IntoIterator<Item = &'a str>) -> Self {
         let mut unit = Self { name: name.to_owned(), ..Self::default() };
         for (key, value) in texts.into_iter().flat_map(|text| assignments(text, "[Socket]")) {
             match (key, value) {
@@ -39,13 +39,13 @@ impl SocketUnit {
     }
 
     /// File name of the service it starts.
-    pub(super) fn service(&self) -> String {
+    pub fn service(&self) -> String {
         let template = if self.is_template { "@" } else { "" };
         self.service.clone().unwrap_or_else(|| format!("{}{template}.service", self.name))
     }
 
     /// Learns the program from its service and the drop-ins of that.
-    pub(super) fn add_service<'a>(&mut self, texts: impl IntoIterator<Item = &'a str>) {
+    pub fn add_service<'a>(&mut self, texts: impl IntoIterator<Item = &'a str>) {
         for (key, value) in texts.into_iter().flat_map(|text| assignments(text, "[Service]")) {
             if key == "ExecStart" {
                 self.program = program(value).map(str::to_owned);
@@ -54,7 +54,7 @@ impl SocketUnit {
     }
 
     /// Whether it listens at a local address.
-    pub(super) fn listens_at(&self, local: SocketAddr) -> bool {
+    pub fn listens_at(&self, local: SocketAddr) -> bool {
         let ip = local.ip().to_canonical();
         self.listens.iter().any(|&(address, port)| {
             let is_address = address.map_or(ip.is_unspecified(), |own| own.to_canonical() == ip);
@@ -63,13 +63,13 @@ impl SocketUnit {
     }
 
     /// Its names: those of socket, service and program.
-    pub(super) fn names(&self) -> Vec<&str> {
+    pub fn names(&self) -> Vec<&str> {
         let service = self.service.as_deref().and_then(|name| name.split(['@', '.']).next());
         [Some(self.name.as_str()), service, self.program.as_deref()].into_iter().flatten().collect()
     }
 
     /// What the daemon will call itself.
-    pub(super) fn ident(&self) -> &str {
+    pub fn ident(&self) -> &str {
         self.program.as_deref().unwrap_or(&self.name)
     }
 }
