@@ -91,6 +91,7 @@ fn input(tables: &Tables) -> Input<'_> {
         exempt_networks: &[],
         exempt_ports: &[],
         lookup: &crate::evaluate::Unknown,
+        names: Names::Unknown,
     }
 }
 
