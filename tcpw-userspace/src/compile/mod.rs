@@ -15,6 +15,7 @@
 
 mod automaton;
 mod classes;
+mod daemons;
 mod error;
 mod paint;
 mod pattern;
@@ -26,6 +27,7 @@ mod services;
 mod tables;
 mod text;
 mod text_v6;
+mod unreachable;
 
 use classes::Stroke;
 pub use error::CompileError;
@@ -37,6 +39,7 @@ pub use prefix::{Prefix, Trie};
 use service::DaemonLists;
 use services::Services;
 pub use tables::PolicyTables;
+pub use unreachable::{Unreachable, unreachable};
 
 use crate::{
     evaluate::{

@@ -40,13 +40,14 @@ pub(super) struct Patterns<'a> {
     tables: &'a Tables,
     names: Names,
     files: HashMap<&'a Path, Rc<Regions>>,
+    files_unknown: HashMap<&'a Path, Truth>,
     spent: usize,
 }
 
 impl<'a> Patterns<'a> {
     /// For the patterns of these tables.
     pub(super) fn new(tables: &'a Tables, names: Names) -> Self {
-        Self { tables, names, files: HashMap::new(), spent: 0 }
+        Self { tables, names, files: HashMap::new(), files_unknown: HashMap::new(), spent: 0 }
     }
 
     /// Where a client list matches.
@@ -86,35 +87,77 @@ impl<'a> Patterns<'a> {
         Rc::new(out.finish())
     }
 
+    /// Whether a client list matches a client whose address is not known either.
+    pub(super) fn list_without_address(&mut self, list: &'a List<ClientPattern>) -> Truth {
+        let parts: Vec<_> = std::iter::successors(Some(list), |list| list.except.as_deref()).collect();
+        parts.iter().rev().fold(Truth::No, |except, part| {
+            let one = |pattern| self.passes(pattern).and(self.without_address(&pattern.host));
+            part.patterns.iter().map(one).max().unwrap_or(Truth::No).and(except.not())
+        })
+    }
+
+    /// Whether a pattern matches an end of which the address is not known either.
+    pub(super) fn without_address(&mut self, pattern: &'a HostPattern) -> Truth {
+        match pattern {
+            HostPattern::Text { pattern, .. } if pattern.matches(UNKNOWN) => Truth::Yes,
+            HostPattern::Text { pattern, numeric: false } if may_match_name(pattern) => self.doubt(),
+            HostPattern::Netgroup(_) | HostPattern::Local => self.doubt(),
+            HostPattern::Text { .. }
+            | HostPattern::Known
+            | HostPattern::NetV4 { .. }
+            | HostPattern::NetV6 { .. }
+            | HostPattern::Never => Truth::No,
+            HostPattern::File(path) => match self.files_unknown.get(path.as_path()) {
+                Some(&known) => known,
+                None => {
+                    let patterns = self.patterns_of(path);
+                    let best = patterns.into_iter().map(|it| self.without_address(it)).max();
+                    self.files_unknown.insert(path, best.unwrap_or(Truth::No));
+                    best.unwrap_or(Truth::No)
+                }
+            },
+        }
+    }
+
+    /// What a pattern that hangs on a name does.
+    fn doubt(&self) -> Truth {
+        match self.names {
+            Names::Unknown => Truth::No,
+            Names::LookedUp => Truth::Perhaps,
+        }
+    }
+
     fn file(&mut self, path: &'a Path) -> Rc<Regions> {
         if let Some(known) = self.files.get(path) {
             return Rc::clone(known);
         }
-        // Files may name each other, and themselves: each counts once.
         let mut out = Collector::default();
-        let mut seen = HashSet::from([path]);
-        let mut open = vec![path];
-        while let Some(file) = open.pop().and_then(|path| self.tables.files.get(path)) {
-            for (_, pattern) in &file.patterns {
-                match pattern {
-                    HostPattern::File(inner) => {
-                        if seen.insert(inner) {
-                            open.push(inner);
-                        }
-                    }
-                    HostPattern::Netgroup(_)
-                    | HostPattern::Known
-                    | HostPattern::Local
-                    | HostPattern::NetV4 { .. }
-                    | HostPattern::NetV6 { .. }
-                    | HostPattern::Never
-                    | HostPattern::Text { .. } => self.collect(pattern, &mut out),
-                }
-            }
+        for pattern in self.patterns_of(path) {
+            self.collect(pattern, &mut out);
         }
         let regions = Rc::new(out.finish());
         self.files.insert(path, Rc::clone(&regions));
         regions
+    }
+
+    /// The patterns of a file and of those it names. Files may name each other, and
+    /// themselves: each counts once.
+    fn patterns_of(&self, path: &'a Path) -> Vec<&'a HostPattern> {
+        let mut patterns = Vec::new();
+        let mut seen = HashSet::from([path]);
+        let mut open = vec![path];
+        while let Some(path) = open.pop() {
+            for (_, pattern) in self.tables.files.get(path).map_or(&[][..], |file| &file.patterns) {
+                if let HostPattern::File(inner) = pattern {
+                    if seen.insert(inner) {
+                        open.push(inner);
+                    }
+                } else {
+                    patterns.push(pattern);
+                }
+            }
+        }
+        patterns
     }
 
     fn collect(&mut self, pattern: &'a HostPattern, out: &mut Collector) {

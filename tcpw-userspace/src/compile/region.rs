@@ -217,6 +217,12 @@ impl Regions {
         Self { v4: self.v4.except(&other.v4), v6: self.v6.except(&other.v6) }
     }
 
+    /// Whether the other is sure to match wherever this may.
+    pub(super) fn is_within(&self, other: &Self) -> bool {
+        self.v4.possible().minus(&other.v4.sure).is_empty()
+            && self.v6.possible().minus(&other.v6.sure).is_empty()
+    }
+
     /// The same addresses, none of them sure.
     pub(super) fn in_doubt(&self) -> Self {
         Self { v4: self.v4.in_doubt(), v6: self.v6.in_doubt() }

@@ -15,6 +15,7 @@ use crate::parse::rule::{
 };
 
 mod pattern;
+mod unreachable;
 
 fn origin() -> Origin {
     Origin { path: Arc::new(PathBuf::from("hosts")), line: 1, column: 1, length: 1 }
