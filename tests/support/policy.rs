@@ -91,6 +91,7 @@ pub fn evaluated_with(tables: &Tables, names: &NamesSet, query: &Query, lookup: 
         client_address: Some(&client),
         server_address: Some(&server),
         server_port: Some(query.port),
+        ..Request::default()
     };
     evaluate::evaluate(tables, &request, lookup).verdict
 }
