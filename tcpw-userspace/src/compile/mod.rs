@@ -17,6 +17,7 @@ mod automaton;
 mod classes;
 mod daemons;
 mod error;
+mod land;
 mod paint;
 mod pattern;
 mod policy;

@@ -16,7 +16,8 @@ use super::{
     Names,
     classes::{self, Ground},
     daemons,
-    paint::{Ranges, Skip},
+    land::{Land, MAX_OWNERS},
+    paint::Ranges,
     pattern::Patterns,
     region::Regions,
     service::{DaemonLists, Truth},
@@ -36,9 +37,6 @@ pub struct Unreachable {
     /// of more than a hundred the first. None if the rule matches no request at all.
     pub by: Vec<RuleIndex>,
 }
-
-/// Most rules named for one that they take everything from.
-const MAX_BY: usize = 100;
 
 /// Most sets of names, ports and server addresses that are tried.
 const MAX_SERVICES: usize = 1 << 14;
@@ -191,6 +189,9 @@ fn one_policy(lists: &DaemonLists<'_>) -> Matched {
     (0..lists.len()).map(|list| (list, truth(list))).collect()
 }
 
+/// Hears of a rule, and of what the rules before it left.
+type Look<'a> = &'a mut dyn FnMut(usize, &mut Land, &[Ranges; 2], &Line);
+
 struct Search<'a> {
     lines: &'a [Line],
     ranges: &'a [Rc<[Ranges; 2]>],
@@ -219,7 +220,7 @@ impl Search<'_> {
         let mut reached = vec![false; self.lines.len()];
         for order in &orders {
             self.paint(order, &mut |index, land, ranges, line| {
-                reached[index] = reached[index] || land.is_open(ranges, line);
+                reached[index] = reached[index] || land.is_open(ranges, line.unknown);
             });
         }
         let mut by: Vec<BTreeSet<usize>> = vec![BTreeSet::new(); self.lines.len()];
@@ -228,7 +229,7 @@ impl Search<'_> {
             for order in &orders {
                 self.paint(order, &mut |index, land, ranges, line| {
                     if !reached[index] {
-                        land.owners(ranges, line, &mut by[index], &mut budget);
+                        land.owners(ranges, line.unknown, &mut by[index], &mut budget);
                     }
                 });
             }
@@ -244,7 +245,7 @@ impl Search<'_> {
         unreached
             .map(|index| Unreachable {
                 rule: rule(index),
-                by: by[index].iter().take(MAX_BY).map(|by| rule(*by)).collect(),
+                by: by[index].iter().take(MAX_OWNERS).map(|by| rule(*by)).collect(),
             })
             .collect()
     }
@@ -261,7 +262,7 @@ impl Search<'_> {
         }
         let has = |order: &[(usize, Truth)], index, truth| order.binary_search(&(index, truth)).is_ok();
         let rule = &self.lines[index];
-        for &other in by.iter().take(MAX_BY) {
+        for &other in by.iter().take(MAX_OWNERS) {
             let line = &self.lines[other];
             let cost = orders.len()
                 + self.ranges[index].iter().map(|it| it.sure.len() + it.doubtful.len()).sum::<usize>();
@@ -279,7 +280,7 @@ impl Search<'_> {
     }
 
     /// Shows `look` each rule of a policy, with what the rules before it left.
-    fn paint(&self, order: &[(usize, Truth)], look: &mut dyn FnMut(usize, &mut Land, &[Ranges; 2], &Line)) {
+    fn paint(&self, order: &[(usize, Truth)], look: Look<'_>) {
         let mut land = Land::new(self.cells);
         let mut lasting = Land::new(self.cells);
         let mut table = TableKind::Allow;
@@ -291,86 +292,9 @@ impl Search<'_> {
             }
             look(index, &mut land, ranges, line);
             if truth == Truth::Yes {
-                land.close(index, ranges, line);
+                land.close(index, ranges, line.unknown);
                 if table == TableKind::Allow && line.takes == Takes::All {
-                    lasting.close(index, ranges, line);
-                }
-            }
-        }
-    }
-}
-
-/// Clients that no rule took yet, and who took the others.
-struct Land {
-    families: [Family; 2],
-    unknown: Option<usize>,
-}
-
-impl Land {
-    fn new(cells: [usize; 2]) -> Self {
-        Self { families: cells.map(Family::new), unknown: None }
-    }
-
-    fn is_open(&mut self, ranges: &[Ranges; 2], line: &Line) -> bool {
-        (line.unknown != Truth::No && self.unknown.is_none())
-            || self.families.iter_mut().zip(ranges).any(|(family, ranges)| family.is_open(ranges))
-    }
-
-    fn close(&mut self, rule: usize, ranges: &[Ranges; 2], line: &Line) {
-        if line.unknown == Truth::Yes {
-            self.unknown.get_or_insert(rule);
-        }
-        for (family, ranges) in self.families.iter_mut().zip(ranges) {
-            family.close(rule, ranges);
-        }
-    }
-
-    fn owners(&self, ranges: &[Ranges; 2], line: &Line, by: &mut BTreeSet<usize>, budget: &mut usize) {
-        if line.unknown != Truth::No {
-            by.extend(self.unknown);
-        }
-        for (family, ranges) in self.families.iter().zip(ranges) {
-            family.owners(ranges, by, budget);
-        }
-    }
-}
-
-struct Family {
-    open: Skip,
-    owners: Vec<u32>,
-}
-
-impl Family {
-    fn new(cells: usize) -> Self {
-        Self { open: Skip::new(cells), owners: vec![u32::MAX; cells] }
-    }
-
-    fn is_open(&mut self, ranges: &Ranges) -> bool {
-        ranges.sure.iter().chain(&ranges.doubtful).any(|(begin, end)| self.open.find(*begin) < *end)
-    }
-
-    fn close(&mut self, rule: usize, ranges: &Ranges) {
-        for &(begin, end) in &ranges.sure {
-            let mut cell = self.open.find(begin);
-            while cell < end {
-                self.owners[cell] = u32::try_from(rule).unwrap_or(u32::MAX);
-                self.open.remove(cell);
-                cell = self.open.find(cell + 1);
-            }
-        }
-    }
-
-    fn owners(&self, ranges: &Ranges, by: &mut BTreeSet<usize>, budget: &mut usize) {
-        let mut before = u32::MAX;
-        for &(begin, end) in ranges.sure.iter().chain(&ranges.doubtful) {
-            for &owner in &self.owners[begin..end] {
-                if *budget == 0 || by.len() > MAX_BY {
-                    return;
-                }
-                *budget -= 1;
-                if owner != before {
-                    by.insert(owner as usize);
-                    before = owner;
+                    lasting.close(index, ranges, line.unknown);
                 }
             }
         }
