@@ -37,13 +37,16 @@ pub(super) struct Tries {
 
 /// Cells of both families, and their classes so far.
 pub(super) struct Ground {
-    v4: Cells<u32>,
-    v6: Cells<u128>,
+    /// IPv4 cells.
+    pub v4: Cells<u32>,
+    /// IPv6 cells.
+    pub v6: Cells<u128>,
     classes: Classes,
 }
 
 impl Ground {
-    fn new<'a>(regions: impl Iterator<Item = &'a Regions> + Clone) -> Result<Self, CompileError> {
+    /// Cells that none of the regions cuts.
+    pub(super) fn new<'a>(regions: impl Iterator<Item = &'a Regions> + Clone) -> Result<Self, CompileError> {
         let v4 = Cells::new(regions.clone().map(|regions| &regions.v4));
         let v6 = Cells::new(regions.map(|regions| &regions.v6));
         check("IPv4", v4.len(), MAX_CELLS)?;
@@ -63,7 +66,8 @@ impl Ground {
         self.classes.split(&v4.finish(default), &v6.finish(default));
     }
 
-    fn ranges(&self, regions: &Regions) -> [Ranges; 2] {
+    /// The cells of regions that cut none.
+    pub(super) fn ranges(&self, regions: &Regions) -> [Ranges; 2] {
         [self.v4.ranges(&regions.v4), self.v6.ranges(&regions.v6)]
     }
 

@@ -186,7 +186,13 @@ impl<W: Word> Region<W> {
         Self { sure, doubtful }
     }
 
-    fn possible(&self) -> Intervals<W> {
+    /// The same addresses, none of them sure.
+    fn in_doubt(&self) -> Self {
+        Self { sure: Intervals::default(), doubtful: self.possible() }
+    }
+
+    /// Where it matches or may.
+    pub(super) fn possible(&self) -> Intervals<W> {
         self.sure.union(&self.doubtful)
     }
 }
@@ -210,6 +216,17 @@ impl Regions {
     pub(super) fn except(&self, other: &Self) -> Self {
         Self { v4: self.v4.except(&other.v4), v6: self.v6.except(&other.v6) }
     }
+
+    /// Whether the other is sure to match wherever this may.
+    pub(super) fn is_within(&self, other: &Self) -> bool {
+        self.v4.possible().minus(&other.v4.sure).is_empty()
+            && self.v6.possible().minus(&other.v6.sure).is_empty()
+    }
+
+    /// The same addresses, none of them sure.
+    pub(super) fn in_doubt(&self) -> Self {
+        Self { v4: self.v4.in_doubt(), v6: self.v6.in_doubt() }
+    }
 }
 
 /// Intervals of a region while its patterns are read.
@@ -230,6 +247,12 @@ impl Collector {
     pub(super) fn add_all(&mut self) {
         self.v4.push((u32::MIN, u32::MAX));
         self.v6.push((u128::MIN, u128::MAX));
+    }
+
+    /// Leaves every address in doubt that nothing else makes sure.
+    pub(super) fn doubt_all(&mut self) {
+        self.v4_doubtful.push((u32::MIN, u32::MAX));
+        self.v6_doubtful.push((u128::MIN, u128::MAX));
     }
 
     /// Adds a finished region.

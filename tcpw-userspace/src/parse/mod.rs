@@ -6,7 +6,8 @@
 //! Source: tcp_wrappers 7.6.q `hosts_access.c`, `options.c`, `misc.c`.
 #![forbid(unsafe_code)]
 
-mod advice;
+pub(crate) mod advice;
+pub mod code;
 pub mod diagnostic;
 pub(crate) mod lexer;
 pub(crate) mod list;
@@ -15,7 +16,6 @@ pub(crate) mod number;
 pub(crate) mod options;
 pub(crate) mod pattern;
 mod pattern_file;
-mod report;
 pub mod rule;
 mod table;
 pub mod text;
@@ -25,8 +25,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use diagnostic::Diagnostic;
-use report::Report;
+use diagnostic::{Diagnostic, Sink};
 use rule::{DaemonPattern, HostPattern, List, TableKind, Tables};
 use text::Texts;
 
@@ -43,21 +42,17 @@ pub struct Parsed {
 ///
 /// Every text gives rules: a faulty one those that libwrap would see.
 pub fn parse(texts: &Texts) -> Parsed {
-    let mut report = Report::default();
+    let mut diagnostics = Sink::default();
     let mut interfaces = pattern::Interfaces::new(&texts.files);
-    let mut read = |kind, (path, text): &(_, _)| {
-        let table = table::parse(kind, path, text, &mut interfaces, &mut report);
-        report.end_of_file();
-        table
-    };
+    let mut read =
+        |kind, (path, text): &(_, _)| table::parse(kind, path, text, &mut interfaces, &mut diagnostics);
     let allow = read(TableKind::Allow, &texts.allow);
     let deny = read(TableKind::Deny, &texts.deny);
-    let files = pattern_file::parse(&texts.files, &mut interfaces, &mut report);
+    let files = pattern_file::parse(&texts.files, &mut interfaces, &mut diagnostics);
     let mut tables = Tables { allow, deny, files };
     tables.files.extend(interfaces.into_files());
-    nesting::check(&tables, &mut report);
-    report.end_of_file();
-    Parsed { tables, diagnostics: report.into_diagnostics() }
+    nesting::check(&tables, &mut diagnostics);
+    Parsed { tables, diagnostics: diagnostics.into_found() }
 }
 
 /// The files the tables hang on: the pattern files they name, nested ones included

@@ -5,8 +5,9 @@
 use std::{collections::HashMap, path::Path};
 
 use super::{
-    advice, as_file, pattern_file,
-    report::Report,
+    advice, as_file,
+    diagnostic::Sink,
+    pattern_file,
     rule::{HostPattern, Origin, PatternFile, Tables},
     rule_hosts,
 };
@@ -21,12 +22,12 @@ struct Inclusions<'a> {
 }
 
 /// Finds files that include themselves, and deep nesting.
-pub(super) fn check(tables: &Tables, report: &mut Report) {
+pub(super) fn check(tables: &Tables, diagnostics: &mut Sink) {
     let files: Vec<_> = tables.files.values().collect();
     let numbers = tables.files.keys().enumerate().map(|(number, path)| (path.as_path(), number)).collect();
     let inclusions = Inclusions { files, numbers };
-    inclusions.report_cycles(report);
-    inclusions.report_depth(tables, report);
+    inclusions.report_cycles(diagnostics);
+    inclusions.report_depth(tables, diagnostics);
 }
 
 impl<'a> Inclusions<'a> {
@@ -41,7 +42,7 @@ impl<'a> Inclusions<'a> {
     }
 
     /// Depth-first search without recursion: an inclusion of a file that is still open closes a cycle.
-    fn report_cycles(&self, report: &mut Report) {
+    fn report_cycles(&self, diagnostics: &mut Sink) {
         let mut is_done = vec![false; self.files.len()];
         let mut is_open = vec![false; self.files.len()];
         for root in 0..self.files.len() {
@@ -57,7 +58,7 @@ impl<'a> Inclusions<'a> {
                     continue;
                 };
                 if is_open[to] {
-                    report.add(advice::file_cycle(&self.files[to].path), || origin.clone(), || b"");
+                    diagnostics.push(advice::file_cycle(&self.files[to].path).at(origin.clone(), b""));
                 } else if !std::mem::replace(&mut is_done[to], true) {
                     open.push((to, self.of(to).collect()));
                     is_open[to] = true;
@@ -67,7 +68,7 @@ impl<'a> Inclusions<'a> {
     }
 
     /// Breadth-first search from the tables.
-    fn report_depth(&self, tables: &Tables, report: &mut Report) {
+    fn report_depth(&self, tables: &Tables, diagnostics: &mut Sink) {
         let mut is_seen = vec![false; self.files.len()];
         let mut level: Vec<usize> = rule_hosts(tables).filter_map(|host| self.number(host)).collect();
         for depth in 1.. {
@@ -78,7 +79,7 @@ impl<'a> Inclusions<'a> {
             if depth == DEEP + 1 {
                 for number in &level {
                     let path = &self.files[*number].path;
-                    report.add(advice::file_deep(), || pattern_file::start(path), || b"");
+                    diagnostics.push(advice::file_deep().at(pattern_file::start(path), b""));
                 }
             }
             level = level.iter().flat_map(|number| self.of(*number)).map(|(_, to)| to).collect();

@@ -6,10 +6,10 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use super::{
     advice,
+    diagnostic::Sink,
     lexer::{Source, count},
     number::is_space,
     pattern::{self, Interfaces},
-    report::Report,
     rule::{HostPattern, Origin, PatternFile},
     text::FileText,
 };
@@ -18,7 +18,7 @@ use super::{
 pub(super) fn parse(
     files: &BTreeMap<PathBuf, FileText>,
     interfaces: &mut Interfaces<'_>,
-    report: &mut Report,
+    diagnostics: &mut Sink,
 ) -> BTreeMap<PathBuf, PatternFile> {
     let parsed = files.iter().map(|(name, text)| {
         let path = Arc::new(name.clone());
@@ -26,12 +26,12 @@ pub(super) fn parse(
         match text {
             FileText::Bytes(bytes) => {
                 let source = Source { path: &path, text: bytes };
-                file.patterns = tokens(source, interfaces, report);
+                file.patterns = tokens(source, interfaces, diagnostics);
             }
             FileText::Missing if name.starts_with("/sys/class/net") => {}
-            FileText::Missing => report.add(advice::file_missing(), || start(&path), || b""),
+            FileText::Missing => diagnostics.push(advice::file_missing().at(start(&path), b"")),
             FileText::Unreadable(why) => {
-                report.add(advice::file_unreadable(why), || start(&path), || b"");
+                diagnostics.push(advice::file_unreadable(why).at(start(&path), b""));
                 file.unreadable = Some(why.clone());
             }
         }
@@ -47,7 +47,7 @@ pub(super) fn start(path: &Arc<PathBuf>) -> Origin {
 fn tokens(
     source: Source<'_>,
     interfaces: &mut Interfaces<'_>,
-    report: &mut Report,
+    diagnostics: &mut Sink,
 ) -> Vec<(Origin, HostPattern)> {
     let mut patterns = Vec::new();
     for (number, line) in (1..).zip(source.text.split_inclusive(|byte| *byte == b'\n')) {
@@ -71,7 +71,7 @@ fn tokens(
             let host = pattern::host(token, interfaces);
             if let Some(finding) = advice::file_token(word, &host, commented) {
                 commented |= word.starts_with(b"#");
-                report.add(finding, || origin.clone(), || cited);
+                diagnostics.push(finding.at(origin.clone(), cited));
             }
             patterns.push((origin, host));
         }

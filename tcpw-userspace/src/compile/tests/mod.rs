@@ -15,6 +15,7 @@ use crate::parse::rule::{
 };
 
 mod pattern;
+mod unreachable;
 
 fn origin() -> Origin {
     Origin { path: Arc::new(PathBuf::from("hosts")), line: 1, column: 1, length: 1 }
@@ -91,6 +92,7 @@ fn input(tables: &Tables) -> Input<'_> {
         exempt_networks: &[],
         exempt_ports: &[],
         lookup: &crate::evaluate::Unknown,
+        names: Names::Unknown,
     }
 }
 
