@@ -1,12 +1,14 @@
-//! Developer commands of tcpw: `cargo xtask setup | build | run | check | test`.
+//! Developer commands of tcpw: `cargo xtask setup | build | run | check | test | bench | fuzz`.
 //!
 //! Every command first sets up what it needs, so each works as the first one typed.
 //! An error is one line and what to do; exit code 2 says that the call or the
 //! machine was at fault, 1 that the work failed.
 
+mod bench;
 mod build;
 mod check;
 mod command;
+mod fuzz;
 mod newest;
 mod run;
 mod setup;
@@ -38,6 +40,10 @@ enum Task {
     Check,
     /// Builds, then runs every test; arguments go to `cargo test`
     Test(test::Arguments),
+    /// Measures a release build: speed, memory, and the programs it is compared with
+    Bench(bench::Arguments),
+    /// Feeds the parsers with what nobody would write, for some seconds each
+    Fuzz(fuzz::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -47,6 +53,8 @@ fn main() -> ExitCode {
         Task::Run(arguments) => run::main(&arguments),
         Task::Check => check::main(),
         Task::Test(arguments) => test::main(&arguments),
+        Task::Bench(arguments) => bench::main(&arguments),
+        Task::Fuzz(arguments) => fuzz::main(&arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

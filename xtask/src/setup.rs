@@ -10,7 +10,7 @@ mod rustup;
 use anyhow::{Result, anyhow};
 
 use crate::{
-    command::{Prerequisite, find, output, say},
+    command::{Prerequisite, find, output, run, say},
     toolchain::Toolchain,
 };
 
@@ -40,6 +40,9 @@ const DEMO: &[Part] = &[
     part("xinetd", "xinetd"),
     part("iproute2", "ip"),
 ];
+
+/// libFuzzer is C++.
+const FUZZER: &[Part] = &[part("g++", "c++")];
 
 const TESTS: &[Part] = &[part("rsyslog", "rsyslogd")];
 
@@ -98,4 +101,14 @@ pub(crate) fn for_demo() -> Result<()> {
 pub(crate) fn for_tests() -> Result<()> {
     apt::install(DEMO)?;
     apt::install(TESTS)
+}
+
+/// cargo-fuzz, and what builds libFuzzer.
+pub(crate) fn for_fuzz() -> Result<()> {
+    apt::install(FUZZER)?;
+    if find("cargo-fuzz").is_none() {
+        say("cargo install --locked cargo-fuzz");
+        run(std::process::Command::new("cargo").args(["install", "--quiet", "--locked", "cargo-fuzz"]))?;
+    }
+    Ok(())
 }

@@ -21,3 +21,24 @@ pub const TARGETS: [(&str, Target); 5] = [
     ("superservers", superservers),
     ("tables", tables),
 ];
+
+// Without the library: its rooms that do no I/O, by themselves, under its name. The fuzzer's build
+// is then one of seconds, and it watches their branches and no others.
+#[cfg(not(feature = "whole"))]
+extern crate self as tcpw_userspace;
+
+#[cfg(not(feature = "whole"))]
+#[path = "../../../tcpw-userspace/src/evaluate/mod.rs"]
+pub mod evaluate;
+
+#[cfg(not(feature = "whole"))]
+#[path = "../../../tcpw-userspace/src/format/mod.rs"]
+pub mod format;
+
+#[cfg(not(feature = "whole"))]
+#[path = "../../../tcpw-userspace/src/parse/mod.rs"]
+#[expect(dead_code, unused_imports, reason = "other rooms of the library use what is not used here")]
+pub mod parse;
+
+#[cfg(not(feature = "whole"))]
+pub mod listeners;
