@@ -17,7 +17,9 @@ use serde::Deserialize;
 use tcpw_userspace::{
     evaluate::{
         evaluate,
-        request::{HostName, Judgement, Lookup, Reason, Request, Verdict},
+        request::{
+            Banner, CommandResult, HostName, Judgement, Known, Lookup, Purpose, Reason, Request, Verdict,
+        },
     },
     parse::{
         parse, pattern_files,
@@ -37,7 +39,10 @@ struct Case {
     client_user: Option<String>,
     server_addr: Option<String>,
     server_name: Option<String>,
+    client_port: Option<u16>,
     server_port: Option<u16>,
+    #[serde(default)]
+    resident: bool,
     #[serde(default)]
     files: BTreeMap<PathBuf, String>,
     expect: String,
@@ -108,30 +113,33 @@ fn read<T: for<'a> Deserialize<'a>>(name: &str) -> Vec<T> {
 }
 
 fn expected(case: &Case) -> Answer {
-    // Effects of commands and banners: another room's.
-    let is_effect = |text: &String| {
-        text.contains(": process PID exited")
-            || text.contains(": /tmp/lwc/none")
-            || text.contains(": unrecognized %")
-            || text.contains(": nice(")
-    };
     Answer {
         expect: case.expect.clone(),
         via: case.via.clone(),
         matched: case.matched.clone(),
         severity: case.severity.clone(),
-        warnings: case.warnings.iter().filter(|text| !is_effect(text)).cloned().collect(),
+        warnings: case.warnings.iter().map(|text| text.replace("process PID ", "process 0 ")).collect(),
     }
 }
 
 fn answer(case: &Case) -> Answer {
     let tables = tables(case);
     let daemons = [Text::from(case.daemon.as_bytes())];
+    let client_name = host_name(case.client_name.as_ref());
+    let server_name = host_name(case.server_name.as_ref());
     let request = Request {
         daemons: &daemons,
         client_address: case.client_addr.as_deref(),
         server_address: case.server_addr.as_deref(),
+        client_port: case.client_port,
         server_port: case.server_port,
+        pid: 4242,
+        resident: case.resident,
+        known: Known {
+            client_name: Some(&client_name),
+            server_name: Some(&server_name),
+            client_user: Some(case.client_user.as_deref().unwrap_or("unknown").as_bytes()),
+        },
     };
     let judgement = evaluate(&tables, &request, &Given(case));
     Answer {
@@ -144,6 +152,7 @@ fn answer(case: &Case) -> Answer {
             Reason::Option => "option".into(),
             Reason::OptionError => "error".into(),
             Reason::Twist => "twist".into(),
+            Reason::Exit => "exit".into(),
             Reason::TableBroken => "table-error".into(),
             Reason::NoRule => "default".into(),
         },
@@ -242,18 +251,6 @@ fn host_name(name: Option<&String>) -> HostName {
 }
 
 impl Lookup for Given<'_> {
-    fn client_name(&self) -> HostName {
-        host_name(self.0.client_name.as_ref())
-    }
-
-    fn server_name(&self) -> HostName {
-        host_name(self.0.server_name.as_ref())
-    }
-
-    fn client_user(&self) -> Option<Text> {
-        self.0.client_user.as_ref().map(|user| user.as_bytes().into())
-    }
-
     fn in_netgroup(&self, _: &[u8], _: Option<&[u8]>, _: Option<&[u8]>) -> bool {
         false
     }
@@ -266,10 +263,26 @@ impl Lookup for Given<'_> {
         matches!(name, b"root" | b"nogroup" | b"daemon" | b"bin")
     }
 
-    fn command_succeeds(&self, command: &[u8]) -> bool {
+    fn run(&self, _: Purpose, command: &[u8]) -> CommandResult {
         // The oracle really runs these; it takes any other for a success.
-        !matches!(command, b"false" | b"/bin/false" | b"kill -9 $$")
-            && command.strip_prefix(b"exit ").is_none_or(|status| status == b"0")
+        match command {
+            b"false" | b"/bin/false" => CommandResult::Exited(1),
+            b"kill -9 $$" => CommandResult::Killed { pid: 0, signal: 9 },
+            _ => {
+                let status = command.strip_prefix(b"exit ").and_then(|it| std::str::from_utf8(it).ok());
+                let status = status.and_then(|it| it.parse::<u64>().ok()).unwrap_or_default();
+                CommandResult::Exited(status.to_le_bytes()[0])
+            }
+        }
+    }
+
+    fn banner(&self, directory: &Path, daemon: &[u8]) -> Banner {
+        let name = String::from_utf8_lossy(daemon);
+        match self.0.files.get(&directory.join(&*name)) {
+            Some(text) => Banner::Text(text.clone().into_bytes()),
+            None if self.0.files.keys().any(|path| path.starts_with(directory)) => Banner::Missing,
+            None => Banner::NoDirectory("No such file or directory".into()),
+        }
     }
 }
 
