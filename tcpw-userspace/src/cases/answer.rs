@@ -6,11 +6,16 @@ use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
 use super::{
-    bytes::{Bytes, shown},
+    bytes::Bytes,
     case::{Case, Expect},
+    lookup::PID,
 };
 use crate::{
-    evaluate::request::{Judgement, Reason, RuleIndex, Verdict},
+    evaluate::{
+        judgement::{Action, Effect, Judgement, Reason, RuleIndex, Verdict},
+        quoted_bytes,
+        request::{CommandResult, RFC931_TIMEOUT_S},
+    },
     parse::rule::{Rule, TableKind, Tables},
 };
 
@@ -71,6 +76,9 @@ impl fmt::Display for Difference {
     }
 }
 
+/// The file mode mask of a daemon.
+const UMASK: u32 = 0o022;
+
 /// What is printed for a case.
 #[derive(Debug, Serialize)]
 pub struct Answer<'a> {
@@ -93,6 +101,15 @@ pub struct Answer<'a> {
     /// What banners show to the client.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub banner: Option<String>,
+    /// File mode mask, if an option set it: octal.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub umask: Option<String>,
+    /// Niceness, if options changed it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub nice: Option<i32>,
+    /// Time limit of user look-ups in seconds, if an option changed it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rfc931: Option<u32>,
     /// Where the rule is found.
     #[serde(skip)]
     pub rule: Option<RuleIndex>,
@@ -101,6 +118,16 @@ pub struct Answer<'a> {
 impl<'a> Answer<'a> {
     /// Words a judgement.
     pub fn new(id: Id<'a>, tables: &Tables, judgement: Judgement) -> Self {
+        let effects = Effects::of(&judgement.effects);
+        // Who is replaced by another program, or ends, shows nothing of what was set for him.
+        let stays = !matches!(judgement.reason, Reason::Twist | Reason::Exit);
+        let mut warnings = judgement.warnings;
+        if effects.killed {
+            let plain = |text: &mut String| {
+                *text = text.replace(&format!("process {PID} exited"), "process PID exited")
+            };
+            warnings.iter_mut().for_each(plain);
+        }
         let number = |index: RuleIndex| rule(tables, index).map(|rule| (index.table, rule.number));
         Self {
             id,
@@ -114,23 +141,30 @@ impl<'a> Answer<'a> {
                 Reason::Option => "option",
                 Reason::OptionError => "error",
                 Reason::Twist => "twist",
+                Reason::Exit => "exit",
                 Reason::TableBroken => "table-error",
                 Reason::NoRule => "default",
             },
-            // Who was replaced by another program writes no line of his own.
-            severity: judgement.severity.filter(|_| judgement.reason != Reason::Twist).map(priority),
-            warnings: judgement.warnings,
-            spawned: Vec::new(),
-            banner: None,
+            severity: judgement.severity.filter(|_| stays).map(priority),
+            warnings,
+            spawned: effects.spawned,
+            banner: (!effects.banner.is_empty()).then(|| quoted_bytes(&effects.banner)),
+            umask: effects.umask.filter(|mask| stays && *mask != UMASK).map(|mask| format!("{mask:03o}")),
+            nice: Some(effects.nice).filter(|nice| stays && *nice != 0),
+            rfc931: effects.rfc931.filter(|seconds| stays && *seconds != RFC931_TIMEOUT_S),
             rule: judgement.rule,
         }
     }
 
-    /// Tells every difference to what the case expects.
+    /// Tells every difference to what the case expects: of the fields it has, or of all if it is a
+    /// whole answer.
     pub fn compare(&self, case: &Case<'_>, mut differs: impl FnMut(Difference)) {
         let Some(expect) = case.expect else { return };
-        let mut check = |field, expected: String, given: String| {
-            if expected != given {
+        let is_whole = case.via.is_some() && case.warnings.is_some();
+        let mut check = |field, given: String, expected: Option<String>| {
+            if let Some(expected) = expected
+                && expected != given
+            {
                 differs(Difference { field, expected, given });
             }
         };
@@ -138,33 +172,73 @@ impl<'a> Answer<'a> {
             Expect::Allow => "allow",
             Expect::Deny => "deny",
         };
-        check("verdict", expect.into(), self.verdict.into());
-        if let Some(matched) = &case.matched {
-            check("matched", shown(&matched.0), self.matched.to_string());
-        }
-        if let Some(via) = &case.via {
-            check("via", shown(&via.0), self.via.into());
-        }
-        let texts = |texts: &[Bytes<'_>]| texts.iter().map(|text| shown(&text.0)).collect::<Vec<_>>();
-        if let Some(warnings) = &case.warnings {
-            check("warnings", format!("{:?}", texts(warnings)), format!("{:?}", self.warnings));
-        }
-        let is_whole = case.via.is_some() && case.warnings.is_some();
-        if case.severity.is_some() || is_whole {
-            check("severity", optional(case.severity.as_ref()), self.severity.clone().unwrap_or_default());
-        }
-        if case.spawned.is_some() {
-            let spawned = case.spawned.as_deref().map(texts).unwrap_or_default();
-            check("spawned", format!("{spawned:?}"), format!("{:?}", self.spawned));
-        }
-        if case.banner.is_some() {
-            check("banner", optional(case.banner.as_ref()), self.banner.clone().unwrap_or_default());
-        }
+        check("verdict", self.verdict.into(), Some(expect.into()));
+        let text = |text: &Option<Bytes<'_>>| text.as_ref().map(|text| quoted_bytes(&text.0));
+        check("matched", self.matched.to_string(), text(&case.matched));
+        check("via", self.via.into(), text(&case.via));
+        let list = |texts: &Option<Vec<Bytes<'_>>>| {
+            let shown =
+                |texts: &Vec<Bytes<'_>>| texts.iter().map(|text| quoted_bytes(&text.0)).collect::<Vec<_>>();
+            texts.as_ref().map(|texts| list_of(&shown(texts)))
+        };
+        check("warnings", list_of(&self.warnings), list(&case.warnings));
+        // These are left out where there is nothing to say.
+        let or_none = |text: Option<String>| text.or_else(|| is_whole.then(|| NONE.into()));
+        let own = |text: Option<String>| text.unwrap_or_else(|| NONE.into());
+        let number = |number: Option<i64>| number.map(|number| number.to_string());
+        check("severity", own(self.severity.clone()), or_none(text(&case.severity)));
+        check("spawned", list_of(&self.spawned), or_none(list(&case.spawned)));
+        check("banner", own(self.banner.clone()), or_none(text(&case.banner)));
+        check("umask", own(self.umask.clone()), or_none(text(&case.umask)));
+        check("nice", own(number(self.nice.map(i64::from))), or_none(number(case.nice.map(i64::from))));
+        check("rfc931", own(number(self.rfc931.map(i64::from))), or_none(number(case.rfc931.map(i64::from))));
     }
 }
 
-fn optional(text: Option<&Bytes<'_>>) -> String {
-    text.map(|text| shown(&text.0)).unwrap_or_default()
+/// What differences say of a field that is not there.
+const NONE: &str = "none";
+
+fn list_of(texts: &[String]) -> String {
+    if texts.is_empty() { NONE.into() } else { format!("{texts:?}") }
+}
+
+/// What the options did, one after the other.
+#[derive(Default)]
+struct Effects {
+    spawned: Vec<String>,
+    killed: bool,
+    banner: Vec<u8>,
+    umask: Option<u32>,
+    nice: i32,
+    rfc931: Option<u32>,
+}
+
+impl Effects {
+    fn of(effects: &[Effect]) -> Self {
+        let mut all = Self::default();
+        for effect in effects {
+            match &effect.action {
+                Action::Spawn(command) | Action::Twist { command, .. } => {
+                    all.spawned.push(quoted_bytes(command))
+                }
+                Action::Aclexec { command, result } => {
+                    all.spawned.push(quoted_bytes(command));
+                    all.killed |= matches!(result, CommandResult::Killed { .. });
+                }
+                Action::Banner(text) => all.banner.extend_from_slice(text),
+                Action::Nice(by) => all.nice = all.nice.saturating_add(*by).clamp(-20, 19),
+                Action::Umask(mask) => all.umask = Some(*mask),
+                Action::Rfc931 { timeout_s } => all.rfc931 = Some(*timeout_s),
+                Action::Severity(_)
+                | Action::Keepalive
+                | Action::Linger(_)
+                | Action::Setenv { .. }
+                | Action::User(_)
+                | Action::Group(_) => {}
+            }
+        }
+        all
+    }
 }
 
 /// The rule of an index.

@@ -74,6 +74,15 @@ pub struct Case<'a> {
     /// The expected banner.
     #[serde(borrow, default)]
     pub banner: Option<Bytes<'a>>,
+    /// The expected file mode mask.
+    #[serde(borrow, default)]
+    pub umask: Option<Bytes<'a>>,
+    /// The expected niceness.
+    #[serde(default)]
+    pub nice: Option<i32>,
+    /// The expected time limit of user look-ups.
+    #[serde(default)]
+    pub rfc931: Option<u32>,
 }
 
 /// An expected verdict.

@@ -8,13 +8,16 @@ use std::{
 
 use super::{
     answer::{Answer, Id, rule},
-    bytes::{Bytes, shown},
+    bytes::Bytes,
     case::Case,
-    lookup::Given,
+    lookup::{Given, PID, host_name},
     tables::{Cache, Policy},
 };
 use crate::{
-    evaluate::{evaluate, request::Request},
+    evaluate::{
+        evaluate, quoted_bytes,
+        request::{Known, Request},
+    },
     parse::rule::{Origin, Text},
 };
 
@@ -144,13 +147,23 @@ pub fn judge<'a>(
         BadCase::new(&error, raw.as_ptr().addr().saturating_sub(text.as_ptr().addr()))
     })?;
     let daemons = [Text::from(case.daemon.0.as_ref())];
+    let (client_name, server_name) =
+        (host_name(case.client_name.as_ref()), host_name(case.server_name.as_ref()));
     let request = Request {
         daemons: &daemons,
         client_address: address(case.client_addr.as_ref(), "client_addr")?,
         server_address: address(case.server_addr.as_ref(), "server_addr")?,
+        client_port: case.client_port,
         server_port: case.server_port,
+        pid: PID,
+        resident: case.resident.unwrap_or_default(),
+        known: Known {
+            client_name: Some(&client_name),
+            server_name: Some(&server_name),
+            client_user: Some(case.client_user.as_ref().map_or(b"unknown", |user| &user.0)),
+        },
     };
-    let judgement = evaluate(&policy.tables, &request, &Given(case));
+    let judgement = evaluate(&policy.tables, &request, &Given(&policy.files));
     let id = case.id.map_or(Id::Line(number), Id::Own);
     let answer = Answer::new(id, &policy.tables, judgement);
     Ok((policy, answer))
@@ -168,5 +181,5 @@ fn place(policy: &Policy, answer: &Answer<'_>) -> String {
         return "; no rule matched".into();
     };
     let Origin { path, line, column, .. } = &rule.origin;
-    format!("; {}:{line}:{column}: {}", path.display(), shown(&rule.text))
+    format!("; {}:{line}:{column}: {}", path.display(), quoted_bytes(&rule.text))
 }

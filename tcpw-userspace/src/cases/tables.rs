@@ -93,7 +93,7 @@ impl Cache {
         let tables = match (given_allow, given_deny) {
             (Some(allow), Some(deny)) => {
                 let texts = Texts { allow, deny, files: BTreeMap::new() };
-                complete(texts, |path| found(&files, path).unwrap_or(FileText::Missing))
+                complete(texts, |path| found(&files, path))
             }
             (allow, deny) => {
                 let overlay = |texts: &Texts| {
@@ -101,8 +101,8 @@ impl Cache {
                     texts.allow = allow.clone().unwrap_or(texts.allow);
                     texts.deny = deny.clone().unwrap_or(texts.deny);
                     for (path, text) in &mut texts.files {
-                        if let Some(given) = found(&files, path) {
-                            *text = given;
+                        if let Some(given) = files.get(path) {
+                            *text = given.clone();
                         }
                     }
                     texts
@@ -176,15 +176,23 @@ fn complete(mut texts: Texts, find: impl Fn(&Path) -> FileText) -> Tables {
     }
 }
 
-/// What a case tells of a path: its own files, the directories they are in, and one interface.
-pub(super) fn found(files: &BTreeMap<PathBuf, FileText>, path: &Path) -> Option<FileText> {
+/// Directories every machine has.
+const DIRECTORIES: [&str; 5] = ["/", "/dev", "/etc", "/sys/class/net/lo", "/tmp"];
+
+/// A file every machine has; nobody looks for patterns in it.
+const FILE: &str = "/etc/passwd";
+
+/// What is at a path of a case: one of its own files, a directory that holds some, or what every machine has.
+pub(super) fn found(files: &BTreeMap<PathBuf, FileText>, path: &Path) -> FileText {
     if let Some(text) = files.get(path) {
-        return Some(text.clone());
+        return text.clone();
     }
-    if path.ancestors().any(|above| files.contains_key(above)) {
-        return Some(FileText::Unreadable("Not a directory".into()));
+    let is_file = |path: &Path| path == Path::new(FILE) || files.contains_key(path);
+    if path.ancestors().skip(1).any(is_file) {
+        return FileText::Unreadable("Not a directory".into());
     }
-    let is_directory =
-        path == Path::new("/sys/class/net/lo") || files.keys().any(|file| file.starts_with(path));
-    is_directory.then(|| FileText::Bytes([].into()))
+    let has = |directory: &&str| Path::new(directory).starts_with(path);
+    let exists =
+        DIRECTORIES.iter().any(has) || is_file(path) || files.keys().any(|file| file.starts_with(path));
+    if exists { FileText::Bytes([].into()) } else { FileText::Missing }
 }
