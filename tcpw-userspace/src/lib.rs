@@ -5,6 +5,7 @@
 //! [`evaluate`] is the reference they are held against, [`listeners`] tells who
 //! listens where, [`daemon`] alone knows them all.
 
+pub mod cases;
 pub mod cli;
 pub mod compile;
 pub mod config;

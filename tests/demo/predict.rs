@@ -43,6 +43,7 @@ impl Prediction {
             client_address: Some(&client),
             server_address: Some(&server),
             server_port: Some(service.port),
+            ..Request::default()
         };
         match evaluate(&self.tables, &request, &Unknown).verdict {
             Verdict::Allow => true,

@@ -77,6 +77,7 @@ pub fn evaluated(tables: &Tables, names: &NamesSet, query: &Query) -> Verdict {
         client_address: Some(&client),
         server_address: Some(&server),
         server_port: Some(query.port),
+        ..Request::default()
     };
     evaluate::evaluate(tables, &request, &evaluate::Unknown).verdict
 }

@@ -26,7 +26,9 @@ pub(super) fn judge(tables: &Tables, names: &NamesSet, decision: &Decision) -> J
         daemons: &daemons,
         client_address: Some(&client),
         server_address: Some(&server),
+        client_port: Some(decision.client_port),
         server_port: Some(decision.server_port),
+        ..Request::default()
     };
     evaluate::evaluate(tables, &request, &Accounts)
 }

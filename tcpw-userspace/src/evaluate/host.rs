@@ -3,6 +3,7 @@
 //! Source: tcp_wrappers 7.6.q (Debian) `hosts_access.c` `host_match`, `hostfile_match`, `masked_match`.
 
 use std::{
+    borrow::Cow,
     cell::OnceCell,
     collections::{BTreeMap, BTreeSet},
     net::{Ipv4Addr, Ipv6Addr},
@@ -12,15 +13,13 @@ use std::{
 use super::{
     Unknown,
     request::{HostName, Lookup, Request},
-    text::{UNKNOWN, reduced},
+    subject::sanitise,
+    text::{PARANOID, UNKNOWN, is_known, reduced},
 };
 use crate::parse::{
     number,
-    rule::{HostPattern, PatternFile, Text},
+    rule::{HostPattern, PatternFile},
 };
-
-/// libwrap's name for a host whose name and address disagree.
-const PARANOID: &[u8] = b"paranoid";
 
 /// libwrap keeps the first 127 bytes of every string of a request.
 const STRING: usize = 127;
@@ -32,8 +31,8 @@ pub(super) fn cut(text: &[u8]) -> &[u8] {
 
 /// One end of a connection: its address, and its name once somebody asks.
 pub struct Host<'a> {
-    address: &'a [u8],
-    name: OnceCell<Text>,
+    address: Cow<'a, [u8]>,
+    name: OnceCell<Cow<'a, [u8]>>,
     is_client: bool,
     lookup: &'a dyn Lookup,
 }
@@ -41,33 +40,74 @@ pub struct Host<'a> {
 impl<'a> Host<'a> {
     /// The client of a request.
     pub fn client(request: &Request<'a>, lookup: &'a dyn Lookup) -> Self {
-        Self::new(request.client_address, true, lookup)
+        Self::new(request.client_address, request.known.client_name, true, lookup)
     }
 
     /// The server's end of a request.
     pub fn server(request: &Request<'a>, lookup: &'a dyn Lookup) -> Self {
-        Self::new(request.server_address, false, lookup)
+        Self::new(request.server_address, request.known.server_name, false, lookup)
     }
 
-    fn new(address: Option<&'a str>, is_client: bool, lookup: &'a dyn Lookup) -> Self {
-        let address = cut(address.map_or(UNKNOWN, str::as_bytes));
-        Self { address, name: OnceCell::new(), is_client, lookup }
+    fn new(
+        address: Option<&'a str>,
+        name: Option<&'a HostName>,
+        is_client: bool,
+        lookup: &'a dyn Lookup,
+    ) -> Self {
+        let address = address.filter(|address| !address.is_empty());
+        let address = Cow::Borrowed(cut(address.map_or(UNKNOWN, str::as_bytes)));
+        let name = name.map_or_else(OnceCell::new, |name| Cow::Borrowed(spelt(name)).into());
+        Self { address, name, is_client, lookup }
     }
 
     fn name(&self) -> &[u8] {
         self.name.get_or_init(|| {
             let name = if self.is_client { self.lookup.client_name() } else { self.lookup.server_name() };
-            match name {
-                HostName::Known(name) => cut(&name).into(),
-                HostName::Unknown => UNKNOWN.into(),
-                HostName::Paranoid => PARANOID.into(),
-            }
+            spelt(&name).to_vec().into()
         })
     }
 
     fn is_name_known(&self) -> bool {
-        let name = self.name();
-        !name.eq_ignore_ascii_case(UNKNOWN) && !name.eq_ignore_ascii_case(PARANOID)
+        is_known(self.name())
+    }
+
+    /// Its name if that is already known, else its address.
+    pub(super) fn info(&self) -> &[u8] {
+        self.name.get().filter(|name| is_known(name)).unwrap_or(&self.address)
+    }
+
+    /// Its address, sanitised for good.
+    pub(super) fn sanitised_address(&mut self) -> &[u8] {
+        sanitise(&mut self.address);
+        &self.address
+    }
+
+    /// Its name, looked up if need be, sanitised for good.
+    pub(super) fn sanitised_name(&mut self) -> &[u8] {
+        self.name();
+        if let Some(name) = self.name.get_mut() {
+            sanitise(name);
+        }
+        self.name()
+    }
+
+    /// `info`, sanitised for good.
+    pub(super) fn sanitised_info(&mut self) -> &[u8] {
+        if self.name.get().is_some_and(|name| is_known(name)) {
+            self.sanitised_name()
+        } else {
+            self.sanitised_address()
+        }
+    }
+}
+
+/// A name as libwrap keeps it.
+fn spelt(name: &HostName) -> &[u8] {
+    match name {
+        HostName::Known(name) if name.is_empty() => UNKNOWN,
+        HostName::Known(name) => cut(name),
+        HostName::Unknown => UNKNOWN,
+        HostName::Paranoid => PARANOID,
     }
 }
 
@@ -77,7 +117,7 @@ pub fn host_matches_unnamed(
     address: &str,
     files: &BTreeMap<PathBuf, PatternFile>,
 ) -> bool {
-    host_matches(pattern, &Host::new(Some(address), true, &Unknown), files, &mut |_, _| {})
+    host_matches(pattern, &Host::new(Some(address), None, true, &Unknown), files, &mut |_, _| {})
 }
 
 /// Whether a pattern matches a host; `unreadable` is told of files that cannot be read.
@@ -120,11 +160,11 @@ fn matches_one(pattern: &HostPattern, host: &Host<'_>) -> bool {
         HostPattern::Netgroup(group) => host.lookup.in_netgroup(group, Some(host.name()), None),
         HostPattern::Known => !host.address.eq_ignore_ascii_case(UNKNOWN) && host.is_name_known(),
         HostPattern::Local => host.is_name_known() && !host.name().contains(&b'.'),
-        HostPattern::NetV4 { net, mask } => net_v4_matches(*net, *mask, host.address),
-        HostPattern::NetV6 { net, prefix_bits } => net_v6_matches(*net, *prefix_bits, host.address),
+        HostPattern::NetV4 { net, mask } => net_v4_matches(*net, *mask, &host.address),
+        HostPattern::NetV6 { net, prefix_bits } => net_v6_matches(*net, *prefix_bits, &host.address),
         HostPattern::Never | HostPattern::File(_) => false,
         HostPattern::Text { pattern, numeric } => {
-            pattern.matches(host.address) || (!numeric && pattern.matches(host.name()))
+            pattern.matches(&host.address) || (!numeric && pattern.matches(host.name()))
         }
     }
 }

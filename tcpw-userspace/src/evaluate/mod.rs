@@ -1,41 +1,78 @@
 //! The reference: rules and a request to libwrap's verdict.
 //!
-//! In: parsed tables and one request. Out: a [`Judgement`]. No I/O: names, users
-//! and netgroups come through [`Lookup`].
+//! In: parsed tables and one request. Out: a [`Judgement`]. No I/O: names, users, netgroups,
+//! banners and the results of commands come through [`Lookup`].
 //! Invariant: what the compiler shares with this room ([`list_matches`],
 //! [`daemon_matches`], [`outcome_of`], ...) is the only opinion on it.
 //! Source: tcp_wrappers 7.6.q `hosts_access.c`, `hosts_access()`.
 #![forbid(unsafe_code)]
 
 mod address;
+mod expand;
 mod glob;
 mod host;
+pub mod judgement;
+mod observe;
 mod options;
 pub mod request;
+mod subject;
 mod text;
 mod unknown;
 
 pub use address::numeric_host;
 pub use host::{Host, host_matches, host_matches_unnamed};
+pub use observe::{Miss, Observer};
 pub use options::outcome_of;
+pub(crate) use text::quoted_bytes;
 pub use unknown::Unknown;
-
-use std::cell::OnceCell;
 
 use crate::parse::rule::{
     ClientPattern, Daemon, DaemonPattern, HostPattern, List, Rule, Table, TableEnd, Tables, Text,
 };
-use options::{Effect, Options};
+use observe::Nobody;
+use options::{Message, Options, Outcome};
 use request::{Judgement, Lookup, Reason, Request, RuleIndex, Verdict};
+use subject::Subject;
 
 /// Whether a list matches, given how one of its patterns does.
 ///
 /// Patterns after a matching one are not asked.
-pub fn list_matches<P>(list: &List<P>, mut matches: impl FnMut(&P) -> bool) -> bool {
-    // Right-associative, without recursion: the parity of the lists that match in a row.
-    let parts = std::iter::successors(Some(list), |list| list.except.as_deref());
-    let matching = parts.take_while(|part| part.patterns.iter().any(&mut matches)).count();
-    matching % 2 == 1
+pub fn list_matches<P>(list: &List<P>, matches: impl FnMut(&P) -> bool) -> bool {
+    search_list(list, matches).is_match()
+}
+
+/// What a list says of a subject.
+struct ListMatch<'a, P> {
+    /// The matching token of the list itself.
+    token: Option<&'a P>,
+    /// The matching token behind its first EXCEPT.
+    except: Option<&'a P>,
+    /// Lists between EXCEPTs that match in a row.
+    depth: usize,
+}
+
+impl<P> ListMatch<'_, P> {
+    fn is_match(&self) -> bool {
+        // Right-associative, without recursion.
+        self.depth % 2 == 1
+    }
+}
+
+fn search_list<P>(list: &List<P>, mut matches: impl FnMut(&P) -> bool) -> ListMatch<'_, P> {
+    let mut found = ListMatch { token: None, except: None, depth: 0 };
+    let mut rest = Some(list);
+    while let Some(part) = rest
+        && let Some(token) = part.patterns.iter().find(|pattern| matches(pattern))
+    {
+        match found.depth {
+            0 => found.token = Some(token),
+            1 => found.except = Some(token),
+            _ => {}
+        }
+        found.depth += 1;
+        rest = part.except.as_deref();
+    }
+    found
 }
 
 /// Whether the daemon part of a token matches one of the names, or the port.
@@ -52,13 +89,21 @@ pub fn daemon_matches(daemon: &Daemon, names: &[Text], port: Option<u16>) -> boo
 
 /// libwrap's verdict on a request.
 pub fn evaluate(tables: &Tables, request: &Request<'_>, lookup: &dyn Lookup) -> Judgement {
+    evaluate_with(tables, request, lookup, &mut Nobody)
+}
+
+/// [`evaluate`], with somebody who is told why rules do not match.
+pub fn evaluate_with(
+    tables: &Tables,
+    request: &Request<'_>,
+    lookup: &dyn Lookup,
+    observer: &mut dyn Observer,
+) -> Judgement {
     let mut search = Search {
         tables,
-        request,
-        client: Host::client(request, lookup),
-        server: Host::server(request, lookup),
-        user: OnceCell::new(),
-        options: Options::new(lookup),
+        subject: Subject::new(request, lookup),
+        options: Options::default(),
+        observer,
         warnings: Vec::new(),
     };
     let (decision, rule) = match search.table(&tables.allow) {
@@ -69,8 +114,9 @@ pub fn evaluate(tables: &Tables, request: &Request<'_>, lookup: &dyn Lookup) -> 
             Found::Error => ((Verdict::Refuse, Reason::TableBroken), None),
         },
     };
-    let Search { options, warnings, .. } = search;
-    Judgement { verdict: decision.0, reason: decision.1, rule, severity: options.severity(), warnings }
+    let Search { options: Options { effects, severity, .. }, warnings, subject, .. } = search;
+    let client = subject.client_text().into();
+    Judgement { verdict: decision.0, reason: decision.1, rule, severity, client, effects, warnings }
 }
 
 /// What the search of one table finds.
@@ -86,11 +132,9 @@ enum Found {
 /// One request on its way through the tables.
 struct Search<'a> {
     tables: &'a Tables,
-    request: &'a Request<'a>,
-    client: Host<'a>,
-    server: Host<'a>,
-    user: OnceCell<Text>,
-    options: Options<'a>,
+    subject: Subject<'a>,
+    options: Options,
+    observer: &'a mut dyn Observer,
     warnings: Vec<String>,
 }
 
@@ -101,16 +145,24 @@ impl Search<'_> {
             while let Some(complaint) = complaints.next_if(|complaint| complaint.before <= index) {
                 self.warnings.push(complaint.text.clone());
             }
-            if !self.matches(table, rule) {
+            let index = RuleIndex { table: table.kind, index };
+            if !self.matches(table, rule, index) {
                 continue;
             }
-            let (effect, warning) = self.options.process(rule, table.kind);
-            self.warnings.extend(warning.map(|text| format!("error: {}{text}", context(table, rule))));
-            return match effect {
-                Effect::Decide(verdict, reason) => {
-                    Found::Yes((verdict, reason), RuleIndex { table: table.kind, index })
+            let Self { subject, options, warnings, .. } = self;
+            let outcome = options.process(rule, index, subject, &mut |message| {
+                let place = context(table, rule);
+                warnings.push(match message {
+                    Message::Warning(text) => format!("warning: {place}{text}"),
+                    Message::Error(text) => format!("error: {place}{text}"),
+                });
+            });
+            return match outcome {
+                Outcome::Decide(verdict, reason) => Found::Yes((verdict, reason), index),
+                Outcome::EndTable => {
+                    self.observer.missed(index, Miss::Aclexec);
+                    Found::No
                 }
-                Effect::EndTable => Found::No,
             };
         }
         self.warnings.extend(complaints.map(|complaint| complaint.text.clone()));
@@ -120,27 +172,32 @@ impl Search<'_> {
         }
     }
 
-    fn matches(&mut self, table: &Table, rule: &Rule) -> bool {
-        let Self { tables, request, client, server, user, options, warnings } = self;
+    fn matches(&mut self, table: &Table, rule: &Rule, index: RuleIndex) -> bool {
+        let Self { tables, subject, observer, warnings, .. } = self;
         let mut host = |pattern: &HostPattern, end: &Host<'_>| {
             host_matches(pattern, end, &tables.files, &mut |path, why| {
                 warnings.push(format!("warning: {}open {}: {why}", context(table, rule), path.display()));
             })
         };
-        let mut daemon = |token: &DaemonPattern| {
-            daemon_matches(&token.daemon, request.daemons, request.server_port)
-                && token.server.as_ref().is_none_or(|pattern| host(pattern, server))
-        };
-        if !list_matches(&rule.daemons, &mut daemon) {
+        let port = subject.request.server_port;
+        let daemons = search_list(&rule.daemons, |token: &DaemonPattern| {
+            daemon_matches(&token.daemon, subject.daemons(), port)
+                && token.server.as_ref().is_none_or(|pattern| host(pattern, &subject.server))
+        });
+        let Some(daemon) = daemons.token.filter(|_| daemons.is_match()) else {
+            observer.missed(index, daemons.except.map_or(Miss::Daemon, Miss::DaemonExcept));
             return false;
-        }
-        list_matches(&rule.clients, |token: &ClientPattern| {
-            host(&token.host, client)
-                && token
-                    .user
-                    .as_ref()
-                    .is_none_or(|pattern| pattern.matches(user.get_or_init(|| options.user())))
-        })
+        };
+        let clients = search_list(&rule.clients, |token: &ClientPattern| {
+            host(&token.host, &subject.client)
+                && token.user.as_ref().is_none_or(|pattern| subject.user_matches(pattern))
+        });
+        let Some(client) = clients.token.filter(|_| clients.is_match()) else {
+            observer.missed(index, clients.except.map_or(Miss::Client, Miss::ClientExcept));
+            return false;
+        };
+        observer.matched(index, daemon, client);
+        true
     }
 }
 

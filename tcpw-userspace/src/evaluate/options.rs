@@ -1,22 +1,44 @@
-//! What the options of a matched rule make of its verdict.
+//! What the options of a matched rule do, and make of its verdict.
 //!
-//! Source: tcp_wrappers 7.6.q (Debian) `options.c`, `hosts_access.c` `table_match`.
+//! Source: hosts_options(5); tcp_wrappers 7.6.q (Debian) `options.c`, `hosts_access.c` `table_match`.
+
+use std::{os::unix::ffi::OsStrExt, path::Path};
 
 use super::{
-    host::cut,
-    request::{Lookup, Reason, Verdict},
-    text::UNKNOWN,
+    expand::{self, OPTION_BYTES, TooLong},
+    judgement::{Action, Effect, Reason, RuleIndex, Verdict},
+    request::{Banner, CommandResult, Lookup, Purpose, Request},
+    subject::Subject,
+    text::quoted_bytes,
 };
 use crate::parse::{
     list::split_at,
+    options::{setenv, trim},
     rule::{Rule, RuleOption, TableKind, Text},
 };
 
 /// The verdict of a matched rule. `lookup` is asked about the users and groups it names.
 pub fn outcome_of(rule: &Rule, table: TableKind, lookup: &dyn Lookup) -> Verdict {
-    match Options::new(lookup).process(rule, table).0 {
-        Effect::Decide(verdict, _) => verdict,
-        Effect::EndTable => default_verdict(table),
+    let request = Request::default();
+    let accounts = AccountsOf(lookup);
+    let mut subject = Subject::new(&request, &accounts);
+    let rule_index = RuleIndex { table, index: 0 };
+    match Options::default().process(rule, rule_index, &mut subject, &mut |_| {}) {
+        Outcome::Decide(verdict, _) => verdict,
+        Outcome::EndTable => default_verdict(table),
+    }
+}
+
+/// Asks nothing but whether users and groups exist: nothing is run for a rule that nobody matched.
+struct AccountsOf<'a>(&'a dyn Lookup);
+
+impl Lookup for AccountsOf<'_> {
+    fn user_exists(&self, name: &[u8]) -> bool {
+        self.0.user_exists(name)
+    }
+
+    fn group_exists(&self, name: &[u8]) -> bool {
+        self.0.group_exists(name)
     }
 }
 
@@ -28,7 +50,8 @@ fn default_verdict(table: TableKind) -> Verdict {
 }
 
 /// What a matched rule does.
-pub(super) enum Effect {
+#[derive(Debug)]
+pub(super) enum Outcome {
     /// It decides.
     Decide(Verdict, Reason),
     /// Its aclexec failed: the table ends without a match.
@@ -36,88 +59,188 @@ pub(super) enum Effect {
 }
 
 /// The options of one request: libwrap keeps some of their state between rules.
-pub(super) struct Options<'a> {
-    lookup: &'a dyn Lookup,
-    severity: Option<i32>,
+#[derive(Default)]
+pub(super) struct Options {
+    /// What they did so far.
+    pub(super) effects: Vec<Effect>,
+    /// Priority that they have set.
+    pub(super) severity: Option<i32>,
     /// The last aclexec of this request failed. libwrap asks after every rule
     /// with options, so a rule of hosts.deny is spoilt by one of hosts.allow.
     aclexec_failed: bool,
 }
 
-impl<'a> Options<'a> {
-    pub(super) fn new(lookup: &'a dyn Lookup) -> Self {
-        Self { lookup, severity: None, aclexec_failed: false }
-    }
+/// Why the options of a rule are not read to their end.
+enum Stop {
+    Decided(Verdict, Reason),
+    /// libwrap's objection.
+    Error(String),
+    Exit(TooLong),
+}
 
-    /// The priority that options of this request have set.
-    pub(super) fn severity(&self) -> Option<i32> {
-        self.severity
-    }
-
-    /// The client's user, as libwrap keeps it.
-    pub(super) fn user(&self) -> Text {
-        self.lookup.client_user().map_or(UNKNOWN.into(), |user| cut(&user).into())
-    }
-
-    /// Runs the options of a matched rule, up to an error, which is returned too.
-    pub(super) fn process(&mut self, rule: &Rule, table: TableKind) -> (Effect, Option<String>) {
-        for field in &rule.options {
-            let option = match &field.option {
-                Ok(option) => option,
-                Err(error) => return refused(error.clone()),
-            };
-            match option {
-                RuleOption::Allow => return (Effect::Decide(Verdict::Allow, Reason::Option), None),
-                RuleOption::Deny => return (Effect::Decide(Verdict::Refuse, Reason::Option), None),
-                RuleOption::Twist(_) => return (Effect::Decide(Verdict::Refuse, Reason::Twist), None),
-                RuleOption::Severity(priority) => self.severity = Some(*priority),
-                RuleOption::Aclexec(command) => {
-                    self.aclexec_failed = !self.lookup.command_succeeds(command);
-                }
-                RuleOption::User(name) => {
-                    if let Err(error) = self.user_option(name) {
-                        return refused(error);
-                    }
-                }
-                RuleOption::Group(name) => {
-                    if let Err(error) = self.group_option(name) {
-                        return refused(error);
-                    }
-                }
-                RuleOption::Spawn(_)
-                | RuleOption::Keepalive
-                | RuleOption::Linger(_)
-                | RuleOption::Rfc931(_)
-                | RuleOption::Setenv { .. }
-                | RuleOption::Nice(_)
-                | RuleOption::Umask(_)
-                | RuleOption::Banners(_) => {}
-            }
-        }
-        if self.aclexec_failed && !rule.options.is_empty() {
-            return (Effect::EndTable, None);
-        }
-        (Effect::Decide(default_verdict(table), Reason::Rule), None)
-    }
-
-    fn user_option(&self, value: &[u8]) -> Result<(), String> {
-        let user = match split_at(value, b'.') {
-            None => value,
-            Some(dot) => {
-                self.group_option(&value[dot + 1..])?;
-                &value[..dot]
-            }
-        };
-        let exists = self.lookup.user_exists(user);
-        exists.then_some(()).ok_or_else(|| format!("unknown user: \"{}\"", String::from_utf8_lossy(user)))
-    }
-
-    fn group_option(&self, group: &[u8]) -> Result<(), String> {
-        let exists = self.lookup.group_exists(group);
-        exists.then_some(()).ok_or_else(|| format!("unknown group: \"{}\"", String::from_utf8_lossy(group)))
+impl From<TooLong> for Stop {
+    fn from(error: TooLong) -> Self {
+        Self::Exit(error)
     }
 }
 
-fn refused(error: String) -> (Effect, Option<String>) {
-    (Effect::Decide(Verdict::Refuse, Reason::OptionError), Some(error))
+impl Options {
+    /// Runs the options of a matched rule, up to an error. `say` gets libwrap's messages,
+    /// from their first word, `warning` or `error`, and without the place.
+    pub(super) fn process(
+        &mut self,
+        rule: &Rule,
+        index: RuleIndex,
+        subject: &mut Subject<'_>,
+        say: &mut dyn FnMut(Message),
+    ) -> Outcome {
+        for field in &rule.options {
+            let done = match &field.option {
+                Ok(option) => self.option(option, index, subject, say),
+                Err(error) => Err(Stop::Error(error.clone())),
+            };
+            match done {
+                Ok(()) => {}
+                Err(Stop::Decided(verdict, reason)) => return Outcome::Decide(verdict, reason),
+                Err(Stop::Error(error)) => {
+                    say(Message::Error(error));
+                    return Outcome::Decide(Verdict::Refuse, Reason::OptionError);
+                }
+                Err(Stop::Exit(TooLong { warning })) => {
+                    say(Message::Warning(warning));
+                    return Outcome::Decide(Verdict::Refuse, Reason::Exit);
+                }
+            }
+        }
+        if self.aclexec_failed && !rule.options.is_empty() {
+            return Outcome::EndTable;
+        }
+        Outcome::Decide(default_verdict(index.table), Reason::Rule)
+    }
+
+    fn option(
+        &mut self,
+        option: &RuleOption,
+        rule: RuleIndex,
+        subject: &mut Subject<'_>,
+        say: &mut dyn FnMut(Message),
+    ) -> Result<(), Stop> {
+        let action = match option {
+            RuleOption::Allow => return Err(Stop::Decided(Verdict::Allow, Reason::Option)),
+            RuleOption::Deny => return Err(Stop::Decided(Verdict::Refuse, Reason::Option)),
+            RuleOption::Severity(priority) => {
+                self.severity = Some(*priority);
+                Action::Severity(*priority)
+            }
+            RuleOption::Spawn(template) => {
+                let command = expanded(template, subject, say)?;
+                subject.lookup.run(Purpose::Spawn, &command);
+                Action::Spawn(command)
+            }
+            RuleOption::Aclexec(template) => self.aclexec(template, subject, say)?,
+            RuleOption::Twist(template) => {
+                let command = expanded(template, subject, say)?;
+                if subject.request.resident {
+                    return Err(Stop::Error("twist option in resident process".into()));
+                }
+                let client = subject.client_text().into();
+                self.effects.push(Effect { rule, action: Action::Twist { command, client } });
+                return Err(Stop::Decided(Verdict::Refuse, Reason::Twist));
+            }
+            RuleOption::Setenv(template) => {
+                let value = expanded(template, subject, say)?;
+                let (name, value) = setenv(&value).map_err(Stop::Error)?;
+                Action::Setenv { name: name.into(), value: value.into() }
+            }
+            RuleOption::Rfc931(seconds) => {
+                if let Some(seconds) = seconds {
+                    subject.user_timeout_s = *seconds;
+                }
+                subject.user();
+                Action::Rfc931 { timeout_s: subject.user_timeout_s }
+            }
+            RuleOption::Banners(directory) => match banner(directory, subject, say)? {
+                Some(text) => Action::Banner(text),
+                None => return Ok(()),
+            },
+            RuleOption::User(name) => {
+                user_option(name, subject.lookup).map_err(Stop::Error)?;
+                Action::User(name.clone())
+            }
+            RuleOption::Group(name) => {
+                group_option(name, subject.lookup).map_err(Stop::Error)?;
+                Action::Group(name.clone())
+            }
+            RuleOption::Keepalive => Action::Keepalive,
+            RuleOption::Linger(seconds) => Action::Linger(*seconds),
+            RuleOption::Nice(by) => Action::Nice(*by),
+            RuleOption::Umask(mask) => Action::Umask(*mask),
+        };
+        self.effects.push(Effect { rule, action });
+        Ok(())
+    }
+
+    fn aclexec(
+        &mut self,
+        template: &[u8],
+        subject: &mut Subject<'_>,
+        say: &mut dyn FnMut(Message),
+    ) -> Result<Action, Stop> {
+        let command = expanded(template, subject, say)?;
+        let result = subject.lookup.run(Purpose::Aclexec, &command);
+        if let CommandResult::Killed { pid, signal } = result {
+            say(Message::Warning(format!("process {pid} exited with signal {signal}")));
+        }
+        self.aclexec_failed = result != CommandResult::Exited(0);
+        Ok(Action::Aclexec { command, result })
+    }
+}
+
+/// A message of libwrap.
+pub(super) enum Message {
+    /// It goes on.
+    Warning(String),
+    /// It refuses.
+    Error(String),
+}
+
+fn expanded(template: &[u8], subject: &mut Subject<'_>, say: &mut dyn FnMut(Message)) -> Result<Text, Stop> {
+    let text =
+        expand::expand(template, OPTION_BYTES, subject, &mut |warning| say(Message::Warning(warning)))?;
+    Ok(trim(&text).into())
+}
+
+fn banner(
+    directory: &Path,
+    subject: &mut Subject<'_>,
+    say: &mut dyn FnMut(Message),
+) -> Result<Option<Text>, Stop> {
+    let text = match subject.lookup.banner(directory, subject.daemon()) {
+        Banner::Text(text) => text,
+        Banner::Missing => return Ok(None),
+        Banner::NoDirectory(why) => {
+            let directory = quoted_bytes(directory.as_os_str().as_bytes());
+            say(Message::Warning(format!("{directory}: {why}")));
+            return Ok(None);
+        }
+    };
+    let text = expand::banner(&text, subject, &mut |warning| say(Message::Warning(warning)))?;
+    Ok(Some(text.into()))
+}
+
+fn user_option(value: &[u8], lookup: &dyn Lookup) -> Result<(), String> {
+    let user = match split_at(value, b'.') {
+        None => value,
+        Some(dot) => {
+            group_option(&value[dot + 1..], lookup)?;
+            &value[..dot]
+        }
+    };
+    let exists = lookup.user_exists(user);
+    exists.then_some(()).ok_or_else(|| format!("unknown user: \"{}\"", quoted_bytes(user)))
+}
+
+fn group_option(group: &[u8], lookup: &dyn Lookup) -> Result<(), String> {
+    let exists = lookup.group_exists(group);
+    exists.then_some(()).ok_or_else(|| format!("unknown group: \"{}\"", quoted_bytes(group)))
 }

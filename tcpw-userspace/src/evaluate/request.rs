@@ -1,20 +1,45 @@
-//! A request and its judgement.
+//! What the evaluator is asked, and whom it asks in turn.
 
-use crate::parse::rule::{TableKind, Text};
+use std::path::Path;
+
+pub use super::judgement::{Judgement, Reason, RuleIndex, Verdict};
+use crate::parse::rule::Text;
+
+/// libwrap's time limit for a user look-up, in seconds, unless `rfc931` sets another.
+pub const RFC931_TIMEOUT_S: u32 = 10;
 
 /// Who wants to connect to whom, in libwrap's terms: text.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Request<'a> {
     /// Names of the daemon; a daemon token matches if it matches any of them.
     /// libwrap has exactly one; a listener may have several, or none (then only
-    /// what matches every name matches).
+    /// what matches every name matches). The first is `%d`.
     pub daemons: &'a [Text],
     /// Client address as getnameinfo(3) prints it; `None` is "unknown".
     pub client_address: Option<&'a str>,
     /// Server address, likewise.
     pub server_address: Option<&'a str>,
-    /// Server port; `None` without socket information.
+    /// Client port; `None` without socket information.
+    pub client_port: Option<u16>,
+    /// Server port, likewise.
     pub server_port: Option<u16>,
+    /// Process id of the daemon: `%p`.
+    pub pid: u32,
+    /// The daemon serves more than one client (libwrap's `resident`): it cannot be twisted.
+    pub resident: bool,
+    /// What is known without a look-up.
+    pub known: Known<'a>,
+}
+
+/// What the asking program has already looked up.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Known<'a> {
+    /// Name of the client.
+    pub client_name: Option<&'a HostName>,
+    /// Name of the server's end.
+    pub server_name: Option<&'a HostName>,
+    /// User of the client; "unknown" where there is none.
+    pub client_user: Option<&'a [u8]>,
 }
 
 /// A host name as libwrap knows it.
@@ -31,7 +56,7 @@ pub enum HostName {
 /// What only a look-up can tell; asked on demand, at most once per request and question.
 ///
 /// Each has an answer for those who cannot look: names and users are unknown, nobody is in a
-/// netgroup, commands succeed.
+/// netgroup, commands succeed, there are no banners.
 pub trait Lookup {
     /// Name of the client.
     fn client_name(&self) -> HostName {
@@ -43,8 +68,8 @@ pub trait Lookup {
         HostName::Unknown
     }
 
-    /// User of the client (ident); `None` is "unknown".
-    fn client_user(&self) -> Option<Text> {
+    /// User of the client (ident, RFC 1413); `None` is "unknown".
+    fn client_user(&self, _timeout_s: u32) -> Option<Text> {
         None
     }
 
@@ -59,58 +84,47 @@ pub trait Lookup {
     /// getgrnam(3): does the group exist.
     fn group_exists(&self, name: &[u8]) -> bool;
 
-    /// Exit status 0 of an aclexec command.
-    fn command_succeeds(&self, _command: &[u8]) -> bool {
-        true
+    /// Runs a command of `spawn` or `aclexec` to its end, as `/bin/sh -c` would.
+    fn run(&self, _purpose: Purpose, _command: &[u8]) -> CommandResult {
+        CommandResult::Exited(0)
+    }
+
+    /// Reads the banner `directory`/`daemon`.
+    fn banner(&self, _directory: &Path, _daemon: &[u8]) -> Banner {
+        Banner::Missing
     }
 }
 
-/// Allow or refuse.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Verdict {
-    /// The connection passes.
-    Allow,
-    /// The connection is refused.
-    Refuse,
+/// What a command is run for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// `spawn`: its result is ignored.
+    Spawn,
+    /// `aclexec`: its result decides.
+    Aclexec,
 }
 
-/// Which rule: an index into a table's rules.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct RuleIndex {
-    /// The table.
-    pub table: TableKind,
-    /// Index into its rules.
-    pub index: usize,
+/// How a command ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CommandResult {
+    /// With this exit status, 0 to 255.
+    Exited(u8),
+    /// By a signal.
+    Killed {
+        /// The process.
+        pid: u32,
+        /// The signal.
+        signal: i32,
+    },
 }
 
-/// Why a verdict is what it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Reason {
-    /// The first matching rule decided by the table it stands in.
-    Rule,
-    /// Its explicit `allow` or `deny` option decided.
-    Option,
-    /// One of its options is wrong: refused.
-    OptionError,
-    /// `twist` takes the connection from the daemon.
-    Twist,
-    /// hosts.deny could not be read to its end: refused.
-    TableBroken,
-    /// No rule matched: allowed.
-    NoRule,
-}
-
-/// The reference evaluator's answer.
+/// What was found of a banner.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Judgement {
-    /// Allow or refuse.
-    pub verdict: Verdict,
-    /// Why.
-    pub reason: Reason,
-    /// The rule that matched.
-    pub rule: Option<RuleIndex>,
-    /// Priority of the log line if the rule has `severity`.
-    pub severity: Option<i32>,
-    /// libwrap's warnings and errors of this request, as it words them.
-    pub warnings: Vec<String>,
+pub enum Banner {
+    /// Its text, before % expansion.
+    Text(Vec<u8>),
+    /// There is none for this daemon.
+    Missing,
+    /// Nor is the directory there: strerror(3)'s text.
+    NoDirectory(String),
 }

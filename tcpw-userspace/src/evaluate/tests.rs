@@ -1,6 +1,9 @@
 use std::{cell::RefCell, collections::BTreeMap, path::PathBuf, sync::Arc};
 
-use super::{request::HostName, *};
+use super::{
+    request::{CommandResult, HostName, Purpose},
+    *,
+};
 use crate::parse::{
     parse, pattern_files,
     rule::TableKind,
@@ -35,7 +38,7 @@ impl Lookup for Asked {
         self.0.borrow_mut().push("server");
         HostName::Unknown
     }
-    fn client_user(&self) -> Option<Text> {
+    fn client_user(&self, _: u32) -> Option<Text> {
         self.0.borrow_mut().push("user");
         None
     }
@@ -49,9 +52,9 @@ impl Lookup for Asked {
     fn group_exists(&self, _: &[u8]) -> bool {
         false
     }
-    fn command_succeeds(&self, _: &[u8]) -> bool {
+    fn run(&self, _: Purpose, _: &[u8]) -> CommandResult {
         self.0.borrow_mut().push("command");
-        false
+        CommandResult::Exited(1)
     }
 }
 
@@ -62,6 +65,7 @@ fn ask(allow: &str, deny: &str, names: &[&str]) -> (Judgement, Vec<&'static str>
         client_address: Some("10.1.2.3"),
         server_address: Some("192.0.2.1"),
         server_port: Some(22),
+        ..Request::default()
     };
     let asked = Asked::default();
     let judgement = evaluate(&tables(allow, deny), &request, &asked);
@@ -119,7 +123,7 @@ judges! {
 
 #[test]
 fn every_user_exists_by_default() {
-    let request = Request { daemons: &[], client_address: None, server_address: None, server_port: None };
+    let request = Request::default();
     let judgement = evaluate(&tables("ALL: ALL: user x.y\n", ""), &request, &Unknown);
     assert_eq!(judgement.verdict, Verdict::Allow);
 }

@@ -11,7 +11,7 @@ pub mod diagnostic;
 mod lexer;
 pub(crate) mod list;
 pub(crate) mod number;
-mod options;
+pub(crate) mod options;
 mod pattern;
 mod pattern_file;
 pub mod rule;

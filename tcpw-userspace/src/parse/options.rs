@@ -10,6 +10,7 @@ use super::{
     number::{is_space, scan_signed, scan_unsigned},
     rule::{RuleOption, Text},
 };
+use crate::evaluate::quoted_bytes;
 
 /// A field of the option part.
 pub(super) struct Field {
@@ -70,7 +71,8 @@ fn unescape(text: &[u8]) -> Vec<u8> {
     plain
 }
 
-fn trim(text: &[u8]) -> &[u8] {
+/// Without the white space around it.
+pub(crate) fn trim(text: &[u8]) -> &[u8] {
     let Some(start) = text.iter().position(|byte| !is_space(*byte)) else { return &[] };
     let end = text.iter().rposition(|byte| !is_space(*byte)).map_or(start, |last| last + 1);
     &text[start..end]
@@ -103,7 +105,7 @@ enum Value {
 }
 
 fn quote(text: &[u8]) -> String {
-    format!("\"{}\"", String::from_utf8_lossy(text))
+    format!("\"{}\"", quoted_bytes(text))
 }
 
 fn option(field: &[u8], is_last: bool) -> Result<RuleOption, String> {
@@ -147,7 +149,9 @@ fn build(name: &[u8], value: Option<&[u8]>) -> Result<RuleOption, String> {
         b"group" => RuleOption::Group(text()),
         b"banners" => RuleOption::Banners(PathBuf::from(OsStr::from_bytes(given))),
         b"severity" => RuleOption::Severity(severity(given)?),
-        b"setenv" => setenv(given)?,
+        // What % expansion makes of the name shows when it is expanded.
+        b"setenv" if given.contains(&b'%') => RuleOption::Setenv(text()),
+        b"setenv" => setenv(given).map(|_| RuleOption::Setenv(text()))?,
         b"linger" => {
             let seconds = scan_signed(given).and_then(|seconds| seconds.try_into().ok());
             RuleOption::Linger(seconds.ok_or_else(|| format!("bad linger value: {}", quote(given)))?)
@@ -172,13 +176,17 @@ fn build(name: &[u8], value: Option<&[u8]>) -> Result<RuleOption, String> {
     })
 }
 
-fn setenv(value: &[u8]) -> Result<RuleOption, String> {
+/// Name and value of `setenv`, after % expansion.
+///
+/// # Errors
+/// setenv(3) would not take the name: libwrap's words.
+pub(crate) fn setenv(value: &[u8]) -> Result<(&[u8], &[u8]), String> {
     let end = value.iter().position(|byte| is_blank(*byte)).unwrap_or(value.len());
     let name = trim(&value[..end]);
     if name.is_empty() || name.contains(&b'=') {
         return Err("memory allocation failure".into());
     }
-    Ok(RuleOption::Setenv { name: name.into(), value: trim(&value[end..]).into() })
+    Ok((name, trim(&value[end..])))
 }
 
 /// Source: syslog.h; libwrap knows neither authpriv nor ftp.
@@ -243,8 +251,9 @@ mod tests {
         linger: "linger  +5" => RuleOption::Linger(5);
         rfc931_without_timeout: "rfc931" => RuleOption::Rfc931(None);
         rfc931_with_timeout: "rfc931 5" => RuleOption::Rfc931(Some(5));
-        setenv_without_value: "setenv X" => RuleOption::Setenv { name: (*b"X").into(), value: [].into() };
-        setenv_value: "setenv X a b" => RuleOption::Setenv { name: (*b"X").into(), value: (*b"a b").into() };
+        setenv_without_value: "setenv X" => RuleOption::Setenv((*b"X").into());
+        setenv_value: "setenv X a b" => RuleOption::Setenv((*b"X a b").into());
+        setenv_before_expansion: "setenv =%u" => RuleOption::Setenv((*b"%u").into());
     }
 
     objects! {

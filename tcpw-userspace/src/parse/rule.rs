@@ -239,13 +239,8 @@ pub enum RuleOption {
     Linger(u32),
     /// `rfc931`, timeout in seconds.
     Rfc931(Option<u32>),
-    /// `setenv name value`.
-    Setenv {
-        /// Name.
-        name: Text,
-        /// Value before % expansion.
-        value: Text,
-    },
+    /// `setenv name value`, both before % expansion.
+    Setenv(Text),
     /// `nice`.
     Nice(i32),
     /// `umask`.

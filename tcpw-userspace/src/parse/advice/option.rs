@@ -33,7 +33,7 @@ pub(in crate::parse) fn option(field: &[u8], option: &Result<RuleOption, String>
             | RuleOption::Keepalive
             | RuleOption::Linger(_)
             | RuleOption::Rfc931(_)
-            | RuleOption::Setenv { .. }
+            | RuleOption::Setenv(_)
             | RuleOption::Nice(_)
             | RuleOption::Umask(_)
             | RuleOption::Banners(_),

@@ -1,0 +1,33 @@
+//! For those who want to know why a rule did not match.
+
+use super::judgement::RuleIndex;
+use crate::parse::rule::{ClientPattern, DaemonPattern};
+
+/// Hears of every rule that is looked at, in order.
+pub trait Observer {
+    /// The rule did not match, or did not decide.
+    fn missed(&mut self, _rule: RuleIndex, _why: Miss<'_>) {}
+
+    /// The rule matched, by these tokens.
+    fn matched(&mut self, _rule: RuleIndex, _daemon: &DaemonPattern, _client: &ClientPattern) {}
+}
+
+/// Why a rule did not match, or did not decide.
+#[derive(Clone, Copy, Debug)]
+pub enum Miss<'a> {
+    /// No token of the daemon list matches.
+    Daemon,
+    /// The daemon is excepted by this token.
+    DaemonExcept(&'a DaemonPattern),
+    /// No token of the client list matches.
+    Client,
+    /// The client is excepted by this token.
+    ClientExcept(&'a ClientPattern),
+    /// It matched, and its `aclexec`, or one of a rule before it, failed: the table ends here.
+    Aclexec,
+}
+
+/// Does not want to know.
+pub(super) struct Nobody;
+
+impl Observer for Nobody {}
