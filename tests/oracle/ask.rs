@@ -7,6 +7,7 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use nix::{
+    errno::Errno,
     sys::{
         stat::{Mode, umask},
         wait::{WaitStatus, waitpid},
@@ -89,6 +90,8 @@ impl Oracle {
 
     /// Asks, in the process of a case, and ends it.
     fn judge(&self, case: &Case) -> ! {
+        // Messages of calls that have not failed tell what failed before.
+        Errno::clear();
         // SAFETY: SIGALRM ends this process, and nothing else.
         unsafe { libc::alarm(TIMEOUT_S) };
         let after = self.library.ask(case, Place::ALLOW, Place::DENY, self.server.as_raw_fd());

@@ -25,10 +25,12 @@ struct recording {
 };
 
 static struct recording *recording;
+static pid_t oracle;
 
 void oracle_record_into(struct recording *into)
 {
     recording = into;
+    oracle = getpid();
 }
 
 /* One record: type, priority, length, bytes; numbers in this machine's order. */
@@ -133,6 +135,8 @@ int execl(const char *path, const char *first, ...)
     }
     va_end(words);
     oracle_record('X', 0, command, strlen(command));
-    end_as(command);
-    return -1;
+    /* Who is the oracle's own child has been twisted: there is nobody left to see his end. */
+    if (getppid() != oracle)
+        end_as(command);
+    _exit(0);
 }

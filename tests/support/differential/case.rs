@@ -48,7 +48,8 @@ impl Case {
 /// What the library did.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Answer {
-    /// "allow" or "deny".
+    /// "allow" or "deny"; tcpw calls it the verdict.
+    #[serde(alias = "verdict")]
     pub expect: String,
     /// What decided: default, rule, option, error, table-error, twist, exit, crash, timeout.
     pub via: String,
