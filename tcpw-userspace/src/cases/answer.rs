@@ -156,8 +156,8 @@ impl<'a> Answer<'a> {
         }
     }
 
-    /// Tells every difference to what the case expects: of the fields it has, or of all if it is a
-    /// whole answer.
+    /// Tells every difference to what the case expects: of the fields it has; of a whole answer also
+    /// commands, banners and a priority that it does not have.
     pub fn compare(&self, case: &Case<'_>, mut differs: impl FnMut(Difference)) {
         let Some(expect) = case.expect else { return };
         let is_whole = case.via.is_some() && case.warnings.is_some();
@@ -189,9 +189,9 @@ impl<'a> Answer<'a> {
         check("severity", own(self.severity.clone()), or_none(text(&case.severity)));
         check("spawned", list_of(&self.spawned), or_none(list(&case.spawned)));
         check("banner", own(self.banner.clone()), or_none(text(&case.banner)));
-        check("umask", own(self.umask.clone()), or_none(text(&case.umask)));
-        check("nice", own(number(self.nice.map(i64::from))), or_none(number(case.nice.map(i64::from))));
-        check("rfc931", own(number(self.rfc931.map(i64::from))), or_none(number(case.rfc931.map(i64::from))));
+        check("umask", own(self.umask.clone()), text(&case.umask));
+        check("nice", own(number(self.nice.map(i64::from))), number(case.nice.map(i64::from)));
+        check("rfc931", own(number(self.rfc931.map(i64::from))), number(case.rfc931.map(i64::from)));
     }
 }
 
