@@ -42,6 +42,14 @@ impl fmt::Display for Id<'_> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Matched(Option<(TableKind, u32)>);
 
+impl Matched {
+    /// The rule of an index.
+    pub fn of(tables: &Tables, index: Option<RuleIndex>) -> Self {
+        let number = |index: RuleIndex| rule(tables, index).map(|rule| (index.table, rule.number));
+        Self(index.and_then(number))
+    }
+}
+
 impl fmt::Display for Matched {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
@@ -128,23 +136,14 @@ impl<'a> Answer<'a> {
             };
             warnings.iter_mut().for_each(plain);
         }
-        let number = |index: RuleIndex| rule(tables, index).map(|rule| (index.table, rule.number));
         Self {
             id,
             verdict: match judgement.verdict {
                 Verdict::Allow => "allow",
                 Verdict::Refuse => "deny",
             },
-            matched: Matched(judgement.rule.and_then(number)),
-            via: match judgement.reason {
-                Reason::Rule => "rule",
-                Reason::Option => "option",
-                Reason::OptionError => "error",
-                Reason::Twist => "twist",
-                Reason::Exit => "exit",
-                Reason::TableBroken => "table-error",
-                Reason::NoRule => "default",
-            },
+            matched: Matched::of(tables, judgement.rule),
+            via: via(judgement.reason),
             severity: judgement.severity.filter(|_| stays).map(priority),
             warnings,
             spawned: effects.spawned,
@@ -156,8 +155,8 @@ impl<'a> Answer<'a> {
         }
     }
 
-    /// Tells every difference to what the case expects: of the fields it has, or of all if it is a
-    /// whole answer.
+    /// Tells every difference to what the case expects: of the fields it has; of a whole answer also
+    /// commands, banners and a priority that it does not have.
     pub fn compare(&self, case: &Case<'_>, mut differs: impl FnMut(Difference)) {
         let Some(expect) = case.expect else { return };
         let is_whole = case.via.is_some() && case.warnings.is_some();
@@ -189,9 +188,9 @@ impl<'a> Answer<'a> {
         check("severity", own(self.severity.clone()), or_none(text(&case.severity)));
         check("spawned", list_of(&self.spawned), or_none(list(&case.spawned)));
         check("banner", own(self.banner.clone()), or_none(text(&case.banner)));
-        check("umask", own(self.umask.clone()), or_none(text(&case.umask)));
-        check("nice", own(number(self.nice.map(i64::from))), or_none(number(case.nice.map(i64::from))));
-        check("rfc931", own(number(self.rfc931.map(i64::from))), or_none(number(case.rfc931.map(i64::from))));
+        check("umask", own(self.umask.clone()), text(&case.umask));
+        check("nice", own(number(self.nice.map(i64::from))), number(case.nice.map(i64::from)));
+        check("rfc931", own(number(self.rfc931.map(i64::from))), number(case.rfc931.map(i64::from)));
     }
 }
 
@@ -250,8 +249,21 @@ pub(crate) fn rule(tables: &Tables, index: RuleIndex) -> Option<&Rule> {
     table.rules.get(index.index)
 }
 
+/// What decided, in a word.
+pub(crate) fn via(reason: Reason) -> &'static str {
+    match reason {
+        Reason::Rule => "rule",
+        Reason::Option => "option",
+        Reason::OptionError => "error",
+        Reason::Twist => "twist",
+        Reason::Exit => "exit",
+        Reason::TableBroken => "table-error",
+        Reason::NoRule => "default",
+    }
+}
+
 /// A syslog priority as `facility.level`; facility 0 is left out.
-fn priority(priority: i32) -> String {
+pub(crate) fn priority(priority: i32) -> String {
     const LEVELS: [&str; 8] = ["emerg", "alert", "crit", "err", "warning", "notice", "info", "debug"];
     const FACILITIES: [&str; 24] = [
         "", "user", "mail", "daemon", "auth", "syslog", "lpr", "news", "uucp", "cron", "authpriv", "ftp",

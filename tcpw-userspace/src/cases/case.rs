@@ -61,8 +61,8 @@ pub struct Case<'a> {
     /// What is expected to decide.
     #[serde(borrow, default)]
     pub via: Option<Bytes<'a>>,
-    /// Expected warnings. With `via` and these the case is a whole answer: what it does
-    /// not name is expected not to happen.
+    /// Expected warnings. With `via` and these the case is a whole answer: commands,
+    /// banners and a priority that it does not name are expected not to be.
     #[serde(borrow, default)]
     pub warnings: Option<Vec<Bytes<'a>>>,
     /// Expected priority of the log line.

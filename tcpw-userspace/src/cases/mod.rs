@@ -13,6 +13,7 @@ mod run;
 mod tables;
 
 pub use answer::{Answer, Difference, Id, Matched};
+pub(crate) use answer::{priority, rule, via};
 pub use bytes::Bytes;
 pub use case::{Case, Expect};
 pub use run::{BadCase, Count, judge, read, run};

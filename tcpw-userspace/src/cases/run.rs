@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     evaluate::{
-        evaluate, quoted_bytes,
+        evaluate_indexed, quoted_bytes,
         request::{Known, Request},
     },
     parse::rule::{Origin, Text},
@@ -163,7 +163,7 @@ pub fn judge<'a>(
             client_user: Some(case.client_user.as_ref().map_or(b"unknown", |user| &user.0)),
         },
     };
-    let judgement = evaluate(&policy.tables, &request, &Given(&policy.files));
+    let judgement = evaluate_indexed(&policy.tables, &policy.index, &request, &Given(&policy.files));
     let id = case.id.map_or(Id::Line(number), Id::Own);
     let answer = Answer::new(id, &policy.tables, judgement);
     Ok((policy, answer))

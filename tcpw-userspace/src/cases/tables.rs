@@ -21,6 +21,7 @@ use super::{
     case::{Case, Files},
 };
 use crate::{
+    evaluate::Index,
     parse::{
         parse, pattern_files,
         rule::Tables,
@@ -39,6 +40,8 @@ pub struct Policy {
     raw: [Option<Box<str>>; 3],
     /// The parsed tables.
     pub tables: Tables,
+    /// Which of their rules a client may match.
+    pub index: Index,
     /// The files of the case.
     pub files: BTreeMap<PathBuf, FileText>,
 }
@@ -111,7 +114,8 @@ impl Cache {
                 parse(&overlay(&texts)).tables
             }
         };
-        Ok(Policy { raw: raw.map(|text| text.map(Into::into)), tables, files })
+        let index = Index::new(&tables);
+        Ok(Policy { raw: raw.map(|text| text.map(Into::into)), tables, index, files })
     }
 }
 
