@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::{Context, Result};
 use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
-use tcpw_tests::differential::Case;
+use tcpw_tests::differential::{Case, Text};
 
 // Keys of request_init().
 const RQ_FILE: c_int = 1;
@@ -96,15 +96,15 @@ impl Libwrap {
 
     /// hosts_access() on a case; to be asked once per process.
     pub(crate) fn ask(&self, case: &Case, allow: &str, deny: &str, socket: RawFd) -> Aftermath {
-        let (allow, deny) = (c_text(allow), c_text(deny));
+        let (allow, deny) = (c_text(allow.as_bytes()), c_text(deny.as_bytes()));
         // libwrap's own word for what was looked up and is not known.
-        let given = |text: &Option<String>| c_text(text.as_deref().unwrap_or("unknown"));
-        let daemon = c_text(&case.daemon);
+        let given = |text: &Option<Text>| c_text(text.as_ref().map_or(b"unknown", Text::as_bytes));
+        let daemon = c_text(case.daemon.as_bytes());
         let (user, server_name, server_addr) =
             (given(&case.client_user), given(&case.server_name), given(&case.server_addr));
         let (client_name, client_addr) = (given(&case.client_name), given(&case.client_addr));
-        let client_end = case.client_port.map(|port| end(case.client_addr.as_deref(), port));
-        let server_end = case.server_port.map(|port| end(case.server_addr.as_deref(), port));
+        let client_end = case.client_port.map(|port| end(case.client_addr.as_ref(), port));
+        let server_end = case.server_port.map(|port| end(case.server_addr.as_ref(), port));
         let mut request = [0_u64; REQUEST_WORDS];
         let info: *mut c_void = request.as_mut_ptr().cast();
         // SAFETY: `info` is aligned and larger than the structure; every key but the last is
@@ -158,14 +158,14 @@ impl Libwrap {
 }
 
 /// A C text; it ends at the first NUL.
-fn c_text(text: &str) -> CString {
-    let visible = text.split('\0').next().unwrap_or_default();
+fn c_text(text: &[u8]) -> CString {
+    let visible = text.split(|byte| *byte == 0).next().unwrap_or_default();
     CString::new(visible).unwrap_or_default()
 }
 
 /// A `struct sockaddr_storage`; an address that is none is 0.0.0.0.
-fn end(address: Option<&str>, port: u16) -> [u64; 16] {
-    let address = address.unwrap_or("0.0.0.0");
+fn end(address: Option<&Text>, port: u16) -> [u64; 16] {
+    let address = address.and_then(|text| str::from_utf8(text.as_bytes()).ok()).unwrap_or_default();
     let plain = address.split('%').next().unwrap_or_default();
     let mut bytes = [0_u8; 128];
     let port = port.to_be_bytes();

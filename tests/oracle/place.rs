@@ -11,7 +11,7 @@ use nix::{
     mount::{MsFlags, mount},
     sched::{CloneFlags, unshare},
 };
-use tcpw_tests::differential::Case;
+use tcpw_tests::differential::{Case, Text};
 
 /// Above the tables; the working directory.
 const TABLES: &str = "/tmp/tables";
@@ -21,9 +21,9 @@ const NSSWITCH: &str = "passwd: files\ngroup: files\nhosts: files\nnetgroup: fil
 /// The files of the last case.
 #[derive(Default)]
 pub(crate) struct Place {
-    allow: Option<String>,
-    deny: Option<String>,
-    files: BTreeMap<String, String>,
+    allow: Option<Text>,
+    deny: Option<Text>,
+    files: BTreeMap<String, Text>,
 }
 
 impl Place {
@@ -76,7 +76,7 @@ impl Place {
                 let path = below(path)?;
                 let directory = path.parent().context("a file has a directory")?;
                 fs::create_dir_all(directory)
-                    .and_then(|()| fs::write(&path, text))
+                    .and_then(|()| fs::write(&path, text.as_bytes()))
                     .with_context(|| format!("write {}", path.display()))?;
             }
             self.files.clone_from(&case.files);
@@ -85,9 +85,9 @@ impl Place {
     }
 }
 
-fn put(name: &str, text: Option<&String>) -> Result<()> {
+fn put(name: &str, text: Option<&Text>) -> Result<()> {
     let done = match text {
-        Some(text) => fs::write(name, text),
+        Some(text) => fs::write(name, text.as_bytes()),
         None => match fs::remove_file(name) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             done => done,

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::Text;
+
 /// A request and the two tables it is judged by.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Case {
@@ -11,21 +13,21 @@ pub struct Case {
     #[serde(default)]
     pub id: String,
     /// Text of hosts.allow; `None`: there is none.
-    pub allow: Option<String>,
+    pub allow: Option<Text>,
     /// Text of hosts.deny, likewise.
-    pub deny: Option<String>,
+    pub deny: Option<Text>,
     /// Name of the daemon.
-    pub daemon: String,
+    pub daemon: Text,
     /// Address of the client; `None` is unknown.
-    pub client_addr: Option<String>,
+    pub client_addr: Option<Text>,
     /// Its name; `None` is unknown, "paranoid" is one that does not fit the address.
-    pub client_name: Option<String>,
+    pub client_name: Option<Text>,
     /// Its user; `None` is unknown.
-    pub client_user: Option<String>,
+    pub client_user: Option<Text>,
     /// Address of the server's end.
-    pub server_addr: Option<String>,
+    pub server_addr: Option<Text>,
     /// Its name.
-    pub server_name: Option<String>,
+    pub server_name: Option<Text>,
     /// Port of the server; without it there is no socket.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub server_port: Option<u16>,
@@ -34,7 +36,7 @@ pub struct Case {
     pub client_port: Option<u16>,
     /// Pattern files and banners: paths below [`Self::FILES`], and their texts.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub files: BTreeMap<String, String>,
+    pub files: BTreeMap<String, Text>,
     /// The daemon serves more than one client.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub resident: bool,
@@ -88,7 +90,7 @@ pub struct Answer {
 }
 
 /// A case with its answer: a line of a corpus.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Answered {
     /// The question.
     #[serde(flatten)]

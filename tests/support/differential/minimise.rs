@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use super::{Case, Disagreement, Programs, compare};
+use super::{Case, Disagreement, Programs, Text, compare};
 
 /// Most rounds: each asks both about all the case's next smaller ones.
 const ROUNDS: usize = 200;
@@ -54,28 +54,30 @@ fn smaller(case: &Case) -> Vec<Case> {
     }
     // Coarse pieces of all texts first.
     for pieces in [lines, halves, tokens, characters] {
-        for shorter in pieces(case.allow.as_deref().unwrap_or_default()) {
-            without(&|case| case.allow = case.allow.is_some().then(|| shorter.clone()));
+        let shorter =
+            |text: &Text| pieces(&text.to_marked()).into_iter().map(|text| Text::from_marked(&text));
+        for text in case.allow.iter().flat_map(shorter) {
+            without(&|case| case.allow = Some(text.clone()));
         }
-        for shorter in pieces(case.deny.as_deref().unwrap_or_default()) {
-            without(&|case| case.deny = case.deny.is_some().then(|| shorter.clone()));
+        for text in case.deny.iter().flat_map(shorter) {
+            without(&|case| case.deny = Some(text.clone()));
         }
         for (path, text) in &case.files {
-            for shorter in pieces(text) {
-                without(&|case| drop(case.files.insert(path.clone(), shorter.clone())));
+            for text in shorter(text) {
+                without(&|case| drop(case.files.insert(path.clone(), text.clone())));
             }
         }
     }
     for (text, set) in [
-        (Some(&case.daemon), (|case, text| case.daemon = text) as fn(&mut Case, String)),
+        (Some(&case.daemon), (|case, text| case.daemon = text) as fn(&mut Case, Text)),
         (case.client_addr.as_ref(), |case, text| case.client_addr = Some(text)),
         (case.client_name.as_ref(), |case, text| case.client_name = Some(text)),
         (case.client_user.as_ref(), |case, text| case.client_user = Some(text)),
         (case.server_addr.as_ref(), |case, text| case.server_addr = Some(text)),
         (case.server_name.as_ref(), |case, text| case.server_name = Some(text)),
     ] {
-        for shorter in text.map(|text| halves(text)).unwrap_or_default() {
-            without(&|case| set(case, shorter.clone()));
+        for shorter in text.map(|text| halves(&text.to_marked())).unwrap_or_default() {
+            without(&|case| set(case, Text::from_marked(&shorter)));
         }
     }
     all

@@ -8,6 +8,8 @@ mod generate;
 mod minimise;
 mod programs;
 mod spread;
+mod tcpdmatch;
+mod text;
 mod wanted;
 
 use std::{collections::BTreeMap, fmt, thread};
@@ -19,6 +21,8 @@ pub use generate::Generator;
 pub use minimise::minimise;
 pub use programs::Programs;
 pub use spread::Spread;
+pub use tcpdmatch::{Access, Tcpdmatch};
+pub use text::Text;
 
 /// Cases asked at once.
 const BATCH: usize = 10_000;

@@ -42,6 +42,14 @@ impl Spread {
         }
     }
 
+    /// Adds another's counts.
+    pub fn merge(&mut self, other: &Self) {
+        self.cases += other.cases;
+        for (kind, count) in &other.kinds {
+            *self.kinds.entry(kind.clone()).or_default() += count;
+        }
+    }
+
     /// Share of the answers that are of a kind, in percent.
     pub fn percent(&self, field: &'static str, kind: &str) -> f64 {
         self.share(self.kinds.get(&(field, kind.to_owned())).copied().unwrap_or_default())

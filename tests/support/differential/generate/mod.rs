@@ -22,10 +22,12 @@ use random::Random;
 use taste::Taste;
 use world::World;
 
-use super::Case;
+use super::{Case, Text};
 
 /// Requests about the same tables.
 const REQUESTS: usize = 5;
+/// About tables with many rules.
+const MANY_REQUESTS: usize = 25;
 
 /// An endless stream of cases.
 #[derive(Debug)]
@@ -50,8 +52,9 @@ impl Generator {
         let mut author = Author { random: &mut random, taste: &taste, world: &mut world };
         let allow = author.table(false);
         let deny = author.table(true);
-        for _ in 0..REQUESTS {
-            let case = author.request(allow.clone(), deny.clone());
+        let requests = if taste.many { MANY_REQUESTS } else { REQUESTS };
+        for _ in 0..requests {
+            let case = author.request(allow.as_deref(), deny.as_deref());
             self.ready.push_back(case);
         }
     }

@@ -162,8 +162,8 @@ impl Author<'_> {
         if !last && matches!(keyword, "allow" | "deny" | "twist") && self.random.chance(85) {
             keyword = "spawn";
         }
-        if last && self.random.chance(25) {
-            keyword = self.random.weighted(&[(1, "allow"), (1, "deny")]);
+        if last && self.random.chance(30) {
+            keyword = self.random.weighted(&[(2, "allow"), (2, "deny"), (1, "twist")]);
         }
         let value = self.value(keyword);
         let keyword = match self.random.below(12) {

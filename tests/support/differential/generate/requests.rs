@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use super::{Author, Case};
+use super::{Author, Case, Text};
 
 const ODD_ADDRESSES: &[&str] = &[
     "255.255.255.255",
@@ -72,6 +72,7 @@ const ODD_NAMES: &[&str] = &[
     "::ffff:10.0.0.1",
     "%n",
     "host@x",
+    "h\u{f6f6}st.example.com",
 ];
 
 const ODD_USERS: &[&str] = &[
@@ -91,6 +92,7 @@ const ODD_USERS: &[&str] = &[
     "false",
     "exit 1",
     "::ffff:1.2.3.4",
+    "m\u{f6fc}ller",
 ];
 
 const ODD_DAEMONS: &[&str] = &[
@@ -116,34 +118,39 @@ const ODD_DAEMONS: &[&str] = &[
 
 impl Author<'_> {
     /// A request about two tables.
-    pub(super) fn request(&mut self, allow: Option<String>, deny: Option<String>) -> Case {
+    pub(super) fn request(&mut self, allow: Option<&str>, deny: Option<&str>) -> Case {
         let client_addr = self.address(self.world.addresses.clone(), 4);
         let client_name = self.asked_name(client_addr.as_deref(), 30);
         let has_server = self.random.chance(70);
         let server_addr = if has_server { self.address(self.world.servers.clone(), 6) } else { None };
+        let server_name = if has_server { self.asked_name(server_addr.as_deref(), 55) } else { None };
+        let client_name = self.lengthened(client_name, [allow, deny]);
+        let text = |text: Option<String>| text.as_deref().map(Text::from_marked);
         Case {
             id: String::new(),
-            daemon: self.asked_daemon(),
-            client_name: self.lengthened(client_name, [&allow, &deny]),
-            client_user: self.asked_user(),
-            server_name: if has_server { self.asked_name(server_addr.as_deref(), 55) } else { None },
+            allow: allow.map(Text::from_marked),
+            deny: deny.map(Text::from_marked),
+            daemon: Text::from_marked(&self.asked_daemon()),
+            client_addr: text(client_addr),
+            client_name: text(client_name),
+            client_user: text(self.asked_user()),
+            server_addr: text(server_addr),
+            server_name: text(server_name),
             server_port: self.random.chance(60).then(|| *self.random.pick(&self.world.ports)),
-            client_port: self
-                .random
-                .chance(40)
-                .then(|| self.random.pick(&[1, 22, 1023, 40000, 65535]).to_owned()),
-            client_addr,
-            server_addr,
-            allow,
-            deny,
-            files: self.world.files.clone(),
+            client_port: self.random.chance(40).then(|| *self.random.pick(&[1, 22, 1023, 40000, 65535])),
+            files: self
+                .world
+                .files
+                .iter()
+                .map(|(path, text)| (path.clone(), Text::from_marked(text)))
+                .collect(),
             resident: self.random.chance(25),
         }
     }
 
     /// The long name that a table's long expansions are about.
-    fn lengthened(&mut self, name: Option<String>, tables: [&Option<String>; 2]) -> Option<String> {
-        let long = |table: &Option<String>| table.as_ref().is_some_and(|text| text.contains("%n%n%n%n"));
+    fn lengthened(&mut self, name: Option<String>, tables: [Option<&str>; 2]) -> Option<String> {
+        let long = |table: Option<&str>| table.is_some_and(|text| text.contains("%n%n%n%n"));
         if tables.into_iter().any(long) && self.random.chance(60) { Some("n".repeat(127)) } else { name }
     }
 

@@ -50,7 +50,12 @@ impl Author<'_> {
             return Some(tools::table(self, deny));
         }
         let mut lines = Vec::new();
-        for _ in 0..self.random.weighted(&[(4, 0), (30, 1), (30, 2), (20, 3), (12, 5), (4, 10)]) {
+        let rules = if self.taste.many {
+            self.random.between(20, 90)
+        } else {
+            self.random.weighted(&[(4, 0), (30, 1), (30, 2), (20, 3), (12, 5), (4, 10)])
+        };
+        for _ in 0..rules {
             if self.random.chance(self.taste.no_rule) {
                 lines.push((*self.random.pick(NO_RULES)).into());
             }
@@ -128,7 +133,7 @@ impl Author<'_> {
             "[", "]", ":", "\\", "\\\n", "\\:", "#", "\0", "\r", "\n", "@", "/", "%", "*", "?", ".", ",",
             " ", "\t", "\u{b}", "é", "\u{a0}", "\u{feff}", "\"", "'", "=", "-", "+", "0", "1", "f",
             "EXCEPT ", " EXCEPT ", "ALL ", "\u{c}", "%lo", "::", "\u{7f}", "\u{1}", "\\\\", "!", ";", "(",
-            "&", "x",
+            "&", "x", "\u{f6ff}", "\u{f6e4}",
         ];
         for _ in 0..self.random.between(1, 5) {
             let mut at = self.random.below(text.len() + 1);

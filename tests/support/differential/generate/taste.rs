@@ -60,6 +60,8 @@ pub(super) struct Taste {
     pub(super) hostile_names: usize,
     /// Written by a tool, and not by this generator's rules.
     pub(super) tool: usize,
+    /// Tables have dozens of rules.
+    pub(super) many: bool,
 }
 
 impl Taste {
@@ -93,6 +95,7 @@ impl Taste {
             percent: 40,
             hostile_names: 4,
             tool: 15,
+            many: false,
         }
     }
 
@@ -111,6 +114,7 @@ impl Taste {
             (6, 7),
             (12, 8),
             (6, 9),
+            (4, 10),
         ]) {
             1 => taste.hosts = vec![(80, V4), (10, Odd), (5, Glob), (5, Wildcard)],
             2 => taste.hosts = vec![(80, V6), (8, V4), (6, Glob), (6, Odd)],
@@ -154,6 +158,13 @@ impl Taste {
                 taste.crlf = 10;
                 taste.cut = 25;
                 taste.no_rule = 30;
+            }
+            10 => {
+                taste.many = true;
+                taste.tool = 5;
+                taste.all_all = 15;
+                taste.hosts =
+                    vec![(55, V4), (20, V6), (1, Wildcard), (14, Name), (6, Glob), (1, File), (3, Odd)];
             }
             _ => {}
         }
