@@ -6,16 +6,14 @@
 //! disagree is printed as a line for corpus/cases.jsonl.
 //! What libwrap itself answers to the cases and the corpus is asked again, too.
 
-use std::{
-    fs,
-    path::Path,
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::{fs, path::Path};
 
 use serde::Deserialize;
 use tcpw_tests::{
     Requirement, can_run,
-    differential::{Access, Answer, Case, Generator, Programs, Spread, Tcpdmatch, Text, compare, run},
+    differential::{
+        Access, Answer, Case, Generator, Programs, Spread, Tcpdmatch, Text, compare, fresh_seed, run,
+    },
 };
 
 const LIBWRAP: &[Requirement] = &[Requirement::Root, Requirement::Library("libwrap.so.0")];
@@ -156,10 +154,4 @@ fn read(name: &str) -> Vec<String> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
     let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     text.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect()
-}
-
-/// Another seed each time.
-fn fresh_seed() -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-    u64::from(now.subsec_nanos()) << 20 ^ now.as_secs()
 }

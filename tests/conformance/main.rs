@@ -6,12 +6,12 @@
 use std::{
     io::{self, Write},
     process::ExitCode,
-    time::{Instant, SystemTime, UNIX_EPOCH},
+    time::Instant,
 };
 
 use anyhow::Result;
 use clap::Parser;
-use tcpw_tests::differential::{Findings, Generator, Programs, run};
+use tcpw_tests::differential::{Findings, Generator, Programs, fresh_seed, run};
 
 #[derive(Parser)]
 #[command(name = "tcpw-conformance", about = "Generated cases for the real libwrap and for tcpw")]
@@ -63,10 +63,4 @@ fn conform(arguments: &Arguments) -> Result<usize> {
     }
     writeln!(out, "{}\n{:24}{:>10}", findings.spread, "disagreements", findings.disagreeing)?;
     Ok(findings.disagreeing)
-}
-
-/// Another seed each time.
-fn fresh_seed() -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::from(now.subsec_nanos()) << 20 ^ now.as_secs()
 }

@@ -1,4 +1,4 @@
-//! Developer commands of tcpw: `cargo xtask setup | build | run | check | test`.
+//! Developer commands of tcpw: `cargo xtask setup | build | run | check | test | conformance`.
 //!
 //! Every command first sets up what it needs, so each works as the first one typed.
 //! An error is one line and what to do; exit code 2 says that the call or the
@@ -7,6 +7,7 @@
 mod build;
 mod check;
 mod command;
+mod conformance;
 mod newest;
 mod run;
 mod setup;
@@ -38,6 +39,8 @@ enum Task {
     Check,
     /// Builds, then runs every test; arguments go to `cargo test`
     Test(test::Arguments),
+    /// Compares tcpw with the real libwrap on generated cases
+    Conformance(conformance::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -47,6 +50,7 @@ fn main() -> ExitCode {
         Task::Run(arguments) => run::main(&arguments),
         Task::Check => check::main(),
         Task::Test(arguments) => test::main(&arguments),
+        Task::Conformance(arguments) => conformance::main(&arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

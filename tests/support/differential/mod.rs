@@ -12,7 +12,11 @@ mod tcpdmatch;
 mod text;
 mod wanted;
 
-use std::{collections::BTreeMap, fmt, thread};
+use std::{
+    collections::BTreeMap,
+    fmt, thread,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use anyhow::Result;
 
@@ -79,6 +83,12 @@ pub struct Findings {
     pub kinds: BTreeMap<String, usize>,
     /// Some of each kind, made smaller.
     pub examples: Vec<Disagreement>,
+}
+
+/// Another seed each time.
+pub fn fresh_seed() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::from(now.subsec_nanos()) << 20 ^ now.as_secs()
 }
 
 /// Asks both about the first cases of a seed. `progress` hears the findings so far, now and then.

@@ -13,7 +13,8 @@ pub(super) fn agree(libwrap: &Answer, tcpw: &Answer) -> bool {
 fn said(answer: &Answer) -> Vec<String> {
     let mut said: Vec<String> = Vec::new();
     for line in &answer.warnings {
-        if !is_stale(line) && !(is_of_file(line) && said.contains(line)) {
+        let is_repeated = is_of_file(line) && said.contains(line);
+        if !is_repeated && !is_stale(line) {
             said.push(line.clone());
         }
     }

@@ -8,6 +8,7 @@
 mod files;
 mod hosts;
 mod lists;
+mod networks;
 mod options;
 mod random;
 mod requests;
