@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    io::{self, BufRead, Read, Write},
+    io::{self, BufRead, BufReader, Read, Write},
     rc::Rc,
 };
 
@@ -74,7 +74,7 @@ impl BadCase {
 /// Reading or writing fails.
 pub fn run(
     name: &str,
-    mut input: impl BufRead,
+    mut input: BufReader<impl Read>,
     mut answers: impl Write,
     remarks: &mut dyn Write,
     cache: &mut Cache,
@@ -83,8 +83,22 @@ pub fn run(
     let mut line = Vec::new();
     for number in 1.. {
         line.clear();
+        if input.buffer().is_empty() {
+            // Whoever asks one case after the other waits for the answer.
+            answers.flush()?;
+        }
         if input.by_ref().take(LINE_BYTES).read_until(b'\n', &mut line)? == 0 {
             break;
+        }
+        if line.len() as u64 == LINE_BYTES && !line.ends_with(b"\n") {
+            count.bad += 1;
+            writeln!(
+                remarks,
+                "{name}:{number}:1: longer than {} MiB: {EXPECTED}; this case is left out",
+                LINE_BYTES >> 20
+            )?;
+            skip_line(&mut input)?;
+            continue;
         }
         let indent = line.len() - line.trim_ascii_start().len();
         let text = line.trim_ascii();
@@ -121,6 +135,20 @@ pub fn run(
     Ok(count)
 }
 
+/// Reads to the end of the line, keeping nothing.
+fn skip_line(input: &mut impl BufRead) -> io::Result<()> {
+    loop {
+        let buffer = input.fill_buf()?;
+        let end = buffer.iter().position(|byte| *byte == b'\n');
+        let length = end.map_or(buffer.len(), |end| end + 1);
+        let done = end.is_some() || length == 0;
+        input.consume(length);
+        if done {
+            return Ok(());
+        }
+    }
+}
+
 /// What a line should be.
 const EXPECTED: &str =
     "expected a JSON object, as {\"daemon\":\"sshd\",\"client_addr\":\"192.0.2.1\",\"expect\":\"allow\"}";
@@ -144,7 +172,10 @@ pub fn judge<'a>(
     cache: &mut Cache,
 ) -> Result<(Rc<Policy>, Answer<'a>), BadCase> {
     let policy = cache.policy(case).map_err(|(error, raw)| {
-        BadCase::new(&error, raw.as_ptr().addr().saturating_sub(text.as_ptr().addr()))
+        let before = raw.as_ptr().addr().saturating_sub(text.as_ptr().addr());
+        let bad = BadCase::new(&error, before);
+        // Of a table that is no text the beginning is shown.
+        if raw.starts_with('{') { bad } else { BadCase { column: before + 1, ..bad } }
     })?;
     let daemons = [Text::from(case.daemon.0.as_ref())];
     let (client_name, server_name) =
