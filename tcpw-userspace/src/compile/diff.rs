@@ -92,6 +92,9 @@ pub fn diff(old: &Tables, new: &Tables, lookup: &dyn Lookup) -> Result<Vec<Diffe
     Ok(all)
 }
 
+/// The kind of a change, and the numbers of both records.
+type Changed = (ChangeKind, u32, u32);
+
 fn compare(
     records: &[Record],
     (v4, v6): (&Cells<u32>, &Cells<u128>),
@@ -99,7 +102,7 @@ fn compare(
     new: &Chart,
 ) -> Vec<Change> {
     // Where nothing changes, it does not matter what decides.
-    let mut known: HashMap<(u32, u32), Option<(ChangeKind, u32, u32)>> = HashMap::new();
+    let mut known: HashMap<(u32, u32), Option<Changed>> = HashMap::new();
     let mut change = |pair: (&u32, &u32)| {
         let pair = (*pair.0, *pair.1);
         *known.entry(pair).or_insert_with(|| {
@@ -109,7 +112,7 @@ fn compare(
     };
     let mut found: BTreeMap<(ChangeKind, &Decision, &Decision), Networks> = BTreeMap::new();
     let decision = |number: u32| &records[number as usize].decision;
-    let key = |(kind, old, new): (ChangeKind, u32, u32)| (kind, decision(old), decision(new));
+    let key = |(kind, old, new): Changed| (kind, decision(old), decision(new));
     let v4_changes: Vec<_> = old.v4.iter().zip(&new.v4).map(&mut change).map(|it| it.map(key)).collect();
     let v6_changes: Vec<_> = old.v6.iter().zip(&new.v6).map(&mut change).map(|it| it.map(key)).collect();
     for (key, run) in runs(&v4.starts, &v4_changes) {
