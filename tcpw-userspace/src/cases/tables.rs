@@ -186,17 +186,35 @@ const DIRECTORIES: [&str; 5] = ["/", "/dev", "/etc", "/sys/class/net/lo", "/tmp"
 /// A file every machine has; nobody looks for patterns in it.
 const FILE: &str = "/etc/passwd";
 
+/// Most bytes of a file's name: linux uapi/limits.h, `NAME_MAX`.
+const NAME_BYTES: usize = 255;
+
+/// Most bytes of a path with its end: `PATH_MAX`.
+const PATH_BYTES: usize = 4096;
+
 /// What is at a path of a case: one of its own files, a directory that holds some, or what every machine has.
 pub(super) fn found(files: &BTreeMap<PathBuf, FileText>, path: &Path) -> FileText {
-    if let Some(text) = files.get(path) {
-        return text.clone();
-    }
+    let unreadable = |why: &str| FileText::Unreadable(why.into());
     let is_file = |path: &Path| path == Path::new(FILE) || files.contains_key(path);
-    if path.ancestors().skip(1).any(is_file) {
-        return FileText::Unreadable("Not a directory".into());
+    let has = |path: &Path| {
+        let above = |directory: &&str| Path::new(directory).starts_with(path);
+        DIRECTORIES.iter().any(above) || is_file(path) || files.keys().any(|file| file.starts_with(path))
+    };
+    let text = path.as_os_str().as_bytes();
+    let is_directory = text.ends_with(b"/") || text.ends_with(b"/.");
+    if path.ancestors().skip(usize::from(!is_directory)).any(is_file) {
+        return unreadable("Not a directory");
     }
-    let has = |directory: &&str| Path::new(directory).starts_with(path);
-    let exists =
-        DIRECTORIES.iter().any(has) || is_file(path) || files.keys().any(|file| file.starts_with(path));
-    if exists { FileText::Bytes([].into()) } else { FileText::Missing }
+    // What comes first on the way is what the system complains of.
+    let is_too_long = |path: &Path| {
+        path.file_name().is_some_and(|name| name.len() > NAME_BYTES) && path.parent().is_some_and(has)
+    };
+    if text.len() >= PATH_BYTES || path.ancestors().any(is_too_long) {
+        return unreadable("File name too long");
+    }
+    match files.get(path) {
+        Some(text) => text.clone(),
+        None if has(path) => FileText::Bytes([].into()),
+        None => FileText::Missing,
+    }
 }
