@@ -1,14 +1,21 @@
-//! Random tables and addresses: evaluator == compiled tables == kernel.
+//! Random tables and addresses: evaluator == compiled tables == kernel; what look-ups may change; rules
+//! that are never reached; what the tables mean.
 //!
 //! Addresses are the borders of the compiled regions, those just outside of them, and random ones.
 //! A failing seed is kept in corpus/property.seeds and tried first from then on.
 
+#[path = "property/generate.rs"]
+mod generate;
+#[path = "property/names.rs"]
+mod names;
+#[path = "property/reach.rs"]
+mod reach;
+
 use std::{collections::BTreeMap, io::Write as _, net::IpAddr};
 
+use generate::{Case, case, names_sets};
 use proptest::{
-    collection::vec,
     prelude::*,
-    sample::select,
     test_runner::{Config, FileFailurePersistence, TestRunner},
 };
 use tcpw_common::{decide::decide, key::Query, outcome::Outcome};
@@ -20,161 +27,7 @@ use tcpw_userspace::{
     compile::PolicyTables,
     evaluate::request::Verdict,
     kernel::{Kernel, LoadOptions},
-    names::NamesSet,
 };
-
-const DAEMONS: &[&str] = &[
-    "sshd",
-    "SSHD",
-    "in.telnetd",
-    "in.",
-    ".telnetd",
-    "s*d",
-    "nginx",
-    "ALL",
-    "KNOWN",
-    "UNKNOWN",
-    "*",
-    "22",
-    "+7001",
-    "99999",
-    "sshd@1.2.3.1",
-    "ALL@10.",
-    "nginx@[2001:db8::]/32",
-    "sshd@",
-    "22@ALL",
-    "@sshd",
-    "EXCEPT",
-    "except",
-    "sshd@/nowhere",
-    "ALL@UNKNOWN",
-    "in.telnetd@KNOWN",
-    "s*@10.0.0.0/255.0.0.255",
-];
-
-/// Client tokens that no address is needed for.
-const WORDS: &[&str] = &[
-    "ALL",
-    "all",
-    "KNOWN",
-    "UNKNOWN",
-    "LOCAL",
-    "PARANOID",
-    "EXCEPT",
-    "EXCEPT",
-    "@trusted",
-    "/nowhere",
-    "unk*",
-    "u*n",
-    "unknown",
-    ".example.com",
-    "www.",
-    "root@ALL",
-    "KNOWN@10.",
-    "UNKNOWN@ALL",
-    "u*@[::]/0",
-    "10.*",
-    "10.?.1.2",
-    "*.2",
-    ".1.2",
-    "1?.2.3.4",
-    "3ffe*",
-    "fe80*",
-    "*1",
-    "a**",
-    "10",
-    "10.0.0",
-    "[::]/0",
-    "[::]/",
-    "[::1/128]",
-    "[::ffff:1.2.3.4]",
-    "010.0.0.0/8",
-    "0.0.0.0/0",
-    "0.0.0.0/0.0.0.0",
-    "10.0.0.1/255.0.0.1",
-    "10.0.0.0/255.255.255.255",
-    "1.2.3.4/24x",
-    "10.1.2.3/16",
-    "255.255.255.255",
-    "#",
-];
-
-const OPTIONS: &[&str] = &[
-    "",
-    "",
-    "",
-    "",
-    "",
-    ": allow",
-    ": deny",
-    ": severity info",
-    ": severity auth.alert: deny",
-    ": bogus",
-    ": spawn true: allow",
-    ": twist /bin/echo",
-    ":",
-    ": keepalive",
-    ": umask 99",
-    ": allow: deny",
-    ": aclexec true",
-];
-
-/// Few octets, so that regions touch and overlap.
-fn octet() -> impl Strategy<Value = u8> {
-    select(&[0, 1, 2, 3, 10, 127, 128, 254, 255][..])
-}
-
-fn group() -> impl Strategy<Value = u16> {
-    select(&[0, 0, 0, 1, 0x0db8, 0x2001, 0x3ffe, 0xfe80, 0xffff][..])
-}
-
-fn client_token() -> impl Strategy<Value = String> {
-    let v4 = || (octet(), octet(), octet(), octet());
-    let v6 = || {
-        vec(group(), 8)
-            .prop_map(|groups| groups.iter().map(|it| format!("{it:x}")).collect::<Vec<_>>().join(":"))
-    };
-    prop_oneof![
-        3 => select(WORDS).prop_map(str::to_owned),
-        2 => v4().prop_map(|(a, b, c, d)| format!("{a}.{b}.{c}.{d}")),
-        2 => (octet(), octet()).prop_map(|(a, b)| format!("{a}.{b}.")),
-        1 => octet().prop_map(|a| format!("{a}.")),
-        2 => (octet(), octet(), 0..34_u8).prop_map(|(a, b, len)| format!("{a}.{b}.0.0/{len}")),
-        1 => (v4(), v4()).prop_map(|((a, b, c, d), (e, f, g, h))| format!("{a}.{b}.{c}.{d}/{e}.{f}.{g}.{h}")),
-        1 => v6().prop_map(|address| format!("[{address}]")),
-        3 => (v6(), 0..130_u8).prop_map(|(address, len)| format!("[{address}]/{len}")),
-    ]
-}
-
-fn rule() -> impl Strategy<Value = String> {
-    let daemons = vec(select(DAEMONS), 1..4);
-    let clients = vec(client_token(), 1..6);
-    (daemons, clients, select(OPTIONS)).prop_map(|(daemons, clients, options)| {
-        format!("{}: {}{options}\n", daemons.join(" "), clients.join(", "))
-    })
-}
-
-fn table() -> impl Strategy<Value = String> {
-    (vec(rule(), 0..6), 0..8_u8).prop_map(|(rules, cut)| {
-        let mut text = rules.concat();
-        // A table without its last newline is one of libwrap's traps.
-        if cut == 0 {
-            text.pop();
-        }
-        text
-    })
-}
-
-/// Tables, and addresses beside those of the regions' borders.
-fn case() -> impl Strategy<Value = (String, String, Vec<u32>, Vec<u128>)> {
-    (table(), table(), vec(any::<u32>(), 4), vec(any::<u128>(), 4))
-}
-
-fn names_sets() -> Vec<NamesSet> {
-    [&[][..], &["sshd"], &["in.telnetd"], &["nginx", "www"], &["22"], &["unknown"], &["xinetd", "sshd"]]
-        .map(NamesSet::new)
-        .to_vec()
-}
 
 /// Whether a table has a token whose region may be no bounded number of prefixes.
 fn may_ask(text: &str) -> bool {
@@ -193,11 +46,12 @@ struct Counts {
 }
 
 fn agree(
-    (allow, deny, v4, v6): &(String, String, Vec<u32>, Vec<u128>),
+    case: &Case,
     limit: usize,
     kernel: Option<&mut Kernel>,
     counts: &mut Counts,
 ) -> Result<(), TestCaseError> {
+    let Case { allow, deny, .. } = case;
     let failed = |error: &dyn std::fmt::Display| TestCaseError::fail(error.to_string());
     let tables = tables(Some(allow), Some(deny), BTreeMap::new());
     let sets = names_sets();
@@ -207,9 +61,7 @@ fn agree(
     if let Some(kernel) = &mut kernel {
         kernel.apply(&policy, 0).map_err(|error| failed(&error))?;
     }
-    let random =
-        v4.iter().map(|it| IpAddr::V4((*it).into())).chain(v6.iter().map(|it| IpAddr::V6((*it).into())));
-    let clients: Vec<IpAddr> = borders(&policy, limit).into_iter().chain(random).collect();
+    let clients: Vec<IpAddr> = borders(&policy, limit).into_iter().chain(case.addresses()).collect();
     let servers = [(22, "1.2.3.1"), (7001, "10.0.0.1"), (80, "2001:db8::1")];
     for set in &sets {
         for (port, server) in servers {

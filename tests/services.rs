@@ -16,7 +16,7 @@ use proptest::{prelude::*, sample::select, test_runner::TestRunner};
 use tcpw_common::{decide::decide, key::Query, outcome::Outcome};
 use tcpw_tests::policy::{address, borders, evaluated, tables, text};
 use tcpw_userspace::{
-    compile::{Input, PolicyTables, Prefix, Trie, compile},
+    compile::{Input, Names, PolicyTables, Prefix, Trie, compile},
     evaluate::{Unknown, request::Verdict},
     names::NamesSet,
 };
@@ -226,6 +226,7 @@ fn agree(case: &Case) -> Result<(usize, usize), TestCaseError> {
         exempt_networks: &[],
         exempt_ports: &exempt_ports,
         lookup: &Unknown,
+        names: Names::Unknown,
     };
     let policy = compile(&input).map_err(|error| TestCaseError::fail(error.to_string()))?;
     let mut compiled = PolicyTables::new(&policy, 1, 0);

@@ -9,10 +9,10 @@ use std::{
 
 use tcpw_common::key::{Address, Query, mapped};
 use tcpw_userspace::{
-    compile::{self, CompileError, Policy},
+    compile::{self, CompileError, Names, Policy},
     evaluate::{
         self, numeric_host,
-        request::{Request, Verdict},
+        request::{Lookup, Request, Verdict},
     },
     events::ip,
     names::NamesSet,
@@ -52,12 +52,21 @@ pub fn tables(allow: Option<&str>, deny: Option<&str>, files: BTreeMap<PathBuf, 
 /// # Errors
 /// They do not fit.
 pub fn compile(tables: &Tables, listeners: &[NamesSet]) -> Result<Policy, CompileError> {
+    compile_with(Names::Unknown, tables, listeners)
+}
+
+/// As [`compile`], with names and users taken as `names` says.
+///
+/// # Errors
+/// They do not fit.
+pub fn compile_with(names: Names, tables: &Tables, listeners: &[NamesSet]) -> Result<Policy, CompileError> {
     compile::compile(&compile::Input {
         tables,
         listeners,
         exempt_networks: &[],
         exempt_ports: &[],
         lookup: &evaluate::Unknown,
+        names,
     })
 }
 
@@ -71,6 +80,11 @@ pub fn address(ip: IpAddr) -> Address {
 
 /// The reference evaluator's verdict, all names unknown.
 pub fn evaluated(tables: &Tables, names: &NamesSet, query: &Query) -> Verdict {
+    evaluated_with(tables, names, query, &evaluate::Unknown)
+}
+
+/// The reference evaluator's verdict.
+pub fn evaluated_with(tables: &Tables, names: &NamesSet, query: &Query, lookup: &dyn Lookup) -> Verdict {
     let (client, server) = (numeric_host(ip(&query.client)), numeric_host(ip(&query.server)));
     let request = Request {
         daemons: &names.to_vec(),
@@ -79,7 +93,7 @@ pub fn evaluated(tables: &Tables, names: &NamesSet, query: &Query) -> Verdict {
         server_port: Some(query.port),
         ..Request::default()
     };
-    evaluate::evaluate(tables, &request, &evaluate::Unknown).verdict
+    evaluate::evaluate(tables, &request, lookup).verdict
 }
 
 /// First and last address of every prefix, and those just outside of it; at most about `limit`, chosen evenly.

@@ -79,8 +79,9 @@ pub struct Difference {
 
 impl fmt::Display for Difference {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { field, expected, given } = self;
-        write!(out, "{field}: expected {expected}, got {given}")
+        // One line each.
+        let plain = |text: &str| text.replace(char::is_control, " ");
+        write!(out, "{}: expected {}, got {}", self.field, plain(&self.expected), plain(&self.given))
     }
 }
 

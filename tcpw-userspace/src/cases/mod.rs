@@ -10,6 +10,7 @@ mod bytes;
 mod case;
 mod lookup;
 mod run;
+mod shared;
 mod tables;
 
 pub use answer::{Answer, Difference, Id, Matched};

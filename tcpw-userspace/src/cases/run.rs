@@ -2,15 +2,18 @@
 
 use std::{
     fmt,
-    io::{self, BufRead, Read, Write},
+    io::{self, BufRead, BufReader, Read, Write},
     rc::Rc,
 };
+
+use memchr::memchr;
 
 use super::{
     answer::{Answer, Id, rule},
     bytes::Bytes,
     case::Case,
     lookup::{Given, PID, host_name},
+    shared::{Recognised, Shared},
     tables::{Cache, Policy},
 };
 use crate::{
@@ -22,7 +25,7 @@ use crate::{
 };
 
 /// Most bytes of a line.
-const LINE_BYTES: u64 = 256 << 20;
+const LINE_BYTES: usize = 256 << 20;
 
 /// What became of the cases.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -74,51 +77,112 @@ impl BadCase {
 /// Reading or writing fails.
 pub fn run(
     name: &str,
-    mut input: impl BufRead,
-    mut answers: impl Write,
+    mut input: BufReader<impl Read>,
+    answers: impl Write,
     remarks: &mut dyn Write,
     cache: &mut Cache,
 ) -> io::Result<Count> {
-    let mut count = Count::default();
-    let mut line = Vec::new();
+    let mut clerk = Clerk { name, answers, remarks, cache, count: Count::default() };
+    let mut shared = Shared::default();
+    let (mut line, mut short) = (Vec::new(), Vec::new());
     for number in 1.. {
         line.clear();
-        if input.by_ref().take(LINE_BYTES).read_until(b'\n', &mut line)? == 0 {
+        if input.buffer().is_empty() {
+            // Whoever asks one case after the other waits for the answer.
+            clerk.answers.flush()?;
+        }
+        if !read_line(&mut input, &mut line)? {
             break;
         }
-        let indent = line.len() - line.trim_ascii_start().len();
+        if line.len() > LINE_BYTES {
+            let message = format!("longer than {} MiB", LINE_BYTES >> 20);
+            clerk.refuse(number, &BadCase { column: 1, message })?;
+            continue;
+        }
         let text = line.trim_ascii();
         if text.is_empty() || text.starts_with(b"//") {
             continue;
         }
-        let judged = read(text).and_then(|case| {
-            let (policy, answer) = judge(&case, number, text, cache)?;
-            Ok((case, policy, answer))
-        });
-        match judged {
-            Ok((case, policy, answer)) => {
-                count.cases += 1;
-                count.compared += u64::from(case.expect.is_some());
-                let mut differs = false;
-                answer.compare(&case, |difference| {
-                    differs = true;
-                    let place = place(&policy, &answer);
-                    // Whoever does not read remarks reads the count.
-                    let _ = writeln!(remarks, "{name}:{number}: {}: {difference}{place}", answer.id);
-                });
-                count.differing += u64::from(differs);
-                serde_json::to_writer(&mut answers, &answer)?;
-                answers.write_all(b"\n")?;
-            }
+        if let Some(tables) = shared.recognise(text, &mut short)
+            && clerk.judge(number, &short, tables)?.is_ok()
+        {
+            continue;
+        }
+        match clerk.judge(number, text, [None; 2])? {
+            Ok(()) => shared.learn(text),
             Err(BadCase { column, message }) => {
-                count.bad += 1;
-                let column = indent + column;
-                writeln!(remarks, "{name}:{number}:{column}: {message}: {EXPECTED}; this case is left out")?;
+                let column = column + line.len() - line.trim_ascii_start().len();
+                clerk.refuse(number, &BadCase { column, message })?;
             }
         }
     }
-    answers.flush()?;
-    Ok(count)
+    clerk.answers.flush()?;
+    Ok(clerk.count)
+}
+
+/// Who takes the cases.
+struct Clerk<'a, W> {
+    name: &'a str,
+    answers: W,
+    remarks: &'a mut dyn Write,
+    cache: &'a mut Cache,
+    count: Count,
+}
+
+impl<W: Write> Clerk<'_, W> {
+    /// Judges and answers the case of a line; `tables` were taken out of it.
+    fn judge(&mut self, number: u64, text: &[u8], tables: Recognised<'_>) -> io::Result<Result<(), BadCase>> {
+        let judged = read(text).and_then(|mut case| {
+            let [allow, deny] = tables;
+            (case.allow, case.deny) = (allow.or(case.allow), deny.or(case.deny));
+            let (policy, answer) = judge(&case, number, text, self.cache)?;
+            Ok((case, policy, answer))
+        });
+        let (case, policy, answer) = match judged {
+            Ok(judged) => judged,
+            Err(bad) => return Ok(Err(bad)),
+        };
+        self.count.cases += 1;
+        self.count.compared += u64::from(case.expect.is_some());
+        let mut differences = Vec::new();
+        answer.compare(&case, |difference| differences.push(difference));
+        self.count.differing += u64::from(!differences.is_empty());
+        for difference in differences {
+            let (name, id, place) = (self.name, answer.id, place(&policy, &answer));
+            writeln!(self.remarks, "{name}:{number}: {id}: {difference}{place}")?;
+        }
+        serde_json::to_writer(&mut self.answers, &answer)?;
+        self.answers.write_all(b"\n")?;
+        Ok(Ok(()))
+    }
+
+    /// Tells of a line that is no case.
+    fn refuse(&mut self, number: u64, bad: &BadCase) -> io::Result<()> {
+        self.count.bad += 1;
+        writeln!(self.remarks, "{}:{number}:{bad}: {EXPECTED}; this case is left out", self.name)
+    }
+}
+
+/// Reads a line; of one that is too long no more than shows that it is. False at the end.
+fn read_line(input: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<bool> {
+    let mut is_any = false;
+    loop {
+        let buffer = match input.fill_buf() {
+            Ok(buffer) => buffer,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        };
+        let end = memchr(b'\n', buffer);
+        let length = end.map_or(buffer.len(), |end| end + 1);
+        if line.len() <= LINE_BYTES {
+            line.extend_from_slice(&buffer[..length]);
+        }
+        input.consume(length);
+        is_any |= length > 0;
+        if end.is_some() || length == 0 {
+            return Ok(is_any);
+        }
+    }
 }
 
 /// What a line should be.
@@ -144,7 +208,10 @@ pub fn judge<'a>(
     cache: &mut Cache,
 ) -> Result<(Rc<Policy>, Answer<'a>), BadCase> {
     let policy = cache.policy(case).map_err(|(error, raw)| {
-        BadCase::new(&error, raw.as_ptr().addr().saturating_sub(text.as_ptr().addr()))
+        let before = raw.as_ptr().addr().saturating_sub(text.as_ptr().addr());
+        let bad = BadCase::new(&error, before);
+        // Of a table that is no text the beginning is shown.
+        if raw.starts_with('{') { bad } else { BadCase { column: before + 1, ..bad } }
     })?;
     let daemons = [Text::from(case.daemon.0.as_ref())];
     let (client_name, server_name) =

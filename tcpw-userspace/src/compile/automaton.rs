@@ -17,11 +17,44 @@ pub(super) const DOTTED: &[u8] = b"0123456789.";
 /// More parts than an address text has room for; every part but `*` takes a character.
 const MAX_PARTS: usize = 100;
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Part {
+/// One part of a text pattern.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    /// This character; letters are lower case and stand for both.
     Byte(u8),
+    /// One character.
     Any,
+    /// Any characters, or none; never two in a row.
     Many,
+}
+
+/// The parts of a textual pattern; `None` for a bracketed address.
+pub(super) fn parts(pattern: &TextPattern) -> Option<Vec<Part>> {
+    let mut parts = Vec::new();
+    match pattern {
+        TextPattern::Glob(text) => {
+            for &byte in text {
+                parts.push(match byte {
+                    b'*' => Part::Many,
+                    b'?' => Part::Any,
+                    byte => Part::Byte(byte.to_ascii_lowercase()),
+                });
+            }
+            fold_stars(&mut parts);
+        }
+        TextPattern::Suffix(text) => {
+            parts.extend([Part::Any, Part::Many]);
+            parts.extend(literal(text));
+        }
+        TextPattern::Prefix(text) => {
+            parts.extend(literal(text));
+            parts.push(Part::Many);
+        }
+        TextPattern::Exact(text) => parts.extend(literal(text)),
+        TextPattern::All | TextPattern::Known => parts.push(Part::Many),
+        TextPattern::Bracketed(_) => return None,
+    }
+    Some(parts)
 }
 
 /// A compiled pattern.
@@ -38,31 +71,7 @@ impl Glob {
     ///
     /// `None` where no address can match: the pattern is too long, or has a character that no address has.
     pub(super) fn new(pattern: &TextPattern) -> Option<Self> {
-        let mut parts = Vec::new();
-        match pattern {
-            TextPattern::Glob(text) => {
-                for &byte in text {
-                    parts.push(match byte {
-                        b'*' => Part::Many,
-                        b'?' => Part::Any,
-                        byte => Part::Byte(byte.to_ascii_lowercase()),
-                    });
-                }
-                fold_stars(&mut parts);
-            }
-            TextPattern::Suffix(text) => {
-                parts.extend([Part::Any, Part::Many]);
-                parts.extend(literal(text));
-            }
-            TextPattern::Prefix(text) => {
-                parts.extend(literal(text));
-                parts.push(Part::Many);
-            }
-            TextPattern::Exact(text) => parts.extend(literal(text)),
-            TextPattern::All | TextPattern::Known => parts.push(Part::Many),
-            TextPattern::Bracketed(_) => return None,
-        }
-        Self::from_parts(&parts)
+        Self::from_parts(&parts(pattern)?)
     }
 
     fn from_parts(parts: &[Part]) -> Option<Self> {

@@ -10,6 +10,7 @@ use tcpw_common::limits::MAX_PREFIXES;
 
 use super::{
     error::{CompileError, MAX_CELLS, MAX_OUTCOMES},
+    networks::{Networks, runs},
     paint::{Canvas, Cells, Classes, Ranges},
     prefix::{Trie, minimal},
     region::{Collector, Regions, Word},
@@ -37,13 +38,16 @@ pub(super) struct Tries {
 
 /// Cells of both families, and their classes so far.
 pub(super) struct Ground {
-    v4: Cells<u32>,
-    v6: Cells<u128>,
+    /// IPv4 cells.
+    pub v4: Cells<u32>,
+    /// IPv6 cells.
+    pub v6: Cells<u128>,
     classes: Classes,
 }
 
 impl Ground {
-    fn new<'a>(regions: impl Iterator<Item = &'a Regions> + Clone) -> Result<Self, CompileError> {
+    /// Cells that none of the regions cuts.
+    pub(super) fn new<'a>(regions: impl Iterator<Item = &'a Regions> + Clone) -> Result<Self, CompileError> {
         let v4 = Cells::new(regions.clone().map(|regions| &regions.v4));
         let v6 = Cells::new(regions.map(|regions| &regions.v6));
         check("IPv4", v4.len(), MAX_CELLS)?;
@@ -63,8 +67,21 @@ impl Ground {
         self.classes.split(&v4.finish(default), &v6.finish(default));
     }
 
-    fn ranges(&self, regions: &Regions) -> [Ranges; 2] {
+    /// The cells of regions that cut none.
+    pub(super) fn ranges(&self, regions: &Regions) -> [Ranges; 2] {
         [self.v4.ranges(&regions.v4), self.v6.ranges(&regions.v6)]
+    }
+
+    /// The networks of each class.
+    pub(super) fn networks(&self) -> Vec<Networks> {
+        let mut all = vec![Networks::default(); self.classes.count()];
+        for (class, run) in runs(&self.v4.starts, &self.classes.v4) {
+            all[class as usize].add_v4(run);
+        }
+        for (class, run) in runs(&self.v6.starts, &self.classes.v6) {
+            all[class as usize].add_v6(run);
+        }
+        all
     }
 
     /// What each policy says of each class.
@@ -168,6 +185,7 @@ fn trie<W: Word>(
     Ok(trie)
 }
 
-fn check(family: &'static str, count: usize, limit: usize) -> Result<(), CompileError> {
+/// Refuses too many.
+pub(super) fn check(family: &'static str, count: usize, limit: usize) -> Result<(), CompileError> {
     if count > limit { Err(CompileError::Prefixes { family, count }) } else { Ok(()) }
 }

@@ -3,8 +3,8 @@
 //! In: parsed tables, the names-sets of the listeners, what is exempt. Out: the
 //! tables of one slot.
 //! Invariant: for every service and client address the tables give the verdict of
-//! the evaluator with names and users unknown, or `Ask`; `Ask` only where a
-//! pattern could not be spelled out as prefixes and the verdict hangs on it.
+//! the evaluator, or `Ask`; `Ask` only where a pattern could not be spelled out as
+//! prefixes, or needs a name or user ([`Names::LookedUp`]), and the verdict hangs on it.
 //!
 //! The way there: every client list becomes a region of the address space
 //! (`pattern`, `text`, `region`), every service the list of rules whose daemon list
@@ -14,8 +14,14 @@
 #![forbid(unsafe_code)]
 
 mod automaton;
+mod chart;
 mod classes;
+mod conditions;
+mod daemons;
+mod diff;
 mod error;
+mod land;
+mod networks;
 mod paint;
 mod pattern;
 mod policy;
@@ -23,20 +29,30 @@ mod prefix;
 mod region;
 mod service;
 mod services;
+mod survey;
 mod tables;
 mod text;
 mod text_v6;
+mod unreachable;
+mod who;
 
+pub use chart::{Answer, Decider, Decision};
 use classes::Stroke;
+pub use conditions::HangsOn;
+pub use diff::{Change, ChangeKind, Difference, diff};
 pub use error::CompileError;
 use ipnet::IpNet;
+pub use networks::Networks;
 use pattern::Patterns;
 pub use policy::Policy;
 use policy::Sizes;
 pub use prefix::{Prefix, Trie};
 use service::DaemonLists;
 use services::Services;
+pub use survey::{Area, Surveyed, survey};
 pub use tables::PolicyTables;
+pub use unreachable::{Unreachable, unreachable};
+pub use who::{DaemonName, Only, Port, Server, Service};
 
 use crate::{
     evaluate::{
@@ -46,6 +62,16 @@ use crate::{
     names::NamesSet,
     parse::rule::{TableEnd, Tables},
 };
+
+/// What is taken of names, users and netgroups.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Names {
+    /// Every name and user is unknown, nobody is in a netgroup: a pattern that needs one
+    /// does what libwrap does when a look-up fails.
+    Unknown,
+    /// They are looked up: a pattern that needs one is in doubt.
+    LookedUp,
+}
 
 /// What a policy is compiled from.
 #[derive(Clone, Copy)]
@@ -58,8 +84,10 @@ pub struct Input<'a> {
     pub exempt_networks: &'a [IpNet],
     /// Ports that are never judged.
     pub exempt_ports: &'a [u16],
-    /// Asked whether the users and groups of options exist; names of clients are taken as unknown.
+    /// Asked whether the users and groups of options exist, and for nothing else.
     pub lookup: &'a dyn Lookup,
+    /// What is taken of names and users.
+    pub names: Names,
 }
 
 /// Compiles the tables.
@@ -68,7 +96,7 @@ pub struct Input<'a> {
 ///
 /// If the policy does not fit the kernel's tables.
 pub fn compile(input: &Input<'_>) -> Result<Policy, CompileError> {
-    let mut patterns = Patterns::new(input.tables);
+    let mut patterns = Patterns::new(input.tables, input.names);
     let mut lists = DaemonLists::default();
     let mut strokes = Vec::new();
     for table in [&input.tables.allow, &input.tables.deny] {

@@ -16,8 +16,10 @@ pub(super) struct Cells<W> {
 /// A region as half-open ranges of cells.
 #[derive(Debug)]
 pub(super) struct Ranges {
-    sure: Vec<(usize, usize)>,
-    doubtful: Vec<(usize, usize)>,
+    /// Where it matches.
+    pub sure: Vec<(usize, usize)>,
+    /// Where it may.
+    pub doubtful: Vec<(usize, usize)>,
 }
 
 impl<W: Word> Cells<W> {
@@ -45,7 +47,8 @@ impl<W: Word> Cells<W> {
         Ranges { sure: self.cut(&region.sure), doubtful: self.cut(&region.doubtful) }
     }
 
-    fn cut(&self, intervals: &Intervals<W>) -> Vec<(usize, usize)> {
+    /// The cells of intervals that cut none.
+    pub(super) fn cut(&self, intervals: &Intervals<W>) -> Vec<(usize, usize)> {
         let mut from = 0;
         intervals
             .iter()
@@ -123,15 +126,16 @@ impl Canvas {
 
 /// A set of numbers that only shrinks: finds the next member in nearly constant time.
 #[derive(Clone)]
-struct Skip(Vec<u32>);
+pub(super) struct Skip(Vec<u32>);
 
 impl Skip {
-    fn new(len: usize) -> Self {
+    /// All numbers below `len`.
+    pub(super) fn new(len: usize) -> Self {
         Self((0..=u32::try_from(len).unwrap_or(u32::MAX)).collect())
     }
 
     /// The first member at or after `from`; the length if there is none.
-    fn find(&mut self, from: usize) -> usize {
+    pub(super) fn find(&mut self, from: usize) -> usize {
         let mut at = from.min(self.0.len() - 1);
         loop {
             let next = self.0[at] as usize;
@@ -143,7 +147,8 @@ impl Skip {
         }
     }
 
-    fn remove(&mut self, member: usize) {
+    /// Takes a member out.
+    pub(super) fn remove(&mut self, member: usize) {
         self.0[member] = self.0[member + 1];
     }
 }

@@ -1,7 +1,8 @@
 //! Host patterns and client lists to regions.
 //!
 //! In: patterns of a client list, or of the server's end. Out: the addresses they
-//! match with every name and user unknown.
+//! match, with every name and user unknown; or, where these are looked up, the
+//! addresses they match whatever the look-ups say, and those they match if one says so.
 //! Source: tcp_wrappers 7.6.q `hosts_access.c`, `host_match`, `client_match`.
 
 use std::{
@@ -12,12 +13,17 @@ use std::{
 };
 
 use super::{
+    Names,
     automaton::Glob,
     region::{Collector, Regions, Word},
+    service::Truth,
     text::{self, Effort, MAX_INTERVALS},
     text_v6::text_v6,
 };
-use crate::parse::rule::{ClientPattern, HostPattern, List, Tables, TextPattern};
+use crate::parse::{
+    number,
+    rule::{ClientPattern, HostPattern, List, Tables, TextPattern},
+};
 
 /// Blocks that all text patterns of a policy may cost to spell out with full
 /// effort, and again with less: about a second. Past that they stay doubtful.
@@ -32,32 +38,34 @@ const MAPPED: u128 = 0xffff_0000_0000;
 /// Turns patterns into regions; each pattern file is read once.
 pub(super) struct Patterns<'a> {
     tables: &'a Tables,
+    names: Names,
     files: HashMap<&'a Path, Rc<Regions>>,
+    files_unknown: HashMap<&'a Path, Truth>,
     spent: usize,
 }
 
 impl<'a> Patterns<'a> {
     /// For the patterns of these tables.
-    pub(super) fn new(tables: &'a Tables) -> Self {
-        Self { tables, files: HashMap::new(), spent: 0 }
+    pub(super) fn new(tables: &'a Tables, names: Names) -> Self {
+        Self { tables, names, files: HashMap::new(), files_unknown: HashMap::new(), spent: 0 }
     }
 
     /// Where a client list matches.
     pub(super) fn list(&mut self, list: &'a List<ClientPattern>) -> Rc<Regions> {
         let own = match list.patterns.as_slice() {
             // A list that is one file shares the file's region.
-            [only] => {
-                if passes(only) {
-                    self.host(&only.host)
-                } else {
-                    Rc::default()
-                }
-            }
+            [only] => match self.passes(only) {
+                Truth::Yes => self.host(&only.host),
+                Truth::Perhaps => Rc::new(self.host(&only.host).in_doubt()),
+                Truth::No => Rc::default(),
+            },
             patterns => {
                 let mut out = Collector::default();
                 for pattern in patterns {
-                    if passes(pattern) {
-                        self.collect(&pattern.host, &mut out);
+                    match self.passes(pattern) {
+                        Truth::Yes => self.collect(&pattern.host, &mut out),
+                        Truth::Perhaps => out.add(&self.host(&pattern.host).in_doubt()),
+                        Truth::No => {}
                     }
                 }
                 Rc::new(out.finish())
@@ -79,51 +87,108 @@ impl<'a> Patterns<'a> {
         Rc::new(out.finish())
     }
 
+    /// Whether a client list matches a client whose address is not known either.
+    pub(super) fn list_without_address(&mut self, list: &'a List<ClientPattern>) -> Truth {
+        let parts: Vec<_> = std::iter::successors(Some(list), |list| list.except.as_deref()).collect();
+        parts.iter().rev().fold(Truth::No, |except, part| {
+            let one = |pattern| self.passes(pattern).and(self.without_address(&pattern.host));
+            part.patterns.iter().map(one).max().unwrap_or(Truth::No).and(except.not())
+        })
+    }
+
+    /// Whether a pattern matches an end of which the address is not known either.
+    pub(super) fn without_address(&mut self, pattern: &'a HostPattern) -> Truth {
+        match pattern {
+            HostPattern::Text { pattern, .. } if pattern.matches(UNKNOWN) => Truth::Yes,
+            HostPattern::Text { .. } | HostPattern::Netgroup(_) | HostPattern::Local
+                if hangs_on_name(pattern) =>
+            {
+                self.doubt()
+            }
+            HostPattern::Text { .. }
+            | HostPattern::Netgroup(_)
+            | HostPattern::Local
+            | HostPattern::Known
+            | HostPattern::NetV4 { .. }
+            | HostPattern::NetV6 { .. }
+            | HostPattern::Never => Truth::No,
+            HostPattern::File(path) => match self.files_unknown.get(path.as_path()) {
+                Some(&known) => known,
+                None => {
+                    let patterns = self.patterns_of(path);
+                    let best = patterns.into_iter().map(|it| self.without_address(it)).max();
+                    self.files_unknown.insert(path, best.unwrap_or(Truth::No));
+                    best.unwrap_or(Truth::No)
+                }
+            },
+        }
+    }
+
+    /// What a pattern that hangs on a name does.
+    fn doubt(&self) -> Truth {
+        match self.names {
+            Names::Unknown => Truth::No,
+            Names::LookedUp => Truth::Perhaps,
+        }
+    }
+
     fn file(&mut self, path: &'a Path) -> Rc<Regions> {
         if let Some(known) = self.files.get(path) {
             return Rc::clone(known);
         }
-        // Files may name each other, and themselves: each counts once.
         let mut out = Collector::default();
-        let mut seen = HashSet::from([path]);
-        let mut open = vec![path];
-        while let Some(file) = open.pop().and_then(|path| self.tables.files.get(path)) {
-            for (_, pattern) in &file.patterns {
-                match pattern {
-                    HostPattern::File(inner) => {
-                        if seen.insert(inner) {
-                            open.push(inner);
-                        }
-                    }
-                    HostPattern::Netgroup(_)
-                    | HostPattern::Known
-                    | HostPattern::Local
-                    | HostPattern::NetV4 { .. }
-                    | HostPattern::NetV6 { .. }
-                    | HostPattern::Never
-                    | HostPattern::Text { .. } => self.collect(pattern, &mut out),
-                }
-            }
+        for pattern in self.patterns_of(path) {
+            self.collect(pattern, &mut out);
         }
         let regions = Rc::new(out.finish());
         self.files.insert(path, Rc::clone(&regions));
         regions
     }
 
-    fn collect(&mut self, pattern: &'a HostPattern, out: &mut Collector) {
-        match pattern {
-            HostPattern::File(path) => out.add(&self.file(path)),
-            HostPattern::NetV4 { net, mask } => net_v4(*net, *mask, out),
-            HostPattern::NetV6 { net, prefix_bits } => net_v6(*net, *prefix_bits, out),
-            HostPattern::Text { pattern, numeric } => {
-                if !numeric && pattern.matches(UNKNOWN) {
-                    out.add_all();
+    /// The patterns of a file and of those it names. Files may name each other, and
+    /// themselves: each counts once.
+    pub(super) fn patterns_of(&self, path: &'a Path) -> Vec<&'a HostPattern> {
+        let mut patterns = Vec::new();
+        let mut seen = HashSet::from([path]);
+        let mut open = vec![path];
+        while let Some(path) = open.pop() {
+            for (_, pattern) in self.tables.files.get(path).map_or(&[][..], |file| &file.patterns) {
+                if let HostPattern::File(inner) = pattern {
+                    if seen.insert(inner) {
+                        open.push(inner);
+                    }
                 } else {
-                    self.text(pattern, out);
+                    patterns.push(pattern);
                 }
             }
-            // Without a name none of them matches, and nobody is in a netgroup.
-            HostPattern::Netgroup(_) | HostPattern::Known | HostPattern::Local | HostPattern::Never => {}
+        }
+        patterns
+    }
+
+    fn collect(&mut self, pattern: &'a HostPattern, out: &mut Collector) {
+        if let HostPattern::File(path) = pattern {
+            out.add(&self.file(path));
+            return;
+        }
+        match self.names {
+            Names::Unknown if matches_unknown_name(pattern) => out.add_all(),
+            Names::LookedUp if hangs_on_name(pattern) => out.doubt_all(),
+            Names::Unknown | Names::LookedUp => {}
+        }
+        self.by_address(pattern, out);
+    }
+
+    /// The addresses a pattern that is no file matches, whatever their names.
+    pub(super) fn by_address(&mut self, pattern: &HostPattern, out: &mut Collector) {
+        match pattern {
+            HostPattern::NetV4 { net, mask } => net_v4(*net, *mask, out),
+            HostPattern::NetV6 { net, prefix_bits } => net_v6(*net, *prefix_bits, out),
+            HostPattern::Text { pattern, .. } => self.text(pattern, out),
+            HostPattern::Netgroup(_)
+            | HostPattern::Known
+            | HostPattern::Local
+            | HostPattern::File(_)
+            | HostPattern::Never => {}
         }
     }
 
@@ -146,12 +211,50 @@ impl<'a> Patterns<'a> {
     }
 }
 
-/// Whether a client whose user is unknown passes the user part.
-fn passes(pattern: &ClientPattern) -> bool {
-    pattern.user.as_ref().is_none_or(|user| user.matches(UNKNOWN))
+/// Whether a pattern matches every host whose name is unknown.
+fn matches_unknown_name(pattern: &HostPattern) -> bool {
+    matches!(pattern, HostPattern::Text { pattern, numeric: false } if pattern.matches(UNKNOWN))
+}
+
+/// Whether a pattern that is no file may match a host because of its name, be it "unknown" or "paranoid".
+///
+/// A name that reads as an address is none: to libwrap such a client is paranoid.
+pub(super) fn hangs_on_name(pattern: &HostPattern) -> bool {
+    match pattern {
+        HostPattern::Netgroup(_) | HostPattern::Known | HostPattern::Local => true,
+        HostPattern::Text { pattern, numeric: false } => match pattern {
+            TextPattern::All | TextPattern::Bracketed(_) => false,
+            TextPattern::Exact(text) => number::ipv6(text).is_none(),
+            TextPattern::Glob(_) | TextPattern::Suffix(_) | TextPattern::Known | TextPattern::Prefix(_) => {
+                true
+            }
+        },
+        HostPattern::Text { .. }
+        | HostPattern::File(_)
+        | HostPattern::NetV4 { .. }
+        | HostPattern::NetV6 { .. }
+        | HostPattern::Never => false,
+    }
+}
+
+/// Whether a client passes a user part.
+pub(super) fn user_passes(user: Option<&TextPattern>, names: Names) -> Truth {
+    match (user, names) {
+        (None, _) => Truth::Yes,
+        (Some(user), Names::Unknown) if user.matches(UNKNOWN) => Truth::Yes,
+        (Some(_), Names::Unknown) => Truth::No,
+        (Some(user), Names::LookedUp) if user.matches_every_name() => Truth::Yes,
+        (Some(TextPattern::Bracketed(None)), Names::LookedUp) => Truth::No,
+        (Some(_), Names::LookedUp) => Truth::Perhaps,
+    }
 }
 
 impl Patterns<'_> {
+    /// Whether a client passes the user part of a pattern.
+    pub(super) fn passes(&self, pattern: &ClientPattern) -> Truth {
+        user_passes(pattern.user.as_ref(), self.names)
+    }
+
     fn effort(&self) -> Effort {
         match self.spent / TEXT_BUDGET {
             0 => Effort::Full,

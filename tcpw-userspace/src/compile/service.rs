@@ -7,6 +7,7 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
+    net::Ipv6Addr,
     rc::Rc,
 };
 
@@ -27,11 +28,13 @@ pub(super) enum Truth {
 }
 
 impl Truth {
-    fn and(self, other: Self) -> Self {
+    /// Both.
+    pub(super) fn and(self, other: Self) -> Self {
         self.min(other)
     }
 
-    fn not(self) -> Self {
+    /// The contrary.
+    pub(super) fn not(self) -> Self {
         match self {
             Self::No => Self::Yes,
             Self::Perhaps => Self::Perhaps,
@@ -48,8 +51,8 @@ pub(super) type Matches = Box<[u32]>;
 pub(super) struct NamePatterns {
     numbers: HashMap<TextPattern, u32>,
     /// Literal names by their lower case; others have to be tried one by one.
-    literal: HashMap<Text, u32>,
-    others: Vec<(TextPattern, u32)>,
+    pub(super) literal: HashMap<Text, u32>,
+    pub(super) others: Vec<(TextPattern, u32)>,
 }
 
 impl NamePatterns {
@@ -74,6 +77,32 @@ impl NamePatterns {
         }
         self.numbers.insert(folded, number);
         number
+    }
+
+    /// Whether a pattern matches every name there can be.
+    pub(super) fn matches_every_name(&self, number: u32) -> bool {
+        self.others.iter().any(|(pattern, own)| *own == number && pattern.matches_every_name())
+    }
+
+    /// Of some patterns those that not every name matches, as daemon lists spell them; `KNOWN` every name but one does.
+    pub(super) fn distinctive(&self, matches: &Matches) -> Vec<Text> {
+        let is_one = |(pattern, number): &&(TextPattern, u32)| {
+            matches.binary_search(number).is_ok()
+                && *pattern != TextPattern::Known
+                && !pattern.matches_every_name()
+        };
+        let text = |pattern: &TextPattern| match pattern {
+            TextPattern::Glob(text)
+            | TextPattern::Suffix(text)
+            | TextPattern::Prefix(text)
+            | TextPattern::Exact(text) => text.clone(),
+            TextPattern::All => b"ALL"[..].into(),
+            TextPattern::Known => b"KNOWN"[..].into(),
+            TextPattern::Bracketed(address) => {
+                format!("[{}]", address.unwrap_or(Ipv6Addr::UNSPECIFIED)).into_bytes().into()
+            }
+        };
+        self.others.iter().filter(is_one).map(|(pattern, _)| text(pattern)).collect()
     }
 
     /// The patterns that match any of the names; of no names, those that match every name.
@@ -161,6 +190,35 @@ impl<'a> DaemonLists<'a> {
             .map(|list| (list, self.truth(list, names, port, servers)))
             .filter(|(_, truth)| *truth != Truth::No)
             .collect()
+    }
+
+    /// How many distinct lists there are.
+    pub(super) fn len(&self) -> usize {
+        self.lists.len()
+    }
+
+    /// Whether a list has EXCEPT.
+    pub(super) fn has_except(&self, list: usize) -> bool {
+        self.lists[list].len() > 1
+    }
+
+    /// Whether a list matches every service, whatever its names, port and server: `ALL`.
+    pub(super) fn matches_everything(&self, list: usize) -> bool {
+        let everything = |token: &Token| match token {
+            (DaemonPart::Name(number), None) => self.names.matches_every_name(*number),
+            (DaemonPart::Name(_), Some(_)) | (DaemonPart::Port(_) | DaemonPart::Never, _) => false,
+        };
+        !self.has_except(list) && self.lists[list].iter().flatten().any(everything)
+    }
+
+    /// The name patterns behind an EXCEPT.
+    pub(super) fn excepted(&self) -> BTreeSet<u32> {
+        let groups = self.lists.iter().flat_map(|groups| groups.iter().skip(1)).flatten();
+        let name = |token: &Token| match token.0 {
+            DaemonPart::Name(number) => Some(number),
+            DaemonPart::Port(_) | DaemonPart::Never => None,
+        };
+        groups.filter_map(name).collect()
     }
 
     fn truth(&self, list: usize, names: &Matches, port: Option<u16>, servers: &[Truth]) -> Truth {

@@ -14,7 +14,7 @@ use tcpw_common::{
 };
 
 use crate::{
-    compile::{self, Policy},
+    compile::{self, Names, Policy},
     config::{Config, Mode},
     kernel::{Applied, Kernel},
     names::NamesSet,
@@ -172,6 +172,7 @@ impl Policies {
             exempt_networks: &config.exempt.addresses,
             exempt_ports: &config.exempt.ports,
             lookup: &Accounts,
+            names: Names::Unknown,
         })?;
         let applied = kernel.apply(&policy, flags)?;
         self.history.push_back((applied.generation, tables.clone()));

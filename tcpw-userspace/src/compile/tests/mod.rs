@@ -14,7 +14,9 @@ use crate::parse::rule::{
     TextPattern,
 };
 
+mod meaning;
 mod pattern;
+mod unreachable;
 
 fn origin() -> Origin {
     Origin { path: Arc::new(PathBuf::from("hosts")), line: 1, column: 1, length: 1 }
@@ -91,6 +93,7 @@ fn input(tables: &Tables) -> Input<'_> {
         exempt_networks: &[],
         exempt_ports: &[],
         lookup: &crate::evaluate::Unknown,
+        names: Names::Unknown,
     }
 }
 

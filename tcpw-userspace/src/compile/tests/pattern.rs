@@ -8,6 +8,7 @@ use std::{
 use super::{all, clients, origin, tables, text};
 use crate::{
     compile::{
+        Names,
         automaton::Glob,
         pattern::Patterns,
         region::{Collector, Intervals, Regions},
@@ -20,7 +21,7 @@ use crate::{
 fn region(hosts: Vec<HostPattern>) -> Regions {
     let tables = tables(vec![], vec![]);
     let list = clients(hosts);
-    Patterns::new(&tables).list(&list).as_ref().clone()
+    Patterns::new(&tables, Names::Unknown).list(&list).as_ref().clone()
 }
 
 fn v4(intervals: &Intervals<u32>) -> Vec<String> {
@@ -125,7 +126,7 @@ fn a_user_pattern_is_tried_on_unknown() {
     ] {
         let pattern = ClientPattern { origin: origin(), user: Some(user), host: all() };
         let list = List { patterns: vec![pattern], except: None };
-        assert_eq!(!Patterns::new(&tables).list(&list).is_empty(), passes, "{list:?}");
+        assert_eq!(!Patterns::new(&tables, Names::Unknown).list(&list).is_empty(), passes, "{list:?}");
     }
 }
 

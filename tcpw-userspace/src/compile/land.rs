@@ -1,0 +1,101 @@
+//! Who takes which clients.
+//!
+//! In: rules in order, as ranges of cells. Out: whether a rule finds anybody left, and
+//! which rules took the others.
+
+use std::collections::BTreeSet;
+
+use super::{
+    paint::{Ranges, Skip},
+    service::Truth,
+};
+
+/// Most owners that are told of one rule.
+pub(super) const MAX_OWNERS: usize = 100;
+
+/// Clients that no rule took yet, and who took the others.
+pub(super) struct Land {
+    families: [Family; 2],
+    unknown: Option<usize>,
+}
+
+impl Land {
+    /// Nobody is taken.
+    pub(super) fn new(cells: [usize; 2]) -> Self {
+        Self { families: cells.map(Family::new), unknown: None }
+    }
+
+    /// Whether a rule finds anybody left; `unknown` is whether it matches clients without address.
+    pub(super) fn is_open(&mut self, ranges: &[Ranges; 2], unknown: Truth) -> bool {
+        (unknown != Truth::No && self.unknown.is_none())
+            || self.families.iter_mut().zip(ranges).any(|(family, ranges)| family.is_open(ranges))
+    }
+
+    /// Takes what is left of those a rule is sure to match.
+    pub(super) fn close(&mut self, rule: usize, ranges: &[Ranges; 2], unknown: Truth) {
+        if unknown == Truth::Yes {
+            self.unknown.get_or_insert(rule);
+        }
+        for (family, ranges) in self.families.iter_mut().zip(ranges) {
+            family.close(rule, ranges);
+        }
+    }
+
+    /// Adds the rules that took the clients of a rule, until there are enough or time is up.
+    pub(super) fn owners(
+        &self,
+        ranges: &[Ranges; 2],
+        unknown: Truth,
+        by: &mut BTreeSet<usize>,
+        budget: &mut usize,
+    ) {
+        if unknown != Truth::No {
+            by.extend(self.unknown);
+        }
+        for (family, ranges) in self.families.iter().zip(ranges) {
+            family.owners(ranges, by, budget);
+        }
+    }
+}
+
+struct Family {
+    open: Skip,
+    owners: Vec<u32>,
+}
+
+impl Family {
+    fn new(cells: usize) -> Self {
+        Self { open: Skip::new(cells), owners: vec![u32::MAX; cells] }
+    }
+
+    fn is_open(&mut self, ranges: &Ranges) -> bool {
+        ranges.sure.iter().chain(&ranges.doubtful).any(|(begin, end)| self.open.find(*begin) < *end)
+    }
+
+    fn close(&mut self, rule: usize, ranges: &Ranges) {
+        for &(begin, end) in &ranges.sure {
+            let mut cell = self.open.find(begin);
+            while cell < end {
+                self.owners[cell] = u32::try_from(rule).unwrap_or(u32::MAX);
+                self.open.remove(cell);
+                cell = self.open.find(cell + 1);
+            }
+        }
+    }
+
+    fn owners(&self, ranges: &Ranges, by: &mut BTreeSet<usize>, budget: &mut usize) {
+        let mut before = u32::MAX;
+        for &(begin, end) in ranges.sure.iter().chain(&ranges.doubtful) {
+            for &owner in &self.owners[begin..end] {
+                if *budget == 0 || by.len() > MAX_OWNERS {
+                    return;
+                }
+                *budget -= 1;
+                if owner != before {
+                    by.insert(owner as usize);
+                    before = owner;
+                }
+            }
+        }
+    }
+}
