@@ -52,6 +52,8 @@ impl Author<'_> {
                         self.world.addresses.push(text.clone());
                         text
                     }
+                    // libwrap has room for 8191 bytes, and does not survive more.
+                    4 if self.random.chance(10) => "x".repeat(self.random.between(8180, 8190)),
                     3 if !written.is_empty() => self.random.pick(&written).clone(),
                     _ if written.is_empty() => self.host_but_file(),
                     _ => self.host(),

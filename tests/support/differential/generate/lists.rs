@@ -109,7 +109,7 @@ impl Author<'_> {
     fn list(&mut self, count: usize, token: fn(&mut Self) -> String) -> String {
         let mut tokens: Vec<String> = (0..count).map(|_| token(self)).collect();
         if self.random.chance(self.taste.except) {
-            for _ in 0..self.random.weighted(&[(70, 1), (20, 2), (6, 3), (2, 6)]) {
+            for _ in 0..self.random.weighted(&[(70, 1), (20, 2), (6, 3), (2, 6), (1, 40)]) {
                 let word = self.random.weighted(&[(85, "EXCEPT"), (10, "except"), (5, "Except")]);
                 let at =
                     if self.random.chance(80) { tokens.len() } else { self.random.below(tokens.len() + 1) };

@@ -43,7 +43,8 @@ const NO_RULES: &[&str] = &[
 impl Author<'_> {
     /// The text of a table; `None`: it is not there.
     pub(super) fn table(&mut self, deny: bool) -> Option<String> {
-        if self.random.chance(8) {
+        // With fewer rules to allow, more is left to deny.
+        if self.random.chance(if deny { 6 } else { 15 }) {
             return None;
         }
         if self.random.chance(self.taste.tool) {
@@ -61,7 +62,7 @@ impl Author<'_> {
             }
             lines.push(self.line());
         }
-        if self.random.chance(if deny { self.taste.all_all } else { self.taste.all_all / 6 }) {
+        if self.random.chance(if deny { self.taste.all_all } else { self.taste.all_all / 12 }) {
             let options = if self.random.chance(self.taste.options) { self.options() } else { String::new() };
             lines.push(format!("ALL: ALL{options}"));
         }

@@ -85,7 +85,7 @@ impl Taste {
             options: 12,
             good_options: 85,
             except: 15,
-            all_all: 35,
+            all_all: 45,
             continuation: 8,
             long: 0,
             no_rule: 15,
