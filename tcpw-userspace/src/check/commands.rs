@@ -20,12 +20,17 @@ pub(super) fn check(tables: &Tables, facts: &dyn Facts, places: &mut Places<'_>,
                 let Ok(option) = option else { break };
                 let finding = match option {
                     RuleOption::Twist(_) => resident(rule).map(twist),
-                    RuleOption::Aclexec(_) => next.map(spoils),
+                    RuleOption::Aclexec(_) => next.filter(|_| may_end_table(rule)).map(spoils),
                     RuleOption::Banners(path) => {
                         (path.is_absolute() && facts.status(path).kind != Kind::Directory).then(|| {
                             let message = format!("there is no directory \"{}\"", path.display());
                             let consequence = "no banner is sent; libwrap warns each time";
-                            Finding::new(Code::W128, message, "a directory with a file for each daemon", consequence)
+                            Finding::new(
+                                Code::W128,
+                                message,
+                                "a directory with a file for each daemon",
+                                consequence,
+                            )
                         })
                     }
                     RuleOption::Allow
@@ -47,6 +52,13 @@ pub(super) fn check(tables: &Tables, facts: &dyn Facts, places: &mut Places<'_>,
             }
         }
     }
+}
+
+/// Whether a command that fails leaves the verdict open: no option behind it gives one.
+fn may_end_table(rule: &Rule) -> bool {
+    !rule.options.iter().any(|field| {
+        matches!(field.option, Err(_) | Ok(RuleOption::Allow | RuleOption::Deny | RuleOption::Twist(_)))
+    })
 }
 
 /// The first daemon of a rule that judges many clients in one process.
@@ -75,7 +87,8 @@ fn twist(daemon: String) -> Finding {
     } else {
         format!("twist for \"{daemon}\", which runs on and judges many clients")
     };
-    let consequence = "a daemon that judges more than one client cannot become another program: libwrap refuses";
+    let consequence =
+        "a daemon that judges more than one client cannot become another program: libwrap refuses";
     Finding::new(Code::H120, message, "daemons that inetd starts for each client", consequence)
 }
 

@@ -62,7 +62,10 @@ impl Facts for System {
             Err(error) => {
                 let is_link = std::fs::symlink_metadata(path).is_ok_and(|it| it.is_symlink());
                 let is_gone = error.kind() == std::io::ErrorKind::NotFound;
-                Status { kind: if is_link && is_gone { Kind::Dangling } else { Kind::Missing }, ..Status::MISSING }
+                Status {
+                    kind: if is_link && is_gone { Kind::Dangling } else { Kind::Missing },
+                    ..Status::MISSING
+                }
             }
         }
     }

@@ -44,7 +44,8 @@ pub(super) fn check(
         };
         let finding = if found.by.is_empty() {
             let mut lines = rule.origin.line..=rule.number.max(rule.origin.line);
-            if lines.any(|line| explained.contains(&(rule.origin.path.as_path(), line))) {
+            // A pattern file explains itself.
+            if names_file(rule) || lines.any(|line| explained.contains(&(rule.origin.path.as_path(), line))) {
                 continue;
             }
             nobody()
@@ -54,6 +55,11 @@ pub(super) fn check(
         };
         sink.push(places.at_rule(finding, rule));
     }
+}
+
+/// Whether a pattern file is among the rule's clients or servers.
+fn names_file(rule: &Rule) -> bool {
+    rule.text.windows(2).any(|pair| matches!(pair, [b' ' | b'\t' | b',' | b':' | b'@', b'/']))
 }
 
 fn rule_of(tables: &Tables, index: RuleIndex) -> Option<&Rule> {
@@ -74,7 +80,8 @@ fn meaning(rule: &Rule) -> Vec<u8> {
     for field in [&text[..first], &behind[..second]] {
         for (_, word) in tokens(field, 0) {
             // The names of files and netgroups are not words of the language.
-            let is_name = matches!(word, [b'/' | b'@', ..]) || word.windows(2).any(|pair| matches!(pair, b"@/" | b"@@"));
+            let is_name = matches!(word, [b'/' | b'@', ..])
+                || word.windows(2).any(|pair| matches!(pair, b"@/" | b"@@"));
             words.extend(word.iter().map(|byte| if is_name { *byte } else { byte.to_ascii_lowercase() }));
             words.push(b' ');
         }
@@ -97,7 +104,12 @@ fn shadowed(by: &[&Rule]) -> Finding {
     let message = match by {
         [only] => format!("{} takes every client of this rule", place(only)),
         [first, .., last] => {
-            format!("{} rules, {} to {}, together take every client of this rule", by.len(), place(first), place(last))
+            format!(
+                "{} rules, {} to {}, together take every client of this rule",
+                by.len(),
+                place(first),
+                place(last)
+            )
         }
         [] => String::new(),
     };

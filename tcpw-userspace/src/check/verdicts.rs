@@ -9,7 +9,10 @@ use crate::{
     parse::{
         code::Code,
         diagnostic::{Finding, Sink},
-        rule::{Daemon, HostPattern, OptionField, Rule, RuleOption, TableEnd, TableKind, Tables, Text, TextPattern},
+        rule::{
+            Daemon, HostPattern, OptionField, Rule, RuleOption, TableEnd, TableKind, Tables, Text,
+            TextPattern,
+        },
         text::{FileText, Texts},
     },
 };
@@ -36,10 +39,13 @@ pub(super) fn check(
         unreachable.iter().filter(|it| it.by.is_empty()).map(|it| it.rule).collect();
     let is_matchless = |table, index| matchless.contains(&RuleIndex { table, index });
     let allow = tables.allow.rules.iter().enumerate().map(|(index, rule)| (TableKind::Allow, index, rule));
-    let before = tables.deny.rules[..wall].iter().enumerate().map(|(index, rule)| (TableKind::Deny, index, rule));
+    let before =
+        tables.deny.rules[..wall].iter().enumerate().map(|(index, rule)| (TableKind::Deny, index, rule));
     let doors: Vec<&Rule> = allow
         .chain(before)
-        .filter(|(kind, index, rule)| leads_to(rule, *kind) == TableKind::Allow && !is_matchless(*kind, *index))
+        .filter(|(kind, index, rule)| {
+            leads_to(rule, *kind) == TableKind::Allow && !is_matchless(*kind, *index)
+        })
         .map(|(_, _, rule)| rule)
         .collect();
     let finding = if doors.is_empty() {
@@ -101,9 +107,11 @@ fn leads_to(rule: &Rule, kind: TableKind) -> TableKind {
 
 /// `ALL: ALL`.
 fn refuses_everybody(rule: &Rule) -> bool {
-    let all_daemons = rule.daemons.patterns.iter().any(|token| {
-        token.server.is_none() && matches!(token.daemon, Daemon::Name(TextPattern::All))
-    });
+    let all_daemons = rule
+        .daemons
+        .patterns
+        .iter()
+        .any(|token| token.server.is_none() && matches!(token.daemon, Daemon::Name(TextPattern::All)));
     let all_clients = rule.clients.patterns.iter().any(|token| {
         token.user.is_none() && matches!(token.host, HostPattern::Text { pattern: TextPattern::All, .. })
     });

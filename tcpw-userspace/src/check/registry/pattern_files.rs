@@ -40,10 +40,7 @@ pub(super) const ENTRIES: &[Entry] = &[
         "EXCEPT is a word of the tables only.",
         &[TABLE, file(PATH, "198.51.100. EXCEPT 198.51.100.7\n")],
         "It is taken for a host's name, and what follows it matches too.",
-        &[
-            deny("sshd: /etc/tcpw/blocked EXCEPT 198.51.100.7\n"),
-            file(PATH, "198.51.100.\n"),
-        ],
+        &[deny("sshd: /etc/tcpw/blocked EXCEPT 198.51.100.7\n"), file(PATH, "198.51.100.\n")],
     ),
     entry(
         Code::W085,

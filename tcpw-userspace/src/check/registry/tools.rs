@@ -23,13 +23,9 @@ pub(super) const ENTRIES: &[Entry] = &[
     entry(
         Code::E092,
         "DenyHosts writes what it read from the log behind \"sshd: \", without brackets around an IPv6 address.",
-        &[deny(
-            "# DenyHosts: Thu Jan  1 12:00:00 2026 | sshd: 2001:db8::7\nsshd: 2001:db8::7\n",
-        )],
+        &[deny("# DenyHosts: Thu Jan  1 12:00:00 2026 | sshd: 2001:db8::7\nsshd: 2001:db8::7\n")],
         "It reads the client 2001 with options db8 and 7: the address is not refused.",
-        &[deny(
-            "# DenyHosts: Thu Jan  1 12:00:00 2026 | sshd: 2001:db8::7\nsshd: [2001:db8::7]\n",
-        )],
+        &[deny("# DenyHosts: Thu Jan  1 12:00:00 2026 | sshd: 2001:db8::7\nsshd: [2001:db8::7]\n")],
     ),
     entry(
         Code::E093,
@@ -44,15 +40,10 @@ pub(super) const ENTRIES: &[Entry] = &[
         "DenyHosts reads addresses out of log lines that clients can shape, for example by their user names. \
          Before it took numeric addresses only, a client could make it write ALL \
          (CVE-2007-4323, CVE-2007-5715, CVE-2013-6890).",
-        &[
-            deny("# DenyHosts: Thu Jan  1 12:00:00 2026 | sshd: all\nsshd: all\n"),
-            allow("sshd: 192.0.2.\n"),
-        ],
+        &[deny("# DenyHosts: Thu Jan  1 12:00:00 2026 | sshd: all\nsshd: all\n"), allow("sshd: 192.0.2.\n")],
         "It refuses everybody whom hosts.allow does not allow.",
         &[
-            deny(
-                "# DenyHosts: Thu Jan  1 12:00:00 2026 | sshd: 198.51.100.7\nsshd: 198.51.100.7\n",
-            ),
+            deny("# DenyHosts: Thu Jan  1 12:00:00 2026 | sshd: 198.51.100.7\nsshd: 198.51.100.7\n"),
             allow("sshd: 192.0.2.\n"),
         ],
     ),

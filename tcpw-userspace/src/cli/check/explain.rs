@@ -22,8 +22,11 @@ pub(super) fn run(out: &mut impl Write, code: &str, styles: &Styles) -> Result<(
     }
     let entry = registry::find(code).map_err(|near| {
         let near: Vec<&str> = near.iter().map(|code| code.as_str()).collect();
-        let near = if near.is_empty() { String::new() } else { format!(", near ones are {}", near.join(", ")) };
-        Failure::Usage(format!("there is no code \"{code}\"{near}: \"tcpw check --explain\" lists all of them"))
+        let near =
+            if near.is_empty() { String::new() } else { format!(", near ones are {}", near.join(", ")) };
+        Failure::Usage(format!(
+            "there is no code \"{code}\"{near}: \"tcpw check --explain\" lists all of them"
+        ))
     })?;
     let Entry { code, text, wrong, consequence, right } = entry;
     let (severity, style) = (code.severity(), styles.of(code.severity()));

@@ -119,7 +119,8 @@ fn found(diagnostic: &Diagnostic) -> Found<'_> {
         }),
         fix_replaces: matches!(fix, Some(Fix::Replace(_))),
         consequence,
-        cited: (!diagnostic.cited.is_empty()).then(|| String::from_utf8_lossy(&diagnostic.cited).into_owned()),
+        cited: (!diagnostic.cited.is_empty())
+            .then(|| String::from_utf8_lossy(&diagnostic.cited).into_owned()),
         cited_column: diagnostic.cited_from + 1,
         related: related.iter().map(|it| RelatedOut { place: place(&it.origin), note: &it.note }).collect(),
         more: diagnostic.more,

@@ -40,7 +40,11 @@ fn summary(counts: Counts, rules: usize, styles: &Styles) -> String {
     if errors + warnings == 0 {
         parts.push(format!("no mistakes found in {}", Number(rules, "rule")));
     }
-    let kinds = [(Severity::Error, errors, "error"), (Severity::Warning, warnings, "warning"), (Severity::Hint, hints, "hint")];
+    let kinds = [
+        (Severity::Error, errors, "error"),
+        (Severity::Warning, warnings, "warning"),
+        (Severity::Hint, hints, "hint"),
+    ];
     let found = kinds.into_iter().filter(|(_, count, _)| *count > 0);
     parts.extend(found.map(|(severity, count, what)| coloured(severity, count, what)));
     parts.join(", ")

@@ -31,8 +31,11 @@ pub(super) struct Read {
 /// Reads the tables that were named, or those in use.
 pub(super) fn read(arguments: &CheckArgs) -> Result<Read, Failure> {
     let in_use = arguments.files.is_empty();
-    let [allow, deny] =
-        if in_use { tables_in_use(arguments)?.map(Some) } else { named(&arguments.files, arguments.kind.map(Into::into))? };
+    let [allow, deny] = if in_use {
+        tables_in_use(arguments)?.map(Some)
+    } else {
+        named(&arguments.files, arguments.kind.map(Into::into))?
+    };
     let both = allow.is_some() && deny.is_some();
     let path = |table: &Option<PathBuf>| table.clone().unwrap_or_else(|| NOTHING.into());
     let names = |texts: &Texts| -> BTreeSet<PathBuf> { pattern_files(&parse(texts).tables) };

@@ -1,7 +1,9 @@
 //! Findings on one token of a daemon list.
 
 use super::{
-    Code, Finding, NEVER, Side, known, line, quote, separator::foreign, text,
+    Code, Finding, NEVER, Side, known, line, quote,
+    separator::foreign,
+    text,
     word::{DAEMON_WORDS, near_word},
 };
 use crate::parse::{
@@ -11,8 +13,13 @@ use crate::parse::{
 };
 
 /// Names that are often written for a daemon that has another one.
-const WRONG_NAMES: &[(&[u8], &str)] =
-    &[(b"ssh", "sshd"), (b"openssh", "sshd"), (b"in.sshd", "sshd"), (b"nfs", "rpc.mountd"), (b"rpc", "rpcbind")];
+const WRONG_NAMES: &[(&[u8], &str)] = &[
+    (b"ssh", "sshd"),
+    (b"openssh", "sshd"),
+    (b"in.sshd", "sshd"),
+    (b"nfs", "rpc.mountd"),
+    (b"rpc", "rpcbind"),
+];
 
 /// Finding on a token of a daemon list.
 pub(in crate::parse) fn daemon(token: &[u8], pattern: &DaemonPattern, kind: TableKind) -> Option<Finding> {
@@ -118,7 +125,14 @@ fn unknown(name: &[u8]) -> Option<Finding> {
     }
     let text = std::str::from_utf8(name).ok();
     let lower = text.unwrap_or_default().to_ascii_lowercase();
-    let wrong = WRONG_NAMES.iter().find(|(wrong, _)| wrong.eq_ignore_ascii_case(name)).map(|(_, right)| *right);
+    let wrong =
+        WRONG_NAMES.iter().find(|(wrong, _)| wrong.eq_ignore_ascii_case(name)).map(|(_, right)| *right);
+    let with_in = format!("in.{lower}");
+    if known::is_known(with_in.as_bytes()) {
+        let message = format!("{} is usually called {with_in:?}", quote(name));
+        let consequence = "only a program that is called so matches";
+        return Some(Finding::new(Code::H102, message, "", consequence).replace(with_in));
+    }
     if let Some(right) = wrong.or_else(|| known::near_daemon(&lower)) {
         let message = format!("{} is not the name that the daemon gives itself", quote(name));
         let expected = format!("\"{right}\"");
@@ -127,13 +141,8 @@ fn unknown(name: &[u8]) -> Option<Finding> {
                 .replace(right),
         );
     }
-    let with_in = format!("in.{lower}");
-    if known::is_known(with_in.as_bytes()) {
-        let message = format!("{} is usually called {with_in:?}", quote(name));
-        let consequence = "only a program that is called so matches";
-        return Some(Finding::new(Code::H102, message, "", consequence).replace(with_in));
-    }
     let message = format!("no program called {} is known to ask libwrap", quote(name));
-    let consequence = "tcpw judges every daemon of that name; libwrap is heard by the programs linked with it";
+    let consequence =
+        "tcpw judges every daemon of that name; libwrap is heard by the programs linked with it";
     Some(Finding::new(Code::H100, message, "", consequence))
 }

@@ -6,13 +6,7 @@ use super::{Code, Finding, Placed, quote};
 use crate::parse::list::{is_except, tokens};
 
 /// Findings on a list. `what` is "daemon" or "client"; `place` is the colon next to it.
-pub(in crate::parse) fn list(
-    field: &[u8],
-    start: usize,
-    place: usize,
-    what: &str,
-    found: &mut Vec<Placed>,
-) {
+pub(in crate::parse) fn list(field: &[u8], start: usize, place: usize, what: &str, found: &mut Vec<Placed>) {
     let mut before: Option<&[u8]> = None;
     let mut part = Part::default();
     let (mut parts, excepts) = (0, tokens(field, start).filter(|(_, word)| is_except(word)).count());
@@ -60,13 +54,19 @@ impl<'a> Part<'a> {
         if self.has_all && !self.said {
             self.said = true;
             let message = format!("{} stands behind ALL", quote(word));
-            return Some(Finding::new(Code::H026, message, "ALL alone", "ALL matches before it is looked at"));
+            return Some(Finding::new(
+                Code::H026,
+                message,
+                "ALL alone",
+                "ALL matches before it is looked at",
+            ));
         }
         self.has_all |= word.eq_ignore_ascii_case(b"ALL");
         let is_new = self.seen.insert(word);
         (!is_new && !self.has_all).then(|| {
             let message = format!("{} stands here twice", quote(word));
-            Finding::new(Code::H025, message, "each pattern once", "the second one changes nothing").replace("")
+            Finding::new(Code::H025, message, "each pattern once", "the second one changes nothing")
+                .replace("")
         })
     }
 }

@@ -26,9 +26,10 @@ pub(super) fn name(token: &[u8], pattern: &TextPattern, side: Side) -> Finding {
     if is_prefix && name.contains(&b'.') {
         let message = format!("{} ends in a dot", quote(token));
         let expected = "a name without a dot at its end";
-        let consequence = match pattern {
-            TextPattern::Suffix(_) => NEVER,
-            _ => "it matches the names that begin so, such as the same name within another domain",
+        let consequence = if matches!(pattern, TextPattern::Suffix(_)) {
+            NEVER
+        } else {
+            "it matches the names that begin so, such as the same name within another domain"
         };
         return Finding::new(Code::W113, message, expected, consequence).replace(name);
     }
@@ -77,7 +78,8 @@ fn impossible(token: &[u8]) -> Option<Finding> {
     };
     let message = format!("{} matches no host name: {why}", quote(token));
     let is_international = std::str::from_utf8(token).is_ok_and(|text| !text.is_ascii());
-    let expected = if is_international { "the name as DNS has it: xn--..." } else { "a host's name or address" };
+    let expected =
+        if is_international { "the name as DNS has it: xn--..." } else { "a host's name or address" };
     Some(Finding::new(Code::W115, message, expected, NEVER))
 }
 
@@ -85,8 +87,13 @@ fn impossible(token: &[u8]) -> Option<Finding> {
 pub(super) fn local(side: Side) -> Finding {
     let message = format!("LOCAL matches if the {}'s name has no dot", side.whose);
     let advice = "the network itself, such as 192.0.2.0/24";
-    Finding::new(Code::H132, message, "", format!("whether a name has a domain is the resolver's choice: {COST}"))
-        .advise(advice)
+    Finding::new(
+        Code::H132,
+        message,
+        "",
+        format!("whether a name has a domain is the resolver's choice: {COST}"),
+    )
+    .advise(advice)
 }
 
 /// `KNOWN`.

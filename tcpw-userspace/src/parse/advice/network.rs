@@ -15,6 +15,11 @@ pub(super) fn net_v4(token: &[u8], net: Ipv4Addr, mask: Ipv4Addr) -> Option<Find
         let net = Ipv4Addr::from_bits(net.to_bits() & mask.to_bits());
         if is_prefix && ones > 0 { format!("{net}/{ones}") } else { format!("{net}/{mask}") }
     };
+    if net_text.contains(&b'x') || net_text.contains(&b'X') {
+        let message = format!("{} is the network {net}: 0x makes a part hexadecimal", quote(token));
+        let finding = Finding::new(Code::W040, message, "decimal parts", "it matches that network");
+        return Some(finding.replace(with_mask(net)));
+    }
     if let Some(decimal) = decimal_parts(net_text)
         && decimal != net
     {
@@ -69,7 +74,8 @@ pub(super) fn decimal_parts(text: &[u8]) -> Option<Ipv4Addr> {
 pub(super) fn net_v6(token: &[u8], net: Ipv6Addr, prefix_bits: u8) -> Option<Finding> {
     let length = &token[split_at(token, b'/')? + 1..];
     let with_length = |bits: u8| {
-        let net = Ipv6Addr::from_bits(net.to_bits() & u128::MAX.checked_shl(128 - u32::from(bits)).unwrap_or(0));
+        let net =
+            Ipv6Addr::from_bits(net.to_bits() & u128::MAX.checked_shl(128 - u32::from(bits)).unwrap_or(0));
         format!("[{net}]/{bits}")
     };
     if !length.iter().any(u8::is_ascii_digit) || length.first().is_some_and(u8::is_ascii_alphabetic) {

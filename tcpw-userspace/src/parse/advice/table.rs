@@ -9,9 +9,7 @@ pub(in crate::parse) fn table_missing(kind: TableKind) -> Finding {
         "a table, even an empty one",
         match kind {
             TableKind::Allow => "no rule allows: hosts.deny decides alone",
-            TableKind::Deny => {
-                "no rule refuses: every client is allowed unless hosts.allow says otherwise"
-            }
+            TableKind::Deny => "no rule refuses: every client is allowed unless hosts.allow says otherwise",
         },
     )
 }

@@ -89,7 +89,10 @@ fn exact_numeric(token: &[u8], exact: &[u8]) -> Option<Finding> {
         return nobody(token, address);
     }
     let parts: Vec<&str> = text.split('.').collect();
-    if parts.len() == 4 && parts.iter().all(|part| !part.is_empty()) && network::decimal_parts(exact).is_none() {
+    if parts.len() == 4
+        && parts.iter().all(|part| !part.is_empty())
+        && network::decimal_parts(exact).is_none()
+    {
         return Some(too_large(token));
     }
     let finding = Finding::new(
@@ -146,7 +149,12 @@ fn glob_of(token: &[u8], glob: &[u8], side: Side) -> Option<Finding> {
     if glob.iter().any(|byte| matches!(byte, b'[' | b']')) {
         let message = format!("{} is a glob, as it has \"*\" or \"?\"", quote(token));
         let expected = "[network]/length";
-        return Some(Finding::new(Code::W117, message, expected, "it is compared with its brackets, and never matches"));
+        return Some(Finding::new(
+            Code::W117,
+            message,
+            expected,
+            "it is compared with its brackets, and never matches",
+        ));
     }
     if !glob.iter().all(|byte| b"0123456789.*?".contains(byte)) {
         return Some(name::glob(token, glob, side));
@@ -189,7 +197,9 @@ fn range(token: &[u8]) -> Option<Finding> {
     let head = token.iter().position(is_any).map(|at| &token[..at]);
     let is_tail = |head: &[u8]| token[head.len()..].iter().all(|byte| is_any(byte) || *byte == b'.');
     Some(match head {
-        Some(head) if head.ends_with(b".") && is_tail(head) && prefix(head).is_none() => finding.replace(head),
+        Some(head) if head.ends_with(b".") && is_tail(head) && prefix(head).is_none() => {
+            finding.replace(head)
+        }
         _ => finding,
     })
 }

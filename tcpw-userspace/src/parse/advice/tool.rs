@@ -89,7 +89,12 @@ pub(super) fn address_alone(text: &[u8]) -> Finding {
 }
 
 /// Findings on a rule that a program is known to write; `fields` are the two colons of its lists.
-pub(in crate::parse) fn written(bytes: &[u8], [colon, end]: [usize; 2], writer: Writer, found: &mut Vec<Placed>) {
+pub(in crate::parse) fn written(
+    bytes: &[u8],
+    [colon, end]: [usize; 2],
+    writer: Writer,
+    found: &mut Vec<Placed>,
+) {
     let clients = &bytes[colon + 1..end];
     match writer {
         Writer::Anybody => {}
@@ -204,7 +209,8 @@ mod tests {
         for text in ["# the endALL: 10.1.2.3\n", "# x.sshd: [2001:db8::1]\n", "#xALL:10.1.2.3\n"] {
             assert!(glued_comment(text.as_bytes()).is_some(), "{text}");
         }
-        for text in ["#sshd: 10.1.2.3\n", "# sshd: 10.1.2.3\n", "# x | sshd: 10.1.2.3\n", "# ALL: 10.1.2.3 is bad\n"]
+        for text in
+            ["#sshd: 10.1.2.3\n", "# sshd: 10.1.2.3\n", "# x | sshd: 10.1.2.3\n", "# ALL: 10.1.2.3 is bad\n"]
         {
             assert!(glued_comment(text.as_bytes()).is_none(), "{text}");
         }

@@ -22,11 +22,7 @@ pub(super) fn near_word(token: &[u8], words: &[&'static str], taken_for: &'stati
     };
     let finding =
         Finding::new(Code::W035, format!("{} is no word of the language", quote(token)), expected, taken_for);
-    Some(if is_prefix {
-        finding.replace(format!("EXCEPT {}", &text[1..]))
-    } else {
-        finding.replace(meant)
-    })
+    Some(if is_prefix { finding.replace(format!("EXCEPT {}", &text[1..])) } else { finding.replace(meant) })
 }
 
 /// The word that was meant, and whether it is the sign `!` before another one.
