@@ -5,6 +5,7 @@
 
 pub mod check;
 pub mod detach;
+pub mod match_cmd;
 pub mod preflight;
 pub mod run;
 pub mod status;
@@ -37,6 +38,8 @@ enum Command {
     Detach(detach::DetachArgs),
     /// Check the tables and say what is wrong with them
     Check(check::CheckArgs),
+    /// Say what the tables say to a client, and why
+    Match(match_cmd::MatchArgs),
 }
 
 /// Which tables.
@@ -157,6 +160,7 @@ fn dispatch(command: Command) -> Result<Outcome, Failure> {
         Command::Status(arguments) => status::run(&arguments),
         Command::Detach(arguments) => detach::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
+        Command::Match(arguments) => match_cmd::run(&arguments),
     }
 }
 

@@ -13,7 +13,6 @@ use tcpw_common::{
     key::NamesId,
 };
 
-use super::judge::Accounts;
 use crate::{
     compile::{self, Names, Policy},
     config::{Config, Mode},
@@ -25,6 +24,7 @@ use crate::{
         rule::{TableKind, Tables},
         text::{FileText, Texts},
     },
+    resolve::Accounts,
 };
 
 /// Generations whose tables are kept for events that are still in the ring.
