@@ -3,10 +3,11 @@
 //! The data flow is the order of the modules:
 //! [`source`] → [`parse`] → [`compile`] → [`kernel`] → (gate) → [`events`] → [`log`];
 //! [`evaluate`] is the reference they are held against, [`listeners`] tells who
-//! listens where, [`resolve`] what somebody's name is, [`cases`] keeps a policy's tests;
-//! [`daemon`] alone knows them all.
+//! listens where, [`resolve`] what somebody's name is, [`cases`] keeps a policy's tests,
+//! [`check`] says what is wrong with it; [`daemon`] alone knows them all.
 
 pub mod cases;
+pub mod check;
 pub mod cli;
 pub mod compile;
 pub mod config;

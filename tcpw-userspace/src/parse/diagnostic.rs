@@ -2,10 +2,18 @@
 //!
 //! In: findings and where they stand. Out: [`Diagnostic`], whose `Display` cites and
 //! underlines the line, then says what was expected, a fix, and the consequence.
+//! Invariant: a text of any size gives a bounded number of bounded diagnostics per code;
+//! what is left out is counted.
 
-use std::fmt;
+mod render;
+mod sink;
 
-use super::rule::Origin;
+use std::{borrow::Cow, fmt};
+
+pub use render::Styles;
+pub(crate) use sink::Sink;
+
+use super::{code::Code, rule::Origin};
 
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -20,7 +28,7 @@ pub enum Severity {
 
 impl fmt::Display for Severity {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str(match self {
+        out.pad(match self {
             Self::Hint => "hint",
             Self::Warning => "warning",
             Self::Error => "error",
@@ -39,140 +47,135 @@ pub struct Diagnostic {
     pub origin: Origin,
     /// What, quoting the text.
     pub message: String,
-    /// What was expected there.
-    pub expected: &'static str,
-    /// A text that would do what was probably meant.
-    pub fix: Option<String>,
+    /// What was expected there; may be empty.
+    pub expected: Cow<'static, str>,
+    /// What to do about it.
+    pub fix: Option<Fix>,
     /// What happens as it stands.
-    pub consequence: &'static str,
-    /// The physical line, without its newline; empty if there is none.
+    pub consequence: Cow<'static, str>,
+    /// The physical line without its newline, or of a very long one the part around the place; empty if
+    /// there is none.
     pub cited: Box<[u8]>,
+    /// Bytes of the line before `cited`.
+    pub cited_from: u32,
+    /// Other places that have to do with it.
+    pub related: Vec<Related>,
+    /// How many more places of this file have the same code and are not listed.
+    pub more: usize,
+}
+
+/// What to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fix {
+    /// A text to put in place of the underlined one.
+    Replace(String),
+    /// Words.
+    Advice(Cow<'static, str>),
+}
+
+impl fmt::Display for Fix {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Replace(text) if text.is_empty() => out.write_str("delete it"),
+            // What has to be a line of its own is shown on one.
+            Self::Replace(text) => out.write_str(text.replace('\n', " (newline) ").trim_start()),
+            Self::Advice(words) => out.write_str(words),
+        }
+    }
+}
+
+/// Another place that has to do with a diagnostic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Related {
+    /// Where.
+    pub origin: Origin,
+    /// What it has to do with it.
+    pub note: String,
 }
 
 /// What was found, before it is known where.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Finding {
-    pub(super) severity: Severity,
-    pub(super) code: &'static str,
-    pub(super) message: String,
-    pub(super) expected: &'static str,
-    pub(super) fix: Option<String>,
-    pub(super) consequence: &'static str,
+pub(crate) struct Finding {
+    pub(crate) code: Code,
+    pub(crate) message: String,
+    expected: Cow<'static, str>,
+    pub(crate) fix: Option<Fix>,
+    consequence: Cow<'static, str>,
+    related: Vec<Related>,
 }
 
 impl Finding {
-    /// A finding whose severity is the letter of its code.
-    pub(super) fn new(
-        code: &'static str,
-        message: String,
-        expected: &'static str,
-        consequence: &'static str,
+    /// A finding: code, what, what was expected, what follows from it.
+    pub(crate) fn new(
+        code: Code,
+        message: impl Into<String>,
+        expected: impl Into<Cow<'static, str>>,
+        consequence: impl Into<Cow<'static, str>>,
     ) -> Self {
-        let severity = match code.as_bytes().first() {
-            Some(b'E') => Severity::Error,
-            Some(b'H') => Severity::Hint,
-            _ => Severity::Warning,
-        };
-        Self { severity, code, message, expected, fix: None, consequence }
+        Self {
+            code,
+            message: message.into(),
+            expected: expected.into(),
+            fix: None,
+            consequence: consequence.into(),
+            related: Vec::new(),
+        }
     }
 
-    /// With what to write.
-    pub(super) fn fix(mut self, fix: impl Into<String>) -> Self {
-        self.fix = Some(fix.into());
+    /// With a text for the underlined place, unless it is no text.
+    pub(crate) fn replace(mut self, with: impl AsRef<[u8]>) -> Self {
+        let text = std::str::from_utf8(with.as_ref()).ok();
+        self.fix = text.map(|text| Fix::Replace(text.to_owned()));
         self
     }
 
-    /// At its place.
-    pub(super) fn at(self, origin: Origin, cited: &[u8]) -> Diagnostic {
-        let Self { severity, code, message, expected, fix, consequence } = self;
-        // Nobody reads an over-long line to its end.
-        let cited = &cited[..cited.len().min(CITED)];
-        Diagnostic { severity, code, origin, message, expected, fix, consequence, cited: cited.into() }
-    }
-}
-
-/// Bytes of a cited line that are kept: libwrap's line buffer.
-const CITED: usize = 2048;
-
-/// Bytes shown before and after an underlined stretch.
-const MARGIN: usize = 70;
-
-impl fmt::Display for Diagnostic {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Origin { path, line, column, .. } = &self.origin;
-        let Self { severity, code, message, expected, consequence, .. } = self;
-        write!(out, "{}:{line}:{column}: {severity}: {message} [{code}]", path.display())?;
-        self.cite(out)?;
-        if !expected.is_empty() {
-            write!(out, "\n  expected: {expected}")?;
+    /// Its replacement is for a part of the underlined text, between these two.
+    pub(crate) fn within(mut self, before: &[u8], behind: &[u8]) -> Self {
+        match self.fix.take() {
+            Some(Fix::Replace(part)) => self.replace([before, part.as_bytes(), behind].concat()),
+            other => Self { fix: other, ..self },
         }
-        if let Some(fix) = &self.fix {
-            write!(out, "\n  perhaps: {fix}")?;
+    }
+
+    /// With words on what to do.
+    pub(crate) fn advise(mut self, words: impl Into<Cow<'static, str>>) -> Self {
+        self.fix = Some(Fix::Advice(words.into()));
+        self
+    }
+
+    /// With another place.
+    pub(crate) fn relate(mut self, origin: Origin, note: impl Into<String>) -> Self {
+        self.related.push(Related { origin, note: note.into() });
+        self
+    }
+
+    /// At its place; `line` is the physical line.
+    pub(crate) fn at(self, origin: Origin, line: &[u8]) -> Diagnostic {
+        let Self { code, message, expected, fix, consequence, related } = self;
+        let start = (origin.column as usize - 1).min(line.len());
+        let (first, last) = if line.len() <= WHOLE {
+            (0, line.len())
+        } else {
+            (start.saturating_sub(AROUND), line.len().min(start + AROUND))
+        };
+        Diagnostic {
+            severity: code.severity(),
+            code: code.as_str(),
+            origin,
+            message,
+            expected,
+            fix,
+            consequence,
+            cited: line[first..last].into(),
+            cited_from: super::lexer::count(first),
+            related,
+            more: 0,
         }
-        write!(out, "\n  consequence: {consequence}")
     }
 }
 
-impl Diagnostic {
-    fn cite(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.cited.is_empty() {
-            return Ok(());
-        }
-        let start = (self.origin.column as usize - 1).min(self.cited.len());
-        let end = (start + self.origin.length as usize).min(self.cited.len()).max(start);
-        let (left, first) = if start > MARGIN { ("...", start - MARGIN) } else { ("", 0) };
-        let last = self.cited.len().min(end.min(start + MARGIN) + MARGIN);
-        let right = if last < self.cited.len() { "..." } else { "" };
-        let before = printable(&self.cited[first..start]);
-        let marked = printable(&self.cited[start..end.min(last)]);
-        let after = printable(&self.cited[end.min(last)..last]);
-        write!(out, "\n{left}{before}{marked}{}{right}", after.trim_end())?;
-        let blank: String = before.chars().map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
-        let tildes = "~".repeat(marked.chars().count().saturating_sub(1));
-        write!(out, "\n{}{blank}^{tildes}", " ".repeat(left.len()))
-    }
-}
+/// Longest line that is cited whole: libwrap's line buffer.
+const WHOLE: usize = 2048;
 
-/// Text for a terminal: tabs stay, other control characters become `?`-like marks.
-fn printable(text: &[u8]) -> String {
-    let mark = |c: char| if c.is_control() && c != '\t' { char::REPLACEMENT_CHARACTER } else { c };
-    String::from_utf8_lossy(text).chars().map(mark).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use std::{path::PathBuf, sync::Arc};
-
-    use super::*;
-
-    fn shown(column: u32, length: u32, cited: &[u8]) -> String {
-        let origin = Origin { path: Arc::new(PathBuf::from("t")), line: 3, column, length };
-        let finding = Finding::new("W999", "odd".into(), "even", "none");
-        finding.fix("x").at(origin, cited).to_string()
-    }
-
-    #[test]
-    fn cites_underlines_expects_fixes_and_warns() {
-        let want = "t:3:7: warning: odd [W999]\nsshd: 1.2\n      ^~~\n  expected: even\n  perhaps: x\n  \
-                    consequence: none";
-        assert_eq!(shown(7, 3, b"sshd: 1.2"), want);
-    }
-
-    #[test]
-    fn underline_follows_tabs_and_characters() {
-        let text = shown(5, 1, "\tö x".as_bytes());
-        assert!(text.contains("\n\tö x\n\t  ^\n"), "{text}");
-    }
-
-    #[test]
-    fn long_lines_are_cut_around_the_place() {
-        let text = shown(1001, 3, &[b'x'; 2000]);
-        assert!(text.lines().all(|line| line.len() < 200), "{text}");
-        assert!(text.contains("...xxx"));
-    }
-
-    #[test]
-    fn place_beyond_the_line_is_harmless() {
-        assert!(shown(100, 100, b"ab").contains("ab\n  ^"));
-    }
-}
+/// Bytes cited before and after the place in a longer line.
+const AROUND: usize = 200;

@@ -86,6 +86,11 @@ impl Line<'_> {
         self.bytes.len() >= BUFFER - 1
     }
 
+    /// Where in the joined line each continuation begins.
+    pub(super) fn joins(&self) -> impl Iterator<Item = usize> {
+        self.more.iter().map(|segment| segment.joined)
+    }
+
     fn segment(&self, start: usize) -> &Segment {
         let index = self.more.partition_point(|segment| segment.joined <= start);
         index.checked_sub(1).and_then(|index| self.more.get(index)).unwrap_or(&self.first)

@@ -5,7 +5,7 @@
 use super::rule::List;
 
 /// A token and its offset in the joined line.
-pub(super) type Token<'a> = (usize, &'a [u8]);
+pub(crate) type Token<'a> = (usize, &'a [u8]);
 
 /// The first `delimiter` that stands outside brackets.
 ///
@@ -28,7 +28,7 @@ pub(super) fn is_separator(byte: u8) -> bool {
 }
 
 /// The tokens of a field that begins at offset `base`.
-pub(super) fn tokens(field: &[u8], base: usize) -> impl Iterator<Item = Token<'_>> {
+pub(crate) fn tokens(field: &[u8], base: usize) -> impl Iterator<Item = Token<'_>> {
     let mut at = 0;
     std::iter::from_fn(move || {
         let start = at + field[at..].iter().position(|byte| !is_separator(*byte))?;
@@ -40,7 +40,7 @@ pub(super) fn tokens(field: &[u8], base: usize) -> impl Iterator<Item = Token<'_
 }
 
 /// The word EXCEPT, in any case.
-pub(super) fn is_except(token: &[u8]) -> bool {
+pub(crate) fn is_except(token: &[u8]) -> bool {
     token.eq_ignore_ascii_case(b"EXCEPT")
 }
 

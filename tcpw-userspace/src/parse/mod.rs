@@ -6,7 +6,8 @@
 //! Source: tcp_wrappers 7.6.q `hosts_access.c`, `options.c`, `misc.c`.
 #![forbid(unsafe_code)]
 
-mod advice;
+pub(crate) mod advice;
+pub mod code;
 pub mod diagnostic;
 mod lexer;
 pub(crate) mod list;
@@ -23,7 +24,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use diagnostic::Diagnostic;
+use diagnostic::{Diagnostic, Sink};
 use rule::{DaemonPattern, HostPattern, List, Rule, TableKind, Tables};
 use text::Texts;
 
@@ -40,7 +41,7 @@ pub struct Parsed {
 ///
 /// Every text gives rules: a faulty one those that libwrap would see.
 pub fn parse(texts: &Texts) -> Parsed {
-    let mut diagnostics = Vec::new();
+    let mut diagnostics = Sink::default();
     let mut interfaces = pattern::Interfaces::new(&texts.files);
     let mut read =
         |kind, (path, text): &(_, _)| table::parse(kind, path, text, &mut interfaces, &mut diagnostics);
@@ -50,7 +51,7 @@ pub fn parse(texts: &Texts) -> Parsed {
     let mut tables = Tables { allow, deny, files };
     tables.files.extend(interfaces.into_files());
     pattern_file::check_nesting(&tables, &mut diagnostics);
-    Parsed { tables, diagnostics }
+    Parsed { tables, diagnostics: diagnostics.into_found() }
 }
 
 /// The files the tables hang on: the pattern files they name, nested ones included

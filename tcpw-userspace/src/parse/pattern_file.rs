@@ -10,7 +10,7 @@ use std::{
 
 use super::{
     advice, as_file,
-    diagnostic::Diagnostic,
+    diagnostic::Sink,
     lexer::{Source, count},
     number::is_space,
     pattern::{self, Interfaces},
@@ -26,7 +26,7 @@ const DEEP: u32 = 64;
 pub(super) fn parse(
     files: &BTreeMap<PathBuf, FileText>,
     interfaces: &mut Interfaces<'_>,
-    diagnostics: &mut Vec<Diagnostic>,
+    diagnostics: &mut Sink,
 ) -> BTreeMap<PathBuf, PatternFile> {
     let mut parsed = BTreeMap::new();
     for (name, text) in files {
@@ -56,7 +56,7 @@ fn start(path: &Arc<PathBuf>) -> Origin {
 fn tokens(
     source: Source<'_>,
     interfaces: &mut Interfaces<'_>,
-    diagnostics: &mut Vec<Diagnostic>,
+    diagnostics: &mut Sink,
 ) -> Vec<(Origin, HostPattern)> {
     let mut patterns = Vec::new();
     for (number, line) in (1..).zip(source.text.split_inclusive(|byte| *byte == b'\n')) {
@@ -89,7 +89,7 @@ fn tokens(
 }
 
 /// Finds files that include themselves, and deep nesting.
-pub(super) fn check_nesting(tables: &Tables, diagnostics: &mut Vec<Diagnostic>) {
+pub(super) fn check_nesting(tables: &Tables, diagnostics: &mut Sink) {
     report_cycles(tables, diagnostics);
     let mut level: BTreeSet<&Path> = rule_hosts(tables).filter_map(as_file).collect();
     let mut seen: BTreeSet<&Path> = BTreeSet::new();
@@ -112,7 +112,7 @@ fn inclusions<'a>(tables: &'a Tables, path: &Path) -> impl Iterator<Item = (&'a 
 }
 
 /// Depth-first search without recursion: an inclusion of a file that is still open closes a cycle.
-fn report_cycles(tables: &Tables, diagnostics: &mut Vec<Diagnostic>) {
+fn report_cycles(tables: &Tables, diagnostics: &mut Sink) {
     let mut done: BTreeSet<&Path> = BTreeSet::new();
     for root in tables.files.keys() {
         let mut open: Vec<(&Path, Vec<(&Origin, &Path)>)> = Vec::new();

@@ -1,100 +1,267 @@
 //! Findings on options.
 
-use super::{Finding, quote, shown};
-use crate::parse::rule::RuleOption;
+use super::{Code, Finding, Placed, command, quote, shown};
+use crate::parse::{
+    options::Field,
+    rule::{RuleOption, TableKind},
+};
 
 const REFUSES: &str = "every client that the rule matches is refused, in hosts.allow too";
 
-/// Finding on an option field.
-pub(in crate::parse) fn option(field: &[u8], option: &Result<RuleOption, String>) -> Option<Finding> {
-    match option {
-        Err(objection) => Some(error(field, objection)),
-        Ok(RuleOption::Allow | RuleOption::Deny | RuleOption::Severity(_)) => None,
-        Ok(RuleOption::User(_) | RuleOption::Group(_)) => Some(Finding::new(
-            "W070",
-            format!("{} does nothing", quote(field)),
-            "a service manager that sets user and group",
-            "libwrap only checks that the name exists; an unknown name refuses",
-        )),
-        Ok(RuleOption::Twist(_)) => Some(Finding::new(
-            "H072",
-            format!("{} is not acted on yet", quote(field)),
-            "",
-            "the daemon does not get the connection: it is refused, and no command runs",
-        )),
-        Ok(RuleOption::Aclexec(_)) => Some(Finding::new(
-            "H073",
-            format!("{} is not acted on yet", quote(field)),
-            "",
-            "the command is taken to succeed",
-        )),
-        Ok(
-            RuleOption::Spawn(_)
-            | RuleOption::Keepalive
-            | RuleOption::Linger(_)
-            | RuleOption::Rfc931(_)
-            | RuleOption::Setenv(_)
-            | RuleOption::Nice(_)
-            | RuleOption::Umask(_)
-            | RuleOption::Banners(_),
-        ) => Some(Finding::new(
-            "H071",
-            format!("{} is not acted on yet", quote(field)),
-            "",
-            "the rule decides as if the option were not there",
-        )),
-    }
-}
+/// The options of hosts_options(5).
+const NAMES: [&str; 15] = [
+    "allow",
+    "deny",
+    "severity",
+    "spawn",
+    "twist",
+    "aclexec",
+    "banners",
+    "setenv",
+    "keepalive",
+    "linger",
+    "rfc931",
+    "nice",
+    "umask",
+    "user",
+    "group",
+];
 
-fn error(field: &[u8], objection: &str) -> Finding {
-    if field.is_empty() {
-        let finding = Finding::new("E060", "empty option".into(), "an option after every \":\"", REFUSES);
-        return finding.fix("no \":\" at the end of the rule");
-    }
-    if objection.starts_with("bad option name") {
-        return unknown(field, objection);
-    }
-    let expected = match objection {
-        _ if objection.ends_with("requires value") => "a value after the option's name",
-        _ if objection.ends_with("requires no value") => "the option's name alone",
-        _ if objection.ends_with("must be at end") => "no option behind it",
-        _ if objection.starts_with("bad syslog") => {
-            "[facility.]level: kern user mail daemon auth lpr news uucp cron local0-7; \
-             emerg alert crit err warning notice info debug"
+/// Findings on the option fields of a rule; `line` is the joined line.
+pub(in crate::parse) fn options(line: &[u8], fields: &[Field], kind: TableKind) -> Vec<Placed> {
+    let mut found = Vec::new();
+    let mut is_command = false;
+    for (index, Field { span, text, option }) in fields.iter().enumerate() {
+        let raw = line.get(span.clone()).unwrap_or_default();
+        let mut put = |finding| found.push((span.start, span.len(), finding));
+        match option {
+            Err(objection) => {
+                put(error(raw, text, objection, is_command));
+                // The command goes on behind the colon, and so does what waits for it.
+                let before = found.len() - 1;
+                if is_command && before > 0 && found[before - 1].2.code == Code::H077 {
+                    found.remove(before - 1);
+                }
+            }
+            Ok(option) => {
+                accepted(raw, option, kind, !is_decided(&fields[index + 1..])).into_iter().for_each(put)
+            }
         }
-        _ if objection.starts_with("bad umask") => "an octal number up to 777",
-        _ if objection.starts_with("bad linger") => "a number of seconds",
-        _ if objection.starts_with("bad rfc931") => "a number of seconds greater than 0",
-        _ if objection.starts_with("bad nice") => "a number",
-        _ if objection.starts_with("memory") => "setenv NAME VALUE, without \"=\"",
-        _ => "an option of hosts_options(5)",
-    };
-    if objection.starts_with("memory") {
-        let fixed = shown(field).replacen('=', " ", 1);
-        return Finding::new("E063", format!("bad variable in {}", quote(field)), expected, REFUSES)
-            .fix(fixed);
+        is_command = matches!(
+            option,
+            Ok(RuleOption::Spawn(_) | RuleOption::Twist(_) | RuleOption::Aclexec(_) | RuleOption::Setenv(_))
+        );
     }
-    Finding::new("E062", objection.to_owned(), expected, REFUSES)
+    found
 }
 
-fn unknown(field: &[u8], objection: &str) -> Finding {
-    let command = shown(field);
-    let is_command = matches!(field, [b'(' | b'/', ..]) || field.iter().any(|byte| b"|&;>".contains(byte));
-    if is_command {
-        let message = format!("shell command without \"spawn\": \"{command}\"");
-        return Finding::new("E061", message, "spawn or twist before a command", REFUSES)
-            .fix(format!("spawn {command}"));
+/// Whether one of these options gives the verdict, whatever a command before it returned.
+fn is_decided(fields: &[Field]) -> bool {
+    let decides = |option: &Result<RuleOption, String>| {
+        matches!(option, Err(_) | Ok(RuleOption::Allow | RuleOption::Deny | RuleOption::Twist(_)))
+    };
+    fields.iter().any(|field| decides(&field.option))
+}
+
+/// Findings on an option that libwrap takes; `is_last_word`: none behind it gives the verdict.
+fn accepted(raw: &[u8], option: &RuleOption, kind: TableKind, is_last_word: bool) -> Vec<Finding> {
+    let hint = |code, libwrap: &str, tcpw: &str| {
+        let consequence = format!("libwrap {libwrap}; tcpw does not yet: {tcpw}");
+        vec![Finding::new(code, format!("{} is not acted on yet", quote(raw)), "", consequence)]
+    };
+    let idle = |libwrap| hint(Code::H071, libwrap, "the rule decides as if the option were not there");
+    match option {
+        RuleOption::Allow | RuleOption::Deny => Vec::new(),
+        RuleOption::Severity(_) => vec![Finding::new(
+            Code::H121,
+            format!("{} outlasts the connection", quote(raw)),
+            "",
+            "libwrap keeps it for all later requests of the same process; tcpw for this one alone",
+        )],
+        RuleOption::User(_) | RuleOption::Group(_) => {
+            let expected = "a service manager that sets user and group";
+            let consequence = "libwrap only checks that the name exists; an unknown name refuses";
+            let message = format!("{} does nothing", quote(raw));
+            vec![Finding::new(Code::W070, message, expected, consequence).advise("delete the option")]
+        }
+        RuleOption::Spawn(text) => {
+            let mut found = idle("runs the command and waits until it has ended");
+            found.extend(command::spawn(raw, text));
+            found.extend(command::percent(text));
+            found
+        }
+        RuleOption::Twist(text) => {
+            let mut found = hint(
+                Code::H072,
+                "runs the command and hands it the connection",
+                "the connection is refused, and no command runs",
+            );
+            found.extend(command::percent(text));
+            found
+        }
+        RuleOption::Aclexec(text) => {
+            let mut found = hint(
+                Code::H073,
+                "runs the command, and the rule counts only if it succeeds",
+                "the command is taken to succeed",
+            );
+            found.extend((is_last_word && kind == TableKind::Deny).then(|| fails_open(raw)));
+            found.extend(command::percent(text));
+            found
+        }
+        RuleOption::Setenv(text) => {
+            // Whatever % expansion makes of it, the name keeps its "=".
+            let name = text.split(u8::is_ascii_whitespace).next().unwrap_or_default();
+            if name.contains(&b'=') {
+                return vec![variable(raw)];
+            }
+            let mut found = idle("sets the variable in the daemon's environment");
+            found.extend(command::percent(text));
+            found
+        }
+        RuleOption::Banners(directory) => {
+            let mut found = idle("sends the file there that is called like the daemon");
+            found.extend((!directory.is_absolute()).then(|| {
+                let message =
+                    format!("{} is no absolute path", quote(directory.as_os_str().as_encoded_bytes()));
+                let consequence = "it is looked for in whatever directory the daemon happens to be";
+                Finding::new(Code::W127, message, "a path that begins with \"/\"", consequence)
+            }));
+            found
+        }
+        RuleOption::Rfc931(timeout) => {
+            let mut found = idle("asks the client's own host who the user is");
+            let seconds = timeout.unwrap_or(10);
+            let message =
+                format!("{} may take {seconds} s for each client that the rule matches", quote(raw));
+            let consequence =
+                "a client whose firewall drops the question waits that long; the answer is his own word";
+            found.push(Finding::new(Code::H129, message, "", consequence));
+            found
+        }
+        RuleOption::Keepalive => idle("makes the kernel ask whether the client is still there"),
+        RuleOption::Linger(_) => idle("sets how long the kernel goes on sending after a close"),
+        RuleOption::Nice(_) => idle("changes the daemon's priority"),
+        RuleOption::Umask(_) => idle("sets the daemon's umask"),
+    }
+}
+
+fn fails_open(raw: &[u8]) -> Finding {
+    Finding::new(
+        Code::W122,
+        format!("{} lets the client in when the command fails", quote(raw)),
+        "aclexec in hosts.allow, before a rule that refuses",
+        "a command that fails, is killed or is missing ends hosts.deny: no later rule refuses",
+    )
+}
+
+/// Finding on an option that libwrap refuses; `text` is `raw` without its `\:`.
+fn error(raw: &[u8], text: &[u8], objection: &str, is_behind_command: bool) -> Finding {
+    if text.is_empty() {
+        return Finding::new(Code::E060, "empty option", "an option after every \":\"", REFUSES).replace("");
+    }
+    if objection.starts_with("bad option name") || objection.starts_with("missing option name") {
+        return unknown(raw, objection, is_behind_command);
+    }
+    let end = raw.iter().position(|byte| byte.is_ascii_whitespace() || *byte == b'=').unwrap_or(raw.len());
+    let (name, value) = raw.split_at(end);
+    let finding = |code, expected: &'static str| Finding::new(code, objection, expected, REFUSES);
+    let is = |words: &str| objection.starts_with(words);
+    if objection.ends_with("requires value") {
+        finding(Code::E065, "a value after the option's name")
+    } else if objection.ends_with("requires no value") {
+        finding(Code::E066, "the option's name alone").replace(name)
+    } else if objection.ends_with("must be at end") {
+        finding(Code::E067, "no option behind it").advise("make it the last option")
+    } else if is("bad umask") {
+        finding(Code::E068, "an octal number up to 777")
+    } else if is("bad linger") {
+        finding(Code::E069, "a number of seconds")
+    } else if is("bad rfc931") {
+        finding(Code::E074, "a number of seconds greater than 0")
+    } else if is("bad nice") {
+        finding(Code::E075, "a number")
+    } else if is("memory") {
+        variable(raw)
+    } else {
+        severity(raw, name, value, objection)
+    }
+}
+
+/// A variable that setenv(3) does not take.
+fn variable(raw: &[u8]) -> Finding {
+    let message = format!("bad variable in {}", quote(raw));
+    let plain: Vec<u8> = raw.iter().map(|byte| if *byte == b'=' { b' ' } else { *byte }).collect();
+    Finding::new(Code::E063, message, "setenv NAME VALUE, without \"=\"", REFUSES).replace(plain)
+}
+
+/// A severity that libwrap does not know, and the one that comes nearest.
+fn severity(raw: &[u8], name: &[u8], value: &[u8], objection: &str) -> Finding {
+    const LEVELS: [(&str, &str); 6] = [
+        ("warn", "warning"),
+        ("error", "err"),
+        ("panic", "emerg"),
+        ("critical", "crit"),
+        ("information", "info"),
+        ("emergency", "emerg"),
+    ];
+    const FACILITIES: [(&str, &str); 4] =
+        [("authpriv", "auth"), ("security", "auth"), ("ftp", "daemon"), ("syslog", "daemon")];
+    let expected = "[facility.]level: kern user mail daemon auth lpr news uucp cron local0-7; \
+                    emerg alert crit err warning notice info debug";
+    let finding = Finding::new(Code::E062, objection, expected, REFUSES);
+    let value = String::from_utf8_lossy(value);
+    let value = value.trim_matches(|c: char| c.is_ascii_whitespace() || c == '=').to_ascii_lowercase();
+    let (facility, level) = value.rsplit_once('.').map_or((None, value.as_str()), |(f, l)| (Some(f), l));
+    let meant = |names: &[(&str, &'static str)], name: &str| {
+        names.iter().find(|(wrong, _)| *wrong == name).map(|(_, right)| (*right).to_owned())
+    };
+    let new_level = meant(&LEVELS, level);
+    let new_facility = facility.map(|facility| (facility, meant(&FACILITIES, facility)));
+    if new_level.is_none() && !new_facility.as_ref().is_some_and(|(_, new)| new.is_some()) {
+        return finding;
+    }
+    let level = new_level.unwrap_or_else(|| level.to_owned());
+    let fixed = match new_facility {
+        Some((old, new)) => format!("{} {}.{level}", shown(name), new.unwrap_or_else(|| old.to_owned())),
+        None => format!("{} {level}", shown(name)),
+    };
+    if fixed.len() > raw.len() + 16 { finding } else { finding.replace(fixed) }
+}
+
+/// An option that does not exist.
+fn unknown(raw: &[u8], objection: &str, is_behind_command: bool) -> Finding {
+    let end = raw.iter().position(|byte| byte.is_ascii_whitespace() || *byte == b'=').unwrap_or(raw.len());
+    let (word, behind) = raw.split_at(end);
+    let word = String::from_utf8_lossy(word).to_ascii_lowercase();
+    let near = NAMES.iter().find(|name| strsim::osa_distance(name, &word) <= name.len() / 4);
+    let is_command = matches!(raw, [b'(' | b'/', ..]) || raw.iter().any(|byte| b"|&;>".contains(byte));
+    if is_command && !is_behind_command && near.is_none() {
+        let message = format!("shell command without \"spawn\": {}", quote(raw));
+        return Finding::new(Code::E061, message, "spawn or twist before a command", REFUSES)
+            .replace([b"spawn ", raw].concat());
     }
     let finding = Finding::new(
-        "E064",
-        objection.to_owned(),
+        Code::E064,
+        objection,
         "allow, deny, severity, spawn, twist, aclexec, banners, setenv, keepalive, linger, rfc931, nice, umask",
         REFUSES,
     );
-    let word = command.split([' ', '\t', '=']).next().unwrap_or_default().to_ascii_lowercase();
+    if is_behind_command {
+        return finding.advise("a colon within a command is written \"\\:\"");
+    }
+    if !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_digit()) {
+        return finding.advise("a port stands in the daemon list: \"22: 192.0.2.1\"");
+    }
     match word.as_str() {
-        "accept" | "permit" | "allowed" | "yes" => finding.fix("allow"),
-        "refuse" | "reject" | "denied" | "drop" | "no" => finding.fix("deny"),
-        _ => finding,
+        "accept" | "permit" | "allowed" | "granted" | "grant" | "yes" => return finding.replace("allow"),
+        "refuse" | "reject" | "denied" | "drop" | "no" => return finding.replace("deny"),
+        "banner" => return finding.replace([b"banners", behind].concat()),
+        "exec" | "run" | "shell" => return finding.replace([b"spawn", behind].concat()),
+        _ => {}
+    }
+    match near {
+        Some(name) => finding.replace([name.as_bytes(), behind].concat()),
+        None => finding,
     }
 }

@@ -1,0 +1,101 @@
+//! Options whose effect hangs on the daemon, on the other table or on the disk.
+
+use super::{
+    facts::{Facts, Kind},
+    place::Places,
+};
+use crate::parse::{
+    advice::is_resident,
+    code::Code,
+    diagnostic::{Finding, Sink},
+    rule::{Daemon, OptionField, Rule, RuleOption, Tables, TextPattern},
+};
+
+/// Findings on twist, aclexec and banners.
+pub(super) fn check(tables: &Tables, facts: &dyn Facts, places: &mut Places<'_>, sink: &mut Sink) {
+    let spoilt = tables.deny.rules.iter().find(|rule| !rule.options.is_empty());
+    for (table, next) in [(&tables.allow, spoilt), (&tables.deny, None)] {
+        for rule in &table.rules {
+            for OptionField { origin, option } in &rule.options {
+                let Ok(option) = option else { break };
+                let finding = match option {
+                    RuleOption::Twist(_) => resident(rule).map(twist),
+                    RuleOption::Aclexec(_) => next.filter(|_| may_end_table(rule)).map(spoils),
+                    RuleOption::Banners(path) => {
+                        (path.is_absolute() && facts.status(path).kind != Kind::Directory).then(|| {
+                            let message = format!("there is no directory \"{}\"", path.display());
+                            let consequence = "no banner is sent; libwrap warns each time";
+                            Finding::new(
+                                Code::W128,
+                                message,
+                                "a directory with a file for each daemon",
+                                consequence,
+                            )
+                        })
+                    }
+                    RuleOption::Allow
+                    | RuleOption::Deny
+                    | RuleOption::Severity(_)
+                    | RuleOption::Spawn(_)
+                    | RuleOption::Keepalive
+                    | RuleOption::Linger(_)
+                    | RuleOption::Rfc931(_)
+                    | RuleOption::Setenv(_)
+                    | RuleOption::Nice(_)
+                    | RuleOption::Umask(_)
+                    | RuleOption::User(_)
+                    | RuleOption::Group(_) => None,
+                };
+                if let Some(finding) = finding {
+                    sink.push(places.at(finding, origin.clone()));
+                }
+            }
+        }
+    }
+}
+
+/// Whether a command that fails leaves the verdict open: no option behind it gives one.
+fn may_end_table(rule: &Rule) -> bool {
+    !rule.options.iter().any(|field| {
+        matches!(field.option, Err(_) | Ok(RuleOption::Allow | RuleOption::Deny | RuleOption::Twist(_)))
+    })
+}
+
+/// The first daemon of a rule that judges many clients in one process.
+fn resident(rule: &Rule) -> Option<String> {
+    rule.daemons.patterns.iter().find_map(|token| match &token.daemon {
+        Daemon::Name(TextPattern::All) => Some("ALL".to_owned()),
+        Daemon::Name(TextPattern::Exact(name)) if is_resident(name) => {
+            Some(String::from_utf8_lossy(name).into_owned())
+        }
+        Daemon::Name(
+            TextPattern::Exact(_)
+            | TextPattern::Glob(_)
+            | TextPattern::Suffix(_)
+            | TextPattern::Known
+            | TextPattern::Prefix(_)
+            | TextPattern::Bracketed(_),
+        )
+        | Daemon::Port(_)
+        | Daemon::Never => None,
+    })
+}
+
+fn twist(daemon: String) -> Finding {
+    let message = if daemon == "ALL" {
+        "twist for ALL: some of them run on and judge many clients".to_owned()
+    } else {
+        format!("twist for \"{daemon}\", which runs on and judges many clients")
+    };
+    let consequence =
+        "a daemon that judges more than one client cannot become another program: libwrap refuses";
+    Finding::new(Code::H120, message, "daemons that inetd starts for each client", consequence)
+}
+
+fn spoils(deny: &Rule) -> Finding {
+    let consequence = "libwrap never forgets that a command failed: a rule of hosts.deny with options then lets in \
+                       whom it should refuse; tcpw forgets it";
+    let message = "when the command fails, rules of hosts.deny with options stop refusing";
+    Finding::new(Code::W123, message, "rules of hosts.deny without options", consequence)
+        .relate(deny.origin.clone(), "such a rule")
+}

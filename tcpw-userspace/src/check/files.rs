@@ -1,0 +1,107 @@
+//! Findings on the files themselves: what they are, and who may write them.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use super::{
+    Scope,
+    facts::{Facts, Kind, Status},
+    place::whole,
+};
+use crate::parse::{
+    code::Code,
+    diagnostic::{Diagnostic, Finding, Sink},
+    text::{FileText, Texts},
+};
+
+/// Findings on every file; "there is none" is dropped where something better is known.
+pub(super) fn check(
+    texts: &Texts,
+    facts: &dyn Facts,
+    scope: Scope,
+    diagnostics: &mut Vec<Diagnostic>,
+    sink: &mut Sink,
+) {
+    for (path, text) in [&texts.allow, &texts.deny] {
+        // Standing in for a table that was not given.
+        if path.as_os_str().is_empty() {
+            continue;
+        }
+        let status = facts.status(path);
+        if status.kind == Kind::Dangling && *text == FileText::Missing {
+            diagnostics.retain(|it| it.code != Code::H001.as_str() || it.origin.path != *path);
+        }
+        sink.extend(look_at(status, "no rules").map(|finding| finding.at(whole(path), b"")));
+        sink.extend(writers(path, status, scope.in_use, facts).map(|finding| finding.at(whole(path), b"")));
+    }
+    for (path, text) in &texts.files {
+        if path.starts_with("/sys/class/net") {
+            continue;
+        }
+        let status = facts.status(path);
+        if status.kind == Kind::Dangling && *text == FileText::Missing {
+            diagnostics.retain(|it| it.code != Code::W080.as_str() || *it.origin.path != *path);
+        }
+        let path: Arc<PathBuf> = Arc::new(path.clone());
+        sink.extend(look_at(status, "no patterns").map(|finding| finding.at(whole(&path), b"")));
+        sink.extend(writers(&path, status, true, facts).map(|finding| finding.at(whole(&path), b"")));
+    }
+}
+
+fn look_at(status: Status, nothing: &str) -> Option<Finding> {
+    match status.kind {
+        Kind::File | Kind::Missing => None,
+        Kind::Directory => Some(Finding::new(
+            Code::W006,
+            "this is a directory",
+            "a regular file",
+            format!("it reads as an empty file: there are {nothing}"),
+        )),
+        Kind::Dangling => Some(Finding::new(
+            Code::W007,
+            "this symbolic link leads nowhere",
+            "a file",
+            format!("it counts as missing: there are {nothing}"),
+        )),
+        Kind::Other => Some(Finding::new(
+            Code::W009,
+            "this is no regular file",
+            "a regular file",
+            "libwrap waits for whoever writes into it, at every connection; tcpw gives up after half a second",
+        )),
+    }
+}
+
+/// Whether others than root may write it. Of tables that are not in use only: whether everybody may.
+fn writers(path: &Path, status: Status, in_use: bool, facts: &dyn Facts) -> Option<Finding> {
+    let consequence = "whoever may write it decides who may connect, and which commands run";
+    let finding = |who: String, advice: String| {
+        let message = format!("{who} may write this file");
+        Finding::new(Code::W008, message, "a file that only root may write", consequence).advise(advice)
+    };
+    if status.kind != Kind::File {
+        return None;
+    }
+    let shown = path.display();
+    let directory = path.parent().map(|parent| (parent, facts.status(parent)));
+    let is_open = |status: Status| status.mode & 0o1002 == 0o002;
+    if status.mode & 0o002 != 0 {
+        return Some(finding("every user".into(), format!("chmod o-w {shown}")));
+    }
+    match directory {
+        Some((parent, status)) if status.kind == Kind::Directory && is_open(status) => {
+            let who = format!("every user may write {}, and so", parent.display());
+            Some(finding(who, format!("chmod o-w {}", parent.display())))
+        }
+        _ if !in_use => None,
+        _ if status.owner != 0 => {
+            Some(finding(format!("user {}", status.owner), format!("chown root {shown}")))
+        }
+        _ if status.mode & 0o020 != 0 && status.group != 0 => {
+            Some(finding(format!("group {}", status.group), format!("chmod g-w {shown}")))
+        }
+        _ => None,
+    }
+}

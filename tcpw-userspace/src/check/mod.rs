@@ -1,0 +1,103 @@
+//! What is wrong with the tables as a whole.
+//!
+//! In: the texts, and what the file system says of the files. Out: every diagnostic, the
+//! parser's and those that need more than one line: rules nothing reaches, lockouts, files
+//! others may write. Invariant: nothing is looked up and no command is run; a rule is
+//! called unreachable only if it is.
+
+mod commands;
+pub mod facts;
+mod files;
+mod place;
+pub mod registry;
+mod rules;
+mod verdicts;
+
+use std::{collections::BTreeMap, path::Path};
+
+use crate::{
+    compile,
+    parse::{
+        self,
+        diagnostic::{Diagnostic, Severity, Sink},
+        rule::Tables,
+        text::Texts,
+    },
+};
+use facts::Facts;
+use place::Places;
+
+/// What is checked.
+#[derive(Clone, Copy, Debug)]
+pub struct Scope {
+    /// Both tables are at hand; else what one table says of the other is left out.
+    pub both: bool,
+    /// These are the tables in use, so that it matters who may write them.
+    pub in_use: bool,
+}
+
+/// What the check found.
+#[derive(Clone, Debug)]
+pub struct Checked {
+    /// The rules.
+    pub tables: Tables,
+    /// Everything worth saying, by file and line: hosts.allow, hosts.deny, pattern files.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+/// How many of each there are, those that are not listed included.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Errors.
+    pub errors: usize,
+    /// Warnings.
+    pub warnings: usize,
+    /// Hints.
+    pub hints: usize,
+}
+
+impl Counts {
+    /// Counts diagnostics.
+    pub fn of(diagnostics: &[Diagnostic]) -> Self {
+        let mut counts = Self::default();
+        for diagnostic in diagnostics {
+            *match diagnostic.severity {
+                Severity::Error => &mut counts.errors,
+                Severity::Warning => &mut counts.warnings,
+                Severity::Hint => &mut counts.hints,
+            } += 1 + diagnostic.more;
+        }
+        counts
+    }
+}
+
+/// Checks the tables and the pattern files.
+pub fn check(texts: &Texts, facts: &dyn Facts, scope: Scope) -> Checked {
+    let parse::Parsed { tables, mut diagnostics } = parse::parse(texts);
+    let mut sink = Sink::default();
+    let mut places = Places::new(texts);
+    let unreachable = compile::unreachable(&tables);
+    rules::check(&tables, &unreachable, &diagnostics, &mut places, &mut sink);
+    commands::check(&tables, facts, &mut places, &mut sink);
+    if scope.both {
+        verdicts::check(&tables, &unreachable, texts, &mut places, &mut sink);
+    }
+    files::check(texts, facts, scope, &mut diagnostics, &mut sink);
+    diagnostics.extend(sink.into_found());
+    sort(&mut diagnostics, texts);
+    Checked { tables, diagnostics }
+}
+
+/// By file, then line: hosts.allow, hosts.deny, pattern files.
+fn sort(diagnostics: &mut [Diagnostic], texts: &Texts) {
+    let tables = [texts.allow.0.as_path(), texts.deny.0.as_path()];
+    let paths = tables.into_iter().chain(texts.files.keys().map(std::path::PathBuf::as_path));
+    let mut ranks: BTreeMap<&Path, usize> = BTreeMap::new();
+    for (rank, path) in paths.enumerate() {
+        ranks.entry(path).or_insert(rank);
+    }
+    diagnostics.sort_by_key(|it| {
+        let rank = ranks.get(it.origin.path.as_path()).copied().unwrap_or(usize::MAX);
+        (rank, it.origin.line, it.origin.column)
+    });
+}

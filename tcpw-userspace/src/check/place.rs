@@ -1,0 +1,70 @@
+//! The lines that diagnostics cite.
+
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use crate::parse::{
+    diagnostic::{Diagnostic, Finding},
+    rule::{Origin, Rule},
+    text::{FileText, Texts},
+};
+
+/// The lines of the tables.
+pub(super) struct Places<'a> {
+    texts: &'a Texts,
+    /// Where the lines of a text begin.
+    starts: HashMap<PathBuf, Vec<usize>>,
+}
+
+impl<'a> Places<'a> {
+    pub(super) fn new(texts: &'a Texts) -> Self {
+        Self { texts, starts: HashMap::new() }
+    }
+
+    /// A finding at its place, with the line cited.
+    pub(super) fn at(&mut self, finding: Finding, origin: Origin) -> Diagnostic {
+        let line = self.line(&origin);
+        finding.at(origin, line)
+    }
+
+    /// A finding on a rule as a whole.
+    pub(super) fn at_rule(&mut self, finding: Finding, rule: &Rule) -> Diagnostic {
+        let line = self.line(&rule.origin);
+        // The underline leaves out the blanks around the rule.
+        let start = line.iter().position(|byte| !byte.is_ascii_whitespace()).unwrap_or_default();
+        let length = line.trim_ascii().len().max(1);
+        let count = |value: usize| u32::try_from(value).unwrap_or(u32::MAX);
+        let origin = Origin { column: count(start + 1), length: count(length), ..rule.origin.clone() };
+        finding.at(origin, line)
+    }
+
+    /// A physical line without its newline.
+    fn line(&mut self, origin: &Origin) -> &'a [u8] {
+        let Some(text) = self.text(&origin.path) else { return &[] };
+        let starts = self.starts.entry(origin.path.to_path_buf()).or_insert_with(|| {
+            let newlines = text.iter().enumerate().filter(|(_, byte)| **byte == b'\n');
+            std::iter::once(0).chain(newlines.map(|(at, _)| at + 1)).collect()
+        });
+        let index = origin.line.saturating_sub(1) as usize;
+        let start = starts.get(index).copied().unwrap_or(text.len());
+        let end = starts.get(index + 1).map_or(text.len(), |next| next - 1);
+        text.get(start..end).unwrap_or_default()
+    }
+
+    fn text(&self, path: &Path) -> Option<&'a [u8]> {
+        let tables = [&self.texts.allow, &self.texts.deny];
+        let table = tables.into_iter().find(|table| table.0.as_path() == path).map(|table| &table.1);
+        match table.or_else(|| self.texts.files.get(path))? {
+            FileText::Bytes(bytes) => Some(bytes),
+            FileText::Missing | FileText::Unreadable(_) => None,
+        }
+    }
+}
+
+/// The first place of a file.
+pub(super) fn whole(path: &Arc<PathBuf>) -> Origin {
+    Origin { path: Arc::clone(path), line: 1, column: 1, length: 1 }
+}

@@ -1,0 +1,135 @@
+//! Rules that decide nothing.
+
+use std::collections::{HashMap, HashSet};
+
+use super::place::Places;
+use crate::{
+    compile::Unreachable,
+    evaluate::request::RuleIndex,
+    parse::{
+        code::Code,
+        diagnostic::{Diagnostic, Finding, Severity, Sink},
+        list::{split_at, tokens},
+        rule::{Rule, TableKind, Tables},
+    },
+};
+
+/// Finds rules that stand there twice, rules that nothing reaches, and rules that match nobody.
+pub(super) fn check(
+    tables: &Tables,
+    unreachable: &[Unreachable],
+    said: &[Diagnostic],
+    places: &mut Places<'_>,
+    sink: &mut Sink,
+) {
+    let mut repeated: HashSet<RuleIndex> = HashSet::new();
+    for table in [&tables.allow, &tables.deny] {
+        let mut seen: HashMap<Vec<u8>, usize> = HashMap::new();
+        for (index, rule) in table.rules.iter().enumerate() {
+            let first = *seen.entry(meaning(rule)).or_insert(index);
+            if first != index {
+                repeated.insert(RuleIndex { table: table.kind, index });
+                sink.push(places.at_rule(twice(&table.rules[first]), rule));
+            }
+        }
+    }
+    let explained: HashSet<_> = said
+        .iter()
+        .filter(|it| it.severity > Severity::Hint || it.code == Code::H095.as_str())
+        .map(|it| (it.origin.path.as_path(), it.origin.line))
+        .collect();
+    for found in unreachable {
+        let Some(rule) = rule_of(tables, found.rule).filter(|_| !repeated.contains(&found.rule)) else {
+            continue;
+        };
+        let finding = if found.by.is_empty() {
+            let mut lines = rule.origin.line..=rule.number.max(rule.origin.line);
+            // A pattern file explains itself.
+            if names_file(rule) || lines.any(|line| explained.contains(&(rule.origin.path.as_path(), line))) {
+                continue;
+            }
+            nobody()
+        } else {
+            let by: Vec<&Rule> = found.by.iter().filter_map(|index| rule_of(tables, *index)).collect();
+            shadowed(&by)
+        };
+        sink.push(places.at_rule(finding, rule));
+    }
+}
+
+/// Whether a pattern file is among the rule's clients or servers.
+fn names_file(rule: &Rule) -> bool {
+    rule.text.windows(2).any(|pair| matches!(pair, [b' ' | b'\t' | b',' | b':' | b'@', b'/']))
+}
+
+fn rule_of(tables: &Tables, index: RuleIndex) -> Option<&Rule> {
+    let table = match index.table {
+        TableKind::Allow => &tables.allow,
+        TableKind::Deny => &tables.deny,
+    };
+    table.rules.get(index.index)
+}
+
+/// The rule's words, without what does not matter: case, blanks and commas in the lists.
+fn meaning(rule: &Rule) -> Vec<u8> {
+    let text = &rule.text;
+    let first = split_at(text, b':').unwrap_or(text.len());
+    let behind = text.get(first + 1..).unwrap_or_default();
+    let second = split_at(behind, b':').unwrap_or(behind.len());
+    let mut words = Vec::with_capacity(text.len());
+    for field in [&text[..first], &behind[..second]] {
+        for (_, word) in tokens(field, 0) {
+            // The names of files and netgroups are not words of the language.
+            let is_name = matches!(word, [b'/' | b'@', ..])
+                || word.windows(2).any(|pair| matches!(pair, b"@/" | b"@@"));
+            words.extend(word.iter().map(|byte| if is_name { *byte } else { byte.to_ascii_lowercase() }));
+            words.push(b' ');
+        }
+        words.push(b':');
+    }
+    words.extend_from_slice(behind.get(second..).unwrap_or_default().trim_ascii());
+    words
+}
+
+fn twice(first: &Rule) -> Finding {
+    let place = format!("{}:{}", first.origin.path.display(), first.origin.line);
+    let message = format!("{place} says the same");
+    Finding::new(Code::W140, message, "each rule once", "this rule is never reached")
+        .advise("delete one of them")
+        .relate(first.origin.clone(), shown(first))
+}
+
+fn shadowed(by: &[&Rule]) -> Finding {
+    let place = |rule: &&Rule| format!("{}:{}", rule.origin.path.display(), rule.origin.line);
+    let message = match by {
+        [only] => format!("{} takes every client of this rule", place(only)),
+        [first, .., last] => {
+            format!(
+                "{} rules, {} to {}, together take every client of this rule",
+                by.len(),
+                place(first),
+                place(last)
+            )
+        }
+        [] => String::new(),
+    };
+    let expected = "the rule for fewer clients before the rule for more; hosts.allow is read first";
+    let finding = Finding::new(Code::W141, message, expected, "it is never reached: it decides nothing");
+    by.iter().fold(finding, |finding, rule| finding.relate(rule.origin.clone(), shown(rule)))
+}
+
+fn nobody() -> Finding {
+    Finding::new(
+        Code::W029,
+        "no client of any daemon matches this rule",
+        "patterns that leave somebody",
+        "it decides nothing",
+    )
+}
+
+/// The beginning of a rule's text.
+fn shown(rule: &Rule) -> String {
+    let text = String::from_utf8_lossy(&rule.text);
+    let text: String = text.trim().chars().map(|c| if c.is_control() { ' ' } else { c }).take(60).collect();
+    text
+}

@@ -1,0 +1,121 @@
+//! `tcpw check`: what is wrong with the tables.
+//!
+//! Exit codes: 0 nothing but hints, 1 warnings, 2 errors or wrong use.
+
+mod explain;
+mod json;
+mod report;
+mod tables;
+
+use std::{
+    io::{BufWriter, Write},
+    path::PathBuf,
+};
+
+use anstream::{AutoStream, ColorChoice};
+use clap::{Args, ValueEnum};
+
+use super::{Failure, Outcome, TableArgs};
+use crate::{
+    check::{Counts, check, facts::System},
+    parse::{
+        diagnostic::{Severity, Styles},
+        rule::TableKind,
+    },
+};
+
+/// Flags of `tcpw check`.
+#[derive(Args, Clone, Debug)]
+pub struct CheckArgs {
+    /// One or two tables, or a directory with both [default: the tables in use]
+    #[arg(value_name = "FILE", num_args = 0..=2)]
+    pub files: Vec<PathBuf>,
+    /// Which tables are in use.
+    #[command(flatten)]
+    pub tables: TableArgs,
+    /// Settings that name the tables in use [default: /etc/tcpw.toml, if it exists]
+    #[arg(long, value_name = "FILE", conflicts_with = "files")]
+    pub config: Option<PathBuf>,
+    /// Which table FILE is, if its name says neither allow nor deny
+    #[arg(long = "as", value_name = "TABLE", requires = "files")]
+    pub kind: Option<Kind>,
+    /// Print one JSON document
+    #[arg(long)]
+    pub json: bool,
+    /// Explain a code, or list all of them
+    #[arg(long, value_name = "CODE", num_args = 0..=1, default_missing_value = "", conflicts_with_all = ["files", "json"])]
+    pub explain: Option<String>,
+    /// Leave out hints and the summary; twice: print nothing
+    #[arg(short, long, action = clap::ArgAction::Count)]
+    pub quiet: u8,
+    /// When to use colours
+    #[arg(long, value_name = "WHEN", default_value = "auto")]
+    pub color: Colour,
+}
+
+/// Which of the tables a file is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Kind {
+    /// hosts.allow
+    Allow,
+    /// hosts.deny
+    Deny,
+}
+
+impl From<Kind> for TableKind {
+    fn from(kind: Kind) -> Self {
+        match kind {
+            Kind::Allow => Self::Allow,
+            Kind::Deny => Self::Deny,
+        }
+    }
+}
+
+/// When to use colours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Colour {
+    /// On a terminal, unless NO_COLOR is set
+    Auto,
+    /// Always
+    Always,
+    /// Never
+    Never,
+}
+
+/// Prints every diagnostic of the tables and their pattern files.
+///
+/// # Errors
+///
+/// Wrong use: a file that is not there or not for this user to read, an unknown code.
+pub fn run(arguments: &CheckArgs) -> Result<Outcome, Failure> {
+    let stdout = std::io::stdout();
+    let choice = match arguments.color {
+        Colour::Auto => AutoStream::choice(&stdout),
+        Colour::Always => ColorChoice::Always,
+        Colour::Never => ColorChoice::Never,
+    };
+    let styles = if choice == ColorChoice::Never { Styles::default() } else { Styles::coloured() };
+    let mut out = BufWriter::new(stdout.lock());
+    if let Some(code) = &arguments.explain {
+        explain::run(&mut out, code, &styles)?;
+        out.flush()?;
+        return Ok(Outcome::Fine);
+    }
+    let tables::Read { texts, scope } = tables::read(arguments)?;
+    let mut checked = check(&texts, &System, scope);
+    let counts = Counts::of(&checked.diagnostics);
+    if arguments.quiet > 0 {
+        checked.diagnostics.retain(|it| it.severity > Severity::Hint);
+    }
+    match (arguments.quiet, arguments.json) {
+        (2.., _) => {}
+        (_, true) => json::write(&mut out, &checked, counts)?,
+        (quiet, false) => report::write(&mut out, &checked, counts, &styles, quiet == 0)?,
+    }
+    out.flush()?;
+    Ok(match counts {
+        Counts { errors: 1.., .. } => Outcome::Wrong,
+        Counts { warnings: 1.., .. } => Outcome::Finding,
+        Counts { .. } => Outcome::Fine,
+    })
+}

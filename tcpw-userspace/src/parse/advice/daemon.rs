@@ -1,0 +1,148 @@
+//! Findings on one token of a daemon list.
+
+use super::{
+    Code, Finding, NEVER, Side, known, line, quote,
+    separator::foreign,
+    text,
+    word::{DAEMON_WORDS, near_word},
+};
+use crate::parse::{
+    number,
+    pattern::split_end,
+    rule::{Daemon, DaemonPattern, TableKind, TextPattern},
+};
+
+/// Names that are often written for a daemon that has another one.
+const WRONG_NAMES: &[(&[u8], &str)] = &[
+    (b"ssh", "sshd"),
+    (b"openssh", "sshd"),
+    (b"in.sshd", "sshd"),
+    (b"nfs", "rpc.mountd"),
+    (b"rpc", "rpcbind"),
+];
+
+/// Finding on a token of a daemon list.
+pub(in crate::parse) fn daemon(token: &[u8], pattern: &DaemonPattern, kind: TableKind) -> Option<Finding> {
+    if pattern.daemon == Daemon::Never {
+        let name = token.strip_suffix(b"@").unwrap_or(token);
+        let message = format!("nothing after the \"@\" of {}", quote(token));
+        let finding = Finding::new(Code::W030, message, "a server address", NEVER);
+        return Some(finding.replace(name));
+    }
+    if let Some(finding) = foreign(token) {
+        return Some(finding);
+    }
+    let (name, right) = split_end(token);
+    if let (Some(right), Some(server)) = (right, &pattern.server)
+        && let Some(finding) = text::host(right, server, Side { whose: "server", kind: Some(kind) })
+    {
+        // The fix is for the address alone.
+        return Some(finding.within(&token[..=name.len()], b""));
+    }
+    match &pattern.daemon {
+        Daemon::Never => None,
+        Daemon::Port(port) => odd_port(name, *port),
+        Daemon::Name(pattern) => odd_name(name, pattern),
+    }
+    .map(|finding| finding.within(b"", &token[name.len()..]))
+}
+
+fn odd_port(name: &[u8], port: u16) -> Option<Finding> {
+    let message = |what: &str| format!("{} is {what}", quote(name));
+    if port == 0 {
+        return Some(Finding::new(Code::W104, message("no port"), "a port from 1 to 65535", NEVER));
+    }
+    let finding = Finding::new(
+        Code::W105,
+        message(&format!("the port {port}")),
+        "its decimal number",
+        "it matches that port, and no daemon's name",
+    );
+    (port.to_string().as_bytes() != name).then(|| finding.replace(port.to_string()))
+}
+
+fn odd_name(name: &[u8], pattern: &TextPattern) -> Option<Finding> {
+    let message = |what: &str| format!("{} {what}", quote(name));
+    if matches!(name, [b'@' | b'/', _, ..]) && matches!(pattern, TextPattern::Exact(_)) {
+        let expected = "a daemon's name: neither files nor netgroups are read here";
+        return Some(Finding::new(Code::W031, message("is taken as a daemon's name"), expected, NEVER));
+    }
+    if line::is_address(name) {
+        let expected = "a daemon's name: the clients stand behind the first colon";
+        return Some(Finding::new(Code::W107, message("is an address in the daemon list"), expected, NEVER));
+    }
+    if let Some(finding) = no_port(name) {
+        return Some(finding);
+    }
+    match pattern {
+        TextPattern::All | TextPattern::Glob(_) | TextPattern::Bracketed(_) => None,
+        TextPattern::Known => Some(wildcard(name, "it matches every daemon that is not called \"unknown\"")),
+        TextPattern::Suffix(_) | TextPattern::Prefix(_) => Some(Finding::new(
+            Code::W037,
+            message("is a pattern, as it begins or ends in a dot"),
+            "a daemon's name",
+            "it matches every daemon whose name ends or begins so",
+        )),
+        TextPattern::Exact(_) => {
+            if [&b"LOCAL"[..], b"UNKNOWN", b"PARANOID"].iter().any(|word| name.eq_ignore_ascii_case(word)) {
+                return Some(wildcard(name, "it matches only a daemon of that name"));
+            }
+            let taken_for = "it is taken for a daemon's name, and matches no other";
+            near_word(name, DAEMON_WORDS, taken_for).or_else(|| unknown(name))
+        }
+    }
+}
+
+fn wildcard(name: &[u8], consequence: &'static str) -> Finding {
+    let message = format!("{} means nothing in a daemon list", quote(name));
+    Finding::new(Code::W036, message, "ALL, or a daemon's name", consequence)
+}
+
+/// Digits that are no port: too large, a range, or with a protocol.
+fn no_port(name: &[u8]) -> Option<Finding> {
+    if !name.first()?.is_ascii_digit() {
+        return None;
+    }
+    let message = format!("{} is taken for a daemon's name", quote(name));
+    if number::scan_unsigned(name, 10).is_some() {
+        return Some(Finding::new(Code::W104, message, "a port from 1 to 65535", NEVER));
+    }
+    let mut parts = name.split(|byte| matches!(byte, b'-' | b'/'));
+    let (first, second) = (parts.next()?, parts.next()?);
+    let is_number = |text: &[u8]| !text.is_empty() && text.iter().all(u8::is_ascii_digit);
+    let is_service = |text: &[u8]| is_number(text) || matches!(text, b"tcp" | b"udp" | b"");
+    if parts.next().is_some() || !is_number(first) || !is_service(second) {
+        return None;
+    }
+    let finding = Finding::new(Code::W106, message, "each port by its number alone", NEVER);
+    let is_range = is_number(second) && name.contains(&b'-');
+    Some(if is_range { finding } else { finding.replace(first) })
+}
+
+fn unknown(name: &[u8]) -> Option<Finding> {
+    if known::is_known(name) {
+        return None;
+    }
+    let text = std::str::from_utf8(name).ok();
+    let lower = text.unwrap_or_default().to_ascii_lowercase();
+    let wrong =
+        WRONG_NAMES.iter().find(|(wrong, _)| wrong.eq_ignore_ascii_case(name)).map(|(_, right)| *right);
+    let with_in = format!("in.{lower}");
+    if known::is_known(with_in.as_bytes()) {
+        let message = format!("{} is usually called {with_in:?}", quote(name));
+        let consequence = "only a program that is called so matches";
+        return Some(Finding::new(Code::H102, message, "", consequence).replace(with_in));
+    }
+    if let Some(right) = wrong.or_else(|| known::near_daemon(&lower)) {
+        let message = format!("{} is not the name that the daemon gives itself", quote(name));
+        let expected = format!("\"{right}\"");
+        return Some(
+            Finding::new(Code::W101, message, expected, "libwrap compares with the daemon's own name")
+                .replace(right),
+        );
+    }
+    let message = format!("no program called {} is known to ask libwrap", quote(name));
+    let consequence =
+        "tcpw judges every daemon of that name; libwrap is heard by the programs linked with it";
+    Some(Finding::new(Code::H100, message, "", consequence))
+}

@@ -1,0 +1,164 @@
+//! Findings on a joined line, before it is cut into fields.
+
+use super::{Code, Finding, Placed, Writer, known, tool};
+use crate::parse::{diagnostic::Severity, list::is_separator};
+
+pub(in crate::parse) fn nul() -> Finding {
+    Finding::new(
+        Code::W010,
+        "NUL byte",
+        "text",
+        "the rest of the line and its newline are dropped: the next line is glued on",
+    )
+    .replace("")
+}
+
+/// Findings on a comment. `joined` is where its first continuation begins.
+pub(in crate::parse) fn comment(bytes: &[u8], joined: Option<usize>, writer: Writer) -> Option<Placed> {
+    if let Some(at) = joined {
+        let swallowed = bytes[at..].trim_ascii();
+        if !swallowed.is_empty() && !swallowed.starts_with(b"#") {
+            let finding = Finding::new(
+                Code::W014,
+                "this line belongs to the comment above, which ends in a backslash",
+                "a comment without a backslash at its end",
+                "it is no rule",
+            );
+            return Some((at, bytes[at..].trim_ascii_end().len(), finding.advise("delete the backslash")));
+        }
+    }
+    if writer == Writer::DenyHosts {
+        return None;
+    }
+    tool::glued_comment(bytes)
+}
+
+/// Findings on a joined line that is neither blank nor a comment.
+pub(in crate::parse) fn line(bytes: &[u8]) -> Vec<Placed> {
+    let mut found = Vec::new();
+    let text = bytes.trim_ascii_end();
+    if bytes.ends_with(b"\\\r\n") {
+        let finding = Finding::new(
+            Code::W011,
+            "carriage return after the backslash",
+            "a newline right after the backslash",
+            "the line is not continued; the backslash is part of its last word",
+        );
+        found.push((bytes.len() - 3, 2, finding.replace("\\")));
+    } else if text.ends_with(b"\\") && bytes.len() > text.len() + 1 {
+        let finding = Finding::new(
+            Code::W017,
+            "blanks after the backslash",
+            "a newline right after the backslash",
+            "the line is not continued; the backslash is part of its last word",
+        );
+        found.push((text.len() - 1, bytes.len() - text.len(), finding.replace("\\")));
+    }
+    if bytes.starts_with("\u{feff}".as_bytes()) {
+        let finding = Finding::new(
+            Code::W012,
+            "byte order mark",
+            "plain text",
+            "it is part of the first word: that daemon is not matched",
+        );
+        found.push((0, 3, finding.replace("")));
+    }
+    found.extend(indented_comment(bytes));
+    found.extend(brackets(bytes));
+    found
+}
+
+/// `#` behind blanks: no comment. Without a colon the line is skipped, and that is said elsewhere.
+fn indented_comment(bytes: &[u8]) -> Option<Placed> {
+    let blanks = bytes.iter().position(|byte| !is_separator(*byte)).filter(|blanks| *blanks > 0)?;
+    (bytes[blanks] == b'#' && bytes.contains(&b':')).then(|| {
+        let finding = Finding::new(
+            Code::W015,
+            "a comment begins in the first column: this is a rule",
+            "\"#\" without blanks before it",
+            "every word before the colon is a daemon, every word behind it a client",
+        );
+        (0, blanks + 1, finding.replace("#"))
+    })
+}
+
+/// Brackets of the lists that do not balance; inside options they mean nothing.
+fn brackets(bytes: &[u8]) -> Option<Placed> {
+    let (mut depth, mut last_open, mut colons) = (0i32, 0, 0);
+    for (at, byte) in bytes.iter().enumerate() {
+        match byte {
+            b'[' => (depth, last_open) = (depth + 1, at),
+            b']' => depth -= 1,
+            b':' if depth == 0 => colons += 1,
+            _ => {}
+        }
+        if colons == 2 {
+            return None;
+        }
+        if depth < 0 {
+            return Some((at, 1, unbalanced("\"]\" without \"[\"")));
+        }
+    }
+    (depth > 0).then(|| (last_open, 1, unbalanced("\"[\" without \"]\"")))
+}
+
+fn unbalanced(what: &str) -> Finding {
+    Finding::new(
+        Code::W013,
+        what,
+        "brackets in pairs around an IPv6 address",
+        "the colons behind it separate nothing",
+    )
+}
+
+/// Drops what is only the consequence of another finding of the line.
+pub(in crate::parse) fn drop_noise(found: &mut Vec<Placed>) {
+    let place = |code: Code| found.iter().find(|(_, _, finding)| finding.code == code).map(|(at, _, _)| *at);
+    let (comment, mark, glued) = (place(Code::W015), place(Code::W012), place(Code::W018));
+    let backslash = place(Code::W011).or_else(|| place(Code::W017));
+    let swapped = place(Code::W107).is_some();
+    let said: Vec<usize> = found
+        .iter()
+        .filter(|(_, _, finding)| finding.code.severity() > Severity::Hint)
+        .map(|(at, _, _)| *at)
+        .collect();
+    found.retain(|(at, length, finding)| {
+        if matches!(finding.code, Code::H025 | Code::H026) && said.contains(at)
+            || swapped && matches!(finding.code, Code::H034 | Code::H114)
+        {
+            return false;
+        }
+        let covers = |place: Option<usize>| place.is_some_and(|place| (*at..at + length).contains(&place));
+        matches!(finding.code, Code::W011 | Code::W012 | Code::W015 | Code::W017 | Code::W018)
+            || comment.is_none() && !covers(mark) && !covers(backslash) && !covers(glued)
+    });
+}
+
+/// Two words that a continuation makes one, in the lists.
+pub(in crate::parse) fn glued(
+    bytes: &[u8],
+    joins: impl Iterator<Item = usize>,
+    lists_end: usize,
+) -> Vec<Placed> {
+    let is_word = |byte: &u8| !is_separator(*byte) && *byte != b':';
+    let joined = joins.filter(|at| {
+        let around = (bytes.get(at.wrapping_sub(1)), bytes.get(*at));
+        *at < lists_end && matches!(around, (Some(left), Some(right)) if is_word(left) && is_word(right))
+    });
+    let place = |at: usize| {
+        let length = bytes[at..].iter().take_while(|byte| is_word(byte)).count();
+        let finding = Finding::new(
+            Code::W018,
+            "this word is glued to the last one of the line above",
+            "a blank before the backslash, or at the start of this line",
+            "both are one word",
+        );
+        (at, length, finding.advise("a blank at the start of the line"))
+    };
+    joined.map(place).collect()
+}
+
+/// Whether a word looks like a client's address: four parts, a prefix, a network or brackets.
+pub(super) fn is_address(word: &[u8]) -> bool {
+    known::address_part(word).is_some()
+}

@@ -1,0 +1,242 @@
+//! Findings on a host pattern.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use super::{Code, Finding, NEVER, Side, name, network, quote, shown};
+use crate::{
+    evaluate::numeric_host,
+    parse::{
+        number,
+        rule::{HostPattern, TextPattern},
+    },
+};
+
+/// Finding on a host pattern.
+pub(super) fn host(token: &[u8], pattern: &HostPattern, side: Side) -> Option<Finding> {
+    match pattern {
+        HostPattern::File(_) => None,
+        HostPattern::Netgroup(_) => Some(Finding::new(
+            Code::H033,
+            format!("{} needs the {}'s name and the netgroup database", quote(token), side.whose),
+            "",
+            "libwrap looks both up; tcpw does not yet: nobody is a member",
+        )),
+        HostPattern::Known => Some(name::known(side)),
+        HostPattern::Local => Some(name::local(side)),
+        HostPattern::NetV4 { net, mask } => network::net_v4(token, *net, *mask),
+        HostPattern::NetV6 { net, prefix_bits } => network::net_v6(token, *net, *prefix_bits),
+        HostPattern::Never => network::never(token),
+        HostPattern::Text { pattern, numeric: true } => numeric(token, pattern),
+        HostPattern::Text { pattern, numeric: false } => text(token, pattern, side),
+    }
+}
+
+/// A token of digits, dots and slashes.
+fn numeric(token: &[u8], pattern: &TextPattern) -> Option<Finding> {
+    let message = |what: &str| format!("{} {what}", quote(token));
+    match pattern {
+        TextPattern::Suffix(_) => Some(Finding::new(
+            Code::W051,
+            message("begins with a dot"),
+            "the first parts of an address and a dot, such as \"10.1.\"",
+            "it matches the addresses that end so",
+        )),
+        TextPattern::Prefix(_) => prefix(token),
+        TextPattern::Exact(exact) => exact_numeric(token, exact),
+        TextPattern::Glob(_) | TextPattern::All | TextPattern::Known | TextPattern::Bracketed(_) => None,
+    }
+}
+
+/// `10.1.`
+fn prefix(token: &[u8]) -> Option<Finding> {
+    let text = std::str::from_utf8(token).ok()?;
+    let message = |what: &str| format!("{} {what}", quote(token));
+    let parts: Vec<&str> = text.strip_suffix('.')?.split('.').collect();
+    if parts.len() > 3 || parts.iter().any(|part| part.is_empty()) {
+        let finding =
+            Finding::new(Code::W052, message("is no address prefix"), "at most three parts and a dot", NEVER);
+        let address = text.trim_end_matches('.').parse::<Ipv4Addr>();
+        return Some(match address {
+            Ok(address) => finding.replace(address.to_string()),
+            Err(_) => finding,
+        });
+    }
+    if parts.iter().any(|part| part.trim_start_matches('0').parse::<u8>().is_err() && !is_zero(part)) {
+        return Some(too_large(token));
+    }
+    let plain: Vec<&str> =
+        parts.iter().map(|part| if is_zero(part) { "0" } else { part.trim_start_matches('0') }).collect();
+    (plain != parts).then(|| {
+        let expected = "parts without leading zeros: an address is compared as text";
+        let finding = Finding::new(Code::W111, message("has a leading zero"), expected, NEVER);
+        finding.replace(format!("{}.", plain.join(".")))
+    })
+}
+
+fn is_zero(part: &str) -> bool {
+    !part.is_empty() && part.bytes().all(|byte| byte == b'0')
+}
+
+fn too_large(token: &[u8]) -> Finding {
+    let message = format!("{} has a part above 255", quote(token));
+    Finding::new(Code::W110, message, "parts from 0 to 255", NEVER)
+}
+
+/// An address, or what is none.
+fn exact_numeric(token: &[u8], exact: &[u8]) -> Option<Finding> {
+    let text = std::str::from_utf8(exact).ok()?;
+    if let Ok(address) = text.parse::<Ipv4Addr>() {
+        return nobody(token, address);
+    }
+    let parts: Vec<&str> = text.split('.').collect();
+    if parts.len() == 4
+        && parts.iter().all(|part| !part.is_empty())
+        && network::decimal_parts(exact).is_none()
+    {
+        return Some(too_large(token));
+    }
+    let finding = Finding::new(
+        Code::W053,
+        format!("{} is no IPv4 address", quote(token)),
+        "four decimal parts, or a prefix that ends in a dot",
+        NEVER,
+    );
+    let is_prefix = parts.len() < 4 && parts.iter().all(|part| part.parse::<u8>().is_ok());
+    Some(match network::decimal_parts(exact) {
+        Some(address) => finding.replace(address.to_string()),
+        None if is_prefix => finding.replace(format!("{text}.")),
+        None => finding,
+    })
+}
+
+fn nobody(token: &[u8], address: Ipv4Addr) -> Option<Finding> {
+    let finding = Finding::new(
+        Code::W119,
+        format!("no client has the address {}", quote(token)),
+        "an address of a client, or ALL for every one",
+        NEVER,
+    );
+    match address {
+        Ipv4Addr::UNSPECIFIED => Some(finding.replace("ALL")),
+        Ipv4Addr::BROADCAST => Some(finding),
+        _ => None,
+    }
+}
+
+/// Any other token without a slash.
+fn text(token: &[u8], pattern: &TextPattern, side: Side) -> Option<Finding> {
+    match pattern {
+        TextPattern::All => None,
+        TextPattern::Known => Some(name::known(side)),
+        TextPattern::Bracketed(Some(address)) => address.to_ipv4_mapped().map(|mapped| {
+            let message = format!("{} is a mapped IPv4 address", quote(token));
+            let expected = "the IPv4 address: such clients are judged as IPv4";
+            Finding::new(Code::W054, message, expected, NEVER).replace(mapped.to_string())
+        }),
+        TextPattern::Bracketed(None) => Some(bracketed(token)),
+        TextPattern::Glob(glob) => glob_of(token, glob, side),
+        TextPattern::Exact(exact) if exact.contains(&b':') => exact_ipv6(token),
+        TextPattern::Suffix(_) | TextPattern::Prefix(_) | TextPattern::Exact(_) => {
+            range(token).or_else(|| Some(name::name(token, pattern, side)))
+        }
+    }
+}
+
+fn glob_of(token: &[u8], glob: &[u8], side: Side) -> Option<Finding> {
+    if glob.iter().all(|byte| *byte == b'*') {
+        return None;
+    }
+    if glob.iter().any(|byte| matches!(byte, b'[' | b']')) {
+        let message = format!("{} is a glob, as it has \"*\" or \"?\"", quote(token));
+        let expected = "[network]/length";
+        return Some(Finding::new(
+            Code::W117,
+            message,
+            expected,
+            "it is compared with its brackets, and never matches",
+        ));
+    }
+    if !glob.iter().all(|byte| b"0123456789.*?".contains(byte)) {
+        return Some(name::glob(token, glob, side));
+    }
+    let finding = Finding::new(
+        Code::W056,
+        format!("{} is also matched against the {}'s host name", quote(token), side.whose),
+        "a prefix such as \"10.1.\", or a network",
+        "each address that does not match is looked up, and whoever rules his reverse DNS can choose a name \
+         that matches",
+    );
+    let mut head = glob;
+    while let Some(shorter) = head.strip_suffix(b".*") {
+        head = shorter;
+    }
+    let parts = head.split(|byte| *byte == b'.');
+    let is_prefix = head.len() < glob.len()
+        && head.iter().all(|byte| byte.is_ascii_digit() || *byte == b'.')
+        && parts.count() < 4;
+    let prefix = [head, b"."].concat();
+    Some(if is_prefix && self::prefix(&prefix).is_none() { finding.replace(prefix) } else { finding })
+}
+
+/// `10.1.2.3-10.1.2.9`, `10.1.x.x`.
+fn range(token: &[u8]) -> Option<Finding> {
+    let is_any = |byte: &u8| matches!(byte, b'x' | b'X');
+    let is_digit = |byte: &u8| byte.is_ascii_digit() || *byte == b'.';
+    let is_range = token.first()?.is_ascii_digit()
+        && token.iter().all(|byte| is_digit(byte) || is_any(byte) || *byte == b'-')
+        && token.contains(&b'.');
+    if !is_range {
+        return None;
+    }
+    let finding = Finding::new(
+        Code::W112,
+        format!("{} is taken for a host's name: there are no ranges", quote(token)),
+        "prefixes such as \"10.1.\", or networks",
+        NEVER,
+    );
+    let head = token.iter().position(is_any).map(|at| &token[..at]);
+    let is_tail = |head: &[u8]| token[head.len()..].iter().all(|byte| is_any(byte) || *byte == b'.');
+    Some(match head {
+        Some(head) if head.ends_with(b".") && is_tail(head) && prefix(head).is_none() => {
+            finding.replace(head)
+        }
+        _ => finding,
+    })
+}
+
+/// `[...]` that is no address.
+fn bracketed(token: &[u8]) -> Finding {
+    let inner = &token[1..token.len() - 1];
+    if let Some((_, Some(zone))) = number::ipv6(inner) {
+        return network::no_interface(token, zone);
+    }
+    let message = format!("{} is no IPv6 address", quote(token));
+    let finding = Finding::new(Code::W055, message, "[address] or [network]/length", NEVER);
+    if let Some(at) = inner.iter().position(|byte| *byte == b'/')
+        && number::ipv6(&inner[..at]).is_some()
+    {
+        let (net, length) = (shown(&inner[..at]), shown(&inner[at + 1..]));
+        return finding.replace(format!("[{net}]/{length}"));
+    }
+    match network::decimal_parts(inner) {
+        Some(address) => finding.replace(address.to_string()),
+        None => finding,
+    }
+}
+
+/// An address with colons as text, which only a pattern file can hold.
+fn exact_ipv6(token: &[u8]) -> Option<Finding> {
+    let address: Ipv6Addr = std::str::from_utf8(token).ok()?.parse().ok()?;
+    let spelt = match address.to_ipv4_mapped() {
+        Some(mapped) => mapped.to_string(),
+        None => numeric_host(address.into()),
+    };
+    (!token.eq_ignore_ascii_case(spelt.as_bytes())).then(|| {
+        let message = format!("{} is compared as text with {spelt:?}", quote(token));
+        let finding = Finding::new(Code::W057, message, "brackets: then addresses are compared", NEVER);
+        finding.replace(match address.to_ipv4_mapped() {
+            Some(_) => spelt,
+            None => format!("[{address}]"),
+        })
+    })
+}
