@@ -12,6 +12,7 @@ use std::{
     sync::Arc,
 };
 
+use tcpw_userspace::check::{Scope, check, facts::Given};
 use tcpw_userspace::names::NamesSet;
 use tcpw_userspace::parse::{
     Parsed, parse, pattern_files,
@@ -27,8 +28,9 @@ fn tables_give_the_golden_diagnostics_and_rules() {
     assert!(names.len() >= 12, "only {} directories in {}", names.len(), root.display());
     let mut failures = Vec::new();
     for directory in names {
-        let parsed = parse_directory(&directory);
-        let diagnostics: String = parsed.diagnostics.iter().map(|found| format!("{found}\n\n")).collect();
+        let (texts, parsed) = parse_directory(&directory);
+        let checked = check(&texts, &Given::default(), Scope { both: true, in_use: true });
+        let diagnostics: String = checked.diagnostics.iter().map(|found| format!("{found}\n\n")).collect();
         failures.extend(compare(&directory.join("diag.ok"), &diagnostics));
         failures.extend(compare(&directory.join("rules.ok"), &rules(&parsed)));
         failures.extend(compare(&directory.join("policy.ok"), &policy(&parsed)));
@@ -44,7 +46,7 @@ fn compare(path: &Path, text: &str) -> Option<String> {
     (want != text).then(|| format!("{} differs:\n--- wanted\n{want}\n--- found\n{text}", path.display()))
 }
 
-fn parse_directory(directory: &Path) -> Parsed {
+fn parse_directory(directory: &Path) -> (Texts, Parsed) {
     let read = |name: &Path| match fs::read(directory.join(name)) {
         Ok(bytes) => FileText::Bytes(bytes.into()),
         Err(_) => FileText::Missing,
@@ -56,7 +58,7 @@ fn parse_directory(directory: &Path) -> Parsed {
         let named = pattern_files(&parsed.tables);
         let new: Vec<_> = named.into_iter().filter(|path| !texts.files.contains_key(path)).collect();
         if new.is_empty() {
-            return parsed;
+            return (texts, parsed);
         }
         texts.files.extend(new.into_iter().map(|path| {
             // "/unreadable" stands for a file that cannot be read.

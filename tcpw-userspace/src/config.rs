@@ -20,6 +20,7 @@ use crate::{
     log::LogTarget,
 };
 use file::File;
+pub(crate) use file::distance;
 
 /// Read if it exists; another one is named by `--config`, and must exist.
 pub const DEFAULT_PATH: &str = "/etc/tcpw.toml";

@@ -3,8 +3,10 @@
 //! The data flow is the order of the modules:
 //! [`source`] → [`parse`] → [`compile`] → [`kernel`] → (gate) → [`events`] → [`log`];
 //! [`evaluate`] is the reference they are held against, [`listeners`] tells who
-//! listens where, [`daemon`] alone knows them all.
+//! listens where, [`resolve`] what somebody's name is, [`cases`] keeps a policy's tests,
+//! [`check`] says what is wrong with it; [`daemon`] alone knows them all.
 
+pub mod cases;
 pub mod check;
 pub mod cli;
 pub mod compile;
@@ -19,4 +21,5 @@ pub mod listeners;
 pub mod log;
 pub mod names;
 pub mod parse;
+pub mod resolve;
 pub mod source;

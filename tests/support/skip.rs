@@ -14,6 +14,8 @@ pub enum Requirement {
     Root,
     /// A program, by its path.
     Program(&'static str),
+    /// A shared library, by its soname.
+    Library(&'static str),
 }
 
 impl Requirement {
@@ -23,6 +25,11 @@ impl Requirement {
             Self::Root => Some("needs root".into()),
             Self::Program(path) if Path::new(path).exists() => None,
             Self::Program(path) => Some(format!("needs {path}: cargo xtask setup --all")),
+            // SAFETY: the libraries that tests need have no initialisers.
+            Self::Library(name) => match unsafe { libloading::Library::new(name) } {
+                Ok(_library) => None,
+                Err(_error) => Some(format!("needs {name}: cargo xtask setup --all")),
+            },
         }
     }
 }

@@ -116,10 +116,18 @@ pub fn tcpw_binary() -> Result<PathBuf> {
     if let Some(named) = env::var_os("TCPW_BIN") {
         return Ok(named.into());
     }
+    beside("tcpw")
+}
+
+/// A program in the target directory of the running one.
+///
+/// # Errors
+/// It is not built.
+pub(crate) fn beside(program: &str) -> Result<PathBuf> {
     let own = env::current_exe().context("find the running program")?;
-    let beside = own.ancestors().skip(1).take(2).map(|directory| directory.join("tcpw"));
+    let beside = own.ancestors().skip(1).take(2).map(|directory| directory.join(program));
     match beside.into_iter().find(|file| file.is_file()) {
         Some(file) => Ok(file),
-        None => bail!("tcpw is not built: cargo xtask build --debug"),
+        None => bail!("{program} is not built: cargo xtask build --debug"),
     }
 }

@@ -1,4 +1,4 @@
-//! Developer commands of tcpw: `cargo xtask setup | build | run | check | test | bench | fuzz`.
+//! Developer commands of tcpw: `cargo xtask setup | build | run | check | test | conformance | fuzz | bench`.
 //!
 //! Every command first sets up what it needs, so each works as the first one typed.
 //! An error is one line and what to do; exit code 2 says that the call or the
@@ -8,6 +8,7 @@ mod bench;
 mod build;
 mod check;
 mod command;
+mod conformance;
 mod fuzz;
 mod newest;
 mod run;
@@ -44,6 +45,8 @@ enum Task {
     Bench(bench::Arguments),
     /// Feeds the parsers with what nobody would write, for some seconds each
     Fuzz(fuzz::Arguments),
+    /// Compares tcpw with the real libwrap on generated cases
+    Conformance(conformance::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -55,6 +58,7 @@ fn main() -> ExitCode {
         Task::Test(arguments) => test::main(&arguments),
         Task::Bench(arguments) => bench::main(&arguments),
         Task::Fuzz(arguments) => fuzz::main(&arguments),
+        Task::Conformance(arguments) => conformance::main(&arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

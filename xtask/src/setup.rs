@@ -46,6 +46,9 @@ const FUZZER: &[Part] = &[part("g++", "c++")];
 
 const TESTS: &[Part] = &[part("rsyslog", "rsyslogd")];
 
+/// tcpdmatch, and with it libwrap0.
+const CONFORMANCE: &[Part] = &[part("tcpd", "tcpdmatch")];
+
 pub(crate) fn main(arguments: &Arguments) -> Result<()> {
     for_build()?;
     if arguments.all {
@@ -100,7 +103,13 @@ pub(crate) fn for_demo() -> Result<()> {
 /// What the tests need beyond the build.
 pub(crate) fn for_tests() -> Result<()> {
     apt::install(DEMO)?;
-    apt::install(TESTS)
+    apt::install(TESTS)?;
+    for_conformance()
+}
+
+/// The real libwrap.
+pub(crate) fn for_conformance() -> Result<()> {
+    apt::install(CONFORMANCE)
 }
 
 /// cargo-fuzz, and what builds libFuzzer.

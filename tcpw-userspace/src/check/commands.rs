@@ -20,7 +20,7 @@ pub(super) fn check(tables: &Tables, facts: &dyn Facts, places: &mut Places<'_>,
                 let Ok(option) = option else { break };
                 let finding = match option {
                     RuleOption::Twist(_) => resident(rule).map(twist),
-                    RuleOption::Aclexec(_) => next.map(spoils),
+                    RuleOption::Aclexec(_) => next.filter(|_| may_end_table(rule)).map(spoils),
                     RuleOption::Banners(path) => {
                         (path.is_absolute() && facts.status(path).kind != Kind::Directory).then(|| {
                             let message = format!("there is no directory \"{}\"", path.display());
@@ -52,6 +52,13 @@ pub(super) fn check(tables: &Tables, facts: &dyn Facts, places: &mut Places<'_>,
             }
         }
     }
+}
+
+/// Whether a command that fails leaves the verdict open: no option behind it gives one.
+fn may_end_table(rule: &Rule) -> bool {
+    !rule.options.iter().any(|field| {
+        matches!(field.option, Err(_) | Ok(RuleOption::Allow | RuleOption::Deny | RuleOption::Twist(_)))
+    })
 }
 
 /// The first daemon of a rule that judges many clients in one process.

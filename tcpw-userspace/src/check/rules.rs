@@ -44,7 +44,8 @@ pub(super) fn check(
         };
         let finding = if found.by.is_empty() {
             let mut lines = rule.origin.line..=rule.number.max(rule.origin.line);
-            if lines.any(|line| explained.contains(&(rule.origin.path.as_path(), line))) {
+            // A pattern file explains itself.
+            if names_file(rule) || lines.any(|line| explained.contains(&(rule.origin.path.as_path(), line))) {
                 continue;
             }
             nobody()
@@ -54,6 +55,11 @@ pub(super) fn check(
         };
         sink.push(places.at_rule(finding, rule));
     }
+}
+
+/// Whether a pattern file is among the rule's clients or servers.
+fn names_file(rule: &Rule) -> bool {
+    rule.text.windows(2).any(|pair| matches!(pair, [b' ' | b'\t' | b',' | b':' | b'@', b'/']))
 }
 
 fn rule_of(tables: &Tables, index: RuleIndex) -> Option<&Rule> {

@@ -6,6 +6,7 @@
 pub mod check;
 pub mod detach;
 pub mod fmt;
+pub mod match_cmd;
 pub mod preflight;
 pub mod run;
 pub mod status;
@@ -40,6 +41,8 @@ enum Command {
     Check(check::CheckArgs),
     /// Print the tables in canonical form, or bring them into it
     Fmt(fmt::FmtArgs),
+    /// Say what the tables say to a client, and why
+    Match(match_cmd::MatchArgs),
 }
 
 /// Which tables.
@@ -161,6 +164,7 @@ fn dispatch(command: Command) -> Result<Outcome, Failure> {
         Command::Detach(arguments) => detach::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
         Command::Fmt(arguments) => fmt::run(&arguments),
+        Command::Match(arguments) => match_cmd::run(&arguments),
     }
 }
 

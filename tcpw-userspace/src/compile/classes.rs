@@ -10,6 +10,7 @@ use tcpw_common::limits::MAX_PREFIXES;
 
 use super::{
     error::{CompileError, MAX_CELLS, MAX_OUTCOMES},
+    networks::{Networks, runs},
     paint::{Canvas, Cells, Classes, Ranges},
     prefix::{Trie, minimal},
     region::{Collector, Regions, Word},
@@ -69,6 +70,18 @@ impl Ground {
     /// The cells of regions that cut none.
     pub(super) fn ranges(&self, regions: &Regions) -> [Ranges; 2] {
         [self.v4.ranges(&regions.v4), self.v6.ranges(&regions.v6)]
+    }
+
+    /// The networks of each class.
+    pub(super) fn networks(&self) -> Vec<Networks> {
+        let mut all = vec![Networks::default(); self.classes.count()];
+        for (class, run) in runs(&self.v4.starts, &self.classes.v4) {
+            all[class as usize].add_v4(run);
+        }
+        for (class, run) in runs(&self.v6.starts, &self.classes.v6) {
+            all[class as usize].add_v6(run);
+        }
+        all
     }
 
     /// What each policy says of each class.
@@ -172,6 +185,7 @@ fn trie<W: Word>(
     Ok(trie)
 }
 
-fn check(family: &'static str, count: usize, limit: usize) -> Result<(), CompileError> {
+/// Refuses too many.
+pub(super) fn check(family: &'static str, count: usize, limit: usize) -> Result<(), CompileError> {
     if count > limit { Err(CompileError::Prefixes { family, count }) } else { Ok(()) }
 }

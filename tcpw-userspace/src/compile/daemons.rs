@@ -22,7 +22,6 @@ pub(super) struct NameKind {
     /// The patterns.
     pub matches: Matches,
     /// One of the names.
-    #[expect(dead_code, reason = "for the survey of who may reach what")]
     pub example: Vec<u8>,
     /// Whether a daemon list spells it out; else it stands for all names that match the patterns.
     pub is_spelled: bool,

@@ -52,6 +52,18 @@ pub enum CompileError {
         /// Client classes.
         clients: usize,
     },
+    /// Too much to say who may reach what.
+    #[error(
+        "the rules tell too many clients apart, service by service, to list them: let more daemons share their rules, or \
+         ask for one daemon"
+    )]
+    Survey,
+    /// Too many ways for daemon patterns to overlap.
+    #[error(
+        "the daemon patterns with wildcards overlap in too many ways to tell daemons apart: use fewer of them, or ask for \
+         one daemon"
+    )]
+    DaemonPatterns,
     /// Too many daemon names.
     #[error(
         "the daemon lists name {count} daemons, at most {MAX_COMMS} fit: use a pattern such as \"in.*\" or ALL"

@@ -14,10 +14,14 @@
 #![forbid(unsafe_code)]
 
 mod automaton;
+mod chart;
 mod classes;
+mod conditions;
 mod daemons;
+mod diff;
 mod error;
 mod land;
+mod networks;
 mod paint;
 mod pattern;
 mod policy;
@@ -25,22 +29,30 @@ mod prefix;
 mod region;
 mod service;
 mod services;
+mod survey;
 mod tables;
 mod text;
 mod text_v6;
 mod unreachable;
+mod who;
 
+pub use chart::{Answer, Decider, Decision};
 use classes::Stroke;
+pub use conditions::HangsOn;
+pub use diff::{Change, ChangeKind, Difference, diff};
 pub use error::CompileError;
 use ipnet::IpNet;
+pub use networks::Networks;
 use pattern::Patterns;
 pub use policy::Policy;
 use policy::Sizes;
 pub use prefix::{Prefix, Trie};
 use service::DaemonLists;
 use services::Services;
+pub use survey::{Area, Surveyed, survey};
 pub use tables::PolicyTables;
 pub use unreachable::{Unreachable, unreachable};
+pub use who::{DaemonName, Only, Port, Server, Service};
 
 use crate::{
     evaluate::{

@@ -47,7 +47,8 @@ impl<W: Word> Cells<W> {
         Ranges { sure: self.cut(&region.sure), doubtful: self.cut(&region.doubtful) }
     }
 
-    fn cut(&self, intervals: &Intervals<W>) -> Vec<(usize, usize)> {
+    /// The cells of intervals that cut none.
+    pub(super) fn cut(&self, intervals: &Intervals<W>) -> Vec<(usize, usize)> {
         let mut from = 0;
         intervals
             .iter()

@@ -100,9 +100,14 @@ impl<'a> Patterns<'a> {
     pub(super) fn without_address(&mut self, pattern: &'a HostPattern) -> Truth {
         match pattern {
             HostPattern::Text { pattern, .. } if pattern.matches(UNKNOWN) => Truth::Yes,
-            HostPattern::Text { pattern, numeric: false } if may_match_name(pattern) => self.doubt(),
-            HostPattern::Netgroup(_) | HostPattern::Local => self.doubt(),
+            HostPattern::Text { .. } | HostPattern::Netgroup(_) | HostPattern::Local
+                if hangs_on_name(pattern) =>
+            {
+                self.doubt()
+            }
             HostPattern::Text { .. }
+            | HostPattern::Netgroup(_)
+            | HostPattern::Local
             | HostPattern::Known
             | HostPattern::NetV4 { .. }
             | HostPattern::NetV6 { .. }
@@ -142,7 +147,7 @@ impl<'a> Patterns<'a> {
 
     /// The patterns of a file and of those it names. Files may name each other, and
     /// themselves: each counts once.
-    fn patterns_of(&self, path: &'a Path) -> Vec<&'a HostPattern> {
+    pub(super) fn patterns_of(&self, path: &'a Path) -> Vec<&'a HostPattern> {
         let mut patterns = Vec::new();
         let mut seen = HashSet::from([path]);
         let mut open = vec![path];
@@ -161,24 +166,29 @@ impl<'a> Patterns<'a> {
     }
 
     fn collect(&mut self, pattern: &'a HostPattern, out: &mut Collector) {
+        if let HostPattern::File(path) = pattern {
+            out.add(&self.file(path));
+            return;
+        }
+        match self.names {
+            Names::Unknown if matches_unknown_name(pattern) => out.add_all(),
+            Names::LookedUp if hangs_on_name(pattern) => out.doubt_all(),
+            Names::Unknown | Names::LookedUp => {}
+        }
+        self.by_address(pattern, out);
+    }
+
+    /// The addresses a pattern that is no file matches, whatever their names.
+    pub(super) fn by_address(&mut self, pattern: &HostPattern, out: &mut Collector) {
         match pattern {
-            HostPattern::File(path) => out.add(&self.file(path)),
             HostPattern::NetV4 { net, mask } => net_v4(*net, *mask, out),
             HostPattern::NetV6 { net, prefix_bits } => net_v6(*net, *prefix_bits, out),
-            HostPattern::Text { pattern, numeric } => match self.names {
-                Names::Unknown if !numeric && pattern.matches(UNKNOWN) => out.add_all(),
-                Names::LookedUp if !numeric && may_match_name(pattern) => {
-                    out.doubt_all();
-                    self.text(pattern, out);
-                }
-                Names::Unknown | Names::LookedUp => self.text(pattern, out),
-            },
-            HostPattern::Netgroup(_) | HostPattern::Known | HostPattern::Local => match self.names {
-                // Without a name none of them matches, and nobody is in a netgroup.
-                Names::Unknown => {}
-                Names::LookedUp => out.doubt_all(),
-            },
-            HostPattern::Never => {}
+            HostPattern::Text { pattern, .. } => self.text(pattern, out),
+            HostPattern::Netgroup(_)
+            | HostPattern::Known
+            | HostPattern::Local
+            | HostPattern::File(_)
+            | HostPattern::Never => {}
         }
     }
 
@@ -201,18 +211,29 @@ impl<'a> Patterns<'a> {
     }
 }
 
-/// Whether a pattern may match a verified host name, "unknown" or "paranoid".
+/// Whether a pattern matches every host whose name is unknown.
+fn matches_unknown_name(pattern: &HostPattern) -> bool {
+    matches!(pattern, HostPattern::Text { pattern, numeric: false } if pattern.matches(UNKNOWN))
+}
+
+/// Whether a pattern that is no file may match a host because of its name, be it "unknown" or "paranoid".
 ///
 /// A name that reads as an address is none: to libwrap such a client is paranoid.
-pub(super) fn may_match_name(pattern: &TextPattern) -> bool {
+pub(super) fn hangs_on_name(pattern: &HostPattern) -> bool {
     match pattern {
-        TextPattern::Bracketed(_) => false,
-        TextPattern::Exact(text) => number::ipv6(text).is_none(),
-        TextPattern::Glob(_)
-        | TextPattern::Suffix(_)
-        | TextPattern::All
-        | TextPattern::Known
-        | TextPattern::Prefix(_) => true,
+        HostPattern::Netgroup(_) | HostPattern::Known | HostPattern::Local => true,
+        HostPattern::Text { pattern, numeric: false } => match pattern {
+            TextPattern::All | TextPattern::Bracketed(_) => false,
+            TextPattern::Exact(text) => number::ipv6(text).is_none(),
+            TextPattern::Glob(_) | TextPattern::Suffix(_) | TextPattern::Known | TextPattern::Prefix(_) => {
+                true
+            }
+        },
+        HostPattern::Text { .. }
+        | HostPattern::File(_)
+        | HostPattern::NetV4 { .. }
+        | HostPattern::NetV6 { .. }
+        | HostPattern::Never => false,
     }
 }
 
@@ -230,7 +251,7 @@ pub(super) fn user_passes(user: Option<&TextPattern>, names: Names) -> Truth {
 
 impl Patterns<'_> {
     /// Whether a client passes the user part of a pattern.
-    fn passes(&self, pattern: &ClientPattern) -> Truth {
+    pub(super) fn passes(&self, pattern: &ClientPattern) -> Truth {
         user_passes(pattern.user.as_ref(), self.names)
     }
 

@@ -4,7 +4,9 @@
 //! Invariant: intervals are sorted, disjoint and never adjacent; in a region no
 //! address is both sure and doubtful.
 
-use std::fmt::Debug;
+use std::{fmt::Debug, net::IpAddr};
+
+use super::service::Truth;
 
 /// An address as a number: `u32` for IPv4, `u128` for IPv6.
 pub(super) trait Word: Copy + Ord + Debug + 'static {
@@ -117,6 +119,22 @@ impl<W: Word> Intervals<W> {
         Self::new(self.iter().chain(other.iter()).collect())
     }
 
+    /// This and the other.
+    pub(super) fn and(&self, other: &Self) -> Self {
+        self.minus(&self.minus(other))
+    }
+
+    /// Whether every address is in it.
+    pub(super) fn is_everything(&self) -> bool {
+        matches!(self.0.as_slice(), [(first, last)] if *first == W::MIN && last.next().is_none())
+    }
+
+    /// Whether an address is in it.
+    pub(super) fn has(&self, address: W) -> bool {
+        let behind = self.0.partition_point(|(first, _)| *first <= address);
+        behind.checked_sub(1).is_some_and(|at| address <= self.0[at].1)
+    }
+
     /// This without the other.
     pub(super) fn minus(&self, other: &Self) -> Self {
         let mut rest = Vec::with_capacity(self.0.len());
@@ -186,6 +204,25 @@ impl<W: Word> Region<W> {
         Self { sure, doubtful }
     }
 
+    fn sure_by(&self, other: &Self) -> [Self; 3] {
+        let only = |sure| Self { sure, doubtful: Intervals::default() };
+        [
+            only(self.sure.and(&other.sure)),
+            only(self.sure.and(&other.doubtful)),
+            only(self.sure.minus(&other.possible())),
+        ]
+    }
+
+    fn truth_at(&self, address: W) -> Truth {
+        if self.sure.has(address) {
+            Truth::Yes
+        } else if self.doubtful.has(address) {
+            Truth::Perhaps
+        } else {
+            Truth::No
+        }
+    }
+
     /// The same addresses, none of them sure.
     fn in_doubt(&self) -> Self {
         Self { sure: Intervals::default(), doubtful: self.possible() }
@@ -221,6 +258,55 @@ impl Regions {
     pub(super) fn is_within(&self, other: &Self) -> bool {
         self.v4.possible().minus(&other.v4.sure).is_empty()
             && self.v6.possible().minus(&other.v6.sure).is_empty()
+    }
+
+    /// Every address.
+    pub(super) fn everything() -> Self {
+        let mut out = Collector::default();
+        out.add_all();
+        out.finish()
+    }
+
+    /// Whether it is sure to match everywhere.
+    pub(super) fn is_everything(&self) -> bool {
+        self.v4.sure.is_everything() && self.v6.sure.is_everything()
+    }
+
+    /// What is sure here, as far as it is in the other's sure, doubtful or remaining part.
+    pub(super) fn sure_by(&self, other: &Self) -> [Self; 3] {
+        let v4 = self.v4.sure_by(&other.v4);
+        let v6 = self.v6.sure_by(&other.v6);
+        let [a, b, c] = v4;
+        let [d, e, f] = v6;
+        [(a, d), (b, e), (c, f)].map(|(v4, v6)| Self { v4, v6 })
+    }
+
+    /// Where it is sure to match.
+    pub(super) fn sure_only(&self) -> Self {
+        Self::of(self.v4.sure.clone(), self.v6.sure.clone())
+    }
+
+    /// Where it may match, as sure.
+    pub(super) fn doubtful_only(&self) -> Self {
+        Self::of(self.v4.doubtful.clone(), self.v6.doubtful.clone())
+    }
+
+    fn of(v4: Intervals<u32>, v6: Intervals<u128>) -> Self {
+        Self {
+            v4: Region { sure: v4, doubtful: Intervals::default() },
+            v6: Region { sure: v6, doubtful: Intervals::default() },
+        }
+    }
+
+    /// Whether it matches an address.
+    pub(super) fn truth_at(&self, address: IpAddr) -> Truth {
+        match address {
+            IpAddr::V4(v4) => self.v4.truth_at(v4.to_bits()),
+            IpAddr::V6(v6) => match v6.to_ipv4_mapped() {
+                Some(v4) => self.v4.truth_at(v4.to_bits()),
+                None => self.v6.truth_at(v6.to_bits()),
+            },
+        }
     }
 
     /// The same addresses, none of them sure.

@@ -7,6 +7,7 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
+    net::Ipv6Addr,
     rc::Rc,
 };
 
@@ -81,6 +82,27 @@ impl NamePatterns {
     /// Whether a pattern matches every name there can be.
     pub(super) fn matches_every_name(&self, number: u32) -> bool {
         self.others.iter().any(|(pattern, own)| *own == number && pattern.matches_every_name())
+    }
+
+    /// Of some patterns those that not every name matches, as daemon lists spell them; `KNOWN` every name but one does.
+    pub(super) fn distinctive(&self, matches: &Matches) -> Vec<Text> {
+        let is_one = |(pattern, number): &&(TextPattern, u32)| {
+            matches.binary_search(number).is_ok()
+                && *pattern != TextPattern::Known
+                && !pattern.matches_every_name()
+        };
+        let text = |pattern: &TextPattern| match pattern {
+            TextPattern::Glob(text)
+            | TextPattern::Suffix(text)
+            | TextPattern::Prefix(text)
+            | TextPattern::Exact(text) => text.clone(),
+            TextPattern::All => b"ALL"[..].into(),
+            TextPattern::Known => b"KNOWN"[..].into(),
+            TextPattern::Bracketed(address) => {
+                format!("[{}]", address.unwrap_or(Ipv6Addr::UNSPECIFIED)).into_bytes().into()
+            }
+        };
+        self.others.iter().filter(is_one).map(|(pattern, _)| text(pattern)).collect()
     }
 
     /// The patterns that match any of the names; of no names, those that match every name.

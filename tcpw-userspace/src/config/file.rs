@@ -177,7 +177,7 @@ fn nearest<'a>(key: &str, keys: &[&'a str]) -> Option<&'a str> {
 }
 
 /// Levenshtein's distance.
-fn distance(left: &str, right: &str) -> usize {
+pub(crate) fn distance(left: &str, right: &str) -> usize {
     let mut row: Vec<usize> = (0..=right.len()).collect();
     for (i, a) in left.bytes().enumerate() {
         let mut corner = row[0];

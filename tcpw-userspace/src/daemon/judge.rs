@@ -5,16 +5,15 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use nix::unistd::{Group, User};
-
 use crate::{
     evaluate::{
         self, numeric_host,
-        request::{Judgement, Lookup, Request},
+        request::{Judgement, Request},
     },
     events::{self, Decision},
     names::NamesSet,
     parse::rule::Tables,
+    resolve::Accounts,
 };
 
 /// What the evaluator says of the attempt.
@@ -31,19 +30,6 @@ pub(super) fn judge(tables: &Tables, names: &NamesSet, decision: &Decision) -> J
         ..Request::default()
     };
     evaluate::evaluate(tables, &request, &Accounts)
-}
-
-/// Knows the users and groups of this host, as options name them; every client name and user is unknown.
-pub(super) struct Accounts;
-
-impl Lookup for Accounts {
-    fn user_exists(&self, name: &[u8]) -> bool {
-        std::str::from_utf8(name).is_ok_and(|name| User::from_name(name).is_ok_and(|user| user.is_some()))
-    }
-
-    fn group_exists(&self, name: &[u8]) -> bool {
-        std::str::from_utf8(name).is_ok_and(|name| Group::from_name(name).is_ok_and(|group| group.is_some()))
-    }
 }
 
 /// The client as the daemon itself would have seen it: on an AF_INET6 socket an

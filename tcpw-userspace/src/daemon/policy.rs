@@ -13,7 +13,6 @@ use tcpw_common::{
     key::NamesId,
 };
 
-use super::judge::Accounts;
 use crate::{
     compile::{self, Names, Policy},
     config::{Config, Mode},
@@ -25,6 +24,7 @@ use crate::{
         rule::{TableKind, Tables},
         text::{FileText, Texts},
     },
+    resolve::Accounts,
 };
 
 /// Generations whose tables are kept for events that are still in the ring.
@@ -98,15 +98,19 @@ impl Policies {
             return Ok(Outcome::Unchanged);
         }
         let mut errors = [0; 2];
+        let mut hints = 0;
         for diagnostic in &parsed.diagnostics {
             match diagnostic.severity {
                 Severity::Error => {
-                    errors[usize::from(*diagnostic.origin.path == *texts.deny.0)] += 1;
+                    errors[usize::from(*diagnostic.origin.path == *texts.deny.0)] += 1 + diagnostic.more;
                     log::error!("{diagnostic}");
                 }
                 Severity::Warning => log::warn!("{diagnostic}"),
-                Severity::Hint => log::info!("{diagnostic}"),
+                Severity::Hint => hints += 1 + diagnostic.more,
             }
+        }
+        if hints > 0 {
+            log::info!("hints on the tables: {hints}; \"tcpw check\" shows them");
         }
         let count: usize = errors.iter().sum();
         if let Some(before) = self.missing_before(kernel)? {

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::parse::{
     number,
-    rule::{HostPattern, PatternFile},
+    rule::{HostPattern, PatternFile, TextPattern},
 };
 
 /// libwrap keeps the first 127 bytes of every string of a request.
@@ -32,6 +32,9 @@ pub(super) fn cut(text: &[u8]) -> &[u8] {
 /// One end of a connection: its address, and its name once somebody asks.
 pub struct Host<'a> {
     address: Cow<'a, [u8]>,
+    /// The address as a number, of either family, once somebody asks.
+    v4: OnceCell<Option<u32>>,
+    v6: OnceCell<Option<Ipv6Addr>>,
     name: OnceCell<Cow<'a, [u8]>>,
     is_client: bool,
     lookup: &'a dyn Lookup,
@@ -57,7 +60,7 @@ impl<'a> Host<'a> {
         let address = address.filter(|address| !address.is_empty());
         let address = Cow::Borrowed(cut(address.map_or(UNKNOWN, str::as_bytes)));
         let name = name.map_or_else(OnceCell::new, |name| Cow::Borrowed(spelt(name)).into());
-        Self { address, name, is_client, lookup }
+        Self { address, v4: OnceCell::new(), v6: OnceCell::new(), name, is_client, lookup }
     }
 
     fn name(&self) -> &[u8] {
@@ -65,6 +68,34 @@ impl<'a> Host<'a> {
             let name = if self.is_client { self.lookup.client_name() } else { self.lookup.server_name() };
             spelt(&name).to_vec().into()
         })
+    }
+
+    /// Its address, as text.
+    pub(super) fn address(&self) -> &[u8] {
+        &self.address
+    }
+
+    /// Its name, if that is already known.
+    pub(super) fn known_name(&self) -> Option<&[u8]> {
+        self.name.get().map(|name| &**name)
+    }
+
+    /// Its IPv4 address.
+    pub(super) fn v4(&self) -> Option<u32> {
+        *self.v4.get_or_init(|| number::dot_quad(reduced(&self.address)).map(Ipv4Addr::to_bits))
+    }
+
+    /// Its IPv6 address.
+    pub(super) fn v6(&self) -> Option<Ipv6Addr> {
+        *self.v6.get_or_init(|| number::ipv6(reduced(&self.address)).map(|(address, _)| address))
+    }
+
+    fn address_matches(&self, pattern: &TextPattern) -> bool {
+        if let TextPattern::Bracketed(address) = pattern {
+            address.is_some() && self.v6() == *address
+        } else {
+            pattern.matches(&self.address)
+        }
     }
 
     fn is_name_known(&self) -> bool {
@@ -79,6 +110,7 @@ impl<'a> Host<'a> {
     /// Its address, sanitised for good.
     pub(super) fn sanitised_address(&mut self) -> &[u8] {
         sanitise(&mut self.address);
+        (self.v4, self.v6) = (OnceCell::new(), OnceCell::new());
         &self.address
     }
 
@@ -160,21 +192,16 @@ fn matches_one(pattern: &HostPattern, host: &Host<'_>) -> bool {
         HostPattern::Netgroup(group) => host.lookup.in_netgroup(group, Some(host.name()), None),
         HostPattern::Known => !host.address.eq_ignore_ascii_case(UNKNOWN) && host.is_name_known(),
         HostPattern::Local => host.is_name_known() && !host.name().contains(&b'.'),
-        HostPattern::NetV4 { net, mask } => net_v4_matches(*net, *mask, &host.address),
-        HostPattern::NetV6 { net, prefix_bits } => net_v6_matches(*net, *prefix_bits, &host.address),
+        HostPattern::NetV4 { net, mask } => {
+            host.v4().is_some_and(|address| address & mask.to_bits() == net.to_bits())
+        }
+        HostPattern::NetV6 { net, prefix_bits } => {
+            let mask = u128::MAX.checked_shl(128 - u32::from(*prefix_bits)).unwrap_or(0);
+            host.v6().is_some_and(|address| (address.to_bits() ^ net.to_bits()) & mask == 0)
+        }
         HostPattern::Never | HostPattern::File(_) => false,
         HostPattern::Text { pattern, numeric } => {
-            pattern.matches(&host.address) || (!numeric && pattern.matches(host.name()))
+            host.address_matches(pattern) || (!numeric && pattern.matches(host.name()))
         }
     }
-}
-
-fn net_v4_matches(net: Ipv4Addr, mask: Ipv4Addr, address: &[u8]) -> bool {
-    number::dot_quad(reduced(address))
-        .is_some_and(|address| address.to_bits() & mask.to_bits() == net.to_bits())
-}
-
-fn net_v6_matches(net: Ipv6Addr, prefix_bits: u8, address: &[u8]) -> bool {
-    let mask = u128::MAX.checked_shl(128 - u32::from(prefix_bits)).unwrap_or(0);
-    number::ipv6(reduced(address)).is_some_and(|(address, _)| (address.to_bits() ^ net.to_bits()) & mask == 0)
 }

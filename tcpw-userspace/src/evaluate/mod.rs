@@ -11,6 +11,7 @@ mod address;
 mod expand;
 mod glob;
 mod host;
+mod index;
 pub mod judgement;
 mod observe;
 mod options;
@@ -21,6 +22,7 @@ mod unknown;
 
 pub use address::numeric_host;
 pub use host::{Host, host_matches, host_matches_unnamed};
+pub use index::Index;
 pub use observe::{Miss, Observer};
 pub use options::outcome_of;
 pub(crate) use text::quoted_bytes;
@@ -29,6 +31,7 @@ pub use unknown::Unknown;
 use crate::parse::rule::{
     ClientPattern, Daemon, DaemonPattern, HostPattern, List, Rule, Table, TableEnd, Tables, Text,
 };
+use index::Candidates;
 use observe::Nobody;
 use options::{Message, Options, Outcome};
 use request::{Judgement, Lookup, Reason, Request, RuleIndex, Verdict};
@@ -92,6 +95,16 @@ pub fn evaluate(tables: &Tables, request: &Request<'_>, lookup: &dyn Lookup) -> 
     evaluate_with(tables, request, lookup, &mut Nobody)
 }
 
+/// [`evaluate`], quicker for long tables: `index` is theirs.
+pub fn evaluate_indexed(
+    tables: &Tables,
+    index: &Index,
+    request: &Request<'_>,
+    lookup: &dyn Lookup,
+) -> Judgement {
+    search(tables, Some(index), request, lookup, &mut Nobody)
+}
+
 /// [`evaluate`], with somebody who is told why rules do not match.
 pub fn evaluate_with(
     tables: &Tables,
@@ -99,8 +112,19 @@ pub fn evaluate_with(
     lookup: &dyn Lookup,
     observer: &mut dyn Observer,
 ) -> Judgement {
+    search(tables, None, request, lookup, observer)
+}
+
+fn search(
+    tables: &Tables,
+    index: Option<&Index>,
+    request: &Request<'_>,
+    lookup: &dyn Lookup,
+    observer: &mut dyn Observer,
+) -> Judgement {
     let mut search = Search {
         tables,
+        index,
         subject: Subject::new(request, lookup),
         options: Options::default(),
         observer,
@@ -132,6 +156,7 @@ enum Found {
 /// One request on its way through the tables.
 struct Search<'a> {
     tables: &'a Tables,
+    index: Option<&'a Index>,
     subject: Subject<'a>,
     options: Options,
     observer: &'a mut dyn Observer,
@@ -141,7 +166,11 @@ struct Search<'a> {
 impl Search<'_> {
     fn table(&mut self, table: &Table) -> Found {
         let mut complaints = table.complaints.iter().peekable();
-        for (index, rule) in table.rules.iter().enumerate() {
+        let rules = table.rules.len();
+        let candidates = self.index.map_or(Candidates::All(0..rules), |index| {
+            index.candidates(table.kind, rules, &self.subject.client)
+        });
+        for (index, rule) in candidates.filter_map(|index| Some((index, table.rules.get(index)?))) {
             while let Some(complaint) = complaints.next_if(|complaint| complaint.before <= index) {
                 self.warnings.push(complaint.text.clone());
             }

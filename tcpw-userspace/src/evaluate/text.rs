@@ -33,6 +33,10 @@ pub(crate) fn quoted_bytes(text: &[u8]) -> String {
 
 /// A subject `::ffff:a.b.c.d` reduced to `a.b.c.d`.
 pub(super) fn reduced(subject: &[u8]) -> &[u8] {
+    // Nearly every subject: this runs once for every pattern.
+    if subject.first() != Some(&b':') {
+        return subject;
+    }
     match subject.split_at_checked(7) {
         Some((mapped, rest))
             if mapped.eq_ignore_ascii_case(b"::ffff:") && number::dot_quad(rest).is_some() =>

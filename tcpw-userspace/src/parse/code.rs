@@ -73,7 +73,7 @@ codes! {
     W038 "an odd user name"
     W039 "FAIL is no longer a word"
 
-    W040 "octal network"
+    W040 "octal or hexadecimal network"
     W041 "host bits in an IPv4 network"
     W042 "junk behind a prefix length"
     W043 "IPv6 network without length"

@@ -77,7 +77,8 @@ impl fmt::Display for Fix {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Replace(text) if text.is_empty() => out.write_str("delete it"),
-            Self::Replace(text) => out.write_str(text),
+            // What has to be a line of its own is shown on one.
+            Self::Replace(text) => out.write_str(text.replace('\n', " (newline) ").trim_start()),
             Self::Advice(words) => out.write_str(words),
         }
     }

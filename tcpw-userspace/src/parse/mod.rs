@@ -26,7 +26,7 @@ use std::{
 };
 
 use diagnostic::{Diagnostic, Sink};
-use rule::{DaemonPattern, HostPattern, List, TableKind, Tables};
+use rule::{DaemonPattern, HostPattern, List, Rule, TableKind, Tables};
 use text::Texts;
 
 /// What the parser made of the texts.
@@ -67,6 +67,15 @@ pub fn pattern_files(tables: &Tables) -> BTreeSet<PathBuf> {
     paths
 }
 
+/// The texts of a rule's option fields, trimmed and without the backslashes before colons.
+pub(crate) fn option_texts(rule: &Rule) -> Vec<Vec<u8>> {
+    let colon = |start: usize| Some(start + list::split_at(&rule.text[start..], b':')? + 1);
+    let base = colon(0).and_then(colon);
+    base.map_or_else(Vec::new, |base| {
+        options::parse(&rule.text, base).into_iter().map(|field| field.text).collect()
+    })
+}
+
 /// The pattern file that a pattern is.
 fn as_file(host: &HostPattern) -> Option<&Path> {
     if let HostPattern::File(path) = host { Some(path) } else { None }
@@ -81,7 +90,7 @@ fn rule_hosts(tables: &Tables) -> impl Iterator<Item = &HostPattern> {
 }
 
 /// Every token of a list, the excepted ones included.
-fn tokens<P>(list: &List<P>) -> impl Iterator<Item = &P> {
+pub(crate) fn tokens<P>(list: &List<P>) -> impl Iterator<Item = &P> {
     let parts = std::iter::successors(Some(list), |list| list.except.as_deref());
     parts.flat_map(|list| &list.patterns)
 }

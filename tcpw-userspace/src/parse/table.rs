@@ -73,7 +73,8 @@ impl Parser<'_, '_, '_> {
             }
             let is_blank = line.bytes.iter().all(|byte| matches!(byte, b' ' | b'\t' | b'\r' | b'\n'));
             if line.bytes.starts_with(b"#") {
-                let found = advice::comment(&line.bytes, line.joins().next(), self.writer);
+                let joined = line.joins().next().filter(|_| line.nul(source.path).is_none());
+                let found = advice::comment(&line.bytes, joined, self.writer);
                 self.report_all(&line, found);
                 let before = self.writer;
                 self.writer = before.after(&line.bytes);
@@ -110,7 +111,9 @@ impl Parser<'_, '_, '_> {
             let daemons = self.daemons(line, colon, effect, &mut found);
             let clients = self.clients(line, colon + 1..end, effect, &mut found);
             found.extend(advice::options(bytes, &fields, self.table.kind));
-            found.extend(advice::glued(bytes, line.joins(), end));
+            if line.nul(self.source.path).is_none() {
+                found.extend(advice::glued(bytes, line.joins(), end));
+            }
             advice::unbracketed(bytes, [colon, end], self.writer, &mut found);
             advice::written(bytes, [colon, end], self.writer, &mut found);
             let options = fields.into_iter().map(|field| OptionField {

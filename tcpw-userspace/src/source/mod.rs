@@ -18,10 +18,15 @@ use std::{
 
 pub use watch::{Watch, follow};
 
-use crate::parse::text::Texts;
+use crate::parse::text::{FileText, Texts};
 use file::Found;
 
 pub(crate) use file::reason;
+
+/// One file as it is, in bounded time and memory.
+pub(crate) fn read_file(path: &Path) -> FileText {
+    file::read(path).text
+}
 
 /// How long the files must stay the same. An editor that truncates and rewrites
 /// is done within it; an administrator does not notice it.

@@ -79,9 +79,10 @@ pub(super) const ENTRIES: &[Entry] = &[
         Code::W010,
         "C strings end at a NUL byte. It mostly comes from a file system after a crash, or from a file in \
          UTF-16.",
-        &[deny("sshd: 192.0.2.\0 198.51.100.\nvsftpd: ALL\n")],
-        "It drops the rest of the line with its newline, and glues the next line on.",
-        &[deny("sshd: 192.0.2. 198.51.100.\nvsftpd: ALL\n")],
+        &[deny("# moved here in May \0\nsshd: 198.51.100.7\n")],
+        "It drops the rest of the line with its newline, and glues the next line on: here the rule becomes part \
+         of the comment.",
+        &[deny("# moved here in May\nsshd: 198.51.100.7\n")],
     ),
     entry(
         Code::W011,

@@ -135,11 +135,18 @@ pub fn find(written: &str) -> Result<&'static Entry, Vec<Code>> {
     entries().find(|entry| entry.code.as_str() == plain).ok_or_else(|| near(&plain))
 }
 
+/// Codes that differ in one or two characters, those with the nearest numbers first.
 fn near(written: &str) -> Vec<Code> {
-    let mut codes: Vec<(usize, Code)> =
-        Code::ALL.iter().map(|code| (strsim::osa_distance(code.as_str(), written), *code)).collect();
+    let number = |code: &str| code.get(1..).and_then(|digits| digits.parse::<u16>().ok()).unwrap_or_default();
+    let distance = |code: Code| {
+        let code = code.as_str();
+        (strsim::osa_distance(code, written), number(code).abs_diff(number(written)))
+    };
+    let mut codes: Vec<((usize, u16), Code)> =
+        Code::ALL.iter().map(|code| (distance(*code), *code)).collect();
+    codes.retain(|((distance, _), _)| *distance <= 2);
     codes.sort_unstable();
-    codes.into_iter().filter(|(distance, _)| *distance <= 2).map(|(_, code)| code).take(4).collect()
+    codes.into_iter().map(|(_, code)| code).take(4).collect()
 }
 
 const fn entry(

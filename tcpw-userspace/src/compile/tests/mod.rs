@@ -14,6 +14,7 @@ use crate::parse::rule::{
     TextPattern,
 };
 
+mod meaning;
 mod pattern;
 mod unreachable;
 

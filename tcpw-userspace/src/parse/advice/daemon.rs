@@ -127,6 +127,12 @@ fn unknown(name: &[u8]) -> Option<Finding> {
     let lower = text.unwrap_or_default().to_ascii_lowercase();
     let wrong =
         WRONG_NAMES.iter().find(|(wrong, _)| wrong.eq_ignore_ascii_case(name)).map(|(_, right)| *right);
+    let with_in = format!("in.{lower}");
+    if known::is_known(with_in.as_bytes()) {
+        let message = format!("{} is usually called {with_in:?}", quote(name));
+        let consequence = "only a program that is called so matches";
+        return Some(Finding::new(Code::H102, message, "", consequence).replace(with_in));
+    }
     if let Some(right) = wrong.or_else(|| known::near_daemon(&lower)) {
         let message = format!("{} is not the name that the daemon gives itself", quote(name));
         let expected = format!("\"{right}\"");
@@ -134,12 +140,6 @@ fn unknown(name: &[u8]) -> Option<Finding> {
             Finding::new(Code::W101, message, expected, "libwrap compares with the daemon's own name")
                 .replace(right),
         );
-    }
-    let with_in = format!("in.{lower}");
-    if known::is_known(with_in.as_bytes()) {
-        let message = format!("{} is usually called {with_in:?}", quote(name));
-        let consequence = "only a program that is called so matches";
-        return Some(Finding::new(Code::H102, message, "", consequence).replace(with_in));
     }
     let message = format!("no program called {} is known to ask libwrap", quote(name));
     let consequence =

@@ -22,6 +22,8 @@ const DAEMONS: &[&str] = &[
     "bacula-sd",
     "bftpd",
     "chargen",
+    "chargen-dgram",
+    "chargen-stream",
     "comsat",
     "conmand",
     "conserver",
@@ -31,10 +33,16 @@ const DAEMONS: &[&str] = &[
     "cyrus",
     "danted",
     "daytime",
+    "daytime-dgram",
+    "daytime-stream",
     "diod",
     "discard",
+    "discard-dgram",
+    "discard-stream",
     "dovecot",
     "echo",
+    "echo-dgram",
+    "echo-stream",
     "exec",
     "exim",
     "exim4",
@@ -121,8 +129,8 @@ const DAEMONS: &[&str] = &[
     "smtpd",
     "snmpd",
     "snmptrapd",
-    "sockd",
     "socat",
+    "sockd",
     "sshd",
     "sslh",
     "statd",
@@ -137,6 +145,8 @@ const DAEMONS: &[&str] = &[
     "tftp",
     "thttpd",
     "time",
+    "time-dgram",
+    "time-stream",
     "upsd",
     "usbipd",
     "uwsgi",
@@ -179,10 +189,28 @@ pub(crate) fn is_resident(name: &[u8]) -> bool {
     find(RESIDENT, name).is_some()
 }
 
-/// A known daemon whose name differs in one letter.
+/// Daemons whose names are looked for in what is misspelt. Of the others many differ from an honest
+/// name in one letter.
+const COMMON: &[&str] = &[
+    "dovecot",
+    "in.ftpd",
+    "in.telnetd",
+    "portmap",
+    "proftpd",
+    "rpcbind",
+    "sendmail",
+    "slapd",
+    "sshd",
+    "vsftpd",
+];
+
+/// Daemons that do not ask libwrap, and whose names are near one that does.
+const OTHERS: &[&str] = &["slpd", "sftpd"];
+
+/// A common daemon whose name differs in one letter that is not the first.
 pub(super) fn near_daemon(name: &str) -> Option<&'static str> {
-    let near = |known: &&&str| known.len() > 3 && strsim::osa_distance(known, name) == 1;
-    (name.len() > 3).then(|| DAEMONS.iter().find(near).copied()).flatten()
+    let near = |known: &&&str| known.get(..1) == name.get(..1) && strsim::osa_distance(known, name) == 1;
+    COMMON.iter().find(near).filter(|_| !OTHERS.contains(&name)).copied()
 }
 
 fn find(names: &[&'static str], name: &[u8]) -> Option<&'static str> {

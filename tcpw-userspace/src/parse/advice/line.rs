@@ -1,7 +1,7 @@
 //! Findings on a joined line, before it is cut into fields.
 
 use super::{Code, Finding, Placed, Writer, known, tool};
-use crate::parse::list::is_separator;
+use crate::parse::{diagnostic::Severity, list::is_separator};
 
 pub(in crate::parse) fn nul() -> Finding {
     Finding::new(
@@ -111,11 +111,27 @@ fn unbalanced(what: &str) -> Finding {
     )
 }
 
-/// Leaves only what matters on a line that was not meant as a rule.
+/// Drops what is only the consequence of another finding of the line.
 pub(in crate::parse) fn drop_noise(found: &mut Vec<Placed>) {
-    if found.iter().any(|(_, _, finding)| finding.code == Code::W015) {
-        found.retain(|(_, _, finding)| finding.code == Code::W015);
-    }
+    let place = |code: Code| found.iter().find(|(_, _, finding)| finding.code == code).map(|(at, _, _)| *at);
+    let (comment, mark, glued) = (place(Code::W015), place(Code::W012), place(Code::W018));
+    let backslash = place(Code::W011).or_else(|| place(Code::W017));
+    let swapped = place(Code::W107).is_some();
+    let said: Vec<usize> = found
+        .iter()
+        .filter(|(_, _, finding)| finding.code.severity() > Severity::Hint)
+        .map(|(at, _, _)| *at)
+        .collect();
+    found.retain(|(at, length, finding)| {
+        if matches!(finding.code, Code::H025 | Code::H026) && said.contains(at)
+            || swapped && matches!(finding.code, Code::H034 | Code::H114)
+        {
+            return false;
+        }
+        let covers = |place: Option<usize>| place.is_some_and(|place| (*at..at + length).contains(&place));
+        matches!(finding.code, Code::W011 | Code::W012 | Code::W015 | Code::W017 | Code::W018)
+            || comment.is_none() && !covers(mark) && !covers(backslash) && !covers(glued)
+    });
 }
 
 /// Two words that a continuation makes one, in the lists.

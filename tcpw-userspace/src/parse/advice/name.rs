@@ -26,9 +26,10 @@ pub(super) fn name(token: &[u8], pattern: &TextPattern, side: Side) -> Finding {
     if is_prefix && name.contains(&b'.') {
         let message = format!("{} ends in a dot", quote(token));
         let expected = "a name without a dot at its end";
-        let consequence = match pattern {
-            TextPattern::Suffix(_) => NEVER,
-            _ => "it matches the names that begin so, such as the same name within another domain",
+        let consequence = if matches!(pattern, TextPattern::Suffix(_)) {
+            NEVER
+        } else {
+            "it matches the names that begin so, such as the same name within another domain"
         };
         return Finding::new(Code::W113, message, expected, consequence).replace(name);
     }

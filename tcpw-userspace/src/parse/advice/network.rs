@@ -15,6 +15,11 @@ pub(super) fn net_v4(token: &[u8], net: Ipv4Addr, mask: Ipv4Addr) -> Option<Find
         let net = Ipv4Addr::from_bits(net.to_bits() & mask.to_bits());
         if is_prefix && ones > 0 { format!("{net}/{ones}") } else { format!("{net}/{mask}") }
     };
+    if net_text.contains(&b'x') || net_text.contains(&b'X') {
+        let message = format!("{} is the network {net}: 0x makes a part hexadecimal", quote(token));
+        let finding = Finding::new(Code::W040, message, "decimal parts", "it matches that network");
+        return Some(finding.replace(with_mask(net)));
+    }
     if let Some(decimal) = decimal_parts(net_text)
         && decimal != net
     {

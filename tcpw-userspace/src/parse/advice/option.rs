@@ -31,12 +31,21 @@ const NAMES: [&str; 15] = [
 pub(in crate::parse) fn options(line: &[u8], fields: &[Field], kind: TableKind) -> Vec<Placed> {
     let mut found = Vec::new();
     let mut is_command = false;
-    for Field { span, text, option } in fields {
+    for (index, Field { span, text, option }) in fields.iter().enumerate() {
         let raw = line.get(span.clone()).unwrap_or_default();
         let mut put = |finding| found.push((span.start, span.len(), finding));
         match option {
-            Err(objection) => put(error(raw, text, objection, is_command)),
-            Ok(option) => accepted(raw, option, kind).into_iter().for_each(put),
+            Err(objection) => {
+                put(error(raw, text, objection, is_command));
+                // The command goes on behind the colon, and so does what waits for it.
+                let before = found.len() - 1;
+                if is_command && before > 0 && found[before - 1].2.code == Code::H077 {
+                    found.remove(before - 1);
+                }
+            }
+            Ok(option) => {
+                accepted(raw, option, kind, !is_decided(&fields[index + 1..])).into_iter().for_each(put)
+            }
         }
         is_command = matches!(
             option,
@@ -46,8 +55,16 @@ pub(in crate::parse) fn options(line: &[u8], fields: &[Field], kind: TableKind) 
     found
 }
 
-/// Findings on an option that libwrap takes.
-fn accepted(raw: &[u8], option: &RuleOption, kind: TableKind) -> Vec<Finding> {
+/// Whether one of these options gives the verdict, whatever a command before it returned.
+fn is_decided(fields: &[Field]) -> bool {
+    let decides = |option: &Result<RuleOption, String>| {
+        matches!(option, Err(_) | Ok(RuleOption::Allow | RuleOption::Deny | RuleOption::Twist(_)))
+    };
+    fields.iter().any(|field| decides(&field.option))
+}
+
+/// Findings on an option that libwrap takes; `is_last_word`: none behind it gives the verdict.
+fn accepted(raw: &[u8], option: &RuleOption, kind: TableKind, is_last_word: bool) -> Vec<Finding> {
     let hint = |code, libwrap: &str, tcpw: &str| {
         let consequence = format!("libwrap {libwrap}; tcpw does not yet: {tcpw}");
         vec![Finding::new(code, format!("{} is not acted on yet", quote(raw)), "", consequence)]
@@ -88,11 +105,16 @@ fn accepted(raw: &[u8], option: &RuleOption, kind: TableKind) -> Vec<Finding> {
                 "runs the command, and the rule counts only if it succeeds",
                 "the command is taken to succeed",
             );
-            found.extend((kind == TableKind::Deny).then(|| fails_open(raw)));
+            found.extend((is_last_word && kind == TableKind::Deny).then(|| fails_open(raw)));
             found.extend(command::percent(text));
             found
         }
         RuleOption::Setenv(text) => {
+            // Whatever % expansion makes of it, the name keeps its "=".
+            let name = text.split(u8::is_ascii_whitespace).next().unwrap_or_default();
+            if name.contains(&b'=') {
+                return vec![variable(raw)];
+            }
             let mut found = idle("sets the variable in the daemon's environment");
             found.extend(command::percent(text));
             found
@@ -160,13 +182,17 @@ fn error(raw: &[u8], text: &[u8], objection: &str, is_behind_command: bool) -> F
     } else if is("bad nice") {
         finding(Code::E075, "a number")
     } else if is("memory") {
-        let message = format!("bad variable in {}", quote(raw));
-        let plain: Vec<u8> = value.iter().map(|byte| if *byte == b'=' { b' ' } else { *byte }).collect();
-        Finding::new(Code::E063, message, "setenv NAME VALUE, without \"=\"", REFUSES)
-            .replace([name, plain.as_slice()].concat())
+        variable(raw)
     } else {
         severity(raw, name, value, objection)
     }
+}
+
+/// A variable that setenv(3) does not take.
+fn variable(raw: &[u8]) -> Finding {
+    let message = format!("bad variable in {}", quote(raw));
+    let plain: Vec<u8> = raw.iter().map(|byte| if *byte == b'=' { b' ' } else { *byte }).collect();
+    Finding::new(Code::E063, message, "setenv NAME VALUE, without \"=\"", REFUSES).replace(plain)
 }
 
 /// A severity that libwrap does not know, and the one that comes nearest.
@@ -205,8 +231,12 @@ fn severity(raw: &[u8], name: &[u8], value: &[u8], objection: &str) -> Finding {
 
 /// An option that does not exist.
 fn unknown(raw: &[u8], objection: &str, is_behind_command: bool) -> Finding {
+    let end = raw.iter().position(|byte| byte.is_ascii_whitespace() || *byte == b'=').unwrap_or(raw.len());
+    let (word, behind) = raw.split_at(end);
+    let word = String::from_utf8_lossy(word).to_ascii_lowercase();
+    let near = NAMES.iter().find(|name| strsim::osa_distance(name, &word) <= name.len() / 4);
     let is_command = matches!(raw, [b'(' | b'/', ..]) || raw.iter().any(|byte| b"|&;>".contains(byte));
-    if is_command && !is_behind_command {
+    if is_command && !is_behind_command && near.is_none() {
         let message = format!("shell command without \"spawn\": {}", quote(raw));
         return Finding::new(Code::E061, message, "spawn or twist before a command", REFUSES)
             .replace([b"spawn ", raw].concat());
@@ -220,9 +250,6 @@ fn unknown(raw: &[u8], objection: &str, is_behind_command: bool) -> Finding {
     if is_behind_command {
         return finding.advise("a colon within a command is written \"\\:\"");
     }
-    let end = raw.iter().position(|byte| byte.is_ascii_whitespace() || *byte == b'=').unwrap_or(raw.len());
-    let (word, behind) = raw.split_at(end);
-    let word = String::from_utf8_lossy(word).to_ascii_lowercase();
     if !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_digit()) {
         return finding.advise("a port stands in the daemon list: \"22: 192.0.2.1\"");
     }
@@ -233,7 +260,6 @@ fn unknown(raw: &[u8], objection: &str, is_behind_command: bool) -> Finding {
         "exec" | "run" | "shell" => return finding.replace([b"spawn", behind].concat()),
         _ => {}
     }
-    let near = NAMES.iter().find(|name| strsim::osa_distance(name, &word) <= name.len() / 4);
     match near {
         Some(name) => finding.replace([name.as_bytes(), behind].concat()),
         None => finding,

@@ -2,13 +2,13 @@
 
 use std::{net::Ipv6Addr, ops::Range};
 
-use super::{Code, Finding, Placed, Writer, line, quote, replaced, shown, tool};
+use super::{Code, Finding, Placed, Writer, known, quote, replaced, shown, tool};
 use crate::parse::list::{is_except, tokens};
 
 /// A line without a colon that separates.
 pub(in crate::parse) fn missing(text: &[u8], writer: Writer) -> Finding {
     let trimmed = text.trim_ascii();
-    if !trimmed.starts_with(b"#") && line::is_address(trimmed) {
+    if matches!(known::address_part(trimmed), Some(known::Address::One)) {
         return tool::address_alone(trimmed);
     }
     let finding = Finding::new(
@@ -62,7 +62,20 @@ pub(in crate::parse) fn unbracketed(
         );
         let mask = &bytes[span.start + address..span.end];
         let text = shown(&bytes[span.start..span.start + address]);
-        found.push((span.start, span.len(), finding.replace(format!("[{text}]{}", shown(mask)))));
+        if bytes.trim_ascii() == &bytes[span.clone()] {
+            found.push((
+                span.start,
+                span.len(),
+                tool::address_alone(format!("[{text}]{}", shown(mask)).as_bytes()),
+            ));
+            continue;
+        }
+        let mapped = text.parse().ok().and_then(|address: Ipv6Addr| address.to_ipv4_mapped());
+        let fixed = match mapped.filter(|_| mask.is_empty()) {
+            Some(v4) => v4.to_string(),
+            None => format!("[{text}]{}", shown(mask)),
+        };
+        found.push((span.start, span.len(), finding.replace(fixed)));
     }
 }
 

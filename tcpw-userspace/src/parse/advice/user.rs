@@ -24,7 +24,8 @@ pub(in crate::parse) fn client(token: &[u8], pattern: &ClientPattern, kind: Tabl
     }
     let host = right.unwrap_or(token);
     let taken_for = "it is taken for a host's name";
-    let is_word = matches!(&pattern.host, HostPattern::Text { pattern: TextPattern::Exact(_), .. });
+    let is_word = host.starts_with(b"!")
+        || matches!(&pattern.host, HostPattern::Text { pattern: TextPattern::Exact(_), .. });
     let near = is_word.then(|| near_word(host, CLIENT_WORDS, taken_for)).flatten();
     let side = Side { whose: "client", kind: Some(kind) };
     if let Some(finding) = near.or_else(|| text::host(host, &pattern.host, side)) {

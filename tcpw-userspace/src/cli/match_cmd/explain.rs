@@ -1,0 +1,227 @@
+//! A question to its verdict, with everything that led there.
+//!
+//! Out: [`Explanation`], the same for people and as JSON.
+
+use serde::Serialize;
+
+use super::{
+    ask::Question,
+    options::{self, OptionLine},
+    place::{Place, Places},
+    story::Story,
+    world::{Ear, Event, World},
+};
+use crate::{
+    cases,
+    evaluate::{
+        evaluate, evaluate_with,
+        request::{Judgement, Known, Lookup, Reason, Request, Verdict},
+    },
+    parse::rule::{Tables, Text},
+    resolve::Accounts,
+};
+
+/// The verdict on one question.
+#[derive(Debug, Serialize)]
+pub(super) struct Explanation {
+    /// `allow` or `deny`.
+    pub(super) verdict: &'static str,
+    /// As tcpdmatch says it: `granted`, `denied`, or `delegated` to another command.
+    pub(super) access: &'static str,
+    /// What decided: `rule`, `option`, `error`, `twist`, `exit`, `table-error` or `default`.
+    pub(super) via: &'static str,
+    /// The rule: `allow:LINE`, `deny:LINE` (libwrap's line number) or `none`.
+    pub(super) matched: String,
+    /// The client.
+    pub(super) client: Party,
+    /// The server's end.
+    pub(super) server: Party,
+    /// The rule that decided.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) rule: Option<RuleLine>,
+    /// Its options, in order.
+    pub(super) options: Vec<OptionLine>,
+    /// Priority of the log line, if options set it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) severity: Option<String>,
+    /// What had to be looked up.
+    pub(super) lookups: Vec<LookUp>,
+    /// Warnings and errors, in libwrap's words.
+    pub(super) warnings: Vec<String>,
+    /// What `tcpw run` makes of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) enforced: Option<Enforced>,
+    /// The rules that were looked at and did not decide.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) trace: Option<Vec<Missed>>,
+}
+
+/// One end.
+#[derive(Debug, Serialize)]
+pub(super) struct Party {
+    /// Address, if known.
+    pub(super) address: Option<String>,
+    /// Name; null: nobody asked for it.
+    pub(super) name: Option<String>,
+    /// User, if given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) user: Option<String>,
+    /// Port, if given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) port: Option<u16>,
+}
+
+/// A rule.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct RuleLine {
+    /// Where it begins, and its text.
+    #[serde(flatten)]
+    pub(super) place: Place,
+    /// The line number libwrap gives it.
+    pub(super) number: u32,
+    /// The token of its daemon list that matched.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) daemon: Option<Place>,
+    /// The token of its client list that matched.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) client: Option<Place>,
+}
+
+/// A look-up.
+#[derive(Debug, Serialize)]
+pub(super) struct LookUp {
+    /// `client name`, `server name`, `client user` or `netgroup NAME`.
+    pub(super) what: String,
+    /// Whether it was made; if not, the answer is an assumption.
+    pub(super) made: bool,
+    /// The answer.
+    pub(super) answer: String,
+    /// The token, or option, that asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) asked_by: Option<Place>,
+}
+
+/// What `tcpw run` makes of it today.
+#[derive(Debug, Serialize)]
+pub(super) struct Enforced {
+    /// `allow` or `deny`.
+    pub(super) verdict: &'static str,
+    /// The rule.
+    pub(super) matched: String,
+}
+
+/// A rule that did not decide.
+#[derive(Debug, Serialize)]
+pub(super) struct Missed {
+    /// The rule.
+    #[serde(flatten)]
+    pub(super) rule: RuleLine,
+    /// Which list did not match: `daemon` or `client`; none: it matched, its `aclexec` failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) list: Option<&'static str>,
+    /// The token behind EXCEPT that matches.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) except: Option<Place>,
+    /// What the list was held against.
+    pub(super) compared: Compared,
+}
+
+/// What a list was held against, as far as it looks at it.
+#[derive(Debug, Default, Serialize)]
+pub(super) struct Compared {
+    /// The daemon's name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) daemon: Option<String>,
+    /// Its port.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) port: Option<u16>,
+    /// Address of the server's end, or of the client.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) address: Option<String>,
+    /// Its name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) name: Option<String>,
+    /// The client's user.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) user: Option<String>,
+}
+
+/// Judges a question.
+pub(super) fn explain(question: &Question, places: &Places, trace: bool) -> Explanation {
+    let tables = &places.tables;
+    let daemons = [Text::from(question.daemon.as_bytes())];
+    let request = Request {
+        daemons: &daemons,
+        client_address: question.client.address.as_deref(),
+        server_address: question.server.address.as_deref(),
+        server_port: question.port,
+        known: Known {
+            client_name: question.client.name.as_ref(),
+            server_name: question.server.name.as_ref(),
+            client_user: question.user.as_deref().map(str::as_bytes),
+        },
+        ..Request::default()
+    };
+    let world = World::new(question);
+    let judgement = evaluate_with(tables, &request, &world, &mut Ear(&world.events));
+    let story = Story { question, places, request: &request, world: &world };
+    let mut lookups = Vec::new();
+    let mut missed = Vec::new();
+    let mut rule = None;
+    let events = world.events.borrow().clone();
+    for (at, event) in events.iter().enumerate() {
+        match event {
+            Event::Asked(asked) => lookups.push(story.look_up(asked, &events[at..], judgement.rule)),
+            Event::Missed(index, why) => missed.extend(story.missed(*index, why)),
+            Event::Matched(index, daemon, client) => rule = story.rule(*index, Some((daemon, client))),
+        }
+    }
+    if question.port.is_none() {
+        lookups.extend(story.port_is_missing(&events));
+    }
+    let mut warnings = judgement.warnings.clone();
+    warnings.extend(world.warnings.take());
+    Explanation {
+        verdict: verdict(&judgement),
+        access: match (judgement.reason, judgement.verdict) {
+            (Reason::Twist, _) => "delegated",
+            (_, Verdict::Allow) => "granted",
+            (_, Verdict::Refuse) => "denied",
+        },
+        via: cases::via(judgement.reason),
+        matched: cases::Matched::of(tables, judgement.rule).to_string(),
+        client: Party {
+            user: question.user.clone(),
+            ..story.party(&question.client, world.known_client(), |world| world.client_name())
+        },
+        server: Party {
+            port: question.port,
+            ..story.party(&question.server, world.known_server(), |world| world.server_name())
+        },
+        rule: rule.filter(|_| judgement.rule.is_some()),
+        options: options::lines(places, &judgement),
+        severity: judgement.severity.map(cases::priority),
+        lookups,
+        warnings,
+        enforced: enforced(tables, &request, &judgement),
+        trace: trace.then_some(missed),
+    }
+}
+
+fn verdict(judgement: &Judgement) -> &'static str {
+    match judgement.verdict {
+        Verdict::Allow => "allow",
+        Verdict::Refuse => "deny",
+    }
+}
+
+/// The verdict of `tcpw run`, to which every name and user is unknown, if it is another.
+fn enforced(tables: &Tables, request: &Request<'_>, judgement: &Judgement) -> Option<Enforced> {
+    request.client_address?;
+    let request = Request { known: Known::default(), ..*request };
+    let ours = evaluate(tables, &request, &Accounts);
+    (ours.verdict != judgement.verdict).then(|| Enforced {
+        verdict: verdict(&ours),
+        matched: cases::Matched::of(tables, ours.rule).to_string(),
+    })
+}

@@ -1,0 +1,202 @@
+//! `tcpw match`: what the tables say to a client, and why; or to the cases of a file.
+
+mod ask;
+mod explain;
+mod options;
+mod place;
+mod show;
+mod story;
+mod world;
+
+use std::{
+    fs::File,
+    io::{self, BufReader, BufWriter, Read, Write},
+    path::{Path, PathBuf},
+};
+
+use clap::Args;
+use serde::Serialize;
+
+use super::{Failure, Outcome, TableArgs, must_exist};
+use crate::{
+    cases::{self, Cache},
+    config::{DEFAULT_HOSTS_ALLOW, DEFAULT_HOSTS_DENY},
+    parse::{parse, pattern_files},
+    source::{self, Source},
+};
+use ask::Question;
+use explain::Explanation;
+use place::Places;
+
+/// Bytes read and written at once.
+const BUFFER: usize = 1 << 16;
+
+const AFTER_HELP: &str = "\
+Exit code: 0 allowed, 1 refused (of several addresses: any of them), 2 error.
+
+Takes what tcpdmatch takes, and prints its lines: client:, server:, matched:, option:, access:.
+No command of a rule is run, and no client is asked for its user: USER@ names one.
+
+Keep tests for your policy: one JSON object a line, in a file such as policy.jsonl
+
+  {\"daemon\":\"sshd\",\"client_addr\":\"192.0.2.1\",\"expect\":\"allow\"}
+  {\"id\":\"no telnet\",\"daemon\":\"in.telnetd\",\"client_addr\":\"192.0.2.1\",\"expect\":\"deny\"}
+  {\"daemon\":\"sshd\",\"client_addr\":\"198.51.100.7\",\"client_name\":\"www.example.com\",\"expect\":\"allow\"}
+
+and before an edit goes live
+
+  tcpw match --hosts-allow new.allow --hosts-deny new.deny --cases policy.jsonl
+
+Every case is answered by a line of JSON (id, verdict, matched, via, warnings). Those that do not get
+the verdict they expect are told on standard error, with the rule that decided. Exit code: 0 all as
+expected, 1 not, 2 a line is no case.
+
+Fields: daemon, client_addr, client_name (\"paranoid\": name and address disagree), client_user,
+client_port, server_addr, server_name, server_port, resident; allow, deny (a table's text, null for
+none; without them: the tables of the command line) and files (texts of pattern files and banners by
+path); expect, matched, via, warnings, severity, spawned, banner (what is expected). Nothing is looked
+up and nothing is run: true, false, exit N and kill -9 $$ have their result, any other command succeeds.";
+
+/// Flags of `tcpw match`.
+#[derive(Args, Clone, Debug)]
+#[command(after_long_help = AFTER_HELP, after_help = "More, and how to keep tests for a policy: --help")]
+pub struct MatchArgs {
+    /// The daemon, by name or, in digits, by port; the address or name clients connect to
+    #[arg(value_name = "DAEMON[@SERVER]", required_unless_present = "cases")]
+    pub daemon: Option<String>,
+    /// An address, a host name (all its addresses are judged), "unknown" or "paranoid"; its user
+    #[arg(value_name = "[USER@]CLIENT", required_unless_present = "cases")]
+    pub client: Option<String>,
+    /// The port the daemon listens on
+    #[arg(long, value_name = "N")]
+    pub port: Option<u16>,
+    /// Look up the name of an address where a rule asks for it
+    #[arg(long)]
+    pub resolve: bool,
+    /// Tell why each rule before did not match
+    #[arg(long)]
+    pub trace: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Judge the cases of a file, one JSON object a line; "-" is standard input
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["daemon", "client", "port", "resolve", "trace", "json"])]
+    pub cases: Option<PathBuf>,
+    /// Read hosts.allow and hosts.deny of the current directory
+    #[arg(short = 'd', conflicts_with_all = ["hosts_allow", "hosts_deny"])]
+    pub here: bool,
+    /// Taken as tcpdmatch takes it; rules know a daemon by its name, not by inetd.conf
+    #[arg(short = 'i', value_name = "FILE")]
+    pub inetd: Option<PathBuf>,
+    /// Which tables.
+    #[command(flatten)]
+    pub tables: TableArgs,
+}
+
+/// Judges. Exit code 1 for a refusal or a difference, 2 for an error.
+///
+/// # Errors
+/// A file or host that was named is not there.
+pub fn run(arguments: &MatchArgs) -> Result<Outcome, Failure> {
+    // Exit code 1 would be a verdict.
+    run_all(arguments).map_err(|failure| match failure {
+        Failure::Runtime(error) => Failure::Usage(format!("{error:#}: see that it can be read and written")),
+        Failure::Usage(message) => Failure::Usage(message),
+    })
+}
+
+fn run_all(arguments: &MatchArgs) -> Result<Outcome, Failure> {
+    let TableArgs { hosts_allow, hosts_deny } = &arguments.tables;
+    must_exist("--hosts-allow", hosts_allow.as_deref())?;
+    must_exist("--hosts-deny", hosts_deny.as_deref())?;
+    must_exist("-i", arguments.inetd.as_deref())?;
+    let path = |flag: &Option<PathBuf>, here: &str, default: &str| {
+        flag.clone().unwrap_or_else(|| if arguments.here { here.into() } else { default.into() })
+    };
+    let source = Source::new(
+        path(hosts_allow, "hosts.allow", DEFAULT_HOSTS_ALLOW),
+        path(hosts_deny, "hosts.deny", DEFAULT_HOSTS_DENY),
+    );
+    match (&arguments.cases, &arguments.daemon, &arguments.client) {
+        (Some(file), _, _) => run_cases(file, source),
+        (None, Some(daemon), Some(client)) => {
+            let questions = ask::questions(daemon, client, arguments.port, arguments.resolve)?;
+            answer(arguments, &source, &questions)
+        }
+        (None, _, _) => Err(Failure::usage("no DAEMON and CLIENT: name both, or --cases FILE")),
+    }
+}
+
+/// All answers as JSON.
+#[derive(Serialize)]
+struct Report<'a> {
+    /// `allow`, or `deny` if any address is refused.
+    verdict: &'static str,
+    daemon: &'a str,
+    answers: &'a [Explanation],
+}
+
+fn answer(arguments: &MatchArgs, source: &Source, questions: &[Question]) -> Result<Outcome, Failure> {
+    let texts = source.read(|texts| pattern_files(&parse(texts).tables));
+    let places = Places { tables: parse(&texts).tables, texts };
+    let answers: Vec<Explanation> =
+        questions.iter().map(|question| explain::explain(question, &places, arguments.trace)).collect();
+    let refused = answers.iter().filter(|answer| answer.verdict == "deny").count();
+    let verdict = if refused == 0 { "allow" } else { "deny" };
+    let mut out = BufWriter::new(io::stdout().lock());
+    let written = if arguments.json {
+        let daemon = questions.first().map_or("", |question| question.daemon.as_str());
+        let report = Report { verdict, daemon, answers: &answers };
+        serde_json::to_writer_pretty(&mut out, &report).map_err(io::Error::from).and_then(|()| writeln!(out))
+    } else {
+        show_all(questions, &answers, refused, &mut out)
+    };
+    match written.and_then(|()| out.flush()) {
+        // Whoever reads no further still gets the exit code.
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => return Err(error.into()),
+        Ok(()) | Err(_) => {}
+    }
+    Ok(if refused == 0 { Outcome::Fine } else { Outcome::Finding })
+}
+
+fn show_all(
+    questions: &[Question],
+    answers: &[Explanation],
+    refused: usize,
+    out: &mut impl Write,
+) -> io::Result<()> {
+    for (number, (question, answer)) in questions.iter().zip(answers).enumerate() {
+        if number > 0 {
+            writeln!(out)?;
+        }
+        show::show(question, answer, out)?;
+    }
+    if answers.len() > 1 {
+        writeln!(out, "\n{refused} of {} addresses are refused", answers.len())?;
+    }
+    Ok(())
+}
+
+fn run_cases(file: &Path, source: Source) -> Result<Outcome, Failure> {
+    let (name, input): (_, Box<dyn Read>) = if file == Path::new("-") {
+        ("stdin".into(), Box::new(io::stdin()))
+    } else {
+        let open = |error| {
+            let reason = source::reason(&error);
+            Failure::Usage(format!("--cases {}: {reason}: name a file of cases", file.display()))
+        };
+        (file.display().to_string(), Box::new(File::open(file).map_err(open)?))
+    };
+    let input = BufReader::with_capacity(BUFFER, input);
+    let answers = BufWriter::with_capacity(BUFFER, io::stdout().lock());
+    let mut remarks = io::stderr().lock();
+    let count = cases::run(&name, input, answers, &mut remarks, &mut Cache::new(source))?;
+    if count.compared > 0 || count.bad > 0 {
+        writeln!(remarks, "{count}")?;
+    }
+    Ok(match count {
+        cases::Count { bad: 1.., .. } => Outcome::Wrong,
+        cases::Count { differing: 1.., .. } => Outcome::Finding,
+        cases::Count { .. } => Outcome::Fine,
+    })
+}

@@ -1,0 +1,139 @@
+//! What the options of the deciding rule would do.
+
+use serde::Serialize;
+
+use super::place::{Place, Places};
+use crate::{
+    cases,
+    evaluate::{
+        judgement::{Action, Judgement, Reason},
+        quoted_bytes,
+    },
+    parse::{
+        option_texts,
+        rule::{OptionField, RuleOption},
+    },
+};
+
+/// One option.
+#[derive(Debug, Serialize)]
+pub(super) struct OptionLine {
+    /// Where it stands, and its text.
+    #[serde(flatten)]
+    pub(super) place: Place,
+    /// What it would do.
+    pub(super) effect: String,
+    /// The command it would run, expanded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) command: Option<String>,
+}
+
+/// The options of the rule that decided, those behind an error included.
+pub(super) fn lines(places: &Places, judgement: &Judgement) -> Vec<OptionLine> {
+    let Some(index) = judgement.rule else { return Vec::new() };
+    let Some(rule) = cases::rule(&places.tables, index) else { return Vec::new() };
+    let mut actions =
+        judgement.effects.iter().filter(|effect| effect.rule == index).map(|effect| &effect.action);
+    let mut next = actions.next();
+    let mut reached = true;
+    let mut line = |(field, text): (&OptionField, Vec<u8>)| {
+        let action = next.filter(|action| field.option.as_ref().is_ok_and(|option| is_of(option, action)));
+        if action.is_some() {
+            next = actions.next();
+        }
+        let (effect, goes_on) = match (&field.option, action) {
+            _ if !reached => ("never reached".into(), false),
+            (Err(error), _) => (format!("error: {error}; the client is refused"), false),
+            (Ok(_), Some(action)) => (effect(action), true),
+            (Ok(option), None) => without_action(option, judgement.reason),
+        };
+        reached &= goes_on;
+        let place = Place { text: quoted_bytes(&text), ..places.at(&field.origin) };
+        OptionLine { place, effect, command: action.and_then(command) }
+    };
+    rule.options.iter().zip(option_texts(rule)).map(&mut line).collect()
+}
+
+fn is_of(option: &RuleOption, action: &Action) -> bool {
+    match action {
+        Action::Spawn(_) => matches!(option, RuleOption::Spawn(_)),
+        Action::Aclexec { .. } => matches!(option, RuleOption::Aclexec(_)),
+        Action::Twist { .. } => matches!(option, RuleOption::Twist(_)),
+        Action::Banner(_) => matches!(option, RuleOption::Banners(_)),
+        Action::Severity(_) => matches!(option, RuleOption::Severity(_)),
+        Action::Keepalive => matches!(option, RuleOption::Keepalive),
+        Action::Linger(_) => matches!(option, RuleOption::Linger(_)),
+        Action::Rfc931 { .. } => matches!(option, RuleOption::Rfc931(_)),
+        Action::Setenv { .. } => matches!(option, RuleOption::Setenv(_)),
+        Action::Nice(_) => matches!(option, RuleOption::Nice(_)),
+        Action::Umask(_) => matches!(option, RuleOption::Umask(_)),
+        Action::User(_) => matches!(option, RuleOption::User(_)),
+        Action::Group(_) => matches!(option, RuleOption::Group(_)),
+    }
+}
+
+fn effect(action: &Action) -> String {
+    match action {
+        Action::Spawn(command) => format!("would run, and wait for: {}", quoted_bytes(command)),
+        Action::Aclexec { command, .. } => {
+            format!("would run, and go by its result (taken to be success): {}", quoted_bytes(command))
+        }
+        Action::Twist { command, .. } => {
+            format!("would give the connection to, in the daemon's place: {}", quoted_bytes(command))
+        }
+        Action::Banner(text) => format!("would send: {:?}", quoted_bytes(text)),
+        Action::Severity(priority) => format!("the log line gets priority {}", cases::priority(*priority)),
+        Action::Keepalive => "would turn on keepalive".into(),
+        Action::Linger(seconds) => format!("unsent data would linger for {seconds} s"),
+        Action::Rfc931 { timeout_s } => format!("would ask for the client's user, for at most {timeout_s} s"),
+        Action::Setenv { name, value } => {
+            format!("would set {}={}", quoted_bytes(name), quoted_bytes(value))
+        }
+        Action::Nice(by) => format!("would change the niceness by {by}"),
+        Action::Umask(mask) => format!("would set the umask to {mask:03o}"),
+        Action::User(name) => format!("user {} exists; libwrap does no more", quoted_bytes(name)),
+        Action::Group(name) => format!("group {} exists; libwrap does no more", quoted_bytes(name)),
+    }
+}
+
+/// An option that did nothing or decided, and whether the next one is reached.
+fn without_action(option: &RuleOption, reason: Reason) -> (String, bool) {
+    match option {
+        RuleOption::Allow => ("allows, whatever the table".into(), true),
+        RuleOption::Deny => ("refuses, whatever the table".into(), true),
+        RuleOption::Banners(_) if !matches!(reason, Reason::Exit) => {
+            ("no banner for this daemon".into(), true)
+        }
+        RuleOption::Severity(_)
+        | RuleOption::Spawn(_)
+        | RuleOption::Twist(_)
+        | RuleOption::Aclexec(_)
+        | RuleOption::Keepalive
+        | RuleOption::Linger(_)
+        | RuleOption::Rfc931(_)
+        | RuleOption::Setenv(_)
+        | RuleOption::Nice(_)
+        | RuleOption::Umask(_)
+        | RuleOption::User(_)
+        | RuleOption::Group(_)
+        | RuleOption::Banners(_) => ("fails (see the warnings); the client is refused".into(), false),
+    }
+}
+
+fn command(action: &Action) -> Option<String> {
+    match action {
+        Action::Spawn(command) | Action::Aclexec { command, .. } | Action::Twist { command, .. } => {
+            Some(quoted_bytes(command))
+        }
+        Action::Banner(_)
+        | Action::Severity(_)
+        | Action::Keepalive
+        | Action::Linger(_)
+        | Action::Rfc931 { .. }
+        | Action::Setenv { .. }
+        | Action::Nice(_)
+        | Action::Umask(_)
+        | Action::User(_)
+        | Action::Group(_) => None,
+    }
+}

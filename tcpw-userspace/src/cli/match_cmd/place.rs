@@ -1,0 +1,51 @@
+//! Places in the tables, with what stands there.
+
+use serde::Serialize;
+
+use crate::{
+    evaluate::quoted_bytes,
+    parse::{
+        rule::{Origin, Tables},
+        text::{FileText, Texts},
+    },
+};
+
+/// The tables and their texts.
+pub(super) struct Places {
+    /// Parsed.
+    pub(super) tables: Tables,
+    /// As they were read.
+    pub(super) texts: Texts,
+}
+
+/// A place, and its text.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Place {
+    /// File.
+    pub(super) file: String,
+    /// Physical line.
+    pub(super) line: u32,
+    /// Column in bytes.
+    pub(super) column: u32,
+    /// What stands there.
+    pub(super) text: String,
+}
+
+impl Places {
+    /// The place of an origin.
+    pub(super) fn at(&self, origin: &Origin) -> Place {
+        let text = self.text(origin).map(quoted_bytes).unwrap_or_default();
+        Place { file: origin.path.display().to_string(), line: origin.line, column: origin.column, text }
+    }
+
+    fn text(&self, origin: &Origin) -> Option<&[u8]> {
+        let Texts { allow, deny, files } = &self.texts;
+        let tables = [allow, deny].into_iter().find(|(path, _)| *path == origin.path).map(|(_, text)| text);
+        let FileText::Bytes(bytes) = tables.or_else(|| files.get(origin.path.as_ref()))? else { return None };
+        let index = usize::try_from(origin.line).ok()?.checked_sub(1)?;
+        let line = bytes.split(|byte| *byte == b'\n').nth(index)?;
+        let start = usize::try_from(origin.column).ok()?.checked_sub(1)?;
+        let rest = line.get(start..)?;
+        Some(&rest[..rest.len().min(usize::try_from(origin.length).ok()?)])
+    }
+}

@@ -1,0 +1,196 @@
+//! The evaluator's events, told with their places.
+
+use std::cell::{Cell, RefCell};
+
+use super::{
+    ask::{End, Question},
+    explain::{Compared, LookUp, Missed, Party, RuleLine},
+    place::{Place, Places},
+    world::{Asked, Event, What, Why, World, spelt},
+};
+use crate::{
+    cases,
+    evaluate::{
+        Host, host_matches, quoted_bytes,
+        request::{HostName, Known, Lookup, Request, RuleIndex},
+    },
+    parse::{
+        rule::{ClientPattern, Daemon, DaemonPattern, HostPattern, Origin, Rule},
+        tokens,
+    },
+};
+
+/// What anything is called that nobody knows.
+const UNKNOWN: &str = "unknown";
+
+/// What is needed to tell of an event.
+pub(super) struct Story<'a> {
+    pub(super) question: &'a Question,
+    pub(super) places: &'a Places,
+    pub(super) request: &'a Request<'a>,
+    pub(super) world: &'a World<'a>,
+}
+
+impl Story<'_> {
+    /// An end; of a host that was given by its name, the name is shown as tcpdmatch does.
+    pub(super) fn party(
+        &self,
+        end: &End,
+        known: Option<&HostName>,
+        ask: impl Fn(&World<'_>) -> HostName,
+    ) -> Party {
+        let name = known.cloned().or_else(|| end.resolve.then(|| ask(self.world)));
+        Party { address: end.address.clone(), name: name.as_ref().map(spelt), user: None, port: None }
+    }
+
+    pub(super) fn rule(&self, index: RuleIndex, tokens: Option<(&Origin, &Origin)>) -> Option<RuleLine> {
+        let rule = cases::rule(&self.places.tables, index)?;
+        let text = quoted_bytes(&rule.text);
+        Some(RuleLine {
+            place: Place { text, ..self.places.at(&rule.origin) },
+            number: rule.number,
+            daemon: tokens.map(|(daemon, _)| self.places.at(daemon)),
+            client: tokens.map(|(_, client)| self.places.at(client)),
+        })
+    }
+
+    pub(super) fn missed(&self, index: RuleIndex, why: &Why) -> Option<Missed> {
+        let rule = cases::rule(&self.places.tables, index)?;
+        let (list, except) = match why {
+            Why::Daemon => (Some("daemon"), None),
+            Why::DaemonExcept(token) => (Some("daemon"), Some(token)),
+            Why::Client => (Some("client"), None),
+            Why::ClientExcept(token) => (Some("client"), Some(token)),
+            Why::Aclexec => (None, None),
+        };
+        let compared = match why {
+            Why::Daemon | Why::DaemonExcept(_) => self.daemon_compared(rule),
+            Why::Client | Why::ClientExcept(_) => self.client_compared(rule),
+            Why::Aclexec => Compared::default(),
+        };
+        let except = except.map(|token| self.places.at(token));
+        Some(Missed { rule: self.rule(index, None)?, list, except, compared })
+    }
+
+    /// What a daemon list was held against.
+    fn daemon_compared(&self, rule: &Rule) -> Compared {
+        let Question { daemon, port, server, .. } = self.question;
+        let names_server = tokens(&rule.daemons).any(|token| token.server.is_some());
+        Compared {
+            daemon: Some(daemon.clone()),
+            port: *port,
+            address: names_server.then(|| address_of(server)),
+            name: self.world.known_server().filter(|_| names_server).map(spelt),
+            user: None,
+        }
+    }
+
+    /// What a client list was held against.
+    fn client_compared(&self, rule: &Rule) -> Compared {
+        let Question { client, user, .. } = self.question;
+        let names_name = tokens(&rule.clients).any(|token| self.asks(&What::ClientName, &token.host, true));
+        let names_user = tokens(&rule.clients).any(|token| token.user.is_some());
+        Compared {
+            address: Some(address_of(client)),
+            name: self.world.known_client().filter(|_| names_name).map(spelt),
+            user: names_user.then(|| user.clone().unwrap_or_else(|| UNKNOWN.into())),
+            ..Compared::default()
+        }
+    }
+
+    /// The first port in the rules that were looked at, if there is one.
+    pub(super) fn port_is_missing(&self, events: &[Event]) -> Option<LookUp> {
+        let rules = events.iter().filter_map(|event| match event {
+            Event::Missed(index, _) | Event::Matched(index, ..) => cases::rule(&self.places.tables, *index),
+            Event::Asked(_) => None,
+        });
+        let mut ports = rules
+            .flat_map(|rule| tokens(&rule.daemons))
+            .filter(|token| matches!(token.daemon, Daemon::Port(_)));
+        let asked_by = Some(self.places.at(&ports.next()?.origin));
+        Some(LookUp { what: "server port".into(), made: false, answer: UNKNOWN.into(), asked_by })
+    }
+
+    /// A look-up; `events` begins with it.
+    pub(super) fn look_up(&self, asked: &Asked, events: &[Event], decided: Option<RuleIndex>) -> LookUp {
+        // The rule that is looked at is told of afterwards; options are, after the rule.
+        let next = events.iter().find_map(|event| match event {
+            Event::Missed(rule, _) | Event::Matched(rule, ..) => Some(*rule),
+            Event::Asked(_) => None,
+        });
+        let token = next.and_then(|index| self.asker(&asked.what, index));
+        let asked_by = token
+            .map(|origin| self.places.at(origin))
+            .or_else(|| Some(self.rule(next.or(decided)?, None)?.place));
+        let what = match &asked.what {
+            What::ClientName => "client name".into(),
+            What::ServerName => "server name".into(),
+            What::ClientUser => "client user".into(),
+            What::Netgroup(name) => format!("netgroup {name}"),
+        };
+        LookUp { what, made: asked.made, answer: asked.answer.clone(), asked_by }
+    }
+
+    /// The token of a rule that makes it ask.
+    fn asker(&self, what: &What, index: RuleIndex) -> Option<&Origin> {
+        let rule = cases::rule(&self.places.tables, index)?;
+        let daemon = |token: &&DaemonPattern| {
+            token.server.as_ref().is_some_and(|pattern| self.asks(what, pattern, false))
+        };
+        let client = |token: &&ClientPattern| match what {
+            What::ClientUser => token.user.is_some(),
+            What::ClientName | What::ServerName | What::Netgroup(_) => self.asks(what, &token.host, true),
+        };
+        let by_daemon = tokens(&rule.daemons).find(daemon).map(|token| &token.origin);
+        by_daemon.or_else(|| tokens(&rule.clients).find(client).map(|token| &token.origin))
+    }
+
+    /// Whether a pattern, held against the client or the server, asks for that.
+    fn asks(&self, what: &What, pattern: &HostPattern, is_client: bool) -> bool {
+        let probe = Probe::default();
+        let request = Request { known: Known::default(), ..*self.request };
+        let end = if is_client { Host::client(&request, &probe) } else { Host::server(&request, &probe) };
+        host_matches(pattern, &end, &self.places.tables.files, &mut |_, _| {});
+        match what {
+            What::ClientName => is_client && probe.name.get(),
+            What::ServerName => !is_client && probe.name.get(),
+            What::Netgroup(name) => probe.netgroup.borrow().as_deref() == Some(name),
+            What::ClientUser => false,
+        }
+    }
+}
+
+fn address_of(end: &End) -> String {
+    end.address.clone().unwrap_or_else(|| UNKNOWN.into())
+}
+
+/// Notes whether it is asked.
+#[derive(Default)]
+struct Probe {
+    name: Cell<bool>,
+    netgroup: RefCell<Option<String>>,
+}
+
+impl Lookup for Probe {
+    fn client_name(&self) -> HostName {
+        self.name.set(true);
+        HostName::Unknown
+    }
+
+    fn server_name(&self) -> HostName {
+        self.client_name()
+    }
+
+    fn in_netgroup(&self, group: &[u8], _: Option<&[u8]>, _: Option<&[u8]>) -> bool {
+        *self.netgroup.borrow_mut() = Some(quoted_bytes(group));
+        false
+    }
+
+    fn user_exists(&self, _: &[u8]) -> bool {
+        true
+    }
+
+    fn group_exists(&self, _: &[u8]) -> bool {
+        true
+    }
+}

@@ -1,0 +1,197 @@
+//! Answers the evaluator's look-ups, and keeps a record of them and of the rules it looked at.
+
+use std::{
+    cell::{OnceCell, RefCell},
+    ffi::OsStr,
+    os::unix::ffi::OsStrExt,
+    path::Path,
+};
+
+use super::ask::{End, Question};
+use crate::{
+    evaluate::{
+        Miss, Observer, quoted_bytes,
+        request::{Banner, HostName, Lookup, RuleIndex},
+    },
+    parse::{
+        rule::{ClientPattern, DaemonPattern, Origin, Text},
+        text::FileText,
+    },
+    resolve::{self, Accounts, System, verified_name},
+    source,
+};
+
+/// Something that happened on the way to the verdict.
+#[derive(Clone, Debug)]
+pub(super) enum Event {
+    /// Something had to be looked up.
+    Asked(Asked),
+    /// A rule did not match, or did not decide.
+    Missed(RuleIndex, Why),
+    /// A rule matched, by these tokens.
+    Matched(RuleIndex, Origin, Origin),
+}
+
+/// A look-up.
+#[derive(Clone, Debug)]
+pub(super) struct Asked {
+    /// Of what.
+    pub(super) what: What,
+    /// Whether it was made.
+    pub(super) made: bool,
+    /// What came of it.
+    pub(super) answer: String,
+}
+
+/// What is looked up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum What {
+    /// The name of the client.
+    ClientName,
+    /// The name of the server's end.
+    ServerName,
+    /// The user of the client.
+    ClientUser,
+    /// Membership of a netgroup.
+    Netgroup(String),
+}
+
+/// Why a rule did not match.
+#[derive(Clone, Debug)]
+pub(super) enum Why {
+    /// No token of the daemon list matches.
+    Daemon,
+    /// This token, behind EXCEPT, does.
+    DaemonExcept(Origin),
+    /// No token of the client list matches.
+    Client,
+    /// This token, behind EXCEPT, does.
+    ClientExcept(Origin),
+    /// It matched; its `aclexec` failed.
+    Aclexec,
+}
+
+/// The world as this host sees it. Commands are not run; they count as successful.
+pub(super) struct World<'a> {
+    question: &'a Question,
+    client: OnceCell<HostName>,
+    server: OnceCell<HostName>,
+    /// What happened, in order.
+    pub(super) events: RefCell<Vec<Event>>,
+    /// What the resolver warned of.
+    pub(super) warnings: RefCell<Vec<String>>,
+}
+
+impl<'a> World<'a> {
+    pub(super) fn new(question: &'a Question) -> Self {
+        Self {
+            question,
+            client: OnceCell::new(),
+            server: OnceCell::new(),
+            events: RefCell::default(),
+            warnings: RefCell::default(),
+        }
+    }
+
+    /// The client's name, as far as it is known by now.
+    pub(super) fn known_client(&self) -> Option<&HostName> {
+        self.question.client.name.as_ref().or_else(|| self.client.get())
+    }
+
+    /// The server's name, likewise.
+    pub(super) fn known_server(&self) -> Option<&HostName> {
+        self.question.server.name.as_ref().or_else(|| self.server.get())
+    }
+
+    fn name_of(&self, end: &End, known: &OnceCell<HostName>, what: What) -> HostName {
+        let look_up = || {
+            let ip = end.ip.filter(|_| end.resolve);
+            let name = ip.map_or(HostName::Unknown, |ip| {
+                let verified = verified_name(ip, &System);
+                self.warnings.borrow_mut().extend(verified.warning);
+                verified.name
+            });
+            let answer = spelt(&name);
+            self.events.borrow_mut().push(Event::Asked(Asked { what, made: ip.is_some(), answer }));
+            name
+        };
+        known.get_or_init(look_up).clone()
+    }
+}
+
+/// A name as libwrap spells it.
+pub(super) fn spelt(name: &HostName) -> String {
+    match name {
+        HostName::Known(name) => quoted_bytes(name),
+        HostName::Unknown => "unknown".into(),
+        HostName::Paranoid => "paranoid".into(),
+    }
+}
+
+impl Lookup for World<'_> {
+    fn client_name(&self) -> HostName {
+        self.name_of(&self.question.client, &self.client, What::ClientName)
+    }
+
+    fn server_name(&self) -> HostName {
+        self.name_of(&self.question.server, &self.server, What::ServerName)
+    }
+
+    fn client_user(&self, _timeout_s: u32) -> Option<Text> {
+        let asked = Asked { what: What::ClientUser, made: false, answer: "unknown".into() };
+        self.events.borrow_mut().push(Event::Asked(asked));
+        None
+    }
+
+    fn in_netgroup(&self, group: &[u8], host: Option<&[u8]>, user: Option<&[u8]>) -> bool {
+        let is_member = resolve::in_netgroup(group, host, user);
+        let answer = format!(
+            "{} {} a member",
+            quoted_bytes(host.unwrap_or(b"any host")),
+            if is_member { "is" } else { "is not" }
+        );
+        let asked = Asked { what: What::Netgroup(quoted_bytes(group)), made: true, answer };
+        self.events.borrow_mut().push(Event::Asked(asked));
+        is_member
+    }
+
+    fn user_exists(&self, name: &[u8]) -> bool {
+        Accounts.user_exists(name)
+    }
+
+    fn group_exists(&self, name: &[u8]) -> bool {
+        Accounts.group_exists(name)
+    }
+
+    fn banner(&self, directory: &Path, daemon: &[u8]) -> Banner {
+        match source::read_file(&directory.join(OsStr::from_bytes(daemon))) {
+            FileText::Bytes(text) => return Banner::Text(text.to_vec()),
+            FileText::Missing | FileText::Unreadable(_) => {}
+        }
+        match std::fs::metadata(directory) {
+            Ok(_) => Banner::Missing,
+            Err(error) => Banner::NoDirectory(source::reason(&error)),
+        }
+    }
+}
+
+/// Writes down what the evaluator tells of the rules.
+pub(super) struct Ear<'a>(pub(super) &'a RefCell<Vec<Event>>);
+
+impl Observer for Ear<'_> {
+    fn missed(&mut self, rule: RuleIndex, why: Miss<'_>) {
+        let why = match why {
+            Miss::Daemon => Why::Daemon,
+            Miss::DaemonExcept(token) => Why::DaemonExcept(token.origin.clone()),
+            Miss::Client => Why::Client,
+            Miss::ClientExcept(token) => Why::ClientExcept(token.origin.clone()),
+            Miss::Aclexec => Why::Aclexec,
+        };
+        self.0.borrow_mut().push(Event::Missed(rule, why));
+    }
+
+    fn matched(&mut self, rule: RuleIndex, daemon: &DaemonPattern, client: &ClientPattern) {
+        let event = Event::Matched(rule, daemon.origin.clone(), client.origin.clone());
+        self.0.borrow_mut().push(event);
+    }
+}

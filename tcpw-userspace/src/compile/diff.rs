@@ -1,0 +1,145 @@
+//! What changes between two pairs of tables, in meaning.
+//!
+//! In: parsed tables, old and new. Out: for every service that they tell apart the clients
+//! that are treated differently, as the fewest networks, with what decided and what decides.
+//! Invariant: a client in no change has the same verdict, whatever names and users are; in
+//! a change of [`ChangeKind::Verdict`] every client has another one.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::{
+    chart::{Answer, Chart, Decision, Record, Records},
+    classes::check,
+    conditions::Conditions,
+    error::{CompileError, MAX_CELLS},
+    networks::{Networks, runs},
+    paint::Cells,
+    service::DaemonLists,
+    survey::{Rules, servers},
+    who::{self, Only, Service},
+};
+use crate::{evaluate::request::Lookup, parse::rule::Tables};
+
+/// Some services, and what changes for their clients.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Difference {
+    /// Services for which the same changes.
+    pub services: Vec<Service>,
+    /// The changes, by kind and then in the order of the networks.
+    pub changes: Vec<Change>,
+}
+
+/// Clients that are treated differently.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Change {
+    /// What changes.
+    pub kind: ChangeKind,
+    /// Their addresses.
+    pub networks: Networks,
+    /// What decided about them.
+    pub old: Decision,
+    /// What decides about them.
+    pub new: Decision,
+}
+
+/// What changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum ChangeKind {
+    /// The verdict, for every client.
+    Verdict,
+    /// The verdict, for some names or users, or results of a command.
+    Depends,
+    /// Not the verdict, but side effects: other options.
+    Effects,
+}
+
+/// Says what changes.
+///
+/// `lookup` is asked whether the users and groups of options exist.
+///
+/// # Errors
+///
+/// There is too much to say.
+pub fn diff(old: &Tables, new: &Tables, lookup: &dyn Lookup) -> Result<Vec<Difference>, CompileError> {
+    let mut records = Records::default();
+    let mut lists = DaemonLists::default();
+    let mut conditions = Conditions::default();
+    let rules = [old, new].map(|tables| Rules::read(tables, lookup, &mut lists, &mut conditions));
+    let servers = servers(&lists, &[old, new]);
+    let by_lists = who::services(&lists, &servers, &Only::default(), &mut records)?;
+    let mut joined: BTreeMap<Vec<Change>, Vec<Service>> = BTreeMap::new();
+    for (matched, services) in by_lists {
+        let strokes = rules.each_ref().map(|rules| rules.strokes(&matched, &mut conditions));
+        let v4 = Cells::new(strokes.iter().flatten().map(|stroke| &stroke.part.regions.v4));
+        let v6 = Cells::new(strokes.iter().flatten().map(|stroke| &stroke.part.regions.v6));
+        check("IPv4", v4.len(), MAX_CELLS)?;
+        check("IPv6", v6.len(), MAX_CELLS)?;
+        let chart = |side: usize, records: &mut Records| {
+            Chart::of((&v4, &v6), &strokes[side], rules[side].default, records)
+        };
+        let (before, after) = (chart(0, &mut records)?, chart(1, &mut records)?);
+        let changes = compare(&records.all, (&v4, &v6), &before, &after);
+        if !changes.is_empty() {
+            joined.entry(changes).or_default().extend(services);
+        }
+    }
+    let mut all: Vec<Difference> =
+        joined.into_iter().map(|(changes, services)| Difference { services, changes }).collect();
+    for difference in &mut all {
+        difference.services.sort_unstable();
+    }
+    all.sort_unstable_by(|a, b| a.services.cmp(&b.services));
+    Ok(all)
+}
+
+/// The kind of a change, and the numbers of both records.
+type Changed = (ChangeKind, u32, u32);
+
+fn compare(
+    records: &[Record],
+    (v4, v6): (&Cells<u32>, &Cells<u128>),
+    old: &Chart,
+    new: &Chart,
+) -> Vec<Change> {
+    // Where nothing changes, it does not matter what decides.
+    let mut known: HashMap<(u32, u32), Option<Changed>> = HashMap::new();
+    let mut change = |pair: (&u32, &u32)| {
+        let pair = (*pair.0, *pair.1);
+        *known.entry(pair).or_insert_with(|| {
+            let kind = kind(&records[pair.0 as usize], &records[pair.1 as usize])?;
+            Some((kind, pair.0, pair.1))
+        })
+    };
+    let mut found: BTreeMap<(ChangeKind, &Decision, &Decision), Networks> = BTreeMap::new();
+    let decision = |number: u32| &records[number as usize].decision;
+    let key = |(kind, old, new): Changed| (kind, decision(old), decision(new));
+    let v4_changes: Vec<_> = old.v4.iter().zip(&new.v4).map(&mut change).map(|it| it.map(key)).collect();
+    let v6_changes: Vec<_> = old.v6.iter().zip(&new.v6).map(&mut change).map(|it| it.map(key)).collect();
+    for (key, run) in runs(&v4.starts, &v4_changes) {
+        if let Some(key) = key {
+            found.entry(key).or_default().add_v4(run);
+        }
+    }
+    for (key, run) in runs(&v6.starts, &v6_changes) {
+        if let Some(key) = key {
+            found.entry(key).or_default().add_v6(run);
+        }
+    }
+    let mut changes: Vec<Change> = found
+        .into_iter()
+        .map(|((kind, old, new), networks)| Change { kind, networks, old: old.clone(), new: new.clone() })
+        .collect();
+    changes.sort_unstable();
+    changes
+}
+
+fn kind(old: &Record, new: &Record) -> Option<ChangeKind> {
+    let answers = (old.decision.answer, new.decision.answer);
+    if let (Answer::Allow, Answer::Refuse) | (Answer::Refuse, Answer::Allow) = answers {
+        return Some(ChangeKind::Verdict);
+    }
+    if answers.0 != answers.1 || old.meaning != new.meaning {
+        return Some(ChangeKind::Depends);
+    }
+    (old.effects != new.effects).then_some(ChangeKind::Effects)
+}

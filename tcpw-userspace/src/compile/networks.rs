@@ -1,0 +1,78 @@
+//! Sets of addresses as networks, for people.
+
+use std::net::IpAddr;
+
+use ipnet::{IpNet, Ipv4Net, Ipv4Subnets, Ipv6Net, Ipv6Subnets};
+
+use super::region::Word;
+
+/// A set of addresses as the fewest networks, none inside another; lowest first.
+///
+/// 255.255.255.255 is no client's address: it goes with the address before it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Networks {
+    /// IPv4, v4-mapped addresses included.
+    pub v4: Vec<Ipv4Net>,
+    /// IPv6.
+    pub v6: Vec<Ipv6Net>,
+}
+
+impl Networks {
+    /// One address.
+    pub(super) fn of(address: IpAddr) -> Self {
+        match address.to_canonical() {
+            IpAddr::V4(v4) => Self { v4: vec![v4.into()], v6: Vec::new() },
+            IpAddr::V6(v6) => Self { v4: Vec::new(), v6: vec![v6.into()] },
+        }
+    }
+
+    /// IPv4, then IPv6.
+    pub fn iter(&self) -> impl Iterator<Item = IpNet> {
+        self.v4.iter().copied().map(IpNet::V4).chain(self.v6.iter().copied().map(IpNet::V6))
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.v4.len() + self.v6.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Whether it has every address.
+    pub fn is_everything(&self) -> bool {
+        self.v4.first().is_some_and(|net| net.prefix_len() == 0)
+            && self.v6.first().is_some_and(|net| net.prefix_len() == 0)
+    }
+
+    /// Its parts of all IPv4 and of all IPv6 addresses, added up.
+    pub fn share(&self) -> f64 {
+        let v4 = self.v4.iter().map(|net| f64::from(net.prefix_len()));
+        v4.chain(self.v6.iter().map(|net| f64::from(net.prefix_len()))).map(|bits| (-bits).exp2()).sum()
+    }
+
+    /// Adds an interval above all others.
+    pub(super) fn add_v4(&mut self, (first, last): (u32, u32)) {
+        self.v4.extend(Ipv4Subnets::new(first.into(), last.into(), 0));
+    }
+
+    /// Adds an interval above all others.
+    pub(super) fn add_v6(&mut self, (first, last): (u128, u128)) {
+        self.v6.extend(Ipv6Subnets::new(first.into(), last.into(), 0));
+    }
+}
+
+/// Neighbouring cells of one value, as intervals.
+pub(super) fn runs<W: Word, V: Copy + PartialEq>(starts: &[W], values: &[V]) -> Vec<(V, (W, W))> {
+    let mut all: Vec<(V, W)> = values.iter().copied().zip(starts.iter().copied()).collect();
+    all.dedup_by_key(|run| run.0);
+    // The last address alone: of IPv4 it is no client's, of IPv6 it is a multicast address.
+    let top = W::MIN.prefix_last(0);
+    if all.len() > 1 && all.last().is_some_and(|(_, start)| *start == top) {
+        all.pop();
+    }
+    let ends = all.iter().skip(1).map(|(_, start)| start.previous()).chain(std::iter::once(None));
+    all.iter().zip(ends).map(|((value, start), end)| (*value, (*start, end.unwrap_or(top)))).collect()
+}

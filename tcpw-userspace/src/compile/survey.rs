@@ -1,0 +1,219 @@
+//! Who may reach what: which rule decides where.
+//!
+//! In: parsed tables. Out: for every service that they tell apart the client addresses as
+//! networks, each with what decides there.
+//! Invariant: every client address is in one area of every service, but for the last one of
+//! its family; no area says more than the evaluator would, whatever names and users are.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    rc::Rc,
+};
+
+use super::{
+    Names,
+    chart::{Chart, Decider, Decision, Kind, Records, Stroke, hash},
+    classes::check,
+    conditions::{Conditions, HangsOn, Part, Reader},
+    error::{CompileError, MAX_CELLS},
+    networks::{Networks, runs},
+    paint::Cells,
+    pattern::Patterns,
+    region::Regions,
+    service::{DaemonLists, Truth},
+    who::{self, Matched, Only, Service},
+};
+use crate::{
+    evaluate::{
+        outcome_of,
+        request::{Lookup, RuleIndex, Verdict},
+    },
+    parse::rule::{HostPattern, Rule, RuleOption, TableEnd, TableKind, Tables},
+};
+
+/// Some services, and what the tables say of their clients.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Surveyed {
+    /// Services that are treated alike.
+    pub services: Vec<Service>,
+    /// Their clients, in the order of the networks.
+    pub areas: Vec<Area>,
+}
+
+/// Clients that are treated alike.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Area {
+    /// Their addresses.
+    pub networks: Networks,
+    /// What decides about them.
+    pub decision: Decision,
+}
+
+/// Says who may reach what.
+///
+/// `lookup` is asked whether the users and groups of options exist.
+///
+/// # Errors
+///
+/// There is too much to say.
+pub fn survey(tables: &Tables, lookup: &dyn Lookup, only: &Only) -> Result<Vec<Surveyed>, CompileError> {
+    let mut records = Records::default();
+    let mut lists = DaemonLists::default();
+    let mut conditions = Conditions::default();
+    let rules = Rules::read(tables, lookup, &mut lists, &mut conditions);
+    let servers = servers(&lists, &[tables]);
+    let mut joined: BTreeMap<Vec<Area>, Vec<Service>> = BTreeMap::new();
+    let by_lists = who::services(&lists, &servers, only, &mut records)?;
+    for (matched, services) in by_lists {
+        let strokes = rules.strokes(&matched, &mut conditions);
+        let v4 = Cells::new(strokes.iter().map(|stroke| &stroke.part.regions.v4));
+        let v6 = Cells::new(strokes.iter().map(|stroke| &stroke.part.regions.v6));
+        check("IPv4", v4.len(), MAX_CELLS)?;
+        check("IPv6", v6.len(), MAX_CELLS)?;
+        let chart = Chart::of((&v4, &v6), &strokes, rules.default, &mut records)?;
+        let mut areas: HashMap<&Decision, Networks> = HashMap::new();
+        let decision = |number: &u32| &records.all[*number as usize].decision;
+        for (decision, run) in runs(&v4.starts, &chart.v4.iter().map(decision).collect::<Vec<_>>()) {
+            areas.entry(decision).or_default().add_v4(run);
+        }
+        for (decision, run) in runs(&v6.starts, &chart.v6.iter().map(decision).collect::<Vec<_>>()) {
+            areas.entry(decision).or_default().add_v6(run);
+        }
+        let area =
+            |(decision, networks): (&Decision, Networks)| Area { networks, decision: decision.clone() };
+        let mut areas: Vec<Area> = areas.into_iter().map(area).collect();
+        areas.sort_unstable();
+        joined.entry(areas).or_default().extend(services);
+    }
+    let mut all: Vec<Surveyed> =
+        joined.into_iter().map(|(areas, services)| Surveyed { services, areas }).collect();
+    for surveyed in &mut all {
+        surveyed.services.sort_unstable();
+    }
+    all.sort_unstable_by(|a, b| a.services.cmp(&b.services));
+    Ok(all)
+}
+
+/// Where each server pattern matches.
+pub(super) fn servers(lists: &DaemonLists<'_>, of: &[&Tables]) -> Vec<Rc<Regions>> {
+    let has = |tables: &&&Tables, pattern: &HostPattern| match pattern {
+        HostPattern::File(path) => tables.files.contains_key(path),
+        HostPattern::Netgroup(_)
+        | HostPattern::Known
+        | HostPattern::Local
+        | HostPattern::NetV4 { .. }
+        | HostPattern::NetV6 { .. }
+        | HostPattern::Never
+        | HostPattern::Text { .. } => true,
+    };
+    let region = |pattern: &&HostPattern| {
+        let tables = of.iter().find(|tables| has(tables, pattern))?;
+        let mut patterns = Patterns::new(tables, Names::LookedUp);
+        Some(Rc::new(patterns.host(pattern).as_ref().clone()))
+    };
+    lists.servers.iter().map(|pattern| region(pattern).unwrap_or_default()).collect()
+}
+
+/// The rules of a pair of tables, read for a survey.
+pub(super) struct Rules {
+    /// In order.
+    rules: Vec<Line>,
+    /// For each daemon list, its rules.
+    by_list: HashMap<usize, Vec<usize>>,
+    /// What is said of those whom no rule matches.
+    pub default: (Decider, Verdict),
+}
+
+struct Line {
+    rule: RuleIndex,
+    parts: Vec<Part>,
+    kind: Kind,
+    effects: u64,
+}
+
+impl Rules {
+    /// Reads them. `lists` and `conditions` may be shared with other tables.
+    pub(super) fn read<'a>(
+        tables: &'a Tables,
+        lookup: &dyn Lookup,
+        lists: &mut DaemonLists<'a>,
+        conditions: &mut Conditions,
+    ) -> Self {
+        let mut patterns = Patterns::new(tables, Names::LookedUp);
+        let mut files = HashMap::new();
+        let mut reader = Reader { patterns: &mut patterns, conditions, files: &mut files };
+        let default = match tables.deny.end {
+            TableEnd::Complete => (Decider::NoRule, Verdict::Allow),
+            TableEnd::Broken => (Decider::TableBroken, Verdict::Refuse),
+        };
+        let mut all = Self { rules: Vec::new(), by_list: HashMap::new(), default };
+        for table in [&tables.allow, &tables.deny] {
+            for (index, rule) in table.rules.iter().enumerate() {
+                let list = lists.number(&rule.daemons);
+                let parts = reader.list(&rule.clients);
+                if parts.is_empty() {
+                    continue;
+                }
+                all.by_list.entry(list).or_default().push(all.rules.len());
+                let rule_index = RuleIndex { table: table.kind, index };
+                let kind = kind_of(rule, table.kind, lookup);
+                all.rules.push(Line { rule: rule_index, parts, kind, effects: effects_of(rule) });
+            }
+        }
+        all
+    }
+
+    /// The rules that match a service, in order.
+    pub(super) fn strokes(&self, matched: &Matched, conditions: &mut Conditions) -> Vec<Stroke<'_>> {
+        let mut order: Vec<(usize, usize, Truth)> = Vec::new();
+        for (list, truth) in matched {
+            order.extend(self.by_list.get(list).into_iter().flatten().map(|index| (*index, *list, *truth)));
+        }
+        order.sort_unstable();
+        let mut strokes = Vec::with_capacity(order.len());
+        for (index, list, truth) in order {
+            let line = &self.rules[index];
+            for part in &line.parts {
+                let (conditions, hangs_on) = match truth {
+                    Truth::Yes | Truth::No => (Rc::clone(&part.conditions), part.hangs_on),
+                    Truth::Perhaps => {
+                        let text = format!("server of {list} and {:?}", part.conditions);
+                        let server_name = HangsOn { server_name: true, ..part.hangs_on };
+                        (Rc::from([conditions.number(text)]), server_name)
+                    }
+                };
+                let Line { rule, kind, effects, .. } = *line;
+                strokes.push(Stroke { rule, part, conditions, hangs_on, kind, effects });
+            }
+        }
+        strokes
+    }
+}
+
+fn kind_of(rule: &Rule, table: TableKind, lookup: &dyn Lookup) -> Kind {
+    // A rule without a verdict of its own has that of its table.
+    let is_own = outcome_of(rule, TableKind::Allow, lookup) == outcome_of(rule, TableKind::Deny, lookup);
+    let has_command = rule.options.iter().any(|field| matches!(field.option, Ok(RuleOption::Aclexec(_))));
+    match table {
+        _ if is_own => Kind::Verdict(outcome_of(rule, table, lookup)),
+        _ if has_command => Kind::Command,
+        TableKind::Deny if !rule.options.is_empty() => Kind::Spoilable,
+        TableKind::Allow | TableKind::Deny => Kind::Verdict(outcome_of(rule, table, lookup)),
+    }
+}
+
+/// Side effects: every option but `allow` and `deny`, up to a wrong one, which is one too.
+fn effects_of(rule: &Rule) -> u64 {
+    let mut text = String::new();
+    for field in &rule.options {
+        match &field.option {
+            Ok(RuleOption::Allow | RuleOption::Deny) => {}
+            Ok(option) => text.push_str(&format!("{option:?};")),
+            Err(error) => {
+                text.push_str(error);
+                break;
+            }
+        }
+    }
+    if text.is_empty() { 0 } else { hash(&text).max(1) }
+}

@@ -1,0 +1,15 @@
+//! Who somebody is: names of addresses, members of netgroups, users and groups.
+//!
+//! In: addresses and names. Out: what libwrap would believe of them.
+//! Invariant: a name counts only if the name itself leads back to the address.
+//! Source: tcp_wrappers 7.6.q (Debian) `socket.c`; getnameinfo(3), getaddrinfo(3), innetgr(3).
+
+mod accounts;
+mod netgroup;
+mod system;
+mod verify;
+
+pub use accounts::Accounts;
+pub use netgroup::in_netgroup;
+pub use system::System;
+pub use verify::{Forward, Resolver, Verified, verified_name};
