@@ -5,7 +5,10 @@
 
 pub mod check;
 pub mod detach;
+pub mod diff;
+pub mod list;
 pub mod match_cmd;
+mod meaning;
 pub mod preflight;
 pub mod run;
 pub mod status;
@@ -40,6 +43,10 @@ enum Command {
     Check(check::CheckArgs),
     /// Say what the tables say to a client, and why
     Match(match_cmd::MatchArgs),
+    /// Show who may reach what, as networks
+    List(list::ListArgs),
+    /// Show what changes between two pairs of tables, in meaning
+    Diff(diff::DiffArgs),
 }
 
 /// Which tables.
@@ -160,6 +167,8 @@ fn dispatch(command: Command) -> Result<Outcome, Failure> {
         Command::Status(arguments) => status::run(&arguments),
         Command::Detach(arguments) => detach::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
+        Command::Diff(arguments) => diff::run(&arguments),
+        Command::List(arguments) => list::run(&arguments),
         Command::Match(arguments) => match_cmd::run(&arguments),
     }
 }
