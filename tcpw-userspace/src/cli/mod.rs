@@ -5,8 +5,11 @@
 
 pub mod check;
 pub mod detach;
+pub mod diff;
 pub mod fmt;
+pub mod list;
 pub mod match_cmd;
+mod meaning;
 pub mod preflight;
 pub mod run;
 pub mod status;
@@ -43,6 +46,10 @@ enum Command {
     Fmt(fmt::FmtArgs),
     /// Say what the tables say to a client, and why
     Match(match_cmd::MatchArgs),
+    /// Show who may reach what, as networks
+    List(list::ListArgs),
+    /// Show what changes between two pairs of tables, in meaning
+    Diff(diff::DiffArgs),
 }
 
 /// Which tables.
@@ -164,6 +171,8 @@ fn dispatch(command: Command) -> Result<Outcome, Failure> {
         Command::Detach(arguments) => detach::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
         Command::Fmt(arguments) => fmt::run(&arguments),
+        Command::Diff(arguments) => diff::run(&arguments),
+        Command::List(arguments) => list::run(&arguments),
         Command::Match(arguments) => match_cmd::run(&arguments),
     }
 }

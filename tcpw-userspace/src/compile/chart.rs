@@ -68,6 +68,8 @@ pub(super) struct Record {
     pub meaning: u64,
     /// Equal for decisions with the same side effects.
     pub effects: u64,
+    /// The rules of these that may match before the search ends.
+    pub acting: Vec<RuleIndex>,
 }
 
 /// All records, each with a number.
@@ -398,7 +400,14 @@ fn record(before: &[Entry], end: Entry) -> Record {
         .filter(|entry| entry.effects != 0)
         .map(|entry| (entry.conditions, entry.effects))
         .collect();
+    let mut acting: Vec<RuleIndex> = before
+        .iter()
+        .filter(|entry| entry.effects != 0 && entry.by != end.by)
+        .filter_map(|entry| if let Decider::Rule(rule) = entry.by { Some(rule) } else { None })
+        .collect();
+    acting.dedup();
     Record {
+        acting,
         decision: Decision { answer, by: end.by, before: rules, hangs_on },
         meaning: if answer == Answer::Depends { meaning(before, end) } else { hash(&bits) },
         effects: if with_effects.is_empty() { end.effects } else { hash(&(with_effects, end.effects)) },

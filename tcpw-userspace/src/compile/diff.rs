@@ -5,7 +5,10 @@
 //! Invariant: a client in no change has the same verdict, whatever names and users are; in
 //! a change of [`ChangeKind::Verdict`] every client has another one.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap},
+    rc::Rc,
+};
 
 use super::{
     chart::{Answer, Chart, Decision, Record, Records},
@@ -20,25 +23,19 @@ use super::{
 };
 use crate::{evaluate::request::Lookup, parse::rule::Tables};
 
-/// Some services, and what changes for their clients.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Difference {
-    /// Services for which the same changes.
-    pub services: Vec<Service>,
-    /// The changes, by kind and then in the order of the networks.
-    pub changes: Vec<Change>,
-}
-
-/// Clients that are treated differently.
+/// Clients of some services that are treated differently.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Change {
     /// What changes.
     pub kind: ChangeKind,
-    /// Their addresses.
+    /// The services.
+    pub services: Vec<Service>,
+    /// Their clients' addresses.
     pub networks: Networks,
-    /// What decided about them.
+    /// What decided about them. Of a change of [`ChangeKind::Effects`] `before` are the rules
+    /// that may match and have other options than `allow` and `deny`.
     pub old: Decision,
-    /// What decides about them.
+    /// What decides about them, likewise.
     pub new: Decision,
 }
 
@@ -60,14 +57,14 @@ pub enum ChangeKind {
 /// # Errors
 ///
 /// There is too much to say.
-pub fn diff(old: &Tables, new: &Tables, lookup: &dyn Lookup) -> Result<Vec<Difference>, CompileError> {
+pub fn diff(old: &Tables, new: &Tables, lookup: &dyn Lookup) -> Result<Vec<Change>, CompileError> {
     let mut records = Records::default();
     let mut lists = DaemonLists::default();
     let mut conditions = Conditions::default();
     let rules = [old, new].map(|tables| Rules::read(tables, lookup, &mut lists, &mut conditions));
     let servers = servers(&lists, &[old, new]);
     let by_lists = who::services(&lists, &servers, &Only::default(), &mut records)?;
-    let mut joined: BTreeMap<Vec<Change>, Vec<Service>> = BTreeMap::new();
+    let mut joined: BTreeMap<Change, Vec<Service>> = BTreeMap::new();
     for (matched, services) in by_lists {
         let strokes = rules.each_ref().map(|rules| rules.strokes(&matched, &mut conditions));
         let v4 = Cells::new(strokes.iter().flatten().map(|stroke| &stroke.part.regions.v4));
@@ -78,22 +75,24 @@ pub fn diff(old: &Tables, new: &Tables, lookup: &dyn Lookup) -> Result<Vec<Diffe
             Chart::of((&v4, &v6), &strokes[side], rules[side].default, records)
         };
         let (before, after) = (chart(0, &mut records)?, chart(1, &mut records)?);
-        let changes = compare(&records.all, (&v4, &v6), &before, &after);
-        if !changes.is_empty() {
-            joined.entry(changes).or_default().extend(services);
+        for change in compare(&records.all, (&v4, &v6), &before, &after) {
+            joined.entry(change).or_default().extend(services.iter().cloned());
         }
     }
-    let mut all: Vec<Difference> =
-        joined.into_iter().map(|(changes, services)| Difference { services, changes }).collect();
-    for difference in &mut all {
-        difference.services.sort_unstable();
-    }
-    all.sort_unstable_by(|a, b| a.services.cmp(&b.services));
+    let with = |(change, mut services): (Change, Vec<Service>)| {
+        services.sort_unstable();
+        Change { services, ..change }
+    };
+    let mut all: Vec<Change> = joined.into_iter().map(with).collect();
+    all.sort_unstable();
     Ok(all)
 }
 
 /// The kind of a change, and the numbers of both records.
 type Changed = (ChangeKind, u32, u32);
+
+/// Intervals of both families.
+type Spans = (Vec<(u32, u32)>, Vec<(u128, u128)>);
 
 fn compare(
     records: &[Record],
@@ -110,27 +109,36 @@ fn compare(
             Some((kind, pair.0, pair.1))
         })
     };
-    let mut found: BTreeMap<(ChangeKind, &Decision, &Decision), Networks> = BTreeMap::new();
-    let decision = |number: u32| &records[number as usize].decision;
-    let key = |(kind, old, new): Changed| (kind, decision(old), decision(new));
-    let v4_changes: Vec<_> = old.v4.iter().zip(&new.v4).map(&mut change).map(|it| it.map(key)).collect();
-    let v6_changes: Vec<_> = old.v6.iter().zip(&new.v6).map(&mut change).map(|it| it.map(key)).collect();
-    for (key, run) in runs(&v4.starts, &v4_changes) {
-        if let Some(key) = key {
-            found.entry(key).or_default().add_v4(run);
+    let v4_changes: Vec<_> = old.v4.iter().zip(&new.v4).map(&mut change).collect();
+    let v6_changes: Vec<_> = old.v6.iter().zip(&new.v6).map(&mut change).collect();
+    let decision = |kind, number: u32| {
+        let Record { decision, acting, .. } = &records[number as usize];
+        match kind {
+            ChangeKind::Verdict | ChangeKind::Depends => decision.clone(),
+            ChangeKind::Effects => Decision { before: acting.clone(), ..decision.clone() },
+        }
+    };
+    let mut keys = HashMap::new();
+    let mut key = |(kind, old, new): Changed| {
+        let make = || Rc::new((kind, decision(kind, old), decision(kind, new)));
+        Rc::clone(keys.entry((old, new)).or_insert_with(make))
+    };
+    let mut found: BTreeMap<Rc<(ChangeKind, Decision, Decision)>, Spans> = BTreeMap::new();
+    for (change, run) in runs(&v4.starts, &v4_changes) {
+        if let Some(change) = change {
+            found.entry(key(change)).or_default().0.push(run);
         }
     }
-    for (key, run) in runs(&v6.starts, &v6_changes) {
-        if let Some(key) = key {
-            found.entry(key).or_default().add_v6(run);
+    for (change, run) in runs(&v6.starts, &v6_changes) {
+        if let Some(change) = change {
+            found.entry(key(change)).or_default().1.push(run);
         }
     }
-    let mut changes: Vec<Change> = found
-        .into_iter()
-        .map(|((kind, old, new), networks)| Change { kind, networks, old: old.clone(), new: new.clone() })
-        .collect();
-    changes.sort_unstable();
-    changes
+    let change = |(key, (v4, v6)): (Rc<(ChangeKind, Decision, Decision)>, Spans)| {
+        let (kind, old, new) = (key.0, key.1.clone(), key.2.clone());
+        Change { kind, services: Vec::new(), networks: Networks::new(v4, v6), old, new }
+    };
+    found.into_iter().map(change).collect()
 }
 
 fn kind(old: &Record, new: &Record) -> Option<ChangeKind> {

@@ -39,7 +39,7 @@ mod who;
 pub use chart::{Answer, Decider, Decision};
 use classes::Stroke;
 pub use conditions::HangsOn;
-pub use diff::{Change, ChangeKind, Difference, diff};
+pub use diff::{Change, ChangeKind, diff};
 pub use error::CompileError;
 use ipnet::IpNet;
 pub use networks::Networks;

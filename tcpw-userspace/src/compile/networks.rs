@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use ipnet::{IpNet, Ipv4Net, Ipv4Subnets, Ipv6Net, Ipv6Subnets};
 
-use super::region::Word;
+use super::region::{Intervals, Word};
 
 /// A set of addresses as the fewest networks, none inside another; lowest first.
 ///
@@ -18,6 +18,23 @@ pub struct Networks {
 }
 
 impl Networks {
+    /// Of intervals in any order.
+    pub(super) fn new(v4: Vec<(u32, u32)>, v6: Vec<(u128, u128)>) -> Self {
+        let mut own = Self::default();
+        Intervals::new(v4).iter().for_each(|run| own.add_v4(run));
+        Intervals::new(v6).iter().for_each(|run| own.add_v6(run));
+        own
+    }
+
+    /// All other addresses.
+    pub fn others(&self) -> Self {
+        let v4 = self.v4.iter().map(|net| (net.network().to_bits(), net.broadcast().to_bits())).collect();
+        let v6 = self.v6.iter().map(|net| (net.network().to_bits(), net.broadcast().to_bits())).collect();
+        let v4 = Intervals::new(vec![(0, u32::MAX)]).minus(&Intervals::new(v4));
+        let v6 = Intervals::new(vec![(0, u128::MAX)]).minus(&Intervals::new(v6));
+        Self::new(v4.iter().collect(), v6.iter().collect())
+    }
+
     /// One address.
     pub(super) fn of(address: IpAddr) -> Self {
         match address.to_canonical() {

@@ -77,17 +77,15 @@ fn surveyed(allow: &str, deny: &str) -> Vec<String> {
 fn changed(old: [&str; 2], new: [&str; 2]) -> Vec<String> {
     let (old, new) = (parsed(old[0], old[1]), parsed(new[0], new[1]));
     let mut all = Vec::new();
-    for difference in diff(&old, &new, &Unknown).unwrap() {
-        let services: Vec<_> = difference.services.iter().map(service).collect();
-        for change in difference.changes {
-            let kind = match change.kind {
-                ChangeKind::Verdict => "",
-                ChangeKind::Depends => "perhaps ",
-                ChangeKind::Effects => "effects ",
-            };
-            let (old, new) = (decision(&change.old), decision(&change.new));
-            all.push(format!("{}: {kind}{} {old} to {new}", services.join(" "), networks(&change.networks)));
-        }
+    for change in diff(&old, &new, &Unknown).unwrap() {
+        let services: Vec<_> = change.services.iter().map(service).collect();
+        let kind = match change.kind {
+            ChangeKind::Verdict => "",
+            ChangeKind::Depends => "perhaps ",
+            ChangeKind::Effects => "effects ",
+        };
+        let (old, new) = (decision(&change.old), decision(&change.new));
+        all.push(format!("{}: {kind}{} {old} to {new}", services.join(" "), networks(&change.networks)));
     }
     all
 }
@@ -158,6 +156,10 @@ diffs! {
         ["any: perhaps 64.0.0.0/2 ?a0>d0 to -d0"];
     other_effects: ["ALL: 10.\n", ""], ["ALL: 10.: severity info\n", ""] =>
         ["any: effects 10.0.0.0/8 +a0 to +a0"];
+    other_effects_of_a_rule_that_may_match: ["ALL: .a.org: spawn x\n", ""], ["ALL: .a.org: spawn y\n", ""] =>
+        ["any: effects 0.0.0.0/0 ::/0 +a0>none to +a0>none"];
+    services_with_one_change_in_common: ["", ""], ["", "ALL: 10.\nsshd: 11.\n"] =>
+        ["sshd: 11.0.0.0/8 +none to -d1", "sshd other: 10.0.0.0/8 +none to -d0"];
     another_command: ["ALL: 10.: aclexec a\n", "ALL: ALL\n"], ["ALL: 10.: aclexec b\n", "ALL: ALL\n"] =>
         ["any: perhaps 10.0.0.0/8 ?a0>d0 to ?a0>d0"];
 }

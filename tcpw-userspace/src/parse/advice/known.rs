@@ -209,7 +209,10 @@ const OTHERS: &[&str] = &["slpd", "sftpd"];
 
 /// A common daemon whose name differs in one letter that is not the first.
 pub(super) fn near_daemon(name: &str) -> Option<&'static str> {
-    let near = |known: &&&str| known.get(..1) == name.get(..1) && strsim::osa_distance(known, name) == 1;
+    let near = |known: &&&str| {
+        let may_be = known.get(..1) == name.get(..1) && known.len().abs_diff(name.len()) <= 1;
+        may_be && strsim::osa_distance(known, name) == 1
+    };
     COMMON.iter().find(near).filter(|_| !OTHERS.contains(&name)).copied()
 }
 

@@ -234,7 +234,10 @@ fn unknown(raw: &[u8], objection: &str, is_behind_command: bool) -> Finding {
     let end = raw.iter().position(|byte| byte.is_ascii_whitespace() || *byte == b'=').unwrap_or(raw.len());
     let (word, behind) = raw.split_at(end);
     let word = String::from_utf8_lossy(word).to_ascii_lowercase();
-    let near = NAMES.iter().find(|name| strsim::osa_distance(name, &word) <= name.len() / 4);
+    let near = NAMES.iter().find(|name| {
+        let limit = name.len() / 4;
+        name.len().abs_diff(word.len()) <= limit && strsim::osa_distance(name, &word) <= limit
+    });
     let is_command = matches!(raw, [b'(' | b'/', ..]) || raw.iter().any(|byte| b"|&;>".contains(byte));
     if is_command && !is_behind_command && near.is_none() {
         let message = format!("shell command without \"spawn\": {}", quote(raw));

@@ -42,7 +42,9 @@ fn meant(text: &str, words: &[&'static str]) -> Option<(&'static str, bool)> {
     }
     // A host or a daemon may well have a short name that is near: only what is shouted counts then.
     let near = |word: &&&str| {
-        let distance = strsim::osa_distance(word, &upper);
+        // Of a long word it would take long, for nothing.
+        let distance =
+            if word.len().abs_diff(upper.len()) > 2 { 3 } else { strsim::osa_distance(word, &upper) };
         distance == 1 && (is_shouted || word.len() >= 6) || distance == 2 && is_shouted && word.len() >= 6
     };
     words.iter().find(near).map(|word| (*word, false))

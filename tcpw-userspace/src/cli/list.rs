@@ -1,0 +1,177 @@
+//! `tcpw list`: who may reach what.
+
+use std::{
+    io::{BufWriter, Write},
+    net::IpAddr,
+};
+
+use clap::Args;
+use serde::Serialize;
+
+use super::{
+    Failure, Outcome, TableArgs,
+    meaning::{
+        Asked, JsonDecision, JsonService, Read, Services, answer, condition, end, json_networks, paths, read,
+        rule, verdict_of, who,
+    },
+};
+use crate::{
+    compile::{Answer, Area, Decider, Only, Surveyed, survey},
+    parse::rule::Tables,
+    resolve::Accounts,
+};
+
+/// Flags of `tcpw list`.
+#[derive(Args, Clone, Debug)]
+pub struct ListArgs {
+    /// A daemon, DAEMON@ADDRESS for one address of this host, or a port [default: all that the tables tell apart]
+    #[arg(value_name = "SERVICE")]
+    pub service: Option<String>,
+    /// Which tables.
+    #[command(flatten)]
+    pub tables: TableArgs,
+    /// Print every network, not the first ones only
+    #[arg(long)]
+    pub all: bool,
+    /// Print one JSON document
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Prints for each service whom it allows, whom it refuses, and of whom the name decides.
+///
+/// # Errors
+///
+/// Wrong use, or there is too much to say.
+pub fn run(arguments: &ListArgs) -> Result<Outcome, Failure> {
+    let only = arguments.service.as_deref().map_or_else(|| Ok(Only::default()), wanted)?;
+    let Read { tables, errors } = read(&paths(&arguments.tables)?);
+    let all = survey(&tables, &Accounts, &only).map_err(Failure::usage)?;
+    let mut out = BufWriter::new(std::io::stdout().lock());
+    if arguments.json {
+        serde_json::to_writer(&mut out, &json(&tables, &all, errors)).map_err(std::io::Error::from)?;
+        writeln!(out)?;
+    } else {
+        let services = all.iter().flat_map(|surveyed| &surveyed.services);
+        let asked = Asked { port: only.port.is_some(), server: only.server.is_some() };
+        let services = Services::new(services, asked);
+        for (index, surveyed) in all.iter().enumerate() {
+            if index > 0 {
+                writeln!(out)?;
+            }
+            writeln!(out, "{}:", services.label(&surveyed.services, arguments.all))?;
+            show(&mut out, &tables, &surveyed.areas, arguments.all)?;
+        }
+        if errors > 0 {
+            writeln!(out, "\nThe tables have {errors} errors, judged as libwrap does: see tcpw check")?;
+        }
+    }
+    out.flush()?;
+    Ok(Outcome::Fine)
+}
+
+/// `sshd`, `sshd@10.0.0.1`, `22`.
+fn wanted(service: &str) -> Result<Only, Failure> {
+    let (daemon, server) = match service.rsplit_once('@') {
+        Some((daemon, address)) if !daemon.is_empty() => (daemon, Some(address)),
+        Some(_) | None => (service, None),
+    };
+    let server = server
+        .map(|address| {
+            let plain = address.strip_prefix('[').and_then(|it| it.strip_suffix(']')).unwrap_or(address);
+            plain.parse::<IpAddr>().map_err(|_| {
+                Failure::usage(format!(
+                    "{service}: \"{address}\" is no address: write DAEMON@ADDRESS, as sshd@10.0.0.1"
+                ))
+            })
+        })
+        .transpose()?;
+    if daemon.is_empty() {
+        return Err(Failure::usage("the service is empty: name a daemon, as sshd, or a port"));
+    }
+    let digits = daemon.bytes().all(|byte| byte.is_ascii_digit());
+    Ok(match daemon.parse::<u16>() {
+        Ok(port) if digits => Only { daemon: None, port: Some(port), server },
+        Ok(_) | Err(_) => Only { daemon: Some(daemon.as_bytes().into()), port: None, server },
+    })
+}
+
+fn show(out: &mut impl Write, tables: &Tables, areas: &[Area], all: bool) -> std::io::Result<()> {
+    let rest = everyone_else(areas);
+    let mut order: Vec<(usize, &Area)> = areas.iter().enumerate().collect();
+    // What is spelled out comes first.
+    order.sort_by_key(|(index, area)| (Some(*index) == rest, area.decision.answer));
+    for (index, Area { networks, decision }) in order {
+        let clients = match (networks.is_everything(), Some(index) == rest) {
+            (true, _) => "everyone".to_owned(),
+            (false, true) => "everyone else".to_owned(),
+            (false, false) => who(networks, all),
+        };
+        if decision.answer == Answer::Depends {
+            writeln!(out, "  depends on {}: {clients}", condition(decision.hangs_on))?;
+        } else {
+            writeln!(out, "  {}: {clients}", answer(decision.answer))?;
+        }
+        for &before in &decision.before {
+            let (place, text) = rule(tables, before);
+            writeln!(out, "      {place}  {text}  ({})", verdict_of(tables, before, &Accounts))?;
+        }
+        let otherwise = if decision.before.is_empty() { "" } else { "otherwise " };
+        match decision.by {
+            Decider::Rule(by) => {
+                let (place, text) = rule(tables, by);
+                let verdict = if decision.answer == Answer::Depends {
+                    format!("  ({})", verdict_of(tables, by, &Accounts))
+                } else {
+                    String::new()
+                };
+                writeln!(out, "      {otherwise}{place}  {text}{verdict}")?;
+            }
+            by @ (Decider::NoRule | Decider::TableBroken) => {
+                writeln!(out, "      {otherwise}{}", end(tables, by).unwrap_or_default())?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The area that is not spelled out: the one of most addresses, if there are others.
+fn everyone_else(areas: &[Area]) -> Option<usize> {
+    let size = |area: &Area| (area.networks.share(), area.networks.len());
+    let largest = areas.iter().enumerate().max_by(|(_, a), (_, b)| {
+        let (a, b) = (size(a), size(b));
+        a.0.total_cmp(&b.0).then(a.1.cmp(&b.1))
+    });
+    largest.map(|(index, _)| index).filter(|_| areas.len() > 1)
+}
+
+#[derive(Serialize)]
+struct List {
+    errors: usize,
+    groups: Vec<Group>,
+}
+
+#[derive(Serialize)]
+struct Group {
+    services: Vec<JsonService>,
+    clients: Vec<Clients>,
+}
+
+#[derive(Serialize)]
+struct Clients {
+    networks: Vec<String>,
+    #[serde(flatten)]
+    decision: JsonDecision,
+}
+
+fn json(tables: &Tables, all: &[Surveyed], errors: usize) -> List {
+    let clients = |area: &Area| Clients {
+        networks: json_networks(&area.networks),
+        decision: JsonDecision::new(tables, &area.decision),
+    };
+    let group = |surveyed: &Surveyed| Group {
+        services: surveyed.services.iter().map(JsonService::new).collect(),
+        clients: surveyed.areas.iter().map(clients).collect(),
+    };
+    List { errors, groups: all.iter().map(group).collect() }
+}
