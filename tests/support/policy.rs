@@ -55,7 +55,7 @@ pub fn compile(tables: &Tables, listeners: &[NamesSet]) -> Result<Policy, Compil
     compile_with(Names::Unknown, tables, listeners)
 }
 
-/// As [`compile`], with names and users taken as `names` says.
+/// As [`compile()`], with names and users taken as `names` says.
 ///
 /// # Errors
 /// They do not fit.
