@@ -12,12 +12,12 @@ pub enum Kind {
     WouldRefuse = 2,
     /// A connection was accepted (its handshake is complete).
     Accepted = 3,
-    /// The SYN was dropped and waits for user space's answer.
+    /// The SYN waits for user space's answer: the address does not decide.
     Ask = 4,
     /// A process bound or opened a listening socket: its names are wanted.
     Listening = 5,
-    /// An attempt met a listener without a tag.
-    Untagged = 6,
+    /// The SYN waits for user space to find out who listens.
+    Unidentified = 6,
 }
 
 impl Kind {
@@ -29,7 +29,7 @@ impl Kind {
             3 => Some(Self::Accepted),
             4 => Some(Self::Ask),
             5 => Some(Self::Listening),
-            6 => Some(Self::Untagged),
+            6 => Some(Self::Unidentified),
             _ => None,
         }
     }

@@ -11,6 +11,7 @@
 mod accepted;
 mod emit;
 mod gate;
+mod hold;
 mod identity;
 mod maps;
 mod packet;

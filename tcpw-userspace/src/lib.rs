@@ -12,6 +12,7 @@ pub mod control;
 pub mod daemon;
 pub mod evaluate;
 pub mod events;
+pub mod held;
 pub mod kernel;
 pub mod listeners;
 pub mod log;

@@ -64,6 +64,11 @@ impl Registry {
         self.names.insert(names.id(), names.clone());
     }
 
+    /// The listener of a cookie.
+    pub(super) fn get(&self, cookie: u64) -> Option<&Known> {
+        self.listeners.get(&cookie)
+    }
+
     /// The listener of an event: by cookie, or by process and port where there is no cookie.
     pub(super) fn find(&self, cookie: u64, pid: u32, port: u16) -> Option<&Known> {
         self.listeners

@@ -20,5 +20,5 @@ pub use attach::{Hook, HookState};
 pub use load::{Kernel, LoadOptions};
 pub use pins::{PinnedStatus, Pins};
 pub use probe::Answer;
-pub use ring::{Diagnostics, EventRing};
+pub use ring::{Diagnostics, EventRing, HeldRing, Ring};
 pub use sync::Applied;

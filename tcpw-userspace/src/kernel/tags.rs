@@ -3,7 +3,7 @@
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use anyhow::{Context as _, Result};
-use aya::maps::{HashMap, Map, MapError, PerCpuArray, SkStorage};
+use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, SkStorage};
 use tcpw_common::{
     key::{AnswerKey, Comm, NamesId},
     outcome::Outcome,
@@ -63,7 +63,7 @@ impl Kernel {
         Ok(())
     }
 
-    /// Answers what the gate asked; the client's next SYN finds it.
+    /// Answers what the gate asked; the next SYN finds it.
     ///
     /// # Errors
     /// The kernel refuses the write.
@@ -71,6 +71,42 @@ impl Kernel {
         let map = self.ebpf.map_mut("ANSWERS").context("the BPF object has no map ANSWERS")?;
         let mut answers: HashMap<_, AnswerKey, u32> = HashMap::try_from(map)?;
         answers.insert(key, outcome as u32, 0).context("write an answer")
+    }
+
+    /// Names a listener by its cookie: for sockets that carry no tag.
+    ///
+    /// # Errors
+    /// The table is full.
+    pub fn name_socket(&mut self, cookie: u64, tag: Tag) -> Result<()> {
+        self.listeners()?.insert(cookie, tag, 0).context("name a listener by its cookie")
+    }
+
+    /// Forgets the listeners whose cookie is not among these.
+    ///
+    /// # Errors
+    /// The kernel refuses the write.
+    pub fn keep_sockets(&mut self, alive: impl Fn(u64) -> bool) -> Result<()> {
+        let mut listeners = self.listeners()?;
+        let all: Vec<u64> = listeners.keys().collect::<Result<_, _>>().context("read the named listeners")?;
+        for cookie in all.into_iter().filter(|cookie| !alive(*cookie)) {
+            listeners.remove(&cookie).context("forget a listener")?;
+        }
+        Ok(())
+    }
+
+    fn listeners(&mut self) -> Result<HashMap<&mut MapData, u64, Tag>> {
+        let map = self.ebpf.map_mut("LISTENERS").context("the BPF object has no map LISTENERS")?;
+        Ok(HashMap::try_from(map)?)
+    }
+
+    /// A sign of life: the gate holds packets for us.
+    ///
+    /// # Errors
+    /// The kernel refuses the write.
+    pub fn stay_alive(&mut self, boot_ns: u64) -> Result<()> {
+        let map = self.ebpf.map_mut("ALIVE").context("the BPF object has no map ALIVE")?;
+        let mut alive: Array<_, u64> = Array::try_from(map)?;
+        alive.set(0, boot_ns, 0).context("write a sign of life")
     }
 
     /// The counters by name.
