@@ -1,12 +1,12 @@
 //! A daemon that never knew libwrap: greets every client with its own name and closes.
 //!
-//! In: `testd [--fast-open] [--reuse-port N] ADDRESS:PORT...`. Copied under any name, it is
+//! In: `testd [--fast-open] [--mptcp] [--device NAME] [--reuse-port N] ADDRESS:PORT...`. Copied under any name, it is
 //! that daemon. Out: a line `listening` once every socket listens.
 
 use std::{
     io::Write as _,
     net::{SocketAddr, TcpListener},
-    os::fd::{AsRawFd as _, FromRawFd as _, IntoRawFd as _},
+    os::fd::{AsRawFd as _, FromRawFd as _, IntoRawFd as _, OwnedFd},
     thread,
 };
 
@@ -18,10 +18,12 @@ use nix::sys::socket::{
 
 fn main() -> Result<()> {
     let mut arguments = std::env::args().skip(1);
-    let (mut fast_open, mut members, mut addresses) = (false, 1_usize, Vec::new());
+    let (mut style, mut members, mut addresses) = (Style::default(), 1_usize, Vec::new());
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
-            "--fast-open" => fast_open = true,
+            "--fast-open" => style.fast_open = true,
+            "--mptcp" => style.mptcp = true,
+            "--device" => style.device = Some(arguments.next().context("--device NAME")?),
             "--reuse-port" => members = arguments.next().context("--reuse-port N")?.parse()?,
             address => addresses.push(address.parse::<SocketAddr>().with_context(|| address.to_owned())?),
         }
@@ -30,7 +32,7 @@ fn main() -> Result<()> {
     let mut threads = Vec::new();
     for address in addresses {
         for _member in 0..members {
-            let listener = open(address, fast_open, members > 1)?;
+            let listener = open(address, &style, members > 1)?;
             let greeting = format!("hello from {name}\n");
             threads.push(thread::spawn(move || serve(&listener, &greeting)));
         }
@@ -42,15 +44,37 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-fn open(address: SocketAddr, fast_open: bool, reuse_port: bool) -> Result<TcpListener> {
+/// How to listen.
+#[derive(Default)]
+struct Style {
+    fast_open: bool,
+    mptcp: bool,
+    device: Option<String>,
+}
+
+/// IPPROTO_MPTCP. Source: linux/include/uapi/linux/in.h.
+const MPTCP: i32 = 262;
+
+fn open(address: SocketAddr, style: &Style, reuse_port: bool) -> Result<TcpListener> {
     let family = if address.is_ipv6() { AddressFamily::Inet6 } else { AddressFamily::Inet };
-    let fd = socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, SockProtocol::Tcp)?;
+    let fd = if style.mptcp {
+        // SAFETY: takes three integers; the result is checked before it is used.
+        let fd = unsafe { libc::socket(family as i32, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, MPTCP) };
+        anyhow::ensure!(fd >= 0, "IPPROTO_MPTCP: {}", std::io::Error::last_os_error());
+        // SAFETY: the kernel has just made this descriptor for us.
+        unsafe { OwnedFd::from_raw_fd(fd) }
+    } else {
+        socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, SockProtocol::Tcp)?
+    };
+    if let Some(device) = &style.device {
+        setsockopt(&fd, sockopt::BindToDevice, &device.into())?;
+    }
     setsockopt(&fd, sockopt::ReuseAddr, &true)?;
     if reuse_port {
         setsockopt(&fd, sockopt::ReusePort, &true)?;
     }
     bind(fd.as_raw_fd(), &SockaddrStorage::from(address))?;
-    if fast_open {
+    if style.fast_open {
         let queue: i32 = 16;
         // SAFETY: passes a live int and its size, 4.
         let done = unsafe {

@@ -84,7 +84,7 @@ impl Daemon {
         let scanned = Scanned::from(&found);
         if found.is_all {
             let cookies: HashSet<u64> = found.listeners.iter().map(|listener| listener.cookie).collect();
-            self.registry.keep_only(&cookies);
+            self.registry.keep_only(&mut self.kernel, &cookies);
             self.forget_namespaces();
         }
         for listener in found.listeners {

@@ -10,7 +10,7 @@ use std::{
     io,
     mem::size_of,
     net::IpAddr,
-    os::fd::{AsRawFd, FromRawFd, OwnedFd},
+    os::fd::{AsFd as _, AsRawFd, FromRawFd, OwnedFd},
     path::{Path, PathBuf},
     thread,
 };
@@ -18,9 +18,7 @@ use std::{
 use nix::sched::{CloneFlags, setns};
 
 use super::packet::Syn;
-
-/// SO_NETNS_COOKIE of linux asm-generic/socket.h.
-const SO_NETNS_COOKIE: i32 = 71;
+use crate::listeners::netns_cookie;
 
 /// Raw sockets by network namespace cookie.
 #[derive(Debug)]
@@ -91,7 +89,7 @@ fn open(namespace: &Path, cookie: u64) -> io::Result<Sockets> {
     })
     .join()
     .map_err(|_| io::Error::other("the thread that enters the namespace ended early"))??;
-    if netns_cookie(&sockets.v4)? != cookie {
+    if netns_cookie(sockets.v4.as_fd())? != cookie {
         return Err(io::Error::other("the process is in another network namespace than its socket"));
     }
     Ok(sockets)
@@ -106,22 +104,6 @@ fn raw(family: i32) -> io::Result<OwnedFd> {
     }
     // SAFETY: the kernel has just made this descriptor for us.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
-}
-
-fn netns_cookie(socket: &OwnedFd) -> io::Result<u64> {
-    let mut cookie = 0u64;
-    let mut length = socklen::<u64>();
-    // SAFETY: the kernel writes at most `length` bytes, the size of `cookie`.
-    let result = unsafe {
-        libc::getsockopt(
-            socket.as_raw_fd(),
-            libc::SOL_SOCKET,
-            SO_NETNS_COOKIE,
-            (&raw mut cookie).cast(),
-            &raw mut length,
-        )
-    };
-    if result == 0 { Ok(cookie) } else { Err(io::Error::last_os_error()) }
 }
 
 fn send<A>(socket: &OwnedFd, packet: &[u8], to: &A) -> io::Result<()> {

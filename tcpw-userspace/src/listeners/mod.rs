@@ -6,6 +6,7 @@
 //! comm, systemd units of users and configuration files of unprivileged
 //! super-servers do not count.
 
+mod diag;
 mod inetd;
 mod load;
 mod names;
@@ -20,19 +21,21 @@ pub mod xinetd;
 use std::{net::SocketAddr, os::fd::OwnedFd};
 
 pub use scan::Scanner;
+pub(crate) use sys::netns_cookie;
 
 use crate::names::NamesSet;
 
 /// A listening socket and who it belongs to.
 #[derive(Debug)]
 pub struct Listener {
-    /// A duplicate of the socket: dropping it changes nothing for the owner.
-    pub socket: OwnedFd,
-    /// SO_COOKIE: one per socket, never used again.
+    /// A duplicate of the socket: dropping it changes nothing for the owner. `None` for one that no
+    /// process shows.
+    pub socket: Option<OwnedFd>,
+    /// SO_COOKIE of the socket that the gate sees, never used again; of an MPTCP listener its subflow's.
     pub cookie: u64,
     /// SO_NETNS_COOKIE; 0 if the kernel lacks it (before 5.14).
     pub netns: u64,
-    /// The process it is named after.
+    /// The process it is named after; 0 for a listener of the kernel.
     pub pid: u32,
     /// 2 (AF_INET) or 10 (AF_INET6).
     pub family: u32,
@@ -61,6 +64,8 @@ pub enum NameSource {
     Inetd,
     /// systemd's socket units, by address: the daemon has not started yet.
     Systemd,
+    /// Nobody: the kernel itself listens, or a process that cannot be seen.
+    Nobody,
 }
 
 /// What xinetd's log lines need to know of a service.

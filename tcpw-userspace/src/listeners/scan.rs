@@ -4,6 +4,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, btree_map::Entry},
+    net::SocketAddr,
     os::fd::{AsFd, OwnedFd},
     path::{Path, PathBuf},
 };
@@ -11,11 +12,14 @@ use std::{
 use nix::sys::stat::fstat;
 
 use super::{
-    Listener, NameSource, names,
+    Listener, NameSource,
+    diag::{self, DiagSocket, Namespaces},
+    names,
     process::{self, Process},
     superserver::{Configuration, Named, Role, role},
     sys::{self, Listening, PidFd},
 };
+use crate::names::NamesSet;
 
 /// Finds listeners.
 ///
@@ -24,6 +28,8 @@ use super::{
 pub struct Scanner {
     proc_root: PathBuf,
     scope: PathBuf,
+    /// The directory of the scope, if it is not all.
+    cgroup: Option<PathBuf>,
 }
 
 impl Default for Scanner {
@@ -38,7 +44,12 @@ impl Scanner {
     /// `proc_root` shows the process ids of our own pid namespace. `scope` is a path of
     /// the cgroup2 hierarchy as /proc/PID/cgroup spells it: `/` is everything.
     pub fn new(proc_root: impl Into<PathBuf>, scope: impl Into<PathBuf>) -> Self {
-        Self { proc_root: proc_root.into(), scope: scope.into() }
+        Self { proc_root: proc_root.into(), scope: scope.into(), cgroup: None }
+    }
+
+    /// With the directory of the scope: sockets that no process shows are told apart by it.
+    pub fn guarding(self, cgroup: impl Into<PathBuf>) -> Self {
+        Self { cgroup: Some(cgroup.into()), ..self }
     }
 
     /// Every listener of every process.
@@ -47,7 +58,13 @@ impl Scanner {
             log::error!("{}: {error}: no listener is found", self.proc_root.display());
             Vec::new()
         });
-        self.scan(&pids, |_| true)
+        let mut listeners = self.scan(&pids, |_| true);
+        let mut namespaces = Namespaces::default();
+        for pid in pids {
+            namespaces.add(&self.proc_root, pid);
+        }
+        self.add_hidden(&mut listeners, namespaces.listening());
+        listeners
     }
 
     /// The listeners that the process `pid` holds. Each is named after its owner, which may be an
@@ -63,7 +80,44 @@ impl Scanner {
             pids.push(parent);
             next = parent;
         }
-        self.scan(&pids, |holders| holders.contains(&pid))
+        let mut listeners = self.scan(&pids, |holders| holders.contains(&pid));
+        if listeners.iter().any(|listener| listener.protocol == MPTCP) {
+            let mut namespaces = Namespaces::default();
+            namespaces.add(&self.proc_root, pid);
+            let subflows = namespaces.listening();
+            name_subflows(&mut listeners, &subflows);
+        }
+        listeners
+    }
+
+    /// Gives MPTCP listeners the cookies of their subflows, and adds those that no process shows.
+    fn add_hidden(&self, listeners: &mut Vec<Listener>, mut sockets: Vec<DiagSocket>) {
+        name_subflows(listeners, &sockets);
+        let shown: BTreeSet<u64> = listeners.iter().map(|listener| listener.cookie).collect();
+        sockets.retain(|socket| !shown.contains(&socket.cookie));
+        if sockets.is_empty() {
+            return;
+        }
+        let guarded = match &self.cgroup {
+            Some(_) if self.scope == Path::new("/") => None,
+            Some(cgroup) => Some(diag::cgroups_below(cgroup)),
+            None => return,
+        };
+        let is_guarded =
+            |socket: &DiagSocket| guarded.as_ref().is_none_or(|guarded| guarded.contains(&socket.cgroup));
+        listeners.extend(sockets.into_iter().filter(is_guarded).map(|socket| Listener {
+            socket: None,
+            cookie: socket.cookie,
+            netns: socket.netns,
+            pid: 0,
+            family: socket.family,
+            protocol: 6,
+            local: socket.local,
+            names: NamesSet::default(),
+            ident: "kernel".into(),
+            found: NameSource::Nobody,
+            service: None,
+        }));
     }
 
     fn scan(&self, pids: &[u32], is_wanted: impl Fn(&BTreeSet<u32>) -> bool) -> Vec<Listener> {
@@ -82,6 +136,21 @@ impl Scanner {
             Owners { proc_root: &self.proc_root, processes: found.processes, known: BTreeMap::new() };
         let sockets = found.sockets.into_values().flatten();
         sockets.filter(|held| is_wanted(&held.holders)).filter_map(|held| owners.name(held)).collect()
+    }
+}
+
+/// IPPROTO_MPTCP. Source: linux/include/uapi/linux/in.h.
+const MPTCP: u16 = 262;
+
+/// An MPTCP listener's packets reach its subflow, a TCP listener of its own on the same address.
+fn name_subflows(listeners: &mut [Listener], sockets: &[DiagSocket]) {
+    let subflows: BTreeMap<(u64, SocketAddr), u64> =
+        sockets.iter().map(|socket| ((socket.netns, socket.local), socket.cookie)).collect();
+    for listener in listeners.iter_mut().filter(|listener| listener.protocol == MPTCP) {
+        let local = SocketAddr::new(listener.local.ip(), listener.local.port());
+        if let Some(cookie) = subflows.get(&(listener.netns, local)) {
+            listener.cookie = *cookie;
+        }
     }
 }
 
@@ -154,7 +223,7 @@ impl Owners<'_> {
             held.holders.iter().filter_map(|pid| self.known.get(pid)?.as_ref()).collect();
         let (owner, named) = choose(&holders, &held.listening)?;
         Some(Listener {
-            socket: held.socket,
+            socket: Some(held.socket),
             cookie: held.listening.cookie,
             netns: held.listening.netns,
             pid: owner.process.pid,
