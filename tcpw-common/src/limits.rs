@@ -36,8 +36,9 @@ pub const HOLDS_PER_SOURCE: u64 = 256;
 /// Sources whose holds are counted.
 pub const MAX_SOURCES: u32 = 1 << 14;
 
-/// Without a sign of life of user space for this long, in nanoseconds, nothing is held.
-pub const ALIVE_NS: u64 = 3_000_000_000;
+/// Without a sign of life of user space for this long, in nanoseconds, nothing is held: a client
+/// whose first SYN was held by a daemon that died is decided when it sends it again.
+pub const ALIVE_NS: u64 = 800_000_000;
 
 /// Listeners named by their cookie, because their socket cannot carry a tag.
 pub const MAX_LISTENERS: u32 = 1 << 16;

@@ -30,7 +30,7 @@ use crate::{
     control::{self, Request, Response},
     events::Event,
     held::Injector,
-    kernel::{EventRing, HeldRing, HookState, Kernel, LoadOptions, Pins, Ring},
+    kernel::{Alive, EventRing, HeldRing, HookState, Kernel, LoadOptions, Pins, Ring},
     log::{Log, host_name},
     source::{self, Source, Watch},
 };
@@ -94,7 +94,7 @@ pub async fn run(config: Config) -> Result<()> {
                 daemon.reload();
             }
             _ = tick.tick() => {
-                daemon.stay_alive();
+                daemon.alive.tick();
                 daemon.flush_log();
                 daemon.watch_counters();
                 daemon.watch_held();
@@ -134,6 +134,7 @@ struct Daemon {
     host: String,
     disagreements: u64,
     counted: HashMap<&'static str, u64>,
+    alive: Alive,
     waiting: Waiting,
     injector: Injector,
     enforcing_since: SystemTime,
@@ -165,6 +166,7 @@ impl Daemon {
             host: host_name(),
             disagreements: 0,
             counted: HashMap::new(),
+            alive: kernel.stay_alive()?,
             waiting: Waiting::default(),
             injector: Injector::new(&config.proc_root),
             enforcing_since: SystemTime::now(),
@@ -180,7 +182,6 @@ impl Daemon {
         let began = Instant::now();
         let listeners = daemon.scans.scan_now();
         daemon.found(scan::Found { listeners, is_all: true, began });
-        daemon.stay_alive();
         let state = daemon.kernel.attach_gate(&daemon.config.cgroup)?;
         daemon.say_ready(&state);
         Ok((daemon, events, held))
@@ -237,15 +238,6 @@ impl Daemon {
         }
     }
 
-    /// Tells the gate that somebody decides what it holds.
-    fn stay_alive(&mut self) {
-        let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_BOOTTIME);
-        let now = now.map(std::time::Duration::from).unwrap_or_default();
-        if let Err(error) = self.kernel.stay_alive(u64::try_from(now.as_nanos()).unwrap_or_default()) {
-            log::error!("{error:#}");
-        }
-    }
-
     fn reopen_log(&mut self) {
         if let Err(error) = self.lines.reopen() {
             log::error!("{}: not opened anew, the old one stays in use: {error}", self.config.log);
@@ -286,10 +278,6 @@ impl Daemon {
     }
 
     fn stop(mut self) {
-        // From here on nobody answers.
-        if let Err(error) = self.kernel.stay_alive(0) {
-            log::error!("{error:#}");
-        }
         self.flush_log();
         if self.config.pin && !self.detached {
             log::info!("stopped; the pinned policy stays in force until `tcpw detach`");

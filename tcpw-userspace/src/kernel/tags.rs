@@ -3,7 +3,7 @@
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use anyhow::{Context as _, Result};
-use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, SkStorage};
+use aya::maps::{HashMap, Map, MapData, MapError, PerCpuArray, SkStorage};
 use tcpw_common::{
     key::{AnswerKey, Comm, NamesId},
     outcome::Outcome,
@@ -97,16 +97,6 @@ impl Kernel {
     fn listeners(&mut self) -> Result<HashMap<&mut MapData, u64, Tag>> {
         let map = self.ebpf.map_mut("LISTENERS").context("the BPF object has no map LISTENERS")?;
         Ok(HashMap::try_from(map)?)
-    }
-
-    /// A sign of life: the gate holds packets for us.
-    ///
-    /// # Errors
-    /// The kernel refuses the write.
-    pub fn stay_alive(&mut self, boot_ns: u64) -> Result<()> {
-        let map = self.ebpf.map_mut("ALIVE").context("the BPF object has no map ALIVE")?;
-        let mut alive: Array<_, u64> = Array::try_from(map)?;
-        alive.set(0, boot_ns, 0).context("write a sign of life")
     }
 
     /// The counters by name.
