@@ -54,7 +54,9 @@ impl Scans {
     pub(super) fn new(config: &Config, has_listening_hook: bool) -> Result<Self> {
         let scope = preflight::cgroup_scope(&config.cgroup)?;
         Ok(Self {
-            scanner: Scanner::new(&config.proc_root, scope).guarding(&config.cgroup),
+            scanner: Scanner::new(&config.proc_root, scope)
+                .guarding(&config.cgroup)
+                .naming(config.more_names.clone()),
             has_listening_hook,
             pids: BTreeSet::new(),
             again: BTreeSet::new(),

@@ -13,6 +13,7 @@ mod names;
 mod process;
 mod scan;
 mod services;
+mod settings;
 mod socket_unit;
 mod superserver;
 mod sys;
@@ -21,6 +22,7 @@ pub mod xinetd;
 use std::{net::SocketAddr, os::fd::OwnedFd};
 
 pub use scan::Scanner;
+pub use settings::MoreNames;
 pub(crate) use sys::netns_cookie;
 
 use crate::names::NamesSet;
@@ -64,6 +66,8 @@ pub enum NameSource {
     Inetd,
     /// systemd's socket units, by address: the daemon has not started yet.
     Systemd,
+    /// Port or unit, by tcpw.toml.
+    Settings,
     /// Nobody: the kernel itself listens, or a process that cannot be seen.
     Nobody,
 }

@@ -7,12 +7,13 @@ use std::{
     net::SocketAddr,
     os::fd::{AsFd, OwnedFd},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use nix::sys::stat::fstat;
 
 use super::{
-    Listener, NameSource,
+    Listener, MoreNames, NameSource,
     diag::{self, DiagSocket, Namespaces},
     names,
     process::{self, Process},
@@ -30,6 +31,7 @@ pub struct Scanner {
     scope: PathBuf,
     /// The directory of the scope, if it is not all.
     cgroup: Option<PathBuf>,
+    more_names: Arc<MoreNames>,
 }
 
 impl Default for Scanner {
@@ -44,12 +46,17 @@ impl Scanner {
     /// `proc_root` shows the process ids of our own pid namespace. `scope` is a path of
     /// the cgroup2 hierarchy as /proc/PID/cgroup spells it: `/` is everything.
     pub fn new(proc_root: impl Into<PathBuf>, scope: impl Into<PathBuf>) -> Self {
-        Self { proc_root: proc_root.into(), scope: scope.into(), cgroup: None }
+        Self { proc_root: proc_root.into(), scope: scope.into(), cgroup: None, more_names: Arc::default() }
     }
 
     /// With the directory of the scope: sockets that no process shows are told apart by it.
     pub fn guarding(self, cgroup: impl Into<PathBuf>) -> Self {
         Self { cgroup: Some(cgroup.into()), ..self }
+    }
+
+    /// With the names the administrator gives.
+    pub fn naming(self, more_names: MoreNames) -> Self {
+        Self { more_names: Arc::new(more_names), ..self }
     }
 
     /// Every listener of every process.
@@ -105,7 +112,16 @@ impl Scanner {
         };
         let is_guarded =
             |socket: &DiagSocket| guarded.as_ref().is_none_or(|guarded| guarded.contains(&socket.cgroup));
-        listeners.extend(sockets.into_iter().filter(is_guarded).map(|socket| Listener {
+        listeners.extend(sockets.into_iter().filter(is_guarded).map(|socket| self.hidden(&socket)));
+    }
+
+    /// A listener that no process shows.
+    fn hidden(&self, socket: &DiagSocket) -> Listener {
+        let names = self.more_names.with(&NamesSet::default(), socket.local.port(), None);
+        let found = if names.is_some() { NameSource::Settings } else { NameSource::Nobody };
+        let names = names.unwrap_or_default();
+        let first = names.iter().next().map(|name| String::from_utf8_lossy(name).into_owned());
+        Listener {
             socket: None,
             cookie: socket.cookie,
             netns: socket.netns,
@@ -113,11 +129,11 @@ impl Scanner {
             family: socket.family,
             protocol: 6,
             local: socket.local,
-            names: NamesSet::default(),
-            ident: "kernel".into(),
-            found: NameSource::Nobody,
+            ident: first.unwrap_or_else(|| "kernel".into()),
+            names,
+            found,
             service: None,
-        }));
+        }
     }
 
     fn scan(&self, pids: &[u32], is_wanted: impl Fn(&BTreeSet<u32>) -> bool) -> Vec<Listener> {
@@ -132,8 +148,12 @@ impl Scanner {
                 found.add(&self.proc_root, pid, process);
             }
         }
-        let mut owners =
-            Owners { proc_root: &self.proc_root, processes: found.processes, known: BTreeMap::new() };
+        let mut owners = Owners {
+            proc_root: &self.proc_root,
+            more_names: &self.more_names,
+            processes: found.processes,
+            known: BTreeMap::new(),
+        };
         let sockets = found.sockets.into_values().flatten();
         sockets.filter(|held| is_wanted(&held.holders)).filter_map(|held| owners.name(held)).collect()
     }
@@ -203,6 +223,7 @@ impl Held {
 /// The processes that hold listeners, each read once.
 struct Owners<'a> {
     proc_root: &'a Path,
+    more_names: &'a MoreNames,
     processes: BTreeMap<u32, PidFd>,
     known: BTreeMap<u32, Option<Owner>>,
 }
@@ -221,7 +242,12 @@ impl Owners<'_> {
         }
         let holders: Vec<&Owner> =
             held.holders.iter().filter_map(|pid| self.known.get(pid)?.as_ref()).collect();
-        let (owner, named) = choose(&holders, &held.listening)?;
+        let (owner, mut named) = choose(&holders, &held.listening)?;
+        let unit = names::unit_file(&owner.process.cgroup).map(String::from_utf8_lossy);
+        let port = held.listening.local.port();
+        if let Some(names) = self.more_names.with(&named.names, port, unit.as_deref()) {
+            named.names = names;
+        }
         Some(Listener {
             socket: Some(held.socket),
             cookie: held.listening.cookie,
