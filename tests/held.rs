@@ -129,3 +129,43 @@ fn listener_of_one_device_waits_for_the_clients_retransmit() -> Result<()> {
     assert!(matches!(other.ended, Ended::TimedOut), "{other:?}");
     Ok(())
 }
+
+/// A socket on its way from one process to another, and a listener of the kernel, have no process
+/// that shows them: settings name them by their port.
+#[test]
+fn listener_that_nobody_shows_is_named_by_its_port() -> Result<()> {
+    if !ready() {
+        return Ok(());
+    }
+    let sandbox = Sandbox::new("hidden")?;
+    sandbox.write_tables("nfsd: 1.2.3.\nALL EXCEPT nfsd: ALL\n", DENY)?;
+    let settings = sandbox.scratch().join("tcpw.toml");
+    std::fs::write(&settings, "[names.port]\n7001 = [\"nfsd\"]\n")?;
+    let _before = Testd::start(&sandbox, "alphad", "--hide 0.0.0.0:7001 0.0.0.0:7002")?;
+    let _tcpw = Tcpw::start(&sandbox, &["--config", &settings.to_string_lossy()])?;
+    let connects = |client, port| -> Result<bool> {
+        Ok(connect(sandbox.client(), client, SocketAddr::new(SERVER_V4, port), AT_ONCE)?.is_connected())
+    };
+    assert!(connects(CLIENT_V4, 7001)?);
+    assert!(!connects(CLIENT_V4_OTHER, 7001)?);
+    assert!(connects(CLIENT_V4_OTHER, 7002)?);
+    Ok(())
+}
+
+#[test]
+fn program_that_takes_over_a_listener_gives_it_its_name() -> Result<()> {
+    if !ready() {
+        return Ok(());
+    }
+    let sandbox = Sandbox::new("exec")?;
+    sandbox.write_tables("betad: 1.2.3.\nalphad: 1.2.4.\n", DENY)?;
+    let _tcpw = Tcpw::start(&sandbox, &[])?;
+    // Makes the program, and is the daemon of another port.
+    let _betad = Testd::start(&sandbox, "betad", "0.0.0.0:7001")?;
+    let betad = sandbox.scratch().join("betad");
+    let _became = Testd::start(&sandbox, "alphad", &format!("--exec {} 0.0.0.0:7002", betad.display()))?;
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(is_allowed(&sandbox, CLIENT_V4, SERVER_V4, 7002)?);
+    assert!(!is_allowed(&sandbox, CLIENT_V4_OTHER, SERVER_V4, 7002)?);
+    Ok(())
+}

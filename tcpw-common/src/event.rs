@@ -18,6 +18,8 @@ pub enum Kind {
     Listening = 5,
     /// The SYN waits for user space to find out who listens.
     Unidentified = 6,
+    /// A process with a listening socket, or a child of one, executes another program.
+    Executes = 7,
 }
 
 impl Kind {
@@ -30,6 +32,7 @@ impl Kind {
             4 => Some(Self::Ask),
             5 => Some(Self::Listening),
             6 => Some(Self::Unidentified),
+            7 => Some(Self::Executes),
             _ => None,
         }
     }

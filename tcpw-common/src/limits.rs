@@ -40,6 +40,9 @@ pub const MAX_SOURCES: u32 = 1 << 14;
 /// whose first SYN was held by a daemon that died is decided when it sends it again.
 pub const ALIVE_NS: u64 = 800_000_000;
 
+/// Processes that hold listening sockets.
+pub const MAX_HOLDERS: u32 = 1 << 14;
+
 /// Listeners named by their cookie, because their socket cannot carry a tag.
 pub const MAX_LISTENERS: u32 = 1 << 16;
 

@@ -56,6 +56,13 @@ pub(crate) fn listening(ctx: BtfTracePointContext) -> i32 {
     0
 }
 
+/// tp_btf/sched_process_exec: a process executes another program.
+#[btf_tracepoint(function = "sched_process_exec")]
+pub(crate) fn executes(ctx: BtfTracePointContext) -> i32 {
+    identity::executes(&ctx);
+    0
+}
+
 /// sock_ops: the handshake of an incoming connection is complete.
 #[sock_ops]
 pub(crate) fn accepted(ctx: SockOpsContext) -> u32 {

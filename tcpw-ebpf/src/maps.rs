@@ -15,7 +15,7 @@ use tcpw_common::{
     key::{Address, AnswerKey, AttemptKey, Comm, NamesId},
     limits::{
         EVENT_RING_BYTES, HELD_RING_BYTES, MAX_ANSWERS, MAX_ATTEMPTS, MAX_COMMS, MAX_HANDSHAKES, MAX_HELD,
-        MAX_LISTENERS, MAX_PREFIXES, MAX_SOURCES, SLOTS,
+        MAX_HOLDERS, MAX_LISTENERS, MAX_PREFIXES, MAX_SOURCES, SLOTS,
     },
     tag::Tag,
 };
@@ -86,6 +86,9 @@ pub(crate) static HANDSHAKES: LruHashMap<AttemptKey, Tag> = LruHashMap::with_max
 #[map]
 pub(crate) static LISTENERS: aya_ebpf::maps::HashMap<u64, Tag> =
     aya_ebpf::maps::HashMap::with_max_entries(MAX_LISTENERS, BPF_F_NO_PREALLOC);
+/// Processes that hold listening sockets: what they or their children execute may take these over.
+#[map]
+pub(crate) static HOLDERS: LruHashMap<u32, u32> = LruHashMap::with_max_entries(MAX_HOLDERS, 0);
 /// User space's last sign of life: CLOCK_BOOTTIME, nanoseconds.
 #[btf_map]
 pub(crate) static ALIVE: Array<u64, 1> = Array::new();

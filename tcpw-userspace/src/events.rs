@@ -23,6 +23,11 @@ pub enum Event {
         /// Local port.
         port: u16,
     },
+    /// A process executed a program that may have taken over listening sockets.
+    Executed {
+        /// The process.
+        pid: u32,
+    },
 }
 
 /// What became of an attempt.
@@ -97,6 +102,7 @@ impl Event {
             Kind::WouldRefuse => decision(Fate::WouldRefuse),
             Kind::Accepted => decision(Fate::Accepted),
             Kind::Ask | Kind::Unidentified => decision(Fate::Held),
+            Kind::Executes => Self::Executed { pid: record.pid },
             Kind::Listening => Self::Listening { pid: record.pid, port: record.server_port },
         })
     }

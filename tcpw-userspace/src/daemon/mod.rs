@@ -233,7 +233,7 @@ impl Daemon {
     fn handle(&mut self, record: &Record) {
         match Event::from_record(record) {
             Some(Event::Decision(decision)) => self.report(&decision),
-            Some(Event::Listening { pid, .. }) => self.scans.look_at(pid),
+            Some(Event::Listening { pid, .. } | Event::Executed { pid }) => self.scans.look_at(pid),
             None => log::error!("an event of kind {} is not known to this version", record.kind),
         }
     }

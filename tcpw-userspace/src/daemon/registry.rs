@@ -85,6 +85,9 @@ impl Registry {
             _ => kernel.name_socket(listener.cookie, tag),
         };
         let untagged = written.err().map(|error| format!("{error:#}"));
+        if let Err(error) = kernel.add_holders(listener.holders.iter().copied()) {
+            log::error!("{error:#}");
+        }
         let is_news = self.listeners.get(&listener.cookie).is_none_or(|known| known.untagged != untagged);
         if let Some(reason) = untagged.as_ref().filter(|_| is_news) {
             log::warn!(

@@ -94,6 +94,19 @@ impl Kernel {
         Ok(())
     }
 
+    /// Tells the kernel which processes hold listening sockets.
+    ///
+    /// # Errors
+    /// The kernel refuses the write.
+    pub fn add_holders(&mut self, pids: impl IntoIterator<Item = u32>) -> Result<()> {
+        let map = self.ebpf.map_mut("HOLDERS").context("the BPF object has no map HOLDERS")?;
+        let mut holders: HashMap<_, u32, u32> = HashMap::try_from(map)?;
+        for pid in pids {
+            holders.insert(pid, 0, 0).context("write a holder of listening sockets")?;
+        }
+        Ok(())
+    }
+
     fn listeners(&mut self) -> Result<HashMap<&mut MapData, u64, Tag>> {
         let map = self.ebpf.map_mut("LISTENERS").context("the BPF object has no map LISTENERS")?;
         Ok(HashMap::try_from(map)?)

@@ -39,6 +39,8 @@ pub struct Listener {
     pub netns: u64,
     /// The process it is named after; 0 for a listener of the kernel.
     pub pid: u32,
+    /// Every process that holds the socket.
+    pub holders: Vec<u32>,
     /// 2 (AF_INET) or 10 (AF_INET6).
     pub family: u32,
     /// 6 (TCP) or 262 (MPTCP, whose tag does not reach the gate).
