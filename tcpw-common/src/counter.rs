@@ -12,11 +12,11 @@ pub enum Counter {
     WouldRefuse = 2,
     /// Retransmitted SYNs of attempts already refused.
     Retransmits = 3,
-    /// Attempts put to user space.
+    /// Attempts held until user space has decided.
     Asked = 4,
     /// Attempts from or to something exempt.
     Exempt = 5,
-    /// Attempts at a listener that had no tag.
+    /// Attempts at a listener that nobody has identified.
     Untagged = 6,
     /// Packets to a listener that could not be parsed, judged by address.
     Unparsable = 7,
@@ -24,11 +24,15 @@ pub enum Counter {
     RingFull = 8,
     /// SYNs dropped because a table look-up failed: a defect of tcpw.
     Broken = 9,
+    /// SYNs not held because their source had too many: they wait for the client to try again.
+    HoldLimited = 10,
+    /// SYNs not held because the ring of held packets was full, likewise.
+    HoldRingFull = 11,
 }
 
 impl Counter {
     /// Every counter with its name in status and metrics.
-    pub const ALL: [(Self, &'static str); 10] = [
+    pub const ALL: [(Self, &'static str); 12] = [
         (Self::Allowed, "allowed"),
         (Self::Refused, "refused"),
         (Self::WouldRefuse, "would_refuse"),
@@ -39,5 +43,7 @@ impl Counter {
         (Self::Unparsable, "unparsable"),
         (Self::RingFull, "ring_full"),
         (Self::Broken, "broken"),
+        (Self::HoldLimited, "hold_limited"),
+        (Self::HoldRingFull, "hold_ring_full"),
     ];
 }

@@ -19,7 +19,7 @@ use crate::{
 pub struct Header {
     /// Number of the policy, counted up by every change. 0: the slot is empty.
     pub generation: u32,
-    /// [`AUDIT`], [`NO_ALLOW_TABLE`] and [`NO_DENY_TABLE`], or 0.
+    /// [`AUDIT`], [`NO_ALLOW_TABLE`], [`NO_DENY_TABLE`] and [`NAMES_COUNT`], or 0.
     pub flags: u32,
     /// Client classes: length of one row of the outcome table.
     pub client_classes: u32,
@@ -40,6 +40,9 @@ pub const NO_ALLOW_TABLE: u32 = 2;
 
 /// hosts.deny did not exist when the policy was made.
 pub const NO_DENY_TABLE: u32 = 4;
+
+/// Daemons are told apart: who listens matters.
+pub const NAMES_COUNT: u32 = 8;
 
 /// Port class of an exempt port.
 pub const EXEMPT_PORT: u32 = u32::MAX;

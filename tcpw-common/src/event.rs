@@ -12,12 +12,14 @@ pub enum Kind {
     WouldRefuse = 2,
     /// A connection was accepted (its handshake is complete).
     Accepted = 3,
-    /// The SYN was dropped and waits for user space's answer.
+    /// The SYN waits for user space's answer: the address does not decide.
     Ask = 4,
     /// A process bound or opened a listening socket: its names are wanted.
     Listening = 5,
-    /// An attempt met a listener without a tag.
-    Untagged = 6,
+    /// The SYN waits for user space to find out who listens.
+    Unidentified = 6,
+    /// A process with a listening socket, or a child of one, executes another program.
+    Executes = 7,
 }
 
 impl Kind {
@@ -29,7 +31,8 @@ impl Kind {
             3 => Some(Self::Accepted),
             4 => Some(Self::Ask),
             5 => Some(Self::Listening),
-            6 => Some(Self::Untagged),
+            6 => Some(Self::Unidentified),
+            7 => Some(Self::Executes),
             _ => None,
         }
     }

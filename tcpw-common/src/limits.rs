@@ -19,8 +19,32 @@ pub const MAX_ANSWERS: u32 = 1 << 16;
 /// Handshakes between an allowed SYN and its last ACK, for the accepted line.
 pub const MAX_HANDSHAKES: u32 = 1 << 14;
 
-/// Listeners without a tag of which a report is remembered.
-pub const MAX_UNTAGGED: u32 = 1 << 10;
+/// Bytes of the ring of held packets: room for 6,000.
+pub const HELD_RING_BYTES: u32 = 1 << 22;
+
+/// Held attempts remembered, so that a SYN sent again meanwhile is not held twice.
+pub const MAX_HELD: u32 = 1 << 16;
+
+/// After this long, in nanoseconds, an attempt without an answer is held again: user space may
+/// have lost it. Linux sends a SYN again after a second.
+pub const HOLD_AGAIN_NS: u64 = 800_000_000;
+
+/// Most attempts of one source (an IPv4 address, an IPv6 /64) held in a second; more wait for
+/// their client to try again.
+pub const HOLDS_PER_SOURCE: u64 = 256;
+
+/// Sources whose holds are counted.
+pub const MAX_SOURCES: u32 = 1 << 14;
+
+/// Without a sign of life of user space for this long, in nanoseconds, nothing is held: a client
+/// whose first SYN was held by a daemon that died is decided when it sends it again.
+pub const ALIVE_NS: u64 = 800_000_000;
+
+/// Processes that hold listening sockets.
+pub const MAX_HOLDERS: u32 = 1 << 14;
+
+/// Listeners named by their cookie, because their socket cannot carry a tag.
+pub const MAX_LISTENERS: u32 = 1 << 16;
 
 /// Process names (comm) that the tables mention.
 pub const MAX_COMMS: u32 = 1 << 14;

@@ -37,15 +37,25 @@ pub(crate) struct Report<'a> {
 
 /// Puts an event into the ring, or counts that there was no room.
 ///
-/// Fields are written one by one: a whole-struct copy becomes a byte-wise memset.
+/// Fields are written in place: a whole-struct copy becomes a byte-wise memset.
 #[inline(always)]
 pub(crate) fn emit(kind: Kind, report: &Report) {
     let Some(mut entry) = EVENTS.reserve::<Event>(0) else {
         count(Counter::RingFull);
         return;
     };
-    let event = entry.as_mut_ptr();
     // SAFETY: the reservation is as large as an Event, and every field is written before it is submitted.
+    unsafe { fill(entry.as_mut_ptr(), kind, report) };
+    entry.submit(0);
+}
+
+/// Writes every field of an event, one by one.
+///
+/// # Safety
+/// `event` must be valid for writes.
+#[inline(always)]
+pub(crate) unsafe fn fill(event: *mut Event, kind: Kind, report: &Report) {
+    // SAFETY: by the contract of this function.
     unsafe {
         (*event).time_ns = bpf_ktime_get_boot_ns();
         (*event).netns = report.tag.netns;
@@ -65,5 +75,4 @@ pub(crate) fn emit(kind: Kind, report: &Report) {
         (*event).flags = (report.tag.flags & 0xffff) as u16;
         (*event).comm = *report.comm;
     }
-    entry.submit(0);
 }

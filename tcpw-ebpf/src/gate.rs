@@ -8,24 +8,24 @@
 
 use aya_ebpf::{
     EbpfContext as _,
-    bindings::BPF_NOEXIST,
     helpers::{bpf_get_socket_cookie, bpf_ktime_get_boot_ns, bpf_sk_fullsock},
     programs::SkBuffContext,
 };
 use aya_log_ebpf::{error, warn};
 use tcpw_common::{
     counter::Counter,
-    decide::{AUDIT, Decision, decide},
+    decide::{AUDIT, Decision, NAMES_COUNT, decide},
     event::Kind,
     key::{AnswerKey, AttemptKey, Query},
     outcome::Outcome,
-    tag::Tag,
+    tag::{PROVISIONAL, Tag},
 };
 
 use crate::{
     emit::{Report, count, emit},
+    hold::{hold, is_anybody_there},
     identity::tag_of,
-    maps::{ANSWERS, ATTEMPTS, HANDSHAKES, SCRATCH, UNTAGGED},
+    maps::{ANSWERS, ATTEMPTS, HANDSHAKES, LISTENERS, SCRATCH},
     packet::{self, Shape},
     port::port,
     tables::KernelTables,
@@ -54,6 +54,9 @@ pub(crate) struct Attempt {
     tag: Tag,
     family: u32,
     ifindex: u32,
+    /// Interface the listener is bound to, or 0.
+    bound_to: u32,
+    reserved: u32,
 }
 
 /// Judges one packet.
@@ -91,6 +94,7 @@ fn attempt(ctx: &SkBuffContext) -> Option<&'static mut Attempt> {
         attempt.key.cookie = bpf_get_socket_cookie(ctx.as_ptr());
         attempt.family = (*sk).family;
         attempt.ifindex = (*ctx.skb.skb).ifindex;
+        attempt.bound_to = (*sk).bound_dev_if;
         if shape == Shape::Unparsable {
             attempt.key.isn = 0;
             attempt.key.client_port = 0;
@@ -101,16 +105,7 @@ fn attempt(ctx: &SkBuffContext) -> Option<&'static mut Attempt> {
         count(Counter::Unparsable);
         warn!(ctx, "packet without a TCP header to port {}: judged by its address", attempt.key.server_port);
     }
-    match tag_of(sk) {
-        Some(tag) => attempt.tag = *tag,
-        None => {
-            attempt.tag = Tag { names: 0, netns: 0, pid: 0, flags: 0 };
-            count(Counter::Untagged);
-            if UNTAGGED.insert(&attempt.key.cookie, &0, BPF_NOEXIST.into()).is_ok() {
-                report(Kind::Untagged, attempt, &NOBODY);
-            }
-        }
-    }
+    identify(attempt, tag_of(sk));
     attempt.query.names = attempt.tag.names;
     attempt.query.client = attempt.key.client;
     attempt.query.server = attempt.key.server;
@@ -118,8 +113,22 @@ fn attempt(ctx: &SkBuffContext) -> Option<&'static mut Attempt> {
     Some(attempt)
 }
 
-/// The decision before there is one.
-const NOBODY: Decision = Decision { outcome: Outcome::Exempt, generation: 0, policy: 0, flags: 0 };
+/// Who listens: the tag of user space, on the socket or under its cookie; else what there is.
+#[inline(always)]
+fn identify(attempt: &mut Attempt, tag: Option<&Tag>) {
+    attempt.tag = match tag {
+        Some(tag) => *tag,
+        None => Tag { names: 0, netns: 0, pid: 0, flags: PROVISIONAL },
+    };
+    if attempt.tag.flags & PROVISIONAL == 0 {
+        return;
+    }
+    // SAFETY: the value is copied at once.
+    match unsafe { LISTENERS.get(&attempt.key.cookie) } {
+        Some(tag) => attempt.tag = *tag,
+        None => count(Counter::Untagged),
+    }
+}
 
 #[inline(always)]
 fn decide_attempt(ctx: &SkBuffContext, attempt: &mut Attempt) -> Passage {
@@ -128,14 +137,23 @@ fn decide_attempt(ctx: &SkBuffContext, attempt: &mut Attempt) -> Passage {
         error!(ctx, "a table look-up failed for port {}: refused", attempt.query.port);
         return Passage::Drop;
     };
-    match decision.outcome {
-        Outcome::Exempt => {
-            count(Counter::Exempt);
-            Passage::Pass
+    if decision.outcome == Outcome::Exempt {
+        count(Counter::Exempt);
+        return Passage::Pass;
+    }
+    if attempt.tag.flags & PROVISIONAL != 0 && decision.flags & NAMES_COUNT != 0 {
+        // SAFETY: the helper has no preconditions.
+        let now_ns = unsafe { bpf_ktime_get_boot_ns() };
+        if is_anybody_there(now_ns) {
+            return wait(ctx, Kind::Unidentified, attempt, &decision, now_ns);
         }
+    }
+    match decision.outcome {
+        // Handled above.
+        Outcome::Exempt => Passage::Pass,
         Outcome::Allow => allow(attempt),
         Outcome::Refuse => refuse(attempt, &decision),
-        Outcome::Ask => ask(attempt, &decision),
+        Outcome::Ask => ask(ctx, attempt, &decision),
     }
 }
 
@@ -169,10 +187,9 @@ fn refuse(attempt: &Attempt, decision: &Decision) -> Passage {
     if audit { Passage::Pass } else { Passage::Drop }
 }
 
-/// The address does not decide: take user space's answer, or ask for one. The
-/// client's own retransmit finds the answer.
+/// The address does not decide: take user space's answer, or ask for one.
 #[inline(always)]
-fn ask(attempt: &mut Attempt, decision: &Decision) -> Passage {
+fn ask(ctx: &SkBuffContext, attempt: &mut Attempt, decision: &Decision) -> Passage {
     let key = AnswerKey {
         generation: decision.generation,
         policy: decision.policy,
@@ -187,10 +204,17 @@ fn ask(attempt: &mut Attempt, decision: &Decision) -> Passage {
     if answer == Some(Outcome::Refuse as u32) {
         return refuse(attempt, decision);
     }
-    count(Counter::Asked);
-    // User space writes the line of an attempt it refuses: its retransmit is not another one.
-    let _ = first_seen(attempt);
-    report(Kind::Ask, attempt, decision);
+    // SAFETY: the helper has no preconditions.
+    let now_ns = unsafe { bpf_ktime_get_boot_ns() };
+    wait(ctx, Kind::Ask, attempt, decision, now_ns)
+}
+
+/// Leaves the attempt to user space. In audit mode it passes meanwhile.
+#[inline(always)]
+fn wait(ctx: &SkBuffContext, kind: Kind, attempt: &Attempt, decision: &Decision, now_ns: u64) -> Passage {
+    // What is sent again comes in on the loopback device: a listener of another one would not see it.
+    let can_be_sent = attempt.bound_to == 0;
+    hold(ctx, kind, &attempt.key, &describe(attempt, decision), now_ns, can_be_sent);
     if decision.flags & AUDIT != 0 { Passage::Pass } else { Passage::Drop }
 }
 
@@ -210,20 +234,22 @@ fn first_seen(attempt: &Attempt) -> bool {
 
 #[inline(always)]
 fn report(kind: Kind, attempt: &Attempt, decision: &Decision) {
-    emit(
-        kind,
-        &Report {
-            tag: &attempt.tag,
-            cookie: attempt.key.cookie,
-            client: &attempt.key.client,
-            server: &attempt.key.server,
-            client_port: attempt.key.client_port,
-            server_port: attempt.key.server_port,
-            family: attempt.family,
-            ifindex: attempt.ifindex,
-            generation: decision.generation,
-            policy: decision.policy,
-            comm: &[0; 16],
-        },
-    );
+    emit(kind, &describe(attempt, decision));
+}
+
+#[inline(always)]
+fn describe<'a>(attempt: &'a Attempt, decision: &Decision) -> Report<'a> {
+    Report {
+        tag: &attempt.tag,
+        cookie: attempt.key.cookie,
+        client: &attempt.key.client,
+        server: &attempt.key.server,
+        client_port: attempt.key.client_port,
+        server_port: attempt.key.server_port,
+        family: attempt.family,
+        ifindex: attempt.ifindex,
+        generation: decision.generation,
+        policy: decision.policy,
+        comm: &[0; 16],
+    }
 }

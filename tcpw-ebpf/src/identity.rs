@@ -24,7 +24,7 @@ use tcpw_common::{
 
 use crate::{
     emit::{Report, emit},
-    maps::{COMMS, TAGS},
+    maps::{COMMS, HOLDERS, TAGS},
     port::port,
 };
 
@@ -39,6 +39,10 @@ static SOCK_NUM: u32 = 0;
 static SOCK_NET: u32 = 0;
 #[unsafe(no_mangle)]
 static NET_COOKIE: u32 = 0;
+#[unsafe(no_mangle)]
+static TASK_PARENT: u32 = 0;
+#[unsafe(no_mangle)]
+static TASK_TGID: u32 = 0;
 
 /// The tag of a socket.
 #[inline(always)]
@@ -78,6 +82,42 @@ pub(crate) fn state_changed(ctx: &BtfTracePointContext) {
         let net: *const c_void = read(sk, offset(&SOCK_NET));
         let netns = if net.is_null() { 0 } else { read(net, offset(&NET_COOKIE)) };
         name(sk.cast_mut(), netns, 0, port);
+    }
+}
+
+/// A process executes another program: `sched_process_exec(task, old_pid, bprm)`. Sockets that
+/// it or its parent listens on may be the program's from here on.
+#[inline(always)]
+pub(crate) fn executes(ctx: &BtfTracePointContext) {
+    let pid = (bpf_get_current_pid_tgid() >> 32) as u32;
+    if offset(&TASK_PARENT) == 0 || offset(&TASK_TGID) == 0 {
+        return;
+    }
+    // SAFETY: the tracepoint's first argument is a task_struct; offsets come from this kernel's BTF.
+    let parent: u32 = unsafe {
+        let task: *const c_void = ctx.arg(0);
+        let parent: *const c_void = read(task, offset(&TASK_PARENT));
+        if parent.is_null() { 0 } else { read(parent, offset(&TASK_TGID)) }
+    };
+    // SAFETY: only tested for presence.
+    let is_holder = unsafe { HOLDERS.get(&pid).is_some() || HOLDERS.get(&parent).is_some() };
+    if is_holder {
+        emit(
+            Kind::Executes,
+            &Report {
+                tag: &Tag { names: 0, netns: 0, pid, flags: 0 },
+                cookie: 0,
+                client: &[0; 16],
+                server: &[0; 16],
+                client_port: 0,
+                server_port: 0,
+                family: 0,
+                ifindex: 0,
+                generation: 0,
+                policy: 0,
+                comm: &[0; 16],
+            },
+        );
     }
 }
 

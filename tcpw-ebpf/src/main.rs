@@ -11,6 +11,7 @@
 mod accepted;
 mod emit;
 mod gate;
+mod hold;
 mod identity;
 mod maps;
 mod packet;
@@ -52,6 +53,13 @@ pub(crate) fn bound_v6(ctx: SockContext) -> i32 {
 #[btf_tracepoint(function = "inet_sock_set_state")]
 pub(crate) fn listening(ctx: BtfTracePointContext) -> i32 {
     identity::state_changed(&ctx);
+    0
+}
+
+/// tp_btf/sched_process_exec: a process executes another program.
+#[btf_tracepoint(function = "sched_process_exec")]
+pub(crate) fn executes(ctx: BtfTracePointContext) -> i32 {
+    identity::executes(&ctx);
     0
 }
 

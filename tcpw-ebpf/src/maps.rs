@@ -14,8 +14,8 @@ use tcpw_common::{
     decide::Header,
     key::{Address, AnswerKey, AttemptKey, Comm, NamesId},
     limits::{
-        EVENT_RING_BYTES, MAX_ANSWERS, MAX_ATTEMPTS, MAX_COMMS, MAX_HANDSHAKES, MAX_PREFIXES, MAX_UNTAGGED,
-        SLOTS,
+        EVENT_RING_BYTES, HELD_RING_BYTES, MAX_ANSWERS, MAX_ATTEMPTS, MAX_COMMS, MAX_HANDSHAKES, MAX_HELD,
+        MAX_HOLDERS, MAX_LISTENERS, MAX_PREFIXES, MAX_SOURCES, SLOTS,
     },
     tag::Tag,
 };
@@ -82,9 +82,25 @@ pub(crate) static ANSWERS: LruHashMap<AnswerKey, u32> = LruHashMap::with_max_ent
 #[map]
 pub(crate) static HANDSHAKES: LruHashMap<AttemptKey, Tag> = LruHashMap::with_max_entries(MAX_HANDSHAKES, 0);
 
-/// Listeners without a tag that were reported, by cookie: once is enough.
+/// Who listens, by socket cookie, where the socket itself cannot carry a tag.
 #[map]
-pub(crate) static UNTAGGED: LruHashMap<u64, u64> = LruHashMap::with_max_entries(MAX_UNTAGGED, 0);
+pub(crate) static LISTENERS: aya_ebpf::maps::HashMap<u64, Tag> =
+    aya_ebpf::maps::HashMap::with_max_entries(MAX_LISTENERS, BPF_F_NO_PREALLOC);
+/// Processes that hold listening sockets: what they or their children execute may take these over.
+#[map]
+pub(crate) static HOLDERS: LruHashMap<u32, u32> = LruHashMap::with_max_entries(MAX_HOLDERS, 0);
+/// User space's last sign of life: CLOCK_BOOTTIME, nanoseconds.
+#[btf_map]
+pub(crate) static ALIVE: Array<u64, 1> = Array::new();
+/// Held attempts and when they were held: CLOCK_BOOTTIME, nanoseconds.
+#[map]
+pub(crate) static HELD: LruHashMap<AttemptKey, u64> = LruHashMap::with_max_entries(MAX_HELD, 0);
+/// Holds of a source: the second, and how many in it.
+#[map]
+pub(crate) static SOURCES: LruHashMap<Address, [u64; 2]> = LruHashMap::with_max_entries(MAX_SOURCES, 0);
+/// Held packets to user space.
+#[map]
+pub(crate) static HOLDS: RingBuf = RingBuf::with_byte_size(HELD_RING_BYTES, 0);
 
 /// The attempt a CPU is judging.
 #[map]

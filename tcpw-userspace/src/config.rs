@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     cli::{preflight, run::RunArgs},
+    listeners::MoreNames,
     log::LogTarget,
 };
 use file::File;
@@ -58,6 +59,8 @@ pub struct Config {
     pub on_deny: OnDeny,
     /// What is never judged.
     pub exempt: Exempt,
+    /// More names for listeners.
+    pub more_names: MoreNames,
     /// Directory of the lock and the control socket.
     pub run_dir: PathBuf,
     /// Directory of the pinned maps and links.
@@ -191,6 +194,7 @@ impl Config {
             mode: file.mode.unwrap_or_default(),
             on_deny: file.on_deny.unwrap_or_default(),
             exempt: file.exempt,
+            more_names: file.more_names,
             run_dir: pick(&flags.run_dir, file.run_dir, DEFAULT_RUN_DIR),
             pin_dir: pick(&flags.pin_dir, file.pin_dir, DEFAULT_PIN_DIR),
             proc_root: file.proc_root.unwrap_or_else(|| "/proc".into()),

@@ -23,12 +23,10 @@ pub enum Event {
         /// Local port.
         port: u16,
     },
-    /// An attempt met a listener without a tag.
-    Untagged {
-        /// Cookie of the listening socket.
-        cookie: u64,
-        /// Local port.
-        port: u16,
+    /// A process executed a program that may have taken over listening sockets.
+    Executed {
+        /// The process.
+        pid: u32,
     },
 }
 
@@ -41,8 +39,8 @@ pub enum Fate {
     WouldRefuse,
     /// Accepted.
     Accepted,
-    /// Waits for an answer.
-    Asked,
+    /// Held until it is decided.
+    Held,
 }
 
 /// A decision about a connection attempt.
@@ -60,6 +58,8 @@ pub struct Decision {
     pub cookie: u64,
     /// Process id of the listener, 0 if unknown.
     pub pid: u32,
+    /// Interface the SYN came in on.
+    pub ifindex: u32,
     /// Client address.
     pub client: Address,
     /// Local address.
@@ -87,6 +87,7 @@ impl Event {
                 names: record.names,
                 cookie: record.cookie,
                 pid: record.pid,
+                ifindex: record.ifindex,
                 client: record.client,
                 server: record.server,
                 client_port: record.client_port,
@@ -100,9 +101,9 @@ impl Event {
             Kind::Refused => decision(Fate::Refused),
             Kind::WouldRefuse => decision(Fate::WouldRefuse),
             Kind::Accepted => decision(Fate::Accepted),
-            Kind::Ask => decision(Fate::Asked),
+            Kind::Ask | Kind::Unidentified => decision(Fate::Held),
+            Kind::Executes => Self::Executed { pid: record.pid },
             Kind::Listening => Self::Listening { pid: record.pid, port: record.server_port },
-            Kind::Untagged => Self::Untagged { cookie: record.cookie, port: record.server_port },
         })
     }
 }

@@ -16,6 +16,7 @@ pub mod daemon;
 pub mod evaluate;
 pub mod events;
 pub mod format;
+pub mod held;
 pub mod kernel;
 pub mod listeners;
 pub mod log;

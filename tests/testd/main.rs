@@ -1,36 +1,65 @@
 //! A daemon that never knew libwrap: greets every client with its own name and closes.
 //!
-//! In: `testd [--fast-open] [--reuse-port N] ADDRESS:PORT...`. Copied under any name, it is
+//! In: `testd [--fast-open] [--mptcp] [--device NAME] [--reuse-port N]
+//! [--exec PROGRAM] [--hide] [--inherited FD] ADDRESS:PORT...`. Copied under any name, it is
 //! that daemon. Out: a line `listening` once every socket listens.
 
 use std::{
-    io::Write as _,
+    io::{IoSlice, Write as _},
     net::{SocketAddr, TcpListener},
-    os::fd::{AsRawFd as _, FromRawFd as _, IntoRawFd as _},
+    os::{
+        fd::{AsRawFd as _, FromRawFd as _, IntoRawFd as _, OwnedFd},
+        unix::process::CommandExt as _,
+    },
+    process::Command,
     thread,
+    time::Duration,
 };
 
 use anyhow::{Context as _, Result};
-use nix::sys::socket::{
-    AddressFamily, Backlog, SockFlag, SockProtocol, SockType, SockaddrStorage, bind, listen, setsockopt,
-    socket, sockopt,
+use nix::{
+    fcntl::{FcntlArg, FdFlag, fcntl},
+    sys::socket::{
+        AddressFamily, Backlog, ControlMessage, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrStorage,
+        bind, listen, sendmsg, setsockopt, socket, socketpair, sockopt,
+    },
 };
 
 fn main() -> Result<()> {
     let mut arguments = std::env::args().skip(1);
-    let (mut fast_open, mut members, mut addresses) = (false, 1_usize, Vec::new());
+    let (mut style, mut members, mut addresses) = (Style::default(), 1_usize, Vec::new());
+    let mut inherited = Vec::new();
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
-            "--fast-open" => fast_open = true,
+            "--fast-open" => style.fast_open = true,
+            "--mptcp" => style.mptcp = true,
+            "--exec" => style.exec = Some(arguments.next().context("--exec PROGRAM")?),
+            "--hide" => style.hide = true,
+            "--inherited" => inherited.push(arguments.next().context("--inherited FD")?.parse::<i32>()?),
+            "--device" => style.device = Some(arguments.next().context("--device NAME")?),
             "--reuse-port" => members = arguments.next().context("--reuse-port N")?.parse()?,
             address => addresses.push(address.parse::<SocketAddr>().with_context(|| address.to_owned())?),
         }
     }
     let name = std::env::current_exe()?.file_name().context("a name")?.to_string_lossy().into_owned();
     let mut threads = Vec::new();
+    for fd in inherited {
+        // SAFETY: whoever executed us left this listening socket to us alone.
+        let listener = unsafe { TcpListener::from_raw_fd(fd) };
+        let greeting = format!("hello from {name}\n");
+        threads.push(thread::spawn(move || serve(&listener, &greeting)));
+    }
+    let mut hidden = Vec::new();
     for address in addresses {
         for _member in 0..members {
-            let listener = open(address, fast_open, members > 1)?;
+            let listener = open(address, &style, members > 1)?;
+            if let Some(program) = &style.exec {
+                return execute(program, &listener);
+            }
+            if style.hide {
+                hidden.push(hide(&listener)?);
+                continue;
+            }
             let greeting = format!("hello from {name}\n");
             threads.push(thread::spawn(move || serve(&listener, &greeting)));
         }
@@ -39,18 +68,63 @@ fn main() -> Result<()> {
     for thread in threads {
         drop(thread.join());
     }
+    if !hidden.is_empty() {
+        thread::sleep(Duration::from_secs(60));
+    }
     Ok(())
 }
 
-fn open(address: SocketAddr, fast_open: bool, reuse_port: bool) -> Result<TcpListener> {
+/// Becomes another program, which goes on listening.
+fn execute(program: &str, listener: &TcpListener) -> Result<()> {
+    fcntl(listener, FcntlArg::F_SETFD(FdFlag::empty()))?;
+    let error = Command::new(program).arg("--inherited").arg(listener.as_raw_fd().to_string()).exec();
+    Err(error).with_context(|| program.to_owned())
+}
+
+/// Leaves a socket to the kernel: on its way in a message that nobody takes, no process shows it.
+fn hide(listener: &TcpListener) -> Result<(OwnedFd, OwnedFd)> {
+    let (from, to) = socketpair(AddressFamily::Unix, SockType::Stream, None, SockFlag::SOCK_CLOEXEC)?;
+    let fds = [listener.as_raw_fd()];
+    let message = [ControlMessage::ScmRights(&fds)];
+    sendmsg::<()>(from.as_raw_fd(), &[IoSlice::new(b"x")], &message, MsgFlags::empty(), None)?;
+    Ok((from, to))
+}
+
+/// How to listen.
+#[derive(Default)]
+struct Style {
+    fast_open: bool,
+    mptcp: bool,
+    device: Option<String>,
+    /// Listen, then become this program.
+    exec: Option<String>,
+    /// Listen where no process shows it.
+    hide: bool,
+}
+
+/// IPPROTO_MPTCP. Source: linux/include/uapi/linux/in.h.
+const MPTCP: i32 = 262;
+
+fn open(address: SocketAddr, style: &Style, reuse_port: bool) -> Result<TcpListener> {
     let family = if address.is_ipv6() { AddressFamily::Inet6 } else { AddressFamily::Inet };
-    let fd = socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, SockProtocol::Tcp)?;
+    let fd = if style.mptcp {
+        // SAFETY: takes three integers; the result is checked before it is used.
+        let fd = unsafe { libc::socket(family as i32, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, MPTCP) };
+        anyhow::ensure!(fd >= 0, "IPPROTO_MPTCP: {}", std::io::Error::last_os_error());
+        // SAFETY: the kernel has just made this descriptor for us.
+        unsafe { OwnedFd::from_raw_fd(fd) }
+    } else {
+        socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, SockProtocol::Tcp)?
+    };
+    if let Some(device) = &style.device {
+        setsockopt(&fd, sockopt::BindToDevice, &device.into())?;
+    }
     setsockopt(&fd, sockopt::ReuseAddr, &true)?;
     if reuse_port {
         setsockopt(&fd, sockopt::ReusePort, &true)?;
     }
     bind(fd.as_raw_fd(), &SockaddrStorage::from(address))?;
-    if fast_open {
+    if style.fast_open {
         let queue: i32 = 16;
         // SAFETY: passes a live int and its size, 4.
         let done = unsafe {

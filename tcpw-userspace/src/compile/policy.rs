@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use tcpw_common::{
-    decide::Header,
+    decide::{Header, NAMES_COUNT},
     key::{Comm, NamesId},
 };
 
@@ -68,9 +68,10 @@ impl Sizes {
 impl Policy {
     /// The header of its slot.
     pub fn header(&self, generation: u32, flags: u32) -> Header {
+        let names_count = if self.sizes.names > 1 { NAMES_COUNT } else { 0 };
         Header {
             generation,
-            flags,
+            flags: flags | names_count,
             client_classes: self.sizes.clients,
             port_classes: self.sizes.ports,
             server_classes: self.sizes.servers,

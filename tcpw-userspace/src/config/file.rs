@@ -1,6 +1,7 @@
 //! The TOML file: keys, checked values, and where each stands.
 
 use std::{
+    collections::BTreeMap,
     net::IpAddr,
     ops::Range,
     path::{Path, PathBuf},
@@ -12,7 +13,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::{ConfigError, Exempt, Mode, OnDeny};
-use crate::log::LogTarget;
+use crate::{listeners::MoreNames, log::LogTarget};
 
 /// A file's settings; `None` where it says nothing.
 #[derive(Debug, Default)]
@@ -26,6 +27,7 @@ pub(super) struct File {
     pub(super) mode: Option<Mode>,
     pub(super) on_deny: Option<OnDeny>,
     pub(super) exempt: Exempt,
+    pub(super) more_names: MoreNames,
     pub(super) run_dir: Option<PathBuf>,
     pub(super) pin_dir: Option<PathBuf>,
     pub(super) proc_root: Option<PathBuf>,
@@ -47,6 +49,16 @@ struct Raw {
     pin_dir: Option<Spanned<PathBuf>>,
     proc_root: Option<Spanned<PathBuf>>,
     exempt: Option<RawExempt>,
+    names: Option<RawNames>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawNames {
+    #[serde(default)]
+    port: BTreeMap<Spanned<String>, Vec<String>>,
+    #[serde(default)]
+    unit: BTreeMap<String, Vec<String>>,
 }
 
 #[derive(Deserialize)]
@@ -58,7 +70,7 @@ struct RawExempt {
     ports: Vec<Spanned<i64>>,
 }
 
-const KEYS: [&str; 12] = [
+const KEYS: [&str; 13] = [
     "hosts-allow",
     "hosts-deny",
     "cgroup",
@@ -71,7 +83,9 @@ const KEYS: [&str; 12] = [
     "pin-dir",
     "proc-root",
     "exempt",
+    "names",
 ];
+const NAMES_KEYS: [&str; 2] = ["port", "unit"];
 const EXEMPT_KEYS: [&str; 2] = ["addresses", "ports"];
 
 impl File {
@@ -106,6 +120,13 @@ impl File {
                 wrong(it.span(), format!("port {}: write a number from 1 to 65535", it.get_ref()))
             })
         });
+        let names = raw.names.unwrap_or_default();
+        let by_port = names.port.into_iter().map(|(port, names)| {
+            let number = port.get_ref().parse().ok().filter(|number: &u16| *number != 0);
+            let wrong_port =
+                || wrong(port.span(), format!("port \"{}\": write a number from 1 to 65535", port.get_ref()));
+            number.ok_or_else(wrong_port).map(|number| (number, names))
+        });
         Ok(Self {
             hosts_allow: absolute(raw.hosts_allow)?,
             hosts_deny: absolute(raw.hosts_deny)?,
@@ -119,6 +140,7 @@ impl File {
                 addresses: addresses.collect::<Result<_, _>>()?,
                 ports: ports.collect::<Result<_, _>>()?,
             },
+            more_names: MoreNames { ports: by_port.collect::<Result<_, _>>()?, units: names.unit },
             run_dir: absolute(raw.run_dir)?,
             pin_dir: absolute(raw.pin_dir)?,
             proc_root: absolute(raw.proc_root)?,
@@ -160,8 +182,13 @@ fn explain(text: &str, span: &Range<usize>, message: &str) -> String {
     };
     let key = text.get(span.clone()).filter(|key| !key.contains('\n')).unwrap_or(rest);
     let key = rest.split_once('`').map_or(key, |(key, _)| key);
-    let keys: &[&str] = if message.contains("`addresses`") { &EXEMPT_KEYS } else { &KEYS };
-    let place = if keys.len() == EXEMPT_KEYS.len() { " in [exempt]" } else { "" };
+    let (keys, place): (&[&str], _) = if message.contains("`addresses`") {
+        (&EXEMPT_KEYS, " in [exempt]")
+    } else if message.contains("`unit`") {
+        (&NAMES_KEYS, " in [names]")
+    } else {
+        (&KEYS, "")
+    };
     match nearest(key, keys) {
         Some(known) => format!("unknown key \"{key}\"{place}: did you mean \"{known}\"?"),
         None => format!("unknown key \"{key}\"{place}: the keys are {}", keys.join(", ")),
@@ -224,7 +251,7 @@ mod tests {
         unknown_key_in_exempt: "pin = true\n[exempt]\n  port = [22]" =>
             "3:3: unknown key \"port\" in [exempt]: did you mean \"ports\"?";
         unknown_key_like_none: "colour = 1" =>
-            "1:1: unknown key \"colour\": the keys are hosts-allow, hosts-deny, cgroup, log, log-allowed, pin, mode, on-deny, run-dir, pin-dir, proc-root, exempt";
+            "1:1: unknown key \"colour\": the keys are hosts-allow, hosts-deny, cgroup, log, log-allowed, pin, mode, on-deny, run-dir, pin-dir, proc-root, exempt, names";
         unknown_table: "[exemptions]\nports = [1]" =>
             "1:2: unknown key \"exemptions\": did you mean \"exempt\"?";
         unknown_mode: "mode = \"permissive\"" => "1:8: mode \"permissive\": write \"enforce\" or \"audit\"";
@@ -240,6 +267,10 @@ mod tests {
         no_address: "[exempt]\naddresses = [\"localhost\"]" =>
             "2:14: \"localhost\" is no address: write one like \"192.0.2.1\", \"10.0.0.0/8\" or \"2001:db8::/32\"";
         port_out_of_range: "[exempt]\nports = [22, 70000]" => "2:14: port 70000: write a number from 1 to 65535";
+        unknown_key_in_names: "[names]\nports.22 = [\"x\"]" =>
+            "2:1: unknown key \"ports\" in [names]: did you mean \"port\"?";
+        name_of_no_port: "[names.port]\nssh = [\"sshd\"]" =>
+            "2:1: port \"ssh\": write a number from 1 to 65535";
         port_zero: "[exempt]\nports = [0]" => "2:10: port 0: write a number from 1 to 65535";
         wrong_type: "pin = \"yes\"" => "1:7: invalid type: string \"yes\", expected a boolean";
     }
@@ -282,6 +313,8 @@ mod tests {
         for key in KEYS.iter().chain(&EXEMPT_KEYS) {
             assert!(example.contains(key), "{key} is not documented");
         }
+        assert_eq!(file.more_names.ports[&2049], ["nfsd"]);
+        assert_eq!(file.more_names.units["web.service"], ["httpd"]);
         assert_eq!(file.exempt.ports, [2222]);
         assert_eq!(file.exempt.addresses.len(), 2);
         assert_eq!(file.mode, Some(Mode::Audit));

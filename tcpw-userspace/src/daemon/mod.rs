@@ -4,6 +4,7 @@
 //! Order of a start: identity programs, scan and tags, policy, and only then the
 //! gate, so that no connection meets a gate that knows less than all.
 
+mod held;
 mod judge;
 mod policy;
 mod registry;
@@ -12,12 +13,12 @@ mod scan;
 mod status;
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     time::{Instant, SystemTime},
 };
 
 use anyhow::{Context as _, Result};
-use tcpw_common::{event::Event as Record, key::AnswerKey};
+use tcpw_common::event::Event as Record;
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::mpsc,
@@ -28,11 +29,13 @@ use crate::{
     config::{Config, Mode},
     control::{self, Request, Response},
     events::Event,
-    kernel::{EventRing, HookState, Kernel, LoadOptions, Pins},
+    held::Injector,
+    kernel::{Alive, EventRing, HeldRing, HookState, Kernel, LoadOptions, Pins, Ring},
     log::{Log, host_name},
     source::{self, Source, Watch},
 };
 
+use held::Waiting;
 use policy::{Outcome, Policies, named_files};
 use registry::Registry;
 use scan::Scans;
@@ -50,14 +53,20 @@ pub async fn run(config: Config) -> Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
-    let (mut daemon, events) = start(config)?;
+    let (mut daemon, events, held) = start(config)?;
     let mut events = read_ahead(events);
+    let mut held = read_ahead(held);
     let mut tick = tokio::time::interval(std::time::Duration::from_secs(1));
     loop {
         tokio::select! {
             records = events.recv() => {
                 for record in records.context("the reader of the event ring ended")? {
                     daemon.handle(&record);
+                }
+            }
+            packets = held.recv() => {
+                for packet in packets.context("the reader of the ring of held packets ended")? {
+                    daemon.held(&packet);
                 }
             }
             () = daemon.watch.changed() => daemon.reload(),
@@ -85,8 +94,10 @@ pub async fn run(config: Config) -> Result<()> {
                 daemon.reload();
             }
             _ = tick.tick() => {
+                daemon.alive.tick();
                 daemon.flush_log();
                 daemon.watch_counters();
+                daemon.watch_held();
             }
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
@@ -98,7 +109,7 @@ pub async fn run(config: Config) -> Result<()> {
 }
 
 /// Starts, or leaves nothing behind.
-fn start(config: Config) -> Result<(Daemon, EventRing)> {
+fn start(config: Config) -> Result<(Daemon, EventRing, HeldRing)> {
     let pins = config.pin.then(|| Pins::new(&config.pin_dir));
     let is_adoption = pins.as_ref().is_some_and(Pins::hold_a_gate);
     Daemon::start(config).inspect_err(|_| {
@@ -123,17 +134,20 @@ struct Daemon {
     host: String,
     disagreements: u64,
     counted: HashMap<&'static str, u64>,
-    answered: HashSet<(AnswerKey, u16)>,
+    alive: Alive,
+    waiting: Waiting,
+    injector: Injector,
     enforcing_since: SystemTime,
     detached: bool,
 }
 
 impl Daemon {
-    fn start(config: Config) -> Result<(Self, EventRing)> {
+    fn start(config: Config) -> Result<(Self, EventRing, HeldRing)> {
         let pins = config.pin.then(|| Pins::new(&config.pin_dir));
         let lines = Log::open(config.log.clone())?;
         let mut kernel = Kernel::load(&LoadOptions { pins: pins.as_ref(), log_allowed: config.log_allowed })?;
         let events = kernel.take_events()?;
+        let held = kernel.take_held()?;
         tokio::spawn(kernel.take_diagnostics()?.forward());
         let mut has_listening_hook = true;
         for (hook, state) in kernel.attach_identity(&config.cgroup) {
@@ -152,7 +166,9 @@ impl Daemon {
             host: host_name(),
             disagreements: 0,
             counted: HashMap::new(),
-            answered: HashSet::new(),
+            alive: kernel.stay_alive()?,
+            waiting: Waiting::default(),
+            injector: Injector::new(&config.proc_root),
             enforcing_since: SystemTime::now(),
             detached: false,
             kernel,
@@ -163,11 +179,12 @@ impl Daemon {
             daemon.registry.learn(&listener.names);
         }
         daemon.first_policy()?;
+        let began = Instant::now();
         let listeners = daemon.scans.scan_now();
-        daemon.found(scan::Found { listeners, is_all: true });
+        daemon.found(scan::Found { listeners, is_all: true, began });
         let state = daemon.kernel.attach_gate(&daemon.config.cgroup)?;
         daemon.say_ready(&state);
-        Ok((daemon, events))
+        Ok((daemon, events, held))
     }
 
     fn first_policy(&mut self) -> Result<()> {
@@ -216,13 +233,7 @@ impl Daemon {
     fn handle(&mut self, record: &Record) {
         match Event::from_record(record) {
             Some(Event::Decision(decision)) => self.report(&decision),
-            Some(Event::Listening { pid, .. }) => self.scans.look_at(pid),
-            Some(Event::Untagged { cookie, port }) => {
-                log::warn!(
-                    "a listener on port {port} (socket {cookie}) has no tag: judged by the rules for any daemon"
-                );
-                self.scans.look_at_all();
-            }
+            Some(Event::Listening { pid, .. } | Event::Executed { pid }) => self.scans.look_at(pid),
             None => log::error!("an event of kind {} is not known to this version", record.kind),
         }
     }
@@ -246,6 +257,8 @@ impl Daemon {
         };
         for (name, text) in [
             ("ring_full", "events found the ring full: those attempts were judged, but not logged"),
+            ("hold_limited", "attempts were not held, their source has too many: their clients try again"),
+            ("hold_ring_full", "attempts were not held, the ring was full: their clients try again"),
             ("broken", "attempts were refused because a table look-up failed: please report this"),
         ] {
             let now = counters.iter().find(|(counter, _)| *counter == name).map_or(0, |(_, value)| *value);
@@ -275,13 +288,13 @@ impl Daemon {
 }
 
 /// Empties the ring also while a reload keeps the daemon busy.
-fn read_ahead(mut ring: EventRing) -> mpsc::Receiver<Vec<Record>> {
+fn read_ahead<T: Send + 'static>(mut ring: Ring<T>) -> mpsc::Receiver<Vec<T>> {
     let (sender, receiver) = mpsc::channel(BATCHES);
     tokio::spawn(async move {
         loop {
             let mut records = Vec::new();
             if let Err(error) = ring.read(&mut records).await {
-                log::error!("the event ring cannot be read: {error}");
+                log::error!("a ring cannot be read: {error}");
                 return;
             }
             if sender.send(records).await.is_err() {

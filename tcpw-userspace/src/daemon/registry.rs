@@ -6,7 +6,7 @@
 use std::{
     collections::{HashMap, HashSet},
     net::SocketAddr,
-    os::fd::AsFd as _,
+    os::fd::{AsFd as _, BorrowedFd},
 };
 
 use anyhow::Result;
@@ -18,8 +18,8 @@ use crate::{
     names::NamesSet,
 };
 
-/// IPPROTO_MPTCP. Source: linux/include/uapi/linux/in.h.
-const MPTCP: u16 = 262;
+/// IPPROTO_TCP.
+const TCP: u16 = 6;
 
 /// A listener as last seen.
 #[derive(Clone, Debug)]
@@ -64,6 +64,11 @@ impl Registry {
         self.names.insert(names.id(), names.clone());
     }
 
+    /// The listener of a cookie.
+    pub(super) fn get(&self, cookie: u64) -> Option<&Known> {
+        self.listeners.get(&cookie)
+    }
+
     /// The listener of an event: by cookie, or by process and port where there is no cookie.
     pub(super) fn find(&self, cookie: u64, pid: u32, port: u16) -> Option<&Known> {
         self.listeners
@@ -74,10 +79,15 @@ impl Registry {
     /// Tags a listener and remembers it.
     pub(super) fn tag(&mut self, kernel: &mut Kernel, listener: Listener) {
         let tag = Tag { names: listener.names.id(), netns: listener.netns, pid: listener.pid, flags: 0 };
-        let untagged = match listener.protocol {
-            MPTCP => Some("the gate sees an MPTCP listener's subflow, which carries no tag".to_owned()),
-            _ => write(kernel, &listener, tag).err().map(|error| format!("{error:#}")),
+        let written = match (&listener.socket, listener.protocol) {
+            (Some(socket), TCP) => write(kernel, socket.as_fd(), tag),
+            // The gate sees an MPTCP listener's subflow, which no descriptor leads to.
+            _ => kernel.name_socket(listener.cookie, tag),
         };
+        let untagged = written.err().map(|error| format!("{error:#}"));
+        if let Err(error) = kernel.add_holders(listener.holders.iter().copied()) {
+            log::error!("{error:#}");
+        }
         let is_news = self.listeners.get(&listener.cookie).is_none_or(|known| known.untagged != untagged);
         if let Some(reason) = untagged.as_ref().filter(|_| is_news) {
             log::warn!(
@@ -104,8 +114,11 @@ impl Registry {
     }
 
     /// Forgets listeners a full scan did not find.
-    pub(super) fn keep_only(&mut self, cookies: &HashSet<u64>) {
+    pub(super) fn keep_only(&mut self, kernel: &mut Kernel, cookies: &HashSet<u64>) {
         self.listeners.retain(|cookie, _| cookies.contains(cookie));
+        if let Err(error) = kernel.keep_sockets(|cookie| cookies.contains(&cookie)) {
+            log::error!("{error:#}");
+        }
     }
 
     /// Every listener, by process and address.
@@ -116,9 +129,9 @@ impl Registry {
     }
 }
 
-fn write(kernel: &mut Kernel, listener: &Listener, tag: Tag) -> Result<()> {
-    if kernel.read_tag(listener.socket.as_fd())? == Some(tag) {
+fn write(kernel: &mut Kernel, socket: BorrowedFd<'_>, tag: Tag) -> Result<()> {
+    if kernel.read_tag(socket)? == Some(tag) {
         return Ok(());
     }
-    kernel.write_tag(listener.socket.as_fd(), tag)
+    kernel.write_tag(socket, tag)
 }

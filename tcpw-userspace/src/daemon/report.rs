@@ -6,11 +6,9 @@ use std::{
 };
 
 use anyhow::Result;
-use tcpw_common::{key::AnswerKey, outcome};
 
-use super::{Daemon, judge, registry::Known, scan::Found};
+use super::{Daemon, held::Scanned, judge, registry::Known, scan::Found};
 use crate::{
-    config::Mode,
     evaluate::request::{Judgement, Verdict},
     events::{Decision, Fate},
     listeners::Listener,
@@ -18,39 +16,23 @@ use crate::{
     names::NamesSet,
 };
 
-/// Refused questions remembered, so that a SYN sent again before its answer is one line.
-const MOST_ANSWERED: usize = 4096;
-
 impl Daemon {
-    /// One decision of the kernel: its log line, or its answer.
+    /// One decision of the kernel: its log line.
     pub(super) fn report(&mut self, decision: &Decision) {
-        let Some(names) = self.names_of(decision) else {
-            // An answer for somebody else's names would be a wrong verdict: the client's next SYN asks again.
-            log::debug!("a listener with the unknown names-set {:#x}: looked at again", decision.names);
-            self.scans.look_at(decision.pid);
-            return;
-        };
+        let names = self.names_of(decision);
         let judgement = self.judge(&names, decision);
-        match decision.fate {
-            Fate::Asked => self.answer(decision, &names, judgement.as_ref()),
-            Fate::Refused | Fate::WouldRefuse | Fate::Accepted => {
-                self.write_line(decision, &names, judgement.as_ref());
-            }
-        }
+        self.write_line(decision, &names, judgement.as_ref());
     }
 
     /// The names behind the id of a tag: found by a scan, or provisional, from the policy's process names.
-    fn names_of(&self, decision: &Decision) -> Option<NamesSet> {
-        self.registry.names_of(decision.names).or_else(|| self.policies.names_of(decision.names)).or_else(
-            || {
-                // A line must not be lost for it; only an answer has to be sure.
-                (decision.fate != Fate::Asked).then(NamesSet::default)
-            },
-        )
+    fn names_of(&self, decision: &Decision) -> NamesSet {
+        let known = self.registry.names_of(decision.names);
+        // A line must not be lost for want of them.
+        known.or_else(|| self.policies.names_of(decision.names)).unwrap_or_default()
     }
 
     /// The evaluator's verdict under the tables that decided. Every line is checked against it.
-    fn judge(&mut self, names: &NamesSet, decision: &Decision) -> Option<Judgement> {
+    pub(super) fn judge(&mut self, names: &NamesSet, decision: &Decision) -> Option<Judgement> {
         // Accepted events carry no generation.
         let tables = match decision.generation {
             0 => self.policies.current_tables()?.clone(),
@@ -59,7 +41,7 @@ impl Daemon {
         let judgement = judge::judge(&tables, names, decision);
         let expected = match decision.fate {
             Fate::Refused | Fate::WouldRefuse => Some(Verdict::Refuse),
-            Fate::Accepted | Fate::Asked => None,
+            Fate::Accepted | Fate::Held => None,
         };
         if expected.is_some_and(|expected| expected != judgement.verdict) {
             self.disagreements += 1;
@@ -71,41 +53,19 @@ impl Daemon {
         Some(judgement)
     }
 
-    /// Answers the gate. A refused attempt is logged here: the gate counts its retransmits as such.
-    fn answer(&mut self, decision: &Decision, names: &NamesSet, judgement: Option<&Judgement>) {
-        let Some(judgement) = judgement else {
-            return;
-        };
-        let outcome = match judgement.verdict {
-            Verdict::Allow => outcome::Outcome::Allow,
-            Verdict::Refuse => outcome::Outcome::Refuse,
-        };
-        let key = AnswerKey {
-            generation: decision.generation,
-            policy: decision.policy,
-            client: decision.client,
-            server: decision.server,
-        };
-        if let Err(error) = self.kernel.answer(key, outcome) {
-            log::error!("{error:#}");
-        }
-        if judgement.verdict == Verdict::Refuse && self.answered.insert((key, decision.client_port)) {
-            let fate = if self.config.mode == Mode::Audit { Fate::WouldRefuse } else { Fate::Refused };
-            self.write_line(&Decision { fate, ..*decision }, names, Some(judgement));
-            if self.answered.len() > MOST_ANSWERED {
-                self.answered.clear();
-            }
-        }
-    }
-
-    fn write_line(&mut self, decision: &Decision, names: &NamesSet, judgement: Option<&Judgement>) {
+    pub(super) fn write_line(
+        &mut self,
+        decision: &Decision,
+        names: &NamesSet,
+        judgement: Option<&Judgement>,
+    ) {
         let known = self.registry.find(decision.cookie, decision.pid, decision.server_port);
         let client = judge::client_text(decision);
         let service = known.and_then(|known| known.service.as_ref()).map(|service| service.id.as_str());
         let (message, default) = match decision.fate {
             Fate::Refused => (line::refused(service, &client, &client), priority::REFUSED),
             Fate::WouldRefuse => (line::would_refuse(service, &client, &client), priority::REFUSED),
-            Fate::Accepted | Fate::Asked => (line::accepted(service, &client, &client), priority::ACCEPTED),
+            Fate::Accepted | Fate::Held => (line::accepted(service, &client, &client), priority::ACCEPTED),
         };
         let entry = Entry {
             time: wall_clock(decision.time_ns),
@@ -121,9 +81,11 @@ impl Daemon {
 
     /// A scan is over: new listeners are tagged, under a policy that knows their names.
     pub(super) fn found(&mut self, found: Found) {
+        let scanned = Scanned::from(&found);
         if found.is_all {
             let cookies: HashSet<u64> = found.listeners.iter().map(|listener| listener.cookie).collect();
-            self.registry.keep_only(&cookies);
+            self.registry.keep_only(&mut self.kernel, &cookies);
+            self.forget_namespaces();
         }
         for listener in found.listeners {
             match self.introduce(&listener) {
@@ -139,6 +101,7 @@ impl Daemon {
                 }
             }
         }
+        self.release(&scanned);
     }
 
     /// Makes the policy in force know a listener's names.

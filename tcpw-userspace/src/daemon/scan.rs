@@ -4,7 +4,10 @@
 //! event loop. Invariant: one scan runs at a time; what is asked for meanwhile is
 //! looked at next.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant as Clock},
+};
 
 use anyhow::Result;
 use tokio::{
@@ -33,6 +36,8 @@ pub(super) struct Found {
     pub(super) listeners: Vec<Listener>,
     /// Every process was looked at: what is not among the listeners is gone.
     pub(super) is_all: bool,
+    /// When it began: what came later may not be in it.
+    pub(super) began: Clock,
 }
 
 pub(super) struct Scans {
@@ -49,7 +54,9 @@ impl Scans {
     pub(super) fn new(config: &Config, has_listening_hook: bool) -> Result<Self> {
         let scope = preflight::cgroup_scope(&config.cgroup)?;
         Ok(Self {
-            scanner: Scanner::new(&config.proc_root, scope),
+            scanner: Scanner::new(&config.proc_root, scope)
+                .guarding(&config.cgroup)
+                .naming(config.more_names.clone()),
             has_listening_hook,
             pids: BTreeSet::new(),
             again: BTreeSet::new(),
@@ -106,7 +113,7 @@ impl Scans {
             self.again.pop_first();
             self.pids.insert(pid);
         }
-        let scanner = self.scanner.clone();
+        let (scanner, began) = (self.scanner.clone(), Clock::now());
         if self.next_full <= now {
             self.last_full = now;
             self.next_full = now + EVERY;
@@ -114,12 +121,14 @@ impl Scans {
             self.running = Some(tokio::task::spawn_blocking(move || Found {
                 listeners: scanner.scan_all(),
                 is_all: true,
+                began,
             }));
         } else if !self.pids.is_empty() {
             let pids = std::mem::take(&mut self.pids);
             self.running = Some(tokio::task::spawn_blocking(move || Found {
                 listeners: pids.into_iter().flat_map(|pid| scanner.scan_process(pid)).collect(),
                 is_all: false,
+                began,
             }));
         }
     }

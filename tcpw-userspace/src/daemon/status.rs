@@ -81,6 +81,8 @@ fn listener(known: &Known, current: Option<&InForce>) -> ListenerStatus {
             NameSource::Xinetd => "xinetd.conf".into(),
             NameSource::Inetd => "inetd.conf".into(),
             NameSource::Systemd => "systemd socket".into(),
+            NameSource::Settings => "tcpw.toml".into(),
+            NameSource::Nobody => "nobody".into(),
         },
         policy: current.map_or_else(|| "none".into(), |current| summary(&current.policy, known)),
         tag: match known.untagged {

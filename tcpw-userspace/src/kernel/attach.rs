@@ -26,6 +26,8 @@ pub enum Hook {
     BoundV6,
     /// tp_btf/inet_sock_set_state: names listeners that were not bound, reports every one.
     Listening,
+    /// tp_btf/sched_process_exec: reports programs that may take over a listener.
+    Executes,
     /// sock_ops: reports accepted connections.
     Accepted,
 }
@@ -38,6 +40,7 @@ impl Hook {
             Self::BoundV4 => "bound_v4",
             Self::BoundV6 => "bound_v6",
             Self::Listening => "listening",
+            Self::Executes => "executes",
             Self::Accepted => "accepted",
         }
     }
@@ -64,7 +67,7 @@ pub(super) struct Attached {
 impl Kernel {
     /// Attaches what names listeners, before anything is judged.
     pub fn attach_identity(&mut self, cgroup: &Path) -> Vec<(Hook, HookState)> {
-        let mut hooks = vec![Hook::BoundV4, Hook::BoundV6, Hook::Listening];
+        let mut hooks = vec![Hook::BoundV4, Hook::BoundV6, Hook::Listening, Hook::Executes];
         if self.log_allowed {
             hooks.push(Hook::Accepted);
         }
@@ -113,7 +116,7 @@ impl Kernel {
 
     /// Takes over a pinned cgroup link; `false` if it has to be made anew.
     fn adopt(&mut self, hook: Hook, pins: &Pins, cgroup: &Path) -> Result<bool> {
-        if hook == Hook::Listening {
+        if matches!(hook, Hook::Listening | Hook::Executes) {
             // A tracing link cannot be updated: the new one is attached before the old pin goes.
             return Ok(false);
         }
@@ -147,6 +150,7 @@ impl Kernel {
             Hook::Gate => <&mut CgroupSkb>::try_from(program)?.load(),
             Hook::BoundV4 | Hook::BoundV6 => <&mut CgroupSock>::try_from(program)?.load(),
             Hook::Listening => <&mut BtfTracePoint>::try_from(program)?.load("inet_sock_set_state", btf),
+            Hook::Executes => <&mut BtfTracePoint>::try_from(program)?.load("sched_process_exec", btf),
             Hook::Accepted => <&mut SockOps>::try_from(program)?.load(),
         };
         match result {
@@ -173,7 +177,7 @@ impl Kernel {
                 let id = bound.attach(cgroup, mode)?;
                 bound.take_link(id)?.try_into()?
             }
-            Hook::Listening => {
+            Hook::Listening | Hook::Executes => {
                 let listening: &mut BtfTracePoint = program.try_into()?;
                 let id = listening.attach()?;
                 listening.take_link(id)?.into()

@@ -13,7 +13,7 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/tc
 pub(super) const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
 
 /// The maps that outlive a process when pinned; all but .rodata, scratch and aya-log's own.
-pub(super) const STATE_MAPS: [&str; 19] = [
+pub(super) const STATE_MAPS: [&str; 24] = [
     "ACTIVE",
     "HEADERS",
     "CLIENTS_V4",
@@ -32,7 +32,12 @@ pub(super) const STATE_MAPS: [&str; 19] = [
     "HANDSHAKES",
     "EVENTS",
     "COUNTERS",
-    "UNTAGGED",
+    "LISTENERS",
+    "ALIVE",
+    "HOLDERS",
+    "HELD",
+    "SOURCES",
+    "HOLDS",
 ];
 
 /// What to load.
@@ -69,7 +74,9 @@ impl Kernel {
             .override_global("LOG_ALLOWED", &log_allowed, true)
             .override_global("SOCK_NUM", &offsets.sock_num, true)
             .override_global("SOCK_NET", &offsets.sock_net, true)
-            .override_global("NET_COOKIE", &offsets.net_cookie, true);
+            .override_global("NET_COOKIE", &offsets.net_cookie, true)
+            .override_global("TASK_PARENT", &offsets.task_parent, true)
+            .override_global("TASK_TGID", &offsets.task_tgid, true);
         if let Some(pins) = options.pins {
             pins.create()?;
             for name in STATE_MAPS {

@@ -5,6 +5,7 @@
 //! Invariant: no entry of the live slot is ever changed or removed; a policy is in force
 //! whole or not at all. Only a names-set that no socket carries yet is added to it.
 
+mod alive;
 mod attach;
 mod load;
 mod offsets;
@@ -16,9 +17,10 @@ mod sys;
 mod tables;
 mod tags;
 
+pub use alive::Alive;
 pub use attach::{Hook, HookState};
 pub use load::{Kernel, LoadOptions};
 pub use pins::{PinnedStatus, Pins};
 pub use probe::Answer;
-pub use ring::{Diagnostics, EventRing};
+pub use ring::{Diagnostics, EventRing, HeldRing, Ring};
 pub use sync::Applied;

@@ -18,6 +18,10 @@ pub(super) struct Offsets {
     pub(super) sock_net: u32,
     /// `struct net`: cookie, u64.
     pub(super) net_cookie: u32,
+    /// `struct task_struct`: pointer to the parent.
+    pub(super) task_parent: u32,
+    /// `struct task_struct`: thread group id, i32.
+    pub(super) task_tgid: u32,
 }
 
 impl Offsets {
@@ -34,6 +38,8 @@ impl Offsets {
             sock_num: btf.offset("sock", &["__sk_common", "skc_num"]).unwrap_or(0),
             sock_net: btf.offset("sock", &["__sk_common", "skc_net", "net"]).unwrap_or(0),
             net_cookie: btf.offset("net", &["net_cookie"]).unwrap_or(0),
+            task_parent: btf.offset("task_struct", &["real_parent"]).unwrap_or(0),
+            task_tgid: btf.offset("task_struct", &["tgid"]).unwrap_or(0),
         })
     }
 }

@@ -3,9 +3,12 @@
 use std::io;
 
 use anyhow::{Context as _, Result};
-use aya::maps::{MapData, RingBuf};
+use aya::{
+    Ebpf,
+    maps::{MapData, RingBuf},
+};
 use aya_log::EbpfLogger;
-use tcpw_common::event::Event as Record;
+use tcpw_common::{event::Event as Record, held::Held};
 use tokio::io::{Interest, unix::AsyncFd};
 
 use super::load::{Kernel, take};
@@ -13,21 +16,37 @@ use super::load::{Kernel, take};
 /// Most records one call returns, so that a flood cannot starve the rest of the daemon.
 const MAX_RECORDS: usize = 1024;
 
-/// The event ring.
-pub struct EventRing(AsyncFd<RingBuf<MapData>>);
+/// A ring of records of one kind.
+pub struct Ring<T> {
+    ring: AsyncFd<RingBuf<MapData>>,
+    read: fn(&[u8]) -> Option<T>,
+}
 
-impl EventRing {
-    /// Waits for events and appends them to `records`. Cancel safe: what was taken from the ring is in `records`.
+/// The event ring.
+pub type EventRing = Ring<Record>;
+
+/// The ring of held packets.
+pub type HeldRing = Ring<Held>;
+
+impl<T> Ring<T> {
+    fn open(ebpf: &mut Ebpf, name: &str, read: fn(&[u8]) -> Option<T>) -> Result<Self> {
+        let ring = RingBuf::try_from(take(ebpf, name)?).with_context(|| format!("open map {name}"))?;
+        // SAFETY: the ring owns its descriptor, never changes it, and lives inside the AsyncFd.
+        let ring = unsafe { AsyncFd::register_with_interest(ring, Interest::READABLE) }?;
+        Ok(Self { ring, read })
+    }
+
+    /// Waits for records and appends them to `records`. Cancel safe: what was taken from the ring is in `records`.
     ///
     /// # Errors
     /// The reactor is gone.
-    pub async fn read(&mut self, records: &mut Vec<Record>) -> io::Result<()> {
+    pub async fn read(&mut self, records: &mut Vec<T>) -> io::Result<()> {
         while records.is_empty() {
-            let mut guard = self.0.readable_mut().await?;
+            let mut guard = self.ring.readable_mut().await?;
             while let Some(bytes) = guard.get_inner_mut().next() {
-                match Record::from_bytes(&bytes) {
+                match (self.read)(&bytes) {
                     Some(record) => records.push(record),
-                    None => log::error!("an event of {} bytes was not understood", bytes.len()),
+                    None => log::error!("a record of {} bytes was not understood", bytes.len()),
                 }
                 if records.len() >= MAX_RECORDS {
                     return Ok(());
@@ -62,9 +81,15 @@ impl Kernel {
     /// # Errors
     /// It was taken before, or no tokio runtime is running.
     pub fn take_events(&mut self) -> Result<EventRing> {
-        let ring = RingBuf::try_from(take(&mut self.ebpf, "EVENTS")?).context("open map EVENTS")?;
-        // SAFETY: the ring owns its descriptor, never changes it, and lives inside the AsyncFd.
-        Ok(EventRing(unsafe { AsyncFd::register_with_interest(ring, Interest::READABLE) }?))
+        Ring::open(&mut self.ebpf, "EVENTS", Record::from_bytes)
+    }
+
+    /// Takes the ring of held packets; once.
+    ///
+    /// # Errors
+    /// As for the event ring.
+    pub fn take_held(&mut self) -> Result<HeldRing> {
+        Ring::open(&mut self.ebpf, "HOLDS", Held::from_bytes)
     }
 
     /// Takes the programs' diagnostics; once.

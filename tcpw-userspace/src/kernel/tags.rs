@@ -3,7 +3,7 @@
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use anyhow::{Context as _, Result};
-use aya::maps::{HashMap, Map, MapError, PerCpuArray, SkStorage};
+use aya::maps::{HashMap, Map, MapData, MapError, PerCpuArray, SkStorage};
 use tcpw_common::{
     key::{AnswerKey, Comm, NamesId},
     outcome::Outcome,
@@ -63,7 +63,7 @@ impl Kernel {
         Ok(())
     }
 
-    /// Answers what the gate asked; the client's next SYN finds it.
+    /// Answers what the gate asked; the next SYN finds it.
     ///
     /// # Errors
     /// The kernel refuses the write.
@@ -71,6 +71,45 @@ impl Kernel {
         let map = self.ebpf.map_mut("ANSWERS").context("the BPF object has no map ANSWERS")?;
         let mut answers: HashMap<_, AnswerKey, u32> = HashMap::try_from(map)?;
         answers.insert(key, outcome as u32, 0).context("write an answer")
+    }
+
+    /// Names a listener by its cookie: for sockets that carry no tag.
+    ///
+    /// # Errors
+    /// The table is full.
+    pub fn name_socket(&mut self, cookie: u64, tag: Tag) -> Result<()> {
+        self.listeners()?.insert(cookie, tag, 0).context("name a listener by its cookie")
+    }
+
+    /// Forgets the listeners whose cookie is not among these.
+    ///
+    /// # Errors
+    /// The kernel refuses the write.
+    pub fn keep_sockets(&mut self, alive: impl Fn(u64) -> bool) -> Result<()> {
+        let mut listeners = self.listeners()?;
+        let all: Vec<u64> = listeners.keys().collect::<Result<_, _>>().context("read the named listeners")?;
+        for cookie in all.into_iter().filter(|cookie| !alive(*cookie)) {
+            listeners.remove(&cookie).context("forget a listener")?;
+        }
+        Ok(())
+    }
+
+    /// Tells the kernel which processes hold listening sockets.
+    ///
+    /// # Errors
+    /// The kernel refuses the write.
+    pub fn add_holders(&mut self, pids: impl IntoIterator<Item = u32>) -> Result<()> {
+        let map = self.ebpf.map_mut("HOLDERS").context("the BPF object has no map HOLDERS")?;
+        let mut holders: HashMap<_, u32, u32> = HashMap::try_from(map)?;
+        for pid in pids {
+            holders.insert(pid, 0, 0).context("write a holder of listening sockets")?;
+        }
+        Ok(())
+    }
+
+    fn listeners(&mut self) -> Result<HashMap<&mut MapData, u64, Tag>> {
+        let map = self.ebpf.map_mut("LISTENERS").context("the BPF object has no map LISTENERS")?;
+        Ok(HashMap::try_from(map)?)
     }
 
     /// The counters by name.

@@ -6,12 +6,14 @@
 //! comm, systemd units of users and configuration files of unprivileged
 //! super-servers do not count.
 
+mod diag;
 pub mod inetd;
 mod load;
 mod names;
 mod process;
 mod scan;
 pub mod services;
+mod settings;
 pub mod socket_unit;
 mod superserver;
 mod sys;
@@ -20,20 +22,25 @@ pub mod xinetd;
 use std::{net::SocketAddr, os::fd::OwnedFd};
 
 pub use scan::Scanner;
+pub use settings::MoreNames;
+pub(crate) use sys::netns_cookie;
 
 use crate::names::NamesSet;
 
 /// A listening socket and who it belongs to.
 #[derive(Debug)]
 pub struct Listener {
-    /// A duplicate of the socket: dropping it changes nothing for the owner.
-    pub socket: OwnedFd,
-    /// SO_COOKIE: one per socket, never used again.
+    /// A duplicate of the socket: dropping it changes nothing for the owner. `None` for one that no
+    /// process shows.
+    pub socket: Option<OwnedFd>,
+    /// SO_COOKIE of the socket that the gate sees, never used again; of an MPTCP listener its subflow's.
     pub cookie: u64,
     /// SO_NETNS_COOKIE; 0 if the kernel lacks it (before 5.14).
     pub netns: u64,
-    /// The process it is named after.
+    /// The process it is named after; 0 for a listener of the kernel.
     pub pid: u32,
+    /// Every process that holds the socket.
+    pub holders: Vec<u32>,
     /// 2 (AF_INET) or 10 (AF_INET6).
     pub family: u32,
     /// 6 (TCP) or 262 (MPTCP, whose tag does not reach the gate).
@@ -61,6 +68,10 @@ pub enum NameSource {
     Inetd,
     /// systemd's socket units, by address: the daemon has not started yet.
     Systemd,
+    /// Port or unit, by tcpw.toml.
+    Settings,
+    /// Nobody: the kernel itself listens, or a process that cannot be seen.
+    Nobody,
 }
 
 /// What xinetd's log lines need to know of a service.

@@ -47,12 +47,17 @@ fn title(process: &Process) -> Option<&[u8]> {
 /// The topmost unit counts: below it the path belongs to the service itself, or to
 /// a user (`user@1000.service`) or container, who give what names they like.
 fn unit(cgroup: &[u8]) -> Option<&[u8]> {
-    let is_unit =
-        |part: &&[u8]| [&b".service"[..], b".socket", b".scope"].iter().any(|kind| part.ends_with(kind));
-    let unit = cgroup.split(|&byte| byte == b'/').find(is_unit)?;
+    let unit = unit_file(cgroup)?;
     let name = unit.strip_suffix(b".service").or_else(|| unit.strip_suffix(b".socket"))?;
     let name = name.split(|&byte| byte == b'@').next().unwrap_or(name);
     (name != b"user" && !name.is_empty()).then_some(name)
+}
+
+/// The systemd unit a cgroup path belongs to, with its kind: `ssh.service`.
+pub(super) fn unit_file(cgroup: &[u8]) -> Option<&[u8]> {
+    let is_unit =
+        |part: &&[u8]| [&b".service"[..], b".socket", b".scope"].iter().any(|kind| part.ends_with(kind));
+    cgroup.split(|&byte| byte == b'/').find(is_unit)
 }
 
 #[cfg(test)]

@@ -4,18 +4,23 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, btree_map::Entry},
+    net::SocketAddr,
     os::fd::{AsFd, OwnedFd},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use nix::sys::stat::fstat;
 
 use super::{
-    Listener, NameSource, names,
+    Listener, MoreNames, NameSource,
+    diag::{self, DiagSocket, Namespaces},
+    names,
     process::{self, Process},
     superserver::{Configuration, Named, Role, role},
     sys::{self, Listening, PidFd},
 };
+use crate::names::NamesSet;
 
 /// Finds listeners.
 ///
@@ -24,6 +29,9 @@ use super::{
 pub struct Scanner {
     proc_root: PathBuf,
     scope: PathBuf,
+    /// The directory of the scope, if it is not all.
+    cgroup: Option<PathBuf>,
+    more_names: Arc<MoreNames>,
 }
 
 impl Default for Scanner {
@@ -38,7 +46,17 @@ impl Scanner {
     /// `proc_root` shows the process ids of our own pid namespace. `scope` is a path of
     /// the cgroup2 hierarchy as /proc/PID/cgroup spells it: `/` is everything.
     pub fn new(proc_root: impl Into<PathBuf>, scope: impl Into<PathBuf>) -> Self {
-        Self { proc_root: proc_root.into(), scope: scope.into() }
+        Self { proc_root: proc_root.into(), scope: scope.into(), cgroup: None, more_names: Arc::default() }
+    }
+
+    /// With the directory of the scope: sockets that no process shows are told apart by it.
+    pub fn guarding(self, cgroup: impl Into<PathBuf>) -> Self {
+        Self { cgroup: Some(cgroup.into()), ..self }
+    }
+
+    /// With the names the administrator gives.
+    pub fn naming(self, more_names: MoreNames) -> Self {
+        Self { more_names: Arc::new(more_names), ..self }
     }
 
     /// Every listener of every process.
@@ -47,7 +65,13 @@ impl Scanner {
             log::error!("{}: {error}: no listener is found", self.proc_root.display());
             Vec::new()
         });
-        self.scan(&pids, |_| true)
+        let mut listeners = self.scan(&pids, |_| true);
+        let mut namespaces = Namespaces::default();
+        for pid in pids {
+            namespaces.add(&self.proc_root, pid);
+        }
+        self.add_hidden(&mut listeners, namespaces.listening());
+        listeners
     }
 
     /// The listeners that the process `pid` holds. Each is named after its owner, which may be an
@@ -63,7 +87,54 @@ impl Scanner {
             pids.push(parent);
             next = parent;
         }
-        self.scan(&pids, |holders| holders.contains(&pid))
+        let mut listeners = self.scan(&pids, |holders| holders.contains(&pid));
+        if listeners.iter().any(|listener| listener.protocol == MPTCP) {
+            let mut namespaces = Namespaces::default();
+            namespaces.add(&self.proc_root, pid);
+            let subflows = namespaces.listening();
+            name_subflows(&mut listeners, &subflows);
+        }
+        listeners
+    }
+
+    /// Gives MPTCP listeners the cookies of their subflows, and adds those that no process shows.
+    fn add_hidden(&self, listeners: &mut Vec<Listener>, mut sockets: Vec<DiagSocket>) {
+        name_subflows(listeners, &sockets);
+        let shown: BTreeSet<u64> = listeners.iter().map(|listener| listener.cookie).collect();
+        sockets.retain(|socket| !shown.contains(&socket.cookie));
+        if sockets.is_empty() {
+            return;
+        }
+        let guarded = match &self.cgroup {
+            Some(_) if self.scope == Path::new("/") => None,
+            Some(cgroup) => Some(diag::cgroups_below(cgroup)),
+            None => return,
+        };
+        let is_guarded =
+            |socket: &DiagSocket| guarded.as_ref().is_none_or(|guarded| guarded.contains(&socket.cgroup));
+        listeners.extend(sockets.into_iter().filter(is_guarded).map(|socket| self.hidden(&socket)));
+    }
+
+    /// A listener that no process shows.
+    fn hidden(&self, socket: &DiagSocket) -> Listener {
+        let names = self.more_names.with(&NamesSet::default(), socket.local.port(), None);
+        let found = if names.is_some() { NameSource::Settings } else { NameSource::Nobody };
+        let names = names.unwrap_or_default();
+        let first = names.iter().next().map(|name| String::from_utf8_lossy(name).into_owned());
+        Listener {
+            socket: None,
+            cookie: socket.cookie,
+            netns: socket.netns,
+            pid: 0,
+            holders: Vec::new(),
+            family: socket.family,
+            protocol: 6,
+            local: socket.local,
+            ident: first.unwrap_or_else(|| "kernel".into()),
+            names,
+            found,
+            service: None,
+        }
     }
 
     fn scan(&self, pids: &[u32], is_wanted: impl Fn(&BTreeSet<u32>) -> bool) -> Vec<Listener> {
@@ -78,10 +149,29 @@ impl Scanner {
                 found.add(&self.proc_root, pid, process);
             }
         }
-        let mut owners =
-            Owners { proc_root: &self.proc_root, processes: found.processes, known: BTreeMap::new() };
+        let mut owners = Owners {
+            proc_root: &self.proc_root,
+            more_names: &self.more_names,
+            processes: found.processes,
+            known: BTreeMap::new(),
+        };
         let sockets = found.sockets.into_values().flatten();
         sockets.filter(|held| is_wanted(&held.holders)).filter_map(|held| owners.name(held)).collect()
+    }
+}
+
+/// IPPROTO_MPTCP. Source: linux/include/uapi/linux/in.h.
+const MPTCP: u16 = 262;
+
+/// An MPTCP listener's packets reach its subflow, a TCP listener of its own on the same address.
+fn name_subflows(listeners: &mut [Listener], sockets: &[DiagSocket]) {
+    let subflows: BTreeMap<(u64, SocketAddr), u64> =
+        sockets.iter().map(|socket| ((socket.netns, socket.local), socket.cookie)).collect();
+    for listener in listeners.iter_mut().filter(|listener| listener.protocol == MPTCP) {
+        let local = SocketAddr::new(listener.local.ip(), listener.local.port());
+        if let Some(cookie) = subflows.get(&(listener.netns, local)) {
+            listener.cookie = *cookie;
+        }
     }
 }
 
@@ -134,6 +224,7 @@ impl Held {
 /// The processes that hold listeners, each read once.
 struct Owners<'a> {
     proc_root: &'a Path,
+    more_names: &'a MoreNames,
     processes: BTreeMap<u32, PidFd>,
     known: BTreeMap<u32, Option<Owner>>,
 }
@@ -152,12 +243,18 @@ impl Owners<'_> {
         }
         let holders: Vec<&Owner> =
             held.holders.iter().filter_map(|pid| self.known.get(pid)?.as_ref()).collect();
-        let (owner, named) = choose(&holders, &held.listening)?;
+        let (owner, mut named) = choose(&holders, &held.listening)?;
+        let unit = names::unit_file(&owner.process.cgroup).map(String::from_utf8_lossy);
+        let port = held.listening.local.port();
+        if let Some(names) = self.more_names.with(&named.names, port, unit.as_deref()) {
+            named.names = names;
+        }
         Some(Listener {
-            socket: held.socket,
+            socket: Some(held.socket),
             cookie: held.listening.cookie,
             netns: held.listening.netns,
             pid: owner.process.pid,
+            holders: held.holders.iter().copied().collect(),
             family: held.listening.family,
             protocol: held.listening.protocol,
             local: held.listening.local,

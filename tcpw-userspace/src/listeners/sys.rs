@@ -54,8 +54,6 @@ pub(super) struct Listening {
 
 /// Describes a socket; `None` unless it listens for TCP or MPTCP over IPv4 or IPv6.
 pub(super) fn listening(socket: BorrowedFd<'_>) -> Option<Listening> {
-    // SO_NETNS_COOKIE of linux asm-generic/socket.h; libc has no name for it on every target.
-    const SO_NETNS_COOKIE: i32 = 71;
     let number = |option| socket_option::<i32>(socket, option).ok();
     if number(libc::SO_ACCEPTCONN)? != 1 {
         return None;
@@ -71,9 +69,18 @@ pub(super) fn listening(socket: BorrowedFd<'_>) -> Option<Listening> {
         family: u32::try_from(family).ok()?,
         protocol: u16::try_from(protocol).ok()?,
         cookie: socket_option(socket, libc::SO_COOKIE).ok()?,
-        netns: socket_option(socket, SO_NETNS_COOKIE).unwrap_or(0),
+        netns: netns_cookie(socket).unwrap_or(0),
         local: local_address(socket)?,
     })
+}
+
+/// Cookie of a socket's network namespace.
+///
+/// Minimum kernel version: 5.14.
+pub(crate) fn netns_cookie(socket: BorrowedFd<'_>) -> io::Result<u64> {
+    // Of linux asm-generic/socket.h; libc has no name for it on every target.
+    const SO_NETNS_COOKIE: i32 = 71;
+    socket_option(socket, SO_NETNS_COOKIE)
 }
 
 /// An integer that every bit pattern is a value of.

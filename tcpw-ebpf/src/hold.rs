@@ -1,0 +1,100 @@
+//! Holding a SYN: user space gets a copy, the packet itself is dropped.
+//!
+//! In: an attempt the gate cannot decide. Out: a record with the packet, for user space to
+//! send again once it is decided; else the client's own retransmit finds the decision.
+//! Invariant: bounded by source, by the ring, and by user space being alive.
+
+use core::ptr::read_volatile;
+
+use aya_ebpf::{EbpfContext as _, helpers::generated::bpf_skb_load_bytes, programs::SkBuffContext};
+use tcpw_common::{
+    counter::Counter,
+    event::Kind,
+    held::{Held, PACKET_BYTES},
+    key::{Address, as_v4},
+    limits::{ALIVE_NS, HOLD_AGAIN_NS, HOLDS_PER_SOURCE},
+};
+
+use crate::{
+    emit::{Report, count, fill},
+    maps::{ALIVE, HELD, HOLDS, SOURCES},
+};
+
+const NS_PER_S: u64 = 1_000_000_000;
+
+/// Whether user space gave a sign of life of late.
+#[inline(always)]
+pub(crate) fn is_anybody_there(now_ns: u64) -> bool {
+    ALIVE.get(0).is_some_and(|alive| now_ns < alive.wrapping_add(ALIVE_NS))
+}
+
+/// Copies the packet to user space, unless a bound says no.
+#[inline(always)]
+pub(crate) fn hold(
+    ctx: &SkBuffContext,
+    kind: Kind,
+    key: &tcpw_common::key::AttemptKey,
+    report: &Report,
+    now_ns: u64,
+    can_be_sent: bool,
+) {
+    // SAFETY: the value is copied at once.
+    let before = unsafe { HELD.get(key) }.copied();
+    if before.is_some_and(|before| now_ns < before.wrapping_add(HOLD_AGAIN_NS)) {
+        count(Counter::Retransmits);
+        return;
+    }
+    if !is_within_bound(report.client, now_ns) {
+        count(Counter::HoldLimited);
+        return;
+    }
+    let Some(mut entry) = HOLDS.reserve::<Held>(0) else {
+        count(Counter::HoldRingFull);
+        return;
+    };
+    count(Counter::Asked);
+    // If it does not fit, a SYN sent again is held again.
+    let _ = HELD.insert(key, &now_ns, 0);
+    let held = entry.as_mut_ptr();
+    let length = ctx.len();
+    // SAFETY: the reservation is as large as a Held; every field is written, but for the packet's
+    // bytes behind its length, which nobody reads.
+    unsafe {
+        fill(&raw mut (*held).event, kind, report);
+        (*held).isn = key.isn;
+        (*held).length = 0;
+        if can_be_sent && length > 0 && length <= PACKET_BYTES as u32 {
+            let packet = (&raw mut (*held).packet).cast();
+            // The verifier forgets the test above: the mask, which LLVM must not leave out, says it again.
+            let bounded = ((read_volatile(&raw const length) - 1) & (PACKET_BYTES as u32 - 1)) + 1;
+            if bpf_skb_load_bytes(ctx.as_ptr(), 0, packet, bounded) == 0 {
+                (*held).length = length;
+            }
+        }
+    }
+    entry.submit(0);
+}
+
+/// Counts a source's holds in the current second.
+#[inline(always)]
+fn is_within_bound(client: &Address, now_ns: u64) -> bool {
+    let mut source = *client;
+    if as_v4(client).is_none() {
+        // A host has a /64 of addresses to its name.
+        for byte in source.iter_mut().skip(8) {
+            *byte = 0;
+        }
+    }
+    let second = now_ns / NS_PER_S;
+    if let Some(counted) = SOURCES.get_ptr_mut(&source) {
+        // SAFETY: the pointer is into the map; a count that two CPUs change at once is off by one.
+        let counted = unsafe { &mut *counted };
+        if counted[0] == second {
+            counted[1] += 1;
+            return counted[1] <= HOLDS_PER_SOURCE;
+        }
+    }
+    // If it does not fit, this source is not bounded: the ring still is.
+    let _ = SOURCES.insert(&source, &[second, 1], 0);
+    true
+}

@@ -1,0 +1,242 @@
+//! Held attempts: who listens is found out, the evaluator decides, the SYN is sent again.
+//!
+//! In: held packets. Out: tags and answers in the kernel, then the packet once more: the gate
+//! itself lets it pass, or refuses and reports it.
+//! Invariant: what waits is bounded in number and time; what a bound dropped is counted and said.
+
+use std::{
+    collections::{HashMap, HashSet},
+    time::{Duration, Instant},
+};
+
+use tcpw_common::{
+    held::Held,
+    key::{AnswerKey, AttemptKey},
+    outcome::Outcome,
+    tag::Tag,
+};
+
+use super::{Daemon, scan::Found};
+use crate::{
+    config::Mode,
+    evaluate::request::Verdict,
+    events::{Decision, Event, Fate},
+    held::Syn,
+    names::NamesSet,
+};
+
+/// Most packets that wait for a scan: a megabyte or two.
+const MOST_WAITING: usize = 4096;
+
+/// After this long a client has sent its SYN again itself.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// How long a SYN that was sent again is remembered.
+const REMEMBERED: Duration = Duration::from_secs(60);
+
+/// What waits, and what was sent.
+#[derive(Default)]
+pub(super) struct Waiting {
+    /// By cookie of a listener that nobody has identified yet.
+    by_listener: HashMap<u64, Vec<(Instant, Held)>>,
+    count: usize,
+    sent: HashMap<AttemptKey, Instant>,
+    /// Packets that did not fit, since the last report.
+    dropped: u64,
+}
+
+impl Daemon {
+    /// One held packet.
+    pub(super) fn held(&mut self, held: &Held) {
+        let Some(Event::Decision(decision)) = Event::from_record(&held.event) else {
+            log::error!("a held packet of kind {} is not known to this version", held.event.kind);
+            return;
+        };
+        let is_identified = held.event.flags & u16::try_from(tcpw_common::tag::PROVISIONAL).unwrap_or(0) == 0;
+        if is_identified && let Some(names) = self.registry.names_of(decision.names) {
+            self.decide(held, &decision, &names);
+        } else if let Some(known) = self.registry.get(decision.cookie) {
+            // It was tagged while the packet was on its way here.
+            let names = known.names.clone();
+            self.identified(held, &decision, &names);
+        } else {
+            self.identify(held, &decision);
+        }
+    }
+
+    /// Who listens is known: the evaluator answers, and the gate finds the answer.
+    fn decide(&mut self, held: &Held, decision: &Decision, names: &NamesSet) {
+        let Some(judgement) = self.judge(names, decision) else {
+            return;
+        };
+        if self.config.mode == Mode::Audit {
+            if judgement.verdict == Verdict::Refuse {
+                self.write_line(&Decision { fate: Fate::WouldRefuse, ..*decision }, names, Some(&judgement));
+            }
+            return;
+        }
+        let outcome = match judgement.verdict {
+            Verdict::Allow => Outcome::Allow,
+            Verdict::Refuse => Outcome::Refuse,
+        };
+        let key = AnswerKey {
+            generation: decision.generation,
+            policy: decision.policy,
+            client: decision.client,
+            server: decision.server,
+        };
+        match self.kernel.answer(key, outcome) {
+            Ok(()) => self.send_again(held, decision),
+            Err(error) => log::error!("{error:#}"),
+        }
+    }
+
+    /// The listener's tag is there: the gate decides by itself.
+    fn identified(&mut self, held: &Held, decision: &Decision, names: &NamesSet) {
+        if self.config.mode == Mode::Audit {
+            self.decide(held, decision, names);
+        } else {
+            self.send_again(held, decision);
+        }
+    }
+
+    /// Looks for the listener; the packet waits.
+    fn identify(&mut self, held: &Held, decision: &Decision) {
+        if self.waiting.count >= MOST_WAITING {
+            self.waiting.dropped += 1;
+            return;
+        }
+        self.waiting.count += 1;
+        self.waiting.by_listener.entry(decision.cookie).or_default().push((Instant::now(), *held));
+        if decision.pid != 0 {
+            self.scans.look_at(decision.pid);
+        } else {
+            self.scans.look_at_all();
+        }
+    }
+
+    /// After a scan: what waited for its listeners goes on.
+    pub(super) fn release(&mut self, found: &Scanned) {
+        let ready: Vec<u64> = self
+            .waiting
+            .by_listener
+            .keys()
+            .copied()
+            .filter(|cookie| self.registry.get(*cookie).is_some())
+            .collect();
+        for cookie in ready {
+            self.release_one(cookie);
+        }
+        if self.waiting.by_listener.is_empty() {
+            return;
+        }
+        if !found.is_all {
+            // Somebody else may hold the socket.
+            self.scans.look_at_all();
+            return;
+        }
+        let lost: Vec<u64> = self
+            .waiting
+            .by_listener
+            .iter()
+            .filter(|(_, packets)| packets.iter().all(|(since, _)| *since < found.began))
+            .map(|(cookie, _)| *cookie)
+            .collect();
+        for cookie in lost {
+            self.settle(cookie);
+        }
+    }
+
+    /// Nobody is seen to hold the socket: from here on its names are those of its process name.
+    fn settle(&mut self, cookie: u64) {
+        let first = self.waiting.by_listener.get(&cookie).and_then(|packets| packets.first());
+        let Some(event) = first.map(|(_, held)| held.event) else {
+            return;
+        };
+        let tag = Tag { names: event.names, netns: event.netns, pid: event.pid, flags: 0 };
+        log::warn!(
+            "nobody is seen to listen on port {} (socket {cookie}): judged by the rules for {}",
+            event.server_port,
+            self.policies.names_of(event.names).unwrap_or_default()
+        );
+        if let Err(error) = self.kernel.name_socket(cookie, tag) {
+            log::error!("{error:#}");
+        }
+        self.release_one(cookie);
+    }
+
+    fn release_one(&mut self, cookie: u64) {
+        let packets = self.waiting.by_listener.remove(&cookie).unwrap_or_default();
+        self.waiting.count -= packets.len();
+        let names = self.registry.get(cookie).map(|known| known.names.clone()).unwrap_or_default();
+        for (since, held) in packets {
+            if since.elapsed() < PATIENCE
+                && let Some(Event::Decision(decision)) = Event::from_record(&held.event)
+            {
+                self.identified(&held, &decision, &names);
+            }
+        }
+    }
+
+    /// Sends the SYN again, once. What cannot be sent is left to the client.
+    fn send_again(&mut self, held: &Held, decision: &Decision) {
+        let Some(syn) = Syn::new(held.bytes()) else {
+            return;
+        };
+        let key = AttemptKey {
+            client: decision.client,
+            server: decision.server,
+            cookie: decision.cookie,
+            isn: held.isn,
+            client_port: decision.client_port,
+            server_port: decision.server_port,
+        };
+        let now = Instant::now();
+        if self.waiting.sent.insert(key, now).is_some() {
+            return;
+        }
+        if self.waiting.sent.len() > 2 * MOST_WAITING {
+            self.waiting.sent.retain(|_, at| now.duration_since(*at) < REMEMBERED);
+        }
+        let (netns, pid) = match self.registry.get(decision.cookie) {
+            Some(known) => (known.netns, known.pid),
+            None => (decision.netns, decision.pid),
+        };
+        if let Err(error) = self.injector.send(netns, pid, &syn) {
+            log::debug!("a held SYN is left to its client's own retransmit: {error}");
+        }
+    }
+
+    /// Says what a bound did, and forgets what waited too long.
+    pub(super) fn watch_held(&mut self) {
+        let dropped = std::mem::take(&mut self.waiting.dropped);
+        if dropped > 0 {
+            log::warn!(
+                "{dropped} connection attempts were not held: {MOST_WAITING} wait already; their clients try again"
+            );
+        }
+        for packets in self.waiting.by_listener.values_mut() {
+            packets.retain(|(since, _)| since.elapsed() < PATIENCE);
+        }
+        self.waiting.by_listener.retain(|_, packets| !packets.is_empty());
+        self.waiting.count = self.waiting.by_listener.values().map(Vec::len).sum();
+    }
+
+    /// Lets go of the namespaces nothing listens in.
+    pub(super) fn forget_namespaces(&mut self) {
+        let in_use: HashSet<u64> = self.registry.all().iter().map(|known| known.netns).collect();
+        self.injector.keep_only(|netns| in_use.contains(&netns));
+    }
+}
+
+/// What a finished scan was.
+pub(super) struct Scanned {
+    pub(super) is_all: bool,
+    pub(super) began: Instant,
+}
+
+impl From<&Found> for Scanned {
+    fn from(found: &Found) -> Self {
+        Self { is_all: found.is_all, began: found.began }
+    }
+}

@@ -1,0 +1,95 @@
+//! Signs of life: the gate holds packets only while somebody decides them.
+//!
+//! In: the event loop's ticks. Out: a time stamp in the kernel, several times a second, from a
+//! thread of its own: a loop that is busy for a moment is not dead.
+//! Invariant: they end with the process, and when the loop has not ticked for [`PATIENCE`].
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc::{Receiver, RecvTimeoutError, Sender, channel},
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result};
+use aya::maps::{Array, MapData};
+
+use super::load::{Kernel, take};
+
+/// A fraction of [`ALIVE_NS`](tcpw_common::limits::ALIVE_NS).
+const EVERY: Duration = Duration::from_millis(150);
+
+/// How long the event loop may be busy.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The thread that gives signs of life.
+#[derive(Debug)]
+pub struct Alive {
+    ticked: Arc<AtomicBool>,
+    stop: Option<Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Kernel {
+    /// Begins to give signs of life; once.
+    ///
+    /// # Errors
+    /// It was begun before, or no thread can be started.
+    pub fn stay_alive(&mut self) -> Result<Alive> {
+        let map = Array::try_from(take(&mut self.ebpf, "ALIVE")?).context("open map ALIVE")?;
+        let ticked = Arc::new(AtomicBool::new(true));
+        let (stop, stopped) = channel();
+        let of_loop = Arc::clone(&ticked);
+        let thread = thread::Builder::new()
+            .name("alive".into())
+            .spawn(move || beat(map, &of_loop, &stopped))
+            .context("start a thread")?;
+        Ok(Alive { ticked, stop: Some(stop), thread: Some(thread) })
+    }
+}
+
+impl Alive {
+    /// The event loop goes on.
+    pub fn tick(&self) {
+        self.ticked.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Alive {
+    /// From here on nobody decides.
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            drop(thread.join());
+        }
+    }
+}
+
+fn beat(mut map: Array<MapData, u64>, ticked: &AtomicBool, stopped: &Receiver<()>) {
+    let mut last_tick = Instant::now();
+    let mut failed = false;
+    loop {
+        if ticked.swap(false, Ordering::Relaxed) {
+            last_tick = Instant::now();
+        }
+        let is_alive = last_tick.elapsed() < PATIENCE;
+        if let Err(error) = map.set(0, if is_alive { boot_ns() } else { 0 }, 0)
+            && !failed
+        {
+            failed = true;
+            log::error!("write a sign of life: {error}");
+        }
+        if stopped.recv_timeout(EVERY) != Err(RecvTimeoutError::Timeout) {
+            drop(map.set(0, 0, 0));
+            return;
+        }
+    }
+}
+
+fn boot_ns() -> u64 {
+    let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_BOOTTIME).map(Duration::from);
+    u64::try_from(now.unwrap_or_default().as_nanos()).unwrap_or_default()
+}

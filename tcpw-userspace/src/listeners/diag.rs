@@ -1,0 +1,159 @@
+//! Listening sockets that no process shows: subflows of MPTCP listeners, and the kernel's own.
+//!
+//! In: network namespaces. Out: what sock_diag(7) lists there. Invariant: the cookie is the one
+//! the gate sees.
+//! Minimum kernel version: 5.7 (INET_DIAG_CGROUP_ID).
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    fs::{self, File},
+    io,
+    net::SocketAddr,
+    os::{fd::AsFd as _, unix::fs::MetadataExt as _},
+    path::{Path, PathBuf},
+    thread,
+};
+
+use netlink_packet_core::{
+    NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload, Nla as _,
+};
+use netlink_packet_sock_diag::{
+    SockDiagMessage,
+    constants::{AF_INET, AF_INET6, IPPROTO_TCP},
+    inet::{ExtensionFlags, InetRequest, InetResponse, SocketId, StateFlags},
+};
+use netlink_sys::{Socket, protocols::NETLINK_SOCK_DIAG};
+use nix::sched::{CloneFlags, setns};
+
+use super::sys;
+
+/// Attribute with the socket's cgroup. Source: linux/include/uapi/linux/inet_diag.h.
+const INET_DIAG_CGROUP_ID: u16 = 21;
+
+/// A listening TCP socket, as sock_diag(7) lists it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct DiagSocket {
+    /// SO_COOKIE.
+    pub(super) cookie: u64,
+    /// Cookie of its network namespace.
+    pub(super) netns: u64,
+    /// Id of the cgroup it was made in, 0 if unknown.
+    pub(super) cgroup: u64,
+    /// 2 (AF_INET) or 10 (AF_INET6).
+    pub(super) family: u32,
+    /// Local address and port.
+    pub(super) local: SocketAddr,
+}
+
+/// Network namespaces, each with a file that keeps it.
+#[derive(Default)]
+pub(super) struct Namespaces(BTreeMap<(u64, u64), File>);
+
+impl Namespaces {
+    /// Adds that of a process, if it is a new one.
+    pub(super) fn add(&mut self, proc_root: &Path, pid: u32) {
+        let path = proc_root.join(pid.to_string()).join("ns/net");
+        // A process may be gone: then another one shows its namespace, or nothing is left of it.
+        if let Ok(found) = fs::metadata(&path)
+            && !self.0.contains_key(&(found.dev(), found.ino()))
+            && let Ok(file) = File::open(&path)
+        {
+            self.0.insert((found.dev(), found.ino()), file);
+        }
+    }
+
+    /// Every listening TCP socket of all of them.
+    pub(super) fn listening(self) -> Vec<DiagSocket> {
+        // Entering a namespace is for good: a thread of its own does it.
+        let listed = thread::spawn(move || {
+            let mut all = Vec::new();
+            for file in self.0.values() {
+                if let Err(error) = list(file, &mut all) {
+                    log::debug!("sockets of a network namespace were not listed: {error}");
+                }
+            }
+            all
+        });
+        listed.join().unwrap_or_default()
+    }
+}
+
+fn list(namespace: &File, all: &mut Vec<DiagSocket>) -> io::Result<()> {
+    setns(namespace, CloneFlags::CLONE_NEWNET)?;
+    let socket = Socket::new(NETLINK_SOCK_DIAG)?;
+    let netns = sys::netns_cookie(socket.as_fd()).unwrap_or(0);
+    for (family, socket_id) in [(AF_INET, SocketId::new_v4()), (AF_INET6, SocketId::new_v6())] {
+        let request = InetRequest {
+            family,
+            protocol: IPPROTO_TCP,
+            extensions: ExtensionFlags::empty(),
+            states: StateFlags::LISTEN,
+            socket_id,
+        };
+        dump(&socket, request, |response| all.extend(read(&response, netns)))?;
+    }
+    Ok(())
+}
+
+fn dump(socket: &Socket, request: InetRequest, mut each: impl FnMut(InetResponse)) -> io::Result<()> {
+    let mut header = NetlinkHeader::default();
+    header.flags = NLM_F_REQUEST | NLM_F_DUMP;
+    let mut message = NetlinkMessage::new(header, SockDiagMessage::InetRequest(request).into());
+    message.finalize();
+    let mut bytes = vec![0; message.buffer_len()];
+    message.serialize(&mut bytes);
+    socket.send(&bytes, 0)?;
+    loop {
+        let (datagram, _) = socket.recv_from_full()?;
+        let mut rest = datagram.as_slice();
+        while !rest.is_empty() {
+            let message = NetlinkMessage::<SockDiagMessage>::deserialize(rest)
+                .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.to_string()))?;
+            // Messages are aligned to four bytes.
+            let length = (message.header.length as usize).next_multiple_of(4).max(16);
+            rest = rest.get(length..).unwrap_or_default();
+            match message.payload {
+                NetlinkPayload::InnerMessage(SockDiagMessage::InetResponse(response)) => each(*response),
+                NetlinkPayload::Done(_) => return Ok(()),
+                NetlinkPayload::Error(error) => return Err(error.to_io()),
+                _ => {}
+            }
+        }
+    }
+}
+
+fn read(response: &InetResponse, netns: u64) -> Option<DiagSocket> {
+    let id = &response.header.socket_id;
+    let half = |at: usize| -> Option<u64> {
+        Some(u32::from_ne_bytes(id.cookie.get(at..at + 4)?.try_into().ok()?).into())
+    };
+    let cgroup = response.nlas.iter().find(|nla| nla.kind() == INET_DIAG_CGROUP_ID).and_then(|nla| {
+        let mut value = vec![0; nla.value_len()];
+        nla.emit_value(&mut value);
+        Some(u64::from_ne_bytes(value.get(..8)?.try_into().ok()?))
+    });
+    Some(DiagSocket {
+        cookie: half(0)? | half(4)? << 32,
+        netns,
+        cgroup: cgroup.unwrap_or(0),
+        family: response.header.family.into(),
+        local: SocketAddr::new(id.source_address, id.source_port),
+    })
+}
+
+/// The ids of a cgroup and all below it: inode numbers of their directories.
+pub(super) fn cgroups_below(directory: &Path) -> HashSet<u64> {
+    let mut ids = HashSet::new();
+    let mut open: Vec<PathBuf> = vec![directory.to_path_buf()];
+    while let Some(directory) = open.pop() {
+        let Ok(found) = fs::metadata(&directory) else { continue };
+        ids.insert(found.ino());
+        let entries = fs::read_dir(&directory).into_iter().flatten().flatten();
+        open.extend(
+            entries
+                .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+                .map(|entry| entry.path()),
+        );
+    }
+    ids
+}

@@ -1,0 +1,171 @@
+//! Attempts that wait for user space: held, decided, sent again.
+//!
+//! A client's own retransmit comes after a second: who is connected before that was sent again.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    time::Duration,
+};
+
+use anyhow::Result;
+use tcpw_tests::{
+    CLIENT_V4, CLIENT_V4_OTHER, CLIENT_V6, CLIENT_V6_OTHER, Requirement, SERVER_V4, SERVER_V6, Sandbox, Tcpw,
+    Testd, can_run,
+    client::{Ended, connect},
+};
+
+/// Well before the first retransmit.
+const AT_ONCE: Duration = Duration::from_millis(700);
+
+const DENY: &str = "ALL: ALL\n";
+
+fn ready() -> bool {
+    can_run("held", &[Requirement::Root])
+}
+
+fn is_allowed(sandbox: &Sandbox, client: IpAddr, server: IpAddr, port: u16) -> Result<bool> {
+    let place = if client.is_loopback() { sandbox.server() } else { sandbox.client() };
+    let mut attempt = connect(place, client, SocketAddr::new(server, port), AT_ONCE)?;
+    // A listener that was missed would answer with a reset.
+    assert!(!matches!(attempt.ended, Ended::Refused), "{client} to port {port}: {attempt:?}");
+    let is_connected = attempt.is_connected();
+    assert_eq!(is_connected, attempt.greeting(AT_ONCE).starts_with("hello"), "{client} to port {port}");
+    Ok(is_connected)
+}
+
+const LO_V4: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+const LO_V6: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
+
+/// (client, server, whether the rules of each test allow it).
+const CLIENTS: [(IpAddr, IpAddr, bool); 6] = [
+    (CLIENT_V4, SERVER_V4, true),
+    (CLIENT_V4_OTHER, SERVER_V4, false),
+    (CLIENT_V6, SERVER_V6, true),
+    (CLIENT_V6_OTHER, SERVER_V6, false),
+    (LO_V4, LO_V4, true),
+    (LO_V6, LO_V6, false),
+];
+
+fn assert_judged(sandbox: &Sandbox, port: u16) -> Result<()> {
+    for (client, server, allowed) in CLIENTS {
+        assert_eq!(is_allowed(sandbox, client, server, port)?, allowed, "{client} to port {port}");
+    }
+    Ok(())
+}
+
+#[test]
+fn client_that_was_held_is_connected_before_it_tries_again() -> Result<()> {
+    if !ready() {
+        return Ok(());
+    }
+    let sandbox = Sandbox::new("held")?;
+    // Too many networks for a table: user space has to look at the text.
+    sandbox.write_tables("alphad: *3.4 *3456 *0.1\n", DENY)?;
+    let _alphad = Testd::start(&sandbox, "alphad", "[::]:7001")?;
+    let mut tcpw = Tcpw::start(&sandbox, &[])?;
+    assert_judged(&sandbox, 7001)?;
+    // Each refused client is one line, though its SYN came twice.
+    for client in ["::ffff:1.2.4.4", "3ffe:ffff:100:201::1", "::1"] {
+        tcpw.process.wait_for_line(&format!("refused connect from {client} "), AT_ONCE)?;
+    }
+    std::thread::sleep(Duration::from_millis(100));
+    let lines = tcpw.process.lines().iter().filter(|line| line.text.contains("refused connect")).count();
+    assert_eq!(lines, 3);
+    let counters = Tcpw::counters(&sandbox)?;
+    assert_eq!((counters["asked"], counters["refused"]), (6, 3), "{counters:?}");
+    Ok(())
+}
+
+#[test]
+fn listener_of_multipath_tcp_has_its_daemons_rules() -> Result<()> {
+    if !ready() {
+        return Ok(());
+    }
+    let sandbox = Sandbox::new("mptcp")?;
+    sandbox.write_tables("alphad: 1.2.3. 127. [3ffe:ffff:100:200::]/64\n", "alphad: ALL\n")?;
+    let _before = Testd::start(&sandbox, "alphad", "--mptcp [::]:7001")?;
+    let _tcpw = Tcpw::start(&sandbox, &[])?;
+    assert_judged(&sandbox, 7001)?;
+    let _after = Testd::start(&sandbox, "alphad", "--mptcp [::]:7002")?;
+    assert_judged(&sandbox, 7002)?;
+    let _other = Testd::start(&sandbox, "betad", "--mptcp [::]:7003")?;
+    assert!(is_allowed(&sandbox, CLIENT_V4_OTHER, SERVER_V4, 7003)?);
+    assert!(is_allowed(&sandbox, CLIENT_V6_OTHER, SERVER_V6, 7003)?);
+    Ok(())
+}
+
+/// The kernel cannot know a name that only a glob matches: the first client waits for the scan.
+#[test]
+fn first_client_of_a_new_listener_is_judged_by_its_real_name() -> Result<()> {
+    if !ready() {
+        return Ok(());
+    }
+    let sandbox = Sandbox::new("first")?;
+    sandbox.write_tables("a-daemon-with-a-long-name be??d: 1.2.3. 127. [3ffe:ffff:100:200::]/64\n", DENY)?;
+    let _tcpw = Tcpw::start(&sandbox, &[])?;
+    for (round, name) in (0..5u16).flat_map(|round| [(round, "betad"), (round, "a-daemon-with-a-long-name")])
+    {
+        let port = 7001 + 2 * round + u16::from(name == "betad");
+        let _daemon = Testd::start(&sandbox, name, &format!("[::]:{port}"))?;
+        assert!(is_allowed(&sandbox, CLIENT_V4, SERVER_V4, port)?, "{name} at {port}");
+        assert!(!is_allowed(&sandbox, CLIENT_V4_OTHER, SERVER_V4, port)?, "{name} at {port}");
+    }
+    Ok(())
+}
+
+/// What is sent again comes in on the loopback device, which such a listener does not hear.
+#[test]
+fn listener_of_one_device_waits_for_the_clients_retransmit() -> Result<()> {
+    if !ready() {
+        return Ok(());
+    }
+    let sandbox = Sandbox::new("device")?;
+    sandbox.write_tables("alphad: *3.4\n", DENY)?;
+    let _alphad = Testd::start(&sandbox, "alphad", "--device tcpw0 0.0.0.0:7001")?;
+    let _tcpw = Tcpw::start(&sandbox, &[])?;
+    let server = SocketAddr::new(SERVER_V4, 7001);
+    assert!(connect(sandbox.client(), CLIENT_V4, server, Duration::from_secs(3))?.is_connected());
+    let other = connect(sandbox.client(), CLIENT_V4_OTHER, server, Duration::from_secs(3))?;
+    assert!(matches!(other.ended, Ended::TimedOut), "{other:?}");
+    Ok(())
+}
+
+/// A socket on its way from one process to another, and a listener of the kernel, have no process
+/// that shows them: settings name them by their port.
+#[test]
+fn listener_that_nobody_shows_is_named_by_its_port() -> Result<()> {
+    if !ready() {
+        return Ok(());
+    }
+    let sandbox = Sandbox::new("hidden")?;
+    sandbox.write_tables("nfsd: 1.2.3.\nALL EXCEPT nfsd: ALL\n", DENY)?;
+    let settings = sandbox.scratch().join("tcpw.toml");
+    std::fs::write(&settings, "[names.port]\n7001 = [\"nfsd\"]\n")?;
+    let _before = Testd::start(&sandbox, "alphad", "--hide 0.0.0.0:7001 0.0.0.0:7002")?;
+    let _tcpw = Tcpw::start(&sandbox, &["--config", &settings.to_string_lossy()])?;
+    let connects = |client, port| -> Result<bool> {
+        Ok(connect(sandbox.client(), client, SocketAddr::new(SERVER_V4, port), AT_ONCE)?.is_connected())
+    };
+    assert!(connects(CLIENT_V4, 7001)?);
+    assert!(!connects(CLIENT_V4_OTHER, 7001)?);
+    assert!(connects(CLIENT_V4_OTHER, 7002)?);
+    Ok(())
+}
+
+#[test]
+fn program_that_takes_over_a_listener_gives_it_its_name() -> Result<()> {
+    if !ready() {
+        return Ok(());
+    }
+    let sandbox = Sandbox::new("exec")?;
+    sandbox.write_tables("betad: 1.2.3.\nalphad: 1.2.4.\n", DENY)?;
+    let _tcpw = Tcpw::start(&sandbox, &[])?;
+    // Makes the program, and is the daemon of another port.
+    let _betad = Testd::start(&sandbox, "betad", "0.0.0.0:7001")?;
+    let betad = sandbox.scratch().join("betad");
+    let _became = Testd::start(&sandbox, "alphad", &format!("--exec {} 0.0.0.0:7002", betad.display()))?;
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(is_allowed(&sandbox, CLIENT_V4, SERVER_V4, 7002)?);
+    assert!(!is_allowed(&sandbox, CLIENT_V4_OTHER, SERVER_V4, 7002)?);
+    Ok(())
+}
