@@ -4,8 +4,11 @@ use crate::event::Event;
 
 /// Most bytes of a held packet: an IP header with options or extension headers, and a TCP
 /// header with options. A longer one waits for the client to send it again.
-pub const PACKET_BYTES: usize = 512;
-const _: () = assert!(PACKET_BYTES.is_power_of_two());
+pub const MAX_LENGTH: u32 = 512;
+const _: () = assert!(MAX_LENGTH.is_power_of_two());
+
+/// Room for it.
+pub const PACKET_BYTES: usize = MAX_LENGTH as usize;
 
 /// A SYN that was dropped and waits for user space: its event, and the packet itself.
 ///

@@ -10,7 +10,7 @@ use aya_ebpf::{EbpfContext as _, helpers::generated::bpf_skb_load_bytes, program
 use tcpw_common::{
     counter::Counter,
     event::Kind,
-    held::{Held, PACKET_BYTES},
+    held::{Held, MAX_LENGTH},
     key::{Address, as_v4},
     limits::{ALIVE_NS, HOLD_AGAIN_NS, HOLDS_PER_SOURCE},
 };
@@ -63,10 +63,10 @@ pub(crate) fn hold(
         fill(&raw mut (*held).event, kind, report);
         (*held).isn = key.isn;
         (*held).length = 0;
-        if can_be_sent && length > 0 && length <= PACKET_BYTES as u32 {
+        if can_be_sent && length > 0 && length <= MAX_LENGTH {
             let packet = (&raw mut (*held).packet).cast();
             // The verifier forgets the test above: the mask, which LLVM must not leave out, says it again.
-            let bounded = ((read_volatile(&raw const length) - 1) & (PACKET_BYTES as u32 - 1)) + 1;
+            let bounded = ((read_volatile(&raw const length) - 1) & (MAX_LENGTH - 1)) + 1;
             if bpf_skb_load_bytes(ctx.as_ptr(), 0, packet, bounded) == 0 {
                 (*held).length = length;
             }

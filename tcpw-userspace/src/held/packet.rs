@@ -184,7 +184,9 @@ mod tests {
         assert_eq!(with(6, 0x20), None);
         assert_eq!(with(3, 41), None);
         assert_eq!(with(32, 0x40), None);
-        assert_eq!(with(12, 169).and(with(13, 254)), None);
+        let mut link_local = syn_v4();
+        link_local[12..14].copy_from_slice(&[169, 254]);
+        assert_eq!(Syn::new(&link_local), None);
         assert_eq!(Syn::new(&syn_v6(&[TCP, 0, 0, 1, 0, 0, 0, 0], 44)), None);
     }
 

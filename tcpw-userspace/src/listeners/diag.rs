@@ -112,11 +112,12 @@ fn dump(socket: &Socket, request: InetRequest, mut each: impl FnMut(InetResponse
             // Messages are aligned to four bytes.
             let length = (message.header.length as usize).next_multiple_of(4).max(16);
             rest = rest.get(length..).unwrap_or_default();
-            match message.payload {
-                NetlinkPayload::InnerMessage(SockDiagMessage::InetResponse(response)) => each(*response),
-                NetlinkPayload::Done(_) => return Ok(()),
-                NetlinkPayload::Error(error) => return Err(error.to_io()),
-                _ => {}
+            if let NetlinkPayload::InnerMessage(SockDiagMessage::InetResponse(response)) = message.payload {
+                each(*response);
+            } else if let NetlinkPayload::Error(error) = message.payload {
+                return Err(error.to_io());
+            } else if let NetlinkPayload::Done(_) = message.payload {
+                return Ok(());
             }
         }
     }

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, net::IpAddr, path::PathBuf, sync::Arc};
 
 use tcpw_common::{
-    decide::{EXEMPT_PORT, decide},
+    decide::{AUDIT, EXEMPT_PORT, NAMES_COUNT, decide},
     key::{Query, mapped},
     outcome::Outcome,
 };
@@ -143,8 +143,8 @@ fn the_seed_policy_is_as_small_as_it_can_be() {
     assert_eq!(policy.clients_v4.len(), 2);
     assert_eq!(policy.clients_v6.len(), 2);
     assert_eq!(policy.servers_v4.len(), 1);
-    let header = policy.header(7, 1);
-    assert_eq!((header.generation, header.flags), (7, 1));
+    let header = policy.header(7, AUDIT);
+    assert_eq!((header.generation, header.flags), (7, AUDIT | NAMES_COUNT));
     assert_eq!(
         (header.names_classes, header.port_classes, header.server_classes, header.client_classes),
         (2, 1, 1, 2)
