@@ -4,6 +4,7 @@
 //! Invariant: no setting is ignored in silence; a key or value nobody acts on is an
 //! error that says where it stands and what to write.
 
+mod effects;
 mod file;
 
 use std::{
@@ -17,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     cli::{preflight, run::RunArgs},
+    effects::Settings as Effects,
     listeners::MoreNames,
     log::LogTarget,
 };
@@ -61,6 +63,8 @@ pub struct Config {
     pub exempt: Exempt,
     /// More names for listeners.
     pub more_names: MoreNames,
+    /// How commands of the tables are run.
+    pub effects: Effects,
     /// Directory of the lock and the control socket.
     pub run_dir: PathBuf,
     /// Directory of the pinned maps and links.
@@ -195,6 +199,7 @@ impl Config {
             on_deny: file.on_deny.unwrap_or_default(),
             exempt: file.exempt,
             more_names: file.more_names,
+            effects: file.effects,
             run_dir: pick(&flags.run_dir, file.run_dir, DEFAULT_RUN_DIR),
             pin_dir: pick(&flags.pin_dir, file.pin_dir, DEFAULT_PIN_DIR),
             proc_root: file.proc_root.unwrap_or_else(|| "/proc".into()),

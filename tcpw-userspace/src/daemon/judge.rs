@@ -16,9 +16,15 @@ use crate::{
     resolve::Accounts,
 };
 
-/// What the evaluator says of the attempt.
-pub(super) fn judge(tables: &Tables, names: &NamesSet, decision: &Decision) -> Judgement {
-    let daemons = names.to_vec();
+/// What the evaluator says of the attempt; `daemon` is which of the names stands for all.
+pub(super) fn judge(
+    tables: &Tables,
+    names: &NamesSet,
+    daemon: Option<&str>,
+    decision: &Decision,
+) -> Judgement {
+    let mut daemons = names.to_vec();
+    daemons.sort_by_key(|name| daemon.is_none_or(|daemon| **name != *daemon.as_bytes()));
     let (client, server) =
         (numeric_host(events::ip(&decision.client)), numeric_host(events::ip(&decision.server)));
     let request = Request {
@@ -27,6 +33,7 @@ pub(super) fn judge(tables: &Tables, names: &NamesSet, decision: &Decision) -> J
         server_address: Some(&server),
         client_port: Some(decision.client_port),
         server_port: Some(decision.server_port),
+        pid: decision.pid,
         ..Request::default()
     };
     evaluate::evaluate(tables, &request, &Accounts)

@@ -4,6 +4,7 @@
 //! Order of a start: identity programs, scan and tags, policy, and only then the
 //! gate, so that no connection meets a gate that knows less than all.
 
+mod effects;
 mod held;
 mod judge;
 mod policy;
@@ -28,6 +29,7 @@ use crate::{
     cli::preflight,
     config::{Config, Mode},
     control::{self, Request, Response},
+    effects::Effects,
     events::Event,
     held::Injector,
     kernel::{Alive, EventRing, HeldRing, HookState, Kernel, LoadOptions, Pins, Ring},
@@ -71,6 +73,7 @@ pub async fn run(config: Config) -> Result<()> {
             }
             () = daemon.watch.changed() => daemon.reload(),
             found = daemon.scans.next() => daemon.found(found),
+            heard = daemon.effects.next() => daemon.effects.handle(heard),
             (request, reply) = control.next() => match request {
                 Request::Status => reply.send(Response::Status(Box::new(daemon.status()))),
                 Request::Stop => {
@@ -98,6 +101,7 @@ pub async fn run(config: Config) -> Result<()> {
                 daemon.flush_log();
                 daemon.watch_counters();
                 daemon.watch_held();
+                daemon.effects.tick();
             }
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
@@ -133,10 +137,13 @@ struct Daemon {
     lines: Log,
     host: String,
     disagreements: u64,
+    /// Attempts whose rules are gone with an earlier daemon.
+    unjudged: u64,
     counted: HashMap<&'static str, u64>,
     alive: Alive,
     waiting: Waiting,
     injector: Injector,
+    effects: Effects,
     enforcing_since: SystemTime,
     detached: bool,
 }
@@ -165,10 +172,12 @@ impl Daemon {
             lines,
             host: host_name(),
             disagreements: 0,
+            unjudged: 0,
             counted: HashMap::new(),
             alive: kernel.stay_alive()?,
             waiting: Waiting::default(),
             injector: Injector::new(&config.proc_root),
+            effects: Effects::new(config.effects.clone()),
             enforcing_since: SystemTime::now(),
             detached: false,
             kernel,
@@ -193,6 +202,7 @@ impl Daemon {
             Outcome::Applied(applied) => say_applied(&applied, applied.took),
             Outcome::Kept(_) | Outcome::Unchanged => {}
         }
+        self.prepare_effects();
         Ok(())
     }
 
@@ -223,7 +233,10 @@ impl Daemon {
         let begin = Instant::now();
         let texts = self.read();
         match self.policies.reload(&mut self.kernel, &self.config, &self.registry.names_sets(), &texts) {
-            Ok(Outcome::Applied(applied)) => say_applied(&applied, begin.elapsed()),
+            Ok(Outcome::Applied(applied)) => {
+                say_applied(&applied, begin.elapsed());
+                self.prepare_effects();
+            }
             Ok(Outcome::Unchanged) => log::debug!("the files changed, their rules did not"),
             Ok(Outcome::Kept(reason)) => log::error!("the previous policy stays in force: {reason}"),
             Err(error) => log::error!("the previous policy stays in force: {error:#}"),
@@ -279,6 +292,7 @@ impl Daemon {
 
     fn stop(mut self) {
         self.flush_log();
+        self.effects.stop();
         if self.config.pin && !self.detached {
             log::info!("stopped; the pinned policy stays in force until `tcpw detach`");
         } else if !self.detached {

@@ -21,7 +21,10 @@ impl Daemon {
     pub(super) fn report(&mut self, decision: &Decision) {
         let names = self.names_of(decision);
         let judgement = self.judge(&names, decision);
-        self.write_line(decision, &names, judgement.as_ref());
+        if decision.fate != Fate::Accepted || self.config.log_allowed {
+            self.write_line(decision, &names, judgement.as_ref());
+        }
+        self.act(decision, judgement.as_ref());
     }
 
     /// The names behind the id of a tag: found by a scan, or provisional, from the policy's process names.
@@ -38,7 +41,8 @@ impl Daemon {
             0 => self.policies.current_tables()?.clone(),
             generation => self.policies.tables_of(generation)?.clone(),
         };
-        let judgement = judge::judge(&tables, names, decision);
+        let known = self.registry.find(decision.cookie, decision.pid, decision.server_port);
+        let judgement = judge::judge(&tables, names, known.map(Known::daemon), decision);
         let expected = match decision.fate {
             Fate::Refused | Fate::WouldRefuse => Some(Verdict::Refuse),
             Fate::Accepted | Fate::Held => None,

@@ -24,6 +24,17 @@ impl Daemon {
             .map(|(name, value)| (name.to_owned(), value))
             .collect();
         counters.insert("disagreements".into(), self.disagreements);
+        let commands = self.effects.counts();
+        counters.extend(
+            [
+                ("unjudged", self.unjudged),
+                ("commands_run", commands.run),
+                ("commands_suppressed", commands.suppressed),
+                ("commands_lost", commands.lost),
+                ("commands_timed_out", commands.timed_out),
+            ]
+            .map(|(name, count)| (name.to_owned(), count)),
+        );
         let counts = self.lines.counts();
         Status {
             version: env!("CARGO_PKG_VERSION").into(),
