@@ -9,6 +9,7 @@
 pub mod counter;
 pub mod decide;
 pub mod event;
+pub mod handshake;
 pub mod held;
 pub mod key;
 pub mod limits;
@@ -17,4 +18,4 @@ pub mod probe;
 pub mod tag;
 
 /// Layout version of maps, tags and events; part of the pin directory's name.
-pub const ABI_VERSION: u32 = 2;
+pub const ABI_VERSION: u32 = 3;

@@ -16,8 +16,9 @@ pub const MAX_ATTEMPTS: u32 = 1 << 16;
 /// Answers of user space kept for outcomes the address does not decide.
 pub const MAX_ANSWERS: u32 = 1 << 16;
 
-/// Handshakes between an allowed SYN and its last ACK, for the accepted line.
-pub const MAX_HANDSHAKES: u32 = 1 << 14;
+/// Handshakes between an allowed SYN and its last ACK, for those whose acceptance counts: the
+/// accepted line, a command, `keepalive`. The oldest is forgotten first.
+pub const MAX_HANDSHAKES: u32 = 1 << 16;
 
 /// Bytes of the ring of held packets: room for 6,000.
 pub const HELD_RING_BYTES: u32 = 1 << 22;

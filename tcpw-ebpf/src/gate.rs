@@ -16,8 +16,9 @@ use tcpw_common::{
     counter::Counter,
     decide::{AUDIT, Decision, NAMES_COUNT, decide},
     event::Kind,
+    handshake::Handshake,
     key::{AnswerKey, AttemptKey, Query},
-    outcome::Outcome,
+    outcome::{Outcome, REPORT, of_entry},
     tag::{PROVISIONAL, Tag},
 };
 
@@ -35,7 +36,7 @@ use crate::{
 const TCP_LISTEN: u32 = 10;
 const IPPROTO_TCP: u32 = 6;
 
-/// Not 0: allowed attempts are remembered for the accepted event.
+/// Not 0: every allowed attempt is remembered for the accepted event.
 #[unsafe(no_mangle)]
 static LOG_ALLOWED: u32 = 0;
 
@@ -57,6 +58,7 @@ pub(crate) struct Attempt {
     /// Interface the listener is bound to, or 0.
     bound_to: u32,
     reserved: u32,
+    handshake: Handshake,
 }
 
 /// Judges one packet.
@@ -151,21 +153,32 @@ fn decide_attempt(ctx: &SkBuffContext, attempt: &mut Attempt) -> Passage {
     match decision.outcome {
         // Handled above.
         Outcome::Exempt => Passage::Pass,
-        Outcome::Allow => allow(attempt),
+        Outcome::Allow => allow(attempt, &decision, decision.marks),
         Outcome::Refuse => refuse(attempt, &decision),
         Outcome::Ask => ask(ctx, attempt, &decision),
     }
 }
 
 #[inline(always)]
-fn allow(attempt: &mut Attempt) -> Passage {
+fn allow(attempt: &mut Attempt, decision: &Decision, marks: u8) -> Passage {
     count(Counter::Allowed);
+    // Audit mode does nothing but look.
+    let mut marks = if decision.flags & AUDIT != 0 { 0 } else { marks };
     // SAFETY: a static of .rodata; volatile because user space sets it at load time.
     if unsafe { core::ptr::read_volatile(&LOG_ALLOWED) } != 0 {
+        marks |= REPORT;
+    }
+    if marks != 0 {
+        attempt.handshake.tag = attempt.tag;
+        attempt.handshake.cookie = attempt.key.cookie;
+        attempt.handshake.generation = decision.generation;
+        attempt.handshake.policy = decision.policy;
+        attempt.handshake.marks = u32::from(marks);
+        attempt.handshake.reserved = 0;
         attempt.key.isn = 0;
         attempt.key.cookie = 0;
-        // A full or busy table costs an accepted line, never the connection.
-        let _ = HANDSHAKES.insert(&attempt.key, &attempt.tag, 0);
+        // A full or busy table costs what was wanted beside, never the connection.
+        let _ = HANDSHAKES.insert(&attempt.key, &attempt.handshake, 0);
     }
     Passage::Pass
 }
@@ -197,12 +210,14 @@ fn ask(ctx: &SkBuffContext, attempt: &mut Attempt, decision: &Decision) -> Passa
         server: attempt.key.server,
     };
     // SAFETY: the value is copied at once; user space only ever writes the same answer to a key.
-    let answer = unsafe { ANSWERS.get(&key) }.copied();
-    if answer == Some(Outcome::Allow as u32) {
-        return allow(attempt);
-    }
-    if answer == Some(Outcome::Refuse as u32) {
-        return refuse(attempt, decision);
+    let answer = unsafe { ANSWERS.get(&key) }.copied().unwrap_or(0);
+    if let Some((outcome, marks)) = of_entry((answer & 0xff) as u8) {
+        if outcome == Outcome::Allow {
+            return allow(attempt, decision, marks);
+        }
+        if outcome == Outcome::Refuse {
+            return refuse(attempt, decision);
+        }
     }
     // SAFETY: the helper has no preconditions.
     let now_ns = unsafe { bpf_ktime_get_boot_ns() };

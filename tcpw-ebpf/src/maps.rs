@@ -12,6 +12,7 @@ use aya_ebpf::{
 };
 use tcpw_common::{
     decide::Header,
+    handshake::Handshake,
     key::{Address, AnswerKey, AttemptKey, Comm, NamesId},
     limits::{
         EVENT_RING_BYTES, HELD_RING_BYTES, MAX_ANSWERS, MAX_ATTEMPTS, MAX_COMMS, MAX_HANDSHAKES, MAX_HELD,
@@ -78,9 +79,10 @@ pub(crate) static ATTEMPTS: LruHashMap<AttemptKey, u64> = LruHashMap::with_max_e
 /// Answers of user space, an outcome byte each.
 #[map]
 pub(crate) static ANSWERS: LruHashMap<AnswerKey, u32> = LruHashMap::with_max_entries(MAX_ANSWERS, 0);
-/// Allowed handshakes on their way, for the accepted line.
+/// Allowed handshakes on their way whose acceptance counts.
 #[map]
-pub(crate) static HANDSHAKES: LruHashMap<AttemptKey, Tag> = LruHashMap::with_max_entries(MAX_HANDSHAKES, 0);
+pub(crate) static HANDSHAKES: LruHashMap<AttemptKey, Handshake> =
+    LruHashMap::with_max_entries(MAX_HANDSHAKES, 0);
 
 /// Who listens, by socket cookie, where the socket itself cannot carry a tag.
 #[map]

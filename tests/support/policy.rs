@@ -11,7 +11,9 @@ use tcpw_common::key::{Address, Query, mapped};
 use tcpw_userspace::{
     compile::{self, CompileError, Names, Policy},
     evaluate::{
-        self, numeric_host,
+        self,
+        judgement::{Action, Judgement},
+        numeric_host,
         request::{Lookup, Request, Verdict},
     },
     events::ip,
@@ -83,8 +85,19 @@ pub fn evaluated(tables: &Tables, names: &NamesSet, query: &Query) -> Verdict {
     evaluated_with(tables, names, query, &evaluate::Unknown)
 }
 
+/// Whether the reference evaluator runs a `spawn`, and sets `keepalive`, all names unknown.
+pub fn acts(tables: &Tables, names: &NamesSet, query: &Query) -> (bool, bool) {
+    let effects = judged(tables, names, query, &evaluate::Unknown).effects;
+    let does = |what: fn(&Action) -> bool| effects.iter().any(|effect| what(&effect.action));
+    (does(|it| matches!(it, Action::Spawn(_))), does(|it| matches!(it, Action::Keepalive)))
+}
+
 /// The reference evaluator's verdict.
 pub fn evaluated_with(tables: &Tables, names: &NamesSet, query: &Query, lookup: &dyn Lookup) -> Verdict {
+    judged(tables, names, query, lookup).verdict
+}
+
+fn judged(tables: &Tables, names: &NamesSet, query: &Query, lookup: &dyn Lookup) -> Judgement {
     let (client, server) = (numeric_host(ip(&query.client)), numeric_host(ip(&query.server)));
     let request = Request {
         daemons: &names.to_vec(),
@@ -93,7 +106,7 @@ pub fn evaluated_with(tables: &Tables, names: &NamesSet, query: &Query, lookup: 
         server_port: Some(query.port),
         ..Request::default()
     };
-    evaluate::evaluate(tables, &request, lookup).verdict
+    evaluate::evaluate(tables, &request, lookup)
 }
 
 /// First and last address of every prefix, and those just outside of it; at most about `limit`, chosen evenly.

@@ -1,6 +1,6 @@
 //! A daemon that never knew libwrap: greets every client with its own name and closes.
 //!
-//! In: `testd [--fast-open] [--mptcp] [--device NAME] [--reuse-port N]
+//! In: `testd [--fast-open] [--tell-keepalive] [--mptcp] [--device NAME] [--reuse-port N]
 //! [--exec PROGRAM] [--hide] [--inherited FD] ADDRESS:PORT...`. Copied under any name, it is
 //! that daemon. Out: a line `listening` once every socket listens.
 
@@ -21,7 +21,7 @@ use nix::{
     fcntl::{FcntlArg, FdFlag, fcntl},
     sys::socket::{
         AddressFamily, Backlog, ControlMessage, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrStorage,
-        bind, listen, sendmsg, setsockopt, socket, socketpair, sockopt,
+        bind, getsockopt, listen, sendmsg, setsockopt, socket, socketpair, sockopt,
     },
 };
 
@@ -32,6 +32,7 @@ fn main() -> Result<()> {
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
             "--fast-open" => style.fast_open = true,
+            "--tell-keepalive" => style.tells_keepalive = true,
             "--mptcp" => style.mptcp = true,
             "--exec" => style.exec = Some(arguments.next().context("--exec PROGRAM")?),
             "--hide" => style.hide = true,
@@ -47,7 +48,7 @@ fn main() -> Result<()> {
         // SAFETY: whoever executed us left this listening socket to us alone.
         let listener = unsafe { TcpListener::from_raw_fd(fd) };
         let greeting = format!("hello from {name}\n");
-        threads.push(thread::spawn(move || serve(&listener, &greeting)));
+        threads.push(thread::spawn(move || serve(&listener, &greeting, false)));
     }
     let mut hidden = Vec::new();
     for address in addresses {
@@ -61,7 +62,8 @@ fn main() -> Result<()> {
                 continue;
             }
             let greeting = format!("hello from {name}\n");
-            threads.push(thread::spawn(move || serve(&listener, &greeting)));
+            let tells = style.tells_keepalive;
+            threads.push(thread::spawn(move || serve(&listener, &greeting, tells)));
         }
     }
     writeln!(std::io::stdout(), "listening")?;
@@ -94,6 +96,8 @@ fn hide(listener: &TcpListener) -> Result<(OwnedFd, OwnedFd)> {
 #[derive(Default)]
 struct Style {
     fast_open: bool,
+    /// Say whether the accepted socket has SO_KEEPALIVE.
+    tells_keepalive: bool,
     mptcp: bool,
     device: Option<String>,
     /// Listen, then become this program.
@@ -143,9 +147,13 @@ fn open(address: SocketAddr, style: &Style, reuse_port: bool) -> Result<TcpListe
     Ok(unsafe { TcpListener::from_raw_fd(fd.into_raw_fd()) })
 }
 
-fn serve(listener: &TcpListener, greeting: &str) {
+fn serve(listener: &TcpListener, greeting: &str, tells_keepalive: bool) {
     for client in listener.incoming().flatten() {
         let mut client = client;
         drop(client.write_all(greeting.as_bytes()));
+        if tells_keepalive {
+            let is_on = getsockopt(&client, sockopt::KeepAlive).unwrap_or(false);
+            drop(client.write_all(format!("keepalive {is_on}\n").as_bytes()));
+        }
     }
 }

@@ -24,7 +24,7 @@ pub(super) struct Stroke {
     pub list: usize,
     /// Where its client list matches.
     pub regions: Rc<Regions>,
-    /// The verdict, as the bit of an outcome.
+    /// What it does, one of [`paint::bits`](super::paint::bits).
     pub bit: u8,
 }
 

@@ -4,7 +4,8 @@
 //! tables of one slot.
 //! Invariant: for every service and client address the tables give the verdict of
 //! the evaluator, or `Ask`; `Ask` only where a pattern could not be spelled out as
-//! prefixes, or needs a name or user ([`Names::LookedUp`]), and the verdict hangs on it.
+//! prefixes, or needs a name or user ([`Names::LookedUp`]), and the verdict or `keepalive` hangs
+//! on it, and where a command decides.
 //!
 //! The way there: every client list becomes a region of the address space
 //! (`pattern`, `text`, `region`), every service the list of rules whose daemon list
@@ -43,6 +44,7 @@ pub use diff::{Change, ChangeKind, diff};
 pub use error::CompileError;
 use ipnet::IpNet;
 pub use networks::Networks;
+use paint::bits;
 use pattern::Patterns;
 pub use policy::Policy;
 use policy::Sizes;
@@ -56,7 +58,7 @@ pub use who::{DaemonName, Only, Port, Server, Service};
 
 use crate::{
     evaluate::{
-        outcome_of,
+        Consequences, consequences_of,
         request::{Lookup, Verdict},
     },
     names::NamesSet,
@@ -104,23 +106,21 @@ pub fn compile(input: &Input<'_>) -> Result<Policy, CompileError> {
             let list = lists.number(&rule.daemons);
             let regions = patterns.list(&rule.clients);
             if !regions.is_empty() {
-                strokes.push(Stroke {
-                    list,
-                    regions,
-                    bit: bit_of(outcome_of(rule, table.kind, input.lookup)),
-                });
+                let bit = bit_of(consequences_of(rule, table.kind, input.lookup));
+                strokes.push(Stroke { list, regions, bit });
             }
         }
     }
     let default = match input.tables.deny.end {
-        TableEnd::Complete => Verdict::Allow,
-        TableEnd::Broken => Verdict::Refuse,
+        TableEnd::Complete => bits::ALLOW,
+        TableEnd::Broken => bits::REFUSE,
     };
+    let acts_on_accepted = strokes.iter().any(|stroke| stroke.bit & !(bits::ALLOW | bits::REFUSE) != 0);
 
     let server_regions: Vec<_> = lists.servers.iter().map(|server| patterns.host(server)).collect();
     let (servers, truths) = classes::servers(&server_regions)?;
     let mut services = Services::new(&lists, &truths, input.listeners, input.exempt_ports)?;
-    let clients = classes::paint(&strokes, &services, input.exempt_networks, bit_of(default))?;
+    let clients = classes::paint(&strokes, &services, input.exempt_networks, default)?;
 
     let mut rows = clients.rows();
     let server_classes = services.join(&mut rows);
@@ -145,13 +145,18 @@ pub fn compile(input: &Input<'_>) -> Result<Policy, CompileError> {
         names_sets: services.names_sets,
         patterns: lists.names,
         classes_of_matches: services.classes_of_matches,
+        acts_on_accepted,
     })
 }
 
-fn bit_of(verdict: Verdict) -> u8 {
-    match verdict {
-        Verdict::Allow => 1,
-        Verdict::Refuse => 2,
+fn bit_of(rule: Consequences) -> u8 {
+    match rule {
+        Consequences { asks_command: true, .. } => bits::COMMAND,
+        Consequences { verdict: Verdict::Refuse, .. } => bits::REFUSE,
+        Consequences { spawns: true, keepalive: true, .. } => bits::SPAWN_KEEP,
+        Consequences { spawns: true, .. } => bits::SPAWN,
+        Consequences { keepalive: true, .. } => bits::KEEP,
+        Consequences { .. } => bits::ALLOW,
     }
 }
 

@@ -4,6 +4,8 @@
 //! over all policies, the class of every cell.
 //! Invariant: a cell is an interval in which no pattern tells two addresses apart.
 
+use tcpw_common::outcome::{KEEPALIVE, Outcome, REPORT};
+
 use super::region::{Intervals, Region, Word};
 
 /// The cells of one family, by their first addresses.
@@ -61,26 +63,61 @@ impl<W: Word> Cells<W> {
     }
 }
 
+/// What may become of a client, each a bit of a set.
+pub(super) mod bits {
+    /// Allowed.
+    pub(in super::super) const ALLOW: u8 = 1;
+    /// Refused.
+    pub(in super::super) const REFUSE: u8 = 1 << 1;
+    /// Allowed, and a command is run.
+    pub(in super::super) const SPAWN: u8 = 1 << 2;
+    /// Allowed, with SO_KEEPALIVE.
+    pub(in super::super) const KEEP: u8 = 1 << 3;
+    /// Allowed, with both.
+    pub(in super::super) const SPAWN_KEEP: u8 = 1 << 4;
+    /// Whatever a command says.
+    pub(in super::super) const COMMAND: u8 = 1 << 5;
+    /// How many there are.
+    pub(super) const COUNT: usize = 6;
+}
+
+/// The entry of a set of what may happen; the empty set is that of exempt cells.
+///
+/// Verdicts that differ ask, and so does SO_KEEPALIVE, which the kernel sets by itself. A
+/// command that may be run is only reported: user space knows whether it is.
+fn entry(seen: u8) -> u8 {
+    let has = |bits: u8| seen & bits != 0;
+    let (plain, kept) = (has(bits::ALLOW | bits::SPAWN), has(bits::KEEP | bits::SPAWN_KEEP));
+    if has(bits::COMMAND) || (has(bits::REFUSE) && (plain || kept)) || (plain && kept) {
+        return Outcome::Ask as u8;
+    }
+    if has(bits::REFUSE) {
+        return Outcome::Refuse as u8;
+    }
+    if !plain && !kept {
+        return Outcome::Exempt as u8;
+    }
+    let report = if has(bits::SPAWN | bits::SPAWN_KEEP) { REPORT } else { 0 };
+    Outcome::Allow as u8 | report | if kept { KEEPALIVE } else { 0 }
+}
+
 /// The cells of one family while one policy is painted.
 pub(super) struct Canvas {
-    /// Verdicts seen, as bits of an outcome.
+    /// What may happen, as sets of [`bits`].
     seen: Vec<u8>,
     /// Cells that no sure match closed.
     open: Skip,
-    /// For each verdict, open cells that do not have it; made at the first doubt.
-    without: Option<[Skip; 2]>,
+    /// For each bit, open cells that do not have it; made at the first doubt.
+    without: [Option<Skip>; bits::COUNT],
 }
-
-/// Both verdicts: nothing later can change such a cell.
-const ASK: u8 = 3;
 
 impl Canvas {
     /// Nothing painted.
     pub(super) fn new(cells: usize) -> Self {
-        Self { seen: vec![0; cells], open: Skip::new(cells), without: None }
+        Self { seen: vec![0; cells], open: Skip::new(cells), without: [const { None }; bits::COUNT] }
     }
 
-    /// Paints what is still open of a rule's region with its verdict's bit.
+    /// Paints what is still open of a rule's region with its bit.
     pub(super) fn paint(&mut self, ranges: &Ranges, rule_is_sure: bool, bit: u8) {
         for &range in &ranges.sure {
             if rule_is_sure { self.close(range, bit) } else { self.add(range, bit) }
@@ -100,15 +137,16 @@ impl Canvas {
         }
     }
 
-    /// Adds a possible verdict to what is open.
+    /// Adds what may happen to what is open.
     fn add(&mut self, (begin, end): (usize, usize), bit: u8) {
-        let without = self.without.get_or_insert_with(|| [self.open.clone(), self.open.clone()]);
-        let without = &mut without[usize::from(bit >> 1)];
+        let Some(without) = self.without.get_mut(bit.trailing_zeros() as usize) else { return };
+        let without = without.get_or_insert_with(|| self.open.clone());
         let mut cell = without.find(begin);
         while cell < end {
             if self.open.find(cell) == cell {
                 self.seen[cell] |= bit;
-                if self.seen[cell] == ASK {
+                // Nothing later can change such a cell.
+                if entry(self.seen[cell]) == Outcome::Ask as u8 {
                     self.open.remove(cell);
                 }
             }
@@ -117,10 +155,10 @@ impl Canvas {
         }
     }
 
-    /// Closes the rest with the default and gives the outcome byte of every cell.
+    /// Closes the rest with the default and gives the entry of every cell.
     pub(super) fn finish(mut self, default: u8) -> Vec<u8> {
         self.close((0, self.seen.len()), default);
-        self.seen
+        self.seen.iter().map(|seen| entry(*seen)).collect()
     }
 }
 
@@ -174,13 +212,13 @@ impl Classes {
         self.steps.last().map_or(1, Vec::len)
     }
 
-    /// Splits the classes by one more policy; its bytes are below 4.
+    /// Splits the classes by one more policy; its bytes are below 16.
     pub(super) fn split(&mut self, v4: &[u8], v6: &[u8]) {
-        let mut known = vec![u32::MAX; self.count() * 4];
+        let mut known = vec![u32::MAX; self.count() * 16];
         let mut step = Vec::new();
         let cells = self.v4.iter_mut().zip(v4).chain(self.v6.iter_mut().zip(v6));
         for (class, &byte) in cells {
-            let slot = &mut known[*class as usize * 4 + usize::from(byte)];
+            let slot = &mut known[*class as usize * 16 + usize::from(byte)];
             if *slot == u32::MAX {
                 *slot = u32::try_from(step.len()).unwrap_or(u32::MAX);
                 step.push((*class, byte));
@@ -243,6 +281,22 @@ mod tests {
         assert_eq!(
             painted(&[(&[], &[(0, 9)], 1), (&[], &[(5, 12)], 2), (&[(0, 20)], &[], 1)], 2)[..4],
             [(0, 1), (5, 3), (10, 3), (13, 1)]
+        );
+    }
+
+    #[test]
+    fn doubt_about_keepalive_asks_and_about_a_command_reports() {
+        assert_eq!(
+            painted(&[(&[], &[(0, 9)], bits::KEEP), (&[(5, 20)], &[], bits::ALLOW)], bits::KEEP),
+            [(0, 9), (5, 3), (10, 1), (21, 9)]
+        );
+        assert_eq!(
+            painted(&[(&[], &[(0, 9)], bits::SPAWN), (&[(5, 20)], &[], bits::ALLOW)], bits::ALLOW),
+            [(0, 5), (5, 5), (10, 1), (21, 1)]
+        );
+        assert_eq!(
+            painted(&[(&[(0, 4)], &[], bits::SPAWN_KEEP), (&[], &[(3, 9)], bits::COMMAND)], bits::REFUSE),
+            [(0, 13), (3, 13), (5, 3), (10, 2)]
         );
     }
 

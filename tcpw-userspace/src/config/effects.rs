@@ -69,7 +69,10 @@ impl Raw {
         let user = self.user.map(|user| match user.get_ref().as_str() {
             "" | "root" => Err(wrong(
                 user.span(),
-                format!("user \"{}\": write a user without rights: commands never run as root", user.get_ref()),
+                format!(
+                    "user \"{}\": write a user without rights: commands never run as root",
+                    user.get_ref()
+                ),
             )),
             _ => Ok(user.into_inner()),
         });

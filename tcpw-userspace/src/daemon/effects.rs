@@ -4,13 +4,15 @@
 //! Invariant: an attempt comes here once: the gate reports it once, however often its SYN is
 //! sent. In audit mode no command is run.
 
+use tcpw_common::outcome::{KEEPALIVE, REPORT};
+
 use super::Daemon;
 use crate::{
     config::Mode,
     effects,
-    evaluate::request::Judgement,
+    evaluate::judgement::{Action, Effect, Judgement},
     events::{self, Decision, Fate},
-    parse::rule::{RuleOption, Tables},
+    parse::rule::{Origin, RuleOption, Tables},
 };
 
 impl Daemon {
@@ -34,17 +36,42 @@ impl Daemon {
         if self.config.mode == Mode::Audit {
             return;
         }
-        if let Some(tables) = self.policies.current_tables().cloned() {
-            self.effects.prepare(texts(&tables));
+        let Some(tables) = self.policies.current_tables().cloned() else { return };
+        self.effects.prepare(commands(&tables).map(|(_, text)| text));
+        for (origin, text) in commands(&tables) {
+            for problem in effects::problems(text, &self.config.effects) {
+                log::warn!("{}:{}: spawn: {problem}", origin.path.display(), origin.line);
+            }
         }
     }
 }
 
-/// The commands of all rules, as they are written.
-fn texts(tables: &Tables) -> impl Iterator<Item = &[u8]> {
+/// What the gate has to do for an allowed client, beside letting it in.
+pub(super) fn marks(judgement: &Judgement) -> u8 {
+    let mark = |effect: &Effect| match effect.action {
+        Action::Spawn(_) => REPORT,
+        Action::Keepalive => KEEPALIVE,
+        Action::Aclexec { .. }
+        | Action::Twist { .. }
+        | Action::Banner(_)
+        | Action::Severity(_)
+        | Action::Linger(_)
+        | Action::Rfc931 { .. }
+        | Action::Setenv { .. }
+        | Action::Nice(_)
+        | Action::Umask(_)
+        | Action::User(_)
+        | Action::Group(_) => 0,
+    };
+    judgement.effects.iter().map(mark).fold(0, |all, mark| all | mark)
+}
+
+/// The commands of all rules, as they are written, and where.
+fn commands(tables: &Tables) -> impl Iterator<Item = (&Origin, &[u8])> {
     let rules = tables.allow.rules.iter().chain(&tables.deny.rules);
-    rules.flat_map(|rule| &rule.options).filter_map(|field| match &field.option {
-        Ok(RuleOption::Spawn(text) | RuleOption::Aclexec(text)) => Some(&**text),
+    let options = rules.flat_map(|rule| rule.options.iter().map(move |field| (&rule.origin, field)));
+    options.filter_map(|(origin, field)| match &field.option {
+        Ok(RuleOption::Spawn(text) | RuleOption::Aclexec(text)) => Some((origin, &**text)),
         Ok(_) | Err(_) => None,
     })
 }

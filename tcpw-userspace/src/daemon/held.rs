@@ -85,7 +85,8 @@ impl Daemon {
             client: decision.client,
             server: decision.server,
         };
-        match self.kernel.answer(key, outcome) {
+        let marks = super::effects::marks(&judgement);
+        match self.kernel.answer(key, outcome, marks) {
             Ok(()) => self.send_again(held, decision),
             Err(error) => log::error!("{error:#}"),
         }

@@ -178,6 +178,12 @@ impl Policies {
             lookup: &Accounts,
             names: Names::Unknown,
         })?;
+        if policy.acts_on_accepted
+            && !audit
+            && let Err(error) = kernel.watch_accepted(&config.cgroup)
+        {
+            log::error!("no command is run for an allowed client, and keepalive is not set: {error:#}");
+        }
         let applied = kernel.apply(&policy, flags)?;
         self.history.push_back((applied.generation, tables.clone()));
         if self.history.len() > KEPT {

@@ -2,7 +2,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use tcpw_common::{decide::EXEMPT_PORT, outcome::Outcome};
+use tcpw_common::{decide::EXEMPT_PORT, outcome::of_entry};
 
 use super::{Daemon, policy::InForce, registry::Known};
 use crate::{
@@ -119,15 +119,14 @@ fn summary(policy: &Policy, known: &Known) -> String {
     };
     let classes = header.client_classes as usize;
     let first = *row as usize * classes;
-    let outcome =
-        |class: &u32| policy.outcomes.get(first + *class as usize).copied().and_then(Outcome::from_byte);
+    let outcome = |class: &u32| policy.outcomes.get(first + *class as usize).copied().and_then(of_entry);
     let of_clients = policy
         .clients_v4
         .iter()
         .map(|(_, class)| class)
         .chain(policy.clients_v6.iter().map(|(_, class)| class));
     let mut seen = [0_usize; 4];
-    for found in of_clients.filter_map(outcome) {
+    for (found, _marks) in of_clients.filter_map(outcome) {
         seen[found as usize] += 1;
     }
     let [exempt, allow, refuse, ask] = seen;

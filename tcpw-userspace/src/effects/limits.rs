@@ -22,7 +22,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 
 /// The limits and what they did.
 #[derive(Debug)]
-pub struct Limits {
+pub(super) struct Limits {
     all: Bucket,
     sources: HashMap<IpNet, Bucket>,
     /// Of networks that found no place in `sources`.
@@ -33,16 +33,16 @@ pub struct Limits {
 
 /// What did not run since the last report.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Suppressed {
+pub(super) struct Suppressed {
     /// By network.
-    pub by_source: HashMap<IpNet, u64>,
+    pub(super) by_source: HashMap<IpNet, u64>,
     /// From networks beyond those told apart.
-    pub others: u64,
+    pub(super) others: u64,
 }
 
 impl Limits {
     /// Full buckets.
-    pub fn new(per_minute: u32, per_source: u32, now: Instant) -> Self {
+    pub(super) fn new(per_minute: u32, per_source: u32, now: Instant) -> Self {
         Self {
             all: Bucket::new(per_minute, now),
             sources: HashMap::new(),
@@ -53,7 +53,7 @@ impl Limits {
     }
 
     /// Takes a command's token, if there is one in both buckets.
-    pub fn take(&mut self, source: IpAddr, now: Instant) -> bool {
+    pub(super) fn take(&mut self, source: IpAddr, now: Instant) -> bool {
         let network = network_of(source);
         if self.sources.len() >= MAX_SOURCES && !self.sources.contains_key(&network) {
             self.sources.retain(|_, bucket| !bucket.is_full(now));
@@ -75,7 +75,7 @@ impl Limits {
     }
 
     /// Counts a command that does not run.
-    pub fn suppress(&mut self, source: IpAddr) {
+    pub(super) fn suppress(&mut self, source: IpAddr) {
         let network = network_of(source);
         let by_source = &mut self.suppressed.by_source;
         if by_source.len() < MAX_REPORTED || by_source.contains_key(&network) {
@@ -86,13 +86,13 @@ impl Limits {
     }
 
     /// What did not run since the last call.
-    pub fn report(&mut self) -> Suppressed {
+    pub(super) fn report(&mut self) -> Suppressed {
         std::mem::take(&mut self.suppressed)
     }
 }
 
 /// The network that is one source: an IPv4 /24, an IPv6 /64.
-pub fn network_of(source: IpAddr) -> IpNet {
+pub(super) fn network_of(source: IpAddr) -> IpNet {
     match source {
         IpAddr::V4(v4) => Ipv4Net::new_assert(Ipv4Addr::from_bits(v4.to_bits() & !0xff), 24).into(),
         IpAddr::V6(v6) => Ipv6Net::new_assert(Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64), 64).into(),
@@ -126,7 +126,7 @@ impl Bucket {
 }
 
 /// A count as people read it: `4,213`.
-pub fn grouped(count: u64) -> String {
+pub(super) fn grouped(count: u64) -> String {
     let digits = count.to_string();
     let mut out = String::with_capacity(digits.len() + digits.len() / 3);
     for (index, digit) in digits.chars().enumerate() {
@@ -150,8 +150,9 @@ mod tests {
     fn network_has_its_own_limit_and_all_have_one() {
         let now = Instant::now();
         let mut limits = Limits::new(5, 2, now);
-        let taken = ["192.0.2.1", "192.0.2.9", "192.0.2.1", "192.0.3.1", "2001:db8::1", "2001:db8::2", "2001:db8::3"]
-            .map(|source| limits.take(ip(source), now));
+        let taken =
+            ["192.0.2.1", "192.0.2.9", "192.0.2.1", "192.0.3.1", "2001:db8::1", "2001:db8::2", "2001:db8::3"]
+                .map(|source| limits.take(ip(source), now));
         assert_eq!(taken, [true, true, false, true, true, true, false]);
         assert!(!limits.take(ip("198.51.100.1"), now), "five in all");
         let later = now + Duration::from_secs(30);

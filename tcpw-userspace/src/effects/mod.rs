@@ -5,6 +5,7 @@
 //! commands and helper do, the daemon does not wait for them.
 
 mod command;
+mod foresee;
 pub mod helper;
 mod limits;
 mod process;
@@ -21,6 +22,7 @@ use std::{
 use tokio::sync::mpsc;
 
 pub use command::{Command, Surroundings, commands};
+pub use foresee::problems;
 use limits::{Limits, grouped};
 pub use process::{Heard, SUBCOMMAND};
 use process::{Process, What};
@@ -205,7 +207,10 @@ impl Effects {
         let now = Instant::now();
         let too_long = self.settings.time_limit + PATIENCE;
         let is_stuck = self.running.values().any(|since| now.duration_since(*since) > too_long)
-            || self.helper.as_ref().is_some_and(|helper| !helper.is_ready && helper.since.elapsed() > PATIENCE);
+            || self
+                .helper
+                .as_ref()
+                .is_some_and(|helper| !helper.is_ready && helper.since.elapsed() > PATIENCE);
         if is_stuck {
             self.gone("it does not answer");
         }
@@ -222,7 +227,10 @@ impl Effects {
         let mut sources: Vec<_> = suppressed.by_source.into_iter().collect();
         sources.sort_by_key(|(network, count)| (std::cmp::Reverse(*count), *network));
         for (network, count) in sources.iter().take(MAX_LINES) {
-            log::warn!("commands not run because of [effects] limits: {} more from {network}", grouped(*count));
+            log::warn!(
+                "commands not run because of [effects] limits: {} more from {network}",
+                grouped(*count)
+            );
         }
         let rest = sources.iter().skip(MAX_LINES);
         let more = rest.len();

@@ -28,7 +28,7 @@ pub enum Hook {
     Listening,
     /// tp_btf/sched_process_exec: reports programs that may take over a listener.
     Executes,
-    /// sock_ops: reports accepted connections.
+    /// sock_ops: reports accepted connections, sets SO_KEEPALIVE on them.
     Accepted,
 }
 
@@ -62,13 +62,16 @@ pub enum HookState {
 pub(super) struct Attached {
     owned: Vec<FdLink>,
     pinned: Vec<PinnedLink>,
+    accepted: bool,
 }
 
 impl Kernel {
     /// Attaches what names listeners, before anything is judged.
     pub fn attach_identity(&mut self, cgroup: &Path) -> Vec<(Hook, HookState)> {
         let mut hooks = vec![Hook::BoundV4, Hook::BoundV6, Hook::Listening, Hook::Executes];
-        if self.log_allowed {
+        // One that is pinned goes on with this version's program.
+        let is_pinned = self.pins.as_ref().is_some_and(|pins| pins.link(Hook::Accepted).exists());
+        if self.log_allowed || is_pinned {
             hooks.push(Hook::Accepted);
         }
         hooks
@@ -78,6 +81,18 @@ impl Kernel {
                 Err(error) => (hook, HookState::Refused(format!("{error:#}"))),
             })
             .collect()
+    }
+
+    /// Watches accepted connections, if that is not done yet. It stays so: handshakes that an
+    /// earlier policy marked may be on their way.
+    ///
+    /// # Errors
+    /// The kernel refuses it.
+    pub fn watch_accepted(&mut self, cgroup: &Path) -> Result<()> {
+        if !self.attached.accepted {
+            self.attach(Hook::Accepted, cgroup).context("watch accepted connections")?;
+        }
+        Ok(())
     }
 
     /// Attaches the gate: from here on connections are judged. Needs a policy in force.
@@ -90,6 +105,12 @@ impl Kernel {
     }
 
     fn attach(&mut self, hook: Hook, cgroup: &Path) -> Result<HookState> {
+        let state = self.attach_or_adopt(hook, cgroup)?;
+        self.attached.accepted |= hook == Hook::Accepted;
+        Ok(state)
+    }
+
+    fn attach_or_adopt(&mut self, hook: Hook, cgroup: &Path) -> Result<HookState> {
         self.load_program(hook)?;
         let pins = self.pins.clone();
         if let Some(pins) = &pins

@@ -63,14 +63,15 @@ impl Kernel {
         Ok(())
     }
 
-    /// Answers what the gate asked; the next SYN finds it.
+    /// Answers what the gate asked; the next SYN finds it. `marks` say what an accepted connection
+    /// wants beside.
     ///
     /// # Errors
     /// The kernel refuses the write.
-    pub fn answer(&mut self, key: AnswerKey, outcome: Outcome) -> Result<()> {
+    pub fn answer(&mut self, key: AnswerKey, outcome: Outcome, marks: u8) -> Result<()> {
         let map = self.ebpf.map_mut("ANSWERS").context("the BPF object has no map ANSWERS")?;
         let mut answers: HashMap<_, AnswerKey, u32> = HashMap::try_from(map)?;
-        answers.insert(key, outcome as u32, 0).context("write an answer")
+        answers.insert(key, outcome as u32 | u32::from(marks), 0).context("write an answer")
     }
 
     /// Names a listener by its cookie: for sockets that carry no tag.

@@ -4,11 +4,13 @@
 
 mod nginx;
 mod rsyslog;
+mod smtpd;
 mod sshd;
 mod xinetd;
 
 pub use nginx::Nginx;
 pub use rsyslog::Rsyslog;
+pub use smtpd::Smtpd;
 pub use sshd::{SshKey, Sshd, SshdSockets};
 pub use xinetd::Xinetd;
 

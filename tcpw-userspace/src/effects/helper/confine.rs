@@ -30,7 +30,7 @@ use nix::{
 use super::{super::wire::Charge, syscalls};
 
 /// Where a command may write to what is there, as far as its user may.
-const LOGS: &str = "/var/log";
+pub(in crate::effects) const LOGS: &str = "/var/log";
 
 /// Devices that take what nobody wants.
 const DEVICES: [&str; 4] = ["/dev/null", "/dev/zero", "/dev/full", "/dev/tty"];

@@ -66,9 +66,7 @@ impl Jobs {
                 self.running.insert(pid, Job { id: order.id, deadline, signals: 0, has_exited: false });
                 None
             }
-            Err(error) => {
-                Some(Report::NotStarted { id: order.id, reason: crate::source::reason(&error) })
-            }
+            Err(error) => Some(Report::NotStarted { id: order.id, reason: crate::source::reason(&error) }),
         }
     }
 
@@ -101,7 +99,7 @@ impl Jobs {
             }
             if job.deadline <= now {
                 let signal = if job.signals == 0 { Signal::SIGTERM } else { Signal::SIGKILL };
-                drop(killpg(*group, signal));
+                let _gone = killpg(*group, signal);
                 job.signals = job.signals.saturating_add(1);
                 job.deadline = now + GRACE;
             }
@@ -117,14 +115,14 @@ impl Jobs {
         if !has_children || !self.running.is_empty() || getpid().as_raw() != 1 {
             self.strays_since = None;
         } else if now.duration_since(*self.strays_since.get_or_insert(now)) > self.time_limit {
-            drop(kill(Pid::from_raw(-1), Signal::SIGKILL));
+            let _gone = kill(Pid::from_raw(-1), Signal::SIGKILL);
         }
     }
 
     /// Ends every command at once.
     pub(super) fn kill_all(&mut self) {
         for group in self.running.keys() {
-            drop(killpg(*group, Signal::SIGKILL));
+            let _gone = killpg(*group, Signal::SIGKILL);
         }
         self.running.clear();
     }

@@ -12,6 +12,8 @@ mod confine;
 mod jobs;
 mod syscalls;
 
+pub(super) use confine::LOGS;
+
 use std::{
     fs::File,
     io::{self, Write as _},
@@ -47,9 +49,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 pub fn main() -> ExitCode {
     // SAFETY: standard input is open, and nothing else in this process uses it.
     let socket = unsafe { File::from_raw_fd(0) };
-    let is_socket = fstat(&socket).is_ok_and(|stat| {
-        SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == SFlag::S_IFSOCK
-    });
+    let is_socket = fstat(&socket)
+        .is_ok_and(|stat| SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == SFlag::S_IFSOCK);
     if !is_socket {
         let mut stderr = io::stderr();
         drop(writeln!(stderr, "tcpw: effects-helper is started by tcpw run"));
@@ -77,9 +78,8 @@ fn serve(socket: &mut UnixStream) -> Result<ExitCode> {
             ForkResult::Parent { child } => return keep(child, &charge),
             ForkResult::Child => {}
         },
-        Err(error) => notes.push(format!(
-            "no pid namespace ({error}): what a command leaves behind may outlive the helper"
-        )),
+        Err(error) => notes
+            .push(format!("no pid namespace ({error}): what a command leaves behind may outlive the helper")),
     }
     let parent = getppid();
     let signals = block_child_signals()?;

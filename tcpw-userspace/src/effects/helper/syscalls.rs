@@ -100,8 +100,7 @@ pub(super) fn forbid() -> Result<()> {
 /// clone with this flag, which is in its first argument.
 fn clone_with(flag: libc::c_int) -> Result<SeccompRule> {
     let flag = u64::from(flag.cast_unsigned());
-    let condition =
-        SeccompCondition::new(0, SeccompCmpArgLen::Qword, SeccompCmpOp::MaskedEq(flag), flag)?;
+    let condition = SeccompCondition::new(0, SeccompCmpArgLen::Qword, SeccompCmpOp::MaskedEq(flag), flag)?;
     Ok(SeccompRule::new(vec![condition])?)
 }
 
@@ -124,7 +123,8 @@ fn install(program: &BpfProgram) -> Result<()> {
     let length = u16::try_from(program.len()).context("the filter is too long")?;
     let program = libc::sock_fprog { len: length, filter: program.as_ptr().cast_mut().cast() };
     // SAFETY: seccompiler's instructions have the kernel's layout; the kernel copies them during the call.
-    let done = unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0, &raw const program) };
+    let done =
+        unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0, &raw const program) };
     ensure!(done == 0, "seccomp: {}", std::io::Error::last_os_error());
     Ok(())
 }
