@@ -1,6 +1,6 @@
 //! The helper: a process without rights that runs commands for the daemon.
 //!
-//! In: on its standard input, a socket: a [`Charge`], then [`Order`]s. Out: [`Report`]s.
+//! In: on its standard input, a socket: the charge, then orders. Out: reports.
 //! Invariant: it has given up root before it reads the first order. When it ends, so do its
 //! commands; when the daemon ends, so does it.
 //!
