@@ -177,6 +177,7 @@ impl Policies {
             exempt_ports: &config.exempt.ports,
             lookup: &Accounts,
             names: Names::Unknown,
+            unnamed_ports: &[],
         })?;
         let applied = kernel.apply(&policy, flags)?;
         self.history.push_back((applied.generation, tables.clone()));
