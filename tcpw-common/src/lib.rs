@@ -6,9 +6,11 @@
 //! asserted at compile time; a change of any of them changes [`ABI_VERSION`].
 #![no_std]
 
+pub mod answer;
 pub mod counter;
 pub mod decide;
 pub mod event;
+pub mod handshake;
 pub mod held;
 pub mod key;
 pub mod limits;
@@ -17,4 +19,4 @@ pub mod probe;
 pub mod tag;
 
 /// Layout version of maps, tags and events; part of the pin directory's name.
-pub const ABI_VERSION: u32 = 2;
+pub const ABI_VERSION: u32 = 3;
