@@ -298,6 +298,62 @@ fn audit_mode_runs_no_command() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn aclexec_decides_each_attempt_by_itself() -> Result<()> {
+    if !ready() {
+        return Ok(());
+    }
+    let place = Place::new("aclexec")?;
+    let out = place.out.display();
+    place.sandbox.write_tables(
+        &format!(
+            "alphad: 1.2.: setenv WHAT in: aclexec test -e {out}/open && echo $WHAT %a %d >> {out}/asked: spawn echo %a >> {out}/spawned\n\
+             gammad: ALL: aclexec sleep 60\n"
+        ),
+        &format!("alphad: ALL\nbetad: ALL: aclexec test -e {out}/open\ngammad: ALL\n"),
+    )?;
+    let _alphad = Testd::start(&place.sandbox, "alphad", "[::]:7001")?;
+    let _betad = Testd::start(&place.sandbox, "betad", "[::]:7002")?;
+    let _gammad = Testd::start(&place.sandbox, "gammad", "[::]:7003")?;
+    let mut tcpw = place.tcpw("time-limit = 1\n", &[])?;
+    let attempt = |client: IpAddr, port: u16| -> Result<bool> {
+        let server = SocketAddr::new(if client.is_ipv6() { SERVER_V6 } else { SERVER_V4 }, port);
+        // Before its SYN comes again.
+        Ok(connect(place.sandbox.client(), client, server, Duration::from_millis(900))?.is_connected())
+    };
+    let open = place.out.join("open");
+    for round in 0..3 {
+        assert!(!attempt(CLIENT_V4, 7001)?, "round {round}");
+        assert!(attempt(CLIENT_V4_OTHER, 7002)?, "round {round}: in hosts.deny a failure lets in");
+        fs::write(&open, "")?;
+        assert!(attempt(CLIENT_V4, 7001)?, "round {round}");
+        assert!(!attempt(CLIENT_V4_OTHER, 7002)?, "round {round}");
+        fs::remove_file(&open)?;
+    }
+    assert!(!attempt(CLIENT_V6, 7001)?, "the rule is not his");
+    assert_eq!(place.lines("asked", 3)?, vec!["in 1.2.3.4 alphad"; 3]);
+    // Beside three times twice for each daemon, the spawn of each that was let in, or was not: libwrap
+    // runs no option behind a failed aclexec's table, but those of its rule.
+    place.lines("spawned", 6)?;
+    place.wait_counter("commands_run", 18)?;
+
+    // Its SYN comes three times, the command is run once.
+    let server = SocketAddr::new(SERVER_V4, 7001);
+    assert!(!connect(place.sandbox.client(), CLIENT_V4, server, Duration::from_millis(3500))?.is_connected());
+    place.wait_counter("commands_run", 20)?;
+
+    // One that does not end decides nothing.
+    assert!(!attempt(CLIENT_V4, 7003)?);
+    place.wait_counter("undecided_by_command", 1)?;
+    assert!(tcpw.process.is_running());
+    assert!(
+        !tcpw.process.lines().iter().any(|line| line.text.contains("please report")),
+        "{}",
+        tcpw.process.tail()
+    );
+    Ok(())
+}
+
 /// Tries what an attacker would, as a command.
 #[test]
 fn command_has_no_rights() -> Result<()> {

@@ -6,6 +6,7 @@
 //! asserted at compile time; a change of any of them changes [`ABI_VERSION`].
 #![no_std]
 
+pub mod answer;
 pub mod counter;
 pub mod decide;
 pub mod event;

@@ -26,7 +26,7 @@ use crate::{
     emit::{Report, count, emit},
     hold::{hold, is_anybody_there},
     identity::tag_of,
-    maps::{ANSWERS, ATTEMPTS, HANDSHAKES, LISTENERS, SCRATCH},
+    maps::{ANSWERS, ATTEMPTS, HANDSHAKES, LISTENERS, ONCE, SCRATCH},
     packet::{self, Shape},
     port::port,
     tables::KernelTables,
@@ -209,9 +209,20 @@ fn ask(ctx: &SkBuffContext, attempt: &mut Attempt, decision: &Decision) -> Passa
         client: attempt.key.client,
         server: attempt.key.server,
     };
-    // SAFETY: the value is copied at once; user space only ever writes the same answer to a key.
-    let answer = unsafe { ANSWERS.get(&key) }.copied().unwrap_or(0);
-    if let Some((outcome, marks)) = of_entry((answer & 0xff) as u8) {
+    // SAFETY: the helper has no preconditions.
+    let now_ns = unsafe { bpf_ktime_get_boot_ns() };
+    // SAFETY: the value is copied at once. If user space replaces it meanwhile, one answer's outcome
+    // may go with the other's expiry: both answers were given, and the wrong expiry is read once.
+    let answer = unsafe { ANSWERS.get(&key) }.copied();
+    let answer = match answer {
+        Some(answer) if now_ns < answer.expires_ns => Some(answer),
+        // SAFETY: as above.
+        Some(_) | None => unsafe { ONCE.get(&attempt.key) }.copied(),
+    };
+    if let Some(answer) = answer
+        && now_ns < answer.expires_ns
+        && let Some((outcome, marks)) = of_entry((answer.entry & 0xff) as u8)
+    {
         if outcome == Outcome::Allow {
             return allow(attempt, decision, marks);
         }
@@ -219,8 +230,6 @@ fn ask(ctx: &SkBuffContext, attempt: &mut Attempt, decision: &Decision) -> Passa
             return refuse(attempt, decision);
         }
     }
-    // SAFETY: the helper has no preconditions.
-    let now_ns = unsafe { bpf_ktime_get_boot_ns() };
     wait(ctx, Kind::Ask, attempt, decision, now_ns)
 }
 

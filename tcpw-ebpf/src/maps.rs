@@ -11,12 +11,13 @@ use aya_ebpf::{
     maps::{LruHashMap, PerCpuArray, RingBuf},
 };
 use tcpw_common::{
+    answer::Answer,
     decide::Header,
     handshake::Handshake,
     key::{Address, AnswerKey, AttemptKey, Comm, NamesId},
     limits::{
         EVENT_RING_BYTES, HELD_RING_BYTES, MAX_ANSWERS, MAX_ATTEMPTS, MAX_COMMS, MAX_HANDSHAKES, MAX_HELD,
-        MAX_HOLDERS, MAX_LISTENERS, MAX_PREFIXES, MAX_SOURCES, SLOTS,
+        MAX_HOLDERS, MAX_LISTENERS, MAX_ONCE, MAX_PREFIXES, MAX_SOURCES, SLOTS,
     },
     tag::Tag,
 };
@@ -76,9 +77,12 @@ pub(crate) static COMMS: aya_ebpf::maps::HashMap<Comm, NamesId> =
 /// Refused attempts, so that a SYN retransmit is not a second one.
 #[map]
 pub(crate) static ATTEMPTS: LruHashMap<AttemptKey, u64> = LruHashMap::with_max_entries(MAX_ATTEMPTS, 0);
-/// Answers of user space, an outcome byte each.
+/// Answers of user space.
 #[map]
-pub(crate) static ANSWERS: LruHashMap<AnswerKey, u32> = LruHashMap::with_max_entries(MAX_ANSWERS, 0);
+pub(crate) static ANSWERS: LruHashMap<AnswerKey, Answer> = LruHashMap::with_max_entries(MAX_ANSWERS, 0);
+/// Answers for one attempt alone: a command decided.
+#[map]
+pub(crate) static ONCE: LruHashMap<AttemptKey, Answer> = LruHashMap::with_max_entries(MAX_ONCE, 0);
 /// Allowed handshakes on their way whose acceptance counts.
 #[map]
 pub(crate) static HANDSHAKES: LruHashMap<AttemptKey, Handshake> =

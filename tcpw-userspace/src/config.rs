@@ -6,6 +6,7 @@
 
 mod effects;
 mod file;
+mod resolve;
 
 use std::{
     fmt,
@@ -24,6 +25,7 @@ use crate::{
 };
 use file::File;
 pub(crate) use file::distance;
+pub use resolve::{NAME_SERVER_PORTS, Resolve};
 
 /// Read if it exists; another one is named by `--config`, and must exist.
 pub const DEFAULT_PATH: &str = "/etc/tcpw.toml";
@@ -65,6 +67,8 @@ pub struct Config {
     pub more_names: MoreNames,
     /// How commands of the tables are run.
     pub effects: Effects,
+    /// How names are looked up.
+    pub resolve: Resolve,
     /// Directory of the lock and the control socket.
     pub run_dir: PathBuf,
     /// Directory of the pinned maps and links.
@@ -200,6 +204,7 @@ impl Config {
             exempt: file.exempt,
             more_names: file.more_names,
             effects: file.effects,
+            resolve: file.resolve,
             run_dir: pick(&flags.run_dir, file.run_dir, DEFAULT_RUN_DIR),
             pin_dir: pick(&flags.pin_dir, file.pin_dir, DEFAULT_PIN_DIR),
             proc_root: file.proc_root.unwrap_or_else(|| "/proc".into()),

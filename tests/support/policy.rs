@@ -69,8 +69,12 @@ pub fn compile_with(names: Names, tables: &Tables, listeners: &[NamesSet]) -> Re
         exempt_ports: &[],
         lookup: &evaluate::Unknown,
         names,
+        unnamed_ports: &[UNNAMED_PORT],
     })
 }
+
+/// A port at which [`compile_with`] takes every name as unknown.
+pub const UNNAMED_PORT: u16 = 53;
 
 /// The form addresses have in keys.
 pub fn address(ip: IpAddr) -> Address {
@@ -97,7 +101,8 @@ pub fn evaluated_with(tables: &Tables, names: &NamesSet, query: &Query, lookup: 
     judged(tables, names, query, lookup).verdict
 }
 
-fn judged(tables: &Tables, names: &NamesSet, query: &Query, lookup: &dyn Lookup) -> Judgement {
+/// The reference evaluator's whole answer.
+pub fn judged(tables: &Tables, names: &NamesSet, query: &Query, lookup: &dyn Lookup) -> Judgement {
     let (client, server) = (numeric_host(ip(&query.client)), numeric_host(ip(&query.server)));
     let request = Request {
         daemons: &names.to_vec(),

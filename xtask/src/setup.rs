@@ -44,8 +44,12 @@ const DEMO: &[Part] = &[
 /// libFuzzer is C++.
 const FUZZER: &[Part] = &[part("g++", "c++")];
 
-const TESTS: &[Part] =
-    &[part("rsyslog", "rsyslogd"), part("opensmtpd", "smtpd"), part("bsd-mailx", "/usr/bin/bsd-mailx")];
+const TESTS: &[Part] = &[
+    part("rsyslog", "rsyslogd"),
+    part("unbound", "unbound"),
+    part("opensmtpd", "smtpd"),
+    part("bsd-mailx", "/usr/bin/bsd-mailx"),
+];
 
 /// tcpdmatch, and with it libwrap0.
 const CONFORMANCE: &[Part] = &[part("tcpd", "tcpdmatch")];

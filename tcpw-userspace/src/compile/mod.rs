@@ -4,8 +4,8 @@
 //! tables of one slot.
 //! Invariant: for every service and client address the tables give the verdict of
 //! the evaluator, or `Ask`; `Ask` only where a pattern could not be spelled out as
-//! prefixes, or needs a name or user ([`Names::LookedUp`]), and the verdict or `keepalive` hangs
-//! on it, and where a command decides.
+//! prefixes, or needs a name or user that is looked up ([`Names`]), and the verdict, or
+//! what options do beside it, hangs on it, and where a command decides.
 //!
 //! The way there: every client list becomes a region of the address space
 //! (`pattern`, `text`, `region`), every service the list of rules whose daemon list
@@ -37,6 +37,8 @@ mod text_v6;
 mod unreachable;
 mod who;
 
+use std::{collections::HashMap, rc::Rc};
+
 pub use chart::{Answer, Decider, Decision};
 use classes::Stroke;
 pub use conditions::HangsOn;
@@ -44,17 +46,20 @@ pub use diff::{Change, ChangeKind, diff};
 pub use error::CompileError;
 use ipnet::IpNet;
 pub use networks::Networks;
-use paint::bits;
+use paint::Ink;
 use pattern::Patterns;
 pub use policy::Policy;
 use policy::Sizes;
 pub use prefix::{Prefix, Trie};
 use service::DaemonLists;
-use services::Services;
+use services::{Ports, Services};
+use survey::effects_of;
 pub use survey::{Area, Surveyed, survey};
 pub use tables::PolicyTables;
 pub use unreachable::{Unreachable, unreachable};
 pub use who::{DaemonName, Only, Port, Server, Service};
+
+use tcpw_common::outcome::{KEEPALIVE, Outcome, REPORT};
 
 use crate::{
     evaluate::{
@@ -71,6 +76,9 @@ pub enum Names {
     /// Every name and user is unknown, nobody is in a netgroup: a pattern that needs one
     /// does what libwrap does when a look-up fails.
     Unknown,
+    /// Names of hosts and netgroups are looked up: a pattern that needs one is in doubt.
+    /// Every user is unknown.
+    HostsLookedUp,
     /// They are looked up: a pattern that needs one is in doubt.
     LookedUp,
 }
@@ -90,6 +98,9 @@ pub struct Input<'a> {
     pub lookup: &'a dyn Lookup,
     /// What is taken of names and users.
     pub names: Names,
+    /// Local ports at which every name is unknown all the same: those of name servers, which a
+    /// look-up may have to ask.
+    pub unnamed_ports: &'a [u16],
 }
 
 /// Compiles the tables.
@@ -100,26 +111,42 @@ pub struct Input<'a> {
 pub fn compile(input: &Input<'_>) -> Result<Policy, CompileError> {
     let mut patterns = Patterns::new(input.tables, input.names);
     let mut lists = DaemonLists::default();
+    let mut inks = Inks::default();
+    let is_looked_up = input.names != Names::Unknown && patterns.hang_on_names();
+    let mut unnamed = is_looked_up.then(|| Patterns::new(input.tables, Names::Unknown));
     let mut strokes = Vec::new();
+    let mut acts_on_accepted = false;
     for table in [&input.tables.allow, &input.tables.deny] {
         for rule in &table.rules {
             let list = lists.number(&rule.daemons);
             let regions = patterns.list(&rule.clients);
-            if !regions.is_empty() {
-                let bit = bit_of(consequences_of(rule, table.kind, input.lookup));
-                strokes.push(Stroke { list, regions, bit });
+            let unnamed = match &mut unnamed {
+                Some(patterns) => patterns.list(&rule.clients),
+                None => Rc::clone(&regions),
+            };
+            if !regions.is_empty() || !unnamed.is_empty() {
+                let entry = entry_of(consequences_of(rule, table.kind, input.lookup));
+                acts_on_accepted |= !matches!(entry, ALLOW | REFUSE);
+                // Where no name counts, what options do can be told from the address later on.
+                let effects = if is_looked_up { effects_of(rule) } else { 0 };
+                strokes.push(Stroke { list, regions, unnamed, ink: inks.ink(entry, effects) });
             }
         }
     }
     let default = match input.tables.deny.end {
-        TableEnd::Complete => bits::ALLOW,
-        TableEnd::Broken => bits::REFUSE,
+        TableEnd::Complete => ALLOW,
+        TableEnd::Broken => REFUSE,
     };
-    let acts_on_accepted = strokes.iter().any(|stroke| stroke.bit & !(bits::ALLOW | bits::REFUSE) != 0);
 
-    let server_regions: Vec<_> = lists.servers.iter().map(|server| patterns.host(server)).collect();
+    let mut server_regions: Vec<_> = lists.servers.iter().map(|server| patterns.host(server)).collect();
+    if let Some(unnamed) = &mut unnamed {
+        server_regions.extend(lists.servers.iter().map(|server| unnamed.host(server)));
+    }
     let (servers, truths) = classes::servers(&server_regions)?;
-    let mut services = Services::new(&lists, &truths, input.listeners, input.exempt_ports)?;
+    let ports =
+        Ports { exempt: input.exempt_ports, unnamed: if is_looked_up { input.unnamed_ports } else { &[] } };
+    let mut services = Services::new(&lists, &truths, input.listeners, ports)?;
+    let default = inks.ink(default, 0);
     let clients = classes::paint(&strokes, &services, input.exempt_networks, default)?;
 
     let mut rows = clients.rows();
@@ -149,14 +176,31 @@ pub fn compile(input: &Input<'_>) -> Result<Policy, CompileError> {
     })
 }
 
-fn bit_of(rule: Consequences) -> u8 {
-    match rule {
-        Consequences { asks_command: true, .. } => bits::COMMAND,
-        Consequences { verdict: Verdict::Refuse, .. } => bits::REFUSE,
-        Consequences { spawns: true, keepalive: true, .. } => bits::SPAWN_KEEP,
-        Consequences { spawns: true, .. } => bits::SPAWN,
-        Consequences { keepalive: true, .. } => bits::KEEP,
-        Consequences { .. } => bits::ALLOW,
+/// The inks of the rules: two differ if their verdicts or what their options do differ.
+#[derive(Default)]
+struct Inks(HashMap<(u8, u64), u32>);
+
+impl Inks {
+    fn ink(&mut self, entry: u8, effects: u64) -> Ink {
+        let next = u32::try_from(self.0.len()).unwrap_or(u32::MAX);
+        Ink { entry, number: *self.0.entry((entry, effects)).or_insert(next) }
+    }
+}
+
+const ALLOW: u8 = Outcome::Allow as u8;
+const REFUSE: u8 = Outcome::Refuse as u8;
+
+/// A rule's entry, with its marks.
+fn entry_of(rule: Consequences) -> u8 {
+    if rule.asks_command {
+        return Outcome::Ask as u8;
+    }
+    match rule.verdict {
+        Verdict::Refuse => REFUSE,
+        Verdict::Allow => {
+            let mark = |is_set, mark| if is_set { mark } else { 0 };
+            ALLOW | mark(rule.spawns, REPORT) | mark(rule.keepalive, KEEPALIVE)
+        }
     }
 }
 

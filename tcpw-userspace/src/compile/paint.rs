@@ -4,7 +4,7 @@
 //! over all policies, the class of every cell.
 //! Invariant: a cell is an interval in which no pattern tells two addresses apart.
 
-use tcpw_common::outcome::{KEEPALIVE, Outcome, REPORT};
+use std::collections::HashMap;
 
 use super::region::{Intervals, Region, Word};
 
@@ -63,102 +63,109 @@ impl<W: Word> Cells<W> {
     }
 }
 
-/// What may become of a client, each a bit of a set.
-pub(super) mod bits {
-    /// Allowed.
-    pub(in super::super) const ALLOW: u8 = 1;
-    /// Refused.
-    pub(in super::super) const REFUSE: u8 = 1 << 1;
-    /// Allowed, and a command is run.
-    pub(in super::super) const SPAWN: u8 = 1 << 2;
-    /// Allowed, with SO_KEEPALIVE.
-    pub(in super::super) const KEEP: u8 = 1 << 3;
-    /// Allowed, with both.
-    pub(in super::super) const SPAWN_KEEP: u8 = 1 << 4;
-    /// Whatever a command says.
-    pub(in super::super) const COMMAND: u8 = 1 << 5;
-    /// How many there are.
-    pub(super) const COUNT: usize = 6;
+/// A verdict with what the options do beside it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Ink {
+    /// The outcome with its marks; 0 for what is exempt.
+    pub entry: u8,
+    /// Equal for rules that do the same.
+    pub number: u32,
 }
 
-/// The entry of a set of what may happen; the empty set is that of exempt cells.
-///
-/// Verdicts that differ ask, and so does SO_KEEPALIVE, which the kernel sets by itself. A
-/// command that may be run is only reported: user space knows whether it is.
-fn entry(seen: u8) -> u8 {
-    let has = |bits: u8| seen & bits != 0;
-    let (plain, kept) = (has(bits::ALLOW | bits::SPAWN), has(bits::KEEP | bits::SPAWN_KEEP));
-    if has(bits::COMMAND) || (has(bits::REFUSE) && (plain || kept)) || (plain && kept) {
-        return Outcome::Ask as u8;
-    }
-    if has(bits::REFUSE) {
-        return Outcome::Refuse as u8;
-    }
-    if !plain && !kept {
-        return Outcome::Exempt as u8;
-    }
-    let report = if has(bits::SPAWN | bits::SPAWN_KEEP) { REPORT } else { 0 };
-    Outcome::Allow as u8 | report | if kept { KEEPALIVE } else { 0 }
+impl Ink {
+    /// That of exempt cells: it goes on first.
+    pub(super) const EXEMPT: Self = Self { entry: 0, number: u32::MAX };
 }
 
 /// The cells of one family while one policy is painted.
 pub(super) struct Canvas {
-    /// What may happen, as sets of [`bits`].
+    /// What was seen, as entries.
     seen: Vec<u8>,
+    /// The ink of a cell that has seen one.
+    inks: Vec<u32>,
     /// Cells that no sure match closed.
     open: Skip,
-    /// For each bit, open cells that do not have it; made at the first doubt.
-    without: [Option<Skip>; bits::COUNT],
+    /// For some inks, open cells that do not have it; made at the ink's first doubt.
+    without: HashMap<u32, Skip>,
 }
+
+/// Nothing later can change such a cell.
+const ASK: u8 = 3;
+
+/// Inks that are remembered cell by cell. Of others, rules in doubt look at each open cell again.
+const REMEMBERED: usize = 8;
 
 impl Canvas {
     /// Nothing painted.
     pub(super) fn new(cells: usize) -> Self {
-        Self { seen: vec![0; cells], open: Skip::new(cells), without: [const { None }; bits::COUNT] }
+        Self { seen: vec![0; cells], inks: vec![0; cells], open: Skip::new(cells), without: HashMap::new() }
     }
 
-    /// Paints what is still open of a rule's region with its bit.
-    pub(super) fn paint(&mut self, ranges: &Ranges, rule_is_sure: bool, bit: u8) {
+    /// Paints what is still open of a rule's region.
+    pub(super) fn paint(&mut self, ranges: &Ranges, rule_is_sure: bool, ink: Ink) {
         for &range in &ranges.sure {
-            if rule_is_sure { self.close(range, bit) } else { self.add(range, bit) }
+            if rule_is_sure { self.close(range, ink) } else { self.add(range, ink) }
         }
         for &range in &ranges.doubtful {
-            self.add(range, bit);
+            self.add(range, ink);
         }
     }
 
-    /// Closes what is open; 0 is the bit of exempt cells.
-    fn close(&mut self, (begin, end): (usize, usize), bit: u8) {
+    /// Closes what is open.
+    fn close(&mut self, (begin, end): (usize, usize), ink: Ink) {
         let mut cell = self.open.find(begin);
         while cell < end {
-            self.seen[cell] |= bit;
+            self.mark(cell, ink);
             self.open.remove(cell);
             cell = self.open.find(cell + 1);
         }
     }
 
-    /// Adds what may happen to what is open.
-    fn add(&mut self, (begin, end): (usize, usize), bit: u8) {
-        let Some(without) = self.without.get_mut(bit.trailing_zeros() as usize) else { return };
-        let without = without.get_or_insert_with(|| self.open.clone());
-        let mut cell = without.find(begin);
-        while cell < end {
+    /// Adds a possible verdict to what is open.
+    fn add(&mut self, (begin, end): (usize, usize), ink: Ink) {
+        if !self.without.contains_key(&ink.number) && self.without.len() < REMEMBERED {
+            self.without.insert(ink.number, self.open.clone());
+        }
+        let mut without = self.without.remove(&ink.number);
+        let mut from = begin;
+        loop {
+            let cell = match &mut without {
+                Some(without) => without.find(from),
+                None => self.open.find(from),
+            };
+            if cell >= end {
+                break;
+            }
             if self.open.find(cell) == cell {
-                self.seen[cell] |= bit;
-                // Nothing later can change such a cell.
-                if entry(self.seen[cell]) == Outcome::Ask as u8 {
+                self.mark(cell, ink);
+                if self.seen[cell] == ASK {
                     self.open.remove(cell);
                 }
             }
-            without.remove(cell);
-            cell = without.find(cell + 1);
+            if let Some(without) = &mut without {
+                without.remove(cell);
+            }
+            from = cell + 1;
+        }
+        if let Some(without) = without {
+            self.without.insert(ink.number, without);
+        }
+    }
+
+    /// Two inks on a cell: which one holds is for the evaluator to say.
+    fn mark(&mut self, cell: usize, ink: Ink) {
+        if self.seen[cell] == 0 {
+            self.seen[cell] = ink.entry;
+            self.inks[cell] = ink.number;
+        } else if self.inks[cell] != ink.number {
+            self.seen[cell] = ASK;
         }
     }
 
     /// Closes the rest with the default and gives the entry of every cell.
-    pub(super) fn finish(mut self, default: u8) -> Vec<u8> {
+    pub(super) fn finish(mut self, default: Ink) -> Vec<u8> {
         self.close((0, self.seen.len()), default);
-        self.seen.iter().map(|seen| entry(*seen)).collect()
+        self.seen
     }
 }
 
@@ -255,9 +262,13 @@ mod tests {
         let cells = Cells::new(regions.iter());
         let mut canvas = Canvas::new(cells.len());
         for (region, (_, _, bit)) in regions.iter().zip(rules) {
-            canvas.paint(&cells.ranges(region), true, *bit);
+            canvas.paint(&cells.ranges(region), true, ink(*bit));
         }
-        cells.starts.iter().copied().zip(canvas.finish(default)).collect()
+        cells.starts.iter().copied().zip(canvas.finish(ink(default))).collect()
+    }
+
+    fn ink(entry: u8) -> Ink {
+        Ink { entry, number: entry.into() }
     }
 
     #[test]
@@ -285,19 +296,44 @@ mod tests {
     }
 
     #[test]
-    fn doubt_about_keepalive_asks_and_about_a_command_reports() {
+    fn doubt_about_what_options_do_asks_also_where_verdicts_agree() {
+        let regions = [Region::new(vec![], vec![(0u32, 9)]), Region::new(vec![(0, 4)], vec![])];
+        let cells = Cells::new(regions.iter());
+        let mut canvas = Canvas::new(cells.len());
+        canvas.paint(&cells.ranges(&regions[0]), true, Ink { entry: 2, number: 7 });
+        canvas.paint(&cells.ranges(&regions[1]), true, Ink { entry: 2, number: 8 });
+        let outcomes = canvas.finish(Ink { entry: 2, number: 7 });
+        assert_eq!(cells.starts.iter().copied().zip(outcomes).collect::<Vec<_>>(), [(0, 3), (5, 2), (10, 2)]);
+    }
+
+    #[test]
+    fn doubt_about_marks_asks_and_what_asks_by_itself_is_never_decided() {
         assert_eq!(
-            painted(&[(&[], &[(0, 9)], bits::KEEP), (&[(5, 20)], &[], bits::ALLOW)], bits::KEEP),
+            painted(&[(&[], &[(0, 9)], 9), (&[(5, 20)], &[], 1)], 9),
             [(0, 9), (5, 3), (10, 1), (21, 9)]
         );
         assert_eq!(
-            painted(&[(&[], &[(0, 9)], bits::SPAWN), (&[(5, 20)], &[], bits::ALLOW)], bits::ALLOW),
-            [(0, 5), (5, 5), (10, 1), (21, 1)]
-        );
-        assert_eq!(
-            painted(&[(&[(0, 4)], &[], bits::SPAWN_KEEP), (&[], &[(3, 9)], bits::COMMAND)], bits::REFUSE),
+            painted(&[(&[(0, 4)], &[], 13), (&[], &[(3, 9)], 3)], 2),
             [(0, 13), (3, 13), (5, 3), (10, 2)]
         );
+    }
+
+    #[test]
+    fn many_inks_are_told_apart() {
+        let everywhere = Region::new(vec![], vec![(0u32, u32::MAX)]);
+        let [low, high] = [(0, 4), (5, 9)].map(|part| Region::new(vec![], vec![part]));
+        let cells = Cells::new([&everywhere, &low, &high].into_iter());
+        for first in 0..20 {
+            let mut canvas = Canvas::new(cells.len());
+            for number in 0..first {
+                canvas.paint(&cells.ranges(&low), true, Ink { entry: 1, number });
+            }
+            for _ in 0..3 {
+                canvas.paint(&cells.ranges(&high), true, Ink { entry: 1, number: 50 });
+            }
+            let outcomes = canvas.finish(Ink { entry: 1, number: 50 });
+            assert_eq!(outcomes, [if first == 0 { 1 } else { 3 }, 1, 1], "{first}");
+        }
     }
 
     #[test]

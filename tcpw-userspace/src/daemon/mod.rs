@@ -4,9 +4,13 @@
 //! Order of a start: identity programs, scan and tags, policy, and only then the
 //! gate, so that no connection meets a gate that knows less than all.
 
+mod commands;
 mod effects;
+mod facts;
 mod held;
 mod judge;
+mod live;
+mod names;
 mod policy;
 mod registry;
 mod report;
@@ -15,6 +19,7 @@ mod status;
 
 use std::{
     collections::HashMap,
+    sync::Arc,
     time::{Instant, SystemTime},
 };
 
@@ -34,10 +39,12 @@ use crate::{
     held::Injector,
     kernel::{Alive, EventRing, HeldRing, HookState, Kernel, LoadOptions, Pins, Ring},
     log::{Log, host_name},
+    resolve::{Limits, Lookups, System},
     source::{self, Source, Watch},
 };
 
 use held::Waiting;
+use names::Hanging;
 use policy::{Outcome, Policies, named_files};
 use registry::Registry;
 use scan::Scans;
@@ -71,11 +78,17 @@ pub async fn run(config: Config) -> Result<()> {
                     daemon.held(&packet);
                 }
             }
+            (question, found) = daemon.lookups.next() => daemon.looked_up(&question, &found),
+            () = daemon.hanging.overdue() => daemon.give_up(),
             () = daemon.watch.changed() => daemon.reload(),
             found = daemon.scans.next() => daemon.found(found),
-            heard = daemon.effects.next() => daemon.effects.handle(heard),
+            heard = daemon.effects.next() => {
+                let ended = daemon.effects.handle(heard);
+                daemon.commands_ended(ended);
+            }
             (request, reply) = control.next() => match request {
                 Request::Status => reply.send(Response::Status(Box::new(daemon.status()))),
+                Request::Match(question) => daemon.ask_live(&question, reply),
                 Request::Stop => {
                     reply.send(Response::Done(vec!["stopped".into()]));
                     break;
@@ -101,7 +114,9 @@ pub async fn run(config: Config) -> Result<()> {
                 daemon.flush_log();
                 daemon.watch_counters();
                 daemon.watch_held();
-                daemon.effects.tick();
+                let ended = daemon.effects.tick();
+                daemon.commands_ended(ended);
+                daemon.watch_hanging();
             }
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
@@ -142,8 +157,11 @@ struct Daemon {
     counted: HashMap<&'static str, u64>,
     alive: Alive,
     waiting: Waiting,
+    hanging: Hanging,
+    lookups: Lookups,
     injector: Injector,
     effects: Effects,
+    commands: commands::Commands,
     enforcing_since: SystemTime,
     detached: bool,
 }
@@ -176,8 +194,11 @@ impl Daemon {
             counted: HashMap::new(),
             alive: kernel.stay_alive()?,
             waiting: Waiting::default(),
+            hanging: Hanging::new(&config.resolve),
+            lookups: Lookups::new(Arc::new(System), limits(&config)),
             injector: Injector::new(&config.proc_root),
             effects: Effects::new(config.effects.clone()),
+            commands: commands::Commands::default(),
             enforcing_since: SystemTime::now(),
             detached: false,
             kernel,
@@ -298,6 +319,16 @@ impl Daemon {
         } else if !self.detached {
             log::info!("stopped; nothing is enforced any more");
         }
+    }
+}
+
+fn limits(config: &Config) -> Limits {
+    let settings = &config.resolve;
+    Limits {
+        at_once: settings.at_once,
+        kept: settings.kept,
+        found_for: settings.found_for,
+        not_found_for: settings.not_found_for,
     }
 }
 

@@ -176,7 +176,8 @@ impl Policies {
             exempt_networks: &config.exempt.addresses,
             exempt_ports: &config.exempt.ports,
             lookup: &Accounts,
-            names: Names::Unknown,
+            names: Names::HostsLookedUp,
+            unnamed_ports: &config.resolve.name_server_ports,
         })?;
         if policy.acts_on_accepted
             && !audit

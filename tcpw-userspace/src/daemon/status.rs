@@ -28,6 +28,7 @@ impl Daemon {
         counters.extend(
             [
                 ("unjudged", self.unjudged),
+                ("undecided_by_command", self.commands.undecided),
                 ("commands_run", commands.run),
                 ("commands_suppressed", commands.suppressed),
                 ("commands_lost", commands.lost),
@@ -35,6 +36,7 @@ impl Daemon {
             ]
             .map(|(name, count)| (name.to_owned(), count)),
         );
+        counters.extend(self.name_counters());
         let counts = self.lines.counts();
         Status {
             version: env!("CARGO_PKG_VERSION").into(),
@@ -54,6 +56,28 @@ impl Daemon {
             counters,
             log: LogStatus { written: counts.written, failed: counts.lost },
         }
+    }
+}
+
+impl Daemon {
+    fn name_counters(&self) -> impl Iterator<Item = (String, u64)> {
+        let counts = self.lookups.counts();
+        let (kept, evicted) = self.lookups.kept();
+        let size = |size: usize| u64::try_from(size).unwrap_or(u64::MAX);
+        [
+            ("lookups", counts.begun),
+            ("lookups_running", size(self.lookups.running())),
+            ("lookups_open", size(self.lookups.open())),
+            ("lookups_without_thread", counts.failed),
+            ("names_remembered", counts.remembered),
+            ("names_kept", size(kept)),
+            ("names_evicted", evicted),
+            ("names_waiting", size(self.hanging.len())),
+            ("names_limited", self.hanging.counts.dropped),
+            ("names_given_up", self.hanging.counts.given_up),
+        ]
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value))
     }
 }
 

@@ -60,6 +60,18 @@ impl Surroundings {
     }
 }
 
+/// What surrounds a command of `aclexec` among the effects.
+pub fn surroundings_of(effects: &[Effect], command: &[u8]) -> Surroundings {
+    let mut surroundings = Surroundings::default();
+    for effect in effects {
+        if matches!(&effect.action, Action::Aclexec { command: found, .. } if **found == *command) {
+            break;
+        }
+        surroundings.apply(&effect.action);
+    }
+    surroundings
+}
+
 /// The commands of the `spawn` options among the effects.
 pub fn commands(effects: &[Effect]) -> Vec<Command> {
     let mut surroundings = Surroundings::default();

@@ -13,7 +13,7 @@ mod settings;
 mod wire;
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     net::IpAddr,
     path::PathBuf,
     time::{Duration, Instant},
@@ -21,7 +21,8 @@ use std::{
 
 use tokio::sync::mpsc;
 
-pub use command::{Command, Surroundings, commands};
+use crate::evaluate::request::CommandResult;
+pub use command::{Command, Surroundings, commands, surroundings_of};
 pub use foresee::problems;
 use limits::{Limits, grouped};
 pub use process::{Heard, SUBCOMMAND};
@@ -63,6 +64,8 @@ pub struct Effects {
     limits: Limits,
     waiting: VecDeque<Order>,
     running: HashMap<u64, Instant>,
+    /// Of those that run or wait: somebody wants to know how it ends.
+    asked: HashSet<u64>,
     next_id: u64,
     helper: Option<Helper>,
     helpers: u64,
@@ -91,6 +94,7 @@ impl Effects {
             limits: Limits::new(settings.per_minute, settings.per_minute_and_source, now),
             waiting: VecDeque::new(),
             running: HashMap::new(),
+            asked: HashSet::new(),
             next_id: 0,
             helper: None,
             helpers: 0,
@@ -137,10 +141,24 @@ impl Effects {
 
     /// Runs a command because of `source`, if the limits let it.
     pub fn run(&mut self, source: IpAddr, command: &Command) {
+        if self.queue(source, command).is_some() {
+            self.go_on();
+        }
+    }
+
+    /// As [`run`](Self::run), but how it ends comes from [`handle`](Self::handle), under this number.
+    pub fn ask(&mut self, source: IpAddr, command: &Command) -> Option<u64> {
+        let id = self.queue(source, command)?;
+        self.asked.insert(id);
+        self.go_on();
+        Some(id)
+    }
+
+    fn queue(&mut self, source: IpAddr, command: &Command) -> Option<u64> {
         if self.waiting.len() >= MOST_WAITING || !self.limits.take(source, Instant::now()) {
             self.counts.suppressed += 1;
             self.limits.suppress(source);
-            return;
+            return None;
         }
         self.next_id += 1;
         let Surroundings { environment, nice, umask } = &command.surroundings;
@@ -152,7 +170,7 @@ impl Effects {
             nice: *nice,
             umask: *umask,
         });
-        self.go_on();
+        Some(self.next_id)
     }
 
     /// Waits until there is something to [`handle`](Self::handle). Cancel safe.
@@ -164,10 +182,12 @@ impl Effects {
         }
     }
 
-    /// Takes what was heard.
-    pub fn handle(&mut self, heard: Heard) {
+    /// Takes what was heard: for commands that were asked for, how they ended; `None` if that will
+    /// never be known.
+    pub fn handle(&mut self, heard: Heard) -> Vec<(u64, Option<CommandResult>)> {
+        let mut ended = Vec::new();
         if self.helper.as_ref().is_none_or(|helper| helper.process.number != heard.helper) {
-            return;
+            return ended;
         }
         match heard.what {
             What::Said(Report::Ready { notes }) => {
@@ -179,7 +199,12 @@ impl Effects {
                 }
             }
             What::Said(Report::Failed(why)) => self.gone(&why),
-            What::Said(Report::Exited { .. }) => {}
+            What::Said(Report::Exited { id, status, pid, signal }) => {
+                if self.asked.remove(&id) {
+                    let result = status.map_or(CommandResult::Killed { pid, signal }, CommandResult::Exited);
+                    ended.push((id, Some(result)));
+                }
+            }
             What::Said(Report::Ended { id, timed_out }) => {
                 self.running.remove(&id);
                 if timed_out {
@@ -200,10 +225,19 @@ impl Effects {
             What::Gone(why) => self.gone(why.as_deref().unwrap_or("it ended")),
         }
         self.go_on();
+        ended.extend(self.forget_unanswered());
+        ended
+    }
+
+    /// Commands that were asked for, and neither run nor wait any more.
+    fn forget_unanswered(&mut self) -> Vec<(u64, Option<CommandResult>)> {
+        let Self { asked, running, waiting, .. } = self;
+        let is_gone = |id: &u64| !running.contains_key(id) && waiting.iter().all(|order| order.id != *id);
+        asked.extract_if(|id| is_gone(id)).map(|id| (id, None)).collect()
     }
 
     /// To be called every second.
-    pub fn tick(&mut self) {
+    pub fn tick(&mut self) -> Vec<(u64, Option<CommandResult>)> {
         let now = Instant::now();
         let too_long = self.settings.time_limit + PATIENCE;
         let is_stuck = self.running.values().any(|since| now.duration_since(*since) > too_long)
@@ -218,6 +252,7 @@ impl Effects {
         if now >= self.report_at {
             self.report_suppressed();
         }
+        self.forget_unanswered()
     }
 
     /// Says what was not run since the last time.

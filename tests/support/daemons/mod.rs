@@ -6,12 +6,16 @@ mod nginx;
 mod rsyslog;
 mod smtpd;
 mod sshd;
+mod tcpd;
+mod unbound;
 mod xinetd;
 
 pub use nginx::Nginx;
 pub use rsyslog::Rsyslog;
 pub use smtpd::Smtpd;
 pub use sshd::{SshKey, Sshd, SshdSockets};
+pub use tcpd::Tcpd;
+pub use unbound::{Unbound, Zones};
 pub use xinetd::Xinetd;
 
 use crate::namespace::Listening;

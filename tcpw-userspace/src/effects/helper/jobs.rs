@@ -130,6 +130,10 @@ impl Jobs {
     fn exited(&mut self, pid: Pid, status: Option<u8>, signal: i32, reports: &mut Vec<Report>) {
         if let Some(job) = self.running.get_mut(&pid) {
             job.has_exited = true;
+            // What our signal did is not what the command says.
+            if job.signals > 0 {
+                return;
+            }
             let pid = pid.as_raw().unsigned_abs();
             reports.push(Report::Exited { id: job.id, status, pid, signal });
         }
