@@ -43,11 +43,12 @@ pub(crate) struct Run {
 
 /// What runs in a machine, in this order: tests that need no more than the programs of a sandbox,
 /// but for those of user space alone. Most of their time is waiting, hence the threads.
-const RUNS: [(&str, &[&str]); 6] = [
+const RUNS: [(&str, &[&str]); 7] = [
     ("kernel", &[]),
     ("gate", &["--test-threads=4"]),
     ("held", &["--test-threads=4"]),
     ("lifecycle", &["--test-threads=3", "--skip=edit", "--skip=erroneous", "--skip=start_that_fails"]),
+    ("upgrade", &["--test-threads=3"]),
     ("listeners", &["--skip=xinetd", "--skip=scan_of_everything"]),
     // They judge every connection of the machine: one at a time, and nowhere else.
     ("root", &["--include-ignored", "--test-threads=1"]),
