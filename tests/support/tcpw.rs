@@ -104,10 +104,10 @@ impl Tcpw {
         status.wait(START)?;
         let text: String = status.lines().into_iter().map(|line| line.text).collect();
         let status: serde_json::Value = serde_json::from_str(&text).context("read the status")?;
-        match &status["pinned"] {
-            serde_json::Value::Null => bail!("nothing is pinned: {status}"),
-            pinned => Ok(pinned.clone()),
+        if status["pinned"].is_null() {
+            bail!("nothing is pinned: {status}");
         }
+        Ok(status["pinned"].clone())
     }
 
     /// `tcpw COMMAND` beside it; waits for nothing.
