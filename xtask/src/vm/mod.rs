@@ -155,7 +155,8 @@ mod tests {
     fn tests_are_named_with_a_filter_and_must_exist() {
         assert_eq!(chosen(&[]).map(|runs| runs.len()).ok(), Some(super::RUNS.len()));
         let runs = chosen(&["gate::mptcp".into()]).expect("a test of that name");
-        assert_eq!((runs[0].test.as_str(), &runs[0].arguments[..]), ("gate", &["mptcp".to_owned()][..]));
+        assert_eq!(runs[0].test, "gate");
+        assert_eq!(runs[0].arguments.last().map(String::as_str), Some("mptcp"));
         assert!(chosen(&["golden".into()]).is_err());
     }
 }
