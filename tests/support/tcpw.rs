@@ -15,8 +15,8 @@ use crate::{
     sandbox::{Place, Sandbox},
 };
 
-/// Longest start: loading and verifying the programs on a busy machine.
-const START: Duration = Duration::from_secs(30);
+/// Longest start: loading and verifying the programs on a busy or an emulated machine.
+const START: Duration = Duration::from_secs(90);
 
 /// A running `tcpw run`.
 #[derive(Debug)]
