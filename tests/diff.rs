@@ -143,9 +143,10 @@ fn one_table_is_compared_beside_the_other_one_of_the_pair() {
     let (code, stdout) = diff(&dir, &[&old, &new, "--hosts-deny", &deny]);
     assert_eq!(
         stdout,
-        "With deny on both sides:\nsshd: 192.0.2.2 (1 address): refused -> allowed\n    old deny:1:1  ALL: ALL\n    \
-         new hosts.allow.new:1:1  sshd: 192.0.2.2\nsshd: 192.0.2.1 (1 address): allowed -> refused\n    \
-         old hosts.allow:1:1  sshd: 192.0.2.1\n    new deny:1:1  ALL: ALL\n"
+        "With deny on both sides:\nsshd: 192.0.2.1 (1 address): allowed -> refused\n    \
+         old hosts.allow:1:1  sshd: 192.0.2.1\n    new deny:1:1  ALL: ALL\n\
+         sshd: 192.0.2.2 (1 address): refused -> allowed\n    old deny:1:1  ALL: ALL\n    \
+         new hosts.allow.new:1:1  sshd: 192.0.2.2\n"
     );
     assert_eq!(code, 1);
     // Names that say nothing.

@@ -59,15 +59,17 @@ fn v4_mapped_networks_are_ipv4() {
 #[test]
 fn services_by_port_and_server_address() {
     let dir = Scratch::new("list-services");
-    let tables = tables(&dir, "22: 192.0.2.1\nsshd@10.0.0.1: 192.0.2.2\n", "ALL: ALL\n");
-    let allowed = |service: &str| {
-        let text = list(&tables, &[service]);
+    let allowed = |allow: &str, service: &str| {
+        let text = list(&tables(&dir, allow, "ALL: ALL\n"), &[service]);
         text.lines().find(|line| line.contains("allowed: ")).map(|line| line.trim().to_owned())
     };
-    assert_eq!(allowed("22").as_deref(), Some("allowed: 192.0.2.1 (1 address)"));
-    assert_eq!(allowed("80"), None);
-    assert_eq!(allowed("sshd@10.0.0.1").as_deref(), Some("allowed: 192.0.2.2 (1 address)"));
-    assert_eq!(allowed("sshd@[2001:db8::1]"), None);
+    let port = "22: 192.0.2.1\n";
+    assert_eq!(allowed(port, "22").as_deref(), Some("allowed: 192.0.2.1 (1 address)"));
+    assert_eq!(allowed(port, "80"), None);
+    let server = "sshd@10.0.0.1: 192.0.2.2\n";
+    assert_eq!(allowed(server, "sshd@10.0.0.1").as_deref(), Some("allowed: 192.0.2.2 (1 address)"));
+    assert_eq!(allowed(server, "sshd@10.0.0.2"), None);
+    assert_eq!(allowed(server, "sshd@[2001:db8::1]"), None);
 }
 
 #[test]

@@ -72,7 +72,7 @@ impl Diagnostic {
         match &self.fix {
             Some(fix) => say("perhaps", &printable(fix.to_string().as_bytes()))?,
             // Every code has an example that is right.
-            None => say("perhaps", &format_args!("as in tcpw check --explain {code}"))?,
+            None => say("perhaps", &format_args!("see tcpw check --explain {code}"))?,
         }
         say("consequence", consequence)?;
         for related in self.related.iter().take(RELATED) {
@@ -139,7 +139,7 @@ mod tests {
         let origin = Origin { path: Arc::new(PathBuf::from("t")), line: 1, column: 1, length: 1 };
         let text = Finding::new(Code::W010, "odd", "even", "none").at(origin, b"x").to_string();
         assert!(
-            text.contains("\n  expected: even\n  perhaps: as in tcpw check --explain W010\n  consequence"),
+            text.contains("\n  expected: even\n  perhaps: see tcpw check --explain W010\n  consequence"),
             "{text}"
         );
     }
