@@ -103,6 +103,8 @@ fn crowd(first: SocketAddr, many: u16, namespaces: u32) -> Result<()> {
         // SAFETY: this process has one thread.
         match unsafe { fork() }? {
             ForkResult::Child => {
+                // Its files are what a scan looks at.
+                children.clear();
                 unshare(CloneFlags::CLONE_NEWNET)?;
                 let _listener = open(first, &Style::default(), false)?;
                 drop(told);
