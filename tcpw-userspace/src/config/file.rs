@@ -87,7 +87,7 @@ struct RawExempt {
     ports: Vec<Spanned<i64>>,
 }
 
-const KEYS: [&str; 14] = [
+const KEYS: [&str; 15] = [
     "hosts-allow",
     "hosts-deny",
     "cgroup",
