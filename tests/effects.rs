@@ -16,7 +16,7 @@ use std::{
 };
 
 use anyhow::Result;
-use place::{MAILER, Place, SEED, SOON, UID, has_mail, ready};
+use place::{MAILER, Place, SEED, SOON, has_mail, ready};
 use tcpw_tests::{
     CLIENT_V4, CLIENT_V4_OTHER, CLIENT_V6, CLIENT_V6_OTHER, Requirement, SERVER_V4, SERVER_V6, Tcpw, Testd,
     can_run,
@@ -89,7 +89,7 @@ fn seeds_own_line_writes_its_file_and_the_mail_arrives() -> Result<()> {
         assert!(fs::read_to_string(&log)?.contains(&line));
     }
     let meta = fs::metadata(&log)?;
-    assert_eq!(meta.uid(), UID);
+    assert_eq!(meta.uid(), place.uid);
     Ok(())
 }
 
@@ -233,7 +233,7 @@ fn aclexec_decides_each_attempt_by_itself() -> Result<()> {
     let _alphad = Testd::start(&place.sandbox, "alphad", "[::]:7001")?;
     let _betad = Testd::start(&place.sandbox, "betad", "[::]:7002")?;
     let _gammad = Testd::start(&place.sandbox, "gammad", "[::]:7003")?;
-    let mut tcpw = place.tcpw("time-limit = 1\n", &[])?;
+    let mut tcpw = place.tcpw("time-limit = 1\nper-minute-and-source = 100\n", &[])?;
     let attempt = |client: IpAddr, port: u16| -> Result<bool> {
         let server = SocketAddr::new(if client.is_ipv6() { SERVER_V6 } else { SERVER_V4 }, port);
         // Before its SYN comes again.

@@ -16,7 +16,7 @@ use nix::{
 };
 use tcpw_tests::{CLIENT_V4, CLIENT_V4_OTHER, CLIENT_V6, Requirement, Tcpw, Testd, can_run};
 
-use crate::place::{Place, SOON, UID, ready};
+use crate::place::{Place, SOON, ready};
 
 /// Tries what an attacker would, as a command.
 #[test]
@@ -125,7 +125,7 @@ fn command_or_helper_that_misbehaves_leaves_enforcement_intact() -> Result<()> {
     // A fork bomb: bounded, and ended.
     assert!(!place.attempt(CLIENT_V4, 7002)?);
     thread::sleep(Duration::from_millis(500));
-    let tasks = tasks_of_user(UID);
+    let tasks = tasks_of_user(place.uid);
     assert!(tasks <= 2 * 16 + 4, "{tasks} processes");
     place.wait_counter("commands_timed_out", 3)?;
     assert!(!place.attempt(CLIENT_V6, 7001)?);
@@ -148,7 +148,7 @@ fn command_or_helper_that_misbehaves_leaves_enforcement_intact() -> Result<()> {
     assert_eq!((counters["commands_lost"], counters["commands_suppressed"]), (1, 0), "{counters:?}");
     drop(tcpw);
     let deadline = Instant::now() + SOON;
-    while tasks_of_user(UID) > 0 {
+    while tasks_of_user(place.uid) > 0 {
         ensure!(Instant::now() < deadline, "commands outlive the daemon");
         thread::sleep(Duration::from_millis(20));
     }
@@ -167,7 +167,7 @@ fn helper_that_hangs_is_replaced() -> Result<()> {
     let mut tcpw = place.tcpw("time-limit = 1\n", &[])?;
     assert!(!place.attempt(CLIENT_V4, 7001)?);
     place.lines("said", 1)?;
-    for pid in processes_of_user(UID) {
+    for pid in processes_of_user(place.uid) {
         kill(Pid::from_raw(pid), Signal::SIGSTOP)?;
     }
     assert!(!place.attempt(CLIENT_V6, 7001)?);

@@ -4,6 +4,7 @@ use std::{
     fs,
     net::{IpAddr, SocketAddr},
     path::PathBuf,
+    sync::atomic::{AtomicU32, Ordering},
     thread,
     time::{Duration, Instant},
 };
@@ -14,8 +15,8 @@ use tcpw_tests::{Requirement, SERVER_V4, SERVER_V6, Sandbox, Tcpw, can_run, clie
 pub(crate) const AT_ONCE: Duration = Duration::from_millis(300);
 pub(crate) const SOON: Duration = Duration::from_secs(15);
 
-/// The user of the commands.
-pub(crate) const UID: u32 = 64001;
+/// The user of the commands: another one in each sandbox, as some limits count all his processes.
+static NEXT_UID: AtomicU32 = AtomicU32::new(64001);
 
 /// As the seed has it, after its `ALL: ALL`.
 pub(crate) const SEED: &str = "ALL: ALL: spawn (echo \"Attempt from %h %a to %d at `date`\" | tee -a /var/log/tcp.deny.log | mail root@localhost)\n";
@@ -36,22 +37,23 @@ pub(crate) fn has_mail(test: &str) -> bool {
 pub(crate) struct Place {
     pub(crate) sandbox: Sandbox,
     pub(crate) out: PathBuf,
+    pub(crate) uid: u32,
 }
 
 impl Place {
     pub(crate) fn new(name: &str) -> Result<Self> {
         let sandbox = Sandbox::new(name)?;
-        for (file, line) in
-            [("passwd", "tcpw:x:64001:64001::/nonexistent:/usr/sbin/nologin\n"), ("group", "tcpw:x:64001:\n")]
-        {
+        let uid = NEXT_UID.fetch_add(1, Ordering::Relaxed);
+        let user = format!("tcpw:x:{uid}:{uid}::/nonexistent:/usr/sbin/nologin\n");
+        for (file, line) in [("passwd", user), ("group", format!("tcpw:x:{uid}:\n"))] {
             let file = sandbox.etc().join(file);
-            let text = fs::read_to_string(&file)? + line;
+            let text = fs::read_to_string(&file)? + &line;
             fs::write(&file, text)?;
         }
         let out = sandbox.scratch().join("out");
         fs::create_dir(&out)?;
-        std::os::unix::fs::chown(&out, Some(64001), Some(64001))?;
-        Ok(Self { sandbox, out })
+        std::os::unix::fs::chown(&out, Some(uid), Some(uid))?;
+        Ok(Self { sandbox, out, uid })
     }
 
     /// Starts tcpw with more lines in `[effects]`.
