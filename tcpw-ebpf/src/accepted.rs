@@ -53,6 +53,7 @@ pub(crate) fn established(ctx: &SockOpsContext) {
             ifindex: 0,
             generation: 0,
             policy: 0,
+            protocol: 6,
             comm: &[0; 16],
         },
     );

@@ -44,7 +44,15 @@ const DEMO: &[Part] = &[
 /// libFuzzer is C++.
 const FUZZER: &[Part] = &[part("g++", "c++")];
 
-const TESTS: &[Part] = &[part("rsyslog", "rsyslogd")];
+const TESTS: &[Part] = &[
+    part("rsyslog", "rsyslogd"),
+    part("dnsmasq-base", "dnsmasq"),
+    part("unbound", "unbound"),
+    part("bind9-dnsutils", "dig"),
+    part("chrony", "chronyd"),
+    part("tftpd-hpa", "in.tftpd"),
+    part("tftp-hpa", "tftp"),
+];
 
 /// tcpdmatch, and with it libwrap0.
 const CONFORMANCE: &[Part] = &[part("tcpd", "tcpdmatch")];
