@@ -184,7 +184,8 @@ fn answers_to_a_group_come_from_anybody_at_the_port_written_to() -> Result<()> {
     sandbox.server().ip("route add default dev tcpw0")?;
     let _tcpw = Tcpw::start(&sandbox, &[])?;
     for (group, port) in [("239.1.1.1:9000", 7001), ("255.255.255.255:9000", 7002)] {
-        let daemon = Testd::start(&sandbox, "alphad", &format!("--udp --quiet --ask {group} 0.0.0.0:{port}"))?;
+        let daemon =
+            Testd::start(&sandbox, "alphad", &format!("--udp --quiet --ask {group} 0.0.0.0:{port}"))?;
         let server = SocketAddr::new(SERVER_V4, port);
         Client::new(sandbox.client(), CLIENT_V4_OTHER, 9001)?.send(server, b"intruder")?;
         Client::new(sandbox.client(), CLIENT_V4_OTHER, 9000)?.send(server, b"answer")?;
@@ -291,9 +292,8 @@ fn fragments_options_and_extension_headers_hide_nothing() -> Result<()> {
 fn set_option(client: &Client, level: i32, name: i32, value: &[u8]) -> Result<()> {
     let length = libc::socklen_t::try_from(value.len())?;
     // SAFETY: the value is alive over the call and of the length given.
-    let done = unsafe {
-        libc::setsockopt(client.socket().as_raw_fd(), level, name, value.as_ptr().cast(), length)
-    };
+    let done =
+        unsafe { libc::setsockopt(client.socket().as_raw_fd(), level, name, value.as_ptr().cast(), length) };
     anyhow::ensure!(done == 0, "option {name}: {}", std::io::Error::last_os_error());
     Ok(())
 }
@@ -358,8 +358,7 @@ fn status_shows_every_socket_and_what_is_not_guarded() -> Result<()> {
     sandbox.write_tables(ALLOW, DENY)?;
     let _before = Testd::start(&sandbox, "alphad", "--udp 0.0.0.0:7001")?;
     let _tcp = Testd::start(&sandbox, "alphad", "0.0.0.0:7002")?;
-    let outside =
-        Testd::start_at(&sandbox, tcpw_tests::Place::Client, "gammad", "--udp 0.0.0.0:7003")?;
+    let outside = Testd::start_at(&sandbox, tcpw_tests::Place::Client, "gammad", "--udp 0.0.0.0:7003")?;
     let mut free = Testd::start(&sandbox, "alphad", "--udp 0.0.0.0:0")?;
     let free_port = chosen_port(&mut free)?;
     let _tcpw = Tcpw::start(&sandbox, &[])?;
@@ -370,11 +369,9 @@ fn status_shows_every_socket_and_what_is_not_guarded() -> Result<()> {
     let status: serde_json::Value = serde_json::from_str(&text)?;
     let rows = status["listeners"].as_array().context("rows")?;
     let row = |local: &str| rows.iter().find(|row| row["local"] == local && row["tag"] != "outside");
-    for (local, protocol, name) in [
-        ("0.0.0.0:7001", "udp", "alphad"),
-        ("0.0.0.0:7002", "tcp", "alphad"),
-        ("[::]:7004", "udp", "betad"),
-    ] {
+    for (local, protocol, name) in
+        [("0.0.0.0:7001", "udp", "alphad"), ("0.0.0.0:7002", "tcp", "alphad"), ("[::]:7004", "udp", "betad")]
+    {
         let row = row(local).with_context(|| format!("{local}: {text}"))?;
         assert_eq!((&row["protocol"], &row["ident"]), (&protocol.into(), &name.into()), "{row}");
         assert_eq!((&row["tag"], &row["found_by"]), (&"written".into(), &"executable".into()), "{row}");

@@ -126,7 +126,10 @@ fn attempt(ctx: &SkBuffContext) -> Option<&'static mut Attempt> {
     }
     if shape == Shape::Unparsable {
         count(Counter::Unparsable);
-        warn!(ctx, "packet without a TCP or UDP header to port {}: judged by its address", attempt.key.server_port);
+        warn!(
+            ctx,
+            "packet without a TCP or UDP header to port {}: judged by its address", attempt.key.server_port
+        );
     }
     if is_datagram && udp::is_reply(&attempt.key) {
         count(Counter::Replies);

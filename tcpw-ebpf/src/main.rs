@@ -24,7 +24,9 @@ use core::ffi::c_void;
 
 use aya_ebpf::{
     macros::{btf_tracepoint, cgroup_skb, cgroup_sock, cgroup_sock_addr, classifier, sock_ops},
-    programs::{BtfTracePointContext, SkBuffContext, SockAddrContext, SockContext, SockOpsContext, TcContext},
+    programs::{
+        BtfTracePointContext, SkBuffContext, SockAddrContext, SockContext, SockOpsContext, TcContext,
+    },
 };
 
 use crate::gate::Passage;

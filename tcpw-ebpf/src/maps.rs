@@ -92,7 +92,8 @@ pub(crate) static HOLDERS: LruHashMap<u32, u32> = LruHashMap::with_max_entries(M
 /// User space's last sign of life: CLOCK_BOOTTIME, nanoseconds.
 #[btf_map]
 pub(crate) static ALIVE: Array<u64, 1> = Array::new();
-/// Held attempts and when they were held: CLOCK_BOOTTIME, nanoseconds.
+/// Held attempts and when they were held: CLOCK_BOOTTIME, nanoseconds, to two. The odd ones wait
+/// for a verdict, the others for the name of their listener.
 #[map]
 pub(crate) static HELD: LruHashMap<AttemptKey, u64> = LruHashMap::with_max_entries(MAX_HELD, 0);
 /// Holds of a source: the second, and how many in it.

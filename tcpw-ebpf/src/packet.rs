@@ -41,9 +41,7 @@ pub(crate) enum Shape {
 #[inline(always)]
 pub(crate) fn read(ctx: &SkBuffContext, key: &mut AttemptKey, protocol: u8) -> Shape {
     match addresses(ctx, key, protocol) {
-        Some(Some(offset)) if protocol == TCP => {
-            tcp_header(ctx, offset, key).unwrap_or(Shape::Unparsable)
-        }
+        Some(Some(offset)) if protocol == TCP => tcp_header(ctx, offset, key).unwrap_or(Shape::Unparsable),
         Some(Some(offset)) => udp_header(ctx, offset, key).unwrap_or(Shape::Unparsable),
         Some(None) => Shape::Unparsable,
         None => Shape::NotIp,

@@ -111,11 +111,9 @@ impl Event {
             Kind::Accepted => decision(Fate::Accepted),
             Kind::Ask | Kind::Unidentified => decision(Fate::Held),
             Kind::Executes => Self::Executed { pid: record.pid },
-            Kind::Listening => Self::Listening {
-                pid: record.pid,
-                port: record.server_port,
-                is_udp: record.protocol == UDP,
-            },
+            Kind::Listening => {
+                Self::Listening { pid: record.pid, port: record.server_port, is_udp: record.protocol == UDP }
+            }
         })
     }
 }

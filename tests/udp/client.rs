@@ -57,8 +57,9 @@ pub(crate) fn wait_bound(netns: &Netns, port: u16, v6: bool) -> Result<()> {
     let wanted = format!(":{port:04X} ");
     loop {
         let table = netns.run(|| Ok(fs::read_to_string(file)?))?;
-        let is_local =
-            |line: &str| line.split_whitespace().nth(1).is_some_and(|local| format!("{local} ").ends_with(&wanted));
+        let is_local = |line: &str| {
+            line.split_whitespace().nth(1).is_some_and(|local| format!("{local} ").ends_with(&wanted))
+        };
         if table.lines().skip(1).any(is_local) {
             return Ok(());
         }

@@ -1,17 +1,11 @@
 //! Real servers and real clients: dnsmasq, unbound, chrony, tftpd-hpa, xinetd.
 
-use std::{
-    fs,
-    net::IpAddr,
-    path::Path,
-    process::Command,
-    time::Duration,
-};
+use std::{fs, net::IpAddr, path::Path, process::Command, time::Duration};
 
 use anyhow::{Context as _, Result};
 use tcpw_tests::{
-    CLIENT_V4, CLIENT_V4_OTHER, CLIENT_V6, CLIENT_V6_OTHER, Listening, Place, Process, Requirement, SERVER_V4,
-    SERVER_V6, Sandbox, Tcpw, can_run,
+    CLIENT_V4, CLIENT_V4_OTHER, CLIENT_V6, CLIENT_V6_OTHER, Listening, Place, Process, Requirement,
+    SERVER_V4, SERVER_V6, Sandbox, Tcpw, can_run,
 };
 
 use super::client::{Client, wait_bound};
@@ -28,7 +22,13 @@ fn can_run_with(test: &str, programs: &[&'static str]) -> bool {
 /// dnsmasq that knows one name.
 fn dnsmasq(sandbox: &Sandbox, place: Place) -> Result<Process> {
     let mut command = Command::new("/usr/sbin/dnsmasq");
-    command.args(["--keep-in-foreground", "--conf-file=/dev/null", "--no-resolv", "--no-hosts", "--pid-file"]);
+    command.args([
+        "--keep-in-foreground",
+        "--conf-file=/dev/null",
+        "--no-resolv",
+        "--no-hosts",
+        "--pid-file",
+    ]);
     command.args(["--user=root", "--log-facility=-", "--address=/name.test/192.0.2.7"]);
     let mut process = sandbox.spawn(place, command)?;
     if place == Place::Guarded {
@@ -87,7 +87,7 @@ fn unbound_resolves_through_a_host_that_it_would_not_serve() -> Result<()> {
     let text = "server:\n interface: 0.0.0.0\n interface: ::0\n access-control: 0.0.0.0/0 allow\n\
                 \x20access-control: ::/0 allow\n do-daemonize: no\n username: \"\"\n chroot: \"\"\n\
                 \x20directory: \"/etc/unbound\"\n pidfile: \"\"\n use-syslog: no\n logfile: \"\"\n\
-                \x20module-config: \"iterator\"\n num-threads: 1\n local-zone: \"test.\" nodefault\n\
+                \x20module-config: \"iterator\"\n num-threads: 1\n udp-connect: no\n local-zone: \"test.\" nodefault\n\
                 remote-control:\n control-enable: no\n\
                 forward-zone:\n name: \".\"\n forward-addr: 1.2.3.4@53\n";
     fs::write(directory.join("tcpw.conf"), text)?;
@@ -220,7 +220,7 @@ fn xinetds_datagram_service_has_its_own_name() -> Result<()> {
     let sandbox = Sandbox::new("xinetdudp")?;
     sandbox.write_tables("daytime-dgram: 1.2.3.\n", DENY)?;
     let service = "service daytime\n{\ndisable = no\ntype = INTERNAL UNLISTED\nid = daytime-dgram\n\
-                   socket_type = dgram\nprotocol = udp\nport = 13\nuser = root\nwait = yes\n}\n";
+                   socket_type = dgram\nprotocol = udp\nport = 13\nuser = root\nwait = yes\nflags = IPv4\n}\n";
     fs::write(sandbox.etc().join("xinetd.d/daytime"), service)?;
     let mut command = Command::new("/usr/sbin/xinetd");
     command.args(["-dontfork", "-stayalive", "-pidfile", "/run/xinetd.pid"]);

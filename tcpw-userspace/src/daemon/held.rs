@@ -40,7 +40,8 @@ pub(super) struct Waiting {
     /// By cookie of a listener that nobody has identified yet.
     by_listener: HashMap<u64, Vec<(Instant, Held)>>,
     count: usize,
-    sent: HashMap<AttemptKey, Instant>,
+    /// By attempt and kind: a listener that nobody knew may turn out to have rules that ask.
+    sent: HashMap<(AttemptKey, u32), Instant>,
     /// UDP clients whose line audit mode wrote, by socket.
     said: HashMap<(u64, Address), Instant>,
     /// Packets that did not fit, since the last report.
@@ -180,7 +181,7 @@ impl Daemon {
         }
     }
 
-    /// Sends the packet again, once. What cannot be sent is left to the client.
+    /// Sends the packet again, once for each thing that was asked. What cannot be sent is left to the client.
     fn send_again(&mut self, held: &Held, decision: &Decision) {
         let Some(packet) = Packet::new(held.bytes()) else {
             return;
@@ -194,7 +195,7 @@ impl Daemon {
             server_port: decision.server_port,
         };
         let now = Instant::now();
-        let before = self.waiting.sent.insert(key, now);
+        let before = self.waiting.sent.insert((key, held.event.kind), now);
         if before.is_some_and(|at| now.duration_since(at) < REMEMBERED) {
             return;
         }

@@ -12,9 +12,7 @@ use tokio::task::{JoinError, JoinSet};
 use super::{Daemon, policy::InForce, registry::Known};
 use crate::{
     compile::Policy,
-    control::{
-        ListenerStatus, LogStatus, Reply, Response, Status, TableStatus, TablesStatus, TagState,
-    },
+    control::{ListenerStatus, LogStatus, Reply, Response, Status, TableStatus, TablesStatus, TagState},
     listeners::{Listener, NamePart, NameSource},
     parse::rule::Table,
 };
@@ -82,8 +80,7 @@ impl Daemon {
         let known = self.registry.all();
         let known = known.into_iter().filter(|(cookie, _)| seen.contains(cookie));
         let mut rows: Vec<ListenerStatus> = known.map(|(_, known)| listener(known, current)).collect();
-        let others =
-            all.iter().filter(|it| self.registry.get(it.cookie).is_none() && self.is_service(it));
+        let others = all.iter().filter(|it| self.registry.get(it.cookie).is_none() && self.is_service(it));
         let mut others: Vec<ListenerStatus> = others.map(|it| self.unguarded(it)).collect();
         others.sort_by_key(|it| (it.tag != TagState::Outside, it.local.port(), it.pid));
         rows.extend(others);

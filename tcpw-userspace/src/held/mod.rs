@@ -2,8 +2,9 @@
 //!
 //! In: the packet as the gate saw it, and where it has to go. Out: the same packet, once more,
 //! in the listener's network namespace.
-//! Invariant: a packet is sent again at most once, whatever the gate makes of it then; what cannot
-//! be sent again is left to the client's own retransmit.
+//! Invariant: a packet is sent again at most once for its listener's name and once for its client's
+//! verdict, whatever the gate makes of it then; what cannot be sent again is left to the client's
+//! own retransmit.
 
 mod inject;
 mod packet;

@@ -6,9 +6,9 @@ use anyhow::{Context as _, Result, bail};
 use aya::{
     maps::Array,
     programs::{
-    BtfTracePoint, CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, CgroupSock, CgroupSockAddr, Program, ProgramError,
-    SockOps,
-    links::{FdLink, PinnedLink},
+        BtfTracePoint, CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, CgroupSock, CgroupSockAddr, Program,
+        ProgramError, SockOps,
+        links::{FdLink, PinnedLink},
     },
 };
 

@@ -29,7 +29,8 @@ impl Kernel {
             match files.read(&mut nothing) {
                 Ok(0) => return Ok(()),
                 Ok(_) => {}
-                Err(error) if matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock) => {}
+                Err(error)
+                    if matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock) => {}
                 Err(error) => return Err(error).context("run program open_files"),
             }
         }

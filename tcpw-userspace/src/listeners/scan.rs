@@ -48,7 +48,13 @@ impl Scanner {
     /// `proc_root` shows the process ids of our own pid namespace. `scope` is a path of
     /// the cgroup2 hierarchy as /proc/PID/cgroup spells it: `/` is everything.
     pub fn new(proc_root: impl Into<PathBuf>, scope: impl Into<PathBuf>) -> Self {
-        Self { proc_root: proc_root.into(), scope: scope.into(), cgroup: None, more_names: Arc::default(), is_everywhere: false }
+        Self {
+            proc_root: proc_root.into(),
+            scope: scope.into(),
+            cgroup: None,
+            more_names: Arc::default(),
+            is_everywhere: false,
+        }
     }
 
     /// With the directory of the scope: sockets that no process shows are told apart by it.
@@ -307,7 +313,11 @@ impl Owners<'_> {
             local: held.listening.local,
             names: named.names,
             ident: named.ident,
-            parts: if named.found == NameSource::Process { names::sources(&owner.process) } else { Vec::new() },
+            parts: if named.found == NameSource::Process {
+                names::sources(&owner.process)
+            } else {
+                Vec::new()
+            },
             found: named.found,
             is_guarded: held.holders.iter().any(|pid| self.guarded.contains(pid)),
             service: named.service,

@@ -159,7 +159,8 @@ fn with_ports(services: Vec<Service>, ports: &str) -> Vec<(u16, Service)> {
         .into_iter()
         .filter(is_own)
         .filter_map(|service| {
-            let port = service.port.or_else(|| services::port(ports, &service.name, protocol(service.is_udp())))?;
+            let port =
+                service.port.or_else(|| services::port(ports, &service.name, protocol(service.is_udp())))?;
             Some((port, service))
         })
         .collect()

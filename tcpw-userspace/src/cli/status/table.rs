@@ -186,10 +186,7 @@ mod tests {
         let rows: Vec<&str> = text.lines().skip_while(|line| !line.starts_with("LOCAL")).collect();
         assert_eq!(rows.len(), 3, "{text}");
         let tag = rows[0].find("TAG").unwrap();
-        assert!(
-            rows[1][tag..].starts_with("written ") && rows[2][tag..].starts_with("written "),
-            "{text}"
-        );
+        assert!(rows[1][tag..].starts_with("written ") && rows[2][tag..].starts_with("written "), "{text}");
         assert!(text.contains("allowed      1234\nrefused         5\n"), "{text}");
         assert!(!text.contains("asked"));
     }
