@@ -184,8 +184,9 @@ fn answers_to_a_group_come_from_anybody_at_the_port_written_to() -> Result<()> {
     sandbox.server().ip("route add default dev tcpw0")?;
     let _tcpw = Tcpw::start(&sandbox, &[])?;
     for (group, port) in [("239.1.1.1:9000", 7001), ("255.255.255.255:9000", 7002)] {
-        let daemon =
+        let mut daemon =
             Testd::start(&sandbox, "alphad", &format!("--udp --quiet --ask {group} 0.0.0.0:{port}"))?;
+        daemon.process.wait_for_line("asked", PATIENCE)?;
         let server = SocketAddr::new(SERVER_V4, port);
         Client::new(sandbox.client(), CLIENT_V4_OTHER, 9001)?.send(server, b"intruder")?;
         Client::new(sandbox.client(), CLIENT_V4_OTHER, 9000)?.send(server, b"answer")?;

@@ -65,5 +65,5 @@ fn ask(socket: &UdpSocket, style: &Style) -> Result<()> {
     for peer in &style.ask {
         socket.send_to(b"question", peer).with_context(|| format!("write to {peer}"))?;
     }
-    Ok(())
+    writeln!(std::io::stdout(), "asked").context("say")
 }

@@ -207,8 +207,10 @@ fn tftpd_sends_files_to_whom_the_tables_allow() -> Result<()> {
     let mark = tcpw.process.mark();
     sandbox.write_tables("", DENY)?;
     tcpw.wait_applied(mark)?;
-    let _there = tftpd(&sandbox, Place::Client, &directory)?;
-    assert!(is_fetched(&sandbox, Place::Guarded, CLIENT_V4)?);
+    sandbox.client().ip("route del 1.2.3.1/32 dev tcpw0 src 1.2.4.4")?;
+    let there = tftpd(&sandbox, Place::Client, &directory)?;
+    let is_fetched = is_fetched(&sandbox, Place::Guarded, CLIENT_V4)?;
+    assert!(is_fetched, "{}\n{:?}\n{}", there.tail(), Tcpw::counters(&sandbox), tcpw.process.tail());
     Ok(())
 }
 
