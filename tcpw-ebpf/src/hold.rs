@@ -40,9 +40,7 @@ pub(crate) fn hold(
 ) {
     // SAFETY: the value is copied at once.
     let before = unsafe { HELD.get(key) }.copied();
-    // Whose listener was not known may have to wait for a verdict next.
-    let asks = u64::from(kind as u32 == Kind::Ask as u32);
-    if before.is_some_and(|before| now_ns < before.wrapping_add(HOLD_AGAIN_NS) && before & 1 >= asks) {
+    if before.is_some_and(|before| now_ns < before.wrapping_add(HOLD_AGAIN_NS)) {
         count(Counter::Retransmits);
         return;
     }
@@ -56,7 +54,7 @@ pub(crate) fn hold(
     };
     count(Counter::Asked);
     // If it does not fit, a SYN sent again is held again.
-    let _ = HELD.insert(key, &(now_ns & !1 | asks), 0);
+    let _ = HELD.insert(key, &now_ns, 0);
     let held = entry.as_mut_ptr();
     let length = ctx.len();
     // SAFETY: the reservation is as large as a Held; every field is written, but for the packet's

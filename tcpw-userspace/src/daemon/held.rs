@@ -1,4 +1,4 @@
-//! Held attempts: who listens is found out, the evaluator decides, the packet is sent again.
+//! Held attempts: who listens is found out, and the packet is sent again.
 //!
 //! In: held packets. Out: tags and answers in the kernel, then the packet once more: the gate
 //! itself lets it pass, or refuses and reports it.
@@ -12,15 +12,13 @@ use std::{
 use tcpw_common::{
     held::Held,
     key::{Address, AnswerKey, AttemptKey},
-    outcome::Outcome,
     tag::Tag,
 };
 
 use super::{Daemon, scan::Found};
 use crate::{
     config::Mode,
-    evaluate::request::Verdict,
-    events::{Decision, Event, Fate, UDP},
+    events::{Decision, Event, UDP},
     held::Packet,
     names::NamesSet,
 };
@@ -40,8 +38,8 @@ pub(super) struct Waiting {
     /// By cookie of a listener that nobody has identified yet.
     by_listener: HashMap<u64, Vec<(Instant, Held)>>,
     count: usize,
-    /// By attempt and kind: a listener that nobody knew may turn out to have rules that ask.
-    sent: HashMap<(AttemptKey, u32), Instant>,
+    /// Once for each reason to hold it: what was not known, under which policy.
+    sent: HashMap<(AttemptKey, u32, u32), Instant>,
     /// UDP clients whose line audit mode wrote, by socket.
     said: HashMap<(u64, Address), Instant>,
     /// Packets that did not fit, since the last report.
@@ -67,40 +65,17 @@ impl Daemon {
         }
     }
 
-    /// Who listens is known: the evaluator answers, and the gate finds the answer.
-    fn decide(&mut self, held: &Held, decision: &Decision, names: &NamesSet) {
-        let Some(judgement) = self.judge(names, decision) else {
-            return;
-        };
-        if self.config.mode == Mode::Audit {
-            if judgement.verdict == Verdict::Refuse && self.waiting.is_news(decision) {
-                self.write_line(&Decision { fate: Fate::WouldRefuse, ..*decision }, names, Some(&judgement));
-            }
-            return;
-        }
-        let outcome = match judgement.verdict {
-            Verdict::Allow => Outcome::Allow,
-            Verdict::Refuse => Outcome::Refuse,
-        };
-        let key = AnswerKey {
-            generation: decision.generation,
-            policy: decision.policy,
-            client: decision.client,
-            server: decision.server,
-        };
-        match self.kernel.answer(key, outcome) {
-            Ok(()) => self.send_again(held, decision),
-            Err(error) => log::error!("{error:#}"),
-        }
-    }
-
     /// The listener's tag is there: the gate decides by itself.
     fn identified(&mut self, held: &Held, decision: &Decision, names: &NamesSet) {
         if self.config.mode == Mode::Audit {
             self.decide(held, decision, names);
-        } else {
-            self.send_again(held, decision);
+            return;
         }
+        // The rules may have it held once more, for its client's name.
+        if let Err(error) = self.kernel.forget_held(&attempt_key(held, decision)) {
+            log::error!("{error:#}");
+        }
+        self.send_again(held, decision);
     }
 
     /// Looks for the listener; the packet waits.
@@ -181,21 +156,14 @@ impl Daemon {
         }
     }
 
-    /// Sends the packet again, once for each thing that was asked. What cannot be sent is left to the client.
-    fn send_again(&mut self, held: &Held, decision: &Decision) {
+    /// Sends the packet again, once. What cannot be sent is left to the client.
+    pub(super) fn send_again(&mut self, held: &Held, decision: &Decision) {
         let Some(packet) = Packet::new(held.bytes()) else {
             return;
         };
-        let key = AttemptKey {
-            client: decision.client,
-            server: decision.server,
-            cookie: decision.cookie,
-            isn: held.isn,
-            client_port: decision.client_port,
-            server_port: decision.server_port,
-        };
+        let key = (attempt_key(held, decision), held.event.kind, decision.generation);
         let now = Instant::now();
-        let before = self.waiting.sent.insert((key, held.event.kind), now);
+        let before = self.waiting.sent.insert(key, now);
         if before.is_some_and(|at| now.duration_since(at) < REMEMBERED) {
             return;
         }
@@ -235,7 +203,7 @@ impl Daemon {
 
 impl Waiting {
     /// Whether an attempt is no further datagram of one that was told of. TCP's are held once each.
-    fn is_news(&mut self, decision: &Decision) -> bool {
+    pub(super) fn is_news(&mut self, decision: &Decision) -> bool {
         if decision.protocol != UDP {
             return true;
         }
@@ -249,6 +217,28 @@ impl Waiting {
         }
         self.said.insert(client, now);
         true
+    }
+}
+
+/// What a SYN and its retransmits share.
+pub(super) fn attempt_key(held: &Held, decision: &Decision) -> AttemptKey {
+    AttemptKey {
+        client: decision.client,
+        server: decision.server,
+        cookie: decision.cookie,
+        isn: held.isn,
+        client_port: decision.client_port,
+        server_port: decision.server_port,
+    }
+}
+
+/// What attempts that get the same answer share.
+pub(super) fn answer_key(decision: &Decision) -> AnswerKey {
+    AnswerKey {
+        generation: decision.generation,
+        policy: decision.policy,
+        client: decision.client,
+        server: decision.server,
     }
 }
 

@@ -1,7 +1,7 @@
 //! How things stand.
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     os::fd::AsFd as _,
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -50,7 +50,9 @@ impl Daemon {
             .map(|(name, value)| (name.to_owned(), value))
             .collect();
         counters.insert("disagreements".into(), self.disagreements);
+        counters.extend(self.name_counters());
         let counts = self.lines.counts();
+        let mut said = HashMap::new();
         Status {
             version: env!("CARGO_PKG_VERSION").into(),
             pid: std::process::id(),
@@ -65,7 +67,7 @@ impl Daemon {
             problem: self.policies.problem.clone(),
             cgroup: self.config.cgroup.clone(),
             pinned: self.config.pin,
-            listeners: self.sockets(all),
+            listeners: self.sockets(all, &mut said),
             counters,
             log: LogStatus { written: counts.written, failed: counts.lost },
         }
@@ -73,13 +75,33 @@ impl Daemon {
 }
 
 impl Daemon {
+    fn name_counters(&self) -> impl Iterator<Item = (String, u64)> {
+        let counts = self.lookups.counts();
+        let (kept, evicted) = self.lookups.kept();
+        let size = |size: usize| u64::try_from(size).unwrap_or(u64::MAX);
+        [
+            ("lookups", counts.begun),
+            ("lookups_running", size(self.lookups.running())),
+            ("lookups_open", size(self.lookups.open())),
+            ("lookups_without_thread", counts.failed),
+            ("names_remembered", counts.remembered),
+            ("names_kept", size(kept)),
+            ("names_evicted", evicted),
+            ("names_waiting", size(self.hanging.len())),
+            ("names_limited", self.hanging.counts.dropped),
+            ("names_given_up", self.hanging.counts.given_up),
+        ]
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value))
+    }
+
     /// What is guarded and still there, and then what is not.
-    fn sockets(&self, all: &[Listener]) -> Vec<ListenerStatus> {
+    fn sockets(&self, all: &[Listener], said: &mut HashMap<u32, String>) -> Vec<ListenerStatus> {
         let current = self.policies.current.as_ref();
         let seen: HashSet<u64> = all.iter().map(|listener| listener.cookie).collect();
         let known = self.registry.all();
         let known = known.into_iter().filter(|(cookie, _)| seen.contains(cookie));
-        let mut rows: Vec<ListenerStatus> = known.map(|(_, known)| listener(known, current)).collect();
+        let mut rows: Vec<ListenerStatus> = known.map(|(_, known)| listener(known, current, said)).collect();
         let others = all.iter().filter(|it| self.registry.get(it.cookie).is_none() && self.is_service(it));
         let mut others: Vec<ListenerStatus> = others.map(|it| self.unguarded(it)).collect();
         others.sort_by_key(|it| (it.tag != TagState::Outside, it.local.port(), it.pid));
@@ -170,7 +192,7 @@ fn table(current: Option<&InForce>, which: impl Fn(&InForce) -> &Table) -> Table
     }
 }
 
-fn listener(known: &Known, current: Option<&InForce>) -> ListenerStatus {
+fn listener(known: &Known, current: Option<&InForce>, said: &mut HashMap<u32, String>) -> ListenerStatus {
     ListenerStatus {
         pid: known.pid,
         ident: known.ident.clone(),
@@ -179,7 +201,7 @@ fn listener(known: &Known, current: Option<&InForce>) -> ListenerStatus {
         local: known.local,
         protocol: protocol(known.protocol),
         found_by: found_by(known.found, &known.parts),
-        policy: current.map_or_else(|| "none".into(), |current| summary(&current.policy, known)),
+        policy: current.map_or_else(|| "none".into(), |current| summary(&current.policy, known, said)),
         tag: match known.untagged {
             None => TagState::Written,
             Some(_) => TagState::Missing,
@@ -188,7 +210,8 @@ fn listener(known: &Known, current: Option<&InForce>) -> ListenerStatus {
 }
 
 /// A listener's policy in a few words. Where the local address counts, that of addresses no rule names.
-fn summary(policy: &Policy, known: &Known) -> String {
+/// Many listeners share a policy, whose words are in `said` after the first.
+fn summary(policy: &Policy, known: &Known, said: &mut HashMap<u32, String>) -> String {
     let port = known.local.port();
     let port_class = policy.ports.iter().find(|(one, _)| *one == port).map_or(0, |(_, class)| *class);
     if port_class == EXEMPT_PORT {
@@ -201,8 +224,12 @@ fn summary(policy: &Policy, known: &Known) -> String {
     let Some(row) = policy.policies.get(index as usize) else {
         return "none".into();
     };
-    let classes = header.client_classes as usize;
-    let first = *row as usize * classes;
+    said.entry(*row).or_insert_with(|| words(policy, *row)).clone()
+}
+
+/// A row of outcomes in a few words.
+fn words(policy: &Policy, row: u32) -> String {
+    let first = row as usize * policy.header(0, 0).client_classes as usize;
     let outcome =
         |class: &u32| policy.outcomes.get(first + *class as usize).copied().and_then(Outcome::from_byte);
     let of_clients = policy

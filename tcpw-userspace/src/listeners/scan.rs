@@ -181,8 +181,12 @@ impl Scanner {
         let mut found = Found::default();
         for &pid in pids {
             // Opened before anything of it is read: see `Owner::read`.
-            let Ok(process) = PidFd::open(pid) else {
-                continue;
+            let process = match PidFd::open(pid) {
+                Ok(process) => process,
+                Err(error) => {
+                    found.over_limit += usize::from(is_limit(&error));
+                    continue;
+                }
             };
             let cgroup = process::cgroup_of(&self.proc_root, pid);
             let is_guarded = cgroup.is_some_and(|cgroup| cgroup.starts_with(&self.scope));
@@ -192,6 +196,13 @@ impl Scanner {
             if is_guarded {
                 found.guarded.insert(pid);
             }
+        }
+        if found.over_limit > 0 {
+            log::error!(
+                "{} sockets or processes were not looked at, too many files are open: their listeners are judged by the \
+                 rules for any daemon; raise the limit (LimitNOFILE=, ulimit -n)",
+                found.over_limit
+            );
         }
         let mut owners = Owners {
             proc_root: &self.proc_root,
@@ -239,6 +250,13 @@ struct Found {
     processes: BTreeMap<u32, PidFd>,
     /// Those in scope.
     guarded: BTreeSet<u32>,
+    /// Sockets and processes that could not be opened: too many are open already.
+    over_limit: usize,
+}
+
+/// Whether an error says that too many files are open.
+fn is_limit(error: &std::io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
 }
 
 impl Found {
@@ -249,6 +267,10 @@ impl Found {
                 Entry::Occupied(known) => known.into_mut(),
                 Entry::Vacant(new) => match process.duplicate(fd) {
                     Ok(socket) => new.insert(Held::new(socket, inode)),
+                    Err(error) if is_limit(&error) => {
+                        self.over_limit += 1;
+                        continue;
+                    }
                     // Closed meanwhile, or the process is gone: another holder may tell.
                     Err(_) => continue,
                 },
