@@ -46,7 +46,12 @@ const FUZZER: &[Part] = &[part("g++", "c++")];
 
 const TESTS: &[Part] = &[
     part("rsyslog", "rsyslogd"),
+    part("dnsmasq-base", "dnsmasq"),
     part("unbound", "unbound"),
+    part("bind9-dnsutils", "dig"),
+    part("chrony", "chronyd"),
+    part("tftpd-hpa", "in.tftpd"),
+    part("tftp-hpa", "tftp"),
     part("opensmtpd", "smtpd"),
     part("bsd-mailx", "/usr/bin/bsd-mailx"),
 ];

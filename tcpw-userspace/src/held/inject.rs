@@ -1,6 +1,6 @@
-//! Sends a held SYN again, in the listener's network namespace.
+//! Sends a held packet again, in the listener's network namespace.
 //!
-//! In: a SYN, the cookie of the namespace, a process in it. Out: the packet, delivered as if it
+//! In: a packet, the cookie of the namespace, a process in it. Out: the packet, delivered as if it
 //! had come over the loopback device: it passes netfilter and the gate once more.
 //! Invariant: a namespace is kept only as long as something listens in it.
 
@@ -17,7 +17,7 @@ use std::{
 
 use nix::sched::{CloneFlags, setns};
 
-use super::packet::Syn;
+use super::packet::Packet;
 use crate::listeners::netns_cookie;
 
 /// Raw sockets by network namespace cookie.
@@ -40,17 +40,17 @@ impl Injector {
         Self { proc_root: proc_root.into(), namespaces: HashMap::new() }
     }
 
-    /// Sends the SYN in the namespace of cookie `netns`, which is that of process `pid`.
+    /// Sends the packet in the namespace of cookie `netns`, which is that of process `pid`.
     ///
     /// # Errors
     /// The process is gone or its namespace another one, or the kernel refuses the packet.
-    pub fn send(&mut self, netns: u64, pid: u32, syn: &Syn) -> io::Result<()> {
+    pub fn send(&mut self, netns: u64, pid: u32, packet: &Packet) -> io::Result<()> {
         if !self.namespaces.contains_key(&netns) {
             let sockets = open(&self.proc_root.join(pid.to_string()).join("ns/net"), netns)?;
             self.namespaces.insert(netns, sockets);
         }
         let sockets = self.namespaces.get(&netns).ok_or(io::ErrorKind::NotFound)?;
-        match syn.destination() {
+        match packet.destination() {
             IpAddr::V4(address) => {
                 let to = libc::sockaddr_in {
                     sin_family: family(libc::AF_INET),
@@ -58,7 +58,7 @@ impl Injector {
                     sin_addr: libc::in_addr { s_addr: u32::from_ne_bytes(address.octets()) },
                     sin_zero: [0; 8],
                 };
-                send(&sockets.v4, syn.bytes(), &to)
+                send(&sockets.v4, packet.bytes(), &to)
             }
             IpAddr::V6(address) => {
                 let to = libc::sockaddr_in6 {
@@ -69,7 +69,7 @@ impl Injector {
                     sin6_scope_id: 0,
                 };
                 let socket = sockets.v6.as_ref().ok_or(io::ErrorKind::AddrNotAvailable)?;
-                send(socket, syn.bytes(), &to)
+                send(socket, packet.bytes(), &to)
             }
         }
     }
