@@ -28,11 +28,17 @@ pub enum Counter {
     HoldLimited = 10,
     /// SYNs not held because the ring of held packets was full, likewise.
     HoldRingFull = 11,
+    /// Refused attempts answered with a reset.
+    Reset = 12,
+    /// Refused attempts left to the gate, which drops them, because of a limit on resets.
+    ResetLimited = 13,
+    /// Likewise, because an allowed handshake of theirs may have been forgotten.
+    ResetUnsure = 14,
 }
 
 impl Counter {
     /// Every counter with its name in status and metrics.
-    pub const ALL: [(Self, &'static str); 12] = [
+    pub const ALL: [(Self, &'static str); 15] = [
         (Self::Allowed, "allowed"),
         (Self::Refused, "refused"),
         (Self::WouldRefuse, "would_refuse"),
@@ -45,5 +51,8 @@ impl Counter {
         (Self::Broken, "broken"),
         (Self::HoldLimited, "hold_limited"),
         (Self::HoldRingFull, "hold_ring_full"),
+        (Self::Reset, "reset"),
+        (Self::ResetLimited, "reset_limited"),
+        (Self::ResetUnsure, "reset_unsure"),
     ];
 }

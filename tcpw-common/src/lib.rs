@@ -14,7 +14,8 @@ pub mod key;
 pub mod limits;
 pub mod outcome;
 pub mod probe;
+pub mod service;
 pub mod tag;
 
 /// Layout version of maps, tags and events; part of the pin directory's name.
-pub const ABI_VERSION: u32 = 2;
+pub const ABI_VERSION: u32 = 3;

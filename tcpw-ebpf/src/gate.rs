@@ -28,6 +28,7 @@ use crate::{
     maps::{ANSWERS, ATTEMPTS, HANDSHAKES, LISTENERS, SCRATCH},
     packet::{self, Shape},
     port::port,
+    remember::{self, are_resets_on},
     tables::KernelTables,
 };
 
@@ -63,7 +64,15 @@ pub(crate) struct Attempt {
 #[inline(always)]
 pub(crate) fn judge(ctx: &SkBuffContext) -> Passage {
     match attempt(ctx) {
-        Some(attempt) => decide_attempt(ctx, attempt),
+        Some(attempt) => {
+            let passage = decide_attempt(ctx, attempt);
+            if passage == Passage::Pass && are_resets_on() {
+                forget_socket(&mut attempt.key);
+                // SAFETY: the helper has no preconditions.
+                remember::passed(&attempt.key, unsafe { bpf_ktime_get_boot_ns() });
+            }
+            passage
+        }
         None => Passage::Pass,
     }
 }
@@ -162,16 +171,22 @@ fn allow(attempt: &mut Attempt) -> Passage {
     count(Counter::Allowed);
     // SAFETY: a static of .rodata; volatile because user space sets it at load time.
     if unsafe { core::ptr::read_volatile(&LOG_ALLOWED) } != 0 {
-        attempt.key.isn = 0;
-        attempt.key.cookie = 0;
+        forget_socket(&mut attempt.key);
         // A full or busy table costs an accepted line, never the connection.
         let _ = HANDSHAKES.insert(&attempt.key, &attempt.tag, 0);
     }
     Passage::Pass
 }
 
+/// Leaves the key of the flow: without the socket and the sequence number, which others do not know.
 #[inline(always)]
-fn refuse(attempt: &Attempt, decision: &Decision) -> Passage {
+fn forget_socket(key: &mut AttemptKey) {
+    key.isn = 0;
+    key.cookie = 0;
+}
+
+#[inline(always)]
+fn refuse(attempt: &mut Attempt, decision: &Decision) -> Passage {
     let audit = decision.flags & AUDIT != 0;
     if first_seen(attempt) {
         if audit {
@@ -180,6 +195,11 @@ fn refuse(attempt: &Attempt, decision: &Decision) -> Passage {
         } else {
             count(Counter::Refused);
             report(Kind::Refused, attempt, decision);
+            if are_resets_on() {
+                forget_socket(&mut attempt.key);
+                // SAFETY: the helper has no preconditions.
+                remember::refused(&attempt.key, unsafe { bpf_ktime_get_boot_ns() });
+            }
         }
     } else {
         count(Counter::Retransmits);

@@ -12,23 +12,24 @@ use aya_ebpf::{
     bindings::{BPF_SK_STORAGE_GET_F_CREATE, bpf_sock},
     helpers::{
         bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_get_netns_cookie, bpf_get_socket_cookie,
-        generated::bpf_sk_storage_get,
+        bpf_ktime_get_boot_ns, generated::bpf_sk_storage_get,
     },
     programs::{BtfTracePointContext, SockContext},
 };
 use tcpw_common::{
     event::Kind,
     key::Comm,
+    service::{ANY_PORT, change_index},
     tag::{PROVISIONAL, Tag},
 };
 
 use crate::{
     emit::{Report, emit},
-    maps::{COMMS, HOLDERS, TAGS},
+    maps::{CHANGES, COMMS, HOLDERS, TAGS},
     port::port,
 };
 
-const IPPROTO_TCP: u32 = 6;
+const IPPROTO_TCP: u16 = 6;
 const TCP_LISTEN: i32 = 10;
 
 /// Byte offsets in the running kernel's structs, set by user space from its BTF.
@@ -56,7 +57,7 @@ pub(crate) fn tag_of(sk: *mut bpf_sock) -> Option<&'static Tag> {
 pub(crate) fn bound(ctx: &SockContext) {
     // SAFETY: the context's socket is the kernel's; the verifier checks each access.
     let (protocol, port) = unsafe { ((*ctx.sock).protocol, port((*ctx.sock).src_port)) };
-    if protocol != IPPROTO_TCP {
+    if protocol != u32::from(IPPROTO_TCP) {
         return;
     }
     // SAFETY: both helpers take the context, which is the socket.
@@ -68,8 +69,8 @@ pub(crate) fn bound(ctx: &SockContext) {
 /// A socket changed state: `inet_sock_set_state(sk, old, new)`.
 #[inline(always)]
 pub(crate) fn state_changed(ctx: &BtfTracePointContext) {
-    let new: i32 = ctx.arg(2);
-    if new != TCP_LISTEN {
+    let (old, new): (i32, i32) = (ctx.arg(1), ctx.arg(2));
+    if new != TCP_LISTEN && old != TCP_LISTEN {
         return;
     }
     // SAFETY: the tracepoint's first argument is a struct sock; offsets come from this kernel's BTF.
@@ -81,7 +82,24 @@ pub(crate) fn state_changed(ctx: &BtfTracePointContext) {
         let port: u16 = read(sk, offset(&SOCK_NUM));
         let net: *const c_void = read(sk, offset(&SOCK_NET));
         let netns = if net.is_null() { 0 } else { read(net, offset(&NET_COOKIE)) };
-        name(sk.cast_mut(), netns, 0, port);
+        // Before the socket can be found: no client is reset on behalf of who listened before.
+        changed(netns, port);
+        if new == TCP_LISTEN {
+            name(sk.cast_mut(), netns, 0, port);
+        }
+    }
+}
+
+/// Voids what user space certified of a port; of all of the namespace, if the port is not chosen yet.
+#[inline(always)]
+fn changed(netns: u64, port: u16) {
+    // SAFETY: the helper has no preconditions.
+    let stamp = unsafe { bpf_ktime_get_boot_ns() };
+    for place in [u32::from(port), ANY_PORT] {
+        if let Some(change) = CHANGES.get_ptr_mut(change_index(netns, IPPROTO_TCP, place)) {
+            // SAFETY: the pointer is into the map and aligned; one store, whole.
+            unsafe { change.write_volatile(stamp) };
+        }
     }
 }
 

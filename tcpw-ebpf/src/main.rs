@@ -17,11 +17,16 @@ mod maps;
 mod packet;
 mod port;
 mod probe;
+mod rate;
+mod refuse;
+mod remember;
 mod tables;
 
 use aya_ebpf::{
-    macros::{btf_tracepoint, cgroup_skb, cgroup_sock, classifier, sock_ops},
-    programs::{BtfTracePointContext, SkBuffContext, SockContext, SockOpsContext, TcContext},
+    macros::{btf_tracepoint, cgroup_skb, cgroup_sock, classifier, sk_lookup, sock_ops},
+    programs::{
+        BtfTracePointContext, SkBuffContext, SkLookupContext, SockContext, SockOpsContext, TcContext,
+    },
 };
 
 use crate::gate::Passage;
@@ -68,6 +73,15 @@ pub(crate) fn executes(ctx: BtfTracePointContext) -> i32 {
 pub(crate) fn accepted(ctx: SockOpsContext) -> u32 {
     accepted::established(&ctx);
     1
+}
+
+/// sk_lookup, by way of each namespace's own program: who would take this packet?
+#[sk_lookup]
+pub(crate) fn refuse(ctx: SkLookupContext) -> u32 {
+    match refuse::judge(&ctx) {
+        Passage::Pass => 1,
+        Passage::Drop => 0,
+    }
 }
 
 /// Never attached: answers BPF_PROG_TEST_RUN.

@@ -7,6 +7,7 @@
 mod held;
 mod judge;
 mod policy;
+mod refuse;
 mod registry;
 mod report;
 mod scan;
@@ -98,6 +99,7 @@ pub async fn run(config: Config) -> Result<()> {
                 daemon.flush_log();
                 daemon.watch_counters();
                 daemon.watch_held();
+                daemon.watch_resets();
             }
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
@@ -145,7 +147,11 @@ impl Daemon {
     fn start(config: Config) -> Result<(Self, EventRing, HeldRing)> {
         let pins = config.pin.then(|| Pins::new(&config.pin_dir));
         let lines = Log::open(config.log.clone())?;
-        let mut kernel = Kernel::load(&LoadOptions { pins: pins.as_ref(), log_allowed: config.log_allowed })?;
+        let mut kernel = Kernel::load(&LoadOptions {
+            pins: pins.as_ref(),
+            log_allowed: config.log_allowed,
+            resets: refuse::wants_resets(&config),
+        })?;
         let events = kernel.take_events()?;
         let held = kernel.take_held()?;
         tokio::spawn(kernel.take_diagnostics()?.forward());
@@ -156,12 +162,13 @@ impl Daemon {
                 log::warn!("this kernel refuses {}: {reason}", hook.program());
             }
         }
+        let changes = Self::start_resets(&mut kernel, &config);
         let mut daemon = Self {
             source: Source::new(config.hosts_allow.clone(), config.hosts_deny.clone()),
             watch: Watch::new(),
             policies: Policies::new(),
             registry: Registry::default(),
-            scans: Scans::new(&config, has_listening_hook)?,
+            scans: Scans::new(&config, has_listening_hook, changes)?,
             lines,
             host: host_name(),
             disagreements: 0,
@@ -175,14 +182,14 @@ impl Daemon {
             config,
         };
         // Looked at twice: a listener's socket is held only as long as it takes to tag it.
-        for listener in daemon.scans.scan_now() {
+        for listener in daemon.scans.scan_now().listeners {
             daemon.registry.learn(&listener.names);
         }
         daemon.first_policy()?;
-        let began = Instant::now();
-        let listeners = daemon.scans.scan_now();
-        daemon.found(scan::Found { listeners, is_all: true, began });
+        let found = daemon.scans.scan_now();
+        daemon.take_in(found.listeners, found.is_all);
         let state = daemon.kernel.attach_gate(&daemon.config.cgroup)?;
+        daemon.certify(&found.looked, found.is_all);
         daemon.say_ready(&state);
         Ok((daemon, events, held))
     }
@@ -259,6 +266,11 @@ impl Daemon {
             ("ring_full", "events found the ring full: those attempts were judged, but not logged"),
             ("hold_limited", "attempts were not held, their source has too many: their clients try again"),
             ("hold_ring_full", "attempts were not held, the ring was full: their clients try again"),
+            ("reset_limited", "refused attempts were dropped, not reset: too many in a second"),
+            (
+                "reset_unsure",
+                "refused attempts were dropped, not reset: many were allowed just before the tables changed",
+            ),
             ("broken", "attempts were refused because a table look-up failed: please report this"),
         ] {
             let now = counters.iter().find(|(counter, _)| *counter == name).map_or(0, |(_, value)| *value);

@@ -39,7 +39,12 @@ impl Daemon {
             problem: self.policies.problem.clone(),
             cgroup: self.config.cgroup.clone(),
             pinned: self.config.pin,
-            listeners: self.registry.all().into_iter().map(|known| listener(known, current)).collect(),
+            listeners: self
+                .registry
+                .all()
+                .into_iter()
+                .map(|known| listener(known, current, self.on_deny(known.netns, known.local)))
+                .collect(),
             counters,
             log: LogStatus { written: counts.written, failed: counts.lost },
         }
@@ -64,7 +69,7 @@ fn table(current: Option<&InForce>, which: impl Fn(&InForce) -> &Table) -> Table
     }
 }
 
-fn listener(known: &Known, current: Option<&InForce>) -> ListenerStatus {
+fn listener(known: &Known, current: Option<&InForce>, on_deny: &str) -> ListenerStatus {
     ListenerStatus {
         pid: known.pid,
         ident: known.ident.clone(),
@@ -85,6 +90,7 @@ fn listener(known: &Known, current: Option<&InForce>) -> ListenerStatus {
             NameSource::Nobody => "nobody".into(),
         },
         policy: current.map_or_else(|| "none".into(), |current| summary(&current.policy, known)),
+        on_deny: on_deny.into(),
         tag: match known.untagged {
             None => TagState::Written,
             Some(_) => TagState::Missing,

@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 use aya::{Btf, Ebpf, EbpfLoader, maps::Map};
 
-use super::{attach::Attached, offsets::Offsets, pins::Pins, tables::Outers};
+use super::{attach::Attached, offsets::Offsets, pins::Pins, resets::Resets, tables::Outers};
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/tcpw.bpf.o"));
 
@@ -13,7 +13,7 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/tc
 pub(super) const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
 
 /// The maps that outlive a process when pinned; all but .rodata, scratch and aya-log's own.
-pub(super) const STATE_MAPS: [&str; 24] = [
+pub(super) const STATE_MAPS: [&str; 34] = [
     "ACTIVE",
     "HEADERS",
     "CLIENTS_V4",
@@ -38,6 +38,16 @@ pub(super) const STATE_MAPS: [&str; 24] = [
     "HELD",
     "SOURCES",
     "HOLDS",
+    "SERVICES",
+    "CHANGES",
+    "RESET_LIMITS",
+    "RESETS",
+    "RESET_SOURCES",
+    "PASSED",
+    "PRESSURE",
+    "FLOWS",
+    "PLACE",
+    "REFUSALS",
 ];
 
 /// What to load.
@@ -47,6 +57,8 @@ pub struct LoadOptions<'a> {
     pub pins: Option<&'a Pins>,
     /// Report accepted connections.
     pub log_allowed: bool,
+    /// Remember what resets need to know.
+    pub resets: bool,
 }
 
 /// The loaded programs and their maps.
@@ -57,6 +69,10 @@ pub struct Kernel {
     pub(super) attached: Attached,
     pub(super) outers: Outers,
     pub(super) log_allowed: bool,
+    pub(super) offsets_known: bool,
+    /// Each listener that comes or goes leaves a stamp.
+    pub(super) sees_listeners: bool,
+    pub(super) resets: Option<Resets>,
 }
 
 impl Kernel {
@@ -66,12 +82,15 @@ impl Kernel {
     /// No BTF, no permission, or a map the kernel refuses; a program the kernel refuses is no error here.
     pub fn load(options: &LoadOptions<'_>) -> Result<Self> {
         raise_memlock();
+        raise_files();
         let offsets = Offsets::read(Path::new(KERNEL_BTF)).context("read the kernel's BTF")?;
         let btf = Btf::from_sys_fs().context("read the kernel's BTF")?;
         let log_allowed = u32::from(options.log_allowed);
+        let resets_on = u32::from(options.resets);
         let mut loader = EbpfLoader::new();
         loader
             .override_global("LOG_ALLOWED", &log_allowed, true)
+            .override_global("RESETS_ON", &resets_on, true)
             .override_global("SOCK_NUM", &offsets.sock_num, true)
             .override_global("SOCK_NET", &offsets.sock_net, true)
             .override_global("NET_COOKIE", &offsets.net_cookie, true)
@@ -92,6 +111,10 @@ impl Kernel {
             attached: Attached::default(),
             outers,
             log_allowed: options.log_allowed,
+            offsets_known: offsets.sock_num != 0 && offsets.sock_net != 0 && offsets.net_cookie != 0,
+            // Until the tracepoint is attached.
+            sees_listeners: false,
+            resets: None,
         })
     }
 }
@@ -99,6 +122,21 @@ impl Kernel {
 /// Takes a map out of the object.
 pub(super) fn take(ebpf: &mut Ebpf, name: &str) -> Result<Map> {
     ebpf.take_map(name).with_context(|| format!("the BPF object has no map {name}"))
+}
+
+/// A namespace takes a descriptor for its link, and one while it is looked at.
+fn raise_files() {
+    let mut files = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: passes pointers to a live struct.
+    let raised = unsafe {
+        libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut files) == 0 && {
+            files.rlim_cur = files.rlim_max;
+            libc::setrlimit(libc::RLIMIT_NOFILE, &raw const files) == 0
+        }
+    };
+    if !raised {
+        log::debug!("RLIMIT_NOFILE stays: {}", std::io::Error::last_os_error());
+    }
 }
 
 /// Kernels before 5.11 charge maps to RLIMIT_MEMLOCK; later ones ignore it.

@@ -7,11 +7,14 @@
 
 mod alive;
 mod attach;
+mod changes;
 mod load;
 mod offsets;
 mod pins;
 mod probe;
+mod resets;
 mod ring;
+mod stub;
 mod sync;
 mod sys;
 mod tables;
@@ -19,8 +22,11 @@ mod tags;
 
 pub use alive::Alive;
 pub use attach::{Hook, HookState};
+pub use changes::{Changes, Stamps};
 pub use load::{Kernel, LoadOptions};
 pub use pins::{PinnedStatus, Pins};
 pub use probe::Answer;
+pub(crate) use resets::boot_ns;
+pub use resets::{MAX_LINKS, Resets};
 pub use ring::{Diagnostics, EventRing, HeldRing, Ring};
 pub use sync::Applied;

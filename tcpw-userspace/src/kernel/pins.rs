@@ -77,6 +77,25 @@ impl Pins {
         self.dir().join(format!("link_{}", hook.program()))
     }
 
+    /// Path of the link of a network namespace's resets.
+    pub(super) fn link_of_resets(&self, netns: u64) -> PathBuf {
+        self.dir().join(format!("{RESETS}{netns}"))
+    }
+
+    /// The links of resets that are pinned, by network namespace cookie.
+    pub(super) fn links_of_resets(&self) -> Result<Vec<(u64, PathBuf)>> {
+        let dir = self.dir();
+        let entries = std::fs::read_dir(&dir).with_context(|| format!("read {}", dir.display()))?;
+        let mut found = Vec::new();
+        for entry in entries {
+            let entry = entry?;
+            let name = entry.file_name();
+            let netns = name.to_str().and_then(|name| name.strip_prefix(RESETS)?.parse().ok());
+            found.extend(netns.map(|netns| (netns, entry.path())));
+        }
+        Ok(found)
+    }
+
     fn dir(&self) -> PathBuf {
         self.root.join(format!("v{ABI_VERSION}"))
     }
@@ -142,6 +161,9 @@ impl Pins {
 
 /// What the pins of links begin with.
 const LINK: &[u8] = b"link_";
+
+/// What those of resets begin with.
+const RESETS: &str = "link_refuse_";
 
 /// Whether a directory is of some version of tcpw: `v` and a number. Nothing else below a pin
 /// directory is ever touched: it may be shared with other programs.

@@ -3,7 +3,7 @@
 //! Invariant: every holder of a socket is seen before its owner is chosen.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, btree_map::Entry},
+    collections::{BTreeMap, BTreeSet, HashSet, btree_map::Entry},
     net::SocketAddr,
     os::fd::{AsFd, OwnedFd},
     path::{Path, PathBuf},
@@ -13,8 +13,8 @@ use std::{
 use nix::sys::stat::fstat;
 
 use super::{
-    Listener, MoreNames, NameSource,
-    diag::{self, DiagSocket, Namespaces},
+    Listener, MoreNames, NameSource, Namespace, Survey,
+    diag::{self, DiagSocket, Listed, Namespaces},
     names,
     process::{self, Process},
     superserver::{Configuration, Named, Role, role},
@@ -61,6 +61,11 @@ impl Scanner {
 
     /// Every listener of every process.
     pub fn scan_all(&self) -> Vec<Listener> {
+        self.survey_all().listeners
+    }
+
+    /// As [`Self::scan_all`], with all network namespaces.
+    pub fn survey_all(&self) -> Survey {
         let pids = process::all(&self.proc_root).unwrap_or_else(|error| {
             log::error!("{}: {error}: no listener is found", self.proc_root.display());
             Vec::new()
@@ -70,13 +75,20 @@ impl Scanner {
         for pid in pids {
             namespaces.add(&self.proc_root, pid);
         }
-        self.add_hidden(&mut listeners, namespaces.listening());
-        listeners
+        let listed = namespaces.listening();
+        let guarded = self.guarded();
+        self.add_hidden(&mut listeners, all_sockets(&listed), &guarded);
+        Survey { listeners, namespaces: self.namespaces(listed, &guarded) }
     }
 
     /// The listeners that the process `pid` holds. Each is named after its owner, which may be an
     /// ancestor of `pid`: a master for its worker, xinetd for its server.
     pub fn scan_process(&self, pid: u32) -> Vec<Listener> {
+        self.survey_process(pid).listeners
+    }
+
+    /// As [`Self::scan_process`], with the network namespace of the process.
+    pub fn survey_process(&self, pid: u32) -> Survey {
         let mut pids = vec![pid];
         let mut next = pid;
         while let Some(parent) = process::parent_of(&self.proc_root, next) {
@@ -88,31 +100,37 @@ impl Scanner {
             next = parent;
         }
         let mut listeners = self.scan(&pids, |holders| holders.contains(&pid));
-        if listeners.iter().any(|listener| listener.protocol == MPTCP) {
-            let mut namespaces = Namespaces::default();
-            namespaces.add(&self.proc_root, pid);
-            let subflows = namespaces.listening();
-            name_subflows(&mut listeners, &subflows);
+        let mut namespaces = Namespaces::default();
+        namespaces.add(&self.proc_root, pid);
+        let listed = namespaces.listening();
+        name_subflows(&mut listeners, &all_sockets(&listed));
+        Survey { listeners, namespaces: self.namespaces(listed, &self.guarded()) }
+    }
+
+    fn namespaces(&self, listed: Vec<Listed>, guarded: &Guarded) -> Vec<Namespace> {
+        listed.into_iter().filter_map(|listed| Namespace::new(listed, |socket| guarded.has(socket))).collect()
+    }
+
+    /// Which sockets the gate sees, by the cgroup they were made in.
+    fn guarded(&self) -> Guarded {
+        match &self.cgroup {
+            Some(cgroup) if diag::is_root_cgroup(cgroup) => Guarded::All,
+            Some(cgroup) => Guarded::Below(diag::cgroups_below(cgroup)),
+            None => Guarded::Unknown,
         }
-        listeners
     }
 
     /// Gives MPTCP listeners the cookies of their subflows, and adds those that no process shows.
-    fn add_hidden(&self, listeners: &mut Vec<Listener>, mut sockets: Vec<DiagSocket>) {
+    fn add_hidden(&self, listeners: &mut Vec<Listener>, mut sockets: Vec<DiagSocket>, guarded: &Guarded) {
         name_subflows(listeners, &sockets);
         let shown: BTreeSet<u64> = listeners.iter().map(|listener| listener.cookie).collect();
         sockets.retain(|socket| !shown.contains(&socket.cookie));
-        if sockets.is_empty() {
+        // Without the directory of the scope nothing tells them apart.
+        if self.cgroup.is_none() {
             return;
         }
-        let guarded = match &self.cgroup {
-            Some(_) if self.scope == Path::new("/") => None,
-            Some(cgroup) => Some(diag::cgroups_below(cgroup)),
-            None => return,
-        };
-        let is_guarded =
-            |socket: &DiagSocket| guarded.as_ref().is_none_or(|guarded| guarded.contains(&socket.cgroup));
-        listeners.extend(sockets.into_iter().filter(is_guarded).map(|socket| self.hidden(&socket)));
+        let hidden = sockets.into_iter().filter(|socket| guarded.has(socket));
+        listeners.extend(hidden.map(|socket| self.hidden(&socket)));
     }
 
     /// A listener that no process shows.
@@ -158,6 +176,28 @@ impl Scanner {
         let sockets = found.sockets.into_values().flatten();
         sockets.filter(|held| is_wanted(&held.holders)).filter_map(|held| owners.name(held)).collect()
     }
+}
+
+/// The sockets the gate sees.
+enum Guarded {
+    All,
+    /// Those made in one of these cgroups.
+    Below(HashSet<u64>),
+    Unknown,
+}
+
+impl Guarded {
+    fn has(&self, socket: &DiagSocket) -> bool {
+        match self {
+            Self::All => true,
+            Self::Below(cgroups) => cgroups.contains(&socket.cgroup),
+            Self::Unknown => false,
+        }
+    }
+}
+
+fn all_sockets(listed: &[Listed]) -> Vec<DiagSocket> {
+    listed.iter().flat_map(|listed| listed.sockets.iter().copied()).collect()
 }
 
 /// IPPROTO_MPTCP. Source: linux/include/uapi/linux/in.h.
