@@ -67,12 +67,12 @@ impl Kernel {
         if !self.sees_listeners {
             bail!("this kernel does not tell who begins to listen");
         }
-        let changes = Arc::new(Changes::map(fd(&take(&mut self.ebpf, "CHANGES")?)?.as_fd())?);
+        let changes = Arc::new(Changes::map(fd(self.map("CHANGES")?)?.as_fd())?);
         let mut limits: Array<MapData, ResetLimits> =
             Array::try_from(take(&mut self.ebpf, "RESET_LIMITS")?).context("open map RESET_LIMITS")?;
         let changed_ns = limits.get(&0, 0).context("read the limits of resets")?.changed_ns;
         limits.set(0, limits_of(rates, changed_ns), 0).context("write the limits of resets")?;
-        let place = fd(&take(&mut self.ebpf, "PLACE")?)?;
+        let place = fd(self.map("PLACE")?)?;
         let shared = take(&mut self.ebpf, "REFUSALS")?;
         let shared_fd = fd(&shared)?;
         let mut programs = ProgramArray::try_from(shared).context("open map REFUSALS")?;
@@ -86,8 +86,8 @@ impl Kernel {
             services.iter().collect::<Result<_, _>>().context("read the certified services")?;
         if certified.is_empty() && self.pins.as_ref().is_some_and(Pins::hold_a_gate) {
             // An adopted gate may not have remembered what it let pass.
-            let mut pressure: Array<MapData, Pressure> =
-                Array::try_from(take(&mut self.ebpf, "PRESSURE")?).context("open map PRESSURE")?;
+            let map = self.ebpf.map_mut("PRESSURE").context("the BPF object has no map PRESSURE")?;
+            let mut pressure: Array<&mut MapData, Pressure> = Array::try_from(map)?;
             let until_ns = boot_ns().saturating_add(PASSED_NS);
             let pressed = Pressure { began_ns: 0, count: 0, until_ns };
             pressure.set(0, pressed, 0).context("write what may be forgotten")?;
@@ -107,6 +107,11 @@ impl Kernel {
         resets.adopt()?;
         self.resets = Some(resets);
         Ok(changes)
+    }
+
+    /// A map that stays in the object: a program that is loaded later names it by its descriptor.
+    fn map(&self, name: &str) -> Result<&Map> {
+        self.ebpf.map(name).with_context(|| format!("the BPF object has no map {name}"))
     }
 
     /// Ends the resets an earlier process left pinned.
