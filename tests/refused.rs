@@ -4,9 +4,12 @@
 
 #[path = "refused/cookies.rs"]
 mod cookies;
+#[path = "refused/links.rs"]
+mod links;
 
 use std::{
     fs,
+    io::Read as _,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream},
     sync::atomic::{AtomicBool, Ordering},
     thread,
@@ -247,10 +250,22 @@ fn listeners_that_come_and_go_are_never_reset_wrongly() -> Result<()> {
         let alphad = Testd::start(&sandbox, "alphad", "0.0.0.0:7001")?;
         wait_reset(&sandbox, CLIENT_V4, SERVER_V4, 7001)?;
         drop(alphad);
-        let _betad = Testd::start(&sandbox, "betad", "0.0.0.0:7001")?;
+        wait_free(&sandbox)?;
+        let betad = Testd::start(&sandbox, "betad", "0.0.0.0:7001")?;
         for _client in 0..5 {
             assert_connected(&attempt(&sandbox, CLIENT_V4, SERVER_V4, 7001)?);
         }
+        drop(betad);
+        wait_free(&sandbox)?;
+    }
+    Ok(())
+}
+
+/// A killed process closes its sockets a moment later.
+fn wait_free(sandbox: &Sandbox) -> Result<()> {
+    let deadline = Instant::now() + SOON;
+    while !sandbox.server().listening()?.is_empty() {
+        ensure!(Instant::now() < deadline, "somebody still listens");
     }
     Ok(())
 }
@@ -347,7 +362,9 @@ fn nothing_is_reset_while_a_handshake_may_be_forgotten() -> Result<()> {
     assert_reset(&attempt(&sandbox, CLIENT_V4_OTHER, SERVER_V4, 7001)?);
     sandbox.client().run(|| {
         for _connection in 0..=tcpw_common::limits::MANY_PASSED {
-            drop(TcpStream::connect_timeout(&SocketAddr::new(SERVER_V4, 7001), PATIENCE)?);
+            let mut connection = TcpStream::connect(SocketAddr::new(SERVER_V4, 7001))?;
+            // Not faster than alphad accepts.
+            connection.read_to_end(&mut Vec::new())?;
         }
         Ok(())
     })?;
@@ -383,10 +400,14 @@ fn client_that_is_always_allowed_is_never_refused_under_reloads() -> Result<()> 
                     move || -> Result<(usize, usize)> {
                         let (mut connected, mut reset) = (0, 0);
                         while !stop.load(Ordering::Relaxed) {
-                            let attempt = attempt(sandbox, client, SERVER_V4, 7001)?;
+                            let server = SocketAddr::new(SERVER_V4, 7001);
+                            // A SYN that a full queue lost is sent again.
+                            let mut attempt = connect(sandbox.client(), client, server, 4 * PATIENCE)?;
                             ensure!(attempt.is_connected() || client != CLIENT_V4, "refused: {attempt:?}");
+                            attempt.greeting(PATIENCE);
                             connected += usize::from(client == CLIENT_V4);
                             reset += usize::from(matches!(attempt.ended, Ended::Refused));
+                            thread::sleep(Duration::from_millis(10));
                         }
                         Ok((connected, reset))
                     }
@@ -406,109 +427,7 @@ fn client_that_is_always_allowed_is_never_refused_under_reloads() -> Result<()> 
         }
         edited.map(|()| sum)
     })?;
-    ensure!(connected > 200 && reset > 20, "only {connected} connected, {reset} reset");
+    ensure!(connected > 100 && reset > 10, "only {connected} connected, {reset} reset");
     assert_eq!(Tcpw::counters(&sandbox)?["disagreements"], 0);
-    Ok(())
-}
-
-fn links(sandbox: &Sandbox) -> Result<usize> {
-    sandbox.mounts().run(|| {
-        let mut count = 0;
-        for version in fs::read_dir("/sys/fs/bpf/tcpw")? {
-            for pin in fs::read_dir(version?.path())? {
-                count += usize::from(pin?.file_name().to_string_lossy().starts_with("link_refuse_"));
-            }
-        }
-        Ok(count)
-    })
-}
-
-#[test]
-fn pinned_resets_outlive_the_daemon_and_are_adopted_without_a_gap() -> Result<()> {
-    if !ready() {
-        return Ok(());
-    }
-    let sandbox = Sandbox::new("pinned")?;
-    sandbox.write_tables("alphad: 1.2.3.\n", DENY)?;
-    let _alphad = Testd::start(&sandbox, "alphad", "0.0.0.0:7001")?;
-    let with_pin = ["--pin", "--on-deny", "reset"];
-    let mut tcpw = Tcpw::start(&sandbox, &with_pin)?;
-    let refused = || attempt(&sandbox, CLIENT_V4_OTHER, SERVER_V4, 7001);
-    assert_reset(&refused()?);
-    tcpw.process.kill_9()?;
-    assert_reset(&refused()?);
-    assert_connected(&attempt(&sandbox, CLIENT_V4, SERVER_V4, 7001)?);
-    let stop = AtomicBool::new(false);
-    let tcpw = thread::scope(|scope| -> Result<Tcpw> {
-        let watcher = scope.spawn(|| -> Result<u32> {
-            let mut count = 0;
-            while !stop.load(Ordering::Relaxed) {
-                let attempt = refused()?;
-                ensure!(matches!(attempt.ended, Ended::Refused), "while it adopted: {attempt:?}");
-                count += 1;
-            }
-            Ok(count)
-        });
-        let adopted = Tcpw::start(&sandbox, &with_pin);
-        thread::sleep(Duration::from_millis(100));
-        stop.store(true, Ordering::Relaxed);
-        let count = watcher.join().map_err(|_| anyhow::anyhow!("the watcher panicked"))??;
-        ensure!(count > 5, "only {count} attempts");
-        adopted
-    })?;
-    assert_reset(&refused()?);
-    assert_eq!(links(&sandbox)?, 1);
-    drop(tcpw);
-    // With other settings: the links of before are none of its.
-    let _drops = Tcpw::start(&sandbox, &["--pin"])?;
-    assert_dropped(&refused()?);
-    assert_eq!(links(&sandbox)?, 0);
-    Tcpw::command(&sandbox, &["detach"])?;
-    assert_connected(&refused()?);
-    assert!(!sandbox.mounts().run(|| Ok(fs::exists("/sys/fs/bpf/tcpw")?))?, "pins are left");
-    Ok(())
-}
-
-#[test]
-fn resets_end_with_a_daemon_that_does_not_pin() -> Result<()> {
-    if !ready() {
-        return Ok(());
-    }
-    let sandbox = Sandbox::new("ends")?;
-    sandbox.write_tables("", DENY)?;
-    let _alphad = Testd::start(&sandbox, "alphad", "0.0.0.0:7001")?;
-    let mut tcpw = Tcpw::start(&sandbox, &RESET)?;
-    assert_reset(&attempt(&sandbox, CLIENT_V4, SERVER_V4, 7001)?);
-    tcpw.process.kill_9()?;
-    assert_connected(&attempt(&sandbox, CLIENT_V4, SERVER_V4, 7001)?);
-    Ok(())
-}
-
-#[test]
-fn links_follow_the_listeners_of_each_namespace() -> Result<()> {
-    if !ready() {
-        return Ok(());
-    }
-    let sandbox = Sandbox::new("links")?;
-    sandbox.write_tables("", DENY)?;
-    let _tcpw = Tcpw::start(&sandbox, &["--pin", "--on-deny", "reset"])?;
-    assert_eq!(links(&sandbox)?, 0);
-    let _here = Testd::start(&sandbox, "alphad", "0.0.0.0:7001")?;
-    wait_reset(&sandbox, CLIENT_V4, SERVER_V4, 7001)?;
-    let there = Testd::start_at(&sandbox, Place::GuardedClient, "alphad", "0.0.0.0:7001")?;
-    let wait_links = |wanted: usize| -> Result<()> {
-        let deadline = Instant::now() + SOON;
-        while links(&sandbox)? != wanted {
-            ensure!(Instant::now() < deadline, "{} links, not {wanted}", links(&sandbox)?);
-            thread::sleep(Duration::from_millis(50));
-        }
-        Ok(())
-    };
-    wait_links(2)?;
-    let server = SocketAddr::new(CLIENT_V4, 7001);
-    assert_reset(&connect(sandbox.server(), SERVER_V4, server, PATIENCE)?);
-    drop(there);
-    wait_links(1)?;
-    Tcpw::command(&sandbox, &["detach"])?;
     Ok(())
 }

@@ -30,6 +30,7 @@ use crate::{
 };
 
 const IPPROTO_TCP: u16 = 6;
+const TCP_CLOSE: i32 = 7;
 const TCP_LISTEN: i32 = 10;
 
 /// Byte offsets in the running kernel's structs, set by user space from its BTF.
@@ -70,7 +71,9 @@ pub(crate) fn bound(ctx: &SockContext) {
 #[inline(always)]
 pub(crate) fn state_changed(ctx: &BtfTracePointContext) {
     let (old, new): (i32, i32) = (ctx.arg(1), ctx.arg(2));
-    if new != TCP_LISTEN && old != TCP_LISTEN {
+    // A connection begins as a copy of its listener, and leaves that state too.
+    let ends = old == TCP_LISTEN && new == TCP_CLOSE;
+    if new != TCP_LISTEN && !ends {
         return;
     }
     // SAFETY: the tracepoint's first argument is a struct sock; offsets come from this kernel's BTF.

@@ -33,7 +33,7 @@ use crate::{
 };
 
 const AF_INET: u32 = 2;
-const IPPROTO_TCP: u32 = 6;
+const IPPROTO_TCP: u16 = 6;
 
 /// One look-up. Lives in [`LOOKUP`]: it does not fit the stack.
 #[repr(C)]
@@ -100,7 +100,7 @@ fn read(ctx: &SkLookupContext, lookup: &mut Refusal) -> bool {
     };
     // SAFETY: the pointer is into the map.
     let place = unsafe { *place };
-    if protocol != IPPROTO_TCP
+    if protocol != u32::from(IPPROTO_TCP)
         || place.local_port != local_port
         || place.remote_port != u32::from(remote_port)
     {
@@ -120,7 +120,7 @@ fn read(ctx: &SkLookupContext, lookup: &mut Refusal) -> bool {
     lookup.ifindex = ifindex;
     lookup.key.netns = place.netns;
     lookup.key.port = lookup.flow.server_port;
-    lookup.key.protocol = IPPROTO_TCP as u16;
+    lookup.key.protocol = IPPROTO_TCP;
     lookup.key.reserved = 0;
     true
 }

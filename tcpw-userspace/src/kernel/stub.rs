@@ -46,7 +46,8 @@ fn instructions(netns: u64, place: i32, shared: i32) -> [u64; 22] {
     const STORE_NUMBER_U32: u8 = 0x62;
     const IF_ZERO: u8 = 0x15;
     const EXIT: u8 = 0x95;
-    let [low, high] = [netns as u32, (netns >> 32) as u32].map(u32::cast_signed);
+    let [a, b, c, d, e, f, g, h] = netns.to_le_bytes();
+    let (low, high) = (i32::from_le_bytes([a, b, c, d]), i32::from_le_bytes([e, f, g, h]));
     [
         one(MOVE, 6, 1, 0, 0),
         // Key 0, on the stack.
