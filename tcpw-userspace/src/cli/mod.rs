@@ -7,6 +7,7 @@ pub mod check;
 pub mod detach;
 pub mod diff;
 pub mod fmt;
+mod in_use;
 pub mod list;
 pub mod match_cmd;
 mod meaning;
@@ -194,7 +195,7 @@ fn refuse_arguments(error: &clap::Error) -> Result<Outcome, Failure> {
     }
     if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
         return Err(Failure::Usage(
-            "no subcommand: write \"tcpw run\", status, detach or check; see \"tcpw --help\"".into(),
+            "no subcommand: write one, as \"tcpw check\"; see \"tcpw --help\"".into(),
         ));
     }
     let text = error.to_string();
@@ -202,6 +203,18 @@ fn refuse_arguments(error: &clap::Error) -> Result<Outcome, Failure> {
     let message = message.split("\n\nFor more information").next().unwrap_or(message);
     let words: Vec<&str> = message.trim_start_matches("error: ").split_whitespace().collect();
     Err(Failure::Usage(format!("{}: see \"tcpw --help\"", words.join(" "))))
+}
+
+/// Refuses to speak for pins that a daemon follows, one that does not answer in this run directory.
+fn refuse_followed(pin_dir: &Path) -> Result<(), Failure> {
+    control::Lock::refuse_held_pins(pin_dir).map_err(|error| match error {
+        control::LockError::Held { pid, .. } => Failure::Usage(format!(
+            "the policy pinned in {} is followed by another daemon{}: name its --run-dir",
+            pin_dir.display(),
+            pid.map(|pid| format!(", pid {pid}")).unwrap_or_default()
+        )),
+        control::LockError::Orphan { .. } | control::LockError::Unusable { .. } => Failure::usage(error),
+    })
 }
 
 /// Refuses a file that was named on the command line and is not there.

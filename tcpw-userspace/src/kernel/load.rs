@@ -5,7 +5,13 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 use aya::{Btf, Ebpf, EbpfLoader, maps::Map};
 
-use super::{attach::Attached, offsets::Offsets, pins::Pins, resets::Resets, tables::Outers};
+use super::{
+    attach::{Attached, Hook},
+    offsets::Offsets,
+    pins::Pins,
+    resets::Resets,
+    tables::Outers,
+};
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/tcpw.bpf.o"));
 
@@ -67,6 +73,8 @@ pub struct Kernel {
     pub(super) btf: Btf,
     pub(super) pins: Option<Pins>,
     pub(super) attached: Attached,
+    /// Hooks this process wants, whether or not the kernel takes them.
+    pub(super) in_use: Vec<Hook>,
     pub(super) outers: Outers,
     pub(super) log_allowed: bool,
     pub(super) offsets_known: bool,
@@ -82,7 +90,6 @@ impl Kernel {
     /// No BTF, no permission, or a map the kernel refuses; a program the kernel refuses is no error here.
     pub fn load(options: &LoadOptions<'_>) -> Result<Self> {
         raise_memlock();
-        raise_files();
         let offsets = Offsets::read(Path::new(KERNEL_BTF)).context("read the kernel's BTF")?;
         let btf = Btf::from_sys_fs().context("read the kernel's BTF")?;
         let log_allowed = u32::from(options.log_allowed);
@@ -109,6 +116,7 @@ impl Kernel {
             btf,
             pins: options.pins.cloned(),
             attached: Attached::default(),
+            in_use: Vec::new(),
             outers,
             log_allowed: options.log_allowed,
             offsets_known: offsets.sock_num != 0 && offsets.sock_net != 0 && offsets.net_cookie != 0,
@@ -122,21 +130,6 @@ impl Kernel {
 /// Takes a map out of the object.
 pub(super) fn take(ebpf: &mut Ebpf, name: &str) -> Result<Map> {
     ebpf.take_map(name).with_context(|| format!("the BPF object has no map {name}"))
-}
-
-/// A namespace takes a descriptor for its link, and one while it is looked at.
-fn raise_files() {
-    let mut files = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: passes pointers to a live struct.
-    let raised = unsafe {
-        libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut files) == 0 && {
-            files.rlim_cur = files.rlim_max;
-            libc::setrlimit(libc::RLIMIT_NOFILE, &raw const files) == 0
-        }
-    };
-    if !raised {
-        log::debug!("RLIMIT_NOFILE stays: {}", std::io::Error::last_os_error());
-    }
 }
 
 /// Kernels before 5.11 charge maps to RLIMIT_MEMLOCK; later ones ignore it.

@@ -1,6 +1,9 @@
 //! Tags, names of processes, answers, counters: the small writes between reloads.
 
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::{
+    collections::HashSet,
+    os::fd::{AsRawFd, BorrowedFd},
+};
 
 use anyhow::{Context as _, Result};
 use aya::maps::{HashMap, Map, MapData, MapError, PerCpuArray, SkStorage};
@@ -10,7 +13,7 @@ use tcpw_common::{
     tag::Tag,
 };
 
-use super::{load::Kernel, pins::read_counters};
+use super::{load::Kernel, pinned::read_counters};
 
 /// SkStorage takes a descriptor by `AsRawFd`.
 struct Socket<'a>(BorrowedFd<'a>);
@@ -57,7 +60,8 @@ impl Kernel {
         for (comm, names) in comms {
             table.insert(comm, names, 0).context("write a process name")?;
         }
-        for comm in old.iter().filter(|comm| comms.iter().all(|(kept, _)| kept != *comm)) {
+        let kept: HashSet<&Comm> = comms.iter().map(|(comm, _)| comm).collect();
+        for comm in old.iter().filter(|comm| !kept.contains(comm)) {
             table.remove(comm).context("remove a process name")?;
         }
         Ok(())
@@ -118,6 +122,6 @@ impl Kernel {
     /// The map cannot be read.
     pub fn counters(&self) -> Result<Vec<(&'static str, u64)>> {
         let map: &Map = self.ebpf.map("COUNTERS").context("the BPF object has no map COUNTERS")?;
-        read_counters(&PerCpuArray::try_from(map)?)
+        Ok(read_counters(&PerCpuArray::try_from(map)?))
     }
 }

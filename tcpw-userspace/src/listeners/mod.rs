@@ -26,6 +26,7 @@ pub use scan::Scanner;
 pub use settings::MoreNames;
 pub use survey::{Namespace, PortSocket, Survey};
 pub(crate) use sys::netns_cookie;
+pub use sys::raise_file_limit;
 
 use crate::names::NamesSet;
 
