@@ -140,16 +140,16 @@ fn refuse(lookup: &mut Refusal) -> Passage {
     if decision.flags & AUDIT != 0 {
         return Passage::Pass;
     }
+    // SAFETY: the helper has no preconditions.
+    let now_ns = unsafe { bpf_ktime_get_boot_ns() };
     let is_refused = match decision.outcome {
         Outcome::Refuse => true,
-        Outcome::Ask => is_answered_so(lookup, &decision),
+        Outcome::Ask => is_answered_so(lookup, &decision, now_ns),
         Outcome::Allow | Outcome::Exempt => false,
     };
     if !is_refused {
         return Passage::Pass;
     }
-    // SAFETY: the helper has no preconditions.
-    let now_ns = unsafe { bpf_ktime_get_boot_ns() };
     if may_be_in_handshake(&lookup.flow, now_ns) {
         return Passage::Pass;
     }
@@ -211,13 +211,14 @@ fn stamp(lookup: &Refusal, port: u32) -> Option<u64> {
 
 /// Whether user space's answer to what the address does not decide is a refusal.
 #[inline(always)]
-fn is_answered_so(lookup: &mut Refusal, decision: &Decision) -> bool {
+fn is_answered_so(lookup: &mut Refusal, decision: &Decision, now_ns: u64) -> bool {
     lookup.answer.generation = decision.generation;
     lookup.answer.policy = decision.policy;
     lookup.answer.client = lookup.flow.client;
     lookup.answer.server = lookup.flow.server;
     // SAFETY: the value is copied at once.
-    unsafe { ANSWERS.get(&lookup.answer) }.copied() == Some(Outcome::Refuse as u32)
+    let answer = unsafe { ANSWERS.get(&lookup.answer) }.copied();
+    answer.is_some_and(|answer| now_ns < answer.expires_ns && answer.outcome == Outcome::Refuse as u32)
 }
 
 /// Whether no handshake that was allowed under another verdict can be under way and forgotten.

@@ -44,7 +44,7 @@ const DEMO: &[Part] = &[
 /// libFuzzer is C++.
 const FUZZER: &[Part] = &[part("g++", "c++")];
 
-const TESTS: &[Part] = &[part("rsyslog", "rsyslogd")];
+const TESTS: &[Part] = &[part("rsyslog", "rsyslogd"), part("unbound", "unbound")];
 
 /// An emulated machine, and what goes into it.
 const VM: &[Part] = &[

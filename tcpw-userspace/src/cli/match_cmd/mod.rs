@@ -2,6 +2,7 @@
 
 mod ask;
 mod explain;
+mod live;
 mod options;
 mod place;
 mod show;
@@ -17,7 +18,7 @@ use std::{
 use clap::Args;
 use serde::Serialize;
 
-use super::{Failure, Outcome, TableArgs, in_use::tables_in_use, must_exist};
+use super::{Failure, Outcome, PlaceArgs, TableArgs, in_use::tables_in_use, must_exist};
 use crate::{
     cases::{self, Cache},
     parse::{parse, pattern_files},
@@ -72,6 +73,12 @@ pub struct MatchArgs {
     /// Look up the name of an address where a rule asks for it
     #[arg(long)]
     pub resolve: bool,
+    /// Ask the running daemon: its tables, its names, its memory of them
+    #[arg(long, conflicts_with_all = ["cases", "resolve", "trace", "here", "hosts_allow", "hosts_deny"])]
+    pub live: bool,
+    /// With --live: directory of the daemon's control socket [default: /run/tcpw]
+    #[arg(long, value_name = "DIR", requires = "live")]
+    pub run_dir: Option<PathBuf>,
     /// Tell why each rule before did not match
     #[arg(long)]
     pub trace: bool,
@@ -93,6 +100,13 @@ pub struct MatchArgs {
     /// Settings that name the tables in use [default: /etc/tcpw.toml, if it exists]
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+}
+
+impl MatchArgs {
+    /// Where the daemon is.
+    fn place(&self) -> PlaceArgs {
+        PlaceArgs { config: self.config.clone(), run_dir: self.run_dir.clone(), pin_dir: None }
+    }
 }
 
 /// Judges. Exit code 1 for a refusal or a difference, 2 for an error.
@@ -119,6 +133,9 @@ fn run_all(arguments: &MatchArgs) -> Result<Outcome, Failure> {
         (Some(file), _, _) => run_cases(file, source),
         (None, Some(daemon), Some(client)) => {
             let questions = ask::questions(daemon, client, arguments.port, arguments.resolve)?;
+            if arguments.live {
+                return live::run(arguments, &questions);
+            }
             answer(arguments, &source, &questions)
         }
         (None, _, _) => Err(Failure::usage("no DAEMON and CLIENT: name both, or --cases FILE")),
