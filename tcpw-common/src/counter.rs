@@ -28,11 +28,14 @@ pub enum Counter {
     HoldLimited = 10,
     /// SYNs not held because the ring of held packets was full, likewise.
     HoldRingFull = 11,
+    /// ACKs to a listener that belong to no handshake it knows and were dropped: the policy refuses
+    /// their client, who may have guessed or kept a SYN cookie.
+    Strays = 12,
 }
 
 impl Counter {
     /// Every counter with its name in status and metrics.
-    pub const ALL: [(Self, &'static str); 12] = [
+    pub const ALL: [(Self, &'static str); 13] = [
         (Self::Allowed, "allowed"),
         (Self::Refused, "refused"),
         (Self::WouldRefuse, "would_refuse"),
@@ -45,5 +48,6 @@ impl Counter {
         (Self::Broken, "broken"),
         (Self::HoldLimited, "hold_limited"),
         (Self::HoldRingFull, "hold_ring_full"),
+        (Self::Strays, "strays"),
     ];
 }

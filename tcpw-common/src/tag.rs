@@ -14,13 +14,19 @@ pub struct Tag {
     pub netns: u64,
     /// Process id (thread group) of the listening process.
     pub pid: u32,
-    /// [`PROVISIONAL`] or 0.
+    /// [`PROVISIONAL`], [`UNPRIVILEGED`], [`OF_ONE_DEVICE`], or 0.
     pub flags: u32,
 }
 const _: () = assert!(size_of::<Tag>() == 24);
 
 /// The names come from the process name at bind time; user space has not looked yet.
 pub const PROVISIONAL: u32 = 1;
+
+/// The process that gave it its provisional names was not root's: anybody can call himself sshd.
+pub const UNPRIVILEGED: u32 = 2;
+
+/// In events alone: the listener hears one device only.
+pub const OF_ONE_DEVICE: u32 = 4;
 
 #[cfg(feature = "user")]
 // SAFETY: `#[repr(C)]`, no padding, every bit pattern valid.

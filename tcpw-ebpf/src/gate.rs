@@ -2,7 +2,8 @@
 //!
 //! In: each packet a socket below the cgroup is about to receive. Out: pass, or drop.
 //! Invariant: only a packet that opens a connection to a listening TCP socket can be
-//! dropped; everything else leaves at the first test, a load and a compare.
+//! dropped; everything else leaves at the first test, a load and a compare. An ACK opens
+//! one if its number is a SYN cookie: one that belongs to no handshake is judged like a SYN.
 //! Hook: cgroup_skb/ingress, after netfilter and sk_lookup; the context's socket is
 //! the listener for a SYN.
 
@@ -18,11 +19,12 @@ use tcpw_common::{
     event::Kind,
     key::{AnswerKey, AttemptKey, Query},
     outcome::Outcome,
-    tag::{PROVISIONAL, Tag},
+    tag::{OF_ONE_DEVICE, PROVISIONAL, Tag, UNPRIVILEGED},
 };
 
 use crate::{
     emit::{Report, count, emit},
+    handshake::has_handshake,
     hold::{hold, is_anybody_there},
     identity::tag_of,
     maps::{ANSWERS, ATTEMPTS, HANDSHAKES, LISTENERS, SCRATCH},
@@ -54,8 +56,8 @@ pub(crate) struct Attempt {
     tag: Tag,
     family: u32,
     ifindex: u32,
-    /// Interface the listener is bound to, or 0.
-    bound_to: u32,
+    /// Not 0: an ACK that belongs to no handshake.
+    is_stray: u32,
     reserved: u32,
 }
 
@@ -89,12 +91,15 @@ fn attempt(ctx: &SkBuffContext) -> Option<&'static mut Attempt> {
     if shape == Shape::Continues || shape == Shape::NotIp {
         return None;
     }
+    if shape == Shape::Acknowledges && has_handshake(ctx, &attempt.key) {
+        return None;
+    }
+    attempt.is_stray = u32::from(shape == Shape::Acknowledges);
     // SAFETY: `sk` is a full socket and not null; the helper takes the context.
     unsafe {
         attempt.key.cookie = bpf_get_socket_cookie(ctx.as_ptr());
         attempt.family = (*sk).family;
-        attempt.ifindex = (*ctx.skb.skb).ifindex;
-        attempt.bound_to = (*sk).bound_dev_if;
+        attempt.ifindex = (*ctx.skb.skb).ingress_ifindex;
         if shape == Shape::Unparsable {
             attempt.key.isn = 0;
             attempt.key.client_port = 0;
@@ -106,6 +111,10 @@ fn attempt(ctx: &SkBuffContext) -> Option<&'static mut Attempt> {
         warn!(ctx, "packet without a TCP header to port {}: judged by its address", attempt.key.server_port);
     }
     identify(attempt, tag_of(sk));
+    // SAFETY: as above.
+    if unsafe { (*sk).bound_dev_if } != 0 {
+        attempt.tag.flags |= OF_ONE_DEVICE;
+    }
     attempt.query.names = attempt.tag.names;
     attempt.query.client = attempt.key.client;
     attempt.query.server = attempt.key.server;
@@ -132,10 +141,8 @@ fn identify(attempt: &mut Attempt, tag: Option<&Tag>) {
 
 #[inline(always)]
 fn decide_attempt(ctx: &SkBuffContext, attempt: &mut Attempt) -> Passage {
-    let Some(decision) = decide(&KernelTables, &attempt.query) else {
-        count(Counter::Broken);
-        error!(ctx, "a table look-up failed for port {}: refused", attempt.query.port);
-        return Passage::Drop;
+    let Some(mut decision) = decide(&KernelTables, &attempt.query) else {
+        return broken(ctx, attempt);
     };
     if decision.outcome == Outcome::Exempt {
         count(Counter::Exempt);
@@ -146,6 +153,15 @@ fn decide_attempt(ctx: &SkBuffContext, attempt: &mut Attempt) -> Passage {
         let now_ns = unsafe { bpf_ktime_get_boot_ns() };
         if is_anybody_there(now_ns) {
             return wait(ctx, Kind::Unidentified, attempt, &decision, now_ns);
+        }
+        // A name that anybody may take can close the door, and not open it.
+        if attempt.tag.flags & UNPRIVILEGED != 0 && decision.outcome != Outcome::Refuse {
+            attempt.tag.names = 0;
+            attempt.query.names = 0;
+            decision = match decide(&KernelTables, &attempt.query) {
+                Some(decision) => decision,
+                None => return broken(ctx, attempt),
+            };
         }
     }
     match decision.outcome {
@@ -158,7 +174,17 @@ fn decide_attempt(ctx: &SkBuffContext, attempt: &mut Attempt) -> Passage {
 }
 
 #[inline(always)]
+fn broken(ctx: &SkBuffContext, attempt: &Attempt) -> Passage {
+    count(Counter::Broken);
+    error!(ctx, "a table look-up failed for port {}: refused", attempt.query.port);
+    Passage::Drop
+}
+
+#[inline(always)]
 fn allow(attempt: &mut Attempt) -> Passage {
+    if attempt.is_stray != 0 {
+        return Passage::Pass;
+    }
     count(Counter::Allowed);
     // SAFETY: a static of .rodata; volatile because user space sets it at load time.
     if unsafe { core::ptr::read_volatile(&LOG_ALLOWED) } != 0 {
@@ -173,7 +199,9 @@ fn allow(attempt: &mut Attempt) -> Passage {
 #[inline(always)]
 fn refuse(attempt: &Attempt, decision: &Decision) -> Passage {
     let audit = decision.flags & AUDIT != 0;
-    if first_seen(attempt) {
+    if attempt.is_stray != 0 {
+        count(Counter::Strays);
+    } else if first_seen(attempt) {
         if audit {
             count(Counter::WouldRefuse);
             report(Kind::WouldRefuse, attempt, decision);
@@ -212,9 +240,7 @@ fn ask(ctx: &SkBuffContext, attempt: &mut Attempt, decision: &Decision) -> Passa
 /// Leaves the attempt to user space. In audit mode it passes meanwhile.
 #[inline(always)]
 fn wait(ctx: &SkBuffContext, kind: Kind, attempt: &Attempt, decision: &Decision, now_ns: u64) -> Passage {
-    // What is sent again comes in on the loopback device: a listener of another one would not see it.
-    let can_be_sent = attempt.bound_to == 0;
-    hold(ctx, kind, &attempt.key, &describe(attempt, decision), now_ns, can_be_sent);
+    hold(ctx, kind, &attempt.key, &describe(attempt, decision), now_ns);
     if decision.flags & AUDIT != 0 { Passage::Pass } else { Passage::Drop }
 }
 

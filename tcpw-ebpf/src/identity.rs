@@ -11,7 +11,8 @@ use aya_ebpf::{
     EbpfContext as _,
     bindings::{BPF_SK_STORAGE_GET_F_CREATE, bpf_sock},
     helpers::{
-        bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_get_netns_cookie, bpf_get_socket_cookie,
+        bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_get_current_uid_gid, bpf_get_netns_cookie,
+        bpf_get_socket_cookie,
         generated::bpf_sk_storage_get,
     },
     programs::{BtfTracePointContext, SockContext},
@@ -19,7 +20,7 @@ use aya_ebpf::{
 use tcpw_common::{
     event::Kind,
     key::Comm,
-    tag::{PROVISIONAL, Tag},
+    tag::{PROVISIONAL, Tag, UNPRIVILEGED},
 };
 
 use crate::{
@@ -134,8 +135,12 @@ fn name(sk: *mut c_void, netns: u64, cookie: u64, port: u16) {
         // SAFETY: the value is copied at once.
         tag.names = unsafe { COMMS.get(&comm) }.copied().unwrap_or(0);
         tag.pid = pid;
-        tag.flags = PROVISIONAL;
+        // User ids of the host, whatever the user namespace.
+        let is_root = bpf_get_current_uid_gid() & 0xffff_ffff == 0;
+        tag.flags = if is_root { PROVISIONAL } else { PROVISIONAL | UNPRIVILEGED };
     }
+    // What it executes next may come before any scan. If it does not fit, a later scan renames.
+    let _ = HOLDERS.insert(&pid, &0, 0);
     tag.netns = netns;
     emit(
         Kind::Listening,

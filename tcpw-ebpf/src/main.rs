@@ -11,6 +11,7 @@
 mod accepted;
 mod emit;
 mod gate;
+mod handshake;
 mod hold;
 mod identity;
 mod maps;
@@ -20,8 +21,9 @@ mod probe;
 mod tables;
 
 use aya_ebpf::{
-    macros::{btf_tracepoint, cgroup_skb, cgroup_sock, classifier, sock_ops},
-    programs::{BtfTracePointContext, SkBuffContext, SockContext, SockOpsContext, TcContext},
+    bindings::xdp_action::XDP_PASS,
+    macros::{btf_tracepoint, cgroup_skb, cgroup_sock, classifier, sock_ops, xdp},
+    programs::{BtfTracePointContext, SkBuffContext, SockContext, SockOpsContext, TcContext, XdpContext},
 };
 
 use crate::gate::Passage;
@@ -74,6 +76,12 @@ pub(crate) fn accepted(ctx: SockOpsContext) -> u32 {
 #[classifier]
 pub(crate) fn probe(ctx: TcContext) -> i32 {
     probe::probe(&ctx) as i32
+}
+
+/// Never attached: BPF_PROG_TEST_RUN with it puts a held packet onto the device it came by.
+#[xdp]
+pub(crate) fn receive(_ctx: XdpContext) -> u32 {
+    XDP_PASS
 }
 
 #[cfg(not(test))]

@@ -156,6 +156,9 @@ impl Daemon {
                 log::warn!("this kernel refuses {}: {reason}", hook.program());
             }
         }
+        let frames = kernel.load_frames().inspect_err(|error| {
+            log::warn!("held clients of one device or link wait for their own retransmit: {error:#}");
+        });
         let mut daemon = Self {
             source: Source::new(config.hosts_allow.clone(), config.hosts_deny.clone()),
             watch: Watch::new(),
@@ -168,7 +171,7 @@ impl Daemon {
             counted: HashMap::new(),
             alive: kernel.stay_alive()?,
             waiting: Waiting::default(),
-            injector: Injector::new(&config.proc_root),
+            injector: Injector::new(&config.proc_root, frames.ok()),
             enforcing_since: SystemTime::now(),
             detached: false,
             kernel,
@@ -259,6 +262,7 @@ impl Daemon {
             ("ring_full", "events found the ring full: those attempts were judged, but not logged"),
             ("hold_limited", "attempts were not held, their source has too many: their clients try again"),
             ("hold_ring_full", "attempts were not held, the ring was full: their clients try again"),
+            ("strays", "ACKs without a handshake were dropped: their clients are refused"),
             ("broken", "attempts were refused because a table look-up failed: please report this"),
         ] {
             let now = counters.iter().find(|(counter, _)| *counter == name).map_or(0, |(_, value)| *value);

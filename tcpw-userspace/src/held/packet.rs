@@ -1,7 +1,7 @@
 //! A held packet, checked and made fit to be sent again.
 //!
 //! In: bytes from an IP header on. Out: a SYN with right checksums, and where it goes.
-//! Invariant: nothing but a whole, unfragmented SYN without data passes.
+//! Invariant: nothing but a whole, unfragmented SYN passes, and without its data.
 //! Source: RFC 791, RFC 8200 section 4, RFC 9293 section 3.1.
 #![forbid(unsafe_code)]
 
@@ -16,6 +16,7 @@ const ACK: u8 = 0x10;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Syn {
     bytes: Vec<u8>,
+    source: IpAddr,
     destination: IpAddr,
 }
 
@@ -31,22 +32,34 @@ impl Syn {
             6 => read_v6(packet)?,
             _ => return None,
         };
-        // A client or server of one link has to come in on that link.
-        if is_link_local(source) || is_link_local(destination) {
-            return None;
-        }
         let mut bytes = packet.to_vec();
         let segment = bytes.get_mut(tcp..)?;
         let flags = *segment.get(13)?;
         let header = usize::from(segment[12] >> 4) * 4;
-        // With data it is a TCP Fast Open: the client sends a plain SYN next.
-        if flags & (SYN | ACK | RST) != SYN || header < 20 || segment.len() != header {
+        if flags & (SYN | ACK | RST) != SYN || header < 20 || segment.len() < header {
             return None;
         }
+        // The data of a TCP Fast Open is not acknowledged, and its client sends it once more.
+        bytes.truncate(tcp + header);
+        set_length(&mut bytes, version)?;
+        let segment = bytes.get_mut(tcp..)?;
         segment[16..18].fill(0);
         let sum = checksum(source, destination, segment);
         segment[16..18].copy_from_slice(&sum.to_be_bytes());
-        Some(Self { bytes, destination })
+        Some(Self { bytes, source, destination })
+    }
+
+    /// Whether it has to come in on the link it came by: its client or server is of that link alone.
+    pub fn is_of_one_link(&self) -> bool {
+        is_link_local(self.source) || is_link_local(self.destination)
+    }
+
+    /// The packet in an Ethernet frame to `mac`.
+    pub fn frame(&self, mac: [u8; 6]) -> Vec<u8> {
+        /// Administered locally, nobody's.
+        const SENDER: [u8; 6] = [2, 0, 0, 0, 0, 1];
+        let kind: [u8; 2] = if self.destination.is_ipv4() { [0x08, 0x00] } else { [0x86, 0xdd] };
+        [&mac[..], &SENDER, &kind, &self.bytes].concat()
     }
 
     /// The packet, from its IP header on.
@@ -97,6 +110,22 @@ fn read_v6(packet: &[u8]) -> Option<(IpAddr, IpAddr, usize)> {
     Some((address(8)?, address(24)?, at))
 }
 
+/// Sets the IP header's length to that of the packet.
+fn set_length(packet: &mut [u8], version: u8) -> Option<()> {
+    if version == 4 {
+        let header = usize::from(packet.first()? & 15) * 4;
+        let total = u16::try_from(packet.len()).ok()?;
+        packet.get_mut(2..4)?.copy_from_slice(&total.to_be_bytes());
+        packet.get_mut(10..12)?.fill(0);
+        let sum = folded(words(packet.get(..header)?));
+        packet.get_mut(10..12)?.copy_from_slice(&sum.to_be_bytes());
+    } else {
+        let payload = u16::try_from(packet.len().checked_sub(40)?).ok()?;
+        packet.get_mut(4..6)?.copy_from_slice(&payload.to_be_bytes());
+    }
+    Some(())
+}
+
 fn is_link_local(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => address.is_link_local(),
@@ -107,18 +136,23 @@ fn is_link_local(address: IpAddr) -> bool {
 /// TCP's checksum with its pseudo header.
 fn checksum(source: IpAddr, destination: IpAddr, segment: &[u8]) -> u16 {
     let mut sum = u64::from(TCP) + segment.len() as u64;
-    let mut add = |bytes: &[u8]| {
-        for pair in bytes.chunks(2) {
-            sum += u64::from(u16::from_be_bytes([pair[0], pair.get(1).copied().unwrap_or(0)]));
-        }
-    };
     for address in [source, destination] {
-        match address {
-            IpAddr::V4(address) => add(&address.octets()),
-            IpAddr::V6(address) => add(&address.octets()),
-        }
+        sum += match address {
+            IpAddr::V4(address) => words(&address.octets()),
+            IpAddr::V6(address) => words(&address.octets()),
+        };
     }
-    add(segment);
+    folded(sum + words(segment))
+}
+
+/// The sum of the 16-bit words.
+fn words(bytes: &[u8]) -> u64 {
+    let word = |pair: &[u8]| u64::from(u16::from_be_bytes([pair[0], pair.get(1).copied().unwrap_or(0)]));
+    bytes.chunks(2).map(word).sum()
+}
+
+/// The Internet checksum of a sum.
+fn folded(mut sum: u64) -> u16 {
     while sum >> 16 != 0 {
         sum = (sum & 0xffff) + (sum >> 16);
     }
@@ -184,10 +218,40 @@ mod tests {
         assert_eq!(with(6, 0x20), None);
         assert_eq!(with(3, 41), None);
         assert_eq!(with(32, 0x40), None);
-        let mut link_local = syn_v4();
-        link_local[12..14].copy_from_slice(&[169, 254]);
-        assert_eq!(Syn::new(&link_local), None);
         assert_eq!(Syn::new(&syn_v6(&[TCP, 0, 0, 1, 0, 0, 0, 0], 44)), None);
+    }
+
+    #[test]
+    fn client_of_one_link_is_told() {
+        let mut link_local = syn_v4();
+        assert!(!Syn::new(&link_local).unwrap().is_of_one_link());
+        link_local[12..14].copy_from_slice(&[169, 254]);
+        assert!(Syn::new(&link_local).unwrap().is_of_one_link());
+    }
+
+    #[test]
+    fn data_is_left_out_and_both_lengths_follow() {
+        let mut v4 = syn_v4();
+        v4.extend([b'x'; 7]);
+        v4[3] += 7;
+        let syn = Syn::new(&v4).unwrap();
+        assert_eq!((syn.bytes().len(), syn.bytes()[3]), (40, 40));
+        assert_eq!(folded(words(&syn.bytes()[..20])), 0);
+        assert!(is_right(&syn, "1.2.3.4", 20));
+        let mut v6 = syn_v6(&[], TCP);
+        v6.extend([b'x'; 7]);
+        v6[5] += 7;
+        let syn = Syn::new(&v6).unwrap();
+        assert_eq!((syn.bytes().len(), syn.bytes()[5]), (60, 20));
+        assert!(is_right(&syn, "2001:db8::1", 40));
+    }
+
+    #[test]
+    fn frame_is_of_the_packets_kind() {
+        let frame = Syn::new(&syn_v4()).unwrap().frame([1; 6]);
+        assert_eq!((&frame[..6], &frame[12..15]), (&[1; 6][..], &[0x08, 0x00, 0x45][..]));
+        let frame = Syn::new(&syn_v6(&[], TCP)).unwrap().frame([1; 6]);
+        assert_eq!(&frame[12..15], &[0x86, 0xdd, 0x60]);
     }
 
     #[test]

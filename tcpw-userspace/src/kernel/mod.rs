@@ -7,6 +7,7 @@
 
 mod alive;
 mod attach;
+mod frames;
 mod load;
 mod offsets;
 mod pins;
@@ -19,6 +20,7 @@ mod tags;
 
 pub use alive::Alive;
 pub use attach::{Hook, HookState};
+pub use frames::Frames;
 pub use load::{Kernel, LoadOptions};
 pub use pins::{PinnedStatus, Pins};
 pub use probe::Answer;

@@ -39,6 +39,8 @@ pub(super) struct DiagSocket {
     pub(super) netns: u64,
     /// Id of the cgroup it was made in, 0 if unknown.
     pub(super) cgroup: u64,
+    /// Inode number, 0 if no process ever held it.
+    pub(super) inode: u64,
     /// 2 (AF_INET) or 10 (AF_INET6).
     pub(super) family: u32,
     /// Local address and port.
@@ -137,6 +139,7 @@ fn read(response: &InetResponse, netns: u64) -> Option<DiagSocket> {
         cookie: half(0)? | half(4)? << 32,
         netns,
         cgroup: cgroup.unwrap_or(0),
+        inode: response.header.inode.into(),
         family: response.header.family.into(),
         local: SocketAddr::new(id.source_address, id.source_port),
     })

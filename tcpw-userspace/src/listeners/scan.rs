@@ -67,10 +67,10 @@ impl Scanner {
         });
         let mut listeners = self.scan(&pids, |_| true);
         let mut namespaces = Namespaces::default();
-        for pid in pids {
-            namespaces.add(&self.proc_root, pid);
+        for pid in &pids {
+            namespaces.add(&self.proc_root, *pid);
         }
-        self.add_hidden(&mut listeners, namespaces.listening());
+        self.add_hidden(&mut listeners, &pids, namespaces.listening());
         listeners
     }
 
@@ -97,8 +97,9 @@ impl Scanner {
         listeners
     }
 
-    /// Gives MPTCP listeners the cookies of their subflows, and adds those that no process shows.
-    fn add_hidden(&self, listeners: &mut Vec<Listener>, mut sockets: Vec<DiagSocket>) {
+    /// Gives MPTCP listeners the cookies of their subflows, and adds those that no process in scope
+    /// shows: its process may have moved to another cgroup, the socket stays in that it was made in.
+    fn add_hidden(&self, listeners: &mut Vec<Listener>, pids: &[u32], mut sockets: Vec<DiagSocket>) {
         name_subflows(listeners, &sockets);
         let shown: BTreeSet<u64> = listeners.iter().map(|listener| listener.cookie).collect();
         sockets.retain(|socket| !shown.contains(&socket.cookie));
@@ -112,7 +113,14 @@ impl Scanner {
         };
         let is_guarded =
             |socket: &DiagSocket| guarded.as_ref().is_none_or(|guarded| guarded.contains(&socket.cgroup));
-        listeners.extend(sockets.into_iter().filter(is_guarded).map(|socket| self.hidden(&socket)));
+        sockets.retain(is_guarded);
+        let inodes: BTreeSet<u64> = sockets.iter().map(|socket| socket.inode).filter(|it| *it != 0).collect();
+        if !inodes.is_empty() {
+            let elsewhere = self.scan_for(pids, |_| true, |inode| inodes.contains(&inode), |_| true);
+            sockets.retain(|socket| !elsewhere.iter().any(|listener| listener.cookie == socket.cookie));
+            listeners.extend(elsewhere);
+        }
+        listeners.extend(sockets.iter().map(|socket| self.hidden(socket)));
     }
 
     /// A listener that no process shows.
@@ -138,6 +146,16 @@ impl Scanner {
     }
 
     fn scan(&self, pids: &[u32], is_wanted: impl Fn(&BTreeSet<u32>) -> bool) -> Vec<Listener> {
+        self.scan_for(pids, |cgroup| cgroup.starts_with(&self.scope), |_| true, is_wanted)
+    }
+
+    fn scan_for(
+        &self,
+        pids: &[u32],
+        is_in_scope: impl Fn(&Path) -> bool,
+        is_looked_for: impl Fn(u64) -> bool,
+        is_wanted: impl Fn(&BTreeSet<u32>) -> bool,
+    ) -> Vec<Listener> {
         let mut found = Found::default();
         for &pid in pids {
             // Opened before anything of it is read: see `Owner::read`.
@@ -145,8 +163,8 @@ impl Scanner {
                 continue;
             };
             let cgroup = process::cgroup_of(&self.proc_root, pid);
-            if cgroup.is_some_and(|cgroup| cgroup.starts_with(&self.scope)) {
-                found.add(&self.proc_root, pid, process);
+            if cgroup.is_some_and(|cgroup| is_in_scope(&cgroup)) {
+                found.add(&self.proc_root, pid, process, &is_looked_for);
             }
         }
         let mut owners = Owners {
@@ -190,9 +208,12 @@ struct Found {
 }
 
 impl Found {
-    fn add(&mut self, proc_root: &Path, pid: u32, process: PidFd) {
+    fn add(&mut self, proc_root: &Path, pid: u32, process: PidFd, is_looked_for: impl Fn(u64) -> bool) {
         let mut is_holder = false;
         for (fd, inode) in process::sockets(proc_root, pid) {
+            if !is_looked_for(inode) {
+                continue;
+            }
             let known = match self.sockets.entry(inode) {
                 Entry::Occupied(known) => known.into_mut(),
                 Entry::Vacant(new) => match process.duplicate(fd) {
