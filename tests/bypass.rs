@@ -6,14 +6,20 @@
 
 #[path = "bypass/addresses.rs"]
 mod addresses;
+#[path = "bypass/alone.rs"]
+mod alone;
 #[path = "bypass/client.rs"]
 mod client;
 #[path = "bypass/flags.rs"]
 mod flags;
 #[path = "bypass/headers.rs"]
 mod headers;
+#[path = "bypass/liars.rs"]
+mod liars;
 #[path = "bypass/listeners.rs"]
 mod listeners;
+#[path = "bypass/moments.rs"]
+mod moments;
 #[path = "bypass/packet.rs"]
 mod packet;
 #[path = "bypass/wire.rs"]
@@ -36,17 +42,33 @@ use anyhow::Result;
 use tcpw_tests::{Requirement, can_run};
 use world::{Fate, Leg, Theme, Way};
 
-const THEMES: &[Theme] = &[listeners::THEME, headers::THEME, flags::THEME, addresses::THEME];
+const THEMES: &[Theme] = &[
+    listeners::THEME,
+    alone::THEME,
+    moments::THEME,
+    headers::THEME,
+    flags::THEME,
+    addresses::THEME,
+    liars::THEME,
+    liars::NETFILTER,
+];
 
 /// A suite that shrinks is no suite.
-const FEWEST: usize = 50;
+const FEWEST: usize = 120;
+
+const NEEDED: &[Requirement] = &[
+    Requirement::Root,
+    Requirement::Program("/usr/bin/python3"),
+    Requirement::Program("/usr/sbin/nft"),
+    Requirement::Program("/usr/sbin/ethtool"),
+];
 
 /// Themes tried at once: they wait most of the time.
 const AT_ONCE: usize = 3;
 
 #[test]
 fn nothing_refused_gets_in_and_nothing_allowed_is_lost() {
-    if !can_run("bypass", &[Requirement::Root]) {
+    if !can_run("bypass", NEEDED) {
         return;
     }
     let wanted = env::var("TCPW_WAYS").ok();

@@ -12,8 +12,7 @@ use aya_ebpf::{
     bindings::{BPF_SK_STORAGE_GET_F_CREATE, bpf_sock},
     helpers::{
         bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_get_current_uid_gid, bpf_get_netns_cookie,
-        bpf_get_socket_cookie,
-        generated::bpf_sk_storage_get,
+        bpf_get_socket_cookie, generated::bpf_sk_storage_get,
     },
     programs::{BtfTracePointContext, SockContext},
 };

@@ -1,7 +1,9 @@
-//! One timed run, for `cargo xtask bench`: `tcpw-bench parse SHAPE`, or `tcpw-bench parse` for the names.
+//! One timed run, for `cargo xtask bench`: `tcpw-bench parse SHAPE`, or `tcpw-bench parse` for the names;
+//! `tcpw-bench held`.
 //!
 //! Out: one JSON object. A process per run, so that its peak memory is the run's own.
 
+mod held;
 mod shapes;
 
 use std::{env, fs, hint::black_box, io::Write, process::ExitCode, time::Duration};
@@ -29,7 +31,8 @@ fn run(words: &[&str]) -> Result<String> {
     match words {
         ["parse"] => Ok(shapes::SHAPES.map(|(name, _)| name).join("\n")),
         ["parse", shape] => bench_parse(shape),
-        _ => bail!("usage: tcpw-bench parse [SHAPE]"),
+        ["held"] => held::run(),
+        _ => bail!("usage: tcpw-bench parse [SHAPE] | held"),
     }
 }
 

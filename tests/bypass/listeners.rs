@@ -25,7 +25,7 @@ const WAYS: &[Way] = &[
     tried("IPv4 alone", |world| listen(world, V4, "0.0.0.0:PORT")),
     tried("IPv6 alone", |world| listen(world, V6, "--v6only [::]:PORT")),
     tried("one address alone", |world| listen(world, V4, "1.2.3.1:PORT")),
-    tried("one of IPv4 beside one of IPv6", |world| two_sockets(world)),
+    tried("one of IPv4 beside one of IPv6", two_sockets),
     tried("an address nobody has yet", |world| {
         let port = world.port();
         world.daemon("alphad", &format!("--free-bind 1.2.8.1:{port}"))?;

@@ -159,13 +159,6 @@ impl World {
         Ok(())
     }
 
-    /// Ends the daemons started last.
-    pub(crate) fn end_daemons(&self, count: usize) {
-        let mut daemons = self.daemons.lock().unwrap_or_else(PoisonError::into_inner);
-        let keep = daemons.len().saturating_sub(count);
-        daemons.truncate(keep);
-    }
-
     /// A port nothing else of this world uses.
     pub(crate) fn port(&self) -> u16 {
         self.ports.fetch_add(1, Ordering::Relaxed)

@@ -44,7 +44,12 @@ const DEMO: &[Part] = &[
 /// libFuzzer is C++.
 const FUZZER: &[Part] = &[part("g++", "c++")];
 
-const TESTS: &[Part] = &[part("rsyslog", "rsyslogd")];
+const TESTS: &[Part] = &[
+    part("rsyslog", "rsyslogd"),
+    part("nftables", "nft"),
+    part("ethtool", "ethtool"),
+    part("python3", "/usr/bin/python3"),
+];
 
 /// tcpdmatch, and with it libwrap0.
 const CONFORMANCE: &[Part] = &[part("tcpd", "tcpdmatch")];
