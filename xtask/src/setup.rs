@@ -51,6 +51,17 @@ const TESTS: &[Part] = &[
     part("python3", "/usr/bin/python3"),
 ];
 
+/// An emulated machine, and what goes into it.
+const VM: &[Part] = &[
+    part("qemu-system-x86", "qemu-system-x86_64"),
+    part("busybox-static", "busybox"),
+    part("cpio", "cpio"),
+    part("kmod", "/sbin/depmod"),
+    part("binutils", "strip"),
+    part("iproute2", "ip"),
+    part("xinetd", "xinetd"),
+];
+
 /// tcpdmatch, and with it libwrap0.
 const CONFORMANCE: &[Part] = &[part("tcpd", "tcpdmatch")];
 
@@ -59,6 +70,7 @@ pub(crate) fn main(arguments: &Arguments) -> Result<()> {
     if arguments.all {
         for_check()?;
         for_tests()?;
+        for_vm()?;
     }
     say("setup: all is there");
     Ok(())
@@ -110,6 +122,16 @@ pub(crate) fn for_tests() -> Result<()> {
     apt::install(DEMO)?;
     apt::install(TESTS)?;
     for_conformance()
+}
+
+/// qemu, and the programs of its machines.
+pub(crate) fn for_vm() -> Result<()> {
+    apt::install(VM)
+}
+
+/// Fetches apt's package lists.
+pub(crate) fn update_package_lists() {
+    apt::update();
 }
 
 /// The real libwrap.
