@@ -4,6 +4,7 @@
 //! name, it is that daemon. Out: a line `listening` once every socket listens, with the port of one
 //! that has no address of its own.
 
+mod crowd;
 mod pass;
 mod style;
 
@@ -36,6 +37,9 @@ const FOR_EVER: Duration = Duration::from_secs(120);
 fn main() -> Result<()> {
     let style = Style::read(std::env::args().skip(1))?;
     style.prepare()?;
+    if let (1.., Some(first)) = (u32::from(style.many) + style.namespaces, style.addresses.first()) {
+        return crowd::crowd(*first, style.many, style.namespaces);
+    }
     let mut listeners = Vec::new();
     for fd in &style.inherited {
         // SAFETY: whoever executed us left this listening socket to us alone.

@@ -56,6 +56,10 @@ pub(crate) struct Style {
     pub(crate) duplicate: bool,
     /// `--cgroup DIRECTORY`: move there, once listening.
     pub(crate) cgroup: Option<String>,
+    /// `--many N`: at so many ports from that of the address on.
+    pub(crate) many: u16,
+    /// `--namespaces N`: in so many networks.
+    pub(crate) namespaces: u32,
     /// `--netns FILE`: listen in that network.
     netns: Option<String>,
     /// `--uid N`: as that user.
@@ -91,6 +95,8 @@ impl Style {
                 "--fork" => style.fork = true,
                 "--duplicate" => style.duplicate = true,
                 "--cgroup" => style.cgroup = Some(value()?),
+                "--many" => style.many = value()?.parse()?,
+                "--namespaces" => style.namespaces = value()?.parse()?,
                 "--netns" => style.netns = Some(value()?),
                 "--uid" => style.uid = Some(value()?.parse()?),
                 "--comm" => style.comm = Some(value()?),
