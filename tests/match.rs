@@ -264,7 +264,7 @@ fn json_has_it_all() {
 fn rule_that_needs_a_user_is_not_enforced_today_and_it_says_so() {
     let dir = Dir::new("enforced");
     let (_, stdout, _) = dir.run(&["sshd@10.9.9.9", "joe@192.0.2.3"]);
-    let note = "note:     tcpw run does not look up names and users yet: it refuses this client (deny:1)\n";
+    let note = "note:     tcpw run does not look up users yet, nor names at the ports of name servers: it refuses this client (deny:1)\n";
     assert!(stdout.contains(note), "{stdout}");
 }
 

@@ -227,6 +227,7 @@ fn agree(case: &Case) -> Result<(usize, usize), TestCaseError> {
         exempt_ports: &exempt_ports,
         lookup: &Unknown,
         names: Names::Unknown,
+        unnamed_ports: &[],
     };
     let policy = compile(&input).map_err(|error| TestCaseError::fail(error.to_string()))?;
     let mut compiled = PolicyTables::new(&policy, 1, 0);

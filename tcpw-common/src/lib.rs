@@ -6,9 +6,11 @@
 //! asserted at compile time; a change of any of them changes [`ABI_VERSION`].
 #![no_std]
 
+pub mod answer;
 pub mod counter;
 pub mod decide;
 pub mod event;
+pub mod handshake;
 pub mod held;
 pub mod key;
 pub mod limits;
@@ -22,4 +24,4 @@ pub mod tag;
 /// directory `v<ABI_VERSION>`; pins of links named `link_` and the program, the gate's `link_gate`;
 /// the maps `ACTIVE` (one u32), `HEADERS` (a generation and flags in the first two words) and
 /// `COUNTERS` (u64 per CPU). No number of a flag or counter is ever given to another one.
-pub const ABI_VERSION: u32 = 2;
+pub const ABI_VERSION: u32 = 3;

@@ -36,14 +36,14 @@ pub(crate) fn established(ctx: &SockOpsContext) {
         server_port: port(ctx.local_port()),
     };
     // SAFETY: the value is copied at once.
-    let Some(tag) = unsafe { HANDSHAKES.get(&key) }.copied() else {
+    let Some(handshake) = unsafe { HANDSHAKES.get(&key) }.copied() else {
         return;
     };
     let _ = HANDSHAKES.remove(&key);
     emit(
         Kind::Accepted,
         &Report {
-            tag: &tag,
+            tag: &handshake.tag,
             cookie: 0,
             client: &client,
             server: &server,
@@ -51,8 +51,8 @@ pub(crate) fn established(ctx: &SockOpsContext) {
             server_port: key.server_port,
             family,
             ifindex: 0,
-            generation: 0,
-            policy: 0,
+            generation: handshake.generation,
+            policy: handshake.policy,
             comm: &[0; 16],
         },
     );

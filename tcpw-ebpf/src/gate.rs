@@ -17,6 +17,7 @@ use tcpw_common::{
     counter::Counter,
     decide::{AUDIT, Decision, NAMES_COUNT, decide},
     event::Kind,
+    handshake::Handshake,
     key::{AnswerKey, AttemptKey, Query},
     outcome::Outcome,
     tag::{OF_ONE_DEVICE, PROVISIONAL, Tag, UNPRIVILEGED},
@@ -167,7 +168,7 @@ fn decide_attempt(ctx: &SkBuffContext, attempt: &mut Attempt) -> Passage {
     match decision.outcome {
         // Handled above.
         Outcome::Exempt => Passage::Pass,
-        Outcome::Allow => allow(attempt),
+        Outcome::Allow => allow(attempt, &decision),
         Outcome::Refuse => refuse(attempt, &decision),
         Outcome::Ask => ask(ctx, attempt, &decision),
     }
@@ -181,7 +182,7 @@ fn broken(ctx: &SkBuffContext, attempt: &Attempt) -> Passage {
 }
 
 #[inline(always)]
-fn allow(attempt: &mut Attempt) -> Passage {
+fn allow(attempt: &mut Attempt, decision: &Decision) -> Passage {
     if attempt.is_stray != 0 {
         return Passage::Pass;
     }
@@ -191,7 +192,9 @@ fn allow(attempt: &mut Attempt) -> Passage {
         attempt.key.isn = 0;
         attempt.key.cookie = 0;
         // A full or busy table costs an accepted line, never the connection.
-        let _ = HANDSHAKES.insert(&attempt.key, &attempt.tag, 0);
+        let handshake =
+            Handshake { tag: attempt.tag, generation: decision.generation, policy: decision.policy };
+        let _ = HANDSHAKES.insert(&attempt.key, &handshake, 0);
     }
     Passage::Pass
 }
@@ -224,16 +227,21 @@ fn ask(ctx: &SkBuffContext, attempt: &mut Attempt, decision: &Decision) -> Passa
         client: attempt.key.client,
         server: attempt.key.server,
     };
-    // SAFETY: the value is copied at once; user space only ever writes the same answer to a key.
-    let answer = unsafe { ANSWERS.get(&key) }.copied();
-    if answer == Some(Outcome::Allow as u32) {
-        return allow(attempt);
-    }
-    if answer == Some(Outcome::Refuse as u32) {
-        return refuse(attempt, decision);
-    }
     // SAFETY: the helper has no preconditions.
     let now_ns = unsafe { bpf_ktime_get_boot_ns() };
+    // SAFETY: the value is copied at once. If user space replaces it meanwhile, one answer's outcome
+    // may go with the other's expiry: both answers were given, and the wrong expiry is read once.
+    let answer = unsafe { ANSWERS.get(&key) }.copied();
+    if let Some(answer) = answer
+        && now_ns < answer.expires_ns
+    {
+        if answer.outcome == Outcome::Allow as u32 {
+            return allow(attempt, decision);
+        }
+        if answer.outcome == Outcome::Refuse as u32 {
+            return refuse(attempt, decision);
+        }
+    }
     wait(ctx, Kind::Ask, attempt, decision, now_ns)
 }
 

@@ -11,7 +11,9 @@ use aya_ebpf::{
     maps::{LruHashMap, PerCpuArray, RingBuf},
 };
 use tcpw_common::{
+    answer::Answer,
     decide::Header,
+    handshake::Handshake,
     key::{Address, AnswerKey, AttemptKey, Comm, NamesId},
     limits::{
         EVENT_RING_BYTES, HELD_RING_BYTES, MAX_ANSWERS, MAX_ATTEMPTS, MAX_COMMS, MAX_HANDSHAKES, MAX_HELD,
@@ -75,12 +77,13 @@ pub(crate) static COMMS: aya_ebpf::maps::HashMap<Comm, NamesId> =
 /// Refused attempts, so that a SYN retransmit is not a second one.
 #[map]
 pub(crate) static ATTEMPTS: LruHashMap<AttemptKey, u64> = LruHashMap::with_max_entries(MAX_ATTEMPTS, 0);
-/// Answers of user space, an outcome byte each.
+/// Answers of user space.
 #[map]
-pub(crate) static ANSWERS: LruHashMap<AnswerKey, u32> = LruHashMap::with_max_entries(MAX_ANSWERS, 0);
+pub(crate) static ANSWERS: LruHashMap<AnswerKey, Answer> = LruHashMap::with_max_entries(MAX_ANSWERS, 0);
 /// Allowed handshakes on their way, for the accepted line.
 #[map]
-pub(crate) static HANDSHAKES: LruHashMap<AttemptKey, Tag> = LruHashMap::with_max_entries(MAX_HANDSHAKES, 0);
+pub(crate) static HANDSHAKES: LruHashMap<AttemptKey, Handshake> =
+    LruHashMap::with_max_entries(MAX_HANDSHAKES, 0);
 
 /// Who listens, by socket cookie, where the socket itself cannot carry a tag.
 #[map]

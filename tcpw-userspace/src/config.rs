@@ -5,6 +5,7 @@
 //! error that says where it stands and what to write.
 
 mod file;
+mod resolve;
 
 use std::{
     fmt,
@@ -22,6 +23,7 @@ use crate::{
 };
 use file::File;
 pub(crate) use file::distance;
+pub use resolve::{NAME_SERVER_PORTS, Resolve};
 
 /// Read if it exists; another one is named by `--config`, and must exist.
 pub const DEFAULT_PATH: &str = "/etc/tcpw.toml";
@@ -61,6 +63,8 @@ pub struct Config {
     pub exempt: Exempt,
     /// More names for listeners.
     pub more_names: MoreNames,
+    /// How names are looked up.
+    pub resolve: Resolve,
     /// Directory of the lock and the control socket.
     pub run_dir: PathBuf,
     /// Directory of the pinned maps and links.
@@ -195,6 +199,7 @@ impl Config {
             on_deny: file.on_deny.unwrap_or_default(),
             exempt: file.exempt,
             more_names: file.more_names,
+            resolve: file.resolve,
             run_dir: pick(&flags.run_dir, file.run_dir, DEFAULT_RUN_DIR),
             pin_dir: pick(&flags.pin_dir, file.pin_dir, DEFAULT_PIN_DIR),
             proc_root: file.proc_root.unwrap_or_else(|| "/proc".into()),

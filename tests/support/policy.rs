@@ -12,7 +12,7 @@ use tcpw_userspace::{
     compile::{self, CompileError, Names, Policy},
     evaluate::{
         self, numeric_host,
-        request::{Lookup, Request, Verdict},
+        request::{Judgement, Lookup, Request, Verdict},
     },
     events::ip,
     names::NamesSet,
@@ -67,8 +67,12 @@ pub fn compile_with(names: Names, tables: &Tables, listeners: &[NamesSet]) -> Re
         exempt_ports: &[],
         lookup: &evaluate::Unknown,
         names,
+        unnamed_ports: &[UNNAMED_PORT],
     })
 }
+
+/// A port at which [`compile_with`] takes every name as unknown.
+pub const UNNAMED_PORT: u16 = 53;
 
 /// The form addresses have in keys.
 pub fn address(ip: IpAddr) -> Address {
@@ -85,6 +89,11 @@ pub fn evaluated(tables: &Tables, names: &NamesSet, query: &Query) -> Verdict {
 
 /// The reference evaluator's verdict.
 pub fn evaluated_with(tables: &Tables, names: &NamesSet, query: &Query, lookup: &dyn Lookup) -> Verdict {
+    judged(tables, names, query, lookup).verdict
+}
+
+/// The reference evaluator's whole answer.
+pub fn judged(tables: &Tables, names: &NamesSet, query: &Query, lookup: &dyn Lookup) -> Judgement {
     let (client, server) = (numeric_host(ip(&query.client)), numeric_host(ip(&query.server)));
     let request = Request {
         daemons: &names.to_vec(),
@@ -93,7 +102,7 @@ pub fn evaluated_with(tables: &Tables, names: &NamesSet, query: &Query, lookup: 
         server_port: Some(query.port),
         ..Request::default()
     };
-    evaluate::evaluate(tables, &request, lookup).verdict
+    evaluate::evaluate(tables, &request, lookup)
 }
 
 /// First and last address of every prefix, and those just outside of it; at most about `limit`, chosen evenly.

@@ -31,6 +31,8 @@ pub(crate) fn crowd(first: SocketAddr, many: u16, namespaces: u32) -> Result<()>
         // SAFETY: this process has one thread.
         match unsafe { fork() }? {
             ForkResult::Child => {
+                // Its files are what a scan looks at.
+                children.clear();
                 unshare(CloneFlags::CLONE_NEWNET)?;
                 let _listener = open(first, &Style::default())?;
                 drop(told);

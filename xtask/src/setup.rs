@@ -48,6 +48,7 @@ const TESTS: &[Part] = &[
     part("rsyslog", "rsyslogd"),
     part("nftables", "nft"),
     part("ethtool", "ethtool"),
+    part("unbound", "unbound"),
     part("python3", "/usr/bin/python3"),
 ];
 

@@ -35,7 +35,9 @@ pub fn run(arguments: &DetachArgs) -> Result<Outcome, Failure> {
         Ok(Response::Failed(message)) => {
             return Err(anyhow::anyhow!("the daemon could not detach: {message}").into());
         }
-        Ok(Response::Status(_)) => return Err(anyhow::anyhow!("the daemon answered something else").into()),
+        Ok(Response::Status(_) | Response::Match(_)) => {
+            return Err(anyhow::anyhow!("the daemon answered something else").into());
+        }
         Err(AskError::NotRunning) => {
             // What is removed is whatever lies there: it had better be pins.
             preflight::pin_dir(pin_dir).map_err(Failure::usage)?;

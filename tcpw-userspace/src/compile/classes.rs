@@ -11,7 +11,7 @@ use tcpw_common::limits::MAX_PREFIXES;
 use super::{
     error::{CompileError, MAX_CELLS, MAX_OUTCOMES},
     networks::{Networks, runs},
-    paint::{Canvas, Cells, Classes, Ranges},
+    paint::{Canvas, Cells, Classes, Ink, Ranges},
     prefix::{Trie, minimal},
     region::{Collector, Regions, Word},
     service::Truth,
@@ -24,8 +24,10 @@ pub(super) struct Stroke {
     pub list: usize,
     /// Where its client list matches.
     pub regions: Rc<Regions>,
-    /// The verdict, as the bit of an outcome.
-    pub bit: u8,
+    /// Where it matches if every name is unknown.
+    pub unnamed: Rc<Regions>,
+    /// Its verdict.
+    pub ink: Ink,
 }
 
 /// Both tries of a kind of address.
@@ -57,12 +59,12 @@ impl Ground {
     }
 
     /// Splits the classes by one more policy.
-    fn paint<'a>(&mut self, strokes: impl Iterator<Item = (&'a [Ranges; 2], bool, u8)>, default: u8) {
+    fn paint<'a>(&mut self, strokes: impl Iterator<Item = (&'a [Ranges; 2], bool, Ink)>, default: Ink) {
         let mut v4 = Canvas::new(self.v4.len());
         let mut v6 = Canvas::new(self.v6.len());
-        for (ranges, sure, bit) in strokes {
-            v4.paint(&ranges[0], sure, bit);
-            v6.paint(&ranges[1], sure, bit);
+        for (ranges, sure, ink) in strokes {
+            v4.paint(&ranges[0], sure, ink);
+            v6.paint(&ranges[1], sure, ink);
         }
         self.classes.split(&v4.finish(default), &v6.finish(default));
     }
@@ -102,11 +104,13 @@ pub(super) fn paint(
     strokes: &[Stroke],
     services: &Services,
     exempt: &[IpNet],
-    default: u8,
+    default: Ink,
 ) -> Result<Ground, CompileError> {
     let exempt = exempt_regions(exempt);
-    let mut ground =
-        Ground::new(strokes.iter().map(|stroke| stroke.regions.as_ref()).chain(std::iter::once(&exempt)))?;
+    let has_unnamed = services.painted.iter().any(|painted| painted.is_unnamed);
+    let regions = strokes.iter().map(|stroke| stroke.regions.as_ref());
+    let unnamed = strokes.iter().filter(|_| has_unnamed).map(|stroke| stroke.unnamed.as_ref());
+    let mut ground = Ground::new(regions.chain(unnamed).chain(std::iter::once(&exempt)))?;
     let exempt = ground.ranges(&exempt);
 
     // Rules that name the same file share its region.
@@ -115,23 +119,30 @@ pub(super) fn paint(
     let mut range_of = Vec::with_capacity(strokes.len());
     let mut by_list: HashMap<usize, Vec<usize>> = HashMap::new();
     for (index, stroke) in strokes.iter().enumerate() {
-        range_of.push(*shared.entry(Rc::as_ptr(&stroke.regions)).or_insert_with(|| {
-            ranges.push(ground.ranges(&stroke.regions));
-            ranges.len() - 1
-        }));
+        let mut number = |regions: &Rc<Regions>| {
+            *shared.entry(Rc::as_ptr(regions)).or_insert_with(|| {
+                ranges.push(ground.ranges(regions));
+                ranges.len() - 1
+            })
+        };
+        let named = number(&stroke.regions);
+        range_of.push([named, if has_unnamed { number(&stroke.unnamed) } else { named }]);
         by_list.entry(stroke.list).or_default().push(index);
     }
 
-    for lists in &services.lists {
+    for painted in &services.painted {
         let mut order: Vec<(usize, bool)> = Vec::new();
-        for (list, truth) in lists {
+        for (list, truth) in &painted.lists {
             let rules = by_list.get(list).into_iter().flatten();
             order.extend(rules.map(|index| (*index, *truth == Truth::Yes)));
         }
         order.sort();
-        let rules = order.iter().map(|(index, sure)| (&ranges[range_of[*index]], *sure, strokes[*index].bit));
-        ground.paint(std::iter::once((&exempt, true, 0)).chain(rules), default);
-        let (policies, clients) = (services.lists.len(), ground.classes.count());
+        let rules = order.iter().map(|(index, sure)| {
+            let range = range_of[*index][usize::from(painted.is_unnamed)];
+            (&ranges[range], *sure, strokes[*index].ink)
+        });
+        ground.paint(std::iter::once((&exempt, true, Ink::EXEMPT)).chain(rules), default);
+        let (policies, clients) = (services.painted.len(), ground.classes.count());
         if policies * clients > MAX_OUTCOMES {
             return Err(CompileError::Outcomes { count: policies * clients, policies, clients });
         }
@@ -146,7 +157,8 @@ pub(super) fn servers(regions: &[Rc<Regions>]) -> Result<(Ground, Vec<Vec<Truth>
         let ranges = ground.ranges(regions);
         // A server pattern is a policy of one rule that decides nothing else:
         // a sure match is painted as 1, a doubt leaves both bits.
-        ground.paint(std::iter::once((&ranges, true, 1)), 2);
+        let [yes, no] = [1, 2].map(|bit| Ink { bit, number: bit.into() });
+        ground.paint(std::iter::once((&ranges, true, yes)), no);
     }
     let rows = ground.rows();
     let truth = |byte: u8| match byte {

@@ -4,7 +4,8 @@
 //! tables of one slot.
 //! Invariant: for every service and client address the tables give the verdict of
 //! the evaluator, or `Ask`; `Ask` only where a pattern could not be spelled out as
-//! prefixes, or needs a name or user ([`Names::LookedUp`]), and the verdict hangs on it.
+//! prefixes, or needs a name or user that is looked up ([`Names`]), and the verdict, or
+//! what options do beside it, hangs on it.
 //!
 //! The way there: every client list becomes a region of the address space
 //! (`pattern`, `text`, `region`), every service the list of rules whose daemon list
@@ -36,6 +37,8 @@ mod text_v6;
 mod unreachable;
 mod who;
 
+use std::{collections::HashMap, rc::Rc};
+
 pub use chart::{Answer, Decider, Decision};
 use classes::Stroke;
 pub use conditions::HangsOn;
@@ -43,12 +46,14 @@ pub use diff::{Change, ChangeKind, diff};
 pub use error::CompileError;
 use ipnet::IpNet;
 pub use networks::Networks;
+use paint::Ink;
 use pattern::Patterns;
 pub use policy::Policy;
 use policy::Sizes;
 pub use prefix::{Prefix, Trie};
 use service::DaemonLists;
-use services::Services;
+use services::{Ports, Services};
+use survey::effects_of;
 pub use survey::{Area, Surveyed, survey};
 pub use tables::PolicyTables;
 pub use unreachable::{Unreachable, unreachable};
@@ -69,6 +74,9 @@ pub enum Names {
     /// Every name and user is unknown, nobody is in a netgroup: a pattern that needs one
     /// does what libwrap does when a look-up fails.
     Unknown,
+    /// Names of hosts and netgroups are looked up: a pattern that needs one is in doubt.
+    /// Every user is unknown.
+    HostsLookedUp,
     /// They are looked up: a pattern that needs one is in doubt.
     LookedUp,
 }
@@ -88,6 +96,9 @@ pub struct Input<'a> {
     pub lookup: &'a dyn Lookup,
     /// What is taken of names and users.
     pub names: Names,
+    /// Local ports at which every name is unknown all the same: those of name servers, which a
+    /// look-up may have to ask.
+    pub unnamed_ports: &'a [u16],
 }
 
 /// Compiles the tables.
@@ -98,17 +109,23 @@ pub struct Input<'a> {
 pub fn compile(input: &Input<'_>) -> Result<Policy, CompileError> {
     let mut patterns = Patterns::new(input.tables, input.names);
     let mut lists = DaemonLists::default();
+    let mut inks = Inks::default();
+    let is_looked_up = input.names != Names::Unknown && patterns.hang_on_names();
+    let mut unnamed = is_looked_up.then(|| Patterns::new(input.tables, Names::Unknown));
     let mut strokes = Vec::new();
     for table in [&input.tables.allow, &input.tables.deny] {
         for rule in &table.rules {
             let list = lists.number(&rule.daemons);
             let regions = patterns.list(&rule.clients);
-            if !regions.is_empty() {
-                strokes.push(Stroke {
-                    list,
-                    regions,
-                    bit: bit_of(outcome_of(rule, table.kind, input.lookup)),
-                });
+            let unnamed = match &mut unnamed {
+                Some(patterns) => patterns.list(&rule.clients),
+                None => Rc::clone(&regions),
+            };
+            if !regions.is_empty() || !unnamed.is_empty() {
+                let bit = bit_of(outcome_of(rule, table.kind, input.lookup));
+                // Where no name counts, what options do can be told from the address later on.
+                let effects = if is_looked_up { effects_of(rule) } else { 0 };
+                strokes.push(Stroke { list, regions, unnamed, ink: inks.ink(bit, effects) });
             }
         }
     }
@@ -117,10 +134,16 @@ pub fn compile(input: &Input<'_>) -> Result<Policy, CompileError> {
         TableEnd::Broken => Verdict::Refuse,
     };
 
-    let server_regions: Vec<_> = lists.servers.iter().map(|server| patterns.host(server)).collect();
+    let mut server_regions: Vec<_> = lists.servers.iter().map(|server| patterns.host(server)).collect();
+    if let Some(unnamed) = &mut unnamed {
+        server_regions.extend(lists.servers.iter().map(|server| unnamed.host(server)));
+    }
     let (servers, truths) = classes::servers(&server_regions)?;
-    let mut services = Services::new(&lists, &truths, input.listeners, input.exempt_ports)?;
-    let clients = classes::paint(&strokes, &services, input.exempt_networks, bit_of(default))?;
+    let ports =
+        Ports { exempt: input.exempt_ports, unnamed: if is_looked_up { input.unnamed_ports } else { &[] } };
+    let mut services = Services::new(&lists, &truths, input.listeners, ports)?;
+    let default = inks.ink(bit_of(default), 0);
+    let clients = classes::paint(&strokes, &services, input.exempt_networks, default)?;
 
     let mut rows = clients.rows();
     let server_classes = services.join(&mut rows);
@@ -146,6 +169,17 @@ pub fn compile(input: &Input<'_>) -> Result<Policy, CompileError> {
         patterns: lists.names,
         classes_of_matches: services.classes_of_matches,
     })
+}
+
+/// The inks of the rules: two differ if their verdicts or what their options do differ.
+#[derive(Default)]
+struct Inks(HashMap<(u8, u64), u32>);
+
+impl Inks {
+    fn ink(&mut self, bit: u8, effects: u64) -> Ink {
+        let next = u32::try_from(self.0.len()).unwrap_or(u32::MAX);
+        Ink { bit, number: *self.0.entry((bit, effects)).or_insert(next) }
+    }
 }
 
 fn bit_of(verdict: Verdict) -> u8 {

@@ -4,6 +4,8 @@
 //! over all policies, the class of every cell.
 //! Invariant: a cell is an interval in which no pattern tells two addresses apart.
 
+use std::collections::HashMap;
+
 use super::region::{Intervals, Region, Word};
 
 /// The cells of one family, by their first addresses.
@@ -61,64 +63,107 @@ impl<W: Word> Cells<W> {
     }
 }
 
+/// A verdict with what the options do beside it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Ink {
+    /// The verdict, as the bit of an outcome; 0 for what is exempt.
+    pub bit: u8,
+    /// Equal for rules that do the same.
+    pub number: u32,
+}
+
+impl Ink {
+    /// That of exempt cells: it goes on first.
+    pub(super) const EXEMPT: Self = Self { bit: 0, number: u32::MAX };
+}
+
 /// The cells of one family while one policy is painted.
 pub(super) struct Canvas {
     /// Verdicts seen, as bits of an outcome.
     seen: Vec<u8>,
+    /// The ink of a cell that has seen one.
+    inks: Vec<u32>,
     /// Cells that no sure match closed.
     open: Skip,
-    /// For each verdict, open cells that do not have it; made at the first doubt.
-    without: Option<[Skip; 2]>,
+    /// For some inks, open cells that do not have it; made at the ink's first doubt.
+    without: HashMap<u32, Skip>,
 }
 
-/// Both verdicts: nothing later can change such a cell.
+/// Nothing later can change such a cell.
 const ASK: u8 = 3;
+
+/// Inks that are remembered cell by cell. Of others, rules in doubt look at each open cell again.
+const REMEMBERED: usize = 8;
 
 impl Canvas {
     /// Nothing painted.
     pub(super) fn new(cells: usize) -> Self {
-        Self { seen: vec![0; cells], open: Skip::new(cells), without: None }
+        Self { seen: vec![0; cells], inks: vec![0; cells], open: Skip::new(cells), without: HashMap::new() }
     }
 
-    /// Paints what is still open of a rule's region with its verdict's bit.
-    pub(super) fn paint(&mut self, ranges: &Ranges, rule_is_sure: bool, bit: u8) {
+    /// Paints what is still open of a rule's region.
+    pub(super) fn paint(&mut self, ranges: &Ranges, rule_is_sure: bool, ink: Ink) {
         for &range in &ranges.sure {
-            if rule_is_sure { self.close(range, bit) } else { self.add(range, bit) }
+            if rule_is_sure { self.close(range, ink) } else { self.add(range, ink) }
         }
         for &range in &ranges.doubtful {
-            self.add(range, bit);
+            self.add(range, ink);
         }
     }
 
-    /// Closes what is open; 0 is the bit of exempt cells.
-    fn close(&mut self, (begin, end): (usize, usize), bit: u8) {
+    /// Closes what is open.
+    fn close(&mut self, (begin, end): (usize, usize), ink: Ink) {
         let mut cell = self.open.find(begin);
         while cell < end {
-            self.seen[cell] |= bit;
+            self.mark(cell, ink);
             self.open.remove(cell);
             cell = self.open.find(cell + 1);
         }
     }
 
     /// Adds a possible verdict to what is open.
-    fn add(&mut self, (begin, end): (usize, usize), bit: u8) {
-        let without = self.without.get_or_insert_with(|| [self.open.clone(), self.open.clone()]);
-        let without = &mut without[usize::from(bit >> 1)];
-        let mut cell = without.find(begin);
-        while cell < end {
+    fn add(&mut self, (begin, end): (usize, usize), ink: Ink) {
+        if !self.without.contains_key(&ink.number) && self.without.len() < REMEMBERED {
+            self.without.insert(ink.number, self.open.clone());
+        }
+        let mut without = self.without.remove(&ink.number);
+        let mut from = begin;
+        loop {
+            let cell = match &mut without {
+                Some(without) => without.find(from),
+                None => self.open.find(from),
+            };
+            if cell >= end {
+                break;
+            }
             if self.open.find(cell) == cell {
-                self.seen[cell] |= bit;
+                self.mark(cell, ink);
                 if self.seen[cell] == ASK {
                     self.open.remove(cell);
                 }
             }
-            without.remove(cell);
-            cell = without.find(cell + 1);
+            if let Some(without) = &mut without {
+                without.remove(cell);
+            }
+            from = cell + 1;
+        }
+        if let Some(without) = without {
+            self.without.insert(ink.number, without);
+        }
+    }
+
+    /// Two inks on a cell: which one holds is for the evaluator to say.
+    fn mark(&mut self, cell: usize, ink: Ink) {
+        if self.seen[cell] == 0 {
+            self.seen[cell] = ink.bit;
+            self.inks[cell] = ink.number;
+        } else if self.inks[cell] != ink.number {
+            self.seen[cell] = ASK;
         }
     }
 
     /// Closes the rest with the default and gives the outcome byte of every cell.
-    pub(super) fn finish(mut self, default: u8) -> Vec<u8> {
+    pub(super) fn finish(mut self, default: Ink) -> Vec<u8> {
         self.close((0, self.seen.len()), default);
         self.seen
     }
@@ -217,9 +262,13 @@ mod tests {
         let cells = Cells::new(regions.iter());
         let mut canvas = Canvas::new(cells.len());
         for (region, (_, _, bit)) in regions.iter().zip(rules) {
-            canvas.paint(&cells.ranges(region), true, *bit);
+            canvas.paint(&cells.ranges(region), true, ink(*bit));
         }
-        cells.starts.iter().copied().zip(canvas.finish(default)).collect()
+        cells.starts.iter().copied().zip(canvas.finish(ink(default))).collect()
+    }
+
+    fn ink(bit: u8) -> Ink {
+        Ink { bit, number: bit.into() }
     }
 
     #[test]
@@ -244,6 +293,35 @@ mod tests {
             painted(&[(&[], &[(0, 9)], 1), (&[], &[(5, 12)], 2), (&[(0, 20)], &[], 1)], 2)[..4],
             [(0, 1), (5, 3), (10, 3), (13, 1)]
         );
+    }
+
+    #[test]
+    fn doubt_about_what_options_do_asks_also_where_verdicts_agree() {
+        let regions = [Region::new(vec![], vec![(0u32, 9)]), Region::new(vec![(0, 4)], vec![])];
+        let cells = Cells::new(regions.iter());
+        let mut canvas = Canvas::new(cells.len());
+        canvas.paint(&cells.ranges(&regions[0]), true, Ink { bit: 2, number: 7 });
+        canvas.paint(&cells.ranges(&regions[1]), true, Ink { bit: 2, number: 8 });
+        let outcomes = canvas.finish(Ink { bit: 2, number: 7 });
+        assert_eq!(cells.starts.iter().copied().zip(outcomes).collect::<Vec<_>>(), [(0, 3), (5, 2), (10, 2)]);
+    }
+
+    #[test]
+    fn many_inks_are_told_apart() {
+        let everywhere = Region::new(vec![], vec![(0u32, u32::MAX)]);
+        let [low, high] = [(0, 4), (5, 9)].map(|part| Region::new(vec![], vec![part]));
+        let cells = Cells::new([&everywhere, &low, &high].into_iter());
+        for first in 0..20 {
+            let mut canvas = Canvas::new(cells.len());
+            for number in 0..first {
+                canvas.paint(&cells.ranges(&low), true, Ink { bit: 1, number });
+            }
+            for _ in 0..3 {
+                canvas.paint(&cells.ranges(&high), true, Ink { bit: 1, number: 50 });
+            }
+            let outcomes = canvas.finish(Ink { bit: 1, number: 50 });
+            assert_eq!(outcomes, [if first == 0 { 1 } else { 3 }, 1, 1], "{first}");
+        }
     }
 
     #[test]

@@ -128,8 +128,18 @@ impl<'a> Patterns<'a> {
     fn doubt(&self) -> Truth {
         match self.names {
             Names::Unknown => Truth::No,
-            Names::LookedUp => Truth::Perhaps,
+            Names::HostsLookedUp | Names::LookedUp => Truth::Perhaps,
         }
+    }
+
+    /// Whether any pattern of the tables may match because of a name.
+    pub(super) fn hang_on_names(&self) -> bool {
+        let rules = || self.tables.allow.rules.iter().chain(&self.tables.deny.rules);
+        let clients = rules().flat_map(|rule| tokens(&rule.clients)).map(|token| &token.host);
+        let servers =
+            rules().flat_map(|rule| tokens(&rule.daemons)).filter_map(|token| token.server.as_ref());
+        let files = self.tables.files.values().flat_map(|file| &file.patterns).map(|(_, pattern)| pattern);
+        clients.chain(servers).chain(files).any(hangs_on_name)
     }
 
     fn file(&mut self, path: &'a Path) -> Rc<Regions> {
@@ -172,8 +182,8 @@ impl<'a> Patterns<'a> {
         }
         match self.names {
             Names::Unknown if matches_unknown_name(pattern) => out.add_all(),
-            Names::LookedUp if hangs_on_name(pattern) => out.doubt_all(),
-            Names::Unknown | Names::LookedUp => {}
+            Names::HostsLookedUp | Names::LookedUp if hangs_on_name(pattern) => out.doubt_all(),
+            Names::Unknown | Names::HostsLookedUp | Names::LookedUp => {}
         }
         self.by_address(pattern, out);
     }
@@ -211,6 +221,11 @@ impl<'a> Patterns<'a> {
     }
 }
 
+/// Every token of a list, those behind EXCEPT too.
+fn tokens<P>(list: &List<P>) -> impl Iterator<Item = &P> {
+    std::iter::successors(Some(list), |list| list.except.as_deref()).flat_map(|list| &list.patterns)
+}
+
 /// Whether a pattern matches every host whose name is unknown.
 fn matches_unknown_name(pattern: &HostPattern) -> bool {
     matches!(pattern, HostPattern::Text { pattern, numeric: false } if pattern.matches(UNKNOWN))
@@ -241,8 +256,8 @@ pub(super) fn hangs_on_name(pattern: &HostPattern) -> bool {
 pub(super) fn user_passes(user: Option<&TextPattern>, names: Names) -> Truth {
     match (user, names) {
         (None, _) => Truth::Yes,
-        (Some(user), Names::Unknown) if user.matches(UNKNOWN) => Truth::Yes,
-        (Some(_), Names::Unknown) => Truth::No,
+        (Some(user), Names::Unknown | Names::HostsLookedUp) if user.matches(UNKNOWN) => Truth::Yes,
+        (Some(_), Names::Unknown | Names::HostsLookedUp) => Truth::No,
         (Some(user), Names::LookedUp) if user.matches_every_name() => Truth::Yes,
         (Some(TextPattern::Bracketed(None)), Names::LookedUp) => Truth::No,
         (Some(_), Names::LookedUp) => Truth::Perhaps,

@@ -34,23 +34,42 @@ pub(super) struct Services {
     pub classes_of_matches: HashMap<Matches, u32>,
     /// Class of each port that a daemon list names or that is exempt.
     pub ports: Vec<(u16, u32)>,
-    /// For each policy: the daemon lists that match.
-    pub lists: Vec<Vec<(usize, Truth)>>,
+    /// What makes each policy.
+    pub painted: Vec<Painted>,
     /// Policy of (names, port, server).
     pub policies: Vec<u32>,
     /// Classes of names, ports and servers.
     pub sizes: [usize; 3],
 }
 
+/// What makes a policy.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Painted {
+    /// The daemon lists that match.
+    pub lists: Vec<(usize, Truth)>,
+    /// Every name is unknown.
+    pub is_unnamed: bool,
+}
+
+/// Ports that are not like others.
+#[derive(Clone, Copy)]
+pub(super) struct Ports<'a> {
+    /// Never judged.
+    pub exempt: &'a [u16],
+    /// Every name is unknown.
+    pub unnamed: &'a [u16],
+}
+
 impl Services {
     /// Computes the policy of every service.
     ///
-    /// `servers` holds, per server class, which server patterns match.
+    /// `servers` holds, per server class, which server patterns match; and then, if there are
+    /// ports at which every name is unknown, which of them match there.
     pub(super) fn new(
         lists: &DaemonLists<'_>,
         servers: &[Vec<Truth>],
         listeners: &[NamesSet],
-        exempt_ports: &[u16],
+        special: Ports<'_>,
     ) -> Result<Self, CompileError> {
         let (sets, comms) = names_sets(lists, listeners)?;
         let mut classes: Vec<Matches> = Vec::new();
@@ -66,14 +85,21 @@ impl Services {
         }
 
         let mut named = vec![None];
-        named.extend(lists.ports.iter().copied().filter(|port| !exempt_ports.contains(port)).map(Some));
+        let wanted: BTreeSet<u16> = lists.ports.iter().chain(special.unnamed).copied().collect();
+        named.extend(wanted.into_iter().filter(|port| !special.exempt.contains(port)).map(Some));
         let mut ports: Vec<(u16, u32)> = named
             .iter()
             .enumerate()
             .filter_map(|(class, port)| port.map(|port| (port, number(class))))
             .collect();
         ports.extend(
-            exempt_ports.iter().copied().collect::<BTreeSet<_>>().into_iter().map(|port| (port, EXEMPT_PORT)),
+            special
+                .exempt
+                .iter()
+                .copied()
+                .collect::<BTreeSet<_>>()
+                .into_iter()
+                .map(|port| (port, EXEMPT_PORT)),
         );
 
         let sizes = [classes.len(), named.len(), servers.len()];
@@ -87,20 +113,23 @@ impl Services {
             comms,
             classes_of_matches,
             ports,
-            lists: Vec::new(),
+            painted: Vec::new(),
             policies: Vec::with_capacity(count),
             sizes,
         };
         let mut known = HashMap::new();
         for (names, matches) in classes.iter().enumerate() {
             for (class, port) in named.iter().enumerate() {
+                let is_unnamed = port.is_some_and(|port| special.unnamed.contains(&port));
                 for server in servers {
-                    let matched = lists.matched(matches, *port, server);
+                    let (named, unnamed) = server.split_at(lists.servers.len());
+                    let matched = lists.matched(matches, *port, if is_unnamed { unnamed } else { named });
                     let doubt =
                         matched.iter().any(|(_, truth)| *truth == Truth::Perhaps).then_some((names, class));
-                    let policy = *known.entry((matched.clone(), doubt)).or_insert_with(|| {
-                        services.lists.push(matched);
-                        number(services.lists.len() - 1)
+                    let painted = Painted { lists: matched, is_unnamed };
+                    let policy = *known.entry((painted.clone(), doubt)).or_insert_with(|| {
+                        services.painted.push(painted);
+                        number(services.painted.len() - 1)
                     });
                     services.policies.push(policy);
                 }

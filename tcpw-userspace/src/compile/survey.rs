@@ -203,7 +203,7 @@ fn kind_of(rule: &Rule, table: TableKind, lookup: &dyn Lookup) -> Kind {
 }
 
 /// Side effects: every option but `allow` and `deny`, up to a wrong one, which is one too.
-fn effects_of(rule: &Rule) -> u64 {
+pub(super) fn effects_of(rule: &Rule) -> u64 {
     let mut text = String::new();
     for field in &rule.options {
         match &field.option {

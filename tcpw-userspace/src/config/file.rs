@@ -6,13 +6,14 @@ use std::{
     ops::Range,
     path::{Path, PathBuf},
     str::FromStr,
+    time::Duration,
 };
 
 use ipnet::IpNet;
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::{ConfigError, Exempt, Mode, OnDeny};
+use super::{ConfigError, Exempt, Mode, OnDeny, Resolve, resolve};
 use crate::{listeners::MoreNames, log::LogTarget};
 
 /// A file's settings; `None` where it says nothing.
@@ -28,6 +29,7 @@ pub(super) struct File {
     pub(super) on_deny: Option<OnDeny>,
     pub(super) exempt: Exempt,
     pub(super) more_names: MoreNames,
+    pub(super) resolve: Resolve,
     pub(super) run_dir: Option<PathBuf>,
     pub(super) pin_dir: Option<PathBuf>,
     pub(super) proc_root: Option<PathBuf>,
@@ -50,6 +52,19 @@ struct Raw {
     proc_root: Option<Spanned<PathBuf>>,
     exempt: Option<RawExempt>,
     names: Option<RawNames>,
+    resolve: Option<RawResolve>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct RawResolve {
+    lookups: Option<Spanned<i64>>,
+    waiting: Option<Spanned<i64>>,
+    time_limit: Option<Spanned<i64>>,
+    cache: Option<Spanned<i64>>,
+    found_for: Option<Spanned<i64>>,
+    not_found_for: Option<Spanned<i64>>,
+    name_server_ports: Option<Vec<Spanned<i64>>>,
 }
 
 #[derive(Default, Deserialize)]
@@ -70,7 +85,7 @@ struct RawExempt {
     ports: Vec<Spanned<i64>>,
 }
 
-const KEYS: [&str; 13] = [
+const KEYS: [&str; 14] = [
     "hosts-allow",
     "hosts-deny",
     "cgroup",
@@ -84,7 +99,10 @@ const KEYS: [&str; 13] = [
     "proc-root",
     "exempt",
     "names",
+    "resolve",
 ];
+const RESOLVE_KEYS: [&str; 7] =
+    ["lookups", "waiting", "time-limit", "cache", "found-for", "not-found-for", "name-server-ports"];
 const NAMES_KEYS: [&str; 2] = ["port", "unit"];
 const EXEMPT_KEYS: [&str; 2] = ["addresses", "ports"];
 
@@ -114,12 +132,10 @@ impl File {
         let exempt = raw.exempt.unwrap_or(RawExempt { addresses: Vec::new(), ports: Vec::new() });
         let check = |span, result: Result<_, String>| result.map_err(|what| wrong(span, what));
         let addresses = exempt.addresses.into_iter().map(|it| check(it.span(), network(it.get_ref())));
-        let ports = exempt.ports.into_iter().map(|it| {
-            let port = u16::try_from(*it.get_ref()).ok().filter(|port| *port != 0);
-            port.ok_or_else(|| {
-                wrong(it.span(), format!("port {}: write a number from 1 to 65535", it.get_ref()))
-            })
-        });
+        let ports =
+            exempt.ports.into_iter().map(|it| port(*it.get_ref()).map_err(|what| wrong(it.span(), what)));
+        let resolve = read_resolve(raw.resolve.unwrap_or_default())
+            .map_err(|(span, what): (Range<usize>, String)| wrong(span, what))?;
         let names = raw.names.unwrap_or_default();
         let by_port = names.port.into_iter().map(|(port, names)| {
             let number = port.get_ref().parse().ok().filter(|number: &u16| *number != 0);
@@ -141,11 +157,45 @@ impl File {
                 ports: ports.collect::<Result<_, _>>()?,
             },
             more_names: MoreNames { ports: by_port.collect::<Result<_, _>>()?, units: names.unit },
+            resolve,
             run_dir: absolute(raw.run_dir)?,
             pin_dir: absolute(raw.pin_dir)?,
             proc_root: absolute(raw.proc_root)?,
         })
     }
+}
+
+fn read_resolve(raw: RawResolve) -> Result<Resolve, (Range<usize>, String)> {
+    let check = |value: Option<Spanned<i64>>, number: &resolve::Number, default: u64| match value {
+        None => Ok(default),
+        Some(value) => number.check(*value.get_ref()).map_err(|what| (value.span(), what)),
+    };
+    let seconds = |value, number: &_, default: Duration| {
+        check(value, number, default.as_secs()).map(Duration::from_secs)
+    };
+    let count = |value, number: &_, default: usize| {
+        let default = u64::try_from(default).unwrap_or(u64::MAX);
+        check(value, number, default).map(|value| usize::try_from(value).unwrap_or(usize::MAX))
+    };
+    let default = Resolve::default();
+    let ports = raw.name_server_ports.map(|ports| {
+        let one = |it: Spanned<i64>| port(*it.get_ref()).map_err(|what| (it.span(), what));
+        ports.into_iter().map(one).collect::<Result<_, _>>()
+    });
+    Ok(Resolve {
+        at_once: count(raw.lookups, &resolve::AT_ONCE, default.at_once)?,
+        waiting: count(raw.waiting, &resolve::WAITING, default.waiting)?,
+        time_limit: seconds(raw.time_limit, &resolve::TIME_LIMIT, default.time_limit)?,
+        kept: count(raw.cache, &resolve::KEPT, default.kept)?,
+        found_for: seconds(raw.found_for, &resolve::FOUND_FOR, default.found_for)?,
+        not_found_for: seconds(raw.not_found_for, &resolve::NOT_FOUND_FOR, default.not_found_for)?,
+        name_server_ports: ports.transpose()?.unwrap_or(default.name_server_ports),
+    })
+}
+
+fn port(number: i64) -> Result<u16, String> {
+    let port = u16::try_from(number).ok().filter(|port| *port != 0);
+    port.ok_or_else(|| format!("port {number}: write a number from 1 to 65535"))
 }
 
 fn parsed<T: FromStr<Err: std::fmt::Display>>(
@@ -184,6 +234,8 @@ fn explain(text: &str, span: &Range<usize>, message: &str) -> String {
     let key = rest.split_once('`').map_or(key, |(key, _)| key);
     let (keys, place): (&[&str], _) = if message.contains("`addresses`") {
         (&EXEMPT_KEYS, " in [exempt]")
+    } else if message.contains("`not-found-for`") {
+        (&RESOLVE_KEYS, " in [resolve]")
     } else if message.contains("`unit`") {
         (&NAMES_KEYS, " in [names]")
     } else {
@@ -251,7 +303,7 @@ mod tests {
         unknown_key_in_exempt: "pin = true\n[exempt]\n  port = [22]" =>
             "3:3: unknown key \"port\" in [exempt]: did you mean \"ports\"?";
         unknown_key_like_none: "colour = 1" =>
-            "1:1: unknown key \"colour\": the keys are hosts-allow, hosts-deny, cgroup, log, log-allowed, pin, mode, on-deny, run-dir, pin-dir, proc-root, exempt, names";
+            "1:1: unknown key \"colour\": the keys are hosts-allow, hosts-deny, cgroup, log, log-allowed, pin, mode, on-deny, run-dir, pin-dir, proc-root, exempt, names, resolve";
         unknown_table: "[exemptions]\nports = [1]" =>
             "1:2: unknown key \"exemptions\": did you mean \"exempt\"?";
         unknown_mode: "mode = \"permissive\"" => "1:8: mode \"permissive\": write \"enforce\" or \"audit\"";
@@ -269,6 +321,11 @@ mod tests {
         port_out_of_range: "[exempt]\nports = [22, 70000]" => "2:14: port 70000: write a number from 1 to 65535";
         unknown_key_in_names: "[names]\nports.22 = [\"x\"]" =>
             "2:1: unknown key \"ports\" in [names]: did you mean \"port\"?";
+        unknown_key_in_resolve: "[resolve]\nlookup = 3" =>
+            "2:1: unknown key \"lookup\" in [resolve]: did you mean \"lookups\"?";
+        no_lookups: "[resolve]\nlookups = 0" => "2:11: lookups = 0: write a number from 1 to 1024";
+        no_name_server: "[resolve]\nname-server-ports = [0]" =>
+            "2:22: port 0: write a number from 1 to 65535";
         name_of_no_port: "[names.port]\nssh = [\"sshd\"]" =>
             "2:1: port \"ssh\": write a number from 1 to 65535";
         port_zero: "[exempt]\nports = [0]" => "2:10: port 0: write a number from 1 to 65535";
@@ -310,7 +367,7 @@ mod tests {
             .flat_map(|line| [line, "\n"])
             .collect();
         let file = File::parse(Path::new("deploy/tcpw.toml"), &uncommented).unwrap();
-        for key in KEYS.iter().chain(&EXEMPT_KEYS) {
+        for key in KEYS.iter().chain(&EXEMPT_KEYS).chain(&RESOLVE_KEYS) {
             assert!(example.contains(key), "{key} is not documented");
         }
         assert_eq!(file.more_names.ports[&2049], ["nfsd"]);
@@ -318,5 +375,6 @@ mod tests {
         assert_eq!(file.exempt.ports, [2222]);
         assert_eq!(file.exempt.addresses.len(), 2);
         assert_eq!(file.mode, Some(Mode::Audit));
+        assert_eq!(file.resolve, Resolve::default());
     }
 }

@@ -5,6 +5,7 @@
 //! are answered. [`Lock`] keeps a second daemon from the same directory.
 
 mod client;
+mod live;
 mod lock;
 mod server;
 mod status;
@@ -14,16 +15,19 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 pub use client::{AskError, ask};
+pub use live::{LiveAnswer, LiveLookup, LiveQuestion};
 pub use lock::{Lock, LockError};
 pub use server::{Reply, Server};
 pub use status::{ListenerStatus, LogStatus, Status, TableStatus, TablesStatus, TagState};
 
 /// What is asked of the daemon.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "request", rename_all = "kebab-case")]
 pub enum Request {
     /// How things stand.
     Status,
+    /// What would be said to a client.
+    Match(LiveQuestion),
     /// Stop enforcing: remove links, maps and pins, then exit.
     Detach,
     /// Exit; what is pinned stays in force.
@@ -36,6 +40,8 @@ pub enum Request {
 pub enum Response {
     /// To [`Request::Status`].
     Status(Box<Status>),
+    /// To [`Request::Match`].
+    Match(Box<LiveAnswer>),
     /// To the others: what was done, one thing each.
     Done(Vec<String>),
     /// It could not be done: why, for a person.

@@ -1,4 +1,4 @@
-//! Held attempts: who listens is found out, the evaluator decides, the SYN is sent again.
+//! Held attempts: who listens is found out, and the SYN is sent again.
 //!
 //! In: held packets. Out: tags and answers in the kernel, then the packet once more: the gate
 //! itself lets it pass, or refuses and reports it.
@@ -12,15 +12,13 @@ use std::{
 use tcpw_common::{
     held::Held,
     key::{AnswerKey, AttemptKey},
-    outcome::Outcome,
     tag::{OF_ONE_DEVICE, PROVISIONAL, Tag, UNPRIVILEGED},
 };
 
 use super::{Daemon, scan::Found};
 use crate::{
     config::Mode,
-    evaluate::request::Verdict,
-    events::{Decision, Event, Fate},
+    events::{Decision, Event},
     held::Syn,
     names::NamesSet,
 };
@@ -52,7 +50,8 @@ pub(super) struct Waiting {
     /// By cookie of a listener that nobody has identified yet.
     by_listener: HashMap<u64, Vec<(Instant, Held)>>,
     count: usize,
-    sent: HashMap<AttemptKey, Instant>,
+    /// Once for each reason to hold it: what was not known, under which policy.
+    sent: HashMap<(AttemptKey, u32, u32), Instant>,
     /// Packets that did not fit, since the last report.
     dropped: u64,
 }
@@ -76,40 +75,17 @@ impl Daemon {
         }
     }
 
-    /// Who listens is known: the evaluator answers, and the gate finds the answer.
-    fn decide(&mut self, held: &Held, decision: &Decision, names: &NamesSet) {
-        let Some(judgement) = self.judge(names, decision) else {
-            return;
-        };
-        if self.config.mode == Mode::Audit {
-            if judgement.verdict == Verdict::Refuse {
-                self.write_line(&Decision { fate: Fate::WouldRefuse, ..*decision }, names, Some(&judgement));
-            }
-            return;
-        }
-        let outcome = match judgement.verdict {
-            Verdict::Allow => Outcome::Allow,
-            Verdict::Refuse => Outcome::Refuse,
-        };
-        let key = AnswerKey {
-            generation: decision.generation,
-            policy: decision.policy,
-            client: decision.client,
-            server: decision.server,
-        };
-        match self.kernel.answer(key, outcome) {
-            Ok(()) => self.send_again(held, decision),
-            Err(error) => log::error!("{error:#}"),
-        }
-    }
-
     /// The listener's tag is there: the gate decides by itself.
     fn identified(&mut self, held: &Held, decision: &Decision, names: &NamesSet) {
         if self.config.mode == Mode::Audit {
             self.decide(held, decision, names);
-        } else {
-            self.send_again(held, decision);
+            return;
         }
+        // The rules may have it held once more, for its client's name.
+        if let Err(error) = self.kernel.forget_held(&attempt_key(held, decision)) {
+            log::error!("{error:#}");
+        }
+        self.send_again(held, decision);
     }
 
     /// Looks for the listener; the packet waits.
@@ -194,18 +170,11 @@ impl Daemon {
     }
 
     /// Sends the SYN again, once. What cannot be sent is left to the client.
-    fn send_again(&mut self, held: &Held, decision: &Decision) {
+    pub(super) fn send_again(&mut self, held: &Held, decision: &Decision) {
         let Some(syn) = Syn::new(held.bytes()) else {
             return;
         };
-        let key = AttemptKey {
-            client: decision.client,
-            server: decision.server,
-            cookie: decision.cookie,
-            isn: held.isn,
-            client_port: decision.client_port,
-            server_port: decision.server_port,
-        };
+        let key = (attempt_key(held, decision), held.event.kind, decision.generation);
         let now = Instant::now();
         if self.waiting.sent.insert(key, now).is_some() {
             return;
@@ -246,6 +215,28 @@ impl Daemon {
     pub(super) fn forget_namespaces(&mut self) {
         let in_use: HashSet<u64> = self.registry.all().iter().map(|known| known.netns).collect();
         self.injector.keep_only(|netns| in_use.contains(&netns));
+    }
+}
+
+/// What a SYN and its retransmits share.
+pub(super) fn attempt_key(held: &Held, decision: &Decision) -> AttemptKey {
+    AttemptKey {
+        client: decision.client,
+        server: decision.server,
+        cookie: decision.cookie,
+        isn: held.isn,
+        client_port: decision.client_port,
+        server_port: decision.server_port,
+    }
+}
+
+/// What attempts that get the same answer share.
+pub(super) fn answer_key(decision: &Decision) -> AnswerKey {
+    AnswerKey {
+        generation: decision.generation,
+        policy: decision.policy,
+        client: decision.client,
+        server: decision.server,
     }
 }
 

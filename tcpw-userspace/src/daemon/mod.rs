@@ -4,8 +4,11 @@
 //! Order of a start: identity programs, scan and tags, policy, and only then the
 //! gate, so that no connection meets a gate that knows less than all.
 
+mod facts;
 mod held;
 mod judge;
+mod live;
+mod names;
 mod policy;
 mod registry;
 mod report;
@@ -14,6 +17,7 @@ mod status;
 
 use std::{
     collections::HashMap,
+    sync::Arc,
     time::{Instant, SystemTime},
 };
 
@@ -33,10 +37,12 @@ use crate::{
     kernel::{Alive, EventRing, HeldRing, HookState, Kernel, LoadOptions, Pins, Ring},
     listeners::raise_file_limit,
     log::{Log, host_name},
+    resolve::{Limits, Lookups, System},
     source::{self, Source, Watch},
 };
 
 use held::Waiting;
+use names::Hanging;
 use policy::{Outcome, Policies, named_files};
 use registry::Registry;
 use scan::Scans;
@@ -72,10 +78,13 @@ pub async fn run(config: Config) -> Result<()> {
                     daemon.held(&packet);
                 }
             }
+            (question, found) = daemon.lookups.next() => daemon.looked_up(&question, &found),
+            () = daemon.hanging.overdue() => daemon.give_up(),
             () = daemon.watch.changed() => daemon.reload(),
             found = daemon.scans.next() => daemon.found(found),
             (request, reply) = control.next() => match request {
                 Request::Status => reply.send(Response::Status(Box::new(daemon.status()))),
+                Request::Match(question) => daemon.ask_live(&question, reply),
                 Request::Stop => {
                     reply.send(Response::Done(vec!["stopped".into()]));
                     break;
@@ -101,6 +110,7 @@ pub async fn run(config: Config) -> Result<()> {
                 daemon.flush_log();
                 daemon.watch_counters();
                 daemon.watch_held();
+                daemon.watch_hanging();
             }
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
@@ -153,6 +163,8 @@ struct Daemon {
     counted: HashMap<&'static str, u64>,
     alive: Alive,
     waiting: Waiting,
+    hanging: Hanging,
+    lookups: Lookups,
     injector: Injector,
     enforcing_since: SystemTime,
     detached: bool,
@@ -188,6 +200,8 @@ impl Daemon {
             counted: HashMap::new(),
             alive: kernel.stay_alive()?,
             waiting: Waiting::default(),
+            hanging: Hanging::new(&config.resolve),
+            lookups: Lookups::new(Arc::new(System), limits(&config)),
             injector: Injector::new(&config.proc_root, frames.ok()),
             enforcing_since: SystemTime::now(),
             detached: false,
@@ -318,6 +332,16 @@ impl Daemon {
         } else if !self.detached {
             log::info!("stopped; nothing is enforced any more");
         }
+    }
+}
+
+fn limits(config: &Config) -> Limits {
+    let settings = &config.resolve;
+    Limits {
+        at_once: settings.at_once,
+        kept: settings.kept,
+        found_for: settings.found_for,
+        not_found_for: settings.not_found_for,
     }
 }
 

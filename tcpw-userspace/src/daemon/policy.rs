@@ -176,7 +176,8 @@ impl Policies {
             exempt_networks: &config.exempt.addresses,
             exempt_ports: &config.exempt.ports,
             lookup: &Accounts,
-            names: Names::Unknown,
+            names: Names::HostsLookedUp,
+            unnamed_ports: &config.resolve.name_server_ports,
         })?;
         let applied = kernel.apply(&policy, flags)?;
         self.history.push_back((applied.generation, tables.clone()));

@@ -7,21 +7,54 @@ use std::{
 
 use anyhow::Result;
 
-use super::{Daemon, held::Scanned, judge, registry::Known, scan::Found};
+use super::{
+    Daemon,
+    facts::Facts,
+    held::{Scanned, answer_key},
+    judge,
+    registry::Known,
+    scan::Found,
+};
 use crate::{
     evaluate::request::{Judgement, Verdict},
     events::{Decision, Fate},
     listeners::Listener,
     log::{Entry, line, priority},
     names::NamesSet,
+    resolve::Question,
 };
 
 impl Daemon {
     /// One decision of the kernel: its log line.
     pub(super) fn report(&mut self, decision: &Decision) {
         let names = self.names_of(decision);
-        let judgement = self.judge(&names, decision);
-        self.write_line(decision, &names, judgement.as_ref());
+        let facts = if self.is_unnamed(decision.server_port) {
+            Facts::unknown()
+        } else {
+            self.hanging.facts_of(&answer_key(decision)).cloned().unwrap_or_default()
+        };
+        let judged = self.judge(&names, decision, &facts);
+        if let Some((judgement, missing)) = &judged {
+            self.check(decision, &names, judgement, missing.is_some());
+        }
+        self.write_line(decision, &names, judged.as_ref().map(|(judgement, _)| judgement), &facts);
+    }
+
+    /// Holds the kernel's verdict against the evaluator's.
+    fn check(&mut self, decision: &Decision, names: &NamesSet, judgement: &Judgement, is_open: bool) {
+        let is_same = match decision.fate {
+            Fate::Refused | Fate::WouldRefuse => judgement.verdict == Verdict::Refuse,
+            Fate::Accepted | Fate::Held => true,
+        };
+        // The names behind an old verdict may be forgotten.
+        if is_same || is_open && !self.hanging.is_complete() {
+            return;
+        }
+        self.disagreements += 1;
+        let (client, server) = judge::ends(decision);
+        log::error!(
+            "the kernel refused {client} at {server} ({names}) but the reference evaluator allows it: please report this"
+        );
     }
 
     /// The names behind the id of a tag: found by a scan, or provisional, from the policy's process names.
@@ -31,26 +64,19 @@ impl Daemon {
         known.or_else(|| self.policies.names_of(decision.names)).unwrap_or_default()
     }
 
-    /// The evaluator's verdict under the tables that decided. Every line is checked against it.
-    pub(super) fn judge(&mut self, names: &NamesSet, decision: &Decision) -> Option<Judgement> {
-        // Accepted events carry no generation.
+    /// The evaluator's verdict under the tables that decided, or what it has to know first.
+    pub(super) fn judge(
+        &self,
+        names: &NamesSet,
+        decision: &Decision,
+        facts: &Facts,
+    ) -> Option<(Judgement, Option<Question>)> {
         let tables = match decision.generation {
-            0 => self.policies.current_tables()?.clone(),
-            generation => self.policies.tables_of(generation)?.clone(),
+            // Nothing in the kernel decided it.
+            0 => self.policies.current_tables()?,
+            generation => self.policies.tables_of(generation)?,
         };
-        let judgement = judge::judge(&tables, names, decision);
-        let expected = match decision.fate {
-            Fate::Refused | Fate::WouldRefuse => Some(Verdict::Refuse),
-            Fate::Accepted | Fate::Held => None,
-        };
-        if expected.is_some_and(|expected| expected != judgement.verdict) {
-            self.disagreements += 1;
-            let (client, server) = judge::ends(decision);
-            log::error!(
-                "the kernel refused {client} at {server} ({names}) but the reference evaluator allows it: please report this"
-            );
-        }
-        Some(judgement)
+        Some(judge::judge(tables, names, decision, facts))
     }
 
     pub(super) fn write_line(
@@ -58,14 +84,16 @@ impl Daemon {
         decision: &Decision,
         names: &NamesSet,
         judgement: Option<&Judgement>,
+        facts: &Facts,
     ) {
         let known = self.registry.find(decision.cookie, decision.pid, decision.server_port);
         let client = judge::client_text(decision);
+        let host = judge::host_text(decision, facts, judgement);
         let service = known.and_then(|known| known.service.as_ref()).map(|service| service.id.as_str());
         let (message, default) = match decision.fate {
-            Fate::Refused => (line::refused(service, &client, &client), priority::REFUSED),
-            Fate::WouldRefuse => (line::would_refuse(service, &client, &client), priority::REFUSED),
-            Fate::Accepted | Fate::Held => (line::accepted(service, &client, &client), priority::ACCEPTED),
+            Fate::Refused => (line::refused(service, &host, &client), priority::REFUSED),
+            Fate::WouldRefuse => (line::would_refuse(service, &host, &client), priority::REFUSED),
+            Fate::Accepted | Fate::Held => (line::accepted(service, &host, &client), priority::ACCEPTED),
         };
         let entry = Entry {
             time: wall_clock(decision.time_ns),
@@ -136,7 +164,14 @@ fn fallback_ident(names: &NamesSet) -> String {
 /// Wall clock time of a CLOCK_BOOTTIME reading.
 fn wall_clock(boot_ns: u64) -> SystemTime {
     let now = SystemTime::now();
-    let boot =
-        nix::time::clock_gettime(nix::time::ClockId::CLOCK_BOOTTIME).map(Duration::from).unwrap_or_default();
-    now.checked_sub(boot.saturating_sub(Duration::from_nanos(boot_ns))).unwrap_or(now)
+    now.checked_sub(boot_time().saturating_sub(Duration::from_nanos(boot_ns))).unwrap_or(now)
+}
+
+/// CLOCK_BOOTTIME, nanoseconds: the kernel's time.
+pub(super) fn boot_ns() -> u64 {
+    u64::try_from(boot_time().as_nanos()).unwrap_or(u64::MAX)
+}
+
+fn boot_time() -> Duration {
+    nix::time::clock_gettime(nix::time::ClockId::CLOCK_BOOTTIME).map(Duration::from).unwrap_or_default()
 }

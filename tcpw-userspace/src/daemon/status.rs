@@ -27,6 +27,7 @@ impl Daemon {
             .map(|(name, value)| (name.to_owned(), value))
             .collect();
         counters.insert("disagreements".into(), self.disagreements);
+        counters.extend(self.name_counters());
         let counts = self.lines.counts();
         let mut said = HashMap::new();
         Status {
@@ -52,6 +53,28 @@ impl Daemon {
             counters,
             log: LogStatus { written: counts.written, failed: counts.lost },
         }
+    }
+}
+
+impl Daemon {
+    fn name_counters(&self) -> impl Iterator<Item = (String, u64)> {
+        let counts = self.lookups.counts();
+        let (kept, evicted) = self.lookups.kept();
+        let size = |size: usize| u64::try_from(size).unwrap_or(u64::MAX);
+        [
+            ("lookups", counts.begun),
+            ("lookups_running", size(self.lookups.running())),
+            ("lookups_open", size(self.lookups.open())),
+            ("lookups_without_thread", counts.failed),
+            ("names_remembered", counts.remembered),
+            ("names_kept", size(kept)),
+            ("names_evicted", evicted),
+            ("names_waiting", size(self.hanging.len())),
+            ("names_limited", self.hanging.counts.dropped),
+            ("names_given_up", self.hanging.counts.given_up),
+        ]
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value))
     }
 }
 

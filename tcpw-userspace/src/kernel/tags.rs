@@ -8,7 +8,8 @@ use std::{
 use anyhow::{Context as _, Result};
 use aya::maps::{HashMap, Map, MapData, MapError, PerCpuArray, SkStorage};
 use tcpw_common::{
-    key::{AnswerKey, Comm, NamesId},
+    answer::Answer,
+    key::{AnswerKey, AttemptKey, Comm, NamesId},
     outcome::Outcome,
     tag::Tag,
 };
@@ -67,14 +68,29 @@ impl Kernel {
         Ok(())
     }
 
-    /// Answers what the gate asked; the next SYN finds it.
+    /// Answers what the gate asked; a SYN finds it until `expires_ns`, on CLOCK_BOOTTIME.
     ///
     /// # Errors
     /// The kernel refuses the write.
-    pub fn answer(&mut self, key: AnswerKey, outcome: Outcome) -> Result<()> {
+    pub fn answer(&mut self, key: AnswerKey, outcome: Outcome, expires_ns: u64) -> Result<()> {
         let map = self.ebpf.map_mut("ANSWERS").context("the BPF object has no map ANSWERS")?;
-        let mut answers: HashMap<_, AnswerKey, u32> = HashMap::try_from(map)?;
-        answers.insert(key, outcome as u32, 0).context("write an answer")
+        let mut answers: HashMap<_, AnswerKey, Answer> = HashMap::try_from(map)?;
+        let answer = Answer { expires_ns, outcome: outcome as u32, reserved: 0 };
+        answers.insert(key, answer, 0).context("write an answer")
+    }
+
+    /// Lets an attempt be held once more at once: it was held for another reason before.
+    ///
+    /// # Errors
+    /// The kernel refuses the write.
+    pub fn forget_held(&mut self, key: &AttemptKey) -> Result<()> {
+        let map = self.ebpf.map_mut("HELD").context("the BPF object has no map HELD")?;
+        let mut held: HashMap<_, AttemptKey, u64> = HashMap::try_from(map)?;
+        match held.remove(key) {
+            // The table drops its oldest.
+            Ok(()) | Err(MapError::KeyNotFound) => Ok(()),
+            Err(error) => Err(error).context("forget a held attempt"),
+        }
     }
 
     /// Names a listener by its cookie: for sockets that carry no tag.

@@ -5,11 +5,17 @@
 //! Source: tcp_wrappers 7.6.q (Debian) `socket.c`; getnameinfo(3), getaddrinfo(3), innetgr(3).
 
 mod accounts;
+mod cache;
+mod lookups;
 mod netgroup;
+mod question;
 mod system;
 mod verify;
 
 pub use accounts::Accounts;
+pub use cache::{Cache, Kept};
+pub use lookups::{Limits, LookupCounts, Lookups};
 pub use netgroup::in_netgroup;
+pub use question::{Found, Question, look_up};
 pub use system::System;
 pub use verify::{Forward, Resolver, Verified, verified_name};

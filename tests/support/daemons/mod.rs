@@ -5,11 +5,15 @@
 mod nginx;
 mod rsyslog;
 mod sshd;
+mod tcpd;
+mod unbound;
 mod xinetd;
 
 pub use nginx::Nginx;
 pub use rsyslog::Rsyslog;
 pub use sshd::{SshKey, Sshd, SshdSockets};
+pub use tcpd::Tcpd;
+pub use unbound::{Unbound, Zones};
 pub use xinetd::Xinetd;
 
 use crate::namespace::Listening;

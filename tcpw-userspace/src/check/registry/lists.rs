@@ -106,8 +106,8 @@ pub(super) const ENTRIES: &[Entry] = &[
         "@netgroup asks the netgroup database for the client's name, which is looked up first. A netgroup \
          entry without a host takes in everybody.",
         &[allow("sshd: @admins\n")],
-        "It looks up the name of every client it compares, and the database. tcpw does not yet: nobody is a \
-         member of any netgroup to it.",
+        "It looks up the name of every client it compares, and the database. tcpw does where the verdict \
+         hangs on it.",
         &[allow("sshd: 192.0.2.0/24\n")],
     ),
     entry(

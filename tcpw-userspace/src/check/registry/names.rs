@@ -10,8 +10,8 @@ pub(super) const ENTRIES: &[Entry] = &[
          look-up, and counts only if a look-up of that name leads back to the address.",
         &[allow("sshd: .example.com\n")],
         "It looks up the name of each client that no earlier pattern matched, while that client waits. A rule \
-         for addresses before this one spares its clients the look-up. tcpw does not look names up yet: it \
-         takes each name for unknown.",
+         for addresses before this one spares its clients the look-up. tcpw looks a name \
+         up where the verdict hangs on it.",
         &[allow("sshd: 192.0.2.0/24\n")],
     ),
     entry(
@@ -51,8 +51,8 @@ pub(super) const ENTRIES: &[Entry] = &[
         "LOCAL is every client whose name has no dot. Whether a name of the own domain comes with a dot is the \
          resolver's choice (/etc/hosts, the order in nsswitch.conf), and may change with any update.",
         &[allow("sshd: LOCAL\n")],
-        "It looks up the name of each client that no earlier pattern matched. tcpw does not yet: nobody is \
-         LOCAL to it.",
+        "It looks up the name of each client that no earlier pattern matched. tcpw does where \
+         the verdict hangs on it.",
         &[allow("sshd: 192.0.2.0/24\n")],
     ),
     entry(
@@ -60,8 +60,8 @@ pub(super) const ENTRIES: &[Entry] = &[
         "KNOWN is every client whose name can be looked up there and back. When the name server does not \
          answer, nobody is known.",
         &[allow("sshd: KNOWN\n")],
-        "It looks up the name of each client that no earlier pattern matched. tcpw does not yet: nobody is \
-         KNOWN to it.",
+        "It looks up the name of each client that no earlier pattern matched. tcpw does where \
+         the verdict hangs on it.",
         &[allow("sshd: ALL\n")],
     ),
     entry(
@@ -70,8 +70,8 @@ pub(super) const ENTRIES: &[Entry] = &[
          client whose reverse entry names an alias, or a name without an address of its family, is PARANOID \
          too. It is no protection: who wants to hide simply has no name.",
         &[deny("sshd: PARANOID\n")],
-        "It looks up the name of each client that no earlier pattern matched. tcpw does not yet: nobody is \
-         PARANOID to it.",
+        "It looks up the name of each client that no earlier pattern matched. tcpw does where \
+         the verdict hangs on it.",
         &[deny("sshd: 198.51.100.0/24\n")],
     ),
     entry(

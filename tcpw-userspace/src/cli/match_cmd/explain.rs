@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     cases,
+    config::NAME_SERVER_PORTS,
     evaluate::{
         evaluate, evaluate_with,
         request::{Judgement, Known, Lookup, Reason, Request, Verdict},
@@ -203,7 +204,7 @@ pub(super) fn explain(question: &Question, places: &Places, trace: bool) -> Expl
         severity: judgement.severity.map(cases::priority),
         lookups,
         warnings,
-        enforced: enforced(tables, &request, &judgement),
+        enforced: enforced(tables, &request, &judgement, &world),
         trace: trace.then_some(missed),
     }
 }
@@ -215,11 +216,22 @@ fn verdict(judgement: &Judgement) -> &'static str {
     }
 }
 
-/// The verdict of `tcpw run`, to which every name and user is unknown, if it is another.
-fn enforced(tables: &Tables, request: &Request<'_>, judgement: &Judgement) -> Option<Enforced> {
+/// The verdict of `tcpw run`, to which every user is unknown, and every name at the port of a name
+/// server, if it is another.
+fn enforced(
+    tables: &Tables,
+    request: &Request<'_>,
+    judgement: &Judgement,
+    world: &World<'_>,
+) -> Option<Enforced> {
     request.client_address?;
-    let request = Request { known: Known::default(), ..*request };
-    let ours = evaluate(tables, &request, &Accounts);
+    let is_unnamed = request.server_port.is_some_and(|port| NAME_SERVER_PORTS.contains(&port));
+    let known = Known { client_user: None, ..request.known };
+    let ours = if is_unnamed {
+        evaluate(tables, &Request { known: Known::default(), ..*request }, &Accounts)
+    } else {
+        evaluate(tables, &Request { known, ..*request }, world)
+    };
     (ours.verdict != judgement.verdict).then(|| Enforced {
         verdict: verdict(&ours),
         matched: cases::Matched::of(tables, ours.rule).to_string(),

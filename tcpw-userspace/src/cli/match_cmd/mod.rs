@@ -2,6 +2,7 @@
 
 mod ask;
 mod explain;
+mod live;
 mod options;
 mod place;
 mod show;
@@ -17,10 +18,9 @@ use std::{
 use clap::Args;
 use serde::Serialize;
 
-use super::{Failure, Outcome, TableArgs, must_exist};
+use super::{Failure, Outcome, PlaceArgs, TableArgs, in_use::tables_in_use, must_exist};
 use crate::{
     cases::{self, Cache},
-    config::{DEFAULT_HOSTS_ALLOW, DEFAULT_HOSTS_DENY},
     parse::{parse, pattern_files},
     source::{self, Source},
 };
@@ -73,6 +73,12 @@ pub struct MatchArgs {
     /// Look up the name of an address where a rule asks for it
     #[arg(long)]
     pub resolve: bool,
+    /// Ask the running daemon: its tables, its names, its memory of them
+    #[arg(long, conflicts_with_all = ["cases", "resolve", "trace", "here", "hosts_allow", "hosts_deny"])]
+    pub live: bool,
+    /// With --live: directory of the daemon's control socket [default: /run/tcpw]
+    #[arg(long, value_name = "DIR", requires = "live")]
+    pub run_dir: Option<PathBuf>,
     /// Tell why each rule before did not match
     #[arg(long)]
     pub trace: bool,
@@ -83,7 +89,7 @@ pub struct MatchArgs {
     #[arg(long, value_name = "FILE", conflicts_with_all = ["daemon", "client", "port", "resolve", "trace", "json"])]
     pub cases: Option<PathBuf>,
     /// Read hosts.allow and hosts.deny of the current directory
-    #[arg(short = 'd', conflicts_with_all = ["hosts_allow", "hosts_deny"])]
+    #[arg(short = 'd', conflicts_with_all = ["hosts_allow", "hosts_deny", "config"])]
     pub here: bool,
     /// Taken as tcpdmatch takes it; rules know a daemon by its name, not by inetd.conf
     #[arg(short = 'i', value_name = "FILE")]
@@ -91,6 +97,16 @@ pub struct MatchArgs {
     /// Which tables.
     #[command(flatten)]
     pub tables: TableArgs,
+    /// Settings that name the tables in use [default: /etc/tcpw.toml, if it exists]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+impl MatchArgs {
+    /// Where the daemon is.
+    fn place(&self) -> PlaceArgs {
+        PlaceArgs { config: self.config.clone(), run_dir: self.run_dir.clone(), pin_dir: None }
+    }
 }
 
 /// Judges. Exit code 1 for a refusal or a difference, 2 for an error.
@@ -106,21 +122,20 @@ pub fn run(arguments: &MatchArgs) -> Result<Outcome, Failure> {
 }
 
 fn run_all(arguments: &MatchArgs) -> Result<Outcome, Failure> {
-    let TableArgs { hosts_allow, hosts_deny } = &arguments.tables;
-    must_exist("--hosts-allow", hosts_allow.as_deref())?;
-    must_exist("--hosts-deny", hosts_deny.as_deref())?;
     must_exist("-i", arguments.inetd.as_deref())?;
-    let path = |flag: &Option<PathBuf>, here: &str, default: &str| {
-        flag.clone().unwrap_or_else(|| if arguments.here { here.into() } else { default.into() })
+    let [allow, deny] = if arguments.here {
+        ["hosts.allow", "hosts.deny"].map(PathBuf::from)
+    } else {
+        tables_in_use(&arguments.tables, arguments.config.as_deref())?
     };
-    let source = Source::new(
-        path(hosts_allow, "hosts.allow", DEFAULT_HOSTS_ALLOW),
-        path(hosts_deny, "hosts.deny", DEFAULT_HOSTS_DENY),
-    );
+    let source = Source::new(allow, deny);
     match (&arguments.cases, &arguments.daemon, &arguments.client) {
         (Some(file), _, _) => run_cases(file, source),
         (None, Some(daemon), Some(client)) => {
             let questions = ask::questions(daemon, client, arguments.port, arguments.resolve)?;
+            if arguments.live {
+                return live::run(arguments, &questions);
+            }
             answer(arguments, &source, &questions)
         }
         (None, _, _) => Err(Failure::usage("no DAEMON and CLIENT: name both, or --cases FILE")),

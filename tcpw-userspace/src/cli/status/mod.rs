@@ -52,7 +52,9 @@ pub fn run(arguments: &StatusArgs) -> Result<Outcome, Failure> {
             Ok(verdict(&status))
         }
         Ok(Response::Failed(message)) => Err(anyhow::anyhow!("the daemon cannot tell: {message}").into()),
-        Ok(Response::Done(_)) => Err(anyhow::anyhow!("the daemon answered something else").into()),
+        Ok(Response::Done(_) | Response::Match(_)) => {
+            Err(anyhow::anyhow!("the daemon answered something else").into())
+        }
         Err(AskError::NotRunning) => {
             // Pins are root's: "none that I may see" is no answer.
             super::preflight::privileges().map_err(Failure::usage)?;

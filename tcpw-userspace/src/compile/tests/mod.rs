@@ -15,6 +15,7 @@ use crate::parse::rule::{
 };
 
 mod meaning;
+mod names;
 mod pattern;
 mod unreachable;
 
@@ -94,6 +95,7 @@ fn input(tables: &Tables) -> Input<'_> {
         exempt_ports: &[],
         lookup: &crate::evaluate::Unknown,
         names: Names::Unknown,
+        unnamed_ports: &[],
     }
 }
 

@@ -3,9 +3,9 @@
 use super::{Code, Finding, NEVER, Side, quote};
 use crate::parse::rule::{TableKind, TextPattern};
 
-/// What every look-up costs, and what tcpw does as of today.
+/// What every look-up costs.
 const COST: &str = "libwrap looks up the name of each address that gets this far, there and back, and waits for it; \
-                    tcpw does not look names up yet: it judges every name as unknown";
+                    so does tcpw, where the verdict hangs on it";
 
 /// Longest name libwrap keeps. Source: tcp_wrappers 7.6.q `tcpd.h`, STRING_LENGTH.
 const LONGEST: usize = 127;
@@ -118,8 +118,7 @@ fn unknown(side: Side) -> Finding {
             Code::W135,
             message,
             "a pattern of addresses",
-            "a client without a reverse DNS entry has no name: everybody can be UNKNOWN; tcpw does not look \
-             names up yet: it takes every client for UNKNOWN",
+            "a client without a reverse DNS entry has no name: everybody can be UNKNOWN",
         ),
         Some(TableKind::Deny) | None => Finding::new(Code::H034, message, "", COST),
     }

@@ -19,7 +19,7 @@ pub(super) fn host(token: &[u8], pattern: &HostPattern, side: Side) -> Option<Fi
             Code::H033,
             format!("{} needs the {}'s name and the netgroup database", quote(token), side.whose),
             "",
-            "libwrap looks both up; tcpw does not yet: nobody is a member",
+            "libwrap looks both up; so does tcpw, where the verdict hangs on it",
         )),
         HostPattern::Known => Some(name::known(side)),
         HostPattern::Local => Some(name::local(side)),

@@ -1,0 +1,23 @@
+//! User space's answer to an attempt that the tables do not decide.
+
+/// What an answer says, and how long it holds.
+///
+/// Layout: 8 + 4 + 4 bytes, no padding.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// CLOCK_BOOTTIME, nanoseconds: from then on it is asked for anew.
+    pub expires_ns: u64,
+    /// An [`Outcome`](crate::outcome::Outcome) as number: allow or refuse.
+    pub outcome: u32,
+    /// 0.
+    pub reserved: u32,
+}
+const _: () = assert!(size_of::<Answer>() == 16);
+
+/// Expiry of an answer that hangs on nothing but its key.
+pub const NEVER: u64 = u64::MAX;
+
+#[cfg(feature = "user")]
+// SAFETY: `#[repr(C)]`, no padding, every bit pattern valid.
+unsafe impl aya::Pod for Answer {}

@@ -1,0 +1,94 @@
+//! `tcpw match --live`: the running daemon answers.
+
+use std::{
+    io::{self, Write},
+    time::Duration,
+};
+
+use super::{MatchArgs, ask::Question};
+use crate::{
+    cli::{Failure, Outcome},
+    control::{LiveAnswer, LiveQuestion, Request, Response, ask},
+};
+
+/// Longer than the daemon's own patience with itself.
+const PATIENCE: Duration = Duration::from_secs(35);
+
+/// Asks for every address of the client.
+pub(super) fn run(arguments: &MatchArgs, questions: &[Question]) -> Result<Outcome, Failure> {
+    let (run_dir, _) = arguments.place().resolve()?;
+    let mut answers = Vec::new();
+    for question in questions {
+        let Some(client) = question.client.ip else {
+            return Err(Failure::usage(
+                "--live: no address: write one, or a host name that can be looked up",
+            ));
+        };
+        if question.user.is_some() {
+            return Err(Failure::usage("--live: the daemon does not know users: leave USER@ out"));
+        }
+        let live = LiveQuestion {
+            daemon: question.daemon.clone(),
+            client,
+            server: question.server.ip,
+            port: question.port,
+        };
+        match ask(&run_dir, Request::Match(live), PATIENCE)? {
+            Response::Match(answer) => answers.push(*answer),
+            Response::Failed(reason) => return Err(anyhow::anyhow!("the daemon: {reason}").into()),
+            Response::Status(_) | Response::Done(_) => {
+                return Err(
+                    anyhow::anyhow!("the daemon answers something else: is it another version?").into()
+                );
+            }
+        }
+    }
+    let mut out = io::stdout().lock();
+    if arguments.json {
+        serde_json::to_writer_pretty(&mut out, &answers).map_err(io::Error::from)?;
+        writeln!(out)?;
+    } else {
+        for (question, answer) in questions.iter().zip(&answers) {
+            show(question, answer, &mut out)?;
+        }
+    }
+    let is_refused = answers.iter().any(|answer| answer.verdict == "deny");
+    Ok(if is_refused { Outcome::Finding } else { Outcome::Fine })
+}
+
+fn show(question: &Question, answer: &LiveAnswer, out: &mut impl Write) -> io::Result<()> {
+    let verdict = if answer.verdict == "allow" { "allowed" } else { "refused" };
+    let address = question.client.address.as_deref().unwrap_or("unknown");
+    write!(out, "{verdict}: {} from {address}: ", question.daemon)?;
+    match (&answer.file, answer.line) {
+        (Some(file), Some(line)) => writeln!(out, "{file}:{line}")?,
+        _ if answer.via == "exempt" => writeln!(out, "exempt")?,
+        _ if answer.via == "table-error" => writeln!(out, "hosts.deny cannot be read to its end")?,
+        _ => writeln!(out, "no rule matches")?,
+    }
+    writeln!(out, "client:   {}", answer.client)?;
+    let nobody = "nobody listens under that name".to_owned();
+    writeln!(out, "listener: {}", answer.listener.as_ref().unwrap_or(&nobody))?;
+    writeln!(out, "names:    {}", answer.names.join(", "))?;
+    for look_up in &answer.lookups {
+        let confirmation = look_up.confirmation.as_ref().map(|text| format!(" ({text})")).unwrap_or_default();
+        writeln!(
+            out,
+            "look-up:  {}: {}{confirmation}; {} s old, believed for {} s more",
+            look_up.what,
+            look_up.answer,
+            look_up.age_ms / 1000,
+            look_up.holds_ms / 1000
+        )?;
+    }
+    if answer.lookups.is_empty() && !answer.unnamed {
+        writeln!(out, "look-up:  none was needed")?;
+    }
+    if answer.gave_up {
+        writeln!(out, "note:     the time limit passed; what was not found is unknown")?;
+    }
+    if answer.unnamed {
+        writeln!(out, "note:     this is a name server's port: every name is unknown")?;
+    }
+    writeln!(out, "policy:   generation {}", answer.generation)
+}

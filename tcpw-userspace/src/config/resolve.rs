@@ -1,0 +1,69 @@
+//! How names are looked up.
+
+use std::{ops::RangeInclusive, time::Duration};
+
+/// Settings of look-ups: `[resolve]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resolve {
+    /// Look-ups at once, each a thread.
+    pub at_once: usize,
+    /// Attempts that wait for one.
+    pub waiting: usize,
+    /// How long an attempt waits for its names before they are unknown.
+    pub time_limit: Duration,
+    /// Names that are kept.
+    pub kept: usize,
+    /// How long a name is believed.
+    pub found_for: Duration,
+    /// How long it is believed that there is none.
+    pub not_found_for: Duration,
+    /// Ports of name servers: at these every name is unknown.
+    pub name_server_ports: Vec<u16>,
+}
+
+/// DNS over TCP (RFC 7766) and over TLS (RFC 7858).
+pub const NAME_SERVER_PORTS: [u16; 2] = [53, 853];
+
+impl Default for Resolve {
+    fn default() -> Self {
+        Self {
+            at_once: 64,
+            waiting: 4096,
+            time_limit: Duration::from_secs(10),
+            kept: 16384,
+            found_for: Duration::from_secs(300),
+            not_found_for: Duration::from_secs(10),
+            name_server_ports: NAME_SERVER_PORTS.to_vec(),
+        }
+    }
+}
+
+/// A number of the settings: its key, what it may be, and where it goes.
+pub(super) struct Number {
+    pub(super) key: &'static str,
+    pub(super) range: RangeInclusive<i64>,
+}
+
+/// More threads than that cost more than they bring.
+pub(super) const AT_ONCE: Number = Number { key: "lookups", range: 1..=1024 };
+/// Each takes a kilobyte.
+pub(super) const WAITING: Number = Number { key: "waiting", range: 1..=65536 };
+/// A client gives up after two minutes.
+pub(super) const TIME_LIMIT: Number = Number { key: "time-limit", range: 1..=120 };
+/// As many answers as the kernel keeps.
+pub(super) const KEPT: Number = Number { key: "cache", range: 1..=65536 };
+/// A day.
+pub(super) const FOUND_FOR: Number = Number { key: "found-for", range: 1..=86400 };
+/// Likewise.
+pub(super) const NOT_FOUND_FOR: Number = Number { key: "not-found-for", range: 1..=86400 };
+
+impl Number {
+    /// The value, or what to write.
+    pub(super) fn check(&self, value: i64) -> Result<u64, String> {
+        let (first, last) = (self.range.start(), self.range.end());
+        u64::try_from(value)
+            .ok()
+            .filter(|_| self.range.contains(&value))
+            .ok_or_else(|| format!("{} = {value}: write a number from {first} to {last}", self.key))
+    }
+}

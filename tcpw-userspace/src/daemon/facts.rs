@@ -1,0 +1,193 @@
+//! What an attempt's names turned out to be: the evaluator's look-ups, answered from memory.
+//!
+//! In: answers of the resolver. Out: a [`Lookup`] that never blocks, and the first question it
+//! could not answer.
+//! Invariant: a verdict is judged again only with the names it was given with.
+
+use std::{cell::RefCell, net::IpAddr, time::Instant};
+
+use crate::{
+    evaluate::request::{HostName, Lookup},
+    resolve::{Accounts, Found, Kept, Question},
+};
+
+/// Answers for one attempt.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Facts {
+    learnt: Vec<(Question, Kept<Found>)>,
+    /// What is not among them is unknown.
+    is_unknown: bool,
+    /// Nobody waited longer: until when that holds.
+    gave_up_until: Option<Instant>,
+}
+
+impl Facts {
+    /// Those of attempts for which nothing is looked up.
+    pub(super) fn unknown() -> Self {
+        Self { is_unknown: true, ..Self::default() }
+    }
+
+    /// Whether every answer there can be is that nothing was looked up.
+    pub(super) fn is_empty(&self) -> bool {
+        self.learnt.is_empty() && self.gave_up_until.is_none()
+    }
+
+    /// Until when they hold; `None`: for ever.
+    pub(super) fn until(&self) -> Option<Instant> {
+        self.learnt.iter().map(|(_, kept)| kept.until).chain(self.gave_up_until).min()
+    }
+
+    /// What was learnt, in the order it was asked for.
+    pub(super) fn learnt(&self) -> &[(Question, Kept<Found>)] {
+        &self.learnt
+    }
+
+    /// Takes an answer.
+    pub(super) fn learn(&mut self, question: Question, kept: Kept<Found>) {
+        self.learnt.push((question, kept));
+    }
+
+    /// What is still open is unknown.
+    pub(super) fn give_up(&mut self, until: Instant) {
+        self.is_unknown = true;
+        self.gave_up_until = Some(until);
+    }
+
+    /// Whether a question was given up.
+    pub(super) fn gave_up(&self) -> bool {
+        self.gave_up_until.is_some()
+    }
+
+    /// The name of an address, if it was looked up.
+    pub(super) fn name(&self, address: IpAddr) -> Option<&HostName> {
+        match self.find(&Question::name_of(address))? {
+            Found::Name(verified) => Some(&verified.name),
+            Found::Member(_) => None,
+        }
+    }
+
+    fn find(&self, question: &Question) -> Option<&Found> {
+        self.learnt.iter().find(|(asked, _)| asked == question).map(|(_, kept)| &kept.value)
+    }
+}
+
+/// Answers the evaluator.
+pub(super) struct Answers<'a> {
+    facts: &'a Facts,
+    client: IpAddr,
+    server: IpAddr,
+    missing: RefCell<Option<Question>>,
+}
+
+impl<'a> Answers<'a> {
+    pub(super) fn new(facts: &'a Facts, [client, server]: [IpAddr; 2]) -> Self {
+        Self { facts, client, server, missing: RefCell::new(None) }
+    }
+
+    /// The first question without an answer; the evaluator's verdict then means nothing.
+    pub(super) fn missing(self) -> Option<Question> {
+        self.missing.into_inner()
+    }
+
+    fn name(&self, address: IpAddr) -> HostName {
+        if let Some(name) = self.facts.name(address) {
+            return name.clone();
+        }
+        self.miss(Question::name_of(address));
+        HostName::Unknown
+    }
+
+    fn miss(&self, question: Question) {
+        if !self.facts.is_unknown {
+            self.missing.borrow_mut().get_or_insert(question);
+        }
+    }
+}
+
+impl Lookup for Answers<'_> {
+    fn client_name(&self) -> HostName {
+        self.name(self.client)
+    }
+
+    fn server_name(&self) -> HostName {
+        self.name(self.server)
+    }
+
+    fn in_netgroup(&self, group: &[u8], host: Option<&[u8]>, user: Option<&[u8]>) -> bool {
+        // A user's netgroup is asked for without a host: users are unknown.
+        let (Some(host), None) = (host, user) else { return false };
+        let question = Question::Netgroup { group: group.into(), host: host.into() };
+        if let Some(Found::Member(is_member)) = self.facts.find(&question) {
+            return *is_member;
+        }
+        self.miss(question);
+        false
+    }
+
+    fn user_exists(&self, name: &[u8]) -> bool {
+        Accounts.user_exists(name)
+    }
+
+    fn group_exists(&self, name: &[u8]) -> bool {
+        Accounts.group_exists(name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::resolve::Verified;
+
+    fn kept(value: Found, seconds: u64) -> Kept<Found> {
+        let since = Instant::now();
+        Kept { value, since, until: since + Duration::from_secs(seconds) }
+    }
+
+    fn name(text: &str) -> Found {
+        Found::Name(Verified { name: HostName::Known(text.as_bytes().into()), warning: None })
+    }
+
+    #[test]
+    fn the_first_question_is_told_and_no_other() {
+        let ends = ["192.0.2.1".parse().unwrap(), "192.0.2.2".parse().unwrap()];
+        let mut facts = Facts::default();
+        let answers = Answers::new(&facts, ends);
+        assert_eq!(answers.server_name(), HostName::Unknown);
+        answers.client_name();
+        let first = answers.missing().unwrap();
+        assert_eq!(first, Question::Name(ends[1]));
+        facts.learn(first, kept(name("s.test"), 20));
+        let answers = Answers::new(&facts, ends);
+        assert_eq!(answers.server_name(), HostName::Known(b"s.test"[..].into()));
+        assert!(!answers.in_netgroup(b"trusted", Some(b"s.test"), None));
+        let second = answers.missing().unwrap();
+        let sooner = kept(Found::Member(true), 10);
+        facts.learn(second, sooner.clone());
+        let answers = Answers::new(&facts, ends);
+        assert!(answers.in_netgroup(b"trusted", Some(b"s.test"), None));
+        assert_eq!(answers.missing(), None);
+        assert_eq!(facts.until(), Some(sooner.until), "the earliest counts");
+    }
+
+    #[test]
+    fn one_address_at_both_ends_is_asked_for_once() {
+        let ends = ["127.0.0.1".parse().unwrap(), "127.0.0.1".parse().unwrap()];
+        let mut facts = Facts::default();
+        facts.learn(Question::Name(ends[0]), kept(name("localhost"), 1));
+        let answers = Answers::new(&facts, ends);
+        assert_eq!(answers.client_name(), answers.server_name());
+        assert_eq!(answers.missing(), None);
+    }
+
+    #[test]
+    fn where_nothing_is_looked_up_nothing_is_missing() {
+        let facts = Facts::unknown();
+        let answers = Answers::new(&facts, ["::1".parse().unwrap(), "::1".parse().unwrap()]);
+        assert_eq!(answers.client_name(), HostName::Unknown);
+        assert!(!answers.in_netgroup(b"g", Some(b"unknown"), None));
+        assert_eq!(answers.missing(), None);
+        assert_eq!(facts.until(), None);
+    }
+}
