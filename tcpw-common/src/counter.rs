@@ -28,14 +28,18 @@ pub enum Counter {
     HoldLimited = 10,
     /// SYNs not held because the ring of held packets was full, likewise.
     HoldRingFull = 11,
+    /// Datagrams from a peer the socket itself wrote to: not judged.
+    Replies = 12,
+    /// Refused datagrams of attempts already refused.
+    Repeats = 13,
     /// ACKs to a listener that belong to no handshake it knows and were dropped: the policy refuses
     /// their client, who may have guessed or kept a SYN cookie.
-    Strays = 12,
+    Strays = 14,
 }
 
 impl Counter {
     /// Every counter with its name in status and metrics.
-    pub const ALL: [(Self, &'static str); 13] = [
+    pub const ALL: [(Self, &'static str); 15] = [
         (Self::Allowed, "allowed"),
         (Self::Refused, "refused"),
         (Self::WouldRefuse, "would_refuse"),
@@ -48,6 +52,8 @@ impl Counter {
         (Self::Broken, "broken"),
         (Self::HoldLimited, "hold_limited"),
         (Self::HoldRingFull, "hold_ring_full"),
+        (Self::Replies, "replies"),
+        (Self::Repeats, "repeats"),
         (Self::Strays, "strays"),
     ];
 }

@@ -7,6 +7,7 @@
 mod crowd;
 mod pass;
 mod style;
+mod udp;
 
 use std::{
     io::Write as _,
@@ -39,6 +40,9 @@ fn main() -> Result<()> {
     style.prepare()?;
     if let (1.., Some(first)) = (u32::from(style.many) + style.namespaces, style.addresses.first()) {
         return crowd::crowd(*first, style.many, style.namespaces);
+    }
+    if style.is_udp {
+        return serve_datagrams(&style);
     }
     let mut listeners = Vec::new();
     for fd in &style.inherited {
@@ -97,6 +101,22 @@ fn serve_all(listeners: Vec<TcpListener>, style: &Style) -> Result<()> {
         threads.push(thread::spawn(move || serve(&listener, &greeting)));
     }
     writeln!(std::io::stdout(), "listening {port}")?;
+    for thread in threads {
+        drop(thread.join());
+    }
+    Ok(())
+}
+
+/// Answers datagrams.
+fn serve_datagrams(style: &Style) -> Result<()> {
+    let name = std::env::current_exe()?.file_name().context("a name")?.to_string_lossy().into_owned();
+    let mut threads = Vec::new();
+    for address in &style.addresses {
+        let (socket, style) = (udp::open(*address, &style.datagrams)?, style.datagrams.clone());
+        let greeting = format!("hello from {name}\n");
+        threads.push(thread::spawn(move || drop(udp::serve(&socket, &greeting, &style))));
+    }
+    writeln!(std::io::stdout(), "listening")?;
     for thread in threads {
         drop(thread.join());
     }

@@ -13,6 +13,8 @@ use nix::{
     unistd::{Gid, Uid, setgroups, setresgid, setresuid},
 };
 
+use crate::udp;
+
 /// How to listen.
 #[derive(Default)]
 pub(crate) struct Style {
@@ -60,6 +62,10 @@ pub(crate) struct Style {
     pub(crate) many: u16,
     /// `--namespaces N`: in so many networks.
     pub(crate) namespaces: u32,
+    /// `--udp`: datagrams, not connections.
+    pub(crate) is_udp: bool,
+    /// `--ask PEER`, `--late`, `--quiet`, `--connect PEER`, `--group GROUP,LOCAL`.
+    pub(crate) datagrams: udp::Style,
     /// `--netns FILE`: listen in that network.
     netns: Option<String>,
     /// `--uid N`: as that user.
@@ -97,6 +103,16 @@ impl Style {
                 "--cgroup" => style.cgroup = Some(value()?),
                 "--many" => style.many = value()?.parse()?,
                 "--namespaces" => style.namespaces = value()?.parse()?,
+                "--udp" => style.is_udp = true,
+                "--ask" => style.datagrams.ask.push(value()?.parse()?),
+                "--late" => style.datagrams.late = true,
+                "--quiet" => style.datagrams.quiet = true,
+                "--connect" => style.datagrams.connect = Some(value()?.parse()?),
+                "--group" => {
+                    let both = value()?;
+                    let (group, local) = both.split_once(',').context("--group GROUP,LOCAL")?;
+                    style.datagrams.group = Some((group.parse()?, local.parse()?));
+                }
                 "--netns" => style.netns = Some(value()?),
                 "--uid" => style.uid = Some(value()?.parse()?),
                 "--comm" => style.comm = Some(value()?),

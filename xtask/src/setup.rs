@@ -48,8 +48,13 @@ const TESTS: &[Part] = &[
     part("rsyslog", "rsyslogd"),
     part("nftables", "nft"),
     part("ethtool", "ethtool"),
-    part("unbound", "unbound"),
     part("python3", "/usr/bin/python3"),
+    part("dnsmasq-base", "dnsmasq"),
+    part("unbound", "unbound"),
+    part("bind9-dnsutils", "dig"),
+    part("chrony", "chronyd"),
+    part("tftpd-hpa", "in.tftpd"),
+    part("tftp-hpa", "tftp"),
 ];
 
 /// An emulated machine, and what goes into it.

@@ -1,6 +1,6 @@
-//! Sends a held SYN again, in the listener's network namespace.
+//! Sends a held packet again, in the listener's network namespace.
 //!
-//! In: a SYN, the cookie of the namespace, a process in it. Out: the packet, delivered as if it
+//! In: a packet, the cookie of the namespace, a process in it. Out: the packet, delivered as if it
 //! had come over the loopback device, or, where only a device will do, on that one: it passes
 //! netfilter and the gate once more.
 //! Invariant: a namespace is kept only as long as something listens in it.
@@ -18,7 +18,7 @@ use std::{
 
 use nix::sched::{CloneFlags, setns};
 
-use super::packet::Syn;
+use super::packet::Packet;
 use crate::{kernel::Frames, listeners::netns_cookie};
 
 /// Raw sockets by network namespace cookie.
@@ -44,12 +44,12 @@ impl Injector {
         Self { proc_root: proc_root.into(), frames, namespaces: HashMap::new() }
     }
 
-    /// Lets the SYN come in on the interface `ifindex` of the namespace of cookie `netns`, which is
+    /// Lets the packet come in on the interface `ifindex` of the namespace of cookie `netns`, which is
     /// that of process `pid`.
     ///
     /// # Errors
     /// As [`Self::send`]; no such interface; a kernel before 5.18.
-    pub fn send_by_device(&mut self, netns: u64, pid: u32, ifindex: u32, syn: &Syn) -> io::Result<()> {
+    pub fn send_by_device(&mut self, netns: u64, pid: u32, ifindex: u32, packet: &Packet) -> io::Result<()> {
         let namespace = self.sockets(netns, pid)?.namespace.try_clone()?;
         let frames = self.frames.as_ref().ok_or(io::ErrorKind::Unsupported)?;
         // A thread of its own: entering a namespace is for good.
@@ -57,20 +57,20 @@ impl Injector {
             scope
                 .spawn(|| {
                     setns(&namespace, CloneFlags::CLONE_NEWNET)?;
-                    frames.receive(ifindex, &syn.frame(mac(ifindex)?))
+                    frames.receive(ifindex, &packet.frame(mac(ifindex)?))
                 })
                 .join()
                 .map_err(|_| io::Error::other("the thread that enters the namespace ended early"))?
         })
     }
 
-    /// Sends the SYN in the namespace of cookie `netns`, which is that of process `pid`.
+    /// Sends the packet in the namespace of cookie `netns`, which is that of process `pid`.
     ///
     /// # Errors
     /// The process is gone or its namespace another one, or the kernel refuses the packet.
-    pub fn send(&mut self, netns: u64, pid: u32, syn: &Syn) -> io::Result<()> {
+    pub fn send(&mut self, netns: u64, pid: u32, packet: &Packet) -> io::Result<()> {
         let sockets = self.sockets(netns, pid)?;
-        match syn.destination() {
+        match packet.destination() {
             IpAddr::V4(address) => {
                 let to = libc::sockaddr_in {
                     sin_family: family(libc::AF_INET),
@@ -78,7 +78,7 @@ impl Injector {
                     sin_addr: libc::in_addr { s_addr: u32::from_ne_bytes(address.octets()) },
                     sin_zero: [0; 8],
                 };
-                send(&sockets.v4, syn.bytes(), &to)
+                send(&sockets.v4, packet.bytes(), &to)
             }
             IpAddr::V6(address) => {
                 let to = libc::sockaddr_in6 {
@@ -89,7 +89,7 @@ impl Injector {
                     sin6_scope_id: 0,
                 };
                 let socket = sockets.v6.as_ref().ok_or(io::ErrorKind::AddrNotAvailable)?;
-                send(socket, syn.bytes(), &to)
+                send(socket, packet.bytes(), &to)
             }
         }
     }
