@@ -28,17 +28,24 @@ pub enum Counter {
     HoldLimited = 10,
     /// SYNs not held because the ring of held packets was full, likewise.
     HoldRingFull = 11,
+    /// Datagrams from a peer the socket itself wrote to: not judged.
+    Replies = 12,
+    /// Refused datagrams of attempts already refused.
+    Repeats = 13,
+    /// ACKs to a listener that belong to no handshake it knows and were dropped: the policy refuses
+    /// their client, who may have guessed or kept a SYN cookie.
+    Strays = 14,
     /// Refused attempts answered with a reset.
-    Reset = 12,
+    Reset = 15,
     /// Refused attempts left to the gate, which drops them, because of a limit on resets.
-    ResetLimited = 13,
+    ResetLimited = 16,
     /// Likewise, because an allowed handshake of theirs may have been forgotten.
-    ResetUnsure = 14,
+    ResetUnsure = 17,
 }
 
 impl Counter {
     /// Every counter with its name in status and metrics.
-    pub const ALL: [(Self, &'static str); 15] = [
+    pub const ALL: [(Self, &'static str); 18] = [
         (Self::Allowed, "allowed"),
         (Self::Refused, "refused"),
         (Self::WouldRefuse, "would_refuse"),
@@ -51,6 +58,9 @@ impl Counter {
         (Self::Broken, "broken"),
         (Self::HoldLimited, "hold_limited"),
         (Self::HoldRingFull, "hold_ring_full"),
+        (Self::Replies, "replies"),
+        (Self::Repeats, "repeats"),
+        (Self::Strays, "strays"),
         (Self::Reset, "reset"),
         (Self::ResetLimited, "reset_limited"),
         (Self::ResetUnsure, "reset_unsure"),

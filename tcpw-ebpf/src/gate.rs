@@ -1,10 +1,12 @@
 //! The gate: the authority on every new connection.
 //!
 //! In: each packet a socket below the cgroup is about to receive. Out: pass, or drop.
-//! Invariant: only a packet that opens a connection to a listening TCP socket can be
-//! dropped; everything else leaves at the first test, a load and a compare.
+//! Invariant: only a packet that opens a connection to a listening TCP socket, or a datagram to a
+//! UDP socket whose owner chose its port, can be dropped; what belongs to a connection leaves at
+//! the first test, a load and two compares. An ACK opens a connection if its number is a SYN
+//! cookie: one that belongs to no handshake is judged like a SYN.
 //! Hook: cgroup_skb/ingress, after netfilter and sk_lookup; the context's socket is
-//! the listener for a SYN.
+//! the listener for a SYN; a datagram is whole again, whatever fragments it came in.
 
 use aya_ebpf::{
     EbpfContext as _,
@@ -18,12 +20,14 @@ use tcpw_common::{
     event::Kind,
     handshake::Handshake,
     key::{AnswerKey, AttemptKey, Query},
+    limits::ONE_ATTEMPT_NS,
     outcome::Outcome,
-    tag::{PROVISIONAL, Tag},
+    tag::{KERNEL_PORT, OF_ONE_DEVICE, PROVISIONAL, Tag, UNPRIVILEGED},
 };
 
 use crate::{
     emit::{Report, count, emit},
+    handshake::has_handshake,
     hold::{hold, is_anybody_there},
     identity::tag_of,
     maps::{ANSWERS, ATTEMPTS, HANDSHAKES, LISTENERS, SCRATCH},
@@ -31,10 +35,13 @@ use crate::{
     port::port,
     remember::{self, are_resets_on},
     tables::KernelTables,
+    udp::{self, IPPROTO_UDP, is_udp},
 };
 
 /// State of a listening socket. Source: linux/include/net/tcp_states.h.
 const TCP_LISTEN: u32 = 10;
+/// State of a UDP socket that is not connected.
+const TCP_CLOSE: u32 = 7;
 const IPPROTO_TCP: u32 = 6;
 
 /// Not 0: allowed attempts are remembered for the accepted event.
@@ -48,7 +55,7 @@ pub(crate) enum Passage {
     Drop,
 }
 
-/// A connection attempt at a listener. Lives in [`SCRATCH`]: it does not fit the stack.
+/// A connection attempt at a listener, or a datagram to a service. Lives in [`SCRATCH`]: it does not fit the stack.
 #[repr(C)]
 pub(crate) struct Attempt {
     key: AttemptKey,
@@ -56,26 +63,27 @@ pub(crate) struct Attempt {
     tag: Tag,
     family: u32,
     ifindex: u32,
-    /// Interface the listener is bound to, or 0.
-    bound_to: u32,
-    reserved: u32,
+    /// Not 0: an ACK that belongs to no handshake.
+    is_stray: u32,
+    /// IPPROTO_TCP or IPPROTO_UDP.
+    protocol: u32,
 }
 
 /// Judges one packet.
 #[inline(always)]
 pub(crate) fn judge(ctx: &SkBuffContext) -> Passage {
-    match attempt(ctx) {
-        Some(attempt) => {
-            let passage = decide_attempt(ctx, attempt);
-            if passage == Passage::Pass && are_resets_on() {
-                forget_socket(&mut attempt.key);
-                // SAFETY: the helper has no preconditions.
-                remember::passed(&attempt.key, unsafe { bpf_ktime_get_boot_ns() });
-            }
-            passage
-        }
-        None => Passage::Pass,
+    let Some(attempt) = attempt(ctx) else {
+        return Passage::Pass;
+    };
+    let passage = decide_attempt(ctx, attempt);
+    if attempt.protocol == IPPROTO_UDP {
+        udp::heard(&attempt.key, passage == Passage::Pass);
+    } else if passage == Passage::Pass && attempt.is_stray == 0 && are_resets_on() {
+        forget_socket(&mut attempt.key);
+        // SAFETY: the helper has no preconditions.
+        remember::passed(&attempt.key, unsafe { bpf_ktime_get_boot_ns() });
     }
+    passage
 }
 
 /// The connection attempt this packet makes, if it makes one.
@@ -84,27 +92,43 @@ fn attempt(ctx: &SkBuffContext) -> Option<&'static mut Attempt> {
     // SAFETY: the context is the kernel's; the verifier checks each access, and null is tested.
     let sk = unsafe {
         let sk = (*ctx.skb.skb).__bindgen_anon_2.sk;
-        if sk.is_null() || (*sk).state != TCP_LISTEN {
+        if sk.is_null() || ((*sk).state != TCP_LISTEN && (*sk).state != TCP_CLOSE) {
             return None;
         }
         let sk = bpf_sk_fullsock(sk);
-        if sk.is_null() || (*sk).protocol != IPPROTO_TCP {
+        if sk.is_null() {
             return None;
         }
         sk
     };
+    // SAFETY: `sk` is a full socket and not null.
+    let (state, protocol, kind) = unsafe { ((*sk).state, (*sk).protocol, (*sk).type_) };
+    let tag = tag_of(sk);
+    let is_datagram = state == TCP_CLOSE && is_udp(protocol, kind);
+    if is_datagram {
+        // Nobody bound it, or not to a port of his own.
+        if tag?.flags & KERNEL_PORT != 0 {
+            return None;
+        }
+    } else if state != TCP_LISTEN || protocol != IPPROTO_TCP {
+        return None;
+    }
     // SAFETY: this CPU's own element; the gate runs with bottom halves off and does not nest.
     let attempt = unsafe { SCRATCH.get_ptr_mut(0)?.as_mut()? };
-    let shape = packet::read(ctx, &mut attempt.key);
+    attempt.protocol = protocol;
+    let shape = packet::read(ctx, &mut attempt.key, if is_datagram { packet::UDP } else { packet::TCP });
     if shape == Shape::Continues || shape == Shape::NotIp {
         return None;
     }
+    if shape == Shape::Acknowledges && (has_handshake(ctx, &attempt.key) || was_allowed(attempt)) {
+        return None;
+    }
+    attempt.is_stray = u32::from(shape == Shape::Acknowledges);
     // SAFETY: `sk` is a full socket and not null; the helper takes the context.
     unsafe {
         attempt.key.cookie = bpf_get_socket_cookie(ctx.as_ptr());
         attempt.family = (*sk).family;
-        attempt.ifindex = (*ctx.skb.skb).ifindex;
-        attempt.bound_to = (*sk).bound_dev_if;
+        attempt.ifindex = (*ctx.skb.skb).ingress_ifindex;
         if shape == Shape::Unparsable {
             attempt.key.isn = 0;
             attempt.key.client_port = 0;
@@ -113,14 +137,36 @@ fn attempt(ctx: &SkBuffContext) -> Option<&'static mut Attempt> {
     }
     if shape == Shape::Unparsable {
         count(Counter::Unparsable);
-        warn!(ctx, "packet without a TCP header to port {}: judged by its address", attempt.key.server_port);
+        warn!(
+            ctx,
+            "packet without a TCP or UDP header to port {}: judged by its address", attempt.key.server_port
+        );
     }
-    identify(attempt, tag_of(sk));
+    if is_datagram && udp::is_reply(&attempt.key) {
+        count(Counter::Replies);
+        return None;
+    }
+    identify(attempt, tag);
+    // SAFETY: as above.
+    if unsafe { (*sk).bound_dev_if } != 0 {
+        attempt.tag.flags |= OF_ONE_DEVICE;
+    }
     attempt.query.names = attempt.tag.names;
     attempt.query.client = attempt.key.client;
     attempt.query.server = attempt.key.server;
     attempt.query.port = attempt.key.server_port;
     Some(attempt)
+}
+
+/// Whether the SYN before an ACK passed: its handshake is kept in a SYN cookie alone.
+#[inline(always)]
+fn was_allowed(attempt: &mut Attempt) -> bool {
+    if !are_resets_on() {
+        return false;
+    }
+    forget_socket(&mut attempt.key);
+    // SAFETY: the helper has no preconditions.
+    remember::may_be_in_handshake(&attempt.key, unsafe { bpf_ktime_get_boot_ns() })
 }
 
 /// Who listens: the tag of user space, on the socket or under its cookie; else what there is.
@@ -142,10 +188,8 @@ fn identify(attempt: &mut Attempt, tag: Option<&Tag>) {
 
 #[inline(always)]
 fn decide_attempt(ctx: &SkBuffContext, attempt: &mut Attempt) -> Passage {
-    let Some(decision) = decide(&KernelTables, &attempt.query) else {
-        count(Counter::Broken);
-        error!(ctx, "a table look-up failed for port {}: refused", attempt.query.port);
-        return Passage::Drop;
+    let Some(mut decision) = decide(&KernelTables, &attempt.query) else {
+        return broken(ctx, attempt);
     };
     if decision.outcome == Outcome::Exempt {
         count(Counter::Exempt);
@@ -156,6 +200,15 @@ fn decide_attempt(ctx: &SkBuffContext, attempt: &mut Attempt) -> Passage {
         let now_ns = unsafe { bpf_ktime_get_boot_ns() };
         if is_anybody_there(now_ns) {
             return wait(ctx, Kind::Unidentified, attempt, &decision, now_ns);
+        }
+        // A name that anybody may take can close the door, and not open it.
+        if attempt.tag.flags & UNPRIVILEGED != 0 && decision.outcome != Outcome::Refuse {
+            attempt.tag.names = 0;
+            attempt.query.names = 0;
+            decision = match decide(&KernelTables, &attempt.query) {
+                Some(decision) => decision,
+                None => return broken(ctx, attempt),
+            };
         }
     }
     match decision.outcome {
@@ -168,10 +221,21 @@ fn decide_attempt(ctx: &SkBuffContext, attempt: &mut Attempt) -> Passage {
 }
 
 #[inline(always)]
+fn broken(ctx: &SkBuffContext, attempt: &Attempt) -> Passage {
+    count(Counter::Broken);
+    error!(ctx, "a table look-up failed for port {}: refused", attempt.query.port);
+    Passage::Drop
+}
+
+#[inline(always)]
 fn allow(attempt: &mut Attempt, decision: &Decision) -> Passage {
+    if attempt.is_stray != 0 {
+        return Passage::Pass;
+    }
     count(Counter::Allowed);
+    let is_tcp = attempt.protocol == IPPROTO_TCP;
     // SAFETY: a static of .rodata; volatile because user space sets it at load time.
-    if unsafe { core::ptr::read_volatile(&LOG_ALLOWED) } != 0 {
+    if is_tcp && unsafe { core::ptr::read_volatile(&LOG_ALLOWED) } != 0 {
         forget_socket(&mut attempt.key);
         // A full or busy table costs an accepted line, never the connection.
         let handshake =
@@ -191,19 +255,23 @@ fn forget_socket(key: &mut AttemptKey) {
 #[inline(always)]
 fn refuse(attempt: &mut Attempt, decision: &Decision) -> Passage {
     let audit = decision.flags & AUDIT != 0;
-    if first_seen(attempt) {
+    if attempt.is_stray != 0 {
+        count(Counter::Strays);
+    } else if first_seen(attempt) {
         if audit {
             count(Counter::WouldRefuse);
             report(Kind::WouldRefuse, attempt, decision);
         } else {
             count(Counter::Refused);
             report(Kind::Refused, attempt, decision);
-            if are_resets_on() {
+            if attempt.protocol == IPPROTO_TCP && are_resets_on() {
                 forget_socket(&mut attempt.key);
                 // SAFETY: the helper has no preconditions.
                 remember::refused(&attempt.key, unsafe { bpf_ktime_get_boot_ns() });
             }
         }
+    } else if attempt.protocol == IPPROTO_UDP {
+        count(Counter::Repeats);
     } else {
         count(Counter::Retransmits);
     }
@@ -240,15 +308,16 @@ fn ask(ctx: &SkBuffContext, attempt: &mut Attempt, decision: &Decision) -> Passa
 /// Leaves the attempt to user space. In audit mode it passes meanwhile.
 #[inline(always)]
 fn wait(ctx: &SkBuffContext, kind: Kind, attempt: &Attempt, decision: &Decision, now_ns: u64) -> Passage {
-    // What is sent again comes in on the loopback device: a listener of another one would not see it.
-    let can_be_sent = attempt.bound_to == 0;
-    hold(ctx, kind, &attempt.key, &describe(attempt, decision), now_ns, can_be_sent);
+    hold(ctx, kind, &attempt.key, &describe(attempt, decision), now_ns);
     if decision.flags & AUDIT != 0 { Passage::Pass } else { Passage::Drop }
 }
 
-/// Whether this SYN is the first of its attempt; remembers it.
+/// Whether this SYN or datagram is the first of its attempt; remembers it.
 #[inline(always)]
-fn first_seen(attempt: &Attempt) -> bool {
+fn first_seen(attempt: &mut Attempt) -> bool {
+    if attempt.protocol == IPPROTO_UDP {
+        return first_of_peer(attempt);
+    }
     // SAFETY: only tested for presence.
     if unsafe { ATTEMPTS.get(&attempt.key) }.is_some() {
         return false;
@@ -258,6 +327,27 @@ fn first_seen(attempt: &Attempt) -> bool {
     // If it does not fit, a retransmit is logged as one more attempt.
     let _ = ATTEMPTS.insert(&attempt.key, &now, 0);
     true
+}
+
+/// All datagrams of a peer to a socket are one attempt for a while, from whichever ports.
+#[inline(always)]
+fn first_of_peer(attempt: &mut Attempt) -> bool {
+    let ports = (attempt.key.client_port, attempt.key.server_port);
+    attempt.key.server = [0; 16];
+    attempt.key.client_port = 0;
+    attempt.key.server_port = 0;
+    // SAFETY: the helper has no preconditions.
+    let now = unsafe { bpf_ktime_get_boot_ns() };
+    // SAFETY: the value is copied at once.
+    let before = unsafe { ATTEMPTS.get(&attempt.key) }.copied();
+    let is_first = before.is_none_or(|before| now >= before + ONE_ATTEMPT_NS);
+    if is_first {
+        // If it does not fit, the next one is logged as one more attempt.
+        let _ = ATTEMPTS.insert(&attempt.key, &now, 0);
+    }
+    attempt.key.server = attempt.query.server;
+    (attempt.key.client_port, attempt.key.server_port) = ports;
+    is_first
 }
 
 #[inline(always)]
@@ -278,6 +368,7 @@ fn describe<'a>(attempt: &'a Attempt, decision: &Decision) -> Report<'a> {
         ifindex: attempt.ifindex,
         generation: decision.generation,
         policy: decision.policy,
+        protocol: port(attempt.protocol),
         comm: &[0; 16],
     }
 }

@@ -11,6 +11,7 @@
 mod accepted;
 mod emit;
 mod gate;
+mod handshake;
 mod hold;
 mod identity;
 mod maps;
@@ -21,11 +22,18 @@ mod rate;
 mod refuse;
 mod remember;
 mod tables;
+mod udp;
+
+use core::ffi::c_void;
 
 use aya_ebpf::{
-    macros::{btf_tracepoint, cgroup_skb, cgroup_sock, classifier, sk_lookup, sock_ops},
+    bindings::xdp_action::XDP_PASS,
+    macros::{
+        btf_tracepoint, cgroup_skb, cgroup_sock, cgroup_sock_addr, classifier, sk_lookup, sock_ops, xdp,
+    },
     programs::{
-        BtfTracePointContext, SkBuffContext, SkLookupContext, SockContext, SockOpsContext, TcContext,
+        BtfTracePointContext, SkBuffContext, SkLookupContext, SockAddrContext, SockContext, SockOpsContext,
+        TcContext, XdpContext,
     },
 };
 
@@ -52,6 +60,42 @@ pub(crate) fn bound_v4(ctx: SockContext) -> i32 {
 pub(crate) fn bound_v6(ctx: SockContext) -> i32 {
     identity::bound(&ctx);
     1
+}
+
+/// bind4: an IPv4 socket asks for an address.
+#[cgroup_sock_addr(bind4)]
+pub(crate) fn binds_v4(ctx: SockAddrContext) -> i32 {
+    udp::binds(&ctx);
+    1
+}
+
+/// bind6: an IPv6 socket asks for an address.
+#[cgroup_sock_addr(bind6)]
+pub(crate) fn binds_v6(ctx: SockAddrContext) -> i32 {
+    udp::binds(&ctx);
+    1
+}
+
+/// sendmsg4: a UDP socket that is not connected sends to an IPv4 address.
+#[cgroup_sock_addr(sendmsg4)]
+pub(crate) fn wrote_v4(ctx: SockAddrContext) -> i32 {
+    udp::wrote_v4(&ctx);
+    1
+}
+
+/// sendmsg6: a UDP socket that is not connected sends to an IPv6 address.
+#[cgroup_sock_addr(sendmsg6)]
+pub(crate) fn wrote_v6(ctx: SockAddrContext) -> i32 {
+    udp::wrote_v6(&ctx);
+    1
+}
+
+/// iter/task_file: an open file of a task. aya has no macro for it.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "iter/task_file")]
+pub(crate) extern "C" fn open_files(ctx: *const c_void) -> i32 {
+    identity::open_file(ctx);
+    0
 }
 
 /// tp_btf/inet_sock_set_state: a socket changed state.
@@ -88,6 +132,12 @@ pub(crate) fn refuse(ctx: SkLookupContext) -> u32 {
 #[classifier]
 pub(crate) fn probe(ctx: TcContext) -> i32 {
     probe::probe(&ctx) as i32
+}
+
+/// Never attached: BPF_PROG_TEST_RUN with it puts a held packet onto the device it came by.
+#[xdp]
+pub(crate) fn receive(_ctx: XdpContext) -> u32 {
+    XDP_PASS
 }
 
 #[cfg(not(test))]

@@ -1,8 +1,8 @@
 //! Bounds-checked reads of a packet that starts at its IP header.
 //!
-//! In: the packet a listening TCP socket is about to receive. Out: its addresses,
-//! ports and sequence number, and whether it opens a connection.
-//! Source: RFC 791, RFC 8200 section 4, RFC 9293 section 3.1.
+//! In: the packet a listening TCP socket or a UDP socket is about to receive. Out: its
+//! addresses, ports and sequence number, and whether it opens a connection.
+//! Source: RFC 768, RFC 791, RFC 8200 section 4, RFC 9293 section 3.1.
 
 use aya_ebpf::programs::SkBuffContext;
 use tcpw_common::{
@@ -10,7 +10,8 @@ use tcpw_common::{
     limits::MAX_EXTENSION_HEADERS,
 };
 
-const TCP: u8 = 6;
+pub(crate) const TCP: u8 = 6;
+pub(crate) const UDP: u8 = 17;
 const HOP_BY_HOP: u8 = 0;
 const ROUTING: u8 = 43;
 const FRAGMENT: u8 = 44;
@@ -21,45 +22,48 @@ const SYN: u8 = 0x02;
 const RST: u8 = 0x04;
 const ACK: u8 = 0x10;
 
-/// What a packet to a listening socket is.
+/// What a packet to a listening socket or a UDP socket is.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Shape {
-    /// It opens a connection.
+    /// It opens a connection, or is a datagram.
     Opens,
-    /// It does not: the last ACK of a handshake, a reset.
+    /// An ACK: the last of a handshake, or one that belongs to none.
+    Acknowledges,
+    /// Neither: a reset, or nothing that makes sense to a listener.
     Continues,
-    /// No TCP header was found; the addresses are there.
+    /// No TCP or UDP header was found; the addresses are there.
     Unparsable,
     /// Not even an IP header.
     NotIp,
 }
 
-/// Reads the packet's addresses, ports and sequence number into `key`.
+/// Reads the addresses, ports and sequence number of a packet of this protocol into `key`.
 ///
 /// Written in place: a copy of the addresses would not fit the 512 bytes of stack.
 #[inline(always)]
-pub(crate) fn read(ctx: &SkBuffContext, key: &mut AttemptKey) -> Shape {
-    match addresses(ctx, key) {
-        Some(Some(offset)) => tcp_header(ctx, offset, key).unwrap_or(Shape::Unparsable),
+pub(crate) fn read(ctx: &SkBuffContext, key: &mut AttemptKey, protocol: u8) -> Shape {
+    match addresses(ctx, key, protocol) {
+        Some(Some(offset)) if protocol == TCP => tcp_header(ctx, offset, key).unwrap_or(Shape::Unparsable),
+        Some(Some(offset)) => udp_header(ctx, offset, key).unwrap_or(Shape::Unparsable),
         Some(None) => Shape::Unparsable,
         None => Shape::NotIp,
     }
 }
 
-/// Reads the addresses; returns where the TCP header is.
+/// Reads the addresses; returns where the header behind the IP header is.
 #[inline(always)]
-fn addresses(ctx: &SkBuffContext, key: &mut AttemptKey) -> Option<Option<usize>> {
+fn addresses(ctx: &SkBuffContext, key: &mut AttemptKey, protocol: u8) -> Option<Option<usize>> {
     let version: u8 = ctx.load(0).ok()?;
     if version >> 4 == 4 {
         key.client = mapped(ctx.load(12).ok()?);
         key.server = mapped(ctx.load(16).ok()?);
-        let protocol: u8 = ctx.load(9).ok()?;
+        let next: u8 = ctx.load(9).ok()?;
         let offset = usize::from(version & 0x0f) * 4;
-        Some(if protocol == TCP { Some(offset) } else { None })
+        Some(if next == protocol { Some(offset) } else { None })
     } else {
         key.client = ctx.load(8).ok()?;
         key.server = ctx.load(24).ok()?;
-        Some(tcp_offset_v6(ctx))
+        Some(offset_v6(ctx, protocol))
     }
 }
 
@@ -69,16 +73,33 @@ fn tcp_header(ctx: &SkBuffContext, offset: usize, key: &mut AttemptKey) -> Optio
     key.client_port = u16::from_be_bytes([head[0], head[1]]);
     key.server_port = u16::from_be_bytes([head[2], head[3]]);
     key.isn = u32::from_be_bytes([head[4], head[5], head[6], head[7]]);
-    Some(if head[13] & (SYN | ACK | RST) == SYN { Shape::Opens } else { Shape::Continues })
+    Some(match head[13] & (SYN | ACK | RST) {
+        SYN => Shape::Opens,
+        ACK => {
+            // What the SYN said, if there was one.
+            key.isn = key.isn.wrapping_sub(1);
+            Shape::Acknowledges
+        }
+        _ => Shape::Continues,
+    })
 }
 
-/// Walks the extension headers; `None` if there is no TCP header behind them.
 #[inline(always)]
-fn tcp_offset_v6(ctx: &SkBuffContext) -> Option<usize> {
+fn udp_header(ctx: &SkBuffContext, offset: usize, key: &mut AttemptKey) -> Option<Shape> {
+    let head: [u8; 4] = ctx.load(offset).ok()?;
+    key.client_port = u16::from_be_bytes([head[0], head[1]]);
+    key.server_port = u16::from_be_bytes([head[2], head[3]]);
+    key.isn = 0;
+    Some(Shape::Opens)
+}
+
+/// Walks the extension headers; `None` if there is no header of this protocol behind them.
+#[inline(always)]
+fn offset_v6(ctx: &SkBuffContext, protocol: u8) -> Option<usize> {
     let mut next: u8 = ctx.load(6).ok()?;
     let mut offset = 40_usize;
     for _ in 0..MAX_EXTENSION_HEADERS {
-        if next == TCP {
+        if next == protocol {
             return Some(offset);
         }
         let head: [u8; 2] = ctx.load(offset).ok()?;
@@ -90,5 +111,5 @@ fn tcp_offset_v6(ctx: &SkBuffContext) -> Option<usize> {
         };
         next = head[0];
     }
-    if next == TCP { Some(offset) } else { None }
+    if next == protocol { Some(offset) } else { None }
 }

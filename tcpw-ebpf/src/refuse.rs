@@ -262,6 +262,7 @@ fn report(lookup: &mut Refusal, decision: &Decision) {
             ifindex: lookup.ifindex,
             generation: decision.generation,
             policy: decision.policy,
+            protocol: IPPROTO_TCP,
             comm: &[0; 16],
         },
     );

@@ -44,7 +44,18 @@ const DEMO: &[Part] = &[
 /// libFuzzer is C++.
 const FUZZER: &[Part] = &[part("g++", "c++")];
 
-const TESTS: &[Part] = &[part("rsyslog", "rsyslogd"), part("unbound", "unbound")];
+const TESTS: &[Part] = &[
+    part("rsyslog", "rsyslogd"),
+    part("nftables", "nft"),
+    part("ethtool", "ethtool"),
+    part("python3", "/usr/bin/python3"),
+    part("dnsmasq-base", "dnsmasq"),
+    part("unbound", "unbound"),
+    part("bind9-dnsutils", "dig"),
+    part("chrony", "chronyd"),
+    part("tftpd-hpa", "in.tftpd"),
+    part("tftp-hpa", "tftp"),
+];
 
 /// An emulated machine, and what goes into it.
 const VM: &[Part] = &[

@@ -47,6 +47,7 @@ use names::Hanging;
 use policy::{Outcome, Policies, named_files};
 use registry::Registry;
 use scan::Scans;
+use status::Looks;
 
 /// Batches of events read ahead: a quarter of a million events at most.
 const BATCHES: usize = 256;
@@ -83,8 +84,9 @@ pub async fn run(config: Config) -> Result<()> {
             () = daemon.hanging.overdue() => daemon.give_up(),
             () = daemon.watch.changed() => daemon.reload(),
             found = daemon.scans.next() => daemon.found(found),
+            Some(found) = daemon.looks.join_next() => daemon.tell_status(found),
             (request, reply) = control.next() => match request {
-                Request::Status => reply.send(Response::Status(Box::new(daemon.status()))),
+                Request::Status => daemon.look_around(reply),
                 Request::Match(question) => daemon.ask_live(&question, reply),
                 Request::Stop => {
                     reply.send(Response::Done(vec!["stopped".into()]));
@@ -170,6 +172,10 @@ struct Daemon {
     injector: Injector,
     enforcing_since: SystemTime,
     detached: bool,
+    /// The kernel tells which UDP sockets of before the start were bound by their owner.
+    marks_bound: bool,
+    /// Requests for the status, on their way.
+    looks: Looks,
 }
 
 impl Daemon {
@@ -191,6 +197,9 @@ impl Daemon {
                 log::warn!("this kernel refuses {}: {reason}", hook.program());
             }
         }
+        let frames = kernel.load_frames().inspect_err(|error| {
+            log::warn!("held clients of one device or link wait for their own retransmit: {error:#}");
+        });
         let changes = Self::start_resets(&mut kernel, &config);
         let mut daemon = Self {
             source: Source::new(config.hosts_allow.clone(), config.hosts_deny.clone()),
@@ -206,15 +215,20 @@ impl Daemon {
             waiting: Waiting::default(),
             hanging: Hanging::new(&config.resolve),
             lookups: Lookups::new(Arc::new(System), limits(&config)),
-            injector: Injector::new(&config.proc_root),
+            injector: Injector::new(&config.proc_root, frames.ok()),
             enforcing_since: SystemTime::now(),
             detached: false,
+            marks_bound: true,
+            looks: Looks::new(),
             kernel,
             config,
         };
         // Looked at twice: a listener's socket is held only as long as it takes to tag it.
+        daemon.mark_bound();
         for listener in daemon.scans.scan_now().listeners {
-            daemon.registry.learn(&listener.names);
+            if daemon.is_service(&listener) {
+                daemon.registry.learn(&listener.names);
+            }
         }
         daemon.first_policy()?;
         let found = daemon.scans.scan_now();
@@ -284,6 +298,7 @@ impl Daemon {
     fn handle(&mut self, record: &Record) {
         match Event::from_record(record) {
             Some(Event::Decision(decision)) => self.report(&decision),
+            Some(Event::Listening { pid, is_udp: true, .. }) => self.scans.look_at_udp(pid),
             Some(Event::Listening { pid, .. } | Event::Executed { pid }) => self.scans.look_at(pid),
             None => log::error!("an event of kind {} is not known to this version", record.kind),
         }
@@ -310,6 +325,7 @@ impl Daemon {
             ("ring_full", "events found the ring full: those attempts were judged, but not logged"),
             ("hold_limited", "attempts were not held, their source has too many: their clients try again"),
             ("hold_ring_full", "attempts were not held, the ring was full: their clients try again"),
+            ("strays", "ACKs without a handshake were dropped: their clients are refused"),
             ("reset_limited", "refused attempts were dropped, not reset: too many in a second"),
             (
                 "reset_unsure",

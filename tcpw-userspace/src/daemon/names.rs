@@ -289,7 +289,7 @@ impl Daemon {
             Purpose::Live(live) => return self.tell(*live, &decision, &facts, judgement),
         };
         if self.config.mode == Mode::Audit {
-            if judgement.verdict == Verdict::Refuse {
+            if judgement.verdict == Verdict::Refuse && self.waiting.is_news(&decision) {
                 let decision = Decision { fate: Fate::WouldRefuse, ..decision };
                 self.write_line(&decision, &names, Some(judgement), &facts);
             }

@@ -7,7 +7,7 @@
 use std::{
     collections::{BTreeMap, HashSet},
     fs::File,
-    net::{IpAddr, SocketAddr},
+    net::IpAddr,
     sync::Arc,
 };
 
@@ -16,7 +16,7 @@ use tcpw_common::{
     service::{ANY_PORT, RESET, Service, ServiceKey, WHOLE_NETNS, change_index},
 };
 
-use super::Daemon;
+use super::{Daemon, registry::Known};
 use crate::{
     config::{Config, Mode},
     kernel::{Changes, Kernel, Stamps, boot_ns},
@@ -24,8 +24,8 @@ use crate::{
     refuse::{Certain, Identified, certain},
 };
 
-/// IPPROTO_TCP.
 const TCP: u16 = 6;
+const UDP: u16 = 17;
 
 /// Network namespaces, as a scan found them.
 #[derive(Default)]
@@ -142,15 +142,16 @@ impl Daemon {
     }
 
     /// How the refused clients of a listener are refused, as things stand.
-    pub(super) fn on_deny(&self, netns: u64, local: SocketAddr) -> &'static str {
-        let address = match local.ip() {
+    pub(super) fn on_deny(&self, known: &Known) -> &'static str {
+        let address = match known.local.ip() {
             IpAddr::V4(v4) => mapped(v4.octets()),
             IpAddr::V6(v6) => v6.octets(),
         };
-        let key = ServiceKey { netns, local: address, port: local.port(), protocol: TCP, reserved: 0 };
+        let (netns, port) = (known.netns, known.local.port());
+        let key = ServiceKey { netns, local: address, port, protocol: TCP, reserved: 0 };
         match self.config.mode {
             Mode::Audit => "pass",
-            Mode::Enforce if self.kernel.is_reset(&key) => "reset",
+            Mode::Enforce if known.protocol != UDP && self.kernel.is_reset(&key) => "reset",
             Mode::Enforce => "drop",
         }
     }

@@ -17,10 +17,7 @@ use std::{
 use anyhow::{Context as _, Result};
 use aya::maps::{Array, MapData};
 
-use super::{
-    load::{Kernel, take},
-    resets::boot_ns,
-};
+use super::load::{Kernel, take};
 
 /// A fraction of [`ALIVE_NS`](tcpw_common::limits::ALIVE_NS).
 const EVERY: Duration = Duration::from_millis(150);
@@ -90,4 +87,10 @@ fn beat(mut map: Array<MapData, u64>, ticked: &AtomicBool, stopped: &Receiver<()
             return;
         }
     }
+}
+
+/// CLOCK_BOOTTIME, nanoseconds.
+pub(crate) fn boot_ns() -> u64 {
+    let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_BOOTTIME).map(Duration::from);
+    u64::try_from(now.unwrap_or_default().as_nanos()).unwrap_or_default()
 }

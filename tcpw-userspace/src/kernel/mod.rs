@@ -8,6 +8,8 @@
 mod alive;
 mod attach;
 mod changes;
+mod datagram;
+mod frames;
 mod load;
 mod offsets;
 mod pinned;
@@ -23,13 +25,14 @@ mod tags;
 mod upgrade;
 
 pub use alive::Alive;
+pub(crate) use alive::boot_ns;
 pub use attach::{Hook, HookState};
 pub use changes::{Changes, Stamps};
+pub use frames::Frames;
 pub use load::{Kernel, LoadOptions};
 pub use pinned::PinnedStatus;
 pub use pins::Pins;
 pub use probe::Answer;
-pub(crate) use resets::boot_ns;
 pub use resets::{MAX_LINKS, Resets};
 pub use ring::{Diagnostics, EventRing, HeldRing, Ring};
 pub use sync::Applied;

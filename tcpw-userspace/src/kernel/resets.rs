@@ -25,6 +25,7 @@ use tcpw_common::{
 };
 
 use super::{
+    alive::boot_ns,
     changes::Changes,
     load::{Kernel, take},
     pins::Pins,
@@ -286,10 +287,4 @@ fn fd(map: &Map) -> Result<OwnedFd> {
         bail!("a map is of another kind than the program says");
     };
     data.fd().as_fd().try_clone_to_owned().context("keep a map")
-}
-
-/// CLOCK_BOOTTIME, nanoseconds.
-pub(crate) fn boot_ns() -> u64 {
-    let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_BOOTTIME).map(std::time::Duration::from);
-    u64::try_from(now.unwrap_or_default().as_nanos()).unwrap_or_default()
 }

@@ -19,7 +19,7 @@ use netlink_packet_core::{
 };
 use netlink_packet_sock_diag::{
     SockDiagMessage,
-    constants::{AF_INET, AF_INET6, IPPROTO_TCP},
+    constants::{AF_INET, AF_INET6, IPPROTO_TCP, IPPROTO_UDP},
     inet::{ExtensionFlags, InetRequest, InetResponse, SocketId, StateFlags},
 };
 use netlink_sys::{Socket, protocols::NETLINK_SOCK_DIAG};
@@ -33,7 +33,7 @@ const INET_DIAG_CGROUP_ID: u16 = 21;
 /// Attribute of an IPv6 socket: whether it takes IPv6 alone.
 const INET_DIAG_SKV6ONLY: u16 = 11;
 
-/// A listening TCP socket, as sock_diag(7) lists it.
+/// A listening TCP socket, or a bound UDP socket, as sock_diag(7) lists it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct DiagSocket {
     /// SO_COOKIE.
@@ -46,6 +46,10 @@ pub(super) struct DiagSocket {
     pub(super) netns: u64,
     /// Id of the cgroup it was made in, 0 if unknown.
     pub(super) cgroup: u64,
+    /// Inode number, 0 if no process ever held it.
+    pub(super) inode: u64,
+    /// 6 (TCP) or 17 (UDP).
+    pub(super) protocol: u16,
     /// 2 (AF_INET) or 10 (AF_INET6).
     pub(super) family: u32,
     /// Local address and port.
@@ -69,7 +73,8 @@ impl Namespaces {
         }
     }
 
-    /// All of them with their listening TCP sockets; one that cannot be entered is left out.
+    /// All of them, with every listening TCP socket, and every UDP socket that is not connected; one
+    /// that cannot be entered is left out.
     pub(super) fn listening(self) -> Vec<Listed> {
         // Entering a namespace is for good: a thread of its own does it.
         let listed = thread::spawn(move || {
@@ -100,15 +105,14 @@ fn list(namespace: &File) -> io::Result<(u64, Vec<DiagSocket>)> {
     setns(namespace, CloneFlags::CLONE_NEWNET)?;
     let socket = Socket::new(NETLINK_SOCK_DIAG)?;
     let netns = sys::netns_cookie(socket.as_fd()).unwrap_or(0);
-    for (family, socket_id) in [(AF_INET, SocketId::new_v4()), (AF_INET6, SocketId::new_v6())] {
-        let request = InetRequest {
-            family,
-            protocol: IPPROTO_TCP,
-            extensions: ExtensionFlags::empty(),
-            states: StateFlags::LISTEN,
-            socket_id,
-        };
-        dump(&socket, request, |response| all.extend(read(&response, netns)))?;
+    for protocol in [IPPROTO_TCP, IPPROTO_UDP] {
+        for (family, socket_id) in [(AF_INET, SocketId::new_v4()), (AF_INET6, SocketId::new_v6())] {
+            let extensions = ExtensionFlags::empty();
+            // A UDP socket that is not connected is closed.
+            let states = if protocol == IPPROTO_TCP { StateFlags::LISTEN } else { StateFlags::CLOSE };
+            let request = InetRequest { family, protocol, extensions, states, socket_id };
+            dump(&socket, request, |response| all.extend(read(&response, netns, protocol)))?;
+        }
     }
     Ok((netns, all))
 }
@@ -141,7 +145,7 @@ fn dump(socket: &Socket, request: InetRequest, mut each: impl FnMut(InetResponse
     }
 }
 
-fn read(response: &InetResponse, netns: u64) -> Option<DiagSocket> {
+fn read(response: &InetResponse, netns: u64, protocol: u8) -> Option<DiagSocket> {
     let id = &response.header.socket_id;
     let half = |at: usize| -> Option<u64> {
         Some(u32::from_ne_bytes(id.cookie.get(at..at + 4)?.try_into().ok()?).into())
@@ -161,6 +165,8 @@ fn read(response: &InetResponse, netns: u64) -> Option<DiagSocket> {
         cookie: half(0)? | half(4)? << 32,
         netns,
         cgroup: cgroup.unwrap_or(0),
+        inode: response.header.inode.into(),
+        protocol: protocol.into(),
         interface: id.interface_id,
         is_v6_only,
         family: response.header.family.into(),

@@ -32,6 +32,8 @@ pub struct Scanner {
     /// The directory of the scope, if it is not all.
     cgroup: Option<PathBuf>,
     more_names: Arc<MoreNames>,
+    /// Also what is out of scope.
+    is_everywhere: bool,
 }
 
 impl Default for Scanner {
@@ -46,7 +48,13 @@ impl Scanner {
     /// `proc_root` shows the process ids of our own pid namespace. `scope` is a path of
     /// the cgroup2 hierarchy as /proc/PID/cgroup spells it: `/` is everything.
     pub fn new(proc_root: impl Into<PathBuf>, scope: impl Into<PathBuf>) -> Self {
-        Self { proc_root: proc_root.into(), scope: scope.into(), cgroup: None, more_names: Arc::default() }
+        Self {
+            proc_root: proc_root.into(),
+            scope: scope.into(),
+            cgroup: None,
+            more_names: Arc::default(),
+            is_everywhere: false,
+        }
     }
 
     /// With the directory of the scope: sockets that no process shows are told apart by it.
@@ -57,6 +65,11 @@ impl Scanner {
     /// With the names the administrator gives.
     pub fn naming(self, more_names: MoreNames) -> Self {
         Self { more_names: Arc::new(more_names), ..self }
+    }
+
+    /// Also of processes out of scope: their listeners say that they are not guarded.
+    pub fn everywhere(self) -> Self {
+        Self { is_everywhere: true, ..self }
     }
 
     /// Every listener of every process.
@@ -72,13 +85,16 @@ impl Scanner {
         });
         let mut listeners = self.scan(&pids, |_| true);
         let mut namespaces = Namespaces::default();
-        for pid in pids {
-            namespaces.add(&self.proc_root, pid);
+        for pid in &pids {
+            namespaces.add(&self.proc_root, *pid);
         }
         let listed = namespaces.listening();
-        let guarded = self.guarded();
-        self.add_hidden(&mut listeners, all_sockets(&listed), &guarded);
-        Survey { listeners, namespaces: self.namespaces(listed, &guarded) }
+        let sockets = all_sockets(&listed);
+        if self.is_everywhere {
+            self.correct_scope(&mut listeners, &sockets);
+        }
+        self.add_hidden(&mut listeners, &pids, sockets);
+        Survey { listeners, namespaces: self.namespaces(listed) }
     }
 
     /// The listeners that the process `pid` holds. Each is named after its owner, which may be an
@@ -104,10 +120,11 @@ impl Scanner {
         namespaces.add(&self.proc_root, pid);
         let listed = namespaces.listening();
         name_subflows(&mut listeners, &all_sockets(&listed));
-        Survey { listeners, namespaces: self.namespaces(listed, &self.guarded()) }
+        Survey { listeners, namespaces: self.namespaces(listed) }
     }
 
-    fn namespaces(&self, listed: Vec<Listed>, guarded: &Guarded) -> Vec<Namespace> {
+    fn namespaces(&self, listed: Vec<Listed>) -> Vec<Namespace> {
+        let guarded = self.guarded();
         listed.into_iter().filter_map(|listed| Namespace::new(listed, |socket| guarded.has(socket))).collect()
     }
 
@@ -120,17 +137,54 @@ impl Scanner {
         }
     }
 
-    /// Gives MPTCP listeners the cookies of their subflows, and adds those that no process shows.
-    fn add_hidden(&self, listeners: &mut Vec<Listener>, mut sockets: Vec<DiagSocket>, guarded: &Guarded) {
+    /// A socket stays in the cgroup it was made in, wherever its process went: by that it is guarded.
+    fn correct_scope(&self, listeners: &mut [Listener], sockets: &[DiagSocket]) {
+        let Some(cgroup) = self.cgroup.as_ref().filter(|_| self.scope != Path::new("/")) else {
+            return;
+        };
+        let guarded = diag::cgroups_below(cgroup);
+        let made_in: BTreeMap<u64, u64> =
+            sockets.iter().map(|socket| (socket.cookie, socket.cgroup)).collect();
+        for listener in listeners {
+            if let Some(cgroup) = made_in.get(&listener.cookie).filter(|cgroup| **cgroup != 0) {
+                listener.is_guarded = guarded.contains(cgroup);
+            }
+        }
+    }
+
+    /// Gives MPTCP listeners the cookies of their subflows, and adds those that no process in scope
+    /// shows: its process may have moved to another cgroup, the socket stays in that it was made in.
+    fn add_hidden(&self, listeners: &mut Vec<Listener>, pids: &[u32], mut sockets: Vec<DiagSocket>) {
         name_subflows(listeners, &sockets);
         let shown: BTreeSet<u64> = listeners.iter().map(|listener| listener.cookie).collect();
-        sockets.retain(|socket| !shown.contains(&socket.cookie));
-        // Without the directory of the scope nothing tells them apart.
-        if self.cgroup.is_none() {
+        // A UDP socket of the kernel is an end of a tunnel, whose datagrams no gate sees.
+        sockets.retain(|socket| socket.protocol == TCP && !shown.contains(&socket.cookie));
+        if sockets.is_empty() {
             return;
         }
-        let hidden = sockets.into_iter().filter(|socket| guarded.has(socket));
-        listeners.extend(hidden.map(|socket| self.hidden(&socket)));
+        let guarded = match &self.cgroup {
+            Some(_) if self.scope == Path::new("/") => None,
+            Some(cgroup) => Some(diag::cgroups_below(cgroup)),
+            None => return,
+        };
+        let is_guarded =
+            |socket: &DiagSocket| guarded.as_ref().is_none_or(|guarded| guarded.contains(&socket.cgroup));
+        let inodes: BTreeSet<u64> = sockets
+            .iter()
+            .filter(|socket| socket.inode != 0 && is_guarded(socket))
+            .map(|socket| socket.inode)
+            .collect();
+        if !inodes.is_empty() && !self.is_everywhere {
+            let elsewhere = self.scan_for(pids, Some(&inodes), |_| true);
+            sockets.retain(|socket| !elsewhere.iter().any(|listener| listener.cookie == socket.cookie));
+            listeners.extend(elsewhere.into_iter().map(|listener| Listener { is_guarded: true, ..listener }));
+        }
+        for socket in sockets {
+            let is_guarded = is_guarded(&socket);
+            if is_guarded || self.is_everywhere {
+                listeners.push(Listener { is_guarded, ..self.hidden(&socket) });
+            }
+        }
     }
 
     /// A listener that no process shows.
@@ -151,11 +205,23 @@ impl Scanner {
             ident: first.unwrap_or_else(|| "kernel".into()),
             names,
             found,
+            parts: Vec::new(),
+            is_guarded: true,
             service: None,
         }
     }
 
     fn scan(&self, pids: &[u32], is_wanted: impl Fn(&BTreeSet<u32>) -> bool) -> Vec<Listener> {
+        self.scan_for(pids, None, is_wanted)
+    }
+
+    /// With inodes, those sockets alone, whatever the scope.
+    fn scan_for(
+        &self,
+        pids: &[u32],
+        inodes: Option<&BTreeSet<u64>>,
+        is_wanted: impl Fn(&BTreeSet<u32>) -> bool,
+    ) -> Vec<Listener> {
         let mut found = Found::default();
         for &pid in pids {
             // Opened before anything of it is read: see `Owner::read`.
@@ -167,8 +233,12 @@ impl Scanner {
                 }
             };
             let cgroup = process::cgroup_of(&self.proc_root, pid);
-            if cgroup.is_some_and(|cgroup| cgroup.starts_with(&self.scope)) {
-                found.add(&self.proc_root, pid, process);
+            let is_guarded = cgroup.is_some_and(|cgroup| cgroup.starts_with(&self.scope));
+            if is_guarded || self.is_everywhere || inodes.is_some() {
+                found.add(&self.proc_root, pid, process, inodes);
+            }
+            if is_guarded {
+                found.guarded.insert(pid);
             }
         }
         if found.over_limit > 0 {
@@ -182,6 +252,7 @@ impl Scanner {
             proc_root: &self.proc_root,
             more_names: &self.more_names,
             processes: found.processes,
+            guarded: found.guarded,
             known: BTreeMap::new(),
         };
         let sockets = found.sockets.into_values().flatten();
@@ -213,11 +284,16 @@ fn all_sockets(listed: &[Listed]) -> Vec<DiagSocket> {
 
 /// IPPROTO_MPTCP. Source: linux/include/uapi/linux/in.h.
 const MPTCP: u16 = 262;
+const TCP: u16 = 6;
+const UDP: u16 = 17;
 
 /// An MPTCP listener's packets reach its subflow, a TCP listener of its own on the same address.
 fn name_subflows(listeners: &mut [Listener], sockets: &[DiagSocket]) {
-    let subflows: BTreeMap<(u64, SocketAddr), u64> =
-        sockets.iter().map(|socket| ((socket.netns, socket.local), socket.cookie)).collect();
+    let subflows: BTreeMap<(u64, SocketAddr), u64> = sockets
+        .iter()
+        .filter(|socket| socket.protocol == TCP)
+        .map(|socket| ((socket.netns, socket.local), socket.cookie))
+        .collect();
     for listener in listeners.iter_mut().filter(|listener| listener.protocol == MPTCP) {
         let local = SocketAddr::new(listener.local.ip(), listener.local.port());
         if let Some(cookie) = subflows.get(&(listener.netns, local)) {
@@ -226,7 +302,7 @@ fn name_subflows(listeners: &mut [Listener], sockets: &[DiagSocket]) {
     }
 }
 
-/// A listening socket and every process that holds it.
+/// A listening or bound socket and every process that holds it.
 struct Held {
     socket: OwnedFd,
     listening: Listening,
@@ -238,6 +314,8 @@ struct Found {
     /// By inode; `None` for one that does not listen.
     sockets: BTreeMap<u64, Option<Held>>,
     processes: BTreeMap<u32, PidFd>,
+    /// Those in scope.
+    guarded: BTreeSet<u32>,
     /// Sockets and processes that could not be opened: too many are open already.
     over_limit: usize,
 }
@@ -248,9 +326,12 @@ fn is_limit(error: &std::io::Error) -> bool {
 }
 
 impl Found {
-    fn add(&mut self, proc_root: &Path, pid: u32, process: PidFd) {
+    fn add(&mut self, proc_root: &Path, pid: u32, process: PidFd, inodes: Option<&BTreeSet<u64>>) {
         let mut is_holder = false;
         for (fd, inode) in process::sockets(proc_root, pid) {
+            if inodes.is_some_and(|inodes| !inodes.contains(&inode)) {
+                continue;
+            }
             let known = match self.sockets.entry(inode) {
                 Entry::Occupied(known) => known.into_mut(),
                 Entry::Vacant(new) => match process.duplicate(fd) {
@@ -275,7 +356,7 @@ impl Found {
 }
 
 impl Held {
-    /// `None` unless the socket listens and is the one with this inode.
+    /// `None` unless the socket listens or is bound, and is the one with this inode.
     fn new(socket: OwnedFd, inode: u64) -> Option<Self> {
         let listening = sys::listening(socket.as_fd())?;
         let is_it = fstat(&socket).is_ok_and(|found| found.st_ino == inode);
@@ -288,6 +369,7 @@ struct Owners<'a> {
     proc_root: &'a Path,
     more_names: &'a MoreNames,
     processes: BTreeMap<u32, PidFd>,
+    guarded: BTreeSet<u32>,
     known: BTreeMap<u32, Option<Owner>>,
 }
 
@@ -322,7 +404,13 @@ impl Owners<'_> {
             local: held.listening.local,
             names: named.names,
             ident: named.ident,
+            parts: if named.found == NameSource::Process {
+                names::sources(&owner.process)
+            } else {
+                Vec::new()
+            },
             found: named.found,
+            is_guarded: held.holders.iter().any(|pid| self.guarded.contains(pid)),
             service: named.service,
         })
     }
@@ -344,7 +432,8 @@ impl Owner {
 /// which is systemd where a socket unit waits for its first connection.
 fn choose<'a>(holders: &[&'a Owner], listening: &Listening) -> Option<(&'a Owner, Named)> {
     let served = holders.iter().filter(|owner| matches!(owner.role, Role::Xinetd | Role::Inetd));
-    let configured = |owner: &&'a Owner| Some((*owner, owner.configuration.name(listening.local)?));
+    let is_udp = listening.protocol == UDP;
+    let configured = |owner: &&'a Owner| Some((*owner, owner.configuration.name(listening.local, is_udp)?));
     if let Some(service) = served.into_iter().find_map(configured) {
         return Some(service);
     }
@@ -360,7 +449,7 @@ fn choose<'a>(holders: &[&'a Owner], listening: &Listening) -> Option<(&'a Owner
         found: NameSource::Process,
         service: None,
     };
-    Some((owner, owner.configuration.name(listening.local).unwrap_or_else(by_process)))
+    Some((owner, owner.configuration.name(listening.local, is_udp).unwrap_or_else(by_process)))
 }
 
 #[cfg(test)]

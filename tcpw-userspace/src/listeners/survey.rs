@@ -9,6 +9,8 @@ use super::{
     diag::{DiagSocket, Listed},
 };
 
+const TCP: u16 = 6;
+
 /// What a scan found.
 #[derive(Debug, Default)]
 pub struct Survey {
@@ -49,7 +51,8 @@ pub struct PortSocket {
 impl Namespace {
     /// With the sockets told apart by `is_guarded`; `None` if the kernel has no cookie for it.
     pub(super) fn new(listed: Listed, is_guarded: impl Fn(&DiagSocket) -> bool) -> Option<Self> {
-        let sockets = listed.sockets.iter().map(|socket| PortSocket {
+        let of_tcp = listed.sockets.iter().filter(|socket| socket.protocol == TCP);
+        let sockets = of_tcp.map(|socket| PortSocket {
             cookie: socket.cookie,
             family: socket.family,
             local: socket.local,

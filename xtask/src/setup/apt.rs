@@ -120,9 +120,15 @@ fn disable_at_boot(packages: &[&str]) {
     if find("systemctl").is_none() {
         return;
     }
-    for (package, unit) in
-        [("openssh-server", "ssh"), ("nginx-light", "nginx"), ("xinetd", "xinetd"), ("rsyslog", "rsyslog")]
-    {
+    // Not chrony: where it took the place of another keeper of the time, somebody has to keep it.
+    for (package, unit) in [
+        ("openssh-server", "ssh"),
+        ("nginx-light", "nginx"),
+        ("xinetd", "xinetd"),
+        ("rsyslog", "rsyslog"),
+        ("unbound", "unbound"),
+        ("tftpd-hpa", "tftpd-hpa"),
+    ] {
         if packages.contains(&package) && output(Command::new("systemctl").args(["disable", unit])).is_ok() {
             say(format_args!(
                 "{unit}.service is not started at boot (systemctl enable {unit} to change that)"
