@@ -32,11 +32,20 @@ pub enum Counter {
     Replies = 12,
     /// Refused datagrams of attempts already refused.
     Repeats = 13,
+    /// ACKs to a listener that belong to no handshake it knows and were dropped: the policy refuses
+    /// their client, who may have guessed or kept a SYN cookie.
+    Strays = 14,
+    /// Refused attempts answered with a reset.
+    Reset = 15,
+    /// Refused attempts left to the gate, which drops them, because of a limit on resets.
+    ResetLimited = 16,
+    /// Likewise, because an allowed handshake of theirs may have been forgotten.
+    ResetUnsure = 17,
 }
 
 impl Counter {
     /// Every counter with its name in status and metrics.
-    pub const ALL: [(Self, &'static str); 14] = [
+    pub const ALL: [(Self, &'static str); 18] = [
         (Self::Allowed, "allowed"),
         (Self::Refused, "refused"),
         (Self::WouldRefuse, "would_refuse"),
@@ -51,5 +60,9 @@ impl Counter {
         (Self::HoldRingFull, "hold_ring_full"),
         (Self::Replies, "replies"),
         (Self::Repeats, "repeats"),
+        (Self::Strays, "strays"),
+        (Self::Reset, "reset"),
+        (Self::ResetLimited, "reset_limited"),
+        (Self::ResetUnsure, "reset_unsure"),
     ];
 }

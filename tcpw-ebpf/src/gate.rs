@@ -3,7 +3,8 @@
 //! In: each packet a socket below the cgroup is about to receive. Out: pass, or drop.
 //! Invariant: only a packet that opens a connection to a listening TCP socket, or a datagram to a
 //! UDP socket whose owner chose its port, can be dropped; what belongs to a connection leaves at
-//! the first test, a load and two compares.
+//! the first test, a load and two compares. An ACK opens a connection if its number is a SYN
+//! cookie: one that belongs to no handshake is judged like a SYN.
 //! Hook: cgroup_skb/ingress, after netfilter and sk_lookup; the context's socket is
 //! the listener for a SYN; a datagram is whole again, whatever fragments it came in.
 
@@ -21,16 +22,18 @@ use tcpw_common::{
     key::{AnswerKey, AttemptKey, Query},
     limits::ONE_ATTEMPT_NS,
     outcome::{Outcome, REPORT, of_entry},
-    tag::{KERNEL_PORT, PROVISIONAL, Tag},
+    tag::{KERNEL_PORT, OF_ONE_DEVICE, PROVISIONAL, Tag, UNPRIVILEGED},
 };
 
 use crate::{
     emit::{Report, count, emit},
+    handshake::has_handshake,
     hold::{hold, is_anybody_there},
     identity::tag_of,
     maps::{ANSWERS, ATTEMPTS, HANDSHAKES, LISTENERS, ONCE, SCRATCH},
     packet::{self, Shape},
     port::port,
+    remember::{self, are_resets_on},
     tables::KernelTables,
     udp::{self, IPPROTO_UDP, is_udp},
 };
@@ -60,8 +63,8 @@ pub(crate) struct Attempt {
     tag: Tag,
     family: u32,
     ifindex: u32,
-    /// Interface the listener is bound to, or 0.
-    bound_to: u32,
+    /// Not 0: an ACK that belongs to no handshake.
+    is_stray: u32,
     /// IPPROTO_TCP or IPPROTO_UDP.
     protocol: u32,
     handshake: Handshake,
@@ -76,6 +79,10 @@ pub(crate) fn judge(ctx: &SkBuffContext) -> Passage {
     let passage = decide_attempt(ctx, attempt);
     if attempt.protocol == IPPROTO_UDP {
         udp::heard(&attempt.key, passage == Passage::Pass);
+    } else if passage == Passage::Pass && attempt.is_stray == 0 && are_resets_on() {
+        forget_socket(&mut attempt.key);
+        // SAFETY: the helper has no preconditions.
+        remember::passed(&attempt.key, unsafe { bpf_ktime_get_boot_ns() });
     }
     passage
 }
@@ -114,12 +121,15 @@ fn attempt(ctx: &SkBuffContext) -> Option<&'static mut Attempt> {
     if shape == Shape::Continues || shape == Shape::NotIp {
         return None;
     }
+    if shape == Shape::Acknowledges && (has_handshake(ctx, &attempt.key) || was_allowed(attempt)) {
+        return None;
+    }
+    attempt.is_stray = u32::from(shape == Shape::Acknowledges);
     // SAFETY: `sk` is a full socket and not null; the helper takes the context.
     unsafe {
         attempt.key.cookie = bpf_get_socket_cookie(ctx.as_ptr());
         attempt.family = (*sk).family;
-        attempt.ifindex = (*ctx.skb.skb).ifindex;
-        attempt.bound_to = (*sk).bound_dev_if;
+        attempt.ifindex = (*ctx.skb.skb).ingress_ifindex;
         if shape == Shape::Unparsable {
             attempt.key.isn = 0;
             attempt.key.client_port = 0;
@@ -138,11 +148,26 @@ fn attempt(ctx: &SkBuffContext) -> Option<&'static mut Attempt> {
         return None;
     }
     identify(attempt, tag);
+    // SAFETY: as above.
+    if unsafe { (*sk).bound_dev_if } != 0 {
+        attempt.tag.flags |= OF_ONE_DEVICE;
+    }
     attempt.query.names = attempt.tag.names;
     attempt.query.client = attempt.key.client;
     attempt.query.server = attempt.key.server;
     attempt.query.port = attempt.key.server_port;
     Some(attempt)
+}
+
+/// Whether the SYN before an ACK passed: its handshake is kept in a SYN cookie alone.
+#[inline(always)]
+fn was_allowed(attempt: &mut Attempt) -> bool {
+    if !are_resets_on() {
+        return false;
+    }
+    forget_socket(&mut attempt.key);
+    // SAFETY: the helper has no preconditions.
+    remember::may_be_in_handshake(&attempt.key, unsafe { bpf_ktime_get_boot_ns() })
 }
 
 /// Who listens: the tag of user space, on the socket or under its cookie; else what there is.
@@ -164,10 +189,8 @@ fn identify(attempt: &mut Attempt, tag: Option<&Tag>) {
 
 #[inline(always)]
 fn decide_attempt(ctx: &SkBuffContext, attempt: &mut Attempt) -> Passage {
-    let Some(decision) = decide(&KernelTables, &attempt.query) else {
-        count(Counter::Broken);
-        error!(ctx, "a table look-up failed for port {}: refused", attempt.query.port);
-        return Passage::Drop;
+    let Some(mut decision) = decide(&KernelTables, &attempt.query) else {
+        return broken(ctx, attempt);
     };
     if decision.outcome == Outcome::Exempt {
         count(Counter::Exempt);
@@ -178,6 +201,15 @@ fn decide_attempt(ctx: &SkBuffContext, attempt: &mut Attempt) -> Passage {
         let now_ns = unsafe { bpf_ktime_get_boot_ns() };
         if is_anybody_there(now_ns) {
             return wait(ctx, Kind::Unidentified, attempt, &decision, now_ns);
+        }
+        // A name that anybody may take can close the door, and not open it.
+        if attempt.tag.flags & UNPRIVILEGED != 0 && decision.outcome != Outcome::Refuse {
+            attempt.tag.names = 0;
+            attempt.query.names = 0;
+            decision = match decide(&KernelTables, &attempt.query) {
+                Some(decision) => decision,
+                None => return broken(ctx, attempt),
+            };
         }
     }
     match decision.outcome {
@@ -190,7 +222,17 @@ fn decide_attempt(ctx: &SkBuffContext, attempt: &mut Attempt) -> Passage {
 }
 
 #[inline(always)]
+fn broken(ctx: &SkBuffContext, attempt: &Attempt) -> Passage {
+    count(Counter::Broken);
+    error!(ctx, "a table look-up failed for port {}: refused", attempt.query.port);
+    Passage::Drop
+}
+
+#[inline(always)]
 fn allow(attempt: &mut Attempt, decision: &Decision, marks: u8) -> Passage {
+    if attempt.is_stray != 0 {
+        return Passage::Pass;
+    }
     count(Counter::Allowed);
     let is_tcp = attempt.protocol == IPPROTO_TCP;
     // Audit mode does nothing but look; a datagram makes no handshake.
@@ -206,24 +248,37 @@ fn allow(attempt: &mut Attempt, decision: &Decision, marks: u8) -> Passage {
         attempt.handshake.policy = decision.policy;
         attempt.handshake.marks = u32::from(marks);
         attempt.handshake.reserved = 0;
-        attempt.key.isn = 0;
-        attempt.key.cookie = 0;
+        forget_socket(&mut attempt.key);
         // A full or busy table costs what was wanted beside, never the connection.
         let _ = HANDSHAKES.insert(&attempt.key, &attempt.handshake, 0);
     }
     Passage::Pass
 }
 
+/// Leaves the key of the flow: without the socket and the sequence number, which others do not know.
+#[inline(always)]
+fn forget_socket(key: &mut AttemptKey) {
+    key.isn = 0;
+    key.cookie = 0;
+}
+
 #[inline(always)]
 fn refuse(attempt: &mut Attempt, decision: &Decision) -> Passage {
     let audit = decision.flags & AUDIT != 0;
-    if first_seen(attempt) {
+    if attempt.is_stray != 0 {
+        count(Counter::Strays);
+    } else if first_seen(attempt) {
         if audit {
             count(Counter::WouldRefuse);
             report(Kind::WouldRefuse, attempt, decision);
         } else {
             count(Counter::Refused);
             report(Kind::Refused, attempt, decision);
+            if attempt.protocol == IPPROTO_TCP && are_resets_on() {
+                forget_socket(&mut attempt.key);
+                // SAFETY: the helper has no preconditions.
+                remember::refused(&attempt.key, unsafe { bpf_ktime_get_boot_ns() });
+            }
         }
     } else if attempt.protocol == IPPROTO_UDP {
         count(Counter::Repeats);
@@ -269,9 +324,7 @@ fn ask(ctx: &SkBuffContext, attempt: &mut Attempt, decision: &Decision) -> Passa
 /// Leaves the attempt to user space. In audit mode it passes meanwhile.
 #[inline(always)]
 fn wait(ctx: &SkBuffContext, kind: Kind, attempt: &Attempt, decision: &Decision, now_ns: u64) -> Passage {
-    // What is sent again comes in on the loopback device: a listener of another one would not see it.
-    let can_be_sent = attempt.bound_to == 0;
-    hold(ctx, kind, &attempt.key, &describe(attempt, decision), now_ns, can_be_sent);
+    hold(ctx, kind, &attempt.key, &describe(attempt, decision), now_ns);
     if decision.flags & AUDIT != 0 { Passage::Pass } else { Passage::Drop }
 }
 

@@ -11,8 +11,8 @@ use aya_ebpf::{
     EbpfContext as _,
     bindings::{BPF_SK_STORAGE_GET_F_CREATE, bpf_sock},
     helpers::{
-        bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_get_netns_cookie, bpf_get_socket_cookie,
-        bpf_ktime_get_boot_ns, bpf_sock_from_file, generated::bpf_sk_storage_get,
+        bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_get_current_uid_gid, bpf_get_netns_cookie,
+        bpf_get_socket_cookie, bpf_ktime_get_boot_ns, bpf_sock_from_file, generated::bpf_sk_storage_get,
     },
     programs::{BtfTracePointContext, SockContext},
 };
@@ -20,17 +20,20 @@ use tcpw_common::{
     event::Kind,
     key::Comm,
     limits::REPORT_BINDS_NS,
-    tag::{BOUND_BEFORE, KERNEL_PORT, PROVISIONAL, Tag},
+    service::{ANY_PORT, change_index},
+    tag::{BOUND_BEFORE, KERNEL_PORT, PROVISIONAL, Tag, UNPRIVILEGED},
 };
 
 use crate::{
     emit::{Report, emit},
-    maps::{BINDERS, COMMS, HOLDERS, TAGS},
+    maps::{BINDERS, CHANGES, COMMS, HOLDERS, TAGS},
     port::port,
     udp::is_udp,
 };
 
 const IPPROTO_TCP: u32 = 6;
+const TCP: u16 = 6;
+const TCP_CLOSE: i32 = 7;
 const TCP_LISTEN: i32 = 10;
 const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
@@ -92,8 +95,10 @@ pub(crate) fn bound(ctx: &SockContext) {
 /// A socket changed state: `inet_sock_set_state(sk, old, new)`.
 #[inline(always)]
 pub(crate) fn state_changed(ctx: &BtfTracePointContext) {
-    let new: i32 = ctx.arg(2);
-    if new != TCP_LISTEN {
+    let (old, new): (i32, i32) = (ctx.arg(1), ctx.arg(2));
+    // A connection begins as a copy of its listener, and leaves that state too.
+    let ends = old == TCP_LISTEN && new == TCP_CLOSE;
+    if new != TCP_LISTEN && !ends {
         return;
     }
     // SAFETY: the tracepoint's first argument is a struct sock; offsets come from this kernel's BTF.
@@ -105,7 +110,24 @@ pub(crate) fn state_changed(ctx: &BtfTracePointContext) {
         let port: u16 = read(sk, offset(&SOCK_NUM));
         let net: *const c_void = read(sk, offset(&SOCK_NET));
         let netns = if net.is_null() { 0 } else { read(net, offset(&NET_COOKIE)) };
-        name(sk.cast_mut(), &Bound { netns, cookie: 0, port, is_datagram: false });
+        // Before the socket can be found: no client is reset on behalf of who listened before.
+        changed(netns, port);
+        if new == TCP_LISTEN {
+            name(sk.cast_mut(), &Bound { netns, cookie: 0, port, is_datagram: false });
+        }
+    }
+}
+
+/// Voids what user space certified of a port; of all of the namespace, if the port is not chosen yet.
+#[inline(always)]
+fn changed(netns: u64, port: u16) {
+    // SAFETY: the helper has no preconditions.
+    let stamp = unsafe { bpf_ktime_get_boot_ns() };
+    for place in [u32::from(port), ANY_PORT] {
+        if let Some(change) = CHANGES.get_ptr_mut(change_index(netns, TCP, place)) {
+            // SAFETY: the pointer is into the map and aligned; one store, whole.
+            unsafe { change.write_volatile(stamp) };
+        }
     }
 }
 
@@ -167,12 +189,16 @@ fn name(sk: *mut c_void, bound: &Bound) {
         // SAFETY: the value is copied at once.
         tag.names = unsafe { COMMS.get(&comm) }.copied().unwrap_or(0);
         tag.pid = pid;
-        tag.flags = PROVISIONAL;
+        // User ids of the host, whatever the user namespace.
+        let is_root = bpf_get_current_uid_gid() & 0xffff_ffff == 0;
+        tag.flags = if is_root { PROVISIONAL } else { PROVISIONAL | UNPRIVILEGED };
     }
     tag.netns = bound.netns;
     if bound.is_datagram && !is_report_due(pid) {
         return;
     }
+    // What it executes next may come before any scan. If it does not fit, a later scan renames.
+    let _ = HOLDERS.insert(&pid, &0, 0);
     emit(
         Kind::Listening,
         &Report {

@@ -11,21 +11,29 @@
 mod accepted;
 mod emit;
 mod gate;
+mod handshake;
 mod hold;
 mod identity;
 mod maps;
 mod packet;
 mod port;
 mod probe;
+mod rate;
+mod refuse;
+mod remember;
 mod tables;
 mod udp;
 
 use core::ffi::c_void;
 
 use aya_ebpf::{
-    macros::{btf_tracepoint, cgroup_skb, cgroup_sock, cgroup_sock_addr, classifier, sock_ops},
+    bindings::xdp_action::XDP_PASS,
+    macros::{
+        btf_tracepoint, cgroup_skb, cgroup_sock, cgroup_sock_addr, classifier, sk_lookup, sock_ops, xdp,
+    },
     programs::{
-        BtfTracePointContext, SkBuffContext, SockAddrContext, SockContext, SockOpsContext, TcContext,
+        BtfTracePointContext, SkBuffContext, SkLookupContext, SockAddrContext, SockContext, SockOpsContext,
+        TcContext, XdpContext,
     },
 };
 
@@ -111,10 +119,25 @@ pub(crate) fn accepted(ctx: SockOpsContext) -> u32 {
     1
 }
 
+/// sk_lookup, by way of each namespace's own program: who would take this packet?
+#[sk_lookup]
+pub(crate) fn refuse(ctx: SkLookupContext) -> u32 {
+    match refuse::judge(&ctx) {
+        Passage::Pass => 1,
+        Passage::Drop => 0,
+    }
+}
+
 /// Never attached: answers BPF_PROG_TEST_RUN.
 #[classifier]
 pub(crate) fn probe(ctx: TcContext) -> i32 {
     probe::probe(&ctx) as i32
+}
+
+/// Never attached: BPF_PROG_TEST_RUN with it puts a held packet onto the device it came by.
+#[xdp]
+pub(crate) fn receive(_ctx: XdpContext) -> u32 {
+    XDP_PASS
 }
 
 #[cfg(not(test))]

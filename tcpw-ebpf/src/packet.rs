@@ -27,7 +27,9 @@ const ACK: u8 = 0x10;
 pub(crate) enum Shape {
     /// It opens a connection, or is a datagram.
     Opens,
-    /// It does not: the last ACK of a handshake, a reset.
+    /// An ACK: the last of a handshake, or one that belongs to none.
+    Acknowledges,
+    /// Neither: a reset, or nothing that makes sense to a listener.
     Continues,
     /// No TCP or UDP header was found; the addresses are there.
     Unparsable,
@@ -71,7 +73,15 @@ fn tcp_header(ctx: &SkBuffContext, offset: usize, key: &mut AttemptKey) -> Optio
     key.client_port = u16::from_be_bytes([head[0], head[1]]);
     key.server_port = u16::from_be_bytes([head[2], head[3]]);
     key.isn = u32::from_be_bytes([head[4], head[5], head[6], head[7]]);
-    Some(if head[13] & (SYN | ACK | RST) == SYN { Shape::Opens } else { Shape::Continues })
+    Some(match head[13] & (SYN | ACK | RST) {
+        SYN => Shape::Opens,
+        ACK => {
+            // What the SYN said, if there was one.
+            key.isn = key.isn.wrapping_sub(1);
+            Shape::Acknowledges
+        }
+        _ => Shape::Continues,
+    })
 }
 
 #[inline(always)]

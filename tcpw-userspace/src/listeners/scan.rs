@@ -3,7 +3,7 @@
 //! Invariant: every holder of a socket is seen before its owner is chosen.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, btree_map::Entry},
+    collections::{BTreeMap, BTreeSet, HashSet, btree_map::Entry},
     net::SocketAddr,
     os::fd::{AsFd, OwnedFd},
     path::{Path, PathBuf},
@@ -13,8 +13,8 @@ use std::{
 use nix::sys::stat::fstat;
 
 use super::{
-    Listener, MoreNames, NameSource,
-    diag::{self, DiagSocket, Namespaces},
+    Listener, MoreNames, NameSource, Namespace, Survey,
+    diag::{self, DiagSocket, Listed, Namespaces},
     names,
     process::{self, Process},
     superserver::{Configuration, Named, Role, role},
@@ -74,26 +74,37 @@ impl Scanner {
 
     /// Every listener of every process.
     pub fn scan_all(&self) -> Vec<Listener> {
+        self.survey_all().listeners
+    }
+
+    /// As [`Self::scan_all`], with all network namespaces.
+    pub fn survey_all(&self) -> Survey {
         let pids = process::all(&self.proc_root).unwrap_or_else(|error| {
             log::error!("{}: {error}: no listener is found", self.proc_root.display());
             Vec::new()
         });
         let mut listeners = self.scan(&pids, |_| true);
         let mut namespaces = Namespaces::default();
-        for pid in pids {
-            namespaces.add(&self.proc_root, pid);
+        for pid in &pids {
+            namespaces.add(&self.proc_root, *pid);
         }
-        let sockets = namespaces.listening();
+        let listed = namespaces.listening();
+        let sockets = all_sockets(&listed);
         if self.is_everywhere {
             self.correct_scope(&mut listeners, &sockets);
         }
-        self.add_hidden(&mut listeners, sockets);
-        listeners
+        self.add_hidden(&mut listeners, &pids, sockets);
+        Survey { listeners, namespaces: self.namespaces(listed) }
     }
 
     /// The listeners that the process `pid` holds. Each is named after its owner, which may be an
     /// ancestor of `pid`: a master for its worker, xinetd for its server.
     pub fn scan_process(&self, pid: u32) -> Vec<Listener> {
+        self.survey_process(pid).listeners
+    }
+
+    /// As [`Self::scan_process`], with the network namespace of the process.
+    pub fn survey_process(&self, pid: u32) -> Survey {
         let mut pids = vec![pid];
         let mut next = pid;
         while let Some(parent) = process::parent_of(&self.proc_root, next) {
@@ -105,13 +116,25 @@ impl Scanner {
             next = parent;
         }
         let mut listeners = self.scan(&pids, |holders| holders.contains(&pid));
-        if listeners.iter().any(|listener| listener.protocol == MPTCP) {
-            let mut namespaces = Namespaces::default();
-            namespaces.add(&self.proc_root, pid);
-            let subflows = namespaces.listening();
-            name_subflows(&mut listeners, &subflows);
+        let mut namespaces = Namespaces::default();
+        namespaces.add(&self.proc_root, pid);
+        let listed = namespaces.listening();
+        name_subflows(&mut listeners, &all_sockets(&listed));
+        Survey { listeners, namespaces: self.namespaces(listed) }
+    }
+
+    fn namespaces(&self, listed: Vec<Listed>) -> Vec<Namespace> {
+        let guarded = self.guarded();
+        listed.into_iter().filter_map(|listed| Namespace::new(listed, |socket| guarded.has(socket))).collect()
+    }
+
+    /// Which sockets the gate sees, by the cgroup they were made in.
+    fn guarded(&self) -> Guarded {
+        match &self.cgroup {
+            Some(cgroup) if diag::is_root_cgroup(cgroup) => Guarded::All,
+            Some(cgroup) => Guarded::Below(diag::cgroups_below(cgroup)),
+            None => Guarded::Unknown,
         }
-        listeners
     }
 
     /// A socket stays in the cgroup it was made in, wherever its process went: by that it is guarded.
@@ -129,8 +152,9 @@ impl Scanner {
         }
     }
 
-    /// Gives MPTCP listeners the cookies of their subflows, and adds those that no process shows.
-    fn add_hidden(&self, listeners: &mut Vec<Listener>, mut sockets: Vec<DiagSocket>) {
+    /// Gives MPTCP listeners the cookies of their subflows, and adds those that no process in scope
+    /// shows: its process may have moved to another cgroup, the socket stays in that it was made in.
+    fn add_hidden(&self, listeners: &mut Vec<Listener>, pids: &[u32], mut sockets: Vec<DiagSocket>) {
         name_subflows(listeners, &sockets);
         let shown: BTreeSet<u64> = listeners.iter().map(|listener| listener.cookie).collect();
         // A UDP socket of the kernel is an end of a tunnel, whose datagrams no gate sees.
@@ -145,6 +169,16 @@ impl Scanner {
         };
         let is_guarded =
             |socket: &DiagSocket| guarded.as_ref().is_none_or(|guarded| guarded.contains(&socket.cgroup));
+        let inodes: BTreeSet<u64> = sockets
+            .iter()
+            .filter(|socket| socket.inode != 0 && is_guarded(socket))
+            .map(|socket| socket.inode)
+            .collect();
+        if !inodes.is_empty() && !self.is_everywhere {
+            let elsewhere = self.scan_for(pids, Some(&inodes), |_| true);
+            sockets.retain(|socket| !elsewhere.iter().any(|listener| listener.cookie == socket.cookie));
+            listeners.extend(elsewhere.into_iter().map(|listener| Listener { is_guarded: true, ..listener }));
+        }
         for socket in sockets {
             let is_guarded = is_guarded(&socket);
             if is_guarded || self.is_everywhere {
@@ -178,6 +212,16 @@ impl Scanner {
     }
 
     fn scan(&self, pids: &[u32], is_wanted: impl Fn(&BTreeSet<u32>) -> bool) -> Vec<Listener> {
+        self.scan_for(pids, None, is_wanted)
+    }
+
+    /// With inodes, those sockets alone, whatever the scope.
+    fn scan_for(
+        &self,
+        pids: &[u32],
+        inodes: Option<&BTreeSet<u64>>,
+        is_wanted: impl Fn(&BTreeSet<u32>) -> bool,
+    ) -> Vec<Listener> {
         let mut found = Found::default();
         for &pid in pids {
             // Opened before anything of it is read: see `Owner::read`.
@@ -190,8 +234,8 @@ impl Scanner {
             };
             let cgroup = process::cgroup_of(&self.proc_root, pid);
             let is_guarded = cgroup.is_some_and(|cgroup| cgroup.starts_with(&self.scope));
-            if is_guarded || self.is_everywhere {
-                found.add(&self.proc_root, pid, process);
+            if is_guarded || self.is_everywhere || inodes.is_some() {
+                found.add(&self.proc_root, pid, process, inodes);
             }
             if is_guarded {
                 found.guarded.insert(pid);
@@ -214,6 +258,28 @@ impl Scanner {
         let sockets = found.sockets.into_values().flatten();
         sockets.filter(|held| is_wanted(&held.holders)).filter_map(|held| owners.name(held)).collect()
     }
+}
+
+/// The sockets the gate sees.
+enum Guarded {
+    All,
+    /// Those made in one of these cgroups.
+    Below(HashSet<u64>),
+    Unknown,
+}
+
+impl Guarded {
+    fn has(&self, socket: &DiagSocket) -> bool {
+        match self {
+            Self::All => true,
+            Self::Below(cgroups) => cgroups.contains(&socket.cgroup),
+            Self::Unknown => false,
+        }
+    }
+}
+
+fn all_sockets(listed: &[Listed]) -> Vec<DiagSocket> {
+    listed.iter().flat_map(|listed| listed.sockets.iter().copied()).collect()
 }
 
 /// IPPROTO_MPTCP. Source: linux/include/uapi/linux/in.h.
@@ -260,9 +326,12 @@ fn is_limit(error: &std::io::Error) -> bool {
 }
 
 impl Found {
-    fn add(&mut self, proc_root: &Path, pid: u32, process: PidFd) {
+    fn add(&mut self, proc_root: &Path, pid: u32, process: PidFd, inodes: Option<&BTreeSet<u64>>) {
         let mut is_holder = false;
         for (fd, inode) in process::sockets(proc_root, pid) {
+            if inodes.is_some_and(|inodes| !inodes.contains(&inode)) {
+                continue;
+            }
             let known = match self.sockets.entry(inode) {
                 Entry::Occupied(known) => known.into_mut(),
                 Entry::Vacant(new) => match process.duplicate(fd) {
