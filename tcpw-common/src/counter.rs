@@ -35,11 +35,17 @@ pub enum Counter {
     /// ACKs to a listener that belong to no handshake it knows and were dropped: the policy refuses
     /// their client, who may have guessed or kept a SYN cookie.
     Strays = 14,
+    /// Refused attempts answered with a reset.
+    Reset = 15,
+    /// Refused attempts left to the gate, which drops them, because of a limit on resets.
+    ResetLimited = 16,
+    /// Likewise, because an allowed handshake of theirs may have been forgotten.
+    ResetUnsure = 17,
 }
 
 impl Counter {
     /// Every counter with its name in status and metrics.
-    pub const ALL: [(Self, &'static str); 15] = [
+    pub const ALL: [(Self, &'static str); 18] = [
         (Self::Allowed, "allowed"),
         (Self::Refused, "refused"),
         (Self::WouldRefuse, "would_refuse"),
@@ -55,5 +61,8 @@ impl Counter {
         (Self::Replies, "replies"),
         (Self::Repeats, "repeats"),
         (Self::Strays, "strays"),
+        (Self::Reset, "reset"),
+        (Self::ResetLimited, "reset_limited"),
+        (Self::ResetUnsure, "reset_unsure"),
     ];
 }
