@@ -28,11 +28,21 @@ pub enum Counter {
     HoldLimited = 10,
     /// SYNs not held because the ring of held packets was full, likewise.
     HoldRingFull = 11,
+    /// Connections whose data wait, or waited, until the user of their client is known.
+    UserWaits = 12,
+    /// Segments with data dropped meanwhile; they are sent again.
+    UserSegments = 13,
+    /// SYNs with data dropped because the user decides: the client sends one without.
+    UserSyns = 14,
+    /// Connections whose user was taken for unknown because user space was gone.
+    UserExpired = 15,
+    /// Connections whose user was taken for unknown because too many waited.
+    UserLimited = 16,
 }
 
 impl Counter {
     /// Every counter with its name in status and metrics.
-    pub const ALL: [(Self, &'static str); 12] = [
+    pub const ALL: [(Self, &'static str); 17] = [
         (Self::Allowed, "allowed"),
         (Self::Refused, "refused"),
         (Self::WouldRefuse, "would_refuse"),
@@ -45,5 +55,10 @@ impl Counter {
         (Self::Broken, "broken"),
         (Self::HoldLimited, "hold_limited"),
         (Self::HoldRingFull, "hold_ring_full"),
+        (Self::UserWaits, "user_waits"),
+        (Self::UserSegments, "user_segments"),
+        (Self::UserSyns, "user_syns"),
+        (Self::UserExpired, "user_expired"),
+        (Self::UserLimited, "user_limited"),
     ];
 }

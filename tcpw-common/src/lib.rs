@@ -17,6 +17,7 @@ pub mod limits;
 pub mod outcome;
 pub mod probe;
 pub mod tag;
+pub mod user;
 
 /// Layout version of maps, tags and events; part of the pin directory's name.
 pub const ABI_VERSION: u32 = 3;

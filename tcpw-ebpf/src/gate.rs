@@ -1,10 +1,11 @@
 //! The gate: the authority on every new connection.
 //!
 //! In: each packet a socket below the cgroup is about to receive. Out: pass, or drop.
-//! Invariant: only a packet that opens a connection to a listening TCP socket can be
-//! dropped; everything else leaves at the first test, a load and a compare.
+//! Invariant: only a packet that opens a connection to a listening TCP socket, or completes
+//! its handshake where users decide, can be dropped; everything else leaves at the first
+//! test, a load and a compare.
 //! Hook: cgroup_skb/ingress, after netfilter and sk_lookup; the context's socket is
-//! the listener for a SYN.
+//! the listener for a SYN and for the last ACK of a handshake.
 
 use aya_ebpf::{
     EbpfContext as _,
@@ -20,6 +21,7 @@ use tcpw_common::{
     key::{AnswerKey, AttemptKey, Query},
     outcome::Outcome,
     tag::{PROVISIONAL, Tag},
+    user::{Pending, UserDecides},
 };
 
 use crate::{
@@ -27,9 +29,10 @@ use crate::{
     hold::{hold, is_anybody_there},
     identity::tag_of,
     maps::{ANSWERS, ATTEMPTS, HANDSHAKES, LISTENERS, SCRATCH},
-    packet::{self, Shape},
+    packet::{self, Rest, Shape},
     port::port,
     tables::KernelTables,
+    user,
 };
 
 /// State of a listening socket. Source: linux/include/net/tcp_states.h.
@@ -47,7 +50,7 @@ pub(crate) enum Passage {
     Drop,
 }
 
-/// A connection attempt at a listener. Lives in [`SCRATCH`]: it does not fit the stack.
+/// A connection attempt at a listener: a SYN, or the ACK that completes its handshake. Lives in [`SCRATCH`]: it does not fit the stack.
 #[repr(C)]
 pub(crate) struct Attempt {
     key: AttemptKey,
@@ -57,7 +60,11 @@ pub(crate) struct Attempt {
     ifindex: u32,
     /// Interface the listener is bound to, or 0.
     bound_to: u32,
+    /// Not 0: the ACK.
+    completes: u32,
+    rest: Rest,
     reserved: u32,
+    pending: Pending,
 }
 
 /// Judges one packet.
@@ -86,9 +93,15 @@ fn attempt(ctx: &SkBuffContext) -> Option<&'static mut Attempt> {
     };
     // SAFETY: this CPU's own element; the gate runs with bottom halves off and does not nest.
     let attempt = unsafe { SCRATCH.get_ptr_mut(0)?.as_mut()? };
-    let shape = packet::read(ctx, &mut attempt.key);
-    if shape == Shape::Continues || shape == Shape::NotIp {
-        return None;
+    let shape = packet::read(ctx, &mut attempt.key, &mut attempt.rest);
+    match shape {
+        Shape::Opens | Shape::Unparsable => attempt.completes = 0,
+        Shape::Completes if user::do_count() => {
+            attempt.completes = 1;
+            // As in its SYN: it is the same attempt.
+            attempt.key.isn = attempt.key.isn.wrapping_sub(1);
+        }
+        Shape::Completes | Shape::Continues | Shape::NotIp => return None,
     }
     // SAFETY: `sk` is a full socket and not null; the helper takes the context.
     unsafe {
@@ -97,6 +110,7 @@ fn attempt(ctx: &SkBuffContext) -> Option<&'static mut Attempt> {
         attempt.ifindex = (*ctx.skb.skb).ifindex;
         attempt.bound_to = (*sk).bound_dev_if;
         if shape == Shape::Unparsable {
+            attempt.rest.has_data = 1;
             attempt.key.isn = 0;
             attempt.key.client_port = 0;
             attempt.key.server_port = port((*sk).src_port);
@@ -138,6 +152,9 @@ fn decide_attempt(ctx: &SkBuffContext, attempt: &mut Attempt) -> Passage {
         error!(ctx, "a table look-up failed for port {}: refused", attempt.query.port);
         return Passage::Drop;
     };
+    if attempt.completes != 0 && (decision.outcome == Outcome::Exempt || decision.flags & AUDIT != 0) {
+        return Passage::Pass;
+    }
     if decision.outcome == Outcome::Exempt {
         count(Counter::Exempt);
         return Passage::Pass;
@@ -160,6 +177,10 @@ fn decide_attempt(ctx: &SkBuffContext, attempt: &mut Attempt) -> Passage {
 
 #[inline(always)]
 fn allow(attempt: &mut Attempt, decision: &Decision) -> Passage {
+    if attempt.completes != 0 {
+        // Counted with its SYN.
+        return Passage::Pass;
+    }
     count(Counter::Allowed);
     // SAFETY: a static of .rodata; volatile because user space sets it at load time.
     if unsafe { core::ptr::read_volatile(&LOG_ALLOWED) } != 0 {
@@ -213,8 +234,38 @@ fn ask(ctx: &SkBuffContext, attempt: &mut Attempt, decision: &Decision) -> Passa
         if answer.outcome == Outcome::Refuse as u32 {
             return refuse(attempt, decision);
         }
+        if let Some(decides) = UserDecides::from_answer(answer.outcome) {
+            if decision.flags & AUDIT == 0 && is_anybody_there(now_ns) {
+                return wait_for_user(attempt, decision, answer.outcome);
+            }
+            // Nobody asks for the user: it is unknown.
+            return match decides.if_unknown {
+                Outcome::Allow => allow(attempt, decision),
+                Outcome::Exempt | Outcome::Refuse | Outcome::Ask => refuse(attempt, decision),
+            };
+        }
     }
     wait(ctx, Kind::Ask, attempt, decision, now_ns)
+}
+
+/// The handshake may go on, its connection waits.
+#[inline(always)]
+fn wait_for_user(attempt: &mut Attempt, decision: &Decision, answer: u32) -> Passage {
+    let is_syn = attempt.completes == 0;
+    attempt.pending = Pending {
+        tag: attempt.tag,
+        answer,
+        generation: decision.generation,
+        policy: decision.policy,
+        family: attempt.family,
+        ifindex: attempt.ifindex,
+        seq: attempt.key.isn.wrapping_add(1),
+        ack: attempt.rest.ack,
+        window: attempt.rest.window,
+    };
+    attempt.key.isn = 0;
+    attempt.key.cookie = 0;
+    user::go_on(&attempt.key, &attempt.pending, is_syn, attempt.rest.has_data != 0)
 }
 
 /// Leaves the attempt to user space. In audit mode it passes meanwhile.

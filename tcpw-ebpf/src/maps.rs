@@ -17,9 +17,10 @@ use tcpw_common::{
     key::{Address, AnswerKey, AttemptKey, Comm, NamesId},
     limits::{
         EVENT_RING_BYTES, HELD_RING_BYTES, MAX_ANSWERS, MAX_ATTEMPTS, MAX_COMMS, MAX_HANDSHAKES, MAX_HELD,
-        MAX_HOLDERS, MAX_LISTENERS, MAX_PREFIXES, MAX_SOURCES, SLOTS,
+        MAX_HOLDERS, MAX_LISTENERS, MAX_PREFIXES, MAX_SOURCES, MAX_USER_HANDSHAKES, MAX_WAITING, SLOTS,
     },
     tag::Tag,
+    user::{Mark, Pending, Waiting},
 };
 
 use crate::gate::Attempt;
@@ -104,6 +105,22 @@ pub(crate) static SOURCES: LruHashMap<Address, [u64; 2]> = LruHashMap::with_max_
 #[map]
 pub(crate) static HOLDS: RingBuf = RingBuf::with_byte_size(HELD_RING_BYTES, 0);
 
+/// Not 0 while users decide, and for a while after: the last ACK of a handshake is judged too.
+#[btf_map]
+pub(crate) static USERS: Array<u32, 1> = Array::new();
+/// Handshakes whose connection will wait for its client's user, by both ends.
+#[map]
+pub(crate) static USER_HANDSHAKES: LruHashMap<AttemptKey, Pending> =
+    LruHashMap::with_max_entries(MAX_USER_HANDSHAKES, 0);
+/// Connections that wait for their client's user, by socket cookie. User space takes an entry away to
+/// let the connection pass: none may go by itself.
+#[map]
+pub(crate) static WAITING: aya_ebpf::maps::HashMap<u64, Waiting> =
+    aya_ebpf::maps::HashMap::with_max_entries(MAX_WAITING, BPF_F_NO_PREALLOC);
+/// What a waiting connection's socket carries.
+#[btf_map]
+pub(crate) static MARKS: SkStorage<Mark> = btf_maps::SkStorage::new();
+
 /// The attempt a CPU is judging.
 #[map]
 pub(crate) static SCRATCH: PerCpuArray<Attempt> = PerCpuArray::with_max_entries(1, 0);
@@ -113,4 +130,4 @@ pub(crate) static SCRATCH: PerCpuArray<Attempt> = PerCpuArray::with_max_entries(
 pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(EVENT_RING_BYTES, 0);
 /// Counters, indexed by `tcpw_common::counter::Counter`.
 #[map]
-pub(crate) static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(16, 0);
+pub(crate) static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(64, 0);

@@ -248,6 +248,7 @@ impl Daemon {
         match Event::from_record(record) {
             Some(Event::Decision(decision)) => self.report(&decision),
             Some(Event::Listening { pid, .. } | Event::Executed { pid }) => self.scans.look_at(pid),
+            Some(Event::Waits { .. } | Event::Slips(_)) => {}
             None => log::error!("an event of kind {} is not known to this version", record.kind),
         }
     }

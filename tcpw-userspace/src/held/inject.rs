@@ -45,12 +45,26 @@ impl Injector {
     /// # Errors
     /// The process is gone or its namespace another one, or the kernel refuses the packet.
     pub fn send(&mut self, netns: u64, pid: u32, syn: &Syn) -> io::Result<()> {
+        self.send_packet(netns, pid, syn.bytes(), syn.destination())
+    }
+
+    /// Sends a packet likewise.
+    ///
+    /// # Errors
+    /// As [`Self::send`].
+    pub fn send_packet(
+        &mut self,
+        netns: u64,
+        pid: u32,
+        packet: &[u8],
+        destination: IpAddr,
+    ) -> io::Result<()> {
         if !self.namespaces.contains_key(&netns) {
             let sockets = open(&self.proc_root.join(pid.to_string()).join("ns/net"), netns)?;
             self.namespaces.insert(netns, sockets);
         }
         let sockets = self.namespaces.get(&netns).ok_or(io::ErrorKind::NotFound)?;
-        match syn.destination() {
+        match destination {
             IpAddr::V4(address) => {
                 let to = libc::sockaddr_in {
                     sin_family: family(libc::AF_INET),
@@ -58,7 +72,7 @@ impl Injector {
                     sin_addr: libc::in_addr { s_addr: u32::from_ne_bytes(address.octets()) },
                     sin_zero: [0; 8],
                 };
-                send(&sockets.v4, syn.bytes(), &to)
+                send(&sockets.v4, packet, &to)
             }
             IpAddr::V6(address) => {
                 let to = libc::sockaddr_in6 {
@@ -69,7 +83,7 @@ impl Injector {
                     sin6_scope_id: 0,
                 };
                 let socket = sockets.v6.as_ref().ok_or(io::ErrorKind::AddrNotAvailable)?;
-                send(socket, syn.bytes(), &to)
+                send(socket, packet, &to)
             }
         }
     }

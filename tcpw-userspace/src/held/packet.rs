@@ -97,7 +97,7 @@ fn read_v6(packet: &[u8]) -> Option<(IpAddr, IpAddr, usize)> {
     Some((address(8)?, address(24)?, at))
 }
 
-fn is_link_local(address: IpAddr) -> bool {
+pub(super) fn is_link_local(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => address.is_link_local(),
         IpAddr::V6(address) => address.is_unicast_link_local(),
@@ -105,7 +105,7 @@ fn is_link_local(address: IpAddr) -> bool {
 }
 
 /// TCP's checksum with its pseudo header.
-fn checksum(source: IpAddr, destination: IpAddr, segment: &[u8]) -> u16 {
+pub(super) fn checksum(source: IpAddr, destination: IpAddr, segment: &[u8]) -> u16 {
     let mut sum = u64::from(TCP) + segment.len() as u64;
     let mut add = |bytes: &[u8]| {
         for pair in bytes.chunks(2) {

@@ -13,7 +13,7 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/tc
 pub(super) const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
 
 /// The maps that outlive a process when pinned; all but .rodata, scratch and aya-log's own.
-pub(super) const STATE_MAPS: [&str; 24] = [
+pub(super) const STATE_MAPS: [&str; 28] = [
     "ACTIVE",
     "HEADERS",
     "CLIENTS_V4",
@@ -38,6 +38,10 @@ pub(super) const STATE_MAPS: [&str; 24] = [
     "HELD",
     "SOURCES",
     "HOLDS",
+    "USERS",
+    "USER_HANDSHAKES",
+    "WAITING",
+    "MARKS",
 ];
 
 /// What to load.

@@ -16,6 +16,7 @@ mod sync;
 mod sys;
 mod tables;
 mod tags;
+mod users;
 
 pub use alive::Alive;
 pub use attach::{Hook, HookState};

@@ -68,10 +68,10 @@ impl Kernel {
     ///
     /// # Errors
     /// The kernel refuses the write.
-    pub fn answer(&mut self, key: AnswerKey, outcome: Outcome, expires_ns: u64) -> Result<()> {
+    pub fn answer(&mut self, key: AnswerKey, outcome: u32, expires_ns: u64) -> Result<()> {
         let map = self.ebpf.map_mut("ANSWERS").context("the BPF object has no map ANSWERS")?;
         let mut answers: HashMap<_, AnswerKey, Answer> = HashMap::try_from(map)?;
-        let answer = Answer { expires_ns, outcome: outcome as u32, reserved: 0 };
+        let answer = Answer { expires_ns, outcome, reserved: 0 };
         answers.insert(key, answer, 0).context("write an answer")
     }
 

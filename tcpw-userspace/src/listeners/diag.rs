@@ -95,7 +95,12 @@ fn list(namespace: &File, all: &mut Vec<DiagSocket>) -> io::Result<()> {
     Ok(())
 }
 
-fn dump(socket: &Socket, request: InetRequest, mut each: impl FnMut(InetResponse)) -> io::Result<()> {
+/// Every socket that the kernel has for a request.
+pub(crate) fn dump(
+    socket: &Socket,
+    request: InetRequest,
+    mut each: impl FnMut(InetResponse),
+) -> io::Result<()> {
     let mut header = NetlinkHeader::default();
     header.flags = NLM_F_REQUEST | NLM_F_DUMP;
     let mut message = NetlinkMessage::new(header, SockDiagMessage::InetRequest(request).into());
@@ -123,18 +128,24 @@ fn dump(socket: &Socket, request: InetRequest, mut each: impl FnMut(InetResponse
     }
 }
 
+/// SO_COOKIE of a listed socket.
+pub(crate) fn cookie(response: &InetResponse) -> Option<u64> {
+    let cookie = &response.header.socket_id.cookie;
+    let half = |at: usize| -> Option<u64> {
+        Some(u32::from_ne_bytes(cookie.get(at..at + 4)?.try_into().ok()?).into())
+    };
+    Some(half(0)? | half(4)? << 32)
+}
+
 fn read(response: &InetResponse, netns: u64) -> Option<DiagSocket> {
     let id = &response.header.socket_id;
-    let half = |at: usize| -> Option<u64> {
-        Some(u32::from_ne_bytes(id.cookie.get(at..at + 4)?.try_into().ok()?).into())
-    };
     let cgroup = response.nlas.iter().find(|nla| nla.kind() == INET_DIAG_CGROUP_ID).and_then(|nla| {
         let mut value = vec![0; nla.value_len()];
         nla.emit_value(&mut value);
         Some(u64::from_ne_bytes(value.get(..8)?.try_into().ok()?))
     });
     Some(DiagSocket {
-        cookie: half(0)? | half(4)? << 32,
+        cookie: cookie(response)?,
         netns,
         cgroup: cgroup.unwrap_or(0),
         family: response.header.family.into(),

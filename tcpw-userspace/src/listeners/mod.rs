@@ -6,7 +6,7 @@
 //! comm, systemd units of users and configuration files of unprivileged
 //! super-servers do not count.
 
-mod diag;
+pub(crate) mod diag;
 pub mod inetd;
 mod load;
 mod names;
@@ -24,6 +24,8 @@ use std::{net::SocketAddr, os::fd::OwnedFd};
 pub use scan::Scanner;
 pub use settings::MoreNames;
 pub(crate) use sys::netns_cookie;
+#[cfg(test)]
+pub(crate) use sys::socket_cookie;
 
 use crate::names::NamesSet;
 
