@@ -29,6 +29,7 @@ use crate::{
     accepted::addresses,
     emit::{Report, count, emit},
     gate::Passage,
+    hold::is_anybody_there,
     maps::{MARKS, USER_HANDSHAKES, USERS, WAITING},
     packet::{self, Segment},
     port::port,
@@ -188,7 +189,9 @@ fn passage(ctx: &SkBuffContext, sk: *mut bpf_sock, mark: &mut Mark) -> Passage {
         return Passage::Pass;
     }
     // SAFETY: the helper has no preconditions.
-    if refused != Some(true) && unsafe { bpf_ktime_get_boot_ns() } >= mark.deadline_ns {
+    let now_ns = unsafe { bpf_ktime_get_boot_ns() };
+    // While somebody is there he decides, however long it takes.
+    if refused != Some(true) && now_ns >= mark.deadline_ns && (mark.expired != 0 || !is_anybody_there(now_ns)) {
         if mark.expired == 0 {
             mark.expired = 1;
             count(Counter::UserExpired);

@@ -4,10 +4,15 @@
 //! could not answer.
 //! Invariant: a verdict is judged again only with the names it was given with.
 
-use std::{cell::RefCell, net::IpAddr, time::Instant};
+use std::{
+    cell::{Cell, RefCell},
+    net::IpAddr,
+    time::Instant,
+};
 
 use crate::{
-    evaluate::request::{HostName, Lookup},
+    evaluate::request::{CommandResult, HostName, Lookup, Purpose},
+    parse::rule::Text,
     resolve::{Accounts, Found, Kept, Question},
 };
 
@@ -19,12 +24,24 @@ pub(super) struct Facts {
     is_unknown: bool,
     /// Nobody waited longer: until when that holds.
     gave_up_until: Option<Instant>,
+    /// The client's user, once asked for; inside, `None` is unknown.
+    user: Option<Option<Text>>,
 }
 
 impl Facts {
     /// Those of attempts for which nothing is looked up.
     pub(super) fn unknown() -> Self {
-        Self { is_unknown: true, ..Self::default() }
+        Self { is_unknown: true, user: Some(None), ..Self::default() }
+    }
+
+    /// Takes the client's user; `None` is unknown.
+    pub(super) fn learn_user(&mut self, user: Option<Text>) {
+        self.user = Some(user);
+    }
+
+    /// The client's user, if it was looked up and is known.
+    pub(super) fn user(&self) -> Option<&Text> {
+        self.user.as_ref()?.as_ref()
     }
 
     /// Whether every answer there can be is that nothing was looked up.
@@ -77,11 +94,27 @@ pub(super) struct Answers<'a> {
     client: IpAddr,
     server: IpAddr,
     missing: RefCell<Option<Question>>,
+    user: Cell<Option<UserWanted>>,
+}
+
+/// The evaluator asked for the client's user, which nobody knows yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct UserWanted {
+    /// Time limit of the look-up, in seconds.
+    pub(super) timeout_s: u32,
+    /// What it found with the user unknown hangs on something else that is not known either.
+    pub(super) is_open: bool,
 }
 
 impl<'a> Answers<'a> {
     pub(super) fn new(facts: &'a Facts, [client, server]: [IpAddr; 2]) -> Self {
-        Self { facts, client, server, missing: RefCell::new(None) }
+        Self { facts, client, server, missing: RefCell::new(None), user: Cell::new(None) }
+    }
+
+    /// Whether the user is wanted, all questions before it being answered. The verdict is that of an
+    /// unknown user.
+    pub(super) fn user_wanted(&self) -> Option<UserWanted> {
+        self.user.get()
     }
 
     /// The first question without an answer; the evaluator's verdict then means nothing.
@@ -98,8 +131,13 @@ impl<'a> Answers<'a> {
     }
 
     fn miss(&self, question: Question) {
-        if !self.facts.is_unknown {
-            self.missing.borrow_mut().get_or_insert(question);
+        if self.facts.is_unknown {
+            return;
+        }
+        match self.user.get() {
+            // Whether it has to be asked, the user decides.
+            Some(user) => self.user.set(Some(UserWanted { is_open: true, ..user })),
+            None => drop(self.missing.borrow_mut().get_or_insert(question)),
         }
     }
 }
@@ -113,6 +151,16 @@ impl Lookup for Answers<'_> {
         self.name(self.server)
     }
 
+    fn client_user(&self, timeout_s: u32) -> Option<Text> {
+        if let Some(user) = &self.facts.user {
+            return user.clone();
+        }
+        if self.missing.borrow().is_none() {
+            self.user.set(Some(UserWanted { timeout_s, is_open: false }));
+        }
+        None
+    }
+
     fn in_netgroup(&self, group: &[u8], host: Option<&[u8]>, user: Option<&[u8]>) -> bool {
         // A user's netgroup is asked for without a host: users are unknown.
         let (Some(host), None) = (host, user) else { return false };
@@ -122,6 +170,15 @@ impl Lookup for Answers<'_> {
         }
         self.miss(question);
         false
+    }
+
+    fn run(&self, purpose: Purpose, _command: &[u8]) -> CommandResult {
+        if purpose == Purpose::Aclexec
+            && let Some(user) = self.user.get()
+        {
+            self.user.set(Some(UserWanted { is_open: true, ..user }));
+        }
+        CommandResult::Exited(0)
     }
 
     fn user_exists(&self, name: &[u8]) -> bool {

@@ -16,16 +16,25 @@ use crate::{
     resolve::Question,
 };
 
-use super::facts::{Answers, Facts};
+use super::facts::{Answers, Facts, UserWanted};
 
-/// What the evaluator says of the attempt, and the first question it had that the facts do not
-/// answer: the verdict is then that of an unknown name.
+/// What the evaluator says of an attempt.
+pub(super) struct Judged {
+    pub(super) judgement: Judgement,
+    /// The first question it had that the facts do not answer: the verdict is then that of an
+    /// unknown name.
+    pub(super) missing: Option<Question>,
+    /// It asked for the user first: the verdict is that of an unknown one.
+    pub(super) user: Option<UserWanted>,
+}
+
+/// Asks the evaluator.
 pub(super) fn judge(
     tables: &Tables,
     names: &NamesSet,
     decision: &Decision,
     facts: &Facts,
-) -> (Judgement, Option<Question>) {
+) -> Judged {
     let daemons = names.to_vec();
     let ends = addresses(decision);
     let [client, server] = ends.map(numeric_host);
@@ -39,7 +48,8 @@ pub(super) fn judge(
         ..Request::default()
     };
     let judgement = evaluate::evaluate(tables, &request, &answers);
-    (judgement, answers.missing())
+    let user = answers.user_wanted();
+    Judged { judgement, missing: answers.missing(), user }
 }
 
 /// The addresses of client and server.
@@ -47,16 +57,39 @@ pub(super) fn addresses(decision: &Decision) -> [IpAddr; 2] {
     [events::ip(&decision.client), events::ip(&decision.server)]
 }
 
-/// Host or address of the client, as libwrap's callers log it: the name if a rule had it looked up
-/// and it can be believed.
+/// Client as libwrap's callers log it: its name if a rule had it looked up and it can be believed,
+/// else its address; `user@` in front if a rule had him looked up and he is known.
 pub(super) fn host_text(decision: &Decision, facts: &Facts, judgement: Option<&Judgement>) -> String {
     let [client, _] = addresses(decision);
+    let Some(judgement) = judgement else { return client_text(decision) };
+    let (user, host) = match facts.user().and_then(|_| judgement.client.iter().rposition(|byte| *byte == b'@')) {
+        Some(at) => (Some(&judgement.client[..at]), &judgement.client[at + 1..]),
+        None => (None, &*judgement.client),
+    };
     let is_named = matches!(facts.name(client), Some(HostName::Known(_)));
-    match judgement.filter(|it| is_named && *it.client != *numeric_host(client).as_bytes()) {
+    let host = if is_named && *host != *numeric_host(client).as_bytes() {
         // DNS names are letters, digits and few marks; /etc/hosts may hold any bytes.
-        Some(judgement) => evaluate::quoted_bytes(&judgement.client),
-        None => client_text(decision),
+        evaluate::quoted_bytes(host)
+    } else {
+        client_text(decision)
+    };
+    match user {
+        Some(user) => format!("{}@{host}", plain(user)),
+        None => host,
     }
+}
+
+/// A user as the client's host gave it. What a reader of lines might take for a blank is written
+/// `\xNN`: nobody shall forge the rest of a line.
+fn plain(user: &[u8]) -> String {
+    let mut text = String::with_capacity(user.len());
+    for byte in user {
+        match byte {
+            b'!'..=b'~' => text.push(char::from(*byte)),
+            _ => text.push_str(&format!("\\x{byte:02x}")),
+        }
+    }
+    text
 }
 
 /// The client as the daemon itself would have seen it: on an AF_INET6 socket an

@@ -14,6 +14,7 @@ mod registry;
 mod report;
 mod scan;
 mod status;
+mod users;
 
 use std::{
     collections::HashMap,
@@ -45,6 +46,7 @@ use names::Hanging;
 use policy::{Outcome, Policies, named_files};
 use registry::Registry;
 use scan::Scans;
+use users::Users;
 
 /// Batches of events read ahead: a quarter of a million events at most.
 const BATCHES: usize = 256;
@@ -77,6 +79,7 @@ pub async fn run(config: Config) -> Result<()> {
             }
             (question, found) = daemon.lookups.next() => daemon.looked_up(&question, &found),
             () = daemon.hanging.overdue() => daemon.give_up(),
+            done = daemon.users.next() => daemon.user_news(done),
             () = daemon.watch.changed() => daemon.reload(),
             found = daemon.scans.next() => daemon.found(found),
             (request, reply) = control.next() => match request {
@@ -108,6 +111,7 @@ pub async fn run(config: Config) -> Result<()> {
                 daemon.watch_counters();
                 daemon.watch_held();
                 daemon.watch_hanging();
+                daemon.watch_users();
             }
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
@@ -148,6 +152,7 @@ struct Daemon {
     waiting: Waiting,
     hanging: Hanging,
     lookups: Lookups,
+    users: Users,
     injector: Injector,
     enforcing_since: SystemTime,
     detached: bool,
@@ -182,6 +187,7 @@ impl Daemon {
             waiting: Waiting::default(),
             hanging: Hanging::new(&config.resolve),
             lookups: Lookups::new(Arc::new(System), limits(&config)),
+            users: Users::new(&config.proc_root),
             injector: Injector::new(&config.proc_root),
             enforcing_since: SystemTime::now(),
             detached: false,
@@ -191,6 +197,10 @@ impl Daemon {
         // Looked at twice: a listener's socket is held only as long as it takes to tag it.
         for listener in daemon.scans.scan_now() {
             daemon.registry.learn(&listener.names);
+        }
+        if daemon.kernel.has_pinned_users() {
+            // What an earlier process let in waits still.
+            daemon.kernel.begin_users(&daemon.config.cgroup)?;
         }
         daemon.first_policy()?;
         let began = Instant::now();
@@ -248,7 +258,8 @@ impl Daemon {
         match Event::from_record(record) {
             Some(Event::Decision(decision)) => self.report(&decision),
             Some(Event::Listening { pid, .. } | Event::Executed { pid }) => self.scans.look_at(pid),
-            Some(Event::Waits { .. } | Event::Slips(_)) => {}
+            Some(Event::Waits { cookie }) => self.waits(cookie),
+            Some(Event::Slips(decision)) => self.slips(&decision),
             None => log::error!("an event of kind {} is not known to this version", record.kind),
         }
     }
@@ -274,6 +285,8 @@ impl Daemon {
             ("ring_full", "events found the ring full: those attempts were judged, but not logged"),
             ("hold_limited", "attempts were not held, their source has too many: their clients try again"),
             ("hold_ring_full", "attempts were not held, the ring was full: their clients try again"),
+            ("user_limited", "connections found too many waiting for a user: theirs is unknown"),
+            ("user_expired", "connections were judged while nobody was here to ask for their user: it is unknown"),
             ("broken", "attempts were refused because a table look-up failed: please report this"),
         ] {
             let now = counters.iter().find(|(counter, _)| *counter == name).map_or(0, |(_, value)| *value);

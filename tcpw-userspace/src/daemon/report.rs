@@ -11,7 +11,7 @@ use super::{
     Daemon,
     facts::Facts,
     held::{Scanned, answer_key},
-    judge,
+    judge::{self, Judged},
     registry::Known,
     scan::Found,
 };
@@ -21,7 +21,6 @@ use crate::{
     listeners::Listener,
     log::{Entry, line, priority},
     names::NamesSet,
-    resolve::Question,
 };
 
 impl Daemon {
@@ -34,10 +33,10 @@ impl Daemon {
             self.hanging.facts_of(&answer_key(decision)).cloned().unwrap_or_default()
         };
         let judged = self.judge(&names, decision, &facts);
-        if let Some((judgement, missing)) = &judged {
-            self.check(decision, &names, judgement, missing.is_some());
+        if let Some(Judged { judgement, missing, user }) = &judged {
+            self.check(decision, &names, judgement, missing.is_some() || user.is_some());
         }
-        self.write_line(decision, &names, judged.as_ref().map(|(judgement, _)| judgement), &facts);
+        self.write_line(decision, &names, judged.as_ref().map(|judged| &judged.judgement), &facts);
     }
 
     /// Holds the kernel's verdict against the evaluator's.
@@ -58,7 +57,7 @@ impl Daemon {
     }
 
     /// The names behind the id of a tag: found by a scan, or provisional, from the policy's process names.
-    fn names_of(&self, decision: &Decision) -> NamesSet {
+    pub(super) fn names_of(&self, decision: &Decision) -> NamesSet {
         let known = self.registry.names_of(decision.names);
         // A line must not be lost for want of them.
         known.or_else(|| self.policies.names_of(decision.names)).unwrap_or_default()
@@ -70,7 +69,7 @@ impl Daemon {
         names: &NamesSet,
         decision: &Decision,
         facts: &Facts,
-    ) -> Option<(Judgement, Option<Question>)> {
+    ) -> Option<Judged> {
         let tables = match decision.generation {
             // Nothing in the kernel decided it.
             0 => self.policies.current_tables()?,

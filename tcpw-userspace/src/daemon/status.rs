@@ -25,6 +25,7 @@ impl Daemon {
             .collect();
         counters.insert("disagreements".into(), self.disagreements);
         counters.extend(self.name_counters());
+        counters.extend(self.users.counters());
         let counts = self.lines.counts();
         Status {
             version: env!("CARGO_PKG_VERSION").into(),

@@ -7,7 +7,7 @@
 use std::{collections::HashSet, io, net::SocketAddr};
 
 use netlink_packet_core::{
-    Emitable as _, NLM_F_ACK, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
+    NLM_F_ACK, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
     NetlinkSerializable,
 };
 use netlink_packet_sock_diag::{
@@ -101,11 +101,11 @@ impl NetlinkSerializable for Destroy {
     }
 
     fn buffer_len(&self) -> usize {
-        self.0.buffer_len()
+        NetlinkSerializable::buffer_len(&self.0)
     }
 
     fn serialize(&self, buffer: &mut [u8]) {
-        self.0.emit(buffer);
+        NetlinkSerializable::serialize(&self.0, buffer);
     }
 }
 

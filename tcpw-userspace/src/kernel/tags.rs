@@ -7,7 +7,6 @@ use aya::maps::{HashMap, Map, MapData, MapError, PerCpuArray, SkStorage};
 use tcpw_common::{
     answer::Answer,
     key::{AnswerKey, AttemptKey, Comm, NamesId},
-    outcome::Outcome,
     tag::Tag,
 };
 
