@@ -1,70 +1,36 @@
 //! Rules with users: the connection exists, its data wait, the client's ident server decides.
 
+#[path = "users/data.rs"]
+mod data;
 #[path = "users/identd.rs"]
 mod identd;
+#[path = "users/life.rs"]
+mod life;
+#[path = "users/pairs.rs"]
+mod pairs;
+#[path = "users/real.rs"]
+mod real;
+#[path = "users/seen.rs"]
+mod seen;
+#[path = "users/storm.rs"]
+mod storm;
 
 use std::{
-    io::{Read as _, Write as _},
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream},
+    net::IpAddr,
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::Result;
 use tcpw_tests::{
-    CLIENT_V4, CLIENT_V4_OTHER, CLIENT_V6, CLIENT_V6_OTHER, Place, Requirement, SERVER_V4, SERVER_V6, Sandbox,
-    Tcpw, Testd, can_run,
+    CLIENT_V4, CLIENT_V6, Requirement, SERVER_V4, SERVER_V6, Sandbox, Tcpw, Testd, can_run,
     client::{Ended, connect},
 };
 
 use identd::{Identd, Manner};
-
-const DENY: &str = "ALL: ALL\n";
-const SOON: Duration = Duration::from_secs(10);
-/// A greeting that was held comes by then: the server's socket is woken.
-const AT_ONCE: Duration = Duration::from_millis(700);
-
-const LO_V4: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
-const LO_V6: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
+use seen::{AT_ONCE, DENY, LO_V4, LO_V6, SOON, Seen, open, see};
 
 fn ready() -> bool {
     can_run("users", &[Requirement::Root])
-}
-
-/// What a client saw of a connection.
-#[derive(Debug, PartialEq, Eq)]
-enum Seen {
-    /// The server's first bytes.
-    Bytes(String),
-    /// A reset, and not one byte.
-    Reset,
-    /// Nothing at all.
-    Nothing,
-    /// The handshake was not answered.
-    NoAnswer,
-}
-
-fn open(sandbox: &Sandbox, client: IpAddr, server: IpAddr, port: u16) -> Result<TcpStream> {
-    let place = if client.is_loopback() { sandbox.server() } else { sandbox.client() };
-    match connect(place, client, SocketAddr::new(server, port), SOON)?.ended {
-        Ended::Connected(stream) => Ok(stream),
-        other => bail!("{client} to port {port}: {other:?}"),
-    }
-}
-
-fn see(stream: &mut TcpStream, timeout: Duration) -> Result<Seen> {
-    stream.set_read_timeout(Some(timeout))?;
-    let mut bytes = [0; 256];
-    match stream.read(&mut bytes) {
-        Ok(0) => bail!("closed"),
-        Ok(length) => Ok(Seen::Bytes(String::from_utf8_lossy(&bytes[..length]).trim().to_owned())),
-        Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => Ok(Seen::Reset),
-        Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => Ok(Seen::Nothing),
-        Err(error) => Err(error).context("read"),
-    }
-}
-
-fn is_greeting(seen: &Seen) -> bool {
-    matches!(seen, Seen::Bytes(text) if text.starts_with("hello from"))
 }
 
 #[test]
@@ -80,12 +46,13 @@ fn user_that_the_clients_host_names_decides() -> Result<()> {
         Identd::start(sandbox.server(), Manner::user(b"root"))?,
     ];
     let mut tcpw = Tcpw::start(&sandbox, &["--log-allowed"])?;
-    let ends = [(CLIENT_V4, SERVER_V4), (CLIENT_V6, SERVER_V6), (LO_V4, LO_V4), (LO_V6, LO_V6)];
+    let ends: [(IpAddr, IpAddr); 4] =
+        [(CLIENT_V4, SERVER_V4), (CLIENT_V6, SERVER_V6), (LO_V4, LO_V4), (LO_V6, LO_V6)];
     for (client, server) in ends {
         let began = Instant::now();
         let mut stream = open(&sandbox, client, server, 7001)?;
         let seen = see(&mut stream, SOON)?;
-        assert!(is_greeting(&seen), "{client}: {seen:?}");
+        assert!(seen.is_greeting(), "{client}: {seen:?}");
         assert!(began.elapsed() < AT_ONCE, "{client}: {:?}", began.elapsed());
     }
     for identd in &identds {
@@ -102,6 +69,95 @@ fn user_that_the_clients_host_names_decides() -> Result<()> {
     }
     let counters = Tcpw::counters(&sandbox)?;
     assert_eq!((counters["users_allowed"], counters["users_refused"]), (4, 4), "{counters:?}");
-    assert_eq!((counters["users_waiting"], counters["users_asking"]), (0, 0), "{counters:?}");
+    assert_eq!((counters["users_waiting"], counters["users_held"]), (0, 0), "{counters:?}");
+    Ok(())
+}
+
+/// The host part comes first: who does not match it is not asked for his user.
+#[test]
+fn nobody_is_asked_for_a_user_who_does_not_count() -> Result<()> {
+    if !ready() {
+        return Ok(());
+    }
+    let sandbox = Sandbox::new("host-first")?;
+    sandbox.write_tables("alphad: root@1.2.4. 1.2.3.\n", DENY)?;
+    let _alphad = Testd::start(&sandbox, "alphad", "[::]:7001")?;
+    let identd = Identd::start(sandbox.client(), Manner::user(b"root"))?;
+    let _tcpw = Tcpw::start(&sandbox, &[])?;
+    assert!(see(&mut open(&sandbox, CLIENT_V4, SERVER_V4, 7001)?, SOON)?.is_greeting());
+    let refused = connect(sandbox.client(), CLIENT_V6, (SERVER_V6, 7001).into(), AT_ONCE)?;
+    assert!(matches!(refused.ended, Ended::TimedOut), "{refused:?}");
+    assert_eq!(identd.queries(), 0);
+    assert_eq!(Tcpw::counters(&sandbox)?["user_waits"], 0);
+    Ok(())
+}
+
+/// The gate sees a subflow, which no descriptor leads to.
+#[test]
+fn listener_of_multipath_tcp_has_its_connections_wait() -> Result<()> {
+    if !ready() {
+        return Ok(());
+    }
+    let sandbox = Sandbox::new("user-mptcp")?;
+    sandbox.write_tables("alphad: root@ALL\n", DENY)?;
+    let _alphad = Testd::start(&sandbox, "alphad", "--mptcp [::]:7001")?;
+    let identd = Identd::start(sandbox.client(), Manner::user(b"root"))?;
+    let _tcpw = Tcpw::start(&sandbox, &[])?;
+    for (client, server) in [(CLIENT_V4, SERVER_V4), (CLIENT_V6, SERVER_V6)] {
+        identd.becomes(Manner::user(b"root"));
+        let seen = see(&mut open(&sandbox, client, server, 7001)?, SOON)?;
+        assert!(seen.is_greeting(), "{client}: {seen:?}");
+        identd.becomes(Manner::user(b"mallory"));
+        assert_eq!(see(&mut open(&sandbox, client, server, 7001)?, SOON)?, Seen::Reset, "{client}");
+    }
+    Ok(())
+}
+
+/// `rfc931` looks the user up for the line, whatever it says.
+#[test]
+fn rfc931_puts_the_user_into_the_line() -> Result<()> {
+    if !ready() {
+        return Ok(());
+    }
+    let sandbox = Sandbox::new("rfc931")?;
+    sandbox.write_tables("alphad: 1.2.3.: rfc931 1\n", "ALL: ALL: rfc931\n")?;
+    let _alphad = Testd::start(&sandbox, "alphad", "0.0.0.0:7001")?;
+    let identd = Identd::start(sandbox.client(), Manner::user(b"alice"))?;
+    let mut tcpw = Tcpw::start(&sandbox, &["--log-allowed"])?;
+    assert!(see(&mut open(&sandbox, CLIENT_V4, SERVER_V4, 7001)?, SOON)?.is_greeting());
+    tcpw.process.wait_for_line(": connect from alice@1.2.3.4 (1.2.3.4)", SOON)?;
+    let mut other = open(&sandbox, tcpw_tests::CLIENT_V4_OTHER, SERVER_V4, 7001)?;
+    assert_eq!(see(&mut other, SOON)?, Seen::Reset);
+    tcpw.process.wait_for_line(": refused connect from alice@1.2.4.4 (1.2.4.4)", SOON)?;
+    // Its own time limit: one second.
+    identd.becomes(Manner::Silent);
+    let began = Instant::now();
+    let mark = tcpw.process.mark();
+    assert!(see(&mut open(&sandbox, CLIENT_V4, SERVER_V4, 7001)?, SOON)?.is_greeting());
+    assert!((Duration::from_millis(900)..Duration::from_secs(5)).contains(&began.elapsed()), "{:?}", began.elapsed());
+    tcpw.process.wait_for_line_after(mark, ": connect from 1.2.3.4 (1.2.3.4)", SOON)?;
+    Ok(())
+}
+
+#[test]
+fn audit_mode_asks_and_lets_pass() -> Result<()> {
+    if !ready() {
+        return Ok(());
+    }
+    let sandbox = Sandbox::new("user-audit")?;
+    sandbox.write_tables("alphad: root@ALL\n", DENY)?;
+    let _alphad = Testd::start(&sandbox, "alphad", "0.0.0.0:7001")?;
+    let identd = Identd::start(sandbox.client(), Manner::user(b"mallory"))?;
+    let settings = sandbox.scratch().join("tcpw.toml");
+    std::fs::write(&settings, "mode = \"audit\"\n")?;
+    let mut tcpw = Tcpw::start(&sandbox, &["--config", &settings.to_string_lossy()])?;
+    assert!(see(&mut open(&sandbox, CLIENT_V4, SERVER_V4, 7001)?, SOON)?.is_greeting());
+    tcpw.process.wait_for_line(": would refuse connect from mallory@1.2.3.4 (1.2.3.4)", SOON)?;
+    identd.becomes(Manner::user(b"root"));
+    let mark = tcpw.process.mark();
+    assert!(see(&mut open(&sandbox, CLIENT_V4, SERVER_V4, 7001)?, SOON)?.is_greeting());
+    let line = tcpw.process.wait_for_line_after(mark, "would refuse", AT_ONCE);
+    assert!(line.is_err(), "{line:?}");
+    assert_eq!(identd.queries(), 2);
     Ok(())
 }

@@ -37,7 +37,7 @@ pub enum Counter {
     /// Connections whose user was taken for unknown because user space was gone.
     UserExpired = 15,
     /// Connections whose user was taken for unknown because too many waited.
-    UserLimited = 16,
+    UserNoRoom = 16,
 }
 
 impl Counter {
@@ -59,6 +59,6 @@ impl Counter {
         (Self::UserSegments, "user_segments"),
         (Self::UserSyns, "user_syns"),
         (Self::UserExpired, "user_expired"),
-        (Self::UserLimited, "user_limited"),
+        (Self::UserNoRoom, "user_no_room"),
     ];
 }

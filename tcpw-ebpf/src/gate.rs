@@ -141,7 +141,9 @@ fn identify(attempt: &mut Attempt, tag: Option<&Tag>) {
     // SAFETY: the value is copied at once.
     match unsafe { LISTENERS.get(&attempt.key.cookie) } {
         Some(tag) => attempt.tag = *tag,
-        None => count(Counter::Untagged),
+        None if attempt.completes == 0 => count(Counter::Untagged),
+        // Counted with its SYN.
+        None => {}
     }
 }
 
@@ -152,6 +154,9 @@ fn decide_attempt(ctx: &SkBuffContext, attempt: &mut Attempt) -> Passage {
         error!(ctx, "a table look-up failed for port {}: refused", attempt.query.port);
         return Passage::Drop;
     };
+    if user::do_count() {
+        user::forget(&mut attempt.key);
+    }
     if attempt.completes != 0 && (decision.outcome == Outcome::Exempt || decision.flags & AUDIT != 0) {
         return Passage::Pass;
     }

@@ -45,6 +45,17 @@ pub(crate) fn do_count() -> bool {
     USERS.get(0).is_some_and(|users| *users != 0)
 }
 
+/// Forgets what an older handshake of the same two ends left, perhaps in another network namespace.
+#[inline(always)]
+pub(crate) fn forget(key: &mut AttemptKey) {
+    let (cookie, isn) = (key.cookie, key.isn);
+    key.cookie = 0;
+    key.isn = 0;
+    let _ = USER_HANDSHAKES.remove(&*key);
+    key.cookie = cookie;
+    key.isn = isn;
+}
+
 /// Lets a handshake go on whose connection will wait, unless its packet has data.
 #[inline(always)]
 pub(crate) fn go_on(key: &AttemptKey, pending: &Pending, is_syn: bool, has_data: bool) -> Passage {
@@ -129,7 +140,7 @@ fn wait(ctx: &SockOpsContext, mut key: AttemptKey, pending: &Pending, cookie: u6
         return true;
     }
     // The user is unknown: what is then allowed passes at once, else nothing ever does.
-    count(Counter::UserLimited);
+    count(Counter::UserNoRoom);
     mark.deadline_ns = 0;
     mark.expired = 1;
     false

@@ -1,11 +1,12 @@
 //! A daemon that never knew libwrap: greets every client with its own name and closes.
 //!
-//! In: `testd [--fast-open] [--mptcp] [--device NAME] [--reuse-port N]
+//! In: `testd [--fast-open] [--tell] [--mptcp] [--device NAME] [--reuse-port N]
 //! [--exec PROGRAM] [--hide] [--inherited FD] ADDRESS:PORT...`. Copied under any name, it is
-//! that daemon. Out: a line `listening` once every socket listens.
+//! that daemon. Out: a line `listening` once every socket listens; with `--tell` one for
+//! everything a client sent.
 
 use std::{
-    io::{IoSlice, Write as _},
+    io::{IoSlice, Read as _, Write as _},
     net::{SocketAddr, TcpListener},
     os::{
         fd::{AsRawFd as _, FromRawFd as _, IntoRawFd as _, OwnedFd},
@@ -32,6 +33,7 @@ fn main() -> Result<()> {
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
             "--fast-open" => style.fast_open = true,
+            "--tell" => style.tell = true,
             "--mptcp" => style.mptcp = true,
             "--exec" => style.exec = Some(arguments.next().context("--exec PROGRAM")?),
             "--hide" => style.hide = true,
@@ -47,7 +49,7 @@ fn main() -> Result<()> {
         // SAFETY: whoever executed us left this listening socket to us alone.
         let listener = unsafe { TcpListener::from_raw_fd(fd) };
         let greeting = format!("hello from {name}\n");
-        threads.push(thread::spawn(move || serve(&listener, &greeting)));
+        threads.push(thread::spawn(move || serve(&listener, &greeting, false)));
     }
     let mut hidden = Vec::new();
     for address in addresses {
@@ -61,7 +63,8 @@ fn main() -> Result<()> {
                 continue;
             }
             let greeting = format!("hello from {name}\n");
-            threads.push(thread::spawn(move || serve(&listener, &greeting)));
+            let tell = style.tell;
+            threads.push(thread::spawn(move || serve(&listener, &greeting, tell)));
         }
     }
     writeln!(std::io::stdout(), "listening")?;
@@ -100,6 +103,8 @@ struct Style {
     exec: Option<String>,
     /// Listen where no process shows it.
     hide: bool,
+    /// Print what clients send.
+    tell: bool,
 }
 
 /// IPPROTO_MPTCP. Source: linux/include/uapi/linux/in.h.
@@ -143,9 +148,17 @@ fn open(address: SocketAddr, style: &Style, reuse_port: bool) -> Result<TcpListe
     Ok(unsafe { TcpListener::from_raw_fd(fd.into_raw_fd()) })
 }
 
-fn serve(listener: &TcpListener, greeting: &str) {
+fn serve(listener: &TcpListener, greeting: &str, tell: bool) {
     for client in listener.incoming().flatten() {
         let mut client = client;
         drop(client.write_all(greeting.as_bytes()));
+        if tell {
+            thread::spawn(move || {
+                let mut bytes = [0; 256];
+                let length = client.read(&mut bytes).unwrap_or(0);
+                let text = String::from_utf8_lossy(&bytes[..length]).into_owned();
+                drop(writeln!(std::io::stdout(), "read: {text}"));
+            });
+        }
     }
 }

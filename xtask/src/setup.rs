@@ -44,7 +44,7 @@ const DEMO: &[Part] = &[
 /// libFuzzer is C++.
 const FUZZER: &[Part] = &[part("g++", "c++")];
 
-const TESTS: &[Part] = &[part("rsyslog", "rsyslogd"), part("unbound", "unbound")];
+const TESTS: &[Part] = &[part("rsyslog", "rsyslogd"), part("unbound", "unbound"), part("oidentd", "oidentd")];
 
 /// tcpdmatch, and with it libwrap0.
 const CONFORMANCE: &[Part] = &[part("tcpd", "tcpdmatch")];

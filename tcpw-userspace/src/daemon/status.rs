@@ -26,6 +26,8 @@ impl Daemon {
         counters.insert("disagreements".into(), self.disagreements);
         counters.extend(self.name_counters());
         counters.extend(self.users.counters());
+        let held = self.kernel.waiting().map_or(0, |all| all.len());
+        counters.insert("users_held".into(), u64::try_from(held).unwrap_or(u64::MAX));
         let counts = self.lines.counts();
         Status {
             version: env!("CARGO_PKG_VERSION").into(),

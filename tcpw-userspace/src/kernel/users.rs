@@ -50,7 +50,7 @@ impl Kernel {
     ///
     /// # Errors
     /// The map cannot be read.
-    pub fn waiting(&mut self) -> Result<Vec<Waiting>> {
+    pub fn waiting(&self) -> Result<Vec<Waiting>> {
         let map = self.waiting_map()?;
         let mut all = Vec::new();
         for cookie in map.keys() {
@@ -65,7 +65,7 @@ impl Kernel {
     ///
     /// # Errors
     /// The map cannot be read.
-    pub fn waiting_one(&mut self, cookie: u64) -> Result<Option<Waiting>> {
+    pub fn waiting_one(&self, cookie: u64) -> Result<Option<Waiting>> {
         get(&self.waiting_map()?, cookie)
     }
 
@@ -75,7 +75,7 @@ impl Kernel {
     /// The kernel refuses the write.
     pub fn refuse_waiting(&mut self, waiting: &Waiting) -> Result<()> {
         let refused = Waiting { refused: 1, ..*waiting };
-        let mut map = self.waiting_map()?;
+        let mut map = self.waiting_map_mut()?;
         map.insert(waiting.ends.cookie, refused, BPF_EXIST).context("refuse a waiting connection")
     }
 
@@ -84,7 +84,7 @@ impl Kernel {
     /// # Errors
     /// The kernel refuses the write.
     pub fn stop_waiting(&mut self, cookie: u64) -> Result<()> {
-        match self.waiting_map()?.remove(&cookie) {
+        match self.waiting_map_mut()?.remove(&cookie) {
             Ok(()) | Err(MapError::KeyNotFound) => Ok(()),
             Err(MapError::SyscallError(error)) if error.io_error.kind() == std::io::ErrorKind::NotFound => Ok(()),
             Err(error) => Err(error).context("let a waiting connection pass"),
@@ -96,13 +96,18 @@ impl Kernel {
         Array::try_from(map)?.set(0, value, 0).context("say whether users decide")
     }
 
-    fn waiting_map(&mut self) -> Result<HashMap<&mut MapData, u64, Waiting>> {
+    fn waiting_map(&self) -> Result<HashMap<&MapData, u64, Waiting>> {
+        let map = self.ebpf.map("WAITING").context("the BPF object has no map WAITING")?;
+        Ok(HashMap::try_from(map)?)
+    }
+
+    fn waiting_map_mut(&mut self) -> Result<HashMap<&mut MapData, u64, Waiting>> {
         let map = self.ebpf.map_mut("WAITING").context("the BPF object has no map WAITING")?;
         Ok(HashMap::try_from(map)?)
     }
 }
 
-fn get(map: &HashMap<&mut MapData, u64, Waiting>, cookie: u64) -> Result<Option<Waiting>> {
+fn get(map: &HashMap<&MapData, u64, Waiting>, cookie: u64) -> Result<Option<Waiting>> {
     match map.get(&cookie, 0) {
         Ok(waiting) => Ok(Some(waiting)),
         Err(MapError::KeyNotFound) => Ok(None),

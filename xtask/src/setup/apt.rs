@@ -120,9 +120,13 @@ fn disable_at_boot(packages: &[&str]) {
     if find("systemctl").is_none() {
         return;
     }
-    for (package, unit) in
-        [("openssh-server", "ssh"), ("nginx-light", "nginx"), ("xinetd", "xinetd"), ("rsyslog", "rsyslog")]
-    {
+    for (package, unit) in [
+        ("openssh-server", "ssh"),
+        ("nginx-light", "nginx"),
+        ("xinetd", "xinetd"),
+        ("rsyslog", "rsyslog"),
+        ("oidentd", "oidentd"),
+    ] {
         if packages.contains(&package) && output(Command::new("systemctl").args(["disable", unit])).is_ok() {
             say(format_args!(
                 "{unit}.service is not started at boot (systemctl enable {unit} to change that)"
