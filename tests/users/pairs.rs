@@ -87,7 +87,7 @@ fn every_reply_gives_libwraps_verdict() -> Result<()> {
         return Ok(());
     }
     let sandbox = Sandbox::new("user-pairs")?;
-    let _alphad = Testd::start(&sandbox, "alphad", &format!("0.0.0.0:{OURS} [::]:{}", OURS + 1))?;
+    let _alphad = Testd::start(&sandbox, "alphad", &format!("[::]:{OURS}"))?;
     let _tcpd = Tcpd::start(&sandbox, "alphad", THEIRS)?;
     let identd = Identd::start(sandbox.client(), Manner::Silent)?;
     let mut tcpw = Tcpw::start(&sandbox, &[])?;
@@ -109,7 +109,7 @@ fn every_reply_gives_libwraps_verdict() -> Result<()> {
                         let v6 = number % 2 == 1;
                         let (from, server) = if v6 { (CLIENT_V6, SERVER_V6) } else { (CLIENT_V4, SERVER_V4) };
                         let ask = |port| {
-                            let to = SocketAddr::new(server, port + u16::from(v6));
+                            let to = SocketAddr::new(server, port);
                             is_allowed(client(sandbox, from, to, identd, manner)?)
                         };
                         Ok((name, ask(OURS)?, ask(THEIRS)?))

@@ -187,7 +187,7 @@ impl Daemon {
             waiting: Waiting::default(),
             hanging: Hanging::new(&config.resolve),
             lookups: Lookups::new(Arc::new(System), limits(&config)),
-            users: Users::new(&config.proc_root),
+            users: Users::new(&config),
             injector: Injector::new(&config.proc_root),
             enforcing_since: SystemTime::now(),
             detached: false,

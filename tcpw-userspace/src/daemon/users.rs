@@ -9,7 +9,6 @@ use std::{
     collections::{HashMap, HashSet},
     io,
     net::{IpAddr, SocketAddr},
-    path::Path,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -29,7 +28,7 @@ use super::{
     names::{Attempt, Purpose, source},
 };
 use crate::{
-    config::Mode,
+    config::{Config, Mode},
     evaluate::request::{Judgement, Verdict},
     events::{Decision, Fate},
     held::{Acknowledgement, Ends, Namespace, Namespaces, cookies, destroy},
@@ -37,12 +36,6 @@ use crate::{
     parse::rule::Text,
     resolve::ident::{Connection, Lookup},
 };
-
-/// Most look-ups at once.
-const AT_ONCE: usize = 512;
-
-/// Most of them for one source (an IPv4 address, an IPv6 /64).
-const OF_A_SOURCE: usize = 64;
 
 /// How long handshakes of a policy before may go on: SYN-ACKs are sent again for a minute.
 const HANDSHAKE: Duration = Duration::from_secs(120);
@@ -91,10 +84,10 @@ pub(super) enum News {
 }
 
 impl Users {
-    pub(super) fn new(proc_root: &Path) -> Self {
+    pub(super) fn new(config: &Config) -> Self {
         let (sender, receiver) = mpsc::unbounded_channel();
         Self {
-            namespaces: Namespaces::new(proc_root),
+            namespaces: Namespaces::new(&config.proc_root),
             number: 0,
             asking: HashMap::new(),
             by_source: HashMap::new(),
@@ -198,11 +191,12 @@ impl Daemon {
 
     fn ask(&mut self, mut attempt: Attempt, timeout_s: u32) {
         let (client, server) = judge::ends(&attempt.decision);
+        let limits = &self.config.resolve;
         let of_source = self.users.by_source.get(&source(&attempt.decision.client)).copied().unwrap_or(0);
         let namespace = if self.users.is_own(client) {
             self.users.counts.own += 1;
             None
-        } else if self.users.asking.len() >= AT_ONCE || of_source >= OF_A_SOURCE {
+        } else if self.users.asking.len() >= limits.users_at_once || of_source >= limits.users_of_a_source {
             self.users.counts.limited += 1;
             None
         } else {
@@ -373,7 +367,9 @@ impl Daemon {
         let news = limited - std::mem::replace(&mut self.users.said_limited, limited);
         if news > 0 {
             log::warn!(
-                "{news} users were not asked for and are unknown: {AT_ONCE} look-ups run already, or {OF_A_SOURCE} for one client"
+                "{news} users were not asked for and are unknown: {} look-ups ran already, or {} for one client",
+                self.config.resolve.users_at_once,
+                self.config.resolve.users_of_a_source
             );
         }
         if !self.kernel.has_users() {
