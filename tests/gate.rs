@@ -211,8 +211,8 @@ fn refused_attempt_is_one_line_however_often_its_syn_is_sent() -> Result<()> {
     let _alphad = Testd::start(&sandbox, "alphad", "0.0.0.0:7001 [::]:7002")?;
     let mut tcpw = Tcpw::start(&sandbox, &[])?;
     let server = SocketAddr::new(SERVER_V4, 7001);
-    // Long enough for two retransmits.
-    connect(sandbox.client(), CLIENT_V4_OTHER, server, Duration::from_millis(2500))?;
+    // Long enough for two retransmits: after 1 and 3 seconds, since Linux 6.5 after 1, 2 and 3.
+    connect(sandbox.client(), CLIENT_V4_OTHER, server, Duration::from_millis(3500))?;
     attempt(&sandbox, CLIENT_V4_OTHER, SERVER_V4, 7002)?;
     tcpw.process.wait_for_line("refused connect from ::ffff:1.2.4.4 (::ffff:1.2.4.4)", PATIENCE)?;
     let lines: Vec<String> = tcpw
@@ -226,7 +226,7 @@ fn refused_attempt_is_one_line_however_often_its_syn_is_sent() -> Result<()> {
     assert!(lines[0].ends_with(": refused connect from 1.2.4.4 (1.2.4.4)"), "{lines:#?}");
     let counters = Tcpw::counters(&sandbox)?;
     assert_eq!(counters["refused"], 2);
-    assert_eq!(counters["retransmits"], 2);
+    assert!((2..=4).contains(&counters["retransmits"]), "{counters:?}");
     assert_eq!(counters["broken"], 0);
     Ok(())
 }

@@ -189,7 +189,7 @@ fn reload_under_load_is_whole_and_at_once() -> Result<()> {
             judged[usize::from(right)] += 1;
         }
     }
-    ensure!(judged[0] > 10 && judged[1] > 100, "only {judged:?} attempts had one right answer");
+    ensure!(judged[0] > 5 && judged[1] > 50, "only {judged:?} attempts had one right answer");
     Ok(())
 }
 

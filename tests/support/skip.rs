@@ -12,6 +12,8 @@ use std::{
 pub enum Requirement {
     /// Root's rights.
     Root,
+    /// A machine that nobody works through: `cargo xtask vm` says so on its kernel's command line.
+    OwnMachine,
     /// A program, by its path.
     Program(&'static str),
     /// A shared library, by its soname.
@@ -23,6 +25,8 @@ impl Requirement {
         match self {
             Self::Root if nix::unistd::geteuid().is_root() => None,
             Self::Root => Some("needs root".into()),
+            Self::OwnMachine if is_own_machine() => None,
+            Self::OwnMachine => Some("needs a machine of its own: cargo xtask vm".into()),
             Self::Program(path) if Path::new(path).exists() => None,
             Self::Program(path) => Some(format!("needs {path}: cargo xtask setup --all")),
             // SAFETY: the libraries that tests need have no initialisers.
@@ -32,6 +36,12 @@ impl Requirement {
             },
         }
     }
+}
+
+/// No environment variable: one may be set by accident.
+fn is_own_machine() -> bool {
+    std::fs::read_to_string("/proc/cmdline")
+        .is_ok_and(|words| words.split_whitespace().any(|word| word == "tcpw_own_machine=yes"))
 }
 
 /// Whether the test can run here; if not, it has been reported as skipped.

@@ -15,8 +15,8 @@ use crate::{
     sandbox::{Place, Sandbox},
 };
 
-/// Longest start: loading and verifying the programs on a busy machine.
-const START: Duration = Duration::from_secs(30);
+/// Longest start: loading and verifying the programs on a busy or an emulated machine.
+const START: Duration = Duration::from_secs(90);
 
 /// A running `tcpw run`.
 #[derive(Debug)]
@@ -84,6 +84,40 @@ impl Tcpw {
     /// Nothing is enforced.
     pub fn counters(sandbox: &Sandbox) -> Result<BTreeMap<String, u64>> {
         counters(sandbox)
+    }
+
+    /// The same, of a gate without a daemon.
+    ///
+    /// # Errors
+    /// Nothing is pinned.
+    pub fn counters_of_pins(sandbox: &Sandbox) -> Result<BTreeMap<String, u64>> {
+        serde_json::from_value(Self::status_of_pins(sandbox)?["counters"].clone())
+            .context("read the counters")
+    }
+
+    /// What `tcpw status --json` says of a gate without a daemon.
+    ///
+    /// # Errors
+    /// Nothing is pinned.
+    pub fn status_of_pins(sandbox: &Sandbox) -> Result<serde_json::Value> {
+        let mut status = Self::spawn_command(sandbox, &["status", "--json"])?;
+        status.wait(START)?;
+        let text: String = status.lines().into_iter().map(|line| line.text).collect();
+        let status: serde_json::Value = serde_json::from_str(&text).context("read the status")?;
+        if status["pinned"].is_null() {
+            bail!("nothing is pinned: {status}");
+        }
+        Ok(status["pinned"].clone())
+    }
+
+    /// `tcpw COMMAND` beside it; waits for nothing.
+    ///
+    /// # Errors
+    /// It is not built.
+    pub fn spawn_command(sandbox: &Sandbox, arguments: &[&str]) -> Result<Process> {
+        let mut command = Command::new(tcpw_binary()?);
+        command.args(arguments);
+        sandbox.spawn(Place::Server, command)
     }
 
     /// `tcpw COMMAND` beside it, to its end.

@@ -1,4 +1,4 @@
-//! Developer commands of tcpw: `cargo xtask setup | build | run | check | test | conformance | fuzz | bench`.
+//! Developer commands of tcpw: `cargo xtask setup | build | run | check | test | vm | conformance | fuzz | bench`.
 //!
 //! Every command first sets up what it needs, so each works as the first one typed.
 //! An error is one line and what to do; exit code 2 says that the call or the
@@ -15,6 +15,7 @@ mod run;
 mod setup;
 mod test;
 mod toolchain;
+mod vm;
 
 use std::{io::Write, process::ExitCode};
 
@@ -41,6 +42,8 @@ enum Task {
     Check,
     /// Builds, then runs every test; arguments go to `cargo test`
     Test(test::Arguments),
+    /// Runs the kernel's tests on Debian's 6.1 and 6.12 kernels, in machines of their own
+    Vm(vm::Arguments),
     /// Measures a release build: speed, memory, and the programs it is compared with
     Bench(bench::Arguments),
     /// Feeds the parsers with what nobody would write, for some seconds each
@@ -56,6 +59,7 @@ fn main() -> ExitCode {
         Task::Run(arguments) => run::main(&arguments),
         Task::Check => check::main(),
         Task::Test(arguments) => test::main(&arguments),
+        Task::Vm(arguments) => vm::main(&arguments),
         Task::Bench(arguments) => bench::main(&arguments),
         Task::Fuzz(arguments) => fuzz::main(&arguments),
         Task::Conformance(arguments) => conformance::main(&arguments),

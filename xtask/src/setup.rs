@@ -46,6 +46,17 @@ const FUZZER: &[Part] = &[part("g++", "c++")];
 
 const TESTS: &[Part] = &[part("rsyslog", "rsyslogd"), part("unbound", "unbound"), part("oidentd", "oidentd")];
 
+/// An emulated machine, and what goes into it.
+const VM: &[Part] = &[
+    part("qemu-system-x86", "qemu-system-x86_64"),
+    part("busybox-static", "busybox"),
+    part("cpio", "cpio"),
+    part("kmod", "/sbin/depmod"),
+    part("binutils", "strip"),
+    part("iproute2", "ip"),
+    part("xinetd", "xinetd"),
+];
+
 /// tcpdmatch, and with it libwrap0.
 const CONFORMANCE: &[Part] = &[part("tcpd", "tcpdmatch")];
 
@@ -54,6 +65,7 @@ pub(crate) fn main(arguments: &Arguments) -> Result<()> {
     if arguments.all {
         for_check()?;
         for_tests()?;
+        for_vm()?;
     }
     say("setup: all is there");
     Ok(())
@@ -105,6 +117,16 @@ pub(crate) fn for_tests() -> Result<()> {
     apt::install(DEMO)?;
     apt::install(TESTS)?;
     for_conformance()
+}
+
+/// qemu, and the programs of its machines.
+pub(crate) fn for_vm() -> Result<()> {
+    apt::install(VM)
+}
+
+/// Fetches apt's package lists.
+pub(crate) fn update_package_lists() {
+    apt::update();
 }
 
 /// The real libwrap.

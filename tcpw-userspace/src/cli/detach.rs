@@ -41,7 +41,8 @@ pub fn run(arguments: &DetachArgs) -> Result<Outcome, Failure> {
         Err(AskError::NotRunning) => {
             // What is removed is whatever lies there: it had better be pins.
             preflight::pin_dir(pin_dir).map_err(Failure::usage)?;
-            Pins::new(pin_dir).remove()?
+            super::refuse_followed(pin_dir)?;
+            Pins::new(pin_dir).remove_all()?
         }
         Err(AskError::NoAnswer(reason)) => {
             return Err(Failure::Runtime(anyhow::anyhow!(

@@ -204,6 +204,18 @@ fn refuse_arguments(error: &clap::Error) -> Result<Outcome, Failure> {
     Err(Failure::Usage(format!("{}: see \"tcpw --help\"", words.join(" "))))
 }
 
+/// Refuses to speak for pins that a daemon follows, one that does not answer in this run directory.
+fn refuse_followed(pin_dir: &Path) -> Result<(), Failure> {
+    control::Lock::refuse_held_pins(pin_dir).map_err(|error| match error {
+        control::LockError::Held { pid, .. } => Failure::Usage(format!(
+            "the policy pinned in {} is followed by another daemon{}: name its --run-dir",
+            pin_dir.display(),
+            pid.map(|pid| format!(", pid {pid}")).unwrap_or_default()
+        )),
+        control::LockError::Orphan { .. } | control::LockError::Unusable { .. } => Failure::usage(error),
+    })
+}
+
 /// Refuses a file that was named on the command line and is not there.
 fn must_exist(flag: &str, path: Option<&Path>) -> Result<(), Failure> {
     let Some(path) = path else { return Ok(()) };

@@ -5,7 +5,7 @@ use std::{io::Write, path::PathBuf};
 use clap::Args;
 
 use super::{Failure, Outcome, TableArgs, must_exist, preflight};
-use crate::{config::Config, control::LockError, daemon, kernel::Pins, log::LogTarget};
+use crate::{config::Config, control::LockError, daemon, log::LogTarget};
 
 /// Flags of `tcpw run`; they win over the configuration file.
 #[derive(Args, Clone, Debug, Default)]
@@ -47,7 +47,6 @@ pub fn run(arguments: &RunArgs) -> Result<Outcome, Failure> {
     must_exist("--hosts-deny", arguments.tables.hosts_deny.as_deref())?;
     let config = Config::load(arguments.config.as_deref(), arguments).map_err(Failure::usage)?;
     preflight::kernel(&config).map_err(Failure::usage)?;
-    refuse_orphan(&config)?;
     log_to_stderr();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     match runtime.block_on(daemon::run(config)) {
@@ -55,17 +54,6 @@ pub fn run(arguments: &RunArgs) -> Result<Outcome, Failure> {
         Err(error) if error.is::<LockError>() => Err(Failure::usage(error)),
         Err(error) => Err(error.into()),
     }
-}
-
-/// Refuses to guard beside a pinned gate: which of the two refuses would be anybody's guess.
-fn refuse_orphan(config: &Config) -> Result<(), Failure> {
-    if config.pin || !Pins::new(&config.pin_dir).hold_a_gate() {
-        return Ok(());
-    }
-    Err(Failure::Usage(format!(
-        "a policy is pinned in {}: adopt it with --pin, or end it with \"tcpw detach\"",
-        config.pin_dir.display()
-    )))
 }
 
 /// The daemon's own messages; TCPW_LOG=debug shows more of them.

@@ -32,7 +32,7 @@ use tokio::{
 use crate::{
     cli::preflight,
     config::{Config, Mode},
-    control::{self, Request, Response},
+    control::{self, Lock, LockError, Request, Response},
     events::Event,
     held::Injector,
     kernel::{Alive, EventRing, HeldRing, HookState, Kernel, LoadOptions, Pins, Ring},
@@ -57,6 +57,7 @@ const BATCHES: usize = 256;
 /// What is needed to start is missing; once enforcement is on, errors are logged and it goes on.
 pub async fn run(config: Config) -> Result<()> {
     let _lock = preflight::lock(&config.run_dir)?;
+    let _pins = lock_pins(&config)?;
     let mut control = control::Server::bind(&config.run_dir)?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -122,15 +123,29 @@ pub async fn run(config: Config) -> Result<()> {
     Ok(())
 }
 
-/// Starts, or leaves nothing behind.
+/// Keeps other daemons from the pins, and this one from guarding beside them.
+fn lock_pins(config: &Config) -> Result<Option<Lock>> {
+    if config.pin {
+        return Ok(Some(Lock::take_pins(&config.pin_dir)?));
+    }
+    if Pins::new(&config.pin_dir).gates()?.is_empty() {
+        return Ok(None);
+    }
+    Lock::refuse_held_pins(&config.pin_dir)?;
+    Err(LockError::Orphan { path: config.pin_dir.clone() }.into())
+}
+
+/// Starts, or leaves things as they were.
 fn start(config: Config) -> Result<(Daemon, EventRing, HeldRing)> {
     let pins = config.pin.then(|| Pins::new(&config.pin_dir));
     let is_adoption = pins.as_ref().is_some_and(Pins::hold_a_gate);
     Daemon::start(config).inspect_err(|_| {
-        if let Some(pins) = pins.filter(|_| !is_adoption)
-            && let Err(error) = pins.remove()
-        {
+        let Some(pins) = pins.filter(|_| !is_adoption) else { return };
+        if let Err(error) = pins.remove() {
             log::error!("{error:#}");
+        }
+        for old in pins.gates().unwrap_or_default() {
+            log::warn!("the policy that version {} pinned stays in force; nobody follows it", old.version());
         }
     })
 }
@@ -207,6 +222,7 @@ impl Daemon {
         let listeners = daemon.scans.scan_now();
         daemon.found(scan::Found { listeners, is_all: true, began });
         let state = daemon.kernel.attach_gate(&daemon.config.cgroup)?;
+        daemon.retire_predecessors();
         daemon.say_ready(&state);
         Ok((daemon, events, held))
     }
@@ -218,6 +234,18 @@ impl Daemon {
             Outcome::Kept(_) | Outcome::Unchanged => {}
         }
         Ok(())
+    }
+
+    /// From here on this version's gate is the only one.
+    fn retire_predecessors(&mut self) {
+        match self.kernel.retire_predecessors() {
+            Ok(ended) => {
+                for version in ended {
+                    log::info!("took over from the gate that version {version} pinned");
+                }
+            }
+            Err(error) => log::error!("an older gate judges beside this one: {error:#}"),
+        }
     }
 
     fn say_ready(&self, state: &HookState) {
@@ -299,7 +327,7 @@ impl Daemon {
 
     /// Ends enforcement, pinned or not.
     fn detach(&mut self) -> Result<Vec<String>> {
-        let removed = Pins::new(&self.config.pin_dir).remove()?;
+        let removed = Pins::new(&self.config.pin_dir).remove_all()?;
         self.detached = true;
         log::warn!("detached: nothing is enforced any more");
         Ok(removed)

@@ -200,15 +200,14 @@ impl Policies {
         Ok(applied)
     }
 
-    /// Which tables were missing when the policy in force was made, by this process or by one before it;
+    /// Which tables were missing when the policy in force was made, by this process or by one before it, of whatever version;
     /// `None` if there is no policy yet.
     fn missing_before(&self, kernel: &Kernel) -> Result<Option<[bool; 2]>> {
         if let Some(current) = &self.current {
             return Ok(Some(current.missing));
         }
-        let header = kernel.header()?;
-        let flags = [NO_ALLOW_TABLE, NO_DENY_TABLE].map(|flag| header.flags & flag != 0);
-        Ok((header.generation != 0).then_some(flags))
+        let flags = kernel.flags_in_force()?;
+        Ok(flags.map(|flags| [NO_ALLOW_TABLE, NO_DENY_TABLE].map(|flag| flags & flag != 0)))
     }
 
     fn keep(&mut self, reason: String) -> Outcome {

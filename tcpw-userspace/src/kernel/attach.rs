@@ -9,11 +9,7 @@ use aya::programs::{
     links::{FdLink, PinnedLink},
 };
 
-use super::{
-    load::Kernel,
-    pins::{Pins, cgroup_id},
-    sys,
-};
+use super::{load::Kernel, pins::Pins, sys, upgrade::check_cgroup};
 
 /// A place in the kernel where a program of tcpw runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -113,6 +109,10 @@ impl Kernel {
     /// # Errors
     /// The kernel refuses it, or the pinned gate guards another cgroup.
     pub fn attach_gate(&mut self, cgroup: &Path) -> Result<HookState> {
+        self.check_predecessors(cgroup)?;
+        if self.pins.as_ref().is_some_and(|own| !own.hold_a_gate()) {
+            self.take_over_counters()?;
+        }
         self.attach(Hook::Gate, cgroup)
             .with_context(|| format!("attach the gate to cgroup {}", cgroup.display()))
     }
@@ -143,6 +143,7 @@ impl Kernel {
     }
 
     fn attach(&mut self, hook: Hook, cgroup: &Path) -> Result<HookState> {
+        self.in_use.push(hook);
         if self.program(hook)?.fd().is_err() {
             self.load_program(hook)?;
         }
@@ -182,13 +183,7 @@ impl Kernel {
         if guarded == 0 {
             return Ok(false);
         }
-        if guarded != cgroup_id(cgroup)? {
-            bail!(
-                "the policy pinned in {} guards another cgroup than {}: name that one, choose another --pin-dir, or end it with `tcpw detach`",
-                path.display(),
-                cgroup.display()
-            );
-        }
+        check_cgroup(guarded, cgroup, &path)?;
         let program =
             self.program(hook)?.fd().context("the program is not loaded")?.as_fd().try_clone_to_owned()?;
         sys::update_link(link.as_fd(), program.as_fd())

@@ -5,7 +5,12 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 use aya::{Btf, Ebpf, EbpfLoader, maps::Map};
 
-use super::{attach::Attached, offsets::Offsets, pins::Pins, tables::Outers};
+use super::{
+    attach::{Attached, Hook},
+    offsets::Offsets,
+    pins::Pins,
+    tables::Outers,
+};
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/tcpw.bpf.o"));
 
@@ -59,6 +64,8 @@ pub struct Kernel {
     pub(super) btf: Btf,
     pub(super) pins: Option<Pins>,
     pub(super) attached: Attached,
+    /// Hooks this process wants, whether or not the kernel takes them.
+    pub(super) in_use: Vec<Hook>,
     pub(super) outers: Outers,
     pub(super) log_allowed: bool,
 }
@@ -94,6 +101,7 @@ impl Kernel {
             btf,
             pins: options.pins.cloned(),
             attached: Attached::default(),
+            in_use: Vec::new(),
             outers,
             log_allowed: options.log_allowed,
         })

@@ -1,50 +1,39 @@
 //! The pin directory: what makes enforcement outlive the process.
 //!
 //! In: a directory on a BPF file system. Out: the paths of maps and links below
-//! `v<ABI_VERSION>`, and what an earlier process left there.
+//! `v<ABI_VERSION>`, and what an earlier process, of this or another version, left there.
+//! Invariant: what one version reads of another's pins is what [`ABI_VERSION`] promises.
 
 use std::{
-    ffi::OsStr,
-    io,
+    ffi::{OsStr, OsString},
+    fs, io,
     os::{fd::AsFd as _, unix::ffi::OsStrExt as _, unix::fs::MetadataExt as _},
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context as _, Result, bail};
-use aya::maps::{Array, Map, MapData, PerCpuArray};
-use tcpw_common::{
-    ABI_VERSION,
-    counter::Counter,
-    decide::{AUDIT, Header},
-};
+use tcpw_common::ABI_VERSION;
 
 use super::{attach::Hook, sys};
 
 const BPF_FS_MAGIC: u32 = 0xcafe_4a11;
 
-/// The pin directory of one gate.
+/// The pins of one gate: those of one version in a pin directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pins {
     root: PathBuf,
-}
-
-/// What is pinned, read without a daemon.
-#[derive(Clone, Debug)]
-pub struct PinnedStatus {
-    /// Generation of the policy in force.
-    pub generation: u32,
-    /// Audit mode: nothing is refused.
-    pub audit: bool,
-    /// Id of the guarded cgroup: the inode number of its directory. 0: it is gone.
-    pub cgroup: u64,
-    /// Counters by name.
-    pub counters: Vec<(&'static str, u64)>,
+    version: u32,
 }
 
 impl Pins {
-    /// The pins below `root`.
+    /// This version's pins below `root`.
     pub fn new(root: impl Into<PathBuf>) -> Self {
-        Self { root: root.into() }
+        Self { root: root.into(), version: ABI_VERSION }
+    }
+
+    /// The layout version they are of.
+    pub fn version(&self) -> u32 {
+        self.version
     }
 
     /// Makes the directories.
@@ -52,7 +41,7 @@ impl Pins {
     /// # Errors
     /// `root` is not on a BPF file system, or cannot be made.
     pub fn create(&self) -> Result<()> {
-        std::fs::create_dir_all(self.dir()).with_context(|| format!("create {}", self.dir().display()))?;
+        fs::create_dir_all(self.dir()).with_context(|| format!("create {}", self.dir().display()))?;
         if !is_bpf_fs(&self.root)? {
             bail!(
                 "{} is not on a BPF file system: mount one with `mount -t bpf bpf /sys/fs/bpf`, or choose another --pin-dir",
@@ -62,9 +51,32 @@ impl Pins {
         Ok(())
     }
 
-    /// Whether a gate is pinned here.
+    /// Whether a gate of this version is pinned here.
     pub fn hold_a_gate(&self) -> bool {
         self.link(Hook::Gate).exists()
+    }
+
+    /// What is pinned here of any version, this one first, then the newest.
+    ///
+    /// # Errors
+    /// The directory cannot be read.
+    pub fn all_versions(&self) -> Result<Vec<Self>> {
+        let mut found = Vec::new();
+        for entry in entries(&self.root)? {
+            if let Some(version) = version_of(&entry) {
+                found.push(Self { root: self.root.clone(), version });
+            }
+        }
+        found.sort_by_key(|pins| (pins.version != self.version, std::cmp::Reverse(pins.version)));
+        Ok(found)
+    }
+
+    /// The gates that enforce here, of any version, this one first.
+    ///
+    /// # Errors
+    /// The directory cannot be read.
+    pub fn gates(&self) -> Result<Vec<Self>> {
+        Ok(self.all_versions()?.into_iter().filter(Self::hold_a_gate).collect())
     }
 
     /// Path of a map's pin.
@@ -78,116 +90,143 @@ impl Pins {
     }
 
     fn dir(&self) -> PathBuf {
-        self.root.join(format!("v{ABI_VERSION}"))
+        self.root.join(format!("v{}", self.version))
     }
 
-    /// Removes every pin, links first, of this and of every other version. Enforcement ends
-    /// unless a running process holds the links too.
+    /// Id of the cgroup that the pinned gate guards; 0 if it was removed.
+    ///
+    /// # Errors
+    /// No gate is pinned.
+    pub(super) fn guarded_cgroup(&self) -> Result<u64> {
+        let path = self.link(Hook::Gate);
+        let link = sys::open_pin(&path).with_context(|| format!("open {}", path.display()))?;
+        Ok(sys::cgroup_link(link.as_fd()).with_context(|| format!("ask {}", path.display()))?.cgroup)
+    }
+
+    /// Ends enforcement, of every version.
     ///
     /// Returns what was removed, the names as pinned; empty if nothing was there.
     ///
     /// # Errors
     /// A pin cannot be removed.
-    pub fn remove(&self) -> Result<Vec<String>> {
+    pub fn remove_all(&self) -> Result<Vec<String>> {
         let mut removed = Vec::new();
-        let versions = match std::fs::read_dir(&self.root) {
-            Ok(versions) => versions,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(removed),
-            Err(error) => return Err(error).with_context(|| format!("read {}", self.root.display())),
-        };
-        for version in versions {
-            let version = version?;
-            if !is_version(&version.file_name()) {
-                continue;
-            }
-            let dir = version.path();
-            let mut names: Vec<_> = std::fs::read_dir(&dir)?.collect::<io::Result<Vec<_>>>()?;
-            names.retain(|entry| is_pin(&entry.file_name()));
-            names.sort_by_key(|entry| (!entry.file_name().as_bytes().starts_with(LINK), entry.file_name()));
-            for entry in names {
-                std::fs::remove_file(entry.path())
-                    .with_context(|| format!("remove {}", entry.path().display()))?;
-                removed.push(entry.file_name().to_string_lossy().into_owned());
-            }
-            remove_if_empty(&dir)?;
+        for pins in self.all_versions()? {
+            removed.extend(pins.remove()?);
         }
         remove_if_empty(&self.root)?;
         Ok(removed)
     }
 
-    /// What is pinned here; `None` if no gate is.
+    /// Ends enforcement of this version: detaches its links, the gate's first, and removes its pins.
     ///
     /// # Errors
-    /// The pins cannot be read.
-    pub fn status(&self) -> Result<Option<PinnedStatus>> {
-        if !self.hold_a_gate() {
-            return Ok(None);
+    /// A pin cannot be removed.
+    pub fn remove(&self) -> Result<Vec<String>> {
+        let dir = self.dir();
+        let mut names = entries(&dir)?;
+        names.retain(|name| is_pin(name));
+        names.sort_by_key(|name| (!is_link(name), !name.as_bytes().ends_with(b"gate"), name.clone()));
+        for name in &names {
+            self.remove_pin(name)?;
         }
-        let open = |name: &str| {
-            MapData::from_pin(self.map(name)).with_context(|| format!("open the pinned map {name}"))
-        };
-        let active: Array<MapData, u32> = Array::try_from(Map::Array(open("ACTIVE")?))?;
-        let headers: Array<MapData, Header> = Array::try_from(Map::Array(open("HEADERS")?))?;
-        let counters: PerCpuArray<MapData, u64> = PerCpuArray::try_from(Map::PerCpuArray(open("COUNTERS")?))?;
-        let header = headers.get(&active.get(&0, 0)?, 0)?;
-        let link = sys::open_pin(&self.link(Hook::Gate)).context("open the pinned gate")?;
-        Ok(Some(PinnedStatus {
-            generation: header.generation,
-            audit: header.flags & AUDIT != 0,
-            cgroup: sys::cgroup_link(link.as_fd()).context("ask the pinned gate for its cgroup")?.cgroup,
-            counters: read_counters(&counters)?,
-        }))
+        remove_if_empty(&dir)?;
+        remove_if_empty(&self.root)?;
+        Ok(names.into_iter().map(|name| name.to_string_lossy().into_owned()).collect())
+    }
+
+    /// Removes the links of hooks that are not in use: an earlier process may have had others.
+    ///
+    /// # Errors
+    /// A pin cannot be removed.
+    pub(super) fn keep_links(&self, in_use: &[Hook]) -> Result<()> {
+        for name in entries(&self.dir())?.iter().filter(|name| is_link(name)) {
+            if in_use.iter().all(|hook| self.link(*hook).file_name() != Some(name)) {
+                self.remove_pin(name)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn remove_pin(&self, name: &OsStr) -> Result<()> {
+        let path = self.dir().join(name);
+        if is_link(name) {
+            // Whoever else holds the link, and whenever the kernel gets round to freeing it.
+            let link = sys::open_pin(&path).with_context(|| format!("open {}", path.display()))?;
+            sys::detach_link(link.as_fd()).with_context(|| format!("detach {}", path.display()))?;
+        }
+        fs::remove_file(&path).with_context(|| format!("remove {}", path.display()))
     }
 }
 
 /// What the pins of links begin with.
 const LINK: &[u8] = b"link_";
 
-/// Whether a directory is of some version of tcpw: `v` and a number. Nothing else below a pin
-/// directory is ever touched: it may be shared with other programs.
-fn is_version(name: &OsStr) -> bool {
-    name.as_bytes()
-        .strip_prefix(b"v")
-        .is_some_and(|number| !number.is_empty() && number.iter().all(u8::is_ascii_digit))
+fn is_link(name: &OsStr) -> bool {
+    name.as_bytes().starts_with(LINK)
+}
+
+/// The version a directory is of: `v` and a number. Nothing else below a pin directory is ever
+/// touched: it may be shared with other programs.
+fn version_of(name: &OsStr) -> Option<u32> {
+    let number = name.to_str()?.strip_prefix('v')?;
+    number.bytes().all(|byte| byte.is_ascii_digit()).then(|| number.parse().ok())?
 }
 
 /// Whether a pin is tcpw's, of any version: maps are named in capitals.
 fn is_pin(name: &OsStr) -> bool {
+    let is_ours = is_link(name);
     let name = name.as_bytes();
-    name.starts_with(LINK)
+    is_ours
         || !name.is_empty()
             && name.iter().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || *byte == b'_')
 }
 
+/// Names in a directory; none if it does not exist.
+fn entries(dir: &Path) -> Result<Vec<OsString>> {
+    let listed = match fs::read_dir(dir) {
+        Ok(listed) => listed,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error).with_context(|| format!("read {}", dir.display())),
+    };
+    listed.map(|entry| Ok(entry.with_context(|| format!("read {}", dir.display()))?.file_name())).collect()
+}
+
 fn remove_if_empty(dir: &Path) -> Result<()> {
-    match std::fs::remove_dir(dir) {
+    match fs::remove_dir(dir) {
         Ok(()) => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(()),
+        Err(error) if matches!(error.kind(), io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::NotFound) => {
+            Ok(())
+        }
         // A mount point: not ours to remove.
         Err(error) if error.raw_os_error() == Some(libc::EBUSY) => Ok(()),
         Err(error) => Err(error).with_context(|| format!("remove {}", dir.display())),
     }
 }
 
-/// Sums the per-CPU counters.
-pub(super) fn read_counters<M: std::borrow::Borrow<MapData>>(
-    map: &PerCpuArray<M, u64>,
-) -> Result<Vec<(&'static str, u64)>> {
-    Counter::ALL
-        .iter()
-        .map(|(counter, name)| {
-            let values = map.get(&(*counter as u32), 0).with_context(|| format!("read counter {name}"))?;
-            Ok((*name, values.iter().sum()))
-        })
-        .collect()
-}
-
 /// The id the kernel gives a cgroup: the inode number of its directory.
 pub(super) fn cgroup_id(dir: &Path) -> Result<u64> {
-    Ok(std::fs::metadata(dir).with_context(|| format!("open cgroup {}", dir.display()))?.ino())
+    Ok(fs::metadata(dir).with_context(|| format!("open cgroup {}", dir.display()))?.ino())
 }
 
 fn is_bpf_fs(dir: &Path) -> Result<bool> {
     let stat = nix::sys::statfs::statfs(dir).with_context(|| format!("statfs {}", dir.display()))?;
     Ok(u32::try_from(stat.filesystem_type().0).is_ok_and(|magic| magic == BPF_FS_MAGIC))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_and_pins_are_told_from_what_others_keep_there() {
+        let version = |name: &str| version_of(OsStr::new(name));
+        assert_eq!((version("v2"), version("v10")), (Some(2), Some(10)));
+        assert_eq!(
+            (version("v"), version("v1a"), version("V1"), version("v99999999999")),
+            (None, None, None, None)
+        );
+        let pin = |name: &str| is_pin(OsStr::new(name));
+        assert!(pin("CLIENTS_V4") && pin("link_gate") && !pin("cilium") && !pin(""));
+    }
 }

@@ -13,9 +13,11 @@ use std::{
 };
 
 const BPF_MAP_CREATE: libc::c_long = 0;
+const BPF_MAP_LOOKUP_ELEM: libc::c_long = 1;
 const BPF_OBJ_GET: libc::c_long = 7;
 const BPF_MAP_UPDATE_BATCH: libc::c_long = 26;
 const BPF_LINK_UPDATE: libc::c_long = 29;
+const BPF_LINK_DETACH: libc::c_long = 34;
 
 /// Kind of an inner map, with the flags its outer map's template has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,6 +117,39 @@ pub(super) fn update_link(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::
         old_prog_fd: 0,
     };
     bpf(BPF_LINK_UPDATE, &attr).map(drop)
+}
+
+/// Ends a link's effect at once, whoever holds it. Linux 5.9. A tracing link cannot be detached:
+/// it ends with its last holder.
+pub(super) fn detach_link(link: BorrowedFd<'_>) -> io::Result<()> {
+    #[repr(C)]
+    struct Attr {
+        link_fd: u32,
+    }
+    match bpf(BPF_LINK_DETACH, &Attr { link_fd: link.as_raw_fd().cast_unsigned() }) {
+        Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => Ok(()),
+        other => other.map(drop),
+    }
+}
+
+/// Reads one element of a map; `value` is as long as the map's values.
+pub(super) fn lookup(map: BorrowedFd<'_>, key: &[u8], value: &mut [u8]) -> io::Result<()> {
+    #[repr(C)]
+    struct Attr {
+        map_fd: u32,
+        padding: u32,
+        key: u64,
+        value: u64,
+        flags: u64,
+    }
+    let attr = Attr {
+        map_fd: map.as_raw_fd().cast_unsigned(),
+        padding: 0,
+        key: key.as_ptr() as u64,
+        value: value.as_mut_ptr() as u64,
+        flags: 0,
+    };
+    bpf(BPF_MAP_LOOKUP_ELEM, &attr).map(drop)
 }
 
 /// bpf(2). The kernel zero-extends an attribute shorter than its own.

@@ -10,7 +10,7 @@ use tcpw_common::{
     tag::Tag,
 };
 
-use super::{load::Kernel, pins::read_counters};
+use super::{load::Kernel, pinned::read_counters};
 
 /// SkStorage takes a descriptor by `AsRawFd`.
 struct Socket<'a>(BorrowedFd<'a>);
@@ -133,6 +133,6 @@ impl Kernel {
     /// The map cannot be read.
     pub fn counters(&self) -> Result<Vec<(&'static str, u64)>> {
         let map: &Map = self.ebpf.map("COUNTERS").context("the BPF object has no map COUNTERS")?;
-        read_counters(&PerCpuArray::try_from(map)?)
+        Ok(read_counters(&PerCpuArray::try_from(map)?))
     }
 }

@@ -144,7 +144,7 @@ fn candidate(package: &str) -> Option<(u32, u32)> {
 }
 
 /// Fetches the package lists, once; a third party's list that fails to load is no reason to stop.
-fn update() {
+pub(crate) fn update() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         say("apt-get update");

@@ -9,6 +9,7 @@ use std::{
 };
 
 use clap::Args;
+use tcpw_common::ABI_VERSION;
 
 use super::{Failure, Outcome, PlaceArgs};
 use crate::{
@@ -57,6 +58,7 @@ pub fn run(arguments: &StatusArgs) -> Result<Outcome, Failure> {
         Err(AskError::NotRunning) => {
             // Pins are root's: "none that I may see" is no answer.
             super::preflight::privileges().map_err(Failure::usage)?;
+            super::refuse_followed(pin_dir)?;
             let pinned = Pins::new(pin_dir).status()?;
             without_daemon(&mut out, pinned.as_ref(), pin_dir, arguments.json, paint)
         }
@@ -83,7 +85,7 @@ fn without_daemon(
         let pinned = pinned.map(|it| {
             let counters: std::collections::BTreeMap<_, _> = it.counters.iter().copied().collect();
             serde_json::json!({
-                "pin_dir": pin_dir, "generation": it.generation,
+                "pin_dir": pin_dir, "version": it.version, "generation": it.generation,
                 "mode": if it.audit { "audit" } else { "enforce" }, "cgroup_id": it.cgroup, "counters": counters,
             })
         });
@@ -107,8 +109,16 @@ fn without_daemon(
             paint.red("not running: nothing is logged, edits are not followed")
         )?;
     }
+    let by = if pinned.version == ABI_VERSION {
+        String::new()
+    } else {
+        format!(
+            " by another version (layout {}, this one has {ABI_VERSION}): \"tcpw run --pin\" takes over",
+            pinned.version
+        )
+    };
     let rows = [
-        ("pinned in", pin_dir.display().to_string()),
+        ("pinned in", format!("{}{by}", pin_dir.display())),
         ("generation", pinned.generation.to_string()),
         ("cgroup", if pinned.cgroup == 0 { paint.red("gone") } else { format!("id {}", pinned.cgroup) }),
     ];
@@ -149,10 +159,19 @@ mod tests {
 
     #[test]
     fn without_a_daemon_it_says_what_is_still_in_force() {
-        let pinned = PinnedStatus { generation: 4, audit: false, cgroup: 17, counters: vec![("refused", 9)] };
+        let pinned = PinnedStatus {
+            version: ABI_VERSION,
+            generation: 4,
+            audit: false,
+            cgroup: 17,
+            counters: vec![("refused", 9)],
+        };
         assert!(shown(None, false).contains("nothing is enforced"));
         let text = shown(Some(&pinned), false);
         assert!(text.contains("the pinned policy is enforced") && text.contains("refused"), "{text}");
+        assert!(!text.contains("another version"), "{text}");
+        let other = PinnedStatus { version: 1, ..pinned.clone() };
+        assert!(shown(Some(&other), false).contains("another version (layout 1"));
         let audit = PinnedStatus { audit: true, ..pinned.clone() };
         assert!(shown(Some(&audit), false).contains("nothing is refused"));
         let value: serde_json::Value = serde_json::from_str(&shown(Some(&pinned), true)).unwrap();

@@ -1,0 +1,91 @@
+//! What is pinned, read without a daemon, also of another version.
+//!
+//! In: pins of any version. Out: what the policy in force is, and its counters.
+//! Source: [`ABI_VERSION`](tcpw_common::ABI_VERSION) says what is the same in all versions.
+
+use std::{borrow::Borrow, os::fd::AsFd as _};
+
+use anyhow::{Context as _, Result};
+use aya::maps::{Map, MapData, PerCpuArray, PerCpuValues};
+use tcpw_common::{counter::Counter, decide::AUDIT};
+
+use super::{pins::Pins, sys};
+
+/// What is pinned.
+#[derive(Clone, Debug)]
+pub struct PinnedStatus {
+    /// Layout version of the pins; not this program's own if another version pinned them.
+    pub version: u32,
+    /// Generation of the policy in force.
+    pub generation: u32,
+    /// Audit mode: nothing is refused.
+    pub audit: bool,
+    /// Id of the guarded cgroup: the inode number of its directory. 0: it is gone.
+    pub cgroup: u64,
+    /// Counters by name.
+    pub counters: Vec<(&'static str, u64)>,
+}
+
+/// The words of a policy's header that every version has: the first two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct InForce {
+    pub(super) generation: u32,
+    pub(super) flags: u32,
+}
+
+impl Pins {
+    /// What is pinned here, of this version or else of the newest other; `None` if no gate is.
+    ///
+    /// # Errors
+    /// The pins cannot be read.
+    pub fn status(&self) -> Result<Option<PinnedStatus>> {
+        self.gates()?.first().map(Self::status_of_gate).transpose()
+    }
+
+    fn status_of_gate(&self) -> Result<PinnedStatus> {
+        let in_force = self.in_force()?;
+        Ok(PinnedStatus {
+            version: self.version(),
+            generation: in_force.generation,
+            audit: in_force.flags & AUDIT != 0,
+            cgroup: self.guarded_cgroup()?,
+            counters: read_counters(&self.counters()?),
+        })
+    }
+
+    /// The policy in force.
+    pub(super) fn in_force(&self) -> Result<InForce> {
+        let (active, headers) = (self.open("ACTIVE")?, self.open("HEADERS")?);
+        let slot = word(&active, 0, 0)?;
+        Ok(InForce { generation: word(&headers, slot, 0)?, flags: word(&headers, slot, 1)? })
+    }
+
+    /// The counters' map.
+    pub(super) fn counters(&self) -> Result<PerCpuArray<MapData, u64>> {
+        PerCpuArray::try_from(Map::PerCpuArray(self.open("COUNTERS")?)).context("read the pinned counters")
+    }
+
+    fn open(&self, name: &str) -> Result<MapData> {
+        MapData::from_pin(self.map(name)).with_context(|| format!("open the pinned map {name}"))
+    }
+}
+
+/// One 32-bit word of an array's element, whatever the element's size.
+fn word(map: &MapData, index: u32, word: usize) -> Result<u32> {
+    let size = map.info()?.value_size() as usize;
+    let mut value = vec![0; size];
+    sys::lookup(map.fd().as_fd(), &index.to_ne_bytes(), &mut value).context("read a pinned map")?;
+    let bytes = value.get(4 * word..4 * word + 4).context("a pinned map has too short a value")?;
+    Ok(bytes.try_into().map_or(0, u32::from_ne_bytes))
+}
+
+/// Sums the per-CPU counters. One that the map does not have, because an older version made it, is 0.
+pub(super) fn read_counters<M: Borrow<MapData>>(map: &PerCpuArray<M, u64>) -> Vec<(&'static str, u64)> {
+    Counter::ALL
+        .iter()
+        .map(|(counter, name)| {
+            let values = map.get(&(*counter as u32), 0);
+            (*name, values.map_or(0, |values: PerCpuValues<u64>| values.iter().sum()))
+        })
+        .collect()
+}

@@ -1,0 +1,248 @@
+//! One version takes over from another, and nobody notices: clients connect all the while.
+//!
+//! Another version's pins are this version's, under another version's directory.
+
+use std::{
+    fs,
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, ensure};
+use tcpw_common::ABI_VERSION;
+use tcpw_tests::{
+    CLIENT_V4, CLIENT_V4_OTHER, Requirement, SERVER_V4, Sandbox, Tcpw, Testd, can_run, client::connect,
+};
+
+const ALLOW: &str = "alphad: 1.2.3.\n";
+const DENY: &str = "ALL: ALL\n";
+const SERVER: SocketAddr = SocketAddr::new(SERVER_V4, 7001);
+/// Before a SYN is sent again.
+const PATIENCE: Duration = Duration::from_millis(800);
+const END: Duration = Duration::from_secs(20);
+const PINS: &str = "/sys/fs/bpf/tcpw";
+
+fn ready() -> bool {
+    can_run("upgrade", &[Requirement::Root])
+}
+
+fn is_allowed(sandbox: &Sandbox, client: IpAddr) -> Result<bool> {
+    Ok(connect(sandbox.client(), client, SERVER, PATIENCE)?.is_connected())
+}
+
+fn assert_enforced(sandbox: &Sandbox) -> Result<()> {
+    ensure!(is_allowed(sandbox, CLIENT_V4)?, "the allowed client is refused");
+    ensure!(!is_allowed(sandbox, CLIENT_V4_OTHER)?, "the refused client is let in");
+    Ok(())
+}
+
+/// A server whose daemon died and left its policy pinned.
+fn orphaned(name: &str, flags: &[&str]) -> Result<(Sandbox, Testd)> {
+    let sandbox = Sandbox::new(name)?;
+    sandbox.write_tables(ALLOW, DENY)?;
+    let alphad = Testd::start(&sandbox, "alphad", "0.0.0.0:7001")?;
+    Tcpw::start(&sandbox, &[&["--pin"], flags].concat())?.process.kill_9()?;
+    assert_enforced(&sandbox)?;
+    Ok((sandbox, alphad))
+}
+
+fn version(number: u32) -> PathBuf {
+    PathBuf::from(PINS).join(format!("v{number}"))
+}
+
+/// Makes the pins another version's.
+fn make_foreign(sandbox: &Sandbox, number: u32) -> Result<()> {
+    sandbox.mounts().run(|| fs::rename(version(ABI_VERSION), version(number)).context("rename the pins"))
+}
+
+/// What lies in the pin directory.
+fn pinned(sandbox: &Sandbox) -> Result<Vec<String>> {
+    sandbox.mounts().run(|| {
+        if !fs::exists(PINS)? {
+            return Ok(Vec::new());
+        }
+        let mut names = Vec::new();
+        for entry in fs::read_dir(PINS)? {
+            names.push(entry?.file_name().to_string_lossy().into_owned());
+        }
+        names.sort();
+        Ok(names)
+    })
+}
+
+/// Does something while an allowed and a refused client connect without a pause: how often each did.
+fn under_load<T>(sandbox: &Sandbox, work: impl FnOnce() -> Result<T>) -> Result<(T, [usize; 2])> {
+    let stop = AtomicBool::new(false);
+    let stop = &stop;
+    thread::scope(|scope| {
+        let allowed = scope.spawn(move || -> Result<usize> {
+            let mut count = 0;
+            while !stop.load(Ordering::Relaxed) {
+                let began = Instant::now();
+                let mut attempt = connect(sandbox.client(), CLIENT_V4, SERVER, PATIENCE)?;
+                ensure!(attempt.is_connected(), "not let in, attempt {count}, {:?}", began.elapsed());
+                // Waits for the daemon: its full queue would drop a SYN too.
+                attempt.greeting(PATIENCE);
+                count += 1;
+            }
+            Ok(count)
+        });
+        let refused = scope.spawn(move || -> Result<usize> {
+            let mut count = 0;
+            while !stop.load(Ordering::Relaxed) {
+                let wait = Duration::from_millis(15);
+                let attempt = connect(sandbox.client(), CLIENT_V4_OTHER, SERVER, wait)?;
+                ensure!(!attempt.is_connected(), "let in, attempt {count}");
+                count += 1;
+            }
+            Ok(count)
+        });
+        let done = work();
+        thread::sleep(Duration::from_millis(200));
+        stop.store(true, Ordering::Relaxed);
+        let [allowed, refused] =
+            [allowed, refused].map(|client| client.join().map_err(|_panic| anyhow::anyhow!("panicked")));
+        Ok((done?, [allowed??, refused??]))
+    })
+}
+
+fn assert_many(counts: [usize; 2]) -> Result<()> {
+    ensure!(counts.iter().all(|count| *count > 10), "too few attempts: {counts:?}");
+    Ok(())
+}
+
+#[test]
+fn same_layout_is_adopted_without_a_gap() -> Result<()> {
+    if !ready() {
+        return Ok(());
+    }
+    let (sandbox, _alphad) = orphaned("same", &[])?;
+    let (mut tcpw, counts) = under_load(&sandbox, || Tcpw::start(&sandbox, &["--pin"]))?;
+    tcpw.process.wait_for_line("ready: adopted", PATIENCE)?;
+    assert_many(counts)
+}
+
+#[test]
+fn other_layout_is_replaced_without_a_gap() -> Result<()> {
+    if !ready() {
+        return Ok(());
+    }
+    let (sandbox, _alphad) = orphaned("other", &[])?;
+    let before = Tcpw::counters_of_pins(&sandbox)?["refused"];
+    ensure!(before > 0, "nothing was counted");
+    // From an older one, then from a newer one: going back must work too.
+    for number in [1, ABI_VERSION + 7] {
+        make_foreign(&sandbox, number)?;
+        let (mut tcpw, counts) = under_load(&sandbox, || Tcpw::start(&sandbox, &["--pin"]))?;
+        assert_many(counts)?;
+        tcpw.process.wait_for_line(&format!("took over from the gate that version {number}"), PATIENCE)?;
+        assert_eq!(pinned(&sandbox)?, [format!("v{ABI_VERSION}")]);
+        ensure!(Tcpw::counters(&sandbox)?["refused"] > before, "the counters began anew");
+        // One gate is left, and it follows edits.
+        let mark = tcpw.process.mark();
+        sandbox.write_tables("alphad: 1.2.4.\n", DENY)?;
+        tcpw.wait_applied(mark)?;
+        assert!(is_allowed(&sandbox, CLIENT_V4_OTHER)?);
+        assert!(!is_allowed(&sandbox, CLIENT_V4)?);
+        let mark = tcpw.process.mark();
+        sandbox.write_tables(ALLOW, DENY)?;
+        tcpw.wait_applied(mark)?;
+        tcpw.process.kill_9()?;
+    }
+    Tcpw::command(&sandbox, &["detach"])?;
+    assert!(is_allowed(&sandbox, CLIENT_V4_OTHER)?);
+    assert_eq!(pinned(&sandbox)?, [""; 0]);
+    Ok(())
+}
+
+#[test]
+fn upgrade_that_fails_leaves_the_old_policy_in_force_and_says_so() -> Result<()> {
+    if !ready() {
+        return Ok(());
+    }
+    let (sandbox, _alphad) = orphaned("fails", &[])?;
+    make_foreign(&sandbox, 1)?;
+    let fails = |flags: &[&str]| -> Result<()> {
+        let ((), counts) = under_load(&sandbox, || {
+            let mut tcpw = Tcpw::spawn(&sandbox, flags)?;
+            ensure!(!tcpw.wait(END)?.success(), "{flags:?} started");
+            ensure!(tcpw.tail().contains("version 1 pinned stays in force"), "{}", tcpw.tail());
+            Ok(())
+        })?;
+        ensure!(counts[0] > 3 && counts[1] > 3, "too few attempts: {counts:?}");
+        assert_eq!(pinned(&sandbox)?, ["v1"]);
+        assert_enforced(&sandbox)
+    };
+    fails(&["--pin", "--log", "file:/nowhere/tcpw.log"])?;
+    // The old policy was made of good tables: broken ones do not take its place.
+    sandbox.write_tables(ALLOW, "ALL ALL\n")?;
+    fails(&["--pin"])?;
+    sandbox.write_tables(ALLOW, DENY)?;
+    Tcpw::start(&sandbox, &["--pin"])?;
+    assert_eq!(pinned(&sandbox)?, [format!("v{ABI_VERSION}")]);
+    Ok(())
+}
+
+#[test]
+fn status_and_detach_know_the_pins_of_another_version() -> Result<()> {
+    if !ready() {
+        return Ok(());
+    }
+    let (sandbox, _alphad) = orphaned("foreign", &[])?;
+    make_foreign(&sandbox, 1)?;
+    let status = Tcpw::status_of_pins(&sandbox)?;
+    assert_eq!((&status["version"], &status["generation"]), (&1.into(), &1.into()), "{status}");
+    // Nobody guards beside it either.
+    let mut beside = Tcpw::spawn(&sandbox, &[])?;
+    assert_eq!(beside.wait(END)?.code(), Some(2), "{}", beside.tail());
+    assert!(beside.tail().contains("adopt it with --pin"), "{}", beside.tail());
+    Tcpw::command(&sandbox, &["detach"])?;
+    assert!(is_allowed(&sandbox, CLIENT_V4_OTHER)?);
+    assert_eq!(pinned(&sandbox)?, [""; 0]);
+    Ok(())
+}
+
+#[test]
+fn pins_that_a_daemon_follows_are_its_own() -> Result<()> {
+    if !ready() {
+        return Ok(());
+    }
+    let sandbox = Sandbox::new("followed")?;
+    sandbox.write_tables(ALLOW, DENY)?;
+    let _alphad = Testd::start(&sandbox, "alphad", "0.0.0.0:7001")?;
+    let tcpw = Tcpw::start(&sandbox, &["--pin"])?;
+    let pid = format!("pid {}", tcpw.process.pid());
+    for flags in [
+        &["run", "--pin", "--run-dir", "/run/other"][..],
+        &["run", "--run-dir", "/run/other"],
+        // The same place: its lock says who.
+        &["run"],
+        &["status", "--run-dir", "/run/other"],
+        &["detach", "--run-dir", "/run/other"],
+    ] {
+        let mut other = match flags {
+            ["run", flags @ ..] => Tcpw::spawn(&sandbox, flags)?,
+            _ => Tcpw::spawn_command(&sandbox, flags)?,
+        };
+        assert_eq!(other.wait(END)?.code(), Some(2), "{flags:?}: {}", other.tail());
+        assert!(other.tail().contains(&pid), "{flags:?}: {}", other.tail());
+        assert_enforced(&sandbox)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn link_that_is_not_wanted_any_more_goes() -> Result<()> {
+    if !ready() {
+        return Ok(());
+    }
+    let (sandbox, _alphad) = orphaned("unwanted", &["--log-allowed"])?;
+    let is_pinned = || sandbox.mounts().run(|| Ok(fs::exists(version(ABI_VERSION).join("link_accepted"))?));
+    assert!(is_pinned()?);
+    let _tcpw = Tcpw::start(&sandbox, &["--pin"])?;
+    assert!(!is_pinned()?);
+    assert_enforced(&sandbox)
+}
