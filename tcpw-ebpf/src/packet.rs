@@ -99,12 +99,7 @@ fn addresses(ctx: &SkBuffContext, key: &mut AttemptKey) -> Option<Option<usize>>
 }
 
 #[inline(always)]
-fn tcp_header(
-    ctx: &SkBuffContext,
-    offset: usize,
-    key: &mut AttemptKey,
-    rest: &mut Rest,
-) -> Option<Shape> {
+fn tcp_header(ctx: &SkBuffContext, offset: usize, key: &mut AttemptKey, rest: &mut Rest) -> Option<Shape> {
     let head: [u8; 16] = ctx.load(offset).ok()?;
     key.client_port = u16::from_be_bytes([head[0], head[1]]);
     key.server_port = u16::from_be_bytes([head[2], head[3]]);

@@ -78,8 +78,7 @@ pub(crate) fn born(ctx: &SockOpsContext) {
     }
     let family = ctx.family();
     let (client, server) = addresses(ctx, family);
-    let mut key =
-        ends(client, server, port(u32::from_be(ctx.remote_port())), port(ctx.local_port()));
+    let mut key = ends(client, server, port(u32::from_be(ctx.remote_port())), port(ctx.local_port()));
     // SAFETY: the value is copied at once.
     let Some(pending) = unsafe { USER_HANDSHAKES.get(&key) }.copied() else {
         return;
@@ -202,7 +201,8 @@ fn passage(ctx: &SkBuffContext, sk: *mut bpf_sock, mark: &mut Mark) -> Passage {
     // SAFETY: the helper has no preconditions.
     let now_ns = unsafe { bpf_ktime_get_boot_ns() };
     // While somebody is there he decides, however long it takes.
-    if refused != Some(true) && now_ns >= mark.deadline_ns && (mark.expired != 0 || !is_anybody_there(now_ns)) {
+    if refused != Some(true) && now_ns >= mark.deadline_ns && (mark.expired != 0 || !is_anybody_there(now_ns))
+    {
         if mark.expired == 0 {
             mark.expired = 1;
             count(Counter::UserExpired);

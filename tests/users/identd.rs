@@ -4,7 +4,10 @@ use std::{
     collections::HashMap,
     io::{BufRead as _, BufReader, Write as _},
     net::{Ipv6Addr, TcpListener, TcpStream},
-    sync::{Arc, Mutex, PoisonError, atomic::{AtomicUsize, Ordering}},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     thread,
     time::Duration,
 };
@@ -46,7 +49,8 @@ struct State {
 
 impl Identd {
     pub(crate) fn start(netns: &Netns, default: Manner) -> Result<Self> {
-        let listener = netns.run(|| TcpListener::bind((Ipv6Addr::UNSPECIFIED, 113)).context("listen at 113"))?;
+        let listener =
+            netns.run(|| TcpListener::bind((Ipv6Addr::UNSPECIFIED, 113)).context("listen at 113"))?;
         let state = Arc::new(State {
             default: Mutex::new(default),
             of_port: Mutex::default(),
@@ -97,7 +101,8 @@ impl State {
         self.queries.fetch_add(1, Ordering::SeqCst);
         let port = query.split(',').next().and_then(|port| port.trim().parse().ok()).unwrap_or(0);
         let manner = self.of_port.lock().unwrap_or_else(PoisonError::into_inner).get(&port).cloned();
-        let manner = manner.unwrap_or_else(|| self.default.lock().unwrap_or_else(PoisonError::into_inner).clone());
+        let manner =
+            manner.unwrap_or_else(|| self.default.lock().unwrap_or_else(PoisonError::into_inner).clone());
         let reply = match manner {
             Manner::Says(reply) => reply,
             Manner::Slowly(time, reply) => {

@@ -11,7 +11,9 @@ use anyhow::{Context as _, Result};
 use nix::sys::socket::{
     AddressFamily, SockFlag, SockProtocol, SockType, SockaddrStorage, bind, connect, socket,
 };
-use tcpw_tests::{CLIENT_V4, CLIENT_V6, Requirement, SERVER_V4, SERVER_V6, Sandbox, Tcpw, Testd, can_run, daemons::Tcpd};
+use tcpw_tests::{
+    CLIENT_V4, CLIENT_V6, Requirement, SERVER_V4, SERVER_V6, Sandbox, Tcpw, Testd, can_run, daemons::Tcpd,
+};
 
 use super::{
     identd::{Identd, Manner},
@@ -51,7 +53,10 @@ fn manners() -> Vec<(&'static str, Manner)> {
         ("as long as is kept", name(127)),
         ("longer", name(128)),
         ("very long", name(300)),
-        ("longer than a line", says(&[b"%p : USERID : UNIX : root ", "x".repeat(600).as_bytes(), b"\r\n"].concat())),
+        (
+            "longer than a line",
+            says(&[b"%p : USERID : UNIX : root ", "x".repeat(600).as_bytes(), b"\r\n"].concat()),
+        ),
         ("hangs up", Manner::HangsUp),
         ("late", Manner::Slowly(Duration::from_millis(1200), b"%p:USERID:UNIX:root\r\n".to_vec())),
         ("garbage", says(&[0x80, 0x1b, b'[', b'2', b'J', 7, b'\n'])),
@@ -59,7 +64,13 @@ fn manners() -> Vec<(&'static str, Manner)> {
 }
 
 /// Connects from a port that the ident server knows before.
-fn client(sandbox: &Sandbox, from: IpAddr, to: SocketAddr, identd: &Identd, manner: &Manner) -> Result<TcpStream> {
+fn client(
+    sandbox: &Sandbox,
+    from: IpAddr,
+    to: SocketAddr,
+    identd: &Identd,
+    manner: &Manner,
+) -> Result<TcpStream> {
     sandbox.client().run(|| {
         let family = if from.is_ipv6() { AddressFamily::Inet6 } else { AddressFamily::Inet };
         let socket = socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, SockProtocol::Tcp)?;
@@ -92,7 +103,11 @@ fn every_reply_gives_libwraps_verdict() -> Result<()> {
     let identd = Identd::start(sandbox.client(), Manner::Silent)?;
     let mut tcpw = Tcpw::start(&sandbox, &[])?;
     let mut pairs = 0;
-    for allow in ["alphad: root@ALL, .long@ALL\n", "alphad: KNOWN@ALL EXCEPT mallory@ALL\n", "alphad: UNKNOWN@ALL, *${IFS}*@ALL, ?@ALL, aa*@[::]/0\n"] {
+    for allow in [
+        "alphad: root@ALL, .long@ALL\n",
+        "alphad: KNOWN@ALL EXCEPT mallory@ALL\n",
+        "alphad: UNKNOWN@ALL, *${IFS}*@ALL, ?@ALL, aa*@[::]/0\n",
+    ] {
         let mark = tcpw.process.mark();
         sandbox.write_tables(allow, DENY)?;
         std::fs::write(sandbox.etc().join("hosts.allow"), allow)?;
@@ -124,7 +139,11 @@ fn every_reply_gives_libwraps_verdict() -> Result<()> {
             assert_eq!(ours, theirs, "\"{name}\" under {allow}");
         }
         let allowed = answers.iter().filter(|(_, ours, _)| *ours).count();
-        assert!(allowed > 2 && allowed < answers.len() - 2, "{allowed} of {}: a rule that tells nobody apart", answers.len());
+        assert!(
+            allowed > 2 && allowed < answers.len() - 2,
+            "{allowed} of {}: a rule that tells nobody apart",
+            answers.len()
+        );
         pairs += answers.len();
     }
     assert!(pairs > 80);
@@ -160,7 +179,8 @@ fn hostile_reply_is_one_line_and_one_word() -> Result<()> {
         let line = tcpw.process.wait_for_line_after(mark, "refused connect from", SOON)?.text;
         assert!(line.ends_with(&format!(": refused connect from {shown} (1.2.3.4)")), "{line}");
         thread::sleep(Duration::from_millis(50));
-        let lines = tcpw.process.lines().iter().skip(mark).filter(|line| line.text.contains("6.6.6.6")).count();
+        let lines =
+            tcpw.process.lines().iter().skip(mark).filter(|line| line.text.contains("6.6.6.6")).count();
         assert!(lines <= 1, "one line for one connection");
     }
     Ok(())

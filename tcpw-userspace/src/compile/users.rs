@@ -55,7 +55,9 @@ mod tests {
 
     #[test]
     fn only_the_letter_u_behind_a_percent_sign_asks() {
-        for (template, asks) in [("echo %u", true), ("%%u", false), ("%%%u", true), ("u%", false), ("%c %h", false)] {
+        for (template, asks) in
+            [("echo %u", true), ("%%u", false), ("%%%u", true), ("u%", false), ("%c %h", false)]
+        {
             assert_eq!(expands_user(template.as_bytes()), asks, "{template}");
         }
     }

@@ -143,7 +143,8 @@ impl File {
         let exempt = raw.exempt.unwrap_or(RawExempt { addresses: Vec::new(), ports: Vec::new() });
         let check = |span, result: Result<_, String>| result.map_err(|what| wrong(span, what));
         let addresses = exempt.addresses.into_iter().map(|it| check(it.span(), network(it.get_ref())));
-        let ports = exempt.ports.into_iter().map(|it| port(*it.get_ref()).map_err(|what| wrong(it.span(), what)));
+        let ports =
+            exempt.ports.into_iter().map(|it| port(*it.get_ref()).map_err(|what| wrong(it.span(), what)));
         let resolve = read_resolve(raw.resolve.unwrap_or_default())
             .map_err(|(span, what): (Range<usize>, String)| wrong(span, what))?;
         let names = raw.names.unwrap_or_default();

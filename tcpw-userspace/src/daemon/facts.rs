@@ -229,6 +229,42 @@ mod tests {
     }
 
     #[test]
+    fn user_is_wanted_once_the_questions_before_are_answered() {
+        let ends = ["192.0.2.1".parse().unwrap(), "192.0.2.2".parse().unwrap()];
+        let mut facts = Facts::default();
+        let answers = Answers::new(&facts, ends);
+        answers.client_name();
+        assert_eq!((answers.client_user(10), answers.user_wanted()), (None, None));
+        facts.learn(answers.missing().unwrap(), kept(name("c.test"), 20));
+
+        let answers = Answers::new(&facts, ends);
+        answers.client_name();
+        answers.client_user(7);
+        assert_eq!(answers.user_wanted(), Some(UserWanted { timeout_s: 7, is_open: false }));
+        // What he is may decide whether this is asked at all.
+        answers.server_name();
+        assert_eq!(answers.user_wanted(), Some(UserWanted { timeout_s: 7, is_open: true }));
+        assert_eq!(answers.missing(), None);
+
+        facts.learn_user(Some(b"root"[..].into()));
+        let answers = Answers::new(&facts, ends);
+        assert_eq!(answers.client_user(7).as_deref(), Some(&b"root"[..]));
+        assert_eq!(answers.user_wanted(), None);
+    }
+
+    #[test]
+    fn command_behind_an_unknown_user_leaves_the_verdict_open() {
+        let ends = ["::1".parse().unwrap(), "::1".parse().unwrap()];
+        let facts = Facts::default();
+        let answers = Answers::new(&facts, ends);
+        answers.run(Purpose::Aclexec, b"true");
+        answers.client_user(10);
+        assert_eq!(answers.user_wanted().map(|user| user.is_open), Some(false), "it ran before");
+        answers.run(Purpose::Aclexec, b"true");
+        assert_eq!(answers.user_wanted().map(|user| user.is_open), Some(true));
+    }
+
+    #[test]
     fn one_address_at_both_ends_is_asked_for_once() {
         let ends = ["127.0.0.1".parse().unwrap(), "127.0.0.1".parse().unwrap()];
         let mut facts = Facts::default();

@@ -29,12 +29,7 @@ pub(super) struct Judged {
 }
 
 /// Asks the evaluator.
-pub(super) fn judge(
-    tables: &Tables,
-    names: &NamesSet,
-    decision: &Decision,
-    facts: &Facts,
-) -> Judged {
+pub(super) fn judge(tables: &Tables, names: &NamesSet, decision: &Decision, facts: &Facts) -> Judged {
     let daemons = names.to_vec();
     let ends = addresses(decision);
     let [client, server] = ends.map(numeric_host);
@@ -62,10 +57,11 @@ pub(super) fn addresses(decision: &Decision) -> [IpAddr; 2] {
 pub(super) fn host_text(decision: &Decision, facts: &Facts, judgement: Option<&Judgement>) -> String {
     let [client, _] = addresses(decision);
     let Some(judgement) = judgement else { return client_text(decision) };
-    let (user, host) = match facts.user().and_then(|_| judgement.client.iter().rposition(|byte| *byte == b'@')) {
-        Some(at) => (Some(&judgement.client[..at]), &judgement.client[at + 1..]),
-        None => (None, &*judgement.client),
-    };
+    let (user, host) =
+        match facts.user().and_then(|_| judgement.client.iter().rposition(|byte| *byte == b'@')) {
+            Some(at) => (Some(&judgement.client[..at]), &judgement.client[at + 1..]),
+            None => (None, &*judgement.client),
+        };
     let is_named = matches!(facts.name(client), Some(HostName::Known(_)));
     let host = if is_named && *host != *numeric_host(client).as_bytes() {
         // DNS names are letters, digits and few marks; /etc/hosts may hold any bytes.

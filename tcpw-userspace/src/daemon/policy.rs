@@ -172,7 +172,8 @@ impl Policies {
         let audit = config.mode == Mode::Audit;
         let flags = [(audit, AUDIT), (missing[0], NO_ALLOW_TABLE), (missing[1], NO_DENY_TABLE)];
         let flags = flags.iter().filter(|(is_so, _)| *is_so).fold(0, |all, (_, flag)| all | flag);
-        let looked_up = if compile::ask_for_users(&tables) { can_ask(kernel, config) } else { Names::HostsLookedUp };
+        let looked_up =
+            if compile::ask_for_users(&tables) { can_ask(kernel, config) } else { Names::HostsLookedUp };
         let policy = compile::compile(&compile::Input {
             tables: &tables,
             listeners: names,

@@ -259,8 +259,10 @@ impl Daemon {
             }
             News::Ended { waiting, result } => self.ended(&waiting, result),
             News::Sockets { netns, cookies: Ok(alive) } => {
-                let is_gone = |cookie: &u64, place: &mut (u64, u32)| place.0 == netns && !alive.contains(cookie);
-                let gone: Vec<u64> = self.users.lingering.extract_if(is_gone).map(|(cookie, _)| cookie).collect();
+                let is_gone =
+                    |cookie: &u64, place: &mut (u64, u32)| place.0 == netns && !alive.contains(cookie);
+                let gone: Vec<u64> =
+                    self.users.lingering.extract_if(is_gone).map(|(cookie, _)| cookie).collect();
                 gone.into_iter().for_each(|cookie| self.forget(cookie));
             }
             News::Sockets { cookies: Err(error), .. } => {
@@ -380,7 +382,12 @@ impl Daemon {
             Err(error) => return log::error!("{error:#}"),
         };
         // An event of its own may have been lost, or have gone to a process before this one.
-        for one in waiting.iter().filter(|one| !self.users.known.contains(&one.ends.cookie)).copied().collect::<Vec<_>>() {
+        for one in waiting
+            .iter()
+            .filter(|one| !self.users.known.contains(&one.ends.cookie))
+            .copied()
+            .collect::<Vec<_>>()
+        {
             self.take_up(&one);
         }
         self.look_for_lingering();

@@ -85,7 +85,8 @@ mod tests {
             let segment = &packet.bytes()[header..];
             assert_eq!(segment.len(), 20);
             assert_eq!(segment[..16], [0, 5, 0, 22, 1, 2, 3, 4, 0, 0, 0, 5, 0x50, ACK, 0x7f, 0xff]);
-            let (client, server): (SocketAddr, SocketAddr) = (client.parse().unwrap(), server.parse().unwrap());
+            let (client, server): (SocketAddr, SocketAddr) =
+                (client.parse().unwrap(), server.parse().unwrap());
             assert_eq!(checksum(client.ip(), server.ip(), segment), 0);
             assert_eq!(packet.destination(), server.ip());
         }

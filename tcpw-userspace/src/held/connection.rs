@@ -7,8 +7,7 @@
 use std::{collections::HashSet, io, net::SocketAddr};
 
 use netlink_packet_core::{
-    NLM_F_ACK, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
-    NetlinkSerializable,
+    NLM_F_ACK, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload, NetlinkSerializable,
 };
 use netlink_packet_sock_diag::{
     SOCK_DESTROY, SockDiagMessage,

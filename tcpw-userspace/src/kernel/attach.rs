@@ -75,7 +75,11 @@ pub(super) struct Attached {
 impl Attached {
     /// Whether a hook is in use.
     pub(super) fn has(&self, hook: Hook) -> bool {
-        self.owned.iter().map(|(hook, _)| hook).chain(self.pinned.iter().map(|(hook, _)| hook)).any(|it| *it == hook)
+        self.owned
+            .iter()
+            .map(|(hook, _)| hook)
+            .chain(self.pinned.iter().map(|(hook, _)| hook))
+            .any(|it| *it == hook)
     }
 
     /// Lets go of a hook; its pin goes too.
@@ -128,7 +132,11 @@ impl Kernel {
             }
             if let Err(error) = self.attach(hook, cgroup) {
                 self.detach_user_hooks()?;
-                return Err(error.context(format!("attach {} to cgroup {}", hook.program(), cgroup.display())));
+                return Err(error.context(format!(
+                    "attach {} to cgroup {}",
+                    hook.program(),
+                    cgroup.display()
+                )));
             }
         }
         Ok(())
@@ -220,7 +228,8 @@ impl Kernel {
             Hook::Gate | Hook::UserIn | Hook::UserOut => {
                 let gate: &mut CgroupSkb = program.try_into()?;
                 let is_out = hook == Hook::UserOut;
-                let direction = if is_out { CgroupSkbAttachType::Egress } else { CgroupSkbAttachType::Ingress };
+                let direction =
+                    if is_out { CgroupSkbAttachType::Egress } else { CgroupSkbAttachType::Ingress };
                 let id = gate.attach(cgroup, direction, mode)?;
                 gate.take_link(id)?.try_into()?
             }

@@ -86,7 +86,9 @@ impl Kernel {
     pub fn stop_waiting(&mut self, cookie: u64) -> Result<()> {
         match self.waiting_map_mut()?.remove(&cookie) {
             Ok(()) | Err(MapError::KeyNotFound) => Ok(()),
-            Err(MapError::SyscallError(error)) if error.io_error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            Err(MapError::SyscallError(error)) if error.io_error.kind() == std::io::ErrorKind::NotFound => {
+                Ok(())
+            }
             Err(error) => Err(error).context("let a waiting connection pass"),
         }
     }
