@@ -27,7 +27,7 @@ use tcpw_tests::{
 };
 
 use identd::{Identd, Manner};
-use seen::{AT_ONCE, DENY, LO_V4, LO_V6, SOON, Seen, open, see};
+use seen::{AT_ONCE, DENY, LO_V4, LO_V6, SOON, Seen, open, see, see_at};
 
 fn ready() -> bool {
     can_run("users", &[Requirement::Root])
@@ -59,8 +59,7 @@ fn user_that_the_clients_host_names_decides() -> Result<()> {
         identd.becomes(Manner::user(b"mallory"));
     }
     for (client, server) in ends {
-        let mut stream = open(&sandbox, client, server, 7001)?;
-        assert_eq!(see(&mut stream, SOON)?, Seen::Reset, "{client}");
+        assert_eq!(see_at(&sandbox, client, server, 7001)?, Seen::Reset, "{client}");
     }
     for (verb, user) in [("connect", "root"), ("refused connect", "mallory")] {
         for address in ["::ffff:1.2.3.4", "3ffe:ffff:100:200:212:34ff:fe12:3456", "::ffff:127.0.0.1", "::1"] {
@@ -84,7 +83,7 @@ fn nobody_is_asked_for_a_user_who_does_not_count() -> Result<()> {
     let _alphad = Testd::start(&sandbox, "alphad", "[::]:7001")?;
     let identd = Identd::start(sandbox.client(), Manner::user(b"root"))?;
     let _tcpw = Tcpw::start(&sandbox, &[])?;
-    assert!(see(&mut open(&sandbox, CLIENT_V4, SERVER_V4, 7001)?, SOON)?.is_greeting());
+    assert!(see_at(&sandbox, CLIENT_V4, SERVER_V4, 7001)?.is_greeting());
     let refused = connect(sandbox.client(), CLIENT_V6, (SERVER_V6, 7001).into(), AT_ONCE)?;
     assert!(matches!(refused.ended, Ended::TimedOut), "{refused:?}");
     assert_eq!(identd.queries(), 0);
@@ -105,10 +104,10 @@ fn listener_of_multipath_tcp_has_its_connections_wait() -> Result<()> {
     let _tcpw = Tcpw::start(&sandbox, &[])?;
     for (client, server) in [(CLIENT_V4, SERVER_V4), (CLIENT_V6, SERVER_V6)] {
         identd.becomes(Manner::user(b"root"));
-        let seen = see(&mut open(&sandbox, client, server, 7001)?, SOON)?;
+        let seen = see_at(&sandbox, client, server, 7001)?;
         assert!(seen.is_greeting(), "{client}: {seen:?}");
         identd.becomes(Manner::user(b"mallory"));
-        assert_eq!(see(&mut open(&sandbox, client, server, 7001)?, SOON)?, Seen::Reset, "{client}");
+        assert_eq!(see_at(&sandbox, client, server, 7001)?, Seen::Reset, "{client}");
     }
     Ok(())
 }
@@ -124,17 +123,20 @@ fn rfc931_puts_the_user_into_the_line() -> Result<()> {
     let _alphad = Testd::start(&sandbox, "alphad", "0.0.0.0:7001")?;
     let identd = Identd::start(sandbox.client(), Manner::user(b"alice"))?;
     let mut tcpw = Tcpw::start(&sandbox, &["--log-allowed"])?;
-    assert!(see(&mut open(&sandbox, CLIENT_V4, SERVER_V4, 7001)?, SOON)?.is_greeting());
+    assert!(see_at(&sandbox, CLIENT_V4, SERVER_V4, 7001)?.is_greeting());
     tcpw.process.wait_for_line(": connect from alice@1.2.3.4 (1.2.3.4)", SOON)?;
-    let mut other = open(&sandbox, tcpw_tests::CLIENT_V4_OTHER, SERVER_V4, 7001)?;
-    assert_eq!(see(&mut other, SOON)?, Seen::Reset);
+    assert_eq!(see_at(&sandbox, tcpw_tests::CLIENT_V4_OTHER, SERVER_V4, 7001)?, Seen::Reset);
     tcpw.process.wait_for_line(": refused connect from alice@1.2.4.4 (1.2.4.4)", SOON)?;
     // Its own time limit: one second.
     identd.becomes(Manner::Silent);
     let began = Instant::now();
     let mark = tcpw.process.mark();
-    assert!(see(&mut open(&sandbox, CLIENT_V4, SERVER_V4, 7001)?, SOON)?.is_greeting());
-    assert!((Duration::from_millis(900)..Duration::from_secs(5)).contains(&began.elapsed()), "{:?}", began.elapsed());
+    assert!(see_at(&sandbox, CLIENT_V4, SERVER_V4, 7001)?.is_greeting());
+    assert!(
+        (Duration::from_millis(900)..Duration::from_secs(5)).contains(&began.elapsed()),
+        "{:?}",
+        began.elapsed()
+    );
     tcpw.process.wait_for_line_after(mark, ": connect from 1.2.3.4 (1.2.3.4)", SOON)?;
     Ok(())
 }
@@ -151,11 +153,11 @@ fn audit_mode_asks_and_lets_pass() -> Result<()> {
     let settings = sandbox.scratch().join("tcpw.toml");
     std::fs::write(&settings, "mode = \"audit\"\n")?;
     let mut tcpw = Tcpw::start(&sandbox, &["--config", &settings.to_string_lossy()])?;
-    assert!(see(&mut open(&sandbox, CLIENT_V4, SERVER_V4, 7001)?, SOON)?.is_greeting());
+    assert!(see_at(&sandbox, CLIENT_V4, SERVER_V4, 7001)?.is_greeting());
     tcpw.process.wait_for_line(": would refuse connect from mallory@1.2.3.4 (1.2.3.4)", SOON)?;
     identd.becomes(Manner::user(b"root"));
     let mark = tcpw.process.mark();
-    assert!(see(&mut open(&sandbox, CLIENT_V4, SERVER_V4, 7001)?, SOON)?.is_greeting());
+    assert!(see_at(&sandbox, CLIENT_V4, SERVER_V4, 7001)?.is_greeting());
     let line = tcpw.process.wait_for_line_after(mark, "would refuse", AT_ONCE);
     assert!(line.is_err(), "{line:?}");
     assert_eq!(identd.queries(), 2);

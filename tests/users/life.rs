@@ -11,7 +11,7 @@ use tcpw_tests::{CLIENT_V4, SERVER_V4, Sandbox, Tcpw, Testd};
 use super::{
     identd::{Identd, Manner},
     ready,
-    seen::{DENY, SOON, Seen, open, see},
+    seen::{DENY, SOON, Seen, open, see, see_at},
 };
 
 /// The policy in force when the answer comes decides.
@@ -35,7 +35,7 @@ fn reload_while_a_connection_waits_decides_it() -> Result<()> {
     let mark = tcpw.process.mark();
     sandbox.write_tables("alphad: mallory@ALL\n", DENY)?;
     tcpw.wait_applied(mark)?;
-    assert!(see(&mut open(&sandbox, CLIENT_V4, SERVER_V4, 7001)?, SOON)?.is_greeting());
+    assert!(see_at(&sandbox, CLIENT_V4, SERVER_V4, 7001)?.is_greeting());
     Ok(())
 }
 
@@ -52,7 +52,7 @@ fn daemon_that_died_leaves_the_verdict_on_an_unknown_user() -> Result<()> {
     let _identd = Identd::start(sandbox.client(), Manner::Silent)?;
     let mut tcpw = Tcpw::start(&sandbox, &["--pin"])?;
     // The answers are there for those who come when nobody is.
-    assert!(see(&mut open(&sandbox, CLIENT_V4, SERVER_V4, 7001)?, SOON)?.is_greeting());
+    assert!(see_at(&sandbox, CLIENT_V4, SERVER_V4, 7001)?.is_greeting());
     let mut allowed = open(&sandbox, CLIENT_V4, SERVER_V4, 7001)?;
     let mut refused = open(&sandbox, CLIENT_V4, SERVER_V4, 7002)?;
     std::io::Write::write_all(&mut refused, b"GET /")?;
@@ -94,7 +94,7 @@ fn next_daemon_takes_up_who_waits() -> Result<()> {
     let _adopted = Tcpw::start(&sandbox, &["--pin"])?;
     assert!(see(&mut first, SOON)?.is_greeting());
     identd.becomes(Manner::user(b"mallory"));
-    assert_eq!(see(&mut open(&sandbox, CLIENT_V4, SERVER_V4, 7001)?, SOON)?, Seen::Reset);
+    assert_eq!(see_at(&sandbox, CLIENT_V4, SERVER_V4, 7001)?, Seen::Reset);
     Tcpw::command(&sandbox, &["detach"])?;
     Ok(())
 }

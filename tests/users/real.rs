@@ -17,7 +17,7 @@ use tcpw_tests::{
 
 use super::{
     identd::{Identd, Manner},
-    seen::{DENY, LO_V4, SOON, Seen, open, see},
+    seen::{DENY, LO_V4, SOON, Seen, open, see, see_at, see_or_reset},
 };
 
 /// uid of Debian's `nobody`.
@@ -45,9 +45,11 @@ fn oidentd(sandbox: &Sandbox, place: Place) -> Result<Process> {
 fn see_as(sandbox: &Sandbox, uid: u32, client: IpAddr, server: IpAddr, port: u16) -> Result<Seen> {
     let attempt = || {
         setfsuid(Uid::from_raw(uid));
-        let mut stream = open(sandbox, client, server, port)?;
-        stream.write_all(b"GET / HTTP/1.0\r\n\r\n")?;
-        see(&mut stream, SOON)
+        let connection = open(sandbox, client, server, port).and_then(|mut stream| {
+            stream.write_all(b"GET / HTTP/1.0\r\n\r\n")?;
+            Ok(stream)
+        });
+        see_or_reset(connection)
     };
     thread::scope(|scope| scope.spawn(attempt).join()).map_err(|_| anyhow::anyhow!("panicked"))?
 }
@@ -127,12 +129,12 @@ fn guarded_ident_server_is_no_deadlock() -> Result<()> {
     let mut tcpw = Tcpw::start(&sandbox, &[])?;
     let began = Instant::now();
     // The look-up's user is unknown, so it is refused, so the client's user is unknown.
-    assert_eq!(see(&mut open(&sandbox, LO_V4, LO_V4, 7001)?, SOON)?, Seen::Reset);
+    assert_eq!(see_at(&sandbox, LO_V4, LO_V4, 7001)?, Seen::Reset);
     assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
     assert!(Tcpw::counters(&sandbox)?["users_own"] >= 1);
     let mark = tcpw.process.mark();
     sandbox.write_tables("oidentd: ALL\nALL: root@ALL\n", DENY)?;
     tcpw.wait_applied(mark)?;
-    assert!(see(&mut open(&sandbox, LO_V4, LO_V4, 7001)?, SOON)?.is_greeting());
+    assert!(see_at(&sandbox, LO_V4, LO_V4, 7001)?.is_greeting());
     Ok(())
 }

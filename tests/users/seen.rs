@@ -7,6 +7,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
+use nix::errno::Errno;
 use tcpw_tests::{
     Sandbox,
     client::{Ended, connect},
@@ -45,6 +46,24 @@ pub(crate) fn open(sandbox: &Sandbox, client: IpAddr, server: IpAddr, port: u16)
     match connect(place, client, SocketAddr::new(server, port), SOON)?.ended {
         Ended::Connected(stream) => Ok(stream),
         other @ (Ended::Refused | Ended::TimedOut) => bail!("{client} to port {port}: {other:?}"),
+    }
+}
+
+/// Connects, and waits for the first bytes.
+pub(crate) fn see_at(sandbox: &Sandbox, client: IpAddr, server: IpAddr, port: u16) -> Result<Seen> {
+    see_or_reset(open(sandbox, client, server, port))
+}
+
+/// Waits for the first bytes of a connection that may be reset before anybody has looked.
+pub(crate) fn see_or_reset(connection: Result<TcpStream>) -> Result<Seen> {
+    match connection {
+        Ok(mut stream) => see(&mut stream, SOON),
+        Err(error) => {
+            let kind = error.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
+            let is_reset = error.downcast_ref() == Some(&Errno::ECONNRESET)
+                || matches!(kind, Some(ErrorKind::ConnectionReset | ErrorKind::BrokenPipe));
+            if is_reset { Ok(Seen::Reset) } else { Err(error) }
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use tcpw_tests::{CLIENT_V4, SERVER_V4, Sandbox, Tcpw, Testd};
 use super::{
     identd::{Identd, Manner},
     ready,
-    seen::{AT_ONCE, DENY, SOON, Seen, open, see},
+    seen::{AT_ONCE, DENY, SOON, Seen, open, see, see_at},
 };
 
 /// Sources, each with as many as tcpw asks for at once.
@@ -49,7 +49,7 @@ fn silent_ident_server_costs_its_own_clients_time_and_nobody_else() -> Result<()
     let counters = Tcpw::counters(&sandbox)?;
     assert!(counters["users_held"] >= 500, "{counters:?}");
     // One more is beyond the bound: its user is unknown, at once.
-    assert_eq!(see(&mut open(&sandbox, source(0), SERVER_V4, 7001)?, AT_ONCE)?, Seen::Reset);
+    assert_eq!(see_at(&sandbox, source(0), SERVER_V4, 7001)?, Seen::Reset);
     assert_eq!(Tcpw::counters(&sandbox)?["users_limited"], 1);
     tcpw.process.wait_for_line("1 users were not asked for and are unknown", SOON)?;
     // Others are not affected.
