@@ -1,7 +1,7 @@
 //! A daemon that never knew libwrap: greets every client with its own name and closes.
 //!
 //! In: `testd [--fast-open] [--tell] [--mptcp] [--device NAME] [--reuse-port N]
-//! [--exec PROGRAM] [--hide] [--inherited FD] ADDRESS:PORT...`. Copied under any name, it is
+//! [--exec PROGRAM] [--hide] [--inherited FD] [--many N] [--namespaces N] ADDRESS:PORT...`. Copied under any name, it is
 //! that daemon. Out: a line `listening` once every socket listens; with `--tell` one for
 //! everything a client sent.
 
@@ -20,16 +20,19 @@ use std::{
 use anyhow::{Context as _, Result};
 use nix::{
     fcntl::{FcntlArg, FdFlag, fcntl},
+    sched::{CloneFlags, unshare},
     sys::socket::{
         AddressFamily, Backlog, ControlMessage, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrStorage,
         bind, listen, sendmsg, setsockopt, socket, socketpair, sockopt,
     },
+    unistd::{ForkResult, fork, pipe},
 };
 
 fn main() -> Result<()> {
     let mut arguments = std::env::args().skip(1);
     let (mut style, mut members, mut addresses) = (Style::default(), 1_usize, Vec::new());
     let mut inherited = Vec::new();
+    let (mut many, mut namespaces) = (0_u16, 0_u32);
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
             "--fast-open" => style.fast_open = true,
@@ -38,10 +41,15 @@ fn main() -> Result<()> {
             "--exec" => style.exec = Some(arguments.next().context("--exec PROGRAM")?),
             "--hide" => style.hide = true,
             "--inherited" => inherited.push(arguments.next().context("--inherited FD")?.parse::<i32>()?),
+            "--many" => many = arguments.next().context("--many N")?.parse()?,
+            "--namespaces" => namespaces = arguments.next().context("--namespaces N")?.parse()?,
             "--device" => style.device = Some(arguments.next().context("--device NAME")?),
             "--reuse-port" => members = arguments.next().context("--reuse-port N")?.parse()?,
             address => addresses.push(address.parse::<SocketAddr>().with_context(|| address.to_owned())?),
         }
+    }
+    if let (1.., Some(first)) = (u32::from(many) + namespaces, addresses.first()) {
+        return crowd(*first, many, namespaces);
     }
     let name = std::env::current_exe()?.file_name().context("a name")?.to_string_lossy().into_owned();
     let mut threads = Vec::new();
@@ -74,6 +82,50 @@ fn main() -> Result<()> {
     if !hidden.is_empty() {
         thread::sleep(Duration::from_secs(60));
     }
+    Ok(())
+}
+
+/// Listens on many ports from `first` on, or on `first` in many network namespaces, a process in each;
+/// nobody is greeted.
+fn crowd(first: SocketAddr, many: u16, namespaces: u32) -> Result<()> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: passes pointers to a live struct.
+    unsafe {
+        libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit);
+        limit.rlim_cur = limit.rlim_max;
+        libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit);
+    }
+    let mut listeners = Vec::new();
+    for port in first.port()..first.port() + many {
+        let address = SocketAddr::new(first.ip(), port);
+        listeners.push(open(address, &Style::default(), false).with_context(|| address.to_string())?);
+    }
+    let mut children = Vec::new();
+    for _child in 0..namespaces {
+        let (ready, told) = pipe()?;
+        // SAFETY: this process has one thread.
+        match unsafe { fork() }? {
+            ForkResult::Child => {
+                // Its files are what a scan looks at.
+                children.clear();
+                unshare(CloneFlags::CLONE_NEWNET)?;
+                let _listener = open(first, &Style::default(), false)?;
+                drop(told);
+                thread::sleep(Duration::from_secs(600));
+                return Ok(());
+            }
+            ForkResult::Parent { .. } => {
+                drop(told);
+                children.push(ready);
+            }
+        }
+    }
+    for ready in children {
+        // Ends when the child has closed its end: it listens, or has failed.
+        nix::unistd::read(&ready, &mut [0])?;
+    }
+    writeln!(std::io::stdout(), "listening")?;
+    thread::sleep(Duration::from_secs(600));
     Ok(())
 }
 

@@ -36,6 +36,7 @@ use crate::{
     events::Event,
     held::Injector,
     kernel::{Alive, EventRing, HeldRing, HookState, Kernel, LoadOptions, Pins, Ring},
+    listeners::raise_file_limit,
     log::{Log, host_name},
     resolve::{Limits, Lookups, System},
     source::{self, Source, Watch},
@@ -56,6 +57,7 @@ const BATCHES: usize = 256;
 /// # Errors
 /// What is needed to start is missing; once enforcement is on, errors are logged and it goes on.
 pub async fn run(config: Config) -> Result<()> {
+    raise_file_limit();
     let _lock = preflight::lock(&config.run_dir)?;
     let _pins = lock_pins(&config)?;
     let mut control = control::Server::bind(&config.run_dir)?;

@@ -1,6 +1,9 @@
 //! How things stand.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::{
+    collections::HashMap,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use tcpw_common::{decide::EXEMPT_PORT, outcome::Outcome};
 
@@ -29,6 +32,7 @@ impl Daemon {
         let held = self.kernel.waiting().map_or(0, |all| all.len());
         counters.insert("users_held".into(), u64::try_from(held).unwrap_or(u64::MAX));
         let counts = self.lines.counts();
+        let mut said = HashMap::new();
         Status {
             version: env!("CARGO_PKG_VERSION").into(),
             pid: std::process::id(),
@@ -43,7 +47,12 @@ impl Daemon {
             problem: self.policies.problem.clone(),
             cgroup: self.config.cgroup.clone(),
             pinned: self.config.pin,
-            listeners: self.registry.all().into_iter().map(|known| listener(known, current)).collect(),
+            listeners: self
+                .registry
+                .all()
+                .into_iter()
+                .map(|known| listener(known, current, &mut said))
+                .collect(),
             counters,
             log: LogStatus { written: counts.written, failed: counts.lost },
         }
@@ -90,7 +99,7 @@ fn table(current: Option<&InForce>, which: impl Fn(&InForce) -> &Table) -> Table
     }
 }
 
-fn listener(known: &Known, current: Option<&InForce>) -> ListenerStatus {
+fn listener(known: &Known, current: Option<&InForce>, said: &mut HashMap<u32, String>) -> ListenerStatus {
     ListenerStatus {
         pid: known.pid,
         ident: known.ident.clone(),
@@ -110,7 +119,7 @@ fn listener(known: &Known, current: Option<&InForce>) -> ListenerStatus {
             NameSource::Settings => "tcpw.toml".into(),
             NameSource::Nobody => "nobody".into(),
         },
-        policy: current.map_or_else(|| "none".into(), |current| summary(&current.policy, known)),
+        policy: current.map_or_else(|| "none".into(), |current| summary(&current.policy, known, said)),
         tag: match known.untagged {
             None => TagState::Written,
             Some(_) => TagState::Missing,
@@ -119,7 +128,8 @@ fn listener(known: &Known, current: Option<&InForce>) -> ListenerStatus {
 }
 
 /// A listener's policy in a few words. Where the local address counts, that of addresses no rule names.
-fn summary(policy: &Policy, known: &Known) -> String {
+/// Many listeners share a policy, whose words are in `said` after the first.
+fn summary(policy: &Policy, known: &Known, said: &mut HashMap<u32, String>) -> String {
     let port = known.local.port();
     let port_class = policy.ports.iter().find(|(one, _)| *one == port).map_or(0, |(_, class)| *class);
     if port_class == EXEMPT_PORT {
@@ -132,8 +142,12 @@ fn summary(policy: &Policy, known: &Known) -> String {
     let Some(row) = policy.policies.get(index as usize) else {
         return "none".into();
     };
-    let classes = header.client_classes as usize;
-    let first = *row as usize * classes;
+    said.entry(*row).or_insert_with(|| words(policy, *row)).clone()
+}
+
+/// A row of outcomes in a few words.
+fn words(policy: &Policy, row: u32) -> String {
+    let first = row as usize * policy.header(0, 0).client_classes as usize;
     let outcome =
         |class: &u32| policy.outcomes.get(first + *class as usize).copied().and_then(Outcome::from_byte);
     let of_clients = policy

@@ -1,6 +1,9 @@
 //! Tags, names of processes, answers, counters: the small writes between reloads.
 
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::{
+    collections::HashSet,
+    os::fd::{AsRawFd, BorrowedFd},
+};
 
 use anyhow::{Context as _, Result};
 use aya::maps::{HashMap, Map, MapData, MapError, PerCpuArray, SkStorage};
@@ -57,7 +60,8 @@ impl Kernel {
         for (comm, names) in comms {
             table.insert(comm, names, 0).context("write a process name")?;
         }
-        for comm in old.iter().filter(|comm| comms.iter().all(|(kept, _)| kept != *comm)) {
+        let kept: HashSet<&Comm> = comms.iter().map(|(comm, _)| comm).collect();
+        for comm in old.iter().filter(|comm| !kept.contains(comm)) {
             table.remove(comm).context("remove a process name")?;
         }
         Ok(())

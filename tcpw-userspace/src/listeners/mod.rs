@@ -24,6 +24,7 @@ use std::{net::SocketAddr, os::fd::OwnedFd};
 pub use scan::Scanner;
 pub use settings::MoreNames;
 pub(crate) use sys::netns_cookie;
+pub use sys::raise_file_limit;
 #[cfg(test)]
 pub(crate) use sys::socket_cookie;
 

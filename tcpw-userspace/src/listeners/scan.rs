@@ -141,13 +141,24 @@ impl Scanner {
         let mut found = Found::default();
         for &pid in pids {
             // Opened before anything of it is read: see `Owner::read`.
-            let Ok(process) = PidFd::open(pid) else {
-                continue;
+            let process = match PidFd::open(pid) {
+                Ok(process) => process,
+                Err(error) => {
+                    found.over_limit += usize::from(is_limit(&error));
+                    continue;
+                }
             };
             let cgroup = process::cgroup_of(&self.proc_root, pid);
             if cgroup.is_some_and(|cgroup| cgroup.starts_with(&self.scope)) {
                 found.add(&self.proc_root, pid, process);
             }
+        }
+        if found.over_limit > 0 {
+            log::error!(
+                "{} sockets or processes were not looked at, too many files are open: their listeners are judged by the \
+                 rules for any daemon; raise the limit (LimitNOFILE=, ulimit -n)",
+                found.over_limit
+            );
         }
         let mut owners = Owners {
             proc_root: &self.proc_root,
@@ -187,6 +198,13 @@ struct Found {
     /// By inode; `None` for one that does not listen.
     sockets: BTreeMap<u64, Option<Held>>,
     processes: BTreeMap<u32, PidFd>,
+    /// Sockets and processes that could not be opened: too many are open already.
+    over_limit: usize,
+}
+
+/// Whether an error says that too many files are open.
+fn is_limit(error: &std::io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
 }
 
 impl Found {
@@ -197,6 +215,10 @@ impl Found {
                 Entry::Occupied(known) => known.into_mut(),
                 Entry::Vacant(new) => match process.duplicate(fd) {
                     Ok(socket) => new.insert(Held::new(socket, inode)),
+                    Err(error) if is_limit(&error) => {
+                        self.over_limit += 1;
+                        continue;
+                    }
                     // Closed meanwhile, or the process is gone: another holder may tell.
                     Err(_) => continue,
                 },

@@ -42,6 +42,22 @@ impl PidFd {
     }
 }
 
+/// Lets this process have as many open files as it may: a scan holds every listening socket and
+/// namespace of the host at once, and services begin with 1024.
+pub fn raise_file_limit() {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: passes pointers to a live struct.
+    let done = unsafe {
+        libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) == 0 && {
+            limit.rlim_cur = limit.rlim_max;
+            libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) == 0
+        }
+    };
+    if !done {
+        log::warn!("the limit of open files stays: {}", io::Error::last_os_error());
+    }
+}
+
 /// A listening TCP or MPTCP socket as the kernel describes it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Listening {
