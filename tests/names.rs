@@ -57,7 +57,10 @@ fn sshd_and_nginx_obey_rules_of_names_and_lines_carry_them() -> Result<()> {
         return Ok(());
     }
     let sandbox = Sandbox::new("names")?;
-    sandbox.write_tables("sshd nginx: good.example.test\n", "ALL: .example.test: severity local3.alert\nALL: ALL\n")?;
+    sandbox.write_tables(
+        "sshd nginx: good.example.test\n",
+        "ALL: .example.test: severity local3.alert\nALL: ALL\n",
+    )?;
     let unbound = Unbound::start(&sandbox, &zones())?;
     unbound.delay(Some(Duration::from_millis(20)));
     let key = SshKey::generate(&sandbox)?;

@@ -83,7 +83,8 @@ pub(crate) static ATTEMPTS: LruHashMap<AttemptKey, u64> = LruHashMap::with_max_e
 pub(crate) static ANSWERS: LruHashMap<AnswerKey, Answer> = LruHashMap::with_max_entries(MAX_ANSWERS, 0);
 /// Allowed handshakes on their way, for the accepted line.
 #[map]
-pub(crate) static HANDSHAKES: LruHashMap<AttemptKey, Handshake> = LruHashMap::with_max_entries(MAX_HANDSHAKES, 0);
+pub(crate) static HANDSHAKES: LruHashMap<AttemptKey, Handshake> =
+    LruHashMap::with_max_entries(MAX_HANDSHAKES, 0);
 
 /// Who listens, by socket cookie, where the socket itself cannot carry a tag.
 #[map]

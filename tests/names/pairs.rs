@@ -9,7 +9,9 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use tcpw_tests::{Requirement, SERVER_V4, SERVER_V6, Sandbox, Tcpw, Testd, can_run, client::connect, daemons::Tcpd};
+use tcpw_tests::{
+    Requirement, SERVER_V4, SERVER_V6, Sandbox, Tcpw, Testd, can_run, client::connect, daemons::Tcpd,
+};
 
 use super::{SOON, world};
 
@@ -37,7 +39,10 @@ const RULES: &[(&str, &str)] = &[
     ("", "ALL EXCEPT betad: KNOWN EXCEPT @trusted\nbetad: ALL\n"),
     ("alphad@server.example.test: ALL EXCEPT UNKNOWN\n", "ALL: ALL\n"),
     ("alphad@.example.test: 1.2.5.\nalphad@KNOWN: LOCAL\n", "ALL: ALL\n"),
-    ("ALL: [3ffe:ffff:100:202::]/64 localhost\nALL: canonical.example.test: deny\nALL: .example.test\n", "ALL: ALL\n"),
+    (
+        "ALL: [3ffe:ffff:100:202::]/64 localhost\nALL: canonical.example.test: deny\nALL: .example.test\n",
+        "ALL: ALL\n",
+    ),
 ];
 
 const FILE: &str = "LOCAL @trusted\n1.2.3.4 mixed.example.test\n";
@@ -99,7 +104,10 @@ fn live_pairs_have_one_verdict() -> Result<()> {
         "names: {pairs} live pairs agree, {allowed} allowed; {named} lines carry a name as tcpd's do, {bare} lack one that tcpd looked up and nothing hung on; {} look-ups",
         counters["lookups"]
     )?;
-    ensure!(pairs >= 200 && allowed * 4 > pairs && allowed * 4 < 3 * pairs, "{pairs} pairs, {allowed} allowed");
+    ensure!(
+        pairs >= 200 && allowed * 4 > pairs && allowed * 4 < 3 * pairs,
+        "{pairs} pairs, {allowed} allowed"
+    );
     ensure!(counters["disagreements"] == 0, "{counters:?}");
     Ok(())
 }
@@ -125,8 +133,8 @@ fn ask_both(sandbox: &Sandbox, tcpd: &Tcpd) -> Result<Vec<Pair>> {
         Ok(Pair { client, ours, theirs, their_line })
     };
     thread::scope(|scope| {
-        let asked: Vec<_> = world::clients().into_iter().map(|client| scope.spawn(move || ask(client))).collect();
+        let asked: Vec<_> =
+            world::clients().into_iter().map(|client| scope.spawn(move || ask(client))).collect();
         asked.into_iter().map(|it| it.join().ok().context("a client panicked")?).collect()
     })
 }
-

@@ -82,7 +82,8 @@ fn storm(name: &str, delay: Option<Duration>, patience: Duration) -> Result<()> 
     let Ended::Connected(mut web) = web.ended else { anyhow::bail!("nginx: {web:?}") };
     let (mut by_address, mut requests) = (Vec::new(), Vec::new());
     let (connected, waiting) = thread::scope(|scope| -> Result<_> {
-        let storm = scope.spawn(|| sandbox.client().run(|| all_at_once(server(7001), patience, delay.is_some())));
+        let storm =
+            scope.spawn(|| sandbox.client().run(|| all_at_once(server(7001), patience, delay.is_some())));
         while !storm.is_finished() && by_address.len() < 100 {
             let attempt = connect(sandbox.client(), CLIENT_V4, server(7002), AT_ONCE)?;
             ensure!(attempt.is_connected(), "a rule of addresses: {attempt:?}");
@@ -109,9 +110,17 @@ fn storm(name: &str, delay: Option<Duration>, patience: Duration) -> Result<()> 
         "storm: {name}: {CLIENTS} clients, {} connected (last after {last:.1?}), {waiting} still wait; look-ups {}, \
          held {}, not held: {} too many waiting, {} at the source's bound, {} ring full; given up {}; memory {before} -> at most {after} KiB; \
          by address {:.1?} (median of {}), established {:.1?} (median), {:.1?} (longest)",
-        connected.len(), counters["lookups"], counters["asked"], counters["names_limited"], counters["hold_limited"],
-        counters["hold_ring_full"], counters["names_given_up"], median(&mut by_address.clone()), by_address.len(),
-        median(&mut requests.clone()), requests.iter().max().copied().unwrap_or_default(),
+        connected.len(),
+        counters["lookups"],
+        counters["asked"],
+        counters["names_limited"],
+        counters["hold_limited"],
+        counters["hold_ring_full"],
+        counters["names_given_up"],
+        median(&mut by_address.clone()),
+        by_address.len(),
+        median(&mut requests.clone()),
+        requests.iter().max().copied().unwrap_or_default(),
     )?;
     let wrong: Vec<_> = connected.iter().filter(|(number, _)| !is_good(*number)).collect();
     ensure!(wrong.is_empty(), "allowed without a name: {wrong:?}");

@@ -3,7 +3,10 @@
 use std::{fs, net::IpAddr};
 
 use anyhow::{Context as _, Result};
-use tcpw_tests::{CLIENT_V4, CLIENT_V4_OTHER, CLIENT_V6, CLIENT_V6_OTHER, SERVER_V4, SERVER_V6, Sandbox, daemons::{Unbound, Zones}};
+use tcpw_tests::{
+    CLIENT_V4, CLIENT_V4_OTHER, CLIENT_V6, CLIENT_V6_OTHER, SERVER_V4, SERVER_V6, Sandbox,
+    daemons::{Unbound, Zones},
+};
 
 /// Labels of 60 and more: 200 bytes of name.
 fn long_name() -> String {

@@ -185,8 +185,19 @@ const NAME_TOKENS: &[&str] = &[
     "KNOWN@ALL",
 ];
 
-const NAME_DAEMONS: &[&str] =
-    &["sshd", "ALL", "nginx", "22", "53", "EXCEPT", "sshd@.example.com", "ALL@KNOWN", "ALL@10.", "nginx@s1", "ALL@UNKNOWN"];
+const NAME_DAEMONS: &[&str] = &[
+    "sshd",
+    "ALL",
+    "nginx",
+    "22",
+    "53",
+    "EXCEPT",
+    "sshd@.example.com",
+    "ALL@KNOWN",
+    "ALL@10.",
+    "nginx@s1",
+    "ALL@UNKNOWN",
+];
 
 const NAME_OPTIONS: &[&str] =
     &["", "", "", ": allow", ": deny", ": severity info", ": severity auth.alert: deny", ": keepalive"];
@@ -215,7 +226,8 @@ fn names_count_where_they_are_asked_for(
 ) -> Result<(), TestCaseError> {
     let failed = |error: &dyn std::fmt::Display| TestCaseError::fail(error.to_string());
     let file = |path: &str, content| (PathBuf::from(path), text(Some(content)));
-    let files = [file("/names", "LOCAL .example.com /addresses\n"), file("/addresses", "10. 1.2.3.4 [::1]\n")];
+    let files =
+        [file("/names", "LOCAL .example.com /addresses\n"), file("/addresses", "10. 1.2.3.4 [::1]\n")];
     let tables = tables(Some(allow), Some(deny), BTreeMap::from(files));
     let sets = names_sets();
     let policy = compile_with(Names::HostsLookedUp, &tables, &sets).map_err(|error| failed(&error))?;
@@ -224,7 +236,11 @@ fn names_count_where_they_are_asked_for(
     let mut worlds = made_up();
     let servers = [HostName::Unknown, HostName::Paranoid, HostName::Known(b"s1"[..].into())];
     let more = worlds.iter().flat_map(|world| {
-        servers.iter().map(|server| MadeUp { server: server.clone(), netgroups: !world.netgroups, ..world.clone() })
+        servers.iter().map(|server| MadeUp {
+            server: server.clone(),
+            netgroups: !world.netgroups,
+            ..world.clone()
+        })
     });
     let more: Vec<_> = more.collect();
     worlds.extend(more);
@@ -265,7 +281,13 @@ fn names_count_where_they_are_asked_for(
                     counts.same += u64::from(seen.len() == 1);
                     prop_assert!(was_asked, "libwrap would look nothing up: {}", whose);
                 } else {
-                    prop_assert!(seen.len() == 1 && seen[0].0 == outcome, "{:?}, {:?}: {}", outcome, seen, whose);
+                    prop_assert!(
+                        seen.len() == 1 && seen[0].0 == outcome,
+                        "{:?}, {:?}: {}",
+                        outcome,
+                        seen,
+                        whose
+                    );
                 }
             }
         }

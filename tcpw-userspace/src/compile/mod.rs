@@ -148,10 +148,8 @@ pub fn compile(input: &Input<'_>) -> Result<Policy, CompileError> {
         server_regions.extend(lists.servers.iter().map(|server| unnamed.host(server)));
     }
     let (servers, truths) = classes::servers(&server_regions)?;
-    let ports = Ports {
-        exempt: input.exempt_ports,
-        unnamed: if is_looked_up { input.unnamed_ports } else { &[] },
-    };
+    let ports =
+        Ports { exempt: input.exempt_ports, unnamed: if is_looked_up { input.unnamed_ports } else { &[] } };
     let mut services = Services::new(&lists, &truths, input.listeners, ports)?;
     let default = inks.ink(bit_of(default), 0);
     let clients = classes::paint(&strokes, &services, input.exempt_networks, default)?;

@@ -98,12 +98,7 @@ const REMEMBERED: usize = 8;
 impl Canvas {
     /// Nothing painted.
     pub(super) fn new(cells: usize) -> Self {
-        Self {
-            seen: vec![0; cells],
-            inks: vec![0; cells],
-            open: Skip::new(cells),
-            without: HashMap::new(),
-        }
+        Self { seen: vec![0; cells], inks: vec![0; cells], open: Skip::new(cells), without: HashMap::new() }
     }
 
     /// Paints what is still open of a rule's region.

@@ -136,7 +136,8 @@ impl<'a> Patterns<'a> {
     pub(super) fn hang_on_names(&self) -> bool {
         let rules = || self.tables.allow.rules.iter().chain(&self.tables.deny.rules);
         let clients = rules().flat_map(|rule| tokens(&rule.clients)).map(|token| &token.host);
-        let servers = rules().flat_map(|rule| tokens(&rule.daemons)).filter_map(|token| token.server.as_ref());
+        let servers =
+            rules().flat_map(|rule| tokens(&rule.daemons)).filter_map(|token| token.server.as_ref());
         let files = self.tables.files.values().flat_map(|file| &file.patterns).map(|(_, pattern)| pattern);
         clients.chain(servers).chain(files).any(hangs_on_name)
     }

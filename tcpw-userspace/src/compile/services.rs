@@ -93,7 +93,13 @@ impl Services {
             .filter_map(|(class, port)| port.map(|port| (port, number(class))))
             .collect();
         ports.extend(
-            special.exempt.iter().copied().collect::<BTreeSet<_>>().into_iter().map(|port| (port, EXEMPT_PORT)),
+            special
+                .exempt
+                .iter()
+                .copied()
+                .collect::<BTreeSet<_>>()
+                .into_iter()
+                .map(|port| (port, EXEMPT_PORT)),
         );
 
         let sizes = [classes.len(), named.len(), servers.len()];

@@ -42,7 +42,8 @@ impl Daemon {
         let listeners = self.registry.all();
         let known = listeners.iter().find(|known| {
             let is_named = known.names.iter().any(|name| is_meant(name));
-            port.is_none_or(|port| known.local.port() == port) && (is_named || question.daemon.parse::<u16>().is_ok())
+            port.is_none_or(|port| known.local.port() == port)
+                && (is_named || question.daemon.parse::<u16>().is_ok())
         });
         let names = known.map_or_else(|| NamesSet::new([&question.daemon]), |known| known.names.clone());
         let bound = known.map(|known| known.local.ip()).filter(|ip| !ip.is_unspecified());
@@ -97,7 +98,8 @@ impl Daemon {
         live.reply.send(Response::Match(Box::new(LiveAnswer {
             verdict: verdict.into(),
             via: if live.is_exempt { "exempt" } else { cases::via(judgement.reason) }.into(),
-            matched: cases::Matched::of(&current.tables, judgement.rule.filter(|_| !live.is_exempt)).to_string(),
+            matched: cases::Matched::of(&current.tables, judgement.rule.filter(|_| !live.is_exempt))
+                .to_string(),
             file: origin.map(|origin| origin.path.display().to_string()),
             line: origin.map(|origin| origin.line),
             client: judge::host_text(decision, facts, Some(judgement)),

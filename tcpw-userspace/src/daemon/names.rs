@@ -191,10 +191,7 @@ impl Hanging {
     /// The attempts that wait for an answer.
     fn take_all(&mut self, question: &Question) -> Vec<(u64, Attempt)> {
         let numbers = self.by_question.remove(question).unwrap_or_default();
-        numbers
-            .into_iter()
-            .filter_map(|number| Some((number, self.take(number)?.0)))
-            .collect()
+        numbers.into_iter().filter_map(|number| Some((number, self.take(number)?.0))).collect()
     }
 
     /// An attempt that has waited too long, and whether anybody else waits for its answer.

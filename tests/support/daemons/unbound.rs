@@ -54,7 +54,8 @@ impl Zones {
     }
 
     fn texts(&self) -> [(&'static str, String); 3] {
-        const HEAD: &str = "@ SOA ns.example.test. root.example.test. 1 3600 900 86400 60\n@ NS ns.example.test.\n";
+        const HEAD: &str =
+            "@ SOA ns.example.test. root.example.test. 1 3600 900 86400 60\n@ NS ns.example.test.\n";
         let mut zones = ["example.test.", "in-addr.arpa.", "ip6.arpa."].map(|zone| (zone, String::new()));
         for (zone, text) in &mut zones {
             // Writing to a String does not fail.
@@ -70,8 +71,13 @@ impl Zones {
                     let _ = writeln!(zones[1].1, "{d}.{c}.{b}.{a} PTR {name}");
                 }
                 IpAddr::V6(v6) => {
-                    let nibbles: Vec<String> =
-                        v6.octets().iter().rev().flat_map(|octet| [octet & 15, octet >> 4]).map(|it| format!("{it:x}")).collect();
+                    let nibbles: Vec<String> = v6
+                        .octets()
+                        .iter()
+                        .rev()
+                        .flat_map(|octet| [octet & 15, octet >> 4])
+                        .map(|it| format!("{it:x}"))
+                        .collect();
                     let _ = writeln!(zones[2].1, "{} PTR {name}", nibbles.join("."));
                 }
             }
@@ -204,7 +210,10 @@ fn wire(front: UdpSocket, back: UdpSocket, delay_ms: &Arc<AtomicU64>, asked: &Ar
                 clients.lock().unwrap_or_else(PoisonError::into_inner).insert(number, (own, client));
                 packet[..2].copy_from_slice(&number.to_be_bytes());
                 let due = Instant::now() + Duration::from_millis(delay);
-                queue.lock().unwrap_or_else(PoisonError::into_inner).push_back((due, packet[..length].to_vec()));
+                queue
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .push_back((due, packet[..length].to_vec()));
             }
         }
     });

@@ -20,7 +20,9 @@ pub(super) fn run(arguments: &MatchArgs, questions: &[Question]) -> Result<Outco
     let mut answers = Vec::new();
     for question in questions {
         let Some(client) = question.client.ip else {
-            return Err(Failure::usage("--live: no address: write one, or a host name that can be looked up"));
+            return Err(Failure::usage(
+                "--live: no address: write one, or a host name that can be looked up",
+            ));
         };
         if question.user.is_some() {
             return Err(Failure::usage("--live: the daemon does not know users: leave USER@ out"));
@@ -35,7 +37,9 @@ pub(super) fn run(arguments: &MatchArgs, questions: &[Question]) -> Result<Outco
             Response::Match(answer) => answers.push(*answer),
             Response::Failed(reason) => return Err(anyhow::anyhow!("the daemon: {reason}").into()),
             Response::Status(_) | Response::Done(_) => {
-                return Err(anyhow::anyhow!("the daemon answers something else: is it another version?").into());
+                return Err(
+                    anyhow::anyhow!("the daemon answers something else: is it another version?").into()
+                );
             }
         }
     }
@@ -67,8 +71,7 @@ fn show(question: &Question, answer: &LiveAnswer, out: &mut impl Write) -> io::R
     writeln!(out, "listener: {}", answer.listener.as_ref().unwrap_or(&nobody))?;
     writeln!(out, "names:    {}", answer.names.join(", "))?;
     for look_up in &answer.lookups {
-        let confirmation =
-            look_up.confirmation.as_ref().map(|text| format!(" ({text})")).unwrap_or_default();
+        let confirmation = look_up.confirmation.as_ref().map(|text| format!(" ({text})")).unwrap_or_default();
         writeln!(
             out,
             "look-up:  {}: {}{confirmation}; {} s old, believed for {} s more",
