@@ -69,10 +69,7 @@ fn tcpw_with(arguments: &[&str]) -> Command {
 #[test]
 fn wrong_arguments() {
     let see = "see \"tcpw --help\"";
-    refused(
-        &mut tcpw_with(&[]),
-        &format!("no subcommand: write \"tcpw run\", status, detach or check; {see}"),
-    );
+    refused(&mut tcpw_with(&[]), &format!("no subcommand: write one, as \"tcpw check\"; {see}"));
     refused(
         &mut tcpw_with(&["run", "--pinn"]),
         &format!("unexpected argument '--pinn' found tip: a similar argument exists: '--pin': {see}"),

@@ -1,10 +1,12 @@
-//! One timed run, for `cargo xtask bench`: `tcpw-bench parse SHAPE`, or `tcpw-bench parse` for the names.
+//! One timed run, for `cargo xtask bench`: `tcpw-bench parse SHAPE`, or `tcpw-bench parse` for the names;
+//! `tcpw-bench cases in-cases|named TCPW N`.
 //!
 //! Out: one JSON object. A process per run, so that its peak memory is the run's own.
 
+mod cases;
 mod shapes;
 
-use std::{env, fs, hint::black_box, io::Write, process::ExitCode, time::Duration};
+use std::{env, fs, hint::black_box, io::Write, path::Path, process::ExitCode, time::Duration};
 
 use anyhow::{Context, Result, bail};
 use nix::time::{ClockId, clock_gettime};
@@ -29,7 +31,12 @@ fn run(words: &[&str]) -> Result<String> {
     match words {
         ["parse"] => Ok(shapes::SHAPES.map(|(name, _)| name).join("\n")),
         ["parse", shape] => bench_parse(shape),
-        _ => bail!("usage: tcpw-bench parse [SHAPE]"),
+        ["cases", tables @ ("in-cases" | "named"), tcpw, count] => {
+            let count = count.parse().with_context(|| format!("{count}: no number of cases"))?;
+            let seconds = cases::seconds(Path::new(tcpw), count, *tables == "in-cases")?;
+            Ok(serde_json::json!({ "cases": count, "seconds": seconds }).to_string())
+        }
+        _ => bail!("usage: tcpw-bench parse [SHAPE] | cases in-cases|named TCPW N"),
     }
 }
 

@@ -14,6 +14,7 @@ mod cleanup;
 mod namespace;
 mod process;
 mod sandbox;
+mod scratch;
 mod skip;
 mod tcpw;
 mod testd;
@@ -24,6 +25,7 @@ pub use process::{Line, Process};
 pub use sandbox::{
     CLIENT_V4, CLIENT_V4_OTHER, CLIENT_V6, CLIENT_V6_OTHER, Place, SERVER_V4, SERVER_V6, Sandbox,
 };
+pub use scratch::{Scratch, tcpw_output};
 pub use skip::{Requirement, can_run, skip};
 pub use tcpw::{Tcpw, tcpw_binary};
 pub use testd::Testd;

@@ -32,7 +32,11 @@ pub enum Id<'a> {
 impl fmt::Display for Id<'_> {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Own(raw) => out.write_str(raw.get().trim_matches('"')),
+            Self::Own(raw) => {
+                let text = raw.get();
+                let inside = text.strip_prefix('"').and_then(|text| text.strip_suffix('"'));
+                out.write_str(inside.unwrap_or(text))
+            }
             Self::Line(line) => write!(out, "line {line}"),
         }
     }

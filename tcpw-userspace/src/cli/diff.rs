@@ -10,9 +10,10 @@ use serde::Serialize;
 
 use super::{
     Failure, Outcome, TableArgs,
+    in_use::tables_in_use,
     meaning::{
-        Asked, JsonDecision, JsonService, Read, Services, answer, condition, end, json_networks, paths, read,
-        rule, verdict_of, who,
+        Asked, JsonDecision, JsonService, Read, Services, answer, condition, end, json_networks, read, rule,
+        verdict_of, who,
     },
     must_exist,
 };
@@ -25,18 +26,21 @@ use crate::{
 /// Flags of `tcpw diff`.
 #[derive(Args, Clone, Debug)]
 pub struct DiffArgs {
-    /// A directory with hosts.allow and hosts.deny, or one table
+    /// A directory with hosts.allow and hosts.deny, or one of the tables
     #[arg(value_name = "OLD")]
     pub old: PathBuf,
-    /// Likewise
+    /// Likewise; a table beside a directory takes the place of the one there
     #[arg(value_name = "NEW")]
     pub new: PathBuf,
     /// Which table OLD and NEW are, if a name says neither allow nor deny
     #[arg(long = "as", value_name = "TABLE")]
     pub kind: Option<Kind>,
-    /// The tables in use: the other one of a pair of which one is named.
-    #[command(flatten)]
-    pub tables: TableArgs,
+    /// hosts.allow of both sides, where OLD and NEW are a hosts.deny each [default: the one in use]
+    #[arg(long, value_name = "FILE")]
+    pub hosts_allow: Option<PathBuf>,
+    /// hosts.deny of both sides, where OLD and NEW are a hosts.allow each [default: the one in use]
+    #[arg(long, value_name = "FILE")]
+    pub hosts_deny: Option<PathBuf>,
     /// Print every network, not the first ones only
     #[arg(long)]
     pub all: bool,
@@ -60,42 +64,128 @@ pub enum Kind {
 ///
 /// Wrong use, or there is too much to say: exit code 2.
 pub fn run(arguments: &DiffArgs) -> Result<Outcome, Failure> {
-    let old = read(&pair(&arguments.old, arguments)?);
-    let new = read(&pair(&arguments.new, arguments)?);
+    let Sides { old, new, shared } = Sides::of(arguments)?;
+    let (old, new) = (read(&old), read(&new));
     let changes = diff(&old.tables, &new.tables, &Accounts).map_err(Failure::usage)?;
     let mut out = BufWriter::new(io::stdout().lock());
     if arguments.json {
         serde_json::to_writer(&mut out, &json(&old, &new, &changes)).map_err(io::Error::from)?;
         writeln!(out)?;
     } else {
+        if let Some(shared) = shared {
+            writeln!(out, "With {} on both sides:", shared.display())?;
+        }
         show(&mut out, &old, &new, &changes, arguments.all)?;
     }
     out.flush()?;
     Ok(if changes.is_empty() { Outcome::Fine } else { Outcome::Finding })
 }
 
-/// hosts.allow and hosts.deny of one side.
-fn pair(named: &Path, arguments: &DiffArgs) -> Result<[PathBuf; 2], Failure> {
-    must_exist("table", Some(named))?;
-    if named.is_dir() {
-        return Ok(["hosts.allow", "hosts.deny"].map(|name| named.join(name)));
+/// What the command line names.
+enum Named {
+    /// A directory with both tables, or with one.
+    Both([PathBuf; 2]),
+    /// A table.
+    One(TableKind, PathBuf),
+}
+
+/// The tables of both sides.
+struct Sides {
+    old: [PathBuf; 2],
+    new: [PathBuf; 2],
+    /// The table that both have, if one is not told.
+    shared: Option<PathBuf>,
+}
+
+impl Sides {
+    fn of(arguments: &DiffArgs) -> Result<Self, Failure> {
+        use Named::{Both, One};
+        let DiffArgs { hosts_allow, hosts_deny, .. } = arguments;
+        let table = match (named(&arguments.old, arguments)?, named(&arguments.new, arguments)?) {
+            (Both(_), Both(_)) if hosts_allow.is_some() || hosts_deny.is_some() => {
+                return Err(Failure::usage(
+                    "--hosts-allow and --hosts-deny add to a table that is named alone, and OLD and NEW have \
+                     both: leave them out",
+                ));
+            }
+            (Both(old), Both(new)) => return Ok(Self { old, new, shared: None }),
+            (One(kind, old), One(also, new)) if kind == also => (kind, old, new, None),
+            (One(_, old), One(..)) => {
+                return Err(Failure::usage(format!(
+                    "{} is one table and {} the other one: name the same one of both sides, or two directories",
+                    old.display(),
+                    arguments.new.display()
+                )));
+            }
+            (Both(pair), One(kind, new)) => {
+                (kind, one_of(&pair, kind), new, Some(one_of(&pair, other(kind))))
+            }
+            (One(kind, old), Both(pair)) => {
+                (kind, old, one_of(&pair, kind), Some(one_of(&pair, other(kind))))
+            }
+        };
+        let (kind, old, new, beside) = table;
+        let (unused, flag) = match kind {
+            TableKind::Allow => (("--hosts-allow", hosts_allow), hosts_deny),
+            TableKind::Deny => (("--hosts-deny", hosts_deny), hosts_allow),
+        };
+        if let (name, Some(_)) = unused {
+            return Err(Failure::usage(format!("{name}: that is what OLD and NEW are: leave it out")));
+        }
+        let shared = match (flag, beside) {
+            (None, Some(beside)) => beside,
+            (Some(_), _) | (None, None) => {
+                let flags = TableArgs { hosts_allow: hosts_allow.clone(), hosts_deny: hosts_deny.clone() };
+                one_of(&tables_in_use(&flags, None)?, other(kind))
+            }
+        };
+        let pair = |table: PathBuf| match kind {
+            TableKind::Allow => [table, shared.clone()],
+            TableKind::Deny => [shared.clone(), table],
+        };
+        Ok(Self { old: pair(old), new: pair(new), shared: Some(shared) })
     }
-    let name = named.file_name().map(|name| name.to_string_lossy().to_ascii_lowercase()).unwrap_or_default();
+}
+
+fn other(kind: TableKind) -> TableKind {
+    match kind {
+        TableKind::Allow => TableKind::Deny,
+        TableKind::Deny => TableKind::Allow,
+    }
+}
+
+fn one_of([allow, deny]: &[PathBuf; 2], kind: TableKind) -> PathBuf {
+    match kind {
+        TableKind::Allow => allow.clone(),
+        TableKind::Deny => deny.clone(),
+    }
+}
+
+/// What a path of the command line is.
+fn named(path: &Path, arguments: &DiffArgs) -> Result<Named, Failure> {
+    must_exist("table", Some(path))?;
+    if path.is_dir() {
+        let tables = ["hosts.allow", "hosts.deny"].map(|name| path.join(name));
+        if tables.iter().all(|table| std::fs::symlink_metadata(table).is_err()) {
+            return Err(Failure::usage(format!(
+                "{}: neither hosts.allow nor hosts.deny is in it: name the tables",
+                path.display()
+            )));
+        }
+        return Ok(Named::Both(tables));
+    }
+    let name = path.file_name().map(|name| name.to_string_lossy().to_ascii_lowercase()).unwrap_or_default();
     let kind = match (arguments.kind, name.contains("allow"), name.contains("deny")) {
         (Some(Kind::Allow), ..) | (None, true, false) => TableKind::Allow,
         (Some(Kind::Deny), ..) | (None, false, true) => TableKind::Deny,
         (None, true, true) | (None, false, false) => {
             return Err(Failure::usage(format!(
                 "{}: hosts.allow or hosts.deny? write --as allow or --as deny, or name a directory with both",
-                named.display()
+                path.display()
             )));
         }
     };
-    let [allow, deny] = paths(&arguments.tables)?;
-    Ok(match kind {
-        TableKind::Allow => [named.to_owned(), deny],
-        TableKind::Deny => [allow, named.to_owned()],
-    })
+    Ok(Named::One(kind, path.to_owned()))
 }
 
 fn show(out: &mut impl Write, old: &Read, new: &Read, all: &[Change], whole: bool) -> io::Result<()> {
@@ -105,6 +195,9 @@ fn show(out: &mut impl Write, old: &Read, new: &Read, all: &[Change], whole: boo
         (ChangeKind::Depends, "For some names, users or results of commands:"),
         (ChangeKind::Effects, "Same verdict, other options:"),
     ];
+    if all.is_empty() {
+        writeln!(out, "No client of any service is treated differently")?;
+    }
     let mut is_first = true;
     for (kind, title) in sections {
         let of_kind: Vec<_> = all.iter().filter(|change| change.kind == kind).collect();

@@ -3,6 +3,7 @@
 use std::{
     io::{BufWriter, Write},
     net::IpAddr,
+    path::PathBuf,
 };
 
 use clap::Args;
@@ -10,13 +11,14 @@ use serde::Serialize;
 
 use super::{
     Failure, Outcome, TableArgs,
+    in_use::tables_in_use,
     meaning::{
-        Asked, JsonDecision, JsonService, Read, Services, answer, condition, end, json_networks, paths, read,
-        rule, verdict_of, who,
+        Asked, JsonDecision, JsonService, Read, Services, answer, condition, end, json_networks, read, rule,
+        verdict_of, who,
     },
 };
 use crate::{
-    compile::{Answer, Area, Decider, Only, Surveyed, survey},
+    compile::{Answer, Area, Decider, Networks, Only, Surveyed, survey},
     parse::rule::Tables,
     resolve::Accounts,
 };
@@ -30,6 +32,9 @@ pub struct ListArgs {
     /// Which tables.
     #[command(flatten)]
     pub tables: TableArgs,
+    /// Settings that name the tables in use [default: /etc/tcpw.toml, if it exists]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
     /// Print every network, not the first ones only
     #[arg(long)]
     pub all: bool,
@@ -45,7 +50,7 @@ pub struct ListArgs {
 /// Wrong use, or there is too much to say.
 pub fn run(arguments: &ListArgs) -> Result<Outcome, Failure> {
     let only = arguments.service.as_deref().map_or_else(|| Ok(Only::default()), wanted)?;
-    let Read { tables, errors } = read(&paths(&arguments.tables)?);
+    let Read { tables, errors } = read(&tables_in_use(&arguments.tables, arguments.config.as_deref())?);
     let all = survey(&tables, &Accounts, &only).map_err(Failure::usage)?;
     let mut out = BufWriter::new(std::io::stdout().lock());
     if arguments.json {
@@ -137,12 +142,7 @@ fn show(out: &mut impl Write, tables: &Tables, areas: &[Area], all: bool) -> std
 
 /// The area that is not spelled out: the one of most addresses, if there are others.
 fn everyone_else(areas: &[Area]) -> Option<usize> {
-    let size = |area: &Area| (area.networks.share(), area.networks.len());
-    let largest = areas.iter().enumerate().max_by(|(_, a), (_, b)| {
-        let (a, b) = (size(a), size(b));
-        a.0.total_cmp(&b.0).then(a.1.cmp(&b.1))
-    });
-    largest.map(|(index, _)| index).filter(|_| areas.len() > 1)
+    Networks::largest(areas.iter().map(|area| &area.networks)).filter(|_| areas.len() > 1)
 }
 
 #[derive(Serialize)]

@@ -7,6 +7,7 @@ pub mod check;
 pub mod detach;
 pub mod diff;
 pub mod fmt;
+mod in_use;
 pub mod list;
 pub mod match_cmd;
 mod meaning;
@@ -194,7 +195,7 @@ fn refuse_arguments(error: &clap::Error) -> Result<Outcome, Failure> {
     }
     if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
         return Err(Failure::Usage(
-            "no subcommand: write \"tcpw run\", status, detach or check; see \"tcpw --help\"".into(),
+            "no subcommand: write one, as \"tcpw check\"; see \"tcpw --help\"".into(),
         ));
     }
     let text = error.to_string();

@@ -64,8 +64,16 @@ impl Networks {
             && self.v6.first().is_some_and(|net| net.prefix_len() == 0)
     }
 
+    /// Which of several sets has the most addresses; of equal ones the one of most networks, and the last.
+    pub fn largest<'a>(all: impl IntoIterator<Item = &'a Self>) -> Option<usize> {
+        // A share is a walk through all networks: once for each set, not for each comparison.
+        let sizes = all.into_iter().map(|networks| (networks.share(), networks.len())).enumerate();
+        let largest = sizes.max_by(|(_, a), (_, b)| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+        largest.map(|(index, _)| index)
+    }
+
     /// Its parts of all IPv4 and of all IPv6 addresses, added up.
-    pub fn share(&self) -> f64 {
+    fn share(&self) -> f64 {
         let v4 = self.v4.iter().map(|net| f64::from(net.prefix_len()));
         v4.chain(self.v6.iter().map(|net| f64::from(net.prefix_len()))).map(|bits| (-bits).exp2()).sum()
     }

@@ -168,8 +168,7 @@ fn servers(regions: &[Rc<Regions>], only: &Only) -> Result<Vec<(Server, Vec<Trut
     if networks.len() == 1 {
         return Ok(truths.into_iter().map(|truths| (Server::Any, truths)).collect());
     }
-    let largest = networks.iter().enumerate().max_by(|(_, a), (_, b)| a.share().total_cmp(&b.share()));
-    let largest = largest.map(|(class, _)| class);
+    let largest = Networks::largest(&networks);
     let server = |(class, networks): (usize, Networks)| {
         let networks = Rc::new(networks);
         if Some(class) == largest { Server::Other(networks) } else { Server::In(networks) }

@@ -188,6 +188,9 @@ impl Parser<'_, '_, '_> {
     }
 
     fn report(&mut self, line: &Line<'_>, start: usize, length: usize, mut finding: Finding) {
+        if self.diagnostics.count(finding.code.as_str(), self.source.path) {
+            return;
+        }
         let origin = line.origin(self.source.path, start, length);
         // The underlined part is not all of it: the text replaces more than that.
         if (origin.length as usize) < length

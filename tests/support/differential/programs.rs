@@ -70,8 +70,8 @@ fn answers(command: &mut Command, cases: &[Case]) -> Result<Vec<Answer>> {
     let (Some(input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
         bail!("{name} has no pipes");
     };
-    let lines = thread::scope(|scope| {
-        let write = scope.spawn(move || {
+    let (written, lines) = thread::scope(|scope| {
+        let write = scope.spawn(move || -> std::io::Result<()> {
             let mut input = BufWriter::new(input);
             for case in cases {
                 serde_json::to_writer(&mut input, case)?;
@@ -80,10 +80,16 @@ fn answers(command: &mut Command, cases: &[Case]) -> Result<Vec<Answer>> {
             input.flush()
         });
         let lines: std::io::Result<Vec<String>> = BufReader::new(output).lines().collect();
-        // Who ends early says why himself.
-        drop(write.join());
-        lines
+        (write.join(), lines)
     });
+    match written {
+        // Who ends early says why himself.
+        Ok(Err(error)) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            return Err(error).with_context(|| format!("write the cases for {name}"));
+        }
+        Ok(_) => {}
+        Err(_) => bail!("writing the cases for {name} panicked"),
+    }
     let status = child.wait().with_context(|| format!("wait for {name}"))?;
     ensure!(status.success(), "{name} failed ({status}); its own message is above");
     let lines = lines.with_context(|| format!("read what {name} answers"))?;

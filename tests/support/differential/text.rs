@@ -73,7 +73,8 @@ impl Serialize for Text {
         let mut json = String::from("\"");
         for chunk in self.0.utf8_chunks() {
             let valid = serde_json::to_string(chunk.valid()).map_err(S::Error::custom)?;
-            json += valid.trim_matches('"');
+            // The quotes around it, and not one that it ends with.
+            json += &valid[1..valid.len() - 1];
             for byte in chunk.invalid() {
                 write!(json, "\\udc{byte:02x}").map_err(S::Error::custom)?;
             }
@@ -126,10 +127,12 @@ mod tests {
 
     #[test]
     fn every_byte_comes_back() {
-        let text = Text((0..=255).collect());
-        let json = serde_json::to_string(&text).unwrap();
-        assert_eq!(serde_json::from_str::<Text>(&json).unwrap(), text);
-        assert_eq!(Text::from_marked(&text.to_marked()), text);
+        for bytes in [(0..=255).collect(), b"\"\xff\"".to_vec(), b"\xff\\\"\xff\"\"".to_vec()] {
+            let text = Text(bytes);
+            let json = serde_json::to_string(&text).unwrap();
+            assert_eq!(serde_json::from_str::<Text>(&json).unwrap(), text);
+            assert_eq!(Text::from_marked(&text.to_marked()), text);
+        }
         let plain = "\"a\\\"\\u0000\\n\u{e9}\\ud83d\\ude00\\udcff\"";
         assert_eq!(
             serde_json::from_str::<Text>(plain).unwrap().as_bytes(),

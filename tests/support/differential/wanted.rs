@@ -21,14 +21,36 @@ fn said(answer: &Answer) -> Vec<String> {
     said
 }
 
-/// nice(2) returns the new value: libwrap takes a negative one for a failure, and tells of
-/// the error that some earlier call left behind.
+/// nice(2) returns the new value: libwrap takes a negative one for a failure, `nice 3` after
+/// `nice -5` included, and tells of the error that some earlier call left behind.
 fn is_stale(line: &str) -> bool {
-    line.starts_with("warning: hosts.") && line.contains(": nice(-")
+    line.starts_with("warning: hosts.") && line.contains(": nice(")
 }
 
 /// tcpw reads a pattern file that a token names more than once, by way of others, once: a chain
 /// of files that name the next one twice would otherwise take for ever.
 fn is_of_file(line: &str) -> bool {
     line.starts_with("warning: hosts.") && line.contains(": open /")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_taken_from_a_verdict_or_another_message() {
+        let answer = |expect: &str, warnings: &[&str]| Answer {
+            expect: expect.into(),
+            warnings: warnings.iter().map(|&line| line.into()).collect(),
+            ..Answer::default()
+        };
+        let nice = [
+            "warning: hosts.allow, line 1: nice(-5): Success",
+            "warning: hosts.allow, line 1: nice(3): Success",
+        ];
+        let other = "warning: hosts.allow, line 2: missing newline or line too long";
+        assert!(agree(&answer("allow", &nice), &answer("allow", &[])));
+        assert!(!agree(&answer("allow", &nice), &answer("deny", &[])));
+        assert!(!agree(&answer("allow", &[other]), &answer("allow", &[])));
+    }
 }

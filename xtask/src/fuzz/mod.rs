@@ -50,7 +50,8 @@ pub(crate) fn main(arguments: &Arguments) -> Result<()> {
         let done = fuzzer.output().with_context(|| format!("start {}", shown(&fuzzer)))?;
         let said = String::from_utf8_lossy(&done.stderr);
         if done.status.success() {
-            say(format_args!("{target}: {}", said.lines().last().unwrap_or("nothing was said")));
+            let done = said.lines().rev().find(|line| line.starts_with("Done "));
+            say(format_args!("{target}: {}", done.unwrap_or("nothing was said")));
         } else {
             say(format_args!("{target}: {}\n{said}", done.status));
             broken.push(target.as_str());

@@ -9,8 +9,7 @@ use std::{
 use super::{CheckArgs, Failure};
 use crate::{
     check::Scope,
-    cli::{must_exist, run::RunArgs},
-    config::Config,
+    cli::in_use::tables_in_use,
     parse::{
         parse, pattern_files,
         rule::TableKind,
@@ -32,7 +31,7 @@ pub(super) struct Read {
 pub(super) fn read(arguments: &CheckArgs) -> Result<Read, Failure> {
     let in_use = arguments.files.is_empty();
     let [allow, deny] = if in_use {
-        tables_in_use(arguments)?.map(Some)
+        tables_in_use(&arguments.tables, arguments.config.as_deref())?.map(Some)
     } else {
         named(&arguments.files, arguments.kind.map(Into::into))?
     };
@@ -47,21 +46,6 @@ pub(super) fn read(arguments: &CheckArgs) -> Result<Read, Failure> {
     }
     readable(&texts)?;
     Ok(Read { texts, scope: Scope { both, in_use } })
-}
-
-/// The tables the flags name, else the settings, else the usual ones.
-fn tables_in_use(arguments: &CheckArgs) -> Result<[PathBuf; 2], Failure> {
-    let tables = &arguments.tables;
-    must_exist("--hosts-allow", tables.hosts_allow.as_deref())?;
-    must_exist("--hosts-deny", tables.hosts_deny.as_deref())?;
-    if let (Some(allow), Some(deny)) = (&tables.hosts_allow, &tables.hosts_deny) {
-        return Ok([allow.clone(), deny.clone()]);
-    }
-    // No cgroup is looked for: the check attaches nothing.
-    let flags = RunArgs { cgroup: Some("/".into()), ..RunArgs::default() };
-    let config = Config::load(arguments.config.as_deref(), &flags).map_err(Failure::usage)?;
-    let pick = |flag: &Option<PathBuf>, setting: PathBuf| flag.clone().unwrap_or(setting);
-    Ok([pick(&tables.hosts_allow, config.hosts_allow), pick(&tables.hosts_deny, config.hosts_deny)])
 }
 
 /// Which table each named file is; a directory stands for the two in it.

@@ -13,9 +13,8 @@ use std::{
 use anyhow::Context;
 use clap::Args;
 
-use super::{Failure, Outcome};
+use super::{Failure, Outcome, TableArgs, in_use::tables_in_use};
 use crate::{
-    config::{DEFAULT_HOSTS_ALLOW, DEFAULT_HOSTS_DENY},
     format::{Formatted, format, same_rules},
     parse::{
         parse,
@@ -27,7 +26,7 @@ use crate::{
 /// Flags of `tcpw fmt`.
 #[derive(Args, Clone, Debug)]
 pub struct FmtArgs {
-    /// Tables; `-` is standard input [default: /etc/hosts.allow and /etc/hosts.deny, as far as they exist]
+    /// Tables; `-` is standard input [default: the tables in use, as far as they exist]
     #[arg(value_name = "FILE")]
     pub files: Vec<PathBuf>,
     /// Print nothing but the names of the files that would change; exit code 1 if there are any
@@ -47,11 +46,10 @@ pub struct FmtArgs {
 /// Nothing can be printed.
 pub fn run(arguments: &FmtArgs) -> Result<Outcome, Failure> {
     let files = match &arguments.files[..] {
-        [] => [DEFAULT_HOSTS_ALLOW, DEFAULT_HOSTS_DENY]
-            .map(PathBuf::from)
-            .into_iter()
-            .filter(|path| path.exists())
-            .collect(),
+        [] => {
+            let in_use = tables_in_use(&TableArgs::default(), None)?;
+            in_use.into_iter().filter(|path| path.exists()).collect()
+        }
         files => files.to_vec(),
     };
     let mut outcome = Outcome::Fine;

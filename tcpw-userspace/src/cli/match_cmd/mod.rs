@@ -18,10 +18,9 @@ use std::{
 use clap::Args;
 use serde::Serialize;
 
-use super::{Failure, Outcome, PlaceArgs, TableArgs, must_exist};
+use super::{Failure, Outcome, PlaceArgs, TableArgs, in_use::tables_in_use, must_exist};
 use crate::{
     cases::{self, Cache},
-    config::{DEFAULT_HOSTS_ALLOW, DEFAULT_HOSTS_DENY},
     parse::{parse, pattern_files},
     source::{self, Source},
 };
@@ -77,9 +76,6 @@ pub struct MatchArgs {
     /// Ask the running daemon: its tables, its names, its memory of them
     #[arg(long, conflicts_with_all = ["cases", "resolve", "trace", "here", "hosts_allow", "hosts_deny"])]
     pub live: bool,
-    /// With --live: settings of the daemon [default: /etc/tcpw.toml, if it exists]
-    #[arg(long, value_name = "FILE", requires = "live")]
-    pub config: Option<PathBuf>,
     /// With --live: directory of the daemon's control socket [default: /run/tcpw]
     #[arg(long, value_name = "DIR", requires = "live")]
     pub run_dir: Option<PathBuf>,
@@ -93,7 +89,7 @@ pub struct MatchArgs {
     #[arg(long, value_name = "FILE", conflicts_with_all = ["daemon", "client", "port", "resolve", "trace", "json"])]
     pub cases: Option<PathBuf>,
     /// Read hosts.allow and hosts.deny of the current directory
-    #[arg(short = 'd', conflicts_with_all = ["hosts_allow", "hosts_deny"])]
+    #[arg(short = 'd', conflicts_with_all = ["hosts_allow", "hosts_deny", "config"])]
     pub here: bool,
     /// Taken as tcpdmatch takes it; rules know a daemon by its name, not by inetd.conf
     #[arg(short = 'i', value_name = "FILE")]
@@ -101,6 +97,9 @@ pub struct MatchArgs {
     /// Which tables.
     #[command(flatten)]
     pub tables: TableArgs,
+    /// Settings that name the tables in use [default: /etc/tcpw.toml, if it exists]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
 }
 
 impl MatchArgs {
@@ -123,17 +122,13 @@ pub fn run(arguments: &MatchArgs) -> Result<Outcome, Failure> {
 }
 
 fn run_all(arguments: &MatchArgs) -> Result<Outcome, Failure> {
-    let TableArgs { hosts_allow, hosts_deny } = &arguments.tables;
-    must_exist("--hosts-allow", hosts_allow.as_deref())?;
-    must_exist("--hosts-deny", hosts_deny.as_deref())?;
     must_exist("-i", arguments.inetd.as_deref())?;
-    let path = |flag: &Option<PathBuf>, here: &str, default: &str| {
-        flag.clone().unwrap_or_else(|| if arguments.here { here.into() } else { default.into() })
+    let [allow, deny] = if arguments.here {
+        ["hosts.allow", "hosts.deny"].map(PathBuf::from)
+    } else {
+        tables_in_use(&arguments.tables, arguments.config.as_deref())?
     };
-    let source = Source::new(
-        path(hosts_allow, "hosts.allow", DEFAULT_HOSTS_ALLOW),
-        path(hosts_deny, "hosts.deny", DEFAULT_HOSTS_DENY),
-    );
+    let source = Source::new(allow, deny);
     match (&arguments.cases, &arguments.daemon, &arguments.client) {
         (Some(file), _, _) => run_cases(file, source),
         (None, Some(daemon), Some(client)) => {

@@ -106,7 +106,7 @@ impl JsonDecision {
         Self {
             verdict: match answer {
                 Answer::Allow => "allow",
-                Answer::Refuse => "refuse",
+                Answer::Refuse => "deny",
                 Answer::Depends => "depends",
             },
             via,

@@ -9,5 +9,5 @@ mod words;
 
 pub(super) use json::{JsonDecision, JsonService, networks as json_networks};
 pub(super) use labels::{Asked, Services};
-pub(super) use read::{Read, paths, read};
+pub(super) use read::{Read, read};
 pub(super) use words::{answer, condition, end, rule, verdict_of, who};

@@ -69,8 +69,10 @@ impl Diagnostic {
         if !expected.is_empty() {
             say("expected", expected)?;
         }
-        if let Some(fix) = &self.fix {
-            say("perhaps", &printable(fix.to_string().as_bytes()))?;
+        match &self.fix {
+            Some(fix) => say("perhaps", &printable(fix.to_string().as_bytes()))?,
+            // Every code has an example that is right.
+            None => say("perhaps", &format_args!("see tcpw check --explain {code}"))?,
         }
         say("consequence", consequence)?;
         for related in self.related.iter().take(RELATED) {
@@ -130,6 +132,16 @@ mod tests {
         let want = "t:3:7: warning: odd [W010]\nsshd: 1.2\n      ^~~\n  expected: even\n  perhaps: x\n  \
                     consequence: none";
         assert_eq!(shown(7, 3, b"sshd: 1.2"), want);
+    }
+
+    #[test]
+    fn without_a_fix_the_codes_example_is_named() {
+        let origin = Origin { path: Arc::new(PathBuf::from("t")), line: 1, column: 1, length: 1 };
+        let text = Finding::new(Code::W010, "odd", "even", "none").at(origin, b"x").to_string();
+        assert!(
+            text.contains("\n  expected: even\n  perhaps: see tcpw check --explain W010\n  consequence"),
+            "{text}"
+        );
     }
 
     #[test]

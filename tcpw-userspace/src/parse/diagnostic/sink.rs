@@ -1,6 +1,6 @@
 //! Where diagnostics are collected: all kinds, but of one kind and file only so many.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, path::Path};
 
 use super::Diagnostic;
 
@@ -34,6 +34,17 @@ impl Sink {
         self.found.push(diagnostic);
     }
 
+    /// Counts one more of a kind of which enough is kept; whether it did. Then nobody need make it.
+    pub(crate) fn count(&mut self, code: &'static str, path: &Path) -> bool {
+        if self.found.last().is_none_or(|last| last.origin.path.as_os_str() != path.as_os_str()) {
+            return false;
+        }
+        let Some((KEPT, last)) = self.kinds.get(code) else { return false };
+        let Some(last) = self.found.get_mut(*last) else { return false };
+        last.more += 1;
+        true
+    }
+
     /// Everything kept.
     pub(crate) fn into_found(self) -> Vec<Diagnostic> {
         self.found
@@ -61,9 +72,12 @@ mod tests {
             let origin = Origin { path, line: 1, column: 1, length: 1 };
             let finding = Finding::new(Code::W010, "", "", "");
             sink.extend((0..count).map(|_| finding.clone().at(origin.clone(), b"")));
+            let is_full = count > KEPT;
+            assert_eq!(sink.count(Code::W010.as_str(), &origin.path), is_full);
+            assert!(!sink.count(Code::W011.as_str(), &origin.path));
         }
         let found = sink.into_found();
         assert_eq!(found.len(), KEPT + 1);
-        assert_eq!((found[KEPT - 1].more, found[KEPT].more), (7, 0));
+        assert_eq!((found[KEPT - 1].more, found[KEPT].more), (8, 0));
     }
 }

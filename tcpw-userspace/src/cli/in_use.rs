@@ -1,0 +1,25 @@
+//! Which tables are in use: flags over the settings of `tcpw run` over the usual paths.
+
+use std::path::{Path, PathBuf};
+
+use super::{Failure, TableArgs, must_exist, run::RunArgs};
+use crate::config::Config;
+
+/// hosts.allow and hosts.deny.
+///
+/// # Errors
+///
+/// A table that a flag names is not there, or something is wrong in the settings.
+pub(super) fn tables_in_use(flags: &TableArgs, settings: Option<&Path>) -> Result<[PathBuf; 2], Failure> {
+    let TableArgs { hosts_allow, hosts_deny } = flags;
+    must_exist("--hosts-allow", hosts_allow.as_deref())?;
+    must_exist("--hosts-deny", hosts_deny.as_deref())?;
+    if let (None, Some(allow), Some(deny)) = (settings, hosts_allow, hosts_deny) {
+        return Ok([allow.clone(), deny.clone()]);
+    }
+    // No cgroup is looked for: nothing is attached.
+    let no_flags = RunArgs { cgroup: Some("/".into()), ..RunArgs::default() };
+    let config = Config::load(settings, &no_flags).map_err(Failure::usage)?;
+    let pick = |flag: &Option<PathBuf>, setting: PathBuf| flag.clone().unwrap_or(setting);
+    Ok([pick(hosts_allow, config.hosts_allow), pick(hosts_deny, config.hosts_deny)])
+}
