@@ -316,7 +316,10 @@ impl Daemon {
             ("hold_limited", "attempts were not held, their source has too many: their clients try again"),
             ("hold_ring_full", "attempts were not held, the ring was full: their clients try again"),
             ("user_no_room", "connections found too many waiting for a user: theirs is unknown"),
-            ("user_expired", "connections were judged while nobody was here to ask for their user: it is unknown"),
+            (
+                "user_expired",
+                "connections were judged while nobody was here to ask for their user: it is unknown",
+            ),
             ("broken", "attempts were refused because a table look-up failed: please report this"),
         ] {
             let now = counters.iter().find(|(counter, _)| *counter == name).map_or(0, |(_, value)| *value);

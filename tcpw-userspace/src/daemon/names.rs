@@ -149,7 +149,7 @@ impl Hanging {
     }
 
     /// Has an attempt wait for an answer; `number` is that of one that waited before.
-    fn park(&mut self, attempt: Attempt, question: Question, number: Option<u64>) -> Result<(), Attempt> {
+    fn park(&mut self, attempt: Attempt, question: Question, number: Option<u64>) -> Result<(), Box<Attempt>> {
         let source = source(&attempt.decision.client);
         let number = match number {
             Some(number) => number,
@@ -157,7 +157,7 @@ impl Hanging {
                 let of_source = self.by_source.get(&source).copied().unwrap_or(0);
                 if self.attempts.len() >= self.limit || of_source >= MOST_OF_A_SOURCE {
                     self.counts.dropped += 1;
-                    return Err(attempt);
+                    return Err(Box::new(attempt));
                 }
                 self.number += 1;
                 self.deadlines.push_back((Instant::now() + self.time_limit, self.number));
@@ -256,7 +256,7 @@ impl Daemon {
                 Err(mut limited) if matches!(limited.purpose, Purpose::Connection(_)) => {
                     // Its client would not try again: its name is unknown.
                     limited.facts.give_up(Instant::now());
-                    attempt = limited;
+                    attempt = *limited;
                     continue;
                 }
                 Err(_limited) => {}

@@ -64,12 +64,7 @@ impl Daemon {
     }
 
     /// The evaluator's verdict under the tables that decided, or what it has to know first.
-    pub(super) fn judge(
-        &self,
-        names: &NamesSet,
-        decision: &Decision,
-        facts: &Facts,
-    ) -> Option<Judged> {
+    pub(super) fn judge(&self, names: &NamesSet, decision: &Decision, facts: &Facts) -> Option<Judged> {
         let tables = match decision.generation {
             // Nothing in the kernel decided it.
             0 => self.policies.current_tables()?,

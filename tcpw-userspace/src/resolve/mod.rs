@@ -5,8 +5,8 @@
 //! Source: tcp_wrappers 7.6.q (Debian) `socket.c`; getnameinfo(3), getaddrinfo(3), innetgr(3).
 
 mod accounts;
-pub mod ident;
 mod cache;
+pub mod ident;
 mod lookups;
 mod netgroup;
 mod question;
