@@ -26,6 +26,7 @@ use super::{
     facts::{Facts, UserWanted},
     judge,
     names::{Attempt, Purpose, source},
+    report::boot_ns,
 };
 use crate::{
     config::{Config, Mode},
@@ -166,7 +167,12 @@ impl Daemon {
             // A process before this one did not come to end it.
             return self.end(waiting);
         }
-        self.judge_connection(waiting, Facts::default());
+        let mut facts = Facts::default();
+        if boot_ns() >= waiting.deadline_ns {
+            // Nobody was here in time: the kernel took the user for unknown.
+            facts.learn_user(None);
+        }
+        self.judge_connection(waiting, facts);
     }
 
     fn judge_connection(&mut self, waiting: &Waiting, facts: Facts) {
