@@ -28,7 +28,7 @@ const ANSWER: Duration = Duration::from_millis(800);
 fn slowly(user: &[u8]) -> Manner {
     match Manner::user(user) {
         Manner::Says(reply) => Manner::Slowly(ANSWER, reply),
-        other => other,
+        other @ (Manner::Slowly(..) | Manner::Silent | Manner::HangsUp) => other,
     }
 }
 

@@ -87,7 +87,7 @@ fn is_allowed(connection: Result<TcpStream>) -> Result<bool> {
     match see_or_reset(connection)? {
         seen if seen.is_greeting() => Ok(true),
         Seen::Reset | Seen::End => Ok(false),
-        other => anyhow::bail!("{other:?}"),
+        other @ (Seen::Bytes(_) | Seen::Nothing) => anyhow::bail!("{other:?}"),
     }
 }
 
