@@ -132,18 +132,21 @@ fn v4_v6_and_dual_stack_listeners_are_found() {
 }
 
 #[test]
-fn what_does_not_listen_for_tcp_is_not_found() {
+fn what_does_not_listen_is_not_found() {
     let listener = loopback();
     let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     let (server, _) = listener.accept().unwrap();
     let udp = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let connected = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    connected.connect(udp.local_addr().unwrap()).unwrap();
     let path = std::env::temp_dir().join(format!("tcpw-listeners-{}", std::process::id()));
     let unix = UnixListener::bind(&path).unwrap();
     fs::remove_file(&path).unwrap();
     assert!(own(&listener).is_some());
     assert!(own(&client).is_none());
     assert!(own(&server).is_none());
-    assert!(own(&udp).is_none());
+    assert_eq!(own(&udp).unwrap().protocol, 17);
+    assert!(own(&connected).is_none());
     assert!(own(&unix).is_none());
 }
 

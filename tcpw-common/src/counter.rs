@@ -28,21 +28,25 @@ pub enum Counter {
     HoldLimited = 10,
     /// SYNs not held because the ring of held packets was full, likewise.
     HoldRingFull = 11,
+    /// Datagrams from a peer the socket itself wrote to: not judged.
+    Replies = 12,
+    /// Refused datagrams of attempts already refused.
+    Repeats = 13,
     /// Connections whose data wait, or waited, until the user of their client is known.
-    UserWaits = 12,
+    UserWaits = 14,
     /// Segments with data dropped meanwhile; they are sent again.
-    UserSegments = 13,
+    UserSegments = 15,
     /// SYNs with data dropped because the user decides: the client sends one without.
-    UserSyns = 14,
+    UserSyns = 16,
     /// Connections whose user was taken for unknown because user space was gone.
-    UserExpired = 15,
+    UserExpired = 17,
     /// Connections whose user was taken for unknown because too many waited.
-    UserNoRoom = 16,
+    UserNoRoom = 18,
 }
 
 impl Counter {
     /// Every counter with its name in status and metrics.
-    pub const ALL: [(Self, &'static str); 17] = [
+    pub const ALL: [(Self, &'static str); 19] = [
         (Self::Allowed, "allowed"),
         (Self::Refused, "refused"),
         (Self::WouldRefuse, "would_refuse"),
@@ -55,6 +59,8 @@ impl Counter {
         (Self::Broken, "broken"),
         (Self::HoldLimited, "hold_limited"),
         (Self::HoldRingFull, "hold_ring_full"),
+        (Self::Replies, "replies"),
+        (Self::Repeats, "repeats"),
         (Self::UserWaits, "user_waits"),
         (Self::UserSegments, "user_segments"),
         (Self::UserSyns, "user_syns"),

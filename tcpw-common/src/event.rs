@@ -78,7 +78,7 @@ pub struct Event {
     pub client_port: u16,
     /// Local port, host order.
     pub server_port: u16,
-    /// IP protocol of the socket: 6 (TCP).
+    /// IP protocol of the socket: 6 (TCP) or 17 (UDP).
     pub protocol: u16,
     /// Tag flags of the listener.
     pub flags: u16,

@@ -82,6 +82,35 @@ pub struct AttemptKey {
 }
 const _: () = assert!(size_of::<AttemptKey>() == 48);
 
+/// A UDP service socket and somebody it talks to.
+///
+/// Layout: 16 + 8 + 2 + 6 bytes, no padding.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct PeerKey {
+    /// The peer, or [`EVERYBODY`].
+    pub peer: Address,
+    /// Cookie of the socket.
+    pub cookie: u64,
+    /// The peer's port, host order.
+    pub port: u16,
+    /// 0.
+    pub reserved: [u16; 3],
+}
+const _: () = assert!(size_of::<PeerKey>() == 32);
+
+/// The peer of a datagram to a group, who may be anybody.
+pub const EVERYBODY: Address = [0; 16];
+
+/// Whether a datagram to this address reaches many: multicast, or IPv4's limited broadcast.
+#[inline(always)]
+pub fn is_group(address: &Address) -> bool {
+    match as_v4(address) {
+        Some(v4) => v4[0] & 0xf0 == 0xe0 || u32::from_ne_bytes(v4) == u32::MAX,
+        None => address[0] == 0xff,
+    }
+}
+
 /// A process name as the kernel keeps it: 15 bytes and a NUL.
 pub type Comm = [u8; 16];
 

@@ -56,6 +56,35 @@ pub const MAX_HOLDERS: u32 = 1 << 14;
 /// Listeners named by their cookie, because their socket cannot carry a tag.
 pub const MAX_LISTENERS: u32 = 1 << 16;
 
+/// Peers that UDP service sockets wrote to, and those they heard from.
+pub const MAX_PEERS: u32 = 1 << 16;
+
+/// After a UDP service socket wrote to a peer first, datagrams of that peer are replies for this
+/// long, in nanoseconds. conntrack gives them 30 s, 120 s once there was one.
+pub const REPLIES_NS: u64 = 60_000_000_000;
+
+/// Likewise after it wrote to a group: from anybody, but from the port written to.
+/// DHCP and mDNS answer within 5 s.
+pub const GROUP_REPLIES_NS: u64 = 10_000_000_000;
+
+/// A peer that was heard and judged within this time, in nanoseconds, is answered, not asked.
+/// Three times [`REPLIES_NS`]: a client that is refused does not become a peer by a pause.
+pub const HEARD_NS: u64 = 180_000_000_000;
+
+/// For this long, in nanoseconds, a UDP socket that was bound before the start may still be
+/// answering what it heard before.
+pub const ANSWERS_FROM_BEFORE_NS: u64 = 5_000_000_000;
+
+/// Refused datagrams of a peer to a socket within this time, in nanoseconds, are one attempt.
+pub const ONE_ATTEMPT_NS: u64 = 60_000_000_000;
+
+/// A process that binds UDP sockets, as a resolver does for each query, is reported once in this
+/// time, in nanoseconds.
+pub const REPORT_BINDS_NS: u64 = 1_000_000_000;
+
+/// Processes whose last report is remembered.
+pub const MAX_BINDERS: u32 = 1 << 12;
+
 /// Process names (comm) that the tables mention.
 pub const MAX_COMMS: u32 = 1 << 14;
 

@@ -1,8 +1,8 @@
-//! What a listening socket carries: its socket storage.
+//! What a listening socket, or a UDP service socket, carries: its socket storage.
 
 use crate::key::NamesId;
 
-/// Tag of a listening socket.
+/// Tag of a listening socket, or of a UDP socket that was bound.
 ///
 /// Layout: 8 + 8 + 4 + 4 bytes, no padding.
 #[repr(C)]
@@ -14,13 +14,19 @@ pub struct Tag {
     pub netns: u64,
     /// Process id (thread group) of the listening process.
     pub pid: u32,
-    /// [`PROVISIONAL`] or 0.
+    /// [`PROVISIONAL`], [`KERNEL_PORT`], [`BOUND_BEFORE`], or 0.
     pub flags: u32,
 }
 const _: () = assert!(size_of::<Tag>() == 24);
 
 /// The names come from the process name at bind time; user space has not looked yet.
 pub const PROVISIONAL: u32 = 1;
+
+/// A UDP socket whose port the kernel chose: no service, never judged.
+pub const KERNEL_PORT: u32 = 2;
+
+/// A UDP socket that was bound before anybody watched: whom it answers is not known yet.
+pub const BOUND_BEFORE: u32 = 4;
 
 #[cfg(feature = "user")]
 // SAFETY: `#[repr(C)]`, no padding, every bit pattern valid.

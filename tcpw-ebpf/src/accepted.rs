@@ -53,6 +53,7 @@ pub(crate) fn established(ctx: &SockOpsContext) {
             ifindex: 0,
             generation: handshake.generation,
             policy: handshake.policy,
+            protocol: 6,
             comm: &[0; 16],
         },
     );

@@ -32,6 +32,7 @@ pub(crate) struct Report<'a> {
     pub(crate) ifindex: u32,
     pub(crate) generation: u32,
     pub(crate) policy: u32,
+    pub(crate) protocol: u16,
     pub(crate) comm: &'a Comm,
 }
 
@@ -71,7 +72,7 @@ pub(crate) unsafe fn fill(event: *mut Event, kind: Kind, report: &Report) {
         (*event).family = report.family;
         (*event).client_port = report.client_port;
         (*event).server_port = report.server_port;
-        (*event).protocol = 6;
+        (*event).protocol = report.protocol;
         (*event).flags = (report.tag.flags & 0xffff) as u16;
         (*event).comm = *report.comm;
     }

@@ -2,10 +2,11 @@
 //!
 //! In: each packet a socket below the cgroup is about to receive. Out: pass, or drop.
 //! Invariant: only a packet that opens a connection to a listening TCP socket, or completes
-//! its handshake where users decide, can be dropped; everything else leaves at the first
-//! test, a load and a compare.
-//! Hook: cgroup_skb/ingress, after netfilter and sk_lookup; the context's socket is
-//! the listener for a SYN and for the last ACK of a handshake.
+//! its handshake where users decide, or a datagram to a UDP socket whose owner chose its port,
+//! can be dropped; what belongs to a connection leaves at the first test, a load and two compares.
+//! Hook: cgroup_skb/ingress, after netfilter and sk_lookup; the context's socket is the listener
+//! for a SYN and for the last ACK of a handshake; a datagram is whole again, whatever fragments
+//! it came in.
 
 use aya_ebpf::{
     EbpfContext as _,
@@ -19,8 +20,9 @@ use tcpw_common::{
     event::Kind,
     handshake::Handshake,
     key::{AnswerKey, AttemptKey, Query},
+    limits::ONE_ATTEMPT_NS,
     outcome::Outcome,
-    tag::{PROVISIONAL, Tag},
+    tag::{KERNEL_PORT, PROVISIONAL, Tag},
     user::{Pending, UserDecides},
 };
 
@@ -32,11 +34,14 @@ use crate::{
     packet::{self, Rest, Shape},
     port::port,
     tables::KernelTables,
+    udp::{self, IPPROTO_UDP, is_udp},
     user,
 };
 
 /// State of a listening socket. Source: linux/include/net/tcp_states.h.
 const TCP_LISTEN: u32 = 10;
+/// State of a UDP socket that is not connected.
+const TCP_CLOSE: u32 = 7;
 const IPPROTO_TCP: u32 = 6;
 
 /// Not 0: allowed attempts are remembered for the accepted event.
@@ -50,7 +55,8 @@ pub(crate) enum Passage {
     Drop,
 }
 
-/// A connection attempt at a listener: a SYN, or the ACK that completes its handshake. Lives in [`SCRATCH`]: it does not fit the stack.
+/// A connection attempt at a listener: a SYN, or the ACK that completes its handshake; or a datagram
+/// to a service. Lives in [`SCRATCH`]: it does not fit the stack.
 #[repr(C)]
 pub(crate) struct Attempt {
     key: AttemptKey,
@@ -60,20 +66,25 @@ pub(crate) struct Attempt {
     ifindex: u32,
     /// Interface the listener is bound to, or 0.
     bound_to: u32,
+    /// IPPROTO_TCP or IPPROTO_UDP.
+    protocol: u32,
     /// Not 0: the ACK.
     completes: u32,
     rest: Rest,
-    reserved: u32,
     pending: Pending,
 }
 
 /// Judges one packet.
 #[inline(always)]
 pub(crate) fn judge(ctx: &SkBuffContext) -> Passage {
-    match attempt(ctx) {
-        Some(attempt) => decide_attempt(ctx, attempt),
-        None => Passage::Pass,
+    let Some(attempt) = attempt(ctx) else {
+        return Passage::Pass;
+    };
+    let passage = decide_attempt(ctx, attempt);
+    if attempt.protocol == IPPROTO_UDP {
+        udp::heard(&attempt.key, passage == Passage::Pass);
     }
+    passage
 }
 
 /// The connection attempt this packet makes, if it makes one.
@@ -82,18 +93,32 @@ fn attempt(ctx: &SkBuffContext) -> Option<&'static mut Attempt> {
     // SAFETY: the context is the kernel's; the verifier checks each access, and null is tested.
     let sk = unsafe {
         let sk = (*ctx.skb.skb).__bindgen_anon_2.sk;
-        if sk.is_null() || (*sk).state != TCP_LISTEN {
+        if sk.is_null() || ((*sk).state != TCP_LISTEN && (*sk).state != TCP_CLOSE) {
             return None;
         }
         let sk = bpf_sk_fullsock(sk);
-        if sk.is_null() || (*sk).protocol != IPPROTO_TCP {
+        if sk.is_null() {
             return None;
         }
         sk
     };
+    // SAFETY: `sk` is a full socket and not null.
+    let (state, protocol, kind) = unsafe { ((*sk).state, (*sk).protocol, (*sk).type_) };
+    let tag = tag_of(sk);
+    let is_datagram = state == TCP_CLOSE && is_udp(protocol, kind);
+    if is_datagram {
+        // Nobody bound it, or not to a port of his own.
+        if tag?.flags & KERNEL_PORT != 0 {
+            return None;
+        }
+    } else if state != TCP_LISTEN || protocol != IPPROTO_TCP {
+        return None;
+    }
     // SAFETY: this CPU's own element; the gate runs with bottom halves off and does not nest.
     let attempt = unsafe { SCRATCH.get_ptr_mut(0)?.as_mut()? };
-    let shape = packet::read(ctx, &mut attempt.key, &mut attempt.rest);
+    attempt.protocol = protocol;
+    let wanted = if is_datagram { packet::UDP } else { packet::TCP };
+    let shape = packet::read(ctx, &mut attempt.key, wanted, &mut attempt.rest);
     match shape {
         Shape::Opens | Shape::Unparsable => attempt.completes = 0,
         Shape::Completes if user::do_count() => {
@@ -118,9 +143,16 @@ fn attempt(ctx: &SkBuffContext) -> Option<&'static mut Attempt> {
     }
     if shape == Shape::Unparsable {
         count(Counter::Unparsable);
-        warn!(ctx, "packet without a TCP header to port {}: judged by its address", attempt.key.server_port);
+        warn!(
+            ctx,
+            "packet without a TCP or UDP header to port {}: judged by its address", attempt.key.server_port
+        );
     }
-    identify(attempt, tag_of(sk));
+    if is_datagram && udp::is_reply(&attempt.key) {
+        count(Counter::Replies);
+        return None;
+    }
+    identify(attempt, tag);
     attempt.query.names = attempt.tag.names;
     attempt.query.client = attempt.key.client;
     attempt.query.server = attempt.key.server;
@@ -187,8 +219,9 @@ fn allow(attempt: &mut Attempt, decision: &Decision) -> Passage {
         return Passage::Pass;
     }
     count(Counter::Allowed);
+    let is_tcp = attempt.protocol == IPPROTO_TCP;
     // SAFETY: a static of .rodata; volatile because user space sets it at load time.
-    if unsafe { core::ptr::read_volatile(&LOG_ALLOWED) } != 0 {
+    if is_tcp && unsafe { core::ptr::read_volatile(&LOG_ALLOWED) } != 0 {
         attempt.key.isn = 0;
         attempt.key.cookie = 0;
         // A full or busy table costs an accepted line, never the connection.
@@ -200,7 +233,7 @@ fn allow(attempt: &mut Attempt, decision: &Decision) -> Passage {
 }
 
 #[inline(always)]
-fn refuse(attempt: &Attempt, decision: &Decision) -> Passage {
+fn refuse(attempt: &mut Attempt, decision: &Decision) -> Passage {
     let audit = decision.flags & AUDIT != 0;
     if first_seen(attempt) {
         if audit {
@@ -210,6 +243,8 @@ fn refuse(attempt: &Attempt, decision: &Decision) -> Passage {
             count(Counter::Refused);
             report(Kind::Refused, attempt, decision);
         }
+    } else if attempt.protocol == IPPROTO_UDP {
+        count(Counter::Repeats);
     } else {
         count(Counter::Retransmits);
     }
@@ -240,10 +275,10 @@ fn ask(ctx: &SkBuffContext, attempt: &mut Attempt, decision: &Decision) -> Passa
             return refuse(attempt, decision);
         }
         if let Some(decides) = UserDecides::from_answer(answer.outcome) {
-            if decision.flags & AUDIT == 0 && is_anybody_there(now_ns) {
+            if attempt.protocol == IPPROTO_TCP && decision.flags & AUDIT == 0 && is_anybody_there(now_ns) {
                 return wait_for_user(attempt, decision, answer.outcome);
             }
-            // Nobody asks for the user: it is unknown.
+            // Nobody asks for the user, or there is no connection to ask about: it is unknown.
             return match decides.if_unknown {
                 Outcome::Allow => allow(attempt, decision),
                 Outcome::Exempt | Outcome::Refuse | Outcome::Ask => refuse(attempt, decision),
@@ -282,9 +317,12 @@ fn wait(ctx: &SkBuffContext, kind: Kind, attempt: &Attempt, decision: &Decision,
     if decision.flags & AUDIT != 0 { Passage::Pass } else { Passage::Drop }
 }
 
-/// Whether this SYN is the first of its attempt; remembers it.
+/// Whether this SYN or datagram is the first of its attempt; remembers it.
 #[inline(always)]
-fn first_seen(attempt: &Attempt) -> bool {
+fn first_seen(attempt: &mut Attempt) -> bool {
+    if attempt.protocol == IPPROTO_UDP {
+        return first_of_peer(attempt);
+    }
     // SAFETY: only tested for presence.
     if unsafe { ATTEMPTS.get(&attempt.key) }.is_some() {
         return false;
@@ -294,6 +332,27 @@ fn first_seen(attempt: &Attempt) -> bool {
     // If it does not fit, a retransmit is logged as one more attempt.
     let _ = ATTEMPTS.insert(&attempt.key, &now, 0);
     true
+}
+
+/// All datagrams of a peer to a socket are one attempt for a while, from whichever ports.
+#[inline(always)]
+fn first_of_peer(attempt: &mut Attempt) -> bool {
+    let ports = (attempt.key.client_port, attempt.key.server_port);
+    attempt.key.server = [0; 16];
+    attempt.key.client_port = 0;
+    attempt.key.server_port = 0;
+    // SAFETY: the helper has no preconditions.
+    let now = unsafe { bpf_ktime_get_boot_ns() };
+    // SAFETY: the value is copied at once.
+    let before = unsafe { ATTEMPTS.get(&attempt.key) }.copied();
+    let is_first = before.is_none_or(|before| now >= before + ONE_ATTEMPT_NS);
+    if is_first {
+        // If it does not fit, the next one is logged as one more attempt.
+        let _ = ATTEMPTS.insert(&attempt.key, &now, 0);
+    }
+    attempt.key.server = attempt.query.server;
+    (attempt.key.client_port, attempt.key.server_port) = ports;
+    is_first
 }
 
 #[inline(always)]
@@ -314,6 +373,7 @@ fn describe<'a>(attempt: &'a Attempt, decision: &Decision) -> Report<'a> {
         ifindex: attempt.ifindex,
         generation: decision.generation,
         policy: decision.policy,
+        protocol: port(attempt.protocol),
         comm: &[0; 16],
     }
 }

@@ -1,7 +1,7 @@
-//! Who listens: tags listening sockets at bind and listen time.
+//! Who listens: tags listening sockets, and UDP sockets whose owner chose their port, at bind and listen time.
 //!
-//! In: a bind(2) or listen(2) below the cgroup. Out: a provisional tag, from the
-//! process name, and an event that asks user space for the real names.
+//! In: a bind(2) or listen(2) below the cgroup, and the files of all tasks. Out: a provisional tag,
+//! from the process name, and an event that asks user space for the real names.
 //! Invariant: a tag written by user space is never overwritten by a provisional
 //! one of the same process.
 
@@ -12,24 +12,30 @@ use aya_ebpf::{
     bindings::{BPF_SK_STORAGE_GET_F_CREATE, bpf_sock},
     helpers::{
         bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_get_netns_cookie, bpf_get_socket_cookie,
-        generated::bpf_sk_storage_get,
+        bpf_ktime_get_boot_ns, bpf_sock_from_file, generated::bpf_sk_storage_get,
     },
     programs::{BtfTracePointContext, SockContext},
 };
 use tcpw_common::{
     event::Kind,
     key::Comm,
-    tag::{PROVISIONAL, Tag},
+    limits::REPORT_BINDS_NS,
+    tag::{BOUND_BEFORE, KERNEL_PORT, PROVISIONAL, Tag},
 };
 
 use crate::{
     emit::{Report, emit},
-    maps::{COMMS, HOLDERS, TAGS},
+    maps::{BINDERS, COMMS, HOLDERS, TAGS},
     port::port,
+    udp::is_udp,
 };
 
 const IPPROTO_TCP: u32 = 6;
 const TCP_LISTEN: i32 = 10;
+const AF_INET: u16 = 2;
+const AF_INET6: u16 = 10;
+/// bind(2) named the port. Source: linux/include/net/sock.h.
+const SOCK_BINDPORT_LOCK: u8 = 8;
 
 /// Byte offsets in the running kernel's structs, set by user space from its BTF.
 /// 0 in a sock's offset means unknown: the program then does nothing.
@@ -43,6 +49,19 @@ static NET_COOKIE: u32 = 0;
 static TASK_PARENT: u32 = 0;
 #[unsafe(no_mangle)]
 static TASK_TGID: u32 = 0;
+#[unsafe(no_mangle)]
+static SOCKET_SK: u32 = 0;
+#[unsafe(no_mangle)]
+static SOCK_FAMILY: u32 = 0;
+#[unsafe(no_mangle)]
+static SOCK_PROTOCOL: u32 = 0;
+#[unsafe(no_mangle)]
+static SOCK_TYPE: u32 = 0;
+#[unsafe(no_mangle)]
+static SOCK_USERLOCKS: u32 = 0;
+/// Bit within that byte: the member is a bit field in some kernels.
+#[unsafe(no_mangle)]
+static SOCK_USERLOCKS_SHIFT: u32 = 0;
 
 /// The tag of a socket.
 #[inline(always)]
@@ -51,18 +70,23 @@ pub(crate) fn tag_of(sk: *mut bpf_sock) -> Option<&'static Tag> {
     unsafe { storage(sk.cast(), 0).as_ref() }
 }
 
-/// A TCP socket was bound to an address.
+/// A TCP or UDP socket was bound to an address.
 #[inline(always)]
 pub(crate) fn bound(ctx: &SockContext) {
     // SAFETY: the context's socket is the kernel's; the verifier checks each access.
-    let (protocol, port) = unsafe { ((*ctx.sock).protocol, port((*ctx.sock).src_port)) };
-    if protocol != IPPROTO_TCP {
+    let (protocol, kind, port) =
+        unsafe { ((*ctx.sock).protocol, (*ctx.sock).type_, port((*ctx.sock).src_port)) };
+    let is_datagram = is_udp(protocol, kind);
+    if protocol != IPPROTO_TCP && !is_datagram {
+        return;
+    }
+    if is_datagram && tag_of(ctx.sock).is_some_and(|tag| tag.flags & KERNEL_PORT != 0) {
         return;
     }
     // SAFETY: both helpers take the context, which is the socket.
     let (netns, cookie) =
         unsafe { (bpf_get_netns_cookie(ctx.as_ptr()), bpf_get_socket_cookie(ctx.as_ptr())) };
-    name(ctx.sock.cast(), netns, cookie, port);
+    name(ctx.sock.cast(), &Bound { netns, cookie, port, is_datagram });
 }
 
 /// A socket changed state: `inet_sock_set_state(sk, old, new)`.
@@ -81,7 +105,7 @@ pub(crate) fn state_changed(ctx: &BtfTracePointContext) {
         let port: u16 = read(sk, offset(&SOCK_NUM));
         let net: *const c_void = read(sk, offset(&SOCK_NET));
         let netns = if net.is_null() { 0 } else { read(net, offset(&NET_COOKIE)) };
-        name(sk.cast_mut(), netns, 0, port);
+        name(sk.cast_mut(), &Bound { netns, cookie: 0, port, is_datagram: false });
     }
 }
 
@@ -115,15 +139,24 @@ pub(crate) fn executes(ctx: &BtfTracePointContext) {
                 ifindex: 0,
                 generation: 0,
                 policy: 0,
+                protocol: 0,
                 comm: &[0; 16],
             },
         );
     }
 }
 
+/// Where a socket was bound.
+struct Bound {
+    netns: u64,
+    cookie: u64,
+    port: u16,
+    is_datagram: bool,
+}
+
 /// Tags a socket by the name of the current process and reports it.
 #[inline(always)]
-fn name(sk: *mut c_void, netns: u64, cookie: u64, port: u16) {
+fn name(sk: *mut c_void, bound: &Bound) {
     let comm: Comm = bpf_get_current_comm().unwrap_or_default();
     let pid = (bpf_get_current_pid_tgid() >> 32) as u32;
     // SAFETY: `sk` is a socket the program type may keep storage on; null is tested.
@@ -136,23 +169,89 @@ fn name(sk: *mut c_void, netns: u64, cookie: u64, port: u16) {
         tag.pid = pid;
         tag.flags = PROVISIONAL;
     }
-    tag.netns = netns;
+    tag.netns = bound.netns;
+    if bound.is_datagram && !is_report_due(pid) {
+        return;
+    }
     emit(
         Kind::Listening,
         &Report {
             tag,
-            cookie,
+            cookie: bound.cookie,
             client: &[0; 16],
             server: &[0; 16],
             client_port: 0,
-            server_port: port,
+            server_port: bound.port,
             family: 0,
             ifindex: 0,
             generation: 0,
             policy: 0,
+            protocol: if bound.is_datagram { 17 } else { 6 },
             comm: &comm,
         },
     );
+}
+
+/// Whether the process's last bind of a UDP socket was reported long ago; remembers this one.
+/// A resolver binds a socket for each query.
+#[inline(always)]
+fn is_report_due(pid: u32) -> bool {
+    // SAFETY: the helper has no preconditions.
+    let now = unsafe { bpf_ktime_get_boot_ns() };
+    // SAFETY: the value is copied at once.
+    if unsafe { BINDERS.get(&pid) }.is_some_and(|before| now < before + REPORT_BINDS_NS) {
+        return false;
+    }
+    // If it does not fit, the next one is reported too.
+    let _ = BINDERS.insert(&pid, &now, 0);
+    true
+}
+
+/// An open file of a task (iter/task_file): marks UDP sockets that were bound before anybody watched.
+#[inline(always)]
+pub(crate) fn open_file(ctx: *const c_void) {
+    if offset(&SOCKET_SK) == 0 || offset(&SOCK_NUM) == 0 || offset(&SOCK_USERLOCKS) == 0 {
+        return;
+    }
+    // SAFETY: members of `struct bpf_iter__task_file` and of what it points to; offsets come from
+    // this kernel's BTF, null is tested.
+    unsafe {
+        let task: *const c_void = read(ctx, 8);
+        let file: *mut c_void = read(ctx, 24);
+        if task.is_null() || file.is_null() {
+            return;
+        }
+        let socket: *const c_void = bpf_sock_from_file(file.cast()).cast();
+        if socket.is_null() {
+            return;
+        }
+        let sk: *const c_void = read(socket, offset(&SOCKET_SK));
+        if sk.is_null() {
+            return;
+        }
+        let family: u16 = read(sk, offset(&SOCK_FAMILY));
+        let protocol: u16 = read(sk, offset(&SOCK_PROTOCOL));
+        let kind: u16 = read(sk, offset(&SOCK_TYPE));
+        let port: u16 = read(sk, offset(&SOCK_NUM));
+        if (family != AF_INET && family != AF_INET6) || !is_udp(protocol.into(), kind.into()) || port == 0 {
+            return;
+        }
+        let locks: u8 = read(sk, offset(&SOCK_USERLOCKS));
+        if (locks >> (offset(&SOCK_USERLOCKS_SHIFT) & 7)) & SOCK_BINDPORT_LOCK == 0 {
+            return;
+        }
+        let net: *const c_void = read(sk, offset(&SOCK_NET));
+        let netns = if net.is_null() { 0 } else { read(net, offset(&NET_COOKIE)) };
+        let pid: u32 = read(task, offset(&TASK_TGID));
+        let Some(tag) = storage(sk.cast_mut(), BPF_SK_STORAGE_GET_F_CREATE.into()).as_mut() else {
+            return;
+        };
+        if tag.pid == 0 && tag.flags == 0 {
+            tag.netns = netns;
+            tag.pid = pid;
+            tag.flags = PROVISIONAL | BOUND_BEFORE;
+        }
+    }
 }
 
 /// The socket's storage, or null.
@@ -160,7 +259,7 @@ fn name(sk: *mut c_void, netns: u64, cookie: u64, port: u16) {
 /// # Safety
 /// `sk` must be a socket pointer the verifier knows.
 #[inline(always)]
-unsafe fn storage(sk: *mut c_void, flags: u64) -> *mut Tag {
+pub(crate) unsafe fn storage(sk: *mut c_void, flags: u64) -> *mut Tag {
     let map = (&raw const TAGS).cast_mut().cast::<c_void>();
     // SAFETY: the map is socket storage of `Tag`; a null value means zeroes.
     unsafe { bpf_sk_storage_get(map, sk, core::ptr::null_mut(), flags).cast() }

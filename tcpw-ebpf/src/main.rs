@@ -18,11 +18,16 @@ mod packet;
 mod port;
 mod probe;
 mod tables;
+mod udp;
 mod user;
 
+use core::ffi::c_void;
+
 use aya_ebpf::{
-    macros::{btf_tracepoint, cgroup_skb, cgroup_sock, classifier, sock_ops},
-    programs::{BtfTracePointContext, SkBuffContext, SockContext, SockOpsContext, TcContext},
+    macros::{btf_tracepoint, cgroup_skb, cgroup_sock, cgroup_sock_addr, classifier, sock_ops},
+    programs::{
+        BtfTracePointContext, SkBuffContext, SockAddrContext, SockContext, SockOpsContext, TcContext,
+    },
 };
 
 use crate::gate::Passage;
@@ -48,6 +53,42 @@ pub(crate) fn bound_v4(ctx: SockContext) -> i32 {
 pub(crate) fn bound_v6(ctx: SockContext) -> i32 {
     identity::bound(&ctx);
     1
+}
+
+/// bind4: an IPv4 socket asks for an address.
+#[cgroup_sock_addr(bind4)]
+pub(crate) fn binds_v4(ctx: SockAddrContext) -> i32 {
+    udp::binds(&ctx);
+    1
+}
+
+/// bind6: an IPv6 socket asks for an address.
+#[cgroup_sock_addr(bind6)]
+pub(crate) fn binds_v6(ctx: SockAddrContext) -> i32 {
+    udp::binds(&ctx);
+    1
+}
+
+/// sendmsg4: a UDP socket that is not connected sends to an IPv4 address.
+#[cgroup_sock_addr(sendmsg4)]
+pub(crate) fn wrote_v4(ctx: SockAddrContext) -> i32 {
+    udp::wrote_v4(&ctx);
+    1
+}
+
+/// sendmsg6: a UDP socket that is not connected sends to an IPv6 address.
+#[cgroup_sock_addr(sendmsg6)]
+pub(crate) fn wrote_v6(ctx: SockAddrContext) -> i32 {
+    udp::wrote_v6(&ctx);
+    1
+}
+
+/// iter/task_file: an open file of a task. aya has no macro for it.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "iter/task_file")]
+pub(crate) extern "C" fn open_files(ctx: *const c_void) -> i32 {
+    identity::open_file(ctx);
+    0
 }
 
 /// tp_btf/inet_sock_set_state: a socket changed state.

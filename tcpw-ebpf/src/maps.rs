@@ -14,10 +14,11 @@ use tcpw_common::{
     answer::Answer,
     decide::Header,
     handshake::Handshake,
-    key::{Address, AnswerKey, AttemptKey, Comm, NamesId},
+    key::{Address, AnswerKey, AttemptKey, Comm, NamesId, PeerKey},
     limits::{
-        EVENT_RING_BYTES, HELD_RING_BYTES, MAX_ANSWERS, MAX_ATTEMPTS, MAX_COMMS, MAX_HANDSHAKES, MAX_HELD,
-        MAX_HOLDERS, MAX_LISTENERS, MAX_PREFIXES, MAX_SOURCES, MAX_USER_HANDSHAKES, MAX_WAITING, SLOTS,
+        EVENT_RING_BYTES, HELD_RING_BYTES, MAX_ANSWERS, MAX_ATTEMPTS, MAX_BINDERS, MAX_COMMS, MAX_HANDSHAKES,
+        MAX_HELD, MAX_HOLDERS, MAX_LISTENERS, MAX_PEERS, MAX_PREFIXES, MAX_SOURCES, MAX_USER_HANDSHAKES,
+        MAX_WAITING, SLOTS,
     },
     tag::Tag,
     user::{Mark, Pending, Waiting},
@@ -106,6 +107,21 @@ pub(crate) static SOURCES: LruHashMap<Address, [u64; 2]> = LruHashMap::with_max_
 #[map]
 pub(crate) static HOLDS: RingBuf = RingBuf::with_byte_size(HELD_RING_BYTES, 0);
 
+/// Peers a UDP service socket wrote to first, and until when they reply: CLOCK_BOOTTIME, nanoseconds.
+#[map]
+pub(crate) static WROTE: LruHashMap<PeerKey, u64> = LruHashMap::with_max_entries(MAX_PEERS, 0);
+/// Peers a UDP service socket heard, judged and allowed, and when last: CLOCK_BOOTTIME, nanoseconds.
+#[map]
+pub(crate) static HEARD: LruHashMap<PeerKey, u64> = LruHashMap::with_max_entries(MAX_PEERS, 0);
+/// Since when the gate judges: CLOCK_BOOTTIME, nanoseconds. 0: not yet.
+#[btf_map]
+pub(crate) static WATCHING: Array<u64, 1> = Array::new();
+/// When a process's last bind of a UDP socket was reported: CLOCK_BOOTTIME, nanoseconds.
+#[map]
+pub(crate) static BINDERS: LruHashMap<u32, u64> = LruHashMap::with_max_entries(MAX_BINDERS, 0);
+/// The peer a CPU is looking up in the gate.
+#[map]
+pub(crate) static PEERS: PerCpuArray<PeerKey> = PerCpuArray::with_max_entries(1, 0);
 /// Not 0 while users decide, and for a while after: the last ACK of a handshake is judged too.
 #[btf_map]
 pub(crate) static USERS: Array<u32, 1> = Array::new();

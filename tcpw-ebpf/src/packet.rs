@@ -1,8 +1,9 @@
 //! Bounds-checked reads of a packet that starts at its IP header.
 //!
-//! In: the packet a TCP socket is about to receive or sends. Out: its addresses,
-//! ports and sequence number, whether it opens a connection, whether it carries data.
-//! Source: RFC 791, RFC 8200 section 4, RFC 9293 section 3.1.
+//! In: the packet a TCP socket is about to receive or sends, or that a UDP socket is about to
+//! receive. Out: its addresses, ports and sequence number, whether it opens a connection, whether
+//! it carries data.
+//! Source: RFC 768, RFC 791, RFC 8200 section 4, RFC 9293 section 3.1.
 
 use aya_ebpf::programs::SkBuffContext;
 use tcpw_common::{
@@ -10,7 +11,8 @@ use tcpw_common::{
     limits::MAX_EXTENSION_HEADERS,
 };
 
-const TCP: u8 = 6;
+pub(crate) const TCP: u8 = 6;
+pub(crate) const UDP: u8 = 17;
 const HOP_BY_HOP: u8 = 0;
 const ROUTING: u8 = 43;
 const FRAGMENT: u8 = 44;
@@ -22,16 +24,16 @@ const SYN: u8 = 0x02;
 const RST: u8 = 0x04;
 const ACK: u8 = 0x10;
 
-/// What a packet to a listening socket is.
+/// What a packet to a listening socket or a UDP socket is.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Shape {
-    /// It opens a connection.
+    /// It opens a connection, or is a datagram.
     Opens,
     /// It may complete the handshake.
     Completes,
     /// Neither: a reset.
     Continues,
-    /// No TCP header was found; the addresses are there.
+    /// No TCP or UDP header was found; the addresses are there.
     Unparsable,
     /// Not even an IP header.
     NotIp,
@@ -57,13 +59,16 @@ pub(crate) struct Rest {
     pub(crate) has_data: u32,
 }
 
-/// Reads the packet's addresses, ports and sequence number into `key`.
+/// Reads the addresses, ports and sequence number of a packet of this protocol into `key`.
 ///
 /// Written in place: a copy of the addresses would not fit the 512 bytes of stack.
 #[inline(always)]
-pub(crate) fn read(ctx: &SkBuffContext, key: &mut AttemptKey, rest: &mut Rest) -> Shape {
-    match addresses(ctx, key) {
-        Some(Some(offset)) => tcp_header(ctx, offset, key, rest).unwrap_or(Shape::Unparsable),
+pub(crate) fn read(ctx: &SkBuffContext, key: &mut AttemptKey, protocol: u8, rest: &mut Rest) -> Shape {
+    match addresses(ctx, key, protocol) {
+        Some(Some(offset)) if protocol == TCP => {
+            tcp_header(ctx, offset, key, rest).unwrap_or(Shape::Unparsable)
+        }
+        Some(Some(offset)) => udp_header(ctx, offset, key).unwrap_or(Shape::Unparsable),
         Some(None) => Shape::Unparsable,
         None => Shape::NotIp,
     }
@@ -73,7 +78,7 @@ pub(crate) fn read(ctx: &SkBuffContext, key: &mut AttemptKey, rest: &mut Rest) -
 #[inline(always)]
 pub(crate) fn segment(ctx: &SkBuffContext, key: &mut AttemptKey) -> Segment {
     let mut rest = Rest { ack: 0, window: 0, has_data: 1 };
-    match read(ctx, key, &mut rest) {
+    match read(ctx, key, TCP, &mut rest) {
         Shape::Opens | Shape::Completes | Shape::Continues if rest.has_data == 0 => Segment::Empty,
         Shape::Opens | Shape::Completes | Shape::Continues | Shape::Unparsable | Shape::NotIp => {
             Segment::Data
@@ -81,20 +86,20 @@ pub(crate) fn segment(ctx: &SkBuffContext, key: &mut AttemptKey) -> Segment {
     }
 }
 
-/// Reads the addresses; returns where the TCP header is.
+/// Reads the addresses; returns where the header behind the IP header is.
 #[inline(always)]
-fn addresses(ctx: &SkBuffContext, key: &mut AttemptKey) -> Option<Option<usize>> {
+fn addresses(ctx: &SkBuffContext, key: &mut AttemptKey, protocol: u8) -> Option<Option<usize>> {
     let version: u8 = ctx.load(0).ok()?;
     if version >> 4 == 4 {
         key.client = mapped(ctx.load(12).ok()?);
         key.server = mapped(ctx.load(16).ok()?);
-        let protocol: u8 = ctx.load(9).ok()?;
+        let next: u8 = ctx.load(9).ok()?;
         let offset = usize::from(version & 0x0f) * 4;
-        Some(if protocol == TCP { Some(offset) } else { None })
+        Some(if next == protocol { Some(offset) } else { None })
     } else {
         key.client = ctx.load(8).ok()?;
         key.server = ctx.load(24).ok()?;
-        Some(tcp_offset_v6(ctx))
+        Some(offset_v6(ctx, protocol))
     }
 }
 
@@ -115,13 +120,22 @@ fn tcp_header(ctx: &SkBuffContext, offset: usize, key: &mut AttemptKey, rest: &m
     })
 }
 
-/// Walks the extension headers; `None` if there is no TCP header behind them.
 #[inline(always)]
-fn tcp_offset_v6(ctx: &SkBuffContext) -> Option<usize> {
+fn udp_header(ctx: &SkBuffContext, offset: usize, key: &mut AttemptKey) -> Option<Shape> {
+    let head: [u8; 4] = ctx.load(offset).ok()?;
+    key.client_port = u16::from_be_bytes([head[0], head[1]]);
+    key.server_port = u16::from_be_bytes([head[2], head[3]]);
+    key.isn = 0;
+    Some(Shape::Opens)
+}
+
+/// Walks the extension headers; `None` if there is no header of this protocol behind them.
+#[inline(always)]
+fn offset_v6(ctx: &SkBuffContext, protocol: u8) -> Option<usize> {
     let mut next: u8 = ctx.load(6).ok()?;
     let mut offset = 40_usize;
     for _ in 0..MAX_EXTENSION_HEADERS {
-        if next == TCP {
+        if next == protocol {
             return Some(offset);
         }
         let head: [u8; 2] = ctx.load(offset).ok()?;
@@ -133,5 +147,5 @@ fn tcp_offset_v6(ctx: &SkBuffContext) -> Option<usize> {
         };
         next = head[0];
     }
-    if next == TCP { Some(offset) } else { None }
+    if next == protocol { Some(offset) } else { None }
 }

@@ -99,6 +99,7 @@ pub(crate) fn born(ctx: &SockOpsContext) {
             client_port: key.client_port,
             server_port: key.server_port,
             family: pending.family,
+            protocol: 6,
             ifindex: pending.ifindex,
             generation: pending.generation,
             policy: pending.policy,

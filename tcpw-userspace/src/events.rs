@@ -11,6 +11,9 @@ use tcpw_common::{
     key::{Address, NamesId, as_v4},
 };
 
+/// IPPROTO_UDP.
+pub const UDP: u16 = 17;
+
 /// What the kernel reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
@@ -22,6 +25,8 @@ pub enum Event {
         pid: u32,
         /// Local port.
         port: u16,
+        /// A UDP socket: not every bind of its process is reported.
+        is_udp: bool,
     },
     /// A process executed a program that may have taken over listening sockets.
     Executed {
@@ -78,6 +83,8 @@ pub struct Decision {
     pub server_port: u16,
     /// The listening socket is of family AF_INET6: an IPv4 client is spelled `::ffff:a.b.c.d`.
     pub socket_is_v6: bool,
+    /// 6 (TCP) or 17 (UDP).
+    pub protocol: u16,
     /// Policy that decided.
     pub policy: u32,
     /// Its generation.
@@ -100,6 +107,7 @@ impl Event {
             client_port: record.client_port,
             server_port: record.server_port,
             socket_is_v6: record.family == libc::AF_INET6.cast_unsigned(),
+            protocol: record.protocol,
             policy: record.policy,
             generation: record.generation,
         };
@@ -112,7 +120,9 @@ impl Event {
             Kind::Executes => Self::Executed { pid: record.pid },
             Kind::Waits => Self::Waits { cookie: record.cookie },
             Kind::Slips => Self::Slips(what(Fate::Held)),
-            Kind::Listening => Self::Listening { pid: record.pid, port: record.server_port },
+            Kind::Listening => {
+                Self::Listening { pid: record.pid, port: record.server_port, is_udp: record.protocol == UDP }
+            }
         })
     }
 }

@@ -1,9 +1,12 @@
 //! A daemon that never knew libwrap: greets every client with its own name and closes.
 //!
 //! In: `testd [--fast-open] [--tell] [--mptcp] [--device NAME] [--reuse-port N]
-//! [--exec PROGRAM] [--hide] [--inherited FD] [--many N] [--namespaces N] ADDRESS:PORT...`. Copied under any name, it is
-//! that daemon. Out: a line `listening` once every socket listens; with `--tell` one for
-//! everything a client sent.
+//! [--exec PROGRAM] [--hide] [--inherited FD] [--many N] [--namespaces N] ADDRESS:PORT...`, or
+//! `testd --udp [--ask PEER] [--late] [--connect PEER] [--group GROUP,LOCAL] [--quiet] ADDRESS:PORT...`. Copied under any name, it is
+//! that daemon. Out: a line `listening` once every socket listens;
+//! with `--tell` one for everything a client sent.
+
+mod udp;
 
 use std::{
     io::{IoSlice, Read as _, Write as _},
@@ -32,10 +35,21 @@ fn main() -> Result<()> {
     let mut arguments = std::env::args().skip(1);
     let (mut style, mut members, mut addresses) = (Style::default(), 1_usize, Vec::new());
     let mut inherited = Vec::new();
+    let (mut is_udp, mut datagrams) = (false, udp::Style::default());
     let (mut many, mut namespaces) = (0_u16, 0_u32);
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
             "--fast-open" => style.fast_open = true,
+            "--udp" => is_udp = true,
+            "--ask" => datagrams.ask.push(arguments.next().context("--ask PEER")?.parse()?),
+            "--late" => datagrams.late = true,
+            "--quiet" => datagrams.quiet = true,
+            "--connect" => datagrams.connect = Some(arguments.next().context("--connect PEER")?.parse()?),
+            "--group" => {
+                let both = arguments.next().context("--group GROUP,LOCAL")?;
+                let (group, local) = both.split_once(',').context("--group GROUP,LOCAL")?;
+                datagrams.group = Some((group.parse()?, local.parse()?));
+            }
             "--tell" => style.tell = true,
             "--mptcp" => style.mptcp = true,
             "--exec" => style.exec = Some(arguments.next().context("--exec PROGRAM")?),
@@ -61,6 +75,12 @@ fn main() -> Result<()> {
     }
     let mut hidden = Vec::new();
     for address in addresses {
+        if is_udp {
+            let (socket, style) = (udp::open(address, &datagrams)?, datagrams.clone());
+            let greeting = format!("hello from {name}\n");
+            threads.push(thread::spawn(move || drop(udp::serve(&socket, &greeting, &style))));
+            continue;
+        }
         for _member in 0..members {
             let listener = open(address, &style, members > 1)?;
             if let Some(program) = &style.exec {

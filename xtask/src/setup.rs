@@ -44,7 +44,16 @@ const DEMO: &[Part] = &[
 /// libFuzzer is C++.
 const FUZZER: &[Part] = &[part("g++", "c++")];
 
-const TESTS: &[Part] = &[part("rsyslog", "rsyslogd"), part("unbound", "unbound"), part("oidentd", "oidentd")];
+const TESTS: &[Part] = &[
+    part("rsyslog", "rsyslogd"),
+    part("dnsmasq-base", "dnsmasq"),
+    part("unbound", "unbound"),
+    part("oidentd", "oidentd"),
+    part("bind9-dnsutils", "dig"),
+    part("chrony", "chronyd"),
+    part("tftpd-hpa", "in.tftpd"),
+    part("tftp-hpa", "tftp"),
+];
 
 /// An emulated machine, and what goes into it.
 const VM: &[Part] = &[

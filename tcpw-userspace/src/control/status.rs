@@ -29,7 +29,7 @@ pub struct Status {
     pub cgroup: PathBuf,
     /// Whether the policy outlives the daemon.
     pub pinned: bool,
-    /// Every listening socket in scope.
+    /// Every listening socket, and every UDP socket bound by its owner: those in scope, then the others.
     pub listeners: Vec<ListenerStatus>,
     /// The kernel's counters by name.
     pub counters: BTreeMap<String, u64>,
@@ -70,9 +70,9 @@ pub struct ListenerStatus {
     pub netns: u64,
     /// Where it listens.
     pub local: SocketAddr,
-    /// `tcp`.
+    /// `tcp`, `mptcp` or `udp`.
     pub protocol: String,
-    /// How it was found: `bind`, `scan`, ...
+    /// How its names were found: `executable, unit`, `xinetd.conf`, `process name only`, `nobody`, ...
     pub found_by: String,
     /// Its policy in a few words.
     pub policy: String,
@@ -90,6 +90,8 @@ pub enum TagState {
     Provisional,
     /// It does not.
     Missing,
+    /// The socket was made outside the guarded cgroup: it is not judged.
+    Outside,
 }
 
 /// The log's counts.

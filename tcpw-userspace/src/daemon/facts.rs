@@ -26,6 +26,8 @@ pub(super) struct Facts {
     gave_up_until: Option<Instant>,
     /// The client's user, once asked for; inside, `None` is unknown.
     user: Option<Option<Text>>,
+    /// He was asked for where there is none.
+    in_vain: Option<UserWanted>,
 }
 
 impl Facts {
@@ -37,6 +39,16 @@ impl Facts {
     /// Takes the client's user; `None` is unknown.
     pub(super) fn learn_user(&mut self, user: Option<Text>) {
         self.user = Some(user);
+    }
+
+    /// The user was asked for, and there can be none: another protocol's answer may differ.
+    pub(super) fn no_user_for(&mut self, user: UserWanted) {
+        self.in_vain = Some(UserWanted { is_open: false, ..user });
+    }
+
+    /// Who was asked for in vain.
+    pub(super) fn in_vain(&self) -> Option<UserWanted> {
+        self.in_vain
     }
 
     /// The client's user, if it was looked up and is known.

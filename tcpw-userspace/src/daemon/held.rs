@@ -1,4 +1,4 @@
-//! Held attempts: who listens is found out, and the SYN is sent again.
+//! Held attempts: who listens is found out, and the packet is sent again.
 //!
 //! In: held packets. Out: tags and answers in the kernel, then the packet once more: the gate
 //! itself lets it pass, or refuses and reports it.
@@ -11,15 +11,15 @@ use std::{
 
 use tcpw_common::{
     held::Held,
-    key::{AnswerKey, AttemptKey},
+    key::{Address, AnswerKey, AttemptKey},
     tag::Tag,
 };
 
 use super::{Daemon, scan::Found};
 use crate::{
     config::Mode,
-    events::{Decision, Event},
-    held::Syn,
+    events::{Decision, Event, UDP},
+    held::Packet,
     names::NamesSet,
 };
 
@@ -29,7 +29,7 @@ const MOST_WAITING: usize = 4096;
 /// After this long a client has sent its SYN again itself.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// How long a SYN that was sent again is remembered.
+/// How long a packet that was sent again is remembered, and a UDP client that would be refused.
 const REMEMBERED: Duration = Duration::from_secs(60);
 
 /// What waits, and what was sent.
@@ -40,6 +40,8 @@ pub(super) struct Waiting {
     count: usize,
     /// Once for each reason to hold it: what was not known, under which policy.
     sent: HashMap<(AttemptKey, u32, u32), Instant>,
+    /// UDP clients whose line audit mode wrote, by socket.
+    said: HashMap<(u64, Address), Instant>,
     /// Packets that did not fit, since the last report.
     dropped: u64,
 }
@@ -154,14 +156,15 @@ impl Daemon {
         }
     }
 
-    /// Sends the SYN again, once. What cannot be sent is left to the client.
+    /// Sends the packet again, once. What cannot be sent is left to the client.
     pub(super) fn send_again(&mut self, held: &Held, decision: &Decision) {
-        let Some(syn) = Syn::new(held.bytes()) else {
+        let Some(packet) = Packet::new(held.bytes()) else {
             return;
         };
         let key = (attempt_key(held, decision), held.event.kind, decision.generation);
         let now = Instant::now();
-        if self.waiting.sent.insert(key, now).is_some() {
+        let before = self.waiting.sent.insert(key, now);
+        if before.is_some_and(|at| now.duration_since(at) < REMEMBERED) {
             return;
         }
         if self.waiting.sent.len() > 2 * MOST_WAITING {
@@ -171,8 +174,8 @@ impl Daemon {
             Some(known) => (known.netns, known.pid),
             None => (decision.netns, decision.pid),
         };
-        if let Err(error) = self.injector.send(netns, pid, &syn) {
-            log::debug!("a held SYN is left to its client's own retransmit: {error}");
+        if let Err(error) = self.injector.send(netns, pid, &packet) {
+            log::debug!("a held packet is left to its client's own retransmit: {error}");
         }
     }
 
@@ -193,9 +196,28 @@ impl Daemon {
 
     /// Lets go of the namespaces nothing listens in.
     pub(super) fn forget_namespaces(&mut self) {
-        let in_use: HashSet<u64> = self.registry.all().iter().map(|known| known.netns).collect();
+        let in_use: HashSet<u64> = self.registry.all().iter().map(|(_, known)| known.netns).collect();
         self.injector.keep_only(|netns| in_use.contains(&netns));
         self.users.keep_namespaces(|netns| in_use.contains(&netns));
+    }
+}
+
+impl Waiting {
+    /// Whether an attempt is no further datagram of one that was told of. TCP's are held once each.
+    pub(super) fn is_news(&mut self, decision: &Decision) -> bool {
+        if decision.protocol != UDP {
+            return true;
+        }
+        let now = Instant::now();
+        if self.said.len() > MOST_WAITING {
+            self.said.retain(|_, at| now.duration_since(*at) < REMEMBERED);
+        }
+        let client = (decision.cookie, decision.client);
+        if self.said.get(&client).is_some_and(|at| now.duration_since(*at) < REMEMBERED) {
+            return false;
+        }
+        self.said.insert(client, now);
+        true
     }
 }
 

@@ -40,7 +40,7 @@ impl Daemon {
         let port = question.port.or_else(|| question.daemon.parse().ok());
         let is_meant = |name: &[u8]| name.eq_ignore_ascii_case(question.daemon.as_bytes());
         let listeners = self.registry.all();
-        let known = listeners.iter().find(|known| {
+        let known = listeners.iter().map(|(_, known)| *known).find(|known| {
             let is_named = known.names.iter().any(|name| is_meant(name));
             port.is_none_or(|port| known.local.port() == port)
                 && (is_named || question.daemon.parse::<u16>().is_ok())
@@ -64,6 +64,7 @@ impl Daemon {
             server: address(question.server.or(bound).unwrap_or(unspecified)),
             client_port: 0,
             server_port,
+            protocol: known.map_or(6, |known| known.protocol),
             socket_is_v6: known.is_some_and(|known| known.local.is_ipv6()),
             policy: 0,
             generation: 0,

@@ -47,6 +47,7 @@ use names::Hanging;
 use policy::{Outcome, Policies, named_files};
 use registry::Registry;
 use scan::Scans;
+use status::Looks;
 use users::Users;
 
 /// Batches of events read ahead: a quarter of a million events at most.
@@ -85,8 +86,9 @@ pub async fn run(config: Config) -> Result<()> {
             done = daemon.users.next() => daemon.user_news(done),
             () = daemon.watch.changed() => daemon.reload(),
             found = daemon.scans.next() => daemon.found(found),
+            Some(found) = daemon.looks.join_next() => daemon.tell_status(found),
             (request, reply) = control.next() => match request {
-                Request::Status => reply.send(Response::Status(Box::new(daemon.status()))),
+                Request::Status => daemon.look_around(reply),
                 Request::Match(question) => daemon.ask_live(&question, reply),
                 Request::Stop => {
                     reply.send(Response::Done(vec!["stopped".into()]));
@@ -173,6 +175,10 @@ struct Daemon {
     injector: Injector,
     enforcing_since: SystemTime,
     detached: bool,
+    /// The kernel tells which UDP sockets of before the start were bound by their owner.
+    marks_bound: bool,
+    /// Requests for the status, on their way.
+    looks: Looks,
 }
 
 impl Daemon {
@@ -208,12 +214,17 @@ impl Daemon {
             injector: Injector::new(&config.proc_root),
             enforcing_since: SystemTime::now(),
             detached: false,
+            marks_bound: true,
+            looks: Looks::new(),
             kernel,
             config,
         };
         // Looked at twice: a listener's socket is held only as long as it takes to tag it.
+        daemon.mark_bound();
         for listener in daemon.scans.scan_now() {
-            daemon.registry.learn(&listener.names);
+            if daemon.is_service(&listener) {
+                daemon.registry.learn(&listener.names);
+            }
         }
         if daemon.kernel.has_pinned_users() {
             // What an earlier process let in waits still.
@@ -287,6 +298,7 @@ impl Daemon {
     fn handle(&mut self, record: &Record) {
         match Event::from_record(record) {
             Some(Event::Decision(decision)) => self.report(&decision),
+            Some(Event::Listening { pid, is_udp: true, .. }) => self.scans.look_at_udp(pid),
             Some(Event::Listening { pid, .. } | Event::Executed { pid }) => self.scans.look_at(pid),
             Some(Event::Waits { cookie }) => self.waits(cookie),
             Some(Event::Slips(decision)) => self.slips(&decision),

@@ -149,7 +149,12 @@ impl Hanging {
     }
 
     /// Has an attempt wait for an answer; `number` is that of one that waited before.
-    fn park(&mut self, attempt: Attempt, question: Question, number: Option<u64>) -> Result<(), Box<Attempt>> {
+    fn park(
+        &mut self,
+        attempt: Attempt,
+        question: Question,
+        number: Option<u64>,
+    ) -> Result<(), Box<Attempt>> {
         let source = source(&attempt.decision.client);
         let number = match number {
             Some(number) => number,
@@ -305,7 +310,7 @@ impl Daemon {
             Purpose::Live(live) => return self.tell(*live, &decision, &facts, judgement),
         };
         if self.config.mode == Mode::Audit {
-            if judgement.verdict == Verdict::Refuse {
+            if judgement.verdict == Verdict::Refuse && self.waiting.is_news(&decision) {
                 let decision = Decision { fate: Fate::WouldRefuse, ..decision };
                 self.write_line(&decision, &names, Some(judgement), &facts);
             }
@@ -316,7 +321,7 @@ impl Daemon {
             Verdict::Allow => Outcome::Allow,
             Verdict::Refuse => Outcome::Refuse,
         };
-        let answer = match user {
+        let answer = match user.or(facts.in_vain()) {
             None => outcome as u32,
             Some(user) => {
                 let timeout_s = u16::try_from(user.timeout_s).unwrap_or(u16::MAX);

@@ -10,11 +10,15 @@ use std::{
 };
 
 use anyhow::Result;
-use tcpw_common::{key::NamesId, tag::Tag};
+use tcpw_common::{
+    key::NamesId,
+    tag::{BOUND_BEFORE, Tag},
+};
 
 use crate::{
+    events::UDP,
     kernel::Kernel,
-    listeners::{Listener, NameSource, XinetdService},
+    listeners::{Listener, NamePart, NameSource, XinetdService},
     names::NamesSet,
 };
 
@@ -31,6 +35,7 @@ pub(super) struct Known {
     pub(super) protocol: u16,
     pub(super) local: SocketAddr,
     pub(super) found: NameSource,
+    pub(super) parts: Vec<NamePart>,
     pub(super) service: Option<XinetdService>,
     /// Why its tag could not be written.
     pub(super) untagged: Option<String>,
@@ -80,7 +85,7 @@ impl Registry {
     pub(super) fn tag(&mut self, kernel: &mut Kernel, listener: Listener) {
         let tag = Tag { names: listener.names.id(), netns: listener.netns, pid: listener.pid, flags: 0 };
         let written = match (&listener.socket, listener.protocol) {
-            (Some(socket), TCP) => write(kernel, socket.as_fd(), tag),
+            (Some(socket), TCP | UDP) => write(kernel, socket.as_fd(), tag),
             // The gate sees an MPTCP listener's subflow, which no descriptor leads to.
             _ => kernel.name_socket(listener.cookie, tag),
         };
@@ -107,6 +112,7 @@ impl Registry {
                 protocol: listener.protocol,
                 local: listener.local,
                 found: listener.found,
+                parts: listener.parts,
                 service: listener.service,
                 untagged,
             },
@@ -121,16 +127,19 @@ impl Registry {
         }
     }
 
-    /// Every listener, by process and address.
-    pub(super) fn all(&self) -> Vec<&Known> {
-        let mut all: Vec<&Known> = self.listeners.values().collect();
-        all.sort_by_key(|known| (known.local.port(), known.pid, known.local));
+    /// Every listener with its cookie, by port and process.
+    pub(super) fn all(&self) -> Vec<(u64, &Known)> {
+        let mut all: Vec<(u64, &Known)> =
+            self.listeners.iter().map(|(cookie, known)| (*cookie, known)).collect();
+        all.sort_by_key(|(_, known)| (known.local.port(), known.pid, known.local));
         all
     }
 }
 
 fn write(kernel: &mut Kernel, socket: BorrowedFd<'_>, tag: Tag) -> Result<()> {
-    if kernel.read_tag(socket)? == Some(tag) {
+    let before = kernel.read_tag(socket)?;
+    let tag = Tag { flags: before.map_or(0, |before| before.flags & BOUND_BEFORE), ..tag };
+    if before == Some(tag) {
         return Ok(());
     }
     kernel.write_tag(socket, tag)

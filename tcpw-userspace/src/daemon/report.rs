@@ -2,10 +2,12 @@
 
 use std::{
     collections::HashSet,
+    os::fd::AsFd as _,
     time::{Duration, SystemTime},
 };
 
 use anyhow::Result;
+use tcpw_common::tag::KERNEL_PORT;
 
 use super::{
     Daemon,
@@ -17,7 +19,7 @@ use super::{
 };
 use crate::{
     evaluate::request::{Judgement, Verdict},
-    events::{Decision, Fate},
+    events::{Decision, Fate, UDP},
     listeners::Listener,
     log::{Entry, line, priority},
     names::NamesSet,
@@ -109,7 +111,13 @@ impl Daemon {
             self.registry.keep_only(&mut self.kernel, &cookies);
             self.forget_namespaces();
         }
+        if found.is_all {
+            self.mark_bound();
+        }
         for listener in found.listeners {
+            if !self.is_service(&listener) {
+                continue;
+            }
             match self.introduce(&listener) {
                 Ok(()) => self.registry.tag(&mut self.kernel, listener),
                 // Its provisional tag stays; the next full scan tries again.
@@ -124,6 +132,31 @@ impl Daemon {
             }
         }
         self.release(&scanned);
+    }
+
+    /// Marks UDP sockets that were bound before anybody watched.
+    pub(super) fn mark_bound(&mut self) {
+        if self.marks_bound
+            && let Err(error) = self.kernel.mark_bound()
+        {
+            self.marks_bound = false;
+            log::warn!(
+                "this kernel does not tell which UDP sockets were bound before the start: every one that has a port is judged: {error:#}"
+            );
+        }
+    }
+
+    /// Whether a socket is one that is judged: of UDP sockets those whose owner chose the port.
+    pub(super) fn is_service(&self, listener: &Listener) -> bool {
+        let (Some(socket), UDP) = (&listener.socket, listener.protocol) else {
+            return true;
+        };
+        match self.kernel.read_tag(socket.as_fd()) {
+            Ok(Some(tag)) => tag.flags & KERNEL_PORT == 0,
+            Ok(None) => !self.marks_bound,
+            // It is gone.
+            Err(_) => false,
+        }
     }
 
     /// Makes the policy in force know a listener's names.

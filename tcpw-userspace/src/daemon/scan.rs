@@ -31,6 +31,9 @@ const AT_MOST_EVERY: Duration = Duration::from_secs(1);
 /// Where the kernel cannot report listen(2) itself, a bind is looked at again after this long.
 const AFTER_BIND: [Duration; 2] = [Duration::from_millis(50), Duration::from_millis(500)];
 
+/// Not every bind of a UDP socket is reported: a while after one that was, its process is looked at again.
+const AFTER_BIND_UDP: Duration = Duration::from_millis(1100);
+
 /// A finished scan.
 pub(super) struct Found {
     pub(super) listeners: Vec<Listener>,
@@ -77,6 +80,17 @@ impl Scans {
         if !self.has_listening_hook {
             self.again.extend(AFTER_BIND.map(|delay| (Instant::now() + delay, pid)));
         }
+    }
+
+    /// A process bound a UDP socket, and may have bound others since.
+    pub(super) fn look_at_udp(&mut self, pid: u32) {
+        self.pids.insert(pid);
+        self.again.insert((Instant::now() + AFTER_BIND_UDP, pid));
+    }
+
+    /// How to look at what is out of scope, too.
+    pub(super) fn everywhere(&self) -> Scanner {
+        self.scanner.clone().everywhere()
     }
 
     /// There is a listener we do not know.

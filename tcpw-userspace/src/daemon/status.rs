@@ -1,23 +1,46 @@
 //! How things stand.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
+    os::fd::AsFd as _,
     time::{SystemTime, UNIX_EPOCH},
 };
 
 use tcpw_common::{decide::EXEMPT_PORT, outcome::Outcome};
+use tokio::task::{JoinError, JoinSet};
 
 use super::{Daemon, policy::InForce, registry::Known};
 use crate::{
     compile::Policy,
-    control::{ListenerStatus, LogStatus, Status, TableStatus, TablesStatus, TagState},
-    listeners::NameSource,
+    control::{ListenerStatus, LogStatus, Reply, Response, Status, TableStatus, TablesStatus, TagState},
+    listeners::{Listener, NamePart, NameSource},
     parse::rule::Table,
 };
 
+/// Looks at every socket of the host, each for an answer that waits.
+pub(super) type Looks = JoinSet<(Vec<Listener>, Reply)>;
+
 impl Daemon {
+    /// Looks at every listening socket of the host, guarded or not, off the event loop.
+    pub(super) fn look_around(&mut self, reply: Reply) {
+        let scanner = self.scans.everywhere();
+        self.looks.spawn_blocking(move || (scanner.scan_all(), reply));
+    }
+
+    /// Answers with what was seen.
+    pub(super) fn tell_status(&mut self, seen: Result<(Vec<Listener>, Reply), JoinError>) {
+        match seen {
+            Ok((all, reply)) => {
+                // Of sockets out of scope nobody reported the bind.
+                self.mark_bound();
+                reply.send(Response::Status(Box::new(self.status(&all))));
+            }
+            Err(error) => log::error!("a status was not told: {error}"),
+        }
+    }
+
     /// The state a `tcpw status` shows.
-    pub(super) fn status(&self) -> Status {
+    fn status(&self, all: &[Listener]) -> Status {
         let current = self.policies.current.as_ref();
         let mut counters: std::collections::BTreeMap<String, u64> = self
             .kernel
@@ -47,12 +70,7 @@ impl Daemon {
             problem: self.policies.problem.clone(),
             cgroup: self.config.cgroup.clone(),
             pinned: self.config.pin,
-            listeners: self
-                .registry
-                .all()
-                .into_iter()
-                .map(|known| listener(known, current, &mut said))
-                .collect(),
+            listeners: self.sockets(all, &mut said),
             counters,
             log: LogStatus { written: counts.written, failed: counts.lost },
         }
@@ -79,6 +97,84 @@ impl Daemon {
         .into_iter()
         .map(|(name, value)| (name.to_owned(), value))
     }
+
+    /// What is guarded and still there, and then what is not.
+    fn sockets(&self, all: &[Listener], said: &mut HashMap<u32, String>) -> Vec<ListenerStatus> {
+        let current = self.policies.current.as_ref();
+        let seen: HashSet<u64> = all.iter().map(|listener| listener.cookie).collect();
+        let known = self.registry.all();
+        let known = known.into_iter().filter(|(cookie, _)| seen.contains(cookie));
+        let mut rows: Vec<ListenerStatus> = known.map(|(_, known)| listener(known, current, said)).collect();
+        let others = all.iter().filter(|it| self.registry.get(it.cookie).is_none() && self.is_service(it));
+        let mut others: Vec<ListenerStatus> = others.map(|it| self.unguarded(it)).collect();
+        others.sort_by_key(|it| (it.tag != TagState::Outside, it.local.port(), it.pid));
+        rows.extend(others);
+        rows
+    }
+
+    /// A socket that no scan has tagged: out of scope, or too new.
+    fn unguarded(&self, it: &Listener) -> ListenerStatus {
+        let tag = match &it.socket {
+            _ if !it.is_guarded => TagState::Outside,
+            Some(socket) if self.kernel.read_tag(socket.as_fd()).is_ok_and(|tag| tag.is_some()) => {
+                TagState::Provisional
+            }
+            Some(_) | None => TagState::Missing,
+        };
+        let (found_by, policy) = match tag {
+            TagState::Outside => (found_by(it.found, &it.parts), "not judged: outside the cgroup"),
+            TagState::Provisional => ("process name only".into(), "that of its process name"),
+            TagState::Written | TagState::Missing => ("nobody yet".into(), "that of any daemon"),
+        };
+        ListenerStatus {
+            pid: it.pid,
+            ident: it.ident.clone(),
+            names: texts(&it.names),
+            netns: it.netns,
+            local: it.local,
+            protocol: protocol(it.protocol),
+            found_by,
+            policy: policy.into(),
+            tag,
+        }
+    }
+}
+
+fn texts(names: &crate::names::NamesSet) -> Vec<String> {
+    names.iter().map(|name| String::from_utf8_lossy(name).into_owned()).collect()
+}
+
+fn protocol(number: u16) -> String {
+    match number {
+        6 => "tcp".into(),
+        17 => "udp".into(),
+        262 => "mptcp".into(),
+        other => other.to_string(),
+    }
+}
+
+/// How the names were found.
+fn found_by(found: NameSource, parts: &[NamePart]) -> String {
+    match found {
+        NameSource::Process if parts == [NamePart::Comm] => "process name only".into(),
+        NameSource::Process => {
+            let parts: Vec<&str> = parts
+                .iter()
+                .map(|part| match part {
+                    NamePart::Executable => "executable",
+                    NamePart::Unit => "unit",
+                    NamePart::Argv => "argv",
+                    NamePart::Comm => "process name",
+                })
+                .collect();
+            parts.join(", ")
+        }
+        NameSource::Xinetd => "xinetd.conf".into(),
+        NameSource::Inetd => "inetd.conf".into(),
+        NameSource::Systemd => "systemd socket".into(),
+        NameSource::Settings => "tcpw.toml".into(),
+        NameSource::Nobody => "nobody".into(),
+    }
 }
 
 fn seconds(time: SystemTime) -> u64 {
@@ -103,22 +199,11 @@ fn listener(known: &Known, current: Option<&InForce>, said: &mut HashMap<u32, St
     ListenerStatus {
         pid: known.pid,
         ident: known.ident.clone(),
-        names: known.names.iter().map(|name| String::from_utf8_lossy(name).into_owned()).collect(),
+        names: texts(&known.names),
         netns: known.netns,
         local: known.local,
-        protocol: match known.protocol {
-            6 => "tcp".into(),
-            262 => "mptcp".into(),
-            other => other.to_string(),
-        },
-        found_by: match known.found {
-            NameSource::Process => "process".into(),
-            NameSource::Xinetd => "xinetd.conf".into(),
-            NameSource::Inetd => "inetd.conf".into(),
-            NameSource::Systemd => "systemd socket".into(),
-            NameSource::Settings => "tcpw.toml".into(),
-            NameSource::Nobody => "nobody".into(),
-        },
+        protocol: protocol(known.protocol),
+        found_by: found_by(known.found, &known.parts),
         policy: current.map_or_else(|| "none".into(), |current| summary(&current.policy, known, said)),
         tag: match known.untagged {
             None => TagState::Written,

@@ -38,6 +38,9 @@ use crate::{
     resolve::ident::{Connection, Lookup},
 };
 
+/// IPPROTO_TCP.
+const TCP: u16 = 6;
+
 /// How long handshakes of a policy before may go on: SYN-ACKs are sent again for a minute.
 const HANDSHAKE: Duration = Duration::from_secs(120);
 
@@ -184,7 +187,13 @@ impl Daemon {
     }
 
     /// The evaluator asks for the user; `judgement` is that of an unknown one.
-    pub(super) fn user_wanted(&mut self, attempt: Attempt, judgement: &Judgement, user: UserWanted) {
+    pub(super) fn user_wanted(&mut self, mut attempt: Attempt, judgement: &Judgement, user: UserWanted) {
+        if attempt.decision.protocol != TCP {
+            // Only a connection has a user.
+            attempt.facts.learn_user(None);
+            attempt.facts.no_user_for(user);
+            return self.pursue(attempt, None);
+        }
         match attempt.purpose {
             // There is no connection whose user could be asked for.
             Purpose::Live(_) => self.conclude(attempt, judgement, None),
@@ -231,8 +240,9 @@ impl Daemon {
 
     /// The namespace of a connection's listener.
     fn namespace_of(&mut self, decision: &Decision) -> Option<Namespace> {
-        let others = self.registry.all().into_iter().filter(|known| known.netns == decision.netns);
-        let pids: Vec<u32> = std::iter::once(decision.pid).chain(others.map(|known| known.pid)).collect();
+        let others = self.registry.all().into_iter().filter(|(_, known)| known.netns == decision.netns);
+        let pids: Vec<u32> =
+            std::iter::once(decision.pid).chain(others.map(|(_, known)| known.pid)).collect();
         match self.users.namespaces.find(decision.netns, pids) {
             Ok(namespace) => Some(namespace),
             Err(error) => {
@@ -458,6 +468,7 @@ fn decision_of(waiting: &Waiting) -> Decision {
         client_port: ends.client_port,
         server_port: ends.server_port,
         socket_is_v6: pending.family == libc::AF_INET6.cast_unsigned(),
+        protocol: TCP,
         policy: 0,
         // Judged under the policy in force.
         generation: 0,

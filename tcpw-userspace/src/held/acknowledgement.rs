@@ -37,7 +37,7 @@ impl Acknowledgement {
         segment.extend([WORDS << 4, ACK]);
         segment.extend(window.to_be_bytes());
         segment.extend([0; 4]);
-        let sum = checksum(client.ip(), server.ip(), &segment);
+        let sum = checksum(TCP, client.ip(), server.ip(), &segment);
         segment[16..18].copy_from_slice(&sum.to_be_bytes());
         let mut bytes = match (client.ip(), server.ip()) {
             (IpAddr::V4(client), IpAddr::V4(server)) => {
@@ -87,7 +87,7 @@ mod tests {
             assert_eq!(segment[..16], [0, 5, 0, 22, 1, 2, 3, 4, 0, 0, 0, 5, 0x50, ACK, 0x7f, 0xff]);
             let (client, server): (SocketAddr, SocketAddr) =
                 (client.parse().unwrap(), server.parse().unwrap());
-            assert_eq!(checksum(client.ip(), server.ip(), segment), 0);
+            assert_eq!(checksum(TCP, client.ip(), server.ip(), segment), 0);
             assert_eq!(packet.destination(), server.ip());
         }
     }

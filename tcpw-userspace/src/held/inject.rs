@@ -1,6 +1,6 @@
-//! Sends a held SYN again, in the listener's network namespace.
+//! Sends a held packet again, in the listener's network namespace.
 //!
-//! In: a SYN, the cookie of the namespace, a process in it. Out: the packet, delivered as if it
+//! In: a packet, the cookie of the namespace, a process in it. Out: the packet, delivered as if it
 //! had come over the loopback device: it passes netfilter and the gate once more.
 //! Invariant: a namespace is kept only as long as something listens in it.
 
@@ -17,7 +17,7 @@ use std::{
 
 use nix::sched::{CloneFlags, setns};
 
-use super::packet::Syn;
+use super::packet::Packet;
 use crate::listeners::netns_cookie;
 
 /// Raw sockets by network namespace cookie.
@@ -40,12 +40,12 @@ impl Injector {
         Self { proc_root: proc_root.into(), namespaces: HashMap::new() }
     }
 
-    /// Sends the SYN in the namespace of cookie `netns`, which is that of process `pid`.
+    /// Sends the packet in the namespace of cookie `netns`, which is that of process `pid`.
     ///
     /// # Errors
     /// The process is gone or its namespace another one, or the kernel refuses the packet.
-    pub fn send(&mut self, netns: u64, pid: u32, syn: &Syn) -> io::Result<()> {
-        self.send_packet(netns, pid, syn.bytes(), syn.destination())
+    pub fn send(&mut self, netns: u64, pid: u32, packet: &Packet) -> io::Result<()> {
+        self.send_packet(netns, pid, packet.bytes(), packet.destination())
     }
 
     /// Sends a packet likewise.

@@ -1,9 +1,10 @@
-//! Held connections: a SYN that the gate dropped until it is decided, sent again once it is.
+//! Held attempts: a SYN or datagram that the gate dropped until it is decided, sent again once it is.
 //!
 //! In: the packet as the gate saw it, and where it has to go. Out: the same packet, once more,
 //! in the listener's network namespace.
-//! Invariant: a SYN is sent again at most once, whatever the gate makes of it then; what cannot
-//! be sent again is left to the client's own retransmit.
+//! Invariant: a packet is sent again at most once for its listener's name and once for its client's
+//! verdict, whatever the gate makes of it then; what cannot be sent again is left to the client's
+//! own retransmit.
 
 mod acknowledgement;
 mod connection;
@@ -15,4 +16,4 @@ pub use acknowledgement::Acknowledgement;
 pub use connection::{Ends, cookies, destroy};
 pub use inject::Injector;
 pub use namespace::{Namespace, Namespaces};
-pub use packet::Syn;
+pub use packet::Packet;

@@ -1,32 +1,33 @@
 //! A held packet, checked and made fit to be sent again.
 //!
-//! In: bytes from an IP header on. Out: a SYN with right checksums, and where it goes.
-//! Invariant: nothing but a whole, unfragmented SYN without data passes.
-//! Source: RFC 791, RFC 8200 section 4, RFC 9293 section 3.1.
+//! In: bytes from an IP header on. Out: a SYN or datagram with right checksums, and where it goes.
+//! Invariant: nothing but a whole, unfragmented SYN without data, or datagram to one host, passes.
+//! Source: RFC 768, RFC 791, RFC 8200 section 4, RFC 9293 section 3.1.
 #![forbid(unsafe_code)]
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 const TCP: u8 = 6;
+const UDP: u8 = 17;
 const SYN: u8 = 0x02;
 const RST: u8 = 0x04;
 const ACK: u8 = 0x10;
 
-/// A SYN that can be sent again.
+/// A SYN or datagram that can be sent again.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Syn {
+pub struct Packet {
     bytes: Vec<u8>,
     destination: IpAddr,
 }
 
-impl Syn {
+impl Packet {
     /// Reads a packet; `None` if it cannot be sent again as it is.
     ///
     /// The checksum is computed anew: one that came over a virtual cable is only begun, the
     /// network card was to finish it.
     pub fn new(packet: &[u8]) -> Option<Self> {
         let version = packet.first()? >> 4;
-        let (source, destination, tcp) = match version {
+        let (source, destination, protocol, at) = match version {
             4 => read_v4(packet)?,
             6 => read_v6(packet)?,
             _ => return None,
@@ -36,16 +37,13 @@ impl Syn {
             return None;
         }
         let mut bytes = packet.to_vec();
-        let segment = bytes.get_mut(tcp..)?;
-        let flags = *segment.get(13)?;
-        let header = usize::from(segment[12] >> 4) * 4;
-        // With data it is a TCP Fast Open: the client sends a plain SYN next.
-        if flags & (SYN | ACK | RST) != SYN || header < 20 || segment.len() != header {
-            return None;
+        let segment = bytes.get_mut(at..)?;
+        match protocol {
+            TCP => finish_syn(source, destination, segment)?,
+            // To a group it would leave the host, for everybody to hear twice.
+            UDP if !is_group(destination) => finish_datagram(source, destination, segment)?,
+            _ => return None,
         }
-        segment[16..18].fill(0);
-        let sum = checksum(source, destination, segment);
-        segment[16..18].copy_from_slice(&sum.to_be_bytes());
         Some(Self { bytes, destination })
     }
 
@@ -60,23 +58,54 @@ impl Syn {
     }
 }
 
-/// Both addresses, and where the TCP header begins.
-fn read_v4(packet: &[u8]) -> Option<(IpAddr, IpAddr, usize)> {
+fn finish_syn(source: IpAddr, destination: IpAddr, segment: &mut [u8]) -> Option<()> {
+    let flags = *segment.get(13)?;
+    let header = usize::from(segment[12] >> 4) * 4;
+    // With data it is a TCP Fast Open: the client sends a plain SYN next.
+    if flags & (SYN | ACK | RST) != SYN || header < 20 || segment.len() != header {
+        return None;
+    }
+    segment[16..18].fill(0);
+    let sum = checksum(TCP, source, destination, segment);
+    segment[16..18].copy_from_slice(&sum.to_be_bytes());
+    Some(())
+}
+
+fn finish_datagram(source: IpAddr, destination: IpAddr, datagram: &mut [u8]) -> Option<()> {
+    let length = u16::from_be_bytes(datagram.get(4..6)?.try_into().ok()?);
+    if datagram.len() < 8 || usize::from(length) != datagram.len() {
+        return None;
+    }
+    // 0 is none, which only IPv4 may have.
+    if datagram[6..8] == [0, 0] {
+        return source.is_ipv4().then_some(());
+    }
+    datagram[6..8].fill(0);
+    let sum = match checksum(UDP, source, destination, datagram) {
+        0 => u16::MAX,
+        sum => sum,
+    };
+    datagram[6..8].copy_from_slice(&sum.to_be_bytes());
+    Some(())
+}
+
+/// Both addresses, the protocol, and where its header begins.
+fn read_v4(packet: &[u8]) -> Option<(IpAddr, IpAddr, u8, usize)> {
     let header = usize::from(packet[0] & 15) * 4;
     let total = usize::from(u16::from_be_bytes(packet.get(2..4)?.try_into().ok()?));
     let fragment = u16::from_be_bytes(packet.get(6..8)?.try_into().ok()?) & 0x3fff;
-    if header < 20 || total != packet.len() || fragment != 0 || *packet.get(9)? != TCP {
+    if header < 20 || total != packet.len() || fragment != 0 {
         return None;
     }
     let address = |at: usize| -> Option<IpAddr> {
         let octets: [u8; 4] = packet.get(at..at + 4)?.try_into().ok()?;
         Some(Ipv4Addr::from(octets).into())
     };
-    Some((address(12)?, address(16)?, header))
+    Some((address(12)?, address(16)?, *packet.get(9)?, header))
 }
 
 /// Likewise. Extension headers are walked but for fragments and routes, which were used up on the way.
-fn read_v6(packet: &[u8]) -> Option<(IpAddr, IpAddr, usize)> {
+fn read_v6(packet: &[u8]) -> Option<(IpAddr, IpAddr, u8, usize)> {
     const OPTIONS: [u8; 2] = [0, 60];
     let payload = usize::from(u16::from_be_bytes(packet.get(4..6)?.try_into().ok()?));
     if payload + 40 != packet.len() {
@@ -87,14 +116,11 @@ fn read_v6(packet: &[u8]) -> Option<(IpAddr, IpAddr, usize)> {
         next = *packet.get(at)?;
         at += (usize::from(*packet.get(at + 1)?) + 1) * 8;
     }
-    if next != TCP {
-        return None;
-    }
     let address = |at: usize| -> Option<IpAddr> {
         let octets: [u8; 16] = packet.get(at..at + 16)?.try_into().ok()?;
         Some(Ipv6Addr::from(octets).into())
     };
-    Some((address(8)?, address(24)?, at))
+    Some((address(8)?, address(24)?, next, at))
 }
 
 pub(super) fn is_link_local(address: IpAddr) -> bool {
@@ -104,9 +130,13 @@ pub(super) fn is_link_local(address: IpAddr) -> bool {
     }
 }
 
-/// TCP's checksum with its pseudo header.
-pub(super) fn checksum(source: IpAddr, destination: IpAddr, segment: &[u8]) -> u16 {
-    let mut sum = u64::from(TCP) + segment.len() as u64;
+fn is_group(address: IpAddr) -> bool {
+    address.is_multicast() || address == IpAddr::V4(Ipv4Addr::BROADCAST)
+}
+
+/// The checksum of TCP and UDP, with its pseudo header.
+pub(super) fn checksum(protocol: u8, source: IpAddr, destination: IpAddr, segment: &[u8]) -> u16 {
+    let mut sum = u64::from(protocol) + segment.len() as u64;
     let mut add = |bytes: &[u8]| {
         for pair in bytes.chunks(2) {
             sum += u64::from(u16::from_be_bytes([pair[0], pair.get(1).copied().unwrap_or(0)]));
@@ -151,22 +181,22 @@ mod tests {
     }
 
     /// The sum over segment and pseudo header with the checksum in place is all ones.
-    fn is_right(syn: &Syn, source: &str, tcp: usize) -> bool {
-        checksum(source.parse().unwrap(), syn.destination(), &syn.bytes()[tcp..]) == 0
+    fn is_right(syn: &Packet, source: &str, tcp: usize) -> bool {
+        checksum(TCP, source.parse().unwrap(), syn.destination(), &syn.bytes()[tcp..]) == 0
     }
 
     #[test]
     fn checksum_is_computed_anew() {
-        let syn = Syn::new(&syn_v4()).unwrap();
+        let syn = Packet::new(&syn_v4()).unwrap();
         assert!(is_right(&syn, "1.2.3.4", 20));
         assert_eq!(syn.destination(), IpAddr::from([1, 2, 3, 1]));
-        let syn = Syn::new(&syn_v6(&[], TCP)).unwrap();
+        let syn = Packet::new(&syn_v6(&[], TCP)).unwrap();
         assert!(is_right(&syn, "2001:db8::1", 40));
     }
 
     #[test]
     fn options_of_ipv6_are_kept() {
-        let syn = Syn::new(&syn_v6(&[TCP, 0, 1, 4, 0, 0, 0, 0], 60)).unwrap();
+        let syn = Packet::new(&syn_v6(&[TCP, 0, 1, 4, 0, 0, 0, 0], 60)).unwrap();
         assert!(is_right(&syn, "2001:db8::1", 48));
     }
 
@@ -175,7 +205,7 @@ mod tests {
         let with = |at: usize, byte: u8| {
             let mut packet = syn_v4();
             packet[at] = byte;
-            Syn::new(&packet)
+            Packet::new(&packet)
         };
         assert!(with(0, 0x45).is_some());
         assert_eq!(with(33, SYN | ACK), None);
@@ -186,15 +216,40 @@ mod tests {
         assert_eq!(with(32, 0x40), None);
         let mut link_local = syn_v4();
         link_local[12..14].copy_from_slice(&[169, 254]);
-        assert_eq!(Syn::new(&link_local), None);
-        assert_eq!(Syn::new(&syn_v6(&[TCP, 0, 0, 1, 0, 0, 0, 0], 44)), None);
+        assert_eq!(Packet::new(&link_local), None);
+        assert_eq!(Packet::new(&syn_v6(&[TCP, 0, 0, 1, 0, 0, 0, 0], 44)), None);
+    }
+
+    /// A datagram of 1.2.3.4:1025 to 1.2.3.1:53.
+    fn datagram_v4() -> Vec<u8> {
+        let mut packet = vec![0x45, 0, 0, 31, 0, 0, 0x40, 0, 64, UDP, 0, 0, 1, 2, 3, 4, 1, 2, 3, 1];
+        packet.extend([4, 1, 0, 53, 0, 11, 0xab, 0xcd, b'a', b'b', b'c']);
+        packet
+    }
+
+    #[test]
+    fn datagram_keeps_its_data_and_a_checksum_it_never_had() {
+        let packet = Packet::new(&datagram_v4()).unwrap();
+        let (source, data) = ("1.2.3.4".parse().unwrap(), &packet.bytes()[20..]);
+        assert_eq!(checksum(UDP, source, packet.destination(), data), 0);
+        assert_eq!(data[8..], *b"abc");
+        let mut without = datagram_v4();
+        without[26..28].fill(0);
+        assert_eq!(Packet::new(&without).unwrap().bytes(), without);
+        without[25] = 12;
+        assert_eq!(Packet::new(&without), None, "longer than it is");
+        for group in [[224, 0, 0, 251], [255; 4]] {
+            let mut to_many = datagram_v4();
+            to_many[16..20].copy_from_slice(&group);
+            assert_eq!(Packet::new(&to_many), None);
+        }
     }
 
     #[test]
     fn nothing_cut_short_passes() {
-        for packet in [syn_v4(), syn_v6(&[TCP, 0, 1, 4, 0, 0, 0, 0], 60)] {
+        for packet in [syn_v4(), datagram_v4(), syn_v6(&[TCP, 0, 1, 4, 0, 0, 0, 0], 60)] {
             for length in 0..packet.len() {
-                assert_eq!(Syn::new(&packet[..length]), None, "{length}");
+                assert_eq!(Packet::new(&packet[..length]), None, "{length}");
             }
         }
     }

@@ -3,13 +3,16 @@
 use std::{fs::File, os::fd::AsFd as _, path::Path};
 
 use anyhow::{Context as _, Result, bail};
-use aya::programs::{
-    BtfTracePoint, CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, CgroupSock, Program, ProgramError,
-    SockOps,
-    links::{FdLink, PinnedLink},
+use aya::{
+    maps::Array,
+    programs::{
+        BtfTracePoint, CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, CgroupSock, CgroupSockAddr, Program,
+        ProgramError, SockOps,
+        links::{FdLink, PinnedLink},
+    },
 };
 
-use super::{load::Kernel, pins::Pins, sys, upgrade::check_cgroup};
+use super::{alive::boot_ns, load::Kernel, pins::Pins, sys, upgrade::check_cgroup};
 
 /// A place in the kernel where a program of tcpw runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -20,6 +23,14 @@ pub enum Hook {
     BoundV4,
     /// cgroup post_bind6: names IPv6 listeners.
     BoundV6,
+    /// cgroup bind4: tells UDP sockets whose port the kernel chooses.
+    BindsV4,
+    /// cgroup bind6: likewise.
+    BindsV6,
+    /// cgroup sendmsg4: remembers the peers a UDP service socket writes to.
+    WroteV4,
+    /// cgroup sendmsg6: likewise.
+    WroteV6,
     /// tp_btf/inet_sock_set_state: names listeners that were not bound, reports every one.
     Listening,
     /// tp_btf/sched_process_exec: reports programs that may take over a listener.
@@ -44,6 +55,10 @@ impl Hook {
             Self::Gate => "gate",
             Self::BoundV4 => "bound_v4",
             Self::BoundV6 => "bound_v6",
+            Self::BindsV4 => "binds_v4",
+            Self::BindsV6 => "binds_v6",
+            Self::WroteV4 => "wrote_v4",
+            Self::WroteV6 => "wrote_v6",
             Self::Listening => "listening",
             Self::Executes => "executes",
             Self::Accepted => "accepted",
@@ -95,7 +110,16 @@ impl Attached {
 impl Kernel {
     /// Attaches what names listeners, before anything is judged.
     pub fn attach_identity(&mut self, cgroup: &Path) -> Vec<(Hook, HookState)> {
-        let mut hooks = vec![Hook::BoundV4, Hook::BoundV6, Hook::Listening, Hook::Executes];
+        let mut hooks = vec![
+            Hook::BindsV4,
+            Hook::BindsV6,
+            Hook::BoundV4,
+            Hook::BoundV6,
+            Hook::WroteV4,
+            Hook::WroteV6,
+            Hook::Listening,
+            Hook::Executes,
+        ];
         if self.log_allowed {
             hooks.push(Hook::Accepted);
         }
@@ -117,8 +141,21 @@ impl Kernel {
         if self.pins.as_ref().is_some_and(|own| !own.hold_a_gate()) {
             self.take_over_counters()?;
         }
-        self.attach(Hook::Gate, cgroup)
-            .with_context(|| format!("attach the gate to cgroup {}", cgroup.display()))
+        let state = self
+            .attach(Hook::Gate, cgroup)
+            .with_context(|| format!("attach the gate to cgroup {}", cgroup.display()))?;
+        self.watch_from_here(&state).context("note since when the gate judges")?;
+        Ok(state)
+    }
+
+    /// An adopted gate has judged all along.
+    fn watch_from_here(&mut self, state: &HookState) -> Result<()> {
+        let map = self.ebpf.map_mut("WATCHING").context("the BPF object has no map WATCHING")?;
+        let mut since: Array<_, u64> = Array::try_from(map)?;
+        if *state == HookState::Attached || since.get(&0, 0)? == 0 {
+            since.set(0, boot_ns(), 0)?;
+        }
+        Ok(())
     }
 
     /// Attaches what makes connections wait for a user; nothing to do if it is there.
@@ -207,6 +244,9 @@ impl Kernel {
         let result = match hook {
             Hook::Gate | Hook::UserIn | Hook::UserOut => <&mut CgroupSkb>::try_from(program)?.load(),
             Hook::BoundV4 | Hook::BoundV6 => <&mut CgroupSock>::try_from(program)?.load(),
+            Hook::BindsV4 | Hook::BindsV6 | Hook::WroteV4 | Hook::WroteV6 => {
+                <&mut CgroupSockAddr>::try_from(program)?.load()
+            }
             Hook::Listening => <&mut BtfTracePoint>::try_from(program)?.load("inet_sock_set_state", btf),
             Hook::Executes => <&mut BtfTracePoint>::try_from(program)?.load("sched_process_exec", btf),
             Hook::Accepted | Hook::UserBorn => <&mut SockOps>::try_from(program)?.load(),
@@ -237,6 +277,11 @@ impl Kernel {
                 let bound: &mut CgroupSock = program.try_into()?;
                 let id = bound.attach(cgroup, mode)?;
                 bound.take_link(id)?.try_into()?
+            }
+            Hook::BindsV4 | Hook::BindsV6 | Hook::WroteV4 | Hook::WroteV6 => {
+                let addressed: &mut CgroupSockAddr = program.try_into()?;
+                let id = addressed.attach(cgroup, mode)?;
+                addressed.take_link(id)?.try_into()?
             }
             Hook::Listening | Hook::Executes => {
                 let listening: &mut BtfTracePoint = program.try_into()?;

@@ -18,7 +18,7 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/tc
 pub(super) const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
 
 /// The maps that outlive a process when pinned; all but .rodata, scratch and aya-log's own.
-pub(super) const STATE_MAPS: [&str; 28] = [
+pub(super) const STATE_MAPS: [&str; 32] = [
     "ACTIVE",
     "HEADERS",
     "CLIENTS_V4",
@@ -43,6 +43,10 @@ pub(super) const STATE_MAPS: [&str; 28] = [
     "HELD",
     "SOURCES",
     "HOLDS",
+    "WROTE",
+    "HEARD",
+    "BINDERS",
+    "WATCHING",
     "USERS",
     "USER_HANDSHAKES",
     "WAITING",
@@ -87,7 +91,13 @@ impl Kernel {
             .override_global("SOCK_NET", &offsets.sock_net, true)
             .override_global("NET_COOKIE", &offsets.net_cookie, true)
             .override_global("TASK_PARENT", &offsets.task_parent, true)
-            .override_global("TASK_TGID", &offsets.task_tgid, true);
+            .override_global("TASK_TGID", &offsets.task_tgid, true)
+            .override_global("SOCKET_SK", &offsets.socket_sk, true)
+            .override_global("SOCK_FAMILY", &offsets.sock_family, true)
+            .override_global("SOCK_PROTOCOL", &offsets.sock_protocol, true)
+            .override_global("SOCK_TYPE", &offsets.sock_type, true)
+            .override_global("SOCK_USERLOCKS", &offsets.sock_userlocks, true)
+            .override_global("SOCK_USERLOCKS_SHIFT", &offsets.sock_userlocks_shift, true);
         if let Some(pins) = options.pins {
             pins.create()?;
             for name in STATE_MAPS {

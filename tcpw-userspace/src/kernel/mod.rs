@@ -7,6 +7,7 @@
 
 mod alive;
 mod attach;
+mod datagram;
 mod load;
 mod offsets;
 mod pinned;

@@ -22,6 +22,18 @@ pub(super) struct Offsets {
     pub(super) task_parent: u32,
     /// `struct task_struct`: thread group id, i32.
     pub(super) task_tgid: u32,
+    /// `struct socket`: pointer to its `struct sock`.
+    pub(super) socket_sk: u32,
+    /// `struct sock`: address family, u16.
+    pub(super) sock_family: u32,
+    /// `struct sock`: protocol, u16.
+    pub(super) sock_protocol: u32,
+    /// `struct sock`: type, u16.
+    pub(super) sock_type: u32,
+    /// `struct sock`: the byte that holds what its owner chose himself.
+    pub(super) sock_userlocks: u32,
+    /// Bit of that byte at which it begins.
+    pub(super) sock_userlocks_shift: u32,
 }
 
 impl Offsets {
@@ -34,12 +46,19 @@ impl Offsets {
         let btf = Btf::parse(&data).ok_or_else(|| {
             io::Error::new(io::ErrorKind::InvalidData, format!("{}: not BTF", path.display()))
         })?;
+        let userlocks = btf.bits("sock", &["sk_userlocks"]).unwrap_or(0);
         Ok(Self {
             sock_num: btf.offset("sock", &["__sk_common", "skc_num"]).unwrap_or(0),
             sock_net: btf.offset("sock", &["__sk_common", "skc_net", "net"]).unwrap_or(0),
             net_cookie: btf.offset("net", &["net_cookie"]).unwrap_or(0),
             task_parent: btf.offset("task_struct", &["real_parent"]).unwrap_or(0),
             task_tgid: btf.offset("task_struct", &["tgid"]).unwrap_or(0),
+            socket_sk: btf.offset("socket", &["sk"]).unwrap_or(0),
+            sock_family: btf.offset("sock", &["__sk_common", "skc_family"]).unwrap_or(0),
+            sock_protocol: btf.offset("sock", &["sk_protocol"]).unwrap_or(0),
+            sock_type: btf.offset("sock", &["sk_type"]).unwrap_or(0),
+            sock_userlocks: userlocks / 8,
+            sock_userlocks_shift: userlocks % 8,
         })
     }
 }
@@ -97,6 +116,11 @@ impl<'a> Btf<'a> {
 
     /// Byte offset of a member path in a struct.
     fn offset(&self, name: &str, path: &[&str]) -> Option<u32> {
+        self.bits(name, path).map(|bits| bits / 8)
+    }
+
+    /// Bit offset of a member path in a struct.
+    fn bits(&self, name: &str, path: &[&str]) -> Option<u32> {
         let mut id =
             self.types.iter().position(|one| one.kind() == KIND_STRUCT && self.is_named(one.name, name))?;
         let mut bits = 0;
@@ -105,7 +129,7 @@ impl<'a> Btf<'a> {
             bits += at;
             id = member_type;
         }
-        Some(bits / 8)
+        Some(bits)
     }
 
     /// Bit offset and type of a member, also inside anonymous structs and unions.
@@ -163,5 +187,7 @@ mod tests {
         assert_ne!(offsets.sock_num, 0);
         assert_ne!(offsets.sock_net, 0);
         assert_ne!(offsets.net_cookie, 0);
+        assert_ne!(offsets.socket_sk, 0);
+        assert_ne!(offsets.sock_userlocks, 0);
     }
 }

@@ -19,7 +19,7 @@ use netlink_packet_core::{
 };
 use netlink_packet_sock_diag::{
     SockDiagMessage,
-    constants::{AF_INET, AF_INET6, IPPROTO_TCP},
+    constants::{AF_INET, AF_INET6, IPPROTO_TCP, IPPROTO_UDP},
     inet::{ExtensionFlags, InetRequest, InetResponse, SocketId, StateFlags},
 };
 use netlink_sys::{Socket, protocols::NETLINK_SOCK_DIAG};
@@ -30,7 +30,7 @@ use super::sys;
 /// Attribute with the socket's cgroup. Source: linux/include/uapi/linux/inet_diag.h.
 const INET_DIAG_CGROUP_ID: u16 = 21;
 
-/// A listening TCP socket, as sock_diag(7) lists it.
+/// A listening TCP socket, or a bound UDP socket, as sock_diag(7) lists it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct DiagSocket {
     /// SO_COOKIE.
@@ -39,6 +39,8 @@ pub(super) struct DiagSocket {
     pub(super) netns: u64,
     /// Id of the cgroup it was made in, 0 if unknown.
     pub(super) cgroup: u64,
+    /// 6 (TCP) or 17 (UDP).
+    pub(super) protocol: u16,
     /// 2 (AF_INET) or 10 (AF_INET6).
     pub(super) family: u32,
     /// Local address and port.
@@ -62,7 +64,7 @@ impl Namespaces {
         }
     }
 
-    /// Every listening TCP socket of all of them.
+    /// Every listening TCP socket of all of them, and every UDP socket that is not connected.
     pub(super) fn listening(self) -> Vec<DiagSocket> {
         // Entering a namespace is for good: a thread of its own does it.
         let listed = thread::spawn(move || {
@@ -82,15 +84,14 @@ fn list(namespace: &File, all: &mut Vec<DiagSocket>) -> io::Result<()> {
     setns(namespace, CloneFlags::CLONE_NEWNET)?;
     let socket = Socket::new(NETLINK_SOCK_DIAG)?;
     let netns = sys::netns_cookie(socket.as_fd()).unwrap_or(0);
-    for (family, socket_id) in [(AF_INET, SocketId::new_v4()), (AF_INET6, SocketId::new_v6())] {
-        let request = InetRequest {
-            family,
-            protocol: IPPROTO_TCP,
-            extensions: ExtensionFlags::empty(),
-            states: StateFlags::LISTEN,
-            socket_id,
-        };
-        dump(&socket, request, |response| all.extend(read(&response, netns)))?;
+    for protocol in [IPPROTO_TCP, IPPROTO_UDP] {
+        for (family, socket_id) in [(AF_INET, SocketId::new_v4()), (AF_INET6, SocketId::new_v6())] {
+            let extensions = ExtensionFlags::empty();
+            // A UDP socket that is not connected is closed.
+            let states = if protocol == IPPROTO_TCP { StateFlags::LISTEN } else { StateFlags::CLOSE };
+            let request = InetRequest { family, protocol, extensions, states, socket_id };
+            dump(&socket, request, |response| all.extend(read(&response, netns, protocol)))?;
+        }
     }
     Ok(())
 }
@@ -137,7 +138,7 @@ pub(crate) fn cookie(response: &InetResponse) -> Option<u64> {
     Some(half(0)? | half(4)? << 32)
 }
 
-fn read(response: &InetResponse, netns: u64) -> Option<DiagSocket> {
+fn read(response: &InetResponse, netns: u64, protocol: u8) -> Option<DiagSocket> {
     let id = &response.header.socket_id;
     let cgroup = response.nlas.iter().find(|nla| nla.kind() == INET_DIAG_CGROUP_ID).and_then(|nla| {
         let mut value = vec![0; nla.value_len()];
@@ -148,6 +149,7 @@ fn read(response: &InetResponse, netns: u64) -> Option<DiagSocket> {
         cookie: cookie(response)?,
         netns,
         cgroup: cgroup.unwrap_or(0),
+        protocol: protocol.into(),
         family: response.header.family.into(),
         local: SocketAddr::new(id.source_address, id.source_port),
     })

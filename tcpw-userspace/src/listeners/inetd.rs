@@ -1,6 +1,6 @@
 //! The language of inetd.conf(5), as far as names depend on it.
 //!
-//! In: the text of the file. Out: its TCP services. No I/O.
+//! In: the text of the file. Out: its TCP and UDP services. No I/O.
 //! Source: inetd(8) of openbsd-inetd and inetutils: `service type protocol wait user program arguments`.
 
 /// A line of inetd.conf.
@@ -8,13 +8,15 @@
 pub struct Service {
     /// Its name in services(5), or its port.
     pub name: String,
+    /// It is served over UDP.
+    pub is_udp: bool,
     /// Path of the program; `internal` for inetd's own.
     pub program: String,
     /// argv, from argv\[0\].
     pub arguments: Vec<String>,
 }
 
-/// Reads the file; what is no line for a TCP service is left out.
+/// Reads the file; what is no line for a TCP or UDP service is left out.
 pub fn parse(text: &str) -> Vec<Service> {
     text.lines().filter_map(service).collect()
 }
@@ -27,11 +29,13 @@ fn service(line: &str) -> Option<Service> {
     // `address:service` listens on one address only.
     let name = words.next()?.rsplit(':').next()?;
     let _socket_type = words.next()?;
-    let is_tcp = words.next()?.starts_with("tcp");
+    let protocol = words.next()?;
+    let is_udp = protocol.starts_with("udp");
+    let is_known = is_udp || protocol.starts_with("tcp");
     let (_wait, _user) = (words.next()?, words.next()?);
     let program = words.next()?;
     let arguments = words.map(str::to_owned).collect();
-    is_tcp.then(|| Service { name: name.into(), program: program.into(), arguments })
+    is_known.then(|| Service { name: name.into(), is_udp, program: program.into(), arguments })
 }
 
 impl Service {
@@ -62,6 +66,8 @@ mod tests {
                     daytime stream tcp nowait root internal\n\
                     talk dgram udp wait nobody /usr/sbin/in.talkd in.talkd\nshort stream tcp\n";
         let names: Vec<_> = parse(text).iter().map(|service| service.names().join(" ")).collect();
-        assert_eq!(names, ["ftp in.ftpd", "7100 fontd", "daytime daytime"]);
+        let over_udp: Vec<_> = parse(text).iter().map(|service| service.is_udp).collect();
+        assert_eq!(over_udp, [false, false, false, true]);
+        assert_eq!(names, ["ftp in.ftpd", "7100 fontd", "daytime daytime", "talk in.talkd"]);
     }
 }

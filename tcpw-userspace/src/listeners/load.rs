@@ -178,7 +178,7 @@ mod tests {
         fs::remove_dir_all(&root).unwrap();
         assert_eq!(units.len(), 1);
         assert_eq!(units[0].names(), ["ssh", "sshd"]);
-        assert!(units[0].listens_at("[::]:24".parse().unwrap()));
-        assert!(!units[0].listens_at("[::]:22".parse().unwrap()));
+        assert!(units[0].listens_at("[::]:24".parse().unwrap(), false));
+        assert!(!units[0].listens_at("[::]:22".parse().unwrap(), false));
     }
 }

@@ -30,7 +30,7 @@ pub(crate) use sys::socket_cookie;
 
 use crate::names::NamesSet;
 
-/// A listening socket and who it belongs to.
+/// A listening socket, or a UDP socket that has a port, and who it belongs to.
 #[derive(Debug)]
 pub struct Listener {
     /// A duplicate of the socket: dropping it changes nothing for the owner. `None` for one that no
@@ -46,7 +46,7 @@ pub struct Listener {
     pub holders: Vec<u32>,
     /// 2 (AF_INET) or 10 (AF_INET6).
     pub family: u32,
-    /// 6 (TCP) or 262 (MPTCP, whose tag does not reach the gate).
+    /// 6 (TCP), 17 (UDP) or 262 (MPTCP, whose tag does not reach the gate).
     pub protocol: u16,
     /// Local address and port.
     pub local: SocketAddr,
@@ -56,6 +56,10 @@ pub struct Listener {
     pub ident: String,
     /// Where the names come from.
     pub found: NameSource,
+    /// What of the process they come from, if from the process.
+    pub parts: Vec<NamePart>,
+    /// Whether it is in scope: what is not is found only on demand.
+    pub is_guarded: bool,
     /// The service, if a super-server listens for it and logs in its own form.
     pub service: Option<XinetdService>,
 }
@@ -75,6 +79,19 @@ pub enum NameSource {
     Settings,
     /// Nobody: the kernel itself listens, or a process that cannot be seen.
     Nobody,
+}
+
+/// What of a process tells a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NamePart {
+    /// The basename of the executable.
+    Executable,
+    /// The systemd unit.
+    Unit,
+    /// argv\[0\].
+    Argv,
+    /// The process name (comm).
+    Comm,
 }
 
 /// What xinetd's log lines need to know of a service.

@@ -3,7 +3,10 @@
 //! In: a [`Process`]. Out: its names and its ident. No I/O.
 //! Invariant: what a process can choose freely (argv\[0\], comm) counts for privileged ones only.
 
-use super::process::{Process, base_name};
+use super::{
+    NamePart,
+    process::{Process, base_name},
+};
 use crate::names::NamesSet;
 
 /// Length of a comm that the kernel may have cut off.
@@ -11,18 +14,35 @@ const COMM_LIMIT: usize = 15;
 
 /// All names a process is known under.
 pub(super) fn names(process: &Process) -> NamesSet {
-    let mut names: Vec<&[u8]> = Vec::new();
-    names.extend(process.executable_name());
-    names.extend(unit(&process.cgroup));
-    if process.is_privileged {
-        names.extend(title(process));
-        let is_cut =
-            process.comm.len() >= COMM_LIMIT && names.iter().any(|name| name.starts_with(&process.comm));
-        if !is_cut {
-            names.push(&process.comm);
+    NamesSet::new(parts(process).into_iter().map(|(name, _)| name))
+}
+
+/// Where each of them comes from, the first that tells it.
+pub(super) fn sources(process: &Process) -> Vec<NamePart> {
+    let mut seen: Vec<&[u8]> = Vec::new();
+    let mut sources = Vec::new();
+    for (name, part) in parts(process) {
+        if !name.is_empty() && !seen.contains(&name) {
+            seen.push(name);
+            sources.push(part);
         }
     }
-    NamesSet::new(names)
+    sources
+}
+
+fn parts(process: &Process) -> Vec<(&[u8], NamePart)> {
+    let mut names: Vec<(&[u8], NamePart)> = Vec::new();
+    names.extend(process.executable_name().map(|name| (name, NamePart::Executable)));
+    names.extend(unit(&process.cgroup).map(|name| (name, NamePart::Unit)));
+    if process.is_privileged {
+        names.extend(title(process).map(|name| (name, NamePart::Argv)));
+        let is_cut =
+            process.comm.len() >= COMM_LIMIT && names.iter().any(|(name, _)| name.starts_with(&process.comm));
+        if !is_cut {
+            names.push((&process.comm, NamePart::Comm));
+        }
+    }
+    names
 }
 
 /// What the process would call itself in the log: as syslog(3) does, argv\[0\].
@@ -84,6 +104,7 @@ mod tests {
             "/system.slice/ssh.service",
         );
         assert_eq!(names(&sshd).to_string(), "ssh,sshd");
+        assert_eq!(sources(&sshd), [NamePart::Executable, NamePart::Unit]);
         assert_eq!(ident(&sshd), "sshd");
     }
 
@@ -99,6 +120,7 @@ mod tests {
     fn script_has_the_name_of_its_comm() {
         let script = process("/usr/bin/python3.11", "/usr/bin/python3", "foo", "/");
         assert_eq!(names(&script).to_string(), "foo,python3,python3.11");
+        assert_eq!(sources(&script), [NamePart::Executable, NamePart::Argv, NamePart::Comm]);
     }
 
     #[test]

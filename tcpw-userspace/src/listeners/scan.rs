@@ -32,6 +32,8 @@ pub struct Scanner {
     /// The directory of the scope, if it is not all.
     cgroup: Option<PathBuf>,
     more_names: Arc<MoreNames>,
+    /// Also what is out of scope.
+    is_everywhere: bool,
 }
 
 impl Default for Scanner {
@@ -46,7 +48,13 @@ impl Scanner {
     /// `proc_root` shows the process ids of our own pid namespace. `scope` is a path of
     /// the cgroup2 hierarchy as /proc/PID/cgroup spells it: `/` is everything.
     pub fn new(proc_root: impl Into<PathBuf>, scope: impl Into<PathBuf>) -> Self {
-        Self { proc_root: proc_root.into(), scope: scope.into(), cgroup: None, more_names: Arc::default() }
+        Self {
+            proc_root: proc_root.into(),
+            scope: scope.into(),
+            cgroup: None,
+            more_names: Arc::default(),
+            is_everywhere: false,
+        }
     }
 
     /// With the directory of the scope: sockets that no process shows are told apart by it.
@@ -57,6 +65,11 @@ impl Scanner {
     /// With the names the administrator gives.
     pub fn naming(self, more_names: MoreNames) -> Self {
         Self { more_names: Arc::new(more_names), ..self }
+    }
+
+    /// Also of processes out of scope: their listeners say that they are not guarded.
+    pub fn everywhere(self) -> Self {
+        Self { is_everywhere: true, ..self }
     }
 
     /// Every listener of every process.
@@ -70,7 +83,11 @@ impl Scanner {
         for pid in pids {
             namespaces.add(&self.proc_root, pid);
         }
-        self.add_hidden(&mut listeners, namespaces.listening());
+        let sockets = namespaces.listening();
+        if self.is_everywhere {
+            self.correct_scope(&mut listeners, &sockets);
+        }
+        self.add_hidden(&mut listeners, sockets);
         listeners
     }
 
@@ -97,11 +114,27 @@ impl Scanner {
         listeners
     }
 
+    /// A socket stays in the cgroup it was made in, wherever its process went: by that it is guarded.
+    fn correct_scope(&self, listeners: &mut [Listener], sockets: &[DiagSocket]) {
+        let Some(cgroup) = self.cgroup.as_ref().filter(|_| self.scope != Path::new("/")) else {
+            return;
+        };
+        let guarded = diag::cgroups_below(cgroup);
+        let made_in: BTreeMap<u64, u64> =
+            sockets.iter().map(|socket| (socket.cookie, socket.cgroup)).collect();
+        for listener in listeners {
+            if let Some(cgroup) = made_in.get(&listener.cookie).filter(|cgroup| **cgroup != 0) {
+                listener.is_guarded = guarded.contains(cgroup);
+            }
+        }
+    }
+
     /// Gives MPTCP listeners the cookies of their subflows, and adds those that no process shows.
     fn add_hidden(&self, listeners: &mut Vec<Listener>, mut sockets: Vec<DiagSocket>) {
         name_subflows(listeners, &sockets);
         let shown: BTreeSet<u64> = listeners.iter().map(|listener| listener.cookie).collect();
-        sockets.retain(|socket| !shown.contains(&socket.cookie));
+        // A UDP socket of the kernel is an end of a tunnel, whose datagrams no gate sees.
+        sockets.retain(|socket| socket.protocol == TCP && !shown.contains(&socket.cookie));
         if sockets.is_empty() {
             return;
         }
@@ -112,7 +145,12 @@ impl Scanner {
         };
         let is_guarded =
             |socket: &DiagSocket| guarded.as_ref().is_none_or(|guarded| guarded.contains(&socket.cgroup));
-        listeners.extend(sockets.into_iter().filter(is_guarded).map(|socket| self.hidden(&socket)));
+        for socket in sockets {
+            let is_guarded = is_guarded(&socket);
+            if is_guarded || self.is_everywhere {
+                listeners.push(Listener { is_guarded, ..self.hidden(&socket) });
+            }
+        }
     }
 
     /// A listener that no process shows.
@@ -133,6 +171,8 @@ impl Scanner {
             ident: first.unwrap_or_else(|| "kernel".into()),
             names,
             found,
+            parts: Vec::new(),
+            is_guarded: true,
             service: None,
         }
     }
@@ -149,8 +189,12 @@ impl Scanner {
                 }
             };
             let cgroup = process::cgroup_of(&self.proc_root, pid);
-            if cgroup.is_some_and(|cgroup| cgroup.starts_with(&self.scope)) {
+            let is_guarded = cgroup.is_some_and(|cgroup| cgroup.starts_with(&self.scope));
+            if is_guarded || self.is_everywhere {
                 found.add(&self.proc_root, pid, process);
+            }
+            if is_guarded {
+                found.guarded.insert(pid);
             }
         }
         if found.over_limit > 0 {
@@ -164,6 +208,7 @@ impl Scanner {
             proc_root: &self.proc_root,
             more_names: &self.more_names,
             processes: found.processes,
+            guarded: found.guarded,
             known: BTreeMap::new(),
         };
         let sockets = found.sockets.into_values().flatten();
@@ -173,11 +218,16 @@ impl Scanner {
 
 /// IPPROTO_MPTCP. Source: linux/include/uapi/linux/in.h.
 const MPTCP: u16 = 262;
+const TCP: u16 = 6;
+const UDP: u16 = 17;
 
 /// An MPTCP listener's packets reach its subflow, a TCP listener of its own on the same address.
 fn name_subflows(listeners: &mut [Listener], sockets: &[DiagSocket]) {
-    let subflows: BTreeMap<(u64, SocketAddr), u64> =
-        sockets.iter().map(|socket| ((socket.netns, socket.local), socket.cookie)).collect();
+    let subflows: BTreeMap<(u64, SocketAddr), u64> = sockets
+        .iter()
+        .filter(|socket| socket.protocol == TCP)
+        .map(|socket| ((socket.netns, socket.local), socket.cookie))
+        .collect();
     for listener in listeners.iter_mut().filter(|listener| listener.protocol == MPTCP) {
         let local = SocketAddr::new(listener.local.ip(), listener.local.port());
         if let Some(cookie) = subflows.get(&(listener.netns, local)) {
@@ -186,7 +236,7 @@ fn name_subflows(listeners: &mut [Listener], sockets: &[DiagSocket]) {
     }
 }
 
-/// A listening socket and every process that holds it.
+/// A listening or bound socket and every process that holds it.
 struct Held {
     socket: OwnedFd,
     listening: Listening,
@@ -198,6 +248,8 @@ struct Found {
     /// By inode; `None` for one that does not listen.
     sockets: BTreeMap<u64, Option<Held>>,
     processes: BTreeMap<u32, PidFd>,
+    /// Those in scope.
+    guarded: BTreeSet<u32>,
     /// Sockets and processes that could not be opened: too many are open already.
     over_limit: usize,
 }
@@ -235,7 +287,7 @@ impl Found {
 }
 
 impl Held {
-    /// `None` unless the socket listens and is the one with this inode.
+    /// `None` unless the socket listens or is bound, and is the one with this inode.
     fn new(socket: OwnedFd, inode: u64) -> Option<Self> {
         let listening = sys::listening(socket.as_fd())?;
         let is_it = fstat(&socket).is_ok_and(|found| found.st_ino == inode);
@@ -248,6 +300,7 @@ struct Owners<'a> {
     proc_root: &'a Path,
     more_names: &'a MoreNames,
     processes: BTreeMap<u32, PidFd>,
+    guarded: BTreeSet<u32>,
     known: BTreeMap<u32, Option<Owner>>,
 }
 
@@ -282,7 +335,13 @@ impl Owners<'_> {
             local: held.listening.local,
             names: named.names,
             ident: named.ident,
+            parts: if named.found == NameSource::Process {
+                names::sources(&owner.process)
+            } else {
+                Vec::new()
+            },
             found: named.found,
+            is_guarded: held.holders.iter().any(|pid| self.guarded.contains(pid)),
             service: named.service,
         })
     }
@@ -304,7 +363,8 @@ impl Owner {
 /// which is systemd where a socket unit waits for its first connection.
 fn choose<'a>(holders: &[&'a Owner], listening: &Listening) -> Option<(&'a Owner, Named)> {
     let served = holders.iter().filter(|owner| matches!(owner.role, Role::Xinetd | Role::Inetd));
-    let configured = |owner: &&'a Owner| Some((*owner, owner.configuration.name(listening.local)?));
+    let is_udp = listening.protocol == UDP;
+    let configured = |owner: &&'a Owner| Some((*owner, owner.configuration.name(listening.local, is_udp)?));
     if let Some(service) = served.into_iter().find_map(configured) {
         return Some(service);
     }
@@ -320,7 +380,7 @@ fn choose<'a>(holders: &[&'a Owner], listening: &Listening) -> Option<(&'a Owner
         found: NameSource::Process,
         service: None,
     };
-    Some((owner, owner.configuration.name(listening.local).unwrap_or_else(by_process)))
+    Some((owner, owner.configuration.name(listening.local, is_udp).unwrap_or_else(by_process)))
 }
 
 #[cfg(test)]

@@ -13,6 +13,8 @@ pub struct SocketUnit {
     pub name: String,
     /// Where it listens: an address, or every one.
     listens: Vec<(Option<IpAddr>, u16)>,
+    /// Where it receives datagrams, likewise.
+    receives: Vec<(Option<IpAddr>, u16)>,
     /// `Service=`.
     service: Option<String>,
     /// `Accept=yes`: an instance of a template for each connection.
@@ -30,6 +32,8 @@ impl SocketUnit {
                 // An empty value takes back what was said before.
                 ("ListenStream", "") => unit.listens.clear(),
                 ("ListenStream", value) => unit.listens.extend(address(value)),
+                ("ListenDatagram", "") => unit.receives.clear(),
+                ("ListenDatagram", value) => unit.receives.extend(address(value)),
                 ("Service", value) => unit.service = Some(value.to_owned()),
                 ("Accept", value) => unit.is_template = matches!(value, "yes" | "true" | "on" | "1"),
                 _ => {}
@@ -53,10 +57,11 @@ impl SocketUnit {
         }
     }
 
-    /// Whether it listens at a local address.
-    pub fn listens_at(&self, local: SocketAddr) -> bool {
+    /// Whether it listens at a local address, or receives datagrams there.
+    pub fn listens_at(&self, local: SocketAddr, is_udp: bool) -> bool {
         let ip = local.ip().to_canonical();
-        self.listens.iter().any(|&(address, port)| {
+        let sockets = if is_udp { &self.receives } else { &self.listens };
+        sockets.iter().any(|&(address, port)| {
             let is_address = address.map_or(ip.is_unspecified(), |own| own.to_canonical() == ip);
             port == local.port() && is_address
         })
@@ -85,7 +90,7 @@ fn assignments<'a>(text: &'a str, section: &'static str) -> impl Iterator<Item =
     })
 }
 
-/// A port, or an address and a port. Sockets that are no TCP ones are left out.
+/// A port, or an address and a port. Sockets of no port are left out.
 fn address(value: &str) -> Option<(Option<IpAddr>, u16)> {
     if let Ok(port) = value.parse() {
         return Some((None, port));
@@ -117,7 +122,7 @@ mod tests {
                            ExecStart=/usr/sbin/sshd -D $SSHD_OPTS\nExecReload=/bin/kill -HUP $MAINPID\n";
 
     fn at(unit: &SocketUnit, local: &str) -> bool {
-        unit.listens_at(local.parse().unwrap())
+        unit.listens_at(local.parse().unwrap(), false)
     }
 
     #[test]
@@ -135,6 +140,14 @@ mod tests {
     fn drop_in_replaces_addresses() {
         let unit = SocketUnit::parse("ssh", [SSH, ADDRESSES]);
         assert!(at(&unit, "[::]:2222") && !at(&unit, "[::]:22") && !at(&unit, "[::]:1"));
+    }
+
+    #[test]
+    fn datagrams_are_told_apart() {
+        let unit = SocketUnit::parse("syslog", ["[Socket]\nListenDatagram=514\nListenStream=601\n"]);
+        let at = |local: &str, is_udp| unit.listens_at(local.parse().unwrap(), is_udp);
+        assert!(at("[::]:514", true) && !at("[::]:514", false));
+        assert!(at("[::]:601", false) && !at("[::]:601", true));
     }
 
     #[test]

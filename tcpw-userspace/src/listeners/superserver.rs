@@ -101,18 +101,19 @@ impl Configuration {
             let text = files.text(&inetd_path(process)).unwrap_or_default();
             let services = inetd::parse(&text).into_iter().filter_map(|service| {
                 let port = service.name.parse().ok();
-                Some((port.or_else(|| services::port(&ports, &service.name, "tcp"))?, service))
+                let protocol = protocol(service.is_udp);
+                Some((port.or_else(|| services::port(&ports, &service.name, protocol))?, service))
             });
             Self::Inetd(services.collect())
         }
     }
 
     /// How the service at a local address is called; `None` if the configuration does not tell.
-    pub(super) fn name(&self, local: SocketAddr) -> Option<Named> {
+    pub(super) fn name(&self, local: SocketAddr, is_udp: bool) -> Option<Named> {
         match self {
             Self::Nothing => None,
             Self::Xinetd(services, ident) => {
-                let service = at(services, local)?;
+                let service = at(services, local, is_udp)?;
                 Some(Named {
                     names: NamesSet::new(service.names()),
                     ident: ident.clone(),
@@ -121,7 +122,9 @@ impl Configuration {
                 })
             }
             Self::Inetd(services) => {
-                let (_, service) = services.iter().find(|(port, _)| *port == local.port())?;
+                let (_, service) = services
+                    .iter()
+                    .find(|(port, service)| *port == local.port() && service.is_udp == is_udp)?;
                 Some(Named {
                     names: NamesSet::new(service.names()),
                     ident: service.daemon().into(),
@@ -130,7 +133,7 @@ impl Configuration {
                 })
             }
             Self::Systemd(units) => {
-                let unit = units.iter().find(|unit| unit.listens_at(local))?;
+                let unit = units.iter().find(|unit| unit.listens_at(local, is_udp))?;
                 Some(Named {
                     names: NamesSet::new(unit.names()),
                     ident: unit.ident().to_owned(),
@@ -142,16 +145,22 @@ impl Configuration {
     }
 }
 
-/// The TCP services that have a port of their own, with it.
+fn protocol(is_udp: bool) -> &'static str {
+    if is_udp { "udp" } else { "tcp" }
+}
+
+/// The TCP and UDP services that have a port of their own, with it.
 fn with_ports(services: Vec<Service>, ports: &str) -> Vec<(u16, Service)> {
     let is_own = |service: &Service| {
-        service.is_tcp() && !["RPC", "TCPMUX", "TCPMUXPLUS"].iter().any(|kind| service.is_of_type(kind))
+        (service.is_tcp() || service.is_udp())
+            && !["RPC", "TCPMUX", "TCPMUXPLUS"].iter().any(|kind| service.is_of_type(kind))
     };
     services
         .into_iter()
         .filter(is_own)
         .filter_map(|service| {
-            let port = service.port.or_else(|| services::port(ports, &service.name, "tcp"))?;
+            let port =
+                service.port.or_else(|| services::port(ports, &service.name, protocol(service.is_udp())))?;
             Some((port, service))
         })
         .collect()
@@ -159,7 +168,7 @@ fn with_ports(services: Vec<Service>, ports: &str) -> Vec<(u16, Service)> {
 
 /// Of several services at a port, the one bound to this address, then one of this family,
 /// then any that is not bound to another address.
-fn at(services: &[(u16, Service)], local: SocketAddr) -> Option<&Service> {
+fn at(services: &[(u16, Service)], local: SocketAddr, is_udp: bool) -> Option<&Service> {
     let rank = |service: &Service| {
         let flag = if local.is_ipv4() { "IPv4" } else { "IPv6" };
         let other = if local.is_ipv4() { "IPv6" } else { "IPv4" };
@@ -176,7 +185,7 @@ fn at(services: &[(u16, Service)], local: SocketAddr) -> Option<&Service> {
     };
     let ranked = services
         .iter()
-        .filter(|(port, _)| *port == local.port())
+        .filter(|(port, service)| *port == local.port() && service.is_udp() == is_udp)
         .filter_map(|(_, service)| Some((rank(service)?, service)));
     // The first of equals: xinetd cannot bind the later ones.
     ranked.rev().max_by_key(|(rank, _)| *rank).map(|(_, service)| service)
@@ -226,8 +235,12 @@ mod tests {
     }
 
     fn id(text: &str, local: &str) -> Option<String> {
-        let services = with_ports(xinetd::services(xinetd::parse(text).0), "daytime 13/tcp\n");
-        at(&services, local.parse().unwrap()).map(|service| service.id.clone())
+        id_over(text, local, false)
+    }
+
+    fn id_over(text: &str, local: &str, is_udp: bool) -> Option<String> {
+        let services = with_ports(xinetd::services(xinetd::parse(text).0), "daytime 13/tcp\ntftp 69/udp\n");
+        at(&services, local.parse().unwrap(), is_udp).map(|service| service.id.clone())
     }
 
     #[test]
@@ -238,6 +251,10 @@ mod tests {
         assert_eq!(id(text, "[::]:13").as_deref(), Some("d"));
         assert_eq!(id(text, "0.0.0.0:99").as_deref(), Some("x"));
         assert_eq!(id(text, "0.0.0.0:98"), None);
+        assert_eq!(id_over(text, "0.0.0.0:98", true).as_deref(), Some("u"));
+        assert_eq!(id_over(text, "0.0.0.0:99", true), None);
+        let text = "service tftp\n{\nsocket_type = dgram\n}\n";
+        assert_eq!(id_over(text, "0.0.0.0:69", true).as_deref(), Some("tftp"));
     }
 
     #[test]

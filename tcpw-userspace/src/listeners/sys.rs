@@ -58,7 +58,7 @@ pub fn raise_file_limit() {
     }
 }
 
-/// A listening TCP or MPTCP socket as the kernel describes it.
+/// A listening TCP or MPTCP socket, or a bound UDP socket, as the kernel describes it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Listening {
     pub(super) family: u32,
@@ -68,17 +68,23 @@ pub(super) struct Listening {
     pub(super) local: SocketAddr,
 }
 
-/// Describes a socket; `None` unless it listens for TCP or MPTCP over IPv4 or IPv6.
+/// Describes a socket; `None` unless it listens for TCP or MPTCP over IPv4 or IPv6, or is a UDP
+/// socket with a port that is not connected.
 pub(super) fn listening(socket: BorrowedFd<'_>) -> Option<Listening> {
     let number = |option| socket_option::<i32>(socket, option).ok();
-    if number(libc::SO_ACCEPTCONN)? != 1 {
+    let (listens, kind) = (number(libc::SO_ACCEPTCONN)? == 1, number(libc::SO_TYPE)?);
+    if !listens && kind != libc::SOCK_DGRAM {
         return None;
     }
     let family = number(libc::SO_DOMAIN)?;
     let protocol = number(libc::SO_PROTOCOL)?;
     let is_inet = family == libc::AF_INET || family == libc::AF_INET6;
-    let is_tcp = protocol == libc::IPPROTO_TCP || protocol == libc::IPPROTO_MPTCP;
-    if !is_inet || !is_tcp {
+    let is_tcp = listens && (protocol == libc::IPPROTO_TCP || protocol == libc::IPPROTO_MPTCP);
+    let is_udp = !listens && protocol == libc::IPPROTO_UDP;
+    if !is_inet || !(is_tcp || is_udp) {
+        return None;
+    }
+    if is_udp && (is_connected(socket) || local_address(socket)?.port() == 0) {
         return None;
     }
     Some(Listening {
@@ -128,6 +134,12 @@ fn socket_option<T: Plain>(socket: BorrowedFd<'_>, option: i32) -> io::Result<T>
     }
     // SAFETY: zeroed at first, and every bit pattern of `T` is valid.
     Ok(unsafe { value.assume_init() })
+}
+
+fn is_connected(socket: BorrowedFd<'_>) -> bool {
+    let mut length = 0;
+    // SAFETY: with a length of 0 the kernel writes nothing but the length.
+    unsafe { libc::getpeername(socket.as_raw_fd(), std::ptr::null_mut(), &raw mut length) == 0 }
 }
 
 fn local_address(socket: BorrowedFd<'_>) -> Option<SocketAddr> {

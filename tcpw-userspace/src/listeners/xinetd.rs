@@ -123,6 +123,15 @@ impl Service {
         }
     }
 
+    /// Whether it is served over UDP.
+    pub fn is_udp(&self) -> bool {
+        match (&self.protocol, &self.socket_type) {
+            (Some(protocol), _) => matches!(protocol.as_str(), "udp" | "udp6"),
+            (None, Some(socket_type)) => socket_type == "dgram",
+            (None, None) => false,
+        }
+    }
+
     /// The names under which rules may speak of it: id, name, `libwrap`, and the server's.
     pub fn names(&self) -> Vec<&str> {
         let mut names = vec![self.id.as_str(), self.name.as_str()];

@@ -23,6 +23,6 @@ pub fn superservers(data: &[u8]) {
     }
     let mut unit = SocketUnit::parse("x", [text.as_ref(), text.as_ref()]);
     unit.add_service([text.as_ref()]);
-    let _ = (unit.service(), unit.listens_at(SocketAddr::from(([127, 0, 0, 1], 22))));
+    let _ = (unit.service(), unit.listens_at(SocketAddr::from(([127, 0, 0, 1], 22)), true));
     assert!(unit.names().contains(&"x"));
 }

@@ -120,11 +120,14 @@ fn disable_at_boot(packages: &[&str]) {
     if find("systemctl").is_none() {
         return;
     }
+    // Not chrony: where it took the place of another keeper of the time, somebody has to keep it.
     for (package, unit) in [
         ("openssh-server", "ssh"),
         ("nginx-light", "nginx"),
         ("xinetd", "xinetd"),
         ("rsyslog", "rsyslog"),
+        ("unbound", "unbound"),
+        ("tftpd-hpa", "tftpd-hpa"),
         ("oidentd", "oidentd"),
     ] {
         if packages.contains(&package) && output(Command::new("systemctl").args(["disable", unit])).is_ok() {

@@ -83,7 +83,7 @@ fn print_listeners(out: &mut impl Write, listeners: &[ListenerStatus], paint: Pa
         let cells: Vec<String> =
             row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}", width = *width)).collect();
         let line = cells.join("  ");
-        let unguarded = index > 0 && listeners[index - 1].tag == TagState::Missing;
+        let unguarded = index > 0 && listeners[index - 1].tag != TagState::Written;
         writeln!(out, "{}", if unguarded { paint.red(line.trim_end()) } else { line.trim_end().to_owned() })?;
     }
     Ok(())
@@ -94,6 +94,7 @@ fn tag(state: TagState) -> &'static str {
         TagState::Written => "written",
         TagState::Provisional => "provisional",
         TagState::Missing => "MISSING",
+        TagState::Outside => "OUTSIDE",
     }
 }
 
@@ -164,7 +165,7 @@ mod tests {
             pinned: false,
             listeners: vec![
                 listener("sshd", "[::]:22", TagState::Written),
-                listener("ev\x1b[2Jil", "127.0.0.1:8080", TagState::Provisional),
+                listener("ev\x1b[2Jil", "127.0.0.1:8080", TagState::Written),
             ],
             counters: [("refused".to_owned(), 5), ("allowed".to_owned(), 1234), ("asked".to_owned(), 0)]
                 .into(),
@@ -185,10 +186,7 @@ mod tests {
         let rows: Vec<&str> = text.lines().skip_while(|line| !line.starts_with("LOCAL")).collect();
         assert_eq!(rows.len(), 3, "{text}");
         let tag = rows[0].find("TAG").unwrap();
-        assert!(
-            rows[1][tag..].starts_with("written ") && rows[2][tag..].starts_with("provisional"),
-            "{text}"
-        );
+        assert!(rows[1][tag..].starts_with("written ") && rows[2][tag..].starts_with("written "), "{text}");
         assert!(text.contains("allowed      1234\nrefused         5\n"), "{text}");
         assert!(!text.contains("asked"));
     }
@@ -196,10 +194,12 @@ mod tests {
     #[test]
     fn what_is_not_guarded_is_red_on_a_terminal_only() {
         type Break = fn(&mut Status);
-        let breaks: [(Break, &str); 6] = [
+        let breaks: [(Break, &str); 8] = [
             (|it| it.mode = Mode::Audit, "audit: nothing is refused"),
             (|it| it.problem = Some("previous policy stays".into()), "PROBLEM      previous policy stays"),
             (|it| it.listeners[0].tag = TagState::Missing, "tcp [::]:22"),
+            (|it| it.listeners[0].tag = TagState::Provisional, "tcp [::]:22"),
+            (|it| it.listeners[0].tag = TagState::Outside, "tcp [::]:22"),
             (|it| it.tables.deny.errors = 1, "1 errors"),
             (|it| it.log.failed = 2, "2 could not be written"),
             (|it| it.counters = [("broken".to_owned(), 1)].into(), "broken"),

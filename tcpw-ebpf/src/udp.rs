@@ -1,0 +1,210 @@
+//! UDP: which sockets are services, and which datagrams are replies.
+//!
+//! In: bind(2) and sendmsg(2) below the cgroup, and what the gate made of a datagram.
+//! Out: the mark of a socket whose port the kernel chose; the peers whose datagrams are not judged.
+//! Invariant: only a datagram to a peer that was not heard and judged before makes what this peer
+//! sends a reply: whom a service answers does not become its peer.
+
+use core::ptr::{addr_of, read_volatile};
+
+use aya_ebpf::{
+    EbpfContext as _,
+    bindings::{BPF_SK_STORAGE_GET_F_CREATE, bpf_sock},
+    helpers::{bpf_get_socket_cookie, bpf_ktime_get_boot_ns},
+    programs::SockAddrContext,
+};
+use tcpw_common::{
+    key::{AttemptKey, EVERYBODY, PeerKey, is_group, mapped},
+    limits::{ANSWERS_FROM_BEFORE_NS, GROUP_REPLIES_NS, HEARD_NS, REPLIES_NS},
+    tag::{BOUND_BEFORE, KERNEL_PORT},
+};
+
+use crate::{
+    identity::{storage, tag_of},
+    maps::{HEARD, PEERS, WATCHING, WROTE},
+    port::port,
+};
+
+pub(crate) const IPPROTO_UDP: u32 = 17;
+/// Source: linux/include/linux/net.h.
+const SOCK_DGRAM: u32 = 2;
+const NS_PER_S: u64 = 1_000_000_000;
+
+/// Whether a socket is a UDP socket; a raw one of that protocol is none.
+#[inline(always)]
+pub(crate) fn is_udp(protocol: u32, kind: u32) -> bool {
+    protocol == IPPROTO_UDP && kind == SOCK_DGRAM
+}
+
+/// A UDP socket asks for a port: 0 leaves the choice to the kernel.
+#[inline(always)]
+pub(crate) fn binds(ctx: &SockAddrContext) {
+    let address = ctx.sock_addr;
+    // SAFETY: members of the context; the verifier checks each access, null is tested, and the tag
+    // is this socket's own, which bind(2) has locked.
+    unsafe {
+        if !is_udp((*address).protocol, (*address).type_) {
+            return;
+        }
+        let sk: *mut bpf_sock = (*address).__bindgen_anon_1.sk;
+        // A socket that has its port keeps it.
+        if sk.is_null() || (*sk).src_port != 0 {
+            return;
+        }
+        if read_volatile(addr_of!((*address).user_port)) == 0 {
+            if let Some(tag) = storage(sk.cast(), BPF_SK_STORAGE_GET_F_CREATE.into()).as_mut() {
+                tag.flags |= KERNEL_PORT;
+            }
+        } else if let Some(tag) = storage(sk.cast(), 0).as_mut() {
+            tag.flags &= !KERNEL_PORT;
+        }
+    }
+}
+
+/// A UDP socket that is not connected sends to an IPv4 address.
+#[inline(always)]
+pub(crate) fn wrote_v4(ctx: &SockAddrContext) {
+    let Some(mut key) = begin(ctx) else {
+        return;
+    };
+    // SAFETY: a member of the context.
+    let ip = unsafe { read_volatile(addr_of!((*ctx.sock_addr).user_ip4)) };
+    // To 0.0.0.0 is to this host.
+    key.peer = mapped(if ip == 0 { [127, 0, 0, 1] } else { ip.to_ne_bytes() });
+    wrote(&mut key);
+}
+
+/// Likewise, to an IPv6 address.
+#[inline(always)]
+pub(crate) fn wrote_v6(ctx: &SockAddrContext) {
+    let Some(mut key) = begin(ctx) else {
+        return;
+    };
+    let address = ctx.sock_addr;
+    // SAFETY: members of the context, each read by itself.
+    let words = unsafe {
+        [
+            read_volatile(addr_of!((*address).user_ip6[0])),
+            read_volatile(addr_of!((*address).user_ip6[1])),
+            read_volatile(addr_of!((*address).user_ip6[2])),
+            read_volatile(addr_of!((*address).user_ip6[3])),
+        ]
+    };
+    let [a, b, c, d] = words.map(u32::to_ne_bytes);
+    key.peer =
+        [a[0], a[1], a[2], a[3], b[0], b[1], b[2], b[3], c[0], c[1], c[2], c[3], d[0], d[1], d[2], d[3]];
+    if key.peer == EVERYBODY {
+        // To :: is to this host.
+        key.peer[15] = 1;
+    }
+    wrote(&mut key);
+}
+
+/// The key of a service socket that sends, but for the peer's address.
+#[inline(always)]
+fn begin(ctx: &SockAddrContext) -> Option<PeerKey> {
+    let address = ctx.sock_addr;
+    // SAFETY: members of the context; the verifier checks each access and null is tested.
+    unsafe {
+        if !is_udp((*address).protocol, (*address).type_) {
+            return None;
+        }
+        let sk: *mut bpf_sock = (*address).__bindgen_anon_1.sk;
+        if sk.is_null() {
+            return None;
+        }
+        let tag = tag_of(sk)?;
+        if tag.flags & KERNEL_PORT != 0 {
+            return None;
+        }
+        if tag.flags & BOUND_BEFORE != 0 {
+            let since = WATCHING.get(0).copied().unwrap_or(0);
+            if since == 0 || bpf_ktime_get_boot_ns() < since + ANSWERS_FROM_BEFORE_NS {
+                return None;
+            }
+        }
+        Some(PeerKey {
+            peer: EVERYBODY,
+            cookie: bpf_get_socket_cookie(ctx.as_ptr()),
+            port: u16::from_be(port(read_volatile(addr_of!((*address).user_port)))),
+            reserved: [0; 3],
+        })
+    }
+}
+
+/// Remembers whom the socket wrote to, unless it answers.
+#[inline(always)]
+fn wrote(key: &mut PeerKey) {
+    // SAFETY: the helper has no preconditions.
+    let now = unsafe { bpf_ktime_get_boot_ns() };
+    let mut replies_ns = REPLIES_NS;
+    if is_group(&key.peer) {
+        key.peer = EVERYBODY;
+        replies_ns = GROUP_REPLIES_NS;
+    }
+    // SAFETY: the value is copied at once.
+    let heard = unsafe { HEARD.get(&*key) }.copied();
+    if heard.is_some_and(|heard| now < heard + HEARD_NS) {
+        return;
+    }
+    // A full table costs the oldest.
+    let _ = WROTE.insert(&*key, &(now + replies_ns), 0);
+}
+
+/// Whether the datagram comes from a peer that the socket wrote to first.
+#[inline(always)]
+pub(crate) fn is_reply(attempt: &AttemptKey) -> bool {
+    let Some(key) = key_of(attempt) else {
+        return false;
+    };
+    // SAFETY: the helper has no preconditions.
+    let now = unsafe { bpf_ktime_get_boot_ns() };
+    // SAFETY: the value is copied at once.
+    if unsafe { WROTE.get(&*key) }.is_some_and(|until| now < *until) {
+        return true;
+    }
+    key.peer = EVERYBODY;
+    // SAFETY: as above.
+    unsafe { WROTE.get(&*key) }.is_some_and(|until| now < *until)
+}
+
+/// The peer of a judged datagram is one that is answered, if the datagram passed or an earlier one did.
+#[inline(always)]
+pub(crate) fn heard(attempt: &AttemptKey, passed: bool) {
+    let Some(key) = key_of(attempt) else {
+        return;
+    };
+    // SAFETY: the helper has no preconditions.
+    let now = unsafe { bpf_ktime_get_boot_ns() };
+    note(key, now, passed);
+    if passed && is_group(&attempt.server) {
+        // An answer to a group may go to the group: DHCP, mDNS.
+        key.peer = EVERYBODY;
+        note(key, now, true);
+    }
+}
+
+#[inline(always)]
+fn note(key: &PeerKey, now: u64, passed: bool) {
+    // SAFETY: the value is copied at once.
+    let before = unsafe { HEARD.get(key) }.copied().filter(|heard| now < heard + HEARD_NS);
+    let is_due = match before {
+        Some(heard) => now > heard + NS_PER_S,
+        None => passed,
+    };
+    if is_due {
+        // A full table costs the oldest.
+        let _ = HEARD.insert(key, &now, 0);
+    }
+}
+
+#[inline(always)]
+fn key_of(attempt: &AttemptKey) -> Option<&'static mut PeerKey> {
+    // SAFETY: this CPU's own element; the gate runs with bottom halves off and does not nest.
+    let key = unsafe { PEERS.get_ptr_mut(0)?.as_mut()? };
+    key.peer = attempt.client;
+    key.cookie = attempt.cookie;
+    key.port = attempt.client_port;
+    key.reserved = [0; 3];
+    Some(key)
+}

@@ -1,0 +1,69 @@
+//! The UDP side: answers each datagram with a greeting, and says who sent it.
+
+use std::{
+    io::Write as _,
+    net::{SocketAddr, UdpSocket},
+};
+
+use anyhow::{Context as _, Result};
+
+/// What a UDP socket does beside answering.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Style {
+    /// Writes to these first.
+    pub(crate) ask: Vec<SocketAddr>,
+    /// Is connected to this peer.
+    pub(crate) connect: Option<SocketAddr>,
+    /// Joins a multicast group of IPv4, on this local address.
+    pub(crate) group: Option<(std::net::Ipv4Addr, std::net::Ipv4Addr)>,
+    /// Does not answer.
+    pub(crate) quiet: bool,
+    /// Writes to those of `ask` only after a first datagram came.
+    pub(crate) late: bool,
+}
+
+/// Binds a socket; port 0 leaves the choice to the kernel.
+pub(crate) fn open(address: SocketAddr, style: &Style) -> Result<UdpSocket> {
+    let socket = UdpSocket::bind(address)?;
+    if let Some((group, local)) = style.group {
+        socket.join_multicast_v4(&group, &local)?;
+    }
+    socket.set_broadcast(true)?;
+    if let Some(peer) = style.connect {
+        socket.connect(peer)?;
+    }
+    writeln!(std::io::stdout(), "bound {}", socket.local_addr()?.port())?;
+    Ok(socket)
+}
+
+/// Asks, then serves without end.
+pub(crate) fn serve(socket: &UdpSocket, greeting: &str, style: &Style) -> Result<()> {
+    let mut buffer = [0; 65536];
+    if !style.late {
+        ask(socket, style)?;
+    }
+    let mut waits = style.late;
+    loop {
+        // A peer that is not there makes an error of the next call.
+        let Ok((length, peer)) = socket.recv_from(&mut buffer) else { continue };
+        let text = String::from_utf8_lossy(&buffer[..length.min(64)]).into_owned();
+        writeln!(std::io::stdout(), "heard {text} from {peer}").context("say")?;
+        if waits {
+            waits = false;
+            ask(socket, style)?;
+        }
+        if !style.quiet {
+            let _ = match style.connect {
+                Some(_) => socket.send(greeting.as_bytes()),
+                None => socket.send_to(greeting.as_bytes(), peer),
+            };
+        }
+    }
+}
+
+fn ask(socket: &UdpSocket, style: &Style) -> Result<()> {
+    for peer in &style.ask {
+        socket.send_to(b"question", peer).with_context(|| format!("write to {peer}"))?;
+    }
+    writeln!(std::io::stdout(), "asked").context("say")
+}

@@ -1,0 +1,390 @@
+//! UDP: which datagrams are judged, which are replies, and what is said of the refused ones.
+//!
+//! Refused means that the server did not hear it: nothing came back.
+
+#[path = "udp/client.rs"]
+mod client;
+#[path = "udp/daemons.rs"]
+mod daemons;
+
+use std::{
+    fs,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    os::fd::AsRawFd as _,
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result};
+use tcpw_tests::{
+    CLIENT_V4, CLIENT_V4_OTHER, CLIENT_V6, CLIENT_V6_OTHER, Requirement, SERVER_V4, SERVER_V6, Sandbox, Tcpw,
+    Testd, can_run,
+};
+
+use client::{Client, PATIENCE};
+
+const ALLOW: &str = "alphad: 1.2.3. [3ffe:ffff:100:200::]/64\n";
+const DENY: &str = "ALL: ALL\n";
+
+const CLIENTS: [(IpAddr, IpAddr, bool); 4] = [
+    (CLIENT_V4, SERVER_V4, true),
+    (CLIENT_V4_OTHER, SERVER_V4, false),
+    (CLIENT_V6, SERVER_V6, true),
+    (CLIENT_V6_OTHER, SERVER_V6, false),
+];
+
+fn ready() -> bool {
+    can_run("udp", &[Requirement::Root])
+}
+
+/// Whether one datagram from a port of the client's own is answered.
+fn is_answered(sandbox: &Sandbox, client: IpAddr, server: IpAddr, port: u16) -> Result<bool> {
+    let place = if client.is_loopback() { sandbox.server() } else { sandbox.client() };
+    Client::new(place, client, 0)?.is_answered(SocketAddr::new(server, port))
+}
+
+/// Every client at a port, with the rules above.
+fn assert_judged(sandbox: &Sandbox, port: u16, families: &str) -> Result<()> {
+    for (client, server, allowed) in CLIENTS {
+        if families.contains(if client.is_ipv4() { '4' } else { '6' }) {
+            assert_eq!(is_answered(sandbox, client, server, port)?, allowed, "{client} at port {port}");
+        }
+    }
+    Ok(())
+}
+
+fn refused_lines(tcpw: &Tcpw) -> Vec<String> {
+    let lines = tcpw.process.lines().into_iter().map(|line| line.text);
+    lines.filter(|line| line.contains("refused connect from")).collect()
+}
+
+fn heard(daemon: &Testd) -> usize {
+    daemon.process.lines().iter().filter(|line| line.text.contains("heard ")).count()
+}
+
+/// The port of a socket for which the kernel chose it.
+fn chosen_port(daemon: &mut Testd) -> Result<u16> {
+    let line = daemon.process.wait_for_line("bound ", PATIENCE)?.text;
+    line.rsplit(' ').next().context("a port")?.parse().context("a port")
+}
+
+#[test]
+fn services_of_before_and_after_and_of_every_family_are_judged() -> Result<()> {
+    if !ready() {
+        return Ok(());
+    }
+    let sandbox = Sandbox::new("udp")?;
+    sandbox.write_tables(ALLOW, DENY)?;
+    let before = Testd::start(&sandbox, "alphad", "--udp 0.0.0.0:7001 [::]:7002")?;
+    let mut tcpw = Tcpw::start(&sandbox, &[])?;
+    let after = Testd::start(&sandbox, "alphad", "--udp 0.0.0.0:7003 [::]:7004")?;
+    for (port, families) in [(7001, "4"), (7002, "46"), (7003, "4"), (7004, "46")] {
+        // Three times: the sockets' answers make nobody a peer, and repeats are not logged.
+        for _round in 0..3 {
+            assert_judged(&sandbox, port, families)?;
+        }
+    }
+    assert_eq!((heard(&before), heard(&after)), (9, 9));
+    tcpw.process.wait_for_line("alphad[", PATIENCE)?;
+    std::thread::sleep(Duration::from_millis(100));
+    let lines = refused_lines(&tcpw);
+    let line = |at: usize, end: &str| assert!(lines[at].ends_with(end), "{lines:#?}");
+    assert_eq!(lines.len(), 6, "{lines:#?}");
+    line(0, ": refused connect from 1.2.4.4 (1.2.4.4)");
+    line(1, ": refused connect from ::ffff:1.2.4.4 (::ffff:1.2.4.4)");
+    line(2, ": refused connect from 3ffe:ffff:100:201::1 (3ffe:ffff:100:201::1)");
+    assert!(lines.iter().all(|line| line.contains("alphad[")), "{lines:#?}");
+    let counters = Tcpw::counters(&sandbox)?;
+    assert_eq!((counters["refused"], counters["repeats"], counters["retransmits"]), (6, 12, 0));
+    assert_eq!((counters["broken"], counters["disagreements"], counters["unparsable"]), (0, 0, 0));
+    Ok(())
+}
+
+#[test]
+fn loopback_and_rules_by_port_are_judged() -> Result<()> {
+    if !ready() {
+        return Ok(());
+    }
+    let sandbox = Sandbox::new("udploop")?;
+    sandbox.write_tables("alphad: 127.\n7002: [::1]\n", DENY)?;
+    let _tcpw = Tcpw::start(&sandbox, &[])?;
+    let _alphad = Testd::start(&sandbox, "alphad", "--udp [::]:7001")?;
+    let _betad = Testd::start(&sandbox, "betad", "--udp [::]:7002")?;
+    let (v4, v6) = (IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST));
+    for (address, port, allowed) in [(v4, 7001, true), (v6, 7001, false), (v4, 7002, false), (v6, 7002, true)]
+    {
+        assert_eq!(is_answered(&sandbox, address, address, port)?, allowed, "{address} at port {port}");
+    }
+    Ok(())
+}
+
+#[test]
+fn sockets_without_a_port_of_their_own_and_connected_ones_are_not_judged() -> Result<()> {
+    if !ready() {
+        return Ok(());
+    }
+    let sandbox = Sandbox::new("udpfree")?;
+    sandbox.write_tables("", DENY)?;
+    let server = |port| SocketAddr::new(SERVER_V4, port);
+    let mut before = Testd::start(&sandbox, "alphad", "--udp 0.0.0.0:0")?;
+    let _fixed = Testd::start(&sandbox, "alphad", "--udp 0.0.0.0:7001")?;
+    let _tcpw = Tcpw::start(&sandbox, &[])?;
+    let mut after = Testd::start(&sandbox, "alphad", "--udp 0.0.0.0:0")?;
+    for daemon in [&mut before, &mut after] {
+        let port = chosen_port(daemon)?;
+        assert!(is_answered(&sandbox, CLIENT_V4, SERVER_V4, port)?, "the kernel chose port {port}");
+    }
+    assert!(!is_answered(&sandbox, CLIENT_V4, SERVER_V4, 7001)?);
+    let _connected = Testd::start(&sandbox, "alphad", "--udp --connect 1.2.4.4:9000 0.0.0.0:7002")?;
+    let peer = Client::new(sandbox.client(), CLIENT_V4_OTHER, 9000)?;
+    assert!(peer.is_answered(server(7002))?, "a connected socket hears its peer");
+    Ok(())
+}
+
+#[test]
+fn replies_to_what_a_service_wrote_first_pass_and_nothing_else_does() -> Result<()> {
+    if !ready() {
+        return Ok(());
+    }
+    let sandbox = Sandbox::new("udpreply")?;
+    sandbox.write_tables("", DENY)?;
+    let _tcpw = Tcpw::start(&sandbox, &[])?;
+    for (peer, server, bind) in [
+        (CLIENT_V4_OTHER, SERVER_V4, "0.0.0.0:7001"),
+        (CLIENT_V4_OTHER, SERVER_V4, "[::]:7002"),
+        (CLIENT_V6_OTHER, SERVER_V6, "[::]:7003"),
+    ] {
+        let asked = Client::new(sandbox.client(), peer, 9000)?;
+        let other_port = Client::new(sandbox.client(), peer, 9001)?;
+        let name = match (peer, bind.starts_with('[')) {
+            (IpAddr::V4(v4), true) => SocketAddr::new(v4.to_ipv6_mapped().into(), 9000),
+            (peer, _) => SocketAddr::new(peer, 9000),
+        };
+        let daemon = Testd::start(&sandbox, "alphad", &format!("--udp --quiet --ask {name} {bind}"))?;
+        assert_eq!(asked.receive()?.as_deref(), Some("question"), "{name}");
+        let server = SocketAddr::new(server, bind.rsplit(':').next().context("a port")?.parse()?);
+        other_port.send(server, b"intruder")?;
+        asked.send(server, b"answer")?;
+        std::thread::sleep(PATIENCE);
+        let lines: Vec<String> = daemon.process.lines().into_iter().map(|line| line.text).collect();
+        assert!(lines.iter().any(|line| line.starts_with("heard answer")), "{name}: {lines:?}");
+        assert!(!lines.iter().any(|line| line.starts_with("heard intruder")), "{name}: {lines:?}");
+    }
+    assert_eq!(Tcpw::counters(&sandbox)?["replies"], 3);
+    Ok(())
+}
+
+#[test]
+fn answers_to_a_group_come_from_anybody_at_the_port_written_to() -> Result<()> {
+    if !ready() {
+        return Ok(());
+    }
+    let sandbox = Sandbox::new("udpgroup")?;
+    sandbox.write_tables("", DENY)?;
+    sandbox.server().ip("route add 224.0.0.0/4 dev tcpw0")?;
+    sandbox.server().ip("route add default dev tcpw0")?;
+    let _tcpw = Tcpw::start(&sandbox, &[])?;
+    for (group, port) in [("239.1.1.1:9000", 7001), ("255.255.255.255:9000", 7002)] {
+        let mut daemon =
+            Testd::start(&sandbox, "alphad", &format!("--udp --quiet --ask {group} 0.0.0.0:{port}"))?;
+        daemon.process.wait_for_line("asked", PATIENCE)?;
+        let server = SocketAddr::new(SERVER_V4, port);
+        Client::new(sandbox.client(), CLIENT_V4_OTHER, 9001)?.send(server, b"intruder")?;
+        Client::new(sandbox.client(), CLIENT_V4_OTHER, 9000)?.send(server, b"answer")?;
+        std::thread::sleep(PATIENCE);
+        let lines: Vec<String> = daemon.process.lines().into_iter().map(|line| line.text).collect();
+        assert!(lines.iter().any(|line| line.starts_with("heard answer")), "{group}: {lines:?}");
+        assert!(!lines.iter().any(|line| line.starts_with("heard intruder")), "{group}: {lines:?}");
+    }
+    Ok(())
+}
+
+/// The daemon goes on writing to the client: it answers, or, after a pause, even starts.
+#[test]
+fn client_that_was_answered_is_refused_after_a_reload_at_once() -> Result<()> {
+    if !ready() {
+        return Ok(());
+    }
+    let sandbox = Sandbox::new("udpflip")?;
+    sandbox.write_tables("ALL: ALL\n", "")?;
+    let old = Testd::start(&sandbox, "alphad", "--udp 0.0.0.0:7001")?;
+    let mut tcpw = Tcpw::start(&sandbox, &[])?;
+    // Writes to its client of its own accord, too.
+    let new = Testd::start(&sandbox, "alphad", "--udp --late --ask 1.2.3.4:9001 0.0.0.0:7002")?;
+    let clients = [(7001, &old, 9000), (7002, &new, 9001)];
+    for (port, daemon, client_port) in clients {
+        let client = Client::new(sandbox.client(), CLIENT_V4, client_port)?;
+        let server = SocketAddr::new(SERVER_V4, port);
+        client.send(server, b"hello?")?;
+        assert!(client.receive()?.is_some(), "allowed at port {port}");
+        let mark = tcpw.process.mark();
+        sandbox.write_tables("", DENY)?;
+        tcpw.wait_applied(mark)?;
+        let before = heard(daemon);
+        for _round in 0..3 {
+            client.send(server, b"again")?;
+        }
+        std::thread::sleep(Duration::from_millis(200));
+        assert_eq!(heard(daemon), before, "refused at port {port}");
+        let mark = tcpw.process.mark();
+        sandbox.write_tables("ALL: ALL\n", "")?;
+        tcpw.wait_applied(mark)?;
+        while client.receive()?.is_some() {}
+        assert!(client.is_answered(server)?, "allowed again at port {port}");
+    }
+    assert_eq!(Tcpw::counters(&sandbox)?["replies"], 0);
+    Ok(())
+}
+
+/// What a socket of before the start answers just after it was asked before the start.
+#[test]
+fn answer_to_a_question_of_before_the_start_makes_no_peer() -> Result<()> {
+    if !ready() {
+        return Ok(());
+    }
+    let sandbox = Sandbox::new("udpold")?;
+    sandbox.write_tables("ALL: 1.2.4.\n", DENY)?;
+    // It writes to 1.2.3.4 when somebody else speaks to it: right after the start.
+    let daemon = Testd::start(&sandbox, "alphad", "--udp --quiet --late --ask 1.2.3.4:9000 0.0.0.0:7001")?;
+    let _tcpw = Tcpw::start(&sandbox, &[])?;
+    let server = SocketAddr::new(SERVER_V4, 7001);
+    let client = Client::new(sandbox.client(), CLIENT_V4, 9000)?;
+    Client::new(sandbox.client(), CLIENT_V4_OTHER, 0)?.send(server, b"trigger")?;
+    assert_eq!(client.receive()?.as_deref(), Some("question"));
+    client.send(server, b"again")?;
+    std::thread::sleep(Duration::from_millis(200));
+    assert_eq!(heard(&daemon), 1, "only the trigger");
+    Ok(())
+}
+
+#[test]
+fn fragments_options_and_extension_headers_hide_nothing() -> Result<()> {
+    if !ready() {
+        return Ok(());
+    }
+    let sandbox = Sandbox::new("udpheaders")?;
+    sandbox.write_tables(ALLOW, DENY)?;
+    let _alphad = Testd::start(&sandbox, "alphad", "--udp [::]:7001")?;
+    let _tcpw = Tcpw::start(&sandbox, &[])?;
+    const NOPS: (i32, i32, &[u8]) = (libc::IPPROTO_IP, libc::IP_OPTIONS, &[1, 1, 1, 1]);
+    const PADDED: &[u8] = &[0, 0, 1, 4, 0, 0, 0, 0];
+    const DESTINATION: (i32, i32, &[u8]) = (libc::IPPROTO_IPV6, libc::IPV6_DSTOPTS, PADDED);
+    const HOP_BY_HOP: (i32, i32, &[u8]) = (libc::IPPROTO_IPV6, libc::IPV6_HOPOPTS, PADDED);
+    let long = vec![b'x'; 9000];
+    for (address, server, allowed) in CLIENTS {
+        let options: &[(i32, i32, &[u8])] =
+            if address.is_ipv4() { &[NOPS] } else { &[DESTINATION, HOP_BY_HOP] };
+        let server = SocketAddr::new(server, 7001);
+        for option in std::iter::once(None).chain(options.iter().map(Some)) {
+            for payload in [&b"short"[..], &long] {
+                let client = Client::new(sandbox.client(), address, 0)?;
+                if let Some((level, name, value)) = option {
+                    set_option(&client, *level, *name, value)?;
+                }
+                client.send(server, payload)?;
+                let is_answered = client.receive()?.is_some();
+                assert_eq!(is_answered, allowed, "{address}, {} bytes, {option:?}", payload.len());
+            }
+        }
+    }
+    assert_eq!(Tcpw::counters(&sandbox)?["unparsable"], 0);
+    Ok(())
+}
+
+fn set_option(client: &Client, level: i32, name: i32, value: &[u8]) -> Result<()> {
+    let length = libc::socklen_t::try_from(value.len())?;
+    // SAFETY: the value is alive over the call and of the length given.
+    let done =
+        unsafe { libc::setsockopt(client.socket().as_raw_fd(), level, name, value.as_ptr().cast(), length) };
+    anyhow::ensure!(done == 0, "option {name}: {}", std::io::Error::last_os_error());
+    Ok(())
+}
+
+/// One datagram each, and an answer: it was sent again.
+#[test]
+fn datagram_that_was_held_is_delivered_once_it_is_decided() -> Result<()> {
+    if !ready() {
+        return Ok(());
+    }
+    let sandbox = Sandbox::new("udpheld")?;
+    // Too many networks for a table; and a name that only a glob matches.
+    sandbox.write_tables("alphad be??d: *3.4 *3456 *0.1\n", DENY)?;
+    let _alphad = Testd::start(&sandbox, "alphad", "--udp [::]:7001")?;
+    let mut tcpw = Tcpw::start(&sandbox, &[])?;
+    assert_judged(&sandbox, 7001, "46")?;
+    let (v4, v6) = (IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST));
+    assert!(is_answered(&sandbox, v4, v4, 7001)?);
+    assert!(!is_answered(&sandbox, v6, v6, 7001)?);
+    let betad = Testd::start(&sandbox, "betad", "--udp [::]:7002")?;
+    assert_judged(&sandbox, 7002, "46")?;
+    assert_eq!(heard(&betad), 2, "each once");
+    for client in ["::ffff:1.2.4.4", "3ffe:ffff:100:201::1", "::1"] {
+        tcpw.process.wait_for_line(&format!("refused connect from {client} "), PATIENCE)?;
+    }
+    let counters = Tcpw::counters(&sandbox)?;
+    assert_eq!(counters["disagreements"], 0, "{counters:?}");
+    Ok(())
+}
+
+#[test]
+fn audit_mode_says_once_what_would_be_refused_and_refuses_nothing() -> Result<()> {
+    if !ready() {
+        return Ok(());
+    }
+    let sandbox = Sandbox::new("udpaudit")?;
+    sandbox.write_tables("alphad: *3.4\n", DENY)?;
+    let settings = sandbox.scratch().join("tcpw.toml");
+    fs::write(&settings, "mode = \"audit\"\n")?;
+    let _alphad = Testd::start(&sandbox, "alphad", "--udp 0.0.0.0:7001")?;
+    let _betad = Testd::start(&sandbox, "betad", "--udp 0.0.0.0:7002")?;
+    let mut tcpw = Tcpw::start(&sandbox, &["--config", &settings.to_string_lossy()])?;
+    for port in [7001, 7002] {
+        for _round in 0..3 {
+            assert!(is_answered(&sandbox, CLIENT_V4_OTHER, SERVER_V4, port)?);
+        }
+    }
+    tcpw.process.wait_for_line("betad[", PATIENCE)?;
+    std::thread::sleep(Duration::from_millis(300));
+    let lines: Vec<String> = tcpw.process.lines().into_iter().map(|line| line.text).collect();
+    let said = lines.iter().filter(|line| line.contains("would refuse connect from 1.2.4.4")).count();
+    assert_eq!(said, 2, "{lines:#?}");
+    Ok(())
+}
+
+#[test]
+fn status_shows_every_socket_and_what_is_not_guarded() -> Result<()> {
+    if !ready() {
+        return Ok(());
+    }
+    let sandbox = Sandbox::new("udpstatus")?;
+    sandbox.write_tables(ALLOW, DENY)?;
+    let _before = Testd::start(&sandbox, "alphad", "--udp 0.0.0.0:7001")?;
+    let _tcp = Testd::start(&sandbox, "alphad", "0.0.0.0:7002")?;
+    let outside = Testd::start_at(&sandbox, tcpw_tests::Place::Client, "gammad", "--udp 0.0.0.0:7003")?;
+    let mut free = Testd::start(&sandbox, "alphad", "--udp 0.0.0.0:0")?;
+    let free_port = chosen_port(&mut free)?;
+    let _tcpw = Tcpw::start(&sandbox, &[])?;
+    let _after = Testd::start(&sandbox, "betad", "--udp [::]:7004")?;
+    std::thread::sleep(PATIENCE);
+    let text: String =
+        Tcpw::command(&sandbox, &["status", "--json"])?.into_iter().map(|line| line.text).collect();
+    let status: serde_json::Value = serde_json::from_str(&text)?;
+    let rows = status["listeners"].as_array().context("rows")?;
+    let row = |local: &str| rows.iter().find(|row| row["local"] == local && row["tag"] != "outside");
+    for (local, protocol, name) in
+        [("0.0.0.0:7001", "udp", "alphad"), ("0.0.0.0:7002", "tcp", "alphad"), ("[::]:7004", "udp", "betad")]
+    {
+        let row = row(local).with_context(|| format!("{local}: {text}"))?;
+        assert_eq!((&row["protocol"], &row["ident"]), (&protocol.into(), &name.into()), "{row}");
+        assert_eq!((&row["tag"], &row["found_by"]), (&"written".into(), &"executable".into()), "{row}");
+        assert!(row["names"].as_array().context("names")?.contains(&name.into()), "{row}");
+    }
+    assert_eq!(row("0.0.0.0:7001").context("alphad")?["policy"].as_str().map(|it| it.len() > 5), Some(true));
+    let beyond = rows.iter().find(|row| row["pid"] == outside.process.pid()).context("gammad")?;
+    assert_eq!((&beyond["tag"], &beyond["protocol"]), (&"outside".into(), &"udp".into()), "{beyond}");
+    assert!(!rows.iter().any(|row| row["pid"] == free.process.pid()), "port {free_port} is not judged");
+    let table: Vec<String> =
+        Tcpw::command(&sandbox, &["status"])?.into_iter().map(|line| line.text).collect();
+    assert!(table.iter().any(|line| line.starts_with("udp 0.0.0.0:7003") && line.contains("OUTSIDE")));
+    assert!(!table.iter().any(|line| line.contains('\x1b')), "no colour in a pipe");
+    Ok(())
+}

@@ -1,0 +1,69 @@
+//! Datagrams from a chosen address, and what comes back.
+
+use std::{
+    fs, io,
+    net::{IpAddr, SocketAddr, UdpSocket},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result};
+use tcpw_tests::Netns;
+
+/// An exchange on this cable takes under a millisecond.
+pub(crate) const PATIENCE: Duration = Duration::from_millis(500);
+
+/// A client that keeps its port.
+pub(crate) struct Client(UdpSocket);
+
+impl Client {
+    pub(crate) fn new(netns: &Netns, source: IpAddr, port: u16) -> Result<Self> {
+        let socket = netns.run(|| UdpSocket::bind(SocketAddr::new(source, port)).context("bind"))?;
+        socket.set_read_timeout(Some(PATIENCE))?;
+        Ok(Self(socket))
+    }
+
+    pub(crate) fn socket(&self) -> &UdpSocket {
+        &self.0
+    }
+
+    pub(crate) fn send(&self, server: SocketAddr, bytes: &[u8]) -> Result<()> {
+        self.0.send_to(bytes, server).map(drop).with_context(|| format!("send to {server}"))
+    }
+
+    /// What comes next; `None` if nothing does in time.
+    pub(crate) fn receive(&self) -> Result<Option<String>> {
+        let mut buffer = [0; 2048];
+        match self.0.recv_from(&mut buffer) {
+            Ok((length, _)) => Ok(Some(String::from_utf8_lossy(&buffer[..length]).trim().to_owned())),
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
+                Ok(None)
+            }
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(None),
+            Err(error) => Err(error).context("receive"),
+        }
+    }
+
+    /// Whether the server answers one datagram.
+    pub(crate) fn is_answered(&self, server: SocketAddr) -> Result<bool> {
+        self.send(server, b"hello?")?;
+        Ok(self.receive()?.is_some_and(|answer| answer.starts_with("hello from")))
+    }
+}
+
+/// Waits until a UDP socket has this port.
+pub(crate) fn wait_bound(netns: &Netns, port: u16, v6: bool) -> Result<()> {
+    let file = if v6 { "/proc/thread-self/net/udp6" } else { "/proc/thread-self/net/udp" };
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let wanted = format!(":{port:04X} ");
+    loop {
+        let table = netns.run(|| Ok(fs::read_to_string(file)?))?;
+        let is_local = |line: &str| {
+            line.split_whitespace().nth(1).is_some_and(|local| format!("{local} ").ends_with(&wanted))
+        };
+        if table.lines().skip(1).any(is_local) {
+            return Ok(());
+        }
+        anyhow::ensure!(Instant::now() < deadline, "nothing is bound to port {port}:\n{table}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
