@@ -32,21 +32,24 @@ pub enum Counter {
     Replies = 12,
     /// Refused datagrams of attempts already refused.
     Repeats = 13,
+    /// ACKs to a listener that belong to no handshake it knows and were dropped: the policy refuses
+    /// their client, who may have guessed or kept a SYN cookie.
+    Strays = 14,
     /// Connections whose data wait, or waited, until the user of their client is known.
-    UserWaits = 14,
+    UserWaits = 15,
     /// Segments with data dropped meanwhile; they are sent again.
-    UserSegments = 15,
+    UserSegments = 16,
     /// SYNs with data dropped because the user decides: the client sends one without.
-    UserSyns = 16,
+    UserSyns = 17,
     /// Connections whose user was taken for unknown because user space was gone.
-    UserExpired = 17,
+    UserExpired = 18,
     /// Connections whose user was taken for unknown because too many waited.
-    UserNoRoom = 18,
+    UserNoRoom = 19,
 }
 
 impl Counter {
     /// Every counter with its name in status and metrics.
-    pub const ALL: [(Self, &'static str); 19] = [
+    pub const ALL: [(Self, &'static str); 20] = [
         (Self::Allowed, "allowed"),
         (Self::Refused, "refused"),
         (Self::WouldRefuse, "would_refuse"),
@@ -61,6 +64,7 @@ impl Counter {
         (Self::HoldRingFull, "hold_ring_full"),
         (Self::Replies, "replies"),
         (Self::Repeats, "repeats"),
+        (Self::Strays, "strays"),
         (Self::UserWaits, "user_waits"),
         (Self::UserSegments, "user_segments"),
         (Self::UserSyns, "user_syns"),

@@ -14,7 +14,7 @@ pub struct Tag {
     pub netns: u64,
     /// Process id (thread group) of the listening process.
     pub pid: u32,
-    /// [`PROVISIONAL`], [`KERNEL_PORT`], [`BOUND_BEFORE`], or 0.
+    /// [`PROVISIONAL`], [`KERNEL_PORT`], [`BOUND_BEFORE`], [`UNPRIVILEGED`], [`OF_ONE_DEVICE`], or 0.
     pub flags: u32,
 }
 const _: () = assert!(size_of::<Tag>() == 24);
@@ -27,6 +27,12 @@ pub const KERNEL_PORT: u32 = 2;
 
 /// A UDP socket that was bound before anybody watched: whom it answers is not known yet.
 pub const BOUND_BEFORE: u32 = 4;
+
+/// The process that gave it its provisional names was not root's: anybody can call himself sshd.
+pub const UNPRIVILEGED: u32 = 8;
+
+/// In events alone: the listener hears one device only.
+pub const OF_ONE_DEVICE: u32 = 16;
 
 #[cfg(feature = "user")]
 // SAFETY: `#[repr(C)]`, no padding, every bit pattern valid.

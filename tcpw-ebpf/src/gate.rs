@@ -1,9 +1,11 @@
 //! The gate: the authority on every new connection.
 //!
 //! In: each packet a socket below the cgroup is about to receive. Out: pass, or drop.
-//! Invariant: only a packet that opens a connection to a listening TCP socket, or completes
-//! its handshake where users decide, or a datagram to a UDP socket whose owner chose its port,
-//! can be dropped; what belongs to a connection leaves at the first test, a load and two compares.
+//! Invariant: only a packet that opens a connection to a listening TCP socket, or a datagram to a
+//! UDP socket whose owner chose its port, can be dropped; what belongs to a connection leaves at
+//! the first test, a load and two compares. An ACK opens a connection if its number is a SYN
+//! cookie: one that belongs to no handshake is judged like a SYN. Where users decide, the last ACK of
+//! a handshake is judged too.
 //! Hook: cgroup_skb/ingress, after netfilter and sk_lookup; the context's socket is the listener
 //! for a SYN and for the last ACK of a handshake; a datagram is whole again, whatever fragments
 //! it came in.
@@ -22,12 +24,13 @@ use tcpw_common::{
     key::{AnswerKey, AttemptKey, Query},
     limits::ONE_ATTEMPT_NS,
     outcome::Outcome,
-    tag::{KERNEL_PORT, PROVISIONAL, Tag},
+    tag::{KERNEL_PORT, OF_ONE_DEVICE, PROVISIONAL, Tag, UNPRIVILEGED},
     user::{Pending, UserDecides},
 };
 
 use crate::{
     emit::{Report, count, emit},
+    handshake::has_handshake,
     hold::{hold, is_anybody_there},
     identity::tag_of,
     maps::{ANSWERS, ATTEMPTS, HANDSHAKES, LISTENERS, SCRATCH},
@@ -64,8 +67,8 @@ pub(crate) struct Attempt {
     tag: Tag,
     family: u32,
     ifindex: u32,
-    /// Interface the listener is bound to, or 0.
-    bound_to: u32,
+    /// Not 0: an ACK that belongs to no handshake.
+    is_stray: u32,
     /// IPPROTO_TCP or IPPROTO_UDP.
     protocol: u32,
     /// Not 0: the ACK.
@@ -120,20 +123,21 @@ fn attempt(ctx: &SkBuffContext) -> Option<&'static mut Attempt> {
     let wanted = if is_datagram { packet::UDP } else { packet::TCP };
     let shape = packet::read(ctx, &mut attempt.key, wanted, &mut attempt.rest);
     match shape {
-        Shape::Opens | Shape::Unparsable => attempt.completes = 0,
-        Shape::Completes if user::do_count() => {
-            attempt.completes = 1;
-            // As in its SYN: it is the same attempt.
-            attempt.key.isn = attempt.key.isn.wrapping_sub(1);
+        Shape::Opens | Shape::Unparsable => (attempt.completes, attempt.is_stray) = (0, 0),
+        Shape::Acknowledges => {
+            let is_stray = !has_handshake(ctx, &attempt.key);
+            if !is_stray && !user::do_count() {
+                return None;
+            }
+            (attempt.completes, attempt.is_stray) = (1, u32::from(is_stray));
         }
-        Shape::Completes | Shape::Continues | Shape::NotIp => return None,
+        Shape::Continues | Shape::NotIp => return None,
     }
     // SAFETY: `sk` is a full socket and not null; the helper takes the context.
     unsafe {
         attempt.key.cookie = bpf_get_socket_cookie(ctx.as_ptr());
         attempt.family = (*sk).family;
-        attempt.ifindex = (*ctx.skb.skb).ifindex;
-        attempt.bound_to = (*sk).bound_dev_if;
+        attempt.ifindex = (*ctx.skb.skb).ingress_ifindex;
         if shape == Shape::Unparsable {
             attempt.rest.has_data = 1;
             attempt.key.isn = 0;
@@ -153,6 +157,10 @@ fn attempt(ctx: &SkBuffContext) -> Option<&'static mut Attempt> {
         return None;
     }
     identify(attempt, tag);
+    // SAFETY: as above.
+    if unsafe { (*sk).bound_dev_if } != 0 {
+        attempt.tag.flags |= OF_ONE_DEVICE;
+    }
     attempt.query.names = attempt.tag.names;
     attempt.query.client = attempt.key.client;
     attempt.query.server = attempt.key.server;
@@ -181,10 +189,8 @@ fn identify(attempt: &mut Attempt, tag: Option<&Tag>) {
 
 #[inline(always)]
 fn decide_attempt(ctx: &SkBuffContext, attempt: &mut Attempt) -> Passage {
-    let Some(decision) = decide(&KernelTables, &attempt.query) else {
-        count(Counter::Broken);
-        error!(ctx, "a table look-up failed for port {}: refused", attempt.query.port);
-        return Passage::Drop;
+    let Some(mut decision) = decide(&KernelTables, &attempt.query) else {
+        return broken(ctx, attempt);
     };
     if user::do_count() {
         user::forget(&mut attempt.key);
@@ -202,6 +208,15 @@ fn decide_attempt(ctx: &SkBuffContext, attempt: &mut Attempt) -> Passage {
         if is_anybody_there(now_ns) {
             return wait(ctx, Kind::Unidentified, attempt, &decision, now_ns);
         }
+        // A name that anybody may take can close the door, and not open it.
+        if attempt.tag.flags & UNPRIVILEGED != 0 && decision.outcome != Outcome::Refuse {
+            attempt.tag.names = 0;
+            attempt.query.names = 0;
+            decision = match decide(&KernelTables, &attempt.query) {
+                Some(decision) => decision,
+                None => return broken(ctx, attempt),
+            };
+        }
     }
     match decision.outcome {
         // Handled above.
@@ -210,6 +225,13 @@ fn decide_attempt(ctx: &SkBuffContext, attempt: &mut Attempt) -> Passage {
         Outcome::Refuse => refuse(attempt, &decision),
         Outcome::Ask => ask(ctx, attempt, &decision),
     }
+}
+
+#[inline(always)]
+fn broken(ctx: &SkBuffContext, attempt: &Attempt) -> Passage {
+    count(Counter::Broken);
+    error!(ctx, "a table look-up failed for port {}: refused", attempt.query.port);
+    Passage::Drop
 }
 
 #[inline(always)]
@@ -235,7 +257,9 @@ fn allow(attempt: &mut Attempt, decision: &Decision) -> Passage {
 #[inline(always)]
 fn refuse(attempt: &mut Attempt, decision: &Decision) -> Passage {
     let audit = decision.flags & AUDIT != 0;
-    if first_seen(attempt) {
+    if attempt.is_stray != 0 {
+        count(Counter::Strays);
+    } else if first_seen(attempt) {
         if audit {
             count(Counter::WouldRefuse);
             report(Kind::WouldRefuse, attempt, decision);
@@ -311,9 +335,7 @@ fn wait_for_user(attempt: &mut Attempt, decision: &Decision, answer: u32) -> Pas
 /// Leaves the attempt to user space. In audit mode it passes meanwhile.
 #[inline(always)]
 fn wait(ctx: &SkBuffContext, kind: Kind, attempt: &Attempt, decision: &Decision, now_ns: u64) -> Passage {
-    // What is sent again comes in on the loopback device: a listener of another one would not see it.
-    let can_be_sent = attempt.bound_to == 0;
-    hold(ctx, kind, &attempt.key, &describe(attempt, decision), now_ns, can_be_sent);
+    hold(ctx, kind, &attempt.key, &describe(attempt, decision), now_ns);
     if decision.flags & AUDIT != 0 { Passage::Pass } else { Passage::Drop }
 }
 

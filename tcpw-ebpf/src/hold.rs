@@ -36,7 +36,6 @@ pub(crate) fn hold(
     key: &tcpw_common::key::AttemptKey,
     report: &Report,
     now_ns: u64,
-    can_be_sent: bool,
 ) {
     // SAFETY: the value is copied at once.
     let before = unsafe { HELD.get(key) }.copied();
@@ -63,7 +62,7 @@ pub(crate) fn hold(
         fill(&raw mut (*held).event, kind, report);
         (*held).isn = key.isn;
         (*held).length = 0;
-        if can_be_sent && length > 0 && length <= MAX_LENGTH {
+        if length > 0 && length <= MAX_LENGTH {
             let packet = (&raw mut (*held).packet).cast();
             // The verifier forgets the test above: the mask, which LLVM must not leave out, says it again.
             let bounded = ((read_volatile(&raw const length) - 1) & (MAX_LENGTH - 1)) + 1;

@@ -11,8 +11,8 @@ use aya_ebpf::{
     EbpfContext as _,
     bindings::{BPF_SK_STORAGE_GET_F_CREATE, bpf_sock},
     helpers::{
-        bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_get_netns_cookie, bpf_get_socket_cookie,
-        bpf_ktime_get_boot_ns, bpf_sock_from_file, generated::bpf_sk_storage_get,
+        bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_get_current_uid_gid, bpf_get_netns_cookie,
+        bpf_get_socket_cookie, bpf_ktime_get_boot_ns, bpf_sock_from_file, generated::bpf_sk_storage_get,
     },
     programs::{BtfTracePointContext, SockContext},
 };
@@ -20,7 +20,7 @@ use tcpw_common::{
     event::Kind,
     key::Comm,
     limits::REPORT_BINDS_NS,
-    tag::{BOUND_BEFORE, KERNEL_PORT, PROVISIONAL, Tag},
+    tag::{BOUND_BEFORE, KERNEL_PORT, PROVISIONAL, Tag, UNPRIVILEGED},
 };
 
 use crate::{
@@ -167,12 +167,16 @@ fn name(sk: *mut c_void, bound: &Bound) {
         // SAFETY: the value is copied at once.
         tag.names = unsafe { COMMS.get(&comm) }.copied().unwrap_or(0);
         tag.pid = pid;
-        tag.flags = PROVISIONAL;
+        // User ids of the host, whatever the user namespace.
+        let is_root = bpf_get_current_uid_gid() & 0xffff_ffff == 0;
+        tag.flags = if is_root { PROVISIONAL } else { PROVISIONAL | UNPRIVILEGED };
     }
     tag.netns = bound.netns;
     if bound.is_datagram && !is_report_due(pid) {
         return;
     }
+    // What it executes next may come before any scan. If it does not fit, a later scan renames.
+    let _ = HOLDERS.insert(&pid, &0, 0);
     emit(
         Kind::Listening,
         &Report {

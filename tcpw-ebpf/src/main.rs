@@ -11,6 +11,7 @@
 mod accepted;
 mod emit;
 mod gate;
+mod handshake;
 mod hold;
 mod identity;
 mod maps;
@@ -24,9 +25,11 @@ mod user;
 use core::ffi::c_void;
 
 use aya_ebpf::{
-    macros::{btf_tracepoint, cgroup_skb, cgroup_sock, cgroup_sock_addr, classifier, sock_ops},
+    bindings::xdp_action::XDP_PASS,
+    macros::{btf_tracepoint, cgroup_skb, cgroup_sock, cgroup_sock_addr, classifier, sock_ops, xdp},
     programs::{
         BtfTracePointContext, SkBuffContext, SockAddrContext, SockContext, SockOpsContext, TcContext,
+        XdpContext,
     },
 };
 
@@ -141,6 +144,12 @@ pub(crate) fn user_born(ctx: SockOpsContext) -> u32 {
 #[classifier]
 pub(crate) fn probe(ctx: TcContext) -> i32 {
     probe::probe(&ctx) as i32
+}
+
+/// Never attached: BPF_PROG_TEST_RUN with it puts a held packet onto the device it came by.
+#[xdp]
+pub(crate) fn receive(_ctx: XdpContext) -> u32 {
+    XDP_PASS
 }
 
 #[cfg(not(test))]

@@ -29,9 +29,9 @@ const ACK: u8 = 0x10;
 pub(crate) enum Shape {
     /// It opens a connection, or is a datagram.
     Opens,
-    /// It may complete the handshake.
-    Completes,
-    /// Neither: a reset.
+    /// An ACK: the last of a handshake, or one that belongs to none.
+    Acknowledges,
+    /// Neither: a reset, or nothing that makes sense to a listener.
     Continues,
     /// No TCP or UDP header was found; the addresses are there.
     Unparsable,
@@ -79,8 +79,8 @@ pub(crate) fn read(ctx: &SkBuffContext, key: &mut AttemptKey, protocol: u8, rest
 pub(crate) fn segment(ctx: &SkBuffContext, key: &mut AttemptKey) -> Segment {
     let mut rest = Rest { ack: 0, window: 0, has_data: 1 };
     match read(ctx, key, TCP, &mut rest) {
-        Shape::Opens | Shape::Completes | Shape::Continues if rest.has_data == 0 => Segment::Empty,
-        Shape::Opens | Shape::Completes | Shape::Continues | Shape::Unparsable | Shape::NotIp => {
+        Shape::Opens | Shape::Acknowledges | Shape::Continues if rest.has_data == 0 => Segment::Empty,
+        Shape::Opens | Shape::Acknowledges | Shape::Continues | Shape::Unparsable | Shape::NotIp => {
             Segment::Data
         }
     }
@@ -115,7 +115,11 @@ fn tcp_header(ctx: &SkBuffContext, offset: usize, key: &mut AttemptKey, rest: &m
     rest.has_data = (ctx.len() as usize != end_of_header || head[13] & FIN != 0).into();
     Some(match head[13] & (SYN | ACK | RST) {
         SYN => Shape::Opens,
-        ACK => Shape::Completes,
+        ACK => {
+            // What the SYN said, if there was one.
+            key.isn = key.isn.wrapping_sub(1);
+            Shape::Acknowledges
+        }
         _ => Shape::Continues,
     })
 }

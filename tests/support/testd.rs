@@ -1,6 +1,6 @@
 //! testd under any name: a daemon that never knew libwrap.
 
-use std::{env, fs, process::Command, time::Duration};
+use std::{env, fs, path::PathBuf, process::Command, time::Duration};
 
 use anyhow::{Context, Result};
 
@@ -31,6 +31,26 @@ impl Testd {
     /// # Errors
     /// It is not built, or cannot listen there.
     pub fn start_at(sandbox: &Sandbox, place: Place, name: &str, arguments: &str) -> Result<Self> {
+        let mut command = Command::new(Self::program(sandbox, name)?);
+        command.args(arguments.split_whitespace());
+        Self::run(sandbox, place, command)
+    }
+
+    /// Runs a command that becomes testd, and waits until it listens.
+    ///
+    /// # Errors
+    /// It does not.
+    pub fn run(sandbox: &Sandbox, place: Place, command: Command) -> Result<Self> {
+        let mut process = sandbox.spawn(place, command)?;
+        process.wait_for_line("listening", Duration::from_secs(10))?;
+        Ok(Self { process })
+    }
+
+    /// Its executable under the name `name`.
+    ///
+    /// # Errors
+    /// It is not built.
+    pub fn program(sandbox: &Sandbox, name: &str) -> Result<PathBuf> {
         let built = env::current_exe().context("find the running program")?;
         let built = built
             .ancestors()
@@ -46,10 +66,6 @@ impl Testd {
                 .or_else(|_other_file_system| fs::copy(&built, &program).map(drop))
                 .with_context(|| format!("make {}", program.display()))?;
         }
-        let mut command = Command::new(&program);
-        command.args(arguments.split_whitespace());
-        let mut process = sandbox.spawn(place, command)?;
-        process.wait_for_line("listening", Duration::from_secs(10))?;
-        Ok(Self { process })
+        Ok(program)
     }
 }

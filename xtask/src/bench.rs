@@ -1,8 +1,11 @@
-//! `cargo xtask bench`: what tcpw's readers take of one core, measured on a release build.
+//! `cargo xtask bench`: what tcpw's readers take of one core, and what a client pays for being
+//! held, measured on a release build.
 //!
 //! Out: a line for each text of 10 MB, with time and peak memory; then the cases a second of
-//! `tcpw match --cases`. Time is the processor's: others on the machine do not count.
+//! `tcpw match --cases`; then, for root, the paths of held clients. Time is the processor's: others on the machine do not count.
 //! Exit code 1: slower than it must be.
+
+mod held;
 
 use std::{path::Path, process::Command};
 
@@ -11,7 +14,7 @@ use serde_json::Value;
 
 use crate::{
     build::{Profile, build_object, build_programs},
-    command::{output, say},
+    command::{is_root, output, say},
     setup,
 };
 
@@ -34,10 +37,15 @@ const CASES_PER_S: f64 = 100_000.0;
 pub(crate) fn main(arguments: &Arguments) -> Result<()> {
     let toolchain = setup::for_build()?;
     build_object(toolchain)?;
-    let tcpw = build_programs(Profile::Release, &["tcpw", "tcpw-bench"])?;
+    let tcpw = build_programs(Profile::Release, &["tcpw", "tcpw-bench", "testd"])?;
     let bench = tcpw.with_file_name("tcpw-bench");
     let mut slow = parse(&bench)?;
     slow.extend(cases(&bench, &tcpw, arguments.cases)?);
+    if is_root() {
+        slow.extend(held::held(&bench, &tcpw)?);
+    } else {
+        say("held clients: not measured, network namespaces need root");
+    }
     if slow.is_empty() { Ok(()) } else { bail!("too slow: {}", slow.join(", ")) }
 }
 

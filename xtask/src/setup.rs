@@ -46,6 +46,9 @@ const FUZZER: &[Part] = &[part("g++", "c++")];
 
 const TESTS: &[Part] = &[
     part("rsyslog", "rsyslogd"),
+    part("nftables", "nft"),
+    part("ethtool", "ethtool"),
+    part("python3", "/usr/bin/python3"),
     part("dnsmasq-base", "dnsmasq"),
     part("unbound", "unbound"),
     part("oidentd", "oidentd"),

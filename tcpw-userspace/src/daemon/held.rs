@@ -12,7 +12,7 @@ use std::{
 use tcpw_common::{
     held::Held,
     key::{Address, AnswerKey, AttemptKey},
-    tag::Tag,
+    tag::{OF_ONE_DEVICE, PROVISIONAL, Tag, UNPRIVILEGED},
 };
 
 use super::{Daemon, scan::Found};
@@ -31,6 +31,18 @@ const PATIENCE: Duration = Duration::from_secs(3);
 
 /// How long a packet that was sent again is remembered, and a UDP client that would be refused.
 const REMEMBERED: Duration = Duration::from_secs(60);
+
+/// Flags of a tag, as events carry them.
+const PROVISIONAL_EVENT: u16 = flag(PROVISIONAL);
+const UNPRIVILEGED_EVENT: u16 = flag(UNPRIVILEGED);
+const OF_ONE_DEVICE_EVENT: u16 = flag(OF_ONE_DEVICE);
+
+const fn flag(of_tag: u32) -> u16 {
+    assert!(of_tag <= 0xffff);
+    #[expect(clippy::cast_possible_truncation, reason = "checked above")]
+    let flag = of_tag as u16;
+    flag
+}
 
 /// What waits, and what was sent.
 #[derive(Default)]
@@ -53,7 +65,7 @@ impl Daemon {
             log::error!("a held packet of kind {} is not known to this version", held.event.kind);
             return;
         };
-        let is_identified = held.event.flags & u16::try_from(tcpw_common::tag::PROVISIONAL).unwrap_or(0) == 0;
+        let is_identified = held.event.flags & PROVISIONAL_EVENT == 0;
         if is_identified && let Some(names) = self.registry.names_of(decision.names) {
             self.decide(held, &decision, &names);
         } else if let Some(known) = self.registry.get(decision.cookie) {
@@ -131,11 +143,14 @@ impl Daemon {
         let Some(event) = first.map(|(_, held)| held.event) else {
             return;
         };
-        let tag = Tag { names: event.names, netns: event.netns, pid: event.pid, flags: 0 };
+        // What anybody may call himself is not believed.
+        let is_privileged = event.flags & UNPRIVILEGED_EVENT == 0;
+        let names = if is_privileged { event.names } else { 0 };
+        let tag = Tag { names, netns: event.netns, pid: event.pid, flags: 0 };
         log::warn!(
             "nobody is seen to listen on port {} (socket {cookie}): judged by the rules for {}",
             event.server_port,
-            self.policies.names_of(event.names).unwrap_or_default()
+            self.policies.names_of(names).unwrap_or_default()
         );
         if let Err(error) = self.kernel.name_socket(cookie, tag) {
             log::error!("{error:#}");
@@ -174,7 +189,12 @@ impl Daemon {
             Some(known) => (known.netns, known.pid),
             None => (decision.netns, decision.pid),
         };
-        if let Err(error) = self.injector.send(netns, pid, &packet) {
+        let sent = if held.event.flags & OF_ONE_DEVICE_EVENT != 0 || packet.is_of_one_link() {
+            self.injector.send_by_device(netns, pid, decision.ifindex, &packet)
+        } else {
+            self.injector.send(netns, pid, &packet)
+        };
+        if let Err(error) = sent {
             log::debug!("a held packet is left to its client's own retransmit: {error}");
         }
     }

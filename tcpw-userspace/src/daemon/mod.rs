@@ -196,6 +196,9 @@ impl Daemon {
                 log::warn!("this kernel refuses {}: {reason}", hook.program());
             }
         }
+        let frames = kernel.load_frames().inspect_err(|error| {
+            log::warn!("held clients of one device or link wait for their own retransmit: {error:#}");
+        });
         let mut daemon = Self {
             source: Source::new(config.hosts_allow.clone(), config.hosts_deny.clone()),
             watch: Watch::new(),
@@ -211,7 +214,7 @@ impl Daemon {
             hanging: Hanging::new(&config.resolve),
             lookups: Lookups::new(Arc::new(System), limits(&config)),
             users: Users::new(&config),
-            injector: Injector::new(&config.proc_root),
+            injector: Injector::new(&config.proc_root, frames.ok()),
             enforcing_since: SystemTime::now(),
             detached: false,
             marks_bound: true,
@@ -327,6 +330,7 @@ impl Daemon {
             ("ring_full", "events found the ring full: those attempts were judged, but not logged"),
             ("hold_limited", "attempts were not held, their source has too many: their clients try again"),
             ("hold_ring_full", "attempts were not held, the ring was full: their clients try again"),
+            ("strays", "ACKs without a handshake were dropped: their clients are refused"),
             ("user_no_room", "connections found too many waiting for a user: theirs is unknown"),
             (
                 "user_expired",

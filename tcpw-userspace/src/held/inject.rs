@@ -1,15 +1,16 @@
 //! Sends a held packet again, in the listener's network namespace.
 //!
 //! In: a packet, the cookie of the namespace, a process in it. Out: the packet, delivered as if it
-//! had come over the loopback device: it passes netfilter and the gate once more.
+//! had come over the loopback device, or, where only a device will do, on that one: it passes
+//! netfilter and the gate once more.
 //! Invariant: a namespace is kept only as long as something listens in it.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, hash_map::Entry},
     fs::File,
     io,
     mem::size_of,
-    net::IpAddr,
+    net::{IpAddr, Ipv4Addr, UdpSocket},
     os::fd::{AsFd as _, AsRawFd, FromRawFd, OwnedFd},
     path::{Path, PathBuf},
     thread,
@@ -18,17 +19,20 @@ use std::{
 use nix::sched::{CloneFlags, setns};
 
 use super::packet::Packet;
-use crate::listeners::netns_cookie;
+use crate::{kernel::Frames, listeners::netns_cookie};
 
 /// Raw sockets by network namespace cookie.
 #[derive(Debug)]
 pub struct Injector {
     proc_root: PathBuf,
+    /// `None` where the kernel lacks them.
+    frames: Option<Frames>,
     namespaces: HashMap<u64, Sockets>,
 }
 
 #[derive(Debug)]
 struct Sockets {
+    namespace: File,
     v4: OwnedFd,
     /// Not everywhere is there IPv6.
     v6: Option<OwnedFd>,
@@ -36,8 +40,28 @@ struct Sockets {
 
 impl Injector {
     /// Finds namespaces by the processes below `proc_root`.
-    pub fn new(proc_root: impl Into<PathBuf>) -> Self {
-        Self { proc_root: proc_root.into(), namespaces: HashMap::new() }
+    pub fn new(proc_root: impl Into<PathBuf>, frames: Option<Frames>) -> Self {
+        Self { proc_root: proc_root.into(), frames, namespaces: HashMap::new() }
+    }
+
+    /// Lets the packet come in on the interface `ifindex` of the namespace of cookie `netns`, which is
+    /// that of process `pid`.
+    ///
+    /// # Errors
+    /// As [`Self::send`]; no such interface; a kernel before 5.18.
+    pub fn send_by_device(&mut self, netns: u64, pid: u32, ifindex: u32, packet: &Packet) -> io::Result<()> {
+        let namespace = self.sockets(netns, pid)?.namespace.try_clone()?;
+        let frames = self.frames.as_ref().ok_or(io::ErrorKind::Unsupported)?;
+        // A thread of its own: entering a namespace is for good.
+        thread::scope(|scope| {
+            scope
+                .spawn(|| {
+                    setns(&namespace, CloneFlags::CLONE_NEWNET)?;
+                    frames.receive(ifindex, &packet.frame(mac(ifindex)?))
+                })
+                .join()
+                .map_err(|_| io::Error::other("the thread that enters the namespace ended early"))?
+        })
     }
 
     /// Sends the packet in the namespace of cookie `netns`, which is that of process `pid`.
@@ -59,11 +83,7 @@ impl Injector {
         packet: &[u8],
         destination: IpAddr,
     ) -> io::Result<()> {
-        if !self.namespaces.contains_key(&netns) {
-            let sockets = open(&self.proc_root.join(pid.to_string()).join("ns/net"), netns)?;
-            self.namespaces.insert(netns, sockets);
-        }
-        let sockets = self.namespaces.get(&netns).ok_or(io::ErrorKind::NotFound)?;
+        let sockets = self.sockets(netns, pid)?;
         match destination {
             IpAddr::V4(address) => {
                 let to = libc::sockaddr_in {
@@ -88,6 +108,16 @@ impl Injector {
         }
     }
 
+    fn sockets(&mut self, netns: u64, pid: u32) -> io::Result<&Sockets> {
+        match self.namespaces.entry(netns) {
+            Entry::Occupied(known) => Ok(known.into_mut()),
+            Entry::Vacant(new) => {
+                let path = self.proc_root.join(pid.to_string()).join("ns/net");
+                Ok(new.insert(open(&path, netns)?))
+            }
+        }
+    }
+
     /// Lets go of every namespace in which nothing listens any more.
     pub fn keep_only(&mut self, is_in_use: impl Fn(u64) -> bool) {
         self.namespaces.retain(|netns, _| is_in_use(*netns));
@@ -97,9 +127,10 @@ impl Injector {
 /// Opens the sockets on a thread of their own: entering a namespace is for good.
 fn open(namespace: &Path, cookie: u64) -> io::Result<Sockets> {
     let file = File::open(namespace)?;
+    let kept = file.try_clone()?;
     let sockets = thread::spawn(move || -> io::Result<Sockets> {
         setns(file, CloneFlags::CLONE_NEWNET)?;
-        Ok(Sockets { v4: raw(libc::AF_INET)?, v6: raw(libc::AF_INET6).ok() })
+        Ok(Sockets { namespace: kept, v4: raw(libc::AF_INET)?, v6: raw(libc::AF_INET6).ok() })
     })
     .join()
     .map_err(|_| io::Error::other("the thread that enters the namespace ended early"))??;
@@ -107,6 +138,24 @@ fn open(namespace: &Path, cookie: u64) -> io::Result<Sockets> {
         return Err(io::Error::other("the process is in another network namespace than its socket"));
     }
     Ok(sockets)
+}
+
+/// Link address of an interface of the calling thread's network namespace; zeroes where it has none.
+fn mac(ifindex: u32) -> io::Result<[u8; 6]> {
+    // SAFETY: all zeroes is a valid ifreq.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+    // SAFETY: `request` has room for the name of an interface, which the call writes.
+    if unsafe { libc::if_indextoname(ifindex, request.ifr_name.as_mut_ptr()) }.is_null() {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: passes a live ifreq with a name.
+    if unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCGIFHWADDR, &raw mut request) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the call wrote a socket address there.
+    let data = unsafe { request.ifr_ifru.ifru_hwaddr.sa_data };
+    Ok(std::array::from_fn(|at| data[at].to_ne_bytes()[0]))
 }
 
 /// A socket that sends packets with their IP header.

@@ -1,7 +1,7 @@
 //! A held packet, checked and made fit to be sent again.
 //!
 //! In: bytes from an IP header on. Out: a SYN or datagram with right checksums, and where it goes.
-//! Invariant: nothing but a whole, unfragmented SYN without data, or datagram to one host, passes.
+//! Invariant: nothing but a whole, unfragmented SYN, without its data, or datagram to one host, passes.
 //! Source: RFC 768, RFC 791, RFC 8200 section 4, RFC 9293 section 3.1.
 #![forbid(unsafe_code)]
 
@@ -17,6 +17,7 @@ const ACK: u8 = 0x10;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Packet {
     bytes: Vec<u8>,
+    source: IpAddr,
     destination: IpAddr,
 }
 
@@ -32,11 +33,16 @@ impl Packet {
             6 => read_v6(packet)?,
             _ => return None,
         };
-        // A client or server of one link has to come in on that link.
-        if is_link_local(source) || is_link_local(destination) {
-            return None;
-        }
         let mut bytes = packet.to_vec();
+        if protocol == TCP {
+            // The data of a TCP Fast Open is not acknowledged, and its client sends it once more.
+            let header = usize::from(*bytes.get(at + 12)? >> 4) * 4;
+            if header < 20 || bytes.len() < at + header {
+                return None;
+            }
+            bytes.truncate(at + header);
+            set_length(&mut bytes, version)?;
+        }
         let segment = bytes.get_mut(at..)?;
         match protocol {
             TCP => finish_syn(source, destination, segment)?,
@@ -44,7 +50,20 @@ impl Packet {
             UDP if !is_group(destination) => finish_datagram(source, destination, segment)?,
             _ => return None,
         }
-        Some(Self { bytes, destination })
+        Some(Self { bytes, source, destination })
+    }
+
+    /// Whether it has to come in on the link it came by: its client or server is of that link alone.
+    pub fn is_of_one_link(&self) -> bool {
+        is_link_local(self.source) || is_link_local(self.destination)
+    }
+
+    /// The packet in an Ethernet frame to `mac`.
+    pub fn frame(&self, mac: [u8; 6]) -> Vec<u8> {
+        /// Administered locally, nobody's.
+        const SENDER: [u8; 6] = [2, 0, 0, 0, 0, 1];
+        let kind: [u8; 2] = if self.destination.is_ipv4() { [0x08, 0x00] } else { [0x86, 0xdd] };
+        [&mac[..], &SENDER, &kind, &self.bytes].concat()
     }
 
     /// The packet, from its IP header on.
@@ -59,10 +78,7 @@ impl Packet {
 }
 
 fn finish_syn(source: IpAddr, destination: IpAddr, segment: &mut [u8]) -> Option<()> {
-    let flags = *segment.get(13)?;
-    let header = usize::from(segment[12] >> 4) * 4;
-    // With data it is a TCP Fast Open: the client sends a plain SYN next.
-    if flags & (SYN | ACK | RST) != SYN || header < 20 || segment.len() != header {
+    if *segment.get(13)? & (SYN | ACK | RST) != SYN {
         return None;
     }
     segment[16..18].fill(0);
@@ -123,6 +139,22 @@ fn read_v6(packet: &[u8]) -> Option<(IpAddr, IpAddr, u8, usize)> {
     Some((address(8)?, address(24)?, next, at))
 }
 
+/// Sets the IP header's length to that of the packet.
+fn set_length(packet: &mut [u8], version: u8) -> Option<()> {
+    if version == 4 {
+        let header = usize::from(packet.first()? & 15) * 4;
+        let total = u16::try_from(packet.len()).ok()?;
+        packet.get_mut(2..4)?.copy_from_slice(&total.to_be_bytes());
+        packet.get_mut(10..12)?.fill(0);
+        let sum = folded(words(packet.get(..header)?));
+        packet.get_mut(10..12)?.copy_from_slice(&sum.to_be_bytes());
+    } else {
+        let payload = u16::try_from(packet.len().checked_sub(40)?).ok()?;
+        packet.get_mut(4..6)?.copy_from_slice(&payload.to_be_bytes());
+    }
+    Some(())
+}
+
 pub(super) fn is_link_local(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => address.is_link_local(),
@@ -137,18 +169,23 @@ fn is_group(address: IpAddr) -> bool {
 /// The checksum of TCP and UDP, with its pseudo header.
 pub(super) fn checksum(protocol: u8, source: IpAddr, destination: IpAddr, segment: &[u8]) -> u16 {
     let mut sum = u64::from(protocol) + segment.len() as u64;
-    let mut add = |bytes: &[u8]| {
-        for pair in bytes.chunks(2) {
-            sum += u64::from(u16::from_be_bytes([pair[0], pair.get(1).copied().unwrap_or(0)]));
-        }
-    };
     for address in [source, destination] {
-        match address {
-            IpAddr::V4(address) => add(&address.octets()),
-            IpAddr::V6(address) => add(&address.octets()),
-        }
+        sum += match address {
+            IpAddr::V4(address) => words(&address.octets()),
+            IpAddr::V6(address) => words(&address.octets()),
+        };
     }
-    add(segment);
+    folded(sum + words(segment))
+}
+
+/// The sum of the 16-bit words.
+fn words(bytes: &[u8]) -> u64 {
+    let word = |pair: &[u8]| u64::from(u16::from_be_bytes([pair[0], pair.get(1).copied().unwrap_or(0)]));
+    bytes.chunks(2).map(word).sum()
+}
+
+/// The Internet checksum of a sum.
+fn folded(mut sum: u64) -> u16 {
     while sum >> 16 != 0 {
         sum = (sum & 0xffff) + (sum >> 16);
     }
@@ -214,9 +251,6 @@ mod tests {
         assert_eq!(with(6, 0x20), None);
         assert_eq!(with(3, 41), None);
         assert_eq!(with(32, 0x40), None);
-        let mut link_local = syn_v4();
-        link_local[12..14].copy_from_slice(&[169, 254]);
-        assert_eq!(Packet::new(&link_local), None);
         assert_eq!(Packet::new(&syn_v6(&[TCP, 0, 0, 1, 0, 0, 0, 0], 44)), None);
     }
 
@@ -243,6 +277,39 @@ mod tests {
             to_many[16..20].copy_from_slice(&group);
             assert_eq!(Packet::new(&to_many), None);
         }
+    }
+
+    #[test]
+    fn client_of_one_link_is_told() {
+        let mut link_local = syn_v4();
+        assert!(!Packet::new(&link_local).unwrap().is_of_one_link());
+        link_local[12..14].copy_from_slice(&[169, 254]);
+        assert!(Packet::new(&link_local).unwrap().is_of_one_link());
+    }
+
+    #[test]
+    fn data_is_left_out_and_both_lengths_follow() {
+        let mut v4 = syn_v4();
+        v4.extend([b'x'; 7]);
+        v4[3] += 7;
+        let syn = Packet::new(&v4).unwrap();
+        assert_eq!((syn.bytes().len(), syn.bytes()[3]), (40, 40));
+        assert_eq!(folded(words(&syn.bytes()[..20])), 0);
+        assert!(is_right(&syn, "1.2.3.4", 20));
+        let mut v6 = syn_v6(&[], TCP);
+        v6.extend([b'x'; 7]);
+        v6[5] += 7;
+        let syn = Packet::new(&v6).unwrap();
+        assert_eq!((syn.bytes().len(), syn.bytes()[5]), (60, 20));
+        assert!(is_right(&syn, "2001:db8::1", 40));
+    }
+
+    #[test]
+    fn frame_is_of_the_packets_kind() {
+        let frame = Packet::new(&syn_v4()).unwrap().frame([1; 6]);
+        assert_eq!((&frame[..6], &frame[12..15]), (&[1; 6][..], &[0x08, 0x00, 0x45][..]));
+        let frame = Packet::new(&syn_v6(&[], TCP)).unwrap().frame([1; 6]);
+        assert_eq!(&frame[12..15], &[0x86, 0xdd, 0x60]);
     }
 
     #[test]

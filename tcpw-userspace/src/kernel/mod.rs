@@ -8,6 +8,7 @@
 mod alive;
 mod attach;
 mod datagram;
+mod frames;
 mod load;
 mod offsets;
 mod pinned;
@@ -23,6 +24,7 @@ mod users;
 
 pub use alive::Alive;
 pub use attach::{Hook, HookState};
+pub use frames::Frames;
 pub use load::{Kernel, LoadOptions};
 pub use pinned::PinnedStatus;
 pub use pins::Pins;

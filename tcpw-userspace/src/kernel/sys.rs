@@ -86,6 +86,74 @@ pub(super) fn update_batch(map: BorrowedFd<'_>, keys: &[u8], values: &[u8], coun
     bpf(BPF_MAP_UPDATE_BATCH, &attr).map(drop)
 }
 
+/// Lets a frame come in on an interface of the calling thread's network namespace, by an XDP
+/// program that passes it.
+///
+/// Minimum kernel version: 5.18 (BPF_F_TEST_XDP_LIVE_FRAMES).
+pub(super) fn receive_frame(program: BorrowedFd<'_>, ifindex: u32, frame: &[u8]) -> io::Result<()> {
+    const BPF_PROG_TEST_RUN: libc::c_long = 10;
+    const BPF_F_TEST_XDP_LIVE_FRAMES: u32 = 1 << 1;
+    /// `struct xdp_md`.
+    #[repr(C)]
+    struct Context {
+        data: u32,
+        data_end: u32,
+        data_meta: u32,
+        ingress_ifindex: u32,
+        rx_queue_index: u32,
+        egress_ifindex: u32,
+    }
+    #[repr(C)]
+    struct Attr {
+        prog_fd: u32,
+        retval: u32,
+        data_size_in: u32,
+        data_size_out: u32,
+        data_in: u64,
+        data_out: u64,
+        repeat: u32,
+        duration: u32,
+        ctx_size_in: u32,
+        ctx_size_out: u32,
+        ctx_in: u64,
+        ctx_out: u64,
+        flags: u32,
+        cpu: u32,
+        batch_size: u32,
+        reserved: u32,
+    }
+    const CONTEXT_BYTES: u32 = 24;
+    const _: () = assert!(size_of::<Context>() == CONTEXT_BYTES as usize);
+    let length = u32::try_from(frame.len()).map_err(io::Error::other)?;
+    let context = Context {
+        data: 0,
+        data_end: length,
+        data_meta: 0,
+        ingress_ifindex: ifindex,
+        rx_queue_index: 0,
+        egress_ifindex: 0,
+    };
+    let attr = Attr {
+        prog_fd: program.as_raw_fd().cast_unsigned(),
+        retval: 0,
+        data_size_in: length,
+        data_size_out: 0,
+        data_in: frame.as_ptr() as u64,
+        data_out: 0,
+        repeat: 1,
+        duration: 0,
+        ctx_size_in: CONTEXT_BYTES,
+        ctx_size_out: 0,
+        ctx_in: (&raw const context) as u64,
+        ctx_out: 0,
+        flags: BPF_F_TEST_XDP_LIVE_FRAMES,
+        cpu: 0,
+        batch_size: 1,
+        reserved: 0,
+    };
+    bpf(BPF_PROG_TEST_RUN, &attr).map(drop)
+}
+
 /// Opens a pinned map, program or link.
 pub(super) fn open_pin(path: &Path) -> io::Result<OwnedFd> {
     #[repr(C)]

@@ -39,6 +39,8 @@ pub(super) struct DiagSocket {
     pub(super) netns: u64,
     /// Id of the cgroup it was made in, 0 if unknown.
     pub(super) cgroup: u64,
+    /// Inode number, 0 if no process ever held it.
+    pub(super) inode: u64,
     /// 6 (TCP) or 17 (UDP).
     pub(super) protocol: u16,
     /// 2 (AF_INET) or 10 (AF_INET6).
@@ -149,6 +151,7 @@ fn read(response: &InetResponse, netns: u64, protocol: u8) -> Option<DiagSocket>
         cookie: cookie(response)?,
         netns,
         cgroup: cgroup.unwrap_or(0),
+        inode: response.header.inode.into(),
         protocol: protocol.into(),
         family: response.header.family.into(),
         local: SocketAddr::new(id.source_address, id.source_port),

@@ -80,14 +80,14 @@ impl Scanner {
         });
         let mut listeners = self.scan(&pids, |_| true);
         let mut namespaces = Namespaces::default();
-        for pid in pids {
-            namespaces.add(&self.proc_root, pid);
+        for pid in &pids {
+            namespaces.add(&self.proc_root, *pid);
         }
         let sockets = namespaces.listening();
         if self.is_everywhere {
             self.correct_scope(&mut listeners, &sockets);
         }
-        self.add_hidden(&mut listeners, sockets);
+        self.add_hidden(&mut listeners, &pids, sockets);
         listeners
     }
 
@@ -129,8 +129,9 @@ impl Scanner {
         }
     }
 
-    /// Gives MPTCP listeners the cookies of their subflows, and adds those that no process shows.
-    fn add_hidden(&self, listeners: &mut Vec<Listener>, mut sockets: Vec<DiagSocket>) {
+    /// Gives MPTCP listeners the cookies of their subflows, and adds those that no process in scope
+    /// shows: its process may have moved to another cgroup, the socket stays in that it was made in.
+    fn add_hidden(&self, listeners: &mut Vec<Listener>, pids: &[u32], mut sockets: Vec<DiagSocket>) {
         name_subflows(listeners, &sockets);
         let shown: BTreeSet<u64> = listeners.iter().map(|listener| listener.cookie).collect();
         // A UDP socket of the kernel is an end of a tunnel, whose datagrams no gate sees.
@@ -145,6 +146,16 @@ impl Scanner {
         };
         let is_guarded =
             |socket: &DiagSocket| guarded.as_ref().is_none_or(|guarded| guarded.contains(&socket.cgroup));
+        let inodes: BTreeSet<u64> = sockets
+            .iter()
+            .filter(|socket| socket.inode != 0 && is_guarded(socket))
+            .map(|socket| socket.inode)
+            .collect();
+        if !inodes.is_empty() && !self.is_everywhere {
+            let elsewhere = self.scan_for(pids, Some(&inodes), |_| true);
+            sockets.retain(|socket| !elsewhere.iter().any(|listener| listener.cookie == socket.cookie));
+            listeners.extend(elsewhere.into_iter().map(|listener| Listener { is_guarded: true, ..listener }));
+        }
         for socket in sockets {
             let is_guarded = is_guarded(&socket);
             if is_guarded || self.is_everywhere {
@@ -178,6 +189,16 @@ impl Scanner {
     }
 
     fn scan(&self, pids: &[u32], is_wanted: impl Fn(&BTreeSet<u32>) -> bool) -> Vec<Listener> {
+        self.scan_for(pids, None, is_wanted)
+    }
+
+    /// With inodes, those sockets alone, whatever the scope.
+    fn scan_for(
+        &self,
+        pids: &[u32],
+        inodes: Option<&BTreeSet<u64>>,
+        is_wanted: impl Fn(&BTreeSet<u32>) -> bool,
+    ) -> Vec<Listener> {
         let mut found = Found::default();
         for &pid in pids {
             // Opened before anything of it is read: see `Owner::read`.
@@ -190,8 +211,8 @@ impl Scanner {
             };
             let cgroup = process::cgroup_of(&self.proc_root, pid);
             let is_guarded = cgroup.is_some_and(|cgroup| cgroup.starts_with(&self.scope));
-            if is_guarded || self.is_everywhere {
-                found.add(&self.proc_root, pid, process);
+            if is_guarded || self.is_everywhere || inodes.is_some() {
+                found.add(&self.proc_root, pid, process, inodes);
             }
             if is_guarded {
                 found.guarded.insert(pid);
@@ -260,9 +281,12 @@ fn is_limit(error: &std::io::Error) -> bool {
 }
 
 impl Found {
-    fn add(&mut self, proc_root: &Path, pid: u32, process: PidFd) {
+    fn add(&mut self, proc_root: &Path, pid: u32, process: PidFd, inodes: Option<&BTreeSet<u64>>) {
         let mut is_holder = false;
         for (fd, inode) in process::sockets(proc_root, pid) {
+            if inodes.is_some_and(|inodes| !inodes.contains(&inode)) {
+                continue;
+            }
             let known = match self.sockets.entry(inode) {
                 Entry::Occupied(known) => known.into_mut(),
                 Entry::Vacant(new) => match process.duplicate(fd) {

@@ -1,0 +1,44 @@
+//! Frames that come in on a device once more.
+//!
+//! In: a frame and an interface. Out: the kernel receives it there, netfilter and the gate included.
+//! Minimum kernel version: 5.18.
+
+use std::{
+    io,
+    os::fd::{AsFd as _, OwnedFd},
+};
+
+use anyhow::{Context as _, Result};
+use aya::programs::Xdp;
+
+use super::{load::Kernel, sys};
+
+/// The program that receives frames. It is on no device.
+#[derive(Debug)]
+pub struct Frames {
+    program: OwnedFd,
+}
+
+impl Kernel {
+    /// Loads the program that receives frames.
+    ///
+    /// # Errors
+    /// The kernel refuses it.
+    pub fn load_frames(&mut self) -> Result<Frames> {
+        let program = self.ebpf.program_mut("receive").context("not in the BPF object")?;
+        let receive: &mut Xdp = program.try_into()?;
+        receive.load().context("load program receive")?;
+        let program = receive.fd()?.as_fd().try_clone_to_owned().context("keep program receive")?;
+        Ok(Frames { program })
+    }
+}
+
+impl Frames {
+    /// Lets a frame come in on an interface of the calling thread's network namespace.
+    ///
+    /// # Errors
+    /// No such interface, or the kernel is too old.
+    pub fn receive(&self, ifindex: u32, frame: &[u8]) -> io::Result<()> {
+        sys::receive_frame(self.program.as_fd(), ifindex, frame)
+    }
+}
