@@ -60,6 +60,7 @@ fn status() -> tcpw_userspace::control::Status {
                 protocol: "tcp".into(),
                 found_by: "scan".into(),
                 policy: "2 rules".into(),
+                on_deny: "reset".into(),
                 tag: TagState::Written,
             };
             5000

@@ -23,7 +23,7 @@ fn ready() -> bool {
 }
 
 fn load() -> Result<Kernel> {
-    let mut kernel = Kernel::load(&LoadOptions { pins: None, log_allowed: false })?;
+    let mut kernel = Kernel::load(&LoadOptions { pins: None, log_allowed: false, resets: false })?;
     kernel.load_probe()?;
     Ok(kernel)
 }

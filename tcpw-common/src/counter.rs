@@ -35,21 +35,27 @@ pub enum Counter {
     /// ACKs to a listener that belong to no handshake it knows and were dropped: the policy refuses
     /// their client, who may have guessed or kept a SYN cookie.
     Strays = 14,
+    /// Refused attempts answered with a reset.
+    Reset = 15,
+    /// Refused attempts left to the gate, which drops them, because of a limit on resets.
+    ResetLimited = 16,
+    /// Likewise, because an allowed handshake of theirs may have been forgotten.
+    ResetUnsure = 17,
     /// Connections whose data wait, or waited, until the user of their client is known.
-    UserWaits = 15,
+    UserWaits = 18,
     /// Segments with data dropped meanwhile; they are sent again.
-    UserSegments = 16,
+    UserSegments = 19,
     /// SYNs with data dropped because the user decides: the client sends one without.
-    UserSyns = 17,
+    UserSyns = 20,
     /// Connections whose user was taken for unknown because user space was gone.
-    UserExpired = 18,
+    UserExpired = 21,
     /// Connections whose user was taken for unknown because too many waited.
-    UserNoRoom = 19,
+    UserNoRoom = 22,
 }
 
 impl Counter {
     /// Every counter with its name in status and metrics.
-    pub const ALL: [(Self, &'static str); 20] = [
+    pub const ALL: [(Self, &'static str); 23] = [
         (Self::Allowed, "allowed"),
         (Self::Refused, "refused"),
         (Self::WouldRefuse, "would_refuse"),
@@ -65,6 +71,9 @@ impl Counter {
         (Self::Replies, "replies"),
         (Self::Repeats, "repeats"),
         (Self::Strays, "strays"),
+        (Self::Reset, "reset"),
+        (Self::ResetLimited, "reset_limited"),
+        (Self::ResetUnsure, "reset_unsure"),
         (Self::UserWaits, "user_waits"),
         (Self::UserSegments, "user_segments"),
         (Self::UserSyns, "user_syns"),

@@ -91,3 +91,24 @@ pub const MAX_COMMS: u32 = 1 << 14;
 /// IPv6 extension headers the gate walks before it judges by address alone.
 /// RFC 8200 names six kinds, each at most once but destination options twice.
 pub const MAX_EXTENSION_HEADERS: u32 = 8;
+
+/// Services whose refused clients may be reset.
+pub const MAX_SERVICES: u32 = 1 << 16;
+
+/// Allowed handshakes remembered, so that the last packet of one is not reset.
+pub const MAX_PASSED: u32 = 1 << 16;
+
+/// How long they are, in nanoseconds. Linux takes a SYN cookie for two minutes at most.
+/// Source: linux/include/net/tcp.h, `MAX_SYNCOOKIE_AGE`.
+pub const PASSED_NS: u64 = 130_000_000_000;
+
+/// More allowed handshakes than this in [`PASSED_NS`], and one of them may have been forgotten: the
+/// kernel's LRU evicts early. A quarter, as two such spans may follow each other.
+pub const MANY_PASSED: u64 = MAX_PASSED as u64 / 4;
+
+/// Refused flows remembered, so that gate and reset do not both report one attempt.
+pub const MAX_FLOWS: u32 = 1 << 15;
+
+/// A SYN of a reset flow that comes again within this, in nanoseconds, is the same attempt: its reset
+/// was lost, or the lookup ran twice. Linux sends a SYN again after a second.
+pub const SAME_ATTEMPT_NS: u64 = 1_500_000_000;

@@ -36,6 +36,7 @@ use crate::{
     maps::{ANSWERS, ATTEMPTS, HANDSHAKES, LISTENERS, SCRATCH},
     packet::{self, Rest, Shape},
     port::port,
+    remember::{self, are_resets_on},
     tables::KernelTables,
     udp::{self, IPPROTO_UDP, is_udp},
     user,
@@ -86,6 +87,10 @@ pub(crate) fn judge(ctx: &SkBuffContext) -> Passage {
     let passage = decide_attempt(ctx, attempt);
     if attempt.protocol == IPPROTO_UDP {
         udp::heard(&attempt.key, passage == Passage::Pass);
+    } else if passage == Passage::Pass && attempt.completes == 0 && are_resets_on() {
+        forget_socket(&mut attempt.key);
+        // SAFETY: the helper has no preconditions.
+        remember::passed(&attempt.key, unsafe { bpf_ktime_get_boot_ns() });
     }
     passage
 }
@@ -125,7 +130,9 @@ fn attempt(ctx: &SkBuffContext) -> Option<&'static mut Attempt> {
     match shape {
         Shape::Opens | Shape::Unparsable => (attempt.completes, attempt.is_stray) = (0, 0),
         Shape::Acknowledges => {
-            let is_stray = !has_handshake(ctx, &attempt.key);
+            let isn = attempt.key.isn;
+            let is_stray = !has_handshake(ctx, &attempt.key) && !was_allowed(attempt);
+            attempt.key.isn = isn;
             if !is_stray && !user::do_count() {
                 return None;
             }
@@ -166,6 +173,17 @@ fn attempt(ctx: &SkBuffContext) -> Option<&'static mut Attempt> {
     attempt.query.server = attempt.key.server;
     attempt.query.port = attempt.key.server_port;
     Some(attempt)
+}
+
+/// Whether the SYN before an ACK passed: its handshake is kept in a SYN cookie alone.
+#[inline(always)]
+fn was_allowed(attempt: &mut Attempt) -> bool {
+    if !are_resets_on() {
+        return false;
+    }
+    forget_socket(&mut attempt.key);
+    // SAFETY: the helper has no preconditions.
+    remember::may_be_in_handshake(&attempt.key, unsafe { bpf_ktime_get_boot_ns() })
 }
 
 /// Who listens: the tag of user space, on the socket or under its cookie; else what there is.
@@ -244,14 +262,20 @@ fn allow(attempt: &mut Attempt, decision: &Decision) -> Passage {
     let is_tcp = attempt.protocol == IPPROTO_TCP;
     // SAFETY: a static of .rodata; volatile because user space sets it at load time.
     if is_tcp && unsafe { core::ptr::read_volatile(&LOG_ALLOWED) } != 0 {
-        attempt.key.isn = 0;
-        attempt.key.cookie = 0;
+        forget_socket(&mut attempt.key);
         // A full or busy table costs an accepted line, never the connection.
         let handshake =
             Handshake { tag: attempt.tag, generation: decision.generation, policy: decision.policy };
         let _ = HANDSHAKES.insert(&attempt.key, &handshake, 0);
     }
     Passage::Pass
+}
+
+/// Leaves the key of the flow: without the socket and the sequence number, which others do not know.
+#[inline(always)]
+fn forget_socket(key: &mut AttemptKey) {
+    key.isn = 0;
+    key.cookie = 0;
 }
 
 #[inline(always)]
@@ -266,6 +290,11 @@ fn refuse(attempt: &mut Attempt, decision: &Decision) -> Passage {
         } else {
             count(Counter::Refused);
             report(Kind::Refused, attempt, decision);
+            if attempt.protocol == IPPROTO_TCP && are_resets_on() {
+                forget_socket(&mut attempt.key);
+                // SAFETY: the helper has no preconditions.
+                remember::refused(&attempt.key, unsafe { bpf_ktime_get_boot_ns() });
+            }
         }
     } else if attempt.protocol == IPPROTO_UDP {
         count(Counter::Repeats);

@@ -11,16 +11,14 @@ use tcpw_common::{
     counter::Counter,
     event::Kind,
     held::{Held, MAX_LENGTH},
-    key::{Address, as_v4},
     limits::{ALIVE_NS, HOLD_AGAIN_NS, HOLDS_PER_SOURCE},
 };
 
 use crate::{
     emit::{Report, count, fill},
     maps::{ALIVE, HELD, HOLDS, SOURCES},
+    rate::is_source_within,
 };
-
-const NS_PER_S: u64 = 1_000_000_000;
 
 /// Whether user space gave a sign of life of late.
 #[inline(always)]
@@ -43,7 +41,7 @@ pub(crate) fn hold(
         count(Counter::Retransmits);
         return;
     }
-    if !is_within_bound(report.client, now_ns) {
+    if !is_source_within(&SOURCES, report.client, HOLDS_PER_SOURCE, now_ns) {
         count(Counter::HoldLimited);
         return;
     }
@@ -72,28 +70,4 @@ pub(crate) fn hold(
         }
     }
     entry.submit(0);
-}
-
-/// Counts a source's holds in the current second.
-#[inline(always)]
-fn is_within_bound(client: &Address, now_ns: u64) -> bool {
-    let mut source = *client;
-    if as_v4(client).is_none() {
-        // A host has a /64 of addresses to its name.
-        for byte in source.iter_mut().skip(8) {
-            *byte = 0;
-        }
-    }
-    let second = now_ns / NS_PER_S;
-    if let Some(counted) = SOURCES.get_ptr_mut(&source) {
-        // SAFETY: the pointer is into the map; a count that two CPUs change at once is off by one.
-        let counted = unsafe { &mut *counted };
-        if counted[0] == second {
-            counted[1] += 1;
-            return counted[1] <= HOLDS_PER_SOURCE;
-        }
-    }
-    // If it does not fit, this source is not bounded: the ring still is.
-    let _ = SOURCES.insert(&source, &[second, 1], 0);
-    true
 }

@@ -20,17 +20,20 @@ use tcpw_common::{
     event::Kind,
     key::Comm,
     limits::REPORT_BINDS_NS,
+    service::{ANY_PORT, change_index},
     tag::{BOUND_BEFORE, KERNEL_PORT, PROVISIONAL, Tag, UNPRIVILEGED},
 };
 
 use crate::{
     emit::{Report, emit},
-    maps::{BINDERS, COMMS, HOLDERS, TAGS},
+    maps::{BINDERS, CHANGES, COMMS, HOLDERS, TAGS},
     port::port,
     udp::is_udp,
 };
 
 const IPPROTO_TCP: u32 = 6;
+const TCP: u16 = 6;
+const TCP_CLOSE: i32 = 7;
 const TCP_LISTEN: i32 = 10;
 const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
@@ -92,8 +95,10 @@ pub(crate) fn bound(ctx: &SockContext) {
 /// A socket changed state: `inet_sock_set_state(sk, old, new)`.
 #[inline(always)]
 pub(crate) fn state_changed(ctx: &BtfTracePointContext) {
-    let new: i32 = ctx.arg(2);
-    if new != TCP_LISTEN {
+    let (old, new): (i32, i32) = (ctx.arg(1), ctx.arg(2));
+    // A connection begins as a copy of its listener, and leaves that state too.
+    let ends = old == TCP_LISTEN && new == TCP_CLOSE;
+    if new != TCP_LISTEN && !ends {
         return;
     }
     // SAFETY: the tracepoint's first argument is a struct sock; offsets come from this kernel's BTF.
@@ -105,7 +110,24 @@ pub(crate) fn state_changed(ctx: &BtfTracePointContext) {
         let port: u16 = read(sk, offset(&SOCK_NUM));
         let net: *const c_void = read(sk, offset(&SOCK_NET));
         let netns = if net.is_null() { 0 } else { read(net, offset(&NET_COOKIE)) };
-        name(sk.cast_mut(), &Bound { netns, cookie: 0, port, is_datagram: false });
+        // Before the socket can be found: no client is reset on behalf of who listened before.
+        changed(netns, port);
+        if new == TCP_LISTEN {
+            name(sk.cast_mut(), &Bound { netns, cookie: 0, port, is_datagram: false });
+        }
+    }
+}
+
+/// Voids what user space certified of a port; of all of the namespace, if the port is not chosen yet.
+#[inline(always)]
+fn changed(netns: u64, port: u16) {
+    // SAFETY: the helper has no preconditions.
+    let stamp = unsafe { bpf_ktime_get_boot_ns() };
+    for place in [u32::from(port), ANY_PORT] {
+        if let Some(change) = CHANGES.get_ptr_mut(change_index(netns, TCP, place)) {
+            // SAFETY: the pointer is into the map and aligned; one store, whole.
+            unsafe { change.write_volatile(stamp) };
+        }
     }
 }
 

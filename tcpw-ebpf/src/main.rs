@@ -18,6 +18,9 @@ mod maps;
 mod packet;
 mod port;
 mod probe;
+mod rate;
+mod refuse;
+mod remember;
 mod tables;
 mod udp;
 mod user;
@@ -26,10 +29,12 @@ use core::ffi::c_void;
 
 use aya_ebpf::{
     bindings::xdp_action::XDP_PASS,
-    macros::{btf_tracepoint, cgroup_skb, cgroup_sock, cgroup_sock_addr, classifier, sock_ops, xdp},
+    macros::{
+        btf_tracepoint, cgroup_skb, cgroup_sock, cgroup_sock_addr, classifier, sk_lookup, sock_ops, xdp,
+    },
     programs::{
-        BtfTracePointContext, SkBuffContext, SockAddrContext, SockContext, SockOpsContext, TcContext,
-        XdpContext,
+        BtfTracePointContext, SkBuffContext, SkLookupContext, SockAddrContext, SockContext, SockOpsContext,
+        TcContext, XdpContext,
     },
 };
 
@@ -138,6 +143,15 @@ pub(crate) fn user_out(ctx: SkBuffContext) -> i32 {
 pub(crate) fn user_born(ctx: SockOpsContext) -> u32 {
     user::born(&ctx);
     1
+}
+
+/// sk_lookup, by way of each namespace's own program: who would take this packet?
+#[sk_lookup]
+pub(crate) fn refuse(ctx: SkLookupContext) -> u32 {
+    match refuse::judge(&ctx) {
+        Passage::Pass => 1,
+        Passage::Drop => 0,
+    }
 }
 
 /// Never attached: answers BPF_PROG_TEST_RUN.

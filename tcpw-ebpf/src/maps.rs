@@ -5,10 +5,10 @@
 //! live slot no entry is changed or removed.
 
 use aya_ebpf::{
-    bindings::{BPF_F_INNER_MAP, BPF_F_NO_PREALLOC},
+    bindings::{BPF_F_INNER_MAP, BPF_F_MMAPABLE, BPF_F_NO_PREALLOC},
     btf_maps::{self, Array, ArrayOfMaps, HashMap, LpmTrie, SkStorage},
     macros::{btf_map, map},
-    maps::{LruHashMap, PerCpuArray, RingBuf},
+    maps::{LruHashMap, PerCpuArray, ProgramArray, RingBuf},
 };
 use tcpw_common::{
     answer::Answer,
@@ -16,19 +16,22 @@ use tcpw_common::{
     handshake::Handshake,
     key::{Address, AnswerKey, AttemptKey, Comm, NamesId, PeerKey},
     limits::{
-        EVENT_RING_BYTES, HELD_RING_BYTES, MAX_ANSWERS, MAX_ATTEMPTS, MAX_BINDERS, MAX_COMMS, MAX_HANDSHAKES,
-        MAX_HELD, MAX_HOLDERS, MAX_LISTENERS, MAX_PEERS, MAX_PREFIXES, MAX_SOURCES, MAX_USER_HANDSHAKES,
-        MAX_WAITING, SLOTS,
+        EVENT_RING_BYTES, HELD_RING_BYTES, MAX_ANSWERS, MAX_ATTEMPTS, MAX_BINDERS, MAX_COMMS, MAX_FLOWS,
+        MAX_HANDSHAKES, MAX_HELD, MAX_HOLDERS, MAX_LISTENERS, MAX_PASSED, MAX_PEERS, MAX_PREFIXES,
+        MAX_SERVICES, MAX_SOURCES, MAX_USER_HANDSHAKES, MAX_WAITING, SLOTS,
     },
+    service::{self, Flow, Place, Pressure, ResetLimits, Service, ServiceKey},
     tag::Tag,
     user::{Mark, Pending, Waiting},
 };
 
-use crate::gate::Attempt;
+use crate::{gate::Attempt, refuse::Refusal};
 
 const SLOT_COUNT: usize = SLOTS as usize;
 /// Inner arrays may then differ in length from the template. Linux 5.10.
 const ANY_LENGTH: usize = BPF_F_INNER_MAP as usize;
+/// User space maps it into its memory.
+const MMAPABLE: usize = BPF_F_MMAPABLE as usize;
 const ON_DEMAND: usize = BPF_F_NO_PREALLOC as usize;
 
 type TrieV4 = LpmTrie<[u8; 4], u32, MAX_PREFIXES>;
@@ -122,6 +125,40 @@ pub(crate) static BINDERS: LruHashMap<u32, u64> = LruHashMap::with_max_entries(M
 /// The peer a CPU is looking up in the gate.
 #[map]
 pub(crate) static PEERS: PerCpuArray<PeerKey> = PerCpuArray::with_max_entries(1, 0);
+/// Who listens where, as user space certifies it.
+#[map]
+pub(crate) static SERVICES: aya_ebpf::maps::HashMap<ServiceKey, Service> =
+    aya_ebpf::maps::HashMap::with_max_entries(MAX_SERVICES, BPF_F_NO_PREALLOC);
+/// When a listener last came or went, by [`service::change_index`]: CLOCK_BOOTTIME, nanoseconds.
+#[btf_map]
+pub(crate) static CHANGES: Array<u64, { service::CHANGES }, MMAPABLE> = Array::new();
+/// Bounds on resets.
+#[btf_map]
+pub(crate) static RESET_LIMITS: Array<ResetLimits, 1> = Array::new();
+/// Resets of all: the second, and how many in it.
+#[btf_map]
+pub(crate) static RESETS: Array<[u64; 2], 1> = Array::new();
+/// Resets of a source, likewise.
+#[map]
+pub(crate) static RESET_SOURCES: LruHashMap<Address, [u64; 2]> = LruHashMap::with_max_entries(MAX_SOURCES, 0);
+/// Flows whose SYN the gate let pass, and when.
+#[map]
+pub(crate) static PASSED: LruHashMap<AttemptKey, u64> = LruHashMap::with_max_entries(MAX_PASSED, 0);
+/// Whether one of them may be forgotten.
+#[btf_map]
+pub(crate) static PRESSURE: Array<Pressure, 1> = Array::new();
+/// Flows that were refused.
+#[map]
+pub(crate) static FLOWS: LruHashMap<AttemptKey, Flow> = LruHashMap::with_max_entries(MAX_FLOWS, 0);
+/// The namespace whose program runs on this CPU.
+#[map]
+pub(crate) static PLACE: PerCpuArray<Place> = PerCpuArray::with_max_entries(1, 0);
+/// The program that those of all namespaces go on with.
+#[map]
+pub(crate) static REFUSALS: ProgramArray = ProgramArray::with_max_entries(1, 0);
+/// The look-up a CPU is at.
+#[map]
+pub(crate) static LOOKUP: PerCpuArray<Refusal> = PerCpuArray::with_max_entries(1, 0);
 /// Not 0 while users decide, and for a while after: the last ACK of a handshake is judged too.
 #[btf_map]
 pub(crate) static USERS: Array<u32, 1> = Array::new();

@@ -8,6 +8,7 @@ mod file;
 mod resolve;
 
 use std::{
+    collections::BTreeMap,
     fmt,
     path::{Path, PathBuf},
     str::FromStr,
@@ -20,6 +21,7 @@ use crate::{
     cli::{preflight, run::RunArgs},
     listeners::MoreNames,
     log::LogTarget,
+    names::NamesSet,
 };
 use file::File;
 pub(crate) use file::distance;
@@ -58,7 +60,7 @@ pub struct Config {
     /// Refuse, or only say so.
     pub mode: Mode,
     /// How to refuse.
-    pub on_deny: OnDeny,
+    pub refusal: Refusal,
     /// What is never judged.
     pub exempt: Exempt,
     /// More names for listeners.
@@ -108,8 +110,10 @@ impl FromStr for Mode {
 /// How to refuse.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnDeny {
-    /// The SYN is dropped: the client waits until it gives up.
+    /// The SYN is answered with a reset, where it is certain; else dropped.
     #[default]
+    Reset,
+    /// The SYN is dropped: the client waits until it gives up.
     Drop,
 }
 
@@ -118,9 +122,56 @@ impl FromStr for OnDeny {
 
     fn from_str(text: &str) -> Result<Self, String> {
         match text {
+            "reset" => Ok(Self::Reset),
             "drop" => Ok(Self::Drop),
-            _ => Err(format!("on-deny \"{text}\": this version knows only \"drop\"")),
+            _ => Err(format!("on-deny \"{text}\": write \"reset\" or \"drop\"")),
         }
+    }
+}
+
+/// How to refuse the clients of each daemon, and how often.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Refusal {
+    /// Of daemons that are not named.
+    pub on_deny: OnDeny,
+    /// By daemon name, or by port as a number.
+    pub daemons: BTreeMap<String, OnDeny>,
+    /// Most resets.
+    pub rates: ResetRates,
+}
+
+/// Most resets in a second; what is more is dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ResetRates {
+    /// To one source: an IPv4 address, an IPv6 /64.
+    pub per_source: u32,
+    /// To all.
+    pub total: u32,
+}
+
+impl Default for ResetRates {
+    fn default() -> Self {
+        Self { per_source: 50, total: 2000 }
+    }
+}
+
+impl Refusal {
+    /// Whether the refused clients of a listener are to be reset. Of several settings that name it, drop wins.
+    pub fn resets(&self, names: &NamesSet, port: u16) -> bool {
+        let port = port.to_string();
+        let is_named =
+            |key: &str| key == port || names.iter().any(|name| name.eq_ignore_ascii_case(key.as_bytes()));
+        let mut named =
+            self.daemons.iter().filter(|(key, _)| is_named(key)).map(|(_, on_deny)| on_deny).peekable();
+        match named.peek() {
+            None => self.on_deny == OnDeny::Reset,
+            Some(_) => named.all(|on_deny| *on_deny == OnDeny::Reset),
+        }
+    }
+
+    /// Whether any client may be reset.
+    pub fn resets_any(&self) -> bool {
+        self.on_deny == OnDeny::Reset || self.daemons.values().any(|on_deny| *on_deny == OnDeny::Reset)
     }
 }
 
@@ -196,7 +247,12 @@ impl Config {
             log_allowed: flags.log_allowed || file.log_allowed.unwrap_or_default(),
             pin: flags.pin || file.pin.unwrap_or_default(),
             mode: file.mode.unwrap_or_default(),
-            on_deny: file.on_deny.unwrap_or_default(),
+            refusal: Refusal {
+                on_deny: flags.on_deny.or(file.on_deny).unwrap_or_default(),
+                // A flag is for all.
+                daemons: if flags.on_deny.is_some() { BTreeMap::new() } else { file.on_deny_of },
+                rates: file.rates,
+            },
             exempt: file.exempt,
             more_names: file.more_names,
             resolve: file.resolve,
@@ -204,5 +260,29 @@ impl Config {
             pin_dir: pick(&flags.pin_dir, file.pin_dir, DEFAULT_PIN_DIR),
             proc_root: file.proc_root.unwrap_or_else(|| "/proc".into()),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn daemon_has_its_own_way_to_be_refused_by_any_of_its_names_and_drop_wins() {
+        let refusal = Refusal {
+            on_deny: OnDeny::Reset,
+            daemons: [("SSHD", OnDeny::Drop), ("80", OnDeny::Reset), ("8080", OnDeny::Drop)]
+                .map(|(name, on_deny)| (name.to_owned(), on_deny))
+                .into(),
+            rates: ResetRates::default(),
+        };
+        let resets = |names: &[&str], port| refusal.resets(&NamesSet::new(names), port);
+        assert!(resets(&["nginx"], 81));
+        assert!(!resets(&["ssh", "sshd"], 22));
+        assert!(!resets(&["sshd"], 80));
+        assert!(!resets(&["nginx"], 8080));
+        assert!(refusal.resets_any());
+        let drop = Refusal { on_deny: OnDeny::Drop, ..Refusal::default() };
+        assert!(!drop.resets(&NamesSet::new(["sshd"]), 22) && !drop.resets_any());
     }
 }

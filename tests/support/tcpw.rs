@@ -56,6 +56,10 @@ impl Tcpw {
         if !more.contains(&"--log") {
             run.args(["--log", "stdout"]);
         }
+        // The gate is the authority: it has to be right alone, and a reset is what nobody listening looks like.
+        if !more.contains(&"--on-deny") {
+            run.args(["--on-deny", "drop"]);
+        }
         run.args(more);
         sandbox.spawn(Place::Server, run)
     }

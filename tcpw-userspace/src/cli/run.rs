@@ -5,7 +5,12 @@ use std::{io::Write, path::PathBuf};
 use clap::Args;
 
 use super::{Failure, Outcome, TableArgs, must_exist, preflight};
-use crate::{config::Config, control::LockError, daemon, log::LogTarget};
+use crate::{
+    config::{Config, OnDeny},
+    control::LockError,
+    daemon,
+    log::LogTarget,
+};
 
 /// Flags of `tcpw run`; they win over the configuration file.
 #[derive(Args, Clone, Debug, Default)]
@@ -28,6 +33,9 @@ pub struct RunArgs {
     /// Keep the policy in force when the daemon ends
     #[arg(long)]
     pub pin: bool,
+    /// How to refuse: reset or drop; for every daemon [default: reset]
+    #[arg(long, value_name = "HOW")]
+    pub on_deny: Option<OnDeny>,
     /// Directory of the lock and the control socket [default: /run/tcpw]
     #[arg(long, value_name = "DIR")]
     pub run_dir: Option<PathBuf>,

@@ -13,7 +13,7 @@ use ipnet::IpNet;
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::{ConfigError, Exempt, Mode, OnDeny, Resolve, resolve};
+use super::{ConfigError, Exempt, Mode, OnDeny, ResetRates, Resolve, resolve};
 use crate::{listeners::MoreNames, log::LogTarget};
 
 /// A file's settings; `None` where it says nothing.
@@ -27,6 +27,8 @@ pub(super) struct File {
     pub(super) pin: Option<bool>,
     pub(super) mode: Option<Mode>,
     pub(super) on_deny: Option<OnDeny>,
+    pub(super) on_deny_of: BTreeMap<String, OnDeny>,
+    pub(super) rates: ResetRates,
     pub(super) exempt: Exempt,
     pub(super) more_names: MoreNames,
     pub(super) resolve: Resolve,
@@ -53,6 +55,22 @@ struct Raw {
     exempt: Option<RawExempt>,
     names: Option<RawNames>,
     resolve: Option<RawResolve>,
+    #[serde(default)]
+    daemon: BTreeMap<String, RawDaemon>,
+    reset: Option<RawReset>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct RawDaemon {
+    on_deny: Option<Spanned<String>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct RawReset {
+    per_source: Option<Spanned<i64>>,
+    total: Option<Spanned<i64>>,
 }
 
 #[derive(Default, Deserialize)]
@@ -87,7 +105,7 @@ struct RawExempt {
     ports: Vec<Spanned<i64>>,
 }
 
-const KEYS: [&str; 14] = [
+const KEYS: [&str; 16] = [
     "hosts-allow",
     "hosts-deny",
     "cgroup",
@@ -102,7 +120,11 @@ const KEYS: [&str; 14] = [
     "exempt",
     "names",
     "resolve",
+    "daemon",
+    "reset",
 ];
+const DAEMON_KEYS: [&str; 1] = ["on-deny"];
+const RESET_KEYS: [&str; 2] = ["per-source", "total"];
 const RESOLVE_KEYS: [&str; 9] = [
     "lookups",
     "waiting",
@@ -154,7 +176,27 @@ impl File {
                 || wrong(port.span(), format!("port \"{}\": write a number from 1 to 65535", port.get_ref()));
             number.ok_or_else(wrong_port).map(|number| (number, names))
         });
+        let on_deny_of = raw.daemon.into_iter().filter_map(|(name, daemon)| {
+            let on_deny = parsed(daemon.on_deny, wrong).transpose()?;
+            Some(on_deny.map(|on_deny| (name, on_deny)))
+        });
+        let rate = |value: Option<Spanned<i64>>, default: u32| match value {
+            None => Ok(default),
+            Some(value) => u32::try_from(*value.get_ref()).map_err(|_| {
+                wrong(value.span(), format!("{}: write how many in a second, 0 for none", value.get_ref()))
+            }),
+        };
+        let rates = ResetRates::default();
+        let rates = match raw.reset {
+            None => rates,
+            Some(reset) => ResetRates {
+                per_source: rate(reset.per_source, rates.per_source)?,
+                total: rate(reset.total, rates.total)?,
+            },
+        };
         Ok(Self {
+            on_deny_of: on_deny_of.collect::<Result<_, _>>()?,
+            rates,
             hosts_allow: absolute(raw.hosts_allow)?,
             hosts_deny: absolute(raw.hosts_deny)?,
             cgroup: absolute(raw.cgroup)?,
@@ -255,6 +297,10 @@ fn explain(text: &str, span: &Range<usize>, message: &str) -> String {
         (&RESOLVE_KEYS, " in [resolve]")
     } else if message.contains("`unit`") {
         (&NAMES_KEYS, " in [names]")
+    } else if message.contains("`per-source`") {
+        (&RESET_KEYS, " in [reset]")
+    } else if message.ends_with("expected `on-deny`") {
+        (&DAEMON_KEYS, " in [daemon.NAME]")
     } else {
         (&KEYS, "")
     };
@@ -320,11 +366,18 @@ mod tests {
         unknown_key_in_exempt: "pin = true\n[exempt]\n  port = [22]" =>
             "3:3: unknown key \"port\" in [exempt]: did you mean \"ports\"?";
         unknown_key_like_none: "colour = 1" =>
-            "1:1: unknown key \"colour\": the keys are hosts-allow, hosts-deny, cgroup, log, log-allowed, pin, mode, on-deny, run-dir, pin-dir, proc-root, exempt, names, resolve";
+            "1:1: unknown key \"colour\": the keys are hosts-allow, hosts-deny, cgroup, log, log-allowed, pin, mode, on-deny, run-dir, pin-dir, proc-root, exempt, names, resolve, daemon, reset";
         unknown_table: "[exemptions]\nports = [1]" =>
             "1:2: unknown key \"exemptions\": did you mean \"exempt\"?";
         unknown_mode: "mode = \"permissive\"" => "1:8: mode \"permissive\": write \"enforce\" or \"audit\"";
-        other_on_deny: "on-deny = \"reject\"" => "1:11: on-deny \"reject\": this version knows only \"drop\"";
+        other_on_deny: "on-deny = \"reject\"" => "1:11: on-deny \"reject\": write \"reset\" or \"drop\"";
+        other_on_deny_of_a_daemon: "[daemon.sshd]\non-deny = \"rst\"" =>
+            "2:11: on-deny \"rst\": write \"reset\" or \"drop\"";
+        unknown_key_of_a_daemon: "[daemon.sshd]\non-denied = \"drop\"" =>
+            "2:1: unknown key \"on-denied\" in [daemon.NAME]: did you mean \"on-deny\"?";
+        unknown_key_of_reset: "[reset]\nper-host = 1" =>
+            "2:1: unknown key \"per-host\" in [reset]: the keys are per-source, total";
+        negative_rate: "[reset]\ntotal = -1" => "2:9: -1: write how many in a second, 0 for none";
         relative_path: "hosts-deny = \"hosts.deny\"" =>
             "1:14: \"hosts.deny\": write an absolute path, from /";
         unknown_log: "log = \"journal\"" =>
@@ -392,6 +445,8 @@ mod tests {
         assert_eq!(file.exempt.ports, [2222]);
         assert_eq!(file.exempt.addresses.len(), 2);
         assert_eq!(file.mode, Some(Mode::Audit));
+        assert_eq!(file.on_deny_of["sshd"], OnDeny::Drop);
+        assert_eq!(file.rates, ResetRates::default());
         assert_eq!(file.resolve, Resolve::default());
     }
 }

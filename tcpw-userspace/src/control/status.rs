@@ -76,6 +76,8 @@ pub struct ListenerStatus {
     pub found_by: String,
     /// Its policy in a few words.
     pub policy: String,
+    /// How its clients are refused at present: `reset`, `drop`; `pass` in audit mode.
+    pub on_deny: String,
     /// What its socket carries.
     pub tag: TagState,
 }

@@ -10,6 +10,7 @@ mod judge;
 mod live;
 mod names;
 mod policy;
+mod refuse;
 mod registry;
 mod report;
 mod scan;
@@ -116,6 +117,7 @@ pub async fn run(config: Config) -> Result<()> {
                 daemon.watch_counters();
                 daemon.watch_held();
                 daemon.watch_hanging();
+                daemon.watch_resets();
                 daemon.watch_users();
             }
             _ = terminate.recv() => break,
@@ -185,7 +187,11 @@ impl Daemon {
     fn start(config: Config) -> Result<(Self, EventRing, HeldRing)> {
         let pins = config.pin.then(|| Pins::new(&config.pin_dir));
         let lines = Log::open(config.log.clone())?;
-        let mut kernel = Kernel::load(&LoadOptions { pins: pins.as_ref(), log_allowed: config.log_allowed })?;
+        let mut kernel = Kernel::load(&LoadOptions {
+            pins: pins.as_ref(),
+            log_allowed: config.log_allowed,
+            resets: refuse::wants_resets(&config),
+        })?;
         let events = kernel.take_events()?;
         let held = kernel.take_held()?;
         tokio::spawn(kernel.take_diagnostics()?.forward());
@@ -199,12 +205,13 @@ impl Daemon {
         let frames = kernel.load_frames().inspect_err(|error| {
             log::warn!("held clients of one device or link wait for their own retransmit: {error:#}");
         });
+        let changes = Self::start_resets(&mut kernel, &config);
         let mut daemon = Self {
             source: Source::new(config.hosts_allow.clone(), config.hosts_deny.clone()),
             watch: Watch::new(),
             policies: Policies::new(),
             registry: Registry::default(),
-            scans: Scans::new(&config, has_listening_hook)?,
+            scans: Scans::new(&config, has_listening_hook, changes)?,
             lines,
             host: host_name(),
             disagreements: 0,
@@ -224,7 +231,7 @@ impl Daemon {
         };
         // Looked at twice: a listener's socket is held only as long as it takes to tag it.
         daemon.mark_bound();
-        for listener in daemon.scans.scan_now() {
+        for listener in daemon.scans.scan_now().listeners {
             if daemon.is_service(&listener) {
                 daemon.registry.learn(&listener.names);
             }
@@ -234,11 +241,11 @@ impl Daemon {
             daemon.kernel.begin_users(&daemon.config.cgroup)?;
         }
         daemon.first_policy()?;
-        let began = Instant::now();
-        let listeners = daemon.scans.scan_now();
-        daemon.found(scan::Found { listeners, is_all: true, began });
+        let found = daemon.scans.scan_now();
+        daemon.take_in(found.listeners, found.is_all);
         let state = daemon.kernel.attach_gate(&daemon.config.cgroup)?;
         daemon.retire_predecessors();
+        daemon.certify(&found.looked, found.is_all);
         daemon.say_ready(&state);
         Ok((daemon, events, held))
     }
@@ -331,6 +338,11 @@ impl Daemon {
             ("hold_limited", "attempts were not held, their source has too many: their clients try again"),
             ("hold_ring_full", "attempts were not held, the ring was full: their clients try again"),
             ("strays", "ACKs without a handshake were dropped: their clients are refused"),
+            ("reset_limited", "refused attempts were dropped, not reset: too many in a second"),
+            (
+                "reset_unsure",
+                "refused attempts were dropped, not reset: many were allowed just before the tables changed",
+            ),
             ("user_no_room", "connections found too many waiting for a user: theirs is unknown"),
             (
                 "user_expired",

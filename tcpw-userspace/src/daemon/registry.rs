@@ -81,9 +81,21 @@ impl Registry {
             .or_else(|| self.listeners.values().find(|known| known.pid == pid && known.local.port() == port))
     }
 
+    /// Whether a listener carries another tag than it will.
+    pub(super) fn is_news(&self, kernel: &Kernel, listener: &Listener) -> bool {
+        match (&listener.socket, listener.protocol) {
+            (Some(socket), TCP) => {
+                kernel.read_tag(socket.as_fd()).is_ok_and(|tag| tag != Some(tag_of(listener)))
+            }
+            // Its clients are never reset.
+            (_, UDP) => false,
+            _ => self.get(listener.cookie).is_none_or(|known| known.names != listener.names),
+        }
+    }
+
     /// Tags a listener and remembers it.
     pub(super) fn tag(&mut self, kernel: &mut Kernel, listener: Listener) {
-        let tag = Tag { names: listener.names.id(), netns: listener.netns, pid: listener.pid, flags: 0 };
+        let tag = tag_of(&listener);
         let written = match (&listener.socket, listener.protocol) {
             (Some(socket), TCP | UDP) => write(kernel, socket.as_fd(), tag),
             // The gate sees an MPTCP listener's subflow, which no descriptor leads to.
@@ -134,6 +146,10 @@ impl Registry {
         all.sort_by_key(|(_, known)| (known.local.port(), known.pid, known.local));
         all
     }
+}
+
+fn tag_of(listener: &Listener) -> Tag {
+    Tag { names: listener.names.id(), netns: listener.netns, pid: listener.pid, flags: 0 }
 }
 
 fn write(kernel: &mut Kernel, socket: BorrowedFd<'_>, tag: Tag) -> Result<()> {

@@ -106,20 +106,32 @@ impl Daemon {
     /// A scan is over: new listeners are tagged, under a policy that knows their names.
     pub(super) fn found(&mut self, found: Found) {
         let scanned = Scanned::from(&found);
-        if found.is_all {
-            let cookies: HashSet<u64> = found.listeners.iter().map(|listener| listener.cookie).collect();
+        self.take_in(found.listeners, found.is_all);
+        self.certify(&found.looked, found.is_all);
+        self.release(&scanned);
+    }
+
+    /// Tags listeners; if these are all, forgets the others.
+    pub(super) fn take_in(&mut self, listeners: Vec<Listener>, is_all: bool) {
+        if is_all {
+            let cookies: HashSet<u64> = listeners.iter().map(|listener| listener.cookie).collect();
             self.registry.keep_only(&mut self.kernel, &cookies);
             self.forget_namespaces();
         }
-        if found.is_all {
+        if is_all {
             self.mark_bound();
         }
-        for listener in found.listeners {
+        for listener in listeners {
             if !self.is_service(&listener) {
                 continue;
             }
             match self.introduce(&listener) {
-                Ok(()) => self.registry.tag(&mut self.kernel, listener),
+                Ok(()) => {
+                    if self.registry.is_news(&self.kernel, &listener) {
+                        self.withdraw(listener.netns, listener.local.port());
+                    }
+                    self.registry.tag(&mut self.kernel, listener);
+                }
                 // Its provisional tag stays; the next full scan tries again.
                 Err(error) => {
                     let problem = format!(
@@ -131,7 +143,6 @@ impl Daemon {
                 }
             }
         }
-        self.release(&scanned);
     }
 
     /// Marks UDP sockets that were bound before anybody watched.

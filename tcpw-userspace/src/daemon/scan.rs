@@ -6,6 +6,7 @@
 
 use std::{
     collections::BTreeSet,
+    sync::Arc,
     time::{Duration, Instant as Clock},
 };
 
@@ -15,10 +16,12 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
+use super::refuse::Looked;
 use crate::{
     cli::preflight,
     config::Config,
-    listeners::{Listener, Scanner},
+    kernel::Changes,
+    listeners::{Listener, Scanner, Survey},
 };
 
 /// How often all processes are looked at: a socket passed to another process, or
@@ -41,10 +44,25 @@ pub(super) struct Found {
     pub(super) is_all: bool,
     /// When it began: what came later may not be in it.
     pub(super) began: Clock,
+    /// The network namespaces, if somebody wants to know.
+    pub(super) looked: Looked,
+}
+
+impl Found {
+    /// Takes a look; what `changes` says before it is older than what it finds.
+    fn by(look: impl FnOnce() -> Survey, is_all: bool, changes: Option<&Changes>) -> Self {
+        let began = Clock::now();
+        let stamps = changes.map(Changes::stamps).unwrap_or_default();
+        let survey = look();
+        let looked =
+            changes.map(|changes| Looked::new(survey.namespaces, stamps, changes)).unwrap_or_default();
+        Self { listeners: survey.listeners, is_all, began, looked }
+    }
 }
 
 pub(super) struct Scans {
     scanner: Scanner,
+    changes: Option<Arc<Changes>>,
     has_listening_hook: bool,
     pids: BTreeSet<u32>,
     again: BTreeSet<(Instant, u32)>,
@@ -54,12 +72,17 @@ pub(super) struct Scans {
 }
 
 impl Scans {
-    pub(super) fn new(config: &Config, has_listening_hook: bool) -> Result<Self> {
+    pub(super) fn new(
+        config: &Config,
+        has_listening_hook: bool,
+        changes: Option<Arc<Changes>>,
+    ) -> Result<Self> {
         let scope = preflight::cgroup_scope(&config.cgroup)?;
         Ok(Self {
             scanner: Scanner::new(&config.proc_root, scope)
                 .guarding(&config.cgroup)
                 .naming(config.more_names.clone()),
+            changes,
             has_listening_hook,
             pids: BTreeSet::new(),
             again: BTreeSet::new(),
@@ -70,8 +93,8 @@ impl Scans {
     }
 
     /// Looks at every process, here and now.
-    pub(super) fn scan_now(&self) -> Vec<Listener> {
-        self.scanner.scan_all()
+    pub(super) fn scan_now(&self) -> Found {
+        Found::by(|| self.scanner.survey_all(), true, self.changes.as_deref())
     }
 
     /// A process has a new listener.
@@ -127,23 +150,26 @@ impl Scans {
             self.again.pop_first();
             self.pids.insert(pid);
         }
-        let (scanner, began) = (self.scanner.clone(), Clock::now());
+        let (scanner, changes) = (self.scanner.clone(), self.changes.clone());
         if self.next_full <= now {
             self.last_full = now;
             self.next_full = now + EVERY;
             self.pids.clear();
-            self.running = Some(tokio::task::spawn_blocking(move || Found {
-                listeners: scanner.scan_all(),
-                is_all: true,
-                began,
+            self.running = Some(tokio::task::spawn_blocking(move || {
+                Found::by(|| scanner.survey_all(), true, changes.as_deref())
             }));
         } else if !self.pids.is_empty() {
             let pids = std::mem::take(&mut self.pids);
-            self.running = Some(tokio::task::spawn_blocking(move || Found {
-                listeners: pids.into_iter().flat_map(|pid| scanner.scan_process(pid)).collect(),
-                is_all: false,
-                began,
-            }));
+            let look = move || {
+                let mut all = Survey::default();
+                for survey in pids.into_iter().map(|pid| scanner.survey_process(pid)) {
+                    all.listeners.extend(survey.listeners);
+                    all.namespaces.extend(survey.namespaces);
+                }
+                all
+            };
+            self.running =
+                Some(tokio::task::spawn_blocking(move || Found::by(look, false, changes.as_deref())));
         }
     }
 }

@@ -104,7 +104,8 @@ impl Daemon {
         let seen: HashSet<u64> = all.iter().map(|listener| listener.cookie).collect();
         let known = self.registry.all();
         let known = known.into_iter().filter(|(cookie, _)| seen.contains(cookie));
-        let mut rows: Vec<ListenerStatus> = known.map(|(_, known)| listener(known, current, said)).collect();
+        let mut rows: Vec<ListenerStatus> =
+            known.map(|(_, known)| listener(known, current, self.on_deny(known), said)).collect();
         let others = all.iter().filter(|it| self.registry.get(it.cookie).is_none() && self.is_service(it));
         let mut others: Vec<ListenerStatus> = others.map(|it| self.unguarded(it)).collect();
         others.sort_by_key(|it| (it.tag != TagState::Outside, it.local.port(), it.pid));
@@ -135,6 +136,7 @@ impl Daemon {
             protocol: protocol(it.protocol),
             found_by,
             policy: policy.into(),
+            on_deny: if tag == TagState::Outside { "-".into() } else { "drop".into() },
             tag,
         }
     }
@@ -195,7 +197,12 @@ fn table(current: Option<&InForce>, which: impl Fn(&InForce) -> &Table) -> Table
     }
 }
 
-fn listener(known: &Known, current: Option<&InForce>, said: &mut HashMap<u32, String>) -> ListenerStatus {
+fn listener(
+    known: &Known,
+    current: Option<&InForce>,
+    on_deny: &str,
+    said: &mut HashMap<u32, String>,
+) -> ListenerStatus {
     ListenerStatus {
         pid: known.pid,
         ident: known.ident.clone(),
@@ -205,6 +212,7 @@ fn listener(known: &Known, current: Option<&InForce>, said: &mut HashMap<u32, St
         protocol: protocol(known.protocol),
         found_by: found_by(known.found, &known.parts),
         policy: current.map_or_else(|| "none".into(), |current| summary(&current.policy, known, said)),
+        on_deny: on_deny.into(),
         tag: match known.untagged {
             None => TagState::Written,
             Some(_) => TagState::Missing,

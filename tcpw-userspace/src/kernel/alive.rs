@@ -90,7 +90,7 @@ fn beat(mut map: Array<MapData, u64>, ticked: &AtomicBool, stopped: &Receiver<()
 }
 
 /// CLOCK_BOOTTIME, nanoseconds.
-pub(super) fn boot_ns() -> u64 {
+pub(crate) fn boot_ns() -> u64 {
     let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_BOOTTIME).map(Duration::from);
     u64::try_from(now.unwrap_or_default().as_nanos()).unwrap_or_default()
 }

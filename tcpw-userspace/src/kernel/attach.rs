@@ -126,7 +126,10 @@ impl Kernel {
         hooks
             .into_iter()
             .map(|hook| match self.attach(hook, cgroup) {
-                Ok(state) => (hook, state),
+                Ok(state) => {
+                    self.sees_listeners |= hook == Hook::Listening && self.offsets_known;
+                    (hook, state)
+                }
                 Err(error) => (hook, HookState::Refused(format!("{error:#}"))),
             })
             .collect()

@@ -9,6 +9,7 @@ use super::{
     attach::{Attached, Hook},
     offsets::Offsets,
     pins::Pins,
+    resets::Resets,
     tables::Outers,
 };
 
@@ -18,7 +19,7 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/tc
 pub(super) const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
 
 /// The maps that outlive a process when pinned; all but .rodata, scratch and aya-log's own.
-pub(super) const STATE_MAPS: [&str; 32] = [
+pub(super) const STATE_MAPS: [&str; 42] = [
     "ACTIVE",
     "HEADERS",
     "CLIENTS_V4",
@@ -47,6 +48,16 @@ pub(super) const STATE_MAPS: [&str; 32] = [
     "HEARD",
     "BINDERS",
     "WATCHING",
+    "SERVICES",
+    "CHANGES",
+    "RESET_LIMITS",
+    "RESETS",
+    "RESET_SOURCES",
+    "PASSED",
+    "PRESSURE",
+    "FLOWS",
+    "PLACE",
+    "REFUSALS",
     "USERS",
     "USER_HANDSHAKES",
     "WAITING",
@@ -60,6 +71,8 @@ pub struct LoadOptions<'a> {
     pub pins: Option<&'a Pins>,
     /// Report accepted connections.
     pub log_allowed: bool,
+    /// Remember what resets need to know.
+    pub resets: bool,
 }
 
 /// The loaded programs and their maps.
@@ -72,6 +85,10 @@ pub struct Kernel {
     pub(super) in_use: Vec<Hook>,
     pub(super) outers: Outers,
     pub(super) log_allowed: bool,
+    pub(super) offsets_known: bool,
+    /// Each listener that comes or goes leaves a stamp.
+    pub(super) sees_listeners: bool,
+    pub(super) resets: Option<Resets>,
 }
 
 impl Kernel {
@@ -84,9 +101,11 @@ impl Kernel {
         let offsets = Offsets::read(Path::new(KERNEL_BTF)).context("read the kernel's BTF")?;
         let btf = Btf::from_sys_fs().context("read the kernel's BTF")?;
         let log_allowed = u32::from(options.log_allowed);
+        let resets_on = u32::from(options.resets);
         let mut loader = EbpfLoader::new();
         loader
             .override_global("LOG_ALLOWED", &log_allowed, true)
+            .override_global("RESETS_ON", &resets_on, true)
             .override_global("SOCK_NUM", &offsets.sock_num, true)
             .override_global("SOCK_NET", &offsets.sock_net, true)
             .override_global("NET_COOKIE", &offsets.net_cookie, true)
@@ -114,6 +133,10 @@ impl Kernel {
             in_use: Vec::new(),
             outers,
             log_allowed: options.log_allowed,
+            offsets_known: offsets.sock_num != 0 && offsets.sock_net != 0 && offsets.net_cookie != 0,
+            // Until the tracepoint is attached.
+            sees_listeners: false,
+            resets: None,
         })
     }
 }

@@ -7,6 +7,7 @@
 
 mod alive;
 mod attach;
+mod changes;
 mod datagram;
 mod frames;
 mod load;
@@ -14,7 +15,9 @@ mod offsets;
 mod pinned;
 mod pins;
 mod probe;
+mod resets;
 mod ring;
+mod stub;
 mod sync;
 mod sys;
 mod tables;
@@ -23,11 +26,14 @@ mod upgrade;
 mod users;
 
 pub use alive::Alive;
+pub(crate) use alive::boot_ns;
 pub use attach::{Hook, HookState};
+pub use changes::{Changes, Stamps};
 pub use frames::Frames;
 pub use load::{Kernel, LoadOptions};
 pub use pinned::PinnedStatus;
 pub use pins::Pins;
 pub use probe::Answer;
+pub use resets::{MAX_LINKS, Resets};
 pub use ring::{Diagnostics, EventRing, HeldRing, Ring};
 pub use sync::Applied;

@@ -89,6 +89,25 @@ impl Pins {
         self.dir().join(format!("link_{}", hook.program()))
     }
 
+    /// Path of the link of a network namespace's resets.
+    pub(super) fn link_of_resets(&self, netns: u64) -> PathBuf {
+        self.dir().join(format!("{RESETS}{netns}"))
+    }
+
+    /// The links of resets that are pinned, by network namespace cookie.
+    pub(super) fn links_of_resets(&self) -> Result<Vec<(u64, PathBuf)>> {
+        let dir = self.dir();
+        let entries = std::fs::read_dir(&dir).with_context(|| format!("read {}", dir.display()))?;
+        let mut found = Vec::new();
+        for entry in entries {
+            let entry = entry?;
+            let name = entry.file_name();
+            let netns = name.to_str().and_then(|name| name.strip_prefix(RESETS)?.parse().ok());
+            found.extend(netns.map(|netns| (netns, entry.path())));
+        }
+        Ok(found)
+    }
+
     fn dir(&self) -> PathBuf {
         self.root.join(format!("v{}", self.version))
     }
@@ -140,7 +159,9 @@ impl Pins {
     /// # Errors
     /// A pin cannot be removed.
     pub(super) fn keep_links(&self, in_use: &[Hook]) -> Result<()> {
-        for name in entries(&self.dir())?.iter().filter(|name| is_link(name)) {
+        // Those of resets come and go with the services.
+        let is_hook = |name: &&OsString| is_link(name) && !name.as_bytes().starts_with(RESETS.as_bytes());
+        for name in entries(&self.dir())?.iter().filter(is_hook) {
             if in_use.iter().all(|hook| self.link(*hook).file_name() != Some(name)) {
                 self.remove_pin(name)?;
             }
@@ -161,6 +182,9 @@ impl Pins {
 
 /// What the pins of links begin with.
 const LINK: &[u8] = b"link_";
+
+/// What those of resets begin with.
+const RESETS: &str = "link_refuse_";
 
 fn is_link(name: &OsStr) -> bool {
     name.as_bytes().starts_with(LINK)

@@ -35,6 +35,9 @@ impl Kernel {
         let header = policy.header(generation, flags);
         self.outers.headers.set(idle, header, 0).context("write the header")?;
         let grace = Outers::grace_map()?;
+        if let Some(resets) = &mut self.resets {
+            resets.note_change()?;
+        }
         self.outers.active.set(0, idle, 0).context("flip the slot")?;
         // In force from here on: what fails now is reported, and does not undo it.
         if let Err(error) = self.outers.wait_for_programs(&grace) {

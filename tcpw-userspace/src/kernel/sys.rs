@@ -1,4 +1,4 @@
-//! bpf(2) calls that aya 0.14 does not have: sized inner maps, batches, link update.
+//! bpf(2) calls that aya 0.14 does not have: sized inner maps, batches, link update, programs without an object.
 //!
 //! Source: linux/include/uapi/linux/bpf.h, `union bpf_attr`.
 
@@ -14,10 +14,17 @@ use std::{
 
 const BPF_MAP_CREATE: libc::c_long = 0;
 const BPF_MAP_LOOKUP_ELEM: libc::c_long = 1;
+const BPF_PROG_LOAD: libc::c_long = 5;
+const BPF_OBJ_PIN: libc::c_long = 6;
 const BPF_OBJ_GET: libc::c_long = 7;
+const BPF_OBJ_GET_INFO_BY_FD: libc::c_long = 15;
 const BPF_MAP_UPDATE_BATCH: libc::c_long = 26;
+const BPF_LINK_CREATE: libc::c_long = 28;
 const BPF_LINK_UPDATE: libc::c_long = 29;
 const BPF_LINK_DETACH: libc::c_long = 34;
+
+/// Attach type BPF_SK_LOOKUP.
+const SK_LOOKUP: u32 = 36;
 
 /// Kind of an inner map, with the flags its outer map's template has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -169,6 +176,77 @@ pub(super) fn open_pin(path: &Path) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
+/// Pins a link.
+pub(super) fn pin(object: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
+    #[repr(C)]
+    struct Attr {
+        pathname: u64,
+        bpf_fd: u32,
+        file_flags: u32,
+    }
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    let attr =
+        Attr { pathname: path.as_ptr() as u64, bpf_fd: object.as_raw_fd().cast_unsigned(), file_flags: 0 };
+    bpf(BPF_OBJ_PIN, &attr).map(drop)
+}
+
+/// Loads an sk_lookup program.
+pub(super) fn load_sk_lookup(instructions: &[u64]) -> io::Result<OwnedFd> {
+    const BPF_PROG_TYPE_SK_LOOKUP: u32 = 30;
+    #[repr(C)]
+    struct Attr {
+        prog_type: u32,
+        insn_cnt: u32,
+        insns: u64,
+        license: u64,
+        log_level: u32,
+        log_size: u32,
+        log_buf: u64,
+        kern_version: u32,
+        prog_flags: u32,
+        prog_name: [u8; 16],
+        prog_ifindex: u32,
+        expected_attach_type: u32,
+    }
+    let attr = Attr {
+        prog_type: BPF_PROG_TYPE_SK_LOOKUP,
+        insn_cnt: u32::try_from(instructions.len()).map_err(io::Error::other)?,
+        insns: instructions.as_ptr() as u64,
+        license: c"GPL".as_ptr() as u64,
+        log_level: 0,
+        log_size: 0,
+        log_buf: 0,
+        kern_version: 0,
+        prog_flags: 0,
+        prog_name: *b"refuse_in_netns\0",
+        prog_ifindex: 0,
+        expected_attach_type: SK_LOOKUP,
+    };
+    let fd = bpf(BPF_PROG_LOAD, &attr)?;
+    // SAFETY: a fresh descriptor that nobody else owns.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Attaches an sk_lookup program to a network namespace, which the link does not keep.
+pub(super) fn attach_sk_lookup(program: BorrowedFd<'_>, netns: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    #[repr(C)]
+    struct Attr {
+        prog_fd: u32,
+        target_fd: u32,
+        attach_type: u32,
+        flags: u32,
+    }
+    let attr = Attr {
+        prog_fd: program.as_raw_fd().cast_unsigned(),
+        target_fd: netns.as_raw_fd().cast_unsigned(),
+        attach_type: SK_LOOKUP,
+        flags: 0,
+    };
+    let fd = bpf(BPF_LINK_CREATE, &attr)?;
+    // SAFETY: a fresh descriptor that nobody else owns.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
 /// Replaces a link's program atomically: no packet goes unjudged.
 pub(super) fn update_link(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Result<()> {
     #[repr(C)]
@@ -240,7 +318,6 @@ pub(super) struct CgroupLink {
 
 /// Asks a cgroup link where it is attached.
 pub(super) fn cgroup_link(link: BorrowedFd<'_>) -> io::Result<CgroupLink> {
-    const BPF_OBJ_GET_INFO_BY_FD: libc::c_long = 15;
     /// `struct bpf_link_info`, with its `cgroup` member.
     #[repr(C)]
     #[derive(Default)]
@@ -266,4 +343,32 @@ pub(super) fn cgroup_link(link: BorrowedFd<'_>) -> io::Result<CgroupLink> {
         Attr { bpf_fd: link.as_raw_fd().cast_unsigned(), info_len: INFO_BYTES, info: (&raw mut info) as u64 };
     bpf(BPF_OBJ_GET_INFO_BY_FD, &attr)?;
     Ok(CgroupLink { cgroup: info.cgroup_id })
+}
+
+/// Whether the network namespace a link is attached to still exists.
+pub(super) fn is_netns_alive(link: BorrowedFd<'_>) -> io::Result<bool> {
+    /// `struct bpf_link_info`, with its `netns` member.
+    #[repr(C)]
+    #[derive(Default)]
+    struct Info {
+        link_type: u32,
+        id: u32,
+        prog_id: u32,
+        reserved: u32,
+        netns_ino: u32,
+        attach_type: u32,
+    }
+    const INFO_BYTES: u32 = 24;
+    const _: () = assert!(size_of::<Info>() == INFO_BYTES as usize);
+    #[repr(C)]
+    struct Attr {
+        bpf_fd: u32,
+        info_len: u32,
+        info: u64,
+    }
+    let mut info = Info::default();
+    let attr =
+        Attr { bpf_fd: link.as_raw_fd().cast_unsigned(), info_len: INFO_BYTES, info: (&raw mut info) as u64 };
+    bpf(BPF_OBJ_GET_INFO_BY_FD, &attr)?;
+    Ok(info.netns_ino != 0)
 }

@@ -30,11 +30,18 @@ use super::sys;
 /// Attribute with the socket's cgroup. Source: linux/include/uapi/linux/inet_diag.h.
 const INET_DIAG_CGROUP_ID: u16 = 21;
 
+/// Attribute of an IPv6 socket: whether it takes IPv6 alone.
+const INET_DIAG_SKV6ONLY: u16 = 11;
+
 /// A listening TCP socket, or a bound UDP socket, as sock_diag(7) lists it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct DiagSocket {
     /// SO_COOKIE.
     pub(super) cookie: u64,
+    /// Index of the interface it is bound to, or 0.
+    pub(super) interface: u32,
+    /// It takes IPv6 alone.
+    pub(super) is_v6_only: bool,
     /// Cookie of its network namespace.
     pub(super) netns: u64,
     /// Id of the cgroup it was made in, 0 if unknown.
@@ -66,14 +73,16 @@ impl Namespaces {
         }
     }
 
-    /// Every listening TCP socket of all of them, and every UDP socket that is not connected.
-    pub(super) fn listening(self) -> Vec<DiagSocket> {
+    /// All of them, with every listening TCP socket, and every UDP socket that is not connected; one
+    /// that cannot be entered is left out.
+    pub(super) fn listening(self) -> Vec<Listed> {
         // Entering a namespace is for good: a thread of its own does it.
         let listed = thread::spawn(move || {
             let mut all = Vec::new();
-            for file in self.0.values() {
-                if let Err(error) = list(file, &mut all) {
-                    log::debug!("sockets of a network namespace were not listed: {error}");
+            for file in self.0.into_values() {
+                match list(&file) {
+                    Ok((netns, sockets)) => all.push(Listed { netns, file, sockets }),
+                    Err(error) => log::debug!("sockets of a network namespace were not listed: {error}"),
                 }
             }
             all
@@ -82,7 +91,17 @@ impl Namespaces {
     }
 }
 
-fn list(namespace: &File, all: &mut Vec<DiagSocket>) -> io::Result<()> {
+/// A network namespace and what listens in it.
+#[derive(Debug)]
+pub(super) struct Listed {
+    /// Its cookie, 0 if the kernel lacks it.
+    pub(super) netns: u64,
+    pub(super) file: File,
+    pub(super) sockets: Vec<DiagSocket>,
+}
+
+fn list(namespace: &File) -> io::Result<(u64, Vec<DiagSocket>)> {
+    let mut all = Vec::new();
     setns(namespace, CloneFlags::CLONE_NEWNET)?;
     let socket = Socket::new(NETLINK_SOCK_DIAG)?;
     let netns = sys::netns_cookie(socket.as_fd()).unwrap_or(0);
@@ -95,7 +114,7 @@ fn list(namespace: &File, all: &mut Vec<DiagSocket>) -> io::Result<()> {
             dump(&socket, request, |response| all.extend(read(&response, netns, protocol)))?;
         }
     }
-    Ok(())
+    Ok((netns, all))
 }
 
 /// Every socket that the kernel has for a request.
@@ -142,20 +161,35 @@ pub(crate) fn cookie(response: &InetResponse) -> Option<u64> {
 
 fn read(response: &InetResponse, netns: u64, protocol: u8) -> Option<DiagSocket> {
     let id = &response.header.socket_id;
-    let cgroup = response.nlas.iter().find(|nla| nla.kind() == INET_DIAG_CGROUP_ID).and_then(|nla| {
-        let mut value = vec![0; nla.value_len()];
-        nla.emit_value(&mut value);
-        Some(u64::from_ne_bytes(value.get(..8)?.try_into().ok()?))
-    });
+    let attribute = |kind: u16| {
+        response.nlas.iter().find(|nla| nla.kind() == kind).map(|nla| {
+            let mut value = vec![0; nla.value_len()];
+            nla.emit_value(&mut value);
+            value
+        })
+    };
+    let cgroup = attribute(INET_DIAG_CGROUP_ID)
+        .and_then(|value| Some(u64::from_ne_bytes(value.get(..8)?.try_into().ok()?)));
+    let is_v6_only =
+        attribute(INET_DIAG_SKV6ONLY).is_some_and(|value| value.first().is_some_and(|it| *it != 0));
     Some(DiagSocket {
         cookie: cookie(response)?,
         netns,
         cgroup: cgroup.unwrap_or(0),
         inode: response.header.inode.into(),
         protocol: protocol.into(),
+        interface: id.interface_id,
+        is_v6_only,
         family: response.header.family.into(),
         local: SocketAddr::new(id.source_address, id.source_port),
     })
+}
+
+/// Whether a directory is the root of all cgroups, and not just that of a container.
+pub(super) fn is_root_cgroup(directory: &Path) -> bool {
+    /// Source: linux/fs/kernfs/dir.c, `kernfs_create_root`.
+    const ROOT_INODE: u64 = 1;
+    fs::metadata(directory).is_ok_and(|found| found.ino() == ROOT_INODE)
 }
 
 /// The ids of a cgroup and all below it: inode numbers of their directories.

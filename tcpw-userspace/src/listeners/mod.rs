@@ -16,6 +16,7 @@ pub mod services;
 mod settings;
 pub mod socket_unit;
 mod superserver;
+mod survey;
 mod sys;
 pub mod xinetd;
 
@@ -23,6 +24,7 @@ use std::{net::SocketAddr, os::fd::OwnedFd};
 
 pub use scan::Scanner;
 pub use settings::MoreNames;
+pub use survey::{Namespace, PortSocket, Survey};
 pub(crate) use sys::netns_cookie;
 pub use sys::raise_file_limit;
 #[cfg(test)]

@@ -3,7 +3,7 @@
 //! Invariant: every holder of a socket is seen before its owner is chosen.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, btree_map::Entry},
+    collections::{BTreeMap, BTreeSet, HashSet, btree_map::Entry},
     net::SocketAddr,
     os::fd::{AsFd, OwnedFd},
     path::{Path, PathBuf},
@@ -13,8 +13,8 @@ use std::{
 use nix::sys::stat::fstat;
 
 use super::{
-    Listener, MoreNames, NameSource,
-    diag::{self, DiagSocket, Namespaces},
+    Listener, MoreNames, NameSource, Namespace, Survey,
+    diag::{self, DiagSocket, Listed, Namespaces},
     names,
     process::{self, Process},
     superserver::{Configuration, Named, Role, role},
@@ -74,6 +74,11 @@ impl Scanner {
 
     /// Every listener of every process.
     pub fn scan_all(&self) -> Vec<Listener> {
+        self.survey_all().listeners
+    }
+
+    /// As [`Self::scan_all`], with all network namespaces.
+    pub fn survey_all(&self) -> Survey {
         let pids = process::all(&self.proc_root).unwrap_or_else(|error| {
             log::error!("{}: {error}: no listener is found", self.proc_root.display());
             Vec::new()
@@ -83,17 +88,23 @@ impl Scanner {
         for pid in &pids {
             namespaces.add(&self.proc_root, *pid);
         }
-        let sockets = namespaces.listening();
+        let listed = namespaces.listening();
+        let sockets = all_sockets(&listed);
         if self.is_everywhere {
             self.correct_scope(&mut listeners, &sockets);
         }
         self.add_hidden(&mut listeners, &pids, sockets);
-        listeners
+        Survey { listeners, namespaces: self.namespaces(listed) }
     }
 
     /// The listeners that the process `pid` holds. Each is named after its owner, which may be an
     /// ancestor of `pid`: a master for its worker, xinetd for its server.
     pub fn scan_process(&self, pid: u32) -> Vec<Listener> {
+        self.survey_process(pid).listeners
+    }
+
+    /// As [`Self::scan_process`], with the network namespace of the process.
+    pub fn survey_process(&self, pid: u32) -> Survey {
         let mut pids = vec![pid];
         let mut next = pid;
         while let Some(parent) = process::parent_of(&self.proc_root, next) {
@@ -105,13 +116,25 @@ impl Scanner {
             next = parent;
         }
         let mut listeners = self.scan(&pids, |holders| holders.contains(&pid));
-        if listeners.iter().any(|listener| listener.protocol == MPTCP) {
-            let mut namespaces = Namespaces::default();
-            namespaces.add(&self.proc_root, pid);
-            let subflows = namespaces.listening();
-            name_subflows(&mut listeners, &subflows);
+        let mut namespaces = Namespaces::default();
+        namespaces.add(&self.proc_root, pid);
+        let listed = namespaces.listening();
+        name_subflows(&mut listeners, &all_sockets(&listed));
+        Survey { listeners, namespaces: self.namespaces(listed) }
+    }
+
+    fn namespaces(&self, listed: Vec<Listed>) -> Vec<Namespace> {
+        let guarded = self.guarded();
+        listed.into_iter().filter_map(|listed| Namespace::new(listed, |socket| guarded.has(socket))).collect()
+    }
+
+    /// Which sockets the gate sees, by the cgroup they were made in.
+    fn guarded(&self) -> Guarded {
+        match &self.cgroup {
+            Some(cgroup) if diag::is_root_cgroup(cgroup) => Guarded::All,
+            Some(cgroup) => Guarded::Below(diag::cgroups_below(cgroup)),
+            None => Guarded::Unknown,
         }
-        listeners
     }
 
     /// A socket stays in the cgroup it was made in, wherever its process went: by that it is guarded.
@@ -235,6 +258,28 @@ impl Scanner {
         let sockets = found.sockets.into_values().flatten();
         sockets.filter(|held| is_wanted(&held.holders)).filter_map(|held| owners.name(held)).collect()
     }
+}
+
+/// The sockets the gate sees.
+enum Guarded {
+    All,
+    /// Those made in one of these cgroups.
+    Below(HashSet<u64>),
+    Unknown,
+}
+
+impl Guarded {
+    fn has(&self, socket: &DiagSocket) -> bool {
+        match self {
+            Self::All => true,
+            Self::Below(cgroups) => cgroups.contains(&socket.cgroup),
+            Self::Unknown => false,
+        }
+    }
+}
+
+fn all_sockets(listed: &[Listed]) -> Vec<DiagSocket> {
+    listed.iter().flat_map(|listed| listed.sockets.iter().copied()).collect()
 }
 
 /// IPPROTO_MPTCP. Source: linux/include/uapi/linux/in.h.

@@ -62,8 +62,10 @@ fn print_listeners(out: &mut impl Write, listeners: &[ListenerStatus], paint: Pa
     if listeners.is_empty() {
         return Ok(());
     }
-    let mut rows =
-        vec![["LOCAL", "PID", "IDENT", "NAMES", "NETNS", "FOUND BY", "TAG", "POLICY"].map(str::to_owned)];
+    let mut rows = vec![
+        ["LOCAL", "PID", "IDENT", "NAMES", "NETNS", "FOUND BY", "TAG", "ON DENY", "POLICY"]
+            .map(str::to_owned),
+    ];
     rows.extend(listeners.iter().map(|it| {
         [
             format!("{} {}", it.protocol, it.local),
@@ -73,6 +75,7 @@ fn print_listeners(out: &mut impl Write, listeners: &[ListenerStatus], paint: Pa
             it.netns.to_string(),
             it.found_by.clone(),
             tag(it.tag).to_owned(),
+            it.on_deny.clone(),
             plain(&it.policy),
         ]
     }));
@@ -150,6 +153,7 @@ mod tests {
             protocol: "tcp".into(),
             found_by: "scan".into(),
             policy: "3 rules".into(),
+            on_deny: "reset".into(),
             tag,
         };
         Status {

@@ -1,0 +1,275 @@
+//! The refusal at once: a refused client is reset, where it is certain that the gate would drop it.
+//!
+//! In: a packet for which no connection is known, before a listener is looked for. Out: pass, or
+//! "nobody listens": the kernel answers with a RST.
+//! Invariant: an upgrade of the gate, never more. Refused is only what one certified listener
+//! would take, the tables refuse and the gate did not let pass of late; everything else goes on to
+//! the gate. An attempt is reported once, by one of the two.
+//! Limit: the hook shows no TCP flags. A refused client's segment without a connection counts as an attempt.
+//! Hook: sk_lookup, of each network namespace with a certified service.
+
+use core::ptr::{addr_of, read_volatile};
+
+use aya_ebpf::{helpers::bpf_ktime_get_boot_ns, programs::SkLookupContext};
+use tcpw_common::{
+    counter::Counter,
+    decide::{AUDIT, Decision, decide},
+    event::Kind,
+    key::{Address, AnswerKey, AttemptKey, Query, mapped},
+    limits::{PASSED_NS, SAME_ATTEMPT_NS},
+    outcome::Outcome,
+    service::{BY_GATE, BY_RESET, Flow, RESET, Service, ServiceKey, WHOLE_NETNS, change_index},
+    tag::Tag,
+};
+
+use crate::{
+    emit::{Report, count, emit},
+    gate::Passage,
+    maps::{ANSWERS, CHANGES, FLOWS, LOOKUP, PLACE, RESET_LIMITS, RESET_SOURCES, RESETS, SERVICES},
+    port::port,
+    rate::{is_source_within, is_within},
+    remember::{may_be_in_handshake, may_have_forgotten},
+    tables::KernelTables,
+};
+
+const AF_INET: u32 = 2;
+const IPPROTO_TCP: u16 = 6;
+
+/// One look-up. Lives in [`LOOKUP`]: it does not fit the stack.
+#[repr(C)]
+pub(crate) struct Refusal {
+    key: ServiceKey,
+    flow: AttemptKey,
+    query: Query,
+    answer: AnswerKey,
+    service: Service,
+    tag: Tag,
+    ifindex: u32,
+    /// Not 0 while it is in use.
+    is_busy: u32,
+}
+
+/// Judges one packet.
+#[inline(always)]
+pub(crate) fn judge(ctx: &SkLookupContext) -> Passage {
+    // SAFETY: this CPU's own element; `is_busy` keeps the one user it has.
+    let Some(lookup) = LOOKUP.get_ptr_mut(0).and_then(|lookup| unsafe { lookup.as_mut() }) else {
+        return Passage::Pass;
+    };
+    // A look-up on behalf of a process (sock_diag) may be interrupted by one of a packet.
+    if lookup.is_busy != 0 {
+        return Passage::Pass;
+    }
+    lookup.is_busy = 1;
+    let passage = if read(ctx, lookup) { refuse(lookup) } else { Passage::Pass };
+    lookup.is_busy = 0;
+    passage
+}
+
+/// Reads addresses and ports; false if the packet is none of ours.
+#[inline(always)]
+fn read(ctx: &SkLookupContext, lookup: &mut Refusal) -> bool {
+    let packet = ctx.lookup;
+    let Some(place) = PLACE.get_ptr(0) else {
+        return false;
+    };
+    // SAFETY: members of the context; the verifier checks each access. Each word is read by itself
+    // and on every path, as in the accepted program.
+    let (protocol, family, ifindex, remote_port, local_port, remote, remote6, local, local6) = unsafe {
+        (
+            read_volatile(addr_of!((*packet).protocol)),
+            read_volatile(addr_of!((*packet).family)),
+            read_volatile(addr_of!((*packet).ingress_ifindex)),
+            read_volatile(addr_of!((*packet).remote_port)),
+            read_volatile(addr_of!((*packet).local_port)),
+            read_volatile(addr_of!((*packet).remote_ip4)),
+            [
+                read_volatile(addr_of!((*packet).remote_ip6[0])),
+                read_volatile(addr_of!((*packet).remote_ip6[1])),
+                read_volatile(addr_of!((*packet).remote_ip6[2])),
+                read_volatile(addr_of!((*packet).remote_ip6[3])),
+            ],
+            read_volatile(addr_of!((*packet).local_ip4)),
+            [
+                read_volatile(addr_of!((*packet).local_ip6[0])),
+                read_volatile(addr_of!((*packet).local_ip6[1])),
+                read_volatile(addr_of!((*packet).local_ip6[2])),
+                read_volatile(addr_of!((*packet).local_ip6[3])),
+            ],
+        )
+    };
+    // SAFETY: the pointer is into the map.
+    let place = unsafe { *place };
+    if protocol != u32::from(IPPROTO_TCP)
+        || place.local_port != local_port
+        || place.remote_port != u32::from(remote_port)
+    {
+        return false;
+    }
+    if family == AF_INET {
+        lookup.flow.client = mapped(remote.to_ne_bytes());
+        lookup.flow.server = mapped(local.to_ne_bytes());
+    } else {
+        lookup.flow.client = join(remote6);
+        lookup.flow.server = join(local6);
+    }
+    lookup.flow.client_port = u16::from_be(remote_port);
+    lookup.flow.server_port = port(local_port);
+    lookup.flow.cookie = 0;
+    lookup.flow.isn = 0;
+    lookup.ifindex = ifindex;
+    lookup.key.netns = place.netns;
+    lookup.key.port = lookup.flow.server_port;
+    lookup.key.protocol = IPPROTO_TCP;
+    lookup.key.reserved = 0;
+    true
+}
+
+#[inline(always)]
+fn refuse(lookup: &mut Refusal) -> Passage {
+    if !find_service(lookup) {
+        return Passage::Pass;
+    }
+    lookup.query.names = lookup.service.names;
+    lookup.query.client = lookup.flow.client;
+    lookup.query.server = lookup.flow.server;
+    lookup.query.port = lookup.flow.server_port;
+    let Some(decision) = decide(&KernelTables, &lookup.query) else {
+        return Passage::Pass;
+    };
+    if decision.flags & AUDIT != 0 {
+        return Passage::Pass;
+    }
+    // SAFETY: the helper has no preconditions.
+    let now_ns = unsafe { bpf_ktime_get_boot_ns() };
+    let is_refused = match decision.outcome {
+        Outcome::Refuse => true,
+        Outcome::Ask => is_answered_so(lookup, &decision, now_ns),
+        Outcome::Allow | Outcome::Exempt => false,
+    };
+    if !is_refused {
+        return Passage::Pass;
+    }
+    if may_be_in_handshake(&lookup.flow, now_ns) {
+        return Passage::Pass;
+    }
+    // SAFETY: the value is copied at once.
+    let before = unsafe { FLOWS.get(&lookup.flow) }.copied();
+    if before.is_some_and(|flow| flow.by == BY_GATE && now_ns < flow.at_ns.wrapping_add(PASSED_NS)) {
+        return Passage::Pass;
+    }
+    if !is_sure(lookup, &decision, now_ns) {
+        count(Counter::ResetUnsure);
+        return Passage::Pass;
+    }
+    if !is_within_limits(lookup, now_ns) {
+        count(Counter::ResetLimited);
+        return Passage::Pass;
+    }
+    count(Counter::Reset);
+    if before.is_some_and(|flow| flow.by == BY_RESET && now_ns < flow.at_ns.wrapping_add(SAME_ATTEMPT_NS)) {
+        count(Counter::Retransmits);
+        return Passage::Drop;
+    }
+    // If it does not fit, a retransmit is logged as one more attempt.
+    let _ = FLOWS.insert(&lookup.flow, &Flow { at_ns: now_ns, by: BY_RESET }, 0);
+    count(Counter::Refused);
+    report(lookup, &decision);
+    Passage::Drop
+}
+
+/// The certified service the packet is for; false if there is none, or nobody vouches for it any more.
+#[inline(always)]
+fn find_service(lookup: &mut Refusal) -> bool {
+    lookup.key.local = lookup.flow.server;
+    // SAFETY: the values are copied at once; user space replaces an entry whole.
+    let found = match unsafe { SERVICES.get(&lookup.key) } {
+        Some(service) => Some(service),
+        None => {
+            let is_v4 = tcpw_common::key::as_v4(&lookup.flow.server).is_some();
+            lookup.key.local = if is_v4 { mapped([0; 4]) } else { [0; 16] };
+            // SAFETY: as above.
+            unsafe { SERVICES.get(&lookup.key) }
+        }
+    };
+    let Some(service) = found else {
+        return false;
+    };
+    lookup.service = *service;
+    lookup.service.flags & RESET != 0
+        && stamp(lookup, u32::from(lookup.key.port)) == Some(lookup.service.port_stamp)
+        && stamp(lookup, WHOLE_NETNS) == Some(lookup.service.netns_stamp)
+}
+
+/// When a listener of that port last came or went.
+#[inline(always)]
+fn stamp(lookup: &Refusal, port: u32) -> Option<u64> {
+    let change = CHANGES.get_ptr(change_index(lookup.key.netns, lookup.key.protocol, port))?;
+    // SAFETY: the pointer is into the map and aligned; one load, whole.
+    Some(unsafe { change.read_volatile() })
+}
+
+/// Whether user space's answer to what the address does not decide is a refusal.
+#[inline(always)]
+fn is_answered_so(lookup: &mut Refusal, decision: &Decision, now_ns: u64) -> bool {
+    lookup.answer.generation = decision.generation;
+    lookup.answer.policy = decision.policy;
+    lookup.answer.client = lookup.flow.client;
+    lookup.answer.server = lookup.flow.server;
+    // SAFETY: the value is copied at once.
+    let answer = unsafe { ANSWERS.get(&lookup.answer) }.copied();
+    answer.is_some_and(|answer| now_ns < answer.expires_ns && answer.outcome == Outcome::Refuse as u32)
+}
+
+/// Whether no handshake that was allowed under another verdict can be under way and forgotten.
+#[inline(always)]
+fn is_sure(lookup: &Refusal, decision: &Decision, now_ns: u64) -> bool {
+    if !may_have_forgotten(now_ns) {
+        return true;
+    }
+    let changed_ns = RESET_LIMITS.get(0).map_or(u64::MAX, |limits| limits.changed_ns);
+    let since_ns = changed_ns.max(lookup.service.since_ns);
+    // An answer may be of any age.
+    decision.outcome == Outcome::Refuse && now_ns > since_ns.saturating_add(PASSED_NS)
+}
+
+#[inline(always)]
+fn is_within_limits(lookup: &Refusal, now_ns: u64) -> bool {
+    let Some(limits) = RESET_LIMITS.get(0) else {
+        return false;
+    };
+    // SAFETY: the pointer is into the map; two CPUs that count at once may be off by one.
+    let all = RESETS.get_ptr_mut(0).and_then(|all| unsafe { all.as_mut() });
+    // The source first: one alone shall not use up what is everybody's.
+    is_source_within(&RESET_SOURCES, &lookup.flow.client, limits.per_source, now_ns)
+        && all.is_some_and(|all| is_within(all, limits.total, now_ns))
+}
+
+#[inline(always)]
+fn report(lookup: &mut Refusal, decision: &Decision) {
+    lookup.tag =
+        Tag { names: lookup.service.names, netns: lookup.key.netns, pid: lookup.service.pid, flags: 0 };
+    emit(
+        Kind::Refused,
+        &Report {
+            tag: &lookup.tag,
+            cookie: lookup.service.cookie,
+            client: &lookup.flow.client,
+            server: &lookup.flow.server,
+            client_port: lookup.flow.client_port,
+            server_port: lookup.flow.server_port,
+            family: lookup.service.family,
+            ifindex: lookup.ifindex,
+            generation: decision.generation,
+            policy: decision.policy,
+            protocol: IPPROTO_TCP,
+            comm: &[0; 16],
+        },
+    );
+}
+
+#[inline(always)]
+fn join(words: [u32; 4]) -> Address {
+    let [a, b, c, d] = words.map(u32::to_ne_bytes);
+    [a[0], a[1], a[2], a[3], b[0], b[1], b[2], b[3], c[0], c[1], c[2], c[3], d[0], d[1], d[2], d[3]]
+}

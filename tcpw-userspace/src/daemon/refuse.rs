@@ -1,0 +1,163 @@
+//! Certifies where refused clients may be reset.
+//!
+//! In: what listens in a network namespace, and the stamps read before it was looked at. Out:
+//! certified services in the kernel. Invariant: a listener is certified under the names its tag
+//! carries, and never before it carries them.
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    fs::File,
+    net::IpAddr,
+    sync::Arc,
+};
+
+use tcpw_common::{
+    key::mapped,
+    service::{ANY_PORT, RESET, Service, ServiceKey, WHOLE_NETNS, change_index},
+};
+
+use super::{Daemon, registry::Known};
+use crate::{
+    config::{Config, Mode},
+    kernel::{Changes, Kernel, Stamps, boot_ns},
+    listeners::Namespace,
+    refuse::{Certain, Identified, certain},
+};
+
+const TCP: u16 = 6;
+const UDP: u16 = 17;
+
+/// Network namespaces, as a scan found them.
+#[derive(Default)]
+pub(super) struct Looked {
+    namespaces: Vec<Namespace>,
+    /// In these somebody began or ended to listen meanwhile: a list of sockets may lack one.
+    unsteady: HashSet<u64>,
+    stamps: Stamps,
+}
+
+impl Looked {
+    /// `stamps` were read before the namespaces were looked at.
+    pub(super) fn new(namespaces: Vec<Namespace>, stamps: Stamps, changes: &Changes) -> Self {
+        let is_unsteady = |netns: &u64| {
+            let index = change_index(*netns, TCP, ANY_PORT);
+            changes.get(index) != stamps.get(index)
+        };
+        let unsteady = namespaces.iter().map(|namespace| namespace.netns).filter(is_unsteady).collect();
+        Self { namespaces, unsteady, stamps }
+    }
+}
+
+impl Daemon {
+    /// Gets ready to reset clients, if the settings want it and the kernel can.
+    pub(super) fn start_resets(kernel: &mut Kernel, config: &Config) -> Option<Arc<Changes>> {
+        let started = if wants_resets(config) {
+            kernel.start_resets(config.refusal.rates).map(Some)
+        } else {
+            kernel.end_resets().map(|()| None)
+        };
+        started.unwrap_or_else(|error| {
+            log::warn!("refused clients are not reset, their SYNs are dropped: {error:#}");
+            None
+        })
+    }
+
+    /// Certifies what is certain in the namespaces looked at; if these are all, nothing in others.
+    pub(super) fn certify(&mut self, looked: &Looked, is_all: bool) {
+        for namespace in &looked.namespaces {
+            if looked.unsteady.contains(&namespace.netns) {
+                self.scans.look_at_all();
+                continue;
+            }
+            let wanted = self.services(namespace, &looked.stamps);
+            self.set_services(namespace.netns, Some(&namespace.file), &wanted);
+        }
+        if !is_all {
+            return;
+        }
+        let seen: HashSet<u64> = looked.namespaces.iter().map(|namespace| namespace.netns).collect();
+        let known = self.kernel.resets().map(|resets| resets.namespaces()).unwrap_or_default();
+        for gone in known.into_iter().filter(|netns| !seen.contains(netns)) {
+            self.set_services(gone, None, &BTreeMap::new());
+        }
+    }
+
+    /// A listener's names change: nobody is reset on behalf of the old ones.
+    pub(super) fn withdraw(&mut self, netns: u64, port: u16) {
+        let withdrawn = self.kernel.resets().map_or(Ok(()), |resets| resets.withdraw(netns, port));
+        if let Err(error) = withdrawn {
+            log::error!("{error:#}");
+        }
+    }
+
+    /// Looks again where a certificate is void.
+    pub(super) fn watch_resets(&mut self) {
+        if self.kernel.resets().is_some_and(|resets| resets.are_any_void()) {
+            self.scans.look_at_all();
+        }
+    }
+
+    fn set_services(&mut self, netns: u64, file: Option<&File>, wanted: &BTreeMap<ServiceKey, Service>) {
+        let certified = self.kernel.resets().map_or(Ok(()), |resets| resets.certify(netns, file, wanted));
+        if let Err(error) = certified {
+            log::error!("refused clients of some listeners are dropped, not reset: {error:#}");
+        }
+    }
+
+    /// What the kernel's table should hold of a namespace.
+    fn services(&mut self, namespace: &Namespace, stamps: &Stamps) -> BTreeMap<ServiceKey, Service> {
+        let netns = namespace.netns;
+        let (registry, refusal) = (&self.registry, &self.config.refusal);
+        let found = certain(&namespace.sockets, |socket| {
+            let known = registry.get(socket.cookie)?;
+            let is_certain = known.untagged.is_none()
+                && known.netns == netns
+                && refusal.resets(&known.names, socket.local.port());
+            is_certain.then_some(Identified { names: known.names.id(), pid: known.pid })
+        });
+        let before: BTreeMap<ServiceKey, Service> = self
+            .kernel
+            .resets()
+            .map(|resets| resets.certified(netns).map(|(key, service)| (*key, *service)).collect())
+            .unwrap_or_default();
+        let stamp = |port| stamps.get(change_index(netns, TCP, port)).unwrap_or(u64::MAX);
+        let service = |((local, port), one): (_, Option<Certain>)| {
+            let key = ServiceKey { netns, local, port, protocol: TCP, reserved: 0 };
+            let names = one.map_or(0, |one| one.names);
+            let since = before.get(&key).filter(|service| service.names == names && service.flags == RESET);
+            let service = Service {
+                names,
+                cookie: one.map_or(0, |one| one.cookie),
+                port_stamp: stamp(port.into()),
+                netns_stamp: stamp(WHOLE_NETNS),
+                since_ns: since.map_or_else(boot_ns, |service| service.since_ns),
+                pid: one.map_or(0, |one| one.pid),
+                family: one.map_or(0, |one| one.family),
+                flags: if one.is_some() { RESET } else { 0 },
+                reserved: 0,
+            };
+            (key, service)
+        };
+        found.into_iter().map(service).collect()
+    }
+
+    /// How the refused clients of a listener are refused, as things stand.
+    pub(super) fn on_deny(&self, known: &Known) -> &'static str {
+        let address = match known.local.ip() {
+            IpAddr::V4(v4) => mapped(v4.octets()),
+            IpAddr::V6(v6) => v6.octets(),
+        };
+        let (netns, port) = (known.netns, known.local.port());
+        let key = ServiceKey { netns, local: address, port, protocol: TCP, reserved: 0 };
+        match self.config.mode {
+            Mode::Audit => "pass",
+            Mode::Enforce if known.protocol != UDP && self.kernel.is_reset(&key) => "reset",
+            Mode::Enforce => "drop",
+        }
+    }
+}
+
+/// Whether any client may be reset.
+pub(super) fn wants_resets(config: &Config) -> bool {
+    config.mode == Mode::Enforce && config.refusal.resets_any()
+}

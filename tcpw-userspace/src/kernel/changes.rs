@@ -1,0 +1,71 @@
+//! The table of changes, mapped into memory: when listeners came and went.
+//!
+//! In: a place. Out: its stamp; the kernel writes another one before anybody is found there.
+//! Invariant: only read here.
+
+use std::{
+    io,
+    os::fd::{AsRawFd as _, BorrowedFd},
+    ptr::NonNull,
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+use tcpw_common::service::CHANGES;
+
+const BYTES: usize = CHANGES * size_of::<u64>();
+
+/// The mapped table.
+#[derive(Debug)]
+pub struct Changes(NonNull<AtomicU64>);
+
+// SAFETY: the memory is shared with the kernel anyway; every access is an atomic load.
+unsafe impl Send for Changes {}
+// SAFETY: as above.
+unsafe impl Sync for Changes {}
+
+/// All stamps at one time.
+#[derive(Clone, Debug, Default)]
+pub struct Stamps(Vec<u64>);
+
+impl Stamps {
+    /// The stamp at an index.
+    pub fn get(&self, index: u32) -> Option<u64> {
+        self.0.get(index as usize).copied()
+    }
+}
+
+impl Changes {
+    /// Maps the table.
+    pub(super) fn map(table: BorrowedFd<'_>) -> io::Result<Self> {
+        // SAFETY: a new mapping of a table of that many bytes, at an address of the kernel's choice.
+        let memory = unsafe {
+            libc::mmap(std::ptr::null_mut(), BYTES, libc::PROT_READ, libc::MAP_SHARED, table.as_raw_fd(), 0)
+        };
+        if memory == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        NonNull::new(memory.cast()).map(Self).ok_or_else(|| io::ErrorKind::InvalidData.into())
+    }
+
+    /// The stamp at an index, now.
+    pub fn get(&self, index: u32) -> Option<u64> {
+        self.all().get(index as usize).map(|stamp| stamp.load(Ordering::SeqCst))
+    }
+
+    /// All stamps. What is looked at after this is not older than they are.
+    pub fn stamps(&self) -> Stamps {
+        Stamps(self.all().iter().map(|stamp| stamp.load(Ordering::SeqCst)).collect())
+    }
+
+    fn all(&self) -> &[AtomicU64] {
+        // SAFETY: the mapping is that long, aligned to a page, and lives as long as self.
+        unsafe { std::slice::from_raw_parts(self.0.as_ptr(), CHANGES) }
+    }
+}
+
+impl Drop for Changes {
+    fn drop(&mut self) {
+        // SAFETY: mapped by `map` with this length; nothing borrowed from it outlives self.
+        unsafe { libc::munmap(self.0.as_ptr().cast(), BYTES) };
+    }
+}

@@ -1,0 +1,290 @@
+//! Resets: one sk_lookup link per network namespace, and the services they may refuse for.
+//!
+//! In: certified services of a namespace, and a file that stands for it. Out: a link while there is
+//! one, entries in the kernel's table.
+//! Invariant: what is certain no longer is taken away before what became certain is added; a link
+//! keeps no namespace, and is let go with the last service.
+
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    fs::File,
+    io,
+    os::fd::{AsFd as _, OwnedFd},
+    path::PathBuf,
+    sync::Arc,
+};
+
+use anyhow::{Context as _, Result, bail};
+use aya::{
+    maps::{Array, HashMap, Map, MapData, ProgramArray},
+    programs::SkLookup,
+};
+use tcpw_common::{
+    limits::PASSED_NS,
+    service::{Pressure, RESET, ResetLimits, Service, ServiceKey, WHOLE_NETNS, change_index},
+};
+
+use super::{
+    alive::boot_ns,
+    changes::Changes,
+    load::{Kernel, take},
+    pins::Pins,
+    stub, sys,
+};
+use crate::config::ResetRates;
+
+/// Most namespaces with a link; in more of them refused clients are dropped.
+pub const MAX_LINKS: usize = 1024;
+
+/// The shared program, its maps, and every link.
+pub struct Resets {
+    services: HashMap<MapData, ServiceKey, Service>,
+    /// What is in `services`.
+    certified: BTreeMap<ServiceKey, Service>,
+    limits: Array<MapData, ResetLimits>,
+    changes: Arc<Changes>,
+    place: OwnedFd,
+    shared: OwnedFd,
+    /// Holds the shared program: without a holder or a pin the kernel empties it.
+    _programs: ProgramArray<MapData>,
+    pins: Option<Pins>,
+    links: BTreeMap<u64, Link>,
+    /// Namespaces that were refused a link are said once.
+    is_full: bool,
+}
+
+/// A link; letting go of it ends the resets of its namespace.
+enum Link {
+    Owned { _link: OwnedFd },
+    Pinned(PathBuf),
+}
+
+impl Kernel {
+    /// Gets ready to reset clients; nothing is reset before a service is certified. Takes over what is pinned.
+    ///
+    /// # Errors
+    /// The kernel refuses the program, or cannot tell who begins to listen.
+    pub fn start_resets(&mut self, rates: ResetRates) -> Result<Arc<Changes>> {
+        if !self.sees_listeners {
+            bail!("this kernel does not tell who begins to listen");
+        }
+        let changes = Arc::new(Changes::map(fd(self.map("CHANGES")?)?.as_fd())?);
+        let mut limits: Array<MapData, ResetLimits> =
+            Array::try_from(take(&mut self.ebpf, "RESET_LIMITS")?).context("open map RESET_LIMITS")?;
+        let changed_ns = limits.get(&0, 0).context("read the limits of resets")?.changed_ns;
+        limits.set(0, limits_of(rates, changed_ns), 0).context("write the limits of resets")?;
+        let place = fd(self.map("PLACE")?)?;
+        let shared = take(&mut self.ebpf, "REFUSALS")?;
+        let shared_fd = fd(&shared)?;
+        let mut programs = ProgramArray::try_from(shared).context("open map REFUSALS")?;
+        let program: &mut SkLookup =
+            self.ebpf.program_mut("refuse").context("not in the BPF object")?.try_into()?;
+        program.load().context("load program refuse")?;
+        programs.set(0, program.fd()?, 0).context("put program refuse in its place")?;
+        let services: HashMap<MapData, ServiceKey, Service> =
+            HashMap::try_from(take(&mut self.ebpf, "SERVICES")?).context("open map SERVICES")?;
+        let certified: BTreeMap<ServiceKey, Service> =
+            services.iter().collect::<Result<_, _>>().context("read the certified services")?;
+        if certified.is_empty() && self.pins.as_ref().is_some_and(Pins::hold_a_gate) {
+            // An adopted gate may not have remembered what it let pass.
+            let map = self.ebpf.map_mut("PRESSURE").context("the BPF object has no map PRESSURE")?;
+            let mut pressure: Array<&mut MapData, Pressure> = Array::try_from(map)?;
+            let until_ns = boot_ns().saturating_add(PASSED_NS);
+            let pressed = Pressure { began_ns: 0, count: 0, until_ns };
+            pressure.set(0, pressed, 0).context("write what may be forgotten")?;
+        }
+        let mut resets = Resets {
+            services,
+            certified,
+            limits,
+            changes: Arc::clone(&changes),
+            place,
+            shared: shared_fd,
+            _programs: programs,
+            pins: self.pins.clone(),
+            links: BTreeMap::new(),
+            is_full: false,
+        };
+        resets.adopt()?;
+        self.resets = Some(resets);
+        Ok(changes)
+    }
+
+    /// A map that stays in the object: a program that is loaded later names it by its descriptor.
+    fn map(&self, name: &str) -> Result<&Map> {
+        self.ebpf.map(name).with_context(|| format!("the BPF object has no map {name}"))
+    }
+
+    /// Ends the resets an earlier process left pinned.
+    ///
+    /// # Errors
+    /// A pin cannot be removed.
+    pub fn end_resets(&mut self) -> Result<()> {
+        let Some(pins) = &self.pins else { return Ok(()) };
+        for (_, path) in pins.links_of_resets()? {
+            std::fs::remove_file(&path).with_context(|| format!("remove {}", path.display()))?;
+        }
+        Ok(())
+    }
+
+    /// The resets, if there are any.
+    pub fn resets(&mut self) -> Option<&mut Resets> {
+        self.resets.as_mut()
+    }
+
+    /// Whether the clients a service refuses are reset, as things stand.
+    pub fn is_reset(&self, key: &ServiceKey) -> bool {
+        self.resets.as_ref().is_some_and(|resets| resets.is_in_force(key))
+    }
+}
+
+impl Resets {
+    /// Takes over the pinned links whose namespace is alive, and removes the others.
+    fn adopt(&mut self) -> Result<()> {
+        let Some(pins) = &self.pins else { return Ok(()) };
+        for (netns, path) in pins.links_of_resets()? {
+            let is_alive = sys::open_pin(&path).and_then(|link| sys::is_netns_alive(link.as_fd()));
+            if is_alive.with_context(|| format!("open {}", path.display()))? {
+                self.links.insert(netns, Link::Pinned(path));
+            } else {
+                std::fs::remove_file(&path).with_context(|| format!("remove {}", path.display()))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Verdicts may change from here on.
+    pub(super) fn note_change(&mut self) -> Result<()> {
+        let now = self.limits.get(&0, 0).context("read the limits of resets")?;
+        let limits = ResetLimits { changed_ns: boot_ns(), ..now };
+        self.limits.set(0, limits, 0).context("write the limits of resets")
+    }
+
+    /// What is certified in a namespace.
+    pub fn certified(&self, netns: u64) -> impl Iterator<Item = (&ServiceKey, &Service)> {
+        self.certified.iter().filter(move |(key, _)| key.netns == netns)
+    }
+
+    /// Namespaces with a certified service or a link.
+    pub fn namespaces(&self) -> std::collections::BTreeSet<u64> {
+        self.certified.keys().map(|key| key.netns).chain(self.links.keys().copied()).collect()
+    }
+
+    /// Nothing is certain of a port any more.
+    ///
+    /// # Errors
+    /// The kernel refuses the write.
+    pub fn withdraw(&mut self, netns: u64, port: u16) -> Result<()> {
+        self.remove(|key| key.netns == netns && key.port == port)
+    }
+
+    /// Certifies all services of a namespace, and takes everything else of it away.
+    ///
+    /// # Errors
+    /// The kernel refuses a write or the link: nothing more is certified than was written.
+    pub fn certify(
+        &mut self,
+        netns: u64,
+        file: Option<&File>,
+        wanted: &BTreeMap<ServiceKey, Service>,
+    ) -> Result<()> {
+        let has_any = wanted.values().any(|service| service.flags & RESET != 0);
+        let has_link = match file {
+            Some(file) if has_any => self.link(netns, file)?,
+            Some(_) | None => false,
+        };
+        if !has_link {
+            self.remove(|key| key.netns == netns)?;
+            return self.unlink(netns);
+        }
+        self.remove(|key| key.netns == netns && !wanted.contains_key(key))?;
+        // What hides another goes first.
+        let mut order: Vec<_> = wanted.iter().collect();
+        order.sort_by_key(|(_, service)| service.flags & RESET);
+        for (key, service) in order {
+            if self.certified.get(key) != Some(service) {
+                self.services.insert(*key, *service, 0).context("certify a service")?;
+                self.certified.insert(*key, *service);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether some certified service is void: who listens there has to be looked at again.
+    pub fn are_any_void(&self) -> bool {
+        self.certified.iter().any(|(key, service)| service.flags & RESET != 0 && !self.is_in_force(key))
+    }
+
+    fn is_in_force(&self, key: &ServiceKey) -> bool {
+        let stamp = |port| self.changes.get(change_index(key.netns, key.protocol, port));
+        self.certified.get(key).is_some_and(|service| {
+            service.flags & RESET != 0
+                && stamp(key.port.into()) == Some(service.port_stamp)
+                && stamp(WHOLE_NETNS) == Some(service.netns_stamp)
+        })
+    }
+
+    fn remove(&mut self, is_over: impl Fn(&ServiceKey) -> bool) -> Result<()> {
+        let mut over: Vec<ServiceKey> = self.certified.keys().filter(|key| is_over(key)).copied().collect();
+        // What hides another goes last.
+        over.sort_by_key(|key| self.certified.get(key).is_some_and(|service| service.flags & RESET == 0));
+        for key in over {
+            self.services.remove(&key).context("withdraw a service")?;
+            self.certified.remove(&key);
+        }
+        Ok(())
+    }
+
+    /// Sees to a namespace's link; false if there are too many.
+    fn link(&mut self, netns: u64, file: &File) -> Result<bool> {
+        let count = self.links.len();
+        let Entry::Vacant(place) = self.links.entry(netns) else {
+            return Ok(true);
+        };
+        if count >= MAX_LINKS {
+            if !std::mem::replace(&mut self.is_full, true) {
+                log::warn!(
+                    "{MAX_LINKS} network namespaces have a link for resets: refused clients of others are dropped"
+                );
+            }
+            return Ok(false);
+        }
+        let program = stub::load(netns, self.place.as_fd(), self.shared.as_fd())
+            .context("load the program of a network namespace")?;
+        let link =
+            sys::attach_sk_lookup(program.as_fd(), file.as_fd()).context("attach to a network namespace")?;
+        place.insert(match &self.pins {
+            None => Link::Owned { _link: link },
+            Some(pins) => {
+                let path = pins.link_of_resets(netns);
+                sys::pin(link.as_fd(), &path).with_context(|| format!("pin {}", path.display()))?;
+                Link::Pinned(path)
+            }
+        });
+        Ok(true)
+    }
+
+    fn unlink(&mut self, netns: u64) -> Result<()> {
+        match self.links.remove(&netns) {
+            Some(Link::Pinned(path)) => match std::fs::remove_file(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    Err(error).with_context(|| format!("remove {}", path.display()))
+                }
+                Ok(()) | Err(_) => Ok(()),
+            },
+            Some(Link::Owned { .. }) | None => Ok(()),
+        }
+    }
+}
+
+fn limits_of(rates: ResetRates, changed_ns: u64) -> ResetLimits {
+    ResetLimits { per_source: rates.per_source.into(), total: rates.total.into(), changed_ns }
+}
+
+/// A descriptor of a map of its own.
+fn fd(map: &Map) -> Result<OwnedFd> {
+    let (Map::Array(data) | Map::PerCpuArray(data) | Map::ProgramArray(data)) = map else {
+        bail!("a map is of another kind than the program says");
+    };
+    data.fd().as_fd().try_clone_to_owned().context("keep a map")
+}

@@ -1,0 +1,433 @@
+//! Refused at once: the reset of a refused client, and everybody it must never hit.
+//!
+//! Refused is told from dropped: a reset comes within milliseconds, a dropped SYN is not answered.
+
+#[path = "refused/cookies.rs"]
+mod cookies;
+#[path = "refused/links.rs"]
+mod links;
+
+use std::{
+    fs,
+    io::Read as _,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream},
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, ensure};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use tcpw_tests::{
+    CLIENT_V4, CLIENT_V4_OTHER, CLIENT_V6, CLIENT_V6_OTHER, Place, Requirement, SERVER_V4, SERVER_V6,
+    Sandbox, Tcpw, Testd, can_run,
+    client::{Attempt, Ended, connect},
+};
+
+const ALLOW: &str = "alphad: 1.2.3. [3ffe:ffff:100:200::]/64\n";
+const DENY: &str = "ALL: ALL\n";
+const RESET: [&str; 2] = ["--on-deny", "reset"];
+
+const LO_V4: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+const LO_V6: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
+
+/// A reset takes under a millisecond; this is a busy machine's.
+const AT_ONCE: Duration = Duration::from_millis(100);
+
+/// Before a SYN is sent again.
+const PATIENCE: Duration = Duration::from_millis(700);
+
+/// Longer than a scan that a change asks for, and the one after it.
+const SOON: Duration = Duration::from_secs(5);
+
+fn ready() -> bool {
+    can_run("refused", &[Requirement::Root])
+}
+
+fn attempt(sandbox: &Sandbox, client: IpAddr, server: IpAddr, port: u16) -> Result<Attempt> {
+    let place = if client.is_loopback() { sandbox.server() } else { sandbox.client() };
+    connect(place, client, SocketAddr::new(server, port), PATIENCE)
+}
+
+#[track_caller]
+fn assert_reset(attempt: &Attempt) {
+    assert!(matches!(attempt.ended, Ended::Refused) && attempt.took < AT_ONCE, "{attempt:?}");
+}
+
+#[track_caller]
+fn assert_dropped(attempt: &Attempt) {
+    assert!(matches!(attempt.ended, Ended::TimedOut), "{attempt:?}");
+}
+
+#[track_caller]
+fn assert_connected(attempt: &Attempt) {
+    assert!(attempt.is_connected(), "{attempt:?}");
+}
+
+fn start(sandbox: &Sandbox, settings: &str) -> Result<Tcpw> {
+    let config = sandbox.scratch().join("tcpw.toml");
+    let settings = format!(
+        "hosts-allow = {:?}\nhosts-deny = {:?}\ncgroup = {:?}\nlog = \"stdout\"\n{settings}",
+        sandbox.hosts_allow(),
+        sandbox.hosts_deny(),
+        sandbox.cgroup()
+    );
+    fs::write(&config, settings)?;
+    let began = Instant::now();
+    let mut process = Tcpw::spawn_with_config(sandbox, &config)?;
+    process.wait_for_line("ready: ", Duration::from_secs(30))?;
+    Ok(Tcpw { process, start_time: began.elapsed() })
+}
+
+fn refused_lines(tcpw: &Tcpw) -> Vec<String> {
+    thread::sleep(Duration::from_millis(300));
+    let lines = tcpw.process.lines().into_iter().map(|line| line.text);
+    lines.filter(|line| line.contains("refused connect")).collect()
+}
+
+/// Waits until the refused clients of a port are reset.
+fn wait_reset(sandbox: &Sandbox, client: IpAddr, server: IpAddr, port: u16) -> Result<()> {
+    let deadline = Instant::now() + SOON;
+    while !matches!(attempt(sandbox, client, server, port)?.ended, Ended::Refused) {
+        ensure!(Instant::now() < deadline, "{client} is not reset at port {port}");
+    }
+    Ok(())
+}
+
+#[test]
+fn refused_client_of_every_family_is_reset_at_once_and_logged_once() -> Result<()> {
+    if !ready() {
+        return Ok(());
+    }
+    let sandbox = Sandbox::new("reset")?;
+    sandbox.write_tables(ALLOW, DENY)?;
+    let alphad = Testd::start(&sandbox, "alphad", "0.0.0.0:7001 [::]:7002")?;
+    let tcpw = start(&sandbox, "")?;
+    let refused = [
+        (CLIENT_V4_OTHER, SERVER_V4, 7001, "1.2.4.4"),
+        (CLIENT_V4_OTHER, SERVER_V4, 7002, "::ffff:1.2.4.4"),
+        (CLIENT_V6_OTHER, SERVER_V6, 7002, "3ffe:ffff:100:201::1"),
+        (LO_V4, LO_V4, 7001, "127.0.0.1"),
+        (LO_V6, LO_V6, 7002, "::1"),
+    ];
+    for (client, server, port, _) in refused {
+        assert_reset(&attempt(&sandbox, client, server, port)?);
+    }
+    for (client, server, port) in
+        [(CLIENT_V4, SERVER_V4, 7001), (CLIENT_V4, SERVER_V4, 7002), (CLIENT_V6, SERVER_V6, 7002)]
+    {
+        assert_connected(&attempt(&sandbox, client, server, port)?);
+    }
+    let lines = refused_lines(&tcpw);
+    assert_eq!(lines.len(), refused.len(), "{lines:#?}");
+    for (line, (_, _, _, client)) in lines.iter().zip(refused) {
+        let wanted = format!(" alphad[{}]: refused connect from {client} ({client})", alphad.process.pid());
+        assert!(line.ends_with(&wanted), "{line} is not {wanted}");
+    }
+    let counters = Tcpw::counters(&sandbox)?;
+    assert_eq!((counters["refused"], counters["reset"], counters["allowed"]), (5, 5, 3), "{counters:?}");
+    for other in ["retransmits", "reset_limited", "reset_unsure", "broken", "disagreements"] {
+        assert_eq!(counters[other], 0, "{other}: {counters:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn daemon_may_have_its_own_way_and_a_flag_is_for_all() -> Result<()> {
+    if !ready() {
+        return Ok(());
+    }
+    let sandbox = Sandbox::new("per-daemon")?;
+    sandbox.write_tables("", DENY)?;
+    let _alphad = Testd::start(&sandbox, "alphad", "0.0.0.0:7001")?;
+    let _betad = Testd::start(&sandbox, "betad", "0.0.0.0:7002 0.0.0.0:7003")?;
+    let settings = "[daemon.betad]\non-deny = \"drop\"\n";
+    for (before, resets) in [("", [true, false, false]), ("on-deny = \"drop\"\n", [false, false, false])] {
+        let _tcpw = start(&sandbox, &format!("{before}{settings}"))?;
+        for (port, is_reset) in (7001..).zip(resets) {
+            let attempt = attempt(&sandbox, CLIENT_V4, SERVER_V4, port)?;
+            if is_reset { assert_reset(&attempt) } else { assert_dropped(&attempt) }
+        }
+        let text: String =
+            Tcpw::command(&sandbox, &["status"])?.into_iter().map(|line| line.text + "\n").collect();
+        for (port, is_reset) in (7001..).zip(resets) {
+            let row = text.lines().find(|line| line.contains(&format!(":{port} "))).context("a row")?;
+            assert!(row.contains(if is_reset { " reset " } else { " drop " }), "{text}");
+        }
+    }
+    let _tcpw = Tcpw::start(&sandbox, &RESET)?;
+    assert_reset(&attempt(&sandbox, CLIENT_V4, SERVER_V4, 7002)?);
+    Ok(())
+}
+
+#[test]
+fn held_client_whose_answer_is_no_is_reset() -> Result<()> {
+    if !ready() {
+        return Ok(());
+    }
+    let sandbox = Sandbox::new("answer")?;
+    sandbox.write_tables("alphad: *3.4 *3456\n", DENY)?;
+    let _alphad = Testd::start(&sandbox, "alphad", "[::]:7001")?;
+    let tcpw = Tcpw::start(&sandbox, &RESET)?;
+    for (client, server) in [(CLIENT_V4_OTHER, SERVER_V4), (CLIENT_V6_OTHER, SERVER_V6), (LO_V4, LO_V4)] {
+        let attempt = attempt(&sandbox, client, server, 7001)?;
+        assert!(matches!(attempt.ended, Ended::Refused), "{client}: {attempt:?}");
+    }
+    assert_connected(&attempt(&sandbox, CLIENT_V4, SERVER_V4, 7001)?);
+    let lines = refused_lines(&tcpw);
+    assert_eq!(lines.len(), 3, "{lines:#?}");
+    assert_eq!(Tcpw::counters(&sandbox)?["reset"], 3);
+    Ok(())
+}
+
+/// The other one listens on the same port: in another network namespace, on another address, and
+/// on another address beside one for every address.
+#[test]
+fn client_of_a_listener_out_of_scope_is_never_touched() -> Result<()> {
+    if !ready() {
+        return Ok(());
+    }
+    let sandbox = Sandbox::new("scope")?;
+    sandbox.write_tables("", DENY)?;
+    let _there = Testd::start_at(&sandbox, Place::Client, "outsider", "0.0.0.0:7001")?;
+    let _beside = Testd::start_at(&sandbox, Place::Server, "outsider", "127.0.0.1:7001")?;
+    let _more = Testd::start_at(&sandbox, Place::Server, "outsider", "--reuse-port 2 127.0.0.1:7002")?;
+    let _alphad = Testd::start(&sandbox, "alphad", "1.2.3.1:7001")?;
+    let _every = Testd::start(&sandbox, "betad", "--reuse-port 2 0.0.0.0:7002")?;
+    let _tcpw = Tcpw::start(&sandbox, &RESET)?;
+    for port in [7001, 7002] {
+        assert_reset(&attempt(&sandbox, CLIENT_V4, SERVER_V4, port)?);
+        for _round in 0..10 {
+            assert_connected(&attempt(&sandbox, LO_V4, LO_V4, port)?);
+        }
+    }
+    let there = connect(sandbox.server(), SERVER_V4, SocketAddr::new(CLIENT_V4, 7001), PATIENCE)?;
+    assert_connected(&there);
+    Ok(())
+}
+
+/// With the daemon stopped, the kernel alone has to see that the port is somebody else's too.
+#[test]
+fn listener_that_joins_a_certified_port_voids_the_certificate_at_once() -> Result<()> {
+    if !ready() {
+        return Ok(());
+    }
+    let sandbox = Sandbox::new("joins")?;
+    sandbox.write_tables("", DENY)?;
+    let _alphad = Testd::start(&sandbox, "alphad", "--reuse-port 2 0.0.0.0:7001")?;
+    let tcpw = Tcpw::start(&sandbox, &RESET)?;
+    assert_reset(&attempt(&sandbox, LO_V4, LO_V4, 7001)?);
+    let pid = Pid::from_raw(tcpw.process.pid().cast_signed());
+    kill(pid, Signal::SIGSTOP)?;
+    let outsider = Testd::start_at(&sandbox, Place::Server, "outsider", "--reuse-port 2 127.0.0.1:7001")?;
+    for _round in 0..10 {
+        assert_connected(&attempt(&sandbox, LO_V4, LO_V4, 7001)?);
+    }
+    // Nobody vouches for the port: the gate alone refuses.
+    assert_dropped(&attempt(&sandbox, CLIENT_V4, SERVER_V4, 7001)?);
+    kill(pid, Signal::SIGCONT)?;
+    wait_reset(&sandbox, CLIENT_V4, SERVER_V4, 7001)?;
+    assert_connected(&attempt(&sandbox, LO_V4, LO_V4, 7001)?);
+    drop(outsider);
+    wait_reset(&sandbox, LO_V4, LO_V4, 7001)?;
+    assert_eq!(Tcpw::counters(&sandbox)?["disagreements"], 0);
+    Ok(())
+}
+
+#[test]
+fn listeners_that_come_and_go_are_never_reset_wrongly() -> Result<()> {
+    if !ready() {
+        return Ok(());
+    }
+    let sandbox = Sandbox::new("churn")?;
+    // The same port changes hands between a daemon whose client is refused and one that takes it.
+    sandbox.write_tables("", "alphad: ALL\n")?;
+    let _tcpw = Tcpw::start(&sandbox, &RESET)?;
+    for _round in 0..8 {
+        let alphad = Testd::start(&sandbox, "alphad", "0.0.0.0:7001")?;
+        wait_reset(&sandbox, CLIENT_V4, SERVER_V4, 7001)?;
+        drop(alphad);
+        wait_free(&sandbox)?;
+        let betad = Testd::start(&sandbox, "betad", "0.0.0.0:7001")?;
+        for _client in 0..5 {
+            assert_connected(&attempt(&sandbox, CLIENT_V4, SERVER_V4, 7001)?);
+        }
+        drop(betad);
+        wait_free(&sandbox)?;
+    }
+    Ok(())
+}
+
+/// A killed process closes its sockets a moment later.
+fn wait_free(sandbox: &Sandbox) -> Result<()> {
+    let deadline = Instant::now() + SOON;
+    while !sandbox.server().listening()?.is_empty() {
+        ensure!(Instant::now() < deadline, "somebody still listens");
+    }
+    Ok(())
+}
+
+#[test]
+fn resets_past_a_rate_are_drops_and_all_are_counted_and_logged() -> Result<()> {
+    if !ready() {
+        return Ok(());
+    }
+    for (name, settings) in [("per-source", "[reset]\nper-source = 3\n"), ("total", "[reset]\ntotal = 3\n")] {
+        let sandbox = Sandbox::new(name)?;
+        sandbox.write_tables("", DENY)?;
+        let _alphad = Testd::start(&sandbox, "alphad", "0.0.0.0:7001")?;
+        let tcpw = start(&sandbox, settings)?;
+        let reset = thread::scope(|scope| -> Result<u64> {
+            let all: Vec<_> =
+                (0..20).map(|_| scope.spawn(|| attempt(&sandbox, CLIENT_V4, SERVER_V4, 7001))).collect();
+            let mut reset = 0;
+            for one in all {
+                let one = one.join().map_err(|_| anyhow::anyhow!("a client panicked"))??;
+                ensure!(!one.is_connected(), "{one:?}");
+                reset += u64::from(matches!(one.ended, Ended::Refused));
+            }
+            Ok(reset)
+        })?;
+        // At most two seconds of the clock.
+        assert!((3..=6).contains(&reset), "{name}: {reset} of 20 reset");
+        assert_eq!(refused_lines(&tcpw).len(), 20);
+        let counters = Tcpw::counters(&sandbox)?;
+        assert_eq!((counters["refused"], counters["reset"]), (20, reset), "{counters:?}");
+        assert_eq!(counters["reset_limited"], 20 - reset, "{counters:?}");
+    }
+    Ok(())
+}
+
+/// A SYN that was dropped once is sent again when the limit would allow its reset.
+#[test]
+fn retransmit_of_a_dropped_syn_is_not_logged_again() -> Result<()> {
+    if !ready() {
+        return Ok(());
+    }
+    let sandbox = Sandbox::new("again")?;
+    sandbox.write_tables("", DENY)?;
+    let _alphad = Testd::start(&sandbox, "alphad", "0.0.0.0:7001")?;
+    let tcpw = start(&sandbox, "[reset]\nper-source = 1\n")?;
+    let server = SocketAddr::new(SERVER_V4, 7001);
+    thread::scope(|scope| -> Result<()> {
+        let all: Vec<_> = (0..4)
+            .map(|_| {
+                scope.spawn(|| connect(sandbox.client(), CLIENT_V4, server, Duration::from_millis(2500)))
+            })
+            .collect();
+        all.into_iter().try_for_each(|one| one.join().map_err(|_| anyhow::anyhow!("panicked"))?.map(drop))
+    })?;
+    let lines = refused_lines(&tcpw);
+    assert_eq!(lines.len(), 4, "{lines:#?}");
+    let counters = Tcpw::counters(&sandbox)?;
+    assert_eq!(counters["refused"], 4, "{counters:?}");
+    assert!(counters["retransmits"] >= 2, "{counters:?}");
+    Ok(())
+}
+
+#[test]
+fn handshake_that_was_allowed_ends_well_whatever_comes_between() -> Result<()> {
+    if !ready() {
+        return Ok(());
+    }
+    let sandbox = Sandbox::new("cookies")?;
+    sandbox.write_tables("alphad: 1.2.3.\n", DENY)?;
+    sandbox.server().run(|| Ok(fs::write("/proc/sys/net/ipv4/tcp_syncookies", "2")?))?;
+    let _alphad = Testd::start(&sandbox, "alphad", "0.0.0.0:7001")?;
+    let mut tcpw = Tcpw::start(&sandbox, &RESET)?;
+    let mut client = cookies::Client::new(&sandbox)?;
+    let half = client.begin(40001, 7001)?;
+    let mark = tcpw.process.mark();
+    sandbox.write_tables("", DENY)?;
+    tcpw.wait_applied(mark)?;
+    assert_reset(&attempt(&sandbox, CLIENT_V4, SERVER_V4, 7001)?);
+    assert!(client.finish(&half)?.starts_with(b"hello from"), "the handshake was refused in the middle");
+    assert_eq!(refused_lines(&tcpw).len(), 1);
+    Ok(())
+}
+
+/// More handshakes than the kernel remembers: after a change it is not certain which of them are under way.
+#[test]
+fn nothing_is_reset_while_a_handshake_may_be_forgotten() -> Result<()> {
+    if !ready() {
+        return Ok(());
+    }
+    let sandbox = Sandbox::new("forgotten")?;
+    sandbox.write_tables("alphad: 1.2.3.\n", DENY)?;
+    let _alphad = Testd::start(&sandbox, "alphad", "0.0.0.0:7001")?;
+    let mut tcpw = Tcpw::start(&sandbox, &RESET)?;
+    assert_reset(&attempt(&sandbox, CLIENT_V4_OTHER, SERVER_V4, 7001)?);
+    sandbox.client().run(|| {
+        for _connection in 0..=tcpw_common::limits::MANY_PASSED {
+            let mut connection = TcpStream::connect(SocketAddr::new(SERVER_V4, 7001))?;
+            // Not faster than alphad accepts.
+            connection.read_to_end(&mut Vec::new())?;
+        }
+        Ok(())
+    })?;
+    let mark = tcpw.process.mark();
+    sandbox.write_tables("", DENY)?;
+    tcpw.wait_applied(mark)?;
+    assert_dropped(&attempt(&sandbox, CLIENT_V4, SERVER_V4, 7001)?);
+    assert!(Tcpw::counters(&sandbox)?["reset_unsure"] >= 1);
+    tcpw.process.wait_for_line("many were allowed just before", SOON)?;
+    Ok(())
+}
+
+#[test]
+fn client_that_is_always_allowed_is_never_refused_under_reloads() -> Result<()> {
+    if !ready() {
+        return Ok(());
+    }
+    let sandbox = Sandbox::new("reloads")?;
+    let policies = ["alphad: 1.2.3.4\n", "alphad: 1.2.3.4 1.2.4.4\n"];
+    sandbox.write_tables(policies[0], DENY)?;
+    sandbox.server().run(|| Ok(fs::write("/proc/sys/net/ipv4/tcp_syncookies", "2")?))?;
+    let _alphad = Testd::start(&sandbox, "alphad", "0.0.0.0:7001")?;
+    let mut tcpw = Tcpw::start(&sandbox, &RESET)?;
+    let stop = AtomicBool::new(false);
+    let (connected, reset) = thread::scope(|scope| -> Result<(usize, usize)> {
+        let clients: Vec<_> = [CLIENT_V4, CLIENT_V4_OTHER]
+            .into_iter()
+            .cycle()
+            .take(8)
+            .map(|client| {
+                scope.spawn({
+                    let (sandbox, stop) = (&sandbox, &stop);
+                    move || -> Result<(usize, usize)> {
+                        let (mut connected, mut reset) = (0, 0);
+                        while !stop.load(Ordering::Relaxed) {
+                            let server = SocketAddr::new(SERVER_V4, 7001);
+                            // A SYN that a full queue lost is sent again.
+                            let mut attempt = connect(sandbox.client(), client, server, 4 * PATIENCE)?;
+                            ensure!(attempt.is_connected() || client != CLIENT_V4, "refused: {attempt:?}");
+                            attempt.greeting(PATIENCE);
+                            connected += usize::from(client == CLIENT_V4);
+                            reset += usize::from(matches!(attempt.ended, Ended::Refused));
+                            thread::sleep(Duration::from_millis(10));
+                        }
+                        Ok((connected, reset))
+                    }
+                })
+            })
+            .collect();
+        let edited = (1..=20).try_for_each(|round| {
+            let mark = tcpw.process.mark();
+            fs::write(sandbox.hosts_allow(), policies[round % 2])?;
+            tcpw.wait_applied(mark).map(drop)
+        });
+        stop.store(true, Ordering::Relaxed);
+        let mut sum = (0, 0);
+        for client in clients {
+            let (connected, reset) = client.join().map_err(|_| anyhow::anyhow!("a client panicked"))??;
+            sum = (sum.0 + connected, sum.1 + reset);
+        }
+        edited.map(|()| sum)
+    })?;
+    ensure!(connected > 100 && reset > 10, "only {connected} connected, {reset} reset");
+    assert_eq!(Tcpw::counters(&sandbox)?["disagreements"], 0);
+    Ok(())
+}
