@@ -41,11 +41,21 @@ pub enum Counter {
     ResetLimited = 16,
     /// Likewise, because an allowed handshake of theirs may have been forgotten.
     ResetUnsure = 17,
+    /// Connections whose data wait, or waited, until the user of their client is known.
+    UserWaits = 18,
+    /// Segments with data dropped meanwhile; they are sent again.
+    UserSegments = 19,
+    /// SYNs with data dropped because the user decides: the client sends one without.
+    UserSyns = 20,
+    /// Connections whose user was taken for unknown because user space was gone.
+    UserExpired = 21,
+    /// Connections whose user was taken for unknown because too many waited.
+    UserNoRoom = 22,
 }
 
 impl Counter {
     /// Every counter with its name in status and metrics.
-    pub const ALL: [(Self, &'static str); 18] = [
+    pub const ALL: [(Self, &'static str); 23] = [
         (Self::Allowed, "allowed"),
         (Self::Refused, "refused"),
         (Self::WouldRefuse, "would_refuse"),
@@ -64,5 +74,10 @@ impl Counter {
         (Self::Reset, "reset"),
         (Self::ResetLimited, "reset_limited"),
         (Self::ResetUnsure, "reset_unsure"),
+        (Self::UserWaits, "user_waits"),
+        (Self::UserSegments, "user_segments"),
+        (Self::UserSyns, "user_syns"),
+        (Self::UserExpired, "user_expired"),
+        (Self::UserNoRoom, "user_no_room"),
     ];
 }

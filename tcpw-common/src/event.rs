@@ -20,6 +20,10 @@ pub enum Kind {
     Unidentified = 6,
     /// A process with a listening socket, or a child of one, executes another program.
     Executes = 7,
+    /// A connection's handshake is complete; its data wait until the user of its client is known.
+    Waits = 8,
+    /// As [`Self::Waits`], but there is no room for one more that waits: the user is unknown.
+    Slips = 9,
 }
 
 impl Kind {
@@ -33,6 +37,8 @@ impl Kind {
             5 => Some(Self::Listening),
             6 => Some(Self::Unidentified),
             7 => Some(Self::Executes),
+            8 => Some(Self::Waits),
+            9 => Some(Self::Slips),
             _ => None,
         }
     }

@@ -18,6 +18,7 @@ pub mod outcome;
 pub mod probe;
 pub mod service;
 pub mod tag;
+pub mod user;
 
 /// Layout version of maps, tags and events; part of the pin directory's name.
 ///

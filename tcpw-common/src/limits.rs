@@ -23,6 +23,16 @@ pub const MAX_ONCE: u32 = 1 << 12;
 /// accepted line, a command, `keepalive`. The oldest is forgotten first.
 pub const MAX_HANDSHAKES: u32 = 1 << 16;
 
+/// Handshakes that will wait for their client's user: each for the moment between its last ACK
+/// and the birth of its socket, or from a SYN that may open it at once.
+pub const MAX_USER_HANDSHAKES: u32 = 1 << 14;
+
+/// Connections that wait for their client's user; of those beyond, the user is unknown.
+pub const MAX_WAITING: u32 = 1 << 14;
+
+/// How much longer than the look-up, in nanoseconds, the kernel waits for user space's answer.
+pub const USER_GRACE_NS: u64 = 2_000_000_000;
+
 /// Bytes of the ring of held packets: room for 6,000.
 pub const HELD_RING_BYTES: u32 = 1 << 22;
 

@@ -91,7 +91,7 @@ fn keep_alive(ctx: &SockOpsContext, port: u16) {
 /// eight-byte loads that LLVM makes of two neighbours and the shared pointers
 /// into the context that it makes of two branches.
 #[inline(always)]
-fn addresses(ctx: &SockOpsContext, family: u32) -> (Address, Address) {
+pub(crate) fn addresses(ctx: &SockOpsContext, family: u32) -> (Address, Address) {
     let ops = ctx.ops;
     // SAFETY: members of the context; the verifier checks each access.
     let (remote, remote6, local, local6) = unsafe {

@@ -4,9 +4,11 @@
 //! Invariant: only a packet that opens a connection to a listening TCP socket, or a datagram to a
 //! UDP socket whose owner chose its port, can be dropped; what belongs to a connection leaves at
 //! the first test, a load and two compares. An ACK opens a connection if its number is a SYN
-//! cookie: one that belongs to no handshake is judged like a SYN.
-//! Hook: cgroup_skb/ingress, after netfilter and sk_lookup; the context's socket is
-//! the listener for a SYN; a datagram is whole again, whatever fragments it came in.
+//! cookie: one that belongs to no handshake is judged like a SYN. Where users decide, the last ACK of
+//! a handshake is judged too.
+//! Hook: cgroup_skb/ingress, after netfilter and sk_lookup; the context's socket is the listener
+//! for a SYN and for the last ACK of a handshake; a datagram is whole again, whatever fragments
+//! it came in.
 
 use aya_ebpf::{
     EbpfContext as _,
@@ -21,8 +23,9 @@ use tcpw_common::{
     handshake::Handshake,
     key::{AnswerKey, AttemptKey, Query},
     limits::ONE_ATTEMPT_NS,
-    outcome::{Outcome, REPORT, of_entry},
+    outcome::{Outcome, REPORT},
     tag::{KERNEL_PORT, OF_ONE_DEVICE, PROVISIONAL, Tag, UNPRIVILEGED},
+    user::{Pending, UserDecides},
 };
 
 use crate::{
@@ -31,11 +34,12 @@ use crate::{
     hold::{hold, is_anybody_there},
     identity::tag_of,
     maps::{ANSWERS, ATTEMPTS, HANDSHAKES, LISTENERS, ONCE, SCRATCH},
-    packet::{self, Shape},
+    packet::{self, Rest, Shape},
     port::port,
     remember::{self, are_resets_on},
     tables::KernelTables,
     udp::{self, IPPROTO_UDP, is_udp},
+    user,
 };
 
 /// State of a listening socket. Source: linux/include/net/tcp_states.h.
@@ -55,7 +59,8 @@ pub(crate) enum Passage {
     Drop,
 }
 
-/// A connection attempt at a listener, or a datagram to a service. Lives in [`SCRATCH`]: it does not fit the stack.
+/// A connection attempt at a listener: a SYN, or the ACK that completes its handshake; or a datagram
+/// to a service. Lives in [`SCRATCH`]: it does not fit the stack.
 #[repr(C)]
 pub(crate) struct Attempt {
     key: AttemptKey,
@@ -68,6 +73,10 @@ pub(crate) struct Attempt {
     /// IPPROTO_TCP or IPPROTO_UDP.
     protocol: u32,
     handshake: Handshake,
+    /// Not 0: the ACK.
+    completes: u32,
+    rest: Rest,
+    pending: Pending,
 }
 
 /// Judges one packet.
@@ -79,7 +88,7 @@ pub(crate) fn judge(ctx: &SkBuffContext) -> Passage {
     let passage = decide_attempt(ctx, attempt);
     if attempt.protocol == IPPROTO_UDP {
         udp::heard(&attempt.key, passage == Passage::Pass);
-    } else if passage == Passage::Pass && attempt.is_stray == 0 && are_resets_on() {
+    } else if passage == Passage::Pass && attempt.completes == 0 && are_resets_on() {
         forget_socket(&mut attempt.key);
         // SAFETY: the helper has no preconditions.
         remember::passed(&attempt.key, unsafe { bpf_ktime_get_boot_ns() });
@@ -117,20 +126,28 @@ fn attempt(ctx: &SkBuffContext) -> Option<&'static mut Attempt> {
     // SAFETY: this CPU's own element; the gate runs with bottom halves off and does not nest.
     let attempt = unsafe { SCRATCH.get_ptr_mut(0)?.as_mut()? };
     attempt.protocol = protocol;
-    let shape = packet::read(ctx, &mut attempt.key, if is_datagram { packet::UDP } else { packet::TCP });
-    if shape == Shape::Continues || shape == Shape::NotIp {
-        return None;
+    let wanted = if is_datagram { packet::UDP } else { packet::TCP };
+    let shape = packet::read(ctx, &mut attempt.key, wanted, &mut attempt.rest);
+    match shape {
+        Shape::Opens | Shape::Unparsable => (attempt.completes, attempt.is_stray) = (0, 0),
+        Shape::Acknowledges => {
+            let isn = attempt.key.isn;
+            let is_stray = !has_handshake(ctx, &attempt.key) && !was_allowed(attempt);
+            attempt.key.isn = isn;
+            if !is_stray && !user::do_count() {
+                return None;
+            }
+            (attempt.completes, attempt.is_stray) = (1, u32::from(is_stray));
+        }
+        Shape::Continues | Shape::NotIp => return None,
     }
-    if shape == Shape::Acknowledges && (has_handshake(ctx, &attempt.key) || was_allowed(attempt)) {
-        return None;
-    }
-    attempt.is_stray = u32::from(shape == Shape::Acknowledges);
     // SAFETY: `sk` is a full socket and not null; the helper takes the context.
     unsafe {
         attempt.key.cookie = bpf_get_socket_cookie(ctx.as_ptr());
         attempt.family = (*sk).family;
         attempt.ifindex = (*ctx.skb.skb).ingress_ifindex;
         if shape == Shape::Unparsable {
+            attempt.rest.has_data = 1;
             attempt.key.isn = 0;
             attempt.key.client_port = 0;
             attempt.key.server_port = port((*sk).src_port);
@@ -183,7 +200,9 @@ fn identify(attempt: &mut Attempt, tag: Option<&Tag>) {
     // SAFETY: the value is copied at once.
     match unsafe { LISTENERS.get(&attempt.key.cookie) } {
         Some(tag) => attempt.tag = *tag,
-        None => count(Counter::Untagged),
+        None if attempt.completes == 0 => count(Counter::Untagged),
+        // Counted with its SYN.
+        None => {}
     }
 }
 
@@ -192,6 +211,12 @@ fn decide_attempt(ctx: &SkBuffContext, attempt: &mut Attempt) -> Passage {
     let Some(mut decision) = decide(&KernelTables, &attempt.query) else {
         return broken(ctx, attempt);
     };
+    if user::do_count() {
+        user::forget(&mut attempt.key);
+    }
+    if attempt.completes != 0 && (decision.outcome == Outcome::Exempt || decision.flags & AUDIT != 0) {
+        return Passage::Pass;
+    }
     if decision.outcome == Outcome::Exempt {
         count(Counter::Exempt);
         return Passage::Pass;
@@ -230,7 +255,8 @@ fn broken(ctx: &SkBuffContext, attempt: &Attempt) -> Passage {
 
 #[inline(always)]
 fn allow(attempt: &mut Attempt, decision: &Decision, marks: u8) -> Passage {
-    if attempt.is_stray != 0 {
+    if attempt.completes != 0 {
+        // Counted with its SYN.
         return Passage::Pass;
     }
     count(Counter::Allowed);
@@ -304,21 +330,57 @@ fn ask(ctx: &SkBuffContext, attempt: &mut Attempt, decision: &Decision) -> Passa
     let answer = unsafe { ANSWERS.get(&key) }.copied();
     let answer = match answer {
         Some(answer) if now_ns < answer.expires_ns => Some(answer),
-        // SAFETY: as above.
-        Some(_) | None => unsafe { ONCE.get(&attempt.key) }.copied(),
+        Some(_) | None => {
+            // The ACK's sequence number is one more than its SYN's.
+            attempt.key.isn = attempt.key.isn.wrapping_sub(attempt.completes);
+            // SAFETY: as above.
+            let once = unsafe { ONCE.get(&attempt.key) }.copied();
+            attempt.key.isn = attempt.key.isn.wrapping_add(attempt.completes);
+            once
+        }
     };
     if let Some(answer) = answer
         && now_ns < answer.expires_ns
-        && let Some((outcome, marks)) = of_entry((answer.entry & 0xff) as u8)
     {
-        if outcome == Outcome::Allow {
+        let marks = (answer.marks & 0xff) as u8;
+        if answer.outcome == Outcome::Allow as u32 {
             return allow(attempt, decision, marks);
         }
-        if outcome == Outcome::Refuse {
+        if answer.outcome == Outcome::Refuse as u32 {
             return refuse(attempt, decision);
+        }
+        if let Some(decides) = UserDecides::from_answer(answer.outcome) {
+            if attempt.protocol == IPPROTO_TCP && decision.flags & AUDIT == 0 && is_anybody_there(now_ns) {
+                return wait_for_user(attempt, decision, answer.outcome);
+            }
+            // Nobody asks for the user, or there is no connection to ask about: it is unknown.
+            return match decides.if_unknown {
+                Outcome::Allow => allow(attempt, decision, marks),
+                Outcome::Exempt | Outcome::Refuse | Outcome::Ask => refuse(attempt, decision),
+            };
         }
     }
     wait(ctx, Kind::Ask, attempt, decision, now_ns)
+}
+
+/// The handshake may go on, its connection waits.
+#[inline(always)]
+fn wait_for_user(attempt: &mut Attempt, decision: &Decision, answer: u32) -> Passage {
+    let is_syn = attempt.completes == 0;
+    attempt.pending = Pending {
+        tag: attempt.tag,
+        answer,
+        generation: decision.generation,
+        policy: decision.policy,
+        family: attempt.family,
+        ifindex: attempt.ifindex,
+        seq: attempt.key.isn.wrapping_add(1),
+        ack: attempt.rest.ack,
+        window: attempt.rest.window,
+    };
+    attempt.key.isn = 0;
+    attempt.key.cookie = 0;
+    user::go_on(&attempt.key, &attempt.pending, is_syn, attempt.rest.has_data != 0)
 }
 
 /// Leaves the attempt to user space. In audit mode it passes meanwhile.

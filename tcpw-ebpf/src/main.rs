@@ -23,6 +23,7 @@ mod refuse;
 mod remember;
 mod tables;
 mod udp;
+mod user;
 
 use core::ffi::c_void;
 
@@ -116,6 +117,31 @@ pub(crate) fn executes(ctx: BtfTracePointContext) -> i32 {
 #[sock_ops]
 pub(crate) fn accepted(ctx: SockOpsContext) -> u32 {
     accepted::established(&ctx);
+    1
+}
+
+/// cgroup_skb/ingress, while users decide: data a waiting connection would receive.
+#[cgroup_skb]
+pub(crate) fn user_in(ctx: SkBuffContext) -> i32 {
+    match user::comes_in(&ctx) {
+        Passage::Pass => 1,
+        Passage::Drop => 0,
+    }
+}
+
+/// cgroup_skb/egress, while users decide: data a waiting connection would send.
+#[cgroup_skb]
+pub(crate) fn user_out(ctx: SkBuffContext) -> i32 {
+    match user::goes_out(&ctx) {
+        Passage::Pass => 1,
+        Passage::Drop => 0,
+    }
+}
+
+/// sock_ops, while users decide: the handshake of a connection that has to wait is complete.
+#[sock_ops]
+pub(crate) fn user_born(ctx: SockOpsContext) -> u32 {
+    user::born(&ctx);
     1
 }
 

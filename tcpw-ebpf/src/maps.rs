@@ -18,10 +18,11 @@ use tcpw_common::{
     limits::{
         EVENT_RING_BYTES, HELD_RING_BYTES, MAX_ANSWERS, MAX_ATTEMPTS, MAX_BINDERS, MAX_COMMS, MAX_FLOWS,
         MAX_HANDSHAKES, MAX_HELD, MAX_HOLDERS, MAX_LISTENERS, MAX_ONCE, MAX_PASSED, MAX_PEERS, MAX_PREFIXES,
-        MAX_SERVICES, MAX_SOURCES, SLOTS,
+        MAX_SERVICES, MAX_SOURCES, MAX_USER_HANDSHAKES, MAX_WAITING, SLOTS,
     },
     service::{self, Flow, Place, Pressure, ResetLimits, Service, ServiceKey},
     tag::Tag,
+    user::{Mark, Pending, Waiting},
 };
 
 use crate::{gate::Attempt, refuse::Refusal};
@@ -161,6 +162,21 @@ pub(crate) static REFUSALS: ProgramArray = ProgramArray::with_max_entries(1, 0);
 /// The look-up a CPU is at.
 #[map]
 pub(crate) static LOOKUP: PerCpuArray<Refusal> = PerCpuArray::with_max_entries(1, 0);
+/// Not 0 while users decide, and for a while after: the last ACK of a handshake is judged too.
+#[btf_map]
+pub(crate) static USERS: Array<u32, 1> = Array::new();
+/// Handshakes whose connection will wait for its client's user, by both ends.
+#[map]
+pub(crate) static USER_HANDSHAKES: LruHashMap<AttemptKey, Pending> =
+    LruHashMap::with_max_entries(MAX_USER_HANDSHAKES, 0);
+/// Connections that wait for their client's user, by socket cookie. User space takes an entry away to
+/// let the connection pass: none may go by itself.
+#[map]
+pub(crate) static WAITING: aya_ebpf::maps::HashMap<u64, Waiting> =
+    aya_ebpf::maps::HashMap::with_max_entries(MAX_WAITING, BPF_F_NO_PREALLOC);
+/// What a waiting connection's socket carries.
+#[btf_map]
+pub(crate) static MARKS: SkStorage<Mark> = btf_maps::SkStorage::new();
 
 /// The attempt a CPU is judging.
 #[map]

@@ -1,7 +1,8 @@
 //! Bounds-checked reads of a packet that starts at its IP header.
 //!
-//! In: the packet a listening TCP socket or a UDP socket is about to receive. Out: its
-//! addresses, ports and sequence number, and whether it opens a connection.
+//! In: the packet a TCP socket is about to receive or sends, or that a UDP socket is about to
+//! receive. Out: its addresses, ports and sequence number, whether it opens a connection, whether
+//! it carries data.
 //! Source: RFC 768, RFC 791, RFC 8200 section 4, RFC 9293 section 3.1.
 
 use aya_ebpf::programs::SkBuffContext;
@@ -18,6 +19,7 @@ const FRAGMENT: u8 = 44;
 const AUTHENTICATION: u8 = 51;
 const DESTINATION: u8 = 60;
 
+const FIN: u8 = 0x01;
 const SYN: u8 = 0x02;
 const RST: u8 = 0x04;
 const ACK: u8 = 0x10;
@@ -37,16 +39,50 @@ pub(crate) enum Shape {
     NotIp,
 }
 
+/// What a packet of a connection carries.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Segment {
+    /// Nothing: an acknowledgement, a reset.
+    Empty,
+    /// Data, or the end of them; or nobody can tell.
+    Data,
+}
+
+/// The rest of a TCP header.
+#[repr(C)]
+pub(crate) struct Rest {
+    /// Acknowledgement number, host order.
+    pub(crate) ack: u32,
+    /// Window, as it stands in the header.
+    pub(crate) window: u32,
+    /// Not 0: [`Segment::Data`].
+    pub(crate) has_data: u32,
+}
+
 /// Reads the addresses, ports and sequence number of a packet of this protocol into `key`.
 ///
 /// Written in place: a copy of the addresses would not fit the 512 bytes of stack.
 #[inline(always)]
-pub(crate) fn read(ctx: &SkBuffContext, key: &mut AttemptKey, protocol: u8) -> Shape {
+pub(crate) fn read(ctx: &SkBuffContext, key: &mut AttemptKey, protocol: u8, rest: &mut Rest) -> Shape {
     match addresses(ctx, key, protocol) {
-        Some(Some(offset)) if protocol == TCP => tcp_header(ctx, offset, key).unwrap_or(Shape::Unparsable),
+        Some(Some(offset)) if protocol == TCP => {
+            tcp_header(ctx, offset, key, rest).unwrap_or(Shape::Unparsable)
+        }
         Some(Some(offset)) => udp_header(ctx, offset, key).unwrap_or(Shape::Unparsable),
         Some(None) => Shape::Unparsable,
         None => Shape::NotIp,
+    }
+}
+
+/// Reads a connection's packet: into `key` as [`read`] does, and whether it carries data.
+#[inline(always)]
+pub(crate) fn segment(ctx: &SkBuffContext, key: &mut AttemptKey) -> Segment {
+    let mut rest = Rest { ack: 0, window: 0, has_data: 1 };
+    match read(ctx, key, TCP, &mut rest) {
+        Shape::Opens | Shape::Acknowledges | Shape::Continues if rest.has_data == 0 => Segment::Empty,
+        Shape::Opens | Shape::Acknowledges | Shape::Continues | Shape::Unparsable | Shape::NotIp => {
+            Segment::Data
+        }
     }
 }
 
@@ -68,11 +104,15 @@ fn addresses(ctx: &SkBuffContext, key: &mut AttemptKey, protocol: u8) -> Option<
 }
 
 #[inline(always)]
-fn tcp_header(ctx: &SkBuffContext, offset: usize, key: &mut AttemptKey) -> Option<Shape> {
-    let head: [u8; 14] = ctx.load(offset).ok()?;
+fn tcp_header(ctx: &SkBuffContext, offset: usize, key: &mut AttemptKey, rest: &mut Rest) -> Option<Shape> {
+    let head: [u8; 16] = ctx.load(offset).ok()?;
     key.client_port = u16::from_be_bytes([head[0], head[1]]);
     key.server_port = u16::from_be_bytes([head[2], head[3]]);
     key.isn = u32::from_be_bytes([head[4], head[5], head[6], head[7]]);
+    rest.ack = u32::from_be_bytes([head[8], head[9], head[10], head[11]]);
+    rest.window = u16::from_be_bytes([head[14], head[15]]).into();
+    let end_of_header = offset + usize::from(head[12] >> 4) * 4;
+    rest.has_data = (ctx.len() as usize != end_of_header || head[13] & FIN != 0).into();
     Some(match head[13] & (SYN | ACK | RST) {
         SYN => Shape::Opens,
         ACK => {

@@ -17,7 +17,7 @@ use tcpw_common::{
     event::Kind,
     key::{Address, AnswerKey, AttemptKey, Query, mapped},
     limits::{PASSED_NS, SAME_ATTEMPT_NS},
-    outcome::{Outcome, of_entry},
+    outcome::Outcome,
     service::{BY_GATE, BY_RESET, Flow, RESET, Service, ServiceKey, WHOLE_NETNS, change_index},
     tag::Tag,
 };
@@ -218,10 +218,7 @@ fn is_answered_so(lookup: &mut Refusal, decision: &Decision, now_ns: u64) -> boo
     lookup.answer.server = lookup.flow.server;
     // SAFETY: the value is copied at once.
     let answer = unsafe { ANSWERS.get(&lookup.answer) }.copied();
-    answer.is_some_and(|answer| {
-        now_ns < answer.expires_ns
-            && matches!(of_entry((answer.entry & 0xff) as u8), Some((Outcome::Refuse, _)))
-    })
+    answer.is_some_and(|answer| now_ns < answer.expires_ns && answer.outcome == Outcome::Refuse as u32)
 }
 
 /// Whether no handshake that was allowed under another verdict can be under way and forgotten.

@@ -33,6 +33,14 @@ pub enum Event {
         /// The process.
         pid: u32,
     },
+    /// A connection waits for its client's user; it is found by its cookie.
+    Waits {
+        /// Cookie of its socket.
+        cookie: u64,
+    },
+    /// There is no room for a connection that would have to: its user is unknown. The cookie of the
+    /// decision is that of its own socket.
+    Slips(Decision),
 }
 
 /// What became of an attempt.
@@ -86,31 +94,32 @@ pub struct Decision {
 impl Event {
     /// Reads a record; `None` for a kind this version does not know.
     pub fn from_record(record: &Record) -> Option<Self> {
-        let decision = |fate| {
-            Self::Decision(Decision {
-                fate,
-                time_ns: record.time_ns,
-                netns: record.netns,
-                names: record.names,
-                cookie: record.cookie,
-                pid: record.pid,
-                ifindex: record.ifindex,
-                client: record.client,
-                server: record.server,
-                client_port: record.client_port,
-                server_port: record.server_port,
-                socket_is_v6: record.family == libc::AF_INET6.cast_unsigned(),
-                protocol: record.protocol,
-                policy: record.policy,
-                generation: record.generation,
-            })
+        let what = |fate| Decision {
+            fate,
+            time_ns: record.time_ns,
+            netns: record.netns,
+            names: record.names,
+            cookie: record.cookie,
+            pid: record.pid,
+            ifindex: record.ifindex,
+            client: record.client,
+            server: record.server,
+            client_port: record.client_port,
+            server_port: record.server_port,
+            socket_is_v6: record.family == libc::AF_INET6.cast_unsigned(),
+            protocol: record.protocol,
+            policy: record.policy,
+            generation: record.generation,
         };
+        let decision = |fate| Self::Decision(what(fate));
         Some(match Kind::from_number(record.kind)? {
             Kind::Refused => decision(Fate::Refused),
             Kind::WouldRefuse => decision(Fate::WouldRefuse),
             Kind::Accepted => decision(Fate::Accepted),
             Kind::Ask | Kind::Unidentified => decision(Fate::Held),
             Kind::Executes => Self::Executed { pid: record.pid },
+            Kind::Waits => Self::Waits { cookie: record.cookie },
+            Kind::Slips => Self::Slips(what(Fate::Held)),
             Kind::Listening => {
                 Self::Listening { pid: record.pid, port: record.server_port, is_udp: record.protocol == UDP }
             }

@@ -2,7 +2,7 @@
 //!
 //! In: `testd [OPTION]... ADDRESS:PORT...`, the options those of [`style::Style`]. Copied under any
 //! name, it is that daemon. Out: a line `listening` once every socket listens, with the port of one
-//! that has no address of its own.
+//! that has no address of its own; with `--tell` one for everything a client sent.
 
 mod crowd;
 mod pass;
@@ -10,7 +10,7 @@ mod style;
 mod udp;
 
 use std::{
-    io::Write as _,
+    io::{Read as _, Write as _},
     net::{SocketAddr, TcpListener},
     os::{
         fd::{AsRawFd as _, FromRawFd as _, IntoRawFd as _, OwnedFd},
@@ -98,8 +98,8 @@ fn serve_all(listeners: Vec<TcpListener>, style: &Style) -> Result<()> {
     for listener in listeners {
         let listener = if style.duplicate { listener.try_clone()? } else { listener };
         let greeting = format!("hello from {name}\n");
-        let tells_keepalive = style.tells_keepalive;
-        threads.push(thread::spawn(move || serve(&listener, &greeting, tells_keepalive)));
+        let (tell, tells_keepalive) = (style.tell, style.tells_keepalive);
+        threads.push(thread::spawn(move || serve(&listener, &greeting, tell, tells_keepalive)));
     }
     writeln!(std::io::stdout(), "listening {port}")?;
     for thread in threads {
@@ -180,13 +180,21 @@ fn open(address: SocketAddr, style: &Style) -> Result<TcpListener> {
     Ok(unsafe { TcpListener::from_raw_fd(fd.into_raw_fd()) })
 }
 
-fn serve(listener: &TcpListener, greeting: &str, tells_keepalive: bool) {
+fn serve(listener: &TcpListener, greeting: &str, tell: bool, tells_keepalive: bool) {
     for client in listener.incoming().flatten() {
         let mut client = client;
         drop(client.write_all(greeting.as_bytes()));
         if tells_keepalive {
             let is_on = getsockopt(&client, sockopt::KeepAlive).unwrap_or(false);
             drop(client.write_all(format!("keepalive {is_on}\n").as_bytes()));
+        }
+        if tell {
+            thread::spawn(move || {
+                let mut bytes = [0; 256];
+                let length = client.read(&mut bytes).unwrap_or(0);
+                let text = String::from_utf8_lossy(&bytes[..length]).into_owned();
+                drop(writeln!(std::io::stdout(), "read: {text}"));
+            });
         }
     }
 }

@@ -28,6 +28,8 @@ pub(crate) struct Style {
     pub(crate) fast_open: bool,
     /// `--tell-keepalive`: say whether the accepted socket has SO_KEEPALIVE.
     pub(crate) tells_keepalive: bool,
+    /// `--tell`: print what clients send.
+    pub(crate) tell: bool,
     /// `--mptcp`.
     pub(crate) mptcp: bool,
     /// `--device NAME`: SO_BINDTODEVICE.
@@ -88,6 +90,7 @@ impl Style {
                 "--share" => style.reuse_port = true,
                 "--fast-open" => style.fast_open = true,
                 "--tell-keepalive" => style.tells_keepalive = true,
+                "--tell" => style.tell = true,
                 "--mptcp" => style.mptcp = true,
                 "--device" => style.device = Some(value()?),
                 "--v6only" => style.v6_only = true,

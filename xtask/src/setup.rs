@@ -51,6 +51,7 @@ const TESTS: &[Part] = &[
     part("python3", "/usr/bin/python3"),
     part("dnsmasq-base", "dnsmasq"),
     part("unbound", "unbound"),
+    part("oidentd", "oidentd"),
     part("bind9-dnsutils", "dig"),
     part("chrony", "chronyd"),
     part("tftpd-hpa", "in.tftpd"),

@@ -35,6 +35,7 @@ mod tables;
 mod text;
 mod text_v6;
 mod unreachable;
+mod users;
 mod who;
 
 use std::{collections::HashMap, rc::Rc};
@@ -57,6 +58,7 @@ use survey::effects_of;
 pub use survey::{Area, Surveyed, survey};
 pub use tables::PolicyTables;
 pub use unreachable::{Unreachable, unreachable};
+pub use users::ask_for_users;
 pub use who::{DaemonName, Only, Port, Server, Service};
 
 use tcpw_common::outcome::{KEEPALIVE, Outcome, REPORT};
@@ -125,8 +127,13 @@ pub fn compile(input: &Input<'_>) -> Result<Policy, CompileError> {
                 None => Rc::clone(&regions),
             };
             if !regions.is_empty() || !unnamed.is_empty() {
-                let entry = entry_of(consequences_of(rule, table.kind, input.lookup));
-                acts_on_accepted |= !matches!(entry, ALLOW | REFUSE);
+                let consequences = consequences_of(rule, table.kind, input.lookup);
+                acts_on_accepted |= consequences.act_on_accepted();
+                let entry = match input.names {
+                    // Who the user is does not change the verdict, but what is said of it.
+                    Names::LookedUp if users::options_ask(rule) => Outcome::Ask as u8,
+                    Names::LookedUp | Names::HostsLookedUp | Names::Unknown => entry_of(consequences),
+                };
                 // Where no name counts, what options do can be told from the address later on.
                 let effects = if is_looked_up { effects_of(rule) } else { 0 };
                 strokes.push(Stroke { list, regions, unnamed, ink: inks.ink(entry, effects) });

@@ -84,6 +84,8 @@ struct RawResolve {
     cache: Option<Spanned<i64>>,
     found_for: Option<Spanned<i64>>,
     not_found_for: Option<Spanned<i64>>,
+    user_lookups: Option<Spanned<i64>>,
+    user_lookups_per_client: Option<Spanned<i64>>,
     name_server_ports: Option<Vec<Spanned<i64>>>,
 }
 
@@ -126,8 +128,17 @@ const KEYS: [&str; 17] = [
 ];
 const DAEMON_KEYS: [&str; 1] = ["on-deny"];
 const RESET_KEYS: [&str; 2] = ["per-source", "total"];
-const RESOLVE_KEYS: [&str; 7] =
-    ["lookups", "waiting", "time-limit", "cache", "found-for", "not-found-for", "name-server-ports"];
+const RESOLVE_KEYS: [&str; 9] = [
+    "lookups",
+    "waiting",
+    "time-limit",
+    "cache",
+    "found-for",
+    "not-found-for",
+    "user-lookups",
+    "user-lookups-per-client",
+    "name-server-ports",
+];
 const NAMES_KEYS: [&str; 2] = ["port", "unit"];
 const EXEMPT_KEYS: [&str; 2] = ["addresses", "ports"];
 
@@ -235,6 +246,12 @@ fn read_resolve(raw: RawResolve) -> Result<Resolve, (Range<usize>, String)> {
         kept: count(raw.cache, &resolve::KEPT, default.kept)?,
         found_for: seconds(raw.found_for, &resolve::FOUND_FOR, default.found_for)?,
         not_found_for: seconds(raw.not_found_for, &resolve::NOT_FOUND_FOR, default.not_found_for)?,
+        users_at_once: count(raw.user_lookups, &resolve::USERS, default.users_at_once)?,
+        users_of_a_source: count(
+            raw.user_lookups_per_client,
+            &resolve::USERS_OF_A_SOURCE,
+            default.users_of_a_source,
+        )?,
         name_server_ports: ports.transpose()?.unwrap_or(default.name_server_ports),
     })
 }

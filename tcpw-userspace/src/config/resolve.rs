@@ -17,6 +17,10 @@ pub struct Resolve {
     pub found_for: Duration,
     /// How long it is believed that there is none.
     pub not_found_for: Duration,
+    /// Look-ups of users at once.
+    pub users_at_once: usize,
+    /// Of them, for one source.
+    pub users_of_a_source: usize,
     /// Ports of name servers: at these every name is unknown.
     pub name_server_ports: Vec<u16>,
 }
@@ -33,6 +37,8 @@ impl Default for Resolve {
             kept: 16384,
             found_for: Duration::from_secs(300),
             not_found_for: Duration::from_secs(10),
+            users_at_once: 512,
+            users_of_a_source: 64,
             name_server_ports: NAME_SERVER_PORTS.to_vec(),
         }
     }
@@ -46,6 +52,10 @@ pub(super) struct Number {
 
 /// More threads than that cost more than they bring.
 pub(super) const AT_ONCE: Number = Number { key: "lookups", range: 1..=1024 };
+/// Each is a socket.
+pub(super) const USERS: Number = Number { key: "user-lookups", range: 1..=16384 };
+/// Likewise.
+pub(super) const USERS_OF_A_SOURCE: Number = Number { key: "user-lookups-per-client", range: 1..=16384 };
 /// Each takes a kilobyte.
 pub(super) const WAITING: Number = Number { key: "waiting", range: 1..=65536 };
 /// A client gives up after two minutes.

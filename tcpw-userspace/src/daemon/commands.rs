@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tcpw_common::{held::Held, key::AttemptKey, outcome::Outcome};
+use tcpw_common::{held::Held, key::AttemptKey};
 
 use super::{
     Daemon,
@@ -22,7 +22,7 @@ use super::{
 use crate::{
     config::Mode,
     effects::{Command, surroundings_of},
-    evaluate::request::{CommandResult, Judgement},
+    evaluate::request::{CommandResult, Judgement, Verdict},
     events::{self, Decision},
     parse::rule::Text,
 };
@@ -85,21 +85,39 @@ impl Daemon {
         command: &Text,
         judgement: &Judgement,
     ) -> Option<Attempt> {
-        let Purpose::Held(held) = &attempt.purpose else { return Some(attempt) };
-        if self.config.mode == Mode::Audit {
-            return Some(attempt);
-        }
-        let key = attempt_key(held, &attempt.decision);
+        let key = match &attempt.purpose {
+            _ if self.config.mode == Mode::Audit => return Some(attempt),
+            Purpose::Live(_) => return Some(attempt),
+            Purpose::Held(held) => Some(attempt_key(held, &attempt.decision)),
+            Purpose::Connection(_) => None,
+        };
         let surroundings = surroundings_of(&judgement.effects, command);
         let order = Command { text: command.clone(), surroundings };
         match self.effects.ask(events::ip(&attempt.decision.client), &order) {
             Some(number) => {
-                self.commands.by_key.insert(key, number);
+                self.commands.by_key.extend(key.map(|key| (key, number)));
                 self.commands.asked.insert(number, (attempt, command.clone()));
             }
-            None => self.commands.undecided += 1,
+            None => self.undecided(attempt, command.clone()),
         }
         None
+    }
+
+    /// Nobody knows how the command ends. A client whose SYN is held tries again; a connection that
+    /// waits is refused if either end of the command refuses it.
+    fn undecided(&mut self, mut attempt: Attempt, command: Text) {
+        self.commands.undecided += 1;
+        if !matches!(attempt.purpose, Purpose::Connection(_)) {
+            return;
+        }
+        let facts = attempt.facts.clone();
+        attempt.facts.end(command.clone(), CommandResult::Exited(0));
+        let judged = self.judge(&attempt.names, &attempt.decision, &attempt.facts);
+        if judged.is_some_and(|judged| judged.judgement.verdict == Verdict::Allow) {
+            attempt.facts = facts;
+            attempt.facts.end(command, CommandResult::Exited(1));
+        }
+        self.pursue(attempt, None);
     }
 
     /// Commands have ended: what hangs on them goes on.
@@ -112,7 +130,7 @@ impl Daemon {
                     attempt.facts.end(command, result);
                     self.pursue(attempt, None);
                 }
-                None => self.commands.undecided += 1,
+                None => self.undecided(attempt, command),
             }
         }
     }
@@ -123,7 +141,7 @@ impl Daemon {
         held: &Held,
         decision: &Decision,
         facts: Facts,
-        (outcome, marks): (Outcome, u8),
+        (outcome, marks): (u32, u8),
     ) {
         self.commands.keep(decision, facts);
         let holds_ns = u64::try_from(ANSWER_FOR.as_nanos()).unwrap_or(u64::MAX);

@@ -4,7 +4,11 @@
 //! could not answer.
 //! Invariant: a verdict is judged again only with the names it was given with.
 
-use std::{cell::RefCell, net::IpAddr, time::Instant};
+use std::{
+    cell::{Cell, RefCell},
+    net::IpAddr,
+    time::Instant,
+};
 
 use crate::{
     evaluate::request::{CommandResult, HostName, Lookup, Purpose},
@@ -22,12 +26,36 @@ pub(super) struct Facts {
     is_unknown: bool,
     /// Nobody waited longer: until when that holds.
     gave_up_until: Option<Instant>,
+    /// The client's user, once asked for; inside, `None` is unknown.
+    user: Option<Option<Text>>,
+    /// He was asked for where there is none.
+    in_vain: Option<UserWanted>,
 }
 
 impl Facts {
     /// Those of attempts for which nothing is looked up.
     pub(super) fn unknown() -> Self {
-        Self { is_unknown: true, ..Self::default() }
+        Self { is_unknown: true, user: Some(None), ..Self::default() }
+    }
+
+    /// Takes the client's user; `None` is unknown.
+    pub(super) fn learn_user(&mut self, user: Option<Text>) {
+        self.user = Some(user);
+    }
+
+    /// The user was asked for, and there can be none: another protocol's answer may differ.
+    pub(super) fn no_user_for(&mut self, user: UserWanted) {
+        self.in_vain = Some(UserWanted { is_open: false, ..user });
+    }
+
+    /// Who was asked for in vain.
+    pub(super) fn in_vain(&self) -> Option<UserWanted> {
+        self.in_vain
+    }
+
+    /// The client's user, if it was looked up and is known.
+    pub(super) fn user(&self) -> Option<&Text> {
+        self.user.as_ref()?.as_ref()
     }
 
     /// Whether every answer there can be is that nothing was looked up.
@@ -90,6 +118,7 @@ pub(super) struct Answers<'a> {
     client: IpAddr,
     server: IpAddr,
     missing: RefCell<Option<Missing>>,
+    user: Cell<Option<UserWanted>>,
 }
 
 /// What has to be known before the evaluator's verdict means something.
@@ -101,9 +130,24 @@ pub(super) enum Missing {
     Command(Text),
 }
 
+/// The evaluator asked for the client's user, which nobody knows yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct UserWanted {
+    /// Time limit of the look-up, in seconds.
+    pub(super) timeout_s: u32,
+    /// What it found with the user unknown hangs on something else that is not known either.
+    pub(super) is_open: bool,
+}
+
 impl<'a> Answers<'a> {
     pub(super) fn new(facts: &'a Facts, [client, server]: [IpAddr; 2]) -> Self {
-        Self { facts, client, server, missing: RefCell::new(None) }
+        Self { facts, client, server, missing: RefCell::new(None), user: Cell::new(None) }
+    }
+
+    /// Whether the user is wanted, all questions before it being answered. The verdict is that of an
+    /// unknown user.
+    pub(super) fn user_wanted(&self) -> Option<UserWanted> {
+        self.user.get()
     }
 
     /// The first question without an answer; the evaluator's verdict then means nothing.
@@ -120,8 +164,17 @@ impl<'a> Answers<'a> {
     }
 
     fn miss(&self, question: Question) {
-        if !self.facts.is_unknown {
-            self.missing.borrow_mut().get_or_insert(Missing::LookUp(question));
+        if self.facts.is_unknown {
+            return;
+        }
+        self.want(Missing::LookUp(question));
+    }
+
+    fn want(&self, missing: Missing) {
+        match self.user.get() {
+            // Whether it has to be asked, the user decides.
+            Some(user) => self.user.set(Some(UserWanted { is_open: true, ..user })),
+            None => drop(self.missing.borrow_mut().get_or_insert(missing)),
         }
     }
 }
@@ -133,6 +186,16 @@ impl Lookup for Answers<'_> {
 
     fn server_name(&self) -> HostName {
         self.name(self.server)
+    }
+
+    fn client_user(&self, timeout_s: u32) -> Option<Text> {
+        if let Some(user) = &self.facts.user {
+            return user.clone();
+        }
+        if self.missing.borrow().is_none() {
+            self.user.set(Some(UserWanted { timeout_s, is_open: false }));
+        }
+        None
     }
 
     fn in_netgroup(&self, group: &[u8], host: Option<&[u8]>, user: Option<&[u8]>) -> bool {
@@ -149,14 +212,12 @@ impl Lookup for Answers<'_> {
     fn run(&self, purpose: Purpose, command: &[u8]) -> CommandResult {
         let ended = self.facts.ended.iter().find(|(known, _)| **known == *command);
         match (purpose, ended) {
-            (Purpose::Aclexec, Some((_, result))) => *result,
-            (Purpose::Aclexec, None) => {
-                self.missing.borrow_mut().get_or_insert_with(|| Missing::Command(command.into()));
-                CommandResult::Exited(0)
-            }
+            (Purpose::Aclexec, Some((_, result))) => return *result,
+            (Purpose::Aclexec, None) => self.want(Missing::Command(command.into())),
             // They are run when the verdict is known.
-            (Purpose::Spawn, _) => CommandResult::Exited(0),
+            (Purpose::Spawn, _) => {}
         }
+        CommandResult::Exited(0)
     }
 
     fn user_exists(&self, name: &[u8]) -> bool {
@@ -204,6 +265,42 @@ mod tests {
         assert!(answers.in_netgroup(b"trusted", Some(b"s.test"), None));
         assert_eq!(answers.missing(), None);
         assert_eq!(facts.until(), Some(sooner.until), "the earliest counts");
+    }
+
+    #[test]
+    fn user_is_wanted_once_the_questions_before_are_answered() {
+        let ends = ["192.0.2.1".parse().unwrap(), "192.0.2.2".parse().unwrap()];
+        let mut facts = Facts::default();
+        let answers = Answers::new(&facts, ends);
+        answers.client_name();
+        assert_eq!((answers.client_user(10), answers.user_wanted()), (None, None));
+        facts.learn(answers.missing().unwrap(), kept(name("c.test"), 20));
+
+        let answers = Answers::new(&facts, ends);
+        answers.client_name();
+        answers.client_user(7);
+        assert_eq!(answers.user_wanted(), Some(UserWanted { timeout_s: 7, is_open: false }));
+        // What he is may decide whether this is asked at all.
+        answers.server_name();
+        assert_eq!(answers.user_wanted(), Some(UserWanted { timeout_s: 7, is_open: true }));
+        assert_eq!(answers.missing(), None);
+
+        facts.learn_user(Some(b"root"[..].into()));
+        let answers = Answers::new(&facts, ends);
+        assert_eq!(answers.client_user(7).as_deref(), Some(&b"root"[..]));
+        assert_eq!(answers.user_wanted(), None);
+    }
+
+    #[test]
+    fn command_behind_an_unknown_user_leaves_the_verdict_open() {
+        let ends = ["::1".parse().unwrap(), "::1".parse().unwrap()];
+        let facts = Facts::default();
+        let answers = Answers::new(&facts, ends);
+        answers.run(Purpose::Aclexec, b"true");
+        answers.client_user(10);
+        assert_eq!(answers.user_wanted().map(|user| user.is_open), Some(false), "it ran before");
+        answers.run(Purpose::Aclexec, b"true");
+        assert_eq!(answers.user_wanted().map(|user| user.is_open), Some(true));
     }
 
     #[test]

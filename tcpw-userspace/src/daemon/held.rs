@@ -218,6 +218,7 @@ impl Daemon {
     pub(super) fn forget_namespaces(&mut self) {
         let in_use: HashSet<u64> = self.registry.all().iter().map(|(_, known)| known.netns).collect();
         self.injector.keep_only(|netns| in_use.contains(&netns));
+        self.users.keep_namespaces(|netns| in_use.contains(&netns));
     }
 }
 

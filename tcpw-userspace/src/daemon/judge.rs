@@ -15,17 +15,26 @@ use crate::{
     parse::rule::Tables,
 };
 
-use super::facts::{Answers, Facts, Missing};
+use super::facts::{Answers, Facts, Missing, UserWanted};
 
-/// What the evaluator says of the attempt, and the first thing it had to know that the facts do not
-/// answer: the verdict is then that of an unknown name. `daemon` is which of the names stands for all.
+/// What the evaluator says of an attempt.
+pub(super) struct Judged {
+    pub(super) judgement: Judgement,
+    /// The first thing it had to know that the facts do not answer: the verdict is then that of an
+    /// unknown name, or of a command that succeeds.
+    pub(super) missing: Option<Missing>,
+    /// It asked for the user first: the verdict is that of an unknown one.
+    pub(super) user: Option<UserWanted>,
+}
+
+/// Asks the evaluator; `daemon` is which of the names stands for all.
 pub(super) fn judge(
     tables: &Tables,
     names: &NamesSet,
     daemon: Option<&str>,
     decision: &Decision,
     facts: &Facts,
-) -> (Judgement, Option<Missing>) {
+) -> Judged {
     let mut daemons = names.to_vec();
     daemons.sort_by_key(|name| daemon.is_none_or(|daemon| **name != *daemon.as_bytes()));
     let ends = addresses(decision);
@@ -41,7 +50,8 @@ pub(super) fn judge(
         ..Request::default()
     };
     let judgement = evaluate::evaluate(tables, &request, &answers);
-    (judgement, answers.missing())
+    let user = answers.user_wanted();
+    Judged { judgement, missing: answers.missing(), user }
 }
 
 /// The addresses of client and server.
@@ -49,16 +59,40 @@ pub(super) fn addresses(decision: &Decision) -> [IpAddr; 2] {
     [events::ip(&decision.client), events::ip(&decision.server)]
 }
 
-/// Host or address of the client, as libwrap's callers log it: the name if a rule had it looked up
-/// and it can be believed.
+/// Client as libwrap's callers log it: its name if a rule had it looked up and it can be believed,
+/// else its address; `user@` in front if a rule had him looked up and he is known.
 pub(super) fn host_text(decision: &Decision, facts: &Facts, judgement: Option<&Judgement>) -> String {
     let [client, _] = addresses(decision);
+    let Some(judgement) = judgement else { return client_text(decision) };
+    let (user, host) =
+        match facts.user().and_then(|_| judgement.client.iter().rposition(|byte| *byte == b'@')) {
+            Some(at) => (Some(&judgement.client[..at]), &judgement.client[at + 1..]),
+            None => (None, &*judgement.client),
+        };
     let is_named = matches!(facts.name(client), Some(HostName::Known(_)));
-    match judgement.filter(|it| is_named && *it.client != *numeric_host(client).as_bytes()) {
+    let host = if is_named && *host != *numeric_host(client).as_bytes() {
         // DNS names are letters, digits and few marks; /etc/hosts may hold any bytes.
-        Some(judgement) => evaluate::quoted_bytes(&judgement.client),
-        None => client_text(decision),
+        evaluate::quoted_bytes(host)
+    } else {
+        client_text(decision)
+    };
+    match user {
+        Some(user) => format!("{}@{host}", plain(user)),
+        None => host,
     }
+}
+
+/// A user as the client's host gave it. What a reader of lines might take for a blank is written
+/// `\xNN`: nobody shall forge the rest of a line.
+fn plain(user: &[u8]) -> String {
+    let mut text = String::with_capacity(user.len());
+    for byte in user {
+        match byte {
+            b'!'..=b'~' => text.push(char::from(*byte)),
+            _ => text.push_str(&format!("\\x{byte:02x}")),
+        }
+    }
+    text
 }
 
 /// The client as the daemon itself would have seen it: on an AF_INET6 socket an

@@ -17,6 +17,7 @@ mod registry;
 mod report;
 mod scan;
 mod status;
+mod users;
 
 use std::{
     collections::HashMap,
@@ -51,6 +52,7 @@ use policy::{Outcome, Policies, named_files};
 use registry::Registry;
 use scan::Scans;
 use status::Looks;
+use users::Users;
 
 /// Batches of events read ahead: a quarter of a million events at most.
 const BATCHES: usize = 256;
@@ -85,6 +87,7 @@ pub async fn run(config: Config) -> Result<()> {
             }
             (question, found) = daemon.lookups.next() => daemon.looked_up(&question, &found),
             () = daemon.hanging.overdue() => daemon.give_up(),
+            done = daemon.users.next() => daemon.user_news(done),
             () = daemon.watch.changed() => daemon.reload(),
             found = daemon.scans.next() => daemon.found(found),
             heard = daemon.effects.next() => {
@@ -124,6 +127,7 @@ pub async fn run(config: Config) -> Result<()> {
                 daemon.commands_ended(ended);
                 daemon.watch_hanging();
                 daemon.watch_resets();
+                daemon.watch_users();
             }
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
@@ -180,6 +184,7 @@ struct Daemon {
     waiting: Waiting,
     hanging: Hanging,
     lookups: Lookups,
+    users: Users,
     injector: Injector,
     effects: Effects,
     commands: commands::Commands,
@@ -229,6 +234,7 @@ impl Daemon {
             waiting: Waiting::default(),
             hanging: Hanging::new(&config.resolve),
             lookups: Lookups::new(Arc::new(System), limits(&config)),
+            users: Users::new(&config),
             injector: Injector::new(&config.proc_root, frames.ok()),
             effects: Effects::new(config.effects.clone()),
             commands: commands::Commands::default(),
@@ -245,6 +251,10 @@ impl Daemon {
             if daemon.is_service(&listener) {
                 daemon.registry.learn(&listener.names);
             }
+        }
+        if daemon.kernel.has_pinned_users() {
+            // What an earlier process let in waits still.
+            daemon.kernel.begin_users(&daemon.config.cgroup)?;
         }
         daemon.first_policy()?;
         let found = daemon.scans.scan_now();
@@ -320,6 +330,8 @@ impl Daemon {
             Some(Event::Decision(decision)) => self.report(&decision),
             Some(Event::Listening { pid, is_udp: true, .. }) => self.scans.look_at_udp(pid),
             Some(Event::Listening { pid, .. } | Event::Executed { pid }) => self.scans.look_at(pid),
+            Some(Event::Waits { cookie }) => self.waits(cookie),
+            Some(Event::Slips(decision)) => self.slips(&decision),
             None => log::error!("an event of kind {} is not known to this version", record.kind),
         }
     }
@@ -350,6 +362,11 @@ impl Daemon {
             (
                 "reset_unsure",
                 "refused attempts were dropped, not reset: many were allowed just before the tables changed",
+            ),
+            ("user_no_room", "connections found too many waiting for a user: theirs is unknown"),
+            (
+                "user_expired",
+                "connections were judged while nobody was here to ask for their user: it is unknown",
             ),
             ("broken", "attempts were refused because a table look-up failed: please report this"),
         ] {

@@ -15,11 +15,12 @@ use tcpw_common::{
     held::Held,
     key::{Address, AnswerKey, AttemptKey, as_v4},
     outcome::Outcome,
+    user::{UserDecides, Waiting},
 };
 
 use super::{
     Daemon,
-    facts::{Facts, Missing},
+    facts::{Facts, Missing, UserWanted},
     held::{answer_key, attempt_key},
     live::Live,
     report::boot_ns,
@@ -53,6 +54,8 @@ pub(super) struct Attempt {
 pub(super) enum Purpose {
     /// The gate: the packet to send again.
     Held(Box<Held>),
+    /// A connection whose data wait.
+    Connection(Box<Waiting>),
     /// Somebody at the control socket.
     Live(Box<Live>),
 }
@@ -61,7 +64,7 @@ impl Purpose {
     fn key(&self, decision: &Decision) -> Option<AttemptKey> {
         match self {
             Self::Held(held) => Some(attempt_key(held, decision)),
-            Self::Live(_) => None,
+            Self::Connection(_) | Self::Live(_) => None,
         }
     }
 }
@@ -146,7 +149,12 @@ impl Hanging {
     }
 
     /// Has an attempt wait for an answer; `number` is that of one that waited before.
-    fn park(&mut self, attempt: Attempt, question: Question, number: Option<u64>) -> Result<(), ()> {
+    fn park(
+        &mut self,
+        attempt: Attempt,
+        question: Question,
+        number: Option<u64>,
+    ) -> Result<(), Box<Attempt>> {
         let source = source(&attempt.decision.client);
         let number = match number {
             Some(number) => number,
@@ -154,7 +162,7 @@ impl Hanging {
                 let of_source = self.by_source.get(&source).copied().unwrap_or(0);
                 if self.attempts.len() >= self.limit || of_source >= MOST_OF_A_SOURCE {
                     self.counts.dropped += 1;
-                    return Err(());
+                    return Err(Box::new(attempt));
                 }
                 self.number += 1;
                 self.deadlines.push_back((Instant::now() + self.time_limit, self.number));
@@ -235,30 +243,43 @@ impl Daemon {
     /// Judges an attempt, as far as the names that are known go. `number` is that of one that waited.
     pub(super) fn pursue(&mut self, mut attempt: Attempt, number: Option<u64>) {
         loop {
-            let Some((judgement, missing)) = self.judge(&attempt.names, &attempt.decision, &attempt.facts)
-            else {
+            let Some(judged) = self.judge(&attempt.names, &attempt.decision, &attempt.facts) else {
                 return;
             };
-            let question = match missing {
-                None => return self.conclude(attempt, &judgement),
+            let question = match judged.missing {
+                None => {
+                    return match judged.user {
+                        None => self.conclude(attempt, &judged.judgement, None),
+                        Some(user) => self.user_wanted(attempt, &judged.judgement, user),
+                    };
+                }
                 Some(Missing::LookUp(question)) => question,
-                Some(Missing::Command(command)) => match self.ask_command(attempt, &command, &judgement) {
-                    // Audit mode and those who only ask run nothing: it counts as succeeding.
-                    Some(mut pretended) => {
-                        pretended.facts.end(command, CommandResult::Exited(0));
-                        attempt = pretended;
-                        continue;
+                Some(Missing::Command(command)) => {
+                    match self.ask_command(attempt, &command, &judged.judgement) {
+                        // Audit mode and those who only ask run nothing: it counts as succeeding.
+                        Some(mut pretended) => {
+                            pretended.facts.end(command, CommandResult::Exited(0));
+                            attempt = pretended;
+                            continue;
+                        }
+                        None => return,
                     }
-                    None => return,
-                },
+                }
             };
             if let Some(kept) = self.lookups.remembered(&question) {
                 let kept = kept.clone();
                 attempt.facts.learn(question, kept);
                 continue;
             }
-            if self.hanging.park(attempt, question.clone(), number).is_ok() {
-                self.lookups.begin(&question);
+            match self.hanging.park(attempt, question.clone(), number) {
+                Ok(()) => self.lookups.begin(&question),
+                Err(mut limited) if matches!(limited.purpose, Purpose::Connection(_)) => {
+                    // Its client would not try again: its name is unknown.
+                    limited.facts.give_up(Instant::now());
+                    attempt = *limited;
+                    continue;
+                }
+                Err(_limited) => {}
             }
             return;
         }
@@ -293,10 +314,14 @@ impl Daemon {
         }
     }
 
-    fn conclude(&mut self, attempt: Attempt, judgement: &Judgement) {
+    /// An attempt has its verdict; or, if the user is wanted, that of an unknown one.
+    pub(super) fn conclude(&mut self, attempt: Attempt, judgement: &Judgement, user: Option<UserWanted>) {
         let Attempt { decision, names, facts, purpose } = attempt;
         let held = match purpose {
             Purpose::Held(held) => held,
+            Purpose::Connection(waiting) => {
+                return self.end_wait(&waiting, &decision, &names, judgement, &facts);
+            }
             Purpose::Live(live) => return self.tell(*live, &decision, &facts, judgement),
         };
         if self.config.mode == Mode::Audit {
@@ -307,8 +332,16 @@ impl Daemon {
             return;
         }
         let outcome = match judgement.verdict {
+            _ if user.is_some_and(|user| user.is_open) => Outcome::Refuse,
             Verdict::Allow => Outcome::Allow,
             Verdict::Refuse => Outcome::Refuse,
+        };
+        let answer = match user.or(facts.in_vain()) {
+            None => outcome as u32,
+            Some(user) => {
+                let timeout_s = u16::try_from(user.timeout_s).unwrap_or(u16::MAX);
+                UserDecides { if_unknown: outcome, timeout_s }.to_answer()
+            }
         };
         let now = Instant::now();
         let holds = facts.until().map(|until| until.saturating_duration_since(now).max(ANSWER_AT_LEAST));
@@ -316,9 +349,9 @@ impl Daemon {
             boot_ns().saturating_add(u64::try_from(holds.as_nanos()).unwrap_or(u64::MAX))
         });
         let key = answer_key(&decision);
+        let marks = super::effects::marks(judgement);
         if facts.hang_on_a_command() {
-            let marks = super::effects::marks(judgement);
-            return self.answer_once(&held, &decision, facts, (outcome, marks));
+            return self.answer_once(&held, &decision, facts, (answer, marks));
         }
         if !facts.is_empty() {
             self.hanging.answered.keep(key, facts, now, now + holds.unwrap_or_default() + EVENT_DELAY);
@@ -328,7 +361,7 @@ impl Daemon {
             // The policy of today then asks at the client's next SYN.
             log::debug!("{error:#}");
         }
-        match self.kernel.answer(key, outcome, super::effects::marks(judgement), expires_ns) {
+        match self.kernel.answer(key, answer, marks, expires_ns) {
             Ok(()) => self.send_again(&held, &decision),
             Err(error) => log::error!("{error:#}"),
         }
@@ -354,7 +387,7 @@ impl Daemon {
 }
 
 /// What a host has to its name: an IPv4 address, or a /64.
-fn source(client: &Address) -> Address {
+pub(super) fn source(client: &Address) -> Address {
     let mut source = *client;
     if as_v4(client).is_none() {
         source[8..].fill(0);

@@ -43,6 +43,8 @@ pub(super) struct InForce {
     pub(super) tables: Arc<Tables>,
     pub(super) policy: Policy,
     pub(super) generation: u32,
+    /// Connections may wait for their client's user.
+    pub(super) asks_for_users: bool,
     pub(super) applied_at: SystemTime,
     /// Diagnostics of error severity: hosts.allow, hosts.deny.
     errors: [usize; 2],
@@ -170,13 +172,15 @@ impl Policies {
         let audit = config.mode == Mode::Audit;
         let flags = [(audit, AUDIT), (missing[0], NO_ALLOW_TABLE), (missing[1], NO_DENY_TABLE)];
         let flags = flags.iter().filter(|(is_so, _)| *is_so).fold(0, |all, (_, flag)| all | flag);
+        let looked_up =
+            if compile::ask_for_users(&tables) { can_ask(kernel, config) } else { Names::HostsLookedUp };
         let policy = compile::compile(&compile::Input {
             tables: &tables,
             listeners: names,
             exempt_networks: &config.exempt.addresses,
             exempt_ports: &config.exempt.ports,
             lookup: &Accounts,
-            names: Names::HostsLookedUp,
+            names: looked_up,
             unnamed_ports: &config.resolve.name_server_ports,
         })?;
         if policy.acts_on_accepted
@@ -192,6 +196,7 @@ impl Policies {
         }
         self.problem = None;
         self.current = Some(InForce {
+            asks_for_users: looked_up == Names::LookedUp,
             tables,
             policy,
             generation: applied.generation,
@@ -231,6 +236,17 @@ impl Policies {
     /// The tables in force.
     pub(super) fn current_tables(&self) -> Option<&Arc<Tables>> {
         self.current.as_ref().map(|current| &current.tables)
+    }
+}
+
+/// Makes ready for a policy with users, before it is in force; else users are unknown.
+fn can_ask(kernel: &mut Kernel, config: &Config) -> Names {
+    match kernel.begin_users(&config.cgroup) {
+        Ok(()) => Names::LookedUp,
+        Err(error) => {
+            log::warn!("this kernel cannot make connections wait: every user is unknown: {error:#}");
+            Names::HostsLookedUp
+        }
     }
 }
 

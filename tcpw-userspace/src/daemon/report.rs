@@ -13,7 +13,7 @@ use super::{
     Daemon,
     facts::{Facts, Missing},
     held::{Scanned, answer_key},
-    judge,
+    judge::{self, Judged},
     registry::Known,
     scan::Found,
 };
@@ -39,10 +39,12 @@ impl Daemon {
         let judged = self.judge(&names, decision, &facts);
         match &judged {
             // How a command ended is known to the daemon alone that ran it; audit mode runs none.
-            Some((_, Some(Missing::Command(_)))) | None => {}
-            Some((judgement, missing)) => self.check(decision, &names, judgement, missing.is_some()),
+            Some(Judged { missing: Some(Missing::Command(_)), .. }) | None => {}
+            Some(Judged { judgement, missing, user }) => {
+                self.check(decision, &names, judgement, missing.is_some() || user.is_some());
+            }
         }
-        let judgement = judged.map(|(judgement, _)| judgement);
+        let judgement = judged.map(|judged| judged.judgement);
         if decision.fate != Fate::Accepted || self.config.log_allowed {
             self.write_line(decision, &names, judgement.as_ref(), &facts);
         }
@@ -67,19 +69,14 @@ impl Daemon {
     }
 
     /// The names behind the id of a tag: found by a scan, or provisional, from the policy's process names.
-    fn names_of(&self, decision: &Decision) -> NamesSet {
+    pub(super) fn names_of(&self, decision: &Decision) -> NamesSet {
         let known = self.registry.names_of(decision.names);
         // A line must not be lost for want of them.
         known.or_else(|| self.policies.names_of(decision.names)).unwrap_or_default()
     }
 
     /// The evaluator's verdict under the tables that decided, or what it has to know first.
-    pub(super) fn judge(
-        &self,
-        names: &NamesSet,
-        decision: &Decision,
-        facts: &Facts,
-    ) -> Option<(Judgement, Option<Missing>)> {
+    pub(super) fn judge(&self, names: &NamesSet, decision: &Decision, facts: &Facts) -> Option<Judged> {
         let tables = match decision.generation {
             // Nothing in the kernel decided it.
             0 => self.policies.current_tables()?,

@@ -63,6 +63,9 @@ impl Daemon {
             .map(|(name, count)| (name.to_owned(), count)),
         );
         counters.extend(self.name_counters());
+        counters.extend(self.users.counters());
+        let held = self.kernel.waiting().map_or(0, |all| all.len());
+        counters.insert("users_held".into(), u64::try_from(held).unwrap_or(u64::MAX));
         let counts = self.lines.counts();
         let mut said = HashMap::new();
         Status {

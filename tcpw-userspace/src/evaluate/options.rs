@@ -30,6 +30,14 @@ pub struct Consequences {
     pub asks_command: bool,
 }
 
+impl Consequences {
+    /// Whether it does something once a connection is accepted.
+    pub fn act_on_accepted(&self) -> bool {
+        let is_allowed = self.asks_command || self.verdict == Verdict::Allow;
+        is_allowed && (self.spawns || self.keepalive)
+    }
+}
+
 /// The verdict of a matched rule. `lookup` is asked about the users and groups it names.
 pub fn outcome_of(rule: &Rule, table: TableKind, lookup: &dyn Lookup) -> Verdict {
     consequences_of(rule, table, lookup).verdict

@@ -69,8 +69,22 @@ impl Injector {
     /// # Errors
     /// The process is gone or its namespace another one, or the kernel refuses the packet.
     pub fn send(&mut self, netns: u64, pid: u32, packet: &Packet) -> io::Result<()> {
+        self.send_packet(netns, pid, packet.bytes(), packet.destination())
+    }
+
+    /// Sends a packet likewise.
+    ///
+    /// # Errors
+    /// As [`Self::send`].
+    pub fn send_packet(
+        &mut self,
+        netns: u64,
+        pid: u32,
+        packet: &[u8],
+        destination: IpAddr,
+    ) -> io::Result<()> {
         let sockets = self.sockets(netns, pid)?;
-        match packet.destination() {
+        match destination {
             IpAddr::V4(address) => {
                 let to = libc::sockaddr_in {
                     sin_family: family(libc::AF_INET),
@@ -78,7 +92,7 @@ impl Injector {
                     sin_addr: libc::in_addr { s_addr: u32::from_ne_bytes(address.octets()) },
                     sin_zero: [0; 8],
                 };
-                send(&sockets.v4, packet.bytes(), &to)
+                send(&sockets.v4, packet, &to)
             }
             IpAddr::V6(address) => {
                 let to = libc::sockaddr_in6 {
@@ -89,7 +103,7 @@ impl Injector {
                     sin6_scope_id: 0,
                 };
                 let socket = sockets.v6.as_ref().ok_or(io::ErrorKind::AddrNotAvailable)?;
-                send(socket, packet.bytes(), &to)
+                send(socket, packet, &to)
             }
         }
     }

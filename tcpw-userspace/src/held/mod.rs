@@ -6,8 +6,14 @@
 //! verdict, whatever the gate makes of it then; what cannot be sent again is left to the client's
 //! own retransmit.
 
+mod acknowledgement;
+mod connection;
 mod inject;
+mod namespace;
 mod packet;
 
+pub use acknowledgement::Acknowledgement;
+pub use connection::{Ends, cookies, destroy};
 pub use inject::Injector;
+pub use namespace::{Namespace, Namespaces};
 pub use packet::Packet;

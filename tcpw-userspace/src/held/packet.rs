@@ -155,7 +155,7 @@ fn set_length(packet: &mut [u8], version: u8) -> Option<()> {
     Some(())
 }
 
-fn is_link_local(address: IpAddr) -> bool {
+pub(super) fn is_link_local(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => address.is_link_local(),
         IpAddr::V6(address) => address.is_unicast_link_local(),
@@ -167,7 +167,7 @@ fn is_group(address: IpAddr) -> bool {
 }
 
 /// The checksum of TCP and UDP, with its pseudo header.
-fn checksum(protocol: u8, source: IpAddr, destination: IpAddr, segment: &[u8]) -> u16 {
+pub(super) fn checksum(protocol: u8, source: IpAddr, destination: IpAddr, segment: &[u8]) -> u16 {
     let mut sum = u64::from(protocol) + segment.len() as u64;
     for address in [source, destination] {
         sum += match address {

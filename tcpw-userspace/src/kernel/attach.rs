@@ -37,7 +37,16 @@ pub enum Hook {
     Executes,
     /// sock_ops: reports accepted connections, sets SO_KEEPALIVE on them.
     Accepted,
+    /// cgroup_skb/ingress: holds data of connections that wait for a user.
+    UserIn,
+    /// cgroup_skb/egress: likewise.
+    UserOut,
+    /// sock_ops: marks connections that wait for a user.
+    UserBorn,
 }
+
+/// What makes connections wait for a user; the one that makes them last.
+pub(super) const USER_HOOKS: [Hook; 3] = [Hook::UserIn, Hook::UserOut, Hook::UserBorn];
 
 impl Hook {
     /// Name of its program in the BPF object.
@@ -53,6 +62,9 @@ impl Hook {
             Self::Listening => "listening",
             Self::Executes => "executes",
             Self::Accepted => "accepted",
+            Self::UserIn => "user_in",
+            Self::UserOut => "user_out",
+            Self::UserBorn => "user_born",
         }
     }
 }
@@ -71,9 +83,28 @@ pub enum HookState {
 /// Links held by this process. Dropping an unpinned one ends its enforcement.
 #[derive(Default)]
 pub(super) struct Attached {
-    owned: Vec<FdLink>,
-    pinned: Vec<PinnedLink>,
-    accepted: bool,
+    owned: Vec<(Hook, FdLink)>,
+    pinned: Vec<(Hook, PinnedLink)>,
+}
+
+impl Attached {
+    /// Whether a hook is in use.
+    pub(super) fn has(&self, hook: Hook) -> bool {
+        self.owned
+            .iter()
+            .map(|(hook, _)| hook)
+            .chain(self.pinned.iter().map(|(hook, _)| hook))
+            .any(|it| *it == hook)
+    }
+
+    /// Lets go of a hook; its pin goes too.
+    fn detach(&mut self, hook: Hook) -> Result<()> {
+        self.owned.retain(|(owned, _)| *owned != hook);
+        for (_, link) in self.pinned.extract_if(.., |(pinned, _)| *pinned == hook) {
+            link.unpin().with_context(|| format!("remove the pin of {}", hook.program()))?;
+        }
+        Ok(())
+    }
 }
 
 impl Kernel {
@@ -112,7 +143,7 @@ impl Kernel {
     /// # Errors
     /// The kernel refuses it.
     pub fn watch_accepted(&mut self, cgroup: &Path) -> Result<()> {
-        if !self.attached.accepted {
+        if !self.attached.has(Hook::Accepted) {
             self.attach(Hook::Accepted, cgroup).context("watch accepted connections")?;
         }
         Ok(())
@@ -144,15 +175,40 @@ impl Kernel {
         Ok(())
     }
 
-    fn attach(&mut self, hook: Hook, cgroup: &Path) -> Result<HookState> {
-        let state = self.attach_or_adopt(hook, cgroup)?;
-        self.attached.accepted |= hook == Hook::Accepted;
-        Ok(state)
+    /// Attaches what makes connections wait for a user; nothing to do if it is there.
+    ///
+    /// # Errors
+    /// The kernel refuses one of the programs: then none of them is attached.
+    pub(super) fn attach_user_hooks(&mut self, cgroup: &Path) -> Result<()> {
+        for hook in USER_HOOKS {
+            if self.attached.has(hook) {
+                continue;
+            }
+            if let Err(error) = self.attach(hook, cgroup) {
+                self.detach_user_hooks()?;
+                return Err(error.context(format!(
+                    "attach {} to cgroup {}",
+                    hook.program(),
+                    cgroup.display()
+                )));
+            }
+        }
+        Ok(())
     }
 
-    fn attach_or_adopt(&mut self, hook: Hook, cgroup: &Path) -> Result<HookState> {
+    /// Detaches it.
+    ///
+    /// # Errors
+    /// A pin cannot be removed.
+    pub(super) fn detach_user_hooks(&mut self) -> Result<()> {
+        USER_HOOKS.into_iter().rev().try_for_each(|hook| self.attached.detach(hook))
+    }
+
+    fn attach(&mut self, hook: Hook, cgroup: &Path) -> Result<HookState> {
         self.in_use.push(hook);
-        self.load_program(hook)?;
+        if self.program(hook)?.fd().is_err() {
+            self.load_program(hook)?;
+        }
         let pins = self.pins.clone();
         if let Some(pins) = &pins
             && pins.link(hook).exists()
@@ -163,14 +219,14 @@ impl Kernel {
         let dir = File::open(cgroup).with_context(|| format!("open cgroup {}", cgroup.display()))?;
         let link = self.new_link(hook, &dir)?;
         match pins {
-            None => self.attached.owned.push(link),
+            None => self.attached.owned.push((hook, link)),
             Some(pins) => {
                 let path = pins.link(hook);
                 if path.exists() {
                     std::fs::remove_file(&path).with_context(|| format!("replace {}", path.display()))?;
                 }
                 let link = link.pin(&path).with_context(|| format!("pin {}", path.display()))?;
-                self.attached.pinned.push(link);
+                self.attached.pinned.push((hook, link));
             }
         }
         Ok(HookState::Attached)
@@ -195,7 +251,7 @@ impl Kernel {
         sys::update_link(link.as_fd(), program.as_fd())
             .with_context(|| format!("replace the program of {}", path.display()))?;
         let pinned = PinnedLink::from_pin(&path).with_context(|| format!("open {}", path.display()))?;
-        self.attached.pinned.push(pinned);
+        self.attached.pinned.push((hook, pinned));
         Ok(true)
     }
 
@@ -203,14 +259,14 @@ impl Kernel {
         let btf = &self.btf;
         let program = self.ebpf.program_mut(hook.program()).context("not in the BPF object")?;
         let result = match hook {
-            Hook::Gate => <&mut CgroupSkb>::try_from(program)?.load(),
+            Hook::Gate | Hook::UserIn | Hook::UserOut => <&mut CgroupSkb>::try_from(program)?.load(),
             Hook::BoundV4 | Hook::BoundV6 => <&mut CgroupSock>::try_from(program)?.load(),
             Hook::BindsV4 | Hook::BindsV6 | Hook::WroteV4 | Hook::WroteV6 => {
                 <&mut CgroupSockAddr>::try_from(program)?.load()
             }
             Hook::Listening => <&mut BtfTracePoint>::try_from(program)?.load("inet_sock_set_state", btf),
             Hook::Executes => <&mut BtfTracePoint>::try_from(program)?.load("sched_process_exec", btf),
-            Hook::Accepted => <&mut SockOps>::try_from(program)?.load(),
+            Hook::Accepted | Hook::UserBorn => <&mut SockOps>::try_from(program)?.load(),
         };
         match result {
             Ok(()) => Ok(()),
@@ -226,9 +282,12 @@ impl Kernel {
         // Single: with links the kernel lets several programs coexist anyway, and refuses other flags.
         let mode = CgroupAttachMode::Single;
         Ok(match hook {
-            Hook::Gate => {
+            Hook::Gate | Hook::UserIn | Hook::UserOut => {
                 let gate: &mut CgroupSkb = program.try_into()?;
-                let id = gate.attach(cgroup, CgroupSkbAttachType::Ingress, mode)?;
+                let is_out = hook == Hook::UserOut;
+                let direction =
+                    if is_out { CgroupSkbAttachType::Egress } else { CgroupSkbAttachType::Ingress };
+                let id = gate.attach(cgroup, direction, mode)?;
                 gate.take_link(id)?.try_into()?
             }
             Hook::BoundV4 | Hook::BoundV6 => {
@@ -246,7 +305,7 @@ impl Kernel {
                 let id = listening.attach()?;
                 listening.take_link(id)?.into()
             }
-            Hook::Accepted => {
+            Hook::Accepted | Hook::UserBorn => {
                 let accepted: &mut SockOps = program.try_into()?;
                 let id = accepted.attach(cgroup, mode)?;
                 accepted.take_link(id)?.try_into()?

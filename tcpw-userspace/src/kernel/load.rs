@@ -19,7 +19,7 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/tc
 pub(super) const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
 
 /// The maps that outlive a process when pinned; all but .rodata, scratch and aya-log's own.
-pub(super) const STATE_MAPS: [&str; 39] = [
+pub(super) const STATE_MAPS: [&str; 43] = [
     "ACTIVE",
     "HEADERS",
     "CLIENTS_V4",
@@ -59,6 +59,10 @@ pub(super) const STATE_MAPS: [&str; 39] = [
     "FLOWS",
     "PLACE",
     "REFUSALS",
+    "USERS",
+    "USER_HANDSHAKES",
+    "WAITING",
+    "MARKS",
 ];
 
 /// What to load.

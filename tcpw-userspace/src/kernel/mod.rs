@@ -23,6 +23,7 @@ mod sys;
 mod tables;
 mod tags;
 mod upgrade;
+mod users;
 
 pub use alive::Alive;
 pub(crate) use alive::boot_ns;

@@ -10,7 +10,6 @@ use aya::maps::{HashMap, Map, MapData, MapError, PerCpuArray, SkStorage};
 use tcpw_common::{
     answer::Answer,
     key::{AnswerKey, AttemptKey, Comm, NamesId},
-    outcome::Outcome,
     tag::Tag,
 };
 
@@ -73,10 +72,10 @@ impl Kernel {
     ///
     /// # Errors
     /// The kernel refuses the write.
-    pub fn answer(&mut self, key: AnswerKey, outcome: Outcome, marks: u8, expires_ns: u64) -> Result<()> {
+    pub fn answer(&mut self, key: AnswerKey, outcome: u32, marks: u8, expires_ns: u64) -> Result<()> {
         let map = self.ebpf.map_mut("ANSWERS").context("the BPF object has no map ANSWERS")?;
         let mut answers: HashMap<_, AnswerKey, Answer> = HashMap::try_from(map)?;
-        let answer = Answer { expires_ns, entry: outcome as u32 | u32::from(marks), reserved: 0 };
+        let answer = Answer { expires_ns, outcome, marks: marks.into() };
         answers.insert(key, answer, 0).context("write an answer")
     }
 
@@ -84,16 +83,10 @@ impl Kernel {
     ///
     /// # Errors
     /// The kernel refuses the write.
-    pub fn answer_once(
-        &mut self,
-        key: AttemptKey,
-        outcome: Outcome,
-        marks: u8,
-        expires_ns: u64,
-    ) -> Result<()> {
+    pub fn answer_once(&mut self, key: AttemptKey, outcome: u32, marks: u8, expires_ns: u64) -> Result<()> {
         let map = self.ebpf.map_mut("ONCE").context("the BPF object has no map ONCE")?;
         let mut answers: HashMap<_, AttemptKey, Answer> = HashMap::try_from(map)?;
-        let answer = Answer { expires_ns, entry: outcome as u32 | u32::from(marks), reserved: 0 };
+        let answer = Answer { expires_ns, outcome, marks: marks.into() };
         answers.insert(key, answer, 0).context("write an answer")
     }
 

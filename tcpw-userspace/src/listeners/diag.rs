@@ -117,7 +117,12 @@ fn list(namespace: &File) -> io::Result<(u64, Vec<DiagSocket>)> {
     Ok((netns, all))
 }
 
-fn dump(socket: &Socket, request: InetRequest, mut each: impl FnMut(InetResponse)) -> io::Result<()> {
+/// Every socket that the kernel has for a request.
+pub(crate) fn dump(
+    socket: &Socket,
+    request: InetRequest,
+    mut each: impl FnMut(InetResponse),
+) -> io::Result<()> {
     let mut header = NetlinkHeader::default();
     header.flags = NLM_F_REQUEST | NLM_F_DUMP;
     let mut message = NetlinkMessage::new(header, SockDiagMessage::InetRequest(request).into());
@@ -145,11 +150,17 @@ fn dump(socket: &Socket, request: InetRequest, mut each: impl FnMut(InetResponse
     }
 }
 
+/// SO_COOKIE of a listed socket.
+pub(crate) fn cookie(response: &InetResponse) -> Option<u64> {
+    let cookie = &response.header.socket_id.cookie;
+    let half = |at: usize| -> Option<u64> {
+        Some(u32::from_ne_bytes(cookie.get(at..at + 4)?.try_into().ok()?).into())
+    };
+    Some(half(0)? | half(4)? << 32)
+}
+
 fn read(response: &InetResponse, netns: u64, protocol: u8) -> Option<DiagSocket> {
     let id = &response.header.socket_id;
-    let half = |at: usize| -> Option<u64> {
-        Some(u32::from_ne_bytes(id.cookie.get(at..at + 4)?.try_into().ok()?).into())
-    };
     let attribute = |kind: u16| {
         response.nlas.iter().find(|nla| nla.kind() == kind).map(|nla| {
             let mut value = vec![0; nla.value_len()];
@@ -162,7 +173,7 @@ fn read(response: &InetResponse, netns: u64, protocol: u8) -> Option<DiagSocket>
     let is_v6_only =
         attribute(INET_DIAG_SKV6ONLY).is_some_and(|value| value.first().is_some_and(|it| *it != 0));
     Some(DiagSocket {
-        cookie: half(0)? | half(4)? << 32,
+        cookie: cookie(response)?,
         netns,
         cgroup: cgroup.unwrap_or(0),
         inode: response.header.inode.into(),

@@ -6,7 +6,7 @@
 //! comm, systemd units of users and configuration files of unprivileged
 //! super-servers do not count.
 
-mod diag;
+pub(crate) mod diag;
 pub mod inetd;
 mod load;
 mod names;
@@ -27,6 +27,8 @@ pub use settings::MoreNames;
 pub use survey::{Namespace, PortSocket, Survey};
 pub(crate) use sys::netns_cookie;
 pub use sys::raise_file_limit;
+#[cfg(test)]
+pub(crate) use sys::socket_cookie;
 
 use crate::names::NamesSet;
 

@@ -105,6 +105,12 @@ pub(crate) fn netns_cookie(socket: BorrowedFd<'_>) -> io::Result<u64> {
     socket_option(socket, SO_NETNS_COOKIE)
 }
 
+/// Cookie of a socket.
+#[cfg(test)]
+pub(crate) fn socket_cookie(socket: BorrowedFd<'_>) -> io::Result<u64> {
+    socket_option(socket, libc::SO_COOKIE)
+}
+
 /// An integer that every bit pattern is a value of.
 trait Plain: Copy {}
 impl Plain for i32 {}

@@ -6,6 +6,7 @@
 
 mod accounts;
 mod cache;
+pub mod ident;
 mod lookups;
 mod netgroup;
 mod question;

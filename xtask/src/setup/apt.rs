@@ -129,6 +129,7 @@ fn disable_at_boot(packages: &[&str]) {
         ("unbound", "unbound"),
         ("tftpd-hpa", "tftpd-hpa"),
         ("opensmtpd", "opensmtpd"),
+        ("oidentd", "oidentd"),
     ] {
         if packages.contains(&package) && output(Command::new("systemctl").args(["disable", unit])).is_ok() {
             say(format_args!(

@@ -1,0 +1,145 @@
+//! Connections that wait until their client's user is known.
+//!
+//! The user is asked for (ident, RFC 1413) once the handshake is complete: until then no data
+//! passes, either way.
+
+use crate::{
+    key::{Address, AttemptKey},
+    outcome::Outcome,
+    tag::Tag,
+};
+
+/// User space's answer to [`Outcome::Ask`] where the user decides: the handshake may go on,
+/// its data wait. A bit of the answer's number, beside the outcome in the low byte.
+const WAIT: u32 = 1 << 31;
+
+/// How the time limit of the look-up is packed into an answer, in seconds.
+const TIMEOUT_SHIFT: u32 = 8;
+const TIMEOUT_MASK: u32 = 0xffff;
+
+/// The user decides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UserDecides {
+    /// The outcome where the user is unknown: allow or refuse.
+    pub if_unknown: Outcome,
+    /// Time limit of the look-up, in seconds.
+    pub timeout_s: u16,
+}
+
+impl UserDecides {
+    /// The answer's number.
+    #[inline(always)]
+    pub const fn to_answer(self) -> u32 {
+        WAIT | ((self.timeout_s as u32) << TIMEOUT_SHIFT) | self.if_unknown as u32
+    }
+
+    /// The answer of a number; `None` if it is an outcome alone.
+    #[inline(always)]
+    pub const fn from_answer(answer: u32) -> Option<Self> {
+        if answer & WAIT == 0 {
+            return None;
+        }
+        let timeout_s = ((answer >> TIMEOUT_SHIFT) & TIMEOUT_MASK) as u16;
+        let if_unknown = if answer & 3 == Outcome::Allow as u32 { Outcome::Allow } else { Outcome::Refuse };
+        Some(Self { if_unknown, timeout_s })
+    }
+}
+
+/// A handshake whose connection will wait: what the gate knows of it.
+///
+/// Layout: 24 + 8 × 4 bytes, no padding.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pending {
+    /// Tag of the listener.
+    pub tag: Tag,
+    /// The answer: a [`UserDecides`] as number.
+    pub answer: u32,
+    /// Generation of the policy that asked.
+    pub generation: u32,
+    /// Policy index within that generation.
+    pub policy: u32,
+    /// Address family of the listening socket: 2 (AF_INET) or 10 (AF_INET6).
+    pub family: u32,
+    /// Interface the client's packet came in on.
+    pub ifindex: u32,
+    /// Sequence number of that packet, host order.
+    pub seq: u32,
+    /// What it acknowledges, host order.
+    pub ack: u32,
+    /// Its window, as it stands in the header.
+    pub window: u32,
+}
+const _: () = assert!(size_of::<Pending>() == 56);
+
+/// A connection that waits. User space takes the entry away to let it pass.
+///
+/// Layout: 48 + 56 + 2 × 8 + 2 × 4 bytes, no padding.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Waiting {
+    /// Both ends. The cookie is that of the connection's own socket.
+    pub ends: AttemptKey,
+    /// What the gate knew.
+    pub pending: Pending,
+    /// When the handshake was complete: CLOCK_BOOTTIME, nanoseconds.
+    pub since_ns: u64,
+    /// When the kernel takes the user for unknown, likewise.
+    pub deadline_ns: u64,
+    /// Not 0: user space has refused it; nothing passes until its socket is gone.
+    pub refused: u32,
+    /// 0.
+    pub reserved: u32,
+}
+const _: () = assert!(size_of::<Waiting>() == 128);
+
+/// What a waiting connection's socket carries.
+///
+/// Layout: 2 × 8 + 2 × 4 bytes, no padding.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Mark {
+    /// Cookie of the socket.
+    pub cookie: u64,
+    /// As in [`Waiting`].
+    pub deadline_ns: u64,
+    /// An [`Outcome`] as number: where the user is unknown.
+    pub if_unknown: u32,
+    /// Not 0: the deadline has passed, and was counted.
+    pub expired: u32,
+}
+const _: () = assert!(size_of::<Mark>() == 24);
+
+/// What the client has of it: both ends, as the gate keys a handshake.
+#[inline(always)]
+pub const fn ends(client: Address, server: Address, client_port: u16, server_port: u16) -> AttemptKey {
+    AttemptKey { client, server, cookie: 0, isn: 0, client_port, server_port }
+}
+
+#[cfg(feature = "user")]
+mod plain {
+    // SAFETY: `#[repr(C)]`, no padding, every bit pattern valid.
+    unsafe impl aya::Pod for super::Waiting {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answer_keeps_what_it_says() {
+        for if_unknown in [Outcome::Allow, Outcome::Refuse] {
+            for timeout_s in [1, 10, u16::MAX] {
+                let answer = UserDecides { if_unknown, timeout_s };
+                assert_eq!(UserDecides::from_answer(answer.to_answer()), Some(answer));
+            }
+        }
+    }
+
+    #[test]
+    fn outcome_is_no_such_answer() {
+        for outcome in [Outcome::Exempt, Outcome::Allow, Outcome::Refuse, Outcome::Ask] {
+            assert_eq!(UserDecides::from_answer(outcome as u32), None);
+        }
+    }
+}

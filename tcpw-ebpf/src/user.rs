@@ -1,0 +1,270 @@
+//! Connections whose client's user decides: their data wait.
+//!
+//! In: handshakes that user space let go on for that reason, and every packet of a socket while a
+//! policy with users is in force. Out: a marked socket and an entry in [`WAITING`] for each such
+//! connection; of its packets only those without data pass, until user space takes the entry away.
+//! Invariant: not one byte of data passes a waiting connection, in either direction. Other
+//! sockets leave at the first test: they carry no mark.
+//! Hooks: cgroup_skb/ingress and egress, sock_ops.
+
+use aya_ebpf::{
+    bindings::{BPF_SK_STORAGE_GET_F_CREATE, BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB, bpf_sock},
+    cty::c_void,
+    helpers::{
+        bpf_get_socket_cookie, bpf_ktime_get_boot_ns, bpf_sk_fullsock,
+        generated::{bpf_sk_storage_delete, bpf_sk_storage_get},
+    },
+    programs::{SkBuffContext, SockOpsContext},
+};
+use tcpw_common::{
+    counter::Counter,
+    event::Kind,
+    key::AttemptKey,
+    limits::USER_GRACE_NS,
+    outcome::Outcome,
+    user::{Mark, Pending, UserDecides, Waiting, ends},
+};
+
+use crate::{
+    accepted::addresses,
+    emit::{Report, count, emit},
+    gate::Passage,
+    hold::is_anybody_there,
+    maps::{MARKS, USER_HANDSHAKES, USERS, WAITING},
+    packet::{self, Segment},
+    port::port,
+};
+
+/// State of a socket that is being born. Source: linux/include/net/tcp_states.h.
+const TCP_SYN_RECV: u32 = 3;
+const NS_PER_S: u64 = 1_000_000_000;
+
+/// Whether users decide anything, or did until a moment ago.
+#[inline(always)]
+pub(crate) fn do_count() -> bool {
+    USERS.get(0).is_some_and(|users| *users != 0)
+}
+
+/// Forgets what an older handshake of the same two ends left, perhaps in another network namespace.
+#[inline(always)]
+pub(crate) fn forget(key: &mut AttemptKey) {
+    let (cookie, isn) = (key.cookie, key.isn);
+    key.cookie = 0;
+    key.isn = 0;
+    let _ = USER_HANDSHAKES.remove(&*key);
+    key.cookie = cookie;
+    key.isn = isn;
+}
+
+/// Lets a handshake go on whose connection will wait, unless its packet has data.
+#[inline(always)]
+pub(crate) fn go_on(key: &AttemptKey, pending: &Pending, is_syn: bool, has_data: bool) -> Passage {
+    if has_data {
+        count(if is_syn { Counter::UserSyns } else { Counter::UserSegments });
+        return Passage::Drop;
+    }
+    match USER_HANDSHAKES.insert(key, pending, 0) {
+        Ok(()) => Passage::Pass,
+        // A socket would be born that nobody marks: the client tries again.
+        Err(_) => Passage::Drop,
+    }
+}
+
+/// sock_ops: a socket is born. Marks it if its connection has to wait.
+#[inline(always)]
+pub(crate) fn born(ctx: &SockOpsContext) {
+    if ctx.op() != BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB {
+        return;
+    }
+    let family = ctx.family();
+    let (client, server) = addresses(ctx, family);
+    let mut key = ends(client, server, port(u32::from_be(ctx.remote_port())), port(ctx.local_port()));
+    // SAFETY: the value is copied at once.
+    let Some(pending) = unsafe { USER_HANDSHAKES.get(&key) }.copied() else {
+        return;
+    };
+    // SAFETY: the helper takes the context.
+    let cookie = unsafe { bpf_get_socket_cookie(ctx.ops.cast()) };
+    let kind = if wait(ctx, key, &pending, cookie) { Kind::Waits } else { Kind::Slips };
+    // From here on the mark says it.
+    let _ = USER_HANDSHAKES.remove(&key);
+    key.cookie = cookie;
+    emit(
+        kind,
+        &Report {
+            tag: &pending.tag,
+            cookie,
+            client: &key.client,
+            server: &key.server,
+            client_port: key.client_port,
+            server_port: key.server_port,
+            family: pending.family,
+            protocol: 6,
+            ifindex: pending.ifindex,
+            generation: pending.generation,
+            policy: pending.policy,
+            comm: &[0; 16],
+        },
+    );
+}
+
+/// Marks the socket, and enters it; `false` if there is no room.
+#[inline(always)]
+fn wait(ctx: &SockOpsContext, mut key: AttemptKey, pending: &Pending, cookie: u64) -> bool {
+    let Some(decides) = UserDecides::from_answer(pending.answer) else {
+        return false;
+    };
+    // SAFETY: the helper has no preconditions.
+    let now_ns = unsafe { bpf_ktime_get_boot_ns() };
+    let deadline_ns = now_ns + u64::from(decides.timeout_s) * NS_PER_S + USER_GRACE_NS;
+    // SAFETY: the socket is the context's; the verifier asks for the test of null.
+    let mark = unsafe {
+        let sk = (*ctx.ops).__bindgen_anon_2.sk;
+        if sk.is_null() {
+            return false;
+        }
+        let mark = mark_of(sk.cast(), u64::from(BPF_SK_STORAGE_GET_F_CREATE));
+        if mark.is_null() {
+            return false;
+        }
+        &mut *mark
+    };
+    mark.cookie = cookie;
+    mark.deadline_ns = deadline_ns;
+    mark.if_unknown = decides.if_unknown as u32;
+    key.cookie = cookie;
+    let waiting =
+        Waiting { ends: key, pending: *pending, since_ns: now_ns, deadline_ns, refused: 0, reserved: 0 };
+    count(Counter::UserWaits);
+    if WAITING.insert(&cookie, &waiting, 0).is_ok() {
+        return true;
+    }
+    // The user is unknown: what is then allowed passes at once, else nothing ever does.
+    count(Counter::UserNoRoom);
+    mark.deadline_ns = 0;
+    mark.expired = 1;
+    false
+}
+
+/// cgroup_skb/ingress: a packet that a socket is about to receive.
+#[inline(always)]
+pub(crate) fn comes_in(ctx: &SkBuffContext) -> Passage {
+    let Some(sk) = full_socket(ctx) else {
+        return Passage::Pass;
+    };
+    // SAFETY: a full socket.
+    let mark = unsafe { mark_of(sk.cast(), 0) };
+    if !mark.is_null() {
+        // SAFETY: not null.
+        return unsafe { passage(ctx, sk, &mut *mark) };
+    }
+    // SAFETY: a full socket.
+    if unsafe { (*sk).state } == TCP_SYN_RECV { unborn(ctx) } else { Passage::Pass }
+}
+
+/// cgroup_skb/egress: a packet that a socket sends.
+#[inline(always)]
+pub(crate) fn goes_out(ctx: &SkBuffContext) -> Passage {
+    let Some(sk) = full_socket(ctx) else {
+        return Passage::Pass;
+    };
+    // SAFETY: a full socket.
+    let mark = unsafe { mark_of(sk.cast(), 0) };
+    if mark.is_null() {
+        return Passage::Pass;
+    }
+    // SAFETY: not null.
+    unsafe { passage(ctx, sk, &mut *mark) }
+}
+
+#[inline(always)]
+fn full_socket(ctx: &SkBuffContext) -> Option<*mut bpf_sock> {
+    // SAFETY: the context is the kernel's; the verifier checks each access, and null is tested.
+    unsafe {
+        let sk = (*ctx.skb.skb).__bindgen_anon_2.sk;
+        if sk.is_null() {
+            return None;
+        }
+        let sk = bpf_sk_fullsock(sk);
+        if sk.is_null() { None } else { Some(sk) }
+    }
+}
+
+/// A packet of a marked socket.
+#[inline(always)]
+fn passage(ctx: &SkBuffContext, sk: *mut bpf_sock, mark: &mut Mark) -> Passage {
+    // SAFETY: one number is read, which user space sets once.
+    let refused = unsafe { WAITING.get(&mark.cookie) }.map(|waiting| waiting.refused != 0);
+    if refused.is_none() && mark.expired == 0 {
+        release(sk);
+        return Passage::Pass;
+    }
+    // SAFETY: the helper has no preconditions.
+    let now_ns = unsafe { bpf_ktime_get_boot_ns() };
+    // While somebody is there he decides, however long it takes.
+    if refused != Some(true) && now_ns >= mark.deadline_ns && (mark.expired != 0 || !is_anybody_there(now_ns))
+    {
+        if mark.expired == 0 {
+            mark.expired = 1;
+            count(Counter::UserExpired);
+        }
+        if mark.if_unknown == Outcome::Allow as u32 {
+            let _ = WAITING.remove(&mark.cookie);
+            release(sk);
+            return Passage::Pass;
+        }
+    }
+    without_data(ctx)
+}
+
+/// A packet of a socket that may not be marked yet: another processor is at it.
+#[inline(always)]
+fn unborn(ctx: &SkBuffContext) -> Passage {
+    let mut key = ends([0; 16], [0; 16], 0, 0);
+    match packet::segment(ctx, &mut key) {
+        Segment::Empty => Passage::Pass,
+        Segment::Data => {
+            key.isn = 0;
+            // SAFETY: only tested for presence.
+            if unsafe { USER_HANDSHAKES.get(&key) }.is_some() {
+                count(Counter::UserSegments);
+                Passage::Drop
+            } else {
+                Passage::Pass
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn without_data(ctx: &SkBuffContext) -> Passage {
+    let mut key = ends([0; 16], [0; 16], 0, 0);
+    match packet::segment(ctx, &mut key) {
+        Segment::Empty => Passage::Pass,
+        Segment::Data => {
+            count(Counter::UserSegments);
+            Passage::Drop
+        }
+    }
+}
+
+/// The socket's mark, or null.
+///
+/// # Safety
+/// `sk` must be a socket pointer the verifier knows.
+#[inline(always)]
+unsafe fn mark_of(sk: *mut c_void, flags: u64) -> *mut Mark {
+    // SAFETY: the map is socket storage of `Mark`; a null value means zeroes.
+    unsafe { bpf_sk_storage_get(marks(), sk, core::ptr::null_mut(), flags).cast() }
+}
+
+#[inline(always)]
+fn release(sk: *mut bpf_sock) {
+    // SAFETY: a full socket; nobody uses its mark any more.
+    unsafe { bpf_sk_storage_delete(marks(), sk.cast()) };
+}
+
+#[inline(always)]
+fn marks() -> *mut c_void {
+    (&raw const MARKS).cast_mut().cast()
+}

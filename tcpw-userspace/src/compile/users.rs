@@ -1,0 +1,64 @@
+//! Which rules have the client's user looked up.
+//!
+//! In: rules. Out: whether libwrap would ask for the user because of a `user@` part or an option.
+
+use crate::parse::rule::{ClientPattern, List, Rule, RuleOption, Tables};
+
+/// Whether any rule has the user looked up: then connections may have to wait for it.
+pub fn ask_for_users(tables: &Tables) -> bool {
+    let has_user = |list: &List<ClientPattern>| {
+        let lists = std::iter::successors(Some(list), |list| list.except.as_deref());
+        lists.flat_map(|list| &list.patterns).any(|pattern| pattern.user.is_some())
+    };
+    [&tables.allow, &tables.deny]
+        .into_iter()
+        .flat_map(|table| &table.rules)
+        .any(|rule| has_user(&rule.clients) || options_ask(rule))
+}
+
+/// Whether the options of a rule do, once it matches: `rfc931`, and `%u` in a command.
+pub(super) fn options_ask(rule: &Rule) -> bool {
+    rule.options.iter().filter_map(|field| field.option.as_ref().ok()).any(|option| match option {
+        RuleOption::Rfc931(_) => true,
+        RuleOption::Spawn(template)
+        | RuleOption::Twist(template)
+        | RuleOption::Aclexec(template)
+        | RuleOption::Setenv(template) => expands_user(template),
+        RuleOption::Allow
+        | RuleOption::Deny
+        | RuleOption::Severity(_)
+        | RuleOption::Keepalive
+        | RuleOption::Linger(_)
+        | RuleOption::Nice(_)
+        | RuleOption::Umask(_)
+        | RuleOption::User(_)
+        | RuleOption::Group(_)
+        | RuleOption::Banners(_) => false,
+    })
+}
+
+fn expands_user(template: &[u8]) -> bool {
+    let mut rest = template;
+    while let Some(at) = rest.iter().position(|byte| *byte == b'%') {
+        match rest.get(at + 1) {
+            Some(b'u') => return true,
+            Some(_) => rest = &rest[at + 2..],
+            None => return false,
+        }
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::expands_user;
+
+    #[test]
+    fn only_the_letter_u_behind_a_percent_sign_asks() {
+        for (template, asks) in
+            [("echo %u", true), ("%%u", false), ("%%%u", true), ("u%", false), ("%c %h", false)]
+        {
+            assert_eq!(expands_user(template.as_bytes()), asks, "{template}");
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! The same replies to the real libwrap: tcpd under xinetd, in the same network namespace.
+
+use std::{
+    net::{IpAddr, SocketAddr, TcpStream},
+    os::fd::AsRawFd as _,
+    thread,
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result};
+use nix::sys::socket::{
+    AddressFamily, SockFlag, SockProtocol, SockType, SockaddrStorage, bind, connect, socket,
+};
+use tcpw_tests::{
+    CLIENT_V4, CLIENT_V6, Requirement, SERVER_V4, SERVER_V6, Sandbox, Tcpw, Testd, can_run, daemons::Tcpd,
+};
+
+use super::{
+    identd::{Identd, Manner},
+    seen::{DENY, SOON, Seen, see_or_reset},
+};
+
+const OURS: u16 = 7001;
+const THEIRS: u16 = 7101;
+
+/// What the ident server does.
+fn manners() -> Vec<(&'static str, Manner)> {
+    let says = |reply: &[u8]| Manner::Says(reply.to_vec());
+    let name = |length: usize| Manner::user("a".repeat(length).as_bytes());
+    vec![
+        ("plain", Manner::user(b"root")),
+        ("another", Manner::user(b"mallory")),
+        ("case", Manner::user(b"ROOT")),
+        ("unknown", Manner::user(b"unknown")),
+        ("unknown in capitals", Manner::user(b"UNKNOWN")),
+        ("no newline", says(b"%p : USERID : UNIX : root")),
+        ("newline alone", says(b"%p : USERID : UNIX : root\n")),
+        ("tight", says(b"%p:USERID:UNIX:root\r\n")),
+        ("character set", says(b"%p : USERID : UNIX , UTF-8 : root\r\n")),
+        ("other system", says(b"%p : USERID : OTHER : root\r\n")),
+        ("no system", says(b"%p : USERID :: root\r\n")),
+        ("no user", says(b"%p : USERID : UNIX :\r\n")),
+        ("two words", says(b"%p : USERID : UNIX : root toor\r\n")),
+        ("error", says(b"%p : ERROR : NO-USER\r\n")),
+        ("other ports", says(b"1 , 2 : USERID : UNIX : root\r\n")),
+        ("small letters", says(b"%p : userid : UNIX : root\r\n")),
+        ("second line", says(b"\r\n%p : USERID : UNIX : root\r\n")),
+        ("two lines", says(b"%p : USERID : UNIX : root\r\n%p : USERID : UNIX : x\r\n")),
+        ("nul in the user", Manner::user(b"root\0x")),
+        ("nul before", says(b"\0%p : USERID : UNIX : root\r\n")),
+        ("no text", Manner::user(b"\xff\xfe")),
+        ("shell", Manner::user(b"`touch${IFS}x`;|&")),
+        ("as long as is kept", name(127)),
+        ("longer", name(128)),
+        ("very long", name(300)),
+        (
+            "longer than a line",
+            says(&[b"%p : USERID : UNIX : root ", "x".repeat(600).as_bytes(), b"\r\n"].concat()),
+        ),
+        ("hangs up", Manner::HangsUp),
+        ("late", Manner::Slowly(Duration::from_millis(1200), b"%p:USERID:UNIX:root\r\n".to_vec())),
+        ("garbage", says(&[0x80, 0x1b, b'[', b'2', b'J', 7, b'\n'])),
+    ]
+}
+
+/// Connects from a port that the ident server knows before.
+fn client(
+    sandbox: &Sandbox,
+    from: IpAddr,
+    to: SocketAddr,
+    identd: &Identd,
+    manner: &Manner,
+) -> Result<TcpStream> {
+    sandbox.client().run(|| {
+        let family = if from.is_ipv6() { AddressFamily::Inet6 } else { AddressFamily::Inet };
+        let socket = socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, SockProtocol::Tcp)?;
+        bind(socket.as_raw_fd(), &SockaddrStorage::from(SocketAddr::new(from, 0))).context("bind")?;
+        let stream = TcpStream::from(socket);
+        identd.about(stream.local_addr()?.port(), manner.clone());
+        connect(stream.as_raw_fd(), &SockaddrStorage::from(to)).context("connect")?;
+        Ok(stream)
+    })
+}
+
+/// Whether the daemon was reached. tcpd ends a refused connection after five seconds.
+fn is_allowed(connection: Result<TcpStream>) -> Result<bool> {
+    match see_or_reset(connection)? {
+        Seen::Bytes(text) if text.starts_with("hello") => Ok(true),
+        Seen::Reset | Seen::End => Ok(false),
+        other @ (Seen::Bytes(_) | Seen::Nothing) => anyhow::bail!("{other:?}"),
+    }
+}
+
+#[test]
+fn every_reply_gives_libwraps_verdict() -> Result<()> {
+    let programs = ["/usr/sbin/xinetd", "/usr/sbin/tcpd"].map(Requirement::Program);
+    if !can_run("users", &[Requirement::Root]) || !can_run("users", &programs) {
+        return Ok(());
+    }
+    let sandbox = Sandbox::new("user-pairs")?;
+    let _alphad = Testd::start(&sandbox, "alphad", &format!("[::]:{OURS}"))?;
+    let _tcpd = Tcpd::start(&sandbox, "alphad", THEIRS)?;
+    let identd = Identd::start(sandbox.client(), Manner::Silent)?;
+    sandbox.write_tables("", "")?;
+    let mut tcpw = Tcpw::start(&sandbox, &[])?;
+    let mut pairs = 0;
+    for allow in [
+        "alphad: root@ALL, .long@ALL\n",
+        "alphad: KNOWN@ALL EXCEPT mallory@ALL\n",
+        "alphad: UNKNOWN@ALL, *${IFS}*@ALL, ?@ALL, aa*@[::]/0\n",
+    ] {
+        let mark = tcpw.process.mark();
+        sandbox.write_tables(allow, DENY)?;
+        std::fs::write(sandbox.etc().join("hosts.allow"), allow)?;
+        std::fs::write(sandbox.etc().join("hosts.deny"), DENY)?;
+        tcpw.wait_applied(mark)?;
+        let manners = manners();
+        let answers = thread::scope(|scope| {
+            let all: Vec<_> = manners
+                .iter()
+                .enumerate()
+                .map(|(number, (name, manner))| {
+                    let (sandbox, identd) = (&sandbox, &identd);
+                    scope.spawn(move || -> Result<_> {
+                        let v6 = number % 2 == 1;
+                        let (from, server) = if v6 { (CLIENT_V6, SERVER_V6) } else { (CLIENT_V4, SERVER_V4) };
+                        let ask = |port| {
+                            let to = SocketAddr::new(server, port);
+                            is_allowed(client(sandbox, from, to, identd, manner))
+                        };
+                        Ok((name, ask(OURS)?, ask(THEIRS)?))
+                    })
+                })
+                .collect();
+            all.into_iter()
+                .map(|one| one.join().map_err(|_| anyhow::anyhow!("a client panicked"))?)
+                .collect::<Result<Vec<_>>>()
+        })?;
+        for (name, ours, theirs) in &answers {
+            assert_eq!(ours, theirs, "\"{name}\" under {allow}");
+        }
+        let allowed = answers.iter().filter(|(_, ours, _)| *ours).count();
+        assert!(
+            allowed > 2 && allowed < answers.len() - 2,
+            "{allowed} of {}: a rule that tells nobody apart",
+            answers.len()
+        );
+        pairs += answers.len();
+    }
+    assert!(pairs > 80);
+    Ok(())
+}
+
+/// What a client's host says must not look like more than a user.
+#[test]
+fn hostile_reply_is_one_line_and_one_word() -> Result<()> {
+    if !super::ready() {
+        return Ok(());
+    }
+    let sandbox = Sandbox::new("user-hostile")?;
+    sandbox.write_tables("", "alphad: ALL: rfc931\n")?;
+    let _alphad = Testd::start(&sandbox, "alphad", "0.0.0.0:7001")?;
+    let identd = Identd::start(sandbox.client(), Manner::Silent)?;
+    let mut tcpw = Tcpw::start(&sandbox, &[])?;
+    let server = SocketAddr::new(SERVER_V4, 7001);
+    for (user, shown) in [
+        (b"`id>/tmp/x`;$(reboot)|&".to_vec(), "`id>/tmp/x`;$(reboot)|&@1.2.3.4"),
+        (b"x\x1b[2J\x07".to_vec(), "x\\x1b[2J\\x07@1.2.3.4"),
+        ("x\u{2003}(6.6.6.6)".into(), "x\\xe2\\x80\\x83(6.6.6.6)@1.2.3.4"),
+        (b"\xff\xc3\x28".to_vec(), "\\xff\\xc3(@1.2.3.4"),
+        (b"a@b@c".to_vec(), "a@b@c@1.2.3.4"),
+        (b"%u%n%s".to_vec(), "%u%n%s@1.2.3.4"),
+        (b"x\nrefused connect from 6.6.6.6 (6.6.6.6)".to_vec(), "x@1.2.3.4"),
+        (b"cut\0here".to_vec(), "cut@1.2.3.4"),
+        ("b".repeat(255).into_bytes(), &format!("{}@1.2.3.4", "b".repeat(127))),
+    ] {
+        let mark = tcpw.process.mark();
+        let connection = client(&sandbox, CLIENT_V4, server, &identd, &Manner::user(&user));
+        assert_eq!(see_or_reset(connection)?, Seen::Reset);
+        let line = tcpw.process.wait_for_line_after(mark, "refused connect from", SOON)?.text;
+        assert!(line.ends_with(&format!(": refused connect from {shown} (1.2.3.4)")), "{line}");
+        thread::sleep(Duration::from_millis(50));
+        let lines =
+            tcpw.process.lines().iter().skip(mark).filter(|line| line.text.contains("6.6.6.6")).count();
+        assert!(lines <= 1, "one line for one connection");
+    }
+    Ok(())
+}
