@@ -85,12 +85,13 @@ impl Tcpdmatch {
             plain && is_address(&case.client_addr) && !acts && case.files.is_empty() && !has(b"/tmp/lwc");
         let server_addr = case.server_addr.clone().filter(|address| is_address(&Some(address.clone())));
         asks.then_some(Case {
+            // It makes a socket address of the server's, with port 0: the token `0` matches it.
+            server_port: server_addr.as_ref().map(|_| 0),
             server_addr,
             client_name: None,
             client_user: None,
             server_name: None,
             client_port: None,
-            server_port: None,
             resident: false,
             ..case
         })
