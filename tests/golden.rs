@@ -184,6 +184,10 @@ fn policy(parsed: &Parsed) -> String {
                 1 => 'A',
                 2 => 'R',
                 3 => '?',
+                // With a command, keepalive, both.
+                5 => 'S',
+                9 => 'K',
+                13 => 'B',
                 other => panic!("outcome {other}"),
             })
             .collect()

@@ -18,10 +18,14 @@ use proptest::{
     prelude::*,
     test_runner::{Config, FileFailurePersistence, TestRunner},
 };
-use tcpw_common::{decide::decide, key::Query, outcome::Outcome};
+use tcpw_common::{
+    decide::decide,
+    key::Query,
+    outcome::{KEEPALIVE, Outcome, REPORT},
+};
 use tcpw_tests::{
     Requirement, can_run,
-    policy::{address, borders, compile, evaluated, tables},
+    policy::{acts, address, borders, compile, evaluated, tables},
 };
 use tcpw_userspace::{
     compile::PolicyTables,
@@ -29,9 +33,10 @@ use tcpw_userspace::{
     kernel::{Kernel, LoadOptions},
 };
 
-/// Whether a table has a token whose region may be no bounded number of prefixes.
+/// Whether a table has a token whose region may be no bounded number of prefixes, or a command decides.
 fn may_ask(text: &str) -> bool {
     text.contains(['*', '?'])
+        || text.contains("aclexec")
         || text.split([' ', ',', '\n', '@']).any(|token| {
             token.starts_with('.')
                 || token.contains('/') && token.split('/').nth(1).is_some_and(|mask| mask.contains('.'))
@@ -76,7 +81,12 @@ fn agree(
                 counts.asked += 1;
                 let verdict = evaluated(&tables, set, &query);
                 match decision.outcome {
-                    Outcome::Allow => prop_assert_eq!(verdict, Verdict::Allow, "{}", whose),
+                    Outcome::Allow => {
+                        prop_assert_eq!(verdict, Verdict::Allow, "{}", whose);
+                        let (spawns, keeps) = acts(&tables, set, &query);
+                        prop_assert!(!spawns || decision.marks & REPORT != 0, "not reported: {}", whose);
+                        prop_assert_eq!(keeps, decision.marks & KEEPALIVE != 0, "keepalive: {}", whose);
+                    }
                     Outcome::Refuse => prop_assert_eq!(verdict, Verdict::Refuse, "{}", whose),
                     Outcome::Ask => {
                         counts.open += 1;

@@ -8,10 +8,12 @@
 pub struct Answer {
     /// CLOCK_BOOTTIME, nanoseconds: from then on it is asked for anew.
     pub expires_ns: u64,
-    /// An [`Outcome`](crate::outcome::Outcome) as number: allow or refuse.
+    /// An [`Outcome`](crate::outcome::Outcome) as number, allow or refuse; or that the user decides:
+    /// [`UserDecides`](crate::user::UserDecides).
     pub outcome: u32,
-    /// 0.
-    pub reserved: u32,
+    /// What an allowed connection wants beside: [`REPORT`](crate::outcome::REPORT),
+    /// [`KEEPALIVE`](crate::outcome::KEEPALIVE).
+    pub marks: u32,
 }
 const _: () = assert!(size_of::<Answer>() == 16);
 

@@ -8,7 +8,7 @@
 
 use crate::{
     key::{Address, NamesId, Query, as_v4},
-    outcome::Outcome,
+    outcome::{Outcome, of_entry},
 };
 
 /// Fixed facts of the policy in one slot.
@@ -71,7 +71,7 @@ pub trait Tables {
     fn port(&self, slot: u32, port: u16) -> Option<u32>;
     /// Policy of a service, at `(names * port_classes + port) * server_classes + server`.
     fn policy(&self, slot: u32, index: u32) -> Option<u32>;
-    /// Outcome byte of a policy and class, at `policy * client_classes + class`.
+    /// Outcome byte, with its marks, of a policy and class, at `policy * client_classes + class`.
     fn outcome(&self, slot: u32, index: u32) -> Option<u8>;
 }
 
@@ -80,6 +80,9 @@ pub trait Tables {
 pub struct Decision {
     /// What happens to the attempt.
     pub outcome: Outcome,
+    /// What an accepted connection wants beside: [`REPORT`](crate::outcome::REPORT),
+    /// [`KEEPALIVE`](crate::outcome::KEEPALIVE).
+    pub marks: u8,
     /// Generation of the policy that decided.
     pub generation: u32,
     /// Policy index within that generation; 0 for an exempt port.
@@ -101,6 +104,7 @@ pub fn decide<T: Tables>(tables: &T, query: &Query) -> Option<Decision> {
         if port == EXEMPT_PORT {
             return Some(Decision {
                 outcome: Outcome::Exempt,
+                marks: 0,
                 generation: header.generation,
                 policy: 0,
                 flags: header.flags,
@@ -129,6 +133,6 @@ pub fn decide<T: Tables>(tables: &T, query: &Query) -> Option<Decision> {
         None => tables.client_v6(slot, query.client)?,
     };
     let index = policy.wrapping_mul(header.client_classes).wrapping_add(class);
-    let outcome = Outcome::from_byte(tables.outcome(slot, index)?)?;
-    Some(Decision { outcome, generation: header.generation, policy, flags: header.flags })
+    let (outcome, marks) = of_entry(tables.outcome(slot, index)?)?;
+    Some(Decision { outcome, marks, generation: header.generation, policy, flags: header.flags })
 }

@@ -1,18 +1,28 @@
-//! An allowed SYN until its handshake is complete.
+//! What is remembered of an allowed handshake until it is complete.
 
 use crate::tag::Tag;
 
-/// Who listens, and which policy allowed it.
+/// An allowed SYN whose connection wants more than to pass.
 ///
-/// Layout: 24 + 4 + 4 bytes, no padding.
+/// Layout: 24 + 8 + 4 × 4 bytes, no padding.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Handshake {
     /// Tag of the listener.
     pub tag: Tag,
-    /// Generation of the policy.
+    /// Cookie of the listening socket.
+    pub cookie: u64,
+    /// Generation of the policy that decided.
     pub generation: u32,
     /// Policy index within that generation.
     pub policy: u32,
+    /// [`REPORT`](crate::outcome::REPORT), [`KEEPALIVE`](crate::outcome::KEEPALIVE).
+    pub marks: u32,
+    /// 0.
+    pub reserved: u32,
 }
-const _: () = assert!(size_of::<Handshake>() == 32);
+const _: () = assert!(size_of::<Handshake>() == 48);
+
+#[cfg(feature = "user")]
+// SAFETY: `#[repr(C)]`, no padding, every bit pattern valid.
+unsafe impl aya::Pod for Handshake {}

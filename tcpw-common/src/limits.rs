@@ -16,8 +16,12 @@ pub const MAX_ATTEMPTS: u32 = 1 << 16;
 /// Answers of user space kept for outcomes the address does not decide.
 pub const MAX_ANSWERS: u32 = 1 << 16;
 
-/// Handshakes between an allowed SYN and its last ACK, for the accepted line.
-pub const MAX_HANDSHAKES: u32 = 1 << 14;
+/// Answers kept for single attempts, decided by a command each.
+pub const MAX_ONCE: u32 = 1 << 12;
+
+/// Handshakes between an allowed SYN and its last ACK, for those whose acceptance counts: the
+/// accepted line, a command, `keepalive`. The oldest is forgotten first.
+pub const MAX_HANDSHAKES: u32 = 1 << 16;
 
 /// Handshakes that will wait for their client's user: each for the moment between its last ACK
 /// and the birth of its socket, or from a SYN that may open it at once.

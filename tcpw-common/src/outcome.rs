@@ -1,5 +1,22 @@
 //! What the tables say of one connection.
 
+/// Mark of an entry: the accepted connection is reported, its rule runs a command.
+pub const REPORT: u8 = 4;
+
+/// Mark of an entry: the accepted socket gets SO_KEEPALIVE.
+pub const KEEPALIVE: u8 = 8;
+
+/// An outcome and its marks, as the tables and answers hold them; `None` for a byte no compiler
+/// writes.
+#[inline(always)]
+pub const fn of_entry(entry: u8) -> Option<(Outcome, u8)> {
+    const MARKS: u8 = REPORT | KEEPALIVE;
+    match Outcome::from_byte(entry & !MARKS) {
+        Some(outcome) => Some((outcome, entry & MARKS)),
+        None => None,
+    }
+}
+
 /// Outcome of a (policy, client class) pair, as stored in the tables.
 ///
 /// The values are a set of possible verdicts: bit 0 allow, bit 1 refuse; both

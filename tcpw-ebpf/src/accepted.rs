@@ -1,14 +1,20 @@
 //! Accepted connections: the end of an allowed handshake.
 //!
 //! In: sock_ops on every TCP socket below the cgroup; attached only if accepted
-//! connections are logged. Out: one event per connection the gate allowed.
+//! connections are logged, or a rule acts on them. Out: one event per connection the gate
+//! marked, and SO_KEEPALIVE on its socket.
 
 use core::ptr::{addr_of, read_volatile};
 
-use aya_ebpf::{bindings::BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB, programs::SockOpsContext};
+use aya_ebpf::{
+    bindings::BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB, helpers::generated::bpf_setsockopt,
+    programs::SockOpsContext,
+};
+use aya_log_ebpf::warn;
 use tcpw_common::{
     event::Kind,
     key::{Address, AttemptKey, mapped},
+    outcome::{KEEPALIVE, REPORT},
 };
 
 use crate::{
@@ -18,8 +24,11 @@ use crate::{
 };
 
 const AF_INET: u32 = 2;
+/// Source: linux/include/uapi/asm-generic/socket.h.
+const SOL_SOCKET: i32 = 1;
+const SO_KEEPALIVE: i32 = 9;
 
-/// Reports the connection whose handshake is complete, if the gate allowed it.
+/// Does what the gate marked the connection for, whose handshake is complete.
 #[inline(always)]
 pub(crate) fn established(ctx: &SockOpsContext) {
     if ctx.op() != BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB {
@@ -40,11 +49,17 @@ pub(crate) fn established(ctx: &SockOpsContext) {
         return;
     };
     let _ = HANDSHAKES.remove(&key);
+    if handshake.marks & u32::from(KEEPALIVE) != 0 {
+        keep_alive(ctx, key.server_port);
+    }
+    if handshake.marks & u32::from(REPORT) == 0 {
+        return;
+    }
     emit(
         Kind::Accepted,
         &Report {
             tag: &handshake.tag,
-            cookie: 0,
+            cookie: handshake.cookie,
             client: &client,
             server: &server,
             client_port: key.client_port,
@@ -57,6 +72,17 @@ pub(crate) fn established(ctx: &SockOpsContext) {
             comm: &[0; 16],
         },
     );
+}
+
+/// Sets SO_KEEPALIVE, as libwrap does.
+#[inline(always)]
+fn keep_alive(ctx: &SockOpsContext, port: u16) {
+    let mut on: i32 = 1;
+    // SAFETY: the helper takes the context, and copies four bytes of a live integer.
+    let done = unsafe { bpf_setsockopt(ctx.ops.cast(), SOL_SOCKET, SO_KEEPALIVE, (&raw mut on).cast(), 4) };
+    if done != 0 {
+        warn!(ctx, "SO_KEEPALIVE on a connection to port {}: error {}", port, done);
+    }
 }
 
 /// Remote and local address.

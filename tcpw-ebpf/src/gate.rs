@@ -23,7 +23,7 @@ use tcpw_common::{
     handshake::Handshake,
     key::{AnswerKey, AttemptKey, Query},
     limits::ONE_ATTEMPT_NS,
-    outcome::Outcome,
+    outcome::{Outcome, REPORT},
     tag::{KERNEL_PORT, OF_ONE_DEVICE, PROVISIONAL, Tag, UNPRIVILEGED},
     user::{Pending, UserDecides},
 };
@@ -33,7 +33,7 @@ use crate::{
     handshake::has_handshake,
     hold::{hold, is_anybody_there},
     identity::tag_of,
-    maps::{ANSWERS, ATTEMPTS, HANDSHAKES, LISTENERS, SCRATCH},
+    maps::{ANSWERS, ATTEMPTS, HANDSHAKES, LISTENERS, ONCE, SCRATCH},
     packet::{self, Rest, Shape},
     port::port,
     remember::{self, are_resets_on},
@@ -48,7 +48,7 @@ const TCP_LISTEN: u32 = 10;
 const TCP_CLOSE: u32 = 7;
 const IPPROTO_TCP: u32 = 6;
 
-/// Not 0: allowed attempts are remembered for the accepted event.
+/// Not 0: every allowed attempt is remembered for the accepted event.
 #[unsafe(no_mangle)]
 static LOG_ALLOWED: u32 = 0;
 
@@ -72,6 +72,7 @@ pub(crate) struct Attempt {
     is_stray: u32,
     /// IPPROTO_TCP or IPPROTO_UDP.
     protocol: u32,
+    handshake: Handshake,
     /// Not 0: the ACK.
     completes: u32,
     rest: Rest,
@@ -239,7 +240,7 @@ fn decide_attempt(ctx: &SkBuffContext, attempt: &mut Attempt) -> Passage {
     match decision.outcome {
         // Handled above.
         Outcome::Exempt => Passage::Pass,
-        Outcome::Allow => allow(attempt, &decision),
+        Outcome::Allow => allow(attempt, &decision, decision.marks),
         Outcome::Refuse => refuse(attempt, &decision),
         Outcome::Ask => ask(ctx, attempt, &decision),
     }
@@ -253,20 +254,29 @@ fn broken(ctx: &SkBuffContext, attempt: &Attempt) -> Passage {
 }
 
 #[inline(always)]
-fn allow(attempt: &mut Attempt, decision: &Decision) -> Passage {
+fn allow(attempt: &mut Attempt, decision: &Decision, marks: u8) -> Passage {
     if attempt.completes != 0 {
         // Counted with its SYN.
         return Passage::Pass;
     }
     count(Counter::Allowed);
     let is_tcp = attempt.protocol == IPPROTO_TCP;
+    // Audit mode does nothing but look; a datagram makes no handshake.
+    let mut marks = if decision.flags & AUDIT != 0 || !is_tcp { 0 } else { marks };
     // SAFETY: a static of .rodata; volatile because user space sets it at load time.
     if is_tcp && unsafe { core::ptr::read_volatile(&LOG_ALLOWED) } != 0 {
+        marks |= REPORT;
+    }
+    if marks != 0 {
+        attempt.handshake.tag = attempt.tag;
+        attempt.handshake.cookie = attempt.key.cookie;
+        attempt.handshake.generation = decision.generation;
+        attempt.handshake.policy = decision.policy;
+        attempt.handshake.marks = u32::from(marks);
+        attempt.handshake.reserved = 0;
         forget_socket(&mut attempt.key);
-        // A full or busy table costs an accepted line, never the connection.
-        let handshake =
-            Handshake { tag: attempt.tag, generation: decision.generation, policy: decision.policy };
-        let _ = HANDSHAKES.insert(&attempt.key, &handshake, 0);
+        // A full or busy table costs what was wanted beside, never the connection.
+        let _ = HANDSHAKES.insert(&attempt.key, &attempt.handshake, 0);
     }
     Passage::Pass
 }
@@ -318,11 +328,23 @@ fn ask(ctx: &SkBuffContext, attempt: &mut Attempt, decision: &Decision) -> Passa
     // SAFETY: the value is copied at once. If user space replaces it meanwhile, one answer's outcome
     // may go with the other's expiry: both answers were given, and the wrong expiry is read once.
     let answer = unsafe { ANSWERS.get(&key) }.copied();
+    let answer = match answer {
+        Some(answer) if now_ns < answer.expires_ns => Some(answer),
+        Some(_) | None => {
+            // The ACK's sequence number is one more than its SYN's.
+            attempt.key.isn = attempt.key.isn.wrapping_sub(attempt.completes);
+            // SAFETY: as above.
+            let once = unsafe { ONCE.get(&attempt.key) }.copied();
+            attempt.key.isn = attempt.key.isn.wrapping_add(attempt.completes);
+            once
+        }
+    };
     if let Some(answer) = answer
         && now_ns < answer.expires_ns
     {
+        let marks = (answer.marks & 0xff) as u8;
         if answer.outcome == Outcome::Allow as u32 {
-            return allow(attempt, decision);
+            return allow(attempt, decision, marks);
         }
         if answer.outcome == Outcome::Refuse as u32 {
             return refuse(attempt, decision);
@@ -333,7 +355,7 @@ fn ask(ctx: &SkBuffContext, attempt: &mut Attempt, decision: &Decision) -> Passa
             }
             // Nobody asks for the user, or there is no connection to ask about: it is unknown.
             return match decides.if_unknown {
-                Outcome::Allow => allow(attempt, decision),
+                Outcome::Allow => allow(attempt, decision, marks),
                 Outcome::Exempt | Outcome::Refuse | Outcome::Ask => refuse(attempt, decision),
             };
         }

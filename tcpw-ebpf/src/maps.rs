@@ -17,7 +17,7 @@ use tcpw_common::{
     key::{Address, AnswerKey, AttemptKey, Comm, NamesId, PeerKey},
     limits::{
         EVENT_RING_BYTES, HELD_RING_BYTES, MAX_ANSWERS, MAX_ATTEMPTS, MAX_BINDERS, MAX_COMMS, MAX_FLOWS,
-        MAX_HANDSHAKES, MAX_HELD, MAX_HOLDERS, MAX_LISTENERS, MAX_PASSED, MAX_PEERS, MAX_PREFIXES,
+        MAX_HANDSHAKES, MAX_HELD, MAX_HOLDERS, MAX_LISTENERS, MAX_ONCE, MAX_PASSED, MAX_PEERS, MAX_PREFIXES,
         MAX_SERVICES, MAX_SOURCES, MAX_USER_HANDSHAKES, MAX_WAITING, SLOTS,
     },
     service::{self, Flow, Place, Pressure, ResetLimits, Service, ServiceKey},
@@ -85,7 +85,10 @@ pub(crate) static ATTEMPTS: LruHashMap<AttemptKey, u64> = LruHashMap::with_max_e
 /// Answers of user space.
 #[map]
 pub(crate) static ANSWERS: LruHashMap<AnswerKey, Answer> = LruHashMap::with_max_entries(MAX_ANSWERS, 0);
-/// Allowed handshakes on their way, for the accepted line.
+/// Answers for one attempt alone: a command decided.
+#[map]
+pub(crate) static ONCE: LruHashMap<AttemptKey, Answer> = LruHashMap::with_max_entries(MAX_ONCE, 0);
+/// Allowed handshakes on their way whose acceptance counts.
 #[map]
 pub(crate) static HANDSHAKES: LruHashMap<AttemptKey, Handshake> =
     LruHashMap::with_max_entries(MAX_HANDSHAKES, 0);

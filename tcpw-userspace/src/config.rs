@@ -4,6 +4,7 @@
 //! Invariant: no setting is ignored in silence; a key or value nobody acts on is an
 //! error that says where it stands and what to write.
 
+mod effects;
 mod file;
 mod resolve;
 
@@ -19,6 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     cli::{preflight, run::RunArgs},
+    effects::Settings as Effects,
     listeners::MoreNames,
     log::LogTarget,
     names::NamesSet,
@@ -65,6 +67,8 @@ pub struct Config {
     pub exempt: Exempt,
     /// More names for listeners.
     pub more_names: MoreNames,
+    /// How commands of the tables are run.
+    pub effects: Effects,
     /// How names are looked up.
     pub resolve: Resolve,
     /// Directory of the lock and the control socket.
@@ -255,6 +259,7 @@ impl Config {
             },
             exempt: file.exempt,
             more_names: file.more_names,
+            effects: file.effects,
             resolve: file.resolve,
             run_dir: pick(&flags.run_dir, file.run_dir, DEFAULT_RUN_DIR),
             pin_dir: pick(&flags.pin_dir, file.pin_dir, DEFAULT_PIN_DIR),

@@ -13,6 +13,7 @@ pub mod compile;
 pub mod config;
 pub mod control;
 pub mod daemon;
+pub mod effects;
 pub mod evaluate;
 pub mod events;
 pub mod format;

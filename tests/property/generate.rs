@@ -98,6 +98,7 @@ const OPTIONS: &[&str] = &[
     ": twist /bin/echo",
     ":",
     ": keepalive",
+    ": keepalive: spawn true",
     ": umask 99",
     ": allow: deny",
     ": aclexec true",

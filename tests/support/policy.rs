@@ -11,8 +11,10 @@ use tcpw_common::key::{Address, Query, mapped};
 use tcpw_userspace::{
     compile::{self, CompileError, Names, Policy},
     evaluate::{
-        self, numeric_host,
-        request::{Judgement, Lookup, Request, Verdict},
+        self,
+        judgement::{Action, Judgement},
+        numeric_host,
+        request::{Lookup, Request, Verdict},
     },
     events::ip,
     names::NamesSet,
@@ -85,6 +87,13 @@ pub fn address(ip: IpAddr) -> Address {
 /// The reference evaluator's verdict, all names unknown.
 pub fn evaluated(tables: &Tables, names: &NamesSet, query: &Query) -> Verdict {
     evaluated_with(tables, names, query, &evaluate::Unknown)
+}
+
+/// Whether the reference evaluator runs a `spawn`, and sets `keepalive`, all names unknown.
+pub fn acts(tables: &Tables, names: &NamesSet, query: &Query) -> (bool, bool) {
+    let effects = judged(tables, names, query, &evaluate::Unknown).effects;
+    let does = |what: fn(&Action) -> bool| effects.iter().any(|effect| what(&effect.action));
+    (does(|it| matches!(it, Action::Spawn(_))), does(|it| matches!(it, Action::Keepalive)))
 }
 
 /// The reference evaluator's verdict.

@@ -25,8 +25,8 @@ use anyhow::{Context as _, Result};
 use nix::{
     fcntl::{FcntlArg, FdFlag, fcntl},
     sys::socket::{
-        AddressFamily, Backlog, SockFlag, SockProtocol, SockType, SockaddrStorage, bind, listen, setsockopt,
-        socket, sockopt,
+        AddressFamily, Backlog, SockFlag, SockProtocol, SockType, SockaddrStorage, bind, getsockopt, listen,
+        setsockopt, socket, sockopt,
     },
 };
 
@@ -98,8 +98,8 @@ fn serve_all(listeners: Vec<TcpListener>, style: &Style) -> Result<()> {
     for listener in listeners {
         let listener = if style.duplicate { listener.try_clone()? } else { listener };
         let greeting = format!("hello from {name}\n");
-        let tell = style.tell;
-        threads.push(thread::spawn(move || serve(&listener, &greeting, tell)));
+        let (tell, tells_keepalive) = (style.tell, style.tells_keepalive);
+        threads.push(thread::spawn(move || serve(&listener, &greeting, tell, tells_keepalive)));
     }
     writeln!(std::io::stdout(), "listening {port}")?;
     for thread in threads {
@@ -180,10 +180,14 @@ fn open(address: SocketAddr, style: &Style) -> Result<TcpListener> {
     Ok(unsafe { TcpListener::from_raw_fd(fd.into_raw_fd()) })
 }
 
-fn serve(listener: &TcpListener, greeting: &str, tell: bool) {
+fn serve(listener: &TcpListener, greeting: &str, tell: bool, tells_keepalive: bool) {
     for client in listener.incoming().flatten() {
         let mut client = client;
         drop(client.write_all(greeting.as_bytes()));
+        if tells_keepalive {
+            let is_on = getsockopt(&client, sockopt::KeepAlive).unwrap_or(false);
+            drop(client.write_all(format!("keepalive {is_on}\n").as_bytes()));
+        }
         if tell {
             thread::spawn(move || {
                 let mut bytes = [0; 256];

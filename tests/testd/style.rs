@@ -26,6 +26,8 @@ pub(crate) struct Style {
     pub(crate) reuse_port: bool,
     /// `--fast-open`.
     pub(crate) fast_open: bool,
+    /// `--tell-keepalive`: say whether the accepted socket has SO_KEEPALIVE.
+    pub(crate) tells_keepalive: bool,
     /// `--tell`: print what clients send.
     pub(crate) tell: bool,
     /// `--mptcp`.
@@ -87,6 +89,7 @@ impl Style {
                 "--reuse-port" => style.members = value()?.parse()?,
                 "--share" => style.reuse_port = true,
                 "--fast-open" => style.fast_open = true,
+                "--tell-keepalive" => style.tells_keepalive = true,
                 "--tell" => style.tell = true,
                 "--mptcp" => style.mptcp = true,
                 "--device" => style.device = Some(value()?),

@@ -56,6 +56,8 @@ const TESTS: &[Part] = &[
     part("chrony", "chronyd"),
     part("tftpd-hpa", "in.tftpd"),
     part("tftp-hpa", "tftp"),
+    part("opensmtpd", "smtpd"),
+    part("bsd-mailx", "/usr/bin/bsd-mailx"),
 ];
 
 /// An emulated machine, and what goes into it.

@@ -23,7 +23,7 @@ use std::{
 
 use clap::{Args, Parser, Subcommand, error::ErrorKind};
 
-use crate::{config, control};
+use crate::{config, control, effects};
 
 /// TCP Wrappers in the kernel: enforces hosts.allow and hosts.deny for every daemon.
 #[derive(Debug, Parser)]
@@ -144,6 +144,10 @@ impl From<control::AskError> for Failure {
 
 /// The whole program.
 pub fn main() -> ExitCode {
+    // Before anything else runs: it is about to give up root.
+    if std::env::args_os().nth(1).is_some_and(|first| first == effects::SUBCOMMAND) {
+        return effects::helper::main();
+    }
     let result = match Arguments::try_parse() {
         Ok(arguments) => dispatch(arguments.command),
         Err(error) => refuse_arguments(&error),

@@ -157,7 +157,7 @@ pub(super) fn servers(regions: &[Rc<Regions>]) -> Result<(Ground, Vec<Vec<Truth>
         let ranges = ground.ranges(regions);
         // A server pattern is a policy of one rule that decides nothing else:
         // a sure match is painted as 1, a doubt leaves both bits.
-        let [yes, no] = [1, 2].map(|bit| Ink { bit, number: bit.into() });
+        let [yes, no] = [1, 2].map(|entry| Ink { entry, number: entry.into() });
         ground.paint(std::iter::once((&ranges, true, yes)), no);
     }
     let rows = ground.rows();

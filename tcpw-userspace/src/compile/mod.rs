@@ -5,7 +5,7 @@
 //! Invariant: for every service and client address the tables give the verdict of
 //! the evaluator, or `Ask`; `Ask` only where a pattern could not be spelled out as
 //! prefixes, or needs a name or user that is looked up ([`Names`]), and the verdict, or
-//! what options do beside it, hangs on it.
+//! what options do beside it, hangs on it, and where a command decides.
 //!
 //! The way there: every client list becomes a region of the address space
 //! (`pattern`, `text`, `region`), every service the list of rules whose daemon list
@@ -57,14 +57,15 @@ use services::{Ports, Services};
 use survey::effects_of;
 pub use survey::{Area, Surveyed, survey};
 pub use tables::PolicyTables;
-use tcpw_common::outcome::Outcome;
 pub use unreachable::{Unreachable, unreachable};
 pub use users::ask_for_users;
 pub use who::{DaemonName, Only, Port, Server, Service};
 
+use tcpw_common::outcome::{KEEPALIVE, Outcome, REPORT};
+
 use crate::{
     evaluate::{
-        outcome_of,
+        Consequences, consequences_of,
         request::{Lookup, Verdict},
     },
     names::NamesSet,
@@ -116,6 +117,7 @@ pub fn compile(input: &Input<'_>) -> Result<Policy, CompileError> {
     let is_looked_up = input.names != Names::Unknown && patterns.hang_on_names();
     let mut unnamed = is_looked_up.then(|| Patterns::new(input.tables, Names::Unknown));
     let mut strokes = Vec::new();
+    let mut acts_on_accepted = false;
     for table in [&input.tables.allow, &input.tables.deny] {
         for rule in &table.rules {
             let list = lists.number(&rule.daemons);
@@ -125,22 +127,22 @@ pub fn compile(input: &Input<'_>) -> Result<Policy, CompileError> {
                 None => Rc::clone(&regions),
             };
             if !regions.is_empty() || !unnamed.is_empty() {
-                let bit = match input.names {
+                let consequences = consequences_of(rule, table.kind, input.lookup);
+                acts_on_accepted |= consequences.act_on_accepted();
+                let entry = match input.names {
                     // Who the user is does not change the verdict, but what is said of it.
                     Names::LookedUp if users::options_ask(rule) => Outcome::Ask as u8,
-                    Names::LookedUp | Names::HostsLookedUp | Names::Unknown => {
-                        bit_of(outcome_of(rule, table.kind, input.lookup))
-                    }
+                    Names::LookedUp | Names::HostsLookedUp | Names::Unknown => entry_of(consequences),
                 };
                 // Where no name counts, what options do can be told from the address later on.
                 let effects = if is_looked_up { effects_of(rule) } else { 0 };
-                strokes.push(Stroke { list, regions, unnamed, ink: inks.ink(bit, effects) });
+                strokes.push(Stroke { list, regions, unnamed, ink: inks.ink(entry, effects) });
             }
         }
     }
     let default = match input.tables.deny.end {
-        TableEnd::Complete => Verdict::Allow,
-        TableEnd::Broken => Verdict::Refuse,
+        TableEnd::Complete => ALLOW,
+        TableEnd::Broken => REFUSE,
     };
 
     let mut server_regions: Vec<_> = lists.servers.iter().map(|server| patterns.host(server)).collect();
@@ -151,7 +153,7 @@ pub fn compile(input: &Input<'_>) -> Result<Policy, CompileError> {
     let ports =
         Ports { exempt: input.exempt_ports, unnamed: if is_looked_up { input.unnamed_ports } else { &[] } };
     let mut services = Services::new(&lists, &truths, input.listeners, ports)?;
-    let default = inks.ink(bit_of(default), 0);
+    let default = inks.ink(default, 0);
     let clients = classes::paint(&strokes, &services, input.exempt_networks, default)?;
 
     let mut rows = clients.rows();
@@ -177,6 +179,7 @@ pub fn compile(input: &Input<'_>) -> Result<Policy, CompileError> {
         names_sets: services.names_sets,
         patterns: lists.names,
         classes_of_matches: services.classes_of_matches,
+        acts_on_accepted,
     })
 }
 
@@ -185,16 +188,26 @@ pub fn compile(input: &Input<'_>) -> Result<Policy, CompileError> {
 struct Inks(HashMap<(u8, u64), u32>);
 
 impl Inks {
-    fn ink(&mut self, bit: u8, effects: u64) -> Ink {
+    fn ink(&mut self, entry: u8, effects: u64) -> Ink {
         let next = u32::try_from(self.0.len()).unwrap_or(u32::MAX);
-        Ink { bit, number: *self.0.entry((bit, effects)).or_insert(next) }
+        Ink { entry, number: *self.0.entry((entry, effects)).or_insert(next) }
     }
 }
 
-fn bit_of(verdict: Verdict) -> u8 {
-    match verdict {
-        Verdict::Allow => 1,
-        Verdict::Refuse => 2,
+const ALLOW: u8 = Outcome::Allow as u8;
+const REFUSE: u8 = Outcome::Refuse as u8;
+
+/// A rule's entry, with its marks.
+fn entry_of(rule: Consequences) -> u8 {
+    if rule.asks_command {
+        return Outcome::Ask as u8;
+    }
+    match rule.verdict {
+        Verdict::Refuse => REFUSE,
+        Verdict::Allow => {
+            let mark = |is_set, mark| if is_set { mark } else { 0 };
+            ALLOW | mark(rule.spawns, REPORT) | mark(rule.keepalive, KEEPALIVE)
+        }
     }
 }
 

@@ -66,20 +66,20 @@ impl<W: Word> Cells<W> {
 /// A verdict with what the options do beside it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Ink {
-    /// The verdict, as the bit of an outcome; 0 for what is exempt.
-    pub bit: u8,
+    /// The outcome with its marks; 0 for what is exempt.
+    pub entry: u8,
     /// Equal for rules that do the same.
     pub number: u32,
 }
 
 impl Ink {
     /// That of exempt cells: it goes on first.
-    pub(super) const EXEMPT: Self = Self { bit: 0, number: u32::MAX };
+    pub(super) const EXEMPT: Self = Self { entry: 0, number: u32::MAX };
 }
 
 /// The cells of one family while one policy is painted.
 pub(super) struct Canvas {
-    /// Verdicts seen, as bits of an outcome.
+    /// What was seen, as entries.
     seen: Vec<u8>,
     /// The ink of a cell that has seen one.
     inks: Vec<u32>,
@@ -155,14 +155,14 @@ impl Canvas {
     /// Two inks on a cell: which one holds is for the evaluator to say.
     fn mark(&mut self, cell: usize, ink: Ink) {
         if self.seen[cell] == 0 {
-            self.seen[cell] = ink.bit;
+            self.seen[cell] = ink.entry;
             self.inks[cell] = ink.number;
         } else if self.inks[cell] != ink.number {
             self.seen[cell] = ASK;
         }
     }
 
-    /// Closes the rest with the default and gives the outcome byte of every cell.
+    /// Closes the rest with the default and gives the entry of every cell.
     pub(super) fn finish(mut self, default: Ink) -> Vec<u8> {
         self.close((0, self.seen.len()), default);
         self.seen
@@ -219,13 +219,13 @@ impl Classes {
         self.steps.last().map_or(1, Vec::len)
     }
 
-    /// Splits the classes by one more policy; its bytes are below 4.
+    /// Splits the classes by one more policy; its bytes are below 16.
     pub(super) fn split(&mut self, v4: &[u8], v6: &[u8]) {
-        let mut known = vec![u32::MAX; self.count() * 4];
+        let mut known = vec![u32::MAX; self.count() * 16];
         let mut step = Vec::new();
         let cells = self.v4.iter_mut().zip(v4).chain(self.v6.iter_mut().zip(v6));
         for (class, &byte) in cells {
-            let slot = &mut known[*class as usize * 4 + usize::from(byte)];
+            let slot = &mut known[*class as usize * 16 + usize::from(byte)];
             if *slot == u32::MAX {
                 *slot = u32::try_from(step.len()).unwrap_or(u32::MAX);
                 step.push((*class, byte));
@@ -267,8 +267,8 @@ mod tests {
         cells.starts.iter().copied().zip(canvas.finish(ink(default))).collect()
     }
 
-    fn ink(bit: u8) -> Ink {
-        Ink { bit, number: bit.into() }
+    fn ink(entry: u8) -> Ink {
+        Ink { entry, number: entry.into() }
     }
 
     #[test]
@@ -300,10 +300,22 @@ mod tests {
         let regions = [Region::new(vec![], vec![(0u32, 9)]), Region::new(vec![(0, 4)], vec![])];
         let cells = Cells::new(regions.iter());
         let mut canvas = Canvas::new(cells.len());
-        canvas.paint(&cells.ranges(&regions[0]), true, Ink { bit: 2, number: 7 });
-        canvas.paint(&cells.ranges(&regions[1]), true, Ink { bit: 2, number: 8 });
-        let outcomes = canvas.finish(Ink { bit: 2, number: 7 });
+        canvas.paint(&cells.ranges(&regions[0]), true, Ink { entry: 2, number: 7 });
+        canvas.paint(&cells.ranges(&regions[1]), true, Ink { entry: 2, number: 8 });
+        let outcomes = canvas.finish(Ink { entry: 2, number: 7 });
         assert_eq!(cells.starts.iter().copied().zip(outcomes).collect::<Vec<_>>(), [(0, 3), (5, 2), (10, 2)]);
+    }
+
+    #[test]
+    fn doubt_about_marks_asks_and_what_asks_by_itself_is_never_decided() {
+        assert_eq!(
+            painted(&[(&[], &[(0, 9)], 9), (&[(5, 20)], &[], 1)], 9),
+            [(0, 9), (5, 3), (10, 1), (21, 9)]
+        );
+        assert_eq!(
+            painted(&[(&[(0, 4)], &[], 13), (&[], &[(3, 9)], 3)], 2),
+            [(0, 13), (3, 13), (5, 3), (10, 2)]
+        );
     }
 
     #[test]
@@ -314,12 +326,12 @@ mod tests {
         for first in 0..20 {
             let mut canvas = Canvas::new(cells.len());
             for number in 0..first {
-                canvas.paint(&cells.ranges(&low), true, Ink { bit: 1, number });
+                canvas.paint(&cells.ranges(&low), true, Ink { entry: 1, number });
             }
             for _ in 0..3 {
-                canvas.paint(&cells.ranges(&high), true, Ink { bit: 1, number: 50 });
+                canvas.paint(&cells.ranges(&high), true, Ink { entry: 1, number: 50 });
             }
-            let outcomes = canvas.finish(Ink { bit: 1, number: 50 });
+            let outcomes = canvas.finish(Ink { entry: 1, number: 50 });
             assert_eq!(outcomes, [if first == 0 { 1 } else { 3 }, 1, 1], "{first}");
         }
     }

@@ -32,12 +32,14 @@ pub struct Policy {
     pub ports: Vec<(u16, u32)>,
     /// Policy of a service, at `(names * port_classes + port) * server_classes + server`.
     pub policies: Vec<u32>,
-    /// Outcome byte, at `policy * client_classes + class`.
+    /// Outcome byte, with its marks, at `policy * client_classes + class`.
     pub outcomes: Vec<u8>,
     /// For each literal daemon name of the tables, cut to a comm: the names-set of all such names.
     pub comms: Vec<(Comm, NamesId)>,
     /// Every precomputed names-set with its class, the empty one first.
     pub names_sets: Vec<(NamesSet, u32)>,
+    /// A rule acts on accepted connections: they have to be watched.
+    pub acts_on_accepted: bool,
     pub(super) sizes: Sizes,
     pub(super) patterns: NamePatterns,
     pub(super) classes_of_matches: HashMap<Matches, u32>,

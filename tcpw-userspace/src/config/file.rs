@@ -13,8 +13,8 @@ use ipnet::IpNet;
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::{ConfigError, Exempt, Mode, OnDeny, ResetRates, Resolve, resolve};
-use crate::{listeners::MoreNames, log::LogTarget};
+use super::{ConfigError, Exempt, Mode, OnDeny, ResetRates, Resolve, effects, resolve};
+use crate::{effects::Settings as Effects, listeners::MoreNames, log::LogTarget};
 
 /// A file's settings; `None` where it says nothing.
 #[derive(Debug, Default)]
@@ -31,6 +31,7 @@ pub(super) struct File {
     pub(super) rates: ResetRates,
     pub(super) exempt: Exempt,
     pub(super) more_names: MoreNames,
+    pub(super) effects: Effects,
     pub(super) resolve: Resolve,
     pub(super) run_dir: Option<PathBuf>,
     pub(super) pin_dir: Option<PathBuf>,
@@ -54,6 +55,7 @@ struct Raw {
     proc_root: Option<Spanned<PathBuf>>,
     exempt: Option<RawExempt>,
     names: Option<RawNames>,
+    effects: Option<effects::Raw>,
     resolve: Option<RawResolve>,
     #[serde(default)]
     daemon: BTreeMap<String, RawDaemon>,
@@ -105,7 +107,7 @@ struct RawExempt {
     ports: Vec<Spanned<i64>>,
 }
 
-const KEYS: [&str; 16] = [
+const KEYS: [&str; 17] = [
     "hosts-allow",
     "hosts-deny",
     "cgroup",
@@ -119,6 +121,7 @@ const KEYS: [&str; 16] = [
     "proc-root",
     "exempt",
     "names",
+    "effects",
     "resolve",
     "daemon",
     "reset",
@@ -209,6 +212,7 @@ impl File {
                 addresses: addresses.collect::<Result<_, _>>()?,
                 ports: ports.collect::<Result<_, _>>()?,
             },
+            effects: raw.effects.unwrap_or_default().check(&wrong)?,
             more_names: MoreNames { ports: by_port.collect::<Result<_, _>>()?, units: names.unit },
             resolve,
             run_dir: absolute(raw.run_dir)?,
@@ -297,6 +301,8 @@ fn explain(text: &str, span: &Range<usize>, message: &str) -> String {
         (&RESOLVE_KEYS, " in [resolve]")
     } else if message.contains("`unit`") {
         (&NAMES_KEYS, " in [names]")
+    } else if message.contains("`at-once`") {
+        (&effects::KEYS, " in [effects]")
     } else if message.contains("`per-source`") {
         (&RESET_KEYS, " in [reset]")
     } else if message.ends_with("expected `on-deny`") {
@@ -366,7 +372,7 @@ mod tests {
         unknown_key_in_exempt: "pin = true\n[exempt]\n  port = [22]" =>
             "3:3: unknown key \"port\" in [exempt]: did you mean \"ports\"?";
         unknown_key_like_none: "colour = 1" =>
-            "1:1: unknown key \"colour\": the keys are hosts-allow, hosts-deny, cgroup, log, log-allowed, pin, mode, on-deny, run-dir, pin-dir, proc-root, exempt, names, resolve, daemon, reset";
+            "1:1: unknown key \"colour\": the keys are hosts-allow, hosts-deny, cgroup, log, log-allowed, pin, mode, on-deny, run-dir, pin-dir, proc-root, exempt, names, effects, resolve, daemon, reset";
         unknown_table: "[exemptions]\nports = [1]" =>
             "1:2: unknown key \"exemptions\": did you mean \"exempt\"?";
         unknown_mode: "mode = \"permissive\"" => "1:8: mode \"permissive\": write \"enforce\" or \"audit\"";
@@ -398,6 +404,14 @@ mod tests {
             "2:22: port 0: write a number from 1 to 65535";
         name_of_no_port: "[names.port]\nssh = [\"sshd\"]" =>
             "2:1: port \"ssh\": write a number from 1 to 65535";
+        unknown_key_in_effects: "[effects]\ntimelimit = 3" =>
+            "2:1: unknown key \"timelimit\" in [effects]: did you mean \"time-limit\"?";
+        commands_as_root: "[effects]\nuser = \"root\"" =>
+            "2:8: user \"root\": write a user without rights: commands never run as root";
+        no_commands_at_once: "[effects]\nat-once = 0" =>
+            "2:11: at-once 0: write a number from 1 to 256";
+        relative_file_of_effects: "[effects]\nfiles = [\"/a\", \"b\"]" =>
+            "2:16: \"b\": write an absolute path, from /";
         port_zero: "[exempt]\nports = [0]" => "2:10: port 0: write a number from 1 to 65535";
         wrong_type: "pin = \"yes\"" => "1:7: invalid type: string \"yes\", expected a boolean";
     }
@@ -437,7 +451,7 @@ mod tests {
             .flat_map(|line| [line, "\n"])
             .collect();
         let file = File::parse(Path::new("deploy/tcpw.toml"), &uncommented).unwrap();
-        for key in KEYS.iter().chain(&EXEMPT_KEYS).chain(&RESOLVE_KEYS) {
+        for key in KEYS.iter().chain(&EXEMPT_KEYS).chain(&effects::KEYS).chain(&RESOLVE_KEYS) {
             assert!(example.contains(key), "{key} is not documented");
         }
         assert_eq!(file.more_names.ports[&2049], ["nfsd"]);
@@ -445,6 +459,7 @@ mod tests {
         assert_eq!(file.exempt.ports, [2222]);
         assert_eq!(file.exempt.addresses.len(), 2);
         assert_eq!(file.mode, Some(Mode::Audit));
+        assert_eq!(file.effects, Effects { user: Some("tcpw".into()), ..Effects::default() });
         assert_eq!(file.on_deny_of["sshd"], OnDeny::Drop);
         assert_eq!(file.rates, ResetRates::default());
         assert_eq!(file.resolve, Resolve::default());

@@ -20,6 +20,8 @@ use crate::{
 #[derive(Clone, Debug, Default)]
 pub(super) struct Facts {
     learnt: Vec<(Question, Kept<Found>)>,
+    /// Commands of `aclexec` and how they ended.
+    ended: Vec<(Text, CommandResult)>,
     /// What is not among them is unknown.
     is_unknown: bool,
     /// Nobody waited longer: until when that holds.
@@ -71,6 +73,16 @@ impl Facts {
         &self.learnt
     }
 
+    /// A command of `aclexec` has ended.
+    pub(super) fn end(&mut self, command: Text, result: CommandResult) {
+        self.ended.push((command, result));
+    }
+
+    /// Whether a command had a say.
+    pub(super) fn hang_on_a_command(&self) -> bool {
+        !self.ended.is_empty()
+    }
+
     /// Takes an answer.
     pub(super) fn learn(&mut self, question: Question, kept: Kept<Found>) {
         self.learnt.push((question, kept));
@@ -105,8 +117,17 @@ pub(super) struct Answers<'a> {
     facts: &'a Facts,
     client: IpAddr,
     server: IpAddr,
-    missing: RefCell<Option<Question>>,
+    missing: RefCell<Option<Missing>>,
     user: Cell<Option<UserWanted>>,
+}
+
+/// What has to be known before the evaluator's verdict means something.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Missing {
+    /// A look-up.
+    LookUp(Question),
+    /// How a command of `aclexec` ends.
+    Command(Text),
 }
 
 /// The evaluator asked for the client's user, which nobody knows yet.
@@ -130,7 +151,7 @@ impl<'a> Answers<'a> {
     }
 
     /// The first question without an answer; the evaluator's verdict then means nothing.
-    pub(super) fn missing(self) -> Option<Question> {
+    pub(super) fn missing(self) -> Option<Missing> {
         self.missing.into_inner()
     }
 
@@ -146,10 +167,14 @@ impl<'a> Answers<'a> {
         if self.facts.is_unknown {
             return;
         }
+        self.want(Missing::LookUp(question));
+    }
+
+    fn want(&self, missing: Missing) {
         match self.user.get() {
             // Whether it has to be asked, the user decides.
             Some(user) => self.user.set(Some(UserWanted { is_open: true, ..user })),
-            None => drop(self.missing.borrow_mut().get_or_insert(question)),
+            None => drop(self.missing.borrow_mut().get_or_insert(missing)),
         }
     }
 }
@@ -184,11 +209,13 @@ impl Lookup for Answers<'_> {
         false
     }
 
-    fn run(&self, purpose: Purpose, _command: &[u8]) -> CommandResult {
-        if purpose == Purpose::Aclexec
-            && let Some(user) = self.user.get()
-        {
-            self.user.set(Some(UserWanted { is_open: true, ..user }));
+    fn run(&self, purpose: Purpose, command: &[u8]) -> CommandResult {
+        let ended = self.facts.ended.iter().find(|(known, _)| **known == *command);
+        match (purpose, ended) {
+            (Purpose::Aclexec, Some((_, result))) => return *result,
+            (Purpose::Aclexec, None) => self.want(Missing::Command(command.into())),
+            // They are run when the verdict is known.
+            (Purpose::Spawn, _) => {}
         }
         CommandResult::Exited(0)
     }
@@ -225,13 +252,13 @@ mod tests {
         let answers = Answers::new(&facts, ends);
         assert_eq!(answers.server_name(), HostName::Unknown);
         answers.client_name();
-        let first = answers.missing().unwrap();
+        let Some(Missing::LookUp(first)) = answers.missing() else { panic!("a look-up") };
         assert_eq!(first, Question::Name(ends[1]));
         facts.learn(first, kept(name("s.test"), 20));
         let answers = Answers::new(&facts, ends);
         assert_eq!(answers.server_name(), HostName::Known(b"s.test"[..].into()));
         assert!(!answers.in_netgroup(b"trusted", Some(b"s.test"), None));
-        let second = answers.missing().unwrap();
+        let Some(Missing::LookUp(second)) = answers.missing() else { panic!("a look-up") };
         let sooner = kept(Found::Member(true), 10);
         facts.learn(second, sooner.clone());
         let answers = Answers::new(&facts, ends);

@@ -13,24 +13,30 @@ use crate::{
     events::{self, Decision},
     names::NamesSet,
     parse::rule::Tables,
-    resolve::Question,
 };
 
-use super::facts::{Answers, Facts, UserWanted};
+use super::facts::{Answers, Facts, Missing, UserWanted};
 
 /// What the evaluator says of an attempt.
 pub(super) struct Judged {
     pub(super) judgement: Judgement,
-    /// The first question it had that the facts do not answer: the verdict is then that of an
-    /// unknown name.
-    pub(super) missing: Option<Question>,
+    /// The first thing it had to know that the facts do not answer: the verdict is then that of an
+    /// unknown name, or of a command that succeeds.
+    pub(super) missing: Option<Missing>,
     /// It asked for the user first: the verdict is that of an unknown one.
     pub(super) user: Option<UserWanted>,
 }
 
-/// Asks the evaluator.
-pub(super) fn judge(tables: &Tables, names: &NamesSet, decision: &Decision, facts: &Facts) -> Judged {
-    let daemons = names.to_vec();
+/// Asks the evaluator; `daemon` is which of the names stands for all.
+pub(super) fn judge(
+    tables: &Tables,
+    names: &NamesSet,
+    daemon: Option<&str>,
+    decision: &Decision,
+    facts: &Facts,
+) -> Judged {
+    let mut daemons = names.to_vec();
+    daemons.sort_by_key(|name| daemon.is_none_or(|daemon| **name != *daemon.as_bytes()));
     let ends = addresses(decision);
     let [client, server] = ends.map(numeric_host);
     let answers = Answers::new(facts, ends);
@@ -40,6 +46,7 @@ pub(super) fn judge(tables: &Tables, names: &NamesSet, decision: &Decision, fact
         server_address: Some(&server),
         client_port: Some(decision.client_port),
         server_port: Some(decision.server_port),
+        pid: decision.pid,
         ..Request::default()
     };
     let judgement = evaluate::evaluate(tables, &request, &answers);

@@ -4,6 +4,8 @@
 //! Order of a start: identity programs, scan and tags, policy, and only then the
 //! gate, so that no connection meets a gate that knows less than all.
 
+mod commands;
+mod effects;
 mod facts;
 mod held;
 mod judge;
@@ -34,6 +36,7 @@ use crate::{
     cli::preflight,
     config::{Config, Mode},
     control::{self, Lock, LockError, Request, Response},
+    effects::Effects,
     events::Event,
     held::Injector,
     kernel::{Alive, EventRing, HeldRing, HookState, Kernel, LoadOptions, Pins, Ring},
@@ -87,6 +90,10 @@ pub async fn run(config: Config) -> Result<()> {
             done = daemon.users.next() => daemon.user_news(done),
             () = daemon.watch.changed() => daemon.reload(),
             found = daemon.scans.next() => daemon.found(found),
+            heard = daemon.effects.next() => {
+                let ended = daemon.effects.handle(heard);
+                daemon.commands_ended(ended);
+            }
             Some(found) = daemon.looks.join_next() => daemon.tell_status(found),
             (request, reply) = control.next() => match request {
                 Request::Status => daemon.look_around(reply),
@@ -116,6 +123,8 @@ pub async fn run(config: Config) -> Result<()> {
                 daemon.flush_log();
                 daemon.watch_counters();
                 daemon.watch_held();
+                let ended = daemon.effects.tick();
+                daemon.commands_ended(ended);
                 daemon.watch_hanging();
                 daemon.watch_resets();
                 daemon.watch_users();
@@ -168,6 +177,8 @@ struct Daemon {
     lines: Log,
     host: String,
     disagreements: u64,
+    /// Attempts whose rules are gone with an earlier daemon.
+    unjudged: u64,
     counted: HashMap<&'static str, u64>,
     alive: Alive,
     waiting: Waiting,
@@ -175,6 +186,8 @@ struct Daemon {
     lookups: Lookups,
     users: Users,
     injector: Injector,
+    effects: Effects,
+    commands: commands::Commands,
     enforcing_since: SystemTime,
     detached: bool,
     /// The kernel tells which UDP sockets of before the start were bound by their owner.
@@ -215,6 +228,7 @@ impl Daemon {
             lines,
             host: host_name(),
             disagreements: 0,
+            unjudged: 0,
             counted: HashMap::new(),
             alive: kernel.stay_alive()?,
             waiting: Waiting::default(),
@@ -222,6 +236,8 @@ impl Daemon {
             lookups: Lookups::new(Arc::new(System), limits(&config)),
             users: Users::new(&config),
             injector: Injector::new(&config.proc_root, frames.ok()),
+            effects: Effects::new(config.effects.clone()),
+            commands: commands::Commands::default(),
             enforcing_since: SystemTime::now(),
             detached: false,
             marks_bound: true,
@@ -256,6 +272,7 @@ impl Daemon {
             Outcome::Applied(applied) => say_applied(&applied, applied.took),
             Outcome::Kept(_) | Outcome::Unchanged => {}
         }
+        self.prepare_effects();
         Ok(())
     }
 
@@ -298,7 +315,10 @@ impl Daemon {
         let begin = Instant::now();
         let texts = self.read();
         match self.policies.reload(&mut self.kernel, &self.config, &self.registry.names_sets(), &texts) {
-            Ok(Outcome::Applied(applied)) => say_applied(&applied, begin.elapsed()),
+            Ok(Outcome::Applied(applied)) => {
+                say_applied(&applied, begin.elapsed());
+                self.prepare_effects();
+            }
             Ok(Outcome::Unchanged) => log::debug!("the files changed, their rules did not"),
             Ok(Outcome::Kept(reason)) => log::error!("the previous policy stays in force: {reason}"),
             Err(error) => log::error!("the previous policy stays in force: {error:#}"),
@@ -368,6 +388,7 @@ impl Daemon {
 
     fn stop(mut self) {
         self.flush_log();
+        self.effects.stop();
         if self.config.pin && !self.detached {
             log::info!("stopped; the pinned policy stays in force until `tcpw detach`");
         } else if !self.detached {

@@ -20,14 +20,14 @@ use tcpw_common::{
 
 use super::{
     Daemon,
-    facts::{Facts, UserWanted},
+    facts::{Facts, Missing, UserWanted},
     held::{answer_key, attempt_key},
     live::Live,
     report::boot_ns,
 };
 use crate::{
     config::{Mode, Resolve},
-    evaluate::request::{Judgement, Verdict},
+    evaluate::request::{CommandResult, Judgement, Verdict},
     events::{Decision, Fate},
     names::NamesSet,
     resolve::{Cache, Found, Kept, Question},
@@ -231,7 +231,8 @@ impl Daemon {
 
     /// A held attempt whose listener is known.
     pub(super) fn decide(&mut self, held: &Held, decision: &Decision, names: &NamesSet) {
-        if self.hanging.repeats(&attempt_key(held, decision), held) {
+        let key = attempt_key(held, decision);
+        if self.hanging.repeats(&key, held) || self.commands.is_asked(&key) {
             return;
         }
         let facts = if self.is_unnamed(decision.server_port) { Facts::unknown() } else { Facts::default() };
@@ -245,11 +246,25 @@ impl Daemon {
             let Some(judged) = self.judge(&attempt.names, &attempt.decision, &attempt.facts) else {
                 return;
             };
-            let Some(question) = judged.missing else {
-                return match judged.user {
-                    None => self.conclude(attempt, &judged.judgement, None),
-                    Some(user) => self.user_wanted(attempt, &judged.judgement, user),
-                };
+            let question = match judged.missing {
+                None => {
+                    return match judged.user {
+                        None => self.conclude(attempt, &judged.judgement, None),
+                        Some(user) => self.user_wanted(attempt, &judged.judgement, user),
+                    };
+                }
+                Some(Missing::LookUp(question)) => question,
+                Some(Missing::Command(command)) => {
+                    match self.ask_command(attempt, &command, &judged.judgement) {
+                        // Audit mode and those who only ask run nothing: it counts as succeeding.
+                        Some(mut pretended) => {
+                            pretended.facts.end(command, CommandResult::Exited(0));
+                            attempt = pretended;
+                            continue;
+                        }
+                        None => return,
+                    }
+                }
             };
             if let Some(kept) = self.lookups.remembered(&question) {
                 let kept = kept.clone();
@@ -334,6 +349,10 @@ impl Daemon {
             boot_ns().saturating_add(u64::try_from(holds.as_nanos()).unwrap_or(u64::MAX))
         });
         let key = answer_key(&decision);
+        let marks = super::effects::marks(judgement);
+        if facts.hang_on_a_command() {
+            return self.answer_once(&held, &decision, facts, (answer, marks));
+        }
         if !facts.is_empty() {
             self.hanging.answered.keep(key, facts, now, now + holds.unwrap_or_default() + EVENT_DELAY);
         }
@@ -342,7 +361,7 @@ impl Daemon {
             // The policy of today then asks at the client's next SYN.
             log::debug!("{error:#}");
         }
-        match self.kernel.answer(key, answer, expires_ns) {
+        match self.kernel.answer(key, answer, marks, expires_ns) {
             Ok(()) => self.send_again(&held, &decision),
             Err(error) => log::error!("{error:#}"),
         }

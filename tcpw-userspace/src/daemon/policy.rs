@@ -183,6 +183,12 @@ impl Policies {
             names: looked_up,
             unnamed_ports: &config.resolve.name_server_ports,
         })?;
+        if policy.acts_on_accepted
+            && !audit
+            && let Err(error) = kernel.watch_accepted(&config.cgroup)
+        {
+            log::error!("no command is run for an allowed client, and keepalive is not set: {error:#}");
+        }
         let applied = kernel.apply(&policy, flags)?;
         self.history.push_back((applied.generation, tables.clone()));
         if self.history.len() > KEPT {

@@ -41,6 +41,13 @@ pub(super) struct Known {
     pub(super) untagged: Option<String>,
 }
 
+impl Known {
+    /// The name that stands for it where there is room for one: `%d`.
+    pub(super) fn daemon(&self) -> &str {
+        self.service.as_ref().map_or(&self.ident, |service| &service.id)
+    }
+}
+
 /// All listeners by socket cookie, and all names-sets they ever had.
 #[derive(Default)]
 pub(super) struct Registry {

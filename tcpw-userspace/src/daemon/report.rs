@@ -11,7 +11,7 @@ use tcpw_common::tag::KERNEL_PORT;
 
 use super::{
     Daemon,
-    facts::Facts,
+    facts::{Facts, Missing},
     held::{Scanned, answer_key},
     judge::{self, Judged},
     registry::Known,
@@ -29,16 +29,26 @@ impl Daemon {
     /// One decision of the kernel: its log line.
     pub(super) fn report(&mut self, decision: &Decision) {
         let names = self.names_of(decision);
-        let facts = if self.is_unnamed(decision.server_port) {
+        let facts = if let Some(facts) = self.commands.facts_of(decision) {
+            facts.clone()
+        } else if self.is_unnamed(decision.server_port) {
             Facts::unknown()
         } else {
             self.hanging.facts_of(&answer_key(decision)).cloned().unwrap_or_default()
         };
         let judged = self.judge(&names, decision, &facts);
-        if let Some(Judged { judgement, missing, user }) = &judged {
-            self.check(decision, &names, judgement, missing.is_some() || user.is_some());
+        match &judged {
+            // How a command ended is known to the daemon alone that ran it; audit mode runs none.
+            Some(Judged { missing: Some(Missing::Command(_)), .. }) | None => {}
+            Some(Judged { judgement, missing, user }) => {
+                self.check(decision, &names, judgement, missing.is_some() || user.is_some());
+            }
         }
-        self.write_line(decision, &names, judged.as_ref().map(|judged| &judged.judgement), &facts);
+        let judgement = judged.map(|judged| judged.judgement);
+        if decision.fate != Fate::Accepted || self.config.log_allowed {
+            self.write_line(decision, &names, judgement.as_ref(), &facts);
+        }
+        self.act(decision, judgement.as_ref());
     }
 
     /// Holds the kernel's verdict against the evaluator's.
@@ -72,7 +82,8 @@ impl Daemon {
             0 => self.policies.current_tables()?,
             generation => self.policies.tables_of(generation)?,
         };
-        Some(judge::judge(tables, names, decision, facts))
+        let known = self.registry.find(decision.cookie, decision.pid, decision.server_port);
+        Some(judge::judge(tables, names, known.map(Known::daemon), decision, facts))
     }
 
     pub(super) fn write_line(

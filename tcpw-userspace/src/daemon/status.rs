@@ -6,7 +6,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use tcpw_common::{decide::EXEMPT_PORT, outcome::Outcome};
+use tcpw_common::{decide::EXEMPT_PORT, outcome::of_entry};
 use tokio::task::{JoinError, JoinSet};
 
 use super::{Daemon, policy::InForce, registry::Known};
@@ -50,6 +50,18 @@ impl Daemon {
             .map(|(name, value)| (name.to_owned(), value))
             .collect();
         counters.insert("disagreements".into(), self.disagreements);
+        let commands = self.effects.counts();
+        counters.extend(
+            [
+                ("unjudged", self.unjudged),
+                ("undecided_by_command", self.commands.undecided),
+                ("commands_run", commands.run),
+                ("commands_suppressed", commands.suppressed),
+                ("commands_lost", commands.lost),
+                ("commands_timed_out", commands.timed_out),
+            ]
+            .map(|(name, count)| (name.to_owned(), count)),
+        );
         counters.extend(self.name_counters());
         counters.extend(self.users.counters());
         let held = self.kernel.waiting().map_or(0, |all| all.len());
@@ -241,15 +253,14 @@ fn summary(policy: &Policy, known: &Known, said: &mut HashMap<u32, String>) -> S
 /// A row of outcomes in a few words.
 fn words(policy: &Policy, row: u32) -> String {
     let first = row as usize * policy.header(0, 0).client_classes as usize;
-    let outcome =
-        |class: &u32| policy.outcomes.get(first + *class as usize).copied().and_then(Outcome::from_byte);
+    let outcome = |class: &u32| policy.outcomes.get(first + *class as usize).copied().and_then(of_entry);
     let of_clients = policy
         .clients_v4
         .iter()
         .map(|(_, class)| class)
         .chain(policy.clients_v6.iter().map(|(_, class)| class));
     let mut seen = [0_usize; 4];
-    for found in of_clients.filter_map(outcome) {
+    for (found, _marks) in of_clients.filter_map(outcome) {
         seen[found as usize] += 1;
     }
     let [exempt, allow, refuse, ask] = seen;

@@ -305,6 +305,7 @@ impl Daemon {
                     let decision = Decision { fate: Fate::Accepted, ..*decision };
                     self.write_line(&decision, names, Some(judgement), facts);
                 }
+                self.act(&Decision { fate: Fate::Accepted, ..*decision }, Some(judgement));
             }
             Verdict::Refuse => {
                 self.users.counts.refused += 1;
@@ -315,6 +316,7 @@ impl Daemon {
                 self.end(waiting);
                 let decision = Decision { fate: Fate::Refused, ..*decision };
                 self.write_line(&decision, names, Some(judgement), facts);
+                self.act(&decision, Some(judgement));
             }
         }
     }

@@ -24,7 +24,7 @@ pub use address::numeric_host;
 pub use host::{Host, host_matches, host_matches_unnamed};
 pub use index::Index;
 pub use observe::{Miss, Observer};
-pub use options::outcome_of;
+pub use options::{Consequences, consequences_of, outcome_of};
 pub(crate) use text::quoted_bytes;
 pub use unknown::Unknown;
 

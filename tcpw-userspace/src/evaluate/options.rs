@@ -17,15 +17,49 @@ use crate::parse::{
     rule::{Rule, RuleOption, TableKind, Text},
 };
 
+/// What a matched rule comes to, whoever it matches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Consequences {
+    /// Its verdict, if its commands succeed.
+    pub verdict: Verdict,
+    /// It runs commands beside.
+    pub spawns: bool,
+    /// It wants SO_KEEPALIVE on the connection.
+    pub keepalive: bool,
+    /// A command has to be run before anything is decided.
+    pub asks_command: bool,
+}
+
+impl Consequences {
+    /// Whether it does something once a connection is accepted.
+    pub fn act_on_accepted(&self) -> bool {
+        let is_allowed = self.asks_command || self.verdict == Verdict::Allow;
+        is_allowed && (self.spawns || self.keepalive)
+    }
+}
+
 /// The verdict of a matched rule. `lookup` is asked about the users and groups it names.
 pub fn outcome_of(rule: &Rule, table: TableKind, lookup: &dyn Lookup) -> Verdict {
+    consequences_of(rule, table, lookup).verdict
+}
+
+/// What a matched rule comes to. `lookup` is asked about the users and groups it names.
+pub fn consequences_of(rule: &Rule, table: TableKind, lookup: &dyn Lookup) -> Consequences {
     let request = Request::default();
     let accounts = AccountsOf(lookup);
     let mut subject = Subject::new(&request, &accounts);
     let rule_index = RuleIndex { table, index: 0 };
-    match Options::default().process(rule, rule_index, &mut subject, &mut |_| {}) {
+    let mut options = Options::default();
+    let verdict = match options.process(rule, rule_index, &mut subject, &mut |_| {}) {
         Outcome::Decide(verdict, _) => verdict,
         Outcome::EndTable => default_verdict(table),
+    };
+    let does = |what: fn(&Action) -> bool| options.effects.iter().any(|effect| what(&effect.action));
+    Consequences {
+        verdict,
+        spawns: does(|action| matches!(action, Action::Spawn(_))),
+        keepalive: does(|action| matches!(action, Action::Keepalive)),
+        asks_command: does(|action| matches!(action, Action::Aclexec { .. })),
     }
 }
 

@@ -35,7 +35,7 @@ pub enum Hook {
     Listening,
     /// tp_btf/sched_process_exec: reports programs that may take over a listener.
     Executes,
-    /// sock_ops: reports accepted connections.
+    /// sock_ops: reports accepted connections, sets SO_KEEPALIVE on them.
     Accepted,
     /// cgroup_skb/ingress: holds data of connections that wait for a user.
     UserIn,
@@ -120,7 +120,9 @@ impl Kernel {
             Hook::Listening,
             Hook::Executes,
         ];
-        if self.log_allowed {
+        // One that is pinned goes on with this version's program.
+        let is_pinned = self.pins.as_ref().is_some_and(|pins| pins.link(Hook::Accepted).exists());
+        if self.log_allowed || is_pinned {
             hooks.push(Hook::Accepted);
         }
         hooks
@@ -133,6 +135,18 @@ impl Kernel {
                 Err(error) => (hook, HookState::Refused(format!("{error:#}"))),
             })
             .collect()
+    }
+
+    /// Watches accepted connections, if that is not done yet. It stays so: handshakes that an
+    /// earlier policy marked may be on their way.
+    ///
+    /// # Errors
+    /// The kernel refuses it.
+    pub fn watch_accepted(&mut self, cgroup: &Path) -> Result<()> {
+        if !self.attached.has(Hook::Accepted) {
+            self.attach(Hook::Accepted, cgroup).context("watch accepted connections")?;
+        }
+        Ok(())
     }
 
     /// Attaches the gate: from here on connections are judged. Needs a policy in force.

@@ -19,7 +19,7 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/tc
 pub(super) const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
 
 /// The maps that outlive a process when pinned; all but .rodata, scratch and aya-log's own.
-pub(super) const STATE_MAPS: [&str; 42] = [
+pub(super) const STATE_MAPS: [&str; 43] = [
     "ACTIVE",
     "HEADERS",
     "CLIENTS_V4",
@@ -35,6 +35,7 @@ pub(super) const STATE_MAPS: [&str; 42] = [
     "COMMS",
     "ATTEMPTS",
     "ANSWERS",
+    "ONCE",
     "HANDSHAKES",
     "EVENTS",
     "COUNTERS",

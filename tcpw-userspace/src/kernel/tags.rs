@@ -67,14 +67,26 @@ impl Kernel {
         Ok(())
     }
 
-    /// Answers what the gate asked; a SYN finds it until `expires_ns`, on CLOCK_BOOTTIME.
+    /// Answers what the gate asked; a SYN finds it until `expires_ns`, on CLOCK_BOOTTIME. `marks`
+    /// say what an accepted connection wants beside.
     ///
     /// # Errors
     /// The kernel refuses the write.
-    pub fn answer(&mut self, key: AnswerKey, outcome: u32, expires_ns: u64) -> Result<()> {
+    pub fn answer(&mut self, key: AnswerKey, outcome: u32, marks: u8, expires_ns: u64) -> Result<()> {
         let map = self.ebpf.map_mut("ANSWERS").context("the BPF object has no map ANSWERS")?;
         let mut answers: HashMap<_, AnswerKey, Answer> = HashMap::try_from(map)?;
-        let answer = Answer { expires_ns, outcome, reserved: 0 };
+        let answer = Answer { expires_ns, outcome, marks: marks.into() };
+        answers.insert(key, answer, 0).context("write an answer")
+    }
+
+    /// Answers for one attempt alone, until `expires_ns`, on CLOCK_BOOTTIME.
+    ///
+    /// # Errors
+    /// The kernel refuses the write.
+    pub fn answer_once(&mut self, key: AttemptKey, outcome: u32, marks: u8, expires_ns: u64) -> Result<()> {
+        let map = self.ebpf.map_mut("ONCE").context("the BPF object has no map ONCE")?;
+        let mut answers: HashMap<_, AttemptKey, Answer> = HashMap::try_from(map)?;
+        let answer = Answer { expires_ns, outcome, marks: marks.into() };
         answers.insert(key, answer, 0).context("write an answer")
     }
 

@@ -4,6 +4,7 @@
 
 mod nginx;
 mod rsyslog;
+mod smtpd;
 mod sshd;
 mod tcpd;
 mod unbound;
@@ -11,6 +12,7 @@ mod xinetd;
 
 pub use nginx::Nginx;
 pub use rsyslog::Rsyslog;
+pub use smtpd::Smtpd;
 pub use sshd::{SshKey, Sshd, SshdSockets};
 pub use tcpd::Tcpd;
 pub use unbound::{Unbound, Zones};

@@ -128,6 +128,7 @@ fn disable_at_boot(packages: &[&str]) {
         ("rsyslog", "rsyslog"),
         ("unbound", "unbound"),
         ("tftpd-hpa", "tftpd-hpa"),
+        ("opensmtpd", "opensmtpd"),
         ("oidentd", "oidentd"),
     ] {
         if packages.contains(&package) && output(Command::new("systemctl").args(["disable", unit])).is_ok() {

@@ -1,0 +1,77 @@
+//! Commands for what the kernel decided.
+//!
+//! In: an attempt and its judgement. Out: the commands of its rules, handed over.
+//! Invariant: an attempt comes here once: the gate reports it once, however often its SYN is
+//! sent. In audit mode no command is run.
+
+use tcpw_common::outcome::{KEEPALIVE, REPORT};
+
+use super::Daemon;
+use crate::{
+    config::Mode,
+    effects,
+    evaluate::judgement::{Action, Effect, Judgement},
+    events::{self, Decision, Fate},
+    parse::rule::{Origin, RuleOption, Tables},
+};
+
+impl Daemon {
+    /// Runs the commands of the rules that decided.
+    pub(super) fn act(&mut self, decision: &Decision, judgement: Option<&Judgement>) {
+        if self.config.mode == Mode::Audit || !matches!(decision.fate, Fate::Refused | Fate::Accepted) {
+            return;
+        }
+        let Some(judgement) = judgement else {
+            // Attempts that an earlier daemon's policy decided.
+            self.unjudged += 1;
+            return;
+        };
+        for command in effects::commands(&judgement.effects) {
+            self.effects.run(events::ip(&decision.client), &command);
+        }
+    }
+
+    /// A policy is in force: its commands may be wanted.
+    pub(super) fn prepare_effects(&mut self) {
+        if self.config.mode == Mode::Audit {
+            return;
+        }
+        let Some(tables) = self.policies.current_tables().cloned() else { return };
+        self.effects.prepare(commands(&tables).map(|(_, text)| text));
+        for (origin, text) in commands(&tables) {
+            for problem in effects::problems(text, &self.config.effects) {
+                log::warn!("{}:{}: spawn: {problem}", origin.path.display(), origin.line);
+            }
+        }
+    }
+}
+
+/// What the gate has to do for an allowed client, beside letting it in.
+pub(super) fn marks(judgement: &Judgement) -> u8 {
+    let mark = |effect: &Effect| match effect.action {
+        Action::Spawn(_) => REPORT,
+        Action::Keepalive => KEEPALIVE,
+        Action::Aclexec { .. }
+        | Action::Twist { .. }
+        | Action::Banner(_)
+        | Action::Severity(_)
+        | Action::Linger(_)
+        | Action::Rfc931 { .. }
+        | Action::Setenv { .. }
+        | Action::Nice(_)
+        | Action::Umask(_)
+        | Action::User(_)
+        | Action::Group(_) => 0,
+    };
+    judgement.effects.iter().map(mark).fold(0, |all, mark| all | mark)
+}
+
+/// The commands of all rules, as they are written, and where.
+fn commands(tables: &Tables) -> impl Iterator<Item = (&Origin, &[u8])> {
+    let rules = tables.allow.rules.iter().chain(&tables.deny.rules);
+    let options = rules.flat_map(|rule| rule.options.iter().map(move |field| (&rule.origin, field)));
+    options.filter_map(|(origin, field)| match &field.option {
+        Ok(RuleOption::Spawn(text) | RuleOption::Aclexec(text)) => Some((origin, &**text)),
+        Ok(_) | Err(_) => None,
+    })
+}

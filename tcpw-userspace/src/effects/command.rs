@@ -1,0 +1,127 @@
+//! What the options of a judgement come to: commands, each with its surroundings.
+//!
+//! In: the effects of a judgement, in order. Out: the commands of `spawn`.
+//! Invariant: `setenv`, `nice` and `umask` act on what stands behind them, as in a process
+//! that libwrap runs in; nothing of one request is left for the next.
+//! Source: hosts_options(5); tcp_wrappers 7.6.q `options.c`.
+
+use crate::{
+    evaluate::judgement::{Action, Effect},
+    parse::rule::Text,
+};
+
+/// A command to run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Command {
+    /// What `/bin/sh -c` gets.
+    pub text: Text,
+    /// What surrounds it.
+    pub surroundings: Surroundings,
+}
+
+/// What a command finds when it starts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Surroundings {
+    /// Names and values set by `setenv`; a later one replaces an earlier one.
+    pub environment: Vec<(Text, Text)>,
+    /// Sum of the `nice` options.
+    pub nice: i32,
+    /// The last `umask`.
+    pub umask: u32,
+}
+
+impl Default for Surroundings {
+    fn default() -> Self {
+        Self { environment: Vec::new(), nice: 0, umask: 0o022 }
+    }
+}
+
+impl Surroundings {
+    /// Lets one more option act.
+    pub fn apply(&mut self, action: &Action) {
+        match action {
+            Action::Setenv { name, value } => {
+                self.environment.retain(|(known, _)| known != name);
+                self.environment.push((name.clone(), value.clone()));
+            }
+            Action::Nice(by) => self.nice = self.nice.saturating_add(*by),
+            Action::Umask(mask) => self.umask = *mask,
+            Action::Spawn(_)
+            | Action::Aclexec { .. }
+            | Action::Twist { .. }
+            | Action::Banner(_)
+            | Action::Severity(_)
+            | Action::Keepalive
+            | Action::Linger(_)
+            | Action::Rfc931 { .. }
+            | Action::User(_)
+            | Action::Group(_) => {}
+        }
+    }
+}
+
+/// What surrounds a command of `aclexec` among the effects.
+pub fn surroundings_of(effects: &[Effect], command: &[u8]) -> Surroundings {
+    let mut surroundings = Surroundings::default();
+    for effect in effects {
+        if matches!(&effect.action, Action::Aclexec { command: found, .. } if **found == *command) {
+            break;
+        }
+        surroundings.apply(&effect.action);
+    }
+    surroundings
+}
+
+/// The commands of the `spawn` options among the effects.
+pub fn commands(effects: &[Effect]) -> Vec<Command> {
+    let mut surroundings = Surroundings::default();
+    let mut commands = Vec::new();
+    for effect in effects {
+        if let Action::Spawn(text) = &effect.action {
+            commands.push(Command { text: text.clone(), surroundings: surroundings.clone() });
+        }
+        surroundings.apply(&effect.action);
+    }
+    commands
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{evaluate::judgement::RuleIndex, parse::rule::TableKind};
+
+    fn effects(actions: Vec<Action>) -> Vec<Effect> {
+        let rule = RuleIndex { table: TableKind::Deny, index: 0 };
+        actions.into_iter().map(|action| Effect { rule, action }).collect()
+    }
+
+    fn text(text: &str) -> Text {
+        text.as_bytes().into()
+    }
+
+    #[test]
+    fn options_act_on_the_commands_behind_them() {
+        let set = |value: &str| Action::Setenv { name: text("A"), value: text(value) };
+        let found = commands(&effects(vec![
+            Action::Spawn(text("first")),
+            set("1"),
+            Action::Nice(3),
+            Action::Umask(0o77),
+            Action::Spawn(text("second")),
+            set("2"),
+            Action::Nice(4),
+            Action::Spawn(text("third")),
+        ]));
+        let [first, second, third] = found.as_slice() else { panic!("{found:?}") };
+        assert_eq!(first.surroundings, Surroundings::default());
+        assert_eq!(second.surroundings.environment, [(text("A"), text("1"))]);
+        assert_eq!((second.surroundings.nice, second.surroundings.umask), (3, 0o77));
+        assert_eq!(third.surroundings.environment, [(text("A"), text("2"))]);
+        assert_eq!((third.surroundings.nice, third.surroundings.umask), (7, 0o77));
+    }
+
+    #[test]
+    fn other_options_run_nothing() {
+        assert_eq!(commands(&effects(vec![Action::Keepalive, Action::Severity(6), Action::Linger(3)])), []);
+    }
+}

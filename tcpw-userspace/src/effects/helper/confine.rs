@@ -1,0 +1,172 @@
+//! Giving up root.
+//!
+//! In: a charge, as root. Out: a process of another user without any capability, that cannot
+//! gain one, nor make the system calls of [`syscalls`](super::syscalls), nor change files but
+//! where the charge says.
+//! Invariant: what fails here is an error, but for landlock, which older kernels lack.
+//! Source: capabilities(7), landlock(7), prctl(2), seccomp(2).
+
+use std::{
+    ffi::CString,
+    fs::OpenOptions,
+    os::unix::fs::{OpenOptionsExt as _, fchown},
+    path::Path,
+};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use caps::{CapSet, Capability};
+use landlock::{
+    ABI, AccessFs, BitFlags, Ruleset, RulesetAttr as _, RulesetCreatedAttr as _, RulesetStatus, Scope,
+    path_beneath_rules,
+};
+use nix::{
+    sys::{
+        prctl,
+        resource::{Resource, setrlimit},
+    },
+    unistd::{User, initgroups, setresgid, setresuid},
+};
+
+use super::{super::wire::Charge, syscalls};
+
+/// Where a command may write to what is there, as far as its user may.
+pub(in crate::effects) const LOGS: &str = "/var/log";
+
+/// Devices that take what nobody wants.
+const DEVICES: [&str; 4] = ["/dev/null", "/dev/zero", "/dev/full", "/dev/tty"];
+
+/// Memory of one process.
+const MEMORY: u64 = 1 << 30;
+
+/// Longest file a command may make.
+const FILE_SIZE: u64 = 4 << 30;
+
+const OPEN_FILES: u64 = 256;
+
+/// What a set-uid mailer needs to become another user and to deliver.
+const OF_SET_UID: [Capability; 6] = [
+    Capability::CAP_SETUID,
+    Capability::CAP_SETGID,
+    Capability::CAP_CHOWN,
+    Capability::CAP_FOWNER,
+    Capability::CAP_DAC_OVERRIDE,
+    Capability::CAP_KILL,
+];
+
+/// Leaves no descriptor but the standard ones.
+pub(super) fn close_inherited() -> Result<()> {
+    // SAFETY: nothing in this process uses a descriptor above 2 yet.
+    let done = unsafe { libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, 0) };
+    ensure!(done == 0, "close what was inherited: {}", std::io::Error::last_os_error());
+    Ok(())
+}
+
+/// Gives up all of it.
+pub(super) fn confine(charge: &Charge, notes: &mut Vec<String>) -> Result<()> {
+    let user = find(&charge.user)?;
+    for file in &charge.files {
+        make_file(file, &user, notes);
+    }
+    limit(charge)?;
+    if charge.allow_set_uid {
+        drop_bounding(&OF_SET_UID)?;
+    } else {
+        drop_bounding(&[])?;
+        prctl::set_no_new_privs().context("set no_new_privs")?;
+    }
+    // While root: without no_new_privs only root may do either.
+    restrict_writing(charge, notes)?;
+    syscalls::forbid().context("forbid system calls")?;
+    become_user(&user)
+}
+
+/// Becomes another user, without capabilities.
+pub(super) fn give_up_root(name: &str) -> Result<()> {
+    let user = find(name)?;
+    drop_bounding(&[])?;
+    prctl::set_no_new_privs().context("set no_new_privs")?;
+    become_user(&user)
+}
+
+fn find(name: &str) -> Result<User> {
+    let user = User::from_name(name).with_context(|| format!("look for user {name}"))?;
+    let user = user.with_context(|| format!("there is no user {name}"))?;
+    ensure!(!user.uid.is_root(), "user {name} is root: commands of a stranger's making do not run as root");
+    Ok(user)
+}
+
+/// Makes a file for the user, if it is not there.
+fn make_file(path: &Path, user: &User, notes: &mut Vec<String>) {
+    let made = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o640)
+        .custom_flags(libc::O_NOFOLLOW)
+        .open(path)
+        .and_then(|file| fchown(file, Some(user.uid.as_raw()), Some(user.gid.as_raw())));
+    match made {
+        Ok(()) => notes.push(format!("made {} for user {}", path.display(), user.name)),
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+        Err(error) => notes.push(format!("{}: not made: {error}", path.display())),
+    }
+}
+
+fn limit(charge: &Charge) -> Result<()> {
+    for (resource, most) in [
+        (Resource::RLIMIT_CORE, 0),
+        (Resource::RLIMIT_NPROC, charge.processes),
+        (Resource::RLIMIT_AS, MEMORY),
+        (Resource::RLIMIT_FSIZE, FILE_SIZE),
+        (Resource::RLIMIT_NOFILE, OPEN_FILES),
+        (Resource::RLIMIT_MEMLOCK, 64 << 10),
+    ] {
+        setrlimit(resource, most, most).with_context(|| format!("set {resource:?}"))?;
+    }
+    Ok(())
+}
+
+fn drop_bounding(but: &[Capability]) -> Result<()> {
+    for capability in caps::all() {
+        let has = caps::has_cap(None, CapSet::Bounding, capability).unwrap_or(false);
+        if has && !but.contains(&capability) {
+            caps::drop(None, CapSet::Bounding, capability)
+                .with_context(|| format!("drop {capability} from the bounding set"))?;
+        }
+    }
+    Ok(())
+}
+
+fn restrict_writing(charge: &Charge, notes: &mut Vec<String>) -> Result<()> {
+    let change = AccessFs::from_write(ABI::V3);
+    let append: BitFlags<AccessFs> = AccessFs::WriteFile.into();
+    let mut ruleset = Ruleset::default().handle_access(change)?;
+    ruleset = ruleset.scope(Scope::Signal)?;
+    let status = ruleset
+        .create()?
+        .no_new_privs(false)
+        .add_rules(path_beneath_rules(&charge.writable, change))?
+        .add_rules(path_beneath_rules(&charge.files, append | AccessFs::Truncate))?
+        .add_rules(path_beneath_rules([LOGS].iter().chain(&DEVICES), append))?
+        .restrict_self()
+        .context("restrict what may be written")?;
+    if status.ruleset == RulesetStatus::NotEnforced {
+        notes.push("no landlock in this kernel: commands may write wherever their user may".into());
+    }
+    Ok(())
+}
+
+fn become_user(user: &User) -> Result<()> {
+    let name = CString::new(user.name.as_str())?;
+    initgroups(&name, user.gid).with_context(|| format!("take the groups of {}", user.name))?;
+    setresgid(user.gid, user.gid, user.gid).with_context(|| format!("take the group of {}", user.name))?;
+    setresuid(user.uid, user.uid, user.uid).with_context(|| format!("become {}", user.name))?;
+    for set in [CapSet::Ambient, CapSet::Inheritable, CapSet::Effective, CapSet::Permitted] {
+        drop(caps::clear(None, set));
+        let left = caps::read(None, set).with_context(|| format!("read the {set:?} set"))?;
+        if !left.is_empty() {
+            bail!("capabilities are left in the {set:?} set");
+        }
+    }
+    ensure!(nix::unistd::setuid(nix::unistd::Uid::from_raw(0)).is_err(), "could become root again");
+    Ok(())
+}

@@ -1,0 +1,175 @@
+//! The commands that run, each in a session of its own.
+//!
+//! In: orders. Out: processes, and what becomes of them.
+//! Invariant: a command lasts as long as its process group has a member; after its time the
+//! group gets SIGTERM, and [`GRACE`] later SIGKILL.
+
+use std::{
+    collections::HashMap,
+    ffi::OsStr,
+    io,
+    os::unix::{ffi::OsStrExt as _, process::CommandExt as _},
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use nix::{
+    errno::Errno,
+    sys::{
+        signal::{Signal, kill, killpg},
+        stat::{Mode, umask},
+        wait::{WaitPidFlag, WaitStatus, waitpid},
+    },
+    unistd::{Pid, getpid, setsid},
+};
+
+use super::super::wire::{Order, Report};
+
+/// From the first signal to the last.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// What a command finds in its environment, beside what `setenv` puts there.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// The commands that run, by the process id of their shell.
+pub(super) struct Jobs {
+    running: HashMap<Pid, Job>,
+    time_limit: Duration,
+    user: String,
+    /// Since when processes live that left their command's group, and no command runs.
+    strays_since: Option<Instant>,
+}
+
+struct Job {
+    id: u64,
+    deadline: Instant,
+    /// How many signals it got.
+    signals: u8,
+    has_exited: bool,
+}
+
+impl Jobs {
+    pub(super) fn new(time_limit: Duration, user: String) -> Self {
+        Self { running: HashMap::new(), time_limit, user, strays_since: None }
+    }
+
+    /// Whether nothing is left to look at.
+    pub(super) fn is_idle(&self) -> bool {
+        self.running.is_empty() && self.strays_since.is_none()
+    }
+
+    /// Starts a command; says why if it does not start.
+    pub(super) fn start(&mut self, order: &Order) -> Option<Report> {
+        match spawn(order, &self.user) {
+            Ok(pid) => {
+                let deadline = Instant::now() + self.time_limit;
+                self.running.insert(pid, Job { id: order.id, deadline, signals: 0, has_exited: false });
+                None
+            }
+            Err(error) => Some(Report::NotStarted { id: order.id, reason: crate::source::reason(&error) }),
+        }
+    }
+
+    /// Collects what ended, signals what takes too long.
+    pub(super) fn look(&mut self, now: Instant) -> Vec<Report> {
+        let mut reports = Vec::new();
+        // Orphans are ours too.
+        let mut has_children = false;
+        loop {
+            match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+                Ok(WaitStatus::Exited(pid, status)) => {
+                    // The kernel keeps eight bits of it.
+                    self.exited(pid, u8::try_from(status).ok(), 0, &mut reports);
+                }
+                Ok(WaitStatus::Signaled(pid, signal, _)) => {
+                    self.exited(pid, None, signal as i32, &mut reports);
+                }
+                Ok(WaitStatus::StillAlive) => {
+                    has_children = true;
+                    break;
+                }
+                Ok(_) | Err(Errno::EINTR) => {}
+                Err(_) => break,
+            }
+        }
+        self.running.retain(|group, job| {
+            if job.has_exited && killpg(*group, None) == Err(Errno::ESRCH) {
+                reports.push(Report::Ended { id: job.id, timed_out: job.signals > 0 });
+                return false;
+            }
+            if job.deadline <= now {
+                let signal = if job.signals == 0 { Signal::SIGTERM } else { Signal::SIGKILL };
+                let _gone = killpg(*group, signal);
+                job.signals = job.signals.saturating_add(1);
+                job.deadline = now + GRACE;
+            }
+            true
+        });
+        self.sweep(has_children, now);
+        reports
+    }
+
+    /// What left its group has as much time once no command runs. Only the first process of a pid
+    /// namespace can tell it from what is none of its business.
+    fn sweep(&mut self, has_children: bool, now: Instant) {
+        if !has_children || !self.running.is_empty() || getpid().as_raw() != 1 {
+            self.strays_since = None;
+        } else if now.duration_since(*self.strays_since.get_or_insert(now)) > self.time_limit {
+            let _gone = kill(Pid::from_raw(-1), Signal::SIGKILL);
+        }
+    }
+
+    /// Ends every command at once.
+    pub(super) fn kill_all(&mut self) {
+        for group in self.running.keys() {
+            let _gone = killpg(*group, Signal::SIGKILL);
+        }
+        self.running.clear();
+    }
+
+    fn exited(&mut self, pid: Pid, status: Option<u8>, signal: i32, reports: &mut Vec<Report>) {
+        if let Some(job) = self.running.get_mut(&pid) {
+            job.has_exited = true;
+            // What our signal did is not what the command says.
+            if job.signals > 0 {
+                return;
+            }
+            let pid = pid.as_raw().unsigned_abs();
+            reports.push(Report::Exited { id: job.id, status, pid, signal });
+        }
+    }
+}
+
+fn spawn(order: &Order, user: &str) -> io::Result<Pid> {
+    let text = OsStr::from_bytes;
+    let mut command = Command::new("/bin/sh");
+    command
+        .arg("-c")
+        .arg(text(&order.command))
+        .current_dir("/")
+        .env_clear()
+        .env("PATH", PATH)
+        .env("HOME", "/")
+        .env("SHELL", "/bin/sh")
+        .env("USER", user)
+        .env("LOGNAME", user)
+        .envs(order.environment.iter().map(|(name, value)| (text(name), text(value))))
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    let mask = Mode::from_bits_truncate(order.umask);
+    let nice = order.nice;
+    let prepare = move || {
+        setsid()?;
+        umask(mask);
+        // Only root may ask for more time than others: that fails, as in any daemon without root.
+        // SAFETY: takes an integer.
+        unsafe { libc::nice(nice) };
+        Ok(())
+    };
+    // SAFETY: between fork and exec it makes three system calls; no allocation, no lock.
+    unsafe { command.pre_exec(prepare) };
+    // Whoever drops it unwaited leaves it to `look`.
+    let child = command.spawn()?;
+    Ok(Pid::from_raw(child.id().cast_signed()))
+}

@@ -1,0 +1,167 @@
+//! The helper: a process without rights that runs commands for the daemon.
+//!
+//! In: on its standard input, a socket: the charge, then orders. Out: reports.
+//! Invariant: it has given up root before it reads the first order. When it ends, so do its
+//! commands; when the daemon ends, so does it.
+//!
+//! It is two processes where the kernel has pid namespaces: the one the daemon started only
+//! waits; the other is the first of a namespace of its own, so that nothing a command starts
+//! outlives it, and no command can signal it or anything outside.
+
+mod confine;
+mod jobs;
+mod syscalls;
+
+pub(super) use confine::LOGS;
+
+use std::{
+    fs::File,
+    io::{self, Write as _},
+    os::{
+        fd::{AsFd as _, FromRawFd as _},
+        unix::net::UnixStream,
+    },
+    process::ExitCode,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, bail};
+use nix::{
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    sched::{CloneFlags, unshare},
+    sys::{
+        prctl,
+        signal::{SigSet, Signal},
+        signalfd::{SfdFlags, SignalFd},
+        stat::{SFlag, fstat},
+        wait::{WaitStatus, waitpid},
+    },
+    unistd::{ForkResult, Pid, fork, getppid, setsid},
+};
+
+use super::wire::{self, Charge, Order, Report};
+use jobs::Jobs;
+
+/// How often groups whose members nobody waits for are looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+/// What `tcpw effects-helper` does.
+pub fn main() -> ExitCode {
+    // SAFETY: standard input is open, and nothing else in this process uses it.
+    let socket = unsafe { File::from_raw_fd(0) };
+    let is_socket = fstat(&socket)
+        .is_ok_and(|stat| SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == SFlag::S_IFSOCK);
+    if !is_socket {
+        let mut stderr = io::stderr();
+        drop(writeln!(stderr, "tcpw: effects-helper is started by tcpw run"));
+        return ExitCode::from(2);
+    }
+    let mut socket = UnixStream::from(std::os::fd::OwnedFd::from(socket));
+    match serve(&mut socket) {
+        Ok(code) => code,
+        Err(error) => {
+            drop(say(&mut socket, &Report::Failed(format!("{error:#}"))));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve(socket: &mut UnixStream) -> Result<ExitCode> {
+    confine::close_inherited()?;
+    let charge: Charge = wire::read(socket).context("read the daemon's charge")?;
+    // Not the daemon's terminal, nor its process group.
+    setsid().context("leave the daemon's session")?;
+    let mut notes = Vec::new();
+    match unshare(CloneFlags::CLONE_NEWPID) {
+        // SAFETY: this process has one thread.
+        Ok(()) => match unsafe { fork() }.context("fork")? {
+            ForkResult::Parent { child } => return keep(child, &charge),
+            ForkResult::Child => {}
+        },
+        Err(error) => notes
+            .push(format!("no pid namespace ({error}): what a command leaves behind may outlive the helper")),
+    }
+    let parent = getppid();
+    let signals = block_child_signals()?;
+    confine::confine(&charge, &mut notes)?;
+    die_with(parent)?;
+    say(socket, &Report::Ready { notes })?;
+    let jobs = Jobs::new(Duration::from_secs(charge.time_limit_s), charge.user);
+    run(socket, &signals, jobs)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Waits for the helper proper, without rights and without the socket.
+fn keep(child: Pid, charge: &Charge) -> Result<ExitCode> {
+    let parent = getppid();
+    confine::give_up_root(&charge.user)?;
+    die_with(parent)?;
+    // The daemon shall see the helper proper end.
+    // SAFETY: the caller returns at once and does not use the socket again.
+    unsafe { libc::close(0) };
+    loop {
+        match waitpid(child, None) {
+            Ok(WaitStatus::Exited(..) | WaitStatus::Signaled(..)) => return Ok(ExitCode::SUCCESS),
+            Ok(_) | Err(nix::errno::Errno::EINTR) => {}
+            Err(error) => bail!("wait for the helper: {error}"),
+        }
+    }
+}
+
+/// Ends with its parent. Giving up root undoes this, so it comes after.
+fn die_with(parent: Pid) -> Result<()> {
+    prctl::set_pdeathsig(Signal::SIGKILL).context("ask to end with the parent")?;
+    if getppid() != parent {
+        bail!("the daemon is gone");
+    }
+    Ok(())
+}
+
+fn block_child_signals() -> Result<SignalFd> {
+    let mut mask = SigSet::empty();
+    mask.add(Signal::SIGCHLD);
+    mask.thread_block().context("block SIGCHLD")?;
+    SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK).context("make a signalfd")
+}
+
+/// Runs orders until the daemon is gone.
+fn run(socket: &mut UnixStream, signals: &SignalFd, mut jobs: Jobs) -> Result<()> {
+    loop {
+        let (is_ordered, has_signal) = {
+            let mut waited = [
+                PollFd::new(socket.as_fd(), PollFlags::POLLIN),
+                PollFd::new(signals.as_fd(), PollFlags::POLLIN),
+            ];
+            let timeout = if jobs.is_idle() {
+                PollTimeout::NONE
+            } else {
+                PollTimeout::try_from(LOOK_EVERY).unwrap_or(PollTimeout::MAX)
+            };
+            match poll(&mut waited, timeout) {
+                Ok(_) | Err(nix::errno::Errno::EINTR) => {}
+                Err(error) => bail!("poll: {error}"),
+            }
+            let is_ready = |fd: &PollFd<'_>| fd.any().unwrap_or(false);
+            (is_ready(&waited[0]), is_ready(&waited[1]))
+        };
+        if has_signal {
+            while let Ok(Some(_)) = signals.read_signal() {}
+        }
+        for report in jobs.look(Instant::now()) {
+            say(socket, &report)?;
+        }
+        if is_ordered {
+            let Ok(order) = wire::read::<Order>(socket) else {
+                jobs.kill_all();
+                return Ok(());
+            };
+            if let Some(report) = jobs.start(&order) {
+                say(socket, &report)?;
+            }
+        }
+    }
+}
+
+fn say(socket: &mut UnixStream, report: &Report) -> io::Result<()> {
+    socket.write_all(&wire::frame(report)?)
+}

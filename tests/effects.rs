@@ -1,0 +1,273 @@
+//! Side effects: commands for refused and for allowed clients, by a process without rights.
+
+#[path = "effects/flood.rs"]
+mod flood;
+#[path = "effects/hostile.rs"]
+mod hostile;
+#[path = "effects/place.rs"]
+mod place;
+
+use std::{
+    fs,
+    net::{IpAddr, SocketAddr},
+    os::unix::fs::MetadataExt as _,
+    thread,
+    time::Duration,
+};
+
+use anyhow::Result;
+use place::{MAILER, Place, SEED, SOON, has_mail, ready};
+use tcpw_tests::{
+    CLIENT_V4, CLIENT_V4_OTHER, CLIENT_V6, CLIENT_V6_OTHER, Requirement, SERVER_V4, SERVER_V6, Tcpw, Testd,
+    can_run,
+    client::connect,
+    daemons::{Nginx, Smtpd, SshKey, Sshd, SshdSockets},
+};
+
+#[test]
+fn refused_attempt_runs_its_command_once_with_its_surroundings() -> Result<()> {
+    if !ready() {
+        return Ok(());
+    }
+    let place = Place::new("spawn")?;
+    let out = place.out.display();
+    place.sandbox.write_tables(
+        "",
+        &format!(
+            "ALL: ALL: setenv WHO %h: setenv LEFT a b: nice 7: umask 077: severity local3.notice: \
+             spawn (echo \"$WHO %a %d %A %r %R $LEFT `nice` `umask` `pwd` `id -un`\" >> {out}/said)\n"
+        ),
+    )?;
+    let alphad = Testd::start(&place.sandbox, "alphad", "[::]:7001")?;
+    let mut tcpw = place.tcpw("", &[])?;
+    // Long enough for two retransmits.
+    let server = SocketAddr::new(SERVER_V4, 7001);
+    let slow = connect(place.sandbox.client(), CLIENT_V4, server, Duration::from_millis(2500))?;
+    assert!(!slow.is_connected());
+    assert!(!place.attempt(CLIENT_V6, 7001)?);
+    let mut lines = place.lines("said", 2)?;
+    thread::sleep(Duration::from_millis(300));
+    lines.sort();
+    assert_eq!(place.lines("said", 2)?.len(), 2, "a retransmit runs nothing");
+    let fields = |line: &str| line.split(' ').map(str::to_owned).collect::<Vec<_>>();
+    let v4 = fields(&lines[0]);
+    let want = |client: &str, server: &str, port: &str| {
+        [client, client, "alphad", server, port, "7001", "a", "b", "7", "0077", "/", "tcpw"]
+            .map(str::to_owned)
+            .to_vec()
+    };
+    assert_eq!(v4, want("1.2.3.4", "1.2.3.1", &v4[4]), "{lines:?}");
+    let v6 = fields(&lines[1]);
+    assert_eq!(v6, want("3ffe:ffff:100:200:212:34ff:fe12:3456", "3ffe:ffff:100:200::1", &v6[4]));
+    let file = fs::metadata(place.out.join("said"))?;
+    assert_eq!(file.mode() & 0o777, 0o600);
+    let counters = Tcpw::counters(&place.sandbox)?;
+    assert_eq!((counters["commands_run"], counters["refused"]), (2, 2), "{counters:?}");
+    assert!(counters["retransmits"] >= 1, "{counters:?}");
+    let _ = (alphad, tcpw.process.is_running());
+    Ok(())
+}
+
+#[test]
+fn seeds_own_line_writes_its_file_and_the_mail_arrives() -> Result<()> {
+    if !has_mail("effects: mail") {
+        return Ok(());
+    }
+    let place = Place::new("mail")?;
+    place.sandbox.write_tables("", SEED)?;
+    let smtpd = Smtpd::start(&place.sandbox)?;
+    let key = SshKey::generate(&place.sandbox)?;
+    let sshd = Sshd::start(&place.sandbox, &key, 2201, SshdSockets::DualStack)?;
+    let _tcpw = place.tcpw(MAILER, &[])?;
+    assert!(!place.attempt(CLIENT_V4_OTHER, sshd.port)?);
+    assert!(!place.attempt(CLIENT_V6_OTHER, sshd.port)?);
+    let log = place.sandbox.scratch().join("log/tcp.deny.log");
+    for client in ["1.2.4.4", "3ffe:ffff:100:201::1"] {
+        let line = format!("Attempt from {client} {client} to sshd at ");
+        let mail = smtpd.wait_for_mail("root", &line, SOON)?;
+        assert!(mail.contains("To: root@localhost"), "{mail}");
+        assert!(fs::read_to_string(&log)?.contains(&line));
+    }
+    let meta = fs::metadata(&log)?;
+    assert_eq!(meta.uid(), place.uid);
+    Ok(())
+}
+
+#[test]
+fn line_whose_mailer_cannot_work_is_warned_of() -> Result<()> {
+    if !has_mail("effects: mailer") {
+        return Ok(());
+    }
+    let place = Place::new("mailer")?;
+    place.sandbox.write_tables("ALL: 9.9.9.9: spawn echo x >> /etc/motd\n", SEED)?;
+    let mut tcpw = place.tcpw("", &[])?;
+    tcpw.process.wait_for_line(
+        "hosts.deny:1: spawn: mail needs /usr/sbin/sendmail, which is set-uid or set-gid",
+        SOON,
+    )?;
+    tcpw.process.wait_for_line("hosts.allow:1: spawn: user tcpw cannot write to /etc/motd", SOON)?;
+    let warned = tcpw.process.lines().iter().filter(|line| line.text.contains(": spawn: ")).count();
+    assert_eq!(warned, 2, "{}", tcpw.process.tail());
+    Ok(())
+}
+
+#[test]
+fn accepted_connection_runs_its_command_once() -> Result<()> {
+    if !has_mail("effects: accepted")
+        || !can_run("effects: accepted", &[Requirement::Program("/usr/sbin/nginx")])
+    {
+        return Ok(());
+    }
+    let place = Place::new("allowed")?;
+    let out = place.out.display();
+    let allow = format!(
+        "sshd: 1.2.3. [3ffe:ffff:100:200::]/64: spawn echo %d %a >> {out}/in\n\
+         nginx: *3.4: spawn echo %d %a >> {out}/in\n\
+         nginx: 1.2.4.\n"
+    );
+    place.sandbox.write_tables("", "")?;
+    let key = SshKey::generate(&place.sandbox)?;
+    let sshd = Sshd::start(&place.sandbox, &key, 2201, SshdSockets::DualStack)?;
+    let nginx = Nginx::start(&place.sandbox, 8001)?;
+    let mut tcpw = place.tcpw("", &["--pin"])?;
+    let mark = tcpw.process.mark();
+    place.sandbox.write_tables(&allow, "ALL: ALL\n")?;
+    tcpw.wait_applied(mark)?;
+    let mut expected: Vec<String> = Vec::new();
+    let mut rounds = |place: &Place, rounds: usize| -> Result<()> {
+        for _ in 0..rounds {
+            for (client, port, said) in [
+                (CLIENT_V4, sshd.port, Some("sshd 1.2.3.4")),
+                (CLIENT_V6, sshd.port, Some("sshd 3ffe:ffff:100:200:212:34ff:fe12:3456")),
+                // Its answer is cached: the command is run for each connection all the same.
+                (CLIENT_V4, nginx.port, Some("nginx 1.2.3.4")),
+                (CLIENT_V4_OTHER, nginx.port, None),
+            ] {
+                assert!(place.attempt(client, port)?, "{client} to {port}");
+                expected.extend(said.map(str::to_owned));
+            }
+        }
+        expected.sort();
+        let mut lines = place.lines("in", expected.len())?;
+        thread::sleep(Duration::from_millis(300));
+        assert_eq!(place.lines("in", 0)?.len(), lines.len());
+        lines.sort();
+        assert_eq!(lines, expected);
+        Ok(())
+    };
+    rounds(&place, 2)?;
+    // Another daemon takes over what is pinned, and with it what is watched.
+    tcpw.process.kill_9()?;
+    let tcpw = place.tcpw("", &["--pin"])?;
+    rounds(&place, 1)?;
+    drop(tcpw);
+    Tcpw::command(&place.sandbox, &["detach"])?;
+    Ok(())
+}
+
+#[test]
+fn keepalive_is_on_the_accepted_socket_of_its_rule_alone() -> Result<()> {
+    if !ready() {
+        return Ok(());
+    }
+    let place = Place::new("keepalive")?;
+    place.sandbox.write_tables("alphad: 1.2.3. 3ffe*3456: keepalive\n", "")?;
+    let _alphad = Testd::start(&place.sandbox, "alphad", "--tell-keepalive [::]:7001 0.0.0.0:7002")?;
+    let _betad = Testd::start(&place.sandbox, "betad", "--tell-keepalive [::]:7003")?;
+    let mut tcpw = place.tcpw("", &[])?;
+    for (client, port, is_on) in [
+        (CLIENT_V4, 7001, true),
+        (CLIENT_V4, 7002, true),
+        (CLIENT_V6, 7001, true),
+        (CLIENT_V4_OTHER, 7001, false),
+        (CLIENT_V4_OTHER, 7002, false),
+        (CLIENT_V6_OTHER, 7001, false),
+        (CLIENT_V4, 7003, false),
+    ] {
+        let server = SocketAddr::new(if client.is_ipv6() { SERVER_V6 } else { SERVER_V4 }, port);
+        let mut attempt = connect(place.sandbox.client(), client, server, Duration::from_millis(900))?;
+        let mut said = attempt.greeting(SOON);
+        if !said.contains("keepalive") {
+            said += &attempt.greeting(SOON);
+        }
+        assert!(said.ends_with(&format!("keepalive {is_on}")), "{client} to {port}: {said}");
+    }
+    assert!(!tcpw.process.lines().iter().any(|line| line.text.contains("refuse")), "{}", tcpw.process.tail());
+    assert!(tcpw.process.is_running());
+    Ok(())
+}
+
+#[test]
+fn audit_mode_runs_no_command() -> Result<()> {
+    if !ready() {
+        return Ok(());
+    }
+    let place = Place::new("audit")?;
+    let line = format!("ALL: 1.2.3.: spawn touch {}/ran\n", place.out.display());
+    place.sandbox.write_tables(&line.replace("1.2.3.", "1.2.4."), &line)?;
+    let _alphad = Testd::start(&place.sandbox, "alphad", "[::]:7001")?;
+    let settings = place.sandbox.scratch().join("audit.toml");
+    fs::write(&settings, "mode = \"audit\"\n")?;
+    let mut tcpw = Tcpw::start(&place.sandbox, &["--config", &settings.to_string_lossy()])?;
+    assert!(place.attempt(CLIENT_V4, 7001)? && place.attempt(CLIENT_V4_OTHER, 7001)?);
+    tcpw.process.wait_for_line("would refuse connect from", SOON)?;
+    thread::sleep(Duration::from_millis(500));
+    assert!(!place.out.join("ran").exists());
+    Ok(())
+}
+
+#[test]
+fn aclexec_decides_each_attempt_by_itself() -> Result<()> {
+    if !ready() {
+        return Ok(());
+    }
+    let place = Place::new("aclexec")?;
+    let out = place.out.display();
+    place.sandbox.write_tables(
+        &format!(
+            "alphad: 1.2.: setenv WHAT in: aclexec test -e {out}/open && echo $WHAT %a %d >> {out}/asked: spawn echo %a >> {out}/spawned\n\
+             gammad: ALL: aclexec sleep 60\n"
+        ),
+        &format!("alphad: ALL\nbetad: ALL: aclexec test -e {out}/open\ngammad: ALL\n"),
+    )?;
+    let _alphad = Testd::start(&place.sandbox, "alphad", "[::]:7001")?;
+    let _betad = Testd::start(&place.sandbox, "betad", "[::]:7002")?;
+    let _gammad = Testd::start(&place.sandbox, "gammad", "[::]:7003")?;
+    let mut tcpw = place.tcpw("time-limit = 1\nper-minute-and-source = 100\n", &[])?;
+    let attempt = |client: IpAddr, port: u16| -> Result<bool> {
+        let server = SocketAddr::new(if client.is_ipv6() { SERVER_V6 } else { SERVER_V4 }, port);
+        // Before its SYN comes again.
+        Ok(connect(place.sandbox.client(), client, server, Duration::from_millis(900))?.is_connected())
+    };
+    let open = place.out.join("open");
+    for round in 0..3 {
+        assert!(!attempt(CLIENT_V4, 7001)?, "round {round}");
+        assert!(attempt(CLIENT_V4_OTHER, 7002)?, "round {round}: in hosts.deny a failure lets in");
+        fs::write(&open, "")?;
+        assert!(attempt(CLIENT_V4, 7001)?, "round {round}");
+        assert!(!attempt(CLIENT_V4_OTHER, 7002)?, "round {round}");
+        fs::remove_file(&open)?;
+    }
+    assert!(!attempt(CLIENT_V6, 7001)?, "the rule is not his");
+    assert_eq!(place.lines("asked", 3)?, vec!["in 1.2.3.4 alphad"; 3]);
+    // Beside three times twice for each daemon, the spawn of each that was let in, or was not: libwrap
+    // runs no option behind a failed aclexec's table, but those of its rule.
+    place.lines("spawned", 6)?;
+    place.wait_counter("commands_run", 18)?;
+
+    // Its SYN comes three times, the command is run once.
+    let server = SocketAddr::new(SERVER_V4, 7001);
+    assert!(!connect(place.sandbox.client(), CLIENT_V4, server, Duration::from_millis(3500))?.is_connected());
+    place.wait_counter("commands_run", 20)?;
+
+    // One that does not end decides nothing.
+    assert!(!attempt(CLIENT_V4, 7003)?);
+    place.wait_counter("undecided_by_command", 1)?;
+    assert!(tcpw.process.is_running());
+    assert!(
+        !tcpw.process.lines().iter().any(|line| line.text.contains("please report")),
+        "{}",
+        tcpw.process.tail()
+    );
+    Ok(())
+}

@@ -1,0 +1,104 @@
+//! A sandbox whose tcpw runs commands.
+
+use std::{
+    fs,
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    sync::atomic::{AtomicU32, Ordering},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Result, ensure};
+use tcpw_tests::{Requirement, SERVER_V4, SERVER_V6, Sandbox, Tcpw, can_run, client::connect};
+
+pub(crate) const AT_ONCE: Duration = Duration::from_millis(300);
+pub(crate) const SOON: Duration = Duration::from_secs(15);
+
+/// The user of the commands: another one in each sandbox, as some limits count all his processes.
+static NEXT_UID: AtomicU32 = AtomicU32::new(64001);
+
+/// As the seed has it, after its `ALL: ALL`.
+pub(crate) const SEED: &str = "ALL: ALL: spawn (echo \"Attempt from %h %a to %d at `date`\" | tee -a /var/log/tcp.deny.log | mail root@localhost)\n";
+
+/// Debian's mailers are set-gid.
+pub(crate) const MAILER: &str = "allow-set-uid = true\n";
+
+pub(crate) fn ready() -> bool {
+    can_run("effects", &[Requirement::Root])
+}
+
+pub(crate) fn has_mail(test: &str) -> bool {
+    let programs = ["/usr/sbin/smtpd", "/usr/bin/mail", "/usr/sbin/sshd"].map(Requirement::Program);
+    ready() && can_run(test, &programs)
+}
+
+/// A sandbox with the commands' user and a directory it may write to.
+pub(crate) struct Place {
+    pub(crate) sandbox: Sandbox,
+    pub(crate) out: PathBuf,
+    pub(crate) uid: u32,
+}
+
+impl Place {
+    pub(crate) fn new(name: &str) -> Result<Self> {
+        let sandbox = Sandbox::new(name)?;
+        let uid = NEXT_UID.fetch_add(1, Ordering::Relaxed);
+        let user = format!("tcpw:x:{uid}:{uid}::/nonexistent:/usr/sbin/nologin\n");
+        for (file, line) in [("passwd", user), ("group", format!("tcpw:x:{uid}:\n"))] {
+            let file = sandbox.etc().join(file);
+            let text = fs::read_to_string(&file)? + &line;
+            fs::write(&file, text)?;
+        }
+        let out = sandbox.scratch().join("out");
+        fs::create_dir(&out)?;
+        std::os::unix::fs::chown(&out, Some(uid), Some(uid))?;
+        Ok(Self { sandbox, out, uid })
+    }
+
+    /// Starts tcpw with more lines in `[effects]`.
+    pub(crate) fn tcpw(&self, settings: &str, more: &[&str]) -> Result<Tcpw> {
+        let file = self.sandbox.scratch().join("tcpw.toml");
+        let out = self.out.display();
+        fs::write(&file, format!("[effects]\nwritable = [\"{out}\", \"/tmp\", \"/var/tmp\"]\n{settings}"))?;
+        let file = file.to_string_lossy();
+        Tcpw::start(&self.sandbox, &[&["--config", &*file], more].concat())
+    }
+
+    pub(crate) fn attempt(&self, client: IpAddr, port: u16) -> Result<bool> {
+        let server = if client.is_ipv6() { SERVER_V6 } else { SERVER_V4 };
+        Ok(connect(self.sandbox.client(), client, SocketAddr::new(server, port), AT_ONCE)?.is_connected())
+    }
+
+    /// Lines of a file the commands write, once there are so many.
+    pub(crate) fn lines(&self, name: &str, count: usize) -> Result<Vec<String>> {
+        let file = self.out.join(name);
+        let deadline = Instant::now() + SOON;
+        loop {
+            let text = fs::read_to_string(&file).unwrap_or_default();
+            if text.lines().count() >= count {
+                return Ok(text.lines().map(str::to_owned).collect());
+            }
+            ensure!(
+                Instant::now() < deadline,
+                "{} lines of {count} in {}:\n{text}",
+                text.lines().count(),
+                file.display()
+            );
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Waits until a counter has a value.
+    pub(crate) fn wait_counter(&self, name: &str, value: u64) -> Result<()> {
+        let deadline = Instant::now() + SOON;
+        loop {
+            let counters = Tcpw::counters(&self.sandbox)?;
+            if counters.get(name) == Some(&value) {
+                return Ok(());
+            }
+            ensure!(Instant::now() < deadline, "{name} is not {value}: {counters:?}");
+            thread::sleep(Duration::from_millis(50));
+        }
+    }
+}
