@@ -114,14 +114,16 @@ pub fn judged(tables: &Tables, names: &NamesSet, query: &Query, lookup: &dyn Loo
     evaluate::evaluate(tables, &request, lookup)
 }
 
-/// First and last address of every prefix, and those just outside of it; at most about `limit`, chosen evenly.
+/// First and last address of every prefix, and those just outside of it; at most about
+/// `limit` of each family, chosen evenly.
 pub fn borders(policy: &Policy, limit: usize) -> Vec<IpAddr> {
-    let mut all = BTreeSet::from([IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)]);
+    let mut v4 = BTreeSet::from([IpAddr::V4(Ipv4Addr::LOCALHOST)]);
+    let mut v6 = BTreeSet::from([IpAddr::V6(Ipv6Addr::LOCALHOST)]);
     for (prefix, _) in &policy.clients_v4 {
         let host = u32::MAX.checked_shr(prefix.bits.into()).unwrap_or(0);
         let first = u32::from_be_bytes(prefix.address);
         let last = first | host;
-        all.extend(
+        v4.extend(
             [first, last, first.wrapping_sub(1), last.wrapping_add(1)].map(|it| IpAddr::V4(it.into())),
         );
     }
@@ -129,10 +131,14 @@ pub fn borders(policy: &Policy, limit: usize) -> Vec<IpAddr> {
         let host = u128::MAX.checked_shr(prefix.bits.into()).unwrap_or(0);
         let first = u128::from_be_bytes(prefix.address);
         let last = first | host;
-        all.extend(
+        v6.extend(
             [first, last, first.wrapping_sub(1), last.wrapping_add(1)].map(|it| IpAddr::V6(it.into())),
         );
     }
-    let step = all.len().div_ceil(limit.max(1));
-    all.into_iter().step_by(step).collect()
+    let some = |all: BTreeSet<IpAddr>| {
+        // Odd: each prefix brings four addresses, and all kinds are wanted.
+        let step = all.len().div_ceil(limit.max(1)) | 1;
+        all.into_iter().step_by(step)
+    };
+    some(v4).chain(some(v6)).collect()
 }
