@@ -274,7 +274,8 @@ mod tests {
         let answers = Answers::new(&facts, ends);
         answers.client_name();
         assert_eq!((answers.client_user(10), answers.user_wanted()), (None, None));
-        facts.learn(answers.missing().unwrap(), kept(name("c.test"), 20));
+        let Some(Missing::LookUp(question)) = answers.missing() else { panic!("a look-up") };
+        facts.learn(question, kept(name("c.test"), 20));
 
         let answers = Answers::new(&facts, ends);
         answers.client_name();
