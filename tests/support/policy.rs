@@ -123,17 +123,13 @@ pub fn borders(policy: &Policy, limit: usize) -> Vec<IpAddr> {
         let host = u32::MAX.checked_shr(prefix.bits.into()).unwrap_or(0);
         let first = u32::from_be_bytes(prefix.address);
         let last = first | host;
-        v4.extend(
-            [first, last, first.wrapping_sub(1), last.wrapping_add(1)].map(|it| IpAddr::V4(it.into())),
-        );
+        v4.extend([first, last, first.wrapping_sub(1), last.wrapping_add(1)].map(|it| IpAddr::V4(it.into())));
     }
     for (prefix, _) in &policy.clients_v6 {
         let host = u128::MAX.checked_shr(prefix.bits.into()).unwrap_or(0);
         let first = u128::from_be_bytes(prefix.address);
         let last = first | host;
-        v6.extend(
-            [first, last, first.wrapping_sub(1), last.wrapping_add(1)].map(|it| IpAddr::V6(it.into())),
-        );
+        v6.extend([first, last, first.wrapping_sub(1), last.wrapping_add(1)].map(|it| IpAddr::V6(it.into())));
     }
     let some = |all: BTreeSet<IpAddr>| {
         // Odd: each prefix brings four addresses, and all kinds are wanted.
