@@ -120,7 +120,7 @@ fn errors_in_the_tables_are_said() {
     let dir = Scratch::new("list-errors");
     let tables = tables(&dir, "sshd 192.0.2.1\n", "ALL: ALL\n");
     assert!(
-        list(&tables, &[]).ends_with("\nThe tables have 1 errors, judged as libwrap does: see tcpw check\n")
+        list(&tables, &[]).ends_with("\nThe tables have 1 error, judged as libwrap does: see tcpw check\n")
     );
     assert_eq!(json(&tables, &[])["errors"], 1);
 }

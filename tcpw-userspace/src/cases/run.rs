@@ -43,8 +43,9 @@ pub struct Count {
 impl fmt::Display for Count {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { cases, compared, differing, bad } = self;
-        write!(out, "{cases} cases, {compared} with an expected verdict, {differing} differ")?;
-        if *bad > 0 { write!(out, ", {bad} bad lines") } else { Ok(()) }
+        let s = |count: u64| if count == 1 { "" } else { "s" };
+        write!(out, "{cases} case{}, {compared} with an expected verdict, {differing} differ", s(*cases))?;
+        if *bad > 0 { write!(out, ", {bad} bad line{}", s(*bad)) } else { Ok(()) }
     }
 }
 

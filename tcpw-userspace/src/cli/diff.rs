@@ -12,8 +12,8 @@ use super::{
     Failure, Outcome, TableArgs,
     in_use::tables_in_use,
     meaning::{
-        Asked, JsonDecision, JsonService, Read, Services, answer, condition, end, json_networks, read, rule,
-        verdict_of, who,
+        Asked, JsonDecision, JsonService, Read, Services, answer, condition, end, erroneous, json_networks,
+        read, rule, verdict_of, who,
     },
     must_exist,
 };
@@ -219,7 +219,7 @@ fn show(out: &mut impl Write, old: &Read, new: &Read, all: &[Change], whole: boo
     }
     for (which, Read { errors, .. }) in [("old", old), ("new", new)] {
         if *errors > 0 {
-            writeln!(out, "The {which} tables have {errors} errors, judged as libwrap does: see tcpw check")?;
+            writeln!(out, "{}", erroneous(&format!("{which} tables"), *errors))?;
         }
     }
     Ok(())

@@ -13,8 +13,8 @@ use super::{
     Failure, Outcome, TableArgs,
     in_use::tables_in_use,
     meaning::{
-        Asked, JsonDecision, JsonService, Read, Services, answer, condition, end, json_networks, read, rule,
-        verdict_of, who,
+        Asked, JsonDecision, JsonService, Read, Services, answer, condition, end, erroneous, json_networks,
+        read, rule, verdict_of, who,
     },
 };
 use crate::{
@@ -68,7 +68,7 @@ pub fn run(arguments: &ListArgs) -> Result<Outcome, Failure> {
             show(&mut out, &tables, &surveyed.areas, arguments.all)?;
         }
         if errors > 0 {
-            writeln!(out, "\nThe tables have {errors} errors, judged as libwrap does: see tcpw check")?;
+            writeln!(out, "\n{}", erroneous("tables", errors))?;
         }
     }
     out.flush()?;

@@ -5,7 +5,7 @@
 mod replace;
 
 use std::{
-    io::{Read, Write},
+    io::{self, Read, Write},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -87,11 +87,20 @@ pub fn run(arguments: &FmtArgs) -> Result<Outcome, Failure> {
 
 fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
     if path.as_os_str() != "-" {
-        return std::fs::read(path).context("cannot be read: name a table");
+        return std::fs::read(path).map_err(unreadable);
     }
     let mut text = Vec::new();
     std::io::stdin().lock().read_to_end(&mut text).context("cannot be read")?;
     Ok(text)
+}
+
+/// What is said of a table that cannot be read.
+fn unreadable(error: io::Error) -> anyhow::Error {
+    let fix = match error.kind() {
+        io::ErrorKind::PermissionDenied => "run \"tcpw fmt\" as a user who may read it",
+        _ => "name a table",
+    };
+    anyhow::Error::new(error).context(format!("cannot be read: {fix}"))
 }
 
 /// The canonical form, held against what was read once more.
@@ -120,5 +129,19 @@ fn tell_kept(path: &Path, formatted: &Formatted) {
     for kept in &formatted.kept {
         // Nobody is left to be told if this fails.
         let _ = writeln!(err, "{}:{}:1: left as it is: {}", path.display(), kept.line, kept.why);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_may_not_read_a_table_is_told_so() {
+        let text = |kind: io::ErrorKind| format!("{:#}", unreadable(kind.into()));
+        assert!(
+            text(io::ErrorKind::PermissionDenied).contains("as a user who may read it: permission denied")
+        );
+        assert!(text(io::ErrorKind::IsADirectory).contains("name a table: is a directory"));
     }
 }

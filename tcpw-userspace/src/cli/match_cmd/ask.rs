@@ -115,6 +115,7 @@ fn ends(text: &str, resolve: bool) -> Result<Vec<End>, Failure> {
         return Ok(vec![End::at(ip, address, resolve)]);
     }
     let not_found = || {
+        let text = if text.is_empty() { "\"\"" } else { text };
         Failure::Usage(format!(
             "{text}: no such host: write an address, a host name that can be looked up, \"unknown\" or \"paranoid\""
         ))

@@ -69,6 +69,12 @@ fn count(networks: &compile::Networks) -> Option<String> {
     })
 }
 
+/// What is said below an answer from tables, `old tables` and the like, that have errors.
+pub(in crate::cli) fn erroneous(tables: &str, errors: usize) -> String {
+    let s = if errors == 1 { "" } else { "s" };
+    format!("The {tables} have {errors} error{s}, judged as libwrap does: see tcpw check")
+}
+
 /// A rule: where it stands, and its text.
 pub(in crate::cli) fn rule(tables: &Tables, index: RuleIndex) -> (String, String) {
     let Some(rule) = rule_at(tables, index) else { return (String::new(), String::new()) };
