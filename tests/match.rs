@@ -261,11 +261,16 @@ fn json_has_it_all() {
 }
 
 #[test]
-fn rule_that_needs_a_user_is_not_enforced_today_and_it_says_so() {
+fn name_at_the_port_of_a_name_server_is_unknown_to_the_daemon_and_it_says_so() {
     let dir = Dir::new("enforced");
-    let (_, stdout, _) = dir.run(&["sshd@10.9.9.9", "joe@192.0.2.3"]);
-    let note = "note:     tcpw run does not look up users yet, nor names at the ports of name servers: it refuses this client (deny:1)\n";
-    assert!(stdout.contains(note), "{stdout}");
+    dir.write("hosts.allow", "named: localhost\nnamed: joe@127.0.0.2\n");
+    let (_, stdout, _) = dir.run(&["--port", "53", "named", "localhost"]);
+    let note = "note:     tcpw run looks up no names at the ports of name servers: it refuses this client (deny:1)\n";
+    assert!(stdout.contains("access:   granted\n") && stdout.contains(note), "{stdout}");
+    for arguments in [&["named", "localhost"][..], &["--port", "53", "named", "joe@127.0.0.2"]] {
+        let (_, stdout, _) = dir.run(arguments);
+        assert!(stdout.contains("access:   granted\n") && !stdout.contains("note:"), "{stdout}");
+    }
 }
 
 const CASES: &str = r#"{"daemon":"sshd","client_addr":"192.0.2.1","expect":"allow"}
@@ -306,7 +311,7 @@ fn every_field_of_a_whole_answer_is_compared() {
         r#""severity":"err","banner":"hi d\r\n","nice":3,"umask":"077","rfc931":5,"spawned":["x 1.2.3.4"]"#;
     dir.write("good", &format!("{{{case},{whole}}}\n"));
     let (code, stdout, stderr) = dir.run(&["--cases", "good"]);
-    assert_eq!((code, stderr.as_str()), (0, "1 cases, 1 with an expected verdict, 0 differ\n"), "{stdout}");
+    assert_eq!((code, stderr.as_str()), (0, "1 case, 1 with an expected verdict, 0 differ\n"), "{stdout}");
     dir.write("bare", &format!("{{{case}}}\n"));
     let (code, _, stderr) = dir.run(&["--cases", "bare"]);
     let fields: Vec<&str> = stderr.lines().filter_map(|line| line.split(": ").nth(2)).collect();
@@ -327,7 +332,7 @@ fn bad_lines_are_told_and_the_others_judged() {
     );
     assert!(lines[1].starts_with("bad:3:13: invalid type: integer `1`"), "{stderr}");
     assert!(lines[2].starts_with("bad:4:23: invalid type: boolean `true`, expected a string"), "{stderr}");
-    assert_eq!(lines[3], "1 cases, 0 with an expected verdict, 0 differ, 3 bad lines");
+    assert_eq!(lines[3], "1 case, 0 with an expected verdict, 0 differ, 3 bad lines");
 }
 
 #[test]

@@ -204,7 +204,7 @@ pub(super) fn explain(question: &Question, places: &Places, trace: bool) -> Expl
         severity: judgement.severity.map(cases::priority),
         lookups,
         warnings,
-        enforced: enforced(tables, &request, &judgement, &world),
+        enforced: enforced(tables, &request, &judgement),
         trace: trace.then_some(missed),
     }
 }
@@ -216,22 +216,13 @@ fn verdict(judgement: &Judgement) -> &'static str {
     }
 }
 
-/// The verdict of `tcpw run`, to which every user is unknown, and every name at the port of a name
-/// server, if it is another.
-fn enforced(
-    tables: &Tables,
-    request: &Request<'_>,
-    judgement: &Judgement,
-    world: &World<'_>,
-) -> Option<Enforced> {
+/// The verdict of `tcpw run`, to which every name is unknown at the port of a name server, if it is
+/// another.
+fn enforced(tables: &Tables, request: &Request<'_>, judgement: &Judgement) -> Option<Enforced> {
     request.client_address?;
-    let is_unnamed = request.server_port.is_some_and(|port| NAME_SERVER_PORTS.contains(&port));
-    let known = Known { client_user: None, ..request.known };
-    let ours = if is_unnamed {
-        evaluate(tables, &Request { known: Known::default(), ..*request }, &Accounts)
-    } else {
-        evaluate(tables, &Request { known, ..*request }, world)
-    };
+    request.server_port.filter(|port| NAME_SERVER_PORTS.contains(port))?;
+    let known = Known { client_user: request.known.client_user, ..Known::default() };
+    let ours = evaluate(tables, &Request { known, ..*request }, &Accounts);
     (ours.verdict != judgement.verdict).then(|| Enforced {
         verdict: verdict(&ours),
         matched: cases::Matched::of(tables, ours.rule).to_string(),

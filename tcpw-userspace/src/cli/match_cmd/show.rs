@@ -96,7 +96,7 @@ fn details(found: &Explanation, out: &mut impl Write) -> io::Result<()> {
         let verdict = if enforced.verdict == "allow" { "allows" } else { "refuses" };
         writeln!(
             out,
-            "note:     tcpw run does not look up users yet, nor names at the ports of name servers: it {verdict} this client ({})",
+            "note:     tcpw run looks up no names at the ports of name servers: it {verdict} this client ({})",
             enforced.matched
         )?;
     }
