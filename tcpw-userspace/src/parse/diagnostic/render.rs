@@ -60,6 +60,8 @@ impl Diagnostic {
         let (place, bad) = (styles.place, styles.of(self.severity));
         let origin = &self.origin;
         let path = printable(origin.path.as_os_str().as_encoded_bytes());
+        // libwrap's own words repeat what stands in the table.
+        let message = printable(message.as_bytes());
         write!(out, "{place}{path}:{}:{}:{place:#} ", origin.line, origin.column)?;
         write!(out, "{bad}{severity}:{bad:#} {message} [{code}]")?;
         self.cite(out, bad)?;
@@ -77,7 +79,12 @@ impl Diagnostic {
         say("consequence", consequence)?;
         for related in self.related.iter().take(RELATED) {
             let at = &related.origin;
-            say("see", &format_args!("{}:{}:{}: {}", at.path.display(), at.line, at.column, related.note))?;
+            say(
+                "see",
+                &printable(
+                    format!("{}:{}:{}: {}", at.path.display(), at.line, at.column, related.note).as_bytes(),
+                ),
+            )?;
         }
         if self.related.len() > RELATED {
             say("see", &format_args!("{} places more", self.related.len() - RELATED))?;
@@ -142,6 +149,14 @@ mod tests {
             text.contains("\n  expected: even\n  perhaps: see tcpw check --explain W010\n  consequence"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn nothing_of_a_table_commands_the_terminal() {
+        let origin = Origin { path: Arc::new(PathBuf::from("t")), line: 1, column: 1, length: 1 };
+        let finding = Finding::new(Code::E064, "bad option name: \"\x1b[31m\"", "", "none");
+        let text = finding.at(origin, b"\x1b[31m").to_string();
+        assert!(!text.contains('\x1b') && text.contains("\"\u{fffd}[31m\""), "{text}");
     }
 
     #[test]
