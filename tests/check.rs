@@ -82,7 +82,7 @@ fn exit_codes_and_summaries() {
         ("sshd: 192.0.2.\nsshd: .example.com\n", 0, "no mistakes found in 3 rules, 1 hint\n"),
         ("sshd: 192.0.2.7/24\nsshd: 192.0.2.\n", 1, "1 warning\n"),
         (
-            "sshd: 192.0.2.7/24 192.0.2.9/24\nsshd: 192.0.2.: spawn a &\nsshd\n",
+            "sshd: 192.0.2.7/24 192.0.2.9/24\nsshd: 192.0.2.: spawn a\nsshd\n",
             2,
             "1 error, 2 warnings, 1 hint\n",
         ),

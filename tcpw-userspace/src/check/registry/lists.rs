@@ -97,8 +97,8 @@ pub(super) const ENTRIES: &[Entry] = &[
         "The part before the @ is the user on the client's side. Who that is, only the client's own ident server \
          (RFC 1413) can tell, and whoever runs that host can make it tell anything.",
         &[allow("sshd: root@192.0.2.7\n")],
-        "It asks port 113 of the client when the address matches, and waits up to 10 seconds. tcpw does not ask \
-         yet: every user is unknown to it.",
+        "It asks port 113 of the client when the address matches, and waits up to 10 seconds. tcpw asks \
+         once the handshake is complete.",
         &[allow("sshd: ALL@192.0.2.7\n")],
     ),
     entry(

@@ -89,24 +89,25 @@ pub(super) const ENTRIES: &[Entry] = &[
     ),
     entry(
         Code::H071,
-        "libwrap acts on this option; tcpw reads and checks it, and does not act on it yet.",
-        &[allow("sshd: 192.0.2.: keepalive\n")],
+        "libwrap does it in the daemon's own process, which tcpw is not in. banners and linger have no effect \
+         yet; setenv, nice and umask act on the commands behind them alone.",
+        &[allow("sshd: 192.0.2.: linger 5\n")],
         "It does what hosts_options(5) says. Under tcpw the rule decides as if the option were not there.",
         &[allow("sshd: 192.0.2.\n")],
     ),
     entry(
         Code::H072,
-        "twist replaces the daemon by a command that talks to the client. tcpw runs no commands yet.",
+        "twist replaces the daemon by a command that talks to the client. tcpw does not run it yet.",
         &[deny("in.fingerd: ALL: twist /bin/echo go away\n"), allow("sshd: 192.0.2.\n")],
         "It runs the command. Under tcpw the client is refused, and no command runs.",
         &[deny("in.fingerd: ALL\n"), allow("sshd: 192.0.2.\n")],
     ),
     entry(
         Code::H073,
-        "aclexec asks a command whether the rule counts. tcpw runs no commands yet.",
+        "aclexec asks a command whether the rule counts: each client of the rule waits until it has ended.",
         &[allow("sshd: ALL: aclexec /usr/local/bin/known %a\n")],
-        "It runs the command, and leaves the table without a match if that fails. Under tcpw it is taken to \
-         succeed.",
+        "It runs the command, and leaves the table without a match if that fails. So does tcpw; but where a \
+         limit of [effects] suppressed the command, nothing is decided, and the client tries again.",
         &[allow("sshd: 192.0.2.\n")],
     ),
     entry(
@@ -201,7 +202,8 @@ pub(super) const ENTRIES: &[Entry] = &[
         "rfc931 asks the client's ident server who the user is. Hosts that drop the question, as most firewalls \
          do, make the client wait for the whole time.",
         &[allow("sshd: ALL: rfc931\n")],
-        "It waits 10 seconds, or as many as are given, for each such client. tcpw does not ask yet.",
+        "It waits 10 seconds, or as many as are given, for each such client. tcpw asks once the \
+         handshake is complete, and the connection's data wait.",
         &[allow("sshd: ALL\n")],
     ),
 ];

@@ -65,13 +65,19 @@ fn is_decided(fields: &[Field]) -> bool {
 
 /// Findings on an option that libwrap takes; `is_last_word`: none behind it gives the verdict.
 fn accepted(raw: &[u8], option: &RuleOption, kind: TableKind, is_last_word: bool) -> Vec<Finding> {
-    let hint = |code, libwrap: &str, tcpw: &str| {
-        let consequence = format!("libwrap {libwrap}; tcpw does not yet: {tcpw}");
-        vec![Finding::new(code, format!("{} is not acted on yet", quote(raw)), "", consequence)]
+    let hint = |code, message: &str, consequence: String| {
+        vec![Finding::new(code, format!("{} {message}", quote(raw)), "", consequence)]
     };
-    let idle = |libwrap| hint(Code::H071, libwrap, "the rule decides as if the option were not there");
+    let idle = |code, libwrap: &str, tcpw: &str| {
+        hint(code, "is not acted on yet", format!("libwrap {libwrap}; tcpw does not yet: {tcpw}"))
+    };
+    let undone = |libwrap| idle(Code::H071, libwrap, "the rule decides as if the option were not there");
+    let of_commands = |what: &str| {
+        let consequence = format!("libwrap changes the daemon's {what}; tcpw that of the commands behind it");
+        hint(Code::H071, "acts on commands, not on the daemon", consequence)
+    };
     match option {
-        RuleOption::Allow | RuleOption::Deny => Vec::new(),
+        RuleOption::Allow | RuleOption::Deny | RuleOption::Keepalive => Vec::new(),
         RuleOption::Severity(_) => vec![Finding::new(
             Code::H121,
             format!("{} outlasts the connection", quote(raw)),
@@ -85,13 +91,11 @@ fn accepted(raw: &[u8], option: &RuleOption, kind: TableKind, is_last_word: bool
             vec![Finding::new(Code::W070, message, expected, consequence).advise("delete the option")]
         }
         RuleOption::Spawn(text) => {
-            let mut found = idle("runs the command and waits until it has ended");
-            found.extend(command::spawn(raw, text));
-            found.extend(command::percent(text));
-            found
+            let waited = command::spawn(raw, text);
+            waited.into_iter().chain(command::percent(text)).collect()
         }
         RuleOption::Twist(text) => {
-            let mut found = hint(
+            let mut found = idle(
                 Code::H072,
                 "runs the command and hands it the connection",
                 "the connection is refused, and no command runs",
@@ -102,8 +106,10 @@ fn accepted(raw: &[u8], option: &RuleOption, kind: TableKind, is_last_word: bool
         RuleOption::Aclexec(text) => {
             let mut found = hint(
                 Code::H073,
-                "runs the command, and the rule counts only if it succeeds",
-                "the command is taken to succeed",
+                "makes each client of the rule wait for a command",
+                "one that hangs holds them up; in tcpw one that a limit suppressed, or that took too long, \
+                 decides nothing: the client tries again"
+                    .to_owned(),
             );
             found.extend((is_last_word && kind == TableKind::Deny).then(|| fails_open(raw)));
             found.extend(command::percent(text));
@@ -115,12 +121,12 @@ fn accepted(raw: &[u8], option: &RuleOption, kind: TableKind, is_last_word: bool
             if name.contains(&b'=') {
                 return vec![variable(raw)];
             }
-            let mut found = idle("sets the variable in the daemon's environment");
+            let mut found = of_commands("environment");
             found.extend(command::percent(text));
             found
         }
         RuleOption::Banners(directory) => {
-            let mut found = idle("sends the file there that is called like the daemon");
+            let mut found = undone("sends the file there that is called like the daemon");
             found.extend((!directory.is_absolute()).then(|| {
                 let message =
                     format!("{} is no absolute path", quote(directory.as_os_str().as_encoded_bytes()));
@@ -130,19 +136,16 @@ fn accepted(raw: &[u8], option: &RuleOption, kind: TableKind, is_last_word: bool
             found
         }
         RuleOption::Rfc931(timeout) => {
-            let mut found = idle("asks the client's own host who the user is");
             let seconds = timeout.unwrap_or(10);
             let message =
                 format!("{} may take {seconds} s for each client that the rule matches", quote(raw));
             let consequence =
                 "a client whose firewall drops the question waits that long; the answer is his own word";
-            found.push(Finding::new(Code::H129, message, "", consequence));
-            found
+            vec![Finding::new(Code::H129, message, "", consequence)]
         }
-        RuleOption::Keepalive => idle("makes the kernel ask whether the client is still there"),
-        RuleOption::Linger(_) => idle("sets how long the kernel goes on sending after a close"),
-        RuleOption::Nice(_) => idle("changes the daemon's priority"),
-        RuleOption::Umask(_) => idle("sets the daemon's umask"),
+        RuleOption::Linger(_) => undone("sets how long the kernel goes on sending after a close"),
+        RuleOption::Nice(_) => of_commands("priority"),
+        RuleOption::Umask(_) => of_commands("umask"),
     }
 }
 

@@ -53,8 +53,8 @@ fn user_pattern(token: &[u8], user: &[u8], pattern: &TextPattern) -> Option<Find
         TextPattern::Glob(_) | TextPattern::Known | TextPattern::Bracketed(_) => {}
     }
     let message = format!("{} needs the client's user name (RFC 1413)", quote(token));
-    let consequence = "libwrap asks the client's own host, for up to 10 seconds, and believes it; tcpw does not \
-                       ask yet: every user is judged as unknown";
+    let consequence = "libwrap asks the client's own host, for up to 10 seconds, and believes it; so does tcpw, \
+                       and the connection's data wait meanwhile";
     let hint = Finding::new(Code::H032, message, "", consequence);
     Some(hint.advise(format!("ALL@{} asks nobody", shown(&token[user.len() + 1..]))))
 }
