@@ -196,7 +196,19 @@ mod tests {
     #[derive(Default)]
     struct Gate {
         state: Mutex<(usize, usize, bool)>,
-        opened: Condvar,
+        changed: Condvar,
+    }
+
+    impl Gate {
+        /// Lets go of everybody, once so many ask.
+        fn open(&self, asking: usize) {
+            let mut state = self.state.lock().unwrap();
+            while state.0 < asking {
+                state = self.changed.wait(state).unwrap();
+            }
+            state.2 = true;
+            self.changed.notify_all();
+        }
     }
 
     impl Resolver for Gate {
@@ -204,8 +216,9 @@ mod tests {
             let mut state = self.state.lock().unwrap();
             state.0 += 1;
             state.1 = state.1.max(state.0);
+            self.changed.notify_all();
             while !state.2 {
-                state = self.opened.wait(state).unwrap();
+                state = self.changed.wait(state).unwrap();
             }
             state.0 -= 1;
             None
@@ -239,8 +252,7 @@ mod tests {
             (0..10).for_each(|number| lookups.begin(&question(number)));
         }
         assert_eq!((lookups.running(), lookups.open()), (3, 10));
-        gate.state.lock().unwrap().2 = true;
-        gate.opened.notify_all();
+        gate.open(3);
         for _ in 0..10 {
             let (_, found) = next(&mut lookups).await;
             assert_eq!(found, Found::Name(super::super::Verified { name: HostName::Unknown, warning: None }));
@@ -256,8 +268,7 @@ mod tests {
         let mut lookups = Lookups::new(Arc::clone(&gate) as Arc<_>, limits(1));
         (0..3).for_each(|number| lookups.begin(&question(number)));
         (0..2).for_each(|number| lookups.forget(&question(number)));
-        gate.state.lock().unwrap().2 = true;
-        gate.opened.notify_all();
+        gate.open(1);
         assert_eq!(next(&mut lookups).await.0, question(0), "it had been begun");
         assert_eq!(next(&mut lookups).await.0, question(2));
         assert_eq!(lookups.counts().begun, 2);
