@@ -96,10 +96,8 @@ fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
 
 /// What is said of a table that cannot be read.
 fn unreadable(error: io::Error) -> anyhow::Error {
-    let fix = match error.kind() {
-        io::ErrorKind::PermissionDenied => "run \"tcpw fmt\" as a user who may read it",
-        _ => "name a table",
-    };
+    let may_not = error.kind() == io::ErrorKind::PermissionDenied;
+    let fix = if may_not { "run \"tcpw fmt\" as a user who may read it" } else { "name a table" };
     anyhow::Error::new(error).context(format!("cannot be read: {fix}"))
 }
 
