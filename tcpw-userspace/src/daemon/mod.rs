@@ -260,6 +260,7 @@ impl Daemon {
         let found = daemon.scans.scan_now();
         daemon.take_in(found.listeners, found.is_all);
         let state = daemon.kernel.attach_gate(&daemon.config.cgroup)?;
+        daemon.forget_accepted();
         daemon.retire_predecessors();
         daemon.certify(&found.looked, found.is_all);
         daemon.say_ready(&state);
@@ -274,6 +275,15 @@ impl Daemon {
         }
         self.prepare_effects();
         Ok(())
+    }
+
+    /// What the daemon before wanted to know of accepted connections may interest nobody.
+    fn forget_accepted(&mut self) {
+        let acts = self.policies.current.as_ref().is_some_and(|current| current.policy.acts_on_accepted);
+        let is_wanted = self.config.log_allowed || acts && self.config.mode != Mode::Audit;
+        if !is_wanted && let Err(error) = self.kernel.forget_accepted() {
+            log::warn!("accepted connections are still watched: {error:#}");
+        }
     }
 
     /// From here on this version's gate is the only one.

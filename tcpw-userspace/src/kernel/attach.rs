@@ -149,6 +149,15 @@ impl Kernel {
         Ok(())
     }
 
+    /// Watches accepted connections no more: also where an earlier daemon's pin did.
+    ///
+    /// # Errors
+    /// The pin cannot be removed.
+    pub fn forget_accepted(&mut self) -> Result<()> {
+        self.in_use.retain(|hook| *hook != Hook::Accepted);
+        self.attached.detach(Hook::Accepted)
+    }
+
     /// Attaches the gate: from here on connections are judged. Needs a policy in force.
     ///
     /// # Errors
