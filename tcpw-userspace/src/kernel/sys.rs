@@ -330,19 +330,8 @@ pub(super) fn cgroup_link(link: BorrowedFd<'_>) -> io::Result<CgroupLink> {
         attach_type: u32,
         reserved_too: u32,
     }
-    const INFO_BYTES: u32 = 32;
-    const _: () = assert!(size_of::<Info>() == INFO_BYTES as usize);
-    #[repr(C)]
-    struct Attr {
-        bpf_fd: u32,
-        info_len: u32,
-        info: u64,
-    }
-    let mut info = Info::default();
-    let attr =
-        Attr { bpf_fd: link.as_raw_fd().cast_unsigned(), info_len: INFO_BYTES, info: (&raw mut info) as u64 };
-    bpf(BPF_OBJ_GET_INFO_BY_FD, &attr)?;
-    Ok(CgroupLink { cgroup: info.cgroup_id })
+    const _: () = assert!(size_of::<Info>() == 32);
+    Ok(CgroupLink { cgroup: link_info::<Info>(link)?.cgroup_id })
 }
 
 /// Whether the network namespace a link is attached to still exists.
@@ -358,17 +347,24 @@ pub(super) fn is_netns_alive(link: BorrowedFd<'_>) -> io::Result<bool> {
         netns_ino: u32,
         attach_type: u32,
     }
-    const INFO_BYTES: u32 = 24;
-    const _: () = assert!(size_of::<Info>() == INFO_BYTES as usize);
+    const _: () = assert!(size_of::<Info>() == 24);
+    Ok(link_info::<Info>(link)?.netns_ino != 0)
+}
+
+/// Asks a link for its facts; `T` is a prefix of `struct bpf_link_info`, integers alone.
+fn link_info<T: Default>(link: BorrowedFd<'_>) -> io::Result<T> {
     #[repr(C)]
     struct Attr {
         bpf_fd: u32,
         info_len: u32,
         info: u64,
     }
-    let mut info = Info::default();
-    let attr =
-        Attr { bpf_fd: link.as_raw_fd().cast_unsigned(), info_len: INFO_BYTES, info: (&raw mut info) as u64 };
+    let mut info = T::default();
+    let attr = Attr {
+        bpf_fd: link.as_raw_fd().cast_unsigned(),
+        info_len: u32::try_from(size_of::<T>()).map_err(io::Error::other)?,
+        info: (&raw mut info) as u64,
+    };
     bpf(BPF_OBJ_GET_INFO_BY_FD, &attr)?;
-    Ok(info.netns_ino != 0)
+    Ok(info)
 }
