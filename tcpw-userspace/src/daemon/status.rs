@@ -65,6 +65,7 @@ impl Daemon {
         counters.extend(self.name_counters());
         counters.extend(self.users.counters());
         let held = self.kernel.waiting().map_or(0, |all| all.len());
+        counters.insert("hold_waiting_full".into(), self.waiting.dropped());
         counters.insert("users_held".into(), u64::try_from(held).unwrap_or(u64::MAX));
         let counts = self.lines.counts();
         let mut said = HashMap::new();

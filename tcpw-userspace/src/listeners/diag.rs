@@ -44,6 +44,8 @@ pub(super) struct DiagSocket {
     pub(super) is_v6_only: bool,
     /// Cookie of its network namespace.
     pub(super) netns: u64,
+    /// A process in that namespace.
+    pub(super) resident: u32,
     /// Id of the cgroup it was made in, 0 if unknown.
     pub(super) cgroup: u64,
     /// Inode number, 0 if no process ever held it.
@@ -56,9 +58,9 @@ pub(super) struct DiagSocket {
     pub(super) local: SocketAddr,
 }
 
-/// Network namespaces, each with a file that keeps it.
+/// Network namespaces, each with a file that keeps it, and a process in it.
 #[derive(Default)]
-pub(super) struct Namespaces(BTreeMap<(u64, u64), File>);
+pub(super) struct Namespaces(BTreeMap<(u64, u64), (File, u32)>);
 
 impl Namespaces {
     /// Adds that of a process, if it is a new one.
@@ -69,7 +71,7 @@ impl Namespaces {
             && !self.0.contains_key(&(found.dev(), found.ino()))
             && let Ok(file) = File::open(&path)
         {
-            self.0.insert((found.dev(), found.ino()), file);
+            self.0.insert((found.dev(), found.ino()), (file, pid));
         }
     }
 
@@ -79,8 +81,8 @@ impl Namespaces {
         // Entering a namespace is for good: a thread of its own does it.
         let listed = thread::spawn(move || {
             let mut all = Vec::new();
-            for file in self.0.into_values() {
-                match list(&file) {
+            for (file, pid) in self.0.into_values() {
+                match list(&file, pid) {
                     Ok((netns, sockets)) => all.push(Listed { netns, file, sockets }),
                     Err(error) => log::debug!("sockets of a network namespace were not listed: {error}"),
                 }
@@ -100,7 +102,7 @@ pub(super) struct Listed {
     pub(super) sockets: Vec<DiagSocket>,
 }
 
-fn list(namespace: &File) -> io::Result<(u64, Vec<DiagSocket>)> {
+fn list(namespace: &File, resident: u32) -> io::Result<(u64, Vec<DiagSocket>)> {
     let mut all = Vec::new();
     setns(namespace, CloneFlags::CLONE_NEWNET)?;
     let socket = Socket::new(NETLINK_SOCK_DIAG)?;
@@ -111,7 +113,7 @@ fn list(namespace: &File) -> io::Result<(u64, Vec<DiagSocket>)> {
             // A UDP socket that is not connected is closed.
             let states = if protocol == IPPROTO_TCP { StateFlags::LISTEN } else { StateFlags::CLOSE };
             let request = InetRequest { family, protocol, extensions, states, socket_id };
-            dump(&socket, request, |response| all.extend(read(&response, netns, protocol)))?;
+            dump(&socket, request, |response| all.extend(read(&response, (netns, resident), protocol)))?;
         }
     }
     Ok((netns, all))
@@ -159,7 +161,7 @@ pub(crate) fn cookie(response: &InetResponse) -> Option<u64> {
     Some(half(0)? | half(4)? << 32)
 }
 
-fn read(response: &InetResponse, netns: u64, protocol: u8) -> Option<DiagSocket> {
+fn read(response: &InetResponse, (netns, resident): (u64, u32), protocol: u8) -> Option<DiagSocket> {
     let id = &response.header.socket_id;
     let attribute = |kind: u16| {
         response.nlas.iter().find(|nla| nla.kind() == kind).map(|nla| {
@@ -175,6 +177,7 @@ fn read(response: &InetResponse, netns: u64, protocol: u8) -> Option<DiagSocket>
     Some(DiagSocket {
         cookie: cookie(response)?,
         netns,
+        resident,
         cgroup: cgroup.unwrap_or(0),
         inode: response.header.inode.into(),
         protocol: protocol.into(),

@@ -44,6 +44,8 @@ pub struct Listener {
     pub netns: u64,
     /// The process it is named after; 0 for a listener of the kernel.
     pub pid: u32,
+    /// A process in its network namespace: its own, or any for a listener of the kernel.
+    pub resident: u32,
     /// Every process that holds the socket.
     pub holders: Vec<u32>,
     /// 2 (AF_INET) or 10 (AF_INET6).
