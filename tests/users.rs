@@ -2,6 +2,8 @@
 
 #[path = "users/data.rs"]
 mod data;
+#[path = "users/deferred.rs"]
+mod deferred;
 #[path = "users/identd.rs"]
 mod identd;
 #[path = "users/life.rs"]

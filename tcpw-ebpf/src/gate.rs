@@ -31,7 +31,7 @@ use tcpw_common::{
 use crate::{
     emit::{Report, count, emit},
     handshake::has_handshake,
-    hold::{hold, is_anybody_there},
+    hold::{hold, is_anybody_there, may_tell},
     identity::tag_of,
     maps::{ANSWERS, ATTEMPTS, HANDSHAKES, LISTENERS, ONCE, SCRATCH},
     packet::{self, Rest, Shape},
@@ -351,7 +351,7 @@ fn ask(ctx: &SkBuffContext, attempt: &mut Attempt, decision: &Decision) -> Passa
         }
         if let Some(decides) = UserDecides::from_answer(answer.outcome) {
             if attempt.protocol == IPPROTO_TCP && decision.flags & AUDIT == 0 && is_anybody_there(now_ns) {
-                return wait_for_user(attempt, decision, answer.outcome);
+                return wait_for_user(attempt, decision, answer.outcome, now_ns);
             }
             // Nobody asks for the user, or there is no connection to ask about: it is unknown.
             return match decides.if_unknown {
@@ -365,7 +365,7 @@ fn ask(ctx: &SkBuffContext, attempt: &mut Attempt, decision: &Decision) -> Passa
 
 /// The handshake may go on, its connection waits.
 #[inline(always)]
-fn wait_for_user(attempt: &mut Attempt, decision: &Decision, answer: u32) -> Passage {
+fn wait_for_user(attempt: &mut Attempt, decision: &Decision, answer: u32, now_ns: u64) -> Passage {
     let is_syn = attempt.completes == 0;
     attempt.pending = Pending {
         tag: attempt.tag,
@@ -380,7 +380,12 @@ fn wait_for_user(attempt: &mut Attempt, decision: &Decision, answer: u32) -> Pas
     };
     attempt.key.isn = 0;
     attempt.key.cookie = 0;
-    user::go_on(&attempt.key, &attempt.pending, is_syn, attempt.rest.has_data != 0)
+    let has_data = attempt.rest.has_data != 0;
+    let passage = user::go_on(&attempt.key, &attempt.pending, is_syn, has_data);
+    if has_data && !is_syn && may_tell(&attempt.key, now_ns) {
+        report(Kind::Deferred, attempt, decision);
+    }
+    passage
 }
 
 /// Leaves the attempt to user space. In audit mode it passes meanwhile.

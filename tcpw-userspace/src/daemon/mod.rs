@@ -4,6 +4,7 @@
 //! Order of a start: identity programs, scan and tags, policy, and only then the
 //! gate, so that no connection meets a gate that knows less than all.
 
+mod acknowledge;
 mod commands;
 mod effects;
 mod facts;
@@ -259,6 +260,8 @@ impl Daemon {
         daemon.first_policy()?;
         let found = daemon.scans.scan_now();
         daemon.take_in(found.listeners, found.is_all);
+        // What was counted before is not news.
+        daemon.watch_counters();
         let state = daemon.kernel.attach_gate(&daemon.config.cgroup)?;
         daemon.forget_accepted();
         daemon.retire_predecessors();
@@ -342,6 +345,7 @@ impl Daemon {
             Some(Event::Listening { pid, .. } | Event::Executed { pid }) => self.scans.look_at(pid),
             Some(Event::Waits { cookie }) => self.waits(cookie),
             Some(Event::Slips(decision)) => self.slips(&decision),
+            Some(Event::Deferred(decision)) => self.complete(&decision),
             None => log::error!("an event of kind {} is not known to this version", record.kind),
         }
     }

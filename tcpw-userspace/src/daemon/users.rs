@@ -32,7 +32,7 @@ use crate::{
     config::{Config, Mode},
     evaluate::request::{Judgement, Verdict},
     events::{Decision, Fate},
-    held::{Acknowledgement, Ends, Namespace, Namespaces, cookies, destroy},
+    held::{Ends, Namespace, Namespaces, cookies, destroy},
     names::NamesSet,
     parse::rule::Text,
     resolve::ident::{Connection, Lookup},
@@ -242,7 +242,7 @@ impl Daemon {
     fn namespace_of(&mut self, decision: &Decision) -> Option<Namespace> {
         let others = self.registry.all().into_iter().filter(|(_, known)| known.netns == decision.netns);
         let pids: Vec<u32> =
-            std::iter::once(decision.pid).chain(others.map(|(_, known)| known.pid)).collect();
+            std::iter::once(decision.pid).chain(others.map(|(_, known)| known.resident)).collect();
         match self.users.namespaces.find(decision.netns, pids) {
             Ok(namespace) => Some(namespace),
             Err(error) => {
@@ -326,24 +326,6 @@ impl Daemon {
         self.users.known.remove(&cookie);
         if let Err(error) = self.kernel.stop_waiting(cookie) {
             log::error!("{error:#}");
-        }
-    }
-
-    /// Has the server's socket send what it could not send before, at once.
-    fn nudge(&mut self, waiting: &Waiting, decision: &Decision) {
-        let (client, server) = judge::ends(decision);
-        let Pending { answer, seq, ack, window, .. } = waiting.pending;
-        if answer == 0 {
-            return;
-        }
-        let window = u16::try_from(window).unwrap_or(u16::MAX);
-        let Some(packet) = Acknowledgement::new(client, server, seq, ack, window) else {
-            return;
-        };
-        let sent =
-            self.injector.send_packet(decision.netns, decision.pid, packet.bytes(), packet.destination());
-        if let Err(error) = sent {
-            log::debug!("a released connection is left to its own retransmits: {error}");
         }
     }
 
