@@ -2,6 +2,13 @@
 //!
 //! A client's own retransmit comes after a second: who is connected before that was sent again.
 
+#[path = "held/bounds.rs"]
+mod bounds;
+#[path = "held/links.rs"]
+mod links;
+#[path = "held/options.rs"]
+mod options;
+
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     time::{Duration, Instant},

@@ -1,0 +1,63 @@
+//! Held clients that do more with their SYN than ask for a connection.
+
+use std::{
+    fs,
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Result, ensure};
+use tcpw_tests::{Sandbox, Tcpw, Testd, client::fast_open};
+
+use super::{AT_ONCE, CLIENTS, DENY, ready};
+
+const SOON: Duration = Duration::from_secs(10);
+
+/// What the daemon has read.
+fn read(daemon: &Testd) -> Vec<String> {
+    let lines = daemon.process.lines().into_iter().map(|line| line.text);
+    lines.filter(|line| line.starts_with("read: ")).collect()
+}
+
+/// 519: neither side asks for cookies. 3: the first connection fetches one, the second uses it.
+#[test]
+fn held_fast_open_is_connected_before_it_tries_again_and_its_data_come_once() -> Result<()> {
+    if !ready() {
+        return Ok(());
+    }
+    let sandbox = Sandbox::new("fastopen")?;
+    sandbox.write_tables("alphad: *3.4 *3456\n", DENY)?;
+    let alphad = Testd::start(&sandbox, "alphad", "--fast-open --tell [::]:7001")?;
+    let mut tcpw = Tcpw::start(&sandbox, &[])?;
+    let mut expected = Vec::new();
+    for (round, mode) in ["519", "3", "3"].into_iter().enumerate() {
+        for netns in [sandbox.server(), sandbox.client()] {
+            netns.run(|| Ok(fs::write("/proc/sys/net/ipv4/tcp_fastopen", mode)?))?;
+        }
+        for (client, server, allowed) in CLIENTS.into_iter().take(4) {
+            let text = format!("{round} of {client}");
+            let began = Instant::now();
+            let mut attempt = sandbox
+                .client()
+                .run(|| fast_open(client, SocketAddr::new(server, 7001), text.as_bytes(), AT_ONCE))?;
+            let greeting = attempt.greeting(AT_ONCE);
+            ensure!(greeting.starts_with("hello") == allowed, "{text}: \"{greeting}\", {attempt:?}");
+            if allowed {
+                ensure!(began.elapsed() < AT_ONCE, "{text}: after {:?}", began.elapsed());
+                expected.push(format!("read: {text}"));
+                let deadline = Instant::now() + SOON;
+                while read(&alphad).len() < expected.len() {
+                    ensure!(Instant::now() < deadline, "{text} was not read: {:?}", read(&alphad));
+                }
+            }
+        }
+        // Answers die with the policy: all are held again.
+        let asked = Tcpw::counters(&sandbox)?["asked"];
+        let mark = tcpw.process.mark();
+        sandbox.write_tables(&format!("alphad: *3.4 *3456 9.9.9.{round}\n"), DENY)?;
+        tcpw.wait_applied(mark)?;
+        ensure!(asked >= 4 * (round as u64 + 1), "not all were held: {asked}");
+    }
+    assert_eq!(read(&alphad), expected);
+    Ok(())
+}
