@@ -7,13 +7,7 @@ mod hostile;
 #[path = "effects/place.rs"]
 mod place;
 
-use std::{
-    fs,
-    net::{IpAddr, SocketAddr},
-    os::unix::fs::MetadataExt as _,
-    thread,
-    time::Duration,
-};
+use std::{fs, net::SocketAddr, os::unix::fs::MetadataExt as _, thread, time::Duration};
 
 use anyhow::Result;
 use place::{MAILER, Place, SEED, SOON, has_mail, ready};
@@ -143,7 +137,7 @@ fn accepted_connection_runs_its_command_once() -> Result<()> {
                 (CLIENT_V4, nginx.port, Some("nginx 1.2.3.4")),
                 (CLIENT_V4_OTHER, nginx.port, None),
             ] {
-                assert!(place.attempt(client, port)?, "{client} to {port}");
+                assert!(place.is_let_in(client, port)?, "{client} to {port}");
                 expected.extend(said.map(str::to_owned));
             }
         }
@@ -209,7 +203,7 @@ fn audit_mode_runs_no_command() -> Result<()> {
     let settings = place.sandbox.scratch().join("audit.toml");
     fs::write(&settings, "mode = \"audit\"\n")?;
     let mut tcpw = Tcpw::start(&place.sandbox, &["--config", &settings.to_string_lossy()])?;
-    assert!(place.attempt(CLIENT_V4, 7001)? && place.attempt(CLIENT_V4_OTHER, 7001)?);
+    assert!(place.is_let_in(CLIENT_V4, 7001)? && place.is_let_in(CLIENT_V4_OTHER, 7001)?);
     tcpw.process.wait_for_line("would refuse connect from", SOON)?;
     thread::sleep(Duration::from_millis(500));
     assert!(!place.out.join("ran").exists());
@@ -234,17 +228,14 @@ fn aclexec_decides_each_attempt_by_itself() -> Result<()> {
     let _betad = Testd::start(&place.sandbox, "betad", "[::]:7002")?;
     let _gammad = Testd::start(&place.sandbox, "gammad", "[::]:7003")?;
     let mut tcpw = place.tcpw("time-limit = 1\nper-minute-and-source = 100\n", &[])?;
-    let attempt = |client: IpAddr, port: u16| -> Result<bool> {
-        let server = SocketAddr::new(if client.is_ipv6() { SERVER_V6 } else { SERVER_V4 }, port);
-        // Before its SYN comes again.
-        Ok(connect(place.sandbox.client(), client, server, Duration::from_millis(900))?.is_connected())
-    };
+    // Before its SYN comes again.
+    let attempt = |client, port| place.attempt_within(client, port, Duration::from_millis(900));
     let open = place.out.join("open");
     for round in 0..3 {
         assert!(!attempt(CLIENT_V4, 7001)?, "round {round}");
-        assert!(attempt(CLIENT_V4_OTHER, 7002)?, "round {round}: in hosts.deny a failure lets in");
+        assert!(place.is_let_in(CLIENT_V4_OTHER, 7002)?, "round {round}: in hosts.deny a failure lets in");
         fs::write(&open, "")?;
-        assert!(attempt(CLIENT_V4, 7001)?, "round {round}");
+        assert!(place.is_let_in(CLIENT_V4, 7001)?, "round {round}");
         assert!(!attempt(CLIENT_V4_OTHER, 7002)?, "round {round}");
         fs::remove_file(&open)?;
     }

@@ -34,10 +34,7 @@ const RESET: [&str; 2] = ["--on-deny", "reset"];
 const LO_V4: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const LO_V6: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
 
-/// A reset takes under a millisecond; this is a busy machine's.
-const AT_ONCE: Duration = Duration::from_millis(100);
-
-/// Before a SYN is sent again.
+/// Before a SYN is sent again: who is reset by then was so by his first.
 const PATIENCE: Duration = Duration::from_millis(700);
 
 /// Longer than a scan that a change asks for, and the one after it.
@@ -54,7 +51,7 @@ fn attempt(sandbox: &Sandbox, client: IpAddr, server: IpAddr, port: u16) -> Resu
 
 #[track_caller]
 fn assert_reset(attempt: &Attempt) {
-    assert!(matches!(attempt.ended, Ended::Refused) && attempt.took < AT_ONCE, "{attempt:?}");
+    assert!(matches!(attempt.ended, Ended::Refused), "{attempt:?}");
 }
 
 #[track_caller]

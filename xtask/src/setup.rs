@@ -67,8 +67,6 @@ const VM: &[Part] = &[
     part("cpio", "cpio"),
     part("kmod", "/sbin/depmod"),
     part("binutils", "strip"),
-    part("iproute2", "ip"),
-    part("xinetd", "xinetd"),
 ];
 
 /// tcpdmatch, and with it libwrap0.
@@ -78,7 +76,6 @@ pub(crate) fn main(arguments: &Arguments) -> Result<()> {
     for_build()?;
     if arguments.all {
         for_check()?;
-        for_tests()?;
         for_vm()?;
     }
     say("setup: all is there");
@@ -133,8 +130,9 @@ pub(crate) fn for_tests() -> Result<()> {
     for_conformance()
 }
 
-/// qemu, and the programs of its machines.
+/// qemu, and what the tests in its machines need.
 pub(crate) fn for_vm() -> Result<()> {
+    for_tests()?;
     apt::install(VM)
 }
 
