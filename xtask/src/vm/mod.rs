@@ -18,7 +18,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use suites::Run;
 
 use crate::{
-    build::{Profile, build_object, build_programs},
+    build::{Profile, build_object, build_other_layout, build_programs},
     command::{cargo, output, run, say, target},
     setup,
 };
@@ -40,9 +40,12 @@ pub(crate) fn main(arguments: &Arguments) -> Result<()> {
     let runs = suites::chosen(&arguments.tests)?;
     let toolchain = setup::for_build()?;
     setup::for_vm()?;
+    let wants_upgrades = runs.iter().any(|run| run.test == "upgrade");
+    let other = wants_upgrades.then(|| build_other_layout(toolchain)).transpose()?;
     build_object(toolchain)?;
     let mut programs =
         vec![build_programs(Profile::Debug, &["tcpw"])?, build_programs(Profile::Debug, &["testd"])?];
+    programs.extend(other);
     let tests = build_tests(&runs)?;
     for (test, program) in &tests {
         suites::check_left_out(test, program)?;
