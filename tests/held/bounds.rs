@@ -15,9 +15,7 @@ use tcpw_tests::{
     client::{connect, knock},
 };
 
-use super::{AT_ONCE, DENY, is_allowed, ready};
-
-const SOON: Duration = Duration::from_secs(20);
+use super::{AT_ONCE, DENY, SOON, is_allowed, ready, sandbox};
 
 /// The sum of what lines with this text count.
 fn said(tcpw: &Tcpw, text: &str) -> u64 {
@@ -47,8 +45,7 @@ fn source_that_is_held_too_often_is_counted_and_no_other_feels_it() -> Result<()
     if !ready() {
         return Ok(());
     }
-    let sandbox = Sandbox::new("source")?;
-    sandbox.write_tables("alphad: *3.4 *3456\n", DENY)?;
+    let sandbox = sandbox("source", "alphad: *3.4 *3456\n", DENY)?;
     let _alphad = Testd::start(&sandbox, "alphad", "[::]:7001")?;
     let tcpw = Tcpw::start(&sandbox, &[])?;
     let source =
@@ -78,9 +75,9 @@ fn source_that_is_held_too_often_is_counted_and_no_other_feels_it() -> Result<()
             }
             for (client, server) in [(CLIENT_V4, SERVER_V4), (CLIENT_V6, SERVER_V6)] {
                 ensure!(!flood.is_finished(), "the flood is over");
-                ensure!(is_allowed(&sandbox, client, server, 7001)?, "{client} is lost in the flood");
+                ensure!(is_allowed(&sandbox, client, server, 7001, true)?, "{client} is lost in the flood");
             }
-            ensure!(!is_allowed(&sandbox, CLIENT_V4_OTHER, SERVER_V4, 7001)?, "1.2.4.4 got in");
+            ensure!(!is_allowed(&sandbox, CLIENT_V4_OTHER, SERVER_V4, 7001, false)?, "1.2.4.4 got in");
             Ok(())
         })();
         stop.store(true, Ordering::Relaxed);
@@ -111,8 +108,7 @@ fn address_of_ipv4_is_a_source_of_its_own() -> Result<()> {
     if !ready() {
         return Ok(());
     }
-    let sandbox = Sandbox::new("sourcev4")?;
-    sandbox.write_tables("alphad: *3.4 *3.5\n", DENY)?;
+    let sandbox = sandbox("sourcev4", "alphad: *3.4 *3.5\n", DENY)?;
     let neighbour: IpAddr = "1.2.3.5".parse()?;
     sandbox.client().address("tcpw0", neighbour, 16)?;
     let _alphad = Testd::start(&sandbox, "alphad", "0.0.0.0:7001")?;
@@ -123,7 +119,7 @@ fn address_of_ipv4_is_a_source_of_its_own() -> Result<()> {
     tcpw.process.signal(Signal::SIGSTOP)?;
     let held = thread::scope(|scope| -> Result<_> {
         let flooded = sandbox.client().run(|| (0..sent).try_for_each(|_| knock(CLIENT_V4, server)));
-        let held = scope.spawn(|| connect(sandbox.client(), neighbour, server, AT_ONCE));
+        let held = scope.spawn(|| connect(sandbox.client(), neighbour, server, SOON));
         thread::sleep(Duration::from_millis(50));
         tcpw.process.signal(Signal::SIGCONT)?;
         flooded?;
@@ -150,14 +146,13 @@ fn packets_beyond_those_that_may_wait_are_counted_and_left_to_their_clients() ->
     if !ready() {
         return Ok(());
     }
-    let sandbox = Sandbox::new("waiting")?;
-    sandbox.write_tables("nobody-there: ALL\nALL: 1.2.3.\n", DENY)?;
+    let sandbox = sandbox("waiting", "nobody-there: ALL\nALL: 1.2.3.\n", DENY)?;
     sandbox.client().ip("route add local 1.2.128.0/24 dev lo")?;
     let mut tcpw = Tcpw::start(&sandbox, &[])?;
     let server = |port| SocketAddr::new(SERVER_V4, port);
     // The look that this one asks for is over when the next one comes.
     let _first = Testd::start(&sandbox, "alphad", "--hide 0.0.0.0:7001")?;
-    ensure!(connect(sandbox.client(), CLIENT_V4, server(7001), Duration::from_secs(3))?.is_connected());
+    ensure!(connect(sandbox.client(), CLIENT_V4, server(7001), SOON)?.is_connected());
     let _second = Testd::start(&sandbox, "alphad", "--hide 0.0.0.0:7002")?;
     let began = Instant::now();
     let sent: u64 = sandbox.client().run(|| {
@@ -173,7 +168,7 @@ fn packets_beyond_those_that_may_wait_are_counted_and_left_to_their_clients() ->
     line.with_context(|| format!("{sent} sent: {:?}", Tcpw::counters(&sandbox)))?;
     wait_said(&sandbox, &tcpw, "hold_waiting_full", " connection attempts were not held: ")?;
     // It goes on, and so do others.
-    let late = connect(sandbox.client(), CLIENT_V4, server(7002), Duration::from_secs(4))?;
+    let late = connect(sandbox.client(), CLIENT_V4, server(7002), SOON)?;
     ensure!(late.is_connected(), "{late:?}");
     ensure!(!connect(sandbox.client(), CLIENT_V4_OTHER, server(7002), AT_ONCE)?.is_connected());
     Ok(())
