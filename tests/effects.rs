@@ -227,7 +227,7 @@ fn aclexec_decides_each_attempt_by_itself() -> Result<()> {
     let _alphad = Testd::start(&place.sandbox, "alphad", "[::]:7001")?;
     let _betad = Testd::start(&place.sandbox, "betad", "[::]:7002")?;
     let _gammad = Testd::start(&place.sandbox, "gammad", "[::]:7003")?;
-    let mut tcpw = place.tcpw("time-limit = 1\nper-minute-and-source = 100\n", &[])?;
+    let mut tcpw = place.tcpw("time-limit = 5\nper-minute-and-source = 100\n", &[])?;
     // Before its SYN comes again.
     let attempt = |client, port| place.attempt_within(client, port, Duration::from_millis(900));
     let open = place.out.join("open");

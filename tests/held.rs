@@ -15,6 +15,7 @@ use std::{
 };
 
 use anyhow::Result;
+use nix::sys::signal::Signal;
 use tcpw_tests::{
     CLIENT_V4, CLIENT_V4_OTHER, CLIENT_V6, CLIENT_V6_OTHER, Requirement, SERVER_V4, SERVER_V6, Sandbox, Tcpw,
     Testd, can_run,
@@ -133,6 +134,34 @@ fn first_client_of_a_new_listener_is_judged_by_its_real_name() -> Result<()> {
         assert!(is_allowed(&sandbox, CLIENT_V4, SERVER_V4, port, true)?, "{name} at {port}");
         assert!(!is_allowed(&sandbox, CLIENT_V4_OTHER, SERVER_V4, port, false)?, "{name} at {port}");
     }
+    Ok(())
+}
+
+/// No listener that is known has such a name, so all known ones are treated alike: the next may be the first.
+#[test]
+fn first_daemon_that_a_glob_refuses_is_closed_before_it_is_known() -> Result<()> {
+    if !ready() {
+        return Ok(());
+    }
+    let sandbox = sandbox("glob", "", "be??d: ALL\n")?;
+    let tcpw = Tcpw::start(&sandbox, &[])?;
+    tcpw.process.signal(Signal::SIGSTOP)?;
+    let _betad = Testd::start(&sandbox, "betad", "[::]:7001")?;
+    let _gammad = Testd::start(&sandbox, "gammad", "[::]:7002")?;
+    let ended = std::thread::scope(|scope| -> Result<_> {
+        let attempts = [(7001, false), (7002, true)].map(|(port, expected)| {
+            let time = patience(CLIENT_V4, expected);
+            let sandbox = &sandbox;
+            scope.spawn(move || connect(sandbox.client(), CLIENT_V4, SocketAddr::new(SERVER_V4, port), time))
+        });
+        std::thread::sleep(Duration::from_millis(100));
+        tcpw.process.signal(Signal::SIGCONT)?;
+        attempts
+            .into_iter()
+            .map(|one| Ok(one.join().expect("no panic")?.is_connected()))
+            .collect::<Result<Vec<bool>>>()
+    })?;
+    assert_eq!(ended, [false, true]);
     Ok(())
 }
 

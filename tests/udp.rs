@@ -15,6 +15,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
+use nix::sys::signal::Signal;
 use tcpw_tests::{
     CLIENT_V4, CLIENT_V4_OTHER, CLIENT_V6, CLIENT_V6_OTHER, Requirement, SERVER_V4, SERVER_V6, Sandbox, Tcpw,
     Testd, can_run,
@@ -336,6 +337,33 @@ fn datagram_that_was_held_is_delivered_once_it_is_decided() -> Result<()> {
     }
     let counters = Tcpw::counters(&sandbox)?;
     assert_eq!(counters["disagreements"], 0, "{counters:?}");
+    Ok(())
+}
+
+/// It is on its way to user space when the scan that its socket asked for has not begun.
+#[test]
+fn datagram_to_a_socket_that_nobody_has_identified_is_delivered() -> Result<()> {
+    if !ready() {
+        return Ok(());
+    }
+    let sandbox = Sandbox::new("udpunknown")?;
+    // Nobody whom a rule tells apart is known before.
+    sandbox.write_tables("be??d: *3.4 *3456\n", DENY)?;
+    let tcpw = Tcpw::start(&sandbox, &[])?;
+    for port in [7001, 7002, 7003] {
+        tcpw.process.signal(Signal::SIGSTOP)?;
+        let daemon = Testd::start(&sandbox, "betad", &format!("--udp [::]:{port}"))?;
+        let clients = [CLIENT_V4, CLIENT_V4_OTHER].map(|client| Client::new(sandbox.client(), client, 0));
+        for client in &clients {
+            let client = client.as_ref().map_err(|error| anyhow::anyhow!("{error:#}"))?;
+            client.send(SocketAddr::new(SERVER_V4, port), b"hello?")?;
+        }
+        tcpw.process.signal(Signal::SIGCONT)?;
+        let [allowed, refused] = clients;
+        assert!(allowed?.receive_as(true)?.is_some(), "port {port}: {}", tcpw.process.tail());
+        assert!(refused?.receive()?.is_none(), "port {port}");
+        assert_eq!(heard(&daemon), 1, "port {port}");
+    }
     Ok(())
 }
 

@@ -26,8 +26,8 @@ use crate::{
 /// Most packets that wait for a scan: a megabyte or two.
 const MOST_WAITING: usize = 4096;
 
-/// After this long a client has sent its SYN again itself.
-const PATIENCE: Duration = Duration::from_secs(3);
+/// After this long a client has sent its SYN again itself, or has given up waiting for a datagram.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How long a packet that was sent again is remembered, and a UDP client that would be refused.
 const REMEMBERED: Duration = Duration::from_secs(60);

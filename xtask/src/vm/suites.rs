@@ -29,11 +29,11 @@ const SUITES: [(&str, u8); 15] = [
     ("listeners", 2),
     // Two, though it is one test: its line is then written as a whole.
     ("bypass", 2),
-    ("udp", 4),
+    ("udp", 3),
     ("refused", 3),
-    ("users", 4),
-    ("effects", 3),
-    ("names", 3),
+    ("users", 3),
+    ("effects", 2),
+    ("names", 2),
     ("daemons", 2),
     // They judge every connection of the machine: one at a time, and nowhere else.
     ("root", 1),

@@ -139,6 +139,16 @@ fn the_seed_policy_decides_as_written() {
 }
 
 #[test]
+fn daemons_that_a_pattern_tells_apart_count_before_one_is_known() {
+    for (allow, counts) in [("be??d: ALL\n", true), ("sshd: ALL\n", true), ("ALL: 1.2.3.\n22: ALL\n", false)]
+    {
+        let tables = tables(allow, "");
+        let header = compile(&input(&tables)).unwrap().header(1, 0);
+        assert_eq!(header.flags & NAMES_COUNT != 0, counts, "{allow}");
+    }
+}
+
+#[test]
 fn the_seed_policy_is_as_small_as_it_can_be() {
     let seed = seed();
     let policy = compile(&input(&seed)).unwrap();
