@@ -3,7 +3,7 @@
 use std::{fs, net::SocketAddr, time::Instant};
 
 use anyhow::{Result, ensure};
-use tcpw_tests::{Sandbox, Tcpw, Testd, client::fast_open};
+use tcpw_tests::{Tcpw, Testd, client::fast_open};
 
 use super::{CLIENTS, DENY, SOON, patience, ready, sandbox};
 

@@ -198,7 +198,7 @@ fn refused_client_of_nfsd_is_reset_at_once() -> Result<()> {
             match ended {
                 Ended::Connected(mut stream) if allowed => break call_null(&mut stream)?,
                 Ended::Refused if !allowed => break,
-                other => ensure!(
+                other @ (Ended::Connected(_) | Ended::Refused | Ended::TimedOut) => ensure!(
                     Instant::now() < deadline && matches!(other, Ended::TimedOut) && !allowed,
                     "{client}: {other:?}"
                 ),
