@@ -248,13 +248,13 @@ fn audit_mode_lets_pass_and_says_the_name() -> Result<()> {
     let sandbox = Sandbox::new("audit")?;
     sandbox.write_tables("ALL: good.example.test\n", DENY)?;
     let unbound = Unbound::start(&sandbox, &zones())?;
-    unbound.delay(Some(Duration::from_millis(1500)));
+    unbound.delay(Some(Duration::from_millis(600)));
     let _alphad = Testd::start(&sandbox, "alphad", "0.0.0.0:7001")?;
     let settings = settings(&sandbox, "mode = \"audit\"\n")?;
     let mut tcpw = Tcpw::start(&sandbox, &["--config", &settings])?;
     for client in [CLIENT_V4, CLIENT_V4_OTHER] {
         let found = attempt(&sandbox, client, 7001, SOON)?;
-        assert!(found.is_connected() && found.took < Duration::from_millis(1400), "nobody waits: {found:?}");
+        assert!(found.is_connected() && found.took < Duration::from_millis(550), "nobody waits: {found:?}");
     }
     tcpw.process.wait_for_line(": would refuse connect from other.example.test (1.2.4.4)", SOON)?;
     std::thread::sleep(Duration::from_millis(300));
