@@ -4,6 +4,8 @@
 
 #[path = "refused/cookies.rs"]
 mod cookies;
+#[path = "refused/datagrams.rs"]
+mod datagrams;
 #[path = "refused/links.rs"]
 mod links;
 

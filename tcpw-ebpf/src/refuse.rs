@@ -1,7 +1,7 @@
 //! The refusal at once: a refused client is reset, where it is certain that the gate would drop it.
 //!
 //! In: a packet for which no connection is known, before a listener is looked for. Out: pass, or
-//! "nobody listens": the kernel answers with a RST.
+//! "nobody listens": the kernel answers with a RST, over UDP with an ICMP message.
 //! Invariant: an upgrade of the gate, never more. Refused is only what one certified listener
 //! would take, the tables refuse and the gate did not let pass of late; everything else goes on to
 //! the gate. An attempt is reported once, by one of the two.
@@ -15,7 +15,7 @@ use tcpw_common::{
     counter::Counter,
     decide::{AUDIT, Decision, decide},
     event::Kind,
-    key::{Address, AnswerKey, AttemptKey, Query, mapped},
+    key::{Address, AnswerKey, AttemptKey, PeerKey, Query, mapped},
     limits::{PASSED_NS, SAME_ATTEMPT_NS},
     outcome::Outcome,
     service::{BY_GATE, BY_RESET, Flow, RESET, Service, ServiceKey, WHOLE_NETNS, change_index},
@@ -30,6 +30,7 @@ use crate::{
     rate::{is_source_within, is_within},
     remember::{may_be_in_handshake, may_have_forgotten},
     tables::KernelTables,
+    unreachable::{self, IPPROTO_UDP},
 };
 
 const AF_INET: u32 = 2;
@@ -38,12 +39,13 @@ const IPPROTO_TCP: u16 = 6;
 /// One look-up. Lives in [`LOOKUP`]: it does not fit the stack.
 #[repr(C)]
 pub(crate) struct Refusal {
-    key: ServiceKey,
-    flow: AttemptKey,
-    query: Query,
+    pub(crate) key: ServiceKey,
+    pub(crate) flow: AttemptKey,
+    pub(crate) query: Query,
     answer: AnswerKey,
-    service: Service,
+    pub(crate) service: Service,
     tag: Tag,
+    pub(crate) peer: PeerKey,
     ifindex: u32,
     /// Not 0 while it is in use.
     is_busy: u32,
@@ -100,7 +102,7 @@ fn read(ctx: &SkLookupContext, lookup: &mut Refusal) -> bool {
     };
     // SAFETY: the pointer is into the map.
     let place = unsafe { *place };
-    if protocol != u32::from(IPPROTO_TCP)
+    if (protocol != u32::from(IPPROTO_TCP) && protocol != u32::from(IPPROTO_UDP))
         || place.local_port != local_port
         || place.remote_port != u32::from(remote_port)
     {
@@ -120,7 +122,7 @@ fn read(ctx: &SkLookupContext, lookup: &mut Refusal) -> bool {
     lookup.ifindex = ifindex;
     lookup.key.netns = place.netns;
     lookup.key.port = lookup.flow.server_port;
-    lookup.key.protocol = IPPROTO_TCP;
+    lookup.key.protocol = port(protocol);
     lookup.key.reserved = 0;
     true
 }
@@ -128,6 +130,10 @@ fn read(ctx: &SkLookupContext, lookup: &mut Refusal) -> bool {
 #[inline(always)]
 fn refuse(lookup: &mut Refusal) -> Passage {
     if !find_service(lookup) {
+        return Passage::Pass;
+    }
+    let is_udp = lookup.key.protocol == IPPROTO_UDP;
+    if is_udp && unreachable::is_unjudged(lookup) {
         return Passage::Pass;
     }
     lookup.query.names = lookup.service.names;
@@ -150,6 +156,9 @@ fn refuse(lookup: &mut Refusal) -> Passage {
     if !is_refused {
         return Passage::Pass;
     }
+    if is_udp {
+        return unreachable::refuse(lookup, &decision, now_ns);
+    }
     if may_be_in_handshake(&lookup.flow, now_ns) {
         return Passage::Pass;
     }
@@ -163,10 +172,8 @@ fn refuse(lookup: &mut Refusal) -> Passage {
         return Passage::Pass;
     }
     if !is_within_limits(lookup, now_ns) {
-        count(Counter::ResetLimited);
         return Passage::Pass;
     }
-    count(Counter::Reset);
     if before.is_some_and(|flow| flow.by == BY_RESET && now_ns < flow.at_ns.wrapping_add(SAME_ATTEMPT_NS)) {
         count(Counter::Retransmits);
         return Passage::Drop;
@@ -233,20 +240,24 @@ fn is_sure(lookup: &Refusal, decision: &Decision, now_ns: u64) -> bool {
     decision.outcome == Outcome::Refuse && now_ns > since_ns.saturating_add(PASSED_NS)
 }
 
+/// Whether one more is within the limits; counts it.
 #[inline(always)]
-fn is_within_limits(lookup: &Refusal, now_ns: u64) -> bool {
+pub(crate) fn is_within_limits(lookup: &Refusal, now_ns: u64) -> bool {
     let Some(limits) = RESET_LIMITS.get(0) else {
         return false;
     };
     // SAFETY: the pointer is into the map; two CPUs that count at once may be off by one.
     let all = RESETS.get_ptr_mut(0).and_then(|all| unsafe { all.as_mut() });
     // The source first: one alone shall not use up what is everybody's.
-    is_source_within(&RESET_SOURCES, &lookup.flow.client, limits.per_source, now_ns)
-        && all.is_some_and(|all| is_within(all, limits.total, now_ns))
+    let is_within = is_source_within(&RESET_SOURCES, &lookup.flow.client, limits.per_source, now_ns)
+        && all.is_some_and(|all| is_within(all, limits.total, now_ns));
+    count(if is_within { Counter::Reset } else { Counter::ResetLimited });
+    is_within
 }
 
+/// Tells user space of an attempt.
 #[inline(always)]
-fn report(lookup: &mut Refusal, decision: &Decision) {
+pub(crate) fn report(lookup: &mut Refusal, decision: &Decision) {
     lookup.tag =
         Tag { names: lookup.service.names, netns: lookup.key.netns, pid: lookup.service.pid, flags: 0 };
     emit(
@@ -262,7 +273,7 @@ fn report(lookup: &mut Refusal, decision: &Decision) {
             ifindex: lookup.ifindex,
             generation: decision.generation,
             policy: decision.policy,
-            protocol: IPPROTO_TCP,
+            protocol: lookup.key.protocol,
             comm: &[0; 16],
         },
     );

@@ -207,6 +207,7 @@ impl Scanner {
             found,
             parts: Vec::new(),
             is_guarded: true,
+            is_tunnel: false,
             service: None,
         }
     }
@@ -411,6 +412,7 @@ impl Owners<'_> {
             },
             found: named.found,
             is_guarded: held.holders.iter().any(|pid| self.guarded.contains(pid)),
+            is_tunnel: held.listening.is_tunnel,
             service: named.service,
         })
     }
@@ -469,7 +471,7 @@ mod tests {
 
     fn listening() -> Listening {
         let local = "0.0.0.0:22".parse().unwrap();
-        Listening { family: 2, protocol: 6, cookie: 1, netns: 1, local }
+        Listening { family: 2, protocol: 6, cookie: 1, netns: 1, local, is_tunnel: false }
     }
 
     fn chosen(holders: &[Owner]) -> u32 {
