@@ -6,6 +6,8 @@
 mod cookies;
 #[path = "refused/datagrams.rs"]
 mod datagrams;
+#[path = "refused/held.rs"]
+mod held;
 #[path = "refused/links.rs"]
 mod links;
 

@@ -15,6 +15,7 @@ mod handshake;
 mod hold;
 mod identity;
 mod maps;
+mod once;
 mod packet;
 mod port;
 mod probe;

@@ -26,6 +26,7 @@ use crate::{
     emit::{Report, count, emit},
     gate::Passage,
     maps::{ANSWERS, CHANGES, FLOWS, LOOKUP, PLACE, RESET_LIMITS, RESET_SOURCES, RESETS, SERVICES},
+    once,
     port::port,
     rate::{is_source_within, is_within},
     remember::{may_be_in_handshake, may_have_forgotten},
@@ -46,6 +47,9 @@ pub(crate) struct Refusal {
     pub(crate) service: Service,
     tag: Tag,
     pub(crate) peer: PeerKey,
+    /// The sequence number of the attempt that was refused alone, if `is_once` is not 0.
+    pub(crate) isn: u32,
+    pub(crate) is_once: u32,
     ifindex: u32,
     /// Not 0 while it is in use.
     is_busy: u32,
@@ -124,6 +128,7 @@ fn read(ctx: &SkLookupContext, lookup: &mut Refusal) -> bool {
     lookup.key.port = lookup.flow.server_port;
     lookup.key.protocol = port(protocol);
     lookup.key.reserved = 0;
+    lookup.is_once = 0;
     true
 }
 
@@ -164,6 +169,8 @@ fn refuse(lookup: &mut Refusal) -> Passage {
     }
     // SAFETY: the value is copied at once.
     let before = unsafe { FLOWS.get(&lookup.flow) }.copied();
+    // The SYN that user space sends again is no retransmit.
+    let before = if lookup.is_once == 0 { before } else { None };
     if before.is_some_and(|flow| flow.by == BY_GATE && now_ns < flow.at_ns.wrapping_add(PASSED_NS)) {
         return Passage::Pass;
     }
@@ -180,6 +187,7 @@ fn refuse(lookup: &mut Refusal) -> Passage {
     }
     // If it does not fit, a retransmit is logged as one more attempt.
     let _ = FLOWS.insert(&lookup.flow, &Flow { at_ns: now_ns, by: BY_RESET }, 0);
+    once::refused(lookup, now_ns);
     count(Counter::Refused);
     report(lookup, &decision);
     Passage::Drop
@@ -225,7 +233,10 @@ fn is_answered_so(lookup: &mut Refusal, decision: &Decision, now_ns: u64) -> boo
     lookup.answer.server = lookup.flow.server;
     // SAFETY: the value is copied at once.
     let answer = unsafe { ANSWERS.get(&lookup.answer) }.copied();
-    answer.is_some_and(|answer| now_ns < answer.expires_ns && answer.outcome == Outcome::Refuse as u32)
+    match answer.filter(|answer| now_ns < answer.expires_ns) {
+        Some(answer) => answer.outcome == Outcome::Refuse as u32,
+        None => once::take(lookup, now_ns),
+    }
 }
 
 /// Whether no handshake that was allowed under another verdict can be under way and forgotten.

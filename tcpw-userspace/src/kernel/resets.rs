@@ -20,6 +20,7 @@ use aya::{
     programs::SkLookup,
 };
 use tcpw_common::{
+    key::{Address, as_v4, mapped},
     limits::PASSED_NS,
     service::{Pressure, RESET, ResetLimits, Service, ServiceKey, WHOLE_NETNS, change_index},
 };
@@ -146,6 +147,17 @@ impl Kernel {
     /// The resets, if there are any.
     pub fn resets(&mut self) -> Option<&mut Resets> {
         self.resets.as_mut()
+    }
+
+    /// Whether a packet for a local address and port meets a certified service, and it is that socket.
+    pub fn is_reset_for(&self, netns: u64, local: (Address, u16), protocol: u16, cookie: u64) -> bool {
+        self.resets.as_ref().is_some_and(|resets| {
+            let (local, port) = local;
+            let any = if as_v4(&local).is_some() { mapped([0; 4]) } else { [0; 16] };
+            let at = |local| ServiceKey { netns, local, port, protocol, reserved: 0 };
+            let key = if resets.certified.contains_key(&at(local)) { at(local) } else { at(any) };
+            resets.is_in_force(&key) && resets.certified.get(&key).is_some_and(|it| it.cookie == cookie)
+        })
     }
 
     /// As [`Resets::links`]; none if there are no resets.
