@@ -214,8 +214,8 @@ fn program_that_takes_over_a_listener_gives_it_its_name() -> Result<()> {
     let betad = sandbox.scratch().join("betad");
     let _became = Testd::start(&sandbox, "alphad", &format!("--exec {} 0.0.0.0:7002", betad.display()))?;
     // The scan that the exec asks for may take a moment.
-    let deadline = Instant::now() + SOON;
-    while !is_allowed(&sandbox, CLIENT_V4, SERVER_V4, 7002, false)? {
+    let deadline = Instant::now() + 3 * SOON;
+    while !is_allowed(&sandbox, CLIENT_V4, SERVER_V4, 7002, true)? {
         assert!(Instant::now() < deadline, "it keeps the name it had");
     }
     assert!(!is_allowed(&sandbox, CLIENT_V4_OTHER, SERVER_V4, 7002, false)?);

@@ -64,6 +64,19 @@ impl Attempt {
 /// # Errors
 /// The source is no address of the network, or the server cannot be reached from it.
 pub fn connect(netns: &Netns, source: IpAddr, server: SocketAddr, timeout: Duration) -> Result<Attempt> {
+    connect_from(netns, SocketAddr::new(source, 0), server, timeout)
+}
+
+/// As [`connect`], from a port of the client's choice.
+///
+/// # Errors
+/// Likewise, or the port is taken.
+pub fn connect_from(
+    netns: &Netns,
+    source: SocketAddr,
+    server: SocketAddr,
+    timeout: Duration,
+) -> Result<Attempt> {
     netns.run(|| attempt(source, server, timeout).with_context(|| format!("connect {source} to {server}")))
 }
 
@@ -72,23 +85,22 @@ pub fn connect(netns: &Netns, source: IpAddr, server: SocketAddr, timeout: Durat
 /// # Errors
 /// As [`connect`].
 pub fn knock(source: IpAddr, server: SocketAddr) -> Result<()> {
-    let socket = bound(source, server)?;
+    let socket = bound(SocketAddr::new(source, 0), server)?;
     match start(socket.as_raw_fd(), &SockaddrStorage::from(server)) {
         Ok(()) | Err(Errno::EINPROGRESS) => Ok(()),
         Err(error) => Err(error).with_context(|| format!("knock at {server} from {source}")),
     }
 }
 
-/// A socket that does not block, at a port of the kernel's choice, on the server's link if it has one.
-fn bound(source: IpAddr, server: SocketAddr) -> Result<OwnedFd> {
+/// A socket that does not block, on the server's link if it has one; port 0 is any.
+fn bound(mut source: SocketAddr, server: SocketAddr) -> Result<OwnedFd> {
     let family = if source.is_ipv6() { AddressFamily::Inet6 } else { AddressFamily::Inet };
     let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
     let socket = socket(family, SockType::Stream, flags, SockProtocol::Tcp).context("make a socket")?;
-    let mut own = SocketAddr::new(source, 0);
-    if let (SocketAddr::V6(own), SocketAddr::V6(server)) = (&mut own, server) {
-        own.set_scope_id(server.scope_id());
+    if let (SocketAddr::V6(source), SocketAddr::V6(server)) = (&mut source, server) {
+        source.set_scope_id(server.scope_id());
     }
-    bind(socket.as_raw_fd(), &SockaddrStorage::from(own)).context("bind")?;
+    bind(socket.as_raw_fd(), &SockaddrStorage::from(source)).context("bind")?;
     Ok(socket)
 }
 
@@ -105,7 +117,7 @@ pub fn fast_open(source: IpAddr, server: SocketAddr, data: &[u8], timeout: Durat
         is_sent = sent.is_ok();
         sent.map(drop)
     };
-    let mut attempt = attempt_by(source, server, timeout, send)
+    let mut attempt = attempt_by(SocketAddr::new(source, 0), server, timeout, send)
         .with_context(|| format!("fast open {source} to {server}"))?;
     // Without a cookie the SYN asks for one, and the data are still ours.
     if let Ended::Connected(stream) = &mut attempt.ended
@@ -116,13 +128,13 @@ pub fn fast_open(source: IpAddr, server: SocketAddr, data: &[u8], timeout: Durat
     Ok(attempt)
 }
 
-fn attempt(source: IpAddr, server: SocketAddr, timeout: Duration) -> Result<Attempt> {
+fn attempt(source: SocketAddr, server: SocketAddr, timeout: Duration) -> Result<Attempt> {
     attempt_by(source, server, timeout, |socket| start(socket, &SockaddrStorage::from(server)))
 }
 
 /// `begin` sends the SYN.
 fn attempt_by(
-    source: IpAddr,
+    source: SocketAddr,
     server: SocketAddr,
     timeout: Duration,
     begin: impl FnOnce(RawFd) -> nix::Result<()>,
