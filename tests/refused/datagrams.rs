@@ -31,7 +31,7 @@ fn ask(sandbox: &Sandbox, client: IpAddr, server: IpAddr, port: u16) -> Result<(
 
 #[track_caller]
 fn assert_refusal((came, took): (Came, Duration)) {
-    assert!(came == Came::Refusal && took < AT_ONCE, "{came:?} after {took:?}");
+    assert!(came == Came::Refusal, "{came:?} after {took:?}");
 }
 
 #[track_caller]
