@@ -221,8 +221,11 @@ async fn a_burst_is_one_change_and_cancelling_loses_none() {
         append(&dir.path("hosts.deny"), "a: b\n");
     }
     // Given up in the middle: the change is still there for the next call.
-    let _ = tokio::time::timeout(Duration::from_micros(200), watch.changed()).await;
-    tokio::time::timeout(SEEN_WITHIN, watch.changed()).await.unwrap();
+    let given_up = tokio::time::timeout(Duration::from_micros(200), watch.changed()).await.is_err();
+    // A busy machine may come to it only when all is over.
+    if given_up {
+        tokio::time::timeout(SEEN_WITHIN, watch.changed()).await.unwrap();
+    }
     assert!(tokio::time::timeout(Duration::from_millis(100), watch.changed()).await.is_err());
 }
 
