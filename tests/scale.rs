@@ -8,6 +8,7 @@ use std::{
     io::Write as _,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     process::Command,
+    sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -26,6 +27,9 @@ const SAMPLE: usize = 20;
 fn ready() -> bool {
     can_run("scale", &[Requirement::Root, Requirement::Program("/usr/bin/prlimit")])
 }
+
+/// A scan looks at every namespace of the host: one crowd at a time.
+static CROWD: Mutex<()> = Mutex::new(());
 
 /// Starts tcpw as a service manager would, with 1024 open files at first, beside `crowd`, and
 /// returns its figures once every one of `count` listeners is known by name.
@@ -111,6 +115,7 @@ fn ten_thousand_listeners_are_known() -> Result<()> {
     if !ready() {
         return Ok(());
     }
+    let _alone = CROWD.lock().unwrap_or_else(PoisonError::into_inner);
     let sandbox = Sandbox::new("crowd")?;
     sandbox.write_tables("", "crowdd: ALL\n")?;
     let mut crowd = Vec::new();
@@ -130,6 +135,7 @@ fn listeners_in_a_thousand_namespaces_are_known() -> Result<()> {
     if !ready() {
         return Ok(());
     }
+    let _alone = CROWD.lock().unwrap_or_else(PoisonError::into_inner);
     let sandbox = Sandbox::new("nets")?;
     sandbox.write_tables("", "crowdd: ALL\n")?;
     let _crowd = Testd::start(&sandbox, "crowdd", "--namespaces 1000 0.0.0.0:7001")?;
@@ -146,6 +152,7 @@ fn clients_in_namespaces_beyond_the_bound_are_dropped_and_it_is_said() -> Result
     if !ready() {
         return Ok(());
     }
+    let _alone = CROWD.lock().unwrap_or_else(PoisonError::into_inner);
     let sandbox = Sandbox::new("beyond")?;
     sandbox.write_tables("", "crowdd: ALL\n")?;
     let _crowd = Testd::start(&sandbox, "crowdd", "--namespaces 1000 0.0.0.0:7001")?;
