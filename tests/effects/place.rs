@@ -21,9 +21,6 @@ static NEXT_UID: AtomicU32 = AtomicU32::new(64001);
 /// As the seed has it, after its `ALL: ALL`.
 pub(crate) const SEED: &str = "ALL: ALL: spawn (echo \"Attempt from %h %a to %d at `date`\" | tee -a /var/log/tcp.deny.log | mail root@localhost)\n";
 
-/// Debian's mailers are set-gid.
-pub(crate) const MAILER: &str = "allow-set-uid = true\n";
-
 pub(crate) fn ready() -> bool {
     can_run("effects", &[Requirement::Root])
 }
@@ -58,11 +55,15 @@ impl Place {
 
     /// Starts tcpw with more lines in `[effects]`.
     pub(crate) fn tcpw(&self, settings: &str, more: &[&str]) -> Result<Tcpw> {
-        let file = self.sandbox.scratch().join("tcpw.toml");
+        let file = self.settings();
         let out = self.out.display();
         fs::write(&file, format!("[effects]\nwritable = [\"{out}\", \"/tmp\", \"/var/tmp\"]\n{settings}"))?;
         let file = file.to_string_lossy();
         Tcpw::start(&self.sandbox, &[&["--config", &*file], more].concat())
+    }
+
+    pub(crate) fn settings(&self) -> PathBuf {
+        self.sandbox.scratch().join("tcpw.toml")
     }
 
     pub(crate) fn attempt(&self, client: IpAddr, port: u16) -> Result<bool> {

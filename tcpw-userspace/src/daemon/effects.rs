@@ -6,8 +6,11 @@
 
 use tcpw_common::outcome::{KEEPALIVE, REPORT};
 
+use tokio::task::spawn_blocking;
+
 use super::Daemon;
 use crate::{
+    check::{facts::System, foresee::problems},
     config::Mode,
     effects,
     evaluate::judgement::{Action, Effect, Judgement},
@@ -38,11 +41,15 @@ impl Daemon {
         }
         let Some(tables) = self.policies.current_tables().cloned() else { return };
         self.effects.prepare(commands(&tables).map(|(_, text)| text));
-        for (origin, text) in commands(&tables) {
-            for problem in effects::problems(text, &self.config.effects) {
-                log::warn!("{}:{}: spawn: {problem}", origin.path.display(), origin.line);
+        // It looks up users and groups: wherever they are, nobody waits for it.
+        let facts = System { effects: Some(self.config.effects.clone()) };
+        drop(spawn_blocking(move || {
+            for (origin, text) in commands(&tables) {
+                for problem in problems(text, &facts) {
+                    log::warn!("{}:{}:{}: {problem}", origin.path.display(), origin.line, origin.column);
+                }
             }
-        }
+        }));
     }
 }
 
@@ -69,9 +76,9 @@ pub(super) fn marks(judgement: &Judgement) -> u8 {
 /// The commands of all rules, as they are written, and where.
 fn commands(tables: &Tables) -> impl Iterator<Item = (&Origin, &[u8])> {
     let rules = tables.allow.rules.iter().chain(&tables.deny.rules);
-    let options = rules.flat_map(|rule| rule.options.iter().map(move |field| (&rule.origin, field)));
-    options.filter_map(|(origin, field)| match &field.option {
-        Ok(RuleOption::Spawn(text) | RuleOption::Aclexec(text)) => Some((origin, &**text)),
+    let options = rules.flat_map(|rule| rule.options.iter());
+    options.filter_map(|field| match &field.option {
+        Ok(RuleOption::Spawn(text) | RuleOption::Aclexec(text)) => Some((&field.origin, &**text)),
         Ok(_) | Err(_) => None,
     })
 }

@@ -2,6 +2,7 @@
 //!
 //! None of them knows tcpw. Each listens when its `start` returns.
 
+mod mail;
 mod nginx;
 mod rsyslog;
 mod smtpd;
@@ -10,6 +11,7 @@ mod tcpd;
 mod unbound;
 mod xinetd;
 
+pub use mail::Mail;
 pub use nginx::Nginx;
 pub use rsyslog::Rsyslog;
 pub use smtpd::Smtpd;
