@@ -2,6 +2,8 @@
 
 #[path = "users/data.rs"]
 mod data;
+#[path = "users/hostile.rs"]
+mod hostile;
 #[path = "users/identd.rs"]
 mod identd;
 #[path = "users/life.rs"]
@@ -14,6 +16,8 @@ mod real;
 mod seen;
 #[path = "users/storm.rs"]
 mod storm;
+#[path = "users/together.rs"]
+mod together;
 
 use std::{
     net::IpAddr,

@@ -4,6 +4,8 @@
 //! Invariant: an attempt comes here once: the gate reports it once, however often its SYN is
 //! sent. In audit mode no command is run.
 
+use std::sync::Arc;
+
 use tcpw_common::outcome::{KEEPALIVE, REPORT};
 
 use tokio::task::spawn_blocking;
@@ -39,7 +41,8 @@ impl Daemon {
         if self.config.mode == Mode::Audit {
             return;
         }
-        let Some(tables) = self.policies.current_tables().cloned() else { return };
+        let Some(rules) = self.policies.current_rules() else { return };
+        let tables = Arc::clone(&rules.tables);
         self.effects.prepare(commands(&tables).map(|(_, text)| text));
         // It looks up users and groups: wherever they are, nobody waits for it.
         let facts = System { effects: Some(self.config.effects.clone()) };

@@ -5,10 +5,12 @@
 //! gate, so that no connection meets a gate that knows less than all.
 
 mod commands;
+mod conclude;
 mod effects;
 mod facts;
 mod held;
 mod judge;
+mod keepalive;
 mod live;
 mod names;
 mod policy;
@@ -47,6 +49,7 @@ use crate::{
 };
 
 use held::Waiting;
+use keepalive::Keepalive;
 use names::Hanging;
 use policy::{Outcome, Policies, named_files};
 use registry::Registry;
@@ -128,6 +131,7 @@ pub async fn run(config: Config) -> Result<()> {
                 daemon.watch_hanging();
                 daemon.watch_resets();
                 daemon.watch_users();
+                daemon.look_for_keepalive();
             }
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
@@ -185,6 +189,7 @@ struct Daemon {
     hanging: Hanging,
     lookups: Lookups,
     users: Users,
+    keepalive: Keepalive,
     injector: Injector,
     effects: Effects,
     commands: commands::Commands,
@@ -235,6 +240,7 @@ impl Daemon {
             hanging: Hanging::new(&config.resolve),
             lookups: Lookups::new(Arc::new(System), limits(&config)),
             users: Users::new(&config),
+            keepalive: Keepalive::default(),
             injector: Injector::new(&config.proc_root, frames.ok()),
             effects: Effects::new(config.effects.clone()),
             commands: commands::Commands::default(),

@@ -4,6 +4,7 @@
 
 mod mail;
 mod nginx;
+mod oidentd;
 mod rsyslog;
 mod smtpd;
 mod sshd;
@@ -13,6 +14,7 @@ mod xinetd;
 
 pub use mail::Mail;
 pub use nginx::Nginx;
+pub use oidentd::oidentd;
 pub use rsyslog::Rsyslog;
 pub use smtpd::Smtpd;
 pub use sshd::{SshKey, Sshd, SshdSockets};
