@@ -11,8 +11,8 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use tcpw_tests::{
-    CLIENT_V4, CLIENT_V4_OTHER, CLIENT_V6, CLIENT_V6_OTHER, Place, Requirement, SERVER_V4, SERVER_V6, Sandbox,
-    Tcpw, Testd, can_run,
+    CLIENT_V4, CLIENT_V4_OTHER, CLIENT_V6, CLIENT_V6_OTHER, Place, Requirement, SERVER_V4, SERVER_V6,
+    Sandbox, Tcpw, Testd, can_run,
     client::connect,
     daemons::{Nginx, Rsyslog, SshKey, Sshd, SshdSockets, Unbound, Xinetd, Zones, oidentd},
 };
@@ -71,7 +71,8 @@ fn fail2ban_and_logwatch_find_every_refused_client() -> Result<()> {
         }
     }
     let text = fs::read_to_string(&log)?;
-    let all = fail2ban(&sandbox, &log, Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/fail2ban.conf")))?;
+    let all =
+        fail2ban(&sandbox, &log, Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/fail2ban.conf")))?;
     let want: Vec<String> = CLIENTS.iter().map(|(client, _)| client.to_string()).collect();
     // Whichever daemon, in any order.
     assert_eq!(all, [want.clone(), want.clone(), want.clone(), want.clone()].concat(), "{text}");
@@ -86,8 +87,12 @@ fn fail2ban_and_logwatch_find_every_refused_client() -> Result<()> {
         let part = sandbox.scratch().join("part.log");
         fs::write(&part, lines)?;
         let found = fail2ban(&sandbox, &part, Path::new("/etc/fail2ban/filter.d/sshd.conf"))?;
-        let want: Vec<String> =
-            CLIENTS.iter().map(|(client, _)| *client).filter(of_family).map(|client| client.to_string()).collect();
+        let want: Vec<String> = CLIENTS
+            .iter()
+            .map(|(client, _)| *client)
+            .filter(of_family)
+            .map(|client| client.to_string())
+            .collect();
         assert_eq!(found, [want.clone(), want].concat(), "{text}");
     }
 
@@ -96,7 +101,11 @@ fn fail2ban_and_logwatch_find_every_refused_client() -> Result<()> {
     logwatch.args(["--logdir", "/var/log"]);
     let said = lines_of(&sandbox, logwatch)?;
     for (client, host) in CLIENTS {
-        let spellings = if client.is_ipv4() { vec![client.to_string(), format!("::ffff:{client}")] } else { vec![client.to_string()] };
+        let spellings = if client.is_ipv4() {
+            vec![client.to_string(), format!("::ffff:{client}")]
+        } else {
+            vec![client.to_string()]
+        };
         for spelled in &spellings {
             let times = if spellings.len() == 1 { "2 Times" } else { "1 Time" };
             let want = format!("{host} ({spelled}): {times}");
@@ -132,7 +141,8 @@ fn rsyslog_sees_the_severity_of_the_rule() -> Result<()> {
     ] {
         let server = if client.is_ipv4() { SERVER_V4 } else { SERVER_V6 };
         drop(connect(sandbox.client(), client, (server, port).into(), Duration::from_millis(300))?);
-        let (daemon, pid) = if port == 7001 { ("alphad", alphad.process.pid()) } else { ("betad", betad.process.pid()) };
+        let (daemon, pid) =
+            if port == 7001 { ("alphad", alphad.process.pid()) } else { ("betad", betad.process.pid()) };
         let line = rsyslog.wait_for_priority(&format!(" {daemon}[{pid}]: {what}"), SOON)?;
         ensure!(line.starts_with(&format!("{priority} {daemon}[")), "{priority}: {line}");
     }

@@ -20,7 +20,7 @@ use super::{Daemon, users::News};
 use crate::{
     events::Decision,
     held::{Namespace, inodes},
-    listeners::{holders_of, socket_cookie},
+    listeners::{duplicates_of, socket_cookie},
 };
 
 /// A daemon that accepts later than that has other worries.
@@ -89,7 +89,7 @@ fn set(namespace: &Namespace, cookies: HashSet<u64>, proc_root: &Path) -> io::Re
     if accepted.is_empty() {
         return Ok(done);
     }
-    for socket in holders_of(proc_root, &accepted) {
+    for socket in duplicates_of(proc_root, &accepted) {
         let cookie = socket_cookie(socket.as_fd())?;
         if cookies.contains(&cookie) {
             setsockopt(&socket, KeepAlive, &true)?;

@@ -7,10 +7,12 @@
 //! super-servers do not count.
 
 pub(crate) mod diag;
-mod holders;
+mod duplicates;
+mod held;
 pub mod inetd;
 mod load;
 mod names;
+mod owner;
 mod process;
 mod scan;
 pub mod services;
@@ -23,7 +25,7 @@ pub mod xinetd;
 
 use std::{net::SocketAddr, os::fd::OwnedFd};
 
-pub(crate) use holders::holders_of;
+pub(crate) use duplicates::duplicates_of;
 pub use scan::Scanner;
 pub use settings::MoreNames;
 pub use survey::{Namespace, PortSocket, Survey};
