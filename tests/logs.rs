@@ -60,14 +60,16 @@ fn fail2ban_and_logwatch_find_every_refused_client() -> Result<()> {
     let nginx = Nginx::start(&sandbox, 8001)?;
     let xinetd = Xinetd::start(&sandbox, 1301)?;
     let log = sandbox.scratch().join("log/auth.log");
-    let mut tcpw = Tcpw::start(&sandbox, &["--log", "file:/var/log/auth.log"])?;
+    let tcpw = Tcpw::start(&sandbox, &["--log", "file:/var/log/auth.log"])?;
     for (count, port) in (1..).zip([dual.port, split.port, nginx.port, xinetd.port]) {
         for (number, (client, _)) in (1..).zip(CLIENTS) {
             let server = if client.is_ipv4() { SERVER_V4 } else { SERVER_V6 };
-            // Who is asked for his user connects, and is reset.
-            drop(connect(sandbox.client(), client, (server, port).into(), Duration::from_millis(300)));
+            // Who is asked for his user connects, stays for the answer, and is reset.
+            let attempt =
+                connect(sandbox.client(), client, (server, port).into(), Duration::from_millis(300));
             wait_for_lines(&log, (count - 1) * CLIENTS.len() + number)
                 .with_context(|| format!("{client} at port {port}:\n{}", tcpw.process.tail()))?;
+            drop(attempt);
         }
     }
     let text = fs::read_to_string(&log)?;

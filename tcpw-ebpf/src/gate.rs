@@ -341,12 +341,9 @@ fn ask(ctx: &SkBuffContext, attempt: &mut Attempt, decision: &Decision) -> Passa
     let answer = match answer {
         Some(answer) if now_ns < answer.expires_ns => Some(answer),
         Some(_) | None => {
-            // The ACK's sequence number is one more than its SYN's.
-            attempt.key.isn = attempt.key.isn.wrapping_sub(attempt.completes);
+            // Of an ACK the number is its SYN's.
             // SAFETY: as above.
-            let once = unsafe { ONCE.get(&attempt.key) }.copied();
-            attempt.key.isn = attempt.key.isn.wrapping_add(attempt.completes);
-            once
+            unsafe { ONCE.get(&attempt.key) }.copied()
         }
     };
     if let Some(answer) = answer

@@ -242,7 +242,7 @@ mod tests {
         Kept { value, since, until: since + Duration::from_secs(seconds) }
     }
 
-    fn answers(facts: &Facts, ends: [IpAddr; 2]) -> Answers<'_> {
+    fn ask(facts: &Facts, ends: [IpAddr; 2]) -> Answers<'_> {
         static NOBODY: LazyLock<KnownAccounts> = LazyLock::new(KnownAccounts::default);
         Answers::new(facts, ends, &NOBODY)
     }
@@ -255,19 +255,19 @@ mod tests {
     fn the_first_question_is_told_and_no_other() {
         let ends = ["192.0.2.1".parse().unwrap(), "192.0.2.2".parse().unwrap()];
         let mut facts = Facts::default();
-        let answers = answers(&facts, ends);
+        let answers = ask(&facts, ends);
         assert_eq!(answers.server_name(), HostName::Unknown);
         answers.client_name();
         let Some(Missing::LookUp(first)) = answers.missing() else { panic!("a look-up") };
         assert_eq!(first, Question::Name(ends[1]));
         facts.learn(first, kept(name("s.test"), 20));
-        let answers = answers(&facts, ends);
+        let answers = ask(&facts, ends);
         assert_eq!(answers.server_name(), HostName::Known(b"s.test"[..].into()));
         assert!(!answers.in_netgroup(b"trusted", Some(b"s.test"), None));
         let Some(Missing::LookUp(second)) = answers.missing() else { panic!("a look-up") };
         let sooner = kept(Found::Member(true), 10);
         facts.learn(second, sooner.clone());
-        let answers = answers(&facts, ends);
+        let answers = ask(&facts, ends);
         assert!(answers.in_netgroup(b"trusted", Some(b"s.test"), None));
         assert_eq!(answers.missing(), None);
         assert_eq!(facts.until(), Some(sooner.until), "the earliest counts");
@@ -277,13 +277,13 @@ mod tests {
     fn user_is_wanted_once_the_questions_before_are_answered() {
         let ends = ["192.0.2.1".parse().unwrap(), "192.0.2.2".parse().unwrap()];
         let mut facts = Facts::default();
-        let answers = answers(&facts, ends);
+        let answers = ask(&facts, ends);
         answers.client_name();
         assert_eq!((answers.client_user(10), answers.user_wanted()), (None, None));
         let Some(Missing::LookUp(question)) = answers.missing() else { panic!("a look-up") };
         facts.learn(question, kept(name("c.test"), 20));
 
-        let answers = answers(&facts, ends);
+        let answers = ask(&facts, ends);
         answers.client_name();
         answers.client_user(7);
         assert_eq!(answers.user_wanted(), Some(UserWanted { timeout_s: 7, is_open: false }));
@@ -293,7 +293,7 @@ mod tests {
         assert_eq!(answers.missing(), None);
 
         facts.learn_user(Some(b"root"[..].into()));
-        let answers = answers(&facts, ends);
+        let answers = ask(&facts, ends);
         assert_eq!(answers.client_user(7).as_deref(), Some(&b"root"[..]));
         assert_eq!(answers.user_wanted(), None);
     }
@@ -303,7 +303,7 @@ mod tests {
         let ends = ["::1".parse().unwrap(), "::1".parse().unwrap()];
         let mut facts = Facts::default();
         facts.end(b"first"[..].into(), CommandResult::Exited(0));
-        let answers = answers(&facts, ends);
+        let answers = ask(&facts, ends);
         answers.run(Purpose::Aclexec, b"first");
         answers.client_user(10);
         assert_eq!(answers.user_wanted().map(|user| user.is_open), Some(false), "it ran before");
@@ -316,7 +316,7 @@ mod tests {
         let ends = ["127.0.0.1".parse().unwrap(), "127.0.0.1".parse().unwrap()];
         let mut facts = Facts::default();
         facts.learn(Question::Name(ends[0]), kept(name("localhost"), 1));
-        let answers = answers(&facts, ends);
+        let answers = ask(&facts, ends);
         assert_eq!(answers.client_name(), answers.server_name());
         assert_eq!(answers.missing(), None);
     }
@@ -324,7 +324,7 @@ mod tests {
     #[test]
     fn where_nothing_is_looked_up_nothing_is_missing() {
         let facts = Facts::unknown();
-        let answers = answers(&facts, ["::1".parse().unwrap(), "::1".parse().unwrap()]);
+        let answers = ask(&facts, ["::1".parse().unwrap(), "::1".parse().unwrap()]);
         assert_eq!(answers.client_name(), HostName::Unknown);
         assert!(!answers.in_netgroup(b"g", Some(b"unknown"), None));
         assert_eq!(answers.missing(), None);

@@ -37,14 +37,15 @@ impl KnownAccounts {
         let mut known = Self::default();
         let rules = tables.allow.rules.iter().chain(&tables.deny.rules);
         for option in rules.flat_map(|rule| &rule.options).flat_map(|field| &field.option) {
-            match option {
-                RuleOption::User(name) if Accounts.user_exists(name) => {
-                    known.users.insert(name.clone());
-                }
-                RuleOption::Group(name) if Accounts.group_exists(name) => {
-                    known.groups.insert(name.clone());
-                }
-                _ => {}
+            if let RuleOption::User(name) = option
+                && Accounts.user_exists(name)
+            {
+                known.users.insert(name.clone());
+            }
+            if let RuleOption::Group(name) = option
+                && Accounts.group_exists(name)
+            {
+                known.groups.insert(name.clone());
             }
         }
         known
@@ -58,5 +59,26 @@ impl Lookup for KnownAccounts {
 
     fn group_exists(&self, name: &[u8]) -> bool {
         self.groups.contains(name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeMap, sync::Arc};
+
+    use super::*;
+    use crate::parse::{
+        parse,
+        text::{FileText, Texts},
+    };
+
+    #[test]
+    fn only_what_the_tables_name_is_looked_up() {
+        let table = |text: &str| (Arc::default(), FileText::Bytes(text.as_bytes().into()));
+        let allow = table("a: ALL: user root\nb: ALL: user tcpw-nobody: group root\n");
+        let texts = Texts { allow, deny: table(""), files: BTreeMap::new() };
+        let known = KnownAccounts::of(&parse(&texts).tables);
+        assert!(known.user_exists(b"root") && known.group_exists(b"root"));
+        assert!(!known.user_exists(b"tcpw-nobody") && !known.user_exists(b"daemon"));
     }
 }
