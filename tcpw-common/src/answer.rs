@@ -16,7 +16,8 @@ pub struct Answer {
     /// [`UserDecides`](crate::user::UserDecides).
     pub outcome: u32,
     /// What an allowed connection wants beside: [`REPORT`](crate::outcome::REPORT),
-    /// [`KEEPALIVE`](crate::outcome::KEEPALIVE).
+    /// [`KEEPALIVE`](crate::outcome::KEEPALIVE). Of a refusal of one attempt that is reset: its initial
+    /// sequence number.
     pub marks: u32,
 }
 const _: () = assert!(size_of::<Answer>() == 16 + SPARE);

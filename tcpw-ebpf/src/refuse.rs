@@ -1,7 +1,7 @@
 //! The refusal at once: a refused client is reset, where it is certain that the gate would drop it.
 //!
 //! In: a packet for which no connection is known, before a listener is looked for. Out: pass, or
-//! "nobody listens": the kernel answers with a RST.
+//! "nobody listens": the kernel answers with a RST, over UDP with an ICMP message.
 //! Invariant: an upgrade of the gate, never more. Refused is only what one certified listener
 //! would take, the tables refuse and the gate did not let pass of late; everything else goes on to
 //! the gate. An attempt is reported once, by one of the two.
@@ -15,7 +15,7 @@ use tcpw_common::{
     counter::Counter,
     decide::{AUDIT, Decision, decide},
     event::Kind,
-    key::{Address, AnswerKey, AttemptKey, Query, mapped},
+    key::{Address, AnswerKey, AttemptKey, PeerKey, Query, mapped},
     limits::{PASSED_NS, SAME_ATTEMPT_NS},
     outcome::Outcome,
     service::{BY_GATE, BY_RESET, Flow, RESET, Service, ServiceKey, WHOLE_NETNS, change_index},
@@ -26,10 +26,12 @@ use crate::{
     emit::{Report, count, emit},
     gate::Passage,
     maps::{ANSWERS, CHANGES, FLOWS, LOOKUP, PLACE, RESET_LIMITS, RESET_SOURCES, RESETS, SERVICES},
+    once,
     port::port,
     rate::{is_source_within, is_within},
     remember::{may_be_in_handshake, may_have_forgotten},
     tables::KernelTables,
+    unreachable::{self, IPPROTO_UDP},
 };
 
 const AF_INET: u32 = 2;
@@ -38,12 +40,16 @@ const IPPROTO_TCP: u16 = 6;
 /// One look-up. Lives in [`LOOKUP`]: it does not fit the stack.
 #[repr(C)]
 pub(crate) struct Refusal {
-    key: ServiceKey,
-    flow: AttemptKey,
-    query: Query,
+    pub(crate) key: ServiceKey,
+    pub(crate) flow: AttemptKey,
+    pub(crate) query: Query,
     answer: AnswerKey,
-    service: Service,
+    pub(crate) service: Service,
     tag: Tag,
+    pub(crate) peer: PeerKey,
+    /// The sequence number of the attempt that was refused alone, if `is_once` is not 0.
+    pub(crate) isn: u32,
+    pub(crate) is_once: u32,
     ifindex: u32,
     /// Not 0 while it is in use.
     is_busy: u32,
@@ -100,7 +106,7 @@ fn read(ctx: &SkLookupContext, lookup: &mut Refusal) -> bool {
     };
     // SAFETY: the pointer is into the map.
     let place = unsafe { *place };
-    if protocol != u32::from(IPPROTO_TCP)
+    if (protocol != u32::from(IPPROTO_TCP) && protocol != u32::from(IPPROTO_UDP))
         || place.local_port != local_port
         || place.remote_port != u32::from(remote_port)
     {
@@ -120,14 +126,19 @@ fn read(ctx: &SkLookupContext, lookup: &mut Refusal) -> bool {
     lookup.ifindex = ifindex;
     lookup.key.netns = place.netns;
     lookup.key.port = lookup.flow.server_port;
-    lookup.key.protocol = IPPROTO_TCP;
+    lookup.key.protocol = port(protocol);
     lookup.key.reserved = 0;
+    lookup.is_once = 0;
     true
 }
 
 #[inline(always)]
 fn refuse(lookup: &mut Refusal) -> Passage {
     if !find_service(lookup) {
+        return Passage::Pass;
+    }
+    let is_udp = lookup.key.protocol == IPPROTO_UDP;
+    if is_udp && unreachable::is_unjudged(lookup) {
         return Passage::Pass;
     }
     lookup.query.names = lookup.service.names;
@@ -150,11 +161,16 @@ fn refuse(lookup: &mut Refusal) -> Passage {
     if !is_refused {
         return Passage::Pass;
     }
+    if is_udp {
+        return unreachable::refuse(lookup, &decision, now_ns);
+    }
     if may_be_in_handshake(&lookup.flow, now_ns) {
         return Passage::Pass;
     }
     // SAFETY: the value is copied at once.
     let before = unsafe { FLOWS.get(&lookup.flow) }.copied();
+    // The SYN that user space sends again is no retransmit.
+    let before = if lookup.is_once == 0 { before } else { None };
     if before.is_some_and(|flow| flow.by == BY_GATE && now_ns < flow.at_ns.wrapping_add(PASSED_NS)) {
         return Passage::Pass;
     }
@@ -163,16 +179,15 @@ fn refuse(lookup: &mut Refusal) -> Passage {
         return Passage::Pass;
     }
     if !is_within_limits(lookup, now_ns) {
-        count(Counter::ResetLimited);
         return Passage::Pass;
     }
-    count(Counter::Reset);
     if before.is_some_and(|flow| flow.by == BY_RESET && now_ns < flow.at_ns.wrapping_add(SAME_ATTEMPT_NS)) {
         count(Counter::Retransmits);
         return Passage::Drop;
     }
     // If it does not fit, a retransmit is logged as one more attempt.
     let _ = FLOWS.insert(&lookup.flow, &Flow { at_ns: now_ns, by: BY_RESET }, 0);
+    once::refused(lookup, now_ns);
     count(Counter::Refused);
     report(lookup, &decision);
     Passage::Drop
@@ -218,7 +233,10 @@ fn is_answered_so(lookup: &mut Refusal, decision: &Decision, now_ns: u64) -> boo
     lookup.answer.server = lookup.flow.server;
     // SAFETY: the value is copied at once.
     let answer = unsafe { ANSWERS.get(&lookup.answer) }.copied();
-    answer.is_some_and(|answer| now_ns < answer.expires_ns && answer.outcome == Outcome::Refuse as u32)
+    match answer.filter(|answer| now_ns < answer.expires_ns) {
+        Some(answer) => answer.outcome == Outcome::Refuse as u32,
+        None => once::take(lookup, now_ns),
+    }
 }
 
 /// Whether no handshake that was allowed under another verdict can be under way and forgotten.
@@ -233,20 +251,24 @@ fn is_sure(lookup: &Refusal, decision: &Decision, now_ns: u64) -> bool {
     decision.outcome == Outcome::Refuse && now_ns > since_ns.saturating_add(PASSED_NS)
 }
 
+/// Whether one more is within the limits; counts it.
 #[inline(always)]
-fn is_within_limits(lookup: &Refusal, now_ns: u64) -> bool {
+pub(crate) fn is_within_limits(lookup: &Refusal, now_ns: u64) -> bool {
     let Some(limits) = RESET_LIMITS.get(0) else {
         return false;
     };
     // SAFETY: the pointer is into the map; two CPUs that count at once may be off by one.
     let all = RESETS.get_ptr_mut(0).and_then(|all| unsafe { all.as_mut() });
     // The source first: one alone shall not use up what is everybody's.
-    is_source_within(&RESET_SOURCES, &lookup.flow.client, limits.per_source, now_ns)
-        && all.is_some_and(|all| is_within(all, limits.total, now_ns))
+    let is_within = is_source_within(&RESET_SOURCES, &lookup.flow.client, limits.per_source, now_ns)
+        && all.is_some_and(|all| is_within(all, limits.total, now_ns));
+    count(if is_within { Counter::Reset } else { Counter::ResetLimited });
+    is_within
 }
 
+/// Tells user space of an attempt.
 #[inline(always)]
-fn report(lookup: &mut Refusal, decision: &Decision) {
+pub(crate) fn report(lookup: &mut Refusal, decision: &Decision) {
     lookup.tag =
         Tag { names: lookup.service.names, netns: lookup.key.netns, pid: lookup.service.pid, flags: 0 };
     emit(
@@ -262,7 +284,7 @@ fn report(lookup: &mut Refusal, decision: &Decision) {
             ifindex: lookup.ifindex,
             generation: decision.generation,
             policy: decision.policy,
-            protocol: IPPROTO_TCP,
+            protocol: lookup.key.protocol,
             comm: &[0; 16],
         },
     );
