@@ -6,10 +6,12 @@
 
 mod acknowledge;
 mod commands;
+mod conclude;
 mod effects;
 mod facts;
 mod held;
 mod judge;
+mod keepalive;
 mod live;
 mod names;
 mod policy;
@@ -48,6 +50,7 @@ use crate::{
 };
 
 use held::Waiting;
+use keepalive::Keepalive;
 use names::Hanging;
 use policy::{Outcome, Policies, named_files};
 use registry::Registry;
@@ -129,6 +132,7 @@ pub async fn run(config: Config) -> Result<()> {
                 daemon.watch_hanging();
                 daemon.watch_resets();
                 daemon.watch_users();
+                daemon.look_for_keepalive();
             }
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
@@ -186,6 +190,7 @@ struct Daemon {
     hanging: Hanging,
     lookups: Lookups,
     users: Users,
+    keepalive: Keepalive,
     injector: Injector,
     effects: Effects,
     commands: commands::Commands,
@@ -238,6 +243,7 @@ impl Daemon {
             hanging: Hanging::new(&config.resolve),
             lookups: Lookups::new(Arc::new(System), limits(&config)),
             users: Users::new(&config),
+            keepalive: Keepalive::default(),
             injector: Injector::new(&config.proc_root, frames.ok()),
             effects: Effects::new(config.effects.clone()),
             commands: commands::Commands::default(),

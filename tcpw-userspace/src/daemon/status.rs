@@ -81,8 +81,8 @@ impl Daemon {
             generation: current.map_or(0, |current| current.generation),
             applied_at: current.map_or(0, |current| seconds(current.applied_at)),
             tables: TablesStatus {
-                allow: table(current, |current| &current.tables.allow),
-                deny: table(current, |current| &current.tables.deny),
+                allow: table(current, |current| &current.rules.tables.allow),
+                deny: table(current, |current| &current.rules.tables.deny),
             },
             problem: self.policies.problem.clone(),
             cgroup: self.config.cgroup.clone(),

@@ -12,7 +12,7 @@ mod confine;
 mod jobs;
 mod syscalls;
 
-pub(super) use confine::LOGS;
+pub use confine::LOGS;
 
 use std::{
     fs::File,
