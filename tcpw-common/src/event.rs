@@ -24,6 +24,9 @@ pub enum Kind {
     Waits = 8,
     /// As [`Self::Waits`], but there is no room for one more that waits: the user is unknown.
     Slips = 9,
+    /// An attempt was refused, and its client is led to user space, which has something for it.
+    /// Once per attempt.
+    Steered = 10,
 }
 
 impl Kind {
@@ -39,6 +42,7 @@ impl Kind {
             7 => Some(Self::Executes),
             8 => Some(Self::Waits),
             9 => Some(Self::Slips),
+            10 => Some(Self::Steered),
             _ => None,
         }
     }

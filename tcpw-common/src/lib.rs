@@ -26,4 +26,4 @@ pub mod user;
 /// directory `v<ABI_VERSION>`; pins of links named `link_` and the program, the gate's `link_gate`;
 /// the maps `ACTIVE` (one u32), `HEADERS` (a generation and flags in the first two words) and
 /// `COUNTERS` (u64 per CPU). No number of a flag or counter is ever given to another one.
-pub const ABI_VERSION: u32 = 4;
+pub const ABI_VERSION: u32 = 5;

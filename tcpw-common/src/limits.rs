@@ -116,3 +116,6 @@ pub const MAX_FLOWS: u32 = 1 << 15;
 /// A SYN of a reset flow that comes again within this, in nanoseconds, is the same attempt: its reset
 /// was lost, or the lookup ran twice. Linux sends a SYN again after a second.
 pub const SAME_ATTEMPT_NS: u64 = 1_500_000_000;
+
+/// Sockets that take connections led to user space: one for each family and network namespace with a link.
+pub const MAX_TAKERS: u32 = 1 << 11;

@@ -21,6 +21,7 @@ mod probe;
 mod rate;
 mod refuse;
 mod remember;
+mod steer;
 mod tables;
 mod udp;
 mod user;

@@ -1,7 +1,8 @@
-//! The refusal at once: a refused client is reset, where it is certain that the gate would drop it.
+//! The refusal at once: a refused client is reset, or led to what its rule has for it, where it is
+//! certain that the gate would drop it.
 //!
-//! In: a packet for which no connection is known, before a listener is looked for. Out: pass, or
-//! "nobody listens": the kernel answers with a RST.
+//! In: a packet for which no connection is known, before a listener is looked for. Out: pass,
+//! "nobody listens": the kernel answers with a RST, or user space's own listener.
 //! Invariant: an upgrade of the gate, never more. Refused is only what one certified listener
 //! would take, the tables refuse and the gate did not let pass of late; everything else goes on to
 //! the gate. An attempt is reported once, by one of the two.
@@ -17,8 +18,10 @@ use tcpw_common::{
     event::Kind,
     key::{Address, AnswerKey, AttemptKey, Query, mapped},
     limits::{PASSED_NS, SAME_ATTEMPT_NS},
-    outcome::Outcome,
-    service::{BY_GATE, BY_RESET, Flow, RESET, Service, ServiceKey, WHOLE_NETNS, change_index},
+    outcome::{Outcome, STEER as HAS_SOMETHING},
+    service::{
+        BY_GATE, BY_RESET, BY_STEER, Flow, RESET, STEER, Service, ServiceKey, WHOLE_NETNS, change_index,
+    },
     tag::Tag,
 };
 
@@ -29,6 +32,7 @@ use crate::{
     port::port,
     rate::{is_source_within, is_within},
     remember::{may_be_in_handshake, may_have_forgotten},
+    steer,
     tables::KernelTables,
 };
 
@@ -45,6 +49,7 @@ pub(crate) struct Refusal {
     service: Service,
     tag: Tag,
     ifindex: u32,
+    family: u32,
     /// Not 0 while it is in use.
     is_busy: u32,
 }
@@ -61,7 +66,7 @@ pub(crate) fn judge(ctx: &SkLookupContext) -> Passage {
         return Passage::Pass;
     }
     lookup.is_busy = 1;
-    let passage = if read(ctx, lookup) { refuse(lookup) } else { Passage::Pass };
+    let passage = if read(ctx, lookup) { refuse(ctx, lookup) } else { Passage::Pass };
     lookup.is_busy = 0;
     passage
 }
@@ -118,6 +123,7 @@ fn read(ctx: &SkLookupContext, lookup: &mut Refusal) -> bool {
     lookup.flow.cookie = 0;
     lookup.flow.isn = 0;
     lookup.ifindex = ifindex;
+    lookup.family = family;
     lookup.key.netns = place.netns;
     lookup.key.port = lookup.flow.server_port;
     lookup.key.protocol = IPPROTO_TCP;
@@ -126,7 +132,7 @@ fn read(ctx: &SkLookupContext, lookup: &mut Refusal) -> bool {
 }
 
 #[inline(always)]
-fn refuse(lookup: &mut Refusal) -> Passage {
+fn refuse(ctx: &SkLookupContext, lookup: &mut Refusal) -> Passage {
     if !find_service(lookup) {
         return Passage::Pass;
     }
@@ -142,12 +148,16 @@ fn refuse(lookup: &mut Refusal) -> Passage {
     }
     // SAFETY: the helper has no preconditions.
     let now_ns = unsafe { bpf_ktime_get_boot_ns() };
-    let is_refused = match decision.outcome {
-        Outcome::Refuse => true,
-        Outcome::Ask => is_answered_so(lookup, &decision, now_ns),
-        Outcome::Allow | Outcome::Exempt => false,
+    let marks = match decision.outcome {
+        Outcome::Refuse => Some(decision.marks),
+        Outcome::Ask => answered_so(lookup, &decision, now_ns),
+        Outcome::Allow | Outcome::Exempt => None,
     };
-    if !is_refused {
+    let Some(marks) = marks else {
+        return Passage::Pass;
+    };
+    let is_steered = marks & HAS_SOMETHING != 0 && lookup.service.flags & STEER != 0;
+    if !is_steered && lookup.service.flags & RESET == 0 {
         return Passage::Pass;
     }
     if may_be_in_handshake(&lookup.flow, now_ns) {
@@ -158,12 +168,28 @@ fn refuse(lookup: &mut Refusal) -> Passage {
     if before.is_some_and(|flow| flow.by == BY_GATE && now_ns < flow.at_ns.wrapping_add(PASSED_NS)) {
         return Passage::Pass;
     }
-    if !is_sure(lookup, &decision, now_ns) {
+    let goes_on = is_steered && steer::was_steered(before, now_ns);
+    if !goes_on && !is_sure(lookup, &decision, now_ns) {
         count(Counter::ResetUnsure);
         return Passage::Pass;
     }
-    if !is_within_limits(lookup, now_ns) {
+    if !goes_on && !is_within_limits(lookup, now_ns) {
         count(Counter::ResetLimited);
+        return Passage::Pass;
+    }
+    if is_steered && steer::steer(ctx, lookup.key.netns, lookup.family) {
+        if steer::is_same_attempt(before, now_ns) {
+            count(Counter::Retransmits);
+            return Passage::Pass;
+        }
+        // If it does not fit, a retransmit is one more attempt that never connects.
+        let _ = FLOWS.insert(&lookup.flow, &Flow { at_ns: now_ns, by: BY_STEER }, 0);
+        count(Counter::Refused);
+        count(Counter::Steered);
+        report(Kind::Steered, lookup, &decision);
+        return Passage::Pass;
+    }
+    if lookup.service.flags & RESET == 0 {
         return Passage::Pass;
     }
     count(Counter::Reset);
@@ -174,7 +200,7 @@ fn refuse(lookup: &mut Refusal) -> Passage {
     // If it does not fit, a retransmit is logged as one more attempt.
     let _ = FLOWS.insert(&lookup.flow, &Flow { at_ns: now_ns, by: BY_RESET }, 0);
     count(Counter::Refused);
-    report(lookup, &decision);
+    report(Kind::Refused, lookup, &decision);
     Passage::Drop
 }
 
@@ -196,7 +222,7 @@ fn find_service(lookup: &mut Refusal) -> bool {
         return false;
     };
     lookup.service = *service;
-    lookup.service.flags & RESET != 0
+    lookup.service.flags & (RESET | STEER) != 0
         && stamp(lookup, u32::from(lookup.key.port)) == Some(lookup.service.port_stamp)
         && stamp(lookup, WHOLE_NETNS) == Some(lookup.service.netns_stamp)
 }
@@ -209,16 +235,18 @@ fn stamp(lookup: &Refusal, port: u32) -> Option<u64> {
     Some(unsafe { change.read_volatile() })
 }
 
-/// Whether user space's answer to what the address does not decide is a refusal.
+/// The marks of user space's answer to what the address does not decide, if it is a refusal.
 #[inline(always)]
-fn is_answered_so(lookup: &mut Refusal, decision: &Decision, now_ns: u64) -> bool {
+fn answered_so(lookup: &mut Refusal, decision: &Decision, now_ns: u64) -> Option<u8> {
     lookup.answer.generation = decision.generation;
     lookup.answer.policy = decision.policy;
     lookup.answer.client = lookup.flow.client;
     lookup.answer.server = lookup.flow.server;
     // SAFETY: the value is copied at once.
     let answer = unsafe { ANSWERS.get(&lookup.answer) }.copied();
-    answer.is_some_and(|answer| now_ns < answer.expires_ns && answer.outcome == Outcome::Refuse as u32)
+    let answer = answer?;
+    let is_so = now_ns < answer.expires_ns && answer.outcome == Outcome::Refuse as u32;
+    is_so.then_some((answer.marks & 0xff) as u8)
 }
 
 /// Whether no handshake that was allowed under another verdict can be under way and forgotten.
@@ -246,11 +274,11 @@ fn is_within_limits(lookup: &Refusal, now_ns: u64) -> bool {
 }
 
 #[inline(always)]
-fn report(lookup: &mut Refusal, decision: &Decision) {
+fn report(kind: Kind, lookup: &mut Refusal, decision: &Decision) {
     lookup.tag =
         Tag { names: lookup.service.names, netns: lookup.key.netns, pid: lookup.service.pid, flags: 0 };
     emit(
-        Kind::Refused,
+        kind,
         &Report {
             tag: &lookup.tag,
             cookie: lookup.service.cookie,

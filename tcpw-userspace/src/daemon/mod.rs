@@ -17,6 +17,7 @@ mod registry;
 mod report;
 mod scan;
 mod status;
+mod steer;
 mod users;
 
 use std::{
@@ -37,7 +38,7 @@ use crate::{
     config::{Config, Mode},
     control::{self, Lock, LockError, Request, Response},
     effects::Effects,
-    events::Event,
+    events::{Event, Fate},
     held::Injector,
     kernel::{Alive, EventRing, HeldRing, HookState, Kernel, LoadOptions, Pins, Ring},
     listeners::raise_file_limit,
@@ -52,6 +53,7 @@ use policy::{Outcome, Policies, named_files};
 use registry::Registry;
 use scan::Scans;
 use status::Looks;
+use steer::Steers;
 use users::Users;
 
 /// Batches of events read ahead: a quarter of a million events at most.
@@ -88,6 +90,7 @@ pub async fn run(config: Config) -> Result<()> {
             (question, found) = daemon.lookups.next() => daemon.looked_up(&question, &found),
             () = daemon.hanging.overdue() => daemon.give_up(),
             done = daemon.users.next() => daemon.user_news(done),
+            arrival = daemon.steers.next() => daemon.arrived(arrival),
             () = daemon.watch.changed() => daemon.reload(),
             found = daemon.scans.next() => daemon.found(found),
             heard = daemon.effects.next() => {
@@ -128,6 +131,7 @@ pub async fn run(config: Config) -> Result<()> {
                 daemon.watch_hanging();
                 daemon.watch_resets();
                 daemon.watch_users();
+                daemon.watch_steered();
             }
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
@@ -185,6 +189,7 @@ struct Daemon {
     hanging: Hanging,
     lookups: Lookups,
     users: Users,
+    steers: Steers,
     injector: Injector,
     effects: Effects,
     commands: commands::Commands,
@@ -235,6 +240,7 @@ impl Daemon {
             hanging: Hanging::new(&config.resolve),
             lookups: Lookups::new(Arc::new(System), limits(&config)),
             users: Users::new(&config),
+            steers: Steers::new(),
             injector: Injector::new(&config.proc_root, frames.ok()),
             effects: Effects::new(config.effects.clone()),
             commands: commands::Commands::default(),
@@ -274,6 +280,7 @@ impl Daemon {
             Outcome::Kept(_) | Outcome::Unchanged => {}
         }
         self.prepare_effects();
+        self.prepare_steering();
         Ok(())
     }
 
@@ -328,6 +335,7 @@ impl Daemon {
             Ok(Outcome::Applied(applied)) => {
                 say_applied(&applied, begin.elapsed());
                 self.prepare_effects();
+                self.prepare_steering();
             }
             Ok(Outcome::Unchanged) => log::debug!("the files changed, their rules did not"),
             Ok(Outcome::Kept(reason)) => log::error!("the previous policy stays in force: {reason}"),
@@ -337,6 +345,7 @@ impl Daemon {
 
     fn handle(&mut self, record: &Record) {
         match Event::from_record(record) {
+            Some(Event::Decision(decision)) if decision.fate == Fate::Steered => self.steered(&decision),
             Some(Event::Decision(decision)) => self.report(&decision),
             Some(Event::Listening { pid, is_udp: true, .. }) => self.scans.look_at_udp(pid),
             Some(Event::Listening { pid, .. } | Event::Executed { pid }) => self.scans.look_at(pid),

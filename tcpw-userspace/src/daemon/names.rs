@@ -24,6 +24,7 @@ use super::{
     held::{answer_key, attempt_key},
     live::Live,
     report::boot_ns,
+    steer::Steered,
 };
 use crate::{
     config::{Mode, Resolve},
@@ -56,6 +57,8 @@ pub(super) enum Purpose {
     Held(Box<Held>),
     /// A connection whose data wait.
     Connection(Box<Waiting>),
+    /// A refused client that was led to us.
+    Steered(Box<Steered>),
     /// Somebody at the control socket.
     Live(Box<Live>),
 }
@@ -64,7 +67,7 @@ impl Purpose {
     fn key(&self, decision: &Decision) -> Option<AttemptKey> {
         match self {
             Self::Held(held) => Some(attempt_key(held, decision)),
-            Self::Connection(_) | Self::Live(_) => None,
+            Self::Connection(_) | Self::Steered(_) | Self::Live(_) => None,
         }
     }
 }
@@ -273,7 +276,9 @@ impl Daemon {
             }
             match self.hanging.park(attempt, question.clone(), number) {
                 Ok(()) => self.lookups.begin(&question),
-                Err(mut limited) if matches!(limited.purpose, Purpose::Connection(_)) => {
+                Err(mut limited)
+                    if matches!(limited.purpose, Purpose::Connection(_) | Purpose::Steered(_)) =>
+                {
                     // Its client would not try again: its name is unknown.
                     limited.facts.give_up(Instant::now());
                     attempt = *limited;
@@ -322,6 +327,7 @@ impl Daemon {
             Purpose::Connection(waiting) => {
                 return self.end_wait(&waiting, &decision, &names, judgement, &facts);
             }
+            Purpose::Steered(steered) => return self.serve(*steered, &decision, &names, judgement, &facts),
             Purpose::Live(live) => return self.tell(*live, &decision, &facts, judgement),
         };
         if self.config.mode == Mode::Audit {

@@ -13,7 +13,7 @@ use std::{
 
 use tcpw_common::{
     key::mapped,
-    service::{ANY_PORT, RESET, Service, ServiceKey, WHOLE_NETNS, change_index},
+    service::{ANY_PORT, RESET, STEER, Service, ServiceKey, WHOLE_NETNS, change_index},
 };
 
 use super::{Daemon, registry::Known};
@@ -57,7 +57,9 @@ impl Daemon {
             kernel.end_resets().map(|()| None)
         };
         started.unwrap_or_else(|error| {
-            log::warn!("refused clients are not reset, their SYNs are dropped: {error:#}");
+            log::warn!(
+                "refused clients are not reset, their SYNs are dropped, and twist and banners do nothing: {error:#}"
+            );
             None
         })
     }
@@ -71,6 +73,7 @@ impl Daemon {
             }
             let wanted = self.services(namespace, &looked.stamps);
             self.set_services(namespace.netns, Some(&namespace.file), &wanted);
+            self.see_to_takers(namespace.netns, Some(&namespace.file));
         }
         if !is_all {
             return;
@@ -79,6 +82,7 @@ impl Daemon {
         let known = self.kernel.resets().map(|resets| resets.namespaces()).unwrap_or_default();
         for gone in known.into_iter().filter(|netns| !seen.contains(netns)) {
             self.set_services(gone, None, &BTreeMap::new());
+            self.see_to_takers(gone, None);
         }
     }
 
@@ -110,9 +114,7 @@ impl Daemon {
         let (registry, refusal) = (&self.registry, &self.config.refusal);
         let found = certain(&namespace.sockets, |socket| {
             let known = registry.get(socket.cookie)?;
-            let is_certain = known.untagged.is_none()
-                && known.netns == netns
-                && refusal.resets(&known.names, socket.local.port());
+            let is_certain = known.untagged.is_none() && known.netns == netns;
             is_certain.then_some(Identified { names: known.names.id(), pid: known.pid })
         });
         let before: BTreeMap<ServiceKey, Service> = self
@@ -120,11 +122,17 @@ impl Daemon {
             .resets()
             .map(|resets| resets.certified(netns).map(|(key, service)| (*key, *service)).collect())
             .unwrap_or_default();
+        let steers = if self.steers() { STEER } else { 0 };
+        let flags = |one: Certain, port| {
+            let names = registry.get(one.cookie).map(|known| &known.names);
+            let is_reset = names.is_some_and(|names| refusal.resets(names, port));
+            steers | if is_reset { RESET } else { 0 }
+        };
         let stamp = |port| stamps.get(change_index(netns, TCP, port)).unwrap_or(u64::MAX);
         let service = |((local, port), one): (_, Option<Certain>)| {
             let key = ServiceKey { netns, local, port, protocol: TCP, reserved: 0 };
             let names = one.map_or(0, |one| one.names);
-            let since = before.get(&key).filter(|service| service.names == names && service.flags == RESET);
+            let since = before.get(&key).filter(|service| service.names == names && service.flags != 0);
             let service = Service {
                 names,
                 cookie: one.map_or(0, |one| one.cookie),
@@ -133,7 +141,7 @@ impl Daemon {
                 since_ns: since.map_or_else(boot_ns, |service| service.since_ns),
                 pid: one.map_or(0, |one| one.pid),
                 family: one.map_or(0, |one| one.family),
-                flags: if one.is_some() { RESET } else { 0 },
+                flags: one.map_or(0, |one| flags(one, port)),
                 reserved: 0,
             };
             (key, service)
@@ -157,7 +165,7 @@ impl Daemon {
     }
 }
 
-/// Whether any client may be reset.
+/// Whether any client may be reset, or led to what its rule has for it.
 pub(super) fn wants_resets(config: &Config) -> bool {
-    config.mode == Mode::Enforce && config.refusal.resets_any()
+    config.mode == Mode::Enforce
 }

@@ -19,7 +19,7 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/tc
 pub(super) const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
 
 /// The maps that outlive a process when pinned; all but .rodata, scratch and aya-log's own.
-pub(super) const STATE_MAPS: [&str; 43] = [
+pub(super) const STATE_MAPS: [&str; 44] = [
     "ACTIVE",
     "HEADERS",
     "CLIENTS_V4",
@@ -59,6 +59,7 @@ pub(super) const STATE_MAPS: [&str; 43] = [
     "FLOWS",
     "PLACE",
     "REFUSALS",
+    "TAKERS",
     "USERS",
     "USER_HANDSHAKES",
     "WAITING",

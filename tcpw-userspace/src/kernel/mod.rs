@@ -22,6 +22,7 @@ mod sync;
 mod sys;
 mod tables;
 mod tags;
+mod takers;
 mod upgrade;
 mod users;
 

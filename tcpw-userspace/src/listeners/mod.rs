@@ -25,10 +25,8 @@ use std::{net::SocketAddr, os::fd::OwnedFd};
 pub use scan::Scanner;
 pub use settings::MoreNames;
 pub use survey::{Namespace, PortSocket, Survey};
-pub(crate) use sys::netns_cookie;
 pub use sys::raise_file_limit;
-#[cfg(test)]
-pub(crate) use sys::socket_cookie;
+pub(crate) use sys::{netns_cookie, socket_cookie};
 
 use crate::names::NamesSet;
 
