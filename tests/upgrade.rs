@@ -1,6 +1,7 @@
 //! One version takes over from another, and nobody notices: clients connect all the while.
 //!
-//! Another version's pins are this version's, under another version's directory.
+//! The other version is a tcpw built with another layout of the maps; where the layout does not matter,
+//! its pins are this version's, under another version's directory.
 
 use std::{
     fs,
@@ -12,9 +13,10 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use tcpw_common::ABI_VERSION;
+use tcpw_common::{ABI_VERSION, layout::OTHER_ABI_VERSION};
 use tcpw_tests::{
     CLIENT_V4, CLIENT_V4_OTHER, Requirement, SERVER_V4, Sandbox, Tcpw, Testd, can_run, client::connect,
+    other_layout_binary, tcpw_binary,
 };
 
 const ALLOW: &str = "alphad: 1.2.3.\n";
@@ -131,16 +133,21 @@ fn other_layout_is_replaced_without_a_gap() -> Result<()> {
         return Ok(());
     }
     let (sandbox, _alphad) = orphaned("other", &[])?;
-    let before = Tcpw::counters_of_pins(&sandbox)?["refused"];
-    ensure!(before > 0, "nothing was counted");
-    // From an older one, then from a newer one: going back must work too.
-    for number in [1, ABI_VERSION + 7] {
-        make_foreign(&sandbox, number)?;
-        let (mut tcpw, counts) = under_load(&sandbox, || Tcpw::start(&sandbox, &["--pin"]))?;
+    let mut refused = Tcpw::counters_of_pins(&sandbox)?["refused"];
+    ensure!(refused > 0, "nothing was counted");
+    // To the other layout, then back.
+    for (program, before, after) in [
+        (other_layout_binary()?, ABI_VERSION, OTHER_ABI_VERSION),
+        (tcpw_binary()?, OTHER_ABI_VERSION, ABI_VERSION),
+    ] {
+        assert_eq!(pinned(&sandbox)?, [format!("v{before}")]);
+        let (mut tcpw, counts) = under_load(&sandbox, || Tcpw::start_with(&program, &sandbox, &["--pin"]))?;
         assert_many(counts)?;
-        tcpw.process.wait_for_line(&format!("took over from the gate that version {number}"), PATIENCE)?;
-        assert_eq!(pinned(&sandbox)?, [format!("v{ABI_VERSION}")]);
-        ensure!(Tcpw::counters(&sandbox)?["refused"] > before, "the counters began anew");
+        tcpw.process.wait_for_line(&format!("took over from the gate that version {before}"), PATIENCE)?;
+        assert_eq!(pinned(&sandbox)?, [format!("v{after}")]);
+        let counted = Tcpw::counters(&sandbox)?["refused"];
+        ensure!(counted > refused, "the counters began anew");
+        refused = counted;
         // One gate is left, and it follows edits.
         let mark = tcpw.process.mark();
         sandbox.write_tables("alphad: 1.2.4.\n", DENY)?;
@@ -151,10 +158,35 @@ fn other_layout_is_replaced_without_a_gap() -> Result<()> {
         sandbox.write_tables(ALLOW, DENY)?;
         tcpw.wait_applied(mark)?;
         tcpw.process.kill_9()?;
+        assert_enforced(&sandbox)?;
     }
     Tcpw::command(&sandbox, &["detach"])?;
     assert!(is_allowed(&sandbox, CLIENT_V4_OTHER)?);
     assert_eq!(pinned(&sandbox)?, [""; 0]);
+    Ok(())
+}
+
+#[test]
+fn other_layout_under_the_same_number_is_left_in_force_and_named() -> Result<()> {
+    if !ready() {
+        return Ok(());
+    }
+    let sandbox = Sandbox::new("misnamed")?;
+    sandbox.write_tables(ALLOW, DENY)?;
+    let _alphad = Testd::start(&sandbox, "alphad", "0.0.0.0:7001")?;
+    Tcpw::start_with(&other_layout_binary()?, &sandbox, &["--pin"])?.process.kill_9()?;
+    sandbox
+        .mounts()
+        .run(|| fs::rename(version(OTHER_ABI_VERSION), version(ABI_VERSION)).context("rename the pins"))?;
+    let mut tcpw = Tcpw::spawn(&sandbox, &["--pin"])?;
+    assert_eq!(tcpw.wait(END)?.code(), Some(1), "{}", tcpw.tail());
+    let said = tcpw.tail();
+    for words in ["HEADERS is of another layout", "stays in force", "`tcpw detach`"] {
+        ensure!(said.contains(words), "no {words:?} in: {said}");
+    }
+    assert_enforced(&sandbox)?;
+    Tcpw::command(&sandbox, &["detach"])?;
+    assert!(is_allowed(&sandbox, CLIENT_V4_OTHER)?);
     Ok(())
 }
 

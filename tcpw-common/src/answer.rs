@@ -1,11 +1,15 @@
 //! User space's answer to an attempt that the tables do not decide.
 
+use crate::layout::{SPARE, Spare};
+
 /// What an answer says, and how long it holds.
 ///
 /// Layout: 8 + 4 + 4 bytes, no padding.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Answer {
+    /// Nothing.
+    pub spare: Spare,
     /// CLOCK_BOOTTIME, nanoseconds: from then on it is asked for anew.
     pub expires_ns: u64,
     /// An [`Outcome`](crate::outcome::Outcome) as number, allow or refuse; or that the user decides:
@@ -15,7 +19,7 @@ pub struct Answer {
     /// [`KEEPALIVE`](crate::outcome::KEEPALIVE), [`STEER`](crate::outcome::STEER).
     pub marks: u32,
 }
-const _: () = assert!(size_of::<Answer>() == 16);
+const _: () = assert!(size_of::<Answer>() == 16 + SPARE);
 
 /// Expiry of an answer that hangs on nothing but its key.
 pub const NEVER: u64 = u64::MAX;

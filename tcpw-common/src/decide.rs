@@ -8,6 +8,7 @@
 
 use crate::{
     key::{Address, NamesId, Query, as_v4},
+    layout::{SPARE, Spare},
     outcome::{Outcome, of_entry},
 };
 
@@ -29,8 +30,10 @@ pub struct Header {
     pub server_classes: u32,
     /// Names classes: 1 if every daemon is treated alike.
     pub names_classes: u32,
+    /// Nothing.
+    pub spare: Spare,
 }
-const _: () = assert!(size_of::<Header>() == 24);
+const _: () = assert!(size_of::<Header>() == 24 + SPARE);
 
 /// Nothing is refused; what the policy refuses is reported as such.
 pub const AUDIT: u32 = 1;

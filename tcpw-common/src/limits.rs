@@ -1,7 +1,7 @@
 //! Sizes of the maps, each with its reason.
 
 /// Policies in the kernel at once: one in force, one being filled.
-pub const SLOTS: u32 = 2;
+pub const SLOTS: u32 = if cfg!(feature = "other-layout") { 3 } else { 2 };
 
 /// Most prefixes of one trie. A template size: inner tries are created as large as the policy needs.
 pub const MAX_PREFIXES: usize = 1 << 24;

@@ -97,7 +97,7 @@ fn path(
 }
 
 /// Of the sorted times, the one in the middle.
-fn median(times: &mut [f64]) -> Result<f64> {
+pub(crate) fn median(times: &mut [f64]) -> Result<f64> {
     times.sort_by(f64::total_cmp);
     times.get(times.len() / 2).copied().context("no times")
 }

@@ -1,10 +1,13 @@
 //! One timed run, for `cargo xtask bench`: `tcpw-bench parse SHAPE`, or `tcpw-bench parse` for the names;
-//! `tcpw-bench cases in-cases|named TCPW N`; `tcpw-bench held`.
+//! `tcpw-bench cases in-cases|named TCPW N`; `tcpw-bench held`; `tcpw-bench hooks`;
+//! `tcpw-bench named`; `tcpw-bench serve PORT`.
 //!
 //! Out: one JSON object. A process per run, so that its peak memory is the run's own.
 
 mod cases;
 mod held;
+mod hooks;
+mod named;
 mod shapes;
 
 use std::{env, fs, hint::black_box, io::Write, path::Path, process::ExitCode, time::Duration};
@@ -33,12 +36,15 @@ fn run(words: &[&str]) -> Result<String> {
         ["parse"] => Ok(shapes::SHAPES.map(|(name, _)| name).join("\n")),
         ["parse", shape] => bench_parse(shape),
         ["held"] => held::run(),
+        ["hooks"] => hooks::run(),
+        ["named"] => named::run(),
+        ["serve", port] => hooks::serve(port),
         ["cases", tables @ ("in-cases" | "named"), tcpw, count] => {
             let count = count.parse().with_context(|| format!("{count}: no number of cases"))?;
             let seconds = cases::seconds(Path::new(tcpw), count, *tables == "in-cases")?;
             Ok(serde_json::json!({ "cases": count, "seconds": seconds }).to_string())
         }
-        _ => bail!("usage: tcpw-bench parse [SHAPE] | cases in-cases|named TCPW N | held"),
+        _ => bail!("usage: tcpw-bench parse [SHAPE] | cases in-cases|named TCPW N | held | hooks | named"),
     }
 }
 

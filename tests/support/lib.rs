@@ -27,5 +27,5 @@ pub use sandbox::{
 };
 pub use scratch::{Scratch, tcpw_output};
 pub use skip::{Requirement, can_run, skip};
-pub use tcpw::{Tcpw, tcpw_binary};
+pub use tcpw::{Tcpw, other_layout_binary, tcpw_binary};
 pub use testd::Testd;

@@ -34,8 +34,16 @@ impl Tcpw {
     /// # Errors
     /// It ends or says nothing: with its last lines.
     pub fn start(sandbox: &Sandbox, more: &[&str]) -> Result<Self> {
+        Self::start_with(&tcpw_binary()?, sandbox, more)
+    }
+
+    /// The same of another program than the one under test.
+    ///
+    /// # Errors
+    /// It ends or says nothing: with its last lines.
+    pub fn start_with(program: &Path, sandbox: &Sandbox, more: &[&str]) -> Result<Self> {
         let started = Instant::now();
-        let mut process = Self::spawn(sandbox, more)?;
+        let mut process = spawn(program, sandbox, more)?;
         let ready = process.wait_for_line("ready: ", START)?;
         Ok(Self { process, start_time: ready.at - started })
     }
@@ -45,23 +53,7 @@ impl Tcpw {
     /// # Errors
     /// It is not built.
     pub fn spawn(sandbox: &Sandbox, more: &[&str]) -> Result<Process> {
-        let mut run = Command::new(tcpw_binary()?);
-        run.arg("run")
-            .arg("--hosts-allow")
-            .arg(sandbox.hosts_allow())
-            .arg("--hosts-deny")
-            .arg(sandbox.hosts_deny())
-            .arg("--cgroup")
-            .arg(sandbox.cgroup());
-        if !more.contains(&"--log") {
-            run.args(["--log", "stdout"]);
-        }
-        // The gate is the authority: it has to be right alone, and a reset is what nobody listening looks like.
-        if !more.contains(&"--on-deny") {
-            run.args(["--on-deny", "drop"]);
-        }
-        run.args(more);
-        sandbox.spawn(Place::Server, run)
+        spawn(&tcpw_binary()?, sandbox, more)
     }
 
     /// `tcpw run --config FILE` and nothing else; waits for nothing.
@@ -135,6 +127,26 @@ impl Tcpw {
     }
 }
 
+fn spawn(program: &Path, sandbox: &Sandbox, more: &[&str]) -> Result<Process> {
+    let mut run = Command::new(program);
+    run.arg("run")
+        .arg("--hosts-allow")
+        .arg(sandbox.hosts_allow())
+        .arg("--hosts-deny")
+        .arg(sandbox.hosts_deny())
+        .arg("--cgroup")
+        .arg(sandbox.cgroup());
+    if !more.contains(&"--log") {
+        run.args(["--log", "stdout"]);
+    }
+    // The gate is the authority: it has to be right alone, and a reset is what nobody listening looks like.
+    if !more.contains(&"--on-deny") {
+        run.args(["--on-deny", "drop"]);
+    }
+    run.args(more);
+    sandbox.spawn(Place::Server, run)
+}
+
 /// The counters of a running or pinned gate, by name: `tcpw status --json`.
 ///
 /// # Errors
@@ -155,6 +167,17 @@ pub fn tcpw_binary() -> Result<PathBuf> {
         return Ok(named.into());
     }
     beside("tcpw")
+}
+
+/// A tcpw whose maps have another layout: `TCPW_OTHER_LAYOUT`, else the one of the target directory.
+///
+/// # Errors
+/// It is not built.
+pub fn other_layout_binary() -> Result<PathBuf> {
+    if let Some(named) = env::var_os("TCPW_OTHER_LAYOUT") {
+        return Ok(named.into());
+    }
+    beside("../other-layout/tcpw").context("the other layout is built by: cargo xtask test --test upgrade")
 }
 
 /// A program in the target directory of the running one.

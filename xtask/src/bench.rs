@@ -2,7 +2,8 @@
 //! held, measured on a release build.
 //!
 //! Out: a line for each text of 10 MB, with time and peak memory; then the cases a second of
-//! `tcpw match --cases`; then, for root, the paths of held clients. Time is the processor's: others on the machine do not count.
+//! `tcpw match --cases`; then, for root, the paths of held clients, clients whose names are
+//! looked up, and what the programs in the kernel take for a call. Time is the processor's: others on the machine do not count.
 //! Exit code 1: slower than it must be.
 
 mod held;
@@ -36,6 +37,9 @@ const CASES_PER_S: f64 = 100_000.0;
 
 pub(crate) fn main(arguments: &Arguments) -> Result<()> {
     let toolchain = setup::for_build()?;
+    if is_root() {
+        setup::for_tests()?;
+    }
     build_object(toolchain)?;
     let tcpw = build_programs(Profile::Release, &["tcpw", "tcpw-bench", "testd"])?;
     let bench = tcpw.with_file_name("tcpw-bench");
@@ -43,6 +47,8 @@ pub(crate) fn main(arguments: &Arguments) -> Result<()> {
     slow.extend(cases(&bench, &tcpw, arguments.cases)?);
     if is_root() {
         slow.extend(held::held(&bench, &tcpw)?);
+        slow.extend(held::named(&bench, &tcpw)?);
+        held::hooks(&bench, &tcpw)?;
     } else {
         say("held clients: not measured, network namespaces need root");
     }

@@ -67,6 +67,41 @@ pub(crate) fn build_object(toolchain: Toolchain) -> Result<()> {
     date(&object, started).with_context(|| format!("date {}", object.display()))
 }
 
+/// Builds a tcpw whose maps have another layout, for the test of upgrades.
+///
+/// Out: target/other-layout/tcpw, and its object beside it. To be called before the other builds:
+/// the last ones leave their files where cargo puts them.
+pub(crate) fn build_other_layout(toolchain: Toolchain) -> Result<PathBuf> {
+    const FEATURE: [&str; 2] = ["--features", "other-layout"];
+    let (workspace, target) = (workspace()?, target()?);
+    let directory = target.join("other-layout");
+    fs::create_dir_all(&directory).with_context(|| format!("make {}", directory.display()))?;
+    run(toolchain.cargo("build")?.args(FEATURE))?;
+    let object = directory.join("tcpw-ebpf");
+    copy(&workspace.join("target/bpf").join(BPF_TARGET).join("release/tcpw-ebpf"), &object)?;
+    let mut build = cargo("build")?;
+    build
+        .args(["--package", "tcpw-userspace", "--bin", "tcpw"])
+        .args(FEATURE)
+        .env("TCPW_BPF_OBJECT", &object);
+    run(&mut build)?;
+    let program = directory.join("tcpw");
+    copy(&target.join(Profile::Debug.directory()).join("tcpw"), &program)?;
+    Ok(program)
+}
+
+/// Copies what was built, unless it is there: a new date would build again what hangs on it.
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    let bytes = fs::read(from).with_context(|| format!("read {}", from.display()))?;
+    if fs::read(to).is_ok_and(|present| present == bytes) {
+        return Ok(());
+    }
+    // A running one is not written to.
+    drop(fs::remove_file(to));
+    fs::copy(from, to).with_context(|| format!("write {}", to.display()))?;
+    Ok(())
+}
+
 /// Builds the named programs of user space; the path of the first.
 pub(crate) fn build_programs(profile: Profile, programs: &[&str]) -> Result<PathBuf> {
     let mut build = cargo("build")?;

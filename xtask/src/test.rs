@@ -5,7 +5,7 @@ use std::fs;
 use anyhow::{Context, Result, anyhow};
 
 use crate::{
-    build::{Profile, build_object, build_programs},
+    build::{Profile, build_object, build_other_layout, build_programs},
     command::{Prerequisite, cargo, is_root, run, say, target},
     setup,
 };
@@ -27,6 +27,7 @@ pub(crate) fn main(arguments: &Arguments) -> Result<()> {
     }
     let toolchain = setup::for_build()?;
     setup::for_tests()?;
+    let other = wants_upgrades(&arguments.arguments).then(|| build_other_layout(toolchain)).transpose()?;
     build_object(toolchain)?;
     let tcpw = build_programs(Profile::Debug, &["tcpw"])?;
 
@@ -38,9 +39,20 @@ pub(crate) fn main(arguments: &Arguments) -> Result<()> {
         .args(&arguments.arguments)
         .env("TCPW_BIN", tcpw)
         .env("TCPW_SKIPPED", &skipped);
+    if let Some(other) = other {
+        tests.env("TCPW_OTHER_LAYOUT", other);
+    }
     let result = run(&mut tests);
     report(&skipped)?;
     result
+}
+
+/// Whether the tests of upgrades are among those that cargo runs.
+fn wants_upgrades(arguments: &[String]) -> bool {
+    let names_programs = arguments
+        .iter()
+        .any(|word| ["--test", "--lib", "--bin", "--doc"].iter().any(|flag| word.starts_with(flag)));
+    !names_programs || arguments.iter().any(|word| word.contains("upgrade"))
 }
 
 /// Says which tests could not run; the tests wrote one line each.

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use tcpw_common::{
     decide::{Header, NAMES_COUNT},
     key::{Comm, NamesId},
+    layout::SPARE_WORDS,
 };
 
 use super::{
@@ -80,6 +81,7 @@ impl Policy {
             port_classes: self.sizes.ports,
             server_classes: self.sizes.servers,
             names_classes: self.sizes.names,
+            spare: SPARE_WORDS,
         }
     }
 

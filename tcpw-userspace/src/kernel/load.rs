@@ -7,13 +7,14 @@ use aya::{Btf, Ebpf, EbpfLoader, maps::Map};
 
 use super::{
     attach::{Attached, Hook},
+    layout,
     offsets::Offsets,
     pins::Pins,
     resets::Resets,
     tables::Outers,
 };
 
-static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/tcpw.bpf.o"));
+pub(super) static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/tcpw.bpf.o"));
 
 /// The kernel's BTF.
 pub(super) const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
@@ -121,6 +122,7 @@ impl Kernel {
             .override_global("SOCK_USERLOCKS_SHIFT", &offsets.sock_userlocks_shift, true);
         if let Some(pins) = options.pins {
             pins.create()?;
+            layout::check(pins)?;
             for name in STATE_MAPS {
                 loader.map_pin_path(name, pins.map(name));
             }

@@ -10,6 +10,7 @@ mod attach;
 mod changes;
 mod datagram;
 mod frames;
+mod layout;
 mod load;
 mod offsets;
 mod pinned;

@@ -10,6 +10,7 @@ use aya::maps::{HashMap, Map, MapData, MapError, PerCpuArray, SkStorage};
 use tcpw_common::{
     answer::Answer,
     key::{AnswerKey, AttemptKey, Comm, NamesId},
+    layout::SPARE_WORDS,
     tag::Tag,
 };
 
@@ -75,7 +76,7 @@ impl Kernel {
     pub fn answer(&mut self, key: AnswerKey, outcome: u32, marks: u8, expires_ns: u64) -> Result<()> {
         let map = self.ebpf.map_mut("ANSWERS").context("the BPF object has no map ANSWERS")?;
         let mut answers: HashMap<_, AnswerKey, Answer> = HashMap::try_from(map)?;
-        let answer = Answer { expires_ns, outcome, marks: marks.into() };
+        let answer = Answer { spare: SPARE_WORDS, expires_ns, outcome, marks: marks.into() };
         answers.insert(key, answer, 0).context("write an answer")
     }
 
@@ -86,7 +87,7 @@ impl Kernel {
     pub fn answer_once(&mut self, key: AttemptKey, outcome: u32, marks: u8, expires_ns: u64) -> Result<()> {
         let map = self.ebpf.map_mut("ONCE").context("the BPF object has no map ONCE")?;
         let mut answers: HashMap<_, AttemptKey, Answer> = HashMap::try_from(map)?;
-        let answer = Answer { expires_ns, outcome, marks: marks.into() };
+        let answer = Answer { spare: SPARE_WORDS, expires_ns, outcome, marks: marks.into() };
         answers.insert(key, answer, 0).context("write an answer")
     }
 

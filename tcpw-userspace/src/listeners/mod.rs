@@ -7,9 +7,11 @@
 //! super-servers do not count.
 
 pub(crate) mod diag;
+mod held;
 pub mod inetd;
 mod load;
 mod names;
+mod owner;
 mod process;
 mod scan;
 pub mod services;

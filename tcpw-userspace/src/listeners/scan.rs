@@ -3,22 +3,19 @@
 //! Invariant: every holder of a socket is seen before its owner is chosen.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashSet, btree_map::Entry},
+    collections::{BTreeMap, BTreeSet, HashSet},
     net::SocketAddr,
-    os::fd::{AsFd, OwnedFd},
     path::{Path, PathBuf},
     sync::Arc,
 };
 
-use nix::sys::stat::fstat;
-
 use super::{
     Listener, MoreNames, NameSource, Namespace, Survey,
     diag::{self, DiagSocket, Listed, Namespaces},
-    names,
-    process::{self, Process},
-    superserver::{Configuration, Named, Role, role},
-    sys::{self, Listening, PidFd},
+    held::{Found, is_limit},
+    owner::Owners,
+    process,
+    sys::PidFd,
 };
 use crate::names::NamesSet;
 
@@ -248,13 +245,7 @@ impl Scanner {
                 found.over_limit
             );
         }
-        let mut owners = Owners {
-            proc_root: &self.proc_root,
-            more_names: &self.more_names,
-            processes: found.processes,
-            guarded: found.guarded,
-            known: BTreeMap::new(),
-        };
+        let mut owners = Owners::new(&self.proc_root, &self.more_names, found.processes, found.guarded);
         let sockets = found.sockets.into_values().flatten();
         sockets.filter(|held| is_wanted(&held.holders)).filter_map(|held| owners.name(held)).collect()
     }
@@ -285,7 +276,6 @@ fn all_sockets(listed: &[Listed]) -> Vec<DiagSocket> {
 /// IPPROTO_MPTCP. Source: linux/include/uapi/linux/in.h.
 const MPTCP: u16 = 262;
 const TCP: u16 = 6;
-const UDP: u16 = 17;
 
 /// An MPTCP listener's packets reach its subflow, a TCP listener of its own on the same address.
 fn name_subflows(listeners: &mut [Listener], sockets: &[DiagSocket]) {
@@ -299,210 +289,5 @@ fn name_subflows(listeners: &mut [Listener], sockets: &[DiagSocket]) {
         if let Some(cookie) = subflows.get(&(listener.netns, local)) {
             listener.cookie = *cookie;
         }
-    }
-}
-
-/// A listening or bound socket and every process that holds it.
-struct Held {
-    socket: OwnedFd,
-    listening: Listening,
-    holders: BTreeSet<u32>,
-}
-
-#[derive(Default)]
-struct Found {
-    /// By inode; `None` for one that does not listen.
-    sockets: BTreeMap<u64, Option<Held>>,
-    processes: BTreeMap<u32, PidFd>,
-    /// Those in scope.
-    guarded: BTreeSet<u32>,
-    /// Sockets and processes that could not be opened: too many are open already.
-    over_limit: usize,
-}
-
-/// Whether an error says that too many files are open.
-fn is_limit(error: &std::io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
-}
-
-impl Found {
-    fn add(&mut self, proc_root: &Path, pid: u32, process: PidFd, inodes: Option<&BTreeSet<u64>>) {
-        let mut is_holder = false;
-        for (fd, inode) in process::sockets(proc_root, pid) {
-            if inodes.is_some_and(|inodes| !inodes.contains(&inode)) {
-                continue;
-            }
-            let known = match self.sockets.entry(inode) {
-                Entry::Occupied(known) => known.into_mut(),
-                Entry::Vacant(new) => match process.duplicate(fd) {
-                    Ok(socket) => new.insert(Held::new(socket, inode)),
-                    Err(error) if is_limit(&error) => {
-                        self.over_limit += 1;
-                        continue;
-                    }
-                    // Closed meanwhile, or the process is gone: another holder may tell.
-                    Err(_) => continue,
-                },
-            };
-            if let Some(held) = known {
-                held.holders.insert(pid);
-                is_holder = true;
-            }
-        }
-        if is_holder {
-            self.processes.insert(pid, process);
-        }
-    }
-}
-
-impl Held {
-    /// `None` unless the socket listens or is bound, and is the one with this inode.
-    fn new(socket: OwnedFd, inode: u64) -> Option<Self> {
-        let listening = sys::listening(socket.as_fd())?;
-        let is_it = fstat(&socket).is_ok_and(|found| found.st_ino == inode);
-        is_it.then(|| Self { socket, listening, holders: BTreeSet::new() })
-    }
-}
-
-/// The processes that hold listeners, each read once.
-struct Owners<'a> {
-    proc_root: &'a Path,
-    more_names: &'a MoreNames,
-    processes: BTreeMap<u32, PidFd>,
-    guarded: BTreeSet<u32>,
-    known: BTreeMap<u32, Option<Owner>>,
-}
-
-struct Owner {
-    process: Process,
-    role: Role,
-    configuration: Configuration,
-}
-
-impl Owners<'_> {
-    fn name(&mut self, held: Held) -> Option<Listener> {
-        for &pid in &held.holders {
-            let read = || Owner::read(self.proc_root, pid, self.processes.get(&pid)?);
-            self.known.entry(pid).or_insert_with(read);
-        }
-        let holders: Vec<&Owner> =
-            held.holders.iter().filter_map(|pid| self.known.get(pid)?.as_ref()).collect();
-        let (owner, mut named) = choose(&holders, &held.listening)?;
-        let unit = names::unit_file(&owner.process.cgroup).map(String::from_utf8_lossy);
-        let port = held.listening.local.port();
-        if let Some(names) = self.more_names.with(&named.names, port, unit.as_deref()) {
-            named.names = names;
-        }
-        Some(Listener {
-            socket: Some(held.socket),
-            cookie: held.listening.cookie,
-            netns: held.listening.netns,
-            pid: owner.process.pid,
-            holders: held.holders.iter().copied().collect(),
-            family: held.listening.family,
-            protocol: held.listening.protocol,
-            local: held.listening.local,
-            names: named.names,
-            ident: named.ident,
-            parts: if named.found == NameSource::Process {
-                names::sources(&owner.process)
-            } else {
-                Vec::new()
-            },
-            found: named.found,
-            is_guarded: held.holders.iter().any(|pid| self.guarded.contains(pid)),
-            service: named.service,
-        })
-    }
-}
-
-impl Owner {
-    /// `None` if the process is gone: its number may be another's, and what was read too.
-    fn read(proc_root: &Path, pid: u32, pidfd: &PidFd) -> Option<Self> {
-        let process = Process::read(proc_root, pid)?;
-        let configuration = Configuration::read(proc_root, &process);
-        pidfd.is_alive().then(|| Self { role: role(&process), process, configuration })
-    }
-}
-
-/// The owner of a socket among its holders, and how the socket is named.
-///
-/// A super-server whose configuration has the port; else the oldest process that is
-/// neither init nor a super-server (the master, not its workers); else the oldest,
-/// which is systemd where a socket unit waits for its first connection.
-fn choose<'a>(holders: &[&'a Owner], listening: &Listening) -> Option<(&'a Owner, Named)> {
-    let served = holders.iter().filter(|owner| matches!(owner.role, Role::Xinetd | Role::Inetd));
-    let is_udp = listening.protocol == UDP;
-    let configured = |owner: &&'a Owner| Some((*owner, owner.configuration.name(listening.local, is_udp)?));
-    if let Some(service) = served.into_iter().find_map(configured) {
-        return Some(service);
-    }
-    let owner = *holders.iter().min_by_key(|owner| {
-        let pid = owner.process.pid;
-        // Every socket found is ours too, by duplication.
-        let is_ours = pid == std::process::id();
-        (is_ours, owner.role != Role::Ordinary, owner.process.started, pid)
-    })?;
-    let by_process = || Named {
-        names: names::names(&owner.process),
-        ident: names::ident(&owner.process),
-        found: NameSource::Process,
-        service: None,
-    };
-    Some((owner, owner.configuration.name(listening.local, is_udp).unwrap_or_else(by_process)))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{super::socket_unit::SocketUnit, *};
-
-    fn owner(pid: u32, executable: &str, started: u64) -> Owner {
-        let process = Process {
-            pid,
-            executable: Some(executable.into()),
-            started,
-            is_privileged: true,
-            ..Process::default()
-        };
-        Owner { role: role(&process), process, configuration: Configuration::Nothing }
-    }
-
-    fn listening() -> Listening {
-        let local = "0.0.0.0:22".parse().unwrap();
-        Listening { family: 2, protocol: 6, cookie: 1, netns: 1, local }
-    }
-
-    fn chosen(holders: &[Owner]) -> u32 {
-        let holders: Vec<&Owner> = holders.iter().collect();
-        choose(&holders, &listening()).unwrap().0.process.pid
-    }
-
-    #[test]
-    fn daemon_is_preferred_to_who_opened_the_socket_for_it() {
-        assert_eq!(chosen(&[owner(1, "/usr/lib/systemd/systemd", 1), owner(9, "/usr/sbin/sshd", 5)]), 9);
-        assert_eq!(chosen(&[owner(5, "/usr/sbin/xinetd", 1), owner(9, "/usr/sbin/in.ftpd", 5)]), 9);
-    }
-
-    #[test]
-    fn master_is_preferred_to_its_workers_whatever_their_numbers() {
-        assert_eq!(chosen(&[owner(8, "/usr/sbin/nginx", 7), owner(9, "/usr/sbin/nginx", 5)]), 9);
-        assert_eq!(chosen(&[owner(8, "/usr/sbin/nginx", 5), owner(9, "/usr/sbin/nginx", 5)]), 8);
-    }
-
-    #[test]
-    fn socket_unit_names_a_listener_of_systemd_until_its_daemon_holds_it() {
-        let unit = SocketUnit::parse("ssh", ["[Socket]\nListenStream=22\n"]);
-        let mut systemd = owner(1, "/usr/lib/systemd/systemd", 1);
-        systemd.configuration = Configuration::Systemd(vec![unit]);
-        let listening = listening();
-        let (_, named) = choose(&[&systemd], &listening).unwrap();
-        assert_eq!((named.found, named.names.to_string()), (NameSource::Systemd, "ssh".to_owned()));
-        let sshd = owner(9, "/usr/sbin/sshd", 5);
-        assert_eq!(choose(&[&systemd, &sshd], &listening).unwrap().0.process.pid, 9);
-    }
-
-    #[test]
-    fn super_server_alone_is_the_owner() {
-        assert_eq!(chosen(&[owner(5, "/usr/sbin/xinetd", 1)]), 5);
     }
 }

@@ -1,4 +1,4 @@
-//! What a client pays for being held.
+//! What a client pays for being held, and for having its name looked up.
 
 use std::{path::Path, process::Command};
 
@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::command::{output, say};
 
-/// Most milliseconds of the median client beyond one that is not held.
+/// Most milliseconds of the median client beyond one that is not held, or beyond the look-up of its name.
 const MOST_MS: f64 = 2.0;
 
 /// Every path to a listener; those that took too long.
@@ -29,4 +29,40 @@ pub(crate) fn held(bench: &Path, tcpw: &Path) -> Result<Vec<String>> {
         }
     }
     Ok(slow)
+}
+
+/// Clients whose verdict hangs on their names; those that took too long beside the look-up itself.
+pub(crate) fn named(bench: &Path, tcpw: &Path) -> Result<Vec<String>> {
+    let text = output(Command::new(bench).arg("named").env("TCPW_BIN", tcpw))?;
+    let paths: Vec<Value> = serde_json::from_str(&text).context("read a measurement")?;
+    let mut slow = Vec::new();
+    for path in paths {
+        let number = |key: &str| path[key].as_f64().with_context(|| format!("no {key} in {path}"));
+        let name = path["path"].as_str().context("no path")?;
+        let beyond = number("beyond_ms")?;
+        say(format_args!(
+            "name {name:30} {} clients, median {:6.3} ms, look-up alone {:6.3} ms, beyond it {beyond:6.3} ms",
+            path["clients"],
+            number("held_ms")?,
+            number("lookup_ms")?
+        ));
+        if beyond > MOST_MS {
+            slow.push(format!("clients with names over {name} ({beyond:.1} ms beyond the look-up)"));
+        }
+    }
+    Ok(slow)
+}
+
+/// What each program in the kernel takes for a call; nothing is demanded of it.
+///
+/// The kernel's counting is in it; a program that reports may wake the daemon, which takes microseconds.
+pub(crate) fn hooks(bench: &Path, tcpw: &Path) -> Result<()> {
+    let text = output(Command::new(bench).arg("hooks").env("TCPW_BIN", tcpw))?;
+    let programs: Vec<Value> = serde_json::from_str(&text).context("read a measurement")?;
+    for program in programs {
+        let name = program["program"].as_str().context("no program")?;
+        let load = program["load"].as_str().context("no load")?;
+        say(format_args!("{load:21} {name:15} {:>6} calls, {:>5} ns each", program["runs"], program["ns"]));
+    }
+    Ok(())
 }

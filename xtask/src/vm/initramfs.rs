@@ -69,7 +69,10 @@ fn write_init(root: &Path, programs: &[PathBuf], runs: &[Run]) -> Result<()> {
     let init = root.join("init");
     fs::write(&init, INIT).context("write init")?;
     fs::set_permissions(&init, fs::Permissions::from_mode(0o755)).context("make init a program")?;
-    let mut script = format!("export TCPW_BIN={}\n", target()?.join("debug/tcpw").display());
+    let mut script = String::new();
+    for (variable, program) in [("TCPW_BIN", "debug/tcpw"), ("TCPW_OTHER_LAYOUT", "other-layout/tcpw")] {
+        script += &format!("export {variable}={}\n", target()?.join(program).display());
+    }
     for run in runs {
         let stem = format!("{}-", run.test);
         let program = programs

@@ -15,7 +15,7 @@ use std::{fs, path::PathBuf, thread, time::Duration};
 use anyhow::{Context, Result, anyhow, bail};
 
 use crate::{
-    build::{Profile, build_object, build_programs},
+    build::{Profile, build_object, build_other_layout, build_programs},
     command::{Prerequisite, cargo, output, run, say, target},
     setup,
 };
@@ -59,9 +59,10 @@ pub(crate) fn main(arguments: &Arguments) -> Result<()> {
     let runs = chosen(&arguments.tests)?;
     let toolchain = setup::for_build()?;
     setup::for_vm()?;
+    let other = build_other_layout(toolchain)?;
     build_object(toolchain)?;
     let mut programs =
-        vec![build_programs(Profile::Debug, &["tcpw"])?, build_programs(Profile::Debug, &["testd"])?];
+        vec![build_programs(Profile::Debug, &["tcpw"])?, build_programs(Profile::Debug, &["testd"])?, other];
     let tests = build_tests(&runs)?;
     programs.extend(tests.iter().map(|(_, program)| program.clone()));
 

@@ -1,0 +1,78 @@
+//! The sockets that processes hold.
+//!
+//! In: the open files of processes. Out: each socket that listens or is bound, once, with its holders.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
+    os::fd::{AsFd as _, OwnedFd},
+    path::Path,
+};
+
+use nix::sys::stat::fstat;
+
+use super::{
+    process,
+    sys::{self, Listening, PidFd},
+};
+
+/// A listening or bound socket and every process that holds it.
+pub(super) struct Held {
+    pub(super) socket: OwnedFd,
+    pub(super) listening: Listening,
+    pub(super) holders: BTreeSet<u32>,
+}
+
+#[derive(Default)]
+pub(super) struct Found {
+    /// By inode; `None` for one that does not listen.
+    pub(super) sockets: BTreeMap<u64, Option<Held>>,
+    pub(super) processes: BTreeMap<u32, PidFd>,
+    /// Those in scope.
+    pub(super) guarded: BTreeSet<u32>,
+    /// Sockets and processes that could not be opened: too many are open already.
+    pub(super) over_limit: usize,
+}
+
+/// Whether an error says that too many files are open.
+pub(super) fn is_limit(error: &std::io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
+}
+
+impl Found {
+    pub(super) fn add(&mut self, proc_root: &Path, pid: u32, process: PidFd, inodes: Option<&BTreeSet<u64>>) {
+        let mut is_holder = false;
+        for (fd, inode) in process::sockets(proc_root, pid) {
+            if inodes.is_some_and(|inodes| !inodes.contains(&inode)) {
+                continue;
+            }
+            let known = match self.sockets.entry(inode) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(new) => match process.duplicate(fd) {
+                    Ok(socket) => new.insert(Held::new(socket, inode)),
+                    Err(error) if is_limit(&error) => {
+                        self.over_limit += 1;
+                        continue;
+                    }
+                    // Closed meanwhile, or the process is gone: another holder may tell.
+                    Err(_) => continue,
+                },
+            };
+            if let Some(held) = known {
+                held.holders.insert(pid);
+                is_holder = true;
+            }
+        }
+        if is_holder {
+            self.processes.insert(pid, process);
+        }
+    }
+}
+
+impl Held {
+    /// `None` unless the socket listens or is bound, and is the one with this inode.
+    fn new(socket: OwnedFd, inode: u64) -> Option<Self> {
+        let listening = sys::listening(socket.as_fd())?;
+        let is_it = fstat(&socket).is_ok_and(|found| found.st_ino == inode);
+        is_it.then(|| Self { socket, listening, holders: BTreeSet::new() })
+    }
+}

@@ -1,0 +1,174 @@
+//! Whose a socket is, among those who hold it, and what it is called.
+//!
+//! In: a socket and every process that holds it. Out: a listener, named after its owner.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
+
+use super::{
+    Listener, MoreNames, NameSource,
+    held::Held,
+    names,
+    process::Process,
+    superserver::{Configuration, Named, Role, role},
+    sys::{Listening, PidFd},
+};
+
+/// IPPROTO_UDP.
+const UDP: u16 = 17;
+
+/// The processes that hold listeners, each read once.
+pub(super) struct Owners<'a> {
+    proc_root: &'a Path,
+    more_names: &'a MoreNames,
+    processes: BTreeMap<u32, PidFd>,
+    guarded: BTreeSet<u32>,
+    known: BTreeMap<u32, Option<Owner>>,
+}
+
+struct Owner {
+    process: Process,
+    role: Role,
+    configuration: Configuration,
+}
+
+impl<'a> Owners<'a> {
+    /// Of these processes; `guarded` are those in scope.
+    pub(super) fn new(
+        proc_root: &'a Path,
+        more_names: &'a MoreNames,
+        processes: BTreeMap<u32, PidFd>,
+        guarded: BTreeSet<u32>,
+    ) -> Self {
+        Self { proc_root, more_names, processes, guarded, known: BTreeMap::new() }
+    }
+
+    /// The listener; `None` if no holder is left.
+    pub(super) fn name(&mut self, held: Held) -> Option<Listener> {
+        for &pid in &held.holders {
+            let read = || Owner::read(self.proc_root, pid, self.processes.get(&pid)?);
+            self.known.entry(pid).or_insert_with(read);
+        }
+        let holders: Vec<&Owner> =
+            held.holders.iter().filter_map(|pid| self.known.get(pid)?.as_ref()).collect();
+        let (owner, mut named) = choose(&holders, &held.listening)?;
+        let unit = names::unit_file(&owner.process.cgroup).map(String::from_utf8_lossy);
+        let port = held.listening.local.port();
+        if let Some(names) = self.more_names.with(&named.names, port, unit.as_deref()) {
+            named.names = names;
+        }
+        Some(Listener {
+            socket: Some(held.socket),
+            cookie: held.listening.cookie,
+            netns: held.listening.netns,
+            pid: owner.process.pid,
+            holders: held.holders.iter().copied().collect(),
+            family: held.listening.family,
+            protocol: held.listening.protocol,
+            local: held.listening.local,
+            names: named.names,
+            ident: named.ident,
+            parts: if named.found == NameSource::Process {
+                names::sources(&owner.process)
+            } else {
+                Vec::new()
+            },
+            found: named.found,
+            is_guarded: held.holders.iter().any(|pid| self.guarded.contains(pid)),
+            service: named.service,
+        })
+    }
+}
+
+impl Owner {
+    /// `None` if the process is gone: its number may be another's, and what was read too.
+    fn read(proc_root: &Path, pid: u32, pidfd: &PidFd) -> Option<Self> {
+        let process = Process::read(proc_root, pid)?;
+        let configuration = Configuration::read(proc_root, &process);
+        pidfd.is_alive().then(|| Self { role: role(&process), process, configuration })
+    }
+}
+
+/// The owner of a socket among its holders, and how the socket is named.
+///
+/// A super-server whose configuration has the port; else the oldest process that is
+/// neither init nor a super-server (the master, not its workers); else the oldest,
+/// which is systemd where a socket unit waits for its first connection.
+fn choose<'a>(holders: &[&'a Owner], listening: &Listening) -> Option<(&'a Owner, Named)> {
+    let served = holders.iter().filter(|owner| matches!(owner.role, Role::Xinetd | Role::Inetd));
+    let is_udp = listening.protocol == UDP;
+    let configured = |owner: &&'a Owner| Some((*owner, owner.configuration.name(listening.local, is_udp)?));
+    if let Some(service) = served.into_iter().find_map(configured) {
+        return Some(service);
+    }
+    let owner = *holders.iter().min_by_key(|owner| {
+        let pid = owner.process.pid;
+        // Every socket found is ours too, by duplication.
+        let is_ours = pid == std::process::id();
+        (is_ours, owner.role != Role::Ordinary, owner.process.started, pid)
+    })?;
+    let by_process = || Named {
+        names: names::names(&owner.process),
+        ident: names::ident(&owner.process),
+        found: NameSource::Process,
+        service: None,
+    };
+    Some((owner, owner.configuration.name(listening.local, is_udp).unwrap_or_else(by_process)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::socket_unit::SocketUnit, *};
+
+    fn owner(pid: u32, executable: &str, started: u64) -> Owner {
+        let process = Process {
+            pid,
+            executable: Some(executable.into()),
+            started,
+            is_privileged: true,
+            ..Process::default()
+        };
+        Owner { role: role(&process), process, configuration: Configuration::Nothing }
+    }
+
+    fn listening() -> Listening {
+        let local = "0.0.0.0:22".parse().unwrap();
+        Listening { family: 2, protocol: 6, cookie: 1, netns: 1, local }
+    }
+
+    fn chosen(holders: &[Owner]) -> u32 {
+        let holders: Vec<&Owner> = holders.iter().collect();
+        choose(&holders, &listening()).unwrap().0.process.pid
+    }
+
+    #[test]
+    fn daemon_is_preferred_to_who_opened_the_socket_for_it() {
+        assert_eq!(chosen(&[owner(1, "/usr/lib/systemd/systemd", 1), owner(9, "/usr/sbin/sshd", 5)]), 9);
+        assert_eq!(chosen(&[owner(5, "/usr/sbin/xinetd", 1), owner(9, "/usr/sbin/in.ftpd", 5)]), 9);
+    }
+
+    #[test]
+    fn master_is_preferred_to_its_workers_whatever_their_numbers() {
+        assert_eq!(chosen(&[owner(8, "/usr/sbin/nginx", 7), owner(9, "/usr/sbin/nginx", 5)]), 9);
+        assert_eq!(chosen(&[owner(8, "/usr/sbin/nginx", 5), owner(9, "/usr/sbin/nginx", 5)]), 8);
+    }
+
+    #[test]
+    fn socket_unit_names_a_listener_of_systemd_until_its_daemon_holds_it() {
+        let unit = SocketUnit::parse("ssh", ["[Socket]\nListenStream=22\n"]);
+        let mut systemd = owner(1, "/usr/lib/systemd/systemd", 1);
+        systemd.configuration = Configuration::Systemd(vec![unit]);
+        let listening = listening();
+        let (_, named) = choose(&[&systemd], &listening).unwrap();
+        assert_eq!((named.found, named.names.to_string()), (NameSource::Systemd, "ssh".to_owned()));
+        let sshd = owner(9, "/usr/sbin/sshd", 5);
+        assert_eq!(choose(&[&systemd, &sshd], &listening).unwrap().0.process.pid, 9);
+    }
+
+    #[test]
+    fn super_server_alone_is_the_owner() {
+        assert_eq!(chosen(&[owner(5, "/usr/sbin/xinetd", 1)]), 5);
+    }
+}
