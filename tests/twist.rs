@@ -121,7 +121,14 @@ fn twist_works_where_refused_clients_are_dropped_and_in_a_namespace_of_its_own()
     let beta = SocketAddr::new(SERVER_V4, 7002);
     let attempt = connect(place.sandbox.client(), CLIENT_V4, beta, Duration::from_millis(400))?;
     assert!(matches!(attempt.ended, Ended::TimedOut), "{attempt:?}");
+    assert_eq!(place.sandbox.client().listening()?.len(), 3, "the daemon's, and ours for each family");
     drop(there);
+    // Nothing of ours keeps a namespace.
+    let deadline = std::time::Instant::now() + 2 * SOON;
+    while !place.sandbox.client().listening()?.is_empty() {
+        assert!(std::time::Instant::now() < deadline, "{:?}", place.sandbox.client().listening()?);
+        thread::sleep(Duration::from_millis(100));
+    }
     assert!(tcpw.process.is_running());
     Ok(())
 }
@@ -202,6 +209,29 @@ fn handshake_that_is_never_completed_is_one_refused_attempt() -> Result<()> {
     assert_eq!(lines_with(&tcpw, 0, "refused connect").len(), 1);
     let counters = Tcpw::counters(&place.sandbox)?;
     assert_eq!((counters["refused"], counters["commands_run"]), (1, 0), "{counters:?}");
+    Ok(())
+}
+
+#[test]
+fn twist_over_udp_only_refuses() -> Result<()> {
+    if !ready() {
+        return Ok(());
+    }
+    let place = Place::new("twist-udp")?;
+    place.sandbox.write_tables("", "ALL: ALL: twist echo no\n")?;
+    let _alphad = Testd::start(&place.sandbox, "alphad", "--udp 0.0.0.0:7001")?;
+    let mut tcpw = place.tcpw("", &["--on-deny", "reset"])?;
+    place.sandbox.client().run(|| {
+        let socket = std::net::UdpSocket::bind((CLIENT_V4, 0))?;
+        socket.connect((SERVER_V4, 7001))?;
+        socket.send(b"hello?")?;
+        socket.set_read_timeout(Some(Duration::from_millis(500)))?;
+        let answer = socket.recv(&mut [0; 64]);
+        anyhow::ensure!(answer.is_err(), "{answer:?}");
+        Ok(())
+    })?;
+    tcpw.process.wait_for_line("refused connect from 1.2.3.4", SOON)?;
+    assert_eq!(Tcpw::counters(&place.sandbox)?["commands_run"], 0);
     Ok(())
 }
 

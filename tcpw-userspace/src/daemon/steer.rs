@@ -273,20 +273,21 @@ impl Daemon {
         }
         if judgement.verdict == Verdict::Allow {
             // The tables changed, or a name did: it tries again.
-            log::debug!("{} would be allowed by now", events::ip(&decision.client));
-            return abort(steered.arrival.stream);
+            abort(steered.arrival.stream);
+            return self.write_line(&refused, names, None, facts);
         }
         for warning in &judgement.warnings {
-            log::info!("{}: {warning}", events::ip(&decision.client));
+            log::debug!("{}: {warning}", events::ip(&decision.client));
         }
         let service = effects::service(&judgement.effects);
-        let twist = service.twist.is_some();
         let is_served = service.is_something()
             && self.effects.serve(events::ip(&decision.client), &service, steered.arrival.stream.into());
         self.steers.served += u64::from(is_served);
         match &service.twist {
-            Some(command) if twist && is_served => {
-                let host = judge::host_text(decision, facts, Some(judgement));
+            Some(command) if is_served => {
+                // An IPv4 client is not spelled as on an IPv6 socket: libwrap does not here.
+                let plain = Decision { socket_is_v6: false, ..*decision };
+                let host = judge::host_text(&plain, facts, Some(judgement));
                 let message = line::twist(&host, &crate::evaluate::quoted_bytes(command));
                 self.write_message(&refused, names, Some(judgement), message, priority::REFUSED);
             }

@@ -158,7 +158,10 @@ fn accepted(raw: &[u8], option: &RuleOption, rule: Context) -> Vec<Finding> {
             let mut found = if rule.has_connection {
                 Vec::new()
             } else {
-                undone("sends the file ahead of what the daemon says", "only to clients that it refuses")
+                undone(
+                    "sends the file ahead of what the daemon says",
+                    "only to clients that it refuses, as the others are the daemon's own",
+                )
             };
             found.extend((!directory.is_absolute()).then(|| {
                 let message =
