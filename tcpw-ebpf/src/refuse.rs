@@ -178,12 +178,12 @@ fn refuse(ctx: &SkLookupContext, lookup: &mut Refusal) -> Passage {
         return Passage::Pass;
     }
     if is_steered && steer::steer(ctx, lookup.key.netns, lookup.family) {
+        // If it does not fit, a retransmit is one more attempt that never connects.
+        let _ = FLOWS.insert(&lookup.flow, &Flow { at_ns: now_ns, by: BY_STEER }, 0);
         if steer::is_same_attempt(before, now_ns) {
             count(Counter::Retransmits);
             return Passage::Pass;
         }
-        // If it does not fit, a retransmit is one more attempt that never connects.
-        let _ = FLOWS.insert(&lookup.flow, &Flow { at_ns: now_ns, by: BY_STEER }, 0);
         count(Counter::Refused);
         count(Counter::Steered);
         report(Kind::Steered, lookup, &decision);

@@ -8,7 +8,7 @@
 
 use aya_ebpf::programs::SkLookupContext;
 use tcpw_common::{
-    limits::{PASSED_NS, SAME_ATTEMPT_NS},
+    limits::{PASSED_NS, STEERED_NS},
     service::{BY_STEER, Flow, TakerKey},
 };
 
@@ -23,7 +23,7 @@ pub(crate) fn was_steered(before: Option<Flow>, now_ns: u64) -> bool {
 /// Whether it is so short ago that the packet belongs to the same attempt.
 #[inline(always)]
 pub(crate) fn is_same_attempt(before: Option<Flow>, now_ns: u64) -> bool {
-    before.is_some_and(|flow| flow.by == BY_STEER && now_ns < flow.at_ns.wrapping_add(SAME_ATTEMPT_NS))
+    before.is_some_and(|flow| flow.by == BY_STEER && now_ns < flow.at_ns.wrapping_add(STEERED_NS))
 }
 
 /// Gives the packet to user space's socket; false if there is none.

@@ -5,6 +5,7 @@ use std::{
     io::{ErrorKind, Read as _},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream},
     path::PathBuf,
+    process::Command,
     sync::atomic::{AtomicU32, Ordering},
     thread,
     time::{Duration, Instant},
@@ -105,6 +106,21 @@ impl Place {
             ensure!(Instant::now() < deadline, "{client} gets nothing at port {port}");
             thread::sleep(Duration::from_millis(50));
         }
+    }
+
+    /// From here on the client does not see what the server answers to a SYN; or does again.
+    pub(crate) fn lose_answers(&self, are_lost: bool) -> Result<()> {
+        let rules = if are_lost {
+            "add table inet t\nadd chain inet t c { type filter hook input priority 0 ; }\n\
+             add rule inet t c tcp flags & (syn|ack) == (syn|ack) drop\n"
+        } else {
+            "delete table inet t\n"
+        };
+        self.sandbox.client().run(|| {
+            let done = Command::new("nft").arg(rules).output().context("start nft")?;
+            ensure!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+            Ok(())
+        })
     }
 
     /// Waits until a counter has a value.

@@ -15,7 +15,7 @@ use std::{
 use crate::{evaluate::request::Banner, source::reason};
 
 /// Most bytes of a banner; a client gets no more.
-pub const MAX_BANNER: u64 = 64 << 10;
+pub const MAX_BANNER: usize = 64 << 10;
 
 /// Reads the banner of a daemon.
 pub fn read(directory: &Path, daemon: &[u8]) -> Banner {
@@ -41,10 +41,10 @@ fn text(directory: &Path, daemon: &[u8]) -> io::Result<Option<Vec<u8>>> {
         return Ok(None);
     }
     let mut text = Vec::new();
-    file.take(MAX_BANNER + 1).read_to_end(&mut text)?;
-    if text.len() as u64 > MAX_BANNER {
+    file.take(MAX_BANNER as u64 + 1).read_to_end(&mut text)?;
+    if text.len() > MAX_BANNER {
         log::warn!("{}: longer than {MAX_BANNER} bytes: clients get the first of them", path.display());
-        text.truncate(MAX_BANNER as usize);
+        text.truncate(MAX_BANNER);
     }
     Ok(Some(text))
 }
@@ -68,7 +68,7 @@ mod tests {
         assert_eq!(found[0], Banner::Text(b"hello %a\n".to_vec()));
         assert!(found[1..].iter().all(|banner| *banner == Banner::Missing), "{found:?}");
         let Banner::Text(long) = long else { panic!("a text") };
-        assert_eq!(long.len() as u64, MAX_BANNER);
+        assert_eq!(long.len(), MAX_BANNER);
         assert_eq!(nowhere, Banner::NoDirectory("No such file or directory".into()));
     }
 }

@@ -27,7 +27,7 @@ impl Inbox {
     }
 
     /// The descriptor of the frame that was read.
-    pub(super) fn take(&mut self) -> Option<OwnedFd> {
+    pub(super) fn descriptor(&mut self) -> Option<OwnedFd> {
         self.descriptors.pop_front()
     }
 }
@@ -75,10 +75,10 @@ mod tests {
         ours.write_all(b"22")?;
         let mut frame = [0; 4];
         inbox.read_exact(&mut frame)?;
-        assert!(frame == *b"1111" && inbox.take().is_none());
+        assert!(frame == *b"1111" && inbox.descriptor().is_none());
         inbox.read_exact(&mut frame)?;
-        let passed = inbox.take().map(UnixStream::from);
-        assert!(frame == *b"2222" && inbox.take().is_none());
+        let passed = inbox.descriptor().map(UnixStream::from);
+        assert!(frame == *b"2222" && inbox.descriptor().is_none());
         passed.map_or(Ok(()), |mut passed| passed.write_all(b"hello"))?;
         let mut said = String::new();
         let mut kept = kept;

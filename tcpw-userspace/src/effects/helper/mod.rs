@@ -159,7 +159,7 @@ fn run(socket: &mut UnixStream, signals: &SignalFd, mut jobs: Jobs) -> Result<()
                 jobs.kill_all();
                 return Ok(());
             };
-            let connection = order.connection.as_ref().and_then(|_| inbox.take());
+            let connection = order.connection.as_ref().and_then(|_| inbox.descriptor());
             if let Some(report) = jobs.start(&order, connection) {
                 say(socket, &report)?;
             }

@@ -45,11 +45,8 @@ pub(super) fn start(order: &Order, what: &Connection, socket: OwnedFd, user: &st
     match unsafe { fork() }? {
         ForkResult::Parent { child } => Ok(child),
         ForkResult::Child => {
-            let status = match serve(order, what, TcpStream::from(socket), user) {
-                Ok(status) => status,
-                // Its client is gone, most likely.
-                Err(_) => 1,
-            };
+            // Its client is gone, most likely.
+            let status = serve(order, what, TcpStream::from(socket), user).unwrap_or(1);
             // SAFETY: ends the process; what the parent would do at exit is none of its business.
             unsafe { libc::_exit(status) }
         }
@@ -94,12 +91,7 @@ fn run(order: &Order, stream: &TcpStream, user: &str) -> io::Result<i32> {
     // It holds the connection's ends.
     drop(command);
     let status = child.wait()?;
-    loop {
-        match waitpid(None, None) {
-            Ok(_) | Err(Errno::EINTR) => {}
-            Err(_) => break,
-        }
-    }
+    while let Ok(_) | Err(Errno::EINTR) = waitpid(None, None) {}
     Ok(status.code().or(status.signal().map(|signal| 128 + signal)).unwrap_or(1))
 }
 
