@@ -311,7 +311,7 @@ fn refuse(attempt: &mut Attempt, decision: &Decision) -> Passage {
         } else {
             count(Counter::Refused);
             report(Kind::Refused, attempt, decision);
-            if attempt.protocol == IPPROTO_TCP && are_resets_on() {
+            if attempt.protocol == IPPROTO_TCP {
                 forget_socket(&mut attempt.key);
                 // SAFETY: the helper has no preconditions.
                 remember::refused(&attempt.key, unsafe { bpf_ktime_get_boot_ns() });

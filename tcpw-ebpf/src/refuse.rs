@@ -169,10 +169,6 @@ fn refuse(ctx: &SkLookupContext, lookup: &mut Refusal) -> Passage {
         return Passage::Pass;
     }
     let goes_on = is_steered && steer::was_steered(before, now_ns);
-    if !goes_on && !is_sure(lookup, &decision, now_ns) {
-        count(Counter::ResetUnsure);
-        return Passage::Pass;
-    }
     if !goes_on && !is_within_limits(lookup, now_ns) {
         count(Counter::ResetLimited);
         return Passage::Pass;
@@ -190,6 +186,10 @@ fn refuse(ctx: &SkLookupContext, lookup: &mut Refusal) -> Passage {
         return Passage::Pass;
     }
     if lookup.service.flags & RESET == 0 {
+        return Passage::Pass;
+    }
+    if !is_sure(lookup, &decision, now_ns) {
+        count(Counter::ResetUnsure);
         return Passage::Pass;
     }
     count(Counter::Reset);

@@ -3,7 +3,8 @@
 //! In: a look-up whose refusal is certain, and its namespace. Out: the packet goes to that socket,
 //! which sees the addresses the client chose.
 //! Invariant: all packets of a flow go the same way: its first one decides, whatever the limits say
-//! to a SYN that is sent again, or to the ACK of a SYN cookie.
+//! to a SYN that is sent again, or to the ACK of a SYN cookie. A handshake that was allowed and is
+//! forgotten may end here: that is no more than its client's refusal, under the policy of today.
 //! Source: Documentation/bpf/prog_sk_lookup.rst.
 
 use aya_ebpf::programs::SkLookupContext;

@@ -172,6 +172,11 @@ impl Refusal {
             Some(_) => named.all(|on_deny| *on_deny == OnDeny::Reset),
         }
     }
+
+    /// Whether any client may be reset.
+    pub fn resets_any(&self) -> bool {
+        self.on_deny == OnDeny::Reset || self.daemons.values().any(|on_deny| *on_deny == OnDeny::Reset)
+    }
 }
 
 /// What is never judged and never logged: a way in that no table can close.
@@ -281,7 +286,8 @@ mod tests {
         assert!(!resets(&["ssh", "sshd"], 22));
         assert!(!resets(&["sshd"], 80));
         assert!(!resets(&["nginx"], 8080));
+        assert!(refusal.resets_any());
         let drop = Refusal { on_deny: OnDeny::Drop, ..Refusal::default() };
-        assert!(!drop.resets(&NamesSet::new(["sshd"]), 22));
+        assert!(!drop.resets(&NamesSet::new(["sshd"]), 22) && !drop.resets_any());
     }
 }

@@ -49,9 +49,10 @@ impl Looked {
 }
 
 impl Daemon {
-    /// Gets ready to reset clients, if the settings want it and the kernel can.
+    /// Gets ready to reset clients, or to lead them to us, unless nobody is refused and if the kernel can.
     pub(super) fn start_resets(kernel: &mut Kernel, config: &Config) -> Option<Arc<Changes>> {
-        let started = if wants_resets(config) {
+        // Without resets, some may be led to what their rule has for them.
+        let started = if config.mode == Mode::Enforce {
             kernel.start_resets(config.refusal.rates).map(Some)
         } else {
             kernel.end_resets().map(|()| None)
@@ -165,7 +166,7 @@ impl Daemon {
     }
 }
 
-/// Whether any client may be reset, or led to what its rule has for it.
+/// Whether any client may be reset: then the gate remembers whom it let pass.
 pub(super) fn wants_resets(config: &Config) -> bool {
-    config.mode == Mode::Enforce
+    config.mode == Mode::Enforce && config.refusal.resets_any()
 }

@@ -68,7 +68,8 @@ fn is_decided(fields: &[Field]) -> bool {
     fields.iter().any(|field| decides(&field.option))
 }
 
-/// Whether the rule refuses, and has something for the client: tcpw takes the connection itself.
+/// Whether the rule refuses whatever a command says, and has something for the client: tcpw takes the
+/// connection itself.
 fn has_connection(fields: &[Field], kind: TableKind) -> bool {
     let has =
         |what: fn(&RuleOption) -> bool| fields.iter().any(|field| field.option.as_ref().is_ok_and(what));
@@ -78,7 +79,9 @@ fn has_connection(fields: &[Field], kind: TableKind) -> bool {
         TableKind::Allow => false,
         TableKind::Deny => !has(|option| matches!(option, RuleOption::Allow)),
     };
-    refuses && has(|option| matches!(option, RuleOption::Twist(_) | RuleOption::Banners(_)))
+    let is_asked_about = has(|option| matches!(option, RuleOption::Aclexec(_)));
+    let serves = has(|option| matches!(option, RuleOption::Twist(_) | RuleOption::Banners(_)));
+    refuses && serves && !is_asked_about
 }
 
 /// What an option stands in.
