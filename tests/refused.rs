@@ -4,6 +4,10 @@
 
 #[path = "refused/cookies.rs"]
 mod cookies;
+#[path = "refused/datagrams.rs"]
+mod datagrams;
+#[path = "refused/held.rs"]
+mod held;
 #[path = "refused/links.rs"]
 mod links;
 

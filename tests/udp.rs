@@ -2,8 +2,6 @@
 //!
 //! Refused means that the server did not hear it: nothing came back.
 
-#[path = "udp/client.rs"]
-mod client;
 #[path = "udp/daemons.rs"]
 mod daemons;
 
@@ -18,9 +16,8 @@ use anyhow::{Context as _, Result};
 use tcpw_tests::{
     CLIENT_V4, CLIENT_V4_OTHER, CLIENT_V6, CLIENT_V6_OTHER, Requirement, SERVER_V4, SERVER_V6, Sandbox, Tcpw,
     Testd, can_run,
+    datagrams::{Client, PATIENCE},
 };
-
-use client::{Client, PATIENCE};
 
 const ALLOW: &str = "alphad: 1.2.3. [3ffe:ffff:100:200::]/64\n";
 const DENY: &str = "ALL: ALL\n";

@@ -99,6 +99,13 @@ pub const MAX_EXTENSION_HEADERS: u32 = 8;
 /// Services whose refused clients may be reset.
 pub const MAX_SERVICES: u32 = 1 << 16;
 
+/// UDP ports that are watched.
+pub const MAX_UDP_PORTS: u32 = 1 << 16;
+
+/// Nothing is certified of a UDP port that was bound less than this ago, in nanoseconds: a bind that
+/// left its stamp may not have come to its end, nor its socket to what it will be.
+pub const SETTLED_NS: u64 = 1_000_000_000;
+
 /// Allowed handshakes remembered, so that the last packet of one is not reset.
 pub const MAX_PASSED: u32 = 1 << 16;
 
@@ -121,5 +128,6 @@ pub const SAME_ATTEMPT_NS: u64 = 1_500_000_000;
 /// nanoseconds, after the one before: a SYN sent again, or the ACK of a SYN cookie.
 pub const STEERED_NS: u64 = 10_000_000_000;
 
-/// Sockets that take connections led to user space: one for each family and network namespace with a link.
+/// Sockets that take connections led to user space: one for each family and network
+/// namespace; in more of them refused clients are only refused.
 pub const MAX_TAKERS: u32 = 1 << 11;

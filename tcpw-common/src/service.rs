@@ -2,7 +2,8 @@
 //!
 //! In: a network namespace, a protocol, a local address and port. Out: the one listener behind it.
 //! Invariant: a certificate holds only while the stamps it names are those in the table of
-//! changes; whoever begins or ends to listen there writes another stamp first.
+//! changes; whoever begins or ends to listen there writes another stamp first. For UDP, whoever binds
+//! a port that is watched.
 
 use crate::key::{Address, NamesId};
 
@@ -18,7 +19,7 @@ pub struct ServiceKey {
     pub local: Address,
     /// Local port, host order.
     pub port: u16,
-    /// IP protocol: 6 (TCP).
+    /// IP protocol: 6 (TCP) or 17 (UDP).
     pub protocol: u16,
     /// 0.
     pub reserved: u32,
@@ -52,11 +53,26 @@ pub struct Service {
 }
 const _: () = assert!(size_of::<Service>() == 56);
 
-/// Refused clients are reset.
+/// Refused clients are reset; over UDP they get an ICMP message.
 pub const RESET: u32 = 1;
 
 /// Refused clients for whom their rule has something are led to user space.
 pub const STEER: u32 = 2;
+
+/// A UDP port that is watched: a bind(2) of it leaves a stamp, whoever does it.
+///
+/// Layout: 8 + 4 + 4 bytes, no padding.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PortKey {
+    /// Network namespace cookie.
+    pub netns: u64,
+    /// Port, host order.
+    pub port: u32,
+    /// 0.
+    pub reserved: u32,
+}
+const _: () = assert!(size_of::<PortKey>() == 16);
 
 /// Stamps in the table of changes. Two ports that share one void each other's certificates: safe, and rare.
 pub const CHANGES: usize = 1 << 16;
@@ -163,6 +179,8 @@ mod plain {
     unsafe impl aya::Pod for super::ServiceKey {}
     // SAFETY: as above.
     unsafe impl aya::Pod for super::Service {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for super::PortKey {}
     // SAFETY: as above.
     unsafe impl aya::Pod for super::ResetLimits {}
     // SAFETY: as above.

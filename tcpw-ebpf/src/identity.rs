@@ -111,7 +111,8 @@ pub(crate) fn state_changed(ctx: &BtfTracePointContext) {
         let net: *const c_void = read(sk, offset(&SOCK_NET));
         let netns = if net.is_null() { 0 } else { read(net, offset(&NET_COOKIE)) };
         // Before the socket can be found: no client is reset on behalf of who listened before.
-        changed(netns, port);
+        changed(netns, TCP, port.into());
+        changed(netns, TCP, ANY_PORT);
         if new == TCP_LISTEN {
             name(sk.cast_mut(), &Bound { netns, cookie: 0, port, is_datagram: false });
         }
@@ -120,14 +121,12 @@ pub(crate) fn state_changed(ctx: &BtfTracePointContext) {
 
 /// Voids what user space certified of a port; of all of the namespace, if the port is not chosen yet.
 #[inline(always)]
-fn changed(netns: u64, port: u16) {
+pub(crate) fn changed(netns: u64, protocol: u16, port: u32) {
     // SAFETY: the helper has no preconditions.
     let stamp = unsafe { bpf_ktime_get_boot_ns() };
-    for place in [u32::from(port), ANY_PORT] {
-        if let Some(change) = CHANGES.get_ptr_mut(change_index(netns, TCP, place)) {
-            // SAFETY: the pointer is into the map and aligned; one store, whole.
-            unsafe { change.write_volatile(stamp) };
-        }
+    if let Some(change) = CHANGES.get_ptr_mut(change_index(netns, protocol, port)) {
+        // SAFETY: the pointer is into the map and aligned; one store, whole.
+        unsafe { change.write_volatile(stamp) };
     }
 }
 

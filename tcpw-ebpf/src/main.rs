@@ -15,6 +15,7 @@ mod handshake;
 mod hold;
 mod identity;
 mod maps;
+mod once;
 mod packet;
 mod port;
 mod probe;
@@ -24,6 +25,7 @@ mod remember;
 mod steer;
 mod tables;
 mod udp;
+mod unreachable;
 mod user;
 
 use core::ffi::c_void;
@@ -75,6 +77,34 @@ pub(crate) fn binds_v4(ctx: SockAddrContext) -> i32 {
 #[cgroup_sock_addr(bind6)]
 pub(crate) fn binds_v6(ctx: SockAddrContext) -> i32 {
     udp::binds(&ctx);
+    1
+}
+
+/// bind4 of the whole host: a UDP socket asks for an IPv4 address.
+#[cgroup_sock_addr(bind4)]
+pub(crate) fn joins_v4(ctx: SockAddrContext) -> i32 {
+    unreachable::joins(&ctx);
+    1
+}
+
+/// bind6 of the whole host: a UDP socket asks for an IPv6 address.
+#[cgroup_sock_addr(bind6)]
+pub(crate) fn joins_v6(ctx: SockAddrContext) -> i32 {
+    unreachable::joins(&ctx);
+    1
+}
+
+/// post_bind4 of the whole host: a UDP socket got its IPv4 address.
+#[cgroup_sock(post_bind4)]
+pub(crate) fn joined_v4(ctx: SockContext) -> i32 {
+    unreachable::joined(&ctx);
+    1
+}
+
+/// post_bind6 of the whole host: a UDP socket got its IPv6 address.
+#[cgroup_sock(post_bind6)]
+pub(crate) fn joined_v6(ctx: SockContext) -> i32 {
+    unreachable::joined(&ctx);
     1
 }
 

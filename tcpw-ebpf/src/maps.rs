@@ -18,9 +18,9 @@ use tcpw_common::{
     limits::{
         EVENT_RING_BYTES, HELD_RING_BYTES, MAX_ANSWERS, MAX_ATTEMPTS, MAX_BINDERS, MAX_COMMS, MAX_FLOWS,
         MAX_HANDSHAKES, MAX_HELD, MAX_HOLDERS, MAX_LISTENERS, MAX_ONCE, MAX_PASSED, MAX_PEERS, MAX_PREFIXES,
-        MAX_SERVICES, MAX_SOURCES, MAX_TAKERS, MAX_USER_HANDSHAKES, MAX_WAITING, SLOTS,
+        MAX_SERVICES, MAX_SOURCES, MAX_TAKERS, MAX_UDP_PORTS, MAX_USER_HANDSHAKES, MAX_WAITING, SLOTS,
     },
-    service::{self, Flow, Place, Pressure, ResetLimits, Service, ServiceKey, TakerKey},
+    service::{self, Flow, Place, PortKey, Pressure, ResetLimits, Service, ServiceKey, TakerKey},
     tag::Tag,
     user::{Mark, Pending, Waiting},
 };
@@ -132,6 +132,10 @@ pub(crate) static PEERS: PerCpuArray<PeerKey> = PerCpuArray::with_max_entries(1,
 #[map]
 pub(crate) static SERVICES: aya_ebpf::maps::HashMap<ServiceKey, Service> =
     aya_ebpf::maps::HashMap::with_max_entries(MAX_SERVICES, BPF_F_NO_PREALLOC);
+/// UDP ports whose binds leave a stamp.
+#[map]
+pub(crate) static UDP_PORTS: aya_ebpf::maps::HashMap<PortKey, u64> =
+    aya_ebpf::maps::HashMap::with_max_entries(MAX_UDP_PORTS, BPF_F_NO_PREALLOC);
 /// When a listener last came or went, by [`service::change_index`]: CLOCK_BOOTTIME, nanoseconds.
 #[btf_map]
 pub(crate) static CHANGES: Array<u64, { service::CHANGES }, MMAPABLE> = Array::new();

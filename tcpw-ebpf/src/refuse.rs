@@ -2,7 +2,8 @@
 //! certain that the gate would drop it.
 //!
 //! In: a packet for which no connection is known, before a listener is looked for. Out: pass,
-//! "nobody listens": the kernel answers with a RST, or user space's own listener.
+//! "nobody listens": the kernel answers with a RST, over UDP with an ICMP message; or user space's
+//! own listener.
 //! Invariant: an upgrade of the gate, never more. Refused is only what one certified listener
 //! would take, the tables refuse and the gate did not let pass of late; everything else goes on to
 //! the gate. An attempt is reported once, by one of the two.
@@ -16,7 +17,7 @@ use tcpw_common::{
     counter::Counter,
     decide::{AUDIT, Decision, decide},
     event::Kind,
-    key::{Address, AnswerKey, AttemptKey, Query, mapped},
+    key::{Address, AnswerKey, AttemptKey, PeerKey, Query, mapped},
     limits::{PASSED_NS, SAME_ATTEMPT_NS},
     outcome::{Outcome, STEER as HAS_SOMETHING},
     service::{
@@ -29,11 +30,13 @@ use crate::{
     emit::{Report, count, emit},
     gate::Passage,
     maps::{ANSWERS, CHANGES, FLOWS, LOOKUP, PLACE, RESET_LIMITS, RESET_SOURCES, RESETS, SERVICES},
+    once,
     port::port,
     rate::{is_source_within, is_within},
     remember::{may_be_in_handshake, may_have_forgotten},
     steer,
     tables::KernelTables,
+    unreachable::{self, IPPROTO_UDP},
 };
 
 const AF_INET: u32 = 2;
@@ -42,12 +45,16 @@ const IPPROTO_TCP: u16 = 6;
 /// One look-up. Lives in [`LOOKUP`]: it does not fit the stack.
 #[repr(C)]
 pub(crate) struct Refusal {
-    key: ServiceKey,
-    flow: AttemptKey,
-    query: Query,
+    pub(crate) key: ServiceKey,
+    pub(crate) flow: AttemptKey,
+    pub(crate) query: Query,
     answer: AnswerKey,
-    service: Service,
+    pub(crate) service: Service,
     tag: Tag,
+    pub(crate) peer: PeerKey,
+    /// The sequence number of the attempt that was refused alone, if `is_once` is not 0.
+    pub(crate) isn: u32,
+    pub(crate) is_once: u32,
     ifindex: u32,
     family: u32,
     /// Not 0 while it is in use.
@@ -105,7 +112,7 @@ fn read(ctx: &SkLookupContext, lookup: &mut Refusal) -> bool {
     };
     // SAFETY: the pointer is into the map.
     let place = unsafe { *place };
-    if protocol != u32::from(IPPROTO_TCP)
+    if (protocol != u32::from(IPPROTO_TCP) && protocol != u32::from(IPPROTO_UDP))
         || place.local_port != local_port
         || place.remote_port != u32::from(remote_port)
     {
@@ -126,14 +133,19 @@ fn read(ctx: &SkLookupContext, lookup: &mut Refusal) -> bool {
     lookup.family = family;
     lookup.key.netns = place.netns;
     lookup.key.port = lookup.flow.server_port;
-    lookup.key.protocol = IPPROTO_TCP;
+    lookup.key.protocol = port(protocol);
     lookup.key.reserved = 0;
+    lookup.is_once = 0;
     true
 }
 
 #[inline(always)]
 fn refuse(ctx: &SkLookupContext, lookup: &mut Refusal) -> Passage {
     if !find_service(lookup) {
+        return Passage::Pass;
+    }
+    let is_udp = lookup.key.protocol == IPPROTO_UDP;
+    if is_udp && unreachable::is_unjudged(lookup) {
         return Passage::Pass;
     }
     lookup.query.names = lookup.service.names;
@@ -160,16 +172,21 @@ fn refuse(ctx: &SkLookupContext, lookup: &mut Refusal) -> Passage {
     if !is_steered && lookup.service.flags & RESET == 0 {
         return Passage::Pass;
     }
+    if is_udp {
+        return unreachable::refuse(lookup, &decision, now_ns);
+    }
     if may_be_in_handshake(&lookup.flow, now_ns) {
         return Passage::Pass;
     }
     // SAFETY: the value is copied at once.
     let before = unsafe { FLOWS.get(&lookup.flow) }.copied();
+    // The SYN that user space sends again is no retransmit.
+    let before = if lookup.is_once == 0 { before } else { None };
     if before.is_some_and(|flow| flow.by == BY_GATE && now_ns < flow.at_ns.wrapping_add(PASSED_NS)) {
         return Passage::Pass;
     }
     let goes_on = is_steered && steer::was_steered(before, now_ns);
-    if !goes_on && !is_within_limits(lookup, now_ns) {
+    if !goes_on && !takes_one(lookup, now_ns) {
         count(Counter::ResetLimited);
         return Passage::Pass;
     }
@@ -199,6 +216,7 @@ fn refuse(ctx: &SkLookupContext, lookup: &mut Refusal) -> Passage {
     }
     // If it does not fit, a retransmit is logged as one more attempt.
     let _ = FLOWS.insert(&lookup.flow, &Flow { at_ns: now_ns, by: BY_RESET }, 0);
+    once::refused(lookup, now_ns);
     count(Counter::Refused);
     report(Kind::Refused, lookup, &decision);
     Passage::Drop
@@ -244,9 +262,11 @@ fn answered_so(lookup: &mut Refusal, decision: &Decision, now_ns: u64) -> Option
     lookup.answer.server = lookup.flow.server;
     // SAFETY: the value is copied at once.
     let answer = unsafe { ANSWERS.get(&lookup.answer) }.copied();
-    let answer = answer?;
-    let is_so = now_ns < answer.expires_ns && answer.outcome == Outcome::Refuse as u32;
-    is_so.then_some((answer.marks & 0xff) as u8)
+    match answer.filter(|answer| now_ns < answer.expires_ns) {
+        Some(answer) if answer.outcome == Outcome::Refuse as u32 => Some((answer.marks & 0xff) as u8),
+        Some(_) => None,
+        None => once::take(lookup, now_ns).then_some(0),
+    }
 }
 
 /// Whether no handshake that was allowed under another verdict can be under way and forgotten.
@@ -261,8 +281,17 @@ fn is_sure(lookup: &Refusal, decision: &Decision, now_ns: u64) -> bool {
     decision.outcome == Outcome::Refuse && now_ns > since_ns.saturating_add(PASSED_NS)
 }
 
+/// Whether one more is within the limits; counts it.
 #[inline(always)]
-fn is_within_limits(lookup: &Refusal, now_ns: u64) -> bool {
+pub(crate) fn is_within_limits(lookup: &Refusal, now_ns: u64) -> bool {
+    let is_within = takes_one(lookup, now_ns);
+    count(if is_within { Counter::Reset } else { Counter::ResetLimited });
+    is_within
+}
+
+/// Whether one more is within the limits.
+#[inline(always)]
+fn takes_one(lookup: &Refusal, now_ns: u64) -> bool {
     let Some(limits) = RESET_LIMITS.get(0) else {
         return false;
     };
@@ -273,8 +302,9 @@ fn is_within_limits(lookup: &Refusal, now_ns: u64) -> bool {
         && all.is_some_and(|all| is_within(all, limits.total, now_ns))
 }
 
+/// Tells user space of an attempt.
 #[inline(always)]
-fn report(kind: Kind, lookup: &mut Refusal, decision: &Decision) {
+pub(crate) fn report(kind: Kind, lookup: &mut Refusal, decision: &Decision) {
     lookup.tag =
         Tag { names: lookup.service.names, netns: lookup.key.netns, pid: lookup.service.pid, flags: 0 };
     emit(
@@ -290,7 +320,7 @@ fn report(kind: Kind, lookup: &mut Refusal, decision: &Decision) {
             ifindex: lookup.ifindex,
             generation: decision.generation,
             policy: decision.policy,
-            protocol: IPPROTO_TCP,
+            protocol: lookup.key.protocol,
             comm: &[0; 16],
         },
     );

@@ -154,9 +154,12 @@ fn wrote(key: &mut PeerKey) {
 /// Whether the datagram comes from a peer that the socket wrote to first.
 #[inline(always)]
 pub(crate) fn is_reply(attempt: &AttemptKey) -> bool {
-    let Some(key) = key_of(attempt) else {
-        return false;
-    };
+    key_of(attempt).is_some_and(replies)
+}
+
+/// Whether that peer replies to that socket. Leaves everybody in the peer's place.
+#[inline(always)]
+pub(crate) fn replies(key: &mut PeerKey) -> bool {
     // SAFETY: the helper has no preconditions.
     let now = unsafe { bpf_ktime_get_boot_ns() };
     // SAFETY: the value is copied at once.
@@ -184,8 +187,9 @@ pub(crate) fn heard(attempt: &AttemptKey, passed: bool) {
     }
 }
 
+/// As [`heard`], of one peer at `now`.
 #[inline(always)]
-fn note(key: &PeerKey, now: u64, passed: bool) {
+pub(crate) fn note(key: &PeerKey, now: u64, passed: bool) {
     // SAFETY: the value is copied at once.
     let before = unsafe { HEARD.get(key) }.copied().filter(|heard| now < heard + HEARD_NS);
     let is_due = match before {

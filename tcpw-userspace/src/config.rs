@@ -114,7 +114,7 @@ impl FromStr for Mode {
 /// How to refuse.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnDeny {
-    /// The SYN is answered with a reset, where it is certain; else dropped.
+    /// The SYN is answered with a reset, a datagram with ICMP, where it is certain; else dropped.
     #[default]
     Reset,
     /// The SYN is dropped: the client waits until it gives up.
@@ -134,7 +134,7 @@ impl FromStr for OnDeny {
 }
 
 /// How to refuse the clients of each daemon, and how often.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
     /// Of daemons that are not named.
     pub on_deny: OnDeny,
@@ -142,6 +142,22 @@ pub struct Refusal {
     pub daemons: BTreeMap<String, OnDeny>,
     /// Most resets.
     pub rates: ResetRates,
+    /// Most network namespaces in which they are reset.
+    pub namespaces: usize,
+}
+
+/// Each has a link and a small program in the kernel: 1024 of them cost a few megabytes.
+const NAMESPACES: usize = 1024;
+
+impl Default for Refusal {
+    fn default() -> Self {
+        Self {
+            on_deny: OnDeny::default(),
+            daemons: BTreeMap::new(),
+            rates: ResetRates::default(),
+            namespaces: NAMESPACES,
+        }
+    }
 }
 
 /// Most resets in a second; what is more is dropped.
@@ -256,6 +272,7 @@ impl Config {
                 // A flag is for all.
                 daemons: if flags.on_deny.is_some() { BTreeMap::new() } else { file.on_deny_of },
                 rates: file.rates,
+                namespaces: file.namespaces.unwrap_or(NAMESPACES),
             },
             exempt: file.exempt,
             more_names: file.more_names,
@@ -279,7 +296,7 @@ mod tests {
             daemons: [("SSHD", OnDeny::Drop), ("80", OnDeny::Reset), ("8080", OnDeny::Drop)]
                 .map(|(name, on_deny)| (name.to_owned(), on_deny))
                 .into(),
-            rates: ResetRates::default(),
+            ..Refusal::default()
         };
         let resets = |names: &[&str], port| refusal.resets(&NamesSet::new(names), port);
         assert!(resets(&["nginx"], 81));

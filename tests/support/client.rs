@@ -63,14 +63,27 @@ impl Attempt {
 /// # Errors
 /// The source is no address of the network, or the server cannot be reached from it.
 pub fn connect(netns: &Netns, source: IpAddr, server: SocketAddr, timeout: Duration) -> Result<Attempt> {
+    connect_from(netns, SocketAddr::new(source, 0), server, timeout)
+}
+
+/// As [`connect`], from a port of the client's choice.
+///
+/// # Errors
+/// Likewise, or the port is taken.
+pub fn connect_from(
+    netns: &Netns,
+    source: SocketAddr,
+    server: SocketAddr,
+    timeout: Duration,
+) -> Result<Attempt> {
     netns.run(|| attempt(source, server, timeout).with_context(|| format!("connect {source} to {server}")))
 }
 
-fn attempt(source: IpAddr, server: SocketAddr, timeout: Duration) -> Result<Attempt> {
+fn attempt(source: SocketAddr, server: SocketAddr, timeout: Duration) -> Result<Attempt> {
     let family = if server.is_ipv6() { AddressFamily::Inet6 } else { AddressFamily::Inet };
     let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
     let socket = socket(family, SockType::Stream, flags, SockProtocol::Tcp).context("make a socket")?;
-    bind(socket.as_raw_fd(), &SockaddrStorage::from(SocketAddr::new(source, 0))).context("bind")?;
+    bind(socket.as_raw_fd(), &SockaddrStorage::from(source)).context("bind")?;
 
     let began = Instant::now();
     let error = match start(socket.as_raw_fd(), &SockaddrStorage::from(server)) {

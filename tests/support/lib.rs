@@ -6,6 +6,7 @@
 
 pub mod client;
 pub mod daemons;
+pub mod datagrams;
 pub mod differential;
 pub mod policy;
 

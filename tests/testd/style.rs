@@ -68,7 +68,7 @@ pub(crate) struct Style {
     pub(crate) namespaces: u32,
     /// `--udp`: datagrams, not connections.
     pub(crate) is_udp: bool,
-    /// `--ask PEER`, `--late`, `--quiet`, `--connect PEER`, `--group GROUP,LOCAL`.
+    /// `--share`, `--ask PEER`, `--late`, `--quiet`, `--connect PEER`, `--group GROUP,LOCAL`.
     pub(crate) datagrams: udp::Style,
     /// `--netns FILE`: listen in that network.
     netns: Option<String>,
@@ -87,7 +87,7 @@ impl Style {
             let mut value = || arguments.next().with_context(|| format!("{argument} what?"));
             match argument.as_str() {
                 "--reuse-port" => style.members = value()?.parse()?,
-                "--share" => style.reuse_port = true,
+                "--share" => (style.reuse_port, style.datagrams.share) = (true, true),
                 "--fast-open" => style.fast_open = true,
                 "--tell-keepalive" => style.tells_keepalive = true,
                 "--tell" => style.tell = true,

@@ -3,9 +3,13 @@
 use std::{
     io::Write as _,
     net::{SocketAddr, UdpSocket},
+    os::fd::AsRawFd as _,
 };
 
 use anyhow::{Context as _, Result};
+use nix::sys::socket::{
+    AddressFamily, SockFlag, SockProtocol, SockType, SockaddrStorage, bind, setsockopt, socket, sockopt,
+};
 
 /// What a UDP socket does beside answering.
 #[derive(Clone, Debug, Default)]
@@ -18,13 +22,22 @@ pub(crate) struct Style {
     pub(crate) group: Option<(std::net::Ipv4Addr, std::net::Ipv4Addr)>,
     /// Does not answer.
     pub(crate) quiet: bool,
+    /// `--share`: with SO_REUSEADDR and SO_REUSEPORT.
+    pub(crate) share: bool,
     /// Writes to those of `ask` only after a first datagram came.
     pub(crate) late: bool,
 }
 
 /// Binds a socket; port 0 leaves the choice to the kernel.
 pub(crate) fn open(address: SocketAddr, style: &Style) -> Result<UdpSocket> {
-    let socket = UdpSocket::bind(address)?;
+    let family = if address.is_ipv6() { AddressFamily::Inet6 } else { AddressFamily::Inet };
+    let fd = socket(family, SockType::Datagram, SockFlag::SOCK_CLOEXEC, SockProtocol::Udp)?;
+    if style.share {
+        setsockopt(&fd, sockopt::ReuseAddr, &true)?;
+        setsockopt(&fd, sockopt::ReusePort, &true)?;
+    }
+    bind(fd.as_raw_fd(), &SockaddrStorage::from(address))?;
+    let socket = UdpSocket::from(fd);
     if let Some((group, local)) = style.group {
         socket.join_multicast_v4(&group, &local)?;
     }

@@ -6,9 +6,8 @@ use anyhow::{Context as _, Result};
 use tcpw_tests::{
     CLIENT_V4, CLIENT_V4_OTHER, CLIENT_V6, CLIENT_V6_OTHER, Listening, Place, Process, Requirement,
     SERVER_V4, SERVER_V6, Sandbox, Tcpw, can_run,
+    datagrams::{Client, wait_bound},
 };
-
-use super::client::{Client, wait_bound};
 
 const DENY: &str = "ALL: ALL\n";
 const SOON: Duration = Duration::from_secs(20);

@@ -29,6 +29,7 @@ pub(super) struct File {
     pub(super) on_deny: Option<OnDeny>,
     pub(super) on_deny_of: BTreeMap<String, OnDeny>,
     pub(super) rates: ResetRates,
+    pub(super) namespaces: Option<usize>,
     pub(super) exempt: Exempt,
     pub(super) more_names: MoreNames,
     pub(super) effects: Effects,
@@ -73,6 +74,7 @@ struct RawDaemon {
 struct RawReset {
     per_source: Option<Spanned<i64>>,
     total: Option<Spanned<i64>>,
+    namespaces: Option<Spanned<i64>>,
 }
 
 #[derive(Default, Deserialize)]
@@ -127,7 +129,9 @@ const KEYS: [&str; 17] = [
     "reset",
 ];
 const DAEMON_KEYS: [&str; 1] = ["on-deny"];
-const RESET_KEYS: [&str; 2] = ["per-source", "total"];
+/// Each takes an open file.
+const MOST_NAMESPACES: usize = 1 << 16;
+const RESET_KEYS: [&str; 3] = ["per-source", "total", "namespaces"];
 const RESOLVE_KEYS: [&str; 9] = [
     "lookups",
     "waiting",
@@ -189,15 +193,26 @@ impl File {
                 wrong(value.span(), format!("{}: write how many in a second, 0 for none", value.get_ref()))
             }),
         };
+        let count = |value: Spanned<i64>| {
+            let count = usize::try_from(*value.get_ref()).ok().filter(|count| *count <= MOST_NAMESPACES);
+            count.ok_or_else(|| {
+                let what = format!("{}: write a number from 0 to {MOST_NAMESPACES}", value.get_ref());
+                wrong(value.span(), what)
+            })
+        };
         let rates = ResetRates::default();
-        let rates = match raw.reset {
-            None => rates,
-            Some(reset) => ResetRates {
-                per_source: rate(reset.per_source, rates.per_source)?,
-                total: rate(reset.total, rates.total)?,
-            },
+        let (rates, namespaces) = match raw.reset {
+            None => (rates, None),
+            Some(reset) => (
+                ResetRates {
+                    per_source: rate(reset.per_source, rates.per_source)?,
+                    total: rate(reset.total, rates.total)?,
+                },
+                reset.namespaces.map(count).transpose()?,
+            ),
         };
         Ok(Self {
+            namespaces,
             on_deny_of: on_deny_of.collect::<Result<_, _>>()?,
             rates,
             hosts_allow: absolute(raw.hosts_allow)?,
@@ -382,7 +397,8 @@ mod tests {
         unknown_key_of_a_daemon: "[daemon.sshd]\non-denied = \"drop\"" =>
             "2:1: unknown key \"on-denied\" in [daemon.NAME]: did you mean \"on-deny\"?";
         unknown_key_of_reset: "[reset]\nper-host = 1" =>
-            "2:1: unknown key \"per-host\" in [reset]: the keys are per-source, total";
+            "2:1: unknown key \"per-host\" in [reset]: the keys are per-source, total, namespaces";
+        too_many_namespaces: "[reset]\nnamespaces = 65537" => "2:14: 65537: write a number from 0 to 65536";
         negative_rate: "[reset]\ntotal = -1" => "2:9: -1: write how many in a second, 0 for none";
         relative_path: "hosts-deny = \"hosts.deny\"" =>
             "1:14: \"hosts.deny\": write an absolute path, from /";
@@ -462,6 +478,7 @@ mod tests {
         assert_eq!(file.effects, Effects { user: Some("tcpw".into()), ..Effects::default() });
         assert_eq!(file.on_deny_of["sshd"], OnDeny::Drop);
         assert_eq!(file.rates, ResetRates::default());
+        assert_eq!(file.namespaces, Some(super::super::NAMESPACES));
         assert_eq!(file.resolve, Resolve::default());
     }
 }

@@ -76,7 +76,7 @@ pub struct ListenerStatus {
     pub found_by: String,
     /// Its policy in a few words.
     pub policy: String,
-    /// How its clients are refused at present: `reset`, `drop`; `pass` in audit mode.
+    /// How its clients are refused at present: `reset`, `icmp`, `drop`; `pass` in audit mode.
     pub on_deny: String,
     /// What its socket carries.
     pub tag: TagState,

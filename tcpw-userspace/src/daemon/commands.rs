@@ -10,7 +10,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tcpw_common::{held::Held, key::AttemptKey};
+use anyhow::Result;
+use tcpw_common::{held::Held, key::AttemptKey, outcome::Outcome};
 
 use super::{
     Daemon,
@@ -23,12 +24,18 @@ use crate::{
     config::Mode,
     effects::{Command, surroundings_of},
     evaluate::request::{CommandResult, Judgement, Verdict},
-    events::{self, Decision},
+    events::{self, Decision, UDP},
     parse::rule::Text,
 };
 
 /// An answer outlives every SYN of its attempt: Linux gives up after two minutes.
 const ANSWER_FOR: Duration = Duration::from_secs(180);
+
+/// The SYN is on its way when it is told; Linux sends another after a second.
+const RESET_FOR: Duration = Duration::from_millis(500);
+
+/// IPPROTO_TCP.
+const TCP: u16 = 6;
 
 /// Most attempts whose facts are kept until they are reported.
 const MOST_KEPT: usize = 4096;
@@ -146,9 +153,25 @@ impl Daemon {
         self.commands.keep(decision, facts);
         let holds_ns = u64::try_from(ANSWER_FOR.as_nanos()).unwrap_or(u64::MAX);
         let expires_ns = boot_ns().saturating_add(holds_ns);
-        match self.kernel.answer_once(attempt_key(held, decision), outcome, marks, expires_ns) {
+        let key = attempt_key(held, decision);
+        let answered = self.kernel.answer_once(key, outcome, marks, expires_ns);
+        let is_refused = outcome == Outcome::Refuse as u32;
+        let answered =
+            answered.and_then(|()| if is_refused { self.reset_once(&key, decision) } else { Ok(()) });
+        match answered {
             Ok(()) => self.send_again(held, decision),
             Err(error) => log::error!("{error:#}"),
         }
+    }
+
+    /// The SYN that is sent again next is answered with a reset, where it is certain who listens.
+    fn reset_once(&mut self, key: &AttemptKey, decision: &Decision) -> Result<()> {
+        let Some(netns) = self.registry.get(decision.cookie).map(|known| known.netns) else { return Ok(()) };
+        let place = (decision.server, decision.server_port);
+        if decision.protocol == UDP || !self.kernel.is_reset_for(netns, place, TCP, decision.cookie) {
+            return Ok(());
+        }
+        let holds_ns = u64::try_from(RESET_FOR.as_nanos()).unwrap_or(u64::MAX);
+        self.kernel.reset_once(key, boot_ns().saturating_add(holds_ns))
     }
 }

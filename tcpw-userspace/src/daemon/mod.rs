@@ -199,6 +199,8 @@ struct Daemon {
     marks_bound: bool,
     /// Requests for the status, on their way.
     looks: Looks,
+    /// Namespaces whose refused clients are not reset, as far as was said.
+    namespaces_without_resets: usize,
 }
 
 impl Daemon {
@@ -248,12 +250,15 @@ impl Daemon {
             detached: false,
             marks_bound: true,
             looks: Looks::new(),
+            namespaces_without_resets: 0,
             kernel,
             config,
         };
         // Looked at twice: a listener's socket is held only as long as it takes to tag it.
         daemon.mark_bound();
-        for listener in daemon.scans.scan_now().listeners {
+        let first = daemon.scans.scan_now();
+        daemon.watch_udp_ports(&first.looked);
+        for listener in first.listeners {
             if daemon.is_service(&listener) {
                 daemon.registry.learn(&listener.names);
             }
@@ -377,7 +382,7 @@ impl Daemon {
             ("hold_limited", "attempts were not held, their source has too many: their clients try again"),
             ("hold_ring_full", "attempts were not held, the ring was full: their clients try again"),
             ("strays", "ACKs without a handshake were dropped: their clients are refused"),
-            ("reset_limited", "refused attempts were dropped, not reset: too many in a second"),
+            ("reset_limited", "refused attempts were dropped without an answer: too many in a second"),
             (
                 "reset_unsure",
                 "refused attempts were dropped, not reset: many were allowed just before the tables changed",

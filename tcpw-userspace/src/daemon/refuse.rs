@@ -1,4 +1,4 @@
-//! Certifies where refused clients may be reset.
+//! Certifies where refused clients may be reset, or told by ICMP.
 //!
 //! In: what listens in a network namespace, and the stamps read before it was looked at. Out:
 //! certified services in the kernel. Invariant: a listener is certified under the names its tag
@@ -13,6 +13,7 @@ use std::{
 
 use tcpw_common::{
     key::mapped,
+    limits::SETTLED_NS,
     service::{ANY_PORT, RESET, STEER, Service, ServiceKey, WHOLE_NETNS, change_index},
 };
 
@@ -21,7 +22,8 @@ use crate::{
     config::{Config, Mode},
     kernel::{Changes, Kernel, Stamps, boot_ns},
     listeners::Namespace,
-    refuse::{Certain, Identified, certain},
+    listeners::PortSocket,
+    refuse::{Certain, Identified, Place, certain, certain_datagrams, datagram_ports},
 };
 
 const TCP: u16 = 6;
@@ -53,7 +55,7 @@ impl Daemon {
     pub(super) fn start_resets(kernel: &mut Kernel, config: &Config) -> Option<Arc<Changes>> {
         // Without resets, some may be led to what their rule has for them.
         let started = if config.mode == Mode::Enforce {
-            kernel.start_resets(config.refusal.rates).map(Some)
+            kernel.start_resets(&config.refusal, &config.cgroup).map(Some)
         } else {
             kernel.end_resets().map(|()| None)
         };
@@ -76,6 +78,7 @@ impl Daemon {
             self.set_services(namespace.netns, Some(&namespace.file), &wanted);
             self.see_to_takers(namespace.netns, Some(&namespace.file));
         }
+        self.watch_udp_ports(looked);
         if !is_all {
             return;
         }
@@ -95,10 +98,31 @@ impl Daemon {
         }
     }
 
-    /// Looks again where a certificate is void.
+    /// Watches the UDP ports of which something may become certain: at the next look.
+    pub(super) fn watch_udp_ports(&mut self, looked: &Looked) {
+        let Some(resets) = self.kernel.resets() else { return };
+        for namespace in &looked.namespaces {
+            let ports = datagram_ports(&namespace.datagrams, &namespace.given_away);
+            if let Err(error) = resets.watch_udp_ports(namespace.netns, &ports) {
+                log::error!("refused datagrams of some services get no answer: {error:#}");
+            }
+        }
+    }
+
+    /// Looks again where a certificate is void, and says where there can be none.
     pub(super) fn watch_resets(&mut self) {
-        if self.kernel.resets().is_some_and(|resets| resets.are_any_void()) {
+        let Some(resets) = self.kernel.resets() else { return };
+        let (_, without) = resets.links();
+        if resets.are_any_void() {
             self.scans.look_at_all();
+        }
+        let said = std::mem::replace(&mut self.namespaces_without_resets, without);
+        if without > said {
+            log::warn!(
+                "{without} network namespaces with refused clients are beyond the bound of {} ([reset] namespaces): \
+                 their clients are dropped, not reset",
+                self.config.refusal.namespaces
+            );
         }
     }
 
@@ -112,42 +136,52 @@ impl Daemon {
     /// What the kernel's table should hold of a namespace.
     fn services(&mut self, namespace: &Namespace, stamps: &Stamps) -> BTreeMap<ServiceKey, Service> {
         let netns = namespace.netns;
-        let (registry, refusal) = (&self.registry, &self.config.refusal);
-        let found = certain(&namespace.sockets, |socket| {
+        let stamp = |protocol, port| stamps.get(change_index(netns, protocol, port)).unwrap_or(u64::MAX);
+        let (registry, resets) = (&self.registry, self.kernel.resets());
+        let identified = |socket: &PortSocket| {
             let known = registry.get(socket.cookie)?;
-            let is_certain = known.untagged.is_none() && known.netns == netns;
+            let is_certain = known.untagged.is_none() && known.netns == netns && !known.is_tunnel;
             is_certain.then_some(Identified { names: known.names.id(), pid: known.pid })
-        });
+        };
+        let is_watched = |port: u16| {
+            let settled = stamp(UDP, port.into()).saturating_add(SETTLED_NS) < stamps.at_ns();
+            let resets = resets.as_ref();
+            settled && resets.is_some_and(|it| it.was_udp_port_watched(netns, port, stamps.at_ns()))
+        };
+        let datagrams = certain_datagrams(&namespace.datagrams, is_watched, identified);
+        let found = [(TCP, certain(&namespace.sockets, identified)), (UDP, datagrams)];
         let before: BTreeMap<ServiceKey, Service> = self
             .kernel
             .resets()
             .map(|resets| resets.certified(netns).map(|(key, service)| (*key, *service)).collect())
             .unwrap_or_default();
         let steers = if self.steers() { STEER } else { 0 };
-        let flags = |one: Certain, port| {
-            let names = registry.get(one.cookie).map(|known| &known.names);
-            let is_reset = names.is_some_and(|names| refusal.resets(names, port));
-            steers | if is_reset { RESET } else { 0 }
+        let flags = |one: Certain, protocol, port| {
+            let names = self.registry.get(one.cookie).map(|known| &known.names);
+            let is_reset = names.is_some_and(|names| self.config.refusal.resets(names, port));
+            (if protocol == TCP { steers } else { 0 }) | if is_reset { RESET } else { 0 }
         };
-        let stamp = |port| stamps.get(change_index(netns, TCP, port)).unwrap_or(u64::MAX);
-        let service = |((local, port), one): (_, Option<Certain>)| {
-            let key = ServiceKey { netns, local, port, protocol: TCP, reserved: 0 };
+        let service = |protocol: u16, (local, port): Place, one: Option<Certain>| {
+            let key = ServiceKey { netns, local, port, protocol, reserved: 0 };
             let names = one.map_or(0, |one| one.names);
             let since = before.get(&key).filter(|service| service.names == names && service.flags != 0);
             let service = Service {
                 names,
                 cookie: one.map_or(0, |one| one.cookie),
-                port_stamp: stamp(port.into()),
-                netns_stamp: stamp(WHOLE_NETNS),
+                port_stamp: stamp(protocol, port.into()),
+                netns_stamp: stamp(protocol, WHOLE_NETNS),
                 since_ns: since.map_or_else(boot_ns, |service| service.since_ns),
                 pid: one.map_or(0, |one| one.pid),
                 family: one.map_or(0, |one| one.family),
-                flags: one.map_or(0, |one| flags(one, port)),
+                flags: one.map_or(0, |one| flags(one, protocol, port)),
                 reserved: 0,
             };
             (key, service)
         };
-        found.into_iter().map(service).collect()
+        let all = found.into_iter().flat_map(|(protocol, places)| {
+            places.into_iter().map(move |(place, one)| (protocol, place, one))
+        });
+        all.map(|(protocol, place, one)| service(protocol, place, one)).collect()
     }
 
     /// How the refused clients of a listener are refused, as things stand.
@@ -157,11 +191,14 @@ impl Daemon {
             IpAddr::V6(v6) => v6.octets(),
         };
         let (netns, port) = (known.netns, known.local.port());
-        let key = ServiceKey { netns, local: address, port, protocol: TCP, reserved: 0 };
+        // An MPTCP listener's clients meet a TCP listener.
+        let protocol = if known.protocol == UDP { UDP } else { TCP };
+        let key = ServiceKey { netns, local: address, port, protocol, reserved: 0 };
         match self.config.mode {
             Mode::Audit => "pass",
-            Mode::Enforce if known.protocol != UDP && self.kernel.is_reset(&key) => "reset",
-            Mode::Enforce => "drop",
+            Mode::Enforce if !self.kernel.is_reset(&key) => "drop",
+            Mode::Enforce if protocol == UDP => "icmp",
+            Mode::Enforce => "reset",
         }
     }
 }

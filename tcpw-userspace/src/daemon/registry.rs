@@ -37,6 +37,8 @@ pub(super) struct Known {
     pub(super) found: NameSource,
     pub(super) parts: Vec<NamePart>,
     pub(super) service: Option<XinetdService>,
+    /// The kernel takes datagrams from it before anybody filters them.
+    pub(super) is_tunnel: bool,
     /// Why its tag could not be written.
     pub(super) untagged: Option<String>,
 }
@@ -91,11 +93,11 @@ impl Registry {
     /// Whether a listener carries another tag than it will.
     pub(super) fn is_news(&self, kernel: &Kernel, listener: &Listener) -> bool {
         match (&listener.socket, listener.protocol) {
-            (Some(socket), TCP) => {
-                kernel.read_tag(socket.as_fd()).is_ok_and(|tag| tag != Some(tag_of(listener)))
+            (Some(socket), TCP | UDP) => {
+                let unmarked = |tag: Tag| Tag { flags: tag.flags & !BOUND_BEFORE, ..tag };
+                let tag = kernel.read_tag(socket.as_fd());
+                tag.is_ok_and(|tag| tag.map(unmarked) != Some(tag_of(listener)))
             }
-            // Its clients are never reset.
-            (_, UDP) => false,
             _ => self.get(listener.cookie).is_none_or(|known| known.names != listener.names),
         }
     }
@@ -133,6 +135,7 @@ impl Registry {
                 found: listener.found,
                 parts: listener.parts,
                 service: listener.service,
+                is_tunnel: listener.is_tunnel,
                 untagged,
             },
         );

@@ -65,6 +65,10 @@ impl Daemon {
         counters.extend(self.name_counters());
         counters.extend(self.users.counters());
         counters.extend(self.steers.counters());
+        let (with, without) = self.kernel.links_of_resets();
+        for (name, count) in [("reset_namespaces", with), ("reset_namespaces_without", without)] {
+            counters.insert(name.into(), u64::try_from(count).unwrap_or(u64::MAX));
+        }
         let held = self.kernel.waiting().map_or(0, |all| all.len());
         counters.insert("users_held".into(), u64::try_from(held).unwrap_or(u64::MAX));
         let counts = self.lines.counts();

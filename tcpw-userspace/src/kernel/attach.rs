@@ -27,6 +27,14 @@ pub enum Hook {
     BindsV4,
     /// cgroup bind6: likewise.
     BindsV6,
+    /// cgroup bind4 of the whole host: stamps UDP ports that are watched.
+    JoinsV4,
+    /// cgroup bind6: likewise.
+    JoinsV6,
+    /// cgroup post_bind4: likewise, once the socket has its port.
+    JoinedV4,
+    /// cgroup post_bind6: likewise.
+    JoinedV6,
     /// cgroup sendmsg4: remembers the peers a UDP service socket writes to.
     WroteV4,
     /// cgroup sendmsg6: likewise.
@@ -57,6 +65,10 @@ impl Hook {
             Self::BoundV6 => "bound_v6",
             Self::BindsV4 => "binds_v4",
             Self::BindsV6 => "binds_v6",
+            Self::JoinsV4 => "joins_v4",
+            Self::JoinsV6 => "joins_v6",
+            Self::JoinedV4 => "joined_v4",
+            Self::JoinedV6 => "joined_v6",
             Self::WroteV4 => "wrote_v4",
             Self::WroteV6 => "wrote_v6",
             Self::Listening => "listening",
@@ -213,7 +225,7 @@ impl Kernel {
         USER_HOOKS.into_iter().rev().try_for_each(|hook| self.attached.detach(hook))
     }
 
-    fn attach(&mut self, hook: Hook, cgroup: &Path) -> Result<HookState> {
+    pub(super) fn attach(&mut self, hook: Hook, cgroup: &Path) -> Result<HookState> {
         self.in_use.push(hook);
         if self.program(hook)?.fd().is_err() {
             self.load_program(hook)?;
@@ -269,8 +281,10 @@ impl Kernel {
         let program = self.ebpf.program_mut(hook.program()).context("not in the BPF object")?;
         let result = match hook {
             Hook::Gate | Hook::UserIn | Hook::UserOut => <&mut CgroupSkb>::try_from(program)?.load(),
-            Hook::BoundV4 | Hook::BoundV6 => <&mut CgroupSock>::try_from(program)?.load(),
-            Hook::BindsV4 | Hook::BindsV6 | Hook::WroteV4 | Hook::WroteV6 => {
+            Hook::BoundV4 | Hook::BoundV6 | Hook::JoinedV4 | Hook::JoinedV6 => {
+                <&mut CgroupSock>::try_from(program)?.load()
+            }
+            Hook::BindsV4 | Hook::BindsV6 | Hook::JoinsV4 | Hook::JoinsV6 | Hook::WroteV4 | Hook::WroteV6 => {
                 <&mut CgroupSockAddr>::try_from(program)?.load()
             }
             Hook::Listening => <&mut BtfTracePoint>::try_from(program)?.load("inet_sock_set_state", btf),
@@ -299,12 +313,12 @@ impl Kernel {
                 let id = gate.attach(cgroup, direction, mode)?;
                 gate.take_link(id)?.try_into()?
             }
-            Hook::BoundV4 | Hook::BoundV6 => {
+            Hook::BoundV4 | Hook::BoundV6 | Hook::JoinedV4 | Hook::JoinedV6 => {
                 let bound: &mut CgroupSock = program.try_into()?;
                 let id = bound.attach(cgroup, mode)?;
                 bound.take_link(id)?.try_into()?
             }
-            Hook::BindsV4 | Hook::BindsV6 | Hook::WroteV4 | Hook::WroteV6 => {
+            Hook::BindsV4 | Hook::BindsV6 | Hook::JoinsV4 | Hook::JoinsV6 | Hook::WroteV4 | Hook::WroteV6 => {
                 let addressed: &mut CgroupSockAddr = program.try_into()?;
                 let id = addressed.attach(cgroup, mode)?;
                 addressed.take_link(id)?.try_into()?

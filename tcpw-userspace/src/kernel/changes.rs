@@ -12,6 +12,8 @@ use std::{
 
 use tcpw_common::service::CHANGES;
 
+use super::alive::boot_ns;
+
 const BYTES: usize = CHANGES * size_of::<u64>();
 
 /// The mapped table.
@@ -25,12 +27,20 @@ unsafe impl Sync for Changes {}
 
 /// All stamps at one time.
 #[derive(Clone, Debug, Default)]
-pub struct Stamps(Vec<u64>);
+pub struct Stamps {
+    all: Vec<u64>,
+    at_ns: u64,
+}
 
 impl Stamps {
     /// The stamp at an index.
     pub fn get(&self, index: u32) -> Option<u64> {
-        self.0.get(index as usize).copied()
+        self.all.get(index as usize).copied()
+    }
+
+    /// When they were read: CLOCK_BOOTTIME, nanoseconds.
+    pub fn at_ns(&self) -> u64 {
+        self.at_ns
     }
 }
 
@@ -54,7 +64,8 @@ impl Changes {
 
     /// All stamps. What is looked at after this is not older than they are.
     pub fn stamps(&self) -> Stamps {
-        Stamps(self.all().iter().map(|stamp| stamp.load(Ordering::SeqCst)).collect())
+        let at_ns = boot_ns();
+        Stamps { all: self.all().iter().map(|stamp| stamp.load(Ordering::SeqCst)).collect(), at_ns }
     }
 
     fn all(&self) -> &[AtomicU64] {

@@ -24,6 +24,7 @@ mod sys;
 mod tables;
 mod tags;
 mod takers;
+mod udp_ports;
 mod upgrade;
 mod users;
 
@@ -36,6 +37,6 @@ pub use load::{Kernel, LoadOptions};
 pub use pinned::PinnedStatus;
 pub use pins::Pins;
 pub use probe::Answer;
-pub use resets::{MAX_LINKS, Resets};
+pub use resets::Resets;
 pub use ring::{Diagnostics, EventRing, HeldRing, Ring};
 pub use sync::Applied;

@@ -1,4 +1,4 @@
-//! Resets: one sk_lookup link per network namespace, and the services they may refuse for.
+//! Resets, and ICMP over UDP: one sk_lookup link per network namespace, and the services they may refuse for.
 //!
 //! In: certified services of a namespace, and a file that stands for it. Out: a link while there is
 //! one, entries in the kernel's table.
@@ -6,11 +6,11 @@
 //! keeps no namespace, and is let go with the last service.
 
 use std::{
-    collections::{BTreeMap, btree_map::Entry},
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
     fs::File,
     io,
     os::fd::{AsFd as _, OwnedFd},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
 };
 
@@ -20,6 +20,7 @@ use aya::{
     programs::SkLookup,
 };
 use tcpw_common::{
+    key::{Address, as_v4, mapped},
     limits::PASSED_NS,
     service::{Pressure, RESET, ResetLimits, Service, ServiceKey, WHOLE_NETNS, change_index},
 };
@@ -30,11 +31,11 @@ use super::{
     load::{Kernel, take},
     pins::Pins,
     stub, sys,
+    udp_ports::UdpPorts,
 };
-use crate::config::ResetRates;
+use crate::config::{Refusal, ResetRates};
 
-/// Most namespaces with a link; in more of them refused clients are dropped.
-pub const MAX_LINKS: usize = 1024;
+const UDP: u16 = 17;
 
 /// The shared program, its maps, and every link.
 pub struct Resets {
@@ -49,8 +50,12 @@ pub struct Resets {
     _programs: ProgramArray<MapData>,
     pins: Option<Pins>,
     links: BTreeMap<u64, Link>,
-    /// Namespaces that were refused a link are said once.
-    is_full: bool,
+    /// `None`: nobody tells who binds a UDP port, so nothing is certain of any.
+    udp_ports: Option<UdpPorts>,
+    /// Most namespaces with a link.
+    most_links: usize,
+    /// Namespaces that were refused a link.
+    without_link: BTreeSet<u64>,
 }
 
 /// A link; letting go of it ends the resets of its namespace.
@@ -64,7 +69,7 @@ impl Kernel {
     ///
     /// # Errors
     /// The kernel refuses the program, or cannot tell who begins to listen.
-    pub fn start_resets(&mut self, rates: ResetRates) -> Result<Arc<Changes>> {
+    pub fn start_resets(&mut self, refusal: &Refusal, cgroup: &Path) -> Result<Arc<Changes>> {
         if !self.sees_listeners {
             bail!("this kernel does not tell who begins to listen");
         }
@@ -72,7 +77,7 @@ impl Kernel {
         let mut limits: Array<MapData, ResetLimits> =
             Array::try_from(take(&mut self.ebpf, "RESET_LIMITS")?).context("open map RESET_LIMITS")?;
         let changed_ns = limits.get(&0, 0).context("read the limits of resets")?.changed_ns;
-        limits.set(0, limits_of(rates, changed_ns), 0).context("write the limits of resets")?;
+        limits.set(0, limits_of(refusal.rates, changed_ns), 0).context("write the limits of resets")?;
         let place = fd(self.map("PLACE")?)?;
         let shared = take(&mut self.ebpf, "REFUSALS")?;
         let shared_fd = fd(&shared)?;
@@ -93,6 +98,15 @@ impl Kernel {
             let pressed = Pressure { began_ns: 0, count: 0, until_ns };
             pressure.set(0, pressed, 0).context("write what may be forgotten")?;
         }
+        let watched = refusal.resets_any().then(|| self.watch_udp_ports(cgroup)).transpose();
+        let (udp_ports, was_watched) = match watched {
+            Ok(None) => (None, false),
+            Ok(Some((ports, was_watched))) => (Some(ports), was_watched),
+            Err(error) => {
+                log::warn!("refused datagrams get no answer, nobody tells who binds a UDP port: {error:#}");
+                (None, false)
+            }
+        };
         let mut resets = Resets {
             services,
             certified,
@@ -103,8 +117,13 @@ impl Kernel {
             _programs: programs,
             pins: self.pins.clone(),
             links: BTreeMap::new(),
-            is_full: false,
+            udp_ports,
+            most_links: refusal.namespaces,
+            without_link: BTreeSet::new(),
         };
+        if !was_watched {
+            resets.remove(|key| key.protocol == UDP)?;
+        }
         resets.adopt()?;
         self.resets = Some(resets);
         Ok(changes)
@@ -130,6 +149,23 @@ impl Kernel {
     /// The resets, if there are any.
     pub fn resets(&mut self) -> Option<&mut Resets> {
         self.resets.as_mut()
+    }
+
+    /// Whether a packet for a local address and port meets a certified service, and it is that socket.
+    pub fn is_reset_for(&self, netns: u64, local: (Address, u16), protocol: u16, cookie: u64) -> bool {
+        self.resets.as_ref().is_some_and(|resets| {
+            let (local, port) = local;
+            let any = if as_v4(&local).is_some() { mapped([0; 4]) } else { [0; 16] };
+            let at = |local| ServiceKey { netns, local, port, protocol, reserved: 0 };
+            let key = if resets.certified.contains_key(&at(local)) { at(local) } else { at(any) };
+            let is_it = |it: &Service| it.cookie == cookie && it.flags & RESET != 0;
+            resets.is_in_force(&key) && resets.certified.get(&key).is_some_and(is_it)
+        })
+    }
+
+    /// As [`Resets::links`]; none if there are no resets.
+    pub fn links_of_resets(&self) -> (usize, usize) {
+        self.resets.as_ref().map_or((0, 0), Resets::links)
     }
 
     /// Whether the clients a service refuses are reset, as things stand.
@@ -173,6 +209,26 @@ impl Resets {
         self.certified.keys().map(|key| key.netns).chain(self.links.keys().copied()).collect()
     }
 
+    /// Watches UDP ports of a namespace: these and, as long as something of them is certified, no others.
+    ///
+    /// # Errors
+    /// The kernel refuses a write.
+    pub fn watch_udp_ports(&mut self, netns: u64, ports: &BTreeSet<u16>) -> Result<()> {
+        let certified = self.certified.keys().filter(|key| key.netns == netns && key.protocol == UDP);
+        let ports = certified.map(|key| key.port).chain(ports.iter().copied()).collect();
+        self.udp_ports.as_mut().map_or(Ok(()), |watched| watched.watch(netns, &ports))
+    }
+
+    /// Whether a UDP port was watched already at that time, on CLOCK_BOOTTIME.
+    pub fn was_udp_port_watched(&self, netns: u64, port: u16, at_ns: u64) -> bool {
+        self.udp_ports.as_ref().is_some_and(|watched| watched.was_watched(netns, port, at_ns))
+    }
+
+    /// How many namespaces have a link, and how many have none because of the bound.
+    pub fn links(&self) -> (usize, usize) {
+        (self.links.len(), self.without_link.len())
+    }
+
     /// Nothing is certain of a port any more.
     ///
     /// # Errors
@@ -194,7 +250,10 @@ impl Resets {
         let has_any = wanted.values().any(|service| service.flags != 0);
         let has_link = match file {
             Some(file) if has_any => self.link(netns, file)?,
-            Some(_) | None => false,
+            Some(_) | None => {
+                self.without_link.remove(&netns);
+                false
+            }
         };
         if !has_link {
             self.remove(|key| key.netns == netns)?;
@@ -244,14 +303,11 @@ impl Resets {
         let Entry::Vacant(place) = self.links.entry(netns) else {
             return Ok(true);
         };
-        if count >= MAX_LINKS {
-            if !std::mem::replace(&mut self.is_full, true) {
-                log::warn!(
-                    "{MAX_LINKS} network namespaces have a link for resets: refused clients of others are dropped"
-                );
-            }
+        if count >= self.most_links {
+            self.without_link.insert(netns);
             return Ok(false);
         }
+        self.without_link.remove(&netns);
         let program = stub::load(netns, self.place.as_fd(), self.shared.as_fd())
             .context("load the program of a network namespace")?;
         let link =

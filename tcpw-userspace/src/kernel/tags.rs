@@ -11,6 +11,7 @@ use tcpw_common::{
     answer::Answer,
     key::{AnswerKey, AttemptKey, Comm, NamesId},
     layout::SPARE_WORDS,
+    outcome::Outcome,
     tag::Tag,
 };
 
@@ -89,6 +90,19 @@ impl Kernel {
         let mut answers: HashMap<_, AttemptKey, Answer> = HashMap::try_from(map)?;
         let answer = Answer { spare: SPARE_WORDS, expires_ns, outcome, marks: marks.into() };
         answers.insert(key, answer, 0).context("write an answer")
+    }
+
+    /// Refuses the next SYN of a flow before it finds its listener, until `expires_ns`, on CLOCK_BOOTTIME.
+    ///
+    /// # Errors
+    /// The kernel refuses the write.
+    pub fn reset_once(&mut self, attempt: &AttemptKey, expires_ns: u64) -> Result<()> {
+        let map = self.ebpf.map_mut("ONCE").context("the BPF object has no map ONCE")?;
+        let mut answers: HashMap<_, AttemptKey, Answer> = HashMap::try_from(map)?;
+        let flow = AttemptKey { cookie: 0, isn: 0, ..*attempt };
+        let answer =
+            Answer { spare: SPARE_WORDS, expires_ns, outcome: Outcome::Refuse as u32, marks: attempt.isn };
+        answers.insert(flow, answer, 0).context("write a refusal")
     }
 
     /// Lets an attempt be held once more at once: it was held for another reason before.

@@ -9,6 +9,7 @@ use std::{
     fs::{self, File},
     io,
     net::SocketAddr,
+    ops::RangeInclusive,
     os::{fd::AsFd as _, unix::fs::MetadataExt as _},
     path::{Path, PathBuf},
     thread,
@@ -29,6 +30,9 @@ use super::sys;
 
 /// Attribute with the socket's cgroup. Source: linux/include/uapi/linux/inet_diag.h.
 const INET_DIAG_CGROUP_ID: u16 = 21;
+
+/// Source: linux/include/net/tcp_states.h.
+const ESTABLISHED: u8 = 1;
 
 /// Attribute of an IPv6 socket: whether it takes IPv6 alone.
 const INET_DIAG_SKV6ONLY: u16 = 11;
@@ -54,6 +58,8 @@ pub(super) struct DiagSocket {
     pub(super) family: u32,
     /// Local address and port.
     pub(super) local: SocketAddr,
+    /// A UDP socket that has a peer.
+    pub(super) is_connected: bool,
 }
 
 /// Network namespaces, each with a file that keeps it.
@@ -73,15 +79,17 @@ impl Namespaces {
         }
     }
 
-    /// All of them, with every listening TCP socket, and every UDP socket that is not connected; one
-    /// that cannot be entered is left out.
+    /// All of them, with every listening TCP socket, and every UDP socket that has a port; one that
+    /// cannot be entered is left out.
     pub(super) fn listening(self) -> Vec<Listed> {
         // Entering a namespace is for good: a thread of its own does it.
         let listed = thread::spawn(move || {
             let mut all = Vec::new();
             for file in self.0.into_values() {
                 match list(&file) {
-                    Ok((netns, sockets)) => all.push(Listed { netns, file, sockets }),
+                    Ok((netns, sockets)) => {
+                        all.push(Listed { netns, file, sockets, given_away: given_away() });
+                    }
                     Err(error) => log::debug!("sockets of a network namespace were not listed: {error}"),
                 }
             }
@@ -98,6 +106,18 @@ pub(super) struct Listed {
     pub(super) netns: u64,
     pub(super) file: File,
     pub(super) sockets: Vec<DiagSocket>,
+    /// Ports the kernel gives to sockets that did not ask for one.
+    pub(super) given_away: RangeInclusive<u16>,
+}
+
+/// Of the network namespace of the calling thread; every port, if it is not known.
+fn given_away() -> RangeInclusive<u16> {
+    let range = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
+    let mut ports = range.split_whitespace().map(str::parse);
+    match (ports.next(), ports.next()) {
+        (Some(Ok(first)), Some(Ok(last))) => first..=last,
+        _ => 0..=u16::MAX,
+    }
 }
 
 fn list(namespace: &File) -> io::Result<(u64, Vec<DiagSocket>)> {
@@ -109,7 +129,8 @@ fn list(namespace: &File) -> io::Result<(u64, Vec<DiagSocket>)> {
         for (family, socket_id) in [(AF_INET, SocketId::new_v4()), (AF_INET6, SocketId::new_v6())] {
             let extensions = ExtensionFlags::empty();
             // A UDP socket that is not connected is closed.
-            let states = if protocol == IPPROTO_TCP { StateFlags::LISTEN } else { StateFlags::CLOSE };
+            let of_udp = StateFlags::CLOSE | StateFlags::ESTABLISHED;
+            let states = if protocol == IPPROTO_TCP { StateFlags::LISTEN } else { of_udp };
             let request = InetRequest { family, protocol, extensions, states, socket_id };
             dump(&socket, request, |response| all.extend(read(&response, netns, protocol)))?;
         }
@@ -182,6 +203,7 @@ fn read(response: &InetResponse, netns: u64, protocol: u8) -> Option<DiagSocket>
         is_v6_only,
         family: response.header.family.into(),
         local: SocketAddr::new(id.source_address, id.source_port),
+        is_connected: response.header.state == ESTABLISHED,
     })
 }
 

@@ -62,6 +62,8 @@ pub struct Listener {
     pub parts: Vec<NamePart>,
     /// Whether it is in scope: what is not is found only on demand.
     pub is_guarded: bool,
+    /// A UDP socket that the kernel takes datagrams from before anybody filters them: IPsec, L2TP.
+    pub is_tunnel: bool,
     /// The service, if a super-server listens for it and logs in its own form.
     pub service: Option<XinetdService>,
 }

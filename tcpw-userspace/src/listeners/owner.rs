@@ -77,6 +77,7 @@ impl<'a> Owners<'a> {
             },
             found: named.found,
             is_guarded: held.holders.iter().any(|pid| self.guarded.contains(pid)),
+            is_tunnel: held.listening.is_tunnel,
             service: named.service,
         })
     }
@@ -135,7 +136,7 @@ mod tests {
 
     fn listening() -> Listening {
         let local = "0.0.0.0:22".parse().unwrap();
-        Listening { family: 2, protocol: 6, cookie: 1, netns: 1, local }
+        Listening { family: 2, protocol: 6, cookie: 1, netns: 1, local, is_tunnel: false }
     }
 
     fn chosen(holders: &[Owner]) -> u32 {

@@ -204,6 +204,7 @@ impl Scanner {
             found,
             parts: Vec::new(),
             is_guarded: true,
+            is_tunnel: false,
             service: None,
         }
     }

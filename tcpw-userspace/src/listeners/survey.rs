@@ -1,8 +1,9 @@
 //! What one look at the host found: listeners, and who else listens in their network namespaces.
 //!
-//! Invariant: a namespace's sockets are all that listen for TCP there, guarded or not.
+//! Invariant: a namespace's sockets are all that listen for TCP there, and all of UDP that have a port,
+//! guarded or not.
 
-use std::{fs::File, net::SocketAddr};
+use std::{fs::File, net::SocketAddr, ops::RangeInclusive};
 
 use super::{
     Listener,
@@ -10,6 +11,7 @@ use super::{
 };
 
 const TCP: u16 = 6;
+const UDP: u16 = 17;
 
 /// What a scan found.
 #[derive(Debug, Default)]
@@ -29,9 +31,13 @@ pub struct Namespace {
     pub file: File,
     /// Every socket that listens for TCP there.
     pub sockets: Vec<PortSocket>,
+    /// Every UDP socket that has a port there.
+    pub datagrams: Vec<PortSocket>,
+    /// Ports the kernel gives to sockets that did not ask for one.
+    pub given_away: RangeInclusive<u16>,
 }
 
-/// A listening TCP socket, whoever holds it.
+/// A listening TCP socket or a UDP socket, whoever holds it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PortSocket {
     /// SO_COOKIE.
@@ -46,21 +52,28 @@ pub struct PortSocket {
     pub is_of_one_interface: bool,
     /// The gate sees its packets.
     pub is_guarded: bool,
+    /// It is of UDP, and has a peer.
+    pub is_connected: bool,
 }
 
 impl Namespace {
     /// With the sockets told apart by `is_guarded`; `None` if the kernel has no cookie for it.
     pub(super) fn new(listed: Listed, is_guarded: impl Fn(&DiagSocket) -> bool) -> Option<Self> {
-        let of_tcp = listed.sockets.iter().filter(|socket| socket.protocol == TCP);
-        let sockets = of_tcp.map(|socket| PortSocket {
-            cookie: socket.cookie,
-            family: socket.family,
-            local: socket.local,
-            is_v6_only: socket.is_v6_only,
-            is_of_one_interface: socket.interface != 0,
-            is_guarded: is_guarded(socket),
-        });
-        let sockets = sockets.collect();
-        (listed.netns != 0).then_some(Self { netns: listed.netns, file: listed.file, sockets })
+        let of = |protocol: u16| -> Vec<PortSocket> {
+            let sockets = listed.sockets.iter().filter(|socket| socket.protocol == protocol);
+            let sockets = sockets.map(|socket| PortSocket {
+                cookie: socket.cookie,
+                family: socket.family,
+                local: socket.local,
+                is_v6_only: socket.is_v6_only,
+                is_of_one_interface: socket.interface != 0,
+                is_guarded: is_guarded(socket),
+                is_connected: socket.is_connected,
+            });
+            sockets.collect()
+        };
+        let (sockets, datagrams) = (of(TCP), of(UDP));
+        let Listed { netns, file, given_away, .. } = listed;
+        (netns != 0).then_some(Self { netns, file, sockets, datagrams, given_away })
     }
 }

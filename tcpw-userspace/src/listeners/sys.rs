@@ -66,6 +66,8 @@ pub(super) struct Listening {
     pub(super) cookie: u64,
     pub(super) netns: u64,
     pub(super) local: SocketAddr,
+    /// A UDP socket that the kernel takes datagrams from before anybody filters them.
+    pub(super) is_tunnel: bool,
 }
 
 /// Describes a socket; `None` unless it listens for TCP or MPTCP over IPv4 or IPv6, or is a UDP
@@ -93,7 +95,15 @@ pub(super) fn listening(socket: BorrowedFd<'_>) -> Option<Listening> {
         cookie: socket_option(socket, libc::SO_COOKIE).ok()?,
         netns: netns_cookie(socket).unwrap_or(0),
         local: local_address(socket)?,
+        is_tunnel: is_udp && is_tunnel(socket),
     })
+}
+
+/// Whether a UDP socket is an end of a tunnel (IPsec, L2TP, GTP); one that does not tell is.
+fn is_tunnel(socket: BorrowedFd<'_>) -> bool {
+    /// Source: linux/include/uapi/linux/udp.h.
+    const UDP_ENCAP: i32 = 100;
+    !option_of::<i32>(socket, libc::SOL_UDP, UDP_ENCAP).is_ok_and(|kind| kind == 0)
 }
 
 /// Cookie of a socket's network namespace.
@@ -116,17 +126,15 @@ impl Plain for i32 {}
 impl Plain for u64 {}
 
 fn socket_option<T: Plain>(socket: BorrowedFd<'_>, option: i32) -> io::Result<T> {
+    option_of(socket, libc::SOL_SOCKET, option)
+}
+
+fn option_of<T: Plain>(socket: BorrowedFd<'_>, level: i32, option: i32) -> io::Result<T> {
     let mut value = MaybeUninit::<T>::zeroed();
     let mut length = socklen::<T>();
     // SAFETY: the kernel writes at most `length` bytes, the size of `value`.
     let result = unsafe {
-        libc::getsockopt(
-            socket.as_raw_fd(),
-            libc::SOL_SOCKET,
-            option,
-            value.as_mut_ptr().cast(),
-            &raw mut length,
-        )
+        libc::getsockopt(socket.as_raw_fd(), level, option, value.as_mut_ptr().cast(), &raw mut length)
     };
     if result != 0 {
         return Err(io::Error::last_os_error());

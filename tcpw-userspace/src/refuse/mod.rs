@@ -1,4 +1,4 @@
-//! Where a refused client may be reset: who would take a packet, if anybody can tell.
+//! Where a refused client may be reset, or told by ICMP: who would take a packet, if anybody can tell.
 //!
 //! In: every socket that listens in a network namespace, and what is known of those the gate
 //! guards. Out: one entry for each local address and port: the one daemon behind it, or "not certain".
@@ -8,6 +8,8 @@
 //! address go before those of every address.
 #![forbid(unsafe_code)]
 
+mod datagrams;
+
 use std::{
     collections::BTreeMap,
     net::{IpAddr, Ipv4Addr},
@@ -16,6 +18,7 @@ use std::{
 use tcpw_common::key::{Address, NamesId, mapped};
 
 use crate::listeners::PortSocket;
+pub use datagrams::{certain_datagrams, datagram_ports};
 
 /// A local address and port; `::` and `::ffff:0.0.0.0` are every address of their family.
 pub type Place = (Address, u16);
@@ -54,6 +57,14 @@ pub fn certain(
     sockets: &[PortSocket],
     identified: impl Fn(&PortSocket) -> Option<Identified>,
 ) -> BTreeMap<Place, Option<Certain>> {
+    by_place(sockets, |takers| one(takers, &identified))
+}
+
+/// The places of all these sockets, each with the one daemon of its takers, if there is one.
+fn by_place<'a>(
+    sockets: impl IntoIterator<Item = &'a PortSocket>,
+    one: impl Fn(&[&PortSocket]) -> Option<Certain>,
+) -> BTreeMap<Place, Option<Certain>> {
     let mut takers: BTreeMap<Place, Vec<&PortSocket>> = BTreeMap::new();
     for socket in sockets {
         for place in places(socket) {
@@ -61,7 +72,7 @@ pub fn certain(
         }
     }
     let mut found: BTreeMap<Place, Option<Certain>> =
-        takers.into_iter().map(|(place, takers)| (place, one(&takers, &identified))).collect();
+        takers.into_iter().map(|(place, takers)| (place, one(&takers))).collect();
     let is_certain =
         |found: &BTreeMap<Place, Option<Certain>>, place| matches!(found.get(&place), Some(Some(_)));
     let hiding: Vec<Place> = found
@@ -126,6 +137,7 @@ mod tests {
             is_v6_only: false,
             is_of_one_interface: false,
             is_guarded: true,
+            is_connected: false,
         }
     }
 

@@ -1,0 +1,101 @@
+//! UDP ports that are watched: whoever binds one, anywhere on the host, leaves a stamp.
+//!
+//! In: ports of a network namespace. Out: since when each is watched.
+//! Invariant: a port is watched as long as something of it is certified, and since before user space
+//! looked who is there. The programs that watch see the whole host, pass everything, and outlive the
+//! process with the certificates.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, Result};
+use aya::maps::{HashMap, MapData};
+use tcpw_common::service::PortKey;
+
+use super::{
+    alive::boot_ns,
+    attach::{Hook, HookState},
+    load::{Kernel, take},
+    pins::cgroup_id,
+};
+
+const HOOKS: [Hook; 4] = [Hook::JoinsV4, Hook::JoinsV6, Hook::JoinedV4, Hook::JoinedV6];
+
+/// The ports that are watched.
+pub(super) struct UdpPorts {
+    table: HashMap<MapData, PortKey, u64>,
+    /// Since when: CLOCK_BOOTTIME, nanoseconds.
+    since: BTreeMap<PortKey, u64>,
+}
+
+impl Kernel {
+    /// Begins to watch. With it: whether an earlier process has watched all along.
+    ///
+    /// # Errors
+    /// The kernel refuses a program, or the root of the cgroups is not to be seen from here.
+    pub(super) fn watch_udp_ports(&mut self, cgroup: &Path) -> Result<(UdpPorts, bool)> {
+        let root = root_above(cgroup).context("the root of cgroup2 is not mounted here")?;
+        let mut was_watched = true;
+        for hook in HOOKS {
+            was_watched &= self.attach(hook, &root)? == HookState::Adopted;
+        }
+        let table: HashMap<MapData, PortKey, u64> =
+            HashMap::try_from(take(&mut self.ebpf, "UDP_PORTS")?).context("open map UDP_PORTS")?;
+        let known: Vec<PortKey> = table.keys().collect::<Result<_, _>>().context("read the watched ports")?;
+        let since = known.into_iter().map(|key| (key, 0)).collect();
+        let mut ports = UdpPorts { table, since };
+        if !was_watched {
+            ports.keep_only(|_| false)?;
+        }
+        Ok((ports, was_watched))
+    }
+}
+
+impl UdpPorts {
+    /// Watches these ports of a namespace, and no other of it.
+    ///
+    /// # Errors
+    /// The kernel refuses a write.
+    pub(super) fn watch(&mut self, netns: u64, ports: &BTreeSet<u16>) -> Result<()> {
+        self.keep_only(|key| {
+            key.netns != netns || u16::try_from(key.port).is_ok_and(|port| ports.contains(&port))
+        })?;
+        for port in ports {
+            let key = PortKey { netns, port: (*port).into(), reserved: 0 };
+            if !self.since.contains_key(&key) {
+                self.table.insert(key, 0, 0).context("watch a UDP port")?;
+                self.since.insert(key, boot_ns());
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a port was watched already at that time.
+    pub(super) fn was_watched(&self, netns: u64, port: u16, at_ns: u64) -> bool {
+        let key = PortKey { netns, port: port.into(), reserved: 0 };
+        self.since.get(&key).is_some_and(|since| *since < at_ns)
+    }
+
+    fn keep_only(&mut self, is_kept: impl Fn(&PortKey) -> bool) -> Result<()> {
+        let gone: Vec<PortKey> = self.since.keys().filter(|key| !is_kept(key)).copied().collect();
+        for key in gone {
+            self.table.remove(&key).context("watch a UDP port no more")?;
+            self.since.remove(&key);
+        }
+        Ok(())
+    }
+}
+
+/// The root of all cgroups above a directory; that of a container is none.
+fn root_above(cgroup: &Path) -> Option<PathBuf> {
+    /// Source: linux/fs/kernfs/dir.c, `kernfs_create_root`.
+    const ROOT_INODE: u64 = 1;
+    let is_cgroup2 = |dir: &&Path| {
+        nix::sys::statfs::statfs(*dir)
+            .is_ok_and(|found| found.filesystem_type() == nix::sys::statfs::CGROUP2_SUPER_MAGIC)
+    };
+    let mut above = cgroup.ancestors().take_while(is_cgroup2);
+    above.find(|dir| cgroup_id(dir).is_ok_and(|id| id == ROOT_INODE)).map(Path::to_path_buf)
+}
