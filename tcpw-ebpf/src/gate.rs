@@ -24,7 +24,7 @@ use tcpw_common::{
     key::{AnswerKey, AttemptKey, Query},
     limits::ONE_ATTEMPT_NS,
     outcome::{Outcome, REPORT},
-    tag::{KERNEL_PORT, OF_ONE_DEVICE, PROVISIONAL, Tag, UNPRIVILEGED},
+    tag::{KERNEL_PORT, OF_ONE_DEVICE, PROVISIONAL, TAKER, Tag, UNPRIVILEGED},
     user::{Pending, UserDecides},
 };
 
@@ -132,6 +132,11 @@ fn attempt(ctx: &SkBuffContext) -> Option<&'static mut Attempt> {
     attempt.protocol = protocol;
     let wanted = if is_datagram { packet::UDP } else { packet::TCP };
     let shape = packet::read(ctx, &mut attempt.key, wanted, &mut attempt.rest);
+    // SAFETY: as above.
+    let own_port = unsafe { port((*sk).src_port) };
+    if is_led(tag, shape, attempt.key.server_port, own_port) {
+        return None;
+    }
     match shape {
         Shape::Opens | Shape::Unparsable => (attempt.completes, attempt.is_stray) = (0, 0),
         Shape::Acknowledges => {
@@ -178,6 +183,12 @@ fn attempt(ctx: &SkBuffContext) -> Option<&'static mut Attempt> {
     attempt.query.server = attempt.key.server;
     attempt.query.port = attempt.key.server_port;
     Some(attempt)
+}
+
+/// Whether a packet was led to tcpw's own socket. What comes to its very port was not: that is nobody's service.
+#[inline(always)]
+fn is_led(tag: Option<&Tag>, shape: Shape, port: u16, own_port: u16) -> bool {
+    tag.is_some_and(|tag| tag.flags & TAKER != 0) && shape != Shape::Unparsable && port != own_port
 }
 
 /// Whether the SYN before an ACK passed: its handshake is kept in a SYN cookie alone.
@@ -310,7 +321,7 @@ fn refuse(attempt: &mut Attempt, decision: &Decision) -> Passage {
         } else {
             count(Counter::Refused);
             report(Kind::Refused, attempt, decision);
-            if attempt.protocol == IPPROTO_TCP && are_resets_on() {
+            if attempt.protocol == IPPROTO_TCP {
                 forget_socket(&mut attempt.key);
                 // SAFETY: the helper has no preconditions.
                 remember::refused(&attempt.key, unsafe { bpf_ktime_get_boot_ns() });

@@ -47,6 +47,8 @@ const FUZZER: &[Part] = &[part("g++", "c++")];
 const TESTS: &[Part] = &[
     part("rsyslog", "rsyslogd"),
     part("nftables", "nft"),
+    part("netcat-openbsd", "/bin/nc.openbsd"),
+    part("curl", "curl"),
     part("ethtool", "ethtool"),
     part("python3", "/usr/bin/python3"),
     part("dnsmasq-base", "dnsmasq"),

@@ -107,7 +107,7 @@ impl Daemon {
             _ if self.config.mode == Mode::Audit => return Some(attempt),
             Purpose::Live(_) => return Some(attempt),
             Purpose::Held(held) => Some(attempt_key(held, &attempt.decision)),
-            Purpose::Connection(_) => None,
+            Purpose::Connection(_) | Purpose::Steered(_) => None,
         };
         let surroundings = surroundings_of(&judgement.effects, command);
         let order = Command { text: command.clone(), surroundings };
@@ -125,7 +125,7 @@ impl Daemon {
     /// waits is refused if either end of the command refuses it.
     fn undecided(&mut self, mut attempt: Attempt, command: Text) {
         self.commands.undecided += 1;
-        if !matches!(attempt.purpose, Purpose::Connection(_)) {
+        if !matches!(attempt.purpose, Purpose::Connection(_) | Purpose::Steered(_)) {
             return;
         }
         let facts = attempt.facts.clone();

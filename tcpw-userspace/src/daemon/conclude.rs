@@ -44,6 +44,7 @@ impl Daemon {
             Purpose::Connection(waiting) => {
                 self.conclude_connection(&waiting, &decision, &names, judgement, &facts);
             }
+            Purpose::Steered(steered) => self.serve(*steered, &decision, &names, judgement, &facts),
             // It has passed.
             Purpose::Held(_) if self.config.mode == Mode::Audit => {
                 if judgement.verdict == Verdict::Refuse && self.waiting.is_news(&decision) {

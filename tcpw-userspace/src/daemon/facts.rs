@@ -7,13 +7,15 @@
 use std::{
     cell::{Cell, RefCell},
     net::IpAddr,
+    path::Path,
     time::Instant,
 };
 
 use crate::{
-    evaluate::request::{CommandResult, HostName, Lookup, Purpose},
+    evaluate::request::{Banner, CommandResult, HostName, Lookup, Purpose},
     parse::rule::Text,
     resolve::{Found, Kept, KnownAccounts, Question},
+    steer::read_banner,
 };
 
 /// Answers for one attempt.
@@ -30,12 +32,19 @@ pub(super) struct Facts {
     user: Option<Option<Text>>,
     /// He was asked for where there is none.
     in_vain: Option<UserWanted>,
+    /// There is a connection: the client may be shown something.
+    shows_banners: bool,
 }
 
 impl Facts {
     /// Those of attempts for which nothing is looked up.
     pub(super) fn unknown() -> Self {
         Self { is_unknown: true, user: Some(None), ..Self::default() }
+    }
+
+    /// Banners are read: there is a client to see them.
+    pub(super) fn show_banners(&mut self) {
+        self.shows_banners = true;
     }
 
     /// Takes the client's user; `None` is unknown.
@@ -219,6 +228,11 @@ impl Lookup for Answers<'_> {
             (Purpose::Spawn, _) => {}
         }
         CommandResult::Exited(0)
+    }
+
+    fn banner(&self, directory: &Path, daemon: &[u8]) -> Banner {
+        // Without a connection it only counts that there may be one.
+        if self.facts.shows_banners { read_banner(directory, daemon) } else { Banner::Text(Vec::new()) }
     }
 
     fn user_exists(&self, name: &[u8]) -> bool {

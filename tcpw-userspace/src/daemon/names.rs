@@ -21,6 +21,7 @@ use super::{
     facts::{Facts, Missing},
     held::attempt_key,
     live::Live,
+    steer::Steered,
 };
 use crate::{
     config::Resolve,
@@ -47,6 +48,8 @@ pub(super) enum Purpose {
     Held(Box<Held>),
     /// A connection whose data wait.
     Connection(Box<Waiting>),
+    /// A refused client that was led to us.
+    Steered(Box<Steered>),
     /// Somebody at the control socket.
     Live(Box<Live>),
 }
@@ -55,7 +58,7 @@ impl Purpose {
     fn key(&self, decision: &Decision) -> Option<AttemptKey> {
         match self {
             Self::Held(held) => Some(attempt_key(held, decision)),
-            Self::Connection(_) | Self::Live(_) => None,
+            Self::Connection(_) | Self::Steered(_) | Self::Live(_) => None,
         }
     }
 }
@@ -269,7 +272,9 @@ impl Daemon {
             }
             match self.hanging.park(attempt, question.clone(), number) {
                 Ok(()) => self.lookups.begin(&question),
-                Err(mut limited) if matches!(limited.purpose, Purpose::Connection(_)) => {
+                Err(mut limited)
+                    if matches!(limited.purpose, Purpose::Connection(_) | Purpose::Steered(_)) =>
+                {
                     // Its client would not try again: its name is unknown.
                     limited.facts.give_up(Instant::now());
                     attempt = *limited;

@@ -203,9 +203,13 @@ impl Daemon {
             // There is no connection whose user could be asked for.
             Purpose::Live(_) => self.conclude(attempt, judgement, None),
             Purpose::Held(_) if self.config.mode == Mode::Enforce => {
-                self.conclude(attempt, judgement, Some(user));
+                // Whoever he is, the client is led to us: there he is asked for.
+                let user = Some(user).filter(|_| !self.is_sure_to_steer(&attempt.decision, judgement));
+                self.conclude(attempt, judgement, user);
             }
-            Purpose::Held(_) | Purpose::Connection(_) => self.ask(attempt, user.timeout_s),
+            Purpose::Held(_) | Purpose::Connection(_) | Purpose::Steered(_) => {
+                self.ask(attempt, user.timeout_s);
+            }
         }
     }
 

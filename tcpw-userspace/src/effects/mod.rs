@@ -1,4 +1,5 @@
-//! Side effects: commands of `spawn` and `aclexec`, run by a process without rights.
+//! Side effects: commands of `spawn` and `aclexec`, and those of `twist` and the banners that a client
+//! gets, by a process without rights.
 //!
 //! In: commands and the client they are run for. Out: processes of another user, and counts.
 //! Invariant: a command that was wanted is counted as run, suppressed or lost, once; whatever
@@ -10,12 +11,14 @@ pub mod helper;
 mod limits;
 mod mailer;
 mod process;
+mod service;
 mod settings;
 mod wire;
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
     net::IpAddr,
+    os::fd::OwnedFd,
     time::{Duration, Instant},
 };
 
@@ -29,6 +32,7 @@ use limits::{Limits, grouped};
 pub use mailer::{Mailer, SENDMAIL};
 pub use process::{Heard, SUBCOMMAND};
 use process::{Process, What};
+pub use service::{Service, service};
 pub use settings::{FALLBACK, Settings, USER};
 use wire::{Charge, Order, Report};
 
@@ -68,6 +72,8 @@ pub struct Effects {
     running: HashMap<u64, Instant>,
     /// Of those that run or wait: somebody wants to know how it ends.
     asked: HashSet<u64>,
+    /// Of those that run: they have a connection, whose client may keep them as long as it likes.
+    serving: HashSet<u64>,
     next_id: u64,
     helper: Option<Helper>,
     helpers: u64,
@@ -101,6 +107,7 @@ impl Effects {
             waiting: VecDeque::new(),
             running: HashMap::new(),
             asked: HashSet::new(),
+            serving: HashSet::new(),
             next_id: 0,
             helper: None,
             helpers: 0,
@@ -173,16 +180,38 @@ impl Effects {
             return None;
         }
         self.next_id += 1;
-        let Surroundings { environment, nice, umask } = &command.surroundings;
-        let bytes = |text: &[u8]| text.to_vec();
-        self.waiting.push_back(Order {
-            id: self.next_id,
-            command: bytes(&command.text),
-            environment: environment.iter().map(|(name, value)| (bytes(name), bytes(value))).collect(),
-            nice: *nice,
-            umask: *umask,
-        });
+        self.waiting.push_back(command.surroundings.order(self.next_id, command.text.to_vec()));
         Some(self.next_id)
+    }
+
+    /// Hands a connection to what its rule has for it, if the limits let it; else it is closed. Those
+    /// that run do not count for other commands, nor do others for them: their clients may keep them.
+    pub fn serve(&mut self, source: IpAddr, service: &Service, connection: OwnedFd) -> bool {
+        let now = Instant::now();
+        let is_full = self.serving.len() >= self.settings.at_once as usize;
+        if is_full || !self.limits.take(source, now) {
+            self.counts.suppressed += 1;
+            self.limits.suppress(source);
+            return false;
+        }
+        if self.helper.is_none() && now >= self.start_at {
+            self.start();
+        }
+        let id = self.next_id + 1;
+        let ordered = match &self.helper {
+            Some(helper) => helper.process.serve(&service.order(id), connection),
+            None => Err(anyhow::anyhow!("the helper is gone")),
+        };
+        if let Err(error) = ordered {
+            self.counts.lost += 1;
+            log::warn!("a client gets no banner and no twist: {error:#}");
+            return false;
+        }
+        self.next_id = id;
+        self.running.insert(id, now);
+        self.serving.insert(id);
+        self.counts.run += 1;
+        true
     }
 
     /// Waits until there is something to [`handle`](Self::handle). Cancel safe.
@@ -219,6 +248,7 @@ impl Effects {
             }
             What::Said(Report::Ended { id, timed_out }) => {
                 self.running.remove(&id);
+                self.serving.remove(&id);
                 if timed_out {
                     self.counts.timed_out += 1;
                     log::warn!(
@@ -228,6 +258,7 @@ impl Effects {
                 }
             }
             What::Said(Report::NotStarted { id, reason }) => {
+                self.serving.remove(&id);
                 if self.running.remove(&id).is_some() {
                     self.counts.run -= 1;
                     self.counts.lost += 1;
@@ -312,7 +343,7 @@ impl Effects {
         if self.helper.is_none() && !self.waiting.is_empty() && Instant::now() >= self.start_at {
             self.start();
         }
-        while self.running.len() < self.settings.at_once as usize
+        while self.running.len() - self.serving.len() < self.settings.at_once as usize
             && let Some(helper) = &self.helper
             && let Some(order) = self.waiting.pop_front()
         {
@@ -337,7 +368,8 @@ impl Effects {
             writable: self.settings.writable.clone(),
             mailer_group: self.settings.mailer_group,
             files: self.files.wanted().to_vec(),
-            processes: u64::from(self.settings.at_once) * PROCESSES_EACH,
+            // As many again have a connection.
+            processes: u64::from(self.settings.at_once) * 2 * PROCESSES_EACH,
             time_limit_s: self.settings.time_limit.as_secs(),
         };
         match Process::start(self.helpers, &charge, self.to_hear.clone()) {
@@ -359,6 +391,7 @@ impl Effects {
 
     fn pause(&mut self, why: &str) {
         let lost = self.running.drain().count() as u64;
+        self.serving.clear();
         // They began; whether they did their work, nobody knows.
         self.counts.run -= lost;
         self.counts.lost += lost;

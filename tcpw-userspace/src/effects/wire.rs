@@ -45,6 +45,21 @@ pub(super) struct Order {
     pub nice: i32,
     /// File mode creation mask.
     pub umask: u32,
+    /// It gets the connection that comes with the order.
+    pub connection: Option<Connection>,
+}
+
+/// What is done with a connection, beside running the command.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Connection {
+    /// What its client gets first.
+    pub banner: Vec<u8>,
+    /// Then the command; without, that was all.
+    pub has_command: bool,
+    /// SO_KEEPALIVE is set.
+    pub keepalive: bool,
+    /// SO_LINGER is set, to so many seconds.
+    pub linger_s: Option<u32>,
 }
 
 /// What the helper says.
@@ -120,7 +135,14 @@ mod tests {
     use super::*;
 
     fn order(command: Vec<u8>) -> Order {
-        Order { id: 7, command, environment: vec![(b"A".into(), vec![0xff])], nice: -1, umask: 0o22 }
+        Order {
+            id: 7,
+            command,
+            environment: vec![(b"A".into(), vec![0xff])],
+            nice: -1,
+            umask: 0o22,
+            connection: None,
+        }
     }
 
     #[test]

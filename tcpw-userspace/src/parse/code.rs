@@ -106,7 +106,7 @@ codes! {
     E069 "bad linger time"
     W070 "user and group do nothing"
     H071 "option with less effect in tcpw"
-    H072 "twist does not run in tcpw yet"
+    H072 "twist runs without root's rights"
     H073 "aclexec makes each client wait for a command"
     E074 "bad ident timeout"
     E075 "bad nice value"

@@ -89,17 +89,19 @@ pub(super) const ENTRIES: &[Entry] = &[
     ),
     entry(
         Code::H071,
-        "libwrap does it in the daemon's own process, which tcpw is not in. banners and linger have no effect \
-         yet; setenv, nice and umask act on the commands behind them alone.",
+        "libwrap does it in the daemon's own process, which tcpw is not in. banners reaches clients that are \
+         refused, linger acts on their connections; setenv, nice and umask act on the commands behind them alone.",
         &[allow("sshd: 192.0.2.: linger 5\n")],
         "It does what hosts_options(5) says. Under tcpw the rule decides as if the option were not there.",
         &[allow("sshd: 192.0.2.\n")],
     ),
     entry(
         Code::H072,
-        "twist replaces the daemon by a command that talks to the client. tcpw does not run it yet.",
+        "twist replaces the daemon by a command that talks to the client. Under tcpw it has no rights but those of \
+         the user in [effects], and runs as often as the limits there allow.",
         &[deny("in.fingerd: ALL: twist /bin/echo go away\n"), allow("sshd: 192.0.2.\n")],
-        "It runs the command. Under tcpw the client is refused, and no command runs.",
+        "It runs the command, mostly as root. Under tcpw what needs root does not work; over UDP, and where it is \
+         not certain who listens, the client is refused and no command runs.",
         &[deny("in.fingerd: ALL\n"), allow("sshd: 192.0.2.\n")],
     ),
     entry(
