@@ -130,10 +130,9 @@ impl Mail {
                        CFILEMODE='644'\ndc_use_split_config='false'\ndc_hide_mailname=''\ndc_mailname_in_oh='true'\n\
                        dc_localdelivery='mail_spool'\n";
         fs::write(etc.join("exim4/update-exim4.conf.conf"), answers)?;
-        let generated = scratch.join("exim4-generated");
-        fs::create_dir(&generated)?;
-        fs::create_dir_all("/var/lib/exim4").context("make a place to mount on")?;
-        sandbox.mounts().run(|| bind(&generated, "/var/lib/exim4"))?;
+        let state = scratch.join("state");
+        fs::create_dir_all(state.join("exim4"))?;
+        sandbox.mounts().run(|| bind(&state, "/var/lib"))?;
         sandbox.run(Place::Server, Command::new("/usr/sbin/update-exim4.conf"), Duration::from_secs(20))?;
         let mut exim = Command::new("/usr/sbin/exim4");
         exim.args(["-bdf", "-q30m", "-oX", "2525", "-oP", "/run/exim.pid"]);
