@@ -4,18 +4,20 @@
 mod flood;
 #[path = "effects/hostile.rs"]
 mod hostile;
+#[path = "effects/mail.rs"]
+mod mail;
 #[path = "effects/place.rs"]
 mod place;
 
 use std::{fs, net::SocketAddr, os::unix::fs::MetadataExt as _, thread, time::Duration};
 
 use anyhow::Result;
-use place::{MAILER, Place, SEED, SOON, has_mail, ready};
+use place::{Place, SOON, has_mail, ready};
 use tcpw_tests::{
     CLIENT_V4, CLIENT_V4_OTHER, CLIENT_V6, CLIENT_V6_OTHER, Requirement, SERVER_V4, SERVER_V6, Tcpw, Testd,
     can_run,
     client::connect,
-    daemons::{Nginx, Smtpd, SshKey, Sshd, SshdSockets},
+    daemons::{Nginx, SshKey, Sshd, SshdSockets},
 };
 
 #[test]
@@ -59,49 +61,6 @@ fn refused_attempt_runs_its_command_once_with_its_surroundings() -> Result<()> {
     assert_eq!((counters["commands_run"], counters["refused"]), (2, 2), "{counters:?}");
     assert!(counters["retransmits"] >= 1, "{counters:?}");
     let _ = (alphad, tcpw.process.is_running());
-    Ok(())
-}
-
-#[test]
-fn seeds_own_line_writes_its_file_and_the_mail_arrives() -> Result<()> {
-    if !has_mail("effects: mail") {
-        return Ok(());
-    }
-    let place = Place::new("mail")?;
-    place.sandbox.write_tables("", SEED)?;
-    let smtpd = Smtpd::start(&place.sandbox)?;
-    let key = SshKey::generate(&place.sandbox)?;
-    let sshd = Sshd::start(&place.sandbox, &key, 2201, SshdSockets::DualStack)?;
-    let _tcpw = place.tcpw(MAILER, &[])?;
-    assert!(!place.attempt(CLIENT_V4_OTHER, sshd.port)?);
-    assert!(!place.attempt(CLIENT_V6_OTHER, sshd.port)?);
-    let log = place.sandbox.scratch().join("log/tcp.deny.log");
-    for client in ["1.2.4.4", "3ffe:ffff:100:201::1"] {
-        let line = format!("Attempt from {client} {client} to sshd at ");
-        let mail = smtpd.wait_for_mail("root", &line, SOON)?;
-        assert!(mail.contains("To: root@localhost"), "{mail}");
-        assert!(fs::read_to_string(&log)?.contains(&line));
-    }
-    let meta = fs::metadata(&log)?;
-    assert_eq!(meta.uid(), place.uid);
-    Ok(())
-}
-
-#[test]
-fn line_whose_mailer_cannot_work_is_warned_of() -> Result<()> {
-    if !has_mail("effects: mailer") {
-        return Ok(());
-    }
-    let place = Place::new("mailer")?;
-    place.sandbox.write_tables("ALL: 9.9.9.9: spawn echo x >> /etc/motd\n", SEED)?;
-    let mut tcpw = place.tcpw("", &[])?;
-    tcpw.process.wait_for_line(
-        "hosts.deny:1: spawn: mail needs /usr/sbin/sendmail, which is set-uid or set-gid",
-        SOON,
-    )?;
-    tcpw.process.wait_for_line("hosts.allow:1: spawn: user tcpw cannot write to /etc/motd", SOON)?;
-    let warned = tcpw.process.lines().iter().filter(|line| line.text.contains(": spawn: ")).count();
-    assert_eq!(warned, 2, "{}", tcpw.process.tail());
     Ok(())
 }
 

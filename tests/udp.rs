@@ -15,8 +15,8 @@ use std::{
 use anyhow::{Context as _, Result};
 use nix::sys::signal::Signal;
 use tcpw_tests::{
-    CLIENT_V4, CLIENT_V4_OTHER, CLIENT_V6, CLIENT_V6_OTHER, Requirement, SERVER_V4, SERVER_V6, Sandbox, Tcpw,
-    Testd, can_run,
+    CLIENT_V4, CLIENT_V4_OTHER, CLIENT_V6, CLIENT_V6_OTHER, Commands, Requirement, SERVER_V4, SERVER_V6,
+    Sandbox, Tcpw, Testd, can_run,
     datagrams::{Client, PATIENCE},
 };
 
@@ -428,5 +428,59 @@ fn status_shows_every_socket_and_what_is_not_guarded() -> Result<()> {
         Tcpw::command(&sandbox, &["status"])?.into_iter().map(|line| line.text).collect();
     assert!(table.iter().any(|line| line.starts_with("udp 0.0.0.0:7003") && line.contains("OUTSIDE")));
     assert!(!table.iter().any(|line| line.contains('\x1b')), "no colour in a pipe");
+    Ok(())
+}
+
+/// Once for a client and a minute, as the log has refused ones; replies and repeats run nothing.
+#[test]
+fn allowed_datagrams_run_their_command_once_for_a_client() -> Result<()> {
+    if !ready() {
+        return Ok(());
+    }
+    let sandbox = Sandbox::new("udpspawn")?;
+    let commands = Commands::prepare(&sandbox, 64220)?;
+    let out = commands.out.display();
+    sandbox.write_tables(
+        &format!(
+            "alphad: 1.2.3. [3ffe:ffff:100:200::]/64: spawn echo %d %a >> {out}/in\n\
+             betad: *3.4: spawn echo %d %a >> {out}/in\n\
+             gammad: 1.2.3.\n"
+        ),
+        &format!("ALL: ALL: spawn echo %d %a >> {out}/refused\n"),
+    )?;
+    let _alphad = Testd::start(&sandbox, "alphad", "--udp [::]:7001")?;
+    let _betad = Testd::start(&sandbox, "betad", "--udp 0.0.0.0:7002")?;
+    let _gammad = Testd::start(&sandbox, "gammad", "--udp 0.0.0.0:7003")?;
+    let settings = commands.settings(&sandbox, "per-minute-and-source = 100\n")?;
+    let mut tcpw = Tcpw::start(&sandbox, &["--log-allowed", "--config", &settings.to_string_lossy()])?;
+    for _round in 0..3 {
+        assert_judged(&sandbox, 7001, "46")?;
+        // The first one is held for its verdict.
+        is_answered(&sandbox, CLIENT_V4, SERVER_V4, 7002)?;
+        assert!(is_answered(&sandbox, CLIENT_V4, SERVER_V4, 7003)?);
+    }
+    let soon = Duration::from_secs(10);
+    let sorted = |name: &str, count: usize| -> Result<Vec<String>> {
+        let mut lines = commands.lines(name, count, soon)?;
+        lines.sort();
+        Ok(lines)
+    };
+    sorted("in", 3)?;
+    std::thread::sleep(PATIENCE);
+    let v6 = "alphad 3ffe:ffff:100:200:212:34ff:fe12:3456";
+    assert_eq!(sorted("in", 3)?, ["alphad 1.2.3.4", v6, "betad 1.2.3.4"]);
+    assert_eq!(sorted("refused", 2)?, ["alphad 1.2.4.4", "alphad 3ffe:ffff:100:201::1"]);
+    // An edit: who was allowed a moment ago is refused, and the other way round; each is told of.
+    let mark = tcpw.process.mark();
+    let turned = format!("alphad: 1.2.4.: spawn echo %d %a >> {out}/in\n");
+    sandbox.write_tables(&turned, &format!("ALL: ALL: spawn echo %d %a >> {out}/refused\n"))?;
+    tcpw.wait_applied(mark)?;
+    assert!(!is_answered(&sandbox, CLIENT_V4, SERVER_V4, 7001)?);
+    assert!(is_answered(&sandbox, CLIENT_V4_OTHER, SERVER_V4, 7001)?);
+    assert!(sorted("in", 4)?.contains(&"alphad 1.2.4.4".to_owned()));
+    assert!(sorted("refused", 3)?.contains(&"alphad 1.2.3.4".to_owned()));
+    let accepted = tcpw.process.lines().iter().filter(|line| line.text.contains(": connect from")).count();
+    assert_eq!(accepted, 0, "accepted datagrams have no line");
+    assert_eq!(Tcpw::counters(&sandbox)?["disagreements"], 0);
     Ok(())
 }

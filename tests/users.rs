@@ -4,6 +4,8 @@
 mod data;
 #[path = "users/deferred.rs"]
 mod deferred;
+#[path = "users/hostile.rs"]
+mod hostile;
 #[path = "users/identd.rs"]
 mod identd;
 #[path = "users/life.rs"]
@@ -16,6 +18,8 @@ mod real;
 mod seen;
 #[path = "users/storm.rs"]
 mod storm;
+#[path = "users/together.rs"]
+mod together;
 
 use std::{
     net::IpAddr,

@@ -27,6 +27,9 @@ pub enum Kind {
     /// The last ACK of a handshake had data, which have to wait for the user of their client: it was
     /// dropped, and there is no connection yet.
     Deferred = 10,
+    /// An attempt was refused, and its client is led to user space, which has something for it.
+    /// Once per attempt.
+    Steered = 11,
 }
 
 impl Kind {
@@ -43,6 +46,7 @@ impl Kind {
             8 => Some(Self::Waits),
             9 => Some(Self::Slips),
             10 => Some(Self::Deferred),
+            11 => Some(Self::Steered),
             _ => None,
         }
     }

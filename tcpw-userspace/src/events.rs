@@ -57,6 +57,8 @@ pub enum Fate {
     Accepted,
     /// Held until it is decided.
     Held,
+    /// Refused, and led to us: its connection is on its way.
+    Steered,
 }
 
 /// A decision about a connection attempt.
@@ -120,6 +122,7 @@ impl Event {
             Kind::WouldRefuse => decision(Fate::WouldRefuse),
             Kind::Accepted => decision(Fate::Accepted),
             Kind::Ask | Kind::Unidentified => decision(Fate::Held),
+            Kind::Steered => decision(Fate::Steered),
             Kind::Executes => Self::Executed { pid: record.pid },
             Kind::Waits => Self::Waits { cookie: record.cookie },
             Kind::Slips => Self::Slips(what(Fate::Held)),

@@ -15,7 +15,7 @@ use tcpw_tests::{
     daemons::Smtpd,
 };
 
-use crate::place::{MAILER, Place, SEED, SOON, has_mail};
+use crate::place::{Place, SEED, SOON, has_mail};
 
 /// Ten thousand refused attempts in a second, for three seconds, against the seed's line.
 #[test]
@@ -30,8 +30,7 @@ fn flood_of_refused_attempts_stays_within_the_limits() -> Result<()> {
     let _betad = Testd::start(&place.sandbox, "betad", "[::]:7002")?;
     let log = place.sandbox.scratch().join("log/secure");
     let to_file = format!("file:{}", log.display());
-    let mut tcpw =
-        place.tcpw(&format!("{MAILER}per-minute = 30\nreport-every = 5\n"), &["--log", &to_file])?;
+    let mut tcpw = place.tcpw("per-minute = 30\nreport-every = 5\n", &["--log", &to_file])?;
     let began = Instant::now();
     let clients = [CLIENT_V4, CLIENT_V4_OTHER, CLIENT_V6, CLIENT_V6_OTHER];
     let sent: u64 = place.sandbox.client().run(|| {

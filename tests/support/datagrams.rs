@@ -37,7 +37,7 @@ impl Client {
     /// # Errors
     /// The source is no address of the network, or the port is taken.
     pub fn new(netns: &Netns, source: IpAddr, port: u16) -> Result<Self> {
-        let socket = netns.run(|| UdpSocket::bind(SocketAddr::new(source, port)).context("bind"))?;
+        let socket = netns.run(|| bind(SocketAddr::new(source, port)))?;
         socket.set_read_timeout(Some(PATIENCE))?;
         Ok(Self(socket))
     }
@@ -111,6 +111,19 @@ impl Client {
     pub fn is_answered(&self, server: SocketAddr, is_expected: bool) -> Result<bool> {
         self.send(server, b"hello?")?;
         Ok(self.receive_as(is_expected)?.is_some_and(|answer| answer.starts_with("hello from")))
+    }
+}
+
+/// A program that is just being started holds our sockets until it runs: the port may be free in a moment.
+fn bind(source: SocketAddr) -> Result<UdpSocket> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match UdpSocket::bind(source) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            bound => return bound.with_context(|| format!("bind to {source}")),
+        }
     }
 }
 

@@ -48,6 +48,15 @@ impl Netns {
         Ok(netns)
     }
 
+    /// That of a process.
+    ///
+    /// # Errors
+    /// The process is gone.
+    pub fn of_process(pid: u32) -> Result<Self> {
+        let path = format!("/proc/{pid}/ns/net");
+        Ok(Self { file: File::open(&path).with_context(|| format!("open {path}"))? })
+    }
+
     /// Runs `work` in this namespace, in a thread of its own; sockets it makes stay here.
     ///
     /// # Errors

@@ -70,7 +70,7 @@ pub(crate) struct Style {
     pub(crate) namespaces: u32,
     /// `--udp`: datagrams, not connections.
     pub(crate) is_udp: bool,
-    /// `--share`, `--ask PEER`, `--late`, `--quiet`, `--connect PEER`, `--group GROUP,LOCAL`.
+    /// `--ask PEER`, `--late`, `--quiet`, `--disconnect PEER`, `--connect PEER`, `--group GROUP,LOCAL`.
     pub(crate) datagrams: udp::Style,
     /// `--netns FILE`: listen in that network.
     netns: Option<String>,
@@ -89,7 +89,7 @@ impl Style {
             let mut value = || arguments.next().with_context(|| format!("{argument} what?"));
             match argument.as_str() {
                 "--reuse-port" => style.members = value()?.parse()?,
-                "--share" => (style.reuse_port, style.datagrams.share) = (true, true),
+                "--share" => style.reuse_port = true,
                 "--fast-open" => style.fast_open = true,
                 "--defer" => style.defer = value()?.parse()?,
                 "--tell-keepalive" => style.tells_keepalive = true,
@@ -116,6 +116,7 @@ impl Style {
                 "--ask" => style.datagrams.ask.push(value()?.parse()?),
                 "--late" => style.datagrams.late = true,
                 "--quiet" => style.datagrams.quiet = true,
+                "--disconnect" => style.datagrams.disconnect = Some(value()?.parse()?),
                 "--connect" => style.datagrams.connect = Some(value()?.parse()?),
                 "--group" => {
                     let both = value()?;

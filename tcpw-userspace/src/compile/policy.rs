@@ -41,6 +41,8 @@ pub struct Policy {
     pub names_sets: Vec<(NamesSet, u32)>,
     /// A rule acts on accepted connections: they have to be watched.
     pub acts_on_accepted: bool,
+    /// Some rule has something for the clients it refuses: a banner, or the program of `twist`.
+    pub steers: bool,
     pub(super) sizes: Sizes,
     pub(super) patterns: NamePatterns,
     pub(super) classes_of_matches: HashMap<Matches, u32>,

@@ -7,6 +7,7 @@
 //! super-servers do not count.
 
 pub(crate) mod diag;
+mod duplicates;
 mod held;
 pub mod inetd;
 mod load;
@@ -24,13 +25,12 @@ pub mod xinetd;
 
 use std::{net::SocketAddr, os::fd::OwnedFd};
 
+pub(crate) use duplicates::duplicates_of;
 pub use scan::Scanner;
 pub use settings::MoreNames;
 pub use survey::{Namespace, PortSocket, Survey};
-pub(crate) use sys::netns_cookie;
 pub use sys::raise_file_limit;
-#[cfg(test)]
-pub(crate) use sys::socket_cookie;
+pub(crate) use sys::{netns_cookie, socket_cookie};
 
 use crate::names::NamesSet;
 
