@@ -188,6 +188,8 @@ fn policy(parsed: &Parsed) -> String {
                 5 => 'S',
                 9 => 'K',
                 13 => 'B',
+                // With a banner or a twist.
+                18 => 'T',
                 other => panic!("outcome {other}"),
             })
             .collect()

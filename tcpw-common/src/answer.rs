@@ -15,9 +15,9 @@ pub struct Answer {
     /// An [`Outcome`](crate::outcome::Outcome) as number, allow or refuse; or that the user decides:
     /// [`UserDecides`](crate::user::UserDecides).
     pub outcome: u32,
-    /// What an allowed connection wants beside: [`REPORT`](crate::outcome::REPORT),
-    /// [`KEEPALIVE`](crate::outcome::KEEPALIVE). Of a refusal of one attempt that is reset: its initial
-    /// sequence number.
+    /// What a connection wants beside: [`REPORT`](crate::outcome::REPORT),
+    /// [`KEEPALIVE`](crate::outcome::KEEPALIVE), [`STEER`](crate::outcome::STEER). Of a refusal of one
+    /// attempt that is reset: its initial sequence number.
     pub marks: u32,
 }
 const _: () = assert!(size_of::<Answer>() == 16 + SPARE);

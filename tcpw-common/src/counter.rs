@@ -51,11 +51,13 @@ pub enum Counter {
     UserExpired = 21,
     /// Connections whose user was taken for unknown because too many waited.
     UserNoRoom = 22,
+    /// Refused attempts led to user space, for a banner or a `twist`.
+    Steered = 23,
 }
 
 impl Counter {
     /// Every counter with its name in status and metrics.
-    pub const ALL: [(Self, &'static str); 23] = [
+    pub const ALL: [(Self, &'static str); 24] = [
         (Self::Allowed, "allowed"),
         (Self::Refused, "refused"),
         (Self::WouldRefuse, "would_refuse"),
@@ -79,5 +81,6 @@ impl Counter {
         (Self::UserSyns, "user_syns"),
         (Self::UserExpired, "user_expired"),
         (Self::UserNoRoom, "user_no_room"),
+        (Self::Steered, "steered"),
     ];
 }

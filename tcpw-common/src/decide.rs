@@ -83,8 +83,8 @@ pub trait Tables {
 pub struct Decision {
     /// What happens to the attempt.
     pub outcome: Outcome,
-    /// What an accepted connection wants beside: [`REPORT`](crate::outcome::REPORT),
-    /// [`KEEPALIVE`](crate::outcome::KEEPALIVE).
+    /// What a connection wants beside: [`REPORT`](crate::outcome::REPORT),
+    /// [`KEEPALIVE`](crate::outcome::KEEPALIVE), [`STEER`](crate::outcome::STEER).
     pub marks: u8,
     /// Generation of the policy that decided.
     pub generation: u32,

@@ -123,3 +123,11 @@ pub const MAX_FLOWS: u32 = 1 << 15;
 /// A SYN of a reset flow that comes again within this, in nanoseconds, is the same attempt: its reset
 /// was lost, or the lookup ran twice. Linux sends a SYN again after a second.
 pub const SAME_ATTEMPT_NS: u64 = 1_500_000_000;
+
+/// A packet of a flow that was led to user space belongs to the same attempt if it comes within this, in
+/// nanoseconds, after the one before: a SYN sent again, or the ACK of a SYN cookie.
+pub const STEERED_NS: u64 = 10_000_000_000;
+
+/// Sockets that take connections led to user space: one for each family and network
+/// namespace; in more of them refused clients are only refused.
+pub const MAX_TAKERS: u32 = 1 << 11;

@@ -6,11 +6,18 @@ pub const REPORT: u8 = 4;
 /// Mark of an entry: the accepted socket gets SO_KEEPALIVE.
 pub const KEEPALIVE: u8 = 8;
 
+/// Mark of an entry that refuses: its rule has something for the client, a banner or the program
+/// of `twist`.
+pub const STEER: u8 = 16;
+
+/// Entries are below this: an outcome, and every mark.
+pub const ENTRIES: usize = 32;
+
 /// An outcome and its marks, as the tables and answers hold them; `None` for a byte no compiler
 /// writes.
 #[inline(always)]
 pub const fn of_entry(entry: u8) -> Option<(Outcome, u8)> {
-    const MARKS: u8 = REPORT | KEEPALIVE;
+    const MARKS: u8 = REPORT | KEEPALIVE | STEER;
     match Outcome::from_byte(entry & !MARKS) {
         Some(outcome) => Some((outcome, entry & MARKS)),
         None => None,

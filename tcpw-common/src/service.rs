@@ -46,7 +46,7 @@ pub struct Service {
     pub pid: u32,
     /// Address family of the listening socket: 2 (AF_INET) or 10 (AF_INET6).
     pub family: u32,
-    /// [`RESET`] or 0: one that is not certain hides the one for every address.
+    /// [`RESET`], [`STEER`], both, or 0: one that is not certain hides the one for every address.
     pub flags: u32,
     /// 0.
     pub reserved: u32,
@@ -55,6 +55,9 @@ const _: () = assert!(size_of::<Service>() == 56);
 
 /// Refused clients are reset; over UDP they get an ICMP message.
 pub const RESET: u32 = 1;
+
+/// Refused clients for whom their rule has something are led to user space.
+pub const STEER: u32 = 2;
 
 /// A UDP port that is watched: a bind(2) of it leaves a stamp, whoever does it.
 ///
@@ -128,7 +131,7 @@ const _: () = assert!(size_of::<ResetLimits>() == 24);
 pub struct Flow {
     /// When: CLOCK_BOOTTIME, nanoseconds.
     pub at_ns: u64,
-    /// [`BY_GATE`] or [`BY_RESET`].
+    /// [`BY_GATE`], [`BY_RESET`] or [`BY_STEER`].
     pub by: u64,
 }
 
@@ -137,6 +140,24 @@ pub const BY_GATE: u64 = 1;
 
 /// It was reset.
 pub const BY_RESET: u64 = 2;
+
+/// It was led to user space: so are its further packets.
+pub const BY_STEER: u64 = 3;
+
+/// Key of a socket that takes the connections led to user space.
+///
+/// Layout: 8 + 2 × 4 bytes, no padding.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TakerKey {
+    /// Network namespace cookie.
+    pub netns: u64,
+    /// Address family of the packets: 2 (AF_INET) or 10 (AF_INET6).
+    pub family: u32,
+    /// 0.
+    pub reserved: u32,
+}
+const _: () = assert!(size_of::<TakerKey>() == 16);
 
 /// How often handshakes were allowed of late: whether one may have been forgotten.
 ///
@@ -164,4 +185,6 @@ mod plain {
     unsafe impl aya::Pod for super::ResetLimits {}
     // SAFETY: as above.
     unsafe impl aya::Pod for super::Pressure {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for super::TakerKey {}
 }

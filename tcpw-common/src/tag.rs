@@ -14,7 +14,8 @@ pub struct Tag {
     pub netns: u64,
     /// Process id (thread group) of the listening process.
     pub pid: u32,
-    /// [`PROVISIONAL`], [`KERNEL_PORT`], [`BOUND_BEFORE`], [`UNPRIVILEGED`], [`OF_ONE_DEVICE`], or 0.
+    /// [`PROVISIONAL`], [`KERNEL_PORT`], [`BOUND_BEFORE`], [`UNPRIVILEGED`], [`OF_ONE_DEVICE`],
+    /// [`TAKER`], or 0.
     pub flags: u32,
 }
 const _: () = assert!(size_of::<Tag>() == 24);
@@ -33,6 +34,9 @@ pub const UNPRIVILEGED: u32 = 8;
 
 /// In events alone: the listener hears one device only.
 pub const OF_ONE_DEVICE: u32 = 16;
+
+/// tcpw's own socket, which takes the connections that are led to user space: no service.
+pub const TAKER: u32 = 32;
 
 #[cfg(feature = "user")]
 // SAFETY: `#[repr(C)]`, no padding, every bit pattern valid.

@@ -22,6 +22,7 @@ mod probe;
 mod rate;
 mod refuse;
 mod remember;
+mod steer;
 mod tables;
 mod udp;
 mod unreachable;

@@ -8,7 +8,7 @@ use aya_ebpf::{
     bindings::{BPF_F_INNER_MAP, BPF_F_MMAPABLE, BPF_F_NO_PREALLOC},
     btf_maps::{self, Array, ArrayOfMaps, HashMap, LpmTrie, SkStorage},
     macros::{btf_map, map},
-    maps::{LruHashMap, PerCpuArray, ProgramArray, RingBuf},
+    maps::{LruHashMap, PerCpuArray, ProgramArray, RingBuf, SockHash},
 };
 use tcpw_common::{
     answer::Answer,
@@ -18,9 +18,9 @@ use tcpw_common::{
     limits::{
         EVENT_RING_BYTES, HELD_RING_BYTES, MAX_ANSWERS, MAX_ATTEMPTS, MAX_BINDERS, MAX_COMMS, MAX_FLOWS,
         MAX_HANDSHAKES, MAX_HELD, MAX_HOLDERS, MAX_LISTENERS, MAX_ONCE, MAX_PASSED, MAX_PEERS, MAX_PREFIXES,
-        MAX_SERVICES, MAX_SOURCES, MAX_UDP_PORTS, MAX_USER_HANDSHAKES, MAX_WAITING, SLOTS,
+        MAX_SERVICES, MAX_SOURCES, MAX_TAKERS, MAX_UDP_PORTS, MAX_USER_HANDSHAKES, MAX_WAITING, SLOTS,
     },
-    service::{self, Flow, Place, PortKey, Pressure, ResetLimits, Service, ServiceKey},
+    service::{self, Flow, Place, PortKey, Pressure, ResetLimits, Service, ServiceKey, TakerKey},
     tag::Tag,
     user::{Mark, Pending, Waiting},
 };
@@ -163,6 +163,9 @@ pub(crate) static PLACE: PerCpuArray<Place> = PerCpuArray::with_max_entries(1, 0
 /// The program that those of all namespaces go on with.
 #[map]
 pub(crate) static REFUSALS: ProgramArray = ProgramArray::with_max_entries(1, 0);
+/// User space's own sockets, for connections that are led to it.
+#[map]
+pub(crate) static TAKERS: SockHash<TakerKey> = SockHash::with_max_entries(MAX_TAKERS, 0);
 /// The look-up a CPU is at.
 #[map]
 pub(crate) static LOOKUP: PerCpuArray<Refusal> = PerCpuArray::with_max_entries(1, 0);

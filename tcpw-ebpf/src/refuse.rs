@@ -1,7 +1,9 @@
-//! The refusal at once: a refused client is reset, where it is certain that the gate would drop it.
+//! The refusal at once: a refused client is reset, or led to what its rule has for it, where it is
+//! certain that the gate would drop it.
 //!
-//! In: a packet for which no connection is known, before a listener is looked for. Out: pass, or
-//! "nobody listens": the kernel answers with a RST, over UDP with an ICMP message.
+//! In: a packet for which no connection is known, before a listener is looked for. Out: pass,
+//! "nobody listens": the kernel answers with a RST, over UDP with an ICMP message; or user space's
+//! own listener.
 //! Invariant: an upgrade of the gate, never more. Refused is only what one certified listener
 //! would take, the tables refuse and the gate did not let pass of late; everything else goes on to
 //! the gate. An attempt is reported once, by one of the two.
@@ -17,8 +19,10 @@ use tcpw_common::{
     event::Kind,
     key::{Address, AnswerKey, AttemptKey, PeerKey, Query, mapped},
     limits::{PASSED_NS, SAME_ATTEMPT_NS},
-    outcome::Outcome,
-    service::{BY_GATE, BY_RESET, Flow, RESET, Service, ServiceKey, WHOLE_NETNS, change_index},
+    outcome::{Outcome, STEER as HAS_SOMETHING},
+    service::{
+        BY_GATE, BY_RESET, BY_STEER, Flow, RESET, STEER, Service, ServiceKey, WHOLE_NETNS, change_index,
+    },
     tag::Tag,
 };
 
@@ -30,6 +34,7 @@ use crate::{
     port::port,
     rate::{is_source_within, is_within},
     remember::{may_be_in_handshake, may_have_forgotten},
+    steer,
     tables::KernelTables,
     unreachable::{self, IPPROTO_UDP},
 };
@@ -51,6 +56,7 @@ pub(crate) struct Refusal {
     pub(crate) isn: u32,
     pub(crate) is_once: u32,
     ifindex: u32,
+    family: u32,
     /// Not 0 while it is in use.
     is_busy: u32,
 }
@@ -67,7 +73,7 @@ pub(crate) fn judge(ctx: &SkLookupContext) -> Passage {
         return Passage::Pass;
     }
     lookup.is_busy = 1;
-    let passage = if read(ctx, lookup) { refuse(lookup) } else { Passage::Pass };
+    let passage = if read(ctx, lookup) { refuse(ctx, lookup) } else { Passage::Pass };
     lookup.is_busy = 0;
     passage
 }
@@ -124,6 +130,7 @@ fn read(ctx: &SkLookupContext, lookup: &mut Refusal) -> bool {
     lookup.flow.cookie = 0;
     lookup.flow.isn = 0;
     lookup.ifindex = ifindex;
+    lookup.family = family;
     lookup.key.netns = place.netns;
     lookup.key.port = lookup.flow.server_port;
     lookup.key.protocol = port(protocol);
@@ -133,7 +140,7 @@ fn read(ctx: &SkLookupContext, lookup: &mut Refusal) -> bool {
 }
 
 #[inline(always)]
-fn refuse(lookup: &mut Refusal) -> Passage {
+fn refuse(ctx: &SkLookupContext, lookup: &mut Refusal) -> Passage {
     if !find_service(lookup) {
         return Passage::Pass;
     }
@@ -153,12 +160,16 @@ fn refuse(lookup: &mut Refusal) -> Passage {
     }
     // SAFETY: the helper has no preconditions.
     let now_ns = unsafe { bpf_ktime_get_boot_ns() };
-    let is_refused = match decision.outcome {
-        Outcome::Refuse => true,
-        Outcome::Ask => is_answered_so(lookup, &decision, now_ns),
-        Outcome::Allow | Outcome::Exempt => false,
+    let marks = match decision.outcome {
+        Outcome::Refuse => Some(decision.marks),
+        Outcome::Ask => answered_so(lookup, &decision, now_ns),
+        Outcome::Allow | Outcome::Exempt => None,
     };
-    if !is_refused {
+    let Some(marks) = marks else {
+        return Passage::Pass;
+    };
+    let is_steered = !is_udp && marks & HAS_SOMETHING != 0 && lookup.service.flags & STEER != 0;
+    if !is_steered && lookup.service.flags & RESET == 0 {
         return Passage::Pass;
     }
     if is_udp {
@@ -174,13 +185,31 @@ fn refuse(lookup: &mut Refusal) -> Passage {
     if before.is_some_and(|flow| flow.by == BY_GATE && now_ns < flow.at_ns.wrapping_add(PASSED_NS)) {
         return Passage::Pass;
     }
+    let goes_on = is_steered && steer::was_steered(before, now_ns);
+    if !goes_on && !takes_one(lookup, now_ns) {
+        count(Counter::ResetLimited);
+        return Passage::Pass;
+    }
+    if is_steered && steer::steer(ctx, lookup.key.netns, lookup.family) {
+        // If it does not fit, a retransmit is one more attempt that never connects.
+        let _ = FLOWS.insert(&lookup.flow, &Flow { at_ns: now_ns, by: BY_STEER }, 0);
+        if steer::is_same_attempt(before, now_ns) {
+            count(Counter::Retransmits);
+            return Passage::Pass;
+        }
+        count(Counter::Refused);
+        count(Counter::Steered);
+        report(Kind::Steered, lookup, &decision);
+        return Passage::Pass;
+    }
+    if lookup.service.flags & RESET == 0 {
+        return Passage::Pass;
+    }
     if !is_sure(lookup, &decision, now_ns) {
         count(Counter::ResetUnsure);
         return Passage::Pass;
     }
-    if !is_within_limits(lookup, now_ns) {
-        return Passage::Pass;
-    }
+    count(Counter::Reset);
     if before.is_some_and(|flow| flow.by == BY_RESET && now_ns < flow.at_ns.wrapping_add(SAME_ATTEMPT_NS)) {
         count(Counter::Retransmits);
         return Passage::Drop;
@@ -189,7 +218,7 @@ fn refuse(lookup: &mut Refusal) -> Passage {
     let _ = FLOWS.insert(&lookup.flow, &Flow { at_ns: now_ns, by: BY_RESET }, 0);
     once::refused(lookup, now_ns);
     count(Counter::Refused);
-    report(lookup, &decision);
+    report(Kind::Refused, lookup, &decision);
     Passage::Drop
 }
 
@@ -211,7 +240,7 @@ fn find_service(lookup: &mut Refusal) -> bool {
         return false;
     };
     lookup.service = *service;
-    lookup.service.flags & RESET != 0
+    lookup.service.flags & (RESET | STEER) != 0
         && stamp(lookup, u32::from(lookup.key.port)) == Some(lookup.service.port_stamp)
         && stamp(lookup, WHOLE_NETNS) == Some(lookup.service.netns_stamp)
 }
@@ -224,9 +253,9 @@ fn stamp(lookup: &Refusal, port: u32) -> Option<u64> {
     Some(unsafe { change.read_volatile() })
 }
 
-/// Whether user space's answer to what the address does not decide is a refusal.
+/// The marks of user space's answer to what the address does not decide, if it is a refusal.
 #[inline(always)]
-fn is_answered_so(lookup: &mut Refusal, decision: &Decision, now_ns: u64) -> bool {
+fn answered_so(lookup: &mut Refusal, decision: &Decision, now_ns: u64) -> Option<u8> {
     lookup.answer.generation = decision.generation;
     lookup.answer.policy = decision.policy;
     lookup.answer.client = lookup.flow.client;
@@ -234,8 +263,9 @@ fn is_answered_so(lookup: &mut Refusal, decision: &Decision, now_ns: u64) -> boo
     // SAFETY: the value is copied at once.
     let answer = unsafe { ANSWERS.get(&lookup.answer) }.copied();
     match answer.filter(|answer| now_ns < answer.expires_ns) {
-        Some(answer) => answer.outcome == Outcome::Refuse as u32,
-        None => once::take(lookup, now_ns),
+        Some(answer) if answer.outcome == Outcome::Refuse as u32 => Some((answer.marks & 0xff) as u8),
+        Some(_) => None,
+        None => once::take(lookup, now_ns).then_some(0),
     }
 }
 
@@ -254,25 +284,31 @@ fn is_sure(lookup: &Refusal, decision: &Decision, now_ns: u64) -> bool {
 /// Whether one more is within the limits; counts it.
 #[inline(always)]
 pub(crate) fn is_within_limits(lookup: &Refusal, now_ns: u64) -> bool {
+    let is_within = takes_one(lookup, now_ns);
+    count(if is_within { Counter::Reset } else { Counter::ResetLimited });
+    is_within
+}
+
+/// Whether one more is within the limits.
+#[inline(always)]
+fn takes_one(lookup: &Refusal, now_ns: u64) -> bool {
     let Some(limits) = RESET_LIMITS.get(0) else {
         return false;
     };
     // SAFETY: the pointer is into the map; two CPUs that count at once may be off by one.
     let all = RESETS.get_ptr_mut(0).and_then(|all| unsafe { all.as_mut() });
     // The source first: one alone shall not use up what is everybody's.
-    let is_within = is_source_within(&RESET_SOURCES, &lookup.flow.client, limits.per_source, now_ns)
-        && all.is_some_and(|all| is_within(all, limits.total, now_ns));
-    count(if is_within { Counter::Reset } else { Counter::ResetLimited });
-    is_within
+    is_source_within(&RESET_SOURCES, &lookup.flow.client, limits.per_source, now_ns)
+        && all.is_some_and(|all| is_within(all, limits.total, now_ns))
 }
 
 /// Tells user space of an attempt.
 #[inline(always)]
-pub(crate) fn report(lookup: &mut Refusal, decision: &Decision) {
+pub(crate) fn report(kind: Kind, lookup: &mut Refusal, decision: &Decision) {
     lookup.tag =
         Tag { names: lookup.service.names, netns: lookup.key.netns, pid: lookup.service.pid, flags: 0 };
     emit(
-        Kind::Refused,
+        kind,
         &Report {
             tag: &lookup.tag,
             cookie: lookup.service.cookie,

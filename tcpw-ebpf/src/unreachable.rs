@@ -18,7 +18,7 @@ use aya_ebpf::{
     programs::{SockAddrContext, SockContext},
 };
 use tcpw_common::{
-    counter::Counter, decide::Decision, key::is_group, limits::ONE_ATTEMPT_NS, service::PortKey,
+    counter::Counter, decide::Decision, event::Kind, key::is_group, limits::ONE_ATTEMPT_NS, service::PortKey,
 };
 
 use crate::{
@@ -50,7 +50,7 @@ pub(crate) fn refuse(lookup: &mut Refusal, decision: &Decision, now_ns: u64) -> 
     note(&lookup.peer, now_ns, false);
     if is_first(lookup, now_ns) {
         count(Counter::Refused);
-        report(lookup, decision);
+        report(Kind::Refused, lookup, decision);
     } else {
         count(Counter::Repeats);
     }

@@ -41,6 +41,9 @@ pub enum Event {
     /// There is no room for a connection that would have to: its user is unknown. The cookie of the
     /// decision is that of its own socket.
     Slips(Decision),
+    /// The last ACK of a handshake had data and was dropped: its connection, which will have to wait,
+    /// does not exist yet.
+    Deferred(Decision),
 }
 
 /// What became of an attempt.
@@ -54,6 +57,8 @@ pub enum Fate {
     Accepted,
     /// Held until it is decided.
     Held,
+    /// Refused, and led to us: its connection is on its way.
+    Steered,
 }
 
 /// A decision about a connection attempt.
@@ -117,9 +122,11 @@ impl Event {
             Kind::WouldRefuse => decision(Fate::WouldRefuse),
             Kind::Accepted => decision(Fate::Accepted),
             Kind::Ask | Kind::Unidentified => decision(Fate::Held),
+            Kind::Steered => decision(Fate::Steered),
             Kind::Executes => Self::Executed { pid: record.pid },
             Kind::Waits => Self::Waits { cookie: record.cookie },
             Kind::Slips => Self::Slips(what(Fate::Held)),
+            Kind::Deferred => Self::Deferred(what(Fate::Held)),
             Kind::Listening => {
                 Self::Listening { pid: record.pid, port: record.server_port, is_udp: record.protocol == UDP }
             }

@@ -3,7 +3,7 @@
 //! The data flow is the order of the modules:
 //! [`source`] → [`parse`] → [`compile`] → [`kernel`] → (gate) → [`events`] → [`log`];
 //! [`evaluate`] is the reference they are held against, [`listeners`] tells who
-//! listens where, [`refuse`] where a refused client may be told so at once, [`resolve`] what somebody's name is, [`cases`] keeps a policy's tests,
+//! listens where, [`refuse`] where a refused client may be told so at once, [`steer`] takes those that get a banner or a `twist`, [`resolve`] what somebody's name is, [`cases`] keeps a policy's tests,
 //! [`check`] says what is wrong with it; [`daemon`] alone knows them all.
 
 pub mod cases;
@@ -26,3 +26,4 @@ pub mod parse;
 pub mod refuse;
 pub mod resolve;
 pub mod source;
+pub mod steer;

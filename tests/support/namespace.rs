@@ -81,6 +81,18 @@ impl Netns {
         Ok(())
     }
 
+    /// Puts nftables rules in force in this namespace.
+    ///
+    /// # Errors
+    /// nft(8) is missing or refuses.
+    pub fn nft(&self, rules: &str) -> Result<()> {
+        let done = self.run(|| Command::new("nft").arg(rules).output().context("start nft(8)"))?;
+        if !done.status.success() {
+            bail!("nft {rules}: {}", String::from_utf8_lossy(&done.stderr).trim());
+        }
+        Ok(())
+    }
+
     /// A cable between an interface of that name here and one there.
     ///
     /// # Errors

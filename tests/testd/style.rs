@@ -26,6 +26,8 @@ pub(crate) struct Style {
     pub(crate) reuse_port: bool,
     /// `--fast-open`.
     pub(crate) fast_open: bool,
+    /// `--defer SECONDS`: TCP_DEFER_ACCEPT.
+    pub(crate) defer: i32,
     /// `--tell-keepalive`: say whether the accepted socket has SO_KEEPALIVE.
     pub(crate) tells_keepalive: bool,
     /// `--tell`: print what clients send.
@@ -89,6 +91,7 @@ impl Style {
                 "--reuse-port" => style.members = value()?.parse()?,
                 "--share" => style.reuse_port = true,
                 "--fast-open" => style.fast_open = true,
+                "--defer" => style.defer = value()?.parse()?,
                 "--tell-keepalive" => style.tells_keepalive = true,
                 "--tell" => style.tell = true,
                 "--mptcp" => style.mptcp = true,
@@ -161,6 +164,7 @@ impl Style {
             (self.free_bind, libc::IPPROTO_IP, libc::IP_FREEBIND, 1),
             (self.transparent, libc::IPPROTO_IP, libc::IP_TRANSPARENT, 1),
             (self.fast_open, libc::IPPROTO_TCP, libc::TCP_FASTOPEN, 16),
+            (self.defer > 0, libc::IPPROTO_TCP, libc::TCP_DEFER_ACCEPT, self.defer),
         ];
         for (_, level, option, value) in options.into_iter().filter(|(is_wanted, ..)| *is_wanted) {
             let value: i32 = value;

@@ -58,10 +58,10 @@ use survey::effects_of;
 pub use survey::{Area, Surveyed, survey};
 pub use tables::PolicyTables;
 pub use unreachable::{Unreachable, unreachable};
-pub use users::ask_for_users;
+pub use users::{ask_for_users, users_choose};
 pub use who::{DaemonName, Only, Port, Server, Service};
 
-use tcpw_common::outcome::{KEEPALIVE, Outcome, REPORT};
+use tcpw_common::outcome::{KEEPALIVE, Outcome, REPORT, STEER};
 
 use crate::{
     evaluate::{
@@ -117,7 +117,7 @@ pub fn compile(input: &Input<'_>) -> Result<Policy, CompileError> {
     let is_looked_up = input.names != Names::Unknown && patterns.hang_on_names();
     let mut unnamed = is_looked_up.then(|| Patterns::new(input.tables, Names::Unknown));
     let mut strokes = Vec::new();
-    let mut acts_on_accepted = false;
+    let (mut acts_on_accepted, mut steers) = (false, false);
     for table in [&input.tables.allow, &input.tables.deny] {
         for rule in &table.rules {
             let list = lists.number(&rule.daemons);
@@ -129,9 +129,13 @@ pub fn compile(input: &Input<'_>) -> Result<Policy, CompileError> {
             if !regions.is_empty() || !unnamed.is_empty() {
                 let consequences = consequences_of(rule, table.kind, input.lookup);
                 acts_on_accepted |= consequences.act_on_accepted();
+                steers |= consequences.steers();
                 let entry = match input.names {
-                    // Who the user is does not change the verdict, but what is said of it.
-                    Names::LookedUp if users::options_ask(rule) => Outcome::Ask as u8,
+                    // Who the user is does not change the verdict, but what is said of it. A client that
+                    // is steered has a connection, by which he is asked for.
+                    Names::LookedUp if users::options_ask(rule) && !consequences.steers() => {
+                        Outcome::Ask as u8
+                    }
                     Names::LookedUp | Names::HostsLookedUp | Names::Unknown => entry_of(consequences),
                 };
                 // Where no name counts, what options do can be told from the address later on.
@@ -180,6 +184,7 @@ pub fn compile(input: &Input<'_>) -> Result<Policy, CompileError> {
         patterns: lists.names,
         classes_of_matches: services.classes_of_matches,
         acts_on_accepted,
+        steers,
     })
 }
 
@@ -202,12 +207,10 @@ fn entry_of(rule: Consequences) -> u8 {
     if rule.asks_command {
         return Outcome::Ask as u8;
     }
+    let mark = |is_set, mark| if is_set { mark } else { 0 };
     match rule.verdict {
-        Verdict::Refuse => REFUSE,
-        Verdict::Allow => {
-            let mark = |is_set, mark| if is_set { mark } else { 0 };
-            ALLOW | mark(rule.spawns, REPORT) | mark(rule.keepalive, KEEPALIVE)
-        }
+        Verdict::Refuse => REFUSE | mark(rule.steers(), STEER),
+        Verdict::Allow => ALLOW | mark(rule.spawns, REPORT) | mark(rule.keepalive, KEEPALIVE),
     }
 }
 

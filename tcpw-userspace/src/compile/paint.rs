@@ -6,6 +6,8 @@
 
 use std::collections::HashMap;
 
+use tcpw_common::outcome::ENTRIES;
+
 use super::region::{Intervals, Region, Word};
 
 /// The cells of one family, by their first addresses.
@@ -219,13 +221,13 @@ impl Classes {
         self.steps.last().map_or(1, Vec::len)
     }
 
-    /// Splits the classes by one more policy; its bytes are below 16.
+    /// Splits the classes by one more policy; its bytes are below [`ENTRIES`].
     pub(super) fn split(&mut self, v4: &[u8], v6: &[u8]) {
-        let mut known = vec![u32::MAX; self.count() * 16];
+        let mut known = vec![u32::MAX; self.count() * ENTRIES];
         let mut step = Vec::new();
         let cells = self.v4.iter_mut().zip(v4).chain(self.v6.iter_mut().zip(v6));
         for (class, &byte) in cells {
-            let slot = &mut known[*class as usize * 16 + usize::from(byte)];
+            let slot = &mut known[*class as usize * ENTRIES + usize::from(byte)];
             if *slot == u32::MAX {
                 *slot = u32::try_from(step.len()).unwrap_or(u32::MAX);
                 step.push((*class, byte));

@@ -41,6 +41,8 @@ pub struct Policy {
     pub names_sets: Vec<(NamesSet, u32)>,
     /// A rule acts on accepted connections: they have to be watched.
     pub acts_on_accepted: bool,
+    /// Some rule has something for the clients it refuses: a banner, or the program of `twist`.
+    pub steers: bool,
     pub(super) sizes: Sizes,
     pub(super) patterns: NamePatterns,
     pub(super) classes_of_matches: HashMap<Matches, u32>,
@@ -71,7 +73,8 @@ impl Sizes {
 impl Policy {
     /// The header of its slot.
     pub fn header(&self, generation: u32, flags: u32) -> Header {
-        let names_count = if self.sizes.names > 1 { NAMES_COUNT } else { 0 };
+        // The listeners known so far may be treated alike, and the next one not.
+        let names_count = if self.patterns.tell_apart() { NAMES_COUNT } else { 0 };
         Header {
             generation,
             flags: flags | names_count,

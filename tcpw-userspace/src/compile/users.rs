@@ -2,18 +2,35 @@
 //!
 //! In: rules. Out: whether libwrap would ask for the user because of a `user@` part or an option.
 
-use crate::parse::rule::{ClientPattern, List, Rule, RuleOption, Tables};
+use crate::{
+    evaluate::judgement::RuleIndex,
+    parse::rule::{ClientPattern, List, Rule, RuleOption, TableKind, Tables},
+};
 
 /// Whether any rule has the user looked up: then connections may have to wait for it.
 pub fn ask_for_users(tables: &Tables) -> bool {
-    let has_user = |list: &List<ClientPattern>| {
-        let lists = std::iter::successors(Some(list), |list| list.except.as_deref());
-        lists.flat_map(|list| &list.patterns).any(|pattern| pattern.user.is_some())
-    };
     [&tables.allow, &tables.deny]
         .into_iter()
         .flat_map(|table| &table.rules)
         .any(|rule| has_user(&rule.clients) || options_ask(rule))
+}
+
+/// Whether another user could have led to another rule than this one.
+pub fn users_choose(tables: &Tables, rule: RuleIndex) -> bool {
+    let upto = |kind, rules: usize| match (kind == rule.table, rule.table) {
+        (true, _) => rules.min(rule.index + 1),
+        (false, TableKind::Deny) => rules,
+        (false, TableKind::Allow) => 0,
+    };
+    [&tables.allow, &tables.deny].into_iter().any(|table| {
+        let before = &table.rules[..upto(table.kind, table.rules.len())];
+        before.iter().any(|rule| has_user(&rule.clients))
+    })
+}
+
+fn has_user(list: &List<ClientPattern>) -> bool {
+    let lists = std::iter::successors(Some(list), |list| list.except.as_deref());
+    lists.flat_map(|list| &list.patterns).any(|pattern| pattern.user.is_some())
 }
 
 /// Whether the options of a rule do, once it matches: `rfc931`, and `%u` in a command.

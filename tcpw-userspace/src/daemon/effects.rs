@@ -4,13 +4,18 @@
 //! Invariant: an attempt comes here once: the gate reports it once, however often its SYN is
 //! sent. In audit mode no command is run.
 
-use tcpw_common::outcome::{KEEPALIVE, REPORT};
+use std::sync::Arc;
+
+use tcpw_common::outcome::{KEEPALIVE, REPORT, STEER};
+
+use tokio::task::spawn_blocking;
 
 use super::Daemon;
 use crate::{
+    check::{facts::System, foresee::problems},
     config::Mode,
     effects,
-    evaluate::judgement::{Action, Effect, Judgement},
+    evaluate::judgement::{Action, Effect, Judgement, Verdict},
     events::{self, Decision, Fate},
     parse::rule::{Origin, RuleOption, Tables},
 };
@@ -36,19 +41,33 @@ impl Daemon {
         if self.config.mode == Mode::Audit {
             return;
         }
-        let Some(tables) = self.policies.current_tables().cloned() else { return };
-        self.effects.prepare(commands(&tables).map(|(_, text)| text));
-        for (origin, text) in commands(&tables) {
-            for problem in effects::problems(text, &self.config.effects) {
-                log::warn!("{}:{}: spawn: {problem}", origin.path.display(), origin.line);
+        let Some(rules) = self.policies.current_rules() else { return };
+        let tables = Arc::clone(&rules.tables);
+        // Banners are sent by the same helper.
+        let banners = self.steers().then_some(&b""[..]);
+        self.effects.prepare(commands(&tables).map(|(_, _, text)| text).chain(banners));
+        // It looks up users and groups: wherever they are, nobody waits for it.
+        let facts = System { effects: Some(self.config.effects.clone()) };
+        drop(spawn_blocking(move || {
+            for (origin, option, text) in commands(&tables) {
+                for problem in problems(text, &facts) {
+                    log::warn!(
+                        "{}:{}:{}: {option}: {problem}",
+                        origin.path.display(),
+                        origin.line,
+                        origin.column
+                    );
+                }
             }
-        }
+        }));
     }
 }
 
-/// What the gate has to do for an allowed client, beside letting it in.
+/// What the kernel has to do for a client, beside letting it in or refusing it.
 pub(super) fn marks(judgement: &Judgement) -> u8 {
+    let is_refused = judgement.verdict == Verdict::Refuse;
     let mark = |effect: &Effect| match effect.action {
+        Action::Twist { .. } | Action::Banner(_) if is_refused => STEER,
         Action::Spawn(_) => REPORT,
         Action::Keepalive => KEEPALIVE,
         Action::Aclexec { .. }
@@ -66,12 +85,14 @@ pub(super) fn marks(judgement: &Judgement) -> u8 {
     judgement.effects.iter().map(mark).fold(0, |all, mark| all | mark)
 }
 
-/// The commands of all rules, as they are written, and where.
-fn commands(tables: &Tables) -> impl Iterator<Item = (&Origin, &[u8])> {
+/// The commands of all rules, as they are written: where, of which option.
+fn commands(tables: &Tables) -> impl Iterator<Item = (&Origin, &'static str, &[u8])> {
     let rules = tables.allow.rules.iter().chain(&tables.deny.rules);
-    let options = rules.flat_map(|rule| rule.options.iter().map(move |field| (&rule.origin, field)));
-    options.filter_map(|(origin, field)| match &field.option {
-        Ok(RuleOption::Spawn(text) | RuleOption::Aclexec(text)) => Some((origin, &**text)),
+    let options = rules.flat_map(|rule| rule.options.iter());
+    options.filter_map(|field| match &field.option {
+        Ok(RuleOption::Spawn(text)) => Some((&field.origin, "spawn", &**text)),
+        Ok(RuleOption::Aclexec(text)) => Some((&field.origin, "aclexec", &**text)),
+        Ok(RuleOption::Twist(text)) => Some((&field.origin, "twist", &**text)),
         Ok(_) | Err(_) => None,
     })
 }

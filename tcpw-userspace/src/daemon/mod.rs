@@ -4,11 +4,14 @@
 //! Order of a start: identity programs, scan and tags, policy, and only then the
 //! gate, so that no connection meets a gate that knows less than all.
 
+mod acknowledge;
 mod commands;
+mod conclude;
 mod effects;
 mod facts;
 mod held;
 mod judge;
+mod keepalive;
 mod live;
 mod names;
 mod policy;
@@ -17,6 +20,7 @@ mod registry;
 mod report;
 mod scan;
 mod status;
+mod steer;
 mod users;
 
 use std::{
@@ -37,7 +41,7 @@ use crate::{
     config::{Config, Mode},
     control::{self, Lock, LockError, Request, Response},
     effects::Effects,
-    events::Event,
+    events::{Event, Fate},
     held::Injector,
     kernel::{Alive, EventRing, HeldRing, HookState, Kernel, LoadOptions, Pins, Ring},
     listeners::raise_file_limit,
@@ -47,11 +51,13 @@ use crate::{
 };
 
 use held::Waiting;
+use keepalive::Keepalive;
 use names::Hanging;
 use policy::{Outcome, Policies, named_files};
 use registry::Registry;
 use scan::Scans;
 use status::Looks;
+use steer::Steers;
 use users::Users;
 
 /// Batches of events read ahead: a quarter of a million events at most.
@@ -88,6 +94,7 @@ pub async fn run(config: Config) -> Result<()> {
             (question, found) = daemon.lookups.next() => daemon.looked_up(&question, &found),
             () = daemon.hanging.overdue() => daemon.give_up(),
             done = daemon.users.next() => daemon.user_news(done),
+            arrival = daemon.steers.next() => daemon.arrived(arrival),
             () = daemon.watch.changed() => daemon.reload(),
             found = daemon.scans.next() => daemon.found(found),
             heard = daemon.effects.next() => {
@@ -128,6 +135,8 @@ pub async fn run(config: Config) -> Result<()> {
                 daemon.watch_hanging();
                 daemon.watch_resets();
                 daemon.watch_users();
+                daemon.look_for_keepalive();
+                daemon.watch_steered();
             }
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
@@ -185,6 +194,8 @@ struct Daemon {
     hanging: Hanging,
     lookups: Lookups,
     users: Users,
+    keepalive: Keepalive,
+    steers: Steers,
     injector: Injector,
     effects: Effects,
     commands: commands::Commands,
@@ -237,6 +248,8 @@ impl Daemon {
             hanging: Hanging::new(&config.resolve),
             lookups: Lookups::new(Arc::new(System), limits(&config)),
             users: Users::new(&config),
+            keepalive: Keepalive::default(),
+            steers: Steers::new(),
             injector: Injector::new(&config.proc_root, frames.ok()),
             effects: Effects::new(config.effects.clone()),
             commands: commands::Commands::default(),
@@ -264,6 +277,8 @@ impl Daemon {
         daemon.first_policy()?;
         let found = daemon.scans.scan_now();
         daemon.take_in(found.listeners, found.is_all);
+        // What was counted before is not news.
+        daemon.watch_counters();
         let state = daemon.kernel.attach_gate(&daemon.config.cgroup)?;
         daemon.forget_accepted();
         daemon.retire_predecessors();
@@ -279,6 +294,7 @@ impl Daemon {
             Outcome::Kept(_) | Outcome::Unchanged => {}
         }
         self.prepare_effects();
+        self.prepare_steering();
         Ok(())
     }
 
@@ -333,6 +349,7 @@ impl Daemon {
             Ok(Outcome::Applied(applied)) => {
                 say_applied(&applied, begin.elapsed());
                 self.prepare_effects();
+                self.prepare_steering();
             }
             Ok(Outcome::Unchanged) => log::debug!("the files changed, their rules did not"),
             Ok(Outcome::Kept(reason)) => log::error!("the previous policy stays in force: {reason}"),
@@ -342,11 +359,13 @@ impl Daemon {
 
     fn handle(&mut self, record: &Record) {
         match Event::from_record(record) {
+            Some(Event::Decision(decision)) if decision.fate == Fate::Steered => self.steered(&decision),
             Some(Event::Decision(decision)) => self.report(&decision),
             Some(Event::Listening { pid, is_udp: true, .. }) => self.scans.look_at_udp(pid),
             Some(Event::Listening { pid, .. } | Event::Executed { pid }) => self.scans.look_at(pid),
             Some(Event::Waits { cookie }) => self.waits(cookie),
             Some(Event::Slips(decision)) => self.slips(&decision),
+            Some(Event::Deferred(decision)) => self.complete(&decision),
             None => log::error!("an event of kind {} is not known to this version", record.kind),
         }
     }

@@ -14,7 +14,7 @@ use std::{
 use tcpw_common::{
     key::mapped,
     limits::SETTLED_NS,
-    service::{ANY_PORT, RESET, Service, ServiceKey, WHOLE_NETNS, change_index},
+    service::{ANY_PORT, RESET, STEER, Service, ServiceKey, WHOLE_NETNS, change_index},
 };
 
 use super::{Daemon, registry::Known};
@@ -51,15 +51,18 @@ impl Looked {
 }
 
 impl Daemon {
-    /// Gets ready to reset clients, if the settings want it and the kernel can.
+    /// Gets ready to reset clients, or to lead them to us, unless nobody is refused and if the kernel can.
     pub(super) fn start_resets(kernel: &mut Kernel, config: &Config) -> Option<Arc<Changes>> {
-        let started = if wants_resets(config) {
+        // Without resets, some may be led to what their rule has for them.
+        let started = if config.mode == Mode::Enforce {
             kernel.start_resets(&config.refusal, &config.cgroup).map(Some)
         } else {
             kernel.end_resets().map(|()| None)
         };
         started.unwrap_or_else(|error| {
-            log::warn!("refused clients are not reset, their SYNs are dropped: {error:#}");
+            log::warn!(
+                "refused clients are not reset, their SYNs are dropped, and twist and banners do nothing: {error:#}"
+            );
             None
         })
     }
@@ -73,6 +76,7 @@ impl Daemon {
             }
             let wanted = self.services(namespace, &looked.stamps);
             self.set_services(namespace.netns, Some(&namespace.file), &wanted);
+            self.see_to_takers(namespace.netns, Some(&namespace.file));
         }
         self.watch_udp_ports(looked);
         if !is_all {
@@ -82,6 +86,7 @@ impl Daemon {
         let known = self.kernel.resets().map(|resets| resets.namespaces()).unwrap_or_default();
         for gone in known.into_iter().filter(|netns| !seen.contains(netns)) {
             self.set_services(gone, None, &BTreeMap::new());
+            self.see_to_takers(gone, None);
         }
     }
 
@@ -132,13 +137,10 @@ impl Daemon {
     fn services(&mut self, namespace: &Namespace, stamps: &Stamps) -> BTreeMap<ServiceKey, Service> {
         let netns = namespace.netns;
         let stamp = |protocol, port| stamps.get(change_index(netns, protocol, port)).unwrap_or(u64::MAX);
-        let (registry, refusal, resets) = (&self.registry, &self.config.refusal, self.kernel.resets());
+        let (registry, resets) = (&self.registry, self.kernel.resets());
         let identified = |socket: &PortSocket| {
             let known = registry.get(socket.cookie)?;
-            let is_certain = known.untagged.is_none()
-                && known.netns == netns
-                && !known.is_tunnel
-                && refusal.resets(&known.names, socket.local.port());
+            let is_certain = known.untagged.is_none() && known.netns == netns && !known.is_tunnel;
             is_certain.then_some(Identified { names: known.names.id(), pid: known.pid })
         };
         let is_watched = |port: u16| {
@@ -153,10 +155,16 @@ impl Daemon {
             .resets()
             .map(|resets| resets.certified(netns).map(|(key, service)| (*key, *service)).collect())
             .unwrap_or_default();
+        let steers = if self.steers() { STEER } else { 0 };
+        let flags = |one: Certain, protocol, port| {
+            let names = self.registry.get(one.cookie).map(|known| &known.names);
+            let is_reset = names.is_some_and(|names| self.config.refusal.resets(names, port));
+            (if protocol == TCP { steers } else { 0 }) | if is_reset { RESET } else { 0 }
+        };
         let service = |protocol: u16, (local, port): Place, one: Option<Certain>| {
             let key = ServiceKey { netns, local, port, protocol, reserved: 0 };
             let names = one.map_or(0, |one| one.names);
-            let since = before.get(&key).filter(|service| service.names == names && service.flags == RESET);
+            let since = before.get(&key).filter(|service| service.names == names && service.flags != 0);
             let service = Service {
                 names,
                 cookie: one.map_or(0, |one| one.cookie),
@@ -165,7 +173,7 @@ impl Daemon {
                 since_ns: since.map_or_else(boot_ns, |service| service.since_ns),
                 pid: one.map_or(0, |one| one.pid),
                 family: one.map_or(0, |one| one.family),
-                flags: if one.is_some() { RESET } else { 0 },
+                flags: one.map_or(0, |one| flags(one, protocol, port)),
                 reserved: 0,
             };
             (key, service)
@@ -195,7 +203,7 @@ impl Daemon {
     }
 }
 
-/// Whether any client may be reset.
+/// Whether any client may be reset: then the gate remembers whom it let pass.
 pub(super) fn wants_resets(config: &Config) -> bool {
     config.mode == Mode::Enforce && config.refusal.resets_any()
 }

@@ -45,16 +45,19 @@ impl Daemon {
             }
         }
         let judgement = judged.map(|judged| judged.judgement);
-        if decision.fate != Fate::Accepted || self.config.log_allowed {
-            self.write_line(decision, &names, judgement.as_ref(), &facts);
-        }
-        self.act(decision, judgement.as_ref());
+        self.finish(decision.fate, decision, &names, judgement.as_ref(), &facts);
     }
 
     /// Holds the kernel's verdict against the evaluator's.
-    fn check(&mut self, decision: &Decision, names: &NamesSet, judgement: &Judgement, is_open: bool) {
+    pub(super) fn check(
+        &mut self,
+        decision: &Decision,
+        names: &NamesSet,
+        judgement: &Judgement,
+        is_open: bool,
+    ) {
         let is_same = match decision.fate {
-            Fate::Refused | Fate::WouldRefuse => judgement.verdict == Verdict::Refuse,
+            Fate::Refused | Fate::WouldRefuse | Fate::Steered => judgement.verdict == Verdict::Refuse,
             Fate::Accepted | Fate::Held => true,
         };
         // The names behind an old verdict may be forgotten.
@@ -77,13 +80,13 @@ impl Daemon {
 
     /// The evaluator's verdict under the tables that decided, or what it has to know first.
     pub(super) fn judge(&self, names: &NamesSet, decision: &Decision, facts: &Facts) -> Option<Judged> {
-        let tables = match decision.generation {
+        let rules = match decision.generation {
             // Nothing in the kernel decided it.
-            0 => self.policies.current_tables()?,
-            generation => self.policies.tables_of(generation)?,
+            0 => self.policies.current_rules()?,
+            generation => self.policies.rules_of(generation)?,
         };
         let known = self.registry.find(decision.cookie, decision.pid, decision.server_port);
-        Some(judge::judge(tables, names, known.map(Known::daemon), decision, facts))
+        Some(judge::judge(rules, names, known.map(Known::daemon), decision, facts))
     }
 
     pub(super) fn write_line(
@@ -93,15 +96,28 @@ impl Daemon {
         judgement: Option<&Judgement>,
         facts: &Facts,
     ) {
-        let known = self.registry.find(decision.cookie, decision.pid, decision.server_port);
         let client = judge::client_text(decision);
         let host = judge::host_text(decision, facts, judgement);
+        let known = self.registry.find(decision.cookie, decision.pid, decision.server_port);
         let service = known.and_then(|known| known.service.as_ref()).map(|service| service.id.as_str());
         let (message, default) = match decision.fate {
-            Fate::Refused => (line::refused(service, &host, &client), priority::REFUSED),
+            Fate::Refused | Fate::Steered => (line::refused(service, &host, &client), priority::REFUSED),
             Fate::WouldRefuse => (line::would_refuse(service, &host, &client), priority::REFUSED),
             Fate::Accepted | Fate::Held => (line::accepted(service, &host, &client), priority::ACCEPTED),
         };
+        self.write_message(decision, names, judgement, message, default);
+    }
+
+    /// A line about an attempt; `default` is its priority unless its rule says otherwise.
+    pub(super) fn write_message(
+        &mut self,
+        decision: &Decision,
+        names: &NamesSet,
+        judgement: Option<&Judgement>,
+        message: String,
+        default: i32,
+    ) {
+        let known = self.registry.find(decision.cookie, decision.pid, decision.server_port);
         let entry = Entry {
             time: wall_clock(decision.time_ns),
             host: self.host.clone(),
@@ -133,7 +149,7 @@ impl Daemon {
             self.mark_bound();
         }
         for listener in listeners {
-            if !self.is_service(&listener) {
+            if self.steers.is_own(listener.cookie) || !self.is_service(&listener) {
                 continue;
             }
             match self.introduce(&listener) {

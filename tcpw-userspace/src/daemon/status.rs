@@ -64,11 +64,13 @@ impl Daemon {
         );
         counters.extend(self.name_counters());
         counters.extend(self.users.counters());
+        counters.extend(self.steers.counters());
         let (with, without) = self.kernel.links_of_resets();
         for (name, count) in [("reset_namespaces", with), ("reset_namespaces_without", without)] {
             counters.insert(name.into(), u64::try_from(count).unwrap_or(u64::MAX));
         }
         let held = self.kernel.waiting().map_or(0, |all| all.len());
+        counters.insert("hold_waiting_full".into(), self.waiting.dropped());
         counters.insert("users_held".into(), u64::try_from(held).unwrap_or(u64::MAX));
         let counts = self.lines.counts();
         let mut said = HashMap::new();
@@ -80,8 +82,8 @@ impl Daemon {
             generation: current.map_or(0, |current| current.generation),
             applied_at: current.map_or(0, |current| seconds(current.applied_at)),
             tables: TablesStatus {
-                allow: table(current, |current| &current.tables.allow),
-                deny: table(current, |current| &current.tables.deny),
+                allow: table(current, |current| &current.rules.tables.allow),
+                deny: table(current, |current| &current.rules.tables.deny),
             },
             problem: self.policies.problem.clone(),
             cgroup: self.config.cgroup.clone(),
@@ -122,7 +124,9 @@ impl Daemon {
         let known = known.into_iter().filter(|(cookie, _)| seen.contains(cookie));
         let mut rows: Vec<ListenerStatus> =
             known.map(|(_, known)| listener(known, current, self.on_deny(known), said)).collect();
-        let others = all.iter().filter(|it| self.registry.get(it.cookie).is_none() && self.is_service(it));
+        let is_other =
+            |it: &&Listener| self.registry.get(it.cookie).is_none() && !self.steers.is_own(it.cookie);
+        let others = all.iter().filter(is_other).filter(|it| self.is_service(it));
         let mut others: Vec<ListenerStatus> = others.map(|it| self.unguarded(it)).collect();
         others.sort_by_key(|it| (it.tag != TagState::Outside, it.local.port(), it.pid));
         rows.extend(others);

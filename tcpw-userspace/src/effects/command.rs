@@ -5,6 +5,7 @@
 //! that libwrap runs in; nothing of one request is left for the next.
 //! Source: hosts_options(5); tcp_wrappers 7.6.q `options.c`.
 
+use super::wire::Order;
 use crate::{
     evaluate::judgement::{Action, Effect},
     parse::rule::Text,
@@ -37,6 +38,19 @@ impl Default for Surroundings {
 }
 
 impl Surroundings {
+    /// The order to run a command in them.
+    pub(super) fn order(&self, id: u64, command: Vec<u8>) -> Order {
+        let environment = self.environment.iter().map(|(name, value)| (name.to_vec(), value.to_vec()));
+        Order {
+            id,
+            command,
+            environment: environment.collect(),
+            nice: self.nice,
+            umask: self.umask,
+            connection: None,
+        }
+    }
+
     /// Lets one more option act.
     pub fn apply(&mut self, action: &Action) {
         match action {

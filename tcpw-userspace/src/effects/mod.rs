@@ -1,21 +1,24 @@
-//! Side effects: commands of `spawn` and `aclexec`, run by a process without rights.
+//! Side effects: commands of `spawn` and `aclexec`, and those of `twist` and the banners that a client
+//! gets, by a process without rights.
 //!
 //! In: commands and the client they are run for. Out: processes of another user, and counts.
 //! Invariant: a command that was wanted is counted as run, suppressed or lost, once; whatever
 //! commands and helper do, the daemon does not wait for them.
 
 mod command;
-mod foresee;
+mod files;
 pub mod helper;
 mod limits;
+mod mailer;
 mod process;
+mod service;
 mod settings;
 mod wire;
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
     net::IpAddr,
-    path::PathBuf,
+    os::fd::OwnedFd,
     time::{Duration, Instant},
 };
 
@@ -23,10 +26,13 @@ use tokio::sync::mpsc;
 
 use crate::evaluate::request::CommandResult;
 pub use command::{Command, Surroundings, commands, surroundings_of};
-pub use foresee::problems;
+use files::Files;
+pub use helper::LOGS;
 use limits::{Limits, grouped};
+pub use mailer::{Mailer, SENDMAIL};
 pub use process::{Heard, SUBCOMMAND};
 use process::{Process, What};
+pub use service::{Service, service};
 pub use settings::{FALLBACK, Settings, USER};
 use wire::{Charge, Order, Report};
 
@@ -66,13 +72,18 @@ pub struct Effects {
     running: HashMap<u64, Instant>,
     /// Of those that run or wait: somebody wants to know how it ends.
     asked: HashSet<u64>,
+    /// Of those that run: they have a connection, whose client may keep them as long as it likes.
+    serving: HashSet<u64>,
     next_id: u64,
     helper: Option<Helper>,
     helpers: u64,
     /// Not before this is a helper started again.
     start_at: Instant,
     pause: Duration,
-    files: Vec<PathBuf>,
+    user: String,
+    files: Files,
+    /// The helper may not write to files that were made since: it gives way to another.
+    gives_way: bool,
     heard: mpsc::Receiver<Heard>,
     to_hear: mpsc::Sender<Heard>,
     counts: Counts,
@@ -90,17 +101,21 @@ impl Effects {
     pub fn new(settings: Settings) -> Self {
         let now = Instant::now();
         let (to_hear, heard) = mpsc::channel(64);
+        let user = settings.user.clone().unwrap_or_else(default_user);
         Self {
             limits: Limits::new(settings.per_minute, settings.per_minute_and_source, now),
             waiting: VecDeque::new(),
             running: HashMap::new(),
             asked: HashSet::new(),
+            serving: HashSet::new(),
             next_id: 0,
             helper: None,
             helpers: 0,
             start_at: now,
             pause: PAUSES[0],
-            files: Vec::new(),
+            files: Files::new(&user),
+            user,
+            gives_way: false,
             heard,
             to_hear,
             counts: Counts::default(),
@@ -123,19 +138,23 @@ impl Effects {
             });
             files.extend(named.cloned());
         }
-        files.sort();
-        files.dedup();
-        if files != self.files {
-            // A helper that may not write to them has to give way, once it has nothing to do.
-            self.files = files;
-            if self.running.is_empty()
-                && let Some(helper) = self.helper.take()
-            {
-                helper.process.end();
-            }
-        }
+        self.gives_way |= self.files.want(files);
+        self.keep_files();
         if has_commands && self.helper.is_none() {
             self.start();
+        }
+    }
+
+    /// Sees to the files of the commands; a helper that may not write to them gives way, once it has
+    /// nothing to do.
+    fn keep_files(&mut self) {
+        self.gives_way |= self.files.keep();
+        if self.gives_way && self.running.is_empty() {
+            self.gives_way = false;
+            if let Some(helper) = self.helper.take() {
+                helper.process.end();
+                self.start();
+            }
         }
     }
 
@@ -161,16 +180,38 @@ impl Effects {
             return None;
         }
         self.next_id += 1;
-        let Surroundings { environment, nice, umask } = &command.surroundings;
-        let bytes = |text: &[u8]| text.to_vec();
-        self.waiting.push_back(Order {
-            id: self.next_id,
-            command: bytes(&command.text),
-            environment: environment.iter().map(|(name, value)| (bytes(name), bytes(value))).collect(),
-            nice: *nice,
-            umask: *umask,
-        });
+        self.waiting.push_back(command.surroundings.order(self.next_id, command.text.to_vec()));
         Some(self.next_id)
+    }
+
+    /// Hands a connection to what its rule has for it, if the limits let it; else it is closed. Those
+    /// that run do not count for other commands, nor do others for them: their clients may keep them.
+    pub fn serve(&mut self, source: IpAddr, service: &Service, connection: OwnedFd) -> bool {
+        let now = Instant::now();
+        let is_full = self.serving.len() >= self.settings.at_once as usize;
+        if is_full || !self.limits.take(source, now) {
+            self.counts.suppressed += 1;
+            self.limits.suppress(source);
+            return false;
+        }
+        if self.helper.is_none() && now >= self.start_at {
+            self.start();
+        }
+        let id = self.next_id + 1;
+        let ordered = match &self.helper {
+            Some(helper) => helper.process.serve(&service.order(id), connection),
+            None => Err(anyhow::anyhow!("the helper is gone")),
+        };
+        if let Err(error) = ordered {
+            self.counts.lost += 1;
+            log::warn!("a client gets no banner and no twist: {error:#}");
+            return false;
+        }
+        self.next_id = id;
+        self.running.insert(id, now);
+        self.serving.insert(id);
+        self.counts.run += 1;
+        true
     }
 
     /// Waits until there is something to [`handle`](Self::handle). Cancel safe.
@@ -207,6 +248,7 @@ impl Effects {
             }
             What::Said(Report::Ended { id, timed_out }) => {
                 self.running.remove(&id);
+                self.serving.remove(&id);
                 if timed_out {
                     self.counts.timed_out += 1;
                     log::warn!(
@@ -216,6 +258,7 @@ impl Effects {
                 }
             }
             What::Said(Report::NotStarted { id, reason }) => {
+                self.serving.remove(&id);
                 if self.running.remove(&id).is_some() {
                     self.counts.run -= 1;
                     self.counts.lost += 1;
@@ -248,6 +291,7 @@ impl Effects {
         if is_stuck {
             self.gone("it does not answer");
         }
+        self.keep_files();
         self.go_on();
         if now >= self.report_at {
             self.report_suppressed();
@@ -299,7 +343,7 @@ impl Effects {
         if self.helper.is_none() && !self.waiting.is_empty() && Instant::now() >= self.start_at {
             self.start();
         }
-        while self.running.len() < self.settings.at_once as usize
+        while self.running.len() - self.serving.len() < self.settings.at_once as usize
             && let Some(helper) = &self.helper
             && let Some(order) = self.waiting.pop_front()
         {
@@ -318,13 +362,14 @@ impl Effects {
 
     fn start(&mut self) {
         self.helpers += 1;
-        let user = self.settings.user.clone().unwrap_or_else(default_user);
         let charge = Charge {
-            user,
+            user: self.user.clone(),
             allow_set_uid: self.settings.allow_set_uid,
             writable: self.settings.writable.clone(),
-            files: self.files.clone(),
-            processes: u64::from(self.settings.at_once) * PROCESSES_EACH,
+            mailer_group: self.settings.mailer_group,
+            files: self.files.wanted().to_vec(),
+            // As many again have a connection.
+            processes: u64::from(self.settings.at_once) * 2 * PROCESSES_EACH,
             time_limit_s: self.settings.time_limit.as_secs(),
         };
         match Process::start(self.helpers, &charge, self.to_hear.clone()) {
@@ -346,6 +391,7 @@ impl Effects {
 
     fn pause(&mut self, why: &str) {
         let lost = self.running.drain().count() as u64;
+        self.serving.clear();
         // They began; whether they did their work, nobody knows.
         self.counts.run -= lost;
         self.counts.lost += lost;

@@ -4,13 +4,18 @@
 //! Invariant: nothing here waits for the helper but [`Process::end`], after SIGKILL.
 
 use std::{
-    os::{fd::OwnedFd, unix::net::UnixStream as Pair},
+    io::IoSlice,
+    os::{
+        fd::{AsRawFd as _, OwnedFd},
+        unix::net::UnixStream as Pair,
+    },
     process::{Child, Command, Stdio},
 };
 
 use anyhow::{Context as _, Result};
+use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    io::{AsyncReadExt as _, AsyncWriteExt as _, Interest},
     net::{
         UnixStream,
         unix::{OwnedReadHalf, OwnedWriteHalf},
@@ -38,12 +43,15 @@ pub(super) enum What {
     Gone(Option<String>),
 }
 
+/// A frame, and the connection that goes with it.
+type Sent = (Vec<u8>, Option<OwnedFd>);
+
 /// A running helper.
 #[derive(Debug)]
 pub(super) struct Process {
     pub(super) number: u64,
     child: Child,
-    orders: mpsc::UnboundedSender<Vec<u8>>,
+    orders: mpsc::UnboundedSender<Sent>,
 }
 
 impl Process {
@@ -64,7 +72,7 @@ impl Process {
         let (reader, writer) = UnixStream::from_std(ours).context("watch the helper's socket")?.into_split();
         // Bounded by the number of commands that run at once.
         let (orders, queue) = mpsc::unbounded_channel();
-        drop(orders.send(wire::frame(charge)?));
+        drop(orders.send((wire::frame(charge)?, None)));
         tokio::spawn(write(writer, queue));
         tokio::spawn(read(number, reader, heard));
         Ok(Self { number, child, orders })
@@ -76,7 +84,13 @@ impl Process {
     /// It is too long.
     pub(super) fn order(&self, order: &Order) -> Result<()> {
         // If it is gone, that is heard soon.
-        drop(self.orders.send(wire::frame(order)?));
+        drop(self.orders.send((wire::frame(order)?, None)));
+        Ok(())
+    }
+
+    /// As [`order`](Self::order), with the connection the order is about.
+    pub(super) fn serve(&self, order: &Order, connection: OwnedFd) -> Result<()> {
+        drop(self.orders.send((wire::frame(order)?, Some(connection))));
         Ok(())
     }
 
@@ -87,13 +101,39 @@ impl Process {
     }
 }
 
-async fn write(mut socket: OwnedWriteHalf, mut queue: mpsc::UnboundedReceiver<Vec<u8>>) {
-    while let Some(frame) = queue.recv().await {
-        if socket.write_all(&frame).await.is_err() {
+async fn write(mut socket: OwnedWriteHalf, mut queue: mpsc::UnboundedReceiver<Sent>) {
+    while let Some((frame, connection)) = queue.recv().await {
+        let sent = match connection {
+            Some(connection) => write_with(&socket, &frame, &connection).await,
+            None => Ok(0),
+        };
+        // The rest of the frame.
+        let written = match sent.map(|sent| frame.get(sent..).unwrap_or_default()) {
+            Ok(rest) => socket.write_all(rest).await,
+            Err(error) => Err(error),
+        };
+        if written.is_err() {
             // The reader hears it too.
             return;
         }
     }
+}
+
+/// Writes the first bytes of a frame, and a descriptor with them: how many bytes.
+async fn write_with(socket: &OwnedWriteHalf, frame: &[u8], descriptor: &OwnedFd) -> std::io::Result<usize> {
+    let stream: &UnixStream = socket.as_ref();
+    let send = || {
+        let descriptors = [descriptor.as_raw_fd()];
+        let control = [ControlMessage::ScmRights(&descriptors)];
+        Ok(sendmsg::<()>(
+            stream.as_raw_fd(),
+            &[IoSlice::new(frame)],
+            &control,
+            MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL,
+            None,
+        )?)
+    };
+    stream.async_io(Interest::WRITABLE, send).await
 }
 
 async fn read(helper: u64, mut socket: OwnedReadHalf, heard: mpsc::Sender<Heard>) {

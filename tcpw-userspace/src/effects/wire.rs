@@ -20,9 +20,11 @@ pub(super) struct Charge {
     pub user: String,
     /// Set-uid programs keep their meaning.
     pub allow_set_uid: bool,
+    /// Have the group of a set-gid mailer.
+    pub mailer_group: bool,
     /// What may be changed below.
     pub writable: Vec<PathBuf>,
-    /// Files made for the user, if they are not there.
+    /// Files that are his.
     pub files: Vec<PathBuf>,
     /// Most processes of the user.
     pub processes: u64,
@@ -43,6 +45,21 @@ pub(super) struct Order {
     pub nice: i32,
     /// File mode creation mask.
     pub umask: u32,
+    /// It gets the connection that comes with the order.
+    pub connection: Option<Connection>,
+}
+
+/// What is done with a connection, beside running the command.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Connection {
+    /// What its client gets first.
+    pub banner: Vec<u8>,
+    /// Then the command; without, that was all.
+    pub has_command: bool,
+    /// SO_KEEPALIVE is set.
+    pub keepalive: bool,
+    /// SO_LINGER is set, to so many seconds.
+    pub linger_s: Option<u32>,
 }
 
 /// What the helper says.
@@ -50,7 +67,7 @@ pub(super) struct Order {
 pub(super) enum Report {
     /// It has given up root: what is worth knowing of it.
     Ready {
-        /// For the log: what this kernel does not give, files that were made.
+        /// For the log: what this kernel does not give, the mailer's group.
         notes: Vec<String>,
     },
     /// It runs nothing: why.
@@ -118,7 +135,14 @@ mod tests {
     use super::*;
 
     fn order(command: Vec<u8>) -> Order {
-        Order { id: 7, command, environment: vec![(b"A".into(), vec![0xff])], nice: -1, umask: 0o22 }
+        Order {
+            id: 7,
+            command,
+            environment: vec![(b"A".into(), vec![0xff])],
+            nice: -1,
+            umask: 0o22,
+            connection: None,
+        }
     }
 
     #[test]

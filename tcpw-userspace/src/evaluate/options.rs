@@ -28,6 +28,8 @@ pub struct Consequences {
     pub keepalive: bool,
     /// A command has to be run before anything is decided.
     pub asks_command: bool,
+    /// It has something for the client itself: a banner, or the program of `twist`.
+    pub serves: bool,
 }
 
 impl Consequences {
@@ -35,6 +37,11 @@ impl Consequences {
     pub fn act_on_accepted(&self) -> bool {
         let is_allowed = self.asks_command || self.verdict == Verdict::Allow;
         is_allowed && (self.spawns || self.keepalive)
+    }
+
+    /// Whether a refused client is led to what the rule has for it.
+    pub fn steers(&self) -> bool {
+        self.serves && !self.asks_command && self.verdict == Verdict::Refuse
     }
 }
 
@@ -60,6 +67,7 @@ pub fn consequences_of(rule: &Rule, table: TableKind, lookup: &dyn Lookup) -> Co
         spawns: does(|action| matches!(action, Action::Spawn(_))),
         keepalive: does(|action| matches!(action, Action::Keepalive)),
         asks_command: does(|action| matches!(action, Action::Aclexec { .. })),
+        serves: does(|action| matches!(action, Action::Twist { .. } | Action::Banner(_))),
     }
 }
 
@@ -73,6 +81,11 @@ impl Lookup for AccountsOf<'_> {
 
     fn group_exists(&self, name: &[u8]) -> bool {
         self.0.group_exists(name)
+    }
+
+    /// Which file it is depends on the daemon.
+    fn banner(&self, _directory: &Path, _daemon: &[u8]) -> Banner {
+        Banner::Text(Vec::new())
     }
 }
 

@@ -20,7 +20,7 @@ pub(super) static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_
 pub(super) const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
 
 /// The maps that outlive a process when pinned; all but .rodata, scratch and aya-log's own.
-pub(super) const STATE_MAPS: [&str; 44] = [
+pub(super) const STATE_MAPS: [&str; 45] = [
     "ACTIVE",
     "HEADERS",
     "CLIENTS_V4",
@@ -61,6 +61,7 @@ pub(super) const STATE_MAPS: [&str; 44] = [
     "FLOWS",
     "PLACE",
     "REFUSALS",
+    "TAKERS",
     "USERS",
     "USER_HANDSHAKES",
     "WAITING",

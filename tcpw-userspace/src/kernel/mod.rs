@@ -23,6 +23,7 @@ mod sync;
 mod sys;
 mod tables;
 mod tags;
+mod takers;
 mod udp_ports;
 mod upgrade;
 mod users;

@@ -98,8 +98,10 @@ impl Kernel {
             let pressed = Pressure { began_ns: 0, count: 0, until_ns };
             pressure.set(0, pressed, 0).context("write what may be forgotten")?;
         }
-        let (udp_ports, was_watched) = match self.watch_udp_ports(cgroup) {
-            Ok((ports, was_watched)) => (Some(ports), was_watched),
+        let watched = refusal.resets_any().then(|| self.watch_udp_ports(cgroup)).transpose();
+        let (udp_ports, was_watched) = match watched {
+            Ok(None) => (None, false),
+            Ok(Some((ports, was_watched))) => (Some(ports), was_watched),
             Err(error) => {
                 log::warn!("refused datagrams get no answer, nobody tells who binds a UDP port: {error:#}");
                 (None, false)
@@ -156,7 +158,8 @@ impl Kernel {
             let any = if as_v4(&local).is_some() { mapped([0; 4]) } else { [0; 16] };
             let at = |local| ServiceKey { netns, local, port, protocol, reserved: 0 };
             let key = if resets.certified.contains_key(&at(local)) { at(local) } else { at(any) };
-            resets.is_in_force(&key) && resets.certified.get(&key).is_some_and(|it| it.cookie == cookie)
+            let is_it = |it: &Service| it.cookie == cookie && it.flags & RESET != 0;
+            resets.is_in_force(&key) && resets.certified.get(&key).is_some_and(is_it)
         })
     }
 
@@ -167,7 +170,10 @@ impl Kernel {
 
     /// Whether the clients a service refuses are reset, as things stand.
     pub fn is_reset(&self, key: &ServiceKey) -> bool {
-        self.resets.as_ref().is_some_and(|resets| resets.is_in_force(key))
+        self.resets.as_ref().is_some_and(|resets| {
+            let resets_it = |service: &Service| service.flags & RESET != 0;
+            resets.certified.get(key).is_some_and(resets_it) && resets.is_in_force(key)
+        })
     }
 }
 
@@ -241,7 +247,7 @@ impl Resets {
         file: Option<&File>,
         wanted: &BTreeMap<ServiceKey, Service>,
     ) -> Result<()> {
-        let has_any = wanted.values().any(|service| service.flags & RESET != 0);
+        let has_any = wanted.values().any(|service| service.flags != 0);
         let has_link = match file {
             Some(file) if has_any => self.link(netns, file)?,
             Some(_) | None => {
@@ -256,7 +262,7 @@ impl Resets {
         self.remove(|key| key.netns == netns && !wanted.contains_key(key))?;
         // What hides another goes first.
         let mut order: Vec<_> = wanted.iter().collect();
-        order.sort_by_key(|(_, service)| service.flags & RESET);
+        order.sort_by_key(|(_, service)| service.flags != 0);
         for (key, service) in order {
             if self.certified.get(key) != Some(service) {
                 self.services.insert(*key, *service, 0).context("certify a service")?;
@@ -268,13 +274,13 @@ impl Resets {
 
     /// Whether some certified service is void: who listens there has to be looked at again.
     pub fn are_any_void(&self) -> bool {
-        self.certified.iter().any(|(key, service)| service.flags & RESET != 0 && !self.is_in_force(key))
+        self.certified.iter().any(|(key, service)| service.flags != 0 && !self.is_in_force(key))
     }
 
     fn is_in_force(&self, key: &ServiceKey) -> bool {
         let stamp = |port| self.changes.get(change_index(key.netns, key.protocol, port));
         self.certified.get(key).is_some_and(|service| {
-            service.flags & RESET != 0
+            service.flags != 0
                 && stamp(key.port.into()) == Some(service.port_stamp)
                 && stamp(WHOLE_NETNS) == Some(service.netns_stamp)
         })
@@ -283,7 +289,7 @@ impl Resets {
     fn remove(&mut self, is_over: impl Fn(&ServiceKey) -> bool) -> Result<()> {
         let mut over: Vec<ServiceKey> = self.certified.keys().filter(|key| is_over(key)).copied().collect();
         // What hides another goes last.
-        over.sort_by_key(|key| self.certified.get(key).is_some_and(|service| service.flags & RESET == 0));
+        over.sort_by_key(|key| self.certified.get(key).is_some_and(|service| service.flags == 0));
         for key in over {
             self.services.remove(&key).context("withdraw a service")?;
             self.certified.remove(&key);

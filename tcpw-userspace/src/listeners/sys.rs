@@ -116,7 +116,6 @@ pub(crate) fn netns_cookie(socket: BorrowedFd<'_>) -> io::Result<u64> {
 }
 
 /// Cookie of a socket.
-#[cfg(test)]
 pub(crate) fn socket_cookie(socket: BorrowedFd<'_>) -> io::Result<u64> {
     socket_option(socket, libc::SO_COOKIE)
 }

@@ -52,6 +52,11 @@ pub fn refused(service: Option<&str>, client: &str, address: &str) -> String {
     }
 }
 
+/// A connection was refused, and a command has it. Source: tcp_wrappers 7.6 `options.c`, `twist_option`.
+pub fn twist(client: &str, command: &str) -> String {
+    format!("twist {client} to {command}")
+}
+
 /// A connection was accepted. Parameters as for [`refused`].
 pub fn accepted(service: Option<&str>, client: &str, address: &str) -> String {
     match service {

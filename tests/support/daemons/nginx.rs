@@ -1,6 +1,6 @@
 //! nginx, which never knew libwrap.
 
-use std::{fs, process::Command};
+use std::{fs, path::PathBuf, process::Command};
 
 use anyhow::{Context, Result};
 
@@ -17,6 +17,7 @@ pub struct Nginx {
     pub process: Process,
     /// The port of its IPv4 and its IPv6 socket.
     pub port: u16,
+    log: PathBuf,
 }
 
 impl Nginx {
@@ -36,7 +37,7 @@ impl Nginx {
              error_log stderr notice;\n\
              events {{ worker_connections 64; }}\n\
              http {{\n\
-             \taccess_log off;\n\
+             \taccess_log {place}/access.log;\n\
              \tclient_body_temp_path {place}/body;\n\
              \tproxy_temp_path {place}/proxy;\n\
              \tfastcgi_temp_path {place}/fastcgi;\n\
@@ -54,6 +55,14 @@ impl Nginx {
         nginx.arg("-c").arg(&configuration).args(["-e", "stderr"]);
         let mut process = sandbox.spawn(Place::Guarded, nginx)?;
         sandbox.wait_listening(&mut process, &both_families(port)).context("nginx")?;
-        Ok(Self { process, port })
+        Ok(Self { process, port, log: directory.join("access.log") })
+    }
+
+    /// Its log of requests.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn accesses(&self) -> Result<String> {
+        fs::read_to_string(&self.log).with_context(|| format!("read {}", self.log.display()))
     }
 }

@@ -90,6 +90,13 @@ impl Tcpd {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 
+    /// What follows name and process id in a line that holds a text, if there is one.
+    pub fn line_with(&self, mark: usize, text: &str) -> Option<String> {
+        let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = lines.iter().skip(mark).find(|line| line.contains(text))?;
+        Some(found.split_once("]: ").map_or(found.as_str(), |(_, said)| said).to_owned())
+    }
+
     /// tcpd's own line about a client: what follows its name and process id.
     ///
     /// # Errors

@@ -89,17 +89,19 @@ pub(super) const ENTRIES: &[Entry] = &[
     ),
     entry(
         Code::H071,
-        "libwrap does it in the daemon's own process, which tcpw is not in. banners and linger have no effect \
-         yet; setenv, nice and umask act on the commands behind them alone.",
+        "libwrap does it in the daemon's own process, which tcpw is not in. banners reaches clients that are \
+         refused, linger acts on their connections; setenv, nice and umask act on the commands behind them alone.",
         &[allow("sshd: 192.0.2.: linger 5\n")],
         "It does what hosts_options(5) says. Under tcpw the rule decides as if the option were not there.",
         &[allow("sshd: 192.0.2.\n")],
     ),
     entry(
         Code::H072,
-        "twist replaces the daemon by a command that talks to the client. tcpw does not run it yet.",
+        "twist replaces the daemon by a command that talks to the client. Under tcpw it has no rights but those of \
+         the user in [effects], and runs as often as the limits there allow.",
         &[deny("in.fingerd: ALL: twist /bin/echo go away\n"), allow("sshd: 192.0.2.\n")],
-        "It runs the command. Under tcpw the client is refused, and no command runs.",
+        "It runs the command, mostly as root. Under tcpw what needs root does not work; over UDP, and where it is \
+         not certain who listens, the client is refused and no command runs.",
         &[deny("in.fingerd: ALL\n"), allow("sshd: 192.0.2.\n")],
     ),
     entry(
@@ -182,6 +184,23 @@ pub(super) const ENTRIES: &[Entry] = &[
         ],
         "It lets the client in whom hosts.deny should refuse. tcpw forgets the failure.",
         &[allow("sshd: ALL: aclexec /usr/local/bin/is-good %a\n"), deny("ALL: ALL\n")],
+    ),
+    entry(
+        Code::W124,
+        "Commands run as a user without rights. A mailer that is set-uid (exim) does not work so; one that is \
+         set-gid (postfix, opensmtpd) does. Of files, that user changes those that are named in [effects] of \
+         tcpw.toml, and in /var/log those that are his.",
+        &[
+            deny("sshd: ALL: spawn (echo %a | mail root) &\n"),
+            allow("sshd: 192.0.2.\n"),
+            is("/usr/sbin/sendmail", State::Missing),
+        ],
+        "It runs commands as the daemon's user, mostly root, who may do all that.",
+        &[
+            deny("sshd: ALL: spawn (echo %a | mail root) &\n"),
+            allow("sshd: 192.0.2.\n"),
+            is("/usr/sbin/sendmail", State::Text("#!/bin/sh\n")),
+        ],
     ),
     entry(
         Code::W127,

@@ -8,7 +8,10 @@ use std::{
     collections::HashMap,
     ffi::OsStr,
     io,
-    os::unix::{ffi::OsStrExt as _, process::CommandExt as _},
+    os::{
+        fd::OwnedFd,
+        unix::{ffi::OsStrExt as _, process::CommandExt as _},
+    },
     process::{Command, Stdio},
     time::{Duration, Instant},
 };
@@ -23,7 +26,10 @@ use nix::{
     unistd::{Pid, getpid, setsid},
 };
 
-use super::super::wire::{Order, Report};
+use super::{
+    super::wire::{Order, Report},
+    serve,
+};
 
 /// From the first signal to the last.
 const GRACE: Duration = Duration::from_secs(2);
@@ -59,8 +65,14 @@ impl Jobs {
     }
 
     /// Starts a command; says why if it does not start.
-    pub(super) fn start(&mut self, order: &Order) -> Option<Report> {
-        match spawn(order, &self.user) {
+    /// One about a connection gets it.
+    pub(super) fn start(&mut self, order: &Order, connection: Option<OwnedFd>) -> Option<Report> {
+        let started = match (&order.connection, connection) {
+            (None, _) => spawn(order, &self.user),
+            (Some(what), Some(connection)) => serve::start(order, what, connection, &self.user),
+            (Some(_), None) => Err(io::Error::other("its connection is gone")),
+        };
+        match started {
             Ok(pid) => {
                 let deadline = Instant::now() + self.time_limit;
                 self.running.insert(pid, Job { id: order.id, deadline, signals: 0, has_exited: false });
@@ -141,6 +153,14 @@ impl Jobs {
 }
 
 fn spawn(order: &Order, user: &str) -> io::Result<Pid> {
+    let mut command = command(order, user, true);
+    // Whoever drops it unwaited leaves it to `look`.
+    let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+    Ok(Pid::from_raw(child.id().cast_signed()))
+}
+
+/// The command of an order in its surroundings; `leads` a session of its own, or stays in that of its parent.
+pub(super) fn command(order: &Order, user: &str, leads: bool) -> Command {
     let text = OsStr::from_bytes;
     let mut command = Command::new("/bin/sh");
     command
@@ -153,14 +173,13 @@ fn spawn(order: &Order, user: &str) -> io::Result<Pid> {
         .env("SHELL", "/bin/sh")
         .env("USER", user)
         .env("LOGNAME", user)
-        .envs(order.environment.iter().map(|(name, value)| (text(name), text(value))))
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
+        .envs(order.environment.iter().map(|(name, value)| (text(name), text(value))));
     let mask = Mode::from_bits_truncate(order.umask);
     let nice = order.nice;
     let prepare = move || {
-        setsid()?;
+        if leads {
+            setsid()?;
+        }
         umask(mask);
         // Only root may ask for more time than others: that fails, as in any daemon without root.
         // SAFETY: takes an integer.
@@ -169,7 +188,5 @@ fn spawn(order: &Order, user: &str) -> io::Result<Pid> {
     };
     // SAFETY: between fork and exec it makes three system calls; no allocation, no lock.
     unsafe { command.pre_exec(prepare) };
-    // Whoever drops it unwaited leaves it to `look`.
-    let child = command.spawn()?;
-    Ok(Pid::from_raw(child.id().cast_signed()))
+    command
 }

@@ -9,10 +9,12 @@
 //! outlives it, and no command can signal it or anything outside.
 
 mod confine;
+mod inbox;
 mod jobs;
+mod serve;
 mod syscalls;
 
-pub(super) use confine::LOGS;
+pub use confine::LOGS;
 
 use std::{
     fs::File,
@@ -40,6 +42,7 @@ use nix::{
 };
 
 use super::wire::{self, Charge, Order, Report};
+use inbox::Inbox;
 use jobs::Jobs;
 
 /// How often groups whose members nobody waits for are looked at.
@@ -126,6 +129,7 @@ fn block_child_signals() -> Result<SignalFd> {
 
 /// Runs orders until the daemon is gone.
 fn run(socket: &mut UnixStream, signals: &SignalFd, mut jobs: Jobs) -> Result<()> {
+    let mut inbox = Inbox::new(socket.try_clone().context("keep the daemon's socket")?);
     loop {
         let (is_ordered, has_signal) = {
             let mut waited = [
@@ -151,11 +155,12 @@ fn run(socket: &mut UnixStream, signals: &SignalFd, mut jobs: Jobs) -> Result<()
             say(socket, &report)?;
         }
         if is_ordered {
-            let Ok(order) = wire::read::<Order>(socket) else {
+            let Ok(order) = wire::read::<Order>(&mut inbox) else {
                 jobs.kill_all();
                 return Ok(());
             };
-            if let Some(report) = jobs.start(&order) {
+            let connection = order.connection.as_ref().and_then(|_| inbox.descriptor());
+            if let Some(report) = jobs.start(&order, connection) {
                 say(socket, &report)?;
             }
         }

@@ -44,7 +44,12 @@ pub(in crate::parse) fn options(line: &[u8], fields: &[Field], kind: TableKind) 
                 }
             }
             Ok(option) => {
-                accepted(raw, option, kind, !is_decided(&fields[index + 1..])).into_iter().for_each(put)
+                let rule = Context {
+                    kind,
+                    is_last_word: !is_decided(&fields[index + 1..]),
+                    has_connection: has_connection(fields, kind),
+                };
+                accepted(raw, option, rule).into_iter().for_each(put)
             }
         }
         is_command = matches!(
@@ -63,15 +68,40 @@ fn is_decided(fields: &[Field]) -> bool {
     fields.iter().any(|field| decides(&field.option))
 }
 
-/// Findings on an option that libwrap takes; `is_last_word`: none behind it gives the verdict.
-fn accepted(raw: &[u8], option: &RuleOption, kind: TableKind, is_last_word: bool) -> Vec<Finding> {
+/// Whether the rule refuses whatever a command says, and has something for the client: tcpw takes the
+/// connection itself.
+fn has_connection(fields: &[Field], kind: TableKind) -> bool {
+    let has =
+        |what: fn(&RuleOption) -> bool| fields.iter().any(|field| field.option.as_ref().is_ok_and(what));
+    let is_wrong = fields.iter().any(|field| field.option.is_err());
+    let refuses = match kind {
+        _ if is_wrong || has(|option| matches!(option, RuleOption::Deny | RuleOption::Twist(_))) => true,
+        TableKind::Allow => false,
+        TableKind::Deny => !has(|option| matches!(option, RuleOption::Allow)),
+    };
+    let is_asked_about = has(|option| matches!(option, RuleOption::Aclexec(_)));
+    let serves = has(|option| matches!(option, RuleOption::Twist(_) | RuleOption::Banners(_)));
+    refuses && serves && !is_asked_about
+}
+
+/// What an option stands in.
+#[derive(Clone, Copy)]
+struct Context {
+    kind: TableKind,
+    /// No option behind it gives the verdict.
+    is_last_word: bool,
+    has_connection: bool,
+}
+
+/// Findings on an option that libwrap takes.
+fn accepted(raw: &[u8], option: &RuleOption, rule: Context) -> Vec<Finding> {
     let hint = |code, message: &str, consequence: String| {
         vec![Finding::new(code, format!("{} {message}", quote(raw)), "", consequence)]
     };
-    let idle = |code, libwrap: &str, tcpw: &str| {
-        hint(code, "is not acted on yet", format!("libwrap {libwrap}; tcpw does not yet: {tcpw}"))
+    let undone = |libwrap: &str, tcpw: &str| {
+        let consequence = format!("libwrap {libwrap}; tcpw {tcpw}: here the option does nothing");
+        hint(Code::H071, "does nothing here", consequence)
     };
-    let undone = |libwrap| idle(Code::H071, libwrap, "the rule decides as if the option were not there");
     let of_commands = |what: &str| {
         let consequence = format!("libwrap changes the daemon's {what}; tcpw that of the commands behind it");
         hint(Code::H071, "acts on commands, not on the daemon", consequence)
@@ -95,10 +125,12 @@ fn accepted(raw: &[u8], option: &RuleOption, kind: TableKind, is_last_word: bool
             waited.into_iter().chain(command::percent(text)).collect()
         }
         RuleOption::Twist(text) => {
-            let mut found = idle(
+            let mut found = hint(
                 Code::H072,
-                "runs the command and hands it the connection",
-                "the connection is refused, and no command runs",
+                "runs without root's rights",
+                "libwrap runs it as the daemon's user; tcpw as that of [effects], within its limits; over UDP, \
+                 and where it is not certain who listens, the client is refused and no command runs"
+                    .to_owned(),
             );
             found.extend(command::percent(text));
             found
@@ -111,7 +143,7 @@ fn accepted(raw: &[u8], option: &RuleOption, kind: TableKind, is_last_word: bool
                  decides nothing: the client tries again"
                     .to_owned(),
             );
-            found.extend((is_last_word && kind == TableKind::Deny).then(|| fails_open(raw)));
+            found.extend((rule.is_last_word && rule.kind == TableKind::Deny).then(|| fails_open(raw)));
             found.extend(command::percent(text));
             found
         }
@@ -126,7 +158,14 @@ fn accepted(raw: &[u8], option: &RuleOption, kind: TableKind, is_last_word: bool
             found
         }
         RuleOption::Banners(directory) => {
-            let mut found = undone("sends the file there that is called like the daemon");
+            let mut found = if rule.has_connection {
+                Vec::new()
+            } else {
+                undone(
+                    "sends the file ahead of what the daemon says",
+                    "only to clients that it refuses, as the others are the daemon's own",
+                )
+            };
             found.extend((!directory.is_absolute()).then(|| {
                 let message =
                     format!("{} is no absolute path", quote(directory.as_os_str().as_encoded_bytes()));
@@ -143,7 +182,11 @@ fn accepted(raw: &[u8], option: &RuleOption, kind: TableKind, is_last_word: bool
                 "a client whose firewall drops the question waits that long; the answer is his own word";
             vec![Finding::new(Code::H129, message, "", consequence)]
         }
-        RuleOption::Linger(_) => undone("sets how long the kernel goes on sending after a close"),
+        RuleOption::Linger(_) if rule.has_connection => Vec::new(),
+        RuleOption::Linger(_) => undone(
+            "sets how long the kernel goes on sending after a close",
+            "only on connections of twist and banners, as it cannot on the daemon's own",
+        ),
         RuleOption::Nice(_) => of_commands("priority"),
         RuleOption::Umask(_) => of_commands("umask"),
     }

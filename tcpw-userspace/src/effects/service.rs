@@ -1,0 +1,114 @@
+//! What a refused client gets itself: banners, then the program of `twist`.
+//!
+//! In: the effects of a judgement, in order. Out: one order for its connection.
+//! Invariant: as in a process that libwrap runs in: `setenv`, `nice` and `umask` act on the program,
+//! `keepalive` and `linger` on the connection.
+//! Source: hosts_options(5); tcp_wrappers 7.6.q `options.c`.
+
+use super::{
+    Surroundings,
+    wire::{Connection, Order},
+};
+use crate::{
+    evaluate::judgement::{Action, Effect},
+    parse::rule::Text,
+};
+
+/// What is done with a connection.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Service {
+    /// Texts of banners, as they are sent.
+    pub banner: Vec<u8>,
+    /// The command that gets the connection then.
+    pub twist: Option<Text>,
+    surroundings: Surroundings,
+    keepalive: bool,
+    linger_s: Option<u32>,
+}
+
+/// What the options among the effects come to.
+pub fn service(effects: &[Effect]) -> Service {
+    let mut service = Service::default();
+    for effect in effects {
+        service.surroundings.apply(&effect.action);
+        match &effect.action {
+            Action::Banner(text) => service.banner.extend_from_slice(text),
+            Action::Twist { command, .. } => service.twist = Some(command.clone()),
+            Action::Keepalive => service.keepalive = true,
+            Action::Linger(seconds) => service.linger_s = Some(*seconds),
+            Action::Spawn(_)
+            | Action::Aclexec { .. }
+            | Action::Severity(_)
+            | Action::Rfc931 { .. }
+            | Action::Setenv { .. }
+            | Action::Nice(_)
+            | Action::Umask(_)
+            | Action::User(_)
+            | Action::Group(_) => {}
+        }
+    }
+    service
+}
+
+impl Service {
+    /// Whether the client gets anything.
+    pub fn is_something(&self) -> bool {
+        self.twist.is_some() || !self.banner.is_empty()
+    }
+
+    pub(super) fn order(&self, id: u64) -> Order {
+        let connection = Connection {
+            banner: self.banner.clone(),
+            has_command: self.twist.is_some(),
+            keepalive: self.keepalive,
+            linger_s: self.linger_s,
+        };
+        let command = self.twist.as_deref().unwrap_or_default().to_vec();
+        Order { connection: Some(connection), ..self.surroundings.order(id, command) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{evaluate::judgement::RuleIndex, parse::rule::TableKind};
+
+    fn of(actions: Vec<Action>) -> Service {
+        let rule = RuleIndex { table: TableKind::Deny, index: 0 };
+        service(&actions.into_iter().map(|action| Effect { rule, action }).collect::<Vec<_>>())
+    }
+
+    fn text(text: &str) -> Text {
+        text.as_bytes().into()
+    }
+
+    #[test]
+    fn banners_come_in_order_and_then_the_program_with_its_surroundings() {
+        let service = of(vec![
+            Action::Linger(3),
+            Action::Banner(text("one\r\n")),
+            Action::Nice(4),
+            Action::Spawn(text("beside")),
+            Action::Banner(text("two\r\n")),
+            Action::Keepalive,
+            Action::Twist { command: text("cat"), client: text("c") },
+        ]);
+        let order = service.order(9);
+        assert_eq!((order.id, &*order.command, order.nice), (9, &b"cat"[..], 4));
+        let wanted = Connection {
+            banner: b"one\r\ntwo\r\n".to_vec(),
+            has_command: true,
+            keepalive: true,
+            linger_s: Some(3),
+        };
+        assert_eq!(order.connection, Some(wanted));
+    }
+
+    #[test]
+    fn without_banner_and_twist_it_is_nothing() {
+        assert!(
+            !of(vec![Action::Keepalive, Action::Banner(text("")), Action::Spawn(text("x"))]).is_something()
+        );
+        assert!(of(vec![Action::Banner(text("x"))]).is_something());
+    }
+}

@@ -1,0 +1,159 @@
+//! A sandbox whose tcpw has something for the clients it refuses.
+
+use std::{
+    fs,
+    io::{ErrorKind, Read as _},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream},
+    path::PathBuf,
+    process::Command,
+    sync::atomic::{AtomicU32, Ordering},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, ensure};
+use tcpw_tests::{
+    CLIENT_V4, CLIENT_V6, Requirement, SERVER_V4, SERVER_V6, Sandbox, Tcpw, can_run,
+    client::{Ended, connect},
+};
+
+pub(crate) const SOON: Duration = Duration::from_secs(10);
+pub(crate) const LO_V4: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+pub(crate) const LO_V6: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
+
+/// The user of the commands: another one in each sandbox, as some limits count all his processes.
+static NEXT_UID: AtomicU32 = AtomicU32::new(65001);
+
+pub(crate) fn ready() -> bool {
+    can_run("twist", &[Requirement::Root])
+}
+
+/// A sandbox with the commands' user, a directory he may write to, and one of banners.
+pub(crate) struct Place {
+    pub(crate) sandbox: Sandbox,
+    pub(crate) out: PathBuf,
+    pub(crate) banners: PathBuf,
+}
+
+impl Place {
+    pub(crate) fn new(name: &str) -> Result<Self> {
+        let sandbox = Sandbox::new(name)?;
+        let uid = NEXT_UID.fetch_add(1, Ordering::Relaxed);
+        let user = format!("tcpw:x:{uid}:{uid}::/nonexistent:/usr/sbin/nologin\n");
+        for (file, line) in [("passwd", user), ("group", format!("tcpw:x:{uid}:\n"))] {
+            let file = sandbox.etc().join(file);
+            let text = fs::read_to_string(&file)? + &line;
+            fs::write(&file, text)?;
+        }
+        let out = sandbox.scratch().join("out");
+        fs::create_dir(&out)?;
+        std::os::unix::fs::chown(&out, Some(uid), Some(uid))?;
+        let banners = sandbox.scratch().join("banners");
+        fs::create_dir(&banners)?;
+        Ok(Self { sandbox, out, banners })
+    }
+
+    /// Starts tcpw with more lines in `[effects]`.
+    pub(crate) fn tcpw(&self, settings: &str, more: &[&str]) -> Result<Tcpw> {
+        let file = self.sandbox.scratch().join("tcpw.toml");
+        let out = self.out.display();
+        fs::write(
+            &file,
+            format!(
+                "[effects]\nwritable = [\"{out}\", \"/tmp\", \"/var/tmp\"]\nper-minute-and-source = 1000\nper-minute = 1000\n{settings}"
+            ),
+        )?;
+        let file = file.to_string_lossy();
+        Tcpw::start(&self.sandbox, &[&["--config", &*file], more].concat())
+    }
+
+    /// What a client gets at the server until the connection ends.
+    pub(crate) fn ask(&self, client: IpAddr, port: u16) -> Result<String> {
+        let server = match client {
+            _ if client.is_loopback() => client,
+            IpAddr::V4(_) => SERVER_V4,
+            IpAddr::V6(_) => SERVER_V6,
+        };
+        self.ask_at(client, SocketAddr::new(server, port))
+    }
+
+    pub(crate) fn ask_at(&self, client: IpAddr, server: SocketAddr) -> Result<String> {
+        let mut stream = self.open(client, server)?;
+        read_all(&mut stream)
+    }
+
+    pub(crate) fn open(&self, client: IpAddr, server: SocketAddr) -> Result<TcpStream> {
+        let netns = if client.is_loopback() { self.sandbox.server() } else { self.sandbox.client() };
+        match connect(netns, client, server, SOON)?.ended {
+            Ended::Connected(stream) => Ok(stream),
+            other @ (Ended::Refused | Ended::TimedOut) => {
+                anyhow::bail!("{client} to {server}: {other:?}")
+            }
+        }
+    }
+
+    /// Waits until clients of a port are led to what their rule has for them.
+    pub(crate) fn wait_served(&self, client: IpAddr, port: u16, text: &str) -> Result<()> {
+        let deadline = Instant::now() + SOON;
+        let server = SocketAddr::new(if client.is_ipv4() { SERVER_V4 } else { SERVER_V6 }, port);
+        loop {
+            let attempt = connect(self.sandbox.client(), client, server, Duration::from_millis(500))?;
+            if let Ended::Connected(mut stream) = attempt.ended
+                && read_all(&mut stream)?.contains(text)
+            {
+                return Ok(());
+            }
+            ensure!(Instant::now() < deadline, "{client} gets nothing at port {port}");
+            thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// From here on the client does not see what the server answers to a SYN; or does again.
+    pub(crate) fn lose_answers(&self, are_lost: bool) -> Result<()> {
+        let rules = if are_lost {
+            "add table inet t\nadd chain inet t c { type filter hook input priority 0 ; }\n\
+             add rule inet t c tcp flags & (syn|ack) == (syn|ack) drop\n"
+        } else {
+            "delete table inet t\n"
+        };
+        self.sandbox.client().run(|| {
+            let done = Command::new("nft").arg(rules).output().context("start nft")?;
+            ensure!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+            Ok(())
+        })
+    }
+
+    /// Waits until a counter has a value.
+    pub(crate) fn wait_counter(&self, name: &str, value: u64) -> Result<()> {
+        let deadline = Instant::now() + SOON;
+        loop {
+            let counters = Tcpw::counters(&self.sandbox)?;
+            if counters.get(name) == Some(&value) {
+                return Ok(());
+            }
+            ensure!(Instant::now() < deadline, "{name} is not {value}: {counters:?}");
+            thread::sleep(Duration::from_millis(50));
+        }
+    }
+}
+
+/// What comes until the connection ends, however it does.
+pub(crate) fn read_all(stream: &mut TcpStream) -> Result<String> {
+    stream.set_read_timeout(Some(SOON))?;
+    let mut all = Vec::new();
+    match stream.read_to_end(&mut all) {
+        Ok(_) => {}
+        Err(error) if error.kind() == ErrorKind::ConnectionReset => {}
+        Err(error) => return Err(error).with_context(|| String::from_utf8_lossy(&all).into_owned()),
+    }
+    Ok(String::from_utf8_lossy(&all).into_owned())
+}
+
+/// Lines of tcpw's that hold a text, from a mark on.
+pub(crate) fn lines_with(tcpw: &Tcpw, mark: usize, text: &str) -> Vec<String> {
+    let lines = tcpw.process.lines().into_iter().skip(mark).map(|line| line.text);
+    lines.filter(|line| line.contains(text)).collect()
+}
+
+/// A client of each way there is to the server.
+pub(crate) const CLIENTS: [IpAddr; 4] = [CLIENT_V4, CLIENT_V6, LO_V4, LO_V6];
