@@ -10,6 +10,8 @@ mod addresses;
 mod alone;
 #[path = "bypass/client.rs"]
 mod client;
+#[path = "bypass/datagrams.rs"]
+mod datagrams;
 #[path = "bypass/flags.rs"]
 mod flags;
 #[path = "bypass/headers.rs"]
@@ -22,6 +24,8 @@ mod listeners;
 mod moments;
 #[path = "bypass/packet.rs"]
 mod packet;
+#[path = "bypass/services.rs"]
+mod services;
 #[path = "bypass/wire.rs"]
 mod wire;
 #[path = "bypass/world.rs"]
@@ -51,10 +55,15 @@ const THEMES: &[Theme] = &[
     addresses::THEME,
     liars::THEME,
     liars::NETFILTER,
+    datagrams::THEME,
+    datagrams::BY_ICMP,
+    services::THEME,
+    services::BY_ICMP,
+    services::MOMENTS,
 ];
 
 /// A suite that shrinks is no suite.
-const FEWEST: usize = 120;
+const FEWEST: usize = 280;
 
 const NEEDED: &[Requirement] = &[
     Requirement::Root,

@@ -4,24 +4,20 @@
 mod flood;
 #[path = "effects/hostile.rs"]
 mod hostile;
+#[path = "effects/mail.rs"]
+mod mail;
 #[path = "effects/place.rs"]
 mod place;
 
-use std::{
-    fs,
-    net::{IpAddr, SocketAddr},
-    os::unix::fs::MetadataExt as _,
-    thread,
-    time::Duration,
-};
+use std::{fs, net::SocketAddr, os::unix::fs::MetadataExt as _, thread, time::Duration};
 
 use anyhow::Result;
-use place::{MAILER, Place, SEED, SOON, has_mail, ready};
+use place::{Place, SOON, has_mail, ready};
 use tcpw_tests::{
     CLIENT_V4, CLIENT_V4_OTHER, CLIENT_V6, CLIENT_V6_OTHER, Requirement, SERVER_V4, SERVER_V6, Tcpw, Testd,
     can_run,
     client::connect,
-    daemons::{Nginx, Smtpd, SshKey, Sshd, SshdSockets},
+    daemons::{Nginx, SshKey, Sshd, SshdSockets},
 };
 
 #[test]
@@ -69,49 +65,6 @@ fn refused_attempt_runs_its_command_once_with_its_surroundings() -> Result<()> {
 }
 
 #[test]
-fn seeds_own_line_writes_its_file_and_the_mail_arrives() -> Result<()> {
-    if !has_mail("effects: mail") {
-        return Ok(());
-    }
-    let place = Place::new("mail")?;
-    place.sandbox.write_tables("", SEED)?;
-    let smtpd = Smtpd::start(&place.sandbox)?;
-    let key = SshKey::generate(&place.sandbox)?;
-    let sshd = Sshd::start(&place.sandbox, &key, 2201, SshdSockets::DualStack)?;
-    let _tcpw = place.tcpw(MAILER, &[])?;
-    assert!(!place.attempt(CLIENT_V4_OTHER, sshd.port)?);
-    assert!(!place.attempt(CLIENT_V6_OTHER, sshd.port)?);
-    let log = place.sandbox.scratch().join("log/tcp.deny.log");
-    for client in ["1.2.4.4", "3ffe:ffff:100:201::1"] {
-        let line = format!("Attempt from {client} {client} to sshd at ");
-        let mail = smtpd.wait_for_mail("root", &line, SOON)?;
-        assert!(mail.contains("To: root@localhost"), "{mail}");
-        assert!(fs::read_to_string(&log)?.contains(&line));
-    }
-    let meta = fs::metadata(&log)?;
-    assert_eq!(meta.uid(), place.uid);
-    Ok(())
-}
-
-#[test]
-fn line_whose_mailer_cannot_work_is_warned_of() -> Result<()> {
-    if !has_mail("effects: mailer") {
-        return Ok(());
-    }
-    let place = Place::new("mailer")?;
-    place.sandbox.write_tables("ALL: 9.9.9.9: spawn echo x >> /etc/motd\n", SEED)?;
-    let mut tcpw = place.tcpw("", &[])?;
-    tcpw.process.wait_for_line(
-        "hosts.deny:1: spawn: mail needs /usr/sbin/sendmail, which is set-uid or set-gid",
-        SOON,
-    )?;
-    tcpw.process.wait_for_line("hosts.allow:1: spawn: user tcpw cannot write to /etc/motd", SOON)?;
-    let warned = tcpw.process.lines().iter().filter(|line| line.text.contains(": spawn: ")).count();
-    assert_eq!(warned, 2, "{}", tcpw.process.tail());
-    Ok(())
-}
-
-#[test]
 fn accepted_connection_runs_its_command_once() -> Result<()> {
     if !has_mail("effects: accepted")
         || !can_run("effects: accepted", &[Requirement::Program("/usr/sbin/nginx")])
@@ -143,7 +96,7 @@ fn accepted_connection_runs_its_command_once() -> Result<()> {
                 (CLIENT_V4, nginx.port, Some("nginx 1.2.3.4")),
                 (CLIENT_V4_OTHER, nginx.port, None),
             ] {
-                assert!(place.attempt(client, port)?, "{client} to {port}");
+                assert!(place.is_let_in(client, port)?, "{client} to {port}");
                 expected.extend(said.map(str::to_owned));
             }
         }
@@ -209,7 +162,7 @@ fn audit_mode_runs_no_command() -> Result<()> {
     let settings = place.sandbox.scratch().join("audit.toml");
     fs::write(&settings, "mode = \"audit\"\n")?;
     let mut tcpw = Tcpw::start(&place.sandbox, &["--config", &settings.to_string_lossy()])?;
-    assert!(place.attempt(CLIENT_V4, 7001)? && place.attempt(CLIENT_V4_OTHER, 7001)?);
+    assert!(place.is_let_in(CLIENT_V4, 7001)? && place.is_let_in(CLIENT_V4_OTHER, 7001)?);
     tcpw.process.wait_for_line("would refuse connect from", SOON)?;
     thread::sleep(Duration::from_millis(500));
     assert!(!place.out.join("ran").exists());
@@ -233,18 +186,15 @@ fn aclexec_decides_each_attempt_by_itself() -> Result<()> {
     let _alphad = Testd::start(&place.sandbox, "alphad", "[::]:7001")?;
     let _betad = Testd::start(&place.sandbox, "betad", "[::]:7002")?;
     let _gammad = Testd::start(&place.sandbox, "gammad", "[::]:7003")?;
-    let mut tcpw = place.tcpw("time-limit = 1\nper-minute-and-source = 100\n", &[])?;
-    let attempt = |client: IpAddr, port: u16| -> Result<bool> {
-        let server = SocketAddr::new(if client.is_ipv6() { SERVER_V6 } else { SERVER_V4 }, port);
-        // Before its SYN comes again.
-        Ok(connect(place.sandbox.client(), client, server, Duration::from_millis(900))?.is_connected())
-    };
+    let mut tcpw = place.tcpw("time-limit = 5\nper-minute-and-source = 100\n", &[])?;
+    // Before its SYN comes again.
+    let attempt = |client, port| place.attempt_within(client, port, Duration::from_millis(900));
     let open = place.out.join("open");
     for round in 0..3 {
         assert!(!attempt(CLIENT_V4, 7001)?, "round {round}");
-        assert!(attempt(CLIENT_V4_OTHER, 7002)?, "round {round}: in hosts.deny a failure lets in");
+        assert!(place.is_let_in(CLIENT_V4_OTHER, 7002)?, "round {round}: in hosts.deny a failure lets in");
         fs::write(&open, "")?;
-        assert!(attempt(CLIENT_V4, 7001)?, "round {round}");
+        assert!(place.is_let_in(CLIENT_V4, 7001)?, "round {round}");
         assert!(!attempt(CLIENT_V4_OTHER, 7002)?, "round {round}");
         fs::remove_file(&open)?;
     }

@@ -281,6 +281,7 @@ fn a_writer_in_two_pieces_is_never_read_in_between() {
                 file.write_all(first).unwrap();
                 std::thread::sleep(Duration::from_millis(20));
                 file.write_all(second).unwrap();
+                drop(file);
                 std::thread::sleep(Duration::from_millis(150));
             }
         });
@@ -289,6 +290,29 @@ fn a_writer_in_two_pieces_is_never_read_in_between() {
         stop.store(true, Ordering::Relaxed);
         assert!(versions.len() > 3, "only {versions:?}: the writer did not get a turn");
     });
+}
+
+/// On a busy machine an editor may rest between the moment when it empties a file and that when it writes it.
+#[test]
+fn an_edit_in_place_is_read_when_its_writer_is_done() {
+    let dir = Dir::new();
+    let deny = dir.path("hosts.deny");
+    fs::write(&deny, table(0)).unwrap();
+    let source = dir.source();
+    let mut file = fs::File::create(&deny).unwrap();
+    std::thread::scope(|scope| {
+        let read = scope.spawn(|| source.read(none));
+        std::thread::sleep(Duration::from_millis(400));
+        assert!(!read.is_finished(), "it did not wait for the writer");
+        file.write_all(table(1).as_bytes()).unwrap();
+        drop(file);
+        assert_eq!(assert_whole(&read.join().unwrap().deny.1), 1);
+    });
+    // One that stays open is not waited for without end.
+    let _open = fs::File::options().append(true).open(&deny).unwrap();
+    let begin = Instant::now();
+    assert_eq!(assert_whole(&source.read(none).deny.1), 1);
+    assert!(begin.elapsed() < Duration::from_secs(3), "{:?}", begin.elapsed());
 }
 
 #[test]

@@ -13,9 +13,10 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
+use nix::sys::signal::Signal;
 use tcpw_tests::{
-    CLIENT_V4, CLIENT_V4_OTHER, CLIENT_V6, CLIENT_V6_OTHER, Requirement, SERVER_V4, SERVER_V6, Sandbox, Tcpw,
-    Testd, can_run,
+    CLIENT_V4, CLIENT_V4_OTHER, CLIENT_V6, CLIENT_V6_OTHER, Commands, Requirement, SERVER_V4, SERVER_V6,
+    Sandbox, Tcpw, Testd, can_run,
     datagrams::{Client, PATIENCE},
 };
 
@@ -33,17 +34,27 @@ fn ready() -> bool {
     can_run("udp", &[Requirement::Root])
 }
 
-/// Whether one datagram from a port of the client's own is answered.
-fn is_answered(sandbox: &Sandbox, client: IpAddr, server: IpAddr, port: u16) -> Result<bool> {
+/// Whether one datagram from a port of the client's own is answered, as is expected or not.
+fn is_answered(
+    sandbox: &Sandbox,
+    client: IpAddr,
+    server: IpAddr,
+    port: u16,
+    is_expected: bool,
+) -> Result<bool> {
     let place = if client.is_loopback() { sandbox.server() } else { sandbox.client() };
-    Client::new(place, client, 0)?.is_answered(SocketAddr::new(server, port))
+    Client::new(place, client, 0)?.is_answered(SocketAddr::new(server, port), is_expected)
 }
 
 /// Every client at a port, with the rules above.
 fn assert_judged(sandbox: &Sandbox, port: u16, families: &str) -> Result<()> {
     for (client, server, allowed) in CLIENTS {
         if families.contains(if client.is_ipv4() { '4' } else { '6' }) {
-            assert_eq!(is_answered(sandbox, client, server, port)?, allowed, "{client} at port {port}");
+            assert_eq!(
+                is_answered(sandbox, client, server, port, allowed)?,
+                allowed,
+                "{client} at port {port}"
+            );
         }
     }
     Ok(())
@@ -109,7 +120,11 @@ fn loopback_and_rules_by_port_are_judged() -> Result<()> {
     let (v4, v6) = (IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST));
     for (address, port, allowed) in [(v4, 7001, true), (v6, 7001, false), (v4, 7002, false), (v6, 7002, true)]
     {
-        assert_eq!(is_answered(&sandbox, address, address, port)?, allowed, "{address} at port {port}");
+        assert_eq!(
+            is_answered(&sandbox, address, address, port, allowed)?,
+            allowed,
+            "{address} at port {port}"
+        );
     }
     Ok(())
 }
@@ -128,12 +143,12 @@ fn sockets_without_a_port_of_their_own_and_connected_ones_are_not_judged() -> Re
     let mut after = Testd::start(&sandbox, "alphad", "--udp 0.0.0.0:0")?;
     for daemon in [&mut before, &mut after] {
         let port = chosen_port(daemon)?;
-        assert!(is_answered(&sandbox, CLIENT_V4, SERVER_V4, port)?, "the kernel chose port {port}");
+        assert!(is_answered(&sandbox, CLIENT_V4, SERVER_V4, port, true)?, "the kernel chose port {port}");
     }
-    assert!(!is_answered(&sandbox, CLIENT_V4, SERVER_V4, 7001)?);
+    assert!(!is_answered(&sandbox, CLIENT_V4, SERVER_V4, 7001, false)?);
     let _connected = Testd::start(&sandbox, "alphad", "--udp --connect 1.2.4.4:9000 0.0.0.0:7002")?;
     let peer = Client::new(sandbox.client(), CLIENT_V4_OTHER, 9000)?;
-    assert!(peer.is_answered(server(7002))?, "a connected socket hears its peer");
+    assert!(peer.is_answered(server(7002), true)?, "a connected socket hears its peer");
     Ok(())
 }
 
@@ -226,7 +241,7 @@ fn client_that_was_answered_is_refused_after_a_reload_at_once() -> Result<()> {
         sandbox.write_tables("ALL: ALL\n", "")?;
         tcpw.wait_applied(mark)?;
         while client.receive()?.is_some() {}
-        assert!(client.is_answered(server)?, "allowed again at port {port}");
+        assert!(client.is_answered(server, true)?, "allowed again at port {port}");
     }
     assert_eq!(Tcpw::counters(&sandbox)?["replies"], 0);
     Ok(())
@@ -278,7 +293,7 @@ fn fragments_options_and_extension_headers_hide_nothing() -> Result<()> {
                     set_option(&client, *level, *name, value)?;
                 }
                 client.send(server, payload)?;
-                let is_answered = client.receive()?.is_some();
+                let is_answered = client.receive_as(allowed)?.is_some();
                 assert_eq!(is_answered, allowed, "{address}, {} bytes, {option:?}", payload.len());
             }
         }
@@ -309,8 +324,8 @@ fn datagram_that_was_held_is_delivered_once_it_is_decided() -> Result<()> {
     let mut tcpw = Tcpw::start(&sandbox, &[])?;
     assert_judged(&sandbox, 7001, "46")?;
     let (v4, v6) = (IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST));
-    assert!(is_answered(&sandbox, v4, v4, 7001)?);
-    assert!(!is_answered(&sandbox, v6, v6, 7001)?);
+    assert!(is_answered(&sandbox, v4, v4, 7001, true)?);
+    assert!(!is_answered(&sandbox, v6, v6, 7001, false)?);
     let betad = Testd::start(&sandbox, "betad", "--udp [::]:7002")?;
     assert_judged(&sandbox, 7002, "46")?;
     assert_eq!(heard(&betad), 2, "each once");
@@ -319,6 +334,33 @@ fn datagram_that_was_held_is_delivered_once_it_is_decided() -> Result<()> {
     }
     let counters = Tcpw::counters(&sandbox)?;
     assert_eq!(counters["disagreements"], 0, "{counters:?}");
+    Ok(())
+}
+
+/// It is on its way to user space when the scan that its socket asked for has not begun.
+#[test]
+fn datagram_to_a_socket_that_nobody_has_identified_is_delivered() -> Result<()> {
+    if !ready() {
+        return Ok(());
+    }
+    let sandbox = Sandbox::new("udpunknown")?;
+    // Nobody whom a rule tells apart is known before.
+    sandbox.write_tables("be??d: *3.4 *3456\n", DENY)?;
+    let tcpw = Tcpw::start(&sandbox, &[])?;
+    for port in [7001, 7002, 7003] {
+        tcpw.process.signal(Signal::SIGSTOP)?;
+        let daemon = Testd::start(&sandbox, "betad", &format!("--udp [::]:{port}"))?;
+        let clients = [CLIENT_V4, CLIENT_V4_OTHER].map(|client| Client::new(sandbox.client(), client, 0));
+        for client in &clients {
+            let client = client.as_ref().map_err(|error| anyhow::anyhow!("{error:#}"))?;
+            client.send(SocketAddr::new(SERVER_V4, port), b"hello?")?;
+        }
+        tcpw.process.signal(Signal::SIGCONT)?;
+        let [allowed, refused] = clients;
+        assert!(allowed?.receive_as(true)?.is_some(), "port {port}: {}", tcpw.process.tail());
+        assert!(refused?.receive()?.is_none(), "port {port}");
+        assert_eq!(heard(&daemon), 1, "port {port}");
+    }
     Ok(())
 }
 
@@ -336,7 +378,7 @@ fn audit_mode_says_once_what_would_be_refused_and_refuses_nothing() -> Result<()
     let mut tcpw = Tcpw::start(&sandbox, &["--config", &settings.to_string_lossy()])?;
     for port in [7001, 7002] {
         for _round in 0..3 {
-            assert!(is_answered(&sandbox, CLIENT_V4_OTHER, SERVER_V4, port)?);
+            assert!(is_answered(&sandbox, CLIENT_V4_OTHER, SERVER_V4, port, true)?);
         }
     }
     tcpw.process.wait_for_line("betad[", PATIENCE)?;
@@ -383,5 +425,59 @@ fn status_shows_every_socket_and_what_is_not_guarded() -> Result<()> {
         Tcpw::command(&sandbox, &["status"])?.into_iter().map(|line| line.text).collect();
     assert!(table.iter().any(|line| line.starts_with("udp 0.0.0.0:7003") && line.contains("OUTSIDE")));
     assert!(!table.iter().any(|line| line.contains('\x1b')), "no colour in a pipe");
+    Ok(())
+}
+
+/// Once for a client and a minute, as the log has refused ones; replies and repeats run nothing.
+#[test]
+fn allowed_datagrams_run_their_command_once_for_a_client() -> Result<()> {
+    if !ready() {
+        return Ok(());
+    }
+    let sandbox = Sandbox::new("udpspawn")?;
+    let commands = Commands::prepare(&sandbox, 64220)?;
+    let out = commands.out.display();
+    sandbox.write_tables(
+        &format!(
+            "alphad: 1.2.3. [3ffe:ffff:100:200::]/64: spawn echo %d %a >> {out}/in\n\
+             betad: *3.4: spawn echo %d %a >> {out}/in\n\
+             gammad: 1.2.3.\n"
+        ),
+        &format!("ALL: ALL: spawn echo %d %a >> {out}/refused\n"),
+    )?;
+    let _alphad = Testd::start(&sandbox, "alphad", "--udp [::]:7001")?;
+    let _betad = Testd::start(&sandbox, "betad", "--udp 0.0.0.0:7002")?;
+    let _gammad = Testd::start(&sandbox, "gammad", "--udp 0.0.0.0:7003")?;
+    let settings = commands.settings(&sandbox, "per-minute-and-source = 100\n")?;
+    let mut tcpw = Tcpw::start(&sandbox, &["--log-allowed", "--config", &settings.to_string_lossy()])?;
+    for _round in 0..3 {
+        assert_judged(&sandbox, 7001, "46")?;
+        // The first one is held for its verdict.
+        is_answered(&sandbox, CLIENT_V4, SERVER_V4, 7002)?;
+        assert!(is_answered(&sandbox, CLIENT_V4, SERVER_V4, 7003)?);
+    }
+    let soon = Duration::from_secs(10);
+    let sorted = |name: &str, count: usize| -> Result<Vec<String>> {
+        let mut lines = commands.lines(name, count, soon)?;
+        lines.sort();
+        Ok(lines)
+    };
+    sorted("in", 3)?;
+    std::thread::sleep(PATIENCE);
+    let v6 = "alphad 3ffe:ffff:100:200:212:34ff:fe12:3456";
+    assert_eq!(sorted("in", 3)?, ["alphad 1.2.3.4", v6, "betad 1.2.3.4"]);
+    assert_eq!(sorted("refused", 2)?, ["alphad 1.2.4.4", "alphad 3ffe:ffff:100:201::1"]);
+    // An edit: who was allowed a moment ago is refused, and the other way round; each is told of.
+    let mark = tcpw.process.mark();
+    let turned = format!("alphad: 1.2.4.: spawn echo %d %a >> {out}/in\n");
+    sandbox.write_tables(&turned, &format!("ALL: ALL: spawn echo %d %a >> {out}/refused\n"))?;
+    tcpw.wait_applied(mark)?;
+    assert!(!is_answered(&sandbox, CLIENT_V4, SERVER_V4, 7001)?);
+    assert!(is_answered(&sandbox, CLIENT_V4_OTHER, SERVER_V4, 7001)?);
+    assert!(sorted("in", 4)?.contains(&"alphad 1.2.4.4".to_owned()));
+    assert!(sorted("refused", 3)?.contains(&"alphad 1.2.3.4".to_owned()));
+    let accepted = tcpw.process.lines().iter().filter(|line| line.text.contains(": connect from")).count();
+    assert_eq!(accepted, 0, "accepted datagrams have no line");
+    assert_eq!(Tcpw::counters(&sandbox)?["disagreements"], 0);
     Ok(())
 }

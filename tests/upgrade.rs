@@ -141,8 +141,10 @@ fn other_layout_is_replaced_without_a_gap() -> Result<()> {
         (tcpw_binary()?, OTHER_ABI_VERSION, ABI_VERSION),
     ] {
         assert_eq!(pinned(&sandbox)?, [format!("v{before}")]);
+        let generation = Tcpw::status_of_pins(&sandbox)?["generation"].as_u64().context("a generation")?;
         let (mut tcpw, counts) = under_load(&sandbox, || Tcpw::start_with(&program, &sandbox, &["--pin"]))?;
         assert_many(counts)?;
+        tcpw.process.wait_for_line(&format!("applied generation {} in", generation + 1), PATIENCE)?;
         tcpw.process.wait_for_line(&format!("took over from the gate that version {before}"), PATIENCE)?;
         assert_eq!(pinned(&sandbox)?, [format!("v{after}")]);
         let counted = Tcpw::counters(&sandbox)?["refused"];

@@ -2,6 +2,10 @@
 
 #[path = "users/data.rs"]
 mod data;
+#[path = "users/deferred.rs"]
+mod deferred;
+#[path = "users/hostile.rs"]
+mod hostile;
 #[path = "users/identd.rs"]
 mod identd;
 #[path = "users/life.rs"]
@@ -14,6 +18,8 @@ mod real;
 mod seen;
 #[path = "users/storm.rs"]
 mod storm;
+#[path = "users/together.rs"]
+mod together;
 
 use std::{
     net::IpAddr,
@@ -53,7 +59,8 @@ fn user_that_the_clients_host_names_decides() -> Result<()> {
         let mut stream = open(&sandbox, client, server, 7001)?;
         let seen = see(&mut stream, SOON)?;
         assert!(seen.is_greeting(), "{client}: {seen:?}");
-        assert!(began.elapsed() < AT_ONCE, "{client}: {:?}", began.elapsed());
+        // It is not its time limit that ends the waiting.
+        assert!(began.elapsed() < Duration::from_secs(8), "{client}: {:?}", began.elapsed());
     }
     for identd in &identds {
         identd.becomes(Manner::user(b"mallory"));

@@ -24,9 +24,12 @@ pub enum Kind {
     Waits = 8,
     /// As [`Self::Waits`], but there is no room for one more that waits: the user is unknown.
     Slips = 9,
+    /// The last ACK of a handshake had data, which have to wait for the user of their client: it was
+    /// dropped, and there is no connection yet.
+    Deferred = 10,
     /// An attempt was refused, and its client is led to user space, which has something for it.
     /// Once per attempt.
-    Steered = 10,
+    Steered = 11,
 }
 
 impl Kind {
@@ -42,7 +45,8 @@ impl Kind {
             7 => Some(Self::Executes),
             8 => Some(Self::Waits),
             9 => Some(Self::Slips),
-            10 => Some(Self::Steered),
+            10 => Some(Self::Deferred),
+            11 => Some(Self::Steered),
             _ => None,
         }
     }

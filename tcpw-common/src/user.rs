@@ -120,6 +120,8 @@ pub const fn ends(client: Address, server: Address, client_port: u16, server_por
 mod plain {
     // SAFETY: `#[repr(C)]`, no padding, every bit pattern valid.
     unsafe impl aya::Pod for super::Waiting {}
+    // SAFETY: likewise.
+    unsafe impl aya::Pod for super::Pending {}
 }
 
 #[cfg(test)]

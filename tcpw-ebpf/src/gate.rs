@@ -31,7 +31,7 @@ use tcpw_common::{
 use crate::{
     emit::{Report, count, emit},
     handshake::has_handshake,
-    hold::{hold, is_anybody_there},
+    hold::{hold, is_anybody_there, may_tell},
     identity::tag_of,
     maps::{ANSWERS, ATTEMPTS, HANDSHAKES, LISTENERS, ONCE, SCRATCH},
     packet::{self, Rest, Shape},
@@ -51,6 +51,10 @@ const IPPROTO_TCP: u32 = 6;
 /// Not 0: every allowed attempt is remembered for the accepted event.
 #[unsafe(no_mangle)]
 static LOG_ALLOWED: u32 = 0;
+
+/// Kinds of a UDP client's attempts, in the place of a sequence number.
+const REFUSED: u32 = 0;
+const ALLOWED: u32 = 1;
 
 /// What becomes of a packet.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -271,11 +275,17 @@ fn allow(attempt: &mut Attempt, decision: &Decision, marks: u8) -> Passage {
         return Passage::Pass;
     }
     count(Counter::Allowed);
-    let is_tcp = attempt.protocol == IPPROTO_TCP;
-    // Audit mode does nothing but look; a datagram makes no handshake.
-    let mut marks = if decision.flags & AUDIT != 0 || !is_tcp { 0 } else { marks };
+    if attempt.protocol != IPPROTO_TCP {
+        // A datagram makes no handshake: what is wanted beside is wanted now, once an attempt.
+        if marks & REPORT != 0 && decision.flags & AUDIT == 0 && first_of_peer(attempt, ALLOWED) {
+            report(Kind::Accepted, attempt, decision);
+        }
+        return Passage::Pass;
+    }
+    // Audit mode does nothing but look.
+    let mut marks = if decision.flags & AUDIT != 0 { 0 } else { marks };
     // SAFETY: a static of .rodata; volatile because user space sets it at load time.
-    if is_tcp && unsafe { core::ptr::read_volatile(&LOG_ALLOWED) } != 0 {
+    if unsafe { core::ptr::read_volatile(&LOG_ALLOWED) } != 0 {
         marks |= REPORT;
     }
     if marks != 0 {
@@ -342,12 +352,9 @@ fn ask(ctx: &SkBuffContext, attempt: &mut Attempt, decision: &Decision) -> Passa
     let answer = match answer {
         Some(answer) if now_ns < answer.expires_ns => Some(answer),
         Some(_) | None => {
-            // The ACK's sequence number is one more than its SYN's.
-            attempt.key.isn = attempt.key.isn.wrapping_sub(attempt.completes);
+            // Of an ACK the number is its SYN's.
             // SAFETY: as above.
-            let once = unsafe { ONCE.get(&attempt.key) }.copied();
-            attempt.key.isn = attempt.key.isn.wrapping_add(attempt.completes);
-            once
+            unsafe { ONCE.get(&attempt.key) }.copied()
         }
     };
     if let Some(answer) = answer
@@ -362,7 +369,7 @@ fn ask(ctx: &SkBuffContext, attempt: &mut Attempt, decision: &Decision) -> Passa
         }
         if let Some(decides) = UserDecides::from_answer(answer.outcome) {
             if attempt.protocol == IPPROTO_TCP && decision.flags & AUDIT == 0 && is_anybody_there(now_ns) {
-                return wait_for_user(attempt, decision, answer.outcome);
+                return wait_for_user(attempt, decision, answer.outcome, now_ns);
             }
             // Nobody asks for the user, or there is no connection to ask about: it is unknown.
             return match decides.if_unknown {
@@ -376,7 +383,7 @@ fn ask(ctx: &SkBuffContext, attempt: &mut Attempt, decision: &Decision) -> Passa
 
 /// The handshake may go on, its connection waits.
 #[inline(always)]
-fn wait_for_user(attempt: &mut Attempt, decision: &Decision, answer: u32) -> Passage {
+fn wait_for_user(attempt: &mut Attempt, decision: &Decision, answer: u32, now_ns: u64) -> Passage {
     let is_syn = attempt.completes == 0;
     attempt.pending = Pending {
         tag: attempt.tag,
@@ -391,7 +398,12 @@ fn wait_for_user(attempt: &mut Attempt, decision: &Decision, answer: u32) -> Pas
     };
     attempt.key.isn = 0;
     attempt.key.cookie = 0;
-    user::go_on(&attempt.key, &attempt.pending, is_syn, attempt.rest.has_data != 0)
+    let has_data = attempt.rest.has_data != 0;
+    let passage = user::go_on(&attempt.key, &attempt.pending, is_syn, has_data);
+    if has_data && !is_syn && may_tell(&attempt.key, now_ns) {
+        report(Kind::Deferred, attempt, decision);
+    }
+    passage
 }
 
 /// Leaves the attempt to user space. In audit mode it passes meanwhile.
@@ -405,7 +417,7 @@ fn wait(ctx: &SkBuffContext, kind: Kind, attempt: &Attempt, decision: &Decision,
 #[inline(always)]
 fn first_seen(attempt: &mut Attempt) -> bool {
     if attempt.protocol == IPPROTO_UDP {
-        return first_of_peer(attempt);
+        return first_of_peer(attempt, REFUSED);
     }
     // SAFETY: only tested for presence.
     if unsafe { ATTEMPTS.get(&attempt.key) }.is_some() {
@@ -420,8 +432,10 @@ fn first_seen(attempt: &mut Attempt) -> bool {
 
 /// All datagrams of a peer to a socket are one attempt for a while, from whichever ports.
 #[inline(always)]
-fn first_of_peer(attempt: &mut Attempt) -> bool {
+fn first_of_peer(attempt: &mut Attempt, kind: u32) -> bool {
     let ports = (attempt.key.client_port, attempt.key.server_port);
+    let isn = attempt.key.isn;
+    attempt.key.isn = kind;
     attempt.key.server = [0; 16];
     attempt.key.client_port = 0;
     attempt.key.server_port = 0;
@@ -435,6 +449,7 @@ fn first_of_peer(attempt: &mut Attempt) -> bool {
         let _ = ATTEMPTS.insert(&attempt.key, &now, 0);
     }
     attempt.key.server = attempt.query.server;
+    attempt.key.isn = isn;
     (attempt.key.client_port, attempt.key.server_port) = ports;
     is_first
 }

@@ -11,6 +11,7 @@ use tcpw_common::{
     counter::Counter,
     event::Kind,
     held::{Held, MAX_LENGTH},
+    key::AttemptKey,
     limits::{ALIVE_NS, HOLD_AGAIN_NS, HOLDS_PER_SOURCE},
 };
 
@@ -26,18 +27,33 @@ pub(crate) fn is_anybody_there(now_ns: u64) -> bool {
     ALIVE.get(0).is_some_and(|alive| now_ns < alive.wrapping_add(ALIVE_NS))
 }
 
-/// Copies the packet to user space, unless a bound says no.
+/// Whether user space may be told of a handshake: not twice in a short time, nor of too many of a source.
 #[inline(always)]
-pub(crate) fn hold(
-    ctx: &SkBuffContext,
-    kind: Kind,
-    key: &tcpw_common::key::AttemptKey,
-    report: &Report,
-    now_ns: u64,
-) {
+pub(crate) fn may_tell(key: &AttemptKey, now_ns: u64) -> bool {
+    if is_held(key, now_ns) {
+        return false;
+    }
+    if !is_source_within(&SOURCES, &key.client, HOLDS_PER_SOURCE, now_ns) {
+        count(Counter::HoldLimited);
+        return false;
+    }
+    // If it does not fit, it is told once more.
+    let _ = HELD.insert(key, &now_ns, 0);
+    true
+}
+
+/// Whether it was held a moment ago.
+#[inline(always)]
+fn is_held(key: &AttemptKey, now_ns: u64) -> bool {
     // SAFETY: the value is copied at once.
     let before = unsafe { HELD.get(key) }.copied();
-    if before.is_some_and(|before| now_ns < before.wrapping_add(HOLD_AGAIN_NS)) {
+    before.is_some_and(|before| now_ns < before.wrapping_add(HOLD_AGAIN_NS))
+}
+
+/// Copies the packet to user space, unless a bound says no.
+#[inline(always)]
+pub(crate) fn hold(ctx: &SkBuffContext, kind: Kind, key: &AttemptKey, report: &Report, now_ns: u64) {
+    if is_held(key, now_ns) {
         count(Counter::Retransmits);
         return;
     }

@@ -168,7 +168,7 @@ fn refuse(ctx: &SkLookupContext, lookup: &mut Refusal) -> Passage {
     let Some(marks) = marks else {
         return Passage::Pass;
     };
-    let is_steered = marks & HAS_SOMETHING != 0 && lookup.service.flags & STEER != 0;
+    let is_steered = !is_udp && marks & HAS_SOMETHING != 0 && lookup.service.flags & STEER != 0;
     if !is_steered && lookup.service.flags & RESET == 0 {
         return Passage::Pass;
     }

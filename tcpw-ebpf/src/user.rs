@@ -56,11 +56,16 @@ pub(crate) fn forget(key: &mut AttemptKey) {
     key.isn = isn;
 }
 
-/// Lets a handshake go on whose connection will wait, unless its packet has data.
+/// Lets a handshake go on whose connection will wait, unless its packet has data. Data in the last ACK
+/// leave it known: user space may send that ACK without.
 #[inline(always)]
 pub(crate) fn go_on(key: &AttemptKey, pending: &Pending, is_syn: bool, has_data: bool) -> Passage {
     if has_data {
         count(if is_syn { Counter::UserSyns } else { Counter::UserSegments });
+        if !is_syn {
+            // If it does not fit, the server's own SYN-ACK asks once more.
+            let _ = USER_HANDSHAKES.insert(key, pending, 0);
+        }
         return Passage::Drop;
     }
     match USER_HANDSHAKES.insert(key, pending, 0) {

@@ -41,6 +41,9 @@ pub enum Event {
     /// There is no room for a connection that would have to: its user is unknown. The cookie of the
     /// decision is that of its own socket.
     Slips(Decision),
+    /// The last ACK of a handshake had data and was dropped: its connection, which will have to wait,
+    /// does not exist yet.
+    Deferred(Decision),
 }
 
 /// What became of an attempt.
@@ -123,6 +126,7 @@ impl Event {
             Kind::Executes => Self::Executed { pid: record.pid },
             Kind::Waits => Self::Waits { cookie: record.cookie },
             Kind::Slips => Self::Slips(what(Fate::Held)),
+            Kind::Deferred => Self::Deferred(what(Fate::Held)),
             Kind::Listening => {
                 Self::Listening { pid: record.pid, port: record.server_port, is_udp: record.protocol == UDP }
             }

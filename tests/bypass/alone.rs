@@ -55,7 +55,7 @@ const WAYS: &[Way] = &[
 ];
 
 /// The address alone does not decide.
-const DOUBTFUL: &str = "alphad: *3.4 *3.99 [3ffe:ffff:100:200::]/64\n";
+pub(crate) const DOUBTFUL: &str = "alphad: *3.4 *3.99 [3ffe:ffff:100:200::]/64\n";
 
 fn start(theme: &'static str) -> Result<World> {
     let world = World::with(theme, ALLOW, DENY, &["--pin"])?;
@@ -95,7 +95,7 @@ fn adopted(world: &World) -> Result<Vec<Leg>> {
 }
 
 /// While the daemon is stopped, and goes on afterwards.
-fn stopped<T>(world: &World, act: impl FnOnce() -> Result<T>) -> Result<T> {
+pub(crate) fn stopped<T>(world: &World, act: impl FnOnce() -> Result<T>) -> Result<T> {
     world.tcpw(|tcpw| tcpw.process.signal(Signal::SIGSTOP))?;
     let done = act();
     world.tcpw(|tcpw| tcpw.process.signal(Signal::SIGCONT))?;

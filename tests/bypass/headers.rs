@@ -1,5 +1,9 @@
 //! IP options, extension headers, fragments.
 
+use std::net::IpAddr;
+
+use tcpw_tests::Netns;
+
 use crate::{
     packet::{ACK, AUTHENTICATION, DESTINATION, FRAGMENT, HOP_BY_HOP, ROUTING, SYN, Segment, TCP},
     wire::sysctl,
@@ -27,9 +31,11 @@ const WAYS: &[Way] = &[
         vec![syn.behind(&[(DESTINATION, &long_padding())])]
     }),
     sent("IPv6 routing type 0, used up", V6, |syn| vec![syn.behind(&[(ROUTING, &[0, 0, 0, 0, 0, 0, 0])])]),
-    dropped("IPv6 routing type 0, with a segment", V6, |syn| vec![syn.behind(&[(ROUTING, &routed(0, syn))])]),
-    dropped("IPv6 routing type 2", V6, |syn| vec![syn.behind(&[(ROUTING, &routed(2, syn))])]),
-    sent("IPv6 segment routing, used up", V6, |syn| vec![syn.behind(&[(ROUTING, &segments(syn))])]),
+    dropped("IPv6 routing type 0, with a segment", V6, |syn| {
+        vec![syn.behind(&[(ROUTING, &routed(0, syn.to))])]
+    }),
+    dropped("IPv6 routing type 2", V6, |syn| vec![syn.behind(&[(ROUTING, &routed(2, syn.to))])]),
+    sent("IPv6 segment routing, used up", V6, |syn| vec![syn.behind(&[(ROUTING, &segments(syn.to))])]),
     sent("IPv6 atomic fragment", V6, |syn| vec![syn.fragment(TCP, 0, false, &syn.bytes())]),
     dropped("IPv6 two atomic fragment headers", V6, |syn| {
         vec![syn.behind(&[(FRAGMENT, &[0; 7]), (FRAGMENT, &[0; 7])])]
@@ -64,28 +70,35 @@ const WAYS: &[Way] = &[
 
 fn start(theme: &'static str) -> anyhow::Result<World> {
     let world = World::start(theme)?;
-    for interface in ["all", "default", "tcpw0"] {
-        for name in ["ipv4", "ipv6"] {
-            sysctl(world.sandbox.server(), &format!("{name}/conf/{interface}/accept_source_route"), "1")?;
-        }
-        sysctl(world.sandbox.server(), &format!("ipv6/conf/{interface}/seg6_enabled"), "1")?;
-    }
+    take_all_routes(world.sandbox.server())?;
     Ok(world)
 }
 
-const PADDING: &[u8] = &[0, 1, 4, 0, 0, 0, 0];
-const RECORD_ROUTE: &[u8] = &[
+/// Packets may say which way they go.
+pub(crate) fn take_all_routes(server: &Netns) -> anyhow::Result<()> {
+    for interface in ["all", "default", "tcpw0"] {
+        for name in ["ipv4", "ipv6"] {
+            sysctl(server, &format!("{name}/conf/{interface}/accept_source_route"), "1")?;
+        }
+        sysctl(server, &format!("ipv6/conf/{interface}/seg6_enabled"), "1")?;
+    }
+    Ok(())
+}
+
+pub(crate) const PADDING: &[u8] = &[0, 1, 4, 0, 0, 0, 0];
+pub(crate) const RECORD_ROUTE: &[u8] = &[
     7, 39, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
     0, 0, 0, 0, 0,
 ];
 const _: () = assert!(RECORD_ROUTE.len() == 40 && AUTHENTICATED.len() == 23);
 const TIMESTAMP: &[u8] = &[68, 12, 5, 0, 0, 0, 0, 0, 0, 0, 0, 0];
-const AUTHENTICATED: &[u8] = &[4, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+pub(crate) const AUTHENTICATED: &[u8] =
+    &[4, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 
 /// As if it had passed by its sender once more: the answer goes back that way.
 fn source_route(syn: &Segment) -> Vec<u8> {
     let mut option = vec![131, 7, 8];
-    if let std::net::IpAddr::V4(from) = syn.from {
+    if let IpAddr::V4(from) = syn.from {
         option.extend(from.octets());
     }
     option.push(0);
@@ -102,18 +115,18 @@ fn long_padding() -> Vec<u8> {
 }
 
 /// A routing header with one address left.
-fn routed(kind: u8, syn: &Segment) -> Vec<u8> {
+pub(crate) fn routed(kind: u8, to: IpAddr) -> Vec<u8> {
     let mut header = vec![2, kind, 1, 0, 0, 0, 0];
-    if let std::net::IpAddr::V6(to) = syn.to {
+    if let IpAddr::V6(to) = to {
         header.extend(to.octets());
     }
     header
 }
 
 /// A segment routing header at its last segment, which is the server (RFC 8754).
-fn segments(syn: &Segment) -> Vec<u8> {
+pub(crate) fn segments(to: IpAddr) -> Vec<u8> {
     let mut header = vec![2, 4, 0, 0, 0, 0, 0];
-    if let std::net::IpAddr::V6(to) = syn.to {
+    if let IpAddr::V6(to) = to {
         header.extend(to.octets());
     }
     header
@@ -122,13 +135,13 @@ fn segments(syn: &Segment) -> Vec<u8> {
 /// The home address option (RFC 6275) of an allowed client.
 fn home() -> Vec<u8> {
     let mut header = vec![2, 1, 2, 0, 0, 201, 16];
-    if let std::net::IpAddr::V6(home) = crate::wire::ALLOWED_V6 {
+    if let IpAddr::V6(home) = crate::wire::ALLOWED_V6 {
         header.extend(home.octets());
     }
     header
 }
 
-fn chain(length: usize) -> Vec<(u8, &'static [u8])> {
+pub(crate) fn chain(length: usize) -> Vec<(u8, &'static [u8])> {
     vec![(DESTINATION, PADDING); length]
 }
 

@@ -2,8 +2,8 @@
 
 use std::{net::SocketAddr, process::Command, time::Duration};
 
-use anyhow::{Result, ensure};
-use tcpw_tests::{CLIENT_V4, CLIENT_V4_OTHER, Netns, SERVER_V4, client::connect};
+use anyhow::Result;
+use tcpw_tests::{CLIENT_V4, CLIENT_V4_OTHER, SERVER_V4, client::connect};
 
 use crate::world::{DENY, Families::V4, Leg, Theme, Way, World, tried};
 
@@ -56,22 +56,13 @@ const CHANGED: &[Way] = &[
     tried("transparent proxy", transparent),
 ];
 
-fn nft(netns: &Netns, rules: &str) -> Result<()> {
-    let done = netns.run(|| Ok(Command::new("nft").arg(rules).output()?))?;
-    ensure!(done.status.success(), "nft {rules}: {}", String::from_utf8_lossy(&done.stderr).trim());
-    Ok(())
-}
-
 fn through(world: &World, chain: &str, to: &str, port: u16) -> Result<Vec<Leg>> {
     let server = world.sandbox.server();
-    nft(
-        server,
-        &format!(
-            "table ip t{port} {{ chain c {{ type nat hook {chain} priority -100; tcp dport {port} {to}; }}; }}"
-        ),
-    )?;
+    server.nft(&format!(
+        "table ip t{port} {{ chain c {{ type nat hook {chain} priority -100; tcp dport {port} {to}; }}; }}"
+    ))?;
     let legs = world.connect_all(V4, port);
-    nft(server, &format!("delete table ip t{port}"))?;
+    server.nft(&format!("delete table ip t{port}"))?;
     legs
 }
 
@@ -87,9 +78,7 @@ fn undecided(world: &World) -> Result<Vec<Leg>> {
 fn transparent(world: &World) -> Result<Vec<Leg>> {
     let server = world.sandbox.server();
     world.daemon("alphad", "--transparent 0.0.0.0:7005")?;
-    nft(
-        server,
-        "table ip proxy { chain c { type filter hook prerouting priority mangle; tcp dport 8004 tproxy to :7005 meta mark set 1 accept; }; }",
+    server.nft("table ip proxy { chain c { type filter hook prerouting priority mangle; tcp dport 8004 tproxy to :7005 meta mark set 1 accept; }; }",
     )?;
     server.ip("rule add fwmark 1 lookup 100")?;
     server.ip("route add local 0.0.0.0/0 dev lo table 100")?;
@@ -99,6 +88,6 @@ fn transparent(world: &World) -> Result<Vec<Leg>> {
         let attempt = connect(world.sandbox.client(), from, SocketAddr::new(SERVER_V4, 8004), patience)?;
         legs.push(Leg::new(from, expected, attempt.is_connected()));
     }
-    nft(server, "delete table ip proxy")?;
+    server.nft("delete table ip proxy")?;
     Ok(legs)
 }

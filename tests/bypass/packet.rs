@@ -1,6 +1,6 @@
-//! Packets byte by byte: TCP segments, and what can be wrapped around them.
+//! Packets byte by byte: TCP segments, UDP datagrams, and what can be wrapped around them.
 //!
-//! Source: RFC 791, RFC 8200, RFC 9293, RFC 4302.
+//! Source: RFC 768, RFC 791, RFC 3828, RFC 8200, RFC 9293, RFC 4302.
 
 use std::net::IpAddr;
 
@@ -14,6 +14,8 @@ pub(crate) const ECE: u8 = 0x40;
 pub(crate) const CWR: u8 = 0x80;
 
 pub(crate) const TCP: u8 = 6;
+pub(crate) const UDP: u8 = 17;
+pub(crate) const UDP_LITE: u8 = 136;
 pub(crate) const HOP_BY_HOP: u8 = 0;
 pub(crate) const ROUTING: u8 = 43;
 pub(crate) const FRAGMENT: u8 = 44;
@@ -56,48 +58,142 @@ impl Segment {
         bytes
     }
 
+    /// What an IP packet carries of it.
+    fn payload(&self) -> Payload {
+        Payload { from: self.from, to: self.to, id: self.from_port, kind: TCP, bytes: self.bytes() }
+    }
+
     /// In a plain IP packet.
     pub(crate) fn plain(&self) -> Vec<u8> {
-        self.with(TCP, &self.bytes())
+        self.payload().plain()
+    }
+
+    /// As [`Payload::with_options`].
+    pub(crate) fn with_options(&self, options: &[u8]) -> Vec<u8> {
+        self.payload().with_options(options)
+    }
+
+    /// As [`Payload::behind`].
+    pub(crate) fn behind(&self, headers: &[(u8, &[u8])]) -> Vec<u8> {
+        self.payload().behind(headers)
+    }
+
+    /// As [`Payload::fragments`].
+    pub(crate) fn fragments(&self, pieces: &[(usize, usize)]) -> Vec<Vec<u8>> {
+        self.payload().fragments(pieces)
+    }
+
+    /// As [`Payload::fragment`].
+    pub(crate) fn fragment(&self, next: u8, offset: usize, more: bool, piece: &[u8]) -> Vec<u8> {
+        self.payload().fragment(next, offset, more, piece)
+    }
+}
+
+/// A UDP datagram with its addresses.
+#[derive(Clone, Debug)]
+pub(crate) struct Datagram {
+    pub(crate) from: IpAddr,
+    pub(crate) to: IpAddr,
+    pub(crate) from_port: u16,
+    pub(crate) to_port: u16,
+    pub(crate) data: Vec<u8>,
+}
+
+impl Datagram {
+    /// What an IP packet carries of it: header, with the checksum, and data.
+    pub(crate) fn payload(&self) -> Payload {
+        self.of(UDP, 8 + self.data.len())
+    }
+
+    /// As a datagram of another kind, and of the length that its header claims.
+    pub(crate) fn of(&self, kind: u8, claimed: usize) -> Payload {
+        let mut bytes = Vec::new();
+        bytes.extend(self.from_port.to_be_bytes());
+        bytes.extend(self.to_port.to_be_bytes());
+        bytes.extend(u16::try_from(claimed).expect("small").to_be_bytes());
+        bytes.extend([0, 0]);
+        bytes.extend(&self.data);
+        // What is behind the length is not summed up.
+        let whole = if claimed < 8 { bytes.len() } else { claimed.min(bytes.len()) };
+        let mut pseudo = [octets(self.from), octets(self.to)].concat();
+        pseudo.extend([0, kind]);
+        pseudo.extend(length(&bytes[..whole]));
+        let sum = checksum(&[pseudo.as_slice(), &bytes[..whole]].concat());
+        bytes[6..8].copy_from_slice(&sum);
+        Payload { from: self.from, to: self.to, id: self.from_port, kind, bytes }
+    }
+
+    /// In a plain IP packet.
+    pub(crate) fn plain(&self) -> Vec<u8> {
+        self.payload().plain()
+    }
+}
+
+/// The data of a UDP answer to `sent`, from whichever address, if the packet is one.
+pub(crate) fn answer<'a>(packet: &'a [u8], sent: &Datagram) -> Option<&'a [u8]> {
+    let (next, to, header) = match packet.first()? >> 4 {
+        4 => (*packet.get(9)?, packet.get(16..20)?, usize::from(packet[0] & 15) * 4),
+        6 => (*packet.get(6)?, packet.get(24..40)?, 40),
+        _ => return None,
+    };
+    let ports = [sent.to_port.to_be_bytes(), sent.from_port.to_be_bytes()].concat();
+    let is_answer = next == UDP && to == octets(sent.from) && packet.get(header..header + 4)? == ports;
+    if is_answer { packet.get(header + 8..) } else { None }
+}
+
+/// What IP packets carry.
+#[derive(Clone, Debug)]
+pub(crate) struct Payload {
+    pub(crate) from: IpAddr,
+    pub(crate) to: IpAddr,
+    /// Of the fragments.
+    pub(crate) id: u16,
+    /// IP protocol.
+    pub(crate) kind: u8,
+    pub(crate) bytes: Vec<u8>,
+}
+
+impl Payload {
+    /// In a plain IP packet.
+    pub(crate) fn plain(&self) -> Vec<u8> {
+        self.with(self.kind, &self.bytes)
     }
 
     /// With IPv4 options, a multiple of four bytes.
     pub(crate) fn with_options(&self, options: &[u8]) -> Vec<u8> {
-        v4(self.from, self.to, options, 0, TCP, &self.bytes())
+        v4(self.from, self.to, options, 0, self.kind, &self.bytes)
     }
 
     /// Behind IPv6 extension headers: each its kind, and its bytes from the second on.
     pub(crate) fn behind(&self, headers: &[(u8, &[u8])]) -> Vec<u8> {
         let mut payload = Vec::new();
         for (at, (_, rest)) in headers.iter().enumerate() {
-            payload.push(headers.get(at + 1).map_or(TCP, |(kind, _)| *kind));
+            payload.push(headers.get(at + 1).map_or(self.kind, |(kind, _)| *kind));
             payload.extend(*rest);
         }
-        payload.extend(self.bytes());
-        self.with(headers.first().map_or(TCP, |(kind, _)| *kind), &payload)
+        payload.extend(&self.bytes);
+        self.with(headers.first().map_or(self.kind, |(kind, _)| *kind), &payload)
     }
 
-    /// In fragments: pieces of the segment by (first byte, byte behind it), sent in this order. All
-    /// but the piece with the last byte say that more follow.
+    /// In fragments: pieces by (first byte, byte behind it), sent in this order. All but the piece
+    /// with the last byte say that more follow.
     pub(crate) fn fragments(&self, pieces: &[(usize, usize)]) -> Vec<Vec<u8>> {
-        let bytes = self.bytes();
         let piece = |&(begin, end): &(usize, usize)| {
-            let end = end.min(bytes.len());
-            self.fragment(TCP, begin, end < bytes.len(), &bytes[begin..end])
+            let end = end.min(self.bytes.len());
+            self.fragment(self.kind, begin, end < self.bytes.len(), &self.bytes[begin..end])
         };
         pieces.iter().map(piece).collect()
     }
 
     /// One fragment: `offset` in bytes, a multiple of eight.
     pub(crate) fn fragment(&self, next: u8, offset: usize, more: bool, piece: &[u8]) -> Vec<u8> {
-        let id = self.from_port;
         if self.from.is_ipv4() {
             let field = u16::try_from(offset / 8).expect("small") | if more { 0x2000 } else { 0 };
-            return v4_of(self.from, self.to, &[], id, field, next, piece);
+            return v4_of(self.from, self.to, &[], self.id, field, next, piece);
         }
         let field = u16::try_from(offset).expect("small") | u16::from(more);
         let [high, low] = field.to_be_bytes();
-        let [id_high, id_low] = id.to_be_bytes();
+        let [id_high, id_low] = self.id.to_be_bytes();
         let header = [next, 0, high, low, 0, 0, id_high, id_low];
         v6(self.from, self.to, FRAGMENT, &[&header, piece].concat())
     }

@@ -15,7 +15,7 @@ use anyhow::{Context as _, Result, bail};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tcpw_tests::{Netns, Sandbox};
 
-use crate::packet::{ACK, RST, SYN, Segment, reply};
+use crate::packet::{ACK, Datagram, RST, SYN, Segment, answer, reply};
 
 /// Clients by family: one the rules allow, one they refuse.
 pub(crate) const ALLOWED_V4: IpAddr = IpAddr::V4(Ipv4Addr::new(1, 2, 3, 99));
@@ -137,6 +137,30 @@ impl Wire {
         patience: Duration,
         is_wanted: impl Fn(u8, &[u8]) -> bool,
     ) -> Result<Option<Answer>> {
+        self.first(patience, |packet| {
+            let reply = reply(packet, sent)?;
+            let is_it = is_wanted(reply.flags, reply.data);
+            is_it.then_some(Answer { flags: reply.flags, seq: reply.seq, ack: reply.ack })
+        })
+    }
+
+    /// A datagram from a port that nobody used before.
+    pub(crate) fn datagram(&self, from: IpAddr, to: IpAddr, to_port: u16) -> Datagram {
+        let from_port = self.ports.fetch_add(1, Ordering::Relaxed);
+        Datagram { from, to, from_port, to_port, data: b"hello, is anybody there?".to_vec() }
+    }
+
+    /// Sends these packets, and says whether a daemon answered the datagram in them.
+    pub(crate) fn ask(&self, sent: &Datagram, packets: &[Vec<u8>], patience: Duration) -> Result<bool> {
+        self.drain()?;
+        self.send(packets)?;
+        let greeted =
+            self.first(patience, |packet| answer(packet, sent)?.starts_with(b"hello from").then_some(()));
+        Ok(greeted?.is_some())
+    }
+
+    /// The first packet of which `read` makes something.
+    fn first<T>(&self, patience: Duration, read: impl Fn(&[u8]) -> Option<T>) -> Result<Option<T>> {
         let deadline = Instant::now() + patience;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -147,10 +171,8 @@ impl Wire {
             let mut frame = [0; 2048];
             let length = self.receive(&mut frame)?;
             let packet = frame.get(14..length).unwrap_or_default();
-            if let Some(reply) = reply(packet, sent)
-                && is_wanted(reply.flags, reply.data)
-            {
-                return Ok(Some(Answer { flags: reply.flags, seq: reply.seq, ack: reply.ack }));
+            if let Some(found) = read(packet) {
+                return Ok(Some(found));
             }
         }
     }

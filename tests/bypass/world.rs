@@ -17,7 +17,10 @@ use tcpw_tests::{
     Tcpw, Testd, client::connect,
 };
 
-use crate::wire::{ALLOWED_V4, ALLOWED_V6, Craft, Got, REFUSED_V4, REFUSED_V6, Wire};
+use crate::{
+    datagrams,
+    wire::{ALLOWED_V4, ALLOWED_V6, Craft, Got, REFUSED_V4, REFUSED_V6, Wire},
+};
 
 /// What gets in answers within a millisecond; what was let in late would do so by then.
 const PATIENCE_OUT: Duration = Duration::from_millis(250);
@@ -45,6 +48,8 @@ pub(crate) struct Way {
 pub(crate) enum How {
     Packets(Families, Craft),
     NoPackets(Families, Craft),
+    Datagrams(Families, datagrams::Craft),
+    NoDatagrams(Families, datagrams::Craft),
     Run(fn(&World) -> Result<Vec<Leg>>),
 }
 
@@ -182,6 +187,8 @@ impl World {
         match way.how {
             How::Packets(families, craft) => self.packets(families, craft, true),
             How::NoPackets(families, craft) => self.packets(families, craft, false),
+            How::Datagrams(families, craft) => datagrams::all(self, families, craft, true),
+            How::NoDatagrams(families, craft) => datagrams::all(self, families, craft, false),
             How::Run(run) => run(self),
         }
     }

@@ -3,23 +3,19 @@
 use std::{
     fs,
     io::Write as _,
-    net::{IpAddr, SocketAddr},
-    os::fd::AsRawFd as _,
+    net::SocketAddr,
     thread,
     time::{Duration, Instant},
 };
 
 use anyhow::{Result, ensure};
-use nix::{
-    errno::Errno,
-    sys::socket::{AddressFamily, SockFlag, SockType, SockaddrStorage, bind, connect as start, socket},
-};
 use tcpw_tests::{
     CLIENT_V4, CLIENT_V4_OTHER, CLIENT_V6, CLIENT_V6_OTHER, SERVER_V4, SERVER_V6, Tcpw, Testd,
-    client::connect, daemons::Smtpd,
+    client::{connect, knock},
+    daemons::Smtpd,
 };
 
-use crate::place::{MAILER, Place, SEED, SOON, has_mail};
+use crate::place::{Place, SEED, SOON, has_mail};
 
 /// Ten thousand refused attempts in a second, for three seconds, against the seed's line.
 #[test]
@@ -34,8 +30,7 @@ fn flood_of_refused_attempts_stays_within_the_limits() -> Result<()> {
     let _betad = Testd::start(&place.sandbox, "betad", "[::]:7002")?;
     let log = place.sandbox.scratch().join("log/secure");
     let to_file = format!("file:{}", log.display());
-    let mut tcpw =
-        place.tcpw(&format!("{MAILER}per-minute = 30\nreport-every = 5\n"), &["--log", &to_file])?;
+    let mut tcpw = place.tcpw("per-minute = 30\nreport-every = 5\n", &["--log", &to_file])?;
     let began = Instant::now();
     let clients = [CLIENT_V4, CLIENT_V4_OTHER, CLIENT_V6, CLIENT_V6_OTHER];
     let sent: u64 = place.sandbox.client().run(|| {
@@ -45,7 +40,7 @@ fn flood_of_refused_attempts_stays_within_the_limits() -> Result<()> {
             while sent < due {
                 let client = clients[usize::try_from(sent % 4)?];
                 let server = if client.is_ipv6() { SERVER_V6 } else { SERVER_V4 };
-                syn(client, SocketAddr::new(server, 7001))?;
+                knock(client, SocketAddr::new(server, 7001))?;
                 sent += 1;
             }
             thread::sleep(Duration::from_millis(1));
@@ -108,15 +103,4 @@ fn flood_of_refused_attempts_stays_within_the_limits() -> Result<()> {
         .sum();
     assert_eq!(reported, counters["commands_suppressed"]);
     Ok(())
-}
-
-/// Sends one SYN and forgets it.
-fn syn(from: IpAddr, to: SocketAddr) -> Result<()> {
-    let family = if to.is_ipv6() { AddressFamily::Inet6 } else { AddressFamily::Inet };
-    let socket = socket(family, SockType::Stream, SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC, None)?;
-    bind(socket.as_raw_fd(), &SockaddrStorage::from(SocketAddr::new(from, 0)))?;
-    match start(socket.as_raw_fd(), &SockaddrStorage::from(to)) {
-        Ok(()) | Err(Errno::EINPROGRESS) => Ok(()),
-        Err(error) => Err(error.into()),
-    }
 }

@@ -1,7 +1,6 @@
 //! A sandbox whose tcpw runs commands.
 
 use std::{
-    fs,
     net::{IpAddr, SocketAddr},
     path::PathBuf,
     sync::atomic::{AtomicU32, Ordering},
@@ -10,19 +9,17 @@ use std::{
 };
 
 use anyhow::{Result, ensure};
-use tcpw_tests::{Requirement, SERVER_V4, SERVER_V6, Sandbox, Tcpw, can_run, client::connect};
+use tcpw_tests::{Commands, Requirement, SERVER_V4, SERVER_V6, Sandbox, Tcpw, can_run, client::connect};
 
-pub(crate) const AT_ONCE: Duration = Duration::from_millis(300);
-pub(crate) const SOON: Duration = Duration::from_secs(15);
+/// Who gets in does so within a millisecond; who is let in by mistake would be in by then.
+const AT_ONCE: Duration = Duration::from_millis(300);
+pub(crate) const SOON: Duration = Duration::from_secs(60);
 
 /// The user of the commands: another one in each sandbox, as some limits count all his processes.
 static NEXT_UID: AtomicU32 = AtomicU32::new(64001);
 
 /// As the seed has it, after its `ALL: ALL`.
 pub(crate) const SEED: &str = "ALL: ALL: spawn (echo \"Attempt from %h %a to %d at `date`\" | tee -a /var/log/tcp.deny.log | mail root@localhost)\n";
-
-/// Debian's mailers are set-gid.
-pub(crate) const MAILER: &str = "allow-set-uid = true\n";
 
 pub(crate) fn ready() -> bool {
     can_run("effects", &[Requirement::Root])
@@ -38,55 +35,46 @@ pub(crate) struct Place {
     pub(crate) sandbox: Sandbox,
     pub(crate) out: PathBuf,
     pub(crate) uid: u32,
+    commands: Commands,
 }
 
 impl Place {
     pub(crate) fn new(name: &str) -> Result<Self> {
         let sandbox = Sandbox::new(name)?;
         let uid = NEXT_UID.fetch_add(1, Ordering::Relaxed);
-        let user = format!("tcpw:x:{uid}:{uid}::/nonexistent:/usr/sbin/nologin\n");
-        for (file, line) in [("passwd", user), ("group", format!("tcpw:x:{uid}:\n"))] {
-            let file = sandbox.etc().join(file);
-            let text = fs::read_to_string(&file)? + &line;
-            fs::write(&file, text)?;
-        }
-        let out = sandbox.scratch().join("out");
-        fs::create_dir(&out)?;
-        std::os::unix::fs::chown(&out, Some(uid), Some(uid))?;
-        Ok(Self { sandbox, out, uid })
+        let commands = Commands::prepare(&sandbox, uid)?;
+        Ok(Self { out: commands.out.clone(), uid, commands, sandbox })
     }
 
     /// Starts tcpw with more lines in `[effects]`.
     pub(crate) fn tcpw(&self, settings: &str, more: &[&str]) -> Result<Tcpw> {
-        let file = self.sandbox.scratch().join("tcpw.toml");
-        let out = self.out.display();
-        fs::write(&file, format!("[effects]\nwritable = [\"{out}\", \"/tmp\", \"/var/tmp\"]\n{settings}"))?;
+        let file = self.commands.settings(&self.sandbox, settings)?;
         let file = file.to_string_lossy();
         Tcpw::start(&self.sandbox, &[&["--config", &*file], more].concat())
     }
 
+    pub(crate) fn settings(&self) -> PathBuf {
+        self.sandbox.scratch().join("tcpw.toml")
+    }
+
+    /// Whether a client is let in, who should not be.
     pub(crate) fn attempt(&self, client: IpAddr, port: u16) -> Result<bool> {
+        self.attempt_within(client, port, AT_ONCE)
+    }
+
+    /// Whether a client is let in, who should be: on a busy machine he may take his time.
+    pub(crate) fn is_let_in(&self, client: IpAddr, port: u16) -> Result<bool> {
+        self.attempt_within(client, port, SOON)
+    }
+
+    pub(crate) fn attempt_within(&self, client: IpAddr, port: u16, time: Duration) -> Result<bool> {
         let server = if client.is_ipv6() { SERVER_V6 } else { SERVER_V4 };
-        Ok(connect(self.sandbox.client(), client, SocketAddr::new(server, port), AT_ONCE)?.is_connected())
+        Ok(connect(self.sandbox.client(), client, SocketAddr::new(server, port), time)?.is_connected())
     }
 
     /// Lines of a file the commands write, once there are so many.
     pub(crate) fn lines(&self, name: &str, count: usize) -> Result<Vec<String>> {
-        let file = self.out.join(name);
-        let deadline = Instant::now() + SOON;
-        loop {
-            let text = fs::read_to_string(&file).unwrap_or_default();
-            if text.lines().count() >= count {
-                return Ok(text.lines().map(str::to_owned).collect());
-            }
-            ensure!(
-                Instant::now() < deadline,
-                "{} lines of {count} in {}:\n{text}",
-                text.lines().count(),
-                file.display()
-            );
-            thread::sleep(Duration::from_millis(10));
-        }
+        self.commands.lines(name, count, SOON)
     }
 
     /// Waits until a counter has a value.

@@ -31,7 +31,7 @@ fn ask(sandbox: &Sandbox, client: IpAddr, server: IpAddr, port: u16) -> Result<(
 
 #[track_caller]
 fn assert_refusal((came, took): (Came, Duration)) {
-    assert!(came == Came::Refusal && took < AT_ONCE, "{came:?} after {took:?}");
+    assert!(came == Came::Refusal, "{came:?} after {took:?}");
 }
 
 #[track_caller]
@@ -308,12 +308,12 @@ fn sockets_that_cannot_be_told_apart_get_no_icmp() -> Result<()> {
     }
     assert_refusal(ask(&sandbox, CLIENT_V4, SERVER_V4, 7003)?);
     let peer = Client::new(sandbox.client(), CLIENT_V4_OTHER, 9000)?;
-    assert!(peer.is_answered(server(7002))?, "a connected socket hears its peer");
+    assert!(peer.is_answered(server(7002), true)?, "a connected socket hears its peer");
     let line = chosen.process.wait_for_line("bound ", SOON)?.text;
     let port = line.rsplit(' ').next().context("a port")?.parse()?;
     assert_answer(ask(&sandbox, CLIENT_V4, SERVER_V4, port)?);
     let there = Client::new(sandbox.server(), SERVER_V4, 0)?;
-    assert!(there.is_answered(SocketAddr::new(CLIENT_V4, 7003))?, "another network");
+    assert!(there.is_answered(SocketAddr::new(CLIENT_V4, 7003), true)?, "another network");
     Ok(())
 }
 

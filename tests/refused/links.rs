@@ -28,7 +28,7 @@ fn pinned_resets_outlive_the_daemon_and_are_adopted_without_a_gap() -> Result<()
     assert_reset(&refused()?);
     tcpw.process.kill_9()?;
     assert_reset(&refused()?);
-    assert_connected(&attempt(&sandbox, CLIENT_V4, SERVER_V4, 7001)?);
+    assert_connected(&patient(&sandbox, CLIENT_V4, SERVER_V4, 7001)?);
     let stop = AtomicBool::new(false);
     let tcpw = thread::scope(|scope| -> Result<Tcpw> {
         let watcher = scope.spawn(|| -> Result<u32> {
@@ -73,7 +73,7 @@ fn resets_end_with_a_daemon_that_does_not_pin() -> Result<()> {
     let mut tcpw = Tcpw::start(&sandbox, &RESET)?;
     assert_reset(&attempt(&sandbox, CLIENT_V4, SERVER_V4, 7001)?);
     tcpw.process.kill_9()?;
-    assert_connected(&attempt(&sandbox, CLIENT_V4, SERVER_V4, 7001)?);
+    assert_connected(&patient(&sandbox, CLIENT_V4, SERVER_V4, 7001)?);
     Ok(())
 }
 

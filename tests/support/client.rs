@@ -1,19 +1,20 @@
 //! Connections from a chosen address, and how they end.
 
 use std::{
-    io::Read,
+    io::{Read, Write as _},
     net::{IpAddr, SocketAddr, TcpStream},
-    os::fd::{AsFd, AsRawFd},
+    os::fd::{AsFd, AsRawFd, OwnedFd, RawFd},
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result};
 use nix::{
     errno::Errno,
+    libc,
     poll::{PollFd, PollFlags, PollTimeout, poll},
     sys::socket::{
-        AddressFamily, SockFlag, SockProtocol, SockType, SockaddrStorage, bind, connect as start, getsockopt,
-        socket, sockopt,
+        AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrStorage, bind, connect as start,
+        getsockopt, sendto, socket, sockopt,
     },
 };
 
@@ -79,14 +80,68 @@ pub fn connect_from(
     netns.run(|| attempt(source, server, timeout).with_context(|| format!("connect {source} to {server}")))
 }
 
-fn attempt(source: SocketAddr, server: SocketAddr, timeout: Duration) -> Result<Attempt> {
-    let family = if server.is_ipv6() { AddressFamily::Inet6 } else { AddressFamily::Inet };
+/// Sends one SYN from an address of the calling thread's network, and forgets it: it is not sent again.
+///
+/// # Errors
+/// As [`connect`].
+pub fn knock(source: IpAddr, server: SocketAddr) -> Result<()> {
+    let socket = bound(SocketAddr::new(source, 0), server)?;
+    match start(socket.as_raw_fd(), &SockaddrStorage::from(server)) {
+        Ok(()) | Err(Errno::EINPROGRESS) => Ok(()),
+        Err(error) => Err(error).with_context(|| format!("knock at {server} from {source}")),
+    }
+}
+
+/// A socket that does not block, on the server's link if it has one; port 0 is any.
+fn bound(mut source: SocketAddr, server: SocketAddr) -> Result<OwnedFd> {
+    let family = if source.is_ipv6() { AddressFamily::Inet6 } else { AddressFamily::Inet };
     let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
     let socket = socket(family, SockType::Stream, flags, SockProtocol::Tcp).context("make a socket")?;
+    if let (SocketAddr::V6(source), SocketAddr::V6(server)) = (&mut source, server) {
+        source.set_scope_id(server.scope_id());
+    }
     bind(socket.as_raw_fd(), &SockaddrStorage::from(source)).context("bind")?;
+    Ok(socket)
+}
 
+/// Connects with TCP Fast Open from an address of the calling thread's network: the SYN carries `data`,
+/// where the kernel has a cookie or needs none.
+///
+/// # Errors
+/// As [`connect`].
+pub fn fast_open(source: IpAddr, server: SocketAddr, data: &[u8], timeout: Duration) -> Result<Attempt> {
+    let flags = MsgFlags::from_bits_retain(libc::MSG_FASTOPEN);
+    let mut is_sent = false;
+    let send = |socket| {
+        let sent = sendto(socket, data, &SockaddrStorage::from(server), flags);
+        is_sent = sent.is_ok();
+        sent.map(drop)
+    };
+    let mut attempt = attempt_by(SocketAddr::new(source, 0), server, timeout, send)
+        .with_context(|| format!("fast open {source} to {server}"))?;
+    // Without a cookie the SYN asks for one, and the data are still ours.
+    if let Ended::Connected(stream) = &mut attempt.ended
+        && !is_sent
+    {
+        stream.write_all(data).context("send what the SYN did not")?;
+    }
+    Ok(attempt)
+}
+
+fn attempt(source: SocketAddr, server: SocketAddr, timeout: Duration) -> Result<Attempt> {
+    attempt_by(source, server, timeout, |socket| start(socket, &SockaddrStorage::from(server)))
+}
+
+/// `begin` sends the SYN.
+fn attempt_by(
+    source: SocketAddr,
+    server: SocketAddr,
+    timeout: Duration,
+    begin: impl FnOnce(RawFd) -> nix::Result<()>,
+) -> Result<Attempt> {
+    let socket = bound(source, server)?;
     let began = Instant::now();
-    let error = match start(socket.as_raw_fd(), &SockaddrStorage::from(server)) {
+    let error = match begin(socket.as_raw_fd()) {
         Ok(()) => 0,
         Err(Errno::EINPROGRESS) => {
             let timeout = PollTimeout::try_from(timeout).unwrap_or(PollTimeout::MAX);

@@ -13,6 +13,9 @@ use crate::namespace::Netns;
 /// An exchange on this cable takes under a millisecond.
 pub const PATIENCE: Duration = Duration::from_millis(500);
 
+/// What must come may take its time on a busy machine: a datagram is sent once.
+const LONG: Duration = Duration::from_secs(10);
+
 /// A client that keeps its port.
 #[derive(Debug)]
 pub struct Client(UdpSocket);
@@ -34,7 +37,7 @@ impl Client {
     /// # Errors
     /// The source is no address of the network, or the port is taken.
     pub fn new(netns: &Netns, source: IpAddr, port: u16) -> Result<Self> {
-        let socket = netns.run(|| UdpSocket::bind(SocketAddr::new(source, port)).context("bind"))?;
+        let socket = netns.run(|| bind(SocketAddr::new(source, port)))?;
         socket.set_read_timeout(Some(PATIENCE))?;
         Ok(Self(socket))
     }
@@ -90,13 +93,37 @@ impl Client {
         Ok((came, began.elapsed()))
     }
 
-    /// Whether the server answers one datagram.
+    /// As [`Self::receive`], with more patience for what is expected.
+    ///
+    /// # Errors
+    /// Of the socket.
+    pub fn receive_as(&self, is_expected: bool) -> Result<Option<String>> {
+        self.0.set_read_timeout(Some(if is_expected { LONG } else { PATIENCE }))?;
+        let received = self.receive();
+        self.0.set_read_timeout(Some(PATIENCE))?;
+        received
+    }
+
+    /// Whether the server answers one datagram, as is expected or not.
     ///
     /// # Errors
     /// It cannot be reached.
-    pub fn is_answered(&self, server: SocketAddr) -> Result<bool> {
+    pub fn is_answered(&self, server: SocketAddr, is_expected: bool) -> Result<bool> {
         self.send(server, b"hello?")?;
-        Ok(self.receive()?.is_some_and(|answer| answer.starts_with("hello from")))
+        Ok(self.receive_as(is_expected)?.is_some_and(|answer| answer.starts_with("hello from")))
+    }
+}
+
+/// A program that is just being started holds our sockets until it runs: the port may be free in a moment.
+fn bind(source: SocketAddr) -> Result<UdpSocket> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match UdpSocket::bind(source) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            bound => return bound.with_context(|| format!("bind to {source}")),
+        }
     }
 }
 

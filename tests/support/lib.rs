@@ -12,6 +12,7 @@ pub mod policy;
 
 mod cgroup;
 mod cleanup;
+mod commands;
 mod namespace;
 mod process;
 mod sandbox;
@@ -21,6 +22,7 @@ mod tcpw;
 mod testd;
 
 pub use cgroup::{Cgroup, cgroup2_root};
+pub use commands::Commands;
 pub use namespace::{Listening, MountNamespace, Netns};
 pub use process::{Line, Process};
 pub use sandbox::{

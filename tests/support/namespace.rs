@@ -48,6 +48,15 @@ impl Netns {
         Ok(netns)
     }
 
+    /// That of a process.
+    ///
+    /// # Errors
+    /// The process is gone.
+    pub fn of_process(pid: u32) -> Result<Self> {
+        let path = format!("/proc/{pid}/ns/net");
+        Ok(Self { file: File::open(&path).with_context(|| format!("open {path}"))? })
+    }
+
     /// Runs `work` in this namespace, in a thread of its own; sockets it makes stay here.
     ///
     /// # Errors
@@ -68,6 +77,18 @@ impl Netns {
         let done = self.run(|| Command::new("ip").args(&words).output().context("start ip(8)"))?;
         if !done.status.success() {
             bail!("ip {arguments}: {}", String::from_utf8_lossy(&done.stderr).trim());
+        }
+        Ok(())
+    }
+
+    /// Puts nftables rules in force in this namespace.
+    ///
+    /// # Errors
+    /// nft(8) is missing or refuses.
+    pub fn nft(&self, rules: &str) -> Result<()> {
+        let done = self.run(|| Command::new("nft").arg(rules).output().context("start nft(8)"))?;
+        if !done.status.success() {
+            bail!("nft {rules}: {}", String::from_utf8_lossy(&done.stderr).trim());
         }
         Ok(())
     }

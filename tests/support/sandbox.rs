@@ -169,6 +169,31 @@ impl Sandbox {
         &self.guarded
     }
 
+    /// From here on each SYN of the client's leaves once: if a handshake completes whose SYN was held,
+    /// somebody else has sent it again, however long that took.
+    ///
+    /// # Errors
+    /// nft(8) is missing.
+    pub fn send_each_syn_once(&self) -> Result<()> {
+        let sets: String = [("four", "ipv4_addr"), ("six", "ipv6_addr")]
+            .map(|(set, kind)| {
+                format!(
+                    "set {set} {{ type {kind} . inet_service . inet_service; size 65535; flags dynamic; }}\n"
+                )
+            })
+            .concat();
+        let rules: String = [("four", "ip saddr"), ("six", "ip6 saddr")]
+            .map(|(set, source)| {
+                let (syn, flow) =
+                    ("tcp flags & (syn | ack) == syn", format!("{source} . tcp sport . tcp dport"));
+                format!("{syn} {flow} @{set} drop\n{syn} add @{set} {{ {flow} }}\n")
+            })
+            .concat();
+        self.client.nft(&format!(
+            "table inet once {{\n{sets}chain out {{ type filter hook output priority 0\n{rules}}}\n}}\n"
+        ))
+    }
+
     /// The server's network.
     pub fn server(&self) -> &Netns {
         &self.server

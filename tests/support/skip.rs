@@ -16,6 +16,8 @@ pub enum Requirement {
     OwnMachine,
     /// A program, by its path.
     Program(&'static str),
+    /// A part of the kernel, by a path that it makes.
+    Kernel(&'static str),
     /// A shared library, by its soname.
     Library(&'static str),
 }
@@ -29,6 +31,8 @@ impl Requirement {
             Self::OwnMachine => Some("needs a machine of its own: cargo xtask vm".into()),
             Self::Program(path) if Path::new(path).exists() => None,
             Self::Program(path) => Some(format!("needs {path}: cargo xtask setup --all")),
+            Self::Kernel(path) if Path::new(path).exists() => None,
+            Self::Kernel(path) => Some(format!("needs a kernel with {path}: cargo xtask vm")),
             // SAFETY: the libraries that tests need have no initialisers.
             Self::Library(name) => match unsafe { libloading::Library::new(name) } {
                 Ok(_library) => None,

@@ -11,7 +11,7 @@ mod udp;
 
 use std::{
     io::{Read as _, Write as _},
-    net::{SocketAddr, TcpListener},
+    net::{SocketAddr, TcpListener, UdpSocket},
     os::{
         fd::{AsRawFd as _, FromRawFd as _, IntoRawFd as _, OwnedFd},
         unix::process::CommandExt as _,
@@ -50,7 +50,7 @@ fn main() -> Result<()> {
         listeners.push(unsafe { TcpListener::from_raw_fd(*fd) });
     }
     if let Some(path) = &style.take {
-        listeners.push(pass::take(path)?);
+        listeners.push(TcpListener::from(pass::take(path)?));
     }
     for address in &style.addresses {
         for _member in 0..style.members {
@@ -111,9 +111,23 @@ fn serve_all(listeners: Vec<TcpListener>, style: &Style) -> Result<()> {
 /// Answers datagrams.
 fn serve_datagrams(style: &Style) -> Result<()> {
     let name = std::env::current_exe()?.file_name().context("a name")?.to_string_lossy().into_owned();
-    let mut threads = Vec::new();
+    let mut sockets = Vec::new();
+    if let Some(path) = &style.take {
+        sockets.push(UdpSocket::from(pass::take(path)?));
+    }
     for address in &style.addresses {
-        let (socket, style) = (udp::open(*address, &style.datagrams)?, style.datagrams.clone());
+        sockets.push(udp::open(*address, style)?);
+    }
+    if let Some(path) = &style.give {
+        pass::give(path, &sockets)?;
+        drop(sockets);
+        writeln!(std::io::stdout(), "listening")?;
+        thread::sleep(FOR_EVER);
+        return Ok(());
+    }
+    let mut threads = Vec::new();
+    for socket in sockets {
+        let style = style.datagrams.clone();
         let greeting = format!("hello from {name}\n");
         threads.push(thread::spawn(move || drop(udp::serve(&socket, &greeting, &style))));
     }

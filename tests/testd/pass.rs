@@ -1,10 +1,10 @@
-//! Listening sockets on their way from one process to another.
+//! Sockets on their way from one process to another.
 
 use std::{
     io::{IoSlice, IoSliceMut},
     net::TcpListener,
     os::{
-        fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
+        fd::{AsRawFd, FromRawFd as _, OwnedFd},
         unix::net::{UnixListener, UnixStream},
     },
     thread,
@@ -25,7 +25,7 @@ pub(crate) fn hide(listener: &TcpListener) -> Result<(OwnedFd, OwnedFd)> {
 }
 
 /// Passes sockets to the process that waits at `path`.
-pub(crate) fn give(path: &str, listeners: &[TcpListener]) -> Result<()> {
+pub(crate) fn give(path: &str, listeners: &[impl AsRawFd]) -> Result<()> {
     for listener in listeners {
         let stream = connect(path)?;
         send(stream.as_raw_fd(), listener)?;
@@ -34,7 +34,7 @@ pub(crate) fn give(path: &str, listeners: &[TcpListener]) -> Result<()> {
 }
 
 /// Waits for a socket at `path`.
-pub(crate) fn take(path: &str) -> Result<TcpListener> {
+pub(crate) fn take(path: &str) -> Result<OwnedFd> {
     let (stream, _) = UnixListener::bind(path)?.accept()?;
     let mut byte = [0];
     let mut parts = [IoSliceMut::new(&mut byte)];
@@ -45,14 +45,14 @@ pub(crate) fn take(path: &str) -> Result<TcpListener> {
         if let ControlMessageOwned::ScmRights(fds) = control
             && let Some(fd) = fds.first()
         {
-            // SAFETY: the kernel has just made this descriptor for us: a listening socket, by agreement.
-            return Ok(unsafe { TcpListener::from_raw_fd(*fd) });
+            // SAFETY: the kernel has just made this descriptor for us.
+            return Ok(unsafe { OwnedFd::from_raw_fd(*fd) });
         }
     }
     bail!("a message without a socket")
 }
 
-fn send(to: i32, listener: &TcpListener) -> Result<()> {
+fn send(to: i32, listener: &impl AsRawFd) -> Result<()> {
     let fds = [listener.as_raw_fd()];
     let message = [ControlMessage::ScmRights(&fds)];
     sendmsg::<()>(to, &[IoSlice::new(b"x")], &message, MsgFlags::empty(), None)?;

@@ -26,6 +26,8 @@ pub(crate) struct Style {
     pub(crate) reuse_port: bool,
     /// `--fast-open`.
     pub(crate) fast_open: bool,
+    /// `--defer SECONDS`: TCP_DEFER_ACCEPT.
+    pub(crate) defer: i32,
     /// `--tell-keepalive`: say whether the accepted socket has SO_KEEPALIVE.
     pub(crate) tells_keepalive: bool,
     /// `--tell`: print what clients send.
@@ -68,7 +70,7 @@ pub(crate) struct Style {
     pub(crate) namespaces: u32,
     /// `--udp`: datagrams, not connections.
     pub(crate) is_udp: bool,
-    /// `--share`, `--ask PEER`, `--late`, `--quiet`, `--connect PEER`, `--group GROUP,LOCAL`.
+    /// `--ask PEER`, `--late`, `--quiet`, `--disconnect PEER`, `--connect PEER`, `--group GROUP,LOCAL`.
     pub(crate) datagrams: udp::Style,
     /// `--netns FILE`: listen in that network.
     netns: Option<String>,
@@ -87,8 +89,9 @@ impl Style {
             let mut value = || arguments.next().with_context(|| format!("{argument} what?"));
             match argument.as_str() {
                 "--reuse-port" => style.members = value()?.parse()?,
-                "--share" => (style.reuse_port, style.datagrams.share) = (true, true),
+                "--share" => style.reuse_port = true,
                 "--fast-open" => style.fast_open = true,
+                "--defer" => style.defer = value()?.parse()?,
                 "--tell-keepalive" => style.tells_keepalive = true,
                 "--tell" => style.tell = true,
                 "--mptcp" => style.mptcp = true,
@@ -113,6 +116,7 @@ impl Style {
                 "--ask" => style.datagrams.ask.push(value()?.parse()?),
                 "--late" => style.datagrams.late = true,
                 "--quiet" => style.datagrams.quiet = true,
+                "--disconnect" => style.datagrams.disconnect = Some(value()?.parse()?),
                 "--connect" => style.datagrams.connect = Some(value()?.parse()?),
                 "--group" => {
                     let both = value()?;
@@ -159,6 +163,7 @@ impl Style {
             (self.free_bind, libc::IPPROTO_IP, libc::IP_FREEBIND, 1),
             (self.transparent, libc::IPPROTO_IP, libc::IP_TRANSPARENT, 1),
             (self.fast_open, libc::IPPROTO_TCP, libc::TCP_FASTOPEN, 16),
+            (self.defer > 0, libc::IPPROTO_TCP, libc::TCP_DEFER_ACCEPT, self.defer),
         ];
         for (_, level, option, value) in options.into_iter().filter(|(is_wanted, ..)| *is_wanted) {
             let value: i32 = value;

@@ -6,7 +6,7 @@ use std::{
     os::fd::AsRawFd as _,
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use nix::sys::socket::{
     AddressFamily, SockFlag, SockProtocol, SockType, SockaddrStorage, bind, setsockopt, socket, sockopt,
 };
@@ -22,31 +22,50 @@ pub(crate) struct Style {
     pub(crate) group: Option<(std::net::Ipv4Addr, std::net::Ipv4Addr)>,
     /// Does not answer.
     pub(crate) quiet: bool,
-    /// `--share`: with SO_REUSEADDR and SO_REUSEPORT.
-    pub(crate) share: bool,
+    /// Is connected to this peer, and then no more.
+    pub(crate) disconnect: Option<SocketAddr>,
     /// Writes to those of `ask` only after a first datagram came.
     pub(crate) late: bool,
 }
 
 /// Binds a socket; port 0 leaves the choice to the kernel.
-pub(crate) fn open(address: SocketAddr, style: &Style) -> Result<UdpSocket> {
+pub(crate) fn open(address: SocketAddr, of: &crate::style::Style) -> Result<UdpSocket> {
+    let style = &of.datagrams;
     let family = if address.is_ipv6() { AddressFamily::Inet6 } else { AddressFamily::Inet };
     let fd = socket(family, SockType::Datagram, SockFlag::SOCK_CLOEXEC, SockProtocol::Udp)?;
-    if style.share {
+    if let Some(device) = &of.device {
+        setsockopt(&fd, sockopt::BindToDevice, &device.into())?;
+    }
+    if of.reuse_port {
         setsockopt(&fd, sockopt::ReuseAddr, &true)?;
         setsockopt(&fd, sockopt::ReusePort, &true)?;
     }
+    of.mark(&fd)?;
     bind(fd.as_raw_fd(), &SockaddrStorage::from(address))?;
     let socket = UdpSocket::from(fd);
     if let Some((group, local)) = style.group {
         socket.join_multicast_v4(&group, &local)?;
     }
     socket.set_broadcast(true)?;
-    if let Some(peer) = style.connect {
+    if let Some(peer) = style.connect.or(style.disconnect) {
         socket.connect(peer)?;
+    }
+    if style.disconnect.is_some() {
+        disconnect(&socket)?;
     }
     writeln!(std::io::stdout(), "bound {}", socket.local_addr()?.port())?;
     Ok(socket)
+}
+
+/// Leaves the socket without a peer, at its port.
+fn disconnect(socket: &UdpSocket) -> Result<()> {
+    // SAFETY: all zeroes is a valid address, of no family.
+    let nobody: libc::sockaddr = unsafe { std::mem::zeroed() };
+    let length = libc::socklen_t::try_from(size_of::<libc::sockaddr>())?;
+    // SAFETY: passes a live address and its length.
+    let done = unsafe { libc::connect(socket.as_raw_fd(), &raw const nobody, length) };
+    ensure!(done == 0, "disconnect: {}", std::io::Error::last_os_error());
+    Ok(())
 }
 
 /// Asks, then serves without end.

@@ -1,6 +1,7 @@
 //! The same replies to the real libwrap: tcpd under xinetd, in the same network namespace.
 
 use std::{
+    io::Write as _,
     net::{IpAddr, SocketAddr, TcpStream},
     os::fd::AsRawFd as _,
     thread,
@@ -8,8 +9,9 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use nix::sys::socket::{
-    AddressFamily, SockFlag, SockProtocol, SockType, SockaddrStorage, bind, connect, socket,
+use nix::{
+    errno::Errno,
+    sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, SockaddrStorage, bind, connect, socket},
 };
 use tcpw_tests::{
     CLIENT_V4, CLIENT_V6, Requirement, SERVER_V4, SERVER_V6, Sandbox, Tcpw, Testd, can_run, daemons::Tcpd,
@@ -17,7 +19,7 @@ use tcpw_tests::{
 
 use super::{
     identd::{Identd, Manner},
-    seen::{DENY, SOON, Seen, see_or_reset},
+    seen::{DENY, Seen, see_or_reset},
 };
 
 const OURS: u16 = 7001;
@@ -64,7 +66,7 @@ fn manners() -> Vec<(&'static str, Manner)> {
 }
 
 /// Connects from a port that the ident server knows before.
-fn client(
+pub(crate) fn client(
     sandbox: &Sandbox,
     from: IpAddr,
     to: SocketAddr,
@@ -75,6 +77,19 @@ fn client(
         let family = if from.is_ipv6() { AddressFamily::Inet6 } else { AddressFamily::Inet };
         let socket = socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, SockProtocol::Tcp)?;
         bind(socket.as_raw_fd(), &SockaddrStorage::from(SocketAddr::new(from, 0))).context("bind")?;
+        // Who is refused before there is a connection hears nothing: three SYNs are enough.
+        let retries: i32 = 2;
+        // SAFETY: passes a live int and its size, 4.
+        let done = unsafe {
+            libc::setsockopt(
+                socket.as_raw_fd(),
+                libc::IPPROTO_TCP,
+                libc::TCP_SYNCNT,
+                (&raw const retries).cast(),
+                4,
+            )
+        };
+        anyhow::ensure!(done == 0, "TCP_SYNCNT: {}", std::io::Error::last_os_error());
         let stream = TcpStream::from(socket);
         identd.about(stream.local_addr()?.port(), manner.clone());
         connect(stream.as_raw_fd(), &SockaddrStorage::from(to)).context("connect")?;
@@ -84,6 +99,9 @@ fn client(
 
 /// Whether the daemon was reached. tcpd ends a refused connection after five seconds.
 fn is_allowed(connection: Result<TcpStream>) -> Result<bool> {
+    if connection.as_ref().is_err_and(|error| error.downcast_ref() == Some(&Errno::ETIMEDOUT)) {
+        return Ok(false);
+    }
     match see_or_reset(connection)? {
         Seen::Bytes(text) if text.starts_with("hello") => Ok(true),
         Seen::Reset | Seen::End => Ok(false),
@@ -101,6 +119,11 @@ fn every_reply_gives_libwraps_verdict() -> Result<()> {
     let _alphad = Testd::start(&sandbox, "alphad", &format!("[::]:{OURS}"))?;
     let _tcpd = Tcpd::start(&sandbox, "alphad", THEIRS)?;
     let identd = Identd::start(sandbox.client(), Manner::Silent)?;
+    // Names without a name server.
+    let names =
+        format!("127.0.0.1 localhost\n{CLIENT_V4} good.example.test\n{CLIENT_V6} good6.example.test\n");
+    std::fs::write(sandbox.etc().join("hosts"), names)?;
+    std::fs::write(sandbox.etc().join("nsswitch.conf"), "passwd: files\ngroup: files\nhosts: files\n")?;
     sandbox.write_tables("", "")?;
     let mut tcpw = Tcpw::start(&sandbox, &[])?;
     let mut pairs = 0;
@@ -108,6 +131,10 @@ fn every_reply_gives_libwraps_verdict() -> Result<()> {
         "alphad: root@ALL, .long@ALL\n",
         "alphad: KNOWN@ALL EXCEPT mallory@ALL\n",
         "alphad: UNKNOWN@ALL, *${IFS}*@ALL, ?@ALL, aa*@[::]/0\n",
+        "alphad: root@.example.test, mallory@good6.example.test\n",
+        "alphad: KNOWN@KNOWN EXCEPT root@good6.example.test, aa*@.test\n",
+        "alphad: root@good.example.test, UNKNOWN@.example.test EXCEPT *@1.2.3.\n",
+        "alphad: ALL EXCEPT root@.example.test, UNKNOWN@good.example.test\n",
     ] {
         let mark = tcpw.process.mark();
         sandbox.write_tables(allow, DENY)?;
@@ -147,42 +174,7 @@ fn every_reply_gives_libwraps_verdict() -> Result<()> {
         );
         pairs += answers.len();
     }
-    assert!(pairs > 80);
-    Ok(())
-}
-
-/// What a client's host says must not look like more than a user.
-#[test]
-fn hostile_reply_is_one_line_and_one_word() -> Result<()> {
-    if !super::ready() {
-        return Ok(());
-    }
-    let sandbox = Sandbox::new("user-hostile")?;
-    sandbox.write_tables("", "alphad: ALL: rfc931\n")?;
-    let _alphad = Testd::start(&sandbox, "alphad", "0.0.0.0:7001")?;
-    let identd = Identd::start(sandbox.client(), Manner::Silent)?;
-    let mut tcpw = Tcpw::start(&sandbox, &[])?;
-    let server = SocketAddr::new(SERVER_V4, 7001);
-    for (user, shown) in [
-        (b"`id>/tmp/x`;$(reboot)|&".to_vec(), "`id>/tmp/x`;$(reboot)|&@1.2.3.4"),
-        (b"x\x1b[2J\x07".to_vec(), "x\\x1b[2J\\x07@1.2.3.4"),
-        ("x\u{2003}(6.6.6.6)".into(), "x\\xe2\\x80\\x83(6.6.6.6)@1.2.3.4"),
-        (b"\xff\xc3\x28".to_vec(), "\\xff\\xc3(@1.2.3.4"),
-        (b"a@b@c".to_vec(), "a@b@c@1.2.3.4"),
-        (b"%u%n%s".to_vec(), "%u%n%s@1.2.3.4"),
-        (b"x\nrefused connect from 6.6.6.6 (6.6.6.6)".to_vec(), "x@1.2.3.4"),
-        (b"cut\0here".to_vec(), "cut@1.2.3.4"),
-        ("b".repeat(255).into_bytes(), &format!("{}@1.2.3.4", "b".repeat(127))),
-    ] {
-        let mark = tcpw.process.mark();
-        let connection = client(&sandbox, CLIENT_V4, server, &identd, &Manner::user(&user));
-        assert_eq!(see_or_reset(connection)?, Seen::Reset);
-        let line = tcpw.process.wait_for_line_after(mark, "refused connect from", SOON)?.text;
-        assert!(line.ends_with(&format!(": refused connect from {shown} (1.2.3.4)")), "{line}");
-        thread::sleep(Duration::from_millis(50));
-        let lines =
-            tcpw.process.lines().iter().skip(mark).filter(|line| line.text.contains("6.6.6.6")).count();
-        assert!(lines <= 1, "one line for one connection");
-    }
+    writeln!(std::io::stderr(), "users: {pairs} live pairs agree, names among them")?;
+    assert!(pairs >= 200, "{pairs}");
     Ok(())
 }

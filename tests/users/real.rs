@@ -3,16 +3,15 @@
 use std::{
     io::Write as _,
     net::IpAddr,
-    process::Command,
     thread,
     time::{Duration, Instant},
 };
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use nix::unistd::{Uid, setfsuid};
 use tcpw_tests::{
-    CLIENT_V4, CLIENT_V6, Place, Process, Requirement, SERVER_V4, SERVER_V6, Sandbox, Tcpw, Testd, can_run,
-    daemons::{Nginx, SshKey, Sshd, SshdSockets},
+    CLIENT_V4, CLIENT_V6, Place, Requirement, SERVER_V4, SERVER_V6, Sandbox, Tcpw, Testd, can_run,
+    daemons::{Nginx, SshKey, Sshd, SshdSockets, oidentd},
 };
 
 use super::{
@@ -21,28 +20,15 @@ use super::{
 };
 
 /// uid of Debian's `nobody`.
-const NOBODY: u32 = 65534;
+pub(crate) const NOBODY: u32 = 65534;
 
 fn ready() -> bool {
     let programs = ["/usr/sbin/sshd", "/usr/sbin/nginx", "/usr/sbin/oidentd"].map(Requirement::Program);
     can_run("users", &[Requirement::Root]) && can_run("users", &programs)
 }
 
-fn oidentd(sandbox: &Sandbox, place: Place) -> Result<Process> {
-    let mut command = Command::new("/usr/sbin/oidentd");
-    command.args(["--foreground", "--nosyslog", "--user", "root", "--group", "root"]);
-    let mut process = sandbox.spawn(place, command)?;
-    let netns = if place == Place::Client { sandbox.client() } else { sandbox.server() };
-    let deadline = Instant::now() + SOON;
-    while !netns.listening()?.iter().any(|socket| socket.port == 113) {
-        ensure!(process.is_running() && Instant::now() < deadline, "oidentd:\n{}", process.tail());
-        thread::sleep(Duration::from_millis(10));
-    }
-    Ok(process)
-}
-
 /// As another user: the socket is his.
-fn see_as(sandbox: &Sandbox, uid: u32, client: IpAddr, server: IpAddr, port: u16) -> Result<Seen> {
+pub(crate) fn see_as(sandbox: &Sandbox, uid: u32, client: IpAddr, server: IpAddr, port: u16) -> Result<Seen> {
     let attempt = || {
         setfsuid(Uid::from_raw(uid));
         let connection = open(sandbox, client, server, port).and_then(|mut stream| {
@@ -54,7 +40,7 @@ fn see_as(sandbox: &Sandbox, uid: u32, client: IpAddr, server: IpAddr, port: u16
     thread::scope(|scope| scope.spawn(attempt).join()).map_err(|_| anyhow::anyhow!("panicked"))?
 }
 
-fn is_answer(seen: &Seen) -> bool {
+pub(crate) fn is_answer(seen: &Seen) -> bool {
     matches!(seen, Seen::Bytes(text) if text.starts_with("SSH-2.0-OpenSSH") || text.starts_with("HTTP/1.1 200"))
 }
 

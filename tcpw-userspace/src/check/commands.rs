@@ -2,6 +2,7 @@
 
 use super::{
     facts::{Facts, Kind},
+    foresee::{Problem, problems},
     place::Places,
 };
 use crate::parse::{
@@ -49,6 +50,21 @@ pub(super) fn check(tables: &Tables, facts: &dyn Facts, places: &mut Places<'_>,
                 if let Some(finding) = finding {
                     sink.push(places.at(finding, origin.clone()));
                 }
+            }
+        }
+    }
+}
+
+/// Findings on commands that cannot work on this machine.
+pub(super) fn foresee(tables: &Tables, facts: &dyn Facts, places: &mut Places<'_>, sink: &mut Sink) {
+    for rule in tables.allow.rules.iter().chain(&tables.deny.rules) {
+        for OptionField { origin, option } in &rule.options {
+            let Ok(RuleOption::Spawn(text) | RuleOption::Aclexec(text)) = option else { continue };
+            for Problem { what, fix } in problems(text, facts) {
+                let expected = "a command that a process without rights can run";
+                let finding =
+                    Finding::new(Code::W124, what, expected, "the command fails, and nobody is told");
+                sink.push(places.at(finding.advise(fix), origin.clone()));
             }
         }
     }

@@ -1,9 +1,14 @@
-//! What the file system says of the files: the only thing that is asked of it here.
+//! What this machine says of files and of the user of commands: the only thing that is asked of it here.
 
 use std::{
+    ffi::CString,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
+
+use nix::unistd::{Gid, Group, User, getgrouplist};
+
+use crate::effects::Settings;
 
 /// What a path leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,15 +43,39 @@ impl Status {
     pub const MISSING: Self = Self { kind: Kind::Missing, mode: 0, owner: 0, group: 0 };
 }
 
+/// A user, as far as rights go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Account {
+    /// User id.
+    pub uid: u32,
+    /// All his groups.
+    pub groups: Vec<u32>,
+}
+
 /// Where the facts come from.
 pub trait Facts {
     /// What a path leads to.
     fn status(&self, path: &Path) -> Status;
+
+    /// The path without symbolic links, as far as it exists.
+    fn real(&self, path: &Path) -> PathBuf;
+
+    /// A user.
+    fn account(&self, name: &str) -> Option<Account>;
+
+    /// Name of a group.
+    fn group(&self, gid: u32) -> Option<String>;
+
+    /// How commands are run; `None` if that is not known.
+    fn effects(&self) -> Option<&Settings>;
 }
 
 /// This machine.
-#[derive(Clone, Copy, Debug)]
-pub struct System;
+#[derive(Clone, Debug, Default)]
+pub struct System {
+    /// How commands are run here, if that matters.
+    pub effects: Option<Settings>,
+}
 
 impl Facts for System {
     fn status(&self, path: &Path) -> Status {
@@ -69,15 +98,51 @@ impl Facts for System {
             }
         }
     }
+
+    fn real(&self, path: &Path) -> PathBuf {
+        path.canonicalize().unwrap_or_else(|_missing| path.into())
+    }
+
+    fn account(&self, name: &str) -> Option<Account> {
+        let user = User::from_name(name).ok()??;
+        let name = CString::new(user.name).unwrap_or_default();
+        let groups = getgrouplist(&name, user.gid).unwrap_or_default();
+        Some(Account { uid: user.uid.as_raw(), groups: groups.into_iter().map(Gid::as_raw).collect() })
+    }
+
+    fn group(&self, gid: u32) -> Option<String> {
+        Group::from_gid(Gid::from_raw(gid)).ok()?.map(|group| group.name)
+    }
+
+    fn effects(&self) -> Option<&Settings> {
+        self.effects.as_ref()
+    }
 }
 
-/// Facts that are given: tables that are not on this machine, and tests.
+/// Facts that are given: tables that are not on this machine, and tests. Every other file is there and
+/// belongs to the user of the commands.
 #[derive(Clone, Debug, Default)]
-pub struct Given(pub Vec<(PathBuf, Status)>);
+pub struct Given(pub Vec<(PathBuf, Status)>, pub Settings);
 
 impl Facts for Given {
     fn status(&self, path: &Path) -> Status {
         let given = self.0.iter().find(|(known, _)| known == path).map(|(_, status)| *status);
         given.unwrap_or(Status { kind: Kind::File, mode: 0o644, owner: 0, group: 0 })
+    }
+
+    fn real(&self, path: &Path) -> PathBuf {
+        path.into()
+    }
+
+    fn account(&self, _name: &str) -> Option<Account> {
+        Some(Account { uid: 0, groups: vec![0] })
+    }
+
+    fn group(&self, _gid: u32) -> Option<String> {
+        None
+    }
+
+    fn effects(&self) -> Option<&Settings> {
+        Some(&self.1)
     }
 }

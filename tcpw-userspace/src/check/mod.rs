@@ -1,6 +1,6 @@
 //! What is wrong with the tables as a whole.
 //!
-//! In: the texts, and what the file system says of the files. Out: every diagnostic, the
+//! In: the texts, and what this machine says of files and users. Out: every diagnostic, the
 //! parser's and those that need more than one line: rules nothing reaches, lockouts, files
 //! others may write. Invariant: nothing is looked up and no command is run; a rule is
 //! called unreachable only if it is.
@@ -8,6 +8,7 @@
 mod commands;
 pub mod facts;
 mod files;
+pub mod foresee;
 mod place;
 pub mod registry;
 mod rules;
@@ -32,7 +33,7 @@ use place::Places;
 pub struct Scope {
     /// Both tables are at hand; else what one table says of the other is left out.
     pub both: bool,
-    /// These are the tables in use, so that it matters who may write them.
+    /// These are the tables in use, so that it matters who may write them and what commands may do.
     pub in_use: bool,
 }
 
@@ -79,6 +80,9 @@ pub fn check(texts: &Texts, facts: &dyn Facts, scope: Scope) -> Checked {
     let unreachable = compile::unreachable(&tables);
     rules::check(&tables, &unreachable, &diagnostics, &mut places, &mut sink);
     commands::check(&tables, facts, &mut places, &mut sink);
+    if scope.in_use {
+        commands::foresee(&tables, facts, &mut places, &mut sink);
+    }
     if scope.both {
         verdicts::check(&tables, &unreachable, texts, &mut places, &mut sink);
     }

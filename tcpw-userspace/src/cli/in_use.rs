@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::{Failure, TableArgs, must_exist, run::RunArgs};
-use crate::config::Config;
+use crate::{config::Config, effects::Settings as Effects};
 
 /// hosts.allow and hosts.deny.
 ///
@@ -17,9 +17,18 @@ pub(super) fn tables_in_use(flags: &TableArgs, settings: Option<&Path>) -> Resul
     if let (None, Some(allow), Some(deny)) = (settings, hosts_allow, hosts_deny) {
         return Ok([allow.clone(), deny.clone()]);
     }
-    // No cgroup is looked for: nothing is attached.
-    let no_flags = RunArgs { cgroup: Some("/".into()), ..RunArgs::default() };
-    let config = Config::load(settings, &no_flags).map_err(Failure::usage)?;
+    let config = load(settings)?;
     let pick = |flag: &Option<PathBuf>, setting: PathBuf| flag.clone().unwrap_or(setting);
     Ok([pick(hosts_allow, config.hosts_allow), pick(hosts_deny, config.hosts_deny)])
+}
+
+/// How commands are run, if the settings can be read.
+pub(super) fn effects_in_use(settings: Option<&Path>) -> Option<Effects> {
+    load(settings).ok().map(|config| config.effects)
+}
+
+fn load(settings: Option<&Path>) -> Result<Config, Failure> {
+    // No cgroup is looked for: nothing is attached.
+    let no_flags = RunArgs { cgroup: Some("/".into()), ..RunArgs::default() };
+    Config::load(settings, &no_flags).map_err(Failure::usage)
 }

@@ -73,7 +73,8 @@ impl Sizes {
 impl Policy {
     /// The header of its slot.
     pub fn header(&self, generation: u32, flags: u32) -> Header {
-        let names_count = if self.sizes.names > 1 { NAMES_COUNT } else { 0 };
+        // The listeners known so far may be treated alike, and the next one not.
+        let names_count = if self.patterns.tell_apart() { NAMES_COUNT } else { 0 };
         Header {
             generation,
             flags: flags | names_count,

@@ -84,6 +84,11 @@ impl NamePatterns {
         self.others.iter().any(|(pattern, own)| *own == number && pattern.matches_every_name())
     }
 
+    /// Whether some name would match what another one does not.
+    pub(super) fn tell_apart(&self) -> bool {
+        !self.literal.is_empty() || self.others.iter().any(|(pattern, _)| !pattern.matches_every_name())
+    }
+
     /// Of some patterns those that not every name matches, as daemon lists spell them; `KNOWN` every name but one does.
     pub(super) fn distinctive(&self, matches: &Matches) -> Vec<Text> {
         let is_one = |(pattern, number): &&(TextPattern, u32)| {

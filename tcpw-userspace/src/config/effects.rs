@@ -14,6 +14,7 @@ use crate::effects::Settings;
 pub(super) struct Raw {
     user: Option<Spanned<String>>,
     allow_set_uid: Option<bool>,
+    mailer_group: Option<bool>,
     writable: Option<Vec<Spanned<PathBuf>>>,
     files: Option<Vec<Spanned<PathBuf>>>,
     at_once: Option<Spanned<i64>>,
@@ -23,9 +24,10 @@ pub(super) struct Raw {
     report_every: Option<Spanned<i64>>,
 }
 
-pub(super) const KEYS: [&str; 9] = [
+pub(super) const KEYS: [&str; 10] = [
     "user",
     "allow-set-uid",
+    "mailer-group",
     "writable",
     "files",
     "at-once",
@@ -79,6 +81,7 @@ impl Raw {
         Ok(Settings {
             user: user.transpose()?,
             allow_set_uid: self.allow_set_uid.unwrap_or(default.allow_set_uid),
+            mailer_group: self.mailer_group.unwrap_or(default.mailer_group),
             writable: paths(self.writable, default.writable)?,
             files: paths(self.files, default.files)?,
             at_once: number("at-once", self.at_once, 256, default.at_once)?,

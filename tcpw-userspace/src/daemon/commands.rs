@@ -11,7 +11,7 @@ use std::{
 };
 
 use anyhow::Result;
-use tcpw_common::{held::Held, key::AttemptKey, outcome::Outcome};
+use tcpw_common::{held::Held, key::AttemptKey, outcome::Outcome, user};
 
 use super::{
     Daemon,
@@ -45,7 +45,7 @@ const MOST_KEPT: usize = 4096;
 pub(super) struct Commands {
     asked: HashMap<u64, (Attempt, Text)>,
     by_key: HashMap<AttemptKey, u64>,
-    answered: HashMap<AttemptKey, (Instant, Facts)>,
+    answered: HashMap<Reported, (Instant, Facts)>,
     /// Attempts whose command gave no result.
     pub(super) undecided: u64,
 }
@@ -58,7 +58,14 @@ impl Commands {
 
     /// What decided an attempt, if a command had a say.
     pub(super) fn facts_of(&self, decision: &Decision) -> Option<&Facts> {
-        self.answered.get(&reported_key(decision)).map(|(_, facts)| facts)
+        let (since, facts) = self.answered.get(&Reported::of(decision))?;
+        (since.elapsed() < ANSWER_FOR).then_some(facts)
+    }
+
+    /// The same, for the connection that the attempt became.
+    pub(super) fn take_facts(&mut self, decision: &Decision) -> Option<Facts> {
+        let (since, facts) = self.answered.remove(&Reported::of(decision))?;
+        (since.elapsed() < ANSWER_FOR).then_some(facts)
     }
 
     fn keep(&mut self, decision: &Decision, facts: Facts) {
@@ -67,20 +74,24 @@ impl Commands {
             self.answered.retain(|_, (since, _)| now.duration_since(*since) < ANSWER_FOR);
         }
         if self.answered.len() < MOST_KEPT {
-            self.answered.insert(reported_key(decision), (now, facts));
+            self.answered.insert(Reported::of(decision), (now, facts));
         }
     }
 }
 
-/// An attempt as its event tells it.
-fn reported_key(decision: &Decision) -> AttemptKey {
-    AttemptKey {
-        client: decision.client,
-        server: decision.server,
-        cookie: decision.cookie,
-        isn: 0,
-        client_port: decision.client_port,
-        server_port: decision.server_port,
+/// An attempt as its event tells it, and the connection that it became: neither has the SYN's number, and
+/// their sockets differ.
+#[derive(PartialEq, Eq, Hash)]
+struct Reported {
+    netns: u64,
+    protocol: u16,
+    ends: AttemptKey,
+}
+
+impl Reported {
+    fn of(decision: &Decision) -> Self {
+        let Decision { netns, protocol, client, server, client_port, server_port, .. } = *decision;
+        Self { netns, protocol, ends: user::ends(client, server, client_port, server_port) }
     }
 }
 

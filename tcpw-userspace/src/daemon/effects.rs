@@ -4,10 +4,15 @@
 //! Invariant: an attempt comes here once: the gate reports it once, however often its SYN is
 //! sent. In audit mode no command is run.
 
+use std::sync::Arc;
+
 use tcpw_common::outcome::{KEEPALIVE, REPORT, STEER};
+
+use tokio::task::spawn_blocking;
 
 use super::Daemon;
 use crate::{
+    check::{facts::System, foresee::problems},
     config::Mode,
     effects,
     evaluate::judgement::{Action, Effect, Judgement, Verdict},
@@ -36,15 +41,25 @@ impl Daemon {
         if self.config.mode == Mode::Audit {
             return;
         }
-        let Some(tables) = self.policies.current_tables().cloned() else { return };
+        let Some(rules) = self.policies.current_rules() else { return };
+        let tables = Arc::clone(&rules.tables);
         // Banners are sent by the same helper.
         let banners = self.steers().then_some(&b""[..]);
         self.effects.prepare(commands(&tables).map(|(_, _, text)| text).chain(banners));
-        for (origin, option, text) in commands(&tables) {
-            for problem in effects::problems(text, &self.config.effects) {
-                log::warn!("{}:{}: {option}: {problem}", origin.path.display(), origin.line);
+        // It looks up users and groups: wherever they are, nobody waits for it.
+        let facts = System { effects: Some(self.config.effects.clone()) };
+        drop(spawn_blocking(move || {
+            for (origin, option, text) in commands(&tables) {
+                for problem in problems(text, &facts) {
+                    log::warn!(
+                        "{}:{}:{}: {option}: {problem}",
+                        origin.path.display(),
+                        origin.line,
+                        origin.column
+                    );
+                }
             }
-        }
+        }));
     }
 }
 
@@ -73,10 +88,11 @@ pub(super) fn marks(judgement: &Judgement) -> u8 {
 /// The commands of all rules, as they are written: where, of which option.
 fn commands(tables: &Tables) -> impl Iterator<Item = (&Origin, &'static str, &[u8])> {
     let rules = tables.allow.rules.iter().chain(&tables.deny.rules);
-    let options = rules.flat_map(|rule| rule.options.iter().map(move |field| (&rule.origin, field)));
-    options.filter_map(|(origin, field)| match &field.option {
-        Ok(RuleOption::Spawn(text) | RuleOption::Aclexec(text)) => Some((origin, "spawn", &**text)),
-        Ok(RuleOption::Twist(text)) => Some((origin, "twist", &**text)),
+    let options = rules.flat_map(|rule| rule.options.iter());
+    options.filter_map(|field| match &field.option {
+        Ok(RuleOption::Spawn(text)) => Some((&field.origin, "spawn", &**text)),
+        Ok(RuleOption::Aclexec(text)) => Some((&field.origin, "aclexec", &**text)),
+        Ok(RuleOption::Twist(text)) => Some((&field.origin, "twist", &**text)),
         Ok(_) | Err(_) => None,
     })
 }

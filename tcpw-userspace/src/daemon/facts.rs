@@ -14,7 +14,7 @@ use std::{
 use crate::{
     evaluate::request::{Banner, CommandResult, HostName, Lookup, Purpose},
     parse::rule::Text,
-    resolve::{Accounts, Found, Kept, Question},
+    resolve::{Found, Kept, KnownAccounts, Question},
     steer::read_banner,
 };
 
@@ -124,6 +124,7 @@ impl Facts {
 /// Answers the evaluator.
 pub(super) struct Answers<'a> {
     facts: &'a Facts,
+    accounts: &'a KnownAccounts,
     client: IpAddr,
     server: IpAddr,
     missing: RefCell<Option<Missing>>,
@@ -149,8 +150,8 @@ pub(super) struct UserWanted {
 }
 
 impl<'a> Answers<'a> {
-    pub(super) fn new(facts: &'a Facts, [client, server]: [IpAddr; 2]) -> Self {
-        Self { facts, client, server, missing: RefCell::new(None), user: Cell::new(None) }
+    pub(super) fn new(facts: &'a Facts, [client, server]: [IpAddr; 2], accounts: &'a KnownAccounts) -> Self {
+        Self { facts, accounts, client, server, missing: RefCell::new(None), user: Cell::new(None) }
     }
 
     /// Whether the user is wanted, all questions before it being answered. The verdict is that of an
@@ -235,17 +236,17 @@ impl Lookup for Answers<'_> {
     }
 
     fn user_exists(&self, name: &[u8]) -> bool {
-        Accounts.user_exists(name)
+        self.accounts.user_exists(name)
     }
 
     fn group_exists(&self, name: &[u8]) -> bool {
-        Accounts.group_exists(name)
+        self.accounts.group_exists(name)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::{sync::LazyLock, time::Duration};
 
     use super::*;
     use crate::resolve::Verified;
@@ -253,6 +254,11 @@ mod tests {
     fn kept(value: Found, seconds: u64) -> Kept<Found> {
         let since = Instant::now();
         Kept { value, since, until: since + Duration::from_secs(seconds) }
+    }
+
+    fn ask(facts: &Facts, ends: [IpAddr; 2]) -> Answers<'_> {
+        static NOBODY: LazyLock<KnownAccounts> = LazyLock::new(KnownAccounts::default);
+        Answers::new(facts, ends, &NOBODY)
     }
 
     fn name(text: &str) -> Found {
@@ -263,19 +269,19 @@ mod tests {
     fn the_first_question_is_told_and_no_other() {
         let ends = ["192.0.2.1".parse().unwrap(), "192.0.2.2".parse().unwrap()];
         let mut facts = Facts::default();
-        let answers = Answers::new(&facts, ends);
+        let answers = ask(&facts, ends);
         assert_eq!(answers.server_name(), HostName::Unknown);
         answers.client_name();
         let Some(Missing::LookUp(first)) = answers.missing() else { panic!("a look-up") };
         assert_eq!(first, Question::Name(ends[1]));
         facts.learn(first, kept(name("s.test"), 20));
-        let answers = Answers::new(&facts, ends);
+        let answers = ask(&facts, ends);
         assert_eq!(answers.server_name(), HostName::Known(b"s.test"[..].into()));
         assert!(!answers.in_netgroup(b"trusted", Some(b"s.test"), None));
         let Some(Missing::LookUp(second)) = answers.missing() else { panic!("a look-up") };
         let sooner = kept(Found::Member(true), 10);
         facts.learn(second, sooner.clone());
-        let answers = Answers::new(&facts, ends);
+        let answers = ask(&facts, ends);
         assert!(answers.in_netgroup(b"trusted", Some(b"s.test"), None));
         assert_eq!(answers.missing(), None);
         assert_eq!(facts.until(), Some(sooner.until), "the earliest counts");
@@ -285,13 +291,13 @@ mod tests {
     fn user_is_wanted_once_the_questions_before_are_answered() {
         let ends = ["192.0.2.1".parse().unwrap(), "192.0.2.2".parse().unwrap()];
         let mut facts = Facts::default();
-        let answers = Answers::new(&facts, ends);
+        let answers = ask(&facts, ends);
         answers.client_name();
         assert_eq!((answers.client_user(10), answers.user_wanted()), (None, None));
         let Some(Missing::LookUp(question)) = answers.missing() else { panic!("a look-up") };
         facts.learn(question, kept(name("c.test"), 20));
 
-        let answers = Answers::new(&facts, ends);
+        let answers = ask(&facts, ends);
         answers.client_name();
         answers.client_user(7);
         assert_eq!(answers.user_wanted(), Some(UserWanted { timeout_s: 7, is_open: false }));
@@ -301,7 +307,7 @@ mod tests {
         assert_eq!(answers.missing(), None);
 
         facts.learn_user(Some(b"root"[..].into()));
-        let answers = Answers::new(&facts, ends);
+        let answers = ask(&facts, ends);
         assert_eq!(answers.client_user(7).as_deref(), Some(&b"root"[..]));
         assert_eq!(answers.user_wanted(), None);
     }
@@ -311,7 +317,7 @@ mod tests {
         let ends = ["::1".parse().unwrap(), "::1".parse().unwrap()];
         let mut facts = Facts::default();
         facts.end(b"first"[..].into(), CommandResult::Exited(0));
-        let answers = Answers::new(&facts, ends);
+        let answers = ask(&facts, ends);
         answers.run(Purpose::Aclexec, b"first");
         answers.client_user(10);
         assert_eq!(answers.user_wanted().map(|user| user.is_open), Some(false), "it ran before");
@@ -324,7 +330,7 @@ mod tests {
         let ends = ["127.0.0.1".parse().unwrap(), "127.0.0.1".parse().unwrap()];
         let mut facts = Facts::default();
         facts.learn(Question::Name(ends[0]), kept(name("localhost"), 1));
-        let answers = Answers::new(&facts, ends);
+        let answers = ask(&facts, ends);
         assert_eq!(answers.client_name(), answers.server_name());
         assert_eq!(answers.missing(), None);
     }
@@ -332,7 +338,7 @@ mod tests {
     #[test]
     fn where_nothing_is_looked_up_nothing_is_missing() {
         let facts = Facts::unknown();
-        let answers = Answers::new(&facts, ["::1".parse().unwrap(), "::1".parse().unwrap()]);
+        let answers = ask(&facts, ["::1".parse().unwrap(), "::1".parse().unwrap()]);
         assert_eq!(answers.client_name(), HostName::Unknown);
         assert!(!answers.in_netgroup(b"g", Some(b"unknown"), None));
         assert_eq!(answers.missing(), None);

@@ -26,8 +26,8 @@ use crate::{
 /// Most packets that wait for a scan: a megabyte or two.
 const MOST_WAITING: usize = 4096;
 
-/// After this long a client has sent its SYN again itself.
-const PATIENCE: Duration = Duration::from_secs(3);
+/// After this long a client has sent its SYN again itself, or has given up waiting for a datagram.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How long a packet that was sent again is remembered, and a UDP client that would be refused.
 const REMEMBERED: Duration = Duration::from_secs(60);
@@ -54,8 +54,10 @@ pub(super) struct Waiting {
     sent: HashMap<(AttemptKey, u32, u32), Instant>,
     /// UDP clients whose line audit mode wrote, by socket.
     said: HashMap<(u64, Address), Instant>,
-    /// Packets that did not fit, since the last report.
+    /// Packets that did not fit.
     dropped: u64,
+    /// Those of them that were told of.
+    told: u64,
 }
 
 impl Daemon {
@@ -186,7 +188,7 @@ impl Daemon {
             self.waiting.sent.retain(|_, at| now.duration_since(*at) < REMEMBERED);
         }
         let (netns, pid) = match self.registry.get(decision.cookie) {
-            Some(known) => (known.netns, known.pid),
+            Some(known) => (known.netns, known.resident),
             None => (decision.netns, decision.pid),
         };
         let sent = if held.event.flags & OF_ONE_DEVICE_EVENT != 0 || packet.is_of_one_link() {
@@ -201,8 +203,9 @@ impl Daemon {
 
     /// Says what a bound did, and forgets what waited too long.
     pub(super) fn watch_held(&mut self) {
-        let dropped = std::mem::take(&mut self.waiting.dropped);
+        let dropped = self.waiting.dropped - self.waiting.told;
         if dropped > 0 {
+            self.waiting.told = self.waiting.dropped;
             log::warn!(
                 "{dropped} connection attempts were not held: {MOST_WAITING} wait already; their clients try again"
             );
@@ -223,6 +226,11 @@ impl Daemon {
 }
 
 impl Waiting {
+    /// How many packets did not fit.
+    pub(super) fn dropped(&self) -> u64 {
+        self.dropped
+    }
+
     /// Whether an attempt is no further datagram of one that was told of. TCP's are held once each.
     pub(super) fn is_news(&mut self, decision: &Decision) -> bool {
         if decision.protocol != UDP {

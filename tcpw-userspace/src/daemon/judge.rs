@@ -12,10 +12,12 @@ use crate::{
     },
     events::{self, Decision},
     names::NamesSet,
-    parse::rule::Tables,
 };
 
-use super::facts::{Answers, Facts, Missing, UserWanted};
+use super::{
+    facts::{Answers, Facts, Missing, UserWanted},
+    policy::Rules,
+};
 
 /// What the evaluator says of an attempt.
 pub(super) struct Judged {
@@ -29,7 +31,7 @@ pub(super) struct Judged {
 
 /// Asks the evaluator; `daemon` is which of the names stands for all.
 pub(super) fn judge(
-    tables: &Tables,
+    rules: &Rules,
     names: &NamesSet,
     daemon: Option<&str>,
     decision: &Decision,
@@ -39,7 +41,7 @@ pub(super) fn judge(
     daemons.sort_by_key(|name| daemon.is_none_or(|daemon| **name != *daemon.as_bytes()));
     let ends = addresses(decision);
     let [client, server] = ends.map(numeric_host);
-    let answers = Answers::new(facts, ends);
+    let answers = Answers::new(facts, ends, &rules.accounts);
     let request = Request {
         daemons: &daemons,
         client_address: Some(&client),
@@ -49,7 +51,7 @@ pub(super) fn judge(
         pid: decision.pid,
         ..Request::default()
     };
-    let judgement = evaluate::evaluate(tables, &request, &answers);
+    let judgement = evaluate::evaluate(&rules.tables, &request, &answers);
     let user = answers.user_wanted();
     Judged { judgement, missing: answers.missing(), user }
 }

@@ -89,7 +89,7 @@ impl Daemon {
             live.reply.send(Response::Failed("no policy is in force".into()));
             return;
         };
-        let rule = judgement.rule.and_then(|index| cases::rule(&current.tables, index));
+        let rule = judgement.rule.and_then(|index| cases::rule(&current.rules.tables, index));
         let origin: Option<&Origin> = rule.map(|rule| &rule.origin).filter(|_| !live.is_exempt);
         let verdict = match judgement.verdict {
             _ if live.is_exempt => "allow",
@@ -99,7 +99,7 @@ impl Daemon {
         live.reply.send(Response::Match(Box::new(LiveAnswer {
             verdict: verdict.into(),
             via: if live.is_exempt { "exempt" } else { cases::via(judgement.reason) }.into(),
-            matched: cases::Matched::of(&current.tables, judgement.rule.filter(|_| !live.is_exempt))
+            matched: cases::Matched::of(&current.rules.tables, judgement.rule.filter(|_| !live.is_exempt))
                 .to_string(),
             file: origin.map(|origin| origin.path.display().to_string()),
             line: origin.map(|origin| origin.line),

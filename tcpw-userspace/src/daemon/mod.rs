@@ -4,11 +4,14 @@
 //! Order of a start: identity programs, scan and tags, policy, and only then the
 //! gate, so that no connection meets a gate that knows less than all.
 
+mod acknowledge;
 mod commands;
+mod conclude;
 mod effects;
 mod facts;
 mod held;
 mod judge;
+mod keepalive;
 mod live;
 mod names;
 mod policy;
@@ -48,6 +51,7 @@ use crate::{
 };
 
 use held::Waiting;
+use keepalive::Keepalive;
 use names::Hanging;
 use policy::{Outcome, Policies, named_files};
 use registry::Registry;
@@ -131,6 +135,7 @@ pub async fn run(config: Config) -> Result<()> {
                 daemon.watch_hanging();
                 daemon.watch_resets();
                 daemon.watch_users();
+                daemon.look_for_keepalive();
                 daemon.watch_steered();
             }
             _ = terminate.recv() => break,
@@ -189,6 +194,7 @@ struct Daemon {
     hanging: Hanging,
     lookups: Lookups,
     users: Users,
+    keepalive: Keepalive,
     steers: Steers,
     injector: Injector,
     effects: Effects,
@@ -242,6 +248,7 @@ impl Daemon {
             hanging: Hanging::new(&config.resolve),
             lookups: Lookups::new(Arc::new(System), limits(&config)),
             users: Users::new(&config),
+            keepalive: Keepalive::default(),
             steers: Steers::new(),
             injector: Injector::new(&config.proc_root, frames.ok()),
             effects: Effects::new(config.effects.clone()),
@@ -270,6 +277,8 @@ impl Daemon {
         daemon.first_policy()?;
         let found = daemon.scans.scan_now();
         daemon.take_in(found.listeners, found.is_all);
+        // What was counted before is not news.
+        daemon.watch_counters();
         let state = daemon.kernel.attach_gate(&daemon.config.cgroup)?;
         daemon.forget_accepted();
         daemon.retire_predecessors();
@@ -356,6 +365,7 @@ impl Daemon {
             Some(Event::Listening { pid, .. } | Event::Executed { pid }) => self.scans.look_at(pid),
             Some(Event::Waits { cookie }) => self.waits(cookie),
             Some(Event::Slips(decision)) => self.slips(&decision),
+            Some(Event::Deferred(decision)) => self.complete(&decision),
             None => log::error!("an event of kind {} is not known to this version", record.kind),
         }
     }

@@ -11,37 +11,28 @@ use std::{
 };
 
 use tcpw_common::{
-    answer::NEVER,
     held::Held,
     key::{Address, AnswerKey, AttemptKey, as_v4},
-    outcome::Outcome,
-    user::{UserDecides, Waiting},
+    user::Waiting,
 };
 
 use super::{
     Daemon,
-    facts::{Facts, Missing, UserWanted},
-    held::{answer_key, attempt_key},
+    facts::{Facts, Missing},
+    held::attempt_key,
     live::Live,
-    report::boot_ns,
     steer::Steered,
 };
 use crate::{
-    config::{Mode, Resolve},
-    evaluate::request::{CommandResult, Judgement, Verdict},
-    events::{Decision, Fate},
+    config::Resolve,
+    evaluate::request::CommandResult,
+    events::Decision,
     names::NamesSet,
     resolve::{Cache, Found, Kept, Question},
 };
 
 /// Most attempts of one source (an IPv4 address, an IPv6 /64) that wait at once.
 const MOST_OF_A_SOURCE: usize = 256;
-
-/// An answer outlives at least its attempt: a SYN that cannot be sent again is its client's to repeat.
-const ANSWER_AT_LEAST: Duration = Duration::from_secs(5);
-
-/// Names behind a verdict are known for this much longer: its event may still be on its way.
-const EVENT_DELAY: Duration = Duration::from_secs(60);
 
 /// An attempt on its way to its verdict.
 pub(super) struct Attempt {
@@ -134,6 +125,11 @@ impl Hanging {
     /// The names behind a verdict.
     pub(super) fn facts_of(&self, key: &AnswerKey) -> Option<&Facts> {
         self.answered.at(key, Instant::now()).map(|kept| &kept.value)
+    }
+
+    /// Keeps the names behind a verdict.
+    pub(super) fn remember(&mut self, key: AnswerKey, facts: Facts, since: Instant, until: Instant) {
+        self.answered.keep(key, facts, since, until);
     }
 
     /// Whether every verdict that is in force has its names here.
@@ -316,60 +312,6 @@ impl Daemon {
             self.hanging.counts.given_up += 1;
             attempt.facts.give_up(now + self.lookups.limits().not_found_for);
             self.pursue(attempt, Some(number));
-        }
-    }
-
-    /// An attempt has its verdict; or, if the user is wanted, that of an unknown one.
-    pub(super) fn conclude(&mut self, attempt: Attempt, judgement: &Judgement, user: Option<UserWanted>) {
-        let Attempt { decision, names, facts, purpose } = attempt;
-        let held = match purpose {
-            Purpose::Held(held) => held,
-            Purpose::Connection(waiting) => {
-                return self.end_wait(&waiting, &decision, &names, judgement, &facts);
-            }
-            Purpose::Steered(steered) => return self.serve(*steered, &decision, &names, judgement, &facts),
-            Purpose::Live(live) => return self.tell(*live, &decision, &facts, judgement),
-        };
-        if self.config.mode == Mode::Audit {
-            if judgement.verdict == Verdict::Refuse && self.waiting.is_news(&decision) {
-                let decision = Decision { fate: Fate::WouldRefuse, ..decision };
-                self.write_line(&decision, &names, Some(judgement), &facts);
-            }
-            return;
-        }
-        let outcome = match judgement.verdict {
-            _ if user.is_some_and(|user| user.is_open) => Outcome::Refuse,
-            Verdict::Allow => Outcome::Allow,
-            Verdict::Refuse => Outcome::Refuse,
-        };
-        let answer = match user.or(facts.in_vain()) {
-            None => outcome as u32,
-            Some(user) => {
-                let timeout_s = u16::try_from(user.timeout_s).unwrap_or(u16::MAX);
-                UserDecides { if_unknown: outcome, timeout_s }.to_answer()
-            }
-        };
-        let now = Instant::now();
-        let holds = facts.until().map(|until| until.saturating_duration_since(now).max(ANSWER_AT_LEAST));
-        let expires_ns = holds.map_or(NEVER, |holds| {
-            boot_ns().saturating_add(u64::try_from(holds.as_nanos()).unwrap_or(u64::MAX))
-        });
-        let key = answer_key(&decision);
-        let marks = super::effects::marks(judgement);
-        if facts.hang_on_a_command() {
-            return self.answer_once(&held, &decision, facts, (answer, marks));
-        }
-        if !facts.is_empty() {
-            self.hanging.answered.keep(key, facts, now, now + holds.unwrap_or_default() + EVENT_DELAY);
-        }
-        let is_current = self.policies.current.as_ref().is_some_and(|it| it.generation == key.generation);
-        if !is_current && let Err(error) = self.kernel.forget_held(&attempt_key(&held, &decision)) {
-            // The policy of today then asks at the client's next SYN.
-            log::debug!("{error:#}");
-        }
-        match self.kernel.answer(key, answer, marks, expires_ns) {
-            Ok(()) => self.send_again(&held, &decision),
-            Err(error) => log::error!("{error:#}"),
         }
     }
 

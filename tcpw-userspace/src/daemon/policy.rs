@@ -24,7 +24,7 @@ use crate::{
         rule::{TableKind, Tables},
         text::{FileText, Texts},
     },
-    resolve::Accounts,
+    resolve::KnownAccounts,
 };
 
 /// Generations whose tables are kept for events that are still in the ring.
@@ -32,15 +32,29 @@ const KEPT: usize = 8;
 
 /// The policy in force and those before it.
 pub(super) struct Policies {
-    history: VecDeque<(u32, Arc<Tables>)>,
+    history: VecDeque<(u32, Rules)>,
     pub(super) current: Option<InForce>,
     /// Why the files as they are now are not in force.
     pub(super) problem: Option<String>,
 }
 
+/// What attempts are judged by.
+#[derive(Clone)]
+pub(super) struct Rules {
+    pub(super) tables: Arc<Tables>,
+    /// The users and groups that they name.
+    pub(super) accounts: Arc<KnownAccounts>,
+}
+
+impl Rules {
+    fn new(tables: Tables) -> Self {
+        Self { accounts: Arc::new(KnownAccounts::of(&tables)), tables: Arc::new(tables) }
+    }
+}
+
 /// The policy in force.
 pub(super) struct InForce {
-    pub(super) tables: Arc<Tables>,
+    pub(super) rules: Rules,
     pub(super) policy: Policy,
     pub(super) generation: u32,
     /// Connections may wait for their client's user.
@@ -92,7 +106,7 @@ impl Policies {
         if self
             .current
             .as_ref()
-            .is_some_and(|current| *current.tables == parsed.tables && current.missing == missing)
+            .is_some_and(|current| *current.rules.tables == parsed.tables && current.missing == missing)
         {
             if self.problem.take().is_some() {
                 log::info!("the files say again what is in force");
@@ -135,7 +149,7 @@ impl Policies {
                 return Ok(self.keep(reason));
             }
         }
-        let result = self.put_in_force(kernel, config, names, Arc::new(parsed.tables), errors, missing);
+        let result = self.put_in_force(kernel, config, names, Rules::new(parsed.tables), errors, missing);
         match result {
             Ok(applied) => Ok(Outcome::Applied(applied)),
             Err(error) if self.current.is_some() => Ok(self.keep(format!("{error:#}"))),
@@ -156,8 +170,8 @@ impl Policies {
         let Some(current) = &self.current else {
             return Ok(None);
         };
-        let (tables, errors, missing) = (current.tables.clone(), current.errors, current.missing);
-        self.put_in_force(kernel, config, names, tables, errors, missing).map(Some)
+        let (rules, errors, missing) = (current.rules.clone(), current.errors, current.missing);
+        self.put_in_force(kernel, config, names, rules, errors, missing).map(Some)
     }
 
     fn put_in_force(
@@ -165,21 +179,24 @@ impl Policies {
         kernel: &mut Kernel,
         config: &Config,
         names: &[NamesSet],
-        tables: Arc<Tables>,
+        rules: Rules,
         errors: [usize; 2],
         missing: [bool; 2],
     ) -> Result<Applied> {
         let audit = config.mode == Mode::Audit;
         let flags = [(audit, AUDIT), (missing[0], NO_ALLOW_TABLE), (missing[1], NO_DENY_TABLE)];
         let flags = flags.iter().filter(|(is_so, _)| *is_so).fold(0, |all, (_, flag)| all | flag);
-        let looked_up =
-            if compile::ask_for_users(&tables) { can_ask(kernel, config) } else { Names::HostsLookedUp };
+        let looked_up = if compile::ask_for_users(&rules.tables) {
+            can_ask(kernel, config)
+        } else {
+            Names::HostsLookedUp
+        };
         let policy = compile::compile(&compile::Input {
-            tables: &tables,
+            tables: &rules.tables,
             listeners: names,
             exempt_networks: &config.exempt.addresses,
             exempt_ports: &config.exempt.ports,
-            lookup: &Accounts,
+            lookup: &*rules.accounts,
             names: looked_up,
             unnamed_ports: &config.resolve.name_server_ports,
         })?;
@@ -190,14 +207,14 @@ impl Policies {
             log::error!("no command is run for an allowed client, and keepalive is not set: {error:#}");
         }
         let applied = kernel.apply(&policy, flags)?;
-        self.history.push_back((applied.generation, tables.clone()));
+        self.history.push_back((applied.generation, rules.clone()));
         if self.history.len() > KEPT {
             self.history.pop_front();
         }
         self.problem = None;
         self.current = Some(InForce {
             asks_for_users: looked_up == Names::LookedUp,
-            tables,
+            rules,
             policy,
             generation: applied.generation,
             applied_at: SystemTime::now(),
@@ -222,9 +239,9 @@ impl Policies {
         Outcome::Kept(reason)
     }
 
-    /// The tables of a generation; `None` if it is too old or another process's.
-    pub(super) fn tables_of(&self, generation: u32) -> Option<&Arc<Tables>> {
-        self.history.iter().rev().find(|(kept, _)| *kept == generation).map(|(_, tables)| tables)
+    /// The rules of a generation; `None` if it is too old or another process's.
+    pub(super) fn rules_of(&self, generation: u32) -> Option<&Rules> {
+        self.history.iter().rev().find(|(kept, _)| *kept == generation).map(|(_, rules)| rules)
     }
 
     /// The names-set behind an id that the policy in force computed in advance.
@@ -233,9 +250,9 @@ impl Policies {
         sets.iter().map(|(set, _)| set).find(|set| set.id() == id).cloned()
     }
 
-    /// The tables in force.
-    pub(super) fn current_tables(&self) -> Option<&Arc<Tables>> {
-        self.current.as_ref().map(|current| &current.tables)
+    /// The rules in force.
+    pub(super) fn current_rules(&self) -> Option<&Rules> {
+        self.current.as_ref().map(|current| &current.rules)
     }
 }
 

@@ -29,6 +29,7 @@ const TCP: u16 = 6;
 #[derive(Clone, Debug)]
 pub(super) struct Known {
     pub(super) pid: u32,
+    pub(super) resident: u32,
     pub(super) ident: String,
     pub(super) names: NamesSet,
     pub(super) netns: u64,
@@ -83,6 +84,12 @@ impl Registry {
         self.listeners.get(&cookie)
     }
 
+    /// A process in the network namespace `netns`: that of the listener, which the kernel's own have not.
+    pub(super) fn resident_of(&self, netns: u64, pid: u32) -> u32 {
+        let other = || self.listeners.values().find(|known| known.netns == netns).map(|known| known.resident);
+        if pid == 0 { other().unwrap_or_default() } else { pid }
+    }
+
     /// The listener of an event: by cookie, or by process and port where there is no cookie.
     pub(super) fn find(&self, cookie: u64, pid: u32, port: u16) -> Option<&Known> {
         self.listeners
@@ -127,6 +134,7 @@ impl Registry {
             listener.cookie,
             Known {
                 pid: listener.pid,
+                resident: listener.resident,
                 ident: listener.ident,
                 names: listener.names,
                 netns: listener.netns,

@@ -45,10 +45,7 @@ impl Daemon {
             }
         }
         let judgement = judged.map(|judged| judged.judgement);
-        if decision.fate != Fate::Accepted || self.config.log_allowed {
-            self.write_line(decision, &names, judgement.as_ref(), &facts);
-        }
-        self.act(decision, judgement.as_ref());
+        self.finish(decision.fate, decision, &names, judgement.as_ref(), &facts);
     }
 
     /// Holds the kernel's verdict against the evaluator's.
@@ -83,13 +80,13 @@ impl Daemon {
 
     /// The evaluator's verdict under the tables that decided, or what it has to know first.
     pub(super) fn judge(&self, names: &NamesSet, decision: &Decision, facts: &Facts) -> Option<Judged> {
-        let tables = match decision.generation {
+        let rules = match decision.generation {
             // Nothing in the kernel decided it.
-            0 => self.policies.current_tables()?,
-            generation => self.policies.tables_of(generation)?,
+            0 => self.policies.current_rules()?,
+            generation => self.policies.rules_of(generation)?,
         };
         let known = self.registry.find(decision.cookie, decision.pid, decision.server_port);
-        Some(judge::judge(tables, names, known.map(Known::daemon), decision, facts))
+        Some(judge::judge(rules, names, known.map(Known::daemon), decision, facts))
     }
 
     pub(super) fn write_line(

@@ -70,6 +70,7 @@ impl Daemon {
             counters.insert(name.into(), u64::try_from(count).unwrap_or(u64::MAX));
         }
         let held = self.kernel.waiting().map_or(0, |all| all.len());
+        counters.insert("hold_waiting_full".into(), self.waiting.dropped());
         counters.insert("users_held".into(), u64::try_from(held).unwrap_or(u64::MAX));
         let counts = self.lines.counts();
         let mut said = HashMap::new();
@@ -81,8 +82,8 @@ impl Daemon {
             generation: current.map_or(0, |current| current.generation),
             applied_at: current.map_or(0, |current| seconds(current.applied_at)),
             tables: TablesStatus {
-                allow: table(current, |current| &current.tables.allow),
-                deny: table(current, |current| &current.tables.deny),
+                allow: table(current, |current| &current.rules.tables.allow),
+                deny: table(current, |current| &current.rules.tables.deny),
             },
             problem: self.policies.problem.clone(),
             cgroup: self.config.cgroup.clone(),

@@ -151,12 +151,11 @@ impl Daemon {
 
     /// Whether a client is led here whoever its user is.
     pub(super) fn is_sure_to_steer(&self, decision: &Decision, judgement: &Judgement) -> bool {
-        let (Some(rule), Some(tables)) = (judgement.rule, self.policies.tables_of(decision.generation))
-        else {
+        let (Some(rule), Some(rules)) = (judgement.rule, self.policies.rules_of(decision.generation)) else {
             return false;
         };
         let has_command = judgement.effects.iter().any(|it| matches!(it.action, Action::Aclexec { .. }));
-        marks(judgement) & STEERED != 0 && !has_command && !compile::users_choose(tables, rule)
+        marks(judgement) & STEERED != 0 && !has_command && !compile::users_choose(&rules.tables, rule)
     }
 
     /// A policy is in force: what is certified may have to be certified otherwise.

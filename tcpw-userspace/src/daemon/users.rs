@@ -30,10 +30,9 @@ use super::{
 };
 use crate::{
     config::{Config, Mode},
-    evaluate::request::{Judgement, Verdict},
+    evaluate::request::Judgement,
     events::{Decision, Fate},
-    held::{Acknowledgement, Ends, Namespace, Namespaces, cookies, destroy},
-    names::NamesSet,
+    held::{Ends, Namespace, Namespaces, cookies, destroy},
     parse::rule::Text,
     resolve::ident::{Connection, Lookup},
 };
@@ -85,6 +84,8 @@ pub(super) enum News {
     Ended { waiting: Box<Waiting>, result: io::Result<bool> },
     /// Sockets of a namespace.
     Sockets { netns: u64, cookies: io::Result<HashSet<u64>> },
+    /// Sockets that have SO_KEEPALIVE now, or are gone.
+    KeptAlive(HashSet<u64>),
 }
 
 impl Users {
@@ -104,6 +105,11 @@ impl Users {
             sender,
             receiver,
         }
+    }
+
+    /// For news from elsewhere.
+    pub(super) fn sender(&self) -> mpsc::UnboundedSender<News> {
+        self.sender.clone()
     }
 
     /// The next news. Cancel safe.
@@ -159,9 +165,7 @@ impl Daemon {
 
     /// There was no room for a connection that has to wait: its user is unknown.
     pub(super) fn slips(&mut self, decision: &Decision) {
-        let mut facts = Facts::default();
-        facts.learn_user(None);
-        self.judge_connection(&waiting_of(decision), facts);
+        self.judge_connection(&waiting_of(decision), true);
     }
 
     fn take_up(&mut self, waiting: &Waiting) {
@@ -170,16 +174,17 @@ impl Daemon {
             // A process before this one did not come to end it.
             return self.end(waiting);
         }
-        let mut facts = Facts::default();
-        if boot_ns() >= waiting.deadline_ns {
-            // Nobody was here in time: the kernel took the user for unknown.
-            facts.learn_user(None);
-        }
-        self.judge_connection(waiting, facts);
+        // Nobody was here in time: the kernel took the user for unknown.
+        self.judge_connection(waiting, boot_ns() >= waiting.deadline_ns);
     }
 
-    fn judge_connection(&mut self, waiting: &Waiting, facts: Facts) {
+    fn judge_connection(&mut self, waiting: &Waiting, is_user_unknown: bool) {
         let decision = decision_of(waiting);
+        // What was found out before its handshake went on is not found out again, nor run again.
+        let mut facts = self.commands.take_facts(&decision).unwrap_or_default();
+        if is_user_unknown {
+            facts.learn_user(None);
+        }
         let facts = if self.is_unnamed(decision.server_port) { Facts::unknown() } else { facts };
         let names = self.names_of(&decision);
         let purpose = Purpose::Connection(Box::new(*waiting));
@@ -243,10 +248,10 @@ impl Daemon {
     }
 
     /// The namespace of a connection's listener.
-    fn namespace_of(&mut self, decision: &Decision) -> Option<Namespace> {
+    pub(super) fn namespace_of(&mut self, decision: &Decision) -> Option<Namespace> {
         let others = self.registry.all().into_iter().filter(|(_, known)| known.netns == decision.netns);
         let pids: Vec<u32> =
-            std::iter::once(decision.pid).chain(others.map(|(_, known)| known.pid)).collect();
+            std::iter::once(decision.pid).chain(others.map(|(_, known)| known.resident)).collect();
         match self.users.namespaces.find(decision.netns, pids) {
             Ok(namespace) => Some(namespace),
             Err(error) => {
@@ -278,6 +283,7 @@ impl Daemon {
                 self.pursue(attempt, None);
             }
             News::Ended { waiting, result } => self.ended(&waiting, result),
+            News::KeptAlive(done) => self.kept_alive(&done),
             News::Sockets { netns, cookies: Ok(alive) } => {
                 let is_gone =
                     |cookie: &u64, place: &mut (u64, u32)| place.0 == netns && !alive.contains(cookie);
@@ -291,38 +297,21 @@ impl Daemon {
         }
     }
 
-    /// A connection that waited has its verdict.
-    pub(super) fn end_wait(
-        &mut self,
-        waiting: &Waiting,
-        decision: &Decision,
-        names: &NamesSet,
-        judgement: &Judgement,
-        facts: &Facts,
-    ) {
-        match judgement.verdict {
-            Verdict::Allow => {
-                self.users.counts.allowed += 1;
-                self.forget(waiting.ends.cookie);
-                self.nudge(waiting, decision);
-                if self.config.log_allowed {
-                    let decision = Decision { fate: Fate::Accepted, ..*decision };
-                    self.write_line(&decision, names, Some(judgement), facts);
-                }
-                self.act(&Decision { fate: Fate::Accepted, ..*decision }, Some(judgement));
-            }
-            Verdict::Refuse => {
-                self.users.counts.refused += 1;
-                if let Err(error) = self.kernel.refuse_waiting(waiting) {
-                    // One for which there was no room has no entry.
-                    log::debug!("{error:#}");
-                }
-                self.end(waiting);
-                let decision = Decision { fate: Fate::Refused, ..*decision };
-                self.write_line(&decision, names, Some(judgement), facts);
-                self.act(&decision, Some(judgement));
-            }
+    /// A connection that waited may go on.
+    pub(super) fn let_go(&mut self, waiting: &Waiting, decision: &Decision) {
+        self.users.counts.allowed += 1;
+        self.forget(waiting.ends.cookie);
+        self.nudge(waiting, decision);
+    }
+
+    /// A connection that waited ends.
+    pub(super) fn turn_away(&mut self, waiting: &Waiting) {
+        self.users.counts.refused += 1;
+        if let Err(error) = self.kernel.refuse_waiting(waiting) {
+            // One for which there was no room has no entry.
+            log::debug!("{error:#}");
         }
+        self.end(waiting);
     }
 
     /// The connection is done with.
@@ -330,24 +319,6 @@ impl Daemon {
         self.users.known.remove(&cookie);
         if let Err(error) = self.kernel.stop_waiting(cookie) {
             log::error!("{error:#}");
-        }
-    }
-
-    /// Has the server's socket send what it could not send before, at once.
-    fn nudge(&mut self, waiting: &Waiting, decision: &Decision) {
-        let (client, server) = judge::ends(decision);
-        let Pending { answer, seq, ack, window, .. } = waiting.pending;
-        if answer == 0 {
-            return;
-        }
-        let window = u16::try_from(window).unwrap_or(u16::MAX);
-        let Some(packet) = Acknowledgement::new(client, server, seq, ack, window) else {
-            return;
-        };
-        let sent =
-            self.injector.send_packet(decision.netns, decision.pid, packet.bytes(), packet.destination());
-        if let Err(error) = sent {
-            log::debug!("a released connection is left to its own retransmits: {error}");
         }
     }
 

@@ -6,9 +6,10 @@
 //! commands and helper do, the daemon does not wait for them.
 
 mod command;
-mod foresee;
+mod files;
 pub mod helper;
 mod limits;
+mod mailer;
 mod process;
 mod service;
 mod settings;
@@ -18,7 +19,6 @@ use std::{
     collections::{HashMap, HashSet, VecDeque},
     net::IpAddr,
     os::fd::OwnedFd,
-    path::PathBuf,
     time::{Duration, Instant},
 };
 
@@ -26,8 +26,10 @@ use tokio::sync::mpsc;
 
 use crate::evaluate::request::CommandResult;
 pub use command::{Command, Surroundings, commands, surroundings_of};
-pub use foresee::problems;
+use files::Files;
+pub use helper::LOGS;
 use limits::{Limits, grouped};
+pub use mailer::{Mailer, SENDMAIL};
 pub use process::{Heard, SUBCOMMAND};
 use process::{Process, What};
 pub use service::{Service, service};
@@ -78,7 +80,10 @@ pub struct Effects {
     /// Not before this is a helper started again.
     start_at: Instant,
     pause: Duration,
-    files: Vec<PathBuf>,
+    user: String,
+    files: Files,
+    /// The helper may not write to files that were made since: it gives way to another.
+    gives_way: bool,
     heard: mpsc::Receiver<Heard>,
     to_hear: mpsc::Sender<Heard>,
     counts: Counts,
@@ -96,6 +101,7 @@ impl Effects {
     pub fn new(settings: Settings) -> Self {
         let now = Instant::now();
         let (to_hear, heard) = mpsc::channel(64);
+        let user = settings.user.clone().unwrap_or_else(default_user);
         Self {
             limits: Limits::new(settings.per_minute, settings.per_minute_and_source, now),
             waiting: VecDeque::new(),
@@ -107,7 +113,9 @@ impl Effects {
             helpers: 0,
             start_at: now,
             pause: PAUSES[0],
-            files: Vec::new(),
+            files: Files::new(&user),
+            user,
+            gives_way: false,
             heard,
             to_hear,
             counts: Counts::default(),
@@ -130,19 +138,23 @@ impl Effects {
             });
             files.extend(named.cloned());
         }
-        files.sort();
-        files.dedup();
-        if files != self.files {
-            // A helper that may not write to them has to give way, once it has nothing to do.
-            self.files = files;
-            if self.running.is_empty()
-                && let Some(helper) = self.helper.take()
-            {
-                helper.process.end();
-            }
-        }
+        self.gives_way |= self.files.want(files);
+        self.keep_files();
         if has_commands && self.helper.is_none() {
             self.start();
+        }
+    }
+
+    /// Sees to the files of the commands; a helper that may not write to them gives way, once it has
+    /// nothing to do.
+    fn keep_files(&mut self) {
+        self.gives_way |= self.files.keep();
+        if self.gives_way && self.running.is_empty() {
+            self.gives_way = false;
+            if let Some(helper) = self.helper.take() {
+                helper.process.end();
+                self.start();
+            }
         }
     }
 
@@ -279,6 +291,7 @@ impl Effects {
         if is_stuck {
             self.gone("it does not answer");
         }
+        self.keep_files();
         self.go_on();
         if now >= self.report_at {
             self.report_suppressed();
@@ -349,12 +362,12 @@ impl Effects {
 
     fn start(&mut self) {
         self.helpers += 1;
-        let user = self.settings.user.clone().unwrap_or_else(default_user);
         let charge = Charge {
-            user,
+            user: self.user.clone(),
             allow_set_uid: self.settings.allow_set_uid,
             writable: self.settings.writable.clone(),
-            files: self.files.clone(),
+            mailer_group: self.settings.mailer_group,
+            files: self.files.wanted().to_vec(),
             // As many again have a connection.
             processes: u64::from(self.settings.at_once) * 2 * PROCESSES_EACH,
             time_limit_s: self.settings.time_limit.as_secs(),

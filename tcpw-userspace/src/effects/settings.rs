@@ -9,9 +9,11 @@ pub struct Settings {
     pub user: Option<String>,
     /// Set-uid programs keep their meaning: a mailer may become root.
     pub allow_set_uid: bool,
+    /// Commands have the group of a set-gid mailer, which then works without its bit.
+    pub mailer_group: bool,
     /// Directories and files the commands may change, as far as their user may.
     pub writable: Vec<PathBuf>,
-    /// Files made for the commands' user where a command names them.
+    /// Files made for the commands' user, or given to him if they are root's, where a command names them.
     pub files: Vec<PathBuf>,
     /// Commands that run at once.
     pub at_once: u32,
@@ -36,6 +38,7 @@ impl Default for Settings {
         Self {
             user: None,
             allow_set_uid: false,
+            mailer_group: true,
             writable: vec!["/tmp".into(), "/var/tmp".into()],
             files: vec!["/var/log/tcp.deny.log".into()],
             at_once: 8,

@@ -20,9 +20,11 @@ pub(super) struct Charge {
     pub user: String,
     /// Set-uid programs keep their meaning.
     pub allow_set_uid: bool,
+    /// Have the group of a set-gid mailer.
+    pub mailer_group: bool,
     /// What may be changed below.
     pub writable: Vec<PathBuf>,
-    /// Files made for the user, if they are not there.
+    /// Files that are his.
     pub files: Vec<PathBuf>,
     /// Most processes of the user.
     pub processes: u64,
@@ -65,7 +67,7 @@ pub(super) struct Connection {
 pub(super) enum Report {
     /// It has given up root: what is worth knowing of it.
     Ready {
-        /// For the log: what this kernel does not give, files that were made.
+        /// For the log: what this kernel does not give, the mailer's group.
         notes: Vec<String>,
     },
     /// It runs nothing: why.

@@ -4,7 +4,11 @@
 //! namespace. Invariant: only the socket of that cookie is ever ended.
 //! Minimum kernel version: 4.5 (SOCK_DESTROY), built with CONFIG_INET_DIAG_DESTROY.
 
-use std::{collections::HashSet, io, net::SocketAddr};
+use std::{
+    collections::{HashMap, HashSet},
+    io,
+    net::SocketAddr,
+};
 
 use netlink_packet_core::{
     NLM_F_ACK, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload, NetlinkSerializable,
@@ -12,7 +16,7 @@ use netlink_packet_core::{
 use netlink_packet_sock_diag::{
     SOCK_DESTROY, SockDiagMessage,
     constants::{AF_INET, AF_INET6, IPPROTO_TCP},
-    inet::{ExtensionFlags, InetRequest, SocketId, StateFlags},
+    inet::{ExtensionFlags, InetRequest, InetResponse, SocketId, StateFlags},
 };
 use netlink_sys::{Socket, protocols::NETLINK_SOCK_DIAG};
 
@@ -54,8 +58,27 @@ pub fn destroy(connection: &Ends) -> io::Result<bool> {
 /// # Errors
 /// The kernel does not list them.
 pub fn cookies() -> io::Result<HashSet<u64>> {
-    let socket = Socket::new(NETLINK_SOCK_DIAG)?;
     let mut all = HashSet::new();
+    each(|response| all.extend(diag::cookie(response)))?;
+    Ok(all)
+}
+
+/// The inodes of those of these TCP sockets that there are, by cookie; 0 for one that nobody has accepted.
+///
+/// # Errors
+/// The kernel does not list them.
+pub fn inodes(wanted: &HashSet<u64>) -> io::Result<HashMap<u64, u64>> {
+    let mut found = HashMap::new();
+    each(|response| {
+        let cookie = diag::cookie(response).filter(|cookie| wanted.contains(cookie));
+        found.extend(cookie.map(|cookie| (cookie, u64::from(response.header.inode))));
+    })?;
+    Ok(found)
+}
+
+/// Every TCP socket.
+fn each(mut take: impl FnMut(&InetResponse)) -> io::Result<()> {
+    let socket = Socket::new(NETLINK_SOCK_DIAG)?;
     for (family, socket_id) in [(AF_INET, SocketId::new_v4()), (AF_INET6, SocketId::new_v6())] {
         let request = InetRequest {
             family,
@@ -64,9 +87,9 @@ pub fn cookies() -> io::Result<HashSet<u64>> {
             states: StateFlags::all(),
             socket_id,
         };
-        diag::dump(&socket, request, |response| all.extend(diag::cookie(&response)))?;
+        diag::dump(&socket, request, |response| take(&response))?;
     }
-    Ok(all)
+    Ok(())
 }
 
 fn request(connection: &Ends, interface_id: u32) -> InetRequest {

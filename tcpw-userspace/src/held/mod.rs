@@ -13,7 +13,7 @@ mod namespace;
 mod packet;
 
 pub use acknowledgement::Acknowledgement;
-pub use connection::{Ends, cookies, destroy};
+pub use connection::{Ends, cookies, destroy, inodes};
 pub use inject::Injector;
 pub use namespace::{Namespace, Namespaces};
 pub use packet::Packet;

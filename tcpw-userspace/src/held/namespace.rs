@@ -34,6 +34,11 @@ impl Namespace {
         Ok(namespace)
     }
 
+    /// Whether it is the same.
+    pub fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     /// Runs `work` in the namespace, on a thread of its own: entering one is for good.
     ///
     /// # Errors

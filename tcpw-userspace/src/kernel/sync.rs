@@ -28,7 +28,7 @@ impl Kernel {
     pub fn apply(&mut self, policy: &Policy, flags: u32) -> Result<Applied> {
         let begin = Instant::now();
         let live = self.outers.active.get(&0, 0).context("read the live slot")?;
-        let generation = self.header()?.generation.wrapping_add(1).max(1);
+        let generation = self.generation_in_force()?.wrapping_add(1).max(1);
         let idle = (live + 1) % SLOTS;
         let inner = Inners::create(&contents(policy))?;
         self.outers.set(idle, &inner)?;

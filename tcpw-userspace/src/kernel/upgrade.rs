@@ -32,6 +32,14 @@ impl Kernel {
         })
     }
 
+    /// Generation of the policy in force, likewise; 0 if there is none.
+    pub(super) fn generation_in_force(&self) -> Result<u32> {
+        match (self.header()?.generation, self.predecessors()?.first()) {
+            (0, Some(pins)) => Ok(pins.in_force()?.generation),
+            (own, _) => Ok(own),
+        }
+    }
+
     /// Other versions whose gate is pinned beside this one's.
     pub(super) fn predecessors(&self) -> Result<Vec<Pins>> {
         let Some(own) = &self.pins else { return Ok(Vec::new()) };

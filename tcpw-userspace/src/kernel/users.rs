@@ -7,7 +7,10 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result};
 use aya::maps::{Array, HashMap, MapData, MapError};
-use tcpw_common::user::Waiting;
+use tcpw_common::{
+    key::AttemptKey,
+    user::{Pending, Waiting},
+};
 
 use super::{
     attach::{Hook, USER_HOOKS},
@@ -67,6 +70,20 @@ impl Kernel {
     /// The map cannot be read.
     pub fn waiting_one(&self, cookie: u64) -> Result<Option<Waiting>> {
         get(&self.waiting_map()?, cookie)
+    }
+
+    /// What the gate read of the last ACK of a handshake whose connection will wait; `None` if it is over.
+    ///
+    /// # Errors
+    /// The map cannot be read.
+    pub fn pending_handshake(&self, ends: &AttemptKey) -> Result<Option<Pending>> {
+        let map = self.ebpf.map("USER_HANDSHAKES").context("the BPF object has no map USER_HANDSHAKES")?;
+        let map: HashMap<_, AttemptKey, Pending> = HashMap::try_from(map)?;
+        match map.get(ends, 0) {
+            Ok(pending) => Ok(Some(pending)),
+            Err(MapError::KeyNotFound) => Ok(None),
+            Err(error) => Err(error).context("read a handshake that waits"),
+        }
     }
 
     /// Refuses a connection that waits: whatever becomes of its socket, none of its data pass.

@@ -48,6 +48,8 @@ pub(super) struct DiagSocket {
     pub(super) is_v6_only: bool,
     /// Cookie of its network namespace.
     pub(super) netns: u64,
+    /// A process in that namespace.
+    pub(super) resident: u32,
     /// Id of the cgroup it was made in, 0 if unknown.
     pub(super) cgroup: u64,
     /// Inode number, 0 if no process ever held it.
@@ -62,9 +64,9 @@ pub(super) struct DiagSocket {
     pub(super) is_connected: bool,
 }
 
-/// Network namespaces, each with a file that keeps it.
+/// Network namespaces, each with a file that keeps it, and a process in it.
 #[derive(Default)]
-pub(super) struct Namespaces(BTreeMap<(u64, u64), File>);
+pub(super) struct Namespaces(BTreeMap<(u64, u64), (File, u32)>);
 
 impl Namespaces {
     /// Adds that of a process, if it is a new one.
@@ -75,7 +77,7 @@ impl Namespaces {
             && !self.0.contains_key(&(found.dev(), found.ino()))
             && let Ok(file) = File::open(&path)
         {
-            self.0.insert((found.dev(), found.ino()), file);
+            self.0.insert((found.dev(), found.ino()), (file, pid));
         }
     }
 
@@ -85,8 +87,8 @@ impl Namespaces {
         // Entering a namespace is for good: a thread of its own does it.
         let listed = thread::spawn(move || {
             let mut all = Vec::new();
-            for file in self.0.into_values() {
-                match list(&file) {
+            for (file, pid) in self.0.into_values() {
+                match list(&file, pid) {
                     Ok((netns, sockets)) => {
                         all.push(Listed { netns, file, sockets, given_away: given_away() });
                     }
@@ -120,7 +122,7 @@ fn given_away() -> RangeInclusive<u16> {
     }
 }
 
-fn list(namespace: &File) -> io::Result<(u64, Vec<DiagSocket>)> {
+fn list(namespace: &File, resident: u32) -> io::Result<(u64, Vec<DiagSocket>)> {
     let mut all = Vec::new();
     setns(namespace, CloneFlags::CLONE_NEWNET)?;
     let socket = Socket::new(NETLINK_SOCK_DIAG)?;
@@ -132,7 +134,7 @@ fn list(namespace: &File) -> io::Result<(u64, Vec<DiagSocket>)> {
             let of_udp = StateFlags::CLOSE | StateFlags::ESTABLISHED;
             let states = if protocol == IPPROTO_TCP { StateFlags::LISTEN } else { of_udp };
             let request = InetRequest { family, protocol, extensions, states, socket_id };
-            dump(&socket, request, |response| all.extend(read(&response, netns, protocol)))?;
+            dump(&socket, request, |response| all.extend(read(&response, (netns, resident), protocol)))?;
         }
     }
     Ok((netns, all))
@@ -180,7 +182,7 @@ pub(crate) fn cookie(response: &InetResponse) -> Option<u64> {
     Some(half(0)? | half(4)? << 32)
 }
 
-fn read(response: &InetResponse, netns: u64, protocol: u8) -> Option<DiagSocket> {
+fn read(response: &InetResponse, (netns, resident): (u64, u32), protocol: u8) -> Option<DiagSocket> {
     let id = &response.header.socket_id;
     let attribute = |kind: u16| {
         response.nlas.iter().find(|nla| nla.kind() == kind).map(|nla| {
@@ -196,6 +198,7 @@ fn read(response: &InetResponse, netns: u64, protocol: u8) -> Option<DiagSocket>
     Some(DiagSocket {
         cookie: cookie(response)?,
         netns,
+        resident,
         cgroup: cgroup.unwrap_or(0),
         inode: response.header.inode.into(),
         protocol: protocol.into(),

@@ -7,6 +7,7 @@
 //! super-servers do not count.
 
 pub(crate) mod diag;
+mod duplicates;
 mod held;
 pub mod inetd;
 mod load;
@@ -24,6 +25,7 @@ pub mod xinetd;
 
 use std::{net::SocketAddr, os::fd::OwnedFd};
 
+pub(crate) use duplicates::duplicates_of;
 pub use scan::Scanner;
 pub use settings::MoreNames;
 pub use survey::{Namespace, PortSocket, Survey};
@@ -44,6 +46,8 @@ pub struct Listener {
     pub netns: u64,
     /// The process it is named after; 0 for a listener of the kernel.
     pub pid: u32,
+    /// A process in its network namespace: its own, or any for a listener of the kernel.
+    pub resident: u32,
     /// Every process that holds the socket.
     pub holders: Vec<u32>,
     /// 2 (AF_INET) or 10 (AF_INET6).

@@ -64,6 +64,7 @@ impl<'a> Owners<'a> {
             cookie: held.listening.cookie,
             netns: held.listening.netns,
             pid: owner.process.pid,
+            resident: owner.process.pid,
             holders: held.holders.iter().copied().collect(),
             family: held.listening.family,
             protocol: held.listening.protocol,

@@ -195,6 +195,7 @@ impl Scanner {
             cookie: socket.cookie,
             netns: socket.netns,
             pid: 0,
+            resident: socket.resident,
             holders: Vec::new(),
             family: socket.family,
             protocol: 6,

@@ -157,6 +157,7 @@ codes! {
     H121 "severity stays for later requests"
     W122 "a failing aclexec lets in"
     W123 "a failing aclexec spoils hosts.deny"
+    W124 "a command that cannot work"
     W127 "banners in a relative directory"
     W128 "no directory of banners"
     H129 "rfc931 waits for the client"

@@ -1,8 +1,13 @@
 //! Users and groups of this host.
 
+use std::collections::HashSet;
+
 use nix::unistd::{Group, User};
 
-use crate::evaluate::request::Lookup;
+use crate::{
+    evaluate::request::Lookup,
+    parse::rule::{RuleOption, Tables, Text},
+};
 
 /// Knows the users and groups of this host, as options name them; every client name and user is unknown.
 #[derive(Clone, Copy, Debug, Default)]
@@ -15,5 +20,65 @@ impl Lookup for Accounts {
 
     fn group_exists(&self, name: &[u8]) -> bool {
         std::str::from_utf8(name).is_ok_and(|name| Group::from_name(name).is_ok_and(|group| group.is_some()))
+    }
+}
+
+/// Which users and groups that options of the tables name there were when the tables were read: looking
+/// them up may take time, and the answer has to be the same for a policy and for what is judged by it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KnownAccounts {
+    users: HashSet<Text>,
+    groups: HashSet<Text>,
+}
+
+impl KnownAccounts {
+    /// Looks up what the tables name.
+    pub fn of(tables: &Tables) -> Self {
+        let mut known = Self::default();
+        let rules = tables.allow.rules.iter().chain(&tables.deny.rules);
+        for option in rules.flat_map(|rule| &rule.options).flat_map(|field| &field.option) {
+            if let RuleOption::User(name) = option
+                && Accounts.user_exists(name)
+            {
+                known.users.insert(name.clone());
+            }
+            if let RuleOption::Group(name) = option
+                && Accounts.group_exists(name)
+            {
+                known.groups.insert(name.clone());
+            }
+        }
+        known
+    }
+}
+
+impl Lookup for KnownAccounts {
+    fn user_exists(&self, name: &[u8]) -> bool {
+        self.users.contains(name)
+    }
+
+    fn group_exists(&self, name: &[u8]) -> bool {
+        self.groups.contains(name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeMap, sync::Arc};
+
+    use super::*;
+    use crate::parse::{
+        parse,
+        text::{FileText, Texts},
+    };
+
+    #[test]
+    fn only_what_the_tables_name_is_looked_up() {
+        let table = |text: &str| (Arc::default(), FileText::Bytes(text.as_bytes().into()));
+        let allow = table("a: ALL: user root\nb: ALL: user tcpw-nobody: group root\n");
+        let texts = Texts { allow, deny: table(""), files: BTreeMap::new() };
+        let known = KnownAccounts::of(&parse(&texts).tables);
+        assert!(known.user_exists(b"root") && known.group_exists(b"root"));
+        assert!(!known.user_exists(b"tcpw-nobody") && !known.user_exists(b"daemon"));
     }
 }

@@ -13,7 +13,7 @@ mod question;
 mod system;
 mod verify;
 
-pub use accounts::Accounts;
+pub use accounts::{Accounts, KnownAccounts};
 pub use cache::{Cache, Kept};
 pub use lookups::{Limits, LookupCounts, Lookups};
 pub use netgroup::in_netgroup;

@@ -6,7 +6,10 @@
 use std::{
     fs::{File, OpenOptions},
     io::{self, Read},
-    os::unix::fs::{FileTypeExt, OpenOptionsExt},
+    os::{
+        fd::AsRawFd as _,
+        unix::fs::{FileTypeExt, OpenOptionsExt},
+    },
     path::Path,
     time::{Duration, Instant},
 };
@@ -27,6 +30,8 @@ pub(super) struct Found {
     /// The open file's fingerprint, before and after it was read.
     before: Fingerprint,
     after: Fingerprint,
+    /// Somebody has it open to write.
+    pub(super) has_writer: bool,
     /// Reading it again may give something else without anybody having written.
     once: bool,
 }
@@ -54,7 +59,7 @@ pub(super) fn read(path: &Path) -> Found {
         } else {
             FileText::Unreadable(reason(&error))
         };
-        Found { text, before: fingerprint.clone(), after: fingerprint, once: false }
+        Found { text, before: fingerprint.clone(), after: fingerprint, has_writer: false, once: false }
     })
 }
 
@@ -73,7 +78,30 @@ fn open_and_read(path: &Path) -> io::Result<Found> {
         (read_in_time(&mut file, kind.is_fifo())?, true)
     };
     let after = Fingerprint::from(&file.metadata()?);
-    Ok(Found { text, before, after, once })
+    let has_writer = kind.is_file() && has_writer(&file);
+    Ok(Found { text, before, after, has_writer, once })
+}
+
+/// Whether somebody has the file open to write: an edit in place begins with an empty file.
+///
+/// A lease to read is granted only while nobody has: fcntl(2). Where there are none, nobody is known to.
+fn has_writer(file: &File) -> bool {
+    let lease = |wanted: libc::c_int| {
+        // SAFETY: takes a live descriptor and integers.
+        unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETLEASE, wanted) }
+    };
+    /// Source: linux/include/uapi/asm-generic/fcntl.h.
+    const F_SETSIG: libc::c_int = 10;
+    // Whoever opens it meanwhile has the kernel tell us: by a signal that ends nobody.
+    // SAFETY: takes a live descriptor and an integer.
+    if unsafe { libc::fcntl(file.as_raw_fd(), F_SETSIG, libc::SIGURG) } != 0 {
+        return false;
+    }
+    if lease(libc::F_RDLCK) == 0 {
+        lease(libc::F_UNLCK);
+        return false;
+    }
+    io::Error::last_os_error().kind() == io::ErrorKind::WouldBlock
 }
 
 fn read_bounded(file: &mut File) -> io::Result<FileText> {

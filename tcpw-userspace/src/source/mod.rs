@@ -51,7 +51,7 @@ impl Source {
     /// Reads both tables and all pattern files as they were at one moment.
     ///
     /// `more` names the pattern files of the texts it is given. Blocks for [`QUIET`],
-    /// or up to about [`PATIENCE`] while somebody keeps writing; files that never settle
+    /// or up to about [`PATIENCE`] while somebody keeps writing, or has one open to write; files that never settle
     /// are then taken as they were last seen together, and a warning is logged.
     pub fn read(&self, more: impl Fn(&Texts) -> BTreeSet<PathBuf>) -> Texts {
         let begin = Instant::now();
@@ -61,7 +61,11 @@ impl Source {
             if snapshot.still_holds() {
                 std::thread::sleep(QUIET);
                 if snapshot.still_holds() {
-                    return snapshot.texts;
+                    // An edit in place begins with an empty file, which is a whole one.
+                    if !snapshot.has_writer() || begin.elapsed() >= PATIENCE {
+                        return snapshot.texts;
+                    }
+                    continue;
                 }
                 seen_together = Some(snapshot);
             } else if begin.elapsed() < PATIENCE {
@@ -119,6 +123,11 @@ struct Snapshot {
 }
 
 impl Snapshot {
+    /// Whether somebody had one of the files open to write.
+    fn has_writer(&self) -> bool {
+        self.found.iter().any(|(_, found)| found.has_writer)
+    }
+
     /// Whether reading every file again gives the same.
     ///
     /// If so, all of them had these contents at once: between the two passes.

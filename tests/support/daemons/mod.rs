@@ -2,7 +2,9 @@
 //!
 //! None of them knows tcpw. Each listens when its `start` returns.
 
+mod mail;
 mod nginx;
+mod oidentd;
 mod rsyslog;
 mod smtpd;
 mod sshd;
@@ -10,7 +12,9 @@ mod tcpd;
 mod unbound;
 mod xinetd;
 
+pub use mail::Mail;
 pub use nginx::Nginx;
+pub use oidentd::oidentd;
 pub use rsyslog::Rsyslog;
 pub use smtpd::Smtpd;
 pub use sshd::{SshKey, Sshd, SshdSockets};

@@ -15,7 +15,8 @@ use crate::{
     sandbox::{Place, Sandbox},
 };
 
-/// A running rsyslogd: authpriv and auth go to /var/log/secure, the rest to /var/log/messages.
+/// A running rsyslogd: authpriv and auth go to /var/log/secure, the rest to /var/log/messages; all of it
+/// to /var/log/priorities too, with facility and level in front.
 #[derive(Debug)]
 pub struct Rsyslog {
     /// Its process.
@@ -33,7 +34,10 @@ impl Rsyslog {
             module(load=\"imuxsock\" SysSock.Name=\"/run/dev-log\" SysSock.RateLimit.Interval=\"0\")\n\
             module(load=\"builtin:omfile\" Template=\"RSYSLOG_TraditionalFileFormat\")\n\
             auth,authpriv.*\t\t\t/var/log/secure\n\
-            *.*;auth,authpriv.none\t\t/var/log/messages\n";
+            *.*;auth,authpriv.none\t\t/var/log/messages\n\
+            template(name=\"Priorities\" type=\"string\" \
+            string=\"%syslogfacility-text%.%syslogseverity-text% %syslogtag%%msg%\\n\")\n\
+            *.*\t\t\t\t/var/log/priorities;Priorities\n";
         fs::write(sandbox.etc().join("rsyslog.conf"), configuration).context("write rsyslog.conf")?;
         let mut rsyslogd = Command::new("/usr/sbin/rsyslogd");
         rsyslogd.args(["-n", "-f", "/etc/rsyslog.conf", "-i", "/run/rsyslogd.pid"]);
@@ -63,6 +67,14 @@ impl Rsyslog {
     /// None in time: with the whole file.
     pub fn wait_for_message(&self, pattern: &str, timeout: Duration) -> Result<String> {
         wait_for(&self.log.join("messages"), pattern, timeout)
+    }
+
+    /// Waits for a message that contains `pattern`: facility and level, tag, message.
+    ///
+    /// # Errors
+    /// None in time: with the whole file.
+    pub fn wait_for_priority(&self, pattern: &str, timeout: Duration) -> Result<String> {
+        wait_for(&self.log.join("priorities"), pattern, timeout)
     }
 }
 

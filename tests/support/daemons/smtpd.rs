@@ -3,19 +3,18 @@
 use std::{
     fs,
     os::unix::fs::PermissionsExt as _,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::Command,
     thread,
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result, bail};
-use nix::mount::{MsFlags, mount};
-
+use super::mail;
 use crate::{
     process::Process,
     sandbox::{Place, Sandbox},
 };
+use anyhow::{Context as _, Result, bail};
 
 /// A running smtpd, with a spool and mailboxes of the sandbox's own.
 #[derive(Debug)]
@@ -31,14 +30,10 @@ impl Smtpd {
     /// # Errors
     /// It is not installed or does not make its socket.
     pub fn start(sandbox: &Sandbox) -> Result<Self> {
-        let (spool, mailboxes) = (sandbox.scratch().join("spool"), sandbox.scratch().join("mail"));
-        fs::create_dir_all(spool.join("smtpd")).context("make a spool")?;
-        fs::create_dir(&mailboxes).context("make a directory of mailboxes")?;
-        fs::set_permissions(spool.join("smtpd"), fs::Permissions::from_mode(0o711))?;
-        fs::set_permissions(&mailboxes, fs::Permissions::from_mode(0o1777))?;
-        sandbox.mounts().run(|| bind(&spool, "/var/spool").and_then(|()| bind(&mailboxes, "/var/mail")))?;
-        fs::write(sandbox.etc().join("mailname"), "gate\n")?;
-        fs::write(sandbox.etc().join("aliases"), "postmaster: root\n")?;
+        let mailboxes = mail::mailboxes(sandbox)?;
+        let spool = sandbox.scratch().join("spool/smtpd");
+        fs::create_dir(&spool).context("make a spool")?;
+        fs::set_permissions(&spool, fs::Permissions::from_mode(0o711))?;
         fs::write(
             sandbox.etc().join("smtpd.conf"),
             "table aliases file:/etc/aliases\n\
@@ -64,21 +59,6 @@ impl Smtpd {
     /// # Errors
     /// It does not in time: with what is there.
     pub fn wait_for_mail(&self, user: &str, pattern: &str, timeout: Duration) -> Result<String> {
-        let deadline = Instant::now() + timeout;
-        loop {
-            let mail = fs::read_to_string(self.mailboxes.join(user)).unwrap_or_default();
-            if mail.contains(pattern) {
-                return Ok(mail);
-            }
-            if Instant::now() > deadline {
-                bail!("no \"{pattern}\" in the mail of {user}:\n{mail}\n{}", self.process.tail());
-            }
-            thread::sleep(Duration::from_millis(20));
-        }
+        mail::wait_for_mail(&self.mailboxes.join(user), pattern, timeout, &self.process)
     }
-}
-
-fn bind(from: &Path, to: &str) -> Result<()> {
-    mount(Some(from), to, None::<&str>, MsFlags::MS_BIND, None::<&str>)
-        .with_context(|| format!("bind to {to}"))
 }

@@ -19,6 +19,9 @@ use crate::{
     sandbox::{Place, Sandbox},
 };
 
+/// Longest log-in: its arithmetic is much for an emulated processor.
+const LOG_IN: Duration = Duration::from_secs(120);
+
 /// The sockets sshd listens on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SshdSockets {
@@ -76,7 +79,7 @@ impl SshKey {
         command: &str,
     ) -> Result<String> {
         let mut ssh = Command::new("ssh");
-        ssh.args(["-F", "none", "-o", "BatchMode=yes", "-o", "LogLevel=ERROR", "-o", "ConnectTimeout=5"])
+        ssh.args(["-F", "none", "-o", "BatchMode=yes", "-o", "LogLevel=ERROR", "-o", "ConnectTimeout=60"])
             .args(["-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null"])
             .args(["-o", "IdentitiesOnly=yes", "-i"])
             .arg(&self.private)
@@ -90,7 +93,7 @@ impl SshKey {
                 &server.to_string(),
                 command,
             ]);
-        let done = sandbox.run(Place::Client, ssh, Duration::from_secs(20)).context("ssh")?;
+        let done = sandbox.run(Place::Client, ssh, LOG_IN).context("ssh")?;
         Ok(done.lines().into_iter().map(|line| line.text).collect::<Vec<_>>().join("\n"))
     }
 }

@@ -83,6 +83,38 @@ pub(crate) fn install(parts: &[Part]) -> Result<()> {
     if missing.is_empty() { Ok(()) } else { install_packages(&missing) }
 }
 
+/// Downloads a package and what it needs into the directory given, and unpacks them side by side.
+const UNPACK: &str = r#"
+set -e
+work=$(mktemp -d)
+trap 'rm -rf $work' EXIT
+chmod 755 $work
+mkdir -p $work/partial
+apt-get -qq -o Dir::Cache::archives=$work -o Debug::NoLocking=true install --yes --no-install-recommends \
+    --download-only "$1" >&2
+rm -rf "$2"
+mkdir -p "$2"
+for package in $work/*.deb; do dpkg-deb -x $package "$2"; done
+"#;
+
+/// Unpacks those parts that are missing, each into a directory of its own: the part of its path before
+/// `/usr`.
+pub(crate) fn unpack(parts: &[Part]) -> Result<()> {
+    for Part { package, shown_by } in parts.iter().filter(|part| !is_there(part)) {
+        let Some((into, _)) = shown_by.split_once("/usr/") else { continue };
+        if find("apt-get").is_none() || !is_root() {
+            return Err(anyhow!(Prerequisite(format!(
+                "missing: unpack what Debian calls {package} to {into}, as root: dpkg-deb -x"
+            ))));
+        }
+        update();
+        say(format_args!("unpacking {package} to {into} (it is not installed)"));
+        run(Command::new("sh").args(["-c", UNPACK, "unpack", package, into]).stdin(Stdio::null()))
+            .with_context(|| format!("unpacking {package}"))?;
+    }
+    Ok(())
+}
+
 fn is_there(part: &Part) -> bool {
     if part.shown_by.starts_with('/') {
         Path::new(part.shown_by).exists()
@@ -130,6 +162,7 @@ fn disable_at_boot(packages: &[&str]) {
         ("tftpd-hpa", "tftpd-hpa"),
         ("opensmtpd", "opensmtpd"),
         ("oidentd", "oidentd"),
+        ("fail2ban", "fail2ban"),
     ] {
         if packages.contains(&package) && output(Command::new("systemctl").args(["disable", unit])).is_ok() {
             say(format_args!(

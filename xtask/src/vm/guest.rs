@@ -12,7 +12,7 @@ use std::{
 
 use anyhow::{Context, Result};
 
-use super::{Run, kernels::Kernel, report::Report};
+use super::{kernels::Kernel, report::Report, suites::Run};
 use crate::command::say;
 
 /// Lines of the kernel's own that are shown when a machine ends early.
@@ -32,7 +32,7 @@ impl Machine {
         let began = Instant::now();
         say(format_args!("{}: booting {}", self.kernel.series, self.kernel.release));
         let mut qemu = Command::new("qemu-system-x86_64")
-            .args(["-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", "1536"])
+            .args(["-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", "2560"])
             .args(["-nodefaults", "-display", "none", "-no-reboot"])
             .arg("-serial")
             .arg(format!("file:{}", console.display()))

@@ -3,8 +3,10 @@
 # serial line, the tests' to the second.
 /bin/busybox --install -s /bin 2>/dev/null
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root CI=true
-mkdir -p /proc /sys /dev /run /tmp /root /etc /var/log /var/run
-chmod 1777 /tmp
+mkdir -p /proc /sys /dev /run /tmp /root /etc /var/log /var/spool /var/mail /var/tmp
+ln -s /run /var/run
+chmod 1777 /tmp /var/tmp
+. /owners.sh
 mount -t proc proc /proc
 mount -t sysfs sys /sys
 mount -t devtmpfs dev /dev
@@ -17,10 +19,9 @@ exec </dev/null >/dev/ttyS1 2>&1
 stty -F /dev/ttyS1 raw -echo 2>/dev/null
 say() { echo "tcpw-vm: $*"; }
 
-printf 'root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n' >/etc/passwd
-printf 'root:x:0:\nnogroup:x:65534:\n' >/etc/group
 printf 'root:*:20000:0:99999:7:::\n' >/etc/shadow
-printf 'passwd: files\ngroup: files\nhosts: files\nnetgroup: files\n' >/etc/nsswitch.conf
+chmod 640 /etc/shadow
+printf 'passwd: files\ngroup: files\nhosts: files dns\nnetgroup: files\n' >/etc/nsswitch.conf
 printf '127.0.0.1 localhost\n::1 localhost\n' >/etc/hosts
 hostname vm
 for module in /modules/*; do

@@ -6,25 +6,19 @@
 use std::{
     collections::BTreeSet,
     fs,
-    os::unix::fs::{PermissionsExt, symlink},
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink},
     path::{Path, PathBuf},
     process::Command,
 };
 
 use anyhow::{Context, Result};
 
-use super::{Run, kernels::Kernel};
-use crate::command::{find, output, run, target, workspace};
-
-/// What the tests and their sandbox call. busybox would do for most, but a test of process
-/// names wants the real ones.
-const PROGRAMS: [&str; 7] = ["ip", "bash", "sleep", "setpriv", "true", "unshare", "xinetd"];
-
-/// Modules of Debian's kernels that the tests need; the kernel asks for none by itself there.
-const MODULES: [&str; 5] = ["veth", "dummy", "tcp_diag", "udp_diag", "mptcp_diag"];
-
-/// What test programs read, below the workspace.
-const DATA: [&str; 1] = ["tests/cases"];
+use super::{
+    contents::{self, DATA, MODULES},
+    kernels::Kernel,
+    suites::Run,
+};
+use crate::command::{output, run, target, workspace};
 
 const INIT: &str = include_str!("init.sh");
 
@@ -39,14 +33,13 @@ pub(crate) fn make(kernel: &Kernel, directory: &Path, programs: &[PathBuf], runs
         symlink(format!("usr/{directory}"), root.join(directory))
             .with_context(|| format!("link {directory}"))?;
     }
-    let tools: Vec<PathBuf> = PROGRAMS
-        .iter()
-        .chain(&["busybox"])
-        .map(|program| find(program).with_context(|| format!("{program} is not installed")))
-        .collect::<Result<_>>()?;
+    let tools = contents::programs()?;
+    let mut owners = String::new();
     for tool in &tools {
-        copy(tool, &root)?;
+        let copied = copy(tool, &root)?;
+        owners += &owner_of(tool, &copied)?;
     }
+    fs::write(root.join("owners.sh"), owners).context("write who owns what")?;
     for program in programs {
         let copied = copy(program, &root)?;
         run(Command::new("strip").arg("--strip-all").arg(&copied))?;
@@ -55,11 +48,16 @@ pub(crate) fn make(kernel: &Kernel, directory: &Path, programs: &[PathBuf], runs
         copy(&library, &root)?;
     }
     copy_modules(kernel, &root)?;
-    for data in DATA {
-        let from = workspace()?.join(data);
+    let data = DATA.iter().map(|data| Ok(workspace()?.join(data))).collect::<Result<Vec<_>>>()?;
+    for from in data.into_iter().chain(contents::files()?) {
         let to = below(&root, &from);
         make_directory(to.parent().context("no parent directory")?)?;
-        run(Command::new("cp").arg("-a").arg(&from).arg(&to))?;
+        run(Command::new("cp").args(["--archive", "--no-target-directory"]).arg(&from).arg(&to))?;
+    }
+    make_directory(&root.join("etc"))?;
+    for file in ["etc/passwd", "etc/group"] {
+        fs::write(root.join(file), contents::accounts(&format!("/{file}"))?)
+            .with_context(|| format!("write {file}"))?;
     }
     write_init(&root, programs, runs)?;
     pack(&root, directory, kernel.series)
@@ -82,6 +80,19 @@ fn write_init(root: &Path, programs: &[PathBuf], runs: &[Run]) -> Result<()> {
         script += &format!("run {} {} {}\n", run.test, program.display(), run.arguments.join(" "));
     }
     fs::write(root.join("runs.sh"), script).context("write what runs")
+}
+
+/// How a set-id program gets its owner; everything else is root's.
+fn owner_of(program: &Path, copied: &Path) -> Result<String> {
+    const SET_ID: u32 = 0o6000;
+    let meta = fs::metadata(program).with_context(|| format!("look at {}", program.display()))?;
+    if meta.mode() & SET_ID == 0 {
+        return Ok(String::new());
+    }
+    let (name, mode) = (program.display(), meta.mode() & 0o7777);
+    let plain = fs::Permissions::from_mode(mode & !SET_ID);
+    fs::set_permissions(copied, plain).with_context(|| format!("set the mode of {}", copied.display()))?;
+    Ok(format!("chown {}:{} {name}\nchmod {mode:o} {name}\n", meta.uid(), meta.gid()))
 }
 
 /// Copies a file to the same path below `root`.

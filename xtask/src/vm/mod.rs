@@ -5,18 +5,21 @@
 //! nothing of this machine but files is used.
 //! The machines are the tests' own, so those run there too that judge every connection.
 
+mod contents;
 mod guest;
 mod initramfs;
 mod kernels;
 mod report;
+mod suites;
 
 use std::{fs, path::PathBuf, thread, time::Duration};
 
 use anyhow::{Context, Result, anyhow, bail};
+use suites::Run;
 
 use crate::{
     build::{Profile, build_object, build_other_layout, build_programs},
-    command::{Prerequisite, cargo, output, run, say, target},
+    command::{cargo, output, run, say, target},
     setup,
 };
 
@@ -28,42 +31,25 @@ pub(crate) struct Arguments {
     #[arg(long = "test", value_name = "NAME")]
     tests: Vec<String>,
     /// Seconds one machine may take
-    #[arg(long, value_name = "N", default_value_t = 600)]
+    #[arg(long, value_name = "N", default_value_t = 2400)]
     timeout: u64,
 }
 
-/// A test program and the arguments it is run with.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Run {
-    /// Its name in tests/Cargo.toml.
-    test: String,
-    /// Arguments of libtest.
-    arguments: Vec<String>,
-}
-
-/// What runs in a machine, in this order: tests that need no more than the programs of a sandbox,
-/// but for those of user space alone. Most of their time is waiting, hence the threads.
-const RUNS: [(&str, &[&str]); 7] = [
-    ("kernel", &[]),
-    ("gate", &["--test-threads=4"]),
-    ("held", &["--test-threads=4"]),
-    ("lifecycle", &["--test-threads=3", "--skip=edit", "--skip=erroneous", "--skip=start_that_fails"]),
-    ("upgrade", &["--test-threads=3"]),
-    ("listeners", &["--skip=xinetd", "--skip=scan_of_everything"]),
-    // They judge every connection of the machine: one at a time, and nowhere else.
-    ("root", &["--include-ignored", "--test-threads=1"]),
-];
-
 pub(crate) fn main(arguments: &Arguments) -> Result<()> {
     let series = kernels::chosen(&arguments.kernels)?;
-    let runs = chosen(&arguments.tests)?;
+    let runs = suites::chosen(&arguments.tests)?;
     let toolchain = setup::for_build()?;
     setup::for_vm()?;
-    let other = build_other_layout(toolchain)?;
+    let wants_upgrades = runs.iter().any(|run| run.test == "upgrade");
+    let other = wants_upgrades.then(|| build_other_layout(toolchain)).transpose()?;
     build_object(toolchain)?;
     let mut programs =
-        vec![build_programs(Profile::Debug, &["tcpw"])?, build_programs(Profile::Debug, &["testd"])?, other];
+        vec![build_programs(Profile::Debug, &["tcpw"])?, build_programs(Profile::Debug, &["testd"])?];
+    programs.extend(other);
     let tests = build_tests(&runs)?;
+    for (test, program) in &tests {
+        suites::check_left_out(test, program)?;
+    }
     programs.extend(tests.iter().map(|(_, program)| program.clone()));
 
     let directory = target()?.join("vm");
@@ -91,31 +77,6 @@ pub(crate) fn main(arguments: &Arguments) -> Result<()> {
         bail!("{}", failed.join("; "));
     }
     Ok(())
-}
-
-fn chosen(tests: &[String]) -> Result<Vec<Run>> {
-    let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
-    if tests.is_empty() {
-        return Ok(RUNS
-            .map(|(test, arguments)| Run { test: test.into(), arguments: words(arguments) })
-            .into());
-    }
-    tests
-        .iter()
-        .map(|wanted| {
-            let (name, filter) =
-                wanted.split_once("::").map_or((wanted.as_str(), None), |(n, f)| (n, Some(f)));
-            let Some((test, arguments)) = RUNS.iter().find(|(test, _)| *test == name) else {
-                let known = RUNS.map(|(test, _)| test).join(", ");
-                return Err(anyhow!(Prerequisite(format!(
-                    "no test {name} runs there: name some of {known}"
-                ))));
-            };
-            let mut arguments = words(arguments);
-            arguments.extend(filter.map(str::to_owned));
-            Ok(Run { test: (*test).into(), arguments })
-        })
-        .collect()
 }
 
 /// Builds the test programs; the path of each.
@@ -146,18 +107,4 @@ fn build_tests(runs: &[Run]) -> Result<Vec<(String, PathBuf)>> {
         bail!("cargo built no test program {}", missing.test);
     }
     Ok(found)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::chosen;
-
-    #[test]
-    fn tests_are_named_with_a_filter_and_must_exist() {
-        assert_eq!(chosen(&[]).map(|runs| runs.len()).ok(), Some(super::RUNS.len()));
-        let runs = chosen(&["gate::mptcp".into()]).expect("a test of that name");
-        assert_eq!(runs[0].test, "gate");
-        assert_eq!(runs[0].arguments.last().map(String::as_str), Some("mptcp"));
-        assert!(chosen(&["golden".into()]).is_err());
-    }
 }

@@ -1,12 +1,15 @@
 //! What a machine says, read line by line: libtest's output between the marks of init.
 
-use std::{fmt, time::Duration};
+use std::{
+    fmt,
+    time::{Duration, Instant},
+};
 
-use super::Run;
+use super::suites::Run;
 use crate::command::say;
 
 /// Lines of a failed test program that are shown.
-const TAIL: usize = 60;
+const TAIL: usize = 200;
 
 const MARK: &str = "tcpw-vm: ";
 
@@ -16,7 +19,7 @@ pub(crate) struct Report {
     release: String,
     /// Test programs that have not ended.
     missing: Vec<String>,
-    running: Option<String>,
+    running: Option<(String, Instant)>,
     /// What the running one said beside its tests' lines.
     said: Vec<String>,
     passed: usize,
@@ -45,7 +48,7 @@ impl Report {
         if let Some(mark) = line.strip_prefix(MARK) {
             return self.mark(mark);
         }
-        let program = self.running.clone().unwrap_or_default();
+        let program = self.running.as_ref().map(|(program, _)| program.clone()).unwrap_or_default();
         match result(line) {
             Some((test, "ok")) => {
                 self.passed += 1;
@@ -68,11 +71,13 @@ impl Report {
         let words: Vec<&str> = mark.split(' ').collect();
         match words[..] {
             ["begin", program] => {
-                self.running = Some(program.to_owned());
+                self.running = Some((program.to_owned(), Instant::now()));
                 self.said.clear();
             }
             ["end", program, status] => {
-                self.running = None;
+                if let Some((_, began)) = self.running.take() {
+                    say(format_args!("{}: {program}: {:.0} s", self.series, began.elapsed().as_secs_f64()));
+                }
                 self.missing.retain(|missing| missing != program);
                 if status != "0" {
                     self.broken(format!("{program} ended with {status}"));

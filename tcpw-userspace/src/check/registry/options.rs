@@ -186,6 +186,23 @@ pub(super) const ENTRIES: &[Entry] = &[
         &[allow("sshd: ALL: aclexec /usr/local/bin/is-good %a\n"), deny("ALL: ALL\n")],
     ),
     entry(
+        Code::W124,
+        "Commands run as a user without rights. A mailer that is set-uid (exim) does not work so; one that is \
+         set-gid (postfix, opensmtpd) does. Of files, that user changes those that are named in [effects] of \
+         tcpw.toml, and in /var/log those that are his.",
+        &[
+            deny("sshd: ALL: spawn (echo %a | mail root) &\n"),
+            allow("sshd: 192.0.2.\n"),
+            is("/usr/sbin/sendmail", State::Missing),
+        ],
+        "It runs commands as the daemon's user, mostly root, who may do all that.",
+        &[
+            deny("sshd: ALL: spawn (echo %a | mail root) &\n"),
+            allow("sshd: 192.0.2.\n"),
+            is("/usr/sbin/sendmail", State::Text("#!/bin/sh\n")),
+        ],
+    ),
+    entry(
         Code::W127,
         "The path of banners is looked for from the daemon's working directory unless it begins with a slash.",
         &[deny("vsftpd: ALL: banners banners\n"), allow("sshd: 192.0.2.\n")],

@@ -15,7 +15,7 @@ use std::{
 use anstream::{AutoStream, ColorChoice};
 use clap::{Args, ValueEnum};
 
-use super::{Failure, Outcome, TableArgs};
+use super::{Failure, Outcome, TableArgs, in_use::effects_in_use};
 use crate::{
     check::{Counts, check, facts::System},
     parse::{
@@ -102,7 +102,8 @@ pub fn run(arguments: &CheckArgs) -> Result<Outcome, Failure> {
         return Ok(Outcome::Fine);
     }
     let tables::Read { texts, scope } = tables::read(arguments)?;
-    let mut checked = check(&texts, &System, scope);
+    let effects = scope.in_use.then(|| effects_in_use(arguments.config.as_deref())).flatten();
+    let mut checked = check(&texts, &System { effects }, scope);
     let counts = Counts::of(&checked.diagnostics);
     if arguments.quiet > 0 {
         checked.diagnostics.retain(|it| it.severity > Severity::Hint);

@@ -139,6 +139,16 @@ fn the_seed_policy_decides_as_written() {
 }
 
 #[test]
+fn daemons_that_a_pattern_tells_apart_count_before_one_is_known() {
+    let glob = || Daemon::Name(TextPattern::Glob(b"be??d"[..].into()));
+    for (daemon, counts) in [(glob(), true), (name("sshd"), true), (name("ALL"), false)] {
+        let tables = tables(vec![rule(&[(daemon.clone(), None)], vec![all()])], Vec::new());
+        let header = compile(&input(&tables)).unwrap().header(1, 0);
+        assert_eq!(header.flags & NAMES_COUNT != 0, counts, "{daemon:?}");
+    }
+}
+
+#[test]
 fn the_seed_policy_is_as_small_as_it_can_be() {
     let seed = seed();
     let policy = compile(&input(&seed)).unwrap();

@@ -6,12 +6,7 @@
 //! Invariant: what fails here is an error, but for landlock, which older kernels lack.
 //! Source: capabilities(7), landlock(7), prctl(2), seccomp(2).
 
-use std::{
-    ffi::CString,
-    fs::OpenOptions,
-    os::unix::fs::{OpenOptionsExt as _, fchown},
-    path::Path,
-};
+use std::{ffi::CString, path::PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use caps::{CapSet, Capability};
@@ -24,13 +19,17 @@ use nix::{
         prctl,
         resource::{Resource, setrlimit},
     },
-    unistd::{User, initgroups, setresgid, setresuid},
+    unistd::{Gid, User, initgroups, setresgid, setresuid},
 };
 
-use super::{super::wire::Charge, syscalls};
+use super::{
+    super::{mailer::Mailer, wire::Charge},
+    syscalls,
+};
+use crate::check::facts::System;
 
 /// Where a command may write to what is there, as far as its user may.
-pub(in crate::effects) const LOGS: &str = "/var/log";
+pub const LOGS: &str = "/var/log";
 
 /// Devices that take what nobody wants.
 const DEVICES: [&str; 4] = ["/dev/null", "/dev/zero", "/dev/full", "/dev/tty"];
@@ -64,9 +63,18 @@ pub(super) fn close_inherited() -> Result<()> {
 /// Gives up all of it.
 pub(super) fn confine(charge: &Charge, notes: &mut Vec<String>) -> Result<()> {
     let user = find(&charge.user)?;
-    for file in &charge.files {
-        make_file(file, &user, notes);
-    }
+    let mailer = Mailer::find(&System::default());
+    let group = match &mailer {
+        Mailer::OfGroup { program, group, gid, .. } if charge.mailer_group && !charge.allow_set_uid => {
+            notes.push(format!(
+                "their group is {group}, that of {}, so that mail works; \"mailer-group = false\" in [effects] ends that",
+                program.display()
+            ));
+            Some(Gid::from_raw(*gid))
+        }
+        Mailer::OfGroup { .. } | Mailer::Missing | Mailer::Plain | Mailer::Privileged { .. } => None,
+    };
+    let spool = if group.is_some() || charge.allow_set_uid { mailer.spool() } else { Vec::new() };
     limit(charge)?;
     if charge.allow_set_uid {
         drop_bounding(&OF_SET_UID)?;
@@ -75,9 +83,9 @@ pub(super) fn confine(charge: &Charge, notes: &mut Vec<String>) -> Result<()> {
         prctl::set_no_new_privs().context("set no_new_privs")?;
     }
     // While root: without no_new_privs only root may do either.
-    restrict_writing(charge, notes)?;
+    restrict_writing(charge, &spool, notes)?;
     syscalls::forbid().context("forbid system calls")?;
-    become_user(&user)
+    become_user(&user, group)
 }
 
 /// Becomes another user, without capabilities.
@@ -85,7 +93,7 @@ pub(super) fn give_up_root(name: &str) -> Result<()> {
     let user = find(name)?;
     drop_bounding(&[])?;
     prctl::set_no_new_privs().context("set no_new_privs")?;
-    become_user(&user)
+    become_user(&user, None)
 }
 
 fn find(name: &str) -> Result<User> {
@@ -93,22 +101,6 @@ fn find(name: &str) -> Result<User> {
     let user = user.with_context(|| format!("there is no user {name}"))?;
     ensure!(!user.uid.is_root(), "user {name} is root: commands of a stranger's making do not run as root");
     Ok(user)
-}
-
-/// Makes a file for the user, if it is not there.
-fn make_file(path: &Path, user: &User, notes: &mut Vec<String>) {
-    let made = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o640)
-        .custom_flags(libc::O_NOFOLLOW)
-        .open(path)
-        .and_then(|file| fchown(file, Some(user.uid.as_raw()), Some(user.gid.as_raw())));
-    match made {
-        Ok(()) => notes.push(format!("made {} for user {}", path.display(), user.name)),
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
-        Err(error) => notes.push(format!("{}: not made: {error}", path.display())),
-    }
 }
 
 fn limit(charge: &Charge) -> Result<()> {
@@ -136,7 +128,7 @@ fn drop_bounding(but: &[Capability]) -> Result<()> {
     Ok(())
 }
 
-fn restrict_writing(charge: &Charge, notes: &mut Vec<String>) -> Result<()> {
+fn restrict_writing(charge: &Charge, spool: &[PathBuf], notes: &mut Vec<String>) -> Result<()> {
     let change = AccessFs::from_write(ABI::V3);
     let append: BitFlags<AccessFs> = AccessFs::WriteFile.into();
     let mut ruleset = Ruleset::default().handle_access(change)?;
@@ -144,7 +136,7 @@ fn restrict_writing(charge: &Charge, notes: &mut Vec<String>) -> Result<()> {
     let status = ruleset
         .create()?
         .no_new_privs(false)
-        .add_rules(path_beneath_rules(&charge.writable, change))?
+        .add_rules(path_beneath_rules(charge.writable.iter().chain(spool), change))?
         .add_rules(path_beneath_rules(&charge.files, append | AccessFs::Truncate))?
         .add_rules(path_beneath_rules([LOGS].iter().chain(&DEVICES), append))?
         .restrict_self()
@@ -155,10 +147,13 @@ fn restrict_writing(charge: &Charge, notes: &mut Vec<String>) -> Result<()> {
     Ok(())
 }
 
-fn become_user(user: &User) -> Result<()> {
+/// With another group in the place of his own, he still has his own beside it. It has to be the real one
+/// too: under no_new_privs execve(2) makes the effective one the same.
+fn become_user(user: &User, group: Option<Gid>) -> Result<()> {
     let name = CString::new(user.name.as_str())?;
     initgroups(&name, user.gid).with_context(|| format!("take the groups of {}", user.name))?;
-    setresgid(user.gid, user.gid, user.gid).with_context(|| format!("take the group of {}", user.name))?;
+    let group = group.unwrap_or(user.gid);
+    setresgid(group, group, group).with_context(|| format!("take group {group}"))?;
     setresuid(user.uid, user.uid, user.uid).with_context(|| format!("become {}", user.name))?;
     for set in [CapSet::Ambient, CapSet::Inheritable, CapSet::Effective, CapSet::Permitted] {
         drop(caps::clear(None, set));

@@ -14,7 +14,7 @@ mod jobs;
 mod serve;
 mod syscalls;
 
-pub(super) use confine::LOGS;
+pub use confine::LOGS;
 
 use std::{
     fs::File,

@@ -1,0 +1,175 @@
+//! Debian's own log watchers read what tcpw writes: fail2ban's sshd filter, logwatch's sshd script.
+
+use std::{
+    fs,
+    net::IpAddr,
+    path::Path,
+    process::Command,
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, ensure};
+use tcpw_tests::{
+    CLIENT_V4, CLIENT_V4_OTHER, CLIENT_V6, CLIENT_V6_OTHER, Place, Requirement, SERVER_V4, SERVER_V6,
+    Sandbox, Tcpw, Testd, can_run,
+    client::connect,
+    daemons::{Nginx, Rsyslog, SshKey, Sshd, SshdSockets, Unbound, Xinetd, Zones, oidentd},
+};
+
+const SOON: Duration = Duration::from_secs(30);
+
+/// Refused clients in their order, each with what stands before its address.
+const CLIENTS: [(IpAddr, &str); 4] = [
+    (CLIENT_V4, "good.example.test"),
+    (CLIENT_V6, "good6.example.test"),
+    (CLIENT_V4_OTHER, "root@other.example.test"),
+    (CLIENT_V6_OTHER, "root@3ffe:ffff:100:201::1"),
+];
+
+/// Names where a rule had them looked up, users likewise, both families, both spellings of IPv4.
+#[test]
+fn fail2ban_and_logwatch_find_every_refused_client() -> Result<()> {
+    let programs = [
+        "/usr/sbin/sshd",
+        "/usr/sbin/nginx",
+        "/usr/sbin/xinetd",
+        "/usr/sbin/unbound",
+        "/usr/sbin/oidentd",
+        "/usr/bin/fail2ban-regex",
+        "/usr/sbin/logwatch",
+    ]
+    .map(Requirement::Program);
+    if !can_run("logs", &[Requirement::Root]) || !can_run("logs", &programs) {
+        return Ok(());
+    }
+    let sandbox = Sandbox::new("logs")?;
+    sandbox.write_tables(
+        "",
+        "ALL: [3ffe:ffff:100:201::]/64 other.example.test: rfc931 5\nALL: .example.test\nALL: ALL\n",
+    )?;
+    let mut zones = Zones::default();
+    zones.host("good", CLIENT_V4);
+    zones.host("other", CLIENT_V4_OTHER);
+    zones.host("good6", CLIENT_V6);
+    let _unbound = Unbound::start(&sandbox, &zones)?;
+    let _identd = oidentd(&sandbox, Place::Client)?;
+    let key = SshKey::generate(&sandbox)?;
+    let dual = Sshd::start(&sandbox, &key, 2201, SshdSockets::DualStack)?;
+    let split = Sshd::start(&sandbox, &key, 2202, SshdSockets::PerFamily)?;
+    let nginx = Nginx::start(&sandbox, 8001)?;
+    let xinetd = Xinetd::start(&sandbox, 1301)?;
+    let log = sandbox.scratch().join("log/auth.log");
+    let tcpw = Tcpw::start(&sandbox, &["--log", "file:/var/log/auth.log"])?;
+    for (count, port) in (1..).zip([dual.port, split.port, nginx.port, xinetd.port]) {
+        for (number, (client, _)) in (1..).zip(CLIENTS) {
+            let server = if client.is_ipv4() { SERVER_V4 } else { SERVER_V6 };
+            // Who is asked for his user connects, stays for the answer, and is reset.
+            let attempt =
+                connect(sandbox.client(), client, (server, port).into(), Duration::from_millis(300));
+            wait_for_lines(&log, (count - 1) * CLIENTS.len() + number)
+                .with_context(|| format!("{client} at port {port}:\n{}", tcpw.process.tail()))?;
+            drop(attempt);
+        }
+    }
+    let text = fs::read_to_string(&log)?;
+    let all =
+        fail2ban(&sandbox, &log, Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/fail2ban.conf")))?;
+    let want: Vec<String> = CLIENTS.iter().map(|(client, _)| client.to_string()).collect();
+    // Whichever daemon, in any order.
+    assert_eq!(all, [want.clone(), want.clone(), want.clone(), want.clone()].concat(), "{text}");
+
+    // Debian's filter takes lines of one process for one session, in which an address lasts: a family at a time.
+    for is_v4 in [true, false] {
+        let of_family = |client: &IpAddr| client.is_ipv4() == is_v4;
+        let lines: String = text
+            .split_inclusive('\n')
+            .filter(|line| line.contains("(3ffe:") != is_v4 && line.contains(" sshd["))
+            .collect();
+        let part = sandbox.scratch().join("part.log");
+        fs::write(&part, lines)?;
+        let found = fail2ban(&sandbox, &part, Path::new("/etc/fail2ban/filter.d/sshd.conf"))?;
+        let want: Vec<String> = CLIENTS
+            .iter()
+            .map(|(client, _)| *client)
+            .filter(of_family)
+            .map(|client| client.to_string())
+            .collect();
+        assert_eq!(found, [want.clone(), want].concat(), "{text}");
+    }
+
+    let mut logwatch = Command::new("/usr/sbin/logwatch");
+    logwatch.args(["--service", "sshd", "--range", "all", "--detail", "high", "--output", "stdout"]);
+    logwatch.args(["--logdir", "/var/log"]);
+    let said = lines_of(&sandbox, logwatch)?;
+    for (client, host) in CLIENTS {
+        let spellings = if client.is_ipv4() {
+            vec![client.to_string(), format!("::ffff:{client}")]
+        } else {
+            vec![client.to_string()]
+        };
+        for spelled in &spellings {
+            let times = if spellings.len() == 1 { "2 Times" } else { "1 Time" };
+            let want = format!("{host} ({spelled}): {times}");
+            ensure!(said.iter().any(|line| line.trim() == want), "no \"{want}\" in\n{}", said.join("\n"));
+        }
+    }
+    ensure!(said.iter().any(|line| line.contains("Refused incoming connections")), "{said:?}");
+    Ok(())
+}
+
+/// Facility and level as a real syslog daemon sees them.
+#[test]
+fn rsyslog_sees_the_severity_of_the_rule() -> Result<()> {
+    if !can_run("logs", &[Requirement::Root, Requirement::Program("/usr/sbin/rsyslogd")]) {
+        return Ok(());
+    }
+    let sandbox = Sandbox::new("severity")?;
+    sandbox.write_tables(
+        "alphad: 1.2.3.: severity local5.debug\nbetad: 1.2.3.\n",
+        "alphad: 1.2.4.: severity mail.crit\nalphad: [3ffe:ffff:100:200::]/64: severity alert\nALL: ALL\n",
+    )?;
+    let rsyslog = Rsyslog::start(&sandbox)?;
+    let alphad = Testd::start(&sandbox, "alphad", "[::]:7001")?;
+    let betad = Testd::start(&sandbox, "betad", "[::]:7002")?;
+    let _tcpw = Tcpw::start(&sandbox, &["--log", "syslog", "--log-allowed"])?;
+    for (client, port, priority, what) in [
+        (CLIENT_V4, 7001, "local5.debug", "connect from ::ffff:1.2.3.4"),
+        (CLIENT_V4_OTHER, 7001, "mail.crit", "refused connect from ::ffff:1.2.4.4"),
+        // A level alone changes the level alone.
+        (CLIENT_V6, 7001, "authpriv.alert", "refused connect from 3ffe:ffff:100:200:"),
+        (CLIENT_V6_OTHER, 7001, "authpriv.warning", "refused connect from 3ffe:ffff:100:201:"),
+        (CLIENT_V4, 7002, "authpriv.info", "connect from ::ffff:1.2.3.4"),
+    ] {
+        let server = if client.is_ipv4() { SERVER_V4 } else { SERVER_V6 };
+        drop(connect(sandbox.client(), client, (server, port).into(), Duration::from_millis(300))?);
+        let (daemon, pid) =
+            if port == 7001 { ("alphad", alphad.process.pid()) } else { ("betad", betad.process.pid()) };
+        let line = rsyslog.wait_for_priority(&format!(" {daemon}[{pid}]: {what}"), SOON)?;
+        ensure!(line.starts_with(&format!("{priority} {daemon}[")), "{priority}: {line}");
+    }
+    Ok(())
+}
+
+fn wait_for_lines(log: &Path, count: usize) -> Result<()> {
+    let deadline = Instant::now() + SOON;
+    loop {
+        let text = fs::read_to_string(log).unwrap_or_default();
+        if text.lines().count() >= count {
+            return Ok(());
+        }
+        ensure!(Instant::now() < deadline, "{count} lines are not in\n{text}");
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// The addresses that fail2ban would count, in their order.
+fn fail2ban(sandbox: &Sandbox, log: &Path, filter: &Path) -> Result<Vec<String>> {
+    let mut command = Command::new("/usr/bin/fail2ban-regex");
+    command.args(["-o", "ip"]).arg(log).arg(filter);
+    Ok(lines_of(sandbox, command)?.into_iter().filter(|line| !line.is_empty()).collect())
+}
+
+fn lines_of(sandbox: &Sandbox, command: Command) -> Result<Vec<String>> {
+    Ok(sandbox.run(Place::Server, command, SOON)?.lines().into_iter().map(|line| line.text).collect())
+}
