@@ -50,6 +50,8 @@ const PROGRAMS: &[&str] = &[
     "smtpctl",
     "sendmail",
     "mail",
+    "curl",
+    "/bin/nc.openbsd",
 ];
 
 /// Not a version of somebody's own, whose library is elsewhere.

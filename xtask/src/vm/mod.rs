@@ -27,9 +27,12 @@ use crate::{
 pub(crate) struct Arguments {
     /// Kernel series: some of 6.1, 6.12 [default: all]
     kernels: Vec<String>,
-    /// Test programs, and `NAME::FILTER` for some tests of one [default: all that run there]
+    /// Test programs, and `NAME::FILTER` for some tests of one [default: those that wait for no real daemon]
     #[arg(long = "test", value_name = "NAME")]
     tests: Vec<String>,
+    /// All tests that run there, those too that are told by their patience
+    #[arg(long)]
+    all: bool,
     /// Seconds one machine may take
     #[arg(long, value_name = "N", default_value_t = 2400)]
     timeout: u64,
@@ -37,7 +40,7 @@ pub(crate) struct Arguments {
 
 pub(crate) fn main(arguments: &Arguments) -> Result<()> {
     let series = kernels::chosen(&arguments.kernels)?;
-    let runs = suites::chosen(&arguments.tests)?;
+    let runs = suites::chosen(&arguments.tests, arguments.all)?;
     let toolchain = setup::for_build()?;
     setup::for_vm()?;
     let wants_upgrades = runs.iter().any(|run| run.test == "upgrade");
