@@ -111,10 +111,10 @@ fn client_refused_by_aclexec_is_reset_and_its_next_attempt_is_asked_for_anew() -
     let mut ssh = Command::new("ssh");
     ssh.args(["-F", "none", "-o", "BatchMode=yes", "-o", "ConnectTimeout=5", "-b", "1.2.4.4"]);
     ssh.args(["-p", &PORT.to_string(), "root@1.2.3.1"]);
-    let began = Instant::now();
     let mut ssh = sandbox.spawn(Place::Client, ssh)?;
     ssh.wait(SOON)?;
-    assert!(ssh.tail().contains("Connection refused") && began.elapsed() < PATIENCE, "{}", ssh.tail());
+    // Not "timed out".
+    assert!(ssh.tail().contains("Connection refused"), "{}", ssh.tail());
     let lines = refused_lines(&tcpw);
     assert_eq!(lines.len(), 7, "{lines:#?}");
     let wanted =
