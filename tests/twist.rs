@@ -176,12 +176,13 @@ fn syn_cookies_and_retransmits_run_the_command_once() -> Result<()> {
         .write_tables("", &format!("alphad: ALL: twist echo %r >> {}; echo done\n", out.display()))?;
     place.sandbox.server().run(|| Ok(fs::write("/proc/sys/net/ipv4/tcp_syncookies", "2")?))?;
     let _alphad = Testd::start(&place.sandbox, "alphad", "0.0.0.0:7001")?;
-    let tcpw = place.tcpw("", &[])?;
+    let mut tcpw = place.tcpw("", &[])?;
     for round in 1..=5 {
         assert_eq!(place.ask(CLIENT_V4, 7001)?, "done\n");
         assert_eq!(fs::read_to_string(&out)?.lines().count(), round);
     }
     // The server's answers are lost for a while: the client sends its SYN twice more.
+    let mark = tcpw.process.mark();
     place.lose_answers(true)?;
     let text = thread::scope(|scope| {
         let client = scope.spawn(|| place.ask(CLIENT_V4, 7001));
@@ -191,6 +192,7 @@ fn syn_cookies_and_retransmits_run_the_command_once() -> Result<()> {
     })?;
     assert_eq!(text, "done\n");
     assert_eq!(fs::read_to_string(&out)?.lines().count(), 6);
+    tcpw.process.wait_for_line_after(mark, "]: twist ", SOON)?;
     assert_eq!(lines_with(&tcpw, 0, "]: twist ").len(), 6);
     thread::sleep(Duration::from_secs(11));
     assert_eq!(lines_with(&tcpw, 0, "refused connect").len(), 0, "an ACK is no second attempt");

@@ -5,6 +5,8 @@
 //! Invariant: refused is only what the gate would drop: a certified place has one socket, whose cookie
 //! leads to the same peers, and to the same attempt, as in the gate. Nothing is certain of a port
 //! from before somebody is found there until user space has looked.
+//! Limit: the hook does not tell a datagram from an ICMP error about one of the service's own. A refused
+//! client's counts as an attempt.
 //! Source: linux net/ipv4/udp.c, `__udp4_lib_lookup`: connected sockets go before this hook; what goes to a
 //! group or to a subnet's broadcast address never comes by it.
 

@@ -298,12 +298,14 @@ fn sockets_that_cannot_be_told_apart_get_no_icmp() -> Result<()> {
     let _members = [Testd::start(&sandbox, "alphad", share)?, Testd::start(&sandbox, "alphad", share)?];
     let _connected = Testd::start(&sandbox, "alphad", "--share --udp --connect 1.2.4.4:9000 0.0.0.0:7002")?;
     let _beside = Testd::start(&sandbox, "alphad", "--share --udp 0.0.0.0:7002")?;
+    // From some sockets the kernel takes datagrams before the gate sees them.
+    let _tunnel = Testd::start(&sandbox, "alphad", "--udp --tunnel 0.0.0.0:7004")?;
     let mut chosen = Testd::start(&sandbox, "alphad", "--udp 0.0.0.0:0")?;
     let _given_away = Testd::start(&sandbox, "alphad", "--udp 0.0.0.0:40000")?;
     let _there = Testd::start_at(&sandbox, Place::Client, "outsider", "--udp 0.0.0.0:7003")?;
     let _alphad = Testd::start(&sandbox, "alphad", "--udp 0.0.0.0:7003")?;
     let _tcpw = start(&sandbox, "")?;
-    for port in [7001, 7002, 40000] {
+    for port in [7001, 7002, 7004, 40000] {
         assert_nothing(ask(&sandbox, CLIENT_V4, SERVER_V4, port)?);
     }
     assert_refusal(ask(&sandbox, CLIENT_V4, SERVER_V4, 7003)?);

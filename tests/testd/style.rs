@@ -70,7 +70,7 @@ pub(crate) struct Style {
     pub(crate) namespaces: u32,
     /// `--udp`: datagrams, not connections.
     pub(crate) is_udp: bool,
-    /// `--ask PEER`, `--late`, `--quiet`, `--disconnect PEER`, `--connect PEER`, `--group GROUP,LOCAL`.
+    /// `--ask PEER`, `--late`, `--quiet`, `--tunnel`, `--disconnect PEER`, `--connect PEER`, `--group GROUP,LOCAL`.
     pub(crate) datagrams: udp::Style,
     /// `--netns FILE`: listen in that network.
     netns: Option<String>,
@@ -116,6 +116,7 @@ impl Style {
                 "--ask" => style.datagrams.ask.push(value()?.parse()?),
                 "--late" => style.datagrams.late = true,
                 "--quiet" => style.datagrams.quiet = true,
+                "--tunnel" => style.datagrams.tunnel = true,
                 "--disconnect" => style.datagrams.disconnect = Some(value()?.parse()?),
                 "--connect" => style.datagrams.connect = Some(value()?.parse()?),
                 "--group" => {

@@ -22,6 +22,8 @@ pub(crate) struct Style {
     pub(crate) group: Option<(std::net::Ipv4Addr, std::net::Ipv4Addr)>,
     /// Does not answer.
     pub(crate) quiet: bool,
+    /// Is an end of a tunnel of L2TP, by UDP_ENCAP.
+    pub(crate) tunnel: bool,
     /// Is connected to this peer, and then no more.
     pub(crate) disconnect: Option<SocketAddr>,
     /// Writes to those of `ask` only after a first datagram came.
@@ -50,11 +52,25 @@ pub(crate) fn open(address: SocketAddr, of: &crate::style::Style) -> Result<UdpS
     if let Some(peer) = style.connect.or(style.disconnect) {
         socket.connect(peer)?;
     }
+    if style.tunnel {
+        encapsulate(&socket)?;
+    }
     if style.disconnect.is_some() {
         disconnect(&socket)?;
     }
     writeln!(std::io::stdout(), "bound {}", socket.local_addr()?.port())?;
     Ok(socket)
+}
+
+/// Source: linux/include/uapi/linux/udp.h.
+fn encapsulate(socket: &UdpSocket) -> Result<()> {
+    const UDP_ENCAP: i32 = 100;
+    static UDP_ENCAP_L2TPINUDP: i32 = 3;
+    let kind = &raw const UDP_ENCAP_L2TPINUDP;
+    // SAFETY: passes a static int and its size, 4.
+    let done = unsafe { libc::setsockopt(socket.as_raw_fd(), libc::SOL_UDP, UDP_ENCAP, kind.cast(), 4) };
+    ensure!(done == 0, "UDP_ENCAP: {}", std::io::Error::last_os_error());
+    Ok(())
 }
 
 /// Leaves the socket without a peer, at its port.

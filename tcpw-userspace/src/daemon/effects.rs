@@ -45,18 +45,13 @@ impl Daemon {
         let tables = Arc::clone(&rules.tables);
         // Banners are sent by the same helper.
         let banners = self.steers().then_some(&b""[..]);
-        self.effects.prepare(commands(&tables).map(|(_, _, text)| text).chain(banners));
+        self.effects.prepare(commands(&tables).map(|(_, text)| text).chain(banners));
         // It looks up users and groups: wherever they are, nobody waits for it.
         let facts = System { effects: Some(self.config.effects.clone()) };
         drop(spawn_blocking(move || {
-            for (origin, option, text) in commands(&tables) {
+            for (origin, text) in commands(&tables) {
                 for problem in problems(text, &facts) {
-                    log::warn!(
-                        "{}:{}:{}: {option}: {problem}",
-                        origin.path.display(),
-                        origin.line,
-                        origin.column
-                    );
+                    log::warn!("{}:{}:{}: {problem}", origin.path.display(), origin.line, origin.column);
                 }
             }
         }));
@@ -85,14 +80,14 @@ pub(super) fn marks(judgement: &Judgement) -> u8 {
     judgement.effects.iter().map(mark).fold(0, |all, mark| all | mark)
 }
 
-/// The commands of all rules, as they are written: where, of which option.
-fn commands(tables: &Tables) -> impl Iterator<Item = (&Origin, &'static str, &[u8])> {
+/// The commands of all rules, as they are written, and where.
+fn commands(tables: &Tables) -> impl Iterator<Item = (&Origin, &[u8])> {
     let rules = tables.allow.rules.iter().chain(&tables.deny.rules);
     let options = rules.flat_map(|rule| rule.options.iter());
     options.filter_map(|field| match &field.option {
-        Ok(RuleOption::Spawn(text)) => Some((&field.origin, "spawn", &**text)),
-        Ok(RuleOption::Aclexec(text)) => Some((&field.origin, "aclexec", &**text)),
-        Ok(RuleOption::Twist(text)) => Some((&field.origin, "twist", &**text)),
+        Ok(RuleOption::Spawn(text) | RuleOption::Aclexec(text) | RuleOption::Twist(text)) => {
+            Some((&field.origin, &**text))
+        }
         Ok(_) | Err(_) => None,
     })
 }
