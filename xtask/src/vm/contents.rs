@@ -26,6 +26,7 @@ const PROGRAMS: &[&str] = &[
     "ls",
     "grep",
     "ip",
+    "ss",
     "setpriv",
     "unshare",
     "nft",
@@ -48,11 +49,13 @@ const PROGRAMS: &[&str] = &[
     "rsyslogd",
     "smtpd",
     "smtpctl",
-    "sendmail",
     "mail",
     "curl",
     "/bin/nc.openbsd",
 ];
+
+/// Names of programs that are links.
+pub(super) const LINKS: &[(&str, &str)] = &[("/usr/sbin/sendmail", "smtpctl")];
 
 /// Not a version of somebody's own, whose library is elsewhere.
 const PYTHON: &str = "/usr/bin/python3";

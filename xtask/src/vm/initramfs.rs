@@ -14,7 +14,7 @@ use std::{
 use anyhow::{Context, Result};
 
 use super::{
-    contents::{self, DATA, MODULES},
+    contents::{self, DATA, LINKS, MODULES},
     kernels::Kernel,
     suites::Run,
 };
@@ -38,6 +38,10 @@ pub(crate) fn make(kernel: &Kernel, directory: &Path, programs: &[PathBuf], runs
     for tool in &tools {
         let copied = copy(tool, &root)?;
         owners += &owner_of(tool, &copied)?;
+    }
+    for (link, program) in LINKS {
+        let link = below(&root, Path::new(link));
+        symlink(program, &link).with_context(|| format!("link {}", link.display()))?;
     }
     fs::write(root.join("owners.sh"), owners).context("write who owns what")?;
     for program in programs {

@@ -9,7 +9,7 @@ use super::suites::Run;
 use crate::command::say;
 
 /// Lines of a failed test program that are shown.
-const TAIL: usize = 200;
+const TAIL: usize = 400;
 
 const MARK: &str = "tcpw-vm: ";
 
