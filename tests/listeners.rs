@@ -76,7 +76,13 @@ impl Held {
         }
         let held = Self(command.stdin(Stdio::null()).spawn().unwrap());
         held.wait_until(|| held.executable().is_some_and(|path| path.ends_with(executable)));
+        // In the midst of execve(2) a process has its executable already, and no arguments.
+        held.wait_until(|| held.has_arguments());
         held
+    }
+
+    fn has_arguments(&self) -> bool {
+        fs::read(format!("/proc/{}/cmdline", self.pid())).is_ok_and(|arguments| !arguments.is_empty())
     }
 
     fn pid(&self) -> u32 {
