@@ -26,6 +26,8 @@ mod moments;
 mod packet;
 #[path = "bypass/services.rs"]
 mod services;
+#[path = "bypass/streams.rs"]
+mod streams;
 #[path = "bypass/wire.rs"]
 mod wire;
 #[path = "bypass/world.rs"]

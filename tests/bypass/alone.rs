@@ -1,18 +1,14 @@
 //! Without a daemon, or with one that does not answer; and floods.
 
-use std::{
-    net::IpAddr,
-    sync::atomic::{AtomicBool, Ordering},
-    thread,
-    time::Duration,
-};
+use std::{net::IpAddr, thread, time::Duration};
 
 use anyhow::Result;
 use nix::sys::signal::Signal;
-use tcpw_tests::{CLIENT_V4, CLIENT_V4_OTHER, CLIENT_V6, SERVER_V4, SERVER_V6, Tcpw};
+use tcpw_tests::{CLIENT_V4, CLIENT_V4_OTHER, SERVER_V4, Tcpw};
 
 use crate::{
-    moments::{attempts, joined},
+    moments::connects,
+    streams,
     world::{
         ALLOW, DENY,
         Families::{Both, V4},
@@ -72,24 +68,7 @@ fn killed(world: &World) -> Result<Vec<Leg>> {
 
 /// Programs are replaced under a stream of clients.
 fn adopted(world: &World) -> Result<Vec<Leg>> {
-    let stop = AtomicBool::new(false);
-    let mut legs = thread::scope(|scope| {
-        let refused = scope.spawn(|| attempts(&world.sandbox, CLIENT_V4_OTHER, SERVER_V4, 20, &stop));
-        let allowed = scope.spawn(|| attempts(&world.sandbox, CLIENT_V6, SERVER_V6, 3000, &stop));
-        let adopted = Tcpw::start(&world.sandbox, &["--pin"]);
-        thread::sleep(Duration::from_millis(200));
-        stop.store(true, Ordering::Relaxed);
-        let (refused, allowed) = (joined(refused.join())?, joined(allowed.join())?);
-        let adopted = adopted?;
-        world.tcpw(|tcpw| {
-            *tcpw = adopted;
-            Ok(())
-        })?;
-        anyhow::Ok(vec![
-            Leg::new("refused", false, refused.len() < 5 || refused.iter().any(|one| one.connected)),
-            Leg::new("allowed", true, allowed.len() > 5 && allowed.iter().all(|one| one.connected)),
-        ])
-    })?;
+    let mut legs = streams::while_adopted(world, &["--pin"], Duration::from_millis(20), &connects)?;
     legs.extend(world.connect_all(Both, PORT)?);
     Ok(legs)
 }

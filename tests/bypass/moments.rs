@@ -1,20 +1,18 @@
 //! The moments around a start, a reload, a handshake.
 
 use std::{
-    net::SocketAddr,
-    sync::atomic::{AtomicBool, Ordering},
+    net::{IpAddr, SocketAddr},
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use anyhow::{Result, anyhow};
-use tcpw_tests::{
-    CLIENT_V4, CLIENT_V4_OTHER, CLIENT_V6, SERVER_V4, SERVER_V6, Sandbox, Tcpw, Testd, client::connect,
-};
+use tcpw_tests::{CLIENT_V4, CLIENT_V4_OTHER, SERVER_V4, SERVER_V6, Sandbox, Testd, client::connect};
 
 use crate::{
     client,
     packet::{ACK, SYN, Segment},
+    streams,
     wire::{ALLOWED_V4, ALLOWED_V6, REFUSED_V4, REFUSED_V6, sysctl},
     world::{ALLOW, DENY, Leg, PORT, Theme, Way, World, patience, tried},
 };
@@ -110,92 +108,18 @@ fn time_wait(world: &World) -> Result<Vec<Leg>> {
     Ok(legs)
 }
 
-/// From "ready" on nobody refused gets in; nobody allowed is ever lost.
+/// How a client of TCP tries once.
+pub(crate) fn connects(sandbox: &Sandbox, from: IpAddr, to: IpAddr, patience: Duration) -> Result<bool> {
+    Ok(connect(sandbox.client(), from, SocketAddr::new(to, PORT), patience)?.is_connected())
+}
+
 fn start_loop(_world: &World) -> Result<Vec<Leg>> {
     let sandbox = Sandbox::new("bypass-start-loop")?;
     sandbox.write_tables(ALLOW, DENY)?;
     let _alphad = Testd::start(&sandbox, "alphad", &format!("[::]:{PORT}"))?;
-    let stop = AtomicBool::new(false);
-    thread::scope(|scope| {
-        let refused = scope.spawn(|| attempts(&sandbox, CLIENT_V4_OTHER, SERVER_V4, 50, &stop));
-        let allowed = scope.spawn(|| attempts(&sandbox, CLIENT_V6, SERVER_V6, 3000, &stop));
-        thread::sleep(Duration::from_millis(100));
-        let tcpw = Tcpw::start(&sandbox, &[]);
-        let ready = Instant::now();
-        thread::sleep(Duration::from_millis(400));
-        stop.store(true, Ordering::Relaxed);
-        let (refused, allowed) = (joined(refused.join())?, joined(allowed.join())?);
-        drop(tcpw?);
-        let (before, after): (Vec<_>, Vec<_>) = refused.into_iter().partition(|one| one.began < ready);
-        Ok(vec![
-            Leg::new("before the start", true, before.first().is_some_and(|one| one.connected)),
-            Leg::new("refused", false, after.is_empty() || after.iter().any(|one| one.connected)),
-            Leg::new("allowed", true, allowed.len() > 10 && allowed.iter().all(|one| one.connected)),
-        ])
-    })
+    streams::while_starting(&sandbox, &[], Duration::from_millis(50), &connects)
 }
 
-/// Rules that open and close the door for one client: another one is never let in, a third never lost.
 fn reload_loop(world: &World) -> Result<Vec<Leg>> {
-    let stop = AtomicBool::new(false);
-    let sandbox = &world.sandbox;
-    thread::scope(|scope| {
-        let refused = scope.spawn(|| attempts(sandbox, tcpw_tests::CLIENT_V6_OTHER, SERVER_V6, 20, &stop));
-        let allowed = scope.spawn(|| attempts(sandbox, CLIENT_V6, SERVER_V6, 3000, &stop));
-        let changing = scope.spawn(|| attempts(sandbox, CLIENT_V4_OTHER, SERVER_V4, 20, &stop));
-        let mut spans = Vec::new();
-        let mut changed = Ok(());
-        for round in 0..8 {
-            let is_open = round % 2 == 0;
-            let allow = if is_open { "alphad: 1.2. [3ffe:ffff:100:200::]/64\n" } else { ALLOW };
-            changed = changed.and_then(|()| world.apply(allow, DENY));
-            let began = Instant::now();
-            thread::sleep(Duration::from_millis(150));
-            spans.push((began, Instant::now(), is_open));
-        }
-        stop.store(true, Ordering::Relaxed);
-        let (refused, allowed, changing) =
-            (joined(refused.join())?, joined(allowed.join())?, joined(changing.join())?);
-        changed?;
-        let wrong = changing.iter().any(|one| {
-            spans
-                .iter()
-                .any(|(from, to, is_open)| one.began > *from && one.ended < *to && one.connected != *is_open)
-        });
-        Ok(vec![
-            Leg::new("refused", false, refused.len() < 10 || refused.iter().any(|one| one.connected)),
-            Leg::new("allowed", true, allowed.len() > 10 && allowed.iter().all(|one| one.connected)),
-            Leg::new("by turns, at odds with the rules", false, wrong),
-        ])
-    })
-}
-
-/// One of many attempts.
-pub(crate) struct One {
-    pub(crate) began: Instant,
-    pub(crate) ended: Instant,
-    pub(crate) connected: bool,
-}
-
-/// Connects again and again, a few thousand times at most.
-pub(crate) fn attempts(
-    sandbox: &Sandbox,
-    from: std::net::IpAddr,
-    to: std::net::IpAddr,
-    patience_ms: u64,
-    stop: &AtomicBool,
-) -> Result<Vec<One>> {
-    let mut all = Vec::new();
-    while !stop.load(Ordering::Relaxed) && all.len() < 5000 {
-        let began = Instant::now();
-        let attempt =
-            connect(sandbox.client(), from, SocketAddr::new(to, PORT), Duration::from_millis(patience_ms))?;
-        all.push(One { began, ended: Instant::now(), connected: attempt.is_connected() });
-        thread::sleep(Duration::from_millis(3));
-    }
-    Ok(all)
-}
-
-pub(crate) fn joined<T>(result: thread::Result<Result<T>>) -> Result<T> {
-    result.map_err(|_| anyhow!("a client panicked"))?
+    streams::while_rules_change(world, Duration::from_millis(20), &connects)
 }

@@ -3,7 +3,6 @@
 use std::{
     net::{IpAddr, SocketAddr},
     process::Command,
-    sync::atomic::{AtomicBool, Ordering},
     thread,
     time::{Duration, Instant},
 };
@@ -17,7 +16,7 @@ use tcpw_tests::{
 
 use crate::{
     alone::{DOUBTFUL, stopped},
-    moments::joined,
+    streams,
     world::{
         DENY,
         Families::{self, Both, V4, V6},
@@ -349,89 +348,26 @@ fn turns(world: &World) -> Result<Vec<Leg>> {
     Ok(legs)
 }
 
-/// One of many datagrams.
-struct One {
-    began: Instant,
-    ended: Instant,
-    is_answered: bool,
-}
-
-/// Asks again and again from one port.
-fn asking(
-    sandbox: &Sandbox,
-    from: (IpAddr, u16),
-    to: IpAddr,
-    patience_ms: u64,
-    stop: &AtomicBool,
-) -> Result<Vec<One>> {
-    let mut all = Vec::new();
-    while !stop.load(Ordering::Relaxed) && all.len() < 5000 {
-        let began = Instant::now();
-        let (from, to) = (SocketAddr::new(from.0, from.1), SocketAddr::new(to, PORT));
-        let is_answered = is_answered(sandbox.client(), from, to, Duration::from_millis(patience_ms))?;
-        all.push(One { began, ended: Instant::now(), is_answered });
-        thread::sleep(Duration::from_millis(3));
+/// Asks once, always from the same port.
+fn answered_at(port: u16) -> impl Fn(&Sandbox, IpAddr, IpAddr, Duration) -> Result<bool> + Sync {
+    move |sandbox, from, to, patience| {
+        let (from, to) = (SocketAddr::new(from, port), SocketAddr::new(to, PORT));
+        is_answered(sandbox.client(), from, to, patience)
     }
-    Ok(all)
 }
 
-/// From "ready" on nobody refused is answered, though he was before; nobody allowed is ever lost.
+/// How long one waits who is refused.
+const IMPATIENT: Duration = Duration::from_millis(50);
+
 fn start_loop(_world: &World) -> Result<Vec<Leg>> {
     let sandbox = Sandbox::new("bypass-udp-start-loop")?;
     sandbox.write_tables(ALLOW, DENY)?;
     let _alphad = Testd::start(&sandbox, "alphad", &format!("--udp [::]:{PORT}"))?;
-    let stop = AtomicBool::new(false);
-    thread::scope(|scope| {
-        let refused = scope.spawn(|| asking(&sandbox, (CLIENT_V4_OTHER, 9040), SERVER_V4, 50, &stop));
-        let allowed = scope.spawn(|| asking(&sandbox, (CLIENT_V6, 9040), SERVER_V6, 3000, &stop));
-        thread::sleep(Duration::from_millis(100));
-        let tcpw = Tcpw::start(&sandbox, &["--on-deny", "reset"]);
-        let ready = Instant::now();
-        thread::sleep(Duration::from_millis(400));
-        stop.store(true, Ordering::Relaxed);
-        let (refused, allowed) = (joined(refused.join())?, joined(allowed.join())?);
-        drop(tcpw?);
-        let (before, after): (Vec<_>, Vec<_>) = refused.into_iter().partition(|one| one.began < ready);
-        Ok(vec![
-            Leg::new("before the start", true, before.first().is_some_and(|one| one.is_answered)),
-            Leg::new("refused", false, after.is_empty() || after.iter().any(|one| one.is_answered)),
-            Leg::new("allowed", true, allowed.len() > 10 && allowed.iter().all(|one| one.is_answered)),
-        ])
-    })
+    streams::while_starting(&sandbox, &["--on-deny", "reset"], IMPATIENT, &answered_at(9040))
 }
 
-/// Rules that open and close the door for one client: another one is never let in, a third never lost.
 fn reload_loop(world: &World) -> Result<Vec<Leg>> {
-    let stop = AtomicBool::new(false);
-    let sandbox = &world.sandbox;
-    thread::scope(|scope| {
-        let refused = scope.spawn(|| asking(sandbox, (CLIENT_V6_OTHER, 9050), SERVER_V6, 50, &stop));
-        let allowed = scope.spawn(|| asking(sandbox, (CLIENT_V6, 9050), SERVER_V6, 3000, &stop));
-        let changing = scope.spawn(|| asking(sandbox, (CLIENT_V4_OTHER, 9050), SERVER_V4, 50, &stop));
-        let mut spans = Vec::new();
-        let mut changed = Ok(());
-        for round in 0..8 {
-            let is_open = round % 2 == 0;
-            let allow = if is_open { "alphad: 1.2. [3ffe:ffff:100:200::]/64\n" } else { ALLOW };
-            changed = changed.and_then(|()| world.apply(allow, DENY));
-            let began = Instant::now();
-            thread::sleep(Duration::from_millis(150));
-            spans.push((began, Instant::now(), is_open));
-        }
-        stop.store(true, Ordering::Relaxed);
-        let (refused, allowed, changing) =
-            (joined(refused.join())?, joined(allowed.join())?, joined(changing.join())?);
-        changed?;
-        let wrong = changing.iter().any(|one| {
-            let within = |(from, to, _): &&(Instant, Instant, bool)| one.began > *from && one.ended < *to;
-            spans.iter().filter(within).any(|(_, _, is_open)| one.is_answered != *is_open)
-        });
-        Ok(vec![
-            Leg::new("refused", false, refused.len() < 10 || refused.iter().any(|one| one.is_answered)),
-            Leg::new("allowed", true, allowed.len() > 10 && allowed.iter().all(|one| one.is_answered)),
-            Leg::new("by turns, at odds with the rules", false, wrong),
-        ])
-    })
+    streams::while_rules_change(world, IMPATIENT, &answered_at(9050))
 }
 
 /// So many refused clients while the daemon is stopped; the counter tells that it was enough.
@@ -459,24 +395,7 @@ fn flood(world: &World, allow: &str, count: u32, counter: &str) -> Result<Vec<Le
 
 /// Programs are replaced under a stream of datagrams.
 fn adopted(world: &World) -> Result<Vec<Leg>> {
-    let stop = AtomicBool::new(false);
-    let mut legs = thread::scope(|scope| {
-        let refused = scope.spawn(|| asking(&world.sandbox, (CLIENT_V4_OTHER, 9060), SERVER_V4, 50, &stop));
-        let allowed = scope.spawn(|| asking(&world.sandbox, (CLIENT_V6, 9060), SERVER_V6, 3000, &stop));
-        let adopted = Tcpw::start(&world.sandbox, &PINNED);
-        thread::sleep(Duration::from_millis(200));
-        stop.store(true, Ordering::Relaxed);
-        let (refused, allowed) = (joined(refused.join())?, joined(allowed.join())?);
-        let adopted = adopted?;
-        world.tcpw(|tcpw| {
-            *tcpw = adopted;
-            Ok(())
-        })?;
-        anyhow::Ok(vec![
-            Leg::new("refused", false, refused.len() < 5 || refused.iter().any(|one| one.is_answered)),
-            Leg::new("allowed", true, allowed.len() > 5 && allowed.iter().all(|one| one.is_answered)),
-        ])
-    })?;
+    let mut legs = streams::while_adopted(world, &PINNED, IMPATIENT, &answered_at(9060))?;
     legs.extend(ask_all(world, Both, PORT)?);
     Ok(legs)
 }

@@ -1,0 +1,141 @@
+//! Clients that try again and again, while tcpw starts, takes other rules, or gives way to another.
+//!
+//! In: how one of them tries once. Out: what became of those who are refused, of those who are allowed, and
+//! of one whom the rules let in by turns.
+
+use std::{
+    net::IpAddr,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Result, anyhow};
+use tcpw_tests::{CLIENT_V4_OTHER, CLIENT_V6, CLIENT_V6_OTHER, SERVER_V4, SERVER_V6, Sandbox, Tcpw};
+
+use crate::world::{ALLOW, DENY, Leg, World};
+
+/// One try, from an address to another: whether it came through in time.
+pub(crate) type Try<'a> = &'a (dyn Fn(&Sandbox, IpAddr, IpAddr, Duration) -> Result<bool> + Sync);
+
+/// Enough for anybody who is let in.
+const PATIENT: Duration = Duration::from_secs(3);
+
+/// One of many tries.
+struct One {
+    began: Instant,
+    ended: Instant,
+    is_through: bool,
+}
+
+/// Tries again and again, a few thousand times at most.
+fn stream(
+    sandbox: &Sandbox,
+    (from, to): (IpAddr, IpAddr),
+    patience: Duration,
+    stop: &AtomicBool,
+    attempt: Try<'_>,
+) -> Result<Vec<One>> {
+    let mut all = Vec::new();
+    while !stop.load(Ordering::Relaxed) && all.len() < 5000 {
+        let began = Instant::now();
+        let is_through = attempt(sandbox, from, to, patience)?;
+        all.push(One { began, ended: Instant::now(), is_through });
+        thread::sleep(Duration::from_millis(3));
+    }
+    Ok(all)
+}
+
+fn joined<T>(result: thread::Result<Result<T>>) -> Result<T> {
+    result.map_err(|_| anyhow!("a client panicked"))?
+}
+
+/// From "ready" on nobody refused comes through, though he did before; nobody allowed is ever lost.
+pub(crate) fn while_starting(
+    sandbox: &Sandbox,
+    flags: &[&str],
+    patience: Duration,
+    attempt: Try<'_>,
+) -> Result<Vec<Leg>> {
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let refused = scope.spawn(|| stream(sandbox, (CLIENT_V4_OTHER, SERVER_V4), patience, &stop, attempt));
+        let allowed = scope.spawn(|| stream(sandbox, (CLIENT_V6, SERVER_V6), PATIENT, &stop, attempt));
+        thread::sleep(Duration::from_millis(100));
+        let tcpw = Tcpw::start(sandbox, flags);
+        let ready = Instant::now();
+        thread::sleep(Duration::from_millis(400));
+        stop.store(true, Ordering::Relaxed);
+        let (refused, allowed) = (joined(refused.join())?, joined(allowed.join())?);
+        drop(tcpw?);
+        let (before, after): (Vec<_>, Vec<_>) = refused.into_iter().partition(|one| one.began < ready);
+        Ok(vec![
+            Leg::new("before the start", true, before.first().is_some_and(|one| one.is_through)),
+            Leg::new("refused", false, after.is_empty() || after.iter().any(|one| one.is_through)),
+            Leg::new("allowed", true, allowed.len() > 10 && allowed.iter().all(|one| one.is_through)),
+        ])
+    })
+}
+
+/// Rules that open and close the door for one client: another one is never let in, a third never lost.
+pub(crate) fn while_rules_change(world: &World, patience: Duration, attempt: Try<'_>) -> Result<Vec<Leg>> {
+    let stop = AtomicBool::new(false);
+    let sandbox = &world.sandbox;
+    thread::scope(|scope| {
+        let refused = scope.spawn(|| stream(sandbox, (CLIENT_V6_OTHER, SERVER_V6), patience, &stop, attempt));
+        let allowed = scope.spawn(|| stream(sandbox, (CLIENT_V6, SERVER_V6), PATIENT, &stop, attempt));
+        let changing =
+            scope.spawn(|| stream(sandbox, (CLIENT_V4_OTHER, SERVER_V4), patience, &stop, attempt));
+        let mut spans = Vec::new();
+        let mut changed = Ok(());
+        for round in 0..8 {
+            let is_open = round % 2 == 0;
+            let allow = if is_open { "alphad: 1.2. [3ffe:ffff:100:200::]/64\n" } else { ALLOW };
+            changed = changed.and_then(|()| world.apply(allow, DENY));
+            let began = Instant::now();
+            thread::sleep(Duration::from_millis(150));
+            spans.push((began, Instant::now(), is_open));
+        }
+        stop.store(true, Ordering::Relaxed);
+        let (refused, allowed, changing) =
+            (joined(refused.join())?, joined(allowed.join())?, joined(changing.join())?);
+        changed?;
+        let wrong = changing.iter().any(|one| {
+            let within = |(from, to, _): &&(Instant, Instant, bool)| one.began > *from && one.ended < *to;
+            spans.iter().filter(within).any(|(_, _, is_open)| one.is_through != *is_open)
+        });
+        Ok(vec![
+            Leg::new("refused", false, refused.len() < 10 || refused.iter().any(|one| one.is_through)),
+            Leg::new("allowed", true, allowed.len() > 10 && allowed.iter().all(|one| one.is_through)),
+            Leg::new("by turns, at odds with the rules", false, wrong),
+        ])
+    })
+}
+
+/// The next daemon replaces the programs of one that is gone.
+pub(crate) fn while_adopted(
+    world: &World,
+    flags: &[&str],
+    patience: Duration,
+    attempt: Try<'_>,
+) -> Result<Vec<Leg>> {
+    let stop = AtomicBool::new(false);
+    let sandbox = &world.sandbox;
+    thread::scope(|scope| {
+        let refused = scope.spawn(|| stream(sandbox, (CLIENT_V4_OTHER, SERVER_V4), patience, &stop, attempt));
+        let allowed = scope.spawn(|| stream(sandbox, (CLIENT_V6, SERVER_V6), PATIENT, &stop, attempt));
+        let adopted = Tcpw::start(sandbox, flags);
+        thread::sleep(Duration::from_millis(200));
+        stop.store(true, Ordering::Relaxed);
+        let (refused, allowed) = (joined(refused.join())?, joined(allowed.join())?);
+        let adopted = adopted?;
+        world.tcpw(|tcpw| {
+            *tcpw = adopted;
+            Ok(())
+        })?;
+        Ok(vec![
+            Leg::new("refused", false, refused.len() < 5 || refused.iter().any(|one| one.is_through)),
+            Leg::new("allowed", true, allowed.len() > 5 && allowed.iter().all(|one| one.is_through)),
+        ])
+    })
+}
