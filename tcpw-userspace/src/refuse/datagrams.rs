@@ -54,36 +54,14 @@ fn are_of_one(sockets: &[&PortSocket], identified: impl Fn(&PortSocket) -> Optio
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{
+        super::tests::{assert_places, known, socket},
+        *,
+    };
 
-    fn socket(cookie: u64, local: &str) -> PortSocket {
-        let local: std::net::SocketAddr = local.parse().unwrap();
-        PortSocket {
-            cookie,
-            family: if local.is_ipv4() { 2 } else { 10 },
-            local,
-            is_v6_only: false,
-            is_of_one_interface: false,
-            is_guarded: true,
-            is_connected: false,
-        }
-    }
-
-    /// Cookies below 10 are of one daemon, below 20 of another; the others are not identified.
-    fn known(socket: &PortSocket) -> Option<Identified> {
-        let tens = socket.cookie / 10;
-        (tens < 2).then_some(Identified { names: 100 + tens, pid: 7 })
-    }
-
+    #[track_caller]
     fn is(sockets: &[PortSocket], wanted: &[(&str, u64)]) {
-        let found: Vec<_> = certain_datagrams(sockets, |port| port < 1000, known)
-            .into_iter()
-            .map(|((address, port), one)| {
-                (format!("{} {port}", crate::events::ip(&address)), one.map_or(0, |one| one.cookie))
-            })
-            .collect();
-        let wanted: Vec<_> = wanted.iter().map(|(place, cookie)| ((*place).to_owned(), *cookie)).collect();
-        assert_eq!(found, wanted, "{sockets:?}");
+        assert_places(certain_datagrams(sockets, |port| port < 1000, known), wanted);
     }
 
     #[test]

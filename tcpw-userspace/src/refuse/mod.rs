@@ -128,7 +128,7 @@ mod tests {
     const V4: u32 = 2;
     const V6: u32 = 10;
 
-    fn socket(cookie: u64, local: &str) -> PortSocket {
+    pub(super) fn socket(cookie: u64, local: &str) -> PortSocket {
         let local: std::net::SocketAddr = local.parse().unwrap();
         PortSocket {
             cookie,
@@ -142,25 +142,27 @@ mod tests {
     }
 
     /// Cookies below 10 are of one daemon, below 20 of another; the others are not identified.
-    fn known(socket: &PortSocket) -> Option<Identified> {
+    pub(super) fn known(socket: &PortSocket) -> Option<Identified> {
         let tens = socket.cookie / 10;
         (tens < 2).then_some(Identified { names: 100 + tens, pid: 7 })
     }
 
-    /// The cookie of each place that is certain, 0 for one that hides another.
-    fn found(sockets: &[PortSocket]) -> Vec<(String, u64)> {
-        certain(sockets, known)
+    /// Compares places and the cookie of each, 0 for one that hides another.
+    #[track_caller]
+    pub(super) fn assert_places(found: BTreeMap<Place, Option<Certain>>, wanted: &[(&str, u64)]) {
+        let found: Vec<_> = found
             .into_iter()
             .map(|((address, port), one)| {
-                let ip = crate::events::ip(&address);
-                (format!("{ip} {port}"), one.map_or(0, |one| one.cookie))
+                (format!("{} {port}", crate::events::ip(&address)), one.map_or(0, |one| one.cookie))
             })
-            .collect()
+            .collect();
+        let wanted: Vec<_> = wanted.iter().map(|(place, cookie)| ((*place).to_owned(), *cookie)).collect();
+        assert_eq!(found, wanted);
     }
 
+    #[track_caller]
     fn is(sockets: &[PortSocket], wanted: &[(&str, u64)]) {
-        let wanted: Vec<_> = wanted.iter().map(|(place, cookie)| ((*place).to_owned(), *cookie)).collect();
-        assert_eq!(found(sockets), wanted, "{sockets:?}");
+        assert_places(certain(sockets, known), wanted);
     }
 
     #[test]
