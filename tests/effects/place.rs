@@ -4,11 +4,10 @@ use std::{
     net::{IpAddr, SocketAddr},
     path::PathBuf,
     sync::atomic::{AtomicU32, Ordering},
-    thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use tcpw_tests::{Commands, Requirement, SERVER_V4, SERVER_V6, Sandbox, Tcpw, can_run, client::connect};
 
 /// Who gets in does so within a millisecond; who is let in by mistake would be in by then.
@@ -79,14 +78,6 @@ impl Place {
 
     /// Waits until a counter has a value.
     pub(crate) fn wait_counter(&self, name: &str, value: u64) -> Result<()> {
-        let deadline = Instant::now() + SOON;
-        loop {
-            let counters = Tcpw::counters(&self.sandbox)?;
-            if counters.get(name) == Some(&value) {
-                return Ok(());
-            }
-            ensure!(Instant::now() < deadline, "{name} is not {value}: {counters:?}");
-            thread::sleep(Duration::from_millis(50));
-        }
+        Tcpw::wait_counter(&self.sandbox, name, value, SOON)
     }
 }

@@ -5,6 +5,7 @@ use std::{
     env,
     path::{Path, PathBuf},
     process::Command,
+    thread,
     time::{Duration, Instant},
 };
 
@@ -80,6 +81,24 @@ impl Tcpw {
     /// Nothing is enforced.
     pub fn counters(sandbox: &Sandbox) -> Result<BTreeMap<String, u64>> {
         counters(sandbox)
+    }
+
+    /// Waits until a counter has a value.
+    ///
+    /// # Errors
+    /// It has another one after `time`: with all counters.
+    pub fn wait_counter(sandbox: &Sandbox, name: &str, value: u64, time: Duration) -> Result<()> {
+        let deadline = Instant::now() + time;
+        loop {
+            let counters = counters(sandbox)?;
+            if counters.get(name) == Some(&value) {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                bail!("{name} is not {value}: {counters:?}");
+            }
+            thread::sleep(Duration::from_millis(50));
+        }
     }
 
     /// The same, of a gate without a daemon.

@@ -125,15 +125,7 @@ impl Place {
 
     /// Waits until a counter has a value.
     pub(crate) fn wait_counter(&self, name: &str, value: u64) -> Result<()> {
-        let deadline = Instant::now() + SOON;
-        loop {
-            let counters = Tcpw::counters(&self.sandbox)?;
-            if counters.get(name) == Some(&value) {
-                return Ok(());
-            }
-            ensure!(Instant::now() < deadline, "{name} is not {value}: {counters:?}");
-            thread::sleep(Duration::from_millis(50));
-        }
+        Tcpw::wait_counter(&self.sandbox, name, value, SOON)
     }
 }
 
