@@ -23,7 +23,7 @@ use std::{
 use anyhow::Result;
 use place::{CLIENTS, LO_V4, Place, SOON, lines_with, read_all, ready};
 use tcpw_tests::{
-    CLIENT_V4, CLIENT_V4_OTHER, CLIENT_V6, Place as At, SERVER_V4, Tcpw, Testd,
+    CLIENT_V4, CLIENT_V4_OTHER, CLIENT_V6, Place as At, Requirement, SERVER_V4, Tcpw, Testd, can_run,
     client::{Ended, connect},
 };
 
@@ -96,6 +96,36 @@ fn refused_client_of_every_family_gets_banner_and_twist_and_the_daemon_sees_nobo
     }
     for counter in ["disagreements", "broken", "reset", "commands_lost", "commands_suppressed"] {
         assert_eq!(counters[counter], 0, "{counter}: {counters:?}");
+    }
+    Ok(())
+}
+
+/// The command reads them from its standard input, which is the connection.
+#[test]
+fn keepalive_and_linger_are_set_on_the_connection() -> Result<()> {
+    if !ready() || !can_run("twist", &[Requirement::Program("/usr/bin/python3")]) {
+        return Ok(());
+    }
+    let place = Place::new("options")?;
+    let script = place.out.join("options.py");
+    fs::write(
+        &script,
+        "import socket, struct\n\
+         connection = socket.socket(fileno=0)\n\
+         option = lambda *which: connection.getsockopt(socket.SOL_SOCKET, *which)\n\
+         linger = struct.unpack('ii', option(socket.SO_LINGER, 8))\n\
+         print(option(socket.SO_KEEPALIVE), *linger, flush=True)\n",
+    )?;
+    let command = format!("twist /usr/bin/python3 {}", script.display());
+    place
+        .sandbox
+        .write_tables("", &format!("alphad: ALL: keepalive: linger 3: {command}\nALL: ALL: {command}\n"))?;
+    let _alphad = Testd::start(&place.sandbox, "alphad", "[::]:7001")?;
+    let _betad = Testd::start(&place.sandbox, "betad", "[::]:7002")?;
+    let _tcpw = place.tcpw("", &["--on-deny", "reset"])?;
+    for client in [CLIENT_V4, CLIENT_V6] {
+        assert_eq!(place.ask(client, 7001)?, "1 1 3\n");
+        assert_eq!(place.ask(client, 7002)?, "0 0 0\n");
     }
     Ok(())
 }
