@@ -190,6 +190,8 @@ fn policy(parsed: &Parsed) -> String {
                 13 => 'B',
                 // With a banner or a twist.
                 18 => 'T',
+                // Let in with a banner.
+                33 => 'W',
                 other => panic!("outcome {other}"),
             })
             .collect()

@@ -43,11 +43,14 @@ impl Files {
 
     fn add(&mut self, Sample { path, state }: &Sample) {
         let text = |text: &str| FileText::Bytes(text.as_bytes().into());
-        let plain = Status { kind: Kind::File, mode: 0o644, owner: 0, group: 0 };
+        let plain = Status { kind: Kind::File, mode: 0o644, owner: 0, group: 0, size: 0 };
         let (content, status) = match state {
             State::Text(it) => (text(it), plain),
             State::Writable(it) => (text(it), Status { mode: 0o666, ..plain }),
-            State::Long(head, unit, times) => (text(&format!("{head}{}\n", unit.repeat(*times))), plain),
+            State::Long(head, unit, times) => {
+                let all = format!("{head}{}\n", unit.repeat(*times));
+                (text(&all), Status { size: u64::try_from(all.len()).unwrap_or(u64::MAX), ..plain })
+            }
             State::Missing => (FileText::Missing, Status::MISSING),
             State::Unreadable => (FileText::Unreadable("Permission denied".into()), plain),
             State::Directory => (text(""), Status { kind: Kind::Directory, mode: 0o755, ..plain }),
@@ -81,7 +84,10 @@ impl Files {
             texts.files.extend(new.into_iter().map(|path| (path.clone(), read(&path, missing()))));
         }
         let mut facts = self.facts.clone();
-        facts.0.push(("/etc".into(), Status { kind: Kind::Directory, mode: 0o755, owner: 0, group: 0 }));
+        facts.0.push((
+            "/etc".into(),
+            Status { kind: Kind::Directory, mode: 0o755, owner: 0, group: 0, size: 0 },
+        ));
         check(&texts, &facts, Scope { both: true, in_use: true })
     }
 }

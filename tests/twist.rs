@@ -1,6 +1,8 @@
 //! `twist` and `banners`: what a refused client gets, by a process without rights, and never from the
 //! daemon it wanted to.
 
+#[path = "twist/banner.rs"]
+mod banner;
 #[path = "twist/clients.rs"]
 mod clients;
 #[path = "twist/hostile.rs"]

@@ -16,8 +16,9 @@ pub struct Answer {
     /// [`UserDecides`](crate::user::UserDecides).
     pub outcome: u32,
     /// What a connection wants beside: [`REPORT`](crate::outcome::REPORT),
-    /// [`KEEPALIVE`](crate::outcome::KEEPALIVE), [`STEER`](crate::outcome::STEER). Of a refusal of one
-    /// attempt that is reset: its initial sequence number.
+    /// [`KEEPALIVE`](crate::outcome::KEEPALIVE), [`STEER`](crate::outcome::STEER),
+    /// [`BANNER`](crate::outcome::BANNER). Of a refusal of one attempt that is reset: its initial sequence
+    /// number.
     pub marks: u32,
 }
 const _: () = assert!(size_of::<Answer>() == 16 + SPARE);

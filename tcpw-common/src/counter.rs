@@ -53,11 +53,15 @@ pub enum Counter {
     UserNoRoom = 22,
     /// Refused attempts led to user space, for a banner or a `twist`.
     Steered = 23,
+    /// Banners sent to clients that were let in.
+    BannersSent = 24,
+    /// Connections that were let in without the banner of their rule.
+    BannersMissed = 25,
 }
 
 impl Counter {
     /// Every counter with its name in status and metrics.
-    pub const ALL: [(Self, &'static str); 24] = [
+    pub const ALL: [(Self, &'static str); 26] = [
         (Self::Allowed, "allowed"),
         (Self::Refused, "refused"),
         (Self::WouldRefuse, "would_refuse"),
@@ -82,5 +86,7 @@ impl Counter {
         (Self::UserExpired, "user_expired"),
         (Self::UserNoRoom, "user_no_room"),
         (Self::Steered, "steered"),
+        (Self::BannersSent, "banners_sent"),
+        (Self::BannersMissed, "banners_missed"),
     ];
 }

@@ -84,7 +84,8 @@ pub struct Decision {
     /// What happens to the attempt.
     pub outcome: Outcome,
     /// What a connection wants beside: [`REPORT`](crate::outcome::REPORT),
-    /// [`KEEPALIVE`](crate::outcome::KEEPALIVE), [`STEER`](crate::outcome::STEER).
+    /// [`KEEPALIVE`](crate::outcome::KEEPALIVE), [`STEER`](crate::outcome::STEER),
+    /// [`BANNER`](crate::outcome::BANNER).
     pub marks: u8,
     /// Generation of the policy that decided.
     pub generation: u32,

@@ -30,6 +30,9 @@ pub enum Kind {
     /// An attempt was refused, and its client is led to user space, which has something for it.
     /// Once per attempt.
     Steered = 11,
+    /// The banner of a connection that was let in has been sent, or cannot be: its socket needs no more
+    /// care. The cookie is that socket's.
+    Spoken = 12,
 }
 
 impl Kind {
@@ -47,6 +50,7 @@ impl Kind {
             9 => Some(Self::Slips),
             10 => Some(Self::Deferred),
             11 => Some(Self::Steered),
+            12 => Some(Self::Spoken),
             _ => None,
         }
     }

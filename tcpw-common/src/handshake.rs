@@ -16,7 +16,8 @@ pub struct Handshake {
     pub generation: u32,
     /// Policy index within that generation.
     pub policy: u32,
-    /// [`REPORT`](crate::outcome::REPORT), [`KEEPALIVE`](crate::outcome::KEEPALIVE).
+    /// [`REPORT`](crate::outcome::REPORT), [`KEEPALIVE`](crate::outcome::KEEPALIVE),
+    /// [`BANNER`](crate::outcome::BANNER).
     pub marks: u32,
     /// 0.
     pub reserved: u32,

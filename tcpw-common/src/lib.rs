@@ -7,6 +7,7 @@
 #![no_std]
 
 pub mod answer;
+pub mod banner;
 pub mod counter;
 pub mod decide;
 pub mod event;

@@ -131,3 +131,10 @@ pub const STEERED_NS: u64 = 10_000_000_000;
 /// Sockets that take connections led to user space: one for each family and network
 /// namespace; in more of them refused clients are only refused.
 pub const MAX_TAKERS: u32 = 1 << 11;
+
+/// Banners of handshakes that are let in, each until its connection is there; what finds no room goes
+/// without.
+pub const MAX_BANNERS: u32 = 1 << 12;
+
+/// Connections whose daemon has not sent anything yet, and will send a banner first; likewise.
+pub const MAX_SPEAKERS: u32 = 1 << 13;

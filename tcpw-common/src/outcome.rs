@@ -10,14 +10,17 @@ pub const KEEPALIVE: u8 = 8;
 /// of `twist`.
 pub const STEER: u8 = 16;
 
+/// Mark of an entry that allows: its rule has a banner for the client, which user space is asked for.
+pub const BANNER: u8 = 32;
+
 /// Entries are below this: an outcome, and every mark.
-pub const ENTRIES: usize = 32;
+pub const ENTRIES: usize = 64;
 
 /// An outcome and its marks, as the tables and answers hold them; `None` for a byte no compiler
 /// writes.
 #[inline(always)]
 pub const fn of_entry(entry: u8) -> Option<(Outcome, u8)> {
-    const MARKS: u8 = REPORT | KEEPALIVE | STEER;
+    const MARKS: u8 = REPORT | KEEPALIVE | STEER | BANNER;
     match Outcome::from_byte(entry & !MARKS) {
         Some(outcome) => Some((outcome, entry & MARKS)),
         None => None,

@@ -2,7 +2,7 @@
 //!
 //! In: sock_ops on every TCP socket below the cgroup; attached only if accepted
 //! connections are logged, or a rule acts on them. Out: one event per connection the gate
-//! marked, and SO_KEEPALIVE on its socket.
+//! marked, SO_KEEPALIVE on its socket, and what the daemon shall send before anything else.
 
 use core::ptr::{addr_of, read_volatile};
 
@@ -14,10 +14,11 @@ use aya_log_ebpf::warn;
 use tcpw_common::{
     event::Kind,
     key::{Address, AttemptKey, mapped},
-    outcome::{KEEPALIVE, REPORT},
+    outcome::{BANNER, KEEPALIVE, REPORT},
 };
 
 use crate::{
+    banner,
     emit::{Report, emit},
     maps::HANDSHAKES,
     port::port,
@@ -49,6 +50,9 @@ pub(crate) fn established(ctx: &SockOpsContext) {
         return;
     };
     let _ = HANDSHAKES.remove(&key);
+    if handshake.marks & u32::from(BANNER) != 0 {
+        banner::begin(ctx, key);
+    }
     if handshake.marks & u32::from(KEEPALIVE) != 0 {
         keep_alive(ctx, key.server_port);
     }

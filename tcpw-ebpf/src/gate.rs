@@ -10,6 +10,8 @@
 //! for a SYN and for the last ACK of a handshake; a datagram is whole again, whatever fragments
 //! it came in.
 
+mod ask;
+
 use aya_ebpf::{
     EbpfContext as _,
     helpers::{bpf_get_socket_cookie, bpf_ktime_get_boot_ns, bpf_sk_fullsock},
@@ -21,19 +23,21 @@ use tcpw_common::{
     decide::{AUDIT, Decision, NAMES_COUNT, decide},
     event::Kind,
     handshake::Handshake,
-    key::{AnswerKey, AttemptKey, Query},
+    key::{AttemptKey, Query},
     limits::ONE_ATTEMPT_NS,
     outcome::{Outcome, REPORT},
     tag::{KERNEL_PORT, OF_ONE_DEVICE, PROVISIONAL, TAKER, Tag, UNPRIVILEGED},
-    user::{Pending, UserDecides},
+    user::Pending,
 };
+
+use ask::{ask, wants_text};
 
 use crate::{
     emit::{Report, count, emit},
     handshake::has_handshake,
-    hold::{hold, is_anybody_there, may_tell},
+    hold::{hold, is_anybody_there},
     identity::tag_of,
-    maps::{ANSWERS, ATTEMPTS, HANDSHAKES, LISTENERS, ONCE, SCRATCH},
+    maps::{ATTEMPTS, HANDSHAKES, LISTENERS, SCRATCH},
     packet::{self, Rest, Shape},
     port::port,
     remember::{self, are_resets_on},
@@ -255,9 +259,12 @@ fn decide_attempt(ctx: &SkBuffContext, attempt: &mut Attempt) -> Passage {
     match decision.outcome {
         // Handled above.
         Outcome::Exempt => Passage::Pass,
+        Outcome::Allow if wants_text(attempt, &decision, decision.marks) => {
+            ask(ctx, attempt, &decision, Some(decision.marks))
+        }
         Outcome::Allow => allow(attempt, &decision, decision.marks),
         Outcome::Refuse => refuse(attempt, &decision),
-        Outcome::Ask => ask(ctx, attempt, &decision),
+        Outcome::Ask => ask(ctx, attempt, &decision, None),
     }
 }
 
@@ -335,81 +342,12 @@ fn refuse(attempt: &mut Attempt, decision: &Decision) -> Passage {
     if audit { Passage::Pass } else { Passage::Drop }
 }
 
-/// The address does not decide: take user space's answer, or ask for one.
-#[inline(always)]
-fn ask(ctx: &SkBuffContext, attempt: &mut Attempt, decision: &Decision) -> Passage {
-    let key = AnswerKey {
-        generation: decision.generation,
-        policy: decision.policy,
-        client: attempt.key.client,
-        server: attempt.key.server,
-    };
-    // SAFETY: the helper has no preconditions.
-    let now_ns = unsafe { bpf_ktime_get_boot_ns() };
-    // SAFETY: the value is copied at once. If user space replaces it meanwhile, one answer's outcome
-    // may go with the other's expiry: both answers were given, and the wrong expiry is read once.
-    let answer = unsafe { ANSWERS.get(&key) }.copied();
-    let answer = match answer {
-        Some(answer) if now_ns < answer.expires_ns => Some(answer),
-        Some(_) | None => {
-            // Of an ACK the number is its SYN's.
-            // SAFETY: as above.
-            unsafe { ONCE.get(&attempt.key) }.copied()
-        }
-    };
-    if let Some(answer) = answer
-        && now_ns < answer.expires_ns
-    {
-        let marks = (answer.marks & 0xff) as u8;
-        if answer.outcome == Outcome::Allow as u32 {
-            return allow(attempt, decision, marks);
-        }
-        if answer.outcome == Outcome::Refuse as u32 {
-            return refuse(attempt, decision);
-        }
-        if let Some(decides) = UserDecides::from_answer(answer.outcome) {
-            if attempt.protocol == IPPROTO_TCP && decision.flags & AUDIT == 0 && is_anybody_there(now_ns) {
-                return wait_for_user(attempt, decision, answer.outcome, now_ns);
-            }
-            // Nobody asks for the user, or there is no connection to ask about: it is unknown.
-            return match decides.if_unknown {
-                Outcome::Allow => allow(attempt, decision, marks),
-                Outcome::Exempt | Outcome::Refuse | Outcome::Ask => refuse(attempt, decision),
-            };
-        }
-    }
-    wait(ctx, Kind::Ask, attempt, decision, now_ns)
-}
-
-/// The handshake may go on, its connection waits.
-#[inline(always)]
-fn wait_for_user(attempt: &mut Attempt, decision: &Decision, answer: u32, now_ns: u64) -> Passage {
-    let is_syn = attempt.completes == 0;
-    attempt.pending = Pending {
-        tag: attempt.tag,
-        answer,
-        generation: decision.generation,
-        policy: decision.policy,
-        family: attempt.family,
-        ifindex: attempt.ifindex,
-        seq: attempt.key.isn.wrapping_add(1),
-        ack: attempt.rest.ack,
-        window: attempt.rest.window,
-    };
-    attempt.key.isn = 0;
-    attempt.key.cookie = 0;
-    let has_data = attempt.rest.has_data != 0;
-    let passage = user::go_on(&attempt.key, &attempt.pending, is_syn, has_data);
-    if has_data && !is_syn && may_tell(&attempt.key, now_ns) {
-        report(Kind::Deferred, attempt, decision);
-    }
-    passage
-}
-
 /// Leaves the attempt to user space. In audit mode it passes meanwhile.
 #[inline(always)]
 fn wait(ctx: &SkBuffContext, kind: Kind, attempt: &Attempt, decision: &Decision, now_ns: u64) -> Passage {
-    hold(ctx, kind, &attempt.key, &describe(attempt, decision), now_ns);
+    if let Err(bound) = hold(ctx, kind, &attempt.key, &describe(attempt, decision), now_ns) {
+        count(bound);
+    }
     if decision.flags & AUDIT != 0 { Passage::Pass } else { Passage::Drop }
 }
 

@@ -50,20 +50,24 @@ fn is_held(key: &AttemptKey, now_ns: u64) -> bool {
     before.is_some_and(|before| now_ns < before.wrapping_add(HOLD_AGAIN_NS))
 }
 
-/// Copies the packet to user space, unless a bound says no.
+/// Copies the packet to user space, unless it was held a moment ago; or says which bound is against it.
 #[inline(always)]
-pub(crate) fn hold(ctx: &SkBuffContext, kind: Kind, key: &AttemptKey, report: &Report, now_ns: u64) {
+pub(crate) fn hold(
+    ctx: &SkBuffContext,
+    kind: Kind,
+    key: &AttemptKey,
+    report: &Report,
+    now_ns: u64,
+) -> Result<(), Counter> {
     if is_held(key, now_ns) {
         count(Counter::Retransmits);
-        return;
+        return Ok(());
     }
     if !is_source_within(&SOURCES, report.client, HOLDS_PER_SOURCE, now_ns) {
-        count(Counter::HoldLimited);
-        return;
+        return Err(Counter::HoldLimited);
     }
     let Some(mut entry) = HOLDS.reserve::<Held>(0) else {
-        count(Counter::HoldRingFull);
-        return;
+        return Err(Counter::HoldRingFull);
     };
     count(Counter::Asked);
     // If it does not fit, a SYN sent again is held again.
@@ -86,4 +90,5 @@ pub(crate) fn hold(ctx: &SkBuffContext, kind: Kind, key: &AttemptKey, report: &R
         }
     }
     entry.submit(0);
+    Ok(())
 }

@@ -9,6 +9,7 @@
 )]
 
 mod accepted;
+mod banner;
 mod emit;
 mod gate;
 mod handshake;
@@ -31,13 +32,14 @@ mod user;
 use core::ffi::c_void;
 
 use aya_ebpf::{
-    bindings::xdp_action::XDP_PASS,
+    bindings::{sk_action::SK_PASS, xdp_action::XDP_PASS},
     macros::{
-        btf_tracepoint, cgroup_skb, cgroup_sock, cgroup_sock_addr, classifier, sk_lookup, sock_ops, xdp,
+        btf_tracepoint, cgroup_skb, cgroup_sock, cgroup_sock_addr, classifier, sk_lookup, sk_msg, sock_ops,
+        xdp,
     },
     programs::{
-        BtfTracePointContext, SkBuffContext, SkLookupContext, SockAddrContext, SockContext, SockOpsContext,
-        TcContext, XdpContext,
+        BtfTracePointContext, SkBuffContext, SkLookupContext, SkMsgContext, SockAddrContext, SockContext,
+        SockOpsContext, TcContext, XdpContext,
     },
 };
 
@@ -174,6 +176,13 @@ pub(crate) fn user_out(ctx: SkBuffContext) -> i32 {
 pub(crate) fn user_born(ctx: SockOpsContext) -> u32 {
     user::born(&ctx);
     1
+}
+
+/// sk_msg: a connection whose client has a banner coming sends.
+#[sk_msg]
+pub(crate) fn speaks(ctx: SkMsgContext) -> u32 {
+    banner::speak(&ctx);
+    SK_PASS
 }
 
 /// sk_lookup, by way of each namespace's own program: who would take this packet?

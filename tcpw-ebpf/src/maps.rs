@@ -12,13 +12,15 @@ use aya_ebpf::{
 };
 use tcpw_common::{
     answer::Answer,
+    banner::Banner,
     decide::Header,
     handshake::Handshake,
     key::{Address, AnswerKey, AttemptKey, Comm, NamesId, PeerKey},
     limits::{
-        EVENT_RING_BYTES, HELD_RING_BYTES, MAX_ANSWERS, MAX_ATTEMPTS, MAX_BINDERS, MAX_COMMS, MAX_FLOWS,
-        MAX_HANDSHAKES, MAX_HELD, MAX_HOLDERS, MAX_LISTENERS, MAX_ONCE, MAX_PASSED, MAX_PEERS, MAX_PREFIXES,
-        MAX_SERVICES, MAX_SOURCES, MAX_TAKERS, MAX_UDP_PORTS, MAX_USER_HANDSHAKES, MAX_WAITING, SLOTS,
+        EVENT_RING_BYTES, HELD_RING_BYTES, MAX_ANSWERS, MAX_ATTEMPTS, MAX_BANNERS, MAX_BINDERS, MAX_COMMS,
+        MAX_FLOWS, MAX_HANDSHAKES, MAX_HELD, MAX_HOLDERS, MAX_LISTENERS, MAX_ONCE, MAX_PASSED, MAX_PEERS,
+        MAX_PREFIXES, MAX_SERVICES, MAX_SOURCES, MAX_SPEAKERS, MAX_TAKERS, MAX_UDP_PORTS,
+        MAX_USER_HANDSHAKES, MAX_WAITING, SLOTS,
     },
     service::{self, Flow, Place, PortKey, Pressure, ResetLimits, Service, ServiceKey, TakerKey},
     tag::Tag,
@@ -184,6 +186,18 @@ pub(crate) static WAITING: aya_ebpf::maps::HashMap<u64, Waiting> =
 /// What a waiting connection's socket carries.
 #[btf_map]
 pub(crate) static MARKS: SkStorage<Mark> = btf_maps::SkStorage::new();
+
+/// Banners of handshakes that are let in, by both ends, the client's initial sequence number and, in the
+/// place of a socket's cookie, that of the network namespace.
+#[map]
+pub(crate) static BANNERS: aya_ebpf::maps::HashMap<AttemptKey, Banner> =
+    aya_ebpf::maps::HashMap::with_max_entries(MAX_BANNERS, BPF_F_NO_PREALLOC);
+/// What a connection's socket carries until it was sent.
+#[btf_map]
+pub(crate) static SPEECHES: SkStorage<Banner> = btf_maps::SkStorage::new();
+/// These sockets, by their cookie: what they send passes by a program.
+#[map]
+pub(crate) static SPEAKERS: SockHash<u64> = SockHash::with_max_entries(MAX_SPEAKERS, 0);
 
 /// The attempt a CPU is judging.
 #[map]

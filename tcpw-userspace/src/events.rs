@@ -44,6 +44,11 @@ pub enum Event {
     /// The last ACK of a handshake had data and was dropped: its connection, which will have to wait,
     /// does not exist yet.
     Deferred(Decision),
+    /// The banner of a connection is out, or cannot be sent: its socket needs no more care.
+    Spoken {
+        /// Cookie of its socket.
+        cookie: u64,
+    },
 }
 
 /// What became of an attempt.
@@ -127,6 +132,7 @@ impl Event {
             Kind::Waits => Self::Waits { cookie: record.cookie },
             Kind::Slips => Self::Slips(what(Fate::Held)),
             Kind::Deferred => Self::Deferred(what(Fate::Held)),
+            Kind::Spoken => Self::Spoken { cookie: record.cookie },
             Kind::Listening => {
                 Self::Listening { pid: record.pid, port: record.server_port, is_udp: record.protocol == UDP }
             }

@@ -6,6 +6,7 @@
 
 mod crowd;
 mod pass;
+mod send;
 mod style;
 mod udp;
 
@@ -99,7 +100,8 @@ fn serve_all(listeners: Vec<TcpListener>, style: &Style) -> Result<()> {
         let listener = if style.duplicate { listener.try_clone()? } else { listener };
         let greeting = format!("hello from {name}\n");
         let (tell, tells_keepalive) = (style.tell, style.tells_keepalive);
-        threads.push(thread::spawn(move || serve(&listener, &greeting, tell, tells_keepalive)));
+        let send = style.send.clone();
+        threads.push(thread::spawn(move || serve(&listener, &greeting, tell, tells_keepalive, &send)));
     }
     writeln!(std::io::stdout(), "listening {port}")?;
     for thread in threads {
@@ -194,9 +196,9 @@ fn open(address: SocketAddr, style: &Style) -> Result<TcpListener> {
     Ok(unsafe { TcpListener::from_raw_fd(fd.into_raw_fd()) })
 }
 
-fn serve(listener: &TcpListener, greeting: &str, tell: bool, tells_keepalive: bool) {
+fn serve(listener: &TcpListener, greeting: &str, tell: bool, tells_keepalive: bool, send: &send::Style) {
     for client in listener.incoming().flatten() {
-        let mut client = client;
+        let Some(mut client) = send.serve(client) else { continue };
         drop(client.write_all(greeting.as_bytes()));
         if tells_keepalive {
             let is_on = getsockopt(&client, sockopt::KeepAlive).unwrap_or(false);

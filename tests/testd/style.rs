@@ -13,7 +13,7 @@ use nix::{
     unistd::{Gid, Uid, setgroups, setresgid, setresuid},
 };
 
-use crate::udp;
+use crate::{send, udp};
 
 /// How to listen.
 #[derive(Default)]
@@ -72,6 +72,8 @@ pub(crate) struct Style {
     pub(crate) is_udp: bool,
     /// `--ask PEER`, `--late`, `--quiet`, `--tunnel`, `--disconnect PEER`, `--connect PEER`, `--group GROUP,LOCAL`.
     pub(crate) datagrams: udp::Style,
+    /// `--send FILE`, `--by HOW`, `--wait`, `--alarm`.
+    pub(crate) send: send::Style,
     /// `--netns FILE`: listen in that network.
     netns: Option<String>,
     /// `--uid N`: as that user.
@@ -124,6 +126,10 @@ impl Style {
                     let (group, local) = both.split_once(',').context("--group GROUP,LOCAL")?;
                     style.datagrams.group = Some((group.parse()?, local.parse()?));
                 }
+                "--send" => style.send.file = Some(value()?.into()),
+                "--by" => style.send.by = value()?.parse()?,
+                "--wait" => style.send.waits = true,
+                "--alarm" => style.send.alarm = true,
                 "--netns" => style.netns = Some(value()?),
                 "--uid" => style.uid = Some(value()?.parse()?),
                 "--comm" => style.comm = Some(value()?),

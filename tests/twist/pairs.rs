@@ -18,7 +18,7 @@ use super::place::{Place, lines_with, ready};
 
 const OURS: u16 = 7001;
 const THEIRS: u16 = 7100;
-const CLIENTS: [IpAddr; 4] = [CLIENT_V4, CLIENT_V4_OTHER, CLIENT_V6, CLIENT_V6_OTHER];
+pub(crate) const CLIENTS: [IpAddr; 4] = [CLIENT_V4, CLIENT_V4_OTHER, CLIENT_V6, CLIENT_V6_OTHER];
 
 /// After the last byte. tcpd keeps a refused client for five seconds.
 const QUIET: Duration = Duration::from_millis(800);
@@ -52,7 +52,7 @@ const OPTIONS: &[&str] = &[
 ];
 
 /// Files of the directories of banners.
-fn write_banners(place: &Place) -> Result<()> {
+pub(crate) fn write_banners(place: &Place) -> Result<()> {
     let long = "y".repeat(9000) + " %a\n" + &"z".repeat(8190) + "%a\nend\n";
     for (directory, text) in [
         ("plain", "Hello\nworld\n".to_owned()),

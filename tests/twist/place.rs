@@ -69,12 +69,17 @@ impl Place {
 
     /// What a client gets at the server until the connection ends.
     pub(crate) fn ask(&self, client: IpAddr, port: u16) -> Result<String> {
-        let server = match client {
+        self.ask_at(client, SocketAddr::new(self.server_of(client), port))
+    }
+
+    /// Where a client finds the server.
+    #[expect(clippy::unused_self, reason = "it is this place's server")]
+    pub(crate) fn server_of(&self, client: IpAddr) -> IpAddr {
+        match client {
             _ if client.is_loopback() => client,
             IpAddr::V4(_) => SERVER_V4,
             IpAddr::V6(_) => SERVER_V6,
-        };
-        self.ask_at(client, SocketAddr::new(server, port))
+        }
     }
 
     pub(crate) fn ask_at(&self, client: IpAddr, server: SocketAddr) -> Result<String> {

@@ -1,5 +1,9 @@
 //! Options whose effect hangs on the daemon, on the other table or on the disk.
 
+use std::{os::unix::ffi::OsStrExt as _, path::Path};
+
+use tcpw_common::banner::MAX_TEXT;
+
 use super::{
     facts::{Facts, Kind},
     foresee::{Problem, problems},
@@ -9,7 +13,7 @@ use crate::parse::{
     advice::is_resident,
     code::Code,
     diagnostic::{Finding, Sink},
-    rule::{Daemon, OptionField, Rule, RuleOption, Tables, TextPattern},
+    rule::{Daemon, OptionField, Rule, RuleOption, TableKind, Tables, TextPattern},
 };
 
 /// Findings on twist, aclexec and banners.
@@ -22,22 +26,18 @@ pub(super) fn check(tables: &Tables, facts: &dyn Facts, places: &mut Places<'_>,
                 let finding = match option {
                     RuleOption::Twist(_) => resident(rule).map(twist),
                     RuleOption::Aclexec(_) => next.filter(|_| may_end_table(rule)).map(spoils),
-                    RuleOption::Banners(path) => {
-                        (path.is_absolute() && facts.status(path).kind != Kind::Directory).then(|| {
-                            let message = format!("there is no directory \"{}\"", path.display());
-                            let consequence = "no banner is sent; libwrap warns each time";
-                            Finding::new(
-                                Code::W128,
-                                message,
-                                "a directory with a file for each daemon",
-                                consequence,
-                            )
-                        })
+                    RuleOption::Banners(path) if path.is_absolute() => {
+                        if facts.status(path).kind == Kind::Directory {
+                            lets_in(rule, table.kind).then(|| too_long(rule, path, facts)).flatten()
+                        } else {
+                            Some(nowhere(path))
+                        }
                     }
                     RuleOption::Allow
                     | RuleOption::Deny
                     | RuleOption::Severity(_)
                     | RuleOption::Spawn(_)
+                    | RuleOption::Banners(_)
                     | RuleOption::Keepalive
                     | RuleOption::Linger(_)
                     | RuleOption::Rfc931(_)
@@ -68,6 +68,41 @@ pub(super) fn foresee(tables: &Tables, facts: &dyn Facts, places: &mut Places<'_
             }
         }
     }
+}
+
+fn nowhere(directory: &Path) -> Finding {
+    let message = format!("there is no directory \"{}\"", directory.display());
+    let consequence = "no banner is sent; libwrap warns each time";
+    Finding::new(Code::W128, message, "a directory with a file for each daemon", consequence)
+}
+
+/// The first file of a directory of banners that is too long to be sent, if it may be one of the rule's.
+fn too_long(rule: &Rule, directory: &Path, facts: &dyn Facts) -> Option<Finding> {
+    let is_wanted = |file: &Path| {
+        let name = file.file_name().unwrap_or_default().as_bytes();
+        rule.daemons.patterns.iter().any(|token| match &token.daemon {
+            Daemon::Name(TextPattern::Exact(daemon)) => **daemon == *name,
+            Daemon::Name(_) | Daemon::Port(_) => true,
+            Daemon::Never => false,
+        })
+    };
+    let size =
+        |file: &Path| Some(facts.status(file)).filter(|it| it.kind == Kind::File).map_or(0, |it| it.size);
+    let files = facts.entries(directory);
+    let file = files.iter().find(|file| is_wanted(file) && size(file) > MAX_TEXT as u64)?;
+    let message = format!("\"{}\" has {} bytes", file.display(), size(file));
+    let expected = format!("{MAX_TEXT} bytes at most, after % expansion");
+    let consequence = "clients that the rule lets in get no banner; libwrap sends it whole";
+    Some(Finding::new(Code::W126, message, expected, consequence))
+}
+
+/// Whether a rule may let its clients in.
+fn lets_in(rule: &Rule, table: TableKind) -> bool {
+    let has =
+        |what: fn(&RuleOption) -> bool| rule.options.iter().any(|it| it.option.as_ref().is_ok_and(what));
+    let is_wrong = rule.options.iter().any(|it| it.option.is_err());
+    let refuses = is_wrong || has(|option| matches!(option, RuleOption::Deny | RuleOption::Twist(_)));
+    !refuses && (table == TableKind::Allow || has(|option| matches!(option, RuleOption::Allow)))
 }
 
 /// Whether a command that fails leaves the verdict open: no option behind it gives one.

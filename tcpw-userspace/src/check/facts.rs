@@ -36,11 +36,13 @@ pub struct Status {
     pub owner: u32,
     /// Group.
     pub group: u32,
+    /// Bytes.
+    pub size: u64,
 }
 
 impl Status {
     /// Of a path that cannot be looked at.
-    pub const MISSING: Self = Self { kind: Kind::Missing, mode: 0, owner: 0, group: 0 };
+    pub const MISSING: Self = Self { kind: Kind::Missing, mode: 0, owner: 0, group: 0, size: 0 };
 }
 
 /// A user, as far as rights go.
@@ -56,6 +58,9 @@ pub struct Account {
 pub trait Facts {
     /// What a path leads to.
     fn status(&self, path: &Path) -> Status;
+
+    /// What is in a directory, by name.
+    fn entries(&self, directory: &Path) -> Vec<PathBuf>;
 
     /// The path without symbolic links, as far as it exists.
     fn real(&self, path: &Path) -> PathBuf;
@@ -86,7 +91,13 @@ impl Facts for System {
                     kind if kind.is_dir() => Kind::Directory,
                     _ => Kind::Other,
                 };
-                Status { kind, mode: metadata.mode(), owner: metadata.uid(), group: metadata.gid() }
+                Status {
+                    kind,
+                    mode: metadata.mode(),
+                    owner: metadata.uid(),
+                    group: metadata.gid(),
+                    size: metadata.size(),
+                }
             }
             Err(error) => {
                 let is_link = std::fs::symlink_metadata(path).is_ok_and(|it| it.is_symlink());
@@ -97,6 +108,13 @@ impl Facts for System {
                 }
             }
         }
+    }
+
+    fn entries(&self, directory: &Path) -> Vec<PathBuf> {
+        let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+        let mut paths: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
+        paths.sort();
+        paths
     }
 
     fn real(&self, path: &Path) -> PathBuf {
@@ -127,7 +145,12 @@ pub struct Given(pub Vec<(PathBuf, Status)>, pub Settings);
 impl Facts for Given {
     fn status(&self, path: &Path) -> Status {
         let given = self.0.iter().find(|(known, _)| known == path).map(|(_, status)| *status);
-        given.unwrap_or(Status { kind: Kind::File, mode: 0o644, owner: 0, group: 0 })
+        given.unwrap_or(Status { kind: Kind::File, mode: 0o644, owner: 0, group: 0, size: 0 })
+    }
+
+    fn entries(&self, directory: &Path) -> Vec<PathBuf> {
+        let paths = self.0.iter().map(|(path, _)| path);
+        paths.filter(|path| path.parent() == Some(directory)).cloned().collect()
     }
 
     fn real(&self, path: &Path) -> PathBuf {

@@ -43,6 +43,8 @@ pub struct Policy {
     pub acts_on_accepted: bool,
     /// Some rule has something for the clients it refuses: a banner, or the program of `twist`.
     pub steers: bool,
+    /// Some rule has a banner for the clients it allows.
+    pub speaks: bool,
     pub(super) sizes: Sizes,
     pub(super) patterns: NamePatterns,
     pub(super) classes_of_matches: HashMap<Matches, u32>,

@@ -161,7 +161,11 @@ impl Daemon {
         facts: Facts,
         (outcome, marks): (u32, u8),
     ) {
-        self.commands.keep(decision, facts);
+        let mut facts = facts;
+        facts.hide_banners();
+        if facts.hang_on_a_command() || !facts.is_empty() {
+            self.commands.keep(decision, facts);
+        }
         let holds_ns = u64::try_from(ANSWER_FOR.as_nanos()).unwrap_or(u64::MAX);
         let expires_ns = boot_ns().saturating_add(holds_ns);
         let key = attempt_key(held, decision);

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use tcpw_common::{
     answer::NEVER,
     held::Held,
-    outcome::{KEEPALIVE, Outcome},
+    outcome::{BANNER, KEEPALIVE, Outcome},
     user::{UserDecides, Waiting},
 };
 
@@ -51,7 +51,14 @@ impl Daemon {
                     self.finish(Fate::WouldRefuse, &decision, &names, Some(judgement), &facts);
                 }
             }
-            Purpose::Held(held) => self.answer(&held, &decision, judgement, facts, user),
+            Purpose::Held(held) => match user {
+                None if needs_text(&decision, judgement, &facts) => {
+                    let mut facts = facts;
+                    facts.show_banners();
+                    self.pursue(Attempt { decision, names, facts, purpose: Purpose::Held(held) }, None);
+                }
+                _ => self.answer(&held, &decision, judgement, facts, user),
+            },
         }
     }
 
@@ -83,6 +90,9 @@ impl Daemon {
             Verdict::Allow => {
                 if marks(judgement) & KEEPALIVE != 0 {
                     self.keep_alive(decision, waiting.ends.cookie);
+                }
+                if marks(judgement) & BANNER != 0 {
+                    self.banners.came_late();
                 }
                 self.let_go(waiting, decision);
                 Fate::Accepted
@@ -123,6 +133,10 @@ impl Daemon {
         });
         let key = answer_key(decision);
         let marks = marks(judgement);
+        if facts.shows_banners() {
+            let marks = self.leave_banner(held, decision, judgement);
+            return self.answer_once(held, decision, facts, (answer, marks));
+        }
         if facts.hang_on_a_command() {
             return self.answer_once(held, decision, facts, (answer, marks));
         }
@@ -139,4 +153,9 @@ impl Daemon {
             Err(error) => log::error!("{error:#}"),
         }
     }
+}
+
+/// Whether a client that is let in has a banner coming, which was not read so far.
+fn needs_text(decision: &Decision, judgement: &Judgement, facts: &Facts) -> bool {
+    decision.protocol != UDP && marks(judgement) & BANNER != 0 && !facts.shows_banners()
 }

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use tcpw_common::outcome::{KEEPALIVE, REPORT, STEER};
+use tcpw_common::outcome::{BANNER, KEEPALIVE, REPORT, STEER};
 
 use tokio::task::spawn_blocking;
 
@@ -63,11 +63,11 @@ pub(super) fn marks(judgement: &Judgement) -> u8 {
     let is_refused = judgement.verdict == Verdict::Refuse;
     let mark = |effect: &Effect| match effect.action {
         Action::Twist { .. } | Action::Banner(_) if is_refused => STEER,
+        Action::Banner(_) => BANNER,
         Action::Spawn(_) => REPORT,
         Action::Keepalive => KEEPALIVE,
         Action::Aclexec { .. }
         | Action::Twist { .. }
-        | Action::Banner(_)
         | Action::Severity(_)
         | Action::Linger(_)
         | Action::Rfc931 { .. }

@@ -47,6 +47,16 @@ impl Facts {
         self.shows_banners = true;
     }
 
+    /// Whether banners were read.
+    pub(super) fn shows_banners(&self) -> bool {
+        self.shows_banners
+    }
+
+    /// The text is made: nobody needs it once more.
+    pub(super) fn hide_banners(&mut self) {
+        self.shows_banners = false;
+    }
+
     /// Takes the client's user; `None` is unknown.
     pub(super) fn learn_user(&mut self, user: Option<Text>) {
         self.user = Some(user);

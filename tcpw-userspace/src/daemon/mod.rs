@@ -5,6 +5,7 @@
 //! gate, so that no connection meets a gate that knows less than all.
 
 mod acknowledge;
+mod banners;
 mod commands;
 mod conclude;
 mod effects;
@@ -137,6 +138,7 @@ pub async fn run(config: Config) -> Result<()> {
                 daemon.watch_users();
                 daemon.look_for_keepalive();
                 daemon.watch_steered();
+                daemon.watch_banners();
             }
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
@@ -196,6 +198,7 @@ struct Daemon {
     users: Users,
     keepalive: Keepalive,
     steers: Steers,
+    banners: banners::Banners,
     injector: Injector,
     effects: Effects,
     commands: commands::Commands,
@@ -250,6 +253,7 @@ impl Daemon {
             users: Users::new(&config),
             keepalive: Keepalive::default(),
             steers: Steers::new(),
+            banners: banners::Banners::default(),
             injector: Injector::new(&config.proc_root, frames.ok()),
             effects: Effects::new(config.effects.clone()),
             commands: commands::Commands::default(),
@@ -275,6 +279,7 @@ impl Daemon {
             daemon.kernel.begin_users(&daemon.config.cgroup)?;
         }
         daemon.first_policy()?;
+        daemon.adopt_banners();
         let found = daemon.scans.scan_now();
         daemon.take_in(found.listeners, found.is_all);
         // What was counted before is not news.
@@ -366,6 +371,7 @@ impl Daemon {
             Some(Event::Waits { cookie }) => self.waits(cookie),
             Some(Event::Slips(decision)) => self.slips(&decision),
             Some(Event::Deferred(decision)) => self.complete(&decision),
+            Some(Event::Spoken { cookie }) => self.spoken(cookie),
             None => log::error!("an event of kind {} is not known to this version", record.kind),
         }
     }
@@ -402,6 +408,7 @@ impl Daemon {
                 "user_expired",
                 "connections were judged while nobody was here to ask for their user: it is unknown",
             ),
+            ("banners_missed", "allowed clients were let in without the banner of their rule"),
             ("broken", "attempts were refused because a table look-up failed: please report this"),
         ] {
             let now = counters.iter().find(|(counter, _)| *counter == name).map_or(0, |(_, value)| *value);

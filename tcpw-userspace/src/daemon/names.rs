@@ -273,9 +273,10 @@ impl Daemon {
             match self.hanging.park(attempt, question.clone(), number) {
                 Ok(()) => self.lookups.begin(&question),
                 Err(mut limited)
-                    if matches!(limited.purpose, Purpose::Connection(_) | Purpose::Steered(_)) =>
+                    if matches!(limited.purpose, Purpose::Connection(_) | Purpose::Steered(_))
+                        || limited.facts.shows_banners() =>
                 {
-                    // Its client would not try again: its name is unknown.
+                    // Its client would not try again, or only a text wants it: its name is unknown.
                     limited.facts.give_up(Instant::now());
                     attempt = *limited;
                     continue;

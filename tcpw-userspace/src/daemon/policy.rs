@@ -206,6 +206,12 @@ impl Policies {
         {
             log::error!("no command is run for an allowed client, and keepalive is not set: {error:#}");
         }
+        if policy.speaks
+            && !audit
+            && let Err(error) = kernel.begin_banners()
+        {
+            log::error!("allowed clients get no banner: {error:#}");
+        }
         let applied = kernel.apply(&policy, flags)?;
         self.history.push_back((applied.generation, rules.clone()));
         if self.history.len() > KEPT {

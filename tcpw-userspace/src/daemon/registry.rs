@@ -40,6 +40,8 @@ pub(super) struct Known {
     pub(super) service: Option<XinetdService>,
     /// The kernel takes datagrams from it before anybody filters them.
     pub(super) is_tunnel: bool,
+    /// A process shows its socket.
+    pub(super) is_shown: bool,
     /// Why its tag could not be written.
     pub(super) untagged: Option<String>,
 }
@@ -97,6 +99,17 @@ impl Registry {
             .or_else(|| self.listeners.values().find(|known| known.pid == pid && known.local.port() == port))
     }
 
+    /// Whether what a listener accepts is a plain TCP socket, for certain. One that an MPTCP listener
+    /// accepts looks like it, and the kernel takes it for what it is not once it is in a map of sockets.
+    /// Source: linux net/mptcp/protocol.c, `mptcp_is_tcpsk`.
+    pub(super) fn is_plain_tcp(&self, listener: &Known) -> bool {
+        let others = self
+            .listeners
+            .values()
+            .filter(|other| other.netns == listener.netns && other.local.port() == listener.local.port());
+        listener.is_shown && others.into_iter().all(|other| other.protocol == TCP || other.protocol == UDP)
+    }
+
     /// Whether a listener carries another tag than it will.
     pub(super) fn is_news(&self, kernel: &Kernel, listener: &Listener) -> bool {
         match (&listener.socket, listener.protocol) {
@@ -144,6 +157,7 @@ impl Registry {
                 parts: listener.parts,
                 service: listener.service,
                 is_tunnel: listener.is_tunnel,
+                is_shown: listener.socket.is_some(),
                 untagged,
             },
         );

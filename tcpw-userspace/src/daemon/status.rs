@@ -65,6 +65,7 @@ impl Daemon {
         counters.extend(self.name_counters());
         counters.extend(self.users.counters());
         counters.extend(self.steers.counters());
+        self.add_banner_counters(&mut counters);
         let (with, without) = self.kernel.links_of_resets();
         for (name, count) in [("reset_namespaces", with), ("reset_namespaces_without", without)] {
             counters.insert(name.into(), u64::try_from(count).unwrap_or(u64::MAX));

@@ -200,6 +200,11 @@ impl Daemon {
             return self.pursue(attempt, None);
         }
         match attempt.purpose {
+            // He decides nothing, and there is no connection yet: the text says that he is unknown.
+            Purpose::Held(_) if attempt.facts.shows_banners() => {
+                attempt.facts.learn_user(None);
+                self.pursue(attempt, None);
+            }
             // There is no connection whose user could be asked for.
             Purpose::Live(_) => self.conclude(attempt, judgement, None),
             Purpose::Held(_) if self.config.mode == Mode::Enforce => {

@@ -105,7 +105,12 @@ mod tests {
                 mode: *mode,
                 owner: 0,
                 group: *group,
+                size: 0,
             })
+        }
+
+        fn entries(&self, _directory: &Path) -> Vec<PathBuf> {
+            Vec::new()
         }
 
         fn real(&self, path: &Path) -> PathBuf {

@@ -36,7 +36,12 @@ impl Consequences {
     /// Whether it does something once a connection is accepted.
     pub fn act_on_accepted(&self) -> bool {
         let is_allowed = self.asks_command || self.verdict == Verdict::Allow;
-        is_allowed && (self.spawns || self.keepalive)
+        is_allowed && (self.spawns || self.keepalive || self.serves)
+    }
+
+    /// Whether a client that is let in may have a banner coming.
+    pub fn speaks(&self) -> bool {
+        self.serves && (self.asks_command || self.verdict == Verdict::Allow)
     }
 
     /// Whether a refused client is led to what the rule has for it.

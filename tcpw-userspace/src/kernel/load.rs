@@ -20,7 +20,7 @@ pub(super) static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_
 pub(super) const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
 
 /// The maps that outlive a process when pinned; all but .rodata, scratch and aya-log's own.
-pub(super) const STATE_MAPS: [&str; 45] = [
+pub(super) const STATE_MAPS: [&str; 48] = [
     "ACTIVE",
     "HEADERS",
     "CLIENTS_V4",
@@ -66,6 +66,9 @@ pub(super) const STATE_MAPS: [&str; 45] = [
     "USER_HANDSHAKES",
     "WAITING",
     "MARKS",
+    "BANNERS",
+    "SPEECHES",
+    "SPEAKERS",
 ];
 
 /// What to load.
@@ -93,6 +96,8 @@ pub struct Kernel {
     /// Each listener that comes or goes leaves a stamp.
     pub(super) sees_listeners: bool,
     pub(super) resets: Option<Resets>,
+    /// What sockets with a banner send passes by its program.
+    pub(super) has_banners: bool,
 }
 
 impl Kernel {
@@ -142,6 +147,7 @@ impl Kernel {
             // Until the tracepoint is attached.
             sees_listeners: false,
             resets: None,
+            has_banners: false,
         })
     }
 }

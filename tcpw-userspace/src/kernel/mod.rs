@@ -7,6 +7,7 @@
 
 mod alive;
 mod attach;
+mod banners;
 mod changes;
 mod datagram;
 mod frames;

@@ -158,6 +158,7 @@ codes! {
     W122 "a failing aclexec lets in"
     W123 "a failing aclexec spoils hosts.deny"
     W124 "a command that cannot work"
+    W126 "a banner too long for clients that are let in"
     W127 "banners in a relative directory"
     W128 "no directory of banners"
     H129 "rfc931 waits for the client"

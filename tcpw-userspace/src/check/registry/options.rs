@@ -89,10 +89,12 @@ pub(super) const ENTRIES: &[Entry] = &[
     ),
     entry(
         Code::H071,
-        "libwrap does it in the daemon's own process, which tcpw is not in. banners reaches clients that are \
-         refused, linger acts on their connections; setenv, nice and umask act on the commands behind them alone.",
+        "libwrap does it in the daemon's own process, which tcpw is not in. banners of a client that is let in go \
+         out in front of what the daemon sends first, 4096 bytes at most, and none where the client's user decides; \
+         linger acts on connections of clients that are refused with a banner or a twist; setenv, nice and umask act \
+         on the commands behind them alone.",
         &[allow("sshd: 192.0.2.: linger 5\n")],
-        "It does what hosts_options(5) says. Under tcpw the rule decides as if the option were not there.",
+        "It does what hosts_options(5) says. Under tcpw linger decides nothing and does nothing here.",
         &[allow("sshd: 192.0.2.\n")],
     ),
     entry(
@@ -200,6 +202,22 @@ pub(super) const ENTRIES: &[Entry] = &[
             deny("sshd: ALL: spawn (echo %a | mail root) &\n"),
             allow("sshd: 192.0.2.\n"),
             is("/usr/sbin/sendmail", State::Text("#!/bin/sh\n")),
+        ],
+    ),
+    entry(
+        Code::W126,
+        "The kernel keeps the banner of a client that is let in until the daemon sends something: 4096 bytes at \
+         most, after % expansion.",
+        &[
+            allow("vsftpd: ALL: banners /etc/banners\n"),
+            is("/etc/banners", State::Directory),
+            is("/etc/banners/vsftpd", State::Long("", "Welcome. ", 600)),
+        ],
+        "It sends any file. tcpw lets such clients in without, and says how many.",
+        &[
+            allow("vsftpd: ALL: banners /etc/banners\n"),
+            is("/etc/banners", State::Directory),
+            is("/etc/banners/vsftpd", State::Text("Welcome.\n")),
         ],
     ),
     entry(

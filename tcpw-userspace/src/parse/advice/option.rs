@@ -1,5 +1,7 @@
 //! Findings on options.
 
+use tcpw_common::banner::MAX_TEXT;
+
 use super::{Code, Finding, Placed, command, quote, shown};
 use crate::parse::{
     options::Field,
@@ -48,6 +50,7 @@ pub(in crate::parse) fn options(line: &[u8], fields: &[Field], kind: TableKind) 
                     kind,
                     is_last_word: !is_decided(&fields[index + 1..]),
                     has_connection: has_connection(fields, kind),
+                    refuses: refuses(fields, kind),
                 };
                 accepted(raw, option, rule).into_iter().for_each(put)
             }
@@ -71,17 +74,25 @@ fn is_decided(fields: &[Field]) -> bool {
 /// Whether the rule refuses whatever a command says, and has something for the client: tcpw takes the
 /// connection itself.
 fn has_connection(fields: &[Field], kind: TableKind) -> bool {
-    let has =
-        |what: fn(&RuleOption) -> bool| fields.iter().any(|field| field.option.as_ref().is_ok_and(what));
+    let is_asked_about = has(fields, |option| matches!(option, RuleOption::Aclexec(_)));
+    let serves = has(fields, |option| matches!(option, RuleOption::Twist(_) | RuleOption::Banners(_)));
+    refuses(fields, kind) && serves && !is_asked_about
+}
+
+/// Whether the rule refuses, if its commands succeed.
+fn refuses(fields: &[Field], kind: TableKind) -> bool {
     let is_wrong = fields.iter().any(|field| field.option.is_err());
-    let refuses = match kind {
-        _ if is_wrong || has(|option| matches!(option, RuleOption::Deny | RuleOption::Twist(_))) => true,
+    match kind {
+        _ if is_wrong || has(fields, |option| matches!(option, RuleOption::Deny | RuleOption::Twist(_))) => {
+            true
+        }
         TableKind::Allow => false,
-        TableKind::Deny => !has(|option| matches!(option, RuleOption::Allow)),
-    };
-    let is_asked_about = has(|option| matches!(option, RuleOption::Aclexec(_)));
-    let serves = has(|option| matches!(option, RuleOption::Twist(_) | RuleOption::Banners(_)));
-    refuses && serves && !is_asked_about
+        TableKind::Deny => !has(fields, |option| matches!(option, RuleOption::Allow)),
+    }
+}
+
+fn has(fields: &[Field], what: fn(&RuleOption) -> bool) -> bool {
+    fields.iter().any(|field| field.option.as_ref().is_ok_and(what))
 }
 
 /// What an option stands in.
@@ -91,6 +102,7 @@ struct Context {
     /// No option behind it gives the verdict.
     is_last_word: bool,
     has_connection: bool,
+    refuses: bool,
 }
 
 /// Findings on an option that libwrap takes.
@@ -160,11 +172,14 @@ fn accepted(raw: &[u8], option: &RuleOption, rule: Context) -> Vec<Finding> {
         RuleOption::Banners(directory) => {
             let mut found = if rule.has_connection {
                 Vec::new()
+            } else if rule.refuses {
+                undone("sends the file to the client", "not where a command has a say in a refusal")
             } else {
-                undone(
-                    "sends the file ahead of what the daemon says",
-                    "only to clients that it refuses, as the others are the daemon's own",
-                )
+                let consequence = format!(
+                    "libwrap sends the file when the client connects; tcpw in front of what the daemon sends \
+                     first, {MAX_TEXT} bytes at most: one that waits for its client keeps the text waiting too"
+                );
+                hint(Code::H071, "goes out with the daemon's first words", consequence)
             };
             found.extend((!directory.is_absolute()).then(|| {
                 let message =
