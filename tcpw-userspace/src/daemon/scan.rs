@@ -203,3 +203,43 @@ impl Scans {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scans() -> Scans {
+        let now = Instant::now();
+        Scans {
+            scanner: Scanner::default(),
+            changes: None,
+            has_listening_hook: true,
+            pids: BTreeSet::new(),
+            again: BTreeSet::new(),
+            next_full: now + EVERY,
+            last_full: now,
+            running: None,
+            incomplete: 0,
+        }
+    }
+
+    /// What a full scan counts as that could, or could not, look at everything.
+    fn is_whole(scans: &mut Scans, incomplete: Option<&str>) -> bool {
+        let incomplete = incomplete.map(str::to_owned);
+        scans.whole(Found::by(|| Survey { incomplete, ..Survey::default() }, true, None)).is_all
+    }
+
+    #[test]
+    fn scan_that_could_not_look_at_everything_is_tried_again_and_forgets_nothing() {
+        let mut scans = scans();
+        assert!(is_whole(&mut scans, None));
+        assert!(scans.next_full > Instant::now() + EVERY / 2);
+        for _ in 1..MOST_INCOMPLETE {
+            assert!(!is_whole(&mut scans, Some("no netlink")));
+            assert!(scans.next_full <= Instant::now() + AT_MOST_EVERY);
+        }
+        assert!(is_whole(&mut scans, Some("no netlink")));
+        assert!(is_whole(&mut scans, None));
+        assert!(!is_whole(&mut scans, Some("no netlink")));
+    }
+}
