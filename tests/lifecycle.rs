@@ -1,5 +1,8 @@
 //! What happens to enforcement while files, processes and the daemon itself come and go.
 
+#[path = "lifecycle/starved.rs"]
+mod starved;
+
 use std::{
     fs,
     net::{IpAddr, SocketAddr},

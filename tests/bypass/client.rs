@@ -12,25 +12,13 @@ use nix::{
     errno::Errno,
     poll::{PollFd, PollFlags, PollTimeout, poll},
     sys::socket::{
-        AddressFamily, Backlog, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrStorage, bind, connect,
-        getsockopt, listen, sendto, setsockopt, socket, sockopt,
+        AddressFamily, Backlog, SockFlag, SockProtocol, SockType, SockaddrStorage, bind, connect, getsockopt,
+        listen, setsockopt, socket, sockopt,
     },
 };
 
 /// IPPROTO_MPTCP. Source: linux/include/uapi/linux/in.h.
 const MPTCP: i32 = 262;
-
-/// Sends the SYN with data; returns whether the daemon answered.
-pub(crate) fn fast_open(source: IpAddr, server: SocketAddr, timeout: Duration) -> Result<bool> {
-    let fd = tcp(source)?;
-    bind(fd.as_raw_fd(), &SockaddrStorage::from(SocketAddr::new(source, 0)))?;
-    let flags = MsgFlags::from_bits_retain(libc::MSG_FASTOPEN);
-    match sendto(fd.as_raw_fd(), b"x", &SockaddrStorage::from(server), flags) {
-        Ok(_) | Err(Errno::EINPROGRESS) => greeting(fd, timeout),
-        Err(Errno::ECONNREFUSED) => Ok(false),
-        Err(error) => Err(error).context("sendto with MSG_FASTOPEN"),
-    }
-}
 
 /// Connects from an address and port that another socket listens at.
 pub(crate) fn connect_while_listening(source: IpAddr, server: SocketAddr, timeout: Duration) -> Result<bool> {

@@ -1,8 +1,7 @@
 //! Sockets that send unusual SYNs.
 
 use std::{
-    io::Read as _,
-    net::{IpAddr, SocketAddr, TcpStream},
+    net::{IpAddr, SocketAddr},
     os::fd::{AsFd as _, AsRawFd as _, OwnedFd},
     time::Duration,
 };
@@ -12,8 +11,8 @@ use nix::{
     errno::Errno,
     poll::{PollFd, PollFlags, PollTimeout, poll},
     sys::socket::{
-        AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrStorage, bind, connect,
-        getsockopt, sendto, socket, sockopt,
+        AddressFamily, SockFlag, SockProtocol, SockType, SockaddrStorage, bind, connect, getsockopt, socket,
+        sockopt,
     },
 };
 
@@ -65,34 +64,4 @@ pub(crate) fn connect_with_options(
         Ok(()) | Err(Errno::EINPROGRESS) => is_connected(&fd, timeout),
         Err(error) => Err(error).context("connect"),
     }
-}
-
-/// Sends the SYN with data; returns whether the daemon answered.
-pub(crate) fn fast_open(source: IpAddr, server: SocketAddr, timeout: Duration) -> Result<bool> {
-    let fd = client(source)?;
-    match sendto(
-        fd.as_raw_fd(),
-        b"x",
-        &SockaddrStorage::from(server),
-        MsgFlags::from_bits_retain(libc::MSG_FASTOPEN),
-    ) {
-        Ok(_) | Err(Errno::EINPROGRESS) => {}
-        Err(error) => return Err(error).context("sendto with MSG_FASTOPEN"),
-    }
-    let mut stream = TcpStream::from(fd);
-    stream.set_nonblocking(false)?;
-    stream.set_read_timeout(Some(timeout))?;
-    let mut greeting = [0; 5];
-    Ok(stream.read(&mut greeting).is_ok_and(|length| length > 0))
-}
-
-/// A counter of /proc/net/netstat.
-pub(crate) fn netstat(text: &str, name: &str) -> Option<u64> {
-    let mut lines = text.lines();
-    while let (Some(names), Some(values)) = (lines.next(), lines.next()) {
-        if let Some(at) = names.split_whitespace().position(|one| one == name) {
-            return values.split_whitespace().nth(at)?.parse().ok();
-        }
-    }
-    None
 }

@@ -115,6 +115,21 @@ impl Netns {
         self.ip(&format!("address add {address}/{prefix_bits} dev {interface}{nodad}"))
     }
 
+    /// A counter of its /proc/net/netstat, a count since the network began; nothing if it has none of that name.
+    ///
+    /// # Errors
+    /// The file cannot be read, or a value is no number.
+    pub fn netstat(&self, name: &str) -> Result<Option<u64>> {
+        let text = self.run(|| Ok(fs::read_to_string("/proc/thread-self/net/netstat")?))?;
+        let mut lines = text.lines();
+        while let (Some(names), Some(values)) = (lines.next(), lines.next()) {
+            if let Some(at) = names.split_whitespace().position(|one| one == name) {
+                return values.split_whitespace().nth(at).map(|value| Ok(value.parse()?)).transpose();
+            }
+        }
+        Ok(None)
+    }
+
     /// The sockets that listen here (TCP), asked of the kernel without connecting.
     ///
     /// # Errors

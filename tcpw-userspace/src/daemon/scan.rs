@@ -37,11 +37,16 @@ const AFTER_BIND: [Duration; 2] = [Duration::from_millis(50), Duration::from_mil
 /// Not every bind of a UDP socket is reported: a while after one that was, its process is looked at again.
 const AFTER_BIND_UDP: Duration = Duration::from_millis(1100);
 
+/// So many full scans in a row may fail to look at everything before they count as whole.
+const MOST_INCOMPLETE: u8 = 3;
+
 /// A finished scan.
 pub(super) struct Found {
     pub(super) listeners: Vec<Listener>,
-    /// Every process was looked at: what is not among the listeners is gone.
+    /// Every process and network namespace was looked at: what is not among the listeners is gone.
     pub(super) is_all: bool,
+    /// Why a look at everything is none.
+    incomplete: Option<String>,
     /// When it began: what came later may not be in it.
     pub(super) began: Clock,
     /// The network namespaces, if somebody wants to know.
@@ -53,10 +58,9 @@ impl Found {
     fn by(look: impl FnOnce() -> Survey, is_all: bool, changes: Option<&Changes>) -> Self {
         let began = Clock::now();
         let stamps = changes.map(Changes::stamps).unwrap_or_default();
-        let survey = look();
-        let looked =
-            changes.map(|changes| Looked::new(survey.namespaces, stamps, changes)).unwrap_or_default();
-        Self { listeners: survey.listeners, is_all, began, looked }
+        let Survey { listeners, namespaces, incomplete } = look();
+        let looked = changes.map(|changes| Looked::new(namespaces, stamps, changes)).unwrap_or_default();
+        Self { listeners, is_all: is_all && incomplete.is_none(), incomplete, began, looked }
     }
 }
 
@@ -69,6 +73,8 @@ pub(super) struct Scans {
     next_full: Instant,
     last_full: Instant,
     running: Option<JoinHandle<Found>>,
+    /// Full scans in a row that could not look at everything.
+    incomplete: u8,
 }
 
 impl Scans {
@@ -89,12 +95,17 @@ impl Scans {
             next_full: Instant::now() + EVERY,
             last_full: Instant::now(),
             running: None,
+            incomplete: 0,
         })
     }
 
     /// Looks at every process, here and now.
     pub(super) fn scan_now(&self) -> Found {
-        Found::by(|| self.scanner.survey_all(), true, self.changes.as_deref())
+        let found = Found::by(|| self.scanner.survey_all(), true, self.changes.as_deref());
+        if let Some(reason) = &found.incomplete {
+            log::warn!("{reason}: all listeners are looked for again");
+        }
+        found
     }
 
     /// A process has a new listener.
@@ -131,7 +142,7 @@ impl Scans {
                 let result = running.await;
                 self.running = None;
                 match result {
-                    Ok(found) => return found,
+                    Ok(found) => return self.whole(found),
                     Err(error) => log::error!("a scan for listeners ended early: {error}"),
                 }
                 continue;
@@ -139,6 +150,25 @@ impl Scans {
             let due = self.again.first().map_or(self.next_full, |(at, _)| self.next_full.min(*at));
             sleep_until(due).await;
         }
+    }
+
+    /// A full scan that could not look at everything is none: it is tried again, and what it did not
+    /// find is not gone. Where it never succeeds, it is as good as it gets.
+    fn whole(&mut self, found: Found) -> Found {
+        let Some(reason) = &found.incomplete else {
+            self.incomplete = if found.is_all { 0 } else { self.incomplete };
+            return found;
+        };
+        self.incomplete = self.incomplete.saturating_add(1);
+        if self.incomplete == MOST_INCOMPLETE {
+            log::warn!("{reason}: listeners that no process shows are judged by the rules for any daemon");
+        }
+        let is_all = self.incomplete >= MOST_INCOMPLETE;
+        if !is_all {
+            log::debug!("{reason}: all listeners are looked for again");
+            self.look_at_all();
+        }
+        Found { is_all, ..found }
     }
 
     /// Begins a scan if one is due.
@@ -171,5 +201,45 @@ impl Scans {
             self.running =
                 Some(tokio::task::spawn_blocking(move || Found::by(look, false, changes.as_deref())));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scans() -> Scans {
+        let now = Instant::now();
+        Scans {
+            scanner: Scanner::default(),
+            changes: None,
+            has_listening_hook: true,
+            pids: BTreeSet::new(),
+            again: BTreeSet::new(),
+            next_full: now + EVERY,
+            last_full: now,
+            running: None,
+            incomplete: 0,
+        }
+    }
+
+    /// What a full scan counts as that could, or could not, look at everything.
+    fn is_whole(scans: &mut Scans, incomplete: Option<&str>) -> bool {
+        let incomplete = incomplete.map(str::to_owned);
+        scans.whole(Found::by(|| Survey { incomplete, ..Survey::default() }, true, None)).is_all
+    }
+
+    #[test]
+    fn scan_that_could_not_look_at_everything_is_tried_again_and_forgets_nothing() {
+        let mut scans = scans();
+        assert!(is_whole(&mut scans, None));
+        assert!(scans.next_full > Instant::now() + EVERY / 2);
+        for _ in 1..MOST_INCOMPLETE {
+            assert!(!is_whole(&mut scans, Some("no netlink")));
+            assert!(scans.next_full <= Instant::now() + AT_MOST_EVERY);
+        }
+        assert!(is_whole(&mut scans, Some("no netlink")));
+        assert!(is_whole(&mut scans, None));
+        assert!(!is_whole(&mut scans, Some("no netlink")));
     }
 }

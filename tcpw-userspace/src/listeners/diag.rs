@@ -82,22 +82,26 @@ impl Namespaces {
     }
 
     /// All of them, with every listening TCP socket, and every UDP socket that has a port; one that
-    /// cannot be entered is left out.
-    pub(super) fn listening(self) -> Vec<Listed> {
+    /// cannot be entered or read to its end is left out, and an error says why.
+    pub(super) fn listening(self) -> (Vec<Listed>, Option<io::Error>) {
         // Entering a namespace is for good: a thread of its own does it.
-        let listed = thread::spawn(move || {
-            let mut all = Vec::new();
+        let started = thread::Builder::new().spawn(move || {
+            let (mut all, mut failed) = (Vec::new(), None);
             for (file, pid) in self.0.into_values() {
                 match list(&file, pid) {
                     Ok((netns, sockets)) => {
                         all.push(Listed { netns, file, sockets, given_away: given_away() });
                     }
-                    Err(error) => log::debug!("sockets of a network namespace were not listed: {error}"),
+                    Err(error) => failed = Some(error),
                 }
             }
-            all
+            (all, failed)
         });
-        listed.join().unwrap_or_default()
+        let ended_early = |_panic| io::Error::other("the thread that lists them ended early");
+        match started.and_then(|thread| thread.join().map_err(ended_early)) {
+            Ok(listed) => listed,
+            Err(error) => (Vec::new(), Some(error)),
+        }
     }
 }
 

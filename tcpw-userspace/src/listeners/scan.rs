@@ -76,22 +76,26 @@ impl Scanner {
 
     /// As [`Self::scan_all`], with all network namespaces.
     pub fn survey_all(&self) -> Survey {
-        let pids = process::all(&self.proc_root).unwrap_or_else(|error| {
-            log::error!("{}: {error}: no listener is found", self.proc_root.display());
-            Vec::new()
-        });
+        let pids = match process::all(&self.proc_root) {
+            Ok(pids) => pids,
+            Err(error) => {
+                let incomplete = Some(format!("{}: {error}", self.proc_root.display()));
+                return Survey { incomplete, ..Survey::default() };
+            }
+        };
         let mut listeners = self.scan(&pids, |_| true);
         let mut namespaces = Namespaces::default();
         for pid in &pids {
             namespaces.add(&self.proc_root, *pid);
         }
-        let listed = namespaces.listening();
+        let (listed, failed) = namespaces.listening();
+        let incomplete = failed.map(|error| format!("list the sockets of a network namespace: {error}"));
         let sockets = all_sockets(&listed);
         if self.is_everywhere {
             self.correct_scope(&mut listeners, &sockets);
         }
         self.add_hidden(&mut listeners, &pids, sockets);
-        Survey { listeners, namespaces: self.namespaces(listed) }
+        Survey { listeners, namespaces: self.namespaces(listed), incomplete }
     }
 
     /// The listeners that the process `pid` holds. Each is named after its owner, which may be an
@@ -115,9 +119,10 @@ impl Scanner {
         let mut listeners = self.scan(&pids, |holders| holders.contains(&pid));
         let mut namespaces = Namespaces::default();
         namespaces.add(&self.proc_root, pid);
-        let listed = namespaces.listening();
+        // Of one process no look is the whole.
+        let (listed, _) = namespaces.listening();
         name_subflows(&mut listeners, &all_sockets(&listed));
-        Survey { listeners, namespaces: self.namespaces(listed) }
+        Survey { listeners, namespaces: self.namespaces(listed), incomplete: None }
     }
 
     fn namespaces(&self, listed: Vec<Listed>) -> Vec<Namespace> {

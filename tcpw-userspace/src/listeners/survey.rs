@@ -20,6 +20,8 @@ pub struct Survey {
     pub listeners: Vec<Listener>,
     /// Network namespaces looked at.
     pub namespaces: Vec<Namespace>,
+    /// Why listeners may be missing: something could not be looked at.
+    pub incomplete: Option<String>,
 }
 
 /// A network namespace.
