@@ -54,6 +54,10 @@ pub const MAX_SOURCES: u32 = 1 << 14;
 /// whose first SYN was held by a daemon that died is decided when it sends it again.
 pub const ALIVE_NS: u64 = 800_000_000;
 
+/// For this long after its last sign of life, in nanoseconds, user space may be slow, not dead: whom the
+/// tables allow is held for the text of his rule once, and let in when he sends his SYN again.
+pub const SLOW_NS: u64 = 3_000_000_000;
+
 /// Processes that hold listening sockets.
 pub const MAX_HOLDERS: u32 = 1 << 14;
 

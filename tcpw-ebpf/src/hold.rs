@@ -12,7 +12,7 @@ use tcpw_common::{
     event::Kind,
     held::{Held, MAX_LENGTH},
     key::AttemptKey,
-    limits::{ALIVE_NS, HOLD_AGAIN_NS, HOLDS_PER_SOURCE},
+    limits::{ALIVE_NS, HOLD_AGAIN_NS, HOLDS_PER_SOURCE, SLOW_NS},
 };
 
 use crate::{
@@ -25,6 +25,20 @@ use crate::{
 #[inline(always)]
 pub(crate) fn is_anybody_there(now_ns: u64) -> bool {
     ALIVE.get(0).is_some_and(|alive| now_ns < alive.wrapping_add(ALIVE_NS))
+}
+
+/// Whether it is worth while to hold an attempt for what user space alone can add to it: somebody is there, or
+/// may be, and was not asked before.
+#[inline(always)]
+pub(crate) fn is_worth_while(key: &AttemptKey, now_ns: u64) -> bool {
+    let Some(alive) = ALIVE.get(0).copied() else {
+        return false;
+    };
+    if now_ns < alive.wrapping_add(ALIVE_NS) {
+        return true;
+    }
+    // SAFETY: only tested for presence.
+    now_ns < alive.wrapping_add(SLOW_NS) && (is_held(key, now_ns) || unsafe { HELD.get(key) }.is_none())
 }
 
 /// Whether user space may be told of a handshake: not twice in a short time, nor of too many of a source.

@@ -2,7 +2,7 @@
 //!
 //! In: an attempt that the tables leave open, or allow with a text. Out: its passage by the answer that is
 //! there; else it is held.
-//! Invariant: whom the tables allow is held for the text alone, while somebody makes it and no bound is
+//! Invariant: whom the tables allow is held for the text alone, while somebody may make it and no bound is
 //! against it.
 
 use aya_ebpf::{helpers::bpf_ktime_get_boot_ns, programs::SkBuffContext};
@@ -19,7 +19,7 @@ use tcpw_common::{
 use super::{Attempt, IPPROTO_TCP, Passage, allow, describe, refuse, report, wait};
 use crate::{
     emit::count,
-    hold::{hold, is_anybody_there, may_tell},
+    hold::{hold, is_anybody_there, is_worth_while, may_tell},
     maps::{ANSWERS, ONCE},
     user,
 };
@@ -89,7 +89,7 @@ pub(super) fn ask(
     let Some(marks) = allowed else {
         return wait(ctx, Kind::Ask, attempt, decision, now_ns);
     };
-    let is_held = is_anybody_there(now_ns)
+    let is_held = is_worth_while(&attempt.key, now_ns)
         && hold(ctx, Kind::Ask, &attempt.key, &describe(attempt, decision), now_ns).is_ok();
     if is_held {
         return Passage::Drop;
