@@ -1,5 +1,7 @@
 //! `banners` of rules that allow: the client gets the text, then what the daemon has to say.
 
+#[path = "banner/handshakes.rs"]
+mod handshakes;
 #[path = "banner/life.rs"]
 mod life;
 #[path = "banner/pairs.rs"]

@@ -284,7 +284,10 @@ impl Daemon {
         daemon.take_in(found.listeners, found.is_all);
         // What was counted before is not news.
         daemon.watch_counters();
+        // Before the first connection is judged, however long all this took.
+        daemon.alive.tick();
         let state = daemon.kernel.attach_gate(&daemon.config.cgroup)?;
+        daemon.alive.tick();
         daemon.forget_accepted();
         daemon.retire_predecessors();
         daemon.certify(&found.looked, found.is_all);

@@ -1,12 +1,13 @@
 //! What the options of the deciding rule would do.
 
 use serde::Serialize;
+use tcpw_common::banner::MAX_TEXT;
 
 use super::place::{Place, Places};
 use crate::{
     cases,
     evaluate::{
-        judgement::{Action, Judgement, Reason},
+        judgement::{Action, Judgement, Reason, Verdict},
         quoted_bytes,
     },
     parse::{
@@ -44,7 +45,7 @@ pub(super) fn lines(places: &Places, judgement: &Judgement) -> Vec<OptionLine> {
         let (effect, goes_on) = match (&field.option, action) {
             _ if !reached => ("never reached".into(), false),
             (Err(error), _) => (format!("error: {error}; the client is refused"), false),
-            (Ok(_), Some(action)) => (effect(action), true),
+            (Ok(_), Some(action)) => (effect(action, judgement.verdict), true),
             (Ok(option), None) => without_action(option, judgement.reason),
         };
         reached &= goes_on;
@@ -72,7 +73,7 @@ fn is_of(option: &RuleOption, action: &Action) -> bool {
     }
 }
 
-fn effect(action: &Action) -> String {
+fn effect(action: &Action, verdict: Verdict) -> String {
     match action {
         Action::Spawn(command) => format!("would run, and wait for: {}", quoted_bytes(command)),
         Action::Aclexec { command, .. } => {
@@ -81,7 +82,7 @@ fn effect(action: &Action) -> String {
         Action::Twist { command, .. } => {
             format!("would give the connection to, in the daemon's place: {}", quoted_bytes(command))
         }
-        Action::Banner(text) => format!("would send: {:?}", quoted_bytes(text)),
+        Action::Banner(text) => banner(text, verdict),
         Action::Severity(priority) => format!("the log line gets priority {}", cases::priority(*priority)),
         Action::Keepalive => "would turn on keepalive".into(),
         Action::Linger(seconds) => format!("unsent data would linger for {seconds} s"),
@@ -93,6 +94,18 @@ fn effect(action: &Action) -> String {
         Action::Umask(mask) => format!("would set the umask to {mask:03o}"),
         Action::User(name) => format!("user {} exists; libwrap does no more", quoted_bytes(name)),
         Action::Group(name) => format!("group {} exists; libwrap does no more", quoted_bytes(name)),
+    }
+}
+
+fn banner(text: &[u8], verdict: Verdict) -> String {
+    match verdict {
+        Verdict::Allow if text.len() > MAX_TEXT => {
+            format!("would send {} bytes; tcpw sends none, it keeps {MAX_TEXT} at most", text.len())
+        }
+        Verdict::Allow => {
+            format!("would send, tcpw with the daemon's first words: {:?}", quoted_bytes(text))
+        }
+        Verdict::Refuse => format!("would send: {:?}", quoted_bytes(text)),
     }
 }
 
@@ -135,5 +148,21 @@ fn command(action: &Action) -> Option<String> {
         | Action::Umask(_)
         | Action::User(_)
         | Action::Group(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn banner_of_a_client_that_is_let_in_is_told_truly() {
+        let of = |length, verdict| effect(&Action::Banner(vec![b'x'; length].into()), verdict);
+        assert_eq!(of(1, Verdict::Refuse), "would send: \"x\"");
+        assert_eq!(of(1, Verdict::Allow), "would send, tcpw with the daemon's first words: \"x\"");
+        assert!(of(MAX_TEXT, Verdict::Allow).ends_with("x\""));
+        let none = "would send 4097 bytes; tcpw sends none, it keeps 4096 at most";
+        assert_eq!(of(MAX_TEXT + 1, Verdict::Allow), none);
+        assert!(of(MAX_TEXT + 1, Verdict::Refuse).ends_with("x\""));
     }
 }
