@@ -1,5 +1,7 @@
 //! What happens to enforcement while files, processes and the daemon itself come and go.
 
+#[path = "lifecycle/accounts.rs"]
+mod accounts;
 #[path = "lifecycle/starved.rs"]
 mod starved;
 

@@ -112,10 +112,11 @@ fn keepalive_and_linger_are_set_on_the_connection() -> Result<()> {
     let script = place.out.join("options.py");
     fs::write(
         &script,
-        "import socket, struct\n\
+        "import socket, sys\n\
          connection = socket.socket(fileno=0)\n\
          option = lambda *which: connection.getsockopt(socket.SOL_SOCKET, *which)\n\
-         linger = struct.unpack('ii', option(socket.SO_LINGER, 8))\n\
+         both = option(socket.SO_LINGER, 8)\n\
+         linger = [int.from_bytes(half, sys.byteorder) for half in (both[:4], both[4:])]\n\
          print(option(socket.SO_KEEPALIVE), *linger, flush=True)\n",
     )?;
     let command = format!("twist /usr/bin/python3 {}", script.display());

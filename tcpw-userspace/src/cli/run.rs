@@ -1,6 +1,6 @@
 //! `tcpw run`: checks that it can, then becomes the daemon.
 
-use std::{io::Write, path::PathBuf};
+use std::{io::Write, path::PathBuf, time::Duration};
 
 use clap::Args;
 
@@ -57,12 +57,18 @@ pub fn run(arguments: &RunArgs) -> Result<Outcome, Failure> {
     preflight::kernel(&config).map_err(Failure::usage)?;
     log_to_stderr();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    match runtime.block_on(daemon::run(config)) {
+    let result = runtime.block_on(daemon::run(config));
+    // A look-up that hangs, wherever users and groups are, does not keep the process.
+    runtime.shutdown_timeout(LAST_WORDS);
+    match result {
         Ok(()) => Ok(Outcome::Fine),
         Err(error) if error.is::<LockError>() => Err(Failure::usage(error)),
         Err(error) => Err(error.into()),
     }
 }
+
+/// How long what still runs beside the event loop may take when that has ended.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// The daemon's own messages; TCPW_LOG=debug shows more of them.
 fn log_to_stderr() {

@@ -18,17 +18,14 @@ mod names;
 mod policy;
 mod refuse;
 mod registry;
+mod reload;
 mod report;
 mod scan;
 mod status;
 mod steer;
 mod users;
 
-use std::{
-    collections::HashMap,
-    sync::Arc,
-    time::{Instant, SystemTime},
-};
+use std::{collections::HashMap, sync::Arc, time::SystemTime};
 
 use anyhow::{Context as _, Result};
 use tcpw_common::event::Event as Record;
@@ -48,14 +45,15 @@ use crate::{
     listeners::raise_file_limit,
     log::{Log, host_name},
     resolve::{Limits, Lookups, System},
-    source::{self, Source, Watch},
+    source::{Source, Watch},
 };
 
 use held::Waiting;
 use keepalive::Keepalive;
 use names::Hanging;
-use policy::{Outcome, Policies, named_files};
+use policy::Policies;
 use registry::Registry;
+use reload::Reloads;
 use scan::Scans;
 use status::Looks;
 use steer::Steers;
@@ -97,6 +95,7 @@ pub async fn run(config: Config) -> Result<()> {
             done = daemon.users.next() => daemon.user_news(done),
             arrival = daemon.steers.next() => daemon.arrived(arrival),
             () = daemon.watch.changed() => daemon.reload(),
+            (began, prepared) = daemon.reloads.next() => daemon.reloaded(began, prepared),
             found = daemon.scans.next() => daemon.found(found),
             heard = daemon.effects.next() => {
                 let ended = daemon.effects.handle(heard);
@@ -182,6 +181,7 @@ struct Daemon {
     kernel: Kernel,
     source: Source,
     watch: Watch,
+    reloads: Reloads,
     policies: Policies,
     registry: Registry,
     scans: Scans,
@@ -238,6 +238,7 @@ impl Daemon {
         let mut daemon = Self {
             source: Source::new(config.hosts_allow.clone(), config.hosts_deny.clone()),
             watch: Watch::new(),
+            reloads: Reloads::default(),
             policies: Policies::new(),
             registry: Registry::default(),
             scans: Scans::new(&config, has_listening_hook, changes)?,
@@ -295,17 +296,6 @@ impl Daemon {
         Ok((daemon, events, held))
     }
 
-    fn first_policy(&mut self) -> Result<()> {
-        let texts = self.read();
-        match self.policies.reload(&mut self.kernel, &self.config, &self.registry.names_sets(), &texts)? {
-            Outcome::Applied(applied) => say_applied(&applied, applied.took),
-            Outcome::Kept(_) | Outcome::Unchanged => {}
-        }
-        self.prepare_effects();
-        self.prepare_steering();
-        Ok(())
-    }
-
     /// What the daemon before wanted to know of accepted connections may interest nobody.
     fn forget_accepted(&mut self) {
         let acts = self.policies.current.as_ref().is_some_and(|current| current.policy.acts_on_accepted);
@@ -342,27 +332,6 @@ impl Daemon {
             self.config.cgroup.display(),
             self.registry.all().len()
         );
-    }
-
-    /// Reads the files until they and what is watched agree.
-    fn read(&mut self) -> crate::parse::text::Texts {
-        source::follow(&self.source, &mut self.watch, named_files)
-    }
-
-    /// Puts the files as they are now in force, or says why not.
-    fn reload(&mut self) {
-        let begin = Instant::now();
-        let texts = self.read();
-        match self.policies.reload(&mut self.kernel, &self.config, &self.registry.names_sets(), &texts) {
-            Ok(Outcome::Applied(applied)) => {
-                say_applied(&applied, begin.elapsed());
-                self.prepare_effects();
-                self.prepare_steering();
-            }
-            Ok(Outcome::Unchanged) => log::debug!("the files changed, their rules did not"),
-            Ok(Outcome::Kept(reason)) => log::error!("the previous policy stays in force: {reason}"),
-            Err(error) => log::error!("the previous policy stays in force: {error:#}"),
-        }
     }
 
     fn handle(&mut self, record: &Record) {
@@ -467,13 +436,4 @@ fn read_ahead<T: Send + 'static>(mut ring: Ring<T>) -> mpsc::Receiver<Vec<T>> {
         }
     });
     receiver
-}
-
-fn say_applied(applied: &crate::kernel::Applied, took: std::time::Duration) {
-    log::info!(
-        "applied generation {} in {:.1} ms (tables {:.1} ms)",
-        applied.generation,
-        took.as_secs_f64() * 1e3,
-        applied.took.as_secs_f64() * 1e3
-    );
 }

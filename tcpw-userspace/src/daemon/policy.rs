@@ -19,7 +19,7 @@ use crate::{
     kernel::{Applied, Kernel},
     names::NamesSet,
     parse::{
-        self,
+        self, Parsed,
         diagnostic::Severity,
         rule::{TableKind, Tables},
         text::{FileText, Texts},
@@ -47,8 +47,23 @@ pub(super) struct Rules {
 }
 
 impl Rules {
-    fn new(tables: Tables) -> Self {
-        Self { accounts: Arc::new(KnownAccounts::of(&tables)), tables: Arc::new(tables) }
+    fn are(&self, tables: &Tables, accounts: &KnownAccounts) -> bool {
+        *self.tables == *tables && *self.accounts == *accounts
+    }
+}
+
+/// Texts and all that is to be known of them before they can be in force.
+pub(super) struct Prepared {
+    texts: Texts,
+    parsed: Parsed,
+    accounts: KnownAccounts,
+}
+
+impl Prepared {
+    /// Parses texts, and looks up the users and groups that they name: for however long that takes.
+    pub(super) fn of(texts: Texts) -> Self {
+        let parsed = parse::parse(&texts);
+        Self { accounts: KnownAccounts::of(&parsed.tables), parsed, texts }
     }
 }
 
@@ -90,7 +105,7 @@ impl Policies {
         Self { history: VecDeque::new(), current: None, problem: None }
     }
 
-    /// Parses the texts, reports every diagnostic, and puts the policy in force if it is fit.
+    /// Reports every diagnostic of the texts, and puts the policy in force if it is fit.
     ///
     /// # Errors
     /// There is no policy yet and this one cannot be put in force.
@@ -99,14 +114,14 @@ impl Policies {
         kernel: &mut Kernel,
         config: &Config,
         names: &[NamesSet],
-        texts: &Texts,
+        prepared: Prepared,
     ) -> Result<Outcome> {
-        let parsed = parse::parse(texts);
+        let Prepared { texts, parsed, accounts } = prepared;
         let missing = [is_missing(&texts.allow), is_missing(&texts.deny)];
         if self
             .current
             .as_ref()
-            .is_some_and(|current| *current.rules.tables == parsed.tables && current.missing == missing)
+            .is_some_and(|current| current.rules.are(&parsed.tables, &accounts) && current.missing == missing)
         {
             if self.problem.take().is_some() {
                 log::info!("the files say again what is in force");
@@ -149,7 +164,8 @@ impl Policies {
                 return Ok(self.keep(reason));
             }
         }
-        let result = self.put_in_force(kernel, config, names, Rules::new(parsed.tables), errors, missing);
+        let rules = Rules { tables: Arc::new(parsed.tables), accounts: Arc::new(accounts) };
+        let result = self.put_in_force(kernel, config, names, rules, errors, missing);
         match result {
             Ok(applied) => Ok(Outcome::Applied(applied)),
             Err(error) if self.current.is_some() => Ok(self.keep(format!("{error:#}"))),

@@ -15,6 +15,7 @@ use super::{
     held::{Scanned, answer_key},
     judge::{self, Judged},
     registry::Known,
+    reload::say_applied,
     scan::Found,
 };
 use crate::{
@@ -213,7 +214,7 @@ impl Daemon {
             let mut names = self.registry.names_sets();
             names.push(listener.names.clone());
             if let Some(applied) = self.policies.recompile(&mut self.kernel, &self.config, &names)? {
-                super::say_applied(&applied, applied.took);
+                say_applied(&applied, applied.took);
             }
         }
         self.registry.learn(&listener.names);
