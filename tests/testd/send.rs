@@ -14,11 +14,12 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use nix::{
+    poll::{PollFd, PollFlags, PollTimeout, poll},
     sys::{
         signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction},
-        socket::MsgFlags,
+        socket::{ControlMessageOwned, MsgFlags},
     },
     unistd::{getpid, gettid, pipe},
 };
@@ -47,6 +48,10 @@ pub(crate) enum By {
     Sendfile,
     /// splice(2) from a pipe.
     Splice,
+    /// send(2) that does not block, and poll(2).
+    Nonblocking,
+    /// send(2) with MSG_ZEROCOPY; then every completion is waited for.
+    Zerocopy,
 }
 
 impl FromStr for By {
@@ -59,6 +64,8 @@ impl FromStr for By {
             "bytes" => Self::Bytes,
             "sendfile" => Self::Sendfile,
             "splice" => Self::Splice,
+            "nonblocking" => Self::Nonblocking,
+            "zerocopy" => Self::Zerocopy,
             other => bail!("no way to send: {other}"),
         })
     }
@@ -106,6 +113,22 @@ impl Style {
                 }
                 client.write_all(&all[first..])?;
             }
+            By::Nonblocking => {
+                client.set_nonblocking(true)?;
+                let all = read(&mut file)?;
+                let mut rest = &all[..];
+                while !rest.is_empty() {
+                    match client.write(rest) {
+                        Ok(sent) => rest = &rest[sent..],
+                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                            let mut wanted = [PollFd::new(client.as_fd(), PollFlags::POLLOUT)];
+                            poll(&mut wanted, PollTimeout::MAX)?;
+                        }
+                        Err(error) => return Err(error.into()),
+                    }
+                }
+            }
+            By::Zerocopy => zerocopy(client, &read(&mut file)?)?,
             By::Sendfile => {
                 let mut left = size;
                 while left > 0 {
@@ -162,5 +185,36 @@ fn alarm() -> Result<()> {
             thread::sleep(Duration::from_millis(20));
         }
     });
+    Ok(())
+}
+
+/// The kernel says of every such call when its bytes are not needed any more, by a message that poll(2) calls
+/// an error. Source: Documentation/networking/msg_zerocopy.rst.
+fn zerocopy(client: &TcpStream, all: &[u8]) -> Result<()> {
+    let (fd, on) = (client.as_raw_fd(), 1_i32);
+    // SAFETY: passes a live int and its size, 4.
+    let done =
+        unsafe { libc::setsockopt(fd, libc::SOL_SOCKET, libc::SO_ZEROCOPY, (&raw const on).cast(), 4) };
+    ensure!(done == 0, "SO_ZEROCOPY: {}", io::Error::last_os_error());
+    let (mut calls, mut rest) = (0, all);
+    while !rest.is_empty() {
+        let sent = nix::sys::socket::send(fd, rest, MsgFlags::from_bits_retain(libc::MSG_ZEROCOPY))?;
+        (calls, rest) = (calls + 1, &rest[sent..]);
+    }
+    let mut completed = 0;
+    while completed < calls {
+        let mut wanted = [PollFd::new(client.as_fd(), PollFlags::empty())];
+        ensure!(poll(&mut wanted, 3000_u16)? == 1, "{completed} of {calls} calls are completed");
+        let mut control = nix::cmsg_space!([u8; 64]);
+        let message =
+            nix::sys::socket::recvmsg::<()>(fd, &mut [], Some(&mut control), MsgFlags::MSG_ERRQUEUE)?;
+        for control in message.cmsgs()? {
+            if let ControlMessageOwned::Ipv4RecvErr(error, _) | ControlMessageOwned::Ipv6RecvErr(error, _) =
+                control
+            {
+                completed += error.ee_data - error.ee_info + 1;
+            }
+        }
+    }
     Ok(())
 }

@@ -46,9 +46,9 @@ fn whatever_the_daemon_sends_by_whichever_call_arrives_whole_behind_the_text() -
     if !ready() {
         return Ok(());
     }
-    let daemons = ["alphad", "betad", "gammad", "deltad", "epsilond"];
+    let daemons = ["alphad", "betad", "gammad", "deltad", "epsilond", "zetad", "etad"];
     let place = place("banner-calls", &daemons)?;
-    let ways = ["write", "writev", "bytes", "sendfile", "splice"];
+    let ways = ["write", "writev", "bytes", "sendfile", "splice", "nonblocking", "zerocopy"];
     let mut running = Vec::new();
     let mut wanted = Vec::new();
     for (number, bytes) in [1, 100_000, 20_000_000].into_iter().enumerate() {
@@ -160,6 +160,40 @@ fn ssh_nc_and_curl_show_the_text_and_go_on() -> Result<()> {
     place.wait_counter("banners_waiting", 0)?;
     let counters = Tcpw::counters(&place.sandbox)?;
     assert_eq!((counters["banners_sent"], counters["banners_missed"]), (14, 0), "{counters:?}");
+    Ok(())
+}
+
+/// From then on the kernel's map does not have it, and its daemon reads and writes as ever.
+#[test]
+fn socket_is_the_daemons_alone_once_the_text_is_out() -> Result<()> {
+    if !ready() {
+        return Ok(());
+    }
+    let place = place("banner-alone", &["alphad", "betad"])?;
+    let file = place.sandbox.scratch().join("content");
+    let content = content(5_000_000);
+    fs::write(&file, &content)?;
+    let mut alphad = Testd::start(&place.sandbox, "alphad", "--tell [::]:7001")?;
+    let _betad = Testd::start(&place.sandbox, "betad", &format!("--send {} [::]:7002", file.display()))?;
+    let _tcpw = place.tcpw("", &[])?;
+    let at = |port| SocketAddr::new(SERVER_V4, port);
+    let text = "Hello 1.2.3.4,\r\nbehave.\r\n";
+    let mut says = place.open(CLIENT_V4, at(7001))?;
+    let mut greeting = vec![0; text.len() + "hello from alphad\n".len()];
+    says.read_exact(&mut greeting)?;
+    assert_eq!(String::from_utf8_lossy(&greeting), format!("{text}hello from alphad\n"));
+    // It sends more than anybody reads so far.
+    let mut reads = place.open(CLIENT_V4, at(7002))?;
+    let mut first = vec![0; text.len()];
+    reads.read_exact(&mut first)?;
+    assert_eq!(String::from_utf8_lossy(&first), text);
+    place.wait_counter("banners_waiting", 0)?;
+    assert_eq!(Tcpw::counters(&place.sandbox)?["banners_sent"], 2);
+    says.write_all(b"still here")?;
+    alphad.process.wait_for_line("read: still here", SOON)?;
+    let mut rest = Vec::new();
+    reads.read_to_end(&mut rest)?;
+    ensure!(rest == content, "{} bytes of {}", rest.len(), content.len());
     Ok(())
 }
 
