@@ -18,8 +18,8 @@ use crate::command::say;
 /// Lines of the kernel's own that are shown when a machine ends early.
 const TAIL: usize = 30;
 
-/// How a kernel dies of the emulation: it patches its own code while the other processor runs it, which
-/// qemu does not always get right (seen once in some hundred runs, at a `static_key`'s nop).
+/// How a kernel dies of the emulation: it patches its own code while the other processor runs it (a
+/// `static_key`'s nop, a tracepoint), which qemu does not always get right, least on a busy host.
 const EMULATORS_FAULT: &str = "Oops: int3";
 
 /// What is needed to boot.
