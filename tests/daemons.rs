@@ -7,8 +7,7 @@ use std::{
 
 use anyhow::{Result, ensure};
 use tcpw_tests::{
-    CLIENT_V4, CLIENT_V4_OTHER, CLIENT_V6, CLIENT_V6_OTHER, Requirement, SERVER_V4, SERVER_V6, Sandbox, Tcpw,
-    can_run,
+    CLIENT_V4, CLIENT_V4_OTHER, CLIENTS, Requirement, SERVER_V4, Sandbox, Tcpw, can_run,
     client::{Attempt, connect},
     daemons::{Nginx, Rsyslog, SshKey, Sshd, SshdSockets, Xinetd},
 };
@@ -21,13 +20,6 @@ const SEED_DENY: &str = "ALL: ALL\n";
 
 const PATIENCE: Duration = Duration::from_millis(500);
 const SOON: Duration = Duration::from_secs(10);
-
-const CLIENTS: [(IpAddr, IpAddr, bool); 4] = [
-    (CLIENT_V4, SERVER_V4, true),
-    (CLIENT_V4_OTHER, SERVER_V4, false),
-    (CLIENT_V6, SERVER_V6, true),
-    (CLIENT_V6_OTHER, SERVER_V6, false),
-];
 
 fn ready() -> bool {
     let programs = ["/usr/sbin/sshd", "/usr/sbin/nginx", "/usr/sbin/xinetd", "/usr/sbin/rsyslogd"]

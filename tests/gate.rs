@@ -13,8 +13,7 @@ use std::{
 
 use anyhow::Result;
 use tcpw_tests::{
-    CLIENT_V4, CLIENT_V4_OTHER, CLIENT_V6, CLIENT_V6_OTHER, Place, Requirement, SERVER_V4, SERVER_V6,
-    Sandbox, Tcpw, Testd, can_run,
+    CLIENT_V4, CLIENT_V4_OTHER, CLIENTS, Place, Requirement, SERVER_V4, Sandbox, Tcpw, Testd, can_run,
     client::{Attempt, Ended, connect, fast_open},
 };
 
@@ -23,13 +22,6 @@ const DENY: &str = "ALL: ALL\n";
 
 /// A connection on this cable takes under a millisecond; a SYN is sent again after a second.
 const PATIENCE: Duration = Duration::from_millis(500);
-
-const CLIENTS: [(IpAddr, IpAddr, bool); 4] = [
-    (CLIENT_V4, SERVER_V4, true),
-    (CLIENT_V4_OTHER, SERVER_V4, false),
-    (CLIENT_V6, SERVER_V6, true),
-    (CLIENT_V6_OTHER, SERVER_V6, false),
-];
 
 fn ready() -> bool {
     can_run("gate", &[Requirement::Root])

@@ -15,20 +15,13 @@ use std::{
 use anyhow::{Context as _, Result};
 use nix::sys::signal::Signal;
 use tcpw_tests::{
-    CLIENT_V4, CLIENT_V4_OTHER, CLIENT_V6, CLIENT_V6_OTHER, Commands, Requirement, SERVER_V4, SERVER_V6,
+    CLIENT_V4, CLIENT_V4_OTHER, CLIENT_V6_OTHER, CLIENTS, Commands, Requirement, SERVER_V4, SERVER_V6,
     Sandbox, Tcpw, Testd, can_run,
     datagrams::{Client, PATIENCE},
 };
 
 const ALLOW: &str = "alphad: 1.2.3. [3ffe:ffff:100:200::]/64\n";
 const DENY: &str = "ALL: ALL\n";
-
-const CLIENTS: [(IpAddr, IpAddr, bool); 4] = [
-    (CLIENT_V4, SERVER_V4, true),
-    (CLIENT_V4_OTHER, SERVER_V4, false),
-    (CLIENT_V6, SERVER_V6, true),
-    (CLIENT_V6_OTHER, SERVER_V6, false),
-];
 
 fn ready() -> bool {
     can_run("udp", &[Requirement::Root])

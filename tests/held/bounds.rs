@@ -146,6 +146,7 @@ fn address_of_ipv4_is_a_source_of_its_own() -> Result<()> {
 #[test]
 fn packets_beyond_those_that_may_wait_are_counted_and_left_to_their_clients() -> Result<()> {
     const SOURCES: u32 = 64;
+    const ROUNDS: usize = 5;
     if !ready() {
         return Ok(());
     }
@@ -156,23 +157,28 @@ fn packets_beyond_those_that_may_wait_are_counted_and_left_to_their_clients() ->
     // The look that this one asks for is over when the next one comes.
     let _first = Testd::start(&sandbox, "alphad", "--hide 0.0.0.0:7001")?;
     ensure!(connect(sandbox.client(), CLIENT_V4, server(7001), SOON)?.is_connected());
-    let _second = Testd::start(&sandbox, "alphad", "--hide 0.0.0.0:7002")?;
-    let began = Instant::now();
-    let sent: u64 = sandbox.client().run(|| {
-        let mut sent = 0_u64;
-        while began.elapsed() < Duration::from_millis(900) {
-            let last = u8::try_from(sent % u64::from(SOURCES))?;
-            knock(IpAddr::from([1, 2, 128, last]), server(7002))?;
-            sent += 1;
-        }
-        Ok(sent)
-    })?;
+    // A look that began late, or a busy processor, leaves room: then once more.
+    let (mut hidden, mut port, mut sent) = (Vec::new(), 7001, 0_u64);
+    while hidden.len() < ROUNDS && Tcpw::counters(&sandbox)?["hold_waiting_full"] == 0 {
+        port += 1;
+        hidden.push(Testd::start(&sandbox, "alphad", &format!("--hide 0.0.0.0:{port}"))?);
+        let began = Instant::now();
+        sent += sandbox.client().run(|| {
+            let mut sent = 0;
+            while began.elapsed() < Duration::from_millis(900) {
+                let last = u8::try_from(sent % u64::from(SOURCES))?;
+                knock(IpAddr::from([1, 2, 128, last]), server(port))?;
+                sent += 1;
+            }
+            Ok(sent)
+        })?;
+    }
     let line = tcpw.process.wait_for_line(" connection attempts were not held: 4096 wait already", SOON);
     line.with_context(|| format!("{sent} sent: {:?}", Tcpw::counters(&sandbox)))?;
     wait_said(&sandbox, &tcpw, "hold_waiting_full", " connection attempts were not held: ")?;
     // It goes on, and so do others.
-    let late = connect(sandbox.client(), CLIENT_V4, server(7002), SOON)?;
+    let late = connect(sandbox.client(), CLIENT_V4, server(port), SOON)?;
     ensure!(late.is_connected(), "{late:?}");
-    ensure!(!connect(sandbox.client(), CLIENT_V4_OTHER, server(7002), AT_ONCE)?.is_connected());
+    ensure!(!connect(sandbox.client(), CLIENT_V4_OTHER, server(port), AT_ONCE)?.is_connected());
     Ok(())
 }

@@ -26,7 +26,7 @@ pub use commands::Commands;
 pub use namespace::{Listening, MountNamespace, Netns};
 pub use process::{Line, Process};
 pub use sandbox::{
-    CLIENT_V4, CLIENT_V4_OTHER, CLIENT_V6, CLIENT_V6_OTHER, Place, SERVER_V4, SERVER_V6, Sandbox,
+    CLIENT_V4, CLIENT_V4_OTHER, CLIENT_V6, CLIENT_V6_OTHER, CLIENTS, Place, SERVER_V4, SERVER_V6, Sandbox,
 };
 pub use scratch::{Scratch, tcpw_output};
 pub use skip::{Requirement, can_run, skip};

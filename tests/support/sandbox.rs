@@ -39,6 +39,14 @@ pub const SERVER_V4: IpAddr = IpAddr::V4(Ipv4Addr::new(1, 2, 3, 1));
 /// The server.
 pub const SERVER_V6: IpAddr = IpAddr::V6(Ipv6Addr::new(0x3ffe, 0xffff, 0x100, 0x200, 0, 0, 0, 1));
 
+/// Each client, the server it can reach, and whether the seed's rules allow it.
+pub const CLIENTS: [(IpAddr, IpAddr, bool); 4] = [
+    (CLIENT_V4, SERVER_V4, true),
+    (CLIENT_V4_OTHER, SERVER_V4, false),
+    (CLIENT_V6, SERVER_V6, true),
+    (CLIENT_V6_OTHER, SERVER_V6, false),
+];
+
 /// Both sides' prefixes cover the other's addresses, so no route is needed.
 const PREFIX_BITS_V4: u8 = 16;
 const PREFIX_BITS_V6: u8 = 48;
