@@ -221,3 +221,29 @@ fn aclexec_decides_each_attempt_by_itself() -> Result<()> {
     );
     Ok(())
 }
+
+/// It was given while the old policy's command ran; the new one's says no.
+#[test]
+fn answer_of_a_policy_that_is_gone_lets_nobody_in() -> Result<()> {
+    if !ready() {
+        return Ok(());
+    }
+    let place = Place::new("oldanswer")?;
+    let out = place.out.display();
+    let deny = "ALL: ALL\n";
+    place.sandbox.write_tables(&format!("alphad: ALL: aclexec echo >> {out}/began; sleep 2\n"), deny)?;
+    let _alphad = Testd::start(&place.sandbox, "alphad", "[::]:7001")?;
+    let mut tcpw = place.tcpw("", &[])?;
+    thread::scope(|scope| {
+        let attempt = scope.spawn(|| place.attempt_within(CLIENT_V4, 7001, Duration::from_secs(8)));
+        place.lines("began", 1)?;
+        let mark = tcpw.process.mark();
+        let rule = format!("alphad: ALL: aclexec echo >> {out}/asked; false\n");
+        place.sandbox.write_tables(&rule, deny)?;
+        tcpw.wait_applied(mark)?;
+        let is_let_in = attempt.join().map_err(|_panic| anyhow::anyhow!("a client panicked"))??;
+        anyhow::ensure!(!is_let_in, "by the old policy's command");
+        place.lines("asked", 1)?;
+        Ok(())
+    })
+}

@@ -17,11 +17,19 @@ pub struct Answer {
     pub outcome: u32,
     /// What a connection wants beside: [`REPORT`](crate::outcome::REPORT),
     /// [`KEEPALIVE`](crate::outcome::KEEPALIVE), [`STEER`](crate::outcome::STEER),
-    /// [`BANNER`](crate::outcome::BANNER). Of a refusal of one attempt that is reset: its initial sequence
-    /// number.
+    /// [`BANNER`](crate::outcome::BANNER). For one attempt alone, with its generation: [`marks_once`]. Of
+    /// a refusal of one attempt that is reset: its initial sequence number.
     pub marks: u32,
 }
 const _: () = assert!(size_of::<Answer>() == 16 + SPARE);
+
+/// Marks of an answer for one attempt alone, and the generation of the policy that gave it, as far as there
+/// is room: such an answer's key does not have it, and another policy may say otherwise.
+#[inline(always)]
+#[must_use]
+pub const fn marks_once(marks: u8, generation: u32) -> u32 {
+    generation << 8 | marks as u32
+}
 
 /// Expiry of an answer that hangs on nothing but its key.
 pub const NEVER: u64 = u64::MAX;

@@ -38,6 +38,9 @@ use crate::{
 const TCP_ESTABLISHED: u32 = 1;
 const TCP_CLOSE_WAIT: u32 = 8;
 
+/// Segments that every socket has room for.
+const MOST_SEGMENTS: u32 = 8;
+
 /// A word: the text is copied in such pieces.
 const WORD: usize = 8;
 
@@ -67,6 +70,12 @@ fn take_up(ctx: &SockOpsContext, key: &AttemptKey) -> bool {
     unsafe {
         let sk = (*ctx.ops).__bindgen_anon_2.sk;
         if sk.is_null() {
+            return false;
+        }
+        // In more segments than the socket has room for, a send that does not block would end within the
+        // text, and the kernel would tell the daemon of less than nothing.
+        let mss = read_volatile(addr_of!((*ctx.ops).mss_cache));
+        if mss.wrapping_mul(MOST_SEGMENTS) < (*text).length {
             return false;
         }
         let create = u64::from(BPF_SK_STORAGE_GET_F_CREATE);

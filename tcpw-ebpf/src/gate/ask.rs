@@ -7,7 +7,7 @@
 
 use aya_ebpf::{helpers::bpf_ktime_get_boot_ns, programs::SkBuffContext};
 use tcpw_common::{
-    answer::Answer,
+    answer::{Answer, marks_once},
     counter::Counter,
     decide::{AUDIT, Decision},
     event::Kind,
@@ -62,7 +62,8 @@ pub(super) fn ask(
         Some(_) | None => {
             // Of an ACK the number is its SYN's.
             // SAFETY: as above.
-            unsafe { ONCE.get(&attempt.key) }.copied()
+            let once = unsafe { ONCE.get(&attempt.key) }.copied();
+            once.filter(|once| marks_once(once.marks as u8, decision.generation) == once.marks)
         }
     };
     if let Some(answer) = answer

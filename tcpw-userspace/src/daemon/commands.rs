@@ -161,15 +161,14 @@ impl Daemon {
         facts: Facts,
         (outcome, marks): (u32, u8),
     ) {
-        let mut facts = facts;
-        facts.hide_banners();
-        if facts.hang_on_a_command() || !facts.is_empty() {
+        if facts.hang_on_a_command() {
             self.commands.keep(decision, facts);
         }
         let holds_ns = u64::try_from(ANSWER_FOR.as_nanos()).unwrap_or(u64::MAX);
         let expires_ns = boot_ns().saturating_add(holds_ns);
         let key = attempt_key(held, decision);
-        let answered = self.kernel.answer_once(key, outcome, marks, expires_ns);
+        self.ask_again_if_old(held, decision);
+        let answered = self.kernel.answer_once(key, decision.generation, (outcome, marks), expires_ns);
         let is_refused = outcome == Outcome::Refuse as u32;
         let answered =
             answered.and_then(|()| if is_refused { self.reset_once(&key, decision) } else { Ok(()) });

@@ -133,24 +133,36 @@ impl Daemon {
         });
         let key = answer_key(decision);
         let marks = marks(judgement);
-        if facts.shows_banners() {
-            let marks = self.leave_banner(held, decision, judgement);
-            return self.answer_once(held, decision, facts, (answer, marks));
-        }
+        let mut facts = facts;
+        let text = facts.shows_banners().then(|| self.leave_banner(held, decision, judgement));
+        facts.hide_banners();
         if facts.hang_on_a_command() {
-            return self.answer_once(held, decision, facts, (answer, marks));
+            return self.answer_once(held, decision, facts, (answer, text.unwrap_or(marks)));
         }
         if !facts.is_empty() {
-            self.hanging.remember(key, facts, now, now + holds.unwrap_or_default() + EVENT_DELAY);
+            self.hanging.remember(key, facts.clone(), now, now + holds.unwrap_or_default() + EVENT_DELAY);
         }
-        let is_current = self.policies.current.as_ref().is_some_and(|it| it.generation == key.generation);
+        // There may be a text for the next client, though there was none for this one. By this he is let in
+        // if nobody can make it.
+        let of_all = if text.is_some() { marks | BANNER } else { marks };
+        let answered = self.kernel.answer(key, answer, of_all, expires_ns);
+        match (answered, text) {
+            (Ok(()), Some(marks)) => self.answer_once(held, decision, facts, (answer, marks)),
+            (Ok(()), None) => {
+                self.ask_again_if_old(held, decision);
+                self.send_again(held, decision);
+            }
+            (Err(error), _) => log::error!("{error:#}"),
+        }
+    }
+
+    /// Another policy may say otherwise: the packet that is sent again is held once more, for that one.
+    pub(super) fn ask_again_if_old(&mut self, held: &Held, decision: &Decision) {
+        let is_current =
+            self.policies.current.as_ref().is_some_and(|it| it.generation == decision.generation);
         if !is_current && let Err(error) = self.kernel.forget_held(&attempt_key(held, decision)) {
-            // The policy of today then asks at the client's next SYN.
+            // It then asks at the client's next SYN.
             log::debug!("{error:#}");
-        }
-        match self.kernel.answer(key, answer, marks, expires_ns) {
-            Ok(()) => self.send_again(held, decision),
-            Err(error) => log::error!("{error:#}"),
         }
     }
 }

@@ -95,7 +95,7 @@ pub async fn run(config: Config) -> Result<()> {
             done = daemon.users.next() => daemon.user_news(done),
             arrival = daemon.steers.next() => daemon.arrived(arrival),
             () = daemon.watch.changed() => daemon.reload(),
-            (began, prepared) = daemon.reloads.next() => daemon.reloaded(began, prepared),
+            ready = daemon.reloads.next() => daemon.reloaded(ready),
             found = daemon.scans.next() => daemon.found(found),
             heard = daemon.effects.next() => {
                 let ended = daemon.effects.handle(heard);
@@ -130,6 +130,7 @@ pub async fn run(config: Config) -> Result<()> {
                 daemon.flush_log();
                 daemon.watch_counters();
                 daemon.watch_held();
+                daemon.watch_reloads();
                 let ended = daemon.effects.tick();
                 daemon.commands_ended(ended);
                 daemon.watch_hanging();

@@ -21,7 +21,7 @@ use crate::{
     cli::preflight,
     config::Config,
     kernel::Changes,
-    listeners::{Listener, Scanner, Survey},
+    listeners::{Incomplete, Listener, Scanner, Survey},
 };
 
 /// How often all processes are looked at: a socket passed to another process, or
@@ -46,7 +46,7 @@ pub(super) struct Found {
     /// Every process and network namespace was looked at: what is not among the listeners is gone.
     pub(super) is_all: bool,
     /// Why a look at everything is none.
-    incomplete: Option<String>,
+    incomplete: Option<Incomplete>,
     /// When it began: what came later may not be in it.
     pub(super) began: Clock,
     /// The network namespaces, if somebody wants to know.
@@ -153,17 +153,23 @@ impl Scans {
     }
 
     /// A full scan that could not look at everything is none: it is tried again, and what it did not
-    /// find is not gone. Where it never succeeds, it is as good as it gets.
+    /// find is not gone. Where a namespace can never be looked at, it is as good as it gets.
     fn whole(&mut self, found: Found) -> Found {
         let Some(reason) = &found.incomplete else {
             self.incomplete = if found.is_all { 0 } else { self.incomplete };
             return found;
         };
         self.incomplete = self.incomplete.saturating_add(1);
+        let is_blind = matches!(reason, Incomplete::Blind(_));
         if self.incomplete == MOST_INCOMPLETE {
-            log::warn!("{reason}: listeners that no process shows are judged by the rules for any daemon");
+            let consequence = if is_blind {
+                "new listeners are closed until they are found"
+            } else {
+                "listeners that no process shows are judged by the rules for any daemon"
+            };
+            log::warn!("{reason}: {consequence}");
         }
-        let is_all = self.incomplete >= MOST_INCOMPLETE;
+        let is_all = self.incomplete >= MOST_INCOMPLETE && !is_blind;
         if !is_all {
             log::debug!("{reason}: all listeners are looked for again");
             self.look_at_all();
@@ -224,8 +230,7 @@ mod tests {
     }
 
     /// What a full scan counts as that could, or could not, look at everything.
-    fn is_whole(scans: &mut Scans, incomplete: Option<&str>) -> bool {
-        let incomplete = incomplete.map(str::to_owned);
+    fn is_whole(scans: &mut Scans, incomplete: Option<Incomplete>) -> bool {
         scans.whole(Found::by(|| Survey { incomplete, ..Survey::default() }, true, None)).is_all
     }
 
@@ -234,12 +239,15 @@ mod tests {
         let mut scans = scans();
         assert!(is_whole(&mut scans, None));
         assert!(scans.next_full > Instant::now() + EVERY / 2);
+        let namespace = || Some(Incomplete::Namespace("no netlink".into()));
         for _ in 1..MOST_INCOMPLETE {
-            assert!(!is_whole(&mut scans, Some("no netlink")));
+            assert!(!is_whole(&mut scans, namespace()));
             assert!(scans.next_full <= Instant::now() + AT_MOST_EVERY);
         }
-        assert!(is_whole(&mut scans, Some("no netlink")));
+        assert!(is_whole(&mut scans, namespace()));
+        // Who sees nothing never knows that something is gone.
+        assert!(!is_whole(&mut scans, Some(Incomplete::Blind("no /proc".into()))));
         assert!(is_whole(&mut scans, None));
-        assert!(!is_whole(&mut scans, Some("no netlink")));
+        assert!(!is_whole(&mut scans, namespace()));
     }
 }

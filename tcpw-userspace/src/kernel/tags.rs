@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context as _, Result};
 use aya::maps::{HashMap, Map, MapData, MapError, PerCpuArray, SkStorage};
 use tcpw_common::{
-    answer::Answer,
+    answer::{Answer, marks_once},
     key::{AnswerKey, AttemptKey, Comm, NamesId},
     layout::SPARE_WORDS,
     outcome::Outcome,
@@ -81,14 +81,21 @@ impl Kernel {
         answers.insert(key, answer, 0).context("write an answer")
     }
 
-    /// Answers for one attempt alone, until `expires_ns`, on CLOCK_BOOTTIME.
+    /// Answers for one attempt alone, by the policy of a generation, until `expires_ns`, on CLOCK_BOOTTIME.
     ///
     /// # Errors
     /// The kernel refuses the write.
-    pub fn answer_once(&mut self, key: AttemptKey, outcome: u32, marks: u8, expires_ns: u64) -> Result<()> {
+    pub fn answer_once(
+        &mut self,
+        key: AttemptKey,
+        generation: u32,
+        (outcome, marks): (u32, u8),
+        expires_ns: u64,
+    ) -> Result<()> {
         let map = self.ebpf.map_mut("ONCE").context("the BPF object has no map ONCE")?;
         let mut answers: HashMap<_, AttemptKey, Answer> = HashMap::try_from(map)?;
-        let answer = Answer { spare: SPARE_WORDS, expires_ns, outcome, marks: marks.into() };
+        let marks = marks_once(marks, generation);
+        let answer = Answer { spare: SPARE_WORDS, expires_ns, outcome, marks };
         answers.insert(key, answer, 0).context("write an answer")
     }
 

@@ -26,7 +26,7 @@ use netlink_packet_sock_diag::{
 use netlink_sys::{Socket, protocols::NETLINK_SOCK_DIAG};
 use nix::sched::{CloneFlags, setns};
 
-use super::sys;
+use super::{Incomplete, sys};
 
 /// Attribute with the socket's cgroup. Source: linux/include/uapi/linux/inet_diag.h.
 const INET_DIAG_CGROUP_ID: u16 = 21;
@@ -83,7 +83,7 @@ impl Namespaces {
 
     /// All of them, with every listening TCP socket, and every UDP socket that has a port; one that
     /// cannot be entered or read to its end is left out, and an error says why.
-    pub(super) fn listening(self) -> (Vec<Listed>, Option<io::Error>) {
+    pub(super) fn listening(self) -> (Vec<Listed>, Option<Incomplete>) {
         // Entering a namespace is for good: a thread of its own does it.
         let started = thread::Builder::new().spawn(move || {
             let (mut all, mut failed) = (Vec::new(), None);
@@ -92,15 +92,18 @@ impl Namespaces {
                     Ok((netns, sockets)) => {
                         all.push(Listed { netns, file, sockets, given_away: given_away() });
                     }
-                    Err(error) => failed = Some(error),
+                    Err(error) => failed = Some(Incomplete::Namespace(error.to_string())),
                 }
             }
             (all, failed)
         });
-        let ended_early = |_panic| io::Error::other("the thread that lists them ended early");
+        let ended_early = |_panic| io::Error::other("it ended early");
         match started.and_then(|thread| thread.join().map_err(ended_early)) {
             Ok(listed) => listed,
-            Err(error) => (Vec::new(), Some(error)),
+            Err(error) => {
+                let reason = format!("the thread that lists the sockets of network namespaces: {error}");
+                (Vec::new(), Some(Incomplete::Blind(reason)))
+            }
         }
     }
 }

@@ -10,7 +10,7 @@ use std::{
 };
 
 use super::{
-    Listener, MoreNames, NameSource, Namespace, Survey,
+    Incomplete, Listener, MoreNames, NameSource, Namespace, Survey,
     diag::{self, DiagSocket, Listed, Namespaces},
     held::{Found, is_limit},
     owner::Owners,
@@ -79,23 +79,29 @@ impl Scanner {
         let pids = match process::all(&self.proc_root) {
             Ok(pids) => pids,
             Err(error) => {
-                let incomplete = Some(format!("{}: {error}", self.proc_root.display()));
+                let reason = format!("{}: {error}", self.proc_root.display());
+                let incomplete = Some(Incomplete::Blind(reason));
                 return Survey { incomplete, ..Survey::default() };
             }
         };
-        let mut listeners = self.scan(&pids, |_| true);
+        let (mut listeners, over_limit) = self.scan(&pids, |_| true);
         let mut namespaces = Namespaces::default();
         for pid in &pids {
             namespaces.add(&self.proc_root, *pid);
         }
         let (listed, failed) = namespaces.listening();
-        let incomplete = failed.map(|error| format!("list the sockets of a network namespace: {error}"));
         let sockets = all_sockets(&listed);
         if self.is_everywhere {
             self.correct_scope(&mut listeners, &sockets);
         }
-        self.add_hidden(&mut listeners, &pids, sockets);
-        Survey { listeners, namespaces: self.namespaces(listed), incomplete }
+        let over_limit = over_limit + self.add_hidden(&mut listeners, &pids, sockets);
+        let blind = (over_limit > 0).then(|| {
+            Incomplete::Blind(format!(
+                "{over_limit} sockets or processes were not looked at, too many files are open; raise the limit \
+                 (LimitNOFILE=, ulimit -n)"
+            ))
+        });
+        Survey { listeners, namespaces: self.namespaces(listed), incomplete: blind.or(failed) }
     }
 
     /// The listeners that the process `pid` holds. Each is named after its owner, which may be an
@@ -116,7 +122,10 @@ impl Scanner {
             pids.push(parent);
             next = parent;
         }
-        let mut listeners = self.scan(&pids, |holders| holders.contains(&pid));
+        let (mut listeners, over_limit) = self.scan(&pids, |holders| holders.contains(&pid));
+        if over_limit > 0 {
+            log::debug!("too many files are open: {over_limit} sockets of process {pid} were not looked at");
+        }
         let mut namespaces = Namespaces::default();
         namespaces.add(&self.proc_root, pid);
         // Of one process no look is the whole.
@@ -156,19 +165,21 @@ impl Scanner {
 
     /// Gives MPTCP listeners the cookies of their subflows, and adds those that no process in scope
     /// shows: its process may have moved to another cgroup, the socket stays in that it was made in.
-    fn add_hidden(&self, listeners: &mut Vec<Listener>, pids: &[u32], mut sockets: Vec<DiagSocket>) {
+    /// How many sockets and processes could not be opened.
+    fn add_hidden(&self, listeners: &mut Vec<Listener>, pids: &[u32], mut sockets: Vec<DiagSocket>) -> usize {
         name_subflows(listeners, &sockets);
         let shown: BTreeSet<u64> = listeners.iter().map(|listener| listener.cookie).collect();
         // A UDP socket of the kernel is an end of a tunnel, whose datagrams no gate sees.
         sockets.retain(|socket| socket.protocol == TCP && !shown.contains(&socket.cookie));
         if sockets.is_empty() {
-            return;
+            return 0;
         }
         let guarded = match &self.cgroup {
             Some(_) if self.scope == Path::new("/") => None,
             Some(cgroup) => Some(diag::cgroups_below(cgroup)),
-            None => return,
+            None => return 0,
         };
+        let mut over_limit = 0;
         let is_guarded =
             |socket: &DiagSocket| guarded.as_ref().is_none_or(|guarded| guarded.contains(&socket.cgroup));
         let inodes: BTreeSet<u64> = sockets
@@ -177,7 +188,8 @@ impl Scanner {
             .map(|socket| socket.inode)
             .collect();
         if !inodes.is_empty() && !self.is_everywhere {
-            let elsewhere = self.scan_for(pids, Some(&inodes), |_| true);
+            let elsewhere;
+            (elsewhere, over_limit) = self.scan_for(pids, Some(&inodes), |_| true);
             sockets.retain(|socket| !elsewhere.iter().any(|listener| listener.cookie == socket.cookie));
             listeners.extend(elsewhere.into_iter().map(|listener| Listener { is_guarded: true, ..listener }));
         }
@@ -187,6 +199,7 @@ impl Scanner {
                 listeners.push(Listener { is_guarded, ..self.hidden(&socket) });
             }
         }
+        over_limit
     }
 
     /// A listener that no process shows.
@@ -215,17 +228,19 @@ impl Scanner {
         }
     }
 
-    fn scan(&self, pids: &[u32], is_wanted: impl Fn(&BTreeSet<u32>) -> bool) -> Vec<Listener> {
+    /// As [`Self::scan_for`], of whatever socket in scope.
+    fn scan(&self, pids: &[u32], is_wanted: impl Fn(&BTreeSet<u32>) -> bool) -> (Vec<Listener>, usize) {
         self.scan_for(pids, None, is_wanted)
     }
 
-    /// With inodes, those sockets alone, whatever the scope.
+    /// The listeners that processes show, and how many sockets and processes could not be opened. With
+    /// inodes, those sockets alone, whatever the scope.
     fn scan_for(
         &self,
         pids: &[u32],
         inodes: Option<&BTreeSet<u64>>,
         is_wanted: impl Fn(&BTreeSet<u32>) -> bool,
-    ) -> Vec<Listener> {
+    ) -> (Vec<Listener>, usize) {
         let mut found = Found::default();
         for &pid in pids {
             // Opened before anything of it is read: see `Owner::read`.
@@ -245,16 +260,11 @@ impl Scanner {
                 found.guarded.insert(pid);
             }
         }
-        if found.over_limit > 0 {
-            log::error!(
-                "{} sockets or processes were not looked at, too many files are open: their listeners are judged by the \
-                 rules for any daemon; raise the limit (LimitNOFILE=, ulimit -n)",
-                found.over_limit
-            );
-        }
+        let over_limit = found.over_limit;
         let mut owners = Owners::new(&self.proc_root, &self.more_names, found.processes, found.guarded);
         let sockets = found.sockets.into_values().flatten();
-        sockets.filter(|held| is_wanted(&held.holders)).filter_map(|held| owners.name(held)).collect()
+        let wanted = sockets.filter(|held| is_wanted(&held.holders));
+        (wanted.filter_map(|held| owners.name(held)).collect(), over_limit)
     }
 }
 

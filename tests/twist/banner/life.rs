@@ -4,14 +4,18 @@ use std::{
     fs,
     io::{Read as _, Write as _},
     net::{SocketAddr, TcpStream},
+    os::fd::AsRawFd as _,
     thread,
     time::{Duration, Instant},
 };
 
 use anyhow::{Result, ensure};
-use nix::sys::socket::{setsockopt, sockopt};
+use nix::sys::socket::{
+    AddressFamily, SockFlag, SockType, SockaddrStorage, bind, connect as start, setsockopt, socket, sockopt,
+};
+use tcpw_common::limits::SLOW_NS;
 use tcpw_tests::{
-    CLIENT_V4, CLIENT_V6, SERVER_V4, SERVER_V6, Tcpw, Testd,
+    CLIENT_V4, CLIENT_V4_OTHER, CLIENT_V6, SERVER_V4, SERVER_V6, Tcpw, Testd,
     client::{Ended, connect, knock},
 };
 
@@ -76,6 +80,57 @@ fn without_tcpw_an_allowed_client_is_let_in_at_once_and_the_next_tcpw_has_texts_
     ensure!(!place.sandbox.mounts().run(|| Ok(fs::exists("/sys/fs/bpf/tcpw")?))?, "pins are left");
     assert_eq!(place.ask(CLIENT_V4, 7001)?, HELLO);
     Ok(())
+}
+
+/// A name let him in a moment ago.
+#[test]
+fn client_whose_name_is_known_is_let_in_without_tcpw() -> Result<()> {
+    if !ready() {
+        return Ok(());
+    }
+    let place = place("banner-known")?;
+    fs::write(place.sandbox.etc().join("hosts"), "127.0.0.1 localhost\n1.2.3.4 good.example.test\n")?;
+    let rule = format!("alphad: .example.test: banners {}\n", place.banners.display());
+    place.sandbox.write_tables(&rule, "ALL: ALL\n")?;
+    let _alphad = Testd::start(&place.sandbox, "alphad", "0.0.0.0:7001")?;
+    let mut tcpw = place.tcpw("", &["--pin"])?;
+    for _ in 0..2 {
+        assert_eq!(place.ask(CLIENT_V4, 7001)?, format!("text for {CLIENT_V4}\r\n{HELLO}"));
+    }
+    tcpw.process.kill_9()?;
+    thread::sleep(Duration::from_nanos(SLOW_NS));
+    let at = SocketAddr::new(SERVER_V4, 7001);
+    let attempt = connect(place.sandbox.client(), CLIENT_V4, at, AT_ONCE)?;
+    let Ended::Connected(mut stream) = attempt.ended else { anyhow::bail!("{attempt:?}") };
+    assert_eq!(read_all(&mut stream)?, HELLO);
+    ensure!(!connect(place.sandbox.client(), CLIENT_V4_OTHER, at, AT_ONCE)?.is_connected());
+    Ok(())
+}
+
+/// The kernel would tell the daemon of less than nothing sent, if it stopped within the text.
+#[test]
+fn client_of_tiny_segments_gets_what_the_daemon_sends() -> Result<()> {
+    if !ready() {
+        return Ok(());
+    }
+    let place = place("banner-mss")?;
+    fs::write(place.banners.join("alphad"), [&[b't'; 4000][..], b"\n"].concat())?;
+    let _alphad = Testd::start(&place.sandbox, "alphad", "0.0.0.0:7001")?;
+    let _tcpw = place.tcpw("", &[])?;
+    for (mss, is_sent) in [(88, false), (1000, true)] {
+        let mut stream = place.sandbox.client().run(|| {
+            let fd = socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
+            setsockopt(&fd, sockopt::TcpMaxSeg, &mss)?;
+            bind(fd.as_raw_fd(), &SockaddrStorage::from(SocketAddr::new(CLIENT_V4, 0)))?;
+            start(fd.as_raw_fd(), &SockaddrStorage::from(SocketAddr::new(SERVER_V4, 7001)))?;
+            Ok(TcpStream::from(fd))
+        })?;
+        let got = read_all(&mut stream)?;
+        ensure!(got.ends_with(HELLO), "{mss}: {} bytes", got.len());
+        assert_eq!(got.len() > HELLO.len(), is_sent, "{mss}");
+    }
+    place.wait_counter("banners_missed", 1)?;
+    place.wait_counter("banners_sent", 1)
 }
 
 #[test]
