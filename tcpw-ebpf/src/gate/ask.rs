@@ -63,7 +63,7 @@ pub(super) fn ask(
             // Of an ACK the number is its SYN's.
             // SAFETY: as above.
             let once = unsafe { ONCE.get(&attempt.key) }.copied();
-            once.filter(|once| marks_once(once.marks as u8, decision.generation) == once.marks)
+            once.filter(|once| marks_once((once.marks & 0xff) as u8, decision.generation) == once.marks)
         }
     };
     if let Some(answer) = answer
