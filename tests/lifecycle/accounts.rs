@@ -30,7 +30,7 @@ struct Slow {
     mark: usize,
     /// What nscd was asked, and answers no more: dropped, the library looks elsewhere.
     client: UnixStream,
-    _nscd: Nscd,
+    nscd: Nscd,
     _alphad: Testd,
     sandbox: Sandbox,
 }
@@ -86,7 +86,7 @@ fn slow(name: &str) -> Result<Slow> {
     let mark = tcpw.process.mark();
     sandbox.write_tables("alphad: *2.4.4: user root\n", DENY)?;
     let client = nscd.asked.recv_timeout(SOON).context("nobody was looked up")?;
-    Ok(Slow { tcpw, mark, client, _nscd: nscd, _alphad: alphad, sandbox })
+    Ok(Slow { tcpw, mark, client, nscd, _alphad: alphad, sandbox })
 }
 
 #[test]
@@ -129,5 +129,42 @@ fn of_two_reloads_the_later_one_counts_though_it_is_ready_first() -> Result<()> 
     thread::sleep(SOON / 5);
     assert!(is_allowed(sandbox, CLIENT_V4)?);
     assert!(!is_allowed(sandbox, CLIENT_V4_OTHER)?);
+    Ok(())
+}
+
+/// A directory that does not answer takes no more threads than that, and the last edit is not lost.
+#[test]
+fn reloads_at_once_are_bounded_and_the_last_edit_comes_into_force() -> Result<()> {
+    /// As many as tcpw has.
+    const MOST: usize = 4;
+    if !ready() {
+        return Ok(());
+    }
+    let Slow { tcpw, mark, client, nscd, sandbox, .. } = &mut slow("many")?;
+    let mut clients = Vec::new();
+    for number in 2..=MOST {
+        sandbox.write_tables(&format!("alphad: *2.4.4 9.9.9.{number}: user root\n"), DENY)?;
+        clients.push(nscd.asked.recv_timeout(SOON).with_context(|| format!("no reload {number}"))?);
+    }
+    sandbox.write_tables("alphad: 1.2.4.4: user root\n", DENY)?;
+    sandbox.write_tables("alphad: 1.2.3.4 9.9.9.9\n", DENY)?;
+    thread::sleep(Duration::from_secs(1));
+    let mut threads = 0;
+    for task in fs::read_dir(format!("/proc/{}/task", tcpw.process.pid()))? {
+        threads += usize::from(fs::read_to_string(task?.path().join("comm"))?.trim() == "reload");
+    }
+    assert_eq!(threads, MOST);
+    let has_applied = tcpw.process.lines().iter().skip(*mark).any(|line| line.text.contains("applied"));
+    ensure!(!has_applied, "it did not wait for the user");
+    for client in [&*client].into_iter().chain(&clients) {
+        client.shutdown(Shutdown::Both)?;
+    }
+    let deadline = Instant::now() + 3 * SOON;
+    while !is_allowed(sandbox, CLIENT_V4)? || is_allowed(sandbox, CLIENT_V4_OTHER)? {
+        ensure!(Instant::now() < deadline, "{}", tcpw.process.tail());
+    }
+    // No older one comes after it.
+    thread::sleep(SOON / 4);
+    assert!(is_allowed(sandbox, CLIENT_V4)? && !is_allowed(sandbox, CLIENT_V4_OTHER)?);
     Ok(())
 }

@@ -1,23 +1,14 @@
 //! Seen from real clients, of real daemons: ssh, curl and nc; sshd and nginx.
 
-use std::{fs, process::Command};
+use std::fs;
 
 use anyhow::{Result, ensure};
 use tcpw_tests::{
-    CLIENT_V4, CLIENT_V4_OTHER, CLIENT_V6, Place as At, Requirement, SERVER_V4, SERVER_V6, Tcpw, can_run,
+    CLIENT_V4, CLIENT_V4_OTHER, CLIENT_V6, Requirement, SERVER_V4, SERVER_V6, Tcpw, can_run,
     daemons::{Nginx, SshKey, Sshd, SshdSockets},
 };
 
 use super::place::{Place, SOON, lines_with, ready};
-
-/// What a program on the client's host prints, however it ends.
-fn printed(place: &Place, program: &str, arguments: &str) -> Result<String> {
-    let mut command = Command::new(program);
-    command.args(arguments.split(' '));
-    let mut process = place.sandbox.spawn(At::Client, command)?;
-    process.wait(SOON)?;
-    Ok(process.lines().into_iter().map(|line| line.text + "\n").collect())
-}
 
 #[test]
 fn text_reaches_ssh_curl_and_nc_and_the_daemons_log_nothing() -> Result<()> {
@@ -46,32 +37,31 @@ fn text_reaches_ssh_curl_and_nc_and_the_daemons_log_nothing() -> Result<()> {
     let ssh = "-F none -v -o BatchMode=yes -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null";
     for sshd in [&sshd, &dual] {
         let said =
-            printed(&place, "ssh", &format!("{ssh} -b {CLIENT_V4} -p {} root@{SERVER_V4}", sshd.port))?;
+            place.printed("ssh", &format!("{ssh} -b {CLIENT_V4} -p {} root@{SERVER_V4}", sshd.port))?;
         ensure!(said.contains("421 go away 1.2.3.4"), "{said}");
         ensure!(
             !said.contains("OpenSSH_9.2p1 Debian-2+deb12u10 Debian") && !said.contains("Remote protocol"),
             "{said}"
         );
         let said =
-            printed(&place, "ssh", &format!("{ssh} -b {CLIENT_V6} -p {} root@{SERVER_V6}", sshd.port))?;
+            place.printed("ssh", &format!("{ssh} -b {CLIENT_V6} -p {} root@{SERVER_V6}", sshd.port))?;
         ensure!(said.contains(&format!("Closed for {CLIENT_V6}.")), "{said}");
         ensure!(said.contains(&format!("Ask root@{SERVER_V6}.")), "{said}");
         let said =
-            printed(&place, "/bin/nc.openbsd", &format!("-w 5 -s {CLIENT_V4} {SERVER_V4} {}", sshd.port))?;
+            place.printed("/bin/nc.openbsd", &format!("-w 5 -s {CLIENT_V4} {SERVER_V4} {}", sshd.port))?;
         assert_eq!(said, "421 go away 1.2.3.4\n");
     }
     for (client, server, url) in [
         (CLIENT_V4, SERVER_V4, format!("http://{SERVER_V4}:8001/x")),
         (CLIENT_V6, SERVER_V6, format!("http://[{SERVER_V6}]:8001/x")),
     ] {
-        let said = printed(&place, "curl", &format!("-s -S -i --noproxy * --interface {client} {url}"))?;
+        let said = place.printed("curl", &format!("-s -S -i --noproxy * --interface {client} {url}"))?;
         ensure!(
             said.contains("403 Forbidden") && said.contains(&format!("not for {client} at {server}")),
             "{said}"
         );
     }
-    let said = printed(
-        &place,
+    let said = place.printed(
         "curl",
         &format!("-s --noproxy * --interface {CLIENT_V4_OTHER} http://{SERVER_V4}:8001/y"),
     )?;

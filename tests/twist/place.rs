@@ -13,7 +13,7 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use tcpw_tests::{
-    CLIENT_V4, CLIENT_V6, Requirement, SERVER_V4, SERVER_V6, Sandbox, Tcpw, can_run,
+    CLIENT_V4, CLIENT_V6, Place as At, Requirement, SERVER_V4, SERVER_V6, Sandbox, Tcpw, can_run,
     client::{Ended, connect},
 };
 
@@ -126,6 +126,15 @@ impl Place {
             ensure!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
             Ok(())
         })
+    }
+
+    /// What a program on the client's host prints, however it ends.
+    pub(crate) fn printed(&self, program: &str, arguments: &str) -> Result<String> {
+        let mut command = Command::new(program);
+        command.args(arguments.split(' '));
+        let mut process = self.sandbox.spawn(At::Client, command)?;
+        process.wait(SOON)?;
+        Ok(process.lines().into_iter().map(|line| line.text + "\n").collect())
     }
 
     /// Waits until a counter has a value.

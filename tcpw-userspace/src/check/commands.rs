@@ -8,6 +8,7 @@ use super::{
     facts::{Facts, Kind},
     foresee::{Problem, problems},
     place::Places,
+    verdicts::leads_to,
 };
 use crate::parse::{
     advice::is_resident,
@@ -28,7 +29,8 @@ pub(super) fn check(tables: &Tables, facts: &dyn Facts, places: &mut Places<'_>,
                     RuleOption::Aclexec(_) => next.filter(|_| may_end_table(rule)).map(spoils),
                     RuleOption::Banners(path) if path.is_absolute() => {
                         if facts.status(path).kind == Kind::Directory {
-                            lets_in(rule, table.kind).then(|| too_long(rule, path, facts)).flatten()
+                            let lets_in = leads_to(rule, table.kind) == TableKind::Allow;
+                            lets_in.then(|| too_long(rule, path, facts)).flatten()
                         } else {
                             Some(nowhere(path))
                         }
@@ -94,15 +96,6 @@ fn too_long(rule: &Rule, directory: &Path, facts: &dyn Facts) -> Option<Finding>
     let expected = format!("{MAX_TEXT} bytes at most, after % expansion");
     let consequence = "clients that the rule lets in get no banner; libwrap sends it whole";
     Some(Finding::new(Code::W126, message, expected, consequence))
-}
-
-/// Whether a rule may let its clients in.
-fn lets_in(rule: &Rule, table: TableKind) -> bool {
-    let has =
-        |what: fn(&RuleOption) -> bool| rule.options.iter().any(|it| it.option.as_ref().is_ok_and(what));
-    let is_wrong = rule.options.iter().any(|it| it.option.is_err());
-    let refuses = is_wrong || has(|option| matches!(option, RuleOption::Deny | RuleOption::Twist(_)));
-    !refuses && (table == TableKind::Allow || has(|option| matches!(option, RuleOption::Allow)))
 }
 
 /// Whether a command that fails leaves the verdict open: no option behind it gives one.

@@ -81,7 +81,7 @@ fn ssh(allow: &Arc<PathBuf>) -> Finding {
 }
 
 /// What a match of a rule comes to.
-fn leads_to(rule: &Rule, kind: TableKind) -> TableKind {
+pub(super) fn leads_to(rule: &Rule, kind: TableKind) -> TableKind {
     for OptionField { option, .. } in &rule.options {
         match option {
             Err(_) | Ok(RuleOption::Twist(_) | RuleOption::Deny) => return TableKind::Deny,

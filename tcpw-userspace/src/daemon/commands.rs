@@ -68,7 +68,8 @@ impl Commands {
         (since.elapsed() < ANSWER_FOR).then_some(facts)
     }
 
-    fn keep(&mut self, decision: &Decision, facts: Facts) {
+    /// Keeps what decided an attempt until it is reported.
+    pub(super) fn keep(&mut self, decision: &Decision, facts: Facts) {
         let now = Instant::now();
         if self.answered.len() >= MOST_KEPT {
             self.answered.retain(|_, (since, _)| now.duration_since(*since) < ANSWER_FOR);
@@ -153,17 +154,8 @@ impl Daemon {
         }
     }
 
-    /// Answers an attempt a command decided, and no other.
-    pub(super) fn answer_once(
-        &mut self,
-        held: &Held,
-        decision: &Decision,
-        facts: Facts,
-        (outcome, marks): (u32, u8),
-    ) {
-        if facts.hang_on_a_command() {
-            self.commands.keep(decision, facts);
-        }
+    /// Answers one attempt, and no other.
+    pub(super) fn answer_once(&mut self, held: &Held, decision: &Decision, (outcome, marks): (u32, u8)) {
         let holds_ns = u64::try_from(ANSWER_FOR.as_nanos()).unwrap_or(u64::MAX);
         let expires_ns = boot_ns().saturating_add(holds_ns);
         let key = attempt_key(held, decision);

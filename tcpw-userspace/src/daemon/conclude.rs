@@ -111,7 +111,7 @@ impl Daemon {
         held: &Held,
         decision: &Decision,
         judgement: &Judgement,
-        facts: Facts,
+        mut facts: Facts,
         user: Option<UserWanted>,
     ) {
         let outcome = match judgement.verdict {
@@ -133,21 +133,21 @@ impl Daemon {
         });
         let key = answer_key(decision);
         let marks = marks(judgement);
-        let mut facts = facts;
         let text = facts.shows_banners().then(|| self.leave_banner(held, decision, judgement));
         facts.hide_banners();
         if facts.hang_on_a_command() {
-            return self.answer_once(held, decision, facts, (answer, text.unwrap_or(marks)));
+            self.commands.keep(decision, facts);
+            return self.answer_once(held, decision, (answer, text.unwrap_or(marks)));
         }
         if !facts.is_empty() {
-            self.hanging.remember(key, facts.clone(), now, now + holds.unwrap_or_default() + EVENT_DELAY);
+            self.hanging.remember(key, facts, now, now + holds.unwrap_or_default() + EVENT_DELAY);
         }
         // There may be a text for the next client, though there was none for this one. By this he is let in
         // if nobody can make it.
         let of_all = if text.is_some() { marks | BANNER } else { marks };
         let answered = self.kernel.answer(key, answer, of_all, expires_ns);
         match (answered, text) {
-            (Ok(()), Some(marks)) => self.answer_once(held, decision, facts, (answer, marks)),
+            (Ok(()), Some(marks)) => self.answer_once(held, decision, (answer, marks)),
             (Ok(()), None) => {
                 self.ask_again_if_old(held, decision);
                 self.send_again(held, decision);

@@ -108,7 +108,7 @@ impl Daemon {
     }
 
     fn keeps(&mut self, error: &io::Error) {
-        let problem = format!("the changed files could not be looked at, no thread: {error}; send SIGHUP");
+        let problem = format!("the changed files could not be looked at: {error}; send SIGHUP");
         log::error!("the previous policy stays in force: {problem}");
         self.policies.problem = Some(problem);
     }

@@ -4,14 +4,13 @@ use std::{
     fs,
     io::{Read as _, Write as _},
     net::SocketAddr,
-    process::Command,
     thread,
     time::Duration,
 };
 
 use anyhow::{Result, ensure};
 use tcpw_tests::{
-    CLIENT_V4, CLIENT_V6, Place as At, Requirement, SERVER_V4, SERVER_V6, Tcpw, Testd, can_run,
+    CLIENT_V4, CLIENT_V6, Requirement, SERVER_V4, SERVER_V6, Tcpw, Testd, can_run,
     daemons::{Nginx, SshKey, Sshd, SshdSockets},
 };
 
@@ -110,15 +109,6 @@ fn whatever_the_daemon_sends_by_whichever_call_arrives_whole_behind_the_text() -
     Ok(())
 }
 
-/// What a program on the client's host prints.
-fn printed(place: &Place, program: &str, arguments: &str) -> Result<String> {
-    let mut command = Command::new(program);
-    command.args(arguments.split(' '));
-    let mut process = place.sandbox.spawn(At::Client, command)?;
-    process.wait(SOON)?;
-    Ok(process.lines().into_iter().map(|line| line.text + "\n").collect())
-}
-
 #[test]
 fn ssh_nc_and_curl_show_the_text_and_go_on() -> Result<()> {
     let programs = ["/usr/sbin/sshd", "/usr/bin/ssh", "/usr/sbin/nginx", "/usr/bin/curl", "/bin/nc.openbsd"]
@@ -138,17 +128,16 @@ fn ssh_nc_and_curl_show_the_text_and_go_on() -> Result<()> {
             assert_eq!(key.log_in(&place.sandbox, client, server, sshd.port, "echo in")?, "in");
             let ssh =
                 "-F none -v -o BatchMode=yes -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null";
-            let said = printed(&place, "ssh", &format!("{ssh} -b {client} -p {} root@{server}", sshd.port))?;
+            let said = place.printed("ssh", &format!("{ssh} -b {client} -p {} root@{server}", sshd.port))?;
             for line in [&format!("Hello {client},"), "behave.", "Remote protocol version 2.0"] {
                 ensure!(said.contains(line), "{line}: {said}");
             }
             let said =
-                printed(&place, "/bin/nc.openbsd", &format!("-w 1 -s {client} {server} {}", sshd.port))?;
+                place.printed("/bin/nc.openbsd", &format!("-w 1 -s {client} {server} {}", sshd.port))?;
             ensure!(said.starts_with(&format!("Hello {client},\nbehave.\nSSH-2.0-")), "{said}");
         }
         let url = if server.is_ipv4() { format!("{server}") } else { format!("[{server}]") };
-        let said = printed(
-            &place,
+        let said = place.printed(
             "curl",
             &format!(
                 "-s -S -i -HConnection:close --http0.9 --noproxy * --interface {client} http://{url}:8001/"

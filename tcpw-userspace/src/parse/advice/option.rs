@@ -1,7 +1,5 @@
 //! Findings on options.
 
-use tcpw_common::banner::MAX_TEXT;
-
 use super::{Code, Finding, Placed, command, quote, shown};
 use crate::parse::{
     options::Field,
@@ -175,11 +173,9 @@ fn accepted(raw: &[u8], option: &RuleOption, rule: Context) -> Vec<Finding> {
             } else if rule.refuses {
                 undone("sends the file to the client", "not where a command has a say in a refusal")
             } else {
-                let consequence = format!(
-                    "libwrap sends the file when the client connects; tcpw in front of what the daemon sends \
-                     first, {MAX_TEXT} bytes at most: one that waits for its client keeps the text waiting too"
-                );
-                hint(Code::H071, "goes out with the daemon's first words", consequence)
+                let consequence = "libwrap sends the file when the client connects; tcpw in front of what the \
+                                   daemon sends first: one that waits for its client keeps the text waiting too";
+                hint(Code::H071, "goes out with the daemon's first words", consequence.into())
             };
             found.extend((!directory.is_absolute()).then(|| {
                 let message =
