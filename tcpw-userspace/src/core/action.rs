@@ -1,0 +1,392 @@
+//! What the core wants done: plain data, carried out by the daemon, or by the simulation.
+//!
+//! In: nothing. Out: [`Action`]. Invariant: an action that takes longer than a system call or two is begun,
+//! not waited for: what it comes to is an [`Input`](super::input::Input). File descriptors stay with whoever
+//! carries actions out; here they are numbers.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashSet},
+    path::PathBuf,
+    sync::Arc,
+};
+
+use tcpw_common::{
+    banner::Banner,
+    certified::{Certified, CertifiedKey},
+    held::Held,
+    key::{AnswerKey, AttemptKey, BannerKey, NamesId},
+    tag::Tag,
+    user::{Pending, Waiting},
+};
+
+use super::{input::Family, policies::Rules};
+use crate::{
+    compile::{Names, Policy},
+    control::Response,
+    effects::wire::Order,
+    events::Decision,
+    names::NamesSet,
+    parse::text::Texts,
+    record::Record,
+    resolve::Question,
+};
+
+/// One thing to do.
+#[derive(Clone, Debug)]
+pub enum Action {
+    /// Tell the operator.
+    Say(Level, String),
+    /// Write the lines of attempts.
+    Record(Box<Record>),
+    /// Open the log's destination anew.
+    ReopenLog,
+    /// Write to the kernel's tables; if all of it is written, send the packet once more.
+    Release {
+        /// In this order.
+        writes: Vec<Write>,
+        /// The packet.
+        packet: Option<Reinject>,
+    },
+    /// Write to the kernel's tables, each write by itself.
+    Write(Write),
+    /// Send an acknowledgement in the client's place.
+    Acknowledge(Box<Acknowledge>),
+    /// Look for listeners. The result is [`Input::Scanned`](super::input::Input::Scanned).
+    Scan(Scan),
+    /// Make names known to the live policy and tag listeners of the scan. The result is
+    /// [`Input::Tagged`](super::input::Input::Tagged).
+    Tag {
+        /// Names-sets that are new to the live policy, with their class.
+        names: Vec<(NamesId, u32)>,
+        /// The listeners.
+        tags: Vec<TagOrder>,
+    },
+    /// Forget everything the kernel knows of listeners by cookie, but of these.
+    KeepListeners(Arc<HashSet<u64>>),
+    /// Let go of every network namespace that is kept open, but of these.
+    KeepNamespaces(Arc<HashSet<u64>>),
+    /// Certify these places of a network namespace, and no others of it.
+    Certify {
+        /// Cookie of the namespace.
+        netns: u64,
+        /// The places; empty where the namespace is gone.
+        places: BTreeMap<CertifiedKey, Certified>,
+        /// The namespace is there: it was among those of the last scan.
+        is_there: bool,
+    },
+    /// Nothing is certain of a port any more.
+    Withdraw {
+        /// Cookie of the namespace.
+        netns: u64,
+        /// The port.
+        port: u16,
+    },
+    /// Watch who binds these UDP ports of a network namespace.
+    WatchUdpPorts {
+        /// Cookie of the namespace.
+        netns: u64,
+        /// The ports.
+        ports: BTreeSet<u16>,
+    },
+    /// Make a redirect listener. The result is
+    /// [`Input::RedirectListener`](super::input::Input::RedirectListener).
+    OpenRedirect {
+        /// Cookie of its namespace.
+        netns: u64,
+        /// What it takes.
+        family: Family,
+    },
+    /// Close one.
+    CloseRedirect {
+        /// Cookie of its namespace.
+        netns: u64,
+        /// What it takes.
+        family: Family,
+    },
+    /// End a redirected connection with a reset.
+    Abort(u64),
+    /// Read the files, and watch them. The result is [`Input::Texts`](super::input::Input::Texts).
+    ReadFiles,
+    /// Parse texts and look up the accounts they name. The result is
+    /// [`Input::Parsed`](super::input::Input::Parsed).
+    Parse {
+        /// Number of this preparation; the highest one counts.
+        number: u64,
+        /// What was read.
+        texts: Box<Texts>,
+        /// The rules in force, to compare with, and their generation.
+        against: Option<(u32, Rules)>,
+    },
+    /// Make the kernel ready for connections that wait for their user. The result is
+    /// [`Input::UsersReady`](super::input::Input::UsersReady).
+    PrepareUsers {
+        /// Number of the preparation that wants it.
+        number: u64,
+    },
+    /// Users decide no longer.
+    EndUsers,
+    /// Compile and fill the idle slot. The result is [`Input::Filled`](super::input::Input::Filled).
+    Fill(Box<Fill>),
+    /// Switch to a filled slot. The result is [`Input::Flipped`](super::input::Input::Flipped).
+    Flip(Flip),
+    /// Let go of something large: that takes time.
+    Free(Freed),
+    /// A filled slot is not wanted.
+    Discard {
+        /// Number of the preparation.
+        number: u64,
+    },
+    /// Look something up. The result is [`Input::LookedUp`](super::input::Input::LookedUp).
+    LookUp(Question),
+    /// Ask the client's host for its user. The result is
+    /// [`Input::UserTold`](super::input::Input::UserTold).
+    AskUser {
+        /// Number of the question.
+        number: u64,
+        /// The connection.
+        decision: Box<Decision>,
+        /// Processes that may be in its namespace.
+        pids: Vec<u32>,
+        /// Time limit, in seconds.
+        timeout_s: u32,
+    },
+    /// End a refused connection. The result is [`Input::Destroyed`](super::input::Input::Destroyed).
+    Destroy {
+        /// The connection.
+        waiting: Box<Waiting>,
+        /// Processes that may be in its namespace.
+        pids: Vec<u32>,
+    },
+    /// List the sockets of a namespace. The result is [`Input::Sockets`](super::input::Input::Sockets).
+    ListSockets {
+        /// Cookie of the namespace.
+        netns: u64,
+        /// A process that was in it.
+        pid: u32,
+    },
+    /// Set SO_KEEPALIVE on accepted sockets. The result is
+    /// [`Input::KeptAlive`](super::input::Input::KeptAlive).
+    KeepAlive {
+        /// Cookie of each socket, its namespace, and processes that may be in that.
+        sockets: Vec<(u64, u64, Vec<u32>)>,
+    },
+    /// Read a banner file. The result is [`Input::BannerRead`](super::input::Input::BannerRead).
+    ReadBanner {
+        /// The directory of the option.
+        directory: PathBuf,
+        /// The daemon whose banner it is.
+        daemon: Vec<u8>,
+    },
+    /// To the process without rights that runs commands.
+    Helper(HelperAction),
+    /// Warn of commands that cannot do what they say, once it is found out.
+    CheckCommands(Rules),
+    /// Find out what only the host knows of its state. The result is
+    /// [`Input::StatusFacts`](super::input::Input::StatusFacts).
+    GatherStatus {
+        /// Number of the request.
+        request: u64,
+    },
+    /// Answer a request.
+    Reply {
+        /// Its number.
+        request: u64,
+        /// The answer.
+        response: Box<Response>,
+    },
+    /// End enforcement: remove every link, map and pin. The result is
+    /// [`Input::Detached`](super::input::Input::Detached).
+    Detach {
+        /// Number of the request.
+        request: u64,
+    },
+    /// Everything is ready: attach the gate. The result is
+    /// [`Input::GateAttached`](super::input::Input::GateAttached).
+    AttachGate,
+    /// Nobody wants to know of accepted connections.
+    ForgetAccepted,
+    /// Leave the loop.
+    Exit(Result<(), String>),
+}
+
+/// Something large that is not needed any more.
+#[derive(Clone, Debug)]
+pub enum Freed {
+    /// Rules.
+    Rules(Rules),
+    /// A policy.
+    Policy(Arc<Policy>),
+}
+
+/// How much a message matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Level {
+    /// Something does not work.
+    Error,
+    /// Something needs a look.
+    Warn,
+    /// Worth knowing.
+    Info,
+    /// For those who look for a defect.
+    Debug,
+}
+
+/// One write to the kernel's tables.
+#[derive(Clone, Debug)]
+pub enum Write {
+    /// What the gate asked, for every attempt that shares the key.
+    Answer {
+        /// The key.
+        key: AnswerKey,
+        /// The answer's number.
+        answer: u32,
+        /// Marks of an outcome.
+        marks: u8,
+        /// CLOCK_BOOTTIME, nanoseconds.
+        expires_ns: u64,
+    },
+    /// The same, for one attempt alone.
+    AnswerOnce {
+        /// The attempt.
+        key: AttemptKey,
+        /// Generation of the policy that gave it.
+        generation: u32,
+        /// The answer's number.
+        answer: u32,
+        /// Marks of an outcome.
+        marks: u8,
+        /// CLOCK_BOOTTIME, nanoseconds.
+        expires_ns: u64,
+    },
+    /// The next SYN of the attempt is answered with a reset, if its listener is certified.
+    ResetOnce {
+        /// The attempt.
+        key: AttemptKey,
+        /// CLOCK_BOOTTIME, nanoseconds.
+        expires_ns: u64,
+    },
+    /// The attempt may be held once more at once.
+    ForgetHeld(AttemptKey),
+    /// Names a listener that has no tag of its own.
+    NameListener {
+        /// Its cookie.
+        cookie: u64,
+        /// Its tag.
+        tag: Tag,
+    },
+    /// A text for a handshake. If it is not written, the writes behind it are made all the same; the
+    /// failure is [`Input::BannerNotLeft`](super::input::Input::BannerNotLeft).
+    LeaveBanner {
+        /// The handshake.
+        key: BannerKey,
+        /// The text.
+        banner: Box<Banner>,
+    },
+    /// The text of a handshake that did not come to its end. The result is
+    /// [`Input::BannerTakenBack`](super::input::Input::BannerTakenBack).
+    TakeBackBanner(BannerKey),
+    /// A socket whose banner is out sends like any other again.
+    DismissBannerSocket(u64),
+    /// None of a waiting connection's data pass, whatever becomes of its socket.
+    RefuseWaiting(Box<Waiting>),
+    /// A connection waits no longer: its data pass, or it is gone. By the cookie of its socket.
+    StopWaiting(u64),
+}
+
+/// A packet to send once more.
+#[derive(Clone, Debug)]
+pub struct Reinject {
+    /// Cookie of the network namespace.
+    pub netns: u64,
+    /// A process in it.
+    pub pid: u32,
+    /// The interface it came in on.
+    pub ifindex: u32,
+    /// It only reaches its socket by that interface.
+    pub by_device: bool,
+    /// The packet.
+    pub held: Box<Held>,
+}
+
+/// An acknowledgement to send in a client's place.
+#[derive(Clone, Debug)]
+pub struct Acknowledge {
+    /// A process in the namespace.
+    pub pid: u32,
+    /// The connection.
+    pub decision: Decision,
+    /// What the gate read of the client's last ACK.
+    pub pending: Pending,
+    /// Sequence number to send.
+    pub seq: u32,
+}
+
+/// Which listeners to look for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Scan {
+    /// All of the host that are in scope.
+    All,
+    /// Those of some processes.
+    Processes(Vec<u32>),
+}
+
+/// A listener to tag.
+#[derive(Clone, Debug)]
+pub struct TagOrder {
+    /// Cookie of its socket.
+    pub cookie: u64,
+    /// Its tag.
+    pub tag: Tag,
+    /// No socket that can be tagged leads to it: it is named by its cookie.
+    pub by_cookie: bool,
+    /// Processes that hold it.
+    pub holders: Vec<u32>,
+}
+
+/// A slot to fill.
+#[derive(Clone, Debug)]
+pub struct Fill {
+    /// Number of the preparation.
+    pub number: u64,
+    /// The rules.
+    pub rules: Rules,
+    /// Names-sets to compute in advance.
+    pub names: Vec<NamesSet>,
+    /// What can be looked up.
+    pub looked_up: Names,
+    /// Flags of the header.
+    pub flags: u32,
+}
+
+/// A switch to a filled slot.
+#[derive(Clone, Debug)]
+pub struct Flip {
+    /// Number of the preparation.
+    pub number: u64,
+    /// Names-sets that became known since it was compiled, with their class.
+    pub names: Vec<(NamesId, u32)>,
+    /// Accepted connections are of interest.
+    pub watch_accepted: bool,
+    /// Allowed clients may have a banner coming.
+    pub banners: bool,
+}
+
+/// To the helper.
+#[derive(Clone, Debug)]
+pub enum HelperAction {
+    /// Start one, under this number. What it says is [`Input::Helper`](super::input::Input::Helper).
+    Start(u64),
+    /// End it, and what it runs.
+    End,
+    /// The texts of the commands in force: the files they name are made.
+    Files(Vec<PathBuf>),
+    /// Run a command.
+    Run(Order),
+    /// Give it a redirected connection.
+    Serve {
+        /// The connection.
+        connection: u64,
+        /// What to do with it.
+        order: Order,
+    },
+}

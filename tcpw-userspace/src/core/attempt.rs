@@ -1,0 +1,111 @@
+//! One attempt on its way to its verdict: what it is judged by, and what it waits for.
+//!
+//! In: an attempt and what is known of it. Out: the step it takes next.
+//! Invariant: an attempt is in one place: judged, waiting with one duty, or decided.
+
+use tcpw_common::{held::Held, key::{AnswerKey, AttemptKey, FlowKey}, user::Waiting};
+
+use super::{
+    duty::{control::Live, redirect::Redirected},
+    facts::Facts,
+    judge::{Judged, judge},
+    lookup::Missing,
+    outbox::{Outbox, Step},
+    shared::Shared,
+};
+use crate::{events::Decision, names::NamesSet};
+
+/// An attempt on its way to its verdict.
+#[derive(Clone, Debug)]
+pub(super) struct Attempt {
+    pub(super) decision: Decision,
+    pub(super) names: NamesSet,
+    pub(super) facts: Facts,
+    pub(super) purpose: Purpose,
+    /// Its number among those that wait for a look-up, once it waited.
+    pub(super) number: Option<u64>,
+}
+
+/// What its verdict is for.
+#[derive(Clone, Debug)]
+pub(super) enum Purpose {
+    /// The gate: a packet is held.
+    Held(Box<Held>),
+    /// A connection whose data wait.
+    Connection(Box<Waiting>),
+    /// A refused client's connection that was redirected to us.
+    Redirected(Box<Redirected>),
+    /// A question at the control socket.
+    Live(Box<Live>),
+}
+
+impl Attempt {
+    /// The attempt as the gate keys it, if its packet is held.
+    pub(super) fn key(&self) -> Option<AttemptKey> {
+        match &self.purpose {
+            Purpose::Held(held) => Some(attempt_key(held, &self.decision)),
+            Purpose::Connection(_) | Purpose::Redirected(_) | Purpose::Live(_) => None,
+        }
+    }
+
+    /// Whether nobody would bring it back: there is a connection.
+    pub(super) fn is_connection(&self) -> bool {
+        matches!(self.purpose, Purpose::Connection(_) | Purpose::Redirected(_))
+    }
+}
+
+/// Judges an attempt, as far as what is known of it goes, and hands it to what it hangs on.
+pub(super) fn pursue(attempt: Box<Attempt>, shared: &Shared, out: &mut Outbox) {
+    let Some(judged) = judge_under(shared, &attempt.names, &attempt.decision, &attempt.facts) else {
+        return out.step(Step::Abandoned(attempt));
+    };
+    let Judged { judgement, missing, user } = judged;
+    let judgement = Box::new(judgement);
+    out.step(match (missing, user) {
+        (None, None) => Step::Decided(attempt, judgement, None),
+        (None, Some(user)) => Step::AskUser(attempt, judgement, user),
+        (Some(Missing::LookUp(question)), _) => Step::LookUp(attempt, question),
+        (Some(Missing::Command(command)), _) => Step::RunCommand(attempt, command, judgement),
+        (Some(Missing::Banner(file)), _) => Step::ReadBanner(attempt, file),
+    });
+}
+
+/// The evaluator's verdict under the rules that decided, or what it has to know first.
+pub(super) fn judge_under(
+    shared: &Shared,
+    names: &NamesSet,
+    decision: &Decision,
+    facts: &Facts,
+) -> Option<Judged> {
+    let rules = shared.rules_of(decision)?;
+    let daemon = shared.listener_of(decision).map(super::inventory::Known::daemon);
+    Some(judge(rules, names, daemon, decision, facts))
+}
+
+/// What the packets of a decision share.
+pub(super) fn flow_of(decision: &Decision) -> FlowKey {
+    FlowKey {
+        netns: decision.netns,
+        client: decision.client,
+        server: decision.server,
+        client_port: decision.client_port,
+        server_port: decision.server_port,
+        protocol: decision.protocol,
+        reserved: 0,
+    }
+}
+
+/// What a SYN and its retransmits share.
+pub(super) fn attempt_key(held: &Held, decision: &Decision) -> AttemptKey {
+    AttemptKey { flow: flow_of(decision), listener: decision.cookie, isn: held.isn, reserved: 0 }
+}
+
+/// What attempts that get the same answer share.
+pub(super) fn answer_key(decision: &Decision) -> AnswerKey {
+    AnswerKey {
+        generation: decision.generation,
+        policy: decision.policy,
+        client: decision.client,
+        server: decision.server,
+    }
+}

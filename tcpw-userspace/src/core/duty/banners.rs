@@ -1,0 +1,229 @@
+//! Banners of clients that are let in: made here, sent by the kernel before the daemon's own first bytes.
+//!
+//! In: held attempts that are allowed; banner files. Out: a text for each in the kernel, before the SYN is
+//! sent again.
+//! Invariant: what goes wrong costs the text, never the connection; it is counted, and said once a second
+//! at most.
+
+use std::{
+    collections::{HashMap, HashSet, VecDeque},
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+
+use tcpw_common::{
+    banner::{Banner, MAX_TEXT},
+    held::Held,
+    key::{AttemptKey, BannerKey, FlowKey},
+    outcome::BANNER,
+};
+
+use super::effects::marks;
+use crate::{
+    core::{
+        action::{Action, Write},
+        attempt::{Attempt, flow_of},
+        outbox::{Outbox, Step},
+        shared::Shared,
+    },
+    effects,
+    evaluate::request::{Banner as BannerFile, Judgement},
+    events::Decision,
+};
+
+/// How long a handshake may take; the text of one that takes longer is taken back.
+const HANDSHAKE: Duration = Duration::from_secs(20);
+
+/// A file system that does not answer costs the text after this long.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// A banner file: the directory of the option, and the daemon.
+type File = (PathBuf, Vec<u8>);
+
+/// Files that are read, texts that were left, and what became of those that were not.
+#[derive(Default)]
+pub(in crate::core) struct Banners {
+    reading: HashMap<File, Reading>,
+    reading_keys: HashSet<AttemptKey>,
+    /// Attempts that went on without their banner file.
+    unread: u64,
+    said_unread: u64,
+    left: VecDeque<(Instant, BannerKey)>,
+    counts: Counts,
+    said: Counts,
+    /// Ports whose listeners get none: said once.
+    unfit: HashSet<u16>,
+    /// Why the kernel took none.
+    error: Option<String>,
+}
+
+/// A banner file that is being read.
+struct Reading {
+    since: Instant,
+    attempts: Vec<Box<Attempt>>,
+}
+
+/// Counts since the start.
+#[derive(Clone, Copy, Default)]
+struct Counts {
+    too_long: u64,
+    no_room: u64,
+    /// Their listener accepts what may be no plain TCP socket.
+    unfit: u64,
+    /// Their handshake never came to its end.
+    unclaimed: u64,
+    /// The connection was there before its user was known.
+    late: u64,
+}
+
+impl Banners {
+    /// A daemon before this one left these texts.
+    pub(in crate::core) fn adopt(&mut self, left: Vec<BannerKey>, now: Instant) {
+        self.left.extend(left.into_iter().map(|key| (now, key)));
+    }
+
+    /// An attempt hangs on a banner file.
+    pub(in crate::core) fn want(&mut self, mut attempt: Box<Attempt>, file: File, out: &mut Outbox) {
+        let now = out.now.at;
+        match self.reading.get_mut(&file) {
+            Some(reading) if now.saturating_duration_since(reading.since) >= PATIENCE => {
+                attempt.facts.read(file, BannerFile::Missing);
+                out.step(Step::Judge(attempt));
+            }
+            Some(reading) => {
+                self.reading_keys.extend(attempt.key());
+                reading.attempts.push(attempt);
+            }
+            None => {
+                self.reading_keys.extend(attempt.key());
+                let (directory, daemon) = file.clone();
+                self.reading.insert(file, Reading { since: now, attempts: vec![attempt] });
+                out.act(Action::ReadBanner { directory, daemon });
+            }
+        }
+    }
+
+    /// A banner file was read: it counts for the attempts that wait for it.
+    pub(in crate::core) fn read(&mut self, file: &File, banner: &BannerFile, out: &mut Outbox) {
+        if let Some(reading) = self.reading.remove(file) {
+            self.go_on(reading.attempts, file, banner, out);
+        }
+    }
+
+    fn go_on(&mut self, attempts: Vec<Box<Attempt>>, file: &File, banner: &BannerFile, out: &mut Outbox) {
+        for mut attempt in attempts {
+            if let Some(key) = attempt.key() {
+                self.reading_keys.remove(&key);
+            }
+            attempt.facts.read(file.clone(), banner.clone());
+            out.step(Step::Judge(attempt));
+        }
+    }
+
+    /// Whether an attempt waits for its banner file.
+    pub(in crate::core) fn is_read_for(&self, key: &AttemptKey) -> bool {
+        self.reading_keys.contains(key)
+    }
+
+    /// A connection went on whose daemon may have sent something before.
+    pub(in crate::core) fn came_late(&mut self) {
+        self.counts.late += 1;
+    }
+
+    /// Leaves the text of a held attempt that is let in; gives the marks of its answer. Where there should
+    /// be a text and is none, the kernel counts the connection.
+    pub(in crate::core) fn leave(
+        &mut self,
+        (held, decision): (&Held, &Decision),
+        judgement: &Judgement,
+        shared: &Shared,
+        writes: &mut Vec<Write>,
+        out: &mut Outbox,
+    ) -> u8 {
+        let marks = marks(judgement);
+        let text = effects::serving(&judgement.effects).banner;
+        if marks & BANNER == 0 || text.is_empty() {
+            return marks & !BANNER;
+        }
+        for warning in &judgement.warnings {
+            out.debug(format!("{}: {warning}", crate::events::ip(&decision.client)));
+        }
+        let Some(banner) = Banner::new(&text) else {
+            self.counts.too_long += 1;
+            return marks;
+        };
+        let known = shared.inventory.get(decision.cookie);
+        let Some(known) = known.filter(|known| shared.inventory.is_plain_tcp(known)) else {
+            self.counts.unfit += 1;
+            if self.unfit.insert(decision.server_port) {
+                out.warn(format!(
+                    "clients of port {} get no banner: it is not certain that its listener accepts plain TCP",
+                    decision.server_port
+                ));
+            }
+            return marks;
+        };
+        let flow = FlowKey { netns: known.netns, ..flow_of(decision) };
+        let key = BannerKey { flow, isn: held.isn, reserved: 0 };
+        writes.push(Write::LeaveBanner { key, banner: Box::new(banner) });
+        self.left.push_back((out.now.at, key));
+        marks
+    }
+
+    /// The kernel did not take a text.
+    pub(in crate::core) fn not_left(&mut self, key: &BannerKey, reason: String) {
+        self.left.retain(|(_, left)| left != key);
+        self.counts.no_room += 1;
+        self.error = Some(reason);
+    }
+
+    /// A text was taken back.
+    pub(in crate::core) fn taken_back(&mut self, was_unclaimed: bool) {
+        self.counts.unclaimed += u64::from(was_unclaimed);
+    }
+
+    /// Takes back texts of handshakes that did not come to their end, and says what went wrong.
+    pub(in crate::core) fn second(&mut self, out: &mut Outbox) {
+        let now = out.now.at;
+        let late = self.reading.iter_mut().filter(|(_, reading)| {
+            !reading.attempts.is_empty() && now.saturating_duration_since(reading.since) >= PATIENCE
+        });
+        let late: Vec<_> =
+            late.map(|(file, reading)| (file.clone(), std::mem::take(&mut reading.attempts))).collect();
+        for (file, attempts) in late {
+            self.unread += size(attempts.len());
+            self.go_on(attempts, &file, &BannerFile::Missing, out);
+        }
+        let is_over = |since: &Instant| now.saturating_duration_since(*since) >= HANDSHAKE;
+        while let Some((_, key)) = self.left.pop_front_if(|(since, _)| is_over(since)) {
+            out.write(Write::TakeBackBanner(key));
+        }
+        let Counts { too_long, no_room, late, .. } = self.counts;
+        let before = std::mem::replace(&mut self.said, self.counts);
+        let unread = self.unread - std::mem::replace(&mut self.said_unread, self.unread);
+        let mut say = |count: u64, what: &str| {
+            if count > 0 {
+                out.warn(format!("{count} allowed clients get no banner: {what}"));
+            }
+        };
+        say(too_long - before.too_long, &format!("it is longer than {MAX_TEXT} bytes"));
+        say(no_room - before.no_room, self.error.as_deref().unwrap_or_default());
+        say(unread, "its file was not read in time");
+        say(late - before.late, "their user decided, whose connection was there before");
+    }
+
+    pub(in crate::core) fn counters(&self) -> [(&'static str, u64); 5] {
+        let Counts { too_long, no_room, unfit, unclaimed, late } = self.counts;
+        [
+            ("banners_too_long", too_long),
+            ("banners_no_room", no_room),
+            ("banners_unfit", unfit),
+            ("banners_unclaimed", unclaimed),
+            ("banners_missed", late),
+        ]
+    }
+}
+
+fn size(size: usize) -> u64 {
+    u64::try_from(size).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,215 @@
+//! Certifies where refused clients may be reset, told by ICMP, or redirected.
+//!
+//! In: what listens in a network namespace, and the stamps read before it was looked at. Out: certified
+//! places in the kernel. Invariant: a listener is certified under the names its tag carries, and never
+//! before it carries them.
+
+use std::collections::{BTreeMap, HashSet};
+
+use tcpw_common::{
+    certified::{Certified, CertifiedKey, MAY_REDIRECT, RESET, WHOLE_NETNS},
+    limits::SETTLED_NS,
+};
+
+use super::redirect::{Redirect, address};
+use crate::{
+    certify::{Certain, Identified, Place, certain, certain_datagrams, datagram_ports},
+    config::Mode,
+    core::{
+        action::Action,
+        input::NamespaceSeen,
+        inventory::Known,
+        outbox::{Outbox, Step},
+        shared::{Shared, TCP, UDP},
+    },
+    listeners::PortSocket,
+};
+
+/// What is certified.
+#[derive(Default)]
+pub(in crate::core) struct Certify {
+    /// Clients can be refused before their packet finds a socket.
+    is_on: bool,
+    certified: BTreeMap<CertifiedKey, Certified>,
+    /// Network namespaces whose refused clients are not reset, as far as was said.
+    said_without: usize,
+}
+
+impl Certify {
+    /// Clients can, or cannot, be refused before their packet finds a socket; an earlier process certified
+    /// these places.
+    pub(in crate::core) fn start(&mut self, is_on: bool, certified: BTreeMap<CertifiedKey, Certified>) {
+        self.is_on = is_on;
+        self.certified = certified;
+    }
+
+    /// What is certified of a place.
+    pub(in crate::core) fn get(&self, key: &CertifiedKey) -> Option<&Certified> {
+        self.certified.get(key)
+    }
+
+    /// Certifies what is certain in the namespaces looked at; if these are all, nothing in others.
+    pub(in crate::core) fn certify(
+        &mut self,
+        namespaces: &[NamespaceSeen],
+        is_all: bool,
+        redirect: &mut Redirect,
+        shared: &Shared,
+        out: &mut Outbox,
+    ) {
+        if !self.is_on {
+            return;
+        }
+        for namespace in namespaces {
+            if namespace.is_unsteady {
+                out.step(Step::LookAtAll);
+                continue;
+            }
+            let places = self.places(namespace, shared, out.now.boot_ns);
+            self.set(namespace.netns, places, true, redirect, out);
+        }
+        self.watch_udp_ports(namespaces, out);
+        if !is_all {
+            return;
+        }
+        let seen: HashSet<u64> = namespaces.iter().map(|namespace| namespace.netns).collect();
+        let gone: HashSet<u64> =
+            self.certified.keys().map(|key| key.netns).filter(|netns| !seen.contains(netns)).collect();
+        for netns in gone {
+            self.set(netns, BTreeMap::new(), false, redirect, out);
+        }
+    }
+
+    /// Watches the UDP ports of which something may become certain: at the next look.
+    pub(in crate::core) fn watch_udp_ports(&self, namespaces: &[NamespaceSeen], out: &mut Outbox) {
+        if !self.is_on {
+            return;
+        }
+        for namespace in namespaces {
+            let ports = datagram_ports(&namespace.datagrams, &namespace.given_away);
+            out.act(Action::WatchUdpPorts { netns: namespace.netns, ports });
+        }
+    }
+
+    /// A listener's names change: nobody is refused on behalf of the old ones.
+    pub(in crate::core) fn withdraw(&mut self, netns: u64, port: u16, out: &mut Outbox) {
+        let before = self.certified.len();
+        self.certified.retain(|key, _| key.netns != netns || key.port != port);
+        if self.is_on && self.certified.len() < before {
+            out.act(Action::Withdraw { netns, port });
+        }
+    }
+
+    /// A namespace was not certified as it should be: nothing is taken for granted of it.
+    pub(in crate::core) fn not_certified(&mut self, netns: u64, reason: &str, out: &mut Outbox) {
+        self.certified.retain(|key, _| key.netns != netns);
+        out.error(format!("refused clients of some listeners are dropped, not reset: {reason}"));
+    }
+
+    /// Looks again where a certificate is void, and says where there can be none.
+    pub(in crate::core) fn second(
+        &mut self,
+        (is_any_void, without): (bool, usize),
+        shared: &Shared,
+        out: &mut Outbox,
+    ) {
+        if is_any_void {
+            out.step(Step::LookAtAll);
+        }
+        let said = std::mem::replace(&mut self.said_without, without);
+        if without > said {
+            out.warn(format!(
+                "{without} network namespaces with refused clients are beyond the bound of {} ([reset] namespaces): \
+                 their clients are dropped, not reset",
+                shared.config.refusal.namespaces
+            ));
+        }
+    }
+
+    fn set(
+        &mut self,
+        netns: u64,
+        places: BTreeMap<CertifiedKey, Certified>,
+        is_there: bool,
+        redirect: &mut Redirect,
+        out: &mut Outbox,
+    ) {
+        self.certified.retain(|key, _| key.netns != netns);
+        self.certified.extend(places.iter().map(|(key, certified)| (*key, *certified)));
+        redirect.see_to_listeners(netns, &places, is_there, out);
+        out.act(Action::Certify { netns, places, is_there });
+    }
+
+    /// What the kernel's table should hold of a namespace.
+    fn places(
+        &self,
+        namespace: &NamespaceSeen,
+        shared: &Shared,
+        boot_ns: u64,
+    ) -> BTreeMap<CertifiedKey, Certified> {
+        let netns = namespace.netns;
+        let stamp =
+            |protocol: u16, port: u16| namespace.stamps.get(&(protocol, port)).copied().unwrap_or(u64::MAX);
+        let inventory = &shared.inventory;
+        let identified = |socket: &PortSocket| {
+            let known = inventory.get(socket.cookie)?;
+            let is_certain = known.untagged.is_none() && known.netns == netns && !known.is_tunnel;
+            is_certain.then_some(Identified { names: known.names_id, pid: known.pid })
+        };
+        let is_watched = |port: u16| {
+            let is_settled = stamp(UDP, port).saturating_add(SETTLED_NS) < namespace.stamped_ns;
+            is_settled && namespace.watched.contains(&port)
+        };
+        let datagrams = certain_datagrams(&namespace.datagrams, is_watched, identified);
+        let found = [(TCP, certain(&namespace.sockets, identified)), (UDP, datagrams)];
+        let may_redirect = if shared.redirects() { MAY_REDIRECT } else { 0 };
+        let flags = |one: Certain, protocol, port| {
+            let names = inventory.get(one.cookie).map(|known| &known.names);
+            let is_reset = names.is_some_and(|names| shared.config.refusal.resets(names, port));
+            (if protocol == TCP { may_redirect } else { 0 }) | if is_reset { RESET } else { 0 }
+        };
+        let certified = |protocol: u16, (local, port): Place, one: Option<Certain>| {
+            let key = CertifiedKey { netns, local, port, protocol, reserved: 0 };
+            let names = one.map_or(0, |one| one.names);
+            let since = self.certified.get(&key).filter(|before| before.names == names && before.flags != 0);
+            let certified = Certified {
+                names,
+                cookie: one.map_or(0, |one| one.cookie),
+                port_stamp: stamp(protocol, port),
+                netns_stamp: stamp(protocol, WHOLE_NAMESPACE),
+                since_ns: since.map_or(boot_ns, |before| before.since_ns),
+                pid: one.map_or(0, |one| one.pid),
+                family: one.map_or(0, |one| one.family),
+                flags: one.map_or(0, |one| flags(one, protocol, port)),
+                reserved: 0,
+            };
+            (key, certified)
+        };
+        let all = found.into_iter().flat_map(|(protocol, places)| {
+            places.into_iter().map(move |(place, one)| (protocol, place, one))
+        });
+        all.map(|(protocol, place, one)| certified(protocol, place, one)).collect()
+    }
+}
+
+/// The port that stands for a whole namespace among the stamps.
+const WHOLE_NAMESPACE: u16 = 0;
+const _: () = assert!(WHOLE_NETNS == WHOLE_NAMESPACE as u32);
+
+/// How the refused clients of a listener are refused; `is_reset` tells of a place whether it is in force.
+pub(in crate::core) fn on_deny(
+    known: &Known,
+    mode: Mode,
+    is_reset: impl Fn(&CertifiedKey) -> bool,
+) -> &'static str {
+    let (netns, port) = (known.netns, known.local.port());
+    // An MPTCP listener's clients meet a TCP listener.
+    let protocol = if known.protocol == UDP { UDP } else { TCP };
+    let key = CertifiedKey { netns, local: address(known.local.ip()), port, protocol, reserved: 0 };
+    match mode {
+        Mode::Audit => "pass",
+        Mode::Enforce if !is_reset(&key) => "drop",
+        Mode::Enforce if protocol == UDP => "icmp",
+        Mode::Enforce => "reset",
+    }
+}

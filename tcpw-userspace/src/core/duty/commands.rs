@@ -1,0 +1,175 @@
+//! Attempts that hang on a command: `aclexec` decides.
+//!
+//! In: attempts, and how their commands ended. Out: commands to run, attempts to judge, answers for one
+//! attempt alone and the facts behind them until the attempt is reported.
+//! Invariant: a command that is suppressed, killed or lost decides nothing: its client tries again. What
+//! waits is bounded by the limits of `[effects]`.
+
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
+
+use tcpw_common::{
+    held::Held,
+    key::{AttemptKey, FlowKey},
+    outcome::Outcome,
+};
+
+use super::effects::Effects;
+use crate::{
+    core::{
+        action::Write,
+        attempt::{Attempt, Purpose, attempt_key, flow_of, judge_under},
+        facts::Facts,
+        input::Now,
+        outbox::{Outbox, Step},
+        shared::{Shared, UDP},
+    },
+    effects::{Command, surroundings_of},
+    evaluate::request::{CommandResult, Judgement, Verdict},
+    events::{self, Decision},
+    parse::rule::Text,
+};
+
+/// An answer outlives every SYN of its attempt: Linux gives up after two minutes.
+const ANSWER_FOR: Duration = Duration::from_secs(180);
+
+/// The SYN is on its way when its reset is prepared; Linux sends another after a second.
+const RESET_FOR: Duration = Duration::from_millis(500);
+
+/// Most attempts whose facts are kept until they are reported.
+const MOST_KEPT: usize = 4096;
+
+/// Attempts whose command runs, and those that were answered.
+#[derive(Default)]
+pub(in crate::core) struct Commands {
+    asked: HashMap<u64, (Box<Attempt>, Text)>,
+    by_key: HashMap<AttemptKey, u64>,
+    /// An event does not have the SYN's number, nor the connection its listener.
+    answered: HashMap<FlowKey, (Instant, Facts)>,
+    /// Attempts whose command gave no result.
+    undecided: u64,
+}
+
+impl Commands {
+    /// Whether an attempt's command runs.
+    pub(in crate::core) fn is_asked(&self, key: &AttemptKey) -> bool {
+        self.by_key.contains_key(key)
+    }
+
+    /// What decided an attempt, if a command had a say.
+    pub(in crate::core) fn facts_of(&self, decision: &Decision, now: Instant) -> Option<&Facts> {
+        let (since, facts) = self.answered.get(&flow_of(decision))?;
+        (now.saturating_duration_since(*since) < ANSWER_FOR).then_some(facts)
+    }
+
+    /// The same, for the connection that the attempt became.
+    pub(in crate::core) fn take_facts(&mut self, decision: &Decision, now: Instant) -> Option<Facts> {
+        let (since, facts) = self.answered.remove(&flow_of(decision))?;
+        (now.saturating_duration_since(since) < ANSWER_FOR).then_some(facts)
+    }
+
+    /// Keeps what decided an attempt until it is reported.
+    pub(in crate::core) fn keep(&mut self, decision: &Decision, facts: Facts, now: Instant) {
+        if self.answered.len() >= MOST_KEPT {
+            self.answered.retain(|_, (since, _)| now.saturating_duration_since(*since) < ANSWER_FOR);
+        }
+        if self.answered.len() < MOST_KEPT {
+            self.answered.insert(flow_of(decision), (now, facts));
+        }
+    }
+
+    /// Runs the command an attempt hangs on. Audit mode, and a question at the control socket, run none:
+    /// it counts as succeeding.
+    pub(in crate::core) fn want(
+        &mut self,
+        mut attempt: Box<Attempt>,
+        command: Text,
+        judgement: &Judgement,
+        effects: &mut Effects,
+        shared: &Shared,
+        out: &mut Outbox,
+    ) {
+        if shared.is_audit() || matches!(attempt.purpose, Purpose::Live(_)) {
+            attempt.facts.end(command, CommandResult::Exited(0));
+            return out.step(Step::Judge(attempt));
+        }
+        let surroundings = surroundings_of(&judgement.effects, &command);
+        let order = Command { text: command.clone(), surroundings };
+        match effects.ask(events::ip(&attempt.decision.client), &order, out) {
+            Some(number) => {
+                if let Some(key) = attempt.key() {
+                    self.by_key.insert(key, number);
+                }
+                self.asked.insert(number, (attempt, command));
+            }
+            None => self.undecided(attempt, command, shared, out),
+        }
+    }
+
+    /// Nobody knows how the command ends. A client whose SYN is held tries again; a connection that
+    /// waits is refused if either end of the command refuses it.
+    fn undecided(&mut self, mut attempt: Box<Attempt>, command: Text, shared: &Shared, out: &mut Outbox) {
+        self.undecided += 1;
+        if !attempt.is_connection() {
+            return;
+        }
+        let facts = attempt.facts.clone();
+        attempt.facts.end(command.clone(), CommandResult::Exited(0));
+        let judged = judge_under(shared, &attempt.names, &attempt.decision, &attempt.facts);
+        if judged.is_some_and(|judged| judged.judgement.verdict == Verdict::Allow) {
+            attempt.facts = facts;
+            attempt.facts.end(command, CommandResult::Exited(1));
+        }
+        out.step(Step::Judge(attempt));
+    }
+
+    /// Commands have ended: what hangs on them goes on.
+    pub(in crate::core) fn ended(
+        &mut self,
+        ended: Vec<(u64, Option<CommandResult>)>,
+        shared: &Shared,
+        out: &mut Outbox,
+    ) {
+        for (number, result) in ended {
+            let Some((mut attempt, command)) = self.asked.remove(&number) else { continue };
+            if let Some(key) = attempt.key() {
+                self.by_key.remove(&key);
+            }
+            match result {
+                Some(result) => {
+                    attempt.facts.end(command, result);
+                    out.step(Step::Judge(attempt));
+                }
+                None => self.undecided(attempt, command, shared, out),
+            }
+        }
+    }
+
+    /// The writes that answer one attempt, and no other.
+    pub(in crate::core) fn answers_once(
+        &self,
+        held: &Held,
+        decision: &Decision,
+        (answer, marks): (u32, u8),
+        now: Now,
+    ) -> Vec<Write> {
+        let after = |time: Duration| {
+            now.boot_ns.saturating_add(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX))
+        };
+        let key = attempt_key(held, decision);
+        let expires_ns = after(ANSWER_FOR);
+        let mut writes =
+            vec![Write::AnswerOnce { key, generation: decision.generation, answer, marks, expires_ns }];
+        if answer == Outcome::Refuse as u32 && decision.protocol != UDP {
+            // The SYN that is sent again next is answered with a reset, where it is certain who listens.
+            writes.push(Write::ResetOnce { key, expires_ns: after(RESET_FOR) });
+        }
+        writes
+    }
+
+    pub(in crate::core) fn counters(&self) -> [(&'static str, u64); 1] {
+        [("undecided_by_command", self.undecided)]
+    }
+}

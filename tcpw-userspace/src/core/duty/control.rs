@@ -1,0 +1,182 @@
+//! Requests at the control socket.
+//!
+//! In: requests, and what is found out for them. Out: an answer to each, once.
+
+use std::{
+    net::IpAddr,
+    time::{Duration, Instant},
+};
+
+use super::redirect::address;
+use crate::{
+    cases,
+    control::{LiveAnswer, LiveLookup, LiveQuestion, Response},
+    core::{
+        action::Action,
+        attempt::{Attempt, Purpose},
+        facts::{Facts, Learnt},
+        judge,
+        outbox::{Outbox, Step},
+        shared::{Shared, TCP},
+    },
+    evaluate::{
+        quoted_bytes,
+        request::{HostName, Judgement, Verdict},
+    },
+    events::{Decision, Fate},
+    names::NamesSet,
+    parse::rule::Origin,
+    resolve::{Found, Question},
+};
+
+/// A request for a verdict on its way.
+#[derive(Clone, Debug)]
+pub(in crate::core) struct Live {
+    request: u64,
+    names: NamesSet,
+    listener: Option<String>,
+    is_exempt: bool,
+}
+
+/// Answers requests; it keeps nothing.
+#[derive(Default)]
+pub(in crate::core) struct Control;
+
+impl Control {
+    /// Judges a client as if it came; answers at once or after the look-ups.
+    pub(in crate::core) fn judge(
+        &mut self,
+        request: u64,
+        question: &LiveQuestion,
+        shared: &Shared,
+        out: &mut Outbox,
+    ) {
+        let port = question.port.or_else(|| question.daemon.parse().ok());
+        let is_meant = |name: &[u8]| name.eq_ignore_ascii_case(question.daemon.as_bytes());
+        let listeners = shared.inventory.sorted();
+        let known = listeners.iter().map(|(_, known)| *known).find(|known| {
+            let is_named = known.names.iter().any(|name| is_meant(name));
+            port.is_none_or(|port| known.local.port() == port)
+                && (is_named || question.daemon.parse::<u16>().is_ok())
+        });
+        let names = known.map_or_else(|| NamesSet::new([&question.daemon]), |known| known.names.clone());
+        let bound = known.map(|known| known.local.ip()).filter(|ip| !ip.is_unspecified());
+        let unspecified = match question.client {
+            IpAddr::V4(_) => IpAddr::from([0; 4]),
+            IpAddr::V6(_) => IpAddr::from([0; 16]),
+        };
+        let server_port = port.or_else(|| known.map(|known| known.local.port())).unwrap_or(0);
+        let decision = Decision {
+            fate: Fate::Held,
+            time_ns: out.now.boot_ns,
+            netns: 0,
+            names: names.id(),
+            cookie: 0,
+            pid: 0,
+            ifindex: 0,
+            client: address(question.client),
+            server: address(question.server.or(bound).unwrap_or(unspecified)),
+            client_port: 0,
+            server_port,
+            protocol: known.map_or(TCP, |known| known.protocol),
+            socket_is_v6: known.is_some_and(|known| known.local.is_ipv6()),
+            policy: 0,
+            generation: 0,
+        };
+        let exempt = &shared.config.exempt;
+        let client = question.client.to_canonical();
+        let live = Live {
+            request,
+            listener: known.map(|known| format!("{}[{}] {}", known.ident, known.pid, known.local)),
+            is_exempt: exempt.ports.contains(&server_port)
+                || exempt.addresses.iter().any(|network| network.contains(&client)),
+            names: names.clone(),
+        };
+        let is_open = !live.is_exempt && !shared.is_unnamed(server_port);
+        let facts = if is_open { Facts::default() } else { Facts::unknown() };
+        let purpose = Purpose::Live(Box::new(live));
+        out.step(Step::Judge(Box::new(Attempt { decision, names, facts, purpose, number: None })));
+    }
+
+    /// A verdict that was asked for is there.
+    pub(in crate::core) fn decided(
+        &self,
+        attempt: &Attempt,
+        judgement: &Judgement,
+        shared: &Shared,
+        out: &mut Outbox,
+    ) {
+        let Purpose::Live(live) = &attempt.purpose else { return };
+        let Some(current) = shared.policies.current.as_ref() else { return no_policy(live, out) };
+        let tables = current.rules.tables();
+        let Attempt { decision, facts, .. } = attempt;
+        let rule = judgement.rule.and_then(|index| cases::rule(tables, index));
+        let origin: Option<&Origin> = rule.map(|rule| &rule.origin).filter(|_| !live.is_exempt);
+        let verdict = match judgement.verdict {
+            _ if live.is_exempt => "allow",
+            Verdict::Allow => "allow",
+            Verdict::Refuse => "deny",
+        };
+        let now = out.now.at;
+        let answer = LiveAnswer {
+            verdict: verdict.into(),
+            via: if live.is_exempt { "exempt" } else { cases::via(judgement.reason) }.into(),
+            matched: cases::Matched::of(tables, judgement.rule.filter(|_| !live.is_exempt)).to_string(),
+            file: origin.map(|origin| origin.path.display().to_string()),
+            line: origin.map(|origin| origin.line),
+            client: judge::host_text(decision, facts, Some(judgement)),
+            listener: live.listener.clone(),
+            names: live.names.iter().map(|name| quoted_bytes(name)).collect(),
+            generation: current.generation,
+            lookups: facts.learnt().iter().map(|learnt| look_up(learnt, now)).collect(),
+            gave_up: facts.gave_up(),
+            unnamed: shared.is_unnamed(decision.server_port),
+        };
+        reply(live.request, Response::Match(Box::new(answer)), out);
+    }
+
+    /// A request for a verdict cannot be answered.
+    pub(in crate::core) fn abandoned(&self, attempt: &Attempt, out: &mut Outbox) {
+        if let Purpose::Live(live) = &attempt.purpose {
+            no_policy(live, out);
+        }
+    }
+}
+
+/// Answers a request.
+pub(in crate::core) fn reply(request: u64, response: Response, out: &mut Outbox) {
+    out.act(Action::Reply { request, response: Box::new(response) });
+}
+
+fn no_policy(live: &Live, out: &mut Outbox) {
+    reply(live.request, Response::Failed("no policy is in force".into()), out);
+}
+
+fn look_up(learnt: &Learnt, now: Instant) -> LiveLookup {
+    let what = match &learnt.question {
+        Question::Name(address) => format!("name of {address}"),
+        Question::Netgroup { group, host } => {
+            format!("netgroup {} of {}", quoted_bytes(group), quoted_bytes(host))
+        }
+    };
+    let (answer, confirmation) = match &learnt.kept.value {
+        Found::Name(verified) => match &verified.name {
+            HostName::Known(name) => (quoted_bytes(name), Some("leads back to the address".into())),
+            HostName::Unknown => ("unknown".into(), None),
+            HostName::Paranoid => {
+                let warning = verified.warning.as_deref().unwrap_or("it does not lead back");
+                ("paranoid".into(), Some(warning.trim_start_matches("warning: ").to_owned()))
+            }
+        },
+        Found::Member(true) => ("member".into(), None),
+        Found::Member(false) => ("no member".into(), None),
+    };
+    let milliseconds = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    LiveLookup {
+        what,
+        answer,
+        confirmation,
+        age_ms: milliseconds(now.saturating_duration_since(learnt.kept.since)),
+        holds_ms: milliseconds(learnt.kept.until.saturating_duration_since(now)),
+    }
+}

@@ -1,0 +1,46 @@
+//! Says what the kernel could only count.
+//!
+//! In: the kernel's counters, once a second. Out: a message for each that matters and grew.
+
+use std::collections::HashMap;
+
+use crate::core::outbox::Outbox;
+
+/// Counters that mean something went wrong, or may surprise; and what is said of them.
+const TOLD: [(&str, &str); 10] = [
+    ("ring_full", "events found the ring full: those attempts were judged, but not logged"),
+    ("hold_limited", "attempts were not held, their source has too many: their clients try again"),
+    ("hold_ring_full", "attempts were not held, the ring was full: their clients try again"),
+    ("acks_without_handshake", "ACKs without a handshake were dropped: their clients are refused"),
+    ("reset_limited", "refused attempts were dropped without an answer: too many in a second"),
+    (
+        "reset_unsure",
+        "refused attempts were dropped, not reset: many were allowed just before the tables changed",
+    ),
+    ("user_no_room", "connections found too many waiting for a user: theirs is unknown"),
+    (
+        "user_expired",
+        "connections were judged while no daemon was there to ask for their user: it is unknown",
+    ),
+    ("banners_missed", "allowed clients were let in without the banner of their rule"),
+    ("broken", "attempts were refused because a table look-up failed: please report this"),
+];
+
+/// The counters as they were last said.
+#[derive(Default)]
+pub(in crate::core) struct Counters {
+    said: HashMap<&'static str, u64>,
+}
+
+impl Counters {
+    /// Says what grew. What was counted before the first call is not news.
+    pub(in crate::core) fn second(&mut self, counters: &[(&'static str, u64)], out: &mut Outbox) {
+        for (name, text) in TOLD {
+            let Some((_, now)) = counters.iter().find(|(counter, _)| *counter == name) else { continue };
+            let before = self.said.insert(name, *now).unwrap_or(*now);
+            if *now > before {
+                out.warn(format!("{} {text}", now - before));
+            }
+        }
+    }
+}

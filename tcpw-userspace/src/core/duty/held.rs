@@ -1,0 +1,446 @@
+//! Held attempts: who listens is found out, and the packet is sent again.
+//!
+//! In: held packets, verdicts on them. Out: answers in the kernel, then the packet once more: the gate
+//! itself lets it pass, or refuses and reports it.
+//! Invariant: what waits is bounded in number and time; what a bound dropped is counted and said; a packet
+//! is sent again once for each reason to hold it.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    time::{Duration, Instant},
+};
+
+use tcpw_common::{
+    answer::NEVER,
+    held::Held as HeldPacket,
+    key::{Address, AttemptKey, FlowKey},
+    outcome::{BANNER, Outcome},
+    tag::{OF_ONE_DEVICE, PROVISIONAL, Tag, UNPRIVILEGED},
+    user::UserDecides,
+};
+
+use super::{banners::Banners, commands::Commands, effects::marks, names::Names};
+use crate::{
+    core::{
+        action::{Action, Reinject, Write},
+        attempt::{Attempt, Purpose, answer_key, attempt_key, flow_of},
+        facts::Facts,
+        lookup::UserWanted,
+        outbox::{Outbox, Step},
+        shared::{Shared, UDP},
+    },
+    evaluate::request::{Judgement, Verdict},
+    events::{Decision, decision_of_held},
+    names::NamesSet,
+    reinject::is_of_one_link,
+};
+
+/// Most packets that wait for a scan: a megabyte or two.
+const MOST_WAITING: usize = 4096;
+
+/// After this long a client has sent its SYN again itself, or has given up waiting for a datagram.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long a packet that was sent again is remembered, and a UDP client that would be refused.
+const REMEMBERED: Duration = Duration::from_secs(60);
+
+/// An answer outlives at least its attempt: a SYN that cannot be sent again is its client's to repeat.
+const ANSWER_AT_LEAST: Duration = Duration::from_secs(5);
+
+/// Facts behind an answer are known for this much longer: its event may still be on its way.
+const EVENT_DELAY: Duration = Duration::from_secs(60);
+
+/// What waits, and what was sent.
+#[derive(Default)]
+pub(in crate::core) struct Held {
+    /// By cookie of a listener that is not identified yet.
+    by_listener: HashMap<u64, Vec<(Instant, HeldPacket)>>,
+    count: usize,
+    /// Once for each reason to hold it: what was not known, under which policy.
+    sent: Recent<(AttemptKey, u32, u32)>,
+    /// UDP clients whose line audit mode wrote, by socket.
+    said: Recent<(u64, Address)>,
+    /// Since when an attempt was held that was sent again: CLOCK_BOOTTIME, nanoseconds.
+    since: HashMap<FlowKey, u64>,
+    since_order: VecDeque<(Instant, FlowKey)>,
+    /// Packets that did not fit.
+    dropped: u64,
+    /// Those of them that were told of.
+    told: u64,
+}
+
+/// What the other duties know that an answer needs.
+pub(in crate::core) struct Others<'a> {
+    pub(in crate::core) names: &'a mut Names,
+    pub(in crate::core) commands: &'a mut Commands,
+    pub(in crate::core) banners: &'a mut Banners,
+}
+
+impl Held {
+    /// One held packet.
+    pub(in crate::core) fn take(
+        &mut self,
+        held: &HeldPacket,
+        others: &mut Others<'_>,
+        shared: &Shared,
+        out: &mut Outbox,
+    ) {
+        let Some(decision) = decision_of_held(held) else {
+            return out.error(format!("a held packet of kind {} is not known to this version", held.event.kind));
+        };
+        let is_identified = u32::from(held.event.flags) & PROVISIONAL == 0;
+        if is_identified && let Some(names) = shared.inventory.names_of(decision.names) {
+            decide(held, &decision, &names, others, shared, out);
+        } else if let Some(known) = shared.inventory.get(decision.cookie) {
+            // It was tagged while the packet was on its way here.
+            let names = known.names.clone();
+            self.identified(held, &decision, &names, others, shared, out);
+        } else {
+            self.identify(held, &decision, out);
+        }
+    }
+
+    /// The listener's tag is there: the gate decides by itself.
+    fn identified(
+        &mut self,
+        held: &HeldPacket,
+        decision: &Decision,
+        names: &NamesSet,
+        others: &mut Others<'_>,
+        shared: &Shared,
+        out: &mut Outbox,
+    ) {
+        if shared.is_audit() {
+            return decide(held, decision, names, others, shared, out);
+        }
+        // The rules may have it held once more, for its client's name.
+        self.release(held, decision, vec![Write::ForgetHeld(attempt_key(held, decision))], shared, out);
+    }
+
+    /// Looks for the listener; the packet waits.
+    fn identify(&mut self, held: &HeldPacket, decision: &Decision, out: &mut Outbox) {
+        if self.count >= MOST_WAITING {
+            self.dropped += 1;
+            return;
+        }
+        self.count += 1;
+        self.by_listener.entry(decision.cookie).or_default().push((out.now.at, *held));
+        out.step(if decision.pid != 0 { Step::LookAt(decision.pid) } else { Step::LookAtAll });
+    }
+
+    /// Listeners were tagged: what waited for them goes on.
+    pub(in crate::core) fn listeners_tagged(
+        &mut self,
+        (is_all, began): (bool, Instant),
+        others: &mut Others<'_>,
+        shared: &Shared,
+        out: &mut Outbox,
+    ) {
+        let ready: Vec<u64> = self
+            .by_listener
+            .keys()
+            .copied()
+            .filter(|cookie| shared.inventory.get(*cookie).is_some())
+            .collect();
+        for cookie in ready {
+            self.release_all(cookie, others, shared, out);
+        }
+        if self.by_listener.is_empty() {
+            return;
+        }
+        if !is_all {
+            // Another process may hold the socket.
+            return out.step(Step::LookAtAll);
+        }
+        let lost: Vec<u64> = self
+            .by_listener
+            .iter()
+            .filter(|(_, packets)| packets.iter().all(|(since, _)| *since < began))
+            .map(|(cookie, _)| *cookie)
+            .collect();
+        for cookie in lost {
+            self.name_by_process(cookie, shared, out);
+            self.release_all(cookie, others, shared, out);
+        }
+    }
+
+    /// No process shows the socket: from here on its names are those of its process name.
+    fn name_by_process(&mut self, cookie: u64, shared: &Shared, out: &mut Outbox) {
+        let first = self.by_listener.get(&cookie).and_then(|packets| packets.first());
+        let Some(event) = first.map(|(_, held)| held.event) else { return };
+        // What any process may call itself is not believed.
+        let is_privileged = u32::from(event.flags) & UNPRIVILEGED == 0;
+        let names = if is_privileged { event.names } else { 0 };
+        let tag = Tag { names, netns: event.netns, pid: event.pid, flags: 0 };
+        out.warn(format!(
+            "nobody is seen to listen on port {} (socket {cookie}): judged by the rules for {}",
+            event.server_port,
+            shared.policies.names_of(names).unwrap_or_default()
+        ));
+        out.write(Write::NameListener { cookie, tag });
+    }
+
+    fn release_all(&mut self, cookie: u64, others: &mut Others<'_>, shared: &Shared, out: &mut Outbox) {
+        let packets = self.by_listener.remove(&cookie).unwrap_or_default();
+        self.count -= packets.len();
+        let names = shared.inventory.get(cookie).map(|known| known.names.clone()).unwrap_or_default();
+        for (since, held) in packets {
+            if out.now.at.saturating_duration_since(since) < PATIENCE
+                && let Some(decision) = decision_of_held(&held)
+            {
+                self.identified(&held, &decision, &names, others, shared, out);
+            }
+        }
+    }
+
+    /// A held attempt has its verdict; or, if the user is wanted, that of an unknown one.
+    pub(in crate::core) fn decided(
+        &mut self,
+        attempt: Attempt,
+        judgement: &Judgement,
+        user: Option<UserWanted>,
+        others: &mut Others<'_>,
+        shared: &Shared,
+        out: &mut Outbox,
+    ) {
+        let Attempt { decision, names, mut facts, purpose, number } = attempt;
+        let Purpose::Held(held) = purpose else { return };
+        if shared.is_audit() {
+            // It has passed.
+            if judgement.verdict == Verdict::Refuse && self.is_news(&decision, out.now.at) {
+                out.step(Step::Finish(Box::new(super::report::finished(
+                    crate::events::Fate::WouldRefuse,
+                    decision,
+                    names,
+                    Some(judgement.clone()),
+                    facts,
+                ))));
+            }
+            return;
+        }
+        if user.is_none() && needs_text(&decision, judgement, &facts) {
+            facts.show_banners();
+            let purpose = Purpose::Held(held);
+            return out.step(Step::Judge(Box::new(Attempt { decision, names, facts, purpose, number })));
+        }
+        self.answer(&held, &decision, judgement, (facts, user), others, shared, out);
+    }
+
+    /// Tells the gate, and lets it see the packet once more: it reports what it decides then.
+    fn answer(
+        &mut self,
+        held: &HeldPacket,
+        decision: &Decision,
+        judgement: &Judgement,
+        (mut facts, user): (Facts, Option<UserWanted>),
+        others: &mut Others<'_>,
+        shared: &Shared,
+        out: &mut Outbox,
+    ) {
+        let outcome = match judgement.verdict {
+            _ if user.is_some_and(|user| user.is_open) => Outcome::Refuse,
+            Verdict::Allow => Outcome::Allow,
+            Verdict::Refuse => Outcome::Refuse,
+        };
+        let answer = match user.or(facts.in_vain()) {
+            None => outcome as u32,
+            Some(user) => {
+                let timeout_s = u16::try_from(user.timeout_s).unwrap_or(u16::MAX);
+                UserDecides { if_unknown: outcome, timeout_s }.to_answer()
+            }
+        };
+        let now = out.now;
+        let holds = facts.until().map(|until| until.saturating_duration_since(now.at).max(ANSWER_AT_LEAST));
+        let expires_ns = holds.map_or(NEVER, |holds| {
+            now.boot_ns.saturating_add(u64::try_from(holds.as_nanos()).unwrap_or(u64::MAX))
+        });
+        let key = answer_key(decision);
+        let marks = marks(judgement);
+        let mut writes = Vec::new();
+        let text = facts
+            .shows_banners()
+            .then(|| others.banners.leave((held, decision), judgement, shared, &mut writes, out));
+        facts.hide_banners();
+        if !is_in_force(shared, decision) {
+            // Another policy may say otherwise: the packet is held once more, for that one.
+            writes.push(Write::ForgetHeld(attempt_key(held, decision)));
+        }
+        if facts.hang_on_a_command() {
+            others.commands.keep(decision, facts, now.at);
+            writes.extend(others.commands.answers_once(held, decision, (answer, text.unwrap_or(marks)), now));
+            return self.release(held, decision, writes, shared, out);
+        }
+        if !facts.is_empty() {
+            others.names.remember(key, facts, now.at, now.at + holds.unwrap_or_default() + EVENT_DELAY);
+        }
+        // There may be a text for the next client, though there was none for this one. If nothing can make
+        // it, the next client is let in by this answer.
+        let of_all = if text.is_some() { marks | BANNER } else { marks };
+        writes.push(Write::Answer { key, answer, marks: of_all, expires_ns });
+        if let Some(marks) = text {
+            writes.extend(others.commands.answers_once(held, decision, (answer, marks), now));
+        }
+        self.release(held, decision, writes, shared, out);
+    }
+
+    /// Writes, then sends the packet again, once. What cannot be sent is left to the client.
+    fn release(
+        &mut self,
+        held: &HeldPacket,
+        decision: &Decision,
+        writes: Vec<Write>,
+        shared: &Shared,
+        out: &mut Outbox,
+    ) {
+        let key = (attempt_key(held, decision), held.event.kind, decision.generation);
+        let is_first = !held.bytes().is_empty() && self.sent.insert(key, out.now.at);
+        if is_first {
+            self.note(flow_of(decision), held.event.time_ns, out.now.at);
+        }
+        let packet = is_first.then(|| {
+            let (netns, pid) = match shared.inventory.get(decision.cookie) {
+                Some(known) => (known.netns, known.resident),
+                None => (decision.netns, decision.pid),
+            };
+            Reinject {
+                netns,
+                pid,
+                ifindex: decision.ifindex,
+                by_device: u32::from(held.event.flags) & OF_ONE_DEVICE != 0 || is_of_one_link(held.bytes()),
+                held: Box::new(*held),
+            }
+        });
+        if packet.is_some() || !writes.is_empty() {
+            out.act(Action::Release { writes, packet });
+        }
+    }
+
+    /// Remembers since when an attempt was held.
+    fn note(&mut self, flow: FlowKey, since_ns: u64, now: Instant) {
+        self.since.entry(flow).or_insert(since_ns);
+        self.since_order.push_back((now, flow));
+        while let Some((at, flow)) = self.since_order.front()
+            && (self.since_order.len() > 2 * MOST_WAITING || now.saturating_duration_since(*at) >= REMEMBERED)
+        {
+            self.since.remove(flow);
+            self.since_order.pop_front();
+        }
+    }
+
+    /// How long an attempt was held that is reported now.
+    pub(in crate::core) fn held_for(&mut self, decision: &Decision) -> Option<Duration> {
+        let since_ns = self.since.remove(&flow_of(decision))?;
+        Some(Duration::from_nanos(decision.time_ns.saturating_sub(since_ns)))
+    }
+
+    /// Says what a bound did, and forgets what waited too long.
+    pub(in crate::core) fn second(&mut self, out: &mut Outbox) {
+        let dropped = self.dropped - std::mem::replace(&mut self.told, self.dropped);
+        if dropped > 0 {
+            out.warn(format!(
+                "{dropped} connection attempts were not held: {MOST_WAITING} wait already; their clients try again"
+            ));
+        }
+        let now = out.now.at;
+        for packets in self.by_listener.values_mut() {
+            packets.retain(|(since, _)| now.saturating_duration_since(*since) < PATIENCE);
+        }
+        self.by_listener.retain(|_, packets| !packets.is_empty());
+        self.count = self.by_listener.values().map(Vec::len).sum();
+    }
+
+    /// Whether an attempt is no further datagram of one that was told of. TCP's are held once each.
+    fn is_news(&mut self, decision: &Decision, now: Instant) -> bool {
+        decision.protocol != UDP || self.said.insert((decision.cookie, decision.client), now)
+    }
+
+    pub(in crate::core) fn counters(&self) -> [(&'static str, u64); 1] {
+        [("hold_waiting_full", self.dropped)]
+    }
+
+    /// Packets that wait for their listener.
+    pub(in crate::core) fn waiting(&self) -> usize {
+        self.count
+    }
+}
+
+/// A held attempt whose listener is known.
+fn decide(
+    held: &HeldPacket,
+    decision: &Decision,
+    names: &NamesSet,
+    others: &mut Others<'_>,
+    shared: &Shared,
+    out: &mut Outbox,
+) {
+    let key = attempt_key(held, decision);
+    if others.names.repeats(&key, held) || others.commands.is_asked(&key) || others.banners.is_read_for(&key) {
+        return;
+    }
+    let facts = if shared.is_unnamed(decision.server_port) { Facts::unknown() } else { Facts::default() };
+    out.step(Step::Judge(Box::new(Attempt {
+        decision: *decision,
+        names: names.clone(),
+        facts,
+        purpose: Purpose::Held(Box::new(*held)),
+        number: None,
+    })));
+}
+
+/// Whether the policy that asked is the one in force.
+fn is_in_force(shared: &Shared, decision: &Decision) -> bool {
+    shared.policies.generation() == Some(decision.generation)
+}
+
+/// Whether a client that is let in has a banner coming, which was not read so far.
+fn needs_text(decision: &Decision, judgement: &Judgement, facts: &Facts) -> bool {
+    decision.protocol != UDP && marks(judgement) & BANNER != 0 && !facts.shows_banners()
+}
+
+/// What was seen within the last minute, at constant cost for each.
+struct Recent<K> {
+    at: HashMap<K, Instant>,
+    order: VecDeque<(Instant, K)>,
+}
+
+impl<K> Default for Recent<K> {
+    fn default() -> Self {
+        Self { at: HashMap::new(), order: VecDeque::new() }
+    }
+}
+
+impl<K: Copy + Eq + std::hash::Hash> Recent<K> {
+    /// Adds one; whether it was not there.
+    fn insert(&mut self, key: K, now: Instant) -> bool {
+        while let Some((at, oldest)) = self.order.front()
+            && (now.saturating_duration_since(*at) >= REMEMBERED || self.order.len() >= 16 * MOST_WAITING)
+        {
+            self.at.remove(oldest);
+            self.order.pop_front();
+        }
+        if self.at.contains_key(&key) {
+            return false;
+        }
+        self.at.insert(key, now);
+        self.order.push_back((now, key));
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_seen_is_remembered_for_a_minute_and_never_too_much() {
+        let mut recent = Recent::default();
+        let now = Instant::now();
+        assert!(recent.insert(1, now));
+        assert!(!recent.insert(1, now + REMEMBERED / 2));
+        assert!(recent.insert(1, now + REMEMBERED));
+        for key in 0..100_000_u32 {
+            recent.insert(key, now + REMEMBERED);
+        }
+        assert_eq!((recent.at.len(), recent.order.len()), (16 * MOST_WAITING, 16 * MOST_WAITING));
+    }
+}

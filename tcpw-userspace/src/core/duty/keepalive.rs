@@ -1,0 +1,63 @@
+//! `keepalive` on connections that waited for their user.
+//!
+//! In: connections that a rule with the option let go on. Out: looks for their sockets, which get
+//! SO_KEEPALIVE through the processes that hold them: when the user is known, no program of the kernel
+//! passes by any more.
+//! Invariant: one look at a time; a socket that is not accepted yet is looked for again every second, for a
+//! while.
+
+use std::{
+    collections::{HashMap, HashSet},
+    time::{Duration, Instant},
+};
+
+use crate::{
+    core::{action::Action, outbox::Outbox, shared::Shared},
+    events::Decision,
+};
+
+/// How long a daemon may take to accept a connection.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A network namespace, and processes that may be in it.
+type Place = (u64, Vec<u32>);
+
+/// Sockets that want the option, by cookie.
+#[derive(Default)]
+pub(in crate::core) struct Keepalive {
+    wanted: HashMap<u64, (Place, Instant)>,
+    is_looking: bool,
+    /// There are some that the look that runs does not know of.
+    has_new: bool,
+}
+
+impl Keepalive {
+    /// The connection's socket gets the option.
+    pub(in crate::core) fn want(&mut self, decision: &Decision, socket: u64, shared: &Shared, out: &mut Outbox) {
+        let place = (decision.netns, shared.residents(decision.netns, decision.pid));
+        self.wanted.insert(socket, (place, out.now.at));
+        self.has_new = true;
+        self.look(out);
+    }
+
+    /// Looks for the sockets; to be called every second, too.
+    pub(in crate::core) fn look(&mut self, out: &mut Outbox) {
+        let now = out.now.at;
+        self.wanted.retain(|_, (_, since)| now.saturating_duration_since(*since) < PATIENCE);
+        if self.is_looking || self.wanted.is_empty() {
+            return;
+        }
+        (self.is_looking, self.has_new) = (true, false);
+        let sockets = self.wanted.iter().map(|(socket, ((netns, pids), _))| (*socket, *netns, pids.clone()));
+        out.act(Action::KeepAlive { sockets: sockets.collect() });
+    }
+
+    /// A look is over: these are done with.
+    pub(in crate::core) fn kept_alive(&mut self, done: &HashSet<u64>, out: &mut Outbox) {
+        self.wanted.retain(|socket, _| !done.contains(socket));
+        self.is_looking = false;
+        if self.has_new {
+            self.look(out);
+        }
+    }
+}

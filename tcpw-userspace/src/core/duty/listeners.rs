@@ -1,0 +1,252 @@
+//! Listeners that a scan found: they get their tags, under a policy that knows their names.
+//!
+//! In: what scans saw, what became of the tags. Out: tags to write, names for the policy, what is certified.
+//! Invariant: a tag is written only after the policy in force knows its names; nothing is certified of a
+//! listener before its tag is written.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Instant,
+};
+
+use tcpw_common::{
+    key::NamesId,
+    tag::{BOUND_BEFORE, KERNEL_PORT, Tag},
+};
+
+use super::{certify::Certify, redirect::Redirect, scans::Scans, users::Users};
+use crate::{
+    core::{
+        action::{Action, TagOrder},
+        input::{NamespaceSeen, Scanned, Seen, Tagged},
+        inventory::Known,
+        outbox::{Outbox, Step},
+        problems::Source,
+        shared::{Shared, TCP, UDP},
+    },
+    names::NamesSet,
+};
+
+/// Listeners on their way to their tags.
+#[derive(Default)]
+pub(in crate::core) struct Listeners {
+    /// The scan whose listeners are being tagged.
+    scan: Option<InWork>,
+    /// Names-sets that the policy in force does not know; it is being compiled with them.
+    wanted: Vec<NamesSet>,
+    marks_bound: Option<bool>,
+}
+
+/// A scan whose listeners are being tagged.
+struct InWork {
+    tagging: Vec<Seen>,
+    namespaces: Vec<NamespaceSeen>,
+    is_all: bool,
+    began: Instant,
+    /// Names-sets whose entry goes into the live policy.
+    names: HashMap<NamesId, NamesSet>,
+}
+
+impl Listeners {
+    /// The first look, before any policy is in force: only the names are of interest.
+    pub(in crate::core) fn learn_names(&mut self, scanned: &Scanned, shared: &mut Shared) {
+        self.marks_bound = Some(scanned.marks_bound);
+        for seen in scanned.listeners.iter().filter(|seen| is_service(seen, scanned.marks_bound)) {
+            shared.inventory.learn(&seen.names);
+        }
+    }
+
+    /// A scan is over.
+    pub(in crate::core) fn scanned(
+        &mut self,
+        scanned: Scanned,
+        (certify, redirect, scans, users): (&mut Certify, &Redirect, &mut Scans, &Users),
+        shared: &mut Shared,
+        out: &mut Outbox,
+    ) {
+        let is_all = scans.finished(&scanned, out);
+        let began = scanned.began.unwrap_or(out.now.at);
+        if self.marks_bound.replace(scanned.marks_bound) != Some(false) && !scanned.marks_bound {
+            out.warn(
+                "this kernel does not tell which UDP sockets were bound before the start: every one that has a port is judged",
+            );
+        }
+        if is_all {
+            forget_others(&scanned, users, shared, out);
+        }
+        let mut in_work = InWork {
+            tagging: Vec::new(),
+            namespaces: scanned.namespaces,
+            is_all,
+            began,
+            names: HashMap::new(),
+        };
+        let (mut names, mut tags, mut unknown) = (Vec::new(), Vec::new(), Vec::new());
+        for seen in scanned.listeners {
+            if redirect.is_own(seen.cookie) || !is_service(&seen, scanned.marks_bound) {
+                continue;
+            }
+            if !shared.inventory.knows(&seen.names) && !in_work.names.contains_key(&seen.names.id()) {
+                let class = shared.policies.current.as_ref().map(|current| current.policy.class_of(&seen.names));
+                match class {
+                    Some(Some(0)) => shared.inventory.learn(&seen.names),
+                    Some(Some(class)) => {
+                        names.push((seen.names.id(), class));
+                        in_work.names.insert(seen.names.id(), seen.names.clone());
+                    }
+                    // Its provisional tag stays until the policy was compiled with its names.
+                    Some(None) | None => {
+                        unknown.push(seen.names.clone());
+                        continue;
+                    }
+                }
+            }
+            if is_news(&seen, shared) {
+                certify.withdraw(seen.netns, seen.local.port(), out);
+            }
+            tags.push(order(&seen));
+            in_work.tagging.push(seen);
+        }
+        self.scan = Some(in_work);
+        self.want(unknown, out);
+        out.act(Action::Tag { names, tags });
+    }
+
+    /// Tags were written, as far as they could be.
+    pub(in crate::core) fn tagged(
+        &mut self,
+        tagged: &Tagged,
+        (certify, redirect, scans): (&mut Certify, &mut Redirect, &mut Scans),
+        shared: &mut Shared,
+        out: &mut Outbox,
+    ) {
+        let Some(in_work) = self.scan.take() else { return };
+        let left_out: HashSet<NamesId> = tagged.names_left_out.iter().copied().collect();
+        for (id, names) in &in_work.names {
+            if !left_out.contains(id) {
+                shared.inventory.learn(names);
+            }
+        }
+        let failed: HashMap<u64, &String> =
+            tagged.failed.iter().map(|(cookie, reason)| (*cookie, reason)).collect();
+        let mut unknown = Vec::new();
+        for seen in in_work.tagging {
+            if left_out.contains(&seen.names.id()) {
+                unknown.push(seen.names);
+                continue;
+            }
+            let untagged = failed.get(&seen.cookie).map(|reason| (*reason).clone());
+            let before = shared.inventory.get(seen.cookie).map(|known| &known.untagged);
+            if let Some(reason) = untagged.as_ref().filter(|_| before != Some(&untagged)) {
+                out.warn(format!(
+                    "{} of {}[{}] cannot be tagged, it is judged by the rules for any daemon: {reason}",
+                    seen.local, seen.ident, seen.pid
+                ));
+            }
+            shared.inventory.add(seen.cookie, Known::new(seen, untagged));
+        }
+        self.want(unknown, out);
+        certify.certify(&in_work.namespaces, in_work.is_all, redirect, shared, out);
+        out.step(Step::ListenersTagged { is_all: in_work.is_all, began: in_work.began });
+        scans.done(out);
+    }
+
+    /// The policy has to be compiled with these names.
+    fn want(&mut self, names: Vec<NamesSet>, out: &mut Outbox) {
+        let before = self.wanted.len();
+        for set in names {
+            if !self.wanted.contains(&set) {
+                self.wanted.push(set);
+            }
+        }
+        if self.wanted.len() > before {
+            out.step(Step::PrepareAgain);
+        }
+    }
+
+    /// Whether the policy in force does not know all names.
+    pub(in crate::core) fn are_names_wanted(&self) -> bool {
+        !self.wanted.is_empty()
+    }
+
+    /// Every names-set the next policy has to know.
+    pub(in crate::core) fn names_sets(&self, shared: &Shared) -> Vec<NamesSet> {
+        let mut all = shared.inventory.names_sets();
+        all.extend(self.wanted.iter().filter(|set| !shared.inventory.knows(set)).cloned());
+        all
+    }
+
+    /// A policy that knows these names is in force: listeners that waited for it are looked at again.
+    pub(in crate::core) fn names_known(&mut self, known: &[NamesSet], shared: &mut Shared, out: &mut Outbox) {
+        for set in known {
+            shared.inventory.learn(set);
+        }
+        let before = self.wanted.len();
+        self.wanted.retain(|set| !known.contains(set));
+        if self.wanted.len() < before {
+            shared.problems.clear(Source::Names);
+            out.step(Step::LookAtAll);
+        }
+    }
+
+    /// The policy could not be compiled with the names that are wanted.
+    pub(in crate::core) fn names_not_taken(&mut self, reason: &str, shared: &mut Shared, out: &mut Outbox) {
+        for set in std::mem::take(&mut self.wanted) {
+            let problem = format!(
+                "listeners named {set} are judged by their process name alone: the policy cannot take their names: {reason}"
+            );
+            out.error(problem.clone());
+            shared.problems.report(Source::Names, problem);
+        }
+    }
+}
+
+/// Whether a socket is one that is judged: of UDP sockets those whose owner chose the port.
+pub(in crate::core) fn is_service(seen: &Seen, marks_bound: bool) -> bool {
+    if seen.protocol != UDP || !seen.is_shown {
+        return true;
+    }
+    match seen.tag {
+        Ok(Some(tag)) => tag.flags & KERNEL_PORT == 0,
+        Ok(None) => !marks_bound,
+        // It is gone.
+        Err(()) => false,
+    }
+}
+
+/// Whether a listener carries another tag than it will.
+fn is_news(seen: &Seen, shared: &Shared) -> bool {
+    if !seen.is_shown || !is_taggable(seen.protocol) {
+        return shared.inventory.get(seen.cookie).is_none_or(|known| known.names != seen.names);
+    }
+    let unmarked = |tag: Tag| Tag { flags: tag.flags & !BOUND_BEFORE, ..tag };
+    seen.tag.is_ok_and(|tag| tag.map(unmarked) != Some(tag_of(seen)))
+}
+
+/// Forgets listeners that a look at everything did not find.
+fn forget_others(scanned: &Scanned, users: &Users, shared: &mut Shared, out: &mut Outbox) {
+    let cookies: HashSet<u64> = scanned.listeners.iter().map(|seen| seen.cookie).collect();
+    shared.inventory.keep_only(&cookies);
+    let in_use = shared.inventory.iter().map(|(_, known)| known.netns).chain(users.namespaces());
+    out.act(Action::KeepNamespaces(Arc::new(in_use.collect())));
+    out.act(Action::KeepListeners(Arc::new(cookies)));
+}
+
+fn order(seen: &Seen) -> TagOrder {
+    TagOrder {
+        cookie: seen.cookie,
+        tag: tag_of(seen),
+        // The gate sees an MPTCP listener's subflow, which no descriptor leads to.
+        by_cookie: !seen.is_shown || !is_taggable(seen.protocol),
+        holders: seen.holders.clone(),
+    }
+}
+
+fn is_taggable(protocol: u16) -> bool {
+    protocol == TCP || protocol == UDP
+}
+
+fn tag_of(seen: &Seen) -> Tag {
+    Tag { names: seen.names.id(), netns: seen.netns, pid: seen.pid, flags: 0 }
+}

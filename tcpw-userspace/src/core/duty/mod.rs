@@ -1,0 +1,22 @@
+//! The duties of the core, a file each: its state, its deadline, its counters.
+//!
+//! Invariant: a duty hands work to another as a [`Step`](super::outbox::Step), never by a call; what it
+//! reads of others is in [`Shared`](super::shared::Shared).
+
+pub(super) mod banners;
+pub(super) mod certify;
+pub(super) mod commands;
+pub(super) mod control;
+pub(super) mod counters;
+pub(super) mod effects;
+pub(super) mod held;
+pub(super) mod keepalive;
+pub(super) mod listeners;
+pub(super) mod names;
+pub(super) mod redirect;
+pub(super) mod reload;
+pub(super) mod report;
+pub(super) mod scans;
+pub(super) mod start;
+pub(super) mod status;
+pub(super) mod users;

@@ -1,0 +1,372 @@
+//! Attempts that hang on a name: they wait for a look-up, and are judged again with its answer.
+//!
+//! In: attempts, answers of the resolver, the time. Out: look-ups to begin, attempts to judge.
+//! Invariant: what waits is bounded in all, by source and in time; an attempt waits once, however
+//! often its client sends its SYN; a question is looked up once at a time; what a bound dropped is counted
+//! and said.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    time::{Duration, Instant},
+};
+
+use tcpw_common::{
+    held::Held,
+    key::{Address, AnswerKey, AttemptKey, as_v4},
+};
+
+use crate::{
+    config::Resolve,
+    core::{
+        action::Action,
+        attempt::{Attempt, Purpose},
+        facts::{Facts, Learnt},
+        lookup::Question,
+        outbox::{Outbox, Step},
+        shared::Shared,
+    },
+    resolve::{Cache, Found, Kept},
+};
+
+/// Most attempts of one source (an IPv4 address, an IPv6 /64) that wait at once.
+const MOST_OF_A_SOURCE: usize = 256;
+
+/// Attempts that wait, and the facts behind answers that were given.
+pub(in crate::core) struct Names {
+    settings: Resolve,
+    number: u64,
+    attempts: HashMap<u64, (Box<Attempt>, Question)>,
+    by_key: HashMap<AttemptKey, u64>,
+    by_question: HashMap<Question, Vec<u64>>,
+    by_source: HashMap<Address, usize>,
+    /// In the order of time; what was decided before is skipped.
+    deadlines: VecDeque<(Instant, u64)>,
+    answered: Cache<AnswerKey, Facts>,
+    queue: Queue,
+    counts: Counts,
+    said: Counts,
+}
+
+/// Counts since the start.
+#[derive(Clone, Copy, Debug, Default)]
+struct Counts {
+    /// Attempts that found too many waiting.
+    dropped: u64,
+    /// Attempts whose names did not come in time.
+    given_up: u64,
+}
+
+impl Names {
+    pub(in crate::core) fn new(settings: &Resolve) -> Self {
+        Self {
+            settings: settings.clone(),
+            number: 0,
+            attempts: HashMap::new(),
+            by_key: HashMap::new(),
+            by_question: HashMap::new(),
+            by_source: HashMap::new(),
+            deadlines: VecDeque::new(),
+            answered: Cache::new(settings.kept),
+            queue: Queue::new(settings),
+            counts: Counts::default(),
+            said: Counts::default(),
+        }
+    }
+
+    /// When the next attempt has waited too long.
+    pub(in crate::core) fn deadline(&self) -> Option<Instant> {
+        self.deadlines.front().map(|(at, _)| *at)
+    }
+
+    /// The facts behind an answer.
+    pub(in crate::core) fn facts_of(&self, key: &AnswerKey, now: Instant) -> Option<&Facts> {
+        self.answered.at(key, now).map(|kept| &kept.value)
+    }
+
+    /// Keeps the facts behind an answer.
+    pub(in crate::core) fn remember(&mut self, key: AnswerKey, facts: Facts, since: Instant, until: Instant) {
+        self.answered.keep(key, facts, since, until);
+    }
+
+    /// Whether every answer that is in force has its facts here.
+    pub(in crate::core) fn is_complete(&self) -> bool {
+        self.answered.evicted() == 0
+    }
+
+    /// Whether an attempt waits already: its client has sent the SYN once more, and that one is sent again.
+    pub(in crate::core) fn repeats(&mut self, key: &AttemptKey, held: &Held) -> bool {
+        let waiting = self.by_key.get(key).and_then(|number| self.attempts.get_mut(number));
+        if let Some((attempt, _)) = waiting
+            && let Purpose::Held(before) = &mut attempt.purpose
+        {
+            **before = *held;
+            return true;
+        }
+        false
+    }
+
+    /// An attempt hangs on a look-up.
+    pub(in crate::core) fn want(&mut self, mut attempt: Box<Attempt>, question: Question, out: &mut Outbox) {
+        let now = out.now.at;
+        if let Some(kept) = self.queue.remembered(&question, now) {
+            let kept = kept.clone();
+            attempt.facts.learn(Learnt { question, kept, took: None });
+            return out.step(Step::Judge(attempt));
+        }
+        if let Err(mut limited) = self.park(attempt, question.clone(), now) {
+            // Its client would not try again, or only a text wants it: the name is unknown.
+            if limited.is_connection() || limited.facts.shows_banners() {
+                limited.facts.give_up(now);
+                out.step(Step::Judge(limited));
+            }
+            return;
+        }
+        self.queue.begin(&question, out);
+    }
+
+    /// An answer has come: the attempts that wait for it go on.
+    pub(in crate::core) fn looked_up(&mut self, question: &Question, found: Option<Found>, out: &mut Outbox) {
+        if let (Question::Name(address), Some(Found::Name(verified))) = (question, &found)
+            && let Some(warning) = &verified.warning
+        {
+            out.info(format!("{address}: {warning}"));
+        }
+        let Some((kept, took)) = self.queue.finished(question, found, out) else {
+            // What waits for it gives up in time.
+            return;
+        };
+        for mut attempt in self.take_all(question) {
+            attempt.facts.learn(Learnt { question: question.clone(), kept: kept.clone(), took: Some(took) });
+            out.step(Step::Judge(attempt));
+        }
+    }
+
+    /// Attempts that have waited too long are judged without a name.
+    pub(in crate::core) fn give_up(&mut self, out: &mut Outbox) {
+        let now = out.now.at;
+        while let Some((mut attempt, unwanted)) = self.take_overdue(now) {
+            if let Some(question) = unwanted {
+                self.queue.forget(&question);
+            }
+            self.counts.given_up += 1;
+            attempt.facts.give_up(now + self.settings.not_found_for);
+            out.step(Step::Judge(attempt));
+        }
+    }
+
+    /// Says what bounds did.
+    pub(in crate::core) fn second(&mut self, shared: &Shared, out: &mut Outbox) {
+        let Counts { dropped, given_up } = self.counts;
+        let before = std::mem::replace(&mut self.said, self.counts);
+        if dropped > before.dropped {
+            out.warn(format!(
+                "{} connection attempts were not held for a look-up: too many wait already; their clients try again",
+                dropped - before.dropped
+            ));
+        }
+        if given_up > before.given_up {
+            out.warn(format!(
+                "{} connection attempts were judged without a name: the look-up took longer than {} s",
+                given_up - before.given_up,
+                shared.config.resolve.time_limit.as_secs()
+            ));
+        }
+    }
+
+    pub(in crate::core) fn counters(&self) -> Vec<(&'static str, u64)> {
+        let mut counters = self.queue.counters();
+        counters.extend([
+            ("names_waiting", size(self.attempts.len())),
+            ("names_limited", self.counts.dropped),
+            ("names_given_up", self.counts.given_up),
+        ]);
+        counters
+    }
+
+    /// Has an attempt wait for an answer.
+    fn park(&mut self, mut attempt: Box<Attempt>, question: Question, now: Instant) -> Result<(), Box<Attempt>> {
+        let source = source(&attempt.decision.client);
+        let number = match attempt.number {
+            Some(number) => number,
+            None => {
+                let of_source = self.by_source.get(&source).copied().unwrap_or(0);
+                if self.attempts.len() >= self.settings.waiting || of_source >= MOST_OF_A_SOURCE {
+                    self.counts.dropped += 1;
+                    return Err(attempt);
+                }
+                self.number += 1;
+                self.deadlines.push_back((now + self.settings.time_limit, self.number));
+                self.number
+            }
+        };
+        attempt.number = Some(number);
+        *self.by_source.entry(source).or_default() += 1;
+        if let Some(key) = attempt.key() {
+            self.by_key.insert(key, number);
+        }
+        self.by_question.entry(question.clone()).or_default().push(number);
+        self.attempts.insert(number, (attempt, question));
+        Ok(())
+    }
+
+    fn take(&mut self, number: u64) -> Option<(Box<Attempt>, Question)> {
+        let (attempt, question) = self.attempts.remove(&number)?;
+        if let Some(key) = attempt.key() {
+            self.by_key.remove(&key);
+        }
+        let source = source(&attempt.decision.client);
+        if let Some(count) = self.by_source.get_mut(&source) {
+            *count -= 1;
+            if *count == 0 {
+                self.by_source.remove(&source);
+            }
+        }
+        Some((attempt, question))
+    }
+
+    /// The attempts that wait for an answer.
+    fn take_all(&mut self, question: &Question) -> Vec<Box<Attempt>> {
+        let numbers = self.by_question.remove(question).unwrap_or_default();
+        numbers.into_iter().filter_map(|number| Some(self.take(number)?.0)).collect()
+    }
+
+    /// An attempt that has waited too long, and its question if no other attempt waits for that.
+    fn take_overdue(&mut self, now: Instant) -> Option<(Box<Attempt>, Option<Question>)> {
+        while let Some((at, number)) = self.deadlines.front().copied()
+            && at <= now
+        {
+            self.deadlines.pop_front();
+            if let Some((attempt, question)) = self.take(number) {
+                let others = self.by_question.entry(question.clone()).or_default();
+                others.retain(|other| *other != number);
+                let is_last = others.is_empty();
+                if is_last {
+                    self.by_question.remove(&question);
+                }
+                return Some((attempt, is_last.then_some(question)));
+            }
+        }
+        // Of attempts that were decided long before.
+        while self.deadlines.front().is_some_and(|(_, number)| !self.attempts.contains_key(number)) {
+            self.deadlines.pop_front();
+        }
+        None
+    }
+}
+
+/// What is looked up, and what was.
+struct Queue {
+    at_once: usize,
+    found_for: Duration,
+    not_found_for: Duration,
+    cache: Cache<Question, Found>,
+    /// Asked for and not answered; since when it is looked up.
+    open: HashMap<Question, Option<Instant>>,
+    queue: VecDeque<Question>,
+    running: usize,
+    begun: u64,
+    remembered: u64,
+    failed: u64,
+}
+
+impl Queue {
+    fn new(settings: &Resolve) -> Self {
+        Self {
+            at_once: settings.at_once,
+            found_for: settings.found_for,
+            not_found_for: settings.not_found_for,
+            cache: Cache::new(settings.kept),
+            open: HashMap::new(),
+            queue: VecDeque::new(),
+            running: 0,
+            begun: 0,
+            remembered: 0,
+            failed: 0,
+        }
+    }
+
+    /// What is remembered.
+    fn remembered(&mut self, question: &Question, now: Instant) -> Option<&Kept<Found>> {
+        let kept = self.cache.at(question, now);
+        self.remembered += u64::from(kept.is_some());
+        kept
+    }
+
+    /// Begins a look-up, at once or when another has ended.
+    fn begin(&mut self, question: &Question, out: &mut Outbox) {
+        if !self.open.contains_key(question) {
+            self.open.insert(question.clone(), None);
+            self.queue.push_back(question.clone());
+            self.start(out);
+        }
+    }
+
+    /// Nobody waits for it any more: it is not begun if it was not.
+    fn forget(&mut self, question: &Question) {
+        if self.open.get(question) == Some(&None) {
+            self.open.remove(question);
+        }
+    }
+
+    /// A look-up is over: what is kept of it, and how long it took; nothing if it could not be begun.
+    fn finished(
+        &mut self,
+        question: &Question,
+        found: Option<Found>,
+        out: &mut Outbox,
+    ) -> Option<(Kept<Found>, Duration)> {
+        let now = out.now.at;
+        self.running = self.running.saturating_sub(1);
+        let began = self.open.remove(question).flatten();
+        let Some(found) = found else {
+            self.begun = self.begun.saturating_sub(1);
+            self.failed += 1;
+            return None;
+        };
+        let holds = if found.is_something() { self.found_for } else { self.not_found_for };
+        let kept = Kept { value: found, since: now, until: now + holds };
+        self.cache.keep(question.clone(), kept.value.clone(), kept.since, kept.until);
+        self.start(out);
+        Some((kept, began.map(|began| now.saturating_duration_since(began)).unwrap_or_default()))
+    }
+
+    fn start(&mut self, out: &mut Outbox) {
+        while self.running < self.at_once
+            && let Some(question) = self.queue.pop_front()
+        {
+            // Forgotten ones stay in the queue until here.
+            let Some(began) = self.open.get_mut(&question).filter(|began| began.is_none()) else {
+                continue;
+            };
+            *began = Some(out.now.at);
+            self.running += 1;
+            self.begun += 1;
+            out.act(Action::LookUp(question));
+        }
+    }
+
+    fn counters(&self) -> Vec<(&'static str, u64)> {
+        vec![
+            ("lookups", self.begun),
+            ("lookups_running", size(self.running)),
+            ("lookups_open", size(self.open.len())),
+            ("lookups_without_thread", self.failed),
+            ("names_remembered", self.remembered),
+            ("names_kept", size(self.cache.len())),
+            ("names_evicted", self.cache.evicted()),
+        ]
+    }
+}
+
+fn size(size: usize) -> u64 {
+    u64::try_from(size).unwrap_or(u64::MAX)
+}
+
+/// What a host has to its name: an IPv4 address, or an IPv6 /64.
+pub(in crate::core) fn source(client: &Address) -> Address {
+    let mut source = *client;
+    if as_v4(client).is_none() {
+        source[8..].fill(0);
+    }
+    source
+}

@@ -1,0 +1,416 @@
+//! Refused clients that are redirected to us: they get their rule's banner, or the program of its `twist`.
+//!
+//! In: attempts that the kernel redirects, and the connections that arrive. Out: each connection handed to
+//! the helper, or ended.
+//! Invariant: a connection is judged under the policy that redirected it, by its own addresses; one that is
+//! allowed by then, or has nothing coming to it, is ended. What waits is bounded.
+
+use std::{
+    collections::{BTreeMap, HashMap, VecDeque},
+    net::IpAddr,
+    time::{Duration, Instant},
+};
+
+use tcpw_common::{
+    certified::{Certified, CertifiedKey, MAY_REDIRECT},
+    key::{Address, FlowKey, as_v4, mapped},
+    outcome::REDIRECT,
+};
+
+use super::{
+    certify::Certify,
+    effects::{Effects, marks},
+    names::Names,
+    report::{Report, finished},
+};
+use crate::{
+    compile,
+    core::{
+        action::Action,
+        attempt::{Attempt, Purpose, answer_key, flow_of},
+        facts::Facts,
+        input::{Arrived, Family},
+        outbox::{Finished, Outbox, Step},
+        shared::{Shared, TCP},
+    },
+    effects,
+    evaluate::{
+        judgement::Action as EffectAction,
+        request::{Judgement, Verdict},
+    },
+    events::{self, Decision, Fate},
+};
+
+/// Connections in hand: those that wait for names and users, too.
+const MOST_IN_HAND: u64 = 256;
+
+/// Attempts whose connection has not arrived yet.
+const MOST_EXPECTED: usize = 8192;
+
+/// How long a handshake may take. One that takes longer is an attempt that never connected.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+
+/// How long the event of a connection may be on its way.
+const EVENT_DELAY: Duration = Duration::from_millis(500);
+
+/// The kernel may report an attempt once more whose connection has arrived.
+const REMEMBERED: Duration = Duration::from_secs(130);
+
+/// Attempts that were redirected, and the listeners that take them.
+#[derive(Default)]
+pub(in crate::core) struct Redirect {
+    /// Redirect listeners: their cookie, once they are there.
+    listeners: BTreeMap<(u64, Family), Option<u64>>,
+    /// A namespace without a family, and the like, is said once.
+    failed: BTreeMap<(u64, Family), String>,
+    expected: HashMap<FlowKey, (Instant, Decision)>,
+    arrived: HashMap<FlowKey, (Instant, Redirected)>,
+    done: HashMap<FlowKey, Instant>,
+    done_order: VecDeque<(Instant, FlowKey)>,
+    in_hand: u64,
+    served: u64,
+    /// Connections that no event announced: their flow had one just before, or the event was lost.
+    unannounced: u64,
+    /// Connections that found too many in hand.
+    too_many: u64,
+    /// Connections that found no room on their way here.
+    turned_away: u64,
+    said_turned_away: u64,
+    /// Whether the policy in force redirects clients, when last looked at.
+    is_on: bool,
+}
+
+/// A connection on its way to what its rule has for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::core) struct Redirected {
+    arrived: Arrived,
+}
+
+impl Redirect {
+    /// Whether a listening socket is a redirect listener: no service.
+    pub(in crate::core) fn is_own(&self, cookie: u64) -> bool {
+        self.listeners.values().any(|own| *own == Some(cookie))
+    }
+
+    /// A policy is in force: what is certified may have to be certified otherwise.
+    pub(in crate::core) fn policy_in_force(&mut self, shared: &Shared, out: &mut Outbox) {
+        let is_on = shared.redirects();
+        if std::mem::replace(&mut self.is_on, is_on) != is_on {
+            out.step(Step::LookAtAll);
+        }
+    }
+
+    /// Sees to the listeners of a namespace: there while a certified place needs them.
+    pub(in crate::core) fn see_to_listeners(
+        &mut self,
+        netns: u64,
+        places: &BTreeMap<CertifiedKey, Certified>,
+        is_there: bool,
+        out: &mut Outbox,
+    ) {
+        for family in [Family::V4, Family::V6] {
+            let key = (netns, family);
+            let is_wanted = is_there && places.iter().any(|(place, it)| is_of(place, it, family));
+            let is_open = self.listeners.contains_key(&key);
+            if is_wanted && !is_open {
+                self.listeners.insert(key, None);
+                out.act(Action::OpenRedirect { netns, family });
+            } else if !is_wanted {
+                self.failed.remove(&key);
+                if self.listeners.remove(&key).is_some() {
+                    out.act(Action::CloseRedirect { netns, family });
+                }
+            }
+        }
+    }
+
+    /// A redirect listener is there, or not.
+    pub(in crate::core) fn opened(
+        &mut self,
+        (netns, family): (u64, Family),
+        made: Result<u64, String>,
+        out: &mut Outbox,
+    ) {
+        let key = (netns, family);
+        match made {
+            Ok(cookie) => match self.listeners.get_mut(&key) {
+                Some(place) => {
+                    self.failed.remove(&key);
+                    *place = Some(cookie);
+                }
+                // Nobody needs it any more.
+                None => out.act(Action::CloseRedirect { netns, family }),
+            },
+            Err(error) => {
+                self.listeners.remove(&key);
+                if self.failed.get(&key) != Some(&error) {
+                    out.error(format!(
+                        "{family:?} clients of a network namespace get no banner and no twist, they are refused: {error}"
+                    ));
+                    self.failed.insert(key, error);
+                }
+            }
+        }
+    }
+
+    /// The kernel redirects an attempt.
+    pub(in crate::core) fn announced(
+        &mut self,
+        decision: &Decision,
+        (names, report): (&mut Names, &mut Report),
+        shared: &Shared,
+        out: &mut Outbox,
+    ) {
+        let flow = flow_of(decision);
+        if let Some((_, redirected)) = self.arrived.remove(&flow) {
+            return self.take(redirected, decision, names, shared, out);
+        }
+        if self.expected.len() >= MOST_EXPECTED {
+            let refused = Decision { fate: Fate::Refused, ..*decision };
+            return report.decided(&refused, Some(&*names), shared, out);
+        }
+        self.expected.insert(flow, (out.now.at, *decision));
+    }
+
+    /// A connection has arrived.
+    pub(in crate::core) fn arrived(
+        &mut self,
+        arrived: Arrived,
+        (names, report): (&mut Names, &mut Report),
+        shared: &Shared,
+        out: &mut Outbox,
+    ) {
+        let flow = flow_of_arrived(&arrived);
+        if self.in_hand >= MOST_IN_HAND {
+            self.too_many += 1;
+            if let Some((_, decision)) = self.expected.remove(&flow) {
+                self.is_done(flow, out.now.at);
+                let refused = Decision { fate: Fate::Refused, ..decision };
+                report.decided(&refused, Some(&*names), shared, out);
+            }
+            return out.act(Action::Abort(arrived.connection));
+        }
+        self.in_hand += 1;
+        let redirected = Redirected { arrived };
+        match self.expected.remove(&flow) {
+            Some((_, decision)) => self.take(redirected, &decision, names, shared, out),
+            None => {
+                if let Some((_, before)) = self.arrived.insert(flow, (out.now.at, redirected)) {
+                    self.abort(before, out);
+                }
+            }
+        }
+    }
+
+    fn abort(&mut self, redirected: Redirected, out: &mut Outbox) {
+        self.in_hand -= 1;
+        out.act(Action::Abort(redirected.arrived.connection));
+    }
+
+    /// The rules that a connection hangs on are not known any more.
+    pub(in crate::core) fn abandoned(&mut self, attempt: &Attempt, out: &mut Outbox) {
+        if let Purpose::Redirected(redirected) = &attempt.purpose {
+            self.abort(**redirected, out);
+        }
+    }
+
+    fn is_done(&mut self, flow: FlowKey, now: Instant) {
+        self.done.insert(flow, now);
+        self.done_order.push_back((now, flow));
+    }
+
+    /// Connection and attempt have found each other.
+    fn take(
+        &mut self,
+        redirected: Redirected,
+        decision: &Decision,
+        names: &Names,
+        shared: &Shared,
+        out: &mut Outbox,
+    ) {
+        self.is_done(flow_of(decision), out.now.at);
+        let mut facts = if shared.is_unnamed(decision.server_port) {
+            Facts::unknown()
+        } else {
+            names.facts_of(&answer_key(decision), out.now.at).cloned().unwrap_or_default()
+        };
+        facts.show_banners();
+        out.step(Step::Judge(Box::new(Attempt {
+            decision: *decision,
+            names: shared.names_of(decision.names),
+            facts,
+            purpose: Purpose::Redirected(Box::new(redirected)),
+            number: None,
+        })));
+    }
+
+    /// A connection's names and user are known, and what its rule has for it.
+    pub(in crate::core) fn decided(
+        &mut self,
+        attempt: Attempt,
+        judgement: &Judgement,
+        (report, helper, names_duty): (&mut Report, &mut Effects, &Names),
+        shared: &Shared,
+        out: &mut Outbox,
+    ) {
+        let Attempt { decision, names, facts, purpose, .. } = attempt;
+        let Purpose::Redirected(redirected) = purpose else { return };
+        let refused = Decision { fate: Fate::Refused, ..decision };
+        if decision.generation != 0 && facts.is_empty() {
+            report.check(&refused, &names, judgement, (false, names_duty), out);
+        }
+        if judgement.verdict == Verdict::Allow {
+            // The tables changed, or a name did: it tries again.
+            self.abort(*redirected, out);
+            let finished = finished(Fate::Refused, decision, names, None, facts);
+            return report.write_record(finished, shared, out);
+        }
+        for warning in &judgement.warnings {
+            out.debug(format!("{}: {warning}", events::ip(&decision.client)));
+        }
+        let serving = effects::serving(&judgement.effects);
+        self.in_hand -= 1;
+        let connection = redirected.arrived.connection;
+        let is_served = if serving.is_something() {
+            helper.serve((events::ip(&decision.client), connection), &serving, out)
+        } else {
+            out.act(Action::Abort(connection));
+            false
+        };
+        self.served += u64::from(is_served);
+        let twist = serving.twist.filter(|_| is_served);
+        // In the line of a `twist` an IPv4 client is not spelled as on an IPv6 socket: libwrap's is not.
+        let socket_is_v6 = decision.socket_is_v6 && twist.is_none();
+        let decision = Decision { socket_is_v6, ..decision };
+        let finished = finished(Fate::Refused, decision, names, Some(judgement.clone()), facts);
+        out.step(Step::Finish(Box::new(Finished { twist, ..finished })));
+    }
+
+    /// Takes up what waited too long for its other half, and forgets what is over.
+    pub(in crate::core) fn second(
+        &mut self,
+        turned_away: u64,
+        (names, report, certify): (&mut Names, &mut Report, &Certify),
+        shared: &Shared,
+        out: &mut Outbox,
+    ) {
+        let now = out.now.at;
+        let passed = |since: &Instant| now.saturating_duration_since(*since);
+        let late: Vec<(FlowKey, Decision)> = self
+            .expected
+            .extract_if(|_, (since, _)| passed(since) >= HANDSHAKE)
+            .map(|(flow, (_, decision))| (flow, decision))
+            .collect();
+        for (flow, decision) in late {
+            // The ACK of a SYN cookie is no second attempt.
+            if !self.done.contains_key(&flow) {
+                report.decided(&Decision { fate: Fate::Refused, ..decision }, Some(&*names), shared, out);
+            }
+        }
+        let unannounced: Vec<Redirected> = self
+            .arrived
+            .extract_if(|_, (since, _)| passed(since) >= EVENT_DELAY)
+            .map(|(_, (_, redirected))| redirected)
+            .collect();
+        for redirected in unannounced {
+            match decision_of_arrived(&redirected.arrived, certify, out.now.boot_ns) {
+                Some(decision) => {
+                    self.unannounced += 1;
+                    self.take(redirected, &decision, names, shared, out);
+                }
+                None => self.abort(redirected, out),
+            }
+        }
+        while let Some((_, flow)) = self.done_order.pop_front_if(|(at, _)| passed(at) >= REMEMBERED) {
+            if self.done.get(&flow).is_some_and(|at| passed(at) >= REMEMBERED) {
+                self.done.remove(&flow);
+            }
+        }
+        self.turned_away = turned_away;
+        let turned_away = self.turned_away + self.too_many;
+        let news = turned_away - std::mem::replace(&mut self.said_turned_away, turned_away);
+        if news > 0 {
+            out.warn(format!(
+                "{news} refused clients got no banner and no twist: {MOST_IN_HAND} are in hand already"
+            ));
+        }
+    }
+
+    pub(in crate::core) fn counters(&self) -> [(&'static str, u64); 4] {
+        [
+            ("redirected_served", self.served),
+            ("redirected_unannounced", self.unannounced),
+            ("redirected_turned_away", self.turned_away + self.too_many),
+            ("redirected_in_hand", self.in_hand),
+        ]
+    }
+}
+
+/// Whether a client is redirected to us whatever its user is.
+pub(in crate::core) fn is_sure_to_redirect(
+    decision: &Decision,
+    judgement: &Judgement,
+    shared: &Shared,
+) -> bool {
+    let (Some(rule), Some(rules)) = (judgement.rule, shared.policies.rules_of(decision.generation)) else {
+        return false;
+    };
+    let has_command = judgement.effects.iter().any(|it| matches!(it.action, EffectAction::Aclexec { .. }));
+    marks(judgement) & REDIRECT != 0 && !has_command && !compile::users_choose(rules.tables(), rule)
+}
+
+/// An attempt whose event was lost, under the policy of today: by the certified place.
+fn decision_of_arrived(arrived: &Arrived, certify: &Certify, boot_ns: u64) -> Option<Decision> {
+    let flow = flow_of_arrived(arrived);
+    let every = if as_v4(&flow.server).is_some() { mapped([0; 4]) } else { [0; 16] };
+    let place = |local: Address| CertifiedKey {
+        netns: arrived.netns,
+        local,
+        port: flow.server_port,
+        protocol: TCP,
+        reserved: 0,
+    };
+    let certified = certify.get(&place(flow.server)).or_else(|| certify.get(&place(every)))?;
+    Some(Decision {
+        fate: Fate::Redirected,
+        time_ns: boot_ns,
+        netns: arrived.netns,
+        names: certified.names,
+        cookie: certified.cookie,
+        pid: certified.pid,
+        ifindex: 0,
+        client: flow.client,
+        server: flow.server,
+        client_port: flow.client_port,
+        server_port: flow.server_port,
+        socket_is_v6: certified.family == libc::AF_INET6.cast_unsigned(),
+        protocol: TCP,
+        policy: 0,
+        generation: 0,
+    })
+}
+
+fn is_of(key: &CertifiedKey, certified: &Certified, family: Family) -> bool {
+    let is_v4 = as_v4(&key.local).is_some();
+    certified.flags & MAY_REDIRECT != 0 && is_v4 == (family == Family::V4)
+}
+
+fn flow_of_arrived(arrived: &Arrived) -> FlowKey {
+    FlowKey {
+        netns: arrived.netns,
+        client: address(arrived.client.ip()),
+        server: address(arrived.server.ip()),
+        client_port: arrived.client.port(),
+        server_port: arrived.server.port(),
+        protocol: TCP,
+        reserved: 0,
+    }
+}
+
+/// An address as the kernel's tables have it.
+pub(in crate::core) fn address(ip: IpAddr) -> Address {
+    match ip {
+        IpAddr::V4(v4) => mapped(v4.octets()),
+        IpAddr::V6(v6) => v6.octets(),
+    }
+}

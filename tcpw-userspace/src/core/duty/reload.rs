@@ -1,0 +1,489 @@
+//! The files as they are now, put in force.
+//!
+//! In: texts, what a worker made of them, names that the policy in force does not know. Out: work for the
+//! worker, and the switch. Invariant: of two edits the later one counts, and work on the older one is
+//! dropped; a policy is in force whole or not at all; at any time one slot is filled.
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tcpw_common::key::NamesId;
+
+use super::listeners::Listeners;
+use crate::{
+    compile::Names,
+    core::{
+        action::{Action, Fill, Flip, Freed},
+        input::Filled,
+        outbox::{Outbox, Step},
+        policies::{InForce, Prepared, Rules},
+        problems::Source,
+        shared::Shared,
+    },
+    names::NamesSet,
+    parse::{diagnostic::Severity, text::Texts},
+};
+
+/// Most texts that are parsed at once: one whose users and groups cannot be looked up keeps its thread.
+const MOST_UNDER_WAY: usize = 4;
+
+/// After so long it is said that the files are not in force yet.
+const LONG: Duration = Duration::from_secs(3);
+
+/// What is on its way into force.
+#[derive(Default)]
+pub(in crate::core) struct Reload {
+    last: u64,
+    /// Texts that are parsed.
+    parsing: BTreeMap<u64, Parsing>,
+    /// The highest number that was found fit, or equal to what is in force.
+    counts: u64,
+    /// The files changed when there was no room for one more.
+    again: bool,
+    /// The last preparation that was said to take long.
+    said: u64,
+    /// The files changed, and are being read.
+    reading_since: Option<Instant>,
+    /// Waits for the kernel to be ready for users.
+    readying: Option<Job>,
+    filling: Option<Job>,
+    /// Filled next; a later one takes its place.
+    next: Option<Job>,
+    /// Filled and being switched to, with its policy.
+    flipping: Option<(Job, Box<Filled>)>,
+    /// In force, until no evaluation of the one before is left.
+    settling: Option<(u32, Instant, bool)>,
+    missing_before: Option<[bool; 2]>,
+}
+
+struct Parsing {
+    began: Instant,
+    /// Users and groups are being looked up; before, the text is parsed.
+    looks_up_accounts: bool,
+}
+
+/// Rules on their way into a slot.
+#[derive(Clone)]
+struct Job {
+    number: u64,
+    began: Instant,
+    rules: Rules,
+    names: Vec<NamesSet>,
+    looked_up: Names,
+    errors: [usize; 2],
+    missing: [bool; 2],
+    /// Made from the files, not from the rules in force for names they did not know.
+    is_of_files: bool,
+}
+
+impl Reload {
+    /// Which tables were missing when the policy in force was made, if an earlier process left one.
+    pub(in crate::core) fn start(&mut self, missing_before: Option<[bool; 2]>) {
+        self.missing_before = missing_before;
+    }
+
+    /// The files may have changed.
+    pub(in crate::core) fn files_changed(&mut self, now: Instant) {
+        self.reading_since.get_or_insert(now);
+    }
+
+    /// The files were read.
+    pub(in crate::core) fn read(&mut self, texts: Texts, shared: &Shared, out: &mut Outbox) {
+        let began = self.reading_since.take().unwrap_or(out.now.at);
+        if self.parsing.len() >= MOST_UNDER_WAY {
+            self.again = true;
+            return;
+        }
+        self.last += 1;
+        self.parsing.insert(self.last, Parsing { began, looks_up_accounts: false });
+        let current = shared.policies.current.as_ref();
+        let against = current.map(|current| (current.generation, current.rules.clone()));
+        out.act(Action::Parse { number: self.last, texts: Box::new(texts), against });
+    }
+
+    /// The text is parsed; the users and groups that it names are being looked up.
+    pub(in crate::core) fn looks_up_accounts(&mut self, number: u64) {
+        if let Some(parsing) = self.parsing.get_mut(&number) {
+            parsing.looks_up_accounts = true;
+        }
+    }
+
+    /// Texts were parsed: they are put in force, or it is said why not.
+    pub(in crate::core) fn parsed(
+        &mut self,
+        number: u64,
+        prepared: Result<Box<Prepared>, String>,
+        listeners: &Listeners,
+        shared: &mut Shared,
+        out: &mut Outbox,
+    ) {
+        let began = self.parsing.remove(&number).map_or(out.now.at, |parsing| parsing.began);
+        match prepared {
+            Ok(prepared) if number < self.counts => {
+                out.debug("the files changed again meanwhile");
+                out.act(Action::Free(Freed::Rules(prepared.rules)));
+            }
+            Ok(prepared) => {
+                self.counts = number;
+                self.take_in((number, began), *prepared, listeners, shared, out);
+            }
+            Err(error) => {
+                let problem = format!("the changed files could not be looked at: {error}; send SIGHUP");
+                if shared.policies.current.is_none() {
+                    return out.act(Action::Exit(Err(problem)));
+                }
+                keep(&problem, shared, out);
+            }
+        }
+        if std::mem::take(&mut self.again) {
+            out.act(Action::ReadFiles);
+        }
+    }
+
+    fn take_in(
+        &mut self,
+        (number, began): (u64, Instant),
+        prepared: Prepared,
+        listeners: &Listeners,
+        shared: &mut Shared,
+        out: &mut Outbox,
+    ) {
+        let current = shared.policies.current.as_ref();
+        if current.is_some_and(|current| {
+            prepared.same_as == Some(current.generation) && current.missing == prepared.missing
+        }) {
+            // What is on its way is older than these files.
+            self.drop_older(out);
+            out.act(Action::Free(Freed::Rules(prepared.rules)));
+            match shared.problems.clear(Source::Files) {
+                true => out.info("the files say again what is in force"),
+                false => out.debug("the files changed, their rules did not"),
+            }
+            return;
+        }
+        say_diagnostics(&prepared, out);
+        let before = current.map(|current| current.missing).or(self.missing_before);
+        if let Some(reason) = before.and_then(|before| prepared.objection(before)) {
+            if shared.policies.current.is_none() {
+                let error = format!("the pinned policy stays in force, and nobody follows it: {reason}");
+                return out.act(Action::Exit(Err(error)));
+            }
+            out.act(Action::Free(Freed::Rules(prepared.rules)));
+            return keep(&reason, shared, out);
+        }
+        let errors = prepared.errors();
+        let job = Job {
+            number,
+            began,
+            names: listeners.names_sets(shared),
+            looked_up: Names::HostsLookedUp,
+            errors,
+            missing: prepared.missing,
+            is_of_files: true,
+            rules: prepared.rules,
+        };
+        if job.rules.asks_for_users {
+            out.act(Action::PrepareUsers { number });
+            self.readying = Some(job);
+        } else {
+            self.fill(job, shared, out);
+        }
+    }
+
+    /// The kernel can, or cannot, make connections wait.
+    pub(in crate::core) fn users_ready(
+        &mut self,
+        number: u64,
+        ready: Result<(), String>,
+        shared: &Shared,
+        out: &mut Outbox,
+    ) {
+        let Some(job) = self.readying.take_if(|job| job.number == number) else { return };
+        let looked_up = match ready {
+            Ok(()) => Names::LookedUp,
+            Err(error) => {
+                out.warn(format!(
+                    "this kernel cannot make connections wait: every user is unknown: {error}"
+                ));
+                Names::HostsLookedUp
+            }
+        };
+        self.fill(Job { looked_up, ..job }, shared, out);
+    }
+
+    /// Names are wanted that the policy in force does not know: the rules in force are compiled with them.
+    pub(in crate::core) fn prepare_again(&mut self, listeners: &Listeners, shared: &Shared, out: &mut Outbox) {
+        if !listeners.are_names_wanted() {
+            return;
+        }
+        let is_under_way = self.readying.is_some() || self.next.is_some();
+        let Some(current) = shared.policies.current.as_ref().filter(|_| !is_under_way) else { return };
+        if self.filling.is_some() || self.flipping.is_some() {
+            // The names are compared once more before the switch.
+            return;
+        }
+        self.last += 1;
+        let job = Job {
+            number: self.last,
+            began: out.now.at,
+            rules: current.rules.clone(),
+            names: listeners.names_sets(shared),
+            looked_up: current.looked_up,
+            errors: current.errors,
+            missing: current.missing,
+            is_of_files: false,
+        };
+        self.fill(job, shared, out);
+    }
+
+    fn fill(&mut self, job: Job, shared: &Shared, out: &mut Outbox) {
+        if self.filling.is_some() || self.flipping.is_some() {
+            if let Some(older) = self.next.replace(job) {
+                out.act(Action::Free(Freed::Rules(older.rules)));
+            }
+            return;
+        }
+        out.act(Action::Fill(Box::new(Fill {
+            number: job.number,
+            rules: job.rules.clone(),
+            names: job.names.clone(),
+            looked_up: job.looked_up,
+            flags: Prepared::flags(job.missing, shared.is_audit()),
+        })));
+        self.filling = Some(job);
+    }
+
+    fn fill_next(&mut self, shared: &Shared, out: &mut Outbox) {
+        if let Some(next) = self.next.take() {
+            self.fill(next, shared, out);
+        }
+    }
+
+    /// Nothing that was begun before counts any more.
+    fn drop_older(&mut self, out: &mut Outbox) {
+        for job in self.readying.take().into_iter().chain(self.next.take()) {
+            out.act(Action::Free(Freed::Rules(job.rules)));
+        }
+        if let Some(filling) = &mut self.filling {
+            filling.is_of_files = false;
+        }
+    }
+
+    /// The idle slot is filled.
+    pub(in crate::core) fn filled(
+        &mut self,
+        number: u64,
+        filled: Result<Box<Filled>, String>,
+        listeners: &mut Listeners,
+        shared: &mut Shared,
+        out: &mut Outbox,
+    ) {
+        let Some(job) = self.filling.take_if(|job| job.number == number) else { return };
+        let is_dropped = self.next.is_some() || self.readying.is_some() || self.is_stale(&job, shared);
+        match filled {
+            Ok(filled) if is_dropped => {
+                discard(number, filled, out);
+                self.fill_next(shared, out);
+                if self.filling.is_none() && self.readying.is_none() {
+                    out.step(Step::PrepareAgain);
+                }
+            }
+            Ok(filled) => match late_names(&job, &filled, listeners, shared) {
+                Some(names) => {
+                    out.act(Action::Flip(Flip {
+                        number,
+                        names,
+                        watch_accepted: filled.policy.acts_on_accepted && !shared.is_audit(),
+                        banners: filled.policy.has_allow_banners && !shared.is_audit(),
+                    }));
+                    self.flipping = Some((job, filled));
+                }
+                None => {
+                    discard(number, filled, out);
+                    self.fill(Job { names: listeners.names_sets(shared), ..job }, shared, out);
+                }
+            },
+            Err(error) => {
+                self.failed(&job, &error, listeners, shared, out);
+                self.fill_next(shared, out);
+            }
+        }
+    }
+
+    /// Whether a job compiles rules that are not those in force any more, for names alone.
+    fn is_stale(&self, job: &Job, shared: &Shared) -> bool {
+        let is_current = |current: &InForce| Arc::ptr_eq(&current.rules.indexed, &job.rules.indexed);
+        !job.is_of_files && !shared.policies.current.as_ref().is_some_and(is_current)
+    }
+
+    /// A policy that cannot be in force.
+    fn failed(
+        &mut self,
+        job: &Job,
+        error: &str,
+        listeners: &mut Listeners,
+        shared: &mut Shared,
+        out: &mut Outbox,
+    ) {
+        if shared.policies.current.is_none() {
+            return out.act(Action::Exit(Err(error.to_owned())));
+        }
+        if job.is_of_files {
+            keep(error, shared, out);
+        } else {
+            listeners.names_not_taken(error, shared, out);
+        }
+    }
+
+    /// A filled slot is in force, or is not.
+    pub(in crate::core) fn flipped(
+        &mut self,
+        number: u64,
+        flipped: Result<u32, String>,
+        names_left_out: &[NamesId],
+        listeners: &mut Listeners,
+        shared: &mut Shared,
+        out: &mut Outbox,
+    ) {
+        let Some((job, filled)) = self.flipping.take_if(|(job, _)| job.number == number) else { return };
+        match flipped {
+            Ok(generation) => {
+                let known = listeners.names_sets(shared);
+                self.in_force((generation, job.began), &job, *filled, shared, out);
+                listeners.names_known(&known, shared, out);
+                out.step(Step::PolicyInForce);
+            }
+            Err(_) if !names_left_out.is_empty() => {
+                discard(number, filled, out);
+                self.fill(Job { names: listeners.names_sets(shared), ..job }, shared, out);
+            }
+            Err(error) => {
+                discard(number, filled, out);
+                self.failed(&job, &error, listeners, shared, out);
+            }
+        }
+        if self.filling.is_none() {
+            self.fill_next(shared, out);
+        }
+    }
+
+    fn in_force(
+        &mut self,
+        (generation, began): (u32, Instant),
+        job: &Job,
+        filled: Filled,
+        shared: &mut Shared,
+        out: &mut Outbox,
+    ) {
+        let policy = Arc::new(filled.policy);
+        let current = InForce {
+            rules: job.rules.clone(),
+            policy,
+            generation,
+            looked_up: job.looked_up,
+            applied_at: out.now.wall,
+            errors: job.errors,
+            missing: job.missing,
+        };
+        let (oldest, before) = shared.policies.put(current);
+        if let Some(rules) = oldest {
+            out.act(Action::Free(Freed::Rules(rules)));
+        }
+        if let Some(before) = before {
+            out.act(Action::Free(Freed::Policy(before.policy)));
+        }
+        if job.is_of_files {
+            shared.problems.clear(Source::Files);
+        }
+        self.settling = Some((generation, began, job.is_of_files));
+    }
+
+    /// No evaluation of the policy before is left. Whether it was the one awaited.
+    pub(in crate::core) fn settled(
+        &mut self,
+        generation: u32,
+        tables: Duration,
+        problem: Option<String>,
+        out: &mut Outbox,
+    ) -> bool {
+        let Some((_, began, is_of_files)) = self.settling.take_if(|(awaited, ..)| *awaited == generation)
+        else {
+            return false;
+        };
+        if let Some(problem) = problem {
+            out.error(format!(
+                "generation {generation} is in force, but a few verdicts may still be the old policy's: {problem}"
+            ));
+        }
+        let took = if is_of_files { out.now.at.saturating_duration_since(began) } else { tables };
+        out.info(format!(
+            "applied generation {generation} in {:.1} ms (tables {:.1} ms)",
+            took.as_secs_f64() * 1e3,
+            tables.as_secs_f64() * 1e3
+        ));
+        true
+    }
+
+    /// Says that the files as they are now are not in force yet.
+    pub(in crate::core) fn second(&mut self, shared: &mut Shared, out: &mut Outbox) {
+        let Some((number, parsing)) = self.parsing.last_key_value() else { return };
+        let passed = out.now.at.saturating_duration_since(parsing.began);
+        if passed < LONG || *number <= self.said || *number < self.counts {
+            return;
+        }
+        let problem = if parsing.looks_up_accounts {
+            format!(
+                "a user or group that the tables name is being looked up for {} s: see to the service that knows it",
+                passed.as_secs()
+            )
+        } else {
+            return;
+        };
+        self.said = *number;
+        out.warn(format!("the previous policy stays in force until then: {problem}"));
+        shared.problems.report(Source::Files, problem);
+    }
+}
+
+/// The policy before stays: why.
+fn keep(reason: &str, shared: &mut Shared, out: &mut Outbox) {
+    out.error(format!("the previous policy stays in force: {reason}"));
+    shared.problems.report(Source::Files, reason.to_owned());
+}
+
+fn discard(number: u64, filled: Box<Filled>, out: &mut Outbox) {
+    out.act(Action::Discard { number });
+    out.act(Action::Free(Freed::Policy(Arc::new(filled.policy))));
+}
+
+/// Names-sets that became known after a policy was compiled, with their class there; `None` if only
+/// compiling it anew can tell.
+fn late_names(
+    job: &Job,
+    filled: &Filled,
+    listeners: &Listeners,
+    shared: &Shared,
+) -> Option<Vec<(NamesId, u32)>> {
+    let known: HashSet<NamesId> = job.names.iter().map(NamesSet::id).collect();
+    let late = listeners.names_sets(shared).into_iter().filter(|set| !known.contains(&set.id()));
+    let classes = late.map(|set| Some((set.id(), filled.policy.class_of(&set)?)));
+    let classes: Option<Vec<_>> = classes.collect();
+    Some(classes?.into_iter().filter(|(_, class)| *class != 0).collect())
+}
+
+fn say_diagnostics(prepared: &Prepared, out: &mut Outbox) {
+    let mut hints = 0;
+    for diagnostic in &prepared.diagnostics {
+        match diagnostic.severity {
+            Severity::Error => out.error(diagnostic.to_string()),
+            Severity::Warning => out.warn(diagnostic.to_string()),
+            Severity::Hint => hints += 1 + diagnostic.more,
+        }
+    }
+    if hints > 0 {
+        out.info(format!("hints on the tables: {hints}; \"tcpw check\" shows them"));
+    }
+}

@@ -1,0 +1,282 @@
+//! What became of attempts: each gets its record, and the commands of its rules.
+//!
+//! In: decisions of the kernel, attempts that were decided here. Out: records, commands.
+//! Invariant: an attempt has its record and its commands once: where the gate decides, when it reports that;
+//! else when it was decided here. Verdicts of the kernel are held against the evaluator's.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{commands::Commands, effects::Effects, names::Names};
+use crate::{
+    core::{
+        action::Action,
+        attempt::{answer_key, judge_under},
+        facts::Facts,
+        inventory::Known,
+        judge::{self, Judged, judge_by_walk},
+        lookup::Missing,
+        outbox::{Finished, Outbox, Step},
+        shared::{Shared, UDP},
+    },
+    effects,
+    evaluate::{
+        SelfCheck,
+        judgement::{Action as EffectAction, Effect},
+        request::{Judgement, Verdict},
+    },
+    events::{self, Decision, Fate},
+    names::NamesSet,
+    parse::rule::Text,
+    record::{Judged as JudgedRecord, ListenerRecord, LookupRecord, Record},
+};
+
+/// Records, and what the self-check found.
+pub(in crate::core) struct Report {
+    records: u64,
+    self_check: SelfCheck,
+    /// Verdicts of the kernel that the evaluator does not share.
+    disagreements: u64,
+    /// Judgements by the index that a walk over the rules does not share.
+    index_disagreements: u64,
+    /// Attempts whose rules are gone with an earlier daemon.
+    unjudged: u64,
+}
+
+impl Default for Report {
+    fn default() -> Self {
+        Self {
+            records: 0,
+            self_check: SelfCheck::default(),
+            disagreements: 0,
+            index_disagreements: 0,
+            unjudged: 0,
+        }
+    }
+}
+
+impl Report {
+    /// A decision of the kernel. `names` has the facts behind answers; `None` where no answer was asked for.
+    pub(in crate::core) fn reported(
+        &mut self,
+        decision: &Decision,
+        (names, commands): (&Names, &Commands),
+        held_for: Option<Duration>,
+        shared: &Shared,
+        out: &mut Outbox,
+    ) {
+        let facts = commands.facts_of(decision, out.now.at).cloned();
+        self.conclude(decision, facts, Some(names), held_for, shared, out);
+    }
+
+    /// As [`reported`](Self::reported), of an attempt in which no command had a say.
+    pub(in crate::core) fn decided(
+        &mut self,
+        decision: &Decision,
+        names: Option<&Names>,
+        shared: &Shared,
+        out: &mut Outbox,
+    ) {
+        self.conclude(decision, None, names, None, shared, out);
+    }
+
+    fn conclude(
+        &mut self,
+        decision: &Decision,
+        facts: Option<Facts>,
+        names_duty: Option<&Names>,
+        held_for: Option<Duration>,
+        shared: &Shared,
+        out: &mut Outbox,
+    ) {
+        let names = shared.names_of(decision.names);
+        let facts = match (facts, names_duty) {
+            (Some(facts), _) => facts,
+            _ if shared.is_unnamed(decision.server_port) => Facts::unknown(),
+            (None, Some(duty)) => duty.facts_of(&answer_key(decision), out.now.at).cloned().unwrap_or_default(),
+            (None, None) => Facts::default(),
+        };
+        let judged = judge_under(shared, &names, decision, &facts);
+        match &judged {
+            // How a command ended is known to the daemon alone that ran it; audit mode runs none.
+            Some(Judged { missing: Some(Missing::Command(_)), .. }) | None => {}
+            Some(Judged { judgement, missing, user }) => {
+                let is_open = missing.is_some() || user.is_some();
+                if let Some(duty) = names_duty {
+                    self.check(decision, &names, judgement, (is_open, duty), out);
+                }
+                self.check_index(decision, &names, judgement, &facts, shared, out);
+            }
+        }
+        let judgement = judged.map(|judged| judged.judgement);
+        let mut finished = finished(decision.fate, *decision, names, judgement, facts);
+        finished.held_for = held_for;
+        out.step(Step::Finish(Box::new(finished)));
+    }
+
+    /// Holds the kernel's verdict against the evaluator's.
+    pub(in crate::core) fn check(
+        &mut self,
+        decision: &Decision,
+        names: &NamesSet,
+        judgement: &Judgement,
+        (is_open, duty): (bool, &Names),
+        out: &mut Outbox,
+    ) {
+        let is_same = match decision.fate {
+            Fate::Refused | Fate::WouldRefuse | Fate::Redirected => judgement.verdict == Verdict::Refuse,
+            Fate::Accepted | Fate::Held => true,
+        };
+        // The facts behind an old verdict may be forgotten.
+        if is_same || is_open && !duty.is_complete() {
+            return;
+        }
+        self.disagreements += 1;
+        let (client, server) = judge::ends(decision);
+        out.error(format!(
+            "the kernel refused {client} at {server} ({names}) but the reference evaluator allows it: please report this"
+        ));
+    }
+
+    /// Holds the index against a walk over every rule: always where that is cheap, else of a sample.
+    fn check_index(
+        &mut self,
+        decision: &Decision,
+        names: &NamesSet,
+        judgement: &Judgement,
+        facts: &Facts,
+        shared: &Shared,
+        out: &mut Outbox,
+    ) {
+        let Some(rules) = shared.rules_of(decision) else { return };
+        if !self.self_check.is_due(rules.tables()) {
+            return;
+        }
+        let daemon = shared.listener_of(decision).map(Known::daemon);
+        let walked = judge_by_walk(rules, names, daemon, decision, facts);
+        if walked.verdict == judgement.verdict && walked.rule == judgement.rule {
+            return;
+        }
+        self.index_disagreements += 1;
+        let (client, server) = judge::ends(decision);
+        out.error(format!(
+            "the index over the rules says {:?} of {client} at {server} ({names}), the rules themselves {:?}: please report this",
+            judgement.verdict, walked.verdict
+        ));
+    }
+
+    /// An attempt is over: its record, and its commands.
+    pub(in crate::core) fn finish(
+        &mut self,
+        finished: Finished,
+        effects: &mut Effects,
+        shared: &Shared,
+        out: &mut Outbox,
+    ) {
+        let is_accepted = finished.fate == Fate::Accepted;
+        let is_wanted = !is_accepted || shared.config.log_allowed && finished.decision.protocol != UDP;
+        if !shared.is_audit() && matches!(finished.fate, Fate::Refused | Fate::Accepted) {
+            match &finished.judgement {
+                // An earlier daemon's policy decided.
+                None => self.unjudged += 1,
+                Some(judgement) => {
+                    for command in effects::commands(&judgement.effects) {
+                        effects.run(events::ip(&finished.decision.client), &command, out);
+                    }
+                }
+            }
+        }
+        if is_wanted {
+            self.write_record(finished, shared, out);
+        }
+    }
+
+    /// A record without commands.
+    pub(in crate::core) fn write_record(&mut self, finished: Finished, shared: &Shared, out: &mut Outbox) {
+        let Finished { fate, decision, names, judgement, facts, twist, held_for } = finished;
+        let known = shared.listener_of(&decision);
+        let (client, server) = judge::ends(&decision);
+        self.records += 1;
+        let passed = Duration::from_nanos(out.now.boot_ns.saturating_sub(decision.time_ns));
+        let tables = shared.rules_of(&decision).map(|rules| Arc::clone(rules.tables()));
+        let lookups = facts.learnt().iter();
+        let lookups = lookups.map(|learnt| LookupRecord { question: learnt.question.clone(), took: learnt.took });
+        out.act(Action::Record(Box::new(Record {
+            id: self.records,
+            time: out.now.wall.checked_sub(passed).unwrap_or(out.now.wall),
+            fate,
+            netns: decision.netns,
+            ifindex: decision.ifindex,
+            protocol: decision.protocol,
+            client,
+            server,
+            client_address: judge::client_text(&decision),
+            client_text: judge::host_text(&decision, &facts, judgement.as_ref()),
+            listener: ListenerRecord {
+                ident: known.map_or_else(|| fallback_ident(&names), |known| known.ident.clone()),
+                pid: known.map_or(decision.pid, |known| known.pid),
+                service: known.and_then(|known| known.service.as_ref()).map(|service| service.id.clone()),
+                names,
+            },
+            judged: judgement.zip(tables).map(|(judgement, tables)| JudgedRecord {
+                verdict: judgement.verdict,
+                reason: judgement.reason,
+                rule: judgement.rule,
+                tables,
+                severity: judgement.severity,
+                effects: judgement.effects.iter().map(effect_name).collect(),
+            }),
+            lookups: lookups.collect(),
+            held_for,
+            generation: decision.generation,
+            policy: decision.policy,
+            twist,
+        })));
+    }
+
+    pub(in crate::core) fn counters(&self) -> Vec<(&'static str, u64)> {
+        let (checked, unchecked) = self.self_check.counts();
+        vec![
+            ("disagreements", self.disagreements),
+            ("index_disagreements", self.index_disagreements),
+            ("self_checks", checked),
+            ("self_checks_left_out", unchecked),
+            ("unjudged", self.unjudged),
+        ]
+    }
+}
+
+/// An attempt that is over, without a `twist`, not held.
+pub(in crate::core) fn finished(
+    fate: Fate,
+    decision: Decision,
+    names: NamesSet,
+    judgement: Option<Judgement>,
+    facts: Facts,
+) -> Finished {
+    let decision = Decision { fate, ..decision };
+    Finished { fate, decision, names, judgement, facts, twist: None::<Text>, held_for: None }
+}
+
+/// What stands before `[pid]` while the listener is not known yet.
+fn fallback_ident(names: &NamesSet) -> String {
+    names.iter().next().map_or_else(|| "tcpw".into(), |name| String::from_utf8_lossy(name).into_owned())
+}
+
+/// An option by its name in hosts_options(5).
+fn effect_name(effect: &Effect) -> &'static str {
+    match effect.action {
+        EffectAction::Spawn(_) => "spawn",
+        EffectAction::Aclexec { .. } => "aclexec",
+        EffectAction::Twist { .. } => "twist",
+        EffectAction::Banner(_) => "banners",
+        EffectAction::Severity(_) => "severity",
+        EffectAction::Keepalive => "keepalive",
+        EffectAction::Linger(_) => "linger",
+        EffectAction::Rfc931 { .. } => "rfc931",
+        EffectAction::Setenv { .. } => "setenv",
+        EffectAction::Nice(_) => "nice",
+        EffectAction::Umask(_) => "umask",
+        EffectAction::User(_) => "user",
+        EffectAction::Group(_) => "group",
+    }
+}

@@ -1,0 +1,88 @@
+//! The order of a start: names of listeners, a policy, tags, and only then the gate.
+//!
+//! In: what was done so far. Out: the next thing to do. Invariant: no connection meets a gate of this
+//! process that knows less than all.
+
+use crate::{
+    core::{
+        action::Action,
+        input::Gate,
+        outbox::Outbox,
+        shared::Shared,
+    },
+    config::Mode,
+};
+
+/// What a start waits for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::core) enum Phase {
+    /// Nothing yet.
+    #[default]
+    Loaded,
+    /// The first look at listeners: for their names.
+    FirstScan,
+    /// The first policy.
+    FirstPolicy,
+    /// The second look: its listeners are tagged.
+    SecondScan,
+    /// The gate.
+    Gate,
+    /// It judges.
+    Enforcing,
+}
+
+/// The start.
+#[derive(Default)]
+pub(in crate::core) struct Start {
+    pub(in crate::core) phase: Phase,
+}
+
+impl Start {
+    /// Whether everything is there.
+    pub(in crate::core) fn is_over(&self) -> bool {
+        self.phase == Phase::Enforcing
+    }
+
+    /// Goes on if it waited for `phase`; whether it did.
+    pub(in crate::core) fn after(&mut self, phase: Phase, next: Phase) -> bool {
+        let is_it = self.phase == phase;
+        if is_it {
+            self.phase = next;
+        }
+        is_it
+    }
+
+    /// The gate judges, or not.
+    pub(in crate::core) fn gate_attached(
+        &mut self,
+        gate: Result<Gate, String>,
+        shared: &Shared,
+        out: &mut Outbox,
+    ) {
+        let gate = match gate {
+            Ok(gate) => gate,
+            Err(error) => return out.act(Action::Exit(Err(error))),
+        };
+        self.phase = Phase::Enforcing;
+        for version in &gate.retired {
+            out.info(format!("took over from the gate that version {version} pinned"));
+        }
+        if let Some(problem) = &gate.problem {
+            out.error(format!("an older gate judges beside this one: {problem}"));
+        }
+        let acts = shared.policies.current.as_ref().is_some_and(|current| current.policy.acts_on_accepted);
+        if !shared.config.log_allowed && (!acts || shared.is_audit()) {
+            // What the daemon before wanted to know of accepted connections is of no interest.
+            out.act(Action::ForgetAccepted);
+        }
+        if shared.config.mode == Mode::Audit {
+            out.warn("AUDIT MODE: nothing is refused; what the policy refuses is logged as \"would refuse\"");
+        }
+        let how = if gate.is_adopted { "adopted the pinned gate of" } else { "guarding" };
+        out.info(format!(
+            "ready: {how} cgroup {}, {} listeners",
+            shared.config.cgroup.display(),
+            shared.inventory.len()
+        ));
+    }
+}

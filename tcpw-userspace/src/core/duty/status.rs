@@ -1,0 +1,231 @@
+//! How things stand.
+//!
+//! In: what the duties know, and what only the host knows. Out: a [`Status`].
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use tcpw_common::{certified::CertifiedKey, decide::EXEMPT_PORT, outcome::of_entry};
+
+use super::{certify::on_deny, listeners::is_service, redirect::Redirect};
+use crate::{
+    compile::Policy,
+    control::{ListenerStatus, LogStatus, Status, TableStatus, TablesStatus, TagState},
+    core::{
+        input::{Seen, StatusFacts},
+        inventory::Known,
+        policies::InForce,
+        shared::Shared,
+    },
+    listeners::{NamePart, NameSource},
+    parse::rule::Table,
+};
+
+/// The state a `tcpw status` shows; `own` are the counters of the duties.
+pub(in crate::core) fn status(
+    facts: &StatusFacts,
+    own: Vec<(&'static str, u64)>,
+    (enforcing_since, redirect): (SystemTime, &Redirect),
+    shared: &Shared,
+) -> Status {
+    let current = shared.policies.current.as_ref();
+    let mut counters: BTreeMap<String, u64> = BTreeMap::new();
+    // Of one name are parts of one count: what the kernel counted and what we did.
+    for (name, value) in facts.counters.iter().copied().chain(own) {
+        *counters.entry(name.to_owned()).or_default() += value;
+    }
+    let size = |size: usize| u64::try_from(size).unwrap_or(u64::MAX);
+    let (with, without) = facts.reset_namespaces;
+    for (name, value) in [
+        ("reset_namespaces", size(with)),
+        ("reset_namespaces_without", size(without)),
+        ("users_held", facts.waiting),
+        ("banners_waiting", facts.banner_sockets),
+    ] {
+        counters.insert(name.into(), value);
+    }
+    Status {
+        version: env!("CARGO_PKG_VERSION").into(),
+        pid: std::process::id(),
+        mode: shared.config.mode,
+        enforcing_since: seconds(enforcing_since),
+        generation: current.map_or(0, |current| current.generation),
+        applied_at: current.map_or(0, |current| seconds(current.applied_at)),
+        tables: TablesStatus {
+            allow: table(current, |current| &current.rules.tables().allow),
+            deny: table(current, |current| &current.rules.tables().deny),
+        },
+        problem: shared.problems.text(),
+        cgroup: shared.config.cgroup.clone(),
+        pinned: shared.config.pin,
+        listeners: sockets(facts, redirect, shared),
+        counters,
+        log: LogStatus { written: facts.lines.written, failed: facts.lines.lost },
+    }
+}
+
+/// What is guarded and still there, and then what is not.
+fn sockets(facts: &StatusFacts, redirect: &Redirect, shared: &Shared) -> Vec<ListenerStatus> {
+    let current = shared.policies.current.as_ref();
+    let mut said = HashMap::new();
+    let seen: HashSet<u64> = facts.all.iter().map(|seen| seen.cookie).collect();
+    let is_reset = |key: &CertifiedKey| facts.reset_places.contains(key);
+    let known = shared.inventory.sorted();
+    let known = known.into_iter().filter(|(cookie, _)| seen.contains(cookie));
+    let mut rows: Vec<ListenerStatus> = known
+        .map(|(_, known)| listener(known, current, on_deny(known, shared.config.mode, is_reset), &mut said))
+        .collect();
+    let is_other = |it: &&Seen| shared.inventory.get(it.cookie).is_none() && !redirect.is_own(it.cookie);
+    let others = facts.all.iter().filter(is_other).filter(|it| is_service(it, facts.marks_bound));
+    let mut others: Vec<ListenerStatus> = others.map(unguarded).collect();
+    others.sort_by_key(|it| (it.tag != TagState::Outside, it.local.port(), it.pid));
+    rows.extend(others);
+    rows
+}
+
+/// A socket that no scan has tagged: out of scope, or too new.
+fn unguarded(it: &Seen) -> ListenerStatus {
+    let tag = match it.tag {
+        _ if !it.is_guarded => TagState::Outside,
+        Ok(Some(_)) if it.is_shown => TagState::Provisional,
+        Ok(_) | Err(()) => TagState::Missing,
+    };
+    let (found_by, policy) = match tag {
+        TagState::Outside => (found_by(it.found, &it.parts), "not judged: outside the cgroup"),
+        TagState::Provisional => ("process name only".into(), "that of its process name"),
+        TagState::Written | TagState::Missing => ("nobody yet".into(), "that of any daemon"),
+    };
+    ListenerStatus {
+        pid: it.pid,
+        ident: it.ident.clone(),
+        names: texts(&it.names),
+        netns: it.netns,
+        local: it.local,
+        protocol: protocol(it.protocol),
+        found_by,
+        policy: policy.into(),
+        on_deny: if tag == TagState::Outside { "-".into() } else { "drop".into() },
+        tag,
+    }
+}
+
+fn texts(names: &crate::names::NamesSet) -> Vec<String> {
+    names.iter().map(|name| String::from_utf8_lossy(name).into_owned()).collect()
+}
+
+fn protocol(number: u16) -> String {
+    match number {
+        6 => "tcp".into(),
+        17 => "udp".into(),
+        262 => "mptcp".into(),
+        other => other.to_string(),
+    }
+}
+
+/// How the names were found.
+fn found_by(found: NameSource, parts: &[NamePart]) -> String {
+    match found {
+        NameSource::Process if parts == [NamePart::Comm] => "process name only".into(),
+        NameSource::Process => {
+            let parts: Vec<&str> = parts
+                .iter()
+                .map(|part| match part {
+                    NamePart::Executable => "executable",
+                    NamePart::Unit => "unit",
+                    NamePart::Argv => "argv",
+                    NamePart::Comm => "process name",
+                })
+                .collect();
+            parts.join(", ")
+        }
+        NameSource::Xinetd => "xinetd.conf".into(),
+        NameSource::Inetd => "inetd.conf".into(),
+        NameSource::Systemd => "systemd socket".into(),
+        NameSource::Settings => "tcpw.toml".into(),
+        NameSource::Nobody => "nobody".into(),
+    }
+}
+
+fn seconds(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+fn table(current: Option<&InForce>, which: impl Fn(&InForce) -> &Table) -> TableStatus {
+    match current {
+        Some(current) => {
+            let table = which(current);
+            TableStatus {
+                path: (*table.path).clone(),
+                rules: table.rules.len(),
+                errors: current.errors_of(table.kind),
+            }
+        }
+        None => TableStatus { path: std::path::PathBuf::new(), rules: 0, errors: 0 },
+    }
+}
+
+fn listener(
+    known: &Known,
+    current: Option<&InForce>,
+    on_deny: &str,
+    said: &mut HashMap<u32, String>,
+) -> ListenerStatus {
+    ListenerStatus {
+        pid: known.pid,
+        ident: known.ident.clone(),
+        names: texts(&known.names),
+        netns: known.netns,
+        local: known.local,
+        protocol: protocol(known.protocol),
+        found_by: found_by(known.found, &known.parts),
+        policy: current.map_or_else(|| "none".into(), |current| summary(&current.policy, known, said)),
+        on_deny: on_deny.into(),
+        tag: match known.untagged {
+            None => TagState::Written,
+            Some(_) => TagState::Missing,
+        },
+    }
+}
+
+/// A listener's policy in a few words. Where the local address counts, that of addresses no rule names.
+/// Many listeners share a policy: its words are in `said` after the first.
+fn summary(policy: &Policy, known: &Known, said: &mut HashMap<u32, String>) -> String {
+    let port = known.local.port();
+    let port_class = policy.ports.iter().find(|(one, _)| *one == port).map_or(0, |(_, class)| *class);
+    if port_class == EXEMPT_PORT {
+        return "exempt port".into();
+    }
+    let header = policy.header(0, 0);
+    // What carries no tag is judged as a daemon without names.
+    let names_class = if known.untagged.is_none() { policy.class_of(&known.names).unwrap_or(0) } else { 0 };
+    let index = (names_class * header.port_classes + port_class) * header.server_classes;
+    let Some(row) = policy.policies.get(index as usize) else {
+        return "none".into();
+    };
+    said.entry(*row).or_insert_with(|| words(policy, *row)).clone()
+}
+
+/// A row of outcomes in a few words.
+fn words(policy: &Policy, row: u32) -> String {
+    let first = row as usize * policy.header(0, 0).client_classes as usize;
+    let outcome = |class: &u32| policy.outcomes.get(first + *class as usize).copied().and_then(of_entry);
+    let of_clients = policy
+        .clients_v4
+        .iter()
+        .map(|(_, class)| class)
+        .chain(policy.clients_v6.iter().map(|(_, class)| class));
+    let mut seen = [0_usize; 4];
+    for (found, _marks) in of_clients.filter_map(outcome) {
+        seen[found as usize] += 1;
+    }
+    let [exempt, allow, refuse, ask] = seen;
+    match (allow, refuse, ask) {
+        (_, 0, 0) => "allows all".into(),
+        (0, _, 0) if exempt == 0 => "refuses all".into(),
+        (0, _, 0) => "refuses all but exempt addresses".into(),
+        (_, _, 0) => format!("by address: {allow} prefixes allow, {refuse} refuse"),
+        _ => format!("by address: {allow} prefixes allow, {refuse} refuse, {ask} ask"),
+    }
+}

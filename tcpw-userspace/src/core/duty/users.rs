@@ -1,0 +1,410 @@
+//! Connections that wait for their client's user: it is asked for, they are judged, and go on or end.
+//!
+//! In: connections the kernel holds, and what ident servers say. Out: connections whose data pass, or that
+//! are ended.
+//! Invariant: a connection passes only by a verdict on it, given under the policy in force. Look-ups at once
+//! are bounded, of a source too; beyond, the user is unknown, which is counted.
+
+use std::{
+    collections::{HashMap, HashSet},
+    time::{Duration, Instant},
+};
+
+use tcpw_common::{
+    key::Address,
+    outcome::{BANNER, KEEPALIVE},
+    tag::Tag,
+    user::{Pending, Waiting},
+};
+
+use super::{
+    banners::Banners, commands::Commands, effects::marks, keepalive::Keepalive, names::source,
+    redirect::is_sure_to_redirect, report::finished,
+};
+use crate::{
+    core::{
+        action::{Acknowledge, Action, Write},
+        attempt::{Attempt, Purpose, flow_of},
+        facts::Facts,
+        input::UserAnswer,
+        judge,
+        lookup::UserWanted,
+        outbox::{Outbox, Step},
+        shared::{Shared, TCP, decision_of},
+    },
+    evaluate::request::{Judgement, Verdict},
+    events::{Decision, Fate},
+};
+
+/// How long handshakes of a policy before may go on: SYN-ACKs are sent again for a minute.
+const HANDSHAKE: Duration = Duration::from_secs(120);
+
+/// Connections that wait, and questions that are asked.
+#[derive(Default)]
+pub(in crate::core) struct Users {
+    number: u64,
+    asking: HashMap<u64, Box<Attempt>>,
+    by_source: HashMap<Address, usize>,
+    /// Cookies of connections that are on their way to their verdict, or their end.
+    known: HashSet<u64>,
+    /// Refused connections that could not be ended: their network namespace, and a process in it.
+    lingering: HashMap<u64, (u64, u32)>,
+    unwanted_since: Option<Instant>,
+    counts: Counts,
+    said_limited: u64,
+}
+
+/// Counts since the start.
+#[derive(Clone, Copy, Debug, Default)]
+struct Counts {
+    lookups: u64,
+    found: u64,
+    limited: u64,
+    own: u64,
+    allowed: u64,
+    refused: u64,
+    unended: u64,
+}
+
+impl Users {
+    /// The kernel says that a connection waits.
+    pub(in crate::core) fn waits(
+        &mut self,
+        waiting: &Waiting,
+        commands: &mut Commands,
+        shared: &Shared,
+        out: &mut Outbox,
+    ) {
+        if self.known.insert(waiting.socket) {
+            if waiting.refused != 0 {
+                // A process before this one did not come to end it.
+                return self.end(waiting, shared, out);
+            }
+            // This process was not here in time: the kernel took the user for unknown.
+            let is_late = out.now.boot_ns >= waiting.deadline_ns;
+            judge_connection(waiting, is_late, commands, shared, out);
+        }
+    }
+
+    /// There was no room for a connection that has to wait: its user is unknown.
+    pub(in crate::core) fn has_no_room(
+        &mut self,
+        decision: &Decision,
+        commands: &mut Commands,
+        shared: &Shared,
+        out: &mut Outbox,
+    ) {
+        judge_connection(&waiting_of(decision), true, commands, shared, out);
+    }
+
+    /// An attempt hangs on the user; `judgement` is that of an unknown one.
+    pub(in crate::core) fn want(
+        &mut self,
+        mut attempt: Box<Attempt>,
+        judgement: Box<Judgement>,
+        user: UserWanted,
+        shared: &Shared,
+        out: &mut Outbox,
+    ) {
+        if attempt.decision.protocol != TCP {
+            // Only a connection has a user.
+            attempt.facts.learn_user(None);
+            attempt.facts.no_user_for(user);
+            return out.step(Step::Judge(attempt));
+        }
+        match attempt.purpose {
+            // The user decides nothing, and there is no connection yet: the text says that it is unknown.
+            Purpose::Held(_) if attempt.facts.shows_banners() => {
+                attempt.facts.learn_user(None);
+                out.step(Step::Judge(attempt));
+            }
+            // There is no connection whose user could be asked for.
+            Purpose::Live(_) => out.step(Step::Decided(attempt, judgement, None)),
+            Purpose::Held(_) if !shared.is_audit() => {
+                // Whatever the user, the client is redirected to us: there it is asked for.
+                let is_redirected = is_sure_to_redirect(&attempt.decision, &judgement, shared);
+                let user = Some(user).filter(|_| !is_redirected);
+                out.step(Step::Decided(attempt, judgement, user));
+            }
+            Purpose::Held(_) | Purpose::Connection(_) | Purpose::Redirected(_) => {
+                self.ask(attempt, user.timeout_s, shared, out);
+            }
+        }
+    }
+
+    fn ask(&mut self, mut attempt: Box<Attempt>, timeout_s: u32, shared: &Shared, out: &mut Outbox) {
+        let limits = &shared.config.resolve;
+        let source = source(&attempt.decision.client);
+        let of_source = self.by_source.get(&source).copied().unwrap_or(0);
+        if self.asking.len() >= limits.users_at_once || of_source >= limits.users_of_a_source {
+            self.counts.limited += 1;
+            attempt.facts.learn_user(None);
+            return out.step(Step::Judge(attempt));
+        }
+        self.number += 1;
+        self.counts.lookups += 1;
+        *self.by_source.entry(source).or_default() += 1;
+        out.act(Action::AskUser {
+            number: self.number,
+            decision: Box::new(attempt.decision),
+            pids: shared.residents(attempt.decision.netns, attempt.decision.pid),
+            timeout_s,
+        });
+        self.asking.insert(self.number, attempt);
+    }
+
+    /// A client's host was asked.
+    pub(in crate::core) fn told(&mut self, number: u64, answer: UserAnswer, out: &mut Outbox) {
+        let Some(mut attempt) = self.asking.remove(&number) else { return };
+        let source = source(&attempt.decision.client);
+        if let Some(count) = self.by_source.get_mut(&source) {
+            *count -= 1;
+            if *count == 0 {
+                self.by_source.remove(&source);
+            }
+        }
+        let (client, _) = judge::ends(&attempt.decision);
+        let user = match answer {
+            UserAnswer::Known(user) => Some(user),
+            UserAnswer::Unknown(reason) => {
+                if let Some(reason) = reason {
+                    out.debug(format!("the user of {client} is unknown: {reason}"));
+                }
+                None
+            }
+            UserAnswer::Own => {
+                self.counts.own += 1;
+                self.counts.lookups -= 1;
+                None
+            }
+            UserAnswer::NoNamespace(reason) => {
+                self.counts.lookups -= 1;
+                out.warn(format!(
+                    "the network namespace of port {} cannot be entered: {reason}",
+                    attempt.decision.server_port
+                ));
+                None
+            }
+        };
+        self.counts.found += u64::from(user.is_some());
+        attempt.facts.learn_user(user);
+        out.step(Step::Judge(attempt));
+    }
+
+    /// A connection that waited has its verdict.
+    pub(in crate::core) fn decided(
+        &mut self,
+        attempt: Attempt,
+        judgement: &Judgement,
+        (banners, keepalive): (&mut Banners, &mut Keepalive),
+        shared: &Shared,
+        out: &mut Outbox,
+    ) {
+        let Attempt { decision, names, facts, purpose, .. } = attempt;
+        let Purpose::Connection(waiting) = purpose else { return };
+        let fate = match judgement.verdict {
+            Verdict::Allow => {
+                if marks(judgement) & KEEPALIVE != 0 {
+                    keepalive.want(&decision, waiting.socket, shared, out);
+                }
+                if marks(judgement) & BANNER != 0 {
+                    banners.came_late();
+                }
+                self.let_go(&waiting, &decision, shared, out);
+                Fate::Accepted
+            }
+            Verdict::Refuse => {
+                self.refuse(&waiting, shared, out);
+                Fate::Refused
+            }
+        };
+        let held_for = Duration::from_nanos(out.now.boot_ns.saturating_sub(waiting.since_ns));
+        let mut finished = finished(fate, decision, names, Some(judgement.clone()), facts);
+        finished.held_for = Some(held_for);
+        out.step(Step::Finish(Box::new(finished)));
+    }
+
+    /// A connection that waited may go on.
+    fn let_go(&mut self, waiting: &Waiting, decision: &Decision, shared: &Shared, out: &mut Outbox) {
+        self.counts.allowed += 1;
+        self.forget(waiting.socket, out);
+        if waiting.pending.answer != 0 {
+            // The server's socket sends what it could not send before, at once.
+            acknowledge(decision, &waiting.pending, waiting.pending.seq, shared, out);
+        }
+    }
+
+    /// A connection that waited ends.
+    fn refuse(&mut self, waiting: &Waiting, shared: &Shared, out: &mut Outbox) {
+        self.counts.refused += 1;
+        out.write(Write::RefuseWaiting(Box::new(*waiting)));
+        self.end(waiting, shared, out);
+    }
+
+    /// The connection is done with.
+    fn forget(&mut self, socket: u64, out: &mut Outbox) {
+        self.known.remove(&socket);
+        out.write(Write::StopWaiting(socket));
+    }
+
+    /// Ends a refused connection.
+    fn end(&mut self, waiting: &Waiting, shared: &Shared, out: &mut Outbox) {
+        let Tag { netns, pid, .. } = waiting.pending.tag;
+        let pids = shared.residents(netns, pid);
+        out.act(Action::Destroy { waiting: Box::new(*waiting), pids });
+    }
+
+    /// A refused connection was ended, or not.
+    pub(in crate::core) fn destroyed(
+        &mut self,
+        waiting: &Waiting,
+        result: Result<bool, String>,
+        out: &mut Outbox,
+    ) {
+        match result {
+            Ok(true) => return self.forget(waiting.socket, out),
+            // Its client has given up, most likely; until that is certain nothing passes.
+            Ok(false) => {}
+            Err(error) => {
+                self.counts.unended += 1;
+                if self.counts.unended == 1 {
+                    out.error(format!(
+                        "a refused connection cannot be ended, its data are dropped: {error}"
+                    ));
+                }
+            }
+        }
+        let Tag { netns, pid, .. } = waiting.pending.tag;
+        self.lingering.insert(waiting.socket, (netns, pid));
+    }
+
+    /// The sockets of a namespace: refused connections that are not among them are gone.
+    pub(in crate::core) fn sockets(
+        &mut self,
+        netns: u64,
+        cookies: Result<HashSet<u64>, String>,
+        out: &mut Outbox,
+    ) {
+        match cookies {
+            Ok(alive) => {
+                let is_gone = |socket: &u64, place: &mut (u64, u32)| place.0 == netns && !alive.contains(socket);
+                let gone: Vec<u64> = self.lingering.extract_if(is_gone).map(|(socket, _)| socket).collect();
+                gone.into_iter().for_each(|socket| self.forget(socket, out));
+            }
+            Err(error) => out.debug(format!("the sockets of a network namespace were not listed: {error}")),
+        }
+    }
+
+    /// Says what bounds did, takes up what is not known yet, and ends what is not needed any more.
+    pub(in crate::core) fn second(
+        &mut self,
+        waiting: Option<Vec<Waiting>>,
+        commands: &mut Commands,
+        shared: &Shared,
+        out: &mut Outbox,
+    ) {
+        let limited = self.counts.limited;
+        let news = limited - std::mem::replace(&mut self.said_limited, limited);
+        if news > 0 {
+            out.warn(format!(
+                "{news} users were not asked for and are unknown: {} look-ups ran already, or {} for one client",
+                shared.config.resolve.users_at_once, shared.config.resolve.users_of_a_source
+            ));
+        }
+        let Some(waiting) = waiting else { return };
+        // An event may have been lost, or have gone to a process before this one.
+        for one in &waiting {
+            self.waits(one, commands, shared, out);
+        }
+        let places: HashMap<u64, u32> = self.lingering.values().copied().collect();
+        for (netns, pid) in places {
+            out.act(Action::ListSockets { netns, pid });
+        }
+        let is_wanted = shared.policies.current.as_ref().is_some_and(|current| current.asks_for_users());
+        if is_wanted || !waiting.is_empty() {
+            self.unwanted_since = None;
+            return;
+        }
+        let since = *self.unwanted_since.get_or_insert(out.now.at);
+        if out.now.at.saturating_duration_since(since) >= HANDSHAKE {
+            self.unwanted_since = None;
+            out.act(Action::EndUsers);
+        }
+    }
+
+    /// Network namespaces of refused connections that are not gone yet.
+    pub(in crate::core) fn namespaces(&self) -> impl Iterator<Item = u64> {
+        self.lingering.values().map(|(netns, _)| *netns)
+    }
+
+    pub(in crate::core) fn counters(&self) -> [(&'static str, u64); 9] {
+        let size = |size: usize| u64::try_from(size).unwrap_or(u64::MAX);
+        let Counts { lookups, found, limited, own, allowed, refused, unended } = self.counts;
+        [
+            ("users_asked_for", lookups),
+            ("users_found", found),
+            ("users_limited", limited),
+            ("users_own", own),
+            ("users_allowed", allowed),
+            ("users_refused", refused),
+            ("users_not_ended", unended),
+            ("users_asking", size(self.asking.len())),
+            ("users_waiting", size(self.known.len())),
+        ]
+    }
+}
+
+fn judge_connection(
+    waiting: &Waiting,
+    is_user_unknown: bool,
+    commands: &mut Commands,
+    shared: &Shared,
+    out: &mut Outbox,
+) {
+    let decision = decision_of(waiting);
+    // What was found out before its handshake went on is not found out again, nor run again.
+    let mut facts = commands.take_facts(&decision, out.now.at).unwrap_or_default();
+    if is_user_unknown {
+        facts.learn_user(None);
+    }
+    let facts = if shared.is_unnamed(decision.server_port) { Facts::unknown() } else { facts };
+    let names = shared.names_of(decision.names);
+    let purpose = Purpose::Connection(Box::new(*waiting));
+    out.step(Step::Judge(Box::new(Attempt { decision, names, facts, purpose, number: None })));
+}
+
+/// Completes a handshake whose last ACK had data: there is no user to ask for before there is a
+/// connection. A listener with TCP_DEFER_ACCEPT takes no ACK that stands where its data begin: this one
+/// stands one byte further on, as that of a client that has sent them does.
+pub(in crate::core) fn complete(decision: &Decision, pending: &Pending, shared: &Shared, out: &mut Outbox) {
+    acknowledge(decision, pending, pending.seq.wrapping_add(1), shared, out);
+}
+
+fn acknowledge(decision: &Decision, pending: &Pending, seq: u32, shared: &Shared, out: &mut Outbox) {
+    let pid = shared.inventory.resident_of(decision.netns, decision.pid);
+    out.act(Action::Acknowledge(Box::new(Acknowledge { pid, decision: *decision, pending: *pending, seq })));
+}
+
+/// As if it waited. No answer made it wait.
+fn waiting_of(decision: &Decision) -> Waiting {
+    let family = if decision.socket_is_v6 { libc::AF_INET6 } else { libc::AF_INET };
+    Waiting {
+        flow: flow_of(decision),
+        socket: decision.cookie,
+        pending: Pending {
+            tag: Tag { names: decision.names, netns: decision.netns, pid: decision.pid, flags: 0 },
+            answer: 0,
+            generation: decision.generation,
+            policy: decision.policy,
+            family: family.cast_unsigned(),
+            ifindex: decision.ifindex,
+            seq: 0,
+            ack: 0,
+            window: 0,
+        },
+        since_ns: decision.time_ns,
+        deadline_ns: 0,
+        refused: 0,
+        reserved: 0,
+    }
+}

@@ -1,0 +1,174 @@
+//! What is known of listeners: by the cookie of their socket.
+//!
+//! In: what scans saw. Out: names and processes for judging, lines and status.
+//! Invariant: a listener is here only once its tag was written, or cannot be; a names-set that is known here
+//! is known to the policy in force.
+
+use std::{
+    collections::{BTreeSet, HashMap, HashSet},
+    net::SocketAddr,
+};
+
+use tcpw_common::key::NamesId;
+
+use super::{
+    input::Seen,
+    shared::{TCP, UDP},
+};
+use crate::{
+    listeners::{NamePart, NameSource, XinetdService},
+    names::NamesSet,
+};
+
+/// A listener as last seen.
+#[derive(Clone, Debug)]
+pub(super) struct Known {
+    pub(super) pid: u32,
+    pub(super) resident: u32,
+    pub(super) ident: String,
+    pub(super) names: NamesSet,
+    pub(super) names_id: NamesId,
+    pub(super) netns: u64,
+    pub(super) protocol: u16,
+    pub(super) local: SocketAddr,
+    pub(super) found: NameSource,
+    pub(super) parts: Vec<NamePart>,
+    pub(super) service: Option<XinetdService>,
+    /// The kernel takes datagrams from it before anybody filters them.
+    pub(super) is_tunnel: bool,
+    /// A process shows its socket.
+    pub(super) is_shown: bool,
+    /// Why its tag could not be written.
+    pub(super) untagged: Option<String>,
+}
+
+impl Known {
+    pub(super) fn new(seen: Seen, untagged: Option<String>) -> Self {
+        Self {
+            pid: seen.pid,
+            resident: seen.resident,
+            ident: seen.ident,
+            names_id: seen.names.id(),
+            names: seen.names,
+            netns: seen.netns,
+            protocol: seen.protocol,
+            local: seen.local,
+            found: seen.found,
+            parts: seen.parts,
+            service: seen.service,
+            is_tunnel: seen.is_tunnel,
+            is_shown: seen.is_shown,
+            untagged,
+        }
+    }
+
+    /// The name that stands for it where there is room for one: `%d`.
+    pub(super) fn daemon(&self) -> &str {
+        self.service.as_ref().map_or(&self.ident, |service| &service.id)
+    }
+}
+
+/// All listeners by socket cookie, and every names-set that the policy in force knows.
+#[derive(Default)]
+pub(super) struct Inventory {
+    listeners: HashMap<u64, Known>,
+    /// Cookies by process and port: events of accepted connections have no cookie.
+    by_process: HashMap<(u32, u16), BTreeSet<u64>>,
+    names: HashMap<NamesId, NamesSet>,
+}
+
+impl Inventory {
+    /// Names-sets the compiler has to know.
+    pub(super) fn names_sets(&self) -> Vec<NamesSet> {
+        self.names.values().cloned().collect()
+    }
+
+    /// The set behind an id; 0 is the empty one.
+    pub(super) fn names_of(&self, id: NamesId) -> Option<NamesSet> {
+        if id == 0 { Some(NamesSet::default()) } else { self.names.get(&id).cloned() }
+    }
+
+    /// Whether a names-set is known.
+    pub(super) fn knows(&self, names: &NamesSet) -> bool {
+        self.names.contains_key(&names.id())
+    }
+
+    /// The policy in force knows a names-set.
+    pub(super) fn learn(&mut self, names: &NamesSet) {
+        self.names.insert(names.id(), names.clone());
+    }
+
+    /// The listener of a cookie.
+    pub(super) fn get(&self, cookie: u64) -> Option<&Known> {
+        self.listeners.get(&cookie)
+    }
+
+    /// A process in a network namespace: `pid`, or that of any listener there.
+    pub(super) fn resident_of(&self, netns: u64, pid: u32) -> u32 {
+        let other = || self.listeners.values().find(|known| known.netns == netns).map(|known| known.resident);
+        if pid == 0 { other().unwrap_or_default() } else { pid }
+    }
+
+    /// The listener of an event: by cookie, or by process and port where there is no cookie.
+    pub(super) fn find(&self, cookie: u64, pid: u32, port: u16) -> Option<&Known> {
+        self.listeners.get(&cookie).or_else(|| {
+            let cookies = self.by_process.get(&(pid, port))?;
+            cookies.iter().find_map(|cookie| self.listeners.get(cookie))
+        })
+    }
+
+    /// Whether what a listener accepts is a plain TCP socket, for certain. One that an MPTCP listener
+    /// accepts looks like it, and the kernel takes it for what it is not once it is in a map of sockets.
+    /// Source: linux net/mptcp/protocol.c, `mptcp_is_tcpsk`.
+    pub(super) fn is_plain_tcp(&self, listener: &Known) -> bool {
+        let mut others = self
+            .listeners
+            .values()
+            .filter(|other| other.netns == listener.netns && other.local.port() == listener.local.port());
+        listener.is_shown && others.all(|other| other.protocol == TCP || other.protocol == UDP)
+    }
+
+    /// Adds a listener, or what changed of it.
+    pub(super) fn add(&mut self, cookie: u64, known: Known) {
+        self.remove(cookie);
+        self.by_process.entry((known.pid, known.local.port())).or_default().insert(cookie);
+        self.listeners.insert(cookie, known);
+    }
+
+    /// Forgets every listener but these.
+    pub(super) fn keep_only(&mut self, cookies: &HashSet<u64>) {
+        let gone: Vec<u64> =
+            self.listeners.keys().copied().filter(|cookie| !cookies.contains(cookie)).collect();
+        for cookie in gone {
+            self.remove(cookie);
+        }
+    }
+
+    fn remove(&mut self, cookie: u64) {
+        let Some(before) = self.listeners.remove(&cookie) else { return };
+        let key = (before.pid, before.local.port());
+        if let Some(cookies) = self.by_process.get_mut(&key) {
+            cookies.remove(&cookie);
+            if cookies.is_empty() {
+                self.by_process.remove(&key);
+            }
+        }
+    }
+
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.listeners.len()
+    }
+
+    /// Every listener with its cookie, in no order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (u64, &Known)> {
+        self.listeners.iter().map(|(cookie, known)| (*cookie, known))
+    }
+
+    /// Every listener with its cookie, by port and process.
+    pub(super) fn sorted(&self) -> Vec<(u64, &Known)> {
+        let mut all: Vec<(u64, &Known)> = self.iter().collect();
+        all.sort_by_key(|(_, known)| (known.local.port(), known.pid, known.local));
+        all
+    }
+}

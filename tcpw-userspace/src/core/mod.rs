@@ -1,0 +1,403 @@
+//! The core: what happens is decided here, and nothing is done.
+//!
+//! In: an [`Input`] and the time. Out: [`Action`]s, and the earliest deadline.
+//! Invariant: no I/O. No system call, no file, no clock, no wait: whatever carries the actions out and hands
+//! the inputs in, the daemon or the simulation, the same inputs give the same actions.
+//!
+//! A duty is one file in [`duty`]: its state, its deadline, its counters. Duties hand work to each other as
+//! [`Step`]s; the tables that say which duty gets what are [`Core::on`] and [`Core::step`].
+
+pub mod action;
+mod attempt;
+mod duty;
+mod facts;
+pub mod input;
+mod inventory;
+mod judge;
+mod lookup;
+mod outbox;
+pub mod policies;
+mod problems;
+mod shared;
+
+use std::time::{Instant, SystemTime};
+
+pub use action::Action;
+pub use input::{Input, Now};
+
+use attempt::{Purpose, pursue};
+use duty::{
+    banners::Banners,
+    certify::Certify,
+    commands::Commands,
+    control::{Control, reply},
+    counters::Counters,
+    effects::Effects,
+    held::{Held, Others},
+    keepalive::Keepalive,
+    listeners::Listeners,
+    names::Names,
+    redirect::Redirect,
+    reload::Reload,
+    report::{Report, finished},
+    scans::Scans,
+    start::{Phase, Start},
+    status::status,
+    users::{Users, complete},
+};
+use input::Event;
+use inventory::Inventory;
+use outbox::{Outbox, Step};
+use policies::Policies;
+use problems::Problems;
+use shared::Shared;
+
+use crate::{
+    config::Config,
+    control::{Request, Response},
+    events::Fate,
+};
+
+/// The core.
+pub struct Core {
+    shared: Shared,
+    start: Start,
+    scans: Scans,
+    listeners: Listeners,
+    certify: Certify,
+    redirect: Redirect,
+    held: Held,
+    names: Names,
+    users: Users,
+    commands: Commands,
+    effects: Effects,
+    banners: Banners,
+    keepalive: Keepalive,
+    reload: Reload,
+    report: Report,
+    control: Control,
+    counters: Counters,
+    enforcing_since: SystemTime,
+    is_detached: bool,
+}
+
+impl Core {
+    /// A core that has decided nothing.
+    pub fn new(config: Config, now: Now) -> Self {
+        Self {
+            start: Start::default(),
+            scans: Scans::new(now.at),
+            listeners: Listeners::default(),
+            certify: Certify::default(),
+            redirect: Redirect::default(),
+            held: Held::default(),
+            names: Names::new(&config.resolve),
+            users: Users::default(),
+            commands: Commands::default(),
+            effects: Effects::new(config.effects.clone(), now.at),
+            banners: Banners::default(),
+            keepalive: Keepalive::default(),
+            reload: Reload::default(),
+            report: Report::default(),
+            control: Control,
+            counters: Counters::default(),
+            enforcing_since: now.wall,
+            is_detached: false,
+            shared: Shared {
+                config,
+                policies: Policies::default(),
+                inventory: Inventory::default(),
+                problems: Problems::default(),
+            },
+        }
+    }
+
+    /// Something happened at `now`: what is to be done, in this order.
+    pub fn on(&mut self, input: Input, now: Now) -> Vec<Action> {
+        let mut out = Outbox::new(now);
+        self.take(input, &mut out);
+        while let Some(step) = out.steps.pop_front() {
+            self.step(step, &mut out);
+        }
+        if self.start.phase != Phase::Loaded {
+            self.scans.begin(&mut out);
+        }
+        out.actions
+    }
+
+    /// When [`Input::Deadline`] is due, if nothing happens before.
+    pub fn deadline(&self) -> Option<Instant> {
+        [self.names.deadline(), self.scans.deadline()].into_iter().flatten().min()
+    }
+
+    /// Whether attempts are judged: before, the kernel's rings are better left alone.
+    pub fn is_enforcing(&self) -> bool {
+        self.start.is_over()
+    }
+
+    /// Which duty an input belongs to.
+    fn take(&mut self, input: Input, out: &mut Outbox) {
+        let shared = &mut self.shared;
+        match input {
+            Input::Started(started) => {
+                self.certify.start(started.has_refusals, started.certified);
+                self.banners.adopt(started.banners, out.now.at);
+                self.reload.start(started.missing_before);
+                self.scans.start(started.has_listening_hook);
+                self.start.phase = Phase::FirstScan;
+                self.scans.look_at_all_now(out);
+            }
+            Input::Deadline => self.names.give_up(out),
+            Input::Second(second) => self.second(second, out),
+            Input::Events(events) => events.into_iter().for_each(|event| self.event(event, out)),
+            Input::Held(packets) => {
+                let Self { held, names, commands, banners, shared, .. } = self;
+                let mut others = Others { names, commands, banners };
+                packets.iter().for_each(|packet| held.take(packet, &mut others, shared, out));
+            }
+            Input::Scanned(scanned) if self.start.after(Phase::FirstScan, Phase::FirstPolicy) => {
+                self.listeners.learn_names(&scanned, shared);
+                self.certify.watch_udp_ports(&scanned.namespaces, out);
+                self.scans.done(out);
+                out.act(Action::ReadFiles);
+            }
+            Input::Scanned(scanned) => {
+                let duties = (&mut self.certify, &self.redirect, &mut self.scans, &self.users);
+                self.listeners.scanned(*scanned, duties, shared, out);
+            }
+            Input::Tagged(tagged) => {
+                let duties = (&mut self.certify, &mut self.redirect, &mut self.scans);
+                self.listeners.tagged(&tagged, duties, shared, out);
+                if self.start.after(Phase::SecondScan, Phase::Gate) {
+                    out.act(Action::AttachGate);
+                }
+            }
+            Input::NotCertified { netns, reason } => self.certify.not_certified(netns, &reason, out),
+            Input::RedirectListener { netns, family, made } => {
+                self.redirect.opened((netns, family), made, out);
+            }
+            Input::Arrived(arrived) => {
+                let duties = (&mut self.names, &mut self.report);
+                self.redirect.arrived(arrived, duties, shared, out);
+            }
+            Input::GateAttached(gate) => self.start.gate_attached(gate, shared, out),
+            Input::LookedUp { question, found } => self.names.looked_up(&question, found, out),
+            Input::UserTold { number, answer } => self.users.told(number, answer, out),
+            Input::Destroyed { waiting, result } => self.users.destroyed(&waiting, result, out),
+            Input::Sockets { netns, cookies } => self.users.sockets(netns, cookies, out),
+            Input::KeptAlive(done) => self.keepalive.kept_alive(&done, out),
+            Input::BannerRead { file, banner } => self.banners.read(&file, &banner, out),
+            Input::BannerNotLeft { key, reason } => self.banners.not_left(&key, reason),
+            Input::BannerTakenBack { was_unclaimed } => self.banners.taken_back(was_unclaimed),
+            Input::Helper { number, said } => {
+                let ended = self.effects.said(number, said, out);
+                self.commands.ended(ended, shared, out);
+            }
+            Input::CommandFilesMade => self.effects.files_made(out),
+            Input::FilesChanged
+            | Input::Texts(_)
+            | Input::LookingUpAccounts { .. }
+            | Input::Parsed { .. }
+            | Input::UsersReady { .. }
+            | Input::Filled { .. }
+            | Input::Flipped { .. }
+            | Input::Settled { .. } => self.preparation(input, out),
+            Input::Request { .. }
+            | Input::StatusFacts { .. }
+            | Input::Detached { .. }
+            | Input::Hangup
+            | Input::Terminate => self.operator(input, out),
+        }
+    }
+
+    /// Inputs on the way from the files to a policy in force.
+    fn preparation(&mut self, input: Input, out: &mut Outbox) {
+        let Self { reload, listeners, shared, .. } = self;
+        match input {
+            Input::FilesChanged => reload.files_changed(out.now.at),
+            Input::Texts(texts) => reload.read(*texts, shared, out),
+            Input::LookingUpAccounts { number } => reload.looks_up_accounts(number),
+            Input::Parsed { number, prepared } => reload.parsed(number, prepared, listeners, shared, out),
+            Input::UsersReady { number, ready } => reload.users_ready(number, ready, shared, out),
+            Input::Filled { number, filled } => reload.filled(number, filled, listeners, shared, out),
+            Input::Flipped { number, flipped, names_left_out } => {
+                reload.flipped(number, flipped, &names_left_out, listeners, shared, out);
+            }
+            Input::Settled { generation, tables, problem } => {
+                let is_it = reload.settled(generation, tables, problem, out);
+                if is_it && self.start.after(Phase::FirstPolicy, Phase::SecondScan) {
+                    self.scans.look_at_all_now(out);
+                }
+            }
+            _other_duties => {}
+        }
+    }
+
+    /// Inputs of the operator.
+    fn operator(&mut self, input: Input, out: &mut Outbox) {
+        match input {
+            Input::Request { request, body } => match body {
+                Request::Status => out.act(Action::GatherStatus { request }),
+                Request::Match(question) => self.control.judge(request, &question, &self.shared, out),
+                Request::Detach => out.act(Action::Detach { request }),
+                Request::Stop => {
+                    reply(request, Response::Done(vec!["stopped".into()]), out);
+                    self.stop(out);
+                }
+            },
+            Input::StatusFacts { request, facts } => {
+                let own = self.own_counters();
+                let status = status(&facts, own, (self.enforcing_since, &self.redirect), &self.shared);
+                reply(request, Response::Status(Box::new(status)), out);
+            }
+            Input::Detached { request, removed: Ok(removed) } => {
+                self.is_detached = true;
+                out.warn("detached: nothing is enforced any more");
+                reply(request, Response::Done(removed), out);
+                self.stop(out);
+            }
+            Input::Detached { request, removed: Err(error) } => {
+                reply(request, Response::Failed(error), out);
+            }
+            Input::Hangup => {
+                out.act(Action::ReopenLog);
+                out.act(Action::ReadFiles);
+            }
+            Input::Terminate => self.stop(out),
+            _other_duties => {}
+        }
+    }
+
+    /// A report of the kernel.
+    fn event(&mut self, event: Event, out: &mut Outbox) {
+        let shared = &self.shared;
+        match event {
+            Event::Decided(decision) if decision.fate == Fate::Redirected => {
+                let duties = (&mut self.names, &mut self.report);
+                self.redirect.announced(&decision, duties, shared, out);
+            }
+            Event::Decided(decision) => {
+                let held_for = self.held.held_for(&decision);
+                let duties = (&self.names, &self.commands);
+                self.report.reported(&decision, duties, held_for, shared, out);
+            }
+            Event::Listening { pid, is_udp: true } => self.scans.look_at_udp(pid, out.now.at),
+            Event::Listening { pid, is_udp: false } | Event::Executed { pid } => {
+                self.scans.look_at(pid, out.now.at);
+            }
+            Event::WaitsForUser(waiting) => self.users.waits(&waiting, &mut self.commands, shared, out),
+            Event::NoRoomForUser(decision) => {
+                self.users.has_no_room(&decision, &mut self.commands, shared, out);
+            }
+            Event::HandshakeHasData(decision, pending) => complete(&decision, &pending, shared, out),
+            Event::BannerDone(socket) => out.write(action::Write::DismissBannerSocket(socket)),
+            Event::Unknown { kind } => {
+                out.error(format!("an event of kind {kind} is not known to this version"));
+            }
+        }
+    }
+
+    /// Another second.
+    fn second(&mut self, second: input::Second, out: &mut Outbox) {
+        let shared = &mut self.shared;
+        self.counters.second(&second.counters, out);
+        self.held.second(out);
+        self.reload.second(shared, out);
+        self.names.second(shared, out);
+        let void = (second.is_any_certificate_void, second.namespaces_without_resets);
+        self.certify.second(void, shared, out);
+        self.users.second(second.waiting, &mut self.commands, shared, out);
+        self.keepalive.look(out);
+        let duties = (&mut self.names, &mut self.report, &self.certify);
+        self.redirect.second(second.turned_away, duties, shared, out);
+        self.banners.second(out);
+        let ended = self.effects.second(out);
+        self.commands.ended(ended, shared, out);
+    }
+
+    /// Which duty a step belongs to.
+    fn step(&mut self, step: Step, out: &mut Outbox) {
+        let shared = &mut self.shared;
+        match step {
+            Step::Judge(attempt) => pursue(attempt, shared, out),
+            Step::LookUp(attempt, question) => self.names.want(attempt, question, out),
+            Step::RunCommand(attempt, command, judgement) => {
+                self.commands.want(attempt, command, &judgement, &mut self.effects, shared, out);
+            }
+            Step::ReadBanner(attempt, file) => self.banners.want(attempt, file, out),
+            Step::AskUser(attempt, judgement, user) => {
+                self.users.want(attempt, judgement, user, shared, out);
+            }
+            Step::Decided(attempt, judgement, user) => match attempt.purpose {
+                Purpose::Live(_) => self.control.decided(&attempt, &judgement, shared, out),
+                Purpose::Connection(_) => {
+                    let duties = (&mut self.banners, &mut self.keepalive);
+                    self.users.decided(*attempt, &judgement, duties, shared, out);
+                }
+                Purpose::Redirected(_) => {
+                    let duties = (&mut self.report, &mut self.effects, &self.names);
+                    self.redirect.decided(*attempt, &judgement, duties, shared, out);
+                }
+                Purpose::Held(_) => {
+                    let Self { held, names, commands, banners, .. } = self;
+                    let mut others = Others { names, commands, banners };
+                    held.decided(*attempt, &judgement, user, &mut others, shared, out);
+                }
+            },
+            Step::Abandoned(attempt) => {
+                self.control.abandoned(&attempt, out);
+                self.redirect.abandoned(&attempt, out);
+            }
+            Step::Finish(finished) => self.report.finish(*finished, &mut self.effects, shared, out),
+            Step::PolicyInForce => {
+                self.effects.policy_in_force(shared, out);
+                self.redirect.policy_in_force(shared, out);
+            }
+            Step::ListenersTagged { is_all, began } => {
+                let Self { held, names, commands, banners, .. } = self;
+                let mut others = Others { names, commands, banners };
+                held.listeners_tagged((is_all, began), &mut others, shared, out);
+            }
+            Step::LookAtAll => self.scans.look_at_all(),
+            Step::LookAt(pid) => self.scans.look_at(pid, out.now.at),
+            Step::PrepareAgain => self.reload.prepare_again(&self.listeners, shared, out),
+        }
+    }
+
+    /// Leaves the loop.
+    fn stop(&mut self, out: &mut Outbox) {
+        self.effects.stop(out);
+        if self.shared.config.pin && !self.is_detached {
+            out.info("stopped; the pinned policy stays in force until `tcpw detach`");
+        } else if !self.is_detached {
+            out.info("stopped; nothing is enforced any more");
+        }
+        out.act(Action::Exit(Ok(())));
+    }
+
+    /// The counters of every duty.
+    fn own_counters(&self) -> Vec<(&'static str, u64)> {
+        let mut all = self.report.counters();
+        all.extend(self.names.counters());
+        all.extend(self.users.counters());
+        all.extend(self.redirect.counters());
+        all.extend(self.banners.counters());
+        all.extend(self.held.counters());
+        all.extend(self.commands.counters());
+        all.extend(self.effects.counters());
+        all
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::sync::LazyLock;
+
+    use super::*;
+
+    /// One moment, the same in all tests.
+    pub(crate) fn now() -> Now {
+        static AT: LazyLock<Instant> = LazyLock::new(Instant::now);
+        Now { at: *AT, boot_ns: 1_000_000_000_000, wall: SystemTime::UNIX_EPOCH }
+    }
+}

@@ -1,0 +1,174 @@
+//! The policy in force and the rules of those before it.
+//!
+//! In: what a worker parsed and compiled. Out: rules to judge by, and what decides whether files may come
+//! into force. Invariant: a reload with errors changes nothing; the first start takes what libwrap would.
+
+use std::{collections::VecDeque, path::PathBuf, sync::Arc, time::SystemTime};
+
+use tcpw_common::{
+    decide::{AUDIT, NO_ALLOW_TABLE, NO_DENY_TABLE},
+    key::NamesId,
+};
+
+use crate::{
+    compile::{Names, Policy},
+    evaluate::IndexedTables,
+    names::NamesSet,
+    parse::{
+        diagnostic::{Diagnostic, Severity},
+        rule::{TableKind, Tables, Text},
+    },
+    resolve::KnownAccounts,
+};
+
+/// Generations whose rules are kept: their events may still be in the ring.
+const KEPT: usize = 8;
+
+/// What attempts are judged by.
+#[derive(Clone)]
+pub struct Rules {
+    /// The tables, and an index over them.
+    pub indexed: Arc<IndexedTables>,
+    /// The users and groups that they name.
+    pub accounts: Arc<KnownAccounts>,
+    /// The commands of their options, as they are written.
+    pub commands: Arc<[Text]>,
+    /// A rule may ask for the client's user.
+    pub asks_for_users: bool,
+}
+
+impl std::fmt::Debug for Rules {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let tables = self.tables();
+        write!(out, "Rules({} + {})", tables.allow.rules.len(), tables.deny.rules.len())
+    }
+}
+
+impl Rules {
+    /// The tables.
+    pub fn tables(&self) -> &Arc<Tables> {
+        self.indexed.tables()
+    }
+
+    /// Whether these say the same.
+    pub fn are(&self, tables: &Tables, accounts: &KnownAccounts) -> bool {
+        **self.tables() == *tables && *self.accounts == *accounts
+    }
+}
+
+/// Texts that were parsed, and all that is to be known of them before they can be in force.
+#[derive(Debug)]
+pub struct Prepared {
+    /// The rules.
+    pub rules: Rules,
+    /// What is wrong with the texts, or worth a look.
+    pub diagnostics: Vec<Diagnostic>,
+    /// hosts.allow and hosts.deny are missing, or directories.
+    pub missing: [bool; 2],
+    /// Path of hosts.deny.
+    pub deny: Arc<PathBuf>,
+    /// The generation these were compared with says the same.
+    pub same_as: Option<u32>,
+}
+
+impl Prepared {
+    /// Diagnostics of error severity: hosts.allow with the pattern files, hosts.deny.
+    pub(super) fn errors(&self) -> [usize; 2] {
+        let mut errors = [0; 2];
+        for diagnostic in self.diagnostics.iter().filter(|it| it.severity == Severity::Error) {
+            errors[usize::from(*diagnostic.origin.path == *self.deny)] += 1 + diagnostic.more;
+        }
+        errors
+    }
+
+    /// Why files like these may not replace a policy, whose missing tables were `before`.
+    pub(super) fn objection(&self, before: [bool; 2]) -> Option<String> {
+        let tables = self.rules.tables();
+        let vanished: Vec<String> = [&tables.allow, &tables.deny]
+            .into_iter()
+            .zip(self.missing.iter().zip(before))
+            .filter(|(_, (now, before))| **now && !before)
+            .map(|(table, _)| format!("{} is gone or a directory", table.path.display()))
+            .collect();
+        if !vanished.is_empty() {
+            return Some(vanished.join(", "));
+        }
+        match self.errors().iter().sum() {
+            0 => None,
+            count => Some(format!("{count} error(s) in the tables, see above")),
+        }
+    }
+
+    /// Flags of a header.
+    pub(super) fn flags(missing: [bool; 2], is_audit: bool) -> u32 {
+        [(is_audit, AUDIT), (missing[0], NO_ALLOW_TABLE), (missing[1], NO_DENY_TABLE)]
+            .iter()
+            .filter(|(is_so, _)| *is_so)
+            .fold(0, |all, (_, flag)| all | flag)
+    }
+}
+
+/// The policy in force.
+pub(super) struct InForce {
+    pub(super) rules: Rules,
+    pub(super) policy: Arc<Policy>,
+    pub(super) generation: u32,
+    /// What can be looked up while it is in force.
+    pub(super) looked_up: Names,
+    pub(super) applied_at: SystemTime,
+    /// Diagnostics of error severity: hosts.allow, hosts.deny.
+    pub(super) errors: [usize; 2],
+    pub(super) missing: [bool; 2],
+}
+
+impl InForce {
+    /// Errors in a table; those of pattern files count for hosts.allow.
+    pub(super) fn errors_of(&self, table: TableKind) -> usize {
+        match table {
+            TableKind::Allow => self.errors[0],
+            TableKind::Deny => self.errors[1],
+        }
+    }
+
+    /// Connections may wait for their client's user.
+    pub(super) fn asks_for_users(&self) -> bool {
+        self.looked_up == Names::LookedUp
+    }
+}
+
+/// The policy in force and those before it.
+#[derive(Default)]
+pub(super) struct Policies {
+    history: VecDeque<(u32, Rules)>,
+    pub(super) current: Option<InForce>,
+}
+
+impl Policies {
+    /// A policy is in force; what is not needed any more is given back.
+    pub(super) fn put(&mut self, current: InForce) -> (Option<Rules>, Option<InForce>) {
+        self.history.push_back((current.generation, current.rules.clone()));
+        let oldest = if self.history.len() > KEPT { self.history.pop_front() } else { None };
+        (oldest.map(|(_, rules)| rules), self.current.replace(current))
+    }
+
+    /// The rules of a generation; `None` if it is too old or another process's.
+    pub(super) fn rules_of(&self, generation: u32) -> Option<&Rules> {
+        self.history.iter().rev().find(|(kept, _)| *kept == generation).map(|(_, rules)| rules)
+    }
+
+    /// The names-set behind an id that the policy in force computed in advance.
+    pub(super) fn names_of(&self, id: NamesId) -> Option<NamesSet> {
+        let sets = &self.current.as_ref()?.policy.names_sets;
+        sets.iter().map(|(set, _)| set).find(|set| set.id() == id).cloned()
+    }
+
+    /// The rules in force.
+    pub(super) fn current_rules(&self) -> Option<&Rules> {
+        self.current.as_ref().map(|current| &current.rules)
+    }
+
+    /// Number of the policy in force.
+    pub(super) fn generation(&self) -> Option<u32> {
+        self.current.as_ref().map(|current| current.generation)
+    }
+}

@@ -1,0 +1,53 @@
+//! What the administrator must see to, by source.
+//!
+//! In: problems, each from its owner. Out: all of them. Invariant: a problem is cleared by the source that
+//! reported it, and by no other.
+
+use std::collections::BTreeMap;
+
+/// Who reports a problem.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Source {
+    /// The files as they are now are not in force.
+    Files,
+    /// Listeners are not judged by their names.
+    Names,
+}
+
+/// The problems there are.
+#[derive(Debug, Default)]
+pub(super) struct Problems(BTreeMap<Source, String>);
+
+impl Problems {
+    /// Reports one; it replaces an earlier one of the same source.
+    pub(super) fn report(&mut self, source: Source, problem: String) {
+        self.0.insert(source, problem);
+    }
+
+    /// The source has none any more; whether it had one.
+    pub(super) fn clear(&mut self, source: Source) -> bool {
+        self.0.remove(&source).is_some()
+    }
+
+    /// All of them in one text; `None` if there are none.
+    pub(super) fn text(&self) -> Option<String> {
+        let all: Vec<&str> = self.0.values().map(String::as_str).collect();
+        (!all.is_empty()).then(|| all.join("; "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn problem_is_cleared_by_its_own_source_only() {
+        let mut problems = Problems::default();
+        problems.report(Source::Files, "files".into());
+        problems.report(Source::Names, "names".into());
+        problems.report(Source::Names, "names again".into());
+        assert!(problems.clear(Source::Files));
+        assert!(!problems.clear(Source::Files));
+        assert_eq!(problems.text().as_deref(), Some("names again"));
+    }
+}

@@ -1,0 +1,96 @@
+//! What every duty may read: the settings, the policies and the listeners that are known.
+//!
+//! In: what their owners write. Out: answers. Invariant: policies are written by `duty::reload` alone,
+//! listeners by `duty::listeners` alone; everybody else reads.
+
+use tcpw_common::{key::NamesId, user::Waiting};
+
+use super::{
+    inventory::{Inventory, Known},
+    policies::{Policies, Rules},
+    problems::Problems,
+};
+use crate::{
+    config::{Config, Mode},
+    events::Decision,
+    names::NamesSet,
+};
+
+/// IPPROTO_TCP.
+pub(super) const TCP: u16 = 6;
+
+/// IPPROTO_UDP.
+pub(super) const UDP: u16 = 17;
+
+/// What every duty may read.
+pub(super) struct Shared {
+    pub(super) config: Config,
+    pub(super) policies: Policies,
+    pub(super) inventory: Inventory,
+    pub(super) problems: Problems,
+}
+
+impl Shared {
+    /// Whether tcpw only looks.
+    pub(super) fn is_audit(&self) -> bool {
+        self.config.mode == Mode::Audit
+    }
+
+    /// Whether at this port no name is looked up: a name server would wait for itself.
+    pub(super) fn is_unnamed(&self, port: u16) -> bool {
+        self.config.resolve.name_server_ports.contains(&port)
+    }
+
+    /// The names behind the id of a tag: found by a scan, or provisional, from the policy's process names.
+    /// No names if neither knows it: a line must not be lost for want of them.
+    pub(super) fn names_of(&self, id: NamesId) -> NamesSet {
+        self.inventory.names_of(id).or_else(|| self.policies.names_of(id)).unwrap_or_default()
+    }
+
+    /// The listener of an attempt.
+    pub(super) fn listener_of(&self, decision: &Decision) -> Option<&Known> {
+        self.inventory.find(decision.cookie, decision.pid, decision.server_port)
+    }
+
+    /// The rules that an attempt is judged by: those that decided, or those in force if no table did.
+    pub(super) fn rules_of(&self, decision: &Decision) -> Option<&Rules> {
+        match decision.generation {
+            0 => self.policies.current_rules(),
+            generation => self.policies.rules_of(generation),
+        }
+    }
+
+    /// Processes that may be in a network namespace, the likeliest first.
+    pub(super) fn residents(&self, netns: u64, pid: u32) -> Vec<u32> {
+        let others = self.inventory.iter().filter(|(_, known)| known.netns == netns);
+        std::iter::once(pid).chain(others.map(|(_, known)| known.resident)).filter(|pid| *pid != 0).collect()
+    }
+
+    /// Whether refused clients may be redirected to us by the policy in force.
+    pub(super) fn redirects(&self) -> bool {
+        let current = self.policies.current.as_ref();
+        !self.is_audit() && current.is_some_and(|current| current.policy.redirects)
+    }
+}
+
+/// A connection that waits, as a decision about it. It is judged under the policy in force.
+pub(super) fn decision_of(waiting: &Waiting) -> Decision {
+    let Waiting { flow, pending, since_ns, .. } = waiting;
+    Decision {
+        fate: crate::events::Fate::Held,
+        time_ns: *since_ns,
+        netns: pending.tag.netns,
+        names: pending.tag.names,
+        cookie: 0,
+        pid: pending.tag.pid,
+        ifindex: pending.ifindex,
+        client: flow.client,
+        server: flow.server,
+        client_port: flow.client_port,
+        server_port: flow.server_port,
+        socket_is_v6: pending.family == libc::AF_INET6.cast_unsigned(),
+        protocol: TCP,
+        policy: 0,
+        generation: 0,
+    }
+}

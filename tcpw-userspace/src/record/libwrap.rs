@@ -1,0 +1,35 @@
+//! A record as the daemons that use libwrap, and xinetd, would log it.
+//!
+//! In: a [`Record`]. Out: the [`Entry`] of its line.
+//! Source: tcp_wrappers 7.6 `refuse.c`, `options.c`; xinetd 2.3.15 `log.c`.
+
+use super::Record;
+use crate::{
+    evaluate::quoted_bytes,
+    events::Fate,
+    log::{Entry, line, priority},
+};
+
+/// The line of a record; `host` is this host's name.
+pub fn entry(record: &Record, host: &str) -> Entry {
+    let service = record.listener.service.as_deref();
+    let (client, address) = (record.client_text.as_str(), record.client_address.as_str());
+    let (message, default) = match (record.fate, &record.twist) {
+        (_, Some(command)) => (line::twist(client, &quoted_bytes(command)), priority::REFUSED),
+        (Fate::Refused | Fate::Redirected, None) => {
+            (line::refused(service, client, address), priority::REFUSED)
+        }
+        (Fate::WouldRefuse, None) => (line::would_refuse(service, client, address), priority::REFUSED),
+        (Fate::Accepted | Fate::Held, None) => {
+            (line::accepted(service, client, address), priority::ACCEPTED)
+        }
+    };
+    Entry {
+        time: record.time,
+        host: host.to_owned(),
+        ident: record.listener.ident.clone(),
+        pid: record.listener.pid,
+        message,
+        priority: priority::of(default, record.judged.as_ref().and_then(|judged| judged.severity)),
+    }
+}

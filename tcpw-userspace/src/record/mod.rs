@@ -1,0 +1,113 @@
+//! One attempt's outcome: every field that a line, a sink or a metric may show.
+//!
+//! In: nothing. Out: [`Record`]; its renderings are files beside this one. No I/O.
+//! Invariant: a rendering reads the record and nothing else; what a record does not hold is shown nowhere.
+
+mod libwrap;
+
+use std::{
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+pub use libwrap::entry;
+
+use crate::{
+    evaluate::judgement::{Reason, RuleIndex, Verdict},
+    events::Fate,
+    names::NamesSet,
+    parse::rule::{Rule, TableKind, Tables, Text},
+    resolve::Question,
+};
+
+/// One attempt's outcome.
+#[derive(Clone, Debug)]
+pub struct Record {
+    /// Number of the record, counted from the start of the daemon.
+    pub id: u64,
+    /// When the attempt was decided.
+    pub time: SystemTime,
+    /// What became of it.
+    pub fate: Fate,
+    /// Cookie of its network namespace; 0 if unknown.
+    pub netns: u64,
+    /// Interface its packet came in on.
+    pub ifindex: u32,
+    /// 6 (TCP) or 17 (UDP).
+    pub protocol: u16,
+    /// Both ends.
+    pub client: SocketAddr,
+    /// Both ends.
+    pub server: SocketAddr,
+    /// The client's address as its daemon sees it: `::ffff:a.b.c.d` on a socket of AF_INET6.
+    pub client_address: String,
+    /// The client as libwrap prints it: `user@` if known, its name if it was looked up and is verified, else
+    /// its address.
+    pub client_text: String,
+    /// Who listens.
+    pub listener: ListenerRecord,
+    /// What the evaluator said; `None` if the rules that decided are not known any more.
+    pub judged: Option<Judged>,
+    /// What was looked up for it.
+    pub lookups: Vec<LookupRecord>,
+    /// How long its packet or its data were held.
+    pub held_for: Option<Duration>,
+    /// Generation of the policy that decided; 0 if no table did.
+    pub generation: u32,
+    /// Index of the policy within it.
+    pub policy: u32,
+    /// The command that got the connection instead of the daemon.
+    pub twist: Option<Text>,
+}
+
+/// Who listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListenerRecord {
+    /// Its names.
+    pub names: NamesSet,
+    /// What stands before `[pid]`.
+    pub ident: String,
+    /// Its process; 0 for the kernel's own, or if unknown.
+    pub pid: u32,
+    /// The id of its service, if a super-server that logs in a form of its own listens for it.
+    pub service: Option<String>,
+}
+
+/// What the evaluator said.
+#[derive(Clone, Debug)]
+pub struct Judged {
+    /// Allow or refuse.
+    pub verdict: Verdict,
+    /// Why.
+    pub reason: Reason,
+    /// The rule that decided, if one did.
+    pub rule: Option<RuleIndex>,
+    /// The tables that rule stands in.
+    pub tables: Arc<Tables>,
+    /// Facility and level of the rule's `severity`.
+    pub severity: Option<i32>,
+    /// The options that acted, in order, as hosts_options(5) names them.
+    pub effects: Vec<&'static str>,
+}
+
+impl Judged {
+    /// The rule that decided, with its file, line, column and text.
+    pub fn rule(&self) -> Option<&Rule> {
+        let index = self.rule?;
+        let table = match index.table {
+            TableKind::Allow => &self.tables.allow,
+            TableKind::Deny => &self.tables.deny,
+        };
+        table.rules.get(index.index)
+    }
+}
+
+/// One look-up.
+#[derive(Clone, Debug)]
+pub struct LookupRecord {
+    /// What was asked.
+    pub question: Question,
+    /// How long it took; nothing if the answer was remembered.
+    pub took: Option<Duration>,
+}
