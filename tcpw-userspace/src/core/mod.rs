@@ -291,6 +291,7 @@ impl Core {
             }
             Event::HandshakeHasData(decision, pending) => complete(&decision, &pending, shared, out),
             Event::BannerDone(socket) => out.write(action::Write::DismissBannerSocket(socket)),
+            Event::Outdated => {}
             Event::Unknown { kind } => {
                 out.error(format!("an event of kind {kind} is not known to this version"));
             }

@@ -32,7 +32,6 @@ use crate::{
     evaluate::request::{Judgement, Verdict},
     events::{Decision, decision_of_held},
     names::NamesSet,
-    reinject::is_of_one_link,
 };
 
 /// Most packets that wait for a scan: a megabyte or two.
@@ -306,7 +305,7 @@ impl Held {
                 netns,
                 pid,
                 ifindex: decision.ifindex,
-                by_device: u32::from(held.event.flags) & OF_ONE_DEVICE != 0 || is_of_one_link(held.bytes()),
+                by_device: u32::from(held.event.flags) & OF_ONE_DEVICE != 0,
                 held: Box::new(*held),
             }
         });
