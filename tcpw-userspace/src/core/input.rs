@@ -124,6 +124,8 @@ pub enum Input {
         /// Why that is not certain.
         problem: Option<String>,
     },
+    /// A walk over every rule came to something else than the index: what to say.
+    Walked(String),
     /// A look-up is over; `None` if it could not be begun.
     LookedUp {
         /// What was asked.

@@ -181,6 +181,7 @@ impl Core {
                 self.redirect.arrived(arrived, duties, shared, out);
             }
             Input::GateAttached(gate) => self.start.gate_attached(gate, shared, out),
+            Input::Walked(disagreement) => self.report.walked(disagreement, out),
             Input::LookedUp { question, found } => self.names.looked_up(&question, found, out),
             Input::UserTold { number, answer } => self.users.told(number, answer, out),
             Input::Destroyed { waiting, result } => self.users.destroyed(&waiting, result, out),

@@ -93,7 +93,7 @@ pub(super) struct Outside {
 impl Outside {
     /// Loads the programs; nothing is judged yet.
     pub(super) fn new(config: Config, inbox: &mut Inbox, results: Results) -> Result<(Self, Started)> {
-        let log = Writer::start(Log::open(config.log.clone())?);
+        let log = Writer::start(Log::open(config.log.clone())?)?;
         let Loaded { mut kernel, changes, started } = load(&config)?;
         let (held, reports) = (kernel.take_held()?, kernel.take_events()?);
         inbox.connect(rings::read_ahead(held), rings::read_ahead(reports));
@@ -236,6 +236,7 @@ impl Outside {
                 let input = self.worker.flip(&flip, &mut self.kernel, &self.config.cgroup);
                 self.result(input);
             }
+            Action::Walk(walk) => self.worker.walk(walk),
             Action::Free(freed) => self.worker.free(freed),
             Action::Discard { number } => self.worker.discard(number),
             Action::LookUp(question) => self.asker.look_up(question),

@@ -19,7 +19,7 @@ use crate::{
     config::Config,
     core::{
         Input,
-        action::{Fill, Flip, Freed},
+        action::{Fill, Flip, Freed, Walk},
         input::Filled,
         policies::{Prepared, Rules},
     },
@@ -46,6 +46,7 @@ enum Job {
     Settle { generation: u32, took: Duration },
     Free(Freed),
     Discard(Slot),
+    Walk(Box<Walk>),
 }
 
 /// The threads.
@@ -144,6 +145,11 @@ impl Worker {
         self.job(Job::Free(freed));
     }
 
+    /// Judges once more.
+    pub(super) fn walk(&self, walk: Box<Walk>) {
+        self.job(Job::Walk(walk));
+    }
+
     fn job(&self, job: Job) {
         // The thread is there as long as this is.
         let _ = self.jobs.send(job);
@@ -167,6 +173,11 @@ fn work(mut loader: Loader, config: &Config, queue: &mpsc::Receiver<Job>, result
                 let problem = loader.settle().err().map(|error| format!("{error:#}"));
                 let tables = took + begin.elapsed();
                 let _ = results.send(Input::Settled { generation, tables, problem }.into());
+            }
+            Job::Walk(walk) => {
+                if let Some(disagreement) = walk.run() {
+                    let _ = results.send(Input::Walked(disagreement).into());
+                }
             }
             Job::Free(freed) => drop(freed),
             Job::Discard(slot) => drop(slot),
