@@ -23,7 +23,7 @@ use super::{banners::Banners, commands::Commands, effects::marks, names::Names};
 use crate::{
     core::{
         action::{Action, Reinject, Write},
-        attempt::{Attempt, Purpose, answer_key, attempt_key, flow_of},
+        attempt::{Attempt, Purpose, answer_key, attempt_key},
         facts::Facts,
         lookup::UserWanted,
         outbox::{Outbox, Step},
@@ -294,7 +294,7 @@ impl Held {
         let key = (attempt_key(held, decision), held.event.kind, decision.generation);
         let is_first = !held.bytes().is_empty() && self.sent.insert(key, out.now.at);
         if is_first {
-            self.note(flow_of(decision), held.event.time_ns, out.now.at);
+            self.note(decision.flow(), held.event.time_ns, out.now.at);
         }
         let packet = is_first.then(|| {
             let (netns, pid) = match shared.inventory.get(decision.cookie) {
@@ -328,7 +328,7 @@ impl Held {
 
     /// How long an attempt was held that is reported now.
     pub(in crate::core) fn held_for(&mut self, decision: &Decision) -> Option<Duration> {
-        let since_ns = self.since.remove(&flow_of(decision))?;
+        let since_ns = self.since.remove(&decision.flow())?;
         Some(Duration::from_nanos(decision.time_ns.saturating_sub(since_ns)))
     }
 
