@@ -61,7 +61,7 @@ pub use unreachable::{Unreachable, unreachable};
 pub use users::{ask_for_users, users_choose};
 pub use who::{DaemonName, Only, Port, Server, Service};
 
-use tcpw_common::outcome::{BANNER, KEEPALIVE, Outcome, REPORT, STEER};
+use tcpw_common::outcome::{BANNER, KEEPALIVE, Outcome, REDIRECT, REPORT};
 
 use crate::{
     evaluate::{
@@ -211,7 +211,7 @@ fn entry_of(rule: Consequences) -> u8 {
     }
     let mark = |is_set, mark| if is_set { mark } else { 0 };
     match rule.verdict {
-        Verdict::Refuse => REFUSE | mark(rule.steers(), STEER),
+        Verdict::Refuse => REFUSE | mark(rule.steers(), REDIRECT),
         Verdict::Allow => {
             ALLOW | mark(rule.spawns, REPORT) | mark(rule.keepalive, KEEPALIVE) | mark(rule.speaks(), BANNER)
         }

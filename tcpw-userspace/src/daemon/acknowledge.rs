@@ -5,7 +5,7 @@
 
 use std::net::SocketAddr;
 
-use tcpw_common::user::{Pending, Waiting, ends};
+use tcpw_common::user::{Pending, Waiting};
 
 use super::{Daemon, judge};
 use crate::{events::Decision, held::Acknowledgement};
@@ -22,8 +22,7 @@ impl Daemon {
     /// connection. A listener with TCP_DEFER_ACCEPT takes no ACK that stands where its data begin: this
     /// one stands one byte further on, as that of a client who has sent them does.
     pub(super) fn complete(&mut self, decision: &Decision) {
-        let Decision { client, server, client_port, server_port, .. } = *decision;
-        match self.kernel.pending_handshake(&ends(client, server, client_port, server_port)) {
+        match self.kernel.pending_handshake(&decision.flow()) {
             Ok(Some(pending)) => self.acknowledge(decision, &pending, pending.seq.wrapping_add(1)),
             // It was completed meanwhile.
             Ok(None) => {}

@@ -13,9 +13,8 @@ use std::{
 use tcpw_common::{
     banner::{Banner, MAX_TEXT},
     held::Held,
-    key::AttemptKey,
+    key::{BannerKey, FlowKey},
     outcome::BANNER,
-    user::ends,
 };
 
 use super::{Daemon, effects::marks};
@@ -27,7 +26,7 @@ const HANDSHAKE: Duration = Duration::from_secs(20);
 /// Texts that were left, and what became of those that were not.
 #[derive(Default)]
 pub(super) struct Banners {
-    left: VecDeque<(Instant, AttemptKey)>,
+    left: VecDeque<(Instant, BannerKey)>,
     counts: Counts,
     said: Counts,
     /// Ports whose listeners get none: said once.
@@ -83,12 +82,8 @@ impl Daemon {
             }
             return marks;
         };
-        let Decision { client, server, client_port, server_port, .. } = *decision;
-        let key = AttemptKey {
-            cookie: known.netns,
-            isn: held.isn,
-            ..ends(client, server, client_port, server_port)
-        };
+        let flow = FlowKey { netns: known.netns, ..decision.flow() };
+        let key = BannerKey { flow, isn: held.isn, reserved: 0 };
         match self.kernel.leave_banner(&key, &banner) {
             Ok(()) => self.banners.left.push_back((Instant::now(), key)),
             Err(error) => {

@@ -11,7 +11,11 @@ use std::{
 };
 
 use anyhow::Result;
-use tcpw_common::{held::Held, key::AttemptKey, outcome::Outcome, user};
+use tcpw_common::{
+    held::Held,
+    key::{AttemptKey, FlowKey},
+    outcome::Outcome,
+};
 
 use super::{
     Daemon,
@@ -83,16 +87,11 @@ impl Commands {
 /// An attempt as its event tells it, and the connection that it became: neither has the SYN's number, and
 /// their sockets differ.
 #[derive(PartialEq, Eq, Hash)]
-struct Reported {
-    netns: u64,
-    protocol: u16,
-    ends: AttemptKey,
-}
+struct Reported(FlowKey);
 
 impl Reported {
     fn of(decision: &Decision) -> Self {
-        let Decision { netns, protocol, client, server, client_port, server_port, .. } = *decision;
-        Self { netns, protocol, ends: user::ends(client, server, client_port, server_port) }
+        Self(decision.flow())
     }
 }
 

@@ -89,7 +89,7 @@ impl Daemon {
         let fate = match judgement.verdict {
             Verdict::Allow => {
                 if marks(judgement) & KEEPALIVE != 0 {
-                    self.keep_alive(decision, waiting.ends.cookie);
+                    self.keep_alive(decision, waiting.socket);
                 }
                 if marks(judgement) & BANNER != 0 {
                     self.banners.came_late();

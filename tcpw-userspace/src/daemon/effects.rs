@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use tcpw_common::outcome::{BANNER, KEEPALIVE, REPORT, STEER};
+use tcpw_common::outcome::{BANNER, KEEPALIVE, REDIRECT, REPORT};
 
 use tokio::task::spawn_blocking;
 
@@ -62,7 +62,7 @@ impl Daemon {
 pub(super) fn marks(judgement: &Judgement) -> u8 {
     let is_refused = judgement.verdict == Verdict::Refuse;
     let mark = |effect: &Effect| match effect.action {
-        Action::Twist { .. } | Action::Banner(_) if is_refused => STEER,
+        Action::Twist { .. } | Action::Banner(_) if is_refused => REDIRECT,
         Action::Banner(_) => BANNER,
         Action::Spawn(_) => REPORT,
         Action::Keepalive => KEEPALIVE,

@@ -251,14 +251,7 @@ impl Waiting {
 
 /// What a SYN and its retransmits share.
 pub(super) fn attempt_key(held: &Held, decision: &Decision) -> AttemptKey {
-    AttemptKey {
-        client: decision.client,
-        server: decision.server,
-        cookie: decision.cookie,
-        isn: held.isn,
-        client_port: decision.client_port,
-        server_port: decision.server_port,
-    }
+    decision.attempt(held.isn)
 }
 
 /// What attempts that get the same answer share.

@@ -337,14 +337,14 @@ impl Daemon {
 
     fn handle(&mut self, record: &Record) {
         match Event::from_record(record) {
-            Some(Event::Decision(decision)) if decision.fate == Fate::Steered => self.steered(&decision),
+            Some(Event::Decision(decision)) if decision.fate == Fate::Redirected => self.steered(&decision),
             Some(Event::Decision(decision)) => self.report(&decision),
             Some(Event::Listening { pid, is_udp: true, .. }) => self.scans.look_at_udp(pid),
             Some(Event::Listening { pid, .. } | Event::Executed { pid }) => self.scans.look_at(pid),
-            Some(Event::Waits { cookie }) => self.waits(cookie),
-            Some(Event::Slips(decision)) => self.slips(&decision),
-            Some(Event::Deferred(decision)) => self.complete(&decision),
-            Some(Event::Spoken { cookie }) => self.spoken(cookie),
+            Some(Event::WaitsForUser { cookie }) => self.waits(cookie),
+            Some(Event::NoRoomForUser(decision)) => self.slips(&decision),
+            Some(Event::HandshakeHasData(decision)) => self.complete(&decision),
+            Some(Event::BannerDone { cookie }) => self.spoken(cookie),
             None => log::error!("an event of kind {} is not known to this version", record.kind),
         }
     }
@@ -370,7 +370,7 @@ impl Daemon {
             ("ring_full", "events found the ring full: those attempts were judged, but not logged"),
             ("hold_limited", "attempts were not held, their source has too many: their clients try again"),
             ("hold_ring_full", "attempts were not held, the ring was full: their clients try again"),
-            ("strays", "ACKs without a handshake were dropped: their clients are refused"),
+            ("acks_without_handshake", "ACKs without a handshake were dropped: their clients are refused"),
             ("reset_limited", "refused attempts were dropped without an answer: too many in a second"),
             (
                 "reset_unsure",

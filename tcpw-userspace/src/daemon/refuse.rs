@@ -12,9 +12,9 @@ use std::{
 };
 
 use tcpw_common::{
+    certified::{ANY_PORT, Certified, CertifiedKey, MAY_REDIRECT, MAY_RESET, WHOLE_NETNS, change_index},
     key::mapped,
     limits::SETTLED_NS,
-    service::{ANY_PORT, RESET, STEER, Service, ServiceKey, WHOLE_NETNS, change_index},
 };
 
 use super::{Daemon, registry::Known};
@@ -126,7 +126,7 @@ impl Daemon {
         }
     }
 
-    fn set_services(&mut self, netns: u64, file: Option<&File>, wanted: &BTreeMap<ServiceKey, Service>) {
+    fn set_services(&mut self, netns: u64, file: Option<&File>, wanted: &BTreeMap<CertifiedKey, Certified>) {
         let certified = self.kernel.resets().map_or(Ok(()), |resets| resets.certify(netns, file, wanted));
         if let Err(error) = certified {
             log::error!("refused clients of some listeners are dropped, not reset: {error:#}");
@@ -134,7 +134,7 @@ impl Daemon {
     }
 
     /// What the kernel's table should hold of a namespace.
-    fn services(&mut self, namespace: &Namespace, stamps: &Stamps) -> BTreeMap<ServiceKey, Service> {
+    fn services(&mut self, namespace: &Namespace, stamps: &Stamps) -> BTreeMap<CertifiedKey, Certified> {
         let netns = namespace.netns;
         let stamp = |protocol, port| stamps.get(change_index(netns, protocol, port)).unwrap_or(u64::MAX);
         let (registry, resets) = (&self.registry, self.kernel.resets());
@@ -150,22 +150,22 @@ impl Daemon {
         };
         let datagrams = certain_datagrams(&namespace.datagrams, is_watched, identified);
         let found = [(TCP, certain(&namespace.sockets, identified)), (UDP, datagrams)];
-        let before: BTreeMap<ServiceKey, Service> = self
+        let before: BTreeMap<CertifiedKey, Certified> = self
             .kernel
             .resets()
             .map(|resets| resets.certified(netns).map(|(key, service)| (*key, *service)).collect())
             .unwrap_or_default();
-        let steers = if self.steers() { STEER } else { 0 };
+        let steers = if self.steers() { MAY_REDIRECT } else { 0 };
         let flags = |one: Certain, protocol, port| {
             let names = self.registry.get(one.cookie).map(|known| &known.names);
             let is_reset = names.is_some_and(|names| self.config.refusal.resets(names, port));
-            (if protocol == TCP { steers } else { 0 }) | if is_reset { RESET } else { 0 }
+            (if protocol == TCP { steers } else { 0 }) | if is_reset { MAY_RESET } else { 0 }
         };
         let service = |protocol: u16, (local, port): Place, one: Option<Certain>| {
-            let key = ServiceKey { netns, local, port, protocol, reserved: 0 };
+            let key = CertifiedKey { netns, local, port, protocol, reserved: 0 };
             let names = one.map_or(0, |one| one.names);
             let since = before.get(&key).filter(|service| service.names == names && service.flags != 0);
-            let service = Service {
+            let service = Certified {
                 names,
                 cookie: one.map_or(0, |one| one.cookie),
                 port_stamp: stamp(protocol, port.into()),
@@ -193,7 +193,7 @@ impl Daemon {
         let (netns, port) = (known.netns, known.local.port());
         // An MPTCP listener's clients meet a TCP listener.
         let protocol = if known.protocol == UDP { UDP } else { TCP };
-        let key = ServiceKey { netns, local: address, port, protocol, reserved: 0 };
+        let key = CertifiedKey { netns, local: address, port, protocol, reserved: 0 };
         match self.config.mode {
             Mode::Audit => "pass",
             Mode::Enforce if !self.kernel.is_reset(&key) => "drop",

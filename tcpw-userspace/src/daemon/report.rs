@@ -58,7 +58,7 @@ impl Daemon {
         is_open: bool,
     ) {
         let is_same = match decision.fate {
-            Fate::Refused | Fate::WouldRefuse | Fate::Steered => judgement.verdict == Verdict::Refuse,
+            Fate::Refused | Fate::WouldRefuse | Fate::Redirected => judgement.verdict == Verdict::Refuse,
             Fate::Accepted | Fate::Held => true,
         };
         // The names behind an old verdict may be forgotten.
@@ -102,7 +102,7 @@ impl Daemon {
         let known = self.registry.find(decision.cookie, decision.pid, decision.server_port);
         let service = known.and_then(|known| known.service.as_ref()).map(|service| service.id.as_str());
         let (message, default) = match decision.fate {
-            Fate::Refused | Fate::Steered => (line::refused(service, &host, &client), priority::REFUSED),
+            Fate::Refused | Fate::Redirected => (line::refused(service, &host, &client), priority::REFUSED),
             Fate::WouldRefuse => (line::would_refuse(service, &host, &client), priority::REFUSED),
             Fate::Accepted | Fate::Held => (line::accepted(service, &host, &client), priority::ACCEPTED),
         };

@@ -16,10 +16,9 @@ use std::{
 };
 
 use tcpw_common::{
-    key::{Address, AttemptKey, as_v4, mapped},
-    outcome::STEER as STEERED,
-    service::{STEER, Service, ServiceKey},
-    user::ends,
+    certified::{Certified, CertifiedKey, MAY_REDIRECT},
+    key::{Address, FlowKey, as_v4, mapped},
+    outcome::REDIRECT,
 };
 use tokio::sync::mpsc;
 
@@ -66,17 +65,14 @@ const EVENT_DELAY: Duration = Duration::from_millis(500);
 /// The kernel may tell once more of an attempt whose connection has arrived.
 const REMEMBERED: Duration = Duration::from_secs(130);
 
-/// A flow: its network namespace, and both ends.
-type Flow = (u64, AttemptKey);
-
 /// Attempts that were led here, and the sockets that take them.
 pub(super) struct Steers {
     takers: BTreeMap<(u64, Family), Taker>,
     /// A namespace without a family, and the like, is said once.
     failed: BTreeMap<(u64, Family), String>,
-    expected: HashMap<Flow, (Instant, Decision)>,
-    arrived: HashMap<Flow, (Instant, Steered)>,
-    done: HashMap<Flow, Instant>,
+    expected: HashMap<FlowKey, (Instant, Decision)>,
+    arrived: HashMap<FlowKey, (Instant, Steered)>,
+    done: HashMap<FlowKey, Instant>,
     /// One for each connection in hand.
     in_hand: Arc<()>,
     turned_away: Arc<AtomicU64>,
@@ -133,10 +129,10 @@ impl Steers {
     pub(super) fn counters(&self) -> [(String, u64); 4] {
         let size = |size: usize| u64::try_from(size).unwrap_or(u64::MAX);
         [
-            ("steered_served", self.served),
-            ("steered_unannounced", self.unannounced),
-            ("steered_turned_away", self.turned_away.load(Ordering::Relaxed)),
-            ("steered_in_hand", size(Arc::strong_count(&self.in_hand) - 1)),
+            ("redirected_served", self.served),
+            ("redirected_unannounced", self.unannounced),
+            ("redirected_turned_away", self.turned_away.load(Ordering::Relaxed)),
+            ("redirected_in_hand", size(Arc::strong_count(&self.in_hand) - 1)),
         ]
         .map(|(name, value)| (name.to_owned(), value))
     }
@@ -155,7 +151,7 @@ impl Daemon {
             return false;
         };
         let has_command = judgement.effects.iter().any(|it| matches!(it.action, Action::Aclexec { .. }));
-        marks(judgement) & STEERED != 0 && !has_command && !compile::users_choose(&rules.tables, rule)
+        marks(judgement) & REDIRECT != 0 && !has_command && !compile::users_choose(&rules.tables, rule)
     }
 
     /// A policy is in force: what is certified may have to be certified otherwise.
@@ -211,7 +207,7 @@ impl Daemon {
 
     /// The kernel leads an attempt here.
     pub(super) fn steered(&mut self, decision: &Decision) {
-        let flow = flow_of(decision);
+        let flow = decision.flow();
         if let Some((_, steered)) = self.steers.arrived.remove(&flow) {
             return self.take(steered, decision);
         }
@@ -238,14 +234,14 @@ impl Daemon {
         }
     }
 
-    fn finish_steered(&mut self, flow: Flow, decision: &Decision) {
+    fn finish_steered(&mut self, flow: FlowKey, decision: &Decision) {
         self.steers.done.insert(flow, Instant::now());
         self.report(&Decision { fate: Fate::Refused, ..*decision });
     }
 
     /// Connection and attempt have found each other.
     fn take(&mut self, steered: Steered, decision: &Decision) {
-        self.steers.done.insert(flow_of(decision), Instant::now());
+        self.steers.done.insert(decision.flow(), Instant::now());
         let mut facts = if self.is_unnamed(decision.server_port) {
             Facts::unknown()
         } else {
@@ -298,7 +294,7 @@ impl Daemon {
     /// Takes up what waited too long for its other half, and forgets what is over.
     pub(super) fn watch_steered(&mut self) {
         let now = Instant::now();
-        let late: Vec<(Flow, Decision)> = self
+        let late: Vec<(FlowKey, Decision)> = self
             .steers
             .expected
             .extract_if(|_, (since, _)| now.duration_since(*since) >= HANDSHAKE)
@@ -337,9 +333,9 @@ impl Daemon {
 
     /// An attempt whose event was lost, under the policy of today: by the certified service.
     fn decision_of_arrival(&mut self, arrival: &Arrival) -> Option<Decision> {
-        let (_, key) = flow_of_arrival(arrival);
+        let key = flow_of_arrival(arrival);
         let every = if as_v4(&key.server).is_some() { mapped([0; 4]) } else { [0; 16] };
-        let service = |local: Address| ServiceKey {
+        let service = |local: Address| CertifiedKey {
             netns: arrival.netns,
             local,
             port: key.server_port,
@@ -348,10 +344,10 @@ impl Daemon {
         };
         let wanted = [key.server, every].map(service);
         let resets = self.kernel.resets()?;
-        let find = |wanted: &ServiceKey| resets.certified(wanted.netns).find(|(key, _)| *key == wanted);
+        let find = |wanted: &CertifiedKey| resets.certified(wanted.netns).find(|(key, _)| *key == wanted);
         let (_, service) = wanted.iter().find_map(find)?;
         Some(Decision {
-            fate: Fate::Steered,
+            fate: Fate::Redirected,
             time_ns: boot_ns(),
             netns: arrival.netns,
             names: service.names,
@@ -370,21 +366,16 @@ impl Daemon {
     }
 }
 
-fn is_of(key: &ServiceKey, service: &Service, family: Family) -> bool {
+fn is_of(key: &CertifiedKey, service: &Certified, family: Family) -> bool {
     let is_v4 = as_v4(&key.local).is_some();
-    service.flags & STEER != 0 && is_v4 == (family == Family::V4)
+    service.flags & MAY_REDIRECT != 0 && is_v4 == (family == Family::V4)
 }
 
-fn flow_of(decision: &Decision) -> Flow {
-    let Decision { client, server, client_port, server_port, .. } = *decision;
-    (decision.netns, ends(client, server, client_port, server_port))
-}
-
-fn flow_of_arrival(arrival: &Arrival) -> Flow {
+fn flow_of_arrival(arrival: &Arrival) -> FlowKey {
     let address = |ip: std::net::IpAddr| match ip {
         std::net::IpAddr::V4(v4) => mapped(v4.octets()),
         std::net::IpAddr::V6(v6) => v6.octets(),
     };
-    let (client, server) = (address(arrival.client.ip()), address(arrival.server.ip()));
-    (arrival.netns, ends(client, server, arrival.client.port(), arrival.server.port()))
+    let end = |end: std::net::SocketAddr| (address(end.ip()), end.port());
+    FlowKey::tcp(arrival.netns, end(arrival.client), end(arrival.server))
 }

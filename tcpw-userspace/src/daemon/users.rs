@@ -15,9 +15,9 @@ use std::{
 
 use nix::sys::socket::AddressFamily;
 use tcpw_common::{
-    key::{Address, AttemptKey},
+    key::Address,
     tag::Tag,
-    user::{self, Pending, Waiting},
+    user::{Pending, Waiting},
 };
 use tokio::{net::TcpSocket, sync::mpsc, task::spawn_blocking};
 
@@ -169,7 +169,7 @@ impl Daemon {
     }
 
     fn take_up(&mut self, waiting: &Waiting) {
-        self.users.known.insert(waiting.ends.cookie);
+        self.users.known.insert(waiting.socket);
         if waiting.refused != 0 {
             // A process before this one did not come to end it.
             return self.end(waiting);
@@ -305,7 +305,7 @@ impl Daemon {
     /// A connection that waited may go on.
     pub(super) fn let_go(&mut self, waiting: &Waiting, decision: &Decision) {
         self.users.counts.allowed += 1;
-        self.forget(waiting.ends.cookie);
+        self.forget(waiting.socket);
         self.nudge(waiting, decision);
     }
 
@@ -331,7 +331,7 @@ impl Daemon {
     fn end(&mut self, waiting: &Waiting) {
         let decision = decision_of(waiting);
         let (remote, local) = judge::ends(&decision);
-        let ends = Ends { cookie: waiting.ends.cookie, local, remote, ifindex: decision.ifindex };
+        let ends = Ends { cookie: waiting.socket, local, remote, ifindex: decision.ifindex };
         let waiting = Box::new(*waiting);
         match self.namespace_of(&decision) {
             None => self.ended(&waiting, Err(io::ErrorKind::NotFound.into())),
@@ -346,7 +346,7 @@ impl Daemon {
     }
 
     fn ended(&mut self, waiting: &Waiting, result: io::Result<bool>) {
-        let cookie = waiting.ends.cookie;
+        let cookie = waiting.socket;
         match result {
             Ok(true) => return self.forget(cookie),
             // Its client has given up, most likely; until that is certain nothing passes.
@@ -358,7 +358,7 @@ impl Daemon {
                 }
             }
         }
-        self.users.lingering.insert(cookie, (waiting.pending.tag.netns, waiting.pending.tag.pid));
+        self.users.lingering.insert(cookie, (waiting.flow.netns, waiting.pending.tag.pid));
     }
 
     /// Says what bounds did, takes up what nobody knows of, and ends what is not needed any more.
@@ -380,11 +380,8 @@ impl Daemon {
             Err(error) => return log::error!("{error:#}"),
         };
         // An event of its own may have been lost, or have gone to a process before this one.
-        for one in waiting
-            .iter()
-            .filter(|one| !self.users.known.contains(&one.ends.cookie))
-            .copied()
-            .collect::<Vec<_>>()
+        for one in
+            waiting.iter().filter(|one| !self.users.known.contains(&one.socket)).copied().collect::<Vec<_>>()
         {
             self.take_up(&one);
         }
@@ -436,19 +433,19 @@ async fn look_up(
 
 /// A connection as a decision about it.
 fn decision_of(waiting: &Waiting) -> Decision {
-    let Waiting { ends, pending, since_ns, .. } = waiting;
+    let Waiting { flow, pending, since_ns, .. } = waiting;
     Decision {
         fate: Fate::Held,
         time_ns: *since_ns,
-        netns: pending.tag.netns,
+        netns: flow.netns,
         names: pending.tag.names,
         cookie: 0,
         pid: pending.tag.pid,
         ifindex: pending.ifindex,
-        client: ends.client,
-        server: ends.server,
-        client_port: ends.client_port,
-        server_port: ends.server_port,
+        client: flow.client,
+        server: flow.server,
+        client_port: flow.client_port,
+        server_port: flow.server_port,
         socket_is_v6: pending.family == libc::AF_INET6.cast_unsigned(),
         protocol: TCP,
         policy: 0,
@@ -459,10 +456,10 @@ fn decision_of(waiting: &Waiting) -> Decision {
 
 /// As if it waited. No answer made it wait.
 fn waiting_of(decision: &Decision) -> Waiting {
-    let ends = user::ends(decision.client, decision.server, decision.client_port, decision.server_port);
     let family = if decision.socket_is_v6 { libc::AF_INET6 } else { libc::AF_INET };
     Waiting {
-        ends: AttemptKey { cookie: decision.cookie, ..ends },
+        flow: decision.flow(),
+        socket: decision.cookie,
         pending: Pending {
             tag: Tag { names: decision.names, netns: decision.netns, pid: decision.pid, flags: 0 },
             answer: 0,
