@@ -9,7 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use tcpw_common::{
     event::{Event as Record, Kind},
     held::Held,
-    key::{Address, FlowKey, NamesId, as_v4},
+    key::{Address, AttemptKey, FlowKey, NamesId, as_v4},
 };
 
 /// IPPROTO_UDP.
@@ -34,18 +34,18 @@ pub enum Event {
         /// The process.
         pid: u32,
     },
-    /// A connection waits for its client's user; it is found by its cookie.
+    /// A connection waits for its client's user.
     WaitsForUser {
         /// Cookie of its socket.
         cookie: u64,
     },
-    /// There is no room for a connection that would have to: its user is unknown. The cookie of the
-    /// decision is that of its own socket.
+    /// There is no room for a connection that has to wait: its user is unknown. The cookie of the
+    /// decision is that of the connection's own socket.
     NoRoomForUser(Decision),
     /// The last ACK of a handshake had data and was dropped: its connection, which will have to wait,
     /// does not exist yet.
     HandshakeHasData(Decision),
-    /// The banner of a connection is out, or cannot be sent: its socket needs no more care.
+    /// The banner of a connection was sent, or cannot be.
     BannerDone {
         /// Cookie of its socket.
         cookie: u64,
@@ -63,7 +63,7 @@ pub enum Fate {
     Accepted,
     /// Held until it is decided.
     Held,
-    /// Refused, and redirected to us: its connection is on its way.
+    /// Refused, and redirected: its connection will reach the redirect listener.
     Redirected,
 }
 
@@ -74,7 +74,7 @@ pub struct Decision {
     pub fate: Fate,
     /// CLOCK_BOOTTIME, nanoseconds.
     pub time_ns: u64,
-    /// Network namespace cookie of the listener, 0 if unknown.
+    /// Network namespace cookie, 0 if unknown.
     pub netns: u64,
     /// Names of the listener.
     pub names: NamesId,
@@ -103,7 +103,7 @@ pub struct Decision {
 }
 
 impl Decision {
-    /// What its packets share.
+    /// The flow of the attempt, as the kernel's maps have it.
     pub fn flow(&self) -> FlowKey {
         FlowKey {
             netns: self.netns,
@@ -114,6 +114,11 @@ impl Decision {
             protocol: self.protocol,
             reserved: 0,
         }
+    }
+
+    /// The attempt, as the kernel's maps have it; `isn` is 0 for a datagram.
+    pub fn attempt(&self, isn: u32) -> AttemptKey {
+        AttemptKey { flow: self.flow(), listener: self.cookie, isn, reserved: 0 }
     }
 }
 
