@@ -40,4 +40,5 @@ pub use pins::Pins;
 pub use probe::Answer;
 pub use resets::Resets;
 pub use ring::{Diagnostics, EventRing, HeldRing, Ring};
-pub use sync::Applied;
+pub use sync::{Applied, Filled, Loader};
+pub use tags::TagReader;
