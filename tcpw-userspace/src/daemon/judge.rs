@@ -51,7 +51,7 @@ pub(super) fn judge(
         pid: decision.pid,
         ..Request::default()
     };
-    let judgement = evaluate::evaluate(&rules.tables, &request, &answers);
+    let judgement = rules.indexed.evaluate(&request, &answers);
     let user = answers.user_wanted();
     Judged { judgement, missing: answers.missing(), user }
 }

@@ -29,10 +29,7 @@ use std::{collections::HashMap, sync::Arc, time::SystemTime};
 
 use anyhow::{Context as _, Result};
 use tcpw_common::event::Event as Record;
-use tokio::{
-    signal::unix::{SignalKind, signal},
-    sync::mpsc,
-};
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
     cli::preflight,
@@ -41,9 +38,9 @@ use crate::{
     effects::Effects,
     events::{Event, Fate},
     held::Injector,
-    kernel::{Alive, EventRing, HeldRing, HookState, Kernel, LoadOptions, Pins, Ring},
+    kernel::{Alive, EventRing, HeldRing, HookState, Kernel, LoadOptions, Pace, Pins},
     listeners::raise_file_limit,
-    log::{Log, host_name},
+    log::{Log, Writer, host_name},
     resolve::{Limits, Lookups, System},
     source::{Source, Watch},
 };
@@ -59,8 +56,14 @@ use status::Looks;
 use steer::Steers;
 use users::Users;
 
-/// Batches of events read ahead: a quarter of a million events at most.
+/// Batches of records read ahead.
 const BATCHES: usize = 256;
+
+/// Events that come within this time are read together.
+const TOGETHER: std::time::Duration = std::time::Duration::from_millis(1);
+
+/// How long the last lines may take.
+const LAST_LINES: std::time::Duration = std::time::Duration::from_secs(2);
 
 /// Runs until SIGTERM, SIGINT or a command ends it.
 ///
@@ -75,8 +78,8 @@ pub async fn run(config: Config) -> Result<()> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
     let (mut daemon, events, held) = start(config)?;
-    let mut events = read_ahead(events);
-    let mut held = read_ahead(held);
+    let mut events = events.read_ahead(Pace::Together(TOGETHER), BATCHES);
+    let mut held = held.read_ahead(Pace::AtOnce, BATCHES);
     let mut tick = tokio::time::interval(std::time::Duration::from_secs(1));
     loop {
         tokio::select! {
@@ -127,7 +130,6 @@ pub async fn run(config: Config) -> Result<()> {
             }
             _ = tick.tick() => {
                 daemon.alive.tick();
-                daemon.flush_log();
                 daemon.watch_counters();
                 daemon.watch_held();
                 daemon.watch_reloads();
@@ -186,7 +188,7 @@ struct Daemon {
     policies: Policies,
     registry: Registry,
     scans: Scans,
-    lines: Log,
+    lines: Writer,
     host: String,
     disagreements: u64,
     /// Attempts whose rules are gone with an earlier daemon.
@@ -216,7 +218,7 @@ struct Daemon {
 impl Daemon {
     fn start(config: Config) -> Result<(Self, EventRing, HeldRing)> {
         let pins = config.pin.then(|| Pins::new(&config.pin_dir));
-        let lines = Log::open(config.log.clone())?;
+        let lines = Writer::start(Log::open(config.log.clone())?).context("start the thread of the log")?;
         let mut kernel = Kernel::load(&LoadOptions {
             pins: pins.as_ref(),
             log_allowed: config.log_allowed,
@@ -350,15 +352,7 @@ impl Daemon {
     }
 
     fn reopen_log(&mut self) {
-        if let Err(error) = self.lines.reopen() {
-            log::error!("{}: not opened anew, the old one stays in use: {error}", self.config.log);
-        }
-    }
-
-    fn flush_log(&mut self) {
-        if let Err(error) = self.lines.flush() {
-            log::debug!("{}: lines wait: {error}", self.config.log);
-        }
+        self.lines.reopen();
     }
 
     /// Says what the kernel could only count.
@@ -401,7 +395,7 @@ impl Daemon {
     }
 
     fn stop(mut self) {
-        self.flush_log();
+        self.lines.close(LAST_LINES);
         self.effects.stop();
         if self.config.pin && !self.detached {
             log::info!("stopped; the pinned policy stays in force until `tcpw detach`");
@@ -419,22 +413,4 @@ fn limits(config: &Config) -> Limits {
         found_for: settings.found_for,
         not_found_for: settings.not_found_for,
     }
-}
-
-/// Empties the ring also while a reload keeps the daemon busy.
-fn read_ahead<T: Send + 'static>(mut ring: Ring<T>) -> mpsc::Receiver<Vec<T>> {
-    let (sender, receiver) = mpsc::channel(BATCHES);
-    tokio::spawn(async move {
-        loop {
-            let mut records = Vec::new();
-            if let Err(error) = ring.read(&mut records).await {
-                log::error!("a ring cannot be read: {error}");
-                return;
-            }
-            if sender.send(records).await.is_err() {
-                return;
-            }
-        }
-    });
-    receiver
 }

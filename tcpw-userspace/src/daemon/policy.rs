@@ -16,6 +16,7 @@ use tcpw_common::{
 use crate::{
     compile::{self, Names, Policy},
     config::{Config, Mode},
+    evaluate::IndexedTables,
     kernel::{Applied, Kernel},
     names::NamesSet,
     parse::{
@@ -42,6 +43,7 @@ pub(super) struct Policies {
 #[derive(Clone)]
 pub(super) struct Rules {
     pub(super) tables: Arc<Tables>,
+    pub(super) indexed: IndexedTables,
     /// The users and groups that they name.
     pub(super) accounts: Arc<KnownAccounts>,
 }
@@ -164,7 +166,9 @@ impl Policies {
                 return Ok(self.keep(reason));
             }
         }
-        let rules = Rules { tables: Arc::new(parsed.tables), accounts: Arc::new(accounts) };
+        let tables = Arc::new(parsed.tables);
+        let indexed = IndexedTables::new(Arc::clone(&tables));
+        let rules = Rules { tables, indexed, accounts: Arc::new(accounts) };
         let result = self.put_in_force(kernel, config, names, rules, errors, missing);
         match result {
             Ok(applied) => Ok(Outcome::Applied(applied)),

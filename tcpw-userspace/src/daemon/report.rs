@@ -127,8 +127,8 @@ impl Daemon {
             message,
             priority: priority::of(default, judgement.and_then(|judgement| judgement.severity)),
         };
-        // A lost line is counted and reported by the log itself.
-        let _ = self.lines.write(&entry);
+        // A lost line is counted and reported by the writer itself.
+        self.lines.send(vec![entry]);
     }
 
     /// A scan is over: new listeners are tagged, under a policy that knows their names.

@@ -39,5 +39,5 @@ pub use pinned::PinnedStatus;
 pub use pins::Pins;
 pub use probe::Answer;
 pub use resets::Resets;
-pub use ring::{Diagnostics, EventRing, HeldRing, Ring};
+pub use ring::{Diagnostics, EventRing, HeldRing, Pace, Ring};
 pub use sync::Applied;
