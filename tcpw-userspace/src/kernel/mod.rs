@@ -39,6 +39,6 @@ pub use pinned::PinnedStatus;
 pub use pins::Pins;
 pub use probe::Answer;
 pub use resets::Resets;
-pub use ring::{Diagnostics, EventRing, HeldRing, Ring};
+pub use ring::{Diagnostics, EventRing, HeldRing, Pace, Ring};
 pub use sync::{Applied, Filled, Loader};
 pub use tags::TagReader;
