@@ -24,6 +24,8 @@ const UNDERSCORES_OF_A_TEST: usize = 3;
 
 struct Document {
     path: PathBuf,
+    /// Its path in the repository.
+    name: String,
     text: String,
 }
 
@@ -41,7 +43,7 @@ fn relative_links_lead_to_files_and_headings() -> Result<()> {
             let is_there = target.exists()
                 && (anchor.is_empty() || anchors(&fs::read_to_string(&target)?).contains(anchor));
             if !is_there {
-                missing.push(format!("{}: {link}", document.path.display()));
+                missing.push(format!("{}: {link}", document.name));
             }
         }
     }
@@ -64,7 +66,7 @@ fn tests_that_documents_name_exist() -> Result<()> {
                 };
                 if !found {
                     let program = program.unwrap_or("no test program before it");
-                    missing.push(format!("{}: `{program}` `{word}`", document.path.display()));
+                    missing.push(format!("{}: `{program}` `{word}`", document.name));
                 }
             }
         }
@@ -79,13 +81,13 @@ fn paths_that_documents_name_exist() -> Result<()> {
         for word in code(&document.text) {
             let is_path = TOP.iter().any(|top| word.starts_with(top)) && is_plain(word);
             if is_path && !root().join(word).exists() {
-                missing.push(format!("{}: {word}", document.path.display()));
+                missing.push(format!("{}: {word}", document.name));
             }
         }
         missing.extend(
             missing_of_tables(&document.text)
                 .into_iter()
-                .map(|path| format!("{}: {}", document.path.display(), path.display())),
+                .map(|path| format!("{}: {}", document.name, path.display())),
         );
     }
     none(&missing)
@@ -183,7 +185,8 @@ fn documents() -> Result<Vec<Document>> {
         for entry in fs::read_dir(&directory).with_context(|| format!("read {}", directory.display()))? {
             let path = entry?.path();
             if path.extension().is_some_and(|extension| extension == "md") {
-                documents.push(Document { text: fs::read_to_string(&path)?, path });
+                let name = path.strip_prefix(root()).unwrap_or(&path).display().to_string();
+                documents.push(Document { text: fs::read_to_string(&path)?, path, name });
             }
         }
     }
