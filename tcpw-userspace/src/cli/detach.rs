@@ -25,7 +25,7 @@ pub struct DetachArgs {
 ///
 /// # Errors
 ///
-/// Something is still enforced, or nobody knows.
+/// Something is still enforced, or it is not known.
 pub fn run(arguments: &DetachArgs) -> Result<Outcome, Failure> {
     preflight::privileges().map_err(Failure::usage)?;
     let (run_dir, pin_dir) = arguments.place.resolve()?;
@@ -36,10 +36,13 @@ pub fn run(arguments: &DetachArgs) -> Result<Outcome, Failure> {
             return Err(anyhow::anyhow!("the daemon could not detach: {message}").into());
         }
         Ok(Response::Status(_) | Response::Match(_)) => {
-            return Err(anyhow::anyhow!("the daemon answered something else").into());
+            return Err(anyhow::anyhow!(
+                "the daemon gave another answer than to detach: is it another version?"
+            )
+            .into());
         }
         Err(AskError::NotRunning) => {
-            // What is removed is whatever lies there: it had better be pins.
+            // Everything in the directory is removed: it must be a directory of pins.
             preflight::pin_dir(pin_dir).map_err(Failure::usage)?;
             super::refuse_followed(pin_dir)?;
             Pins::new(pin_dir).remove_all()?

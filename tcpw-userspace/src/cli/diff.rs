@@ -29,19 +29,19 @@ pub struct DiffArgs {
     /// A directory with hosts.allow and hosts.deny, or one of the tables
     #[arg(value_name = "OLD")]
     pub old: PathBuf,
-    /// Likewise; a table beside a directory takes the place of the one there
+    /// The same; a table given with a directory replaces the one in the directory
     #[arg(value_name = "NEW")]
     pub new: PathBuf,
-    /// Which table OLD and NEW are, if a name says neither allow nor deny
+    /// Which table OLD and NEW are, if their names contain neither allow nor deny
     #[arg(long = "as", value_name = "TABLE")]
     pub kind: Option<Kind>,
-    /// hosts.allow of both sides, where OLD and NEW are a hosts.deny each [default: the one in use]
+    /// hosts.allow of both sides, if OLD and NEW are each a hosts.deny [default: the one in use]
     #[arg(long, value_name = "FILE")]
     pub hosts_allow: Option<PathBuf>,
-    /// hosts.deny of both sides, where OLD and NEW are a hosts.allow each [default: the one in use]
+    /// hosts.deny of both sides, if OLD and NEW are each a hosts.allow [default: the one in use]
     #[arg(long, value_name = "FILE")]
     pub hosts_deny: Option<PathBuf>,
-    /// Print every network, not the first ones only
+    /// Print every network, not only the first ones
     #[arg(long)]
     pub all: bool,
     /// Print one JSON document

@@ -1,4 +1,4 @@
-//! `tcpw list`: who may reach what.
+//! `tcpw list`: which clients may reach which services.
 
 use std::{
     io::{BufWriter, Write},
@@ -26,7 +26,7 @@ use crate::{
 /// Flags of `tcpw list`.
 #[derive(Args, Clone, Debug)]
 pub struct ListArgs {
-    /// A daemon, DAEMON@ADDRESS for one address of this host, or a port [default: all that the tables tell apart]
+    /// A daemon, DAEMON@ADDRESS for one address of this host, or a port [default: all that the tables distinguish]
     #[arg(value_name = "SERVICE")]
     pub service: Option<String>,
     /// Which tables.
@@ -35,7 +35,7 @@ pub struct ListArgs {
     /// Settings that name the tables in use [default: /etc/tcpw.toml, if it exists]
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Print every network, not the first ones only
+    /// Print every network, not only the first ones
     #[arg(long)]
     pub all: bool,
     /// Print one JSON document
@@ -43,7 +43,7 @@ pub struct ListArgs {
     pub json: bool,
 }
 
-/// Prints for each service whom it allows, whom it refuses, and of whom the name decides.
+/// Prints for each service which clients it allows, which it refuses, and for which the name decides.
 ///
 /// # Errors
 ///

@@ -37,29 +37,29 @@ struct Arguments {
 enum Command {
     /// Enforce the tables and follow their edits, in the foreground
     Run(run::RunArgs),
-    /// Show what is in force, and for whom
+    /// Show what is in force, and for which listeners
     Status(status::StatusArgs),
-    /// Stop enforcing: remove everything tcpw put into the kernel
+    /// Stop enforcing: remove everything that tcpw put into the kernel
     Detach(detach::DetachArgs),
     /// Check the tables and say what is wrong with them
     Check(check::CheckArgs),
-    /// Print the tables in canonical form, or bring them into it
+    /// Print the tables in canonical form, or rewrite them in it
     Fmt(fmt::FmtArgs),
-    /// Say what the tables say to a client, and why
+    /// Show the verdict of the tables on a client, and why
     Match(match_cmd::MatchArgs),
-    /// Show who may reach what, as networks
+    /// Show which clients may reach which services, as networks
     List(list::ListArgs),
-    /// Show what changes between two pairs of tables, in meaning
+    /// Show which verdicts differ between two pairs of tables
     Diff(diff::DiffArgs),
 }
 
 /// Which tables.
 #[derive(Args, Clone, Debug, Default)]
 pub struct TableArgs {
-    /// The table of who may connect [default: /etc/hosts.allow]
+    /// Table of the clients that may connect [default: /etc/hosts.allow]
     #[arg(long, value_name = "FILE")]
     pub hosts_allow: Option<PathBuf>,
-    /// The table of who may not [default: /etc/hosts.deny]
+    /// Table of the clients that may not [default: /etc/hosts.deny]
     #[arg(long, value_name = "FILE")]
     pub hosts_deny: Option<PathBuf>,
 }
@@ -156,7 +156,7 @@ pub fn main() -> ExitCode {
         Ok(Outcome::Fine) => ExitCode::SUCCESS,
         Ok(Outcome::Finding) => ExitCode::from(1),
         Ok(Outcome::Wrong) => ExitCode::from(2),
-        // `tcpw status | head`: whoever read us has seen enough.
+        // `tcpw status | head`: the reader has closed the pipe.
         Err(Failure::Runtime(error)) if is_broken_pipe(&error) => ExitCode::from(1),
         Err(Failure::Runtime(error)) => {
             complain(&format!("{error:#}"));
@@ -183,7 +183,7 @@ fn dispatch(command: Command) -> Result<Outcome, Failure> {
 }
 
 fn complain(message: &str) {
-    // Nobody is left to be told if this fails.
+    // There is no other place to report to if this fails.
     let _ = writeln!(std::io::stderr(), "tcpw: error: {message}");
 }
 
@@ -209,11 +209,11 @@ fn refuse_arguments(error: &clap::Error) -> Result<Outcome, Failure> {
     Err(Failure::Usage(format!("{}: see \"tcpw --help\"", words.join(" "))))
 }
 
-/// Refuses to speak for pins that a daemon follows, one that does not answer in this run directory.
+/// Refuses to report or remove pins of a running daemon that uses another run directory.
 fn refuse_followed(pin_dir: &Path) -> Result<(), Failure> {
     control::Lock::refuse_held_pins(pin_dir).map_err(|error| match error {
         control::LockError::Held { pid, .. } => Failure::Usage(format!(
-            "the policy pinned in {} is followed by another daemon{}: name its --run-dir",
+            "the policy pinned in {} belongs to another running daemon{}: name its --run-dir",
             pin_dir.display(),
             pid.map(|pid| format!(", pid {pid}")).unwrap_or_default()
         )),

@@ -21,7 +21,7 @@ pub struct RunArgs {
     /// Which tables.
     #[command(flatten)]
     pub tables: TableArgs,
-    /// Guard the sockets below this cgroup2 directory [default: the root: every socket]
+    /// Guard sockets created below this cgroup2 directory [default: the root, which is every socket]
     #[arg(long, value_name = "DIR")]
     pub cgroup: Option<PathBuf>,
     /// Where refused attempts are logged: stdout, syslog or file:PATH [default: syslog]
@@ -44,7 +44,7 @@ pub struct RunArgs {
     pub pin_dir: Option<PathBuf>,
 }
 
-/// Runs until it is told to end.
+/// Runs until a signal or a command ends it.
 ///
 /// # Errors
 ///
@@ -58,7 +58,7 @@ pub fn run(arguments: &RunArgs) -> Result<Outcome, Failure> {
     log_to_stderr();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let result = runtime.block_on(daemon::run(config));
-    // A look-up that hangs, wherever users and groups are, does not keep the process.
+    // A look-up of users or groups that never returns does not keep the process.
     runtime.shutdown_timeout(LAST_WORDS);
     match result {
         Ok(()) => Ok(Outcome::Fine),

@@ -26,13 +26,13 @@ use crate::{
 /// Flags of `tcpw fmt`.
 #[derive(Args, Clone, Debug)]
 pub struct FmtArgs {
-    /// Tables; `-` is standard input [default: the tables in use, as far as they exist]
+    /// Tables; `-` is standard input [default: those of the tables in use that exist]
     #[arg(value_name = "FILE")]
     pub files: Vec<PathBuf>,
-    /// Print nothing but the names of the files that would change; exit code 1 if there are any
+    /// Print only the names of files that would change; exit code 1 if there are any
     #[arg(long)]
     pub check: bool,
-    /// Change the files themselves, each at once and whole
+    /// Rewrite the files in place, each as a whole
     #[arg(long, conflicts_with = "check")]
     pub write: bool,
 }

@@ -37,9 +37,10 @@ pub(super) fn run(arguments: &MatchArgs, questions: &[Question]) -> Result<Outco
             Response::Match(answer) => answers.push(*answer),
             Response::Failed(reason) => return Err(anyhow::anyhow!("the daemon: {reason}").into()),
             Response::Status(_) | Response::Done(_) => {
-                return Err(
-                    anyhow::anyhow!("the daemon answers something else: is it another version?").into()
-                );
+                return Err(anyhow::anyhow!(
+                    "the daemon gave another answer than to match: is it another version?"
+                )
+                .into());
             }
         }
     }
@@ -67,14 +68,14 @@ fn show(question: &Question, answer: &LiveAnswer, out: &mut impl Write) -> io::R
         _ => writeln!(out, "no rule matches")?,
     }
     writeln!(out, "client:   {}", answer.client)?;
-    let nobody = "nobody listens under that name".to_owned();
-    writeln!(out, "listener: {}", answer.listener.as_ref().unwrap_or(&nobody))?;
+    let none = "no known listener has that name".to_owned();
+    writeln!(out, "listener: {}", answer.listener.as_ref().unwrap_or(&none))?;
     writeln!(out, "names:    {}", answer.names.join(", "))?;
     for look_up in &answer.lookups {
         let confirmation = look_up.confirmation.as_ref().map(|text| format!(" ({text})")).unwrap_or_default();
         writeln!(
             out,
-            "look-up:  {}: {}{confirmation}; {} s old, believed for {} s more",
+            "look-up:  {}: {}{confirmation}; {} s old, remembered for {} s more",
             look_up.what,
             look_up.answer,
             look_up.age_ms / 1000,

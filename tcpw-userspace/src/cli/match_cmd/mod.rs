@@ -21,6 +21,7 @@ use serde::Serialize;
 use super::{Failure, Outcome, PlaceArgs, TableArgs, in_use::tables_in_use, must_exist};
 use crate::{
     cases::{self, Cache},
+    control::AskError,
     parse::{parse, pattern_files},
     source::{self, Source},
 };
@@ -34,7 +35,7 @@ const BUFFER: usize = 1 << 16;
 const AFTER_HELP: &str = "\
 Exit code: 0 allowed, 1 refused (of several addresses: any of them), 2 error.
 
-Takes what tcpdmatch takes, and prints its lines: client:, server:, matched:, option:, access:.
+Takes the arguments of tcpdmatch, and prints its lines: client:, server:, matched:, option:, access:.
 No command of a rule is run, and no client is asked for its user: USER@ names one.
 
 Keep tests for your policy: one JSON object a line, in a file such as policy.jsonl
@@ -47,9 +48,9 @@ and before an edit goes live
 
   tcpw match --hosts-allow new.allow --hosts-deny new.deny --cases policy.jsonl
 
-Every case is answered by a line of JSON (id, verdict, matched, via, warnings). Those that do not get
-the verdict they expect are told on standard error, with the rule that decided. Exit code: 0 all as
-expected, 1 not, 2 a line is no case.
+Each case is answered by a line of JSON (id, verdict, matched, via, warnings). Cases with another verdict
+than expected are printed on standard error, with the rule that decided. Exit code: 0 all as expected,
+1 some differ, 2 a line is not a case.
 
 Fields: daemon, client_addr, client_name (\"paranoid\": name and address disagree), client_user,
 client_port, server_addr, server_name, server_port, resident; allow, deny (a table's text, null for
@@ -61,25 +62,25 @@ up and nothing is run: true, false, exit N and kill -9 $$ have their result, any
 #[derive(Args, Clone, Debug)]
 #[command(after_long_help = AFTER_HELP, after_help = "More, and how to keep tests for a policy: --help")]
 pub struct MatchArgs {
-    /// The daemon, by name or, in digits, by port; the address or name clients connect to
+    /// The daemon, by name or, in digits, by port; the local address or name that the client connects to
     #[arg(value_name = "DAEMON[@SERVER]", required_unless_present = "cases")]
     pub daemon: Option<String>,
-    /// An address, a host name (all its addresses are judged), "unknown" or "paranoid"; its user
+    /// An address, a host name (all its addresses are judged), "unknown" or "paranoid"; and its user
     #[arg(value_name = "[USER@]CLIENT", required_unless_present = "cases")]
     pub client: Option<String>,
     /// The port the daemon listens on
     #[arg(long, value_name = "N")]
     pub port: Option<u16>,
-    /// Look up the name of an address where a rule asks for it
+    /// Look up the name of an address where a rule depends on it
     #[arg(long)]
     pub resolve: bool,
-    /// Ask the running daemon: its tables, its names, its memory of them
+    /// Ask the running daemon: the policy in force, and the names it remembers
     #[arg(long, conflicts_with_all = ["cases", "resolve", "trace", "here", "hosts_allow", "hosts_deny"])]
     pub live: bool,
     /// With --live: directory of the daemon's control socket [default: /run/tcpw]
     #[arg(long, value_name = "DIR", requires = "live")]
     pub run_dir: Option<PathBuf>,
-    /// Tell why each rule before did not match
+    /// Show why each rule before it did not match
     #[arg(long)]
     pub trace: bool,
     /// Print JSON
@@ -91,7 +92,7 @@ pub struct MatchArgs {
     /// Read hosts.allow and hosts.deny of the current directory
     #[arg(short = 'd', conflicts_with_all = ["hosts_allow", "hosts_deny", "config"])]
     pub here: bool,
-    /// Taken as tcpdmatch takes it; rules know a daemon by its name, not by inetd.conf
+    /// Accepted as in tcpdmatch, and not read: rules name a daemon by its name, not by inetd.conf
     #[arg(short = 'i', value_name = "FILE")]
     pub inetd: Option<PathBuf>,
     /// Which tables.
@@ -116,7 +117,10 @@ impl MatchArgs {
 pub fn run(arguments: &MatchArgs) -> Result<Outcome, Failure> {
     // Exit code 1 would be a verdict.
     run_all(arguments).map_err(|failure| match failure {
-        Failure::Runtime(error) => Failure::Usage(format!("{error:#}: see that it can be read and written")),
+        Failure::Runtime(error) if error.is::<AskError>() => Failure::Usage(format!(
+            "--live: {error:#}: see \"tcpw status\", or leave --live out to judge by the tables"
+        )),
+        Failure::Runtime(error) => Failure::Usage(format!("{error:#}")),
         Failure::Usage(message) => Failure::Usage(message),
     })
 }

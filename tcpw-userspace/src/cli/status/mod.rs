@@ -1,4 +1,4 @@
-//! `tcpw status`: what is in force, and for whom.
+//! `tcpw status`: what is in force, and for which listeners.
 
 mod table;
 
@@ -22,7 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Flags of `tcpw status`.
 #[derive(Args, Clone, Debug)]
 pub struct StatusArgs {
-    /// Print it as JSON, every field
+    /// Print JSON, with every field and counter
     #[arg(long)]
     pub json: bool,
     /// Where.
@@ -51,12 +51,13 @@ pub fn run(arguments: &StatusArgs) -> Result<Outcome, Failure> {
             }
             Ok(verdict(&status))
         }
-        Ok(Response::Failed(message)) => Err(anyhow::anyhow!("the daemon cannot tell: {message}").into()),
+        Ok(Response::Failed(message)) => Err(anyhow::anyhow!("the daemon has no status: {message}").into()),
         Ok(Response::Done(_) | Response::Match(_)) => {
-            Err(anyhow::anyhow!("the daemon answered something else").into())
+            Err(anyhow::anyhow!("the daemon gave another answer than a status: is it another version?")
+                .into())
         }
         Err(AskError::NotRunning) => {
-            // Pins are root's: "none that I may see" is no answer.
+            // Pins belong to root: other users cannot see whether there are any.
             super::preflight::privileges().map_err(Failure::usage)?;
             super::refuse_followed(pin_dir)?;
             let pinned = Pins::new(pin_dir).status()?;
@@ -71,7 +72,7 @@ fn verdict(status: &Status) -> Outcome {
     if status.problem.is_some() { Outcome::Finding } else { Outcome::Fine }
 }
 
-/// What is in force when nobody runs.
+/// What is in force without a daemon.
 fn without_daemon(
     out: &mut impl Write,
     pinned: Option<&PinnedStatus>,
@@ -79,7 +80,7 @@ fn without_daemon(
     as_json: bool,
     paint: Paint,
 ) -> Result<Outcome, Failure> {
-    // Nobody logs, nobody follows edits: in force or not, it is something to look at.
+    // No lines, no reloads: in force or not, it is something to look at.
     let outcome = Outcome::Finding;
     if as_json {
         let pinned = pinned.map(|it| {

@@ -1,4 +1,4 @@
-//! A status as a person reads it: aligned, red where somebody is unguarded.
+//! A status as a person reads it: in columns, red where a listener is not guarded.
 
 use std::{
     io::{self, Write},
@@ -11,7 +11,7 @@ use crate::{
     control::{ListenerStatus, Status, TableStatus, TagState},
 };
 
-/// Prints everything but the raw numbers only `--json` has.
+/// Prints everything except the fields that only `--json` has.
 pub(super) fn print(out: &mut impl Write, status: &Status, paint: Paint) -> io::Result<()> {
     let mode = match status.mode {
         Mode::Enforce => "enforce".to_owned(),
