@@ -81,6 +81,7 @@ pub fn check(texts: &Texts, facts: &dyn Facts, scope: Scope) -> Checked {
     let mut sink = Sink::default();
     let mut places = Places::new(texts);
     let unreachable = compile::unreachable(&tables);
+    rules::leave_out_hints(&tables, &unreachable, &mut diagnostics);
     rules::check(&tables, &unreachable, &diagnostics, &mut places, &mut sink);
     commands::check(&tables, facts, &mut places, &mut sink);
     commands::foresee(&tables, facts, scope, &mut places, &mut sink);

@@ -2,7 +2,7 @@
 //!
 //! A table that was not named is taken as empty.
 
-use std::{collections::HashSet, path::PathBuf, sync::Arc};
+use std::collections::HashSet;
 
 use super::{
     Scope,
@@ -61,16 +61,16 @@ pub(super) fn check(
         .collect();
     let (_, _, rule) = all[wall];
     let finding = if doors.is_empty() {
-        everybody(&texts.allow.0)
+        everybody()
     } else if doors.iter().any(|rule| is_for_ssh(rule)) {
         return;
     } else {
-        ssh(&texts.allow.0)
+        ssh()
     };
     sink.push(places.at_rule(finding, rule));
 }
 
-fn everybody(allow: &Arc<PathBuf>) -> Finding {
+fn everybody() -> Finding {
     Finding::new(
         Code::W142,
         "everybody is refused, and no rule lets anybody in",
@@ -78,18 +78,16 @@ fn everybody(allow: &Arc<PathBuf>) -> Finding {
         "no connection to any daemon is accepted, that of the administrator included",
     )
     .advise("sshd: 192.0.2.0/24 in hosts.allow, with your own network")
-    .relate(whole(allow), "no rule here lets anybody in")
 }
 
-fn ssh(allow: &Arc<PathBuf>) -> Finding {
+fn ssh() -> Finding {
     Finding::new(
         Code::H144,
         "everybody is refused, and no rule lets anybody use ssh",
         "",
-        "who administers this host through ssh is locked out",
+        "an administrator who uses ssh is locked out",
     )
     .advise("sshd: 192.0.2.0/24 in hosts.allow, with your own network")
-    .relate(whole(allow), "no rule here is for sshd")
 }
 
 /// What a match of a rule comes to.

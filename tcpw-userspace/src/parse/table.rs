@@ -211,7 +211,7 @@ impl Parser<'_, '_, '_> {
     /// Puts mistakes of the line as a whole in place of what they give rise to.
     fn mistakes(&mut self, line: &Line<'_>, colons: [usize; 2], fields: &[options::Field], found: &mut Vec<Placed>) {
         // What stands there is not what is written.
-        let is_other = |code| matches!(code, Code::W011 | Code::W012 | Code::W015 | Code::W017);
+        let is_other = |code| matches!(code, Code::W011 | Code::W012 | Code::W013 | Code::W015 | Code::W017);
         if line.has_nul() || found.iter().any(|(_, _, finding)| is_other(finding.code)) {
             return;
         }
@@ -309,6 +309,9 @@ impl Parser<'_, '_, '_> {
         let code = finding.code;
         let is_whole = (start, length) == (0, text.trim_ascii_end().len()) && code.severity() > Severity::Hint;
         let mut with = None;
+        let mut first = start;
+        // What ends a physical line shows only there.
+        let is_rule = is_rule && !matches!(code, Code::W011 | Code::W017);
         let finding = if is_rule {
             self.proven(finding, |parser, fix| {
                 let end = text.len().min(start + length);
@@ -332,6 +335,7 @@ impl Parser<'_, '_, '_> {
             finding = match mended {
                 Some(mended) => {
                     origin = line.origin(self.source.path, 0, text.len());
+                    first = 0;
                     let end = line.span.end - usize::from(line.bytes.ends_with(b"\n"));
                     origin.length = count(end - line.span.start);
                     finding.replace(mended)
@@ -339,7 +343,7 @@ impl Parser<'_, '_, '_> {
                 None => finding.without_fix(),
             };
         }
-        let cited = self.source.line_at(line.physical_start((origin.column as usize).min(start)));
+        let cited = self.source.line_at(line.physical_start(first));
         self.diagnostics.push(finding.at(origin, cited));
     }
 

@@ -92,9 +92,9 @@ pub(super) const ENTRIES: &[Entry] = &[
     entry(
         Code::W167,
         "Only # in the first column begins a comment. Behind //, ; or -- the line is a rule like any other.",
-        &[allow("// sshd: ALL\n"), deny("sshd: ALL\n")],
+        &[allow("// sshd: ALL\n"), deny("vsftpd: ALL\n")],
         "It reads a rule for the daemons // and sshd.",
-        &[allow("# sshd: ALL\n"), deny("sshd: ALL\n")],
+        &[allow("# sshd: ALL\n"), deny("vsftpd: ALL\n")],
     ),
     entry(
         Code::E168,

@@ -43,6 +43,10 @@ pub(in crate::parse) fn file_rule(line: &[u8]) -> Option<(usize, Finding)> {
     if colon >= text.len() || name.is_empty() || known::address_part(name).is_some() || !names.all(is_name) {
         return None;
     }
+    let is_digits = name.iter().all(|byte| byte.is_ascii_hexdigit() || *byte == b'.');
+    if is_digits && !matches!(text.get(colon + 1), Some(b' ' | b'\t')) {
+        return None;
+    }
     // An address without brackets is right in such a file.
     if std::str::from_utf8(text).is_ok_and(|text| text.trim().parse::<Ipv6Addr>().is_ok()) {
         return None;

@@ -87,6 +87,9 @@ impl Diagnostic {
         let mut body = self.body(styles)?;
         // A fix of several lines needs the room: what follows from the mistake then stands behind it.
         let mut follows = String::new();
+        if body.count() >= LINES && self.fix.is_none() {
+            body.fix.clear();
+        }
         if body.count() >= LINES {
             body.consequence = None;
             follows = format!(": {}", printable(self.consequence.as_bytes()));

@@ -2,7 +2,7 @@
 
 use super::{Cut, Mistake, option_name, takes_text};
 use crate::parse::{
-    advice::{Code, Finding, quote},
+    advice::{Code, Finding, option, quote},
     options::Field,
 };
 
@@ -44,7 +44,9 @@ fn is_bare(field: &Field) -> bool {
         let is_shell = text.iter().any(|byte| b"|&>`".contains(byte));
         matches!(text.as_slice(), [b'(' | b'/', ..]) || is_shell || PROGRAMS.contains(&option_name(text).as_slice())
     };
-    field.option.as_ref().is_err_and(|why| why.starts_with("bad option name")) && looks_so()
+    let name = option_name(text);
+    let is_option = std::str::from_utf8(&name).is_ok_and(|name| option::near(name).is_some());
+    !is_option && field.option.as_ref().is_err_and(|why| why.starts_with("bad option name")) && looks_so()
 }
 
 /// `must be at end`: the option itself, which something else stands behind.
