@@ -49,7 +49,10 @@ fn is_instruction(text: &str) -> bool {
     match words.as_slice() {
         [] => false,
         [one] => glued(one) || matches!(*one, "ipaddress" | "ipaddr"),
-        [first, rest @ ..] if OWNERS.contains(first) => rest.iter().any(is_subject),
+        [first, rest @ ..] if OWNERS.contains(first) => {
+            rest.iter().any(is_subject)
+                && rest.iter().all(|word| is_subject(word) || matches!(*word, "name" | "com" | "org" | "here" | "cidr" | "24" | "32"))
+        }
         [first, ..] if glued(first) => true,
         words => {
             let all = words.iter().all(|word| is_subject(word) || matches!(*word, "netmask" | "cidr" | "x" | "here"));

@@ -89,7 +89,8 @@ impl Mended {
         }
         let head = word[..address.start].strip_suffix(b":").map_or((&word[..address.start], false), |head| (head, true));
         let tail = &word[address.end..];
-        let needs_colon = head.1 || (head.0.is_empty() && !self.has_colon(b"") && !self.text.trim_ascii().is_empty());
+        let is_glued = !head.1 && !head.0.is_empty() && !head.0.ends_with(b"@");
+        let needs_colon = head.1 || is_glued || (head.0.is_empty() && !self.has_colon(b"") && !self.text.trim_ascii().is_empty());
         if needs_colon {
             self.text.extend_from_slice(head.0);
             let end = self.text.trim_ascii_end().len();

@@ -60,11 +60,13 @@ fn replace(text: &str) -> Plain {
                 }
                 None => plain.text.push(character),
             }
+            let is_plain = plain.text[start..].starts_with(character);
             for byte in plain.text[start..].to_owned().bytes() {
                 match byte {
                     b'[' if colons < 2 => depth += 1,
                     b']' if colons < 2 => depth -= 1,
                     b':' if depth == 0 && quote.is_none() => (colons, field) = (colons + 1, start + 1),
+                    b'"' | b'\'' if !is_plain => {}
                     b'"' | b'\'' if in_command && quote == Some(byte) => quote = None,
                     b'"' | b'\'' if in_command && quote.is_none() => quote = Some(byte),
                     _ => {}
