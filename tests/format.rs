@@ -249,7 +249,7 @@ fn ended(output: &Output) -> (Option<i32>, String, String) {
 #[test]
 fn standard_input_is_printed_and_what_stays_is_said() {
     let (code, out, err) = ended(&tcpw(&["-"], b"sshd:ALL\nno separator\n"));
-    assert_eq!((code, out.as_str()), (Some(0), "sshd: ALL\nno separator\n"));
+    assert_eq!((code, out.as_str()), (Some(2), "sshd: ALL\nno separator\n"));
     let want = "(standard input):2:1: left as it is: it has no \":\" between daemons and clients\n";
     assert_eq!(err, want);
 }

@@ -6,7 +6,8 @@ use tcpw_common::banner::MAX_TEXT;
 
 use super::{
     facts::{Facts, Kind},
-    foresee::{Problem, problems},
+    Scope,
+    foresee::{Problem, problems, program_of},
     place::Places,
     verdicts::leads_to,
 };
@@ -58,15 +59,36 @@ pub(super) fn check(tables: &Tables, facts: &dyn Facts, places: &mut Places<'_>,
 }
 
 /// Findings on commands that cannot work on this machine.
-pub(super) fn foresee(tables: &Tables, facts: &dyn Facts, places: &mut Places<'_>, sink: &mut Sink) {
-    for rule in tables.allow.rules.iter().chain(&tables.deny.rules) {
+///
+/// Of tables that are not in use only what decides who gets in is looked at.
+pub(super) fn foresee(tables: &Tables, facts: &dyn Facts, scope: Scope, places: &mut Places<'_>, sink: &mut Sink) {
+    for (table, rule) in
+        [&tables.allow, &tables.deny].into_iter().flat_map(|it| it.rules.iter().map(move |rule| (it, rule)))
+    {
         for OptionField { origin, option } in &rule.options {
-            let Ok(RuleOption::Spawn(text) | RuleOption::Aclexec(text)) = option else { continue };
-            for Problem { what, fix } in problems(text, facts) {
-                let expected = "a command that a process without rights can run";
-                let finding =
-                    Finding::new(Code::W124, what, expected, "the command fails, and nobody is told");
+            let (text, is_asked) = match option {
+                Ok(RuleOption::Aclexec(text)) => (text, true),
+                Ok(RuleOption::Spawn(text) | RuleOption::Twist(text)) if scope.in_use => (text, false),
+                Ok(_) | Err(_) => continue,
+            };
+            let consequence = match table.kind {
+                _ if !is_asked => "the command fails each time, and nobody is told",
+                _ if !may_end_table(rule) => "the command fails each time; the option behind it decides",
+                TableKind::Allow => {
+                    "the command fails for every client: the rule lets nobody in, and hosts.deny refuses whom it refuses"
+                }
+                TableKind::Deny => "the command fails for every client: all clients of the rule are let in",
+            };
+            if let Some(Problem { what, fix }) = program_of(text, facts, scope.in_use) {
+                let expected = "a program that the commands' user can run";
+                let finding = Finding::new(Code::W124, what, expected, consequence);
                 sink.push(places.at(finding.advise(fix), origin.clone()));
+            } else if scope.in_use && !matches!(option, Ok(RuleOption::Twist(_))) {
+                for Problem { what, fix } in problems(text, facts) {
+                    let expected = "a command that a process without rights can run";
+                    let finding = Finding::new(Code::W124, what, expected, consequence);
+                    sink.push(places.at(finding.advise(fix), origin.clone()));
+                }
             }
         }
     }

@@ -33,11 +33,12 @@ pub(super) fn check(
         if status.kind == Kind::Dangling && *text == FileText::Missing {
             diagnostics.retain(|it| it.code != Code::H001.as_str() || it.origin.path != *path);
         }
-        sink.extend(look_at(status, "no rules").map(|finding| finding.at(whole(path), b"")));
+        sink.extend(look_at(path, status, "no rules").map(|finding| finding.at(whole(path), b"")));
         sink.extend(writers(path, status, scope.in_use, facts).map(|finding| finding.at(whole(path), b"")));
     }
     for (path, text) in &texts.files {
-        if path.starts_with("/sys/class/net") {
+        // Two slashes begin comments in other languages: that is said where they stand.
+        if path.starts_with("/sys/class/net") || path.as_os_str().as_encoded_bytes().starts_with(b"//") {
             continue;
         }
         let status = facts.status(path);
@@ -45,14 +46,16 @@ pub(super) fn check(
             diagnostics.retain(|it| it.code != Code::W080.as_str() || *it.origin.path != *path);
         }
         let path: Arc<PathBuf> = Arc::new(path.clone());
-        sink.extend(look_at(status, "no patterns").map(|finding| finding.at(whole(&path), b"")));
+        sink.extend(look_at(&path, status, "no patterns").map(|finding| finding.at(whole(&path), b"")));
         sink.extend(writers(&path, status, true, facts).map(|finding| finding.at(whole(&path), b"")));
     }
 }
 
-fn look_at(status: Status, nothing: &str) -> Option<Finding> {
+fn look_at(path: &Path, status: Status, nothing: &str) -> Option<Finding> {
     match status.kind {
         Kind::File | Kind::Missing => None,
+        // It reads as an empty file, at once.
+        Kind::Other if path == Path::new("/dev/null") => None,
         Kind::Directory => Some(Finding::new(
             Code::W006,
             "this is a directory",
@@ -77,8 +80,8 @@ fn look_at(status: Status, nothing: &str) -> Option<Finding> {
 /// Whether others than root may write it. Of tables that are not in use only: whether everybody may.
 fn writers(path: &Path, status: Status, in_use: bool, facts: &dyn Facts) -> Option<Finding> {
     let consequence = "whoever may write it decides who may connect, and which commands run";
-    let finding = |who: String, advice: String| {
-        let message = format!("{who} may write this file");
+    let finding = |writer: String, advice: String| {
+        let message = format!("{writer} may write this file");
         Finding::new(Code::W008, message, "a file that only root may write", consequence).advise(advice)
     };
     if status.kind != Kind::File {

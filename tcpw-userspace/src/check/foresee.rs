@@ -53,6 +53,63 @@ pub fn problems(text: &[u8], facts: &dyn Facts) -> Vec<Problem> {
     problems.into_iter().collect()
 }
 
+/// What is wrong with the program of a command: it is not there, or cannot be run.
+///
+/// A name without a path is looked for only if the command would be run on this machine.
+pub(super) fn program_of(text: &[u8], facts: &dyn Facts, runs_here: bool) -> Option<Problem> {
+    const BUILT_IN: [&str; 33] = [
+        "echo", "test", "[", "exit", "true", "false", "if", "for", "while", "until", "case", "cd", "set", ":", ".", "eval",
+        "exec", "printf", "read", "kill", "{", "!", "umask", "export", "trap", "wait", "command", "type", "ulimit",
+        "unset", "return", "shift", "times",
+    ];
+    let text = String::from_utf8_lossy(text);
+    let first = text.trim_start_matches(|it: char| it.is_whitespace() || it == '(').split_whitespace().next()?;
+    let first = first.trim_end_matches([')', ';', '&']);
+    if first.is_empty() || first.contains(['%', '$', '*', '?', '=', '"', '\'', '`', '<', '>', '|']) {
+        return None;
+    }
+    let name = facts.effects().and_then(|settings| settings.user.clone()).unwrap_or_else(default_user);
+    let found = if first.starts_with('/') {
+        facts.status(Path::new(first))
+    } else if !runs_here || first.contains('/') || BUILT_IN.contains(&first) {
+        return None;
+    } else {
+        let places = PATH.iter().chain(&["/bin", "/sbin"]).map(|directory| Path::new(directory).join(first));
+        let mut found = places.map(|place| facts.status(&place)).filter(|it| it.kind == Kind::File);
+        found.next().unwrap_or(Status::MISSING)
+    };
+    let is_runnable = |account: Option<Account>| {
+        let bits = account.map_or(0o111, |account| execute_bit(found, &account));
+        found.mode & bits != 0
+    };
+    match found.kind {
+        Kind::Missing | Kind::Dangling => Some(Problem {
+            what: format!("the program {first} does not exist on this machine"),
+            fix: "install it, or write its path as it is here".into(),
+        }),
+        Kind::Directory => Some(Problem {
+            what: format!("{first} is a directory, not a program"),
+            fix: "name the program".into(),
+        }),
+        Kind::File if !is_runnable(if runs_here { facts.account(&name) } else { None }) => Some(Problem {
+            what: format!("{first} cannot be run by {name}, the commands' user"),
+            fix: format!("chmod o+x {first}"),
+        }),
+        Kind::File | Kind::Other => None,
+    }
+}
+
+/// The permission bit that counts for a user who runs a file.
+fn execute_bit(status: Status, user: &Account) -> u32 {
+    if status.owner == user.uid {
+        0o100
+    } else if user.groups.contains(&status.group) {
+        0o010
+    } else {
+        0o001
+    }
+}
+
 struct Word {
     text: String,
     /// It stands behind `>`, or is an argument of tee.

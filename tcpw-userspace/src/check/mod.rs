@@ -9,6 +9,8 @@ mod commands;
 pub mod facts;
 mod files;
 pub mod foresee;
+mod group;
+mod idle;
 mod place;
 pub mod registry;
 mod rules;
@@ -20,6 +22,7 @@ use crate::{
     compile,
     parse::{
         self,
+        code::Code,
         diagnostic::{Diagnostic, Severity, Sink},
         rule::Tables,
         text::Texts,
@@ -78,17 +81,23 @@ pub fn check(texts: &Texts, facts: &dyn Facts, scope: Scope) -> Checked {
     let mut sink = Sink::default();
     let mut places = Places::new(texts);
     let unreachable = compile::unreachable(&tables);
+    rules::leave_out_hints(&tables, &unreachable, &mut diagnostics);
     rules::check(&tables, &unreachable, &diagnostics, &mut places, &mut sink);
     commands::check(&tables, facts, &mut places, &mut sink);
-    if scope.in_use {
-        commands::foresee(&tables, facts, &mut places, &mut sink);
-    }
-    if scope.both {
-        verdicts::check(&tables, &unreachable, texts, &mut places, &mut sink);
+    commands::foresee(&tables, facts, scope, &mut places, &mut sink);
+    let is_template = diagnostics.iter().any(|it| it.code == Code::W170.as_str());
+    if !is_template {
+        // hosts.allow alone may hold the whole policy; hosts.deny alone says little of who gets in.
+        let has_allow = !texts.allow.0.as_os_str().is_empty();
+        let idle = if has_allow { idle::check(&tables, &unreachable, &mut places, &mut sink) } else { false };
+        if has_allow {
+            verdicts::check(&tables, &unreachable, texts, scope, idle, &mut places, &mut sink);
+        }
     }
     files::check(texts, facts, scope, &mut diagnostics, &mut sink);
     diagnostics.extend(sink.into_found());
     sort(&mut diagnostics, texts);
+    group::group(&mut diagnostics);
     Checked { tables, diagnostics }
 }
 

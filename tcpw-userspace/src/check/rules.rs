@@ -57,6 +57,24 @@ pub(super) fn check(
     }
 }
 
+/// Leaves out hints on rules that nothing reaches: what they speak of cannot happen.
+pub(super) fn leave_out_hints(
+    tables: &Tables,
+    unreachable: &[Unreachable],
+    diagnostics: &mut Vec<Diagnostic>,
+) {
+    let dead = unreachable.iter().filter(|it| !it.by.is_empty()).filter_map(|it| rule_of(tables, it.rule));
+    let lines: HashSet<_> = dead
+        .flat_map(|rule| {
+            let last = rule.number.max(rule.origin.line);
+            (rule.origin.line..=last).map(|line| (rule.origin.path.as_path(), line))
+        })
+        .collect();
+    diagnostics.retain(|it| {
+        it.severity > Severity::Hint || !lines.contains(&(it.origin.path.as_path(), it.origin.line))
+    });
+}
+
 /// Whether a pattern file is among the rule's clients or servers.
 fn names_file(rule: &Rule) -> bool {
     rule.text.windows(2).any(|pair| matches!(pair, [b' ' | b'\t' | b',' | b':' | b'@', b'/']))
@@ -114,7 +132,7 @@ fn shadowed(by: &[&Rule]) -> Finding {
         [] => String::new(),
     };
     let expected = "the rule for fewer clients before the rule for more; hosts.allow is read first";
-    let finding = Finding::new(Code::W141, message, expected, "it is never reached: it decides nothing");
+    let finding = Finding::new(Code::W141, message, expected, "it is never reached and decides nothing");
     by.iter().fold(finding, |finding, rule| finding.relate(rule.origin.clone(), shown(rule)))
 }
 

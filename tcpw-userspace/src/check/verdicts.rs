@@ -1,16 +1,23 @@
 //! What both tables together come to: nobody is refused, or nobody gets in.
+//!
+//! A table that was not named is taken as empty.
 
-use std::{collections::HashSet, path::PathBuf, sync::Arc};
+use std::collections::HashSet;
 
-use super::place::{Places, whole};
+use super::{
+    Scope,
+    place::{Places, whole},
+};
 use crate::{
     compile::Unreachable,
     evaluate::{daemon_matches, list_matches, request::RuleIndex},
     parse::{
+        advice::is_placeholder,
         code::Code,
         diagnostic::{Finding, Sink},
+        list::{split_at, tokens as list_tokens},
         rule::{
-            Daemon, HostPattern, OptionField, Rule, RuleOption, TableEnd, TableKind, Tables, Text,
+            Daemon, HostPattern, OptionField, Rule, RuleOption, Table, TableEnd, TableKind, Tables, Text,
             TextPattern,
         },
         text::{FileText, Texts},
@@ -22,6 +29,8 @@ pub(super) fn check(
     tables: &Tables,
     unreachable: &[Unreachable],
     texts: &Texts,
+    scope: Scope,
+    is_told: bool,
     places: &mut Places<'_>,
     sink: &mut Sink,
 ) {
@@ -29,36 +38,39 @@ pub(super) fn check(
     let nobody_is_refused = !tables.allow.rules.iter().any(|rule| refuses(rule, TableKind::Allow))
         && !tables.deny.rules.iter().any(|rule| refuses(rule, TableKind::Deny))
         && tables.deny.end == TableEnd::Complete;
-    if nobody_is_refused && texts.deny.1 != FileText::Missing {
-        let consequence = "every client may reach every daemon";
+    if nobody_is_refused && !is_told && texts.deny.1 != FileText::Missing {
+        let (path, consequence) = if scope.both {
+            (&texts.deny.0, "every client may reach every daemon")
+        } else {
+            (&texts.allow.0, "without a hosts.deny, which was not named, every client may reach every daemon")
+        };
         let finding = Finding::new(Code::H143, "no rule refuses anybody", "", consequence);
-        sink.push(finding.at(whole(&texts.deny.0), b""));
+        sink.push(finding.at(whole(path), b""));
     }
-    let Some(wall) = tables.deny.rules.iter().position(refuses_everybody) else { return };
     let matchless: HashSet<RuleIndex> =
         unreachable.iter().filter(|it| it.by.is_empty()).map(|it| it.rule).collect();
     let is_matchless = |table, index| matchless.contains(&RuleIndex { table, index });
-    let allow = tables.allow.rules.iter().enumerate().map(|(index, rule)| (TableKind::Allow, index, rule));
-    let before =
-        tables.deny.rules[..wall].iter().enumerate().map(|(index, rule)| (TableKind::Deny, index, rule));
-    let doors: Vec<&Rule> = allow
-        .chain(before)
+    let all = [numbered(&tables.allow), numbered(&tables.deny)].concat();
+    let Some(wall) = all.iter().position(|(kind, _, rule)| refuses_everybody(rule, *kind)) else { return };
+    let doors: Vec<&Rule> = all[..wall]
+        .iter()
         .filter(|(kind, index, rule)| {
-            leads_to(rule, *kind) == TableKind::Allow && !is_matchless(*kind, *index)
+            leads_to(rule, *kind) == TableKind::Allow && !is_matchless(*kind, *index) && !is_unfilled(rule)
         })
-        .map(|(_, _, rule)| rule)
+        .map(|(_, _, rule)| *rule)
         .collect();
+    let (_, _, rule) = all[wall];
     let finding = if doors.is_empty() {
-        everybody(&texts.allow.0)
+        everybody()
     } else if doors.iter().any(|rule| is_for_ssh(rule)) {
         return;
     } else {
-        ssh(&texts.allow.0)
+        ssh()
     };
-    sink.push(places.at_rule(finding, &tables.deny.rules[wall]));
+    sink.push(places.at_rule(finding, rule));
 }
 
-fn everybody(allow: &Arc<PathBuf>) -> Finding {
+fn everybody() -> Finding {
     Finding::new(
         Code::W142,
         "everybody is refused, and no rule lets anybody in",
@@ -66,18 +78,16 @@ fn everybody(allow: &Arc<PathBuf>) -> Finding {
         "no connection to any daemon is accepted, that of the administrator included",
     )
     .advise("sshd: 192.0.2.0/24 in hosts.allow, with your own network")
-    .relate(whole(allow), "no rule here lets anybody in")
 }
 
-fn ssh(allow: &Arc<PathBuf>) -> Finding {
+fn ssh() -> Finding {
     Finding::new(
         Code::H144,
         "everybody is refused, and no rule lets anybody use ssh",
         "",
-        "who administers this host through ssh is locked out",
+        "an administrator who uses ssh is locked out",
     )
     .advise("sshd: 192.0.2.0/24 in hosts.allow, with your own network")
-    .relate(whole(allow), "no rule here is for sshd")
 }
 
 /// What a match of a rule comes to.
@@ -105,8 +115,22 @@ pub(super) fn leads_to(rule: &Rule, kind: TableKind) -> TableKind {
     kind
 }
 
+/// The rules of a table with their numbers.
+fn numbered(table: &Table) -> Vec<(TableKind, usize, &Rule)> {
+    table.rules.iter().enumerate().map(|(index, rule)| (table.kind, index, rule)).collect()
+}
+
+/// Whether every client of a rule is a placeholder.
+fn is_unfilled(rule: &Rule) -> bool {
+    let text = &rule.text;
+    let colon = split_at(text, b':').map_or(text.len(), |at| at + 1);
+    let end = split_at(&text[colon..], b':').map_or(text.len(), |at| colon + at);
+    let mut clients = list_tokens(&text[colon..end], 0).map(|(_, word)| word).peekable();
+    clients.peek().is_some() && clients.all(is_placeholder)
+}
+
 /// `ALL: ALL`.
-fn refuses_everybody(rule: &Rule) -> bool {
+fn refuses_everybody(rule: &Rule, kind: TableKind) -> bool {
     let all_daemons = rule
         .daemons
         .patterns
@@ -116,7 +140,7 @@ fn refuses_everybody(rule: &Rule) -> bool {
         token.user.is_none() && matches!(token.host, HostPattern::Text { pattern: TextPattern::All, .. })
     });
     let is_sure = rule.daemons.except.is_none() && rule.clients.except.is_none();
-    is_sure && all_daemons && all_clients && leads_to(rule, TableKind::Deny) == TableKind::Deny
+    is_sure && all_daemons && all_clients && leads_to(rule, kind) == TableKind::Deny
 }
 
 /// Whether the daemon list may take in the ssh daemon.

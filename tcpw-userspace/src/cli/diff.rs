@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::{
     Failure, Outcome, TableArgs,
-    in_use::tables_in_use,
+    in_use::{EMPTY, tables_in_use},
     meaning::{
         Asked, JsonDecision, JsonService, Read, Services, answer, condition, end, erroneous, json_networks,
         read, rule, verdict_of, who,
@@ -35,10 +35,10 @@ pub struct DiffArgs {
     /// Which table OLD and NEW are, if their names contain neither allow nor deny
     #[arg(long = "as", value_name = "TABLE")]
     pub kind: Option<Kind>,
-    /// hosts.allow of both sides, if OLD and NEW are each a hosts.deny [default: the one in use]
+    /// hosts.allow of both sides, if OLD and NEW are each a hosts.deny [default: empty]
     #[arg(long, value_name = "FILE")]
     pub hosts_allow: Option<PathBuf>,
-    /// hosts.deny of both sides, if OLD and NEW are each a hosts.allow [default: the one in use]
+    /// hosts.deny of both sides, if OLD and NEW are each a hosts.allow [default: empty]
     #[arg(long, value_name = "FILE")]
     pub hosts_deny: Option<PathBuf>,
     /// Print every network, not only the first ones
@@ -73,7 +73,10 @@ pub fn run(arguments: &DiffArgs) -> Result<Outcome, Failure> {
         writeln!(out)?;
     } else {
         if let Some(shared) = shared {
-            writeln!(out, "With {} on both sides:", shared.display())?;
+            match shared.as_os_str() == EMPTY {
+                true => writeln!(out, "With no other table on either side:")?,
+                false => writeln!(out, "With {} on both sides:", shared.display())?,
+            }
         }
         show(&mut out, &old, &new, &changes, arguments.all)?;
     }
@@ -134,7 +137,8 @@ impl Sides {
         }
         let shared = match (flag, beside) {
             (None, Some(beside)) => beside,
-            (Some(_), _) | (None, None) => {
+            (None, None) => EMPTY.into(),
+            (Some(_), _) => {
                 let flags = TableArgs { hosts_allow: hosts_allow.clone(), hosts_deny: hosts_deny.clone() };
                 one_of(&tables_in_use(&flags, None)?, other(kind))
             }

@@ -5,6 +5,9 @@ use std::path::{Path, PathBuf};
 use super::{Failure, TableArgs, must_exist, run::RunArgs};
 use crate::{config::Config, effects::Settings as Effects};
 
+/// A table without rules.
+pub(super) const EMPTY: &str = "/dev/null";
+
 /// hosts.allow and hosts.deny.
 ///
 /// # Errors
@@ -14,8 +17,10 @@ pub(super) fn tables_in_use(flags: &TableArgs, settings: Option<&Path>) -> Resul
     let TableArgs { hosts_allow, hosts_deny } = flags;
     must_exist("--hosts-allow", hosts_allow.as_deref())?;
     must_exist("--hosts-deny", hosts_deny.as_deref())?;
-    if let (None, Some(allow), Some(deny)) = (settings, hosts_allow, hosts_deny) {
-        return Ok([allow.clone(), deny.clone()]);
+    // A table that is named alone is a policy of its own: the other one is empty.
+    if let (None, Some(_), _) | (None, _, Some(_)) = (settings, hosts_allow, hosts_deny) {
+        let named = |table: &Option<PathBuf>| table.clone().unwrap_or_else(|| EMPTY.into());
+        return Ok([named(hosts_allow), named(hosts_deny)]);
     }
     let config = load(settings)?;
     let pick = |flag: &Option<PathBuf>, setting: PathBuf| flag.clone().unwrap_or(setting);

@@ -56,10 +56,10 @@ enum Command {
 /// Which tables.
 #[derive(Args, Clone, Debug, Default)]
 pub struct TableArgs {
-    /// Table of the clients that may connect [default: /etc/hosts.allow]
+    /// The table of clients that may connect [default: /etc/hosts.allow; empty beside --hosts-deny]
     #[arg(long, value_name = "FILE")]
     pub hosts_allow: Option<PathBuf>,
-    /// Table of the clients that may not [default: /etc/hosts.deny]
+    /// The table of clients that may not [default: /etc/hosts.deny; empty beside --hosts-allow]
     #[arg(long, value_name = "FILE")]
     pub hosts_deny: Option<PathBuf>,
 }

@@ -3,6 +3,8 @@
 //! In: pieces, which only blanks may separate. Out: physical lines, the last one with a newline.
 //! Invariant: joined as libwrap joins them, pieces stay whole and separated.
 
+use super::command::BREAK;
+
 /// Columns a line should not pass.
 const WIDTH: usize = 100;
 
@@ -14,7 +16,11 @@ const CONTINUES: &[u8] = b" \\\n";
 
 /// The pieces on one line.
 pub(super) fn one_line(pieces: &[Vec<u8>]) -> Vec<u8> {
-    let mut line = pieces.join(&b' ');
+    let plain = |piece: &Vec<u8>| {
+        let piece = piece.strip_prefix(&[BREAK]).unwrap_or(piece);
+        piece.iter().map(|byte| if *byte == BREAK { b' ' } else { *byte }).collect::<Vec<u8>>()
+    };
+    let mut line = pieces.iter().map(plain).collect::<Vec<_>>().join(&b' ');
     line.push(b'\n');
     line
 }
@@ -22,7 +28,8 @@ pub(super) fn one_line(pieces: &[Vec<u8>]) -> Vec<u8> {
 /// The pieces on as few lines as fit, if one is too wide.
 pub(super) fn lines(pieces: &[Vec<u8>]) -> Vec<u8> {
     let line = one_line(pieces);
-    if line.len() <= WIDTH + 1 {
+    let is_broken = pieces.iter().any(|piece| piece.contains(&BREAK));
+    if line.len() <= WIDTH + 1 && !is_broken {
         return line;
     }
     let mut text = Vec::with_capacity(line.len() + line.len() / 8);
@@ -30,9 +37,13 @@ pub(super) fn lines(pieces: &[Vec<u8>]) -> Vec<u8> {
     for (index, piece) in pieces.iter().enumerate() {
         let is_last = index + 1 == pieces.len();
         let behind = if is_last { 0 } else { CONTINUES.len() - 1 };
+        let (piece, is_forced) = match piece.split_first() {
+            Some((&BREAK, rest)) => (rest, true),
+            Some(_) | None => (piece.as_slice(), false),
+        };
         if index == 0 {
             // The first piece stands where the rule begins.
-        } else if column + 1 + piece.len() + behind <= WIDTH {
+        } else if !is_forced && column + 1 + piece.len() + behind <= WIDTH {
             text.push(b' ');
             column += 1;
         } else {
@@ -40,8 +51,15 @@ pub(super) fn lines(pieces: &[Vec<u8>]) -> Vec<u8> {
             text.extend_from_slice(INDENTATION);
             column = INDENTATION.len();
         }
-        text.extend_from_slice(piece);
-        column += piece.len();
+        for (number, part) in piece.split(|byte| *byte == BREAK).enumerate() {
+            if number > 0 {
+                text.extend_from_slice(CONTINUES);
+                text.extend_from_slice(INDENTATION);
+                column = INDENTATION.len();
+            }
+            text.extend_from_slice(part);
+            column += part.len();
+        }
     }
     text.push(b'\n');
     text

@@ -4,10 +4,12 @@
 //! that were left as they are because their spelling is their meaning. No I/O.
 //! Invariant: parse, print, parse is the identity on verdicts ([`same_rules`]); every rule is
 //! read again as it was printed, and left as it was if it does not read the same.
+//! The author's line breaks stay before options and inside commands. Tabs become blanks, but for those in quotes.
 //! Source: hosts_access(5), whose examples write `ALL: some.host.name, .some.domain` and
 //! `ALL EXCEPT in.fingerd`: commas between patterns, so that a list is seen to be one.
 #![forbid(unsafe_code)]
 
+mod command;
 mod layout;
 mod rule;
 mod same;
@@ -59,6 +61,16 @@ pub enum Why {
     Backslash,
     /// In canonical form it would be longer than libwrap's buffer.
     WouldBeTooLong,
+}
+
+impl Why {
+    /// Whether libwrap rejects the line, or what follows it.
+    pub fn is_error(self) -> bool {
+        match self {
+            Self::TooLong | Self::NoNewline | Self::NoSeparator | Self::WrongOption => true,
+            Self::Nul | Self::Brackets | Self::InnerComment | Self::Backslash | Self::WouldBeTooLong => false,
+        }
+    }
 }
 
 impl fmt::Display for Why {
@@ -115,7 +127,7 @@ fn canonical(line: &Line<'_>, stretch: &[u8]) -> Result<Vec<u8>, Why> {
     if line.bytes.starts_with(b"#") {
         return comment(stretch);
     }
-    rule::canonical(&line.bytes)
+    rule::canonical(&line.bytes, &line.joins().collect::<Vec<_>>())
 }
 
 /// A comment stays as it is, but for the carriage return of another system's newline.

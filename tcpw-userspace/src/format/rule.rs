@@ -1,6 +1,6 @@
 //! A rule to its canonical form, and back as a proof.
 
-use super::{Why, layout, word};
+use super::{Why, command, layout, word};
 use crate::parse::{
     lexer::Lexer,
     list::{is_except, split_at, tokens},
@@ -12,24 +12,26 @@ use crate::parse::{
 struct Parts {
     daemons: Vec<Vec<u8>>,
     clients: Vec<Vec<u8>>,
-    /// As they are written, without the blanks around them.
+    /// As they are written, without the blanks around them and those that mean nothing.
     options: Vec<Vec<u8>>,
 }
 
+/// An option as it is printed: with a break where the author broke the line.
+type Shown = Vec<u8>;
+
 /// A joined line, which is a rule, in canonical form.
-pub(super) fn canonical(line: &[u8]) -> Result<Vec<u8>, Why> {
+///
+/// `joins` are the offsets where the author's continuation lines begin.
+pub(super) fn canonical(line: &[u8], joins: &[usize]) -> Result<Vec<u8>, Why> {
     let mut parts = read(line)?;
+    let shown = shown(line, joins);
     for token in &mut parts.daemons {
         *token = word::daemon(token);
     }
     for token in &mut parts.clients {
         *token = word::client(token);
     }
-    for option in &mut parts.options {
-        let end = options::keyword_end(option).unwrap_or(option.len());
-        option[..end].make_ascii_lowercase();
-    }
-    let pieces = pieces(&parts);
+    let pieces = pieces(&parts, &shown);
     // Indentation counts in libwrap's buffer, so a long rule may fit on one line only.
     let wrapped = proven(layout::lines(&pieces), &parts);
     if wrapped == Err(Why::WouldBeTooLong) { proven(layout::one_line(&pieces), &parts) } else { wrapped }
@@ -62,8 +64,49 @@ fn read(line: &[u8]) -> Result<Parts, Why> {
     if fields.iter().any(|field| field.option.is_err()) {
         return Err(Why::WrongOption);
     }
-    let options = fields.into_iter().map(|field| line[field.span].to_vec()).collect();
+    let options = fields.into_iter().map(|field| spelt(&line[field.span], &[], command::squeezed)).collect();
     Ok(Parts { daemons, clients, options })
+}
+
+/// The options as they are printed.
+fn shown(line: &[u8], joins: &[usize]) -> Vec<Shown> {
+    let Some(first) = split_at(line, b':') else { return Vec::new() };
+    let Some(second) = split_at(&line[first + 1..], b':').map(|at| first + 1 + at) else { return Vec::new() };
+    let fields = options::parse(line, second + 1);
+    let has_command = fields.iter().any(|field| is_command(&line[field.span.clone()]));
+    let mut end = line[..second].iter().rposition(|byte| !byte.is_ascii_whitespace()).map_or(0, |last| last + 1);
+    let mut all = Vec::new();
+    for field in fields {
+        let span = field.span;
+        let inner: Vec<usize> = joins.iter().filter(|at| span.contains(at)).map(|at| at - span.start).collect();
+        let text = spelt(&line[span.clone()], &inner, |text| text.to_vec());
+        let is_broken = has_command && joins.iter().any(|at| (end..=span.start).contains(at));
+        let break_before: &[u8] = if is_broken { &[command::BREAK] } else { b"" };
+        all.push([break_before, &text].concat());
+        end = span.end;
+    }
+    all
+}
+
+/// An option with its name in small letters and single blanks; a command's value is made by `squeeze`.
+fn spelt(option: &[u8], breaks: &[usize], squeeze: impl Fn(&[u8]) -> Vec<u8>) -> Vec<u8> {
+    let end = options::keyword_end(option).unwrap_or(option.len());
+    let name = option[..end].to_ascii_lowercase();
+    let behind = &option[end..];
+    let value = behind.iter().position(|byte| !matches!(byte, b' ' | b'\t' | b'=')).unwrap_or(behind.len());
+    let gap: Vec<u8> = behind[..value].iter().map(|byte| if *byte == b'\t' { b' ' } else { *byte }).collect();
+    let text = &behind[value..];
+    if !is_command(option) {
+        return [name, gap, text.to_vec()].concat();
+    }
+    let breaks: Vec<usize> = breaks.iter().filter_map(|at| at.checked_sub(end + value)).collect();
+    [name, gap, squeeze(&command::printed(text, &breaks))].concat()
+}
+
+/// Whether an option is a command for the shell.
+fn is_command(option: &[u8]) -> bool {
+    let end = options::keyword_end(option).unwrap_or(option.len());
+    [&b"spawn"[..], b"twist", b"aclexec"].iter().any(|name| name.eq_ignore_ascii_case(&option[..end]))
 }
 
 /// Whether every bracket has its counterpart behind it.
@@ -77,8 +120,8 @@ fn is_balanced(field: &[u8]) -> bool {
 }
 
 /// The texts between which a line may be broken.
-fn pieces(parts: &Parts) -> Vec<Vec<u8>> {
-    let Parts { daemons, clients, options } = parts;
+fn pieces(parts: &Parts, options: &[Shown]) -> Vec<Vec<u8>> {
+    let Parts { daemons, clients, .. } = parts;
     let mut pieces = list(daemons);
     close(&mut pieces, 0);
     let first_client = pieces.len();

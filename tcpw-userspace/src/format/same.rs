@@ -1,5 +1,6 @@
 //! Whether two tables say the same.
 
+use super::command;
 use crate::parse::rule::{
     ClientPattern, Complaint, Daemon, DaemonPattern, HostPattern, List, Rule, Table, TextPattern,
 };
@@ -19,7 +20,10 @@ fn same_all<T>(one: &[T], other: &[T], same: impl Fn(&T, &T) -> bool) -> bool {
 fn same_rule(one: &Rule, other: &Rule) -> bool {
     same_list(&one.daemons, &other.daemons, same_daemon)
         && same_list(&one.clients, &other.clients, same_client)
-        && same_all(&one.options, &other.options, |one, other| one.option == other.option)
+        && same_all(&one.options, &other.options, |one, other| match (&one.option, &other.option) {
+            (Ok(one), Ok(other)) => command::same_option(one, other),
+            (one, other) => one == other,
+        })
 }
 
 /// libwrap's words, which begin with a place.

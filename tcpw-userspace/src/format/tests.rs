@@ -37,6 +37,12 @@ becomes! {
     short_rules_are_joined: b"sshd: 1.2.\\\n3.4 \\\n  LOCAL\n" => b"sshd: 1.2.3.4, LOCAL\n";
     lone_continuations_stay: b"ALL:ALL\n\\\n\\\n" => b"ALL: ALL\n\\\n\\\n";
     lone_nul_stays_behind: b"ALL: ALL \n" => b"ALL: ALL\n";
+    tabs: b"sshd\t:\tALL\t:\tseverity\tauth.info : spawn\t(echo\ta \"b\tc\")\t&\n"
+        => b"sshd: ALL: severity auth.info: spawn (echo a \"b\tc\") &\n";
+    continued_commands_keep_their_lines: b"ALL : ALL \\\n\t: spawn (echo x | \\\n\t mail root) & \\\n\t: deny\n"
+        => b"ALL: ALL: \\\n    spawn (echo x | \\\n    mail root) &: \\\n    deny\n";
+    a_break_in_quotes_is_none: b"ALL: ALL: spawn echo \"a \\\n b\" \\\n c\n"
+        => b"ALL: ALL: spawn echo \"a  b\" \\\n    c\n";
     excepts_in_a_row: b"a except,except b: c EXCEPT\n" => b"a EXCEPT EXCEPT b: c EXCEPT\n";
     inner_backslashes: b"a\\b \\c: d\\ e: spawn a\\b\n" => b"a\\b, \\c: d\\, e: spawn a\\b\n";
 }

@@ -172,6 +172,24 @@ codes! {
     W142 "everybody is locked out"
     H143 "nobody is refused"
     H144 "nobody may use ssh"
+
+    W150 "text stuck to brackets"
+    E151 "an option word without its colon does the opposite"
+    W152 "an option word without its colon"
+    W153 "network and mask apart"
+    W154 "a network's address without its length"
+    E157 "a line that goes on in the next one"
+    W158 "a rule that changes nothing"
+    W159 "a placeholder"
+
+    W163 "a look-alike character"
+    E164 "a look-alike character that breaks the rule"
+    E166 "a colon inside a command"
+    W167 "a comment of another language"
+    E168 "a comment behind a rule begins an option"
+    W170 "a template"
+    W171 "a rule in a pattern file"
+    H172 "a service's name in place of the program's"
 }
 
 impl Code {

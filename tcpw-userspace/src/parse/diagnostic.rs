@@ -1,7 +1,7 @@
 //! What is wrong or odd in the texts, for a person at an editor.
 //!
-//! In: findings and where they stand. Out: [`Diagnostic`], whose `Display` cites and
-//! underlines the line, then says what was expected, a fix, and the consequence.
+//! In: findings and where they stand. Out: [`Diagnostic`], whose `Display` says what is wrong, cites and
+//! underlines the line, shows a fix and says what follows: five lines at most.
 //! Invariant: a text of any size gives a bounded number of bounded diagnostics per code;
 //! what is left out is counted.
 
@@ -60,8 +60,10 @@ pub struct Diagnostic {
     pub cited_from: u32,
     /// Other places that have to do with it.
     pub related: Vec<Related>,
-    /// How many more places of this file have the same code and are not listed.
+    /// How many more places of this file have the same code: one cause is one finding.
     pub more: usize,
+    /// The first of those places.
+    pub places: Vec<Origin>,
 }
 
 /// What to do.
@@ -71,17 +73,6 @@ pub enum Fix {
     Replace(String),
     /// Words.
     Advice(Cow<'static, str>),
-}
-
-impl fmt::Display for Fix {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Replace(text) if text.is_empty() => out.write_str("delete it"),
-            // What has to be a line of its own is shown on one.
-            Self::Replace(text) => out.write_str(text.replace('\n', " (newline) ").trim_start()),
-            Self::Advice(words) => out.write_str(words),
-        }
-    }
 }
 
 /// Another place that has to do with a diagnostic.
@@ -129,6 +120,12 @@ impl Finding {
         self
     }
 
+    /// Without a fix.
+    pub(crate) fn without_fix(mut self) -> Self {
+        self.fix = None;
+        self
+    }
+
     /// Its replacement is for a part of the underlined text, between these two.
     pub(crate) fn within(mut self, before: &[u8], behind: &[u8]) -> Self {
         match self.fix.take() {
@@ -170,6 +167,7 @@ impl Finding {
             cited_from: super::lexer::count(first),
             related,
             more: 0,
+            places: Vec::new(),
         }
     }
 }

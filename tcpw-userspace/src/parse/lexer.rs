@@ -99,7 +99,7 @@ impl Line<'_> {
     }
 
     /// Where in the joined line each continuation begins.
-    pub(super) fn joins(&self) -> impl Iterator<Item = usize> {
+    pub(crate) fn joins(&self) -> impl Iterator<Item = usize> {
         self.more.iter().map(|segment| segment.joined)
     }
 

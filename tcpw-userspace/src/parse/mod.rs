@@ -11,6 +11,7 @@ pub mod code;
 pub mod diagnostic;
 pub(crate) mod lexer;
 pub(crate) mod list;
+pub(crate) mod lookalike;
 mod nesting;
 pub(crate) mod number;
 pub(crate) mod options;

@@ -31,6 +31,11 @@ impl<'a> Interfaces<'a> {
         Self { files, asked: BTreeSet::new() }
     }
 
+    /// The same files, to try out another text.
+    pub(super) fn again(&self) -> Self {
+        Self::new(self.files)
+    }
+
     /// Whether there is such an interface; taken for granted until it was looked up.
     fn exists(&mut self, name: &[u8]) -> bool {
         let path = Path::new("/sys/class/net").join(OsStr::from_bytes(name));

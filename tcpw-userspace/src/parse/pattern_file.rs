@@ -28,7 +28,7 @@ pub(super) fn parse(
                 let source = Source { path: &path, text: bytes };
                 file.patterns = tokens(source, interfaces, diagnostics);
             }
-            FileText::Missing if name.starts_with("/sys/class/net") => {}
+            FileText::Missing if name.starts_with("/sys/class/net") || advice::is_mask(name) => {}
             FileText::Missing => diagnostics.push(advice::file_missing().at(start(&path), b"")),
             FileText::Unreadable(why) => {
                 diagnostics.push(advice::file_unreadable(why).at(start(&path), b""));
@@ -53,7 +53,13 @@ fn tokens(
     for (number, line) in (1..).zip(source.text.split_inclusive(|byte| *byte == b'\n')) {
         let cited = line.strip_suffix(b"\n").unwrap_or(line);
         let mut at = 0;
-        let mut commented = false;
+        let rule = advice::file_rule(cited);
+        let mut commented = rule.is_some();
+        if let Some((length, finding)) = rule {
+            let origin =
+                Origin { path: Arc::clone(source.path), line: number, column: 1, length: count(length) };
+            diagnostics.push(finding.at(origin, cited));
+        }
         for word in line.split(|byte| is_space(*byte)) {
             let column = at;
             at += word.len() + 1;

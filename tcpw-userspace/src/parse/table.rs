@@ -6,8 +6,9 @@ use std::{collections::VecDeque, ops::Range, path::PathBuf, sync::Arc};
 
 use super::{
     advice::{self, Placed, Writer},
-    diagnostic::{Finding, Fix, Sink},
-    lexer::{Lexer, Line, Source},
+    code::Code,
+    diagnostic::{Diagnostic, Finding, Fix, Severity, Sink},
+    lexer::{Lexer, Line, Source, count},
     list, options,
     pattern::{self, Interfaces},
     rule::{
@@ -16,6 +17,12 @@ use super::{
     },
     text::FileText,
 };
+
+/// Most lines that are joined in one fix.
+const MOST_LINES: usize = 20;
+
+/// Most fixes that one whole line is mended with.
+const MOST_FIXES: usize = 8;
 
 /// Parses one table.
 pub(super) fn parse(
@@ -37,7 +44,8 @@ pub(super) fn parse(
         FileText::Bytes(bytes) => {
             let source = Source { path, text: bytes };
             let writer = Writer::default();
-            Parser { source, table: &mut table, interfaces, diagnostics, writer }.lines();
+            let trial = Trial::No;
+            Parser { source, table: &mut table, interfaces, diagnostics, writer, trial }.lines();
         }
         FileText::Missing => diagnostics.push(advice::table_missing(kind).at(whole(), b"")),
         FileText::Unreadable(why) => {
@@ -57,13 +65,26 @@ struct Parser<'a, 'b, 'c> {
     diagnostics: &'b mut Sink,
     /// Who writes the line at hand.
     writer: Writer,
+    trial: Trial,
+}
+
+/// Whether the text is a table, or a fix that is tried out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Trial {
+    /// A table.
+    No,
+    /// A fix: its own fixes are not tried.
+    Yes,
 }
 
 impl Parser<'_, '_, '_> {
     fn lines(&mut self) {
         let source = self.source;
         let mut open_mark = None;
-        for line in Lexer::new(source.text) {
+        // Lines of the text that belong to the rule before them, as was said there.
+        let mut told_until = 0;
+        let mut lines = Lexer::new(source.text).peekable();
+        while let Some(line) = lines.next() {
             if let Some((origin, line_start)) = line.nul(source.path) {
                 self.diagnostics.push(advice::nul().at(origin, source.line_at(line_start)));
             }
@@ -75,19 +96,72 @@ impl Parser<'_, '_, '_> {
             if line.bytes.starts_with(b"#") {
                 let joined = line.joins().next().filter(|_| line.nul(source.path).is_none());
                 let found = advice::comment(&line.bytes, joined, self.writer);
-                self.report_all(&line, found);
+                self.report_all(&line, found.into_iter().collect());
                 let before = self.writer;
                 self.writer = before.after(&line.bytes);
                 let is_mark = self.writer != before && self.writer == Writer::SshGuard;
                 open_mark = if is_mark { Some(line) } else { open_mark };
             } else if !is_blank {
-                self.line(&line);
+                let found = self.line(&line);
+                if line.span.start >= told_until {
+                    let rest = lines.peek().filter(|next| !next.broken && !next.has_nul());
+                    let end = rest.and_then(|next| self.rest_of(&line, next));
+                    match end {
+                        Some(end) => told_until = end,
+                        None => self.report_all(&line, found),
+                    }
+                }
                 self.writer = self.writer.after_rule();
             }
         }
         if let Some(mark) = open_mark.filter(|_| self.writer == Writer::SshGuard) {
-            self.report(&mark, 0, mark.bytes.len() - 1, advice::half_block());
+            self.report(&mark, Vec::new(), (0, mark.bytes.len() - 1, advice::half_block()));
         }
+    }
+
+    /// Reports a rule that goes on in the next lines; the end of the last of them.
+    fn rest_of(&mut self, line: &Line<'_>, next: &Line<'_>) -> Option<usize> {
+        let source = self.source;
+        let written = |line: &Line<'_>| {
+            let text = source.text.get(line.span.clone()).unwrap_or_default();
+            text.strip_suffix(b"\n").unwrap_or(text).to_vec()
+        };
+        if self.trial == Trial::Yes || line.has_nul() {
+            return None;
+        }
+        let mut lines = vec![written(line)];
+        let mut joined = line.bytes.trim_ascii_end().to_vec();
+        let mut end = line.span.end;
+        let start = next.span.start;
+        for next in Lexer::new(source.text.get(start..)?).take(MOST_LINES) {
+            let span = next.span.start + start..next.span.end + start;
+            let with_newline = [joined.as_slice(), b"\n"].concat();
+            let (colons, fields) = advice::cut(&with_newline);
+            let (kind, writer) = (self.table.kind, self.writer);
+            let cut = advice::Cut { bytes: &with_newline, colons, fields: &fields, kind, writer };
+            let text = next.bytes.strip_suffix(b"\n").unwrap_or(&next.bytes).to_vec();
+            if next.broken || next.has_nul() || !advice::goes_on(&cut, &text) {
+                break;
+            }
+            joined = [joined.as_slice(), b" ", text.trim_ascii()].concat();
+            let raw = source.text.get(span.clone()).unwrap_or_default();
+            lines.push(raw.strip_suffix(b"\n").unwrap_or(raw).to_vec());
+            end = span.end;
+        }
+        if lines.len() < 2 {
+            return None;
+        }
+        let lines: Vec<&[u8]> = lines.iter().map(Vec::as_slice).collect();
+        let finding = advice::joined_lines(&lines);
+        let finding = self.proven(finding, |parser, fix| parser.complete(fix, Code::E157, &[]));
+        let origin = Origin {
+            path: Arc::clone(source.path),
+            line: line.first_line(),
+            column: 1,
+            length: count(end - line.span.start - 1),
+        };
+        self.diagnostics.push(finding.at(origin, source.line_at(line.span.start)));
+        Some(end)
     }
 
     /// The table ends here: the line is too long, or lacks its newline.
@@ -96,26 +170,26 @@ impl Parser<'_, '_, '_> {
         self.complain(line.number, "missing newline or line too long");
         self.complain(line.number, "all the subsequent rules will be ignored");
         let finding = advice::broken_line(self.table.kind, line.is_full());
-        self.report(line, 0, line.bytes.len(), finding);
+        self.report(line, Vec::new(), (0, line.bytes.len(), finding));
     }
 
-    fn line(&mut self, line: &Line<'_>) {
+    /// Adds the rule of a line; what there is to say of it, by place.
+    fn line(&mut self, line: &Line<'_>) -> Vec<Placed> {
         let Line { bytes, number, .. } = line;
         let text = bytes.strip_suffix(b"\n").unwrap_or(bytes);
         let mut found = advice::line(bytes);
-        if let Some(colon) = list::split_at(bytes, b':') {
-            let behind = &bytes[colon + 1..];
-            let end = list::split_at(behind, b':').map_or(bytes.len(), |at| colon + 1 + at);
-            let fields = if end < bytes.len() { options::parse(bytes, end + 1) } else { Vec::new() };
+        let (colons, fields) = advice::cut(bytes);
+        let [colon, end] = colons;
+        if colon < bytes.len() {
             let effect = effect(self.table.kind, &fields);
             let daemons = self.daemons(line, colon, effect, &mut found);
             let clients = self.clients(line, colon + 1..end, effect, &mut found);
             found.extend(advice::options(bytes, &fields, self.table.kind));
-            if line.nul(self.source.path).is_none() {
+            if !line.has_nul() {
                 found.extend(advice::glued(bytes, line.joins(), end));
             }
-            advice::unbracketed(bytes, [colon, end], self.writer, &mut found);
             advice::written(bytes, [colon, end], self.writer, &mut found);
+            self.mistakes(line, colons, &fields, &mut found);
             let options = fields.into_iter().map(|field| OptionField {
                 origin: line.origin(self.source.path, field.span.start, field.span.len()),
                 option: field.option,
@@ -127,10 +201,48 @@ impl Parser<'_, '_, '_> {
         } else {
             self.complain(*number, "missing \":\" separator");
             found.push((0, text.len(), advice::missing(text, self.writer)));
+            self.mistakes(line, colons, &fields, &mut found);
         }
         advice::drop_noise(&mut found);
         found.sort_by_key(|(at, _, _)| *at);
-        self.report_all(line, found);
+        found
+    }
+
+    /// Puts mistakes of the line as a whole in place of what they give rise to.
+    fn mistakes(&mut self, line: &Line<'_>, colons: [usize; 2], fields: &[options::Field], found: &mut Vec<Placed>) {
+        // What stands there is not what is written.
+        let is_other = |code| matches!(code, Code::W011 | Code::W012 | Code::W013 | Code::W015 | Code::W017);
+        if line.has_nul() || found.iter().any(|(_, _, finding)| is_other(finding.code)) {
+            return;
+        }
+        let (kind, writer) = (self.table.kind, self.writer);
+        let cut = advice::Cut { bytes: &line.bytes, colons, fields, kind, writer };
+        let is_wrong = found.iter().any(|(_, _, finding)| finding.code.severity() == Severity::Error);
+        let mut all = Vec::new();
+        let first = advice::find_mistake(&cut);
+        let is_plain = first.as_ref().is_none_or(|it| {
+            let is_other = |code| matches!(code, Code::E151 | Code::E164 | Code::E168);
+            it.place.2.code.severity() == Severity::Error && !is_other(it.place.2.code)
+        });
+        let two = if is_wrong && is_plain && self.trial == Trial::No {
+            let mut is_clean = |text: &[u8]| {
+                let found = self.tried(&[text, b"\n"].concat());
+                !found.iter().any(|it| it.severity == Severity::Error || it.code == Code::W020.as_str())
+            };
+            advice::two_rules(&cut, &mut is_clean)
+        } else {
+            None
+        };
+        match two.or(first) {
+            Some(mistake) => all.push(mistake),
+            None => all.extend(advice::apart(&cut)),
+        }
+        for advice::Mistake { place, covers } in all {
+            found.retain(|(at, _, finding)| {
+                !covers.contains(at) || matches!(finding.code, Code::W094) || finding.code == Code::W013 && covers.start > 0
+            });
+            found.push(place);
+        }
     }
 
     fn daemons(
@@ -161,15 +273,12 @@ impl Parser<'_, '_, '_> {
     ) -> List<ClientPattern> {
         let field = &line.bytes[span.clone()];
         advice::list(field, span.start, span.start - 1, "client", found);
-        let comment = advice::inline_comment(field, span.start);
-        let comment_start = comment.as_ref().map_or(usize::MAX, |(at, _, _)| *at);
-        found.extend(comment);
         let mut effects = Effects::new(field, span.start, effect);
         list::build(list::tokens(field, span.start), |(at, token)| {
             let origin = line.origin(self.source.path, at, token.len());
             let pattern = pattern::client(token, origin, self.interfaces);
             let effect = effects.at(at);
-            let finding = (at < comment_start).then(|| advice::client(token, &pattern, effect)).flatten();
+            let finding = advice::client(token, &pattern, effect);
             found.extend(finding.map(|finding| (at, token.len(), finding)));
             pattern
         })
@@ -181,26 +290,136 @@ impl Parser<'_, '_, '_> {
         self.table.complaints.push(Complaint { before: self.table.rules.len(), text });
     }
 
-    fn report_all(&mut self, line: &Line<'_>, found: impl IntoIterator<Item = Placed>) {
-        for (at, length, finding) in found {
-            self.report(line, at, length, finding);
+    fn report_all(&mut self, line: &Line<'_>, found: Vec<Placed>) {
+        let codes: Vec<Code> = found.iter().map(|(_, _, finding)| finding.code).collect();
+        for place in found {
+            self.report(line, codes.clone(), place);
         }
     }
 
-    fn report(&mut self, line: &Line<'_>, start: usize, length: usize, mut finding: Finding) {
+    /// Reports a finding; `codes` are those of the line.
+    fn report(&mut self, line: &Line<'_>, codes: Vec<Code>, (start, length, finding): Placed) {
         if self.diagnostics.count(finding.code.as_str(), self.source.path) {
             return;
         }
-        let origin = line.origin(self.source.path, start, length);
-        // The underlined part is not all of it: the text replaces more than that.
-        if (origin.length as usize) < length
-            && let Some(Fix::Replace(text)) = finding.fix.take()
-        {
-            finding = finding.advise(text);
+        let mut origin = line.origin(self.source.path, start, length);
+        let text = line.bytes.strip_suffix(b"\n").unwrap_or(&line.bytes);
+        let is_cut = (origin.length as usize) < length;
+        let is_rule = self.trial == Trial::No && !line.broken && !line.has_nul() && !line.bytes.starts_with(b"#");
+        let code = finding.code;
+        let is_whole = (start, length) == (0, text.trim_ascii_end().len()) && code.severity() > Severity::Hint;
+        let mut with = None;
+        let mut first = start;
+        // What ends a physical line shows only there.
+        let is_rule = is_rule && !matches!(code, Code::W011 | Code::W017);
+        let finding = if is_rule {
+            self.proven(finding, |parser, fix| {
+                let end = text.len().min(start + length);
+                let mended = [&text[..start], fix, text.get(end..).unwrap_or_default()].concat();
+                if is_whole {
+                    let whole = parser.complete(&mended, code, &codes)?;
+                    return Some(whole.trim_ascii_end().to_vec());
+                }
+                let is_good = parser.is_better(&mended, code, &codes);
+                with = Some(mended);
+                is_good.then(|| fix.to_vec())
+            })
+        } else {
+            finding
+        };
+        let mut finding = finding;
+        // The underlined part is not all that the text is for: the whole rule is shown.
+        if is_cut && let Some(Fix::Replace(fix)) = &finding.fix {
+            let mended = if is_whole { Some(fix.clone().into_bytes()) } else { with };
+            let mended = mended.filter(|_| is_rule);
+            finding = match mended {
+                Some(mended) => {
+                    origin = line.origin(self.source.path, 0, text.len());
+                    first = 0;
+                    let end = line.span.end - usize::from(line.bytes.ends_with(b"\n"));
+                    origin.length = count(end - line.span.start);
+                    finding.replace(mended)
+                }
+                None => finding.without_fix(),
+            };
         }
-        let cited = self.source.line_at(line.physical_start(start));
+        let cited = self.source.line_at(line.physical_start(first));
         self.diagnostics.push(finding.at(origin, cited));
     }
+
+    /// A finding with its fix as it was found good, or without.
+    fn proven(&mut self, finding: Finding, try_fix: impl FnOnce(&mut Self, &[u8]) -> Option<Vec<u8>>) -> Finding {
+        let Some(Fix::Replace(fix)) = &finding.fix else { return finding };
+        if self.trial == Trial::Yes {
+            return finding;
+        }
+        match try_fix(self, fix.as_bytes()) {
+            Some(fix) => finding.replace(fix),
+            None => finding.without_fix(),
+        }
+    }
+
+    /// What there is to say of a text that stands in place of a line; its fixes are not tried.
+    fn tried(&self, text: &[u8]) -> Vec<Diagnostic> {
+        let text = if text.ends_with(b"\n") { text.to_vec() } else { [text, b"\n"].concat() };
+        let path = self.source.path;
+        let mut table = Table {
+            kind: self.table.kind,
+            path: Arc::clone(path),
+            rules: Vec::new(),
+            end: TableEnd::Complete,
+            complaints: Vec::new(),
+        };
+        let mut sink = Sink::default();
+        let mut interfaces = self.interfaces.again();
+        Parser {
+            source: Source { path, text: &text },
+            table: &mut table,
+            interfaces: &mut interfaces,
+            diagnostics: &mut sink,
+            writer: self.writer,
+            trial: Trial::Yes,
+        }
+        .lines();
+        sink.into_found()
+    }
+
+    /// Whether a text has less of a code than the line of these codes, and nothing worse that is new.
+    fn is_better(&self, mended: &[u8], code: Code, codes: &[Code]) -> bool {
+        let found = self.tried(mended);
+        let before = |code: &str| codes.iter().filter(|it| it.as_str() == code).count();
+        let after = |code: &str| found.iter().filter(|it| it.code == code).count();
+        let is_new = |it: &Diagnostic| it.severity > Severity::Hint && after(it.code) > before(it.code);
+        after(code.as_str()) < before(code.as_str()).max(1) && !found.iter().any(is_new)
+    }
+
+    /// A fix for a whole line with the fixes of what is left in it; `None` if something stays wrong.
+    fn complete(&self, fix: &[u8], code: Code, codes: &[Code]) -> Option<Vec<u8>> {
+        let mut text = fix.to_vec();
+        for _ in 0..MOST_FIXES {
+            let found = self.tried(&text);
+            let was_there = |it: &Diagnostic| codes.iter().any(|code| code.as_str() == it.code);
+            let is_left = |it: &&Diagnostic| {
+                it.severity == Severity::Error
+                    || it.code == code.as_str()
+                    || it.severity == Severity::Warning && !was_there(it)
+            };
+            let Some(left) = found.iter().find(is_left) else { return Some(text) };
+            text = apply(&text, left)?;
+        }
+        None
+    }
+}
+
+/// A text with the fix of a diagnostic.
+fn apply(text: &[u8], diagnostic: &Diagnostic) -> Option<Vec<u8>> {
+    let Some(Fix::Replace(with)) = &diagnostic.fix else { return None };
+    let Origin { line, column, length, .. } = diagnostic.origin;
+    let mut lines = text.split_inclusive(|byte| *byte == b'\n');
+    let before: usize = lines.by_ref().take(line as usize - 1).map(<[u8]>::len).sum();
+    let start = before + column as usize - 1;
+    let end = (start + length as usize).min(text.len());
+    Some([text.get(..start)?, with.as_bytes(), text.get(end..)?].concat())
 }
 
 /// What a match of a rule leads to, as far as its options tell.

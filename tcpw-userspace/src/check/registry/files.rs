@@ -125,7 +125,7 @@ pub(super) const ENTRIES: &[Entry] = &[
     entry(
         Code::W016,
         "Patterns are separated by space, tab, comma, or a carriage return, and by nothing else: not by a \
-         semicolon, and not by the blanks a word processor or a web page gives. There are no quotes.",
+         semicolon. There are no quotes.",
         &[deny("sshd: 198.51.100.7; 198.51.100.8\n")],
         "They are part of the pattern, which then never matches.",
         &[deny("sshd: 198.51.100.7, 198.51.100.8\n")],

@@ -94,12 +94,12 @@ pub(super) const ENTRIES: &[Entry] = &[
     ),
     entry(
         Code::H032,
-        "The part before the @ is the user on the client's side. Who that is, only the client's own ident server \
-         (RFC 1413) can tell, and whoever runs that host can make it tell anything.",
+        "The part before the @ is the user on the client's side. Only the client's own ident server (RFC 1413) can \
+         tell it, and may tell anything. ALL@ asks it too, and then takes any answer.",
         &[allow("sshd: root@192.0.2.7\n")],
         "It asks port 113 of the client when the address matches, and waits up to 10 seconds. tcpw asks \
          once the handshake is complete.",
-        &[allow("sshd: ALL@192.0.2.7\n")],
+        &[allow("sshd: 192.0.2.7\n")],
     ),
     entry(
         Code::H033,
@@ -139,7 +139,7 @@ pub(super) const ENTRIES: &[Entry] = &[
          PARANOID mean nothing there, and a dot at an end makes a pattern of it.",
         &[deny("sshd: LOCAL@192.0.2.\n")],
         "It asks the client's ident server and compares the answer with it.",
-        &[deny("sshd: ALL@192.0.2.\n")],
+        &[deny("sshd: 192.0.2.\n")],
     ),
     entry(
         Code::W039,

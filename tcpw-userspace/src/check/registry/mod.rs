@@ -5,6 +5,7 @@
 
 mod daemons;
 mod files;
+mod lines;
 mod lists;
 mod names;
 mod networks;
@@ -107,8 +108,9 @@ fn visible(line: &str) -> String {
 
 /// Every entry, by code.
 pub fn entries() -> impl Iterator<Item = &'static Entry> {
-    let groups: [&'static [Entry]; 10] = [
+    let groups: [&'static [Entry]; 11] = [
         files::ENTRIES,
+        lines::ENTRIES,
         lists::ENTRIES,
         names::ENTRIES,
         networks::ENTRIES,

@@ -82,10 +82,10 @@ pub(super) const ENTRIES: &[Entry] = &[
     entry(
         Code::W050,
         "An IPv4 mask is a number from 1 to 32, or dotted. 0 is none of them, and 255.255.255.255 is what the C \
-         library returns for an error.",
+         library returns for an error. Every client is ALL; every IPv4 client is 0.0.0.0/0.0.0.0.",
         &[deny("sshd: 0.0.0.0/0\n")],
         "The pattern never matches, without a warning.",
-        &[deny("sshd: 0.0.0.0/0.0.0.0\n")],
+        &[deny("sshd: ALL\n")],
     ),
     entry(
         Code::W054,

@@ -164,9 +164,9 @@ pub(super) const ENTRIES: &[Entry] = &[
     entry(
         Code::H121,
         "severity changes a variable of the process, and nobody changes it back.",
-        &[deny("xinetd: ALL: severity local0.info\n"), allow("sshd: 192.0.2.\n")],
+        &[deny("in.ftpd: ALL: severity local0.info\n"), allow("sshd: 192.0.2.\n")],
         "In a daemon that runs on, lines about later clients have this severity too. tcpw forgets it.",
-        &[deny("xinetd: ALL\n"), allow("sshd: 192.0.2.\n")],
+        &[deny("in.ftpd: ALL\n"), allow("sshd: 192.0.2.\n")],
     ),
     entry(
         Code::W122,

@@ -30,7 +30,7 @@ pub(super) const ENTRIES: &[Entry] = &[
     entry(
         Code::H143,
         "No rule of either table can refuse anybody: what no rule matches is allowed.",
-        &[allow("sshd: 192.0.2.\n"), deny("# nothing\n")],
+        &[allow("sshd: ALL\n"), deny("# nothing\n")],
         "It allows every connection.",
         &[allow("sshd: 192.0.2.\n"), deny("ALL: ALL\n")],
     ),

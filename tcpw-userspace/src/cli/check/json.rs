@@ -51,8 +51,11 @@ struct Found<'a> {
     cited: Option<String>,
     cited_column: u32,
     related: Vec<RelatedOut<'a>>,
-    /// How many more of this code the file has that are not listed.
+    /// How many more places of this cause the file has.
     more: usize,
+    /// The first of them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    places: Vec<Place>,
 }
 
 #[derive(Serialize)]
@@ -124,6 +127,7 @@ fn found(diagnostic: &Diagnostic) -> Found<'_> {
         cited_column: diagnostic.cited_from + 1,
         related: related.iter().map(|it| RelatedOut { place: place(&it.origin), note: &it.note }).collect(),
         more: diagnostic.more,
+        places: diagnostic.places.iter().map(place).collect(),
     }
 }
 

@@ -5,6 +5,7 @@
 mod explain;
 mod json;
 mod report;
+mod sarif;
 mod tables;
 
 use std::{
@@ -40,10 +41,13 @@ pub struct CheckArgs {
     #[arg(long = "as", value_name = "TABLE", requires = "files")]
     pub kind: Option<Kind>,
     /// Print one JSON document
-    #[arg(long)]
+    #[arg(long, conflicts_with = "format")]
     pub json: bool,
+    /// For people, as one JSON document, or as SARIF 2.1.0 for code scanners
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub format: Format,
     /// Explain a code, or list all of them
-    #[arg(long, value_name = "CODE", num_args = 0..=1, default_missing_value = "", conflicts_with_all = ["files", "json"])]
+    #[arg(long, value_name = "CODE", num_args = 0..=1, default_missing_value = "", conflicts_with_all = ["files", "json", "format"])]
     pub explain: Option<String>,
     /// Leave out hints and the summary; twice: print nothing
     #[arg(short, long, action = clap::ArgAction::Count)]
@@ -51,6 +55,17 @@ pub struct CheckArgs {
     /// When to use colours
     #[arg(long, value_name = "WHEN", default_value = "auto")]
     pub color: Colour,
+}
+
+/// How the findings are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// Text for people
+    Text,
+    /// One JSON document
+    Json,
+    /// SARIF 2.1.0
+    Sarif,
 }
 
 /// Which of the tables a file is.
@@ -108,10 +123,12 @@ pub fn run(arguments: &CheckArgs) -> Result<Outcome, Failure> {
     if arguments.quiet > 0 {
         checked.diagnostics.retain(|it| it.severity > Severity::Hint);
     }
-    match (arguments.quiet, arguments.json) {
+    let format = if arguments.json { Format::Json } else { arguments.format };
+    match (arguments.quiet, format) {
         (2.., _) => {}
-        (_, true) => json::write(&mut out, &checked, counts)?,
-        (quiet, false) => report::write(&mut out, &checked, counts, &styles, quiet == 0)?,
+        (_, Format::Json) => json::write(&mut out, &checked, counts)?,
+        (_, Format::Sarif) => sarif::write(&mut out, &checked, &texts)?,
+        (quiet, Format::Text) => report::write(&mut out, &checked, counts, &styles, quiet == 0)?,
     }
     out.flush()?;
     Ok(match counts {

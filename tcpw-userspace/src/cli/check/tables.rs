@@ -9,7 +9,7 @@ use std::{
 use super::{CheckArgs, Failure};
 use crate::{
     check::Scope,
-    cli::in_use::tables_in_use,
+    cli::in_use::{EMPTY, tables_in_use},
     parse::{
         parse, pattern_files,
         rule::TableKind,
@@ -17,9 +17,6 @@ use crate::{
     },
     source::Source,
 };
-
-/// Stands in for a table that was not named, while the other one is read.
-const NOTHING: &str = "/dev/null";
 
 /// The texts of the tables, and what they are.
 pub(super) struct Read {
@@ -36,7 +33,7 @@ pub(super) fn read(arguments: &CheckArgs) -> Result<Read, Failure> {
         named(&arguments.files, arguments.kind.map(Into::into))?
     };
     let both = allow.is_some() && deny.is_some();
-    let path = |table: &Option<PathBuf>| table.clone().unwrap_or_else(|| NOTHING.into());
+    let path = |table: &Option<PathBuf>| table.clone().unwrap_or_else(|| EMPTY.into());
     let names = |texts: &Texts| -> BTreeSet<PathBuf> { pattern_files(&parse(texts).tables) };
     let mut texts = Source::new(path(&allow), path(&deny)).read(names);
     for (table, named) in [(&mut texts.allow, allow), (&mut texts.deny, deny)] {

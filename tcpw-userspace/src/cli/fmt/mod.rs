@@ -39,7 +39,8 @@ pub struct FmtArgs {
 
 /// Prints the tables in canonical form, or does what the flags say.
 ///
-/// What has to stay as it is is said on stderr, line by line.
+/// Lines that have to stay as they are are told on stderr. Exit code: 0 done, 1 a file would change (`--check`), 2 a
+/// line that libwrap rejects, or a file that cannot be read or written.
 ///
 /// # Errors
 ///
@@ -53,11 +54,13 @@ pub fn run(arguments: &FmtArgs) -> Result<Outcome, Failure> {
         files => files.to_vec(),
     };
     let mut outcome = Outcome::Fine;
+    let mut has_errors = false;
     for path in &files {
         let done = read(path).and_then(|text| {
             let formatted = canonical(&text)?;
             tell_kept(path, &formatted);
             let is_changed = formatted.text != text;
+            has_errors |= formatted.kept.iter().any(|kept| kept.why.is_error());
             if arguments.write && is_changed {
                 replace::replace(path, &text, &formatted.text)?;
             }
@@ -82,7 +85,7 @@ pub fn run(arguments: &FmtArgs) -> Result<Outcome, Failure> {
             out.write_all(&formatted.text)?;
         }
     }
-    Ok(outcome)
+    Ok(if has_errors { Outcome::Wrong } else { outcome })
 }
 
 fn read(path: &Path) -> anyhow::Result<Vec<u8>> {

@@ -8,8 +8,8 @@ use super::{
     ask::Question,
     options::{self, OptionLine},
     place::{Place, Places},
-    story::Story,
-    world::{Ear, Event, World},
+    tell::Tell,
+    answers::{Answers, Event, Record},
 };
 use crate::{
     cases,
@@ -125,6 +125,9 @@ pub(super) struct Missed {
     pub(super) except: Option<Place>,
     /// What the list was held against.
     pub(super) compared: Compared,
+    /// What keeps the rule from matching anybody, or this client.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) because: Vec<String>,
 }
 
 /// What a list was held against, as far as it looks at it.
@@ -163,25 +166,25 @@ pub(super) fn explain(question: &Question, places: &Places, trace: bool) -> Expl
         },
         ..Request::default()
     };
-    let world = World::new(question);
-    let judgement = evaluate_with(tables, &request, &world, &mut Ear(&world.events));
-    let story = Story { question, places, request: &request, world: &world };
+    let answers = Answers::new(question);
+    let judgement = evaluate_with(tables, &request, &answers, &mut Record(&answers.events));
+    let tell = Tell { question, places, request: &request, answers: &answers };
     let mut lookups = Vec::new();
     let mut missed = Vec::new();
     let mut rule = None;
-    let events = world.events.borrow().clone();
+    let events = answers.events.borrow().clone();
     for (at, event) in events.iter().enumerate() {
         match event {
-            Event::Asked(asked) => lookups.push(story.look_up(asked, &events[at..], judgement.rule)),
-            Event::Missed(index, why) => missed.extend(story.missed(*index, why)),
-            Event::Matched(index, daemon, client) => rule = story.rule(*index, Some((daemon, client))),
+            Event::Asked(asked) => lookups.push(tell.look_up(asked, &events[at..], judgement.rule)),
+            Event::Missed(index, why) => missed.extend(tell.missed(*index, why)),
+            Event::Matched(index, daemon, client) => rule = tell.rule(*index, Some((daemon, client))),
         }
     }
     if question.port.is_none() {
-        lookups.extend(story.port_is_missing(&events));
+        lookups.extend(tell.port_is_missing(&events));
     }
     let mut warnings = judgement.warnings.clone();
-    warnings.extend(world.warnings.take());
+    warnings.extend(answers.warnings.take());
     Explanation {
         verdict: verdict(&judgement),
         access: match (judgement.reason, judgement.verdict) {
@@ -193,11 +196,11 @@ pub(super) fn explain(question: &Question, places: &Places, trace: bool) -> Expl
         matched: cases::Matched::of(tables, judgement.rule).to_string(),
         client: Party {
             user: question.user.clone(),
-            ..story.party(&question.client, world.known_client(), |world| world.client_name())
+            ..tell.party(&question.client, answers.known_client(), |answers| answers.client_name())
         },
         server: Party {
             port: question.port,
-            ..story.party(&question.server, world.known_server(), |world| world.server_name())
+            ..tell.party(&question.server, answers.known_server(), |answers| answers.server_name())
         },
         rule: rule.filter(|_| judgement.rule.is_some()),
         options: options::lines(places, &judgement),

@@ -6,8 +6,8 @@ mod live;
 mod options;
 mod place;
 mod show;
-mod story;
-mod world;
+mod tell;
+mod answers;
 
 use std::{
     fs::File,
@@ -22,7 +22,7 @@ use super::{Failure, Outcome, PlaceArgs, TableArgs, in_use::tables_in_use, must_
 use crate::{
     cases::{self, Cache},
     control::AskError,
-    parse::{parse, pattern_files},
+    parse::{Parsed, parse, pattern_files},
     source::{self, Source},
 };
 use ask::Question;
@@ -80,7 +80,7 @@ pub struct MatchArgs {
     /// With --live: directory of the daemon's control socket [default: /run/tcpw]
     #[arg(long, value_name = "DIR", requires = "live")]
     pub run_dir: Option<PathBuf>,
-    /// Show why each rule before it did not match
+    /// Tell why each rule before did not match, and what is wrong with it
     #[arg(long)]
     pub trace: bool,
     /// Print JSON
@@ -157,7 +157,8 @@ struct Report<'a> {
 
 fn answer(arguments: &MatchArgs, source: &Source, questions: &[Question]) -> Result<Outcome, Failure> {
     let texts = source.read(|texts| pattern_files(&parse(texts).tables));
-    let places = Places { tables: parse(&texts).tables, texts };
+    let Parsed { tables, diagnostics } = parse(&texts);
+    let places = Places { tables, texts, diagnostics };
     let answers: Vec<Explanation> =
         questions.iter().map(|question| explain::explain(question, &places, arguments.trace)).collect();
     let refused = answers.iter().filter(|answer| answer.verdict == "deny").count();

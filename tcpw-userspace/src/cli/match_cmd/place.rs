@@ -5,7 +5,8 @@ use serde::Serialize;
 use crate::{
     evaluate::quoted_bytes,
     parse::{
-        rule::{Origin, Tables},
+        diagnostic::{Diagnostic, Fix, Severity},
+        rule::{Origin, Rule, Tables},
         text::{FileText, Texts},
     },
 };
@@ -16,6 +17,8 @@ pub(super) struct Places {
     pub(super) tables: Tables,
     /// As they were read.
     pub(super) texts: Texts,
+    /// What is wrong with them.
+    pub(super) diagnostics: Vec<Diagnostic>,
 }
 
 /// A place, and its text.
@@ -36,6 +39,24 @@ impl Places {
     pub(super) fn at(&self, origin: &Origin) -> Place {
         let text = self.text(origin).map(quoted_bytes).unwrap_or_default();
         Place { file: origin.path.display().to_string(), line: origin.line, column: origin.column, text }
+    }
+
+    /// What is wrong with a rule, each mistake in one line.
+    pub(super) fn mistakes(&self, rule: &Rule) -> Vec<String> {
+        let lines = rule.origin.line..=rule.number.max(rule.origin.line);
+        let is_here = |it: &&Diagnostic| {
+            it.severity > Severity::Hint && it.origin.path == rule.origin.path && lines.contains(&it.origin.line)
+        };
+        let one_line = |it: &Diagnostic| {
+            let fix = match &it.fix {
+                Some(Fix::Replace(text)) if !text.is_empty() && !text.contains('\n') => {
+                    format!("; perhaps {}", text.trim())
+                }
+                Some(Fix::Replace(_) | Fix::Advice(_)) | None => String::new(),
+            };
+            format!("{}: {}{fix} [{}]", it.message, it.consequence, it.code)
+        };
+        self.diagnostics.iter().filter(is_here).map(one_line).collect()
     }
 
     fn text(&self, origin: &Origin) -> Option<&[u8]> {

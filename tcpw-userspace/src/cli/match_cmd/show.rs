@@ -5,6 +5,8 @@
 
 use std::io::{self, Write};
 
+use crate::parse::lookalike;
+
 use super::{
     ask::Question,
     explain::{Compared, Explanation, Missed, Party, RuleLine},
@@ -110,13 +112,14 @@ fn trace(missed: &Missed, out: &mut impl Write) -> io::Result<()> {
     writeln!(out, "no match: {}", cited(&missed.rule.place))?;
     let compared = compared(&missed.compared, missed.list == Some("daemon"));
     match (missed.list, &missed.except) {
-        (Some(list), None) => writeln!(out, "          {list} list: nothing in it matches {compared}"),
+        (Some(list), None) => writeln!(out, "          {list} list: nothing in it matches {compared}")?,
         (Some(list), Some(token)) => {
             let Place { line, column, text, .. } = token;
-            writeln!(out, "          {list} list: EXCEPT \"{text}\" at {line}:{column} matches {compared}")
+            writeln!(out, "          {list} list: EXCEPT \"{text}\" at {line}:{column} matches {compared}")?;
         }
-        (None, _) => writeln!(out, "          it matches, but its aclexec failed: the table ends here"),
+        (None, _) => writeln!(out, "          it matches, but its aclexec failed: the table ends here")?,
     }
+    missed.because.iter().try_for_each(|because| writeln!(out, "          {}", lookalike::escaped(because)))
 }
 
 fn compared(compared: &Compared, is_daemon: bool) -> String {

@@ -8,7 +8,10 @@ use crate::{
         outcome_of,
         request::{Lookup, RuleIndex, Verdict},
     },
-    parse::rule::{Rule, RuleOption, Table, TableKind, Tables},
+    parse::{
+        lookalike,
+        rule::{Rule, RuleOption, Table, TableKind, Tables},
+    },
 };
 
 /// Networks or services shown of many.
@@ -99,10 +102,11 @@ fn table(tables: &Tables, kind: TableKind) -> &Table {
     }
 }
 
-/// Text for a terminal.
+/// Text for a terminal; what deceives the eye is escaped.
 pub(super) fn printable(text: &[u8]) -> String {
     let mark = |c: char| if c.is_control() && c != '\t' { char::REPLACEMENT_CHARACTER } else { c };
-    String::from_utf8_lossy(text).chars().map(mark).collect()
+    let text: String = String::from_utf8_lossy(text).chars().map(mark).collect();
+    lookalike::escaped(&text)
 }
 
 /// What a decision says.

@@ -35,9 +35,26 @@ fn letters(text: &[u8]) -> impl Iterator<Item = (usize, u8)> {
 }
 
 /// Whether a word of the shell, or a part of a path, begins there.
+///
+/// Inside quotes blanks begin none.
 fn begins_word(text: &[u8], at: usize) -> bool {
-    let before = at.checked_sub(1).and_then(|at| text.get(at));
-    before.is_none_or(|byte| b" \t\"'`(=/;|&<>".contains(byte))
+    let (mut quote, mut is_start) = (None, true);
+    let mut bytes = text[..at].iter();
+    while let Some(byte) = bytes.next() {
+        match (quote, byte) {
+            (None | Some(b'"'), b'\\') => {
+                bytes.next();
+                is_start = false;
+            }
+            (None, b'"' | b'\'') => quote = Some(*byte),
+            (Some(open), byte) if open == *byte => quote = None,
+            (_, b'/') => is_start = true,
+            (None, byte) => is_start = b" \t`(=;|&<>".contains(byte),
+            (Some(b'"'), b'`' | b'(') => is_start = true,
+            (Some(_), _) => is_start = false,
+        }
+    }
+    is_start
 }
 
 /// A spawn whose command is waited for.
@@ -86,6 +103,12 @@ mod tests {
         option: b"mail %u" => true;
         path: b"touch /var/log/%u" => true;
         within_a_word: b"finger @%u" => false;
+        quoted_word: b"mail \"%u\"" => true;
+        within_quotes: b"echo \"from %u\"" => false;
+        within_single_quotes: b"echo 'user: %u'" => false;
+        path_within_quotes: b"touch \"/var/log/%u\"" => true;
+        behind_quotes: b"echo \"a\" %u" => true;
+        glued_to_quotes: b"echo \"a\"%u" => false;
         address: b"touch /var/log/%a" => false;
     }
 }

@@ -17,9 +17,32 @@ const WRONG_NAMES: &[(&[u8], &str)] = &[
     (b"ssh", "sshd"),
     (b"openssh", "sshd"),
     (b"in.sshd", "sshd"),
-    (b"nfs", "rpc.mountd"),
     (b"rpc", "rpcbind"),
 ];
+
+/// Names of services that are written for the programs', and what there is to say of each.
+const SERVICES: &[(&[u8], &str)] = &[
+    (b"nfs", "the kernel serves files as \"nfsd\", a name that [names.port] gives; mounts are granted by \"mountd\""),
+    (b"nfsd", "it listens in the kernel, and no program asks for it: [names.port] in the settings names it, 2049 = \"nfsd\""),
+    (b"ftp", "write the name of the program: vsftpd, proftpd, pure-ftpd or in.ftpd"),
+    (b"http", "write the name of the program: apache2, httpd or nginx"),
+    (b"https", "write the name of the program: apache2, httpd or nginx"),
+    (b"www", "write the name of the program: apache2, httpd or nginx"),
+    (b"smtp", "write the name of the program: postfix asks as \"smtpd\", exim as \"exim\", sendmail as \"sendmail\""),
+    (b"mail", "write the name of the program: smtpd, exim, sendmail or dovecot"),
+    (b"telnet", "write the name of the program: in.telnetd or telnetd"),
+    (b"ldap", "write the name of the program: slapd"),
+    (b"mysql", "write the name of the program: mysqld or mariadbd"),
+    (b"snmp", "write the name of the program: snmpd"),
+    (b"dns", "write the name of the program: named or unbound"),
+    (b"domain", "write the name of the program: named or unbound"),
+    (b"vnc", "write the name of the program: Xvnc or x11vnc"),
+    (b"samba", "write the names of the programs: smbd, nmbd"),
+    (b"cups", "write the name of the program: cupsd"),
+];
+
+/// Programs that start services: no client connects to them by these names.
+const STARTERS: &[&[u8]] = &[b"inetd", b"xinetd", b"systemd", b"tcpd"];
 
 /// Finding on a token of a daemon list.
 pub(in crate::parse) fn daemon(token: &[u8], pattern: &DaemonPattern, kind: TableKind) -> Option<Finding> {
@@ -119,7 +142,29 @@ fn no_port(name: &[u8]) -> Option<Finding> {
     Some(if is_range { finding } else { finding.replace(first) })
 }
 
+/// The name of a service, of a program that starts others, or one that a program had before.
+fn service(name: &[u8]) -> Option<Finding> {
+    let is = |other: &&[u8]| other.eq_ignore_ascii_case(name);
+    if STARTERS.iter().any(is) {
+        let message = format!("{} starts programs for services: none is asked for by its name", quote(name));
+        let expected = "the programs that it starts, each by its own name, such as in.ftpd";
+        return Some(Finding::new(Code::W101, message, expected, "the rule is for no service: it matches nothing"));
+    }
+    if name.eq_ignore_ascii_case(b"portmap") {
+        let message = "\"portmap\" is called \"rpcbind\" on systems of today";
+        let consequence = "rpcbind asks libwrap by its own name: this rule is not for it";
+        return Some(Finding::new(Code::H172, message, "", consequence).replace("rpcbind"));
+    }
+    let (_, advice) = SERVICES.iter().find(|(service, _)| is(service))?;
+    let message = format!("{} is the name of a service: the program that serves it has another", quote(name));
+    let consequence = "the name of the program is compared, not that of the service";
+    Some(Finding::new(Code::H172, message, "", consequence).advise(*advice))
+}
+
 fn unknown(name: &[u8]) -> Option<Finding> {
+    if let Some(finding) = service(name) {
+        return Some(finding);
+    }
     if known::is_known(name) {
         return None;
     }

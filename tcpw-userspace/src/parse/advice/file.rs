@@ -1,9 +1,12 @@
 //! Findings on pattern files.
 
-use std::path::Path;
+use std::{net::Ipv6Addr, path::Path};
 
-use super::{Code, Finding, Side, quote, replaced, text};
-use crate::parse::{list::is_except, pattern::split_end, rule::HostPattern};
+use super::{Code, Finding, Side, known, mistake, quote, replaced, text};
+use crate::parse::{
+    list::{self, is_except}, pattern::split_end,
+    rule::HostPattern,
+};
 
 /// Longest word libwrap survives. Source: tcp_wrappers 7.6.q `hosts_access.c`, `hostfile_match`.
 const LONGEST: usize = 8191;
@@ -28,6 +31,32 @@ pub(in crate::parse) fn file_deep() -> Finding {
     let message = "more than 64 pattern files deep";
     let consequence = "tcpw reads it; libwrap keeps all of them open and may fail";
     Finding::new(Code::W087, message, "a flatter tree of pattern files", consequence)
+}
+
+/// Finding on a line of a pattern file that is a whole rule, and its length.
+pub(in crate::parse) fn file_rule(line: &[u8]) -> Option<(usize, Finding)> {
+    let text = line.trim_ascii_end();
+    let ([colon, end], fields) = mistake::cut(text);
+    let name = text.get(..colon)?.trim_ascii();
+    let is_name = |word: &[u8]| word.iter().all(|byte| byte.is_ascii_alphanumeric() || b"._-@".contains(byte));
+    let mut names = list::tokens(name, 0).map(|(_, word)| word);
+    if colon >= text.len() || name.is_empty() || known::address_part(name).is_some() || !names.all(is_name) {
+        return None;
+    }
+    let is_digits = name.iter().all(|byte| byte.is_ascii_hexdigit() || *byte == b'.');
+    if is_digits && !matches!(text.get(colon + 1), Some(b' ' | b'\t')) {
+        return None;
+    }
+    // An address without brackets is right in such a file.
+    if std::str::from_utf8(text).is_ok_and(|text| text.trim().parse::<Ipv6Addr>().is_ok()) {
+        return None;
+    }
+    let clients = text[colon + 1..end].trim_ascii();
+    let message = format!("{} is a rule: a pattern file holds clients only", quote(text));
+    let consequence = "each of its words is taken for a client: names are looked up, and the options do nothing";
+    let finding = Finding::new(Code::W171, message, "one client a line", consequence);
+    let is_wrong = fields.iter().any(|field| field.option.is_err());
+    Some((text.len(), if clients.is_empty() || is_wrong { finding } else { finding.replace(clients) }))
 }
 
 /// Finding on a token of a pattern file; words behind a `#` are reported with it.

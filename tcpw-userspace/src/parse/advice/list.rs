@@ -95,16 +95,3 @@ fn all_excepted(word: &[u8], what: &str) -> Finding {
     Finding::new(Code::W028, message, format!("some {what}s, not all of them"), "the list never matches")
         .advise("delete the exception, or the rule")
 }
-
-/// A word that begins with `#` in a client list, to the end of the list.
-pub(in crate::parse) fn inline_comment(field: &[u8], start: usize) -> Option<Placed> {
-    let (at, word) = tokens(field, start).find(|(_, word)| word.starts_with(b"#"))?;
-    let length = field[at - start..].trim_ascii_end().len().max(word.len());
-    let finding = Finding::new(
-        Code::W023,
-        "a comment cannot follow a rule",
-        "comments on lines of their own, \"#\" in the first column",
-        "every word of it is a client pattern",
-    );
-    Some((at, length, finding.advise("put the comment on the line above")))
-}

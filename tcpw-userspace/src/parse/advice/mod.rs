@@ -3,15 +3,19 @@
 //! In: what the parser has seen. Out: [`Finding`]s; the rules are never changed.
 //! Invariant: a fix that replaces text leaves nothing of its code behind.
 
+mod brackets;
 mod command;
 mod daemon;
 mod file;
 mod known;
 mod line;
 mod list;
+mod mistake;
 mod name;
 mod network;
 mod option;
+mod placeholder;
+mod range;
 mod separator;
 mod table;
 mod text;
@@ -20,17 +24,19 @@ mod user;
 mod word;
 
 pub(super) use daemon::daemon;
-pub(super) use file::{file_cycle, file_deep, file_missing, file_token, file_unreadable};
+pub(super) use file::{file_cycle, file_deep, file_missing, file_rule, file_token, file_unreadable};
 pub(crate) use known::is_resident;
 pub(super) use line::{comment, drop_noise, glued, line, nul};
-pub(super) use list::{inline_comment, list};
+pub(super) use list::list;
 pub(super) use option::options;
-pub(super) use separator::{missing, unbracketed};
+pub(crate) use placeholder::is_placeholder;
+pub(super) use mistake::{Cut, Mistake, apart, cut, find as find_mistake, goes_on, is_mask, joined as joined_lines, two_rules};
+pub(super) use separator::missing;
 pub(super) use table::{broken_line, table_missing, table_unreadable};
 pub(super) use tool::{Writer, half_block, written};
 pub(super) use user::client;
 
-use super::{code::Code, diagnostic::Finding, rule::TableKind};
+use super::{code::Code, diagnostic::Finding, lookalike, rule::TableKind};
 
 /// A finding and its stretch of the joined line.
 pub(super) type Placed = (usize, usize, Finding);
@@ -56,6 +62,7 @@ fn shown(text: &[u8]) -> String {
     let start = &text[..text.len().min(80)];
     let visible = |c: char| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c };
     let printable: String = String::from_utf8_lossy(start).chars().map(visible).collect();
+    let printable = lookalike::escaped(&printable);
     if start.len() < text.len() { printable + "..." } else { printable }
 }
 

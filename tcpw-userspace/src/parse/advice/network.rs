@@ -177,7 +177,8 @@ fn bad_mask(token: &[u8], address: Ipv4Addr, mask: &[u8]) -> Finding {
     let bad = Finding::new(Code::W050, message, expected, NEVER);
     match mask {
         b"255.255.255.255" | b"" => bad.replace(address.to_string()),
-        b"0" => bad.replace("0.0.0.0/0.0.0.0"),
+        b"0" | b"00" if address.is_unspecified() => bad.replace("ALL"),
+        b"0" => bad,
         _ => bad,
     }
 }

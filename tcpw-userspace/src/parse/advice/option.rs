@@ -286,15 +286,21 @@ fn severity(raw: &[u8], name: &[u8], value: &[u8], objection: &str) -> Finding {
     if fixed.len() > raw.len() + 16 { finding } else { finding.replace(fixed) }
 }
 
+/// The option that a word in small letters is nearly.
+pub(super) fn near(word: &str) -> Option<&'static str> {
+    let is_near = |name: &&&str| {
+        let limit = name.len() / 4;
+        name.len().abs_diff(word.len()) <= limit && strsim::osa_distance(name, word) <= limit
+    };
+    NAMES.iter().find(is_near).copied()
+}
+
 /// An option that does not exist.
 fn unknown(raw: &[u8], objection: &str, is_behind_command: bool) -> Finding {
     let end = raw.iter().position(|byte| byte.is_ascii_whitespace() || *byte == b'=').unwrap_or(raw.len());
     let (word, behind) = raw.split_at(end);
     let word = String::from_utf8_lossy(word).to_ascii_lowercase();
-    let near = NAMES.iter().find(|name| {
-        let limit = name.len() / 4;
-        name.len().abs_diff(word.len()) <= limit && strsim::osa_distance(name, &word) <= limit
-    });
+    let near = near(&word);
     let is_command = matches!(raw, [b'(' | b'/', ..]) || raw.iter().any(|byte| b"|&;>".contains(byte));
     if is_command && !is_behind_command && near.is_none() {
         let message = format!("shell command without \"spawn\": {}", quote(raw));

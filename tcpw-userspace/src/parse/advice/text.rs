@@ -2,7 +2,9 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use super::{Code, Finding, NEVER, Side, name, network, quote, shown};
+use super::{
+    Code, Finding, NEVER, Side, brackets::stuck, name, network, placeholder::placeholder, quote, range, shown,
+};
 use crate::{
     evaluate::numeric_host,
     parse::{
@@ -13,6 +15,10 @@ use crate::{
 
 /// Finding on a host pattern.
 pub(super) fn host(token: &[u8], pattern: &HostPattern, side: Side) -> Option<Finding> {
+    let is_word = !matches!(pattern, HostPattern::File(_) | HostPattern::Netgroup(_));
+    if let Some(finding) = placeholder(token).or_else(|| stuck(token)).filter(|_| is_word) {
+        return Some(finding);
+    }
     match pattern {
         HostPattern::File(_) => None,
         HostPattern::Netgroup(_) => Some(Finding::new(
@@ -86,7 +92,7 @@ fn too_large(token: &[u8]) -> Finding {
 fn exact_numeric(token: &[u8], exact: &[u8]) -> Option<Finding> {
     let text = std::str::from_utf8(exact).ok()?;
     if let Ok(address) = text.parse::<Ipv4Addr>() {
-        return nobody(token, address);
+        return nobody(token, address).or_else(|| network_alone(token, address));
     }
     let parts: Vec<&str> = text.split('.').collect();
     if parts.len() == 4
@@ -104,8 +110,18 @@ fn exact_numeric(token: &[u8], exact: &[u8]) -> Option<Finding> {
     let is_prefix = parts.len() < 4 && parts.iter().all(|part| part.parse::<u8>().is_ok());
     Some(match network::decimal_parts(exact) {
         Some(address) => finding.replace(address.to_string()),
-        None if is_prefix => finding.replace(format!("{text}.")),
+        // A number alone may be anything: a port, a mask's length.
+        None if is_prefix && parts.len() > 1 => finding.replace(format!("{text}.")),
         None => finding,
+    })
+}
+
+/// `192.0.2.0`: no host has such an address in most networks.
+fn network_alone(token: &[u8], address: Ipv4Addr) -> Option<Finding> {
+    (address.octets()[3] == 0).then(|| {
+        let message = format!("{} is a network's address without its length", quote(token));
+        let expected = "the network with its length, such as 192.0.2.0/24";
+        Finding::new(Code::W154, message, expected, "only this one address matches, not the network")
     })
 }
 
@@ -137,9 +153,26 @@ fn text(token: &[u8], pattern: &TextPattern, side: Side) -> Option<Finding> {
         TextPattern::Glob(glob) => glob_of(token, glob, side),
         TextPattern::Exact(exact) if exact.contains(&b':') => exact_ipv6(token),
         TextPattern::Suffix(_) | TextPattern::Prefix(_) | TextPattern::Exact(_) => {
-            range(token).or_else(|| Some(name::name(token, pattern, side)))
+            range_or_any(token).or_else(|| Some(name::name(token, pattern, side)))
         }
     }
+}
+
+/// What a glob of addresses leads to.
+const GLOB: &str = "the name of each address that does not match is looked up, and who controls its reverse DNS can \
+                    choose a name that matches";
+
+/// `fe80*`: the first digits of IPv6 addresses; the network, if a whole group is there.
+fn hexadecimal(glob: &[u8]) -> Option<String> {
+    let head = glob.strip_suffix(b"*")?;
+    let is_group = (2..=4).contains(&head.len()) && head.iter().all(u8::is_ascii_hexdigit);
+    let value = u16::from_str_radix(std::str::from_utf8(head).ok()?, 16).ok().filter(|_| is_group)?;
+    let first = value.checked_shl(u32::try_from(16 - 4 * head.len()).ok()?)?;
+    // Those that hosts have.
+    if !matches!(first, 0x2000..=0x3fff | 0xfc00..=0xffff) || head.iter().all(u8::is_ascii_digit) && head.len() < 4 {
+        return None;
+    }
+    Some(if head.len() == 4 { format!("[{value:x}::]/16") } else { String::new() })
 }
 
 fn glob_of(token: &[u8], glob: &[u8], side: Side) -> Option<Finding> {
@@ -156,6 +189,11 @@ fn glob_of(token: &[u8], glob: &[u8], side: Side) -> Option<Finding> {
             "it is compared with its brackets, and never matches",
         ));
     }
+    if let Some(network) = hexadecimal(glob) {
+        let message = format!("{} is also matched against the {}'s host name", quote(token), side.whose);
+        let finding = Finding::new(Code::W056, message, "a network, such as [fe80::]/10", GLOB);
+        return Some(if network.is_empty() { finding } else { finding.replace(network) });
+    }
     if !glob.iter().all(|byte| b"0123456789.*?".contains(byte)) {
         return Some(name::glob(token, glob, side));
     }
@@ -163,8 +201,7 @@ fn glob_of(token: &[u8], glob: &[u8], side: Side) -> Option<Finding> {
         Code::W056,
         format!("{} is also matched against the {}'s host name", quote(token), side.whose),
         "a prefix such as \"10.1.\", or a network",
-        "each address that does not match is looked up, and whoever rules his reverse DNS can choose a name \
-         that matches",
+        GLOB,
     );
     let mut head = glob;
     while let Some(shorter) = head.strip_suffix(b".*") {
@@ -179,7 +216,7 @@ fn glob_of(token: &[u8], glob: &[u8], side: Side) -> Option<Finding> {
 }
 
 /// `10.1.2.3-10.1.2.9`, `10.1.x.x`.
-fn range(token: &[u8]) -> Option<Finding> {
+fn range_or_any(token: &[u8]) -> Option<Finding> {
     let is_any = |byte: &u8| matches!(byte, b'x' | b'X');
     let is_digit = |byte: &u8| byte.is_ascii_digit() || *byte == b'.';
     let is_range = token.first()?.is_ascii_digit()
@@ -194,6 +231,23 @@ fn range(token: &[u8]) -> Option<Finding> {
         "prefixes such as \"10.1.\", or networks",
         NEVER,
     );
+    let text = std::str::from_utf8(token).ok()?;
+    if let Some((first, last)) = text.split_once('-') {
+        let Ok(first) = first.parse::<Ipv4Addr>() else { return Some(finding) };
+        // "192.0.2.1-9": the last part alone.
+        let last = match last.parse::<u8>() {
+            Ok(part) => {
+                let [a, b, c, _] = first.octets();
+                Ok(Ipv4Addr::new(a, b, c, part))
+            }
+            Err(_) => last.parse(),
+        };
+        let networks = last.ok().and_then(|last| range::networks(first, last)).flatten();
+        return Some(match networks {
+            Some(networks) => finding.replace(networks),
+            None => finding,
+        });
+    }
     let head = token.iter().position(is_any).map(|at| &token[..at]);
     let is_tail = |head: &[u8]| token[head.len()..].iter().all(|byte| is_any(byte) || *byte == b'.');
     Some(match head {

@@ -1,4 +1,4 @@
-//! The known slips of the programs that write these tables.
+//! Known mistakes of the programs that write these tables.
 //!
 //! Source: fail2ban `config/action.d/hostsdeny.conf` (ChangeLog, 0.10.3); OSSEC `host-deny.sh`
 //! before 2.9, Wazuh 4 `host-deny.c` and `block-ip-hostsdeny.c`; DenyHosts `deny_hosts.py`,
@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use super::{Code, Finding, Placed, known, line, quote, shown};
+use super::{Code, Finding, Placed, line, quote};
 use crate::parse::list::{is_separator, tokens};
 
 /// Who wrote a line, as far as the lines before it tell.
@@ -106,11 +106,6 @@ pub(in crate::parse) fn written(
             }
         }
     }
-    let behind = bytes.get(end + 1..).unwrap_or_default();
-    if let Some(glued) = glued_rule(clients, colon + 1, behind) {
-        found.retain(|(at, _, _)| *at < glued.0);
-        found.push(glued);
-    }
 }
 
 /// What DenyHosts takes from a forged log line for an attacker.
@@ -174,30 +169,6 @@ fn rule_at_end(text: &[u8]) -> Option<(usize, &[u8])> {
     let before = text[..start].trim_ascii_end();
     let word = &text[start..];
     (before.ends_with(b":") && line::is_address(word)).then(|| (before.len() - 1, word))
-}
-
-/// Two rules on one line: the second's clients stand where an option should.
-///
-/// `clients` is the client list, `behind` what stands behind the second colon.
-fn glued_rule(clients: &[u8], start: usize, behind: &[u8]) -> Option<Placed> {
-    let (_, first) = tokens(behind, 0).next()?;
-    let (at, last) = tokens(clients, start).last()?;
-    if !line::is_address(first) {
-        return None;
-    }
-    let cut = (0..last.len()).find(|cut| {
-        let (client, daemon) = last.split_at(*cut);
-        let is_daemon = daemon.eq_ignore_ascii_case(b"ALL") || known::is_known(daemon);
-        is_daemon && (client.is_empty() || line::is_address(client))
-    })?;
-    let (client, daemon) = last.split_at(cut);
-    let finding = Finding::new(
-        Code::E097,
-        format!("two rules on one line: {} begins the second", quote(daemon)),
-        "a newline between them: fail2ban, Wazuh and DenyHosts append without looking for one",
-        "the second one is taken for an option, and a wrong option refuses",
-    );
-    Some((at, last.len(), finding.replace(format!("{}\n{}", shown(client), shown(daemon)))))
 }
 
 #[cfg(test)]

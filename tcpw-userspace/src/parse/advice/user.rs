@@ -39,7 +39,6 @@ fn user_pattern(token: &[u8], user: &[u8], pattern: &TextPattern) -> Option<Find
         Some(Finding::new(Code::W038, format!("{} {what}", quote(user)), "a user's name", consequence))
     };
     match pattern {
-        TextPattern::All => return None,
         TextPattern::Suffix(_) | TextPattern::Prefix(_) => {
             return odd("begins or ends in a dot", "it matches every user whose name ends or begins so");
         }
@@ -50,11 +49,21 @@ fn user_pattern(token: &[u8], user: &[u8], pattern: &TextPattern) -> Option<Find
                 return odd("means nothing before the \"@\"", "it is taken for a user's name");
             }
         }
-        TextPattern::Glob(_) | TextPattern::Known | TextPattern::Bracketed(_) => {}
+        TextPattern::All | TextPattern::Glob(_) | TextPattern::Known | TextPattern::Bracketed(_) => {}
     }
-    let message = format!("{} needs the client's user name (RFC 1413)", quote(token));
-    let consequence = "libwrap asks the client's own host, for up to 10 seconds, and believes it; so does tcpw, \
-                       and the connection's data wait meanwhile";
+    let message = format!("{} asks the client's host for its user (ident, RFC 1413)", quote(token));
+    let consequence = "libwrap asks port 113 of the client for up to 10 seconds, and believes the answer; so does tcpw, and \
+                       the connection's data wait meanwhile";
     let hint = Finding::new(Code::H032, message, "", consequence);
-    Some(hint.advise(format!("ALL@{} asks nobody", shown(&token[user.len() + 1..]))))
+    let host = &token[user.len() + 1..];
+    Some(match pattern {
+        // Whatever is answered, it matches.
+        TextPattern::All => hint.replace(host),
+        TextPattern::Exact(_)
+        | TextPattern::Suffix(_)
+        | TextPattern::Prefix(_)
+        | TextPattern::Glob(_)
+        | TextPattern::Known
+        | TextPattern::Bracketed(_) => hint.advise(format!("the address alone asks nobody: {}", shown(host))),
+    })
 }

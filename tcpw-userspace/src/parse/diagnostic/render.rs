@@ -1,16 +1,23 @@
 //! Diagnostics as text.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use anstyle::{AnsiColor, Style};
 
-use super::{Diagnostic, Severity};
+use super::{Diagnostic, Fix, Severity};
+use crate::parse::lookalike;
 
 /// Bytes shown before and after an underlined stretch.
 const MARGIN: usize = 70;
 
 /// Most related places shown.
-const RELATED: usize = 8;
+const RELATED: usize = 3;
+
+/// Most further places of the same cause shown.
+const PLACES: usize = 5;
+
+/// Most lines of one diagnostic.
+const LINES: usize = 5;
 
 /// How the parts of a diagnostic look.
 #[derive(Clone, Copy, Debug, Default)]
@@ -50,52 +57,121 @@ impl fmt::Display for Diagnostic {
     }
 }
 
+/// The lines below the first one.
+#[derive(Default)]
+struct Body {
+    /// The cited line.
+    cited: Option<String>,
+    /// What marks the place in it.
+    underline: Option<String>,
+    /// The fix, or else what was expected.
+    fix: Vec<String>,
+    consequence: Option<String>,
+    related: Option<String>,
+}
+
+impl Body {
+    fn count(&self) -> usize {
+        let single = [&self.cited, &self.underline, &self.consequence, &self.related];
+        single.into_iter().flatten().count() + self.fix.len()
+    }
+}
+
 impl Diagnostic {
-    /// Writes it, several lines, without a newline at the end.
+    /// Writes it, five lines at most, without a newline at the end.
     ///
     /// # Errors
     /// Those of `out`.
     pub fn render(&self, out: &mut impl fmt::Write, styles: &Styles) -> fmt::Result {
-        let Self { severity, code, message, expected, consequence, .. } = self;
+        let Self { severity, message, origin, .. } = self;
+        let mut body = self.body(styles)?;
+        // A fix of several lines needs the room: what follows from the mistake then stands behind it.
+        let mut follows = String::new();
+        if body.count() >= LINES && self.fix.is_none() {
+            body.fix.clear();
+        }
+        if body.count() >= LINES {
+            body.consequence = None;
+            follows = format!(": {}", printable(self.consequence.as_bytes()));
+        }
+        if body.count() >= LINES {
+            body.underline = None;
+        }
+        if body.count() >= LINES {
+            body.related = None;
+        }
+        if body.count() >= LINES {
+            let room = (LINES - 2).saturating_sub(usize::from(body.cited.is_some()));
+            let left = body.fix.len() - room;
+            body.fix.truncate(room);
+            body.fix.push(format!("           ({left} lines more)"));
+        }
         let (place, bad) = (styles.place, styles.of(self.severity));
-        let origin = &self.origin;
         let path = printable(origin.path.as_os_str().as_encoded_bytes());
         // libwrap's own words repeat what stands in the table.
         let message = printable(message.as_bytes());
         write!(out, "{place}{path}:{}:{}:{place:#} ", origin.line, origin.column)?;
-        write!(out, "{bad}{severity}:{bad:#} {message} [{code}]")?;
-        self.cite(out, bad)?;
-        let mut say = |label: &str, text: &dyn fmt::Display| {
-            write!(out, "\n  {}{label}:{:#} {text}", styles.label, styles.label)
-        };
-        if !expected.is_empty() {
-            say("expected", expected)?;
-        }
-        match &self.fix {
-            Some(fix) => say("perhaps", &printable(fix.to_string().as_bytes()))?,
-            // Every code has an example that is right.
-            None => say("perhaps", &format_args!("see tcpw check --explain {code}"))?,
-        }
-        say("consequence", consequence)?;
-        for related in self.related.iter().take(RELATED) {
-            let at = &related.origin;
-            say(
-                "see",
-                &printable(
-                    format!("{}:{}:{}: {}", at.path.display(), at.line, at.column, related.note).as_bytes(),
-                ),
-            )?;
-        }
-        if self.related.len() > RELATED {
-            say("see", &format_args!("{} places more", self.related.len() - RELATED))?;
-        }
-        if self.more > 0 {
-            say("not listed", &format_args!("{} more [{code}] in this file", self.more))?;
-        }
-        Ok(())
+        write!(out, "{bad}{severity}:{bad:#} {message}{follows} [{}]", self.label())?;
+        let Body { cited, underline, fix, consequence, related } = body;
+        let mut lines = cited.into_iter().chain(underline).chain(fix).chain(consequence).chain(related);
+        lines.try_for_each(|line| write!(out, "\n{line}"))
     }
 
-    fn cite(&self, out: &mut impl fmt::Write, bad: Style) -> fmt::Result {
+    /// The code, and how often and where else.
+    fn label(&self) -> String {
+        if self.more == 0 {
+            return self.code.to_owned();
+        }
+        let mut lines: Vec<String> = self.places.iter().map(|place| place.line.to_string()).collect();
+        lines.dedup();
+        let is_all = lines.len() <= PLACES && self.places.len() == self.more;
+        lines.truncate(PLACES);
+        let end = if is_all { "" } else { ", ..." };
+        match lines.len() {
+            0 => format!("{}, {} times", self.code, self.more + 1),
+            1 if is_all => format!("{}, {} times: also line {}", self.code, self.more + 1, lines.join("")),
+            _ => format!("{}, {} times: also lines {}{end}", self.code, self.more + 1, lines.join(", ")),
+        }
+    }
+
+    fn body(&self, styles: &Styles) -> Result<Body, fmt::Error> {
+        let mut body = Body::default();
+        self.cite(styles.of(self.severity), &mut body)?;
+        let say = |label: &str, text: &str| {
+            format!("  {}{label}:{:#} {}", styles.label, styles.label, printable(text.as_bytes()))
+        };
+        match &self.fix {
+            Some(Fix::Replace(text)) if text.is_empty() => body.fix.push(say("perhaps", "delete it")),
+            Some(Fix::Replace(text)) => {
+                for (index, line) in text.trim_start().split('\n').enumerate() {
+                    body.fix.push(match index {
+                        0 => say("perhaps", line),
+                        _ => format!("           {}", printable(line.as_bytes())),
+                    });
+                }
+            }
+            Some(Fix::Advice(words)) => body.fix.push(say("advice", words)),
+            None if self.expected.is_empty() => {}
+            None => body.fix.push(say("expected", &self.expected)),
+        }
+        if !self.consequence.is_empty() {
+            body.consequence = Some(say("consequence", &self.consequence));
+        }
+        if !self.related.is_empty() {
+            let place = |related: &super::Related| {
+                let at = &related.origin;
+                format!("{}:{}:{}: {}", at.path.display(), at.line, at.column, related.note)
+            };
+            let mut text: Vec<String> = self.related.iter().take(RELATED).map(place).collect();
+            if self.related.len() > RELATED {
+                text.push(format!("{} more", self.related.len() - RELATED));
+            }
+            body.related = Some(say("see", &text.join("; ")));
+        }
+        Ok(body)
+    }
+
+    fn cite(&self, bad: Style, body: &mut Body) -> fmt::Result {
         if self.cited.is_empty() {
             return Ok(());
         }
@@ -109,17 +185,23 @@ impl Diagnostic {
         let before = printable(&self.cited[first..start]);
         let marked = printable(&self.cited[start..end.min(last)]);
         let after = printable(&self.cited[end.min(last)..last]);
-        write!(out, "\n{left}{before}{marked}{}{right}", after.trim_end())?;
+        let mut cited = String::new();
+        write!(cited, "{left}{before}{marked}{}{right}", after.trim_end())?;
         let blank: String = before.chars().map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
         let tildes = "~".repeat(marked.chars().count().saturating_sub(1));
-        write!(out, "\n{}{blank}{bad}^{tildes}{bad:#}", " ".repeat(left.len()))
+        let mut underline = String::new();
+        write!(underline, "{}{blank}{bad}^{tildes}{bad:#}", " ".repeat(left.len()))?;
+        (body.cited, body.underline) = (Some(cited), Some(underline));
+        Ok(())
     }
 }
 
-/// Text for a terminal: tabs stay, other control characters become `?`-like marks.
+/// Text for a terminal: tabs stay, other control characters become U+FFFD, and characters that
+/// deceive the eye are escaped.
 fn printable(text: &[u8]) -> String {
     let mark = |c: char| if c.is_control() && c != '\t' { char::REPLACEMENT_CHARACTER } else { c };
-    String::from_utf8_lossy(text).chars().map(mark).collect()
+    let text: String = String::from_utf8_lossy(text).chars().map(mark).collect();
+    lookalike::escaped(&text)
 }
 
 #[cfg(test)]
@@ -128,35 +210,67 @@ mod tests {
 
     use crate::parse::{code::Code, diagnostic::Finding, rule::Origin};
 
+    fn origin(column: u32, length: u32) -> Origin {
+        Origin { path: Arc::new(PathBuf::from("t")), line: 3, column, length }
+    }
+
     fn shown(column: u32, length: u32, cited: &[u8]) -> String {
-        let origin = Origin { path: Arc::new(PathBuf::from("t")), line: 3, column, length };
         let finding = Finding::new(Code::W010, "odd", "even", "none");
-        finding.replace("x").at(origin, cited).to_string()
+        finding.replace("x").at(origin(column, length), cited).to_string()
     }
 
     #[test]
-    fn cites_underlines_expects_fixes_and_warns() {
-        let want = "t:3:7: warning: odd [W010]\nsshd: 1.2\n      ^~~\n  expected: even\n  perhaps: x\n  \
-                    consequence: none";
+    fn cites_underlines_fixes_and_warns() {
+        let want = "t:3:7: warning: odd [W010]\nsshd: 1.2\n      ^~~\n  perhaps: x\n  consequence: none";
         assert_eq!(shown(7, 3, b"sshd: 1.2"), want);
     }
 
     #[test]
-    fn without_a_fix_the_codes_example_is_named() {
-        let origin = Origin { path: Arc::new(PathBuf::from("t")), line: 1, column: 1, length: 1 };
-        let text = Finding::new(Code::W010, "odd", "even", "none").at(origin, b"x").to_string();
-        assert!(
-            text.contains("\n  expected: even\n  perhaps: see tcpw check --explain W010\n  consequence"),
-            "{text}"
-        );
+    fn without_a_fix_it_says_what_was_expected() {
+        let text = Finding::new(Code::W010, "odd", "even", "none").at(origin(1, 1), b"x").to_string();
+        assert!(text.ends_with("\n  expected: even\n  consequence: none"), "{text}");
+        assert!(!text.contains("perhaps"), "{text}");
+    }
+
+    #[test]
+    fn a_fix_of_two_lines_takes_the_room_of_the_consequence() {
+        let finding = Finding::new(Code::E097, "two rules", "", "the second is lost").replace("a: b\nc: d");
+        let want = "t:3:1: error: two rules: the second is lost [E097]\na: bc: d\n^~~~~~~~\n  perhaps: a: b\n           c: d";
+        assert_eq!(finding.at(origin(1, 8), b"a: bc: d").to_string(), want);
+    }
+
+    #[test]
+    fn no_diagnostic_has_more_than_five_lines() {
+        for lines in 1..9 {
+            let finding = Finding::new(Code::E097, "two rules", "", "lost").replace(vec!["a: b"; lines].join("\n"));
+            for related in 0..2 {
+                let finding = (0..related).fold(finding.clone(), |it, _| it.relate(origin(1, 1), "note"));
+                let text = finding.at(origin(1, 8), b"a: bc: d").to_string();
+                assert!(text.lines().count() <= 5, "{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn one_cause_is_told_once_with_its_places() {
+        let mut found = Finding::new(Code::W041, "odd", "", "none").at(origin(1, 1), b"x");
+        found.more = 9;
+        found.places = (4..11).map(|line| Origin { line, ..origin(1, 1) }).collect();
+        let text = found.to_string();
+        assert!(text.contains("[W041, 10 times: also lines 4, 5, 6, 7, 8, ...]"), "{text}");
     }
 
     #[test]
     fn nothing_of_a_table_commands_the_terminal() {
-        let origin = Origin { path: Arc::new(PathBuf::from("t")), line: 1, column: 1, length: 1 };
         let finding = Finding::new(Code::E064, "bad option name: \"\x1b[31m\"", "", "none");
-        let text = finding.at(origin, b"\x1b[31m").to_string();
+        let text = finding.at(origin(1, 1), b"\x1b[31m").to_string();
         assert!(!text.contains('\x1b') && text.contains("\"\u{fffd}[31m\""), "{text}");
+    }
+
+    #[test]
+    fn what_deceives_the_eye_is_escaped() {
+        let text = shown(3, 2, "a:\u{a0}allow".as_bytes());
+        assert!(text.contains("\na:\\u{a0}allow\n  ^~~~~~\n"), "{text}");
     }
 
     #[test]

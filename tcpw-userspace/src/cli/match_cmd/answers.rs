@@ -71,8 +71,8 @@ pub(super) enum Why {
     Aclexec,
 }
 
-/// The world as this host sees it. Commands are not run; they count as successful.
-pub(super) struct World<'a> {
+/// What this host answers. Commands are not run; they count as successful.
+pub(super) struct Answers<'a> {
     question: &'a Question,
     client: OnceCell<HostName>,
     server: OnceCell<HostName>,
@@ -82,7 +82,7 @@ pub(super) struct World<'a> {
     pub(super) warnings: RefCell<Vec<String>>,
 }
 
-impl<'a> World<'a> {
+impl<'a> Answers<'a> {
     pub(super) fn new(question: &'a Question) -> Self {
         Self {
             question,
@@ -128,7 +128,7 @@ pub(super) fn spelt(name: &HostName) -> String {
     }
 }
 
-impl Lookup for World<'_> {
+impl Lookup for Answers<'_> {
     fn client_name(&self) -> HostName {
         self.name_of(&self.question.client, &self.client, What::ClientName)
     }
@@ -176,9 +176,9 @@ impl Lookup for World<'_> {
 }
 
 /// Writes down what the evaluator tells of the rules.
-pub(super) struct Ear<'a>(pub(super) &'a RefCell<Vec<Event>>);
+pub(super) struct Record<'a>(pub(super) &'a RefCell<Vec<Event>>);
 
-impl Observer for Ear<'_> {
+impl Observer for Record<'_> {
     fn missed(&mut self, rule: RuleIndex, why: Miss<'_>) {
         let why = match why {
             Miss::Daemon => Why::Daemon,

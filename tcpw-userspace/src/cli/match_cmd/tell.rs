@@ -6,7 +6,7 @@ use super::{
     ask::{End, Question},
     explain::{Compared, LookUp, Missed, Party, RuleLine},
     place::{Place, Places},
-    world::{Asked, Event, What, Why, World, spelt},
+    answers::{Answers, Asked, Event, What, Why, spelt},
 };
 use crate::{
     cases,
@@ -20,26 +20,26 @@ use crate::{
     },
 };
 
-/// What anything is called that nobody knows.
+/// How libwrap writes what is not known.
 const UNKNOWN: &str = "unknown";
 
-/// What is needed to tell of an event.
-pub(super) struct Story<'a> {
+/// What the events of one question are told with.
+pub(super) struct Tell<'a> {
     pub(super) question: &'a Question,
     pub(super) places: &'a Places,
     pub(super) request: &'a Request<'a>,
-    pub(super) world: &'a World<'a>,
+    pub(super) answers: &'a Answers<'a>,
 }
 
-impl Story<'_> {
+impl Tell<'_> {
     /// An end; of a host that was given by its name, the name is shown as tcpdmatch does.
     pub(super) fn party(
         &self,
         end: &End,
         known: Option<&HostName>,
-        ask: impl Fn(&World<'_>) -> HostName,
+        ask: impl Fn(&Answers<'_>) -> HostName,
     ) -> Party {
-        let name = known.cloned().or_else(|| end.resolve.then(|| ask(self.world)));
+        let name = known.cloned().or_else(|| end.resolve.then(|| ask(self.answers)));
         Party { address: end.address.clone(), name: name.as_ref().map(spelt), user: None, port: None }
     }
 
@@ -69,7 +69,29 @@ impl Story<'_> {
             Why::Aclexec => Compared::default(),
         };
         let except = except.map(|token| self.places.at(token));
-        Some(Missed { rule: self.rule(index, None)?, list, except, compared })
+        let mut because = self.places.mistakes(rule);
+        if matches!(why, Why::Client) {
+            because.extend(self.needs(rule));
+        }
+        Some(Missed { rule: self.rule(index, None)?, list, except, compared, because })
+    }
+
+    /// What is not known, and the tokens of the client list that need it.
+    fn needs(&self, rule: &Rule) -> Vec<String> {
+        let Question { client, user, .. } = self.question;
+        let mut needs = Vec::new();
+        let is_unnamed = client.name.is_none() && !client.resolve;
+        let by_name = tokens(&rule.clients).find(|token| self.asks(&What::ClientName, &token.host, true));
+        if let Some(token) = by_name.filter(|_| is_unnamed) {
+            let text = self.places.at(&token.origin).text;
+            needs.push(format!("\"{text}\" needs the client's name, which was not looked up (--resolve does)"));
+        }
+        let by_user = tokens(&rule.clients).find(|token| token.user.is_some());
+        if let Some(token) = by_user.filter(|_| user.is_none()) {
+            let text = self.places.at(&token.origin).text;
+            needs.push(format!("\"{text}\" needs the client's user, which was not asked for (USER@ gives one)"));
+        }
+        needs
     }
 
     /// What a daemon list was held against.
@@ -80,7 +102,7 @@ impl Story<'_> {
             daemon: Some(daemon.clone()),
             port: *port,
             address: names_server.then(|| address_of(server)),
-            name: self.world.known_server().filter(|_| names_server).map(spelt),
+            name: self.answers.known_server().filter(|_| names_server).map(spelt),
             user: None,
         }
     }
@@ -92,7 +114,7 @@ impl Story<'_> {
         let names_user = tokens(&rule.clients).any(|token| token.user.is_some());
         Compared {
             address: Some(address_of(client)),
-            name: self.world.known_client().filter(|_| names_name).map(spelt),
+            name: self.answers.known_client().filter(|_| names_name).map(spelt),
             user: names_user.then(|| user.clone().unwrap_or_else(|| UNKNOWN.into())),
             ..Compared::default()
         }

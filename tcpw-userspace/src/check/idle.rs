@@ -1,0 +1,116 @@
+//! Rules of hosts.allow that change nothing: without them the same clients get in.
+//!
+//! In: the tables. Out: a finding for each rule that names some clients, while no later rule refuses anybody
+//! at the daemons it names. Invariant: without the rule every verdict is the same.
+
+use std::collections::HashSet;
+
+use super::{place::Places, verdicts::leads_to};
+use crate::{
+    compile::Unreachable,
+    evaluate::request::RuleIndex,
+    parse::{
+        code::Code,
+        diagnostic::{Finding, Sink},
+        rule::{
+            Daemon, DaemonPattern, HostPattern, RuleOption, Rule, TableEnd, TableKind, Tables, TextPattern,
+        },
+        tokens,
+    },
+};
+
+/// Finds them; whether there are any.
+pub(super) fn check(
+    tables: &Tables,
+    unreachable: &[Unreachable],
+    places: &mut Places<'_>,
+    sink: &mut Sink,
+) -> bool {
+    if tables.deny.end == TableEnd::Broken {
+        return false;
+    }
+    let never: HashSet<RuleIndex> = unreachable.iter().map(|it| it.rule).collect();
+    let rules = &tables.allow.rules;
+    let denials = tables.deny.rules.iter().filter(|rule| may_refuse(rule, TableKind::Deny));
+    let mut later: Vec<&Rule> = denials.collect();
+    let mut found = Vec::new();
+    for (index, rule) in rules.iter().enumerate().rev() {
+        let is_read = !never.contains(&RuleIndex { table: TableKind::Allow, index });
+        if is_read && only_lets_in(rule) && names_some(rule) && !later.iter().any(|other| meet(rule, other)) {
+            found.push((rule, later.is_empty()));
+        }
+        if may_refuse(rule, TableKind::Allow) {
+            later.push(rule);
+        }
+    }
+    let is_any = !found.is_empty();
+    for (rule, nobody) in found.into_iter().rev() {
+        sink.push(places.at_rule(idle(rule, nobody), rule));
+    }
+    is_any
+}
+
+fn idle(rule: &Rule, nobody_is_refused: bool) -> Finding {
+    let daemons: Vec<String> = tokens(&rule.daemons).filter_map(name).take(3).collect();
+    let at = if daemons.is_empty() { "its daemons".to_owned() } else { daemons.join(", ") };
+    let message = match rule.clients.except {
+        Some(_) => format!("this rule keeps nobody out: no rule refuses the excepted clients at {at}"),
+        None => format!("this rule changes nothing: no rule refuses anybody else at {at}"),
+    };
+    let message = if nobody_is_refused { format!("{message}, nor anywhere") } else { message };
+    let daemons = if daemons.is_empty() { "ALL".to_owned() } else { daemons.join(", ") };
+    let consequence = "what no rule refuses is allowed: all other clients get in, too";
+    Finding::new(Code::W158, message, "a rule behind it that refuses the others", consequence)
+        .advise(format!("to refuse all others, write in hosts.deny: {daemons}: ALL"))
+}
+
+fn name(token: &DaemonPattern) -> Option<String> {
+    match &token.daemon {
+        Daemon::Name(TextPattern::Exact(name)) => Some(String::from_utf8_lossy(name).into_owned()),
+        Daemon::Port(port) => Some(port.to_string()),
+        Daemon::Name(
+            TextPattern::All
+            | TextPattern::Glob(_)
+            | TextPattern::Suffix(_)
+            | TextPattern::Known
+            | TextPattern::Prefix(_)
+            | TextPattern::Bracketed(_),
+        )
+        | Daemon::Never => None,
+    }
+}
+
+/// Whether a rule does nothing but let in.
+fn only_lets_in(rule: &Rule) -> bool {
+    rule.options.iter().all(|field| matches!(field.option, Ok(RuleOption::Allow)))
+}
+
+/// Whether it is for some clients only: who names all of them says what would be so anyway.
+fn names_some(rule: &Rule) -> bool {
+    let is_all = rule.clients.patterns.iter().any(|token| {
+        token.user.is_none() && matches!(token.host, HostPattern::Text { pattern: TextPattern::All, .. })
+    });
+    !is_all || rule.clients.except.is_some()
+}
+
+/// Whether a match of the rule may come to a refusal.
+fn may_refuse(rule: &Rule, kind: TableKind) -> bool {
+    leads_to(rule, kind) == TableKind::Deny
+        || rule.options.iter().any(|field| matches!(field.option, Ok(RuleOption::Aclexec(_))))
+}
+
+/// Whether one daemon may be on the daemon lists of both.
+fn meet(one: &Rule, other: &Rule) -> bool {
+    one.daemons.patterns.iter().any(|a| other.daemons.patterns.iter().any(|b| may_be_one(&a.daemon, &b.daemon)))
+}
+
+fn may_be_one(one: &Daemon, other: &Daemon) -> bool {
+    match (one, other) {
+        (Daemon::Never, _) | (_, Daemon::Never) => false,
+        (Daemon::Port(one), Daemon::Port(other)) => one == other,
+        (Daemon::Name(TextPattern::Exact(one)), Daemon::Name(TextPattern::Exact(other))) => {
+            one.eq_ignore_ascii_case(other)
+        }
+        (Daemon::Port(_) | Daemon::Name(_), Daemon::Port(_) | Daemon::Name(_)) => true,
+    }
+}

@@ -1,0 +1,86 @@
+//! A rule that goes on in the next line, without a backslash at the end of this one.
+
+use super::{Cut, option_name, takes_text};
+use crate::parse::{
+    advice::{Code, Finding, known},
+    list::{is_except, split_at, tokens},
+};
+
+/// Whether `next`, a line without its newline, is the rest of this one.
+pub(in crate::parse) fn goes_on(cut: &Cut<'_>, next: &[u8]) -> bool {
+    let text = cut.text();
+    let rest = next.trim_ascii();
+    if rest.is_empty() || next.starts_with(b"#") || text.ends_with(b"\\") || !cut.is_rule() {
+        return false;
+    }
+    if let Some(command) = cut.fields.iter().rev().find(|field| takes_text(&option_name(&field.text))) {
+        let is_open = !is_closed(cut.bytes.get(command.span.start..).unwrap_or_default());
+        let is_shell = matches!(rest, [b'|' | b'>' | b'&', ..]) || rest.starts_with(b")");
+        return is_shell || is_open && !is_rule(next);
+    }
+    let last = tokens(text, 0).last().map(|(_, word)| word).unwrap_or_default();
+    let wants_more = text.ends_with(b",") || text.ends_with(b":") || is_except(last);
+    let is_indented = next.starts_with(b" ") || next.starts_with(b"\t");
+    if rest.starts_with(b":") {
+        return is_indented || cut.fields.is_empty();
+    }
+    if is_rule(next) {
+        return false;
+    }
+    let is_client = |word: &[u8]| {
+        known::address_part(word).is_some() || is_except(word) || word.eq_ignore_ascii_case(b"LOCAL") || word.starts_with(b".")
+    };
+    let has_clients = cut.fields.is_empty() || wants_more;
+    let clients = &rest[..split_at(rest, b':').unwrap_or(rest.len())];
+    let all_clients = tokens(clients, 0).all(|(_, word)| is_client(word));
+    (is_indented || wants_more) && has_clients && (wants_more || all_clients)
+}
+
+/// Whether a line is a rule by itself: its first word is a daemon's name.
+fn is_rule(line: &[u8]) -> bool {
+    let Some(colon) = split_at(line, b':') else { return false };
+    let mut daemons = tokens(&line[..colon], 0).map(|(_, word)| word);
+    let is_name = |word: &[u8]| {
+        let word = word.split(|byte| *byte == b'@').next().unwrap_or_default();
+        word.eq_ignore_ascii_case(b"ALL") || known::is_known(word)
+    };
+    daemons.any(is_name)
+}
+
+/// Whether parentheses and quotes of a command are in pairs.
+fn is_closed(command: &[u8]) -> bool {
+    let (mut depth, mut quote) = (0i32, None);
+    let mut bytes = command.iter();
+    while let Some(byte) = bytes.next() {
+        match (byte, quote) {
+            (b'\\', _) => {
+                bytes.next();
+            }
+            (b'"' | b'\'' | b'`', None) => quote = Some(*byte),
+            (byte, Some(open)) if *byte == open => quote = None,
+            (b'(', None) => depth += 1,
+            (b')', None) => depth -= 1,
+            _ => {}
+        }
+    }
+    depth <= 0 && quote.is_none()
+}
+
+/// The finding, with the lines as one rule.
+pub(in crate::parse) fn joined(lines: &[&[u8]]) -> Finding {
+    let count = lines.len();
+    let message = match count {
+        2 => "this line goes on in the next one: end it with a backslash".to_owned(),
+        _ => format!("this line goes on in the next {}: end each but the last with a backslash", count - 1),
+    };
+    let consequence = "libwrap takes each line for a rule of its own: the command is cut off, and the rest is skipped";
+    let mut fixed = Vec::new();
+    for (index, line) in lines.iter().enumerate() {
+        let line = line.trim_ascii_end();
+        fixed.extend_from_slice(line);
+        if index + 1 < count {
+            fixed.extend_from_slice(b" \\\n");
+        }
+    }
+    Finding::new(Code::E157, message, "a backslash as the last character of a line that goes on", consequence).replace(fixed)
+}

@@ -1,0 +1,129 @@
+//! Characters of another script, and invisible ones.
+
+use super::{Cut, Mistake, option_name, takes_text};
+use crate::parse::{
+    advice::{Code, Finding, known, word::CLIENT_WORDS},
+    list::is_separator,
+    lookalike::{ascii, latin, name},
+};
+
+/// The first such character, and the line with plain ones in place of all.
+pub(super) fn lookalike(cut: &Cut<'_>) -> Option<Mistake> {
+    let text = std::str::from_utf8(cut.text()).ok().filter(|text| !text.is_ascii())?;
+    let plain = replace(text);
+    let first = plain.places.first()?;
+    let character = text[*first..].chars().next()?;
+    let breaks = !cut.is_rule()
+        || cut.fields.iter().any(|field| field.option.is_err() && plain.places.iter().any(|at| *at < field.span.end));
+    let column = first + 1;
+    let what = format!("{} \\u{{{:x}}} in column {column}", name(character), u32::from(character));
+    let count = plain.places.len();
+    let message = match count {
+        1 => what,
+        _ => format!("{what}, and {} more such characters", count - 1),
+    };
+    let consequence = "it looks like another character, or like nothing, and is neither: it separates nothing, and a word \
+                       with it in it is another word";
+    let code = if breaks { Code::E164 } else { Code::W163 };
+    let finding = Finding::new(code, message, "the characters of a plain keyboard", consequence);
+    Some(cut.whole(finding.replace(plain.text)))
+}
+
+struct Plain {
+    text: String,
+    /// Where each replaced character stood.
+    places: Vec<usize>,
+}
+
+/// The text with plain characters; what stands in a command's own quotes is its business.
+fn replace(text: &str) -> Plain {
+    let mut plain = Plain { text: String::with_capacity(text.len()), places: Vec::new() };
+    let (mut colons, mut depth, mut quote) = (0, 0, None);
+    let mut field = 0;
+    let mut at = 0;
+    for word in text.split_inclusive(|it: char| u8::try_from(it).is_ok_and(is_separator)) {
+        let letters = twin(word);
+        for (index, character) in word.char_indices() {
+            let place = at + index;
+            let in_command = colons >= 2 && is_command(&plain.text[field..]);
+            let with = match ascii(character) {
+                Some(with) if !in_command || quote.is_none() && is_disturbing(with) => Some(with.to_owned()),
+                Some(_) => None,
+                None if letters && !in_command => latin(character).map(String::from),
+                None => None,
+            };
+            let start = plain.text.len();
+            match with {
+                Some(with) => {
+                    plain.places.push(place);
+                    plain.text.push_str(&with);
+                }
+                None => plain.text.push(character),
+            }
+            let is_plain = plain.text[start..].starts_with(character);
+            for byte in plain.text[start..].to_owned().bytes() {
+                match byte {
+                    b'[' if colons < 2 => depth += 1,
+                    b']' if colons < 2 => depth -= 1,
+                    b':' if depth == 0 && quote.is_none() => (colons, field) = (colons + 1, start + 1),
+                    b'"' | b'\'' if !is_plain => {}
+                    b'"' | b'\'' if in_command && quote == Some(byte) => quote = None,
+                    b'"' | b'\'' if in_command && quote.is_none() => quote = Some(byte),
+                    _ => {}
+                }
+            }
+        }
+        at += word.len();
+    }
+    plain
+}
+
+/// Whether a word is one of ours but for letters of another alphabet, or mixes alphabets.
+fn twin(word: &str) -> bool {
+    let word = word.trim_end_matches(|it: char| u8::try_from(it).is_ok_and(is_separator));
+    if word.is_ascii() {
+        return false;
+    }
+    let plain: String = word.chars().map(|it| latin(it).unwrap_or(it)).collect();
+    let parts = plain.split([':', '@', ',']);
+    let is_ours = |part: &str| {
+        let upper = part.to_ascii_uppercase();
+        CLIENT_WORDS.contains(&upper.as_str())
+            || known::is_known(part.as_bytes())
+            || matches!(upper.as_str(), "ALLOW" | "DENY")
+    };
+    plain.is_ascii() && (parts.into_iter().any(is_ours) || word.bytes().any(|byte| byte.is_ascii_alphabetic()))
+}
+
+/// Whether a field of options is a command.
+fn is_command(field: &str) -> bool {
+    let field = field.trim_start();
+    takes_text(&option_name(field.as_bytes())) || field.starts_with(['(', '/'])
+}
+
+/// Whether the shell would take the plain character for something else than this one.
+fn is_disturbing(plain: &str) -> bool {
+    matches!(plain, "" | " " | "\"" | "'")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    macro_rules! becomes {
+        ($($name:ident: $text:expr => $want:expr;)*) => { $(#[test] fn $name() {
+            assert_eq!(replace($text).text, $want);
+        })* };
+    }
+
+    becomes! {
+        no_break_space: "sshd:\u{a0}ALL:\u{a0}allow" => "sshd: ALL: allow";
+        full_width: "sshd：192.0.2.1，192.0.2.2" => "sshd:192.0.2.1,192.0.2.2";
+        curly_quotes_in_a_command: "a: b: spawn echo \u{201c}x\u{201d}" => "a: b: spawn echo \"x\"";
+        a_commands_own_words: "a: b: spawn echo \"連線：%a\"" => "a: b: spawn echo \"連線：%a\"";
+        zero_width: "ss\u{200b}hd: ALL" => "sshd: ALL";
+        cyrillic: "АLL: ALL" => "ALL: ALL";
+        a_name_in_another_script: "sshd: пример.рф" => "sshd: пример.рф";
+        accents: "sshd: café.example.com" => "sshd: café.example.com";
+    }
+}

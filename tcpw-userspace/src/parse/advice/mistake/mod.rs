@@ -1,0 +1,106 @@
+//! Mistakes that are seen in a line as a whole, not in one of its words.
+//!
+//! In: a joined line as libwrap cuts it. Out: one [`Mistake`], which stands for all that its words alone
+//! would give rise to. Invariant: a fix is the text as it was meant, whole; the caller offers it only
+//! if the line is free of mistakes with it.
+
+mod apart;
+mod command;
+mod comment;
+mod goes_on;
+mod ipv6;
+mod lookalike;
+mod option_word;
+mod port;
+mod template;
+mod two_rules;
+
+pub(in crate::parse) use apart::{apart, is_mask};
+pub(in crate::parse) use goes_on::{goes_on, joined};
+pub(in crate::parse) use two_rules::two_rules;
+
+use std::ops::Range;
+
+use super::{Finding, Placed, Writer};
+use crate::parse::{
+    list,
+    options::{self, Field},
+    rule::TableKind,
+};
+
+/// A line as libwrap cuts it.
+pub(in crate::parse) struct Cut<'a> {
+    /// The joined line, with its newline.
+    pub(in crate::parse) bytes: &'a [u8],
+    /// The colons behind the daemon list and behind the client list; the line's end if there is none.
+    pub(in crate::parse) colons: [usize; 2],
+    /// The option fields.
+    pub(in crate::parse) fields: &'a [Field],
+    pub(in crate::parse) kind: TableKind,
+    pub(in crate::parse) writer: Writer,
+}
+
+impl<'a> Cut<'a> {
+    /// The line without its newline and the blanks before it.
+    fn text(&self) -> &'a [u8] {
+        self.bytes.trim_ascii_end()
+    }
+
+    /// The client list.
+    fn clients(&self) -> &'a [u8] {
+        let [colon, end] = self.colons;
+        self.bytes.get(colon + 1..end).unwrap_or_default()
+    }
+
+    /// Whether there is a colon behind the daemon list.
+    fn is_rule(&self) -> bool {
+        self.colons[0] < self.bytes.len()
+    }
+
+    /// A mistake that concerns the whole line.
+    fn whole(&self, finding: Finding) -> Mistake {
+        let end = self.text().len();
+        Mistake { place: (0, end, finding), covers: 0..usize::MAX }
+    }
+}
+
+/// What is wrong with a line as a whole.
+pub(in crate::parse) struct Mistake {
+    /// The finding.
+    pub(in crate::parse) place: Placed,
+    /// Findings that begin here are consequences of it.
+    pub(in crate::parse) covers: Range<usize>,
+}
+
+/// The first mistake of a line, in the order of what hides what.
+pub(in crate::parse) fn find(cut: &Cut<'_>) -> Option<Mistake> {
+    template::template(cut)
+        .or_else(|| lookalike::lookalike(cut))
+        .or_else(|| comment::comment(cut))
+        .or_else(|| ipv6::ipv6(cut))
+        .or_else(|| port::port(cut))
+        .or_else(|| command::command(cut))
+        .or_else(|| option_word::option_word(cut))
+}
+
+/// Cuts a text into its fields, as the table's parser does.
+pub(in crate::parse) fn cut(bytes: &[u8]) -> ([usize; 2], Vec<Field>) {
+    let Some(colon) = list::split_at(bytes, b':') else {
+        return ([bytes.len(); 2], Vec::new());
+    };
+    let behind = &bytes[colon + 1..];
+    let end = list::split_at(behind, b':').map_or(bytes.len(), |at| colon + 1 + at);
+    let fields = if end < bytes.len() { options::parse(bytes, end + 1) } else { Vec::new() };
+    ([colon, end], fields)
+}
+
+/// The name of the option that a field begins with, in lower case.
+fn option_name(field: &[u8]) -> Vec<u8> {
+    let end = field.iter().position(|byte| byte.is_ascii_whitespace() || *byte == b'=').unwrap_or(field.len());
+    field[..end].to_ascii_lowercase()
+}
+
+/// Options whose value is a text for the shell, or any other text.
+fn takes_text(name: &[u8]) -> bool {
+    matches!(name, b"spawn" | b"twist" | b"aclexec" | b"setenv")
+}

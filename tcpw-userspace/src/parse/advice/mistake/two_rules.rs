@@ -1,0 +1,113 @@
+//! Two rules on one line: the newline between them was lost.
+
+use super::{Cut, Mistake, comment::is_daemon};
+use crate::parse::{
+    advice::{Code, Finding, known, quote},
+    list::{is_separator, tokens},
+    rule::TableKind,
+};
+
+/// The rules that stand on this line, if each is free of errors by itself, as `is_clean` tells.
+pub(in crate::parse) fn two_rules(cut: &Cut<'_>, is_clean: &mut dyn FnMut(&[u8]) -> bool) -> Option<Mistake> {
+    let text = cut.text();
+    let mut rules: Vec<&[u8]> = Vec::new();
+    let mut rest = text;
+    while rules.len() < 16 {
+        let Some(at) = second(rest, is_clean) else { break };
+        rules.push(rest[..at].trim_ascii());
+        rest = &rest[at..];
+    }
+    if rules.is_empty() || !is_clean(rest) {
+        return None;
+    }
+    rules.push(rest.trim_ascii());
+    let next = rules.get(1).and_then(|rule| tokens(rule, 0).next()).map(|(_, word)| word).unwrap_or_default();
+    let name = next.split(|byte| *byte == b':').next().unwrap_or_default();
+    let expected = match cut.kind {
+        TableKind::Allow => "a newline between them",
+        TableKind::Deny => "a newline between them: programs that append a rule may not look for one",
+    };
+    let message = format!("{} rules on one line: {} begins the second", count(rules.len()), quote(name));
+    let finding = Finding::new(
+        Code::E097,
+        message,
+        expected,
+        "the second one is taken for an option, and a wrong option refuses every client of the first",
+    );
+    Some(cut.whole(finding.replace(rules.join(&b'\n'))))
+}
+
+fn count(rules: usize) -> String {
+    match rules {
+        2 => "two".to_owned(),
+        more => more.to_string(),
+    }
+}
+
+/// Where the second rule of a text begins, the first one being clean.
+fn second(text: &[u8], is_clean: &mut dyn FnMut(&[u8]) -> bool) -> Option<usize> {
+    let first = outer_colon(text, 0)?;
+    let own: Vec<&[u8]> = tokens(&text[..first], 0).map(|(_, word)| word).collect();
+    let mut colon = outer_colon(text, first + 1);
+    while let Some(at) = colon {
+        let end = text[..at].trim_ascii_end().len();
+        let start = text[..end].iter().rposition(|byte| is_separator(*byte) || *byte == b':').map_or(0, |at| at + 1);
+        let word = text.get(start..end).unwrap_or_default();
+        let is_name = |name: &[u8]| {
+            !name.is_empty() && (is_daemon(name) || own.iter().any(|own| own.eq_ignore_ascii_case(name)))
+        };
+        // What stands before the name belongs to the first rule: an address, an option's name, or nothing.
+        let cuts = (0..word.len()).filter(|cut| is_name(&word[*cut..]) && may_end(&word[..*cut]));
+        for cut in cuts {
+            let begin = if cut == 0 { first_daemon(text, start, first) } else { start + cut };
+            if is_balanced(&text[..begin]) && is_clean(&text[..begin]) {
+                return Some(begin);
+            }
+        }
+        colon = outer_colon(text, at + 1);
+    }
+    None
+}
+
+/// The first daemon of a list whose last one begins at `start`.
+fn first_daemon(text: &[u8], start: usize, first_colon: usize) -> usize {
+    let mut begin = start;
+    let before: Vec<(usize, &[u8])> = tokens(&text[first_colon + 1..start], first_colon + 1).collect();
+    for (at, word) in before.into_iter().rev().filter(|(_, word)| !word.contains(&b':')) {
+        if !known::is_known(word) {
+            break;
+        }
+        begin = at;
+    }
+    begin
+}
+
+/// Whether a rule may end with this part of a word.
+fn may_end(head: &[u8]) -> bool {
+    head.is_empty()
+        || [&b"allow"[..], b"deny", b"ALL", b"LOCAL", b"keepalive"].iter().any(|word| word.eq_ignore_ascii_case(head))
+        || known::address_part(head).is_some()
+        || head.ends_with(b"\"")
+        || head.ends_with(b")")
+        || head.ends_with(b"&")
+}
+
+/// Whether parentheses and quotes are in pairs.
+fn is_balanced(text: &[u8]) -> bool {
+    let count = |byte: u8| text.iter().filter(|it| **it == byte).count();
+    count(b'(') == count(b')') && count(b'"') % 2 == 0 && count(b'\'') % 2 == 0 && count(b'`') % 2 == 0
+}
+
+/// The next colon outside brackets that no backslash stands before.
+fn outer_colon(text: &[u8], from: usize) -> Option<usize> {
+    let mut depth = 0i32;
+    for (at, byte) in text.iter().enumerate() {
+        match byte {
+            b'[' => depth += 1,
+            b']' => depth -= 1,
+            b':' if depth == 0 && at >= from && !text[..at].ends_with(b"\\") => return Some(at),
+            _ => {}
+        }
+    }
+    None
+}
