@@ -4,6 +4,7 @@
 //! Invariant: no setting is ignored in silence; a key or value nobody acts on is an
 //! error that says where it stands and what to write.
 
+mod args;
 mod effects;
 mod file;
 mod resolve;
@@ -18,13 +19,8 @@ use std::{
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    cli::{preflight, run::RunArgs},
-    effects::Settings as Effects,
-    listeners::MoreNames,
-    log::LogTarget,
-    names::NamesSet,
-};
+use crate::{effects::Settings as Effects, host, listeners::MoreNames, log::LogTarget, names::NamesSet};
+pub use args::{RunArgs, TableArgs};
 use file::File;
 pub(crate) use file::distance;
 pub use resolve::{NAME_SERVER_PORTS, Resolve};
@@ -229,7 +225,7 @@ pub enum ConfigError {
     },
     /// No cgroup was named and none was found.
     #[error(transparent)]
-    Cgroup(#[from] preflight::Missing),
+    Cgroup(#[from] host::Missing),
 }
 
 impl Config {
@@ -252,7 +248,7 @@ impl Config {
         };
         let cgroup = match flags.cgroup.clone().or(file.cgroup) {
             Some(cgroup) => cgroup,
-            None => preflight::cgroup2_root()?,
+            None => host::cgroup2_root()?,
         };
         let pick = |flag: &Option<PathBuf>, file: Option<PathBuf>, default: &str| {
             let path = flag.clone().or(file).unwrap_or_else(|| default.into());

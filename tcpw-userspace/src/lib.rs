@@ -1,12 +1,15 @@
 //! tcpw: hosts.allow and hosts.deny enforced by the kernel, for every daemon.
 //!
 //! The data flow is the order of the modules:
-//! [`source`] → [`parse`] → [`compile`] → [`kernel`] → (gate) → [`events`] → [`log`];
-//! [`evaluate`] is the reference they are held against, [`listeners`] tells who
-//! listens where, [`refuse`] where a refused client may be told so at once, [`steer`] takes those that get a banner or a `twist`, [`resolve`] what somebody's name is, [`cases`] keeps a policy's tests,
-//! [`check`] says what is wrong with it; [`daemon`] alone knows them all.
+//! [`source`] → [`parse`] → [`compile`] → [`kernel`] → (gate) → [`events`] → [`core`] → [`record`] → [`log`].
+//! Pure are [`parse`], [`evaluate`] (the reference that all else is tested against), [`compile`], [`check`],
+//! [`format`], [`cases`], [`certify`] and [`core`], which decides what happens. [`daemon`] alone does what the
+//! core says, by [`host`] (facts of this machine), [`listeners`] (who listens where), [`resolve`] (names and
+//! users), [`effects`] (commands), [`redirect`] (clients that get a banner or a `twist`) and [`reinject`]
+//! (held packets). [`control`] and [`cli`] are how people ask.
 
 pub mod cases;
+pub mod certify;
 pub mod check;
 pub mod cli;
 pub mod compile;
@@ -18,27 +21,14 @@ pub mod effects;
 pub mod evaluate;
 pub mod events;
 pub mod format;
-pub mod held;
+pub mod host;
 pub mod kernel;
 pub mod listeners;
 pub mod log;
 pub mod names;
 pub mod parse;
 pub mod record;
-pub mod refuse;
+pub mod redirect;
+pub mod reinject;
 pub mod resolve;
 pub mod source;
-pub mod steer;
-
-pub use held as reinject;
-pub use refuse as certify;
-pub use steer as redirect;
-
-/// Facts of this machine.
-pub(crate) mod host {
-    pub(crate) use crate::{
-        check::facts::System,
-        cli::preflight::{cgroup_scope, lock},
-        kernel::boot_ns,
-    };
-}

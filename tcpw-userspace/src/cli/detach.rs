@@ -4,7 +4,7 @@ use std::{io::Write, time::Duration};
 
 use clap::Args;
 
-use super::{Failure, Outcome, PlaceArgs, preflight};
+use super::{Failure, Outcome, PlaceArgs};
 use crate::{
     control::{AskError, Request, Response, ask},
     kernel::Pins,
@@ -27,7 +27,7 @@ pub struct DetachArgs {
 ///
 /// Something is still enforced, or it is not known.
 pub fn run(arguments: &DetachArgs) -> Result<Outcome, Failure> {
-    preflight::privileges().map_err(Failure::usage)?;
+    crate::host::privileges().map_err(Failure::usage)?;
     let (run_dir, pin_dir) = arguments.place.resolve()?;
     let (run_dir, pin_dir) = (run_dir.as_path(), pin_dir.as_path());
     let removed = match ask(run_dir, Request::Detach, PATIENCE) {
@@ -43,7 +43,7 @@ pub fn run(arguments: &DetachArgs) -> Result<Outcome, Failure> {
         }
         Err(AskError::NotRunning) => {
             // Everything in the directory is removed: it must be a directory of pins.
-            preflight::pin_dir(pin_dir).map_err(Failure::usage)?;
+            crate::host::pin_dir(pin_dir).map_err(Failure::usage)?;
             super::refuse_followed(pin_dir)?;
             Pins::new(pin_dir).remove_all()?
         }

@@ -9,7 +9,7 @@ use clap::{Args, ValueEnum};
 use serde::Serialize;
 
 use super::{
-    Failure, Outcome, TableArgs,
+    Failure, Outcome,
     in_use::{EMPTY, tables_in_use},
     meaning::{
         Asked, JsonDecision, JsonService, Read, Services, answer, condition, end, erroneous, json_networks,
@@ -19,6 +19,7 @@ use super::{
 };
 use crate::{
     compile::{Answer, Change, ChangeKind, Decider, Decision, diff},
+    config::TableArgs,
     parse::rule::{TableKind, Tables},
     resolve::Accounts,
 };

@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Failure, TableArgs, must_exist, run::RunArgs};
+use super::{Failure, must_exist};
+use crate::config::TableArgs;
 use crate::{config::Config, effects::Settings as Effects};
 
 /// A table without rules.

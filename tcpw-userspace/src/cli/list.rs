@@ -10,7 +10,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::{
-    Failure, Outcome, TableArgs,
+    Failure, Outcome,
     in_use::tables_in_use,
     meaning::{
         Asked, JsonDecision, JsonService, Read, Services, answer, condition, end, erroneous, json_networks,
@@ -19,6 +19,7 @@ use super::{
 };
 use crate::{
     compile::{Answer, Area, Decider, Networks, Only, Surveyed, survey},
+    config::TableArgs,
     parse::rule::Tables,
     resolve::Accounts,
 };

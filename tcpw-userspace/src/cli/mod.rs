@@ -11,7 +11,6 @@ mod in_use;
 pub mod list;
 pub mod match_cmd;
 mod meaning;
-pub mod preflight;
 pub mod run;
 pub mod status;
 
@@ -36,7 +35,7 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Enforce the tables and follow their edits, in the foreground
-    Run(run::RunArgs),
+    Run(RunArgs),
     /// Show what is in force, and for which listeners
     Status(status::StatusArgs),
     /// Stop enforcing: remove everything that tcpw put into the kernel
@@ -51,17 +50,6 @@ enum Command {
     List(list::ListArgs),
     /// Show which verdicts differ between two pairs of tables
     Diff(diff::DiffArgs),
-}
-
-/// Which tables.
-#[derive(Args, Clone, Debug, Default)]
-pub struct TableArgs {
-    /// The table of clients that may connect [default: /etc/hosts.allow; empty beside --hosts-deny]
-    #[arg(long, value_name = "FILE")]
-    pub hosts_allow: Option<PathBuf>,
-    /// The table of clients that may not [default: /etc/hosts.deny; empty beside --hosts-allow]
-    #[arg(long, value_name = "FILE")]
-    pub hosts_deny: Option<PathBuf>,
 }
 
 /// Where a daemon, or what it left in force, is found: as `tcpw run` was told.
@@ -84,11 +72,8 @@ impl PlaceArgs {
     /// # Errors
     /// The settings cannot be read.
     fn resolve(&self) -> Result<(PathBuf, PathBuf), Failure> {
-        let flags = run::RunArgs {
-            run_dir: self.run_dir.clone(),
-            pin_dir: self.pin_dir.clone(),
-            ..run::RunArgs::default()
-        };
+        let flags =
+            RunArgs { run_dir: self.run_dir.clone(), pin_dir: self.pin_dir.clone(), ..RunArgs::default() };
         let config = config::Config::load(self.config.as_deref(), &flags).map_err(Failure::usage)?;
         Ok((config.run_dir, config.pin_dir))
     }

@@ -213,7 +213,10 @@ fn entry_of(rule: Consequences) -> u8 {
     match rule.verdict {
         Verdict::Refuse => REFUSE | mark(rule.redirects(), REDIRECT),
         Verdict::Allow => {
-            ALLOW | mark(rule.spawns, REPORT) | mark(rule.keepalive, KEEPALIVE) | mark(rule.has_allow_banners(), BANNER)
+            ALLOW
+                | mark(rule.spawns, REPORT)
+                | mark(rule.keepalive, KEEPALIVE)
+                | mark(rule.has_allow_banners(), BANNER)
         }
     }
 }

@@ -3,7 +3,11 @@
 //! In: an attempt and what is known of it. Out: the step it takes next.
 //! Invariant: an attempt is in one place: judged, waiting with one duty, or decided.
 
-use tcpw_common::{held::Held, key::{AnswerKey, AttemptKey}, user::Waiting};
+use tcpw_common::{
+    held::Held,
+    key::{AnswerKey, AttemptKey},
+    user::Waiting,
+};
 
 use super::{
     duty::{control::Live, redirect::Redirected},

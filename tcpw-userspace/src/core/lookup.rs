@@ -136,9 +136,7 @@ impl Lookup for Answers<'_> {
             return banner.clone();
         }
         // Whatever else is missing: a text does not decide, and there may be several.
-        self.missing
-            .borrow_mut()
-            .get_or_insert(Missing::Banner((directory.to_owned(), daemon.to_vec())));
+        self.missing.borrow_mut().get_or_insert(Missing::Banner((directory.to_owned(), daemon.to_vec())));
         Banner::Text(Vec::new())
     }
 
@@ -159,12 +157,14 @@ mod tests {
     };
 
     use super::*;
-    use crate::{core::facts::Learnt, resolve::{Kept, Verified}};
+    use crate::{
+        core::facts::Learnt,
+        resolve::{Kept, Verified},
+    };
 
     fn learnt(question: Question, kept: Kept<Found>) -> Learnt {
         Learnt { question, kept, took: None }
     }
-
 
     fn kept(value: Found, seconds: u64) -> Kept<Found> {
         let since = Instant::now();

@@ -5,6 +5,7 @@
 
 use std::{collections::VecDeque, time::Duration};
 
+use super::facts::Facts;
 use super::{
     action::{Action, Level, Write},
     attempt::Attempt,
@@ -17,7 +18,6 @@ use crate::{
     names::NamesSet,
     parse::rule::Text,
 };
-use super::facts::Facts;
 
 /// One duty's message to another.
 pub(super) enum Step {

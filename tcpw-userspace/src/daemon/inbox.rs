@@ -74,11 +74,7 @@ impl Inbox {
     }
 
     /// The kernel's rings.
-    pub(super) fn connect(
-        &mut self,
-        held: mpsc::Receiver<Vec<Held>>,
-        reports: mpsc::Receiver<Vec<Record>>,
-    ) {
+    pub(super) fn connect(&mut self, held: mpsc::Receiver<Vec<Held>>, reports: mpsc::Receiver<Vec<Record>>) {
         (self.held, self.reports) = (Some(held), Some(reports));
     }
 

@@ -13,9 +13,8 @@ use anyhow::{Result, anyhow};
 
 use crate::{
     config::Config,
-    control,
+    control::{self, Lock},
     core::{Core, Input},
-    host,
     kernel::Pins,
     listeners::raise_file_limit,
 };
@@ -28,7 +27,7 @@ use outside::Outside;
 /// What is needed to start is missing; once enforcement is on, errors are logged and it goes on.
 pub async fn run(config: Config) -> Result<()> {
     raise_file_limit();
-    let _lock = host::lock(&config.run_dir)?;
+    let _lock = Lock::take(&config.run_dir)?;
     let _pins = load::lock_pins(&config)?;
     let control = control::Server::bind(&config.run_dir)?;
     let pins = config.pin.then(|| Pins::new(&config.pin_dir));

@@ -6,7 +6,6 @@
 //! comm, systemd units of users and configuration files of unprivileged
 //! super-servers do not count.
 
-pub(crate) mod diag;
 mod duplicates;
 mod held;
 pub mod inetd;

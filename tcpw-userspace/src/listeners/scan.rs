@@ -11,12 +11,12 @@ use std::{
 
 use super::{
     Incomplete, Listener, MoreNames, NameSource, Namespace, Survey,
-    diag::{self, DiagSocket, Listed, Namespaces},
     held::{Found, is_limit},
     owner::Owners,
     process,
     sys::PidFd,
 };
+use crate::host::sock_diag::{self, DiagSocket, Listed, Namespaces};
 use crate::names::NamesSet;
 
 /// Finds listeners.
@@ -142,8 +142,8 @@ impl Scanner {
     /// Which sockets the gate sees, by the cgroup they were made in.
     fn guarded(&self) -> Guarded {
         match &self.cgroup {
-            Some(cgroup) if diag::is_root_cgroup(cgroup) => Guarded::All,
-            Some(cgroup) => Guarded::Below(diag::cgroups_below(cgroup)),
+            Some(cgroup) if sock_diag::is_root_cgroup(cgroup) => Guarded::All,
+            Some(cgroup) => Guarded::Below(sock_diag::cgroups_below(cgroup)),
             None => Guarded::Unknown,
         }
     }
@@ -153,7 +153,7 @@ impl Scanner {
         let Some(cgroup) = self.cgroup.as_ref().filter(|_| self.scope != Path::new("/")) else {
             return;
         };
-        let guarded = diag::cgroups_below(cgroup);
+        let guarded = sock_diag::cgroups_below(cgroup);
         let made_in: BTreeMap<u64, u64> =
             sockets.iter().map(|socket| (socket.cookie, socket.cgroup)).collect();
         for listener in listeners {
@@ -176,7 +176,7 @@ impl Scanner {
         }
         let guarded = match &self.cgroup {
             Some(_) if self.scope == Path::new("/") => None,
-            Some(cgroup) => Some(diag::cgroups_below(cgroup)),
+            Some(cgroup) => Some(sock_diag::cgroups_below(cgroup)),
             None => return 0,
         };
         let mut over_limit = 0;

@@ -5,10 +5,8 @@
 
 use std::{fs::File, net::SocketAddr, ops::RangeInclusive};
 
-use super::{
-    Listener,
-    diag::{DiagSocket, Listed},
-};
+use super::Listener;
+use crate::host::sock_diag::{DiagSocket, Listed};
 
 const TCP: u16 = 6;
 const UDP: u16 = 17;

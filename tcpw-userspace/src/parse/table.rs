@@ -209,7 +209,13 @@ impl Parser<'_, '_, '_> {
     }
 
     /// Puts mistakes of the line as a whole in place of what they give rise to.
-    fn mistakes(&mut self, line: &Line<'_>, colons: [usize; 2], fields: &[options::Field], found: &mut Vec<Placed>) {
+    fn mistakes(
+        &mut self,
+        line: &Line<'_>,
+        colons: [usize; 2],
+        fields: &[options::Field],
+        found: &mut Vec<Placed>,
+    ) {
         // What stands there is not what is written.
         let is_other = |code| matches!(code, Code::W011 | Code::W012 | Code::W013 | Code::W015 | Code::W017);
         if line.has_nul() || found.iter().any(|(_, _, finding)| is_other(finding.code)) {
@@ -239,7 +245,9 @@ impl Parser<'_, '_, '_> {
         }
         for advice::Mistake { place, covers } in all {
             found.retain(|(at, _, finding)| {
-                !covers.contains(at) || matches!(finding.code, Code::W094) || finding.code == Code::W013 && covers.start > 0
+                !covers.contains(at)
+                    || matches!(finding.code, Code::W094)
+                    || finding.code == Code::W013 && covers.start > 0
             });
             found.push(place);
         }
@@ -305,9 +313,11 @@ impl Parser<'_, '_, '_> {
         let mut origin = line.origin(self.source.path, start, length);
         let text = line.bytes.strip_suffix(b"\n").unwrap_or(&line.bytes);
         let is_cut = (origin.length as usize) < length;
-        let is_rule = self.trial == Trial::No && !line.broken && !line.has_nul() && !line.bytes.starts_with(b"#");
+        let is_rule =
+            self.trial == Trial::No && !line.broken && !line.has_nul() && !line.bytes.starts_with(b"#");
         let code = finding.code;
-        let is_whole = (start, length) == (0, text.trim_ascii_end().len()) && code.severity() > Severity::Hint;
+        let is_whole =
+            (start, length) == (0, text.trim_ascii_end().len()) && code.severity() > Severity::Hint;
         let mut with = None;
         let mut first = start;
         // What ends a physical line shows only there.
@@ -348,7 +358,11 @@ impl Parser<'_, '_, '_> {
     }
 
     /// A finding with its fix as it was found good, or without.
-    fn proven(&mut self, finding: Finding, try_fix: impl FnOnce(&mut Self, &[u8]) -> Option<Vec<u8>>) -> Finding {
+    fn proven(
+        &mut self,
+        finding: Finding,
+        try_fix: impl FnOnce(&mut Self, &[u8]) -> Option<Vec<u8>>,
+    ) -> Finding {
         let Some(Fix::Replace(fix)) = &finding.fix else { return finding };
         if self.trial == Trial::Yes {
             return finding;

@@ -20,9 +20,7 @@ pub fn entry(record: &Record, host: &str) -> Entry {
             (line::refused(service, client, address), priority::REFUSED)
         }
         (Fate::WouldRefuse, None) => (line::would_refuse(service, client, address), priority::REFUSED),
-        (Fate::Accepted | Fate::Held, None) => {
-            (line::accepted(service, client, address), priority::ACCEPTED)
-        }
+        (Fate::Accepted | Fate::Held, None) => (line::accepted(service, client, address), priority::ACCEPTED),
     };
     Entry {
         time: record.time,

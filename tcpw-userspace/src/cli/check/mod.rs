@@ -18,7 +18,8 @@ use clap::{Args, ValueEnum};
 
 use super::{Failure, Outcome, TableArgs, in_use::effects_in_use};
 use crate::{
-    check::{Counts, check, facts::System},
+    check::{Counts, check},
+    host::System,
     parse::{
         diagnostic::{Severity, Styles},
         rule::TableKind,

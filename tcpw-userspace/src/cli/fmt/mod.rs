@@ -13,8 +13,9 @@ use std::{
 use anyhow::Context;
 use clap::Args;
 
-use super::{Failure, Outcome, TableArgs, in_use::tables_in_use};
+use super::{Failure, Outcome, in_use::tables_in_use};
 use crate::{
+    config::TableArgs,
     format::{Formatted, format, same_rules},
     parse::{
         parse,

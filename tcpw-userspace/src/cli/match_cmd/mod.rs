@@ -1,5 +1,6 @@
 //! `tcpw match`: what the tables say to a client, and why; or to the cases of a file.
 
+mod answers;
 mod ask;
 mod explain;
 mod live;
@@ -7,7 +8,6 @@ mod options;
 mod place;
 mod show;
 mod tell;
-mod answers;
 
 use std::{
     fs::File,
@@ -18,9 +18,10 @@ use std::{
 use clap::Args;
 use serde::Serialize;
 
-use super::{Failure, Outcome, PlaceArgs, TableArgs, in_use::tables_in_use, must_exist};
+use super::{Failure, Outcome, PlaceArgs, in_use::tables_in_use, must_exist};
 use crate::{
     cases::{self, Cache},
+    config::TableArgs,
     control::AskError,
     parse::{Parsed, parse, pattern_files},
     source::{self, Source},

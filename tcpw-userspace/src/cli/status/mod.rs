@@ -58,7 +58,7 @@ pub fn run(arguments: &StatusArgs) -> Result<Outcome, Failure> {
         }
         Err(AskError::NotRunning) => {
             // Pins belong to root: other users cannot see whether there are any.
-            super::preflight::privileges().map_err(Failure::usage)?;
+            crate::host::privileges().map_err(Failure::usage)?;
             super::refuse_followed(pin_dir)?;
             let pinned = Pins::new(pin_dir).status()?;
             without_daemon(&mut out, pinned.as_ref(), pin_dir, arguments.json, paint)

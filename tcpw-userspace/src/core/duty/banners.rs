@@ -22,7 +22,7 @@ use super::effects::marks;
 use crate::{
     core::{
         action::{Action, Write},
-        attempt::{Attempt},
+        attempt::Attempt,
         outbox::{Outbox, Step},
         shared::Shared,
     },

@@ -155,9 +155,8 @@ impl Commands {
         (answer, marks): (u32, u8),
         now: Now,
     ) -> Vec<Write> {
-        let after = |time: Duration| {
-            now.boot_ns.saturating_add(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX))
-        };
+        let after =
+            |time: Duration| now.boot_ns.saturating_add(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
         let key = attempt_key(held, decision);
         let expires_ns = after(ANSWER_FOR);
         let mut writes =

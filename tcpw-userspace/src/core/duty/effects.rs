@@ -163,7 +163,12 @@ impl Effects {
     }
 
     /// As [`run`](Self::run), but how it ends comes with [`said`](Self::said), under this number.
-    pub(in crate::core) fn ask(&mut self, source: IpAddr, command: &Command, out: &mut Outbox) -> Option<u64> {
+    pub(in crate::core) fn ask(
+        &mut self,
+        source: IpAddr,
+        command: &Command,
+        out: &mut Outbox,
+    ) -> Option<u64> {
         let id = self.queue(source, command, out.now.at)?;
         self.asked.insert(id);
         self.go_on(out);
@@ -283,7 +288,10 @@ impl Effects {
         let too_long = self.settings.time_limit + PATIENCE;
         let passed = |since: &Instant| now.saturating_duration_since(*since);
         let is_stuck = self.running.values().any(|since| passed(since) > too_long)
-            || self.helper.as_ref().is_some_and(|helper| !helper.is_ready && passed(&helper.since) > PATIENCE);
+            || self
+                .helper
+                .as_ref()
+                .is_some_and(|helper| !helper.is_ready && passed(&helper.since) > PATIENCE);
         if is_stuck {
             self.gone("it does not answer", out);
         }

@@ -85,7 +85,8 @@ impl Held {
         out: &mut Outbox,
     ) {
         let Some(decision) = decision_of_held(held) else {
-            return out.error(format!("a held packet of kind {} is not known to this version", held.event.kind));
+            return out
+                .error(format!("a held packet of kind {} is not known to this version", held.event.kind));
         };
         let is_identified = u32::from(held.event.flags) & PROVISIONAL == 0;
         if is_identified && let Some(names) = shared.inventory.names_of(decision.names) {
@@ -373,7 +374,8 @@ fn decide(
     out: &mut Outbox,
 ) {
     let key = attempt_key(held, decision);
-    if others.names.repeats(&key, held) || others.commands.is_asked(&key) || others.banners.is_read_for(&key) {
+    if others.names.repeats(&key, held) || others.commands.is_asked(&key) || others.banners.is_read_for(&key)
+    {
         return;
     }
     let facts = if shared.is_unnamed(decision.server_port) { Facts::unknown() } else { Facts::default() };

@@ -33,7 +33,13 @@ pub(in crate::core) struct Keepalive {
 
 impl Keepalive {
     /// The connection's socket gets the option.
-    pub(in crate::core) fn want(&mut self, decision: &Decision, socket: u64, shared: &Shared, out: &mut Outbox) {
+    pub(in crate::core) fn want(
+        &mut self,
+        decision: &Decision,
+        socket: u64,
+        shared: &Shared,
+        out: &mut Outbox,
+    ) {
         let place = (decision.netns, shared.residents(decision.netns, decision.pid));
         self.wanted.insert(socket, (place, out.now.at));
         self.has_new = true;

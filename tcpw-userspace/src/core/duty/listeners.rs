@@ -88,7 +88,8 @@ impl Listeners {
                 continue;
             }
             if !shared.inventory.knows(&seen.names) && !in_work.names.contains_key(&seen.names.id()) {
-                let class = shared.policies.current.as_ref().map(|current| current.policy.class_of(&seen.names));
+                let class =
+                    shared.policies.current.as_ref().map(|current| current.policy.class_of(&seen.names));
                 match class {
                     Some(Some(0)) => shared.inventory.learn(&seen.names),
                     Some(Some(class)) => {

@@ -184,7 +184,12 @@ impl Names {
     }
 
     /// Has an attempt wait for an answer.
-    fn park(&mut self, mut attempt: Box<Attempt>, question: Question, now: Instant) -> Result<(), Box<Attempt>> {
+    fn park(
+        &mut self,
+        mut attempt: Box<Attempt>,
+        question: Question,
+        now: Instant,
+    ) -> Result<(), Box<Attempt>> {
         let source = source(&attempt.decision.client);
         let number = match attempt.number {
             Some(number) => number,

@@ -205,9 +205,7 @@ impl Reload {
         let looked_up = match ready {
             Ok(()) => Names::LookedUp,
             Err(error) => {
-                out.warn(format!(
-                    "this kernel cannot make connections wait: every user is unknown: {error}"
-                ));
+                out.warn(format!("this kernel cannot make connections wait: every user is unknown: {error}"));
                 Names::HostsLookedUp
             }
         };
@@ -215,7 +213,12 @@ impl Reload {
     }
 
     /// Names are wanted that the policy in force does not know: the rules in force are compiled with them.
-    pub(in crate::core) fn prepare_again(&mut self, listeners: &Listeners, shared: &Shared, out: &mut Outbox) {
+    pub(in crate::core) fn prepare_again(
+        &mut self,
+        listeners: &Listeners,
+        shared: &Shared,
+        out: &mut Outbox,
+    ) {
         if !listeners.are_names_wanted() {
             return;
         }

@@ -94,7 +94,9 @@ impl Report {
         let facts = match (facts, names_duty) {
             (Some(facts), _) => facts,
             _ if shared.is_unnamed(decision.server_port) => Facts::unknown(),
-            (None, Some(duty)) => duty.facts_of(&answer_key(decision), out.now.at).cloned().unwrap_or_default(),
+            (None, Some(duty)) => {
+                duty.facts_of(&answer_key(decision), out.now.at).cloned().unwrap_or_default()
+            }
             (None, None) => Facts::default(),
         };
         let judged = judge_under(shared, &names, decision, &facts);
@@ -211,7 +213,8 @@ impl Report {
         let passed = Duration::from_nanos(out.now.boot_ns.saturating_sub(decision.time_ns));
         let tables = shared.rules_of(&decision).map(|rules| Arc::clone(rules.tables()));
         let lookups = facts.learnt().iter();
-        let lookups = lookups.map(|learnt| LookupRecord { question: learnt.question.clone(), took: learnt.took });
+        let lookups =
+            lookups.map(|learnt| LookupRecord { question: learnt.question.clone(), took: learnt.took });
         out.act(Action::Record(Box::new(Record {
             id: self.records,
             time: out.now.wall.checked_sub(passed).unwrap_or(out.now.wall),

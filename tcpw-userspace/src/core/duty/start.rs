@@ -4,13 +4,8 @@
 //! process that knows less than all.
 
 use crate::{
-    core::{
-        action::Action,
-        input::Gate,
-        outbox::Outbox,
-        shared::Shared,
-    },
     config::Mode,
+    core::{action::Action, input::Gate, outbox::Outbox, shared::Shared},
 };
 
 /// What a start waits for.

@@ -268,9 +268,7 @@ impl Users {
             Err(error) => {
                 self.counts.unended += 1;
                 if self.counts.unended == 1 {
-                    out.error(format!(
-                        "a refused connection cannot be ended, its data are dropped: {error}"
-                    ));
+                    out.error(format!("a refused connection cannot be ended, its data are dropped: {error}"));
                 }
             }
         }
@@ -287,7 +285,8 @@ impl Users {
     ) {
         match cookies {
             Ok(alive) => {
-                let is_gone = |socket: &u64, place: &mut (u64, u32)| place.0 == netns && !alive.contains(socket);
+                let is_gone =
+                    |socket: &u64, place: &mut (u64, u32)| place.0 == netns && !alive.contains(socket);
                 let gone: Vec<u64> = self.lingering.extract_if(is_gone).map(|(socket, _)| socket).collect();
                 gone.into_iter().for_each(|socket| self.forget(socket, out));
             }

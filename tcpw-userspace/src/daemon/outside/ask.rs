@@ -25,11 +25,10 @@ use crate::{
     core::{Input, input::UserAnswer, policies::Rules},
     effects::commands_of,
     events::{Decision, ip},
-    host,
+    host::{Ends, Namespace, Namespaces, System as HostFacts, cookies, destroy, inodes},
     listeners::{duplicates_of, socket_cookie},
     parse::rule::Text,
     redirect::read_banner,
-    reinject::{Ends, Namespace, Namespaces, cookies, destroy, inodes},
     resolve::{
         Question, System,
         ident::{Connection, Lookup},
@@ -157,7 +156,7 @@ impl Asker {
 
     /// Warns of commands that cannot do what they say: it looks up users and groups, wherever they are.
     pub(super) fn check_commands(&self, rules: Rules) {
-        let facts = host::System { effects: Some(self.config.effects.clone()) };
+        let facts = HostFacts { effects: Some(self.config.effects.clone()) };
         drop(spawn_blocking(move || {
             for (origin, text) in commands_of(rules.tables()) {
                 for problem in problems(text, &facts) {

@@ -19,9 +19,7 @@ use crate::{
 /// Writes; whether what follows may follow.
 pub(super) fn write(kernel: &mut Kernel, write: Write, results: &Results) -> bool {
     let result = match write {
-        Write::Answer { key, answer, marks, expires_ns } => {
-            kernel.answer(key, answer, marks, expires_ns)
-        }
+        Write::Answer { key, answer, marks, expires_ns } => kernel.answer(key, answer, marks, expires_ns),
         Write::AnswerOnce { key, generation, answer, marks, expires_ns } => {
             kernel.answer_once(key, generation, (answer, marks), expires_ns)
         }

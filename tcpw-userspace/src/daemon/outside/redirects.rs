@@ -23,7 +23,7 @@ use crate::{
         input::{Arrived, Family},
     },
     kernel::Kernel,
-    redirect::{Arrival, Bound as Socket, Taker, abort},
+    redirect::{Arrival, Bound as Socket, RedirectListener, abort},
 };
 
 /// Connections that wait for the loop.
@@ -38,7 +38,7 @@ pub(in crate::daemon) struct Bound {
 
 /// The listeners and the connections.
 pub(super) struct Redirects {
-    listeners: BTreeMap<(u64, Family), Taker>,
+    listeners: BTreeMap<(u64, Family), RedirectListener>,
     connections: HashMap<u64, TcpStream>,
     last: u64,
     /// Connections that found no room.
@@ -75,7 +75,8 @@ impl Redirects {
             None => return failed(&results, netns, family, "its namespace is gone".into()),
         };
         drop(spawn_blocking(move || {
-            let socket = Taker::bind(&file, netns, family.into()).map_err(|error| error.to_string());
+            let socket =
+                RedirectListener::bind(&file, netns, family.into()).map_err(|error| error.to_string());
             let _ = results.send(Outcome::RedirectBound(Bound { netns, family, socket }));
         }));
     }

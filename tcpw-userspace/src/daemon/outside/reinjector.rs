@@ -85,7 +85,9 @@ fn do_one(injector: &mut Injector, job: &Job) {
             let client = SocketAddr::new(ip(&decision.client), decision.client_port);
             let server = SocketAddr::new(ip(&decision.server), decision.server_port);
             let window = u16::try_from(pending.window).unwrap_or(u16::MAX);
-            let Some(packet) = Acknowledgement::new(client, server, *seq, pending.ack, window) else { return };
+            let Some(packet) = Acknowledgement::new(client, server, *seq, pending.ack, window) else {
+                return;
+            };
             injector.send_packet(decision.netns, *pid, packet.bytes(), packet.destination())
         }
     };

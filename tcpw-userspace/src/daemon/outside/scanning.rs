@@ -151,12 +151,7 @@ impl Scanning {
     }
 
     /// Tags listeners of the last scan.
-    pub(super) fn tag(
-        &mut self,
-        names: &[(NamesId, u32)],
-        tags: &[TagOrder],
-        kernel: &mut Kernel,
-    ) -> Tagged {
+    pub(super) fn tag(&mut self, names: &[(NamesId, u32)], tags: &[TagOrder], kernel: &mut Kernel) -> Tagged {
         let mut tagged = Tagged::default();
         for (names, class) in names {
             if let Err(error) = kernel.add_names(*names, *class) {
@@ -214,12 +209,7 @@ impl Scanning {
 
 impl Found {
     /// Takes a look; what `changes` says before it is older than what it finds.
-    fn by(
-        look: impl FnOnce() -> Survey,
-        is_all: bool,
-        changes: Option<&Changes>,
-        tags: &TagReader,
-    ) -> Self {
+    fn by(look: impl FnOnce() -> Survey, is_all: bool, changes: Option<&Changes>, tags: &TagReader) -> Self {
         let began = Instant::now();
         let stamps = changes.map(Changes::stamps).unwrap_or_default();
         let Survey { listeners, namespaces, incomplete } = look();
@@ -261,7 +251,12 @@ fn split(listener: Listener, tags: &TagReader) -> (Seen, Option<OwnedFd>) {
 }
 
 /// A namespace as the core knows it, and its file.
-fn see(namespace: Namespace, stamps: &Stamps, is_unsteady: bool, kernel: &mut Kernel) -> (NamespaceSeen, File) {
+fn see(
+    namespace: Namespace,
+    stamps: &Stamps,
+    is_unsteady: bool,
+    kernel: &mut Kernel,
+) -> (NamespaceSeen, File) {
     let Namespace { netns, file, sockets, datagrams, given_away } = namespace;
     let stamp = |protocol: u16, port: u16| stamps.get(change_index(netns, protocol, port.into()));
     let ports = |protocol: u16, sockets: &[crate::listeners::PortSocket]| {
@@ -276,9 +271,8 @@ fn see(namespace: Namespace, stamps: &Stamps, is_unsteady: bool, kernel: &mut Ke
             Some(((protocol, 0), stamps.get(change_index(netns, protocol, WHOLE_NETNS))?))
         }))
         .collect();
-    let mut was_watched = |port: &u16| {
-        kernel.resets().is_some_and(|it| it.was_udp_port_watched(netns, *port, stamps.at_ns()))
-    };
+    let mut was_watched =
+        |port: &u16| kernel.resets().is_some_and(|it| it.was_udp_port_watched(netns, *port, stamps.at_ns()));
     let watched: BTreeSet<u16> =
         datagrams.iter().map(|socket| socket.local.port()).filter(&mut was_watched).collect();
     let seen = NamespaceSeen {

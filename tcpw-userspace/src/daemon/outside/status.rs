@@ -25,8 +25,7 @@ pub(super) fn complete(looked: Looked, kernel: &mut Kernel, lines: Counts, turne
     let Looked { request, all, marks_bound } = looked;
     let size = |size: usize| u64::try_from(size).unwrap_or(u64::MAX);
     let reset_namespaces = kernel.links_of_resets();
-    let reset_places =
-        kernel.resets().map_or_else(HashSet::new, |resets| resets.places_in_force().collect());
+    let reset_places = kernel.resets().map_or_else(HashSet::new, |resets| resets.places_in_force().collect());
     let facts = StatusFacts {
         all,
         marks_bound,

@@ -26,7 +26,7 @@ use super::{
     super::{mailer::Mailer, wire::Charge},
     syscalls,
 };
-use crate::check::facts::System;
+use crate::host::System;
 
 /// Where a command may write to what is there, as far as its user may.
 pub const LOGS: &str = "/var/log";

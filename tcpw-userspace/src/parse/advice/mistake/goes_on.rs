@@ -28,7 +28,10 @@ pub(in crate::parse) fn goes_on(cut: &Cut<'_>, next: &[u8]) -> bool {
         return false;
     }
     let is_client = |word: &[u8]| {
-        known::address_part(word).is_some() || is_except(word) || word.eq_ignore_ascii_case(b"LOCAL") || word.starts_with(b".")
+        known::address_part(word).is_some()
+            || is_except(word)
+            || word.eq_ignore_ascii_case(b"LOCAL")
+            || word.starts_with(b".")
     };
     let has_clients = cut.fields.is_empty() || wants_more;
     let clients = &rest[..split_at(rest, b':').unwrap_or(rest.len())];
@@ -73,7 +76,8 @@ pub(in crate::parse) fn joined(lines: &[&[u8]]) -> Finding {
         2 => "this line goes on in the next one: end it with a backslash".to_owned(),
         _ => format!("this line goes on in the next {}: end each but the last with a backslash", count - 1),
     };
-    let consequence = "libwrap takes each line for a rule of its own: the command is cut off, and the rest is skipped";
+    let consequence =
+        "libwrap takes each line for a rule of its own: the command is cut off, and the rest is skipped";
     let mut fixed = Vec::new();
     for (index, line) in lines.iter().enumerate() {
         let line = line.trim_ascii_end();
@@ -82,5 +86,6 @@ pub(in crate::parse) fn joined(lines: &[&[u8]]) -> Finding {
             fixed.extend_from_slice(b" \\\n");
         }
     }
-    Finding::new(Code::E157, message, "a backslash as the last character of a line that goes on", consequence).replace(fixed)
+    Finding::new(Code::E157, message, "a backslash as the last character of a line that goes on", consequence)
+        .replace(fixed)
 }

@@ -14,7 +14,10 @@ pub(super) fn lookalike(cut: &Cut<'_>) -> Option<Mistake> {
     let first = plain.places.first()?;
     let character = text[*first..].chars().next()?;
     let breaks = !cut.is_rule()
-        || cut.fields.iter().any(|field| field.option.is_err() && plain.places.iter().any(|at| *at < field.span.end));
+        || cut
+            .fields
+            .iter()
+            .any(|field| field.option.is_err() && plain.places.iter().any(|at| *at < field.span.end));
     let column = first + 1;
     let what = format!("{} \\u{{{:x}}} in column {column}", name(character), u32::from(character));
     let count = plain.places.len();
@@ -92,7 +95,8 @@ fn twin(word: &str) -> bool {
             || known::is_known(part.as_bytes())
             || matches!(upper.as_str(), "ALLOW" | "DENY")
     };
-    plain.is_ascii() && (parts.into_iter().any(is_ours) || word.bytes().any(|byte| byte.is_ascii_alphabetic()))
+    plain.is_ascii()
+        && (parts.into_iter().any(is_ours) || word.bytes().any(|byte| byte.is_ascii_alphabetic()))
 }
 
 /// Whether a field of options is a command.

@@ -96,7 +96,8 @@ pub(in crate::parse) fn cut(bytes: &[u8]) -> ([usize; 2], Vec<Field>) {
 
 /// The name of the option that a field begins with, in lower case.
 fn option_name(field: &[u8]) -> Vec<u8> {
-    let end = field.iter().position(|byte| byte.is_ascii_whitespace() || *byte == b'=').unwrap_or(field.len());
+    let end =
+        field.iter().position(|byte| byte.is_ascii_whitespace() || *byte == b'=').unwrap_or(field.len());
     field[..end].to_ascii_lowercase()
 }
 

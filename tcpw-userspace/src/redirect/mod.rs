@@ -1,10 +1,10 @@
-//! Refused clients that get something: the sockets they are led to, and the banners they are shown.
+//! Refused clients that get a banner or a `twist`: the listeners they are redirected to, and the texts.
 //!
 //! In: network namespaces; directories of banners. Out: connections with the addresses their
 //! clients chose; texts.
 
 mod banner;
-mod taker;
+mod listener;
 
 pub use banner::{MAX_BANNER, read as read_banner};
-pub use taker::{Arrival, Bound, Family, Taker, abort};
+pub use listener::{Arrival, Bound, Family, RedirectListener, abort};

@@ -1,7 +1,7 @@
-//! A socket that takes the connections the kernel leads to us, in one network namespace.
+//! A redirect listener: it takes the connections that the kernel redirects to us, in one network namespace.
 //!
 //! In: a namespace and a family. Out: connections, each with the addresses its client chose.
-//! Invariant: nobody else can reach it: it is bound to an address that no host has. What comes to
+//! Invariant: nothing else can reach it: it is bound to an address that no host has. What comes to
 //! that very address all the same is ended at once.
 //! Source: RFC 7600 section 4.8 (192.0.0.8, never a destination); RFC 6666 (100::/64, discarded);
 //! Documentation/bpf/prog_sk_lookup.rst.
@@ -61,7 +61,7 @@ impl Family {
     }
 }
 
-/// A connection that was led to us.
+/// A connection that was redirected to us.
 #[derive(Debug)]
 pub struct Arrival {
     /// Cookie of its network namespace.
@@ -70,25 +70,25 @@ pub struct Arrival {
     pub stream: TcpStream,
     /// Its client.
     pub client: SocketAddr,
-    /// Where its client wanted to.
+    /// The address that its client chose.
     pub server: SocketAddr,
 }
 
-/// A socket that takes them, on its way: bound, not listening.
+/// The socket of a redirect listener: bound, not listening yet.
 #[derive(Debug)]
 pub struct Bound {
     socket: OwnedFd,
     netns: u64,
 }
 
-/// A socket that takes them. Dropping it closes it.
+/// A redirect listener. Dropping it closes it.
 #[derive(Debug)]
-pub struct Taker {
+pub struct RedirectListener {
     cookie: u64,
     task: JoinHandle<()>,
 }
 
-impl Taker {
+impl RedirectListener {
     /// Makes a socket in the namespace that `file` stands for.
     ///
     /// # Errors
@@ -115,7 +115,11 @@ impl Bound {
     ///
     /// # Errors
     /// The kernel refuses it.
-    pub fn listen(self, sender: mpsc::Sender<Arrival>, turned_away: Arc<AtomicU64>) -> io::Result<Taker> {
+    pub fn listen(
+        self,
+        sender: mpsc::Sender<Arrival>,
+        turned_away: Arc<AtomicU64>,
+    ) -> io::Result<RedirectListener> {
         let cookie = socket_cookie(self.socket.as_fd())?;
         listen(&self.socket, Backlog::new(BACKLOG)?)?;
         let listener = TcpListener::from(self.socket);
@@ -143,7 +147,7 @@ impl Bound {
                 }
             }
         });
-        Ok(Taker { cookie, task })
+        Ok(RedirectListener { cookie, task })
     }
 }
 
@@ -153,7 +157,7 @@ impl AsFd for Bound {
     }
 }
 
-impl Drop for Taker {
+impl Drop for RedirectListener {
     fn drop(&mut self) {
         self.task.abort();
     }
@@ -172,11 +176,11 @@ fn arrival(stream: tokio::net::TcpStream, netns: u64, client: SocketAddr) -> io:
 }
 
 /// With a port that was asked for: one that the kernel chose is forgotten before the end of the socket
-/// is told of, which would then be that of any listener of the namespace.
+/// is reported, which would then be that of any listener of the namespace.
 fn bound(family: Family) -> io::Result<OwnedFd> {
     let mut tries = 0;
     loop {
-        // The address is ours alone, so the port is taken only if somebody takes it for every address.
+        // The address is ours alone: the port is in use only if a socket is bound to it for every address.
         let free = TcpListener::from(bound_to(family, 0)?).local_addr()?.port();
         match bound_to(family, free) {
             Err(error) if error.kind() == io::ErrorKind::AddrInUse && tries < TRIES => tries += 1,
@@ -195,7 +199,7 @@ fn bound_to(family: Family, port: u16) -> io::Result<OwnedFd> {
     if family == Family::V6 {
         setsockopt(&socket, sockopt::Ipv6V6Only, &true)?;
     }
-    // The address is nobody's.
+    // No interface has the address.
     setsockopt(&socket, sockopt::IpFreebind, &true)?;
     bind(socket.as_raw_fd(), &SockaddrStorage::from(address))?;
     Ok(socket)

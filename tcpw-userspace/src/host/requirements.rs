@@ -7,10 +7,7 @@ use std::{
 
 use nix::sys::statfs::{BPF_FS_MAGIC, CGROUP2_SUPER_MAGIC, statfs};
 
-use crate::{
-    config::Config,
-    control::{Lock, LockError},
-};
+use caps::{CapSet, Capability};
 
 /// Types of the programs and of every kernel structure they read.
 const BTF: &str = "/sys/kernel/btf/vmlinux";
@@ -20,16 +17,14 @@ const BTF: &str = "/sys/kernel/btf/vmlinux";
 #[error("{0}")]
 pub struct Missing(String);
 
-/// Capabilities by number. Source: linux uapi/capability.h.
-const CAPABILITIES: [(&str, u32, bool); 5] = [
-    // Name, number, whether CAP_SYS_ADMIN stands in for it.
-    ("CAP_NET_ADMIN", 12, false),
-    ("CAP_SYS_PTRACE", 19, false),
-    ("CAP_SYS_ADMIN", SYS_ADMIN, true),
-    ("CAP_PERFMON", 38, true),
-    ("CAP_BPF", 39, true),
+/// What is needed, and whether CAP_SYS_ADMIN stands in for it.
+const CAPABILITIES: [(Capability, bool); 5] = [
+    (Capability::CAP_NET_ADMIN, false),
+    (Capability::CAP_SYS_PTRACE, false),
+    (Capability::CAP_SYS_ADMIN, false),
+    (Capability::CAP_PERFMON, true),
+    (Capability::CAP_BPF, true),
 ];
-const SYS_ADMIN: u32 = 21;
 
 /// Whether we may load and attach programs, and look into other processes.
 ///
@@ -37,8 +32,7 @@ const SYS_ADMIN: u32 = 21;
 ///
 /// Who is missing what.
 pub fn privileges() -> Result<(), Missing> {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let missing = missing_capabilities(&status);
+    let missing = missing_capabilities(|one| caps::has_cap(None, CapSet::Effective, one).unwrap_or(false));
     if missing.is_empty() {
         return Ok(());
     }
@@ -49,40 +43,33 @@ pub fn privileges() -> Result<(), Missing> {
     }))
 }
 
-fn missing_capabilities(status: &str) -> Vec<&'static str> {
-    let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
-    let effective = line.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok()).unwrap_or(0);
-    let has = |number: u32| effective & (1 << number) != 0;
-    CAPABILITIES
-        .iter()
-        .filter(|(_, number, by_admin)| !(has(*number) || *by_admin && has(SYS_ADMIN)))
-        .map(|(name, _, _)| *name)
-        .collect()
+fn missing_capabilities(has: impl Fn(Capability) -> bool) -> Vec<String> {
+    let is_missing = |(capability, by_admin): &&(Capability, bool)| {
+        !(has(*capability) || *by_admin && has(Capability::CAP_SYS_ADMIN))
+    };
+    CAPABILITIES.iter().filter(is_missing).map(|(capability, _)| capability.to_string()).collect()
 }
 
-/// Whether the kernel and its file systems offer what `config` needs.
+/// Whether the kernel and its file systems offer what is needed to guard `cgroup`, and to pin in `pins`.
 ///
 /// # Errors
 ///
 /// The first thing that is missing.
-pub fn kernel(config: &Config) -> Result<(), Missing> {
-    if !is_cgroup2(&config.cgroup) {
+pub fn kernel(cgroup: &Path, pins: Option<&Path>) -> Result<(), Missing> {
+    if !is_cgroup2(cgroup) {
         let known = cgroup2_root().map(|root| format!(" below {}", root.display())).unwrap_or_default();
-        let what = match fs::metadata(&config.cgroup) {
+        let what = match fs::metadata(cgroup) {
             Ok(_) => "not in a cgroup2 file system".to_owned(),
             Err(error) => crate::source::reason(&error),
         };
-        return Err(Missing(format!(
-            "cgroup {}: {what}: name a cgroup2 directory{known}",
-            config.cgroup.display()
-        )));
+        return Err(Missing(format!("cgroup {}: {what}: name a cgroup2 directory{known}", cgroup.display())));
     }
     if !Path::new(BTF).exists() {
         return Err(Missing(format!(
             "no {BTF}: use a kernel built with CONFIG_DEBUG_INFO_BTF=y, as Debian's kernels are"
         )));
     }
-    if config.pin { pin_dir(&config.pin_dir) } else { Ok(()) }
+    pins.map_or(Ok(()), pin_dir)
 }
 
 /// Whether something can be pinned in `dir`, which need not exist.
@@ -134,15 +121,6 @@ pub fn cgroup_scope(cgroup: &Path) -> Result<PathBuf, Missing> {
                 cgroup.display()
             ))
         })
-}
-
-/// Takes the lock that keeps a second daemon from `run_dir`.
-///
-/// # Errors
-///
-/// Another daemon has it, or the directory cannot be used.
-pub fn lock(run_dir: &Path) -> Result<Lock, LockError> {
-    Lock::take(run_dir)
 }
 
 fn scope(mountinfo: &str, path: &Path) -> Option<PathBuf> {
@@ -214,14 +192,11 @@ mod tests {
 
     #[test]
     fn sys_admin_stands_in_for_bpf_and_perfmon_only() {
-        let with = |numbers: &[u32]| {
-            let bits = numbers.iter().fold(0u64, |bits, number| bits | (1 << number));
-            missing_capabilities(&format!("Name:\tx\nCapEff:\t{bits:016x}\n"))
-        };
-        assert_eq!(with(&[12, 19, 21]), Vec::<&str>::new());
-        assert_eq!(with(&[12, 21]), ["CAP_SYS_PTRACE"]);
-        assert_eq!(with(&[12, 19, 38, 39]), ["CAP_SYS_ADMIN"]);
+        use Capability::{CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON, CAP_SYS_ADMIN, CAP_SYS_PTRACE};
+        let with = |own: &[Capability]| missing_capabilities(|one| own.contains(&one));
+        assert_eq!(with(&[CAP_NET_ADMIN, CAP_SYS_PTRACE, CAP_SYS_ADMIN]), Vec::<String>::new());
+        assert_eq!(with(&[CAP_NET_ADMIN, CAP_SYS_ADMIN]), ["CAP_SYS_PTRACE"]);
+        assert_eq!(with(&[CAP_NET_ADMIN, CAP_SYS_PTRACE, CAP_PERFMON, CAP_BPF]), ["CAP_SYS_ADMIN"]);
         assert_eq!(with(&[]).len(), 5);
-        assert_eq!(missing_capabilities("").len(), 5);
     }
 }

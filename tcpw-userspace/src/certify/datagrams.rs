@@ -1,9 +1,9 @@
-//! Where a refused datagram may be answered by ICMP: whose it would be.
+//! Where a refused datagram may be answered by ICMP: which socket would take it.
 //!
 //! In: every UDP socket of a network namespace. Out: as for TCP, one entry for each address and port.
 //! Invariant: an entry names the one socket that can take the datagram; every other socket of its port
-//! is the same daemon's, so that whichever of them is closed, connected or disconnected, nobody else's
-//! datagram is refused. Whoever joins them binds the port: sockets get ports in no other way, but
+//! is the same daemon's, so that whichever of them is closed, connected or disconnected, no other
+//! daemon's datagram is refused. A socket that joins them binds the port: sockets get ports in no other way, but
 //! those of the range that the kernel gives away.
 //! Source: linux/net/ipv4/udp.c, `udp_lib_get_port`, `compute_score`.
 
@@ -34,8 +34,8 @@ pub fn certain_datagrams(
         by_port.entry(socket.local.port()).or_default().push(socket);
     }
     by_port.retain(|port, sockets| is_watched(*port) && are_of_one(sockets, &identified));
-    by_place(by_port.into_values().flatten(), |takers| match takers {
-        [_only] => one(takers, &identified),
+    by_place(by_port.into_values().flatten(), |sockets| match sockets {
+        [_only] => one(sockets, &identified),
         // Which of them is the kernel's affair, and each has its own peers.
         _ => None,
     })

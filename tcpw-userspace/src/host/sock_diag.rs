@@ -26,7 +26,7 @@ use netlink_packet_sock_diag::{
 use netlink_sys::{Socket, protocols::NETLINK_SOCK_DIAG};
 use nix::sched::{CloneFlags, setns};
 
-use super::{Incomplete, sys};
+use crate::listeners::{Incomplete, netns_cookie};
 
 /// Attribute with the socket's cgroup. Source: linux/include/uapi/linux/inet_diag.h.
 const INET_DIAG_CGROUP_ID: u16 = 21;
@@ -39,38 +39,38 @@ const INET_DIAG_SKV6ONLY: u16 = 11;
 
 /// A listening TCP socket, or a bound UDP socket, as sock_diag(7) lists it.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct DiagSocket {
+pub(crate) struct DiagSocket {
     /// SO_COOKIE.
-    pub(super) cookie: u64,
+    pub(crate) cookie: u64,
     /// Index of the interface it is bound to, or 0.
-    pub(super) interface: u32,
+    pub(crate) interface: u32,
     /// It takes IPv6 alone.
-    pub(super) is_v6_only: bool,
+    pub(crate) is_v6_only: bool,
     /// Cookie of its network namespace.
-    pub(super) netns: u64,
+    pub(crate) netns: u64,
     /// A process in that namespace.
-    pub(super) resident: u32,
+    pub(crate) resident: u32,
     /// Id of the cgroup it was made in, 0 if unknown.
-    pub(super) cgroup: u64,
+    pub(crate) cgroup: u64,
     /// Inode number, 0 if no process ever held it.
-    pub(super) inode: u64,
+    pub(crate) inode: u64,
     /// 6 (TCP) or 17 (UDP).
-    pub(super) protocol: u16,
+    pub(crate) protocol: u16,
     /// 2 (AF_INET) or 10 (AF_INET6).
-    pub(super) family: u32,
+    pub(crate) family: u32,
     /// Local address and port.
-    pub(super) local: SocketAddr,
+    pub(crate) local: SocketAddr,
     /// A UDP socket that has a peer.
-    pub(super) is_connected: bool,
+    pub(crate) is_connected: bool,
 }
 
 /// Network namespaces, each with a file that keeps it, and a process in it.
 #[derive(Default)]
-pub(super) struct Namespaces(BTreeMap<(u64, u64), (File, u32)>);
+pub(crate) struct Namespaces(BTreeMap<(u64, u64), (File, u32)>);
 
 impl Namespaces {
     /// Adds that of a process, if it is a new one.
-    pub(super) fn add(&mut self, proc_root: &Path, pid: u32) {
+    pub(crate) fn add(&mut self, proc_root: &Path, pid: u32) {
         let path = proc_root.join(pid.to_string()).join("ns/net");
         // A process may be gone: then another one shows its namespace, or nothing is left of it.
         if let Ok(found) = fs::metadata(&path)
@@ -83,7 +83,7 @@ impl Namespaces {
 
     /// All of them, with every listening TCP socket, and every UDP socket that has a port; one that
     /// cannot be entered or read to its end is left out, and an error says why.
-    pub(super) fn listening(self) -> (Vec<Listed>, Option<Incomplete>) {
+    pub(crate) fn listening(self) -> (Vec<Listed>, Option<Incomplete>) {
         // Entering a namespace is for good: a thread of its own does it.
         let started = thread::Builder::new().spawn(move || {
             let (mut all, mut failed) = (Vec::new(), None);
@@ -110,13 +110,13 @@ impl Namespaces {
 
 /// A network namespace and what listens in it.
 #[derive(Debug)]
-pub(super) struct Listed {
+pub(crate) struct Listed {
     /// Its cookie, 0 if the kernel lacks it.
-    pub(super) netns: u64,
-    pub(super) file: File,
-    pub(super) sockets: Vec<DiagSocket>,
+    pub(crate) netns: u64,
+    pub(crate) file: File,
+    pub(crate) sockets: Vec<DiagSocket>,
     /// Ports the kernel gives to sockets that did not ask for one.
-    pub(super) given_away: RangeInclusive<u16>,
+    pub(crate) given_away: RangeInclusive<u16>,
 }
 
 /// Of the network namespace of the calling thread; every port, if it is not known.
@@ -133,7 +133,7 @@ fn list(namespace: &File, resident: u32) -> io::Result<(u64, Vec<DiagSocket>)> {
     let mut all = Vec::new();
     setns(namespace, CloneFlags::CLONE_NEWNET)?;
     let socket = Socket::new(NETLINK_SOCK_DIAG)?;
-    let netns = sys::netns_cookie(socket.as_fd()).unwrap_or(0);
+    let netns = netns_cookie(socket.as_fd()).unwrap_or(0);
     for protocol in [IPPROTO_TCP, IPPROTO_UDP] {
         for (family, socket_id) in [(AF_INET, SocketId::new_v4()), (AF_INET6, SocketId::new_v6())] {
             let extensions = ExtensionFlags::empty();
@@ -218,14 +218,14 @@ fn read(response: &InetResponse, (netns, resident): (u64, u32), protocol: u8) ->
 }
 
 /// Whether a directory is the root of all cgroups, and not just that of a container.
-pub(super) fn is_root_cgroup(directory: &Path) -> bool {
+pub(crate) fn is_root_cgroup(directory: &Path) -> bool {
     /// Source: linux/fs/kernfs/dir.c, `kernfs_create_root`.
     const ROOT_INODE: u64 = 1;
     fs::metadata(directory).is_ok_and(|found| found.ino() == ROOT_INODE)
 }
 
 /// The ids of a cgroup and all below it: inode numbers of their directories.
-pub(super) fn cgroups_below(directory: &Path) -> HashSet<u64> {
+pub(crate) fn cgroups_below(directory: &Path) -> HashSet<u64> {
     let mut ids = HashSet::new();
     let mut open: Vec<PathBuf> = vec![directory.to_path_buf()];
     while let Some(directory) = open.pop() {

@@ -1,4 +1,4 @@
-//! Where a refused client may be reset, or told by ICMP: who would take a packet, if anybody can tell.
+//! Where a refused client may be reset, or get an ICMP message: which socket would take its packet, if that is certain.
 //!
 //! In: every socket that listens in a network namespace, and what is known of those the gate
 //! guards. Out: one entry for each local address and port: the one daemon behind it, or "not certain".
@@ -57,22 +57,22 @@ pub fn certain(
     sockets: &[PortSocket],
     identified: impl Fn(&PortSocket) -> Option<Identified>,
 ) -> BTreeMap<Place, Option<Certain>> {
-    by_place(sockets, |takers| one(takers, &identified))
+    by_place(sockets, |sockets| one(sockets, &identified))
 }
 
-/// The places of all these sockets, each with the one daemon of its takers, if there is one.
+/// The places of all these sockets, each with the one daemon that listens there, if it is one.
 fn by_place<'a>(
     sockets: impl IntoIterator<Item = &'a PortSocket>,
     one: impl Fn(&[&PortSocket]) -> Option<Certain>,
 ) -> BTreeMap<Place, Option<Certain>> {
-    let mut takers: BTreeMap<Place, Vec<&PortSocket>> = BTreeMap::new();
+    let mut by_place: BTreeMap<Place, Vec<&PortSocket>> = BTreeMap::new();
     for socket in sockets {
         for place in places(socket) {
-            takers.entry(place).or_default().push(socket);
+            by_place.entry(place).or_default().push(socket);
         }
     }
     let mut found: BTreeMap<Place, Option<Certain>> =
-        takers.into_iter().map(|(place, takers)| (place, one(&takers))).collect();
+        by_place.into_iter().map(|(place, sockets)| (place, one(&sockets))).collect();
     let is_certain =
         |found: &BTreeMap<Place, Option<Certain>>, place| matches!(found.get(&place), Some(Some(_)));
     let hiding: Vec<Place> = found
@@ -97,8 +97,8 @@ pub fn places(socket: &PortSocket) -> Vec<Place> {
 }
 
 /// The daemon of all these sockets, if it is one and the same.
-fn one(takers: &[&PortSocket], identified: impl Fn(&PortSocket) -> Option<Identified>) -> Option<Certain> {
-    let oldest = takers.iter().min_by_key(|socket| socket.cookie)?;
+fn one(sockets: &[&PortSocket], identified: impl Fn(&PortSocket) -> Option<Identified>) -> Option<Certain> {
+    let oldest = sockets.iter().min_by_key(|socket| socket.cookie)?;
     let daemon = identified(oldest)?;
     let is_sure = |socket: &&PortSocket| {
         socket.is_guarded
@@ -106,7 +106,7 @@ fn one(takers: &[&PortSocket], identified: impl Fn(&PortSocket) -> Option<Identi
             && socket.family == oldest.family
             && identified(socket).is_some_and(|other| other.names == daemon.names)
     };
-    takers.iter().all(is_sure).then_some(Certain {
+    sockets.iter().all(is_sure).then_some(Certain {
         names: daemon.names,
         cookie: oldest.cookie,
         pid: daemon.pid,
