@@ -22,7 +22,7 @@ impl Daemon {
     /// connection. A listener with TCP_DEFER_ACCEPT takes no ACK that stands where its data begin: this
     /// one stands one byte further on, as that of a client who has sent them does.
     pub(super) fn complete(&mut self, decision: &Decision) {
-        match self.kernel.pending_handshake(&decision.flow()) {
+        match self.kernel.users.pending_handshake(&decision.flow()) {
             Ok(Some(pending)) => self.acknowledge(decision, &pending, pending.seq.wrapping_add(1)),
             // It was completed meanwhile.
             Ok(None) => {}

@@ -84,7 +84,7 @@ impl Daemon {
         };
         let flow = FlowKey { netns: known.netns, ..decision.flow() };
         let key = BannerKey { flow, isn: held.isn, reserved: 0 };
-        match self.kernel.leave_banner(&key, &banner) {
+        match self.kernel.banners.leave(&key, &banner) {
             Ok(()) => self.banners.left.push_back((Instant::now(), key)),
             Err(error) => {
                 self.banners.counts.no_room += 1;
@@ -96,7 +96,7 @@ impl Daemon {
 
     /// A daemon before this one left texts, too.
     pub(super) fn adopt_banners(&mut self) {
-        match self.kernel.left_banners() {
+        match self.kernel.banners.left() {
             Ok(left) => self.banners.left.extend(left.into_iter().map(|key| (Instant::now(), key))),
             Err(error) => log::error!("{error:#}"),
         }
@@ -104,7 +104,7 @@ impl Daemon {
 
     /// A text is out.
     pub(super) fn spoken(&mut self, cookie: u64) {
-        if let Err(error) = self.kernel.dismiss_speaker(cookie) {
+        if let Err(error) = self.kernel.banners.dismiss(cookie) {
             log::error!("{error:#}");
         }
     }
@@ -112,7 +112,7 @@ impl Daemon {
     /// Takes back texts of handshakes that did not come to their end, and says what went wrong.
     pub(super) fn watch_banners(&mut self) {
         while let Some((_, key)) = self.banners.left.pop_front_if(|(since, _)| since.elapsed() >= HANDSHAKE) {
-            match self.kernel.take_back_banner(&key) {
+            match self.kernel.banners.take_back(&key) {
                 Ok(is_unclaimed) => self.banners.counts.unclaimed += u64::from(is_unclaimed),
                 Err(error) => log::error!("{error:#}"),
             }
@@ -131,14 +131,13 @@ impl Daemon {
 
     pub(super) fn add_banner_counters(&self, counters: &mut BTreeMap<String, u64>) {
         let Counts { too_long, no_room, unfit, unclaimed, late } = self.banners.counts;
-        let speakers =
-            self.kernel.speakers().map_or(0, |speakers| u64::try_from(speakers).unwrap_or(u64::MAX));
+        let waiting = u64::try_from(self.kernel.banners.waiting()).unwrap_or(u64::MAX);
         for (name, value) in [
             ("banners_too_long", too_long),
             ("banners_no_room", no_room),
             ("banners_unfit", unfit),
             ("banners_unclaimed", unclaimed),
-            ("banners_waiting", speakers),
+            ("banners_waiting", waiting),
         ] {
             counters.insert(name.to_owned(), value);
         }

@@ -159,7 +159,8 @@ impl Daemon {
         let expires_ns = boot_ns().saturating_add(holds_ns);
         let key = attempt_key(held, decision);
         self.ask_again_if_old(held, decision);
-        let answered = self.kernel.answer_once(key, decision.generation, (outcome, marks), expires_ns);
+        let answered =
+            self.kernel.answers.answer_once(key, decision.generation, (outcome, marks), expires_ns);
         let is_refused = outcome == Outcome::Refuse as u32;
         let answered =
             answered.and_then(|()| if is_refused { self.reset_once(&key, decision) } else { Ok(()) });
@@ -173,10 +174,12 @@ impl Daemon {
     fn reset_once(&mut self, key: &AttemptKey, decision: &Decision) -> Result<()> {
         let Some(netns) = self.registry.get(decision.cookie).map(|known| known.netns) else { return Ok(()) };
         let place = (decision.server, decision.server_port);
-        if decision.protocol == UDP || !self.kernel.is_reset_for(netns, place, TCP, decision.cookie) {
+        let is_for =
+            self.kernel.resets.as_ref().is_some_and(|it| it.is_for(netns, place, TCP, decision.cookie));
+        if decision.protocol == UDP || !is_for {
             return Ok(());
         }
         let holds_ns = u64::try_from(RESET_FOR.as_nanos()).unwrap_or(u64::MAX);
-        self.kernel.reset_once(key, boot_ns().saturating_add(holds_ns))
+        self.kernel.answers.reset_once(key, boot_ns().saturating_add(holds_ns))
     }
 }

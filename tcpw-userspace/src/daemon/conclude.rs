@@ -145,7 +145,7 @@ impl Daemon {
         // There may be a text for the next client, though there was none for this one. By this he is let in
         // if nobody can make it.
         let of_all = if text.is_some() { marks | BANNER } else { marks };
-        let answered = self.kernel.answer(key, answer, of_all, expires_ns);
+        let answered = self.kernel.answers.answer(key, answer, of_all, expires_ns);
         match (answered, text) {
             (Ok(()), Some(marks)) => self.answer_once(held, decision, (answer, marks)),
             (Ok(()), None) => {
@@ -160,7 +160,7 @@ impl Daemon {
     pub(super) fn ask_again_if_old(&mut self, held: &Held, decision: &Decision) {
         let is_current =
             self.policies.current.as_ref().is_some_and(|it| it.generation == decision.generation);
-        if !is_current && let Err(error) = self.kernel.forget_held(&attempt_key(held, decision)) {
+        if !is_current && let Err(error) = self.kernel.answers.forget_held(&attempt_key(held, decision)) {
             // It then asks at the client's next SYN.
             log::debug!("{error:#}");
         }

@@ -86,7 +86,7 @@ impl Daemon {
             return;
         }
         // The rules may have it held once more, for its client's name.
-        if let Err(error) = self.kernel.forget_held(&attempt_key(held, decision)) {
+        if let Err(error) = self.kernel.answers.forget_held(&attempt_key(held, decision)) {
             log::error!("{error:#}");
         }
         self.send_again(held, decision);
@@ -154,7 +154,7 @@ impl Daemon {
             event.server_port,
             self.policies.names_of(names).unwrap_or_default()
         );
-        if let Err(error) = self.kernel.name_socket(cookie, tag) {
+        if let Err(error) = self.kernel.tags.name_socket(cookie, tag) {
             log::error!("{error:#}");
         }
         self.release_one(cookie);

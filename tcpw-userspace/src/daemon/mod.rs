@@ -276,7 +276,7 @@ impl Daemon {
                 daemon.registry.learn(&listener.names);
             }
         }
-        if daemon.kernel.has_pinned_users() {
+        if daemon.kernel.users.were_pinned() {
             // What an earlier process let in waits still.
             daemon.kernel.begin_users(&daemon.config.cgroup)?;
         }
@@ -363,9 +363,7 @@ impl Daemon {
 
     /// Says what the kernel could only count.
     fn watch_counters(&mut self) {
-        let Ok(counters) = self.kernel.counters() else {
-            return;
-        };
+        let counters = self.kernel.counters.read();
         for (name, text) in [
             ("ring_full", "events found the ring full: those attempts were judged, but not logged"),
             ("hold_limited", "attempts were not held, their source has too many: their clients try again"),
@@ -384,7 +382,7 @@ impl Daemon {
             ("banners_missed", "allowed clients were let in without the banner of their rule"),
             ("broken", "attempts were refused because a table look-up failed: please report this"),
         ] {
-            let now = counters.iter().find(|(counter, _)| *counter == name).map_or(0, |(_, value)| *value);
+            let now = counters.iter().find(|(metric, _)| metric.name == name).map_or(0, |(_, value)| *value);
             let before = self.counted.insert(name, now).unwrap_or(now);
             if now > before {
                 log::warn!("{} {text}", now - before);

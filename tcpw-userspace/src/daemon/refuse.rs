@@ -83,7 +83,7 @@ impl Daemon {
             return;
         }
         let seen: HashSet<u64> = looked.namespaces.iter().map(|namespace| namespace.netns).collect();
-        let known = self.kernel.resets().map(|resets| resets.namespaces()).unwrap_or_default();
+        let known = self.kernel.resets.as_mut().map(|resets| resets.namespaces()).unwrap_or_default();
         for gone in known.into_iter().filter(|netns| !seen.contains(netns)) {
             self.set_services(gone, None, &BTreeMap::new());
             self.see_to_takers(gone, None);
@@ -92,7 +92,7 @@ impl Daemon {
 
     /// A listener's names change: nobody is reset on behalf of the old ones.
     pub(super) fn withdraw(&mut self, netns: u64, port: u16) {
-        let withdrawn = self.kernel.resets().map_or(Ok(()), |resets| resets.withdraw(netns, port));
+        let withdrawn = self.kernel.resets.as_mut().map_or(Ok(()), |resets| resets.withdraw(netns, port));
         if let Err(error) = withdrawn {
             log::error!("{error:#}");
         }
@@ -100,7 +100,7 @@ impl Daemon {
 
     /// Watches the UDP ports of which something may become certain: at the next look.
     pub(super) fn watch_udp_ports(&mut self, looked: &Looked) {
-        let Some(resets) = self.kernel.resets() else { return };
+        let Some(resets) = self.kernel.resets.as_mut() else { return };
         for namespace in &looked.namespaces {
             let ports = datagram_ports(&namespace.datagrams, &namespace.given_away);
             if let Err(error) = resets.watch_udp_ports(namespace.netns, &ports) {
@@ -111,7 +111,7 @@ impl Daemon {
 
     /// Looks again where a certificate is void, and says where there can be none.
     pub(super) fn watch_resets(&mut self) {
-        let Some(resets) = self.kernel.resets() else { return };
+        let Some(resets) = self.kernel.resets.as_mut() else { return };
         let (_, without) = resets.links();
         if resets.are_any_void() {
             self.scans.look_at_all();
@@ -127,7 +127,8 @@ impl Daemon {
     }
 
     fn set_services(&mut self, netns: u64, file: Option<&File>, wanted: &BTreeMap<CertifiedKey, Certified>) {
-        let certified = self.kernel.resets().map_or(Ok(()), |resets| resets.certify(netns, file, wanted));
+        let certified =
+            self.kernel.resets.as_mut().map_or(Ok(()), |resets| resets.certify(netns, file, wanted));
         if let Err(error) = certified {
             log::error!("refused clients of some listeners are dropped, not reset: {error:#}");
         }
@@ -137,7 +138,7 @@ impl Daemon {
     fn services(&mut self, namespace: &Namespace, stamps: &Stamps) -> BTreeMap<CertifiedKey, Certified> {
         let netns = namespace.netns;
         let stamp = |protocol, port| stamps.get(change_index(netns, protocol, port)).unwrap_or(u64::MAX);
-        let (registry, resets) = (&self.registry, self.kernel.resets());
+        let (registry, resets) = (&self.registry, self.kernel.resets.as_mut());
         let identified = |socket: &PortSocket| {
             let known = registry.get(socket.cookie)?;
             let is_certain = known.untagged.is_none() && known.netns == netns && !known.is_tunnel;
@@ -152,7 +153,8 @@ impl Daemon {
         let found = [(TCP, certain(&namespace.sockets, identified)), (UDP, datagrams)];
         let before: BTreeMap<CertifiedKey, Certified> = self
             .kernel
-            .resets()
+            .resets
+            .as_ref()
             .map(|resets| resets.certified(netns).map(|(key, service)| (*key, *service)).collect())
             .unwrap_or_default();
         let steers = if self.steers() { MAY_REDIRECT } else { 0 };
@@ -196,7 +198,7 @@ impl Daemon {
         let key = CertifiedKey { netns, local: address, port, protocol, reserved: 0 };
         match self.config.mode {
             Mode::Audit => "pass",
-            Mode::Enforce if !self.kernel.is_reset(&key) => "drop",
+            Mode::Enforce if !self.kernel.resets.as_ref().is_some_and(|it| it.is_reset(&key)) => "drop",
             Mode::Enforce if protocol == UDP => "icmp",
             Mode::Enforce => "reset",
         }

@@ -115,7 +115,7 @@ impl Registry {
         match (&listener.socket, listener.protocol) {
             (Some(socket), TCP | UDP) => {
                 let unmarked = |tag: Tag| Tag { flags: tag.flags & !BOUND_BEFORE, ..tag };
-                let tag = kernel.read_tag(socket.as_fd());
+                let tag = kernel.tags.read(socket.as_fd());
                 tag.is_ok_and(|tag| tag.map(unmarked) != Some(tag_of(listener)))
             }
             _ => self.get(listener.cookie).is_none_or(|known| known.names != listener.names),
@@ -128,10 +128,10 @@ impl Registry {
         let written = match (&listener.socket, listener.protocol) {
             (Some(socket), TCP | UDP) => write(kernel, socket.as_fd(), tag),
             // The gate sees an MPTCP listener's subflow, which no descriptor leads to.
-            _ => kernel.name_socket(listener.cookie, tag),
+            _ => kernel.tags.name_socket(listener.cookie, tag),
         };
         let untagged = written.err().map(|error| format!("{error:#}"));
-        if let Err(error) = kernel.add_holders(listener.holders.iter().copied()) {
+        if let Err(error) = kernel.tags.add_holders(listener.holders.iter().copied()) {
             log::error!("{error:#}");
         }
         let is_news = self.listeners.get(&listener.cookie).is_none_or(|known| known.untagged != untagged);
@@ -166,7 +166,7 @@ impl Registry {
     /// Forgets listeners a full scan did not find.
     pub(super) fn keep_only(&mut self, kernel: &mut Kernel, cookies: &HashSet<u64>) {
         self.listeners.retain(|cookie, _| cookies.contains(cookie));
-        if let Err(error) = kernel.keep_sockets(|cookie| cookies.contains(&cookie)) {
+        if let Err(error) = kernel.tags.keep_sockets(|cookie| cookies.contains(&cookie)) {
             log::error!("{error:#}");
         }
     }
@@ -185,10 +185,10 @@ fn tag_of(listener: &Listener) -> Tag {
 }
 
 fn write(kernel: &mut Kernel, socket: BorrowedFd<'_>, tag: Tag) -> Result<()> {
-    let before = kernel.read_tag(socket)?;
+    let before = kernel.tags.read(socket)?;
     let tag = Tag { flags: before.map_or(0, |before| before.flags & BOUND_BEFORE), ..tag };
     if before == Some(tag) {
         return Ok(());
     }
-    kernel.write_tag(socket, tag)
+    kernel.tags.write(socket, tag)
 }

@@ -190,7 +190,7 @@ impl Daemon {
         let (Some(socket), UDP) = (&listener.socket, listener.protocol) else {
             return true;
         };
-        match self.kernel.read_tag(socket.as_fd()) {
+        match self.kernel.tags.read(socket.as_fd()) {
             Ok(Some(tag)) => tag.flags & KERNEL_PORT == 0,
             Ok(None) => !self.marks_bound,
             // It is gone.
@@ -207,7 +207,7 @@ impl Daemon {
             self.policies.current.as_ref().and_then(|current| current.policy.class_of(&listener.names));
         let added = match class {
             Some(0) => true,
-            Some(class) => self.kernel.add_names(listener.names.id(), class).is_ok(),
+            Some(class) => self.kernel.slots.add_names(listener.names.id(), class).is_ok(),
             None => false,
         };
         if !added {

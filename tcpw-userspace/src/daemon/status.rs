@@ -44,10 +44,10 @@ impl Daemon {
         let current = self.policies.current.as_ref();
         let mut counters: std::collections::BTreeMap<String, u64> = self
             .kernel
-            .counters()
-            .unwrap_or_default()
+            .counters
+            .read()
             .into_iter()
-            .map(|(name, value)| (name.to_owned(), value))
+            .map(|(metric, value)| (metric.name.to_owned(), value))
             .collect();
         counters.insert("disagreements".into(), self.disagreements);
         let commands = self.effects.counts();
@@ -66,11 +66,11 @@ impl Daemon {
         counters.extend(self.users.counters());
         counters.extend(self.steers.counters());
         self.add_banner_counters(&mut counters);
-        let (with, without) = self.kernel.links_of_resets();
+        let (with, without) = self.kernel.resets.as_ref().map_or((0, 0), |it| it.links());
         for (name, count) in [("reset_namespaces", with), ("reset_namespaces_without", without)] {
             counters.insert(name.into(), u64::try_from(count).unwrap_or(u64::MAX));
         }
-        let held = self.kernel.waiting().map_or(0, |all| all.len());
+        let held = self.kernel.users.waiting().map_or(0, |all| all.len());
         counters.insert("hold_waiting_full".into(), self.waiting.dropped());
         counters.insert("users_held".into(), u64::try_from(held).unwrap_or(u64::MAX));
         let counts = self.lines.counts();
@@ -138,7 +138,7 @@ impl Daemon {
     fn unguarded(&self, it: &Listener) -> ListenerStatus {
         let tag = match &it.socket {
             _ if !it.is_guarded => TagState::Outside,
-            Some(socket) if self.kernel.read_tag(socket.as_fd()).is_ok_and(|tag| tag.is_some()) => {
+            Some(socket) if self.kernel.tags.read(socket.as_fd()).is_ok_and(|tag| tag.is_some()) => {
                 TagState::Provisional
             }
             Some(_) | None => TagState::Missing,

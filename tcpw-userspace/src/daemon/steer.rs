@@ -166,7 +166,7 @@ impl Daemon {
     pub(super) fn see_to_takers(&mut self, netns: u64, file: Option<&File>) {
         for family in [Family::V4, Family::V6] {
             let key = (netns, family);
-            let is_wanted = self.kernel.resets().is_some_and(|resets| {
+            let is_wanted = self.kernel.resets.as_mut().is_some_and(|resets| {
                 resets.certified(netns).any(|(key, service)| is_of(key, service, family))
             });
             let Some(file) = file.filter(|_| is_wanted) else {
@@ -198,10 +198,10 @@ impl Daemon {
     fn make_taker(&mut self, file: &File, netns: u64, family: Family) -> anyhow::Result<Taker> {
         use std::os::fd::AsFd as _;
         let bound = Taker::bind(file, netns, family)?;
-        self.kernel.mark_taker(bound.as_fd(), netns)?;
+        self.kernel.tags.mark_redirect_listener(bound.as_fd(), netns)?;
         let socket = bound.as_fd().try_clone_to_owned()?;
         let taker = bound.listen(self.steers.sender.clone(), Arc::clone(&self.steers.turned_away))?;
-        self.kernel.add_taker(socket.as_fd(), netns, family.number())?;
+        self.kernel.redirect.add(socket.as_fd(), netns, family.number())?;
         Ok(taker)
     }
 
@@ -343,7 +343,7 @@ impl Daemon {
             reserved: 0,
         };
         let wanted = [key.server, every].map(service);
-        let resets = self.kernel.resets()?;
+        let resets = self.kernel.resets.as_mut()?;
         let find = |wanted: &CertifiedKey| resets.certified(wanted.netns).find(|(key, _)| *key == wanted);
         let (_, service) = wanted.iter().find_map(find)?;
         Some(Decision {

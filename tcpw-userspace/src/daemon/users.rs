@@ -155,7 +155,7 @@ impl Daemon {
         if self.users.known.contains(&cookie) {
             return;
         }
-        match self.kernel.waiting_one(cookie) {
+        match self.kernel.users.waiting_one(cookie) {
             Ok(Some(waiting)) => self.take_up(&waiting),
             // It was released when nobody was here.
             Ok(None) => {}
@@ -312,7 +312,7 @@ impl Daemon {
     /// A connection that waited ends.
     pub(super) fn turn_away(&mut self, waiting: &Waiting) {
         self.users.counts.refused += 1;
-        if let Err(error) = self.kernel.refuse_waiting(waiting) {
+        if let Err(error) = self.kernel.users.refuse(waiting) {
             // One for which there was no room has no entry.
             log::debug!("{error:#}");
         }
@@ -322,7 +322,7 @@ impl Daemon {
     /// The connection is done with.
     fn forget(&mut self, cookie: u64) {
         self.users.known.remove(&cookie);
-        if let Err(error) = self.kernel.stop_waiting(cookie) {
+        if let Err(error) = self.kernel.users.stop_waiting(cookie) {
             log::error!("{error:#}");
         }
     }
@@ -372,10 +372,10 @@ impl Daemon {
                 self.config.resolve.users_of_a_source
             );
         }
-        if !self.kernel.has_users() {
+        if !self.kernel.users.are_attached() {
             return;
         }
-        let waiting = match self.kernel.waiting() {
+        let waiting = match self.kernel.users.waiting() {
             Ok(waiting) => waiting,
             Err(error) => return log::error!("{error:#}"),
         };

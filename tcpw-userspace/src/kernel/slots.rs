@@ -1,0 +1,68 @@
+//! The policy in force: which slot is live, and what is added to it.
+//!
+//! Invariant: no entry of the live slot is changed or removed; only a names-set that no socket carries yet
+//! is added.
+
+use anyhow::{Context as _, Result};
+use aya::{
+    Ebpf,
+    maps::{Array, ArrayOfMaps, HashMap, MapData},
+};
+use tcpw_common::{decide::Header, key::NamesId};
+
+use super::{loader::Filled, maps::open};
+
+/// The slots.
+pub struct Slots {
+    active: Array<MapData, u32>,
+    headers: Array<MapData, Header>,
+    names: ArrayOfMaps<MapData, HashMap<MapData, NamesId, u32>>,
+}
+
+impl Slots {
+    pub(super) fn open(ebpf: &Ebpf) -> Result<Self> {
+        Ok(Self {
+            active: open(ebpf, "ACTIVE")?,
+            headers: open(ebpf, "HEADERS")?,
+            names: open(ebpf, "NAMES")?,
+        })
+    }
+
+    /// Number of the live slot.
+    pub(super) fn live(&self) -> Result<u32> {
+        self.active.get(&0, 0).context("read the live slot")
+    }
+
+    /// Header of the policy in force; its generation is 0 if none is.
+    ///
+    /// # Errors
+    /// The maps cannot be read.
+    pub fn header(&self) -> Result<Header> {
+        self.headers.get(&self.live()?, 0).context("read the live header")
+    }
+
+    /// Makes a names-set that appeared after the policy was applied known to it. Call this before
+    /// the first tag carries it.
+    ///
+    /// # Errors
+    /// The table is full: the policy has to be applied again.
+    pub fn add_names(&mut self, names: NamesId, class: u32) -> Result<()> {
+        let mut live = self.names.get(&self.live()?, 0).context("open the live table of names")?;
+        live.insert(names, class, 0).context("add a names-set to the live policy")
+    }
+
+    /// Whether a slot still holds what was filled into it.
+    pub(super) fn holds(&self, filled: &Filled) -> Result<bool> {
+        let header = self.headers.get(&filled.slot, 0).context("read the header of a slot")?;
+        Ok(header.generation == filled.generation)
+    }
+
+    /// From here on a slot is the live one.
+    pub(super) fn switch_to(&mut self, slot: u32) -> Result<()> {
+        self.active.set(0, slot, 0).context("switch to the other slot")
+    }
+
+    pub(super) fn set_header(&mut self, slot: u32, header: Header) -> Result<()> {
+        self.headers.set(slot, header, 0).context("write the header")
+    }
+}
