@@ -44,7 +44,7 @@ pub const NO_ALLOW_TABLE: u32 = 2;
 /// hosts.deny did not exist when the policy was made.
 pub const NO_DENY_TABLE: u32 = 4;
 
-/// Daemons are told apart: who listens matters.
+/// Rules differ by daemon: the names of a listener matter.
 pub const NAMES_COUNT: u32 = 8;
 
 /// Port class of an exempt port.

@@ -16,7 +16,7 @@ pub enum Kind {
     Ask = 4,
     /// A process bound or opened a listening socket: its names are wanted.
     Listening = 5,
-    /// The SYN waits for user space to find out who listens.
+    /// The SYN waits until user space has identified the listener.
     Unidentified = 6,
     /// A process with a listening socket, or a child of one, executed another program.
     Executed = 7,

@@ -22,8 +22,8 @@ pub const MAX_ANSWERS: u32 = 1 << 16;
 /// Answers kept for single attempts, and flows of such attempts that are reset.
 pub const MAX_ONCE: u32 = 1 << 12;
 
-/// Handshakes between an allowed SYN and its last ACK, for those whose acceptance counts: the
-/// accepted line, a command, `keepalive`. The oldest is forgotten first.
+/// Allowed handshakes that are not complete yet, of connections that are to be logged, to start a command, or to
+/// get `keepalive` or a banner. The oldest is forgotten first.
 pub const MAX_HANDSHAKES: u32 = 1 << 16;
 
 /// Handshakes that will wait for their client's user: each for the moment between its last ACK
@@ -74,7 +74,7 @@ pub const MAX_PEERS: u32 = 1 << 16;
 /// long, in nanoseconds. conntrack gives them 30 s, 120 s once there was one.
 pub const REPLIES_NS: u64 = 60_000_000_000;
 
-/// Likewise after it wrote to a group: from anybody, but from the port written to.
+/// Likewise after it wrote to a group: from any address, but from the port written to.
 /// DHCP and mDNS answer within 5 s.
 pub const GROUP_REPLIES_NS: u64 = 10_000_000_000;
 

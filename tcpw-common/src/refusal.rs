@@ -89,4 +89,6 @@ mod plain {
     unsafe impl aya::Pod for super::Pressure {}
     // SAFETY: as above.
     unsafe impl aya::Pod for super::RedirectKey {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for super::RefusedFlow {}
 }

@@ -23,7 +23,7 @@ const _: () = assert!(size_of::<Tag>() == 24);
 /// The names come from the process name at bind time; user space has not looked yet.
 pub const PROVISIONAL: u32 = 1;
 
-/// A UDP socket whose port the kernel chose: no service, never judged.
+/// A UDP socket whose port the kernel chose: never judged.
 pub const KERNEL_PORT: u32 = 2;
 
 /// A UDP socket that was bound before the programs ran: the peers it answers are not known yet.

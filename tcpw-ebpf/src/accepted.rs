@@ -29,7 +29,7 @@ use crate::{
 const SOL_SOCKET: i32 = 1;
 const SO_KEEPALIVE: i32 = 9;
 
-/// Does what the gate marked the connection for, whose handshake is complete.
+/// A handshake is complete: does what the gate marked the connection for.
 #[inline(always)]
 pub(crate) fn established(ctx: &SockOpsContext) {
     if ctx.op() != BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB {

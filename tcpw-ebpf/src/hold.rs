@@ -21,7 +21,7 @@ use crate::{
     rate::is_source_within,
 };
 
-/// Whether user space gave a sign of life of late.
+/// Whether user space gave a sign of life recently.
 #[inline(always)]
 pub(crate) fn is_daemon_alive(now_ns: u64) -> bool {
     ALIVE.get(0).is_some_and(|alive| now_ns < alive.wrapping_add(ALIVE_NS))
@@ -87,7 +87,7 @@ pub(crate) fn hold(
     let held = entry.as_mut_ptr();
     let length = ctx.len();
     // SAFETY: the reservation is as large as a Held; every field is written, but for the packet's
-    // bytes behind its length, which nobody reads.
+    // bytes behind its length, which are not read.
     unsafe {
         fill(&raw mut (*held).event, kind, report);
         (*held).isn = key.isn;

@@ -1,4 +1,4 @@
-//! Who listens: tags listening sockets, and UDP sockets whose owner chose their port, at bind and listen time.
+//! Identity of listeners: tags listening sockets, and UDP sockets that were bound to a port, at bind and listen time.
 //!
 //! In: a bind(2) or listen(2) below the cgroup, and the files of all tasks. Out: a provisional tag,
 //! from the process name, and an event that asks user space for the real names.
@@ -199,7 +199,7 @@ fn is_report_due(pid: u32) -> bool {
     true
 }
 
-/// An open file of a task (iter/task_file): marks UDP sockets that were bound before anybody watched.
+/// An open file of a task (iter/task_file): marks UDP sockets that were bound before the programs ran.
 #[inline(always)]
 pub(crate) fn open_file(ctx: *const c_void) {
     if offset(&SOCKET_SK) == 0 || offset(&SOCK_NUM) == 0 || offset(&SOCK_USERLOCKS) == 0 {

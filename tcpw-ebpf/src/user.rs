@@ -252,7 +252,7 @@ unsafe fn mark_of(sk: *mut c_void, flags: u64) -> *mut Mark {
 
 #[inline(always)]
 fn release(sk: *mut bpf_sock) {
-    // SAFETY: a full socket; nobody uses its mark any more.
+    // SAFETY: a full socket; its mark is not used after this.
     unsafe { bpf_sk_storage_delete(marks(), sk.cast()) };
 }
 

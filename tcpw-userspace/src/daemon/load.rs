@@ -41,11 +41,11 @@ pub(super) fn load(config: &Config) -> Result<Loaded> {
     }
     let changes = start_refusals(&mut kernel, config);
     let mut banners = Vec::new();
-    match kernel.left_banners() {
+    match kernel.banners.left() {
         Ok(left) => banners = left,
         Err(error) => log::error!("{error:#}"),
     }
-    let has_users = kernel.has_pinned_users();
+    let has_users = kernel.users.were_pinned();
     if has_users {
         // Connections that an earlier process let in wait still.
         kernel.begin_users(&config.cgroup)?;
@@ -53,7 +53,7 @@ pub(super) fn load(config: &Config) -> Result<Loaded> {
     let flags = kernel.flags_in_force()?;
     let started = Started {
         has_listening_hook,
-        certified: kernel.resets().map(|resets| resets.all_certified()).unwrap_or_default(),
+        certified: kernel.resets.as_ref().map(|resets| resets.all_certified().clone()).unwrap_or_default(),
         has_refusals: changes.is_some(),
         banners,
         has_users,

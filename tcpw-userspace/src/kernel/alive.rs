@@ -1,4 +1,4 @@
-//! Signs of life: the gate holds packets only while somebody decides them.
+//! Signs of life: the gate holds packets only while a daemon decides them.
 //!
 //! In: the event loop's ticks. Out: a time stamp in the kernel, several times a second, from a
 //! thread of its own: a loop that is busy for a moment is not dead.
@@ -18,7 +18,7 @@ use std::{
 use anyhow::{Context as _, Result};
 use aya::maps::{Array, MapData};
 
-use super::load::{Kernel, take};
+use super::{load::Kernel, maps::open};
 
 /// A fraction of [`ALIVE_NS`](tcpw_common::limits::ALIVE_NS).
 const EVERY: Duration = Duration::from_millis(150);
@@ -35,12 +35,12 @@ pub struct Alive {
 }
 
 impl Kernel {
-    /// Begins to give signs of life; once.
+    /// Begins to give signs of life.
     ///
     /// # Errors
-    /// It was begun before, or no thread can be started.
-    pub fn stay_alive(&mut self) -> Result<Alive> {
-        let map = Array::try_from(take(&mut self.ebpf, "ALIVE")?).context("open map ALIVE")?;
+    /// No thread can be started.
+    pub fn stay_alive(&self) -> Result<Alive> {
+        let map = open(&self.ebpf, "ALIVE")?;
         let ticked = Arc::new(AtomicBool::new(true));
         let (stop, stopped) = channel();
         let of_loop = Arc::clone(&ticked);
@@ -60,7 +60,7 @@ impl Alive {
 }
 
 impl Drop for Alive {
-    /// From here on nobody decides.
+    /// From here on no daemon decides.
     fn drop(&mut self) {
         drop(self.stop.take());
         if let Some(thread) = self.thread.take() {

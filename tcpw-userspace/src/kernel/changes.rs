@@ -1,6 +1,6 @@
 //! The table of changes, mapped into memory: when listeners came and went.
 //!
-//! In: a place. Out: its stamp; the kernel writes another one before anybody is found there.
+//! In: a place. Out: its stamp; the kernel writes another one before a socket can be found there.
 //! Invariant: only read here.
 
 use std::{

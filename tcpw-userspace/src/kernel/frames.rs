@@ -9,9 +9,8 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use aya::programs::Xdp;
 
-use super::{load::Kernel, sys};
+use super::{load::Kernel, programs::Hook, sys};
 
 /// The program that receives frames. It is on no device.
 #[derive(Debug)]
@@ -25,10 +24,13 @@ impl Kernel {
     /// # Errors
     /// The kernel refuses it.
     pub fn load_frames(&mut self) -> Result<Frames> {
-        let program = self.ebpf.program_mut("receive").context("not in the BPF object")?;
-        let receive: &mut Xdp = program.try_into()?;
-        receive.load().context("load program receive")?;
-        let program = receive.fd()?.as_fd().try_clone_to_owned().context("keep program receive")?;
+        Hook::Receive.load(&mut self.ebpf, &self.links.btf)?;
+        let program = Hook::Receive
+            .get(&self.ebpf)?
+            .fd()?
+            .as_fd()
+            .try_clone_to_owned()
+            .context("keep program receive")?;
         Ok(Frames { program })
     }
 }

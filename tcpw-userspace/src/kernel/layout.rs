@@ -11,10 +11,7 @@ use aya::maps::MapInfo;
 use aya_obj::{Object, maps::Map};
 use tcpw_common::ABI_VERSION;
 
-use super::{
-    load::{OBJECT, STATE_MAPS},
-    pins::Pins,
-};
+use super::{load::OBJECT, maps, pins::Pins};
 
 /// What tells one map from another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,7 +48,7 @@ impl fmt::Display for Shape {
 /// A map of another layout is pinned under this one's number: the policy there stays in force.
 pub(super) fn check(pins: &Pins) -> Result<()> {
     let object = Object::parse(OBJECT).context("read the BPF object")?;
-    for name in STATE_MAPS {
+    for name in maps::pinned() {
         let own = shape_of(&object, name)?;
         if let Some(pinned) = pinned(&pins.map(name))?
             && pinned != own
@@ -95,7 +92,7 @@ mod tests {
     fn layout() -> Result<String> {
         let object = Object::parse(OBJECT)?;
         let mut text = format!("{ABI_VERSION}\n");
-        for name in STATE_MAPS {
+        for name in maps::pinned() {
             writeln!(text, "{name}: {}", shape_of(&object, name)?)?;
             if let Some(inner) = object.maps.get(name).and_then(Map::inner) {
                 writeln!(text, "{name}, each: {}", Shape::from(&inner))?;

@@ -6,73 +6,26 @@ use anyhow::{Context as _, Result};
 use aya::{Btf, Ebpf, EbpfLoader, maps::Map};
 
 use super::{
-    attach::{Attached, Hook},
+    answers::Answers,
+    banners::Banners,
+    counters::Counters,
     layout,
+    links::Links,
+    loader::Loader,
+    maps::pinned,
     offsets::Offsets,
     pins::Pins,
+    redirect::Redirect,
     resets::Resets,
-    tables::{Outers, Switch},
+    slots::Slots,
+    tags::{TagReader, Tags},
+    users::Users,
 };
 
 pub(super) static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/tcpw.bpf.o"));
 
 /// The kernel's BTF.
 pub(super) const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
-
-/// The maps that outlive a process when pinned; all but .rodata, scratch and aya-log's own.
-pub(super) const STATE_MAPS: [&str; 51] = [
-    "ACTIVE",
-    "HEADERS",
-    "CLIENTS_V4",
-    "CLIENTS_V6",
-    "SERVERS_V4",
-    "SERVERS_V6",
-    "NAMES",
-    "PORTS",
-    "POLICIES",
-    "OUTCOMES",
-    "GRACE",
-    "TAGS",
-    "COMMS",
-    "ATTEMPTS",
-    "ANSWERS",
-    "UDP_ATTEMPTS",
-    "ANSWERS_ONCE",
-    "RESET_ONCE",
-    "HANDSHAKES",
-    "EVENTS",
-    "COUNTERS",
-    "LISTENERS",
-    "ALIVE",
-    "HOLDERS",
-    "HELD",
-    "SOURCES",
-    "HOLDS",
-    "WROTE",
-    "HEARD",
-    "BINDERS",
-    "WATCHING",
-    "CERTIFIED",
-    "UDP_PORTS",
-    "CHANGES",
-    "RESET_LIMITS",
-    "RESETS",
-    "RESET_SOURCES",
-    "PASSED",
-    "PRESSURE",
-    "FLOWS",
-    "PLACE",
-    "REFUSALS",
-    "REDIRECT_LISTEN",
-    "USERS",
-    "USER_HANDSHAKES",
-    "DATA_REPORTED",
-    "WAITING",
-    "MARKS",
-    "BANNERS",
-    "BANNER_TEXTS",
-    "BANNER_SOCKETS",
-];
 
 /// What to load.
 #[derive(Debug)]
@@ -85,23 +38,32 @@ pub struct LoadOptions<'a> {
     pub resets: bool,
 }
 
-/// The loaded programs and their maps.
+/// The loaded programs, and parts that each own the maps of one purpose.
 pub struct Kernel {
+    /// The policy in force.
+    pub slots: Slots,
+    /// Answers to what the gate asks.
+    pub answers: Answers,
+    /// Tags of listeners.
+    pub tags: Tags,
+    /// Connections that wait for their client's user.
+    pub users: Users,
+    /// Banners of clients that are let in.
+    pub banners: Banners,
+    /// The redirect listeners.
+    pub redirect: Redirect,
+    /// The certified places, once [`Kernel::start_resets`] has begun.
+    pub resets: Option<Resets>,
+    /// The counters.
+    pub counters: Counters,
+    pub(super) loader: Option<Loader>,
     pub(super) ebpf: Ebpf,
-    pub(super) btf: Btf,
-    pub(super) pins: Option<Pins>,
-    pub(super) attached: Attached,
-    /// Hooks this process wants, whether or not the kernel takes them.
-    pub(super) in_use: Vec<Hook>,
-    pub(super) outers: Option<Outers>,
-    pub(super) switch: Switch,
+    pub(super) links: Links,
     pub(super) log_allowed: bool,
-    pub(super) offsets_known: bool,
+    /// The kernel's BTF says where a socket's network namespace is.
+    pub(super) knows_namespaces: bool,
     /// Each listener that comes or goes leaves a stamp.
     pub(super) sees_listeners: bool,
-    pub(super) resets: Option<Resets>,
-    /// What sockets with a banner send passes by its program.
-    pub(super) has_banners: bool,
 }
 
 impl Kernel {
@@ -133,28 +95,38 @@ impl Kernel {
         if let Some(pins) = options.pins {
             pins.create()?;
             layout::check(pins)?;
-            for name in STATE_MAPS {
+            for name in pinned() {
                 loader.map_pin_path(name, pins.map(name));
             }
         }
-        let mut ebpf = loader.load(OBJECT).context("load the BPF object")?;
-        let switch = Switch::open(&ebpf)?;
-        let outers = Some(Outers::take(&mut ebpf)?);
+        let ebpf = loader.load(OBJECT).context("load the BPF object")?;
+        let pins = options.pins.cloned();
+        let links = Links::new(btf, pins.clone());
         Ok(Self {
+            slots: Slots::open(&ebpf)?,
+            answers: Answers::open(&ebpf)?,
+            tags: Tags::open(&ebpf)?,
+            users: Users::open(&ebpf, |hook| links.is_pinned(hook))?,
+            banners: Banners::open(&ebpf)?,
+            redirect: Redirect::open(&ebpf)?,
+            resets: None,
+            counters: Counters::open(&ebpf)?,
+            loader: Some(Loader::open(&ebpf, pins)?),
             ebpf,
-            btf,
-            pins: options.pins.cloned(),
-            attached: Attached::default(),
-            in_use: Vec::new(),
-            outers,
-            switch,
+            links,
             log_allowed: options.log_allowed,
-            offsets_known: offsets.sock_num != 0 && offsets.sock_net != 0 && offsets.net_cookie != 0,
+            knows_namespaces: offsets.sock_num != 0 && offsets.sock_net != 0 && offsets.net_cookie != 0,
             // Until the tracepoint is attached.
             sees_listeners: false,
-            resets: None,
-            has_banners: false,
         })
+    }
+
+    /// Reads tags, in any thread.
+    ///
+    /// # Errors
+    /// None so far.
+    pub fn tag_reader(&self) -> Result<TagReader> {
+        Ok(self.tags.reader())
     }
 }
 

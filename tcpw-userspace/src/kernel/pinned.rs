@@ -3,13 +3,13 @@
 //! In: pins of any version. Out: what the policy in force is, and its counters.
 //! Source: [`ABI_VERSION`](tcpw_common::ABI_VERSION) says what is the same in all versions.
 
-use std::{borrow::Borrow, os::fd::AsFd as _};
+use std::os::fd::AsFd as _;
 
 use anyhow::{Context as _, Result};
-use aya::maps::{Map, MapData, PerCpuArray, PerCpuValues};
-use tcpw_common::{counter::Counter, decide::AUDIT};
+use aya::maps::{Map, MapData, PerCpuArray};
+use tcpw_common::{decide::AUDIT, metric::Metric};
 
-use super::{pins::Pins, sys};
+use super::{counters, pins::Pins, sys};
 
 /// What is pinned.
 #[derive(Clone, Debug)]
@@ -22,8 +22,8 @@ pub struct PinnedStatus {
     pub audit: bool,
     /// Id of the guarded cgroup: the inode number of its directory. 0: it is gone.
     pub cgroup: u64,
-    /// Counters by name.
-    pub counters: Vec<(&'static str, u64)>,
+    /// The kernel's counters.
+    pub counters: Vec<(Metric, u64)>,
 }
 
 /// The words of a policy's header that every version has: the first two.
@@ -49,7 +49,7 @@ impl Pins {
             generation: in_force.generation,
             audit: in_force.flags & AUDIT != 0,
             cgroup: self.guarded_cgroup()?,
-            counters: read_counters(&self.counters()?),
+            counters: counters::read(&self.counters()?),
         })
     }
 
@@ -77,15 +77,4 @@ fn word(map: &MapData, index: u32, word: usize) -> Result<u32> {
     sys::lookup(map.fd().as_fd(), &index.to_ne_bytes(), &mut value).context("read a pinned map")?;
     let bytes = value.get(4 * word..4 * word + 4).context("a pinned map has too short a value")?;
     Ok(bytes.try_into().map_or(0, u32::from_ne_bytes))
-}
-
-/// Sums the per-CPU counters. One that the map does not have, because an older version made it, is 0.
-pub(super) fn read_counters<M: Borrow<MapData>>(map: &PerCpuArray<M, u64>) -> Vec<(&'static str, u64)> {
-    Counter::ALL
-        .iter()
-        .map(|counter| {
-            let values = map.get(&(*counter as u32), 0);
-            (counter.metric().name, values.map_or(0, |values: PerCpuValues<u64>| values.iter().sum()))
-        })
-        .collect()
 }

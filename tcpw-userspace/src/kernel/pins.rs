@@ -14,7 +14,7 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use tcpw_common::ABI_VERSION;
 
-use super::{attach::Hook, sys};
+use super::{programs::Hook, sys};
 
 const BPF_FS_MAGIC: u32 = 0xcafe_4a11;
 
@@ -172,7 +172,7 @@ impl Pins {
     fn remove_pin(&self, name: &OsStr) -> Result<()> {
         let path = self.dir().join(name);
         if is_link(name) {
-            // Whoever else holds the link, and whenever the kernel gets round to freeing it.
+            // At once, even if another process holds the link.
             let link = sys::open_pin(&path).with_context(|| format!("open {}", path.display()))?;
             sys::detach_link(link.as_fd()).with_context(|| format!("detach {}", path.display()))?;
         }
@@ -222,7 +222,7 @@ fn remove_if_empty(dir: &Path) -> Result<()> {
         Err(error) if matches!(error.kind(), io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::NotFound) => {
             Ok(())
         }
-        // A mount point: not ours to remove.
+        // A mount point: tcpw did not make it.
         Err(error) if error.raw_os_error() == Some(libc::EBUSY) => Ok(()),
         Err(error) => Err(error).with_context(|| format!("remove {}", dir.display())),
     }

@@ -8,7 +8,7 @@ use tcpw_common::{
     probe::{BROKEN, PAYLOAD, ProbeInput},
 };
 
-use super::load::Kernel;
+use super::{load::Kernel, programs::Hook};
 
 /// What the kernel decides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,8 +25,7 @@ impl Kernel {
     /// # Errors
     /// The kernel refuses it.
     pub fn load_probe(&mut self) -> Result<()> {
-        let program = self.ebpf.program_mut("probe").context("not in the BPF object")?;
-        <&mut SchedClassifier>::try_from(program)?.load().context("load program probe")
+        Hook::Probe.load(&mut self.ebpf, &self.links.btf)
     }
 
     /// The kernel's decision; `None` if a look-up failed: no policy was ever applied.
@@ -34,8 +33,7 @@ impl Kernel {
     /// # Errors
     /// The probe is not loaded, or BPF_PROG_TEST_RUN fails.
     pub fn probe(&self, query: &Query) -> Result<Option<Answer>> {
-        let program = self.ebpf.program("probe").context("not in the BPF object")?;
-        let probe: &SchedClassifier = program.try_into()?;
+        let probe: &SchedClassifier = Hook::Probe.get(&self.ebpf)?.try_into()?;
         let mut packet = vec![0; PAYLOAD];
         packet.extend(bytes_of(&ProbeInput {
             names: query.names,

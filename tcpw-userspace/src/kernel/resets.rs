@@ -1,9 +1,9 @@
-//! Resets, and ICMP over UDP: one sk_lookup link per network namespace, and the services they may refuse for.
+//! Refusals by sk_lookup: one link per network namespace, and the certified places.
 //!
-//! In: certified services of a namespace, and a file that stands for it. Out: a link while there is
+//! In: certified places of a namespace, and a file that stands for it. Out: a link while there is
 //! one, entries in the kernel's table.
 //! Invariant: what is certain no longer is taken away before what became certain is added; a link
-//! keeps no namespace, and is let go with the last service.
+//! keeps no namespace alive, and is detached with the last place.
 
 use std::{
     collections::{BTreeMap, BTreeSet, btree_map::Entry},
@@ -15,10 +15,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
-use aya::{
-    maps::{Array, HashMap, Map, MapData, ProgramArray},
-    programs::SkLookup,
-};
+use aya::maps::{Array, HashMap, MapData, ProgramArray};
 use tcpw_common::{
     certified::{Certified, CertifiedKey, MAY_RESET, WHOLE_NETNS, change_index},
     key::{Address, as_v4, mapped},
@@ -29,8 +26,10 @@ use tcpw_common::{
 use super::{
     alive::boot_ns,
     changes::Changes,
-    load::{Kernel, take},
+    load::Kernel,
+    maps::{descriptor, open},
     pins::Pins,
+    programs::Hook,
     stub, sys,
     udp_ports::UdpPorts,
 };
@@ -40,18 +39,17 @@ const UDP: u16 = 17;
 
 /// The shared program, its maps, and every link.
 pub struct Resets {
-    services: HashMap<MapData, CertifiedKey, Certified>,
-    /// What is in `services`.
+    places: HashMap<MapData, CertifiedKey, Certified>,
+    /// What is in `places`.
     certified: BTreeMap<CertifiedKey, Certified>,
     limits: Array<MapData, ResetLimits>,
     changes: Arc<Changes>,
     place: OwnedFd,
-    shared: OwnedFd,
     /// Holds the shared program: without a holder or a pin the kernel empties it.
-    _programs: ProgramArray<MapData>,
+    shared: OwnedFd,
     pins: Option<Pins>,
     links: BTreeMap<u64, Link>,
-    /// `None`: nobody tells who binds a UDP port, so nothing is certain of any.
+    /// `None`: binds of UDP ports are not seen, so nothing is certain of any.
     udp_ports: Option<UdpPorts>,
     /// Most namespaces with a link.
     most_links: usize,
@@ -69,54 +67,48 @@ impl Kernel {
     /// Gets ready to reset clients; nothing is reset before a service is certified. Takes over what is pinned.
     ///
     /// # Errors
-    /// The kernel refuses the program, or cannot tell who begins to listen.
+    /// The kernel refuses the program, or does not report new listeners.
     pub fn start_resets(&mut self, refusal: &Refusal, cgroup: &Path) -> Result<Arc<Changes>> {
         if !self.sees_listeners {
-            bail!("this kernel does not tell who begins to listen");
+            bail!("this kernel does not report new listeners");
         }
-        let changes = Arc::new(Changes::map(fd(self.map("CHANGES")?)?.as_fd())?);
-        let mut limits: Array<MapData, ResetLimits> =
-            Array::try_from(take(&mut self.ebpf, "RESET_LIMITS")?).context("open map RESET_LIMITS")?;
+        let changes = Arc::new(Changes::map(descriptor(&self.ebpf, "CHANGES")?.as_fd())?);
+        let mut limits: Array<MapData, ResetLimits> = open(&self.ebpf, "RESET_LIMITS")?;
         let changed_ns = limits.get(&0, 0).context("read the limits of resets")?.changed_ns;
         limits.set(0, limits_of(refusal.rates, changed_ns), 0).context("write the limits of resets")?;
-        let place = fd(self.map("PLACE")?)?;
-        let shared = take(&mut self.ebpf, "REFUSALS")?;
-        let shared_fd = fd(&shared)?;
-        let mut programs = ProgramArray::try_from(shared).context("open map REFUSALS")?;
-        let program: &mut SkLookup =
-            self.ebpf.program_mut("refuse").context("not in the BPF object")?.try_into()?;
-        program.load().context("load program refuse")?;
-        programs.set(0, program.fd()?, 0).context("put program refuse in its place")?;
-        let services: HashMap<MapData, CertifiedKey, Certified> =
-            HashMap::try_from(take(&mut self.ebpf, "CERTIFIED")?).context("open map CERTIFIED")?;
+        let mut programs: ProgramArray<MapData> = open(&self.ebpf, "REFUSALS")?;
+        Hook::Refuse.load(&mut self.ebpf, &self.links.btf)?;
+        let program = Hook::Refuse.get(&self.ebpf)?;
+        let program = program.fd().context("the program is not loaded")?;
+        programs.set(0, program, 0).context("put program refuse in its place")?;
+        let places: HashMap<MapData, CertifiedKey, Certified> = open(&self.ebpf, "CERTIFIED")?;
         let certified: BTreeMap<CertifiedKey, Certified> =
-            services.iter().collect::<Result<_, _>>().context("read the certified services")?;
-        if certified.is_empty() && self.pins.as_ref().is_some_and(Pins::hold_a_gate) {
+            places.iter().collect::<Result<_, _>>().context("read the certified places")?;
+        if certified.is_empty() && self.links.pins.as_ref().is_some_and(Pins::hold_a_gate) {
             // An adopted gate may not have remembered what it let pass.
-            let map = self.ebpf.map_mut("PRESSURE").context("the BPF object has no map PRESSURE")?;
-            let mut pressure: Array<&mut MapData, Pressure> = Array::try_from(map)?;
+            let mut pressure: Array<MapData, Pressure> = open(&self.ebpf, "PRESSURE")?;
             let until_ns = boot_ns().saturating_add(PASSED_NS);
             let pressed = Pressure { began_ns: 0, count: 0, until_ns };
             pressure.set(0, pressed, 0).context("write what may be forgotten")?;
         }
-        let watched = refusal.resets_any().then(|| self.watch_udp_ports(cgroup)).transpose();
+        let watched = refusal.resets_any();
+        let watched = watched.then(|| UdpPorts::begin(&mut self.ebpf, &mut self.links, cgroup)).transpose();
         let (udp_ports, was_watched) = match watched {
             Ok(None) => (None, false),
             Ok(Some((ports, was_watched))) => (Some(ports), was_watched),
             Err(error) => {
-                log::warn!("refused datagrams get no answer, nobody tells who binds a UDP port: {error:#}");
+                log::warn!("refused datagrams get no answer, binds of UDP ports are not seen: {error:#}");
                 (None, false)
             }
         };
         let mut resets = Resets {
-            services,
+            places,
             certified,
             limits,
             changes: Arc::clone(&changes),
-            place,
-            shared: shared_fd,
-            _programs: programs,
-            pins: self.pins.clone(),
+            place: descriptor(&self.ebpf, "PLACE")?,
+            shared: descriptor(&self.ebpf, "REFUSALS")?,
+            pins: self.links.pins.clone(),
             links: BTreeMap::new(),
             udp_ports,
             most_links: refusal.namespaces,
@@ -130,55 +122,36 @@ impl Kernel {
         Ok(changes)
     }
 
-    /// A map that stays in the object: a program that is loaded later names it by its descriptor.
-    fn map(&self, name: &str) -> Result<&Map> {
-        self.ebpf.map(name).with_context(|| format!("the BPF object has no map {name}"))
-    }
-
     /// Ends the resets an earlier process left pinned.
     ///
     /// # Errors
     /// A pin cannot be removed.
     pub fn end_resets(&mut self) -> Result<()> {
-        let Some(pins) = &self.pins else { return Ok(()) };
+        let Some(pins) = &self.links.pins else { return Ok(()) };
         for (_, path) in pins.links_of_resets()? {
             std::fs::remove_file(&path).with_context(|| format!("remove {}", path.display()))?;
         }
         Ok(())
     }
-
-    /// The resets, if there are any.
-    pub fn resets(&mut self) -> Option<&mut Resets> {
-        self.resets.as_mut()
-    }
-
-    /// Whether a packet for a local address and port meets a certified service, and it is that socket.
-    pub fn is_reset_for(&self, netns: u64, local: (Address, u16), protocol: u16, cookie: u64) -> bool {
-        self.resets.as_ref().is_some_and(|resets| {
-            let (local, port) = local;
-            let any = if as_v4(&local).is_some() { mapped([0; 4]) } else { [0; 16] };
-            let at = |local| CertifiedKey { netns, local, port, protocol, reserved: 0 };
-            let key = if resets.certified.contains_key(&at(local)) { at(local) } else { at(any) };
-            let is_it = |it: &Certified| it.cookie == cookie && it.flags & MAY_RESET != 0;
-            resets.is_in_force(&key) && resets.certified.get(&key).is_some_and(is_it)
-        })
-    }
-
-    /// As [`Resets::links`]; none if there are no resets.
-    pub fn links_of_resets(&self) -> (usize, usize) {
-        self.resets.as_ref().map_or((0, 0), Resets::links)
-    }
-
-    /// Whether the clients a service refuses are reset, as things stand.
-    pub fn is_reset(&self, key: &CertifiedKey) -> bool {
-        self.resets.as_ref().is_some_and(|resets| {
-            let resets_it = |service: &Certified| service.flags & MAY_RESET != 0;
-            resets.certified.get(key).is_some_and(resets_it) && resets.is_in_force(key)
-        })
-    }
 }
 
 impl Resets {
+    /// Whether a packet for a local address and port meets a certified place, and its listener is that socket.
+    #[must_use]
+    pub fn is_for(&self, netns: u64, local: (Address, u16), protocol: u16, cookie: u64) -> bool {
+        let (local, port) = local;
+        let any = if as_v4(&local).is_some() { mapped([0; 4]) } else { [0; 16] };
+        let at = |local| CertifiedKey { netns, local, port, protocol, reserved: 0 };
+        let key = if self.certified.contains_key(&at(local)) { at(local) } else { at(any) };
+        self.certified.get(&key).is_some_and(|place| place.cookie == cookie) && self.is_reset(&key)
+    }
+
+    /// Whether the refused clients of a place are reset, as things stand.
+    #[must_use]
+    pub fn is_reset(&self, key: &CertifiedKey) -> bool {
+        self.certified.get(key).is_some_and(|place| place.flags & MAY_RESET != 0) && self.is_in_force(key)
+    }
+
     /// Takes over the pinned links whose namespace is alive, and removes the others.
     fn adopt(&mut self) -> Result<()> {
         let Some(pins) = &self.pins else { return Ok(()) };
@@ -266,26 +239,14 @@ impl Resets {
         order.sort_by_key(|(_, service)| service.flags != 0);
         for (key, service) in order {
             if self.certified.get(key) != Some(service) {
-                self.services.insert(*key, *service, 0).context("certify a service")?;
+                self.places.insert(*key, *service, 0).context("certify a service")?;
                 self.certified.insert(*key, *service);
             }
         }
         Ok(())
     }
 
-    /// Everything that is certified.
-    pub fn all_certified(&self) -> BTreeMap<CertifiedKey, Certified> {
-        self.certified.clone()
-    }
-
-    /// Places whose refused clients are reset, as things stand.
-    pub fn places_in_force(&self) -> impl Iterator<Item = CertifiedKey> {
-        let resets = |it: &Certified| it.flags & MAY_RESET != 0;
-        let places = self.certified.iter().filter(move |(key, it)| resets(it) && self.is_in_force(key));
-        places.map(|(key, _)| *key)
-    }
-
-    /// Whether some certified service is void: who listens there has to be looked at again.
+    /// Whether some certificate is void: user space has to look again which listener is there.
     pub fn are_any_void(&self) -> bool {
         self.certified.iter().any(|(key, service)| service.flags != 0 && !self.is_in_force(key))
     }
@@ -304,7 +265,7 @@ impl Resets {
         // What hides another goes last.
         over.sort_by_key(|key| self.certified.get(key).is_some_and(|service| service.flags == 0));
         for key in over {
-            self.services.remove(&key).context("withdraw a service")?;
+            self.places.remove(&key).context("withdraw a service")?;
             self.certified.remove(&key);
         }
         Ok(())
@@ -351,12 +312,4 @@ impl Resets {
 
 fn limits_of(rates: ResetRates, changed_ns: u64) -> ResetLimits {
     ResetLimits { per_source: rates.per_source.into(), total: rates.total.into(), changed_ns }
-}
-
-/// A descriptor of a map of its own.
-fn fd(map: &Map) -> Result<OwnedFd> {
-    let (Map::Array(data) | Map::PerCpuArray(data) | Map::ProgramArray(data)) = map else {
-        bail!("a map is of another kind than the program says");
-    };
-    data.fd().as_fd().try_clone_to_owned().context("keep a map")
 }

@@ -7,13 +7,10 @@ use aya::{
     Ebpf,
     maps::{Array, ArrayOfMaps, HashMap, LpmTrie, Map, MapData},
 };
-use tcpw_common::{
-    decide::Header,
-    key::{Address, NamesId},
-};
+use tcpw_common::key::{Address, NamesId};
 
 use super::{
-    load::take,
+    maps::open,
     sys::{self, InnerKind},
 };
 
@@ -21,8 +18,6 @@ type Trie<K> = LpmTrie<MapData, K, u32>;
 
 /// The maps through which a policy is written.
 pub(super) struct Outers {
-    pub(super) active: Array<MapData, u32>,
-    pub(super) headers: Array<MapData, Header>,
     clients_v4: ArrayOfMaps<MapData, Trie<[u8; 4]>>,
     clients_v6: ArrayOfMaps<MapData, Trie<Address>>,
     servers_v4: ArrayOfMaps<MapData, Trie<[u8; 4]>>,
@@ -34,58 +29,18 @@ pub(super) struct Outers {
     grace: ArrayOfMaps<MapData, Array<MapData, u32>>,
 }
 
-macro_rules! take_as {
-    ($ebpf:expr, $name:literal) => {
-        take($ebpf, $name)?.try_into().with_context(|| concat!("open map ", $name))?
-    };
-}
-
-/// The maps through which a filled slot is put in force, and a names-set is added to the live one.
-pub(super) struct Switch {
-    pub(super) active: Array<MapData, u32>,
-    pub(super) headers: Array<MapData, Header>,
-    names: ArrayOfMaps<MapData, HashMap<MapData, NamesId, u32>>,
-}
-
-macro_rules! dup_as {
-    ($ebpf:expr, $name:literal, $kind:ident) => {{
-        let Some(Map::$kind(data)) = $ebpf.map($name) else { bail!(concat!("no map ", $name)) };
-        let data = MapData::from_fd(data.fd().as_fd().try_clone_to_owned()?)?;
-        Map::$kind(data).try_into().with_context(|| concat!("open map ", $name))?
-    }};
-}
-
-impl Switch {
-    /// Duplicates: the maps stay in the object.
+impl Outers {
     pub(super) fn open(ebpf: &Ebpf) -> Result<Self> {
         Ok(Self {
-            active: dup_as!(ebpf, "ACTIVE", Array),
-            headers: dup_as!(ebpf, "HEADERS", Array),
-            names: dup_as!(ebpf, "NAMES", ArrayOfMaps),
-        })
-    }
-
-    /// Adds a names-set to the live policy. No socket carries its tag yet, so no verdict changes.
-    pub(super) fn add_names(&mut self, slot: u32, names: NamesId, class: u32) -> Result<()> {
-        let mut live = self.names.get(&slot, 0).context("open the live table of names")?;
-        live.insert(names, class, 0).context("add a names-set to the live policy")
-    }
-}
-
-impl Outers {
-    pub(super) fn take(ebpf: &mut Ebpf) -> Result<Self> {
-        Ok(Self {
-            active: take_as!(ebpf, "ACTIVE"),
-            headers: take_as!(ebpf, "HEADERS"),
-            clients_v4: take_as!(ebpf, "CLIENTS_V4"),
-            clients_v6: take_as!(ebpf, "CLIENTS_V6"),
-            servers_v4: take_as!(ebpf, "SERVERS_V4"),
-            servers_v6: take_as!(ebpf, "SERVERS_V6"),
-            names: take_as!(ebpf, "NAMES"),
-            ports: take_as!(ebpf, "PORTS"),
-            policies: take_as!(ebpf, "POLICIES"),
-            outcomes: take_as!(ebpf, "OUTCOMES"),
-            grace: take_as!(ebpf, "GRACE"),
+            clients_v4: open(ebpf, "CLIENTS_V4")?,
+            clients_v6: open(ebpf, "CLIENTS_V6")?,
+            servers_v4: open(ebpf, "SERVERS_V4")?,
+            servers_v6: open(ebpf, "SERVERS_V6")?,
+            names: open(ebpf, "NAMES")?,
+            ports: open(ebpf, "PORTS")?,
+            policies: open(ebpf, "POLICIES")?,
+            outcomes: open(ebpf, "OUTCOMES")?,
+            grace: open(ebpf, "GRACE")?,
         })
     }
 
@@ -160,11 +115,6 @@ pub(super) struct Contents {
 const SPARE_NAMES: u32 = 4096;
 
 impl Inners {
-    /// Makes a names-set known that appeared after the policy was compiled.
-    pub(super) fn add_names(&mut self, names: NamesId, class: u32) -> Result<()> {
-        self.names.insert(names, class, 0).context("add a names-set to a policy")
-    }
-
     /// Creates and fills the inner maps, each as large as it needs to be.
     pub(super) fn create(contents: &Contents) -> Result<Self> {
         Ok(Self {

@@ -1,8 +1,8 @@
-//! UDP ports that are watched: whoever binds one, anywhere on the host, leaves a stamp.
+//! UDP ports that are watched: a bind(2) of one, anywhere on the host, leaves a stamp.
 //!
 //! In: ports of a network namespace. Out: since when each is watched.
 //! Invariant: a port is watched as long as something of it is certified, and since before user space
-//! looked who is there. The programs that watch see the whole host, pass everything, and outlive the
+//! looked for its socket. The programs that watch see the whole host, pass everything, and outlive the
 //! process with the certificates.
 
 use std::{
@@ -11,17 +11,19 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use aya::maps::{HashMap, MapData};
+use aya::{
+    Ebpf,
+    maps::{HashMap, MapData},
+};
 use tcpw_common::certified::PortKey;
 
 use super::{
     alive::boot_ns,
-    attach::{Hook, HookState},
-    load::{Kernel, take},
+    links::{HookState, Links},
+    maps::open,
     pins::cgroup_id,
+    programs::{Hook, Want, When},
 };
-
-const HOOKS: [Hook; 4] = [Hook::WatchBindV4, Hook::WatchBindV6, Hook::WatchBoundV4, Hook::WatchBoundV6];
 
 /// The ports that are watched.
 pub(super) struct UdpPorts {
@@ -30,30 +32,27 @@ pub(super) struct UdpPorts {
     since: BTreeMap<PortKey, u64>,
 }
 
-impl Kernel {
+impl UdpPorts {
     /// Begins to watch. With it: whether an earlier process has watched all along.
     ///
     /// # Errors
-    /// The kernel refuses a program, or the root of the cgroups is not to be seen from here.
-    pub(super) fn watch_udp_ports(&mut self, cgroup: &Path) -> Result<(UdpPorts, bool)> {
+    /// The kernel refuses a program, or the root of the cgroups is not mounted here.
+    pub(super) fn begin(ebpf: &mut Ebpf, links: &mut Links, cgroup: &Path) -> Result<(Self, bool)> {
         let root = root_above(cgroup).context("the root of cgroup2 is not mounted here")?;
         let mut was_watched = true;
-        for hook in HOOKS {
-            was_watched &= self.attach(hook, &root)? == HookState::Adopted;
+        for hook in Hook::of(When::Wanted(Want::UdpPorts)) {
+            was_watched &= links.attach(ebpf, hook, &root)? == HookState::Adopted;
         }
-        let table: HashMap<MapData, PortKey, u64> =
-            HashMap::try_from(take(&mut self.ebpf, "UDP_PORTS")?).context("open map UDP_PORTS")?;
+        let table: HashMap<MapData, PortKey, u64> = open(ebpf, "UDP_PORTS")?;
         let known: Vec<PortKey> = table.keys().collect::<Result<_, _>>().context("read the watched ports")?;
         let since = known.into_iter().map(|key| (key, 0)).collect();
-        let mut ports = UdpPorts { table, since };
+        let mut ports = Self { table, since };
         if !was_watched {
             ports.keep_only(|_| false)?;
         }
         Ok((ports, was_watched))
     }
-}
 
-impl UdpPorts {
     /// Watches these ports of a namespace, and no other of it.
     ///
     /// # Errors

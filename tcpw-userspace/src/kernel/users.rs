@@ -6,32 +6,57 @@
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
-use aya::maps::{Array, HashMap, MapData, MapError};
+use aya::{
+    Ebpf,
+    maps::{Array, HashMap, MapData, MapError},
+};
 use tcpw_common::{
     key::FlowKey,
     user::{Pending, Waiting},
 };
 
 use super::{
-    attach::{Hook, USER_HOOKS},
     load::Kernel,
+    maps::open,
+    programs::{Hook, Want, When},
 };
 
 /// Source: linux/include/uapi/linux/bpf.h.
 const BPF_EXIST: u64 = 2;
 
+const PROGRAMS: When = When::Wanted(Want::Users);
+
+/// The tables of connections that wait for a user.
+pub struct Users {
+    is_on: Array<MapData, u32>,
+    handshakes: HashMap<MapData, FlowKey, Pending>,
+    waiting: HashMap<MapData, u64, Waiting>,
+    are_attached: bool,
+    were_pinned: bool,
+}
+
 impl Kernel {
     /// Makes ready for a policy in which users decide. Call this before it is in force.
     ///
     /// # Errors
-    /// The kernel refuses one of the programs: users are then unknown.
+    /// The kernel refuses one of the programs: then none is attached, and users are unknown.
     pub fn begin_users(&mut self, cgroup: &Path) -> Result<()> {
-        if !self.offsets_known {
+        if !self.knows_namespaces {
             // A handshake and its connection are then not known to be the same flow.
             bail!("this kernel's BTF does not say where a socket's network namespace is");
         }
-        self.attach_user_hooks(cgroup)?;
-        self.set_users(1)
+        for hook in Hook::of(PROGRAMS) {
+            if self.links.has(hook) {
+                continue;
+            }
+            if let Err(error) = self.links.attach(&mut self.ebpf, hook, cgroup) {
+                self.detach_users()?;
+                let (program, cgroup) = (hook.program(), cgroup.display());
+                return Err(error.context(format!("attach {program} to cgroup {cgroup}")));
+            }
+        }
+        self.users.are_attached = true;
+        self.users.set(1)
     }
 
     /// Ends it, when nothing waits any more.
@@ -39,18 +64,37 @@ impl Kernel {
     /// # Errors
     /// A pin cannot be removed, or the kernel refuses the write.
     pub fn end_users(&mut self) -> Result<()> {
-        self.set_users(0)?;
-        self.detach_user_hooks()
+        self.users.set(0)?;
+        self.detach_users()
+    }
+
+    fn detach_users(&mut self) -> Result<()> {
+        self.users.are_attached = false;
+        Hook::of(PROGRAMS).rev().try_for_each(|hook| self.links.detach(hook))
+    }
+}
+
+impl Users {
+    pub(super) fn open(ebpf: &Ebpf, is_pinned: impl Fn(Hook) -> bool) -> Result<Self> {
+        Ok(Self {
+            is_on: open(ebpf, "USERS")?,
+            handshakes: open(ebpf, "USER_HANDSHAKES")?,
+            waiting: open(ebpf, "WAITING")?,
+            are_attached: false,
+            were_pinned: Hook::of(PROGRAMS).any(is_pinned),
+        })
     }
 
     /// Whether the programs are attached.
-    pub fn has_users(&self) -> bool {
-        self.attached.has(Hook::UserAccepted)
+    #[must_use]
+    pub fn are_attached(&self) -> bool {
+        self.are_attached
     }
 
-    /// Whether an earlier process pinned them here.
-    pub fn has_pinned_users(&self) -> bool {
-        self.pins.as_ref().is_some_and(|pins| USER_HOOKS.iter().any(|hook| pins.link(*hook).exists()))
+    /// Whether an earlier process had pinned them.
+    #[must_use]
+    pub fn were_pinned(&self) -> bool {
+        self.were_pinned
     }
 
     /// The connections that wait.
@@ -58,12 +102,10 @@ impl Kernel {
     /// # Errors
     /// The map cannot be read.
     pub fn waiting(&self) -> Result<Vec<Waiting>> {
-        let map = self.waiting_map()?;
         let mut all = Vec::new();
-        for cookie in map.keys() {
-            let cookie = cookie.context("read the waiting connections")?;
+        for cookie in self.waiting.keys() {
             // One that was there a moment ago may be gone.
-            all.extend(get(&map, cookie)?);
+            all.extend(self.waiting_one(cookie.context("read the waiting connections")?)?);
         }
         Ok(all)
     }
@@ -73,7 +115,7 @@ impl Kernel {
     /// # Errors
     /// The map cannot be read.
     pub fn waiting_one(&self, cookie: u64) -> Result<Option<Waiting>> {
-        get(&self.waiting_map()?, cookie)
+        found(self.waiting.get(&cookie, 0)).context("read a waiting connection")
     }
 
     /// What the gate read of the last ACK of a handshake whose connection will wait; `None` if it is over.
@@ -81,23 +123,16 @@ impl Kernel {
     /// # Errors
     /// The map cannot be read.
     pub fn pending_handshake(&self, flow: &FlowKey) -> Result<Option<Pending>> {
-        let map = self.ebpf.map("USER_HANDSHAKES").context("the BPF object has no map USER_HANDSHAKES")?;
-        let map: HashMap<_, FlowKey, Pending> = HashMap::try_from(map)?;
-        match map.get(flow, 0) {
-            Ok(pending) => Ok(Some(pending)),
-            Err(MapError::KeyNotFound) => Ok(None),
-            Err(error) => Err(error).context("read a handshake that waits"),
-        }
+        found(self.handshakes.get(flow, 0)).context("read a handshake that waits")
     }
 
-    /// Refuses a connection that waits: whatever becomes of its socket, none of its data pass.
+    /// Refuses a connection that waits: none of its data pass as long as its socket exists.
     ///
     /// # Errors
     /// The kernel refuses the write.
-    pub fn refuse_waiting(&mut self, waiting: &Waiting) -> Result<()> {
+    pub fn refuse(&mut self, waiting: &Waiting) -> Result<()> {
         let refused = Waiting { refused: 1, ..*waiting };
-        let mut map = self.waiting_map_mut()?;
-        map.insert(waiting.socket, refused, BPF_EXIST).context("refuse a waiting connection")
+        self.waiting.insert(waiting.socket, refused, BPF_EXIST).context("refuse a waiting connection")
     }
 
     /// Lets the data of a connection pass, or forgets one that is gone.
@@ -105,35 +140,22 @@ impl Kernel {
     /// # Errors
     /// The kernel refuses the write.
     pub fn stop_waiting(&mut self, cookie: u64) -> Result<()> {
-        match self.waiting_map_mut()?.remove(&cookie) {
-            Ok(()) | Err(MapError::KeyNotFound) => Ok(()),
-            Err(MapError::SyscallError(error)) if error.io_error.kind() == std::io::ErrorKind::NotFound => {
-                Ok(())
-            }
-            Err(error) => Err(error).context("let a waiting connection pass"),
-        }
+        found(self.waiting.remove(&cookie)).context("let a waiting connection pass").map(drop)
     }
 
-    fn set_users(&mut self, value: u32) -> Result<()> {
-        let map = self.ebpf.map_mut("USERS").context("the BPF object has no map USERS")?;
-        Array::try_from(map)?.set(0, value, 0).context("say whether users decide")
-    }
-
-    fn waiting_map(&self) -> Result<HashMap<&MapData, u64, Waiting>> {
-        let map = self.ebpf.map("WAITING").context("the BPF object has no map WAITING")?;
-        Ok(HashMap::try_from(map)?)
-    }
-
-    fn waiting_map_mut(&mut self) -> Result<HashMap<&mut MapData, u64, Waiting>> {
-        let map = self.ebpf.map_mut("WAITING").context("the BPF object has no map WAITING")?;
-        Ok(HashMap::try_from(map)?)
+    fn set(&mut self, value: u32) -> Result<()> {
+        self.is_on.set(0, value, 0).context("say whether users decide")
     }
 }
 
-fn get(map: &HashMap<&MapData, u64, Waiting>, cookie: u64) -> Result<Option<Waiting>> {
-    match map.get(&cookie, 0) {
-        Ok(waiting) => Ok(Some(waiting)),
+/// `None` where there is no such entry.
+pub(super) fn found<T>(result: Result<T, MapError>) -> Result<Option<T>, MapError> {
+    match result {
+        Ok(value) => Ok(Some(value)),
         Err(MapError::KeyNotFound) => Ok(None),
-        Err(error) => Err(error).context("read a waiting connection"),
+        Err(MapError::SyscallError(error)) if error.io_error.kind() == std::io::ErrorKind::NotFound => {
+            Ok(None)
+        }
+        Err(error) => Err(error),
     }
 }

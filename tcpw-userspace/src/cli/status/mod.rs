@@ -84,7 +84,7 @@ fn without_daemon(
     let outcome = Outcome::Finding;
     if as_json {
         let pinned = pinned.map(|it| {
-            let counters: std::collections::BTreeMap<_, _> = it.counters.iter().copied().collect();
+            let counters: std::collections::BTreeMap<_, _> = it.counters.iter().map(|(metric, value)| (metric.name, *value)).collect();
             serde_json::json!({
                 "pin_dir": pin_dir, "version": it.version, "generation": it.generation,
                 "mode": if it.audit { "audit" } else { "enforce" }, "cgroup_id": it.cgroup, "counters": counters,
@@ -126,7 +126,7 @@ fn without_daemon(
     for (name, value) in rows {
         writeln!(out, "{name:<12} {value}")?;
     }
-    table::print_counters(out, pinned.counters.iter().copied(), paint)?;
+    table::print_counters(out, pinned.counters.iter().map(|(metric, value)| (metric.name, *value)), paint)?;
     Ok(outcome)
 }
 
@@ -165,7 +165,7 @@ mod tests {
             generation: 4,
             audit: false,
             cgroup: 17,
-            counters: vec![("refused", 9)],
+            counters: vec![(tcpw_common::counter::Counter::Refused.metric(), 9)],
         };
         assert!(shown(None, false).contains("nothing is enforced"));
         let text = shown(Some(&pinned), false);

@@ -201,7 +201,7 @@ impl Outside {
                 self.result(Input::Tagged(tagged));
             }
             Action::KeepListeners(cookies) => {
-                let kept = self.kernel.keep_sockets(|cookie| cookies.contains(&cookie));
+                let kept = self.kernel.tags.keep_sockets(|cookie| cookies.contains(&cookie));
                 report(kept);
             }
             Action::KeepNamespaces(namespaces) => {
@@ -210,16 +210,18 @@ impl Outside {
             }
             Action::Certify { netns, places, is_there } => {
                 let file = self.scanning.namespace(netns).filter(|_| is_there);
-                let certified = self.kernel.resets().map_or(Ok(()), |it| it.certify(netns, file, &places));
+                let certified =
+                    self.kernel.resets.as_mut().map_or(Ok(()), |it| it.certify(netns, file, &places));
                 if let Err(error) = certified {
                     self.result(Input::NotCertified { netns, reason: format!("{error:#}") });
                 }
             }
             Action::Withdraw { netns, port } => {
-                report(self.kernel.resets().map_or(Ok(()), |resets| resets.withdraw(netns, port)));
+                report(self.kernel.resets.as_mut().map_or(Ok(()), |resets| resets.withdraw(netns, port)));
             }
             Action::WatchUdpPorts { netns, ports } => {
-                let watched = self.kernel.resets().map_or(Ok(()), |it| it.watch_udp_ports(netns, &ports));
+                let watched =
+                    self.kernel.resets.as_mut().map_or(Ok(()), |it| it.watch_udp_ports(netns, &ports));
                 if let Err(error) = watched {
                     log::error!("refused datagrams of some services get no answer: {error:#}");
                 }

@@ -96,10 +96,10 @@ impl Redirects {
         (netns, family): (u64, Family),
         kernel: &mut Kernel,
     ) -> anyhow::Result<u64> {
-        kernel.mark_taker(bound.as_fd(), netns)?;
+        kernel.tags.mark_redirect_listener(bound.as_fd(), netns)?;
         let socket = bound.as_fd().try_clone_to_owned()?;
         let listener = bound.listen(self.queue.clone(), Arc::clone(&self.turned_away))?;
-        kernel.add_taker(socket.as_fd(), netns, crate::redirect::Family::from(family).number())?;
+        kernel.redirect.add(socket.as_fd(), netns, crate::redirect::Family::from(family).number())?;
         let cookie = listener.cookie();
         self.listeners.insert((netns, family), listener);
         Ok(cookie)

@@ -154,7 +154,7 @@ impl Scanning {
     pub(super) fn tag(&mut self, names: &[(NamesId, u32)], tags: &[TagOrder], kernel: &mut Kernel) -> Tagged {
         let mut tagged = Tagged::default();
         for (names, class) in names {
-            if let Err(error) = kernel.add_names(*names, *class) {
+            if let Err(error) = kernel.slots.add_names(*names, *class) {
                 log::debug!("{error:#}");
                 tagged.names_left_out.push(*names);
             }
@@ -163,12 +163,12 @@ impl Scanning {
         for order in tags.iter().filter(|order| !left_out.contains(&order.tag.names)) {
             let written = match self.sockets.get(&order.cookie) {
                 Some(socket) if !order.by_cookie => write(kernel, socket.as_fd(), order.tag),
-                Some(_) | None => kernel.name_socket(order.cookie, order.tag),
+                Some(_) | None => kernel.tags.name_socket(order.cookie, order.tag),
             };
             if let Err(error) = written {
                 tagged.failed.push((order.cookie, format!("{error:#}")));
             }
-            if let Err(error) = kernel.add_holders(order.holders.iter().copied()) {
+            if let Err(error) = kernel.tags.add_holders(order.holders.iter().copied()) {
                 log::error!("{error:#}");
             }
         }
@@ -274,7 +274,7 @@ fn see(
     let mut was_watched =
         |port: &u16| kernel.resets().is_some_and(|it| it.was_udp_port_watched(netns, *port, stamps.at_ns()));
     let watched: BTreeSet<u16> =
-        datagrams.iter().map(|socket| socket.local.port()).filter(&mut was_watched).collect();
+        datagrams.iter().map(|socket| socket.local.port()).filter(was_watched).collect();
     let seen = NamespaceSeen {
         netns,
         sockets,
@@ -289,10 +289,10 @@ fn see(
 }
 
 fn write(kernel: &mut Kernel, socket: BorrowedFd<'_>, tag: Tag) -> Result<()> {
-    let before = kernel.read_tag(socket)?;
+    let before = kernel.tags.read(socket)?;
     let tag = Tag { flags: before.map_or(0, |before| before.flags & BOUND_BEFORE), ..tag };
     if before == Some(tag) {
         return Ok(());
     }
-    kernel.write_tag(socket, tag)
+    kernel.tags.write(socket, tag)
 }

@@ -4,6 +4,7 @@
 
 use std::collections::HashSet;
 
+use super::kernel::counters;
 use crate::{
     core::{
         Input,
@@ -21,19 +22,20 @@ pub(in crate::daemon) struct Looked {
 }
 
 /// Adds what the kernel's tables say.
-pub(super) fn complete(looked: Looked, kernel: &mut Kernel, lines: Counts, turned_away: u64) -> Input {
+pub(super) fn complete(looked: Looked, kernel: &Kernel, lines: Counts, turned_away: u64) -> Input {
     let Looked { request, all, marks_bound } = looked;
     let size = |size: usize| u64::try_from(size).unwrap_or(u64::MAX);
-    let reset_namespaces = kernel.links_of_resets();
-    let reset_places = kernel.resets().map_or_else(HashSet::new, |resets| resets.places_in_force().collect());
+    let resets = kernel.resets.as_ref();
+    let reset_namespaces = resets.map_or((0, 0), |resets| resets.links());
+    let reset_places = resets.map_or_else(HashSet::new, |resets| resets.places_in_force().collect());
     let facts = StatusFacts {
         all,
         marks_bound,
-        counters: kernel.counters().unwrap_or_default(),
+        counters: counters(kernel),
         reset_namespaces,
         reset_places,
-        waiting: kernel.waiting().map_or(0, |all| size(all.len())),
-        banner_sockets: kernel.speakers().map_or(0, size),
+        waiting: kernel.users.waiting().map_or(0, |all| size(all.len())),
+        banner_sockets: size(kernel.banners.waiting()),
         lines,
         turned_away,
     };

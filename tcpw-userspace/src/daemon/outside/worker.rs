@@ -45,7 +45,6 @@ enum Job {
     Fill(Box<Fill>),
     Settle { generation: u32, took: Duration },
     Free(Freed),
-    Discard(Slot),
     Walk(Box<Walk>),
 }
 
@@ -103,19 +102,18 @@ impl Worker {
     pub(super) fn flip(&mut self, flip: &Flip, kernel: &mut Kernel, cgroup: &Path) -> Input {
         let Flip { number, names, watch_accepted, banners } = flip;
         let begin = Instant::now();
-        let Some((mut slot, filling)) = self.slots.remove(number) else {
+        let Some((slot, filling)) = self.slots.remove(number) else {
             let flipped = Err("the slot is not filled any more".into());
             return Input::Flipped { number: *number, flipped, names_left_out: Vec::new() };
         };
         let mut left_out = Vec::new();
         for (names, class) in names {
-            if let Err(error) = slot.add_names(*names, *class) {
+            if let Err(error) = kernel.slots.add_names_to(&slot, *names, *class) {
                 log::debug!("{error:#}");
                 left_out.push(*names);
             }
         }
         if !left_out.is_empty() {
-            self.job(Job::Discard(slot));
             let flipped = Err("names do not fit".into());
             return Input::Flipped { number: *number, flipped, names_left_out: left_out };
         }
@@ -129,15 +127,12 @@ impl Worker {
         if let Ok(generation) = flipped {
             self.job(Job::Settle { generation, took: filling + begin.elapsed() });
         }
-        self.job(Job::Discard(slot));
         Input::Flipped { number: *number, flipped, names_left_out: Vec::new() }
     }
 
     /// A filled slot is not wanted.
     pub(super) fn discard(&mut self, number: u64) {
-        if let Some((slot, _)) = self.slots.remove(&number) {
-            self.job(Job::Discard(slot));
-        }
+        if let Some((slot, _)) = self.slots.remove(&number) {}
     }
 
     /// Lets go of something large.
@@ -180,7 +175,6 @@ fn work(mut loader: Loader, config: &Config, queue: &mpsc::Receiver<Job>, result
                 }
             }
             Job::Free(freed) => drop(freed),
-            Job::Discard(slot) => drop(slot),
         }
     }
 }

@@ -1,0 +1,82 @@
+//! Answers to what the gate asks.
+//!
+//! In: verdicts of user space. Out: entries that the gate, or sk_lookup, finds at the next packet.
+
+use anyhow::{Context as _, Result};
+use aya::{
+    Ebpf,
+    maps::{HashMap, MapData, MapError},
+};
+use tcpw_common::{
+    answer::{Answer, AnswerOnce, ResetOnce},
+    key::{AnswerKey, AttemptKey, FlowKey},
+    layout::SPARE_WORDS,
+};
+
+use super::maps::open;
+
+/// The tables of answers.
+pub struct Answers {
+    all: HashMap<MapData, AnswerKey, Answer>,
+    once: HashMap<MapData, AttemptKey, AnswerOnce>,
+    resets: HashMap<MapData, FlowKey, ResetOnce>,
+    held: HashMap<MapData, AttemptKey, u64>,
+}
+
+impl Answers {
+    pub(super) fn open(ebpf: &Ebpf) -> Result<Self> {
+        Ok(Self {
+            all: open(ebpf, "ANSWERS")?,
+            once: open(ebpf, "ANSWERS_ONCE")?,
+            resets: open(ebpf, "RESET_ONCE")?,
+            held: open(ebpf, "HELD")?,
+        })
+    }
+
+    /// Answers every attempt of a key until `expires_ns`, on CLOCK_BOOTTIME. `marks` say what an accepted
+    /// connection wants beside.
+    ///
+    /// # Errors
+    /// The kernel refuses the write.
+    pub fn answer(&mut self, key: AnswerKey, outcome: u32, marks: u8, expires_ns: u64) -> Result<()> {
+        let answer = Answer { spare: SPARE_WORDS, expires_ns, outcome, marks: marks.into() };
+        self.all.insert(key, answer, 0).context("write an answer")
+    }
+
+    /// Answers one attempt alone, by the policy of a generation, until `expires_ns`, on CLOCK_BOOTTIME.
+    ///
+    /// # Errors
+    /// The kernel refuses the write.
+    pub fn answer_once(
+        &mut self,
+        key: AttemptKey,
+        generation: u32,
+        (outcome, marks): (u32, u8),
+        expires_ns: u64,
+    ) -> Result<()> {
+        let answer = AnswerOnce { expires_ns, outcome, marks: marks.into(), generation, reserved: 0 };
+        self.once.insert(key, answer, 0).context("write an answer")
+    }
+
+    /// Refuses the next SYN of an attempt's flow before the kernel looks for its listener, until `expires_ns`, on
+    /// CLOCK_BOOTTIME.
+    ///
+    /// # Errors
+    /// The kernel refuses the write.
+    pub fn reset_once(&mut self, attempt: &AttemptKey, expires_ns: u64) -> Result<()> {
+        let reset = ResetOnce { expires_ns, isn: attempt.isn, reserved: 0 };
+        self.resets.insert(attempt.flow, reset, 0).context("write a refusal")
+    }
+
+    /// Lets an attempt be held once more at once: it was held for another reason before.
+    ///
+    /// # Errors
+    /// The kernel refuses the write.
+    pub fn forget_held(&mut self, key: &AttemptKey) -> Result<()> {
+        match self.held.remove(key) {
+            // The table drops its oldest.
+            Ok(()) | Err(MapError::KeyNotFound) => Ok(()),
+            Err(error) => Err(error).context("forget a held attempt"),
+        }
+    }
+}

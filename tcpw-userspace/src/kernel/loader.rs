@@ -1,0 +1,206 @@
+//! Policy to maps: fill the idle slot, flip to it, wait until no program still uses the other one.
+//!
+//! In: compiled policies. Out: a policy in force.
+//! Invariant: only the idle slot is filled, and only when no program still uses it. A policy is in force whole
+//! or not at all.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use aya::{
+    Ebpf,
+    maps::{Array, MapData},
+};
+use tcpw_common::{
+    key::{Comm, NamesId},
+    limits::SLOTS,
+};
+
+use super::{
+    load::Kernel,
+    pins::Pins,
+    slots::Slots,
+    tables::{Contents, Inners, Outers, Packed},
+    upgrade::generation_in_force,
+};
+use crate::compile::Policy;
+
+/// Fills slots. It is sent to a worker thread, and works while the live slot serves.
+pub struct Loader {
+    outers: Outers,
+    slots: Slots,
+    pins: Option<Pins>,
+    /// Made while failing is still allowed.
+    grace: Option<Array<MapData, u32>>,
+    /// The live slot when [`Self::settle`] last ended: if it is still live, no program uses another one.
+    settled: Option<u32>,
+    /// The last generation that was given, whether or not it came into force.
+    generation: u32,
+}
+
+/// A policy that lies in the idle slot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Filled {
+    /// Its number.
+    pub generation: u32,
+    /// Time to create and fill the tables.
+    pub took: Duration,
+    pub(super) slot: u32,
+    pub(super) comms: Vec<(Comm, NamesId)>,
+}
+
+/// A policy that is in force.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Applied {
+    /// Its number.
+    pub generation: u32,
+    /// Time to fill the tables, flip, and see the last evaluation of the old policy end.
+    pub took: Duration,
+}
+
+impl Loader {
+    pub(super) fn open(ebpf: &Ebpf, pins: Option<Pins>) -> Result<Self> {
+        let outers = Outers::open(ebpf)?;
+        let slots = Slots::open(ebpf)?;
+        Ok(Self { outers, slots, pins, grace: None, settled: None, generation: 0 })
+    }
+
+    /// Creates and fills the tables and puts them into the idle slot; nothing is in force yet. What was
+    /// filled before and is not in force is overwritten.
+    ///
+    /// # Errors
+    /// The tables cannot be filled: the policy before stays in force, untouched.
+    pub fn fill(&mut self, policy: &Policy, flags: u32) -> Result<Filled> {
+        let begin = Instant::now();
+        let inner = Inners::create(&contents(policy))?;
+        let live = self.slots.live()?;
+        if self.settled != Some(live) {
+            // Programs may still use the slot that was live before.
+            self.settle()?;
+        }
+        self.grace = Some(Outers::grace_map()?);
+        let in_force = generation_in_force(&self.slots, self.pins.as_ref())?;
+        self.generation = self.generation.max(in_force).wrapping_add(1).max(1);
+        let slot = (live + 1) % SLOTS;
+        self.outers.set(slot, &inner)?;
+        self.slots.set_header(slot, policy.header(self.generation, flags))?;
+        let comms = policy.comms.clone();
+        Ok(Filled { generation: self.generation, took: begin.elapsed(), slot, comms })
+    }
+
+    /// Waits until no program runs that began before the call.
+    ///
+    /// # Errors
+    /// The kernel refuses the write that waits.
+    pub fn settle(&mut self) -> Result<()> {
+        let live = self.slots.live()?;
+        let grace = match self.grace.take() {
+            Some(grace) => grace,
+            None => Outers::grace_map()?,
+        };
+        self.outers.wait_for_programs(&grace)?;
+        self.settled = Some(live);
+        Ok(())
+    }
+}
+
+impl Kernel {
+    /// Takes what fills slots; once.
+    ///
+    /// # Errors
+    /// It was taken before.
+    pub fn take_loader(&mut self) -> Result<Loader> {
+        self.loader.take().context("the loader was taken before")
+    }
+
+    /// Puts a filled policy in force, at once.
+    ///
+    /// # Errors
+    /// Another policy was filled since, or the kernel refuses a write: the policy before stays in force.
+    pub fn flip(&mut self, filled: &Filled) -> Result<()> {
+        if !self.slots.holds(filled)? {
+            bail!("generation {} was overwritten by a later one", filled.generation);
+        }
+        if let Some(resets) = &mut self.resets {
+            resets.note_change()?;
+        }
+        self.slots.switch_to(filled.slot)?;
+        // In force from here on: what fails now is reported, and does not undo it.
+        if let Err(error) = self.tags.set_comms(&filled.comms) {
+            log::error!("new listeners are named late until the next policy: {error:#}");
+        }
+        Ok(())
+    }
+
+    /// Fills, flips and settles, while nothing else does. When this returns, no evaluation of the policy before is
+    /// left.
+    ///
+    /// # Errors
+    /// The tables cannot be filled, or the loader was taken: the policy before stays in force, untouched.
+    pub fn apply(&mut self, policy: &Policy, flags: u32) -> Result<Applied> {
+        let begin = Instant::now();
+        let mut loader = self.take_loader()?;
+        let applied = loader.fill(policy, flags).and_then(|filled| {
+            self.flip(&filled)?;
+            Ok(filled.generation)
+        });
+        if let Ok(generation) = applied
+            && let Err(error) = loader.settle()
+        {
+            log::error!(
+                "generation {generation} is in force, but a few verdicts may still be the old policy's: {error:#}"
+            );
+        }
+        self.loader = Some(loader);
+        Ok(Applied { generation: applied?, took: begin.elapsed() })
+    }
+}
+
+fn contents(policy: &Policy) -> Contents {
+    Contents {
+        clients_v4: trie(
+            policy.clients_v4.iter().map(|(prefix, class)| (prefix.bits.into(), prefix.address, *class)),
+        ),
+        clients_v6: trie(
+            policy.clients_v6.iter().map(|(prefix, class)| (prefix.bits.into(), prefix.address, *class)),
+        ),
+        servers_v4: trie(
+            policy.servers_v4.iter().map(|(prefix, class)| (prefix.bits.into(), prefix.address, *class)),
+        ),
+        servers_v6: trie(
+            policy.servers_v6.iter().map(|(prefix, class)| (prefix.bits.into(), prefix.address, *class)),
+        ),
+        names: pack(policy.names.iter().map(|(names, class)| (names.to_ne_bytes(), class.to_ne_bytes()))),
+        ports: pack(
+            policy.ports.iter().map(|(port, class)| (u32::from(*port).to_ne_bytes(), class.to_ne_bytes())),
+        ),
+        policies: array(policy.policies.iter().map(|policy| policy.to_ne_bytes())),
+        outcomes: array(policy.outcomes.iter().map(|outcome| [*outcome])),
+    }
+}
+
+/// Trie keys are the prefix length in host order, then the address. Source: `struct bpf_lpm_trie_key`.
+fn trie<A: AsRef<[u8]>>(entries: impl Iterator<Item = (u32, A, u32)>) -> Packed {
+    let mut packed = Packed { keys: Vec::new(), values: Vec::new(), count: 0 };
+    for (bits, address, class) in entries {
+        packed.keys.extend(bits.to_ne_bytes());
+        packed.keys.extend(address.as_ref());
+        packed.values.extend(class.to_ne_bytes());
+        packed.count += 1;
+    }
+    packed
+}
+
+fn pack<K: AsRef<[u8]>, V: AsRef<[u8]>>(entries: impl Iterator<Item = (K, V)>) -> Packed {
+    let mut packed = Packed { keys: Vec::new(), values: Vec::new(), count: 0 };
+    for (key, value) in entries {
+        packed.keys.extend(key.as_ref());
+        packed.values.extend(value.as_ref());
+        packed.count += 1;
+    }
+    packed
+}
+
+fn array<V: AsRef<[u8]>>(values: impl Iterator<Item = V>) -> Packed {
+    pack(values.zip(0_u32..).map(|(value, index)| (index.to_ne_bytes(), value)))
+}

@@ -1,0 +1,49 @@
+//! The redirect listeners: tcpw's own sockets, to which sk_lookup gives redirected connections.
+//!
+//! In: listening sockets. Out: entries in the kernel's table, each by network namespace and family.
+//! Invariant: a socket leaves the table when it is closed, by whichever process: the kernel removes it.
+//! Source: linux/net/core/sock_map.c, `sock_map_close`.
+
+use std::os::fd::{AsRawFd as _, BorrowedFd};
+
+use anyhow::{Context as _, Result};
+use aya::{
+    Ebpf,
+    maps::{MapData, SockHash},
+};
+use tcpw_common::{
+    refusal::RedirectKey,
+    tag::{REDIRECT_LISTENER, Tag},
+};
+
+use super::maps::open;
+
+/// The table of redirect listeners.
+pub struct Redirect {
+    listeners: SockHash<MapData, RedirectKey>,
+}
+
+impl Redirect {
+    pub(super) fn open(ebpf: &Ebpf) -> Result<Self> {
+        Ok(Self { listeners: open(ebpf, "REDIRECT_LISTEN")? })
+    }
+
+    /// From here on connections of that namespace and family (2 or 10) may be given to a socket.
+    ///
+    /// # Errors
+    /// The kernel refuses the write.
+    pub fn add(&mut self, socket: BorrowedFd<'_>, netns: u64, family: u32) -> Result<()> {
+        let key = RedirectKey { netns, family, reserved: 0 };
+        self.listeners.insert(key, socket.as_raw_fd(), 0).context("write a redirect listener")
+    }
+}
+
+impl super::Tags {
+    /// Marks a socket as a redirect listener, before it listens: what is redirected to it is not judged.
+    ///
+    /// # Errors
+    /// The kernel refuses the write.
+    pub fn mark_redirect_listener(&mut self, socket: BorrowedFd<'_>, netns: u64) -> Result<()> {
+        self.write(socket, Tag { names: 0, netns, pid: std::process::id(), flags: REDIRECT_LISTENER })
+    }
+}
