@@ -3,8 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use super::{Failure, must_exist};
-use crate::config::TableArgs;
-use crate::{config::Config, effects::Settings as Effects};
+use crate::{
+    config::{Config, RunArgs, TableArgs},
+    effects::Settings as Effects,
+};
 
 /// A table without rules.
 pub(super) const EMPTY: &str = "/dev/null";

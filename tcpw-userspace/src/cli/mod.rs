@@ -22,7 +22,10 @@ use std::{
 
 use clap::{Args, Parser, Subcommand, error::ErrorKind};
 
-use crate::{config, control, effects};
+use crate::{
+    config::{self, RunArgs},
+    control, effects,
+};
 
 /// TCP Wrappers in the kernel: enforces hosts.allow and hosts.deny for every daemon.
 #[derive(Debug, Parser)]

@@ -152,6 +152,17 @@ impl Resets {
         self.certified.get(key).is_some_and(|place| place.flags & MAY_RESET != 0) && self.is_in_force(key)
     }
 
+    /// Everything that is certified.
+    #[must_use]
+    pub fn all_certified(&self) -> &BTreeMap<CertifiedKey, Certified> {
+        &self.certified
+    }
+
+    /// Places whose refused clients are reset, as things stand.
+    pub fn places_in_force(&self) -> impl Iterator<Item = CertifiedKey> {
+        self.certified.keys().copied().filter(|key| self.is_reset(key))
+    }
+
     /// Takes over the pinned links whose namespace is alive, and removes the others.
     fn adopt(&mut self) -> Result<()> {
         let Some(pins) = &self.pins else { return Ok(()) };

@@ -16,9 +16,10 @@ use std::{
 use anstream::{AutoStream, ColorChoice};
 use clap::{Args, ValueEnum};
 
-use super::{Failure, Outcome, TableArgs, in_use::effects_in_use};
+use super::{Failure, Outcome, in_use::effects_in_use};
 use crate::{
     check::{Counts, check},
+    config::TableArgs,
     host::System,
     parse::{
         diagnostic::{Severity, Styles},

@@ -271,8 +271,9 @@ fn see(
             Some(((protocol, 0), stamps.get(change_index(netns, protocol, WHOLE_NETNS))?))
         }))
         .collect();
-    let mut was_watched =
-        |port: &u16| kernel.resets().is_some_and(|it| it.was_udp_port_watched(netns, *port, stamps.at_ns()));
+    let was_watched = |port: &u16| {
+        kernel.resets.as_ref().is_some_and(|it| it.was_udp_port_watched(netns, *port, stamps.at_ns()))
+    };
     let watched: BTreeSet<u16> =
         datagrams.iter().map(|socket| socket.local.port()).filter(was_watched).collect();
     let seen = NamespaceSeen {

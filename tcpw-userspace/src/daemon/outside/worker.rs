@@ -132,7 +132,7 @@ impl Worker {
 
     /// A filled slot is not wanted.
     pub(super) fn discard(&mut self, number: u64) {
-        if let Some((slot, _)) = self.slots.remove(&number) {}
+        drop(self.slots.remove(&number));
     }
 
     /// Lets go of something large.
