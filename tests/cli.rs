@@ -174,7 +174,7 @@ fn unshared(script: &str, dir: &Dir) -> Command {
 fn what_the_machine_lacks() {
     let dir = Dir::new("machine");
     let plain = dir.path("");
-    let root = tcpw_userspace::cli::preflight::cgroup2_root().unwrap();
+    let root = tcpw_userspace::host::cgroup2_root().unwrap();
     let root = root.display();
     let cgroup = Cgroup::new("machine");
     refused(
@@ -211,7 +211,7 @@ struct Cgroup(PathBuf);
 
 impl Cgroup {
     fn new(name: &str) -> Self {
-        let root = tcpw_userspace::cli::preflight::cgroup2_root().unwrap();
+        let root = tcpw_userspace::host::cgroup2_root().unwrap();
         let path = root.join(format!("tcpw-cli-{}-{name}", std::process::id()));
         fs::create_dir(&path).unwrap();
         Self(path)

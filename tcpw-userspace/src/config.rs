@@ -19,10 +19,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    cli::{preflight, run::RunArgs},
-    effects::Settings as Effects,
-    listeners::MoreNames,
-    log::LogTarget,
+    cli::run::RunArgs, effects::Settings as Effects, host, listeners::MoreNames, log::LogTarget,
     names::NamesSet,
 };
 use file::File;
@@ -229,7 +226,7 @@ pub enum ConfigError {
     },
     /// No cgroup was named and none was found.
     #[error(transparent)]
-    Cgroup(#[from] preflight::Missing),
+    Cgroup(#[from] host::Missing),
 }
 
 impl Config {
@@ -252,7 +249,7 @@ impl Config {
         };
         let cgroup = match flags.cgroup.clone().or(file.cgroup) {
             Some(cgroup) => cgroup,
-            None => preflight::cgroup2_root()?,
+            None => host::cgroup2_root()?,
         };
         let pick = |flag: &Option<PathBuf>, file: Option<PathBuf>, default: &str| {
             let path = flag.clone().or(file).unwrap_or_else(|| default.into());

@@ -18,6 +18,7 @@ pub mod evaluate;
 pub mod events;
 pub mod format;
 pub mod held;
+pub mod host;
 pub mod kernel;
 pub mod listeners;
 pub mod log;

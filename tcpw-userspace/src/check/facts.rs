@@ -1,76 +1,14 @@
-//! What this machine says of files and of the user of commands: the only thing that is asked of it here.
+//! What a check asks of a machine.
+//!
+//! In: files, users and groups, from [`crate::host`] or given; how commands are run. Invariant: no I/O here.
 
-use std::{
-    ffi::CString,
-    os::unix::fs::MetadataExt,
-    path::{Path, PathBuf},
-};
-
-use nix::unistd::{Gid, Group, User, getgrouplist};
+use std::path::{Path, PathBuf};
 
 use crate::effects::Settings;
-
-/// What a path leads to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// Nothing.
-    Missing,
-    /// A symbolic link that leads nowhere.
-    Dangling,
-    /// A regular file.
-    File,
-    /// A directory.
-    Directory,
-    /// A FIFO, a device, a socket.
-    Other,
-}
-
-/// What stat(2) tells.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Status {
-    /// What it is.
-    pub kind: Kind,
-    /// Permission bits.
-    pub mode: u32,
-    /// Owner.
-    pub owner: u32,
-    /// Group.
-    pub group: u32,
-    /// Bytes.
-    pub size: u64,
-}
-
-impl Status {
-    /// Of a path that cannot be looked at.
-    pub const MISSING: Self = Self { kind: Kind::Missing, mode: 0, owner: 0, group: 0, size: 0 };
-}
-
-/// A user, as far as rights go.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Account {
-    /// User id.
-    pub uid: u32,
-    /// All his groups.
-    pub groups: Vec<u32>,
-}
+pub use crate::host::{Account, HostFiles, Kind, Status};
 
 /// Where the facts come from.
-pub trait Facts {
-    /// What a path leads to.
-    fn status(&self, path: &Path) -> Status;
-
-    /// What is in a directory, by name.
-    fn entries(&self, directory: &Path) -> Vec<PathBuf>;
-
-    /// The path without symbolic links, as far as it exists.
-    fn real(&self, path: &Path) -> PathBuf;
-
-    /// A user.
-    fn account(&self, name: &str) -> Option<Account>;
-
-    /// Name of a group.
-    fn group(&self, gid: u32) -> Option<String>;
-
+pub trait Facts: HostFiles {
     /// How commands are run; `None` if that is not known.
     fn effects(&self) -> Option<&Settings>;
 }
@@ -82,56 +20,29 @@ pub struct System {
     pub effects: Option<Settings>,
 }
 
-impl Facts for System {
+impl HostFiles for System {
     fn status(&self, path: &Path) -> Status {
-        match std::fs::metadata(path) {
-            Ok(metadata) => {
-                let kind = match metadata.file_type() {
-                    kind if kind.is_file() => Kind::File,
-                    kind if kind.is_dir() => Kind::Directory,
-                    _ => Kind::Other,
-                };
-                Status {
-                    kind,
-                    mode: metadata.mode(),
-                    owner: metadata.uid(),
-                    group: metadata.gid(),
-                    size: metadata.size(),
-                }
-            }
-            Err(error) => {
-                let is_link = std::fs::symlink_metadata(path).is_ok_and(|it| it.is_symlink());
-                let is_gone = error.kind() == std::io::ErrorKind::NotFound;
-                Status {
-                    kind: if is_link && is_gone { Kind::Dangling } else { Kind::Missing },
-                    ..Status::MISSING
-                }
-            }
-        }
+        crate::host::System.status(path)
     }
 
     fn entries(&self, directory: &Path) -> Vec<PathBuf> {
-        let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
-        let mut paths: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
-        paths.sort();
-        paths
+        crate::host::System.entries(directory)
     }
 
     fn real(&self, path: &Path) -> PathBuf {
-        path.canonicalize().unwrap_or_else(|_missing| path.into())
+        crate::host::System.real(path)
     }
 
     fn account(&self, name: &str) -> Option<Account> {
-        let user = User::from_name(name).ok()??;
-        let name = CString::new(user.name).unwrap_or_default();
-        let groups = getgrouplist(&name, user.gid).unwrap_or_default();
-        Some(Account { uid: user.uid.as_raw(), groups: groups.into_iter().map(Gid::as_raw).collect() })
+        crate::host::System.account(name)
     }
 
     fn group(&self, gid: u32) -> Option<String> {
-        Group::from_gid(Gid::from_raw(gid)).ok()?.map(|group| group.name)
+        crate::host::System.group(gid)
     }
+}
 
+impl Facts for System {
     fn effects(&self) -> Option<&Settings> {
         self.effects.as_ref()
     }
@@ -142,7 +53,7 @@ impl Facts for System {
 #[derive(Clone, Debug, Default)]
 pub struct Given(pub Vec<(PathBuf, Status)>, pub Settings);
 
-impl Facts for Given {
+impl HostFiles for Given {
     fn status(&self, path: &Path) -> Status {
         let given = self.0.iter().find(|(known, _)| known == path).map(|(_, status)| *status);
         given.unwrap_or(Status { kind: Kind::File, mode: 0o644, owner: 0, group: 0, size: 0 })
@@ -164,7 +75,9 @@ impl Facts for Given {
     fn group(&self, _gid: u32) -> Option<String> {
         None
     }
+}
 
+impl Facts for Given {
     fn effects(&self) -> Option<&Settings> {
         Some(&self.1)
     }

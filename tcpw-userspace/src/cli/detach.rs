@@ -4,9 +4,10 @@ use std::{io::Write, time::Duration};
 
 use clap::Args;
 
-use super::{Failure, Outcome, PlaceArgs, preflight};
+use super::{Failure, Outcome, PlaceArgs};
 use crate::{
     control::{AskError, Request, Response, ask},
+    host,
     kernel::Pins,
 };
 
@@ -27,7 +28,7 @@ pub struct DetachArgs {
 ///
 /// Something is still enforced, or nobody knows.
 pub fn run(arguments: &DetachArgs) -> Result<Outcome, Failure> {
-    preflight::privileges().map_err(Failure::usage)?;
+    host::privileges().map_err(Failure::usage)?;
     let (run_dir, pin_dir) = arguments.place.resolve()?;
     let (run_dir, pin_dir) = (run_dir.as_path(), pin_dir.as_path());
     let removed = match ask(run_dir, Request::Detach, PATIENCE) {
@@ -40,7 +41,7 @@ pub fn run(arguments: &DetachArgs) -> Result<Outcome, Failure> {
         }
         Err(AskError::NotRunning) => {
             // What is removed is whatever lies there: it had better be pins.
-            preflight::pin_dir(pin_dir).map_err(Failure::usage)?;
+            host::can_pin_in(pin_dir).map_err(Failure::usage)?;
             super::refuse_followed(pin_dir)?;
             Pins::new(pin_dir).remove_all()?
         }

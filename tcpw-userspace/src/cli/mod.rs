@@ -11,7 +11,6 @@ mod in_use;
 pub mod list;
 pub mod match_cmd;
 mod meaning;
-pub mod preflight;
 pub mod run;
 pub mod status;
 

@@ -4,11 +4,11 @@ use std::{io::Write, path::PathBuf, time::Duration};
 
 use clap::Args;
 
-use super::{Failure, Outcome, TableArgs, must_exist, preflight};
+use super::{Failure, Outcome, TableArgs, must_exist};
 use crate::{
     config::{Config, OnDeny},
     control::LockError,
-    daemon,
+    daemon, host,
     log::LogTarget,
 };
 
@@ -50,11 +50,11 @@ pub struct RunArgs {
 ///
 /// A missing prerequisite, or why the daemon ended.
 pub fn run(arguments: &RunArgs) -> Result<Outcome, Failure> {
-    preflight::privileges().map_err(Failure::usage)?;
+    host::privileges().map_err(Failure::usage)?;
     must_exist("--hosts-allow", arguments.tables.hosts_allow.as_deref())?;
     must_exist("--hosts-deny", arguments.tables.hosts_deny.as_deref())?;
     let config = Config::load(arguments.config.as_deref(), arguments).map_err(Failure::usage)?;
-    preflight::kernel(&config).map_err(Failure::usage)?;
+    host::kernel(&config.cgroup, config.pin.then_some(config.pin_dir.as_path())).map_err(Failure::usage)?;
     log_to_stderr();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let result = runtime.block_on(daemon::run(config));

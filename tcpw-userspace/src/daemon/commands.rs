@@ -18,13 +18,13 @@ use super::{
     facts::Facts,
     held::attempt_key,
     names::{Attempt, Purpose},
-    report::boot_ns,
 };
 use crate::{
     config::Mode,
     effects::{Command, surroundings_of},
     evaluate::request::{CommandResult, Judgement, Verdict},
     events::{self, Decision, UDP},
+    host::boot_ns,
     parse::rule::Text,
 };
 

@@ -20,12 +20,12 @@ use super::{
     facts::{Facts, UserWanted},
     held::{answer_key, attempt_key},
     names::{Attempt, Purpose},
-    report::boot_ns,
 };
 use crate::{
     config::Mode,
     evaluate::request::{Judgement, Verdict},
     events::{Decision, Fate, UDP},
+    host::boot_ns,
     names::NamesSet,
 };
 

@@ -19,7 +19,8 @@ use tokio::task::spawn_blocking;
 use super::{Daemon, users::News};
 use crate::{
     events::Decision,
-    held::{Namespace, inodes},
+    held::inodes,
+    host::Namespace,
     listeners::{duplicates_of, socket_cookie},
 };
 

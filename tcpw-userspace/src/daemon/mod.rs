@@ -35,14 +35,13 @@ use tokio::{
 };
 
 use crate::{
-    cli::preflight,
     config::{Config, Mode},
     control::{self, Lock, LockError, Request, Response},
     effects::Effects,
     events::{Event, Fate},
     held::Injector,
+    host::raise_file_limit,
     kernel::{Alive, EventRing, HeldRing, HookState, Kernel, LoadOptions, Pins, Ring},
-    listeners::raise_file_limit,
     log::{Log, host_name},
     resolve::{Limits, Lookups, System},
     source::{Source, Watch},
@@ -68,7 +67,7 @@ const BATCHES: usize = 256;
 /// What is needed to start is missing; once enforcement is on, errors are logged and it goes on.
 pub async fn run(config: Config) -> Result<()> {
     raise_file_limit();
-    let _lock = preflight::lock(&config.run_dir)?;
+    let _lock = Lock::take(&config.run_dir)?;
     let _pins = lock_pins(&config)?;
     let mut control = control::Server::bind(&config.run_dir)?;
     let mut terminate = signal(SignalKind::terminate())?;

@@ -20,7 +20,8 @@ use tcpw_common::{
 use super::{Daemon, registry::Known};
 use crate::{
     config::{Config, Mode},
-    kernel::{Changes, Kernel, Stamps, boot_ns},
+    host::boot_ns,
+    kernel::{Changes, Kernel, Stamps},
     listeners::Namespace,
     listeners::PortSocket,
     refuse::{Certain, Identified, Place, certain, certain_datagrams, datagram_ports},

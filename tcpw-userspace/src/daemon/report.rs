@@ -21,6 +21,7 @@ use super::{
 use crate::{
     evaluate::request::{Judgement, Verdict},
     events::{Decision, Fate, UDP},
+    host::boot_time,
     listeners::Listener,
     log::{Entry, line, priority},
     names::NamesSet,
@@ -231,13 +232,4 @@ fn fallback_ident(names: &NamesSet) -> String {
 fn wall_clock(boot_ns: u64) -> SystemTime {
     let now = SystemTime::now();
     now.checked_sub(boot_time().saturating_sub(Duration::from_nanos(boot_ns))).unwrap_or(now)
-}
-
-/// CLOCK_BOOTTIME, nanoseconds: the kernel's time.
-pub(super) fn boot_ns() -> u64 {
-    u64::try_from(boot_time().as_nanos()).unwrap_or(u64::MAX)
-}
-
-fn boot_time() -> Duration {
-    nix::time::clock_gettime(nix::time::ClockId::CLOCK_BOOTTIME).map(Duration::from).unwrap_or_default()
 }

@@ -18,10 +18,10 @@ use tokio::{
 
 use super::refuse::Looked;
 use crate::{
-    cli::preflight,
     config::Config,
+    host::{self, Incomplete},
     kernel::Changes,
-    listeners::{Incomplete, Listener, Scanner, Survey},
+    listeners::{Listener, Scanner, Survey},
 };
 
 /// How often all processes are looked at: a socket passed to another process, or
@@ -83,7 +83,7 @@ impl Scans {
         has_listening_hook: bool,
         changes: Option<Arc<Changes>>,
     ) -> Result<Self> {
-        let scope = preflight::cgroup_scope(&config.cgroup)?;
+        let scope = host::cgroup_scope(&config.cgroup)?;
         Ok(Self {
             scanner: Scanner::new(&config.proc_root, scope)
                 .guarding(&config.cgroup)

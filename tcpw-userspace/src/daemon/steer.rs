@@ -30,7 +30,6 @@ use super::{
     held::answer_key,
     judge,
     names::{Attempt, Purpose},
-    report::boot_ns,
 };
 use crate::{
     compile,
@@ -41,6 +40,7 @@ use crate::{
         request::{Judgement, Verdict},
     },
     events::{self, Decision, Fate},
+    host::boot_ns,
     log::{line, priority},
     names::NamesSet,
     steer::{Arrival, Family, Taker, abort},

@@ -26,13 +26,13 @@ use super::{
     facts::{Facts, UserWanted},
     judge,
     names::{Attempt, Purpose, source},
-    report::boot_ns,
 };
 use crate::{
     config::{Config, Mode},
     evaluate::request::Judgement,
     events::{Decision, Fate},
-    held::{Ends, Namespace, Namespaces, cookies, destroy},
+    held::{Ends, cookies, destroy},
+    host::{Namespace, Namespaces, boot_ns},
     parse::rule::Text,
     resolve::ident::{Connection, Lookup},
 };

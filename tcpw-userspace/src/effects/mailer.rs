@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::check::facts::{Facts, Kind};
+use crate::host::{HostFiles, Kind};
 
 /// What mail(1) and its kin start.
 pub const SENDMAIL: &str = "/usr/sbin/sendmail";
@@ -50,7 +50,7 @@ pub enum Mailer {
 
 impl Mailer {
     /// Looks at the file behind /usr/sbin/sendmail.
-    pub fn find(facts: &dyn Facts) -> Self {
+    pub fn find(facts: &dyn HostFiles) -> Self {
         let mut program = facts.real(Path::new(SENDMAIL));
         let mut status = facts.status(&program);
         if status.kind != Kind::File {
@@ -91,8 +91,8 @@ impl Mailer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::check::facts::{Account, Status};
     use crate::effects::Settings;
+    use crate::host::{Account, Status};
 
     /// A file system with these programs: path, mode, group.
     struct Programs(&'static [(&'static str, u32, u32)]);

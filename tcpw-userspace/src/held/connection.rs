@@ -20,7 +20,7 @@ use netlink_packet_sock_diag::{
 };
 use netlink_sys::{Socket, protocols::NETLINK_SOCK_DIAG};
 
-use crate::listeners::diag;
+use crate::host::sock_diag;
 
 /// A connection of this host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,7 +59,7 @@ pub fn destroy(connection: &Ends) -> io::Result<bool> {
 /// The kernel does not list them.
 pub fn cookies() -> io::Result<HashSet<u64>> {
     let mut all = HashSet::new();
-    each(|response| all.extend(diag::cookie(response)))?;
+    each(|response| all.extend(sock_diag::cookie(response)))?;
     Ok(all)
 }
 
@@ -70,7 +70,7 @@ pub fn cookies() -> io::Result<HashSet<u64>> {
 pub fn inodes(wanted: &HashSet<u64>) -> io::Result<HashMap<u64, u64>> {
     let mut found = HashMap::new();
     each(|response| {
-        let cookie = diag::cookie(response).filter(|cookie| wanted.contains(cookie));
+        let cookie = sock_diag::cookie(response).filter(|cookie| wanted.contains(cookie));
         found.extend(cookie.map(|cookie| (cookie, u64::from(response.header.inode))));
     })?;
     Ok(found)
@@ -87,7 +87,7 @@ fn each(mut take: impl FnMut(&InetResponse)) -> io::Result<()> {
             states: StateFlags::all(),
             socket_id,
         };
-        diag::dump(&socket, request, |response| take(&response))?;
+        sock_diag::dump(&socket, request, |response| take(&response))?;
     }
     Ok(())
 }

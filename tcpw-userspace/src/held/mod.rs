@@ -9,11 +9,9 @@
 mod acknowledgement;
 mod connection;
 mod inject;
-mod namespace;
 mod packet;
 
 pub use acknowledgement::Acknowledgement;
 pub use connection::{Ends, cookies, destroy, inodes};
 pub use inject::Injector;
-pub use namespace::{Namespace, Namespaces};
 pub use packet::Packet;

@@ -12,7 +12,8 @@ use aya::{
     },
 };
 
-use super::{alive::boot_ns, load::Kernel, pins::Pins, sys, upgrade::check_cgroup};
+use super::{load::Kernel, pins::Pins, sys, upgrade::check_cgroup};
+use crate::host::boot_ns;
 
 /// A place in the kernel where a program of tcpw runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -30,7 +30,6 @@ mod upgrade;
 mod users;
 
 pub use alive::Alive;
-pub(crate) use alive::boot_ns;
 pub use attach::{Hook, HookState};
 pub use changes::{Changes, Stamps};
 pub use frames::Frames;

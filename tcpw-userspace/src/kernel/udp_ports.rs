@@ -15,11 +15,11 @@ use aya::maps::{HashMap, MapData};
 use tcpw_common::service::PortKey;
 
 use super::{
-    alive::boot_ns,
     attach::{Hook, HookState},
     load::{Kernel, take},
     pins::cgroup_id,
 };
+use crate::host::boot_ns;
 
 const HOOKS: [Hook; 4] = [Hook::JoinsV4, Hook::JoinsV6, Hook::JoinedV4, Hook::JoinedV6];
 

@@ -6,7 +6,6 @@
 //! comm, systemd units of users and configuration files of unprivileged
 //! super-servers do not count.
 
-pub(crate) mod diag;
 mod duplicates;
 mod held;
 pub mod inetd;
@@ -28,9 +27,7 @@ use std::{net::SocketAddr, os::fd::OwnedFd};
 pub(crate) use duplicates::duplicates_of;
 pub use scan::Scanner;
 pub use settings::MoreNames;
-pub use survey::{Incomplete, Namespace, PortSocket, Survey};
-pub use sys::raise_file_limit;
-pub(crate) use sys::{netns_cookie, socket_cookie};
+pub use survey::{Namespace, PortSocket, Survey};
 
 use crate::names::NamesSet;
 

@@ -28,7 +28,7 @@ use nix::{
 };
 use tokio::{sync::mpsc, task::JoinHandle};
 
-use crate::listeners::socket_cookie;
+use crate::host::socket_cookie;
 
 const ADDRESS_V4: Ipv4Addr = Ipv4Addr::new(192, 0, 0, 8);
 const ADDRESS_V6: Ipv6Addr = Ipv6Addr::new(0x100, 0, 0, 0, 0, 0, 0, 8);

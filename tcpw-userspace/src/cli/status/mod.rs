@@ -57,7 +57,7 @@ pub fn run(arguments: &StatusArgs) -> Result<Outcome, Failure> {
         }
         Err(AskError::NotRunning) => {
             // Pins are root's: "none that I may see" is no answer.
-            super::preflight::privileges().map_err(Failure::usage)?;
+            crate::host::privileges().map_err(Failure::usage)?;
             super::refuse_followed(pin_dir)?;
             let pinned = Pins::new(pin_dir).status()?;
             without_daemon(&mut out, pinned.as_ref(), pin_dir, arguments.json, paint)

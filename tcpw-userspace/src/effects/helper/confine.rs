@@ -26,7 +26,7 @@ use super::{
     super::{mailer::Mailer, wire::Charge},
     syscalls,
 };
-use crate::check::facts::System;
+use crate::host::System;
 
 /// Where a command may write to what is there, as far as its user may.
 pub const LOGS: &str = "/var/log";
@@ -63,7 +63,7 @@ pub(super) fn close_inherited() -> Result<()> {
 /// Gives up all of it.
 pub(super) fn confine(charge: &Charge, notes: &mut Vec<String>) -> Result<()> {
     let user = find(&charge.user)?;
-    let mailer = Mailer::find(&System::default());
+    let mailer = Mailer::find(&System);
     let group = match &mailer {
         Mailer::OfGroup { program, group, gid, .. } if charge.mailer_group && !charge.allow_set_uid => {
             notes.push(format!(
