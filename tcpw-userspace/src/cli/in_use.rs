@@ -2,8 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Failure, TableArgs, must_exist, run::RunArgs};
-use crate::{config::Config, effects::Settings as Effects};
+use super::{Failure, TableArgs, must_exist};
+use crate::{
+    config::{Config, RunArgs},
+    effects::Settings as Effects,
+};
 
 /// hosts.allow and hosts.deny.
 ///

@@ -22,7 +22,10 @@ use std::{
 
 use clap::{Args, Parser, Subcommand, error::ErrorKind};
 
-use crate::{config, control, effects};
+use crate::{
+    config::{self, RunArgs, TableArgs},
+    control, effects,
+};
 
 /// TCP Wrappers in the kernel: enforces hosts.allow and hosts.deny for every daemon.
 #[derive(Debug, Parser)]
@@ -35,7 +38,7 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Enforce the tables and follow their edits, in the foreground
-    Run(run::RunArgs),
+    Run(RunArgs),
     /// Show what is in force, and for whom
     Status(status::StatusArgs),
     /// Stop enforcing: remove everything tcpw put into the kernel
@@ -50,17 +53,6 @@ enum Command {
     List(list::ListArgs),
     /// Show what changes between two pairs of tables, in meaning
     Diff(diff::DiffArgs),
-}
-
-/// Which tables.
-#[derive(Args, Clone, Debug, Default)]
-pub struct TableArgs {
-    /// The table of who may connect [default: /etc/hosts.allow]
-    #[arg(long, value_name = "FILE")]
-    pub hosts_allow: Option<PathBuf>,
-    /// The table of who may not [default: /etc/hosts.deny]
-    #[arg(long, value_name = "FILE")]
-    pub hosts_deny: Option<PathBuf>,
 }
 
 /// Where a daemon, or what it left in force, is found: as `tcpw run` was told.
@@ -83,11 +75,8 @@ impl PlaceArgs {
     /// # Errors
     /// The settings cannot be read.
     fn resolve(&self) -> Result<(PathBuf, PathBuf), Failure> {
-        let flags = run::RunArgs {
-            run_dir: self.run_dir.clone(),
-            pin_dir: self.pin_dir.clone(),
-            ..run::RunArgs::default()
-        };
+        let flags =
+            RunArgs { run_dir: self.run_dir.clone(), pin_dir: self.pin_dir.clone(), ..RunArgs::default() };
         let config = config::Config::load(self.config.as_deref(), &flags).map_err(Failure::usage)?;
         Ok((config.run_dir, config.pin_dir))
     }

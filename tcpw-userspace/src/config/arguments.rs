@@ -1,0 +1,51 @@
+//! The flags of `tcpw run`, and those that name the tables.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::OnDeny;
+use crate::log::LogTarget;
+
+/// Which tables.
+#[derive(Args, Clone, Debug, Default)]
+pub struct TableArgs {
+    /// The table of who may connect [default: /etc/hosts.allow]
+    #[arg(long, value_name = "FILE")]
+    pub hosts_allow: Option<PathBuf>,
+    /// The table of who may not [default: /etc/hosts.deny]
+    #[arg(long, value_name = "FILE")]
+    pub hosts_deny: Option<PathBuf>,
+}
+
+/// Flags of `tcpw run`; they win over the configuration file.
+#[derive(Args, Clone, Debug, Default)]
+pub struct RunArgs {
+    /// Settings [default: /etc/tcpw.toml, if it exists]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Which tables.
+    #[command(flatten)]
+    pub tables: TableArgs,
+    /// Guard the sockets below this cgroup2 directory [default: the root: every socket]
+    #[arg(long, value_name = "DIR")]
+    pub cgroup: Option<PathBuf>,
+    /// Where refused attempts are logged: stdout, syslog or file:PATH [default: syslog]
+    #[arg(long, value_name = "WHERE")]
+    pub log: Option<LogTarget>,
+    /// Log accepted connections as well
+    #[arg(long)]
+    pub log_allowed: bool,
+    /// Keep the policy in force when the daemon ends
+    #[arg(long)]
+    pub pin: bool,
+    /// How to refuse: reset or drop; for every daemon [default: reset]
+    #[arg(long, value_name = "HOW")]
+    pub on_deny: Option<OnDeny>,
+    /// Directory of the lock and the control socket [default: /run/tcpw]
+    #[arg(long, value_name = "DIR")]
+    pub run_dir: Option<PathBuf>,
+    /// Directory of the pinned policy [default: /sys/fs/bpf/tcpw]
+    #[arg(long, value_name = "DIR")]
+    pub pin_dir: Option<PathBuf>,
+}
