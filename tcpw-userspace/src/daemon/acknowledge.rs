@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use tcpw_common::user::{Pending, Waiting, ends};
 
 use super::{Daemon, judge};
-use crate::{events::Decision, held::Acknowledgement};
+use crate::{events::Decision, reinject::Acknowledgement};
 
 impl Daemon {
     /// Has the server's socket send what it could not send before, at once.

@@ -14,8 +14,8 @@ use std::{
 use crate::{
     evaluate::request::{Banner, CommandResult, HostName, Lookup, Purpose},
     parse::rule::Text,
+    redirect::read_banner,
     resolve::{Found, Kept, KnownAccounts, Question},
-    steer::read_banner,
 };
 
 /// Answers for one attempt.

@@ -19,8 +19,8 @@ use super::{Daemon, scan::Found};
 use crate::{
     config::Mode,
     events::{Decision, Event, UDP},
-    held::Packet,
     names::NamesSet,
+    reinject::Packet,
 };
 
 /// Most packets that wait for a scan: a megabyte or two.

@@ -19,9 +19,9 @@ use tokio::task::spawn_blocking;
 use super::{Daemon, users::News};
 use crate::{
     events::Decision,
-    held::inodes,
     host::Namespace,
     listeners::{duplicates_of, socket_cookie},
+    reinject::inodes,
 };
 
 /// A daemon that accepts later than that has other worries.

@@ -39,10 +39,10 @@ use crate::{
     control::{self, Lock, LockError, Request, Response},
     effects::Effects,
     events::{Event, Fate},
-    held::Injector,
     host::raise_file_limit,
     kernel::{Alive, EventRing, HeldRing, HookState, Kernel, LoadOptions, Pins, Ring},
     log::{Log, host_name},
+    reinject::Injector,
     resolve::{Limits, Lookups, System},
     source::{Source, Watch},
 };

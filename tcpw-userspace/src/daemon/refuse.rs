@@ -19,12 +19,12 @@ use tcpw_common::{
 
 use super::{Daemon, registry::Known};
 use crate::{
+    certify::{Certified, Identified, LocalEnd, certify_tcp, certify_udp, udp_ports},
     config::{Config, Mode},
     host::boot_ns,
     kernel::{Changes, Kernel, Stamps},
     listeners::Namespace,
     listeners::PortSocket,
-    refuse::{Certain, Identified, Place, certain, certain_datagrams, datagram_ports},
 };
 
 const TCP: u16 = 6;
@@ -103,7 +103,7 @@ impl Daemon {
     pub(super) fn watch_udp_ports(&mut self, looked: &Looked) {
         let Some(resets) = self.kernel.resets() else { return };
         for namespace in &looked.namespaces {
-            let ports = datagram_ports(&namespace.datagrams, &namespace.given_away);
+            let ports = udp_ports(&namespace.datagrams, &namespace.given_away);
             if let Err(error) = resets.watch_udp_ports(namespace.netns, &ports) {
                 log::error!("refused datagrams of some services get no answer: {error:#}");
             }
@@ -149,20 +149,20 @@ impl Daemon {
             let resets = resets.as_ref();
             settled && resets.is_some_and(|it| it.was_udp_port_watched(netns, port, stamps.at_ns()))
         };
-        let datagrams = certain_datagrams(&namespace.datagrams, is_watched, identified);
-        let found = [(TCP, certain(&namespace.sockets, identified)), (UDP, datagrams)];
+        let datagrams = certify_udp(&namespace.datagrams, is_watched, identified);
+        let found = [(TCP, certify_tcp(&namespace.sockets, identified)), (UDP, datagrams)];
         let before: BTreeMap<ServiceKey, Service> = self
             .kernel
             .resets()
             .map(|resets| resets.certified(netns).map(|(key, service)| (*key, *service)).collect())
             .unwrap_or_default();
         let steers = if self.steers() { STEER } else { 0 };
-        let flags = |one: Certain, protocol, port| {
+        let flags = |one: Certified, protocol, port| {
             let names = self.registry.get(one.cookie).map(|known| &known.names);
             let is_reset = names.is_some_and(|names| self.config.refusal.resets(names, port));
             (if protocol == TCP { steers } else { 0 }) | if is_reset { RESET } else { 0 }
         };
-        let service = |protocol: u16, (local, port): Place, one: Option<Certain>| {
+        let service = |protocol: u16, (local, port): LocalEnd, one: Option<Certified>| {
             let key = ServiceKey { netns, local, port, protocol, reserved: 0 };
             let names = one.map_or(0, |one| one.names);
             let since = before.get(&key).filter(|service| service.names == names && service.flags != 0);

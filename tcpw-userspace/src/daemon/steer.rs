@@ -43,7 +43,7 @@ use crate::{
     host::boot_ns,
     log::{line, priority},
     names::NamesSet,
-    steer::{Arrival, Family, Taker, abort},
+    redirect::{Family, RedirectListener, RedirectedConnection, abort},
 };
 
 const TCP: u16 = 6;
@@ -71,7 +71,7 @@ type Flow = (u64, AttemptKey);
 
 /// Attempts that were led here, and the sockets that take them.
 pub(super) struct Steers {
-    takers: BTreeMap<(u64, Family), Taker>,
+    takers: BTreeMap<(u64, Family), RedirectListener>,
     /// A namespace without a family, and the like, is said once.
     failed: BTreeMap<(u64, Family), String>,
     expected: HashMap<Flow, (Instant, Decision)>,
@@ -86,13 +86,13 @@ pub(super) struct Steers {
     /// Whether the policy in force leads anybody here, when last looked at.
     is_on: bool,
     said_turned_away: u64,
-    sender: mpsc::Sender<Arrival>,
-    receiver: mpsc::Receiver<Arrival>,
+    sender: mpsc::Sender<RedirectedConnection>,
+    receiver: mpsc::Receiver<RedirectedConnection>,
 }
 
 /// A connection on its way to what its rule has for it.
 pub(super) struct Steered {
-    arrival: Arrival,
+    arrival: RedirectedConnection,
     _in_hand: Arc<()>,
 }
 
@@ -117,7 +117,7 @@ impl Steers {
     }
 
     /// The next connection. Cancel safe.
-    pub(super) async fn next(&mut self) -> Arrival {
+    pub(super) async fn next(&mut self) -> RedirectedConnection {
         match self.receiver.recv().await {
             Some(arrival) => arrival,
             // Never: a sender is our own.
@@ -199,9 +199,9 @@ impl Daemon {
         }
     }
 
-    fn make_taker(&mut self, file: &File, netns: u64, family: Family) -> anyhow::Result<Taker> {
+    fn make_taker(&mut self, file: &File, netns: u64, family: Family) -> anyhow::Result<RedirectListener> {
         use std::os::fd::AsFd as _;
-        let bound = Taker::bind(file, netns, family)?;
+        let bound = RedirectListener::bind(file, netns, family)?;
         self.kernel.mark_taker(bound.as_fd(), netns)?;
         let socket = bound.as_fd().try_clone_to_owned()?;
         let taker = bound.listen(self.steers.sender.clone(), Arc::clone(&self.steers.turned_away))?;
@@ -222,7 +222,7 @@ impl Daemon {
     }
 
     /// A connection has arrived.
-    pub(super) fn arrived(&mut self, arrival: Arrival) {
+    pub(super) fn arrived(&mut self, arrival: RedirectedConnection) {
         let flow = flow_of_arrival(&arrival);
         if Arc::strong_count(&self.steers.in_hand) > MOST_IN_HAND {
             self.steers.turned_away.fetch_add(1, Ordering::Relaxed);
@@ -336,7 +336,7 @@ impl Daemon {
     }
 
     /// An attempt whose event was lost, under the policy of today: by the certified service.
-    fn decision_of_arrival(&mut self, arrival: &Arrival) -> Option<Decision> {
+    fn decision_of_arrival(&mut self, arrival: &RedirectedConnection) -> Option<Decision> {
         let (_, key) = flow_of_arrival(arrival);
         let every = if as_v4(&key.server).is_some() { mapped([0; 4]) } else { [0; 16] };
         let service = |local: Address| ServiceKey {
@@ -380,7 +380,7 @@ fn flow_of(decision: &Decision) -> Flow {
     (decision.netns, ends(client, server, client_port, server_port))
 }
 
-fn flow_of_arrival(arrival: &Arrival) -> Flow {
+fn flow_of_arrival(arrival: &RedirectedConnection) -> Flow {
     let address = |ip: std::net::IpAddr| match ip {
         std::net::IpAddr::V4(v4) => mapped(v4.octets()),
         std::net::IpAddr::V6(v6) => v6.octets(),

@@ -31,9 +31,9 @@ use crate::{
     config::{Config, Mode},
     evaluate::request::Judgement,
     events::{Decision, Fate},
-    held::{Ends, cookies, destroy},
     host::{Namespace, Namespaces, boot_ns},
     parse::rule::Text,
+    reinject::{Ends, cookies, destroy},
     resolve::ident::{Connection, Lookup},
 };
 
