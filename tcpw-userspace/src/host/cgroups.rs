@@ -2,6 +2,9 @@
 //!
 //! In: /proc/self/mountinfo, directories. Out: its root, a directory's path in it, ids. Invariant: only what
 //! statfs(2) calls cgroup2 is taken for it.
+//!
+//! Not the procfs crate for mountinfo: it leaves octal escapes in paths, and one line it cannot read fails the
+//! whole file.
 
 use std::{
     collections::HashSet,

@@ -5,6 +5,7 @@
 
 use std::{fs, path::Path};
 
+use caps::{CapSet, Capability, CapsHashSet};
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 
 use super::cgroups::{cgroup2_root, is_cgroup2};
@@ -17,16 +18,14 @@ const BTF: &str = "/sys/kernel/btf/vmlinux";
 #[error("{0}")]
 pub struct Missing(pub(super) String);
 
-/// Capabilities by number. Source: linux uapi/capability.h.
-const CAPABILITIES: [(&str, u32, bool); 5] = [
-    // Name, number, whether CAP_SYS_ADMIN stands in for it.
-    ("CAP_NET_ADMIN", 12, false),
-    ("CAP_SYS_PTRACE", 19, false),
-    ("CAP_SYS_ADMIN", SYS_ADMIN, true),
-    ("CAP_PERFMON", 38, true),
-    ("CAP_BPF", 39, true),
+/// What the daemon needs, and whether CAP_SYS_ADMIN implies it.
+const CAPABILITIES: [(Capability, bool); 5] = [
+    (Capability::CAP_NET_ADMIN, false),
+    (Capability::CAP_SYS_PTRACE, false),
+    (Capability::CAP_SYS_ADMIN, true),
+    (Capability::CAP_PERFMON, true),
+    (Capability::CAP_BPF, true),
 ];
-const SYS_ADMIN: u32 = 21;
 
 /// Whether we may load and attach programs, and look into other processes.
 ///
@@ -34,8 +33,8 @@ const SYS_ADMIN: u32 = 21;
 ///
 /// The capabilities that are missing.
 pub fn privileges() -> Result<(), Missing> {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let missing = missing_capabilities(&status);
+    let effective = caps::read(None, CapSet::Effective).unwrap_or_default();
+    let missing = missing_capabilities(&effective);
     if missing.is_empty() {
         return Ok(());
     }
@@ -46,14 +45,12 @@ pub fn privileges() -> Result<(), Missing> {
     }))
 }
 
-fn missing_capabilities(status: &str) -> Vec<&'static str> {
-    let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
-    let effective = line.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok()).unwrap_or(0);
-    let has = |number: u32| effective & (1 << number) != 0;
+fn missing_capabilities(effective: &CapsHashSet) -> Vec<String> {
+    let has = |capability| effective.contains(&capability);
     CAPABILITIES
         .iter()
-        .filter(|(_, number, by_admin)| !(has(*number) || *by_admin && has(SYS_ADMIN)))
-        .map(|(name, _, _)| *name)
+        .filter(|(capability, by_admin)| !(has(*capability) || *by_admin && has(Capability::CAP_SYS_ADMIN)))
+        .map(|(capability, _)| capability.to_string())
         .collect()
 }
 
@@ -107,14 +104,11 @@ mod tests {
 
     #[test]
     fn sys_admin_stands_in_for_bpf_and_perfmon_only() {
-        let with = |numbers: &[u32]| {
-            let bits = numbers.iter().fold(0u64, |bits, number| bits | (1 << number));
-            missing_capabilities(&format!("Name:\tx\nCapEff:\t{bits:016x}\n"))
-        };
-        assert_eq!(with(&[12, 19, 21]), Vec::<&str>::new());
-        assert_eq!(with(&[12, 21]), ["CAP_SYS_PTRACE"]);
-        assert_eq!(with(&[12, 19, 38, 39]), ["CAP_SYS_ADMIN"]);
+        use Capability::{CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON, CAP_SYS_ADMIN, CAP_SYS_PTRACE};
+        let with = |has: &[Capability]| missing_capabilities(&has.iter().copied().collect());
+        assert_eq!(with(&[CAP_NET_ADMIN, CAP_SYS_PTRACE, CAP_SYS_ADMIN]), Vec::<&str>::new());
+        assert_eq!(with(&[CAP_NET_ADMIN, CAP_SYS_ADMIN]), ["CAP_SYS_PTRACE"]);
+        assert_eq!(with(&[CAP_NET_ADMIN, CAP_SYS_PTRACE, CAP_PERFMON, CAP_BPF]), ["CAP_SYS_ADMIN"]);
         assert_eq!(with(&[]).len(), 5);
-        assert_eq!(missing_capabilities("").len(), 5);
     }
 }
