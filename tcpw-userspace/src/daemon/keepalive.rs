@@ -19,8 +19,8 @@ use tokio::task::spawn_blocking;
 use super::{Daemon, users::News};
 use crate::{
     events::Decision,
-    host::Namespace,
-    listeners::{duplicates_of, socket_cookie},
+    host::{Namespace, socket_cookie},
+    listeners::duplicates_of,
     reinject::inodes,
 };
 

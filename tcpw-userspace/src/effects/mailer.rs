@@ -91,13 +91,12 @@ impl Mailer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::effects::Settings;
     use crate::host::{Account, Status};
 
     /// A file system with these programs: path, mode, group.
     struct Programs(&'static [(&'static str, u32, u32)]);
 
-    impl Facts for Programs {
+    impl HostFiles for Programs {
         fn status(&self, path: &Path) -> Status {
             let found = self.0.iter().find(|(known, ..)| Path::new(known) == path);
             found.map_or(Status::MISSING, |(_, mode, group)| Status {
@@ -131,10 +130,6 @@ mod tests {
                 _ => return None,
             };
             Some(name.into())
-        }
-
-        fn effects(&self) -> Option<&Settings> {
-            None
         }
     }
 
