@@ -4,7 +4,7 @@
 //! Invariant: no setting is ignored in silence; a key or value nobody acts on is an
 //! error that says where it stands and what to write.
 
-mod args;
+mod arguments;
 mod effects;
 mod file;
 mod resolve;
@@ -20,9 +20,8 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::{effects::Settings as Effects, host, listeners::MoreNames, log::LogTarget, names::NamesSet};
-pub use args::{RunArgs, TableArgs};
+pub use arguments::{RunArgs, TableArgs};
 use file::File;
-pub(crate) use file::distance;
 pub use resolve::{NAME_SERVER_PORTS, Resolve};
 
 /// Read if it exists; another one is named by `--config`, and must exist.

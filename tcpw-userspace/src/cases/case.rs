@@ -9,7 +9,6 @@ use serde::{
 use serde_json::value::RawValue;
 
 use super::bytes::Bytes;
-use crate::config::distance;
 
 /// A case: tables, a request, and perhaps the answer that is expected.
 #[derive(Debug, Default)]
@@ -132,7 +131,7 @@ const FIELDS: [&str; 23] = [
 
 /// The field that is likely meant: tests with a misspelt field would test something else.
 fn misspelt(name: &str) -> Option<&'static str> {
-    let near = |known: &&str| match distance(name, known) {
+    let near = |known: &&str| match strsim::levenshtein(name, known) {
         0 | 1 => true,
         2 => known.len() > 5,
         _ => false,

@@ -1,14 +1,15 @@
-//! Where a refused client may be reset, or get an ICMP message: which socket would take its packet, if that is certain.
+//! Certifies where sk_lookup may refuse: which listener a packet to a local address and port reaches.
 //!
-//! In: every socket that listens in a network namespace, and what is known of those the gate
-//! guards. Out: one entry for each local address and port: the one daemon behind it, or "not certain".
-//! Invariant: an entry names a daemon only if every socket that could take the packet is guarded,
-//! identified, and this daemon's.
-//! Source: linux/net/ipv4/inet_hashtables.c, `__inet_lookup_listener`: sockets of the very
-//! address go before those of every address.
+//! In: every socket that listens in a network namespace, and what the inventory knows of those the gate
+//! guards. Out: one entry for each local address and port: the one listener there, or "not certain".
+//! Invariant: an entry names a listener only if every socket that could receive the packet is guarded,
+//! identified, and of the same names-set.
+//! Source: linux/net/ipv4/inet_hashtables.c, `__inet_lookup_listener`: a socket bound to the address goes
+//! before one bound to the wildcard address.
 #![forbid(unsafe_code)]
 
-mod datagrams;
+mod tcp;
+mod udp;
 
 use std::{
     collections::BTreeMap,
@@ -18,22 +19,23 @@ use std::{
 use tcpw_common::key::{Address, NamesId, mapped};
 
 use crate::listeners::PortSocket;
-pub use datagrams::{certain_datagrams, datagram_ports};
+pub use tcp::certify_tcp;
+pub use udp::{certify_udp, udp_ports};
 
-/// A local address and port; `::` and `::ffff:0.0.0.0` are every address of their family.
-pub type Place = (Address, u16);
+/// A local address and port; `::` and `::ffff:0.0.0.0` are the wildcard addresses of their families.
+pub type LocalEnd = (Address, u16);
 
-/// Every IPv4 address.
+/// 0.0.0.0, as the kernel's keys have it.
 const ANY_V4: Address = mapped([0; 4]);
-/// Every IPv6 address.
+/// `::`.
 const ANY_V6: Address = [0; 16];
 
-/// The daemon behind a place.
+/// The listener that all packets to a local address and port reach.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Certain {
+pub struct Certified {
     /// Its names.
     pub names: NamesId,
-    /// Cookie of its socket, of the oldest if there are several.
+    /// Cookie of its socket; of the oldest, if there are several.
     pub cookie: u64,
     /// Its process.
     pub pid: u32,
@@ -50,44 +52,34 @@ pub struct Identified {
     pub pid: u32,
 }
 
-/// The places of a network namespace where somebody listens; `None` where it is not certain who.
-///
-/// Uncertain ones are left out unless they hide one that is certain.
-pub fn certain(
-    sockets: &[PortSocket],
-    identified: impl Fn(&PortSocket) -> Option<Identified>,
-) -> BTreeMap<Place, Option<Certain>> {
-    by_place(sockets, |sockets| one(sockets, &identified))
-}
-
-/// The places of all these sockets, each with the one daemon that listens there, if it is one.
-fn by_place<'a>(
+/// Every local address and port of these sockets, with the one listener of all sockets there, if `one` finds it.
+fn by_local_end<'a>(
     sockets: impl IntoIterator<Item = &'a PortSocket>,
-    one: impl Fn(&[&PortSocket]) -> Option<Certain>,
-) -> BTreeMap<Place, Option<Certain>> {
-    let mut by_place: BTreeMap<Place, Vec<&PortSocket>> = BTreeMap::new();
+    one: impl Fn(&[&PortSocket]) -> Option<Certified>,
+) -> BTreeMap<LocalEnd, Option<Certified>> {
+    let mut receivers: BTreeMap<LocalEnd, Vec<&PortSocket>> = BTreeMap::new();
     for socket in sockets {
-        for place in places(socket) {
-            by_place.entry(place).or_default().push(socket);
+        for end in local_ends(socket) {
+            receivers.entry(end).or_default().push(socket);
         }
     }
-    let mut found: BTreeMap<Place, Option<Certain>> =
-        by_place.into_iter().map(|(place, sockets)| (place, one(&sockets))).collect();
+    let mut found: BTreeMap<LocalEnd, Option<Certified>> =
+        receivers.into_iter().map(|(end, receivers)| (end, one(&receivers))).collect();
     let is_certain =
-        |found: &BTreeMap<Place, Option<Certain>>, place| matches!(found.get(&place), Some(Some(_)));
-    let hiding: Vec<Place> = found
+        |found: &BTreeMap<LocalEnd, Option<Certified>>, end| matches!(found.get(&end), Some(Some(_)));
+    let hiding: Vec<LocalEnd> = found
         .keys()
         .copied()
         .filter(|(address, port)| {
-            is_certain(&found, (every(address), *port)) || is_certain(&found, (*address, *port))
+            is_certain(&found, (wildcard(address), *port)) || is_certain(&found, (*address, *port))
         })
         .collect();
-    found.retain(|place, _| hiding.contains(place));
+    found.retain(|end, _| hiding.contains(end));
     found
 }
 
-/// Where the packets come from that a socket may take.
-pub fn places(socket: &PortSocket) -> Vec<Place> {
+/// The local addresses and ports whose packets a socket may receive.
+pub fn local_ends(socket: &PortSocket) -> Vec<LocalEnd> {
     let port = socket.local.port();
     match socket.local.ip() {
         IpAddr::V4(v4) => vec![(mapped(v4.octets()), port)],
@@ -96,9 +88,12 @@ pub fn places(socket: &PortSocket) -> Vec<Place> {
     }
 }
 
-/// The daemon of all these sockets, if it is one and the same.
-fn one(sockets: &[&PortSocket], identified: impl Fn(&PortSocket) -> Option<Identified>) -> Option<Certain> {
-    let oldest = sockets.iter().min_by_key(|socket| socket.cookie)?;
+/// The listener of all these sockets, if all are guarded, identified, and of one names-set.
+fn one(
+    receivers: &[&PortSocket],
+    identified: impl Fn(&PortSocket) -> Option<Identified>,
+) -> Option<Certified> {
+    let oldest = receivers.iter().min_by_key(|socket| socket.cookie)?;
     let daemon = identified(oldest)?;
     let is_sure = |socket: &&PortSocket| {
         socket.is_guarded
@@ -106,7 +101,7 @@ fn one(sockets: &[&PortSocket], identified: impl Fn(&PortSocket) -> Option<Ident
             && socket.family == oldest.family
             && identified(socket).is_some_and(|other| other.names == daemon.names)
     };
-    sockets.iter().all(is_sure).then_some(Certain {
+    receivers.iter().all(is_sure).then_some(Certified {
         names: daemon.names,
         cookie: oldest.cookie,
         pid: daemon.pid,
@@ -114,8 +109,8 @@ fn one(sockets: &[&PortSocket], identified: impl Fn(&PortSocket) -> Option<Ident
     })
 }
 
-/// Every address of the family of one.
-fn every(address: &Address) -> Address {
+/// The wildcard address of an address's family.
+fn wildcard(address: &Address) -> Address {
     let v6 = std::net::Ipv6Addr::from(*address);
     let is_v4 = v6.to_ipv4_mapped().is_some_and(|_: Ipv4Addr| true);
     if is_v4 { ANY_V4 } else { ANY_V6 }
@@ -147,55 +142,16 @@ mod tests {
         (tens < 2).then_some(Identified { names: 100 + tens, pid: 7 })
     }
 
-    /// Compares places and the cookie of each, 0 for one that hides another.
+    /// Compares addresses and the cookie of each, 0 for one that is not certain.
     #[track_caller]
-    pub(super) fn assert_places(found: BTreeMap<Place, Option<Certain>>, wanted: &[(&str, u64)]) {
+    pub(super) fn assert_certified(found: BTreeMap<LocalEnd, Option<Certified>>, wanted: &[(&str, u64)]) {
         let found: Vec<_> = found
             .into_iter()
             .map(|((address, port), one)| {
                 (format!("{} {port}", crate::events::ip(&address)), one.map_or(0, |one| one.cookie))
             })
             .collect();
-        let wanted: Vec<_> = wanted.iter().map(|(place, cookie)| ((*place).to_owned(), *cookie)).collect();
+        let wanted: Vec<_> = wanted.iter().map(|(end, cookie)| ((*end).to_owned(), *cookie)).collect();
         assert_eq!(found, wanted);
-    }
-
-    #[track_caller]
-    fn is(sockets: &[PortSocket], wanted: &[(&str, u64)]) {
-        assert_places(certain(sockets, known), wanted);
-    }
-
-    #[test]
-    fn one_socket_is_certain() {
-        is(&[socket(1, "0.0.0.0:22")], &[("0.0.0.0 22", 1)]);
-        is(&[socket(1, "[::]:22")], &[(":: 22", 1), ("0.0.0.0 22", 1)]);
-        is(&[PortSocket { is_v6_only: true, ..socket(1, "[::]:22") }], &[(":: 22", 1)]);
-        is(&[socket(1, "1.2.3.1:22")], &[("1.2.3.1 22", 1)]);
-        is(&[socket(1, "[::ffff:1.2.3.1]:22")], &[("1.2.3.1 22", 1)]);
-    }
-
-    #[test]
-    fn sockets_of_one_daemon_are_certain_the_oldest_speaks_for_all() {
-        is(&[socket(3, "0.0.0.0:22"), socket(2, "0.0.0.0:22")], &[("0.0.0.0 22", 2)]);
-        let six = PortSocket { is_v6_only: true, ..socket(2, "[::]:22") };
-        is(&[socket(3, "0.0.0.0:22"), six], &[(":: 22", 2), ("0.0.0.0 22", 3)]);
-    }
-
-    #[test]
-    fn whoever_cannot_be_told_from_another_is_not() {
-        is(&[socket(1, "0.0.0.0:22"), socket(11, "0.0.0.0:22")], &[]);
-        is(&[socket(1, "0.0.0.0:22"), socket(21, "0.0.0.0:22")], &[]);
-        is(&[PortSocket { is_guarded: false, ..socket(1, "0.0.0.0:22") }], &[]);
-        is(&[PortSocket { is_of_one_interface: true, ..socket(1, "0.0.0.0:22") }], &[]);
-        // Which of the two an IPv4 client meets is the kernel's affair.
-        is(&[socket(1, "0.0.0.0:22"), socket(2, "[::]:22")], &[(":: 22", 2)]);
-    }
-
-    #[test]
-    fn one_of_another_on_the_very_address_hides_that_for_every_address() {
-        let sockets = [socket(1, "0.0.0.0:22"), socket(21, "127.0.0.1:22"), socket(22, "127.0.0.1:23")];
-        is(&sockets, &[("0.0.0.0 22", 1), ("127.0.0.1 22", 0)]);
-        let sockets = [socket(1, "[::]:22"), socket(11, "127.0.0.1:22"), socket(21, "[::1]:22")];
-        is(&sockets, &[(":: 22", 1), ("::1 22", 0), ("0.0.0.0 22", 1), ("127.0.0.1 22", 11)]);
     }
 }

@@ -7,6 +7,7 @@ use clap::Args;
 use super::{Failure, Outcome, PlaceArgs};
 use crate::{
     control::{AskError, Request, Response, ask},
+    host,
     kernel::Pins,
 };
 
@@ -27,7 +28,7 @@ pub struct DetachArgs {
 ///
 /// Something is still enforced, or it is not known.
 pub fn run(arguments: &DetachArgs) -> Result<Outcome, Failure> {
-    crate::host::privileges().map_err(Failure::usage)?;
+    host::privileges().map_err(Failure::usage)?;
     let (run_dir, pin_dir) = arguments.place.resolve()?;
     let (run_dir, pin_dir) = (run_dir.as_path(), pin_dir.as_path());
     let removed = match ask(run_dir, Request::Detach, PATIENCE) {
@@ -43,7 +44,7 @@ pub fn run(arguments: &DetachArgs) -> Result<Outcome, Failure> {
         }
         Err(AskError::NotRunning) => {
             // Everything in the directory is removed: it must be a directory of pins.
-            crate::host::pin_dir(pin_dir).map_err(Failure::usage)?;
+            host::can_pin_in(pin_dir).map_err(Failure::usage)?;
             super::refuse_followed(pin_dir)?;
             Pins::new(pin_dir).remove_all()?
         }

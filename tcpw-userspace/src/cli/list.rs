@@ -18,7 +18,7 @@ use super::{
     },
 };
 use crate::{
-    compile::{Answer, Area, Decider, Networks, Only, Surveyed, survey},
+    compile::{Answer, Area, Decider, Networks, ServiceFilter, Surveyed, survey},
     config::TableArgs,
     parse::rule::Tables,
     resolve::Accounts,
@@ -50,7 +50,7 @@ pub struct ListArgs {
 ///
 /// Wrong use, or there is too much to say.
 pub fn run(arguments: &ListArgs) -> Result<Outcome, Failure> {
-    let only = arguments.service.as_deref().map_or_else(|| Ok(Only::default()), wanted)?;
+    let only = arguments.service.as_deref().map_or_else(|| Ok(ServiceFilter::default()), wanted)?;
     let Read { tables, errors } = read(&tables_in_use(&arguments.tables, arguments.config.as_deref())?);
     let all = survey(&tables, &Accounts, &only).map_err(Failure::usage)?;
     let mut out = BufWriter::new(std::io::stdout().lock());
@@ -77,7 +77,7 @@ pub fn run(arguments: &ListArgs) -> Result<Outcome, Failure> {
 }
 
 /// `sshd`, `sshd@10.0.0.1`, `22`.
-fn wanted(service: &str) -> Result<Only, Failure> {
+fn wanted(service: &str) -> Result<ServiceFilter, Failure> {
     let (daemon, server) = match service.rsplit_once('@') {
         Some((daemon, address)) if !daemon.is_empty() => (daemon, Some(address)),
         Some(_) | None => (service, None),
@@ -97,8 +97,8 @@ fn wanted(service: &str) -> Result<Only, Failure> {
     }
     let digits = daemon.bytes().all(|byte| byte.is_ascii_digit());
     Ok(match daemon.parse::<u16>() {
-        Ok(port) if digits => Only { daemon: None, port: Some(port), server },
-        Ok(_) | Err(_) => Only { daemon: Some(daemon.as_bytes().into()), port: None, server },
+        Ok(port) if digits => ServiceFilter { daemon: None, port: Some(port), server },
+        Ok(_) | Err(_) => ServiceFilter { daemon: Some(daemon.as_bytes().into()), port: None, server },
     })
 }
 

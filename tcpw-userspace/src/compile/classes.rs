@@ -9,17 +9,18 @@ use ipnet::IpNet;
 use tcpw_common::limits::MAX_PREFIXES;
 
 use super::{
+    cells::{Cells, Ranges},
     error::{CompileError, MAX_CELLS, MAX_OUTCOMES},
     networks::{Networks, runs},
-    paint::{Canvas, Cells, Classes, Ink, Ranges},
+    outcomes::{CellOutcomes, Classes, RuleOutcome},
     prefix::{Trie, minimal},
     region::{Collector, Regions, Word},
     service::Truth,
     services::Services,
 };
 
-/// A rule as it is painted.
-pub(super) struct Stroke {
+/// A rule as it is policy.
+pub(super) struct RuleRegions {
     /// Number of its daemon list.
     pub list: usize,
     /// Where its client list matches.
@@ -27,7 +28,7 @@ pub(super) struct Stroke {
     /// Where it matches if every name is unknown.
     pub unnamed: Rc<Regions>,
     /// Its verdict.
-    pub ink: Ink,
+    pub outcome: RuleOutcome,
 }
 
 /// Both tries of a kind of address.
@@ -39,7 +40,7 @@ pub(super) struct Tries {
 }
 
 /// Cells of both families, and their classes so far.
-pub(super) struct Ground {
+pub(super) struct CellClasses {
     /// IPv4 cells.
     pub v4: Cells<u32>,
     /// IPv6 cells.
@@ -47,7 +48,7 @@ pub(super) struct Ground {
     classes: Classes,
 }
 
-impl Ground {
+impl CellClasses {
     /// Cells that none of the regions cuts.
     pub(super) fn new<'a>(regions: impl Iterator<Item = &'a Regions> + Clone) -> Result<Self, CompileError> {
         let v4 = Cells::new(regions.clone().map(|regions| &regions.v4));
@@ -59,12 +60,16 @@ impl Ground {
     }
 
     /// Splits the classes by one more policy.
-    fn paint<'a>(&mut self, strokes: impl Iterator<Item = (&'a [Ranges; 2], bool, Ink)>, default: Ink) {
-        let mut v4 = Canvas::new(self.v4.len());
-        let mut v6 = Canvas::new(self.v6.len());
-        for (ranges, sure, ink) in strokes {
-            v4.paint(&ranges[0], sure, ink);
-            v6.paint(&ranges[1], sure, ink);
+    fn add_policy<'a>(
+        &mut self,
+        rules: impl Iterator<Item = (&'a [Ranges; 2], bool, RuleOutcome)>,
+        default: RuleOutcome,
+    ) {
+        let mut v4 = CellOutcomes::new(self.v4.len());
+        let mut v6 = CellOutcomes::new(self.v6.len());
+        for (ranges, sure, outcome) in rules {
+            v4.apply(&ranges[0], sure, outcome);
+            v6.apply(&ranges[1], sure, outcome);
         }
         self.classes.split(&v4.finish(default), &v6.finish(default));
     }
@@ -99,76 +104,76 @@ impl Ground {
     }
 }
 
-/// Paints every policy of the services.
-pub(super) fn paint(
-    strokes: &[Stroke],
+/// The cells' classes under every policy of the services.
+pub(super) fn of_services(
+    rules: &[RuleRegions],
     services: &Services,
     exempt: &[IpNet],
-    default: Ink,
-) -> Result<Ground, CompileError> {
+    default: RuleOutcome,
+) -> Result<CellClasses, CompileError> {
     let exempt = exempt_regions(exempt);
-    let has_unnamed = services.painted.iter().any(|painted| painted.is_unnamed);
-    let regions = strokes.iter().map(|stroke| stroke.regions.as_ref());
-    let unnamed = strokes.iter().filter(|_| has_unnamed).map(|stroke| stroke.unnamed.as_ref());
-    let mut ground = Ground::new(regions.chain(unnamed).chain(std::iter::once(&exempt)))?;
-    let exempt = ground.ranges(&exempt);
+    let has_unnamed = services.matching_lists.iter().any(|policy| policy.is_unnamed);
+    let regions = rules.iter().map(|rule| rule.regions.as_ref());
+    let unnamed = rules.iter().filter(|_| has_unnamed).map(|rule| rule.unnamed.as_ref());
+    let mut cells = CellClasses::new(regions.chain(unnamed).chain(std::iter::once(&exempt)))?;
+    let exempt = cells.ranges(&exempt);
 
     // Rules that name the same file share its region.
     let mut shared: HashMap<*const Regions, usize> = HashMap::new();
     let mut ranges: Vec<[Ranges; 2]> = Vec::new();
-    let mut range_of = Vec::with_capacity(strokes.len());
+    let mut range_of = Vec::with_capacity(rules.len());
     let mut by_list: HashMap<usize, Vec<usize>> = HashMap::new();
-    for (index, stroke) in strokes.iter().enumerate() {
+    for (index, rule) in rules.iter().enumerate() {
         let mut number = |regions: &Rc<Regions>| {
             *shared.entry(Rc::as_ptr(regions)).or_insert_with(|| {
-                ranges.push(ground.ranges(regions));
+                ranges.push(cells.ranges(regions));
                 ranges.len() - 1
             })
         };
-        let named = number(&stroke.regions);
-        range_of.push([named, if has_unnamed { number(&stroke.unnamed) } else { named }]);
-        by_list.entry(stroke.list).or_default().push(index);
+        let named = number(&rule.regions);
+        range_of.push([named, if has_unnamed { number(&rule.unnamed) } else { named }]);
+        by_list.entry(rule.list).or_default().push(index);
     }
 
-    for painted in &services.painted {
+    for policy in &services.matching_lists {
         let mut order: Vec<(usize, bool)> = Vec::new();
-        for (list, truth) in &painted.lists {
+        for (list, truth) in &policy.lists {
             let rules = by_list.get(list).into_iter().flatten();
             order.extend(rules.map(|index| (*index, *truth == Truth::Yes)));
         }
         order.sort();
         let rules = order.iter().map(|(index, sure)| {
-            let range = range_of[*index][usize::from(painted.is_unnamed)];
-            (&ranges[range], *sure, strokes[*index].ink)
+            let range = range_of[*index][usize::from(policy.is_unnamed)];
+            (&ranges[range], *sure, rules[*index].outcome)
         });
-        ground.paint(std::iter::once((&exempt, true, Ink::EXEMPT)).chain(rules), default);
-        let (policies, clients) = (services.painted.len(), ground.classes.count());
+        cells.add_policy(std::iter::once((&exempt, true, RuleOutcome::EXEMPT)).chain(rules), default);
+        let (policies, clients) = (services.matching_lists.len(), cells.classes.count());
         if policies * clients > MAX_OUTCOMES {
             return Err(CompileError::Outcomes { count: policies * clients, policies, clients });
         }
     }
-    Ok(ground)
+    Ok(cells)
 }
 
 /// Classes of server addresses, and which server patterns match each class.
-pub(super) fn servers(regions: &[Rc<Regions>]) -> Result<(Ground, Vec<Vec<Truth>>), CompileError> {
-    let mut ground = Ground::new(regions.iter().map(Rc::as_ref))?;
+pub(super) fn servers(regions: &[Rc<Regions>]) -> Result<(CellClasses, Vec<Vec<Truth>>), CompileError> {
+    let mut cells = CellClasses::new(regions.iter().map(Rc::as_ref))?;
     for regions in regions {
-        let ranges = ground.ranges(regions);
+        let ranges = cells.ranges(regions);
         // A server pattern is a policy of one rule that decides nothing else:
-        // a sure match is painted as 1, a doubt leaves both bits.
-        let [yes, no] = [1, 2].map(|entry| Ink { entry, number: entry.into() });
-        ground.paint(std::iter::once((&ranges, true, yes)), no);
+        // a sure match is policy as 1, a doubt leaves both bits.
+        let [yes, no] = [1, 2].map(|entry| RuleOutcome { entry, number: entry.into() });
+        cells.add_policy(std::iter::once((&ranges, true, yes)), no);
     }
-    let rows = ground.rows();
+    let rows = cells.rows();
     let truth = |byte: u8| match byte {
         1 => Truth::Yes,
         2 => Truth::No,
         _ => Truth::Perhaps,
     };
-    let classes = ground.classes.count();
+    let classes = cells.classes.count();
     let truths = (0..classes).map(|class| rows.iter().map(|row| truth(row[class])).collect()).collect();
-    Ok((ground, truths))
+    Ok((cells, truths))
 }
 
 fn exempt_regions(networks: &[IpNet]) -> Regions {

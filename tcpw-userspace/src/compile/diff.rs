@@ -11,15 +11,15 @@ use std::{
 };
 
 use super::{
-    chart::{Answer, Chart, Decision, Record, Records},
+    cells::Cells,
     classes::check,
     conditions::Conditions,
+    deciding_rules::{Answer, DecidingRules, Decision, Record, Records},
+    distinct_services::{self, Service, ServiceFilter},
     error::{CompileError, MAX_CELLS},
     networks::{Networks, runs},
-    paint::Cells,
     service::DaemonLists,
     survey::{Rules, servers},
-    who::{self, Only, Service},
 };
 use crate::{evaluate::request::Lookup, parse::rule::Tables};
 
@@ -63,18 +63,18 @@ pub fn diff(old: &Tables, new: &Tables, lookup: &dyn Lookup) -> Result<Vec<Chang
     let mut conditions = Conditions::default();
     let rules = [old, new].map(|tables| Rules::read(tables, lookup, &mut lists, &mut conditions));
     let servers = servers(&lists, &[old, new]);
-    let by_lists = who::services(&lists, &servers, &Only::default(), &mut records)?;
+    let by_lists = distinct_services::services(&lists, &servers, &ServiceFilter::default(), &mut records)?;
     let mut joined: BTreeMap<Change, Vec<Service>> = BTreeMap::new();
     for (matched, services) in by_lists {
-        let strokes = rules.each_ref().map(|rules| rules.strokes(&matched, &mut conditions));
-        let v4 = Cells::new(strokes.iter().flatten().map(|stroke| &stroke.part.regions.v4));
-        let v6 = Cells::new(strokes.iter().flatten().map(|stroke| &stroke.part.regions.v6));
+        let parts = rules.each_ref().map(|rules| rules.parts(&matched, &mut conditions));
+        let v4 = Cells::new(parts.iter().flatten().map(|it| &it.part.regions.v4));
+        let v6 = Cells::new(parts.iter().flatten().map(|it| &it.part.regions.v6));
         check("IPv4", v4.len(), MAX_CELLS)?;
         check("IPv6", v6.len(), MAX_CELLS)?;
-        let chart = |side: usize, records: &mut Records| {
-            Chart::of((&v4, &v6), &strokes[side], rules[side].default, records)
+        let deciding = |side: usize, records: &mut Records| {
+            DecidingRules::of((&v4, &v6), &parts[side], rules[side].default, records)
         };
-        let (before, after) = (chart(0, &mut records)?, chart(1, &mut records)?);
+        let (before, after) = (deciding(0, &mut records)?, deciding(1, &mut records)?);
         for change in compare(&records.all, (&v4, &v6), &before, &after) {
             joined.entry(change).or_default().extend(services.iter().cloned());
         }
@@ -97,8 +97,8 @@ type Spans = (Vec<(u32, u32)>, Vec<(u128, u128)>);
 fn compare(
     records: &[Record],
     (v4, v6): (&Cells<u32>, &Cells<u128>),
-    old: &Chart,
-    new: &Chart,
+    old: &DecidingRules,
+    new: &DecidingRules,
 ) -> Vec<Change> {
     // Where nothing changes, it does not matter what decides.
     let mut known: HashMap<(u32, u32), Option<Changed>> = HashMap::new();

@@ -1,4 +1,4 @@
-//! Rules to a [`Policy`]: where first match becomes longest match. No I/O, no aya.
+//! RuleOutcomes to a [`Policy`]: where first match becomes longest match. No I/O, no aya.
 //!
 //! In: parsed tables, the names-sets of the listeners, what is exempt. Out: the
 //! tables of one slot.
@@ -9,25 +9,27 @@
 //!
 //! The way there: every client list becomes a region of the address space
 //! (`pattern`, `text`, `region`), every service the list of rules whose daemon list
-//! it matches (`service`, `services`); rules are painted in order (`paint`, `classes`), cells with the
+//! it matches (`service`, `services`); rules are applied in order (`cells`, `outcomes`, `classes`), cells with the
 //! same outcome under every policy are one class, and the classes become the
 //! smallest tries (`prefix`).
 #![forbid(unsafe_code)]
 
 mod automaton;
-mod chart;
+mod cells;
 mod classes;
 mod conditions;
 mod daemons;
+mod deciding_rules;
 mod diff;
+mod distinct_services;
 mod error;
-mod land;
 mod networks;
-mod paint;
+mod outcomes;
 mod pattern;
 mod policy;
 mod prefix;
 mod region;
+mod remaining_clients;
 mod service;
 mod services;
 mod survey;
@@ -36,18 +38,18 @@ mod text;
 mod text_v6;
 mod unreachable;
 mod users;
-mod who;
 
 use std::{collections::HashMap, rc::Rc};
 
-pub use chart::{Answer, Decider, Decision};
-use classes::Stroke;
+use classes::RuleRegions;
 pub use conditions::HangsOn;
+pub use deciding_rules::{Answer, Decider, Decision};
 pub use diff::{Change, ChangeKind, diff};
+pub use distinct_services::{DaemonName, Port, Server, Service, ServiceFilter};
 pub use error::CompileError;
 use ipnet::IpNet;
 pub use networks::Networks;
-use paint::Ink;
+use outcomes::RuleOutcome;
 use pattern::Patterns;
 pub use policy::Policy;
 use policy::Sizes;
@@ -59,7 +61,6 @@ pub use survey::{Area, Surveyed, survey};
 pub use tables::PolicyTables;
 pub use unreachable::{Unreachable, unreachable};
 pub use users::{ask_for_users, users_choose};
-pub use who::{DaemonName, Only, Port, Server, Service};
 
 use tcpw_common::outcome::{BANNER, KEEPALIVE, Outcome, REDIRECT, REPORT};
 
@@ -113,10 +114,10 @@ pub struct Input<'a> {
 pub fn compile(input: &Input<'_>) -> Result<Policy, CompileError> {
     let mut patterns = Patterns::new(input.tables, input.names);
     let mut lists = DaemonLists::default();
-    let mut inks = Inks::default();
+    let mut outcomes = OutcomeNumbers::default();
     let is_looked_up = input.names != Names::Unknown && patterns.hang_on_names();
     let mut unnamed = is_looked_up.then(|| Patterns::new(input.tables, Names::Unknown));
-    let mut strokes = Vec::new();
+    let mut rules = Vec::new();
     let (mut acts_on_accepted, mut redirects, mut has_allow_banners) = (false, false, false);
     for table in [&input.tables.allow, &input.tables.deny] {
         for rule in &table.rules {
@@ -132,16 +133,16 @@ pub fn compile(input: &Input<'_>) -> Result<Policy, CompileError> {
                 redirects |= consequences.redirects();
                 has_allow_banners |= consequences.has_allow_banners();
                 let entry = match input.names {
-                    // Who the user is does not change the verdict, but what is said of it. A client that
-                    // is steered has a connection, by which he is asked for.
+                    // The user does not change the verdict, but the line that is logged. A redirected client has
+                    // a connection, by which its user can be looked up.
                     Names::LookedUp if users::options_ask(rule) && !consequences.redirects() => {
                         Outcome::Ask as u8
                     }
                     Names::LookedUp | Names::HostsLookedUp | Names::Unknown => entry_of(consequences),
                 };
-                // Where no name counts, what options do can be told from the address later on.
+                // Where no name decides, the address alone tells later which options apply.
                 let effects = if is_looked_up { effects_of(rule) } else { 0 };
-                strokes.push(Stroke { list, regions, unnamed, ink: inks.ink(entry, effects) });
+                rules.push(RuleRegions { list, regions, unnamed, outcome: outcomes.number(entry, effects) });
             }
         }
     }
@@ -158,8 +159,8 @@ pub fn compile(input: &Input<'_>) -> Result<Policy, CompileError> {
     let ports =
         Ports { exempt: input.exempt_ports, unnamed: if is_looked_up { input.unnamed_ports } else { &[] } };
     let mut services = Services::new(&lists, &truths, input.listeners, ports)?;
-    let default = inks.ink(default, 0);
-    let clients = classes::paint(&strokes, &services, input.exempt_networks, default)?;
+    let default = outcomes.number(default, 0);
+    let clients = classes::of_services(&rules, &services, input.exempt_networks, default)?;
 
     let mut rows = clients.rows();
     let server_classes = services.join(&mut rows);
@@ -190,14 +191,14 @@ pub fn compile(input: &Input<'_>) -> Result<Policy, CompileError> {
     })
 }
 
-/// The inks of the rules: two differ if their verdicts or what their options do differ.
+/// Numbers of the distinct outcomes: two differ if their verdicts or what their options do differ.
 #[derive(Default)]
-struct Inks(HashMap<(u8, u64), u32>);
+struct OutcomeNumbers(HashMap<(u8, u64), u32>);
 
-impl Inks {
-    fn ink(&mut self, entry: u8, effects: u64) -> Ink {
+impl OutcomeNumbers {
+    fn number(&mut self, entry: u8, effects: u64) -> RuleOutcome {
         let next = u32::try_from(self.0.len()).unwrap_or(u32::MAX);
-        Ink { entry, number: *self.0.entry((entry, effects)).or_insert(next) }
+        RuleOutcome { entry, number: *self.0.entry((entry, effects)).or_insert(next) }
     }
 }
 

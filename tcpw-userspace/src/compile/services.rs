@@ -34,8 +34,8 @@ pub(super) struct Services {
     pub classes_of_matches: HashMap<Matches, u32>,
     /// Class of each port that a daemon list names or that is exempt.
     pub ports: Vec<(u16, u32)>,
-    /// What makes each policy.
-    pub painted: Vec<Painted>,
+    /// The daemon lists that match, for each policy.
+    pub matching_lists: Vec<MatchingLists>,
     /// Policy of (names, port, server).
     pub policies: Vec<u32>,
     /// Classes of names, ports and servers.
@@ -44,7 +44,7 @@ pub(super) struct Services {
 
 /// What makes a policy.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Painted {
+pub(super) struct MatchingLists {
     /// The daemon lists that match.
     pub lists: Vec<(usize, Truth)>,
     /// Every name is unknown.
@@ -113,7 +113,7 @@ impl Services {
             comms,
             classes_of_matches,
             ports,
-            painted: Vec::new(),
+            matching_lists: Vec::new(),
             policies: Vec::with_capacity(count),
             sizes,
         };
@@ -126,10 +126,10 @@ impl Services {
                     let matched = lists.matched(matches, *port, if is_unnamed { unnamed } else { named });
                     let doubt =
                         matched.iter().any(|(_, truth)| *truth == Truth::Perhaps).then_some((names, class));
-                    let painted = Painted { lists: matched, is_unnamed };
-                    let policy = *known.entry((painted.clone(), doubt)).or_insert_with(|| {
-                        services.painted.push(painted);
-                        number(services.painted.len() - 1)
+                    let lists_of = MatchingLists { lists: matched, is_unnamed };
+                    let policy = *known.entry((lists_of.clone(), doubt)).or_insert_with(|| {
+                        services.matching_lists.push(lists_of);
+                        number(services.matching_lists.len() - 1)
                     });
                     services.policies.push(policy);
                 }

@@ -12,16 +12,16 @@ use std::{
 
 use super::{
     Names,
-    chart::{Chart, Decider, Decision, Kind, Records, Stroke, hash},
+    cells::Cells,
     classes::check,
     conditions::{Conditions, HangsOn, Part, Reader},
+    deciding_rules::{Decider, DecidingRules, Decision, Kind, Records, RulePart, hash},
+    distinct_services::{self, Matched, Service, ServiceFilter},
     error::{CompileError, MAX_CELLS},
     networks::{Networks, runs},
-    paint::Cells,
     pattern::Patterns,
     region::Regions,
     service::{DaemonLists, Truth},
-    who::{self, Matched, Only, Service},
 };
 use crate::{
     evaluate::{
@@ -56,27 +56,31 @@ pub struct Area {
 /// # Errors
 ///
 /// There is too much to say.
-pub fn survey(tables: &Tables, lookup: &dyn Lookup, only: &Only) -> Result<Vec<Surveyed>, CompileError> {
+pub fn survey(
+    tables: &Tables,
+    lookup: &dyn Lookup,
+    only: &ServiceFilter,
+) -> Result<Vec<Surveyed>, CompileError> {
     let mut records = Records::default();
     let mut lists = DaemonLists::default();
     let mut conditions = Conditions::default();
     let rules = Rules::read(tables, lookup, &mut lists, &mut conditions);
     let servers = servers(&lists, &[tables]);
     let mut joined: BTreeMap<Vec<Area>, Vec<Service>> = BTreeMap::new();
-    let by_lists = who::services(&lists, &servers, only, &mut records)?;
+    let by_lists = distinct_services::services(&lists, &servers, only, &mut records)?;
     for (matched, services) in by_lists {
-        let strokes = rules.strokes(&matched, &mut conditions);
-        let v4 = Cells::new(strokes.iter().map(|stroke| &stroke.part.regions.v4));
-        let v6 = Cells::new(strokes.iter().map(|stroke| &stroke.part.regions.v6));
+        let parts = rules.parts(&matched, &mut conditions);
+        let v4 = Cells::new(parts.iter().map(|it| &it.part.regions.v4));
+        let v6 = Cells::new(parts.iter().map(|it| &it.part.regions.v6));
         check("IPv4", v4.len(), MAX_CELLS)?;
         check("IPv6", v6.len(), MAX_CELLS)?;
-        let chart = Chart::of((&v4, &v6), &strokes, rules.default, &mut records)?;
+        let deciding = DecidingRules::of((&v4, &v6), &parts, rules.default, &mut records)?;
         let mut areas: HashMap<&Decision, Networks> = HashMap::new();
         let decision = |number: &u32| &records.all[*number as usize].decision;
-        for (decision, run) in runs(&v4.starts, &chart.v4.iter().map(decision).collect::<Vec<_>>()) {
+        for (decision, run) in runs(&v4.starts, &deciding.v4.iter().map(decision).collect::<Vec<_>>()) {
             areas.entry(decision).or_default().add_v4(run);
         }
-        for (decision, run) in runs(&v6.starts, &chart.v6.iter().map(decision).collect::<Vec<_>>()) {
+        for (decision, run) in runs(&v6.starts, &deciding.v6.iter().map(decision).collect::<Vec<_>>()) {
             areas.entry(decision).or_default().add_v6(run);
         }
         let area =
@@ -164,13 +168,13 @@ impl Rules {
     }
 
     /// The rules that match a service, in order.
-    pub(super) fn strokes(&self, matched: &Matched, conditions: &mut Conditions) -> Vec<Stroke<'_>> {
+    pub(super) fn parts(&self, matched: &Matched, conditions: &mut Conditions) -> Vec<RulePart<'_>> {
         let mut order: Vec<(usize, usize, Truth)> = Vec::new();
         for (list, truth) in matched {
             order.extend(self.by_list.get(list).into_iter().flatten().map(|index| (*index, *list, *truth)));
         }
         order.sort_unstable();
-        let mut strokes = Vec::with_capacity(order.len());
+        let mut parts = Vec::with_capacity(order.len());
         for (index, list, truth) in order {
             let line = &self.rules[index];
             for part in &line.parts {
@@ -183,10 +187,10 @@ impl Rules {
                     }
                 };
                 let Line { rule, kind, effects, .. } = *line;
-                strokes.push(Stroke { rule, part, conditions, hangs_on, kind, effects });
+                parts.push(RulePart { rule, part, conditions, hangs_on, kind, effects });
             }
         }
-        strokes
+        parts
     }
 }
 

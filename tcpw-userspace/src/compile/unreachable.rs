@@ -14,12 +14,12 @@ use std::{
 
 use super::{
     Names,
-    classes::{self, Ground},
+    cells::Ranges,
+    classes::{self, CellClasses},
     daemons,
-    land::{Land, MAX_OWNERS},
-    paint::Ranges,
     pattern::Patterns,
     region::Regions,
+    remaining_clients::{MAX_OWNERS, RemainingClients},
     service::{DaemonLists, Truth},
 };
 use crate::{
@@ -61,11 +61,15 @@ pub fn unreachable(tables: &Tables) -> Vec<Unreachable> {
         }
     }
     // A policy of so many cells is refused by the compiler, with an error that says so.
-    let Ok(ground) = Ground::new(lines.iter().map(|line| line.regions.as_ref())) else { return Vec::new() };
+    let Ok(cell_classes) = CellClasses::new(lines.iter().map(|line| line.regions.as_ref())) else {
+        return Vec::new();
+    };
     let mut shared: HashMap<*const Regions, Rc<[Ranges; 2]>> = HashMap::new();
     let ranges = lines.iter().map(|line| {
         Rc::clone(
-            shared.entry(Rc::as_ptr(&line.regions)).or_insert_with(|| Rc::new(ground.ranges(&line.regions))),
+            shared
+                .entry(Rc::as_ptr(&line.regions))
+                .or_insert_with(|| Rc::new(cell_classes.ranges(&line.regions))),
         )
     });
     let ranges: Vec<_> = ranges.collect();
@@ -75,14 +79,19 @@ pub fn unreachable(tables: &Tables) -> Vec<Unreachable> {
     let Ok((_, mut servers)) = classes::servers(&servers) else { return Vec::new() };
     servers.push(unknown_server);
 
-    let cells = ground.v4.len() + ground.v6.len();
+    let cells = cell_classes.v4.len() + cell_classes.v6.len();
     let mut weights = vec![0; lists.len()];
     for (line, ranges) in lines.iter().zip(&ranges) {
         weights[line.list] += ranges.iter().map(|it| it.sure.len() + it.doubtful.len()).sum::<usize>() + 1;
     }
     let policies = policies(&lists, &servers, cells, &weights).unwrap_or_else(|| vec![one_policy(&lists)]);
-    Search { lines: &lines, ranges: &ranges, cells: [ground.v4.len(), ground.v6.len()], budget: MAX_STEPS }
-        .run(&policies)
+    Search {
+        lines: &lines,
+        ranges: &ranges,
+        cells: [cell_classes.v4.len(), cell_classes.v6.len()],
+        budget: MAX_STEPS,
+    }
+    .run(&policies)
 }
 
 /// A rule as it takes clients.
@@ -190,7 +199,7 @@ fn one_policy(lists: &DaemonLists<'_>) -> Matched {
 }
 
 /// Hears of a rule, and of what the rules before it left.
-type Look<'a> = &'a mut dyn FnMut(usize, &mut Land, &[Ranges; 2], &Line);
+type Look<'a> = &'a mut dyn FnMut(usize, &mut RemainingClients, &[Ranges; 2], &Line);
 
 struct Search<'a> {
     lines: &'a [Line],
@@ -219,17 +228,17 @@ impl Search<'_> {
             .collect();
         let mut reached = vec![false; self.lines.len()];
         for order in &orders {
-            self.paint(order, &mut |index, land, ranges, line| {
-                reached[index] = reached[index] || land.is_open(ranges, line.unknown);
+            self.paint(order, &mut |index, remaining, ranges, line| {
+                reached[index] = reached[index] || remaining.is_open(ranges, line.unknown);
             });
         }
         let mut by: Vec<BTreeSet<usize>> = vec![BTreeSet::new(); self.lines.len()];
         if reached.contains(&false) {
             let mut budget = self.budget;
             for order in &orders {
-                self.paint(order, &mut |index, land, ranges, line| {
+                self.paint(order, &mut |index, remaining, ranges, line| {
                     if !reached[index] {
-                        land.owners(ranges, line.unknown, &mut by[index], &mut budget);
+                        remaining.owners(ranges, line.unknown, &mut by[index], &mut budget);
                     }
                 });
             }
@@ -281,18 +290,18 @@ impl Search<'_> {
 
     /// Shows `look` each rule of a policy, with what the rules before it left.
     fn paint(&self, order: &[(usize, Truth)], look: Look<'_>) {
-        let mut land = Land::new(self.cells);
-        let mut lasting = Land::new(self.cells);
+        let mut remaining = RemainingClients::new(self.cells);
+        let mut lasting = RemainingClients::new(self.cells);
         let mut table = TableKind::Allow;
         for &(index, truth) in order {
             let (line, ranges) = (&self.lines[index], self.ranges[index].as_ref());
             if line.rule.table != table {
                 table = line.rule.table;
-                land = std::mem::replace(&mut lasting, Land::new([0, 0]));
+                remaining = std::mem::replace(&mut lasting, RemainingClients::new([0, 0]));
             }
-            look(index, &mut land, ranges, line);
+            look(index, &mut remaining, ranges, line);
             if truth == Truth::Yes {
-                land.close(index, ranges, line.unknown);
+                remaining.close(index, ranges, line.unknown);
                 if table == TableKind::Allow && line.takes == Takes::All {
                     lasting.close(index, ranges, line.unknown);
                 }

@@ -334,24 +334,9 @@ fn explain(text: &str, span: &Range<usize>, message: &str) -> String {
 /// The key that is likely meant.
 fn nearest<'a>(key: &str, keys: &[&'a str]) -> Option<&'a str> {
     let plain = key.to_ascii_lowercase().replace('_', "-");
-    let (distance, known) = keys.iter().map(|known| (distance(&plain, known), *known)).min()?;
+    let (distance, known) = keys.iter().map(|known| (strsim::levenshtein(&plain, known), *known)).min()?;
     let begins_alike = plain.starts_with(known) || (plain.len() > 2 && known.starts_with(&plain));
     (begins_alike || distance <= known.len().div_ceil(3)).then_some(known)
-}
-
-/// Levenshtein's distance.
-pub(crate) fn distance(left: &str, right: &str) -> usize {
-    let mut row: Vec<usize> = (0..=right.len()).collect();
-    for (i, a) in left.bytes().enumerate() {
-        let mut corner = row[0];
-        row[0] = i + 1;
-        for (j, b) in right.bytes().enumerate() {
-            let replaced = corner + usize::from(a != b);
-            corner = row[j + 1];
-            row[j + 1] = replaced.min(row[j] + 1).min(corner + 1);
-        }
-    }
-    row[right.len()]
 }
 
 /// Line and column of a byte, from 1.

@@ -15,8 +15,8 @@ use crate::{
     config::Config,
     control::{self, Lock},
     core::{Core, Input},
+    host::raise_file_limit,
     kernel::Pins,
-    listeners::raise_file_limit,
 };
 use inbox::Inbox;
 use outside::Outside;

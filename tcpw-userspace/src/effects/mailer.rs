@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::check::facts::{Facts, Kind};
+use crate::host::{HostFiles, Kind};
 
 /// What mail(1) and its kin start.
 pub const SENDMAIL: &str = "/usr/sbin/sendmail";
@@ -50,7 +50,7 @@ pub enum Mailer {
 
 impl Mailer {
     /// Looks at the file behind /usr/sbin/sendmail.
-    pub fn find(facts: &dyn Facts) -> Self {
+    pub fn find(facts: &dyn HostFiles) -> Self {
         let mut program = facts.real(Path::new(SENDMAIL));
         let mut status = facts.status(&program);
         if status.kind != Kind::File {
@@ -91,13 +91,12 @@ impl Mailer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::check::facts::{Account, Status};
-    use crate::effects::Settings;
+    use crate::host::{Account, Status};
 
     /// A file system with these programs: path, mode, group.
     struct Programs(&'static [(&'static str, u32, u32)]);
 
-    impl Facts for Programs {
+    impl HostFiles for Programs {
         fn status(&self, path: &Path) -> Status {
             let found = self.0.iter().find(|(known, ..)| Path::new(known) == path);
             found.map_or(Status::MISSING, |(_, mode, group)| Status {
@@ -131,10 +130,6 @@ mod tests {
                 _ => return None,
             };
             Some(name.into())
-        }
-
-        fn effects(&self) -> Option<&Settings> {
-            None
         }
     }
 

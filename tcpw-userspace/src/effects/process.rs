@@ -30,7 +30,7 @@ pub const SUBCOMMAND: &str = "effects-helper";
 
 /// What was heard of a helper.
 #[derive(Debug)]
-pub struct Heard {
+pub(crate) struct Heard {
     /// Which: helpers are numbered.
     pub(crate) helper: u64,
     pub(crate) what: What,

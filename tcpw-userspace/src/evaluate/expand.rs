@@ -5,7 +5,7 @@
 //! Invariant: of a value that came from the network only harmless bytes pass.
 //! Source: hosts_access(5); tcp_wrappers 7.6.q (Debian) `percent_x.c`.
 
-use super::{subject::Subject, text::quoted_bytes};
+use super::{quoted_bytes, subject::Subject};
 
 /// Most bytes of an expanded option.
 pub(super) const OPTION_BYTES: usize = 8190;

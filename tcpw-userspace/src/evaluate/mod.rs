@@ -7,7 +7,6 @@
 //! Source: tcp_wrappers 7.6.q `hosts_access.c`, `hosts_access()`.
 #![forbid(unsafe_code)]
 
-mod address;
 mod expand;
 mod glob;
 mod host;
@@ -21,15 +20,15 @@ mod subject;
 mod text;
 mod unknown;
 
-pub use address::numeric_host;
 pub use host::{Host, host_matches, host_matches_unnamed};
 pub use index::IndexedTables;
 pub use observe::{Miss, Observer};
 pub use options::{Consequences, consequences_of, outcome_of};
 pub use self_check::{SelfCheck, SelfChecked};
-pub(crate) use text::quoted_bytes;
 pub use unknown::Unknown;
 
+pub use crate::parse::numeric_host;
+pub(crate) use crate::parse::quoted_bytes;
 use crate::parse::rule::{
     ClientPattern, Daemon, DaemonPattern, HostPattern, List, Rule, Table, TableEnd, Tables, Text,
 };

@@ -7,9 +7,9 @@ use std::{os::unix::ffi::OsStrExt, path::Path};
 use super::{
     expand::{self, OPTION_BYTES, TooLong},
     judgement::{Action, Effect, Reason, RuleIndex, Verdict},
+    quoted_bytes,
     request::{Banner, CommandResult, Lookup, Purpose, Request},
     subject::Subject,
-    text::quoted_bytes,
 };
 use crate::parse::{
     list::split_at,

@@ -2,8 +2,6 @@
 //!
 //! Source: tcp_wrappers 7.6.q (Debian) `hosts_access.c` `string_match`.
 
-use std::fmt::Write;
-
 use super::glob::glob_matches;
 use crate::parse::{number, rule::TextPattern};
 
@@ -16,19 +14,6 @@ pub(super) const PARANOID: &[u8] = b"paranoid";
 /// Whether a host name is one.
 pub(super) fn is_known(name: &[u8]) -> bool {
     !name.eq_ignore_ascii_case(UNKNOWN) && !name.eq_ignore_ascii_case(PARANOID)
-}
-
-/// Text for a message; bytes that are not UTF-8 as `\xNN`.
-pub(crate) fn quoted_bytes(text: &[u8]) -> String {
-    let mut shown = String::with_capacity(text.len());
-    for chunk in text.utf8_chunks() {
-        shown.push_str(chunk.valid());
-        for byte in chunk.invalid() {
-            // Writing to a String cannot fail.
-            let _ = write!(shown, "\\x{byte:02x}");
-        }
-    }
-    shown
 }
 
 /// A subject `::ffff:a.b.c.d` reduced to `a.b.c.d`.

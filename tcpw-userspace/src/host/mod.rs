@@ -1,17 +1,21 @@
-//! Facts of this machine: requirements, files and users, network namespaces, sockets.
+//! Facts of this machine: what it must have, cgroups, files and users, sockets, network namespaces, the clock.
 //!
-//! In: nothing but this machine. Out: what others ask of it. Invariant: nothing is changed here but that a
-//! connection is ended on demand.
+//! In: system calls, /proc, netlink. Out: plain values and descriptors. Invariant: nothing here knows of
+//! tables, policies or the daemon.
 
-mod connection;
-mod facts;
-mod namespace;
+mod cgroups;
+mod clock;
+mod files;
+mod netns;
 mod requirements;
-pub(crate) mod sock_diag;
+pub mod sock_diag;
+mod socket;
 
-pub use connection::{Ends, cookies, destroy, inodes};
-pub use facts::System;
-pub use namespace::{Namespace, Namespaces};
-pub use requirements::{Missing, cgroup_scope, cgroup2_root, kernel, pin_dir, privileges};
-
-pub(crate) use crate::kernel::boot_ns;
+pub use cgroups::{cgroup_scope, cgroup2_root, cgroups_below, is_root_cgroup};
+pub use clock::{boot_ns, boot_time};
+pub use files::{Account, HostFiles, Kind, Status, System};
+pub use netns::{Namespace, Namespaces};
+pub use requirements::{Missing, can_pin_in, kernel, privileges};
+pub use sock_diag::Incomplete;
+pub use socket::{netns_cookie, raise_file_limit, socket_cookie};
+pub(crate) use socket::{option_of, socket_option};

@@ -1,17 +1,18 @@
-//! Listening sockets that no process shows: subflows of MPTCP listeners, and the kernel's own.
+//! Sockets as sock_diag(7) lists them, those that no process shows among them: subflows of MPTCP
+//! listeners, and the kernel's own.
 //!
 //! In: network namespaces. Out: what sock_diag(7) lists there. Invariant: the cookie is the one
 //! the gate sees.
 //! Minimum kernel version: 5.7 (INET_DIAG_CGROUP_ID).
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::BTreeMap,
     fs::{self, File},
     io,
     net::SocketAddr,
     ops::RangeInclusive,
     os::{fd::AsFd as _, unix::fs::MetadataExt as _},
-    path::{Path, PathBuf},
+    path::Path,
     thread,
 };
 
@@ -26,7 +27,7 @@ use netlink_packet_sock_diag::{
 use netlink_sys::{Socket, protocols::NETLINK_SOCK_DIAG};
 use nix::sched::{CloneFlags, setns};
 
-use crate::listeners::{Incomplete, netns_cookie};
+use super::socket::netns_cookie;
 
 /// Attribute with the socket's cgroup. Source: linux/include/uapi/linux/inet_diag.h.
 const INET_DIAG_CGROUP_ID: u16 = 21;
@@ -39,38 +40,56 @@ const INET_DIAG_SKV6ONLY: u16 = 11;
 
 /// A listening TCP socket, or a bound UDP socket, as sock_diag(7) lists it.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct DiagSocket {
+pub struct DiagSocket {
     /// SO_COOKIE.
-    pub(crate) cookie: u64,
+    pub cookie: u64,
     /// Index of the interface it is bound to, or 0.
-    pub(crate) interface: u32,
+    pub interface: u32,
     /// It takes IPv6 alone.
-    pub(crate) is_v6_only: bool,
+    pub is_v6_only: bool,
     /// Cookie of its network namespace.
-    pub(crate) netns: u64,
+    pub netns: u64,
     /// A process in that namespace.
-    pub(crate) resident: u32,
+    pub resident: u32,
     /// Id of the cgroup it was made in, 0 if unknown.
-    pub(crate) cgroup: u64,
+    pub cgroup: u64,
     /// Inode number, 0 if no process ever held it.
-    pub(crate) inode: u64,
+    pub inode: u64,
     /// 6 (TCP) or 17 (UDP).
-    pub(crate) protocol: u16,
+    pub protocol: u16,
     /// 2 (AF_INET) or 10 (AF_INET6).
-    pub(crate) family: u32,
+    pub family: u32,
     /// Local address and port.
-    pub(crate) local: SocketAddr,
+    pub local: SocketAddr,
     /// A UDP socket that has a peer.
-    pub(crate) is_connected: bool,
+    pub is_connected: bool,
+}
+
+/// Why a list of sockets, or of processes, is not complete.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Incomplete {
+    /// Hardly anything was seen: processes, or files of theirs, or threads to look with were not to be had.
+    Blind(String),
+    /// A network namespace cannot be entered or read, perhaps never.
+    Namespace(String),
+}
+
+impl std::fmt::Display for Incomplete {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Blind(reason) => out.write_str(reason),
+            Self::Namespace(reason) => write!(out, "list the sockets of a network namespace: {reason}"),
+        }
+    }
 }
 
 /// Network namespaces, each with a file that keeps it, and a process in it.
 #[derive(Default)]
-pub(crate) struct Namespaces(BTreeMap<(u64, u64), (File, u32)>);
+pub struct NetnsFiles(BTreeMap<(u64, u64), (File, u32)>);
 
-impl Namespaces {
+impl NetnsFiles {
     /// Adds that of a process, if it is a new one.
-    pub(crate) fn add(&mut self, proc_root: &Path, pid: u32) {
+    pub fn add(&mut self, proc_root: &Path, pid: u32) {
         let path = proc_root.join(pid.to_string()).join("ns/net");
         // A process may be gone: then another one shows its namespace, or nothing is left of it.
         if let Ok(found) = fs::metadata(&path)
@@ -83,7 +102,7 @@ impl Namespaces {
 
     /// All of them, with every listening TCP socket, and every UDP socket that has a port; one that
     /// cannot be entered or read to its end is left out, and an error says why.
-    pub(crate) fn listening(self) -> (Vec<Listed>, Option<Incomplete>) {
+    pub fn listening(self) -> (Vec<Listed>, Option<Incomplete>) {
         // Entering a namespace is for good: a thread of its own does it.
         let started = thread::Builder::new().spawn(move || {
             let (mut all, mut failed) = (Vec::new(), None);
@@ -110,13 +129,15 @@ impl Namespaces {
 
 /// A network namespace and what listens in it.
 #[derive(Debug)]
-pub(crate) struct Listed {
+pub struct Listed {
     /// Its cookie, 0 if the kernel lacks it.
-    pub(crate) netns: u64,
-    pub(crate) file: File,
-    pub(crate) sockets: Vec<DiagSocket>,
+    pub netns: u64,
+    /// Keeps it.
+    pub file: File,
+    /// Its sockets.
+    pub sockets: Vec<DiagSocket>,
     /// Ports the kernel gives to sockets that did not ask for one.
-    pub(crate) given_away: RangeInclusive<u16>,
+    pub given_away: RangeInclusive<u16>,
 }
 
 /// Of the network namespace of the calling thread; every port, if it is not known.
@@ -148,11 +169,7 @@ fn list(namespace: &File, resident: u32) -> io::Result<(u64, Vec<DiagSocket>)> {
 }
 
 /// Every socket that the kernel has for a request.
-pub(crate) fn dump(
-    socket: &Socket,
-    request: InetRequest,
-    mut each: impl FnMut(InetResponse),
-) -> io::Result<()> {
+pub fn dump(socket: &Socket, request: InetRequest, mut each: impl FnMut(InetResponse)) -> io::Result<()> {
     let mut header = NetlinkHeader::default();
     header.flags = NLM_F_REQUEST | NLM_F_DUMP;
     let mut message = NetlinkMessage::new(header, SockDiagMessage::InetRequest(request).into());
@@ -181,7 +198,7 @@ pub(crate) fn dump(
 }
 
 /// SO_COOKIE of a listed socket.
-pub(crate) fn cookie(response: &InetResponse) -> Option<u64> {
+pub fn cookie(response: &InetResponse) -> Option<u64> {
     let cookie = &response.header.socket_id.cookie;
     let half = |at: usize| -> Option<u64> {
         Some(u32::from_ne_bytes(cookie.get(at..at + 4)?.try_into().ok()?).into())
@@ -215,28 +232,4 @@ fn read(response: &InetResponse, (netns, resident): (u64, u32), protocol: u8) ->
         local: SocketAddr::new(id.source_address, id.source_port),
         is_connected: response.header.state == ESTABLISHED,
     })
-}
-
-/// Whether a directory is the root of all cgroups, and not just that of a container.
-pub(crate) fn is_root_cgroup(directory: &Path) -> bool {
-    /// Source: linux/fs/kernfs/dir.c, `kernfs_create_root`.
-    const ROOT_INODE: u64 = 1;
-    fs::metadata(directory).is_ok_and(|found| found.ino() == ROOT_INODE)
-}
-
-/// The ids of a cgroup and all below it: inode numbers of their directories.
-pub(crate) fn cgroups_below(directory: &Path) -> HashSet<u64> {
-    let mut ids = HashSet::new();
-    let mut open: Vec<PathBuf> = vec![directory.to_path_buf()];
-    while let Some(directory) = open.pop() {
-        let Ok(found) = fs::metadata(&directory) else { continue };
-        ids.insert(found.ino());
-        let entries = fs::read_dir(&directory).into_iter().flatten().flatten();
-        open.extend(
-            entries
-                .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
-                .map(|entry| entry.path()),
-        );
-    }
-    ids
 }

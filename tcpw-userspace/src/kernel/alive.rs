@@ -19,6 +19,7 @@ use anyhow::{Context as _, Result};
 use aya::maps::{Array, MapData};
 
 use super::{load::Kernel, maps::open};
+use crate::host::boot_ns;
 
 /// A fraction of [`ALIVE_NS`](tcpw_common::limits::ALIVE_NS).
 const EVERY: Duration = Duration::from_millis(150);
@@ -103,10 +104,4 @@ fn beat(mut map: Array<MapData, u64>, ticked: &AtomicBool, stopped: &Receiver<()
             return;
         }
     }
-}
-
-/// CLOCK_BOOTTIME, nanoseconds.
-pub(crate) fn boot_ns() -> u64 {
-    let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_BOOTTIME).map(Duration::from);
-    u64::try_from(now.unwrap_or_default().as_nanos()).unwrap_or_default()
 }

@@ -6,13 +6,13 @@ use anyhow::{Context as _, Result};
 use aya::maps::Array;
 
 use super::{
-    alive::boot_ns,
     links::HookState,
     load::Kernel,
     maps::open,
     pins::Pins,
     programs::{Hook, When},
 };
+use crate::host::boot_ns;
 
 impl Kernel {
     /// Attaches what names listeners, before anything is judged.

@@ -12,7 +12,7 @@ use std::{
 
 use tcpw_common::certified::CHANGES;
 
-use super::alive::boot_ns;
+use crate::host::boot_ns;
 
 const BYTES: usize = CHANGES * size_of::<u64>();
 

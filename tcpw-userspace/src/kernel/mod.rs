@@ -36,7 +36,6 @@ mod upgrade;
 mod users;
 
 pub use alive::Alive;
-pub(crate) use alive::boot_ns;
 pub use answers::Answers;
 pub use banners::Banners;
 pub use changes::{Changes, Stamps};

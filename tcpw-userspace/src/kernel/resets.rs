@@ -24,7 +24,6 @@ use tcpw_common::{
 };
 
 use super::{
-    alive::boot_ns,
     changes::Changes,
     load::Kernel,
     maps::{descriptor, open},
@@ -34,6 +33,7 @@ use super::{
     udp_ports::UdpPorts,
 };
 use crate::config::{Refusal, ResetRates};
+use crate::host::boot_ns;
 
 const UDP: u16 = 17;
 

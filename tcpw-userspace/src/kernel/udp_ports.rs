@@ -18,12 +18,12 @@ use aya::{
 use tcpw_common::certified::PortKey;
 
 use super::{
-    alive::boot_ns,
     links::{HookState, Links},
     maps::open,
     pins::cgroup_id,
     programs::{Hook, Want, When},
 };
+use crate::host::boot_ns;
 
 /// The ports that are watched.
 pub(super) struct UdpPorts {

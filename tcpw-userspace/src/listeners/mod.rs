@@ -27,9 +27,7 @@ use std::{net::SocketAddr, os::fd::OwnedFd};
 pub(crate) use duplicates::duplicates_of;
 pub use scan::Scanner;
 pub use settings::MoreNames;
-pub use survey::{Incomplete, Namespace, PortSocket, Survey};
-pub use sys::raise_file_limit;
-pub(crate) use sys::{netns_cookie, socket_cookie};
+pub use survey::{Namespace, PortSocket, Survey};
 
 use crate::names::NamesSet;
 

@@ -1,6 +1,9 @@
 //! What /proc tells of a process.
 //!
-//! In: the directory /proc/PID. Out: [`Process`]. A process that goes away meanwhile is no error.
+//! In: the directory /proc/PID. Out: [`Process`]. A process that ends meanwhile is no error.
+//!
+//! Not the procfs crate: it reads names as UTF-8 and fails on other bytes. A process chooses its comm and its
+//! arguments, and must not be able to prevent that its listeners are found.
 
 use std::{
     ffi::OsStr,

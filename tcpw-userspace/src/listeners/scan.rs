@@ -10,14 +10,19 @@ use std::{
 };
 
 use super::{
-    Incomplete, Listener, MoreNames, NameSource, Namespace, Survey,
+    Listener, MoreNames, NameSource, Namespace, Survey,
     held::{Found, is_limit},
     owner::Owners,
     process,
     sys::PidFd,
 };
-use crate::host::sock_diag::{self, DiagSocket, Listed, Namespaces};
-use crate::names::NamesSet;
+use crate::{
+    host::{
+        cgroups_below, is_root_cgroup,
+        sock_diag::{DiagSocket, Incomplete, Listed, NetnsFiles},
+    },
+    names::NamesSet,
+};
 
 /// Finds listeners.
 ///
@@ -85,7 +90,7 @@ impl Scanner {
             }
         };
         let (mut listeners, over_limit) = self.scan(&pids, |_| true);
-        let mut namespaces = Namespaces::default();
+        let mut namespaces = NetnsFiles::default();
         for pid in &pids {
             namespaces.add(&self.proc_root, *pid);
         }
@@ -126,7 +131,7 @@ impl Scanner {
         if over_limit > 0 {
             log::debug!("too many files are open: {over_limit} sockets of process {pid} were not looked at");
         }
-        let mut namespaces = Namespaces::default();
+        let mut namespaces = NetnsFiles::default();
         namespaces.add(&self.proc_root, pid);
         // Of one process no look is the whole.
         let (listed, _) = namespaces.listening();
@@ -142,8 +147,8 @@ impl Scanner {
     /// Which sockets the gate sees, by the cgroup they were made in.
     fn guarded(&self) -> Guarded {
         match &self.cgroup {
-            Some(cgroup) if sock_diag::is_root_cgroup(cgroup) => Guarded::All,
-            Some(cgroup) => Guarded::Below(sock_diag::cgroups_below(cgroup)),
+            Some(cgroup) if is_root_cgroup(cgroup) => Guarded::All,
+            Some(cgroup) => Guarded::Below(cgroups_below(cgroup)),
             None => Guarded::Unknown,
         }
     }
@@ -153,7 +158,7 @@ impl Scanner {
         let Some(cgroup) = self.cgroup.as_ref().filter(|_| self.scope != Path::new("/")) else {
             return;
         };
-        let guarded = sock_diag::cgroups_below(cgroup);
+        let guarded = cgroups_below(cgroup);
         let made_in: BTreeMap<u64, u64> =
             sockets.iter().map(|socket| (socket.cookie, socket.cgroup)).collect();
         for listener in listeners {
@@ -176,7 +181,7 @@ impl Scanner {
         }
         let guarded = match &self.cgroup {
             Some(_) if self.scope == Path::new("/") => None,
-            Some(cgroup) => Some(sock_diag::cgroups_below(cgroup)),
+            Some(cgroup) => Some(cgroups_below(cgroup)),
             None => return 0,
         };
         let mut over_limit = 0;

@@ -6,7 +6,7 @@
 use std::{fs::File, net::SocketAddr, ops::RangeInclusive};
 
 use super::Listener;
-use crate::host::sock_diag::{DiagSocket, Listed};
+use crate::host::sock_diag::{DiagSocket, Incomplete, Listed};
 
 const TCP: u16 = 6;
 const UDP: u16 = 17;
@@ -20,24 +20,6 @@ pub struct Survey {
     pub namespaces: Vec<Namespace>,
     /// Why listeners may be missing: something could not be looked at.
     pub incomplete: Option<Incomplete>,
-}
-
-/// Why a look at everything is none.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Incomplete {
-    /// Hardly anything was seen: processes, or files of theirs, or threads to look with were not to be had.
-    Blind(String),
-    /// A network namespace cannot be entered or read, perhaps never.
-    Namespace(String),
-}
-
-impl std::fmt::Display for Incomplete {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Blind(reason) => out.write_str(reason),
-            Self::Namespace(reason) => write!(out, "list the sockets of a network namespace: {reason}"),
-        }
-    }
 }
 
 /// A network namespace.

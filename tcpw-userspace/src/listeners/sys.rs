@@ -6,7 +6,7 @@ use std::{
     ffi::CString,
     fs::File,
     io,
-    mem::{MaybeUninit, size_of, zeroed},
+    mem::{size_of, zeroed},
     net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6},
     os::{
         fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
@@ -14,6 +14,8 @@ use std::{
     },
     path::Path,
 };
+
+use crate::host::{netns_cookie, option_of, socket_cookie, socket_option};
 
 /// A process that keeps its identity: its number cannot be given to another one while this is used.
 #[derive(Debug)]
@@ -39,22 +41,6 @@ impl PidFd {
         let mut poll = libc::pollfd { fd: self.0.as_raw_fd(), events: libc::POLLIN, revents: 0 };
         // SAFETY: one valid pollfd, no waiting.
         unsafe { libc::poll(&raw mut poll, 1, 0) == 0 }
-    }
-}
-
-/// Lets this process have as many open files as it may: a scan holds every listening socket and
-/// namespace of the host at once, and services begin with 1024.
-pub fn raise_file_limit() {
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: passes pointers to a live struct.
-    let done = unsafe {
-        libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) == 0 && {
-            limit.rlim_cur = limit.rlim_max;
-            libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) == 0
-        }
-    };
-    if !done {
-        log::warn!("the limit of open files stays: {}", io::Error::last_os_error());
     }
 }
 
@@ -92,7 +78,7 @@ pub(super) fn listening(socket: BorrowedFd<'_>) -> Option<Listening> {
     Some(Listening {
         family: u32::try_from(family).ok()?,
         protocol: u16::try_from(protocol).ok()?,
-        cookie: socket_option(socket, libc::SO_COOKIE).ok()?,
+        cookie: socket_cookie(socket).ok()?,
         netns: netns_cookie(socket).unwrap_or(0),
         local: local_address(socket)?,
         is_tunnel: is_udp && is_tunnel(socket),
@@ -104,43 +90,6 @@ fn is_tunnel(socket: BorrowedFd<'_>) -> bool {
     /// Source: linux/include/uapi/linux/udp.h.
     const UDP_ENCAP: i32 = 100;
     !option_of::<i32>(socket, libc::SOL_UDP, UDP_ENCAP).is_ok_and(|kind| kind == 0)
-}
-
-/// Cookie of a socket's network namespace.
-///
-/// Minimum kernel version: 5.14.
-pub(crate) fn netns_cookie(socket: BorrowedFd<'_>) -> io::Result<u64> {
-    // Of linux asm-generic/socket.h; libc has no name for it on every target.
-    const SO_NETNS_COOKIE: i32 = 71;
-    socket_option(socket, SO_NETNS_COOKIE)
-}
-
-/// Cookie of a socket.
-pub(crate) fn socket_cookie(socket: BorrowedFd<'_>) -> io::Result<u64> {
-    socket_option(socket, libc::SO_COOKIE)
-}
-
-/// An integer that every bit pattern is a value of.
-trait Plain: Copy {}
-impl Plain for i32 {}
-impl Plain for u64 {}
-
-fn socket_option<T: Plain>(socket: BorrowedFd<'_>, option: i32) -> io::Result<T> {
-    option_of(socket, libc::SOL_SOCKET, option)
-}
-
-fn option_of<T: Plain>(socket: BorrowedFd<'_>, level: i32, option: i32) -> io::Result<T> {
-    let mut value = MaybeUninit::<T>::zeroed();
-    let mut length = socklen::<T>();
-    // SAFETY: the kernel writes at most `length` bytes, the size of `value`.
-    let result = unsafe {
-        libc::getsockopt(socket.as_raw_fd(), level, option, value.as_mut_ptr().cast(), &raw mut length)
-    };
-    if result != 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: zeroed at first, and every bit pattern of `T` is valid.
-    Ok(unsafe { value.assume_init() })
 }
 
 fn is_connected(socket: BorrowedFd<'_>) -> bool {

@@ -9,6 +9,7 @@
 pub(crate) mod advice;
 pub mod code;
 pub mod diagnostic;
+mod display;
 pub(crate) mod lexer;
 pub(crate) mod list;
 pub(crate) mod lookalike;
@@ -27,6 +28,8 @@ use std::{
 };
 
 use diagnostic::{Diagnostic, Sink};
+pub use display::numeric_host;
+pub(crate) use display::quoted_bytes;
 use rule::{DaemonPattern, HostPattern, List, Rule, TableKind, Tables};
 use text::Texts;
 

@@ -5,12 +5,12 @@
 
 use std::{ffi::OsStr, ops::Range, os::unix::ffi::OsStrExt, path::PathBuf};
 
+use super::quoted_bytes;
 use super::{
     list::split_at,
     number::{is_space, scan_signed, scan_unsigned},
     rule::{RuleOption, Text},
 };
-use crate::evaluate::quoted_bytes;
 
 /// A field of the option part.
 pub(crate) struct Field {

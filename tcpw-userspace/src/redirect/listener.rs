@@ -1,8 +1,9 @@
-//! A redirect listener: it takes the connections that the kernel redirects to us, in one network namespace.
+//! The redirect listener: the socket that sk_lookup gives redirected connections to, one for each network
+//! namespace and address family.
 //!
-//! In: a namespace and a family. Out: connections, each with the addresses its client chose.
-//! Invariant: nothing else can reach it: it is bound to an address that no host has. What comes to
-//! that very address all the same is ended at once.
+//! In: a namespace and a family. Out: connections, each with the addresses its client used.
+//! Invariant: no connection reaches it but through sk_lookup: it is bound to an address that no host has. A
+//! connection to that address itself is reset.
 //! Source: RFC 7600 section 4.8 (192.0.0.8, never a destination); RFC 6666 (100::/64, discarded);
 //! Documentation/bpf/prog_sk_lookup.rst.
 
@@ -28,21 +29,21 @@ use nix::{
 };
 use tokio::{sync::mpsc, task::JoinHandle};
 
-use crate::listeners::socket_cookie;
+use crate::host::socket_cookie;
 
 const ADDRESS_V4: Ipv4Addr = Ipv4Addr::new(192, 0, 0, 8);
 const ADDRESS_V6: Ipv6Addr = Ipv6Addr::new(0x100, 0, 0, 0, 0, 0, 0, 8);
 
-/// Connections that wait for us, each a moment: more are left to their clients' retransmits.
+/// Length of the accept queue: the SYNs of more connections are dropped, and their clients retransmit.
 const BACKLOG: i32 = 256;
 
 /// After an error of accept(2), such as too many open files.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// How often another port is tried.
+/// How many ports are tried.
 const TRIES: u32 = 16;
 
-/// The packets a socket takes.
+/// Address family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Family {
     /// IPv4.
@@ -61,27 +62,27 @@ impl Family {
     }
 }
 
-/// A connection that was redirected to us.
+/// A connection that sk_lookup gave to the redirect listener.
 #[derive(Debug)]
-pub struct Arrival {
+pub struct RedirectedConnection {
     /// Cookie of its network namespace.
     pub netns: u64,
     /// The connection.
     pub stream: TcpStream,
     /// Its client.
     pub client: SocketAddr,
-    /// The address that its client chose.
+    /// The address and port its client connected to.
     pub server: SocketAddr,
 }
 
-/// The socket of a redirect listener: bound, not listening yet.
+/// The socket of a redirect listener before listen(2).
 #[derive(Debug)]
-pub struct Bound {
+pub struct BoundSocket {
     socket: OwnedFd,
     netns: u64,
 }
 
-/// A redirect listener. Dropping it closes it.
+/// A socket in LISTEN state for redirected connections. Dropping it closes it.
 #[derive(Debug)]
 pub struct RedirectListener {
     cookie: u64,
@@ -93,7 +94,7 @@ impl RedirectListener {
     ///
     /// # Errors
     /// The namespace cannot be entered, or has no such family.
-    pub fn bind(file: &File, netns: u64, family: Family) -> io::Result<Bound> {
+    pub fn bind(file: &File, netns: u64, family: Family) -> io::Result<BoundSocket> {
         let make = || {
             setns(file, CloneFlags::CLONE_NEWNET)?;
             bound(family)
@@ -101,7 +102,7 @@ impl RedirectListener {
         let made = thread::scope(|scope| scope.spawn(make).join());
         let socket =
             made.map_err(|_| io::Error::other("the thread that enters the namespace ended early"))??;
-        Ok(Bound { socket, netns })
+        Ok(BoundSocket { socket, netns })
     }
 
     /// SO_COOKIE.
@@ -110,15 +111,15 @@ impl RedirectListener {
     }
 }
 
-impl Bound {
-    /// Listens: what arrives goes to `sender`; what finds no room there is ended, and counted.
+impl BoundSocket {
+    /// Listens. Each connection goes to `sender`; if the channel is full, it is reset and counted.
     ///
     /// # Errors
     /// The kernel refuses it.
     pub fn listen(
         self,
-        sender: mpsc::Sender<Arrival>,
-        turned_away: Arc<AtomicU64>,
+        sender: mpsc::Sender<RedirectedConnection>,
+        not_accepted: Arc<AtomicU64>,
     ) -> io::Result<RedirectListener> {
         let cookie = socket_cookie(self.socket.as_fd())?;
         listen(&self.socket, Backlog::new(BACKLOG)?)?;
@@ -129,15 +130,15 @@ impl Bound {
         let task = tokio::spawn(async move {
             loop {
                 match listener.accept().await {
-                    Ok((stream, client)) => match arrival(stream, netns, client) {
-                        Ok(arrival) if arrival.server == own => abort(arrival.stream),
-                        Ok(arrival) => {
-                            if let Err(error) = sender.try_send(arrival) {
-                                turned_away.fetch_add(1, Ordering::Relaxed);
+                    Ok((stream, client)) => match connection(stream, netns, client) {
+                        Ok(redirected) if redirected.server == own => abort(redirected.stream),
+                        Ok(redirected) => {
+                            if let Err(error) = sender.try_send(redirected) {
+                                not_accepted.fetch_add(1, Ordering::Relaxed);
                                 abort(error.into_inner().stream);
                             }
                         }
-                        // It is gone again.
+                        // It was closed before its addresses could be read.
                         Err(error) => log::debug!("a connection of {client} was lost: {error}"),
                     },
                     Err(error) => {
@@ -151,7 +152,7 @@ impl Bound {
     }
 }
 
-impl AsFd for Bound {
+impl AsFd for BoundSocket {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
@@ -170,17 +171,21 @@ pub fn abort(stream: TcpStream) {
     let _ = setsockopt(&stream, sockopt::Linger, &at_once);
 }
 
-fn arrival(stream: tokio::net::TcpStream, netns: u64, client: SocketAddr) -> io::Result<Arrival> {
+fn connection(
+    stream: tokio::net::TcpStream,
+    netns: u64,
+    client: SocketAddr,
+) -> io::Result<RedirectedConnection> {
     let server = stream.local_addr()?;
-    Ok(Arrival { netns, stream: stream.into_std()?, client, server })
+    Ok(RedirectedConnection { netns, stream: stream.into_std()?, client, server })
 }
 
-/// With a port that was asked for: one that the kernel chose is forgotten before the end of the socket
-/// is reported, which would then be that of any listener of the namespace.
+/// BoundSocket to a port by number. A port that the kernel chose is released before the gate is told that the
+/// socket is closed, and could then be that of any listener of the namespace.
 fn bound(family: Family) -> io::Result<OwnedFd> {
     let mut tries = 0;
     loop {
-        // The address is ours alone: the port is in use only if a socket is bound to it for every address.
+        // No other socket has this address, so the port is in use only if a socket has it on every address.
         let free = TcpListener::from(bound_to(family, 0)?).local_addr()?.port();
         match bound_to(family, free) {
             Err(error) if error.kind() == io::ErrorKind::AddrInUse && tries < TRIES => tries += 1,

@@ -1,10 +1,10 @@
-//! Refused clients that get a banner or a `twist`: the listeners they are redirected to, and the texts.
+//! The connections of refused clients that get a banner or the program of a `twist`.
 //!
-//! In: network namespaces; directories of banners. Out: connections with the addresses their
-//! clients chose; texts.
+//! In: network namespaces; directories of banners. Out: connections that sk_lookup redirected to tcpw, with
+//! the addresses their clients used; the texts of banners.
 
 mod banner;
 mod listener;
 
 pub use banner::{MAX_BANNER, read as read_banner};
-pub use listener::{Arrival, Bound, Family, RedirectListener, abort};
+pub use listener::{BoundSocket, Family, RedirectListener, RedirectedConnection, abort};

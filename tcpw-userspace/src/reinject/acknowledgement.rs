@@ -1,18 +1,17 @@
-//! The acknowledgement that opened a connection, made once more.
+//! A duplicate of the acknowledgement that completed a connection's handshake.
 //!
-//! In: what the gate read of it. Out: a packet that tells the server's socket nothing it does not
-//! know; but when it comes in, the socket sends what could not go out before.
+//! In: what the gate read of it. Out: the same acknowledgement, without data. The server's socket has already
+//! processed it; receiving it again makes the socket send the data it could not send before.
 //! Source: RFC 791, RFC 8200 section 3, RFC 9293 section 3.1.
 #![forbid(unsafe_code)]
 
 use std::net::{IpAddr, SocketAddr};
 
-use super::packet::{checksum, is_link_local};
+use etherparse::PacketBuilder;
 
-const TCP: u8 = 6;
-const ACK: u8 = 0x10;
-/// Of a TCP header without options: five words.
-const WORDS: u8 = 5;
+use super::packet::is_link_local;
+
+/// Time to live, hop limit.
 const HOPS: u8 = 64;
 
 /// An acknowledgement of a client that carries nothing.
@@ -23,39 +22,25 @@ pub struct Acknowledgement {
 }
 
 impl Acknowledgement {
-    /// Makes it; `None` where it has to come in on the client's own link. `window` is that of the
-    /// header, unscaled.
+    /// `None` if an address is link-local: it would have to be received on that link. `window` is the header's
+    /// field, unscaled.
     pub fn new(client: SocketAddr, server: SocketAddr, seq: u32, ack: u32, window: u16) -> Option<Self> {
         if is_link_local(client.ip()) || is_link_local(server.ip()) {
             return None;
         }
-        let mut segment = Vec::with_capacity(20);
-        segment.extend(client.port().to_be_bytes());
-        segment.extend(server.port().to_be_bytes());
-        segment.extend(seq.to_be_bytes());
-        segment.extend(ack.to_be_bytes());
-        segment.extend([WORDS << 4, ACK]);
-        segment.extend(window.to_be_bytes());
-        segment.extend([0; 4]);
-        let sum = checksum(TCP, client.ip(), server.ip(), &segment);
-        segment[16..18].copy_from_slice(&sum.to_be_bytes());
-        let mut bytes = match (client.ip(), server.ip()) {
+        let builder = match (client.ip(), server.ip()) {
+            // The kernel fills in the identification.
             (IpAddr::V4(client), IpAddr::V4(server)) => {
-                // The kernel fills in identification and checksum.
-                let mut header = vec![0x45, 0, 0, 40, 0, 0, 0x40, 0, HOPS, TCP, 0, 0];
-                header.extend(client.octets());
-                header.extend(server.octets());
-                header
+                PacketBuilder::ipv4(client.octets(), server.octets(), HOPS)
             }
             (IpAddr::V6(client), IpAddr::V6(server)) => {
-                let mut header = vec![0x60, 0, 0, 0, 0, 20, TCP, HOPS];
-                header.extend(client.octets());
-                header.extend(server.octets());
-                header
+                PacketBuilder::ipv6(client.octets(), server.octets(), HOPS)
             }
             (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => return None,
         };
-        bytes.extend(segment);
+        let builder = builder.tcp(client.port(), server.port(), seq, window).ack(ack);
+        let mut bytes = Vec::with_capacity(builder.size(0));
+        builder.write(&mut bytes, &[]).ok()?;
         Some(Self { bytes, destination: server.ip() })
     }
 
@@ -72,7 +57,10 @@ impl Acknowledgement {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::packet::checksum, *};
+
+    const TCP: u8 = 6;
+    const ACK: u8 = 0x10;
 
     fn made(client: &str, server: &str) -> Option<Acknowledgement> {
         Acknowledgement::new(client.parse().unwrap(), server.parse().unwrap(), 0x0102_0304, 5, 0x7fff)

@@ -19,7 +19,7 @@ use std::{
 use nix::sched::{CloneFlags, setns};
 
 use super::packet::Packet;
-use crate::{kernel::Frames, listeners::netns_cookie};
+use crate::{host::netns_cookie, kernel::Frames};
 
 /// Raw sockets by network namespace cookie.
 #[derive(Debug)]

@@ -1,17 +1,17 @@
 //! A held packet, checked and made fit to be sent again.
 //!
 //! In: bytes from an IP header on. Out: a SYN or datagram with right checksums, and where it goes.
-//! Invariant: nothing but a whole, unfragmented SYN, without its data, or datagram to one host, passes.
+//! Invariant: only two kinds pass: a whole, unfragmented SYN, from which the data is removed, and a datagram
+//! to one host. The bytes are changed in place, so that bits which etherparse does not know stay as they were.
 //! Source: RFC 768, RFC 791, RFC 8200 section 4, RFC 9293 section 3.1.
 #![forbid(unsafe_code)]
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr};
 
-const TCP: u8 = 6;
-const UDP: u8 = 17;
-const SYN: u8 = 0x02;
-const RST: u8 = 0x04;
-const ACK: u8 = 0x10;
+use etherparse::{
+    EtherType, Ethernet2Header, IpNumber, Ipv4HeaderSlice, Ipv6Header, Ipv6HeaderSlice,
+    Ipv6RawExtHeaderSlice, TcpHeaderSlice, UdpHeader, checksum::Sum16BitWords,
+};
 
 /// A SYN or datagram that can be sent again.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,46 +24,36 @@ pub struct Packet {
 impl Packet {
     /// Reads a packet; `None` if it cannot be sent again as it is.
     ///
-    /// The checksum is computed anew: one that came over a virtual cable is only begun, the
-    /// network card was to finish it.
+    /// The checksum is computed anew: a packet that came from a veth device has a partial one, which the
+    /// network card was to complete.
     pub fn new(packet: &[u8]) -> Option<Self> {
-        let version = packet.first()? >> 4;
-        let (source, destination, protocol, at) = match version {
+        let header = match packet.first()? >> 4 {
             4 => read_v4(packet)?,
             6 => read_v6(packet)?,
             _ => return None,
         };
         let mut bytes = packet.to_vec();
-        if protocol == TCP {
-            // The data of a TCP Fast Open is not acknowledged, and its client sends it once more.
-            let header = usize::from(*bytes.get(at + 12)? >> 4) * 4;
-            if header < 20 || bytes.len() < at + header {
-                return None;
-            }
-            bytes.truncate(at + header);
-            set_length(&mut bytes, version)?;
-        }
-        let segment = bytes.get_mut(at..)?;
-        match protocol {
-            TCP => finish_syn(source, destination, segment)?,
-            // To a group it would leave the host, for everybody to hear twice.
-            UDP if !is_group(destination) => finish_datagram(source, destination, segment)?,
+        match header.protocol {
+            IpNumber::TCP => finish_syn(&header, &mut bytes)?,
+            // To a group it would leave the host, and every member would receive it twice.
+            IpNumber::UDP if !is_group(header.destination()) => finish_datagram(&header, &mut bytes)?,
             _ => return None,
         }
-        Some(Self { bytes, source, destination })
+        Some(Self { bytes, source: header.source(), destination: header.destination() })
     }
 
-    /// Whether it has to come in on the link it came by: its client or server is of that link alone.
+    /// Whether it has to be received on the link it came by: its client's or server's address is link-local.
     pub fn is_of_one_link(&self) -> bool {
         is_link_local(self.source) || is_link_local(self.destination)
     }
 
     /// The packet in an Ethernet frame to `mac`.
     pub fn frame(&self, mac: [u8; 6]) -> Vec<u8> {
-        /// Administered locally, nobody's.
+        /// Locally administered; no device has it.
         const SENDER: [u8; 6] = [2, 0, 0, 0, 0, 1];
-        let kind: [u8; 2] = if self.destination.is_ipv4() { [0x08, 0x00] } else { [0x86, 0xdd] };
-        [&mac[..], &SENDER, &kind, &self.bytes].concat()
+        let ether_type = if self.destination.is_ipv4() { EtherType::IPV4 } else { EtherType::IPV6 };
+        let header = Ethernet2Header { source: SENDER, destination: mac, ether_type };
+        [&header.to_bytes()[..], &self.bytes].concat()
     }
 
     /// The packet, from its IP header on.
@@ -77,81 +67,118 @@ impl Packet {
     }
 }
 
-fn finish_syn(source: IpAddr, destination: IpAddr, segment: &mut [u8]) -> Option<()> {
-    if *segment.get(13)? & (SYN | ACK | RST) != SYN {
-        return None;
-    }
-    segment[16..18].fill(0);
-    let sum = checksum(TCP, source, destination, segment);
-    segment[16..18].copy_from_slice(&sum.to_be_bytes());
-    Some(())
+/// Source and destination address.
+#[derive(Clone, Copy)]
+enum Addresses {
+    V4([u8; 4], [u8; 4]),
+    V6([u8; 16], [u8; 16]),
 }
 
-fn finish_datagram(source: IpAddr, destination: IpAddr, datagram: &mut [u8]) -> Option<()> {
-    let length = u16::from_be_bytes(datagram.get(4..6)?.try_into().ok()?);
-    if datagram.len() < 8 || usize::from(length) != datagram.len() {
+/// The IP header with its options or extension headers.
+struct IpHeader {
+    addresses: Addresses,
+    /// Of the next header.
+    protocol: IpNumber,
+    length: usize,
+}
+
+impl IpHeader {
+    fn source(&self) -> IpAddr {
+        match self.addresses {
+            Addresses::V4(source, _) => source.into(),
+            Addresses::V6(source, _) => source.into(),
+        }
+    }
+
+    fn destination(&self) -> IpAddr {
+        match self.addresses {
+            Addresses::V4(_, destination) => destination.into(),
+            Addresses::V6(_, destination) => destination.into(),
+        }
+    }
+
+    /// Sets the length field of `packet` to its length, and the checksum of an IPv4 header.
+    fn set_length(&self, packet: &mut [u8]) -> Option<()> {
+        match self.addresses {
+            Addresses::V4(..) => {
+                let total = u16::try_from(packet.len()).ok()?;
+                packet.get_mut(2..4)?.copy_from_slice(&total.to_be_bytes());
+                packet.get_mut(10..12)?.fill(0);
+                let sum = Sum16BitWords::new().add_slice(packet.get(..self.length)?).ones_complement();
+                packet.get_mut(10..12)?.copy_from_slice(&sum.to_ne_bytes());
+            }
+            Addresses::V6(..) => {
+                let payload = u16::try_from(packet.len().checked_sub(Ipv6Header::LEN)?).ok()?;
+                packet.get_mut(4..6)?.copy_from_slice(&payload.to_be_bytes());
+            }
+        }
+        Some(())
+    }
+}
+
+fn read_v4(packet: &[u8]) -> Option<IpHeader> {
+    let header = Ipv4HeaderSlice::from_slice(packet).ok()?;
+    if usize::from(header.total_len()) != packet.len() || header.is_fragmenting_payload() {
         return None;
     }
-    // 0 is none, which only IPv4 may have.
-    if datagram[6..8] == [0, 0] {
-        return source.is_ipv4().then_some(());
+    Some(IpHeader {
+        addresses: Addresses::V4(header.source(), header.destination()),
+        protocol: header.protocol(),
+        length: header.slice().len(),
+    })
+}
+
+/// Accepts hop-by-hop and destination options; no other extension header.
+fn read_v6(packet: &[u8]) -> Option<IpHeader> {
+    const OPTIONS: [IpNumber; 2] = [IpNumber::IPV6_HEADER_HOP_BY_HOP, IpNumber::IPV6_DESTINATION_OPTIONS];
+    let header = Ipv6HeaderSlice::from_slice(packet).ok()?;
+    if usize::from(header.payload_length()) + Ipv6Header::LEN != packet.len() {
+        return None;
     }
-    datagram[6..8].fill(0);
-    let sum = match checksum(UDP, source, destination, datagram) {
-        0 => u16::MAX,
-        sum => sum,
+    let (mut protocol, mut length) = (header.next_header(), Ipv6Header::LEN);
+    while OPTIONS.contains(&protocol) {
+        let options = Ipv6RawExtHeaderSlice::from_slice(packet.get(length..)?).ok()?;
+        protocol = options.next_header();
+        length += options.slice().len();
+    }
+    Some(IpHeader { addresses: Addresses::V6(header.source(), header.destination()), protocol, length })
+}
+
+/// Without data: a server does not acknowledge that of TCP Fast Open here, and the client sends it again.
+fn finish_syn(header: &IpHeader, packet: &mut Vec<u8>) -> Option<()> {
+    let tcp = TcpHeaderSlice::from_slice(packet.get(header.length..)?).ok()?;
+    if !tcp.syn() || tcp.ack() || tcp.rst() {
+        return None;
+    }
+    let sum = match header.addresses {
+        Addresses::V4(source, destination) => tcp.calc_checksum_ipv4_raw(source, destination, &[]),
+        Addresses::V6(source, destination) => tcp.calc_checksum_ipv6_raw(source, destination, &[]),
     };
-    datagram[6..8].copy_from_slice(&sum.to_be_bytes());
-    Some(())
+    let end = header.length + tcp.slice().len();
+    put_checksum(packet, header.length + 16, sum.ok()?)?;
+    packet.truncate(end);
+    header.set_length(packet)
 }
 
-/// Both addresses, the protocol, and where its header begins.
-fn read_v4(packet: &[u8]) -> Option<(IpAddr, IpAddr, u8, usize)> {
-    let header = usize::from(packet[0] & 15) * 4;
-    let total = usize::from(u16::from_be_bytes(packet.get(2..4)?.try_into().ok()?));
-    let fragment = u16::from_be_bytes(packet.get(6..8)?.try_into().ok()?) & 0x3fff;
-    if header < 20 || total != packet.len() || fragment != 0 {
+fn finish_datagram(header: &IpHeader, packet: &mut [u8]) -> Option<()> {
+    let datagram = packet.get(header.length..)?;
+    let (udp, data) = UdpHeader::from_slice(datagram).ok()?;
+    if usize::from(udp.length) != datagram.len() {
         return None;
     }
-    let address = |at: usize| -> Option<IpAddr> {
-        let octets: [u8; 4] = packet.get(at..at + 4)?.try_into().ok()?;
-        Some(Ipv4Addr::from(octets).into())
+    // 0: no checksum, which only IPv4 permits.
+    if udp.checksum == 0 {
+        return matches!(header.addresses, Addresses::V4(..)).then_some(());
+    }
+    let sum = match header.addresses {
+        Addresses::V4(source, destination) => udp.calc_checksum_ipv4_raw(source, destination, data),
+        Addresses::V6(source, destination) => udp.calc_checksum_ipv6_raw(source, destination, data),
     };
-    Some((address(12)?, address(16)?, *packet.get(9)?, header))
+    put_checksum(packet, header.length + 6, sum.ok()?)
 }
 
-/// Likewise. Extension headers are walked but for fragments and routes, which were used up on the way.
-fn read_v6(packet: &[u8]) -> Option<(IpAddr, IpAddr, u8, usize)> {
-    const OPTIONS: [u8; 2] = [0, 60];
-    let payload = usize::from(u16::from_be_bytes(packet.get(4..6)?.try_into().ok()?));
-    if payload + 40 != packet.len() {
-        return None;
-    }
-    let (mut next, mut at) = (packet[6], 40);
-    while OPTIONS.contains(&next) {
-        next = *packet.get(at)?;
-        at += (usize::from(*packet.get(at + 1)?) + 1) * 8;
-    }
-    let address = |at: usize| -> Option<IpAddr> {
-        let octets: [u8; 16] = packet.get(at..at + 16)?.try_into().ok()?;
-        Some(Ipv6Addr::from(octets).into())
-    };
-    Some((address(8)?, address(24)?, next, at))
-}
-
-/// Sets the IP header's length to that of the packet.
-fn set_length(packet: &mut [u8], version: u8) -> Option<()> {
-    if version == 4 {
-        let header = usize::from(packet.first()? & 15) * 4;
-        let total = u16::try_from(packet.len()).ok()?;
-        packet.get_mut(2..4)?.copy_from_slice(&total.to_be_bytes());
-        packet.get_mut(10..12)?.fill(0);
-        let sum = folded(words(packet.get(..header)?));
-        packet.get_mut(10..12)?.copy_from_slice(&sum.to_be_bytes());
-    } else {
-        let payload = u16::try_from(packet.len().checked_sub(40)?).ok()?;
-        packet.get_mut(4..6)?.copy_from_slice(&payload.to_be_bytes());
-    }
+fn put_checksum(packet: &mut [u8], at: usize, sum: u16) -> Option<()> {
+    packet.get_mut(at..at + 2)?.copy_from_slice(&sum.to_be_bytes());
     Some(())
 }
 
@@ -166,35 +193,32 @@ fn is_group(address: IpAddr) -> bool {
     address.is_multicast() || address == IpAddr::V4(Ipv4Addr::BROADCAST)
 }
 
-/// The checksum of TCP and UDP, with its pseudo header.
+/// The checksum over a pseudo header and a segment, the checksum field included: 0 if that is right.
+#[cfg(test)]
 pub(super) fn checksum(protocol: u8, source: IpAddr, destination: IpAddr, segment: &[u8]) -> u16 {
-    let mut sum = u64::from(protocol) + segment.len() as u64;
-    for address in [source, destination] {
-        sum += match address {
-            IpAddr::V4(address) => words(&address.octets()),
-            IpAddr::V6(address) => words(&address.octets()),
-        };
-    }
-    folded(sum + words(segment))
-}
-
-/// The sum of the 16-bit words.
-fn words(bytes: &[u8]) -> u64 {
-    let word = |pair: &[u8]| u64::from(u16::from_be_bytes([pair[0], pair.get(1).copied().unwrap_or(0)]));
-    bytes.chunks(2).map(word).sum()
-}
-
-/// The Internet checksum of a sum.
-fn folded(mut sum: u64) -> u16 {
-    while sum >> 16 != 0 {
-        sum = (sum & 0xffff) + (sum >> 16);
-    }
-    !u16::try_from(sum).unwrap_or_default()
+    let add = |mut sum: Sum16BitWords, address: IpAddr| match address {
+        IpAddr::V4(address) => sum.add_4bytes(address.octets()),
+        IpAddr::V6(address) => sum.add_16bytes(address.octets()),
+    };
+    let length = u16::try_from(segment.len()).unwrap_or(u16::MAX).to_be_bytes();
+    add(add(Sum16BitWords::new(), source), destination)
+        .add_2bytes([0, protocol])
+        .add_2bytes(length)
+        .add_slice(segment)
+        .ones_complement()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv6Addr;
+
     use super::*;
+
+    const TCP: u8 = 6;
+    const UDP: u8 = 17;
+    const SYN: u8 = 0x02;
+    const RST: u8 = 0x04;
+    const ACK: u8 = 0x10;
 
     /// A SYN of 1.2.3.4:1025 to 1.2.3.1:22, without TCP options.
     fn syn_v4() -> Vec<u8> {
@@ -294,7 +318,7 @@ mod tests {
         v4[3] += 7;
         let syn = Packet::new(&v4).unwrap();
         assert_eq!((syn.bytes().len(), syn.bytes()[3]), (40, 40));
-        assert_eq!(folded(words(&syn.bytes()[..20])), 0);
+        assert_eq!(Sum16BitWords::new().add_slice(&syn.bytes()[..20]).ones_complement(), 0);
         assert!(is_right(&syn, "1.2.3.4", 20));
         let mut v6 = syn_v6(&[], TCP);
         v6.extend([b'x'; 7]);

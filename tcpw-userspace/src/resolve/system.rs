@@ -2,6 +2,9 @@
 //!
 //! The C library's own calls: what they make of /etc/nsswitch.conf, /etc/hosts and
 //! /etc/resolv.conf is what libwrap sees. Each blocks as long as the C library lets it.
+//!
+//! Not the dns-lookup crate: its names are `&str` and `String`. A PTR record may hold any bytes, and libwrap
+//! compares them as bytes.
 
 use std::{
     collections::BTreeSet,

@@ -18,9 +18,8 @@ use clap::{Args, ValueEnum};
 
 use super::{Failure, Outcome, in_use::effects_in_use};
 use crate::{
-    check::{Counts, check},
+    check::{Counts, check, facts::System},
     config::TableArgs,
-    host::System,
     parse::{
         diagnostic::{Severity, Styles},
         rule::TableKind,

@@ -3,8 +3,8 @@
 use super::unreachable::parsed;
 use crate::{
     compile::{
-        Answer, ChangeKind, DaemonName, Decider, Decision, Networks, Only, Port, Server, Service, diff,
-        survey,
+        Answer, ChangeKind, DaemonName, Decider, Decision, Networks, Port, Server, Service, ServiceFilter,
+        diff, survey,
     },
     evaluate::Unknown,
     evaluate::request::RuleIndex,
@@ -64,7 +64,7 @@ fn service(service: &Service) -> String {
 fn surveyed(allow: &str, deny: &str) -> Vec<String> {
     let tables = parsed(allow, deny);
     let mut all = Vec::new();
-    for surveyed in survey(&tables, &Unknown, &Only::default()).unwrap() {
+    for surveyed in survey(&tables, &Unknown, &ServiceFilter::default()).unwrap() {
         let services: Vec<_> = surveyed.services.iter().map(service).collect();
         let areas = surveyed.areas.iter();
         let areas: Vec<_> =

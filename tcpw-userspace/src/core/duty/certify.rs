@@ -13,7 +13,7 @@ use tcpw_common::{
 
 use super::redirect::{Redirect, address};
 use crate::{
-    certify::{Certain, Identified, Place, certain, certain_datagrams, datagram_ports},
+    certify::{Certified as Certain, Identified, LocalEnd, certify_tcp, certify_udp, udp_ports},
     config::Mode,
     core::{
         action::Action,
@@ -86,7 +86,7 @@ impl Certify {
             return;
         }
         for namespace in namespaces {
-            let ports = datagram_ports(&namespace.datagrams, &namespace.given_away);
+            let ports = udp_ports(&namespace.datagrams, &namespace.given_away);
             out.act(Action::WatchUdpPorts { netns: namespace.netns, ports });
         }
     }
@@ -160,15 +160,15 @@ impl Certify {
             let is_settled = stamp(UDP, port).saturating_add(SETTLED_NS) < namespace.stamped_ns;
             is_settled && namespace.watched.contains(&port)
         };
-        let datagrams = certain_datagrams(&namespace.datagrams, is_watched, identified);
-        let found = [(TCP, certain(&namespace.sockets, identified)), (UDP, datagrams)];
+        let datagrams = certify_udp(&namespace.datagrams, is_watched, identified);
+        let found = [(TCP, certify_tcp(&namespace.sockets, identified)), (UDP, datagrams)];
         let may_redirect = if shared.redirects() { MAY_REDIRECT } else { 0 };
         let flags = |one: Certain, protocol, port| {
             let names = inventory.get(one.cookie).map(|known| &known.names);
             let is_reset = names.is_some_and(|names| shared.config.refusal.resets(names, port));
             (if protocol == TCP { may_redirect } else { 0 }) | if is_reset { MAY_RESET } else { 0 }
         };
-        let certified = |protocol: u16, (local, port): Place, one: Option<Certain>| {
+        let certified = |protocol: u16, (local, port): LocalEnd, one: Option<Certain>| {
             let key = CertifiedKey { netns, local, port, protocol, reserved: 0 };
             let names = one.map_or(0, |one| one.names);
             let since = self.certified.get(&key).filter(|before| before.names == names && before.flags != 0);

@@ -358,10 +358,6 @@ impl Held {
         [("hold_waiting_full", self.dropped)]
     }
 
-    /// Packets that wait for their listener.
-    pub(in crate::core) fn waiting(&self) -> usize {
-        self.count
-    }
 }
 
 /// A held attempt whose listener is known.

@@ -14,7 +14,7 @@ use crate::{
         input::Scanned,
         outbox::Outbox,
     },
-    listeners::Incomplete,
+    host::Incomplete,
 };
 
 /// How often all processes are looked at: a socket passed to another process, or inherited by exec, is

@@ -20,15 +20,17 @@ use tokio::{net::TcpSocket, task::spawn_blocking};
 
 use super::Results;
 use crate::{
+    check::facts::System as HostFacts,
     check::foresee::problems,
     config::Config,
     core::{Input, input::UserAnswer, policies::Rules},
     effects::commands_of,
     events::{Decision, ip},
-    host::{Ends, Namespace, Namespaces, System as HostFacts, cookies, destroy, inodes},
-    listeners::{duplicates_of, socket_cookie},
+    host::{Namespace, Namespaces, socket_cookie},
+    listeners::duplicates_of,
     parse::rule::Text,
     redirect::read_banner,
+    reinject::{Ends, cookies, destroy, inodes},
     resolve::{
         Question, System,
         ident::{Connection, Lookup},

@@ -62,7 +62,7 @@ pub(super) enum Outcome {
     /// A socket for a redirect listener.
     RedirectBound(redirects::Bound),
     /// A connection at a redirect listener.
-    Redirected(crate::redirect::Arrival),
+    Redirected(crate::redirect::RedirectedConnection),
     /// Every socket of the host, for a status.
     Looked(status::Looked),
 }

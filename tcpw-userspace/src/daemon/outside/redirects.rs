@@ -23,7 +23,7 @@ use crate::{
         input::{Arrived, Family},
     },
     kernel::Kernel,
-    redirect::{Arrival, Bound as Socket, RedirectListener, abort},
+    redirect::{BoundSocket as Socket, RedirectListener, RedirectedConnection, abort},
 };
 
 /// Connections that wait for the loop.
@@ -43,7 +43,7 @@ pub(super) struct Redirects {
     last: u64,
     /// Connections that found no room.
     turned_away: Arc<AtomicU64>,
-    queue: mpsc::Sender<Arrival>,
+    queue: mpsc::Sender<RedirectedConnection>,
     results: Results,
 }
 
@@ -111,8 +111,8 @@ impl Redirects {
     }
 
     /// A connection has arrived.
-    pub(super) fn arrived(&mut self, arrival: Arrival) -> Input {
-        let Arrival { netns, stream, client, server } = arrival;
+    pub(super) fn arrived(&mut self, arrival: RedirectedConnection) -> Input {
+        let RedirectedConnection { netns, stream, client, server } = arrival;
         self.last += 1;
         self.connections.insert(self.last, stream);
         Input::Arrived(Arrived { connection: self.last, netns, client, server })

@@ -29,8 +29,9 @@ use crate::{
         input::{NamespaceSeen, Scanned, Seen, Tagged},
     },
     host,
+    host::Incomplete,
     kernel::{Changes, Kernel, Stamps, TagReader},
-    listeners::{Incomplete, Listener, Namespace, Scanner, Survey},
+    listeners::{Listener, Namespace, Scanner, Survey},
 };
 
 const TCP: u16 = 6;

@@ -63,7 +63,7 @@ pub(super) fn close_inherited() -> Result<()> {
 /// Gives up all of it.
 pub(super) fn confine(charge: &Charge, notes: &mut Vec<String>) -> Result<()> {
     let user = find(&charge.user)?;
-    let mailer = Mailer::find(&System::default());
+    let mailer = Mailer::find(&System);
     let group = match &mailer {
         Mailer::OfGroup { program, group, gid, .. } if charge.mailer_group && !charge.allow_set_uid => {
             notes.push(format!(

@@ -5,12 +5,9 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use super::{
     Code, Finding, NEVER, Side, brackets::stuck, name, network, placeholder::placeholder, quote, range, shown,
 };
-use crate::{
-    evaluate::numeric_host,
-    parse::{
-        number,
-        rule::{HostPattern, TextPattern},
-    },
+use crate::parse::{
+    number, numeric_host,
+    rule::{HostPattern, TextPattern},
 };
 
 /// Finding on a host pattern.

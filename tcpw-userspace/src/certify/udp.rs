@@ -1,10 +1,10 @@
-//! Where a refused datagram may be answered by ICMP: which socket would take it.
+//! Where sk_lookup may answer a refused datagram by ICMP.
 //!
 //! In: every UDP socket of a network namespace. Out: as for TCP, one entry for each address and port.
-//! Invariant: an entry names the one socket that can take the datagram; every other socket of its port
-//! is the same daemon's, so that whichever of them is closed, connected or disconnected, no other
-//! daemon's datagram is refused. A socket that joins them binds the port: sockets get ports in no other way, but
-//! those of the range that the kernel gives away.
+//! Invariant: an entry names the one socket that can receive the datagram. Every other socket of its port is
+//! of the same names-set: whichever of them is closed, connected or disconnected, no datagram to another
+//! listener is refused. A further socket can get the port only by bind(2), unless the port is of the range
+//! that the kernel assigns itself (`ip_local_port_range`).
 //! Source: linux/net/ipv4/udp.c, `udp_lib_get_port`, `compute_score`.
 
 use std::{
@@ -12,36 +12,37 @@ use std::{
     ops::RangeInclusive,
 };
 
-use super::{Certain, Identified, Place, by_place, one};
+use super::{Certified, Identified, LocalEnd, by_local_end, one};
 use crate::listeners::PortSocket;
 
-/// The ports at which an entry may come about.
-pub fn datagram_ports(sockets: &[PortSocket], given_away: &RangeInclusive<u16>) -> BTreeSet<u16> {
+/// The ports that can be certified: of guarded sockets, and not of the range that the kernel assigns itself.
+pub fn udp_ports(sockets: &[PortSocket], given_away: &RangeInclusive<u16>) -> BTreeSet<u16> {
     let is_open = |socket: &&PortSocket| socket.is_guarded && !given_away.contains(&socket.local.port());
     sockets.iter().filter(is_open).map(|socket| socket.local.port()).collect()
 }
 
-/// The places of a network namespace that have one UDP socket; `None` where it is not certain which.
+/// What can be certified of the UDP sockets of a network namespace, by local address and port.
 ///
-/// `is_watched` says of a port that nobody binds it unseen.
-pub fn certain_datagrams(
+/// `is_watched`: every bind(2) to the port is reported.
+pub fn certify_udp(
     sockets: &[PortSocket],
     is_watched: impl Fn(u16) -> bool,
     identified: impl Fn(&PortSocket) -> Option<Identified>,
-) -> BTreeMap<Place, Option<Certain>> {
+) -> BTreeMap<LocalEnd, Option<Certified>> {
     let mut by_port: BTreeMap<u16, Vec<&PortSocket>> = BTreeMap::new();
     for socket in sockets {
         by_port.entry(socket.local.port()).or_default().push(socket);
     }
     by_port.retain(|port, sockets| is_watched(*port) && are_of_one(sockets, &identified));
-    by_place(by_port.into_values().flatten(), |sockets| match sockets {
-        [_only] => one(sockets, &identified),
-        // Which of them is the kernel's affair, and each has its own peers.
+    by_local_end(by_port.into_values().flatten(), |receivers| match receivers {
+        [_only] => one(receivers, &identified),
+        // The kernel chooses which of them receives, and each may be connected to its own peer.
         _ => None,
     })
 }
 
-/// Whether all sockets of a port are one daemon's, and none of them may turn up elsewhere.
+/// Whether all sockets of a port are guarded, identified and of one names-set, and receive from any peer and
+/// interface.
 fn are_of_one(sockets: &[&PortSocket], identified: impl Fn(&PortSocket) -> Option<Identified>) -> bool {
     let names = sockets.first().and_then(|socket| identified(socket)).map(|first| first.names);
     sockets.iter().all(|socket| {
@@ -55,13 +56,13 @@ fn are_of_one(sockets: &[&PortSocket], identified: impl Fn(&PortSocket) -> Optio
 #[cfg(test)]
 mod tests {
     use super::{
-        super::tests::{assert_places, known, socket},
+        super::tests::{assert_certified, known, socket},
         *,
     };
 
     #[track_caller]
     fn is(sockets: &[PortSocket], wanted: &[(&str, u64)]) {
-        assert_places(certain_datagrams(sockets, |port| port < 1000, known), wanted);
+        assert_certified(certify_udp(sockets, |port| port < 1000, known), wanted);
     }
 
     #[test]
@@ -95,7 +96,7 @@ mod tests {
     #[test]
     fn ports_the_kernel_may_give_away_are_not_watched() {
         let sockets = [socket(1, "0.0.0.0:53"), PortSocket { is_guarded: false, ..socket(2, "0.0.0.0:54") }];
-        assert_eq!(datagram_ports(&sockets, &(32768..=60999)), [53].into());
-        assert_eq!(datagram_ports(&sockets, &(53..=60999)), [].into());
+        assert_eq!(udp_ports(&sockets, &(32768..=60999)), [53].into());
+        assert_eq!(udp_ports(&sockets, &(53..=60999)), [].into());
     }
 }

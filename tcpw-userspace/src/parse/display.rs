@@ -1,4 +1,4 @@
-//! Addresses as text.
+//! Addresses and bytes as text.
 
 use std::{
     fmt::Write,
@@ -27,6 +27,19 @@ fn numeric_v6(address: Ipv6Addr) -> String {
     // Writing to a String cannot fail.
     let _ = write!(text, "{a}.{b}.{c}.{d}");
     text
+}
+
+/// Text for a message; bytes that are not UTF-8 as `\xNN`.
+pub(crate) fn quoted_bytes(text: &[u8]) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for chunk in text.utf8_chunks() {
+        shown.push_str(chunk.valid());
+        for byte in chunk.invalid() {
+            // Writing to a String cannot fail.
+            let _ = write!(shown, "\\x{byte:02x}");
+        }
+    }
+    shown
 }
 
 #[cfg(test)]

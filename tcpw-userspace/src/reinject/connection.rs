@@ -20,7 +20,7 @@ use netlink_packet_sock_diag::{
 };
 use netlink_sys::{Socket, protocols::NETLINK_SOCK_DIAG};
 
-use super::sock_diag;
+use crate::host::sock_diag;
 
 /// A connection of this host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -168,7 +168,7 @@ mod tests {
             let listener = TcpListener::bind(address)?;
             let mut client = TcpStream::connect(listener.local_addr()?)?;
             let (mut accepted, remote) = listener.accept()?;
-            let cookie = crate::listeners::socket_cookie(accepted.as_fd())?;
+            let cookie = crate::host::socket_cookie(accepted.as_fd())?;
             let ends = Ends { cookie, local: accepted.local_addr()?, remote, ifindex: 1 };
             assert!(cookies()?.contains(&cookie));
             assert!(!destroy(&Ends { cookie: cookie + 1, ..ends })?, "another cookie");

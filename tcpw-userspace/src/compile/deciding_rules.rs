@@ -12,9 +12,9 @@ use std::{
 };
 
 use super::{
+    cells::{Cells, OpenCells},
     conditions::{Condition, HangsOn, Part},
     error::CompileError,
-    paint::{Cells, Skip},
     region::{Intervals, Word},
 };
 use crate::{
@@ -111,7 +111,7 @@ pub(super) enum Kind {
 }
 
 /// A part of a rule, as it is painted.
-pub(super) struct Stroke<'a> {
+pub(super) struct RulePart<'a> {
     pub rule: RuleIndex,
     pub part: &'a Part,
     /// The part's conditions, with that of the daemon list if there is one.
@@ -149,7 +149,7 @@ const SPOILT: u8 = 2;
 const PERHAPS: u8 = 1;
 
 /// One service, on its way through the rules.
-struct Painter<'a> {
+struct RuleWalk<'a> {
     records: &'a mut Records,
     has_commands: bool,
     entries: Vec<Entry>,
@@ -166,23 +166,23 @@ struct Painter<'a> {
 const NIL: u32 = u32::MAX;
 
 /// What decides in each cell, by the numbers of records.
-pub(super) struct Chart {
+pub(super) struct DecidingRules {
     pub v4: Vec<u32>,
     pub v6: Vec<u32>,
 }
 
-impl Chart {
-    /// Charts one service. `strokes` are in the order of the rules.
+impl DecidingRules {
+    /// Charts one service. `parts` are in the order of the rules.
     pub(super) fn of(
         cells: (&Cells<u32>, &Cells<u128>),
-        strokes: &[Stroke<'_>],
+        parts: &[RulePart<'_>],
         default: (Decider, Verdict),
         records: &mut Records,
     ) -> Result<Self, CompileError> {
         let is_command =
-            |stroke: &Stroke<'_>| stroke.rule.table == TableKind::Allow && stroke.kind == Kind::Command;
-        let has_commands = strokes.iter().any(is_command);
-        let mut painter = Painter {
+            |part: &RulePart<'_>| part.rule.table == TableKind::Allow && part.kind == Kind::Command;
+        let has_commands = parts.iter().any(is_command);
+        let mut walk = RuleWalk {
             records,
             has_commands,
             entries: Vec::new(),
@@ -192,43 +192,43 @@ impl Chart {
             link_numbers: HashMap::new(),
             ends: HashMap::new(),
         };
-        let mut v4 = Land::new(cells.0, has_commands);
-        let mut v6 = Land::new(cells.1, has_commands);
-        painter.records.spend(cells.0.len() + cells.1.len())?;
-        for stroke in strokes {
-            let Some(brush) = painter.brush(stroke) else { continue };
-            painter.paint(&mut v4, stroke, &stroke.part.regions.v4.sure, &brush)?;
-            painter.paint(&mut v6, stroke, &stroke.part.regions.v6.sure, &brush)?;
+        let mut v4 = FamilyCells::new(cells.0, has_commands);
+        let mut v6 = FamilyCells::new(cells.1, has_commands);
+        walk.records.spend(cells.0.len() + cells.1.len())?;
+        for part in parts {
+            let Some(entries_of) = walk.entries_of(part) else { continue };
+            walk.apply(&mut v4, part, &part.part.regions.v4.sure, &entries_of)?;
+            walk.apply(&mut v6, part, &part.part.regions.v6.sure, &entries_of)?;
         }
         let (by, verdict) = default;
         let kind = Kind::Verdict(verdict);
         let hangs_on = HangsOn::default();
-        let end = painter.entry(Entry { by, bits: bit(verdict), conditions: 0, hangs_on, effects: 0, kind });
-        painter.close_all(&mut v4, end)?;
-        painter.close_all(&mut v6, end)?;
+        let end = walk.entry(Entry { by, bits: bit(verdict), conditions: 0, hangs_on, effects: 0, kind });
+        walk.close_all(&mut v4, end)?;
+        walk.close_all(&mut v6, end)?;
         Ok(Self { v4: v4.out, v6: v6.out })
     }
 }
 
 /// The cells of one family while they are painted.
-struct Land<'c, W> {
+struct FamilyCells<'c, W> {
     cells: &'c Cells<W>,
     /// Cells whose search has not ended.
-    open: Skip,
+    open: OpenCells,
     /// Of these, cells whose search of hosts.allow has not ended; where no command can end it, `open` tells.
-    in_allow: Option<Skip>,
+    in_allow: Option<OpenCells>,
     lists: Vec<u32>,
     spoilt: Vec<u8>,
     out: Vec<u32>,
 }
 
-impl<'c, W: Word> Land<'c, W> {
+impl<'c, W: Word> FamilyCells<'c, W> {
     fn new(cells: &'c Cells<W>, has_commands: bool) -> Self {
         let len = cells.len();
         Self {
             cells,
-            open: Skip::new(len),
-            in_allow: has_commands.then(|| Skip::new(len)),
+            open: OpenCells::new(len),
+            in_allow: has_commands.then(|| OpenCells::new(len)),
             lists: vec![NIL; len],
             spoilt: if has_commands { vec![0; len] } else { Vec::new() },
             out: vec![0; len],
@@ -240,105 +240,109 @@ impl<'c, W: Word> Land<'c, W> {
     }
 }
 
-/// A stroke's entries, by how sure it is that a command failed before.
-struct Brush {
+/// A part's entries, by how sure it is that a command failed before.
+struct Entries {
     entries: [u32; 3],
     is_sure: bool,
 }
 
-impl Painter<'_> {
+impl RuleWalk<'_> {
     fn entry(&mut self, entry: Entry) -> u32 {
         self.entries.push(entry);
         u32::try_from(self.entries.len() - 1).unwrap_or(u32::MAX)
     }
 
-    /// Makes a stroke's entries; adds one that is the same for all open cells to them at once.
-    fn brush(&mut self, stroke: &Stroke<'_>) -> Option<Brush> {
-        let is_sure = stroke.conditions.is_empty();
+    /// Makes a part's entries; adds one that is the same for all open cells to them at once.
+    fn entries_of(&mut self, part: &RulePart<'_>) -> Option<Entries> {
+        let is_sure = part.conditions.is_empty();
         // Where the same condition decided before, it does not hold here.
-        let new = stroke.conditions.iter().filter(|condition| !self.seen.contains(condition));
+        let new = part.conditions.iter().filter(|condition| !self.seen.contains(condition));
         let conditions = new.clone().map(hash).fold(0u64, u64::wrapping_add);
         if !is_sure && new.clone().next().is_none() {
             return None;
         }
         let one = |bits: u8, command: bool| Entry {
-            by: Decider::Rule(stroke.rule),
+            by: Decider::Rule(part.rule),
             bits,
             conditions,
-            hangs_on: HangsOn { command: stroke.hangs_on.command || command, ..stroke.hangs_on },
-            effects: stroke.effects,
-            kind: stroke.kind,
+            hangs_on: HangsOn { command: part.hangs_on.command || command, ..part.hangs_on },
+            effects: part.effects,
+            kind: part.kind,
         };
-        let entries = match (stroke.kind, stroke.rule.table) {
+        let entries = match (part.kind, part.rule.table) {
             (Kind::Verdict(verdict), _) => [self.entry(one(bit(verdict), false)); 3],
             (Kind::Command, TableKind::Allow) => [self.entry(one(ALLOW, true)); 3],
             (Kind::Command, TableKind::Deny) => [self.entry(one(ALLOW | REFUSE, true)); 3],
             (Kind::Spoilable, _) => [(REFUSE, false), (ALLOW | REFUSE, true), (ALLOW, false)]
                 .map(|(bits, command)| self.entry(one(bits, command))),
         };
-        let is_even = match stroke.kind {
-            Kind::Verdict(_) => stroke.rule.table == TableKind::Deny || !self.has_commands,
+        let is_even = match part.kind {
+            Kind::Verdict(_) => part.rule.table == TableKind::Deny || !self.has_commands,
             Kind::Spoilable => !self.has_commands,
-            Kind::Command => stroke.rule.table == TableKind::Deny,
+            Kind::Command => part.rule.table == TableKind::Deny,
         };
-        if !is_sure && is_even && stroke.part.regions.is_everything() {
+        if !is_sure && is_even && part.part.regions.is_everything() {
             self.everywhere.push(entries[0]);
-            self.seen.extend(stroke.conditions.iter());
+            self.seen.extend(part.conditions.iter());
             return None;
         }
-        Some(Brush { entries, is_sure })
+        Some(Entries { entries, is_sure })
     }
 
-    fn paint<W: Word>(
+    fn apply<W: Word>(
         &mut self,
-        land: &mut Land<'_, W>,
-        stroke: &Stroke<'_>,
+        cells_of: &mut FamilyCells<'_, W>,
+        part: &RulePart<'_>,
         intervals: &Intervals<W>,
-        brush: &Brush,
+        entries_of: &Entries,
     ) -> Result<(), CompileError> {
-        let in_allow = stroke.rule.table == TableKind::Allow;
-        let ends_allow = in_allow && stroke.kind == Kind::Command;
-        let ranges = land.cells.cut(intervals);
+        let in_allow = part.rule.table == TableKind::Allow;
+        let ends_allow = in_allow && part.kind == Kind::Command;
+        let ranges = cells_of.cells.cut(intervals);
         self.records.spend(ranges.len())?;
         for (begin, end) in ranges {
-            let find = |land: &mut Land<'_, W>, cell| match &mut land.in_allow {
+            let find = |cells_of: &mut FamilyCells<'_, W>, cell| match &mut cells_of.in_allow {
                 Some(skip) if in_allow => skip.find(cell),
-                Some(_) | None => land.open.find(cell),
+                Some(_) | None => cells_of.open.find(cell),
             };
-            let mut cell = find(land, begin);
+            let mut cell = find(cells_of, begin);
             while cell < end {
                 self.records.spend(1)?;
-                let entry = brush.entries[land.spoilt(cell)];
-                if brush.is_sure && !ends_allow {
-                    land.out[cell] = self.end(land.lists[cell], entry)?;
-                    land.open.remove(cell);
-                    if let Some(skip) = &mut land.in_allow {
+                let entry = entries_of.entries[cells_of.spoilt(cell)];
+                if entries_of.is_sure && !ends_allow {
+                    cells_of.out[cell] = self.end(cells_of.lists[cell], entry)?;
+                    cells_of.open.remove(cell);
+                    if let Some(skip) = &mut cells_of.in_allow {
                         skip.remove(cell);
                     }
                 } else {
-                    land.lists[cell] = self.link(land.lists[cell], entry);
+                    cells_of.lists[cell] = self.link(cells_of.lists[cell], entry);
                     if ends_allow {
-                        let spoilt = &mut land.spoilt[cell];
-                        *spoilt = if brush.is_sure { SPOILT } else { PERHAPS.max(*spoilt) };
-                        if brush.is_sure
-                            && let Some(skip) = &mut land.in_allow
+                        let spoilt = &mut cells_of.spoilt[cell];
+                        *spoilt = if entries_of.is_sure { SPOILT } else { PERHAPS.max(*spoilt) };
+                        if entries_of.is_sure
+                            && let Some(skip) = &mut cells_of.in_allow
                         {
                             skip.remove(cell);
                         }
                     }
                 }
-                cell = find(land, cell + 1);
+                cell = find(cells_of, cell + 1);
             }
         }
         Ok(())
     }
 
-    fn close_all<W: Word>(&mut self, land: &mut Land<'_, W>, entry: u32) -> Result<(), CompileError> {
-        let mut cell = land.open.find(0);
-        while cell < land.out.len() {
-            land.out[cell] = self.end(land.lists[cell], entry)?;
-            land.open.remove(cell);
-            cell = land.open.find(cell + 1);
+    fn close_all<W: Word>(
+        &mut self,
+        cells_of: &mut FamilyCells<'_, W>,
+        entry: u32,
+    ) -> Result<(), CompileError> {
+        let mut cell = cells_of.open.find(0);
+        while cell < cells_of.out.len() {
+            cells_of.out[cell] = self.end(cells_of.lists[cell], entry)?;
+            cells_of.open.remove(cell);
+            cell = cells_of.open.find(cell + 1);
         }
         Ok(())
     }

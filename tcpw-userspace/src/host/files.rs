@@ -1,6 +1,7 @@
-//! Files and users of this machine.
+//! What this machine says of files, users and groups.
 //!
-//! In: paths and names. Out: what `check` wants to know of them.
+//! In: paths and names. Out: what stat(2), readdir(3), getpwnam(3), getgrgid(3) tell. Invariant: no file is
+//! opened.
 
 use std::{
     ffi::CString,
@@ -10,19 +11,73 @@ use std::{
 
 use nix::unistd::{Gid, Group, User, getgrouplist};
 
-use crate::{
-    check::facts::{Account, Facts, Kind, Status},
-    effects::Settings,
-};
-
-/// This machine.
-#[derive(Clone, Debug, Default)]
-pub struct System {
-    /// How commands are run here, if that matters.
-    pub effects: Option<Settings>,
+/// What a path leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Nothing.
+    Missing,
+    /// A symbolic link that leads nowhere.
+    Dangling,
+    /// A regular file.
+    File,
+    /// A directory.
+    Directory,
+    /// A FIFO, a device, a socket.
+    Other,
 }
 
-impl Facts for System {
+/// What stat(2) tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// What it is.
+    pub kind: Kind,
+    /// Permission bits.
+    pub mode: u32,
+    /// Owner.
+    pub owner: u32,
+    /// Group.
+    pub group: u32,
+    /// Bytes.
+    pub size: u64,
+}
+
+impl Status {
+    /// Of a path that cannot be looked at.
+    pub const MISSING: Self = Self { kind: Kind::Missing, mode: 0, owner: 0, group: 0, size: 0 };
+}
+
+/// A user, as far as rights go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Account {
+    /// User id.
+    pub uid: u32,
+    /// All its groups.
+    pub groups: Vec<u32>,
+}
+
+/// What a machine says of its files, users and groups.
+pub trait HostFiles {
+    /// What a path leads to.
+    fn status(&self, path: &Path) -> Status;
+
+    /// What is in a directory, by name.
+    fn entries(&self, directory: &Path) -> Vec<PathBuf>;
+
+    /// The path without symbolic links, as far as it exists.
+    fn real(&self, path: &Path) -> PathBuf;
+
+    /// A user.
+    fn account(&self, name: &str) -> Option<Account>;
+
+    /// Name of a group.
+    fn group(&self, gid: u32) -> Option<String>;
+}
+
+/// This machine.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct System;
+
+impl HostFiles for System {
     fn status(&self, path: &Path) -> Status {
         match std::fs::metadata(path) {
             Ok(metadata) => {
@@ -70,9 +125,5 @@ impl Facts for System {
 
     fn group(&self, gid: u32) -> Option<String> {
         Group::from_gid(Gid::from_raw(gid)).ok()?.map(|group| group.name)
-    }
-
-    fn effects(&self) -> Option<&Settings> {
-        self.effects.as_ref()
     }
 }

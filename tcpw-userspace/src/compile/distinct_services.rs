@@ -7,9 +7,9 @@
 use std::{collections::BTreeMap, net::IpAddr, rc::Rc};
 
 use super::{
-    chart::Records,
     classes,
     daemons::NameKind,
+    deciding_rules::Records,
     error::{CompileError, MAX_SERVICES},
     networks::Networks,
     region::Regions,
@@ -83,7 +83,7 @@ pub enum Server {
 
 /// Which services are wanted.
 #[derive(Clone, Debug, Default)]
-pub struct Only {
+pub struct ServiceFilter {
     /// With this daemon name.
     pub daemon: Option<Text>,
     /// On this port.
@@ -99,7 +99,7 @@ pub(super) type Matched = Vec<(usize, Truth)>;
 pub(super) fn services(
     lists: &DaemonLists<'_>,
     servers: &[Rc<Regions>],
-    only: &Only,
+    only: &ServiceFilter,
     records: &mut Records,
 ) -> Result<BTreeMap<Matched, Vec<Service>>, CompileError> {
     let names = names(lists, only)?;
@@ -133,7 +133,7 @@ pub(super) fn services(
 
 fn names(
     lists: &DaemonLists<'_>,
-    only: &Only,
+    only: &ServiceFilter,
 ) -> Result<Vec<(DaemonName, super::service::Matches)>, CompileError> {
     if let Some(name) = &only.daemon {
         return Ok(vec![(DaemonName::Named(name.clone()), lists.names.matches(&NamesSet::new([name])))]);
@@ -157,14 +157,14 @@ fn names(
 }
 
 /// Every class of server addresses, and which server patterns match it.
-fn servers(regions: &[Rc<Regions>], only: &Only) -> Result<Vec<(Server, Vec<Truth>)>, CompileError> {
+fn servers(regions: &[Rc<Regions>], only: &ServiceFilter) -> Result<Vec<(Server, Vec<Truth>)>, CompileError> {
     if let Some(address) = only.server {
         let networks = Networks::of(address);
         let truths = regions.iter().map(|region| region.truth_at(address)).collect();
         return Ok(vec![(Server::In(Rc::new(networks)), truths)]);
     }
-    let (ground, truths) = classes::servers(regions)?;
-    let networks = ground.networks();
+    let (cell_classes, truths) = classes::servers(regions)?;
+    let networks = cell_classes.networks();
     if networks.len() == 1 {
         return Ok(truths.into_iter().map(|truths| (Server::Any, truths)).collect());
     }

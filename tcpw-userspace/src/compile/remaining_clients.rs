@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 use super::{
-    paint::{Ranges, Skip},
+    cells::{OpenCells, Ranges},
     service::Truth,
 };
 
@@ -14,12 +14,12 @@ use super::{
 pub(super) const MAX_OWNERS: usize = 100;
 
 /// Clients that no rule took yet, and who took the others.
-pub(super) struct Land {
+pub(super) struct RemainingClients {
     families: [Family; 2],
     unknown: Option<usize>,
 }
 
-impl Land {
+impl RemainingClients {
     /// Nobody is taken.
     pub(super) fn new(cells: [usize; 2]) -> Self {
         Self { families: cells.map(Family::new), unknown: None }
@@ -59,13 +59,13 @@ impl Land {
 }
 
 struct Family {
-    open: Skip,
+    open: OpenCells,
     owners: Vec<u32>,
 }
 
 impl Family {
     fn new(cells: usize) -> Self {
-        Self { open: Skip::new(cells), owners: vec![u32::MAX; cells] }
+        Self { open: OpenCells::new(cells), owners: vec![u32::MAX; cells] }
     }
 
     fn is_open(&mut self, ranges: &Ranges) -> bool {

@@ -18,7 +18,7 @@ use nix::{
     sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, socket},
 };
 
-use crate::listeners::netns_cookie;
+use super::socket::netns_cookie;
 
 /// A network namespace.
 #[derive(Clone, Debug)]

@@ -1,134 +1,89 @@
-//! First match wins, painted on cells of the address space.
+//! First match for the gate: the outcome of every cell of the address space.
 //!
-//! In: regions in rule order. Out: for every cell the set of possible verdicts;
-//! over all policies, the class of every cell.
-//! Invariant: a cell is an interval in which no pattern tells two addresses apart.
+//! In: regions in rule order. Out: for every cell its outcome, `Ask` where rules that may match differ; over all
+//! policies, the class of every cell.
+//!
+//! One of three implementations of first match; each keeps another thing of a cell, and a common one would keep
+//! the largest for all. Here it is one byte: a million rules are compiled for every names-set at each reload.
+//! [`super::deciding_rules`] keeps the rules that may match before the deciding one, which takes a list a cell;
+//! [`super::remaining_clients`] keeps the rule that matched first, over all services at once. They share
+//! [`super::cells`].
 
 use std::collections::HashMap;
 
 use tcpw_common::outcome::ENTRIES;
 
-use super::region::{Intervals, Region, Word};
-
-/// The cells of one family, by their first addresses.
-#[derive(Debug)]
-pub(super) struct Cells<W> {
-    /// First address of each cell; the first one is 0.
-    pub starts: Vec<W>,
-}
-
-/// A region as half-open ranges of cells.
-#[derive(Debug)]
-pub(super) struct Ranges {
-    /// Where it matches.
-    pub sure: Vec<(usize, usize)>,
-    /// Where it may.
-    pub doubtful: Vec<(usize, usize)>,
-}
-
-impl<W: Word> Cells<W> {
-    /// Cells that none of the regions cuts.
-    pub(super) fn new<'a>(regions: impl Iterator<Item = &'a Region<W>>) -> Self {
-        let mut starts = vec![W::MIN];
-        for region in regions {
-            for (first, last) in region.sure.iter().chain(region.doubtful.iter()) {
-                starts.push(first);
-                starts.extend(last.next());
-            }
-        }
-        starts.sort_unstable();
-        starts.dedup();
-        Self { starts }
-    }
-
-    /// How many cells there are.
-    pub(super) fn len(&self) -> usize {
-        self.starts.len()
-    }
-
-    /// The cells of a region that cuts none.
-    pub(super) fn ranges(&self, region: &Region<W>) -> Ranges {
-        Ranges { sure: self.cut(&region.sure), doubtful: self.cut(&region.doubtful) }
-    }
-
-    /// The cells of intervals that cut none.
-    pub(super) fn cut(&self, intervals: &Intervals<W>) -> Vec<(usize, usize)> {
-        let mut from = 0;
-        intervals
-            .iter()
-            .map(|(first, last)| {
-                let begin = from + self.starts[from..].partition_point(|start| *start < first);
-                from = begin + self.starts[begin..].partition_point(|start| *start <= last);
-                (begin, from)
-            })
-            .collect()
-    }
-}
+use super::cells::{OpenCells, Ranges};
 
 /// A verdict with what the options do beside it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Ink {
+pub(super) struct RuleOutcome {
     /// The outcome with its marks; 0 for what is exempt.
     pub entry: u8,
     /// Equal for rules that do the same.
     pub number: u32,
 }
 
-impl Ink {
+impl RuleOutcome {
     /// That of exempt cells: it goes on first.
     pub(super) const EXEMPT: Self = Self { entry: 0, number: u32::MAX };
 }
 
-/// The cells of one family while one policy is painted.
-pub(super) struct Canvas {
+/// The outcome of each cell of one family under one policy.
+pub(super) struct CellOutcomes {
     /// What was seen, as entries.
     seen: Vec<u8>,
-    /// The ink of a cell that has seen one.
-    inks: Vec<u32>,
+    /// The outcome of a cell that has seen one.
+    rules: Vec<u32>,
     /// Cells that no sure match closed.
-    open: Skip,
-    /// For some inks, open cells that do not have it; made at the ink's first doubt.
-    without: HashMap<u32, Skip>,
+    open: OpenCells,
+    /// For some rules, open cells that do not have it; made at the outcome's first doubt.
+    without: HashMap<u32, OpenCells>,
 }
 
 /// Nothing later can change such a cell.
 const ASK: u8 = 3;
 
-/// Inks that are remembered cell by cell. Of others, rules in doubt look at each open cell again.
+/// Rules that are remembered cell by cell. Of others, rules in doubt look at each open cell again.
 const REMEMBERED: usize = 8;
 
-impl Canvas {
-    /// Nothing painted.
+impl CellOutcomes {
+    /// No rule applied yet.
     pub(super) fn new(cells: usize) -> Self {
-        Self { seen: vec![0; cells], inks: vec![0; cells], open: Skip::new(cells), without: HashMap::new() }
+        Self {
+            seen: vec![0; cells],
+            rules: vec![0; cells],
+            open: OpenCells::new(cells),
+            without: HashMap::new(),
+        }
     }
 
-    /// Paints what is still open of a rule's region.
-    pub(super) fn paint(&mut self, ranges: &Ranges, rule_is_sure: bool, ink: Ink) {
+    /// Applies the next rule to the cells of its region that no rule before was sure to match.
+    pub(super) fn apply(&mut self, ranges: &Ranges, rule_is_sure: bool, outcome: RuleOutcome) {
         for &range in &ranges.sure {
-            if rule_is_sure { self.close(range, ink) } else { self.add(range, ink) }
+            if rule_is_sure { self.close(range, outcome) } else { self.add(range, outcome) }
         }
         for &range in &ranges.doubtful {
-            self.add(range, ink);
+            self.add(range, outcome);
         }
     }
 
     /// Closes what is open.
-    fn close(&mut self, (begin, end): (usize, usize), ink: Ink) {
+    fn close(&mut self, (begin, end): (usize, usize), outcome: RuleOutcome) {
         let mut cell = self.open.find(begin);
         while cell < end {
-            self.mark(cell, ink);
+            self.mark(cell, outcome);
             self.open.remove(cell);
             cell = self.open.find(cell + 1);
         }
     }
 
     /// Adds a possible verdict to what is open.
-    fn add(&mut self, (begin, end): (usize, usize), ink: Ink) {
-        if !self.without.contains_key(&ink.number) && self.without.len() < REMEMBERED {
-            self.without.insert(ink.number, self.open.clone());
+    fn add(&mut self, (begin, end): (usize, usize), outcome: RuleOutcome) {
+        if !self.without.contains_key(&outcome.number) && self.without.len() < REMEMBERED {
+            self.without.insert(outcome.number, self.open.clone());
         }
-        let mut without = self.without.remove(&ink.number);
+        let mut without = self.without.remove(&outcome.number);
         let mut from = begin;
         loop {
             let cell = match &mut without {
@@ -139,7 +94,7 @@ impl Canvas {
                 break;
             }
             if self.open.find(cell) == cell {
-                self.mark(cell, ink);
+                self.mark(cell, outcome);
                 if self.seen[cell] == ASK {
                     self.open.remove(cell);
                 }
@@ -150,53 +105,24 @@ impl Canvas {
             from = cell + 1;
         }
         if let Some(without) = without {
-            self.without.insert(ink.number, without);
+            self.without.insert(outcome.number, without);
         }
     }
 
-    /// Two inks on a cell: which one holds is for the evaluator to say.
-    fn mark(&mut self, cell: usize, ink: Ink) {
+    /// Two rules on a cell: which one holds is for the evaluator to say.
+    fn mark(&mut self, cell: usize, outcome: RuleOutcome) {
         if self.seen[cell] == 0 {
-            self.seen[cell] = ink.entry;
-            self.inks[cell] = ink.number;
-        } else if self.inks[cell] != ink.number {
+            self.seen[cell] = outcome.entry;
+            self.rules[cell] = outcome.number;
+        } else if self.rules[cell] != outcome.number {
             self.seen[cell] = ASK;
         }
     }
 
     /// Closes the rest with the default and gives the entry of every cell.
-    pub(super) fn finish(mut self, default: Ink) -> Vec<u8> {
+    pub(super) fn finish(mut self, default: RuleOutcome) -> Vec<u8> {
         self.close((0, self.seen.len()), default);
         self.seen
-    }
-}
-
-/// A set of numbers that only shrinks: finds the next member in nearly constant time.
-#[derive(Clone)]
-pub(super) struct Skip(Vec<u32>);
-
-impl Skip {
-    /// All numbers below `len`.
-    pub(super) fn new(len: usize) -> Self {
-        Self((0..=u32::try_from(len).unwrap_or(u32::MAX)).collect())
-    }
-
-    /// The first member at or after `from`; the length if there is none.
-    pub(super) fn find(&mut self, from: usize) -> usize {
-        let mut at = from.min(self.0.len() - 1);
-        loop {
-            let next = self.0[at] as usize;
-            if next == at {
-                return at;
-            }
-            self.0[at] = self.0[next];
-            at = next;
-        }
-    }
-
-    /// Takes a member out.
-    pub(super) fn remove(&mut self, member: usize) {
-        self.0[member] = self.0[member + 1];
     }
 }
 
@@ -254,29 +180,32 @@ impl Classes {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{
+        super::{cells::Cells, region::Region},
+        *,
+    };
 
     type Spans<'a> = &'a [(u32, u32)];
 
-    fn painted(rules: &[(Spans<'_>, Spans<'_>, u8)], default: u8) -> Vec<(u32, u8)> {
+    fn of_rules(rules: &[(Spans<'_>, Spans<'_>, u8)], default: u8) -> Vec<(u32, u8)> {
         let regions: Vec<_> =
             rules.iter().map(|(sure, doubtful, _)| Region::new(sure.to_vec(), doubtful.to_vec())).collect();
         let cells = Cells::new(regions.iter());
-        let mut canvas = Canvas::new(cells.len());
+        let mut outcomes = CellOutcomes::new(cells.len());
         for (region, (_, _, bit)) in regions.iter().zip(rules) {
-            canvas.paint(&cells.ranges(region), true, ink(*bit));
+            outcomes.apply(&cells.ranges(region), true, outcome(*bit));
         }
-        cells.starts.iter().copied().zip(canvas.finish(ink(default))).collect()
+        cells.starts.iter().copied().zip(outcomes.finish(outcome(default))).collect()
     }
 
-    fn ink(entry: u8) -> Ink {
-        Ink { entry, number: entry.into() }
+    fn outcome(entry: u8) -> RuleOutcome {
+        RuleOutcome { entry, number: entry.into() }
     }
 
     #[test]
     fn the_first_rule_wins() {
         assert_eq!(
-            painted(&[(&[(5, 9)], &[], 1), (&[(0, 7), (12, u32::MAX)], &[], 2)], 1),
+            of_rules(&[(&[(5, 9)], &[], 1), (&[(0, 7), (12, u32::MAX)], &[], 2)], 1),
             [(0, 2), (5, 1), (8, 1), (10, 1), (12, 2)]
         );
     }
@@ -284,7 +213,7 @@ mod tests {
     #[test]
     fn doubt_asks_only_where_the_answers_differ() {
         assert_eq!(
-            painted(&[(&[], &[(0, 9)], 1), (&[(0, 4)], &[], 2), (&[(7, 7)], &[], 1)], 1),
+            of_rules(&[(&[], &[(0, 9)], 1), (&[(0, 4)], &[], 2), (&[(7, 7)], &[], 1)], 1),
             [(0, 3), (5, 1), (7, 1), (8, 1), (10, 1)]
         );
     }
@@ -292,7 +221,7 @@ mod tests {
     #[test]
     fn doubts_of_both_verdicts_ask_and_later_rules_are_not_read() {
         assert_eq!(
-            painted(&[(&[], &[(0, 9)], 1), (&[], &[(5, 12)], 2), (&[(0, 20)], &[], 1)], 2)[..4],
+            of_rules(&[(&[], &[(0, 9)], 1), (&[], &[(5, 12)], 2), (&[(0, 20)], &[], 1)], 2)[..4],
             [(0, 1), (5, 3), (10, 3), (13, 1)]
         );
     }
@@ -301,21 +230,21 @@ mod tests {
     fn doubt_about_what_options_do_asks_also_where_verdicts_agree() {
         let regions = [Region::new(vec![], vec![(0u32, 9)]), Region::new(vec![(0, 4)], vec![])];
         let cells = Cells::new(regions.iter());
-        let mut canvas = Canvas::new(cells.len());
-        canvas.paint(&cells.ranges(&regions[0]), true, Ink { entry: 2, number: 7 });
-        canvas.paint(&cells.ranges(&regions[1]), true, Ink { entry: 2, number: 8 });
-        let outcomes = canvas.finish(Ink { entry: 2, number: 7 });
+        let mut outcomes = CellOutcomes::new(cells.len());
+        outcomes.apply(&cells.ranges(&regions[0]), true, RuleOutcome { entry: 2, number: 7 });
+        outcomes.apply(&cells.ranges(&regions[1]), true, RuleOutcome { entry: 2, number: 8 });
+        let outcomes = outcomes.finish(RuleOutcome { entry: 2, number: 7 });
         assert_eq!(cells.starts.iter().copied().zip(outcomes).collect::<Vec<_>>(), [(0, 3), (5, 2), (10, 2)]);
     }
 
     #[test]
     fn doubt_about_marks_asks_and_what_asks_by_itself_is_never_decided() {
         assert_eq!(
-            painted(&[(&[], &[(0, 9)], 9), (&[(5, 20)], &[], 1)], 9),
+            of_rules(&[(&[], &[(0, 9)], 9), (&[(5, 20)], &[], 1)], 9),
             [(0, 9), (5, 3), (10, 1), (21, 9)]
         );
         assert_eq!(
-            painted(&[(&[(0, 4)], &[], 13), (&[], &[(3, 9)], 3)], 2),
+            of_rules(&[(&[(0, 4)], &[], 13), (&[], &[(3, 9)], 3)], 2),
             [(0, 13), (3, 13), (5, 3), (10, 2)]
         );
     }
@@ -326,21 +255,21 @@ mod tests {
         let [low, high] = [(0, 4), (5, 9)].map(|part| Region::new(vec![], vec![part]));
         let cells = Cells::new([&everywhere, &low, &high].into_iter());
         for first in 0..20 {
-            let mut canvas = Canvas::new(cells.len());
+            let mut outcomes = CellOutcomes::new(cells.len());
             for number in 0..first {
-                canvas.paint(&cells.ranges(&low), true, Ink { entry: 1, number });
+                outcomes.apply(&cells.ranges(&low), true, RuleOutcome { entry: 1, number });
             }
             for _ in 0..3 {
-                canvas.paint(&cells.ranges(&high), true, Ink { entry: 1, number: 50 });
+                outcomes.apply(&cells.ranges(&high), true, RuleOutcome { entry: 1, number: 50 });
             }
-            let outcomes = canvas.finish(Ink { entry: 1, number: 50 });
+            let outcomes = outcomes.finish(RuleOutcome { entry: 1, number: 50 });
             assert_eq!(outcomes, [if first == 0 { 1 } else { 3 }, 1, 1], "{first}");
         }
     }
 
     #[test]
     fn exempt_cells_keep_no_verdict() {
-        assert_eq!(painted(&[(&[(3, 4)], &[], 0), (&[(0, u32::MAX)], &[], 2)], 1), [(0, 2), (3, 0), (5, 2)]);
+        assert_eq!(of_rules(&[(&[(3, 4)], &[], 0), (&[(0, u32::MAX)], &[], 2)], 1), [(0, 2), (3, 0), (5, 2)]);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The flags of `tcpw run`, and those that name tables.
+//! The flags of `tcpw run`, and those that name the tables.
 
 use std::path::PathBuf;
 
@@ -6,6 +6,17 @@ use clap::Args;
 
 use super::OnDeny;
 use crate::log::LogTarget;
+
+/// Which tables.
+#[derive(Args, Clone, Debug, Default)]
+pub struct TableArgs {
+    /// The table of who may connect [default: /etc/hosts.allow]
+    #[arg(long, value_name = "FILE")]
+    pub hosts_allow: Option<PathBuf>,
+    /// The table of who may not [default: /etc/hosts.deny]
+    #[arg(long, value_name = "FILE")]
+    pub hosts_deny: Option<PathBuf>,
+}
 
 /// Flags of `tcpw run`; they win over the configuration file.
 #[derive(Args, Clone, Debug, Default)]
@@ -16,7 +27,7 @@ pub struct RunArgs {
     /// Which tables.
     #[command(flatten)]
     pub tables: TableArgs,
-    /// Guard sockets created below this cgroup2 directory [default: the root, which is every socket]
+    /// Guard the sockets below this cgroup2 directory [default: the root: every socket]
     #[arg(long, value_name = "DIR")]
     pub cgroup: Option<PathBuf>,
     /// Where refused attempts are logged: stdout, syslog or file:PATH [default: syslog]
@@ -37,15 +48,4 @@ pub struct RunArgs {
     /// Directory of the pinned policy [default: /sys/fs/bpf/tcpw]
     #[arg(long, value_name = "DIR")]
     pub pin_dir: Option<PathBuf>,
-}
-
-/// Which tables.
-#[derive(Args, Clone, Debug, Default)]
-pub struct TableArgs {
-    /// The table of clients that may connect [default: /etc/hosts.allow; empty beside --hosts-deny]
-    #[arg(long, value_name = "FILE")]
-    pub hosts_allow: Option<PathBuf>,
-    /// The table of clients that may not [default: /etc/hosts.deny; empty beside --hosts-allow]
-    #[arg(long, value_name = "FILE")]
-    pub hosts_deny: Option<PathBuf>,
 }

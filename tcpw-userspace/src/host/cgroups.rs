@@ -1,0 +1,140 @@
+//! The cgroup2 hierarchy: where it is mounted, and the ids of its cgroups.
+//!
+//! In: /proc/self/mountinfo, directories. Out: its root, a directory's path in it, ids. Invariant: only what
+//! statfs(2) calls cgroup2 is taken for it.
+//!
+//! Not the procfs crate for mountinfo: it leaves octal escapes in paths, and one line it cannot read fails the
+//! whole file.
+
+use std::{
+    collections::HashSet,
+    fs,
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+};
+
+use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
+
+use super::requirements::Missing;
+
+/// The root of the cgroup2 hierarchy, wherever it is mounted.
+///
+/// # Errors
+///
+/// There is none.
+pub fn cgroup2_root() -> Result<PathBuf, Missing> {
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    cgroup2_mounts(&mounts)
+        .into_iter()
+        .map(|(_, point)| point)
+        // Another mount may lie over it.
+        .find(|path| is_cgroup2(path))
+        .ok_or_else(|| {
+            Missing("no cgroup2 file system is mounted: mount -t cgroup2 cgroup2 /sys/fs/cgroup".into())
+        })
+}
+
+/// The path of `cgroup` in the hierarchy, as /proc/PID/cgroup spells it.
+///
+/// # Errors
+///
+/// It is not in a cgroup2 file system.
+pub fn cgroup_scope(cgroup: &Path) -> Result<PathBuf, Missing> {
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    fs::canonicalize(cgroup)
+        .ok()
+        .filter(|path| is_cgroup2(path))
+        .and_then(|path| scope(&mounts, &path))
+        .ok_or_else(|| {
+            Missing(format!(
+                "cgroup {}: not in a cgroup2 file system: name a cgroup2 directory",
+                cgroup.display()
+            ))
+        })
+}
+
+/// Whether a directory is the root of all cgroups, and not just that of a container.
+pub fn is_root_cgroup(directory: &Path) -> bool {
+    /// Source: linux/fs/kernfs/dir.c, `kernfs_create_root`.
+    const ROOT_INODE: u64 = 1;
+    fs::metadata(directory).is_ok_and(|found| found.ino() == ROOT_INODE)
+}
+
+/// The ids of a cgroup and all below it: inode numbers of their directories.
+pub fn cgroups_below(directory: &Path) -> HashSet<u64> {
+    let mut ids = HashSet::new();
+    let mut open: Vec<PathBuf> = vec![directory.to_path_buf()];
+    while let Some(directory) = open.pop() {
+        let Ok(found) = fs::metadata(&directory) else { continue };
+        ids.insert(found.ino());
+        let entries = fs::read_dir(&directory).into_iter().flatten().flatten();
+        open.extend(
+            entries
+                .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+                .map(|entry| entry.path()),
+        );
+    }
+    ids
+}
+
+fn scope(mountinfo: &str, path: &Path) -> Option<PathBuf> {
+    let mounts = cgroup2_mounts(mountinfo);
+    // The deepest mount point shows the path.
+    let (root, point) =
+        mounts.iter().filter(|(_, it)| path.starts_with(it)).max_by_key(|(_, it)| it.as_os_str().len())?;
+    // Not `join` with nothing: it would append a slash.
+    Some(match path.strip_prefix(point).ok()? {
+        rest if rest.as_os_str().is_empty() => root.clone(),
+        rest => root.join(rest),
+    })
+}
+
+/// Roots and mount points of cgroup2, those that show the whole hierarchy first.
+///
+/// Source: proc_pid_mountinfo(5).
+fn cgroup2_mounts(mountinfo: &str) -> Vec<(PathBuf, PathBuf)> {
+    let mut mounts: Vec<(PathBuf, PathBuf)> = mountinfo
+        .lines()
+        .filter_map(|line| {
+            let (mount, file_system) = line.split_once(" - ")?;
+            let mut fields = mount.split(' ').skip(3);
+            let (root, point) = (fields.next()?, fields.next()?);
+            file_system.starts_with("cgroup2 ").then(|| (unescape(root), unescape(point)))
+        })
+        .collect();
+    mounts.sort_by_key(|(root, _)| root != Path::new("/"));
+    mounts
+}
+
+/// Undoes mountinfo's octal escapes of blank, tab, newline and backslash.
+fn unescape(point: &str) -> PathBuf {
+    let escapes = [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")];
+    escapes.iter().fold(point.to_owned(), |point, (escape, byte)| point.replace(escape, byte)).into()
+}
+
+pub(super) fn is_cgroup2(path: &Path) -> bool {
+    path.is_dir() && statfs(path).is_ok_and(|it| it.filesystem_type() == CGROUP2_SUPER_MAGIC)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cgroup2_is_found_in_pure_and_hybrid_layouts_whole_hierarchies_first() {
+        let pure = "31 23 0:28 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate\n";
+        let points = |mounts| cgroup2_mounts(mounts).into_iter().map(|(_, point)| point).collect::<Vec<_>>();
+        assert_eq!(points(pure), [Path::new("/sys/fs/cgroup")]);
+        let hybrid = "31 23 0:28 / /sys/fs/cgroup rw - tmpfs tmpfs rw\n\
+            32 31 0:29 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n\
+            39 31 0:37 /user /part rw - cgroup2 cgroup2 rw\n\
+            41 31 0:38 / /sys/fs/my\\040cgroup rw - cgroup2 cgroup2 rw\n";
+        assert_eq!(points(hybrid), [Path::new("/sys/fs/my cgroup"), Path::new("/part")]);
+        assert_eq!(points(""), Vec::<PathBuf>::new());
+        let scope = |path| scope(hybrid, Path::new(path));
+        assert_eq!(scope("/sys/fs/my cgroup").unwrap().as_os_str(), "/");
+        assert_eq!(scope("/sys/fs/my cgroup/a/b").unwrap().as_os_str(), "/a/b");
+        assert_eq!(scope("/part/c").unwrap().as_os_str(), "/user/c");
+        assert_eq!(scope("/elsewhere"), None);
+    }
+}

@@ -1,0 +1,15 @@
+//! The clock of the kernel programs.
+
+use std::time::Duration;
+
+use nix::time::{ClockId, clock_gettime};
+
+/// CLOCK_BOOTTIME, nanoseconds.
+pub fn boot_ns() -> u64 {
+    u64::try_from(boot_time().as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// CLOCK_BOOTTIME.
+pub fn boot_time() -> Duration {
+    clock_gettime(ClockId::CLOCK_BOOTTIME).map(Duration::from).unwrap_or_default()
+}

@@ -1,0 +1,68 @@
+//! What the kernel tells of a socket, and how many this process may have.
+
+use std::{
+    io,
+    mem::{MaybeUninit, size_of},
+    os::fd::{AsRawFd, BorrowedFd},
+};
+
+/// Lets this process have as many open files as it may: a scan holds every listening socket and
+/// namespace of the host at once, and services begin with 1024.
+pub fn raise_file_limit() {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: passes pointers to a live struct.
+    let done = unsafe {
+        libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) == 0 && {
+            limit.rlim_cur = limit.rlim_max;
+            libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) == 0
+        }
+    };
+    if !done {
+        log::warn!("the limit of open files stays: {}", io::Error::last_os_error());
+    }
+}
+
+/// Cookie of a socket's network namespace.
+///
+/// Minimum kernel version: 5.14.
+pub fn netns_cookie(socket: BorrowedFd<'_>) -> io::Result<u64> {
+    // Of linux asm-generic/socket.h; libc has no name for it on every target.
+    const SO_NETNS_COOKIE: i32 = 71;
+    socket_option(socket, SO_NETNS_COOKIE)
+}
+
+/// Cookie of a socket.
+pub fn socket_cookie(socket: BorrowedFd<'_>) -> io::Result<u64> {
+    socket_option(socket, libc::SO_COOKIE)
+}
+
+/// An integer that every bit pattern is a value of.
+pub(crate) trait Plain: Copy {}
+impl Plain for i32 {}
+impl Plain for u64 {}
+
+/// An option of SOL_SOCKET.
+pub(crate) fn socket_option<T: Plain>(socket: BorrowedFd<'_>, option: i32) -> io::Result<T> {
+    option_of(socket, libc::SOL_SOCKET, option)
+}
+
+/// An option of a level.
+pub(crate) fn option_of<T: Plain>(socket: BorrowedFd<'_>, level: i32, option: i32) -> io::Result<T> {
+    let mut value = MaybeUninit::<T>::zeroed();
+    let mut length = socklen::<T>();
+    // SAFETY: the kernel writes at most `length` bytes, the size of `value`.
+    let result = unsafe {
+        libc::getsockopt(socket.as_raw_fd(), level, option, value.as_mut_ptr().cast(), &raw mut length)
+    };
+    if result != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: zeroed at first, and every bit pattern of `T` is valid.
+    Ok(unsafe { value.assume_init() })
+}
+
+fn socklen<T>() -> libc::socklen_t {
+    #[expect(clippy::cast_possible_truncation, reason = "sizes of a few bytes")]
+    let length = size_of::<T>() as libc::socklen_t;
+    length
+}
