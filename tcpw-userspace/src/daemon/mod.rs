@@ -63,7 +63,7 @@ const BATCHES: usize = 256;
 const TOGETHER: std::time::Duration = std::time::Duration::from_millis(1);
 
 /// How long the last lines may take.
-const LAST_LINES: std::time::Duration = std::time::Duration::from_secs(2);
+const LAST_LINES: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// Runs until SIGTERM, SIGINT or a command ends it.
 ///
