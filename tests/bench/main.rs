@@ -1,10 +1,12 @@
 //! One timed run, for `cargo xtask bench`: `tcpw-bench parse SHAPE`, or `tcpw-bench parse` for the names;
 //! `tcpw-bench cases in-cases|named TCPW N`; `tcpw-bench held`; `tcpw-bench hooks`;
-//! `tcpw-bench named`; `tcpw-bench serve PORT`.
+//! `tcpw-bench named`; `tcpw-bench serve PORT`; `tcpw-bench replay RULES literal|file`;
+//! `tcpw-bench flood RULES literal|file [reload]`; `tcpw-bench gate`.
 //!
 //! Out: one JSON object. A process per run, so that its peak memory is the run's own.
 
 mod cases;
+mod flood;
 mod held;
 mod hooks;
 mod named;
@@ -38,13 +40,20 @@ fn run(words: &[&str]) -> Result<String> {
         ["held"] => held::run(),
         ["hooks"] => hooks::run(),
         ["named"] => named::run(),
+        ["replay", rules, shape] => flood::replay(rules, shape),
+        ["flood", rules, shape] => flood::run(rules, shape, false),
+        ["flood", rules, shape, "reload"] => flood::run(rules, shape, true),
+        ["gate"] => flood::gate(),
         ["serve", port] => hooks::serve(port),
         ["cases", tables @ ("in-cases" | "named"), tcpw, count] => {
             let count = count.parse().with_context(|| format!("{count}: no number of cases"))?;
             let seconds = cases::seconds(Path::new(tcpw), count, *tables == "in-cases")?;
             Ok(serde_json::json!({ "cases": count, "seconds": seconds }).to_string())
         }
-        _ => bail!("usage: tcpw-bench parse [SHAPE] | cases in-cases|named TCPW N | held | hooks | named"),
+        _ => bail!(
+            "usage: tcpw-bench parse [SHAPE] | cases in-cases|named TCPW N | held | hooks | named | \
+             replay RULES literal|file | flood RULES literal|file [reload] | gate"
+        ),
     }
 }
 

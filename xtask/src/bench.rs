@@ -4,8 +4,10 @@
 //! Out: a line for each text of 10 MB, with time and peak memory; then the cases a second of
 //! `tcpw match --cases`; then, for root, the paths of held clients, clients whose names are
 //! looked up, and what the programs in the kernel take for a call. Time is the processor's: others on the machine do not count.
+//! `cargo xtask bench flood` measures floods of refused attempts alone; see its own head.
 //! Exit code 1: slower than it must be.
 
+mod flood;
 mod held;
 
 use std::{path::Path, process::Command};
@@ -20,10 +22,20 @@ use crate::{
 };
 
 #[derive(clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Arguments {
+    #[command(subcommand)]
+    only: Option<Only>,
     /// Cases for `tcpw match --cases`
     #[arg(long, default_value_t = 500_000)]
     cases: u64,
+}
+
+/// Measurements that are asked for by name.
+#[derive(clap::Subcommand)]
+enum Only {
+    /// Refused attempts as fast as one client can make them, at up to a million rules
+    Flood(flood::Arguments),
 }
 
 /// The texts of which well under a second is demanded; of the others it is seconds.
@@ -43,6 +55,9 @@ pub(crate) fn main(arguments: &Arguments) -> Result<()> {
     build_object(toolchain)?;
     let tcpw = build_programs(Profile::Release, &["tcpw", "tcpw-bench", "testd"])?;
     let bench = tcpw.with_file_name("tcpw-bench");
+    if let Some(Only::Flood(arguments)) = &arguments.only {
+        return flood::flood(&bench, &tcpw, arguments);
+    }
     let mut slow = parse(&bench)?;
     slow.extend(cases(&bench, &tcpw, arguments.cases)?);
     if is_root() {

@@ -26,7 +26,7 @@ const MAX_RECORDS: usize = 1024;
 /// for every record; one that waits a moment is woken once for all that come meanwhile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pace {
-    /// At once, for records somebody waits for.
+    /// At once, for records that a client waits for.
     AtOnce,
     /// After this time, and so on while there are records. The first one after a rest is read at once,
     /// and nothing is read while none comes.
@@ -70,7 +70,7 @@ impl<T> Ring<T> {
         receiver
     }
 
-    /// Returns once nobody receives any more.
+    /// Returns once the receiver is gone.
     async fn forward(mut self, pace: Pace, batches: &mpsc::Sender<Vec<T>>) -> io::Result<()> {
         loop {
             let mut records = self.next_batch().await?;

@@ -1,7 +1,7 @@
 //! Lines in chunks: as many whole lines as one write may take.
 //!
-//! Invariant: a chunk is no longer than a pipe takes as a whole, unless it is one line: lines of others
-//! who write to the same pipe do not come between its bytes. Source: pipe(7), `PIPE_BUF`.
+//! Invariant: a chunk is no longer than a pipe takes as a whole, unless it is one line: lines of other
+//! processes that write to the same pipe do not come between its bytes. Source: pipe(7), `PIPE_BUF`.
 
 use std::io;
 

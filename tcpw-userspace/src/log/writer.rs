@@ -1,6 +1,6 @@
 //! The thread that writes lines, and the queue before it.
 //!
-//! In: batches of entries, from whoever must not wait. Out: their lines, through a [`Log`].
+//! In: batches of entries, from callers that must not wait. Out: their lines, through a [`Log`].
 //! Invariant: [`Writer::send`] never waits for a destination. The queue is bounded; what does not fit is
 //! lost and counted, and that is said once when it begins and once when it ends.
 
@@ -62,7 +62,7 @@ impl Writer {
             queue.losing_since = Some(queue.lost - lost as u64);
         }
         if !entries.is_empty() {
-            queue.batches.push_back(entries);
+            queue.items.push_back(Item::Lines(entries));
         }
         drop(queue);
         self.0.work.notify_all();
@@ -77,7 +77,7 @@ impl Writer {
 
     /// Opens the destination anew, after a rotation (SIGHUP), once the lines before are written.
     pub fn reopen(&self) {
-        self.0.queue().reopen = true;
+        self.0.queue().items.push_back(Item::Reopen);
         self.0.work.notify_all();
     }
 
@@ -137,10 +137,9 @@ struct Shared {
 /// What waits for the thread.
 #[derive(Debug, Default)]
 struct Queue {
-    batches: VecDeque<Vec<Entry>>,
+    items: VecDeque<Item>,
     /// Lines in them.
     lines: usize,
-    reopen: bool,
     /// No more lines come, and what waits then is lost.
     ends_by: Option<Instant>,
     is_done: bool,
@@ -150,10 +149,10 @@ struct Queue {
 }
 
 /// What the thread does next.
-struct Work {
-    batches: VecDeque<Vec<Entry>>,
-    reopen: bool,
-    ends_by: Option<Instant>,
+#[derive(Debug)]
+enum Item {
+    Lines(Vec<Entry>),
+    Reopen,
 }
 
 impl Shared {
@@ -164,16 +163,29 @@ impl Shared {
 
     fn run(&self, mut log: Log) {
         loop {
-            let Work { batches, reopen, ends_by } = self.next(log.counts().waiting > 0);
-            let mut waiting: u64 = batches.iter().map(|batch| batch.len() as u64).sum();
-            for batch in batches {
-                // A failure is counted and reported by the log itself.
-                let _ = log.write(&batch);
-                waiting -= batch.len() as u64;
-                self.publish(log.counts(), waiting);
-            }
-            if reopen && let Err(error) = log.reopen() {
-                log::error!("{}: not opened anew, the old one stays in use: {error}", self.target);
+            let (items, ends_by) = self.next(log.counts().waiting > 0);
+            let lines = |item: &Item| match item {
+                Item::Lines(entries) => entries.len() as u64,
+                Item::Reopen => 0,
+            };
+            let mut waiting: u64 = items.iter().map(lines).sum();
+            for item in items {
+                waiting -= lines(&item);
+                match item {
+                    Item::Lines(entries) => {
+                        // A failure is counted and reported by the log itself.
+                        let _ = log.write(&entries);
+                        self.publish(log.counts(), waiting);
+                    }
+                    Item::Reopen => {
+                        if let Err(error) = log.reopen() {
+                            log::error!(
+                                "{}: not opened anew, the old one stays in use: {error}",
+                                self.target
+                            );
+                        }
+                    }
+                }
             }
             if let Err(error) = log.flush() {
                 log::debug!("{}: lines wait: {error}", self.target);
@@ -187,19 +199,18 @@ impl Shared {
         self.done.notify_all();
     }
 
-    /// Waits for work. `is_waiting`: the sink has lines to try again.
-    fn next(&self, is_waiting: bool) -> Work {
+    /// Waits for work, and for when to end. `is_waiting`: the sink has lines to try again.
+    fn next(&self, is_waiting: bool) -> (VecDeque<Item>, Option<Instant>) {
         let mut queue = self.queue();
-        if is_waiting && queue.batches.is_empty() {
+        if is_waiting && queue.items.is_empty() {
             queue = self.work.wait_timeout(queue, RETRY).unwrap_or_else(PoisonError::into_inner).0;
         }
-        while !is_waiting && queue.batches.is_empty() && !queue.reopen && queue.ends_by.is_none() {
+        while !is_waiting && queue.items.is_empty() && queue.ends_by.is_none() {
             queue = self.work.wait(queue).unwrap_or_else(PoisonError::into_inner);
         }
-        let batches = std::mem::take(&mut queue.batches);
         self.waiting.fetch_add(queue.lines as u64, Ordering::Relaxed);
         queue.lines = 0;
-        Work { batches, reopen: std::mem::take(&mut queue.reopen), ends_by: queue.ends_by }
+        (std::mem::take(&mut queue.items), queue.ends_by)
     }
 
     fn publish(&self, counts: Counts, waiting: u64) {

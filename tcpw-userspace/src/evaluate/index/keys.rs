@@ -1,7 +1,7 @@
 //! Keys, and the positions (of rules, of patterns) that have them.
 //!
 //! Invariant: [`KeyMap::find`] yields every position of a key, in order. It may yield others, whose keys
-//! have the same hash: who asks looks at the pattern itself. The hash is seeded at random, so no client
+//! have the same hash: the caller looks at the pattern itself. The hash is seeded at random, so no client
 //! can choose addresses or names that collide.
 
 use std::hash::{BuildHasher as _, Hash, Hasher, RandomState};

@@ -33,17 +33,17 @@ use crate::parse::rule::{PatternFile, Table, TableKind, Tables};
 /// Up to so many rules or patterns are walked: that is quicker than to look them up.
 const WALKED: usize = 32;
 
-/// Tables with their index.
+/// Tables with their index; a clone shares both.
 #[derive(Clone, Debug)]
 pub struct IndexedTables {
     tables: Arc<Tables>,
-    index: Index,
+    index: Arc<Index>,
 }
 
 impl IndexedTables {
     /// Makes the index: O(n log n), about a second for a million rules.
     pub fn new(tables: Arc<Tables>) -> Self {
-        let index = Index::new(&tables);
+        let index = Arc::new(Index::new(&tables));
         Self { tables, index }
     }
 
