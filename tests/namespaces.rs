@@ -29,13 +29,15 @@ use tcpw_common::{
     refusal::RefusedFlow,
     user::{Pending, UserDecides, Waiting},
 };
+use tokio::sync::mpsc;
+
 use tcpw_tests::{
     Cgroup, Netns, Requirement, can_run,
     policy::{address, compile_with, tables},
 };
 use tcpw_userspace::{
     compile::Names,
-    kernel::{EventRing, Kernel, LoadOptions},
+    kernel::{Kernel, LoadOptions, Pace},
     names::NamesSet,
 };
 
@@ -142,13 +144,13 @@ fn try_connect(netns: &Netns, from: SocketAddrV4) -> Result<Option<TcpStream>> {
     })
 }
 
-async fn events(ring: &mut EventRing, wanted: usize) -> Result<Vec<Event>> {
+async fn events(ring: &mut mpsc::Receiver<Vec<Event>>, wanted: usize) -> Result<Vec<Event>> {
     let mut all = Vec::new();
     while all.len() < wanted {
-        let mut some = Vec::new();
-        tokio::time::timeout(Duration::from_secs(5), ring.read(&mut some))
+        let some = tokio::time::timeout(Duration::from_secs(5), ring.recv())
             .await
-            .context("no event came")??;
+            .context("no event came")?
+            .context("the reader of the ring ended")?;
         let is_attempt =
             |event: &Event| event.kind == Kind::Refused as u32 || event.kind == Kind::Accepted as u32;
         all.extend(some.into_iter().filter(is_attempt));
@@ -171,7 +173,7 @@ fn equal_flows_of_two_namespaces_are_told_apart() -> Result<()> {
     let cgroup = Cgroup::new(&format!("tcpw-namespaces-{}", std::process::id()))?;
     let mut kernel = Kernel::load(&LoadOptions { pins: None, log_allowed: true, resets: true })?;
     let kept = Kept::open()?;
-    let mut ring = kernel.take_events()?;
+    let mut ring = kernel.take_events()?.read_ahead(Pace::AtOnce, 16);
     let _alive = kernel.stay_alive()?;
     kernel.attach_identity(cgroup.path());
     kernel.begin_users(cgroup.path())?;

@@ -357,7 +357,6 @@ impl Held {
     pub(in crate::core) fn counters(&self) -> [(&'static str, u64); 1] {
         [("hold_waiting_full", self.dropped)]
     }
-
 }
 
 /// A held attempt whose listener is known.
