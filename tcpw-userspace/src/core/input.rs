@@ -13,6 +13,7 @@ use tcpw_common::{
     certified::{Certified, CertifiedKey},
     held::Held,
     key::{BannerKey, NamesId},
+    metric::Metric,
     tag::Tag,
     user::{Pending, Waiting},
 };
@@ -244,7 +245,7 @@ pub enum Family {
 #[derive(Debug, Default)]
 pub struct Second {
     /// The kernel's counters.
-    pub counters: Vec<(&'static str, u64)>,
+    pub counters: Vec<(Metric, u64)>,
     /// Some certificate is void.
     pub is_any_certificate_void: bool,
     /// Network namespaces whose refused clients are not reset, because of the bound.
@@ -427,7 +428,7 @@ pub struct StatusFacts {
     /// UDP sockets that were bound before the start carry a mark.
     pub marks_bound: bool,
     /// The kernel's counters.
-    pub counters: Vec<(&'static str, u64)>,
+    pub counters: Vec<(Metric, u64)>,
     /// Network namespaces with resets, and without because of the bound.
     pub reset_namespaces: (usize, usize),
     /// Places whose refused clients are reset as things stand.

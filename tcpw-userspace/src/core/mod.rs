@@ -22,6 +22,8 @@ mod shared;
 
 use std::time::{Instant, SystemTime};
 
+use tcpw_common::metric::Metric;
+
 pub use action::Action;
 pub use input::{Input, Now};
 
@@ -378,7 +380,7 @@ impl Core {
     }
 
     /// The counters of every duty.
-    fn own_counters(&self) -> Vec<(&'static str, u64)> {
+    fn own_counters(&self) -> Vec<(Metric, u64)> {
         let mut all = self.report.counters();
         all.extend(self.names.counters());
         all.extend(self.users.counters());

@@ -15,6 +15,7 @@ use tcpw_common::{
     banner::{Banner, MAX_TEXT},
     held::Held,
     key::{AttemptKey, BannerKey, FlowKey},
+    metric::Metric,
     outcome::BANNER,
 };
 
@@ -212,14 +213,49 @@ impl Banners {
         say(late - before.late, "their user decided, whose connection was there before");
     }
 
-    pub(in crate::core) fn counters(&self) -> [(&'static str, u64); 5] {
+    pub(in crate::core) fn counters(&self) -> [(Metric, u64); 5] {
         let Counts { too_long, no_room, unfit, unclaimed, late } = self.counts;
         [
-            ("banners_too_long", too_long),
-            ("banners_no_room", no_room),
-            ("banners_unfit", unfit),
-            ("banners_unclaimed", unclaimed),
-            ("banners_missed", late),
+            (
+                Metric::counter(
+                    "banners_too_long",
+                    "connections",
+                    "Allowed clients without a banner because it is too long.",
+                ),
+                too_long,
+            ),
+            (
+                Metric::counter(
+                    "banners_no_room",
+                    "connections",
+                    "Allowed clients without a banner because the kernel took no more.",
+                ),
+                no_room,
+            ),
+            (
+                Metric::counter(
+                    "banners_unfit",
+                    "connections",
+                    "Allowed clients without a banner because their listener may accept other sockets than plain TCP.",
+                ),
+                unfit,
+            ),
+            (
+                Metric::counter(
+                    "banners_unclaimed",
+                    "connections",
+                    "Banners of handshakes that did not come to their end.",
+                ),
+                unclaimed,
+            ),
+            (
+                Metric::counter(
+                    "banners_missed",
+                    "connections",
+                    "Allowed clients without a banner because their user decided first.",
+                ),
+                late,
+            ),
         ]
     }
 }

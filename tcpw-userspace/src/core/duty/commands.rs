@@ -13,6 +13,7 @@ use std::{
 use tcpw_common::{
     held::Held,
     key::{AttemptKey, FlowKey},
+    metric::Metric,
     outcome::Outcome,
 };
 
@@ -168,7 +169,14 @@ impl Commands {
         writes
     }
 
-    pub(in crate::core) fn counters(&self) -> [(&'static str, u64); 1] {
-        [("undecided_by_command", self.undecided)]
+    pub(in crate::core) fn counters(&self) -> [(Metric, u64); 1] {
+        [(
+            Metric::counter(
+                "undecided_by_command",
+                "attempts",
+                "Attempts whose aclexec command gave no result.",
+            ),
+            self.undecided,
+        )]
     }
 }

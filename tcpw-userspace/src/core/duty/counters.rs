@@ -4,6 +4,8 @@
 
 use std::collections::HashMap;
 
+use tcpw_common::metric::Metric;
+
 use crate::core::outbox::Outbox;
 
 /// Counters that mean something went wrong, or may surprise; and what is said of them.
@@ -34,9 +36,9 @@ pub(in crate::core) struct Counters {
 
 impl Counters {
     /// Says what grew. What was counted before the first call is not news.
-    pub(in crate::core) fn second(&mut self, counters: &[(&'static str, u64)], out: &mut Outbox) {
+    pub(in crate::core) fn second(&mut self, counters: &[(Metric, u64)], out: &mut Outbox) {
         for (name, text) in TOLD {
-            let Some((_, now)) = counters.iter().find(|(counter, _)| *counter == name) else { continue };
+            let Some((_, now)) = counters.iter().find(|(metric, _)| metric.name == name) else { continue };
             let before = self.said.insert(name, *now).unwrap_or(*now);
             if *now > before {
                 out.warn(format!("{} {text}", now - before));

@@ -12,6 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use tcpw_common::metric::Metric;
 use tcpw_common::outcome::{BANNER, KEEPALIVE, REDIRECT, REPORT};
 
 use crate::{
@@ -385,13 +386,34 @@ impl Effects {
         self.pause = (self.pause * 2).min(PAUSES[1]);
     }
 
-    pub(in crate::core) fn counters(&self) -> [(&'static str, u64); 4] {
+    pub(in crate::core) fn counters(&self) -> [(Metric, u64); 4] {
         let Counts { run, suppressed, lost, timed_out } = self.counts;
         [
-            ("commands_run", run),
-            ("commands_suppressed", suppressed),
-            ("commands_lost", lost),
-            ("commands_timed_out", timed_out),
+            (Metric::counter("commands_run", "commands", "Commands that the helper got."), run),
+            (
+                Metric::counter(
+                    "commands_suppressed",
+                    "commands",
+                    "Commands that were not run because of a limit.",
+                ),
+                suppressed,
+            ),
+            (
+                Metric::counter(
+                    "commands_lost",
+                    "commands",
+                    "Commands that were not run, or whose end is not known, because the helper was gone.",
+                ),
+                lost,
+            ),
+            (
+                Metric::counter(
+                    "commands_timed_out",
+                    "commands",
+                    "Commands that were ended because they took too long.",
+                ),
+                timed_out,
+            ),
         ]
     }
 }

@@ -14,6 +14,7 @@ use tcpw_common::{
     answer::NEVER,
     held::Held as HeldPacket,
     key::{Address, AttemptKey, FlowKey},
+    metric::Metric,
     outcome::{BANNER, Outcome},
     tag::{OF_ONE_DEVICE, PROVISIONAL, Tag, UNPRIVILEGED},
     user::UserDecides,
@@ -354,8 +355,15 @@ impl Held {
         decision.protocol != UDP || self.said.insert((decision.cookie, decision.client), now)
     }
 
-    pub(in crate::core) fn counters(&self) -> [(&'static str, u64); 1] {
-        [("hold_waiting_full", self.dropped)]
+    pub(in crate::core) fn counters(&self) -> [(Metric, u64); 1] {
+        [(
+            Metric::counter(
+                "hold_waiting_full",
+                "packets",
+                "Held packets that were dropped because too many wait for their listener.",
+            ),
+            self.dropped,
+        )]
     }
 }
 

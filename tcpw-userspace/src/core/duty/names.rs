@@ -13,6 +13,7 @@ use std::{
 use tcpw_common::{
     held::Held,
     key::{Address, AnswerKey, AttemptKey, as_v4},
+    metric::Metric,
 };
 
 use crate::{
@@ -173,12 +174,29 @@ impl Names {
         }
     }
 
-    pub(in crate::core) fn counters(&self) -> Vec<(&'static str, u64)> {
+    pub(in crate::core) fn counters(&self) -> Vec<(Metric, u64)> {
         let mut counters = self.queue.counters();
         counters.extend([
-            ("names_waiting", size(self.attempts.len())),
-            ("names_limited", self.counts.dropped),
-            ("names_given_up", self.counts.given_up),
+            (
+                Metric::gauge("names_waiting", "attempts", "Attempts that wait for a look-up."),
+                size(self.attempts.len()),
+            ),
+            (
+                Metric::counter(
+                    "names_limited",
+                    "attempts",
+                    "Attempts that were not held for a look-up because too many wait.",
+                ),
+                self.counts.dropped,
+            ),
+            (
+                Metric::counter(
+                    "names_given_up",
+                    "attempts",
+                    "Attempts that were judged without a name because the look-up took too long.",
+                ),
+                self.counts.given_up,
+            ),
         ]);
         counters
     }
@@ -350,15 +368,34 @@ impl Queue {
         }
     }
 
-    fn counters(&self) -> Vec<(&'static str, u64)> {
+    fn counters(&self) -> Vec<(Metric, u64)> {
         vec![
-            ("lookups", self.begun),
-            ("lookups_running", size(self.running)),
-            ("lookups_open", size(self.open.len())),
-            ("lookups_without_thread", self.failed),
-            ("names_remembered", self.remembered),
-            ("names_kept", size(self.cache.len())),
-            ("names_evicted", self.cache.evicted()),
+            (Metric::counter("lookups", "look-ups", "Look-ups that were begun."), self.begun),
+            (Metric::gauge("lookups_running", "look-ups", "Look-ups that run."), size(self.running)),
+            (
+                Metric::gauge("lookups_open", "look-ups", "Look-ups that run or wait to be begun."),
+                size(self.open.len()),
+            ),
+            (
+                Metric::counter("lookups_without_thread", "look-ups", "Look-ups that could not be begun."),
+                self.failed,
+            ),
+            (
+                Metric::counter("names_remembered", "look-ups", "Questions that were answered from memory."),
+                self.remembered,
+            ),
+            (
+                Metric::gauge("names_kept", "answers", "Answers of look-ups in memory."),
+                size(self.cache.len()),
+            ),
+            (
+                Metric::counter(
+                    "names_evicted",
+                    "answers",
+                    "Answers of look-ups that were forgotten before their time.",
+                ),
+                self.cache.evicted(),
+            ),
         ]
     }
 }

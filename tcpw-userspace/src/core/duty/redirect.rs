@@ -14,6 +14,7 @@ use std::{
 use tcpw_common::{
     certified::{Certified, CertifiedKey, MAY_REDIRECT},
     key::{Address, FlowKey, as_v4, mapped},
+    metric::Metric,
     outcome::REDIRECT,
 };
 
@@ -336,12 +337,40 @@ impl Redirect {
         }
     }
 
-    pub(in crate::core) fn counters(&self) -> [(&'static str, u64); 4] {
+    pub(in crate::core) fn counters(&self) -> [(Metric, u64); 4] {
         [
-            ("redirected_served", self.served),
-            ("redirected_unannounced", self.unannounced),
-            ("redirected_turned_away", self.turned_away + self.too_many),
-            ("redirected_in_hand", self.in_hand),
+            (
+                Metric::counter(
+                    "redirected_served",
+                    "connections",
+                    "Redirected connections that the helper got.",
+                ),
+                self.served,
+            ),
+            (
+                Metric::counter(
+                    "redirected_unannounced",
+                    "connections",
+                    "Redirected connections that no event announced.",
+                ),
+                self.unannounced,
+            ),
+            (
+                Metric::counter(
+                    "redirected_turned_away",
+                    "connections",
+                    "Redirected connections that were ended because too many are in hand.",
+                ),
+                self.turned_away + self.too_many,
+            ),
+            (
+                Metric::gauge(
+                    "redirected_in_hand",
+                    "connections",
+                    "Redirected connections that wait for their verdict.",
+                ),
+                self.in_hand,
+            ),
         ]
     }
 }

@@ -7,6 +7,8 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{commands::Commands, effects::Effects, names::Names};
+use tcpw_common::metric::Metric;
+
 use crate::{
     core::{
         action::Action,
@@ -248,14 +250,49 @@ impl Report {
         })));
     }
 
-    pub(in crate::core) fn counters(&self) -> Vec<(&'static str, u64)> {
+    pub(in crate::core) fn counters(&self) -> Vec<(Metric, u64)> {
         let SelfChecked { checked, unchecked } = self.self_check.counts();
         vec![
-            ("disagreements", self.disagreements),
-            ("index_disagreements", self.index_disagreements),
-            ("self_checks", checked),
-            ("self_checks_left_out", unchecked),
-            ("unjudged", self.unjudged),
+            (
+                Metric::counter(
+                    "disagreements",
+                    "attempts",
+                    "Verdicts of the kernel that the evaluator does not share.",
+                ),
+                self.disagreements,
+            ),
+            (
+                Metric::counter(
+                    "index_disagreements",
+                    "attempts",
+                    "Judgements by the index that a walk over every rule does not share.",
+                ),
+                self.index_disagreements,
+            ),
+            (
+                Metric::counter(
+                    "self_checks",
+                    "attempts",
+                    "Attempts that were judged by a walk over every rule, too.",
+                ),
+                checked,
+            ),
+            (
+                Metric::counter(
+                    "self_checks_left_out",
+                    "attempts",
+                    "Attempts that were not judged by a walk over every rule.",
+                ),
+                unchecked,
+            ),
+            (
+                Metric::counter(
+                    "unjudged",
+                    "attempts",
+                    "Attempts whose rules were gone with an earlier daemon.",
+                ),
+                self.unjudged,
+            ),
         ]
     }
 }

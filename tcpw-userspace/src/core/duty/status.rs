@@ -7,7 +7,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use tcpw_common::{certified::CertifiedKey, decide::EXEMPT_PORT, outcome::of_entry};
+use tcpw_common::{certified::CertifiedKey, decide::EXEMPT_PORT, metric::Metric, outcome::of_entry};
 
 use super::{certify::on_deny, listeners::is_service, redirect::Redirect};
 use crate::{
@@ -26,15 +26,15 @@ use crate::{
 /// The state a `tcpw status` shows; `own` are the counters of the duties.
 pub(in crate::core) fn status(
     facts: &StatusFacts,
-    own: Vec<(&'static str, u64)>,
+    own: Vec<(Metric, u64)>,
     (enforcing_since, redirect): (SystemTime, &Redirect),
     shared: &Shared,
 ) -> Status {
     let current = shared.policies.current.as_ref();
     let mut counters: BTreeMap<String, u64> = BTreeMap::new();
     // Of one name are parts of one count: what the kernel counted and what we did.
-    for (name, value) in facts.counters.iter().copied().chain(own) {
-        *counters.entry(name.to_owned()).or_default() += value;
+    for (metric, value) in facts.counters.iter().copied().chain(own) {
+        *counters.entry(metric.name.to_owned()).or_default() += value;
     }
     let size = |size: usize| u64::try_from(size).unwrap_or(u64::MAX);
     let (with, without) = facts.reset_namespaces;

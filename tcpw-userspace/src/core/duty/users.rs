@@ -12,6 +12,7 @@ use std::{
 
 use tcpw_common::{
     key::Address,
+    metric::Metric,
     outcome::{BANNER, KEEPALIVE},
     tag::Tag,
     user::{Pending, Waiting},
@@ -336,19 +337,75 @@ impl Users {
         self.lingering.values().map(|(netns, _)| *netns)
     }
 
-    pub(in crate::core) fn counters(&self) -> [(&'static str, u64); 9] {
+    pub(in crate::core) fn counters(&self) -> [(Metric, u64); 9] {
         let size = |size: usize| u64::try_from(size).unwrap_or(u64::MAX);
         let Counts { lookups, found, limited, own, allowed, refused, unended } = self.counts;
         [
-            ("users_asked_for", lookups),
-            ("users_found", found),
-            ("users_limited", limited),
-            ("users_own", own),
-            ("users_allowed", allowed),
-            ("users_refused", refused),
-            ("users_not_ended", unended),
-            ("users_asking", size(self.asking.len())),
-            ("users_waiting", size(self.known.len())),
+            (
+                Metric::counter(
+                    "users_asked_for",
+                    "connections",
+                    "Connections whose client's host was asked for the user.",
+                ),
+                lookups,
+            ),
+            (Metric::counter("users_found", "connections", "Connections whose user is known."), found),
+            (
+                Metric::counter(
+                    "users_limited",
+                    "connections",
+                    "Connections whose user is unknown because too many were asked for.",
+                ),
+                limited,
+            ),
+            (
+                Metric::counter(
+                    "users_own",
+                    "connections",
+                    "Connections of tcpw's own that were not asked about.",
+                ),
+                own,
+            ),
+            (
+                Metric::counter(
+                    "users_allowed",
+                    "connections",
+                    "Connections that waited for their user and were allowed.",
+                ),
+                allowed,
+            ),
+            (
+                Metric::counter(
+                    "users_refused",
+                    "connections",
+                    "Connections that waited for their user and were refused.",
+                ),
+                refused,
+            ),
+            (
+                Metric::counter(
+                    "users_not_ended",
+                    "connections",
+                    "Refused connections that could not be ended.",
+                ),
+                unended,
+            ),
+            (
+                Metric::gauge(
+                    "users_asking",
+                    "connections",
+                    "Connections whose client's host is being asked.",
+                ),
+                size(self.asking.len()),
+            ),
+            (
+                Metric::gauge(
+                    "users_waiting",
+                    "connections",
+                    "Connections on their way to their verdict, or their end.",
+                ),
+                size(self.known.len()),
+            ),
         ]
     }
 }

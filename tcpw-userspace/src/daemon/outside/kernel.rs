@@ -101,15 +101,10 @@ pub(super) fn second(kernel: &mut Kernel, turned_away: u64) -> Input {
             None
         });
     Input::Second(Second {
-        counters: counters(kernel),
+        counters: kernel.counters.read(),
         is_any_certificate_void: kernel.resets.as_ref().is_some_and(|resets| resets.are_any_void()),
         namespaces_without_resets: kernel.resets.as_ref().map_or(0, |resets| resets.links().1),
         waiting,
         turned_away,
     })
-}
-
-/// The kernel's counters by name.
-pub(super) fn counters(kernel: &Kernel) -> Vec<(&'static str, u64)> {
-    kernel.counters.read().into_iter().map(|(metric, value)| (metric.name, value)).collect()
 }

@@ -4,7 +4,6 @@
 
 use std::collections::HashSet;
 
-use super::kernel::counters;
 use crate::{
     core::{
         Input,
@@ -31,7 +30,7 @@ pub(super) fn complete(looked: Looked, kernel: &Kernel, lines: Counts, turned_aw
     let facts = StatusFacts {
         all,
         marks_bound,
-        counters: counters(kernel),
+        counters: kernel.counters.read(),
         reset_namespaces,
         reset_places,
         waiting: kernel.users.waiting().map_or(0, |all| size(all.len())),
