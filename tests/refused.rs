@@ -91,7 +91,10 @@ fn start(sandbox: &Sandbox, settings: &str) -> Result<Tcpw> {
 
 /// All lines of refused attempts, once none is under way. Counts one more as refused: that of the barrier.
 fn refused_lines(sandbox: &Sandbox, tcpw: &mut Tcpw) -> Result<Vec<String>> {
-    Barrier::start(sandbox)?.pass(sandbox, tcpw)?;
+    let barrier = Barrier::start(sandbox)?;
+    // Until it is known its lines are in tcpw's own name.
+    barrier.wait_known(sandbox)?;
+    barrier.pass(sandbox, tcpw)?;
     let lines = tcpw.process.lines().into_iter().map(|line| line.text);
     Ok(lines.filter(|line| line.contains("refused connect") && !line.contains(" markerd[")).collect())
 }

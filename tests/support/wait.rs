@@ -87,6 +87,14 @@ impl Barrier {
         Ok(Self { _markerd: Testd::start(sandbox, "markerd", &format!("0.0.0.0:{}", Self::PORT))? })
     }
 
+    /// Waits until a running tcpw knows the marker daemon: needed if it was started behind tcpw.
+    ///
+    /// # Errors
+    /// It does not in time.
+    pub fn wait_known(&self, sandbox: &Sandbox) -> Result<()> {
+        Tcpw::wait_listener(sandbox, Self::PORT, |row| row["ident"] == "markerd").map(drop)
+    }
+
     /// Makes one attempt at the marker daemon and waits for its line.
     ///
     /// # Errors
