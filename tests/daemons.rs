@@ -5,11 +5,12 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use tcpw_tests::{
     CLIENT_V4, CLIENT_V4_OTHER, CLIENTS, Requirement, SERVER_V4, Sandbox, Tcpw, can_run,
     client::{Attempt, connect},
     daemons::{Nginx, Rsyslog, SshKey, Sshd, SshdSockets, Xinetd},
+    wait_until,
 };
 
 const SEED_ALLOW: &str = "\
@@ -93,7 +94,9 @@ fn obeys_the_seeds_rule(name: &str, xinetd_is_first: bool) -> Result<()> {
         None => {
             let xinetd = Xinetd::start(&sandbox, 1301)?;
             // Its names come from its configuration, milliseconds after listen(2).
-            std::thread::sleep(Duration::from_millis(300));
+            Tcpw::wait_listener(&sandbox, xinetd.port, |row| {
+                row["names"].to_string().contains("daytime-stream")
+            })?;
             xinetd
         }
     };
@@ -148,11 +151,10 @@ fn refused_line_reaches_a_file_and_the_secure_log() -> Result<()> {
             let line = rsyslog.wait_for_message("refused connect from 1.2.4.4", SOON)?;
             ensure!(line.ends_with(&end), "{line}");
         } else {
-            let deadline = std::time::Instant::now() + SOON;
-            while !std::fs::read_to_string(&file).is_ok_and(|text| text.ends_with(&format!("{end}\n"))) {
-                ensure!(std::time::Instant::now() < deadline, "{:?}", std::fs::read_to_string(&file));
-                std::thread::sleep(Duration::from_millis(5));
-            }
+            wait_until("the line is in the file", SOON, || {
+                Ok(std::fs::read_to_string(&file).is_ok_and(|text| text.ends_with(&format!("{end}\n"))))
+            })
+            .with_context(|| format!("{:?}", std::fs::read_to_string(&file)))?;
         }
         tcpw.process.terminate(SOON)?;
     }

@@ -14,8 +14,8 @@ use std::{fs, net::SocketAddr, os::unix::fs::MetadataExt as _, thread, time::Dur
 use anyhow::Result;
 use place::{Place, SOON, has_mail, ready};
 use tcpw_tests::{
-    CLIENT_V4, CLIENT_V4_OTHER, CLIENT_V6, CLIENT_V6_OTHER, Requirement, SERVER_V4, SERVER_V6, Tcpw, Testd,
-    can_run,
+    Barrier, CLIENT_V4, CLIENT_V4_OTHER, CLIENT_V6, CLIENT_V6_OTHER, Requirement, SERVER_V4, SERVER_V6, Tcpw,
+    Testd, can_run,
     client::connect,
     daemons::{Nginx, SshKey, Sshd, SshdSockets},
 };
@@ -30,11 +30,12 @@ fn refused_attempt_runs_its_command_once_with_its_surroundings() -> Result<()> {
     place.sandbox.write_tables(
         "",
         &format!(
-            "ALL: ALL: setenv WHO %h: setenv LEFT a b: nice 7: umask 077: severity local3.notice: \
+            "markerd: ALL\nALL: ALL: setenv WHO %h: setenv LEFT a b: nice 7: umask 077: severity local3.notice: \
              spawn (echo \"$WHO %a %d %A %r %R $LEFT `nice` `umask` `pwd` `id -un`\" >> {out}/said)\n"
         ),
     )?;
     let alphad = Testd::start(&place.sandbox, "alphad", "[::]:7001")?;
+    let barrier = Barrier::start(&place.sandbox)?;
     let mut tcpw = place.tcpw("", &[])?;
     // Long enough for two retransmits.
     let server = SocketAddr::new(SERVER_V4, 7001);
@@ -42,7 +43,8 @@ fn refused_attempt_runs_its_command_once_with_its_surroundings() -> Result<()> {
     assert!(!slow.is_connected());
     assert!(!place.attempt(CLIENT_V6, 7001)?);
     let mut lines = place.lines("said", 2)?;
-    thread::sleep(Duration::from_millis(300));
+    // Behind the marker's line each command that is due has been started.
+    barrier.pass(&place.sandbox, &mut tcpw)?;
     lines.sort();
     assert_eq!(place.lines("said", 2)?.len(), 2, "a retransmit runs nothing");
     let fields = |line: &str| line.split(' ').map(str::to_owned).collect::<Vec<_>>();
@@ -58,7 +60,7 @@ fn refused_attempt_runs_its_command_once_with_its_surroundings() -> Result<()> {
     let file = fs::metadata(place.out.join("said"))?;
     assert_eq!(file.mode() & 0o777, 0o600);
     let counters = Tcpw::counters(&place.sandbox)?;
-    assert_eq!((counters["commands_run"], counters["refused"]), (2, 2), "{counters:?}");
+    assert_eq!((counters["commands_run"], counters["refused"]), (2, 2 + 1), "and the marker: {counters:?}");
     assert!(counters["retransmits"] >= 1, "{counters:?}");
     let _ = (alphad, tcpw.process.is_running());
     Ok(())
@@ -157,6 +159,7 @@ fn audit_mode_runs_no_command() -> Result<()> {
     }
     let place = Place::new("audit")?;
     let line = format!("ALL: 1.2.3.: spawn touch {}/ran\n", place.out.display());
+    let barrier = Barrier::start(&place.sandbox)?;
     place.sandbox.write_tables(&line.replace("1.2.3.", "1.2.4."), &line)?;
     let _alphad = Testd::start(&place.sandbox, "alphad", "[::]:7001")?;
     let settings = place.sandbox.scratch().join("audit.toml");
@@ -164,7 +167,8 @@ fn audit_mode_runs_no_command() -> Result<()> {
     let mut tcpw = Tcpw::start(&place.sandbox, &["--config", &settings.to_string_lossy()])?;
     assert!(place.is_let_in(CLIENT_V4, 7001)? && place.is_let_in(CLIENT_V4_OTHER, 7001)?);
     tcpw.process.wait_for_line("would refuse connect from", SOON)?;
-    thread::sleep(Duration::from_millis(500));
+    barrier.pass(&place.sandbox, &mut tcpw)?;
+    assert_eq!(Tcpw::counters(&place.sandbox)?["commands_run"], 0);
     assert!(!place.out.join("ran").exists());
     Ok(())
 }
@@ -198,7 +202,7 @@ fn aclexec_decides_each_attempt_by_itself() -> Result<()> {
         assert!(!attempt(CLIENT_V4_OTHER, 7002)?, "round {round}");
         fs::remove_file(&open)?;
     }
-    assert!(!attempt(CLIENT_V6, 7001)?, "the rule is not his");
+    assert!(!attempt(CLIENT_V6, 7001)?, "the rule is not its own");
     assert_eq!(place.lines("asked", 3)?, vec!["in 1.2.3.4 alphad"; 3]);
     // Beside three times twice for each daemon, the spawn of each that was let in, or was not: libwrap
     // runs no option behind a failed aclexec's table, but those of its rule.

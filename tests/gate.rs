@@ -125,8 +125,9 @@ fn names_the_kernel_cannot_know_are_found_after_the_start() -> Result<()> {
     let _long = Testd::start(&sandbox, "a-daemon-with-a-long-name", "0.0.0.0:7001")?;
     let _cut = Testd::start(&sandbox, "a-daemon-with-a-longer-name", "0.0.0.0:7002")?;
     let _glob = Testd::start(&sandbox, "betad", "0.0.0.0:7003")?;
-    // The scan follows listen(2) within milliseconds.
-    std::thread::sleep(Duration::from_millis(300));
+    for port in [7001, 7002, 7003] {
+        Tcpw::wait_listener(&sandbox, port, |_row| true)?;
+    }
     for (client, port, allowed) in [
         (CLIENT_V4, 7001, false),
         (CLIENT_V4_OTHER, 7001, true),
@@ -280,7 +281,7 @@ fn fast_open_syn_with_data_is_judged() -> Result<()> {
     let _tcpw = Tcpw::start(&sandbox, &[])?;
     for (client, server, allowed) in CLIENTS {
         let server = SocketAddr::new(server, 7001);
-        // Who is let in may take his time: a SYN sent again carries no data, and is not counted below.
+        // One that is let in may take its time: a SYN sent again carries no data, and is not counted below.
         let patience = if allowed { Duration::from_secs(10) } else { PATIENCE };
         let mut attempt = sandbox.client().run(|| fast_open(client, server, b"x", patience))?;
         let greeting = attempt.greeting(patience);

@@ -17,9 +17,10 @@ use std::{
 use anyhow::Result;
 use nix::sys::signal::Signal;
 use tcpw_tests::{
-    CLIENT_V4, CLIENT_V4_OTHER, CLIENT_V6, CLIENT_V6_OTHER, Requirement, SERVER_V4, SERVER_V6, Sandbox, Tcpw,
-    Testd, can_run,
+    Barrier, CLIENT_V4, CLIENT_V4_OTHER, CLIENT_V6, CLIENT_V6_OTHER, Requirement, SERVER_V4, SERVER_V6,
+    Sandbox, Tcpw, Testd, can_run,
     client::{Ended, connect},
+    wait_syn_sent,
 };
 
 /// Before the first retransmit: who is let in by mistake would be in by then.
@@ -87,17 +88,18 @@ fn client_that_was_held_is_connected_without_trying_again() -> Result<()> {
     // Too many networks for a table: user space has to look at the text.
     let sandbox = sandbox("held", "alphad: *3.4 *3456 *0.1\n", DENY)?;
     let _alphad = Testd::start(&sandbox, "alphad", "[::]:7001")?;
+    let barrier = Barrier::start(&sandbox)?;
     let mut tcpw = Tcpw::start(&sandbox, &[])?;
     assert_judged(&sandbox, 7001)?;
     // Each refused client is one line, though its SYN came twice. One may have a name.
     for client in ["::ffff:1.2.4.4", "3ffe:ffff:100:201::1", "::1"] {
         tcpw.process.wait_for_line(&format!(" ({client})"), SOON)?;
     }
-    std::thread::sleep(Duration::from_millis(100));
-    let lines = tcpw.process.lines().iter().filter(|line| line.text.contains("refused connect")).count();
-    assert_eq!(lines, 3);
     let counters = Tcpw::counters(&sandbox)?;
     assert_eq!((counters["asked"], counters["refused"]), (6, 3), "{counters:?}");
+    barrier.pass(&sandbox, &mut tcpw)?;
+    let lines = tcpw.process.lines().iter().filter(|line| line.text.contains("refused connect")).count();
+    assert_eq!(lines, 3 + 1, "and the marker's");
     Ok(())
 }
 
@@ -154,7 +156,7 @@ fn first_daemon_that_a_glob_refuses_is_closed_before_it_is_known() -> Result<()>
             let sandbox = &sandbox;
             scope.spawn(move || connect(sandbox.client(), CLIENT_V4, SocketAddr::new(SERVER_V4, port), time))
         });
-        std::thread::sleep(Duration::from_millis(100));
+        wait_syn_sent(sandbox.client(), 2)?;
         tcpw.process.signal(Signal::SIGCONT)?;
         attempts
             .into_iter()

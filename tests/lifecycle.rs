@@ -14,6 +14,7 @@ use std::{
 };
 
 use anyhow::{Result, bail, ensure};
+use tcpw_common::limits::ALIVE_NS;
 use tcpw_tests::{
     CLIENT_V4, CLIENT_V4_OTHER, CLIENT_V6, CLIENT_V6_OTHER, Requirement, SERVER_V4, SERVER_V6, Sandbox, Tcpw,
     Testd, can_run,
@@ -264,7 +265,8 @@ fn pinned_policy_outlives_a_killed_daemon_and_is_adopted() -> Result<()> {
     assert!(is_allowed(&sandbox, CLIENT_V4)?);
 
     // A listener that starts while no daemon runs is named by the kernel, once it is sure that none runs.
-    thread::sleep(Duration::from_secs(1));
+    // The time tested: the daemon has given no sign of life for that long.
+    thread::sleep(Duration::from_nanos(ALIVE_NS) + Duration::from_millis(50));
     let _second = Testd::start(&sandbox, "alphad", "0.0.0.0:7002")?;
     let second = |client| {
         connect(sandbox.client(), client, SocketAddr::new(SERVER_V4, 7002), PATIENCE)

@@ -26,8 +26,8 @@ use nix::{
     unistd::Pid,
 };
 use tcpw_tests::{
-    CLIENT_V4, CLIENT_V4_OTHER, CLIENT_V6, CLIENT_V6_OTHER, Place, Requirement, SERVER_V4, SERVER_V6,
-    Sandbox, Tcpw, Testd, can_run,
+    Barrier, CLIENT_V4, CLIENT_V4_OTHER, CLIENT_V6, CLIENT_V6_OTHER, Place, Requirement, SERVER_V4,
+    SERVER_V6, Sandbox, Tcpw, Testd, can_run,
     client::{Attempt, Ended, connect},
 };
 
@@ -38,7 +38,7 @@ const RESET: [&str; 2] = ["--on-deny", "reset"];
 const LO_V4: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const LO_V6: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
 
-/// Before a SYN is sent again: who is reset by then was so by his first.
+/// Before a SYN is sent again: what is reset by then was so by its first.
 const PATIENCE: Duration = Duration::from_millis(700);
 
 /// Longer than a scan that a change asks for, and the one after it, on a busy machine.
@@ -53,7 +53,7 @@ fn attempt(sandbox: &Sandbox, client: IpAddr, server: IpAddr, port: u16) -> Resu
     connect(place, client, SocketAddr::new(server, port), PATIENCE)
 }
 
-/// The attempt of one who has to get in: he may take his time, but not be reset.
+/// The attempt of a client that has to get in: it may take its time, but not be reset.
 fn patient(sandbox: &Sandbox, client: IpAddr, server: IpAddr, port: u16) -> Result<Attempt> {
     let place = if client.is_loopback() { sandbox.server() } else { sandbox.client() };
     connect(place, client, SocketAddr::new(server, port), SOON)
@@ -89,10 +89,14 @@ fn start(sandbox: &Sandbox, settings: &str) -> Result<Tcpw> {
     Ok(Tcpw { process, start_time: began.elapsed() })
 }
 
-fn refused_lines(tcpw: &Tcpw) -> Vec<String> {
-    thread::sleep(Duration::from_millis(300));
+/// All lines of refused attempts, once none is under way. Counts one more as refused: that of the barrier.
+fn refused_lines(sandbox: &Sandbox, tcpw: &mut Tcpw) -> Result<Vec<String>> {
+    let barrier = Barrier::start(sandbox)?;
+    // Until it is known its lines are in tcpw's own name.
+    barrier.wait_known(sandbox)?;
+    barrier.pass(sandbox, tcpw)?;
     let lines = tcpw.process.lines().into_iter().map(|line| line.text);
-    lines.filter(|line| line.contains("refused connect")).collect()
+    Ok(lines.filter(|line| line.contains("refused connect") && !line.contains(" markerd[")).collect())
 }
 
 /// Waits until the refused clients of a port are reset.
@@ -112,7 +116,7 @@ fn refused_client_of_every_family_is_reset_at_once_and_logged_once() -> Result<(
     let sandbox = Sandbox::new("reset")?;
     sandbox.write_tables(ALLOW, DENY)?;
     let alphad = Testd::start(&sandbox, "alphad", "0.0.0.0:7001 [::]:7002")?;
-    let tcpw = start(&sandbox, "")?;
+    let mut tcpw = start(&sandbox, "")?;
     let refused = [
         (CLIENT_V4_OTHER, SERVER_V4, 7001, "1.2.4.4"),
         (CLIENT_V4_OTHER, SERVER_V4, 7002, "::ffff:1.2.4.4"),
@@ -128,17 +132,18 @@ fn refused_client_of_every_family_is_reset_at_once_and_logged_once() -> Result<(
     {
         assert_connected(&patient(&sandbox, client, server, port)?);
     }
-    let lines = refused_lines(&tcpw);
+    let counters = Tcpw::counters(&sandbox)?;
+    let lines = refused_lines(&sandbox, &mut tcpw)?;
     assert_eq!(lines.len(), refused.len(), "{lines:#?}");
     for (line, (_, _, _, client)) in lines.iter().zip(refused) {
         let wanted = format!(" alphad[{}]: refused connect from {client} ({client})", alphad.process.pid());
         assert!(line.ends_with(&wanted), "{line} is not {wanted}");
     }
-    let counters = Tcpw::counters(&sandbox)?;
     assert_eq!((counters["refused"], counters["reset"], counters["allowed"]), (5, 5, 3), "{counters:?}");
     for other in ["retransmits", "reset_limited", "reset_unsure", "broken", "disagreements"] {
         assert_eq!(counters[other], 0, "{other}: {counters:?}");
     }
+    assert_eq!(Tcpw::counters(&sandbox)?["disagreements"], 0);
     Ok(())
 }
 
@@ -178,15 +183,15 @@ fn held_client_whose_answer_is_no_is_reset() -> Result<()> {
     let sandbox = Sandbox::new("answer")?;
     sandbox.write_tables("alphad: *3.4 *3456\n", DENY)?;
     let _alphad = Testd::start(&sandbox, "alphad", "[::]:7001")?;
-    let tcpw = Tcpw::start(&sandbox, &RESET)?;
+    let mut tcpw = Tcpw::start(&sandbox, &RESET)?;
     for (client, server) in [(CLIENT_V4_OTHER, SERVER_V4), (CLIENT_V6_OTHER, SERVER_V6), (LO_V4, LO_V4)] {
         let attempt = attempt(&sandbox, client, server, 7001)?;
         assert!(matches!(attempt.ended, Ended::Refused), "{client}: {attempt:?}");
     }
     assert_connected(&patient(&sandbox, CLIENT_V4, SERVER_V4, 7001)?);
-    let lines = refused_lines(&tcpw);
-    assert_eq!(lines.len(), 3, "{lines:#?}");
     assert_eq!(Tcpw::counters(&sandbox)?["reset"], 3);
+    let lines = refused_lines(&sandbox, &mut tcpw)?;
+    assert_eq!(lines.len(), 3, "{lines:#?}");
     Ok(())
 }
 
@@ -286,7 +291,7 @@ fn resets_past_a_rate_are_drops_and_all_are_counted_and_logged() -> Result<()> {
         let sandbox = Sandbox::new(name)?;
         sandbox.write_tables("", DENY)?;
         let _alphad = Testd::start(&sandbox, "alphad", "0.0.0.0:7001")?;
-        let tcpw = start(&sandbox, settings)?;
+        let mut tcpw = start(&sandbox, settings)?;
         let reset = thread::scope(|scope| -> Result<u64> {
             let all: Vec<_> =
                 (0..20).map(|_| scope.spawn(|| attempt(&sandbox, CLIENT_V4, SERVER_V4, 7001))).collect();
@@ -300,8 +305,8 @@ fn resets_past_a_rate_are_drops_and_all_are_counted_and_logged() -> Result<()> {
         })?;
         // At most two seconds of the clock.
         assert!((3..=6).contains(&reset), "{name}: {reset} of 20 reset");
-        assert_eq!(refused_lines(&tcpw).len(), 20);
         let counters = Tcpw::counters(&sandbox)?;
+        assert_eq!(refused_lines(&sandbox, &mut tcpw)?.len(), 20);
         assert_eq!((counters["refused"], counters["reset"]), (20, reset), "{counters:?}");
         assert_eq!(counters["reset_limited"], 20 - reset, "{counters:?}");
     }
@@ -317,7 +322,7 @@ fn retransmit_of_a_dropped_syn_is_not_logged_again() -> Result<()> {
     let sandbox = Sandbox::new("again")?;
     sandbox.write_tables("", DENY)?;
     let _alphad = Testd::start(&sandbox, "alphad", "0.0.0.0:7001")?;
-    let tcpw = start(&sandbox, "[reset]\nper-source = 1\n")?;
+    let mut tcpw = start(&sandbox, "[reset]\nper-source = 1\n")?;
     let server = SocketAddr::new(SERVER_V4, 7001);
     thread::scope(|scope| -> Result<()> {
         let all: Vec<_> = (0..4)
@@ -327,9 +332,9 @@ fn retransmit_of_a_dropped_syn_is_not_logged_again() -> Result<()> {
             .collect();
         all.into_iter().try_for_each(|one| one.join().map_err(|_| anyhow::anyhow!("panicked"))?.map(drop))
     })?;
-    let lines = refused_lines(&tcpw);
-    assert_eq!(lines.len(), 4, "{lines:#?}");
     let counters = Tcpw::counters(&sandbox)?;
+    let lines = refused_lines(&sandbox, &mut tcpw)?;
+    assert_eq!(lines.len(), 4, "{lines:#?}");
     assert_eq!(counters["refused"], 4, "{counters:?}");
     assert!(counters["retransmits"] >= 2, "{counters:?}");
     Ok(())
@@ -352,7 +357,7 @@ fn handshake_that_was_allowed_ends_well_whatever_comes_between() -> Result<()> {
     tcpw.wait_applied(mark)?;
     assert_reset(&attempt(&sandbox, CLIENT_V4, SERVER_V4, 7001)?);
     assert!(client.finish(&half)?.starts_with(b"hello from"), "the handshake was refused in the middle");
-    assert_eq!(refused_lines(&tcpw).len(), 1);
+    assert_eq!(refused_lines(&sandbox, &mut tcpw)?.len(), 1);
     Ok(())
 }
 

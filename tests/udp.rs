@@ -15,8 +15,8 @@ use std::{
 use anyhow::{Context as _, Result};
 use nix::sys::signal::Signal;
 use tcpw_tests::{
-    CLIENT_V4, CLIENT_V4_OTHER, CLIENT_V6_OTHER, CLIENTS, Commands, Requirement, SERVER_V4, SERVER_V6,
-    Sandbox, Tcpw, Testd, can_run,
+    Barrier, CLIENT_V4, CLIENT_V4_OTHER, CLIENT_V6_OTHER, CLIENTS, Commands, Requirement, SERVER_V4,
+    SERVER_V6, Sandbox, Tcpw, Testd, can_run,
     datagrams::{Client, PATIENCE},
 };
 
@@ -55,11 +55,22 @@ fn assert_judged(sandbox: &Sandbox, port: u16, families: &str) -> Result<()> {
 
 fn refused_lines(tcpw: &Tcpw) -> Vec<String> {
     let lines = tcpw.process.lines().into_iter().map(|line| line.text);
-    lines.filter(|line| line.contains("refused connect from")).collect()
+    lines.filter(|line| line.contains("refused connect from") && !line.contains(" markerd[")).collect()
 }
 
 fn heard(daemon: &Testd) -> usize {
     daemon.process.lines().iter().filter(|line| line.text.contains("heard ")).count()
+}
+
+/// Waits until a daemon has heard this.
+fn wait_heard(daemon: &mut Testd, text: &str) -> Result<()> {
+    daemon.process.wait_for_line(&format!("heard {text}"), Duration::from_secs(10)).map(drop)
+}
+
+/// What a daemon has heard, in order.
+fn all_heard(daemon: &Testd) -> Vec<String> {
+    let lines = daemon.process.lines().into_iter().map(|line| line.text);
+    lines.filter(|line| line.starts_with("heard ")).collect()
 }
 
 /// The port of a socket for which the kernel chose it.
@@ -76,6 +87,7 @@ fn services_of_before_and_after_and_of_every_family_are_judged() -> Result<()> {
     let sandbox = Sandbox::new("udp")?;
     sandbox.write_tables(ALLOW, DENY)?;
     let before = Testd::start(&sandbox, "alphad", "--udp 0.0.0.0:7001 [::]:7002")?;
+    let barrier = Barrier::start(&sandbox)?;
     let mut tcpw = Tcpw::start(&sandbox, &[])?;
     let after = Testd::start(&sandbox, "alphad", "--udp 0.0.0.0:7003 [::]:7004")?;
     for (port, families) in [(7001, "4"), (7002, "46"), (7003, "4"), (7004, "46")] {
@@ -85,8 +97,9 @@ fn services_of_before_and_after_and_of_every_family_are_judged() -> Result<()> {
         }
     }
     assert_eq!((heard(&before), heard(&after)), (9, 9));
-    tcpw.process.wait_for_line("alphad[", PATIENCE)?;
-    std::thread::sleep(Duration::from_millis(100));
+    let counters = Tcpw::counters(&sandbox)?;
+    assert_eq!((counters["refused"], counters["repeats"], counters["retransmits"]), (6, 12, 0));
+    barrier.pass(&sandbox, &mut tcpw)?;
     let lines = refused_lines(&tcpw);
     let line = |at: usize, end: &str| assert!(lines[at].ends_with(end), "{lines:#?}");
     assert_eq!(lines.len(), 6, "{lines:#?}");
@@ -95,7 +108,6 @@ fn services_of_before_and_after_and_of_every_family_are_judged() -> Result<()> {
     line(2, ": refused connect from 3ffe:ffff:100:201::1 (3ffe:ffff:100:201::1)");
     assert!(lines.iter().all(|line| line.contains("alphad[")), "{lines:#?}");
     let counters = Tcpw::counters(&sandbox)?;
-    assert_eq!((counters["refused"], counters["repeats"], counters["retransmits"]), (6, 12, 0));
     assert_eq!((counters["broken"], counters["disagreements"], counters["unparsable"]), (0, 0, 0));
     Ok(())
 }
@@ -164,15 +176,15 @@ fn replies_to_what_a_service_wrote_first_pass_and_nothing_else_does() -> Result<
             (IpAddr::V4(v4), true) => SocketAddr::new(v4.to_ipv6_mapped().into(), 9000),
             (peer, _) => SocketAddr::new(peer, 9000),
         };
-        let daemon = Testd::start(&sandbox, "alphad", &format!("--udp --quiet --ask {name} {bind}"))?;
+        let mut daemon = Testd::start(&sandbox, "alphad", &format!("--udp --quiet --ask {name} {bind}"))?;
         assert_eq!(asked.receive()?.as_deref(), Some("question"), "{name}");
         let server = SocketAddr::new(server, bind.rsplit(':').next().context("a port")?.parse()?);
+        // One cable and one socket: what was sent first is heard first, or never.
         other_port.send(server, b"intruder")?;
         asked.send(server, b"answer")?;
-        std::thread::sleep(PATIENCE);
-        let lines: Vec<String> = daemon.process.lines().into_iter().map(|line| line.text).collect();
-        assert!(lines.iter().any(|line| line.starts_with("heard answer")), "{name}: {lines:?}");
-        assert!(!lines.iter().any(|line| line.starts_with("heard intruder")), "{name}: {lines:?}");
+        wait_heard(&mut daemon, "answer").with_context(|| name.to_string())?;
+        let heard = all_heard(&daemon);
+        assert!(!heard.iter().any(|line| line.starts_with("heard intruder")), "{name}: {heard:?}");
     }
     assert_eq!(Tcpw::counters(&sandbox)?["replies"], 3);
     Ok(())
@@ -195,10 +207,9 @@ fn answers_to_a_group_come_from_anybody_at_the_port_written_to() -> Result<()> {
         let server = SocketAddr::new(SERVER_V4, port);
         Client::new(sandbox.client(), CLIENT_V4_OTHER, 9001)?.send(server, b"intruder")?;
         Client::new(sandbox.client(), CLIENT_V4_OTHER, 9000)?.send(server, b"answer")?;
-        std::thread::sleep(PATIENCE);
-        let lines: Vec<String> = daemon.process.lines().into_iter().map(|line| line.text).collect();
-        assert!(lines.iter().any(|line| line.starts_with("heard answer")), "{group}: {lines:?}");
-        assert!(!lines.iter().any(|line| line.starts_with("heard intruder")), "{group}: {lines:?}");
+        wait_heard(&mut daemon, "answer").context(group)?;
+        let heard = all_heard(&daemon);
+        assert!(!heard.iter().any(|line| line.starts_with("heard intruder")), "{group}: {heard:?}");
     }
     Ok(())
 }
@@ -211,11 +222,11 @@ fn client_that_was_answered_is_refused_after_a_reload_at_once() -> Result<()> {
     }
     let sandbox = Sandbox::new("udpflip")?;
     sandbox.write_tables("ALL: ALL\n", "")?;
-    let old = Testd::start(&sandbox, "alphad", "--udp 0.0.0.0:7001")?;
+    let mut old = Testd::start(&sandbox, "alphad", "--udp 0.0.0.0:7001")?;
     let mut tcpw = Tcpw::start(&sandbox, &[])?;
     // Writes to its client of its own accord, too.
-    let new = Testd::start(&sandbox, "alphad", "--udp --late --ask 1.2.3.4:9001 0.0.0.0:7002")?;
-    let clients = [(7001, &old, 9000), (7002, &new, 9001)];
+    let mut new = Testd::start(&sandbox, "alphad", "--udp --late --ask 1.2.3.4:9001 0.0.0.0:7002")?;
+    let clients = [(7001, &mut old, 9000), (7002, &mut new, 9001)];
     for (port, daemon, client_port) in clients {
         let client = Client::new(sandbox.client(), CLIENT_V4, client_port)?;
         let server = SocketAddr::new(SERVER_V4, port);
@@ -224,17 +235,20 @@ fn client_that_was_answered_is_refused_after_a_reload_at_once() -> Result<()> {
         let mark = tcpw.process.mark();
         sandbox.write_tables("", DENY)?;
         tcpw.wait_applied(mark)?;
-        let before = heard(daemon);
         for _round in 0..3 {
             client.send(server, b"again")?;
         }
-        std::thread::sleep(Duration::from_millis(200));
-        assert_eq!(heard(daemon), before, "refused at port {port}");
         let mark = tcpw.process.mark();
         sandbox.write_tables("ALL: ALL\n", "")?;
         tcpw.wait_applied(mark)?;
-        while client.receive()?.is_some() {}
-        assert!(client.is_answered(server, true)?, "allowed again at port {port}");
+        // Heard behind them on the same socket: they would have been heard before.
+        client.send(server, b"allowed anew")?;
+        wait_heard(daemon, "allowed anew").with_context(|| format!("allowed again at port {port}"))?;
+        let heard = all_heard(daemon);
+        assert!(
+            !heard.iter().any(|line| line.starts_with("heard again")),
+            "refused at port {port}: {heard:?}"
+        );
     }
     assert_eq!(Tcpw::counters(&sandbox)?["replies"], 0);
     Ok(())
@@ -249,15 +263,18 @@ fn answer_to_a_question_of_before_the_start_makes_no_peer() -> Result<()> {
     let sandbox = Sandbox::new("udpold")?;
     sandbox.write_tables("ALL: 1.2.4.\n", DENY)?;
     // It writes to 1.2.3.4 when somebody else speaks to it: right after the start.
-    let daemon = Testd::start(&sandbox, "alphad", "--udp --quiet --late --ask 1.2.3.4:9000 0.0.0.0:7001")?;
+    let mut daemon =
+        Testd::start(&sandbox, "alphad", "--udp --quiet --late --ask 1.2.3.4:9000 0.0.0.0:7001")?;
     let _tcpw = Tcpw::start(&sandbox, &[])?;
     let server = SocketAddr::new(SERVER_V4, 7001);
     let client = Client::new(sandbox.client(), CLIENT_V4, 9000)?;
-    Client::new(sandbox.client(), CLIENT_V4_OTHER, 0)?.send(server, b"trigger")?;
+    let other = Client::new(sandbox.client(), CLIENT_V4_OTHER, 0)?;
+    other.send(server, b"trigger")?;
     assert_eq!(client.receive()?.as_deref(), Some("question"));
     client.send(server, b"again")?;
-    std::thread::sleep(Duration::from_millis(200));
-    assert_eq!(heard(&daemon), 1, "only the trigger");
+    other.send(server, b"marker")?;
+    wait_heard(&mut daemon, "marker")?;
+    assert_eq!(heard(&daemon), 2, "only the trigger and the marker: {:?}", all_heard(&daemon));
     Ok(())
 }
 
@@ -371,6 +388,7 @@ fn audit_mode_says_once_what_would_be_refused_and_refuses_nothing() -> Result<()
     fs::write(&settings, "mode = \"audit\"\n")?;
     let _alphad = Testd::start(&sandbox, "alphad", "--udp 0.0.0.0:7001")?;
     let _betad = Testd::start(&sandbox, "betad", "--udp 0.0.0.0:7002")?;
+    let barrier = Barrier::start(&sandbox)?;
     let mut tcpw = Tcpw::start(&sandbox, &["--config", &settings.to_string_lossy()])?;
     for port in [7001, 7002] {
         for _round in 0..3 {
@@ -378,7 +396,7 @@ fn audit_mode_says_once_what_would_be_refused_and_refuses_nothing() -> Result<()
         }
     }
     tcpw.process.wait_for_line("betad[", PATIENCE)?;
-    std::thread::sleep(Duration::from_millis(300));
+    barrier.pass(&sandbox, &mut tcpw)?;
     let lines: Vec<String> = tcpw.process.lines().into_iter().map(|line| line.text).collect();
     let said = lines.iter().filter(|line| line.contains("would refuse connect from 1.2.4.4")).count();
     assert_eq!(said, 2, "{lines:#?}");
@@ -399,10 +417,11 @@ fn status_shows_every_socket_and_what_is_not_guarded() -> Result<()> {
     let free_port = chosen_port(&mut free)?;
     let _tcpw = Tcpw::start(&sandbox, &[])?;
     let _after = Testd::start(&sandbox, "betad", "--udp [::]:7004")?;
-    std::thread::sleep(PATIENCE);
-    let text: String =
-        Tcpw::command(&sandbox, &["status", "--json"])?.into_iter().map(|line| line.text).collect();
-    let status: serde_json::Value = serde_json::from_str(&text)?;
+    for port in [7001, 7002, 7004] {
+        Tcpw::wait_listener(&sandbox, port, |_row| true)?;
+    }
+    let status = Tcpw::status(&sandbox)?;
+    let text = status.to_string();
     let rows = status["listeners"].as_array().context("rows")?;
     let row = |local: &str| rows.iter().find(|row| row["local"] == local && row["tag"] != "outside");
     for (local, protocol, name) in
@@ -439,8 +458,9 @@ fn allowed_datagrams_run_their_command_once_for_a_client() -> Result<()> {
              betad: *3.4: spawn echo %d %a >> {out}/in\n\
              gammad: 1.2.3.\n"
         ),
-        &format!("ALL: ALL: spawn echo %d %a >> {out}/refused\n"),
+        &format!("markerd: ALL\nALL: ALL: spawn echo %d %a >> {out}/refused\n"),
     )?;
+    let barrier = Barrier::start(&sandbox)?;
     let _alphad = Testd::start(&sandbox, "alphad", "--udp [::]:7001")?;
     let _betad = Testd::start(&sandbox, "betad", "--udp 0.0.0.0:7002")?;
     let _gammad = Testd::start(&sandbox, "gammad", "--udp 0.0.0.0:7003")?;
@@ -458,8 +478,9 @@ fn allowed_datagrams_run_their_command_once_for_a_client() -> Result<()> {
         lines.sort();
         Ok(lines)
     };
-    sorted("in", 3)?;
-    std::thread::sleep(PATIENCE);
+    // Behind the marker's line each command that is due has been started: that many run, and no more.
+    barrier.pass(&sandbox, &mut tcpw)?;
+    Tcpw::wait_counter(&sandbox, "commands_run", 5, soon)?;
     let v6 = "alphad 3ffe:ffff:100:200:212:34ff:fe12:3456";
     assert_eq!(sorted("in", 3)?, ["alphad 1.2.3.4", v6, "betad 1.2.3.4"]);
     assert_eq!(sorted("refused", 2)?, ["alphad 1.2.4.4", "alphad 3ffe:ffff:100:201::1"]);

@@ -5,12 +5,11 @@ use std::{
     net::{IpAddr, SocketAddr},
     os::unix::fs::symlink,
     process::Command,
-    thread,
     time::Duration,
 };
 
 use anyhow::{Context as _, Result};
-use tcpw_tests::{CLIENT_V4, CLIENT_V4_OTHER, Place, SERVER_V4, Testd};
+use tcpw_tests::{CLIENT_V4, CLIENT_V4_OTHER, Place, SERVER_V4, Tcpw, Testd};
 
 use crate::world::{
     Families::{self, Both, V4, V6},
@@ -189,7 +188,7 @@ fn become_alphad(world: &World, starter: &str, how: &str) -> Result<Vec<Leg>> {
     let alphad = Testd::program(&world.sandbox, "alphad")?;
     world.daemon(starter, &format!("{how} {} [::]:{port}", alphad.display()))?;
     // The scan follows exec within milliseconds.
-    thread::sleep(Duration::from_millis(500));
+    Tcpw::wait_listener(&world.sandbox, port, |row| row["ident"] == "alphad")?;
     world.connect_all(Both, port)
 }
 
@@ -203,7 +202,7 @@ fn passed(world: &World) -> Result<Vec<Leg>> {
     world.daemon("betad", &format!("--give {} [::]:{port}", path.display()))?;
     alphad.wait_for_line("listening", Duration::from_secs(10))?;
     // Nothing tells that a socket was passed on: every ten seconds all processes are looked at.
-    thread::sleep(Duration::from_secs(11));
+    Tcpw::wait_listener(&world.sandbox, port, |row| row["ident"] == "alphad")?;
     world.connect_all(Both, port)
 }
 
@@ -275,6 +274,6 @@ fn unit(world: &World) -> Result<Vec<Leg>> {
     let port = world.port();
     world.daemon("gammad", &format!("--cgroup {} [::]:{port}", cgroup.display()))?;
     // It moved there after it listened: the next scan of it sees so.
-    thread::sleep(Duration::from_secs(11));
+    Tcpw::wait_listener(&world.sandbox, port, |row| row["names"].to_string().contains("alphad"))?;
     world.connect_all(Both, port)
 }

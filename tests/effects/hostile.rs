@@ -6,15 +6,17 @@ use std::{
     os::unix::fs::{MetadataExt as _, PermissionsExt as _},
     path::Path,
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
-use tcpw_tests::{CLIENT_V4, CLIENT_V4_OTHER, CLIENT_V6, Requirement, Tcpw, Testd, can_run};
+use tcpw_tests::{
+    CLIENT_V4, CLIENT_V4_OTHER, CLIENT_V6, Requirement, Tcpw, Testd, can_run, wait_for, wait_until,
+};
 
 use crate::place::{Place, SOON, ready};
 
@@ -61,15 +63,10 @@ echo done >> {out}/result
     let mut tcpw = place.tcpw("", &[])?;
     fs::write(place.out.join("pid"), tcpw.process.pid().to_string())?;
     assert!(!place.attempt(CLIENT_V4, 7001)?);
-    let deadline = Instant::now() + SOON;
-    let result = loop {
+    let result = wait_for("the command's result", SOON, || {
         let result = fs::read_to_string(place.out.join("result")).unwrap_or_default();
-        if result.ends_with("done\n") {
-            break result;
-        }
-        ensure!(Instant::now() < deadline, "no result: {result}\n{}", tcpw.process.tail());
-        thread::sleep(Duration::from_millis(20));
-    };
+        Ok(result.ends_with("done\n").then_some(result))
+    })?;
     drop(writeln!(std::io::stderr(), "{result}"));
     for what in ["shadow", "etc", "log", "bpf", "x32-bpf", "ptrace", "unshare", "signal", "root"] {
         assert!(
@@ -124,17 +121,14 @@ fn command_or_helper_that_misbehaves_leaves_enforcement_intact() -> Result<()> {
 
     // A fork bomb: bounded, and ended.
     assert!(!place.attempt(CLIENT_V4, 7002)?);
+    // The time tested: what the bomb has made of itself within half a second of its one.
     thread::sleep(Duration::from_millis(500));
     // Some end and others begin while they are counted.
     let tasks = (0..5).map(|_| tasks_of_user(place.uid)).min().unwrap_or_default();
     // 16 for each of two commands, and of two connections that are twisted.
     assert!(tasks <= 2 * 2 * 16 + 4, "{tasks} processes");
     // Its shell gives up, or its time is over: nothing is left but the helper.
-    let deadline = Instant::now() + SOON;
-    while tasks_of_user(place.uid) > 2 {
-        ensure!(Instant::now() < deadline, "{} processes are left", tasks_of_user(place.uid));
-        thread::sleep(Duration::from_millis(50));
-    }
+    wait_until("no process is left but the helper's", SOON, || Ok(tasks_of_user(place.uid) <= 2))?;
     assert!(!place.attempt(CLIENT_V6, 7001)?);
     place.lines("said", 2)?;
 
@@ -154,11 +148,7 @@ fn command_or_helper_that_misbehaves_leaves_enforcement_intact() -> Result<()> {
     );
     assert_eq!((counters["commands_lost"], counters["commands_suppressed"]), (1, 0), "{counters:?}");
     drop(tcpw);
-    let deadline = Instant::now() + SOON;
-    while tasks_of_user(place.uid) > 0 {
-        ensure!(Instant::now() < deadline, "commands outlive the daemon");
-        thread::sleep(Duration::from_millis(20));
-    }
+    wait_until("commands end with the daemon", SOON, || Ok(tasks_of_user(place.uid) == 0))?;
     Ok(())
 }
 

@@ -10,11 +10,11 @@ use std::{
 use anyhow::Result;
 use tcpw_tests::{Commands, Requirement, SERVER_V4, SERVER_V6, Sandbox, Tcpw, can_run, client::connect};
 
-/// Who gets in does so within a millisecond; who is let in by mistake would be in by then.
+/// A client that gets in does so within a millisecond; one let in by mistake would be in by then.
 const AT_ONCE: Duration = Duration::from_millis(300);
 pub(crate) const SOON: Duration = Duration::from_secs(60);
 
-/// The user of the commands: another one in each sandbox, as some limits count all his processes.
+/// The user of the commands: another one in each sandbox, as some limits count all its processes.
 static NEXT_UID: AtomicU32 = AtomicU32::new(64001);
 
 /// As the seed has it, after its `ALL: ALL`.
@@ -56,12 +56,12 @@ impl Place {
         self.sandbox.scratch().join("tcpw.toml")
     }
 
-    /// Whether a client is let in, who should not be.
+    /// Whether a client is let in that should not be.
     pub(crate) fn attempt(&self, client: IpAddr, port: u16) -> Result<bool> {
         self.attempt_within(client, port, AT_ONCE)
     }
 
-    /// Whether a client is let in, who should be: on a busy machine he may take his time.
+    /// Whether a client is let in that should be: on a busy machine it may take its time.
     pub(crate) fn is_let_in(&self, client: IpAddr, port: u16) -> Result<bool> {
         self.attempt_within(client, port, SOON)
     }

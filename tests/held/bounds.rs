@@ -13,6 +13,7 @@ use tcpw_common::limits::HOLDS_PER_SOURCE;
 use tcpw_tests::{
     CLIENT_V4, CLIENT_V4_OTHER, CLIENT_V6, SERVER_V4, SERVER_V6, Sandbox, Tcpw, Testd,
     client::{connect, knock},
+    wait_syn_sent, wait_until,
 };
 
 use super::{AT_ONCE, DENY, SOON, is_allowed, ready, sandbox};
@@ -26,15 +27,12 @@ fn said(tcpw: &Tcpw, text: &str) -> u64 {
 
 /// Waits until the lines have told of as many as a counter counts.
 fn wait_said(sandbox: &Sandbox, tcpw: &Tcpw, counter: &str, text: &str) -> Result<()> {
-    let deadline = Instant::now() + SOON;
-    loop {
-        let (counted, said) = (Tcpw::counters(sandbox)?[counter], said(tcpw, text));
-        if counted == said {
-            return Ok(());
-        }
-        ensure!(Instant::now() < deadline, "{counter} is {counted}, the log says {said}");
-        thread::sleep(Duration::from_millis(100));
-    }
+    let mut both = (0, 0);
+    wait_until(&format!("the log tells of all that {counter} counts"), SOON, || {
+        both = (Tcpw::counters(sandbox)?[counter], said(tcpw, text));
+        Ok(both.0 == both.1)
+    })
+    .with_context(|| format!("counted and said: {both:?}"))
 }
 
 const OF_A_SOURCE: &str = " attempts were not held, their source has too many";
@@ -85,16 +83,10 @@ fn source_that_is_held_too_often_is_counted_and_no_other_feels_it() -> Result<()
         others.and(sent)
     })?;
     let seconds = began.elapsed().as_secs() + 2;
-    let deadline = Instant::now() + SOON;
-    let counters = loop {
-        let counters = Tcpw::counters(&sandbox)?;
-        // What was held is decided: refused, but for two.
-        if counters["refused"] + 2 == counters["asked"] {
-            break counters;
-        }
-        ensure!(Instant::now() < deadline, "{sent} sent: {counters:?}");
-        thread::sleep(Duration::from_millis(100));
-    };
+    // What was held is decided: refused, but for two.
+    let counters = Tcpw::wait_counters(&sandbox, &format!("{sent} sent are decided"), SOON, |counters| {
+        counters["refused"] + 2 == counters["asked"]
+    })?;
     // Three others were held too. Of a flood the cable loses some.
     ensure!(counters["asked"] <= HOLDS_PER_SOURCE * seconds + 3, "{seconds} s: {counters:?}");
     ensure!(counters["asked"] + counters["hold_limited"] <= sent + 3, "{sent} sent: {counters:?}");
@@ -120,24 +112,18 @@ fn address_of_ipv4_is_a_source_of_its_own() -> Result<()> {
     let held = thread::scope(|scope| -> Result<_> {
         let flooded = sandbox.client().run(|| (0..sent).try_for_each(|_| knock(CLIENT_V4, server)));
         let held = scope.spawn(|| connect(sandbox.client(), neighbour, server, SOON));
-        thread::sleep(Duration::from_millis(50));
+        wait_syn_sent(sandbox.client(), 1)?;
         tcpw.process.signal(Signal::SIGCONT)?;
         flooded?;
         held.join().map_err(|_| anyhow::anyhow!("the neighbour panicked"))?
     })?;
     ensure!(held.is_connected(), "the neighbour waits for its own retransmit: {held:?}");
-    let deadline = Instant::now() + SOON;
-    loop {
-        let counters = Tcpw::counters(&sandbox)?;
-        if counters["hold_limited"] > 0 {
-            // Of a flood the cable loses some.
-            ensure!(counters["asked"] <= 2 * HOLDS_PER_SOURCE + 1, "{sent} sent: {counters:?}");
-            ensure!(counters["asked"] + counters["hold_limited"] <= sent + 1, "{sent} sent: {counters:?}");
-            break;
-        }
-        ensure!(Instant::now() < deadline, "{sent} sent: {counters:?}");
-        thread::sleep(Duration::from_millis(100));
-    }
+    let counters = Tcpw::wait_counters(&sandbox, &format!("a bound on {sent} sent"), SOON, |counters| {
+        counters["hold_limited"] > 0
+    })?;
+    // Of a flood the cable loses some.
+    ensure!(counters["asked"] <= 2 * HOLDS_PER_SOURCE + 1, "{sent} sent: {counters:?}");
+    ensure!(counters["asked"] + counters["hold_limited"] <= sent + 1, "{sent} sent: {counters:?}");
     wait_said(&sandbox, &tcpw, "hold_limited", OF_A_SOURCE)
 }
 

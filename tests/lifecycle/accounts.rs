@@ -159,10 +159,9 @@ fn reloads_at_once_are_bounded_and_the_last_edit_comes_into_force() -> Result<()
     for client in [&*client].into_iter().chain(&clients) {
         client.shutdown(Shutdown::Both)?;
     }
-    let deadline = Instant::now() + 3 * SOON;
-    while !is_allowed(sandbox, CLIENT_V4)? || is_allowed(sandbox, CLIENT_V4_OTHER)? {
-        ensure!(Instant::now() < deadline, "{}", tcpw.process.tail());
-    }
+    tcpw_tests::wait_until("the last edit is in force", 3 * SOON, || {
+        Ok(is_allowed(sandbox, CLIENT_V4)? && !is_allowed(sandbox, CLIENT_V4_OTHER)?)
+    })?;
     // No older one comes after it.
     thread::sleep(SOON / 4);
     assert!(is_allowed(sandbox, CLIENT_V4)? && !is_allowed(sandbox, CLIENT_V4_OTHER)?);

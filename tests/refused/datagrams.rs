@@ -60,7 +60,7 @@ fn refused_datagram_of_every_family_is_answered_at_once_and_logged_once() -> Res
     }
     let sandbox = place("icmp", ALLOW, DENY)?;
     let alphad = Testd::start(&sandbox, "alphad", "--udp 0.0.0.0:7001 [::]:7002")?;
-    let tcpw = start(&sandbox, "")?;
+    let mut tcpw = start(&sandbox, "")?;
     let refused = [
         (CLIENT_V4_OTHER, SERVER_V4, 7001, "1.2.4.4"),
         (CLIENT_V4_OTHER, SERVER_V4, 7002, "::ffff:1.2.4.4"),
@@ -78,18 +78,19 @@ fn refused_datagram_of_every_family_is_answered_at_once_and_logged_once() -> Res
             assert_answer(ask(&sandbox, client, server, port)?);
         }
     }
-    let lines = refused_lines(&tcpw);
+    let counters = Tcpw::counters(&sandbox)?;
+    let lines = refused_lines(&sandbox, &mut tcpw)?;
     assert_eq!(lines.len(), refused.len(), "{lines:#?}");
     for (line, (_, _, _, client)) in lines.iter().zip(refused) {
         let wanted = format!(" alphad[{}]: refused connect from {client} ({client})", alphad.process.pid());
         assert!(line.ends_with(&wanted), "{line} is not {wanted}");
     }
-    let counters = Tcpw::counters(&sandbox)?;
     let counted = ["refused", "repeats", "reset", "allowed"].map(|name| counters[name]);
     assert_eq!(counted, [5, 10, 15, 9], "{counters:?}");
     for other in ["retransmits", "reset_limited", "broken", "disagreements"] {
         assert_eq!(counters[other], 0, "{other}: {counters:?}");
     }
+    assert_eq!(Tcpw::counters(&sandbox)?["disagreements"], 0);
     Ok(())
 }
 
@@ -131,14 +132,14 @@ fn datagrams_past_a_rate_are_dropped_and_belong_to_the_same_attempt() -> Result<
     for (name, settings) in [("per-source", "[reset]\nper-source = 3\n"), ("total", "[reset]\ntotal = 3\n")] {
         let sandbox = place(&format!("icmp-{name}"), "", DENY)?;
         let alphad = Testd::start(&sandbox, "alphad", "--udp 0.0.0.0:7001")?;
-        let tcpw = start(&sandbox, settings)?;
+        let mut tcpw = start(&sandbox, settings)?;
         let client = Client::new(sandbox.client(), CLIENT_V4, 0)?;
         for _datagram in 0..20 {
             client.send(SocketAddr::new(SERVER_V4, 7001), b"hello?")?;
         }
-        assert_eq!(refused_lines(&tcpw).len(), 1);
-        assert!(!alphad.process.lines().iter().any(|line| line.text.contains("heard")));
         let counters = Tcpw::counters(&sandbox)?;
+        assert_eq!(refused_lines(&sandbox, &mut tcpw)?.len(), 1);
+        assert!(!alphad.process.lines().iter().any(|line| line.text.contains("heard")));
         assert_eq!((counters["refused"], counters["repeats"]), (1, 19), "{counters:?}");
         // At most two seconds of the clock.
         assert!((3..=6).contains(&counters["reset"]), "{name}: {counters:?}");
@@ -166,7 +167,7 @@ fn replies_to_what_a_service_wrote_first_pass() -> Result<()> {
             (IpAddr::V4(v4), true) => SocketAddr::new(v4.to_ipv6_mapped().into(), 9000),
             (peer, _) => SocketAddr::new(peer, 9000),
         };
-        let daemon = Testd::start(&sandbox, "alphad", &format!("--udp --quiet --ask {name} {bind}"))?;
+        let mut daemon = Testd::start(&sandbox, "alphad", &format!("--udp --quiet --ask {name} {bind}"))?;
         assert_eq!(asked.receive()?.as_deref(), Some("question"), "{name}");
         let server = SocketAddr::new(server, bind.rsplit(':').next().context("a port")?.parse()?);
         // Once others are told, the certificate is there.
@@ -174,12 +175,14 @@ fn replies_to_what_a_service_wrote_first_pass() -> Result<()> {
         for _round in 0..3 {
             asked.send(server, b"answer")?;
         }
-        thread::sleep(Duration::from_millis(200));
+        asked.send(server, b"end")?;
+        daemon.process.wait_for_line("heard end", SOON)?;
         let heard =
             daemon.process.lines().iter().filter(|line| line.text.starts_with("heard answer")).count();
         assert_eq!(heard, 3, "{name}: {:?}", daemon.process.lines());
     }
-    assert_eq!(Tcpw::counters(&sandbox)?["replies"], 9);
+    // Four of each.
+    assert_eq!(Tcpw::counters(&sandbox)?["replies"], 12);
     Ok(())
 }
 
@@ -213,13 +216,13 @@ fn held_datagram_whose_answer_is_no_is_answered_by_icmp() -> Result<()> {
     }
     let sandbox = place("icmp-held", "alphad: *3.4 *3456\n", DENY)?;
     let _alphad = Testd::start(&sandbox, "alphad", "--udp [::]:7001")?;
-    let tcpw = start(&sandbox, "")?;
+    let mut tcpw = start(&sandbox, "")?;
     for (client, server) in [(CLIENT_V4_OTHER, SERVER_V4), (CLIENT_V6_OTHER, SERVER_V6), (LO_V4, LO_V4)] {
         let (came, _) = ask(&sandbox, client, server, 7001)?;
         assert_eq!(came, Came::Refusal, "{client}");
     }
     assert_answer(ask(&sandbox, CLIENT_V4, SERVER_V4, 7001)?);
-    let lines = refused_lines(&tcpw);
+    let lines = refused_lines(&sandbox, &mut tcpw)?;
     assert_eq!(lines.len(), 3, "{lines:#?}");
     Ok(())
 }
@@ -400,7 +403,7 @@ fn dig_is_told_by_dnsmasq_and_tftp_by_tftpd_that_they_are_refused() -> Result<()
     command.args(["-L", "--user", "root", "--address", "0.0.0.0:69", "--secure"]).arg(&directory);
     let _tftpd = sandbox.spawn(Place::Guarded, command)?;
     wait_bound(sandbox.server(), 69, false)?;
-    let tcpw = start(&sandbox, "")?;
+    let mut tcpw = start(&sandbox, "")?;
     for (from, server, is_allowed) in [
         (CLIENT_V4, SERVER_V4, true),
         (CLIENT_V4_OTHER, SERVER_V4, false),
@@ -421,7 +424,7 @@ fn dig_is_told_by_dnsmasq_and_tftp_by_tftpd_that_they_are_refused() -> Result<()
             assert_refusal(ask(&sandbox, from, SERVER_V4, 69)?);
         }
     }
-    let lines = refused_lines(&tcpw);
+    let lines = refused_lines(&sandbox, &mut tcpw)?;
     assert!(lines.iter().any(|line| line.contains(" in.tftpd[")), "{lines:#?}");
     assert_eq!(lines.iter().filter(|line| line.contains(" dnsmasq[")).count(), 2, "{lines:#?}");
     Ok(())

@@ -35,13 +35,13 @@ fn client_refused_by_its_name_is_reset_and_logged_once() -> Result<()> {
         return Ok(());
     }
     let sandbox = Sandbox::new("reset-name")?;
-    sandbox.write_tables("sshd: good.example.test\n", "ALL: .example.test\nALL: UNKNOWN\n")?;
+    sandbox.write_tables("sshd: good.example.test\n", "markerd: ALL\nALL: .example.test\nALL: UNKNOWN\n")?;
     let mut zones = Zones::default();
     zones.host("good", CLIENT_V4);
     zones.host("other", CLIENT_V4_OTHER);
     let _unbound = Unbound::start(&sandbox, &zones)?;
     let (key, sshd) = sshd(&sandbox, SshdSockets::PerFamily)?;
-    let tcpw = start(&sandbox, "")?;
+    let mut tcpw = start(&sandbox, "")?;
     // The second time the name is remembered.
     for _round in 0..2 {
         assert_refused(&patient(&sandbox, CLIENT_V4_OTHER, SERVER_V4, PORT)?);
@@ -49,17 +49,18 @@ fn client_refused_by_its_name_is_reset_and_logged_once() -> Result<()> {
         assert_connected(&patient(&sandbox, CLIENT_V4, SERVER_V4, PORT)?);
     }
     assert_eq!(key.log_in(&sandbox, CLIENT_V4, SERVER_V4, PORT, "echo in")?, "in");
-    let lines = refused_lines(&tcpw);
+    let counters = Tcpw::counters(&sandbox)?;
+    let lines = refused_lines(&sandbox, &mut tcpw)?;
     let pid = sshd.process.pid();
     let by_name = format!(" sshd[{pid}]: refused connect from other.example.test (1.2.4.4)");
     assert_eq!(lines.iter().filter(|line| line.ends_with(&by_name)).count(), 2, "{lines:#?}");
     assert_eq!(lines.len(), 4, "{lines:#?}");
-    let counters = Tcpw::counters(&sandbox)?;
     assert_eq!(
         (counters["reset"], counters["refused"], counters["disagreements"]),
         (4, 4, 0),
         "{counters:?}"
     );
+    assert_eq!(Tcpw::counters(&sandbox)?["disagreements"], 0);
     Ok(())
 }
 
@@ -89,7 +90,7 @@ fn client_refused_by_aclexec_is_reset_and_its_next_attempt_is_asked_for_anew() -
     let rule = format!("sshd: ALL: aclexec echo >> {}; test -e {}\n", runs_file.display(), open.display());
     sandbox.write_tables(&rule, DENY)?;
     let (key, sshd) = sshd(&sandbox, SshdSockets::DualStack)?;
-    let tcpw = start(&sandbox, &settings)?;
+    let mut tcpw = start(&sandbox, &settings)?;
     let clients = [(CLIENT_V4, SERVER_V4), (CLIENT_V6, SERVER_V6)];
     let from = |(client, server): (IpAddr, IpAddr)| {
         let (client, server) = (SocketAddr::new(client, 40001), SocketAddr::new(server, PORT));
@@ -114,17 +115,18 @@ fn client_refused_by_aclexec_is_reset_and_its_next_attempt_is_asked_for_anew() -
     let mut ssh = sandbox.spawn(Place::Client, ssh)?;
     ssh.wait(SOON)?;
     assert!(ssh.tail().contains("Connection refused"), "{}", ssh.tail());
-    let lines = refused_lines(&tcpw);
+    let counters = Tcpw::counters(&sandbox)?;
+    let lines = refused_lines(&sandbox, &mut tcpw)?;
     assert_eq!(lines.len(), 7, "{lines:#?}");
     let wanted =
         format!(" sshd[{}]: refused connect from ::ffff:1.2.3.4 (::ffff:1.2.3.4)", sshd.process.pid());
     assert!(lines[0].ends_with(&wanted), "{lines:#?}");
-    let counters = Tcpw::counters(&sandbox)?;
     assert_eq!(
         (counters["reset"], counters["refused"], counters["disagreements"]),
         (7, 7, 0),
         "{counters:?}"
     );
+    assert_eq!(Tcpw::counters(&sandbox)?["disagreements"], 0);
     Ok(())
 }
 
@@ -139,7 +141,7 @@ fn reset_that_is_lost_makes_no_second_attempt() -> Result<()> {
     let rule = format!("alphad: ALL: aclexec echo >> {}; false\n", out.join("runs").display());
     sandbox.write_tables(&rule, DENY)?;
     let _alphad = Testd::start(&sandbox, "alphad", "[::]:7001")?;
-    let tcpw = start(&sandbox, &settings)?;
+    let mut tcpw = start(&sandbox, &settings)?;
     assert_refused(&patient(&sandbox, CLIENT_V4, SERVER_V4, 7001)?);
     let drops =
         "table inet lost { chain in { type filter hook input priority 0; tcp flags & rst == rst drop; }; }";
@@ -151,8 +153,8 @@ fn reset_that_is_lost_makes_no_second_attempt() -> Result<()> {
     let server = SocketAddr::new(SERVER_V4, 7001);
     let lost = connect(sandbox.client(), CLIENT_V4, server, Duration::from_millis(3500))?;
     assert_dropped(&lost);
-    assert_eq!((refused_lines(&tcpw).len(), runs(&out)), (2, 2));
     let counters = Tcpw::counters(&sandbox)?;
+    assert_eq!((refused_lines(&sandbox, &mut tcpw)?.len(), runs(&out)), (2, 2));
     assert_eq!((counters["reset"], counters["refused"]), (2, 2), "{counters:?}");
     assert!(counters["retransmits"] >= 2, "{counters:?}");
     Ok(())

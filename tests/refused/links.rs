@@ -90,12 +90,7 @@ fn links_follow_the_listeners_of_each_namespace() -> Result<()> {
     wait_reset(&sandbox, CLIENT_V4, SERVER_V4, 7001)?;
     let there = Testd::start_at(&sandbox, Place::GuardedClient, "alphad", "0.0.0.0:7001")?;
     let wait_links = |wanted: usize| -> Result<()> {
-        let deadline = Instant::now() + SOON;
-        while links(&sandbox)? != wanted {
-            ensure!(Instant::now() < deadline, "{} links, not {wanted}", links(&sandbox)?);
-            thread::sleep(Duration::from_millis(50));
-        }
-        Ok(())
+        tcpw_tests::wait_until(&format!("{wanted} links"), SOON, || Ok(links(&sandbox)? == wanted))
     };
     wait_links(2)?;
     let server = SocketAddr::new(CLIENT_V4, 7001);

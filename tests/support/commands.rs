@@ -3,20 +3,19 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 
-use crate::sandbox::Sandbox;
+use crate::{sandbox::Sandbox, wait::wait_for};
 
 /// A directory that the commands' user may write to, and settings that say so.
 #[derive(Clone, Debug)]
 pub struct Commands {
     /// The directory, at the same path inside and outside.
     pub out: PathBuf,
-    /// User `tcpw`. Another one in each sandbox that runs at a time: some limits count all his processes.
+    /// User `tcpw`. Another one in each sandbox that runs at a time: some limits count all its processes.
     pub uid: u32,
 }
 
@@ -60,18 +59,10 @@ impl Commands {
 }
 
 fn lines(file: &Path, count: usize, timeout: Duration) -> Result<Vec<String>> {
-    let deadline = Instant::now() + timeout;
-    loop {
-        let text = fs::read_to_string(file).unwrap_or_default();
-        if text.lines().count() >= count {
-            return Ok(text.lines().map(str::to_owned).collect());
-        }
-        ensure!(
-            Instant::now() < deadline,
-            "{} lines of {count} in {}:\n{text}",
-            text.lines().count(),
-            file.display()
-        );
-        thread::sleep(Duration::from_millis(10));
-    }
+    let read = || fs::read_to_string(file).unwrap_or_default();
+    wait_for(&format!("{count} lines in {}", file.display()), timeout, || {
+        let lines: Vec<String> = read().lines().map(str::to_owned).collect();
+        Ok((lines.len() >= count).then_some(lines))
+    })
+    .with_context(read)
 }

@@ -8,7 +8,10 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-use crate::namespace::Netns;
+use crate::{
+    namespace::Netns,
+    wait::{wait_for, wait_until},
+};
 
 /// An exchange on this cable takes under a millisecond.
 pub const PATIENCE: Duration = Duration::from_millis(500);
@@ -116,15 +119,10 @@ impl Client {
 
 /// A program that is just being started holds our sockets until it runs: the port may be free in a moment.
 fn bind(source: SocketAddr) -> Result<UdpSocket> {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        match UdpSocket::bind(source) {
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < deadline => {
-                std::thread::sleep(Duration::from_millis(5));
-            }
-            bound => return bound.with_context(|| format!("bind to {source}")),
-        }
-    }
+    wait_for(&format!("bind to {source}"), PATIENCE, || match UdpSocket::bind(source) {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => Ok(None),
+        bound => bound.map(Some).with_context(|| format!("bind to {source}")),
+    })
 }
 
 /// Waits until a UDP socket has this port.
@@ -133,17 +131,12 @@ fn bind(source: SocketAddr) -> Result<UdpSocket> {
 /// None has in time.
 pub fn wait_bound(netns: &Netns, port: u16, v6: bool) -> Result<()> {
     let file = if v6 { "/proc/thread-self/net/udp6" } else { "/proc/thread-self/net/udp" };
-    let deadline = Instant::now() + Duration::from_secs(20);
     let wanted = format!(":{port:04X} ");
-    loop {
+    let is_local = |line: &str| {
+        line.split_whitespace().nth(1).is_some_and(|local| format!("{local} ").ends_with(&wanted))
+    };
+    wait_until(&format!("a socket is bound to port {port}"), Duration::from_secs(20), || {
         let table = netns.run(|| Ok(fs::read_to_string(file)?))?;
-        let is_local = |line: &str| {
-            line.split_whitespace().nth(1).is_some_and(|local| format!("{local} ").ends_with(&wanted))
-        };
-        if table.lines().skip(1).any(is_local) {
-            return Ok(());
-        }
-        anyhow::ensure!(Instant::now() < deadline, "nothing is bound to port {port}:\n{table}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
+        Ok(table.lines().skip(1).any(is_local))
+    })
 }

@@ -20,6 +20,7 @@ mod scratch;
 mod skip;
 mod tcpw;
 mod testd;
+mod wait;
 
 pub use cgroup::{Cgroup, cgroup2_root};
 pub use commands::Commands;
@@ -32,3 +33,4 @@ pub use scratch::{Scratch, tcpw_output};
 pub use skip::{Requirement, can_run, skip};
 pub use tcpw::{Tcpw, other_layout_binary, tcpw_binary};
 pub use testd::Testd;
+pub use wait::{Barrier, wait_for, wait_syn_sent, wait_until};

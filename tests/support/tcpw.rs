@@ -5,7 +5,6 @@ use std::{
     env,
     path::{Path, PathBuf},
     process::Command,
-    thread,
     time::{Duration, Instant},
 };
 
@@ -14,6 +13,7 @@ use anyhow::{Context, Result, bail};
 use crate::{
     process::{Line, Process},
     sandbox::{Place, Sandbox},
+    wait::{wait_for, wait_until},
 };
 
 /// Longest start: loading and verifying the programs on a busy or an emulated machine.
@@ -88,17 +88,64 @@ impl Tcpw {
     /// # Errors
     /// It has another one after `time`: with all counters.
     pub fn wait_counter(sandbox: &Sandbox, name: &str, value: u64, time: Duration) -> Result<()> {
-        let deadline = Instant::now() + time;
-        loop {
-            let counters = counters(sandbox)?;
-            if counters.get(name) == Some(&value) {
-                return Ok(());
-            }
-            if Instant::now() > deadline {
-                bail!("{name} is not {value}: {counters:?}");
-            }
-            thread::sleep(Duration::from_millis(50));
-        }
+        let mut last = BTreeMap::new();
+        wait_until(&format!("{name} is {value}"), time, || {
+            last = counters(sandbox)?;
+            Ok(last.get(name) == Some(&value))
+        })
+        .with_context(|| format!("{last:?}"))
+    }
+
+    /// Waits until counters are as a test expects, and returns them.
+    ///
+    /// # Errors
+    /// They are not after `time`: with all counters.
+    pub fn wait_counters(
+        sandbox: &Sandbox,
+        what: &str,
+        time: Duration,
+        is_so: impl Fn(&BTreeMap<String, u64>) -> bool,
+    ) -> Result<BTreeMap<String, u64>> {
+        let mut last = BTreeMap::new();
+        wait_until(what, time, || {
+            last = counters(sandbox)?;
+            Ok(is_so(&last))
+        })
+        .with_context(|| format!("{last:?}"))?;
+        Ok(last)
+    }
+
+    /// What `tcpw status --json` says of a running daemon.
+    ///
+    /// # Errors
+    /// None runs.
+    pub fn status(sandbox: &Sandbox) -> Result<serde_json::Value> {
+        let lines = Self::command(sandbox, &["status", "--json"])?;
+        let text: String = lines.into_iter().map(|line| line.text).collect();
+        serde_json::from_str(&text).context("read the status")
+    }
+
+    /// Waits until the listener at a port has its tag from what user space found, and is as a test expects.
+    /// Returns its row of the status.
+    ///
+    /// # Errors
+    /// It is not in time.
+    pub fn wait_listener(
+        sandbox: &Sandbox,
+        port: u16,
+        is_so: impl Fn(&serde_json::Value) -> bool,
+    ) -> Result<serde_json::Value> {
+        let end = format!(":{port}");
+        let is_it = |row: &&serde_json::Value| {
+            row["local"].as_str().is_some_and(|local| local.ends_with(&end))
+                && row["tag"] == "written"
+                && is_so(row)
+        };
+        wait_for(&format!("the listener at port {port} is known"), Duration::from_secs(20), || {
+            let status = Self::status(sandbox)?;
+            Ok(status["listeners"].as_array().and_then(|rows| rows.iter().find(is_it).cloned()))
+        })
+        .with_context(|| format!("{:?}", Self::status(sandbox)))
     }
 
     /// The same, of a gate without a daemon.
@@ -171,9 +218,7 @@ fn spawn(program: &Path, sandbox: &Sandbox, more: &[&str]) -> Result<Process> {
 /// # Errors
 /// Nothing is enforced, or the answer has no counters.
 fn counters(sandbox: &Sandbox) -> Result<BTreeMap<String, u64>> {
-    let lines = Tcpw::command(sandbox, &["status", "--json"])?;
-    let text: String = lines.into_iter().map(|line| line.text).collect();
-    let status: serde_json::Value = serde_json::from_str(&text).context("read the status")?;
+    let status = Tcpw::status(sandbox)?;
     serde_json::from_value(status["counters"].clone()).context("read the counters")
 }
 

@@ -12,8 +12,6 @@ mod streams;
 use std::{
     fs,
     net::{IpAddr, SocketAddr},
-    thread,
-    time::{Duration, Instant},
 };
 
 use anyhow::{Result, ensure};
@@ -169,11 +167,7 @@ fn names_of_the_text_are_looked_up_and_a_name_may_decide() -> Result<()> {
         ensure!(place.open(CLIENT_V4_OTHER, SocketAddr::new(SERVER_V4, 7001)).is_err(), "{round}");
     }
     tcpw.process.wait_for_line(": connect from good.example.test (::ffff:1.2.3.4)", SOON)?;
-    let deadline = Instant::now() + SOON;
-    while lines_with(&tcpw, 0, ": connect from ").len() != 9 {
-        ensure!(Instant::now() < deadline, "{:?}", lines_with(&tcpw, 0, ": connect from "));
-        thread::sleep(Duration::from_millis(50));
-    }
+    tcpw_tests::wait_until("nine lines", SOON, || Ok(lines_with(&tcpw, 0, ": connect from ").len() == 9))?;
     place.wait_counter("banners_sent", 9)?;
     place.wait_counter("commands_run", 6)?;
     let counters = Tcpw::counters(&place.sandbox)?;

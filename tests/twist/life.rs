@@ -3,14 +3,14 @@
 use std::{
     fs,
     net::{IpAddr, SocketAddr},
-    thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result};
 use tcpw_tests::{
     CLIENT_V4, CLIENT_V6, Listening, SERVER_V4, SERVER_V6, Tcpw, Testd,
     client::{Ended, connect},
+    wait_for, wait_until,
 };
 
 use super::place::{LO_V4, Place, SOON, lines_with, read_all, ready};
@@ -24,12 +24,8 @@ fn own_listeners(place: &Place) -> Result<Vec<Listening>> {
 }
 
 fn wait_own_listeners(place: &Place, count: usize) -> Result<()> {
-    let deadline = Instant::now() + SOON;
-    while own_listeners(place)?.len() != count {
-        ensure!(Instant::now() < deadline, "{:?}, not {count}", own_listeners(place)?);
-        thread::sleep(Duration::from_millis(50));
-    }
-    Ok(())
+    wait_until(&format!("tcpw has {count} sockets"), SOON, || Ok(own_listeners(place)?.len() == count))
+        .with_context(|| format!("{:?}", own_listeners(place)))
 }
 
 fn attempt(place: &Place, client: IpAddr) -> Result<Ended> {
@@ -123,21 +119,18 @@ fn nobody_reaches_our_own_sockets_by_himself_and_they_are_no_service() -> Result
         // Somebody gives the host the address that no host has.
         let address: IpAddr = if v6 { "100::8".parse()? } else { "192.0.0.8".parse()? };
         place.sandbox.server().address("lo", address, if v6 { 128 } else { 32 })?;
-        let deadline = Instant::now() + SOON;
-        let attempt = loop {
-            match connect(place.sandbox.server(), address, SocketAddr::new(address, port), SOON) {
-                Ok(attempt) => break attempt,
-                // The route to it takes a moment.
-                Err(error) => ensure!(Instant::now() < deadline, "{error:#}"),
-            }
-            thread::sleep(Duration::from_millis(50));
-        };
+        // The route to it takes a moment.
+        let attempt = wait_for(&format!("a route to {address}"), SOON, || {
+            Ok(connect(place.sandbox.server(), address, SocketAddr::new(address, port), SOON).ok())
+        })?;
         if let Ended::Connected(mut stream) = attempt.ended {
             assert_eq!(read_all(&mut stream)?, "", "it is ended at once");
         }
     }
-    thread::sleep(Duration::from_millis(300));
-    assert_eq!(fs::read_to_string(&ran)?, "7001\n", "no effect ran");
+    // Its command is the next one, so none was started in between.
+    assert_eq!(place.ask(LO_V4, 7001)?, "twisted\n");
+    assert_eq!(fs::read_to_string(&ran)?, "7001\n7001\n", "no effect ran");
+    assert_eq!(Tcpw::counters(&place.sandbox)?["commands_run"], 2);
     let status = Tcpw::command(&place.sandbox, &["status"])?;
     let own = format!(" {} ", tcpw.process.pid());
     let rows = status.iter().filter(|line| line.text.starts_with("tcp ") && line.text.contains(&own));

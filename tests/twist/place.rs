@@ -7,28 +7,28 @@ use std::{
     path::PathBuf,
     process::Command,
     sync::atomic::{AtomicU32, Ordering},
-    thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use anyhow::{Context as _, Result, ensure};
 use tcpw_tests::{
     CLIENT_V4, CLIENT_V6, Place as At, Requirement, SERVER_V4, SERVER_V6, Sandbox, Tcpw, can_run,
     client::{Ended, connect},
+    wait_until,
 };
 
 pub(crate) const SOON: Duration = Duration::from_secs(10);
 pub(crate) const LO_V4: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 pub(crate) const LO_V6: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
 
-/// The user of the commands: another one in each sandbox, as some limits count all his processes.
+/// The user of the commands: another one in each sandbox, as some limits count all its processes.
 static NEXT_UID: AtomicU32 = AtomicU32::new(65001);
 
 pub(crate) fn ready() -> bool {
     can_run("twist", &[Requirement::Root])
 }
 
-/// A sandbox with the commands' user, a directory he may write to, and one of banners.
+/// A sandbox with the commands' user, a directory it may write to, and one of banners.
 pub(crate) struct Place {
     pub(crate) sandbox: Sandbox,
     pub(crate) out: PathBuf,
@@ -99,18 +99,14 @@ impl Place {
 
     /// Waits until clients of a port are led to what their rule has for them.
     pub(crate) fn wait_served(&self, client: IpAddr, port: u16, text: &str) -> Result<()> {
-        let deadline = Instant::now() + SOON;
         let server = SocketAddr::new(if client.is_ipv4() { SERVER_V4 } else { SERVER_V6 }, port);
-        loop {
+        wait_until(&format!("{client} gets something at port {port}"), SOON, || {
             let attempt = connect(self.sandbox.client(), client, server, Duration::from_millis(500))?;
-            if let Ended::Connected(mut stream) = attempt.ended
-                && read_all(&mut stream)?.contains(text)
-            {
-                return Ok(());
-            }
-            ensure!(Instant::now() < deadline, "{client} gets nothing at port {port}");
-            thread::sleep(Duration::from_millis(50));
-        }
+            Ok(match attempt.ended {
+                Ended::Connected(mut stream) => read_all(&mut stream)?.contains(text),
+                Ended::Refused | Ended::TimedOut => false,
+            })
+        })
     }
 
     /// From here on the client does not see what the server answers to a SYN; or does again.

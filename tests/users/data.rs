@@ -74,12 +74,10 @@ fn data_wait_for_the_answer_both_ways() -> Result<()> {
 }
 
 fn wait_read(daemon: &Testd, count: usize) -> Result<()> {
-    let deadline = Instant::now() + SOON;
-    while was_read(daemon) < count {
-        anyhow::ensure!(Instant::now() < deadline, "{}", daemon.process.tail());
-        thread::sleep(Duration::from_millis(20));
-    }
-    Ok(())
+    tcpw_tests::wait_until(&format!("the daemon has read {count} times"), SOON, || {
+        Ok(was_read(daemon) >= count)
+    })
+    .with_context(|| daemon.process.tail())
 }
 
 /// Connections whose SYN's data were taken, in /proc/net/netstat.

@@ -159,7 +159,8 @@ fn hostile_names_are_one_line_and_no_command() -> Result<()> {
     ensure!(line.ends_with(&format!(": refused connect from {name} (1.2.3.4)")), "{line}");
     let said = commands.lines("said", names.len() + 1, SOON)?;
     ensure!(said.last().is_some_and(|said| said.starts_with(&format!("{name}|{name}|{name}|"))), "{said:?}");
-    thread::sleep(Duration::from_millis(300));
+    // All that is due has run, and nothing else.
+    Tcpw::wait_counter(&sandbox, "commands_run", names.len() as u64 + 1, SOON)?;
     let made: Vec<_> = fs::read_dir(&commands.out)?.flatten().map(|entry| entry.file_name()).collect();
     ensure!(made.iter().all(|name| name.as_bytes() == b"said"), "a command of theirs ran: {made:?}");
     let refused =
@@ -198,7 +199,7 @@ fn hostile_user_reaches_no_shell() -> Result<()> {
         ensure!(last.starts_with(shown) && last.contains("@1.2.3.4"), "{last}");
         ensure!(!last.contains(['`', '$', ';', '&', '"', '(']), "{last}");
     }
-    thread::sleep(Duration::from_millis(300));
+    Tcpw::wait_counter(&sandbox, "commands_run", users.len() as u64, SOON)?;
     assert_eq!(fs::read_dir(&commands.out)?.count(), 1, "a command of theirs ran");
     Ok(())
 }

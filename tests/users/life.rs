@@ -1,11 +1,11 @@
 //! Reloads and deaths while connections wait.
 
 use std::{
-    fs, thread,
+    fs,
     time::{Duration, Instant},
 };
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use tcpw_tests::{CLIENT_V4, SERVER_V4, Sandbox, Tcpw, Testd};
 
 use super::{
@@ -84,11 +84,7 @@ fn next_daemon_takes_up_who_waits() -> Result<()> {
     let identd = Identd::start(sandbox.client(), Manner::Silent)?;
     let mut tcpw = Tcpw::start(&sandbox, &["--pin"])?;
     let mut first = open(&sandbox, CLIENT_V4, SERVER_V4, 7001)?;
-    let deadline = Instant::now() + SOON;
-    while identd.queries() < 1 {
-        ensure!(Instant::now() < deadline, "nobody asked");
-        thread::sleep(Duration::from_millis(10));
-    }
+    tcpw_tests::wait_until("a query", SOON, || Ok(identd.queries() > 0))?;
     tcpw.process.kill_9()?;
     identd.becomes(Manner::user(b"root"));
     let _adopted = Tcpw::start(&sandbox, &["--pin"])?;

@@ -41,12 +41,8 @@ fn silent_ident_server_costs_its_own_clients_time_and_nobody_else() -> Result<()
             waiting.push(open(&sandbox, source(number), SERVER_V4, 7001)?);
         }
     }
-    let deadline = Instant::now() + SOON;
-    while Tcpw::counters(&sandbox)?["users_asking"] < 500 {
-        ensure!(Instant::now() < deadline, "{:?}", Tcpw::counters(&sandbox)?);
-        thread::sleep(Duration::from_millis(100));
-    }
-    let counters = Tcpw::counters(&sandbox)?;
+    let counters =
+        Tcpw::wait_counters(&sandbox, "500 look-ups", SOON, |counters| counters["users_asking"] >= 500)?;
     assert!(counters["users_held"] >= 500, "{counters:?}");
     // One more is beyond the bound: its user is unknown, at once.
     assert_eq!(see_at(&sandbox, source(0), SERVER_V4, 7001)?, Seen::Reset);

@@ -146,7 +146,7 @@ fn command_that_decides_runs_once_though_a_user_is_asked_for_behind_it() -> Resu
         assert!(see_at(&sandbox, CLIENT_V4, SERVER_V4, 7002)?.is_greeting());
         commands.lines("said", round, SOON)?;
     }
-    thread::sleep(Duration::from_millis(300));
+    Tcpw::wait_counter(&sandbox, "commands_run", 9, SOON)?;
     assert_eq!(commands.lines("asked", 3, SOON)?, ["1.2.3.4"; 3], "one run for one attempt");
     assert_eq!(commands.lines("asked-root", 3, SOON)?, ["root"; 3]);
     assert_eq!(commands.lines("said", 3, SOON)?, ["in root"; 3]);
