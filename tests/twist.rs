@@ -93,7 +93,7 @@ fn refused_client_of_every_family_gets_banner_and_twist_and_the_daemon_sees_nobo
     assert_eq!(lines_with(&tcpw, 0, "refused connect").len(), 0, "one line for each attempt");
     let counters = Tcpw::counters(&place.sandbox)?;
     let wanted = u64::try_from(twisted)?;
-    for counter in ["refused", "steered", "steered_served", "commands_run"] {
+    for counter in ["refused", "redirected", "redirected_served", "commands_run"] {
         assert_eq!(counters[counter], wanted, "{counter}: {counters:?}");
     }
     for counter in ["disagreements", "broken", "reset", "commands_lost", "commands_suppressed"] {

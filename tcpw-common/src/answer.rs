@@ -1,8 +1,8 @@
-//! User space's answer to an attempt that the tables do not decide.
+//! User space's answers to attempts that the tables do not decide.
 
 use crate::layout::{SPARE, Spare};
 
-/// What an answer says, and how long it holds.
+/// An answer for every attempt of a client at a policy, and how long it holds.
 ///
 /// Layout: 8 + 4 + 4 bytes, no padding.
 #[repr(C)]
@@ -10,30 +10,61 @@ use crate::layout::{SPARE, Spare};
 pub struct Answer {
     /// Nothing.
     pub spare: Spare,
-    /// CLOCK_BOOTTIME, nanoseconds: from then on it is asked for anew.
+    /// CLOCK_BOOTTIME, nanoseconds: from then on user space is asked again.
     pub expires_ns: u64,
     /// An [`Outcome`](crate::outcome::Outcome) as number, allow or refuse; or that the user decides:
     /// [`UserDecides`](crate::user::UserDecides).
     pub outcome: u32,
     /// What a connection wants beside: [`REPORT`](crate::outcome::REPORT),
-    /// [`KEEPALIVE`](crate::outcome::KEEPALIVE), [`STEER`](crate::outcome::STEER),
-    /// [`BANNER`](crate::outcome::BANNER). For one attempt alone, with its generation: [`marks_once`]. Of
-    /// a refusal of one attempt that is reset: its initial sequence number.
+    /// [`KEEPALIVE`](crate::outcome::KEEPALIVE), [`REDIRECT`](crate::outcome::REDIRECT),
+    /// [`BANNER`](crate::outcome::BANNER).
     pub marks: u32,
 }
 const _: () = assert!(size_of::<Answer>() == 16 + SPARE);
 
-/// Marks of an answer for one attempt alone, and the generation of the policy that gave it, as far as there
-/// is room: such an answer's key does not have it, and another policy may say otherwise.
-#[inline(always)]
-#[must_use]
-pub const fn marks_once(marks: u8, generation: u32) -> u32 {
-    generation << 8 | marks as u32
+/// An answer for one attempt alone: the result of a command decided, or its banner is ready.
+///
+/// Layout: 8 + 4 × 4 bytes, no padding.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AnswerOnce {
+    /// CLOCK_BOOTTIME, nanoseconds: from then on user space is asked again.
+    pub expires_ns: u64,
+    /// As in [`Answer`].
+    pub outcome: u32,
+    /// As in [`Answer`].
+    pub marks: u32,
+    /// Generation of the policy that gave it: another policy may decide otherwise.
+    pub generation: u32,
+    /// 0.
+    pub reserved: u32,
 }
+const _: () = assert!(size_of::<AnswerOnce>() == 24);
 
-/// Expiry of an answer that hangs on nothing but its key.
+/// A flow whose next SYN is refused by a reset, because its attempt was refused alone.
+///
+/// Layout: 8 + 2 × 4 bytes, no padding.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ResetOnce {
+    /// CLOCK_BOOTTIME, nanoseconds: from then on it is not.
+    pub expires_ns: u64,
+    /// The attempt's initial sequence number, host order.
+    pub isn: u32,
+    /// 0.
+    pub reserved: u32,
+}
+const _: () = assert!(size_of::<ResetOnce>() == 16);
+
+/// Expiry of an answer that depends on nothing but its key.
 pub const NEVER: u64 = u64::MAX;
 
 #[cfg(feature = "user")]
-// SAFETY: `#[repr(C)]`, no padding, every bit pattern valid.
-unsafe impl aya::Pod for Answer {}
+mod plain {
+    // SAFETY: `#[repr(C)]`, no padding, every bit pattern valid.
+    unsafe impl aya::Pod for super::Answer {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for super::AnswerOnce {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for super::ResetOnce {}
+}

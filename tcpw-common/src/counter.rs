@@ -1,92 +1,91 @@
-//! Counters the kernel keeps; they survive reloads and, pinned, restarts.
+//! The counters that the kernel keeps; they survive reloads and, pinned, restarts.
+//!
+//! A number, once given to a counter, is never given to another one: versions read each other's.
 
-/// Index into the per-CPU counter array.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u32)]
-pub enum Counter {
-    /// SYNs allowed; one that is sent again counts again.
-    Allowed = 0,
-    /// Connection attempts refused, each counted once.
-    Refused = 1,
-    /// Attempts audit mode let pass that the policy refuses.
-    WouldRefuse = 2,
-    /// Retransmitted SYNs of attempts already refused.
-    Retransmits = 3,
-    /// Attempts held until user space has decided.
-    Asked = 4,
-    /// Attempts from or to something exempt.
-    Exempt = 5,
-    /// Attempts at a listener that nobody has identified.
-    Untagged = 6,
-    /// Packets to a listener that could not be parsed, judged by address.
-    Unparsable = 7,
-    /// Events that found the ring full: not logged, only counted here.
-    RingFull = 8,
-    /// SYNs dropped because a table look-up failed: a defect of tcpw.
-    Broken = 9,
-    /// SYNs not held because their source had too many: they wait for the client to try again.
-    HoldLimited = 10,
-    /// SYNs not held because the ring of held packets was full, likewise.
-    HoldRingFull = 11,
-    /// Datagrams from a peer the socket itself wrote to: not judged.
-    Replies = 12,
-    /// Refused datagrams of attempts already refused.
-    Repeats = 13,
-    /// ACKs to a listener that belong to no handshake it knows and were dropped: the policy refuses
-    /// their client, who may have guessed or kept a SYN cookie.
-    Strays = 14,
-    /// Refused attempts answered with a reset.
-    Reset = 15,
-    /// Refused attempts left to the gate, which drops them, because of a limit on resets.
-    ResetLimited = 16,
-    /// Likewise, because an allowed handshake of theirs may have been forgotten.
-    ResetUnsure = 17,
-    /// Connections whose data wait, or waited, until the user of their client is known.
-    UserWaits = 18,
-    /// Segments with data dropped meanwhile; they are sent again.
-    UserSegments = 19,
-    /// SYNs with data dropped because the user decides: the client sends one without.
-    UserSyns = 20,
-    /// Connections whose user was taken for unknown because user space was gone.
-    UserExpired = 21,
-    /// Connections whose user was taken for unknown because too many waited.
-    UserNoRoom = 22,
-    /// Refused attempts led to user space, for a banner or a `twist`.
-    Steered = 23,
-    /// Banners sent to clients that were let in.
-    BannersSent = 24,
-    /// Connections that were let in without the banner of their rule.
-    BannersMissed = 25,
+use crate::metric::Metric;
+
+/// Defines every counter: its number, its name in status and metrics, its unit, its help text.
+macro_rules! counters {
+    ($($variant:ident = $number:literal, $name:literal, $unit:literal, $help:literal;)*) => {
+        /// Index into the per-CPU counter array.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[repr(u32)]
+        pub enum Counter {
+            $(#[doc = $help] $variant = $number,)*
+        }
+
+        impl Counter {
+            /// Every counter.
+            pub const ALL: [Self; [$($number),*].len()] = [$(Self::$variant),*];
+
+            /// Its name, unit and help text.
+            #[must_use]
+            pub const fn metric(self) -> Metric {
+                match self {
+                    $(Self::$variant => Metric::counter($name, $unit, $help),)*
+                }
+            }
+        }
+    };
 }
 
-impl Counter {
-    /// Every counter with its name in status and metrics.
-    pub const ALL: [(Self, &'static str); 26] = [
-        (Self::Allowed, "allowed"),
-        (Self::Refused, "refused"),
-        (Self::WouldRefuse, "would_refuse"),
-        (Self::Retransmits, "retransmits"),
-        (Self::Asked, "asked"),
-        (Self::Exempt, "exempt"),
-        (Self::Untagged, "untagged"),
-        (Self::Unparsable, "unparsable"),
-        (Self::RingFull, "ring_full"),
-        (Self::Broken, "broken"),
-        (Self::HoldLimited, "hold_limited"),
-        (Self::HoldRingFull, "hold_ring_full"),
-        (Self::Replies, "replies"),
-        (Self::Repeats, "repeats"),
-        (Self::Strays, "strays"),
-        (Self::Reset, "reset"),
-        (Self::ResetLimited, "reset_limited"),
-        (Self::ResetUnsure, "reset_unsure"),
-        (Self::UserWaits, "user_waits"),
-        (Self::UserSegments, "user_segments"),
-        (Self::UserSyns, "user_syns"),
-        (Self::UserExpired, "user_expired"),
-        (Self::UserNoRoom, "user_no_room"),
-        (Self::Steered, "steered"),
-        (Self::BannersSent, "banners_sent"),
-        (Self::BannersMissed, "banners_missed"),
-    ];
+counters! {
+    Allowed = 0, "allowed", "packets", "SYNs and datagrams allowed; a SYN that is sent again counts again.";
+    Refused = 1, "refused", "attempts", "Attempts refused.";
+    WouldRefuse = 2, "would_refuse", "attempts", "Attempts that audit mode let pass and the policy refuses.";
+    Retransmits = 3, "retransmits", "packets", "Retransmitted SYNs of attempts that were refused or held before.";
+    Asked = 4, "asked", "packets", "Packets held until user space has decided.";
+    Exempt = 5, "exempt", "packets", "Packets from or to something exempt.";
+    Untagged = 6, "untagged", "packets", "Packets to a listener that is not identified.";
+    Unparsable = 7, "unparsable", "packets",
+        "Packets to a listener without a TCP or UDP header, judged by their addresses.";
+    RingFull = 8, "ring_full", "events", "Events that found the ring full: they are not logged.";
+    Broken = 9, "broken", "packets", "Packets dropped because a table look-up failed, a defect of tcpw.";
+    HoldLimited = 10, "hold_limited", "packets",
+        "Packets not held because their source had too many: the client has to try again.";
+    HoldRingFull = 11, "hold_ring_full", "packets",
+        "Packets not held because the ring of held packets was full: the client has to try again.";
+    Replies = 12, "replies", "packets", "Datagrams not judged: the socket wrote to their sender before.";
+    Repeats = 13, "repeats", "packets", "Refused datagrams of attempts that were counted before.";
+    AcksWithoutHandshake = 14, "acks_without_handshake", "packets",
+        "ACKs dropped that belong to no handshake and whose client the policy refuses: a SYN cookie may be guessed.";
+    Reset = 15, "reset", "packets", "Packets of refused attempts answered with a reset, over UDP with ICMP.";
+    ResetLimited = 16, "reset_limited", "packets",
+        "Packets of refused attempts left to the gate, which drops them, because of a rate limit.";
+    ResetUnsure = 17, "reset_unsure", "packets",
+        "Packets of refused attempts left to the gate because an allowed handshake of the flow may be under way.";
+    UserWaits = 18, "user_waits", "connections",
+        "Connections whose data had to wait until the user of their client was known.";
+    UserSegments = 19, "user_segments", "packets",
+        "Segments with data dropped meanwhile; their sender sends them again.";
+    UserSyns = 20, "user_syns", "packets",
+        "SYNs with data dropped because the user decides; the client sends one without data.";
+    UserExpired = 21, "user_expired", "connections",
+        "Connections whose user was taken for unknown because no daemon of tcpw answered in time.";
+    UserNoRoom = 22, "user_no_room", "connections",
+        "Connections whose user was taken for unknown because too many waited.";
+    Redirected = 23, "redirected", "attempts", "Refused attempts redirected to tcpw, for a banner or a twist.";
+    BannersSent = 24, "banners_sent", "connections", "Banners sent to clients that were allowed.";
+    BannersMissed = 25, "banners_missed", "connections",
+        "Connections that were allowed without the banner of their rule.";
+}
+
+/// Elements of the array of counters: room for more.
+pub const COUNTERS: u32 = 64;
+const _: () = assert!(Counter::ALL.len() <= COUNTERS as usize);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_names_and_help_are_each_counters_own() {
+        for (index, counter) in Counter::ALL.into_iter().enumerate() {
+            let metric = counter.metric();
+            assert_eq!(counter as usize, index);
+            assert!(metric.help.ends_with('.') && !metric.unit.is_empty(), "{}", metric.name);
+            let alike = Counter::ALL.into_iter().filter(|other| other.metric().name == metric.name);
+            assert_eq!(alike.count(), 1, "{}", metric.name);
+        }
+    }
 }

@@ -84,7 +84,7 @@ pub struct Decision {
     /// What happens to the attempt.
     pub outcome: Outcome,
     /// What a connection wants beside: [`REPORT`](crate::outcome::REPORT),
-    /// [`KEEPALIVE`](crate::outcome::KEEPALIVE), [`STEER`](crate::outcome::STEER),
+    /// [`KEEPALIVE`](crate::outcome::KEEPALIVE), [`REDIRECT`](crate::outcome::REDIRECT),
     /// [`BANNER`](crate::outcome::BANNER).
     pub marks: u8,
     /// Generation of the policy that decided.

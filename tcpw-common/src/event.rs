@@ -18,21 +18,22 @@ pub enum Kind {
     Listening = 5,
     /// The SYN waits for user space to find out who listens.
     Unidentified = 6,
-    /// A process with a listening socket, or a child of one, executes another program.
-    Executes = 7,
+    /// A process with a listening socket, or a child of one, executed another program.
+    Executed = 7,
     /// A connection's handshake is complete; its data wait until the user of its client is known.
-    Waits = 8,
-    /// As [`Self::Waits`], but there is no room for one more that waits: the user is unknown.
-    Slips = 9,
-    /// The last ACK of a handshake had data, which have to wait for the user of their client: it was
+    /// The cookie is that of the connection's socket.
+    WaitsForUser = 8,
+    /// As [`Self::WaitsForUser`], but there is no room for one more that waits: the user is unknown.
+    NoRoomForUser = 9,
+    /// The last ACK of a handshake had data, which have to wait for the user of their client: the ACK was
     /// dropped, and there is no connection yet.
-    Deferred = 10,
-    /// An attempt was refused, and its client is led to user space, which has something for it.
+    HandshakeHasData = 10,
+    /// An attempt was refused, and its connection is redirected: its rule has a banner or a command for it.
     /// Once per attempt.
-    Steered = 11,
-    /// The banner of a connection that was let in has been sent, or cannot be: its socket needs no more
-    /// care. The cookie is that socket's.
-    Spoken = 12,
+    Redirected = 11,
+    /// The banner of an allowed connection was sent, or cannot be: its socket can leave the table of
+    /// sockets with a banner. The cookie is that socket's.
+    BannerDone = 12,
 }
 
 impl Kind {
@@ -45,12 +46,12 @@ impl Kind {
             4 => Some(Self::Ask),
             5 => Some(Self::Listening),
             6 => Some(Self::Unidentified),
-            7 => Some(Self::Executes),
-            8 => Some(Self::Waits),
-            9 => Some(Self::Slips),
-            10 => Some(Self::Deferred),
-            11 => Some(Self::Steered),
-            12 => Some(Self::Spoken),
+            7 => Some(Self::Executed),
+            8 => Some(Self::WaitsForUser),
+            9 => Some(Self::NoRoomForUser),
+            10 => Some(Self::HandshakeHasData),
+            11 => Some(Self::Redirected),
+            12 => Some(Self::BannerDone),
             _ => None,
         }
     }
@@ -64,11 +65,11 @@ impl Kind {
 pub struct Event {
     /// CLOCK_BOOTTIME, nanoseconds.
     pub time_ns: u64,
-    /// Network namespace cookie of the listener.
+    /// Network namespace cookie of the flow, or of the listener where there is no flow; 0 if unknown.
     pub netns: u64,
     /// Names of the listener.
     pub names: NamesId,
-    /// Cookie of the listening socket.
+    /// Cookie of the listening socket, where the kind does not say otherwise.
     pub cookie: u64,
     /// Client address.
     pub client: Address,

@@ -34,7 +34,7 @@ pub type NamesId = u64;
 /// One connection attempt, as the tables see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Query {
-    /// Who listens.
+    /// Names of the listener.
     pub names: NamesId,
     /// Client address.
     pub client: Address,
@@ -61,34 +61,146 @@ pub struct AnswerKey {
 }
 const _: () = assert!(size_of::<AnswerKey>() == 40);
 
-/// One attempt: a SYN and its retransmits share it.
+/// A flow: both ends of a connection, or of a datagram, in their network namespace.
 ///
-/// Layout: 16 + 16 + 8 + 4 + 2 + 2 bytes, no padding.
+/// Two namespaces may use the same addresses and ports: the namespace is part of the key.
+///
+/// Layout: 8 + 16 + 16 + 4 × 2 bytes, no padding.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct AttemptKey {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct FlowKey {
+    /// Network namespace cookie; 0 if unknown.
+    pub netns: u64,
     /// Client address.
     pub client: Address,
     /// Local address.
     pub server: Address,
-    /// Cookie of the listening socket.
-    pub cookie: u64,
-    /// Initial sequence number, 0 where only the handshake counts.
-    pub isn: u32,
     /// Client port, host order.
     pub client_port: u16,
     /// Local port, host order.
     pub server_port: u16,
+    /// IP protocol: 6 (TCP) or 17 (UDP).
+    pub protocol: u16,
+    /// 0.
+    pub reserved: u16,
 }
-const _: () = assert!(size_of::<AttemptKey>() == 48);
+const _: () = assert!(size_of::<FlowKey>() == 48);
 
-/// A UDP service socket and somebody it talks to.
+impl FlowKey {
+    /// The flow of a TCP connection.
+    #[inline(always)]
+    #[must_use]
+    pub const fn tcp(netns: u64, client: (Address, u16), server: (Address, u16)) -> Self {
+        const TCP: u16 = 6;
+        Self {
+            netns,
+            client: client.0,
+            server: server.0,
+            client_port: client.1,
+            server_port: server.1,
+            protocol: TCP,
+            reserved: 0,
+        }
+    }
+
+    /// Of an event that is about no flow: the namespace, protocol and port of its socket.
+    #[inline(always)]
+    #[must_use]
+    pub const fn none(netns: u64, protocol: u16, server_port: u16) -> Self {
+        let (client, server) = ([0; 16], [0; 16]);
+        Self { netns, client, server, client_port: 0, server_port, protocol, reserved: 0 }
+    }
+}
+
+/// One attempt: a SYN with its retransmits, or a datagram, at one socket.
+///
+/// Layout: 48 + 8 + 2 × 4 bytes, no padding.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct AttemptKey {
+    /// Its flow.
+    pub flow: FlowKey,
+    /// Cookie of the listener's socket.
+    pub listener: u64,
+    /// The client's initial sequence number, host order; a datagram has none: 0.
+    pub isn: u32,
+    /// 0.
+    pub reserved: u32,
+}
+const _: () = assert!(size_of::<AttemptKey>() == 64);
+
+/// A handshake whose connection gets a banner.
+///
+/// Layout: 48 + 2 × 4 bytes, no padding.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct BannerKey {
+    /// Its flow.
+    pub flow: FlowKey,
+    /// The client's initial sequence number, host order.
+    pub isn: u32,
+    /// 0.
+    pub reserved: u32,
+}
+const _: () = assert!(size_of::<BannerKey>() == 56);
+
+/// The attempt of a UDP client: all its datagrams to one socket, for a while.
+///
+/// It has no port: a client that sends from many ports makes one attempt. It has no namespace: the
+/// cookie of a socket is unique on the host.
+///
+/// Layout: 8 + 16 + 2 × 4 bytes, no padding.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct UdpClientKey {
+    /// Cookie of the listener's socket.
+    pub listener: u64,
+    /// Client address.
+    pub client: Address,
+    /// What became of it, an [`Outcome`](crate::outcome::Outcome) as number: allowed datagrams and refused
+    /// ones are attempts of their own.
+    pub outcome: u32,
+    /// 0.
+    pub reserved: u32,
+}
+const _: () = assert!(size_of::<UdpClientKey>() == 32);
+
+/// A map key that is about one flow. It has the flow's network namespace: a key without one does not
+/// compile as the key of a map of flows.
+///
+/// ```compile_fail
+/// struct WithoutNamespace([u8; 16]);
+/// impl tcpw_common::key::PerFlow for WithoutNamespace {}
+/// ```
+pub trait PerFlow: sealed::HasFlow {}
+impl<K: sealed::HasFlow> PerFlow for K {}
+
+mod sealed {
+    use super::{AttemptKey, BannerKey, FlowKey};
+
+    pub trait HasFlow {
+        /// Where the flow's network namespace is in the key.
+        const NETNS_AT: usize;
+    }
+
+    impl HasFlow for FlowKey {
+        const NETNS_AT: usize = core::mem::offset_of!(FlowKey, netns);
+    }
+    impl HasFlow for AttemptKey {
+        const NETNS_AT: usize = core::mem::offset_of!(AttemptKey, flow.netns);
+    }
+    impl HasFlow for BannerKey {
+        const NETNS_AT: usize = core::mem::offset_of!(BannerKey, flow.netns);
+    }
+}
+
+/// A UDP listener's socket and a peer of it.
 ///
 /// Layout: 16 + 8 + 2 + 6 bytes, no padding.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct PeerKey {
-    /// The peer, or [`EVERYBODY`].
+    /// The peer, or [`ANY_PEER`].
     pub peer: Address,
     /// Cookie of the socket.
     pub cookie: u64,
@@ -99,8 +211,8 @@ pub struct PeerKey {
 }
 const _: () = assert!(size_of::<PeerKey>() == 32);
 
-/// The peer of a datagram to a group, who may be anybody.
-pub const EVERYBODY: Address = [0; 16];
+/// The peer of a datagram to a group: any address.
+pub const ANY_PEER: Address = [0; 16];
 
 /// Whether a datagram to this address reaches many: multicast, or IPv4's limited broadcast.
 #[inline(always)]
@@ -119,5 +231,11 @@ mod plain {
     // SAFETY: `#[repr(C)]`, no padding, every bit pattern valid.
     unsafe impl aya::Pod for super::AnswerKey {}
     // SAFETY: as above.
+    unsafe impl aya::Pod for super::FlowKey {}
+    // SAFETY: as above.
     unsafe impl aya::Pod for super::AttemptKey {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for super::BannerKey {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for super::UdpClientKey {}
 }

@@ -8,6 +8,7 @@
 
 pub mod answer;
 pub mod banner;
+pub mod certified;
 pub mod counter;
 pub mod decide;
 pub mod event;
@@ -16,9 +17,10 @@ pub mod held;
 pub mod key;
 pub mod layout;
 pub mod limits;
+pub mod metric;
 pub mod outcome;
 pub mod probe;
-pub mod service;
+pub mod refusal;
 pub mod tag;
 pub mod user;
 

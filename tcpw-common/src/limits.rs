@@ -9,14 +9,17 @@ pub const MAX_PREFIXES: usize = 1 << 24;
 /// Bytes of the event ring: room for 9,000 events, a second of a fast scan.
 pub const EVENT_RING_BYTES: u32 = 1 << 20;
 
-/// Attempts remembered so that a SYN retransmit is not logged again. Linux
+/// Attempts of TCP remembered so that a SYN retransmit is not logged again. Linux
 /// retransmits a SYN for about two minutes; the oldest attempt is forgotten first.
 pub const MAX_ATTEMPTS: u32 = 1 << 16;
+
+/// Attempts of UDP clients remembered, each for [`ONE_ATTEMPT_NS`].
+pub const MAX_UDP_ATTEMPTS: u32 = 1 << 16;
 
 /// Answers of user space kept for outcomes the address does not decide.
 pub const MAX_ANSWERS: u32 = 1 << 16;
 
-/// Answers kept for single attempts, decided by a command each.
+/// Answers kept for single attempts, and flows of such attempts that are reset.
 pub const MAX_ONCE: u32 = 1 << 12;
 
 /// Handshakes between an allowed SYN and its last ACK, for those whose acceptance counts: the
@@ -54,8 +57,8 @@ pub const MAX_SOURCES: u32 = 1 << 14;
 /// whose first SYN was held by a daemon that died is decided when it sends it again.
 pub const ALIVE_NS: u64 = 800_000_000;
 
-/// For this long after its last sign of life, in nanoseconds, user space may be slow, not dead: whom the
-/// tables allow is held for the text of his rule once, and let in when he sends his SYN again.
+/// For this long after its last sign of life, in nanoseconds, user space may be slow, not dead: a client that
+/// the tables allow is held once for the banner of its rule, and let in when it sends its SYN again.
 pub const SLOW_NS: u64 = 3_000_000_000;
 
 /// Processes that hold listening sockets.
@@ -100,8 +103,8 @@ pub const MAX_COMMS: u32 = 1 << 14;
 /// RFC 8200 names six kinds, each at most once but destination options twice.
 pub const MAX_EXTENSION_HEADERS: u32 = 8;
 
-/// Services whose refused clients may be reset.
-pub const MAX_SERVICES: u32 = 1 << 16;
+/// Places where sk_lookup may refuse.
+pub const MAX_CERTIFIED: u32 = 1 << 16;
 
 /// UDP ports that are watched.
 pub const MAX_UDP_PORTS: u32 = 1 << 16;
@@ -128,17 +131,17 @@ pub const MAX_FLOWS: u32 = 1 << 15;
 /// was lost, or the lookup ran twice. Linux sends a SYN again after a second.
 pub const SAME_ATTEMPT_NS: u64 = 1_500_000_000;
 
-/// A packet of a flow that was led to user space belongs to the same attempt if it comes within this, in
+/// A packet of a redirected flow belongs to the same attempt if it comes within this, in
 /// nanoseconds, after the one before: a SYN sent again, or the ACK of a SYN cookie.
-pub const STEERED_NS: u64 = 10_000_000_000;
+pub const REDIRECTED_NS: u64 = 10_000_000_000;
 
-/// Sockets that take connections led to user space: one for each family and network
-/// namespace; in more of them refused clients are only refused.
-pub const MAX_TAKERS: u32 = 1 << 11;
+/// Redirect listeners: one for each family and network namespace; in more namespaces refused clients
+/// are not redirected.
+pub const MAX_REDIRECT_LISTENERS: u32 = 1 << 11;
 
-/// Banners of handshakes that are let in, each until its connection is there; what finds no room goes
-/// without.
+/// Banners of allowed handshakes, each kept until its connection exists; a connection for whose banner
+/// there is no room gets none.
 pub const MAX_BANNERS: u32 = 1 << 12;
 
-/// Connections whose daemon has not sent anything yet, and will send a banner first; likewise.
-pub const MAX_SPEAKERS: u32 = 1 << 13;
+/// Connections whose banner goes out before the first bytes of their daemon; likewise.
+pub const MAX_BANNER_SOCKETS: u32 = 1 << 13;

@@ -6,9 +6,9 @@ pub const REPORT: u8 = 4;
 /// Mark of an entry: the accepted socket gets SO_KEEPALIVE.
 pub const KEEPALIVE: u8 = 8;
 
-/// Mark of an entry that refuses: its rule has something for the client, a banner or the program
-/// of `twist`.
-pub const STEER: u8 = 16;
+/// Mark of an entry that refuses: its rule has a banner or the command of `twist` for the client, whose
+/// connection is redirected.
+pub const REDIRECT: u8 = 16;
 
 /// Mark of an entry that allows: its rule has a banner for the client, which user space is asked for.
 pub const BANNER: u8 = 32;
@@ -20,7 +20,7 @@ pub const ENTRIES: usize = 64;
 /// writes.
 #[inline(always)]
 pub const fn of_entry(entry: u8) -> Option<(Outcome, u8)> {
-    const MARKS: u8 = REPORT | KEEPALIVE | STEER | BANNER;
+    const MARKS: u8 = REPORT | KEEPALIVE | REDIRECT | BANNER;
     match Outcome::from_byte(entry & !MARKS) {
         Some(outcome) => Some((outcome, entry & MARKS)),
         None => None,

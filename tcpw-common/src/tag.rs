@@ -15,7 +15,7 @@ pub struct Tag {
     /// Process id (thread group) of the listening process.
     pub pid: u32,
     /// [`PROVISIONAL`], [`KERNEL_PORT`], [`BOUND_BEFORE`], [`UNPRIVILEGED`], [`OF_ONE_DEVICE`],
-    /// [`TAKER`], or 0.
+    /// [`REDIRECT_LISTENER`], or 0.
     pub flags: u32,
 }
 const _: () = assert!(size_of::<Tag>() == 24);
@@ -26,17 +26,17 @@ pub const PROVISIONAL: u32 = 1;
 /// A UDP socket whose port the kernel chose: no service, never judged.
 pub const KERNEL_PORT: u32 = 2;
 
-/// A UDP socket that was bound before anybody watched: whom it answers is not known yet.
+/// A UDP socket that was bound before the programs ran: the peers it answers are not known yet.
 pub const BOUND_BEFORE: u32 = 4;
 
-/// The process that gave it its provisional names was not root's: anybody can call himself sshd.
+/// The process that gave it its provisional names was not root's: any process can call itself sshd.
 pub const UNPRIVILEGED: u32 = 8;
 
-/// In events alone: the listener hears one device only.
+/// In events alone: the listener receives from one device only (SO_BINDTODEVICE).
 pub const OF_ONE_DEVICE: u32 = 16;
 
-/// tcpw's own socket, which takes the connections that are led to user space: no service.
-pub const TAKER: u32 = 32;
+/// tcpw's own socket, which redirected connections are given to: never judged.
+pub const REDIRECT_LISTENER: u32 = 32;
 
 #[cfg(feature = "user")]
 // SAFETY: `#[repr(C)]`, no padding, every bit pattern valid.

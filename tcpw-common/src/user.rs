@@ -3,11 +3,7 @@
 //! The user is asked for (ident, RFC 1413) once the handshake is complete: until then no data
 //! passes, either way.
 
-use crate::{
-    key::{Address, AttemptKey},
-    outcome::Outcome,
-    tag::Tag,
-};
+use crate::{key::FlowKey, outcome::Outcome, tag::Tag};
 
 /// User space's answer to [`Outcome::Ask`] where the user decides: the handshake may go on,
 /// its data wait. A bit of the answer's number, beside the outcome in the low byte.
@@ -72,26 +68,28 @@ pub struct Pending {
 }
 const _: () = assert!(size_of::<Pending>() == 56);
 
-/// A connection that waits. User space takes the entry away to let it pass.
+/// A connection that waits. User space removes the entry to let its data pass.
 ///
-/// Layout: 48 + 56 + 2 × 8 + 2 × 4 bytes, no padding.
+/// Layout: 48 + 8 + 56 + 2 × 8 + 2 × 4 bytes, no padding.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Waiting {
-    /// Both ends. The cookie is that of the connection's own socket.
-    pub ends: AttemptKey,
+    /// Its flow.
+    pub flow: FlowKey,
+    /// Cookie of the connection's own socket.
+    pub socket: u64,
     /// What the gate knew.
     pub pending: Pending,
     /// When the handshake was complete: CLOCK_BOOTTIME, nanoseconds.
     pub since_ns: u64,
     /// When the kernel takes the user for unknown, likewise.
     pub deadline_ns: u64,
-    /// Not 0: user space has refused it; nothing passes until its socket is gone.
+    /// Not 0: user space has refused it; no data pass until its socket is closed.
     pub refused: u32,
     /// 0.
     pub reserved: u32,
 }
-const _: () = assert!(size_of::<Waiting>() == 128);
+const _: () = assert!(size_of::<Waiting>() == 136);
 
 /// What a waiting connection's socket carries.
 ///
@@ -109,12 +107,6 @@ pub struct Mark {
     pub expired: u32,
 }
 const _: () = assert!(size_of::<Mark>() == 24);
-
-/// What the client has of it: both ends, as the gate keys a handshake.
-#[inline(always)]
-pub const fn ends(client: Address, server: Address, client_port: u16, server_port: u16) -> AttemptKey {
-    AttemptKey { client, server, cookie: 0, isn: 0, client_port, server_port }
-}
 
 #[cfg(feature = "user")]
 mod plain {

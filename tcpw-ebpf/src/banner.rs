@@ -1,9 +1,9 @@
 //! Banners of clients that are let in.
 //!
-//! In: handshakes whose SYN was let go on with a text, and what such a connection's daemon sends first.
-//! Out: the text in front of that, once.
-//! Invariant: what a daemon sends goes out whole and in order, whatever becomes of the text; the text goes
-//! out whole or not at all. A socket carries it until then, so nothing outlives a connection.
+//! In: handshakes for which user space has left a banner, and what such a connection's daemon sends first.
+//! Out: the banner in front of that, once.
+//! Invariant: what a daemon sends goes out whole and in order, whether or not the banner does; the banner goes
+//! out whole or not at all. It is kept in the socket's storage until then, so it ends with the connection.
 //! Hooks: sock_ops; sk_msg, which runs under the socket's lock.
 //! Source: linux net/ipv4/tcp_bpf.c; net/core/filter.c, `bpf_msg_push_data`.
 
@@ -15,8 +15,8 @@ use aya_ebpf::{
     helpers::{
         bpf_get_socket_cookie,
         generated::{
-            bpf_get_netns_cookie, bpf_msg_pop_data, bpf_msg_push_data, bpf_sk_storage_delete,
-            bpf_sk_storage_get, bpf_sock_hash_update,
+            bpf_msg_pop_data, bpf_msg_push_data, bpf_sk_storage_delete, bpf_sk_storage_get,
+            bpf_sock_hash_update,
         },
     },
     programs::{SkMsgContext, SockOpsContext},
@@ -25,18 +25,15 @@ use tcpw_common::{
     banner::{Banner, MAX_TEXT},
     counter::Counter,
     event::Kind,
-    key::AttemptKey,
+    key::{BannerKey, FlowKey},
     tag::Tag,
 };
 
 use crate::{
     emit::{Report, count, emit},
-    maps::{BANNERS, SPEAKERS, SPEECHES},
+    maps::{BANNER_SOCKETS, BANNER_TEXTS, BANNERS},
+    net::{IPPROTO_TCP, TCP_CLOSE_WAIT, TCP_ESTABLISHED},
 };
-
-/// States in which a socket sends. Source: linux/include/net/tcp_states.h.
-const TCP_ESTABLISHED: u32 = 1;
-const TCP_CLOSE_WAIT: u32 = 8;
 
 /// Segments that every socket has room for.
 const MOST_SEGMENTS: u32 = 8;
@@ -44,24 +41,21 @@ const MOST_SEGMENTS: u32 = 8;
 /// A word: the text is copied in such pieces.
 const WORD: usize = 8;
 
-/// sock_ops: the handshake of a connection is complete whose client has a banner coming. `ends` are its own,
-/// without socket and sequence number.
+/// sock_ops: the handshake of a connection that gets a banner is complete.
 #[inline(always)]
-pub(crate) fn begin(ctx: &SockOpsContext, mut ends: AttemptKey) {
-    // SAFETY: the helper takes the context; the member is read once.
-    unsafe {
-        ends.cookie = bpf_get_netns_cookie(ctx.ops.cast());
-        ends.isn = read_volatile(addr_of!((*ctx.ops).rcv_nxt)).wrapping_sub(1);
-    }
-    if !take_up(ctx, &ends) {
+pub(crate) fn begin(ctx: &SockOpsContext, flow: &FlowKey) {
+    // SAFETY: the member is read once.
+    let isn = unsafe { read_volatile(addr_of!((*ctx.ops).rcv_nxt)) }.wrapping_sub(1);
+    let key = BannerKey { flow: *flow, isn, reserved: 0 };
+    if !move_to_socket(ctx, &key) {
         count(Counter::BannersMissed);
     }
-    let _ = BANNERS.remove(&ends);
+    BANNERS.remove(&key);
 }
 
-/// Gives the socket its text, and has what it sends pass by [`speak`].
+/// Puts the banner into the socket's storage, and has what the socket sends pass by [`send`].
 #[inline(always)]
-fn take_up(ctx: &SockOpsContext, key: &AttemptKey) -> bool {
+fn move_to_socket(ctx: &SockOpsContext, key: &BannerKey) -> bool {
     let Some(text) = BANNERS.get_ptr_mut(key) else {
         return false;
     };
@@ -73,78 +67,74 @@ fn take_up(ctx: &SockOpsContext, key: &AttemptKey) -> bool {
             return false;
         }
         // In more segments than the socket has room for, a send that does not block would end within the
-        // text, and the kernel would tell the daemon of less than nothing.
+        // banner, and the kernel would report a negative number of bytes to the daemon.
         let mss = read_volatile(addr_of!((*ctx.ops).mss_cache));
         if mss.wrapping_mul(MOST_SEGMENTS) < (*text).length {
             return false;
         }
         let create = u64::from(BPF_SK_STORAGE_GET_F_CREATE);
-        let speech: *mut Banner = bpf_sk_storage_get(speeches(), sk.cast(), text.cast(), create).cast();
-        if speech.is_null() {
+        let banner: *mut Banner = bpf_sk_storage_get(texts(), sk.cast(), text.cast(), create).cast();
+        if banner.is_null() {
             return false;
         }
         let mut cookie = bpf_get_socket_cookie(ctx.ops.cast());
-        (*speech).cookie = cookie;
-        let speakers = (&raw const SPEAKERS).cast_mut().cast();
+        (*banner).cookie = cookie;
+        let sockets = (&raw const BANNER_SOCKETS).cast_mut().cast();
         let flags = u64::from(BPF_NOEXIST);
-        if bpf_sock_hash_update(ctx.ops, speakers, (&raw mut cookie).cast(), flags) != 0 {
-            bpf_sk_storage_delete(speeches(), sk.cast());
+        if bpf_sock_hash_update(ctx.ops, sockets, (&raw mut cookie).cast(), flags) != 0 {
+            bpf_sk_storage_delete(texts(), sk.cast());
             return false;
         }
     }
     true
 }
 
-/// sk_msg: the socket of a connection sends.
+/// sk_msg: the socket of a connection that gets a banner sends.
 #[inline(always)]
-pub(crate) fn speak(ctx: &SkMsgContext) {
-    // SAFETY: a member of the context; null is tested. Nobody else is at the storage: the socket is locked.
-    let (sk, speech) = unsafe {
+pub(crate) fn send(ctx: &SkMsgContext) {
+    // SAFETY: a member of the context; null is tested. No other CPU uses the storage: the socket is locked.
+    let (sk, banner) = unsafe {
         let sk = (*ctx.msg).__bindgen_anon_3.sk;
         if sk.is_null() {
             return;
         }
-        let speech: *mut Banner = bpf_sk_storage_get(speeches(), sk.cast(), null_mut(), 0).cast();
-        if speech.is_null() {
+        let banner: *mut Banner = bpf_sk_storage_get(texts(), sk.cast(), null_mut(), 0).cast();
+        if banner.is_null() {
             return;
         }
-        (sk, &mut *speech)
+        (sk, &mut *banner)
     };
-    let cookie = speech.cookie;
-    let counter = if say(ctx, sk, speech) { Counter::BannersSent } else { Counter::BannersMissed };
-    // SAFETY: the verifier knows the socket; the text is not looked at any more.
-    unsafe { bpf_sk_storage_delete(speeches(), sk.cast()) };
+    let cookie = banner.cookie;
+    let counter = if push(ctx, sk, banner) { Counter::BannersSent } else { Counter::BannersMissed };
+    // SAFETY: the verifier knows the socket; the banner is not used after this.
+    unsafe { bpf_sk_storage_delete(texts(), sk.cast()) };
     count(counter);
     let tag = Tag { names: 0, netns: 0, pid: 0, flags: 0 };
     emit(
-        Kind::Spoken,
+        Kind::BannerDone,
         &Report {
             tag: &tag,
             cookie,
-            client: &[0; 16],
-            server: &[0; 16],
-            client_port: 0,
-            server_port: 0,
+            flow: &FlowKey::none(0, IPPROTO_TCP, 0),
             family: 0,
             ifindex: 0,
             generation: 0,
             policy: 0,
-            protocol: 6,
             comm: &[0; 16],
         },
     );
 }
 
-/// Puts the text in front of what is being sent.
+/// Puts the banner in front of what is being sent.
 #[inline(always)]
-fn say(ctx: &SkMsgContext, sk: *mut bpf_sock, speech: &mut Banner) -> bool {
+fn push(ctx: &SkMsgContext, sk: *mut bpf_sock, banner: &Banner) -> bool {
     // SAFETY: the socket is not null.
     let state = unsafe { (*sk).state };
-    // What such a socket sends fails, and the kernel would tell the daemon of the text's bytes.
+    // In other states the send fails, and the kernel would report the banner's bytes to the daemon.
     if state != TCP_ESTABLISHED && state != TCP_CLOSE_WAIT {
         return false;
     }
-    let length = speech.length;
+    let length = banner.length;
     if length == 0 || length as usize > MAX_TEXT {
         return false;
     }
@@ -152,7 +142,7 @@ fn say(ctx: &SkMsgContext, sk: *mut bpf_sock, speech: &mut Banner) -> bool {
     if unsafe { bpf_msg_push_data(ctx.msg, 0, length, 0) } != 0 {
         return false;
     }
-    if fill(ctx, speech) {
+    if fill(ctx, banner) {
         return true;
     }
     // SAFETY: likewise.
@@ -160,16 +150,16 @@ fn say(ctx: &SkMsgContext, sk: *mut bpf_sock, speech: &mut Banner) -> bool {
     false
 }
 
-/// Writes the text over the bytes that were made for it, all of them.
+/// Writes the text over all the bytes that were inserted for it.
 #[inline(always)]
-fn fill(ctx: &SkMsgContext, speech: &mut Banner) -> bool {
-    let length = speech.length as usize;
-    let text = (&raw const speech.text).cast::<u8>();
+fn fill(ctx: &SkMsgContext, banner: &Banner) -> bool {
+    let length = banner.length as usize;
+    let text = (&raw const banner.text).cast::<u8>();
     let mut at = 0;
     while at < MAX_TEXT {
         // Read anew each time: LLVM must not make one bound of two, which the verifier would not follow.
         // SAFETY: a live number.
-        let rest = unsafe { read_volatile(&raw const speech.length) } as usize;
+        let rest = unsafe { read_volatile(&raw const banner.length) } as usize;
         if at + WORD > rest {
             break;
         }
@@ -181,7 +171,7 @@ fn fill(ctx: &SkMsgContext, speech: &mut Banner) -> bool {
     let mut tail = 0;
     while tail < WORD {
         // SAFETY: as above.
-        let rest = unsafe { read_volatile(&raw const speech.length) } as usize;
+        let rest = unsafe { read_volatile(&raw const banner.length) } as usize;
         if at >= MAX_TEXT || at >= rest {
             break;
         }
@@ -210,6 +200,6 @@ fn put<T: Copy>(ctx: &SkMsgContext, text: *const u8, at: usize) -> bool {
 }
 
 #[inline(always)]
-fn speeches() -> *mut c_void {
-    (&raw const SPEECHES).cast_mut().cast()
+fn texts() -> *mut c_void {
+    (&raw const BANNER_TEXTS).cast_mut().cast()
 }

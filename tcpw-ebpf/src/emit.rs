@@ -4,7 +4,7 @@ use aya_ebpf::helpers::bpf_ktime_get_boot_ns;
 use tcpw_common::{
     counter::Counter,
     event::{Event, Kind},
-    key::{Address, Comm},
+    key::{Comm, FlowKey},
     tag::Tag,
 };
 
@@ -24,15 +24,12 @@ pub(crate) fn count(counter: Counter) {
 pub(crate) struct Report<'a> {
     pub(crate) tag: &'a Tag,
     pub(crate) cookie: u64,
-    pub(crate) client: &'a Address,
-    pub(crate) server: &'a Address,
-    pub(crate) client_port: u16,
-    pub(crate) server_port: u16,
+    /// The flow; where there is none, at least its namespace, protocol and local port.
+    pub(crate) flow: &'a FlowKey,
     pub(crate) family: u32,
     pub(crate) ifindex: u32,
     pub(crate) generation: u32,
     pub(crate) policy: u32,
-    pub(crate) protocol: u16,
     pub(crate) comm: &'a Comm,
 }
 
@@ -59,20 +56,20 @@ pub(crate) unsafe fn fill(event: *mut Event, kind: Kind, report: &Report) {
     // SAFETY: by the contract of this function.
     unsafe {
         (*event).time_ns = bpf_ktime_get_boot_ns();
-        (*event).netns = report.tag.netns;
+        (*event).netns = report.flow.netns;
         (*event).names = report.tag.names;
         (*event).cookie = report.cookie;
-        (*event).client = *report.client;
-        (*event).server = *report.server;
+        (*event).client = report.flow.client;
+        (*event).server = report.flow.server;
         (*event).kind = kind as u32;
         (*event).generation = report.generation;
         (*event).policy = report.policy;
         (*event).pid = report.tag.pid;
         (*event).ifindex = report.ifindex;
         (*event).family = report.family;
-        (*event).client_port = report.client_port;
-        (*event).server_port = report.server_port;
-        (*event).protocol = report.protocol;
+        (*event).client_port = report.flow.client_port;
+        (*event).server_port = report.flow.server_port;
+        (*event).protocol = report.flow.protocol;
         (*event).flags = (report.tag.flags & 0xffff) as u16;
         (*event).comm = *report.comm;
     }

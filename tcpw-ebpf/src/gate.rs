@@ -22,70 +22,31 @@ use tcpw_common::{
     counter::Counter,
     decide::{AUDIT, Decision, NAMES_COUNT, decide},
     event::Kind,
-    handshake::Handshake,
-    key::{AttemptKey, Query},
-    limits::ONE_ATTEMPT_NS,
     outcome::{Outcome, REPORT},
-    tag::{KERNEL_PORT, OF_ONE_DEVICE, PROVISIONAL, TAKER, Tag, UNPRIVILEGED},
-    user::Pending,
+    tag::{KERNEL_PORT, OF_ONE_DEVICE, PROVISIONAL, REDIRECT_LISTENER, Tag, UNPRIVILEGED},
 };
 
 use ask::{ask, wants_text};
 
 use crate::{
+    attempt::Attempt,
     emit::{Report, count, emit},
     handshake::has_handshake,
-    hold::{hold, is_anybody_there},
+    hold::{hold, is_daemon_alive},
     identity::tag_of,
     maps::{ATTEMPTS, HANDSHAKES, LISTENERS, SCRATCH},
-    packet::{self, Rest, Shape},
-    port::port,
+    net::{IPPROTO_TCP, IPPROTO_UDP, TCP_CLOSE, TCP_LISTEN, is_udp, port},
+    netns,
+    packet::{self, Shape},
+    passage::Passage,
     remember::{self, are_resets_on},
     tables::KernelTables,
-    udp::{self, IPPROTO_UDP, is_udp},
-    user,
+    udp, user,
 };
 
-/// State of a listening socket. Source: linux/include/net/tcp_states.h.
-const TCP_LISTEN: u32 = 10;
-/// State of a UDP socket that is not connected.
-const TCP_CLOSE: u32 = 7;
-const IPPROTO_TCP: u32 = 6;
-
-/// Not 0: every allowed attempt is remembered for the accepted event.
+/// Not 0: every accepted connection is reported.
 #[unsafe(no_mangle)]
 static LOG_ALLOWED: u32 = 0;
-
-/// Kinds of a UDP client's attempts, in the place of a sequence number.
-const REFUSED: u32 = 0;
-const ALLOWED: u32 = 1;
-
-/// What becomes of a packet.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Passage {
-    Pass,
-    Drop,
-}
-
-/// A connection attempt at a listener: a SYN, or the ACK that completes its handshake; or a datagram
-/// to a service. Lives in [`SCRATCH`]: it does not fit the stack.
-#[repr(C)]
-pub(crate) struct Attempt {
-    key: AttemptKey,
-    query: Query,
-    tag: Tag,
-    family: u32,
-    ifindex: u32,
-    /// Not 0: an ACK that belongs to no handshake.
-    is_stray: u32,
-    /// IPPROTO_TCP or IPPROTO_UDP.
-    protocol: u32,
-    handshake: Handshake,
-    /// Not 0: the ACK.
-    completes: u32,
-    rest: Rest,
-    pending: Pending,
-}
 
 /// Judges one packet.
 #[inline(always)]
@@ -94,14 +55,18 @@ pub(crate) fn judge(ctx: &SkBuffContext) -> Passage {
         return Passage::Pass;
     };
     let passage = decide_attempt(ctx, attempt);
-    if attempt.protocol == IPPROTO_UDP {
+    if is_datagram(attempt) {
         udp::heard(&attempt.key, passage == Passage::Pass);
     } else if passage == Passage::Pass && attempt.completes == 0 && are_resets_on() {
-        forget_socket(&mut attempt.key);
         // SAFETY: the helper has no preconditions.
-        remember::passed(&attempt.key, unsafe { bpf_ktime_get_boot_ns() });
+        remember::passed(&attempt.key.flow, unsafe { bpf_ktime_get_boot_ns() });
     }
     passage
+}
+
+#[inline(always)]
+fn is_datagram(attempt: &Attempt) -> bool {
+    attempt.key.flow.protocol == IPPROTO_UDP
 }
 
 /// The connection attempt this packet makes, if it makes one.
@@ -124,54 +89,56 @@ fn attempt(ctx: &SkBuffContext) -> Option<&'static mut Attempt> {
     let tag = tag_of(sk);
     let is_datagram = state == TCP_CLOSE && is_udp(protocol, kind);
     if is_datagram {
-        // Nobody bound it, or not to a port of his own.
+        // It was not bound, or the kernel chose its port.
         if tag?.flags & KERNEL_PORT != 0 {
             return None;
         }
-    } else if state != TCP_LISTEN || protocol != IPPROTO_TCP {
+    } else if state != TCP_LISTEN || protocol != u32::from(IPPROTO_TCP) {
         return None;
     }
     // SAFETY: this CPU's own element; the gate runs with bottom halves off and does not nest.
     let attempt = unsafe { SCRATCH.get_ptr_mut(0)?.as_mut()? };
-    attempt.protocol = protocol;
     let wanted = if is_datagram { packet::UDP } else { packet::TCP };
-    let shape = packet::read(ctx, &mut attempt.key, wanted, &mut attempt.rest);
+    let shape = packet::read(ctx, &mut attempt.key.flow, wanted, &mut attempt.header);
     // SAFETY: as above.
     let own_port = unsafe { port((*sk).src_port) };
-    if is_led(tag, shape, attempt.key.server_port, own_port) {
+    if is_redirected(tag, shape, attempt.key.flow.server_port, own_port) {
         return None;
     }
+    // bind(2) has put it into the tag of each UDP socket that is judged.
+    let of_tag = tag.map_or(0, |tag| tag.netns);
+    attempt.key.flow.netns = match if is_datagram { 0 } else { netns::of_tcp(sk) } {
+        0 => of_tag,
+        netns => netns,
+    };
+    attempt.key.isn = attempt.header.seq;
+    attempt.key.reserved = 0;
     match shape {
-        Shape::Opens | Shape::Unparsable => (attempt.completes, attempt.is_stray) = (0, 0),
+        Shape::Opens | Shape::Unparsable => (attempt.completes, attempt.has_no_handshake) = (0, 0),
         Shape::Acknowledges => {
-            let isn = attempt.key.isn;
-            let is_stray = !has_handshake(ctx, &attempt.key) && !was_allowed(attempt);
-            attempt.key.isn = isn;
-            if !is_stray && !user::do_count() {
+            // What the SYN said, if there was one.
+            attempt.key.isn = attempt.header.seq.wrapping_sub(1);
+            let has_none = !has_handshake(ctx, &attempt.key.flow) && !was_allowed(attempt);
+            if !has_none && !user::do_count() {
                 return None;
             }
-            (attempt.completes, attempt.is_stray) = (1, u32::from(is_stray));
+            (attempt.completes, attempt.has_no_handshake) = (1, u32::from(has_none));
         }
         Shape::Continues | Shape::NotIp => return None,
     }
     // SAFETY: `sk` is a full socket and not null; the helper takes the context.
     unsafe {
-        attempt.key.cookie = bpf_get_socket_cookie(ctx.as_ptr());
+        attempt.key.listener = bpf_get_socket_cookie(ctx.as_ptr());
         attempt.family = (*sk).family;
         attempt.ifindex = (*ctx.skb.skb).ingress_ifindex;
-        if shape == Shape::Unparsable {
-            attempt.rest.has_data = 1;
-            attempt.key.isn = 0;
-            attempt.key.client_port = 0;
-            attempt.key.server_port = port((*sk).src_port);
-        }
     }
     if shape == Shape::Unparsable {
+        attempt.header.has_data = 1;
+        attempt.key.isn = 0;
+        attempt.key.flow.client_port = 0;
+        attempt.key.flow.server_port = own_port;
         count(Counter::Unparsable);
-        warn!(
-            ctx,
-            "packet without a TCP or UDP header to port {}: judged by its address", attempt.key.server_port
-        );
+        warn!(ctx, "packet without a TCP or UDP header to port {}: judged by its address", own_port);
     }
     if is_datagram && udp::is_reply(&attempt.key) {
         count(Counter::Replies);
@@ -183,30 +150,29 @@ fn attempt(ctx: &SkBuffContext) -> Option<&'static mut Attempt> {
         attempt.tag.flags |= OF_ONE_DEVICE;
     }
     attempt.query.names = attempt.tag.names;
-    attempt.query.client = attempt.key.client;
-    attempt.query.server = attempt.key.server;
-    attempt.query.port = attempt.key.server_port;
+    attempt.query.client = attempt.key.flow.client;
+    attempt.query.server = attempt.key.flow.server;
+    attempt.query.port = attempt.key.flow.server_port;
     Some(attempt)
 }
 
-/// Whether a packet was led to tcpw's own socket. What comes to its very port was not: that is nobody's service.
+/// Whether sk_lookup gave a packet to a redirect listener. A packet to the listener's own port was not redirected:
+/// that port is no service.
 #[inline(always)]
-fn is_led(tag: Option<&Tag>, shape: Shape, port: u16, own_port: u16) -> bool {
-    tag.is_some_and(|tag| tag.flags & TAKER != 0) && shape != Shape::Unparsable && port != own_port
+fn is_redirected(tag: Option<&Tag>, shape: Shape, port: u16, own_port: u16) -> bool {
+    tag.is_some_and(|tag| tag.flags & REDIRECT_LISTENER != 0)
+        && shape != Shape::Unparsable
+        && port != own_port
 }
 
 /// Whether the SYN before an ACK passed: its handshake is kept in a SYN cookie alone.
 #[inline(always)]
-fn was_allowed(attempt: &mut Attempt) -> bool {
-    if !are_resets_on() {
-        return false;
-    }
-    forget_socket(&mut attempt.key);
+fn was_allowed(attempt: &Attempt) -> bool {
     // SAFETY: the helper has no preconditions.
-    remember::may_be_in_handshake(&attempt.key, unsafe { bpf_ktime_get_boot_ns() })
+    are_resets_on() && remember::may_be_in_handshake(&attempt.key.flow, unsafe { bpf_ktime_get_boot_ns() })
 }
 
-/// Who listens: the tag of user space, on the socket or under its cookie; else what there is.
+/// Names the listener: by the tag of user space, on the socket or under its cookie; else by a provisional one.
 #[inline(always)]
 fn identify(attempt: &mut Attempt, tag: Option<&Tag>) {
     attempt.tag = match tag {
@@ -217,7 +183,7 @@ fn identify(attempt: &mut Attempt, tag: Option<&Tag>) {
         return;
     }
     // SAFETY: the value is copied at once.
-    match unsafe { LISTENERS.get(&attempt.key.cookie) } {
+    match unsafe { LISTENERS.get(&attempt.key.listener) } {
         Some(tag) => attempt.tag = *tag,
         None if attempt.completes == 0 => count(Counter::Untagged),
         // Counted with its SYN.
@@ -231,7 +197,7 @@ fn decide_attempt(ctx: &SkBuffContext, attempt: &mut Attempt) -> Passage {
         return broken(ctx, attempt);
     };
     if user::do_count() {
-        user::forget(&mut attempt.key);
+        user::forget(&attempt.key.flow);
     }
     if attempt.completes != 0 && (decision.outcome == Outcome::Exempt || decision.flags & AUDIT != 0) {
         return Passage::Pass;
@@ -243,10 +209,10 @@ fn decide_attempt(ctx: &SkBuffContext, attempt: &mut Attempt) -> Passage {
     if attempt.tag.flags & PROVISIONAL != 0 && decision.flags & NAMES_COUNT != 0 {
         // SAFETY: the helper has no preconditions.
         let now_ns = unsafe { bpf_ktime_get_boot_ns() };
-        if is_anybody_there(now_ns) {
+        if is_daemon_alive(now_ns) {
             return wait(ctx, Kind::Unidentified, attempt, &decision, now_ns);
         }
-        // A name that anybody may take can close the door, and not open it.
+        // A name that any process may take can refuse a client, and not allow it.
         if attempt.tag.flags & UNPRIVILEGED != 0 && decision.outcome != Outcome::Refuse {
             attempt.tag.names = 0;
             attempt.query.names = 0;
@@ -282,14 +248,14 @@ fn allow(attempt: &mut Attempt, decision: &Decision, marks: u8) -> Passage {
         return Passage::Pass;
     }
     count(Counter::Allowed);
-    if attempt.protocol != IPPROTO_TCP {
-        // A datagram makes no handshake: what is wanted beside is wanted now, once an attempt.
-        if marks & REPORT != 0 && decision.flags & AUDIT == 0 && first_of_peer(attempt, ALLOWED) {
+    if is_datagram(attempt) {
+        // A datagram makes no handshake: it is reported now, once an attempt.
+        if marks & REPORT != 0 && decision.flags & AUDIT == 0 && first_datagram(attempt, Outcome::Allow) {
             report(Kind::Accepted, attempt, decision);
         }
         return Passage::Pass;
     }
-    // Audit mode does nothing but look.
+    // Audit mode does nothing to connections.
     let mut marks = if decision.flags & AUDIT != 0 { 0 } else { marks };
     // SAFETY: a static of .rodata; volatile because user space sets it at load time.
     if unsafe { core::ptr::read_volatile(&LOG_ALLOWED) } != 0 {
@@ -297,30 +263,22 @@ fn allow(attempt: &mut Attempt, decision: &Decision, marks: u8) -> Passage {
     }
     if marks != 0 {
         attempt.handshake.tag = attempt.tag;
-        attempt.handshake.cookie = attempt.key.cookie;
+        attempt.handshake.cookie = attempt.key.listener;
         attempt.handshake.generation = decision.generation;
         attempt.handshake.policy = decision.policy;
         attempt.handshake.marks = u32::from(marks);
         attempt.handshake.reserved = 0;
-        forget_socket(&mut attempt.key);
-        // A full or busy table costs what was wanted beside, never the connection.
-        let _ = HANDSHAKES.insert(&attempt.key, &attempt.handshake, 0);
+        // If it does not fit, the connection is not reported, gets no keepalive and no banner.
+        HANDSHAKES.set(&attempt.key.flow, &attempt.handshake);
     }
     Passage::Pass
 }
 
-/// Leaves the key of the flow: without the socket and the sequence number, which others do not know.
 #[inline(always)]
-fn forget_socket(key: &mut AttemptKey) {
-    key.isn = 0;
-    key.cookie = 0;
-}
-
-#[inline(always)]
-fn refuse(attempt: &mut Attempt, decision: &Decision) -> Passage {
+fn refuse(attempt: &Attempt, decision: &Decision) -> Passage {
     let audit = decision.flags & AUDIT != 0;
-    if attempt.is_stray != 0 {
-        count(Counter::Strays);
+    if attempt.has_no_handshake != 0 {
+        count(Counter::AcksWithoutHandshake);
     } else if first_seen(attempt) {
         if audit {
             count(Counter::WouldRefuse);
@@ -328,13 +286,12 @@ fn refuse(attempt: &mut Attempt, decision: &Decision) -> Passage {
         } else {
             count(Counter::Refused);
             report(Kind::Refused, attempt, decision);
-            if attempt.protocol == IPPROTO_TCP {
-                forget_socket(&mut attempt.key);
+            if !is_datagram(attempt) {
                 // SAFETY: the helper has no preconditions.
-                remember::refused(&attempt.key, unsafe { bpf_ktime_get_boot_ns() });
+                remember::refused(&attempt.key.flow, unsafe { bpf_ktime_get_boot_ns() });
             }
         }
-    } else if attempt.protocol == IPPROTO_UDP {
+    } else if is_datagram(attempt) {
         count(Counter::Repeats);
     } else {
         count(Counter::Retransmits);
@@ -353,43 +310,25 @@ fn wait(ctx: &SkBuffContext, kind: Kind, attempt: &Attempt, decision: &Decision,
 
 /// Whether this SYN or datagram is the first of its attempt; remembers it.
 #[inline(always)]
-fn first_seen(attempt: &mut Attempt) -> bool {
-    if attempt.protocol == IPPROTO_UDP {
-        return first_of_peer(attempt, REFUSED);
+fn first_seen(attempt: &Attempt) -> bool {
+    if is_datagram(attempt) {
+        return first_datagram(attempt, Outcome::Refuse);
     }
-    // SAFETY: only tested for presence.
-    if unsafe { ATTEMPTS.get(&attempt.key) }.is_some() {
+    if ATTEMPTS.has(&attempt.key) {
         return false;
     }
     // SAFETY: the helper has no preconditions.
-    let now = unsafe { bpf_ktime_get_boot_ns() };
+    let now_ns = unsafe { bpf_ktime_get_boot_ns() };
     // If it does not fit, a retransmit is logged as one more attempt.
-    let _ = ATTEMPTS.insert(&attempt.key, &now, 0);
+    ATTEMPTS.set(&attempt.key, &now_ns);
     true
 }
 
-/// All datagrams of a peer to a socket are one attempt for a while, from whichever ports.
 #[inline(always)]
-fn first_of_peer(attempt: &mut Attempt, kind: u32) -> bool {
-    let ports = (attempt.key.client_port, attempt.key.server_port);
-    let isn = attempt.key.isn;
-    attempt.key.isn = kind;
-    attempt.key.server = [0; 16];
-    attempt.key.client_port = 0;
-    attempt.key.server_port = 0;
+fn first_datagram(attempt: &Attempt, outcome: Outcome) -> bool {
     // SAFETY: the helper has no preconditions.
-    let now = unsafe { bpf_ktime_get_boot_ns() };
-    // SAFETY: the value is copied at once.
-    let before = unsafe { ATTEMPTS.get(&attempt.key) }.copied();
-    let is_first = before.is_none_or(|before| now >= before + ONE_ATTEMPT_NS);
-    if is_first {
-        // If it does not fit, the next one is logged as one more attempt.
-        let _ = ATTEMPTS.insert(&attempt.key, &now, 0);
-    }
-    attempt.key.server = attempt.query.server;
-    attempt.key.isn = isn;
-    (attempt.key.client_port, attempt.key.server_port) = ports;
-    is_first
+    let now_ns = unsafe { bpf_ktime_get_boot_ns() };
+    udp::is_first(attempt.key.listener, &attempt.key.flow.client, outcome, now_ns)
 }
 
 #[inline(always)]
@@ -401,16 +340,12 @@ fn report(kind: Kind, attempt: &Attempt, decision: &Decision) {
 fn describe<'a>(attempt: &'a Attempt, decision: &Decision) -> Report<'a> {
     Report {
         tag: &attempt.tag,
-        cookie: attempt.key.cookie,
-        client: &attempt.key.client,
-        server: &attempt.key.server,
-        client_port: attempt.key.client_port,
-        server_port: attempt.key.server_port,
+        cookie: attempt.key.listener,
+        flow: &attempt.key.flow,
         family: attempt.family,
         ifindex: attempt.ifindex,
         generation: decision.generation,
         policy: decision.policy,
-        protocol: port(attempt.protocol),
         comm: &[0; 16],
     }
 }

@@ -11,9 +11,10 @@ use aya_ebpf::{
     helpers::generated::{bpf_sk_release, bpf_skc_lookup_tcp},
     programs::SkBuffContext,
 };
-use tcpw_common::key::{AttemptKey, as_v4};
+use tcpw_common::key::{FlowKey, as_v4};
 
-const TCP_LISTEN: u32 = 10;
+use crate::net::TCP_LISTEN;
+
 /// The namespace the packet is in.
 const BPF_F_CURRENT_NETNS: u64 = u64::MAX;
 
@@ -32,14 +33,14 @@ const _: () = assert!(size_of::<Ends<[u8; 16]>>() == V6_BYTES as usize);
 
 /// Whether the kernel knows a handshake or a connection of these ends.
 #[inline(always)]
-pub(crate) fn has_handshake(ctx: &SkBuffContext, key: &AttemptKey) -> bool {
-    let (client_port, server_port) = (key.client_port.to_be_bytes(), key.server_port.to_be_bytes());
-    match (as_v4(&key.client), as_v4(&key.server)) {
+pub(crate) fn has_handshake(ctx: &SkBuffContext, flow: &FlowKey) -> bool {
+    let (client_port, server_port) = (flow.client_port.to_be_bytes(), flow.server_port.to_be_bytes());
+    match (as_v4(&flow.client), as_v4(&flow.server)) {
         (Some(client), Some(server)) => {
             is_known(ctx, &mut Ends { client, server, client_port, server_port }, V4_BYTES)
         }
         _ => {
-            let (client, server) = (key.client, key.server);
+            let (client, server) = (flow.client, flow.server);
             is_known(ctx, &mut Ends { client, server, client_port, server_port }, V6_BYTES)
         }
     }

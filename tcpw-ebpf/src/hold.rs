@@ -11,60 +11,58 @@ use tcpw_common::{
     counter::Counter,
     event::Kind,
     held::{Held, MAX_LENGTH},
-    key::AttemptKey,
+    key::{AttemptKey, FlowKey},
     limits::{ALIVE_NS, HOLD_AGAIN_NS, HOLDS_PER_SOURCE, SLOW_NS},
 };
 
 use crate::{
     emit::{Report, count, fill},
-    maps::{ALIVE, HELD, HOLDS, SOURCES},
+    maps::{ALIVE, DATA_REPORTED, HELD, HOLDS, SOURCES},
     rate::is_source_within,
 };
 
 /// Whether user space gave a sign of life of late.
 #[inline(always)]
-pub(crate) fn is_anybody_there(now_ns: u64) -> bool {
+pub(crate) fn is_daemon_alive(now_ns: u64) -> bool {
     ALIVE.get(0).is_some_and(|alive| now_ns < alive.wrapping_add(ALIVE_NS))
 }
 
-/// Whether it is worth while to hold an attempt for what user space alone can add to it: somebody is there, or
-/// may be, and was not asked before.
+/// Whether it makes sense to hold an attempt for what only user space can add to it: the daemon is alive; or it
+/// may be slow, and was not asked about this attempt before.
 #[inline(always)]
-pub(crate) fn is_worth_while(key: &AttemptKey, now_ns: u64) -> bool {
+pub(crate) fn is_worth_holding(key: &AttemptKey, now_ns: u64) -> bool {
     let Some(alive) = ALIVE.get(0).copied() else {
         return false;
     };
     if now_ns < alive.wrapping_add(ALIVE_NS) {
         return true;
     }
-    // SAFETY: only tested for presence.
-    now_ns < alive.wrapping_add(SLOW_NS) && (is_held(key, now_ns) || unsafe { HELD.get(key) }.is_none())
+    now_ns < alive.wrapping_add(SLOW_NS) && (is_held(key, now_ns) || !HELD.has(key))
 }
 
-/// Whether user space may be told of a handshake: not twice in a short time, nor of too many of a source.
+/// Whether user space may be told that the last ACK of a handshake had data: not twice in a short time, nor of
+/// too many handshakes of a source.
 #[inline(always)]
-pub(crate) fn may_tell(key: &AttemptKey, now_ns: u64) -> bool {
-    if is_held(key, now_ns) {
+pub(crate) fn may_report_data(flow: &FlowKey, now_ns: u64) -> bool {
+    if DATA_REPORTED.get(flow).is_some_and(|before| now_ns < before.wrapping_add(HOLD_AGAIN_NS)) {
         return false;
     }
-    if !is_source_within(&SOURCES, &key.client, HOLDS_PER_SOURCE, now_ns) {
+    if !is_source_within(&SOURCES, &flow.client, HOLDS_PER_SOURCE, now_ns) {
         count(Counter::HoldLimited);
         return false;
     }
-    // If it does not fit, it is told once more.
-    let _ = HELD.insert(key, &now_ns, 0);
+    // If it does not fit, it is reported once more.
+    DATA_REPORTED.set(flow, &now_ns);
     true
 }
 
 /// Whether it was held a moment ago.
 #[inline(always)]
 fn is_held(key: &AttemptKey, now_ns: u64) -> bool {
-    // SAFETY: the value is copied at once.
-    let before = unsafe { HELD.get(key) }.copied();
-    before.is_some_and(|before| now_ns < before.wrapping_add(HOLD_AGAIN_NS))
+    HELD.get(key).is_some_and(|before| now_ns < before.wrapping_add(HOLD_AGAIN_NS))
 }
 
-/// Copies the packet to user space, unless it was held a moment ago; or says which bound is against it.
+/// Copies the packet to user space, unless it was held a moment ago; or says which bound it exceeds.
 #[inline(always)]
 pub(crate) fn hold(
     ctx: &SkBuffContext,
@@ -77,7 +75,7 @@ pub(crate) fn hold(
         count(Counter::Retransmits);
         return Ok(());
     }
-    if !is_source_within(&SOURCES, report.client, HOLDS_PER_SOURCE, now_ns) {
+    if !is_source_within(&SOURCES, &report.flow.client, HOLDS_PER_SOURCE, now_ns) {
         return Err(Counter::HoldLimited);
     }
     let Some(mut entry) = HOLDS.reserve::<Held>(0) else {
@@ -85,7 +83,7 @@ pub(crate) fn hold(
     };
     count(Counter::Asked);
     // If it does not fit, a SYN sent again is held again.
-    let _ = HELD.insert(key, &now_ns, 0);
+    HELD.set(key, &now_ns);
     let held = entry.as_mut_ptr();
     let length = ctx.len();
     // SAFETY: the reservation is as large as a Held; every field is written, but for the packet's

@@ -17,54 +17,26 @@ use aya_ebpf::{
     programs::{BtfTracePointContext, SockContext},
 };
 use tcpw_common::{
+    certified::{ANY_PORT, change_index},
     event::Kind,
-    key::Comm,
+    key::{Comm, FlowKey},
     limits::REPORT_BINDS_NS,
-    service::{ANY_PORT, change_index},
     tag::{BOUND_BEFORE, KERNEL_PORT, PROVISIONAL, Tag, UNPRIVILEGED},
 };
 
 use crate::{
     emit::{Report, emit},
+    kernel_struct::{
+        SOCK_FAMILY, SOCK_NUM, SOCK_PROTOCOL, SOCK_TYPE, SOCK_USERLOCKS, SOCK_USERLOCKS_SHIFT, SOCKET_SK,
+        TASK_PARENT, TASK_TGID, offset, read,
+    },
     maps::{BINDERS, CHANGES, COMMS, HOLDERS, TAGS},
-    port::port,
-    udp::is_udp,
+    net::{AF_INET, AF_INET6, IPPROTO_TCP, IPPROTO_UDP, TCP_CLOSE, TCP_LISTEN, is_udp, port},
+    netns,
 };
 
-const IPPROTO_TCP: u32 = 6;
-const TCP: u16 = 6;
-const TCP_CLOSE: i32 = 7;
-const TCP_LISTEN: i32 = 10;
-const AF_INET: u16 = 2;
-const AF_INET6: u16 = 10;
 /// bind(2) named the port. Source: linux/include/net/sock.h.
 const SOCK_BINDPORT_LOCK: u8 = 8;
-
-/// Byte offsets in the running kernel's structs, set by user space from its BTF.
-/// 0 in a sock's offset means unknown: the program then does nothing.
-#[unsafe(no_mangle)]
-static SOCK_NUM: u32 = 0;
-#[unsafe(no_mangle)]
-static SOCK_NET: u32 = 0;
-#[unsafe(no_mangle)]
-static NET_COOKIE: u32 = 0;
-#[unsafe(no_mangle)]
-static TASK_PARENT: u32 = 0;
-#[unsafe(no_mangle)]
-static TASK_TGID: u32 = 0;
-#[unsafe(no_mangle)]
-static SOCKET_SK: u32 = 0;
-#[unsafe(no_mangle)]
-static SOCK_FAMILY: u32 = 0;
-#[unsafe(no_mangle)]
-static SOCK_PROTOCOL: u32 = 0;
-#[unsafe(no_mangle)]
-static SOCK_TYPE: u32 = 0;
-#[unsafe(no_mangle)]
-static SOCK_USERLOCKS: u32 = 0;
-/// Bit within that byte: the member is a bit field in some kernels.
-#[unsafe(no_mangle)]
-static SOCK_USERLOCKS_SHIFT: u32 = 0;
 
 /// The tag of a socket.
 #[inline(always)]
@@ -80,7 +52,7 @@ pub(crate) fn bound(ctx: &SockContext) {
     let (protocol, kind, port) =
         unsafe { ((*ctx.sock).protocol, (*ctx.sock).type_, port((*ctx.sock).src_port)) };
     let is_datagram = is_udp(protocol, kind);
-    if protocol != IPPROTO_TCP && !is_datagram {
+    if protocol != u32::from(IPPROTO_TCP) && !is_datagram {
         return;
     }
     if is_datagram && tag_of(ctx.sock).is_some_and(|tag| tag.flags & KERNEL_PORT != 0) {
@@ -95,7 +67,7 @@ pub(crate) fn bound(ctx: &SockContext) {
 /// A socket changed state: `inet_sock_set_state(sk, old, new)`.
 #[inline(always)]
 pub(crate) fn state_changed(ctx: &BtfTracePointContext) {
-    let (old, new): (i32, i32) = (ctx.arg(1), ctx.arg(2));
+    let (old, new): (u32, u32) = (ctx.arg(1), ctx.arg(2));
     // A connection begins as a copy of its listener, and leaves that state too.
     let ends = old == TCP_LISTEN && new == TCP_CLOSE;
     if new != TCP_LISTEN && !ends {
@@ -108,11 +80,10 @@ pub(crate) fn state_changed(ctx: &BtfTracePointContext) {
             return;
         }
         let port: u16 = read(sk, offset(&SOCK_NUM));
-        let net: *const c_void = read(sk, offset(&SOCK_NET));
-        let netns = if net.is_null() { 0 } else { read(net, offset(&NET_COOKIE)) };
-        // Before the socket can be found: no client is reset on behalf of who listened before.
-        changed(netns, TCP, port.into());
-        changed(netns, TCP, ANY_PORT);
+        let netns = netns::of_sock(sk);
+        // Before the socket can be found: no client is refused on behalf of an earlier listener.
+        changed(netns, IPPROTO_TCP, port.into());
+        changed(netns, IPPROTO_TCP, ANY_PORT);
         if new == TCP_LISTEN {
             name(sk.cast_mut(), &Bound { netns, cookie: 0, port, is_datagram: false });
         }
@@ -130,10 +101,10 @@ pub(crate) fn changed(netns: u64, protocol: u16, port: u32) {
     }
 }
 
-/// A process executes another program: `sched_process_exec(task, old_pid, bprm)`. Sockets that
+/// A process executed another program: `sched_process_exec(task, old_pid, bprm)`. Sockets that
 /// it or its parent listens on may be the program's from here on.
 #[inline(always)]
-pub(crate) fn executes(ctx: &BtfTracePointContext) {
+pub(crate) fn executed(ctx: &BtfTracePointContext) {
     let pid = (bpf_get_current_pid_tgid() >> 32) as u32;
     if offset(&TASK_PARENT) == 0 || offset(&TASK_TGID) == 0 {
         return;
@@ -148,19 +119,15 @@ pub(crate) fn executes(ctx: &BtfTracePointContext) {
     let is_holder = unsafe { HOLDERS.get(&pid).is_some() || HOLDERS.get(&parent).is_some() };
     if is_holder {
         emit(
-            Kind::Executes,
+            Kind::Executed,
             &Report {
                 tag: &Tag { names: 0, netns: 0, pid, flags: 0 },
                 cookie: 0,
-                client: &[0; 16],
-                server: &[0; 16],
-                client_port: 0,
-                server_port: 0,
+                flow: &FlowKey::none(0, 0, 0),
                 family: 0,
                 ifindex: 0,
                 generation: 0,
                 policy: 0,
-                protocol: 0,
                 comm: &[0; 16],
             },
         );
@@ -203,15 +170,15 @@ fn name(sk: *mut c_void, bound: &Bound) {
         &Report {
             tag,
             cookie: bound.cookie,
-            client: &[0; 16],
-            server: &[0; 16],
-            client_port: 0,
-            server_port: bound.port,
+            flow: &FlowKey::none(
+                bound.netns,
+                if bound.is_datagram { IPPROTO_UDP } else { IPPROTO_TCP },
+                bound.port,
+            ),
             family: 0,
             ifindex: 0,
             generation: 0,
             policy: 0,
-            protocol: if bound.is_datagram { 17 } else { 6 },
             comm: &comm,
         },
     );
@@ -258,15 +225,17 @@ pub(crate) fn open_file(ctx: *const c_void) {
         let protocol: u16 = read(sk, offset(&SOCK_PROTOCOL));
         let kind: u16 = read(sk, offset(&SOCK_TYPE));
         let port: u16 = read(sk, offset(&SOCK_NUM));
-        if (family != AF_INET && family != AF_INET6) || !is_udp(protocol.into(), kind.into()) || port == 0 {
+        if (u32::from(family) != AF_INET && u32::from(family) != AF_INET6)
+            || !is_udp(protocol.into(), kind.into())
+            || port == 0
+        {
             return;
         }
         let locks: u8 = read(sk, offset(&SOCK_USERLOCKS));
         if (locks >> (offset(&SOCK_USERLOCKS_SHIFT) & 7)) & SOCK_BINDPORT_LOCK == 0 {
             return;
         }
-        let net: *const c_void = read(sk, offset(&SOCK_NET));
-        let netns = if net.is_null() { 0 } else { read(net, offset(&NET_COOKIE)) };
+        let netns = netns::of_sock(sk);
         let pid: u32 = read(task, offset(&TASK_TGID));
         let Some(tag) = storage(sk.cast_mut(), BPF_SK_STORAGE_GET_F_CREATE.into()).as_mut() else {
             return;
@@ -288,18 +257,4 @@ pub(crate) unsafe fn storage(sk: *mut c_void, flags: u64) -> *mut Tag {
     let map = (&raw const TAGS).cast_mut().cast::<c_void>();
     // SAFETY: the map is socket storage of `Tag`; a null value means zeroes.
     unsafe { bpf_sk_storage_get(map, sk, core::ptr::null_mut(), flags).cast() }
-}
-
-#[inline(always)]
-fn offset(global: &'static u32) -> u32 {
-    // SAFETY: a static of .rodata; volatile because user space sets it at load time.
-    unsafe { core::ptr::read_volatile(global) }
-}
-
-/// # Safety
-/// `base + offset` must be a member of type `T` of a kernel struct that the verifier knows.
-#[inline(always)]
-unsafe fn read<T: Copy>(base: *const c_void, offset: u32) -> T {
-    // SAFETY: by the contract of this function; the verifier turns it into a checked probe read.
-    unsafe { base.cast::<u8>().add(offset as usize).cast::<T>().read_volatile() }
 }

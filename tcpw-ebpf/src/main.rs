@@ -9,21 +9,27 @@
 )]
 
 mod accepted;
+mod attempt;
 mod banner;
 mod emit;
 mod gate;
 mod handshake;
 mod hold;
 mod identity;
+mod kernel_struct;
+mod lookup;
 mod maps;
+mod net;
+mod netns;
 mod once;
 mod packet;
-mod port;
+mod passage;
+mod per_flow;
 mod probe;
 mod rate;
+mod redirect;
 mod refuse;
 mod remember;
-mod steer;
 mod tables;
 mod udp;
 mod unreachable;
@@ -43,15 +49,10 @@ use aya_ebpf::{
     },
 };
 
-use crate::gate::Passage;
-
 /// cgroup_skb/ingress: every packet a socket below the cgroup is about to receive.
 #[cgroup_skb]
 pub(crate) fn gate(ctx: SkBuffContext) -> i32 {
-    match gate::judge(&ctx) {
-        Passage::Pass => 1,
-        Passage::Drop => 0,
-    }
+    gate::judge(&ctx).verdict() as i32
 }
 
 /// post_bind4: an IPv4 socket got its address.
@@ -84,29 +85,29 @@ pub(crate) fn binds_v6(ctx: SockAddrContext) -> i32 {
 
 /// bind4 of the whole host: a UDP socket asks for an IPv4 address.
 #[cgroup_sock_addr(bind4)]
-pub(crate) fn joins_v4(ctx: SockAddrContext) -> i32 {
-    unreachable::joins(&ctx);
+pub(crate) fn watch_bind_v4(ctx: SockAddrContext) -> i32 {
+    unreachable::binds(&ctx);
     1
 }
 
 /// bind6 of the whole host: a UDP socket asks for an IPv6 address.
 #[cgroup_sock_addr(bind6)]
-pub(crate) fn joins_v6(ctx: SockAddrContext) -> i32 {
-    unreachable::joins(&ctx);
+pub(crate) fn watch_bind_v6(ctx: SockAddrContext) -> i32 {
+    unreachable::binds(&ctx);
     1
 }
 
 /// post_bind4 of the whole host: a UDP socket got its IPv4 address.
 #[cgroup_sock(post_bind4)]
-pub(crate) fn joined_v4(ctx: SockContext) -> i32 {
-    unreachable::joined(&ctx);
+pub(crate) fn watch_bound_v4(ctx: SockContext) -> i32 {
+    unreachable::got_port(&ctx);
     1
 }
 
 /// post_bind6 of the whole host: a UDP socket got its IPv6 address.
 #[cgroup_sock(post_bind6)]
-pub(crate) fn joined_v6(ctx: SockContext) -> i32 {
-    unreachable::joined(&ctx);
+pub(crate) fn watch_bound_v6(ctx: SockContext) -> i32 {
+    unreachable::got_port(&ctx);
     1
 }
 
@@ -139,10 +140,10 @@ pub(crate) fn listening(ctx: BtfTracePointContext) -> i32 {
     0
 }
 
-/// tp_btf/sched_process_exec: a process executes another program.
+/// tp_btf/sched_process_exec: a process executed another program.
 #[btf_tracepoint(function = "sched_process_exec")]
-pub(crate) fn executes(ctx: BtfTracePointContext) -> i32 {
-    identity::executes(&ctx);
+pub(crate) fn executed(ctx: BtfTracePointContext) -> i32 {
+    identity::executed(&ctx);
     0
 }
 
@@ -156,42 +157,33 @@ pub(crate) fn accepted(ctx: SockOpsContext) -> u32 {
 /// cgroup_skb/ingress, while users decide: data a waiting connection would receive.
 #[cgroup_skb]
 pub(crate) fn user_in(ctx: SkBuffContext) -> i32 {
-    match user::comes_in(&ctx) {
-        Passage::Pass => 1,
-        Passage::Drop => 0,
-    }
+    user::comes_in(&ctx).verdict() as i32
 }
 
 /// cgroup_skb/egress, while users decide: data a waiting connection would send.
 #[cgroup_skb]
 pub(crate) fn user_out(ctx: SkBuffContext) -> i32 {
-    match user::goes_out(&ctx) {
-        Passage::Pass => 1,
-        Passage::Drop => 0,
-    }
+    user::goes_out(&ctx).verdict() as i32
 }
 
 /// sock_ops, while users decide: the handshake of a connection that has to wait is complete.
 #[sock_ops]
-pub(crate) fn user_born(ctx: SockOpsContext) -> u32 {
-    user::born(&ctx);
+pub(crate) fn user_accepted(ctx: SockOpsContext) -> u32 {
+    user::accepted(&ctx);
     1
 }
 
-/// sk_msg: a connection whose client has a banner coming sends.
+/// sk_msg: a connection that gets a banner sends.
 #[sk_msg]
-pub(crate) fn speaks(ctx: SkMsgContext) -> u32 {
-    banner::speak(&ctx);
+pub(crate) fn send_banner(ctx: SkMsgContext) -> u32 {
+    banner::send(&ctx);
     SK_PASS
 }
 
-/// sk_lookup, by way of each namespace's own program: who would take this packet?
+/// sk_lookup, called by each namespace's own program: a packet that no connection takes.
 #[sk_lookup]
 pub(crate) fn refuse(ctx: SkLookupContext) -> u32 {
-    match refuse::judge(&ctx) {
-        Passage::Pass => 1,
-        Passage::Drop => 0,
-    }
+    refuse::judge(&ctx).verdict()
 }
 
 /// Never attached: answers BPF_PROG_TEST_RUN.

@@ -8,26 +8,32 @@ use aya_ebpf::{
     bindings::{BPF_F_INNER_MAP, BPF_F_MMAPABLE, BPF_F_NO_PREALLOC},
     btf_maps::{self, Array, ArrayOfMaps, HashMap, LpmTrie, SkStorage},
     macros::{btf_map, map},
-    maps::{LruHashMap, PerCpuArray, ProgramArray, RingBuf, SockHash},
+    maps::{self, LruHashMap, PerCpuArray, ProgramArray, RingBuf, SockHash},
 };
 use tcpw_common::{
-    answer::Answer,
+    answer::{Answer, AnswerOnce, ResetOnce},
     banner::Banner,
+    certified::{self, Certified, CertifiedKey, PortKey},
+    counter,
     decide::Header,
     handshake::Handshake,
-    key::{Address, AnswerKey, AttemptKey, Comm, NamesId, PeerKey},
+    key::{Address, AnswerKey, AttemptKey, BannerKey, Comm, FlowKey, NamesId, PeerKey, UdpClientKey},
     limits::{
-        EVENT_RING_BYTES, HELD_RING_BYTES, MAX_ANSWERS, MAX_ATTEMPTS, MAX_BANNERS, MAX_BINDERS, MAX_COMMS,
-        MAX_FLOWS, MAX_HANDSHAKES, MAX_HELD, MAX_HOLDERS, MAX_LISTENERS, MAX_ONCE, MAX_PASSED, MAX_PEERS,
-        MAX_PREFIXES, MAX_SERVICES, MAX_SOURCES, MAX_SPEAKERS, MAX_TAKERS, MAX_UDP_PORTS,
-        MAX_USER_HANDSHAKES, MAX_WAITING, SLOTS,
+        EVENT_RING_BYTES, HELD_RING_BYTES, MAX_ANSWERS, MAX_ATTEMPTS, MAX_BANNER_SOCKETS, MAX_BANNERS,
+        MAX_BINDERS, MAX_CERTIFIED, MAX_COMMS, MAX_FLOWS, MAX_HANDSHAKES, MAX_HELD, MAX_HOLDERS,
+        MAX_LISTENERS, MAX_ONCE, MAX_PASSED, MAX_PEERS, MAX_PREFIXES, MAX_REDIRECT_LISTENERS, MAX_SOURCES,
+        MAX_UDP_ATTEMPTS, MAX_UDP_PORTS, MAX_USER_HANDSHAKES, MAX_WAITING, SLOTS,
     },
-    service::{self, Flow, Place, PortKey, Pressure, ResetLimits, Service, ServiceKey, TakerKey},
+    refusal::{Place, Pressure, RedirectKey, RefusedFlow, ResetLimits},
     tag::Tag,
     user::{Mark, Pending, Waiting},
 };
 
-use crate::{gate::Attempt, refuse::Refusal};
+use crate::{
+    attempt::Attempt,
+    lookup::Lookup,
+    per_flow::{FlowLru, FlowMap},
+};
 
 const SLOT_COUNT: usize = SLOTS as usize;
 /// Inner arrays may then differ in length from the template. Linux 5.10.
@@ -73,32 +79,38 @@ pub(crate) static OUTCOMES: ArrayOfMaps<Array<u8, 1, ANY_LENGTH>, SLOT_COUNT> = 
 #[btf_map]
 pub(crate) static GRACE: ArrayOfMaps<Array<u32, 1, ANY_LENGTH>, 1> = ArrayOfMaps::new();
 
-/// Who a listening socket belongs to.
+/// What is known of a listening socket, or of a UDP socket that was bound.
 #[btf_map]
 pub(crate) static TAGS: SkStorage<Tag> = btf_maps::SkStorage::new();
 /// Process name to names-set, for a listener user space has not looked at yet.
 #[map]
-pub(crate) static COMMS: aya_ebpf::maps::HashMap<Comm, NamesId> =
-    aya_ebpf::maps::HashMap::with_max_entries(MAX_COMMS, BPF_F_NO_PREALLOC);
+pub(crate) static COMMS: maps::HashMap<Comm, NamesId> =
+    maps::HashMap::with_max_entries(MAX_COMMS, BPF_F_NO_PREALLOC);
 
-/// Refused attempts, so that a SYN retransmit is not a second one.
+/// Refused attempts over TCP, and when: a SYN retransmit is not a second attempt.
 #[map]
-pub(crate) static ATTEMPTS: LruHashMap<AttemptKey, u64> = LruHashMap::with_max_entries(MAX_ATTEMPTS, 0);
+pub(crate) static ATTEMPTS: FlowLru<AttemptKey, u64> = FlowLru::new(MAX_ATTEMPTS);
+/// Attempts of UDP clients, and when they began.
+#[map]
+pub(crate) static UDP_ATTEMPTS: LruHashMap<UdpClientKey, u64> =
+    LruHashMap::with_max_entries(MAX_UDP_ATTEMPTS, 0);
 /// Answers of user space.
 #[map]
 pub(crate) static ANSWERS: LruHashMap<AnswerKey, Answer> = LruHashMap::with_max_entries(MAX_ANSWERS, 0);
-/// Answers for one attempt alone: a command decided.
+/// Answers for one attempt alone: a command decided, or a banner is ready.
 #[map]
-pub(crate) static ONCE: LruHashMap<AttemptKey, Answer> = LruHashMap::with_max_entries(MAX_ONCE, 0);
-/// Allowed handshakes on their way whose acceptance counts.
+pub(crate) static ANSWERS_ONCE: FlowLru<AttemptKey, AnswerOnce> = FlowLru::new(MAX_ONCE);
+/// Flows of which one attempt was refused alone: its SYN, which user space re-injects, is reset.
 #[map]
-pub(crate) static HANDSHAKES: LruHashMap<AttemptKey, Handshake> =
-    LruHashMap::with_max_entries(MAX_HANDSHAKES, 0);
+pub(crate) static RESET_ONCE: FlowLru<FlowKey, ResetOnce> = FlowLru::new(MAX_ONCE);
+/// Allowed handshakes that are not complete yet, for whose connection something is to be done.
+#[map]
+pub(crate) static HANDSHAKES: FlowLru<FlowKey, Handshake> = FlowLru::new(MAX_HANDSHAKES);
 
-/// Who listens, by socket cookie, where the socket itself cannot carry a tag.
+/// Tags of listeners by socket cookie, where the socket itself cannot carry a tag.
 #[map]
-pub(crate) static LISTENERS: aya_ebpf::maps::HashMap<u64, Tag> =
-    aya_ebpf::maps::HashMap::with_max_entries(MAX_LISTENERS, BPF_F_NO_PREALLOC);
+pub(crate) static LISTENERS: maps::HashMap<u64, Tag> =
+    maps::HashMap::with_max_entries(MAX_LISTENERS, BPF_F_NO_PREALLOC);
 /// Processes that hold listening sockets: what they or their children execute may take these over.
 #[map]
 pub(crate) static HOLDERS: LruHashMap<u32, u32> = LruHashMap::with_max_entries(MAX_HOLDERS, 0);
@@ -107,7 +119,7 @@ pub(crate) static HOLDERS: LruHashMap<u32, u32> = LruHashMap::with_max_entries(M
 pub(crate) static ALIVE: Array<u64, 1> = Array::new();
 /// Held attempts and when they were held: CLOCK_BOOTTIME, nanoseconds.
 #[map]
-pub(crate) static HELD: LruHashMap<AttemptKey, u64> = LruHashMap::with_max_entries(MAX_HELD, 0);
+pub(crate) static HELD: FlowLru<AttemptKey, u64> = FlowLru::new(MAX_HELD);
 /// Holds of a source: the second, and how many in it.
 #[map]
 pub(crate) static SOURCES: LruHashMap<Address, [u64; 2]> = LruHashMap::with_max_entries(MAX_SOURCES, 0);
@@ -130,17 +142,17 @@ pub(crate) static BINDERS: LruHashMap<u32, u64> = LruHashMap::with_max_entries(M
 /// The peer a CPU is looking up in the gate.
 #[map]
 pub(crate) static PEERS: PerCpuArray<PeerKey> = PerCpuArray::with_max_entries(1, 0);
-/// Who listens where, as user space certifies it.
+/// Certified places.
 #[map]
-pub(crate) static SERVICES: aya_ebpf::maps::HashMap<ServiceKey, Service> =
-    aya_ebpf::maps::HashMap::with_max_entries(MAX_SERVICES, BPF_F_NO_PREALLOC);
+pub(crate) static CERTIFIED: maps::HashMap<CertifiedKey, Certified> =
+    maps::HashMap::with_max_entries(MAX_CERTIFIED, BPF_F_NO_PREALLOC);
 /// UDP ports whose binds leave a stamp.
 #[map]
-pub(crate) static UDP_PORTS: aya_ebpf::maps::HashMap<PortKey, u64> =
-    aya_ebpf::maps::HashMap::with_max_entries(MAX_UDP_PORTS, BPF_F_NO_PREALLOC);
-/// When a listener last came or went, by [`service::change_index`]: CLOCK_BOOTTIME, nanoseconds.
+pub(crate) static UDP_PORTS: maps::HashMap<PortKey, u64> =
+    maps::HashMap::with_max_entries(MAX_UDP_PORTS, BPF_F_NO_PREALLOC);
+/// When a listener last came or went, by [`certified::change_index`]: CLOCK_BOOTTIME, nanoseconds.
 #[btf_map]
-pub(crate) static CHANGES: Array<u64, { service::CHANGES }, MMAPABLE> = Array::new();
+pub(crate) static CHANGES: Array<u64, { certified::CHANGES }, MMAPABLE> = Array::new();
 /// Bounds on resets.
 #[btf_map]
 pub(crate) static RESET_LIMITS: Array<ResetLimits, 1> = Array::new();
@@ -152,52 +164,53 @@ pub(crate) static RESETS: Array<[u64; 2], 1> = Array::new();
 pub(crate) static RESET_SOURCES: LruHashMap<Address, [u64; 2]> = LruHashMap::with_max_entries(MAX_SOURCES, 0);
 /// Flows whose SYN the gate let pass, and when.
 #[map]
-pub(crate) static PASSED: LruHashMap<AttemptKey, u64> = LruHashMap::with_max_entries(MAX_PASSED, 0);
-/// Whether one of them may be forgotten.
+pub(crate) static PASSED: FlowLru<FlowKey, u64> = FlowLru::new(MAX_PASSED);
+/// Whether one of them may be missing.
 #[btf_map]
 pub(crate) static PRESSURE: Array<Pressure, 1> = Array::new();
 /// Flows that were refused.
 #[map]
-pub(crate) static FLOWS: LruHashMap<AttemptKey, Flow> = LruHashMap::with_max_entries(MAX_FLOWS, 0);
+pub(crate) static FLOWS: FlowLru<FlowKey, RefusedFlow> = FlowLru::new(MAX_FLOWS);
 /// The namespace whose program runs on this CPU.
 #[map]
 pub(crate) static PLACE: PerCpuArray<Place> = PerCpuArray::with_max_entries(1, 0);
-/// The program that those of all namespaces go on with.
+/// The program that those of all namespaces call.
 #[map]
 pub(crate) static REFUSALS: ProgramArray = ProgramArray::with_max_entries(1, 0);
-/// User space's own sockets, for connections that are led to it.
+/// The redirect listeners.
 #[map]
-pub(crate) static TAKERS: SockHash<TakerKey> = SockHash::with_max_entries(MAX_TAKERS, 0);
+pub(crate) static REDIRECT_LISTEN: SockHash<RedirectKey> =
+    SockHash::with_max_entries(MAX_REDIRECT_LISTENERS, 0);
 /// The look-up a CPU is at.
 #[map]
-pub(crate) static LOOKUP: PerCpuArray<Refusal> = PerCpuArray::with_max_entries(1, 0);
+pub(crate) static LOOKUP: PerCpuArray<Lookup> = PerCpuArray::with_max_entries(1, 0);
 /// Not 0 while users decide, and for a while after: the last ACK of a handshake is judged too.
 #[btf_map]
 pub(crate) static USERS: Array<u32, 1> = Array::new();
-/// Handshakes whose connection will wait for its client's user, by both ends.
+/// Handshakes whose connection will wait for its client's user.
 #[map]
-pub(crate) static USER_HANDSHAKES: LruHashMap<AttemptKey, Pending> =
-    LruHashMap::with_max_entries(MAX_USER_HANDSHAKES, 0);
-/// Connections that wait for their client's user, by socket cookie. User space takes an entry away to
-/// let the connection pass: none may go by itself.
+pub(crate) static USER_HANDSHAKES: FlowLru<FlowKey, Pending> = FlowLru::new(MAX_USER_HANDSHAKES);
+/// Those of them whose last ACK had data, and when that was reported: CLOCK_BOOTTIME, nanoseconds.
 #[map]
-pub(crate) static WAITING: aya_ebpf::maps::HashMap<u64, Waiting> =
-    aya_ebpf::maps::HashMap::with_max_entries(MAX_WAITING, BPF_F_NO_PREALLOC);
+pub(crate) static DATA_REPORTED: FlowLru<FlowKey, u64> = FlowLru::new(MAX_USER_HANDSHAKES);
+/// Connections that wait for their client's user, by socket cookie. User space removes an entry to let the
+/// connection's data pass: the map must not drop one by itself.
+#[map]
+pub(crate) static WAITING: maps::HashMap<u64, Waiting> =
+    maps::HashMap::with_max_entries(MAX_WAITING, BPF_F_NO_PREALLOC);
 /// What a waiting connection's socket carries.
 #[btf_map]
 pub(crate) static MARKS: SkStorage<Mark> = btf_maps::SkStorage::new();
 
-/// Banners of handshakes that are let in, by both ends, the client's initial sequence number and, in the
-/// place of a socket's cookie, that of the network namespace.
+/// Banners of allowed handshakes.
 #[map]
-pub(crate) static BANNERS: aya_ebpf::maps::HashMap<AttemptKey, Banner> =
-    aya_ebpf::maps::HashMap::with_max_entries(MAX_BANNERS, BPF_F_NO_PREALLOC);
-/// What a connection's socket carries until it was sent.
+pub(crate) static BANNERS: FlowMap<BannerKey, Banner> = FlowMap::new(MAX_BANNERS);
+/// The banner in a connection's socket, until it is sent.
 #[btf_map]
-pub(crate) static SPEECHES: SkStorage<Banner> = btf_maps::SkStorage::new();
-/// These sockets, by their cookie: what they send passes by a program.
+pub(crate) static BANNER_TEXTS: SkStorage<Banner> = btf_maps::SkStorage::new();
+/// These sockets, by cookie: what they send passes through the program that sends the banner.
 #[map]
-pub(crate) static SPEAKERS: SockHash<u64> = SockHash::with_max_entries(MAX_SPEAKERS, 0);
+pub(crate) static BANNER_SOCKETS: SockHash<u64> = SockHash::with_max_entries(MAX_BANNER_SOCKETS, 0);
 
 /// The attempt a CPU is judging.
 #[map]
@@ -208,4 +221,4 @@ pub(crate) static SCRATCH: PerCpuArray<Attempt> = PerCpuArray::with_max_entries(
 pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(EVENT_RING_BYTES, 0);
 /// Counters, indexed by `tcpw_common::counter::Counter`.
 #[map]
-pub(crate) static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(64, 0);
+pub(crate) static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(counter::COUNTERS, 0);

@@ -1,13 +1,13 @@
 //! Bounds-checked reads of a packet that starts at its IP header.
 //!
 //! In: the packet a TCP socket is about to receive or sends, or that a UDP socket is about to
-//! receive. Out: its addresses, ports and sequence number, whether it opens a connection, whether
+//! receive. Out: its addresses, ports and TCP header, whether it opens a connection, whether
 //! it carries data.
 //! Source: RFC 768, RFC 791, RFC 8200 section 4, RFC 9293 section 3.1.
 
 use aya_ebpf::programs::SkBuffContext;
 use tcpw_common::{
-    key::{AttemptKey, mapped},
+    key::{FlowKey, mapped},
     limits::MAX_EXTENSION_HEADERS,
 };
 
@@ -44,13 +44,15 @@ pub(crate) enum Shape {
 pub(crate) enum Segment {
     /// Nothing: an acknowledgement, a reset.
     Empty,
-    /// Data, or the end of them; or nobody can tell.
+    /// Data, or the end of them; or a packet that cannot be read.
     Data,
 }
 
-/// The rest of a TCP header.
+/// What is read of a TCP header beside the ports; 0 for a datagram.
 #[repr(C)]
-pub(crate) struct Rest {
+pub(crate) struct Header {
+    /// Sequence number, host order.
+    pub(crate) seq: u32,
     /// Acknowledgement number, host order.
     pub(crate) ack: u32,
     /// Window, as it stands in the header.
@@ -59,27 +61,29 @@ pub(crate) struct Rest {
     pub(crate) has_data: u32,
 }
 
-/// Reads the addresses, ports and sequence number of a packet of this protocol into `key`.
+/// Reads the addresses and ports of a packet of this protocol into `flow`, its TCP header into `header`.
 ///
 /// Written in place: a copy of the addresses would not fit the 512 bytes of stack.
 #[inline(always)]
-pub(crate) fn read(ctx: &SkBuffContext, key: &mut AttemptKey, protocol: u8, rest: &mut Rest) -> Shape {
-    match addresses(ctx, key, protocol) {
+pub(crate) fn read(ctx: &SkBuffContext, flow: &mut FlowKey, protocol: u8, header: &mut Header) -> Shape {
+    flow.protocol = protocol.into();
+    flow.reserved = 0;
+    match addresses(ctx, flow, protocol) {
         Some(Some(offset)) if protocol == TCP => {
-            tcp_header(ctx, offset, key, rest).unwrap_or(Shape::Unparsable)
+            tcp_header(ctx, offset, flow, header).unwrap_or(Shape::Unparsable)
         }
-        Some(Some(offset)) => udp_header(ctx, offset, key).unwrap_or(Shape::Unparsable),
+        Some(Some(offset)) => udp_header(ctx, offset, flow, header).unwrap_or(Shape::Unparsable),
         Some(None) => Shape::Unparsable,
         None => Shape::NotIp,
     }
 }
 
-/// Reads a connection's packet: into `key` as [`read`] does, and whether it carries data.
+/// Reads a connection's packet: into `flow` as [`read`] does, and whether it carries data.
 #[inline(always)]
-pub(crate) fn segment(ctx: &SkBuffContext, key: &mut AttemptKey) -> Segment {
-    let mut rest = Rest { ack: 0, window: 0, has_data: 1 };
-    match read(ctx, key, TCP, &mut rest) {
-        Shape::Opens | Shape::Acknowledges | Shape::Continues if rest.has_data == 0 => Segment::Empty,
+pub(crate) fn segment(ctx: &SkBuffContext, flow: &mut FlowKey) -> Segment {
+    let mut header = Header { seq: 0, ack: 0, window: 0, has_data: 1 };
+    match read(ctx, flow, TCP, &mut header) {
+        Shape::Opens | Shape::Acknowledges | Shape::Continues if header.has_data == 0 => Segment::Empty,
         Shape::Opens | Shape::Acknowledges | Shape::Continues | Shape::Unparsable | Shape::NotIp => {
             Segment::Data
         }
@@ -88,48 +92,44 @@ pub(crate) fn segment(ctx: &SkBuffContext, key: &mut AttemptKey) -> Segment {
 
 /// Reads the addresses; returns where the header behind the IP header is.
 #[inline(always)]
-fn addresses(ctx: &SkBuffContext, key: &mut AttemptKey, protocol: u8) -> Option<Option<usize>> {
+fn addresses(ctx: &SkBuffContext, flow: &mut FlowKey, protocol: u8) -> Option<Option<usize>> {
     let version: u8 = ctx.load(0).ok()?;
     if version >> 4 == 4 {
-        key.client = mapped(ctx.load(12).ok()?);
-        key.server = mapped(ctx.load(16).ok()?);
+        flow.client = mapped(ctx.load(12).ok()?);
+        flow.server = mapped(ctx.load(16).ok()?);
         let next: u8 = ctx.load(9).ok()?;
         let offset = usize::from(version & 0x0f) * 4;
         Some(if next == protocol { Some(offset) } else { None })
     } else {
-        key.client = ctx.load(8).ok()?;
-        key.server = ctx.load(24).ok()?;
+        flow.client = ctx.load(8).ok()?;
+        flow.server = ctx.load(24).ok()?;
         Some(offset_v6(ctx, protocol))
     }
 }
 
 #[inline(always)]
-fn tcp_header(ctx: &SkBuffContext, offset: usize, key: &mut AttemptKey, rest: &mut Rest) -> Option<Shape> {
+fn tcp_header(ctx: &SkBuffContext, offset: usize, flow: &mut FlowKey, header: &mut Header) -> Option<Shape> {
     let head: [u8; 16] = ctx.load(offset).ok()?;
-    key.client_port = u16::from_be_bytes([head[0], head[1]]);
-    key.server_port = u16::from_be_bytes([head[2], head[3]]);
-    key.isn = u32::from_be_bytes([head[4], head[5], head[6], head[7]]);
-    rest.ack = u32::from_be_bytes([head[8], head[9], head[10], head[11]]);
-    rest.window = u16::from_be_bytes([head[14], head[15]]).into();
+    flow.client_port = u16::from_be_bytes([head[0], head[1]]);
+    flow.server_port = u16::from_be_bytes([head[2], head[3]]);
+    header.seq = u32::from_be_bytes([head[4], head[5], head[6], head[7]]);
+    header.ack = u32::from_be_bytes([head[8], head[9], head[10], head[11]]);
+    header.window = u16::from_be_bytes([head[14], head[15]]).into();
     let end_of_header = offset + usize::from(head[12] >> 4) * 4;
-    rest.has_data = (ctx.len() as usize != end_of_header || head[13] & FIN != 0).into();
+    header.has_data = (ctx.len() as usize != end_of_header || head[13] & FIN != 0).into();
     Some(match head[13] & (SYN | ACK | RST) {
         SYN => Shape::Opens,
-        ACK => {
-            // What the SYN said, if there was one.
-            key.isn = key.isn.wrapping_sub(1);
-            Shape::Acknowledges
-        }
+        ACK => Shape::Acknowledges,
         _ => Shape::Continues,
     })
 }
 
 #[inline(always)]
-fn udp_header(ctx: &SkBuffContext, offset: usize, key: &mut AttemptKey) -> Option<Shape> {
+fn udp_header(ctx: &SkBuffContext, offset: usize, flow: &mut FlowKey, header: &mut Header) -> Option<Shape> {
     let head: [u8; 4] = ctx.load(offset).ok()?;
-    key.client_port = u16::from_be_bytes([head[0], head[1]]);
-    key.server_port = u16::from_be_bytes([head[2], head[3]]);
-    key.isn = 0;
+    flow.client_port = u16::from_be_bytes([head[0], head[1]]);
+    flow.server_port = u16::from_be_bytes([head[2], head[3]]);
+    *header = Header { seq: 0, ack: 0, window: 0, has_data: 1 };
     Some(Shape::Opens)
 }
 

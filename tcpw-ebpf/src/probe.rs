@@ -9,7 +9,7 @@ use tcpw_common::{
     probe::{BROKEN, PAYLOAD, ProbeInput, answer},
 };
 
-use crate::{port::port, tables::KernelTables};
+use crate::{net::port, tables::KernelTables};
 
 /// Decides what the payload asks.
 #[inline(always)]

@@ -1,7 +1,8 @@
 //! Bounds: so many in a second.
 //!
-//! In: who, and when. Out: whether one more is within the bound. Two CPUs that count at once may
-//! be off by one; a source that does not fit the table is not bounded, what it is bounded for is.
+//! In: a source, and the time. Out: whether one more is within the bound. Two CPUs that count at once may
+//! be off by one. A source that does not fit the table has no bound of its own: the bound of all sources
+//! together, where there is one, still holds.
 
 use aya_ebpf::maps::LruHashMap;
 use tcpw_common::key::{Address, as_v4};

@@ -1,65 +1,42 @@
-//! The refusal at once: a refused client is reset, or led to what its rule has for it, where it is
-//! certain that the gate would drop it.
+//! The refusal at once: a refused client is reset, or its connection is redirected, where it is certain
+//! that the gate would drop its packet.
 //!
-//! In: a packet for which no connection is known, before a listener is looked for. Out: pass,
-//! "nobody listens": the kernel answers with a RST, over UDP with an ICMP message; or user space's
-//! own listener.
-//! Invariant: an upgrade of the gate, never more. Refused is only what one certified listener
-//! would take, the tables refuse and the gate did not let pass of late; everything else goes on to
+//! In: a packet for which no connection is known, before the kernel looks for a listener. Out: pass; drop, to
+//! which the kernel answers with a RST, over UDP with an ICMP message; or the redirect listener.
+//! Invariant: it refuses nothing that the gate would pass. It refuses only a packet for a certified listener
+//! that the tables refuse, in a flow of which the gate let no SYN pass recently; everything else goes on to
 //! the gate. An attempt is reported once, by one of the two.
 //! Limit: the hook shows no TCP flags. A refused client's segment without a connection counts as an attempt.
-//! Hook: sk_lookup, of each network namespace with a certified service.
+//! Hook: sk_lookup, of each network namespace with a certified place.
 
 use core::ptr::{addr_of, read_volatile};
 
 use aya_ebpf::{helpers::bpf_ktime_get_boot_ns, programs::SkLookupContext};
 use tcpw_common::{
+    certified::{MAY_REDIRECT, MAY_RESET, WHOLE_NETNS, change_index},
     counter::Counter,
     decide::{AUDIT, Decision, decide},
     event::Kind,
-    key::{Address, AnswerKey, AttemptKey, PeerKey, Query, mapped},
+    key::{as_v4, mapped},
     limits::{PASSED_NS, SAME_ATTEMPT_NS},
-    outcome::{Outcome, STEER as HAS_SOMETHING},
-    service::{
-        BY_GATE, BY_RESET, BY_STEER, Flow, RESET, STEER, Service, ServiceKey, WHOLE_NETNS, change_index,
-    },
+    outcome::{Outcome, REDIRECT},
+    refusal::{BY_GATE, BY_REDIRECT, BY_RESET, RefusedFlow},
     tag::Tag,
 };
 
 use crate::{
     emit::{Report, count, emit},
-    gate::Passage,
-    maps::{ANSWERS, CHANGES, FLOWS, LOOKUP, PLACE, RESET_LIMITS, RESET_SOURCES, RESETS, SERVICES},
+    lookup::Lookup,
+    maps::{ANSWERS, CERTIFIED, CHANGES, FLOWS, LOOKUP, PLACE, RESET_LIMITS, RESET_SOURCES, RESETS},
+    net::{AF_INET, IPPROTO_TCP, IPPROTO_UDP, join, port},
     once,
-    port::port,
+    passage::Passage,
     rate::{is_source_within, is_within},
+    redirect,
     remember::{may_be_in_handshake, may_have_forgotten},
-    steer,
     tables::KernelTables,
-    unreachable::{self, IPPROTO_UDP},
+    unreachable,
 };
-
-const AF_INET: u32 = 2;
-const IPPROTO_TCP: u16 = 6;
-
-/// One look-up. Lives in [`LOOKUP`]: it does not fit the stack.
-#[repr(C)]
-pub(crate) struct Refusal {
-    pub(crate) key: ServiceKey,
-    pub(crate) flow: AttemptKey,
-    pub(crate) query: Query,
-    answer: AnswerKey,
-    pub(crate) service: Service,
-    tag: Tag,
-    pub(crate) peer: PeerKey,
-    /// The sequence number of the attempt that was refused alone, if `is_once` is not 0.
-    pub(crate) isn: u32,
-    pub(crate) is_once: u32,
-    ifindex: u32,
-    family: u32,
-    /// Not 0 while it is in use.
-    is_busy: u32,
-}
 
 /// Judges one packet.
 #[inline(always)]
@@ -78,9 +55,9 @@ pub(crate) fn judge(ctx: &SkLookupContext) -> Passage {
     passage
 }
 
-/// Reads addresses and ports; false if the packet is none of ours.
+/// Reads addresses and ports; false if the packet is not to be judged.
 #[inline(always)]
-fn read(ctx: &SkLookupContext, lookup: &mut Refusal) -> bool {
+fn read(ctx: &SkLookupContext, lookup: &mut Lookup) -> bool {
     let packet = ctx.lookup;
     let Some(place) = PLACE.get_ptr(0) else {
         return false;
@@ -127,28 +104,29 @@ fn read(ctx: &SkLookupContext, lookup: &mut Refusal) -> bool {
     }
     lookup.flow.client_port = u16::from_be(remote_port);
     lookup.flow.server_port = port(local_port);
-    lookup.flow.cookie = 0;
-    lookup.flow.isn = 0;
+    lookup.flow.netns = place.netns;
+    lookup.flow.protocol = port(protocol);
+    lookup.flow.reserved = 0;
     lookup.ifindex = ifindex;
     lookup.family = family;
     lookup.key.netns = place.netns;
     lookup.key.port = lookup.flow.server_port;
-    lookup.key.protocol = port(protocol);
+    lookup.key.protocol = lookup.flow.protocol;
     lookup.key.reserved = 0;
     lookup.is_once = 0;
     true
 }
 
 #[inline(always)]
-fn refuse(ctx: &SkLookupContext, lookup: &mut Refusal) -> Passage {
-    if !find_service(lookup) {
+fn refuse(ctx: &SkLookupContext, lookup: &mut Lookup) -> Passage {
+    if !find_certified(lookup) {
         return Passage::Pass;
     }
     let is_udp = lookup.key.protocol == IPPROTO_UDP;
     if is_udp && unreachable::is_unjudged(lookup) {
         return Passage::Pass;
     }
-    lookup.query.names = lookup.service.names;
+    lookup.query.names = lookup.certified.names;
     lookup.query.client = lookup.flow.client;
     lookup.query.server = lookup.flow.server;
     lookup.query.port = lookup.flow.server_port;
@@ -168,8 +146,8 @@ fn refuse(ctx: &SkLookupContext, lookup: &mut Refusal) -> Passage {
     let Some(marks) = marks else {
         return Passage::Pass;
     };
-    let is_steered = !is_udp && marks & HAS_SOMETHING != 0 && lookup.service.flags & STEER != 0;
-    if !is_steered && lookup.service.flags & RESET == 0 {
+    let redirects = !is_udp && marks & REDIRECT != 0 && lookup.certified.flags & MAY_REDIRECT != 0;
+    if !redirects && lookup.certified.flags & MAY_RESET == 0 {
         return Passage::Pass;
     }
     if is_udp {
@@ -178,31 +156,29 @@ fn refuse(ctx: &SkLookupContext, lookup: &mut Refusal) -> Passage {
     if may_be_in_handshake(&lookup.flow, now_ns) {
         return Passage::Pass;
     }
-    // SAFETY: the value is copied at once.
-    let before = unsafe { FLOWS.get(&lookup.flow) }.copied();
-    // The SYN that user space sends again is no retransmit.
-    let before = if lookup.is_once == 0 { before } else { None };
+    // The SYN that user space re-injects is no retransmit.
+    let before = if lookup.is_once == 0 { FLOWS.get(&lookup.flow) } else { None };
     if before.is_some_and(|flow| flow.by == BY_GATE && now_ns < flow.at_ns.wrapping_add(PASSED_NS)) {
         return Passage::Pass;
     }
-    let goes_on = is_steered && steer::was_steered(before, now_ns);
+    let goes_on = redirects && redirect::was_redirected(before, now_ns);
     if !goes_on && !takes_one(lookup, now_ns) {
         count(Counter::ResetLimited);
         return Passage::Pass;
     }
-    if is_steered && steer::steer(ctx, lookup.key.netns, lookup.family) {
+    if redirects && redirect::redirect(ctx, lookup.key.netns, lookup.family) {
         // If it does not fit, a retransmit is one more attempt that never connects.
-        let _ = FLOWS.insert(&lookup.flow, &Flow { at_ns: now_ns, by: BY_STEER }, 0);
-        if steer::is_same_attempt(before, now_ns) {
+        FLOWS.set(&lookup.flow, &RefusedFlow { at_ns: now_ns, by: BY_REDIRECT });
+        if redirect::is_same_attempt(before, now_ns) {
             count(Counter::Retransmits);
             return Passage::Pass;
         }
         count(Counter::Refused);
-        count(Counter::Steered);
-        report(Kind::Steered, lookup, &decision);
+        count(Counter::Redirected);
+        report(Kind::Redirected, lookup, &decision);
         return Passage::Pass;
     }
-    if lookup.service.flags & RESET == 0 {
+    if lookup.certified.flags & MAY_RESET == 0 {
         return Passage::Pass;
     }
     if !is_sure(lookup, &decision, now_ns) {
@@ -215,39 +191,39 @@ fn refuse(ctx: &SkLookupContext, lookup: &mut Refusal) -> Passage {
         return Passage::Drop;
     }
     // If it does not fit, a retransmit is logged as one more attempt.
-    let _ = FLOWS.insert(&lookup.flow, &Flow { at_ns: now_ns, by: BY_RESET }, 0);
+    FLOWS.set(&lookup.flow, &RefusedFlow { at_ns: now_ns, by: BY_RESET });
     once::refused(lookup, now_ns);
     count(Counter::Refused);
     report(Kind::Refused, lookup, &decision);
     Passage::Drop
 }
 
-/// The certified service the packet is for; false if there is none, or nobody vouches for it any more.
+/// Reads the certificate of the packet's place; false if there is none, or it does not hold any more.
 #[inline(always)]
-fn find_service(lookup: &mut Refusal) -> bool {
+fn find_certified(lookup: &mut Lookup) -> bool {
     lookup.key.local = lookup.flow.server;
     // SAFETY: the values are copied at once; user space replaces an entry whole.
-    let found = match unsafe { SERVICES.get(&lookup.key) } {
-        Some(service) => Some(service),
+    let found = match unsafe { CERTIFIED.get(&lookup.key) } {
+        Some(certified) => Some(certified),
         None => {
-            let is_v4 = tcpw_common::key::as_v4(&lookup.flow.server).is_some();
+            let is_v4 = as_v4(&lookup.flow.server).is_some();
             lookup.key.local = if is_v4 { mapped([0; 4]) } else { [0; 16] };
             // SAFETY: as above.
-            unsafe { SERVICES.get(&lookup.key) }
+            unsafe { CERTIFIED.get(&lookup.key) }
         }
     };
-    let Some(service) = found else {
+    let Some(certified) = found else {
         return false;
     };
-    lookup.service = *service;
-    lookup.service.flags & (RESET | STEER) != 0
-        && stamp(lookup, u32::from(lookup.key.port)) == Some(lookup.service.port_stamp)
-        && stamp(lookup, WHOLE_NETNS) == Some(lookup.service.netns_stamp)
+    lookup.certified = *certified;
+    lookup.certified.flags & (MAY_RESET | MAY_REDIRECT) != 0
+        && stamp(lookup, u32::from(lookup.key.port)) == Some(lookup.certified.port_stamp)
+        && stamp(lookup, WHOLE_NETNS) == Some(lookup.certified.netns_stamp)
 }
 
-/// When a listener of that port last came or went.
+/// When a listener of that port last came or went, as the table of changes has it.
 #[inline(always)]
-fn stamp(lookup: &Refusal, port: u32) -> Option<u64> {
+fn stamp(lookup: &Lookup, port: u32) -> Option<u64> {
     let change = CHANGES.get_ptr(change_index(lookup.key.netns, lookup.key.protocol, port))?;
     // SAFETY: the pointer is into the map and aligned; one load, whole.
     Some(unsafe { change.read_volatile() })
@@ -255,7 +231,7 @@ fn stamp(lookup: &Refusal, port: u32) -> Option<u64> {
 
 /// The marks of user space's answer to what the address does not decide, if it is a refusal.
 #[inline(always)]
-fn answered_so(lookup: &mut Refusal, decision: &Decision, now_ns: u64) -> Option<u8> {
+fn answered_so(lookup: &mut Lookup, decision: &Decision, now_ns: u64) -> Option<u8> {
     lookup.answer.generation = decision.generation;
     lookup.answer.policy = decision.policy;
     lookup.answer.client = lookup.flow.client;
@@ -271,19 +247,19 @@ fn answered_so(lookup: &mut Refusal, decision: &Decision, now_ns: u64) -> Option
 
 /// Whether no handshake that was allowed under another verdict can be under way and forgotten.
 #[inline(always)]
-fn is_sure(lookup: &Refusal, decision: &Decision, now_ns: u64) -> bool {
+fn is_sure(lookup: &Lookup, decision: &Decision, now_ns: u64) -> bool {
     if !may_have_forgotten(now_ns) {
         return true;
     }
     let changed_ns = RESET_LIMITS.get(0).map_or(u64::MAX, |limits| limits.changed_ns);
-    let since_ns = changed_ns.max(lookup.service.since_ns);
+    let since_ns = changed_ns.max(lookup.certified.since_ns);
     // An answer may be of any age.
     decision.outcome == Outcome::Refuse && now_ns > since_ns.saturating_add(PASSED_NS)
 }
 
 /// Whether one more is within the limits; counts it.
 #[inline(always)]
-pub(crate) fn is_within_limits(lookup: &Refusal, now_ns: u64) -> bool {
+pub(crate) fn is_within_limits(lookup: &Lookup, now_ns: u64) -> bool {
     let is_within = takes_one(lookup, now_ns);
     count(if is_within { Counter::Reset } else { Counter::ResetLimited });
     is_within
@@ -291,43 +267,33 @@ pub(crate) fn is_within_limits(lookup: &Refusal, now_ns: u64) -> bool {
 
 /// Whether one more is within the limits.
 #[inline(always)]
-fn takes_one(lookup: &Refusal, now_ns: u64) -> bool {
+fn takes_one(lookup: &Lookup, now_ns: u64) -> bool {
     let Some(limits) = RESET_LIMITS.get(0) else {
         return false;
     };
     // SAFETY: the pointer is into the map; two CPUs that count at once may be off by one.
     let all = RESETS.get_ptr_mut(0).and_then(|all| unsafe { all.as_mut() });
-    // The source first: one alone shall not use up what is everybody's.
+    // The source first: what one source has too many of does not count against the limit of all.
     is_source_within(&RESET_SOURCES, &lookup.flow.client, limits.per_source, now_ns)
         && all.is_some_and(|all| is_within(all, limits.total, now_ns))
 }
 
 /// Tells user space of an attempt.
 #[inline(always)]
-pub(crate) fn report(kind: Kind, lookup: &mut Refusal, decision: &Decision) {
+pub(crate) fn report(kind: Kind, lookup: &mut Lookup, decision: &Decision) {
     lookup.tag =
-        Tag { names: lookup.service.names, netns: lookup.key.netns, pid: lookup.service.pid, flags: 0 };
+        Tag { names: lookup.certified.names, netns: lookup.key.netns, pid: lookup.certified.pid, flags: 0 };
     emit(
         kind,
         &Report {
             tag: &lookup.tag,
-            cookie: lookup.service.cookie,
-            client: &lookup.flow.client,
-            server: &lookup.flow.server,
-            client_port: lookup.flow.client_port,
-            server_port: lookup.flow.server_port,
-            family: lookup.service.family,
+            cookie: lookup.certified.cookie,
+            flow: &lookup.flow,
+            family: lookup.certified.family,
             ifindex: lookup.ifindex,
             generation: decision.generation,
             policy: decision.policy,
-            protocol: lookup.key.protocol,
             comm: &[0; 16],
         },
     );
-}
-
-#[inline(always)]
-fn join(words: [u32; 4]) -> Address {
-    let [a, b, c, d] = words.map(u32::to_ne_bytes);
-    [a[0], a[1], a[2], a[3], b[0], b[1], b[2], b[3], c[0], c[1], c[2], c[3], d[0], d[1], d[2], d[3]]
 }

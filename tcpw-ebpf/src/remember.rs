@@ -6,9 +6,9 @@
 //! [`PASSED_NS`] is known.
 
 use tcpw_common::{
-    key::AttemptKey,
+    key::FlowKey,
     limits::{MANY_PASSED, PASSED_NS},
-    service::{BY_GATE, Flow},
+    refusal::{BY_GATE, RefusedFlow},
 };
 
 use crate::maps::{FLOWS, PASSED, PRESSURE};
@@ -24,26 +24,25 @@ pub(crate) fn are_resets_on() -> bool {
     unsafe { core::ptr::read_volatile(&RESETS_ON) != 0 }
 }
 
-/// A SYN passes. `flow` is its key without sequence number and socket.
+/// A SYN passes.
 #[inline(always)]
-pub(crate) fn passed(flow: &AttemptKey, now_ns: u64) {
+pub(crate) fn passed(flow: &FlowKey, now_ns: u64) {
     count(now_ns);
     // The table evicts; it is full of newer ones only if `count` saw them.
-    let _ = PASSED.insert(flow, &now_ns, 0);
+    PASSED.set(flow, &now_ns);
 }
 
 /// The gate refused an attempt.
 #[inline(always)]
-pub(crate) fn refused(flow: &AttemptKey, now_ns: u64) {
+pub(crate) fn refused(flow: &FlowKey, now_ns: u64) {
     // If it does not fit, a retransmit is reset and logged as one more attempt.
-    let _ = FLOWS.insert(flow, &Flow { at_ns: now_ns, by: BY_GATE }, 0);
+    FLOWS.set(flow, &RefusedFlow { at_ns: now_ns, by: BY_GATE });
 }
 
 /// Whether a flow's SYN passed so short ago that its handshake may be under way.
 #[inline(always)]
-pub(crate) fn may_be_in_handshake(flow: &AttemptKey, now_ns: u64) -> bool {
-    // SAFETY: the value is copied at once.
-    unsafe { PASSED.get(flow) }.is_some_and(|at_ns| now_ns < at_ns.wrapping_add(PASSED_NS))
+pub(crate) fn may_be_in_handshake(flow: &FlowKey, now_ns: u64) -> bool {
+    PASSED.get(flow).is_some_and(|at_ns| now_ns < at_ns.wrapping_add(PASSED_NS))
 }
 
 /// Whether a flow that passed may be missing from the table.

@@ -2,8 +2,8 @@
 //!
 //! In: bind(2) and sendmsg(2) below the cgroup, and what the gate made of a datagram.
 //! Out: the mark of a socket whose port the kernel chose; the peers whose datagrams are not judged.
-//! Invariant: only a datagram to a peer that was not heard and judged before makes what this peer
-//! sends a reply: whom a service answers does not become its peer.
+//! Invariant: datagrams of a peer are replies only if the socket wrote to it before any datagram of it was
+//! judged: answering a client does not exempt the client.
 
 use core::ptr::{addr_of, read_volatile};
 
@@ -14,27 +14,19 @@ use aya_ebpf::{
     programs::SockAddrContext,
 };
 use tcpw_common::{
-    key::{AttemptKey, EVERYBODY, PeerKey, is_group, mapped},
-    limits::{ANSWERS_FROM_BEFORE_NS, GROUP_REPLIES_NS, HEARD_NS, REPLIES_NS},
+    key::{ANY_PEER, Address, AttemptKey, PeerKey, UdpClientKey, is_group, mapped},
+    limits::{ANSWERS_FROM_BEFORE_NS, GROUP_REPLIES_NS, HEARD_NS, ONE_ATTEMPT_NS, REPLIES_NS},
+    outcome::Outcome,
     tag::{BOUND_BEFORE, KERNEL_PORT},
 };
 
 use crate::{
     identity::{storage, tag_of},
-    maps::{HEARD, PEERS, WATCHING, WROTE},
-    port::port,
+    maps::{HEARD, PEERS, UDP_ATTEMPTS, WATCHING, WROTE},
+    net::{is_udp, join, port},
 };
 
-pub(crate) const IPPROTO_UDP: u32 = 17;
-/// Source: linux/include/linux/net.h.
-const SOCK_DGRAM: u32 = 2;
 const NS_PER_S: u64 = 1_000_000_000;
-
-/// Whether a socket is a UDP socket; a raw one of that protocol is none.
-#[inline(always)]
-pub(crate) fn is_udp(protocol: u32, kind: u32) -> bool {
-    protocol == IPPROTO_UDP && kind == SOCK_DGRAM
-}
 
 /// A UDP socket asks for a port: 0 leaves the choice to the kernel.
 #[inline(always)]
@@ -90,10 +82,8 @@ pub(crate) fn wrote_v6(ctx: &SockAddrContext) {
             read_volatile(addr_of!((*address).user_ip6[3])),
         ]
     };
-    let [a, b, c, d] = words.map(u32::to_ne_bytes);
-    key.peer =
-        [a[0], a[1], a[2], a[3], b[0], b[1], b[2], b[3], c[0], c[1], c[2], c[3], d[0], d[1], d[2], d[3]];
-    if key.peer == EVERYBODY {
+    key.peer = join(words);
+    if key.peer == ANY_PEER {
         // To :: is to this host.
         key.peer[15] = 1;
     }
@@ -124,7 +114,7 @@ fn begin(ctx: &SockAddrContext) -> Option<PeerKey> {
             }
         }
         Some(PeerKey {
-            peer: EVERYBODY,
+            peer: ANY_PEER,
             cookie: bpf_get_socket_cookie(ctx.as_ptr()),
             port: u16::from_be(port(read_volatile(addr_of!((*address).user_port)))),
             reserved: [0; 3],
@@ -132,14 +122,14 @@ fn begin(ctx: &SockAddrContext) -> Option<PeerKey> {
     }
 }
 
-/// Remembers whom the socket wrote to, unless it answers.
+/// Remembers the peer that the socket wrote to, unless it answers.
 #[inline(always)]
 fn wrote(key: &mut PeerKey) {
     // SAFETY: the helper has no preconditions.
     let now = unsafe { bpf_ktime_get_boot_ns() };
     let mut replies_ns = REPLIES_NS;
     if is_group(&key.peer) {
-        key.peer = EVERYBODY;
+        key.peer = ANY_PEER;
         replies_ns = GROUP_REPLIES_NS;
     }
     // SAFETY: the value is copied at once.
@@ -157,7 +147,7 @@ pub(crate) fn is_reply(attempt: &AttemptKey) -> bool {
     key_of(attempt).is_some_and(replies)
 }
 
-/// Whether that peer replies to that socket. Leaves everybody in the peer's place.
+/// Whether that peer replies to that socket. Leaves [`ANY_PEER`] in the key.
 #[inline(always)]
 pub(crate) fn replies(key: &mut PeerKey) -> bool {
     // SAFETY: the helper has no preconditions.
@@ -166,12 +156,12 @@ pub(crate) fn replies(key: &mut PeerKey) -> bool {
     if unsafe { WROTE.get(&*key) }.is_some_and(|until| now < *until) {
         return true;
     }
-    key.peer = EVERYBODY;
+    key.peer = ANY_PEER;
     // SAFETY: as above.
     unsafe { WROTE.get(&*key) }.is_some_and(|until| now < *until)
 }
 
-/// The peer of a judged datagram is one that is answered, if the datagram passed or an earlier one did.
+/// The socket's datagrams to the peer of a judged datagram are answers, if the datagram passed or an earlier one did.
 #[inline(always)]
 pub(crate) fn heard(attempt: &AttemptKey, passed: bool) {
     let Some(key) = key_of(attempt) else {
@@ -180,9 +170,9 @@ pub(crate) fn heard(attempt: &AttemptKey, passed: bool) {
     // SAFETY: the helper has no preconditions.
     let now = unsafe { bpf_ktime_get_boot_ns() };
     note(key, now, passed);
-    if passed && is_group(&attempt.server) {
+    if passed && is_group(&attempt.flow.server) {
         // An answer to a group may go to the group: DHCP, mDNS.
-        key.peer = EVERYBODY;
+        key.peer = ANY_PEER;
         note(key, now, true);
     }
 }
@@ -202,13 +192,27 @@ pub(crate) fn note(key: &PeerKey, now: u64, passed: bool) {
     }
 }
 
+/// Whether this is the first datagram of its attempt; remembers it.
+#[inline(always)]
+pub(crate) fn is_first(listener: u64, client: &Address, outcome: Outcome, now_ns: u64) -> bool {
+    let key = UdpClientKey { listener, client: *client, outcome: outcome as u32, reserved: 0 };
+    // SAFETY: the value is copied at once.
+    let before = unsafe { UDP_ATTEMPTS.get(&key) }.copied();
+    let is_first = before.is_none_or(|before| now_ns >= before + ONE_ATTEMPT_NS);
+    if is_first {
+        // If it does not fit, the next one is logged as one more attempt.
+        let _ = UDP_ATTEMPTS.insert(&key, &now_ns, 0);
+    }
+    is_first
+}
+
 #[inline(always)]
 fn key_of(attempt: &AttemptKey) -> Option<&'static mut PeerKey> {
     // SAFETY: this CPU's own element; the gate runs with bottom halves off and does not nest.
     let key = unsafe { PEERS.get_ptr_mut(0)?.as_mut()? };
-    key.peer = attempt.client;
-    key.cookie = attempt.cookie;
-    key.port = attempt.client_port;
+    key.peer = attempt.flow.client;
+    key.cookie = attempt.listener;
+    key.port = attempt.flow.client_port;
     key.reserved = [0; 3];
     Some(key)
 }

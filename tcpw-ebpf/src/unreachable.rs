@@ -1,14 +1,14 @@
-//! The refusal at once over UDP: "port unreachable", as from a port at which nobody is.
+//! The refusal at once over UDP: "port unreachable", as from a closed port.
 //!
-//! In: a datagram for a certified service, before its socket is looked for; binds of the whole host. Out: drop,
+//! In: a datagram for a certified place, before the kernel looks for its socket; binds of the whole host. Out: drop,
 //! to which the kernel answers with ICMP, or pass; the stamp of a port that is bound.
-//! Invariant: refused is only what the gate would drop: a certified place has one socket, whose cookie
-//! leads to the same peers, and to the same attempt, as in the gate. Nothing is certain of a port
-//! from before somebody is found there until user space has looked.
-//! Limit: the hook does not tell a datagram from an ICMP error about one of the service's own. A refused
-//! client's counts as an attempt.
-//! Source: linux net/ipv4/udp.c, `__udp4_lib_lookup`: connected sockets go before this hook; what goes to a
-//! group or to a subnet's broadcast address never comes by it.
+//! Invariant: it refuses nothing that the gate would pass: a certified place has one socket, and its cookie
+//! is in the keys of the peers and of the attempt, as in the gate. Before a socket can be found at a port, its
+//! stamp changes: nothing is certain of the port until user space has looked again.
+//! Limit: the hook does not tell a datagram from an ICMP error about a datagram of the listener's own. Such an error
+//! from a refused client counts as an attempt.
+//! Source: linux net/ipv4/udp.c, `__udp4_lib_lookup`: connected sockets are found before this hook; datagrams to a
+//! group or to a subnet's broadcast address never reach it.
 
 use core::ptr::{addr_of, read_volatile};
 
@@ -18,37 +18,36 @@ use aya_ebpf::{
     programs::{SockAddrContext, SockContext},
 };
 use tcpw_common::{
-    counter::Counter, decide::Decision, event::Kind, key::is_group, limits::ONE_ATTEMPT_NS, service::PortKey,
+    certified::PortKey, counter::Counter, decide::Decision, event::Kind, key::is_group, outcome::Outcome,
 };
 
 use crate::{
     emit::count,
-    gate::Passage,
     identity::changed,
-    maps::{ATTEMPTS, UDP_PORTS},
-    port::port,
-    refuse::{Refusal, is_within_limits, report},
-    udp::{is_udp, note, replies},
+    lookup::Lookup,
+    maps::UDP_PORTS,
+    net::{IPPROTO_UDP, is_udp, port},
+    passage::Passage,
+    refuse::{is_within_limits, report},
+    udp::{is_first, note, replies},
 };
-
-pub(crate) const IPPROTO_UDP: u16 = 17;
 
 /// Whether the gate would not judge the datagram, or it would reach others too.
 #[inline(always)]
-pub(crate) fn is_unjudged(lookup: &mut Refusal) -> bool {
+pub(crate) fn is_unjudged(lookup: &mut Lookup) -> bool {
     name_peer(lookup);
     is_group(&lookup.flow.server) || replies(&mut lookup.peer)
 }
 
 /// Refuses a datagram of a client that the tables refuse.
 #[inline(always)]
-pub(crate) fn refuse(lookup: &mut Refusal, decision: &Decision, now_ns: u64) -> Passage {
+pub(crate) fn refuse(lookup: &mut Lookup, decision: &Decision, now_ns: u64) -> Passage {
     if !is_within_limits(lookup, now_ns) {
         return Passage::Pass;
     }
     name_peer(lookup);
     note(&lookup.peer, now_ns, false);
-    if is_first(lookup, now_ns) {
+    if is_first(lookup.certified.cookie, &lookup.flow.client, Outcome::Refuse, now_ns) {
         count(Counter::Refused);
         report(Kind::Refused, lookup, decision);
     } else {
@@ -58,35 +57,16 @@ pub(crate) fn refuse(lookup: &mut Refusal, decision: &Decision, now_ns: u64) -> 
 }
 
 #[inline(always)]
-fn name_peer(lookup: &mut Refusal) {
+fn name_peer(lookup: &mut Lookup) {
     lookup.peer.peer = lookup.flow.client;
-    lookup.peer.cookie = lookup.service.cookie;
+    lookup.peer.cookie = lookup.certified.cookie;
     lookup.peer.port = lookup.flow.client_port;
     lookup.peer.reserved = [0; 3];
 }
 
-/// Whether this is the first datagram of its attempt, as the gate counts them; remembers it.
-#[inline(always)]
-fn is_first(lookup: &mut Refusal, now_ns: u64) -> bool {
-    let (client_port, server_port) = (lookup.flow.client_port, lookup.flow.server_port);
-    lookup.flow.server = [0; 16];
-    lookup.flow.cookie = lookup.service.cookie;
-    (lookup.flow.client_port, lookup.flow.server_port) = (0, 0);
-    // SAFETY: the value is copied at once.
-    let before = unsafe { ATTEMPTS.get(&lookup.flow) }.copied();
-    let is_first = before.is_none_or(|before| now_ns >= before + ONE_ATTEMPT_NS);
-    if is_first {
-        // If it does not fit, the next one is logged as one more attempt.
-        let _ = ATTEMPTS.insert(&lookup.flow, &now_ns, 0);
-    }
-    lookup.flow.server = lookup.query.server;
-    (lookup.flow.client_port, lookup.flow.server_port) = (client_port, server_port);
-    is_first
-}
-
 /// A UDP socket asks for a port, before it can be found there.
 #[inline(always)]
-pub(crate) fn joins(ctx: &SockAddrContext) {
+pub(crate) fn binds(ctx: &SockAddrContext) {
     let address = ctx.sock_addr;
     // SAFETY: members of the context; the verifier checks each access. The helper takes the context.
     let (protocol, kind, wanted, netns) = unsafe {
@@ -104,7 +84,7 @@ pub(crate) fn joins(ctx: &SockAddrContext) {
 
 /// A UDP socket has its port. What was certified since it asked is void too.
 #[inline(always)]
-pub(crate) fn joined(ctx: &SockContext) {
+pub(crate) fn got_port(ctx: &SockContext) {
     // SAFETY: as above.
     let (protocol, kind, own, netns) = unsafe {
         ((*ctx.sock).protocol, (*ctx.sock).type_, (*ctx.sock).src_port, bpf_get_netns_cookie(ctx.as_ptr()))

@@ -19,24 +19,23 @@ use aya_ebpf::{
 use tcpw_common::{
     counter::Counter,
     event::Kind,
-    key::AttemptKey,
+    key::FlowKey,
     limits::USER_GRACE_NS,
     outcome::Outcome,
-    user::{Mark, Pending, UserDecides, Waiting, ends},
+    user::{Mark, Pending, UserDecides, Waiting},
 };
 
 use crate::{
-    accepted::addresses,
+    accepted::flow,
     emit::{Report, count, emit},
-    gate::Passage,
-    hold::is_anybody_there,
+    hold::is_daemon_alive,
     maps::{MARKS, USER_HANDSHAKES, USERS, WAITING},
+    net::{IPPROTO_TCP, TCP_SYN_RECV},
+    netns,
     packet::{self, Segment},
-    port::port,
+    passage::Passage,
 };
 
-/// State of a socket that is being born. Source: linux/include/net/tcp_states.h.
-const TCP_SYN_RECV: u32 = 3;
 const NS_PER_S: u64 = 1_000_000_000;
 
 /// Whether users decide anything, or did until a moment ago.
@@ -45,66 +44,50 @@ pub(crate) fn do_count() -> bool {
     USERS.get(0).is_some_and(|users| *users != 0)
 }
 
-/// Forgets what an older handshake of the same two ends left, perhaps in another network namespace.
+/// Forgets what an older handshake of the same flow left.
 #[inline(always)]
-pub(crate) fn forget(key: &mut AttemptKey) {
-    let (cookie, isn) = (key.cookie, key.isn);
-    key.cookie = 0;
-    key.isn = 0;
-    let _ = USER_HANDSHAKES.remove(&*key);
-    key.cookie = cookie;
-    key.isn = isn;
+pub(crate) fn forget(flow: &FlowKey) {
+    USER_HANDSHAKES.remove(flow);
 }
 
-/// Lets a handshake go on whose connection will wait, unless its packet has data. Data in the last ACK
-/// leave it known: user space may send that ACK without.
+/// Lets a handshake go on whose connection will wait, unless its packet has data. If the last ACK has data, the
+/// handshake is remembered all the same: user space may send that ACK without them.
 #[inline(always)]
-pub(crate) fn go_on(key: &AttemptKey, pending: &Pending, is_syn: bool, has_data: bool) -> Passage {
+pub(crate) fn go_on(flow: &FlowKey, pending: &Pending, is_syn: bool, has_data: bool) -> Passage {
     if has_data {
         count(if is_syn { Counter::UserSyns } else { Counter::UserSegments });
         if !is_syn {
             // If it does not fit, the server's own SYN-ACK asks once more.
-            let _ = USER_HANDSHAKES.insert(key, pending, 0);
+            USER_HANDSHAKES.set(flow, pending);
         }
         return Passage::Drop;
     }
-    match USER_HANDSHAKES.insert(key, pending, 0) {
-        Ok(()) => Passage::Pass,
-        // A socket would be born that nobody marks: the client tries again.
-        Err(_) => Passage::Drop,
-    }
+    // If it does not fit, the connection's socket would not be marked: the client has to try again.
+    if USER_HANDSHAKES.set(flow, pending) { Passage::Pass } else { Passage::Drop }
 }
 
-/// sock_ops: a socket is born. Marks it if its connection has to wait.
+/// sock_ops: the socket of a connection was made. Marks it if the connection has to wait.
 #[inline(always)]
-pub(crate) fn born(ctx: &SockOpsContext) {
+pub(crate) fn accepted(ctx: &SockOpsContext) {
     if ctx.op() != BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB {
         return;
     }
-    let family = ctx.family();
-    let (client, server) = addresses(ctx, family);
-    let mut key = ends(client, server, port(u32::from_be(ctx.remote_port())), port(ctx.local_port()));
-    // SAFETY: the value is copied at once.
-    let Some(pending) = unsafe { USER_HANDSHAKES.get(&key) }.copied() else {
+    let flow = flow(ctx);
+    let Some(pending) = USER_HANDSHAKES.get(&flow) else {
         return;
     };
     // SAFETY: the helper takes the context.
     let cookie = unsafe { bpf_get_socket_cookie(ctx.ops.cast()) };
-    let kind = if wait(ctx, key, &pending, cookie) { Kind::Waits } else { Kind::Slips };
+    let kind = if wait(ctx, &flow, &pending, cookie) { Kind::WaitsForUser } else { Kind::NoRoomForUser };
     // From here on the mark says it.
-    let _ = USER_HANDSHAKES.remove(&key);
-    key.cookie = cookie;
+    USER_HANDSHAKES.remove(&flow);
     emit(
         kind,
         &Report {
             tag: &pending.tag,
             cookie,
-            client: &key.client,
-            server: &key.server,
-            client_port: key.client_port,
-            server_port: key.server_port,
+            flow: &flow,
             family: pending.family,
-            protocol: 6,
             ifindex: pending.ifindex,
             generation: pending.generation,
             policy: pending.policy,
@@ -115,7 +98,7 @@ pub(crate) fn born(ctx: &SockOpsContext) {
 
 /// Marks the socket, and enters it; `false` if there is no room.
 #[inline(always)]
-fn wait(ctx: &SockOpsContext, mut key: AttemptKey, pending: &Pending, cookie: u64) -> bool {
+fn wait(ctx: &SockOpsContext, flow: &FlowKey, pending: &Pending, socket: u64) -> bool {
     let Some(decides) = UserDecides::from_answer(pending.answer) else {
         return false;
     };
@@ -134,14 +117,20 @@ fn wait(ctx: &SockOpsContext, mut key: AttemptKey, pending: &Pending, cookie: u6
         }
         &mut *mark
     };
-    mark.cookie = cookie;
+    mark.cookie = socket;
     mark.deadline_ns = deadline_ns;
     mark.if_unknown = decides.if_unknown as u32;
-    key.cookie = cookie;
-    let waiting =
-        Waiting { ends: key, pending: *pending, since_ns: now_ns, deadline_ns, refused: 0, reserved: 0 };
+    let waiting = Waiting {
+        flow: *flow,
+        socket,
+        pending: *pending,
+        since_ns: now_ns,
+        deadline_ns,
+        refused: 0,
+        reserved: 0,
+    };
     count(Counter::UserWaits);
-    if WAITING.insert(&cookie, &waiting, 0).is_ok() {
+    if WAITING.insert(&socket, &waiting, 0).is_ok() {
         return true;
     }
     // The user is unknown: what is then allowed passes at once, else nothing ever does.
@@ -164,7 +153,7 @@ pub(crate) fn comes_in(ctx: &SkBuffContext) -> Passage {
         return unsafe { passage(ctx, sk, &mut *mark) };
     }
     // SAFETY: a full socket.
-    if unsafe { (*sk).state } == TCP_SYN_RECV { unborn(ctx) } else { Passage::Pass }
+    if unsafe { (*sk).state } == TCP_SYN_RECV { not_marked_yet(ctx, sk) } else { Passage::Pass }
 }
 
 /// cgroup_skb/egress: a packet that a socket sends.
@@ -206,8 +195,8 @@ fn passage(ctx: &SkBuffContext, sk: *mut bpf_sock, mark: &mut Mark) -> Passage {
     }
     // SAFETY: the helper has no preconditions.
     let now_ns = unsafe { bpf_ktime_get_boot_ns() };
-    // While somebody is there he decides, however long it takes.
-    if refused != Some(true) && now_ns >= mark.deadline_ns && (mark.expired != 0 || !is_anybody_there(now_ns))
+    // While the daemon is alive it decides, however long that takes.
+    if refused != Some(true) && now_ns >= mark.deadline_ns && (mark.expired != 0 || !is_daemon_alive(now_ns))
     {
         if mark.expired == 0 {
             mark.expired = 1;
@@ -222,16 +211,14 @@ fn passage(ctx: &SkBuffContext, sk: *mut bpf_sock, mark: &mut Mark) -> Passage {
     without_data(ctx)
 }
 
-/// A packet of a socket that may not be marked yet: another processor is at it.
+/// A packet of a socket that may not be marked yet: another CPU is making it.
 #[inline(always)]
-fn unborn(ctx: &SkBuffContext) -> Passage {
-    let mut key = ends([0; 16], [0; 16], 0, 0);
-    match packet::segment(ctx, &mut key) {
+fn not_marked_yet(ctx: &SkBuffContext, sk: *mut bpf_sock) -> Passage {
+    let mut flow = FlowKey::none(netns::of_tcp(sk), IPPROTO_TCP, 0);
+    match packet::segment(ctx, &mut flow) {
         Segment::Empty => Passage::Pass,
         Segment::Data => {
-            key.isn = 0;
-            // SAFETY: only tested for presence.
-            if unsafe { USER_HANDSHAKES.get(&key) }.is_some() {
+            if USER_HANDSHAKES.has(&flow) {
                 count(Counter::UserSegments);
                 Passage::Drop
             } else {
@@ -243,8 +230,8 @@ fn unborn(ctx: &SkBuffContext) -> Passage {
 
 #[inline(always)]
 fn without_data(ctx: &SkBuffContext) -> Passage {
-    let mut key = ends([0; 16], [0; 16], 0, 0);
-    match packet::segment(ctx, &mut key) {
+    let mut flow = FlowKey::none(0, IPPROTO_TCP, 0);
+    match packet::segment(ctx, &mut flow) {
         Segment::Empty => Passage::Pass,
         Segment::Data => {
             count(Counter::UserSegments);

@@ -8,7 +8,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use tcpw_common::{
     event::{Event as Record, Kind},
-    key::{Address, NamesId, as_v4},
+    held::Held,
+    key::{Address, AttemptKey, FlowKey, NamesId, as_v4},
 };
 
 /// IPPROTO_UDP.
@@ -33,19 +34,19 @@ pub enum Event {
         /// The process.
         pid: u32,
     },
-    /// A connection waits for its client's user; it is found by its cookie.
-    Waits {
+    /// A connection waits for its client's user.
+    WaitsForUser {
         /// Cookie of its socket.
         cookie: u64,
     },
-    /// There is no room for a connection that would have to: its user is unknown. The cookie of the
-    /// decision is that of its own socket.
-    Slips(Decision),
+    /// There is no room for a connection that has to wait: its user is unknown. The cookie of the
+    /// decision is that of the connection's own socket.
+    NoRoomForUser(Decision),
     /// The last ACK of a handshake had data and was dropped: its connection, which will have to wait,
     /// does not exist yet.
-    Deferred(Decision),
-    /// The banner of a connection is out, or cannot be sent: its socket needs no more care.
-    Spoken {
+    HandshakeHasData(Decision),
+    /// The banner of a connection was sent, or cannot be.
+    BannerDone {
         /// Cookie of its socket.
         cookie: u64,
     },
@@ -62,8 +63,8 @@ pub enum Fate {
     Accepted,
     /// Held until it is decided.
     Held,
-    /// Refused, and led to us: its connection is on its way.
-    Steered,
+    /// Refused, and redirected: its connection will reach the redirect listener.
+    Redirected,
 }
 
 /// A decision about a connection attempt.
@@ -73,7 +74,7 @@ pub struct Decision {
     pub fate: Fate,
     /// CLOCK_BOOTTIME, nanoseconds.
     pub time_ns: u64,
-    /// Network namespace cookie of the listener, 0 if unknown.
+    /// Network namespace cookie, 0 if unknown.
     pub netns: u64,
     /// Names of the listener.
     pub names: NamesId,
@@ -99,6 +100,39 @@ pub struct Decision {
     pub policy: u32,
     /// Its generation.
     pub generation: u32,
+}
+
+impl Decision {
+    /// The flow of the attempt, as the kernel's maps have it.
+    pub fn flow(&self) -> FlowKey {
+        FlowKey {
+            netns: self.netns,
+            client: self.client,
+            server: self.server,
+            client_port: self.client_port,
+            server_port: self.server_port,
+            protocol: self.protocol,
+            reserved: 0,
+        }
+    }
+
+    /// The attempt, as the kernel's maps have it; `isn` is 0 for a datagram.
+    pub fn attempt(&self, isn: u32) -> AttemptKey {
+        AttemptKey { flow: self.flow(), listener: self.cookie, isn, reserved: 0 }
+    }
+}
+
+/// The decision that a held packet waits for; `None` if its event is of a kind this version does not know.
+pub fn decision_of_held(held: &Held) -> Option<Decision> {
+    match Event::from_record(&held.event)? {
+        Event::Decision(decision) => Some(decision),
+        Event::Listening { .. }
+        | Event::Executed { .. }
+        | Event::WaitsForUser { .. }
+        | Event::NoRoomForUser(_)
+        | Event::HandshakeHasData(_)
+        | Event::BannerDone { .. } => None,
+    }
 }
 
 impl Event {
@@ -127,12 +161,12 @@ impl Event {
             Kind::WouldRefuse => decision(Fate::WouldRefuse),
             Kind::Accepted => decision(Fate::Accepted),
             Kind::Ask | Kind::Unidentified => decision(Fate::Held),
-            Kind::Steered => decision(Fate::Steered),
-            Kind::Executes => Self::Executed { pid: record.pid },
-            Kind::Waits => Self::Waits { cookie: record.cookie },
-            Kind::Slips => Self::Slips(what(Fate::Held)),
-            Kind::Deferred => Self::Deferred(what(Fate::Held)),
-            Kind::Spoken => Self::Spoken { cookie: record.cookie },
+            Kind::Redirected => decision(Fate::Redirected),
+            Kind::Executed => Self::Executed { pid: record.pid },
+            Kind::WaitsForUser => Self::WaitsForUser { cookie: record.cookie },
+            Kind::NoRoomForUser => Self::NoRoomForUser(what(Fate::Held)),
+            Kind::HandshakeHasData => Self::HandshakeHasData(what(Fate::Held)),
+            Kind::BannerDone => Self::BannerDone { cookie: record.cookie },
             Kind::Listening => {
                 Self::Listening { pid: record.pid, port: record.server_port, is_udp: record.protocol == UDP }
             }

@@ -12,6 +12,7 @@ pub mod cli;
 pub mod compile;
 pub mod config;
 pub mod control;
+pub mod core;
 pub mod daemon;
 pub mod effects;
 pub mod evaluate;
@@ -23,7 +24,21 @@ pub mod listeners;
 pub mod log;
 pub mod names;
 pub mod parse;
+pub mod record;
 pub mod refuse;
 pub mod resolve;
 pub mod source;
 pub mod steer;
+
+pub use held as reinject;
+pub use refuse as certify;
+pub use steer as redirect;
+
+/// Facts of this machine.
+pub(crate) mod host {
+    pub(crate) use crate::{
+        check::facts::System,
+        cli::preflight::{cgroup_scope, lock},
+        kernel::boot_ns,
+    };
+}

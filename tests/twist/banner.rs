@@ -53,7 +53,8 @@ fn allowed_client_of_every_family_gets_the_banner_before_the_daemons_own_words()
     place.wait_counter("banners_sent", served)?;
     place.wait_counter("banners_waiting", 0)?;
     let counters = Tcpw::counters(&place.sandbox)?;
-    for counter in ["banners_missed", "banners_unclaimed", "refused", "disagreements", "broken", "steered"] {
+    for counter in ["banners_missed", "banners_unclaimed", "refused", "disagreements", "broken", "redirected"]
+    {
         assert_eq!(counters[counter], 0, "{counter}: {counters:?}");
     }
     assert_eq!((counters["allowed"], counters["asked"]), (served, served), "{counters:?}");

@@ -38,7 +38,7 @@ fn what_a_limit_suppressed_is_closed_and_counted() -> Result<()> {
     assert_eq!(place.ask(CLIENT_V6, 7001)?, "twisted\n");
     let counters = Tcpw::counters(&place.sandbox)?;
     assert_eq!((counters["commands_run"], counters["commands_suppressed"]), (4, 5), "{counters:?}");
-    assert_eq!((counters["refused"], counters["steered_served"]), (9, 4), "{counters:?}");
+    assert_eq!((counters["refused"], counters["redirected_served"]), (9, 4), "{counters:?}");
     tcpw.process.wait_for_line("because of [effects] limits: 5 more from 1.2.3.0/24", SOON)?;
     assert_eq!(lines_with(&tcpw, 0, "]: twist ").len(), 4);
     assert_eq!(lines_with(&tcpw, 0, "refused connect from").len(), 5, "one line for each attempt");
@@ -156,15 +156,15 @@ fn floods_resets_forks_and_a_dead_helper_leave_enforcement_intact() -> Result<()
     loop {
         let counters = Tcpw::counters(&place.sandbox)?;
         // Each attempt has ended one way; gammad's client is one more.
-        let ended = counters["steered_served"] + counters["commands_suppressed"];
+        let ended = counters["redirected_served"] + counters["commands_suppressed"];
         let lines =
             lines_with(&tcpw, 0, "]: twist ").len() + lines_with(&tcpw, 0, "refused connect from").len();
         // A client's port may be used again so soon that the kernel takes it for the same attempt.
-        let refused = counters["refused"] + counters["steered_unannounced"];
+        let refused = counters["refused"] + counters["redirected_unannounced"];
         // One that is turned away and was not told of has no line.
-        let all = refused + counters["steered_turned_away"];
+        let all = refused + counters["redirected_turned_away"];
         if refused == u64::try_from(lines)?
-            && counters["steered_in_hand"] == 0
+            && counters["redirected_in_hand"] == 0
             && refused <= 301
             && all >= 301
         {

@@ -1,13 +1,13 @@
-//! What user space has to say of an attempt: its verdict, or the text for a client that is let in.
+//! What user space answers to an attempt: its verdict, or the banner of a client that is let in.
 //!
 //! In: an attempt that the tables leave open, or allow with a text. Out: its passage by the answer that is
 //! there; else it is held.
-//! Invariant: whom the tables allow is held for the text alone, while somebody may make it and no bound is
-//! against it.
+//! Invariant: a client that the tables allow is held for its banner only while user space can make it and no
+//! bound is exceeded.
 
 use aya_ebpf::{helpers::bpf_ktime_get_boot_ns, programs::SkBuffContext};
 use tcpw_common::{
-    answer::{Answer, marks_once},
+    answer::Answer,
     counter::Counter,
     decide::{AUDIT, Decision},
     event::Kind,
@@ -16,25 +16,25 @@ use tcpw_common::{
     user::{Pending, UserDecides},
 };
 
-use super::{Attempt, IPPROTO_TCP, Passage, allow, describe, refuse, report, wait};
+use super::{allow, describe, is_datagram, refuse, report, wait};
 use crate::{
+    attempt::Attempt,
     emit::count,
-    hold::{hold, is_anybody_there, is_worth_while, may_tell},
-    maps::{ANSWERS, ONCE},
+    hold::{hold, is_daemon_alive, is_worth_holding, may_report_data},
+    maps::{ANSWERS, ANSWERS_ONCE},
+    passage::Passage,
     user,
 };
 
-/// Whether user space has a text for the client to let in, and has to be asked for it.
+/// Whether the client to let in gets a banner, which user space has to be asked for.
 #[inline(always)]
 pub(super) fn wants_text(attempt: &Attempt, decision: &Decision, marks: u8) -> bool {
-    marks & BANNER != 0
-        && attempt.completes == 0
-        && attempt.protocol == IPPROTO_TCP
-        && decision.flags & AUDIT == 0
+    marks & BANNER != 0 && attempt.completes == 0 && !is_datagram(attempt) && decision.flags & AUDIT == 0
 }
 
-/// The address does not decide, or the client is allowed, with these marks, and has a text coming: take user
-/// space's answer, or ask for one. Whom the text alone would hold up goes without.
+/// The address does not decide; or the client is allowed, with these marks, and gets a banner: take user
+/// space's answer, or ask for one. A client that would have to wait for nothing but its banner, and cannot be
+/// held, gets none.
 #[inline(always)]
 pub(super) fn ask(
     ctx: &SkBuffContext,
@@ -45,8 +45,8 @@ pub(super) fn ask(
     let key = AnswerKey {
         generation: decision.generation,
         policy: decision.policy,
-        client: attempt.key.client,
-        server: attempt.key.server,
+        client: attempt.key.flow.client,
+        server: attempt.key.flow.server,
     };
     // SAFETY: the helper has no preconditions.
     let now_ns = unsafe { bpf_ktime_get_boot_ns() };
@@ -57,30 +57,27 @@ pub(super) fn ask(
         Some(answer)
             if now_ns < answer.expires_ns && !says_allow(attempt, decision, &answer, &mut allowed) =>
         {
-            Some(answer)
+            Some((answer.outcome, answer.marks))
         }
-        Some(_) | None => {
-            // Of an ACK the number is its SYN's.
-            // SAFETY: as above.
-            let once = unsafe { ONCE.get(&attempt.key) }.copied();
-            once.filter(|once| marks_once((once.marks & 0xff) as u8, decision.generation) == once.marks)
-        }
+        // Of an ACK the sequence number is its SYN's.
+        Some(_) | None => ANSWERS_ONCE
+            .get(&attempt.key)
+            .filter(|once| once.generation == decision.generation && now_ns < once.expires_ns)
+            .map(|once| (once.outcome, once.marks)),
     };
-    if let Some(answer) = answer
-        && now_ns < answer.expires_ns
-    {
-        let marks = (answer.marks & 0xff) as u8;
-        if answer.outcome == Outcome::Allow as u32 {
+    if let Some((outcome, marks)) = answer {
+        let marks = (marks & 0xff) as u8;
+        if outcome == Outcome::Allow as u32 {
             return allow(attempt, decision, marks);
         }
-        if answer.outcome == Outcome::Refuse as u32 {
+        if outcome == Outcome::Refuse as u32 {
             return refuse(attempt, decision);
         }
-        if let Some(decides) = UserDecides::from_answer(answer.outcome) {
-            if attempt.protocol == IPPROTO_TCP && decision.flags & AUDIT == 0 && is_anybody_there(now_ns) {
-                return wait_for_user(attempt, decision, answer.outcome, now_ns);
+        if let Some(decides) = UserDecides::from_answer(outcome) {
+            if !is_datagram(attempt) && decision.flags & AUDIT == 0 && is_daemon_alive(now_ns) {
+                return wait_for_user(attempt, decision, outcome, now_ns);
             }
-            // Nobody asks for the user, or there is no connection to ask about: it is unknown.
+            // No daemon asks for the user, or there is no connection to ask about: it is unknown.
             return match decides.if_unknown {
                 Outcome::Allow => allow(attempt, decision, marks),
                 Outcome::Exempt | Outcome::Refuse | Outcome::Ask => refuse(attempt, decision),
@@ -90,7 +87,7 @@ pub(super) fn ask(
     let Some(marks) = allowed else {
         return wait(ctx, Kind::Ask, attempt, decision, now_ns);
     };
-    let is_held = is_worth_while(&attempt.key, now_ns)
+    let is_held = is_worth_holding(&attempt.key, now_ns)
         && hold(ctx, Kind::Ask, &attempt.key, &describe(attempt, decision), now_ns).is_ok();
     if is_held {
         return Passage::Drop;
@@ -99,7 +96,7 @@ pub(super) fn ask(
     allow(attempt, decision, marks & !BANNER)
 }
 
-/// Whether an answer lets the client in, and the text is another question; notes its marks.
+/// Whether an answer lets the client in, and its banner is still to be asked for; notes the answer's marks.
 #[inline(always)]
 fn says_allow(attempt: &Attempt, decision: &Decision, answer: &Answer, allowed: &mut Option<u8>) -> bool {
     let marks = (answer.marks & 0xff) as u8;
@@ -122,15 +119,13 @@ fn wait_for_user(attempt: &mut Attempt, decision: &Decision, answer: u32, now_ns
         family: attempt.family,
         ifindex: attempt.ifindex,
         seq: attempt.key.isn.wrapping_add(1),
-        ack: attempt.rest.ack,
-        window: attempt.rest.window,
+        ack: attempt.header.ack,
+        window: attempt.header.window,
     };
-    attempt.key.isn = 0;
-    attempt.key.cookie = 0;
-    let has_data = attempt.rest.has_data != 0;
-    let passage = user::go_on(&attempt.key, &attempt.pending, is_syn, has_data);
-    if has_data && !is_syn && may_tell(&attempt.key, now_ns) {
-        report(Kind::Deferred, attempt, decision);
+    let has_data = attempt.header.has_data != 0;
+    let passage = user::go_on(&attempt.key.flow, &attempt.pending, is_syn, has_data);
+    if has_data && !is_syn && may_report_data(&attempt.key.flow, now_ns) {
+        report(Kind::HandshakeHasData, attempt, decision);
     }
     passage
 }

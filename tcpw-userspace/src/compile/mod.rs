@@ -61,7 +61,7 @@ pub use unreachable::{Unreachable, unreachable};
 pub use users::{ask_for_users, users_choose};
 pub use who::{DaemonName, Only, Port, Server, Service};
 
-use tcpw_common::outcome::{BANNER, KEEPALIVE, Outcome, REPORT, STEER};
+use tcpw_common::outcome::{BANNER, KEEPALIVE, Outcome, REDIRECT, REPORT};
 
 use crate::{
     evaluate::{
@@ -117,7 +117,7 @@ pub fn compile(input: &Input<'_>) -> Result<Policy, CompileError> {
     let is_looked_up = input.names != Names::Unknown && patterns.hang_on_names();
     let mut unnamed = is_looked_up.then(|| Patterns::new(input.tables, Names::Unknown));
     let mut strokes = Vec::new();
-    let (mut acts_on_accepted, mut steers, mut speaks) = (false, false, false);
+    let (mut acts_on_accepted, mut redirects, mut has_allow_banners) = (false, false, false);
     for table in [&input.tables.allow, &input.tables.deny] {
         for rule in &table.rules {
             let list = lists.number(&rule.daemons);
@@ -129,12 +129,12 @@ pub fn compile(input: &Input<'_>) -> Result<Policy, CompileError> {
             if !regions.is_empty() || !unnamed.is_empty() {
                 let consequences = consequences_of(rule, table.kind, input.lookup);
                 acts_on_accepted |= consequences.act_on_accepted();
-                steers |= consequences.steers();
-                speaks |= consequences.speaks();
+                redirects |= consequences.redirects();
+                has_allow_banners |= consequences.has_allow_banners();
                 let entry = match input.names {
                     // Who the user is does not change the verdict, but what is said of it. A client that
                     // is steered has a connection, by which he is asked for.
-                    Names::LookedUp if users::options_ask(rule) && !consequences.steers() => {
+                    Names::LookedUp if users::options_ask(rule) && !consequences.redirects() => {
                         Outcome::Ask as u8
                     }
                     Names::LookedUp | Names::HostsLookedUp | Names::Unknown => entry_of(consequences),
@@ -185,8 +185,8 @@ pub fn compile(input: &Input<'_>) -> Result<Policy, CompileError> {
         patterns: lists.names,
         classes_of_matches: services.classes_of_matches,
         acts_on_accepted,
-        steers,
-        speaks,
+        redirects,
+        has_allow_banners,
     })
 }
 
@@ -211,9 +211,9 @@ fn entry_of(rule: Consequences) -> u8 {
     }
     let mark = |is_set, mark| if is_set { mark } else { 0 };
     match rule.verdict {
-        Verdict::Refuse => REFUSE | mark(rule.steers(), STEER),
+        Verdict::Refuse => REFUSE | mark(rule.redirects(), REDIRECT),
         Verdict::Allow => {
-            ALLOW | mark(rule.spawns, REPORT) | mark(rule.keepalive, KEEPALIVE) | mark(rule.speaks(), BANNER)
+            ALLOW | mark(rule.spawns, REPORT) | mark(rule.keepalive, KEEPALIVE) | mark(rule.has_allow_banners(), BANNER)
         }
     }
 }

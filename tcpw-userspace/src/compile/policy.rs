@@ -42,9 +42,9 @@ pub struct Policy {
     /// A rule acts on accepted connections: they have to be watched.
     pub acts_on_accepted: bool,
     /// Some rule has something for the clients it refuses: a banner, or the program of `twist`.
-    pub steers: bool,
+    pub redirects: bool,
     /// Some rule has a banner for the clients it allows.
-    pub speaks: bool,
+    pub has_allow_banners: bool,
     pub(super) sizes: Sizes,
     pub(super) patterns: NamePatterns,
     pub(super) classes_of_matches: HashMap<Matches, u32>,

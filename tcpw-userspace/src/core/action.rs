@@ -19,6 +19,7 @@ use tcpw_common::{
     user::{Pending, Waiting},
 };
 
+pub use super::judge::Walk;
 use super::{input::Family, policies::Rules};
 use crate::{
     compile::{Names, Policy},
@@ -129,6 +130,9 @@ pub enum Action {
     Fill(Box<Fill>),
     /// Switch to a filled slot. The result is [`Input::Flipped`](super::input::Input::Flipped).
     Flip(Flip),
+    /// Judge once more by a walk over every rule. A disagreement is
+    /// [`Input::Walked`](super::input::Input::Walked).
+    Walk(Box<Walk>),
     /// Let go of something large: that takes time.
     Free(Freed),
     /// A filled slot is not wanted.

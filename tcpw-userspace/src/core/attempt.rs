@@ -3,7 +3,7 @@
 //! In: an attempt and what is known of it. Out: the step it takes next.
 //! Invariant: an attempt is in one place: judged, waiting with one duty, or decided.
 
-use tcpw_common::{held::Held, key::{AnswerKey, AttemptKey, FlowKey}, user::Waiting};
+use tcpw_common::{held::Held, key::{AnswerKey, AttemptKey}, user::Waiting};
 
 use super::{
     duty::{control::Live, redirect::Redirected},
@@ -82,22 +82,9 @@ pub(super) fn judge_under(
     Some(judge(rules, names, daemon, decision, facts))
 }
 
-/// What the packets of a decision share.
-pub(super) fn flow_of(decision: &Decision) -> FlowKey {
-    FlowKey {
-        netns: decision.netns,
-        client: decision.client,
-        server: decision.server,
-        client_port: decision.client_port,
-        server_port: decision.server_port,
-        protocol: decision.protocol,
-        reserved: 0,
-    }
-}
-
 /// What a SYN and its retransmits share.
 pub(super) fn attempt_key(held: &Held, decision: &Decision) -> AttemptKey {
-    AttemptKey { flow: flow_of(decision), listener: decision.cookie, isn: held.isn, reserved: 0 }
+    AttemptKey { flow: decision.flow(), listener: decision.cookie, isn: held.isn, reserved: 0 }
 }
 
 /// What attempts that get the same answer share.

@@ -124,6 +124,8 @@ pub enum Input {
         /// Why that is not certain.
         problem: Option<String>,
     },
+    /// A walk over every rule came to something else than the index: what to say.
+    Walked(String),
     /// A look-up is over; `None` if it could not be begun.
     LookedUp {
         /// What was asked.
@@ -250,8 +252,6 @@ pub struct Second {
     pub waiting: Option<Vec<Waiting>>,
     /// Redirected connections that found no room on their way here, since the start.
     pub turned_away: u64,
-    /// Messages for the operator about things that came to light elsewhere.
-    pub notes: Vec<String>,
 }
 
 /// A report of the kernel, with what the kernel's tables say of it.
@@ -279,6 +279,8 @@ pub enum Event {
     HandshakeHasData(Decision, Pending),
     /// The banner of a connection is out, or cannot be sent. By the cookie of its socket.
     BannerDone(u64),
+    /// What it is about is over.
+    Outdated,
     /// A record of another version.
     Unknown {
         /// Its kind.

@@ -12,7 +12,9 @@ use super::{
 };
 use crate::{
     evaluate::{
-        self, numeric_host,
+        self,
+        judgement::{RuleIndex, Verdict},
+        numeric_host,
         request::{HostName, Judgement, Request},
     },
     events::{self, Decision},
@@ -45,18 +47,36 @@ pub(super) fn judge(
     })
 }
 
-/// As [`judge`], but every rule is walked: the same verdict, whatever the index says.
-pub(super) fn judge_by_walk(
-    rules: &Rules,
-    names: &NamesSet,
-    daemon: Option<&str>,
-    decision: &Decision,
-    facts: &Facts,
-) -> Judgement {
-    with_request(names, daemon, decision, |request, ends| {
-        let answers = Answers::new(facts, ends, &rules.accounts);
-        evaluate::evaluate(rules.tables(), request, &answers)
-    })
+/// A judgement to be made once more, by a walk over every rule.
+#[derive(Clone, Debug)]
+pub struct Walk {
+    pub(super) rules: Rules,
+    pub(super) names: NamesSet,
+    /// Which of the names stands for all.
+    pub(super) daemon: Option<String>,
+    pub(super) decision: Decision,
+    pub(super) facts: Facts,
+    /// What the index says.
+    pub(super) found: (Verdict, Option<RuleIndex>),
+}
+
+impl Walk {
+    /// Walks; what to say if it comes to something else.
+    pub fn run(&self) -> Option<String> {
+        let Self { rules, names, daemon, decision, facts, found: (verdict, rule) } = self;
+        let walked = with_request(names, daemon.as_deref(), decision, |request, ends| {
+            let answers = Answers::new(facts, ends, &rules.accounts);
+            evaluate::evaluate(rules.tables(), request, &answers)
+        });
+        if walked.verdict == *verdict && walked.rule == *rule {
+            return None;
+        }
+        let (client, server) = ends(decision);
+        Some(format!(
+            "the index over the rules says {verdict:?} of {client} at {server} ({names}), the rules themselves {:?}: please report this",
+            walked.verdict
+        ))
+    }
 }
 
 fn with_request<T>(

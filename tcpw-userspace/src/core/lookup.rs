@@ -150,3 +150,113 @@ impl Lookup for Answers<'_> {
         self.accounts.group_exists(name)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        sync::LazyLock,
+        time::{Duration, Instant},
+    };
+
+    use super::*;
+    use crate::{core::facts::Learnt, resolve::{Kept, Verified}};
+
+    fn learnt(question: Question, kept: Kept<Found>) -> Learnt {
+        Learnt { question, kept, took: None }
+    }
+
+
+    fn kept(value: Found, seconds: u64) -> Kept<Found> {
+        let since = Instant::now();
+        Kept { value, since, until: since + Duration::from_secs(seconds) }
+    }
+
+    fn ask(facts: &Facts, ends: [IpAddr; 2]) -> Answers<'_> {
+        static NOBODY: LazyLock<KnownAccounts> = LazyLock::new(KnownAccounts::default);
+        Answers::new(facts, ends, &NOBODY)
+    }
+
+    fn name(text: &str) -> Found {
+        Found::Name(Verified { name: HostName::Known(text.as_bytes().into()), warning: None })
+    }
+
+    #[test]
+    fn the_first_question_is_told_and_no_other() {
+        let ends = ["192.0.2.1".parse().unwrap(), "192.0.2.2".parse().unwrap()];
+        let mut facts = Facts::default();
+        let answers = ask(&facts, ends);
+        assert_eq!(answers.server_name(), HostName::Unknown);
+        answers.client_name();
+        let Some(Missing::LookUp(first)) = answers.missing() else { panic!("a look-up") };
+        assert_eq!(first, Question::Name(ends[1]));
+        facts.learn(learnt(first, kept(name("s.test"), 20)));
+        let answers = ask(&facts, ends);
+        assert_eq!(answers.server_name(), HostName::Known(b"s.test"[..].into()));
+        assert!(!answers.in_netgroup(b"trusted", Some(b"s.test"), None));
+        let Some(Missing::LookUp(second)) = answers.missing() else { panic!("a look-up") };
+        let sooner = kept(Found::Member(true), 10);
+        facts.learn(learnt(second, sooner.clone()));
+        let answers = ask(&facts, ends);
+        assert!(answers.in_netgroup(b"trusted", Some(b"s.test"), None));
+        assert_eq!(answers.missing(), None);
+        assert_eq!(facts.until(), Some(sooner.until), "the earliest counts");
+    }
+
+    #[test]
+    fn user_is_wanted_once_the_questions_before_are_answered() {
+        let ends = ["192.0.2.1".parse().unwrap(), "192.0.2.2".parse().unwrap()];
+        let mut facts = Facts::default();
+        let answers = ask(&facts, ends);
+        answers.client_name();
+        assert_eq!((answers.client_user(10), answers.user_wanted()), (None, None));
+        let Some(Missing::LookUp(question)) = answers.missing() else { panic!("a look-up") };
+        facts.learn(learnt(question, kept(name("c.test"), 20)));
+
+        let answers = ask(&facts, ends);
+        answers.client_name();
+        answers.client_user(7);
+        assert_eq!(answers.user_wanted(), Some(UserWanted { timeout_s: 7, is_open: false }));
+        // What it is may decide whether this is asked at all.
+        answers.server_name();
+        assert_eq!(answers.user_wanted(), Some(UserWanted { timeout_s: 7, is_open: true }));
+        assert_eq!(answers.missing(), None);
+
+        facts.learn_user(Some(b"root"[..].into()));
+        let answers = ask(&facts, ends);
+        assert_eq!(answers.client_user(7).as_deref(), Some(&b"root"[..]));
+        assert_eq!(answers.user_wanted(), None);
+    }
+
+    #[test]
+    fn command_behind_an_unknown_user_leaves_the_verdict_open() {
+        let ends = ["::1".parse().unwrap(), "::1".parse().unwrap()];
+        let mut facts = Facts::default();
+        facts.end(b"first"[..].into(), CommandResult::Exited(0));
+        let answers = ask(&facts, ends);
+        answers.run(Purpose::Aclexec, b"first");
+        answers.client_user(10);
+        assert_eq!(answers.user_wanted().map(|user| user.is_open), Some(false), "it ran before");
+        answers.run(Purpose::Aclexec, b"true");
+        assert_eq!(answers.user_wanted().map(|user| user.is_open), Some(true));
+    }
+
+    #[test]
+    fn one_address_at_both_ends_is_asked_for_once() {
+        let ends = ["127.0.0.1".parse().unwrap(), "127.0.0.1".parse().unwrap()];
+        let mut facts = Facts::default();
+        facts.learn(learnt(Question::Name(ends[0]), kept(name("localhost"), 1)));
+        let answers = ask(&facts, ends);
+        assert_eq!(answers.client_name(), answers.server_name());
+        assert_eq!(answers.missing(), None);
+    }
+
+    #[test]
+    fn where_nothing_is_looked_up_nothing_is_missing() {
+        let facts = Facts::unknown();
+        let answers = ask(&facts, ["::1".parse().unwrap(), "::1".parse().unwrap()]);
+        assert_eq!(answers.client_name(), HostName::Unknown);
+        assert!(!answers.in_netgroup(b"g", Some(b"unknown"), None));
+        assert_eq!(answers.missing(), None);
+        assert_eq!(facts.until(), None);
+    }
+}

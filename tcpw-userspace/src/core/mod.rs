@@ -181,6 +181,7 @@ impl Core {
                 self.redirect.arrived(arrived, duties, shared, out);
             }
             Input::GateAttached(gate) => self.start.gate_attached(gate, shared, out),
+            Input::Walked(disagreement) => self.report.walked(disagreement, out),
             Input::LookedUp { question, found } => self.names.looked_up(&question, found, out),
             Input::UserTold { number, answer } => self.users.told(number, answer, out),
             Input::Destroyed { waiting, result } => self.users.destroyed(&waiting, result, out),
@@ -291,6 +292,7 @@ impl Core {
             }
             Event::HandshakeHasData(decision, pending) => complete(&decision, &pending, shared, out),
             Event::BannerDone(socket) => out.write(action::Write::DismissBannerSocket(socket)),
+            Event::Outdated => {}
             Event::Unknown { kind } => {
                 out.error(format!("an event of kind {kind} is not known to this version"));
             }

@@ -8,7 +8,7 @@
 use super::wire::Order;
 use crate::{
     evaluate::judgement::{Action, Effect},
-    parse::rule::Text,
+    parse::rule::{Origin, RuleOption, Tables, Text},
 };
 
 /// A command to run.
@@ -39,7 +39,7 @@ impl Default for Surroundings {
 
 impl Surroundings {
     /// The order to run a command in them.
-    pub(super) fn order(&self, id: u64, command: Vec<u8>) -> Order {
+    pub(crate) fn order(&self, id: u64, command: Vec<u8>) -> Order {
         let environment = self.environment.iter().map(|(name, value)| (name.to_vec(), value.to_vec()));
         Order {
             id,
@@ -97,6 +97,18 @@ pub fn commands(effects: &[Effect]) -> Vec<Command> {
         surroundings.apply(&effect.action);
     }
     commands
+}
+
+/// The commands of all rules, as they are written, and where.
+pub fn commands_of(tables: &Tables) -> impl Iterator<Item = (&Origin, &[u8])> {
+    let rules = tables.allow.rules.iter().chain(&tables.deny.rules);
+    let options = rules.flat_map(|rule| rule.options.iter());
+    options.filter_map(|field| match &field.option {
+        Ok(RuleOption::Spawn(text) | RuleOption::Aclexec(text) | RuleOption::Twist(text)) => {
+            Some((&field.origin, &**text))
+        }
+        Ok(_) | Err(_) => None,
+    })
 }
 
 #[cfg(test)]

@@ -23,7 +23,7 @@ enum Done {
 }
 
 /// The files of the commands in force, and whose they are.
-pub(super) struct Files {
+pub(crate) struct Files {
     user: String,
     account: Option<User>,
     wanted: Vec<PathBuf>,
@@ -33,17 +33,17 @@ pub(super) struct Files {
 
 impl Files {
     /// None yet. Looks the user up.
-    pub(super) fn new(user: &str) -> Self {
+    pub(crate) fn new(user: &str) -> Self {
         Self { user: user.into(), account: account(user), wanted: Vec::new(), said: Vec::new() }
     }
 
     /// Which files commands name.
-    pub(super) fn wanted(&self) -> &[PathBuf] {
+    pub(crate) fn wanted(&self) -> &[PathBuf] {
         &self.wanted
     }
 
     /// Commands name these; whether they named others before.
-    pub(super) fn want(&mut self, mut files: Vec<PathBuf>) -> bool {
+    pub(crate) fn want(&mut self, mut files: Vec<PathBuf>) -> bool {
         files.sort();
         files.dedup();
         if self.account.is_none() && !files.is_empty() {
@@ -55,7 +55,7 @@ impl Files {
 
     /// Makes what is missing, and gives away what is root's: at first, and after a rotation. Whether there
     /// was any.
-    pub(super) fn keep(&mut self) -> bool {
+    pub(crate) fn keep(&mut self) -> bool {
         let Some(account) = self.account.as_ref().filter(|account| !account.uid.is_root()) else {
             return false;
         };

@@ -22,7 +22,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 
 /// The limits and what they did.
 #[derive(Debug)]
-pub(super) struct Limits {
+pub(crate) struct Limits {
     all: Bucket,
     sources: HashMap<IpNet, Bucket>,
     /// Of networks that found no place in `sources`.
@@ -33,16 +33,16 @@ pub(super) struct Limits {
 
 /// What did not run since the last report.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Suppressed {
+pub(crate) struct Suppressed {
     /// By network.
-    pub(super) by_source: HashMap<IpNet, u64>,
+    pub(crate) by_source: HashMap<IpNet, u64>,
     /// From networks beyond those told apart.
-    pub(super) others: u64,
+    pub(crate) others: u64,
 }
 
 impl Limits {
     /// Full buckets.
-    pub(super) fn new(per_minute: u32, per_source: u32, now: Instant) -> Self {
+    pub(crate) fn new(per_minute: u32, per_source: u32, now: Instant) -> Self {
         Self {
             all: Bucket::new(per_minute, now),
             sources: HashMap::new(),
@@ -53,7 +53,7 @@ impl Limits {
     }
 
     /// Takes a command's token, if there is one in both buckets.
-    pub(super) fn take(&mut self, source: IpAddr, now: Instant) -> bool {
+    pub(crate) fn take(&mut self, source: IpAddr, now: Instant) -> bool {
         let network = network_of(source);
         if self.sources.len() >= MAX_SOURCES && !self.sources.contains_key(&network) {
             self.sources.retain(|_, bucket| !bucket.is_full(now));
@@ -75,7 +75,7 @@ impl Limits {
     }
 
     /// Counts a command that does not run.
-    pub(super) fn suppress(&mut self, source: IpAddr) {
+    pub(crate) fn suppress(&mut self, source: IpAddr) {
         let network = network_of(source);
         let by_source = &mut self.suppressed.by_source;
         if by_source.len() < MAX_REPORTED || by_source.contains_key(&network) {
@@ -86,13 +86,13 @@ impl Limits {
     }
 
     /// What did not run since the last call.
-    pub(super) fn report(&mut self) -> Suppressed {
+    pub(crate) fn report(&mut self) -> Suppressed {
         std::mem::take(&mut self.suppressed)
     }
 }
 
 /// The network that is one source: an IPv4 /24, an IPv6 /64.
-pub(super) fn network_of(source: IpAddr) -> IpNet {
+pub(crate) fn network_of(source: IpAddr) -> IpNet {
     match source {
         IpAddr::V4(v4) => Ipv4Net::new_assert(Ipv4Addr::from_bits(v4.to_bits() & !0xff), 24).into(),
         IpAddr::V6(v6) => Ipv6Net::new_assert(Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64), 64).into(),
@@ -126,7 +126,7 @@ impl Bucket {
 }
 
 /// A count as people read it: `4,213`.
-pub(super) fn grouped(count: u64) -> String {
+pub(crate) fn grouped(count: u64) -> String {
     let digits = count.to_string();
     let mut out = String::with_capacity(digits.len() + digits.len() / 3);
     for (index, digit) in digits.chars().enumerate() {

@@ -32,12 +32,12 @@ pub const SUBCOMMAND: &str = "effects-helper";
 #[derive(Debug)]
 pub struct Heard {
     /// Which: helpers are numbered.
-    pub(super) helper: u64,
-    pub(super) what: What,
+    pub(crate) helper: u64,
+    pub(crate) what: What,
 }
 
 #[derive(Debug)]
-pub(super) enum What {
+pub(crate) enum What {
     Said(Report),
     /// It closed its end, or spoke nonsense: why, if it did not just end.
     Gone(Option<String>),
@@ -48,8 +48,8 @@ type Sent = (Vec<u8>, Option<OwnedFd>);
 
 /// A running helper.
 #[derive(Debug)]
-pub(super) struct Process {
-    pub(super) number: u64,
+pub(crate) struct Process {
+    pub(crate) number: u64,
     child: Child,
     orders: mpsc::UnboundedSender<Sent>,
 }
@@ -57,7 +57,7 @@ pub(super) struct Process {
 impl Process {
     /// Starts a helper, which reports to `heard`. To be called by the main thread: the helper ends
     /// with the thread that started it.
-    pub(super) fn start(number: u64, charge: &Charge, heard: mpsc::Sender<Heard>) -> Result<Self> {
+    pub(crate) fn start(number: u64, charge: &Charge, heard: mpsc::Sender<Heard>) -> Result<Self> {
         let (ours, theirs) = Pair::pair().context("make a socket pair")?;
         let child = Command::new("/proc/self/exe")
             .arg(SUBCOMMAND)
@@ -82,20 +82,20 @@ impl Process {
     ///
     /// # Errors
     /// It is too long.
-    pub(super) fn order(&self, order: &Order) -> Result<()> {
+    pub(crate) fn order(&self, order: &Order) -> Result<()> {
         // If it is gone, that is heard soon.
         drop(self.orders.send((wire::frame(order)?, None)));
         Ok(())
     }
 
     /// As [`order`](Self::order), with the connection the order is about.
-    pub(super) fn serve(&self, order: &Order, connection: OwnedFd) -> Result<()> {
+    pub(crate) fn serve(&self, order: &Order, connection: OwnedFd) -> Result<()> {
         drop(self.orders.send((wire::frame(order)?, Some(connection))));
         Ok(())
     }
 
     /// Ends it, and with it its commands.
-    pub(super) fn end(mut self) {
+    pub(crate) fn end(mut self) {
         drop(self.child.kill());
         drop(self.child.wait());
     }

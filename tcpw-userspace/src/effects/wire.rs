@@ -11,11 +11,11 @@ use std::{
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 /// Longest frame: a command, and an environment of some `setenv`.
-pub(super) const MAX_FRAME: usize = 256 << 10;
+pub(crate) const MAX_FRAME: usize = 256 << 10;
 
 /// The daemon's first message: who to become.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Charge {
+pub(crate) struct Charge {
     /// The user.
     pub user: String,
     /// Set-uid programs keep their meaning.
@@ -34,7 +34,7 @@ pub(super) struct Charge {
 
 /// One command to run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Order {
+pub struct Order {
     /// Number in the answers.
     pub id: u64,
     /// What `/bin/sh -c` gets.
@@ -51,7 +51,7 @@ pub(super) struct Order {
 
 /// What is done with a connection, beside running the command.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Connection {
+pub struct Connection {
     /// What its client gets first.
     pub banner: Vec<u8>,
     /// Then the command; without, that was all.
@@ -64,7 +64,7 @@ pub(super) struct Connection {
 
 /// What the helper says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) enum Report {
+pub enum Report {
     /// It has given up root: what is worth knowing of it.
     Ready {
         /// For the log: what this kernel does not give, the mailer's group.
@@ -100,7 +100,7 @@ pub(super) enum Report {
 }
 
 /// A message as a frame.
-pub(super) fn frame(message: &impl Serialize) -> io::Result<Vec<u8>> {
+pub(crate) fn frame(message: &impl Serialize) -> io::Result<Vec<u8>> {
     let body = postcard::to_stdvec(message).map_err(io::Error::other)?;
     let length = u32::try_from(body.len()).ok().filter(|_| body.len() <= MAX_FRAME);
     let length = length.ok_or_else(|| io::Error::other(format!("longer than {MAX_FRAME} bytes")))?;
@@ -108,7 +108,7 @@ pub(super) fn frame(message: &impl Serialize) -> io::Result<Vec<u8>> {
 }
 
 /// Length of the body behind a frame's first four bytes.
-pub(super) fn body_length(head: [u8; 4]) -> io::Result<usize> {
+pub(crate) fn body_length(head: [u8; 4]) -> io::Result<usize> {
     let length = u32::from_le_bytes(head) as usize;
     if length > MAX_FRAME {
         return Err(io::Error::other(format!("a frame of {length} bytes")));
@@ -117,12 +117,12 @@ pub(super) fn body_length(head: [u8; 4]) -> io::Result<usize> {
 }
 
 /// The message in a frame's body.
-pub(super) fn message<M: DeserializeOwned>(body: &[u8]) -> io::Result<M> {
+pub(crate) fn message<M: DeserializeOwned>(body: &[u8]) -> io::Result<M> {
     postcard::from_bytes(body).map_err(io::Error::other)
 }
 
 /// Reads one message; waits for it.
-pub(super) fn read<M: DeserializeOwned>(from: &mut impl Read) -> io::Result<M> {
+pub(crate) fn read<M: DeserializeOwned>(from: &mut impl Read) -> io::Result<M> {
     let mut head = [0; 4];
     from.read_exact(&mut head)?;
     let mut body = vec![0; body_length(head)?];

@@ -40,12 +40,12 @@ impl Consequences {
     }
 
     /// Whether a client that is let in may have a banner coming.
-    pub fn speaks(&self) -> bool {
+    pub fn has_allow_banners(&self) -> bool {
         self.serves && (self.asks_command || self.verdict == Verdict::Allow)
     }
 
     /// Whether a refused client is led to what the rule has for it.
-    pub fn steers(&self) -> bool {
+    pub fn redirects(&self) -> bool {
         self.serves && !self.asks_command && self.verdict == Verdict::Refuse
     }
 }

@@ -28,13 +28,13 @@ pub enum Hook {
     /// cgroup bind6: likewise.
     BindsV6,
     /// cgroup bind4 of the whole host: stamps UDP ports that are watched.
-    JoinsV4,
+    WatchBindV4,
     /// cgroup bind6: likewise.
-    JoinsV6,
+    WatchBindV6,
     /// cgroup post_bind4: likewise, once the socket has its port.
-    JoinedV4,
+    WatchBoundV4,
     /// cgroup post_bind6: likewise.
-    JoinedV6,
+    WatchBoundV6,
     /// cgroup sendmsg4: remembers the peers a UDP service socket writes to.
     WroteV4,
     /// cgroup sendmsg6: likewise.
@@ -42,7 +42,7 @@ pub enum Hook {
     /// tp_btf/inet_sock_set_state: names listeners that were not bound, reports every one.
     Listening,
     /// tp_btf/sched_process_exec: reports programs that may take over a listener.
-    Executes,
+    Executed,
     /// sock_ops: reports accepted connections, sets SO_KEEPALIVE on them.
     Accepted,
     /// cgroup_skb/ingress: holds data of connections that wait for a user.
@@ -50,11 +50,11 @@ pub enum Hook {
     /// cgroup_skb/egress: likewise.
     UserOut,
     /// sock_ops: marks connections that wait for a user.
-    UserBorn,
+    UserAccepted,
 }
 
 /// What makes connections wait for a user; the one that makes them last.
-pub(super) const USER_HOOKS: [Hook; 3] = [Hook::UserIn, Hook::UserOut, Hook::UserBorn];
+pub(super) const USER_HOOKS: [Hook; 3] = [Hook::UserIn, Hook::UserOut, Hook::UserAccepted];
 
 impl Hook {
     /// Name of its program in the BPF object.
@@ -65,18 +65,18 @@ impl Hook {
             Self::BoundV6 => "bound_v6",
             Self::BindsV4 => "binds_v4",
             Self::BindsV6 => "binds_v6",
-            Self::JoinsV4 => "joins_v4",
-            Self::JoinsV6 => "joins_v6",
-            Self::JoinedV4 => "joined_v4",
-            Self::JoinedV6 => "joined_v6",
+            Self::WatchBindV4 => "watch_bind_v4",
+            Self::WatchBindV6 => "watch_bind_v6",
+            Self::WatchBoundV4 => "watch_bound_v4",
+            Self::WatchBoundV6 => "watch_bound_v6",
             Self::WroteV4 => "wrote_v4",
             Self::WroteV6 => "wrote_v6",
             Self::Listening => "listening",
-            Self::Executes => "executes",
+            Self::Executed => "executed",
             Self::Accepted => "accepted",
             Self::UserIn => "user_in",
             Self::UserOut => "user_out",
-            Self::UserBorn => "user_born",
+            Self::UserAccepted => "user_accepted",
         }
     }
 }
@@ -130,7 +130,7 @@ impl Kernel {
             Hook::WroteV4,
             Hook::WroteV6,
             Hook::Listening,
-            Hook::Executes,
+            Hook::Executed,
         ];
         // One that is pinned goes on with this version's program.
         let is_pinned = self.pins.as_ref().is_some_and(|pins| pins.link(Hook::Accepted).exists());
@@ -255,7 +255,7 @@ impl Kernel {
 
     /// Takes over a pinned cgroup link; `false` if it has to be made anew.
     fn adopt(&mut self, hook: Hook, pins: &Pins, cgroup: &Path) -> Result<bool> {
-        if matches!(hook, Hook::Listening | Hook::Executes) {
+        if matches!(hook, Hook::Listening | Hook::Executed) {
             // A tracing link cannot be updated: the new one is attached before the old pin goes.
             return Ok(false);
         }
@@ -281,15 +281,18 @@ impl Kernel {
         let program = self.ebpf.program_mut(hook.program()).context("not in the BPF object")?;
         let result = match hook {
             Hook::Gate | Hook::UserIn | Hook::UserOut => <&mut CgroupSkb>::try_from(program)?.load(),
-            Hook::BoundV4 | Hook::BoundV6 | Hook::JoinedV4 | Hook::JoinedV6 => {
+            Hook::BoundV4 | Hook::BoundV6 | Hook::WatchBoundV4 | Hook::WatchBoundV6 => {
                 <&mut CgroupSock>::try_from(program)?.load()
             }
-            Hook::BindsV4 | Hook::BindsV6 | Hook::JoinsV4 | Hook::JoinsV6 | Hook::WroteV4 | Hook::WroteV6 => {
-                <&mut CgroupSockAddr>::try_from(program)?.load()
-            }
+            Hook::BindsV4
+            | Hook::BindsV6
+            | Hook::WatchBindV4
+            | Hook::WatchBindV6
+            | Hook::WroteV4
+            | Hook::WroteV6 => <&mut CgroupSockAddr>::try_from(program)?.load(),
             Hook::Listening => <&mut BtfTracePoint>::try_from(program)?.load("inet_sock_set_state", btf),
-            Hook::Executes => <&mut BtfTracePoint>::try_from(program)?.load("sched_process_exec", btf),
-            Hook::Accepted | Hook::UserBorn => <&mut SockOps>::try_from(program)?.load(),
+            Hook::Executed => <&mut BtfTracePoint>::try_from(program)?.load("sched_process_exec", btf),
+            Hook::Accepted | Hook::UserAccepted => <&mut SockOps>::try_from(program)?.load(),
         };
         match result {
             Ok(()) => Ok(()),
@@ -313,22 +316,27 @@ impl Kernel {
                 let id = gate.attach(cgroup, direction, mode)?;
                 gate.take_link(id)?.try_into()?
             }
-            Hook::BoundV4 | Hook::BoundV6 | Hook::JoinedV4 | Hook::JoinedV6 => {
+            Hook::BoundV4 | Hook::BoundV6 | Hook::WatchBoundV4 | Hook::WatchBoundV6 => {
                 let bound: &mut CgroupSock = program.try_into()?;
                 let id = bound.attach(cgroup, mode)?;
                 bound.take_link(id)?.try_into()?
             }
-            Hook::BindsV4 | Hook::BindsV6 | Hook::JoinsV4 | Hook::JoinsV6 | Hook::WroteV4 | Hook::WroteV6 => {
+            Hook::BindsV4
+            | Hook::BindsV6
+            | Hook::WatchBindV4
+            | Hook::WatchBindV6
+            | Hook::WroteV4
+            | Hook::WroteV6 => {
                 let addressed: &mut CgroupSockAddr = program.try_into()?;
                 let id = addressed.attach(cgroup, mode)?;
                 addressed.take_link(id)?.try_into()?
             }
-            Hook::Listening | Hook::Executes => {
+            Hook::Listening | Hook::Executed => {
                 let listening: &mut BtfTracePoint = program.try_into()?;
                 let id = listening.attach()?;
                 listening.take_link(id)?.into()
             }
-            Hook::Accepted | Hook::UserBorn => {
+            Hook::Accepted | Hook::UserAccepted => {
                 let accepted: &mut SockOps = program.try_into()?;
                 let id = accepted.attach(cgroup, mode)?;
                 accepted.take_link(id)?.try_into()?

@@ -12,11 +12,11 @@ use aya::{
     maps::{HashMap, MapData, MapError, SockHash},
     programs::{ProgramError, SkMsg},
 };
-use tcpw_common::{banner::Banner, key::AttemptKey};
+use tcpw_common::{banner::Banner, key::BannerKey};
 
 use super::load::Kernel;
 
-const PROGRAM: &str = "speaks";
+const PROGRAM: &str = "send_banner";
 
 impl Kernel {
     /// Makes ready for a policy with banners for clients it allows; nothing to do if it is.
@@ -27,8 +27,9 @@ impl Kernel {
         if self.has_banners {
             return Ok(());
         }
-        let map = self.ebpf.map("SPEAKERS").context("the BPF object has no map SPEAKERS")?;
-        let speakers = SockHash::<_, u64>::try_from(map)?.fd().try_clone().context("keep map SPEAKERS")?;
+        let map = self.ebpf.map("BANNER_SOCKETS").context("the BPF object has no map BANNER_SOCKETS")?;
+        let speakers =
+            SockHash::<_, u64>::try_from(map)?.fd().try_clone().context("keep map BANNER_SOCKETS")?;
         let program = self.ebpf.program_mut(PROGRAM).context("not in the BPF object")?;
         let program: &mut SkMsg = program.try_into()?;
         match program.load() {
@@ -50,7 +51,7 @@ impl Kernel {
     ///
     /// # Errors
     /// The table is full, or the program is not there.
-    pub fn leave_banner(&mut self, key: &AttemptKey, banner: &Banner) -> Result<()> {
+    pub fn leave_banner(&mut self, key: &BannerKey, banner: &Banner) -> Result<()> {
         if !self.has_banners {
             bail!("this kernel has no program {PROGRAM}");
         }
@@ -61,7 +62,7 @@ impl Kernel {
     ///
     /// # Errors
     /// The kernel refuses the write.
-    pub fn take_back_banner(&mut self, key: &AttemptKey) -> Result<bool> {
+    pub fn take_back_banner(&mut self, key: &BannerKey) -> Result<bool> {
         was_there(self.banners_mut()?.remove(key)).context("take back a banner")
     }
 
@@ -69,9 +70,9 @@ impl Kernel {
     ///
     /// # Errors
     /// The map cannot be read.
-    pub fn left_banners(&self) -> Result<Vec<AttemptKey>> {
+    pub fn left_banners(&self) -> Result<Vec<BannerKey>> {
         let map = self.ebpf.map("BANNERS").context("the BPF object has no map BANNERS")?;
-        let map: HashMap<_, AttemptKey, Banner> = HashMap::try_from(map)?;
+        let map: HashMap<_, BannerKey, Banner> = HashMap::try_from(map)?;
         map.keys().collect::<Result<_, _>>().context("read the banners")
     }
 
@@ -80,7 +81,7 @@ impl Kernel {
     /// # Errors
     /// The kernel refuses the write.
     pub fn dismiss_speaker(&mut self, cookie: u64) -> Result<()> {
-        let map = self.ebpf.map_mut("SPEAKERS").context("the BPF object has no map SPEAKERS")?;
+        let map = self.ebpf.map_mut("BANNER_SOCKETS").context("the BPF object has no map BANNER_SOCKETS")?;
         let mut speakers: SockHash<_, u64> = SockHash::try_from(map)?;
         // One that is closed is gone.
         was_there(speakers.remove(&cookie)).context("dismiss the socket of a banner").map(drop)
@@ -91,12 +92,12 @@ impl Kernel {
     /// # Errors
     /// The map cannot be read.
     pub fn speakers(&self) -> Result<usize> {
-        let map = self.ebpf.map("SPEAKERS").context("the BPF object has no map SPEAKERS")?;
+        let map = self.ebpf.map("BANNER_SOCKETS").context("the BPF object has no map BANNER_SOCKETS")?;
         let speakers: SockHash<_, u64> = SockHash::try_from(map)?;
         Ok(speakers.keys().filter(Result::is_ok).count())
     }
 
-    fn banners_mut(&mut self) -> Result<HashMap<&mut MapData, AttemptKey, Banner>> {
+    fn banners_mut(&mut self) -> Result<HashMap<&mut MapData, BannerKey, Banner>> {
         let map = self.ebpf.map_mut("BANNERS").context("the BPF object has no map BANNERS")?;
         Ok(HashMap::try_from(map)?)
     }

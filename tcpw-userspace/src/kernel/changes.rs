@@ -10,7 +10,7 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
-use tcpw_common::service::CHANGES;
+use tcpw_common::certified::CHANGES;
 
 use super::alive::boot_ns;
 

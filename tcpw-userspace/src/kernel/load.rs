@@ -20,7 +20,7 @@ pub(super) static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_
 pub(super) const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
 
 /// The maps that outlive a process when pinned; all but .rodata, scratch and aya-log's own.
-pub(super) const STATE_MAPS: [&str; 48] = [
+pub(super) const STATE_MAPS: [&str; 51] = [
     "ACTIVE",
     "HEADERS",
     "CLIENTS_V4",
@@ -36,7 +36,9 @@ pub(super) const STATE_MAPS: [&str; 48] = [
     "COMMS",
     "ATTEMPTS",
     "ANSWERS",
-    "ONCE",
+    "UDP_ATTEMPTS",
+    "ANSWERS_ONCE",
+    "RESET_ONCE",
     "HANDSHAKES",
     "EVENTS",
     "COUNTERS",
@@ -50,7 +52,7 @@ pub(super) const STATE_MAPS: [&str; 48] = [
     "HEARD",
     "BINDERS",
     "WATCHING",
-    "SERVICES",
+    "CERTIFIED",
     "UDP_PORTS",
     "CHANGES",
     "RESET_LIMITS",
@@ -61,14 +63,15 @@ pub(super) const STATE_MAPS: [&str; 48] = [
     "FLOWS",
     "PLACE",
     "REFUSALS",
-    "TAKERS",
+    "REDIRECT_LISTEN",
     "USERS",
     "USER_HANDSHAKES",
+    "DATA_REPORTED",
     "WAITING",
     "MARKS",
     "BANNERS",
-    "SPEECHES",
-    "SPEAKERS",
+    "BANNER_TEXTS",
+    "BANNER_SOCKETS",
 ];
 
 /// What to load.

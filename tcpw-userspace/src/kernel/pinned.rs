@@ -83,9 +83,9 @@ fn word(map: &MapData, index: u32, word: usize) -> Result<u32> {
 pub(super) fn read_counters<M: Borrow<MapData>>(map: &PerCpuArray<M, u64>) -> Vec<(&'static str, u64)> {
     Counter::ALL
         .iter()
-        .map(|(counter, name)| {
+        .map(|counter| {
             let values = map.get(&(*counter as u32), 0);
-            (*name, values.map_or(0, |values: PerCpuValues<u64>| values.iter().sum()))
+            (counter.metric().name, values.map_or(0, |values: PerCpuValues<u64>| values.iter().sum()))
         })
         .collect()
 }

@@ -20,9 +20,10 @@ use aya::{
     programs::SkLookup,
 };
 use tcpw_common::{
+    certified::{Certified, CertifiedKey, MAY_RESET, WHOLE_NETNS, change_index},
     key::{Address, as_v4, mapped},
     limits::PASSED_NS,
-    service::{Pressure, RESET, ResetLimits, Service, ServiceKey, WHOLE_NETNS, change_index},
+    refusal::{Pressure, ResetLimits},
 };
 
 use super::{
@@ -39,9 +40,9 @@ const UDP: u16 = 17;
 
 /// The shared program, its maps, and every link.
 pub struct Resets {
-    services: HashMap<MapData, ServiceKey, Service>,
+    services: HashMap<MapData, CertifiedKey, Certified>,
     /// What is in `services`.
-    certified: BTreeMap<ServiceKey, Service>,
+    certified: BTreeMap<CertifiedKey, Certified>,
     limits: Array<MapData, ResetLimits>,
     changes: Arc<Changes>,
     place: OwnedFd,
@@ -86,9 +87,9 @@ impl Kernel {
             self.ebpf.program_mut("refuse").context("not in the BPF object")?.try_into()?;
         program.load().context("load program refuse")?;
         programs.set(0, program.fd()?, 0).context("put program refuse in its place")?;
-        let services: HashMap<MapData, ServiceKey, Service> =
-            HashMap::try_from(take(&mut self.ebpf, "SERVICES")?).context("open map SERVICES")?;
-        let certified: BTreeMap<ServiceKey, Service> =
+        let services: HashMap<MapData, CertifiedKey, Certified> =
+            HashMap::try_from(take(&mut self.ebpf, "CERTIFIED")?).context("open map CERTIFIED")?;
+        let certified: BTreeMap<CertifiedKey, Certified> =
             services.iter().collect::<Result<_, _>>().context("read the certified services")?;
         if certified.is_empty() && self.pins.as_ref().is_some_and(Pins::hold_a_gate) {
             // An adopted gate may not have remembered what it let pass.
@@ -156,9 +157,9 @@ impl Kernel {
         self.resets.as_ref().is_some_and(|resets| {
             let (local, port) = local;
             let any = if as_v4(&local).is_some() { mapped([0; 4]) } else { [0; 16] };
-            let at = |local| ServiceKey { netns, local, port, protocol, reserved: 0 };
+            let at = |local| CertifiedKey { netns, local, port, protocol, reserved: 0 };
             let key = if resets.certified.contains_key(&at(local)) { at(local) } else { at(any) };
-            let is_it = |it: &Service| it.cookie == cookie && it.flags & RESET != 0;
+            let is_it = |it: &Certified| it.cookie == cookie && it.flags & MAY_RESET != 0;
             resets.is_in_force(&key) && resets.certified.get(&key).is_some_and(is_it)
         })
     }
@@ -169,9 +170,9 @@ impl Kernel {
     }
 
     /// Whether the clients a service refuses are reset, as things stand.
-    pub fn is_reset(&self, key: &ServiceKey) -> bool {
+    pub fn is_reset(&self, key: &CertifiedKey) -> bool {
         self.resets.as_ref().is_some_and(|resets| {
-            let resets_it = |service: &Service| service.flags & RESET != 0;
+            let resets_it = |service: &Certified| service.flags & MAY_RESET != 0;
             resets.certified.get(key).is_some_and(resets_it) && resets.is_in_force(key)
         })
     }
@@ -200,7 +201,7 @@ impl Resets {
     }
 
     /// What is certified in a namespace.
-    pub fn certified(&self, netns: u64) -> impl Iterator<Item = (&ServiceKey, &Service)> {
+    pub fn certified(&self, netns: u64) -> impl Iterator<Item = (&CertifiedKey, &Certified)> {
         self.certified.iter().filter(move |(key, _)| key.netns == netns)
     }
 
@@ -245,7 +246,7 @@ impl Resets {
         &mut self,
         netns: u64,
         file: Option<&File>,
-        wanted: &BTreeMap<ServiceKey, Service>,
+        wanted: &BTreeMap<CertifiedKey, Certified>,
     ) -> Result<()> {
         let has_any = wanted.values().any(|service| service.flags != 0);
         let has_link = match file {
@@ -277,7 +278,7 @@ impl Resets {
         self.certified.iter().any(|(key, service)| service.flags != 0 && !self.is_in_force(key))
     }
 
-    fn is_in_force(&self, key: &ServiceKey) -> bool {
+    fn is_in_force(&self, key: &CertifiedKey) -> bool {
         let stamp = |port| self.changes.get(change_index(key.netns, key.protocol, port));
         self.certified.get(key).is_some_and(|service| {
             service.flags != 0
@@ -286,8 +287,8 @@ impl Resets {
         })
     }
 
-    fn remove(&mut self, is_over: impl Fn(&ServiceKey) -> bool) -> Result<()> {
-        let mut over: Vec<ServiceKey> = self.certified.keys().filter(|key| is_over(key)).copied().collect();
+    fn remove(&mut self, is_over: impl Fn(&CertifiedKey) -> bool) -> Result<()> {
+        let mut over: Vec<CertifiedKey> = self.certified.keys().filter(|key| is_over(key)).copied().collect();
         // What hides another goes last.
         over.sort_by_key(|key| self.certified.get(key).is_some_and(|service| service.flags == 0));
         for key in over {

@@ -8,10 +8,9 @@ use std::{
 use anyhow::{Context as _, Result};
 use aya::maps::{HashMap, Map, MapData, MapError, PerCpuArray, SkStorage};
 use tcpw_common::{
-    answer::{Answer, marks_once},
-    key::{AnswerKey, AttemptKey, Comm, NamesId},
+    answer::{Answer, AnswerOnce, ResetOnce},
+    key::{AnswerKey, AttemptKey, Comm, FlowKey, NamesId},
     layout::SPARE_WORDS,
-    outcome::Outcome,
     tag::Tag,
 };
 
@@ -92,10 +91,9 @@ impl Kernel {
         (outcome, marks): (u32, u8),
         expires_ns: u64,
     ) -> Result<()> {
-        let map = self.ebpf.map_mut("ONCE").context("the BPF object has no map ONCE")?;
-        let mut answers: HashMap<_, AttemptKey, Answer> = HashMap::try_from(map)?;
-        let marks = marks_once(marks, generation);
-        let answer = Answer { spare: SPARE_WORDS, expires_ns, outcome, marks };
+        let map = self.ebpf.map_mut("ANSWERS_ONCE").context("the BPF object has no map ANSWERS_ONCE")?;
+        let mut answers: HashMap<_, AttemptKey, AnswerOnce> = HashMap::try_from(map)?;
+        let answer = AnswerOnce { expires_ns, outcome, marks: marks.into(), generation, reserved: 0 };
         answers.insert(key, answer, 0).context("write an answer")
     }
 
@@ -104,12 +102,10 @@ impl Kernel {
     /// # Errors
     /// The kernel refuses the write.
     pub fn reset_once(&mut self, attempt: &AttemptKey, expires_ns: u64) -> Result<()> {
-        let map = self.ebpf.map_mut("ONCE").context("the BPF object has no map ONCE")?;
-        let mut answers: HashMap<_, AttemptKey, Answer> = HashMap::try_from(map)?;
-        let flow = AttemptKey { cookie: 0, isn: 0, ..*attempt };
-        let answer =
-            Answer { spare: SPARE_WORDS, expires_ns, outcome: Outcome::Refuse as u32, marks: attempt.isn };
-        answers.insert(flow, answer, 0).context("write a refusal")
+        let map = self.ebpf.map_mut("RESET_ONCE").context("the BPF object has no map RESET_ONCE")?;
+        let mut flows: HashMap<_, FlowKey, ResetOnce> = HashMap::try_from(map)?;
+        let reset = ResetOnce { expires_ns, isn: attempt.isn, reserved: 0 };
+        flows.insert(attempt.flow, reset, 0).context("write a refusal")
     }
 
     /// Lets an attempt be held once more at once: it was held for another reason before.

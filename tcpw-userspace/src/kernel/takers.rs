@@ -9,8 +9,8 @@ use std::os::fd::{AsRawFd as _, BorrowedFd};
 use anyhow::{Context as _, Result};
 use aya::maps::SockHash;
 use tcpw_common::{
-    service::TakerKey,
-    tag::{TAKER, Tag},
+    refusal::RedirectKey,
+    tag::{REDIRECT_LISTENER, Tag},
 };
 
 use super::load::Kernel;
@@ -21,7 +21,7 @@ impl Kernel {
     /// # Errors
     /// The kernel refuses the write.
     pub fn mark_taker(&mut self, socket: BorrowedFd<'_>, netns: u64) -> Result<()> {
-        self.write_tag(socket, Tag { names: 0, netns, pid: std::process::id(), flags: TAKER })
+        self.write_tag(socket, Tag { names: 0, netns, pid: std::process::id(), flags: REDIRECT_LISTENER })
     }
 
     /// From here on connections of that namespace and family (2 or 10) may be led to a socket.
@@ -29,9 +29,10 @@ impl Kernel {
     /// # Errors
     /// The kernel refuses the write.
     pub fn add_taker(&mut self, socket: BorrowedFd<'_>, netns: u64, family: u32) -> Result<()> {
-        let map = self.ebpf.map_mut("TAKERS").context("the BPF object has no map TAKERS")?;
-        let mut takers: SockHash<_, TakerKey> = SockHash::try_from(map)?;
-        let key = TakerKey { netns, family, reserved: 0 };
+        let map =
+            self.ebpf.map_mut("REDIRECT_LISTEN").context("the BPF object has no map REDIRECT_LISTEN")?;
+        let mut takers: SockHash<_, RedirectKey> = SockHash::try_from(map)?;
+        let key = RedirectKey { netns, family, reserved: 0 };
         takers.insert(key, socket.as_raw_fd(), 0).context("write a socket that takes connections")
     }
 }

@@ -12,7 +12,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use aya::maps::{HashMap, MapData};
-use tcpw_common::service::PortKey;
+use tcpw_common::certified::PortKey;
 
 use super::{
     alive::boot_ns,
@@ -21,7 +21,7 @@ use super::{
     pins::cgroup_id,
 };
 
-const HOOKS: [Hook; 4] = [Hook::JoinsV4, Hook::JoinsV6, Hook::JoinedV4, Hook::JoinedV6];
+const HOOKS: [Hook; 4] = [Hook::WatchBindV4, Hook::WatchBindV6, Hook::WatchBoundV4, Hook::WatchBoundV6];
 
 /// The ports that are watched.
 pub(super) struct UdpPorts {

@@ -62,7 +62,7 @@ impl Kernel {
         let mut own: PerCpuArray<_, u64> = PerCpuArray::try_from(map)?;
         for pins in before {
             let theirs = pins.counters()?;
-            for (counter, name) in Counter::ALL {
+            for counter in Counter::ALL {
                 let index = counter as u32;
                 // An older version has fewer.
                 let Ok(counted) = theirs.get(&index, 0) else { continue };
@@ -71,7 +71,7 @@ impl Kernel {
                     *first += counted.iter().sum::<u64>();
                 }
                 own.set(index, PerCpuValues::try_from(values)?, 0)
-                    .with_context(|| format!("take over counter {name}"))?;
+                    .with_context(|| format!("take over counter {}", counter.metric().name))?;
             }
         }
         Ok(())

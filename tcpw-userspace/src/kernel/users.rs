@@ -5,10 +5,10 @@
 
 use std::path::Path;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use aya::maps::{Array, HashMap, MapData, MapError};
 use tcpw_common::{
-    key::AttemptKey,
+    key::FlowKey,
     user::{Pending, Waiting},
 };
 
@@ -26,6 +26,10 @@ impl Kernel {
     /// # Errors
     /// The kernel refuses one of the programs: users are then unknown.
     pub fn begin_users(&mut self, cgroup: &Path) -> Result<()> {
+        if !self.offsets_known {
+            // A handshake and its connection are then not known to be the same flow.
+            bail!("this kernel's BTF does not say where a socket's network namespace is");
+        }
         self.attach_user_hooks(cgroup)?;
         self.set_users(1)
     }
@@ -41,7 +45,7 @@ impl Kernel {
 
     /// Whether the programs are attached.
     pub fn has_users(&self) -> bool {
-        self.attached.has(Hook::UserBorn)
+        self.attached.has(Hook::UserAccepted)
     }
 
     /// Whether an earlier process pinned them here.
@@ -76,10 +80,10 @@ impl Kernel {
     ///
     /// # Errors
     /// The map cannot be read.
-    pub fn pending_handshake(&self, ends: &AttemptKey) -> Result<Option<Pending>> {
+    pub fn pending_handshake(&self, flow: &FlowKey) -> Result<Option<Pending>> {
         let map = self.ebpf.map("USER_HANDSHAKES").context("the BPF object has no map USER_HANDSHAKES")?;
-        let map: HashMap<_, AttemptKey, Pending> = HashMap::try_from(map)?;
-        match map.get(ends, 0) {
+        let map: HashMap<_, FlowKey, Pending> = HashMap::try_from(map)?;
+        match map.get(flow, 0) {
             Ok(pending) => Ok(Some(pending)),
             Err(MapError::KeyNotFound) => Ok(None),
             Err(error) => Err(error).context("read a handshake that waits"),
@@ -93,7 +97,7 @@ impl Kernel {
     pub fn refuse_waiting(&mut self, waiting: &Waiting) -> Result<()> {
         let refused = Waiting { refused: 1, ..*waiting };
         let mut map = self.waiting_map_mut()?;
-        map.insert(waiting.ends.cookie, refused, BPF_EXIST).context("refuse a waiting connection")
+        map.insert(waiting.socket, refused, BPF_EXIST).context("refuse a waiting connection")
     }
 
     /// Lets the data of a connection pass, or forgets one that is gone.

@@ -22,7 +22,7 @@ use super::effects::marks;
 use crate::{
     core::{
         action::{Action, Write},
-        attempt::{Attempt, flow_of},
+        attempt::{Attempt},
         outbox::{Outbox, Step},
         shared::Shared,
     },
@@ -163,7 +163,7 @@ impl Banners {
             }
             return marks;
         };
-        let flow = FlowKey { netns: known.netns, ..flow_of(decision) };
+        let flow = FlowKey { netns: known.netns, ..decision.flow() };
         let key = BannerKey { flow, isn: held.isn, reserved: 0 };
         writes.push(Write::LeaveBanner { key, banner: Box::new(banner) });
         self.left.push_back((out.now.at, key));

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, HashSet};
 
 use tcpw_common::{
-    certified::{Certified, CertifiedKey, MAY_REDIRECT, RESET, WHOLE_NETNS},
+    certified::{Certified, CertifiedKey, MAY_REDIRECT, MAY_RESET, WHOLE_NETNS},
     limits::SETTLED_NS,
 };
 
@@ -166,7 +166,7 @@ impl Certify {
         let flags = |one: Certain, protocol, port| {
             let names = inventory.get(one.cookie).map(|known| &known.names);
             let is_reset = names.is_some_and(|names| shared.config.refusal.resets(names, port));
-            (if protocol == TCP { may_redirect } else { 0 }) | if is_reset { RESET } else { 0 }
+            (if protocol == TCP { may_redirect } else { 0 }) | if is_reset { MAY_RESET } else { 0 }
         };
         let certified = |protocol: u16, (local, port): Place, one: Option<Certain>| {
             let key = CertifiedKey { netns, local, port, protocol, reserved: 0 };

@@ -20,7 +20,7 @@ use super::effects::Effects;
 use crate::{
     core::{
         action::Write,
-        attempt::{Attempt, Purpose, attempt_key, flow_of, judge_under},
+        attempt::{Attempt, Purpose, attempt_key, judge_under},
         facts::Facts,
         input::Now,
         outbox::{Outbox, Step},
@@ -60,13 +60,13 @@ impl Commands {
 
     /// What decided an attempt, if a command had a say.
     pub(in crate::core) fn facts_of(&self, decision: &Decision, now: Instant) -> Option<&Facts> {
-        let (since, facts) = self.answered.get(&flow_of(decision))?;
+        let (since, facts) = self.answered.get(&decision.flow())?;
         (now.saturating_duration_since(*since) < ANSWER_FOR).then_some(facts)
     }
 
     /// The same, for the connection that the attempt became.
     pub(in crate::core) fn take_facts(&mut self, decision: &Decision, now: Instant) -> Option<Facts> {
-        let (since, facts) = self.answered.remove(&flow_of(decision))?;
+        let (since, facts) = self.answered.remove(&decision.flow())?;
         (now.saturating_duration_since(since) < ANSWER_FOR).then_some(facts)
     }
 
@@ -76,7 +76,7 @@ impl Commands {
             self.answered.retain(|_, (since, _)| now.saturating_duration_since(*since) < ANSWER_FOR);
         }
         if self.answered.len() < MOST_KEPT {
-            self.answered.insert(flow_of(decision), (now, facts));
+            self.answered.insert(decision.flow(), (now, facts));
         }
     }
 

@@ -30,7 +30,6 @@ use crate::{
         judgement::{Action as EffectAction, Effect, Judgement, Verdict},
         request::CommandResult,
     },
-    parse::rule::{Origin, RuleOption, Tables},
 };
 
 /// Commands that wait for others to end.
@@ -409,16 +408,4 @@ pub(in crate::core) fn marks(judgement: &Judgement) -> u8 {
         | EffectAction::Group(_) => 0,
     };
     judgement.effects.iter().map(mark).fold(0, |all, mark| all | mark)
-}
-
-/// The commands of all rules, as they are written, and where.
-pub(crate) fn commands_of(tables: &Tables) -> impl Iterator<Item = (&Origin, &[u8])> {
-    let rules = tables.allow.rules.iter().chain(&tables.deny.rules);
-    let options = rules.flat_map(|rule| rule.options.iter());
-    options.filter_map(|field| match &field.option {
-        Ok(RuleOption::Spawn(text) | RuleOption::Aclexec(text) | RuleOption::Twist(text)) => {
-            Some((&field.origin, &**text))
-        }
-        Ok(_) | Err(_) => None,
-    })
 }

@@ -23,7 +23,7 @@ use super::{banners::Banners, commands::Commands, effects::marks, names::Names};
 use crate::{
     core::{
         action::{Action, Reinject, Write},
-        attempt::{Attempt, Purpose, answer_key, attempt_key, flow_of},
+        attempt::{Attempt, Purpose, answer_key, attempt_key},
         facts::Facts,
         lookup::UserWanted,
         outbox::{Outbox, Step},
@@ -32,7 +32,6 @@ use crate::{
     evaluate::request::{Judgement, Verdict},
     events::{Decision, decision_of_held},
     names::NamesSet,
-    reinject::is_of_one_link,
 };
 
 /// Most packets that wait for a scan: a megabyte or two.
@@ -295,7 +294,7 @@ impl Held {
         let key = (attempt_key(held, decision), held.event.kind, decision.generation);
         let is_first = !held.bytes().is_empty() && self.sent.insert(key, out.now.at);
         if is_first {
-            self.note(flow_of(decision), held.event.time_ns, out.now.at);
+            self.note(decision.flow(), held.event.time_ns, out.now.at);
         }
         let packet = is_first.then(|| {
             let (netns, pid) = match shared.inventory.get(decision.cookie) {
@@ -306,7 +305,7 @@ impl Held {
                 netns,
                 pid,
                 ifindex: decision.ifindex,
-                by_device: u32::from(held.event.flags) & OF_ONE_DEVICE != 0 || is_of_one_link(held.bytes()),
+                by_device: u32::from(held.event.flags) & OF_ONE_DEVICE != 0,
                 held: Box::new(*held),
             }
         });
@@ -329,7 +328,7 @@ impl Held {
 
     /// How long an attempt was held that is reported now.
     pub(in crate::core) fn held_for(&mut self, decision: &Decision) -> Option<Duration> {
-        let since_ns = self.since.remove(&flow_of(decision))?;
+        let since_ns = self.since.remove(&decision.flow())?;
         Some(Duration::from_nanos(decision.time_ns.saturating_sub(since_ns)))
     }
 

@@ -27,7 +27,7 @@ use crate::{
     compile,
     core::{
         action::Action,
-        attempt::{Attempt, Purpose, answer_key, flow_of},
+        attempt::{Attempt, Purpose, answer_key},
         facts::Facts,
         input::{Arrived, Family},
         outbox::{Finished, Outbox, Step},
@@ -161,7 +161,7 @@ impl Redirect {
         shared: &Shared,
         out: &mut Outbox,
     ) {
-        let flow = flow_of(decision);
+        let flow = decision.flow();
         if let Some((_, redirected)) = self.arrived.remove(&flow) {
             return self.take(redirected, decision, names, shared, out);
         }
@@ -228,7 +228,7 @@ impl Redirect {
         shared: &Shared,
         out: &mut Outbox,
     ) {
-        self.is_done(flow_of(decision), out.now.at);
+        self.is_done(decision.flow(), out.now.at);
         let mut facts = if shared.is_unnamed(decision.server_port) {
             Facts::unknown()
         } else {

@@ -12,15 +12,14 @@ use crate::{
         action::Action,
         attempt::{answer_key, judge_under},
         facts::Facts,
-        inventory::Known,
-        judge::{self, Judged, judge_by_walk},
+        judge::{self, Judged, Walk},
         lookup::Missing,
         outbox::{Finished, Outbox, Step},
         shared::{Shared, UDP},
     },
     effects,
     evaluate::{
-        SelfCheck,
+        SelfCheck, SelfChecked,
         judgement::{Action as EffectAction, Effect},
         request::{Judgement, Verdict},
     },
@@ -29,6 +28,9 @@ use crate::{
     parse::rule::Text,
     record::{Judged as JudgedRecord, ListenerRecord, LookupRecord, Record},
 };
+
+/// A walk over so many rules is made at once; a longer one on a thread.
+const MOST_STEPS: usize = 1000;
 
 /// Records, and what the self-check found.
 pub(in crate::core) struct Report {
@@ -137,7 +139,8 @@ impl Report {
         ));
     }
 
-    /// Holds the index against a walk over every rule: always where that is cheap, else of a sample.
+    /// Holds the index against a walk over every rule: always where that is cheap, else of a sample, on a
+    /// thread.
     fn check_index(
         &mut self,
         decision: &Decision,
@@ -148,20 +151,29 @@ impl Report {
         out: &mut Outbox,
     ) {
         let Some(rules) = shared.rules_of(decision) else { return };
-        if !self.self_check.is_due(rules.tables()) {
+        let steps = rules.indexed.walk_length();
+        if !self.self_check.is_due(out.now.boot_ns, steps) {
             return;
         }
-        let daemon = shared.listener_of(decision).map(Known::daemon);
-        let walked = judge_by_walk(rules, names, daemon, decision, facts);
-        if walked.verdict == judgement.verdict && walked.rule == judgement.rule {
-            return;
+        let walk = Walk {
+            rules: rules.clone(),
+            names: names.clone(),
+            daemon: shared.listener_of(decision).map(|known| known.daemon().to_owned()),
+            decision: *decision,
+            facts: facts.clone(),
+            found: (judgement.verdict, judgement.rule),
+        };
+        if steps > MOST_STEPS {
+            out.act(Action::Walk(Box::new(walk)));
+        } else if let Some(disagreement) = walk.run() {
+            self.walked(disagreement, out);
         }
+    }
+
+    /// A walk came to something else than the index.
+    pub(in crate::core) fn walked(&mut self, disagreement: String, out: &mut Outbox) {
         self.index_disagreements += 1;
-        let (client, server) = judge::ends(decision);
-        out.error(format!(
-            "the index over the rules says {:?} of {client} at {server} ({names}), the rules themselves {:?}: please report this",
-            judgement.verdict, walked.verdict
-        ));
+        out.error(disagreement);
     }
 
     /// An attempt is over: its record, and its commands.
@@ -234,7 +246,7 @@ impl Report {
     }
 
     pub(in crate::core) fn counters(&self) -> Vec<(&'static str, u64)> {
-        let (checked, unchecked) = self.self_check.counts();
+        let SelfChecked { checked, unchecked } = self.self_check.counts();
         vec![
             ("disagreements", self.disagreements),
             ("index_disagreements", self.index_disagreements),

@@ -24,7 +24,7 @@ use super::{
 use crate::{
     core::{
         action::{Acknowledge, Action, Write},
-        attempt::{Attempt, Purpose, flow_of},
+        attempt::{Attempt, Purpose},
         facts::Facts,
         input::UserAnswer,
         judge,
@@ -389,7 +389,7 @@ fn acknowledge(decision: &Decision, pending: &Pending, seq: u32, shared: &Shared
 fn waiting_of(decision: &Decision) -> Waiting {
     let family = if decision.socket_is_v6 { libc::AF_INET6 } else { libc::AF_INET };
     Waiting {
-        flow: flow_of(decision),
+        flow: decision.flow(),
         socket: decision.cookie,
         pending: Pending {
             tag: Tag { names: decision.names, netns: decision.netns, pid: decision.pid, flags: 0 },

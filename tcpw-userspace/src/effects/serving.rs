@@ -16,7 +16,7 @@ use crate::{
 
 /// What is done with a connection.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Service {
+pub struct Serving {
     /// Texts of banners, as they are sent.
     pub banner: Vec<u8>,
     /// The command that gets the connection then.
@@ -27,15 +27,15 @@ pub struct Service {
 }
 
 /// What the options among the effects come to.
-pub fn service(effects: &[Effect]) -> Service {
-    let mut service = Service::default();
+pub fn serving(effects: &[Effect]) -> Serving {
+    let mut serving = Serving::default();
     for effect in effects {
-        service.surroundings.apply(&effect.action);
+        serving.surroundings.apply(&effect.action);
         match &effect.action {
-            Action::Banner(text) => service.banner.extend_from_slice(text),
-            Action::Twist { command, .. } => service.twist = Some(command.clone()),
-            Action::Keepalive => service.keepalive = true,
-            Action::Linger(seconds) => service.linger_s = Some(*seconds),
+            Action::Banner(text) => serving.banner.extend_from_slice(text),
+            Action::Twist { command, .. } => serving.twist = Some(command.clone()),
+            Action::Keepalive => serving.keepalive = true,
+            Action::Linger(seconds) => serving.linger_s = Some(*seconds),
             Action::Spawn(_)
             | Action::Aclexec { .. }
             | Action::Severity(_)
@@ -47,16 +47,16 @@ pub fn service(effects: &[Effect]) -> Service {
             | Action::Group(_) => {}
         }
     }
-    service
+    serving
 }
 
-impl Service {
+impl Serving {
     /// Whether the client gets anything.
     pub fn is_something(&self) -> bool {
         self.twist.is_some() || !self.banner.is_empty()
     }
 
-    pub(super) fn order(&self, id: u64) -> Order {
+    pub(crate) fn order(&self, id: u64) -> Order {
         let connection = Connection {
             banner: self.banner.clone(),
             has_command: self.twist.is_some(),
@@ -73,9 +73,9 @@ mod tests {
     use super::*;
     use crate::{evaluate::judgement::RuleIndex, parse::rule::TableKind};
 
-    fn of(actions: Vec<Action>) -> Service {
+    fn of(actions: Vec<Action>) -> Serving {
         let rule = RuleIndex { table: TableKind::Deny, index: 0 };
-        service(&actions.into_iter().map(|action| Effect { rule, action }).collect::<Vec<_>>())
+        serving(&actions.into_iter().map(|action| Effect { rule, action }).collect::<Vec<_>>())
     }
 
     fn text(text: &str) -> Text {
@@ -84,7 +84,7 @@ mod tests {
 
     #[test]
     fn banners_come_in_order_and_then_the_program_with_its_surroundings() {
-        let service = of(vec![
+        let serving = of(vec![
             Action::Linger(3),
             Action::Banner(text("one\r\n")),
             Action::Nice(4),
@@ -93,7 +93,7 @@ mod tests {
             Action::Keepalive,
             Action::Twist { command: text("cat"), client: text("c") },
         ]);
-        let order = service.order(9);
+        let order = serving.order(9);
         assert_eq!((order.id, &*order.command, order.nice), (9, &b"cat"[..], 4));
         let wanted = Connection {
             banner: b"one\r\ntwo\r\n".to_vec(),

@@ -1,0 +1,92 @@
+//! What sk_lookup refuses: its limits, and what it remembers of flows.
+
+/// What the program of one namespace hands to the shared program: where it runs, and the ports of its
+/// packet, by which the shared program sees that no other program wrote meanwhile.
+///
+/// Layout: 8 + 2 × 4 bytes, no padding.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Network namespace cookie.
+    pub netns: u64,
+    /// Local port, host order.
+    pub local_port: u32,
+    /// Remote port, network order.
+    pub remote_port: u32,
+}
+const _: () = assert!(size_of::<Place>() == 16);
+
+/// Limits of the resets.
+///
+/// Layout: 3 × 8 bytes, no padding.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ResetLimits {
+    /// Resets in a second to one source: an IPv4 address, an IPv6 /64.
+    pub per_source: u64,
+    /// Resets in a second to all.
+    pub total: u64,
+    /// When a verdict last could change: CLOCK_BOOTTIME, nanoseconds.
+    pub changed_ns: u64,
+}
+const _: () = assert!(size_of::<ResetLimits>() == 24);
+
+/// What is remembered of a refused flow.
+///
+/// Layout: 2 × 8 bytes, no padding.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RefusedFlow {
+    /// When: CLOCK_BOOTTIME, nanoseconds.
+    pub at_ns: u64,
+    /// How it was refused: [`BY_GATE`], [`BY_RESET`] or [`BY_REDIRECT`].
+    pub by: u64,
+}
+
+/// The gate dropped it: its retransmits are left to the gate, which tells them from new attempts.
+pub const BY_GATE: u64 = 1;
+
+/// It was reset.
+pub const BY_RESET: u64 = 2;
+
+/// It was redirected: so are its further packets.
+pub const BY_REDIRECT: u64 = 3;
+
+/// Key of a redirect listener.
+///
+/// Layout: 8 + 2 × 4 bytes, no padding.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RedirectKey {
+    /// Network namespace cookie.
+    pub netns: u64,
+    /// Address family of the packets: 2 (AF_INET) or 10 (AF_INET6).
+    pub family: u32,
+    /// 0.
+    pub reserved: u32,
+}
+const _: () = assert!(size_of::<RedirectKey>() == 16);
+
+/// How many handshakes were allowed lately: whether the table of them may have dropped one.
+///
+/// Layout: 3 × 8 bytes, no padding.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pressure {
+    /// Begin of the window: CLOCK_BOOTTIME, nanoseconds.
+    pub began_ns: u64,
+    /// Handshakes allowed in it.
+    pub count: u64,
+    /// Until then one may be missing from the table: CLOCK_BOOTTIME, nanoseconds.
+    pub until_ns: u64,
+}
+
+#[cfg(feature = "user")]
+mod plain {
+    // SAFETY: `#[repr(C)]`, no padding, every bit pattern valid.
+    unsafe impl aya::Pod for super::ResetLimits {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for super::Pressure {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for super::RedirectKey {}
+}

@@ -1,0 +1,139 @@
+//! Everything that can happen, in one place, the most urgent first.
+//!
+//! In: the kernel's rings, results of what runs outside, the control socket, signals, the time. Out: one of
+//! them at a time.
+//! Invariant: signs of life come first, then held packets, results, control, and the kernel's reports: a
+//! flood of one kind delays only what comes after it. A batch is small enough that what is more urgent waits
+//! a millisecond or two.
+
+use std::{future::pending, time::Instant};
+
+use anyhow::{Context as _, Result};
+use tcpw_common::{event::Event as Record, held::Held};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    sync::mpsc,
+    time::{Interval, MissedTickBehavior},
+};
+
+use super::outside::Outcome;
+use crate::{
+    control::{Reply, Request, Server},
+    core::Input,
+};
+
+/// Reports of the kernel that are handed on at once.
+const MOST_REPORTS: usize = 128;
+
+/// Something that happened.
+pub(super) enum Arrival {
+    /// Complete as it is.
+    Input(Input),
+    /// A result that needs what only the loop holds.
+    Outcome(Outcome),
+    /// Another second.
+    Second,
+    /// Reports of the kernel.
+    Reports(Vec<Record>),
+    /// A request at the control socket.
+    Request(Request, Reply),
+}
+
+/// Where things come from.
+pub(super) struct Inbox {
+    second: Interval,
+    results: mpsc::UnboundedReceiver<Outcome>,
+    held: Option<mpsc::Receiver<Vec<Held>>>,
+    reports: Option<mpsc::Receiver<Vec<Record>>>,
+    /// Of a batch, what was not handed on yet.
+    rest: Vec<Record>,
+    control: Server,
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Inbox {
+    /// Nothing but requests, signals and results comes in yet.
+    pub(super) fn new(control: Server) -> Result<(Self, mpsc::UnboundedSender<Outcome>)> {
+        let (sender, results) = mpsc::unbounded_channel();
+        let mut second = tokio::time::interval(std::time::Duration::from_secs(1));
+        second.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let inbox = Self {
+            second,
+            results,
+            held: None,
+            reports: None,
+            rest: Vec::new(),
+            control,
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        };
+        Ok((inbox, sender))
+    }
+
+    /// The kernel's rings.
+    pub(super) fn connect(
+        &mut self,
+        held: mpsc::Receiver<Vec<Held>>,
+        reports: mpsc::Receiver<Vec<Record>>,
+    ) {
+        (self.held, self.reports) = (Some(held), Some(reports));
+    }
+
+    /// The next thing; [`Input::Deadline`] if nothing happens before that. Where attempts are not judged
+    /// yet, the rings are left alone.
+    pub(super) async fn next(&mut self, deadline: Option<Instant>, is_enforcing: bool) -> Result<Arrival> {
+        let until = async {
+            match deadline {
+                Some(at) => tokio::time::sleep_until(at.into()).await,
+                None => pending().await,
+            }
+        };
+        let (held, reports) = (&mut self.held, &mut self.reports);
+        let rest = &mut self.rest;
+        tokio::select! {
+            biased;
+            _ = self.terminate.recv() => Ok(Arrival::Input(Input::Terminate)),
+            _ = self.interrupt.recv() => Ok(Arrival::Input(Input::Terminate)),
+            _ = self.second.tick() => Ok(Arrival::Second),
+            packets = receive(held), if is_enforcing => {
+                let packets = packets.context("the reader of the ring of held packets ended")?;
+                Ok(Arrival::Input(Input::Held(packets)))
+            }
+            () = until => Ok(Arrival::Input(Input::Deadline)),
+            Some(outcome) = self.results.recv() => Ok(Arrival::Outcome(outcome)),
+            (request, reply) = self.control.next() => Ok(Arrival::Request(request, reply)),
+            _ = self.hangup.recv() => Ok(Arrival::Input(Input::Hangup)),
+            records = batch(rest, reports), if is_enforcing => {
+                let records = records.context("the reader of the event ring ended")?;
+                Ok(Arrival::Reports(records))
+            }
+        }
+    }
+
+    /// Takes no more requests; waits a moment for the answers that are on their way.
+    pub(super) async fn close(self) {
+        self.control.close().await;
+    }
+}
+
+async fn receive<T>(from: &mut Option<mpsc::Receiver<T>>) -> Option<T> {
+    match from {
+        Some(from) => from.recv().await,
+        None => pending().await,
+    }
+}
+
+/// The next reports, few enough. Cancel safe.
+async fn batch(
+    rest: &mut Vec<Record>,
+    from: &mut Option<mpsc::Receiver<Vec<Record>>>,
+) -> Option<Vec<Record>> {
+    if rest.is_empty() {
+        *rest = receive(from).await?;
+    }
+    let later = rest.split_off(rest.len().min(MOST_REPORTS));
+    Some(std::mem::replace(rest, later))
+}

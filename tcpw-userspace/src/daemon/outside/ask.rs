@@ -1,0 +1,238 @@
+//! What has to be asked of others: the resolver, ident servers, sock_diag(7), the file system.
+//!
+//! In: questions. Out: answers, as inputs. Each runs on a thread or task of its own; the core bounds their
+//! number.
+
+use std::{
+    collections::{HashMap, HashSet},
+    io,
+    net::{IpAddr, SocketAddr},
+    os::fd::AsFd as _,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+    thread,
+    time::Duration,
+};
+
+use nix::sys::socket::{AddressFamily, setsockopt, sockopt::KeepAlive};
+use tcpw_common::user::Waiting;
+use tokio::{net::TcpSocket, task::spawn_blocking};
+
+use super::Results;
+use crate::{
+    check::foresee::problems,
+    config::Config,
+    core::{Input, input::UserAnswer, policies::Rules},
+    effects::commands_of,
+    events::{Decision, ip},
+    host,
+    listeners::{duplicates_of, socket_cookie},
+    parse::rule::Text,
+    redirect::read_banner,
+    reinject::{Ends, Namespace, Namespaces, cookies, destroy, inodes},
+    resolve::{
+        Question, System,
+        ident::{Connection, Lookup},
+        look_up,
+    },
+};
+
+/// Room for the C library's resolver and the modules of nsswitch.conf.
+const STACK_BYTES: usize = 512 << 10;
+
+/// Asks.
+pub(super) struct Asker {
+    namespaces: Arc<Mutex<Namespaces>>,
+    /// Our own ends of connections to ident servers.
+    own: Own,
+    config: Config,
+    results: Results,
+}
+
+type Own = Arc<Mutex<HashSet<(IpAddr, u16)>>>;
+
+impl Asker {
+    pub(super) fn new(config: &Config, results: Results) -> Self {
+        Self {
+            namespaces: Arc::new(Mutex::new(Namespaces::new(&config.proc_root))),
+            own: Own::default(),
+            config: config.clone(),
+            results,
+        }
+    }
+
+    /// Asks the resolver. A look-up that hangs keeps its thread, and nothing waits for it.
+    pub(super) fn look_up(&self, question: Question) {
+        let (results, own) = (self.results.clone(), question.clone());
+        let thread = thread::Builder::new().name("look-up".into()).stack_size(STACK_BYTES).spawn(move || {
+            let found = Some(look_up(&own, &System));
+            let _ = results.send(Input::LookedUp { question: own, found }.into());
+        });
+        if let Err(error) = thread {
+            log::error!("a look-up gets no thread: {error}");
+            let _ = self.results.send(Input::LookedUp { question, found: None }.into());
+        }
+    }
+
+    /// Asks a client's host for its user.
+    pub(super) fn ask_user(&self, number: u64, decision: Decision, pids: Vec<u32>, timeout_s: u32) {
+        let client = SocketAddr::new(ip(&decision.client), decision.client_port);
+        let server = SocketAddr::new(ip(&decision.server), decision.server_port);
+        let connection = Connection { client, server, ifindex: decision.ifindex };
+        let (own, namespaces, results) =
+            (Arc::clone(&self.own), Arc::clone(&self.namespaces), self.results.clone());
+        tokio::spawn(async move {
+            let answer = if locked(&own).contains(&(client.ip(), client.port())) {
+                UserAnswer::Own
+            } else {
+                let netns = decision.netns;
+                match spawn_blocking(move || find(&namespaces, netns, pids)).await {
+                    Ok(Ok(namespace)) => ask(namespace, connection, timeout_s, &own).await,
+                    Ok(Err(error)) => UserAnswer::NoNamespace(error.to_string()),
+                    Err(error) => UserAnswer::NoNamespace(error.to_string()),
+                }
+            };
+            let _ = results.send(Input::UserTold { number, answer }.into());
+        });
+    }
+
+    /// Ends a connection.
+    pub(super) fn destroy(&self, waiting: Box<Waiting>, pids: Vec<u32>) {
+        let (namespaces, results) = (Arc::clone(&self.namespaces), self.results.clone());
+        drop(spawn_blocking(move || {
+            let flow = waiting.flow;
+            let ends = Ends {
+                cookie: waiting.socket,
+                local: SocketAddr::new(ip(&flow.server), flow.server_port),
+                remote: SocketAddr::new(ip(&flow.client), flow.client_port),
+                ifindex: waiting.pending.ifindex,
+            };
+            let result = find(&namespaces, waiting.pending.tag.netns, pids)
+                .and_then(|namespace| namespace.run(|| destroy(&ends)))
+                .map_err(|error| error.to_string());
+            let _ = results.send(Input::Destroyed { waiting, result }.into());
+        }));
+    }
+
+    /// Lists the sockets of a namespace.
+    pub(super) fn list_sockets(&self, netns: u64, pid: u32) {
+        let (namespaces, results) = (Arc::clone(&self.namespaces), self.results.clone());
+        drop(spawn_blocking(move || {
+            let cookies = find(&namespaces, netns, [pid]).and_then(|namespace| namespace.run(cookies));
+            let cookies = cookies.map_err(|error| error.to_string());
+            let _ = results.send(Input::Sockets { netns, cookies }.into());
+        }));
+    }
+
+    /// Sets SO_KEEPALIVE on those of these sockets that were accepted.
+    pub(super) fn keep_alive(&self, sockets: Vec<(u64, u64, Vec<u32>)>) {
+        let (namespaces, results) = (Arc::clone(&self.namespaces), self.results.clone());
+        let proc_root = self.config.proc_root.clone();
+        drop(spawn_blocking(move || {
+            let mut by_namespace: HashMap<u64, (Vec<u32>, HashSet<u64>)> = HashMap::new();
+            for (socket, netns, pids) in sockets {
+                by_namespace.entry(netns).or_insert_with(|| (pids, HashSet::new())).1.insert(socket);
+            }
+            let mut done = HashSet::new();
+            for (netns, (pids, cookies)) in by_namespace {
+                let set = find(&namespaces, netns, pids)
+                    .and_then(|namespace| set_keep_alive(&namespace, &cookies, &proc_root));
+                match set {
+                    Ok(set) => done.extend(set),
+                    Err(error) => log::debug!("keepalive: {error}"),
+                }
+            }
+            let _ = results.send(Input::KeptAlive(done).into());
+        }));
+    }
+
+    /// Reads a banner file.
+    pub(super) fn read_banner(&self, directory: PathBuf, daemon: Vec<u8>) {
+        let results = self.results.clone();
+        drop(spawn_blocking(move || {
+            let banner = read_banner(&directory, &daemon);
+            let _ = results.send(Input::BannerRead { file: (directory, daemon), banner }.into());
+        }));
+    }
+
+    /// Warns of commands that cannot do what they say: it looks up users and groups, wherever they are.
+    pub(super) fn check_commands(&self, rules: Rules) {
+        let facts = host::System { effects: Some(self.config.effects.clone()) };
+        drop(spawn_blocking(move || {
+            for (origin, text) in commands_of(rules.tables()) {
+                for problem in problems(text, &facts) {
+                    log::warn!("{}:{}:{}: {problem}", origin.path.display(), origin.line, origin.column);
+                }
+            }
+        }));
+    }
+
+    /// Lets go of every namespace but these.
+    pub(super) fn keep_namespaces(&self, in_use: &HashSet<u64>) {
+        // Only opening one holds the lock, on a thread; then this is done with the next scan.
+        if let Ok(mut namespaces) = self.namespaces.try_lock() {
+            namespaces.keep_only(|netns| in_use.contains(&netns));
+        }
+    }
+}
+
+fn find(
+    namespaces: &Mutex<Namespaces>,
+    netns: u64,
+    pids: impl IntoIterator<Item = u32>,
+) -> io::Result<Namespace> {
+    locked(namespaces).find(netns, pids)
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+async fn ask(namespace: Namespace, connection: Connection, timeout_s: u32, own: &Own) -> UserAnswer {
+    match asked(namespace, connection, timeout_s, own).await {
+        Ok(Some(user)) => UserAnswer::Known(user),
+        Ok(None) => UserAnswer::Unknown(None),
+        Err(error) => UserAnswer::Unknown(Some(error.to_string())),
+    }
+}
+
+async fn asked(
+    namespace: Namespace,
+    connection: Connection,
+    timeout_s: u32,
+    own: &Own,
+) -> io::Result<Option<Text>> {
+    let is_v4 = connection.server.is_ipv4();
+    let family = if is_v4 { AddressFamily::Inet } else { AddressFamily::Inet6 };
+    let socket = spawn_blocking(move || namespace.tcp_socket(family)).await.map_err(io::Error::other)??;
+    let lookup = Lookup::new(TcpSocket::from_std_stream(socket.into()), connection)?;
+    let end = (lookup.own().ip(), lookup.own().port());
+    locked(own).insert(end);
+    let user = lookup.ask(Duration::from_secs(timeout_s.into())).await;
+    locked(own).remove(&end);
+    Ok(user)
+}
+
+/// Sets it on those that were accepted: these, and those that are gone.
+fn set_keep_alive(
+    namespace: &Namespace,
+    cookies: &HashSet<u64>,
+    proc_root: &Path,
+) -> io::Result<HashSet<u64>> {
+    let inodes = namespace.run(|| inodes(cookies))?;
+    let mut done: HashSet<u64> =
+        cookies.iter().copied().filter(|cookie| !inodes.contains_key(cookie)).collect();
+    // A socket has one once it was accepted.
+    let accepted: HashSet<u64> = inodes.into_values().filter(|inode| *inode != 0).collect();
+    if accepted.is_empty() {
+        return Ok(done);
+    }
+    for socket in duplicates_of(proc_root, &accepted) {
+        let cookie = socket_cookie(socket.as_fd())?;
+        if cookies.contains(&cookie) {
+            setsockopt(&socket, KeepAlive, &true)?;
+            done.insert(cookie);
+        }
+    }
+    Ok(done)
+}

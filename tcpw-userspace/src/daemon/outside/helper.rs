@@ -1,0 +1,113 @@
+//! The process without rights that runs commands.
+//!
+//! In: what it is to do. Out: what it says. Files that commands write to are made here, before it starts.
+
+use std::path::PathBuf;
+
+use tokio::sync::mpsc;
+
+use super::{Results, redirects::Redirects};
+use crate::{
+    core::{Input, action::HelperAction, input::HelperSaid},
+    effects::{
+        Settings, default_user,
+        files::Files,
+        process::{Heard, Process, What},
+        wire::Charge,
+    },
+};
+
+/// Processes of one command, as far as the limit for all counts on it.
+const PROCESSES_EACH: u64 = 16;
+
+/// The helper, if there is one.
+pub(super) struct Helper {
+    settings: Settings,
+    user: String,
+    files: Files,
+    process: Option<Process>,
+    heard: mpsc::Sender<Heard>,
+    results: Results,
+}
+
+impl Helper {
+    pub(super) fn new(settings: Settings, results: Results) -> Self {
+        let user = settings.user.clone().unwrap_or_else(default_user);
+        let (heard, mut said) = mpsc::channel::<Heard>(64);
+        let sender = results.clone();
+        tokio::spawn(async move {
+            while let Some(Heard { helper: number, what }) = said.recv().await {
+                let said = match what {
+                    What::Said(report) => HelperSaid::Report(report),
+                    What::Gone(why) => HelperSaid::Gone(why),
+                };
+                let _ = sender.send(Input::Helper { number, said }.into());
+            }
+        });
+        Self { files: Files::new(&user), settings, user, process: None, heard, results }
+    }
+
+    /// Does what the core says.
+    pub(super) fn act(&mut self, action: HelperAction, redirects: &mut Redirects) {
+        match action {
+            HelperAction::Start(number) => self.start(number),
+            HelperAction::End => {
+                if let Some(process) = self.process.take() {
+                    process.end();
+                }
+            }
+            HelperAction::Files(files) => self.want(files),
+            HelperAction::Run(order) => {
+                let Some(process) = &self.process else { return };
+                if let Err(error) = process.order(&order) {
+                    self.not_started(process.number, order.id, &error);
+                }
+            }
+            HelperAction::Serve { connection, order } => {
+                let Some(stream) = redirects.take(connection) else { return };
+                let Some(process) = &self.process else { return };
+                if let Err(error) = process.serve(&order, stream.into()) {
+                    self.not_started(process.number, order.id, &error);
+                }
+            }
+        }
+    }
+
+    fn start(&mut self, number: u64) {
+        let charge = Charge {
+            user: self.user.clone(),
+            allow_set_uid: self.settings.allow_set_uid,
+            writable: self.settings.writable.clone(),
+            mailer_group: self.settings.mailer_group,
+            files: self.files.wanted().to_vec(),
+            // As many again have a connection.
+            processes: u64::from(self.settings.at_once) * 2 * PROCESSES_EACH,
+            time_limit_s: self.settings.time_limit.as_secs(),
+        };
+        match Process::start(number, &charge, self.heard.clone()) {
+            Ok(process) => self.process = Some(process),
+            Err(error) => {
+                let said = HelperSaid::NotStarted(format!("{error:#}"));
+                let _ = self.results.send(Input::Helper { number, said }.into());
+            }
+        }
+    }
+
+    fn not_started(&self, number: u64, id: u64, error: &anyhow::Error) {
+        let report = crate::effects::wire::Report::NotStarted { id, reason: format!("{error:#}") };
+        let _ = self.results.send(Input::Helper { number, said: HelperSaid::Report(report) }.into());
+    }
+
+    /// Commands name these files.
+    fn want(&mut self, files: Vec<PathBuf>) {
+        let are_others = self.files.want(files);
+        if self.files.keep() || are_others {
+            let _ = self.results.send(Input::CommandFilesMade.into());
+        }
+    }
+
+    /// Makes files that are gone; whether there were any.
+    pub(super) fn keep_files(&mut self) -> bool {
+        self.files.keep()
+    }
+}

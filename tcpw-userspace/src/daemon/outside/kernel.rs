@@ -1,0 +1,105 @@
+//! Small writes to the kernel's tables, and what they say of its reports.
+//!
+//! In: [`Write`]s, records. Out: whether it was written; events with what the tables say of them.
+
+use anyhow::Result;
+use tcpw_common::event::Event as Record;
+
+use super::Results;
+use crate::{
+    core::{
+        Input,
+        action::Write,
+        input::{Event, Second},
+    },
+    events,
+    kernel::Kernel,
+};
+
+/// Writes; whether what follows may follow.
+pub(super) fn write(kernel: &mut Kernel, write: Write, results: &Results) -> bool {
+    let result = match write {
+        Write::Answer { key, answer, marks, expires_ns } => {
+            kernel.answers.answer(key, answer, marks, expires_ns)
+        }
+        Write::AnswerOnce { key, generation, answer, marks, expires_ns } => {
+            kernel.answers.answer_once(key, generation, (answer, marks), expires_ns)
+        }
+        Write::ResetOnce { key, expires_ns } => {
+            let is_certified = kernel.resets.as_ref().is_some_and(|resets| resets.is_reset_for(&key));
+            if is_certified { kernel.answers.reset_once(&key, expires_ns) } else { Ok(()) }
+        }
+        Write::ForgetHeld(key) => kernel.answers.forget_held(&key),
+        Write::NameListener { cookie, tag } => kernel.tags.name_listener(cookie, tag),
+        Write::LeaveBanner { key, banner } => {
+            if let Err(error) = kernel.banners.leave(&key, &banner) {
+                let reason = format!("{error:#}");
+                let _ = results.send(Input::BannerNotLeft { key, reason }.into());
+            }
+            Ok(())
+        }
+        Write::TakeBackBanner(key) => kernel.banners.take_back(&key).map(|was_unclaimed| {
+            let _ = results.send(Input::BannerTakenBack { was_unclaimed }.into());
+        }),
+        Write::DismissBannerSocket(cookie) => kernel.banners.dismiss_socket(cookie),
+        Write::RefuseWaiting(waiting) => {
+            // A connection for which there was no room has no entry.
+            kernel.users.refuse(&waiting).or_else(|error| {
+                log::debug!("{error:#}");
+                Ok(())
+            })
+        }
+        Write::StopWaiting(socket) => kernel.users.stop_waiting(socket),
+    };
+    is_ok(result)
+}
+
+fn is_ok(result: Result<()>) -> bool {
+    result.inspect_err(|error| log::error!("{error:#}")).is_ok()
+}
+
+/// A report, with what the tables say of it.
+pub(super) fn event(kernel: &Kernel, record: &Record) -> Event {
+    match events::Event::from_record(record) {
+        Some(events::Event::Decision(decision)) => Event::Decided(decision),
+        Some(events::Event::Listening { pid, is_udp, .. }) => Event::Listening { pid, is_udp },
+        Some(events::Event::Executed { pid }) => Event::Executed { pid },
+        Some(events::Event::WaitsForUser { cookie }) => match kernel.users.waiting_one(cookie) {
+            Ok(Some(waiting)) => Event::WaitsForUser(Box::new(waiting)),
+            // It was released when no daemon was there.
+            Ok(None) => Event::Outdated,
+            Err(error) => outdated(&error),
+        },
+        Some(events::Event::NoRoomForUser(decision)) => Event::NoRoomForUser(decision),
+        Some(events::Event::HandshakeHasData(decision)) => {
+            match kernel.users.pending_handshake(&decision.flow()) {
+                Ok(Some(pending)) => Event::HandshakeHasData(decision, pending),
+                // It was completed meanwhile.
+                Ok(None) => Event::Outdated,
+                Err(error) => outdated(&error),
+            }
+        }
+        Some(events::Event::BannerDone { cookie }) => Event::BannerDone(cookie),
+        None => Event::Unknown { kind: record.kind },
+    }
+}
+
+fn outdated(error: &anyhow::Error) -> Event {
+    log::error!("{error:#}");
+    Event::Outdated
+}
+
+/// What the kernel counted.
+pub(super) fn second(kernel: &mut Kernel, turned_away: u64) -> Input {
+    let waiting = kernel.has_users().then(|| kernel.users.waiting()).transpose().unwrap_or_else(|error| {
+        log::error!("{error:#}");
+        None
+    });
+    Input::Second(Second {
+        counters: kernel.counters().unwrap_or_default(),
+        is_any_certificate_void: kernel.resets.as_ref().is_some_and(|resets| resets.are_any_void()),
+        namespaces_without_resets: kernel.resets.as_ref().map_or(0, |resets| resets.links().1),
+        waiting,
+        turned_away,
+    })
+}

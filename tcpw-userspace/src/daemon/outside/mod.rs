@@ -1,0 +1,325 @@
+//! What the core cannot do itself: actions are carried out here.
+//!
+//! In: actions. Out: what they come to, as inputs. Invariant: an action is a few system calls, or is begun
+//! on a thread or task of its own, a file each in this room.
+
+mod ask;
+mod files;
+mod helper;
+mod kernel;
+mod redirects;
+mod reinjector;
+mod rings;
+mod scanning;
+mod status;
+mod worker;
+
+use std::collections::HashMap;
+
+use anyhow::Result;
+use tokio::sync::mpsc;
+
+use super::{
+    inbox::{Arrival, Inbox},
+    load::{Loaded, load},
+};
+use crate::{
+    config::Config,
+    control::{Reply, Response},
+    core::{
+        Action, Input,
+        action::Level,
+        input::{Gate, Started},
+    },
+    kernel::{HookState, Kernel, Pins},
+    log::{Entry, Log, Writer, host_name},
+    record,
+};
+use ask::Asker;
+use files::Files;
+use helper::Helper;
+use redirects::Redirects;
+use reinjector::Reinjector;
+use scanning::Scanning;
+use worker::Worker;
+
+/// The sender of results.
+type Results = mpsc::UnboundedSender<Outcome>;
+
+/// What something that was begun came to.
+pub(super) enum Outcome {
+    /// An input as it is.
+    Input(Input),
+    /// A look for listeners.
+    Scanned(Box<scanning::Found>),
+    /// A slot was filled.
+    Filled(Box<worker::FilledSlot>),
+    /// A socket for a redirect listener.
+    RedirectBound(redirects::Bound),
+    /// A connection at a redirect listener.
+    Redirected(crate::redirect::Arrival),
+    /// Every socket of the host, for a status.
+    Looked(status::Looked),
+}
+
+impl From<Input> for Outcome {
+    fn from(input: Input) -> Self {
+        Self::Input(input)
+    }
+}
+
+/// All that is outside of the core.
+pub(super) struct Outside {
+    config: Config,
+    host: String,
+    kernel: Kernel,
+    alive: crate::kernel::Alive,
+    scanning: Scanning,
+    worker: Worker,
+    files: Files,
+    reinjector: Reinjector,
+    asker: Asker,
+    redirects: Redirects,
+    helper: Helper,
+    log: Writer,
+    /// Lines of the actions that are being carried out.
+    lines: Vec<Entry>,
+    requests: HashMap<u64, Reply>,
+    last_request: u64,
+    results: Results,
+    end: Option<Result<(), String>>,
+}
+
+impl Outside {
+    /// Loads the programs; nothing is judged yet.
+    pub(super) fn new(config: Config, inbox: &mut Inbox, results: Results) -> Result<(Self, Started)> {
+        let log = Writer::start(Log::open(config.log.clone())?)?;
+        let Loaded { mut kernel, changes, started } = load(&config)?;
+        let (held, reports) = (kernel.take_held()?, kernel.take_events()?);
+        inbox.connect(rings::read_ahead(held), rings::read_ahead(reports));
+        let frames = kernel.load_frames().inspect_err(|error| {
+            log::warn!("held clients of one device or link wait for their own retransmit: {error:#}");
+        });
+        let outside = Self {
+            host: host_name(),
+            alive: kernel.stay_alive()?,
+            scanning: Scanning::new(&config, changes, kernel.tag_reader()?, results.clone())?,
+            worker: Worker::start(kernel.take_loader()?, &config, results.clone())?,
+            files: Files::watch(&config, results.clone()),
+            reinjector: Reinjector::start(&config, frames.ok())?,
+            asker: Asker::new(&config, results.clone()),
+            redirects: Redirects::new(results.clone()),
+            helper: Helper::new(config.effects.clone(), results.clone()),
+            log,
+            lines: Vec::new(),
+            requests: HashMap::new(),
+            last_request: 0,
+            end: None,
+            results,
+            kernel,
+            config,
+        };
+        Ok((outside, started))
+    }
+
+    /// An input, with what only the loop holds.
+    pub(super) fn complete(&mut self, arrival: Arrival) -> Input {
+        match arrival {
+            Arrival::Input(input) | Arrival::Outcome(Outcome::Input(input)) => {
+                if matches!(input, Input::Tagged(_)) {
+                    self.scanning.is_certifying();
+                }
+                input
+            }
+            Arrival::Second => self.second(),
+            Arrival::Reports(records) => {
+                Input::Events(records.iter().map(|record| kernel::event(&self.kernel, record)).collect())
+            }
+            Arrival::Request(body, reply) => {
+                self.last_request += 1;
+                self.requests.insert(self.last_request, reply);
+                Input::Request { request: self.last_request, body }
+            }
+            Arrival::Outcome(Outcome::Scanned(found)) => self.scanning.finished(*found, &mut self.kernel),
+            Arrival::Outcome(Outcome::Filled(filled)) => self.worker.filled(*filled),
+            Arrival::Outcome(Outcome::RedirectBound(bound)) => self.redirects.listen(bound, &mut self.kernel),
+            Arrival::Outcome(Outcome::Redirected(arrival)) => self.redirects.arrived(arrival),
+            Arrival::Outcome(Outcome::Looked(looked)) => {
+                let (lines, turned_away) = (self.log.counts(), self.redirects.turned_away());
+                status::complete(looked, &mut self.kernel, lines, turned_away)
+            }
+        }
+    }
+
+    /// Another second: the sign of life, and what the kernel counted.
+    fn second(&mut self) -> Input {
+        self.alive.tick();
+        if self.helper.keep_files() {
+            self.result(Input::CommandFilesMade);
+        }
+        kernel::second(&mut self.kernel, self.redirects.turned_away())
+    }
+
+    /// Does what the core says; how to leave the loop, if it says so.
+    pub(super) fn carry_out(&mut self, actions: Vec<Action>) -> Option<Result<(), String>> {
+        for action in actions {
+            self.act(action);
+        }
+        self.scanning.let_go();
+        if !self.lines.is_empty() {
+            // Lines that find no room are counted and said by the writer.
+            self.log.send(std::mem::take(&mut self.lines));
+        }
+        self.end.take()
+    }
+
+    /// Which part an action is for.
+    fn act(&mut self, action: Action) {
+        match action {
+            Action::Say(level, text) => say(level, &text),
+            Action::Record(record) => self.lines.push(record::entry(&record, &self.host)),
+            Action::ReopenLog => self.log.reopen(),
+            Action::Release { writes, packet } => {
+                let is_written = writes.into_iter().all(|write| self.write(write));
+                if let Some(packet) = packet.filter(|_| is_written) {
+                    self.reinjector.send(packet);
+                }
+            }
+            Action::Write(write) => drop(self.write(write)),
+            Action::Acknowledge(acknowledge) => self.reinjector.acknowledge(*acknowledge),
+            Action::Scan(scan) => self.scanning.begin(scan, &mut self.kernel),
+            Action::Tag { names, tags } => {
+                let tagged = self.scanning.tag(&names, &tags, &mut self.kernel);
+                self.result(Input::Tagged(tagged));
+            }
+            Action::KeepListeners(cookies) => {
+                let kept = self.kernel.tags.keep_listeners(|cookie| cookies.contains(&cookie));
+                report(kept);
+            }
+            Action::KeepNamespaces(namespaces) => {
+                self.asker.keep_namespaces(&namespaces);
+                self.reinjector.keep_namespaces(namespaces);
+            }
+            Action::Certify { netns, places, is_there } => {
+                let file = self.scanning.namespace(netns).filter(|_| is_there);
+                let certified =
+                    self.kernel.resets.as_mut().map_or(Ok(()), |it| it.certify(netns, file, &places));
+                if let Err(error) = certified {
+                    self.result(Input::NotCertified { netns, reason: format!("{error:#}") });
+                }
+            }
+            Action::Withdraw { netns, port } => {
+                report(self.kernel.resets.as_mut().map_or(Ok(()), |resets| resets.withdraw(netns, port)));
+            }
+            Action::WatchUdpPorts { netns, ports } => {
+                let watched =
+                    self.kernel.resets.as_mut().map_or(Ok(()), |it| it.watch_udp_ports(netns, &ports));
+                if let Err(error) = watched {
+                    log::error!("refused datagrams of some services get no answer: {error:#}");
+                }
+            }
+            Action::OpenRedirect { netns, family } => {
+                self.redirects.open(netns, family, self.scanning.namespace(netns));
+            }
+            Action::CloseRedirect { netns, family } => self.redirects.close(netns, family),
+            Action::Abort(connection) => self.redirects.abort(connection),
+            Action::ReadFiles => self.files.read(),
+            Action::Parse { number, texts, against } => self.worker.parse(number, texts, against),
+            Action::PrepareUsers { number } => {
+                let ready = self.kernel.begin_users(&self.config.cgroup);
+                let ready = ready.map_err(|error| format!("{error:#}"));
+                self.result(Input::UsersReady { number, ready });
+            }
+            Action::EndUsers => report(self.kernel.end_users()),
+            Action::Fill(fill) => self.worker.fill(fill),
+            Action::Flip(flip) => {
+                let input = self.worker.flip(&flip, &mut self.kernel, &self.config.cgroup);
+                self.result(input);
+            }
+            Action::Walk(walk) => self.worker.walk(walk),
+            Action::Free(freed) => self.worker.free(freed),
+            Action::Discard { number } => self.worker.discard(number),
+            Action::LookUp(question) => self.asker.look_up(question),
+            Action::AskUser { number, decision, pids, timeout_s } => {
+                self.asker.ask_user(number, *decision, pids, timeout_s);
+            }
+            Action::Destroy { waiting, pids } => self.asker.destroy(waiting, pids),
+            Action::ListSockets { netns, pid } => self.asker.list_sockets(netns, pid),
+            Action::KeepAlive { sockets } => self.asker.keep_alive(sockets),
+            Action::ReadBanner { directory, daemon } => self.asker.read_banner(directory, daemon),
+            Action::Helper(action) => self.helper.act(action, &mut self.redirects),
+            Action::CheckCommands(rules) => self.asker.check_commands(rules),
+            Action::GatherStatus { request } => self.scanning.look_around(request, &mut self.kernel),
+            Action::Reply { request, response } => self.reply(request, *response),
+            Action::Detach { request } => {
+                let removed = Pins::new(&self.config.pin_dir).remove_all();
+                let removed = removed.map_err(|error| format!("{error:#}"));
+                self.result(Input::Detached { request, removed });
+            }
+            Action::AttachGate => {
+                let attached = self.attach_gate().map_err(|error| format!("{error:#}"));
+                self.result(Input::GateAttached(attached));
+            }
+            Action::ForgetAccepted => {
+                if let Err(error) = self.kernel.forget_accepted() {
+                    log::warn!("accepted connections are still watched: {error:#}");
+                }
+            }
+            Action::Exit(result) => self.end = Some(result),
+        }
+    }
+
+    /// Writes to the kernel's tables; whether what follows may follow.
+    fn write(&mut self, write: crate::core::action::Write) -> bool {
+        kernel::write(&mut self.kernel, write, &self.results)
+    }
+
+    fn attach_gate(&mut self) -> Result<Gate> {
+        // Before the first connection is judged, however long the start took.
+        self.alive.tick();
+        let state = self.kernel.attach_gate(&self.config.cgroup)?;
+        self.alive.tick();
+        let (retired, problem) = match self.kernel.retire_predecessors() {
+            Ok(retired) => (retired, None),
+            Err(error) => (Vec::new(), Some(format!("{error:#}"))),
+        };
+        Ok(Gate { is_adopted: state == HookState::Adopted, retired, problem })
+    }
+
+    fn reply(&mut self, request: u64, response: Response) {
+        if let Some(reply) = self.requests.remove(&request) {
+            reply.send(response);
+        }
+    }
+
+    fn result(&self, input: Input) {
+        // The receiver is there as long as the loop is.
+        let _ = self.results.send(input.into());
+    }
+
+    /// Writes what waits.
+    pub(super) async fn close(self) {
+        let log = self.log;
+        // The writer's thread is waited for: not on the thread of the signals.
+        let _ = tokio::task::spawn_blocking(move || log.close(LAST_LINES)).await;
+    }
+}
+
+/// How long lines that wait may take at the end.
+const LAST_LINES: std::time::Duration = std::time::Duration::from_secs(1);
+
+fn say(level: Level, text: &str) {
+    match level {
+        Level::Error => log::error!("{text}"),
+        Level::Warn => log::warn!("{text}"),
+        Level::Info => log::info!("{text}"),
+        Level::Debug => log::debug!("{text}"),
+    }
+}
+
+/// Says what failed.
+fn report(result: Result<()>) {
+    if let Err(error) = result {
+        log::error!("{error:#}");
+    }
+}

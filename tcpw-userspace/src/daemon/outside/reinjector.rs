@@ -1,0 +1,95 @@
+//! Sends held packets again, and acknowledgements in a client's place: on a thread, in order.
+//!
+//! In: packets, each for a network namespace. Out: the packets. What cannot be sent is left to its client.
+
+use std::{
+    collections::HashSet,
+    net::SocketAddr,
+    sync::{Arc, mpsc},
+    thread,
+};
+
+use anyhow::{Context as _, Result};
+
+use crate::{
+    config::Config,
+    core::action::{Acknowledge, Reinject},
+    events::ip,
+    kernel::Frames,
+    reinject::{Acknowledgement, Injector, Packet},
+};
+
+enum Job {
+    Packet(Reinject),
+    Acknowledge(Acknowledge),
+    Keep(Arc<HashSet<u64>>),
+}
+
+/// The thread.
+pub(super) struct Reinjector {
+    jobs: mpsc::Sender<Job>,
+}
+
+impl Reinjector {
+    /// Starts it; without `frames` packets of one device or link are left to their clients.
+    pub(super) fn start(config: &Config, frames: Option<Frames>) -> Result<Self> {
+        let (jobs, queue) = mpsc::channel();
+        let mut injector = Injector::new(&config.proc_root, frames);
+        thread::Builder::new()
+            .name("reinject".into())
+            .spawn(move || {
+                while let Ok(job) = queue.recv() {
+                    do_one(&mut injector, &job);
+                }
+            })
+            .context("start the thread that sends held packets again")?;
+        Ok(Self { jobs })
+    }
+
+    /// Sends a held packet again.
+    pub(super) fn send(&self, packet: Reinject) {
+        self.job(Job::Packet(packet));
+    }
+
+    /// Sends an acknowledgement in a client's place.
+    pub(super) fn acknowledge(&self, acknowledge: Acknowledge) {
+        self.job(Job::Acknowledge(acknowledge));
+    }
+
+    /// Lets go of every namespace but these.
+    pub(super) fn keep_namespaces(&self, namespaces: Arc<HashSet<u64>>) {
+        self.job(Job::Keep(namespaces));
+    }
+
+    fn job(&self, job: Job) {
+        // The thread is there as long as this is.
+        let _ = self.jobs.send(job);
+    }
+}
+
+fn do_one(injector: &mut Injector, job: &Job) {
+    let sent = match job {
+        Job::Keep(namespaces) => {
+            injector.keep_only(|netns| namespaces.contains(&netns));
+            Ok(())
+        }
+        Job::Packet(Reinject { netns, pid, ifindex, by_device, held }) => {
+            let Some(packet) = Packet::new(held.bytes()) else { return };
+            if *by_device || packet.is_of_one_link() {
+                injector.send_by_device(*netns, *pid, *ifindex, &packet)
+            } else {
+                injector.send(*netns, *pid, &packet)
+            }
+        }
+        Job::Acknowledge(Acknowledge { pid, decision, pending, seq }) => {
+            let client = SocketAddr::new(ip(&decision.client), decision.client_port);
+            let server = SocketAddr::new(ip(&decision.server), decision.server_port);
+            let window = u16::try_from(pending.window).unwrap_or(u16::MAX);
+            let Some(packet) = Acknowledgement::new(client, server, *seq, pending.ack, window) else { return };
+            injector.send_packet(decision.netns, *pid, packet.bytes(), packet.destination())
+        }
+    };
+    if let Err(error) = sent {
+        log::debug!("a packet is left to its client's own retransmit: {error}");
+    }
+}

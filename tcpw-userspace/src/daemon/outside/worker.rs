@@ -1,0 +1,238 @@
+//! Parses, compiles and fills, on threads: the loop only flips.
+//!
+//! In: texts, rules. Out: rules with their index, filled slots. Invariant: one thread fills and settles, in
+//! the order it was told to: a slot is not filled while a program may still read it.
+
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+    sync::{Arc, mpsc},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result};
+
+use super::{Outcome, Results};
+use crate::{
+    compile,
+    config::Config,
+    core::{
+        Input,
+        action::{Fill, Flip, Freed, Walk},
+        input::Filled,
+        policies::{Prepared, Rules},
+    },
+    effects::commands_of,
+    evaluate::IndexedTables,
+    kernel::{Filled as Slot, Kernel, Loader},
+    parse::{
+        self,
+        text::{FileText, Texts},
+    },
+    resolve::KnownAccounts,
+};
+
+/// A slot that was filled.
+pub(in crate::daemon) struct FilledSlot {
+    number: u64,
+    filled: Result<(Box<Filled>, Slot), String>,
+    took: Duration,
+}
+
+/// Work for the thread that fills.
+enum Job {
+    Fill(Box<Fill>),
+    Settle { generation: u32, took: Duration },
+    Free(Freed),
+    Discard(Slot),
+    Walk(Box<Walk>),
+}
+
+/// The threads.
+pub(super) struct Worker {
+    jobs: mpsc::Sender<Job>,
+    /// Filled, and not in force: with the time it took.
+    slots: HashMap<u64, (Slot, Duration)>,
+    results: Results,
+}
+
+impl Worker {
+    /// Starts the thread that fills.
+    pub(super) fn start(loader: Loader, config: &Config, results: Results) -> Result<Self> {
+        let (jobs, queue) = mpsc::channel();
+        let (config, sender) = (config.clone(), results.clone());
+        thread::Builder::new()
+            .name("worker".into())
+            .spawn(move || work(loader, &config, &queue, &sender))
+            .context("start the thread that fills the tables")?;
+        Ok(Self { jobs, slots: HashMap::new(), results })
+    }
+
+    /// Parses texts, and looks up the accounts they name: on a thread of its own, for that may hang.
+    pub(super) fn parse(&self, number: u64, texts: Box<Texts>, against: Option<(u32, Rules)>) {
+        let results = self.results.clone();
+        let failed = self.results.clone();
+        let started = thread::Builder::new().name("reload".into()).spawn(move || {
+            let prepared = prepare(&texts, against, || {
+                let _ = results.send(Input::LookingUpAccounts { number }.into());
+            });
+            let _ = results.send(Input::Parsed { number, prepared: Ok(Box::new(prepared)) }.into());
+        });
+        if let Err(error) = started {
+            let _ = failed.send(Input::Parsed { number, prepared: Err(error.to_string()) }.into());
+        }
+    }
+
+    /// Compiles, and fills the idle slot.
+    pub(super) fn fill(&self, fill: Box<Fill>) {
+        self.job(Job::Fill(fill));
+    }
+
+    /// A slot is filled.
+    pub(super) fn filled(&mut self, slot: FilledSlot) -> Input {
+        let FilledSlot { number, filled, took } = slot;
+        let filled = filled.map(|(filled, slot)| {
+            self.slots.insert(number, (slot, took));
+            filled
+        });
+        Input::Filled { number, filled }
+    }
+
+    /// Switches to a filled slot.
+    pub(super) fn flip(&mut self, flip: &Flip, kernel: &mut Kernel, cgroup: &Path) -> Input {
+        let Flip { number, names, watch_accepted, banners } = flip;
+        let begin = Instant::now();
+        let Some((mut slot, filling)) = self.slots.remove(number) else {
+            let flipped = Err("the slot is not filled any more".into());
+            return Input::Flipped { number: *number, flipped, names_left_out: Vec::new() };
+        };
+        let mut left_out = Vec::new();
+        for (names, class) in names {
+            if let Err(error) = slot.add_names(*names, *class) {
+                log::debug!("{error:#}");
+                left_out.push(*names);
+            }
+        }
+        if !left_out.is_empty() {
+            self.job(Job::Discard(slot));
+            let flipped = Err("names do not fit".into());
+            return Input::Flipped { number: *number, flipped, names_left_out: left_out };
+        }
+        if *watch_accepted && let Err(error) = kernel.watch_accepted(cgroup) {
+            log::error!("no command is run for an allowed client, and keepalive is not set: {error:#}");
+        }
+        if *banners && let Err(error) = kernel.begin_banners() {
+            log::error!("allowed clients get no banner: {error:#}");
+        }
+        let flipped = kernel.flip(&slot).map(|()| slot.generation).map_err(|error| format!("{error:#}"));
+        if let Ok(generation) = flipped {
+            self.job(Job::Settle { generation, took: filling + begin.elapsed() });
+        }
+        self.job(Job::Discard(slot));
+        Input::Flipped { number: *number, flipped, names_left_out: Vec::new() }
+    }
+
+    /// A filled slot is not wanted.
+    pub(super) fn discard(&mut self, number: u64) {
+        if let Some((slot, _)) = self.slots.remove(&number) {
+            self.job(Job::Discard(slot));
+        }
+    }
+
+    /// Lets go of something large.
+    pub(super) fn free(&self, freed: Freed) {
+        self.job(Job::Free(freed));
+    }
+
+    /// Judges once more.
+    pub(super) fn walk(&self, walk: Box<Walk>) {
+        self.job(Job::Walk(walk));
+    }
+
+    fn job(&self, job: Job) {
+        // The thread is there as long as this is.
+        let _ = self.jobs.send(job);
+    }
+}
+
+fn work(mut loader: Loader, config: &Config, queue: &mpsc::Receiver<Job>, results: &Results) {
+    while let Ok(job) = queue.recv() {
+        match job {
+            Job::Fill(fill) => {
+                let begin = Instant::now();
+                let number = fill.number;
+                let filled = fill_slot(&mut loader, config, &fill);
+                // Rules and names are large.
+                drop(fill);
+                let took = begin.elapsed();
+                let _ = results.send(Outcome::Filled(Box::new(FilledSlot { number, filled, took })));
+            }
+            Job::Settle { generation, took } => {
+                let begin = Instant::now();
+                let problem = loader.settle().err().map(|error| format!("{error:#}"));
+                let tables = took + begin.elapsed();
+                let _ = results.send(Input::Settled { generation, tables, problem }.into());
+            }
+            Job::Walk(walk) => {
+                if let Some(disagreement) = walk.run() {
+                    let _ = results.send(Input::Walked(disagreement).into());
+                }
+            }
+            Job::Free(freed) => drop(freed),
+            Job::Discard(slot) => drop(slot),
+        }
+    }
+}
+
+fn fill_slot(loader: &mut Loader, config: &Config, fill: &Fill) -> Result<(Box<Filled>, Slot), String> {
+    let policy = compile::compile(&compile::Input {
+        tables: fill.rules.tables(),
+        listeners: &fill.names,
+        exempt_networks: &config.exempt.addresses,
+        exempt_ports: &config.exempt.ports,
+        lookup: &*fill.rules.accounts,
+        names: fill.looked_up,
+        unnamed_ports: &config.resolve.name_server_ports,
+    })
+    .map_err(|error| error.to_string())?;
+    let slot = loader.fill(&policy, fill.flags).map_err(|error| format!("{error:#}"))?;
+    Ok((Box::new(Filled { policy, generation: slot.generation }), slot))
+}
+
+/// Parses, looks up accounts, indexes, compares.
+fn prepare(texts: &Texts, against: Option<(u32, Rules)>, looks_up_accounts: impl FnOnce()) -> Prepared {
+    let parsed = parse::parse(texts);
+    looks_up_accounts();
+    let accounts = KnownAccounts::of(&parsed.tables);
+    let same_as = against.filter(|(_, rules)| rules.are(&parsed.tables, &accounts));
+    let rules = match &same_as {
+        // What is in force is indexed already.
+        Some((_, rules)) => rules.clone(),
+        None => rules(parsed.tables, accounts),
+    };
+    Prepared {
+        rules,
+        diagnostics: parsed.diagnostics,
+        missing: [is_missing(&texts.allow), is_missing(&texts.deny)],
+        deny: Arc::clone(&texts.deny.0),
+        same_as: same_as.map(|(generation, _)| generation),
+    }
+}
+
+/// Tables, with all that is looked at of them again and again.
+fn rules(tables: parse::rule::Tables, accounts: KnownAccounts) -> Rules {
+    let tables = Arc::new(tables);
+    Rules {
+        commands: commands_of(&tables).map(|(_, text)| text.into()).collect(),
+        asks_for_users: compile::ask_for_users(&tables),
+        indexed: Arc::new(IndexedTables::new(tables)),
+        accounts: Arc::new(accounts),
+    }
+}
+
+/// Whether there is no such table. A directory in its place reads as empty, as in libwrap, but on a
+/// reload it must not open the host any more than a table that vanished.
+fn is_missing((path, text): &(Arc<PathBuf>, FileText)) -> bool {
+    *text == FileText::Missing || path.is_dir()
+}
