@@ -8,10 +8,7 @@ use tcpw_common::{
 };
 
 use super::Kernel;
-use crate::{
-    core::input::Event,
-    events::{Decision, Fate},
-};
+use crate::{core::input::Event, events};
 
 /// What an event says beside its kind and time.
 #[derive(Clone, Copy, Debug)]
@@ -59,60 +56,25 @@ impl Kernel {
         }
     }
 
-    /// A record as the core takes it, with what the tables say of it; `None` if they say nothing any more.
-    pub(in crate::simulate) fn event_of(&self, record: &Record) -> Option<Event> {
-        let decided = |fate| Some(Event::Decided(decision(record, fate)));
-        match Kind::from_number(record.kind)? {
-            Kind::Refused => decided(Fate::Refused),
-            Kind::WouldRefuse => decided(Fate::WouldRefuse),
-            Kind::Accepted => decided(Fate::Accepted),
-            Kind::Redirected => decided(Fate::Redirected),
-            Kind::Listening => Some(Event::Listening { pid: record.pid, is_udp: record.protocol == 17 }),
-            Kind::Executed => Some(Event::Executed { pid: record.pid }),
-            Kind::WaitsForUser => {
-                self.waiting.get(&record.cookie).map(|waiting| Event::WaitsForUser(Box::new(*waiting)))
+    /// A record as the core takes it, with what the tables say of it.
+    pub(in crate::simulate) fn event_of(&self, record: &Record) -> Event {
+        match events::Event::from_record(record) {
+            Some(events::Event::Decision(decision)) => Event::Decided(decision),
+            Some(events::Event::Listening { pid, is_udp, .. }) => Event::Listening { pid, is_udp },
+            Some(events::Event::Executed { pid }) => Event::Executed { pid },
+            Some(events::Event::WaitsForUser { cookie }) => match self.waiting.get(&cookie) {
+                Some(waiting) => Event::WaitsForUser(Box::new(*waiting)),
+                None => Event::Outdated,
+            },
+            Some(events::Event::NoRoomForUser(decision)) => Event::NoRoomForUser(decision),
+            Some(events::Event::HandshakeHasData(decision)) => {
+                match self.user_handshakes.get(&decision.flow()) {
+                    Some(pending) => Event::HandshakeHasData(decision, *pending),
+                    None => Event::Outdated,
+                }
             }
-            Kind::NoRoomForUser => Some(Event::NoRoomForUser(decision(record, Fate::Held))),
-            Kind::HandshakeHasData => {
-                let decision = decision(record, Fate::Held);
-                let flow = flow_of(record);
-                self.user_handshakes.get(&flow).map(|pending| Event::HandshakeHasData(decision, *pending))
-            }
-            Kind::BannerDone => Some(Event::BannerDone(record.cookie)),
-            Kind::Ask | Kind::Unidentified => Some(Event::Unknown { kind: record.kind }),
+            Some(events::Event::BannerDone { cookie }) => Event::BannerDone(cookie),
+            None => Event::Unknown { kind: record.kind },
         }
-    }
-}
-
-/// The flow of a record.
-pub(in crate::simulate) fn flow_of(record: &Record) -> FlowKey {
-    FlowKey {
-        netns: record.netns,
-        client: record.client,
-        server: record.server,
-        client_port: record.client_port,
-        server_port: record.server_port,
-        protocol: record.protocol,
-        reserved: 0,
-    }
-}
-
-fn decision(record: &Record, fate: Fate) -> Decision {
-    Decision {
-        fate,
-        time_ns: record.time_ns,
-        netns: record.netns,
-        names: record.names,
-        cookie: record.cookie,
-        pid: record.pid,
-        ifindex: record.ifindex,
-        client: record.client,
-        server: record.server,
-        client_port: record.client_port,
-        server_port: record.server_port,
-        socket_is_v6: record.family == 10,
-        protocol: record.protocol,
-        policy: record.policy,
-        generation: record.generation,
     }
 }

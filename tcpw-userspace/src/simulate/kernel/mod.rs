@@ -30,6 +30,7 @@ use tcpw_common::{
 
 pub(super) use gate::Packet;
 pub(super) use sockets::{Connection, Socket};
+pub(super) use user::Data;
 
 use super::plan::Conditions;
 use crate::{compile::{Policy, PolicyTables}, config::Config, core::input::Family};

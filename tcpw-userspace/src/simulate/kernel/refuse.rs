@@ -86,6 +86,11 @@ impl Kernel {
         Passage::Reset
     }
 
+    /// Whether clients of a place are reset.
+    pub(super) fn may_reset(&self, flow: &FlowKey) -> bool {
+        self.certificate(flow).is_some_and(|certified| certified.flags & MAY_RESET != 0)
+    }
+
     fn refuse_datagram(&mut self, flow: &FlowKey, certified: &Certified, decision: &Decision) -> Passage {
         if !self.takes_one(flow) {
             self.count(Counter::ResetLimited);

@@ -28,10 +28,11 @@ impl Kernel {
                 };
                 self.answers_once.insert(*key, once);
             }
-            Write::ResetOnce { key, expires_ns } => {
+            Write::ResetOnce { key, expires_ns } if self.may_reset(&key.flow) => {
                 let once = ResetOnce { expires_ns: *expires_ns, isn: key.isn, reserved: 0 };
                 self.reset_once.insert(key.flow, once);
             }
+            Write::ResetOnce { .. } => {}
             Write::ForgetHeld(key) => drop(self.held.remove(key)),
             Write::NameListener { cookie, tag } => drop(self.listeners.insert(*cookie, *tag)),
             Write::LeaveBanner { key, banner } => {
