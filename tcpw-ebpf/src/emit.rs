@@ -44,6 +44,7 @@ pub(crate) fn emit(kind: Kind, report: &Report) {
     };
     // SAFETY: the reservation is as large as an Event, and every field is written before it is submitted.
     unsafe { fill(entry.as_mut_ptr(), kind, report) };
+    // Wakes the reader if it has read all before: user space reads so that under a flood it seldom has.
     entry.submit(0);
 }
 

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     evaluate::{
-        evaluate_indexed, quoted_bytes,
+        quoted_bytes,
         request::{Known, Request},
     },
     parse::rule::{Origin, Text},
@@ -231,9 +231,9 @@ pub fn judge<'a>(
             client_user: Some(case.client_user.as_ref().map_or(b"unknown", |user| &user.0)),
         },
     };
-    let judgement = evaluate_indexed(&policy.tables, &policy.index, &request, &Given(&policy.files));
+    let judgement = policy.tables.evaluate(&request, &Given(&policy.files));
     let id = case.id.map_or(Id::Line(number), Id::Own);
-    let answer = Answer::new(id, &policy.tables, judgement);
+    let answer = Answer::new(id, policy.tables.tables(), judgement);
     Ok((policy, answer))
 }
 
@@ -245,7 +245,7 @@ fn address<'a>(address: Option<&'a Bytes<'_>>, field: &str) -> Result<Option<&'a
 
 /// Where the rule of an answer stands.
 fn place(policy: &Policy, answer: &Answer<'_>) -> String {
-    let Some(rule) = answer.rule.and_then(|index| rule(&policy.tables, index)) else {
+    let Some(rule) = answer.rule.and_then(|index| rule(policy.tables.tables(), index)) else {
         return "; no rule matched".into();
     };
     let Origin { path, line, column, .. } = &rule.origin;

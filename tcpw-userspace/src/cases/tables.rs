@@ -21,7 +21,7 @@ use super::{
     case::{Case, Files},
 };
 use crate::{
-    evaluate::Index,
+    evaluate::IndexedTables,
     parse::{
         parse, pattern_files,
         rule::Tables,
@@ -39,9 +39,7 @@ pub struct Policy {
     /// Raw JSON of `allow`, `deny` and `files`; `None` where the case lacks it.
     raw: [Option<Box<str>>; 3],
     /// The parsed tables.
-    pub tables: Tables,
-    /// Which of their rules a client may match.
-    pub index: Index,
+    pub tables: IndexedTables,
     /// The files of the case.
     pub files: BTreeMap<PathBuf, FileText>,
 }
@@ -114,8 +112,8 @@ impl Cache {
                 parse(&overlay(&texts)).tables
             }
         };
-        let index = Index::new(&tables);
-        Ok(Policy { raw: raw.map(|text| text.map(Into::into)), tables, index, files })
+        let tables = IndexedTables::new(Arc::new(tables));
+        Ok(Policy { raw: raw.map(|text| text.map(Into::into)), tables, files })
     }
 }
 

@@ -39,7 +39,7 @@ use duty::{
     names::Names,
     redirect::Redirect,
     reload::Reload,
-    report::{Report, finished},
+    report::Report,
     scans::Scans,
     start::{Phase, Start},
     status::status,

@@ -41,7 +41,7 @@ pub(super) fn load(config: &Config) -> Result<Loaded> {
     }
     let changes = start_refusals(&mut kernel, config);
     let mut banners = Vec::new();
-    match kernel.banners.left() {
+    match kernel.left_banners() {
         Ok(left) => banners = left,
         Err(error) => log::error!("{error:#}"),
     }
@@ -53,7 +53,7 @@ pub(super) fn load(config: &Config) -> Result<Loaded> {
     let flags = kernel.flags_in_force()?;
     let started = Started {
         has_listening_hook,
-        certified: kernel.resets.as_ref().map(|resets| resets.all_certified()).unwrap_or_default(),
+        certified: kernel.resets().map(|resets| resets.all_certified()).unwrap_or_default(),
         has_refusals: changes.is_some(),
         banners,
         has_users,

@@ -16,22 +16,25 @@ pub mod judgement;
 mod observe;
 mod options;
 pub mod request;
+mod self_check;
 mod subject;
 mod text;
 mod unknown;
 
 pub use address::numeric_host;
 pub use host::{Host, host_matches, host_matches_unnamed};
-pub use index::Index;
+pub use index::IndexedTables;
 pub use observe::{Miss, Observer};
 pub use options::{Consequences, consequences_of, outcome_of};
+pub use self_check::{SelfCheck, SelfChecked};
 pub(crate) use text::quoted_bytes;
 pub use unknown::Unknown;
 
 use crate::parse::rule::{
     ClientPattern, Daemon, DaemonPattern, HostPattern, List, Rule, Table, TableEnd, Tables, Text,
 };
-use index::Candidates;
+use host::host_matches_by;
+use index::{Index, Rules};
 use observe::Nobody;
 use options::{Message, Options, Outcome};
 use request::{Judgement, Lookup, Reason, Request, RuleIndex, Verdict};
@@ -95,16 +98,6 @@ pub fn evaluate(tables: &Tables, request: &Request<'_>, lookup: &dyn Lookup) -> 
     evaluate_with(tables, request, lookup, &mut Nobody)
 }
 
-/// [`evaluate`], quicker for long tables: `index` is theirs.
-pub fn evaluate_indexed(
-    tables: &Tables,
-    index: &Index,
-    request: &Request<'_>,
-    lookup: &dyn Lookup,
-) -> Judgement {
-    search(tables, Some(index), request, lookup, &mut Nobody)
-}
-
 /// [`evaluate`], with somebody who is told why rules do not match.
 pub fn evaluate_with(
     tables: &Tables,
@@ -112,12 +105,12 @@ pub fn evaluate_with(
     lookup: &dyn Lookup,
     observer: &mut dyn Observer,
 ) -> Judgement {
-    search(tables, None, request, lookup, observer)
+    search(tables, &Index::default(), request, lookup, observer)
 }
 
 fn search(
     tables: &Tables,
-    index: Option<&Index>,
+    index: &Index,
     request: &Request<'_>,
     lookup: &dyn Lookup,
     observer: &mut dyn Observer,
@@ -156,7 +149,7 @@ enum Found {
 /// One request on its way through the tables.
 struct Search<'a> {
     tables: &'a Tables,
-    index: Option<&'a Index>,
+    index: &'a Index,
     subject: Subject<'a>,
     options: Options,
     observer: &'a mut dyn Observer,
@@ -166,11 +159,8 @@ struct Search<'a> {
 impl Search<'_> {
     fn table(&mut self, table: &Table) -> Found {
         let mut complaints = table.complaints.iter().peekable();
-        let rules = table.rules.len();
-        let candidates = self.index.map_or(Candidates::All(0..rules), |index| {
-            index.candidates(table.kind, rules, &self.subject.client)
-        });
-        for (index, rule) in candidates.filter_map(|index| Some((index, table.rules.get(index)?))) {
+        let mut rules = Rules::new(table, self.index);
+        while let Some((index, rule)) = rules.next(&self.subject) {
             while let Some(complaint) = complaints.next_if(|complaint| complaint.before <= index) {
                 self.warnings.push(complaint.text.clone());
             }
@@ -202,9 +192,9 @@ impl Search<'_> {
     }
 
     fn matches(&mut self, table: &Table, rule: &Rule, index: RuleIndex) -> bool {
-        let Self { tables, subject, observer, warnings, .. } = self;
+        let Self { tables, index: indexed, subject, observer, warnings, .. } = self;
         let mut host = |pattern: &HostPattern, end: &Host<'_>| {
-            host_matches(pattern, end, &tables.files, &mut |path, why| {
+            host_matches_by(pattern, end, &tables.files, indexed, &mut |path, why| {
                 warnings.push(format!("warning: {}open {}: {why}", context(table, rule), path.display()));
             })
         };

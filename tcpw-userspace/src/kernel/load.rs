@@ -11,7 +11,7 @@ use super::{
     offsets::Offsets,
     pins::Pins,
     resets::Resets,
-    tables::Outers,
+    tables::{Outers, Switch},
 };
 
 pub(super) static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/tcpw.bpf.o"));
@@ -93,7 +93,8 @@ pub struct Kernel {
     pub(super) attached: Attached,
     /// Hooks this process wants, whether or not the kernel takes them.
     pub(super) in_use: Vec<Hook>,
-    pub(super) outers: Outers,
+    pub(super) outers: Option<Outers>,
+    pub(super) switch: Switch,
     pub(super) log_allowed: bool,
     pub(super) offsets_known: bool,
     /// Each listener that comes or goes leaves a stamp.
@@ -137,7 +138,8 @@ impl Kernel {
             }
         }
         let mut ebpf = loader.load(OBJECT).context("load the BPF object")?;
-        let outers = Outers::take(&mut ebpf)?;
+        let switch = Switch::open(&ebpf)?;
+        let outers = Some(Outers::take(&mut ebpf)?);
         Ok(Self {
             ebpf,
             btf,
@@ -145,6 +147,7 @@ impl Kernel {
             attached: Attached::default(),
             in_use: Vec::new(),
             outers,
+            switch,
             log_allowed: options.log_allowed,
             offsets_known: offsets.sock_num != 0 && offsets.sock_net != 0 && offsets.net_cookie != 0,
             // Until the tracepoint is attached.

@@ -39,5 +39,6 @@ pub use pinned::PinnedStatus;
 pub use pins::Pins;
 pub use probe::Answer;
 pub use resets::Resets;
-pub use ring::{Diagnostics, EventRing, HeldRing, Ring};
-pub use sync::Applied;
+pub use ring::{Diagnostics, EventRing, HeldRing, Pace, Ring};
+pub use sync::{Applied, Filled, Loader};
+pub use tags::TagReader;

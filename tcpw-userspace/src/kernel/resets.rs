@@ -273,6 +273,18 @@ impl Resets {
         Ok(())
     }
 
+    /// Everything that is certified.
+    pub fn all_certified(&self) -> BTreeMap<CertifiedKey, Certified> {
+        self.certified.clone()
+    }
+
+    /// Places whose refused clients are reset, as things stand.
+    pub fn places_in_force(&self) -> impl Iterator<Item = CertifiedKey> {
+        let resets = |it: &Certified| it.flags & MAY_RESET != 0;
+        let places = self.certified.iter().filter(move |(key, it)| resets(it) && self.is_in_force(key));
+        places.map(|(key, _)| *key)
+    }
+
     /// Whether some certified service is void: who listens there has to be looked at again.
     pub fn are_any_void(&self) -> bool {
         self.certified.iter().any(|(key, service)| service.flags != 0 && !self.is_in_force(key))

@@ -1,6 +1,6 @@
 //! The ring buffers of the programs: events, and their own diagnostics.
 
-use std::io;
+use std::{io, time::Duration};
 
 use anyhow::{Context as _, Result};
 use aya::{
@@ -9,12 +9,29 @@ use aya::{
 };
 use aya_log::EbpfLogger;
 use tcpw_common::{event::Event as Record, held::Held};
-use tokio::io::{Interest, unix::AsyncFd};
+use tokio::{
+    io::{Interest, unix::AsyncFd},
+    sync::mpsc,
+};
 
-use super::load::{Kernel, take};
+use super::load::{self, Kernel};
 
-/// Most records one call returns, so that a flood cannot starve the rest of the daemon.
+/// Most records of a batch, so that a flood cannot starve the rest of the daemon.
 const MAX_RECORDS: usize = 1024;
+
+/// When a ring is read again.
+///
+/// The kernel wakes the reader for a record only if every one before it was read
+/// (linux kernel/bpf/ringbuf.c, `bpf_ringbuf_commit`). So a reader that has always read everything is woken
+/// for every record; one that waits a moment is woken once for all that come meanwhile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pace {
+    /// At once, for records somebody waits for.
+    AtOnce,
+    /// After this time, and so on while there are records. The first one after a rest is read at once,
+    /// and nothing is read while none comes.
+    Together(Duration),
+}
 
 /// A ring of records of one kind.
 pub struct Ring<T> {
@@ -30,32 +47,82 @@ pub type HeldRing = Ring<Held>;
 
 impl<T> Ring<T> {
     fn open(ebpf: &mut Ebpf, name: &str, read: fn(&[u8]) -> Option<T>) -> Result<Self> {
-        let ring = RingBuf::try_from(take(ebpf, name)?).with_context(|| format!("open map {name}"))?;
+        let ring = RingBuf::try_from(load::take(ebpf, name)?).with_context(|| format!("open map {name}"))?;
         // SAFETY: the ring owns its descriptor, never changes it, and lives inside the AsyncFd.
         let ring = unsafe { AsyncFd::register_with_interest(ring, Interest::READABLE) }?;
         Ok(Self { ring, read })
     }
 
-    /// Waits for records and appends them to `records`. Cancel safe: what was taken from the ring is in `records`.
+    /// Reads in a task of its own, for as long as the receiver lives or until the reactor is gone.
     ///
-    /// # Errors
-    /// The reactor is gone.
-    pub async fn read(&mut self, records: &mut Vec<T>) -> io::Result<()> {
-        while records.is_empty() {
-            let mut guard = self.ring.readable_mut().await?;
-            while let Some(bytes) = guard.get_inner_mut().next() {
-                match (self.read)(&bytes) {
-                    Some(record) => records.push(record),
-                    None => log::error!("a record of {} bytes was not understood", bytes.len()),
-                }
-                if records.len() >= MAX_RECORDS {
+    /// At most `batches` wait in the channel. Then the ring is left as it is: a record that finds it full is
+    /// counted by the program in the kernel, so nothing is lost that is not counted.
+    pub fn read_ahead(self, pace: Pace, batches: usize) -> mpsc::Receiver<Vec<T>>
+    where
+        T: Send + 'static,
+    {
+        let (sender, receiver) = mpsc::channel(batches);
+        tokio::spawn(async move {
+            if let Err(error) = self.forward(pace, &sender).await {
+                log::error!("a ring cannot be read: {error}");
+            }
+        });
+        receiver
+    }
+
+    /// Returns once nobody receives any more.
+    async fn forward(mut self, pace: Pace, batches: &mpsc::Sender<Vec<T>>) -> io::Result<()> {
+        loop {
+            let mut records = self.next_batch().await?;
+            loop {
+                let is_more = records.len() >= MAX_RECORDS;
+                if batches.send(records).await.is_err() {
                     return Ok(());
                 }
+                match pace {
+                    Pace::Together(pause) if !is_more => tokio::time::sleep(pause).await,
+                    Pace::AtOnce | Pace::Together(_) => {}
+                }
+                records = self.take();
+                if records.is_empty() {
+                    break;
+                }
             }
-            guard.clear_ready();
         }
-        Ok(())
     }
+
+    /// Waits for records.
+    async fn next_batch(&mut self) -> io::Result<Vec<T>> {
+        loop {
+            let mut guard = self.ring.readable_mut().await?;
+            let records = take(guard.get_inner_mut(), self.read);
+            if records.len() < MAX_RECORDS {
+                guard.clear_ready();
+            }
+            if !records.is_empty() {
+                return Ok(records);
+            }
+        }
+    }
+
+    /// The records that are there.
+    fn take(&mut self) -> Vec<T> {
+        take(self.ring.get_mut(), self.read)
+    }
+}
+
+/// The records that are there, up to [`MAX_RECORDS`].
+fn take<T>(ring: &mut RingBuf<MapData>, read: fn(&[u8]) -> Option<T>) -> Vec<T> {
+    let mut records = Vec::new();
+    while records.len() < MAX_RECORDS
+        && let Some(bytes) = ring.next()
+    {
+        match read(&bytes) {
+            Some(record) => records.push(record),
+            None => log::error!("a record of {} bytes was not understood", bytes.len()),
+        }
+    }
+    records
 }
 
 /// The programs' own diagnostics.

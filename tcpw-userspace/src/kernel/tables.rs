@@ -40,6 +40,38 @@ macro_rules! take_as {
     };
 }
 
+/// The maps through which a filled slot is put in force, and a names-set is added to the live one.
+pub(super) struct Switch {
+    pub(super) active: Array<MapData, u32>,
+    pub(super) headers: Array<MapData, Header>,
+    names: ArrayOfMaps<MapData, HashMap<MapData, NamesId, u32>>,
+}
+
+macro_rules! dup_as {
+    ($ebpf:expr, $name:literal, $kind:ident) => {{
+        let Some(Map::$kind(data)) = $ebpf.map($name) else { bail!(concat!("no map ", $name)) };
+        let data = MapData::from_fd(data.fd().as_fd().try_clone_to_owned()?)?;
+        Map::$kind(data).try_into().with_context(|| concat!("open map ", $name))?
+    }};
+}
+
+impl Switch {
+    /// Duplicates: the maps stay in the object.
+    pub(super) fn open(ebpf: &Ebpf) -> Result<Self> {
+        Ok(Self {
+            active: dup_as!(ebpf, "ACTIVE", Array),
+            headers: dup_as!(ebpf, "HEADERS", Array),
+            names: dup_as!(ebpf, "NAMES", ArrayOfMaps),
+        })
+    }
+
+    /// Adds a names-set to the live policy. No socket carries its tag yet, so no verdict changes.
+    pub(super) fn add_names(&mut self, slot: u32, names: NamesId, class: u32) -> Result<()> {
+        let mut live = self.names.get(&slot, 0).context("open the live table of names")?;
+        live.insert(names, class, 0).context("add a names-set to the live policy")
+    }
+}
+
 impl Outers {
     pub(super) fn take(ebpf: &mut Ebpf) -> Result<Self> {
         Ok(Self {
@@ -91,12 +123,6 @@ impl Outers {
     pub(super) fn wait_for_programs(&mut self, grace: &Array<MapData, u32>) -> Result<()> {
         self.grace.set(0, grace, 0).context("wait for running programs")
     }
-
-    /// Adds a names-set to the live policy. No socket carries its tag yet, so no verdict changes.
-    pub(super) fn add_names(&mut self, slot: u32, names: NamesId, class: u32) -> Result<()> {
-        let mut live = self.names.get(&slot, 0).context("open the live table of names")?;
-        live.insert(names, class, 0).context("add a names-set to the live policy")
-    }
 }
 
 /// The inner maps of one policy.
@@ -134,6 +160,11 @@ pub(super) struct Contents {
 const SPARE_NAMES: u32 = 4096;
 
 impl Inners {
+    /// Makes a names-set known that appeared after the policy was compiled.
+    pub(super) fn add_names(&mut self, names: NamesId, class: u32) -> Result<()> {
+        self.names.insert(names, class, 0).context("add a names-set to a policy")
+    }
+
     /// Creates and fills the inner maps, each as large as it needs to be.
     pub(super) fn create(contents: &Contents) -> Result<Self> {
         Ok(Self {

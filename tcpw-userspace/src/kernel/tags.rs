@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashSet,
-    os::fd::{AsRawFd, BorrowedFd},
+    os::fd::{AsFd as _, AsRawFd, BorrowedFd},
 };
 
 use anyhow::{Context as _, Result};
@@ -25,7 +25,35 @@ impl AsRawFd for Socket<'_> {
     }
 }
 
+/// Reads the tags of sockets, from any thread.
+#[derive(Clone)]
+pub struct TagReader(std::sync::Arc<SkStorage<MapData, Tag>>);
+
+impl TagReader {
+    /// Reads a listening socket's tag; `None` if it has none.
+    ///
+    /// # Errors
+    /// The socket is gone.
+    pub fn read(&self, socket: BorrowedFd<'_>) -> Result<Option<Tag>> {
+        match self.0.get(&Socket(socket), 0) {
+            Ok(tag) => Ok(Some(tag)),
+            Err(MapError::KeyNotFound) => Ok(None),
+            Err(error) => Err(error).context("read a listener's tag"),
+        }
+    }
+}
+
 impl Kernel {
+    /// What reads tags from other threads.
+    ///
+    /// # Errors
+    /// The map cannot be duplicated.
+    pub fn tag_reader(&self) -> Result<TagReader> {
+        let Some(Map::SkStorage(data)) = self.ebpf.map("TAGS") else { anyhow::bail!("no map TAGS") };
+        let data = MapData::from_fd(data.fd().as_fd().try_clone_to_owned()?)?;
+        Ok(TagReader(std::sync::Arc::new(SkStorage::try_from(Map::SkStorage(data))?)))
+    }
+
     /// Writes a listening socket's tag. `socket` is any descriptor of it.
     ///
     /// # Errors

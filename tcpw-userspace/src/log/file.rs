@@ -1,16 +1,19 @@
 //! Lines to a file.
 //!
-//! Invariant: one write per line, at the end of the file whatever others write; after
-//! logrotate moved the file away the next line goes to the new one.
+//! Invariant: a write is of whole lines, at the end of the file whatever others write; after
+//! logrotate moved the file away the next lines go to the new one.
 
 use std::{
     fs::{self, File, OpenOptions},
-    io::{self, Write},
+    io::{self, Write as _},
     os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
-use super::{Entry, Sink};
+use super::{
+    Entry, Lost, Sink,
+    chunks::{Chunks, write_all},
+};
 
 /// A file that lines are appended to.
 #[derive(Debug)]
@@ -21,6 +24,7 @@ pub struct FileSink {
     identity: (u64, u64),
     /// A line was written in part: the next one begins on a new line.
     is_torn: bool,
+    chunks: Chunks,
 }
 
 impl FileSink {
@@ -31,7 +35,7 @@ impl FileSink {
     pub fn open(path: impl Into<PathBuf>) -> io::Result<Self> {
         let path = path.into();
         let (file, identity) = open(&path)?;
-        Ok(Self { path, file, identity, is_torn: false })
+        Ok(Self { path, file, identity, is_torn: false, chunks: Chunks::default() })
     }
 
     fn follow_rotation(&mut self) {
@@ -44,25 +48,18 @@ impl FileSink {
 }
 
 impl Sink for FileSink {
-    fn write(&mut self, entry: &Entry) -> io::Result<()> {
+    fn write(&mut self, entries: &[Entry]) -> Result<(), Lost> {
         self.follow_rotation();
-        let mut line = entry.line();
-        if self.is_torn {
-            line.insert(0, b'\n');
-        }
-        let mut rest = line.as_slice();
-        while !rest.is_empty() {
-            match self.file.write(rest) {
-                Ok(written) => rest = &rest[written..],
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => {
-                    self.is_torn |= rest.len() < line.len();
-                    return Err(error);
-                }
+        let Self { file, is_torn, chunks, .. } = self;
+        chunks.each(entries, |lines| {
+            if *is_torn {
+                write_all(b"\n", |bytes| file.write(bytes)).map_err(|(_, error)| (0, error))?;
+                *is_torn = false;
             }
-        }
-        self.is_torn = false;
-        Ok(())
+            write_all(lines, |bytes| file.write(bytes)).inspect_err(|(taken, _)| {
+                *is_torn = lines[..*taken].last().is_some_and(|last| *last != b'\n');
+            })
+        })
     }
 
     fn reopen(&mut self) -> io::Result<()> {
@@ -109,8 +106,8 @@ mod tests {
     fn file_is_appended_to_and_its_owner_s_alone() {
         let directory = Directory::new("append");
         let path = directory.0.join("secure");
-        FileSink::open(&path).unwrap().write(&example()).unwrap();
-        FileSink::open(&path).unwrap().write(&example()).unwrap();
+        FileSink::open(&path).unwrap().write(&[example()]).unwrap();
+        FileSink::open(&path).unwrap().write(&[example()]).unwrap();
         assert_eq!(fs::read(&path).unwrap(), example().line().repeat(2));
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     }
@@ -120,11 +117,11 @@ mod tests {
         let directory = Directory::new("rotate");
         let (path, old) = (directory.0.join("secure"), directory.0.join("secure.1"));
         let mut sink = FileSink::open(&path).unwrap();
-        sink.write(&example()).unwrap();
+        sink.write(&[example()]).unwrap();
         fs::rename(&path, &old).unwrap();
-        sink.write(&example()).unwrap();
+        sink.write(&[example()]).unwrap();
         fs::remove_file(&path).unwrap();
-        sink.write(&example()).unwrap();
+        sink.write(&[example()]).unwrap();
         assert_eq!(fs::read(&old).unwrap(), example().line());
         assert_eq!(fs::read(&path).unwrap(), example().line());
     }
@@ -136,15 +133,15 @@ mod tests {
         fs::create_dir(&inner).unwrap();
         let mut sink = FileSink::open(inner.join("secure")).unwrap();
         fs::remove_dir_all(&inner).unwrap();
-        sink.write(&example()).unwrap();
+        sink.write(&[example()]).unwrap();
         assert!(sink.reopen().is_err());
     }
 
     #[test]
     fn full_disk_is_an_error() {
         let mut sink = FileSink::open("/dev/full").unwrap();
-        let error = sink.write(&example()).unwrap_err();
-        assert_eq!(error.raw_os_error(), Some(libc::ENOSPC));
+        let error = sink.write(&[example()]).unwrap_err();
+        assert_eq!(error.source.raw_os_error(), Some(libc::ENOSPC));
     }
 
     #[test]
@@ -154,7 +151,7 @@ mod tests {
         fs::write(&path, "Jan  2 20:2").unwrap();
         let mut sink = FileSink::open(&path).unwrap();
         sink.is_torn = true;
-        sink.write(&example()).unwrap();
+        sink.write(&[example()]).unwrap();
         let wanted = [b"Jan  2 20:2\n".as_slice(), &example().line()].concat();
         assert_eq!(fs::read(&path).unwrap(), wanted);
     }

@@ -4,7 +4,7 @@
 //! Invariant: one entry is one line of printable bytes, whatever its parts hold.
 //! Source: tcp_wrappers 7.6 `refuse.c`, `tcpd.c`; xinetd 2.3.15 `log.c`; RFC 3164.
 
-use std::time::SystemTime;
+use std::{fmt::Display, io::Write as _, time::SystemTime};
 
 use super::time::stamp;
 
@@ -29,18 +29,63 @@ impl Entry {
     /// The line of a log file, with its newline:
     /// `Jan  2 20:24:17 gate sshd[12345]: refused connect from 1.2.3.4 (1.2.3.4)`.
     pub fn line(&self) -> Vec<u8> {
-        let host = word(&self.host);
-        format!("{} {host} {}\n", stamp(self.time), self.tail()).into_bytes()
+        let mut line = Vec::new();
+        Renderer::default().line(self, &mut line);
+        line
     }
 
     /// The datagram for /dev/log: no host name, no newline; the syslog daemon adds them.
     pub fn datagram(&self) -> Vec<u8> {
-        format!("<{}>{} {}", self.priority, stamp(self.time), self.tail()).into_bytes()
+        let mut datagram = Vec::new();
+        Renderer::default().datagram(self, &mut datagram);
+        datagram
+    }
+}
+
+/// Renders many entries: a time stamp is made once for all lines of a second.
+#[derive(Debug, Default)]
+pub(super) struct Renderer {
+    /// Seconds since 1970, and their stamp.
+    stamp: Option<(u64, String)>,
+}
+
+impl Renderer {
+    /// Appends [`Entry::line`].
+    pub(super) fn line(&mut self, entry: &Entry, out: &mut Vec<u8>) {
+        out.extend_from_slice(self.stamp(entry.time).as_bytes());
+        out.push(b' ');
+        push_word(&entry.host, out);
+        out.push(b' ');
+        push_tail(entry, out);
+        out.push(b'\n');
     }
 
-    fn tail(&self) -> String {
-        format!("{}[{}]: {}", word(&self.ident), self.pid, printable(&self.message))
+    /// Appends [`Entry::datagram`].
+    pub(super) fn datagram(&mut self, entry: &Entry, out: &mut Vec<u8>) {
+        out.push(b'<');
+        push_number(entry.priority, out);
+        out.push(b'>');
+        out.extend_from_slice(self.stamp(entry.time).as_bytes());
+        out.push(b' ');
+        push_tail(entry, out);
     }
+
+    fn stamp(&mut self, time: SystemTime) -> &str {
+        let second = time.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let (_, stamp) = match self.stamp.take().filter(|(known, _)| *known == second) {
+            Some(known) => self.stamp.insert(known),
+            None => self.stamp.insert((second, stamp(time))),
+        };
+        stamp
+    }
+}
+
+fn push_tail(entry: &Entry, out: &mut Vec<u8>) {
+    push_word(&entry.ident, out);
+    out.push(b'[');
+    push_number(entry.pid, out);
+    out.extend_from_slice(b"]: ");
+    push_printable(&entry.message, out);
 }
 
 /// A connection was refused. `service` is the id of an xinetd service, else `None`;
@@ -86,16 +131,27 @@ pub fn host_name() -> String {
     }
 }
 
-/// A process chooses the name of its executable: it must not be able to forge a line.
-fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
+fn push_number(number: impl Display, out: &mut Vec<u8>) {
+    // Writing to a vector cannot fail.
+    let _ = write!(out, "{number}");
 }
 
-/// As [`printable`], and one word that `[pid]:` can follow.
-fn word(text: &str) -> String {
+/// A process chooses the name of its executable: it must not be able to forge a line.
+fn push_printable(text: &str, out: &mut Vec<u8>) {
+    if text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        return out.extend_from_slice(text.as_bytes());
+    }
+    let printable = text.chars().map(|c| if c.is_control() { '?' } else { c });
+    out.extend_from_slice(printable.collect::<String>().as_bytes());
+}
+
+/// As [`push_printable`], and one word that `[pid]:` can follow.
+fn push_word(text: &str, out: &mut Vec<u8>) {
     let is_plain = |c: char| c.is_ascii_graphic() && !"[]:".contains(c);
-    let word: String = text.chars().map(|c| if is_plain(c) { c } else { '_' }).collect();
-    if word.is_empty() { "-".to_owned() } else { word }
+    out.extend(text.chars().map(|c| if is_plain(c) { u8::try_from(c).unwrap_or(b'_') } else { b'_' }));
+    if text.is_empty() {
+        out.push(b'-');
+    }
 }
 
 /// An entry for the tests of the sinks.

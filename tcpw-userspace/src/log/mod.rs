@@ -1,9 +1,12 @@
-//! Event to one line; one file per sink.
+//! Entries to lines; one file per sink.
 //!
-//! In: an [`Entry`]. Out: its bytes, written to where `--log` says.
+//! In: batches of [`Entry`]. Out: their bytes, written to where `--log` says, by the thread of a
+//! [`Writer`].
 //! Invariant: what could not be written is counted, and said once when it begins
-//! and once when it ends. No sink but stdout can make the caller wait.
+//! and once when it ends. No sink but stdout can make its caller wait, and none makes the caller of the
+//! writer wait.
 
+mod chunks;
 mod file;
 pub mod line;
 pub mod priority;
@@ -11,6 +14,7 @@ mod stdout;
 mod syslog;
 mod target;
 mod time;
+mod writer;
 
 use std::io;
 
@@ -19,14 +23,15 @@ pub use line::{Entry, host_name};
 pub use stdout::StreamSink;
 pub use syslog::SyslogSink;
 pub use target::{LogTarget, LogTargetError};
+pub use writer::Writer;
 
 /// Where lines go.
 pub trait Sink: Send {
-    /// Writes one line, or takes it over to write it in [`Sink::flush`].
+    /// Writes lines, or takes them over to write them in [`Sink::flush`].
     ///
     /// # Errors
-    /// The line is lost, and why.
-    fn write(&mut self, entry: &Entry) -> io::Result<()>;
+    /// Some lines are lost, and why.
+    fn write(&mut self, entries: &[Entry]) -> Result<(), Lost>;
 
     /// Writes what an earlier call could not.
     ///
@@ -50,6 +55,15 @@ pub trait Sink: Send {
     }
 }
 
+/// The first lines of a batch were written, the others are lost.
+#[derive(Debug)]
+pub struct Lost {
+    /// How many were written.
+    pub written: usize,
+    /// Why the others were not.
+    pub source: io::Error,
+}
+
 /// A line that was lost, and where it should have gone.
 #[derive(Debug, thiserror::Error)]
 #[error("{target}: {source}: the line is lost")]
@@ -67,7 +81,7 @@ pub struct Counts {
     pub written: u64,
     /// Lines it could not take.
     pub lost: u64,
-    /// Lines among the written ones that wait for the destination, now.
+    /// Lines that wait to be written, now.
     pub waiting: u64,
 }
 
@@ -99,30 +113,28 @@ impl Log {
         Self { target, sink, counts: Counts::default(), failing_since: None, is_stuck: false }
     }
 
-    /// Writes one line. A failure is counted and reported here; the caller may ignore it.
+    /// Writes lines. A failure is counted and reported here; the caller may ignore it.
     ///
     /// # Errors
-    /// The line is lost.
-    pub fn write(&mut self, entry: &Entry) -> Result<(), LogError> {
-        match self.sink.write(entry) {
-            Ok(()) => {
-                self.counts.written += 1;
-                if let Some(before) = self.failing_since.take() {
-                    let lost = self.counts.lost - before;
-                    log::warn!("{}: writes again; lines lost: {lost}", self.target);
-                }
-                Ok(())
-            }
-            Err(source) => {
-                let error = LogError { target: self.target.to_string(), source };
-                if self.failing_since.is_none() {
-                    self.failing_since = Some(self.counts.lost);
-                    log::error!("{error}, and so are the next ones; they are counted");
-                }
-                self.counts.lost += 1;
-                Err(error)
+    /// Some lines are lost.
+    pub fn write(&mut self, entries: &[Entry]) -> Result<(), LogError> {
+        let result = self.sink.write(entries);
+        let written = result.as_ref().map_or_else(|lost| lost.written, |()| entries.len());
+        if written > 0 {
+            self.counts.written += written as u64;
+            if let Some(before) = self.failing_since.take() {
+                let lost = self.counts.lost - before;
+                log::warn!("{}: writes again; lines lost: {lost}", self.target);
             }
         }
+        let Err(Lost { source, .. }) = result else { return Ok(()) };
+        let error = LogError { target: self.target.to_string(), source };
+        if self.failing_since.is_none() {
+            self.failing_since = Some(self.counts.lost);
+            log::error!("{error}, and so are the next ones; they are counted");
+        }
+        self.counts.lost += (entries.len() - written) as u64;
+        Err(error)
     }
 
     /// Writes what waits. To be called now and then; cheap if nothing waits.
@@ -152,6 +164,11 @@ impl Log {
         self.sink.reopen()
     }
 
+    /// Where the lines go.
+    pub fn target(&self) -> &LogTarget {
+        &self.target
+    }
+
     /// Lines written, lost and waiting.
     pub fn counts(&self) -> Counts {
         Counts { waiting: self.sink.waiting() as u64, ..self.counts }
@@ -162,29 +179,44 @@ impl Log {
 mod tests {
     use super::*;
 
-    /// Fails on demand.
-    struct Moody(Vec<bool>);
+    /// Takes so many lines of each batch.
+    struct Moody(Vec<usize>);
 
     impl Sink for Moody {
-        fn write(&mut self, _: &Entry) -> io::Result<()> {
-            if self.0.remove(0) { Ok(()) } else { Err(io::Error::other("full")) }
+        fn write(&mut self, entries: &[Entry]) -> Result<(), Lost> {
+            let written = self.0.remove(0);
+            if written >= entries.len() {
+                Ok(())
+            } else {
+                Err(Lost { written, source: io::Error::other("full") })
+            }
         }
     }
 
     #[test]
     fn written_and_lost_lines_are_counted() {
-        let moods = vec![true, false, false, true];
+        let moods = vec![1, 0, 0, 1];
         let mut log = Log::new(LogTarget::Syslog, Box::new(Moody(moods)));
         let entry = line::example();
-        let results: Vec<bool> = (0..4).map(|_| log.write(&entry).is_ok()).collect();
+        let results: Vec<bool> = (0..4).map(|_| log.write(std::slice::from_ref(&entry)).is_ok()).collect();
         assert_eq!(results, [true, false, false, true]);
         assert_eq!(log.counts(), Counts { written: 2, lost: 2, waiting: 0 });
     }
 
     #[test]
+    fn batch_may_be_written_in_part() {
+        let mut log = Log::new(LogTarget::Syslog, Box::new(Moody(vec![2, 3])));
+        let entries = [(); 3].map(|()| line::example());
+        assert!(log.write(&entries).is_err());
+        assert_eq!(log.counts(), Counts { written: 2, lost: 1, waiting: 0 });
+        assert!(log.write(&entries).is_ok());
+        assert_eq!(log.counts(), Counts { written: 5, lost: 1, waiting: 0 });
+    }
+
+    #[test]
     fn error_says_where_and_what() {
-        let mut log = Log::new(LogTarget::Syslog, Box::new(Moody(vec![false])));
-        let error = log.write(&line::example()).unwrap_err();
+        let mut log = Log::new(LogTarget::Syslog, Box::new(Moody(vec![0])));
+        let error = log.write(&[line::example()]).unwrap_err();
         assert_eq!(error.to_string(), "syslog: full: the line is lost");
     }
 }

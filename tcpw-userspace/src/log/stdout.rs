@@ -1,24 +1,33 @@
 //! Lines to a stream: standard output.
 
-use std::io::{self, Write};
+use std::io::Write;
 
-use super::{Entry, Sink};
+use super::{
+    Entry, Lost, Sink,
+    chunks::{Chunks, write_all},
+};
 
-/// A stream that takes each line at once.
+/// A stream that takes lines at once, many in a write.
 #[derive(Debug)]
-pub struct StreamSink<W>(W);
+pub struct StreamSink<W> {
+    stream: W,
+    chunks: Chunks,
+}
 
 impl<W: Write + Send> StreamSink<W> {
     /// Lines to `stream`.
     pub fn new(stream: W) -> Self {
-        Self(stream)
+        Self { stream, chunks: Chunks::default() }
     }
 }
 
 impl<W: Write + Send> Sink for StreamSink<W> {
-    fn write(&mut self, entry: &Entry) -> io::Result<()> {
-        self.0.write_all(&entry.line())?;
-        self.0.flush()
+    fn write(&mut self, entries: &[Entry]) -> Result<(), Lost> {
+        let stream = &mut self.stream;
+        self.chunks.each(entries, |lines| {
+            write_all(lines, |bytes| stream.write(bytes))?;
+            stream.flush().map_err(|error| (lines.len(), error))
+        })
     }
 }
 
@@ -30,8 +39,8 @@ mod tests {
     #[test]
     fn lines_follow_each_other() {
         let mut sink = StreamSink::new(Vec::new());
-        sink.write(&example()).unwrap();
-        sink.write(&example()).unwrap();
-        assert_eq!(sink.0, example().line().repeat(2));
+        sink.write(&[example()]).unwrap();
+        sink.write(&[example(), example()]).unwrap();
+        assert_eq!(sink.stream, example().line().repeat(3));
     }
 }

@@ -6,7 +6,7 @@
 
 use std::{collections::VecDeque, io, os::unix::net::UnixDatagram, path::PathBuf};
 
-use super::{Entry, Sink};
+use super::{Entry, Lost, Sink, line::Renderer};
 
 /// Lines that may wait. A socket's queue is short (10 where nobody raised
 /// net.unix.max_dgram_qlen); this takes a burst of some seconds.
@@ -18,12 +18,13 @@ pub struct SyslogSink {
     path: PathBuf,
     socket: Option<UnixDatagram>,
     waiting: VecDeque<Vec<u8>>,
+    renderer: Renderer,
 }
 
 impl SyslogSink {
     /// Lines to the daemon at `path`. It need not run yet.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), socket: None, waiting: VecDeque::new() }
+        Self { path: path.into(), socket: None, waiting: VecDeque::new(), renderer: Renderer::default() }
     }
 
     fn send(&mut self, datagram: &[u8]) -> io::Result<()> {
@@ -45,15 +46,21 @@ impl SyslogSink {
 }
 
 impl Sink for SyslogSink {
-    fn write(&mut self, entry: &Entry) -> io::Result<()> {
-        self.waiting.push_back(entry.datagram());
-        match self.flush() {
-            Err(error) if self.waiting.len() > MAX_WAITING => {
+    fn write(&mut self, entries: &[Entry]) -> Result<(), Lost> {
+        for (written, entry) in entries.iter().enumerate() {
+            let mut datagram = Vec::new();
+            self.renderer.datagram(entry, &mut datagram);
+            self.waiting.push_back(datagram);
+            // All in one go, and sooner only if there is no more room.
+            if (written + 1 == entries.len() || self.waiting.len() > MAX_WAITING)
+                && let Err(source) = self.flush()
+                && self.waiting.len() > MAX_WAITING
+            {
                 self.waiting.pop_back();
-                Err(error)
+                return Err(Lost { written, source });
             }
-            Ok(()) | Err(_) => Ok(()),
         }
+        Ok(())
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -113,7 +120,7 @@ mod tests {
     fn daemon_gets_the_datagram() {
         let path = path("syslog");
         let daemon = Daemon::start(&path);
-        SyslogSink::new(&path).write(&example()).unwrap();
+        SyslogSink::new(&path).write(&[example()]).unwrap();
         assert_eq!(daemon.line(), example().datagram());
     }
 
@@ -123,12 +130,12 @@ mod tests {
         let numbered = |pid| Entry { pid, ..example() };
         let daemon = Daemon::start(&path);
         let mut sink = SyslogSink::new(&path);
-        sink.write(&numbered(1)).unwrap();
+        sink.write(&[numbered(1)]).unwrap();
         drop(daemon);
-        sink.write(&numbered(2)).unwrap();
-        sink.write(&numbered(3)).unwrap();
+        sink.write(&[numbered(2)]).unwrap();
+        sink.write(&[numbered(3)]).unwrap();
         let daemon = Daemon::start(&path);
-        sink.write(&numbered(4)).unwrap();
+        sink.write(&[numbered(4)]).unwrap();
         for pid in [2, 3, 4] {
             assert_eq!(daemon.line(), numbered(pid).datagram());
         }
@@ -140,7 +147,7 @@ mod tests {
         let daemon = Daemon::start(&path);
         let mut sink = SyslogSink::new(&path);
         for pid in 0..2000 {
-            sink.write(&Entry { pid, ..example() }).unwrap();
+            sink.write(&[Entry { pid, ..example() }]).unwrap();
         }
         for pid in 0..2000 {
             let _ = sink.flush();
@@ -152,10 +159,10 @@ mod tests {
     fn what_exceeds_the_waiting_room_is_an_error() {
         let mut sink = SyslogSink::new(path("nobody"));
         for _ in 0..MAX_WAITING {
-            sink.write(&example()).unwrap();
+            sink.write(&[example()]).unwrap();
         }
-        let error = sink.write(&example()).unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+        let error = sink.write(&[example()]).unwrap_err();
+        assert_eq!(error.source.kind(), io::ErrorKind::NotFound);
         assert_eq!(sink.waiting(), MAX_WAITING);
     }
 }

@@ -7,4 +7,4 @@ mod banner;
 mod taker;
 
 pub use banner::{MAX_BANNER, read as read_banner};
-pub use taker::{Arrival, Family, Taker, abort};
+pub use taker::{Arrival, Bound, Family, Taker, abort};

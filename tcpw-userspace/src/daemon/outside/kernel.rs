@@ -20,36 +20,37 @@ use crate::{
 pub(super) fn write(kernel: &mut Kernel, write: Write, results: &Results) -> bool {
     let result = match write {
         Write::Answer { key, answer, marks, expires_ns } => {
-            kernel.answers.answer(key, answer, marks, expires_ns)
+            kernel.answer(key, answer, marks, expires_ns)
         }
         Write::AnswerOnce { key, generation, answer, marks, expires_ns } => {
-            kernel.answers.answer_once(key, generation, (answer, marks), expires_ns)
+            kernel.answer_once(key, generation, (answer, marks), expires_ns)
         }
         Write::ResetOnce { key, expires_ns } => {
-            let is_certified = kernel.resets.as_ref().is_some_and(|resets| resets.is_reset_for(&key));
-            if is_certified { kernel.answers.reset_once(&key, expires_ns) } else { Ok(()) }
+            let (flow, place) = (key.flow, (key.flow.server, key.flow.server_port));
+            let is_certified = kernel.is_reset_for(flow.netns, place, flow.protocol, key.listener);
+            if is_certified { kernel.reset_once(&key, expires_ns) } else { Ok(()) }
         }
-        Write::ForgetHeld(key) => kernel.answers.forget_held(&key),
-        Write::NameListener { cookie, tag } => kernel.tags.name_listener(cookie, tag),
+        Write::ForgetHeld(key) => kernel.forget_held(&key),
+        Write::NameListener { cookie, tag } => kernel.name_socket(cookie, tag),
         Write::LeaveBanner { key, banner } => {
-            if let Err(error) = kernel.banners.leave(&key, &banner) {
+            if let Err(error) = kernel.leave_banner(&key, &banner) {
                 let reason = format!("{error:#}");
                 let _ = results.send(Input::BannerNotLeft { key, reason }.into());
             }
             Ok(())
         }
-        Write::TakeBackBanner(key) => kernel.banners.take_back(&key).map(|was_unclaimed| {
+        Write::TakeBackBanner(key) => kernel.take_back_banner(&key).map(|was_unclaimed| {
             let _ = results.send(Input::BannerTakenBack { was_unclaimed }.into());
         }),
-        Write::DismissBannerSocket(cookie) => kernel.banners.dismiss_socket(cookie),
+        Write::DismissBannerSocket(cookie) => kernel.dismiss_speaker(cookie),
         Write::RefuseWaiting(waiting) => {
             // A connection for which there was no room has no entry.
-            kernel.users.refuse(&waiting).or_else(|error| {
+            kernel.refuse_waiting(&waiting).or_else(|error| {
                 log::debug!("{error:#}");
                 Ok(())
             })
         }
-        Write::StopWaiting(socket) => kernel.users.stop_waiting(socket),
+        Write::StopWaiting(socket) => kernel.stop_waiting(socket),
     };
     is_ok(result)
 }
@@ -64,7 +65,7 @@ pub(super) fn event(kernel: &Kernel, record: &Record) -> Event {
         Some(events::Event::Decision(decision)) => Event::Decided(decision),
         Some(events::Event::Listening { pid, is_udp, .. }) => Event::Listening { pid, is_udp },
         Some(events::Event::Executed { pid }) => Event::Executed { pid },
-        Some(events::Event::WaitsForUser { cookie }) => match kernel.users.waiting_one(cookie) {
+        Some(events::Event::WaitsForUser { cookie }) => match kernel.waiting_one(cookie) {
             Ok(Some(waiting)) => Event::WaitsForUser(Box::new(waiting)),
             // It was released when no daemon was there.
             Ok(None) => Event::Outdated,
@@ -72,7 +73,7 @@ pub(super) fn event(kernel: &Kernel, record: &Record) -> Event {
         },
         Some(events::Event::NoRoomForUser(decision)) => Event::NoRoomForUser(decision),
         Some(events::Event::HandshakeHasData(decision)) => {
-            match kernel.users.pending_handshake(&decision.flow()) {
+            match kernel.pending_handshake(&decision.flow()) {
                 Ok(Some(pending)) => Event::HandshakeHasData(decision, pending),
                 // It was completed meanwhile.
                 Ok(None) => Event::Outdated,
@@ -91,14 +92,14 @@ fn outdated(error: &anyhow::Error) -> Event {
 
 /// What the kernel counted.
 pub(super) fn second(kernel: &mut Kernel, turned_away: u64) -> Input {
-    let waiting = kernel.has_users().then(|| kernel.users.waiting()).transpose().unwrap_or_else(|error| {
+    let waiting = kernel.has_users().then(|| kernel.waiting()).transpose().unwrap_or_else(|error| {
         log::error!("{error:#}");
         None
     });
     Input::Second(Second {
         counters: kernel.counters().unwrap_or_default(),
-        is_any_certificate_void: kernel.resets.as_ref().is_some_and(|resets| resets.are_any_void()),
-        namespaces_without_resets: kernel.resets.as_ref().map_or(0, |resets| resets.links().1),
+        is_any_certificate_void: kernel.resets().is_some_and(|resets| resets.are_any_void()),
+        namespaces_without_resets: kernel.links_of_resets().1,
         waiting,
         turned_away,
     })

@@ -9,12 +9,11 @@ mod helper;
 mod kernel;
 mod redirects;
 mod reinjector;
-mod rings;
 mod scanning;
 mod status;
 mod worker;
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
 use anyhow::Result;
 use tokio::sync::mpsc;
@@ -31,7 +30,7 @@ use crate::{
         action::Level,
         input::{Gate, Started},
     },
-    kernel::{HookState, Kernel, Pins},
+    kernel::{HookState, Kernel, Pace, Pins},
     log::{Entry, Log, Writer, host_name},
     record,
 };
@@ -42,6 +41,12 @@ use redirects::Redirects;
 use reinjector::Reinjector;
 use scanning::Scanning;
 use worker::Worker;
+
+/// Batches of the kernel's records that are read ahead.
+const BATCHES: usize = 256;
+
+/// Reports that come within this time are read together: the kernel wakes the reader once for all of them.
+const TOGETHER: Duration = Duration::from_millis(2);
 
 /// The sender of results.
 type Results = mpsc::UnboundedSender<Outcome>;
@@ -96,7 +101,10 @@ impl Outside {
         let log = Writer::start(Log::open(config.log.clone())?)?;
         let Loaded { mut kernel, changes, started } = load(&config)?;
         let (held, reports) = (kernel.take_held()?, kernel.take_events()?);
-        inbox.connect(rings::read_ahead(held), rings::read_ahead(reports));
+        inbox.connect(
+            held.read_ahead(Pace::AtOnce, BATCHES),
+            reports.read_ahead(Pace::Together(TOGETHER), BATCHES),
+        );
         let frames = kernel.load_frames().inspect_err(|error| {
             log::warn!("held clients of one device or link wait for their own retransmit: {error:#}");
         });
@@ -193,7 +201,7 @@ impl Outside {
                 self.result(Input::Tagged(tagged));
             }
             Action::KeepListeners(cookies) => {
-                let kept = self.kernel.tags.keep_listeners(|cookie| cookies.contains(&cookie));
+                let kept = self.kernel.keep_sockets(|cookie| cookies.contains(&cookie));
                 report(kept);
             }
             Action::KeepNamespaces(namespaces) => {
@@ -203,17 +211,17 @@ impl Outside {
             Action::Certify { netns, places, is_there } => {
                 let file = self.scanning.namespace(netns).filter(|_| is_there);
                 let certified =
-                    self.kernel.resets.as_mut().map_or(Ok(()), |it| it.certify(netns, file, &places));
+                    self.kernel.resets().map_or(Ok(()), |it| it.certify(netns, file, &places));
                 if let Err(error) = certified {
                     self.result(Input::NotCertified { netns, reason: format!("{error:#}") });
                 }
             }
             Action::Withdraw { netns, port } => {
-                report(self.kernel.resets.as_mut().map_or(Ok(()), |resets| resets.withdraw(netns, port)));
+                report(self.kernel.resets().map_or(Ok(()), |resets| resets.withdraw(netns, port)));
             }
             Action::WatchUdpPorts { netns, ports } => {
                 let watched =
-                    self.kernel.resets.as_mut().map_or(Ok(()), |it| it.watch_udp_ports(netns, &ports));
+                    self.kernel.resets().map_or(Ok(()), |it| it.watch_udp_ports(netns, &ports));
                 if let Err(error) = watched {
                     log::error!("refused datagrams of some services get no answer: {error:#}");
                 }
@@ -306,7 +314,7 @@ impl Outside {
 }
 
 /// How long lines that wait may take at the end.
-const LAST_LINES: std::time::Duration = std::time::Duration::from_secs(1);
+const LAST_LINES: Duration = Duration::from_secs(1);
 
 fn say(level: Level, text: &str) {
     match level {

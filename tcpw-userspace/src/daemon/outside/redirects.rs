@@ -23,7 +23,7 @@ use crate::{
         input::{Arrived, Family},
     },
     kernel::Kernel,
-    redirect::{Arrival, Bound as Socket, RedirectListener, abort},
+    redirect::{Arrival, Bound as Socket, Taker, abort},
 };
 
 /// Connections that wait for the loop.
@@ -38,7 +38,7 @@ pub(in crate::daemon) struct Bound {
 
 /// The listeners and the connections.
 pub(super) struct Redirects {
-    listeners: BTreeMap<(u64, Family), RedirectListener>,
+    listeners: BTreeMap<(u64, Family), Taker>,
     connections: HashMap<u64, TcpStream>,
     last: u64,
     /// Connections that found no room.
@@ -75,7 +75,7 @@ impl Redirects {
             None => return failed(&results, netns, family, "its namespace is gone".into()),
         };
         drop(spawn_blocking(move || {
-            let socket = RedirectListener::bind(&file, netns, family.into()).map_err(|error| error.to_string());
+            let socket = Taker::bind(&file, netns, family.into()).map_err(|error| error.to_string());
             let _ = results.send(Outcome::RedirectBound(Bound { netns, family, socket }));
         }));
     }
@@ -95,10 +95,10 @@ impl Redirects {
         (netns, family): (u64, Family),
         kernel: &mut Kernel,
     ) -> anyhow::Result<u64> {
-        kernel.redirect.mark(&mut kernel.tags, bound.as_fd(), netns)?;
+        kernel.mark_taker(bound.as_fd(), netns)?;
         let socket = bound.as_fd().try_clone_to_owned()?;
         let listener = bound.listen(self.queue.clone(), Arc::clone(&self.turned_away))?;
-        kernel.redirect.add(socket.as_fd(), netns, crate::redirect::Family::from(family).number())?;
+        kernel.add_taker(socket.as_fd(), netns, crate::redirect::Family::from(family).number())?;
         let cookie = listener.cookie();
         self.listeners.insert((netns, family), listener);
         Ok(cookie)

@@ -168,12 +168,12 @@ impl Scanning {
         for order in tags.iter().filter(|order| !left_out.contains(&order.tag.names)) {
             let written = match self.sockets.get(&order.cookie) {
                 Some(socket) if !order.by_cookie => write(kernel, socket.as_fd(), order.tag),
-                Some(_) | None => kernel.tags.name_listener(order.cookie, order.tag),
+                Some(_) | None => kernel.name_socket(order.cookie, order.tag),
             };
             if let Err(error) = written {
                 tagged.failed.push((order.cookie, format!("{error:#}")));
             }
-            if let Err(error) = kernel.tags.add_holders(order.holders.iter().copied()) {
+            if let Err(error) = kernel.add_holders(order.holders.iter().copied()) {
                 log::error!("{error:#}");
             }
         }
@@ -261,7 +261,7 @@ fn split(listener: Listener, tags: &TagReader) -> (Seen, Option<OwnedFd>) {
 }
 
 /// A namespace as the core knows it, and its file.
-fn see(namespace: Namespace, stamps: &Stamps, is_unsteady: bool, kernel: &Kernel) -> (NamespaceSeen, File) {
+fn see(namespace: Namespace, stamps: &Stamps, is_unsteady: bool, kernel: &mut Kernel) -> (NamespaceSeen, File) {
     let Namespace { netns, file, sockets, datagrams, given_away } = namespace;
     let stamp = |protocol: u16, port: u16| stamps.get(change_index(netns, protocol, port.into()));
     let ports = |protocol: u16, sockets: &[crate::listeners::PortSocket]| {
@@ -276,11 +276,11 @@ fn see(namespace: Namespace, stamps: &Stamps, is_unsteady: bool, kernel: &Kernel
             Some(((protocol, 0), stamps.get(change_index(netns, protocol, WHOLE_NETNS))?))
         }))
         .collect();
-    let was_watched = |port: &u16| {
-        kernel.resets.as_ref().is_some_and(|it| it.was_udp_port_watched(netns, *port, stamps.at_ns()))
+    let mut was_watched = |port: &u16| {
+        kernel.resets().is_some_and(|it| it.was_udp_port_watched(netns, *port, stamps.at_ns()))
     };
     let watched: BTreeSet<u16> =
-        datagrams.iter().map(|socket| socket.local.port()).filter(was_watched).collect();
+        datagrams.iter().map(|socket| socket.local.port()).filter(&mut was_watched).collect();
     let seen = NamespaceSeen {
         netns,
         sockets,
@@ -295,10 +295,10 @@ fn see(namespace: Namespace, stamps: &Stamps, is_unsteady: bool, kernel: &Kernel
 }
 
 fn write(kernel: &mut Kernel, socket: BorrowedFd<'_>, tag: Tag) -> Result<()> {
-    let before = kernel.tags.read(socket)?;
+    let before = kernel.read_tag(socket)?;
     let tag = Tag { flags: before.map_or(0, |before| before.flags & BOUND_BEFORE), ..tag };
     if before == Some(tag) {
         return Ok(());
     }
-    kernel.tags.write(socket, tag)
+    kernel.write_tag(socket, tag)
 }

@@ -24,15 +24,17 @@ pub(in crate::daemon) struct Looked {
 pub(super) fn complete(looked: Looked, kernel: &mut Kernel, lines: Counts, turned_away: u64) -> Input {
     let Looked { request, all, marks_bound } = looked;
     let size = |size: usize| u64::try_from(size).unwrap_or(u64::MAX);
-    let resets = kernel.resets.as_ref();
+    let reset_namespaces = kernel.links_of_resets();
+    let reset_places =
+        kernel.resets().map_or_else(HashSet::new, |resets| resets.places_in_force().collect());
     let facts = StatusFacts {
         all,
         marks_bound,
         counters: kernel.counters().unwrap_or_default(),
-        reset_namespaces: resets.map_or((0, 0), |resets| resets.links()),
-        reset_places: resets.map_or_else(HashSet::new, |resets| resets.places_in_force().collect()),
-        waiting: kernel.users.waiting().map_or(0, |all| size(all.len())),
-        banner_sockets: kernel.banners.sockets().map_or(0, size),
+        reset_namespaces,
+        reset_places,
+        waiting: kernel.waiting().map_or(0, |all| size(all.len())),
+        banner_sockets: kernel.speakers().map_or(0, size),
         lines,
         turned_away,
     };

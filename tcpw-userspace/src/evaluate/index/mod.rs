@@ -1,0 +1,103 @@
+//! An index of long tables: the verdict of [`super::evaluate`] at a cost that does not grow with
+//! the number of rules.
+//!
+//! In: parsed tables, once; then requests. Out: the same [`Judgement`], after the same look-ups in the
+//! same order. A rule or a pattern is looked at if one of its keys is a key of the request, or if it has
+//! no key.
+//! Invariant: what is left out does not match, and to find that out asks for nothing and warns of
+//! nothing.
+
+mod candidates;
+mod file;
+mod host;
+mod keys;
+mod table;
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+pub(super) use file::Patterns;
+pub(super) use table::Rules;
+
+use self::{candidates::Candidates, file::FileIndex, table::TableIndex};
+use super::{
+    observe::Nobody,
+    request::{Judgement, Lookup, Request},
+    search,
+};
+use crate::parse::rule::{PatternFile, Table, TableKind, Tables};
+
+/// Up to so many rules or patterns are walked: that is quicker than to look them up.
+const WALKED: usize = 32;
+
+/// Tables with their index.
+#[derive(Clone, Debug)]
+pub struct IndexedTables {
+    tables: Arc<Tables>,
+    index: Index,
+}
+
+impl IndexedTables {
+    /// Makes the index: O(n log n), about a second for a million rules.
+    pub fn new(tables: Arc<Tables>) -> Self {
+        let index = Index::new(&tables);
+        Self { tables, index }
+    }
+
+    /// The tables themselves.
+    pub fn tables(&self) -> &Arc<Tables> {
+        &self.tables
+    }
+
+    /// libwrap's verdict on a request: that of [`super::evaluate`].
+    pub fn evaluate(&self, request: &Request<'_>, lookup: &dyn Lookup) -> Judgement {
+        search(&self.tables, &self.index, request, lookup, &mut Nobody)
+    }
+
+    /// Rules and patterns that a walk without the index may have to look at.
+    pub fn walk_length(&self) -> usize {
+        let Tables { allow, deny, files } = &*self.tables;
+        let patterns = files.values().map(|file| file.patterns.len());
+        patterns.fold(allow.rules.len() + deny.rules.len(), usize::saturating_add)
+    }
+}
+
+/// What is indexed of the tables; the default is nothing.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Index {
+    allow: Option<TableIndex>,
+    deny: Option<TableIndex>,
+    files: BTreeMap<PathBuf, FileIndex>,
+}
+
+impl Index {
+    fn new(tables: &Tables) -> Self {
+        let table = |table: &Table| (table.rules.len() > WALKED).then(|| TableIndex::new(table));
+        let is_long = |file: &PatternFile| file.patterns.len() > WALKED;
+        let files = tables.files.iter().filter(|(_, file)| is_long(file));
+        Self {
+            allow: table(&tables.allow),
+            deny: table(&tables.deny),
+            files: files.map(|(path, file)| (path.clone(), FileIndex::new(file))).collect(),
+        }
+    }
+
+    /// The index of a table's rules, if it has one.
+    fn table(&self, kind: TableKind) -> Option<&TableIndex> {
+        match kind {
+            TableKind::Allow => self.allow.as_ref(),
+            TableKind::Deny => self.deny.as_ref(),
+        }
+    }
+
+    /// The index of a pattern file, if it has one.
+    fn file(&self, path: &Path) -> Option<&FileIndex> {
+        if self.files.is_empty() { None } else { self.files.get(path) }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,129 @@
+//! The rules of one table by keys.
+//!
+//! A rule is found by its client list if that tells by keys which clients match; else by its daemon list.
+//! A rule whose client list may ask for the client's name is found by its daemon list, too, until
+//! that name is known.
+
+use std::{iter::Enumerate, slice};
+
+use super::{
+    super::{subject::Subject, text::reduced},
+    Candidates, Index,
+    host::{Found, HostIndex, HostIndexBuilder, found_by, may_ask},
+    keys::{Folded, Key, Use},
+};
+use crate::parse::rule::{ClientPattern, Daemon, DaemonPattern, HostPattern, List, Rule, Table, TextPattern};
+
+/// The rules of one table.
+#[derive(Clone, Debug)]
+pub(in crate::evaluate) struct TableIndex(HostIndex);
+
+impl TableIndex {
+    pub(super) fn new(table: &Table) -> Self {
+        let mut builder = HostIndexBuilder::with_capacity(table.rules.len());
+        for (position, rule) in table.rules.iter().enumerate() {
+            add(&mut builder, rule, position);
+        }
+        Self(builder.build())
+    }
+
+    fn next<'a>(&'a self, candidates: &mut Candidates<'a>, subject: &Subject<'_>) -> Option<usize> {
+        let is_named = subject.client.known_name().is_some();
+        candidates.next(is_named, |lists| {
+            let mut add = |key: Key<'_>| {
+                let list = self.0.find(key);
+                if !list.is_empty() {
+                    lists.push(list);
+                }
+            };
+            let uses = if is_named { &[Use::Always][..] } else { &[Use::Always, Use::MayAsk] };
+            for used in uses {
+                add(Key::AnyDaemon(*used));
+                for name in subject.daemons() {
+                    add(Key::Daemon(*used, Folded(reduced(name))));
+                }
+                if let Some(port) = subject.request.server_port {
+                    add(Key::Port(*used, port));
+                }
+            }
+            self.0.find_host(&subject.client, lists);
+        })
+    }
+}
+
+/// The rules of a table that are worth a look, in order.
+pub(in crate::evaluate) enum Rules<'a> {
+    /// All of them.
+    All(Enumerate<slice::Iter<'a, Rule>>),
+    /// Those that the index finds.
+    Found(&'a TableIndex, Candidates<'a>, &'a [Rule]),
+}
+
+impl<'a> Rules<'a> {
+    pub(in crate::evaluate) fn new(table: &'a Table, index: &'a Index) -> Self {
+        match index.table(table.kind) {
+            Some(index) => Self::Found(index, Candidates::new(), &table.rules),
+            None => Self::All(table.rules.iter().enumerate()),
+        }
+    }
+
+    /// The next rule that the request may match, and its index in the table.
+    pub(in crate::evaluate) fn next(&mut self, subject: &Subject<'_>) -> Option<(usize, &'a Rule)> {
+        match self {
+            Self::All(rules) => rules.next(),
+            Self::Found(index, candidates, rules) => {
+                let position = index.next(candidates, subject)?;
+                Some((position, rules.get(position)?))
+            }
+        }
+    }
+}
+
+fn add(builder: &mut HostIndexBuilder, rule: &Rule, position: usize) {
+    let clients = &rule.clients.patterns;
+    let is_found_by_client = is_silent(&rule.daemons)
+        && !clients.iter().any(|token| matches!(found_by(&token.host), Found::Always));
+    if !is_found_by_client {
+        return add_daemons(builder, Use::Always, &rule.daemons, position);
+    }
+    for ClientPattern { host, .. } in clients {
+        match found_by(host) {
+            Found::ByKey(key) => builder.add(key, position),
+            Found::Never | Found::Always => {}
+        }
+    }
+    if clients.iter().any(|token| may_ask(&token.host)) {
+        add_daemons(builder, Use::MayAsk, &rule.daemons, position);
+    }
+}
+
+/// Whether to look at a daemon list never asks for anything, nor warns.
+fn is_silent(daemons: &List<DaemonPattern>) -> bool {
+    let lists = std::iter::successors(Some(daemons), |list| list.except.as_deref());
+    lists.flat_map(|list| &list.patterns).all(|token| token.server.as_ref().is_none_or(is_host_silent))
+}
+
+/// A file may be unreadable, which is warned of, and may name whatever asks.
+fn is_host_silent(pattern: &HostPattern) -> bool {
+    !may_ask(pattern)
+}
+
+fn add_daemons(builder: &mut HostIndexBuilder, used: Use, daemons: &List<DaemonPattern>, position: usize) {
+    // What no token of the list itself matches is not looked at any further.
+    let is_key = |token: &DaemonPattern| match &token.daemon {
+        Daemon::Name(pattern) => matches!(pattern, TextPattern::Exact(_)),
+        Daemon::Port(_) | Daemon::Never => true,
+    };
+    if !daemons.patterns.iter().all(is_key) {
+        return builder.add(Key::AnyDaemon(used), position);
+    }
+    for token in &daemons.patterns {
+        match &token.daemon {
+            Daemon::Name(TextPattern::Exact(name)) => {
+                builder.add(Key::Daemon(used, Folded(name)), position);
+            }
+            Daemon::Port(port) => builder.add(Key::Port(used, *port), position),
+            Daemon::Name(_) | Daemon::Never => {}
+        }
+    }
+}
