@@ -27,6 +27,7 @@ pub mod parse;
 pub mod record;
 pub mod refuse;
 pub mod resolve;
+pub mod simulate;
 pub mod source;
 pub mod steer;
 

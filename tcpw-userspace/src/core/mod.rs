@@ -11,6 +11,7 @@ pub mod action;
 mod attempt;
 mod duty;
 mod facts;
+mod footprint;
 pub mod input;
 mod inventory;
 mod judge;
@@ -247,7 +248,7 @@ impl Core {
                 }
             },
             Input::StatusFacts { request, facts } => {
-                let own = self.own_counters();
+                let own = self.counters();
                 let status = status(&facts, own, (self.enforcing_since, &self.redirect), &self.shared);
                 reply(request, Response::Status(Box::new(status)), out);
             }
@@ -378,7 +379,7 @@ impl Core {
     }
 
     /// The counters of every duty.
-    fn own_counters(&self) -> Vec<(&'static str, u64)> {
+    pub fn counters(&self) -> Vec<(&'static str, u64)> {
         let mut all = self.report.counters();
         all.extend(self.names.counters());
         all.extend(self.users.counters());

@@ -17,7 +17,10 @@ use super::{
     plan::{CLIENTS, Sends},
     world::{Happening, MS, World},
 };
-use crate::core::{Input, input::Arrived};
+use crate::core::{
+    Input,
+    input::{Arrived, Family},
+};
 
 /// Most times that data are sent.
 const MOST_DATA: u32 = 12;
@@ -128,7 +131,7 @@ pub(super) fn syn_arrives(world: &mut World, client: usize, how: &str) {
         }
         Passage::Redirected => {
             world.clients[client].state = State::Redirected;
-            let family = crate::core::input::Family::of(events_ip(&flow));
+            let family = family_of(&flow);
             if let Some(listener) = world.kernel.redirect_listeners.get(&(flow.netns, family)).copied() {
                 let at = world.now_ns + world.delay_ns(&[21, u64::from(flow.client_port)]);
                 world.at(at, Happening::Arrival { client, listener });
@@ -137,8 +140,8 @@ pub(super) fn syn_arrives(world: &mut World, client: usize, how: &str) {
     }
 }
 
-fn events_ip(flow: &FlowKey) -> IpAddr {
-    crate::events::ip(&flow.server)
+fn family_of(flow: &FlowKey) -> Family {
+    if crate::events::ip(&flow.server).is_ipv4() { Family::V4 } else { Family::V6 }
 }
 
 /// The last ACK of a handshake.

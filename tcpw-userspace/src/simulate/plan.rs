@@ -123,7 +123,7 @@ impl Plan {
         let mut chance = Random::new(seed ^ 0x7463_7077);
         let chance = &mut chance;
         let files: Vec<Files> = (0..1 + chance.below(4)).map(|_| Files::random(chance)).collect();
-        let span_ms = *chance.pick(&[2_000, 8_000, 30_000]);
+        let span_ms = chance.pick(&[2_000, 8_000, 30_000]);
         let count = 1 + chance.below(24);
         let mut ports = FIRST_PORT;
         let mut steps: Vec<Step> = (0..count)
@@ -151,7 +151,7 @@ fn some(chance: &mut Random, at_ms: u64, files: usize, ports: &mut u16) -> Vec<S
                 port,
                 isn: u32::try_from(chance.next() >> 40).unwrap_or_default(),
                 sends: if chance.percent(25) { Sends::Data } else { Sends::Nothing },
-                syns: *chance.pick(&[1, 3, 4, 6]),
+                syns: chance.pick(&[1, 3, 4, 6]),
             };
             let mut steps = one(connect(chance, listener, *ports));
             if chance.percent(25) {
@@ -255,7 +255,7 @@ fn conditions(chance: &mut Random) -> Conditions {
         has_refusals: chance.percent(70),
         has_users: chance.percent(85),
         ring: if chance.percent(15) { 1 + chance.below(3) } else { 1000 },
-        delay_ms: *chance.pick(&[2, 2, 20, 300]),
+        delay_ms: chance.pick(&[2, 2, 20, 300]),
         slow_percent: if chance.percent(30) { 20 } else { 0 },
         fail_percent: if chance.percent(25) { 10 } else { 0 },
     }

@@ -106,7 +106,7 @@ fn rule(chance: &mut Random, is_deny: bool) -> String {
         "ALL", "ALL", "sshd", "vsftpd", "in.tftpd", "telnetd", "custom", "22", "sshd@10.9.0.1",
         "ALL EXCEPT sshd", "sshd, vsftpd", "login",
     ];
-    let daemons = *chance.pick(&daemons);
+    let daemons = chance.pick(&daemons);
     let mut clients = client(chance, true).to_owned();
     if chance.percent(20) {
         clients = format!("{clients}, {}", client(chance, true));

@@ -357,6 +357,11 @@ impl Held {
         [("hold_waiting_full", self.dropped)]
     }
 
+    /// How many things are held: packets that wait, and their listeners.
+    pub(in crate::core) fn footprint(&self) -> [crate::core::footprint::Held; 2] {
+        [("held packets", self.count), ("listeners that are looked for", self.by_listener.len())]
+    }
+
     /// Packets that wait for their listener.
     pub(in crate::core) fn waiting(&self) -> usize {
         self.count

@@ -93,6 +93,11 @@ impl Kernel {
         }
     }
 
+    /// These processes hold listening sockets.
+    pub(in crate::simulate) fn add_holders(&mut self, pids: &[u32]) {
+        self.holders.extend(pids);
+    }
+
     /// The listener that gets a packet.
     pub(super) fn find_socket(&self, flow: &FlowKey) -> Option<(u64, Socket)> {
         let is_it = |socket: &&Socket| {
