@@ -71,3 +71,35 @@ pub fn breaks(seed: u64, plant: Option<Plant>) -> Option<&'static str> {
 pub fn trace(seed: u64) -> Vec<String> {
     World::new(Plan::new(seed), None, true).run().trace
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quick() {
+        let number = |name: &str, usual: u64| std::env::var(name).ok().and_then(|it| it.parse().ok()).unwrap_or(usual);
+        let (first, seeds) = (number("SEED", 0), number("SEEDS", 1));
+        let plant = std::env::var("PLANT").ok().and_then(|it| it.parse().ok());
+        if std::env::var("COUNT").is_ok() {
+            let mut broken = std::collections::BTreeMap::<&str, Vec<u64>>::new();
+            let begin = std::time::Instant::now();
+            for seed in first..first + seeds {
+                if let Some(rule) = breaks(seed, plant) {
+                    broken.entry(rule).or_default().push(seed);
+                }
+            }
+            for (rule, seeds) in &broken {
+                println!("{}: {rule}: seeds {:?}", seeds.len(), &seeds[..seeds.len().min(8)]);
+            }
+            println!("{seeds} histories in {:?}", begin.elapsed());
+            return;
+        }
+        for seed in first..first + seeds {
+            if let Err(failure) = run(seed, plant) {
+                println!("{}\nseed {seed}: {}: {}", failure.history.join("\n"), failure.rule, failure.what);
+                return;
+            }
+        }
+    }
+}
