@@ -4,7 +4,10 @@
 use tcpw_userspace::simulate::{Failure, Plant, breaks, run};
 
 /// Seeds whose history broke a rule once.
-const FOUND: &[u64] = &[];
+///
+/// 123: texts that came before the first look at listeners was over kept the start from its end.
+/// 143: packets that waited too long for their listener were not counted.
+const FOUND: &[u64] = &[123, 143];
 
 /// Seeds that are always run.
 const SEEDS: u64 = 300;
@@ -30,7 +33,7 @@ fn first_seeds_break_no_rule() {
 /// Finds a bug within so many seeds.
 #[track_caller]
 fn is_found(plant: Plant, within: u64) {
-    let found = (0..within).find(|seed| breaks(*seed, Some(plant)).is_some());
+    let found = (0..within).find(|seed| breaks(*seed, Some(plant)).0.is_some());
     assert!(found.is_some(), "{plant} was not found within {within} seeds");
 }
 

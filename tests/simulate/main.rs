@@ -47,16 +47,16 @@ fn main() -> ExitCode {
     let end = arguments.seconds.map(Duration::from_secs);
     let begin = Instant::now();
     let (mut happened, mut count) = (0, 0);
-    let mut broken = std::collections::BTreeMap::<&str, Vec<u64>>::new();
+    let mut broken = Vec::new();
     for seed in first..first.saturating_add(most) {
         if end.is_some_and(|end| begin.elapsed() >= end) {
             break;
         }
         count += 1;
         if arguments.count {
-            if let Some(rule) = breaks(seed, arguments.plant) {
-                broken.entry(rule).or_default().push(seed);
-            }
+            let (rule, more) = breaks(seed, arguments.plant);
+            happened += more;
+            broken.extend(rule.map(|rule| (rule, seed)));
             continue;
         }
         match run(seed, arguments.plant) {
@@ -71,8 +71,8 @@ fn main() -> ExitCode {
             }
         }
     }
-    for (rule, seeds) in &broken {
-        say(&format!("{}: {rule}: seeds {:?}", seeds.len(), &seeds[..seeds.len().min(8)]));
+    for (rule, seed) in &broken {
+        say(&format!("seed {seed}: {rule}"));
     }
     let seconds = begin.elapsed().as_secs_f64();
     let last = first + count.max(1) - 1;

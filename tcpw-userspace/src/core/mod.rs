@@ -214,9 +214,11 @@ impl Core {
 
     /// Inputs on the way from the files to a policy in force.
     fn preparation(&mut self, input: Input, out: &mut Outbox) {
-        let Self { reload, listeners, shared, .. } = self;
+        let Self { start, reload, listeners, shared, .. } = self;
         match input {
             Input::FilesChanged => reload.files_changed(out.now.at),
+            // The start reads them once it knows who listens.
+            Input::Texts(_) if start.is_before_first_policy() => {}
             Input::Texts(texts) => reload.read(*texts, shared, out),
             Input::LookingUpAccounts { number } => reload.looks_up_accounts(number),
             Input::Parsed { number, prepared } => reload.parsed(number, prepared, listeners, shared, out),
@@ -227,7 +229,7 @@ impl Core {
             }
             Input::Settled { generation, tables, problem } => {
                 let is_it = reload.settled(generation, tables, problem, out);
-                if is_it && self.start.after(Phase::FirstPolicy, Phase::SecondScan) {
+                if is_it && start.after(Phase::FirstPolicy, Phase::SecondScan) {
                     self.scans.look_at_all_now(out);
                 }
             }
@@ -348,6 +350,7 @@ impl Core {
                 }
             },
             Step::Abandoned(attempt) => {
+                self.held.abandoned(&attempt);
                 self.control.abandoned(&attempt, out);
                 self.redirect.abandoned(&attempt, out);
             }

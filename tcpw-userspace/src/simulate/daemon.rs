@@ -113,7 +113,7 @@ pub(super) fn feed(world: &mut World, input: Input) {
 }
 
 fn short(text: &str) -> String {
-    const MOST: usize = 400;
+    const MOST: usize = 260;
     match text.char_indices().nth(MOST) {
         Some((at, _)) => format!("{}...", &text[..at]),
         None => text.to_owned(),

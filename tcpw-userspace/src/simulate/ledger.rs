@@ -239,7 +239,9 @@ fn records(world: &mut World, record: &Record) {
         let what = format!("{:?}: {count} records, {most} reasons", record.fate);
         broken(world, "an attempt is recorded once", &flow, &what);
     }
+    // The facts behind an answer may be forgotten if few are kept.
     if record.fate == Fate::Refused
+        && world.plan.config.resolve.kept > 1
         && record.judged.as_ref().is_some_and(|judged| judged.verdict == Verdict::Allow)
     {
         broken(world, "a record says what happened", &flow, "refused, but judged to be allowed");
@@ -312,6 +314,10 @@ pub(super) fn decided(world: &mut World) {
             if !is_so {
                 broken(world, "only what is exempt is not judged", &flow, "it is not exempt");
             }
+            continue;
+        }
+        if is_user_unknown && !is_allowed {
+            // What else the verdict hangs on is looked up once the user is known: until then it is a refusal.
             continue;
         }
         let is_open = !is_user_unknown && flow.protocol == 6 && world.oracle.asks_for_users(generation);

@@ -62,44 +62,14 @@ pub fn run(seed: u64, plant: Option<Plant>) -> Result<u64, Box<Failure>> {
     }
 }
 
-/// Whether the history of a seed breaks a rule: which one. Nothing is made shorter.
-pub fn breaks(seed: u64, plant: Option<Plant>) -> Option<&'static str> {
-    World::new(Plan::new(seed), plant, false).run().broken.map(|broken| broken.rule)
+/// Which rule the history of a seed breaks, if it breaks one; and how many things happened in it. Nothing is
+/// made shorter.
+pub fn breaks(seed: u64, plant: Option<Plant>) -> (Option<&'static str>, u64) {
+    let Outcome { broken, happened, .. } = World::new(Plan::new(seed), plant, false).run();
+    (broken.map(|broken| broken.rule), happened)
 }
 
 /// Everything that happens in the history of a seed.
 pub fn trace(seed: u64) -> Vec<String> {
     World::new(Plan::new(seed), None, true).run().trace
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn quick() {
-        let number = |name: &str, usual: u64| std::env::var(name).ok().and_then(|it| it.parse().ok()).unwrap_or(usual);
-        let (first, seeds) = (number("SEED", 0), number("SEEDS", 1));
-        let plant = std::env::var("PLANT").ok().and_then(|it| it.parse().ok());
-        if std::env::var("COUNT").is_ok() {
-            let mut broken = std::collections::BTreeMap::<&str, Vec<u64>>::new();
-            let begin = std::time::Instant::now();
-            for seed in first..first + seeds {
-                if let Some(rule) = breaks(seed, plant) {
-                    broken.entry(rule).or_default().push(seed);
-                }
-            }
-            for (rule, seeds) in &broken {
-                println!("{}: {rule}: seeds {:?}", seeds.len(), &seeds[..seeds.len().min(8)]);
-            }
-            println!("{seeds} histories in {:?}", begin.elapsed());
-            return;
-        }
-        for seed in first..first + seeds {
-            if let Err(failure) = run(seed, plant) {
-                println!("{}\nseed {seed}: {}: {}", failure.history.join("\n"), failure.rule, failure.what);
-                return;
-            }
-        }
-    }
 }

@@ -66,6 +66,10 @@ pub(in crate::core) struct Held {
     dropped: u64,
     /// Those of them that were told of.
     told: u64,
+    /// Packets that waited too long for their listener: their client has sent them again, or has given up.
+    given_up: u64,
+    /// Packets held by a policy whose rules are not known any more.
+    abandoned: u64,
 }
 
 /// What the other duties know that an answer needs.
@@ -184,9 +188,9 @@ impl Held {
         self.count -= packets.len();
         let names = shared.inventory.get(cookie).map(|known| known.names.clone()).unwrap_or_default();
         for (since, held) in packets {
-            if out.now.at.saturating_duration_since(since) < PATIENCE
-                && let Some(decision) = decision_of_held(&held)
-            {
+            if out.now.at.saturating_duration_since(since) >= PATIENCE {
+                self.given_up += 1;
+            } else if let Some(decision) = decision_of_held(&held) {
                 self.identified(&held, &decision, &names, others, shared, out);
             }
         }
@@ -345,7 +349,15 @@ impl Held {
             packets.retain(|(since, _)| now.saturating_duration_since(*since) < PATIENCE);
         }
         self.by_listener.retain(|_, packets| !packets.is_empty());
-        self.count = self.by_listener.values().map(Vec::len).sum();
+        let waiting = self.by_listener.values().map(Vec::len).sum();
+        self.given_up += u64::try_from(self.count.saturating_sub(waiting)).unwrap_or(u64::MAX);
+        self.count = waiting;
+    }
+
+    /// The rules that an attempt hangs on are not known any more: the policy in force holds its client's next
+    /// packet.
+    pub(in crate::core) fn abandoned(&mut self, attempt: &Attempt) {
+        self.abandoned += u64::from(matches!(attempt.purpose, Purpose::Held(_)));
     }
 
     /// Whether an attempt is no further datagram of one that was told of. TCP's are held once each.
@@ -353,8 +365,12 @@ impl Held {
         decision.protocol != UDP || self.said.insert((decision.cookie, decision.client), now)
     }
 
-    pub(in crate::core) fn counters(&self) -> [(&'static str, u64); 1] {
-        [("hold_waiting_full", self.dropped)]
+    pub(in crate::core) fn counters(&self) -> [(&'static str, u64); 3] {
+        [
+            ("hold_waiting_full", self.dropped),
+            ("hold_given_up", self.given_up),
+            ("hold_abandoned", self.abandoned),
+        ]
     }
 
     /// How many things are held: packets that wait, and their listeners.
