@@ -31,4 +31,5 @@ pub mod record;
 pub mod redirect;
 pub mod reinject;
 pub mod resolve;
+pub mod simulate;
 pub mod source;

@@ -1,4 +1,4 @@
-//! Developer commands of tcpw: `cargo xtask setup | build | run | check | test | vm | conformance | fuzz | bench`.
+//! Developer commands of tcpw: `cargo xtask setup | build | run | check | test | vm | conformance | simulate | fuzz | bench`.
 //!
 //! Every command first sets up what it needs, so each works as the first one typed.
 //! An error is one line and what to do; exit code 2 says that the call or the
@@ -13,6 +13,7 @@ mod fuzz;
 mod newest;
 mod run;
 mod setup;
+mod simulate;
 mod test;
 mod toolchain;
 mod vm;
@@ -50,6 +51,8 @@ enum Task {
     Fuzz(fuzz::Arguments),
     /// Compares tcpw with the real libwrap on generated cases
     Conformance(conformance::Arguments),
+    /// Runs the daemon in memory through histories of many seeds, and holds it to its rules
+    Simulate(simulate::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -63,6 +66,7 @@ fn main() -> ExitCode {
         Task::Bench(arguments) => bench::main(&arguments),
         Task::Fuzz(arguments) => fuzz::main(&arguments),
         Task::Conformance(arguments) => conformance::main(&arguments),
+        Task::Simulate(arguments) => simulate::main(&arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -11,6 +11,7 @@ pub mod action;
 mod attempt;
 mod duty;
 mod facts;
+mod footprint;
 pub mod input;
 mod inventory;
 mod judge;
@@ -215,9 +216,11 @@ impl Core {
 
     /// Inputs on the way from the files to a policy in force.
     fn preparation(&mut self, input: Input, out: &mut Outbox) {
-        let Self { reload, listeners, shared, .. } = self;
+        let Self { start, reload, listeners, shared, .. } = self;
         match input {
             Input::FilesChanged => reload.files_changed(out.now.at),
+            // The start reads them once it knows who listens.
+            Input::Texts(_) if start.is_before_first_policy() => {}
             Input::Texts(texts) => reload.read(*texts, shared, out),
             Input::LookingUpAccounts { number } => reload.looks_up_accounts(number),
             Input::Parsed { number, prepared } => reload.parsed(number, prepared, listeners, shared, out),
@@ -228,7 +231,7 @@ impl Core {
             }
             Input::Settled { generation, tables, problem } => {
                 let is_it = reload.settled(generation, tables, problem, out);
-                if is_it && self.start.after(Phase::FirstPolicy, Phase::SecondScan) {
+                if is_it && start.after(Phase::FirstPolicy, Phase::SecondScan) {
                     self.scans.look_at_all_now(out);
                 }
             }
@@ -249,7 +252,7 @@ impl Core {
                 }
             },
             Input::StatusFacts { request, facts } => {
-                let own = self.own_counters();
+                let own = self.counters();
                 let status = status(&facts, own, (self.enforcing_since, &self.redirect), &self.shared);
                 reply(request, Response::Status(Box::new(status)), out);
             }
@@ -349,6 +352,7 @@ impl Core {
                 }
             },
             Step::Abandoned(attempt) => {
+                self.held.abandoned(&attempt);
                 self.control.abandoned(&attempt, out);
                 self.redirect.abandoned(&attempt, out);
             }
@@ -380,7 +384,7 @@ impl Core {
     }
 
     /// The counters of every duty.
-    fn own_counters(&self) -> Vec<(Metric, u64)> {
+    pub fn counters(&self) -> Vec<(Metric, u64)> {
         let mut all = self.report.counters();
         all.extend(self.names.counters());
         all.extend(self.users.counters());

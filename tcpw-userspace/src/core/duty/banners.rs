@@ -213,6 +213,15 @@ impl Banners {
         say(late - before.late, "their user decided, whose connection was there before");
     }
 
+    /// How many things are held: banner files that are read, and texts that were left.
+    pub(in crate::core) fn footprint(&self) -> [crate::core::footprint::Held; 3] {
+        [
+            ("banner files", self.reading.len()),
+            ("attempts that wait for a banner file", self.reading_keys.len()),
+            ("banners that were left", self.left.len()),
+        ]
+    }
+
     pub(in crate::core) fn counters(&self) -> [(Metric, u64); 5] {
         let Counts { too_long, no_room, unfit, unclaimed, late } = self.counts;
         [

@@ -169,6 +169,11 @@ impl Commands {
         writes
     }
 
+    /// How many things are held: attempts whose command runs.
+    pub(in crate::core) fn footprint(&self) -> [crate::core::footprint::Held; 2] {
+        [("attempts that wait for a command", self.asked.len()), ("commands by key", self.by_key.len())]
+    }
+
     pub(in crate::core) fn counters(&self) -> [(Metric, u64); 1] {
         [(
             Metric::counter(

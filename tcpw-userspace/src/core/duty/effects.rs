@@ -386,6 +386,16 @@ impl Effects {
         self.pause = (self.pause * 2).min(PAUSES[1]);
     }
 
+    /// How many things are held: commands.
+    pub(in crate::core) fn footprint(&self) -> [crate::core::footprint::Held; 4] {
+        [
+            ("commands that wait", self.waiting.len()),
+            ("commands that run", self.running.len()),
+            ("commands that were asked for", self.asked.len()),
+            ("connections that are served", self.serving.len()),
+        ]
+    }
+
     pub(in crate::core) fn counters(&self) -> [(Metric, u64); 4] {
         let Counts { run, suppressed, lost, timed_out } = self.counts;
         [

@@ -67,6 +67,10 @@ pub(in crate::core) struct Held {
     dropped: u64,
     /// Those of them that were told of.
     told: u64,
+    /// Packets that waited too long for their listener: their client has sent them again, or has given up.
+    given_up: u64,
+    /// Packets held by a policy whose rules are not known any more.
+    abandoned: u64,
 }
 
 /// What the other duties know that an answer needs.
@@ -186,9 +190,9 @@ impl Held {
         self.count -= packets.len();
         let names = shared.inventory.get(cookie).map(|known| known.names.clone()).unwrap_or_default();
         for (since, held) in packets {
-            if out.now.at.saturating_duration_since(since) < PATIENCE
-                && let Some(decision) = decision_of_held(&held)
-            {
+            if out.now.at.saturating_duration_since(since) >= PATIENCE {
+                self.given_up += 1;
+            } else if let Some(decision) = decision_of_held(&held) {
                 self.identified(&held, &decision, &names, others, shared, out);
             }
         }
@@ -347,7 +351,15 @@ impl Held {
             packets.retain(|(since, _)| now.saturating_duration_since(*since) < PATIENCE);
         }
         self.by_listener.retain(|_, packets| !packets.is_empty());
-        self.count = self.by_listener.values().map(Vec::len).sum();
+        let waiting = self.by_listener.values().map(Vec::len).sum();
+        self.given_up += u64::try_from(self.count.saturating_sub(waiting)).unwrap_or(u64::MAX);
+        self.count = waiting;
+    }
+
+    /// The rules that an attempt hangs on are not known any more: the policy in force holds its client's next
+    /// packet.
+    pub(in crate::core) fn abandoned(&mut self, attempt: &Attempt) {
+        self.abandoned += u64::from(matches!(attempt.purpose, Purpose::Held(_)));
     }
 
     /// Whether an attempt is no further datagram of one that was told of. TCP's are held once each.
@@ -355,15 +367,38 @@ impl Held {
         decision.protocol != UDP || self.said.insert((decision.cookie, decision.client), now)
     }
 
-    pub(in crate::core) fn counters(&self) -> [(Metric, u64); 1] {
-        [(
-            Metric::counter(
-                "hold_waiting_full",
-                "packets",
-                "Held packets that were dropped because too many wait for their listener.",
+    pub(in crate::core) fn counters(&self) -> [(Metric, u64); 3] {
+        [
+            (
+                Metric::counter(
+                    "hold_waiting_full",
+                    "packets",
+                    "Held packets that were dropped because too many wait for their listener.",
+                ),
+                self.dropped,
             ),
-            self.dropped,
-        )]
+            (
+                Metric::counter(
+                    "hold_given_up",
+                    "packets",
+                    "Held packets that waited too long for their listener.",
+                ),
+                self.given_up,
+            ),
+            (
+                Metric::counter(
+                    "hold_abandoned",
+                    "packets",
+                    "Held packets of a policy whose rules are not known any more.",
+                ),
+                self.abandoned,
+            ),
+        ]
+    }
+
+    /// How many things are held: packets that wait, and their listeners.
+    pub(in crate::core) fn footprint(&self) -> [crate::core::footprint::Held; 2] {
+        [("held packets", self.count), ("listeners that are looked for", self.by_listener.len())]
     }
 }
 

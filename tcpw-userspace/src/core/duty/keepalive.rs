@@ -58,6 +58,11 @@ impl Keepalive {
         out.act(Action::KeepAlive { sockets: sockets.collect() });
     }
 
+    /// How many things are held: sockets that want the option.
+    pub(in crate::core) fn footprint(&self) -> [crate::core::footprint::Held; 1] {
+        [("sockets that want SO_KEEPALIVE", self.wanted.len())]
+    }
+
     /// A look is over: these are done with.
     pub(in crate::core) fn kept_alive(&mut self, done: &HashSet<u64>, out: &mut Outbox) {
         self.wanted.retain(|socket, _| !done.contains(socket));

@@ -22,6 +22,7 @@ use crate::{
         action::Action,
         attempt::{Attempt, Purpose},
         facts::{Facts, Learnt},
+        footprint::Held as Footprint,
         lookup::Question,
         outbox::{Outbox, Step},
         shared::Shared,
@@ -199,6 +200,19 @@ impl Names {
             ),
         ]);
         counters
+    }
+
+    /// How many things are held: attempts that wait, by every index, and questions.
+    pub(in crate::core) fn footprint(&self) -> [Footprint; 7] {
+        [
+            ("attempts that wait for a look-up", self.attempts.len()),
+            ("attempts by key", self.by_key.len()),
+            ("attempts by question", self.by_question.len()),
+            ("attempts by source", self.by_source.len()),
+            ("deadlines", self.deadlines.len()),
+            ("open questions", self.queue.open.len() + self.queue.queue.len()),
+            ("look-ups that run", self.queue.running),
+        ]
     }
 
     /// Has an attempt wait for an answer.

@@ -337,6 +337,16 @@ impl Redirect {
         }
     }
 
+    /// How many things are held: halves of redirected attempts, and connections.
+    pub(in crate::core) fn footprint(&self) -> [crate::core::footprint::Held; 4] {
+        [
+            ("redirected attempts", self.expected.len()),
+            ("redirected connections", self.arrived.len()),
+            ("redirected attempts that are over", self.done.len() + self.done_order.len()),
+            ("connections in hand", usize::try_from(self.in_hand).unwrap_or(usize::MAX)),
+        ]
+    }
+
     pub(in crate::core) fn counters(&self) -> [(Metric, u64); 4] {
         [
             (

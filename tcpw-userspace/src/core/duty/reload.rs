@@ -430,6 +430,16 @@ impl Reload {
         true
     }
 
+    /// How many things are held: policies on their way into force.
+    pub(in crate::core) fn footprint(&self) -> [crate::core::footprint::Held; 3] {
+        let under_way = [self.readying.is_some(), self.filling.is_some(), self.next.is_some(), self.flipping.is_some()];
+        [
+            ("texts that are parsed", self.parsing.len()),
+            ("policies on their way", under_way.into_iter().filter(|it| *it).count()),
+            ("policies that settle", usize::from(self.settling.is_some())),
+        ]
+    }
+
     /// Says that the files as they are now are not in force yet.
     pub(in crate::core) fn second(&mut self, shared: &mut Shared, out: &mut Outbox) {
         let Some((number, parsing)) = self.parsing.last_key_value() else { return };

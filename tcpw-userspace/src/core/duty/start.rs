@@ -38,6 +38,11 @@ impl Start {
         self.phase == Phase::Enforcing
     }
 
+    /// Whether texts are of no use yet: no policy is made before the first look at listeners is over.
+    pub(in crate::core) fn is_before_first_policy(&self) -> bool {
+        matches!(self.phase, Phase::Loaded | Phase::FirstScan)
+    }
+
     /// Goes on if it waited for `phase`; whether it did.
     pub(in crate::core) fn after(&mut self, phase: Phase, next: Phase) -> bool {
         let is_it = self.phase == phase;

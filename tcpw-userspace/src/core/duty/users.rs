@@ -337,6 +337,16 @@ impl Users {
         self.lingering.values().map(|(netns, _)| *netns)
     }
 
+    /// How many things are held: questions, and connections.
+    pub(in crate::core) fn footprint(&self) -> [crate::core::footprint::Held; 4] {
+        [
+            ("users that are asked for", self.asking.len()),
+            ("users by source", self.by_source.len()),
+            ("connections that wait", self.known.len()),
+            ("refused connections", self.lingering.len()),
+        ]
+    }
+
     pub(in crate::core) fn counters(&self) -> [(Metric, u64); 9] {
         let size = |size: usize| u64::try_from(size).unwrap_or(u64::MAX);
         let Counts { lookups, found, limited, own, allowed, refused, unended } = self.counts;

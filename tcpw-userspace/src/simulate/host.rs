@@ -1,0 +1,267 @@
+//! The host: listeners, files, names of clients, users; and the steps of the plan.
+//!
+//! In: steps. Out: what scans, look-ups and reads find.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use tcpw_common::{
+    key::Comm,
+    tag::{BOUND_BEFORE, PROVISIONAL, Tag},
+};
+
+use super::{
+    clients, daemon, ledger,
+    kernel::Socket,
+    plan::{CLIENTS, LISTENERS, Plan, What},
+    policies::Files,
+    random::chance_of,
+    world::{Happening, MS, World},
+};
+use crate::{
+    control::{LiveQuestion, Request},
+    core::{Input, input::HelperSaid},
+    evaluate::request::HostName,
+    names::NamesSet,
+    resolve::{Found, Question, Verified},
+};
+
+/// A listener that can be.
+struct Service {
+    netns: u64,
+    port: u16,
+    protocol: u16,
+    is_v6: bool,
+    is_root: bool,
+    /// Before and after its process executes another program.
+    names: [&'static str; 2],
+}
+
+const TCP: u16 = 6;
+const UDP: u16 = 17;
+
+/// Every listener, by number. Of the first four and the last but one, ports are alike in both namespaces.
+const SERVICES: [Service; LISTENERS] = [
+    Service { netns: 1, port: 22, protocol: TCP, is_v6: false, is_root: true, names: ["sshd", "login"] },
+    Service { netns: 1, port: 21, protocol: TCP, is_v6: true, is_root: true, names: ["vsftpd", "in.ftpd"] },
+    Service { netns: 1, port: 8080, protocol: TCP, is_v6: true, is_root: false, names: ["custom", "sshd"] },
+    Service { netns: 2, port: 22, protocol: TCP, is_v6: true, is_root: true, names: ["dropbear", "sshd"] },
+    Service { netns: 2, port: 21, protocol: TCP, is_v6: true, is_root: true, names: ["vsftpd", "telnetd"] },
+    Service { netns: 2, port: 8080, protocol: TCP, is_v6: false, is_root: false, names: ["telnetd", "custom"] },
+    Service { netns: 1, port: 69, protocol: UDP, is_v6: true, is_root: true, names: ["in.tftpd", "login"] },
+];
+
+/// Everything of the host that is not the kernel's.
+#[derive(Debug)]
+pub(super) struct Host {
+    /// Cookies of the listeners that listen.
+    pub(super) cookies: [Option<u64>; LISTENERS],
+    executed: [bool; LISTENERS],
+    pub(super) hidden: [bool; LISTENERS],
+    pub(super) do_scans_fail: bool,
+    /// The files, and how often they changed.
+    pub(super) files: Files,
+    pub(super) version: u64,
+    renamed: [u64; CLIENTS.len()],
+    pub(super) resolver_hangs_until_ns: u64,
+    requests: u64,
+}
+
+impl Host {
+    pub(super) fn new(plan: &Plan) -> Self {
+        Self {
+            cookies: [None; LISTENERS],
+            executed: [false; LISTENERS],
+            hidden: [false; LISTENERS],
+            do_scans_fail: false,
+            files: plan.files[0].clone(),
+            version: 1,
+            renamed: [0; CLIENTS.len()],
+            resolver_hangs_until_ns: 0,
+            requests: 0,
+        }
+    }
+
+    /// The name that a listener's process has now.
+    pub(super) fn name(&self, listener: usize) -> &'static str {
+        SERVICES[listener].names[usize::from(self.executed[listener])]
+    }
+
+    /// The names of a listener.
+    pub(super) fn names(&self, listener: usize) -> NamesSet {
+        NamesSet::new([self.name(listener)])
+    }
+
+    /// The listener of a cookie.
+    pub(super) fn listener_of(&self, cookie: u64) -> Option<usize> {
+        self.cookies.iter().position(|listening| *listening == Some(cookie))
+    }
+
+    /// What a look-up says now.
+    pub(super) fn truth(&self, question: &Question) -> Found {
+        match question {
+            Question::Name(address) => {
+                let client = CLIENTS.iter().position(|client| client == address);
+                let kind = client.map_or(0, |client| 1 + client as u64 + self.renamed[client]);
+                let known = |name: &str| HostName::Known(name.as_bytes().into());
+                let name = match kind % 6 {
+                    0 => known("server.good.example"),
+                    1 => known("mail.good.example"),
+                    2 => known("pc.bad.example"),
+                    3 => HostName::Unknown,
+                    4 => HostName::Paranoid,
+                    _ => known("local"),
+                };
+                Found::Name(Verified { name, warning: None })
+            }
+            Question::Netgroup { group, host } => {
+                let text: Vec<u64> = group.iter().chain(host.iter()).map(|byte| u64::from(*byte)).collect();
+                Found::Member(chance_of(3, &text).percent(50))
+            }
+        }
+    }
+
+    /// The user of a client.
+    pub(super) fn user(client: usize) -> Option<&'static str> {
+        [Some("alice"), None, Some("bob")][client % 3]
+    }
+}
+
+/// Namespace, port and protocol of a listener.
+pub(super) fn place_of(listener: usize) -> (u64, u16, u16) {
+    let Service { netns, port, protocol, .. } = SERVICES[listener];
+    (netns, port, protocol)
+}
+
+/// The process of a listener.
+pub(super) fn pid_of(listener: usize) -> u32 {
+    100 + u32::try_from(listener).unwrap_or_default()
+}
+
+/// The address that a client connects to: the same in both namespaces.
+pub(super) fn server_address(client: IpAddr) -> IpAddr {
+    match client {
+        IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::new(10, 9, 0, 1)),
+        IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 9, 0, 0, 0, 0, 1)),
+    }
+}
+
+/// Before the daemon starts.
+pub(super) fn begin(world: &mut World) {
+    for listener in 0..LISTENERS {
+        world.oracle.learn_names(&NamesSet::new([SERVICES[listener].names[0]]));
+        world.oracle.learn_names(&NamesSet::new([SERVICES[listener].names[1]]));
+        if !world.chance(&[40, listener as u64]).percent(20) {
+            listen(world, listener);
+        }
+    }
+}
+
+/// A listener begins, if it does not listen.
+pub(super) fn listen(world: &mut World, listener: usize) {
+    if world.host.cookies[listener].is_some() {
+        return;
+    }
+    let Service { netns, port, protocol, is_v6, is_root, .. } = SERVICES[listener];
+    let every = if is_v6 { IpAddr::V6(Ipv6Addr::UNSPECIFIED) } else { IpAddr::V4(Ipv4Addr::UNSPECIFIED) };
+    let local = SocketAddr::new(every, port);
+    let name = world.host.name(listener);
+    let mut comm: Comm = [0; 16];
+    comm.iter_mut().zip(name.bytes()).for_each(|(to, byte)| *to = byte);
+    let socket = Socket { netns, pid: pid_of(listener), protocol, local, tag: None };
+    let cookie = world.kernel.listen(socket, comm, is_root);
+    world.host.cookies[listener] = Some(cookie);
+    world.note(|_| format!("{name} listens at port {port} of namespace {netns}, socket {cookie}"));
+}
+
+fn close(world: &mut World, listener: usize) {
+    if let Some(cookie) = world.host.cookies[listener].take() {
+        world.note(|_| format!("socket {cookie} is closed"));
+        world.kernel.close(cookie);
+        let at = world.now_ns + world.chance(&[41, cookie]).next() % (4000 * MS);
+        world.at(at, Happening::Listen(listener));
+    }
+}
+
+/// Marks UDP sockets that were bound before the programs ran.
+pub(super) fn mark_bound(world: &mut World) {
+    for socket in world.kernel.sockets.values_mut().filter(|socket| socket.protocol == UDP) {
+        let flags = PROVISIONAL | BOUND_BEFORE;
+        socket.tag.get_or_insert(Tag { names: 0, netns: socket.netns, pid: socket.pid, flags });
+    }
+}
+
+/// A step of the plan.
+pub(super) fn step(world: &mut World, index: usize) {
+    let what = world.plan.steps[index].what.clone();
+    world.note(|_| format!("STEP {what:?}"));
+    match what {
+        What::Connect { client, listener, port, isn, sends, syns } => {
+            let place = if listener + 1 == LISTENERS { 0 } else { listener };
+            if let Some(client) = clients::begins(world, (client, place), (port, isn, sends, syns)) {
+                clients::sends_syn(world, client, 0);
+            }
+        }
+        What::Datagrams { client, listener, port, count } => {
+            let of = (port, 0, super::plan::Sends::Nothing, 1);
+            if let Some(client) = clients::begins(world, (client, listener), of) {
+                clients::sends_datagram(world, client, count);
+            }
+        }
+        What::Edit { files } => {
+            world.host.files = world.plan.files[files].clone();
+            world.host.version += 1;
+            let version = world.host.version;
+            super::outside::files_changed(world, version);
+        }
+        What::Listen { listener } => listen(world, listener),
+        What::Close { listener } => close(world, listener),
+        What::Execute { listener } => {
+            world.host.executed[listener] ^= true;
+            world.kernel.executed(pid_of(listener));
+        }
+        What::Hide { listener, is_hidden } => world.host.hidden[listener] = is_hidden,
+        What::ScansFail { is_so } => world.host.do_scans_fail = is_so,
+        What::Rename { client } => world.host.renamed[client] += 1,
+        What::ResolverHangs { ms } => {
+            world.host.resolver_hangs_until_ns = world.now_ns + ms * MS;
+        }
+        What::HelperDies => {
+            let number = world.daemon.as_ref().and_then(|daemon| daemon.outside.helper);
+            if let Some(number) = number {
+                let said = HelperSaid::Gone(Some("killed".into()));
+                daemon::result(world, 0, Input::Helper { number, said });
+            }
+        }
+        What::Stall { ms } => daemon::stalls(world, ms),
+        What::Kill { down_ms } => {
+            daemon::ends(world, "it is killed");
+            world.at(world.now_ns + down_ms * MS, Happening::Start);
+        }
+        What::Terminate { down_ms } => {
+            daemon::feed(world, Input::Terminate);
+            world.at(world.now_ns + down_ms * MS, Happening::Start);
+        }
+        What::Hangup => daemon::feed(world, Input::Hangup),
+        What::AskStatus => ask(world, Request::Status),
+        What::AskMatch { client, listener } => {
+            let question = LiveQuestion {
+                daemon: world.host.name(listener).into(),
+                client: CLIENTS[client],
+                server: None,
+                port: None,
+            };
+            ask(world, Request::Match(question));
+        }
+        What::Detach => ask(world, Request::Detach),
+    }
+}
+
+fn ask(world: &mut World, body: Request) {
+    if world.daemon.is_none() {
+        return;
+    }
+    world.host.requests += 1;
+    let request = world.host.requests;
+    ledger::asked(world, request);
+    daemon::feed(world, Input::Request { request, body });
+}

@@ -1,0 +1,480 @@
+//! The rules that a history must not break, and what has to be remembered to see that.
+//!
+//! In: inputs, actions, and what the kernel did. Out: the first rule that was broken.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use tcpw_common::{
+    held::Held,
+    key::{AttemptKey, FlowKey},
+    tag::{PROVISIONAL, Tag},
+};
+
+use super::{
+    at_end,
+    kernel::Decided,
+    oracle::Case,
+    plan::CLIENTS,
+    random::chance_of,
+    world::World,
+};
+use crate::{
+    core::{
+        Action, Input,
+        action::{Level, TagOrder, Write},
+        input::{Event, UserAnswer},
+        policies::Rules,
+    },
+    evaluate::request::Verdict,
+    events::Fate,
+    parse::rule::Tables,
+    record::Record,
+    resolve::Question,
+};
+
+pub(super) use at_end::at_the_end;
+
+/// Users that there are.
+const USERS: [Option<&str>; 3] = [None, Some("alice"), Some("bob")];
+
+/// What is remembered.
+#[derive(Debug, Default)]
+pub(super) struct Ledger {
+    pub(super) tallies: BTreeMap<usize, Tally>,
+    pub(super) requests: BTreeSet<u64>,
+    asking: BTreeMap<(u64, u64), usize>,
+    /// The rules that were parsed, and how often the files had changed.
+    versions: Vec<(Rules, u64)>,
+    version_in_force: u64,
+    /// The generation in force, as far as the core knows.
+    core_generation: u32,
+    sockets: BTreeMap<u64, Socket>,
+    pub(super) connections: BTreeMap<u64, bool>,
+    pub(super) is_fill_failed: bool,
+    pub(super) has_ended: bool,
+    counters: BTreeMap<&'static str, u64>,
+}
+
+/// What became of the connection of a socket.
+#[derive(Clone, Copy, Debug, Default)]
+struct Socket {
+    client: usize,
+    waits: Option<Tag>,
+    is_refused: bool,
+    is_allowed: bool,
+}
+
+/// What was said of an attempt.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Tally {
+    /// Refusals that the daemon was told of, by the gate and by sk_lookup.
+    pub(super) refused_heard: u64,
+    pub(super) redirected_heard: u64,
+    pub(super) arrivals: u64,
+    /// Refusals by the daemon.
+    pub(super) user_refused: u64,
+    pub(super) refused: u64,
+    would_heard: u64,
+    would: u64,
+    accepted_heard: u64,
+    user_allowed: u64,
+    accepted: u64,
+    /// Packets that were held, and the daemon that was told; whether they were sent again.
+    pub(super) held: BTreeMap<(AttemptKey, u32, u32), (u64, bool)>,
+    users: Vec<Option<&'static str>>,
+}
+
+/// The flow of a held packet.
+pub(super) fn flow_of(held: &Held) -> FlowKey {
+    let event = &held.event;
+    FlowKey {
+        netns: event.netns,
+        client: event.client,
+        server: event.server,
+        client_port: event.client_port,
+        server_port: event.server_port,
+        protocol: event.protocol,
+        reserved: 0,
+    }
+}
+
+/// A number that stands for a question.
+pub(super) fn number_of(question: &Question) -> u64 {
+    let text = format!("{question:?}");
+    let bytes: Vec<u64> = text.bytes().map(u64::from).collect();
+    chance_of(5, &bytes).next()
+}
+
+fn tally<'a>(world: &'a mut World, flow: &FlowKey) -> Option<&'a mut Tally> {
+    let client = *world.by_flow.get(flow)?;
+    Some(world.ledger.tallies.entry(client).or_default())
+}
+
+/// The core is about to be handed an input.
+pub(super) fn told(world: &mut World, input: &Input) {
+    let number = world.daemon.as_ref().map_or(0, |daemon| daemon.number);
+    match input {
+        Input::Events(events) => events.iter().for_each(|event| {
+            if let Event::Decided(decision) = event
+                && let Some(tally) = tally(world, &decision.flow())
+            {
+                match decision.fate {
+                    Fate::Refused => tally.refused_heard += 1,
+                    Fate::WouldRefuse => tally.would_heard += 1,
+                    Fate::Accepted => tally.accepted_heard += 1,
+                    Fate::Redirected => tally.redirected_heard += 1,
+                    Fate::Held => {}
+                }
+            }
+        }),
+        Input::Held(packets) => {
+            for held in packets {
+                let key = held_key(held);
+                if let Some(tally) = tally(world, &flow_of(held)) {
+                    tally.held.entry(key).or_insert((number, false));
+                }
+            }
+        }
+        Input::LookedUp { question, found: Some(found) } => world.oracle.tell(question, found, world.now_ns),
+        Input::UserTold { number: question, answer } => {
+            let Some(client) = world.ledger.asking.remove(&(number, *question)) else { return };
+            let user = match answer {
+                UserAnswer::Known(user) => USERS.into_iter().flatten().find(|known| known.as_bytes() == &**user),
+                UserAnswer::Unknown(_) | UserAnswer::Own | UserAnswer::NoNamespace(_) => None,
+            };
+            world.ledger.tallies.entry(client).or_default().users.push(user);
+        }
+        Input::Flipped { flipped: Ok(generation), .. } => world.ledger.core_generation = *generation,
+        _without_a_rule => {}
+    }
+}
+
+fn held_key(held: &Held) -> (AttemptKey, u32, u32) {
+    let key =
+        AttemptKey { flow: flow_of(held), listener: held.event.cookie, isn: held.isn, reserved: 0 };
+    (key, held.event.kind, held.event.generation)
+}
+
+/// The core wants something done.
+pub(super) fn acts(world: &mut World, action: &Action) {
+    match action {
+        Action::Record(record) => records(world, record),
+        Action::Release { packet: Some(packet), .. } => {
+            let key = held_key(&packet.held);
+            let flow = flow_of(&packet.held);
+            let was_sent = tally(world, &flow)
+                .and_then(|tally| tally.held.get_mut(&key))
+                .map(|(_, is_sent)| std::mem::replace(is_sent, true));
+            match was_sent {
+                Some(false) => {}
+                Some(true) => broken(world, "a held packet is sent again once for each reason", &flow, "twice"),
+                None => broken(world, "what is sent again was held", &flow, "it was not"),
+            }
+        }
+        Action::Say(Level::Info, text) => {
+            let generation = text.strip_prefix("applied generation ").and_then(|rest| rest.split(' ').next());
+            if let Some(generation) = generation
+                && generation.parse() != Ok(world.kernel.generation())
+            {
+                let in_force = world.kernel.generation();
+                let what = format!("{text}, but {in_force} is in force");
+                world.breaks("after `applied` only the new policy decides", None, what);
+            }
+        }
+        Action::Say(Level::Error, text) if text.contains("please report this") => {
+            world.breaks("the daemon finds no fault with itself", None, text.clone());
+        }
+        Action::Reply { request, .. } => {
+            if !world.ledger.requests.remove(request) {
+                world.breaks("a request is answered once", None, format!("request {request}"));
+            }
+        }
+        Action::AskUser { number, decision, .. } => {
+            let Some(daemon) = world.daemon.as_ref().map(|daemon| daemon.number) else { return };
+            if let Some(client) = world.by_flow.get(&decision.flow()) {
+                world.ledger.asking.insert((daemon, *number), *client);
+            }
+        }
+        _without_a_rule => {}
+    }
+}
+
+fn broken(world: &mut World, rule: &'static str, flow: &FlowKey, what: &str) {
+    let text = format!("{what}: client {} port {}", crate::events::ip(&flow.client), flow.client_port);
+    world.breaks(rule, Some(flow.client_port), text);
+}
+
+fn records(world: &mut World, record: &Record) {
+    let flow = FlowKey {
+        netns: record.netns,
+        client: super::clients::address(record.client.ip()),
+        server: super::clients::address(record.server.ip()),
+        client_port: record.client.port(),
+        server_port: record.server.port(),
+        protocol: record.protocol,
+        reserved: 0,
+    };
+    let Some(tally) = tally(world, &flow) else {
+        return broken(world, "a record is about an attempt", &flow, "there was none");
+    };
+    let (count, most) = match record.fate {
+        Fate::Refused => {
+            tally.refused += 1;
+            (tally.refused, tally.refused_heard + tally.user_refused + tally.redirected_heard.max(tally.arrivals))
+        }
+        Fate::WouldRefuse => {
+            tally.would += 1;
+            (tally.would, tally.would_heard + tally.held.len() as u64)
+        }
+        Fate::Accepted => {
+            tally.accepted += 1;
+            (tally.accepted, tally.accepted_heard + tally.user_allowed)
+        }
+        Fate::Held | Fate::Redirected => (1, 0),
+    };
+    if count > most {
+        let what = format!("{:?}: {count} records, {most} reasons", record.fate);
+        broken(world, "an attempt is recorded once", &flow, &what);
+    }
+    // The facts behind an answer may be forgotten if few are kept.
+    if record.fate == Fate::Refused
+        && world.plan.config.resolve.kept > 1
+        && record.judged.as_ref().is_some_and(|judged| judged.verdict == Verdict::Allow)
+    {
+        broken(world, "a record says what happened", &flow, "refused, but judged to be allowed");
+    }
+}
+
+/// The core is about to write to the kernel's tables.
+pub(super) fn writes(world: &mut World, write: &Write) {
+    let (socket, is_allowed, mut tag) = match write {
+        Write::RefuseWaiting(waiting) => (waiting.socket, false, waiting.pending.tag),
+        Write::StopWaiting(socket) => (*socket, true, Tag::default()),
+        _no_verdict => return,
+    };
+    let Some(known) = world.ledger.sockets.get_mut(&socket) else { return };
+    if known.is_refused || known.is_allowed || world.kernel.waiting.get(&socket).is_some_and(|it| it.refused != 0) {
+        return;
+    }
+    (known.is_refused, known.is_allowed) = (!is_allowed, is_allowed);
+    if let Some(waits) = known.waits {
+        tag = waits;
+    }
+    let client = known.client;
+    let tally = world.ledger.tallies.entry(client).or_default();
+    if is_allowed {
+        tally.user_allowed += 1;
+    } else {
+        tally.user_refused += 1;
+    }
+    let mut users = tally.users.clone();
+    if users.is_empty() || world.daemons > 1 {
+        users.push(None);
+    }
+    let flow = world.clients[client].flow;
+    let generation = world.ledger.core_generation;
+    let case = Case { flow: &flow, names: tag.names, pid: tag.pid, generation, now_ns: world.now_ns, users: &users };
+    is_right(world, &case, is_allowed, "the daemon");
+}
+
+/// Holds a verdict against the evaluator's.
+fn is_right(world: &mut World, case: &Case<'_>, is_allowed: bool, whose: &str) {
+    let verdict = if is_allowed { Verdict::Allow } else { Verdict::Refuse };
+    let host = &world.host;
+    let possible = world.oracle.verdicts(case, &|question| host.truth(question));
+    let flow = *case.flow;
+    match possible {
+        Some(possible) if possible.contains(&verdict) => {}
+        Some(possible) => {
+            let what = format!(
+                "{whose} says {verdict:?} under generation {}, the evaluator {possible:?}, users {:?}",
+                case.generation, case.users
+            );
+            broken(world, "a verdict is the evaluator's", &flow, &what);
+        }
+        None => {
+            let what = format!("names {}, generation {}", case.names, case.generation);
+            broken(world, "names and rules of a verdict are known", &flow, &what);
+        }
+    }
+}
+
+/// The kernel dealt with a packet.
+pub(super) fn decided(world: &mut World) {
+    for decided in std::mem::take(&mut world.kernel.decided) {
+        let Decided { flow, names, generation, pid, is_allowed, is_user_unknown, is_exempt, .. } = decided;
+        if is_exempt {
+            let exempt = &world.plan.config.exempt;
+            let client = crate::events::ip(&flow.client);
+            let is_so = exempt.ports.contains(&flow.server_port)
+                || exempt.addresses.iter().any(|network| network.contains(&client));
+            if !is_so {
+                broken(world, "only what is exempt is not judged", &flow, "it is not exempt");
+            }
+            continue;
+        }
+        if is_user_unknown && !is_allowed {
+            // What else the verdict hangs on is looked up once the user is known: until then it is a refusal.
+            continue;
+        }
+        let is_open = !is_user_unknown && flow.protocol == 6 && world.oracle.asks_for_users(generation);
+        let users: &[Option<&str>] = if is_open { &USERS } else { &USERS[..1] };
+        for user in users {
+            let users = [*user];
+            let now_ns = world.now_ns;
+            let case = Case { flow: &flow, names, pid, generation, now_ns, users: &users };
+            is_right(world, &case, is_allowed, "the kernel");
+        }
+    }
+}
+
+/// A handshake is complete.
+pub(super) fn connected(world: &mut World, client: usize, socket: u64) {
+    let marked = world.kernel.connections.get(&socket).is_some_and(|connection| connection.mark.is_some());
+    let waits = world.kernel.waiting.get(&socket).map(|waiting| waiting.pending.tag);
+    if marked {
+        world.ledger.sockets.insert(socket, Socket { client, waits, ..Socket::default() });
+    }
+}
+
+/// Data of a connection passed.
+pub(super) fn data_passed(world: &mut World, client: usize, socket: u64, by_deadline: Option<(Tag, u32)>) {
+    let flow = world.clients[client].flow;
+    if world.ledger.sockets.get(&socket).is_some_and(|socket| socket.is_refused) {
+        broken(world, "no data of a refused connection pass", &flow, "they passed");
+    }
+    if let Some((tag, generation)) = by_deadline {
+        let now_ns = world.now_ns;
+        let case = Case { flow: &flow, names: tag.names, pid: tag.pid, generation, now_ns, users: &USERS[..1] };
+        is_right(world, &case, true, "the deadline");
+    }
+}
+
+/// A redirected connection reaches the daemon: its number.
+pub(super) fn redirected_arrives(world: &mut World, client: usize) -> u64 {
+    world.ledger.tallies.entry(client).or_default().arrivals += 1;
+    let number = 1 + world.ledger.connections.len() as u64;
+    world.ledger.connections.insert(number, false);
+    number
+}
+
+/// The daemon has done something with a redirected connection.
+pub(super) fn connection_done(world: &mut World, connection: u64) {
+    match world.ledger.connections.insert(connection, true) {
+        Some(false) => {}
+        Some(true) | None => {
+            let what = format!("connection {connection}");
+            world.breaks("a redirected connection is served or ended once", None, what);
+        }
+    }
+}
+
+/// A tag is written.
+pub(super) fn tags(world: &mut World, order: &TagOrder) {
+    let name = world.oracle.names_of(order.tag.names);
+    if name.is_none() || order.tag.flags & PROVISIONAL != 0 {
+        let what = format!("socket {}, names {}", order.cookie, order.tag.names);
+        world.breaks("a tag has names that a scan found", None, what);
+    }
+}
+
+/// A request is asked.
+pub(super) fn asked(world: &mut World, request: u64) {
+    world.ledger.requests.insert(request);
+}
+
+/// Texts were parsed that were read when the files had changed so often.
+pub(super) fn parsed(world: &mut World, rules: &Rules, version: u64) {
+    let versions = &mut world.ledger.versions;
+    match versions.iter_mut().find(|(known, _)| Arc::ptr_eq(&known.indexed, &rules.indexed)) {
+        Some((_, known)) => *known = version.max(*known),
+        None => versions.push((rules.clone(), version)),
+    }
+}
+
+/// A policy came into force.
+pub(super) fn in_force(world: &mut World, generation: u32) {
+    let Some(rules) = world.oracle.rules_of(generation) else { return };
+    let mut versions = world.ledger.versions.iter();
+    let known = versions.find(|(known, _)| Arc::ptr_eq(&known.indexed, &rules.indexed));
+    let Some(version) = known.map(|(_, version)| *version) else { return };
+    let before = std::mem::replace(&mut world.ledger.version_in_force, version);
+    if version < before {
+        let what = format!("generation {generation} is of texts {version}, those before were {before}");
+        world.breaks("of two edits the later one counts", None, what);
+    }
+}
+
+/// A slot could not be filled.
+pub(super) fn failed_to_fill(world: &mut World) {
+    world.ledger.is_fill_failed = true;
+}
+
+/// A command took too long.
+pub(super) fn command_timed_out(world: &mut World) {
+    world.oracle.is_command_open = true;
+}
+
+/// The daemon ended: what it knew is lost.
+pub(super) fn daemon_ended(world: &mut World) {
+    let ledger = &mut world.ledger;
+    ledger.has_ended = true;
+    ledger.requests.clear();
+    ledger.connections.values_mut().for_each(|is_done| *is_done = true);
+    ledger.counters.clear();
+    if !world.plan.config.pin {
+        ledger.version_in_force = 0;
+    }
+    // Its limits may have been exceeded just before.
+    world.oracle.gave_up(world.now_ns);
+    world.oracle.is_command_open = true;
+}
+
+/// What the core counted: whether it gave something up.
+pub(super) fn look_at_core(world: &mut World) {
+    let Some(daemon) = &world.daemon else { return };
+    let counters = daemon.core.counters();
+    let mut grown = Vec::new();
+    for (name, value) in counters {
+        let before = world.ledger.counters.insert(name, value);
+        if value > before.unwrap_or(0) {
+            grown.push(name);
+        }
+    }
+    for name in grown {
+        match name {
+            "names_given_up" | "names_limited" => world.oracle.gave_up(world.now_ns),
+            "undecided_by_command" => world.oracle.is_command_open = true,
+            "disagreements" | "index_disagreements" => {
+                world.breaks("the daemon finds no fault with itself", None, name.to_owned());
+            }
+            _other => {}
+        }
+    }
+}
+
+/// What the core counted under a name.
+pub(super) fn counted(world: &World, name: &str) -> u64 {
+    world.ledger.counters.get(name).copied().unwrap_or_default()
+}
+
+/// The tables that the files say now.
+pub(super) fn tables_of_files(world: &World) -> Option<Tables> {
+    let texts = world.host.files.texts();
+    let is_missing = world.host.files.allow.is_none() || world.host.files.deny.is_none();
+    let parsed = crate::parse::parse(&texts);
+    let is_error = |it: &crate::parse::diagnostic::Diagnostic| {
+        it.severity == crate::parse::diagnostic::Severity::Error
+    };
+    (!is_missing && !parsed.diagnostics.iter().any(is_error)).then_some(parsed.tables)
+}
+
+/// A client, for a text.
+pub(super) fn client_text(world: &World, client: usize) -> String {
+    let known = &world.clients[client];
+    format!("client {} port {}", CLIENTS[known.address], known.flow.client_port)
+}
+

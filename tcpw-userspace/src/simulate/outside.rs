@@ -1,0 +1,592 @@
+//! What the core has done: its actions, carried out in memory.
+//!
+//! In: actions. Out: what they come to, as inputs, some time later; or not at all.
+//! Invariant: as in [`daemon::outside`](crate::daemon), one thread fills and settles, one scan runs at a
+//! time, and the files are read one time after the other.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    sync::Arc,
+};
+
+use tcpw_common::{certified::WHOLE_NETNS, tag::BOUND_BEFORE, tag::Tag};
+
+use super::{
+    clients, daemon, ledger,
+    host::{self, Host},
+    oracle::result_of,
+    plan::LISTENERS,
+    policies,
+    world::{MS, World, instant},
+};
+use crate::{
+    compile,
+    control::Response,
+    core::{
+        Action, Input,
+        action::{Fill, HelperAction, Scan, TagOrder, Write},
+        input::{
+            Family, Filled, Gate, HelperSaid, NamespaceSeen, Scanned, Seen, StatusFacts, Tagged, UserAnswer,
+        },
+        policies::{Prepared, Rules},
+    },
+    effects::{commands_of, wire::{Order, Report}},
+    evaluate::{
+        IndexedTables,
+        request::{Banner, CommandResult},
+    },
+    listeners::{Incomplete, NameSource},
+    parse::{self, text::{FileText, Texts}},
+    resolve::{KnownAccounts, Question},
+};
+
+/// Work that takes a while.
+#[derive(Debug)]
+pub(super) enum Work {
+    /// The files are read.
+    Read { version: u64 },
+    /// Texts are parsed.
+    Parse { number: u64, texts: Box<Texts>, against: Option<(u32, Rules)>, version: u64 },
+    /// A look for listeners.
+    Scan { scan: Scan, began_ns: u64, stamps: BTreeMap<(u64, u16, u16), u64> },
+    /// The idle slot is filled.
+    Fill(Box<Fill>),
+    /// The policy before is settled.
+    Settle(u32),
+    /// A redirect listener is made.
+    OpenRedirect { netns: u64, family: Family },
+    /// A look-up.
+    LookUp(Question),
+    /// The client's host is asked.
+    AskUser { number: u64, client: usize },
+    /// A connection is ended.
+    Destroy(Box<tcpw_common::user::Waiting>),
+    /// Sockets are listed.
+    ListSockets(u64),
+    /// Sockets get an option.
+    KeepAlive(Vec<u64>),
+    /// Facts for a status.
+    Status(u64),
+}
+
+/// What is being done for a daemon.
+#[derive(Debug, Default)]
+pub(super) struct Outside {
+    /// When the thread that fills has nothing more to do.
+    worker_free_ns: u64,
+    /// The files are being read; and have to be once more.
+    is_reading: bool,
+    reads_again: bool,
+    pub(super) helper: Option<u64>,
+    users_on: bool,
+    /// How often the files had changed, of texts that are being parsed and of rules by their number.
+    versions: BTreeMap<u64, u64>,
+    last_read: u64,
+    /// What the core waits for, and only then does something else.
+    pub(super) end: Option<Result<(), String>>,
+}
+
+impl Outside {
+    pub(super) fn new(users_on: bool) -> Self {
+        Self { users_on, ..Self::default() }
+    }
+}
+
+/// Does what the core says.
+pub(super) fn carry_out(world: &mut World, action: Action) {
+    let Some(number) = world.daemon.as_ref().map(|daemon| daemon.number) else { return };
+    let key = world.now_ns;
+    match action {
+        Action::Say(..) | Action::Record(_) | Action::ReopenLog | Action::Free(_) | Action::CheckCommands(_)
+        | Action::KeepNamespaces(_) | Action::Reply { .. } => {}
+        Action::Release { writes, packet } => {
+            let is_written = writes.into_iter().all(|one| write(world, one));
+            if let Some(packet) = packet.filter(|_| is_written)
+                && let Some(client) = world.by_flow.get(&ledger::flow_of(&packet.held)).copied()
+            {
+                if world.clients[client].flow.protocol == 17 {
+                    clients::datagram_arrives(world, client, "is sent again");
+                } else {
+                    clients::syn_arrives(world, client, "is sent again");
+                }
+            }
+        }
+        Action::Write(one) => drop(write(world, one)),
+        Action::Acknowledge(acknowledge) => {
+            if let Some(client) = world.by_flow.get(&acknowledge.decision.flow()).copied() {
+                clients::ack_arrives(world, client, false);
+            }
+        }
+        Action::Scan(scan) => {
+            let stamps = stamps(world);
+            let delay = world.delay_ns(&[50, key]);
+            daemon::begin(world, delay, Work::Scan { scan, began_ns: key, stamps });
+        }
+        Action::Tag { names, tags } => tag(world, &names, &tags),
+        Action::KeepListeners(cookies) => world.kernel.listeners.retain(|cookie, _| cookies.contains(cookie)),
+        Action::Certify { netns, places, is_there } => {
+            world.kernel.certified.retain(|place, _| place.netns != netns);
+            if is_there && world.fails(&[51, key]) {
+                let reason = "no room".to_owned();
+                daemon::result(world, 0, Input::NotCertified { netns, reason });
+            } else if is_there {
+                world.kernel.certified.extend(places);
+            }
+        }
+        Action::Withdraw { netns, port } => {
+            world.kernel.certified.retain(|place, _| place.netns != netns || place.port != port);
+        }
+        Action::WatchUdpPorts { netns, ports } => world.kernel.watch_udp_ports(netns, ports),
+        Action::OpenRedirect { netns, family } => {
+            let delay = world.delay_ns(&[52, netns, key]);
+            daemon::begin(world, delay, Work::OpenRedirect { netns, family });
+        }
+        Action::CloseRedirect { netns, family } => drop(world.kernel.redirect_listeners.remove(&(netns, family))),
+        Action::Abort(connection) => ledger::connection_done(world, connection),
+        Action::ReadFiles => files_changed(world, 0),
+        Action::Parse { number, texts, against } => {
+            let version = world.daemon.as_ref().map_or(0, |daemon| daemon.outside.last_read);
+            let delay = world.delay_ns(&[53, number, version]);
+            daemon::begin(world, delay, Work::Parse { number, texts, against, version });
+        }
+        Action::PrepareUsers { number } => {
+            let ready = if world.plan.conditions.has_users { Ok(()) } else { Err("too old".into()) };
+            world.kernel.users_on |= ready.is_ok();
+            daemon::result(world, 0, Input::UsersReady { number, ready });
+        }
+        Action::EndUsers => world.kernel.users_on = false,
+        Action::Fill(fill) => {
+            let took = world.delay_ns(&[54, fill.number]) / 2;
+            let at = worker(world, took);
+            daemon::begin(world, at, Work::Fill(fill));
+        }
+        Action::Flip(flip) => {
+            let number = flip.number;
+            let fails = world.fails(&[55, number, key]);
+            if !flip.names.is_empty() && fails {
+                world.kernel.discard(number);
+                let names_left_out = flip.names.iter().map(|(names, _)| *names).collect();
+                let flipped = Err("names do not fit".into());
+                return daemon::result(world, 0, Input::Flipped { number, flipped, names_left_out });
+            }
+            world.kernel.watches_accepted |= flip.watch_accepted || world.plan.config.log_allowed;
+            let flipped = world.kernel.flip(number, &flip.names);
+            if let Some(generation) = flipped {
+                ledger::in_force(world, generation);
+                let took = world.delay_ns(&[56, number]) / 4;
+                let at = worker(world, took);
+                daemon::begin(world, at, Work::Settle(generation));
+            }
+            let flipped = flipped.ok_or_else(|| "the slot is not filled any more".to_owned());
+            daemon::result(world, 0, Input::Flipped { number, flipped, names_left_out: Vec::new() });
+        }
+        Action::Walk(walk) => {
+            if let Some(disagreement) = walk.run() {
+                daemon::result(world, 0, Input::Walked(disagreement));
+            }
+        }
+        Action::Discard { number } => world.kernel.discard(number),
+        Action::LookUp(question) => look_up(world, question),
+        Action::AskUser { number, decision, timeout_s, .. } => {
+            let client = world.by_flow.get(&decision.flow()).map(|client| world.clients[*client].address);
+            let most = u64::from(timeout_s) * 1000 * MS;
+            let delay = world.delay_ns(&[57, number]).min(most);
+            daemon::begin(world, delay, Work::AskUser { number, client: client.unwrap_or(1) });
+        }
+        Action::Destroy { waiting, .. } => {
+            let delay = world.delay_ns(&[58, waiting.socket]) / 8;
+            daemon::begin(world, delay, Work::Destroy(waiting));
+        }
+        Action::ListSockets { netns, .. } => {
+            daemon::begin(world, MS, Work::ListSockets(netns));
+        }
+        Action::KeepAlive { sockets } => {
+            let sockets = sockets.into_iter().map(|(socket, ..)| socket).collect();
+            daemon::begin(world, 2 * MS, Work::KeepAlive(sockets));
+        }
+        Action::ReadBanner { directory, daemon: name } => {
+            let banner = match std::str::from_utf8(&name) {
+                Ok("vsftpd") => Banner::Missing,
+                _ if directory.to_str() == Some(policies::BANNERS) => Banner::Text(b"Hello %a\n".to_vec()),
+                _ => Banner::NoDirectory("No such file or directory".into()),
+            };
+            let delay = world.delay_ns(&[59, key]);
+            daemon::result(world, delay.max(1), Input::BannerRead { file: (directory, name), banner });
+        }
+        Action::Helper(action) => helper(world, number, action),
+        Action::GatherStatus { request } => {
+            let delay = world.delay_ns(&[60, request]);
+            daemon::begin(world, delay, Work::Status(request));
+        }
+        Action::Detach { request } => {
+            let (config, conditions) = (world.plan.config.clone(), world.plan.conditions.clone());
+            world.kernel.unload(&config, &conditions);
+            world.is_over = true;
+            daemon::result(world, 0, Input::Detached { request, removed: Ok(vec!["all".into()]) });
+        }
+        Action::AttachGate => {
+            let is_adopted = std::mem::replace(&mut world.kernel.is_gate_on, true);
+            world.kernel.watches_accepted |= world.plan.config.log_allowed;
+            let gate = Gate { is_adopted, retired: Vec::new(), problem: None };
+            daemon::result(world, 0, Input::GateAttached(Ok(gate)));
+        }
+        Action::ForgetAccepted => world.kernel.watches_accepted = false,
+        Action::Exit(result) => {
+            if let Some(daemon) = &mut world.daemon {
+                daemon.outside.end = Some(result);
+            }
+        }
+    }
+}
+
+/// When the thread that fills is done with something that takes so long: from now on.
+fn worker(world: &mut World, took_ns: u64) -> u64 {
+    let now_ns = world.now_ns;
+    let Some(daemon) = &mut world.daemon else { return 0 };
+    let free = daemon.outside.worker_free_ns.max(now_ns) + took_ns + 1;
+    daemon.outside.worker_free_ns = free;
+    free - now_ns
+}
+
+fn write(world: &mut World, write: Write) -> bool {
+    ledger::writes(world, &write);
+    if let Write::LeaveBanner { key, .. } = &write
+        && world.fails(&[61, u64::from(key.isn)])
+    {
+        let (key, reason) = (*key, "no room".to_owned());
+        daemon::result(world, 0, Input::BannerNotLeft { key, reason });
+        return true;
+    }
+    let was_there = world.kernel.write(&write);
+    if matches!(write, Write::TakeBackBanner(_)) {
+        daemon::result(world, 0, Input::BannerTakenBack { was_unclaimed: was_there });
+    }
+    true
+}
+
+fn stamps(world: &World) -> BTreeMap<(u64, u16, u16), u64> {
+    let mut stamps = BTreeMap::new();
+    for listener in 0..LISTENERS {
+        let (netns, port, protocol) = host::place_of(listener);
+        let of = |port: u16| world.kernel.stamp(netns, protocol, port.into());
+        stamps.insert((netns, protocol, port), of(port));
+        stamps.insert((netns, protocol, 0), world.kernel.stamp(netns, protocol, WHOLE_NETNS));
+    }
+    stamps
+}
+
+fn tag(world: &mut World, names: &[(u64, u32)], tags: &[TagOrder]) {
+    let mut tagged = Tagged::default();
+    for (names, class) in names {
+        if world.fails(&[62, *names, world.now_ns]) {
+            tagged.names_left_out.push(*names);
+        } else {
+            world.kernel.set_names(*names, *class);
+        }
+    }
+    for order in tags.iter().filter(|order| !tagged.names_left_out.contains(&order.tag.names)) {
+        ledger::tags(world, order);
+        let socket = world.kernel.sockets.get_mut(&order.cookie);
+        match socket.filter(|_| !order.by_cookie) {
+            Some(socket) => {
+                let flags = socket.tag.map_or(0, |before| before.flags & BOUND_BEFORE);
+                socket.tag = Some(Tag { flags, ..order.tag });
+            }
+            None if order.by_cookie => drop(world.kernel.listeners.insert(order.cookie, order.tag)),
+            // The socket that the scan found is written to, though nobody else has it any more.
+            None => {}
+        }
+        world.kernel.add_holders(&order.holders);
+    }
+    daemon::result(world, 0, Input::Tagged(tagged));
+}
+
+/// The files changed, or are to be read.
+pub(super) fn files_changed(world: &mut World, version: u64) {
+    let delay = world.delay_ns(&[63, version, world.now_ns]) / 4 + 50 * MS;
+    let Some(daemon) = &mut world.daemon else { return };
+    if daemon.outside.is_reading {
+        daemon.outside.reads_again = true;
+        return;
+    }
+    daemon.outside.is_reading = true;
+    daemon::result(world, 0, Input::FilesChanged);
+    daemon::begin(world, delay, Work::Read { version: 0 });
+}
+
+fn look_up(world: &mut World, question: Question) {
+    let key = [64, world.now_ns, ledger::number_of(&question)];
+    if world.fails(&key) {
+        return daemon::result(world, 0, Input::LookedUp { question, found: None });
+    }
+    let delay = world.delay_ns(&key);
+    let hangs = world.host.resolver_hangs_until_ns.saturating_sub(world.now_ns);
+    daemon::begin(world, delay.max(hangs), Work::LookUp(question));
+}
+
+/// Work is done: its result is sent.
+pub(super) fn finish(world: &mut World, work: Work) {
+    match work {
+        Work::Read { .. } => {
+            let (texts, version) = (world.host.files.texts(), world.host.version);
+            let Some(daemon) = &mut world.daemon else { return };
+            daemon.outside.is_reading = false;
+            daemon.outside.last_read = version;
+            let again = std::mem::take(&mut daemon.outside.reads_again);
+            daemon::result(world, 0, Input::Texts(Box::new(texts)));
+            if again {
+                files_changed(world, version);
+            }
+        }
+        Work::Parse { number, texts, against, version } => {
+            daemon::result(world, 0, Input::LookingUpAccounts { number });
+            let prepared = prepare(&texts, against);
+            ledger::parsed(world, &prepared.rules, version);
+            daemon::result(world, 0, Input::Parsed { number, prepared: Ok(Box::new(prepared)) });
+        }
+        Work::Scan { scan, began_ns, stamps: before } => {
+            let scanned = scanned(world, &scan, began_ns, &before);
+            daemon::result(world, 0, Input::Scanned(Box::new(scanned)));
+        }
+        Work::Fill(fill) => {
+            let number = fill.number;
+            let filled = if world.fails(&[65, number]) {
+                ledger::failed_to_fill(world);
+                Err("no memory".to_owned())
+            } else {
+                fill_slot(world, &fill)
+            };
+            daemon::result(world, 0, Input::Filled { number, filled });
+        }
+        Work::Settle(generation) => {
+            let tables = std::time::Duration::from_millis(1);
+            daemon::result(world, 0, Input::Settled { generation, tables, problem: None });
+        }
+        Work::OpenRedirect { netns, family } => {
+            let made = if world.fails(&[66, netns, world.now_ns]) {
+                Err("no such namespace".to_owned())
+            } else {
+                let cookie = world.kernel.cookie();
+                world.kernel.redirect_listeners.insert((netns, family), cookie);
+                Ok(cookie)
+            };
+            daemon::result(world, 0, Input::RedirectListener { netns, family, made });
+        }
+        Work::LookUp(question) => {
+            let found = Some(world.host.truth(&question));
+            daemon::result(world, 0, Input::LookedUp { question, found });
+        }
+        Work::AskUser { number, client } => {
+            let answer = match Host::user(client) {
+                Some(user) => UserAnswer::Known(user.as_bytes().into()),
+                None => UserAnswer::Unknown(None),
+            };
+            daemon::result(world, 0, Input::UserTold { number, answer });
+        }
+        Work::Destroy(waiting) => {
+            let result = if world.fails(&[67, waiting.socket]) {
+                Err("not possible".to_owned())
+            } else {
+                Ok(world.kernel.connections.remove(&waiting.socket).is_some())
+            };
+            daemon::result(world, 0, Input::Destroyed { waiting, result });
+        }
+        Work::ListSockets(netns) => {
+            let of_it = world.kernel.connections.iter().filter(|(_, connection)| connection.flow.netns == netns);
+            let cookies: HashSet<u64> = of_it.map(|(cookie, _)| *cookie).collect();
+            daemon::result(world, 0, Input::Sockets { netns, cookies: Ok(cookies) });
+        }
+        Work::KeepAlive(sockets) => daemon::result(world, 0, Input::KeptAlive(sockets.into_iter().collect())),
+        Work::Status(request) => {
+            let facts = StatusFacts { all: seen(world, |_| true), marks_bound: true, ..StatusFacts::default() };
+            daemon::result(world, 0, Input::StatusFacts { request, facts: Box::new(facts) });
+        }
+    }
+}
+
+fn prepare(texts: &Texts, against: Option<(u32, Rules)>) -> Prepared {
+    let parsed = parse::parse(texts);
+    let accounts = KnownAccounts::default();
+    let same_as = against.filter(|(_, rules)| rules.are(&parsed.tables, &accounts));
+    let rules = match &same_as {
+        Some((_, rules)) => rules.clone(),
+        None => {
+            let tables = Arc::new(parsed.tables);
+            Rules {
+                commands: commands_of(&tables).map(|(_, text)| text.into()).collect(),
+                asks_for_users: compile::ask_for_users(&tables),
+                indexed: Arc::new(IndexedTables::new(tables)),
+                accounts: Arc::new(accounts),
+            }
+        }
+    };
+    Prepared {
+        rules,
+        diagnostics: parsed.diagnostics,
+        missing: [&texts.allow, &texts.deny].map(|(_, text)| *text == FileText::Missing),
+        deny: Arc::clone(&texts.deny.0),
+        same_as: same_as.map(|(generation, _)| generation),
+    }
+}
+
+fn fill_slot(world: &mut World, fill: &Fill) -> Result<Box<Filled>, String> {
+    let config = &world.plan.config;
+    let policy = compile::compile(&compile::Input {
+        tables: fill.rules.tables(),
+        listeners: &fill.names,
+        exempt_networks: &config.exempt.addresses,
+        exempt_ports: &config.exempt.ports,
+        lookup: &*fill.rules.accounts,
+        names: fill.looked_up,
+        unnamed_ports: &config.resolve.name_server_ports,
+    })
+    .map_err(|error| error.to_string())?;
+    let generation = world.kernel.fill(fill.number, &policy, fill.flags);
+    world.oracle.learn_policy(generation, &fill.rules, fill.looked_up);
+    policy.names_sets.iter().for_each(|(names, _)| world.oracle.learn_names(names));
+    Ok(Box::new(Filled { policy, generation }))
+}
+
+fn seen(world: &World, is_wanted: impl Fn(usize) -> bool) -> Vec<Seen> {
+    let host = &world.host;
+    let all = (0..LISTENERS).filter(|listener| is_wanted(*listener) && !host.hidden[*listener]);
+    all.filter_map(|listener| {
+        let cookie = host.cookies[listener]?;
+        let socket = world.kernel.sockets.get(&cookie)?;
+        Some(Seen {
+            cookie,
+            netns: socket.netns,
+            pid: socket.pid,
+            resident: socket.pid,
+            holders: vec![socket.pid],
+            protocol: socket.protocol,
+            local: socket.local,
+            names: host.names(listener),
+            ident: host.name(listener).into(),
+            found: NameSource::Process,
+            parts: Vec::new(),
+            is_guarded: true,
+            is_tunnel: false,
+            service: None,
+            is_shown: true,
+            tag: Ok(socket.tag),
+        })
+    })
+    .collect()
+}
+
+fn scanned(
+    world: &World,
+    scan: &Scan,
+    began_ns: u64,
+    before: &BTreeMap<(u64, u16, u16), u64>,
+) -> Scanned {
+    let is_all = *scan == Scan::All;
+    let listeners = match scan {
+        Scan::All => seen(world, |_| true),
+        Scan::Processes(pids) => seen(world, |listener| pids.contains(&host::pid_of(listener))),
+    };
+    let fails = is_all && (world.host.do_scans_fail || world.fails(&[68, began_ns]));
+    let incomplete = fails.then(|| match world.chance(&[69, began_ns]).percent(50) {
+        true => Incomplete::Blind("no /proc".into()),
+        false => Incomplete::Namespace("no netlink".into()),
+    });
+    let found: BTreeSet<u64> = if is_all {
+        world.netns_of_listeners()
+    } else {
+        listeners.iter().map(|seen| seen.netns).collect()
+    };
+    let namespaces = if world.plan.conditions.has_refusals {
+        found.into_iter().map(|netns| namespace(world, netns, before, began_ns)).collect()
+    } else {
+        Vec::new()
+    };
+    Scanned { listeners, is_all, incomplete, began: Some(instant(began_ns)), namespaces, marks_bound: true }
+}
+
+fn namespace(
+    world: &World,
+    netns: u64,
+    before: &BTreeMap<(u64, u16, u16), u64>,
+    began_ns: u64,
+) -> NamespaceSeen {
+    let of_it = before.iter().filter(|((other, ..), _)| *other == netns);
+    let stamps: HashMap<(u16, u16), u64> =
+        of_it.map(|((_, protocol, port), stamp)| ((*protocol, *port), *stamp)).collect();
+    let is_other = |((protocol, port), stamp): (&(u16, u16), &u64)| {
+        *protocol == 6 && world.kernel.stamp(netns, *protocol, (*port).into()) != *stamp
+    };
+    NamespaceSeen {
+        netns,
+        sockets: world.kernel.port_sockets(netns, 6),
+        datagrams: world.kernel.port_sockets(netns, 17),
+        given_away: 32768..=60999,
+        is_unsteady: stamps.iter().any(is_other),
+        stamped_ns: began_ns,
+        watched: world.kernel.watched(netns).collect(),
+        stamps,
+    }
+}
+
+fn helper(world: &mut World, daemon_number: u64, action: HelperAction) {
+    let _ = daemon_number;
+    match action {
+        HelperAction::Start(number) => {
+            let said = if world.fails(&[70, number, world.daemons]) {
+                HelperSaid::NotStarted("no such user".into())
+            } else {
+                if let Some(daemon) = &mut world.daemon {
+                    daemon.outside.helper = Some(number);
+                }
+                HelperSaid::Report(Report::Ready { notes: Vec::new() })
+            };
+            let delay = world.delay_ns(&[71, number]).max(1);
+            daemon::result(world, delay, Input::Helper { number, said });
+        }
+        HelperAction::End => {
+            if let Some(daemon) = &mut world.daemon {
+                daemon.outside.helper = None;
+            }
+        }
+        HelperAction::Files(_) => {}
+        HelperAction::Run(order) => runs(world, &order),
+        HelperAction::Serve { connection, order } => {
+            ledger::connection_done(world, connection);
+            runs(world, &order);
+        }
+    }
+}
+
+fn runs(world: &mut World, order: &Order) {
+    let Some(number) = world.daemon.as_ref().and_then(|daemon| daemon.outside.helper) else { return };
+    let id = order.id;
+    let key = [72, world.daemons, id];
+    if world.fails(&key) {
+        let reason = "no more processes".to_owned();
+        let said = HelperSaid::Report(Report::NotStarted { id, reason });
+        return daemon::result(world, 1, Input::Helper { number, said });
+    }
+    if world.plan.conditions.slow_percent > 0 && world.chance(&key).percent(4) {
+        // It never ends, nor does the helper say anything of it.
+        return;
+    }
+    let delay = world.delay_ns(&key).max(1);
+    let limit = u64::try_from(world.plan.config.effects.time_limit.as_nanos()).unwrap_or(u64::MAX);
+    let (delay, timed_out) = if delay > limit { (limit, true) } else { (delay, false) };
+    let (status, signal) = match result_of(&order.command) {
+        CommandResult::Exited(status) if !timed_out => (Some(status), 0),
+        CommandResult::Exited(_) | CommandResult::Killed { .. } => (None, 9),
+    };
+    if timed_out {
+        ledger::command_timed_out(world);
+    }
+    let exited = Report::Exited { id, status, pid: 7, signal };
+    daemon::result(world, delay, Input::Helper { number, said: HelperSaid::Report(exited) });
+    let ended = Report::Ended { id, timed_out };
+    daemon::result(world, delay + 1000, Input::Helper { number, said: HelperSaid::Report(ended) });
+}
+
+/// What a request was answered with.
+pub(super) fn is_failure(response: &Response) -> bool {
+    matches!(response, Response::Failed(_))
+}

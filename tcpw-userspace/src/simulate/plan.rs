@@ -1,0 +1,262 @@
+//! What happens in one history: decided before it begins, so that parts of it can be left out.
+//!
+//! In: a seed. Out: a [`Plan`]. Invariant: a step means the same whichever other steps there are.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
+
+use super::{policies::Files, random::Random};
+use crate::{
+    config::{Config, Exempt, Mode, Refusal, Resolve},
+    effects::Settings as Effects,
+    listeners::MoreNames,
+    log::LogTarget,
+};
+
+/// One history before it happens.
+#[derive(Clone, Debug)]
+pub(super) struct Plan {
+    pub(super) seed: u64,
+    pub(super) config: Config,
+    pub(super) conditions: Conditions,
+    /// The files as they are one after the other; the first are those of the start.
+    pub(super) files: Vec<Files>,
+    /// In the order of time.
+    pub(super) steps: Vec<Step>,
+}
+
+/// What the host is like.
+#[derive(Clone, Debug)]
+pub(super) struct Conditions {
+    pub(super) has_listening_hook: bool,
+    /// Clients can be refused before their packet finds a socket.
+    pub(super) has_refusals: bool,
+    /// The kernel can make connections wait.
+    pub(super) has_users: bool,
+    /// Records that a ring has room for.
+    pub(super) ring: usize,
+    /// How long what others do takes, in milliseconds: at most.
+    pub(super) delay_ms: u64,
+    /// Of a hundred things that others do, so many take very long.
+    pub(super) slow_percent: u64,
+    /// Of a hundred things that others do, so many fail.
+    pub(super) fail_percent: u64,
+}
+
+/// Something that happens by itself.
+#[derive(Clone, Debug)]
+pub(super) struct Step {
+    pub(super) at_ms: u64,
+    pub(super) what: What,
+}
+
+/// What happens.
+#[derive(Clone, Debug)]
+pub(super) enum What {
+    /// A client begins an attempt.
+    Connect { client: usize, listener: usize, port: u16, isn: u32, sends: Sends, syns: u32 },
+    /// A client sends datagrams, one a second.
+    Datagrams { client: usize, listener: usize, port: u16, count: u32 },
+    /// The files change.
+    Edit { files: usize },
+    /// A listener begins.
+    Listen { listener: usize },
+    /// A listener ends.
+    Close { listener: usize },
+    /// Its process executes another program.
+    Execute { listener: usize },
+    /// No process shows it; or one does again.
+    Hide { listener: usize, is_hidden: bool },
+    /// Full scans fail to look at everything from here on, or do not.
+    ScansFail { is_so: bool },
+    /// A client's address has another name.
+    Rename { client: usize },
+    /// The resolver does not answer for a while.
+    ResolverHangs { ms: u64 },
+    /// The helper ends.
+    HelperDies,
+    /// The daemon is busy with something else for a while.
+    Stall { ms: u64 },
+    /// The daemon is killed, and started again.
+    Kill { down_ms: u64 },
+    /// The daemon is told to end, and started again.
+    Terminate { down_ms: u64 },
+    /// SIGHUP.
+    Hangup,
+    /// `tcpw status`.
+    AskStatus,
+    /// `tcpw match`.
+    AskMatch { client: usize, listener: usize },
+    /// `tcpw detach`.
+    Detach,
+}
+
+/// What a client sends with the last ACK of its handshake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sends {
+    /// Nothing.
+    Nothing,
+    /// Its first data.
+    Data,
+}
+
+/// Clients by number.
+pub(super) const CLIENTS: [IpAddr; 7] = [
+    IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1)),
+    IpAddr::V4(Ipv4Addr::new(10, 0, 0, 2)),
+    IpAddr::V4(Ipv4Addr::new(10, 0, 9, 9)),
+    IpAddr::V4(Ipv4Addr::new(192, 168, 7, 9)),
+    IpAddr::V4(Ipv4Addr::new(172, 16, 3, 3)),
+    IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1)),
+    IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, 2)),
+];
+
+/// How many listeners there may be: see [`super::host`].
+pub(super) const LISTENERS: usize = 7;
+
+/// Clients use ports from here on.
+const FIRST_PORT: u16 = 20_000;
+
+impl Plan {
+    /// The history of a seed.
+    pub(super) fn new(seed: u64) -> Self {
+        let mut chance = Random::new(seed ^ 0x7463_7077);
+        let chance = &mut chance;
+        let files: Vec<Files> = (0..1 + chance.below(4)).map(|_| Files::random(chance)).collect();
+        let span_ms = chance.pick(&[2_000, 8_000, 30_000]);
+        let count = 1 + chance.below(24);
+        let mut ports = FIRST_PORT;
+        let mut steps: Vec<Step> = (0..count)
+            .flat_map(|_| {
+                let at_ms = chance.next() % span_ms;
+                some(chance, at_ms, files.len(), &mut ports)
+            })
+            .collect();
+        steps.sort_by_key(|step| step.at_ms);
+        Self { seed, config: config(chance), conditions: conditions(chance), files, steps }
+    }
+}
+
+/// A step; or several that make sense together.
+fn some(chance: &mut Random, at_ms: u64, files: usize, ports: &mut u16) -> Vec<Step> {
+    let listener = chance.below(LISTENERS);
+    let client = chance.below(CLIENTS.len());
+    let one = |what| vec![Step { at_ms, what }];
+    match chance.below(100) {
+        0..56 => {
+            *ports += 1;
+            let connect = |chance: &mut Random, listener, port| What::Connect {
+                client,
+                listener,
+                port,
+                isn: u32::try_from(chance.next() >> 40).unwrap_or_default(),
+                sends: if chance.percent(25) { Sends::Data } else { Sends::Nothing },
+                syns: chance.pick(&[1, 3, 4, 6]),
+            };
+            let mut steps = one(connect(chance, listener, *ports));
+            if chance.percent(25) {
+                // The same ends, in the other network namespace; or the same client again.
+                let (port, listener) = match chance.percent(50) {
+                    true => (*ports, (listener + 3) % LISTENERS),
+                    false => (*ports + 1, listener),
+                };
+                *ports += 1;
+                let at_ms = at_ms + chance.next() % 3000;
+                steps.push(Step { at_ms, what: connect(chance, listener, port) });
+            }
+            steps
+        }
+        56..64 => {
+            *ports += 1;
+            let count = 1 + u32::try_from(chance.below(5)).unwrap_or_default();
+            one(What::Datagrams { client, listener: LISTENERS - 1, port: *ports, count })
+        }
+        64..74 => {
+            let mut steps = one(What::Edit { files: chance.below(files) });
+            if chance.percent(50) {
+                let at_ms = at_ms + chance.next() % 60;
+                steps.push(Step { at_ms, what: What::Edit { files: chance.below(files) } });
+            }
+            steps
+        }
+        74..78 => one(What::Close { listener }),
+        78..80 => one(What::Listen { listener }),
+        80..83 => one(What::Execute { listener }),
+        83..85 => {
+            let until = Step { at_ms: at_ms + 4000, what: What::Hide { listener, is_hidden: false } };
+            [one(What::Hide { listener, is_hidden: true }), vec![until]].concat()
+        }
+        85 => {
+            let until = Step { at_ms: at_ms + 9000, what: What::ScansFail { is_so: false } };
+            [one(What::ScansFail { is_so: true }), vec![until]].concat()
+        }
+        86 => one(What::Rename { client }),
+        87 => one(What::ResolverHangs { ms: chance.next() % 20_000 }),
+        88 => one(What::HelperDies),
+        89..91 => one(What::Stall { ms: 100 + chance.next() % 5000 }),
+        91..93 => one(What::Kill { down_ms: chance.next() % 6000 }),
+        93 => one(What::Terminate { down_ms: chance.next() % 3000 }),
+        94 => one(What::Hangup),
+        95..97 => one(What::AskStatus),
+        97..99 => one(What::AskMatch { client, listener }),
+        _ => {
+            if chance.percent(20) { one(What::Detach) } else { one(What::AskStatus) }
+        }
+    }
+}
+
+fn config(chance: &mut Random) -> Config {
+    let seconds = |chance: &mut Random, from: u64, more: usize| {
+        Duration::from_secs(from + u64::try_from(chance.below(more)).unwrap_or_default())
+    };
+    let few = |chance: &mut Random, usual: usize| if chance.percent(15) { 1 + chance.below(2) } else { usual };
+    let usual = Resolve::default();
+    let exempt = Exempt {
+        addresses: if chance.percent(10) { vec![ipnet::IpNet::from(IpAddr::from([10, 0, 0, 2]))] } else { Vec::new() },
+        ports: if chance.percent(5) { vec![23] } else { Vec::new() },
+    };
+    Config {
+        hosts_allow: crate::config::DEFAULT_HOSTS_ALLOW.into(),
+        hosts_deny: crate::config::DEFAULT_HOSTS_DENY.into(),
+        cgroup: "/sys/fs/cgroup".into(),
+        log: LogTarget::Syslog,
+        log_allowed: chance.percent(30),
+        pin: chance.percent(70),
+        mode: if chance.percent(12) { Mode::Audit } else { Mode::Enforce },
+        refusal: Refusal::default(),
+        exempt,
+        more_names: MoreNames::default(),
+        effects: Effects {
+            at_once: if chance.percent(20) { 1 } else { 8 },
+            time_limit: seconds(chance, 1, 30),
+            per_minute_and_source: if chance.percent(15) { 1 } else { 12 },
+            ..Effects::default()
+        },
+        resolve: Resolve {
+            at_once: few(chance, 64),
+            waiting: few(chance, usual.waiting),
+            time_limit: seconds(chance, 1, 10),
+            kept: if chance.percent(5) { 1 } else { usual.kept },
+            found_for: seconds(chance, 1, 60),
+            not_found_for: seconds(chance, 1, 10),
+            users_at_once: few(chance, usual.users_at_once),
+            users_of_a_source: usual.users_of_a_source,
+            name_server_ports: if chance.percent(5) { vec![21] } else { vec![53, 853] },
+        },
+        run_dir: "/run/tcpw".into(),
+        pin_dir: "/sys/fs/bpf/tcpw".into(),
+        proc_root: "/proc".into(),
+    }
+}
+
+fn conditions(chance: &mut Random) -> Conditions {
+    Conditions {
+        has_listening_hook: chance.percent(80),
+        has_refusals: chance.percent(70),
+        has_users: chance.percent(85),
+        ring: if chance.percent(15) { 1 + chance.below(3) } else { 1000 },
+        delay_ms: chance.pick(&[2, 2, 20, 300]),
+        slow_percent: if chance.percent(30) { 20 } else { 0 },
+        fail_percent: if chance.percent(25) { 10 } else { 0 },
+    }
+}

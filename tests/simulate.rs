@@ -1,0 +1,71 @@
+//! The daemon in a simulated world: some histories break no rule, those that once did break none any more,
+//! and bugs that are put in on purpose are found.
+
+use tcpw_userspace::simulate::{Failure, Plant, breaks, run};
+
+/// Seeds whose history broke a rule once.
+///
+/// 123: texts that came before the first look at listeners was over kept the start from its end.
+/// 143: packets that waited too long for their listener were not counted.
+const FOUND: &[u64] = &[123, 143];
+
+/// Seeds that are always run.
+const SEEDS: u64 = 300;
+
+#[track_caller]
+fn must_be_kept(seed: u64) {
+    if let Err(failure) = run(seed, None) {
+        let Failure { rule, what, history, .. } = *failure;
+        panic!("{}\nseed {seed}: broken: {rule}: {what}", history.join("\n"));
+    }
+}
+
+#[test]
+fn known_seeds_break_no_rule() {
+    FOUND.iter().copied().for_each(must_be_kept);
+}
+
+#[test]
+fn first_seeds_break_no_rule() {
+    (0..SEEDS).for_each(must_be_kept);
+}
+
+/// Finds a bug within so many seeds.
+#[track_caller]
+fn is_found(plant: Plant, within: u64) {
+    let found = (0..within).find(|seed| breaks(*seed, Some(plant)).0.is_some());
+    assert!(found.is_some(), "{plant} was not found within {within} seeds");
+}
+
+#[test]
+fn answer_under_the_wrong_generation_is_found() {
+    is_found(Plant::WrongGeneration, 4000);
+}
+
+#[test]
+fn release_that_is_lost_is_found() {
+    is_found(Plant::LostRelease, 1000);
+}
+
+#[test]
+fn record_that_is_written_twice_is_found() {
+    is_found(Plant::DoubleRecord, 1000);
+}
+
+#[test]
+fn reload_that_overtakes_a_later_one_is_found() {
+    is_found(Plant::OvertakingReload, 1000);
+}
+
+#[test]
+fn entry_that_is_never_removed_is_found() {
+    is_found(Plant::LeakedEntry, 4000);
+}
+
+#[test]
+fn history_of_a_seed_is_the_same_always() {
+    use tcpw_userspace::simulate::trace;
+    for seed in 0..20 {
+        assert_eq!(trace(seed), trace(seed), "seed {seed}");
+    }
+}
