@@ -21,6 +21,7 @@ pub(crate) fn is_placeholder(token: &[u8]) -> bool {
     let is_dots = text.len() >= 3 && text.bytes().all(|byte| byte == b'.');
     let has_marks = text.starts_with('<') && text.len() > 1
         || text.contains('<') && text.contains('>')
+        || text.starts_with('{') && text.ends_with('}')
         || text.starts_with("__") && text.ends_with("__") && text.len() > 4
         || text.starts_with('$') && text[1..].starts_with(|it: char| it.is_ascii_alphabetic());
     is_dots || text == "…" || has_marks || is_pattern_of_address(&text) || is_instruction(&text)
