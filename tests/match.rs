@@ -3,8 +3,8 @@
 
 #[path = "match/cases.rs"]
 mod cases;
-#[path = "match/world.rs"]
-mod world;
+#[path = "match/names.rs"]
+mod names;
 
 use std::{
     fs,

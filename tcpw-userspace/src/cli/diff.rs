@@ -13,7 +13,7 @@ use super::{
     in_use::{EMPTY, tables_in_use},
     meaning::{
         Asked, JsonDecision, JsonService, Read, Services, answer, condition, end, erroneous, json_networks,
-        read, rule, verdict_of, who,
+        read, rule, verdict_of, clients,
     },
     must_exist,
 };
@@ -232,7 +232,7 @@ fn show(out: &mut impl Write, old: &Read, new: &Read, all: &[Change], whole: boo
 /// `203.0.113.0/24 (256 addresses): allowed -> refused`
 fn headline(change: &Change, whole: bool) -> String {
     let Change { kind, services: _, networks, old, new } = change;
-    let text = who(networks, whole);
+    let text = clients(networks, whole);
     let said = |decision: &Decision| match decision.answer {
         Answer::Depends => format!("depends on {}", condition(decision.hangs_on)),
         Answer::Allow | Answer::Refuse => answer(decision.answer).to_owned(),

@@ -1,4 +1,4 @@
-//! `tcpw list`: who may reach what.
+//! `tcpw list`: which clients may reach which service.
 
 use std::{
     io::{BufWriter, Write},
@@ -14,7 +14,7 @@ use super::{
     in_use::tables_in_use,
     meaning::{
         Asked, JsonDecision, JsonService, Read, Services, answer, condition, end, erroneous, json_networks,
-        read, rule, verdict_of, who,
+        read, rule, verdict_of, clients,
     },
 };
 use crate::{
@@ -43,7 +43,7 @@ pub struct ListArgs {
     pub json: bool,
 }
 
-/// Prints for each service whom it allows, whom it refuses, and of whom the name decides.
+/// Prints for each service which clients it allows, which it refuses, and which depend on a name, user or command.
 ///
 /// # Errors
 ///
@@ -110,7 +110,7 @@ fn show(out: &mut impl Write, tables: &Tables, areas: &[Area], all: bool) -> std
         let clients = match (networks.is_everything(), Some(index) == rest) {
             (true, _) => "everyone".to_owned(),
             (false, true) => "everyone else".to_owned(),
-            (false, false) => who(networks, all),
+            (false, false) => clients(networks, all),
         };
         if decision.answer == Answer::Depends {
             writeln!(out, "  depends on {}: {clients}", condition(decision.hangs_on))?;

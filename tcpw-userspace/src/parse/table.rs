@@ -86,7 +86,14 @@ impl Parser<'_, '_, '_> {
         let mut lines = Lexer::new(source.text).peekable();
         while let Some(line) = lines.next() {
             if let Some((origin, line_start)) = line.nul(source.path) {
-                self.diagnostics.push(advice::nul().at(origin, source.line_at(line_start)));
+                let finding = self.proven(advice::nul(), |parser, _| {
+                    let text = source.text.get(line.span.clone()).unwrap_or_default();
+                    let plain: Vec<u8> = text.iter().copied().filter(|byte| *byte != 0).collect();
+                    let is_one = plain.len() + 1 == text.len();
+                    let has_errors = || parser.tried(&plain).iter().any(|it| it.severity == Severity::Error);
+                    (is_one && !has_errors()).then(Vec::new)
+                });
+                self.diagnostics.push(finding.at(origin, source.line_at(line_start)));
             }
             if line.broken {
                 self.broken(&line);

@@ -44,8 +44,8 @@ pub(super) type Placed = (usize, usize, Finding);
 /// Where a host pattern stands.
 #[derive(Clone, Copy)]
 struct Side {
-    /// Whose end of the connection it is compared with: the client's, or the server's.
-    whose: &'static str,
+    /// The end of the connection it is compared with: `client` or `server`.
+    end: &'static str,
     /// The table; `None` in a pattern file.
     kind: Option<TableKind>,
 }
