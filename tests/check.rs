@@ -367,7 +367,10 @@ fn check_sarif(log: &Value) {
     assert!(log["$schema"].as_str().unwrap().ends_with("sarif-schema-2.1.0.json"));
     let run = &log["runs"][0];
     let driver = &run["tool"]["driver"];
-    assert_eq!((driver["name"].as_str(), run["columnKind"].as_str()), (Some("tcpw"), Some("unicodeCodePoints")));
+    assert_eq!(
+        (driver["name"].as_str(), run["columnKind"].as_str()),
+        (Some("tcpw"), Some("unicodeCodePoints"))
+    );
     let rules = driver["rules"].as_array().unwrap();
     for rule in rules {
         for text in ["shortDescription", "fullDescription", "help"] {
@@ -376,7 +379,8 @@ fn check_sarif(log: &Value) {
     }
     let region = |region: &Value| {
         let number = |name: &str| region[name].as_u64().unwrap();
-        let (start, end) = ((number("startLine"), number("startColumn")), (number("endLine"), number("endColumn")));
+        let (start, end) =
+            ((number("startLine"), number("startColumn")), (number("endLine"), number("endColumn")));
         assert!(start.0 > 0 && start.1 > 0 && start <= end, "{region}");
     };
     for result in run["results"].as_array().unwrap() {
@@ -391,7 +395,12 @@ fn check_sarif(log: &Value) {
             assert!(!place["artifactLocation"]["uri"].as_str().unwrap().is_empty());
             region(&place["region"]);
         }
-        for change in result["fixes"].as_array().into_iter().flatten().flat_map(|it| it["artifactChanges"].as_array().unwrap()) {
+        for change in result["fixes"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .flat_map(|it| it["artifactChanges"].as_array().unwrap())
+        {
             assert!(change["artifactLocation"]["uri"].is_string());
             for replacement in change["replacements"].as_array().unwrap() {
                 region(&replacement["deletedRegion"]);
@@ -407,20 +416,26 @@ fn sarif_log() {
     let mut allow = String::from("sshd: 192.0.2.7/24 gate\u{f6}.example.com 192.0.2.9/24\n");
     (0..9).for_each(|number| allow += &format!("sshd: .a{number}.example.com\n"));
     let allow = dir.write("hosts.allow", allow);
-    let deny = dir.write("hosts.deny", "sshd: ALL: spawn (echo %a\n | mail root) &\nALL: 192.0.2.1\nALL: 192.0.2.1\n");
+    let deny = dir
+        .write("hosts.deny", "sshd: ALL: spawn (echo %a\n | mail root) &\nALL: 192.0.2.1\nALL: 192.0.2.1\n");
     let (code, stdout) = check(&["--format", "sarif", &allow, &deny]);
     assert_eq!((code, stdout.lines().count()), (2, 1), "{stdout}");
     let log: Value = serde_json::from_str(&stdout).unwrap();
     check_sarif(&log);
     let results = log["runs"][0]["results"].as_array().unwrap();
-    let of = |code: &str| results.iter().find(|it| it["ruleId"] == code).unwrap_or_else(|| panic!("{code}: {stdout}"));
+    let of = |code: &str| {
+        results.iter().find(|it| it["ruleId"] == code).unwrap_or_else(|| panic!("{code}: {stdout}"))
+    };
     let place = |result: &Value| result["locations"][0]["physicalLocation"].clone();
     assert_eq!(place(of("W041"))["artifactLocation"]["uri"], format!("file://{allow}"));
     assert_eq!(
         place(of("W041"))["region"],
         serde_json::json!({"startLine": 1, "startColumn": 7, "endLine": 1, "endColumn": 19})
     );
-    assert_eq!(of("W041")["fixes"][0]["artifactChanges"][0]["replacements"][0]["insertedContent"]["text"], "192.0.2.0/24");
+    assert_eq!(
+        of("W041")["fixes"][0]["artifactChanges"][0]["replacements"][0]["insertedContent"]["text"],
+        "192.0.2.0/24"
+    );
     // A rule on two lines, and one cause in nine places.
     assert_eq!(
         place(of("E157"))["region"],
@@ -456,9 +471,14 @@ fn one_cause_is_one_finding() {
     (0..14).for_each(|number| text += &format!("sendmail : .d{number}.example.com : deny\n"));
     let allow = dir.write("hosts.allow", text);
     let (code, stdout) = check(&[&allow]);
-    assert_eq!((code, stdout.matches("[W141").count(), stdout.matches("hint").count()), (1, 1, 0), "{stdout}");
+    assert_eq!(
+        (code, stdout.matches("[W141").count(), stdout.matches("hint").count()),
+        (1, 1, 0),
+        "{stdout}"
+    );
     assert!(stdout.contains("[W141, 14 times: also lines 3, 4, 5, 6, 7, ...]"), "{stdout}");
-    let globs: String = (0..7000).map(|number| format!("sshd: 10.{}.{}.*\n", number / 250, number % 250)).collect();
+    let globs: String =
+        (0..7000).map(|number| format!("sshd: 10.{}.{}.*\n", number / 250, number % 250)).collect();
     let deny = dir.write("hosts.deny", globs);
     let (_, stdout) = check(&[&deny]);
     assert_eq!(stdout.matches("[W056").count(), 1, "{stdout}");

@@ -8,7 +8,10 @@
 use std::{collections::BTreeMap, fs, path::Path, path::PathBuf, sync::Arc};
 
 use tcpw_userspace::{
-    check::{Scope, check, facts::{Given, Kind, Status}},
+    check::{
+        Scope, check,
+        facts::{Given, Kind, Status},
+    },
     parse::{
         diagnostic::{Diagnostic, Fix, Severity},
         text::{FileText, Texts},
@@ -52,10 +55,7 @@ fn fixed(text: &str, diagnostic: &Diagnostic, with: &str) -> String {
     let before: usize = lines[..diagnostic.origin.line as usize - 1].iter().map(|line| line.len()).sum();
     let start = before + diagnostic.origin.column as usize - 1;
     let end = start + diagnostic.origin.length as usize;
-    [&text.as_bytes()[..start], with.as_bytes(), &text.as_bytes()[end..]]
-        .concat()
-        .try_into()
-        .expect("UTF-8")
+    [&text.as_bytes()[..start], with.as_bytes(), &text.as_bytes()[end..]].concat().try_into().expect("UTF-8")
 }
 
 fn shown(diagnostics: &[Diagnostic]) -> String {
@@ -114,8 +114,10 @@ fn objection(case: &Case) -> Option<String> {
         (None, Some(_)) => fail("no fix"),
         (Some(with), Some(meant)) => {
             let mended = fixed(written, finding, with);
-            let left: Vec<Diagnostic> =
-                findings(*is_allow, &mended).into_iter().filter(|it| is_mistake(it) || it.code == code).collect();
+            let left: Vec<Diagnostic> = findings(*is_allow, &mended)
+                .into_iter()
+                .filter(|it| is_mistake(it) || it.code == code)
+                .collect();
             if mended != *meant {
                 return fail(&format!("the fix gives\n{mended}and was to give\n{meant}for"));
             }

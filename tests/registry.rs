@@ -227,7 +227,8 @@ fn corpus() -> Vec<(String, Files)> {
     for file in fs::read_dir(root.join("mistakes")).unwrap().map(|it| it.unwrap().path()) {
         for (number, block) in fs::read_to_string(&file).unwrap().split("\n\n").enumerate() {
             let lines = block.lines().skip_while(|line| line.is_empty()).skip(1);
-            let text: String = lines.filter(|line| !line.starts_with("=> ")).map(|line| format!("{line}\n")).collect();
+            let text: String =
+                lines.filter(|line| !line.starts_with("=> ")).map(|line| format!("{line}\n")).collect();
             let is_allow = block.trim_start().starts_with("allow");
             texts.push((format!("{}:{number}", file.display()), text, is_allow));
         }

@@ -5,8 +5,8 @@ use std::{os::unix::ffi::OsStrExt as _, path::Path};
 use tcpw_common::banner::MAX_TEXT;
 
 use super::{
-    facts::{Facts, Kind},
     Scope,
+    facts::{Facts, Kind},
     foresee::{Problem, problems, program_of},
     place::Places,
     verdicts::leads_to,
@@ -61,7 +61,13 @@ pub(super) fn check(tables: &Tables, facts: &dyn Facts, places: &mut Places<'_>,
 /// Findings on commands that cannot work on this machine.
 ///
 /// Of tables that are not in use only what decides who gets in is looked at.
-pub(super) fn foresee(tables: &Tables, facts: &dyn Facts, scope: Scope, places: &mut Places<'_>, sink: &mut Sink) {
+pub(super) fn foresee(
+    tables: &Tables,
+    facts: &dyn Facts,
+    scope: Scope,
+    places: &mut Places<'_>,
+    sink: &mut Sink,
+) {
     for (table, rule) in
         [&tables.allow, &tables.deny].into_iter().flat_map(|it| it.rules.iter().map(move |rule| (it, rule)))
     {

@@ -58,12 +58,13 @@ pub fn problems(text: &[u8], facts: &dyn Facts) -> Vec<Problem> {
 /// A name without a path is looked for only if the command would be run on this machine.
 pub(super) fn program_of(text: &[u8], facts: &dyn Facts, runs_here: bool) -> Option<Problem> {
     const BUILT_IN: [&str; 33] = [
-        "echo", "test", "[", "exit", "true", "false", "if", "for", "while", "until", "case", "cd", "set", ":", ".", "eval",
-        "exec", "printf", "read", "kill", "{", "!", "umask", "export", "trap", "wait", "command", "type", "ulimit",
-        "unset", "return", "shift", "times",
+        "echo", "test", "[", "exit", "true", "false", "if", "for", "while", "until", "case", "cd", "set",
+        ":", ".", "eval", "exec", "printf", "read", "kill", "{", "!", "umask", "export", "trap", "wait",
+        "command", "type", "ulimit", "unset", "return", "shift", "times",
     ];
     let text = String::from_utf8_lossy(text);
-    let first = text.trim_start_matches(|it: char| it.is_whitespace() || it == '(').split_whitespace().next()?;
+    let first =
+        text.trim_start_matches(|it: char| it.is_whitespace() || it == '(').split_whitespace().next()?;
     let first = first.trim_end_matches([')', ';', '&']);
     if first.is_empty() || first.contains(['%', '$', '*', '?', '=', '"', '\'', '`', '<', '>', '|']) {
         return None;

@@ -13,7 +13,7 @@ use crate::{
         code::Code,
         diagnostic::{Finding, Sink},
         rule::{
-            Daemon, DaemonPattern, HostPattern, RuleOption, Rule, TableEnd, TableKind, Tables, TextPattern,
+            Daemon, DaemonPattern, HostPattern, Rule, RuleOption, TableEnd, TableKind, Tables, TextPattern,
         },
         tokens,
     },
@@ -101,7 +101,10 @@ fn may_refuse(rule: &Rule, kind: TableKind) -> bool {
 
 /// Whether one daemon may be on the daemon lists of both.
 fn meet(one: &Rule, other: &Rule) -> bool {
-    one.daemons.patterns.iter().any(|a| other.daemons.patterns.iter().any(|b| may_be_one(&a.daemon, &b.daemon)))
+    one.daemons
+        .patterns
+        .iter()
+        .any(|a| other.daemons.patterns.iter().any(|b| may_be_one(&a.daemon, &b.daemon)))
 }
 
 fn may_be_one(one: &Daemon, other: &Daemon) -> bool {

@@ -12,8 +12,8 @@ use super::{
     Failure, Outcome, TableArgs,
     in_use::{EMPTY, tables_in_use},
     meaning::{
-        Asked, JsonDecision, JsonService, Read, Services, answer, condition, end, erroneous, json_networks,
-        read, rule, verdict_of, clients,
+        Asked, JsonDecision, JsonService, Read, Services, answer, clients, condition, end, erroneous,
+        json_networks, read, rule, verdict_of,
     },
     must_exist,
 };

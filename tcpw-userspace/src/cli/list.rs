@@ -13,8 +13,8 @@ use super::{
     Failure, Outcome, TableArgs,
     in_use::tables_in_use,
     meaning::{
-        Asked, JsonDecision, JsonService, Read, Services, answer, condition, end, erroneous, json_networks,
-        read, rule, verdict_of, clients,
+        Asked, JsonDecision, JsonService, Read, Services, answer, clients, condition, end, erroneous,
+        json_networks, read, rule, verdict_of,
     },
 };
 use crate::{

@@ -74,11 +74,13 @@ fn shown(line: &[u8], joins: &[usize]) -> Vec<Shown> {
     let Some(second) = split_at(&line[first + 1..], b':').map(|at| first + 1 + at) else { return Vec::new() };
     let fields = options::parse(line, second + 1);
     let has_command = fields.iter().any(|field| is_command(&line[field.span.clone()]));
-    let mut end = line[..second].iter().rposition(|byte| !byte.is_ascii_whitespace()).map_or(0, |last| last + 1);
+    let mut end =
+        line[..second].iter().rposition(|byte| !byte.is_ascii_whitespace()).map_or(0, |last| last + 1);
     let mut all = Vec::new();
     for field in fields {
         let span = field.span;
-        let inner: Vec<usize> = joins.iter().filter(|at| span.contains(at)).map(|at| at - span.start).collect();
+        let inner: Vec<usize> =
+            joins.iter().filter(|at| span.contains(at)).map(|at| at - span.start).collect();
         let text = spelt(&line[span.clone()], &inner, |text| text.to_vec());
         let is_broken = has_command && joins.iter().any(|at| (end..=span.start).contains(at));
         let break_before: &[u8] = if is_broken { &[command::BREAK] } else { b"" };

@@ -36,7 +36,8 @@ pub(crate) fn ascii(character: char) -> Option<&'static str> {
 }
 
 /// `!` to `~`.
-const PRINTABLE: &str = "!\"#$%&'()*+,-./0123456789:;<=>?@ABCDEFGHIJKLMNOPQRSTUVWXYZ[\\]^_`abcdefghijklmnopqrstuvwxyz{|}~";
+const PRINTABLE: &str =
+    "!\"#$%&'()*+,-./0123456789:;<=>?@ABCDEFGHIJKLMNOPQRSTUVWXYZ[\\]^_`abcdefghijklmnopqrstuvwxyz{|}~";
 
 /// The Latin letter that a Greek or Cyrillic one looks like.
 pub(crate) fn latin(character: char) -> Option<char> {
@@ -90,7 +91,8 @@ mod tests {
 
     #[test]
     fn full_width_characters_have_their_plain_ones() {
-        for (wide, plain) in [('：', ":"), ('，', ","), ('Ａ', "A"), ('～', "~"), ('！', "!"), ('／', "/")] {
+        for (wide, plain) in [('：', ":"), ('，', ","), ('Ａ', "A"), ('～', "~"), ('！', "!"), ('／', "/")]
+        {
             assert_eq!(ascii(wide), Some(plain), "{wide}");
         }
     }

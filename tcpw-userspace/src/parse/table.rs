@@ -85,7 +85,9 @@ impl Parser<'_, '_, '_> {
         let mut told_until = 0;
         let mut lines = Lexer::new(source.text).peekable();
         while let Some(line) = lines.next() {
-            if let Some((origin, line_start)) = line.nul(source.path) {
+            if let Some((origin, line_start)) =
+                line.nul(source.path).filter(|_| !self.diagnostics.count(Code::W010.as_str(), source.path))
+            {
                 let finding = self.proven(advice::nul(), |parser, _| {
                     let text = source.text.get(line.span.clone()).unwrap_or_default();
                     let plain: Vec<u8> = text.iter().copied().filter(|byte| *byte != 0).collect();
@@ -129,13 +131,13 @@ impl Parser<'_, '_, '_> {
     /// Reports a rule that goes on in the next lines; the end of the last of them.
     fn rest_of(&mut self, line: &Line<'_>, next: &Line<'_>) -> Option<usize> {
         let source = self.source;
+        if self.trial == Trial::Yes || line.has_nul() || !advice::may_go_on(&line.bytes, &next.bytes) {
+            return None;
+        }
         let written = |line: &Line<'_>| {
             let text = source.text.get(line.span.clone()).unwrap_or_default();
             text.strip_suffix(b"\n").unwrap_or(text).to_vec()
         };
-        if self.trial == Trial::Yes || line.has_nul() {
-            return None;
-        }
         let mut lines = vec![written(line)];
         let mut joined = line.bytes.trim_ascii_end().to_vec();
         let mut end = line.span.end;
@@ -216,10 +218,17 @@ impl Parser<'_, '_, '_> {
     }
 
     /// Puts mistakes of the line as a whole in place of what they give rise to.
-    fn mistakes(&mut self, line: &Line<'_>, colons: [usize; 2], fields: &[options::Field], found: &mut Vec<Placed>) {
+    fn mistakes(
+        &mut self,
+        line: &Line<'_>,
+        colons: [usize; 2],
+        fields: &[options::Field],
+        found: &mut Vec<Placed>,
+    ) {
         // What stands there is not what is written.
         let is_other = |code| matches!(code, Code::W011 | Code::W012 | Code::W013 | Code::W015 | Code::W017);
-        if line.has_nul() || found.iter().any(|(_, _, finding)| is_other(finding.code)) {
+        let is_plain = fields.is_empty() && advice::is_plain(&line.bytes, colons);
+        if is_plain || line.has_nul() || found.iter().any(|(_, _, finding)| is_other(finding.code)) {
             return;
         }
         let (kind, writer) = (self.table.kind, self.writer);
@@ -246,7 +255,9 @@ impl Parser<'_, '_, '_> {
         }
         for advice::Mistake { place, covers } in all {
             found.retain(|(at, _, finding)| {
-                !covers.contains(at) || matches!(finding.code, Code::W094) || finding.code == Code::W013 && covers.start > 0
+                !covers.contains(at)
+                    || matches!(finding.code, Code::W094)
+                    || finding.code == Code::W013 && covers.start > 0
             });
             found.push(place);
         }
@@ -312,9 +323,11 @@ impl Parser<'_, '_, '_> {
         let mut origin = line.origin(self.source.path, start, length);
         let text = line.bytes.strip_suffix(b"\n").unwrap_or(&line.bytes);
         let is_cut = (origin.length as usize) < length;
-        let is_rule = self.trial == Trial::No && !line.broken && !line.has_nul() && !line.bytes.starts_with(b"#");
+        let is_rule =
+            self.trial == Trial::No && !line.broken && !line.has_nul() && !line.bytes.starts_with(b"#");
         let code = finding.code;
-        let is_whole = (start, length) == (0, text.trim_ascii_end().len()) && code.severity() > Severity::Hint;
+        let is_whole =
+            (start, length) == (0, text.trim_ascii_end().len()) && code.severity() > Severity::Hint;
         let mut with = None;
         let mut first = start;
         // What ends a physical line shows only there.
@@ -355,7 +368,11 @@ impl Parser<'_, '_, '_> {
     }
 
     /// A finding with its fix as it was found good, or without.
-    fn proven(&mut self, finding: Finding, try_fix: impl FnOnce(&mut Self, &[u8]) -> Option<Vec<u8>>) -> Finding {
+    fn proven(
+        &mut self,
+        finding: Finding,
+        try_fix: impl FnOnce(&mut Self, &[u8]) -> Option<Vec<u8>>,
+    ) -> Finding {
         let Some(Fix::Replace(fix)) = &finding.fix else { return finding };
         if self.trial == Trial::Yes {
             return finding;

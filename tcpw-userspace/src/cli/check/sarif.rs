@@ -19,7 +19,8 @@ use crate::{
 };
 
 /// Where the format is defined.
-const SCHEMA: &str = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json";
+const SCHEMA: &str =
+    "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json";
 
 /// Writes the log, and a newline.
 pub(super) fn write(out: &mut impl Write, checked: &Checked, texts: &Texts) -> Result<(), Failure> {
@@ -55,9 +56,8 @@ fn level(severity: Severity) -> &'static str {
 /// What a code means.
 fn rule(code: &str) -> Option<Value> {
     let entry = registry::find(code).ok()?;
-    let samples = |samples: &[registry::Sample]| {
-        samples.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
-    };
+    let samples =
+        |samples: &[registry::Sample]| samples.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
     let help = format!(
         "{}\n\nWrong:\n{}\n\nWhat libwrap does with it: {}\n\nRight:\n{}",
         entry.text,

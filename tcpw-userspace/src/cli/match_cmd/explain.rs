@@ -5,11 +5,11 @@
 use serde::Serialize;
 
 use super::{
+    answers::{Answers, Event, Record},
     ask::Question,
     options::{self, OptionLine},
     place::{Place, Places},
     tell::Tell,
-    answers::{Answers, Event, Record},
 };
 use crate::{
     cases,

@@ -1,5 +1,6 @@
 //! `tcpw match`: what the tables say to a client, and why; or to the cases of a file.
 
+mod answers;
 mod ask;
 mod explain;
 mod live;
@@ -7,7 +8,6 @@ mod options;
 mod place;
 mod show;
 mod tell;
-mod answers;
 
 use std::{
     fs::File,

@@ -45,7 +45,9 @@ impl Places {
     pub(super) fn mistakes(&self, rule: &Rule) -> Vec<String> {
         let lines = rule.origin.line..=rule.number.max(rule.origin.line);
         let is_here = |it: &&Diagnostic| {
-            it.severity > Severity::Hint && it.origin.path == rule.origin.path && lines.contains(&it.origin.line)
+            it.severity > Severity::Hint
+                && it.origin.path == rule.origin.path
+                && lines.contains(&it.origin.line)
         };
         let one_line = |it: &Diagnostic| {
             let fix = match &it.fix {

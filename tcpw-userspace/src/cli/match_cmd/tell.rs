@@ -3,10 +3,10 @@
 use std::cell::{Cell, RefCell};
 
 use super::{
+    answers::{Answers, Asked, Event, What, Why, spelt},
     ask::{End, Question},
     explain::{Compared, LookUp, Missed, Party, RuleLine},
     place::{Place, Places},
-    answers::{Answers, Asked, Event, What, Why, spelt},
 };
 use crate::{
     cases,
@@ -84,12 +84,16 @@ impl Tell<'_> {
         let by_name = tokens(&rule.clients).find(|token| self.asks(&What::ClientName, &token.host, true));
         if let Some(token) = by_name.filter(|_| is_unnamed) {
             let text = self.places.at(&token.origin).text;
-            needs.push(format!("\"{text}\" needs the client's name, which was not looked up (--resolve does)"));
+            needs.push(format!(
+                "\"{text}\" needs the client's name, which was not looked up (--resolve does)"
+            ));
         }
         let by_user = tokens(&rule.clients).find(|token| token.user.is_some());
         if let Some(token) = by_user.filter(|_| user.is_none()) {
             let text = self.places.at(&token.origin).text;
-            needs.push(format!("\"{text}\" needs the client's user, which was not asked for (USER@ gives one)"));
+            needs.push(format!(
+                "\"{text}\" needs the client's user, which was not asked for (USER@ gives one)"
+            ));
         }
         needs
     }

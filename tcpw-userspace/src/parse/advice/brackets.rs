@@ -24,7 +24,9 @@ pub(super) fn stuck(token: &[u8]) -> Option<Finding> {
         Some(at) => behind.split_at(at),
         None => (behind, &b""[..]),
     };
-    let is_plain = zone_text[zone_text.len().min(1)..].iter().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(byte));
+    let is_plain = zone_text[zone_text.len().min(1)..]
+        .iter()
+        .all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(byte));
     Some(if is_zone && is_plain && address.to_ipv4_mapped().is_none() {
         finding.replace(format!("[{}]{}", shown(inner), shown(length)))
     } else {

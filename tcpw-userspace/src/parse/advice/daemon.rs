@@ -13,22 +13,27 @@ use crate::parse::{
 };
 
 /// Names that are often written for a daemon that has another one.
-const WRONG_NAMES: &[(&[u8], &str)] = &[
-    (b"ssh", "sshd"),
-    (b"openssh", "sshd"),
-    (b"in.sshd", "sshd"),
-    (b"rpc", "rpcbind"),
-];
+const WRONG_NAMES: &[(&[u8], &str)] =
+    &[(b"ssh", "sshd"), (b"openssh", "sshd"), (b"in.sshd", "sshd"), (b"rpc", "rpcbind")];
 
 /// Names of services that are written for the programs', and what there is to say of each.
 const SERVICES: &[(&[u8], &str)] = &[
-    (b"nfs", "the kernel serves files as \"nfsd\", a name that [names.port] gives; mounts are granted by \"mountd\""),
-    (b"nfsd", "it listens in the kernel, and no program asks for it: [names.port] in the settings names it, 2049 = \"nfsd\""),
+    (
+        b"nfs",
+        "the kernel serves files as \"nfsd\", a name that [names.port] gives; mounts are granted by \"mountd\"",
+    ),
+    (
+        b"nfsd",
+        "it listens in the kernel, and no program asks for it: [names.port] in the settings names it, 2049 = \"nfsd\"",
+    ),
     (b"ftp", "write the name of the program: vsftpd, proftpd, pure-ftpd or in.ftpd"),
     (b"http", "write the name of the program: apache2, httpd or nginx"),
     (b"https", "write the name of the program: apache2, httpd or nginx"),
     (b"www", "write the name of the program: apache2, httpd or nginx"),
-    (b"smtp", "write the name of the program: postfix asks as \"smtpd\", exim as \"exim\", sendmail as \"sendmail\""),
+    (
+        b"smtp",
+        "write the name of the program: postfix asks as \"smtpd\", exim as \"exim\", sendmail as \"sendmail\"",
+    ),
     (b"mail", "write the name of the program: smtpd, exim, sendmail or dovecot"),
     (b"telnet", "write the name of the program: in.telnetd or telnetd"),
     (b"ldap", "write the name of the program: slapd"),
@@ -148,7 +153,12 @@ fn service(name: &[u8]) -> Option<Finding> {
     if STARTERS.iter().any(is) {
         let message = format!("{} starts programs for services: none is asked for by its name", quote(name));
         let expected = "the programs that it starts, each by its own name, such as in.ftpd";
-        return Some(Finding::new(Code::W101, message, expected, "the rule is for no service: it matches nothing"));
+        return Some(Finding::new(
+            Code::W101,
+            message,
+            expected,
+            "the rule is for no service: it matches nothing",
+        ));
     }
     if name.eq_ignore_ascii_case(b"portmap") {
         let message = "\"portmap\" is called \"rpcbind\" on systems of today";

@@ -4,7 +4,8 @@ use std::{net::Ipv6Addr, path::Path};
 
 use super::{Code, Finding, Side, known, mistake, quote, replaced, text};
 use crate::parse::{
-    list::{self, is_except}, pattern::split_end,
+    list::{self, is_except},
+    pattern::split_end,
     rule::HostPattern,
 };
 
@@ -38,7 +39,8 @@ pub(in crate::parse) fn file_rule(line: &[u8]) -> Option<(usize, Finding)> {
     let text = line.trim_ascii_end();
     let ([colon, end], fields) = mistake::cut(text);
     let name = text.get(..colon)?.trim_ascii();
-    let is_name = |word: &[u8]| word.iter().all(|byte| byte.is_ascii_alphanumeric() || b"._-@".contains(byte));
+    let is_name =
+        |word: &[u8]| word.iter().all(|byte| byte.is_ascii_alphanumeric() || b"._-@".contains(byte));
     let mut names = list::tokens(name, 0).map(|(_, word)| word);
     if colon >= text.len() || name.is_empty() || known::address_part(name).is_some() || !names.all(is_name) {
         return None;
@@ -53,7 +55,8 @@ pub(in crate::parse) fn file_rule(line: &[u8]) -> Option<(usize, Finding)> {
     }
     let clients = text[colon + 1..end].trim_ascii();
     let message = format!("{} is a rule: a pattern file holds clients only", quote(text));
-    let consequence = "each of its words is taken for a client: names are looked up, and the options do nothing";
+    let consequence =
+        "each of its words is taken for a client: names are looked up, and the options do nothing";
     let finding = Finding::new(Code::W171, message, "one client a line", consequence);
     let is_wrong = fields.iter().any(|field| field.option.is_err());
     Some((text.len(), if clients.is_empty() || is_wrong { finding } else { finding.replace(clients) }))

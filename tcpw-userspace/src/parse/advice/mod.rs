@@ -28,9 +28,12 @@ pub(super) use file::{file_cycle, file_deep, file_missing, file_rule, file_token
 pub(crate) use known::is_resident;
 pub(super) use line::{comment, drop_noise, glued, line, nul};
 pub(super) use list::list;
+pub(super) use mistake::{
+    Cut, Mistake, apart, cut, find as find_mistake, goes_on, is_mask, is_plain, joined as joined_lines,
+    may_go_on, two_rules,
+};
 pub(super) use option::options;
 pub(crate) use placeholder::is_placeholder;
-pub(super) use mistake::{Cut, Mistake, apart, cut, find as find_mistake, goes_on, is_mask, joined as joined_lines, two_rules};
 pub(super) use separator::missing;
 pub(super) use table::{broken_line, table_missing, table_unreadable};
 pub(super) use tool::{Writer, half_block, written};

@@ -189,8 +189,7 @@ fn accepted(raw: &[u8], option: &RuleOption, rule: Context) -> Vec<Finding> {
             let seconds = timeout.unwrap_or(10);
             let message =
                 format!("{} may take {seconds} s for each client that the rule matches", quote(raw));
-            let consequence =
-                "a client whose firewall drops the question waits that long; the answer is the client's own word";
+            let consequence = "a client whose firewall drops the question waits that long; the answer is the client's own word";
             vec![Finding::new(Code::H129, message, "", consequence)]
         }
         RuleOption::Linger(_) if rule.has_connection => Vec::new(),

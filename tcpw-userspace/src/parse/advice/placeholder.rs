@@ -3,7 +3,8 @@
 use super::{Code, Finding, quote};
 
 /// What follows.
-const CONSEQUENCE: &str = "it is compared as it stands and matches no client of yours: the rule does nothing for anybody";
+const CONSEQUENCE: &str =
+    "it is compared as it stands and matches no client of yours: the rule does nothing for anybody";
 
 /// Finding on a word that was copied and not filled in.
 pub(super) fn placeholder(token: &[u8]) -> Option<Finding> {
@@ -16,6 +17,10 @@ pub(super) fn placeholder(token: &[u8]) -> Option<Finding> {
 }
 
 pub(crate) fn is_placeholder(token: &[u8]) -> bool {
+    // Most words of large tables are addresses.
+    if token.len() < 3 || token.first().is_some_and(u8::is_ascii_digit) {
+        return token == b"{}";
+    }
     let Ok(text) = std::str::from_utf8(token) else { return false };
     let text = text.to_ascii_lowercase();
     let is_dots = text.len() >= 3 && text.bytes().all(|byte| byte == b'.');
@@ -31,15 +36,34 @@ pub(crate) fn is_placeholder(token: &[u8]) -> bool {
 fn is_pattern_of_address(text: &str) -> bool {
     let net = text.split('/').next().unwrap_or_default();
     let parts: Vec<&str> = net.split('.').collect();
-    let is_letters = |part: &&str| !part.is_empty() && part.len() <= 3 && part.bytes().all(|byte| byte == part.as_bytes()[0] && byte.is_ascii_alphabetic());
+    let is_letters = |part: &&str| {
+        !part.is_empty()
+            && part.len() <= 3
+            && part.bytes().all(|byte| byte == part.as_bytes()[0] && byte.is_ascii_alphabetic())
+    };
     let are_same = || parts.iter().all(|part| part == &parts[0]);
-    parts.len() == 4 && (parts.iter().all(is_letters) && (are_same() || parts == ["a", "b", "c", "d"] || parts == ["w", "x", "y", "z"]))
+    parts.len() == 4
+        && (parts.iter().all(is_letters)
+            && (are_same() || parts == ["a", "b", "c", "d"] || parts == ["w", "x", "y", "z"]))
 }
 
 /// `your.domain`, `my-ip`, `ip_address`, `your_network/mask`.
 fn is_instruction(text: &str) -> bool {
     const SUBJECTS: [&str; 14] = [
-        "ip", "ips", "ipaddress", "ipaddr", "address", "addr", "domain", "host", "hostname", "network", "net", "subnet", "server", "mask",
+        "ip",
+        "ips",
+        "ipaddress",
+        "ipaddr",
+        "address",
+        "addr",
+        "domain",
+        "host",
+        "hostname",
+        "network",
+        "net",
+        "subnet",
+        "server",
+        "mask",
     ];
     const OWNERS: [&str; 6] = ["your", "my", "some", "the", "trusted", "yourown"];
     let words: Vec<&str> = text.split(['.', '-', '_', '/']).filter(|word| !word.is_empty()).collect();
@@ -52,11 +76,16 @@ fn is_instruction(text: &str) -> bool {
         [one] => glued(one) || matches!(*one, "ipaddress" | "ipaddr"),
         [first, rest @ ..] if OWNERS.contains(first) => {
             rest.iter().any(is_subject)
-                && rest.iter().all(|word| is_subject(word) || matches!(*word, "name" | "com" | "org" | "here" | "cidr" | "24" | "32"))
+                && rest.iter().all(|word| {
+                    is_subject(word)
+                        || matches!(*word, "name" | "com" | "org" | "here" | "cidr" | "24" | "32")
+                })
         }
         [first, ..] if glued(first) => true,
         words => {
-            let all = words.iter().all(|word| is_subject(word) || matches!(*word, "netmask" | "cidr" | "x" | "here"));
+            let all = words
+                .iter()
+                .all(|word| is_subject(word) || matches!(*word, "netmask" | "cidr" | "x" | "here"));
             all && text.contains(['_', '/']) || words == ["ip", "address"] || words == ["domain", "name"]
         }
     }
@@ -69,16 +98,50 @@ mod tests {
     #[test]
     fn placeholders_are_told_from_names() {
         for text in [
-            "<net>/<mask>", "<ip>", "x.x.x.x", "xxx.xxx.xxx.xxx", "a.b.c.d", "...", "your.domain", "yourdomain.com", "your-ip",
-            "YOUR_IP_ADDRESS", "IP_ADDRESS", "my.ip.address", "<your-network>/24", "X.X.X.X/24", "__IP__", "$CLIENT", "your_ip/32",
-            "some.host.name", "trusted_ip", "…",
+            "<net>/<mask>",
+            "<ip>",
+            "x.x.x.x",
+            "xxx.xxx.xxx.xxx",
+            "a.b.c.d",
+            "...",
+            "your.domain",
+            "yourdomain.com",
+            "your-ip",
+            "YOUR_IP_ADDRESS",
+            "IP_ADDRESS",
+            "my.ip.address",
+            "<your-network>/24",
+            "X.X.X.X/24",
+            "__IP__",
+            "$CLIENT",
+            "your_ip/32",
+            "some.host.name",
+            "trusted_ip",
+            "…",
         ] {
             assert!(is_placeholder(text.as_bytes()), "{text}");
         }
         for text in [
-            "ip.example.com", "host.example.com", "gate", "your.name", "192.0.2.1", ".example.com", "server", "network", "mask",
-            "my.house.example", "a.b.c.example", "w.x.y.com", "..", "[::1]", "@hosts", "/etc/hosts.list", "domain", "ips.example.org",
-            "the-net.example", "10.x.x.x",
+            "ip.example.com",
+            "host.example.com",
+            "gate",
+            "your.name",
+            "192.0.2.1",
+            ".example.com",
+            "server",
+            "network",
+            "mask",
+            "my.house.example",
+            "a.b.c.example",
+            "w.x.y.com",
+            "..",
+            "[::1]",
+            "@hosts",
+            "/etc/hosts.list",
+            "domain",
+            "ips.example.org",
+            "the-net.example",
+            "10.x.x.x",
         ] {
             assert!(!is_placeholder(text.as_bytes()), "{text}");
         }

@@ -169,7 +169,9 @@ fn hexadecimal(glob: &[u8]) -> Option<String> {
     let value = u16::from_str_radix(std::str::from_utf8(head).ok()?, 16).ok().filter(|_| is_group)?;
     let first = value.checked_shl(u32::try_from(16 - 4 * head.len()).ok()?)?;
     // Those that hosts have.
-    if !matches!(first, 0x2000..=0x3fff | 0xfc00..=0xffff) || head.iter().all(u8::is_ascii_digit) && head.len() < 4 {
+    if !matches!(first, 0x2000..=0x3fff | 0xfc00..=0xffff)
+        || head.iter().all(u8::is_ascii_digit) && head.len() < 4
+    {
         return None;
     }
     Some(if head.len() == 4 { format!("[{value:x}::]/16") } else { String::new() })

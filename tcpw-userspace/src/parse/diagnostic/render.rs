@@ -242,7 +242,8 @@ mod tests {
     #[test]
     fn no_diagnostic_has_more_than_five_lines() {
         for lines in 1..9 {
-            let finding = Finding::new(Code::E097, "two rules", "", "lost").replace(vec!["a: b"; lines].join("\n"));
+            let finding =
+                Finding::new(Code::E097, "two rules", "", "lost").replace(vec!["a: b"; lines].join("\n"));
             for related in 0..2 {
                 let finding = (0..related).fold(finding.clone(), |it, _| it.relate(origin(1, 1), "note"));
                 let text = finding.at(origin(1, 8), b"a: bc: d").to_string();

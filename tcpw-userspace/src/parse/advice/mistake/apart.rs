@@ -63,7 +63,9 @@ fn network(words: &[(usize, &[u8])]) -> Option<(usize, Said, Option<String>)> {
         match word(1)? {
             b"/" => (first, word(2)?, 3),
             second if second.starts_with(b"/") => (first, &second[1..], 2),
-            second if [&b"mask"[..], b"netmask"].iter().any(|it| it.eq_ignore_ascii_case(second)) => (first, word(2)?, 3),
+            second if [&b"mask"[..], b"netmask"].iter().any(|it| it.eq_ignore_ascii_case(second)) => {
+                (first, word(2)?, 3)
+            }
             second if looks_like_mask(second) => (first, second, 2),
             _ => return None,
         }

@@ -8,11 +8,22 @@ use crate::parse::{
 
 /// Programs that are written as commands.
 const PROGRAMS: [&[u8]; 11] = [
-    b"echo", b"mail", b"mailx", b"logger", b"safe_finger", b"wall", b"printf", b"sh", b"bash", b"cat", b"date",
+    b"echo",
+    b"mail",
+    b"mailx",
+    b"logger",
+    b"safe_finger",
+    b"wall",
+    b"printf",
+    b"sh",
+    b"bash",
+    b"cat",
+    b"date",
 ];
 
 pub(super) fn command(cut: &Cut<'_>) -> Option<Mistake> {
-    let index = cut.fields.iter().position(|field| is_bare(field) || takes_text(&option_name(&field.text)))?;
+    let index =
+        cut.fields.iter().position(|field| is_bare(field) || takes_text(&option_name(&field.text)))?;
     let first = &cut.fields[index];
     let is_bare = is_bare(first);
     // A field that is no option is part of the command; options that are some end it.
@@ -56,7 +67,9 @@ fn is_bare(field: &Field) -> bool {
     let text = &field.text;
     let looks_so = || {
         let is_shell = text.iter().any(|byte| b"|&>`".contains(byte));
-        matches!(text.as_slice(), [b'(' | b'/', ..]) || is_shell || PROGRAMS.contains(&option_name(text).as_slice())
+        matches!(text.as_slice(), [b'(' | b'/', ..])
+            || is_shell
+            || PROGRAMS.contains(&option_name(text).as_slice())
     };
     let name = option_name(text);
     let is_option = std::str::from_utf8(&name).is_ok_and(|name| option::near(name).is_some())

@@ -24,7 +24,12 @@ fn leading(cut: &Cut<'_>) -> Option<Mistake> {
     let fixed = [b"#", gap, behind].concat();
     let message = format!("{} begins no comment here, only \"#\" does", quote(sign));
     if !cut.is_rule() {
-        let finding = Finding::new(Code::E005, message, "\"#\" in the first column", "libwrap warns and skips the line");
+        let finding = Finding::new(
+            Code::E005,
+            message,
+            "\"#\" in the first column",
+            "libwrap warns and skips the line",
+        );
         return Some(cut.whole(finding.replace(fixed)));
     }
     let daemons = tokens(&text[..cut.colons[0]], 0).map(|(_, word)| word);
@@ -46,9 +51,7 @@ fn trailing(cut: &Cut<'_>) -> Option<Mistake> {
     }
     let start = cut.colons[0] + 1;
     let signs: [&[u8]; 5] = [b"#", b"//", b"/*", b"<!--", b";"];
-    let is_sign = |word: &[u8]| {
-        signs.iter().any(|sign| word.starts_with(sign)) || word == b"--"
-    };
+    let is_sign = |word: &[u8]| signs.iter().any(|sign| word.starts_with(sign)) || word == b"--";
     // What begins the list is another matter.
     let (at, word) = tokens(cut.clients(), start).skip(1).find(|(_, word)| is_sign(word))?;
     let sign = signs.iter().copied().find(|sign| word.starts_with(sign)).unwrap_or(word);
@@ -57,9 +60,8 @@ fn trailing(cut: &Cut<'_>) -> Option<Mistake> {
 
 /// A `#` behind an option that takes no more words.
 fn behind_option(cut: &Cut<'_>) -> Option<Mistake> {
-    let field = cut.fields.iter().find(|field| {
-        field.option.is_err() && !takes_text(&option_name(&field.text))
-    })?;
+    let field =
+        cut.fields.iter().find(|field| field.option.is_err() && !takes_text(&option_name(&field.text)))?;
     let raw = cut.bytes.get(field.span.clone())?;
     let at = raw.windows(2).position(|pair| matches!(pair, [b' ' | b'\t', b'#']))? + 1;
     Some(found(cut, field.span.start + at, b"#", "it is part of the option"))
@@ -72,7 +74,10 @@ fn found(cut: &Cut<'_>, at: usize, sign: &[u8], consequence: &'static str) -> Mi
     let begins_option = cut.fields.iter().any(|field| field.span.start > at && field.option.is_err())
         || cut.fields.iter().any(|field| field.span.contains(&at) && field.option.is_err());
     let (code, consequence) = if begins_option {
-        (Code::E168, "its colon begins an option that does not exist: every client that the rule matches is refused")
+        (
+            Code::E168,
+            "its colon begins an option that does not exist: every client that the rule matches is refused",
+        )
     } else {
         (Code::W023, consequence)
     };
@@ -81,7 +86,8 @@ fn found(cut: &Cut<'_>, at: usize, sign: &[u8], consequence: &'static str) -> Mi
         _ => format!("a comment cannot follow a rule, and {} begins none", quote(sign)),
     };
     let body = comment.strip_prefix(sign).unwrap_or(comment).trim_ascii();
-    let body = body.strip_suffix(b"-->").or_else(|| body.strip_suffix(b"*/")).unwrap_or(body).trim_ascii_end();
+    let body =
+        body.strip_suffix(b"-->").or_else(|| body.strip_suffix(b"*/")).unwrap_or(body).trim_ascii_end();
     let fixed = if body.contains(&b':') {
         // Rules that were switched off: each on a line of its own.
         let mut lines = vec![rule.to_vec()];
@@ -90,7 +96,8 @@ fn found(cut: &Cut<'_>, at: usize, sign: &[u8], consequence: &'static str) -> Mi
     } else {
         [b"# ", body, b"\n", rule].concat()
     };
-    let finding = Finding::new(code, message, "a comment on a line of its own, \"#\" in the first column", consequence);
+    let finding =
+        Finding::new(code, message, "a comment on a line of its own, \"#\" in the first column", consequence);
     let place: Placed = (0, text.len(), finding.replace(fixed));
     Mistake { place, covers: 0..usize::MAX }
 }

@@ -6,6 +6,15 @@ use crate::parse::{
     list::{is_except, split_at, tokens},
 };
 
+/// Whether it is worth a look: most lines of large tables are plainly not continued.
+pub(in crate::parse) fn may_go_on(line: &[u8], next: &[u8]) -> bool {
+    let is_word = next.first().is_some_and(|byte| byte.is_ascii_alphanumeric() || *byte == b'#');
+    let text = line.trim_ascii_end();
+    let wants_more =
+        text.ends_with(b",") || text.ends_with(b":") || text.to_ascii_uppercase().ends_with(b"EXCEPT");
+    !is_word || wants_more || text.iter().any(|byte| b"(\"'`|".contains(byte))
+}
+
 /// Whether `next`, a line without its newline, is the rest of this one.
 pub(in crate::parse) fn goes_on(cut: &Cut<'_>, next: &[u8]) -> bool {
     let text = cut.text();
@@ -28,7 +37,10 @@ pub(in crate::parse) fn goes_on(cut: &Cut<'_>, next: &[u8]) -> bool {
         return false;
     }
     let is_client = |word: &[u8]| {
-        known::address_part(word).is_some() || is_except(word) || word.eq_ignore_ascii_case(b"LOCAL") || word.starts_with(b".")
+        known::address_part(word).is_some()
+            || is_except(word)
+            || word.eq_ignore_ascii_case(b"LOCAL")
+            || word.starts_with(b".")
     };
     let has_clients = cut.fields.is_empty() || wants_more;
     let clients = &rest[..split_at(rest, b':').unwrap_or(rest.len())];
@@ -73,7 +85,8 @@ pub(in crate::parse) fn joined(lines: &[&[u8]]) -> Finding {
         2 => "this line goes on in the next one: end it with a backslash".to_owned(),
         _ => format!("this line goes on in the next {}: end each but the last with a backslash", count - 1),
     };
-    let consequence = "libwrap takes each line for a rule of its own: the command is cut off, and the rest is skipped";
+    let consequence =
+        "libwrap takes each line for a rule of its own: the command is cut off, and the rest is skipped";
     let mut fixed = Vec::new();
     for (index, line) in lines.iter().enumerate() {
         let line = line.trim_ascii_end();
@@ -82,5 +95,6 @@ pub(in crate::parse) fn joined(lines: &[&[u8]]) -> Finding {
             fixed.extend_from_slice(b" \\\n");
         }
     }
-    Finding::new(Code::E157, message, "a backslash as the last character of a line that goes on", consequence).replace(fixed)
+    Finding::new(Code::E157, message, "a backslash as the last character of a line that goes on", consequence)
+        .replace(fixed)
 }

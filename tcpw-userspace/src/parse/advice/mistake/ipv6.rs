@@ -18,7 +18,9 @@ pub(super) fn ipv6(cut: &Cut<'_>) -> Option<Mistake> {
     let mut mended = Mended::default();
     let mut at = 0;
     for word in words(text, commands_start(text)) {
-        let Some(found) = bare(&text[word.clone()], mended.has_colon(&text[at..word.start])) else { continue };
+        let Some(found) = bare(&text[word.clone()], mended.has_colon(&text[at..word.start])) else {
+            continue;
+        };
         mended.text.extend_from_slice(&text[at..word.start]);
         at = word.end;
         mended.add(&text[word.clone()], word.start, found);
@@ -32,7 +34,9 @@ pub(super) fn ipv6(cut: &Cut<'_>) -> Option<Mistake> {
         return Some(Mistake { place: (0, end, tool::address_alone(fixed)), covers: 0..usize::MAX });
     }
     let (code, by) = match cut.kind {
-        TableKind::Deny if mended.count == 1 && mended.note.is_empty() => tool::bare_ipv6(cut.bytes, &(first..first + length), cut.writer),
+        TableKind::Deny if mended.count == 1 && mended.note.is_empty() => {
+            tool::bare_ipv6(cut.bytes, &(first..first + length), cut.writer)
+        }
         TableKind::Deny | TableKind::Allow => (Code::E024, ""),
     };
     let more = match mended.count {
@@ -87,10 +91,14 @@ impl Mended {
         if !note.is_empty() {
             self.note = note;
         }
-        let head = word[..address.start].strip_suffix(b":").map_or((&word[..address.start], false), |head| (head, true));
+        let head = word[..address.start]
+            .strip_suffix(b":")
+            .map_or((&word[..address.start], false), |head| (head, true));
         let tail = &word[address.end..];
         let is_glued = !head.1 && !head.0.is_empty() && !head.0.ends_with(b"@");
-        let needs_colon = head.1 || is_glued || (head.0.is_empty() && !self.has_colon(b"") && !self.text.trim_ascii().is_empty());
+        let needs_colon = head.1
+            || is_glued
+            || (head.0.is_empty() && !self.has_colon(b"") && !self.text.trim_ascii().is_empty());
         if needs_colon {
             self.text.extend_from_slice(head.0);
             let end = self.text.trim_ascii_end().len();
@@ -140,7 +148,10 @@ fn commands_start(text: &[u8]) -> usize {
         at += colon + 1;
         let field = text[at..].trim_ascii_start();
         let name = option_name(field);
-        if super::takes_text(&name) || matches!(name.as_slice(), b"severity" | b"banners") || field.starts_with(b"(") {
+        if super::takes_text(&name)
+            || matches!(name.as_slice(), b"severity" | b"banners")
+            || field.starts_with(b"(")
+        {
             return at;
         }
     }
@@ -158,7 +169,8 @@ fn bare(word: &[u8], behind_colon: bool) -> Option<Bare> {
     // "sshd::1": the daemon's colon is one of the address'.
     if found.is_empty() && !behind_colon {
         let double = word.windows(2).position(|pair| pair == b"::")?;
-        let is_name = word[..double].iter().any(|byte| byte.is_ascii_alphabetic() && !byte.is_ascii_hexdigit());
+        let is_name =
+            word[..double].iter().any(|byte| byte.is_ascii_alphabetic() && !byte.is_ascii_hexdigit());
         found.extend(is_name.then(|| at(word, double)).flatten());
     }
     let whole = found.iter().position(|it| it.address.start == 0);
@@ -180,7 +192,9 @@ fn is_usual(address: &[u8]) -> bool {
     let first = address.split(|byte| *byte == b':').next().unwrap_or_default();
     let group = std::str::from_utf8(first).ok().and_then(|first| u16::from_str_radix(first, 16).ok());
     first.is_empty()
-        || group.is_some_and(|group| matches!(group, 0x2000..=0x3fff | 0xfc00..=0xffff | 0x64) && first.len() >= 2)
+        || group.is_some_and(|group| {
+            matches!(group, 0x2000..=0x3fff | 0xfc00..=0xffff | 0x64) && first.len() >= 2
+        })
 }
 
 /// The address that begins there, if nothing else does.
@@ -189,9 +203,7 @@ fn at(word: &[u8], start: usize) -> Option<Bare> {
     let inside = |byte: &u8| byte.is_ascii_hexdigit() || matches!(byte, b':' | b'.' | b'*');
     let run = rest.iter().position(|byte| !inside(byte)).unwrap_or(rest.len());
     // Never within a word such as ":deny", whose first letters are digits, too.
-    let ends = (2..=run).rev().filter(|end| {
-        *end == rest.len() || matches!(rest[*end], b':' | b'/' | b'%')
-    });
+    let ends = (2..=run).rev().filter(|end| *end == rest.len() || matches!(rest[*end], b':' | b'/' | b'%'));
     for end in ends {
         let text = std::str::from_utf8(&rest[..end]).ok()?;
         if text.contains('*') {
@@ -212,7 +224,8 @@ fn at(word: &[u8], start: usize) -> Option<Bare> {
 
 /// An address with its zone or prefix length.
 fn with_ending(address: Ipv6Addr, rest: &[u8], start: usize, end: usize) -> Option<Bare> {
-    let until = |at: usize| rest[at..].iter().position(|byte| *byte == b':').map_or(rest.len(), |length| at + length);
+    let until =
+        |at: usize| rest[at..].iter().position(|byte| *byte == b':').map_or(rest.len(), |length| at + length);
     match rest.get(end) {
         Some(b'%') => {
             let last = until(end);
@@ -228,7 +241,11 @@ fn with_ending(address: Ipv6Addr, rest: &[u8], start: usize, end: usize) -> Opti
         }
         Some(b'/') => {
             let last = until(end);
-            Some(Bare { address: start..start + last, fixed: network(address, &rest[end + 1..last]), note: "" })
+            Some(Bare {
+                address: start..start + last,
+                fixed: network(address, &rest[end + 1..last]),
+                note: "",
+            })
         }
         Some(_) | None => Some(Bare { address: start..start + end, fixed: plain(address), note: "" }),
     }
@@ -245,7 +262,8 @@ fn plain(address: Ipv6Addr) -> Option<String> {
 /// A network as a pattern.
 fn network(address: Ipv6Addr, length: &[u8]) -> Option<String> {
     let bits: u8 = std::str::from_utf8(length).ok()?.parse().ok().filter(|bits| *bits <= 128)?;
-    let net = Ipv6Addr::from_bits(address.to_bits() & u128::MAX.checked_shl(128 - u32::from(bits)).unwrap_or(0));
+    let net =
+        Ipv6Addr::from_bits(address.to_bits() & u128::MAX.checked_shl(128 - u32::from(bits)).unwrap_or(0));
     match net.to_ipv4_mapped().filter(|_| bits > 96) {
         Some(v4) if bits == 128 => Some(v4.to_string()),
         Some(v4) => Some(format!("{v4}/{}", bits - 96)),
@@ -258,7 +276,8 @@ fn wildcard(text: &str) -> Option<Option<String>> {
     let head = text.trim_end_matches(['*', ':']);
     let tail = &text[head.len()..];
     let groups: Vec<&str> = head.split(':').collect();
-    let is_group = |group: &&str| (1..=4).contains(&group.len()) && group.bytes().all(|it| it.is_ascii_hexdigit());
+    let is_group =
+        |group: &&str| (1..=4).contains(&group.len()) && group.bytes().all(|it| it.is_ascii_hexdigit());
     if !tail.starts_with(':') || !text.contains(':') || head.is_empty() {
         return None;
     }

@@ -16,7 +16,10 @@ pub(super) fn lookalike(cut: &Cut<'_>) -> Option<Mistake> {
     let character = text[*first..].chars().next()?;
     let breaks = !cut.is_rule()
         || is_opposite(cut, &plain.text)
-        || cut.fields.iter().any(|field| field.option.is_err() && plain.places.iter().any(|at| *at < field.span.end));
+        || cut
+            .fields
+            .iter()
+            .any(|field| field.option.is_err() && plain.places.iter().any(|at| *at < field.span.end));
     let column = first + 1;
     let what = format!("{} \\u{{{:x}}} in column {column}", name(character), u32::from(character));
     let count = plain.places.len();
@@ -35,7 +38,8 @@ pub(super) fn lookalike(cut: &Cut<'_>) -> Option<Mistake> {
 fn is_opposite(cut: &Cut<'_>, plain: &str) -> bool {
     let (_, fields) = super::cut(plain.as_bytes());
     let meant = fields.last().map(|field| &field.option);
-    let is_there = cut.fields.iter().any(|field| matches!(field.option, Ok(RuleOption::Allow | RuleOption::Deny)));
+    let is_there =
+        cut.fields.iter().any(|field| matches!(field.option, Ok(RuleOption::Allow | RuleOption::Deny)));
     let is_against = match cut.kind {
         TableKind::Allow => matches!(meant, Some(Ok(RuleOption::Deny))),
         TableKind::Deny => matches!(meant, Some(Ok(RuleOption::Allow))),
@@ -106,7 +110,8 @@ fn twin(word: &str) -> bool {
             || known::is_known(part.as_bytes())
             || matches!(upper.as_str(), "ALLOW" | "DENY")
     };
-    plain.is_ascii() && (parts.into_iter().any(is_ours) || word.bytes().any(|byte| byte.is_ascii_alphabetic()))
+    plain.is_ascii()
+        && (parts.into_iter().any(is_ours) || word.bytes().any(|byte| byte.is_ascii_alphabetic()))
 }
 
 /// Whether a field of options is a command.

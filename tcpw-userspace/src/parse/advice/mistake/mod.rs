@@ -16,7 +16,7 @@ mod template;
 mod two_rules;
 
 pub(in crate::parse) use apart::{apart, is_mask};
-pub(in crate::parse) use goes_on::{goes_on, joined};
+pub(in crate::parse) use goes_on::{goes_on, joined, may_go_on};
 pub(in crate::parse) use two_rules::two_rules;
 
 use std::ops::Range;
@@ -64,6 +64,22 @@ impl<'a> Cut<'a> {
     }
 }
 
+/// Whether a line without options is one daemon and addresses, as most lines of large tables are: no mistake of
+/// this room is in it.
+pub(in crate::parse) fn is_plain(bytes: &[u8], [colon, end]: [usize; 2]) -> bool {
+    let (daemons, clients) =
+        (&bytes[..colon.min(bytes.len())], bytes.get(colon + 1..end).unwrap_or_default());
+    let is_name = |byte: &u8| byte.is_ascii_alphanumeric() || b"._-".contains(byte);
+    let is_address = |byte: &u8| byte.is_ascii_digit() || b"./".contains(byte);
+    let is_whole = |word: &[u8]| {
+        let is_mask = word.starts_with(b"255.") || word.starts_with(b"/") || word.ends_with(b"/");
+        word.iter().all(is_address) && !is_mask
+    };
+    daemons.first().is_some_and(u8::is_ascii_alphanumeric)
+        && daemons.iter().all(is_name)
+        && list::tokens(clients, 0).all(|(_, word)| is_whole(word))
+}
+
 /// What is wrong with a line as a whole.
 pub(in crate::parse) struct Mistake {
     /// The finding.
@@ -96,7 +112,8 @@ pub(in crate::parse) fn cut(bytes: &[u8]) -> ([usize; 2], Vec<Field>) {
 
 /// The name of the option that a field begins with, in lower case.
 fn option_name(field: &[u8]) -> Vec<u8> {
-    let end = field.iter().position(|byte| byte.is_ascii_whitespace() || *byte == b'=').unwrap_or(field.len());
+    let end =
+        field.iter().position(|byte| byte.is_ascii_whitespace() || *byte == b'=').unwrap_or(field.len());
     field[..end].to_ascii_lowercase()
 }
 

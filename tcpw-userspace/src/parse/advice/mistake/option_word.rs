@@ -32,7 +32,8 @@ pub(super) fn option_word(cut: &Cut<'_>) -> Option<Mistake> {
         b"deny" | b"twist" => Some(TableKind::Deny),
         _ => None,
     };
-    let decided = cut.fields.iter().any(|field| matches!(field.option, Ok(RuleOption::Allow | RuleOption::Deny)));
+    let decided =
+        cut.fields.iter().any(|field| matches!(field.option, Ok(RuleOption::Allow | RuleOption::Deny)));
     let is_opposite = meant.is_some_and(|meant| meant != cut.kind) && !decided;
     let verb = |kind| match kind {
         TableKind::Allow => "allows",
@@ -40,11 +41,15 @@ pub(super) fn option_word(cut: &Cut<'_>) -> Option<Mistake> {
     };
     let message = format!("{} needs a colon before it: here it is the name of a client", quote(word));
     let finding = if is_opposite {
-        let consequence = format!("the rule {} its other clients: the opposite of what it says", verb(cut.kind));
+        let consequence =
+            format!("the rule {} its other clients: the opposite of what it says", verb(cut.kind));
         Finding::new(Code::E151, message, "\": \" before the option", consequence)
     } else {
         let consequence = match meant {
-            Some(kind) => format!("a host of that name is looked for; the rule {} its other clients by the table it stands in", verb(kind)),
+            Some(kind) => format!(
+                "a host of that name is looked for; the rule {} its other clients by the table it stands in",
+                verb(kind)
+            ),
             None => "a host of that name is looked for, and the option does nothing".to_owned(),
         };
         Finding::new(Code::W152, message, "\": \" before the option", consequence)

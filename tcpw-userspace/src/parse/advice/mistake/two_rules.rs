@@ -52,7 +52,10 @@ fn second(text: &[u8], is_clean: &mut dyn FnMut(&[u8]) -> bool) -> Option<usize>
     while let Some(at) = colon {
         let end = text[..at].trim_ascii_end().len();
         let blank = text[..end].iter().rposition(|byte| is_separator(*byte)).map_or(0, |at| at + 1);
-        let start = (blank..end).rev().find(|at| outer_colon(&text[..end], *at) == Some(*at)).map_or(blank, |at| at + 1);
+        let start = (blank..end)
+            .rev()
+            .find(|at| outer_colon(&text[..end], *at) == Some(*at))
+            .map_or(blank, |at| at + 1);
         let word = text.get(start..end).unwrap_or_default();
         let is_name = |name: &[u8]| {
             !name.is_empty() && (is_daemon(name) || own.iter().any(|own| own.eq_ignore_ascii_case(name)))
@@ -86,7 +89,9 @@ fn first_daemon(text: &[u8], start: usize, first_colon: usize) -> usize {
 /// Whether a rule may end with this part of a word.
 fn may_end(head: &[u8]) -> bool {
     head.is_empty()
-        || [&b"allow"[..], b"deny", b"ALL", b"LOCAL", b"keepalive"].iter().any(|word| word.eq_ignore_ascii_case(head))
+        || [&b"allow"[..], b"deny", b"ALL", b"LOCAL", b"keepalive"]
+            .iter()
+            .any(|word| word.eq_ignore_ascii_case(head))
         || known::address_part(head).is_some()
         || head.ends_with(b"\"")
         || head.ends_with(b")")
