@@ -3,8 +3,8 @@
 
 #[path = "match/cases.rs"]
 mod cases;
-#[path = "match/world.rs"]
-mod world;
+#[path = "match/names.rs"]
+mod names;
 
 use std::{
     fs,
@@ -199,6 +199,7 @@ fn trace_tells_why_each_rule_did_not_match() {
     let want = [
         "no match: hosts.allow:2:1: sshd: .example.com",
         "          client list: nothing in it matches address 10.1.3.4, name unknown",
+        "          \".example.com\" needs the client's name, which was not looked up (--resolve does)",
         "no match: hosts.allow:3:1: sshd: 192.0.2.1 : severity mail.info : allow",
         "          client list: nothing in it matches address 10.1.3.4",
         "no match: hosts.allow:4:1: in.ftpd: 192.0.2.2 : twist /bin/echo hi %h",
@@ -207,16 +208,58 @@ fn trace_tells_why_each_rule_did_not_match() {
         "          daemon list: nothing in it matches daemon sshd, server address unknown, server name unknown",
         "no match: hosts.allow:6:1: sshd: 10. EXCEPT 10.1. : spawn /usr/bin/touch %c : bogus",
         "          client list: EXCEPT \"10.1.\" at 6:18 matches address 10.1.3.4",
+        "          bad option name: \"bogus\": every client that the rule matches is refused, in hosts.allow too [E064]",
         "no match: hosts.allow:7:1: 22: 203.0.113.1",
         "          daemon list: nothing in it matches daemon sshd",
         "no match: hosts.allow:8:1: ALL: @good",
         "          client list: nothing in it matches address 10.1.3.4, name unknown",
+        "          \"@good\" needs the client's name, which was not looked up (--resolve does)",
     ];
     assert_eq!(trace, want);
     assert!(
         stdout
             .contains("look-up:  server port for hosts.allow:7:1: 22: taken as unknown (--port gives it)\n")
     );
+}
+
+#[test]
+fn trace_tells_what_keeps_a_rule_from_matching() {
+    let dir = Dir::new("because");
+    dir.write(
+        "hosts.allow",
+        "sshd: 10.1.3.4/255.255.255.255\nsshd: 10.1.3.4/16\nsshd: 192.0.2.1\u{a0}10.1.3.4\nsshd: joe@10.1.3.4\n",
+    );
+    let (_, stdout, _) = dir.run(&["--trace", "sshd", "10.1.3.4"]);
+    for want in [
+        "bad mask in \"10.1.3.4/255.255.255.255\": it never matches; perhaps 10.1.3.4 [W050]",
+        "host bits set in \"10.1.3.4/16\": it never matches; perhaps 10.1.0.0/16 [W041]",
+        "no-break space \\u{a0} in column 16: ",
+        "perhaps sshd: 192.0.2.1 10.1.3.4 [W163]",
+        "\"joe@10.1.3.4\" needs the client's user, which was not asked for (USER@ gives one)",
+    ] {
+        assert!(stdout.contains(want), "{want}\n{stdout}");
+    }
+    let (_, report) = dir.json(&["--trace", "sshd", "10.1.3.4"]);
+    assert!(report["answers"][0]["trace"][1]["because"][0].as_str().unwrap().starts_with("host bits set"));
+}
+
+#[test]
+fn a_table_that_is_named_alone_is_the_whole_policy() {
+    let dir = Dir::new("alone");
+    let table = dir.write("bsd.allow", "sshd: 192.0.2.: allow\nALL: ALL: deny\n");
+    let run = |client: &str| {
+        finish(
+            Command::new(tcpw_binary().unwrap()).args(["match", "--hosts-allow", &table, "sshd", client]),
+            "",
+        )
+    };
+    assert_eq!((run("192.0.2.1").0, run("198.51.100.1").0), (0, 1));
+    let deny = dir.write("some.deny", "sshd: 198.51.100.\n");
+    let (code, stdout, _) = finish(
+        Command::new(tcpw_binary().unwrap()).args(["match", "--hosts-deny", &deny, "sshd", "192.0.2.1"]),
+        "",
+    );
+    assert!(code == 0 && stdout.starts_with("allowed: sshd from 192.0.2.1: no rule matches"), "{stdout}");
 }
 
 #[test]

@@ -204,6 +204,61 @@ fn fixes_of_the_examples_take_the_code_away() {
     assert!(tried > 50, "{tried} fixes");
 }
 
+/// The tables of the case files, of `mistakes/` and of the public files, each with its number.
+fn corpus() -> Vec<(String, Files)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut all = Vec::new();
+    let bytes = |text: &str| FileText::Bytes(text.as_bytes().into());
+    for name in ["cases/cases.jsonl", "corpus/cases.jsonl"] {
+        for (number, line) in fs::read_to_string(root.join(name)).unwrap().lines().enumerate() {
+            let case: serde_json::Value = serde_json::from_str(line).unwrap();
+            let mut files = Files::default();
+            for (field, path) in [("allow", ALLOW), ("deny", DENY)] {
+                let text = case[field].as_str();
+                files.texts.extend(text.map(|text| (PathBuf::from(path), bytes(text))));
+            }
+            for (path, text) in case["files"].as_object().into_iter().flatten() {
+                files.texts.extend(text.as_str().map(|text| (PathBuf::from(path), bytes(text))));
+            }
+            all.push((format!("{name}:{}", number + 1), files));
+        }
+    }
+    let mut texts: Vec<(String, String, bool)> = Vec::new();
+    for file in fs::read_dir(root.join("mistakes")).unwrap().map(|it| it.unwrap().path()) {
+        for (number, block) in fs::read_to_string(&file).unwrap().split("\n\n").enumerate() {
+            let lines = block.lines().skip_while(|line| line.is_empty()).skip(1);
+            let text: String =
+                lines.filter(|line| !line.starts_with("=> ")).map(|line| format!("{line}\n")).collect();
+            let is_allow = block.trim_start().starts_with("allow");
+            texts.push((format!("{}:{number}", file.display()), text, is_allow));
+        }
+    }
+    let public = fs::read_to_string(root.join("public.txt")).unwrap();
+    for block in public.split("== ").skip(1) {
+        let (head, text) = block.split_once('\n').unwrap();
+        texts.push((head.to_owned(), format!("{}\n", text.trim_end()), !head.contains("| deny")));
+    }
+    for (name, text, is_allow) in texts {
+        let mut files = Files::default();
+        files.texts.insert(PathBuf::from(if is_allow { ALLOW } else { DENY }), bytes(&text));
+        all.push((name, files));
+    }
+    all
+}
+
+#[test]
+fn fixes_of_the_corpus_take_the_code_away() {
+    let mut failures = Vec::new();
+    let mut tried = 0;
+    let corpus = corpus();
+    for (name, files) in &corpus {
+        tried += try_fixes(name, files, &mut failures);
+    }
+    println!("{} tables, {tried} fixes", corpus.len());
+    assert!(failures.is_empty(), "{}\n{} failures", failures.join("\n"), failures.len());
+    assert!(tried > 400, "{tried} fixes");
+}
+
 #[test]
 fn fixes_of_the_golden_tables_take_the_code_away() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("rules");

@@ -132,7 +132,7 @@ impl<'a> Answer<'a> {
     /// Words a judgement.
     pub fn new(id: Id<'a>, tables: &Tables, judgement: Judgement) -> Self {
         let effects = Effects::of(&judgement.effects);
-        // Who is replaced by another program, or ends, shows nothing of what was set for him.
+        // A process that another program replaces, or that ends, shows nothing of what was set in it.
         let stays = !matches!(judgement.reason, Reason::Twist | Reason::Exit);
         let mut warnings = judgement.warnings;
         if effects.killed {

@@ -1,4 +1,4 @@
-//! What a case tells of its world: names, commands, banners, and the accounts there are.
+//! What a case tells of its surroundings: names, commands, banners, and the accounts there are.
 
 use std::{
     collections::BTreeMap,

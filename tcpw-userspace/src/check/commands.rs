@@ -1,4 +1,4 @@
-//! Options whose effect hangs on the daemon, on the other table or on the disk.
+//! Options that depend on the daemon, on the other table or on files.
 
 use std::{os::unix::ffi::OsStrExt as _, path::Path};
 
@@ -81,7 +81,7 @@ pub(super) fn foresee(
                 _ if !is_asked => "the command fails each time, and nobody is told",
                 _ if !may_end_table(rule) => "the command fails each time; the option behind it decides",
                 TableKind::Allow => {
-                    "the command fails for every client: the rule lets nobody in, and hosts.deny refuses whom it refuses"
+                    "the command fails for every client: the rule lets nobody in; where hosts.deny has ALL, every client of the rule is refused"
                 }
                 TableKind::Deny => "the command fails for every client: all clients of the rule are let in",
             };
@@ -166,7 +166,7 @@ fn twist(daemon: String) -> Finding {
 
 fn spoils(deny: &Rule) -> Finding {
     let consequence = "libwrap never forgets that a command failed: a rule of hosts.deny with options then lets in \
-                       whom it should refuse; tcpw forgets it";
+                       clients that it should refuse; tcpw forgets it";
     let message = "when the command fails, rules of hosts.deny with options stop refusing";
     Finding::new(Code::W123, message, "rules of hosts.deny without options", consequence)
         .relate(deny.origin.clone(), "such a rule")

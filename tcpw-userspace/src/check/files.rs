@@ -95,8 +95,8 @@ fn writers(path: &Path, status: Status, in_use: bool, facts: &dyn Facts) -> Opti
     }
     match directory {
         Some((parent, status)) if status.kind == Kind::Directory && is_open(status) => {
-            let who = format!("every user may write {}, and so", parent.display());
-            Some(finding(who, format!("chmod o-w {}", parent.display())))
+            let writer = format!("every user may write {}, and so", parent.display());
+            Some(finding(writer, format!("chmod o-w {}", parent.display())))
         }
         _ if !in_use => None,
         _ if status.owner != 0 => {

@@ -192,16 +192,16 @@ fn of_mailer(name: &str, settings: &Settings, facts: &dyn Facts) -> Option<Probl
     Some(Problem { what, fix: fix.into() })
 }
 
-/// What to do so that the user may write to a file, or make it; `None` if he may.
+/// What to do so that the user may write to a file, or make it; `None` if it may.
 fn of_file(path: &Path, user: &Account, settings: &Settings, facts: &dyn Facts) -> Option<&'static str> {
     const OPEN: &str = "name it in \"files\" of [effects], or its directory in \"writable\"";
-    const RIGHTS: &str = "make it his with chown";
+    const RIGHTS: &str = "give it to that user with chown";
     let is_below = |directory: &Path| path.starts_with(directory);
     let may_change = settings.writable.iter().any(|directory| is_below(directory));
     let is_his = settings.files.iter().any(|file| file == path);
     let status = facts.status(path);
     match status.kind {
-        // Made for him, or given to him.
+        // Made for the user, or given to it.
         Kind::Missing if is_his => None,
         Kind::File if is_his && status.owner == 0 => None,
         // A device: /dev/null and the like.

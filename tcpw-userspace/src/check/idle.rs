@@ -85,7 +85,7 @@ fn only_lets_in(rule: &Rule) -> bool {
     rule.options.iter().all(|field| matches!(field.option, Ok(RuleOption::Allow)))
 }
 
-/// Whether it is for some clients only: who names all of them says what would be so anyway.
+/// Whether it is for some clients only: a rule that allows all of them states the default.
 fn names_some(rule: &Rule) -> bool {
     let is_all = rule.clients.patterns.iter().any(|token| {
         token.user.is_none() && matches!(token.host, HostPattern::Text { pattern: TextPattern::All, .. })

@@ -8,7 +8,7 @@ use crate::{
     evaluate::request::RuleIndex,
     parse::{
         code::Code,
-        diagnostic::{Diagnostic, Finding, Severity, Sink},
+        diagnostic::{Diagnostic, Finding, Fix, Severity, Sink},
         list::{split_at, tokens},
         rule::{Rule, TableKind, Tables},
     },
@@ -36,7 +36,15 @@ pub(super) fn check(
     let explained: HashSet<_> = said
         .iter()
         .filter(|it| it.severity > Severity::Hint || it.code == Code::H095.as_str())
-        .map(|it| (it.origin.path.as_path(), it.origin.line))
+        .flat_map(|it| {
+            // A rule that goes on in the next lines explains these, too.
+            let lines = match &it.fix {
+                Some(Fix::Replace(text)) if it.code == Code::E157.as_str() => text.matches('\n').count(),
+                Some(_) | None => 0,
+            };
+            let last = it.origin.line.saturating_add(u32::try_from(lines).unwrap_or(u32::MAX));
+            (it.origin.line..=last).map(|line| (it.origin.path.as_path(), line))
+        })
         .collect();
     for found in unreachable {
         let Some(rule) = rule_of(tables, found.rule).filter(|_| !repeated.contains(&found.rule)) else {

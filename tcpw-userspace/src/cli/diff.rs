@@ -12,8 +12,8 @@ use super::{
     Failure, Outcome,
     in_use::{EMPTY, tables_in_use},
     meaning::{
-        Asked, JsonDecision, JsonService, Read, Services, answer, condition, end, erroneous, json_networks,
-        read, rule, verdict_of, who,
+        Asked, JsonDecision, JsonService, Read, Services, answer, clients, condition, end, erroneous,
+        json_networks, read, rule, verdict_of,
     },
     must_exist,
 };
@@ -233,7 +233,7 @@ fn show(out: &mut impl Write, old: &Read, new: &Read, all: &[Change], whole: boo
 /// `203.0.113.0/24 (256 addresses): allowed -> refused`
 fn headline(change: &Change, whole: bool) -> String {
     let Change { kind, services: _, networks, old, new } = change;
-    let text = who(networks, whole);
+    let text = clients(networks, whole);
     let said = |decision: &Decision| match decision.answer {
         Answer::Depends => format!("depends on {}", condition(decision.hangs_on)),
         Answer::Allow | Answer::Refuse => answer(decision.answer).to_owned(),

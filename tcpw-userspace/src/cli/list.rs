@@ -1,4 +1,4 @@
-//! `tcpw list`: which clients may reach which services.
+//! `tcpw list`: which clients may reach which service.
 
 use std::{
     io::{BufWriter, Write},
@@ -13,8 +13,8 @@ use super::{
     Failure, Outcome,
     in_use::tables_in_use,
     meaning::{
-        Asked, JsonDecision, JsonService, Read, Services, answer, condition, end, erroneous, json_networks,
-        read, rule, verdict_of, who,
+        Asked, JsonDecision, JsonService, Read, Services, answer, clients, condition, end, erroneous,
+        json_networks, read, rule, verdict_of,
     },
 };
 use crate::{
@@ -44,7 +44,7 @@ pub struct ListArgs {
     pub json: bool,
 }
 
-/// Prints for each service which clients it allows, which it refuses, and for which the name decides.
+/// Prints for each service which clients it allows, which it refuses, and which depend on a name, user or command.
 ///
 /// # Errors
 ///
@@ -111,7 +111,7 @@ fn show(out: &mut impl Write, tables: &Tables, areas: &[Area], all: bool) -> std
         let clients = match (networks.is_everything(), Some(index) == rest) {
             (true, _) => "everyone".to_owned(),
             (false, true) => "everyone else".to_owned(),
-            (false, false) => who(networks, all),
+            (false, false) => clients(networks, all),
         };
         if decision.answer == Answer::Depends {
             writeln!(out, "  depends on {}: {clients}", condition(decision.hangs_on))?;

@@ -162,9 +162,9 @@ codes! {
     W127 "banners in a relative directory"
     W128 "no directory of banners"
     H129 "rfc931 waits for the client"
-    H132 "LOCAL hangs on the resolver"
-    H133 "KNOWN hangs on the resolver"
-    H134 "PARANOID hangs on the resolver"
+    H132 "LOCAL depends on the resolver"
+    H133 "KNOWN depends on the resolver"
+    H134 "PARANOID depends on the resolver"
     W135 "UNKNOWN is the client's choice"
 
     W140 "the same rule twice"

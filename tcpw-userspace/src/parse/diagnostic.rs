@@ -18,7 +18,7 @@ use super::{code::Code, rule::Origin};
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Severity {
-    /// Correct, but it hangs on something, or does not act.
+    /// Correct, but it depends on something, or does not act.
     Hint,
     /// It can hardly be what was meant.
     Warning,

@@ -59,7 +59,7 @@ pub fn parse(texts: &Texts) -> Parsed {
     Parsed { tables, diagnostics: diagnostics.into_found() }
 }
 
-/// The files the tables hang on: the pattern files they name, nested ones included
+/// The files the tables depend on: the pattern files they name, nested ones included
 /// as far as they have been read, and the directory in /sys/class/net of every
 /// interface that a link-local pattern names (it matches nothing without it).
 ///

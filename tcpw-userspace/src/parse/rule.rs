@@ -63,7 +63,7 @@ pub enum TableEnd {
     /// No match (libwrap's NO): the table was read to its end, or does not exist.
     Complete,
     /// Error (libwrap's ERR): unreadable, last line without newline, or a line too
-    /// long. In hosts.deny this refuses everyone whom no rule decided.
+    /// long. In hosts.deny this refuses every client that no rule decided.
     Broken,
 }
 

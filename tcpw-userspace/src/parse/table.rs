@@ -85,8 +85,17 @@ impl Parser<'_, '_, '_> {
         let mut told_until = 0;
         let mut lines = Lexer::new(source.text).peekable();
         while let Some(line) = lines.next() {
-            if let Some((origin, line_start)) = line.nul(source.path) {
-                self.diagnostics.push(advice::nul().at(origin, source.line_at(line_start)));
+            if let Some((origin, line_start)) =
+                line.nul(source.path).filter(|_| !self.diagnostics.count(Code::W010.as_str(), source.path))
+            {
+                let finding = self.proven(advice::nul(), |parser, _| {
+                    let text = source.text.get(line.span.clone()).unwrap_or_default();
+                    let plain: Vec<u8> = text.iter().copied().filter(|byte| *byte != 0).collect();
+                    let is_one = plain.len() + 1 == text.len();
+                    let has_errors = || parser.tried(&plain).iter().any(|it| it.severity == Severity::Error);
+                    (is_one && !has_errors()).then(Vec::new)
+                });
+                self.diagnostics.push(finding.at(origin, source.line_at(line_start)));
             }
             if line.broken {
                 self.broken(&line);
@@ -122,13 +131,13 @@ impl Parser<'_, '_, '_> {
     /// Reports a rule that goes on in the next lines; the end of the last of them.
     fn rest_of(&mut self, line: &Line<'_>, next: &Line<'_>) -> Option<usize> {
         let source = self.source;
+        if self.trial == Trial::Yes || line.has_nul() || !advice::may_go_on(&line.bytes, &next.bytes) {
+            return None;
+        }
         let written = |line: &Line<'_>| {
             let text = source.text.get(line.span.clone()).unwrap_or_default();
             text.strip_suffix(b"\n").unwrap_or(text).to_vec()
         };
-        if self.trial == Trial::Yes || line.has_nul() {
-            return None;
-        }
         let mut lines = vec![written(line)];
         let mut joined = line.bytes.trim_ascii_end().to_vec();
         let mut end = line.span.end;
@@ -218,7 +227,8 @@ impl Parser<'_, '_, '_> {
     ) {
         // What stands there is not what is written.
         let is_other = |code| matches!(code, Code::W011 | Code::W012 | Code::W013 | Code::W015 | Code::W017);
-        if line.has_nul() || found.iter().any(|(_, _, finding)| is_other(finding.code)) {
+        let is_plain = fields.is_empty() && advice::is_plain(&line.bytes, colons);
+        if is_plain || line.has_nul() || found.iter().any(|(_, _, finding)| is_other(finding.code)) {
             return;
         }
         let (kind, writer) = (self.table.kind, self.writer);

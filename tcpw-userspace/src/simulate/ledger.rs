@@ -13,14 +13,7 @@ use tcpw_common::{
     tag::{PROVISIONAL, Tag},
 };
 
-use super::{
-    at_end,
-    kernel::Decided,
-    oracle::Case,
-    plan::CLIENTS,
-    random::chance_of,
-    world::World,
-};
+use super::{at_end, kernel::Decided, oracle::Case, plan::CLIENTS, random::chance_of, world::World};
 use crate::{
     core::{
         Action, Input,
@@ -142,7 +135,9 @@ pub(super) fn told(world: &mut World, input: &Input) {
         Input::UserTold { number: question, answer } => {
             let Some(client) = world.ledger.asking.remove(&(number, *question)) else { return };
             let user = match answer {
-                UserAnswer::Known(user) => USERS.into_iter().flatten().find(|known| known.as_bytes() == &**user),
+                UserAnswer::Known(user) => {
+                    USERS.into_iter().flatten().find(|known| known.as_bytes() == &**user)
+                }
                 UserAnswer::Unknown(_) | UserAnswer::Own | UserAnswer::NoNamespace(_) => None,
             };
             world.ledger.tallies.entry(client).or_default().users.push(user);
@@ -153,8 +148,7 @@ pub(super) fn told(world: &mut World, input: &Input) {
 }
 
 fn held_key(held: &Held) -> (AttemptKey, u32, u32) {
-    let key =
-        AttemptKey { flow: flow_of(held), listener: held.event.cookie, isn: held.isn, reserved: 0 };
+    let key = AttemptKey { flow: flow_of(held), listener: held.event.cookie, isn: held.isn, reserved: 0 };
     (key, held.event.kind, held.event.generation)
 }
 
@@ -170,7 +164,9 @@ pub(super) fn acts(world: &mut World, action: &Action) {
                 .map(|(_, is_sent)| std::mem::replace(is_sent, true));
             match was_sent {
                 Some(false) => {}
-                Some(true) => broken(world, "a held packet is sent again once for each reason", &flow, "twice"),
+                Some(true) => {
+                    broken(world, "a held packet is sent again once for each reason", &flow, "twice")
+                }
                 None => broken(world, "what is sent again was held", &flow, "it was not"),
             }
         }
@@ -223,7 +219,10 @@ fn records(world: &mut World, record: &Record) {
     let (count, most) = match record.fate {
         Fate::Refused => {
             tally.refused += 1;
-            (tally.refused, tally.refused_heard + tally.user_refused + tally.redirected_heard.max(tally.arrivals))
+            (
+                tally.refused,
+                tally.refused_heard + tally.user_refused + tally.redirected_heard.max(tally.arrivals),
+            )
         }
         Fate::WouldRefuse => {
             tally.would += 1;
@@ -256,7 +255,10 @@ pub(super) fn writes(world: &mut World, write: &Write) {
         _no_verdict => return,
     };
     let Some(known) = world.ledger.sockets.get_mut(&socket) else { return };
-    if known.is_refused || known.is_allowed || world.kernel.waiting.get(&socket).is_some_and(|it| it.refused != 0) {
+    if known.is_refused
+        || known.is_allowed
+        || world.kernel.waiting.get(&socket).is_some_and(|it| it.refused != 0)
+    {
         return;
     }
     (known.is_refused, known.is_allowed) = (!is_allowed, is_allowed);
@@ -276,7 +278,8 @@ pub(super) fn writes(world: &mut World, write: &Write) {
     }
     let flow = world.clients[client].flow;
     let generation = world.ledger.core_generation;
-    let case = Case { flow: &flow, names: tag.names, pid: tag.pid, generation, now_ns: world.now_ns, users: &users };
+    let case =
+        Case { flow: &flow, names: tag.names, pid: tag.pid, generation, now_ns: world.now_ns, users: &users };
     is_right(world, &case, is_allowed, "the daemon");
 }
 
@@ -348,7 +351,8 @@ pub(super) fn data_passed(world: &mut World, client: usize, socket: u64, by_dead
     }
     if let Some((tag, generation)) = by_deadline {
         let now_ns = world.now_ns;
-        let case = Case { flow: &flow, names: tag.names, pid: tag.pid, generation, now_ns, users: &USERS[..1] };
+        let case =
+            Case { flow: &flow, names: tag.names, pid: tag.pid, generation, now_ns, users: &USERS[..1] };
         is_right(world, &case, true, "the deadline");
     }
 }
@@ -438,7 +442,8 @@ pub(super) fn look_at_core(world: &mut World) {
     let Some(daemon) = &world.daemon else { return };
     let counters = daemon.core.counters();
     let mut grown = Vec::new();
-    for (name, value) in counters {
+    for (metric, value) in counters {
+        let name = metric.name;
         let before = world.ledger.counters.insert(name, value);
         if value > before.unwrap_or(0) {
             grown.push(name);
@@ -466,9 +471,8 @@ pub(super) fn tables_of_files(world: &World) -> Option<Tables> {
     let texts = world.host.files.texts();
     let is_missing = world.host.files.allow.is_none() || world.host.files.deny.is_none();
     let parsed = crate::parse::parse(&texts);
-    let is_error = |it: &crate::parse::diagnostic::Diagnostic| {
-        it.severity == crate::parse::diagnostic::Severity::Error
-    };
+    let is_error =
+        |it: &crate::parse::diagnostic::Diagnostic| it.severity == crate::parse::diagnostic::Severity::Error;
     (!is_missing && !parsed.diagnostics.iter().any(is_error)).then_some(parsed.tables)
 }
 
@@ -477,4 +481,3 @@ pub(super) fn client_text(world: &World, client: usize) -> String {
     let known = &world.clients[client];
     format!("client {} port {}", CLIENTS[known.address], known.flow.client_port)
 }
-

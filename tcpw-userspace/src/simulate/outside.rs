@@ -12,8 +12,9 @@ use std::{
 use tcpw_common::{certified::WHOLE_NETNS, tag::BOUND_BEFORE, tag::Tag};
 
 use super::{
-    clients, daemon, ledger,
+    clients, daemon,
     host::{self, Host},
+    ledger,
     oracle::result_of,
     plan::LISTENERS,
     policies,
@@ -30,13 +31,19 @@ use crate::{
         },
         policies::{Prepared, Rules},
     },
-    effects::{commands_of, wire::{Order, Report}},
+    effects::{
+        commands_of,
+        wire::{Order, Report},
+    },
     evaluate::{
         IndexedTables,
         request::{Banner, CommandResult},
     },
     listeners::{Incomplete, NameSource},
-    parse::{self, text::{FileText, Texts}},
+    parse::{
+        self,
+        text::{FileText, Texts},
+    },
     resolve::{KnownAccounts, Question},
 };
 
@@ -97,8 +104,13 @@ pub(super) fn carry_out(world: &mut World, action: Action) {
     let Some(number) = world.daemon.as_ref().map(|daemon| daemon.number) else { return };
     let key = world.now_ns;
     match action {
-        Action::Say(..) | Action::Record(_) | Action::ReopenLog | Action::Free(_) | Action::CheckCommands(_)
-        | Action::KeepNamespaces(_) | Action::Reply { .. } => {}
+        Action::Say(..)
+        | Action::Record(_)
+        | Action::ReopenLog
+        | Action::Free(_)
+        | Action::CheckCommands(_)
+        | Action::KeepNamespaces(_)
+        | Action::Reply { .. } => {}
         Action::Release { writes, packet } => {
             let is_written = writes.into_iter().all(|one| write(world, one));
             if let Some(packet) = packet.filter(|_| is_written)
@@ -141,7 +153,9 @@ pub(super) fn carry_out(world: &mut World, action: Action) {
             let delay = world.delay_ns(&[52, netns, key]);
             daemon::begin(world, delay, Work::OpenRedirect { netns, family });
         }
-        Action::CloseRedirect { netns, family } => drop(world.kernel.redirect_listeners.remove(&(netns, family))),
+        Action::CloseRedirect { netns, family } => {
+            drop(world.kernel.redirect_listeners.remove(&(netns, family)))
+        }
         Action::Abort(connection) => ledger::connection_done(world, connection),
         Action::ReadFiles => files_changed(world, 0),
         Action::Parse { number, texts, against } => {
@@ -392,13 +406,15 @@ pub(super) fn finish(world: &mut World, work: Work) {
             daemon::result(world, 0, Input::Destroyed { waiting, result });
         }
         Work::ListSockets(netns) => {
-            let of_it = world.kernel.connections.iter().filter(|(_, connection)| connection.flow.netns == netns);
+            let of_it =
+                world.kernel.connections.iter().filter(|(_, connection)| connection.flow.netns == netns);
             let cookies: HashSet<u64> = of_it.map(|(cookie, _)| *cookie).collect();
             daemon::result(world, 0, Input::Sockets { netns, cookies: Ok(cookies) });
         }
         Work::KeepAlive(sockets) => daemon::result(world, 0, Input::KeptAlive(sockets.into_iter().collect())),
         Work::Status(request) => {
-            let facts = StatusFacts { all: seen(world, |_| true), marks_bound: true, ..StatusFacts::default() };
+            let facts =
+                StatusFacts { all: seen(world, |_| true), marks_bound: true, ..StatusFacts::default() };
             daemon::result(world, 0, Input::StatusFacts { request, facts: Box::new(facts) });
         }
     }
@@ -475,12 +491,7 @@ fn seen(world: &World, is_wanted: impl Fn(usize) -> bool) -> Vec<Seen> {
     .collect()
 }
 
-fn scanned(
-    world: &World,
-    scan: &Scan,
-    began_ns: u64,
-    before: &BTreeMap<(u64, u16, u16), u64>,
-) -> Scanned {
+fn scanned(world: &World, scan: &Scan, began_ns: u64, before: &BTreeMap<(u64, u16, u16), u64>) -> Scanned {
     let is_all = *scan == Scan::All;
     let listeners = match scan {
         Scan::All => seen(world, |_| true),
@@ -491,11 +502,8 @@ fn scanned(
         true => Incomplete::Blind("no /proc".into()),
         false => Incomplete::Namespace("no netlink".into()),
     });
-    let found: BTreeSet<u64> = if is_all {
-        world.netns_of_listeners()
-    } else {
-        listeners.iter().map(|seen| seen.netns).collect()
-    };
+    let found: BTreeSet<u64> =
+        if is_all { world.netns_of_listeners() } else { listeners.iter().map(|seen| seen.netns).collect() };
     let namespaces = if world.plan.conditions.has_refusals {
         found.into_iter().map(|netns| namespace(world, netns, before, began_ns)).collect()
     } else {

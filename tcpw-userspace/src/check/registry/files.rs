@@ -15,7 +15,7 @@ pub(super) const ENTRIES: &[Entry] = &[
     entry(
         Code::E002,
         "The table is there but cannot be opened. The two tables differ in what follows: hosts.allow then \
-         allows nobody, and hosts.deny refuses everybody whom hosts.allow does not allow.",
+         allows nobody, and hosts.deny refuses every client that hosts.allow does not allow.",
         &[allow("sshd: 192.0.2.\n"), is(DENY, State::Unreadable)],
         "It logs \"cannot open\" at each connection; hosts.deny refuses everybody else.",
         &[allow("sshd: 192.0.2.\n"), deny("sshd: ALL\n")],
@@ -25,7 +25,7 @@ pub(super) const ENTRIES: &[Entry] = &[
         "Every line ends in a newline, the last one too. A program that appends without looking, or an editor \
          that leaves the newline out, breaks the table. Even a comment or blanks without a newline do.",
         &[deny("sshd: 198.51.100.7")],
-        "The table ends there with an error. hosts.deny then refuses every client of every daemon whom no \
+        "The table ends there with an error. hosts.deny then refuses every client of every daemon that no \
          earlier rule decided; hosts.allow only loses the line.",
         &[deny("sshd: 198.51.100.7\n")],
     ),
@@ -70,7 +70,7 @@ pub(super) const ENTRIES: &[Entry] = &[
     ),
     entry(
         Code::W009,
-        "A table is read anew at every connection. A FIFO or a device makes that hang on whoever writes into it.",
+        "A table is read anew at every connection. A FIFO or a device makes that depend on whoever writes into it.",
         &[is(DENY, State::Fifo), allow("sshd: 192.0.2.\n")],
         "It waits for a writer: the daemon hangs.",
         &[deny("sshd: ALL\n"), allow("sshd: 192.0.2.\n")],

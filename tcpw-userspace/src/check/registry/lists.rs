@@ -107,7 +107,7 @@ pub(super) const ENTRIES: &[Entry] = &[
          entry without a host takes in everybody.",
         &[allow("sshd: @admins\n")],
         "It looks up the name of every client it compares, and the database. tcpw does where the verdict \
-         hangs on it.",
+         depends on it.",
         &[allow("sshd: 192.0.2.0/24\n")],
     ),
     entry(

@@ -11,7 +11,7 @@ pub(super) const ENTRIES: &[Entry] = &[
         &[allow("sshd: .example.com\n")],
         "It looks up the name of each client that no earlier pattern matched, while that client waits. A rule \
          for addresses before this one spares its clients the look-up. tcpw looks a name \
-         up where the verdict hangs on it.",
+         up where the verdict depends on it.",
         &[allow("sshd: 192.0.2.0/24\n")],
     ),
     entry(
@@ -52,7 +52,7 @@ pub(super) const ENTRIES: &[Entry] = &[
          resolver's choice (/etc/hosts, the order in nsswitch.conf), and may change with any update.",
         &[allow("sshd: LOCAL\n")],
         "It looks up the name of each client that no earlier pattern matched. tcpw does where \
-         the verdict hangs on it.",
+         the verdict depends on it.",
         &[allow("sshd: 192.0.2.0/24\n")],
     ),
     entry(
@@ -61,17 +61,17 @@ pub(super) const ENTRIES: &[Entry] = &[
          answer, nobody is known.",
         &[allow("sshd: KNOWN\n")],
         "It looks up the name of each client that no earlier pattern matched. tcpw does where \
-         the verdict hangs on it.",
+         the verdict depends on it.",
         &[allow("sshd: ALL\n")],
     ),
     entry(
         Code::H134,
         "PARANOID is every client whose name does not lead back to its address. Careless DNS is common, and a \
          client whose reverse entry names an alias, or a name without an address of its family, is PARANOID \
-         too. It is no protection: who wants to hide simply has no name.",
+         too. It is no protection: a client that wants to hide has no name at all.",
         &[deny("sshd: PARANOID\n")],
         "It looks up the name of each client that no earlier pattern matched. tcpw does where \
-         the verdict hangs on it.",
+         the verdict depends on it.",
         &[deny("sshd: 198.51.100.0/24\n")],
     ),
     entry(

@@ -81,7 +81,7 @@ pub(super) const ENTRIES: &[Entry] = &[
     ),
     entry(
         Code::W070,
-        "user and group were meant to change the daemon's identity. A slip of the library makes them do nothing \
+        "user and group were meant to change the daemon's identity. A mistake in the library makes them do nothing \
          when the name exists. They are the service manager's business.",
         &[allow("in.fingerd: 192.0.2.: user nobody\n")],
         "It does nothing. If there is no such user or group, it refuses.",
@@ -184,14 +184,14 @@ pub(super) const ENTRIES: &[Entry] = &[
             allow("sshd: ALL: aclexec /usr/local/bin/is-good %a\n"),
             deny("ALL: ALL: spawn logger refused %a &\n"),
         ],
-        "It lets the client in whom hosts.deny should refuse. tcpw forgets the failure.",
+        "It lets in a client that hosts.deny should refuse. tcpw forgets the failure.",
         &[allow("sshd: ALL: aclexec /usr/local/bin/is-good %a\n"), deny("ALL: ALL\n")],
     ),
     entry(
         Code::W124,
         "Commands run as a user without rights. A mailer that is set-uid (exim) does not work so; one that is \
          set-gid (postfix, opensmtpd) does. Of files, that user changes those that are named in [effects] of \
-         tcpw.toml, and in /var/log those that are his.",
+         tcpw.toml, and in /var/log those that belong to it.",
         &[
             deny("sshd: ALL: spawn (echo %a | mail root) &\n"),
             allow("sshd: 192.0.2.\n"),

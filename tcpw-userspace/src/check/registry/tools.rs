@@ -41,7 +41,7 @@ pub(super) const ENTRIES: &[Entry] = &[
          Before it took numeric addresses only, a client could make it write ALL \
          (CVE-2007-4323, CVE-2007-5715, CVE-2013-6890).",
         &[deny("# DenyHosts: Thu Jan  1 12:00:00 2026 | sshd: all\nsshd: all\n"), allow("sshd: 192.0.2.\n")],
-        "It refuses everybody whom hosts.allow does not allow.",
+        "It refuses every client that hosts.allow does not allow.",
         &[
             deny("# DenyHosts: Thu Jan  1 12:00:00 2026 | sshd: 198.51.100.7\nsshd: 198.51.100.7\n"),
             allow("sshd: 192.0.2.\n"),

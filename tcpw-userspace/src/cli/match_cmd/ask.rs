@@ -12,7 +12,7 @@ use crate::{
     resolve::System,
 };
 
-/// Who wants to connect to whom.
+/// A connection: client, daemon and server's end.
 #[derive(Clone, Debug)]
 pub(super) struct Question {
     /// The daemon.

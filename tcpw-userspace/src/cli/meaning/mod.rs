@@ -10,4 +10,4 @@ mod words;
 pub(super) use json::{JsonDecision, JsonService, networks as json_networks};
 pub(super) use labels::{Asked, Services};
 pub(super) use read::{Read, read};
-pub(super) use words::{answer, condition, end, erroneous, rule, verdict_of, who};
+pub(super) use words::{answer, clients, condition, end, erroneous, rule, verdict_of};

@@ -21,7 +21,7 @@ pub(super) const SHOWN: usize = 10;
 const RULE: usize = 100;
 
 /// Clients: `10.0.0.0/8 (16777216 addresses)`, `everyone but 10.0.0.0/8`; the first networks, or all.
-pub(in crate::cli) fn who(networks: &compile::Networks, all: bool) -> String {
+pub(in crate::cli) fn clients(networks: &compile::Networks, all: bool) -> String {
     if networks.is_everything() {
         return "everyone".to_owned();
     }
@@ -142,7 +142,7 @@ pub(in crate::cli) fn end(tables: &Tables, by: Decider) -> Option<String> {
     }
 }
 
-/// What a decision hangs on: `the client's name`.
+/// What a decision depends on: `the client's name`.
 pub(in crate::cli) fn condition(hangs_on: HangsOn) -> String {
     let HangsOn { name, user, server_name, command, address_text } = hangs_on;
     let client = match (name, user) {

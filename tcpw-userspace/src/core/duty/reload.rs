@@ -432,7 +432,8 @@ impl Reload {
 
     /// How many things are held: policies on their way into force.
     pub(in crate::core) fn footprint(&self) -> [crate::core::footprint::Held; 3] {
-        let under_way = [self.readying.is_some(), self.filling.is_some(), self.next.is_some(), self.flipping.is_some()];
+        let under_way =
+            [self.readying.is_some(), self.filling.is_some(), self.next.is_some(), self.flipping.is_some()];
         [
             ("texts that are parsed", self.parsing.len()),
             ("policies on their way", under_way.into_iter().filter(|it| *it).count()),

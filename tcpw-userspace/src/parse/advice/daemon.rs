@@ -62,7 +62,7 @@ pub(in crate::parse) fn daemon(token: &[u8], pattern: &DaemonPattern, kind: Tabl
     }
     let (name, right) = split_end(token);
     if let (Some(right), Some(server)) = (right, &pattern.server)
-        && let Some(finding) = text::host(right, server, Side { whose: "server", kind: Some(kind) })
+        && let Some(finding) = text::host(right, server, Side { end: "server", kind: Some(kind) })
     {
         // The fix is for the address alone.
         return Some(finding.within(&token[..=name.len()], b""));

@@ -102,5 +102,5 @@ pub(in crate::parse) fn file_token(word: &[u8], pattern: &HostPattern, commented
         let expected = "words of at most 8191 bytes";
         return Some(Finding::new(Code::W089, message, expected, "libwrap crashes here; tcpw reads it"));
     }
-    text::host(word, pattern, Side { whose: "client", kind: None })
+    text::host(word, pattern, Side { end: "client", kind: None })
 }

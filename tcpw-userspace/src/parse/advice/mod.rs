@@ -29,7 +29,8 @@ pub(crate) use known::is_resident;
 pub(super) use line::{comment, drop_noise, glued, line, nul};
 pub(super) use list::list;
 pub(super) use mistake::{
-    Cut, Mistake, apart, cut, find as find_mistake, goes_on, is_mask, joined as joined_lines, two_rules,
+    Cut, Mistake, apart, cut, find as find_mistake, goes_on, is_mask, is_plain, joined as joined_lines,
+    may_go_on, two_rules,
 };
 pub(super) use option::options;
 pub(crate) use placeholder::is_placeholder;
@@ -46,8 +47,8 @@ pub(super) type Placed = (usize, usize, Finding);
 /// Where a host pattern stands.
 #[derive(Clone, Copy)]
 struct Side {
-    /// Whose end of the connection it is compared with: the client's, or the server's.
-    whose: &'static str,
+    /// The end of the connection it is compared with: `client` or `server`.
+    end: &'static str,
     /// The table; `None` in a pattern file.
     kind: Option<TableKind>,
 }

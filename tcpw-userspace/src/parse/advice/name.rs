@@ -5,7 +5,7 @@ use crate::parse::rule::{TableKind, TextPattern};
 
 /// What every look-up costs.
 const COST: &str = "libwrap looks up the name of each address that gets this far, there and back, and waits for it; \
-                    so does tcpw, where the verdict hangs on it";
+                    so does tcpw, where the verdict depends on it";
 
 /// Longest name libwrap keeps. Source: tcp_wrappers 7.6.q `tcpd.h`, STRING_LENGTH.
 const LONGEST: usize = 127;
@@ -55,7 +55,7 @@ pub(super) fn glob(token: &[u8], glob: &[u8], side: Side) -> Finding {
 }
 
 fn needs_name(token: &[u8], side: Side) -> Finding {
-    Finding::new(Code::H034, format!("{} needs the {}'s host name", quote(token), side.whose), "", COST)
+    Finding::new(Code::H034, format!("{} needs the {}'s host name", quote(token), side.end), "", COST)
 }
 
 fn anybody(token: &[u8]) -> Finding {
@@ -85,7 +85,7 @@ fn impossible(token: &[u8]) -> Option<Finding> {
 
 /// `LOCAL`.
 pub(super) fn local(side: Side) -> Finding {
-    let message = format!("LOCAL matches if the {}'s name has no dot", side.whose);
+    let message = format!("LOCAL matches if the {}'s name has no dot", side.end);
     let advice = "the network itself, such as 192.0.2.0/24";
     Finding::new(
         Code::H132,
@@ -98,12 +98,12 @@ pub(super) fn local(side: Side) -> Finding {
 
 /// `KNOWN`.
 pub(super) fn known(side: Side) -> Finding {
-    let message = format!("KNOWN needs the {}'s host name", side.whose);
+    let message = format!("KNOWN needs the {}'s host name", side.end);
     Finding::new(Code::H133, message, "", format!("when DNS fails, nobody is known: {COST}"))
 }
 
 fn paranoid(side: Side) -> Finding {
-    let message = format!("PARANOID matches if the {}'s name and address disagree", side.whose);
+    let message = format!("PARANOID matches if the {}'s name and address disagree", side.end);
     let consequence = format!(
         "faulty DNS is common: a name that is only an alias, or has no address of the client's family, \
          is PARANOID too; {COST}"
@@ -112,7 +112,7 @@ fn paranoid(side: Side) -> Finding {
 }
 
 fn unknown(side: Side) -> Finding {
-    let message = format!("UNKNOWN matches if the {}'s name is unknown", side.whose);
+    let message = format!("UNKNOWN matches if the {}'s name is unknown", side.end);
     match side.kind {
         Some(TableKind::Allow) => Finding::new(
             Code::W135,

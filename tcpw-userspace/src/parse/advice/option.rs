@@ -189,8 +189,7 @@ fn accepted(raw: &[u8], option: &RuleOption, rule: Context) -> Vec<Finding> {
             let seconds = timeout.unwrap_or(10);
             let message =
                 format!("{} may take {seconds} s for each client that the rule matches", quote(raw));
-            let consequence =
-                "a client whose firewall drops the question waits that long; the answer is his own word";
+            let consequence = "a client whose firewall drops the question waits that long; the answer is the client's own word";
             vec![Finding::new(Code::H129, message, "", consequence)]
         }
         RuleOption::Linger(_) if rule.has_connection => Vec::new(),
@@ -301,8 +300,9 @@ fn unknown(raw: &[u8], objection: &str, is_behind_command: bool) -> Finding {
     let (word, behind) = raw.split_at(end);
     let word = String::from_utf8_lossy(word).to_ascii_lowercase();
     let near = near(&word);
+    let is_other = matches!(word.as_str(), "exec" | "run" | "shell");
     let is_command = matches!(raw, [b'(' | b'/', ..]) || raw.iter().any(|byte| b"|&;>".contains(byte));
-    if is_command && !is_behind_command && near.is_none() {
+    if is_command && !is_other && !is_behind_command && near.is_none() {
         let message = format!("shell command without \"spawn\": {}", quote(raw));
         return Finding::new(Code::E061, message, "spawn or twist before a command", REFUSES)
             .replace([b"spawn ", raw].concat());

@@ -17,11 +17,16 @@ pub(super) fn placeholder(token: &[u8]) -> Option<Finding> {
 }
 
 pub(crate) fn is_placeholder(token: &[u8]) -> bool {
+    // Most words of large tables are addresses.
+    if token.len() < 3 || token.first().is_some_and(u8::is_ascii_digit) {
+        return token == b"{}";
+    }
     let Ok(text) = std::str::from_utf8(token) else { return false };
     let text = text.to_ascii_lowercase();
     let is_dots = text.len() >= 3 && text.bytes().all(|byte| byte == b'.');
     let has_marks = text.starts_with('<') && text.len() > 1
         || text.contains('<') && text.contains('>')
+        || text.starts_with('{') && text.ends_with('}')
         || text.starts_with("__") && text.ends_with("__") && text.len() > 4
         || text.starts_with('$') && text[1..].starts_with(|it: char| it.is_ascii_alphabetic());
     is_dots || text == "…" || has_marks || is_pattern_of_address(&text) || is_instruction(&text)

@@ -20,9 +20,9 @@ pub(super) fn host(token: &[u8], pattern: &HostPattern, side: Side) -> Option<Fi
         HostPattern::File(_) => None,
         HostPattern::Netgroup(_) => Some(Finding::new(
             Code::H033,
-            format!("{} needs the {}'s name and the netgroup database", quote(token), side.whose),
+            format!("{} needs the {}'s name and the netgroup database", quote(token), side.end),
             "",
-            "libwrap looks both up; so does tcpw, where the verdict hangs on it",
+            "libwrap looks both up; so does tcpw, where the verdict depends on it",
         )),
         HostPattern::Known => Some(name::known(side)),
         HostPattern::Local => Some(name::local(side)),
@@ -189,7 +189,7 @@ fn glob_of(token: &[u8], glob: &[u8], side: Side) -> Option<Finding> {
         ));
     }
     if let Some(network) = hexadecimal(glob) {
-        let message = format!("{} is also matched against the {}'s host name", quote(token), side.whose);
+        let message = format!("{} is also matched against the {}'s host name", quote(token), side.end);
         let finding = Finding::new(Code::W056, message, "a network, such as [fe80::]/10", GLOB);
         return Some(if network.is_empty() { finding } else { finding.replace(network) });
     }
@@ -198,7 +198,7 @@ fn glob_of(token: &[u8], glob: &[u8], side: Side) -> Option<Finding> {
     }
     let finding = Finding::new(
         Code::W056,
-        format!("{} is also matched against the {}'s host name", quote(token), side.whose),
+        format!("{} is also matched against the {}'s host name", quote(token), side.end),
         "a prefix such as \"10.1.\", or a network",
         GLOB,
     );

@@ -27,7 +27,7 @@ pub(in crate::parse) fn client(token: &[u8], pattern: &ClientPattern, kind: Tabl
     let is_word = host.starts_with(b"!")
         || matches!(&pattern.host, HostPattern::Text { pattern: TextPattern::Exact(_), .. });
     let near = is_word.then(|| near_word(host, CLIENT_WORDS, taken_for)).flatten();
-    let side = Side { whose: "client", kind: Some(kind) };
+    let side = Side { end: "client", kind: Some(kind) };
     if let Some(finding) = near.or_else(|| text::host(host, &pattern.host, side)) {
         return Some(finding.within(&token[..token.len() - host.len()], b""));
     }

@@ -23,6 +23,7 @@ use tcpw_common::{
     handshake::Handshake,
     held::Held,
     key::{Address, AnswerKey, AttemptKey, BannerKey, Comm, FlowKey, NamesId, UdpClientKey},
+    metric::Metric,
     refusal::RefusedFlow,
     tag::Tag,
     user::{Pending, Waiting},
@@ -33,7 +34,11 @@ pub(super) use sockets::{Connection, Socket};
 pub(super) use user::Data;
 
 use super::plan::Conditions;
-use crate::{compile::{Policy, PolicyTables}, config::Config, core::input::Family};
+use crate::{
+    compile::{Policy, PolicyTables},
+    config::Config,
+    core::input::Family,
+};
 
 /// One slot.
 #[derive(Clone, Debug)]
@@ -251,8 +256,9 @@ impl Kernel {
     }
 
     /// The counters, by name.
-    pub(super) fn counters(&self) -> Vec<(&'static str, u64)> {
-        self.counters.iter().map(|(name, value)| (*name, *value)).collect()
+    pub(super) fn counters(&self) -> Vec<(Metric, u64)> {
+        let counted = |counter: Counter| (counter.metric(), self.counted(counter));
+        Counter::ALL.into_iter().map(counted).collect()
     }
 
     fn count(&mut self, counter: Counter) {
@@ -275,7 +281,10 @@ impl Kernel {
         [
             ("connections that wait in the kernel", self.waiting.len()),
             ("banners in the kernel", self.banners.len()),
-            ("named listeners in the kernel", self.listeners.keys().filter(|cookie| !self.sockets.contains_key(cookie)).count()),
+            (
+                "named listeners in the kernel",
+                self.listeners.keys().filter(|cookie| !self.sockets.contains_key(cookie)).count(),
+            ),
         ]
     }
 }

@@ -27,11 +27,10 @@ pub(super) fn command(cut: &Cut<'_>) -> Option<Mistake> {
     let first = &cut.fields[index];
     let is_bare = is_bare(first);
     // A field that is no option is part of the command; options that are some end it.
-    let last = cut
-        .fields
-        .iter()
-        .rposition(|field| field.option.is_err() && !is_last_word(field))
-        .filter(|last| *last > index);
+    let is_part = |field: &Field| {
+        field.option.is_err() && !is_last_word(field) && goes_on(cut.bytes, first.span.start, field)
+    };
+    let last = cut.fields.iter().rposition(is_part).filter(|last| *last > index);
     if !is_bare && last.is_none() {
         return None;
     }
@@ -52,6 +51,17 @@ pub(super) fn command(cut: &Cut<'_>) -> Option<Mistake> {
     Some(Mistake { place: (start, length, finding.replace(fixed)), covers: start..usize::MAX })
 }
 
+/// Whether a field is the rest of the command that begins at `start`, and no misspelt option.
+fn goes_on(line: &[u8], start: usize, field: &Field) -> bool {
+    let before = line.get(start..field.span.start).unwrap_or_default();
+    let count = |byte: u8| before.iter().filter(|it| **it == byte).count();
+    let is_open = count(b'(') > count(b')') || [b'"', b'\'', b'`'].iter().any(|quote| count(*quote) % 2 == 1);
+    let is_spaced = before.ends_with(b" : ") || before.ends_with(b"\t: ");
+    let name = option_name(&field.text);
+    let is_near = std::str::from_utf8(&name).is_ok_and(|name| option::near(name).is_some());
+    is_open || !is_spaced && !is_near
+}
+
 /// A command without an option's name.
 fn is_bare(field: &Field) -> bool {
     let text = &field.text;
@@ -62,7 +72,8 @@ fn is_bare(field: &Field) -> bool {
             || PROGRAMS.contains(&option_name(text).as_slice())
     };
     let name = option_name(text);
-    let is_option = std::str::from_utf8(&name).is_ok_and(|name| option::near(name).is_some());
+    let is_option = std::str::from_utf8(&name).is_ok_and(|name| option::near(name).is_some())
+        || matches!(name.as_slice(), b"exec" | b"run" | b"shell");
     !is_option && field.option.as_ref().is_err_and(|why| why.starts_with("bad option name")) && looks_so()
 }
 

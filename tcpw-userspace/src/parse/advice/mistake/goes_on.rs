@@ -6,6 +6,15 @@ use crate::parse::{
     list::{is_except, split_at, tokens},
 };
 
+/// Whether it is worth a look: most lines of large tables are plainly not continued.
+pub(in crate::parse) fn may_go_on(line: &[u8], next: &[u8]) -> bool {
+    let is_word = next.first().is_some_and(|byte| byte.is_ascii_alphanumeric() || *byte == b'#');
+    let text = line.trim_ascii_end();
+    let wants_more =
+        text.ends_with(b",") || text.ends_with(b":") || text.to_ascii_uppercase().ends_with(b"EXCEPT");
+    !is_word || wants_more || text.iter().any(|byte| b"(\"'`|".contains(byte))
+}
+
 /// Whether `next`, a line without its newline, is the rest of this one.
 pub(in crate::parse) fn goes_on(cut: &Cut<'_>, next: &[u8]) -> bool {
     let text = cut.text();

@@ -5,6 +5,7 @@ use crate::parse::{
     advice::{Code, Finding, known, word::CLIENT_WORDS},
     list::is_separator,
     lookalike::{ascii, latin, name},
+    rule::{RuleOption, TableKind},
 };
 
 /// The first such character, and the line with plain ones in place of all.
@@ -14,6 +15,7 @@ pub(super) fn lookalike(cut: &Cut<'_>) -> Option<Mistake> {
     let first = plain.places.first()?;
     let character = text[*first..].chars().next()?;
     let breaks = !cut.is_rule()
+        || is_opposite(cut, &plain.text)
         || cut
             .fields
             .iter()
@@ -30,6 +32,19 @@ pub(super) fn lookalike(cut: &Cut<'_>) -> Option<Mistake> {
     let code = if breaks { Code::E164 } else { Code::W163 };
     let finding = Finding::new(code, message, "the characters of a plain keyboard", consequence);
     Some(cut.whole(finding.replace(plain.text)))
+}
+
+/// Whether the line was meant to end in `allow` or `deny`, against its table, and does not.
+fn is_opposite(cut: &Cut<'_>, plain: &str) -> bool {
+    let (_, fields) = super::cut(plain.as_bytes());
+    let meant = fields.last().map(|field| &field.option);
+    let is_there =
+        cut.fields.iter().any(|field| matches!(field.option, Ok(RuleOption::Allow | RuleOption::Deny)));
+    let is_against = match cut.kind {
+        TableKind::Allow => matches!(meant, Some(Ok(RuleOption::Deny))),
+        TableKind::Deny => matches!(meant, Some(Ok(RuleOption::Allow))),
+    };
+    is_against && !is_there
 }
 
 struct Plain {

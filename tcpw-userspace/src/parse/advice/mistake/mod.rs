@@ -16,7 +16,7 @@ mod template;
 mod two_rules;
 
 pub(in crate::parse) use apart::{apart, is_mask};
-pub(in crate::parse) use goes_on::{goes_on, joined};
+pub(in crate::parse) use goes_on::{goes_on, joined, may_go_on};
 pub(in crate::parse) use two_rules::two_rules;
 
 use std::ops::Range;
@@ -62,6 +62,22 @@ impl<'a> Cut<'a> {
         let end = self.text().len();
         Mistake { place: (0, end, finding), covers: 0..usize::MAX }
     }
+}
+
+/// Whether a line without options is one daemon and addresses, as most lines of large tables are: no mistake of
+/// this room is in it.
+pub(in crate::parse) fn is_plain(bytes: &[u8], [colon, end]: [usize; 2]) -> bool {
+    let (daemons, clients) =
+        (&bytes[..colon.min(bytes.len())], bytes.get(colon + 1..end).unwrap_or_default());
+    let is_name = |byte: &u8| byte.is_ascii_alphanumeric() || b"._-".contains(byte);
+    let is_address = |byte: &u8| byte.is_ascii_digit() || b"./".contains(byte);
+    let is_whole = |word: &[u8]| {
+        let is_mask = word.starts_with(b"255.") || word.starts_with(b"/") || word.ends_with(b"/");
+        word.iter().all(is_address) && !is_mask
+    };
+    daemons.first().is_some_and(u8::is_ascii_alphanumeric)
+        && daemons.iter().all(is_name)
+        && list::tokens(clients, 0).all(|(_, word)| is_whole(word))
 }
 
 /// What is wrong with a line as a whole.

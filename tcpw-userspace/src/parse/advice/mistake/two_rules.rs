@@ -51,8 +51,11 @@ fn second(text: &[u8], is_clean: &mut dyn FnMut(&[u8]) -> bool) -> Option<usize>
     let mut colon = outer_colon(text, first + 1);
     while let Some(at) = colon {
         let end = text[..at].trim_ascii_end().len();
-        let start =
-            text[..end].iter().rposition(|byte| is_separator(*byte) || *byte == b':').map_or(0, |at| at + 1);
+        let blank = text[..end].iter().rposition(|byte| is_separator(*byte)).map_or(0, |at| at + 1);
+        let start = (blank..end)
+            .rev()
+            .find(|at| outer_colon(&text[..end], *at) == Some(*at))
+            .map_or(blank, |at| at + 1);
         let word = text.get(start..end).unwrap_or_default();
         let is_name = |name: &[u8]| {
             !name.is_empty() && (is_daemon(name) || own.iter().any(|own| own.eq_ignore_ascii_case(name)))

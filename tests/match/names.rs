@@ -22,7 +22,7 @@ const HOSTS: &str = "\
 ";
 
 /// A host of its own: names only from its /etc/hosts, netgroups from its /etc/netgroup.
-fn world(name: &str) -> Option<Sandbox> {
+fn sandbox(name: &str) -> Option<Sandbox> {
     if !can_run(name, &[Requirement::Root]) {
         return None;
     }
@@ -41,7 +41,7 @@ fn world(name: &str) -> Option<Sandbox> {
     Some(sandbox)
 }
 
-/// Runs a program in that world: exit code and lines.
+/// Runs a program in that sandbox: exit code and lines.
 fn run_in(sandbox: &Sandbox, program: &str, arguments: &[&str]) -> (i32, Vec<String>) {
     // Entering the sandbox's files leaves the directory.
     let mut command = Command::new("sh");
@@ -59,7 +59,7 @@ fn tcpw_in(sandbox: &Sandbox, arguments: &[&str]) -> (i32, Vec<String>) {
 
 #[test]
 fn names_are_believed_as_libwrap_believes_them() {
-    let Some(sandbox) = world("match-names") else { return };
+    let Some(sandbox) = sandbox("match-names") else { return };
     let long = "a".repeat(60) + "." + &"b".repeat(60) + "." + &"c".repeat(5);
     for (address, name, warning) in [
         ("192.0.2.7", "good.example.com", None),
@@ -93,7 +93,7 @@ fn names_are_believed_as_libwrap_believes_them() {
 
 #[test]
 fn every_address_of_a_name_is_judged() {
-    let Some(sandbox) = world("match-addresses") else { return };
+    let Some(sandbox) = sandbox("match-addresses") else { return };
     fs::write(sandbox.scratch().join("hosts.allow"), "sshd: 192.0.2.8\n").unwrap();
     let (code, lines) = tcpw_in(&sandbox, &["sshd", "multi.example.com"]);
     assert_eq!(code, 1, "one of them is refused");
@@ -108,7 +108,7 @@ fn every_address_of_a_name_is_judged() {
 
 #[test]
 fn netgroups_are_asked() {
-    let Some(sandbox) = world("match-netgroups") else { return };
+    let Some(sandbox) = sandbox("match-netgroups") else { return };
     fs::write(sandbox.scratch().join("hosts.allow"), "sshd: @good\n").unwrap();
     let (code, lines) = tcpw_in(&sandbox, &["sshd", "good.example.com"]);
     assert_eq!(code, 0, "{lines:#?}");
@@ -127,7 +127,7 @@ fn tcpdmatch_says_the_same() {
     if !can_run("tcpdmatch_says_the_same", &[Requirement::Root, Requirement::Program(TCPDMATCH)]) {
         return;
     }
-    let Some(sandbox) = world("match-tcpdmatch") else { return };
+    let Some(sandbox) = sandbox("match-tcpdmatch") else { return };
     let mut seen = BTreeMap::<String, usize>::new();
     for arguments in [
         ["sshd", "192.0.2.1"],
