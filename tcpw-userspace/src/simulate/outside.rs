@@ -39,7 +39,8 @@ use crate::{
         IndexedTables,
         request::{Banner, CommandResult},
     },
-    listeners::{Incomplete, NameSource},
+    host::Incomplete,
+    listeners::NameSource,
     parse::{
         self,
         text::{FileText, Texts},
