@@ -106,6 +106,8 @@ pub enum Action {
     },
     /// End a redirected connection with a reset.
     Abort(u64),
+    /// Close a redirected connection.
+    Close(u64),
     /// Read the files, and watch them. The result is [`Input::Texts`](super::input::Input::Texts).
     ReadFiles,
     /// Parse texts and look up the accounts they name. The result is

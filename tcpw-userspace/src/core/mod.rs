@@ -353,6 +353,7 @@ impl Core {
             },
             Step::Abandoned(attempt) => {
                 self.held.abandoned(&attempt);
+                self.users.abandoned(&attempt);
                 self.control.abandoned(&attempt, out);
                 self.redirect.abandoned(&attempt, out);
             }

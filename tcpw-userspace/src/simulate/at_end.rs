@@ -94,7 +94,7 @@ fn releases(world: &mut World) {
         return;
     }
     let is_lost =
-        |tally: &ledger::Tally| !tally.held.is_empty() && tally.held.values().all(|(_, is_sent)| !is_sent);
+        |tally: &ledger::Tally| !tally.held.is_empty() && tally.held.values().all(|held| held.sent == 0);
     let lost: Vec<usize> =
         world.ledger.tallies.iter().filter(|(_, tally)| is_lost(tally)).map(|(client, _)| *client).collect();
     let counted: u64 = GIVEN_UP.iter().map(|name| ledger::counted(world, name)).sum();

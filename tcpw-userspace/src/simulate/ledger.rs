@@ -75,9 +75,17 @@ pub(super) struct Tally {
     accepted_heard: u64,
     user_allowed: u64,
     accepted: u64,
-    /// Packets that were held, and the daemon that was told; whether they were sent again.
-    pub(super) held: BTreeMap<(AttemptKey, u32, u32), (u64, bool)>,
+    /// Attempts whose packets were held.
+    pub(super) held: BTreeMap<AttemptKey, HeldTally>,
     users: Vec<Option<&'static str>>,
+}
+
+/// How often an attempt was held and sent again.
+#[derive(Clone, Debug, Default)]
+pub(super) struct HeldTally {
+    /// What it was held for, and by which generation; of each daemon.
+    reasons: BTreeSet<(u64, u32, u32)>,
+    pub(super) sent: usize,
 }
 
 /// The flow of a held packet.
@@ -125,9 +133,9 @@ pub(super) fn told(world: &mut World, input: &Input) {
         }),
         Input::Held(packets) => {
             for held in packets {
-                let key = held_key(held);
+                let reason = (number, held.event.kind, held.event.generation);
                 if let Some(tally) = tally(world, &flow_of(held)) {
-                    tally.held.entry(key).or_insert((number, false));
+                    tally.held.entry(attempt_of(held)).or_default().reasons.insert(reason);
                 }
             }
         }
@@ -147,9 +155,8 @@ pub(super) fn told(world: &mut World, input: &Input) {
     }
 }
 
-fn held_key(held: &Held) -> (AttemptKey, u32, u32) {
-    let key = AttemptKey { flow: flow_of(held), listener: held.event.cookie, isn: held.isn, reserved: 0 };
-    (key, held.event.kind, held.event.generation)
+fn attempt_of(held: &Held) -> AttemptKey {
+    AttemptKey { flow: flow_of(held), listener: held.event.cookie, isn: held.isn, reserved: 0 }
 }
 
 /// The core wants something done.
@@ -157,17 +164,14 @@ pub(super) fn acts(world: &mut World, action: &Action) {
     match action {
         Action::Record(record) => records(world, record),
         Action::Release { packet: Some(packet), .. } => {
-            let key = held_key(&packet.held);
             let flow = flow_of(&packet.held);
-            let was_sent = tally(world, &flow)
-                .and_then(|tally| tally.held.get_mut(&key))
-                .map(|(_, is_sent)| std::mem::replace(is_sent, true));
-            match was_sent {
-                Some(false) => {}
-                Some(true) => {
-                    broken(world, "a held packet is sent again once for each reason", &flow, "twice")
-                }
-                None => broken(world, "what is sent again was held", &flow, "it was not"),
+            let held = tally(world, &flow).and_then(|tally| tally.held.get_mut(&attempt_of(&packet.held)));
+            let Some(held) = held else {
+                return broken(world, "what is sent again was held", &flow, "it was not");
+            };
+            held.sent += 1;
+            if held.sent > held.reasons.len() {
+                broken(world, "a held packet is sent again once for each reason", &flow, "once more");
             }
         }
         Action::Say(Level::Info, text) => {
@@ -431,6 +435,7 @@ pub(super) fn daemon_ended(world: &mut World) {
     ledger.counters.clear();
     if !world.plan.config.pin {
         ledger.version_in_force = 0;
+        ledger.sockets.clear();
     }
     // Its limits may have been exceeded just before.
     world.oracle.gave_up(world.now_ns);

@@ -157,7 +157,7 @@ pub(super) fn carry_out(world: &mut World, action: Action) {
         Action::CloseRedirect { netns, family } => {
             drop(world.kernel.redirect_listeners.remove(&(netns, family)))
         }
-        Action::Abort(connection) => ledger::connection_done(world, connection),
+        Action::Abort(connection) | Action::Close(connection) => ledger::connection_done(world, connection),
         Action::ReadFiles => files_changed(world, 0),
         Action::Parse { number, texts, against } => {
             let version = world.daemon.as_ref().map_or(0, |daemon| daemon.outside.last_read);

@@ -186,7 +186,7 @@ impl Effects {
         Some(self.next_id)
     }
 
-    /// Hands a connection to the helper, if the limits let it; else it is ended. Those that run do not count
+    /// Hands a connection to the helper, if the limits let it; else it is closed. Those that run do not count
     /// for other commands, nor do others for them: their clients may keep them.
     pub(in crate::core) fn serve(
         &mut self,
@@ -198,7 +198,7 @@ impl Effects {
         let is_full = self.serving.len() >= self.settings.at_once as usize;
         if is_full || !self.limits.take(source, now) {
             self.suppress(source);
-            out.act(Action::Abort(connection));
+            out.act(Action::Close(connection));
             return false;
         }
         if self.helper.is_none() && self.start_at.is_none_or(|at| now >= at) {
@@ -207,7 +207,7 @@ impl Effects {
         if self.helper.is_none() {
             self.counts.lost += 1;
             out.warn("a client gets no banner and no twist: the helper is gone");
-            out.act(Action::Abort(connection));
+            out.act(Action::Close(connection));
             return false;
         }
         self.next_id += 1;

@@ -275,7 +275,7 @@ impl Redirect {
         let is_served = if serving.is_something() {
             helper.serve((events::ip(&decision.client), connection), &serving, out)
         } else {
-            out.act(Action::Abort(connection));
+            out.act(Action::Close(connection));
             false
         };
         self.served += u64::from(is_served);

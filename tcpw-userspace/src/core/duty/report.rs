@@ -102,6 +102,9 @@ impl Report {
             (None, None) => Facts::default(),
         };
         let judged = judge_under(shared, &names, decision, &facts);
+        // The gate refused because the user was not asked for: what else has to be known depends on it.
+        let is_open = |judged: &Judged| judged.user.is_some_and(|user| user.is_open);
+        let judged = judged.filter(|judged| decision.fate != Fate::Refused || !is_open(judged));
         match &judged {
             // How a command ended is known to the daemon alone that ran it; audit mode runs none.
             Some(Judged { missing: Some(Missing::Command(_)), .. }) | None => {}

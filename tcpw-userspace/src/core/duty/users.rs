@@ -87,6 +87,13 @@ impl Users {
         }
     }
 
+    /// No policy is in force yet: the connection is taken up again in the next second.
+    pub(in crate::core) fn abandoned(&mut self, attempt: &Attempt) {
+        if let Purpose::Connection(waiting) = &attempt.purpose {
+            self.known.remove(&waiting.socket);
+        }
+    }
+
     /// There was no room for a connection that has to wait: its user is unknown.
     pub(in crate::core) fn has_no_room(
         &mut self,

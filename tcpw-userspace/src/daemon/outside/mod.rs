@@ -231,6 +231,7 @@ impl Outside {
             }
             Action::CloseRedirect { netns, family } => self.redirects.close(netns, family),
             Action::Abort(connection) => self.redirects.abort(connection),
+            Action::Close(connection) => drop(self.redirects.take(connection)),
             Action::ReadFiles => self.files.read(),
             Action::Parse { number, texts, against } => self.worker.parse(number, texts, against),
             Action::PrepareUsers { number } => {
@@ -241,8 +242,12 @@ impl Outside {
             Action::EndUsers => report(self.kernel.end_users()),
             Action::Fill(fill) => self.worker.fill(fill),
             Action::Flip(flip) => {
-                let input = self.worker.flip(&flip, &mut self.kernel, &self.config.cgroup);
+                let (input, settle) = self.worker.flip(&flip, &mut self.kernel, &self.config.cgroup);
                 self.result(input);
+                // The core hears of the flip before it hears that it has settled.
+                if let Some(settle) = settle {
+                    self.worker.settle(settle);
+                }
             }
             Action::Walk(walk) => self.worker.walk(walk),
             Action::Free(freed) => self.worker.free(freed),

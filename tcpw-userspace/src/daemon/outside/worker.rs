@@ -40,10 +40,17 @@ pub(in crate::daemon) struct FilledSlot {
     took: Duration,
 }
 
+/// A flip that has to settle.
+pub(super) struct Settle {
+    generation: u32,
+    /// Time the tables took so far.
+    took: Duration,
+}
+
 /// Work for the thread that fills.
 enum Job {
     Fill(Box<Fill>),
-    Settle { generation: u32, took: Duration },
+    Settle(Settle),
     Free(Freed),
     Walk(Box<Walk>),
 }
@@ -99,12 +106,17 @@ impl Worker {
     }
 
     /// Switches to a filled slot.
-    pub(super) fn flip(&mut self, flip: &Flip, kernel: &mut Kernel, cgroup: &Path) -> Input {
+    pub(super) fn flip(
+        &mut self,
+        flip: &Flip,
+        kernel: &mut Kernel,
+        cgroup: &Path,
+    ) -> (Input, Option<Settle>) {
         let Flip { number, names, watch_accepted, banners } = flip;
         let begin = Instant::now();
         let Some((slot, filling)) = self.slots.remove(number) else {
             let flipped = Err("the slot is not filled any more".into());
-            return Input::Flipped { number: *number, flipped, names_left_out: Vec::new() };
+            return (Input::Flipped { number: *number, flipped, names_left_out: Vec::new() }, None);
         };
         let mut left_out = Vec::new();
         for (names, class) in names {
@@ -115,7 +127,7 @@ impl Worker {
         }
         if !left_out.is_empty() {
             let flipped = Err("names do not fit".into());
-            return Input::Flipped { number: *number, flipped, names_left_out: left_out };
+            return (Input::Flipped { number: *number, flipped, names_left_out: left_out }, None);
         }
         if *watch_accepted && let Err(error) = kernel.watch_accepted(cgroup) {
             log::error!("no command is run for an allowed client, and keepalive is not set: {error:#}");
@@ -124,10 +136,14 @@ impl Worker {
             log::error!("allowed clients get no banner: {error:#}");
         }
         let flipped = kernel.flip(&slot).map(|()| slot.generation).map_err(|error| format!("{error:#}"));
-        if let Ok(generation) = flipped {
-            self.job(Job::Settle { generation, took: filling + begin.elapsed() });
-        }
-        Input::Flipped { number: *number, flipped, names_left_out: Vec::new() }
+        let took = filling + begin.elapsed();
+        let settle = flipped.as_ref().ok().map(|generation| Settle { generation: *generation, took });
+        (Input::Flipped { number: *number, flipped, names_left_out: Vec::new() }, settle)
+    }
+
+    /// Waits, on the thread, until no program still uses the policy before.
+    pub(super) fn settle(&self, settle: Settle) {
+        self.job(Job::Settle(settle));
     }
 
     /// A filled slot is not wanted.
@@ -163,7 +179,7 @@ fn work(mut loader: Loader, config: &Config, queue: &mpsc::Receiver<Job>, result
                 let took = begin.elapsed();
                 let _ = results.send(Outcome::Filled(Box::new(FilledSlot { number, filled, took })));
             }
-            Job::Settle { generation, took } => {
+            Job::Settle(Settle { generation, took }) => {
                 let begin = Instant::now();
                 let problem = loader.settle().err().map(|error| format!("{error:#}"));
                 let tables = took + begin.elapsed();
