@@ -363,9 +363,9 @@ impl Core {
                 self.redirect.policy_in_force(shared, out);
             }
             Step::ListenersTagged { is_all, began } => {
-                let Self { held, names, commands, banners, .. } = self;
+                let Self { held, names, commands, banners, listeners, .. } = self;
                 let mut others = Others { names, commands, banners };
-                held.listeners_tagged((is_all, began), &mut others, shared, out);
+                held.listeners_tagged((is_all, began, listeners), &mut others, shared, out);
             }
             Step::LookAtAll => self.scans.look_at_all(),
             Step::LookAt(pid) => self.scans.look_at(pid, out.now.at),

@@ -20,7 +20,7 @@ use tcpw_common::{
     user::UserDecides,
 };
 
-use super::{banners::Banners, commands::Commands, effects::marks, names::Names};
+use super::{banners::Banners, commands::Commands, effects::marks, listeners::Listeners, names::Names};
 use crate::{
     core::{
         action::{Action, Reinject, Write},
@@ -136,7 +136,7 @@ impl Held {
     /// Listeners were tagged: what waited for them goes on.
     pub(in crate::core) fn listeners_tagged(
         &mut self,
-        (is_all, began): (bool, Instant),
+        (is_all, began, listeners): (bool, Instant, &Listeners),
         others: &mut Others<'_>,
         shared: &Shared,
         out: &mut Outbox,
@@ -150,7 +150,7 @@ impl Held {
         for cookie in ready {
             self.release_all(cookie, others, shared, out);
         }
-        if self.by_listener.is_empty() {
+        if self.by_listener.keys().all(|cookie| listeners.is_waiting(*cookie)) {
             return;
         }
         if !is_all {
@@ -162,6 +162,7 @@ impl Held {
             .iter()
             .filter(|(_, packets)| packets.iter().all(|(since, _)| *since < began))
             .map(|(cookie, _)| *cookie)
+            .filter(|cookie| !listeners.is_waiting(*cookie))
             .collect();
         for cookie in lost {
             self.name_by_process(cookie, shared, out);

@@ -35,6 +35,10 @@ pub(in crate::core) struct Listeners {
     scan: Option<InWork>,
     /// Names-sets that the policy in force does not know; it is being compiled with them.
     wanted: Vec<NamesSet>,
+    /// Listeners that were seen and wait for a policy that knows their names: by cookie, their process and names.
+    waiting: HashMap<u64, (u32, NamesId)>,
+    /// Names-sets that the policy could not take; its listeners do not wait for it.
+    not_taken: HashSet<NamesId>,
     marks_bound: Option<bool>,
 }
 
@@ -74,6 +78,7 @@ impl Listeners {
         }
         if is_all {
             forget_others(&scanned, users, shared, out);
+            self.waiting.clear();
         }
         let mut in_work = InWork {
             tagging: Vec::new(),
@@ -98,7 +103,8 @@ impl Listeners {
                     }
                     // Its provisional tag stays until the policy was compiled with its names.
                     Some(None) | None => {
-                        unknown.push(seen.names.clone());
+                        self.wait(&seen);
+                        unknown.push(seen.names);
                         continue;
                     }
                 }
@@ -134,9 +140,11 @@ impl Listeners {
         let mut unknown = Vec::new();
         for seen in in_work.tagging {
             if left_out.contains(&seen.names.id()) {
+                self.wait(&seen);
                 unknown.push(seen.names);
                 continue;
             }
+            self.waiting.remove(&seen.cookie);
             let untagged = failed.get(&seen.cookie).map(|reason| (*reason).clone());
             let before = shared.inventory.get(seen.cookie).map(|known| &known.untagged);
             if let Some(reason) = untagged.as_ref().filter(|_| before != Some(&untagged)) {
@@ -151,6 +159,19 @@ impl Listeners {
         certify.certify(&in_work.namespaces, in_work.is_all, redirect, shared, out);
         out.step(Step::ListenersTagged { is_all: in_work.is_all, began: in_work.began });
         scans.done(out);
+    }
+
+    /// A listener waits for a policy that knows its names.
+    fn wait(&mut self, seen: &Seen) {
+        let names = seen.names.id();
+        if !self.not_taken.contains(&names) {
+            self.waiting.insert(seen.cookie, (seen.pid, names));
+        }
+    }
+
+    /// Whether a listener was seen and waits for a policy that knows its names.
+    pub(in crate::core) fn is_waiting(&self, cookie: u64) -> bool {
+        self.waiting.contains_key(&cookie)
     }
 
     /// The policy has to be compiled with these names.
@@ -183,23 +204,32 @@ impl Listeners {
         for set in known {
             shared.inventory.learn(set);
         }
+        self.not_taken.clear();
         let before = self.wanted.len();
         self.wanted.retain(|set| !known.contains(set));
         if self.wanted.len() < before {
             shared.problems.clear(Source::Names);
-            out.step(Step::LookAtAll);
+        }
+        let inventory = &shared.inventory;
+        for (pid, _) in self.waiting.values().filter(|(_, names)| inventory.names_of(*names).is_some()) {
+            // No process shows a listener of the kernel.
+            out.step(if *pid != 0 { Step::LookAt(*pid) } else { Step::LookAtAll });
         }
     }
 
     /// The policy could not be compiled with the names that are wanted.
     pub(in crate::core) fn names_not_taken(&mut self, reason: &str, shared: &mut Shared, out: &mut Outbox) {
+        self.waiting.clear();
         for set in std::mem::take(&mut self.wanted) {
+            self.not_taken.insert(set.id());
             let problem = format!(
                 "listeners named {set} are judged by their process name alone: the policy cannot take their names: {reason}"
             );
             out.error(problem.clone());
             shared.problems.report(Source::Names, problem);
         }
+        // What is held for them goes on.
+        out.step(Step::LookAtAll);
     }
 }
 
