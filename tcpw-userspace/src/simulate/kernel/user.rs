@@ -29,7 +29,7 @@ impl Kernel {
     pub(in crate::simulate) fn established(&mut self, flow: FlowKey, isn: u32) -> u64 {
         let cookie = self.cookie();
         let mut connection = Connection { flow, mark: None, has_keepalive: false };
-        if self.is_gate_on && let Some(pending) = self.user_handshakes.remove(&flow) {
+        if self.is_gate_on && self.users_on && let Some(pending) = self.user_handshakes.remove(&flow) {
             let kind = if self.marks_waiting(&mut connection, &pending, cookie) {
                 Kind::WaitsForUser
             } else {
