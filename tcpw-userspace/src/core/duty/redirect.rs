@@ -68,6 +68,8 @@ pub(in crate::core) struct Redirect {
     arrived: HashMap<FlowKey, (Instant, Redirected)>,
     done: HashMap<FlowKey, Instant>,
     done_order: VecDeque<(Instant, FlowKey)>,
+    /// Attempts whose handshake took so long that they were recorded without their connection.
+    late: HashMap<FlowKey, Instant>,
     in_hand: u64,
     served: u64,
     /// Connections that no event announced: their flow had one just before, or the event was lost.
@@ -305,6 +307,7 @@ impl Redirect {
         for (flow, decision) in late {
             // The ACK of a SYN cookie is no second attempt.
             if !self.done.contains_key(&flow) {
+                self.late.insert(flow, now);
                 report.decided(&Decision { fate: Fate::Refused, ..decision }, Some(&*names), shared, out);
             }
         }
@@ -313,7 +316,13 @@ impl Redirect {
             .extract_if(|_, (since, _)| passed(since) >= EVENT_DELAY)
             .map(|(_, (_, redirected))| redirected)
             .collect();
+        self.late.retain(|_, since| passed(since) < REMEMBERED);
         for redirected in unannounced {
+            if self.late.remove(&flow_of_arrived(&redirected.arrived)).is_some() {
+                // Its attempt has its record.
+                self.abort(redirected, out);
+                continue;
+            }
             match decision_of_arrived(&redirected.arrived, certify, out.now.boot_ns) {
                 Some(decision) => {
                     self.unannounced += 1;
@@ -340,7 +349,7 @@ impl Redirect {
     /// How many things are held: halves of redirected attempts, and connections.
     pub(in crate::core) fn footprint(&self) -> [crate::core::footprint::Held; 4] {
         [
-            ("redirected attempts", self.expected.len()),
+            ("redirected attempts", self.expected.len() + self.late.len()),
             ("redirected connections", self.arrived.len()),
             ("redirected attempts that are over", self.done.len() + self.done_order.len()),
             ("connections in hand", usize::try_from(self.in_hand).unwrap_or(usize::MAX)),

@@ -31,6 +31,7 @@ use crate::{
         judge,
         lookup::UserWanted,
         outbox::{Outbox, Step},
+        policies::InForce,
         shared::{Shared, TCP, decision_of},
     },
     evaluate::request::{Judgement, Verdict},
@@ -118,6 +119,12 @@ impl Users {
             // Only a connection has a user.
             attempt.facts.learn_user(None);
             attempt.facts.no_user_for(user);
+            return out.step(Step::Judge(attempt));
+        }
+        let can_wait = shared.policies.current.as_ref().is_some_and(InForce::asks_for_users);
+        if !can_wait && !matches!(attempt.purpose, Purpose::Live(_)) {
+            // No connection would wait for it: the policy was compiled with every user unknown.
+            attempt.facts.learn_user(None);
             return out.step(Step::Judge(attempt));
         }
         match attempt.purpose {
