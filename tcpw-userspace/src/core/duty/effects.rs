@@ -276,7 +276,7 @@ impl Effects {
         ended
     }
 
-    /// Commands of [`asked`](Self::asked) that no longer run or wait.
+    /// Commands in `asked` that no longer run or wait.
     fn forget_unanswered(&mut self) -> Ended {
         let Self { asked, running, waiting, .. } = self;
         let is_gone = |id: &u64| !running.contains_key(id) && waiting.iter().all(|order| order.id != *id);
