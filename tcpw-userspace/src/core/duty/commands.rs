@@ -81,8 +81,8 @@ impl Commands {
         }
     }
 
-    /// Runs the command that an attempt waits for. In audit mode, and for `tcpw match --live`, no command is run:
-    /// it is taken as successful.
+    /// Runs the command that an attempt waits for. In audit mode, and for a request at the control socket, no
+    /// command is run: it is taken as successful.
     pub(in crate::core) fn want(
         &mut self,
         mut attempt: Box<Attempt>,
