@@ -1,7 +1,7 @@
 //! What the core wants done: plain data, carried out by the daemon, or by the simulation.
 //!
-//! In: nothing. Out: [`Action`]. Invariant: an action that takes longer than a system call or two is begun,
-//! not waited for: what it comes to is an [`Input`](super::input::Input). File descriptors stay with whoever
+//! In: nothing. Out: [`Action`]. Invariant: an action that takes longer than a system call or two is only
+//! started; its result is an [`Input`](super::input::Input). File descriptors stay with the code that
 //! carries actions out; here they are numbers.
 
 use std::{
@@ -35,13 +35,13 @@ use crate::{
 /// One thing to do.
 #[derive(Clone, Debug)]
 pub enum Action {
-    /// Tell the operator.
+    /// Log a message for the operator.
     Say(Level, String),
     /// Write the lines of attempts.
     Record(Box<Record>),
     /// Open the log's destination anew.
     ReopenLog,
-    /// Write to the kernel's tables; if all of it is written, send the packet once more.
+    /// Write to the kernel's tables; if every write succeeds, re-inject the packet.
     Release {
         /// In this order.
         writes: Vec<Write>,
@@ -64,7 +64,7 @@ pub enum Action {
     },
     /// Forget everything the kernel knows of listeners by cookie, but of these.
     KeepListeners(Arc<HashSet<u64>>),
-    /// Let go of every network namespace that is kept open, but of these.
+    /// Close the file of every network namespace except these.
     KeepNamespaces(Arc<HashSet<u64>>),
     /// Certify these places of a network namespace, and no others of it.
     Certify {
@@ -75,14 +75,14 @@ pub enum Action {
         /// The namespace is there: it was among those of the last scan.
         is_there: bool,
     },
-    /// Nothing is certain of a port any more.
+    /// Withdraw every certificate of a port.
     Withdraw {
         /// Cookie of the namespace.
         netns: u64,
         /// The port.
         port: u16,
     },
-    /// Watch who binds these UDP ports of a network namespace.
+    /// Watch for bind(2) to these UDP ports of a network namespace.
     WatchUdpPorts {
         /// Cookie of the namespace.
         netns: u64,
@@ -94,14 +94,14 @@ pub enum Action {
     OpenRedirect {
         /// Cookie of its namespace.
         netns: u64,
-        /// What it takes.
+        /// Address family of its packets.
         family: Family,
     },
-    /// Close one.
+    /// Close a redirect listener.
     CloseRedirect {
         /// Cookie of its namespace.
         netns: u64,
-        /// What it takes.
+        /// Address family of its packets.
         family: Family,
     },
     /// End a redirected connection with a reset.
@@ -126,7 +126,7 @@ pub enum Action {
         /// Number of the preparation that wants it.
         number: u64,
     },
-    /// Users decide no longer.
+    /// No policy needs users any more.
     EndUsers,
     /// Compile and fill the idle slot. The result is [`Input::Filled`](super::input::Input::Filled).
     Fill(Box<Fill>),
@@ -135,7 +135,7 @@ pub enum Action {
     /// Judge once more by a walk over every rule. A disagreement is
     /// [`Input::Walked`](super::input::Input::Walked).
     Walk(Box<Walk>),
-    /// Let go of something large: that takes time.
+    /// Free something large, on a thread: that takes time.
     Free(Freed),
     /// A filled slot is not wanted.
     Discard {
@@ -183,11 +183,11 @@ pub enum Action {
         /// The daemon whose banner it is.
         daemon: Vec<u8>,
     },
-    /// To the process without rights that runs commands.
+    /// An order for the helper.
     Helper(HelperAction),
-    /// Warn of commands that cannot do what they say, once it is found out.
+    /// Check the commands of the tables, and warn of those that cannot work.
     CheckCommands(Rules),
-    /// Find out what only the host knows of its state. The result is
+    /// Read what `tcpw status` needs from the host. The result is
     /// [`Input::StatusFacts`](super::input::Input::StatusFacts).
     GatherStatus {
         /// Number of the request.
@@ -209,7 +209,7 @@ pub enum Action {
     /// Everything is ready: attach the gate. The result is
     /// [`Input::GateAttached`](super::input::Input::GateAttached).
     AttachGate,
-    /// Nobody wants to know of accepted connections.
+    /// Stop reporting accepted connections.
     ForgetAccepted,
     /// Leave the loop.
     Exit(Result<(), String>),
@@ -233,14 +233,14 @@ pub enum Level {
     Warn,
     /// Worth knowing.
     Info,
-    /// For those who look for a defect.
+    /// For debugging.
     Debug,
 }
 
 /// One write to the kernel's tables.
 #[derive(Clone, Debug)]
 pub enum Write {
-    /// What the gate asked, for every attempt that shares the key.
+    /// An answer for every attempt that shares the key.
     Answer {
         /// The key.
         key: AnswerKey,
@@ -251,7 +251,7 @@ pub enum Write {
         /// CLOCK_BOOTTIME, nanoseconds.
         expires_ns: u64,
     },
-    /// The same, for one attempt alone.
+    /// An answer for one attempt only.
     AnswerOnce {
         /// The attempt.
         key: AttemptKey,
@@ -273,7 +273,7 @@ pub enum Write {
     },
     /// The attempt may be held once more at once.
     ForgetHeld(AttemptKey),
-    /// Names a listener that has no tag of its own.
+    /// Tags a listener by its cookie: its socket cannot carry a tag.
     NameListener {
         /// Its cookie.
         cookie: u64,
@@ -288,18 +288,18 @@ pub enum Write {
         /// The text.
         banner: Box<Banner>,
     },
-    /// The text of a handshake that did not come to its end. The result is
+    /// Removes the banner of a handshake that was never completed. The result is
     /// [`Input::BannerTakenBack`](super::input::Input::BannerTakenBack).
     TakeBackBanner(BannerKey),
-    /// A socket whose banner is out sends like any other again.
+    /// Removes a socket whose banner was sent from the table of sockets with a banner.
     DismissBannerSocket(u64),
-    /// None of a waiting connection's data pass, whatever becomes of its socket.
+    /// Refuses a waiting connection: none of its data pass as long as its socket exists.
     RefuseWaiting(Box<Waiting>),
-    /// A connection waits no longer: its data pass, or it is gone. By the cookie of its socket.
+    /// Removes the entry of a waiting connection: its data pass, or it is gone. By the cookie of its socket.
     StopWaiting(u64),
 }
 
-/// A packet to send once more.
+/// A packet to re-inject.
 #[derive(Clone, Debug)]
 pub struct Reinject {
     /// Cookie of the network namespace.
@@ -308,7 +308,7 @@ pub struct Reinject {
     pub pid: u32,
     /// The interface it came in on.
     pub ifindex: u32,
-    /// It only reaches its socket by that interface.
+    /// It has to be received on that interface (its addresses are link-local).
     pub by_device: bool,
     /// The packet.
     pub held: Box<Held>,
@@ -343,7 +343,7 @@ pub struct TagOrder {
     pub cookie: u64,
     /// Its tag.
     pub tag: Tag,
-    /// No socket that can be tagged leads to it: it is named by its cookie.
+    /// Its socket cannot carry a tag: it is tagged by its cookie.
     pub by_cookie: bool,
     /// Processes that hold it.
     pub holders: Vec<u32>,
@@ -371,13 +371,13 @@ pub struct Flip {
     pub number: u64,
     /// Names-sets that became known since it was compiled, with their class.
     pub names: Vec<(NamesId, u32)>,
-    /// Accepted connections are of interest.
+    /// The policy needs reports of accepted connections.
     pub watch_accepted: bool,
-    /// Allowed clients may have a banner coming.
+    /// A rule has a banner for clients it allows.
     pub banners: bool,
 }
 
-/// To the helper.
+/// An order for the helper.
 #[derive(Clone, Debug)]
 pub enum HelperAction {
     /// Start one, under this number. What it says is [`Input::Helper`](super::input::Input::Helper).

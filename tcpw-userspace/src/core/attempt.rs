@@ -1,4 +1,4 @@
-//! One attempt on its way to its verdict: what it is judged by, and what it waits for.
+//! One attempt that has no verdict yet: what it is judged by, and what it waits for.
 //!
 //! In: an attempt and what is known of it. Out: the step it takes next.
 //! Invariant: an attempt is in one place: judged, waiting with one duty, or decided.
@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{events::Decision, names::NamesSet};
 
-/// An attempt on its way to its verdict.
+/// An attempt that has no verdict yet.
 #[derive(Clone, Debug)]
 pub(super) struct Attempt {
     pub(super) decision: Decision,
@@ -37,7 +37,7 @@ pub(super) enum Purpose {
     Held(Box<Held>),
     /// A connection whose data wait.
     Connection(Box<Waiting>),
-    /// A refused client's connection that was redirected to us.
+    /// A refused client's connection that was redirected to the redirect listener.
     Redirected(Box<Redirected>),
     /// A question at the control socket.
     Live(Box<Live>),
@@ -52,13 +52,14 @@ impl Attempt {
         }
     }
 
-    /// Whether nobody would bring it back: there is a connection.
+    /// Whether the client will not retry by itself, because its connection is established.
     pub(super) fn is_connection(&self) -> bool {
         matches!(self.purpose, Purpose::Connection(_) | Purpose::Redirected(_))
     }
 }
 
-/// Judges an attempt, as far as what is known of it goes, and hands it to what it hangs on.
+/// Judges an attempt with what is known of it. If something is missing, passes it to the duty that finds
+/// that out.
 pub(super) fn pursue(attempt: Box<Attempt>, shared: &Shared, out: &mut Outbox) {
     let Some(judged) = judge_under(shared, &attempt.names, &attempt.decision, &attempt.facts) else {
         return out.step(Step::Abandoned(attempt));

@@ -1,7 +1,7 @@
-//! What was found out for one attempt.
+//! The facts found for one attempt.
 //!
-//! In: answers of look-ups, commands, users, banner files. Out: the same, to be judged with once more.
-//! Invariant: a verdict is judged again only with the facts it was given with.
+//! In: results of look-ups, commands, user look-ups, banner files. Out: the same, to judge with again.
+//! Invariant: a verdict is checked only with the facts it was made with.
 
 use std::{
     net::IpAddr,
@@ -25,7 +25,7 @@ pub(super) struct Learnt {
     pub(super) took: Option<Duration>,
 }
 
-/// What was found out for one attempt.
+/// The facts found for one attempt.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Facts {
     learnt: Vec<Learnt>,
@@ -33,35 +33,35 @@ pub(super) struct Facts {
     ended: Vec<(Text, CommandResult)>,
     /// Banner files, by directory and daemon.
     banners: Vec<((PathBuf, Vec<u8>), Banner)>,
-    /// What was not found out is unknown.
+    /// Everything that is not known yet is taken as unknown.
     is_rest_unknown: bool,
-    /// It was not waited for any longer: until when that holds.
+    /// The time limit passed: until when that result holds.
     gave_up_until: Option<Instant>,
-    /// The client's user, once asked for; inside, `None` is unknown.
+    /// The client's user, once the look-up is over; inside, `None` is unknown.
     user: Option<Option<Text>>,
-    /// The user was asked for where there is none.
+    /// The user was needed, but cannot be asked for.
     in_vain: Option<UserWanted>,
-    /// There is a connection: the client may be shown something.
+    /// The client can get a banner.
     shows_banners: bool,
 }
 
 impl Facts {
-    /// Those of attempts for which nothing is looked up.
+    /// Facts of attempts for which nothing is looked up.
     pub(super) fn unknown() -> Self {
         Self { is_rest_unknown: true, user: Some(None), ..Self::default() }
     }
 
-    /// Banners are read: there is a client to see them.
+    /// From here on banner files are read: the client can get them.
     pub(super) fn show_banners(&mut self) {
         self.shows_banners = true;
     }
 
-    /// Whether banners are read.
+    /// Whether banner files are read.
     pub(super) fn shows_banners(&self) -> bool {
         self.shows_banners
     }
 
-    /// The text is made: nobody needs it once more.
+    /// The banner is made: drops the texts it was made from.
     pub(super) fn hide_banners(&mut self) {
         self.shows_banners = false;
         self.banners.clear();
@@ -72,7 +72,7 @@ impl Facts {
         self.banners.push((file, banner));
     }
 
-    /// What was read of a banner file.
+    /// The content of a banner file.
     pub(super) fn banner(&self, directory: &Path, daemon: &[u8]) -> Option<&Banner> {
         let is_it = |(file, _): &&((PathBuf, Vec<u8>), Banner)| file.0 == directory && file.1 == daemon;
         self.banners.iter().find(is_it).map(|(_, banner)| banner)
@@ -83,7 +83,7 @@ impl Facts {
         self.user = Some(user);
     }
 
-    /// The answer to the question for the user; `None` if it was not asked.
+    /// The result of the user look-up; `None` if there was none.
     pub(super) fn asked_user(&self) -> Option<&Option<Text>> {
         self.user.as_ref()
     }
@@ -93,27 +93,27 @@ impl Facts {
         self.user.as_ref()?.as_ref()
     }
 
-    /// The user was asked for, and there can be none: another protocol's answer may differ.
+    /// The user was needed, and this protocol has none: over another protocol the verdict may differ.
     pub(super) fn no_user_for(&mut self, user: UserWanted) {
         self.in_vain = Some(UserWanted { is_open: false, ..user });
     }
 
-    /// The user that was asked for in vain.
+    /// The user that was needed but cannot be asked for.
     pub(super) fn in_vain(&self) -> Option<UserWanted> {
         self.in_vain
     }
 
-    /// Whether every answer there can be is that nothing was looked up.
+    /// Whether no look-up was made or given up.
     pub(super) fn is_empty(&self) -> bool {
         self.learnt.is_empty() && self.gave_up_until.is_none()
     }
 
-    /// Until when they hold; `None`: for ever.
+    /// Until when the facts hold; `None`: for ever.
     pub(super) fn until(&self) -> Option<Instant> {
         self.learnt.iter().map(|learnt| learnt.kept.until).chain(self.gave_up_until).min()
     }
 
-    /// What was learnt, in the order it was asked for.
+    /// The results of look-ups, in the order the evaluator needed them.
     pub(super) fn learnt(&self) -> &[Learnt] {
         &self.learnt
     }
@@ -128,28 +128,28 @@ impl Facts {
         self.ended.iter().find(|(known, _)| **known == *command).map(|(_, result)| *result)
     }
 
-    /// Whether a command had a say.
+    /// Whether a command's result is among the facts.
     pub(super) fn hang_on_a_command(&self) -> bool {
         !self.ended.is_empty()
     }
 
-    /// Takes an answer.
+    /// Adds the result of a look-up.
     pub(super) fn learn(&mut self, learnt: Learnt) {
         self.learnt.push(learnt);
     }
 
-    /// What is still open is unknown.
+    /// Takes everything that is not known yet as unknown.
     pub(super) fn give_up(&mut self, until: Instant) {
         self.is_rest_unknown = true;
         self.gave_up_until = Some(until);
     }
 
-    /// Whether a question was given up.
+    /// Whether the time limit passed.
     pub(super) fn gave_up(&self) -> bool {
         self.gave_up_until.is_some()
     }
 
-    /// Whether what was not found out is unknown.
+    /// Whether everything that is not known yet is taken as unknown.
     pub(super) fn is_rest_unknown(&self) -> bool {
         self.is_rest_unknown
     }
@@ -162,7 +162,7 @@ impl Facts {
         }
     }
 
-    /// What was found to a question.
+    /// The result of a look-up.
     pub(super) fn found(&self, question: &Question) -> Option<&Found> {
         self.learnt.iter().find(|learnt| learnt.question == *question).map(|learnt| &learnt.kept.value)
     }

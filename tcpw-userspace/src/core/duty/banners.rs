@@ -1,9 +1,9 @@
-//! Banners of clients that are let in: made here, sent by the kernel before the daemon's own first bytes.
+//! Banners of allowed clients: made here, sent by the kernel before the daemon's own first bytes.
 //!
 //! In: held attempts that are allowed; banner files. Out: a text for each in the kernel, before the SYN is
 //! sent again.
-//! Invariant: what goes wrong costs the text, never the connection; it is counted, and said once a second
-//! at most.
+//! Invariant: if something fails, the client gets no banner, but its connection goes on. Such clients are
+//! counted, and reported at most once a second.
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
@@ -32,16 +32,16 @@ use crate::{
     events::Decision,
 };
 
-/// How long a handshake may take; the text of one that takes longer is taken back.
+/// How long a handshake may take; the banner of one that takes longer is removed.
 const HANDSHAKE: Duration = Duration::from_secs(20);
 
-/// A file system that does not answer costs the text after this long.
+/// How long reading the banner file may take; after that the client gets no banner.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// A banner file: the directory of the option, and the daemon.
 type File = (PathBuf, Vec<u8>);
 
-/// Files that are read, texts that were left, and what became of those that were not.
+/// Files being read, banners left in the kernel, and counts of clients without one.
 #[derive(Default)]
 pub(in crate::core) struct Banners {
     reading: HashMap<File, Reading>,
@@ -52,9 +52,9 @@ pub(in crate::core) struct Banners {
     left: VecDeque<(Instant, BannerKey)>,
     counts: Counts,
     said: Counts,
-    /// Ports whose listeners get none: said once.
+    /// Ports whose clients get no banner: reported once each.
     unfit: HashSet<u16>,
-    /// Why the kernel took none.
+    /// Why the kernel refused the last one.
     error: Option<String>,
 }
 
@@ -71,19 +71,19 @@ struct Counts {
     no_room: u64,
     /// Their listener accepts what may be no plain TCP socket.
     unfit: u64,
-    /// Their handshake never came to its end.
+    /// Their handshake was never completed.
     unclaimed: u64,
-    /// The connection was there before its user was known.
+    /// Their connection was established before the user was known.
     late: u64,
 }
 
 impl Banners {
-    /// A daemon before this one left these texts.
+    /// An earlier daemon left these banners.
     pub(in crate::core) fn adopt(&mut self, left: Vec<BannerKey>, now: Instant) {
         self.left.extend(left.into_iter().map(|key| (now, key)));
     }
 
-    /// An attempt hangs on a banner file.
+    /// An attempt needs a banner file.
     pub(in crate::core) fn want(&mut self, mut attempt: Box<Attempt>, file: File, out: &mut Outbox) {
         let now = out.now.at;
         match self.reading.get_mut(&file) {
@@ -104,7 +104,7 @@ impl Banners {
         }
     }
 
-    /// A banner file was read: it counts for the attempts that wait for it.
+    /// A banner file was read: the attempts that wait for it go on.
     pub(in crate::core) fn read(&mut self, file: &File, banner: &BannerFile, out: &mut Outbox) {
         if let Some(reading) = self.reading.remove(file) {
             self.go_on(reading.attempts, file, banner, out);
@@ -126,13 +126,13 @@ impl Banners {
         self.reading_keys.contains(key)
     }
 
-    /// A connection went on whose daemon may have sent something before.
+    /// A connection that waited for its user goes on without a banner: its daemon may already have sent data.
     pub(in crate::core) fn came_late(&mut self) {
         self.counts.late += 1;
     }
 
-    /// Leaves the text of a held attempt that is let in; gives the marks of its answer. Where there should
-    /// be a text and is none, the kernel counts the connection.
+    /// Leaves the banner of a held attempt that is allowed; returns the marks of its answer. If the banner is
+    /// missing, the kernel counts the connection.
     pub(in crate::core) fn leave(
         &mut self,
         (held, decision): (&Held, &Decision),
@@ -171,19 +171,19 @@ impl Banners {
         marks
     }
 
-    /// The kernel did not take a text.
+    /// The kernel did not accept a banner.
     pub(in crate::core) fn not_left(&mut self, key: &BannerKey, reason: String) {
         self.left.retain(|(_, left)| left != key);
         self.counts.no_room += 1;
         self.error = Some(reason);
     }
 
-    /// A text was taken back.
+    /// A banner was removed.
     pub(in crate::core) fn taken_back(&mut self, was_unclaimed: bool) {
         self.counts.unclaimed += u64::from(was_unclaimed);
     }
 
-    /// Takes back texts of handshakes that did not come to their end, and says what went wrong.
+    /// Removes the banners of handshakes that were never completed, and reports what failed.
     pub(in crate::core) fn second(&mut self, out: &mut Outbox) {
         let now = out.now.at;
         let late = self.reading.iter_mut().filter(|(_, reading)| {
@@ -210,7 +210,10 @@ impl Banners {
         say(too_long - before.too_long, &format!("it is longer than {MAX_TEXT} bytes"));
         say(no_room - before.no_room, self.error.as_deref().unwrap_or_default());
         say(unread, "its file was not read in time");
-        say(late - before.late, "their user decided, whose connection was there before");
+        say(
+            late - before.late,
+            "the rule needs the client's user, which is known only after the connection is established",
+        );
     }
 
     /// How many things are held: banner files that are read, and texts that were left.
@@ -237,7 +240,7 @@ impl Banners {
                 Metric::counter(
                     "banners_no_room",
                     "connections",
-                    "Allowed clients without a banner because the kernel took no more.",
+                    "Allowed clients without a banner because the kernel's table was full.",
                 ),
                 no_room,
             ),
@@ -253,7 +256,7 @@ impl Banners {
                 Metric::counter(
                     "banners_unclaimed",
                     "connections",
-                    "Banners of handshakes that did not come to their end.",
+                    "Banners of handshakes that were never completed.",
                 ),
                 unclaimed,
             ),
@@ -261,7 +264,7 @@ impl Banners {
                 Metric::counter(
                     "banners_missed",
                     "connections",
-                    "Allowed clients without a banner because their user decided first.",
+                    "Allowed clients without a banner because the rule needed their user, which is known only after the connection is established.",
                 ),
                 late,
             ),

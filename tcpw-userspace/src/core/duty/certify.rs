@@ -1,4 +1,4 @@
-//! Certifies where refused clients may be reset, told by ICMP, or redirected.
+//! Certifies where refused clients may be reset, answered with ICMP, or redirected.
 //!
 //! In: what listens in a network namespace, and the stamps read before it was looked at. Out: certified
 //! places in the kernel. Invariant: a listener is certified under the names its tag carries, and never
@@ -31,7 +31,7 @@ pub(in crate::core) struct Certify {
     /// Clients can be refused before their packet finds a socket.
     is_on: bool,
     certified: BTreeMap<CertifiedKey, Certified>,
-    /// Network namespaces whose refused clients are not reset, as far as was said.
+    /// How many network namespaces were reported as beyond the bound.
     said_without: usize,
 }
 
@@ -48,7 +48,8 @@ impl Certify {
         self.certified.get(key)
     }
 
-    /// Certifies what is certain in the namespaces looked at; if these are all, nothing in others.
+    /// Certifies the places in the namespaces that were scanned. After a scan of all namespaces, withdraws the
+    /// certificates in all others.
     pub(in crate::core) fn certify(
         &mut self,
         namespaces: &[NamespaceSeen],
@@ -80,7 +81,7 @@ impl Certify {
         }
     }
 
-    /// Watches the UDP ports of which something may become certain: at the next look.
+    /// Watches the UDP ports that the next scan may certify.
     pub(in crate::core) fn watch_udp_ports(&self, namespaces: &[NamespaceSeen], out: &mut Outbox) {
         if !self.is_on {
             return;
@@ -91,7 +92,8 @@ impl Certify {
         }
     }
 
-    /// A listener's names change: nobody is refused on behalf of the old ones.
+    /// A listener's names change: its certificates are withdrawn, so that no client is refused under the old
+    /// names.
     pub(in crate::core) fn withdraw(&mut self, netns: u64, port: u16, out: &mut Outbox) {
         let before = self.certified.len();
         self.certified.retain(|key, _| key.netns != netns || key.port != port);
@@ -100,13 +102,13 @@ impl Certify {
         }
     }
 
-    /// A namespace was not certified as it should be: nothing is taken for granted of it.
+    /// Certifying in a namespace failed: the next scan certifies everything in it again.
     pub(in crate::core) fn not_certified(&mut self, netns: u64, reason: &str, out: &mut Outbox) {
         self.certified.retain(|key, _| key.netns != netns);
         out.error(format!("refused clients of some listeners are dropped, not reset: {reason}"));
     }
 
-    /// Looks again where a certificate is void, and says where there can be none.
+    /// Starts a scan if a certificate is void, and reports namespaces beyond the bound.
     pub(in crate::core) fn second(
         &mut self,
         (is_any_void, without): (bool, usize),
@@ -203,7 +205,7 @@ pub(in crate::core) fn on_deny(
     is_reset: impl Fn(&CertifiedKey) -> bool,
 ) -> &'static str {
     let (netns, port) = (known.netns, known.local.port());
-    // An MPTCP listener's clients meet a TCP listener.
+    // The clients of an MPTCP listener reach its TCP subflow.
     let protocol = if known.protocol == UDP { UDP } else { TCP };
     let key = CertifiedKey { netns, local: address(known.local.ip()), port, protocol, reserved: 0 };
     match mode {

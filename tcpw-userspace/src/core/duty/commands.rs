@@ -1,9 +1,9 @@
-//! Attempts that hang on a command: `aclexec` decides.
+//! Attempts that wait for a command: `aclexec` decides.
 //!
 //! In: attempts, and how their commands ended. Out: commands to run, attempts to judge, answers for one
 //! attempt alone and the facts behind them until the attempt is reported.
-//! Invariant: a command that is suppressed, killed or lost decides nothing: its client tries again. What
-//! waits is bounded by the limits of `[effects]`.
+//! Invariant: a command that is suppressed, killed or lost decides nothing: the client retries. The number
+//! of waiting attempts is bounded by the limits of `[effects]`.
 
 use std::{
     collections::HashMap,
@@ -54,12 +54,12 @@ pub(in crate::core) struct Commands {
 }
 
 impl Commands {
-    /// Whether an attempt's command runs.
+    /// Whether a command runs for this attempt.
     pub(in crate::core) fn is_asked(&self, key: &AttemptKey) -> bool {
         self.by_key.contains_key(key)
     }
 
-    /// What decided an attempt, if a command had a say.
+    /// The facts that decided an attempt, if a command's result was one of them.
     pub(in crate::core) fn facts_of(&self, decision: &Decision, now: Instant) -> Option<&Facts> {
         let (since, facts) = self.answered.get(&decision.flow())?;
         (now.saturating_duration_since(*since) < ANSWER_FOR).then_some(facts)
@@ -81,8 +81,8 @@ impl Commands {
         }
     }
 
-    /// Runs the command an attempt hangs on. Audit mode, and a question at the control socket, run none:
-    /// it counts as succeeding.
+    /// Runs the command that an attempt waits for. In audit mode, and for a request at the control socket, no
+    /// command is run: it is taken as successful.
     pub(in crate::core) fn want(
         &mut self,
         mut attempt: Box<Attempt>,
@@ -109,8 +109,8 @@ impl Commands {
         }
     }
 
-    /// Nobody knows how the command ends. A client whose SYN is held tries again; a connection that
-    /// waits is refused if either end of the command refuses it.
+    /// The result of the command will never be known. A client whose SYN is held retries; an established
+    /// connection is refused if success or failure of the command would refuse it.
     fn undecided(&mut self, mut attempt: Box<Attempt>, command: Text, shared: &Shared, out: &mut Outbox) {
         self.undecided += 1;
         if !attempt.is_connection() {
@@ -126,7 +126,7 @@ impl Commands {
         out.step(Step::Judge(attempt));
     }
 
-    /// Commands have ended: what hangs on them goes on.
+    /// Commands have ended: the attempts that wait for them go on.
     pub(in crate::core) fn ended(
         &mut self,
         ended: Vec<(u64, Option<CommandResult>)>,
@@ -148,7 +148,7 @@ impl Commands {
         }
     }
 
-    /// The writes that answer one attempt, and no other.
+    /// The writes that answer one attempt only.
     pub(in crate::core) fn answers_once(
         &self,
         held: &Held,
@@ -163,7 +163,7 @@ impl Commands {
         let mut writes =
             vec![Write::AnswerOnce { key, generation: decision.generation, answer, marks, expires_ns }];
         if answer == Outcome::Refuse as u32 && decision.protocol != UDP {
-            // The SYN that is sent again next is answered with a reset, where it is certain who listens.
+            // If its listener is certified, the SYN that is re-injected next is answered with a reset.
             writes.push(Write::ResetOnce { key, expires_ns: after(RESET_FOR) });
         }
         writes

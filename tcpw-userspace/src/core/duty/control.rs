@@ -1,6 +1,6 @@
 //! Requests at the control socket.
 //!
-//! In: requests, and what is found out for them. Out: an answer to each, once.
+//! In: requests, and the facts they need. Out: exactly one reply to each.
 
 use std::{
     net::IpAddr,
@@ -29,7 +29,7 @@ use crate::{
     resolve::{Found, Question},
 };
 
-/// A request for a verdict on its way.
+/// A request for a verdict that has no reply yet.
 #[derive(Clone, Debug)]
 pub(in crate::core) struct Live {
     request: u64,
@@ -38,12 +38,12 @@ pub(in crate::core) struct Live {
     is_exempt: bool,
 }
 
-/// Answers requests; it keeps nothing.
+/// Answers requests; it has no state.
 #[derive(Default)]
 pub(in crate::core) struct Control;
 
 impl Control {
-    /// Judges a client as if it came; answers at once or after the look-ups.
+    /// Judges a client as if it connected; replies at once or after the look-ups.
     pub(in crate::core) fn judge(
         &mut self,
         request: u64,
@@ -98,7 +98,7 @@ impl Control {
         out.step(Step::Judge(Box::new(Attempt { decision, names, facts, purpose, number: None })));
     }
 
-    /// A verdict that was asked for is there.
+    /// A requested verdict is known.
     pub(in crate::core) fn decided(
         &self,
         attempt: &Attempt,

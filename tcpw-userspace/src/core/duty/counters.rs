@@ -1,4 +1,4 @@
-//! Says what the kernel could only count.
+//! Reports what the kernel can only count.
 //!
 //! In: the kernel's counters, once a second. Out: a message for each that matters and grew.
 
@@ -8,7 +8,7 @@ use tcpw_common::metric::Metric;
 
 use crate::core::outbox::Outbox;
 
-/// Counters that mean something went wrong, or may surprise; and what is said of them.
+/// Counters that show a failure or an exceeded limit, and the message for each.
 const TOLD: [(&str, &str); 10] = [
     ("ring_full", "events found the ring full: those attempts were judged, but not logged"),
     ("hold_limited", "attempts were not held, their source has too many: their clients try again"),
@@ -28,14 +28,14 @@ const TOLD: [(&str, &str); 10] = [
     ("broken", "attempts were refused because a table look-up failed: please report this"),
 ];
 
-/// The counters as they were last said.
+/// The counters as last reported.
 #[derive(Default)]
 pub(in crate::core) struct Counters {
     said: HashMap<&'static str, u64>,
 }
 
 impl Counters {
-    /// Says what grew. What was counted before the first call is not news.
+    /// Reports the counters that grew since the last call. The first call reports nothing.
     pub(in crate::core) fn second(&mut self, counters: &[(Metric, u64)], out: &mut Outbox) {
         for (name, text) in TOLD {
             let Some((_, now)) = counters.iter().find(|(metric, _)| metric.name == name) else { continue };

@@ -1,8 +1,8 @@
-//! Commands and connections for the process without rights: which of them it gets, and when.
+//! Commands and connections for the helper: which of them it gets, and when.
 //!
-//! In: commands that rules want, connections that get a banner or a `twist`, what the helper says. Out:
-//! orders to the helper; its start and end.
-//! Invariant: a command that was wanted is counted as run, suppressed or lost, once. In audit mode no
+//! In: commands of rules, connections that get a banner or a `twist`, reports of the helper. Out: orders to
+//! the helper; its start and end.
+//! Invariant: every requested command is counted exactly once, as run, suppressed or lost. In audit mode no
 //! command is run.
 
 use std::{
@@ -36,7 +36,7 @@ use crate::{
 /// Commands that wait for others to end.
 const MOST_WAITING: usize = 64;
 
-/// How long the helper may take to give up root, or to end what took too long.
+/// How long the helper may take to give up root, or to kill commands after their time limit.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// After a helper ended early: the first pause, and the longest.
@@ -48,23 +48,23 @@ const MAX_LINES: usize = 20;
 /// How commands ended; `None` if that will never be known.
 pub(in crate::core) type Ended = Vec<(u64, Option<CommandResult>)>;
 
-/// What the helper has, and what waits for it.
+/// Commands the helper runs, and those that wait for it.
 pub(in crate::core) struct Effects {
     settings: Settings,
     limits: Limits,
     waiting: VecDeque<Order>,
     running: HashMap<u64, Instant>,
-    /// Of those that run or wait: an attempt hangs on how it ends.
+    /// Of those that run or wait: an attempt waits for the result.
     asked: HashSet<u64>,
-    /// Of those that run: they have a connection, whose client may keep them as long as it likes.
+    /// Of those that run: they serve a connection, and last as long as its client wants.
     serving: HashSet<u64>,
     next_id: u64,
     helper: Option<Helper>,
     helpers: u64,
-    /// Not before this is a helper started again.
+    /// The next helper is not started before this.
     start_at: Option<Instant>,
     pause: Duration,
-    /// The helper may not write to files that were made since: it gives way to another.
+    /// Files were made that the running helper may not write to: it is replaced when it is idle.
     gives_way: bool,
     counts: Counts,
     report_at: Option<Instant>,
@@ -91,7 +91,7 @@ struct Helper {
 }
 
 impl Effects {
-    /// Runs nothing yet.
+    /// No helper is running.
     pub(in crate::core) fn new(settings: Settings, now: Instant) -> Self {
         Self {
             limits: Limits::new(settings.per_minute, settings.per_minute_and_source, now),
@@ -139,8 +139,8 @@ impl Effects {
         out.act(Action::CheckCommands(rules.clone()));
     }
 
-    /// The files that commands name are others than before, or were made: the helper gives way to one that
-    /// may write to them, once it has nothing to do.
+    /// The files that commands name changed, or were made: once the helper is idle it is replaced by one that may
+    /// write to them.
     pub(in crate::core) fn files_made(&mut self, out: &mut Outbox) {
         self.gives_way = true;
         self.give_way(out);
@@ -156,7 +156,7 @@ impl Effects {
         }
     }
 
-    /// Runs a command because of `source`, if the limits let it.
+    /// Runs a command because of `source`, if the limits permit it.
     pub(in crate::core) fn run(&mut self, source: IpAddr, command: &Command, out: &mut Outbox) {
         if self.queue(source, command, out.now.at).is_some() {
             self.go_on(out);
@@ -186,8 +186,8 @@ impl Effects {
         Some(self.next_id)
     }
 
-    /// Hands a connection to the helper, if the limits let it; else it is closed. Those that run do not count
-    /// for other commands, nor do others for them: their clients may keep them.
+    /// Hands a connection to the helper if the limits permit it; else ends the connection. Connections and other
+    /// commands have separate limits, because a client may keep its connection open.
     pub(in crate::core) fn serve(
         &mut self,
         (source, connection): (IpAddr, u64),
@@ -224,7 +224,7 @@ impl Effects {
         self.limits.suppress(source);
     }
 
-    /// The helper said something, or is gone: how commands that were asked for ended.
+    /// The helper reported something, or is gone. Returns the results of commands that were waited for.
     pub(in crate::core) fn said(&mut self, number: u64, said: HelperSaid, out: &mut Outbox) -> Ended {
         let mut ended = Vec::new();
         if self.helper.as_ref().is_none_or(|helper| helper.number != number) {
@@ -276,14 +276,14 @@ impl Effects {
         ended
     }
 
-    /// Commands that were asked for, and neither run nor wait any more.
+    /// Commands in `asked` that no longer run or wait.
     fn forget_unanswered(&mut self) -> Ended {
         let Self { asked, running, waiting, .. } = self;
         let is_gone = |id: &u64| !running.contains_key(id) && waiting.iter().all(|order| order.id != *id);
         asked.extract_if(|id| is_gone(id)).map(|id| (id, None)).collect()
     }
 
-    /// Looks after the helper, and says what was not run.
+    /// Checks on the helper, and reports the commands that were not run.
     pub(in crate::core) fn second(&mut self, out: &mut Outbox) -> Ended {
         let now = out.now.at;
         let too_long = self.settings.time_limit + PATIENCE;
@@ -305,7 +305,7 @@ impl Effects {
         self.forget_unanswered()
     }
 
-    /// Says what was not run since the last time.
+    /// Reports the commands that were not run since the last report.
     fn report_suppressed(&mut self, out: &mut Outbox) {
         self.report_at = Some(out.now.at + self.settings.report_every);
         let suppressed = self.limits.report();
@@ -330,7 +330,7 @@ impl Effects {
         }
     }
 
-    /// Ends the helper and what it runs.
+    /// Ends the helper and the commands it runs.
     pub(in crate::core) fn stop(&mut self, out: &mut Outbox) {
         self.report_suppressed(out);
         self.counts.lost += self.waiting.drain(..).count() as u64;
@@ -339,7 +339,7 @@ impl Effects {
         }
     }
 
-    /// Hands over what waits, as far as there is room.
+    /// Hands waiting commands to the helper, up to the limit.
     fn go_on(&mut self, out: &mut Outbox) {
         let may_start = self.start_at.is_none_or(|at| out.now.at >= at);
         if self.helper.is_none() && !self.waiting.is_empty() && may_start {
@@ -361,7 +361,7 @@ impl Effects {
         out.act(Action::Helper(HelperAction::Start(self.helpers)));
     }
 
-    /// The helper is of no use any more.
+    /// The helper is gone, or does not answer.
     fn gone(&mut self, why: &str, out: &mut Outbox) {
         if let Some(helper) = self.helper.take() {
             if helper.is_ready && out.now.at.saturating_duration_since(helper.since) > PAUSES[1] {
@@ -375,7 +375,7 @@ impl Effects {
     fn pause(&mut self, why: &str, out: &mut Outbox) {
         let lost = self.running.drain().count() as u64;
         self.serving.clear();
-        // They began; whether they did their work is not known.
+        // They were started; their results are not known.
         self.counts.run -= lost;
         self.counts.lost += lost;
         self.start_at = Some(out.now.at + self.pause);
@@ -428,7 +428,7 @@ impl Effects {
     }
 }
 
-/// What the kernel has to do for a client, beside letting it in or refusing it: marks of an outcome.
+/// The marks of an outcome: what the kernel has to do for a client beside allowing or refusing it.
 pub(in crate::core) fn marks(judgement: &Judgement) -> u8 {
     let is_refused = judgement.verdict == Verdict::Refuse;
     let mark = |effect: &Effect| match effect.action {

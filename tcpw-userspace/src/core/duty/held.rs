@@ -1,9 +1,9 @@
-//! Held attempts: who listens is found out, and the packet is sent again.
+//! Held attempts: their listener is identified, their packet is re-injected.
 //!
-//! In: held packets, verdicts on them. Out: answers in the kernel, then the packet once more: the gate
+//! In: held packets, verdicts on them. Out: answers in the kernel, then the packet re-injected: the gate
 //! itself lets it pass, or refuses and reports it.
-//! Invariant: what waits is bounded in number and time; what a bound dropped is counted and said; a packet
-//! is sent again once for each reason to hold it.
+//! Invariant: waiting packets are bounded in number and time; those that a bound dropped are counted and
+//! reported; a packet is re-injected at most once for each reason to hold it.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -38,34 +38,34 @@ use crate::{
 /// Most packets that wait for a scan: a megabyte or two.
 const MOST_WAITING: usize = 4096;
 
-/// After this long a client has sent its SYN again itself, or has given up waiting for a datagram.
+/// After this long a client has retransmitted its SYN itself, or no longer waits for a reply to its datagram.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How long a packet that was sent again is remembered, and a UDP client that would be refused.
+/// How long a re-injected packet is remembered, and a UDP client that would be refused.
 const REMEMBERED: Duration = Duration::from_secs(60);
 
-/// An answer outlives at least its attempt: a SYN that cannot be sent again is its client's to repeat.
+/// An answer outlives its attempt: if the SYN cannot be re-injected, the client's retransmit finds the answer.
 const ANSWER_AT_LEAST: Duration = Duration::from_secs(5);
 
-/// Facts behind an answer are known for this much longer: its event may still be on its way.
+/// The facts behind an answer are kept this much longer: its event may still be in the ring.
 const EVENT_DELAY: Duration = Duration::from_secs(60);
 
-/// What waits, and what was sent.
+/// Packets that wait, and those that were re-injected.
 #[derive(Default)]
 pub(in crate::core) struct Held {
-    /// By cookie of a listener that is not identified yet.
+    /// By the cookie of their listener, which is not identified yet.
     by_listener: HashMap<u64, Vec<(Instant, HeldPacket)>>,
     count: usize,
-    /// Once for each reason to hold it: what was not known, under which policy.
+    /// Re-injected packets, by the reason they were held for: what was not known, under which policy.
     sent: Recent<(AttemptKey, u32, u32)>,
-    /// UDP clients whose line audit mode wrote, by socket.
+    /// UDP clients that audit mode has logged, by socket.
     said: Recent<(u64, Address)>,
-    /// Since when an attempt was held that was sent again: CLOCK_BOOTTIME, nanoseconds.
+    /// When each re-injected attempt was first held: CLOCK_BOOTTIME, nanoseconds.
     since: HashMap<FlowKey, u64>,
     since_order: VecDeque<(Instant, FlowKey)>,
-    /// Packets that did not fit.
+    /// Packets dropped because too many wait.
     dropped: u64,
-    /// Those of them that were told of.
+    /// How many of them were reported.
     told: u64,
     /// Packets that waited too long for their listener: their client has sent them again, or has given up.
     given_up: u64,
@@ -73,7 +73,7 @@ pub(in crate::core) struct Held {
     abandoned: u64,
 }
 
-/// What the other duties know that an answer needs.
+/// Facts of other duties that an answer needs.
 pub(in crate::core) struct Others<'a> {
     pub(in crate::core) names: &'a mut Names,
     pub(in crate::core) commands: &'a mut Commands,
@@ -97,7 +97,7 @@ impl Held {
         if is_identified && let Some(names) = shared.inventory.names_of(decision.names) {
             decide(held, &decision, &names, others, shared, out);
         } else if let Some(known) = shared.inventory.get(decision.cookie) {
-            // It was tagged while the packet was on its way here.
+            // It was tagged after the gate held the packet.
             let names = known.names.clone();
             self.identified(held, &decision, &names, others, shared, out);
         } else {
@@ -105,7 +105,7 @@ impl Held {
         }
     }
 
-    /// The listener's tag is there: the gate decides by itself.
+    /// The listener is tagged: the gate can decide by itself.
     fn identified(
         &mut self,
         held: &HeldPacket,
@@ -118,11 +118,11 @@ impl Held {
         if shared.is_audit() {
             return decide(held, decision, names, others, shared, out);
         }
-        // The rules may have it held once more, for its client's name.
+        // The gate may hold it again: the rules may need its client's name.
         self.release(held, decision, vec![Write::ForgetHeld(attempt_key(held, decision))], shared, out);
     }
 
-    /// Looks for the listener; the packet waits.
+    /// The packet waits until its listener is found.
     fn identify(&mut self, held: &HeldPacket, decision: &Decision, out: &mut Outbox) {
         if self.count >= MOST_WAITING {
             self.dropped += 1;
@@ -133,7 +133,7 @@ impl Held {
         out.step(if decision.pid != 0 { Step::LookAt(decision.pid) } else { Step::LookAtAll });
     }
 
-    /// Listeners were tagged: what waited for them goes on.
+    /// Listeners were tagged: the packets that waited for them go on.
     pub(in crate::core) fn listeners_tagged(
         &mut self,
         (is_all, began, listeners): (bool, Instant, &Listeners),
@@ -170,16 +170,17 @@ impl Held {
         }
     }
 
-    /// No process shows the socket: from here on its names are those of its process name.
+    /// No process holds the socket, as far as can be seen: from here on it is judged by the names its process name
+    /// stands for.
     fn name_by_process(&mut self, cookie: u64, shared: &Shared, out: &mut Outbox) {
         let first = self.by_listener.get(&cookie).and_then(|packets| packets.first());
         let Some(event) = first.map(|(_, held)| held.event) else { return };
-        // What any process may call itself is not believed.
+        // The process name of an unprivileged process is not trusted.
         let is_privileged = u32::from(event.flags) & UNPRIVILEGED == 0;
         let names = if is_privileged { event.names } else { 0 };
         let tag = Tag { names, netns: event.netns, pid: event.pid, flags: 0 };
         out.warn(format!(
-            "nobody is seen to listen on port {} (socket {cookie}): judged by the rules for {}",
+            "no process is found that holds the socket on port {} (cookie {cookie}): it is judged by the rules for {}",
             event.server_port,
             shared.policies.names_of(names).unwrap_or_default()
         ));
@@ -199,7 +200,7 @@ impl Held {
         }
     }
 
-    /// A held attempt has its verdict; or, if the user is wanted, that of an unknown one.
+    /// The verdict on a held attempt is known. If the user has to be asked for, `judgement` is for an unknown user.
     pub(in crate::core) fn decided(
         &mut self,
         attempt: Attempt,
@@ -232,7 +233,7 @@ impl Held {
         self.answer(&held, &decision, judgement, (facts, user), others, shared, out);
     }
 
-    /// Tells the gate, and lets it see the packet once more: it reports what it decides then.
+    /// Writes the answer and re-injects the packet: the gate decides by the answer, and reports that.
     fn answer(
         &mut self,
         held: &HeldPacket,
@@ -268,7 +269,7 @@ impl Held {
             .then(|| others.banners.leave((held, decision), judgement, shared, &mut writes, out));
         facts.hide_banners();
         if !is_in_force(shared, decision) {
-            // Another policy may say otherwise: the packet is held once more, for that one.
+            // The policy in force may decide otherwise: the packet is held again, for that policy.
             writes.push(Write::ForgetHeld(attempt_key(held, decision)));
         }
         if facts.hang_on_a_command() {
@@ -279,8 +280,8 @@ impl Held {
         if !facts.is_empty() {
             others.names.remember(key, facts, now.at, now.at + holds.unwrap_or_default() + EVENT_DELAY);
         }
-        // There may be a text for the next client, though there was none for this one. If nothing can make
-        // it, the next client is let in by this answer.
+        // This client has no banner, but the next client with this answer may have one. If no daemon is there to
+        // make it, the next client is allowed by this answer without a banner.
         let of_all = if text.is_some() { marks | BANNER } else { marks };
         writes.push(Write::Answer { key, answer, marks: of_all, expires_ns });
         if let Some(marks) = text {
@@ -289,7 +290,7 @@ impl Held {
         self.release(held, decision, writes, shared, out);
     }
 
-    /// Writes, then sends the packet again, once. What cannot be sent is left to the client.
+    /// Writes, then re-injects the packet, at most once. If that fails, the client retransmits.
     fn release(
         &mut self,
         held: &HeldPacket,
@@ -333,18 +334,18 @@ impl Held {
         }
     }
 
-    /// How long an attempt was held that is reported now.
+    /// How long the attempt that is reported now was held.
     pub(in crate::core) fn held_for(&mut self, decision: &Decision) -> Option<Duration> {
         let since_ns = self.since.remove(&decision.flow())?;
         Some(Duration::from_nanos(decision.time_ns.saturating_sub(since_ns)))
     }
 
-    /// Says what a bound did, and forgets what waited too long.
+    /// Reports packets that a bound dropped, and drops those that waited too long.
     pub(in crate::core) fn second(&mut self, out: &mut Outbox) {
         let dropped = self.dropped - std::mem::replace(&mut self.told, self.dropped);
         if dropped > 0 {
             out.warn(format!(
-                "{dropped} connection attempts were not held: {MOST_WAITING} wait already; their clients try again"
+                "{dropped} connection attempts were not held: {MOST_WAITING} already wait; their clients retry"
             ));
         }
         let now = out.now.at;
@@ -363,7 +364,8 @@ impl Held {
         self.abandoned += u64::from(matches!(attempt.purpose, Purpose::Held(_)));
     }
 
-    /// Whether an attempt is no further datagram of one that was told of. TCP's are held once each.
+    /// Whether an attempt was not reported before: over UDP each datagram is held, but only the first is reported.
+    /// TCP attempts are held once each.
     fn is_news(&mut self, decision: &Decision, now: Instant) -> bool {
         decision.protocol != UDP || self.said.insert((decision.cookie, decision.client), now)
     }
@@ -432,12 +434,12 @@ fn is_in_force(shared: &Shared, decision: &Decision) -> bool {
     shared.policies.generation() == Some(decision.generation)
 }
 
-/// Whether a client that is let in has a banner coming, which was not read so far.
+/// Whether an allowed client gets a banner that was not read yet.
 fn needs_text(decision: &Decision, judgement: &Judgement, facts: &Facts) -> bool {
     decision.protocol != UDP && marks(judgement) & BANNER != 0 && !facts.shows_banners()
 }
 
-/// What was seen within the last minute, at constant cost for each.
+/// The items seen within the last minute, at constant cost for each.
 struct Recent<K> {
     at: HashMap<K, Instant>,
     order: VecDeque<(Instant, K)>,
@@ -450,7 +452,7 @@ impl<K> Default for Recent<K> {
 }
 
 impl<K: Copy + Eq + std::hash::Hash> Recent<K> {
-    /// Adds one; whether it was not there.
+    /// Adds an item; whether it is new.
     fn insert(&mut self, key: K, now: Instant) -> bool {
         while let Some((at, oldest)) = self.order.front()
             && (now.saturating_duration_since(*at) >= REMEMBERED || self.order.len() >= 16 * MOST_WAITING)

@@ -1,10 +1,9 @@
 //! `keepalive` on connections that waited for their user.
 //!
-//! In: connections that a rule with the option let go on. Out: looks for their sockets, which get
-//! SO_KEEPALIVE through the processes that hold them: when the user is known, no program of the kernel
-//! passes by any more.
-//! Invariant: one look at a time; a socket that is not accepted yet is looked for again every second, for a
-//! while.
+//! In: connections allowed by a rule with the option. Out: searches for their sockets. SO_KEEPALIVE is set
+//! through the processes that hold them: no BPF program runs for the socket when its user becomes known.
+//! Invariant: one search at a time; a socket that is not accepted yet is searched for every second, up to a
+//! time limit.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -27,7 +26,7 @@ type Place = (u64, Vec<u32>);
 pub(in crate::core) struct Keepalive {
     wanted: HashMap<u64, (Place, Instant)>,
     is_looking: bool,
-    /// There are some that the look that runs does not know of.
+    /// Sockets were added since the running search began.
     has_new: bool,
 }
 
@@ -46,7 +45,7 @@ impl Keepalive {
         self.look(out);
     }
 
-    /// Looks for the sockets; to be called every second, too.
+    /// Searches for the sockets; also to be called every second.
     pub(in crate::core) fn look(&mut self, out: &mut Outbox) {
         let now = out.now.at;
         self.wanted.retain(|_, (_, since)| now.saturating_duration_since(*since) < PATIENCE);
@@ -63,7 +62,7 @@ impl Keepalive {
         [("sockets that want SO_KEEPALIVE", self.wanted.len())]
     }
 
-    /// A look is over: these are done with.
+    /// A search is over: these sockets are done.
     pub(in crate::core) fn kept_alive(&mut self, done: &HashSet<u64>, out: &mut Outbox) {
         self.wanted.retain(|socket, _| !done.contains(socket));
         self.is_looking = false;

@@ -1,6 +1,6 @@
-//! Listeners that a scan found: they get their tags, under a policy that knows their names.
+//! Listeners that a scan found: they are tagged, under a policy that knows their names.
 //!
-//! In: what scans saw, what became of the tags. Out: tags to write, names for the policy, what is certified.
+//! In: results of scans and of writing tags. Out: tags to write, names for the policy, places to certify.
 //! Invariant: a tag is written only after the policy in force knows its names; nothing is certified of a
 //! listener before its tag is written.
 
@@ -28,12 +28,12 @@ use crate::{
     names::NamesSet,
 };
 
-/// Listeners on their way to their tags.
+/// Listeners that are not tagged yet.
 #[derive(Default)]
 pub(in crate::core) struct Listeners {
     /// The scan whose listeners are being tagged.
     scan: Option<InWork>,
-    /// Names-sets that the policy in force does not know; it is being compiled with them.
+    /// Names-sets that the policy in force does not know; a policy with them is being compiled.
     wanted: Vec<NamesSet>,
     /// Listeners that were seen and wait for a policy that knows their names: by cookie, their process and names.
     waiting: HashMap<u64, (u32, NamesId)>,
@@ -48,12 +48,12 @@ struct InWork {
     namespaces: Vec<NamespaceSeen>,
     is_all: bool,
     began: Instant,
-    /// Names-sets whose entry goes into the live policy.
+    /// Names-sets to add to the live policy.
     names: HashMap<NamesId, NamesSet>,
 }
 
 impl Listeners {
-    /// The first look, before any policy is in force: only the names are of interest.
+    /// The first scan, before any policy is in force: it only collects names.
     pub(in crate::core) fn learn_names(&mut self, scanned: &Scanned, shared: &mut Shared) {
         self.marks_bound = Some(scanned.marks_bound);
         for seen in scanned.listeners.iter().filter(|seen| is_service(seen, scanned.marks_bound)) {
@@ -73,7 +73,7 @@ impl Listeners {
         let began = scanned.began.unwrap_or(out.now.at);
         if self.marks_bound.replace(scanned.marks_bound) != Some(false) && !scanned.marks_bound {
             out.warn(
-                "this kernel does not tell which UDP sockets were bound before the start: every one that has a port is judged",
+                "this kernel does not show which UDP sockets were bound before the start: every UDP socket with a port is judged",
             );
         }
         if is_all {
@@ -120,7 +120,7 @@ impl Listeners {
         out.act(Action::Tag { names, tags });
     }
 
-    /// Tags were written, as far as they could be.
+    /// Tags were written, except those that failed.
     pub(in crate::core) fn tagged(
         &mut self,
         tagged: &Tagged,
@@ -149,7 +149,7 @@ impl Listeners {
             let before = shared.inventory.get(seen.cookie).map(|known| &known.untagged);
             if let Some(reason) = untagged.as_ref().filter(|_| before != Some(&untagged)) {
                 out.warn(format!(
-                    "{} of {}[{}] cannot be tagged, it is judged by the rules for any daemon: {reason}",
+                    "{} of {}[{}] cannot be tagged: it is judged by the rules that match any daemon: {reason}",
                     seen.local, seen.ident, seen.pid
                 ));
             }
@@ -192,14 +192,14 @@ impl Listeners {
         !self.wanted.is_empty()
     }
 
-    /// Every names-set the next policy has to know.
+    /// Every names-set that the next policy must contain.
     pub(in crate::core) fn names_sets(&self, shared: &Shared) -> Vec<NamesSet> {
         let mut all = shared.inventory.names_sets();
         all.extend(self.wanted.iter().filter(|set| !shared.inventory.knows(set)).cloned());
         all
     }
 
-    /// A policy that knows these names is in force: listeners that waited for it are looked at again.
+    /// A policy that knows these names is in force: the listeners that waited for it are scanned again.
     pub(in crate::core) fn names_known(&mut self, known: &[NamesSet], shared: &mut Shared, out: &mut Outbox) {
         for set in known {
             shared.inventory.learn(set);
@@ -217,13 +217,13 @@ impl Listeners {
         }
     }
 
-    /// The policy could not be compiled with the names that are wanted.
+    /// The policy could not be compiled with the missing names.
     pub(in crate::core) fn names_not_taken(&mut self, reason: &str, shared: &mut Shared, out: &mut Outbox) {
         self.waiting.clear();
         for set in std::mem::take(&mut self.wanted) {
             self.not_taken.insert(set.id());
             let problem = format!(
-                "listeners named {set} are judged by their process name alone: the policy cannot take their names: {reason}"
+                "listeners named {set} are judged by their process name alone: the policy cannot be compiled with their names: {reason}"
             );
             out.error(problem.clone());
             shared.problems.report(Source::Names, problem);
@@ -233,7 +233,7 @@ impl Listeners {
     }
 }
 
-/// Whether a socket is one that is judged: of UDP sockets those whose owner chose the port.
+/// Whether a socket is judged: a UDP socket only if its owner chose the port.
 pub(in crate::core) fn is_service(seen: &Seen, marks_bound: bool) -> bool {
     if seen.protocol != UDP || !seen.is_shown {
         return true;
@@ -246,7 +246,7 @@ pub(in crate::core) fn is_service(seen: &Seen, marks_bound: bool) -> bool {
     }
 }
 
-/// Whether a listener carries another tag than it will.
+/// Whether the tag of a listener differs from the one to be written.
 fn is_news(seen: &Seen, shared: &Shared) -> bool {
     if !seen.is_shown || !is_taggable(seen.protocol) {
         return shared.inventory.get(seen.cookie).is_none_or(|known| known.names != seen.names);
@@ -255,7 +255,7 @@ fn is_news(seen: &Seen, shared: &Shared) -> bool {
     seen.tag.is_ok_and(|tag| tag.map(unmarked) != Some(tag_of(seen)))
 }
 
-/// Forgets listeners that a look at everything did not find.
+/// Forgets listeners that a full scan did not find.
 fn forget_others(scanned: &Scanned, users: &Users, shared: &mut Shared, out: &mut Outbox) {
     let cookies: HashSet<u64> = scanned.listeners.iter().map(|seen| seen.cookie).collect();
     shared.inventory.keep_only(&cookies);
@@ -268,7 +268,7 @@ fn order(seen: &Seen) -> TagOrder {
     TagOrder {
         cookie: seen.cookie,
         tag: tag_of(seen),
-        // The gate sees an MPTCP listener's subflow, which no descriptor leads to.
+        // The gate sees the subflow of an MPTCP listener, and no descriptor refers to that socket.
         by_cookie: !seen.is_shown || !is_taggable(seen.protocol),
         holders: seen.holders.clone(),
     }

@@ -1,9 +1,9 @@
-//! Attempts that hang on a name: they wait for a look-up, and are judged again with its answer.
+//! Attempts that need a name: they wait for a look-up, and are judged again with its answer.
 //!
 //! In: attempts, answers of the resolver, the time. Out: look-ups to begin, attempts to judge.
-//! Invariant: what waits is bounded in all, by source and in time; an attempt waits once, however
-//! often its client sends its SYN; a question is looked up once at a time; what a bound dropped is counted
-//! and said.
+//! Invariant: waiting attempts are bounded in total, by source and in time; an attempt waits once, however
+//! often its client retransmits; a question is looked up once at a time; attempts that a bound dropped are
+//! counted and reported.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -41,7 +41,7 @@ pub(in crate::core) struct Names {
     by_key: HashMap<AttemptKey, u64>,
     by_question: HashMap<Question, Vec<u64>>,
     by_source: HashMap<Address, usize>,
-    /// In the order of time; what was decided before is skipped.
+    /// Oldest first; attempts that were decided since are skipped.
     deadlines: VecDeque<(Instant, u64)>,
     answered: Cache<AnswerKey, Facts>,
     queue: Queue,
@@ -52,7 +52,7 @@ pub(in crate::core) struct Names {
 /// Counts since the start.
 #[derive(Clone, Copy, Debug, Default)]
 struct Counts {
-    /// Attempts that found too many waiting.
+    /// Attempts not held because too many waited.
     dropped: u64,
     /// Attempts whose names did not come in time.
     given_up: u64,
@@ -90,12 +90,12 @@ impl Names {
         self.answered.keep(key, facts, since, until);
     }
 
-    /// Whether every answer that is in force has its facts here.
+    /// Whether the facts of every answer in force are kept here.
     pub(in crate::core) fn is_complete(&self) -> bool {
         self.answered.evicted() == 0
     }
 
-    /// Whether an attempt waits already: its client has sent the SYN once more, and that one is sent again.
+    /// Whether an attempt already waits: its client has retransmitted the SYN, which replaces the held packet.
     pub(in crate::core) fn repeats(&mut self, key: &AttemptKey, held: &Held) -> bool {
         let waiting = self.by_key.get(key).and_then(|number| self.attempts.get_mut(number));
         if let Some((attempt, _)) = waiting
@@ -107,7 +107,7 @@ impl Names {
         false
     }
 
-    /// An attempt hangs on a look-up.
+    /// An attempt needs a look-up.
     pub(in crate::core) fn want(&mut self, mut attempt: Box<Attempt>, question: Question, out: &mut Outbox) {
         let now = out.now.at;
         if let Some(kept) = self.queue.remembered(&question, now) {
@@ -116,7 +116,7 @@ impl Names {
             return out.step(Step::Judge(attempt));
         }
         if let Err(mut limited) = self.park(attempt, question.clone(), now) {
-            // Its client would not try again, or only a text wants it: the name is unknown.
+            // The client would not retry, or only the text of a banner needs the name: it is taken as unknown.
             if limited.is_connection() || limited.facts.shows_banners() {
                 limited.facts.give_up(now);
                 out.step(Step::Judge(limited));
@@ -134,7 +134,7 @@ impl Names {
             out.info(format!("{address}: {warning}"));
         }
         let Some((kept, took)) = self.queue.finished(question, found, out) else {
-            // What waits for it gives up in time.
+            // The attempts that wait for it reach their time limit.
             return;
         };
         for mut attempt in self.take_all(question) {
@@ -156,7 +156,7 @@ impl Names {
         }
     }
 
-    /// Says what bounds did.
+    /// Reports the attempts that a bound dropped or a time limit ended.
     pub(in crate::core) fn second(&mut self, shared: &Shared, out: &mut Outbox) {
         let Counts { dropped, given_up } = self.counts;
         let before = std::mem::replace(&mut self.said, self.counts);
@@ -215,7 +215,7 @@ impl Names {
         ]
     }
 
-    /// Has an attempt wait for an answer.
+    /// Lets an attempt wait for an answer.
     fn park(
         &mut self,
         mut attempt: Box<Attempt>,
@@ -267,7 +267,7 @@ impl Names {
         numbers.into_iter().filter_map(|number| Some(self.take(number)?.0)).collect()
     }
 
-    /// An attempt that has waited too long, and its question if no other attempt waits for that.
+    /// An attempt that has waited too long; and its question, if no other attempt waits for the same.
     fn take_overdue(&mut self, now: Instant) -> Option<(Box<Attempt>, Option<Question>)> {
         while let Some((at, number)) = self.deadlines.front().copied()
             && at <= now
@@ -291,13 +291,13 @@ impl Names {
     }
 }
 
-/// What is looked up, and what was.
+/// Look-ups that run or wait, and the answers of earlier ones.
 struct Queue {
     at_once: usize,
     found_for: Duration,
     not_found_for: Duration,
     cache: Cache<Question, Found>,
-    /// Asked for and not answered; since when it is looked up.
+    /// Questions without an answer; and since when each is being looked up.
     open: HashMap<Question, Option<Instant>>,
     queue: VecDeque<Question>,
     running: usize,
@@ -322,7 +322,7 @@ impl Queue {
         }
     }
 
-    /// What is remembered.
+    /// Answers that are kept.
     fn remembered(&mut self, question: &Question, now: Instant) -> Option<&Kept<Found>> {
         let kept = self.cache.at(question, now);
         self.remembered += u64::from(kept.is_some());
@@ -338,14 +338,14 @@ impl Queue {
         }
     }
 
-    /// Nobody waits for it any more: it is not begun if it was not.
+    /// No attempt waits for it any more: if it was not begun, it is not begun at all.
     fn forget(&mut self, question: &Question) {
         if self.open.get(question) == Some(&None) {
             self.open.remove(question);
         }
     }
 
-    /// A look-up is over: what is kept of it, and how long it took; nothing if it could not be begun.
+    /// A look-up is over. Returns the answer to keep and how long it took; `None` if it could not be begun.
     fn finished(
         &mut self,
         question: &Question,
@@ -371,7 +371,7 @@ impl Queue {
         while self.running < self.at_once
             && let Some(question) = self.queue.pop_front()
         {
-            // Forgotten ones stay in the queue until here.
+            // Questions that were dropped meanwhile are still in the queue.
             let Some(began) = self.open.get_mut(&question).filter(|began| began.is_none()) else {
                 continue;
             };
@@ -418,7 +418,7 @@ fn size(size: usize) -> u64 {
     u64::try_from(size).unwrap_or(u64::MAX)
 }
 
-/// What a host has to its name: an IPv4 address, or an IPv6 /64.
+/// The addresses that count as one source: an IPv4 address, or an IPv6 /64.
 pub(in crate::core) fn source(client: &Address) -> Address {
     let mut source = *client;
     if as_v4(client).is_none() {

@@ -1,9 +1,10 @@
-//! Refused clients that are redirected to us: they get their rule's banner, or the program of its `twist`.
+//! Refused clients that are redirected to the redirect listener: they get their rule's banner, or the program
+//! of its `twist`.
 //!
 //! In: attempts that the kernel redirects, and the connections that arrive. Out: each connection handed to
 //! the helper, or ended.
-//! Invariant: a connection is judged under the policy that redirected it, by its own addresses; one that is
-//! allowed by then, or has nothing coming to it, is ended. What waits is bounded.
+//! Invariant: a connection is judged under the policy that redirected it, by its own addresses. If it is now
+//! allowed, or its rule has nothing for it, it is ended. The number of waiting connections is bounded.
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
@@ -42,27 +43,27 @@ use crate::{
     events::{self, Decision, Fate},
 };
 
-/// Connections in hand: those that wait for names and users, too.
+/// Most connections at once, including those that wait for names and users.
 const MOST_IN_HAND: u64 = 256;
 
 /// Attempts whose connection has not arrived yet.
 const MOST_EXPECTED: usize = 8192;
 
-/// How long a handshake may take. One that takes longer is an attempt that never connected.
+/// How long a handshake may take. After that the attempt counts as one that never connected.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 
-/// How long the event of a connection may be on its way.
+/// How long the event of a connection may take to arrive.
 const EVENT_DELAY: Duration = Duration::from_millis(500);
 
-/// The kernel may report an attempt once more whose connection has arrived.
+/// How long an arrived connection is remembered: the kernel may report its attempt again.
 const REMEMBERED: Duration = Duration::from_secs(130);
 
-/// Attempts that were redirected, and the listeners that take them.
+/// Attempts that were redirected, and the redirect listeners.
 #[derive(Default)]
 pub(in crate::core) struct Redirect {
-    /// Redirect listeners: their cookie, once they are there.
+    /// Redirect listeners: their cookie, once they exist.
     listeners: BTreeMap<(u64, Family), Option<u64>>,
-    /// A namespace without a family, and the like, is said once.
+    /// Namespaces and families without a redirect listener that were reported: each once.
     failed: BTreeMap<(u64, Family), String>,
     expected: HashMap<FlowKey, (Instant, Decision)>,
     arrived: HashMap<FlowKey, (Instant, Redirected)>,
@@ -72,30 +73,30 @@ pub(in crate::core) struct Redirect {
     late: HashMap<FlowKey, Instant>,
     in_hand: u64,
     served: u64,
-    /// Connections that no event announced: their flow had one just before, or the event was lost.
+    /// Connections without an event: an event of the same flow came shortly before, or the event was lost.
     unannounced: u64,
-    /// Connections that found too many in hand.
+    /// Connections ended because there were too many.
     too_many: u64,
-    /// Connections that found no room on their way here.
+    /// Connections ended because the channel to the loop was full.
     turned_away: u64,
     said_turned_away: u64,
     /// Whether the policy in force redirects clients, when last looked at.
     is_on: bool,
 }
 
-/// A connection on its way to what its rule has for it.
+/// A connection that has not got its banner or program yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::core) struct Redirected {
     arrived: Arrived,
 }
 
 impl Redirect {
-    /// Whether a listening socket is a redirect listener: no service.
+    /// Whether a listening socket is a redirect listener, which is never judged.
     pub(in crate::core) fn is_own(&self, cookie: u64) -> bool {
         self.listeners.values().any(|own| *own == Some(cookie))
     }
 
-    /// A policy is in force: what is certified may have to be certified otherwise.
+    /// A policy is in force: the flags of the certified places may change.
     pub(in crate::core) fn policy_in_force(&mut self, shared: &Shared, out: &mut Outbox) {
         let is_on = shared.redirects();
         if std::mem::replace(&mut self.is_on, is_on) != is_on {
@@ -103,7 +104,7 @@ impl Redirect {
         }
     }
 
-    /// Sees to the listeners of a namespace: there while a certified place needs them.
+    /// Makes or closes the redirect listeners of a namespace: they exist while a certified place needs them.
     pub(in crate::core) fn see_to_listeners(
         &mut self,
         netns: u64,
@@ -127,7 +128,7 @@ impl Redirect {
         }
     }
 
-    /// A redirect listener is there, or not.
+    /// A redirect listener was made, or could not be.
     pub(in crate::core) fn opened(
         &mut self,
         (netns, family): (u64, Family),
@@ -141,7 +142,7 @@ impl Redirect {
                     self.failed.remove(&key);
                     *place = Some(cookie);
                 }
-                // Nobody needs it any more.
+                // No certified place needs it any more.
                 None => out.act(Action::CloseRedirect { netns, family }),
             },
             Err(error) => {
@@ -210,7 +211,7 @@ impl Redirect {
         out.act(Action::Abort(redirected.arrived.connection));
     }
 
-    /// The rules that a connection hangs on are not known any more.
+    /// The rules that redirected a connection are no longer known.
     pub(in crate::core) fn abandoned(&mut self, attempt: &Attempt, out: &mut Outbox) {
         if let Purpose::Redirected(redirected) = &attempt.purpose {
             self.abort(**redirected, out);
@@ -222,7 +223,7 @@ impl Redirect {
         self.done_order.push_back((now, flow));
     }
 
-    /// Connection and attempt have found each other.
+    /// Judges a connection that was matched with its attempt.
     fn take(
         &mut self,
         redirected: Redirected,
@@ -247,7 +248,7 @@ impl Redirect {
         })));
     }
 
-    /// A connection's names and user are known, and what its rule has for it.
+    /// The verdict on a connection is known, with the names and user it needs.
     pub(in crate::core) fn decided(
         &mut self,
         attempt: Attempt,
@@ -263,7 +264,7 @@ impl Redirect {
             report.check(&refused, &names, judgement, (false, names_duty), out);
         }
         if judgement.verdict == Verdict::Allow {
-            // The tables changed, or a name did: it tries again.
+            // The tables or a name changed meanwhile: the client retries.
             self.abort(*redirected, out);
             let finished = finished(Fate::Refused, decision, names, None, facts);
             return report.write_record(finished, shared, out);
@@ -289,7 +290,8 @@ impl Redirect {
         out.step(Step::Finish(Box::new(Finished { twist, ..finished })));
     }
 
-    /// Takes up what waited too long for its other half, and forgets what is over.
+    /// Ends the wait of connections without an event and of events without a connection; forgets those that are
+    /// over.
     pub(in crate::core) fn second(
         &mut self,
         turned_away: u64,
@@ -305,7 +307,7 @@ impl Redirect {
             .map(|(flow, (_, decision))| (flow, decision))
             .collect();
         for (flow, decision) in late {
-            // The ACK of a SYN cookie is no second attempt.
+            // The ACK of a SYN cookie is not a second attempt.
             if !self.done.contains_key(&flow) {
                 self.late.insert(flow, now);
                 report.decided(&Decision { fate: Fate::Refused, ..decision }, Some(&*names), shared, out);
@@ -341,7 +343,7 @@ impl Redirect {
         let news = turned_away - std::mem::replace(&mut self.said_turned_away, turned_away);
         if news > 0 {
             out.warn(format!(
-                "{news} refused clients got no banner and no twist: {MOST_IN_HAND} are in hand already"
+                "{news} refused clients got no banner and no twist: {MOST_IN_HAND} connections are already being served"
             ));
         }
     }
@@ -370,7 +372,7 @@ impl Redirect {
                 Metric::counter(
                     "redirected_unannounced",
                     "connections",
-                    "Redirected connections that no event announced.",
+                    "Redirected connections without an event.",
                 ),
                 self.unannounced,
             ),
@@ -378,7 +380,7 @@ impl Redirect {
                 Metric::counter(
                     "redirected_turned_away",
                     "connections",
-                    "Redirected connections that were ended because too many are in hand.",
+                    "Redirected connections that were ended because there were too many.",
                 ),
                 self.turned_away + self.too_many,
             ),
@@ -394,7 +396,7 @@ impl Redirect {
     }
 }
 
-/// Whether a client is redirected to us whatever its user is.
+/// Whether a client is redirected whatever its user is.
 pub(in crate::core) fn is_sure_to_redirect(
     decision: &Decision,
     judgement: &Judgement,
@@ -407,7 +409,7 @@ pub(in crate::core) fn is_sure_to_redirect(
     marks(judgement) & REDIRECT != 0 && !has_command && !compile::users_choose(rules.tables(), rule)
 }
 
-/// An attempt whose event was lost, under the policy of today: by the certified place.
+/// An attempt whose event was lost, from the certificate of its place, under the policy in force.
 fn decision_of_arrived(arrived: &Arrived, certify: &Certify, boot_ns: u64) -> Option<Decision> {
     let flow = flow_of_arrived(arrived);
     let every = if as_v4(&flow.server).is_some() { mapped([0; 4]) } else { [0; 16] };

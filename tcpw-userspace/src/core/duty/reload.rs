@@ -1,8 +1,8 @@
-//! The files as they are now, put in force.
+//! Puts the files as they are now in force.
 //!
-//! In: texts, what a worker made of them, names that the policy in force does not know. Out: work for the
-//! worker, and the switch. Invariant: of two edits the later one counts, and work on the older one is
-//! dropped; a policy is in force whole or not at all; at any time one slot is filled.
+//! In: texts, the worker's results, names that the policy in force does not know. Out: jobs for the worker,
+//! and the flip. Invariant: of two edits the later one counts, and work on the older one is dropped; a policy
+//! is in force whole or not at all; only one slot is filled at a time.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -30,24 +30,24 @@ use crate::{
 /// Most texts that are parsed at once: one whose users and groups cannot be looked up keeps its thread.
 const MOST_UNDER_WAY: usize = 4;
 
-/// After so long it is said that the files are not in force yet.
+/// After this long it is reported that the files are not in force yet.
 const LONG: Duration = Duration::from_secs(3);
 
-/// What is on its way into force.
+/// Texts and policies that are not in force yet.
 #[derive(Default)]
 pub(in crate::core) struct Reload {
     last: u64,
-    /// Texts that are parsed.
+    /// Texts that are being parsed.
     parsing: BTreeMap<u64, Parsing>,
-    /// The highest number that was found fit, or equal to what is in force.
+    /// The highest number of a preparation that succeeded, or that equals the policy in force.
     counts: u64,
-    /// The files changed when there was no room for one more.
+    /// The files changed while too many texts were being parsed.
     again: bool,
-    /// The last preparation that was said to take long.
+    /// The last preparation that was reported as slow.
     said: u64,
     /// The files changed, and are being read.
     reading_since: Option<Instant>,
-    /// Waits for the kernel to be ready for users.
+    /// Waits until the kernel can make connections wait for their user.
     readying: Option<Job>,
     filling: Option<Job>,
     /// Filled next; a later one takes its place.
@@ -65,7 +65,7 @@ struct Parsing {
     looks_up_accounts: bool,
 }
 
-/// Rules on their way into a slot.
+/// Rules to compile and fill into a slot.
 #[derive(Clone)]
 struct Job {
     number: u64,
@@ -75,7 +75,7 @@ struct Job {
     looked_up: Names,
     errors: [usize; 2],
     missing: [bool; 2],
-    /// Made from the files, not from the rules in force for names they did not know.
+    /// Made from the files; else from the rules in force, for names that the policy does not know.
     is_of_files: bool,
 }
 
@@ -131,7 +131,8 @@ impl Reload {
                 self.take_in((number, began), *prepared, listeners, shared, out);
             }
             Err(error) => {
-                let problem = format!("the changed files could not be looked at: {error}; send SIGHUP");
+                let problem =
+                    format!("the changed files could not be read: {error}; send SIGHUP to try again");
                 if shared.policies.current.is_none() {
                     return out.act(Action::Exit(Err(problem)));
                 }
@@ -155,11 +156,11 @@ impl Reload {
         if current.is_some_and(|current| {
             prepared.same_as == Some(current.generation) && current.missing == prepared.missing
         }) {
-            // What is on its way is older than these files.
+            // The policies in preparation are older than these files.
             self.drop_older(out);
             out.act(Action::Free(Freed::Rules(prepared.rules)));
             match shared.problems.clear(Source::Files) {
-                true => out.info("the files say again what is in force"),
+                true => out.info("the files are again the same as the policy in force"),
                 false => out.debug("the files changed, their rules did not"),
             }
             return;
@@ -168,7 +169,7 @@ impl Reload {
         let before = current.map(|current| current.missing).or(self.missing_before);
         if let Some(reason) = before.and_then(|before| prepared.objection(before)) {
             if shared.policies.current.is_none() {
-                let error = format!("the pinned policy stays in force, and nobody follows it: {reason}");
+                let error = format!("the pinned policy stays in force, and no daemon updates it: {reason}");
                 return out.act(Action::Exit(Err(error)));
             }
             out.act(Action::Free(Freed::Rules(prepared.rules)));
@@ -212,7 +213,7 @@ impl Reload {
         self.fill(Job { looked_up, ..job }, shared, out);
     }
 
-    /// Names are wanted that the policy in force does not know: the rules in force are compiled with them.
+    /// The policy in force does not know some names of listeners: its rules are compiled again with them.
     pub(in crate::core) fn prepare_again(
         &mut self,
         listeners: &Listeners,
@@ -225,7 +226,7 @@ impl Reload {
         let is_under_way = self.readying.is_some() || self.next.is_some();
         let Some(current) = shared.policies.current.as_ref().filter(|_| !is_under_way) else { return };
         if self.filling.is_some() || self.flipping.is_some() {
-            // The names are compared once more before the switch.
+            // Names that are missing by then are added before the flip.
             return;
         }
         self.last += 1;
@@ -265,7 +266,7 @@ impl Reload {
         }
     }
 
-    /// Nothing that was begun before counts any more.
+    /// Drops all work that was begun before.
     fn drop_older(&mut self, out: &mut Outbox) {
         for job in self.readying.take().into_iter().chain(self.next.take()) {
             out.act(Action::Free(Freed::Rules(job.rules)));
@@ -316,13 +317,13 @@ impl Reload {
         }
     }
 
-    /// Whether a job compiles rules that are not those in force any more, for names alone.
+    /// Whether a job compiles rules for new names only, and these rules are no longer in force.
     fn is_stale(&self, job: &Job, shared: &Shared) -> bool {
         let is_current = |current: &InForce| Arc::ptr_eq(&current.rules.indexed, &job.rules.indexed);
         !job.is_of_files && !shared.policies.current.as_ref().is_some_and(is_current)
     }
 
-    /// A policy that cannot be in force.
+    /// A policy could not be put in force.
     fn failed(
         &mut self,
         job: &Job,
@@ -341,7 +342,7 @@ impl Reload {
         }
     }
 
-    /// A filled slot is in force, or is not.
+    /// A flip succeeded or failed.
     pub(in crate::core) fn flipped(
         &mut self,
         number: u64,
@@ -404,7 +405,7 @@ impl Reload {
         self.settling = Some((generation, began, job.is_of_files));
     }
 
-    /// No evaluation of the policy before is left. Whether it was the one awaited.
+    /// No evaluation of the previous policy is left. Returns whether `generation` was the one waited for.
     pub(in crate::core) fn settled(
         &mut self,
         generation: u32,
@@ -441,7 +442,7 @@ impl Reload {
         ]
     }
 
-    /// Says that the files as they are now are not in force yet.
+    /// Reports that the files as they are now are not in force yet.
     pub(in crate::core) fn second(&mut self, shared: &mut Shared, out: &mut Outbox) {
         let Some((number, parsing)) = self.parsing.last_key_value() else { return };
         let passed = out.now.at.saturating_duration_since(parsing.began);
@@ -450,7 +451,7 @@ impl Reload {
         }
         let problem = if parsing.looks_up_accounts {
             format!(
-                "a user or group that the tables name is being looked up for {} s: see to the service that knows it",
+                "the look-up of a user or group that the tables name has taken {} s so far: check the name service (nsswitch.conf)",
                 passed.as_secs()
             )
         } else {
@@ -462,7 +463,7 @@ impl Reload {
     }
 }
 
-/// The policy before stays: why.
+/// The previous policy stays in force: reports why.
 fn keep(reason: &str, shared: &mut Shared, out: &mut Outbox) {
     out.error(format!("the previous policy stays in force: {reason}"));
     shared.problems.report(Source::Files, reason.to_owned());
@@ -473,8 +474,8 @@ fn discard(number: u64, filled: Box<Filled>, out: &mut Outbox) {
     out.act(Action::Free(Freed::Policy(Arc::new(filled.policy))));
 }
 
-/// Names-sets that became known after a policy was compiled, with their class there; `None` if only
-/// compiling it anew can tell.
+/// Names-sets that became known after a policy was compiled, with their class in it; `None` if the policy has
+/// to be compiled again.
 fn late_names(
     job: &Job,
     filled: &Filled,

@@ -1,8 +1,8 @@
-//! What became of attempts: each gets its record, and the commands of its rules.
+//! The outcome of attempts: each gets its record, and the commands of its rules are run.
 //!
 //! In: decisions of the kernel, attempts that were decided here. Out: records, commands.
-//! Invariant: an attempt has its record and its commands once: where the gate decides, when it reports that;
-//! else when it was decided here. Verdicts of the kernel are held against the evaluator's.
+//! Invariant: each attempt gets one record, and its commands are run once: when the gate reports its decision,
+//! or, if user space decides, at that time. Verdicts of the kernel are compared with the evaluator's.
 
 use std::{sync::Arc, time::Duration};
 
@@ -31,18 +31,18 @@ use crate::{
     record::{Judged as JudgedRecord, ListenerRecord, LookupRecord, Record},
 };
 
-/// A walk over so many rules is made at once; a longer one on a thread.
+/// A walk over at most this many rules is made at once; a longer one on a thread.
 const MOST_STEPS: usize = 1000;
 
 /// Records, and what the self-check found.
 pub(in crate::core) struct Report {
     records: u64,
     self_check: SelfCheck,
-    /// Verdicts of the kernel that the evaluator does not share.
+    /// Verdicts of the kernel that differ from the evaluator's.
     disagreements: u64,
-    /// Judgements by the index that a walk over the rules does not share.
+    /// Judgements by the index that differ from those of a walk over all rules.
     index_disagreements: u64,
-    /// Attempts whose rules are gone with an earlier daemon.
+    /// Attempts that an earlier daemon's policy decided: its rules are not known.
     unjudged: u64,
 }
 
@@ -59,7 +59,7 @@ impl Default for Report {
 }
 
 impl Report {
-    /// A decision of the kernel. `names` has the facts behind answers; `None` where no answer was asked for.
+    /// A decision of the kernel. `names` has the facts behind answers; `None` if no answer was needed.
     pub(in crate::core) fn reported(
         &mut self,
         decision: &Decision,
@@ -72,7 +72,7 @@ impl Report {
         self.conclude(decision, facts, Some(names), held_for, shared, out);
     }
 
-    /// As [`reported`](Self::reported), of an attempt in which no command had a say.
+    /// As [`reported`](Self::reported), for an attempt that no command decided.
     pub(in crate::core) fn decided(
         &mut self,
         decision: &Decision,
@@ -106,7 +106,7 @@ impl Report {
         let is_open = |judged: &Judged| judged.user.is_some_and(|user| user.is_open);
         let judged = judged.filter(|judged| decision.fate != Fate::Refused || !is_open(judged));
         match &judged {
-            // How a command ended is known to the daemon alone that ran it; audit mode runs none.
+            // Only the daemon that ran a command knows its result; audit mode runs none.
             Some(Judged { missing: Some(Missing::Command(_)), .. }) | None => {}
             Some(Judged { judgement, missing, user }) => {
                 let is_open = missing.is_some() || user.is_some();
@@ -122,7 +122,7 @@ impl Report {
         out.step(Step::Finish(Box::new(finished)));
     }
 
-    /// Holds the kernel's verdict against the evaluator's.
+    /// Compares the kernel's verdict with the evaluator's.
     pub(in crate::core) fn check(
         &mut self,
         decision: &Decision,
@@ -135,7 +135,7 @@ impl Report {
             Fate::Refused | Fate::WouldRefuse | Fate::Redirected => judgement.verdict == Verdict::Refuse,
             Fate::Accepted | Fate::Held => true,
         };
-        // The facts behind an old verdict may be forgotten.
+        // The facts behind an old verdict may no longer be kept.
         if is_same || is_open && !duty.is_complete() {
             return;
         }
@@ -146,8 +146,8 @@ impl Report {
         ));
     }
 
-    /// Holds the index against a walk over every rule: always where that is cheap, else of a sample, on a
-    /// thread.
+    /// Compares the index with a walk over every rule: for every attempt if that is cheap, else for a sample, on
+    /// a thread.
     fn check_index(
         &mut self,
         decision: &Decision,
@@ -177,13 +177,13 @@ impl Report {
         }
     }
 
-    /// A walk came to something else than the index.
+    /// The result of a walk differs from that of the index.
     pub(in crate::core) fn walked(&mut self, disagreement: String, out: &mut Outbox) {
         self.index_disagreements += 1;
         out.error(disagreement);
     }
 
-    /// An attempt is over: its record, and its commands.
+    /// An attempt is decided: makes its record, runs its commands.
     pub(in crate::core) fn finish(
         &mut self,
         finished: Finished,
@@ -260,7 +260,7 @@ impl Report {
                 Metric::counter(
                     "disagreements",
                     "attempts",
-                    "Verdicts of the kernel that the evaluator does not share.",
+                    "Verdicts of the kernel that differ from the evaluator's.",
                 ),
                 self.disagreements,
             ),
@@ -268,7 +268,7 @@ impl Report {
                 Metric::counter(
                     "index_disagreements",
                     "attempts",
-                    "Judgements by the index that a walk over every rule does not share.",
+                    "Judgements by the index that differ from those of a walk over every rule.",
                 ),
                 self.index_disagreements,
             ),
@@ -276,7 +276,7 @@ impl Report {
                 Metric::counter(
                     "self_checks",
                     "attempts",
-                    "Attempts that were judged by a walk over every rule, too.",
+                    "Attempts that were judged again by a walk over every rule.",
                 ),
                 checked,
             ),
@@ -284,7 +284,7 @@ impl Report {
                 Metric::counter(
                     "self_checks_left_out",
                     "attempts",
-                    "Attempts that were not judged by a walk over every rule.",
+                    "Attempts that were not judged again by a walk over every rule.",
                 ),
                 unchecked,
             ),
@@ -292,7 +292,7 @@ impl Report {
                 Metric::counter(
                     "unjudged",
                     "attempts",
-                    "Attempts whose rules were gone with an earlier daemon.",
+                    "Attempts decided by a policy of an earlier daemon, whose rules are not known.",
                 ),
                 self.unjudged,
             ),
@@ -300,7 +300,7 @@ impl Report {
     }
 }
 
-/// An attempt that is over, without a `twist`, not held.
+/// A decided attempt that had no `twist` and was not held.
 pub(in crate::core) fn finished(
     fate: Fate,
     decision: Decision,
@@ -312,7 +312,7 @@ pub(in crate::core) fn finished(
     Finished { fate, decision, names, judgement, facts, twist: None::<Text>, held_for: None }
 }
 
-/// What stands before `[pid]` while the listener is not known yet.
+/// The text before `[pid]` while the listener is not identified.
 fn fallback_ident(names: &NamesSet) -> String {
     names.iter().next().map_or_else(|| "tcpw".into(), |name| String::from_utf8_lossy(name).into_owned())
 }

@@ -1,7 +1,7 @@
-//! When to look for listeners: on every listen(2), and now and then all of them.
+//! When to scan for listeners: one process after each listen(2), and all processes from time to time.
 //!
 //! In: process ids the kernel reported, finished scans. Out: scans to begin. Invariant: one scan runs at a
-//! time, until its listeners are tagged; what is asked for meanwhile is looked at next.
+//! time, until its listeners are tagged; requests that come meanwhile are served by the next one.
 
 use std::{
     collections::BTreeSet,
@@ -17,23 +17,23 @@ use crate::{
     host::Incomplete,
 };
 
-/// How often all processes are looked at: a socket passed to another process, or inherited by exec, is
-/// renamed then.
+/// How often all processes are scanned: this finds sockets that were passed to another process, or inherited
+/// over execve(2).
 const EVERY: Duration = Duration::from_secs(10);
 
-/// Least time between two full scans that events asked for.
+/// Least time between two full scans that events request.
 const AT_MOST_EVERY: Duration = Duration::from_secs(1);
 
-/// Where the kernel cannot report listen(2) itself, a bind is looked at again after this long.
+/// If the kernel does not report listen(2), a process is scanned again this long after a bind.
 const AFTER_BIND: [Duration; 2] = [Duration::from_millis(50), Duration::from_millis(500)];
 
-/// Not every bind of a UDP socket is reported: a while after one that was, its process is looked at again.
+/// Not every bind of a UDP socket is reported: the process is scanned again this long after one that was.
 const AFTER_BIND_UDP: Duration = Duration::from_millis(1100);
 
-/// So many full scans in a row may fail to look at everything before they count as whole.
+/// After this many incomplete full scans in a row, an incomplete one counts as complete.
 const MOST_INCOMPLETE: u8 = 3;
 
-/// What is to be looked at, and when.
+/// The scans to make, and when.
 pub(in crate::core) struct Scans {
     has_listening_hook: bool,
     pids: BTreeSet<u32>,
@@ -41,9 +41,9 @@ pub(in crate::core) struct Scans {
     next_full: Instant,
     last_full: Instant,
     is_running: bool,
-    /// Nothing begins before the core says so.
+    /// False until [`begin`](Self::begin): no scan starts by itself.
     is_on: bool,
-    /// Full scans in a row that could not look at everything.
+    /// Full scans in a row that were incomplete.
     incomplete: u8,
 }
 
@@ -61,13 +61,13 @@ impl Scans {
         }
     }
 
-    /// From here on scans begin by themselves.
+    /// From here on scans start by themselves.
     pub(in crate::core) fn start(&mut self, has_listening_hook: bool) {
         self.has_listening_hook = has_listening_hook;
         self.is_on = true;
     }
 
-    /// Looks at everything at once.
+    /// Requests a full scan now.
     pub(in crate::core) fn look_at_all_now(&mut self, out: &mut Outbox) {
         self.next_full = out.now.at;
         self.begin(out);
@@ -87,7 +87,7 @@ impl Scans {
         self.again.insert((now + AFTER_BIND_UDP, pid));
     }
 
-    /// There is a listener that is not known.
+    /// An attempt met a listener that is not known.
     pub(in crate::core) fn look_at_all(&mut self) {
         self.next_full = self.next_full.min(self.last_full + AT_MOST_EVERY);
     }
@@ -100,7 +100,7 @@ impl Scans {
         Some(self.again.first().map_or(self.next_full, |(at, _)| self.next_full.min(*at)))
     }
 
-    /// A scan is over: whether it counts as a look at everything.
+    /// A scan is over. Returns whether it counts as a complete full scan.
     pub(in crate::core) fn finished(&mut self, scanned: &Scanned, out: &mut Outbox) -> bool {
         if !scanned.is_all {
             return false;
@@ -113,21 +113,21 @@ impl Scans {
         let is_blind = matches!(reason, Incomplete::Blind(_));
         if self.incomplete == MOST_INCOMPLETE {
             let consequence = if is_blind {
-                "new listeners are closed until they are found"
+                "connections to new listeners are not let in until a scan finds these"
             } else {
-                "listeners that no process shows are judged by the rules for any daemon"
+                "listeners whose process is not found are judged by the rules that match any daemon"
             };
             out.warn(format!("{reason}: {consequence}"));
         }
         let is_whole = self.incomplete >= MOST_INCOMPLETE && !is_blind;
         if !is_whole {
-            out.debug(format!("{reason}: all listeners are looked for again"));
+            out.debug(format!("{reason}: scanning again for all listeners"));
             self.look_at_all();
         }
         is_whole
     }
 
-    /// Its listeners are tagged: the next scan may begin.
+    /// The listeners of the scan are tagged: the next scan may begin.
     pub(in crate::core) fn done(&mut self, out: &mut Outbox) {
         self.is_running = false;
         self.begin(out);
@@ -165,7 +165,7 @@ mod tests {
     use super::*;
     use crate::core::tests::now;
 
-    /// What a full scan counts as that could, or could not, look at everything.
+    /// Whether a full scan counts as complete.
     fn is_whole(scans: &mut Scans, incomplete: Option<Incomplete>) -> bool {
         let mut out = Outbox::new(now());
         scans.finished(&Scanned { incomplete, is_all: true, ..Scanned::default() }, &mut out)
@@ -182,7 +182,7 @@ mod tests {
             assert!(scans.next_full <= now().at + AT_MOST_EVERY);
         }
         assert!(is_whole(&mut scans, namespace()));
-        // A scan that sees nothing never knows that something is gone.
+        // From an incomplete scan it cannot be told that a listener is gone.
         assert!(!is_whole(&mut scans, Some(Incomplete::Blind("no /proc".into()))));
         assert!(is_whole(&mut scans, None));
         assert!(!is_whole(&mut scans, namespace()));

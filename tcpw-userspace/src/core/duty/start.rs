@@ -1,7 +1,7 @@
 //! The order of a start: names of listeners, a policy, tags, and only then the gate.
 //!
-//! In: what was done so far. Out: the next thing to do. Invariant: no connection meets a gate of this
-//! process that knows less than all.
+//! In: the steps that are done. Out: the next step. Invariant: the gate of this process is attached only
+//! after listeners are tagged and a policy is in force.
 
 use crate::{
     config::Mode,
@@ -14,15 +14,15 @@ pub(in crate::core) enum Phase {
     /// Nothing yet.
     #[default]
     Loaded,
-    /// The first look at listeners: for their names.
+    /// The first scan, for the names of listeners.
     FirstScan,
     /// The first policy.
     FirstPolicy,
-    /// The second look: its listeners are tagged.
+    /// The second scan, whose listeners are tagged.
     SecondScan,
     /// The gate.
     Gate,
-    /// It judges.
+    /// Nothing: the gate judges.
     Enforcing,
 }
 
@@ -33,7 +33,7 @@ pub(in crate::core) struct Start {
 }
 
 impl Start {
-    /// Whether everything is there.
+    /// Whether the start is complete.
     pub(in crate::core) fn is_over(&self) -> bool {
         self.phase == Phase::Enforcing
     }
@@ -43,7 +43,7 @@ impl Start {
         matches!(self.phase, Phase::Loaded | Phase::FirstScan)
     }
 
-    /// Goes on if it waited for `phase`; whether it did.
+    /// Goes on to the next phase if the start waits for `phase`. Returns whether it did.
     pub(in crate::core) fn after(&mut self, phase: Phase, next: Phase) -> bool {
         let is_it = self.phase == phase;
         if is_it {
@@ -52,7 +52,7 @@ impl Start {
         is_it
     }
 
-    /// The gate judges, or not.
+    /// The gate was attached, or could not be.
     pub(in crate::core) fn gate_attached(
         &mut self,
         gate: Result<Gate, String>,
@@ -72,7 +72,7 @@ impl Start {
         }
         let acts = shared.policies.current.as_ref().is_some_and(|current| current.policy.acts_on_accepted);
         if !shared.config.log_allowed && (!acts || shared.is_audit()) {
-            // What the daemon before wanted to know of accepted connections is of no interest.
+            // An earlier daemon may have left the reports of accepted connections on.
             out.act(Action::ForgetAccepted);
         }
         if shared.config.mode == Mode::Audit {

@@ -1,6 +1,6 @@
-//! How things stand.
+//! The daemon's state, for `tcpw status`.
 //!
-//! In: what the duties know, and what only the host knows. Out: a [`Status`].
+//! In: state of the duties, and facts of the host. Out: a [`Status`].
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -23,7 +23,7 @@ use crate::{
     parse::rule::Table,
 };
 
-/// The state a `tcpw status` shows; `own` are the counters of the duties.
+/// The state that `tcpw status` shows; `own` are the counters of the duties.
 pub(in crate::core) fn status(
     facts: &StatusFacts,
     own: Vec<(Metric, u64)>,
@@ -32,7 +32,7 @@ pub(in crate::core) fn status(
 ) -> Status {
     let current = shared.policies.current.as_ref();
     let mut counters: BTreeMap<String, u64> = BTreeMap::new();
-    // Of one name are parts of one count: what the kernel counted and what we did.
+    // Counters of the same name are added up: the kernel's part and user space's.
     for (metric, value) in facts.counters.iter().copied().chain(own) {
         *counters.entry(metric.name.to_owned()).or_default() += value;
     }
@@ -66,7 +66,7 @@ pub(in crate::core) fn status(
     }
 }
 
-/// What is guarded and still there, and then what is not.
+/// Listeners that are guarded and still exist, then those that are not guarded.
 fn sockets(facts: &StatusFacts, redirect: &Redirect, shared: &Shared) -> Vec<ListenerStatus> {
     let current = shared.policies.current.as_ref();
     let mut said = HashMap::new();
@@ -85,7 +85,7 @@ fn sockets(facts: &StatusFacts, redirect: &Redirect, shared: &Shared) -> Vec<Lis
     rows
 }
 
-/// A socket that no scan has tagged: out of scope, or too new.
+/// A socket that no scan has tagged: it is out of scope, or new.
 fn unguarded(it: &Seen) -> ListenerStatus {
     let tag = match it.tag {
         _ if !it.is_guarded => TagState::Outside,
@@ -124,7 +124,7 @@ fn protocol(number: u16) -> String {
     }
 }
 
-/// How the names were found.
+/// The source of the names, in words.
 fn found_by(found: NameSource, parts: &[NamePart]) -> String {
     match found {
         NameSource::Process if parts == [NamePart::Comm] => "process name only".into(),
@@ -189,8 +189,8 @@ fn listener(
     }
 }
 
-/// A listener's policy in a few words. Where the local address counts, that of addresses no rule names.
-/// Many listeners share a policy: its words are in `said` after the first.
+/// A listener's policy in a few words. If rules name local addresses, that of all other local addresses.
+/// Many listeners share a policy: `said` keeps the text of those already rendered.
 fn summary(policy: &Policy, known: &Known, said: &mut HashMap<u32, String>) -> String {
     let port = known.local.port();
     let port_class = policy.ports.iter().find(|(one, _)| *one == port).map_or(0, |(_, class)| *class);
@@ -198,7 +198,7 @@ fn summary(policy: &Policy, known: &Known, said: &mut HashMap<u32, String>) -> S
         return "exempt port".into();
     }
     let header = policy.header(0, 0);
-    // What carries no tag is judged as a daemon without names.
+    // A socket without a tag is judged as a listener without names.
     let names_class = if known.untagged.is_none() { policy.class_of(&known.names).unwrap_or(0) } else { 0 };
     let index = (names_class * header.port_classes + port_class) * header.server_classes;
     let Some(row) = policy.policies.get(index as usize) else {

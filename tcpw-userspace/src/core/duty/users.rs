@@ -1,9 +1,10 @@
-//! Connections that wait for their client's user: it is asked for, they are judged, and go on or end.
+//! Connections that wait for their client's user: the client's host is asked, then they are judged and go on
+//! or are ended.
 //!
-//! In: connections the kernel holds, and what ident servers say. Out: connections whose data pass, or that
-//! are ended.
-//! Invariant: a connection passes only by a verdict on it, given under the policy in force. Look-ups at once
-//! are bounded, of a source too; beyond, the user is unknown, which is counted.
+//! In: connections the kernel makes wait, answers of ident servers. Out: connections whose data pass, and
+//! connections to end.
+//! Invariant: a connection passes only after a verdict on it under the policy in force. The number of look-ups
+//! at once is bounded, in total and by source; beyond that the user is unknown, which is counted.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -38,16 +39,16 @@ use crate::{
     events::{Decision, Fate},
 };
 
-/// How long handshakes of a policy before may go on: SYN-ACKs are sent again for a minute.
+/// How long handshakes of an earlier policy may go on: SYN-ACKs are retransmitted for a minute.
 const HANDSHAKE: Duration = Duration::from_secs(120);
 
-/// Connections that wait, and questions that are asked.
+/// Connections that wait, and look-ups that run.
 #[derive(Default)]
 pub(in crate::core) struct Users {
     number: u64,
     asking: HashMap<u64, Box<Attempt>>,
     by_source: HashMap<Address, usize>,
-    /// Cookies of connections that are on their way to their verdict, or their end.
+    /// Cookies of connections that have no verdict yet, or that are being ended.
     known: HashSet<u64>,
     /// Refused connections that could not be ended: their network namespace, and a process in it.
     lingering: HashMap<u64, (u64, u32)>,
@@ -79,10 +80,10 @@ impl Users {
     ) {
         if self.known.insert(waiting.socket) {
             if waiting.refused != 0 {
-                // A process before this one did not come to end it.
+                // An earlier process refused it and stopped before it was ended.
                 return self.end(waiting, shared, out);
             }
-            // This process was not here in time: the kernel took the user for unknown.
+            // No daemon answered in time: the kernel has taken the user as unknown.
             let is_late = out.now.boot_ns >= waiting.deadline_ns;
             judge_connection(waiting, is_late, commands, shared, out);
         }
@@ -95,7 +96,7 @@ impl Users {
         }
     }
 
-    /// There was no room for a connection that has to wait: its user is unknown.
+    /// The kernel's table had no room for one more waiting connection: its user is unknown.
     pub(in crate::core) fn has_no_room(
         &mut self,
         decision: &Decision,
@@ -106,7 +107,7 @@ impl Users {
         judge_connection(&waiting_of(decision), true, commands, shared, out);
     }
 
-    /// An attempt hangs on the user; `judgement` is that of an unknown one.
+    /// An attempt needs the client's user; `judgement` is for an unknown user.
     pub(in crate::core) fn want(
         &mut self,
         mut attempt: Box<Attempt>,
@@ -128,7 +129,7 @@ impl Users {
             return out.step(Step::Judge(attempt));
         }
         match attempt.purpose {
-            // The user decides nothing, and there is no connection yet: the text says that it is unknown.
+            // Only the text of a banner needs the user, and there is no connection yet: it is taken as unknown.
             Purpose::Held(_) if attempt.facts.shows_banners() => {
                 attempt.facts.learn_user(None);
                 out.step(Step::Judge(attempt));
@@ -136,7 +137,7 @@ impl Users {
             // There is no connection whose user could be asked for.
             Purpose::Live(_) => out.step(Step::Decided(attempt, judgement, None)),
             Purpose::Held(_) if !shared.is_audit() => {
-                // Whatever the user, the client is redirected to us: there it is asked for.
+                // The client is redirected whatever its user is: the user is asked for after that.
                 let is_redirected = is_sure_to_redirect(&attempt.decision, &judgement, shared);
                 let user = Some(user).filter(|_| !is_redirected);
                 out.step(Step::Decided(attempt, judgement, user));
@@ -168,7 +169,7 @@ impl Users {
         self.asking.insert(self.number, attempt);
     }
 
-    /// A client's host was asked.
+    /// The look-up at a client's host is over.
     pub(in crate::core) fn told(&mut self, number: u64, answer: UserAnswer, out: &mut Outbox) {
         let Some(mut attempt) = self.asking.remove(&number) else { return };
         let source = source(&attempt.decision.client);
@@ -206,7 +207,7 @@ impl Users {
         out.step(Step::Judge(attempt));
     }
 
-    /// A connection that waited has its verdict.
+    /// The verdict on a waiting connection is known.
     pub(in crate::core) fn decided(
         &mut self,
         attempt: Attempt,
@@ -239,24 +240,24 @@ impl Users {
         out.step(Step::Finish(Box::new(finished)));
     }
 
-    /// A connection that waited may go on.
+    /// A waiting connection is allowed.
     fn let_go(&mut self, waiting: &Waiting, decision: &Decision, shared: &Shared, out: &mut Outbox) {
         self.counts.allowed += 1;
         self.forget(waiting.socket, out);
         if waiting.pending.answer != 0 {
-            // The server's socket sends what it could not send before, at once.
+            // This makes the server's socket send the data it could not send before.
             acknowledge(decision, &waiting.pending, waiting.pending.seq, shared, out);
         }
     }
 
-    /// A connection that waited ends.
+    /// A waiting connection is refused.
     fn refuse(&mut self, waiting: &Waiting, shared: &Shared, out: &mut Outbox) {
         self.counts.refused += 1;
         out.write(Write::RefuseWaiting(Box::new(*waiting)));
         self.end(waiting, shared, out);
     }
 
-    /// The connection is done with.
+    /// Forgets a connection.
     fn forget(&mut self, socket: u64, out: &mut Outbox) {
         self.known.remove(&socket);
         out.write(Write::StopWaiting(socket));
@@ -278,7 +279,7 @@ impl Users {
     ) {
         match result {
             Ok(true) => return self.forget(waiting.socket, out),
-            // Its client has given up, most likely; until that is certain nothing passes.
+            // Most likely its client has closed it; until that is certain, none of its data pass.
             Ok(false) => {}
             Err(error) => {
                 self.counts.unended += 1;
@@ -291,7 +292,7 @@ impl Users {
         self.lingering.insert(waiting.socket, (netns, pid));
     }
 
-    /// The sockets of a namespace: refused connections that are not among them are gone.
+    /// The sockets of a namespace are known: refused connections that are not among them are gone.
     pub(in crate::core) fn sockets(
         &mut self,
         netns: u64,
@@ -309,7 +310,8 @@ impl Users {
         }
     }
 
-    /// Says what bounds did, takes up what is not known yet, and ends what is not needed any more.
+    /// Reports connections that a bound affected, looks for waiting connections that are not known yet, and
+    /// detaches the programs once they are not needed.
     pub(in crate::core) fn second(
         &mut self,
         waiting: Option<Vec<Waiting>>,
@@ -326,7 +328,7 @@ impl Users {
             ));
         }
         let Some(waiting) = waiting else { return };
-        // An event may have been lost, or have gone to a process before this one.
+        // Their event may have been lost, or read by an earlier process.
         for one in &waiting {
             self.waits(one, commands, shared, out);
         }
@@ -346,7 +348,7 @@ impl Users {
         }
     }
 
-    /// Network namespaces of refused connections that are not gone yet.
+    /// Network namespaces of refused connections that still exist.
     pub(in crate::core) fn namespaces(&self) -> impl Iterator<Item = u64> {
         self.lingering.values().map(|(netns, _)| *netns)
     }
@@ -426,7 +428,7 @@ impl Users {
                 Metric::gauge(
                     "users_waiting",
                     "connections",
-                    "Connections on their way to their verdict, or their end.",
+                    "Connections that have no verdict yet, or that are being ended.",
                 ),
                 size(self.known.len()),
             ),
@@ -442,7 +444,7 @@ fn judge_connection(
     out: &mut Outbox,
 ) {
     let decision = decision_of(waiting);
-    // What was found out before its handshake went on is not found out again, nor run again.
+    // Facts found before the handshake went on are used again; its commands are not run twice.
     let mut facts = commands.take_facts(&decision, out.now.at).unwrap_or_default();
     if is_user_unknown {
         facts.learn_user(None);
@@ -453,9 +455,9 @@ fn judge_connection(
     out.step(Step::Judge(Box::new(Attempt { decision, names, facts, purpose, number: None })));
 }
 
-/// Completes a handshake whose last ACK had data: there is no user to ask for before there is a
-/// connection. A listener with TCP_DEFER_ACCEPT takes no ACK that stands where its data begin: this one
-/// stands one byte further on, as that of a client that has sent them does.
+/// Completes a handshake whose last ACK had data: the user can be asked for only when the connection exists.
+/// A listener with TCP_DEFER_ACCEPT ignores an ACK whose sequence number is that of the first data byte. This
+/// one is one byte further, like the ACK of a client that has sent data.
 pub(in crate::core) fn complete(decision: &Decision, pending: &Pending, shared: &Shared, out: &mut Outbox) {
     acknowledge(decision, pending, pending.seq.wrapping_add(1), shared, out);
 }
@@ -465,7 +467,7 @@ fn acknowledge(decision: &Decision, pending: &Pending, seq: u32, shared: &Shared
     out.act(Action::Acknowledge(Box::new(Acknowledge { pid, decision: *decision, pending: *pending, seq })));
 }
 
-/// As if it waited. No answer made it wait.
+/// A decision in the form of a waiting connection, though the kernel does not make it wait.
 fn waiting_of(decision: &Decision) -> Waiting {
     let family = if decision.socket_is_v6 { libc::AF_INET6 } else { libc::AF_INET };
     Waiting {
