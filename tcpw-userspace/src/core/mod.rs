@@ -215,6 +215,7 @@ impl Core {
     }
 
     /// Inputs on the way from the files to a policy in force.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "it gets the inputs of this group alone")]
     fn preparation(&mut self, input: Input, out: &mut Outbox) {
         let Self { start, reload, listeners, shared, .. } = self;
         match input {
@@ -240,6 +241,7 @@ impl Core {
     }
 
     /// Inputs of the operator.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "it gets the inputs of this group alone")]
     fn operator(&mut self, input: Input, out: &mut Outbox) {
         match input {
             Input::Request { request, body } => match body {

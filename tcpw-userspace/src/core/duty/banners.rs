@@ -61,7 +61,7 @@ pub(in crate::core) struct Banners {
 /// A banner file that is being read.
 struct Reading {
     since: Instant,
-    attempts: Vec<Box<Attempt>>,
+    attempts: Vec<Attempt>,
 }
 
 /// Counts since the start.
@@ -93,12 +93,12 @@ impl Banners {
             }
             Some(reading) => {
                 self.reading_keys.extend(attempt.key());
-                reading.attempts.push(attempt);
+                reading.attempts.push(*attempt);
             }
             None => {
                 self.reading_keys.extend(attempt.key());
                 let (directory, daemon) = file.clone();
-                self.reading.insert(file, Reading { since: now, attempts: vec![attempt] });
+                self.reading.insert(file, Reading { since: now, attempts: vec![*attempt] });
                 out.act(Action::ReadBanner { directory, daemon });
             }
         }
@@ -111,13 +111,13 @@ impl Banners {
         }
     }
 
-    fn go_on(&mut self, attempts: Vec<Box<Attempt>>, file: &File, banner: &BannerFile, out: &mut Outbox) {
+    fn go_on(&mut self, attempts: Vec<Attempt>, file: &File, banner: &BannerFile, out: &mut Outbox) {
         for mut attempt in attempts {
             if let Some(key) = attempt.key() {
                 self.reading_keys.remove(&key);
             }
             attempt.facts.read(file.clone(), banner.clone());
-            out.step(Step::Judge(attempt));
+            out.step(Step::Judge(Box::new(attempt)));
         }
     }
 

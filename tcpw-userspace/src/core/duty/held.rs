@@ -230,14 +230,13 @@ impl Held {
             let purpose = Purpose::Held(held);
             return out.step(Step::Judge(Box::new(Attempt { decision, names, facts, purpose, number })));
         }
-        self.answer(&held, &decision, judgement, (facts, user), others, shared, out);
+        self.answer((&held, &decision), judgement, (facts, user), others, shared, out);
     }
 
     /// Writes the answer and re-injects the packet: the gate decides by the answer, and reports that.
     fn answer(
         &mut self,
-        held: &HeldPacket,
-        decision: &Decision,
+        (held, decision): (&HeldPacket, &Decision),
         judgement: &Judgement,
         (mut facts, user): (Facts, Option<UserWanted>),
         others: &mut Others<'_>,

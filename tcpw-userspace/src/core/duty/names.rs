@@ -139,7 +139,7 @@ impl Names {
         };
         for mut attempt in self.take_all(question) {
             attempt.facts.learn(Learnt { question: question.clone(), kept: kept.clone(), took: Some(took) });
-            out.step(Step::Judge(attempt));
+            out.step(Step::Judge(Box::new(attempt)));
         }
     }
 
@@ -262,9 +262,9 @@ impl Names {
     }
 
     /// The attempts that wait for an answer.
-    fn take_all(&mut self, question: &Question) -> Vec<Box<Attempt>> {
+    fn take_all(&mut self, question: &Question) -> Vec<Attempt> {
         let numbers = self.by_question.remove(question).unwrap_or_default();
-        numbers.into_iter().filter_map(|number| Some(self.take(number)?.0)).collect()
+        numbers.into_iter().filter_map(|number| Some(*self.take(number)?.0)).collect()
     }
 
     /// An attempt that has waited too long; and its question, if no other attempt waits for the same.

@@ -35,6 +35,7 @@ use crate::{
 const MOST_STEPS: usize = 1000;
 
 /// Records, and what the self-check found.
+#[derive(Default)]
 pub(in crate::core) struct Report {
     records: u64,
     self_check: SelfCheck,
@@ -44,18 +45,6 @@ pub(in crate::core) struct Report {
     index_disagreements: u64,
     /// Attempts that an earlier daemon's policy decided: its rules are not known.
     unjudged: u64,
-}
-
-impl Default for Report {
-    fn default() -> Self {
-        Self {
-            records: 0,
-            self_check: SelfCheck::default(),
-            disagreements: 0,
-            index_disagreements: 0,
-            unjudged: 0,
-        }
-    }
 }
 
 impl Report {

@@ -154,7 +154,7 @@ impl Outside {
             Arrival::Outcome(Outcome::Redirected(arrival)) => self.redirects.arrived(arrival),
             Arrival::Outcome(Outcome::Looked(looked)) => {
                 let (lines, turned_away) = (self.log.counts(), self.redirects.turned_away());
-                status::complete(looked, &mut self.kernel, lines, turned_away)
+                status::complete(looked, &self.kernel, lines, turned_away)
             }
         }
     }
