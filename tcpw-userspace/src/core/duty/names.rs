@@ -115,8 +115,8 @@ impl Names {
             return out.step(Step::Judge(attempt));
         }
         if let Err(mut limited) = self.park(attempt, question.clone(), now) {
-            // Its client would not try again, or only a text wants it: the name is unknown.
-            if limited.is_connection() || limited.facts.shows_banners() {
+            // It would not come again, or only a text wants it: the name is unknown.
+            if limited.key().is_none() || limited.facts.shows_banners() {
                 limited.facts.give_up(now);
                 out.step(Step::Judge(limited));
             }
