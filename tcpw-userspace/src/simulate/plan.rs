@@ -154,7 +154,7 @@ fn some(chance: &mut Random, at_ms: u64, files: usize, ports: &mut u16) -> Vec<S
                 syns: chance.pick(&[1, 3, 4, 6]),
             };
             let mut steps = one(connect(chance, listener, *ports));
-            if chance.percent(40) {
+            if chance.percent(25) {
                 // The same ends, in the other network namespace; or the same client again.
                 let (port, listener) = match chance.percent(50) {
                     true => (*ports, (listener + 3) % LISTENERS),
@@ -171,7 +171,7 @@ fn some(chance: &mut Random, at_ms: u64, files: usize, ports: &mut u16) -> Vec<S
             let count = 1 + u32::try_from(chance.below(5)).unwrap_or_default();
             one(What::Datagrams { client, listener: LISTENERS - 1, port: *ports, count })
         }
-        64..75 => {
+        64..74 => {
             let mut steps = one(What::Edit { files: chance.below(files) });
             if chance.percent(50) {
                 let at_ms = at_ms + chance.next() % 60;
@@ -179,7 +179,7 @@ fn some(chance: &mut Random, at_ms: u64, files: usize, ports: &mut u16) -> Vec<S
             }
             steps
         }
-        75..78 => one(What::Close { listener }),
+        74..78 => one(What::Close { listener }),
         78..80 => one(What::Listen { listener }),
         80..83 => one(What::Execute { listener }),
         83..85 => {

@@ -117,7 +117,7 @@ impl Names {
         }
         if let Err(mut limited) = self.park(attempt, question.clone(), now) {
             // The client would not retry, or only the text of a banner needs the name: it is taken as unknown.
-            if limited.is_connection() || limited.facts.shows_banners() {
+            if limited.key().is_none() || limited.facts.shows_banners() {
                 limited.facts.give_up(now);
                 out.step(Step::Judge(limited));
             }
