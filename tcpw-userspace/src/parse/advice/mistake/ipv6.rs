@@ -29,7 +29,7 @@ pub(super) fn ipv6(cut: &Cut<'_>) -> Option<Mistake> {
     mended.text.extend_from_slice(&text[at..]);
     let address = &text[first..first + length];
     if mended.count == 1 && address == text.trim_ascii() {
-        let fixed = mended.fixed.then_some(mended.text.as_slice()).unwrap_or(address);
+        let fixed = if mended.fixed { mended.text.as_slice() } else { address };
         let end = text.len();
         return Some(Mistake { place: (0, end, tool::address_alone(fixed)), covers: 0..usize::MAX });
     }
