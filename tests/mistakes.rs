@@ -3,7 +3,7 @@
 //! `mistakes/KIND.txt`: a table (`allow` or `deny`) and a code, the lines as they were written, and behind `=>`
 //! the lines as they were meant, or `none` where that cannot be known. Each line has one finding; with its fix it
 //! is as it was meant, and has none. `public.txt`: the rules of public files.
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{collections::BTreeMap, fs, path::Path, path::PathBuf, sync::Arc};
 

@@ -205,6 +205,7 @@ fn fixes_of_the_examples_take_the_code_away() {
 }
 
 /// The tables of the case files, of `mistakes/` and of the public files, each with its number.
+#[expect(clippy::unwrap_used, reason = "a helper of the test below")]
 fn corpus() -> Vec<(String, Files)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut all = Vec::new();

@@ -10,9 +10,12 @@ use crate::parse::{
 pub(in crate::parse) fn may_go_on(line: &[u8], next: &[u8]) -> bool {
     let is_word = next.first().is_some_and(|byte| byte.is_ascii_alphanumeric() || *byte == b'#');
     let text = line.trim_ascii_end();
-    let wants_more =
-        text.ends_with(b",") || text.ends_with(b":") || text.to_ascii_uppercase().ends_with(b"EXCEPT");
+    let wants_more = text.ends_with(b",") || text.ends_with(b":") || ends_in_except(text);
     !is_word || wants_more || text.iter().any(|byte| b"(\"'`|".contains(byte))
+}
+
+fn ends_in_except(text: &[u8]) -> bool {
+    text.len().checked_sub(6).and_then(|at| text.get(at..)).is_some_and(is_except)
 }
 
 /// Whether `next`, a line without its newline, is the rest of this one.
