@@ -103,7 +103,7 @@ impl Inventory {
         self.listeners.get(&cookie)
     }
 
-    /// Processes in a network namespace: `pid`, or that of any listener there.
+    /// A process in a network namespace: `pid`, or, if that is 0, the process of any listener there.
     pub(super) fn resident_of(&self, netns: u64, pid: u32) -> u32 {
         let other = || self.listeners.values().find(|known| known.netns == netns).map(|known| known.resident);
         if pid == 0 { other().unwrap_or_default() } else { pid }
