@@ -1,8 +1,8 @@
-//! What `tcpw run` is told: flags over /etc/tcpw.toml over defaults.
+//! The configuration of `tcpw run`: flags override /etc/tcpw.toml, which overrides defaults.
 //!
 //! In: a TOML file and the command line. Out: [`Config`], complete and checked.
-//! Invariant: no setting is ignored in silence; a key or value nobody acts on is an
-//! error that says where it stands and what to write.
+//! Invariant: no setting is silently ignored; an unknown key or value is an error with its
+//! place and what to write instead.
 
 mod arguments;
 mod effects;
@@ -39,7 +39,7 @@ pub const DEFAULT_HOSTS_ALLOW: &str = "/etc/hosts.allow";
 /// Default of `--hosts-deny`.
 pub const DEFAULT_HOSTS_DENY: &str = "/etc/hosts.deny";
 
-/// Everything the daemon is told.
+/// The daemon's configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     /// hosts.allow.
@@ -48,19 +48,19 @@ pub struct Config {
     pub hosts_deny: PathBuf,
     /// The cgroup2 directory below which every listener is guarded.
     pub cgroup: PathBuf,
-    /// Where the lines go.
+    /// Where the lines are written.
     pub log: LogTarget,
-    /// Also log what is accepted.
+    /// Also log accepted connections.
     pub log_allowed: bool,
     /// Leave the policy in force when the daemon ends.
     pub pin: bool,
-    /// Refuse, or only say so.
+    /// Refuse, or only log.
     pub mode: Mode,
     /// How to refuse.
     pub refusal: Refusal,
-    /// What is never judged.
+    /// Addresses and ports that are never judged.
     pub exempt: Exempt,
-    /// More names for listeners.
+    /// Additional names for listeners.
     pub more_names: MoreNames,
     /// How commands of the tables are run.
     pub effects: Effects,
@@ -70,11 +70,11 @@ pub struct Config {
     pub run_dir: PathBuf,
     /// Directory of the pinned maps and links.
     pub pin_dir: PathBuf,
-    /// The proc file system whose processes listen.
+    /// The proc file system that is scanned for listeners.
     pub proc_root: PathBuf,
 }
 
-/// Refuse, or only say so.
+/// Refuse, or only log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
@@ -109,7 +109,7 @@ impl FromStr for Mode {
 /// How to refuse.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnDeny {
-    /// The SYN is answered with a reset, a datagram with ICMP, where it is certain; else dropped.
+    /// The SYN is answered with a reset, a datagram with ICMP, if the place is certified; else dropped.
     #[default]
     Reset,
     /// The SYN is dropped: the client waits until it gives up.
@@ -131,7 +131,7 @@ impl FromStr for OnDeny {
 /// How to refuse the clients of each daemon, and how often.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
-    /// Of daemons that are not named.
+    /// For daemons without a setting of their own.
     pub on_deny: OnDeny,
     /// By daemon name, or by port as a number.
     pub daemons: BTreeMap<String, OnDeny>,
@@ -190,7 +190,7 @@ impl Refusal {
     }
 }
 
-/// What is never judged and never logged: a way in that no table can close.
+/// Addresses and ports that are never judged and never logged: access that no table can prevent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Exempt {
     /// Client networks.
@@ -264,7 +264,7 @@ impl Config {
             mode: file.mode.unwrap_or_default(),
             refusal: Refusal {
                 on_deny: flags.on_deny.or(file.on_deny).unwrap_or_default(),
-                // A flag is for all.
+                // The flag applies to all daemons.
                 daemons: if flags.on_deny.is_some() { BTreeMap::new() } else { file.on_deny_of },
                 rates: file.rates,
                 namespaces: file.namespaces.unwrap_or(NAMESPACES),

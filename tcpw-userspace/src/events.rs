@@ -1,8 +1,8 @@
 //! Ring records to events.
 //!
-//! In: the records of the event ring. Out: [`Event`]s with addresses as the
-//! language knows them. Invariant: a record that is not understood is an error
-//! that says so, never a wrong line.
+//! In: the records of the event ring. Out: [`Event`]s with Rust's address
+//! types. Invariant: a record that is not understood is reported as an error,
+//! and never gives a wrong line.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -52,7 +52,7 @@ pub enum Event {
     },
 }
 
-/// What became of an attempt.
+/// The outcome of an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
     /// Refused.
@@ -70,7 +70,7 @@ pub enum Fate {
 /// A decision about a connection attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Decision {
-    /// What became of it.
+    /// Its outcome.
     pub fate: Fate,
     /// CLOCK_BOOTTIME, nanoseconds.
     pub time_ns: u64,
@@ -174,7 +174,7 @@ impl Event {
     }
 }
 
-/// The address as the wire knew it: a v4-mapped one is IPv4.
+/// The address as in the packet: a v4-mapped one is IPv4.
 pub fn ip(address: &Address) -> IpAddr {
     match as_v4(address) {
         Some(v4) => IpAddr::V4(Ipv4Addr::from(v4)),

@@ -1,4 +1,4 @@
-//! Names-sets: under which names a listener is known.
+//! Names-sets: all names of a listener.
 //!
 //! Invariant: equal sets have equal ids in every process of tcpw, so that a tag
 //! written before a restart means the same after it.

@@ -7,24 +7,24 @@ use clap::Args;
 use super::OnDeny;
 use crate::log::LogTarget;
 
-/// Which tables.
+/// The tables.
 #[derive(Args, Clone, Debug, Default)]
 pub struct TableArgs {
-    /// The table of who may connect [default: /etc/hosts.allow]
+    /// Table of the clients that are allowed [default: /etc/hosts.allow]
     #[arg(long, value_name = "FILE")]
     pub hosts_allow: Option<PathBuf>,
-    /// The table of who may not [default: /etc/hosts.deny]
+    /// Table of the clients that are refused [default: /etc/hosts.deny]
     #[arg(long, value_name = "FILE")]
     pub hosts_deny: Option<PathBuf>,
 }
 
-/// Flags of `tcpw run`; they win over the configuration file.
+/// Flags of `tcpw run`; they override the configuration file.
 #[derive(Args, Clone, Debug, Default)]
 pub struct RunArgs {
-    /// Settings [default: /etc/tcpw.toml, if it exists]
+    /// Configuration file [default: /etc/tcpw.toml, if it exists]
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Which tables.
+    /// The tables.
     #[command(flatten)]
     pub tables: TableArgs,
     /// Guard the sockets below this cgroup2 directory [default: the root: every socket]

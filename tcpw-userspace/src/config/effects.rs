@@ -38,7 +38,7 @@ pub(super) const KEYS: [&str; 10] = [
 ];
 
 impl Raw {
-    /// The settings, where they are right; `wrong` makes the error of a place.
+    /// The checked settings; `wrong` makes the error for a place in the file.
     pub(super) fn check(
         self,
         wrong: &dyn Fn(Range<usize>, String) -> ConfigError,

@@ -302,7 +302,7 @@ fn network(text: &str) -> Result<IpNet, String> {
     ))
 }
 
-/// What is wrong, in words for whoever wrote the file.
+/// The message for an error that the TOML parser found.
 fn explain(text: &str, span: &Range<usize>, message: &str) -> String {
     // serde's wording of `deny_unknown_fields`; pinned by the tests below.
     let Some(rest) = message.strip_prefix("unknown field `") else {
@@ -331,7 +331,7 @@ fn explain(text: &str, span: &Range<usize>, message: &str) -> String {
     }
 }
 
-/// The key that is likely meant.
+/// The known key that is most similar.
 fn nearest<'a>(key: &str, keys: &[&'a str]) -> Option<&'a str> {
     let plain = key.to_ascii_lowercase().replace('_', "-");
     let (distance, known) = keys.iter().map(|known| (strsim::levenshtein(&plain, known), *known)).min()?;

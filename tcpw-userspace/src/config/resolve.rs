@@ -13,11 +13,11 @@ pub struct Resolve {
     pub time_limit: Duration,
     /// Names that are kept.
     pub kept: usize,
-    /// How long a name is believed.
+    /// How long a name is kept.
     pub found_for: Duration,
-    /// How long it is believed that there is none.
+    /// How long the result that there is none is kept.
     pub not_found_for: Duration,
-    /// Look-ups of users at once.
+    /// User look-ups at once.
     pub users_at_once: usize,
     /// Of them, for one source.
     pub users_of_a_source: usize,
@@ -50,7 +50,7 @@ pub(super) struct Number {
     pub(super) range: RangeInclusive<i64>,
 }
 
-/// More threads than that cost more than they bring.
+/// More threads than that cost more than they gain.
 pub(super) const AT_ONCE: Number = Number { key: "lookups", range: 1..=1024 };
 /// Each is a socket.
 pub(super) const USERS: Number = Number { key: "user-lookups", range: 1..=16384 };

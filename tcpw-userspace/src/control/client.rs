@@ -1,4 +1,4 @@
-//! Asks a running daemon.
+//! The client's end of the control socket.
 
 use std::{
     io::{self, BufRead, BufReader, Read, Write},
@@ -21,12 +21,12 @@ pub enum AskError {
     /// The socket is root's.
     #[error("not allowed to ask the daemon: run as root")]
     NotAllowed,
-    /// The daemon did not answer in time, or not in our words.
+    /// The daemon did not answer in time, or its answer was not understood.
     #[error("the daemon does not answer: {0}")]
     NoAnswer(String),
 }
 
-/// Asks the daemon of `run_dir` and waits for the answer.
+/// Sends a request to the daemon of `run_dir` and waits for the answer.
 ///
 /// # Errors
 ///
@@ -60,7 +60,7 @@ pub fn ask(run_dir: &Path, request: Request, timeout: Duration) -> Result<Respon
         let left = deadline.saturating_duration_since(Instant::now());
         let left = left.max(Duration::from_millis(1));
         reader.get_ref().get_ref().set_read_timeout(Some(left)).map_err(no_answer)?;
-        // One read at a time, so that a daemon that trickles is held to the deadline too.
+        // One read at a time: the deadline also holds if the daemon sends a few bytes at a time.
         let chunk = reader.fill_buf().map_err(no_answer)?;
         if chunk.is_empty() {
             return Err(AskError::NoAnswer("it closed the connection".into()));

@@ -1,23 +1,23 @@
-//! What the running daemon would say to a client.
+//! The running daemon's verdict on a client.
 
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-/// Who wants to connect to whom.
+/// A client, and the daemon it would connect to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LiveQuestion {
     /// A name of the daemon, or its port in digits.
     pub daemon: String,
     /// Client address.
     pub client: IpAddr,
-    /// Local address, where it matters.
+    /// Local address, if it matters.
     pub server: Option<IpAddr>,
     /// Local port, if the daemon has several.
     pub port: Option<u16>,
 }
 
-/// The daemon's verdict, and what is behind it.
+/// The daemon's verdict, and the reasons.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LiveAnswer {
     /// `allow` or `deny`.
@@ -34,13 +34,13 @@ pub struct LiveAnswer {
     pub client: String,
     /// The listener: `sshd[123] 0.0.0.0:22`; none listens under that name.
     pub listener: Option<String>,
-    /// The names the tables may call it.
+    /// The names that daemon lists may use for it.
     pub names: Vec<String>,
     /// Number of the policy in force.
     pub generation: u32,
-    /// What had to be looked up, in order.
+    /// The look-ups that were needed, in order.
     pub lookups: Vec<LiveLookup>,
-    /// The time limit passed: what is not among the look-ups was taken as unknown.
+    /// The time limit passed: a name that is not among the look-ups was taken as unknown.
     pub gave_up: bool,
     /// No name is looked up at this port: it is a name server's.
     pub unnamed: bool,
@@ -53,10 +53,10 @@ pub struct LiveLookup {
     pub what: String,
     /// The name, `unknown` or `paranoid`; `member` or `no member`.
     pub answer: String,
-    /// Whether the name leads back to the address, or why it cannot be believed.
+    /// Whether the name was verified, or why it was not.
     pub confirmation: Option<String>,
     /// Milliseconds since it was looked up.
     pub age_ms: u64,
-    /// Milliseconds for which it will be believed.
+    /// Milliseconds for which it is kept.
     pub holds_ms: u64,
 }

@@ -15,7 +15,7 @@ use nix::{
     sys::stat::{major, minor},
 };
 
-/// A command that only asks who has the pins may have them locked itself, for less than this.
+/// A command that only tests whether the pins are in use may hold the lock itself, for less than this.
 const GLANCE: Duration = Duration::from_millis(200);
 
 /// Held while the daemon lives; the kernel releases it however the daemon ends.
@@ -31,11 +31,11 @@ pub enum LockError {
     Held {
         /// The lock file, or the pin directory.
         path: PathBuf,
-        /// Who, if it says so.
+        /// Its process id, if known.
         pid: Option<u32>,
     },
-    /// A policy is pinned there, by a daemon that is gone, and this one would guard beside it: which
-    /// of the two refuses would be anybody's guess.
+    /// A policy of an earlier daemon is pinned there, and this daemon would enforce a second one: it would
+    /// not be known which of the two refuses a client.
     #[error("a policy is pinned in {}: adopt it with --pin, or end it with \"tcpw detach\"", path.display())]
     Orphan {
         /// The pin directory.
@@ -116,14 +116,14 @@ impl Lock {
                 }
                 Err((_, errno)) => return Err(unusable(errno.into())),
             };
-            // Whoever had it may have removed the directory at its end.
+            // The previous holder may have removed the directory when it ended.
             if dir.metadata().map_err(unusable)?.ino() == inode(pin_dir) {
                 return Ok(Self { _file: dir });
             }
         }
     }
 
-    /// Refuses if a daemon follows the pins in `pin_dir`. Makes nothing.
+    /// Fails if a daemon uses the pins in `pin_dir`. Creates nothing.
     ///
     /// # Errors
     ///

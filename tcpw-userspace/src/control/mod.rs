@@ -20,21 +20,21 @@ pub use lock::{Lock, LockError};
 pub use server::{Reply, Server};
 pub use status::{ListenerStatus, LogStatus, Status, TableStatus, TablesStatus, TagState};
 
-/// What is asked of the daemon.
+/// A request to the daemon.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "request", rename_all = "kebab-case")]
 pub enum Request {
-    /// How things stand.
+    /// The daemon's state.
     Status,
-    /// What would be said to a client.
+    /// The verdict on a client.
     Match(LiveQuestion),
     /// Stop enforcing: remove links, maps and pins, then exit.
     Detach,
-    /// Exit; what is pinned stays in force.
+    /// Exit; a pinned policy stays in force.
     Stop,
 }
 
-/// What the daemon answers.
+/// The daemon's answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "response", content = "value", rename_all = "kebab-case")]
 pub enum Response {
@@ -42,9 +42,9 @@ pub enum Response {
     Status(Box<Status>),
     /// To [`Request::Match`].
     Match(Box<LiveAnswer>),
-    /// To the others: what was done, one thing each.
+    /// To the others: what was done, one item each.
     Done(Vec<String>),
-    /// It could not be done: why, for a person.
+    /// The request failed: why, as text.
     Failed(String),
 }
 

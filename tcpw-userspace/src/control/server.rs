@@ -1,8 +1,8 @@
-//! Takes requests for the daemon's main loop.
+//! The daemon's end of the control socket.
 //!
-//! Invariant: whatever a client does (hangs, sends junk or a line without end, never
-//! reads), the main loop waits for none of it: it takes whole requests off a queue and puts
-//! answers into another. Each client is a task with a time limit, and there are few of them.
+//! Invariant: the main loop never waits for a client, whatever it does (sends nothing, sends garbage or an
+//! endless line, never reads): the loop takes complete requests from one queue and puts answers into another.
+//! Each client is served by a task with a time limit; the number of tasks is bounded.
 
 use std::{
     io,
@@ -35,7 +35,7 @@ const CLIENT_TIME: Duration = Duration::from_secs(3);
 /// How long the main loop may take to answer.
 const ANSWER_TIME: Duration = Duration::from_secs(30);
 
-/// How long [`Server::close`] waits for answers on their way.
+/// How long [`Server::close`] waits for answers that are not sent yet.
 const CLOSE_TIME: Duration = Duration::from_secs(1);
 
 /// The daemon's end of the control socket.
@@ -46,18 +46,18 @@ pub struct Server {
     path: PathBuf,
 }
 
-/// Where one answer goes. Dropped unused, it tells the client that there is none.
+/// The way back for one answer. If it is dropped unused, the client gets an error.
 pub struct Reply(oneshot::Sender<Response>);
 
 impl Reply {
-    /// Answers; never waits, a client that is gone is no matter.
+    /// Sends the answer; never waits. If the client is gone, the answer is dropped.
     pub fn send(self, response: Response) {
         let _ = self.0.send(response);
     }
 }
 
 impl Server {
-    /// Listens in `run_dir`, in place of a daemon that left its socket there.
+    /// Listens in `run_dir`; replaces a socket that an earlier daemon left there.
     ///
     /// To be called within a tokio runtime, by the holder of the directory's [`Lock`](super::Lock).
     ///
@@ -72,7 +72,7 @@ impl Server {
             Ok(()) | Err(_) => {}
         }
         let listener = UnixListener::bind(&path)?;
-        // Until here the umask decides who may connect; `is_trusted` decides who is heard.
+        // Until here the umask decides which users may connect; `is_trusted` decides whose requests are answered.
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
         let (queue, requests) = mpsc::channel(1);
         let clients = Arc::new(Semaphore::new(MAX_CLIENTS as usize));
@@ -84,12 +84,12 @@ impl Server {
     pub async fn next(&mut self) -> (Request, Reply) {
         match self.requests.recv().await {
             Some(next) => next,
-            // The accepting task is gone: nobody will ask again.
+            // The accepting task is gone: no more requests will come.
             None => std::future::pending().await,
         }
     }
 
-    /// Takes no more requests; waits a moment for the answers that are on their way.
+    /// Takes no more requests; waits a moment for the answers that are not sent yet.
     pub async fn close(mut self) {
         self.accepting.abort();
         self.requests.close();
@@ -114,7 +114,7 @@ async fn accept(listener: UnixListener, clients: Arc<Semaphore>, queue: mpsc::Se
             }
             Ok(_) => {}
             Err(error) => {
-                // Out of descriptors, most likely: the queue keeps the clients meanwhile.
+                // Most likely out of descriptors: clients wait in the socket's queue meanwhile.
                 log::warn!("control socket: {error}");
                 tokio::time::sleep(Duration::from_millis(200)).await;
             }
@@ -122,12 +122,12 @@ async fn accept(listener: UnixListener, clients: Arc<Semaphore>, queue: mpsc::Se
     }
 }
 
-/// Whether the peer is root or runs as we do.
+/// Whether the peer is root or has the daemon's own user id.
 fn is_trusted(stream: &UnixStream) -> bool {
     stream.peer_cred().is_ok_and(|peer| peer.uid() == 0 || peer.uid() == geteuid().as_raw())
 }
 
-/// Answers one client's lines until it is done, silent or impolite.
+/// Answers one client's lines until it closes the connection, exceeds the time limit or breaks the protocol.
 async fn serve(stream: UnixStream, queue: mpsc::Sender<(Request, Reply)>, _permit: OwnedSemaphorePermit) {
     let (reader, mut writer) = stream.into_split();
     let mut reader = BufReader::new(reader);

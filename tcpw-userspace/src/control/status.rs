@@ -1,4 +1,4 @@
-//! How things stand, as the daemon tells it.
+//! The daemon's state, as `tcpw status` gets it.
 
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
 
@@ -21,9 +21,9 @@ pub struct Status {
     pub generation: u32,
     /// When it was put in force.
     pub applied_at: u64,
-    /// What it was made of.
+    /// The tables it was made from.
     pub tables: TablesStatus,
-    /// Why the files as they are now are not what is in force.
+    /// Why the files as they are now are not in force.
     pub problem: Option<String>,
     /// The guarded cgroup.
     pub cgroup: PathBuf,
@@ -62,9 +62,9 @@ pub struct TableStatus {
 pub struct ListenerStatus {
     /// Its process.
     pub pid: u32,
-    /// The name its log lines carry.
+    /// The ident of its log lines.
     pub ident: String,
-    /// The names the tables may call it.
+    /// The names that daemon lists may use for it.
     pub names: Vec<String>,
     /// Cookie of its network namespace.
     pub netns: u64,
@@ -78,19 +78,19 @@ pub struct ListenerStatus {
     pub policy: String,
     /// How its clients are refused at present: `reset`, `icmp`, `drop`; `pass` in audit mode.
     pub on_deny: String,
-    /// What its socket carries.
+    /// Its tag.
     pub tag: TagState,
 }
 
-/// Whether the kernel knows a listener's names.
+/// The state of a listener's tag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum TagState {
     /// User space wrote them.
     Written,
-    /// The kernel guessed them from the process name at bind time.
+    /// The kernel wrote it at bind time, from the process name.
     Provisional,
-    /// It does not.
+    /// There is no tag.
     Missing,
     /// The socket was made outside the guarded cgroup: it is not judged.
     Outside,

@@ -1,6 +1,6 @@
-//! What the core is told: plain data, one value for each thing that happened.
+//! Inputs of the core: plain data, one value for each thing that happened.
 //!
-//! In: nothing. Out: [`Input`]. Invariant: an input is complete: the core asks nobody back.
+//! In: nothing. Out: [`Input`]. Invariant: an input is complete: the core needs no further call to handle it.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
@@ -32,7 +32,7 @@ use crate::{
     resolve::{Found, Question},
 };
 
-/// The time, by every clock that counts.
+/// The time, by every clock that is used.
 #[derive(Clone, Copy, Debug)]
 pub struct Now {
     /// For deadlines.
@@ -46,32 +46,32 @@ pub struct Now {
 /// Something happened.
 #[derive(Debug)]
 pub enum Input {
-    /// The programs are loaded, and identify listeners; nothing is judged by this process yet.
+    /// The programs are loaded, and identify listeners; the gate is not attached yet.
     Started(Started),
-    /// The earliest deadline is there.
+    /// The earliest deadline has passed.
     Deadline,
-    /// Another second: what the kernel can only count.
+    /// A second has passed: with state of the kernel that is polled.
     Second(Second),
     /// The kernel reports, in this order.
     Events(Vec<Event>),
     /// The gate holds packets.
     Held(Vec<Held>),
-    /// A look for listeners is over.
+    /// A scan is over.
     Scanned(Box<Scanned>),
     /// Listeners of the last scan were tagged.
     Tagged(Tagged),
-    /// A place was not certified: why.
+    /// Certifying in a namespace failed: why.
     NotCertified {
         /// Cookie of the namespace.
         netns: u64,
         /// For the operator.
         reason: String,
     },
-    /// A redirect listener is there, under this cookie; or why not.
+    /// A redirect listener was made, with this cookie; or why not.
     RedirectListener {
         /// Cookie of its namespace.
         netns: u64,
-        /// What it takes.
+        /// Address family of its packets.
         family: Family,
         /// Its cookie.
         made: Result<u64, String>,
@@ -91,7 +91,7 @@ pub enum Input {
     Parsed {
         /// Number of the preparation.
         number: u64,
-        /// What came of it; or why nothing did.
+        /// The result; or why there is none.
         prepared: Result<Box<Prepared>, String>,
     },
     /// The kernel can, or cannot, make connections wait for their user.
@@ -108,16 +108,16 @@ pub enum Input {
         /// The policy in it, and its generation; or why there is none.
         filled: Result<Box<Filled>, String>,
     },
-    /// A filled slot is in force, or is not.
+    /// A flip succeeded or failed.
     Flipped {
         /// Number of the preparation.
         number: u64,
-        /// Its generation; or why the policy before stays.
+        /// Its generation; or why the previous policy stays.
         flipped: Result<u32, String>,
         /// Names-sets whose entry did not fit.
         names_left_out: Vec<NamesId>,
     },
-    /// No evaluation of the policy before is left.
+    /// No evaluation of the previous policy is left.
     Settled {
         /// Generation of the policy in force.
         generation: u32,
@@ -126,7 +126,7 @@ pub enum Input {
         /// Why that is not certain.
         problem: Option<String>,
     },
-    /// A walk over every rule came to something else than the index: what to say.
+    /// The result of a walk over every rule differs from that of the index: the message.
     Walked(String),
     /// A look-up is over; `None` if it could not be begun.
     LookedUp {
@@ -135,7 +135,7 @@ pub enum Input {
         /// What was found.
         found: Option<Found>,
     },
-    /// A client's host was asked for its user.
+    /// The look-up of a client's user is over.
     UserTold {
         /// Number of the question.
         number: u64,
@@ -146,7 +146,7 @@ pub enum Input {
     Destroyed {
         /// The connection.
         waiting: Box<Waiting>,
-        /// What came of it.
+        /// The result.
         result: Result<bool, String>,
     },
     /// Cookies of the sockets of a namespace.
@@ -156,7 +156,7 @@ pub enum Input {
         /// The sockets; or why they are not known.
         cookies: Result<HashSet<u64>, String>,
     },
-    /// These sockets have SO_KEEPALIVE now, or are gone; the look for the others is over.
+    /// These sockets have SO_KEEPALIVE now, or are gone; the search is over.
     KeptAlive(HashSet<u64>),
     /// A banner file was read.
     BannerRead {
@@ -165,16 +165,16 @@ pub enum Input {
         /// What was found.
         banner: Banner,
     },
-    /// A text was not left for a handshake: why.
+    /// A banner could not be written for a handshake: why.
     BannerNotLeft {
         /// The handshake.
         key: BannerKey,
         /// For the operator.
         reason: String,
     },
-    /// A text was taken back; whether it was there still.
+    /// A banner was removed, if it was still there.
     BannerTakenBack {
-        /// Whether its handshake never came to its end.
+        /// Whether it was still there: its handshake was never completed.
         was_unclaimed: bool,
     },
     /// The helper said something, or is gone.
@@ -184,7 +184,7 @@ pub enum Input {
         /// What it said.
         said: HelperSaid,
     },
-    /// Files that commands write to were made since the helper was started.
+    /// Files that commands write to were made after the helper was started.
     CommandFilesMade,
     /// A request at the control socket.
     Request {
@@ -193,21 +193,21 @@ pub enum Input {
         /// What is asked.
         body: Request,
     },
-    /// What the host knows, for a status.
+    /// Facts of the host, for a status.
     StatusFacts {
         /// Number of the request.
         request: u64,
         /// The facts.
         facts: Box<StatusFacts>,
     },
-    /// Everything was removed, or was not.
+    /// Every link, map and pin was removed, or could not be.
     Detached {
         /// Number of the request.
         request: u64,
         /// What was removed; or why it was not.
         removed: Result<Vec<String>, String>,
     },
-    /// The gate judges; or why it does not.
+    /// The gate is attached; or why not.
     GateAttached(Result<Gate, String>),
     /// SIGHUP.
     Hangup,
@@ -215,7 +215,7 @@ pub enum Input {
     Terminate,
 }
 
-/// How the process began.
+/// What the process found when it started.
 #[derive(Debug, Default)]
 pub struct Started {
     /// The kernel reports listen(2) itself.
@@ -224,9 +224,9 @@ pub struct Started {
     pub certified: BTreeMap<CertifiedKey, Certified>,
     /// Clients can be reset or redirected.
     pub has_refusals: bool,
-    /// Texts that an earlier process left for handshakes.
+    /// Banners that an earlier process left for handshakes.
     pub banners: Vec<BannerKey>,
-    /// An earlier process made connections wait for their user.
+    /// The programs that make connections wait are attached: an earlier process pinned them.
     pub has_users: bool,
     /// Which tables were missing when the policy in force was made, if there is one.
     pub missing_before: Option<[bool; 2]>,
@@ -241,7 +241,7 @@ pub enum Family {
     V6,
 }
 
-/// What is looked at once a second.
+/// State that is polled once a second.
 #[derive(Debug, Default)]
 pub struct Second {
     /// The kernel's counters.
@@ -252,11 +252,11 @@ pub struct Second {
     pub namespaces_without_resets: usize,
     /// Connections that wait for their user; `None` where none can.
     pub waiting: Option<Vec<Waiting>>,
-    /// Redirected connections that found no room on their way here, since the start.
+    /// Redirected connections ended because the channel to the loop was full, since the start.
     pub turned_away: u64,
 }
 
-/// A report of the kernel, with what the kernel's tables say of it.
+/// A report of the kernel, with the entries of the kernel's tables that belong to it.
 #[derive(Clone, Debug)]
 pub enum Event {
     /// A decision about an attempt.
@@ -275,31 +275,31 @@ pub enum Event {
     },
     /// A connection waits for its client's user.
     WaitsForUser(Box<Waiting>),
-    /// There was no room for one more that waits: its user is unknown.
+    /// The kernel has no room for one more waiting connection: its user is unknown.
     NoRoomForUser(Decision),
     /// The last ACK of a handshake had data and was dropped.
     HandshakeHasData(Decision, Pending),
-    /// The banner of a connection is out, or cannot be sent. By the cookie of its socket.
+    /// The banner of a connection was sent, or cannot be. By the cookie of its socket.
     BannerDone(u64),
-    /// What it is about is over.
+    /// The connection or handshake it reports is already over.
     Outdated,
-    /// A record of another version.
+    /// A record of a kind this version does not know.
     Unknown {
         /// Its kind.
         kind: u32,
     },
 }
 
-/// What a look for listeners found.
+/// The result of a scan.
 #[derive(Debug, Default)]
 pub struct Scanned {
     /// Listeners in scope.
     pub listeners: Vec<Seen>,
-    /// Everything was to be looked at.
+    /// It was a full scan.
     pub is_all: bool,
-    /// Why something was not.
+    /// Why it is incomplete, if it is.
     pub incomplete: Option<Incomplete>,
-    /// When it began: what came later may not be in it.
+    /// When it began: a listener that is newer may be missing.
     pub began: Option<Instant>,
     /// The network namespaces, if places can be certified.
     pub namespaces: Vec<NamespaceSeen>,
@@ -326,21 +326,21 @@ pub struct Seen {
     pub local: SocketAddr,
     /// The names a daemon list is compared with.
     pub names: NamesSet,
-    /// What stands before `[pid]` in the line.
+    /// The text before `[pid]` in the line.
     pub ident: String,
     /// Where the names come from.
     pub found: NameSource,
-    /// What of the process they come from.
+    /// Which facts of the process they come from.
     pub parts: Vec<NamePart>,
     /// Whether it is in scope.
     pub is_guarded: bool,
-    /// A UDP socket that the kernel takes datagrams from before anybody filters them.
+    /// A UDP socket whose datagrams the kernel itself consumes before any filter sees them.
     pub is_tunnel: bool,
-    /// The service of a super-server that logs in a form of its own.
+    /// The service, if a super-server listens for it and has its own line format.
     pub service: Option<XinetdService>,
-    /// A process shows its socket.
+    /// A process was found that holds its socket.
     pub is_shown: bool,
-    /// The tag that its socket carried; `Err` if the socket is gone or keeps none.
+    /// The tag of its socket; `Err` if the socket is gone or cannot carry a tag.
     pub tag: Result<Option<Tag>, ()>,
 }
 
@@ -353,9 +353,9 @@ pub struct NamespaceSeen {
     pub sockets: Vec<PortSocket>,
     /// Every UDP socket that has a port there.
     pub datagrams: Vec<PortSocket>,
-    /// Ports the kernel gives to sockets that did not ask for one.
+    /// The range the kernel assigns ports from (`ip_local_port_range`).
     pub given_away: RangeInclusive<u16>,
-    /// Somebody began or ended to listen while it was looked at.
+    /// A listener came or went during the scan.
     pub is_unsteady: bool,
     /// When the stamps were read: CLOCK_BOOTTIME, nanoseconds.
     pub stamped_ns: u64,
@@ -368,7 +368,7 @@ pub struct NamespaceSeen {
 /// Listeners were tagged.
 #[derive(Clone, Debug, Default)]
 pub struct Tagged {
-    /// Names-sets the live policy had no room for: their listeners were left alone.
+    /// Names-sets that the live policy had no room for: their listeners were not tagged.
     pub names_left_out: Vec<NamesId>,
     /// Listeners whose tag could not be written: why.
     pub failed: Vec<(u64, String)>,
@@ -383,7 +383,7 @@ pub struct Arrived {
     pub netns: u64,
     /// Its client.
     pub client: SocketAddr,
-    /// Where the client wanted to.
+    /// The address and port its client connected to.
     pub server: SocketAddr,
 }
 
@@ -396,31 +396,31 @@ pub struct Filled {
     pub generation: u32,
 }
 
-/// What a client's host said.
+/// The result of a user look-up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum UserAnswer {
     /// The user.
     Known(Text),
-    /// No user, no answer in time, or an error: for those who look for a defect.
+    /// No user, no answer in time, or an error: the reason, for the debug log.
     Unknown(Option<String>),
-    /// The connection is one of ours, which asks another host for a user: it is not asked about.
+    /// The connection is itself a user look-up of tcpw: no look-up is made for it.
     Own,
     /// The namespace of the connection cannot be entered: why.
     NoNamespace(String),
 }
 
-/// What was heard of the helper.
+/// What happened to the helper.
 #[derive(Clone, Debug)]
 pub enum HelperSaid {
     /// A report.
     Report(Report),
-    /// It is gone: why, if it did not just end.
+    /// It is gone: why, unless it just exited.
     Gone(Option<String>),
     /// It could not be started: why.
     NotStarted(String),
 }
 
-/// What a status needs and the core does not know.
+/// Facts that a status needs and the core does not have.
 #[derive(Debug, Default)]
 pub struct StatusFacts {
     /// Every listening socket of the host, in scope or not.
@@ -431,25 +431,25 @@ pub struct StatusFacts {
     pub counters: Vec<(Metric, u64)>,
     /// Network namespaces with resets, and without because of the bound.
     pub reset_namespaces: (usize, usize),
-    /// Places whose refused clients are reset as things stand.
+    /// Places whose refused clients are reset at present.
     pub reset_places: HashSet<CertifiedKey>,
     /// Connections that wait for their user.
     pub waiting: u64,
-    /// Sockets that will send a banner first.
+    /// Sockets that have not sent their banner yet.
     pub banner_sockets: u64,
     /// Lines written and lost.
     pub lines: crate::log::Counts,
-    /// Redirected connections that found no room on their way here, since the start.
+    /// Redirected connections ended because the channel to the loop was full, since the start.
     pub turned_away: u64,
 }
 
 /// How the gate was attached.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Gate {
-    /// An earlier process had attached it.
+    /// An earlier process had pinned it.
     pub is_adopted: bool,
-    /// Versions whose gates were ended.
+    /// Other versions whose gates were detached.
     pub retired: Vec<u32>,
-    /// What of it went wrong.
+    /// What failed.
     pub problem: Option<String>,
 }

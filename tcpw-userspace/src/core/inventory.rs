@@ -1,8 +1,8 @@
-//! What is known of listeners: by the cookie of their socket.
+//! The known listeners, by the cookie of their socket.
 //!
-//! In: what scans saw. Out: names and processes for judging, lines and status.
-//! Invariant: a listener is here only once its tag was written, or cannot be; a names-set that is known here
-//! is known to the policy in force.
+//! In: results of scans. Out: names and processes for judging, lines and status.
+//! Invariant: a listener is added only after its tag was written, or could not be; a names-set that is known
+//! here is known to the policy in force.
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
@@ -34,9 +34,9 @@ pub(super) struct Known {
     pub(super) found: NameSource,
     pub(super) parts: Vec<NamePart>,
     pub(super) service: Option<XinetdService>,
-    /// The kernel takes datagrams from it before anybody filters them.
+    /// A UDP socket whose datagrams the kernel itself consumes before any filter sees them.
     pub(super) is_tunnel: bool,
-    /// A process shows its socket.
+    /// A process was found that holds its socket.
     pub(super) is_shown: bool,
     /// Why its tag could not be written.
     pub(super) untagged: Option<String>,
@@ -62,7 +62,7 @@ impl Known {
         }
     }
 
-    /// The name that stands for it where there is room for one: `%d`.
+    /// The one name that `%d` expands to.
     pub(super) fn daemon(&self) -> &str {
         self.service.as_ref().map_or(&self.ident, |service| &service.id)
     }
@@ -72,13 +72,13 @@ impl Known {
 #[derive(Default)]
 pub(super) struct Inventory {
     listeners: HashMap<u64, Known>,
-    /// Cookies by process and port: events of accepted connections have no cookie.
+    /// Cookies by process and port: events of accepted connections have no cookie of the listener.
     by_process: HashMap<(u32, u16), BTreeSet<u64>>,
     names: HashMap<NamesId, NamesSet>,
 }
 
 impl Inventory {
-    /// Names-sets the compiler has to know.
+    /// Names-sets that the policy must contain.
     pub(super) fn names_sets(&self) -> Vec<NamesSet> {
         self.names.values().cloned().collect()
     }
@@ -93,7 +93,7 @@ impl Inventory {
         self.names.contains_key(&names.id())
     }
 
-    /// The policy in force knows a names-set.
+    /// Adds a names-set that the policy in force knows.
     pub(super) fn learn(&mut self, names: &NamesSet) {
         self.names.insert(names.id(), names.clone());
     }
@@ -103,7 +103,7 @@ impl Inventory {
         self.listeners.get(&cookie)
     }
 
-    /// A process in a network namespace: `pid`, or that of any listener there.
+    /// A process in a network namespace: `pid`, or, if that is 0, the process of any listener there.
     pub(super) fn resident_of(&self, netns: u64, pid: u32) -> u32 {
         let other = || self.listeners.values().find(|known| known.netns == netns).map(|known| known.resident);
         if pid == 0 { other().unwrap_or_default() } else { pid }
@@ -117,8 +117,8 @@ impl Inventory {
         })
     }
 
-    /// Whether what a listener accepts is a plain TCP socket, for certain. One that an MPTCP listener
-    /// accepts looks like it, and the kernel takes it for what it is not once it is in a map of sockets.
+    /// Whether it is certain that a listener accepts plain TCP sockets. A socket that an MPTCP listener accepts
+    /// looks like one, but the kernel mistakes its type once it is in a map of sockets.
     /// Source: linux net/mptcp/protocol.c, `mptcp_is_tcpsk`.
     pub(super) fn is_plain_tcp(&self, listener: &Known) -> bool {
         let mut others = self
@@ -128,7 +128,7 @@ impl Inventory {
         listener.is_shown && others.all(|other| other.protocol == TCP || other.protocol == UDP)
     }
 
-    /// Adds a listener, or what changed of it.
+    /// Adds or updates a listener.
     pub(super) fn add(&mut self, cookie: u64, known: Known) {
         self.remove(cookie);
         self.by_process.entry((known.pid, known.local.port())).or_default().insert(cookie);

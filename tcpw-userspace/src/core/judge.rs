@@ -1,7 +1,7 @@
 //! An attempt, judged by the reference evaluator.
 //!
-//! In: an attempt, the listener's names, the rules of its generation and what was found out. Out: the
-//! verdict and the rule behind it, or what has to be found out first.
+//! In: an attempt, the listener's names, the rules of its generation and the known facts. Out: the verdict
+//! and the rule behind it, or the first fact that is missing.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -21,17 +21,16 @@ use crate::{
     names::NamesSet,
 };
 
-/// What the evaluator says of an attempt.
+/// The evaluator's judgement of an attempt.
 pub(super) struct Judged {
     pub(super) judgement: Judgement,
-    /// The first thing it had to know that the facts do not answer: the verdict is then that of an
-    /// unknown name, or of a command that succeeds.
+    /// The first missing fact; the verdict then takes a name as unknown and a command as successful.
     pub(super) missing: Option<Missing>,
-    /// It asked for the user first: the verdict is that of an unknown one.
+    /// The user was needed before any other missing fact: the verdict is for an unknown user.
     pub(super) user: Option<UserWanted>,
 }
 
-/// Asks the evaluator; `daemon` is which of the names stands for all.
+/// Calls the evaluator; `daemon` is the index of the name that `%d` expands to.
 pub(super) fn judge(
     rules: &Rules,
     names: &NamesSet,
@@ -47,21 +46,21 @@ pub(super) fn judge(
     })
 }
 
-/// A judgement to be made once more, by a walk over every rule.
+/// A judgement to be repeated by a walk over every rule.
 #[derive(Clone, Debug)]
 pub struct Walk {
     pub(super) rules: Rules,
     pub(super) names: NamesSet,
-    /// Which of the names stands for all.
+    /// Index of the name that `%d` expands to.
     pub(super) daemon: Option<String>,
     pub(super) decision: Decision,
     pub(super) facts: Facts,
-    /// What the index says.
+    /// The judgement by the index.
     pub(super) found: (Verdict, Option<RuleIndex>),
 }
 
 impl Walk {
-    /// Walks; what to say if it comes to something else.
+    /// Walks over every rule; returns a message if the result differs.
     pub fn run(&self) -> Option<String> {
         let Self { rules, names, daemon, decision, facts, found: (verdict, rule) } = self;
         let walked = with_request(names, daemon.as_deref(), decision, |request, ends| {
@@ -106,8 +105,8 @@ pub(super) fn addresses(decision: &Decision) -> [IpAddr; 2] {
     [events::ip(&decision.client), events::ip(&decision.server)]
 }
 
-/// Client as the callers of libwrap log it: its name if a rule had it looked up and it can be believed,
-/// else its address; `user@` in front if a rule had the user looked up and it is known.
+/// The client as libwrap's callers log it: its name if a rule had it looked up and it was verified, else its
+/// address; `user@` in front if a rule had the user looked up and it is known.
 pub(super) fn host_text(decision: &Decision, facts: &Facts, judgement: Option<&Judgement>) -> String {
     let [client, _] = addresses(decision);
     let Some(judgement) = judgement else { return client_text(decision) };
@@ -118,7 +117,7 @@ pub(super) fn host_text(decision: &Decision, facts: &Facts, judgement: Option<&J
         };
     let is_named = matches!(facts.name(client), Some(HostName::Known(_)));
     let host = if is_named && *host != *numeric_host(client).as_bytes() {
-        // DNS names are letters, digits and few marks; /etc/hosts may hold any bytes.
+        // DNS names are letters, digits and a few other characters; /etc/hosts may hold any bytes.
         evaluate::quoted_bytes(host)
     } else {
         client_text(decision)
@@ -129,8 +128,8 @@ pub(super) fn host_text(decision: &Decision, facts: &Facts, judgement: Option<&J
     }
 }
 
-/// A user as the client's host gave it. A byte that a reader of lines could take for a blank is written
-/// `\xNN`: the client's host must not forge the rest of a line.
+/// A user as the client's host gave it. A byte that a log parser could take as a blank is written `\xNN`, so
+/// that the client's host cannot forge the rest of a line.
 fn plain(user: &[u8]) -> String {
     let mut text = String::with_capacity(user.len());
     for byte in user {
@@ -142,7 +141,7 @@ fn plain(user: &[u8]) -> String {
     text
 }
 
-/// The client as the daemon itself would have seen it: on an AF_INET6 socket an IPv4 client is
+/// The client's address as the daemon sees it: on an AF_INET6 socket an IPv4 client is
 /// `::ffff:a.b.c.d`.
 pub(super) fn client_text(decision: &Decision) -> String {
     match events::ip(&decision.client) {

@@ -1,7 +1,7 @@
-//! What an attempt can hang on, and the answers of one that has some of it.
+//! The facts an attempt may need, and a [`Lookup`] that answers from those already known.
 //!
-//! In: facts of an attempt. Out: a [`Lookup`] that never blocks, and the first thing it could not answer.
-//! Invariant: nothing is asked of the world from here.
+//! In: facts of an attempt. Out: a [`Lookup`] that never blocks, and the first question it could not answer.
+//! Invariant: no I/O.
 
 use std::{
     cell::{Cell, RefCell},
@@ -17,7 +17,7 @@ use crate::{
     resolve::{Found, KnownAccounts},
 };
 
-/// What has to be known before the evaluator's verdict means something.
+/// A fact without which the evaluator's verdict is not valid.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Missing {
     /// A look-up.
@@ -28,16 +28,16 @@ pub(super) enum Missing {
     Banner((PathBuf, Vec<u8>)),
 }
 
-/// The evaluator asked for the client's user, which nobody knows yet.
+/// The evaluator needed the client's user, which is not known yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct UserWanted {
     /// Time limit of the look-up, in seconds.
     pub(super) timeout_s: u32,
-    /// What it found with the user unknown hangs on something else that is not known either.
+    /// With the user taken as unknown, another fact was missing as well.
     pub(super) is_open: bool,
 }
 
-/// Answers the evaluator.
+/// The evaluator's [`Lookup`].
 pub(super) struct Answers<'a> {
     facts: &'a Facts,
     accounts: &'a KnownAccounts,
@@ -52,13 +52,12 @@ impl<'a> Answers<'a> {
         Self { facts, accounts, client, server, missing: RefCell::new(None), user: Cell::new(None) }
     }
 
-    /// Whether the user is wanted, all questions before it being answered. The verdict is that of an
-    /// unknown user.
+    /// The user, if it was the first missing fact. The verdict is then for an unknown user.
     pub(super) fn user_wanted(&self) -> Option<UserWanted> {
         self.user.get()
     }
 
-    /// The first question without an answer; the evaluator's verdict then means nothing.
+    /// The first missing fact; if there is one, the evaluator's verdict is not valid.
     pub(super) fn missing(self) -> Option<Missing> {
         self.missing.into_inner()
     }
@@ -80,7 +79,7 @@ impl<'a> Answers<'a> {
 
     fn want(&self, missing: Missing) {
         match self.user.get() {
-            // The user decides whether it has to be asked.
+            // Whether this is needed at all depends on the user.
             Some(user) => self.user.set(Some(UserWanted { is_open: true, ..user })),
             None => drop(self.missing.borrow_mut().get_or_insert(missing)),
         }
@@ -107,7 +106,7 @@ impl Lookup for Answers<'_> {
     }
 
     fn in_netgroup(&self, group: &[u8], host: Option<&[u8]>, user: Option<&[u8]>) -> bool {
-        // A user's netgroup is asked for without a host: users are unknown.
+        // For a user pattern libwrap passes no host. Users are unknown, so it is no member.
         let (Some(host), None) = (host, user) else { return false };
         let question = Question::Netgroup { group: group.into(), host: host.into() };
         if let Some(Found::Member(is_member)) = self.facts.found(&question) {
@@ -121,21 +120,21 @@ impl Lookup for Answers<'_> {
         match (purpose, self.facts.command(command)) {
             (Purpose::Aclexec, Some(result)) => return result,
             (Purpose::Aclexec, None) => self.want(Missing::Command(command.into())),
-            // They are run when the verdict is known.
+            // `spawn` commands are run once the verdict is known.
             (Purpose::Spawn, _) => {}
         }
         CommandResult::Exited(0)
     }
 
     fn banner(&self, directory: &Path, daemon: &[u8]) -> Banner {
-        // Without a connection it only counts that there may be one.
+        // While no client can get it, it only matters that there may be a banner.
         if !self.facts.shows_banners() {
             return Banner::Text(Vec::new());
         }
         if let Some(banner) = self.facts.banner(directory, daemon) {
             return banner.clone();
         }
-        // Whatever else is missing: a text does not decide, and there may be several.
+        // Also with a fact about the user missing: a banner does not decide.
         self.missing.borrow_mut().get_or_insert(Missing::Banner((directory.to_owned(), daemon.to_vec())));
         Banner::Text(Vec::new())
     }
@@ -216,7 +215,7 @@ mod tests {
         answers.client_name();
         answers.client_user(7);
         assert_eq!(answers.user_wanted(), Some(UserWanted { timeout_s: 7, is_open: false }));
-        // What it is may decide whether this is asked at all.
+        // Whether this is asked at all may depend on that name.
         answers.server_name();
         assert_eq!(answers.user_wanted(), Some(UserWanted { timeout_s: 7, is_open: true }));
         assert_eq!(answers.missing(), None);

@@ -1,11 +1,11 @@
-//! The core: what happens is decided here, and nothing is done.
+//! The core: it decides what is to be done, and does nothing itself.
 //!
 //! In: an [`Input`] and the time. Out: [`Action`]s, and the earliest deadline.
-//! Invariant: no I/O. No system call, no file, no clock, no wait: whatever carries the actions out and hands
-//! the inputs in, the daemon or the simulation, the same inputs give the same actions.
+//! Invariant: no I/O: no system call, no file, no clock, no wait. The same inputs give the same actions,
+//! whether the daemon or the simulation runs it.
 //!
-//! A duty is one file in [`duty`]: its state, its deadline, its counters. Duties hand work to each other as
-//! [`Step`]s; the tables that say which duty gets what are [`Core::on`] and [`Core::step`].
+//! A duty is one file in [`duty`]: its state, its deadline, its counters. Duties pass work to each other as
+//! [`Step`]s; [`Core::on`] and [`Core::step`] say which duty gets which input and step.
 
 pub mod action;
 mod attempt;
@@ -85,7 +85,7 @@ pub struct Core {
 }
 
 impl Core {
-    /// A core that has decided nothing.
+    /// A core in its initial state.
     pub fn new(config: Config, now: Now) -> Self {
         Self {
             start: Start::default(),
@@ -115,7 +115,7 @@ impl Core {
         }
     }
 
-    /// Something happened at `now`: what is to be done, in this order.
+    /// Handles an input that arrived at `now`; returns the actions, in order.
     pub fn on(&mut self, input: Input, now: Now) -> Vec<Action> {
         let mut out = Outbox::new(now);
         self.take(input, &mut out);
@@ -133,12 +133,12 @@ impl Core {
         [self.names.deadline(), self.scans.deadline()].into_iter().flatten().min()
     }
 
-    /// Whether attempts are judged: before, the kernel's rings are better left alone.
+    /// Whether attempts are judged. Before that, the kernel's rings are not read.
     pub fn is_enforcing(&self) -> bool {
         self.start.is_over()
     }
 
-    /// Which duty an input belongs to.
+    /// Passes an input to its duty.
     fn take(&mut self, input: Input, out: &mut Outbox) {
         let shared = &mut self.shared;
         match input {
@@ -214,7 +214,7 @@ impl Core {
         }
     }
 
-    /// Inputs on the way from the files to a policy in force.
+    /// Inputs about files, and policies made from them.
     #[expect(clippy::wildcard_enum_match_arm, reason = "it gets the inputs of this group alone")]
     fn preparation(&mut self, input: Input, out: &mut Outbox) {
         let Self { start, reload, listeners, shared, .. } = self;
@@ -306,7 +306,7 @@ impl Core {
         }
     }
 
-    /// Another second.
+    /// A second has passed.
     fn second(&mut self, second: input::Second, out: &mut Outbox) {
         let shared = &mut self.shared;
         self.counters.second(&second.counters, out);
@@ -324,7 +324,7 @@ impl Core {
         self.commands.ended(ended, shared, out);
     }
 
-    /// Which duty a step belongs to.
+    /// Passes a step to its duty.
     fn step(&mut self, step: Step, out: &mut Outbox) {
         let shared = &mut self.shared;
         match step {

@@ -1,7 +1,7 @@
-//! What a duty hands on: actions for outside, steps for other duties.
+//! The output of a duty: actions for the outside, steps for other duties.
 //!
-//! In: actions and steps, in order. Out: the same. Invariant: steps are taken in the order they were handed
-//! on, after the duty that handed them on is done.
+//! In: actions and steps, in order. Out: the same. Invariant: steps are handled in the order they were added,
+//! after the duty that added them has returned.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -21,40 +21,40 @@ use crate::{
 
 /// One duty's message to another.
 pub(super) enum Step {
-    /// Judge an attempt, as far as what is known of it goes.
+    /// Judge an attempt with the facts known so far.
     Judge(Box<Attempt>),
-    /// It hangs on a look-up.
+    /// It waits for a look-up.
     LookUp(Box<Attempt>, Question),
-    /// It hangs on how a command ends.
+    /// It waits for the result of a command.
     RunCommand(Box<Attempt>, Text, Box<Judgement>),
-    /// It hangs on a banner file, for its text.
+    /// It waits for a banner file.
     ReadBanner(Box<Attempt>, (std::path::PathBuf, Vec<u8>)),
-    /// It hangs on its client's user; the judgement is that of an unknown one.
+    /// It waits for its client's user; the judgement is for an unknown user.
     AskUser(Box<Attempt>, Box<Judgement>, UserWanted),
-    /// It has its verdict; if the user is wanted, that of an unknown one.
+    /// It has a verdict; if the user has to be asked for, that of an unknown user.
     Decided(Box<Attempt>, Box<Judgement>, Option<UserWanted>),
-    /// It is over.
+    /// Its record, line and commands are due.
     Finish(Box<Finished>),
-    /// The rules it hangs on are not known any more.
+    /// The rules it is to be judged by are no longer known.
     Abandoned(Box<Attempt>),
     /// A policy came into force.
     PolicyInForce,
-    /// Listeners were tagged; after a look at everything if `is_all`.
+    /// Listeners were tagged; all of them, if `is_all`.
     ListenersTagged {
-        /// Everything was looked at.
+        /// They come from a full scan.
         is_all: bool,
-        /// When that began.
+        /// When the scan began.
         began: std::time::Instant,
     },
-    /// Some listener is not known: look at everything soon.
+    /// A listener is not known: make a full scan soon.
     LookAtAll,
-    /// A listener of this process is not known: look at it.
+    /// A listener of this process is not known: scan the process.
     LookAt(u32),
-    /// Names are wanted that the policy in force does not know.
+    /// The policy in force does not know some names.
     PrepareAgain,
 }
 
-/// An attempt that is over: its record, its line and its commands follow.
+/// A decided attempt: its record, its line and its commands follow.
 pub(super) struct Finished {
     pub(super) fate: Fate,
     pub(super) decision: Decision,
@@ -67,7 +67,7 @@ pub(super) struct Finished {
     pub(super) held_for: Option<Duration>,
 }
 
-/// What is handed on.
+/// Actions and steps.
 pub(super) struct Outbox {
     pub(super) now: Now,
     pub(super) actions: Vec<Action>,
@@ -79,7 +79,7 @@ impl Outbox {
         Self { now, actions: Vec::new(), steps: VecDeque::new() }
     }
 
-    /// Has something done.
+    /// Adds an action.
     pub(super) fn act(&mut self, action: Action) {
         self.actions.push(action);
     }
@@ -89,27 +89,27 @@ impl Outbox {
         self.actions.push(Action::Write(write));
     }
 
-    /// Hands something to another duty.
+    /// Adds a step for another duty.
     pub(super) fn step(&mut self, step: Step) {
         self.steps.push_back(step);
     }
 
-    /// Tells the operator of a defect or a failure.
+    /// Logs a failure for the operator.
     pub(super) fn error(&mut self, text: impl Into<String>) {
         self.actions.push(Action::Say(Level::Error, text.into()));
     }
 
-    /// Tells the operator of something to see to.
+    /// Logs something the operator should look into.
     pub(super) fn warn(&mut self, text: impl Into<String>) {
         self.actions.push(Action::Say(Level::Warn, text.into()));
     }
 
-    /// Tells the operator something.
+    /// Logs something worth knowing.
     pub(super) fn info(&mut self, text: impl Into<String>) {
         self.actions.push(Action::Say(Level::Info, text.into()));
     }
 
-    /// For those who look for a defect.
+    /// Logs for debugging.
     pub(super) fn debug(&mut self, text: impl Into<String>) {
         self.actions.push(Action::Say(Level::Debug, text.into()));
     }

@@ -1,7 +1,8 @@
-//! The policy in force and the rules of those before it.
+//! The policy in force, and the rules of earlier ones.
 //!
-//! In: what a worker parsed and compiled. Out: rules to judge by, and what decides whether files may come
-//! into force. Invariant: a reload with errors changes nothing; the first start takes what libwrap would.
+//! In: rules and policies that a worker parsed and compiled. Out: rules to judge by, and whether changed files
+//! may be put in force. Invariant: a reload with errors changes nothing; the first start handles errors as
+//! libwrap does.
 
 use std::{collections::VecDeque, path::PathBuf, sync::Arc, time::SystemTime};
 
@@ -24,7 +25,7 @@ use crate::{
 /// Generations whose rules are kept: their events may still be in the ring.
 const KEPT: usize = 8;
 
-/// What attempts are judged by.
+/// The rules that attempts are judged by.
 #[derive(Clone)]
 pub struct Rules {
     /// The tables, and an index over them.
@@ -50,24 +51,24 @@ impl Rules {
         self.indexed.tables()
     }
 
-    /// Whether these say the same.
+    /// Whether two sets of rules are the same.
     pub fn are(&self, tables: &Tables, accounts: &KnownAccounts) -> bool {
         **self.tables() == *tables && *self.accounts == *accounts
     }
 }
 
-/// Texts that were parsed, and all that is to be known of them before they can be in force.
+/// The result of parsing: rules, and all that is needed to decide whether they may be put in force.
 #[derive(Debug)]
 pub struct Prepared {
     /// The rules.
     pub rules: Rules,
-    /// What is wrong with the texts, or worth a look.
+    /// Errors, warnings and hints.
     pub diagnostics: Vec<Diagnostic>,
     /// hosts.allow and hosts.deny are missing, or directories.
     pub missing: [bool; 2],
     /// Path of hosts.deny.
     pub deny: Arc<PathBuf>,
-    /// The generation these were compared with says the same.
+    /// The generation these rules were compared with and are equal to.
     pub same_as: Option<u32>,
 }
 
@@ -81,7 +82,7 @@ impl Prepared {
         errors
     }
 
-    /// Why files like these may not replace a policy, whose missing tables were `before`.
+    /// Why these files may not replace a policy; `before` says which tables were missing for that policy.
     pub(super) fn objection(&self, before: [bool; 2]) -> Option<String> {
         let tables = self.rules.tables();
         let vanished: Vec<String> = [&tables.allow, &tables.deny]
@@ -144,14 +145,14 @@ pub(super) struct Policies {
 }
 
 impl Policies {
-    /// A policy is in force; what is not needed any more is given back.
+    /// A policy is in force; returns the old ones, to be freed.
     pub(super) fn put(&mut self, current: InForce) -> (Option<Rules>, Option<InForce>) {
         self.history.push_back((current.generation, current.rules.clone()));
         let oldest = if self.history.len() > KEPT { self.history.pop_front() } else { None };
         (oldest.map(|(_, rules)| rules), self.current.replace(current))
     }
 
-    /// The rules of a generation; `None` if it is too old or another process's.
+    /// The rules of a generation; `None` if it is too old or was made by another process.
     pub(super) fn rules_of(&self, generation: u32) -> Option<&Rules> {
         self.history.iter().rev().find(|(kept, _)| *kept == generation).map(|(_, rules)| rules)
     }

@@ -1,11 +1,11 @@
-//! What the administrator must see to, by source.
+//! Problems that the administrator has to solve, by source.
 //!
 //! In: problems, each from its owner. Out: all of them. Invariant: a problem is cleared by the source that
 //! reported it, and by no other.
 
 use std::collections::BTreeMap;
 
-/// Who reports a problem.
+/// The source of a problem.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Source {
     /// The files as they are now are not in force.
@@ -14,7 +14,7 @@ pub(super) enum Source {
     Names,
 }
 
-/// The problems there are.
+/// The current problems.
 #[derive(Debug, Default)]
 pub(super) struct Problems(BTreeMap<Source, String>);
 
@@ -24,7 +24,7 @@ impl Problems {
         self.0.insert(source, problem);
     }
 
-    /// The source has none any more; whether it had one.
+    /// Clears the problem of a source. Returns whether it had one.
     pub(super) fn clear(&mut self, source: Source) -> bool {
         self.0.remove(&source).is_some()
     }

@@ -1,7 +1,6 @@
-//! What every duty may read: the settings, the policies and the listeners that are known.
+//! State that every duty may read: the settings, the policies and the known listeners.
 //!
-//! In: what their owners write. Out: answers. Invariant: policies are written by `duty::reload` alone,
-//! listeners by `duty::listeners` alone; everybody else reads.
+//! Invariant: policies are written only by `duty::reload`, listeners only by `duty::listeners`.
 
 use tcpw_common::{key::NamesId, user::Waiting};
 
@@ -22,7 +21,7 @@ pub(super) const TCP: u16 = 6;
 /// IPPROTO_UDP.
 pub(super) const UDP: u16 = 17;
 
-/// What every duty may read.
+/// State that every duty may read.
 pub(super) struct Shared {
     pub(super) config: Config,
     pub(super) policies: Policies,
@@ -31,18 +30,18 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    /// Whether tcpw only looks.
+    /// Whether tcpw runs in audit mode.
     pub(super) fn is_audit(&self) -> bool {
         self.config.mode == Mode::Audit
     }
 
-    /// Whether at this port no name is looked up: a name server would wait for itself.
+    /// Whether no name is looked up for clients of this port: a name server would wait for itself.
     pub(super) fn is_unnamed(&self, port: u16) -> bool {
         self.config.resolve.name_server_ports.contains(&port)
     }
 
     /// The names behind the id of a tag: found by a scan, or provisional, from the policy's process names.
-    /// No names if neither knows it: a line must not be lost for want of them.
+    /// Empty if neither knows it: the attempt is still logged.
     pub(super) fn names_of(&self, id: NamesId) -> NamesSet {
         self.inventory.names_of(id).or_else(|| self.policies.names_of(id)).unwrap_or_default()
     }
@@ -66,14 +65,14 @@ impl Shared {
         std::iter::once(pid).chain(others.map(|(_, known)| known.resident)).filter(|pid| *pid != 0).collect()
     }
 
-    /// Whether refused clients may be redirected to us by the policy in force.
+    /// Whether the policy in force may redirect refused clients.
     pub(super) fn redirects(&self) -> bool {
         let current = self.policies.current.as_ref();
         !self.is_audit() && current.is_some_and(|current| current.policy.redirects)
     }
 }
 
-/// A connection that waits, as a decision about it. It is judged under the policy in force.
+/// A waiting connection, as a decision to be judged under the policy in force.
 pub(super) fn decision_of(waiting: &Waiting) -> Decision {
     let Waiting { flow, pending, since_ns, .. } = waiting;
     Decision {

@@ -2,7 +2,7 @@
 //!
 //! In: the text of an option or banner, and the subject. Out: the text a shell or the client
 //! gets.
-//! Invariant: of a value that came from the network only harmless bytes pass.
+//! Invariant: in a value that came from the network, every byte that a shell could interpret is replaced.
 //! Source: hosts_access(5); tcp_wrappers 7.6.q (Debian) `percent_x.c`.
 
 use super::{quoted_bytes, subject::Subject};
@@ -13,14 +13,14 @@ pub(super) const OPTION_BYTES: usize = 8190;
 /// Most bytes of an expanded line of a banner.
 pub(super) const BANNER_BYTES: usize = 16382;
 
-/// The expansion does not fit: libwrap ends the process.
+/// The expansion is too long: libwrap ends the process.
 #[derive(Debug)]
 pub(super) struct TooLong {
-    /// libwrap's words.
+    /// libwrap's message.
     pub(super) warning: String,
 }
 
-/// Replaces every `%x`; `warn` is told of letters that mean nothing.
+/// Replaces every `%x`; `warn` is called for unknown letters.
 pub(super) fn expand(
     template: &[u8],
     limit: usize,
@@ -83,7 +83,7 @@ pub(super) fn banner(
         let (chunk, behind) = rest.split_at(length);
         rest = behind;
         let visible = chunk.split(|byte| *byte == 0).next().unwrap_or_default();
-        // A bracket that is not closed hides the newline.
+        // As in libwrap, a newline after a `[` without its `]` is not found.
         let line = match crate::parse::list::split_at(visible, b'\n') {
             Some(end) => [&visible[..end], b"\r\n"].concat(),
             None => visible.to_vec(),

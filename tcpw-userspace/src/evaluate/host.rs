@@ -30,10 +30,10 @@ pub(super) fn cut(text: &[u8]) -> &[u8] {
     &text[..text.len().min(STRING)]
 }
 
-/// One end of a connection: its address, and its name once somebody asks.
+/// One end of a connection: its address, and its name once a pattern needs it.
 pub struct Host<'a> {
     address: Cow<'a, [u8]>,
-    /// The address as a number, of either family, once somebody asks.
+    /// The parsed address, of either family, once a pattern needs it.
     v4: OnceCell<Option<u32>>,
     v6: OnceCell<Option<Ipv6Addr>>,
     name: OnceCell<Cow<'a, [u8]>>,
@@ -108,14 +108,14 @@ impl<'a> Host<'a> {
         self.name.get().filter(|name| is_known(name)).unwrap_or(&self.address)
     }
 
-    /// Its address, sanitised for good.
+    /// Its address, sanitised from now on.
     pub(super) fn sanitised_address(&mut self) -> &[u8] {
         sanitise(&mut self.address);
         (self.v4, self.v6) = (OnceCell::new(), OnceCell::new());
         &self.address
     }
 
-    /// Its name, looked up if need be, sanitised for good.
+    /// Its name, looked up if need be, sanitised from now on.
     pub(super) fn sanitised_name(&mut self) -> &[u8] {
         self.name();
         if let Some(name) = self.name.get_mut() {
@@ -124,7 +124,7 @@ impl<'a> Host<'a> {
         self.name()
     }
 
-    /// `info`, sanitised for good.
+    /// `info`, sanitised from now on.
     pub(super) fn sanitised_info(&mut self) -> &[u8] {
         if self.name.get().is_some_and(|name| is_known(name)) {
             self.sanitised_name()
@@ -144,7 +144,7 @@ fn spelt(name: &HostName) -> &[u8] {
     }
 }
 
-/// Whether a pattern matches an address whose name is unknown, and no netgroup's member.
+/// Whether a pattern matches an address that has no known name and is in no netgroup.
 pub fn host_matches_unnamed(
     pattern: &HostPattern,
     address: &str,
@@ -153,7 +153,7 @@ pub fn host_matches_unnamed(
     host_matches(pattern, &Host::new(Some(address), None, true, &Unknown), files, &mut |_, _| {})
 }
 
-/// Whether a pattern matches a host; `unreadable` is told of files that cannot be read.
+/// Whether a pattern matches a host; `unreadable` is called for files that cannot be read.
 ///
 /// A file is read once: libwrap would crash on one that includes itself.
 pub fn host_matches(
@@ -165,7 +165,7 @@ pub fn host_matches(
     host_matches_by(pattern, host, files, &Index::default(), unreadable)
 }
 
-/// [`host_matches`], quicker for long files that are in `index`.
+/// As [`host_matches`], faster for long files that are in `index`.
 pub(super) fn host_matches_by(
     pattern: &HostPattern,
     host: &Host<'_>,

@@ -30,7 +30,7 @@ pub enum Reason {
     Option,
     /// One of its options is wrong: refused.
     OptionError,
-    /// `twist` takes the connection from the daemon.
+    /// `twist`: a command gets the connection instead of the daemon.
     Twist,
     /// A % expansion was too long: libwrap ends the daemon's process.
     Exit,
@@ -51,8 +51,8 @@ pub struct Judgement {
     pub rule: Option<RuleIndex>,
     /// Priority of the log line if the rule has `severity`.
     pub severity: Option<i32>,
-    /// The client as libwrap's callers log it: `[user@]host`, names and users where they were
-    /// looked up, sanitised where an expansion used them.
+    /// The client as libwrap's callers log it: `[user@]host`, with name and user if they were
+    /// looked up, sanitised if an expansion used them.
     pub client: Text,
     /// What the options did, in order, those before an error included.
     pub effects: Vec<Effect>,
@@ -74,7 +74,7 @@ pub struct Effect {
 /// What an option does; commands and values are expanded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// `spawn`: a command to run beside.
+    /// `spawn`: a command to run in addition.
     Spawn(Text),
     /// `aclexec`: a command that was run to decide.
     Aclexec {
@@ -114,7 +114,7 @@ pub enum Action {
     Nice(i32),
     /// `umask`.
     Umask(u32),
-    /// `user`: nothing but that he exists.
+    /// `user`: only that the user exists.
     User(Text),
     /// `group`: likewise.
     Group(Text),

@@ -1,9 +1,9 @@
-//! The reference: rules and a request to libwrap's verdict.
+//! The evaluator: rules and a request to libwrap's verdict.
 //!
 //! In: parsed tables and one request. Out: a [`Judgement`]. No I/O: names, users, netgroups,
 //! banners and the results of commands come through [`Lookup`].
-//! Invariant: what the compiler shares with this room ([`list_matches`],
-//! [`daemon_matches`], [`outcome_of`], ...) is the only opinion on it.
+//! Invariant: the compiler calls the same functions ([`list_matches`],
+//! [`daemon_matches`], [`outcome_of`], ...) and has no second implementation of them.
 //! Source: tcp_wrappers 7.6.q `hosts_access.c`, `hosts_access()`.
 #![forbid(unsafe_code)]
 
@@ -46,7 +46,7 @@ pub fn list_matches<P>(list: &List<P>, matches: impl FnMut(&P) -> bool) -> bool 
     search_list(list, matches).is_match()
 }
 
-/// What a list says of a subject.
+/// The result of matching a list.
 struct ListMatch<'a, P> {
     /// The matching token of the list itself.
     token: Option<&'a P>,
@@ -82,7 +82,7 @@ fn search_list<P>(list: &List<P>, mut matches: impl FnMut(&P) -> bool) -> ListMa
 
 /// Whether the daemon part of a token matches one of the names, or the port.
 ///
-/// Without names only a pattern that every name matches does.
+/// If there are no names, only a pattern that matches every name matches.
 pub fn daemon_matches(daemon: &Daemon, names: &[Text], port: Option<u16>) -> bool {
     match daemon {
         Daemon::Never => false,
@@ -97,7 +97,7 @@ pub fn evaluate(tables: &Tables, request: &Request<'_>, lookup: &dyn Lookup) -> 
     evaluate_with(tables, request, lookup, &mut Nobody)
 }
 
-/// [`evaluate`], with somebody who is told why rules do not match.
+/// As [`evaluate`]; `observer` is told why rules do not match.
 pub fn evaluate_with(
     tables: &Tables,
     request: &Request<'_>,
@@ -135,7 +135,7 @@ fn search(
     Judgement { verdict: decision.0, reason: decision.1, rule, severity, client, effects, warnings }
 }
 
-/// What the search of one table finds.
+/// The result of searching one table.
 enum Found {
     /// A rule, and what it decides.
     Yes((Verdict, Reason), RuleIndex),
@@ -145,7 +145,7 @@ enum Found {
     Error,
 }
 
-/// One request on its way through the tables.
+/// The state while one request is judged.
 struct Search<'a> {
     tables: &'a Tables,
     index: &'a Index,
@@ -219,7 +219,7 @@ impl Search<'_> {
     }
 }
 
-/// Where libwrap stands, as its messages begin.
+/// The place in the tables, as libwrap's messages begin with it.
 fn context(table: &Table, rule: &Rule) -> String {
     format!("{}, line {}: ", table.path.display(), rule.number)
 }

@@ -1,9 +1,9 @@
-//! For those who want to know why a rule did not match.
+//! Reports why a rule did not match.
 
 use super::judgement::RuleIndex;
 use crate::parse::rule::{ClientPattern, DaemonPattern};
 
-/// Hears of every rule that is looked at, in order.
+/// Called for every rule that is examined, in order.
 pub trait Observer {
     /// The rule did not match, or did not decide.
     fn missed(&mut self, _rule: RuleIndex, _why: Miss<'_>) {}
@@ -27,7 +27,7 @@ pub enum Miss<'a> {
     Aclexec,
 }
 
-/// Does not want to know.
+/// Ignores everything.
 pub(super) struct Nobody;
 
 impl Observer for Nobody {}

@@ -17,45 +17,45 @@ use crate::parse::{
     rule::{Rule, RuleOption, TableKind, Text},
 };
 
-/// What a matched rule comes to, whoever it matches.
+/// The consequences of a matched rule, which are the same for every client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Consequences {
     /// Its verdict, if its commands succeed.
     pub verdict: Verdict,
-    /// It runs commands beside.
+    /// It runs `spawn` commands.
     pub spawns: bool,
-    /// It wants SO_KEEPALIVE on the connection.
+    /// It sets SO_KEEPALIVE on the connection.
     pub keepalive: bool,
-    /// A command has to be run before anything is decided.
+    /// The result of a command (`aclexec`) decides.
     pub asks_command: bool,
-    /// It has something for the client itself: a banner, or the program of `twist`.
+    /// The client gets a banner, or the program of `twist`.
     pub serves: bool,
 }
 
 impl Consequences {
-    /// Whether it does something once a connection is accepted.
+    /// Whether there is something to do when a connection is accepted.
     pub fn act_on_accepted(&self) -> bool {
         let is_allowed = self.asks_command || self.verdict == Verdict::Allow;
         is_allowed && (self.spawns || self.keepalive || self.serves)
     }
 
-    /// Whether a client that is let in may have a banner coming.
+    /// Whether an allowed client may get a banner.
     pub fn has_allow_banners(&self) -> bool {
         self.serves && (self.asks_command || self.verdict == Verdict::Allow)
     }
 
-    /// Whether a refused client is led to what the rule has for it.
+    /// Whether a refused client's connection is redirected, for a banner or a `twist`.
     pub fn redirects(&self) -> bool {
         self.serves && !self.asks_command && self.verdict == Verdict::Refuse
     }
 }
 
-/// The verdict of a matched rule. `lookup` is asked about the users and groups it names.
+/// The verdict of a matched rule. `lookup` is only used for the users and groups it names.
 pub fn outcome_of(rule: &Rule, table: TableKind, lookup: &dyn Lookup) -> Verdict {
     consequences_of(rule, table, lookup).verdict
 }
 
-/// What a matched rule comes to. `lookup` is asked about the users and groups it names.
+/// The consequences of a matched rule. `lookup` is only used for the users and groups it names.
 pub fn consequences_of(rule: &Rule, table: TableKind, lookup: &dyn Lookup) -> Consequences {
     let request = Request::default();
     let accounts = AccountsOf(lookup);
@@ -76,7 +76,7 @@ pub fn consequences_of(rule: &Rule, table: TableKind, lookup: &dyn Lookup) -> Co
     }
 }
 
-/// Asks nothing but whether users and groups exist: nothing is run for a rule that nobody matched.
+/// Only answers whether users and groups exist: no command is run, because no client has matched the rule.
 struct AccountsOf<'a>(&'a dyn Lookup);
 
 impl Lookup for AccountsOf<'_> {
@@ -113,19 +113,19 @@ pub(super) enum Outcome {
 /// The options of one request: libwrap keeps some of their state between rules.
 #[derive(Default)]
 pub(super) struct Options {
-    /// What they did so far.
+    /// Their effects so far.
     pub(super) effects: Vec<Effect>,
-    /// Priority that they have set.
+    /// The priority they have set.
     pub(super) severity: Option<i32>,
-    /// The last aclexec of this request failed. libwrap asks after every rule
-    /// with options, so a rule of hosts.deny is spoilt by one of hosts.allow.
+    /// The last aclexec of this request failed. libwrap tests this after every rule with options,
+    /// so an aclexec in hosts.allow also disables a later rule with options in hosts.deny.
     aclexec_failed: bool,
 }
 
-/// Why the options of a rule are not read to their end.
+/// Why the remaining options of a rule are not processed.
 enum Stop {
     Decided(Verdict, Reason),
-    /// libwrap's objection.
+    /// libwrap reports an error.
     Error(String),
     Exit(TooLong),
 }
@@ -250,9 +250,9 @@ impl Options {
 
 /// A message of libwrap.
 pub(super) enum Message {
-    /// It goes on.
+    /// A warning: libwrap goes on.
     Warning(String),
-    /// It refuses.
+    /// An error: libwrap refuses.
     Error(String),
 }
 

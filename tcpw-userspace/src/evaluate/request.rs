@@ -1,4 +1,4 @@
-//! What the evaluator is asked, and whom it asks in turn.
+//! The evaluator's input: a request, and the interface for look-ups.
 
 use std::path::Path;
 
@@ -8,12 +8,12 @@ use crate::parse::rule::Text;
 /// libwrap's time limit for a user look-up, in seconds, unless `rfc931` sets another.
 pub const RFC931_TIMEOUT_S: u32 = 10;
 
-/// Who wants to connect to whom, in libwrap's terms: text.
+/// Both ends of a connection attempt, as libwrap has them: text.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Request<'a> {
     /// Names of the daemon; a daemon token matches if it matches any of them.
     /// libwrap has exactly one; a listener may have several, or none (then only
-    /// what matches every name matches). The first is `%d`.
+    /// a pattern that matches every name matches). The first is `%d`.
     pub daemons: &'a [Text],
     /// Client address as getnameinfo(3) prints it; `None` is "unknown".
     pub client_address: Option<&'a str>,
@@ -25,13 +25,13 @@ pub struct Request<'a> {
     pub server_port: Option<u16>,
     /// Process id of the daemon: `%p`.
     pub pid: u32,
-    /// The daemon serves more than one client (libwrap's `resident`): it cannot be twisted.
+    /// The daemon serves more than one client (libwrap's `resident`): `twist` is an error.
     pub resident: bool,
-    /// What is known without a look-up.
+    /// Facts that need no look-up.
     pub known: Known<'a>,
 }
 
-/// What the asking program has already looked up.
+/// Results of look-ups that the caller has already made.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Known<'a> {
     /// Name of the client.
@@ -53,10 +53,10 @@ pub enum HostName {
     Paranoid,
 }
 
-/// What only a look-up can tell; asked on demand, at most once per request and question.
+/// Facts that need a look-up; asked for on demand, at most once per request and question.
 ///
-/// Each has an answer for those who cannot look: names and users are unknown, nobody is in a
-/// netgroup, commands succeed, there are no banners.
+/// Each method has a default, for implementations without that look-up: names and users are unknown, no host
+/// is in a netgroup, commands succeed, there are no banners.
 pub trait Lookup {
     /// Name of the client.
     fn client_name(&self) -> HostName {
@@ -118,13 +118,13 @@ pub enum CommandResult {
     },
 }
 
-/// What was found of a banner.
+/// The result of reading a banner.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Banner {
     /// Its text, before % expansion.
     Text(Vec<u8>),
     /// There is none for this daemon.
     Missing,
-    /// Nor is the directory there: strerror(3)'s text.
+    /// The directory does not exist either: strerror(3)'s text.
     NoDirectory(String),
 }

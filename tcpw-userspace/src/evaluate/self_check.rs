@@ -21,9 +21,9 @@ pub struct SelfCheck {
 /// How many attempts were checked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SelfChecked {
-    /// Judged by a walk, too.
+    /// Judged again by a walk.
     pub checked: u64,
-    /// Not: the budget was spent.
+    /// Not judged again: the budget was spent.
     pub unchecked: u64,
 }
 
@@ -54,7 +54,7 @@ impl SelfCheck {
         self.counts
     }
 
-    /// Adds what the time since the last call is worth, up to `most`.
+    /// Adds the steps earned since the last call, up to `most`.
     fn raise(&mut self, now_ns: u64, most: u64) {
         const NS_PER_STEP: u64 = 1_000_000_000 / STEPS_PER_S;
         let steps = now_ns.saturating_sub(self.raised_ns) / NS_PER_STEP;

@@ -1,6 +1,6 @@
 //! The strings of one request, as libwrap keeps them while it looks for a rule.
 //!
-//! Invariant: what an expansion has used stays sanitised, for later rules and log lines too.
+//! Invariant: a string that an expansion has used stays sanitised, for later rules and log lines too.
 //! Source: tcp_wrappers 7.6.q `eval.c`, `hosts_access.c` `client_match`.
 
 use std::{borrow::Cow, cell::OnceCell};
@@ -12,7 +12,7 @@ use super::{
 };
 use crate::parse::rule::{Text, TextPattern};
 
-/// Who is judged.
+/// The request that is judged.
 pub(super) struct Subject<'a> {
     pub(super) request: &'a Request<'a>,
     pub(super) lookup: &'a dyn Lookup,
@@ -48,7 +48,7 @@ impl<'a> Subject<'a> {
         &self.daemons
     }
 
-    /// The name that stands for the daemon.
+    /// The name that `%d` expands to.
     pub(super) fn daemon(&self) -> &[u8] {
         self.daemons.first().map_or(UNKNOWN, |name| name)
     }
@@ -86,7 +86,7 @@ impl<'a> Subject<'a> {
         }
     }
 
-    /// The daemon's name, to be sanitised for good.
+    /// The daemon's name, sanitised from now on.
     pub(super) fn sanitised_daemon(&mut self) -> &[u8] {
         let mut name = Cow::Borrowed(self.daemon());
         sanitise(&mut name);
@@ -98,7 +98,7 @@ impl<'a> Subject<'a> {
         self.daemon()
     }
 
-    /// The user, looked up if need be, sanitised for good.
+    /// The user, looked up if need be, sanitised from now on.
     pub(super) fn sanitised_user(&mut self) -> &[u8] {
         self.user();
         if let Some(user) = self.user.get_mut() {
@@ -107,7 +107,7 @@ impl<'a> Subject<'a> {
         self.user()
     }
 
-    /// `client_text`; only what it is made of alone is sanitised for good.
+    /// `client_text`; only the strings it consists of are sanitised from now on.
     pub(super) fn sanitised_client(&mut self) -> Vec<u8> {
         let mut text: Cow<'_, [u8]> = Cow::Owned(self.client_text());
         if text.len() == self.client.info().len() {
@@ -128,7 +128,7 @@ impl<'a> Subject<'a> {
     }
 }
 
-/// Replaces what a shell might take for more than text.
+/// Replaces every byte that a shell could interpret.
 ///
 /// Source: `percent_x.c`: letters, digits and `!@%-_=+:,./` stay, any other byte becomes `_`.
 pub(super) fn sanitise(text: &mut Cow<'_, [u8]>) {

@@ -5,10 +5,10 @@
 use super::glob::glob_matches;
 use crate::parse::{number, rule::TextPattern};
 
-/// What libwrap calls a name, user or address it does not know.
+/// libwrap's word for a name, user or address it does not know.
 pub(super) const UNKNOWN: &[u8] = b"unknown";
 
-/// What libwrap calls a host whose name and address disagree.
+/// libwrap's word for the name of a host whose name and address do not match.
 pub(super) const PARANOID: &[u8] = b"paranoid";
 
 /// Whether a host name is one.
@@ -58,7 +58,7 @@ impl TextPattern {
     pub fn matches_every_name(&self) -> bool {
         match self {
             Self::All => true,
-            // Of `*` and `?` alone: if it matches one character, more will not hurt.
+            // Only `*` and `?`: if it matches one character, it matches any longer name.
             Self::Glob(glob) => {
                 glob.contains(&b'*')
                     && glob.iter().all(|byte| matches!(byte, b'*' | b'?'))

@@ -2,7 +2,7 @@
 
 use super::request::Lookup;
 
-/// To it every name and user of a client is unknown; local users and groups exist.
+/// Every name and user of a client is unknown; every local user and group exists.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Unknown;
 

@@ -1,13 +1,13 @@
-//! Sockets by inode, whoever holds them.
+//! Finds sockets by inode, in any process.
 //!
-//! In: inodes. Out: a duplicate of each, as far as a process shows it.
+//! In: inodes. Out: a duplicate of each socket that is found in a process.
 
 use std::{collections::HashSet, os::fd::OwnedFd, path::Path};
 
 use super::{process, sys::PidFd};
 
-/// A duplicate of each of these sockets. A number may have become another socket's meanwhile: whoever asks
-/// looks at the cookie.
+/// A duplicate of each of these sockets. An inode number may have been reused by another socket: the caller
+/// has to check the cookie.
 pub(crate) fn duplicates_of(proc_root: &Path, inodes: &HashSet<u64>) -> Vec<OwnedFd> {
     let mut open = inodes.clone();
     let mut found = Vec::new();

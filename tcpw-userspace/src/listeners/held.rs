@@ -53,7 +53,7 @@ impl Found {
                         self.over_limit += 1;
                         continue;
                     }
-                    // Closed meanwhile, or the process is gone: another holder may tell.
+                    // Closed meanwhile, or the process is gone: another holder may still have it.
                     Err(_) => continue,
                 },
             };

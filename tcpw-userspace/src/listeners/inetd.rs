@@ -49,7 +49,7 @@ impl Service {
         daemon.rsplit('/').next().unwrap_or(daemon)
     }
 
-    /// The names under which rules may speak of it.
+    /// The names that daemon lists may use for it.
     pub fn names(&self) -> [&str; 2] {
         [&self.name, self.daemon()]
     }

@@ -2,7 +2,7 @@
 //!
 //! In: a process and paths. Out: texts. Files are found below the process's own root,
 //! so another mount namespace or a container is read rightly.
-//! Invariant: bounded in size, number and depth, and never waits: the files are not ours.
+//! Invariant: bounded in size, number and depth, and never waits: the files are not trusted.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

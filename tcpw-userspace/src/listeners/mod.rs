@@ -1,4 +1,4 @@
-//! Who listens where, under which names.
+//! Finds listeners and their names.
 //!
 //! In: /proc and the sockets behind it. Out: [`Listener`]s, each with a duplicate
 //! of its socket, ready to be tagged.
@@ -31,11 +31,11 @@ pub use survey::{Namespace, PortSocket, Survey};
 
 use crate::names::NamesSet;
 
-/// A listening socket, or a UDP socket that has a port, and who it belongs to.
+/// A listening socket, or a UDP socket that has a port, and the process it belongs to.
 #[derive(Debug)]
 pub struct Listener {
-    /// A duplicate of the socket: dropping it changes nothing for the owner. `None` for one that no
-    /// process shows.
+    /// A duplicate of the socket: dropping it changes nothing for the owner. `None` if no process was found
+    /// that holds it.
     pub socket: Option<OwnedFd>,
     /// SO_COOKIE of the socket that the gate sees, never used again; of an MPTCP listener its subflow's.
     pub cookie: u64,
@@ -55,17 +55,17 @@ pub struct Listener {
     pub local: SocketAddr,
     /// The names a daemon token is compared with.
     pub names: NamesSet,
-    /// What stands before `[pid]` in the log line.
+    /// The text before `[pid]` in the log line.
     pub ident: String,
     /// Where the names come from.
     pub found: NameSource,
-    /// What of the process they come from, if from the process.
+    /// Which facts of the process they come from, if from the process.
     pub parts: Vec<NamePart>,
-    /// Whether it is in scope: what is not is found only on demand.
+    /// Whether it is in scope: other listeners are found only on demand.
     pub is_guarded: bool,
-    /// A UDP socket that the kernel takes datagrams from before anybody filters them: IPsec, L2TP.
+    /// A UDP socket whose datagrams the kernel itself consumes before any filter sees them: IPsec, L2TP.
     pub is_tunnel: bool,
-    /// The service, if a super-server listens for it and logs in its own form.
+    /// The service, if a super-server listens for it and has its own line format.
     pub service: Option<XinetdService>,
 }
 
@@ -82,11 +82,11 @@ pub enum NameSource {
     Systemd,
     /// Port or unit, by tcpw.toml.
     Settings,
-    /// Nobody: the kernel itself listens, or a process that cannot be seen.
+    /// No process: the kernel itself listens, or a process that cannot be seen.
     Nobody,
 }
 
-/// What of a process tells a name.
+/// A fact of a process that gives it a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NamePart {
     /// The basename of the executable.
@@ -99,7 +99,7 @@ pub enum NamePart {
     Comm,
 }
 
-/// What xinetd's log lines need to know of a service.
+/// The part of a service that xinetd's log lines show.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct XinetdService {
     /// Its `id`.

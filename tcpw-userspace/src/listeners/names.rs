@@ -1,7 +1,7 @@
 //! The names of a process.
 //!
 //! In: a [`Process`]. Out: its names and its ident. No I/O.
-//! Invariant: what a process can choose freely (argv\[0\], comm) counts for privileged ones only.
+//! Invariant: names that a process can choose freely (argv\[0\], comm) count only for privileged processes.
 
 use super::{
     NamePart,
@@ -17,7 +17,7 @@ pub(super) fn names(process: &Process) -> NamesSet {
     NamesSet::new(parts(process).into_iter().map(|(name, _)| name))
 }
 
-/// Where each of them comes from, the first that tells it.
+/// The fact each of them comes from; the first, if several give the same name.
 pub(super) fn sources(process: &Process) -> Vec<NamePart> {
     let mut seen: Vec<&[u8]> = Vec::new();
     let mut sources = Vec::new();
@@ -45,7 +45,7 @@ fn parts(process: &Process) -> Vec<(&[u8], NamePart)> {
     names
 }
 
-/// What the process would call itself in the log: as syslog(3) does, argv\[0\].
+/// The ident that syslog(3) would use for the process: argv\[0\].
 pub(super) fn ident(process: &Process) -> String {
     let title = if process.is_privileged { title(process) } else { None };
     let name = title.or(process.executable_name()).unwrap_or(&process.comm);
@@ -65,7 +65,7 @@ fn title(process: &Process) -> Option<&[u8]> {
 /// The systemd unit a cgroup path belongs to: `ssh.service` is `ssh`, `foo@bar.service` is `foo`.
 ///
 /// The topmost unit counts: below it the path belongs to the service itself, or to
-/// a user (`user@1000.service`) or container, who give what names they like.
+/// a user (`user@1000.service`) or container, which can choose any name.
 fn unit(cgroup: &[u8]) -> Option<&[u8]> {
     let unit = unit_file(cgroup)?;
     let name = unit.strip_suffix(b".service").or_else(|| unit.strip_suffix(b".socket"))?;

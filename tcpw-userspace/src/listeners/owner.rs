@@ -1,4 +1,4 @@
-//! Whose a socket is, among those who hold it, and what it is called.
+//! Chooses the owner of a socket among the processes that hold it, and the socket's names.
 //!
 //! In: a socket and every process that holds it. Out: a listener, named after its owner.
 
@@ -93,7 +93,7 @@ impl Owner {
     }
 }
 
-/// The owner of a socket among its holders, and how the socket is named.
+/// The owner of a socket among its holders, and the names of the socket.
 ///
 /// A super-server whose configuration has the port; else the oldest process that is
 /// neither init nor a super-server (the master, not its workers); else the oldest,
@@ -107,7 +107,7 @@ fn choose<'a>(holders: &[&'a Owner], listening: &Listening) -> Option<(&'a Owner
     }
     let owner = *holders.iter().min_by_key(|owner| {
         let pid = owner.process.pid;
-        // Every socket found is ours too, by duplication.
+        // tcpw itself holds a duplicate of every socket found.
         let is_ours = pid == std::process::id();
         (is_ours, owner.role != Role::Ordinary, owner.process.started, pid)
     })?;

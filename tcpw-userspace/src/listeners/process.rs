@@ -1,4 +1,4 @@
-//! What /proc tells of a process.
+//! Reads a process from /proc.
 //!
 //! In: the directory /proc/PID. Out: [`Process`]. A process that ends meanwhile is no error.
 //!
@@ -29,7 +29,7 @@ pub(super) struct Process {
 }
 
 impl Process {
-    /// Reads what /proc tells of `pid`; `None` if there is no such process.
+    /// Reads the process `pid`; `None` if there is no such process.
     pub(super) fn read(proc_root: &Path, pid: u32) -> Option<Self> {
         let directory = directory(proc_root, pid);
         let status = fs::read(directory.join("status")).ok()?;
@@ -141,7 +141,7 @@ fn may_bind_low_ports(status: &[u8]) -> bool {
         .is_some_and(|mask| mask & (1 << CAP_NET_BIND_SERVICE) != 0)
 }
 
-/// Anybody holds every capability in a user namespace of his own: only those of ours count.
+/// In a user namespace of its own a process has every capability: only capabilities in ours count.
 fn shares_our_users(proc_root: &Path, directory: &Path) -> bool {
     let ours = fs::read_link(proc_root.join("self/ns/user"));
     let theirs = fs::read_link(directory.join("ns/user"));

@@ -26,15 +26,15 @@ use crate::{
 
 /// Finds listeners.
 ///
-/// Reading other processes' sockets takes CAP_SYS_PTRACE; what may not be read is left out.
+/// Reading other processes' sockets needs CAP_SYS_PTRACE; processes that cannot be read are left out.
 #[derive(Clone, Debug)]
 pub struct Scanner {
     proc_root: PathBuf,
     scope: PathBuf,
-    /// The directory of the scope, if it is not all.
+    /// The cgroup directory of the scope, unless it is the whole host.
     cgroup: Option<PathBuf>,
     more_names: Arc<MoreNames>,
-    /// Also what is out of scope.
+    /// Also find listeners out of scope.
     is_everywhere: bool,
 }
 
@@ -59,17 +59,17 @@ impl Scanner {
         }
     }
 
-    /// With the directory of the scope: sockets that no process shows are told apart by it.
+    /// With the cgroup directory of the scope: it decides whether a socket without a known process is in scope.
     pub fn guarding(self, cgroup: impl Into<PathBuf>) -> Self {
         Self { cgroup: Some(cgroup.into()), ..self }
     }
 
-    /// With the names the administrator gives.
+    /// With the names from tcpw.toml.
     pub fn naming(self, more_names: MoreNames) -> Self {
         Self { more_names: Arc::new(more_names), ..self }
     }
 
-    /// Also of processes out of scope: their listeners say that they are not guarded.
+    /// Also scan processes out of scope; their listeners are marked as not guarded.
     pub fn everywhere(self) -> Self {
         Self { is_everywhere: true, ..self }
     }
@@ -120,7 +120,7 @@ impl Scanner {
         let mut pids = vec![pid];
         let mut next = pid;
         while let Some(parent) = process::parent_of(&self.proc_root, next) {
-            // Numbers may be given anew while we climb: never in a circle.
+            // Process ids may be reused meanwhile: never follow a cycle.
             if pids.contains(&parent) {
                 break;
             }
@@ -133,7 +133,7 @@ impl Scanner {
         }
         let mut namespaces = NetnsFiles::default();
         namespaces.add(&self.proc_root, pid);
-        // Of one process no look is the whole.
+        // A scan of one process is never complete.
         let (listed, _) = namespaces.listening();
         name_subflows(&mut listeners, &all_sockets(&listed));
         Survey { listeners, namespaces: self.namespaces(listed), incomplete: None }
@@ -144,7 +144,7 @@ impl Scanner {
         listed.into_iter().filter_map(|listed| Namespace::new(listed, |socket| guarded.has(socket))).collect()
     }
 
-    /// Which sockets the gate sees, by the cgroup they were made in.
+    /// Which sockets the gate guards, by the cgroup they were made in.
     fn guarded(&self) -> Guarded {
         match &self.cgroup {
             Some(cgroup) if is_root_cgroup(cgroup) => Guarded::All,
@@ -153,7 +153,8 @@ impl Scanner {
         }
     }
 
-    /// A socket stays in the cgroup it was made in, wherever its process went: by that it is guarded.
+    /// A socket stays in the cgroup it was made in, even if its process moves: that cgroup decides whether it is
+    /// guarded.
     fn correct_scope(&self, listeners: &mut [Listener], sockets: &[DiagSocket]) {
         let Some(cgroup) = self.cgroup.as_ref().filter(|_| self.scope != Path::new("/")) else {
             return;
@@ -168,13 +169,13 @@ impl Scanner {
         }
     }
 
-    /// Gives MPTCP listeners the cookies of their subflows, and adds those that no process in scope
-    /// shows: its process may have moved to another cgroup, the socket stays in that it was made in.
-    /// How many sockets and processes could not be opened.
+    /// Gives MPTCP listeners the cookies of their subflows, and adds listeners that were found in no process in
+    /// scope: the process may have moved to another cgroup, but the socket stays in the one it was made in.
+    /// Returns how many sockets and processes could not be opened.
     fn add_hidden(&self, listeners: &mut Vec<Listener>, pids: &[u32], mut sockets: Vec<DiagSocket>) -> usize {
         name_subflows(listeners, &sockets);
         let shown: BTreeSet<u64> = listeners.iter().map(|listener| listener.cookie).collect();
-        // A UDP socket of the kernel is an end of a tunnel, whose datagrams no gate sees.
+        // A UDP socket of the kernel is an end of a tunnel: the gate never sees its datagrams.
         sockets.retain(|socket| socket.protocol == TCP && !shown.contains(&socket.cookie));
         if sockets.is_empty() {
             return 0;
@@ -207,7 +208,7 @@ impl Scanner {
         over_limit
     }
 
-    /// A listener that no process shows.
+    /// A listener that no process was found to hold.
     fn hidden(&self, socket: &DiagSocket) -> Listener {
         let names = self.more_names.with(&NamesSet::default(), socket.local.port(), None);
         let found = if names.is_some() { NameSource::Settings } else { NameSource::Nobody };
@@ -233,13 +234,13 @@ impl Scanner {
         }
     }
 
-    /// As [`Self::scan_for`], of whatever socket in scope.
+    /// As [`Self::scan_for`], for every socket in scope.
     fn scan(&self, pids: &[u32], is_wanted: impl Fn(&BTreeSet<u32>) -> bool) -> (Vec<Listener>, usize) {
         self.scan_for(pids, None, is_wanted)
     }
 
-    /// The listeners that processes show, and how many sockets and processes could not be opened. With
-    /// inodes, those sockets alone, whatever the scope.
+    /// The listeners that processes hold, and how many sockets and processes could not be opened. With inodes,
+    /// only those sockets, in scope or not.
     fn scan_for(
         &self,
         pids: &[u32],
@@ -273,7 +274,7 @@ impl Scanner {
     }
 }
 
-/// The sockets the gate sees.
+/// The sockets the gate guards.
 enum Guarded {
     All,
     /// Those made in one of these cgroups.

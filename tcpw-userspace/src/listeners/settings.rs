@@ -1,7 +1,7 @@
-//! Names the administrator gives: by port, and by systemd unit.
+//! Names from tcpw.toml: by port, and by systemd unit.
 //!
-//! In: tcpw.toml. Out: names beside those a listener has by itself; for a listener of the
-//! kernel, which has none, the only ones.
+//! In: tcpw.toml. Out: names in addition to those of the listener's process. A listener of the kernel has no
+//! process, so these are its only names.
 
 use std::collections::BTreeMap;
 

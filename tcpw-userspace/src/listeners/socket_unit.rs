@@ -29,7 +29,7 @@ impl SocketUnit {
         let mut unit = Self { name: name.to_owned(), ..Self::default() };
         for (key, value) in texts.into_iter().flat_map(|text| assignments(text, "[Socket]")) {
             match (key, value) {
-                // An empty value takes back what was said before.
+                // An empty value clears the list.
                 ("ListenStream", "") => unit.listens.clear(),
                 ("ListenStream", value) => unit.listens.extend(address(value)),
                 ("ListenDatagram", "") => unit.receives.clear(),
@@ -48,7 +48,7 @@ impl SocketUnit {
         self.service.clone().unwrap_or_else(|| format!("{}{template}.service", self.name))
     }
 
-    /// Learns the program from its service and the drop-ins of that.
+    /// Reads the program from its service and the drop-ins of that.
     pub fn add_service<'a>(&mut self, texts: impl IntoIterator<Item = &'a str>) {
         for (key, value) in texts.into_iter().flat_map(|text| assignments(text, "[Service]")) {
             if key == "ExecStart" {
@@ -73,7 +73,7 @@ impl SocketUnit {
         [Some(self.name.as_str()), service, self.program.as_deref()].into_iter().flatten().collect()
     }
 
-    /// What the daemon will call itself.
+    /// The name the daemon will log under.
     pub fn ident(&self) -> &str {
         self.program.as_deref().unwrap_or(&self.name)
     }
@@ -99,7 +99,7 @@ fn address(value: &str) -> Option<(Option<IpAddr>, u16)> {
     Some((Some(address.ip()), address.port()))
 }
 
-/// The program's name: `@` puts argv\[0\] behind the path; the other signs do not matter here.
+/// The program's name: with `@` argv\[0\] follows the path; the other prefixes do not matter here.
 fn program(command: &str) -> Option<&str> {
     let path = command.trim_start_matches(['@', '-', ':', '+', '!', '|']);
     let signs = &command[..command.len() - path.len()];

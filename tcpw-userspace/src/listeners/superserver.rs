@@ -1,8 +1,8 @@
 //! The services of a super-server: names from its configuration, by port.
 //!
 //! In: a process that is xinetd, inetd or systemd, and its files. Out: for a local
-//! address the service's names and how the log calls it.
-//! Invariant: only a privileged super-server is believed; its own name is never a service's.
+//! address the service's names and its ident in the log.
+//! Invariant: only a privileged super-server counts; its own name is never a service's.
 
 use std::{
     ffi::OsStr,
@@ -22,10 +22,10 @@ use super::{
 };
 use crate::names::NamesSet;
 
-/// What kind of holder of a socket a process is.
+/// The role of a process that holds a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Role {
-    /// It listens for itself.
+    /// A daemon that listens for itself.
     Ordinary,
     /// It holds sockets for others: process 1, systemd.
     Init,
@@ -48,7 +48,7 @@ pub(super) fn role(process: &Process) -> Role {
     }
 }
 
-/// How a service is called.
+/// The names of a service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Named {
     pub(super) names: NamesSet,
@@ -61,7 +61,7 @@ pub(super) struct Named {
 pub(super) enum Configuration {
     /// None, or none that can be read.
     Nothing,
-    /// xinetd's, each with its port, and what xinetd calls itself.
+    /// xinetd's, each with its port, and xinetd's own ident in the log.
     Xinetd(Vec<(u16, Service)>, String),
     /// inetd's, each with its port.
     Inetd(Vec<(u16, inetd::Service)>),
@@ -108,7 +108,7 @@ impl Configuration {
         }
     }
 
-    /// How the service at a local address is called; `None` if the configuration does not tell.
+    /// The names of the service at a local address; `None` if the configuration has none there.
     pub(super) fn name(&self, local: SocketAddr, is_udp: bool) -> Option<Named> {
         match self {
             Self::Nothing => None,

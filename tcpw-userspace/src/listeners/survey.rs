@@ -1,6 +1,6 @@
-//! What one look at the host found: listeners, and who else listens in their network namespaces.
+//! The result of one scan: listeners, and every other listening socket in their network namespaces.
 //!
-//! Invariant: a namespace's sockets are all that listen for TCP there, and all of UDP that have a port,
+//! Invariant: a namespace's sockets are all listening TCP sockets and all UDP sockets with a port in it,
 //! guarded or not.
 
 use std::{fs::File, net::SocketAddr, ops::RangeInclusive};
@@ -16,9 +16,9 @@ const UDP: u16 = 17;
 pub struct Survey {
     /// Listeners in scope.
     pub listeners: Vec<Listener>,
-    /// Network namespaces looked at.
+    /// Network namespaces that were scanned.
     pub namespaces: Vec<Namespace>,
-    /// Why listeners may be missing: something could not be looked at.
+    /// Why listeners may be missing.
     pub incomplete: Option<Incomplete>,
 }
 
@@ -27,17 +27,17 @@ pub struct Survey {
 pub struct Namespace {
     /// Its cookie; never 0.
     pub netns: u64,
-    /// Keeps it, and stands for it.
+    /// An open file of the namespace: keeps it alive.
     pub file: File,
     /// Every socket that listens for TCP there.
     pub sockets: Vec<PortSocket>,
     /// Every UDP socket that has a port there.
     pub datagrams: Vec<PortSocket>,
-    /// Ports the kernel gives to sockets that did not ask for one.
+    /// The range the kernel assigns ports from (`ip_local_port_range`).
     pub given_away: RangeInclusive<u16>,
 }
 
-/// A listening TCP socket or a UDP socket, whoever holds it.
+/// A listening TCP socket or a UDP socket, of any process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PortSocket {
     /// SO_COOKIE.
@@ -46,18 +46,19 @@ pub struct PortSocket {
     pub family: u32,
     /// Local address and port.
     pub local: SocketAddr,
-    /// It takes IPv6 alone.
+    /// IPV6_V6ONLY is set.
     pub is_v6_only: bool,
-    /// It takes packets of one interface alone.
+    /// It receives packets of one interface only (SO_BINDTODEVICE).
     pub is_of_one_interface: bool,
-    /// The gate sees its packets.
+    /// The gate guards it.
     pub is_guarded: bool,
-    /// It is of UDP, and has a peer.
+    /// It is a connected UDP socket.
     pub is_connected: bool,
 }
 
 impl Namespace {
-    /// With the sockets told apart by `is_guarded`; `None` if the kernel has no cookie for it.
+    /// A namespace with its sockets; `is_guarded` says which of them are guarded. `None` if the kernel has no
+    /// cookie for it.
     pub(super) fn new(listed: Listed, is_guarded: impl Fn(&DiagSocket) -> bool) -> Option<Self> {
         let of = |protocol: u16| -> Vec<PortSocket> {
             let sockets = listed.sockets.iter().filter(|socket| socket.protocol == protocol);

@@ -36,7 +36,7 @@ impl PidFd {
         owned(fd)
     }
 
-    /// Whether the process has not exited: what was read of its number until now was its own.
+    /// Whether the process has not exited: everything read under its process id so far belongs to it.
     pub(super) fn is_alive(&self) -> bool {
         let mut poll = libc::pollfd { fd: self.0.as_raw_fd(), events: libc::POLLIN, revents: 0 };
         // SAFETY: one valid pollfd, no waiting.
@@ -52,7 +52,7 @@ pub(super) struct Listening {
     pub(super) cookie: u64,
     pub(super) netns: u64,
     pub(super) local: SocketAddr,
-    /// A UDP socket that the kernel takes datagrams from before anybody filters them.
+    /// A UDP socket whose datagrams the kernel itself consumes before any filter sees them.
     pub(super) is_tunnel: bool,
 }
 
@@ -85,7 +85,7 @@ pub(super) fn listening(socket: BorrowedFd<'_>) -> Option<Listening> {
     })
 }
 
-/// Whether a UDP socket is an end of a tunnel (IPsec, L2TP, GTP); one that does not tell is.
+/// Whether a UDP socket is an end of a tunnel (IPsec, L2TP, GTP); true if that cannot be read.
 fn is_tunnel(socket: BorrowedFd<'_>) -> bool {
     /// Source: linux/include/uapi/linux/udp.h.
     const UDP_ENCAP: i32 = 100;

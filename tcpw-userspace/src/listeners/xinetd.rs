@@ -11,7 +11,7 @@ use std::path::PathBuf;
 pub enum Entry {
     /// `service NAME { .. }`, unless `disable = yes` stands in it.
     Service(Box<Service>),
-    /// What `defaults { .. }` says of which services run.
+    /// The part of `defaults { .. }` that selects the services to run.
     Defaults(Defaults),
     /// `include FILE`.
     Include(PathBuf),
@@ -48,7 +48,7 @@ pub struct Service {
     pub is_redirected: bool,
 }
 
-/// What a defaults entry says of which services run. Both are lists of ids.
+/// The part of a defaults entry that selects the services to run. Both are lists of ids.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Defaults {
     /// `enabled`: these alone run, if there is such a line.
@@ -132,7 +132,7 @@ impl Service {
         }
     }
 
-    /// The names under which rules may speak of it: id, name, `libwrap`, and the server's.
+    /// The names that daemon lists may use for it: id, name, `libwrap`, and the server's.
     pub fn names(&self) -> Vec<&str> {
         let mut names = vec![self.id.as_str(), self.name.as_str()];
         names.extend(self.libwrap.as_deref());
@@ -147,7 +147,7 @@ impl Service {
     }
 }
 
-/// The lines that say something, numbered.
+/// The lines that are neither empty nor comments, numbered.
 struct Lines<'a>(std::iter::Enumerate<std::str::Lines<'a>>);
 
 impl<'a> Lines<'a> {

@@ -23,8 +23,8 @@ impl Lookup for Accounts {
     }
 }
 
-/// Which users and groups that options of the tables name there were when the tables were read: looking
-/// them up may take time, and the answer has to be the same for a policy and for what is judged by it.
+/// Which of the users and groups that options of the tables name existed when the tables were read. Looking
+/// them up may take time, and the result must be the same for a policy and for every attempt judged by it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KnownAccounts {
     users: HashSet<Text>,

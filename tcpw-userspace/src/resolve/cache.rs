@@ -1,4 +1,4 @@
-//! What was looked up, for a while.
+//! Results of look-ups, each kept for a limited time.
 //!
 //! Invariant: never more answers than the limit; the oldest goes first.
 
@@ -15,7 +15,7 @@ pub struct Cache<K, V> {
     /// Oldest first; what was replaced since is skipped.
     order: VecDeque<(Instant, K)>,
     limit: usize,
-    /// Values that had to go before their time.
+    /// Values that were evicted before they expired.
     evicted: u64,
 }
 
@@ -26,7 +26,7 @@ pub struct Kept<V> {
     pub value: V,
     /// When it was found.
     pub since: Instant,
-    /// When it is to be found anew.
+    /// When it expires.
     pub until: Instant,
 }
 
@@ -36,7 +36,7 @@ impl<K: Clone + Eq + Hash, V> Cache<K, V> {
         Self { kept: HashMap::new(), order: VecDeque::new(), limit: limit.max(1), evicted: 0 }
     }
 
-    /// What holds at `now`.
+    /// The value of a key, unless it has expired at `now`.
     pub fn at(&self, key: &K, now: Instant) -> Option<&Kept<V>> {
         self.kept.get(key).filter(|kept| now < kept.until)
     }
@@ -56,7 +56,7 @@ impl<K: Clone + Eq + Hash, V> Cache<K, V> {
         }
     }
 
-    /// How many values there are, those past their time included.
+    /// How many values there are, including expired ones.
     pub fn len(&self) -> usize {
         self.kept.len()
     }
@@ -66,7 +66,7 @@ impl<K: Clone + Eq + Hash, V> Cache<K, V> {
         self.kept.is_empty()
     }
 
-    /// How many values had to go before their time.
+    /// How many values were evicted before they expired.
     pub fn evicted(&self) -> u64 {
         self.evicted
     }

@@ -1,9 +1,9 @@
 //! The user at the other end of a connection: ident.
 //!
-//! In: both ends of a TCP connection, and a socket in its network namespace. Out: what the
-//! client's host says the user is, as far as libwrap would take it; else nothing.
-//! Invariant: nothing the other side sends, or does not send, costs more than its time limit
-//! and one line of memory.
+//! In: both ends of a TCP connection, and a socket in its network namespace. Out: the user, as the
+//! client's host names it, if libwrap would accept that reply; else nothing.
+//! Invariant: whatever the other side sends or does not send, a look-up takes no longer than its time limit
+//! and no more memory than one line.
 //! Source: RFC 1413; tcp_wrappers 7.6.q (Debian) `rfc931.c`.
 
 use std::{
@@ -28,18 +28,18 @@ const LINE: usize = 511;
 /// libwrap keeps that much of the user.
 const WORD: usize = 255;
 
-/// Both ends of a connection whose user is wanted.
+/// Both ends of a connection whose user is to be looked up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Connection {
     /// The client's end.
     pub client: SocketAddr,
     /// The server's end.
     pub server: SocketAddr,
-    /// Interface the client is at: counts for link-local addresses.
+    /// Interface of the client: needed for link-local addresses.
     pub ifindex: u32,
 }
 
-/// A look-up that is about to begin.
+/// A look-up that has not begun.
 #[derive(Debug)]
 pub struct Lookup {
     socket: TcpSocket,
@@ -58,7 +58,7 @@ impl Lookup {
         Ok(Self { socket, connection, own })
     }
 
-    /// The look-up's own end: whoever judges connections must not look this one up in turn.
+    /// The look-up's own end: if this connection is judged itself, its user must not be looked up.
     pub fn own(&self) -> SocketAddr {
         self.own
     }
@@ -95,7 +95,7 @@ async fn reply(mut stream: TcpStream, client: u16, server: u16) -> std::io::Resu
 
 /// `%u , %u : USERID :%*[^:]:%255s`, as scanf(3) reads it.
 fn user_of(line: &[u8], client: u16, server: u16) -> Option<Text> {
-    // To C a NUL ends the text.
+    // A NUL ends a C string.
     let line = line.split(|byte| *byte == 0).next().unwrap_or_default();
     let mut rest = Scan(line);
     let ports = (rest.number()?, rest.word(b",").and_then(|()| rest.number())?);
@@ -105,7 +105,7 @@ fn user_of(line: &[u8], client: u16, server: u16) -> Option<Text> {
     rest.word(b":")?;
     rest.word(b"USERID")?;
     rest.word(b":")?;
-    // System and character set: something, whatever it is.
+    // Operating system and character set: must not be empty.
     let length = rest.0.iter().position(|byte| *byte == b':').filter(|length| *length > 0)?;
     let user = rest.0.get(length + 1..)?.trim_start_c();
     let length = user.iter().position(|byte| is_space(*byte)).unwrap_or(user.len());
@@ -113,7 +113,7 @@ fn user_of(line: &[u8], client: u16, server: u16) -> Option<Text> {
     (!user.is_empty()).then(|| user.into())
 }
 
-/// What is left to read.
+/// The rest of the reply.
 struct Scan<'a>(&'a [u8]);
 
 impl Scan<'_> {

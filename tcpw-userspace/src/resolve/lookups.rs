@@ -1,8 +1,8 @@
-//! Look-ups off the event loop: each blocks a thread of its own, and there are few at once.
+//! Look-ups outside the event loop: each blocks a thread of its own; their number is bounded.
 //!
-//! In: questions. Out: what was found, and a memory of it for a while.
-//! Invariant: a question is looked up once at a time, however many ask it; never more threads
-//! than the limit; one that hangs keeps its thread, and nobody waits for it.
+//! In: questions. Out: the results, which are also kept for a while.
+//! Invariant: a question is looked up once at a time, however often it is asked; never more threads
+//! than the limit; a look-up that does not return keeps its thread, and nothing waits for it.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -22,16 +22,16 @@ use super::{
 /// Room for the C library's resolver and the modules of nsswitch.conf.
 const STACK_BYTES: usize = 512 << 10;
 
-/// How much is looked up, and for how long it is believed.
+/// Limits of look-ups, and how long results are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Look-ups at once.
     pub at_once: usize,
     /// Answers that are kept.
     pub kept: usize,
-    /// How long a name is believed.
+    /// How long a name is kept.
     pub found_for: Duration,
-    /// How long it is believed that there is none.
+    /// How long the result that there is none is kept.
     pub not_found_for: Duration,
 }
 
@@ -46,12 +46,12 @@ pub struct LookupCounts {
     pub failed: u64,
 }
 
-/// Looks things up.
+/// Makes look-ups.
 pub struct Lookups {
     resolver: Arc<dyn Resolver + Send + Sync>,
     limits: Limits,
     cache: Cache<Question, Found>,
-    /// Asked for and not answered; whether a thread has it.
+    /// Questions without an answer; and whether a thread is looking each up.
     open: HashMap<Question, bool>,
     queue: VecDeque<Question>,
     running: usize,
@@ -61,7 +61,7 @@ pub struct Lookups {
 }
 
 impl Lookups {
-    /// Asks that resolver, within these limits.
+    /// Uses that resolver, within these limits.
     pub fn new(resolver: Arc<dyn Resolver + Send + Sync>, limits: Limits) -> Self {
         let (sender, receiver) = mpsc::unbounded_channel();
         Self {
@@ -82,7 +82,7 @@ impl Lookups {
         self.limits
     }
 
-    /// What is remembered.
+    /// The result that is kept for a question.
     pub fn remembered(&mut self, question: &Question) -> Option<&Kept<Found>> {
         let kept = self.cache.at(question, Instant::now());
         self.counts.remembered += u64::from(kept.is_some());
@@ -99,7 +99,7 @@ impl Lookups {
         self.start();
     }
 
-    /// Nobody waits for it any more: it is not begun if it was not.
+    /// The question is no longer needed: if its look-up was not begun, it is not begun at all.
     pub fn forget(&mut self, question: &Question) {
         if self.open.get(question) == Some(&false) {
             self.open.remove(question);
@@ -113,7 +113,7 @@ impl Lookups {
                 self.finished(&answer);
                 answer
             }
-            // Never: a sender is our own.
+            // Cannot happen: this value holds a sender itself.
             None => std::future::pending().await,
         }
     }
@@ -133,7 +133,7 @@ impl Lookups {
         self.open.len()
     }
 
-    /// Answers in memory, and those that had to go before their time.
+    /// Results that are kept, and those evicted before they expired.
     pub fn kept(&self) -> (usize, u64) {
         (self.cache.len(), self.cache.evicted())
     }
@@ -152,7 +152,7 @@ impl Lookups {
         while self.running < self.limits.at_once
             && let Some(question) = self.queue.pop_front()
         {
-            // Forgotten ones stay in the queue until here.
+            // Questions that were dropped meanwhile are still in the queue.
             let Some(has_thread) = self.open.get_mut(&question).filter(|has_thread| !**has_thread) else {
                 continue;
             };
@@ -171,7 +171,7 @@ impl Lookups {
                     self.counts.begun += 1;
                 }
                 Err(error) => {
-                    // Whoever waits for it gives up in time.
+                    // Attempts that wait for it reach their time limit.
                     self.open.remove(&question);
                     self.counts.failed += 1;
                     log::error!("a look-up gets no thread: {error}");
@@ -192,7 +192,7 @@ mod tests {
     use super::*;
     use crate::{evaluate::request::HostName, resolve::Forward};
 
-    /// A resolver that waits to be let go, and remembers how many asked at once.
+    /// A resolver that blocks until it is released, and records how many calls ran at once.
     #[derive(Default)]
     struct Gate {
         state: Mutex<(usize, usize, bool)>,
@@ -200,7 +200,7 @@ mod tests {
     }
 
     impl Gate {
-        /// Lets go of everybody, once so many ask.
+        /// Releases all calls, once this many run.
         fn open(&self, asking: usize) {
             let mut state = self.state.lock().unwrap();
             while state.0 < asking {

@@ -1,7 +1,7 @@
-//! Who somebody is: names of addresses, members of netgroups, users and groups.
+//! Look-ups: names of addresses, members of netgroups, users and groups.
 //!
-//! In: addresses and names. Out: what libwrap would believe of them.
-//! Invariant: a name counts only if the name itself leads back to the address.
+//! In: addresses and names. Out: the results, verified as libwrap does.
+//! Invariant: a name counts only if it resolves to the address.
 //! Source: tcp_wrappers 7.6.q (Debian) `socket.c`; getnameinfo(3), getaddrinfo(3), innetgr(3).
 
 mod accounts;

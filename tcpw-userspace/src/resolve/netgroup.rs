@@ -15,10 +15,10 @@ unsafe extern "C" {
     ) -> c_int;
 }
 
-/// innetgr(3): whether (host, user, this host's NIS domain) is in a netgroup; `None` is anybody.
+/// innetgr(3): whether (host, user, this host's NIS domain) is in a netgroup; `None` matches any.
 pub fn in_netgroup(group: &[u8], host: Option<&[u8]>, user: Option<&[u8]>) -> bool {
     let text = |text: Option<&[u8]>| text.map(CString::new).transpose();
-    // What has a NUL in it is no name.
+    // A text with a NUL in it is no name.
     let (Ok(group), Ok(host), Ok(user)) = (CString::new(group), text(host), text(user)) else {
         return false;
     };

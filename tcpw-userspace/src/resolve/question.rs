@@ -1,4 +1,4 @@
-//! What is looked up, and what came of it.
+//! Questions for look-ups, and their results.
 
 use std::{
     net::IpAddr,
@@ -11,7 +11,7 @@ use super::{
 };
 use crate::parse::rule::Text;
 
-/// Something only a look-up can tell.
+/// A question that needs a look-up.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Question {
     /// The name of an address, verified.
@@ -32,7 +32,7 @@ impl Question {
     }
 }
 
-/// What a look-up said.
+/// The result of a look-up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Found {
     /// To [`Question::Name`].

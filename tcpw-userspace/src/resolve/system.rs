@@ -1,7 +1,7 @@
 //! The system's resolver.
 //!
-//! The C library's own calls: what they make of /etc/nsswitch.conf, /etc/hosts and
-//! /etc/resolv.conf is what libwrap sees. Each blocks as long as the C library lets it.
+//! It uses the C library's calls, like libwrap, so /etc/nsswitch.conf, /etc/hosts and /etc/resolv.conf apply in
+//! the same way. Each call may block as long as the C library does.
 //!
 //! Not the dns-lookup crate: its names are `&str` and `String`. A PTR record may hold any bytes, and libwrap
 //! compares them as bytes.
@@ -16,7 +16,7 @@ use std::{
 
 use super::verify::{Forward, Resolver};
 
-/// Asks the system.
+/// The system's resolver.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct System;
 

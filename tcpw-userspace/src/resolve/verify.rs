@@ -1,7 +1,7 @@
-//! The name of an address, as far as it can be believed.
+//! The verified name of an address.
 //!
-//! Whoever holds an address decides what it is called; whoever holds a name decides where it
-//! leads. Only where both agree is the name worth a rule.
+//! The owner of an address controls its PTR record; the owner of a name controls its addresses. A name
+//! counts only if both agree.
 //! Source: tcp_wrappers 7.6.q (Debian) `socket.c` `sock_hostname`.
 
 use std::net::IpAddr;
@@ -11,7 +11,7 @@ use crate::evaluate::{numeric_host, quoted_bytes, request::HostName};
 /// libwrap keeps the first 127 bytes of a name, and verifies what it kept.
 const NAME_BYTES: usize = 127;
 
-/// What the system's resolver is asked.
+/// The system's resolver.
 pub trait Resolver {
     /// getnameinfo(3): the name of an address, if it has one.
     fn reverse(&self, address: IpAddr) -> Option<Vec<u8>>;
@@ -23,7 +23,7 @@ pub trait Resolver {
     fn forward(&self, name: &[u8], like: IpAddr) -> Option<Forward>;
 }
 
-/// What a name leads to.
+/// The result of resolving a name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Forward {
     /// The canonical name.
@@ -32,12 +32,12 @@ pub struct Forward {
     pub addresses: Vec<IpAddr>,
 }
 
-/// A name and what was found wrong with it.
+/// A name, and why it was not verified.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verified {
     /// The name.
     pub name: HostName,
-    /// libwrap's warning, in its words; none for a good name or where there is none.
+    /// libwrap's warning, in its words; `None` if the name was verified or there is none.
     pub warning: Option<String>,
 }
 
@@ -54,7 +54,7 @@ pub fn verified_name(address: IpAddr, resolver: &dyn Resolver) -> Verified {
     }
 }
 
-/// Why the name cannot be believed.
+/// Why the name was not verified.
 fn objection(address: IpAddr, name: &[u8], resolver: &dyn Resolver) -> Option<String> {
     let shown = quoted_bytes(name);
     if resolver.is_numeric(name, address) {
@@ -75,7 +75,7 @@ fn objection(address: IpAddr, name: &[u8], resolver: &dyn Resolver) -> Option<St
     None
 }
 
-/// An IPv4 address in IPv6 clothes is an IPv4 address.
+/// A v4-mapped address is an IPv4 address.
 fn unmapped(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V6(v6) => v6.to_ipv4_mapped().map_or(address, IpAddr::V4),
@@ -87,7 +87,7 @@ fn unmapped(address: IpAddr) -> IpAddr {
 mod tests {
     use super::*;
 
-    /// One name, and what it leads to.
+    /// One name, and its addresses.
     struct World {
         name: Option<Vec<u8>>,
         numeric: bool,

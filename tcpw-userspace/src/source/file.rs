@@ -1,4 +1,4 @@
-//! Reads one file, whatever it is, in bounded time and memory.
+//! Reads one file of any type, in bounded time and memory.
 //!
 //! Source: libwrap opens with fopen(3): ENOENT means no rules, any other failure
 //! is an error of the table; a directory opens and reads as nothing.
@@ -23,16 +23,16 @@ const MAX_BYTES: u64 = 256 << 20;
 /// How long a FIFO or a device may take.
 const MAX_WAIT: Duration = Duration::from_millis(500);
 
-/// A file and how it was found.
+/// A file's text, and its state while it was read.
 pub(super) struct Found {
-    /// What the parser gets.
+    /// The text for the parser.
     pub(super) text: FileText,
     /// The open file's fingerprint, before and after it was read.
     before: Fingerprint,
     after: Fingerprint,
-    /// Somebody has it open to write.
+    /// A process has it open for writing.
     pub(super) has_writer: bool,
-    /// Reading it again may give something else without anybody having written.
+    /// Reading it again may give another text though no process wrote it (FIFO, device).
     once: bool,
 }
 
@@ -82,9 +82,9 @@ fn open_and_read(path: &Path) -> io::Result<Found> {
     Ok(Found { text, before, after, has_writer, once })
 }
 
-/// Whether somebody has the file open to write: an edit in place begins with an empty file.
+/// Whether a process has the file open for writing: an edit in place begins with an empty file.
 ///
-/// A lease to read is granted only while nobody has: fcntl(2). Where there are none, nobody is known to.
+/// A read lease is granted only while no process has: fcntl(2). If the file system has no leases: false.
 fn has_writer(file: &File) -> bool {
     let lease = |wanted: libc::c_int| {
         // SAFETY: takes a live descriptor and integers.
@@ -92,7 +92,7 @@ fn has_writer(file: &File) -> bool {
     };
     /// Source: linux/include/uapi/asm-generic/fcntl.h.
     const F_SETSIG: libc::c_int = 10;
-    // Whoever opens it meanwhile has the kernel tell us: by a signal that ends nobody.
+    // If a process opens it meanwhile, the kernel sends a signal; this one is ignored by default.
     // SAFETY: takes a live descriptor and an integer.
     if unsafe { libc::fcntl(file.as_raw_fd(), F_SETSIG, libc::SIGURG) } != 0 {
         return false;
@@ -110,7 +110,7 @@ fn read_bounded(file: &mut File) -> io::Result<FileText> {
     Ok(bounded(bytes))
 }
 
-/// Reads what has no end of its own: until its writer closes it, or time is up.
+/// Reads a FIFO or device: until its writer closes it, or the time limit passes.
 fn read_in_time(file: &mut File, fifo: bool) -> io::Result<FileText> {
     let deadline = Instant::now() + MAX_WAIT;
     let mut bytes = Vec::new();

@@ -1,4 +1,4 @@
-//! Which directory entries decide what a path leads to.
+//! The directory entries that decide which file a path names.
 //!
 //! In: a path. Out: every (directory, name) that is looked up on the way, through all
 //! symbolic links, and the file at its end. A change of the path's meaning is a change of
@@ -19,7 +19,7 @@ pub(super) struct Resolved {
     /// Directories (free of links) and the name looked up in each. The last one's name
     /// does not exist if `file` is `None`.
     pub(super) entries: Vec<(PathBuf, OsString)>,
-    /// What the path leads to.
+    /// The file at the end of the path.
     pub(super) file: Option<PathBuf>,
 }
 

@@ -1,9 +1,9 @@
 //! Reads and watches hosts.allow, hosts.deny and the pattern files they name.
 //!
-//! In: two paths, and a callback that tells which pattern files a text names (the
-//! parser's knowledge). Out: [`Texts`] of one moment; [`Watch`] says when to read again.
-//! Invariant: a text is never half of what a writer meant as a whole, as far as a
-//! reader can tell: it was read twice, the same, with a pause between.
+//! In: two paths, and a callback that returns the pattern files a text names (which only the parser
+//! knows). Out: [`Texts`] of one moment; [`Watch`] says when to read again.
+//! Invariant: as far as a reader can detect it, no text is used while it is only partly written: it was read
+//! twice with a pause between, and was the same.
 
 mod file;
 mod links;
@@ -51,7 +51,7 @@ impl Source {
     /// Reads both tables and all pattern files as they were at one moment.
     ///
     /// `more` names the pattern files of the texts it is given. Blocks for [`QUIET`],
-    /// or up to about [`PATIENCE`] while somebody keeps writing, or has one open to write; files that never settle
+    /// or up to about [`PATIENCE`] while a process keeps writing or has one open for writing; files that never settle
     /// are then taken as they were last seen together, and a warning is logged.
     pub fn read(&self, more: impl Fn(&Texts) -> BTreeSet<PathBuf>) -> Texts {
         let begin = Instant::now();
@@ -123,7 +123,7 @@ struct Snapshot {
 }
 
 impl Snapshot {
-    /// Whether somebody had one of the files open to write.
+    /// Whether a process had one of the files open for writing.
     fn has_writer(&self) -> bool {
         self.found.iter().any(|(_, found)| found.has_writer)
     }
@@ -145,8 +145,8 @@ pub fn paths(texts: &Texts) -> BTreeSet<PathBuf> {
         .collect()
 }
 
-/// What stat(2) tells of a path: changes whenever the file does, as far as the
-/// clock of the file system can tell.
+/// The result of stat(2) on a path: it changes whenever the file does, within the resolution of the file
+/// system's time stamps.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Fingerprint {
     /// Device, inode, size, and modification and change time in nanoseconds.

@@ -1,11 +1,11 @@
 //! Says when a text may have changed.
 //!
-//! In: paths. Out: [`Watch::changed`] returns after each burst of changes to what they
-//! lead to. Invariant: no change is missed for longer than [`POLL`]; a false alarm is allowed.
+//! In: paths. Out: [`Watch::changed`] returns after each burst of changes to the files they
+//! name. Invariant: no change is missed for longer than [`POLL`]; a false alarm is allowed.
 //!
 //! inotify watches every directory in which a name of a path is looked up, and the file
 //! itself: so in-place writes are seen through other hard links and bind mounts too.
-//! Mounts, network file systems and a machine out of watches are left to the poll.
+//! Changes of mounts and on network file systems, or without free watches, are found by polling.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
@@ -24,7 +24,7 @@ use tokio::{
 use super::{Fingerprint, Source, links, paths};
 use crate::parse::text::Texts;
 
-/// How often the files are looked at without having been told.
+/// How often the files are polled.
 const POLL: Duration = Duration::from_secs(2);
 
 /// A burst of changes ends when nothing happened for this long.
@@ -37,7 +37,7 @@ const BURST_MAX: Duration = Duration::from_millis(100);
 pub struct Watch {
     paths: BTreeSet<PathBuf>,
     prints: BTreeMap<PathBuf, Fingerprint>,
-    /// `None`: this machine gave no inotify instance, only the poll is left.
+    /// `None`: no inotify instance is available, the files are only polled.
     inotify: Option<AsyncFd<Inotify>>,
     directories: HashMap<WatchDescriptor, HashSet<OsString>>,
     files: HashSet<WatchDescriptor>,
@@ -108,7 +108,7 @@ impl Watch {
         self.pending = None;
     }
 
-    /// Waits for inotify or the poll; tells whether it concerns us.
+    /// Waits for inotify or the next poll; returns whether a watched file may have changed.
     async fn next(&mut self) -> bool {
         let Some(inotify) = &mut self.inotify else {
             self.poll.tick().await;
@@ -147,7 +147,7 @@ impl Watch {
         let mut add = |path: &Path, mask: WatchMask| match watches.add(path, mask) {
             Ok(descriptor) => Some(descriptor),
             Err(error) => {
-                // What is gone meanwhile is reported by its directory.
+                // If the file is gone meanwhile, the watch of its directory reports it.
                 if error.kind() != io::ErrorKind::NotFound {
                     failed = Some((path.to_path_buf(), error));
                 }
@@ -203,7 +203,7 @@ impl Default for Watch {
     }
 }
 
-/// Whether an event is about something we watch, and not a neighbour of it.
+/// Whether an event is about a watched name, not another one in the same directory.
 fn concerns(
     event: &inotify::Event<&std::ffi::OsStr>,
     directories: &HashMap<WatchDescriptor, HashSet<OsString>>,

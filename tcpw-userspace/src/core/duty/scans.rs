@@ -41,7 +41,7 @@ pub(in crate::core) struct Scans {
     next_full: Instant,
     last_full: Instant,
     is_running: bool,
-    /// False until [`begin`](Self::begin): no scan starts by itself.
+    /// False until [`start`](Self::start): no scan starts by itself.
     is_on: bool,
     /// Full scans in a row that were incomplete.
     incomplete: u8,

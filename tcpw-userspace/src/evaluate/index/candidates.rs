@@ -1,4 +1,4 @@
-//! Positions worth a look, in order: a merge of the lists an index yields.
+//! Positions of rules or patterns that may match, in order: a merge of the lists an index yields.
 
 use super::keys::Entry;
 
@@ -8,7 +8,7 @@ pub(in crate::evaluate) struct Candidates<'a> {
     lists: Vec<&'a [Entry]>,
     /// Whether the lists were made.
     is_found: bool,
-    /// Whether the client's name was known then.
+    /// Whether the client's name was known at that time.
     is_named: bool,
     /// The last position that was yielded.
     last: Option<usize>,
@@ -19,8 +19,8 @@ impl<'a> Candidates<'a> {
         Self { lists: Vec::new(), is_named: false, last: None, is_found: false }
     }
 
-    /// The next position. `find` makes the lists, anew once the client's name has become known: what was
-    /// only asked for it until then has keys of its own from there on.
+    /// The next position. `find` makes the lists, and makes them again once the client's name has become known:
+    /// some patterns have other keys from then on.
     pub(super) fn next(&mut self, is_named: bool, find: impl FnOnce(&mut Vec<&'a [Entry]>)) -> Option<usize> {
         if !self.is_found || is_named != self.is_named {
             (self.is_found, self.is_named) = (true, is_named);

@@ -59,7 +59,7 @@ impl FileIndex {
     }
 }
 
-/// The patterns of a file that are worth a look, in order.
+/// The patterns of a file that may match, in order.
 pub(in crate::evaluate) enum Patterns<'a> {
     /// All of them.
     All(slice::Iter<'a, (Origin, HostPattern)>),

@@ -23,7 +23,7 @@ pub(super) enum Found<'a> {
     ByKey(Key<'a>),
     /// It matches no host.
     Never,
-    /// It has to be looked at.
+    /// It has no key, and always has to be tried.
     Always,
 }
 
@@ -42,7 +42,7 @@ pub(super) fn found_by(pattern: &HostPattern) -> Found<'_> {
     }
 }
 
-/// Whether to look at a pattern may ask for the name of the host.
+/// Whether matching a pattern may need the name of the host.
 pub(super) fn may_ask(pattern: &HostPattern) -> bool {
     match pattern {
         HostPattern::NetV4 { .. } | HostPattern::NetV6 { .. } | HostPattern::Never => false,
@@ -88,7 +88,7 @@ impl Lengths {
         self.0 |= bit.unwrap_or(0);
     }
 
-    /// Those up to `longest`, in order.
+    /// The lengths up to `longest`, in order.
     fn up_to(self, longest: usize) -> impl Iterator<Item = usize> {
         let mut rest = self.0;
         std::iter::from_fn(move || {

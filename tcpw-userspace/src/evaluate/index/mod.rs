@@ -4,8 +4,8 @@
 //! In: parsed tables, once; then requests. Out: the same [`Judgement`], after the same look-ups in the
 //! same order. A rule or a pattern is looked at if one of its keys is a key of the request, or if it has
 //! no key.
-//! Invariant: what is left out does not match, and to find that out asks for nothing and warns of
-//! nothing.
+//! Invariant: a rule that is skipped does not match, and matching it would need no look-up and give no
+//! warning.
 
 mod candidates;
 mod file;
@@ -30,7 +30,7 @@ use super::{
 };
 use crate::parse::rule::{PatternFile, Table, TableKind, Tables};
 
-/// Up to so many rules or patterns are walked: that is quicker than to look them up.
+/// Up to this many rules or patterns there is no index: a walk is faster.
 const WALKED: usize = 32;
 
 /// Tables with their index; a clone shares both.
@@ -65,7 +65,7 @@ impl IndexedTables {
     }
 }
 
-/// What is indexed of the tables; the default is nothing.
+/// The indexes of the tables; none by default.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Index {
     allow: Option<TableIndex>,

@@ -1,8 +1,8 @@
 //! The rules of one table by keys.
 //!
-//! A rule is found by its client list if that tells by keys which clients match; else by its daemon list.
-//! A rule whose client list may ask for the client's name is found by its daemon list, too, until
-//! that name is known.
+//! A rule is found by the keys of its client list if every pattern of the list has one; else by its daemon
+//! list. A rule whose client list may need the client's name is also found by its daemon list until that name
+//! is known.
 
 use std::{iter::Enumerate, slice};
 
@@ -51,7 +51,7 @@ impl TableIndex {
     }
 }
 
-/// The rules of a table that are worth a look, in order.
+/// The rules of a table that may match, in order.
 pub(in crate::evaluate) enum Rules<'a> {
     /// All of them.
     All(Enumerate<slice::Iter<'a, Rule>>),
@@ -97,19 +97,19 @@ fn add(builder: &mut HostIndexBuilder, rule: &Rule, position: usize) {
     }
 }
 
-/// Whether to look at a daemon list never asks for anything, nor warns.
+/// Whether matching a daemon list never needs a look-up and never warns.
 fn is_silent(daemons: &List<DaemonPattern>) -> bool {
     let lists = std::iter::successors(Some(daemons), |list| list.except.as_deref());
     lists.flat_map(|list| &list.patterns).all(|token| token.server.as_ref().is_none_or(is_host_silent))
 }
 
-/// A file may be unreadable, which is warned of, and may name whatever asks.
+/// A file may be unreadable, which gives a warning, and its patterns may need a look-up.
 fn is_host_silent(pattern: &HostPattern) -> bool {
     !may_ask(pattern)
 }
 
 fn add_daemons(builder: &mut HostIndexBuilder, used: Use, daemons: &List<DaemonPattern>, position: usize) {
-    // What no token of the list itself matches is not looked at any further.
+    // If no token of the list itself matches, its EXCEPT part is not evaluated.
     let is_key = |token: &DaemonPattern| match &token.daemon {
         Daemon::Name(pattern) => matches!(pattern, TextPattern::Exact(_)),
         Daemon::Port(_) | Daemon::Never => true,
