@@ -93,13 +93,15 @@ fn releases(world: &mut World) {
     if world.plan.config.mode == Mode::Audit {
         return;
     }
-    let is_lost = |tally: &ledger::Tally| !tally.held.is_empty() && tally.held.values().all(|held| held.sent == 0);
+    let is_lost =
+        |tally: &ledger::Tally| !tally.held.is_empty() && tally.held.values().all(|held| held.sent == 0);
     let lost: Vec<usize> =
         world.ledger.tallies.iter().filter(|(_, tally)| is_lost(tally)).map(|(client, _)| *client).collect();
     let counted: u64 = GIVEN_UP.iter().map(|name| ledger::counted(world, name)).sum();
     if lost.len() as u64 > counted {
         let client = lost[0];
-        let what = format!("{}: {} were not, {counted} are counted", ledger::client_text(world, client), lost.len());
+        let what =
+            format!("{}: {} were not, {counted} are counted", ledger::client_text(world, client), lost.len());
         let port = world.clients[client].flow.client_port;
         world.breaks("a held packet is sent again, or counted", Some(port), what);
     }

@@ -178,7 +178,8 @@ pub(super) fn ack_arrives(world: &mut World, client: usize, has_data: bool) -> b
                 format!("client :{} is connected, socket {socket}, waits {waits}", flow.client_port)
             });
             ledger::connected(world, client, socket);
-            let at = world.now_ns + MS + world.chance(&[22, u64::from(flow.client_port)]).next() % (3000 * MS);
+            let at =
+                world.now_ns + MS + world.chance(&[22, u64::from(flow.client_port)]).next() % (3000 * MS);
             world.at(at, Happening::Data { client, socket, number: 0 });
             true
         }
@@ -205,7 +206,8 @@ pub(super) fn sends_data(world: &mut World, client: usize, socket: u64, number: 
             ledger::data_passed(world, client, socket, Some((tag, generation)));
         }
         Data::Dropped if number < MOST_DATA => {
-            return world.at(world.now_ns + 1500 * MS, Happening::Data { client, socket, number: number + 1 });
+            return world
+                .at(world.now_ns + 1500 * MS, Happening::Data { client, socket, number: number + 1 });
         }
         Data::Dropped => {}
     }

@@ -10,8 +10,9 @@ use tcpw_common::{
 };
 
 use super::{
-    clients, daemon, ledger,
+    clients, daemon,
     kernel::Socket,
+    ledger,
     plan::{CLIENTS, LISTENERS, Plan, What},
     policies::Files,
     random::chance_of,
@@ -46,7 +47,14 @@ const SERVICES: [Service; LISTENERS] = [
     Service { netns: 1, port: 8080, protocol: TCP, is_v6: true, is_root: false, names: ["custom", "sshd"] },
     Service { netns: 2, port: 22, protocol: TCP, is_v6: true, is_root: true, names: ["dropbear", "sshd"] },
     Service { netns: 2, port: 21, protocol: TCP, is_v6: true, is_root: true, names: ["vsftpd", "telnetd"] },
-    Service { netns: 2, port: 8080, protocol: TCP, is_v6: false, is_root: false, names: ["telnetd", "custom"] },
+    Service {
+        netns: 2,
+        port: 8080,
+        protocol: TCP,
+        is_v6: false,
+        is_root: false,
+        names: ["telnetd", "custom"],
+    },
     Service { netns: 1, port: 69, protocol: UDP, is_v6: true, is_root: true, names: ["in.tftpd", "login"] },
 ];
 

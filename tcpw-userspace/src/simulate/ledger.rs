@@ -13,14 +13,7 @@ use tcpw_common::{
     tag::{PROVISIONAL, Tag},
 };
 
-use super::{
-    at_end,
-    kernel::Decided,
-    oracle::Case,
-    plan::CLIENTS,
-    random::chance_of,
-    world::World,
-};
+use super::{at_end, kernel::Decided, oracle::Case, plan::CLIENTS, random::chance_of, world::World};
 use crate::{
     core::{
         Action, Input,
@@ -150,7 +143,9 @@ pub(super) fn told(world: &mut World, input: &Input) {
         Input::UserTold { number: question, answer } => {
             let Some(client) = world.ledger.asking.remove(&(number, *question)) else { return };
             let user = match answer {
-                UserAnswer::Known(user) => USERS.into_iter().flatten().find(|known| known.as_bytes() == &**user),
+                UserAnswer::Known(user) => {
+                    USERS.into_iter().flatten().find(|known| known.as_bytes() == &**user)
+                }
                 UserAnswer::Unknown(_) | UserAnswer::Own | UserAnswer::NoNamespace(_) => None,
             };
             world.ledger.tallies.entry(client).or_default().users.push(user);
@@ -228,7 +223,10 @@ fn records(world: &mut World, record: &Record) {
     let (count, most) = match record.fate {
         Fate::Refused => {
             tally.refused += 1;
-            (tally.refused, tally.refused_heard + tally.user_refused + tally.redirected_heard.max(tally.arrivals))
+            (
+                tally.refused,
+                tally.refused_heard + tally.user_refused + tally.redirected_heard.max(tally.arrivals),
+            )
         }
         Fate::WouldRefuse => {
             tally.would += 1;
@@ -261,7 +259,10 @@ pub(super) fn writes(world: &mut World, write: &Write) {
         _no_verdict => return,
     };
     let Some(known) = world.ledger.sockets.get_mut(&socket) else { return };
-    if known.is_refused || known.is_allowed || world.kernel.waiting.get(&socket).is_some_and(|it| it.refused != 0) {
+    if known.is_refused
+        || known.is_allowed
+        || world.kernel.waiting.get(&socket).is_some_and(|it| it.refused != 0)
+    {
         return;
     }
     (known.is_refused, known.is_allowed) = (!is_allowed, is_allowed);
@@ -281,7 +282,8 @@ pub(super) fn writes(world: &mut World, write: &Write) {
     }
     let flow = world.clients[client].flow;
     let generation = world.ledger.core_generation;
-    let case = Case { flow: &flow, names: tag.names, pid: tag.pid, generation, now_ns: world.now_ns, users: &users };
+    let case =
+        Case { flow: &flow, names: tag.names, pid: tag.pid, generation, now_ns: world.now_ns, users: &users };
     is_right(world, &case, is_allowed, "the daemon");
 }
 
@@ -353,7 +355,8 @@ pub(super) fn data_passed(world: &mut World, client: usize, socket: u64, by_dead
     }
     if let Some((tag, generation)) = by_deadline {
         let now_ns = world.now_ns;
-        let case = Case { flow: &flow, names: tag.names, pid: tag.pid, generation, now_ns, users: &USERS[..1] };
+        let case =
+            Case { flow: &flow, names: tag.names, pid: tag.pid, generation, now_ns, users: &USERS[..1] };
         is_right(world, &case, true, "the deadline");
     }
 }
@@ -472,9 +475,8 @@ pub(super) fn tables_of_files(world: &World) -> Option<Tables> {
     let texts = world.host.files.texts();
     let is_missing = world.host.files.allow.is_none() || world.host.files.deny.is_none();
     let parsed = crate::parse::parse(&texts);
-    let is_error = |it: &crate::parse::diagnostic::Diagnostic| {
-        it.severity == crate::parse::diagnostic::Severity::Error
-    };
+    let is_error =
+        |it: &crate::parse::diagnostic::Diagnostic| it.severity == crate::parse::diagnostic::Severity::Error;
     (!is_missing && !parsed.diagnostics.iter().any(is_error)).then_some(parsed.tables)
 }
 
@@ -483,4 +485,3 @@ pub(super) fn client_text(world: &World, client: usize) -> String {
     let known = &world.clients[client];
     format!("client {} port {}", CLIENTS[known.address], known.flow.client_port)
 }
-

@@ -154,7 +154,12 @@ impl Oracle {
     }
 
     /// What the daemon may believe of a question.
-    fn believed(&self, question: &Question, case: &Case<'_>, truth: &dyn Fn(&Question) -> Found) -> Vec<Found> {
+    fn believed(
+        &self,
+        question: &Question,
+        case: &Case<'_>,
+        truth: &dyn Fn(&Question) -> Found,
+    ) -> Vec<Found> {
         let holds = |found: &Found| {
             let holds =
                 if found.is_something() { self.settings.found_for } else { self.settings.not_found_for };

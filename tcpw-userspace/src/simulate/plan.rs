@@ -200,7 +200,11 @@ fn some(chance: &mut Random, at_ms: u64, files: usize, ports: &mut u16) -> Vec<S
         95..97 => one(What::AskStatus),
         97..99 => one(What::AskMatch { client, listener }),
         _ => {
-            if chance.percent(20) { one(What::Detach) } else { one(What::AskStatus) }
+            if chance.percent(20) {
+                one(What::Detach)
+            } else {
+                one(What::AskStatus)
+            }
         }
     }
 }
@@ -209,10 +213,15 @@ fn config(chance: &mut Random) -> Config {
     let seconds = |chance: &mut Random, from: u64, more: usize| {
         Duration::from_secs(from + u64::try_from(chance.below(more)).unwrap_or_default())
     };
-    let few = |chance: &mut Random, usual: usize| if chance.percent(15) { 1 + chance.below(2) } else { usual };
+    let few =
+        |chance: &mut Random, usual: usize| if chance.percent(15) { 1 + chance.below(2) } else { usual };
     let usual = Resolve::default();
     let exempt = Exempt {
-        addresses: if chance.percent(10) { vec![ipnet::IpNet::from(IpAddr::from([10, 0, 0, 2]))] } else { Vec::new() },
+        addresses: if chance.percent(10) {
+            vec![ipnet::IpNet::from(IpAddr::from([10, 0, 0, 2]))]
+        } else {
+            Vec::new()
+        },
         ports: if chance.percent(5) { vec![23] } else { Vec::new() },
     };
     Config {

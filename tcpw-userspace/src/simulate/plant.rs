@@ -4,10 +4,7 @@
 
 use std::{fmt, str::FromStr};
 
-use crate::core::{
-    Action, Input,
-    action::Write,
-};
+use crate::core::{Action, Input, action::Write};
 
 /// A bug.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,7 +95,9 @@ impl Planted {
             }
             Some(Plant::LostRelease) => {
                 for action in &mut actions {
-                    if let Action::Release { packet, .. } = action && packet.is_some() {
+                    if let Action::Release { packet, .. } = action
+                        && packet.is_some()
+                    {
                         self.releases += 1;
                         if self.releases.is_multiple_of(5) {
                             *packet = None;

@@ -2,11 +2,7 @@
 //!
 //! In: chance. Out: lines, kept apart so that a failing history can lose some.
 
-use std::{
-    collections::BTreeMap,
-    path::PathBuf,
-    sync::Arc,
-};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use super::random::Random;
 use crate::{
@@ -41,17 +37,15 @@ impl Files {
         }
         let patterns = (0..chance.below(4)).map(|_| client(chance, false).to_owned()).collect();
         let is_there = |chance: &mut Random| !chance.percent(4);
-        Self {
-            allow: is_there(chance).then_some(allow),
-            deny: is_there(chance).then_some(deny),
-            patterns,
-        }
+        Self { allow: is_there(chance).then_some(allow), deny: is_there(chance).then_some(deny), patterns }
     }
 
     /// As the parser wants them.
     pub(super) fn texts(&self) -> Texts {
         let text = |lines: Option<&Vec<String>>| match lines {
-            Some(lines) => FileText::Bytes(lines.iter().flat_map(|line| [line.as_str(), "\n"]).collect::<String>().into_bytes().into()),
+            Some(lines) => FileText::Bytes(
+                lines.iter().flat_map(|line| [line.as_str(), "\n"]).collect::<String>().into_bytes().into(),
+            ),
             None => FileText::Missing,
         };
         Texts {
@@ -103,8 +97,18 @@ fn rule(chance: &mut Random, is_deny: bool) -> String {
         return "sshd ALL".into();
     }
     let daemons = [
-        "ALL", "ALL", "sshd", "vsftpd", "in.tftpd", "telnetd", "custom", "22", "sshd@10.9.0.1",
-        "ALL EXCEPT sshd", "sshd, vsftpd", "login",
+        "ALL",
+        "ALL",
+        "sshd",
+        "vsftpd",
+        "in.tftpd",
+        "telnetd",
+        "custom",
+        "22",
+        "sshd@10.9.0.1",
+        "ALL EXCEPT sshd",
+        "sshd, vsftpd",
+        "login",
     ];
     let daemons = chance.pick(&daemons);
     let mut clients = client(chance, true).to_owned();
@@ -120,15 +124,33 @@ fn rule(chance: &mut Random, is_deny: bool) -> String {
         rule.push_str(chance.pick(&OPTIONS));
     }
     if chance.percent(15) {
-        rule.push_str(if is_deny && chance.percent(60) { ": twist /bin/sorry %a" } else { chance.pick(&LAST) });
+        rule.push_str(if is_deny && chance.percent(60) {
+            ": twist /bin/sorry %a"
+        } else {
+            chance.pick(&LAST)
+        });
     }
     rule
 }
 
 fn client(chance: &mut Random, with_users: bool) -> &'static str {
     const PLAIN: [&str; 17] = [
-        "ALL", "ALL", "10.0.0.1", "10.0.0.2", "10.0.", "10.0.0.0/255.255.255.252", "192.168.7.9", "[2001:db8::]/64",
-        "[2001:db8::1]", ".good.example", ".example", "mail.good.example", "KNOWN", "UNKNOWN", "PARANOID", "LOCAL",
+        "ALL",
+        "ALL",
+        "10.0.0.1",
+        "10.0.0.2",
+        "10.0.",
+        "10.0.0.0/255.255.255.252",
+        "192.168.7.9",
+        "[2001:db8::]/64",
+        "[2001:db8::1]",
+        ".good.example",
+        ".example",
+        "mail.good.example",
+        "KNOWN",
+        "UNKNOWN",
+        "PARANOID",
+        "LOCAL",
         "@trusted",
     ];
     const USERS: [&str; 4] = ["alice@ALL", "alice@10.", "KNOWN@ALL", "bob@.example"];

@@ -23,7 +23,8 @@ pub(super) fn failure(plan: Plan, plant: Option<Plant>, broken: Broken) -> Failu
     let Shrinker { plan, plant, rule, .. } = shrinker;
     let Outcome { broken, trace, .. } = World::new(plan.clone(), plant, true).run();
     let Some(broken) = broken else {
-        let what = "it does not break it when it happens once more: the core decides by more than its inputs".into();
+        let what =
+            "it does not break it when it happens once more: the core decides by more than its inputs".into();
         return Failure { seed: plan.seed, rule, what, history: Vec::new() };
     };
     Failure { seed: plan.seed, rule, what: broken.what.clone(), history: history(&plan, &broken, trace) }

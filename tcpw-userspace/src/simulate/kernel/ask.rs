@@ -34,11 +34,12 @@ impl Kernel {
                 answer = Some((found.outcome, marks));
             }
         }
-        let once = self.answers_once.get(&attempt.key).filter(|once| {
-            once.generation == decision.generation && self.now_ns < once.expires_ns
-        });
-        let answer =
-            answer.or_else(|| once.map(|once| (once.outcome, u8::try_from(once.marks & 0xff).unwrap_or_default())));
+        let once = self
+            .answers_once
+            .get(&attempt.key)
+            .filter(|once| once.generation == decision.generation && self.now_ns < once.expires_ns);
+        let answer = answer
+            .or_else(|| once.map(|once| (once.outcome, u8::try_from(once.marks & 0xff).unwrap_or_default())));
         if let Some((outcome, marks)) = answer {
             if outcome == Outcome::Allow as u32 {
                 return self.allow(attempt, decision, marks);

@@ -52,7 +52,9 @@ impl Kernel {
         if !packet.completes && self.is_gate_on && self.has_refusals {
             match self.look_up(&packet.flow) {
                 Passage::Pass => {}
-                decided @ (Passage::Drop | Passage::Reset | Passage::Redirected | Passage::Closed) => return decided,
+                decided @ (Passage::Drop | Passage::Reset | Passage::Redirected | Passage::Closed) => {
+                    return decided;
+                }
             }
         }
         let Some((cookie, socket)) = self.find_socket(&packet.flow) else { return Passage::Closed };
@@ -151,7 +153,13 @@ impl Kernel {
     }
 
     /// For the evaluator.
-    pub(super) fn note(&mut self, attempt: &Attempt, decision: &Decision, is_allowed: bool, reported: Option<bool>) {
+    pub(super) fn note(
+        &mut self,
+        attempt: &Attempt,
+        decision: &Decision,
+        is_allowed: bool,
+        reported: Option<bool>,
+    ) {
         self.decided.push(Decided {
             flow: attempt.key.flow,
             names: attempt.tag.names,
@@ -202,8 +210,11 @@ impl Kernel {
         let is_audit = decision.flags & AUDIT != 0;
         let mut reported = None;
         if self.is_first(attempt) {
-            let (counter, kind) =
-                if is_audit { (Counter::WouldRefuse, Kind::WouldRefuse) } else { (Counter::Refused, Kind::Refused) };
+            let (counter, kind) = if is_audit {
+                (Counter::WouldRefuse, Kind::WouldRefuse)
+            } else {
+                (Counter::Refused, Kind::Refused)
+            };
             self.count(counter);
             reported = Some(self.report(kind, attempt, decision));
             if !is_audit && !attempt.is_datagram() {

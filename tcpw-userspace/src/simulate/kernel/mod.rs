@@ -33,7 +33,11 @@ pub(super) use sockets::{Connection, Socket};
 pub(super) use user::Data;
 
 use super::plan::Conditions;
-use crate::{compile::{Policy, PolicyTables}, config::Config, core::input::Family};
+use crate::{
+    compile::{Policy, PolicyTables},
+    config::Config,
+    core::input::Family,
+};
 
 /// One slot.
 #[derive(Clone, Debug)]
@@ -275,7 +279,10 @@ impl Kernel {
         [
             ("connections that wait in the kernel", self.waiting.len()),
             ("banners in the kernel", self.banners.len()),
-            ("named listeners in the kernel", self.listeners.keys().filter(|cookie| !self.sockets.contains_key(cookie)).count()),
+            (
+                "named listeners in the kernel",
+                self.listeners.keys().filter(|cookie| !self.sockets.contains_key(cookie)).count(),
+            ),
         ]
     }
 }

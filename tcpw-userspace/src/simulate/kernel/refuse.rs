@@ -29,8 +29,12 @@ impl Kernel {
             return Passage::Pass;
         }
         let is_udp = flow.protocol == UDP;
-        let query =
-            Query { names: certified.names, client: flow.client, server: flow.server, port: flow.server_port };
+        let query = Query {
+            names: certified.names,
+            client: flow.client,
+            server: flow.server,
+            port: flow.server_port,
+        };
         let Some(decision) = self.slot().and_then(|slot| decide(&slot.tables, &query)) else {
             return Passage::Pass;
         };
@@ -135,12 +139,8 @@ impl Kernel {
             Some(_) => None,
             None => {
                 let reset = self.reset_once.remove(flow)?;
-                *once = Some(AttemptKey {
-                    flow: *flow,
-                    listener: certified.cookie,
-                    isn: reset.isn,
-                    reserved: 0,
-                });
+                *once =
+                    Some(AttemptKey { flow: *flow, listener: certified.cookie, isn: reset.isn, reserved: 0 });
                 (self.now_ns < reset.expires_ns).then_some(0)
             }
         }

@@ -69,10 +69,7 @@ impl Kernel {
         socket.tag = Some(tag);
         let flow = FlowKey::none(socket.netns, socket.protocol, socket.local.port());
         self.holders.insert(pid);
-        self.emit(
-            Kind::Listening,
-            &Report { tag, cookie, flow, family: 0, generation: 0, policy: 0, comm },
-        );
+        self.emit(Kind::Listening, &Report { tag, cookie, flow, family: 0, generation: 0, policy: 0, comm });
     }
 
     /// A listener ends.
@@ -87,8 +84,7 @@ impl Kernel {
         if self.is_loaded && self.holders.contains(&pid) {
             let tag = Tag { names: 0, netns: 0, pid, flags: 0 };
             let flow = FlowKey::none(0, 0, 0);
-            let report =
-                Report { tag, cookie: 0, flow, family: 0, generation: 0, policy: 0, comm: [0; 16] };
+            let report = Report { tag, cookie: 0, flow, family: 0, generation: 0, policy: 0, comm: [0; 16] };
             self.emit(Kind::Executed, &report);
         }
     }
@@ -150,7 +146,8 @@ impl Kernel {
 
     /// The sockets of a namespace, as sock_diag lists them.
     pub(in crate::simulate) fn port_sockets(&self, netns: u64, protocol: u16) -> Vec<PortSocket> {
-        let all = self.sockets.iter().filter(|(_, socket)| socket.netns == netns && socket.protocol == protocol);
+        let all =
+            self.sockets.iter().filter(|(_, socket)| socket.netns == netns && socket.protocol == protocol);
         all.map(|(cookie, socket)| PortSocket {
             cookie: *cookie,
             family: socket.family(),

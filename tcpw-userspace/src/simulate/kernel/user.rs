@@ -29,7 +29,10 @@ impl Kernel {
     pub(in crate::simulate) fn established(&mut self, flow: FlowKey, isn: u32) -> u64 {
         let cookie = self.cookie();
         let mut connection = Connection { flow, mark: None, has_keepalive: false };
-        if self.is_gate_on && self.users_on && let Some(pending) = self.user_handshakes.remove(&flow) {
+        if self.is_gate_on
+            && self.users_on
+            && let Some(pending) = self.user_handshakes.remove(&flow)
+        {
             let kind = if self.marks_waiting(&mut connection, &pending, cookie) {
                 Kind::WaitsForUser
             } else {
@@ -107,8 +110,7 @@ impl Kernel {
             self.release(socket);
             return Data::Passed;
         }
-        let is_over =
-            self.now_ns >= mark.deadline_ns && (mark.expired != 0 || !self.is_daemon_alive());
+        let is_over = self.now_ns >= mark.deadline_ns && (mark.expired != 0 || !self.is_daemon_alive());
         if refused != Some(true) && is_over {
             if mark.expired == 0 {
                 self.count(Counter::UserExpired);

@@ -14,8 +14,7 @@ impl Kernel {
         match write {
             Write::Answer { key, answer, marks, expires_ns } => {
                 let marks = u32::from(*marks);
-                let answer =
-                    Answer { spare: SPARE_WORDS, expires_ns: *expires_ns, outcome: *answer, marks };
+                let answer = Answer { spare: SPARE_WORDS, expires_ns: *expires_ns, outcome: *answer, marks };
                 self.answers.insert(*key, answer);
             }
             Write::AnswerOnce { key, generation, answer, marks, expires_ns } => {
