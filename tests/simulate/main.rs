@@ -1,4 +1,4 @@
-//! The daemon in a simulated world: histories of many seeds, until time or seeds are over.
+//! The daemon in memory: histories of many seeds, until time or seeds are over.
 //!
 //! Out: the range of seeds, and how fast they were. Exit code 1: a history broke a rule; it is printed.
 
@@ -91,6 +91,6 @@ fn tell(failure: &Failure) {
 }
 
 fn say(line: &str) {
-    // Who reads no more does not want to know.
+    // A closed pipe is its reader's choice.
     let _ = writeln!(std::io::stdout(), "{line}");
 }

@@ -78,9 +78,11 @@ pub(super) struct Inventory {
 }
 
 impl Inventory {
-    /// Names-sets that the policy must contain.
+    /// Names-sets that the policy must contain, always in the same order.
     pub(super) fn names_sets(&self) -> Vec<NamesSet> {
-        self.names.values().cloned().collect()
+        let mut all: Vec<NamesSet> = self.names.values().cloned().collect();
+        all.sort_unstable();
+        all
     }
 
     /// The set behind an id; 0 is the empty one.

@@ -27,8 +27,6 @@ pub(super) struct Daemon {
     last_result_ns: u64,
     is_reading_rings: bool,
     pub(super) outside: Outside,
-    /// Sums of what was given up, when last looked at.
-    pub(super) given_up: u64,
 }
 
 /// A daemon is started.
@@ -61,8 +59,7 @@ pub(super) fn start(world: &mut World) {
         backlog: VecDeque::new(),
         last_result_ns: 0,
         is_reading_rings: false,
-        outside: Outside::new(world.plan.conditions.has_users && world.kernel.users_on),
-        given_up: 0,
+        outside: Outside::default(),
     });
     world.note(|_| format!("daemon {number} starts"));
     feed(world, Input::Started(started));

@@ -11,6 +11,7 @@
 mod at_end;
 mod clients;
 mod daemon;
+mod helper;
 mod host;
 mod kernel;
 mod ledger;
@@ -20,6 +21,7 @@ mod plan;
 mod plant;
 mod policies;
 mod random;
+mod scans;
 mod shrink;
 mod world;
 

@@ -4,43 +4,26 @@
 //! Invariant: as in [`daemon::outside`](crate::daemon), one thread fills and settles, one scan runs at a
 //! time, and the files are read one time after the other.
 
-use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
-    sync::Arc,
-};
+use std::{collections::HashSet, sync::Arc};
 
-use tcpw_common::{certified::WHOLE_NETNS, tag::BOUND_BEFORE, tag::Tag};
+use tcpw_common::tag::{BOUND_BEFORE, Tag};
 
 use super::{
-    clients, daemon,
-    host::{self, Host},
-    ledger,
-    oracle::result_of,
-    plan::LISTENERS,
-    policies,
-    world::{MS, World, instant},
+    clients, daemon, helper,
+    host::Host,
+    ledger, policies, scans,
+    world::{MS, World},
 };
 use crate::{
     compile,
-    control::Response,
     core::{
         Action, Input,
-        action::{Fill, HelperAction, Scan, TagOrder, Write},
-        input::{
-            Family, Filled, Gate, HelperSaid, NamespaceSeen, Scanned, Seen, StatusFacts, Tagged, UserAnswer,
-        },
+        action::{Fill, Scan, TagOrder, Write},
+        input::{Family, Filled, Gate, StatusFacts, Tagged, UserAnswer},
         policies::{Prepared, Rules},
     },
-    effects::{
-        commands_of,
-        wire::{Order, Report},
-    },
-    evaluate::{
-        IndexedTables,
-        request::{Banner, CommandResult},
-    },
-    host::Incomplete,
-    listeners::NameSource,
+    effects::commands_of,
+    evaluate::{IndexedTables, request::Banner},
     parse::{
         self,
         text::{FileText, Texts},
@@ -52,11 +35,11 @@ use crate::{
 #[derive(Debug)]
 pub(super) enum Work {
     /// The files are read.
-    Read { version: u64 },
+    Read,
     /// Texts are parsed.
     Parse { number: u64, texts: Box<Texts>, against: Option<(u32, Rules)>, version: u64 },
     /// A look for listeners.
-    Scan { scan: Scan, began_ns: u64, stamps: BTreeMap<(u64, u16, u16), u64> },
+    Scan { scan: Scan, began_ns: u64, stamps: scans::Stamps },
     /// The idle slot is filled.
     Fill(Box<Fill>),
     /// The policy before is settled.
@@ -86,23 +69,17 @@ pub(super) struct Outside {
     is_reading: bool,
     reads_again: bool,
     pub(super) helper: Option<u64>,
-    users_on: bool,
-    /// How often the files had changed, of texts that are being parsed and of rules by their number.
-    versions: BTreeMap<u64, u64>,
+    /// How often the files had changed when they were last read.
     last_read: u64,
-    /// What the core waits for, and only then does something else.
+    /// How the daemon leaves its loop, if it does.
     pub(super) end: Option<Result<(), String>>,
-}
-
-impl Outside {
-    pub(super) fn new(users_on: bool) -> Self {
-        Self { users_on, ..Self::default() }
-    }
 }
 
 /// Does what the core says.
 pub(super) fn carry_out(world: &mut World, action: Action) {
-    let Some(number) = world.daemon.as_ref().map(|daemon| daemon.number) else { return };
+    if world.daemon.is_none() {
+        return;
+    }
     let key = world.now_ns;
     match action {
         Action::Say(..)
@@ -131,7 +108,7 @@ pub(super) fn carry_out(world: &mut World, action: Action) {
             }
         }
         Action::Scan(scan) => {
-            let stamps = stamps(world);
+            let stamps = scans::stamps(world);
             let delay = world.delay_ns(&[50, key]);
             daemon::begin(world, delay, Work::Scan { scan, began_ns: key, stamps });
         }
@@ -228,7 +205,7 @@ pub(super) fn carry_out(world: &mut World, action: Action) {
             let delay = world.delay_ns(&[59, key]);
             daemon::result(world, delay.max(1), Input::BannerRead { file: (directory, name), banner });
         }
-        Action::Helper(action) => helper(world, number, action),
+        Action::Helper(action) => helper::acts(world, action),
         Action::GatherStatus { request } => {
             let delay = world.delay_ns(&[60, request]);
             daemon::begin(world, delay, Work::Status(request));
@@ -279,17 +256,6 @@ fn write(world: &mut World, write: Write) -> bool {
     true
 }
 
-fn stamps(world: &World) -> BTreeMap<(u64, u16, u16), u64> {
-    let mut stamps = BTreeMap::new();
-    for listener in 0..LISTENERS {
-        let (netns, port, protocol) = host::place_of(listener);
-        let of = |port: u16| world.kernel.stamp(netns, protocol, port.into());
-        stamps.insert((netns, protocol, port), of(port));
-        stamps.insert((netns, protocol, 0), world.kernel.stamp(netns, protocol, WHOLE_NETNS));
-    }
-    stamps
-}
-
 fn tag(world: &mut World, names: &[(u64, u32)], tags: &[TagOrder]) {
     let mut tagged = Tagged::default();
     for (names, class) in names {
@@ -326,7 +292,7 @@ pub(super) fn files_changed(world: &mut World, version: u64) {
     }
     daemon.outside.is_reading = true;
     daemon::result(world, 0, Input::FilesChanged);
-    daemon::begin(world, delay, Work::Read { version: 0 });
+    daemon::begin(world, delay, Work::Read);
 }
 
 fn look_up(world: &mut World, question: Question) {
@@ -342,7 +308,7 @@ fn look_up(world: &mut World, question: Question) {
 /// Work is done: its result is sent.
 pub(super) fn finish(world: &mut World, work: Work) {
     match work {
-        Work::Read { .. } => {
+        Work::Read => {
             let (texts, version) = (world.host.files.texts(), world.host.version);
             let Some(daemon) = &mut world.daemon else { return };
             daemon.outside.is_reading = false;
@@ -360,7 +326,7 @@ pub(super) fn finish(world: &mut World, work: Work) {
             daemon::result(world, 0, Input::Parsed { number, prepared: Ok(Box::new(prepared)) });
         }
         Work::Scan { scan, began_ns, stamps: before } => {
-            let scanned = scanned(world, &scan, began_ns, &before);
+            let scanned = scans::scanned(world, &scan, began_ns, &before);
             daemon::result(world, 0, Input::Scanned(Box::new(scanned)));
         }
         Work::Fill(fill) => {
@@ -414,8 +380,11 @@ pub(super) fn finish(world: &mut World, work: Work) {
         }
         Work::KeepAlive(sockets) => daemon::result(world, 0, Input::KeptAlive(sockets.into_iter().collect())),
         Work::Status(request) => {
-            let facts =
-                StatusFacts { all: seen(world, |_| true), marks_bound: true, ..StatusFacts::default() };
+            let facts = StatusFacts {
+                all: scans::seen(world, |_| true),
+                marks_bound: true,
+                ..StatusFacts::default()
+            };
             daemon::result(world, 0, Input::StatusFacts { request, facts: Box::new(facts) });
         }
     }
@@ -462,140 +431,4 @@ fn fill_slot(world: &mut World, fill: &Fill) -> Result<Box<Filled>, String> {
     world.oracle.learn_policy(generation, &fill.rules, fill.looked_up);
     policy.names_sets.iter().for_each(|(names, _)| world.oracle.learn_names(names));
     Ok(Box::new(Filled { policy, generation }))
-}
-
-fn seen(world: &World, is_wanted: impl Fn(usize) -> bool) -> Vec<Seen> {
-    let host = &world.host;
-    let all = (0..LISTENERS).filter(|listener| is_wanted(*listener) && !host.hidden[*listener]);
-    all.filter_map(|listener| {
-        let cookie = host.cookies[listener]?;
-        let socket = world.kernel.sockets.get(&cookie)?;
-        Some(Seen {
-            cookie,
-            netns: socket.netns,
-            pid: socket.pid,
-            resident: socket.pid,
-            holders: vec![socket.pid],
-            protocol: socket.protocol,
-            local: socket.local,
-            names: host.names(listener),
-            ident: host.name(listener).into(),
-            found: NameSource::Process,
-            parts: Vec::new(),
-            is_guarded: true,
-            is_tunnel: false,
-            service: None,
-            is_shown: true,
-            tag: Ok(socket.tag),
-        })
-    })
-    .collect()
-}
-
-fn scanned(world: &World, scan: &Scan, began_ns: u64, before: &BTreeMap<(u64, u16, u16), u64>) -> Scanned {
-    let is_all = *scan == Scan::All;
-    let listeners = match scan {
-        Scan::All => seen(world, |_| true),
-        Scan::Processes(pids) => seen(world, |listener| pids.contains(&host::pid_of(listener))),
-    };
-    let fails = is_all && (world.host.do_scans_fail || world.fails(&[68, began_ns]));
-    let incomplete = fails.then(|| match world.chance(&[69, began_ns]).percent(50) {
-        true => Incomplete::Blind("no /proc".into()),
-        false => Incomplete::Namespace("no netlink".into()),
-    });
-    let found: BTreeSet<u64> =
-        if is_all { world.netns_of_listeners() } else { listeners.iter().map(|seen| seen.netns).collect() };
-    let namespaces = if world.plan.conditions.has_refusals {
-        found.into_iter().map(|netns| namespace(world, netns, before, began_ns)).collect()
-    } else {
-        Vec::new()
-    };
-    Scanned { listeners, is_all, incomplete, began: Some(instant(began_ns)), namespaces, marks_bound: true }
-}
-
-fn namespace(
-    world: &World,
-    netns: u64,
-    before: &BTreeMap<(u64, u16, u16), u64>,
-    began_ns: u64,
-) -> NamespaceSeen {
-    let of_it = before.iter().filter(|((other, ..), _)| *other == netns);
-    let stamps: HashMap<(u16, u16), u64> =
-        of_it.map(|((_, protocol, port), stamp)| ((*protocol, *port), *stamp)).collect();
-    let is_other = |((protocol, port), stamp): (&(u16, u16), &u64)| {
-        *protocol == 6 && world.kernel.stamp(netns, *protocol, (*port).into()) != *stamp
-    };
-    NamespaceSeen {
-        netns,
-        sockets: world.kernel.port_sockets(netns, 6),
-        datagrams: world.kernel.port_sockets(netns, 17),
-        given_away: 32768..=60999,
-        is_unsteady: stamps.iter().any(is_other),
-        stamped_ns: began_ns,
-        watched: world.kernel.watched(netns).collect(),
-        stamps,
-    }
-}
-
-fn helper(world: &mut World, daemon_number: u64, action: HelperAction) {
-    let _ = daemon_number;
-    match action {
-        HelperAction::Start(number) => {
-            let said = if world.fails(&[70, number, world.daemons]) {
-                HelperSaid::NotStarted("no such user".into())
-            } else {
-                if let Some(daemon) = &mut world.daemon {
-                    daemon.outside.helper = Some(number);
-                }
-                HelperSaid::Report(Report::Ready { notes: Vec::new() })
-            };
-            let delay = world.delay_ns(&[71, number]).max(1);
-            daemon::result(world, delay, Input::Helper { number, said });
-        }
-        HelperAction::End => {
-            if let Some(daemon) = &mut world.daemon {
-                daemon.outside.helper = None;
-            }
-        }
-        HelperAction::Files(_) => {}
-        HelperAction::Run(order) => runs(world, &order),
-        HelperAction::Serve { connection, order } => {
-            ledger::connection_done(world, connection);
-            runs(world, &order);
-        }
-    }
-}
-
-fn runs(world: &mut World, order: &Order) {
-    let Some(number) = world.daemon.as_ref().and_then(|daemon| daemon.outside.helper) else { return };
-    let id = order.id;
-    let key = [72, world.daemons, id];
-    if world.fails(&key) {
-        let reason = "no more processes".to_owned();
-        let said = HelperSaid::Report(Report::NotStarted { id, reason });
-        return daemon::result(world, 1, Input::Helper { number, said });
-    }
-    if world.plan.conditions.slow_percent > 0 && world.chance(&key).percent(4) {
-        // It never ends, nor does the helper say anything of it.
-        return;
-    }
-    let delay = world.delay_ns(&key).max(1);
-    let limit = u64::try_from(world.plan.config.effects.time_limit.as_nanos()).unwrap_or(u64::MAX);
-    let (delay, timed_out) = if delay > limit { (limit, true) } else { (delay, false) };
-    let (status, signal) = match result_of(&order.command) {
-        CommandResult::Exited(status) if !timed_out => (Some(status), 0),
-        CommandResult::Exited(_) | CommandResult::Killed { .. } => (None, 9),
-    };
-    if timed_out {
-        ledger::command_timed_out(world);
-    }
-    let exited = Report::Exited { id, status, pid: 7, signal };
-    daemon::result(world, delay, Input::Helper { number, said: HelperSaid::Report(exited) });
-    let ended = Report::Ended { id, timed_out };
-    daemon::result(world, delay + 1000, Input::Helper { number, said: HelperSaid::Report(ended) });
-}
-
-/// What a request was answered with.
-pub(super) fn is_failure(response: &Response) -> bool {
-    matches!(response, Response::Failed(_))
 }

@@ -168,7 +168,7 @@ impl World {
             return true;
         }
         let Some((_, happening)) = self.queue.pop_first() else { return false };
-        if is_of_the_world(&happening) {
+        if is_spontaneous(&happening) {
             self.open -= 1;
             self.last_step_ns = self.last_step_ns.max(now_ns);
         }
@@ -199,7 +199,7 @@ impl World {
     pub(super) fn at(&mut self, at_ns: u64, happening: Happening) {
         self.queued += 1;
         let tie = chance_of(self.plan.seed, &[1, at_ns, self.queued]).next();
-        self.open += usize::from(is_of_the_world(&happening));
+        self.open += usize::from(is_spontaneous(&happening));
         self.queue.insert((at_ns.max(self.now_ns), tie, self.queued), happening);
     }
 
@@ -263,7 +263,7 @@ pub(super) fn nanoseconds_of(at: Instant) -> u64 {
 }
 
 /// Whether it happens by itself: the history is not over before it did.
-fn is_of_the_world(happening: &Happening) -> bool {
+fn is_spontaneous(happening: &Happening) -> bool {
     match happening {
         Happening::Step(_)
         | Happening::Syn { .. }
