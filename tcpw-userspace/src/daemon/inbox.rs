@@ -73,7 +73,7 @@ impl Inbox {
         Ok((inbox, sender))
     }
 
-    /// The kernel's rings.
+    /// Adds the kernel's rings.
     pub(super) fn connect(&mut self, held: mpsc::Receiver<Vec<Held>>, reports: mpsc::Receiver<Vec<Record>>) {
         (self.held, self.reports) = (Some(held), Some(reports));
     }

@@ -168,7 +168,7 @@ impl Outside {
         kernel::second(&mut self.kernel, self.redirects.turned_away())
     }
 
-    /// Carries actions out; returns how to leave the loop, if one of them is [`Action::Leave`].
+    /// Carries actions out; returns how to leave the loop, if one of them says so.
     pub(super) fn carry_out(&mut self, actions: Vec<Action>) -> Option<Result<(), String>> {
         for action in actions {
             self.act(action);
@@ -277,7 +277,7 @@ impl Outside {
         }
     }
 
-    /// Makes writes to the kernel's tables. Returns whether all that the rest depends on succeeded.
+    /// Makes one write. Returns whether the writes after it may be made.
     fn write(&mut self, write: crate::core::action::Write) -> bool {
         kernel::write(&mut self.kernel, write, &self.results)
     }

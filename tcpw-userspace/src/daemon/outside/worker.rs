@@ -199,7 +199,7 @@ fn prepare(texts: &Texts, against: Option<(u32, Rules)>, looks_up_accounts: impl
     let parsed = parse::parse(texts);
     looks_up_accounts();
     let accounts = KnownAccounts::of(&parsed.tables);
-    let same_as = against.filter(|(_, rules)| rules.are(&parsed.tables, &accounts));
+    let same_as = against.filter(|(_, rules)| rules.equals(&parsed.tables, &accounts));
     let rules = match &same_as {
         // The rules in force are already indexed.
         Some((_, rules)) => rules.clone(),
