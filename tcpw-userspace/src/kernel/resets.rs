@@ -245,7 +245,7 @@ impl Resets {
             return self.unlink(netns);
         }
         self.remove(|key| key.netns == netns && !wanted.contains_key(key))?;
-        // An entry for one address hides that for all addresses: write it first.
+        // An entry without flags hides the entry for all addresses: it is written first.
         let mut order: Vec<_> = wanted.iter().collect();
         order.sort_by_key(|(_, service)| service.flags != 0);
         for (key, service) in order {
@@ -273,7 +273,7 @@ impl Resets {
 
     fn remove(&mut self, is_over: impl Fn(&CertifiedKey) -> bool) -> Result<()> {
         let mut over: Vec<CertifiedKey> = self.certified.keys().filter(|key| is_over(key)).copied().collect();
-        // For the same reason remove it last.
+        // For the same reason it is removed last.
         over.sort_by_key(|key| self.certified.get(key).is_some_and(|service| service.flags == 0));
         for key in over {
             self.places.remove(&key).context("withdraw a service")?;

@@ -210,7 +210,10 @@ impl Banners {
         say(too_long - before.too_long, &format!("it is longer than {MAX_TEXT} bytes"));
         say(no_room - before.no_room, self.error.as_deref().unwrap_or_default());
         say(unread, "its file was not read in time");
-        say(late - before.late, "the rule needs the client's user, which is known only after the connection is established");
+        say(
+            late - before.late,
+            "the rule needs the client's user, which is known only after the connection is established",
+        );
     }
 
     pub(in crate::core) fn counters(&self) -> [(Metric, u64); 5] {

@@ -131,7 +131,8 @@ impl Reload {
                 self.take_in((number, began), *prepared, listeners, shared, out);
             }
             Err(error) => {
-                let problem = format!("the changed files could not be read: {error}; send SIGHUP to try again");
+                let problem =
+                    format!("the changed files could not be read: {error}; send SIGHUP to try again");
                 if shared.policies.current.is_none() {
                     return out.act(Action::Exit(Err(problem)));
                 }

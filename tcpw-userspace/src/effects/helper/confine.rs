@@ -98,7 +98,10 @@ pub(super) fn give_up_root(name: &str) -> Result<()> {
 fn find(name: &str) -> Result<User> {
     let user = User::from_name(name).with_context(|| format!("look for user {name}"))?;
     let user = user.with_context(|| format!("there is no user {name}"))?;
-    ensure!(!user.uid.is_root(), "user {name} is root: commands with data from the network do not run as root");
+    ensure!(
+        !user.uid.is_root(),
+        "user {name} is root: commands with data from the network do not run as root"
+    );
     Ok(user)
 }
 
