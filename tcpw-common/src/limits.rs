@@ -110,8 +110,8 @@ pub const MAX_CERTIFIED: u32 = 1 << 16;
 /// UDP ports that are watched.
 pub const MAX_UDP_PORTS: u32 = 1 << 16;
 
-/// Nothing is certified of a UDP port that was bound less than this ago, in nanoseconds: a bind that
-/// left its stamp may not have come to its end, nor its socket to what it will be.
+/// A UDP port that was bound less than this ago, in nanoseconds, is not certified: the bind(2) that changed the
+/// stamp may not have returned, and the socket's options may still change.
 pub const SETTLED_NS: u64 = 1_000_000_000;
 
 /// Allowed handshakes remembered, so that the last packet of one is not reset.

@@ -212,7 +212,7 @@ impl Banners {
         say(unread, "its file was not read in time");
         say(
             late - before.late,
-            "the rule needs the client's user, which is known only after the connection is established",
+            "their user decides, and is known only once the connection is established",
         );
     }
 
