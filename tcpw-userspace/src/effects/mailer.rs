@@ -64,7 +64,7 @@ impl Mailer {
             }
             (program, status) = (POSTDROP.into(), postdrop);
         }
-        // A user who may write the file could choose its group.
+        // A user with write access to the file could choose its group.
         let is_roots = status.owner == 0 && status.mode & 0o022 == 0;
         if is_roots
             && status.mode & 0o6000 == 0o2000

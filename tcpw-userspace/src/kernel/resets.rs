@@ -1,6 +1,6 @@
 //! Refusals by sk_lookup: one link per network namespace, and the certified places.
 //!
-//! In: certified places of a namespace, and a file that stands for it. Out: a link while there is
+//! In: certified places of a namespace, and an open file of it. Out: a link while there is
 //! one, entries in the kernel's table.
 //! Invariant: withdrawn certificates are removed before new ones are added; a link does not keep its
 //! namespace alive, and is detached with the last place.

@@ -1,7 +1,7 @@
 //! Connections that wait for their client's user: the programs that make them wait, and the map.
 //!
 //! Invariant: the programs are attached before a policy with users is in force, and detached only
-//! when no connection waits that such a policy let in.
+//! when no connection waits any more that such a policy allowed.
 
 use std::path::Path;
 

@@ -266,7 +266,7 @@ mod tests {
     fn sender_does_not_wait_and_what_does_not_fit_is_counted() {
         let (writer, allow, lines) = start(4);
         writer.send(numbered(0..1));
-        // The thread has it in hand once the queue is empty.
+        // The thread has taken it once the queue is empty.
         while writer.0.queue().lines > 0 {
             thread::yield_now();
         }

@@ -176,7 +176,7 @@ impl Scanning {
         tagged
     }
 
-    /// The file that stands for a network namespace of the last scan.
+    /// The open file of a network namespace of the last scan.
     pub(super) fn namespace(&self, netns: u64) -> Option<&File> {
         self.namespaces.get(&netns)
     }
