@@ -2,27 +2,27 @@
 
 use crate::layout::{SPARE, Spare};
 
-/// An answer for every attempt of a client at a policy, and how long it holds.
+/// An answer for every attempt of a client under a policy, and its expiry.
 ///
 /// Layout: 8 + 4 + 4 bytes, no padding.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Answer {
-    /// Nothing.
+    /// 0.
     pub spare: Spare,
     /// CLOCK_BOOTTIME, nanoseconds: from then on user space is asked again.
     pub expires_ns: u64,
     /// An [`Outcome`](crate::outcome::Outcome) as number, allow or refuse; or that the user decides:
     /// [`UserDecides`](crate::user::UserDecides).
     pub outcome: u32,
-    /// What a connection wants beside: [`REPORT`](crate::outcome::REPORT),
+    /// Marks of the outcome: [`REPORT`](crate::outcome::REPORT),
     /// [`KEEPALIVE`](crate::outcome::KEEPALIVE), [`REDIRECT`](crate::outcome::REDIRECT),
     /// [`BANNER`](crate::outcome::BANNER).
     pub marks: u32,
 }
 const _: () = assert!(size_of::<Answer>() == 16 + SPARE);
 
-/// An answer for one attempt alone: the result of a command decided, or its banner is ready.
+/// An answer for one attempt only: the result of a command decided, or its banner is ready.
 ///
 /// Layout: 8 + 4 × 4 bytes, no padding.
 #[repr(C)]
@@ -41,13 +41,13 @@ pub struct AnswerOnce {
 }
 const _: () = assert!(size_of::<AnswerOnce>() == 24);
 
-/// A flow whose next SYN is refused by a reset, because its attempt was refused alone.
+/// A flow whose next SYN is answered with a reset, because an answer for that attempt only refuses it.
 ///
 /// Layout: 8 + 2 × 4 bytes, no padding.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ResetOnce {
-    /// CLOCK_BOOTTIME, nanoseconds: from then on it is not.
+    /// CLOCK_BOOTTIME, nanoseconds: the entry expires then.
     pub expires_ns: u64,
     /// The attempt's initial sequence number, host order.
     pub isn: u32,

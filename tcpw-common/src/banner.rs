@@ -1,9 +1,9 @@
-//! A banner for a client that is let in: text that goes out before what its daemon sends first.
+//! A banner for an allowed client: text that is sent before the daemon's first bytes.
 
 /// Most bytes of one: the kernel keeps it with the connection's socket until it is sent.
 pub const MAX_TEXT: usize = 4096;
 
-/// A text on its way to its client.
+/// A banner that is not sent yet.
 ///
 /// Layout: 8 + 2 × 4 + 4096 bytes, no padding.
 #[repr(C)]
@@ -15,13 +15,13 @@ pub struct Banner {
     pub length: u32,
     /// 0.
     pub reserved: u32,
-    /// The text; what is behind its length is nothing.
+    /// The text; bytes after its length are not used.
     pub text: [u8; MAX_TEXT],
 }
 const _: () = assert!(size_of::<Banner>() == 4112);
 
 impl Banner {
-    /// A text for a connection that is not there yet; `None` if it is empty or too long.
+    /// A banner for a connection that does not exist yet; `None` if it is empty or too long.
     pub fn new(text: &[u8]) -> Option<Self> {
         let length = u32::try_from(text.len()).ok().filter(|length| *length > 0)?;
         let mut banner = Self { cookie: 0, length, reserved: 0, text: [0; MAX_TEXT] };

@@ -1,13 +1,13 @@
 //! Certified places: where sk_lookup may refuse, because exactly one identified listener is there.
 //!
 //! In: a network namespace, a protocol, a local address and port. Out: the one listener behind it.
-//! Invariant: a certificate holds only while the stamps it names are those in the table of changes. A
-//! socket that begins or ends to listen there writes another stamp first; over UDP, a socket that is bound
-//! to a watched port does.
+//! Invariant: a certificate is valid only while its stamps equal those in the table of changes. Before a socket
+//! begins or stops to listen there, the kernel changes the stamp; over UDP, before a socket is bound to a
+//! watched port.
 
 use crate::key::{Address, NamesId};
 
-/// A place: where a listener is reached.
+/// A place: a local address and port at which a listener is reached.
 ///
 /// Layout: 8 + 16 + 2 + 2 + 4 bytes, no padding.
 #[repr(C)]
@@ -34,11 +34,11 @@ const _: () = assert!(size_of::<CertifiedKey>() == 32);
 pub struct Certified {
     /// Names of the listener.
     pub names: NamesId,
-    /// Cookie of its socket, of one of them if there are several.
+    /// Cookie of its socket; of one of them, if there are several.
     pub cookie: u64,
-    /// Stamp of the port when user space looked.
+    /// Stamp of the port before user space scanned.
     pub port_stamp: u64,
-    /// Stamp of the namespace when user space looked.
+    /// Stamp of the namespace before user space scanned.
     pub netns_stamp: u64,
     /// Since when the names are these: CLOCK_BOOTTIME, nanoseconds.
     pub since_ns: u64,
@@ -46,8 +46,8 @@ pub struct Certified {
     pub pid: u32,
     /// Address family of the listening socket: 2 (AF_INET) or 10 (AF_INET6).
     pub family: u32,
-    /// [`MAY_RESET`], [`MAY_REDIRECT`], both, or 0: an entry of one address that is not certain hides the
-    /// entry of all addresses.
+    /// [`MAY_RESET`], [`MAY_REDIRECT`], both, or 0: an entry without flags for one address overrides the entry
+    /// for all addresses.
     pub flags: u32,
     /// 0.
     pub reserved: u32,
@@ -60,7 +60,7 @@ pub const MAY_RESET: u32 = 1;
 /// Flag: refused clients whose rule has a banner or a command for them may be redirected.
 pub const MAY_REDIRECT: u32 = 2;
 
-/// A UDP port that is watched: a bind(2) of it leaves a stamp, in whichever process.
+/// A UDP port that is watched: a bind(2) to it, by any process, changes its stamp.
 ///
 /// Layout: 8 + 4 + 4 bytes, no padding.
 #[repr(C)]
@@ -75,13 +75,14 @@ pub struct PortKey {
 }
 const _: () = assert!(size_of::<PortKey>() == 16);
 
-/// Stamps in the table of changes. Two ports that share one void each other's certificates: safe, and rare.
+/// Stamps in the table of changes. If two ports share one, a change of either voids the certificates of both:
+/// safe, and rare.
 pub const CHANGES: usize = 1 << 16;
 
-/// Stands for a port whose number is not known: every place of the namespace.
+/// For a port whose number is not known: voids every place of the namespace.
 pub const WHOLE_NETNS: u32 = 0;
 
-/// Stands for any listener that comes or goes in the namespace; voids nothing by itself.
+/// For any listener that comes or goes in the namespace; voids nothing by itself.
 pub const ANY_PORT: u32 = 1 << 16;
 
 /// Index of a port's stamp in the table of changes.

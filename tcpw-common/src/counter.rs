@@ -1,4 +1,4 @@
-//! The counters that the kernel keeps; they survive reloads and, pinned, restarts.
+//! The counters of the BPF programs; they survive reloads and, if pinned, restarts.
 //!
 //! A number, once given to a counter, is never given to another one: versions read each other's.
 
@@ -48,7 +48,7 @@ counters! {
     Replies = 12, "replies", "packets", "Datagrams not judged: the socket wrote to their sender before.";
     Repeats = 13, "repeats", "packets", "Refused datagrams of attempts that were counted before.";
     AcksWithoutHandshake = 14, "acks_without_handshake", "packets",
-        "ACKs dropped that belong to no handshake and whose client the policy refuses: a SYN cookie may be guessed.";
+        "ACKs dropped because they belong to no handshake and the policy refuses the client; a SYN cookie could be guessed.";
     Reset = 15, "reset", "packets", "Packets of refused attempts answered with a reset, over UDP with ICMP.";
     ResetLimited = 16, "reset_limited", "packets",
         "Packets of refused attempts left to the gate, which drops them, because of a rate limit.";
@@ -61,9 +61,9 @@ counters! {
     UserSyns = 20, "user_syns", "packets",
         "SYNs with data dropped because the user decides; the client sends one without data.";
     UserExpired = 21, "user_expired", "connections",
-        "Connections whose user was taken for unknown because no daemon of tcpw answered in time.";
+        "Connections whose user was taken as unknown because no daemon of tcpw answered in time.";
     UserNoRoom = 22, "user_no_room", "connections",
-        "Connections whose user was taken for unknown because too many waited.";
+        "Connections whose user was taken as unknown because too many waited.";
     Redirected = 23, "redirected", "attempts", "Refused attempts redirected to tcpw, for a banner or a twist.";
     BannersSent = 24, "banners_sent", "connections", "Banners sent to clients that were allowed.";
     BannersMissed = 25, "banners_missed", "connections",

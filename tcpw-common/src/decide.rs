@@ -1,8 +1,8 @@
 //! The lookup order: from a [`Query`] to an outcome.
 //!
 //! In: one attempt and a set of tables. Out: the outcome, with the policy and
-//! generation that gave it. The gate, the probe and user space run these same
-//! lines over different [`Tables`].
+//! generation that gave it. The gate, the probe and user space run this same
+//! code on different [`Tables`].
 //! Invariant: a constant number of look-ups, whatever the size of the policy,
 //! all of them in the one slot that was active when the evaluation began.
 
@@ -30,12 +30,12 @@ pub struct Header {
     pub server_classes: u32,
     /// Names classes: 1 if every daemon is treated alike.
     pub names_classes: u32,
-    /// Nothing.
+    /// 0.
     pub spare: Spare,
 }
 const _: () = assert!(size_of::<Header>() == 24 + SPARE);
 
-/// Nothing is refused; what the policy refuses is reported as such.
+/// Audit mode: nothing is refused; attempts that the policy refuses are reported as such.
 pub const AUDIT: u32 = 1;
 
 /// hosts.allow did not exist when the policy was made.
@@ -78,12 +78,12 @@ pub trait Tables {
     fn outcome(&self, slot: u32, index: u32) -> Option<u8>;
 }
 
-/// An outcome and what gave it.
+/// An outcome, and the policy that gave it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Decision {
-    /// What happens to the attempt.
+    /// The outcome of the attempt.
     pub outcome: Outcome,
-    /// What a connection wants beside: [`REPORT`](crate::outcome::REPORT),
+    /// Marks of the outcome: [`REPORT`](crate::outcome::REPORT),
     /// [`KEEPALIVE`](crate::outcome::KEEPALIVE), [`REDIRECT`](crate::outcome::REDIRECT),
     /// [`BANNER`](crate::outcome::BANNER).
     pub marks: u8,

@@ -14,7 +14,7 @@ pub enum Kind {
     Accepted = 3,
     /// The SYN waits for user space's answer: the address does not decide.
     Ask = 4,
-    /// A process bound or opened a listening socket: its names are wanted.
+    /// A process bound or opened a listening socket, which user space has to identify.
     Listening = 5,
     /// The SYN waits until user space has identified the listener.
     Unidentified = 6,
@@ -37,7 +37,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// The kind a record's number stands for.
+    /// The kind of a record, by its number.
     pub const fn from_number(number: u32) -> Option<Self> {
         match number {
             1 => Some(Self::Refused),

@@ -1,8 +1,8 @@
-//! What is remembered of an allowed handshake until it is complete.
+//! State of an allowed handshake until it is complete.
 
 use crate::tag::Tag;
 
-/// An allowed SYN whose connection wants more than to pass.
+/// An allowed SYN for whose connection something is to be done.
 ///
 /// Layout: 24 + 8 + 4 × 4 bytes, no padding.
 #[repr(C)]

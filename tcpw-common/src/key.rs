@@ -31,7 +31,7 @@ pub fn as_v4(address: &Address) -> Option<[u8; 4]> {
 /// restart, gives the same set the same id. 0 is the empty set.
 pub type NamesId = u64;
 
-/// One connection attempt, as the tables see it.
+/// One connection attempt: the input of [`decide`](crate::decide::decide).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Query {
     /// Names of the listener.
@@ -157,8 +157,8 @@ pub struct UdpClientKey {
     pub listener: u64,
     /// Client address.
     pub client: Address,
-    /// What became of it, an [`Outcome`](crate::outcome::Outcome) as number: allowed datagrams and refused
-    /// ones are attempts of their own.
+    /// Its outcome, an [`Outcome`](crate::outcome::Outcome) as number: allowed and refused datagrams are separate
+    /// attempts.
     pub outcome: u32,
     /// 0.
     pub reserved: u32,

@@ -1,7 +1,7 @@
 //! The layout's number, and a second layout for the tests of upgrades.
 //!
-//! In: the feature `other-layout`. Out: [`ABI_VERSION`], and what the other layout has more of.
-//! Invariant: a build without the feature has no byte of it.
+//! In: the feature `other-layout`. Out: [`ABI_VERSION`], and the additional fields of the other layout.
+//! Invariant: a build without the feature contains none of them.
 
 /// Layout version of maps, tags and events; part of the pin directory's name.
 ///

@@ -1,4 +1,4 @@
-//! The contract of kernel and user space.
+//! The interface between the BPF programs and user space.
 //!
 //! In: nothing. Out: the keys, values and events that cross the boundary, and
 //! [`decide`](decide::decide), the one lookup order both sides run.

@@ -43,7 +43,7 @@ pub const HELD_RING_BYTES: u32 = 1 << 22;
 pub const MAX_HELD: u32 = 1 << 16;
 
 /// After this long, in nanoseconds, an attempt without an answer is held again: user space may
-/// have lost it. Linux sends a SYN again after a second.
+/// have lost it. Linux retransmits a SYN after a second.
 pub const HOLD_AGAIN_NS: u64 = 800_000_000;
 
 /// Most attempts of one source (an IPv4 address, an IPv6 /64) held in a second; more wait for
@@ -53,12 +53,12 @@ pub const HOLDS_PER_SOURCE: u64 = 256;
 /// Sources whose holds are counted.
 pub const MAX_SOURCES: u32 = 1 << 14;
 
-/// Without a sign of life of user space for this long, in nanoseconds, nothing is held: a client
-/// whose first SYN was held by a daemon that died is decided when it sends it again.
+/// Without a sign of life of user space for this long, in nanoseconds, nothing is held: if a daemon
+/// died while a client's SYN was held, the client is decided when it retransmits.
 pub const ALIVE_NS: u64 = 800_000_000;
 
 /// For this long after its last sign of life, in nanoseconds, user space may be slow, not dead: a client that
-/// the tables allow is held once for the banner of its rule, and let in when it sends its SYN again.
+/// the tables allow is held once for the banner of its rule, and allowed when it retransmits its SYN.
 pub const SLOW_NS: u64 = 3_000_000_000;
 
 /// Processes that hold listening sockets.
@@ -67,7 +67,7 @@ pub const MAX_HOLDERS: u32 = 1 << 14;
 /// Listeners named by their cookie, because their socket cannot carry a tag.
 pub const MAX_LISTENERS: u32 = 1 << 16;
 
-/// Peers that UDP service sockets wrote to, and those they heard from.
+/// Peers that UDP service sockets sent to, and those they received from.
 pub const MAX_PEERS: u32 = 1 << 16;
 
 /// After a UDP service socket wrote to a peer first, datagrams of that peer are replies for this
@@ -78,12 +78,13 @@ pub const REPLIES_NS: u64 = 60_000_000_000;
 /// DHCP and mDNS answer within 5 s.
 pub const GROUP_REPLIES_NS: u64 = 10_000_000_000;
 
-/// A peer that was heard and judged within this time, in nanoseconds, is answered, not asked.
-/// Three times [`REPLIES_NS`]: a client that is refused does not become a peer by a pause.
+/// If a peer's datagram was judged within this time, in nanoseconds, a datagram of the socket to that peer is
+/// an answer and does not make the peer's next datagrams replies. Three times [`REPLIES_NS`]: a refused client
+/// gains nothing by a pause.
 pub const HEARD_NS: u64 = 180_000_000_000;
 
 /// For this long, in nanoseconds, a UDP socket that was bound before the start may still be
-/// answering what it heard before.
+/// answering datagrams it received before.
 pub const ANSWERS_FROM_BEFORE_NS: u64 = 5_000_000_000;
 
 /// Refused datagrams of a peer to a socket within this time, in nanoseconds, are one attempt.
@@ -109,26 +110,26 @@ pub const MAX_CERTIFIED: u32 = 1 << 16;
 /// UDP ports that are watched.
 pub const MAX_UDP_PORTS: u32 = 1 << 16;
 
-/// Nothing is certified of a UDP port that was bound less than this ago, in nanoseconds: a bind that
-/// left its stamp may not have come to its end, nor its socket to what it will be.
+/// A UDP port that was bound less than this ago, in nanoseconds, is not certified: the bind(2) that changed the
+/// stamp may not have returned, and the socket's options may still change.
 pub const SETTLED_NS: u64 = 1_000_000_000;
 
 /// Allowed handshakes remembered, so that the last packet of one is not reset.
 pub const MAX_PASSED: u32 = 1 << 16;
 
-/// How long they are, in nanoseconds. Linux takes a SYN cookie for two minutes at most.
+/// How long they are remembered, in nanoseconds. Linux accepts a SYN cookie for at most two minutes.
 /// Source: linux/include/net/tcp.h, `MAX_SYNCOOKIE_AGE`.
 pub const PASSED_NS: u64 = 130_000_000_000;
 
-/// More allowed handshakes than this in [`PASSED_NS`], and one of them may have been forgotten: the
-/// kernel's LRU evicts early. A quarter, as two such spans may follow each other.
+/// If more handshakes than this are allowed within [`PASSED_NS`], one of them may be missing from the table: the
+/// kernel's LRU evicts early. A quarter of the table, because two such periods may follow each other.
 pub const MANY_PASSED: u64 = MAX_PASSED as u64 / 4;
 
-/// Refused flows remembered, so that gate and reset do not both report one attempt.
+/// Refused flows remembered, so that the gate and sk_lookup do not both report one attempt.
 pub const MAX_FLOWS: u32 = 1 << 15;
 
-/// A SYN of a reset flow that comes again within this, in nanoseconds, is the same attempt: its reset
-/// was lost, or the lookup ran twice. Linux sends a SYN again after a second.
+/// A SYN of a flow that was reset within this time, in nanoseconds, is the same attempt: the reset was lost, or
+/// sk_lookup ran twice. Linux retransmits a SYN after a second.
 pub const SAME_ATTEMPT_NS: u64 = 1_500_000_000;
 
 /// A packet of a redirected flow belongs to the same attempt if it comes within this, in

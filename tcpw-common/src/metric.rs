@@ -1,11 +1,11 @@
-//! What is counted: one description for the kernel's counters and user space's.
+//! Metrics: one description for the kernel's counters and user space's.
 
 /// A number that status and metrics show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Metric {
     /// Its name in status and metrics.
     pub name: &'static str,
-    /// What it says, one sentence.
+    /// Help text, one sentence.
     pub help: &'static str,
     /// What it counts, in the plural: `attempts`, `packets`, `bytes`.
     pub unit: &'static str,
@@ -16,7 +16,7 @@ pub struct Metric {
 /// How a number changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum MetricKind {
-    /// It only grows, until its keeper ends.
+    /// It only grows, until the process or map that holds it ends.
     Counter,
     /// It goes up and down.
     Gauge,

@@ -1,4 +1,4 @@
-//! What the tables say of one connection.
+//! The outcome of an attempt, as the tables hold it.
 
 /// Mark of an entry: the accepted connection is reported, its rule runs a command.
 pub const REPORT: u8 = 4;
@@ -6,14 +6,14 @@ pub const REPORT: u8 = 4;
 /// Mark of an entry: the accepted socket gets SO_KEEPALIVE.
 pub const KEEPALIVE: u8 = 8;
 
-/// Mark of an entry that refuses: its rule has a banner or the command of `twist` for the client, whose
-/// connection is redirected.
+/// Mark of an entry that refuses: its rule has a banner or a `twist` command for the client, so the connection
+/// is redirected.
 pub const REDIRECT: u8 = 16;
 
-/// Mark of an entry that allows: its rule has a banner for the client, which user space is asked for.
+/// Mark of an entry that allows: its rule has a banner for the client, which user space has to make.
 pub const BANNER: u8 = 32;
 
-/// Entries are below this: an outcome, and every mark.
+/// Every entry, an outcome with its marks, is below this.
 pub const ENTRIES: usize = 64;
 
 /// An outcome and its marks, as the tables and answers hold them; `None` for a byte no compiler

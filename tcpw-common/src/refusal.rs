@@ -1,7 +1,7 @@
-//! What sk_lookup refuses: its limits, and what it remembers of flows.
+//! Refusals by sk_lookup: limits, and the state of refused flows.
 
-/// What the program of one namespace hands to the shared program: where it runs, and the ports of its
-/// packet, by which the shared program sees that no other program wrote meanwhile.
+/// Data that the program of one namespace passes to the shared program: the namespace, and the ports of the
+/// packet. By the ports the shared program detects that another program wrote meanwhile.
 ///
 /// Layout: 8 + 2 × 4 bytes, no padding.
 #[repr(C)]
@@ -31,7 +31,7 @@ pub struct ResetLimits {
 }
 const _: () = assert!(size_of::<ResetLimits>() == 24);
 
-/// What is remembered of a refused flow.
+/// State of a refused flow.
 ///
 /// Layout: 2 × 8 bytes, no padding.
 #[repr(C)]
@@ -43,13 +43,13 @@ pub struct RefusedFlow {
     pub by: u64,
 }
 
-/// The gate dropped it: its retransmits are left to the gate, which tells them from new attempts.
+/// The gate dropped it: its retransmits are left to the gate, which can distinguish them from new attempts.
 pub const BY_GATE: u64 = 1;
 
 /// It was reset.
 pub const BY_RESET: u64 = 2;
 
-/// It was redirected: so are its further packets.
+/// It was redirected, and its further packets are redirected too.
 pub const BY_REDIRECT: u64 = 3;
 
 /// Key of a redirect listener.
@@ -67,7 +67,7 @@ pub struct RedirectKey {
 }
 const _: () = assert!(size_of::<RedirectKey>() == 16);
 
-/// How many handshakes were allowed lately: whether the table of them may have dropped one.
+/// How many handshakes were allowed recently: shows whether the table of them may have evicted one.
 ///
 /// Layout: 3 × 8 bytes, no padding.
 #[repr(C)]

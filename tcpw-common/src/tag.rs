@@ -1,4 +1,4 @@
-//! What a listening socket, or a UDP service socket, carries: its socket storage.
+//! The tag of a listening socket, or of a UDP service socket, in its socket storage.
 
 use crate::key::NamesId;
 
@@ -8,7 +8,7 @@ use crate::key::NamesId;
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Tag {
-    /// Names under which the listener is known.
+    /// Names of the listener.
     pub names: NamesId,
     /// Cookie of its network namespace, 0 if unknown.
     pub netns: u64,
@@ -20,7 +20,7 @@ pub struct Tag {
 }
 const _: () = assert!(size_of::<Tag>() == 24);
 
-/// The names come from the process name at bind time; user space has not looked yet.
+/// A provisional tag: the names come from the process name at bind time.
 pub const PROVISIONAL: u32 = 1;
 
 /// A UDP socket whose port the kernel chose: never judged.
@@ -29,7 +29,7 @@ pub const KERNEL_PORT: u32 = 2;
 /// A UDP socket that was bound before the programs ran: the peers it answers are not known yet.
 pub const BOUND_BEFORE: u32 = 4;
 
-/// The process that gave it its provisional names was not root's: any process can call itself sshd.
+/// The process whose name the provisional tag is from was not root's: any process can call itself sshd.
 pub const UNPRIVILEGED: u32 = 8;
 
 /// In events alone: the listener receives from one device only (SO_BINDTODEVICE).

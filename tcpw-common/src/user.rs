@@ -41,7 +41,7 @@ impl UserDecides {
     }
 }
 
-/// A handshake whose connection will wait: what the gate knows of it.
+/// A handshake whose connection will wait: the facts the gate has.
 ///
 /// Layout: 24 + 8 × 4 bytes, no padding.
 #[repr(C)]
@@ -61,7 +61,7 @@ pub struct Pending {
     pub ifindex: u32,
     /// Sequence number of that packet, host order.
     pub seq: u32,
-    /// What it acknowledges, host order.
+    /// Acknowledgement number, host order.
     pub ack: u32,
     /// Its window, as it stands in the header.
     pub window: u32,
@@ -78,11 +78,11 @@ pub struct Waiting {
     pub flow: FlowKey,
     /// Cookie of the connection's own socket.
     pub socket: u64,
-    /// What the gate knew.
+    /// The facts the gate had.
     pub pending: Pending,
     /// When the handshake was complete: CLOCK_BOOTTIME, nanoseconds.
     pub since_ns: u64,
-    /// When the kernel takes the user for unknown, likewise.
+    /// When the kernel takes the user as unknown, likewise.
     pub deadline_ns: u64,
     /// Not 0: user space has refused it; no data pass until its socket is closed.
     pub refused: u32,
@@ -91,7 +91,7 @@ pub struct Waiting {
 }
 const _: () = assert!(size_of::<Waiting>() == 136);
 
-/// What a waiting connection's socket carries.
+/// The mark of a waiting connection's socket.
 ///
 /// Layout: 2 × 8 + 2 × 4 bytes, no padding.
 #[repr(C)]

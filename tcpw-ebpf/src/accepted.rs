@@ -2,7 +2,7 @@
 //!
 //! In: sock_ops on every TCP socket below the cgroup; attached only if accepted
 //! connections are logged, or a rule acts on them. Out: one event per connection the gate
-//! marked, SO_KEEPALIVE on its socket, and the banner that goes out before the daemon's first bytes.
+//! marked, SO_KEEPALIVE on its socket, and the banner that is sent before the daemon's first bytes.
 
 use core::ptr::{addr_of, read_volatile};
 
@@ -29,7 +29,7 @@ use crate::{
 const SOL_SOCKET: i32 = 1;
 const SO_KEEPALIVE: i32 = 9;
 
-/// A handshake is complete: does what the gate marked the connection for.
+/// A handshake is complete: carries out the marks of the connection.
 #[inline(always)]
 pub(crate) fn established(ctx: &SockOpsContext) {
     if ctx.op() != BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB {

@@ -1,9 +1,9 @@
-//! Banners of clients that are let in.
+//! Banners of allowed clients.
 //!
-//! In: handshakes for which user space has left a banner, and what such a connection's daemon sends first.
-//! Out: the banner in front of that, once.
-//! Invariant: what a daemon sends goes out whole and in order, whether or not the banner does; the banner goes
-//! out whole or not at all. It is kept in the socket's storage until then, so it ends with the connection.
+//! In: handshakes for which user space has left a banner, and the first data that such a connection's daemon
+//! sends. Out: the banner in front of these data, once.
+//! Invariant: the daemon's data are sent complete and in order, whether or not the banner is; the banner is
+//! sent complete or not at all. Until then it is in the socket's storage, so it is freed with the connection.
 //! Hooks: sock_ops; sk_msg, which runs under the socket's lock.
 //! Source: linux net/ipv4/tcp_bpf.c; net/core/filter.c, `bpf_msg_push_data`.
 
@@ -53,7 +53,7 @@ pub(crate) fn begin(ctx: &SockOpsContext, flow: &FlowKey) {
     BANNERS.remove(&key);
 }
 
-/// Puts the banner into the socket's storage, and has what the socket sends pass by [`send`].
+/// Puts the banner into the socket's storage, and lets the socket's data pass through [`send`].
 #[inline(always)]
 fn move_to_socket(ctx: &SockOpsContext, key: &BannerKey) -> bool {
     let Some(text) = BANNERS.get_ptr_mut(key) else {
@@ -66,7 +66,7 @@ fn move_to_socket(ctx: &SockOpsContext, key: &BannerKey) -> bool {
         if sk.is_null() {
             return false;
         }
-        // In more segments than the socket has room for, a send that does not block would end within the
+        // If the socket has no room for that many segments, a send that does not block would stop within the
         // banner, and the kernel would report a negative number of bytes to the daemon.
         let mss = read_volatile(addr_of!((*ctx.ops).mss_cache));
         if mss.wrapping_mul(MOST_SEGMENTS) < (*text).length {
@@ -157,7 +157,7 @@ fn fill(ctx: &SkMsgContext, banner: &Banner) -> bool {
     let text = (&raw const banner.text).cast::<u8>();
     let mut at = 0;
     while at < MAX_TEXT {
-        // Read anew each time: LLVM must not make one bound of two, which the verifier would not follow.
+        // Read again each time: LLVM must not merge the two bounds, because the verifier would not follow that.
         // SAFETY: a live number.
         let rest = unsafe { read_volatile(&raw const banner.length) } as usize;
         if at + WORD > rest {

@@ -20,7 +20,7 @@ pub(crate) fn count(counter: Counter) {
     }
 }
 
-/// What an event says beside its kind and time.
+/// The fields of an event, except its kind and time.
 pub(crate) struct Report<'a> {
     pub(crate) tag: &'a Tag,
     pub(crate) cookie: u64,
@@ -44,7 +44,8 @@ pub(crate) fn emit(kind: Kind, report: &Report) {
     };
     // SAFETY: the reservation is as large as an Event, and every field is written before it is submitted.
     unsafe { fill(entry.as_mut_ptr(), kind, report) };
-    // Wakes the reader if it has read all before: user space reads so that under a flood it seldom has.
+    // Wakes the reader only if it has read all earlier records; user space reads in batches, so that under a
+    // flood this is rare.
     entry.submit(0);
 }
 

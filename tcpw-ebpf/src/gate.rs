@@ -2,9 +2,9 @@
 //!
 //! In: each packet a socket below the cgroup is about to receive. Out: pass, or drop.
 //! Invariant: only a packet that opens a connection to a listening TCP socket, or a datagram to a
-//! UDP socket whose owner chose its port, can be dropped; what belongs to a connection leaves at
+//! UDP socket whose owner chose its port, can be dropped; a packet of a connection passes after
 //! the first test, a load and two compares. An ACK opens a connection if its number is a SYN
-//! cookie: one that belongs to no handshake is judged like a SYN. Where users decide, the last ACK of
+//! cookie: one that belongs to no handshake is judged like a SYN. If users decide, the last ACK of
 //! a handshake is judged too.
 //! Hook: cgroup_skb/ingress, after netfilter and sk_lookup; the context's socket is the listener
 //! for a SYN and for the last ACK of a handshake; a datagram is whole again, whatever fragments
@@ -116,7 +116,7 @@ fn attempt(ctx: &SkBuffContext) -> Option<&'static mut Attempt> {
     match shape {
         Shape::Opens | Shape::Unparsable => (attempt.completes, attempt.has_no_handshake) = (0, 0),
         Shape::Acknowledges => {
-            // What the SYN said, if there was one.
+            // The state from the SYN, if there was one.
             attempt.key.isn = attempt.header.seq.wrapping_sub(1);
             let has_none = !has_handshake(ctx, &attempt.key.flow) && !was_allowed(attempt);
             if !has_none && !user::do_count() {
@@ -172,7 +172,7 @@ fn was_allowed(attempt: &Attempt) -> bool {
     are_resets_on() && remember::may_be_in_handshake(&attempt.key.flow, unsafe { bpf_ktime_get_boot_ns() })
 }
 
-/// Names the listener: by the tag of user space, on the socket or under its cookie; else by a provisional one.
+/// Finds the listener's tag: that of user space, on the socket or under its cookie; else a provisional one.
 #[inline(always)]
 fn identify(attempt: &mut Attempt, tag: Option<&Tag>) {
     attempt.tag = match tag {
@@ -212,7 +212,7 @@ fn decide_attempt(ctx: &SkBuffContext, attempt: &mut Attempt) -> Passage {
         if is_daemon_alive(now_ns) {
             return wait(ctx, Kind::Unidentified, attempt, &decision, now_ns);
         }
-        // A name that any process may take can refuse a client, and not allow it.
+        // A name that any process may take can refuse a client, but cannot allow one.
         if attempt.tag.flags & UNPRIVILEGED != 0 && decision.outcome != Outcome::Refuse {
             attempt.tag.names = 0;
             attempt.query.names = 0;

@@ -1,8 +1,8 @@
 //! Holding a SYN: user space gets a copy, the packet itself is dropped.
 //!
-//! In: an attempt the gate cannot decide. Out: a record with the packet, for user space to
-//! send again once it is decided; else the client's own retransmit finds the decision.
-//! Invariant: bounded by source, by the ring, and by user space being alive.
+//! In: an attempt the gate cannot decide. Out: a record with the packet, which user space
+//! re-injects once it is decided; if that fails, the client's own retransmit finds the decision.
+//! Invariant: bounded by source and by the ring; nothing is held unless user space is alive.
 
 use core::ptr::read_volatile;
 
@@ -27,8 +27,8 @@ pub(crate) fn is_daemon_alive(now_ns: u64) -> bool {
     ALIVE.get(0).is_some_and(|alive| now_ns < alive.wrapping_add(ALIVE_NS))
 }
 
-/// Whether it makes sense to hold an attempt for what only user space can add to it: the daemon is alive; or it
-/// may be slow, and was not asked about this attempt before.
+/// Whether to hold an attempt for its banner: the daemon is alive; or it may be slow, and was not asked about
+/// this attempt before.
 #[inline(always)]
 pub(crate) fn is_worth_holding(key: &AttemptKey, now_ns: u64) -> bool {
     let Some(alive) = ALIVE.get(0).copied() else {
@@ -40,8 +40,8 @@ pub(crate) fn is_worth_holding(key: &AttemptKey, now_ns: u64) -> bool {
     now_ns < alive.wrapping_add(SLOW_NS) && (is_held(key, now_ns) || !HELD.has(key))
 }
 
-/// Whether user space may be told that the last ACK of a handshake had data: not twice in a short time, nor of
-/// too many handshakes of a source.
+/// Whether to report to user space that the last ACK of a handshake had data: not twice in a short time, and not
+/// for too many handshakes of a source.
 #[inline(always)]
 pub(crate) fn may_report_data(flow: &FlowKey, now_ns: u64) -> bool {
     if DATA_REPORTED.get(flow).is_some_and(|before| now_ns < before.wrapping_add(HOLD_AGAIN_NS)) {

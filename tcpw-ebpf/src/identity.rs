@@ -81,7 +81,7 @@ pub(crate) fn state_changed(ctx: &BtfTracePointContext) {
         }
         let port: u16 = read(sk, offset(&SOCK_NUM));
         let netns = netns::of_sock(sk);
-        // Before the socket can be found: no client is refused on behalf of an earlier listener.
+        // This comes before the socket can be found: no client is refused by the certificate of an earlier listener.
         changed(netns, IPPROTO_TCP, port.into());
         changed(netns, IPPROTO_TCP, ANY_PORT);
         if new == TCP_LISTEN {
@@ -90,7 +90,7 @@ pub(crate) fn state_changed(ctx: &BtfTracePointContext) {
     }
 }
 
-/// Voids what user space certified of a port; of all of the namespace, if the port is not chosen yet.
+/// Voids the certificates of a port, or of the whole namespace if the port is not chosen yet.
 #[inline(always)]
 pub(crate) fn changed(netns: u64, protocol: u16, port: u32) {
     // SAFETY: the helper has no preconditions.
@@ -163,7 +163,7 @@ fn name(sk: *mut c_void, bound: &Bound) {
     if bound.is_datagram && !is_report_due(pid) {
         return;
     }
-    // What it executes next may come before any scan. If it does not fit, a later scan renames.
+    // It may execute another program before any scan. If it does not fit, a later scan changes the names.
     let _ = HOLDERS.insert(&pid, &0, 0);
     emit(
         Kind::Listening,

@@ -5,7 +5,7 @@
 
 use core::ffi::c_void;
 
-/// 0 means that this kernel has no such member: the program then does without it.
+/// 0 means that this kernel has no such member, and the program does not use it.
 macro_rules! offsets {
     ($($name:ident)*) => {$(
         #[unsafe(no_mangle)]

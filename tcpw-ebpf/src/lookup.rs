@@ -16,7 +16,7 @@ pub(crate) struct Lookup {
     pub(crate) certified: Certified,
     pub(crate) tag: Tag,
     pub(crate) peer: PeerKey,
-    /// The attempt that was refused alone, if `is_once` is not 0.
+    /// The attempt that is refused by an answer for it only, if `is_once` is not 0.
     pub(crate) once: AttemptKey,
     pub(crate) is_once: u32,
     pub(crate) ifindex: u32,

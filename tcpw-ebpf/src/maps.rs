@@ -75,14 +75,14 @@ pub(crate) static POLICIES: ArrayOfMaps<Array<u32, 1, ANY_LENGTH>, SLOT_COUNT> =
 /// (Policy, client class) to outcome.
 #[btf_map]
 pub(crate) static OUTCOMES: ArrayOfMaps<Array<u8, 1, ANY_LENGTH>, SLOT_COUNT> = ArrayOfMaps::new();
-/// Never read: writing it makes user space wait until no program runs that read [`ACTIVE`] before.
+/// Never read. Writing it makes user space wait until every program that read [`ACTIVE`] before has ended.
 #[btf_map]
 pub(crate) static GRACE: ArrayOfMaps<Array<u32, 1, ANY_LENGTH>, 1> = ArrayOfMaps::new();
 
-/// What is known of a listening socket, or of a UDP socket that was bound.
+/// Tags of listening sockets, and of UDP sockets that were bound.
 #[btf_map]
 pub(crate) static TAGS: SkStorage<Tag> = btf_maps::SkStorage::new();
-/// Process name to names-set, for a listener user space has not looked at yet.
+/// Process name to names-set, for provisional tags.
 #[map]
 pub(crate) static COMMS: maps::HashMap<Comm, NamesId> =
     maps::HashMap::with_max_entries(MAX_COMMS, BPF_F_NO_PREALLOC);
@@ -127,7 +127,8 @@ pub(crate) static SOURCES: LruHashMap<Address, [u64; 2]> = LruHashMap::with_max_
 #[map]
 pub(crate) static HOLDS: RingBuf = RingBuf::with_byte_size(HELD_RING_BYTES, 0);
 
-/// Peers a UDP service socket wrote to first, and until when they reply: CLOCK_BOOTTIME, nanoseconds.
+/// Peers a UDP service socket sent to first, and until when their datagrams are replies: CLOCK_BOOTTIME,
+/// nanoseconds.
 #[map]
 pub(crate) static WROTE: LruHashMap<PeerKey, u64> = LruHashMap::with_max_entries(MAX_PEERS, 0);
 /// Peers a UDP service socket heard, judged and allowed, and when last: CLOCK_BOOTTIME, nanoseconds.
@@ -171,10 +172,10 @@ pub(crate) static PRESSURE: Array<Pressure, 1> = Array::new();
 /// Flows that were refused.
 #[map]
 pub(crate) static FLOWS: FlowLru<FlowKey, RefusedFlow> = FlowLru::new(MAX_FLOWS);
-/// The namespace whose program runs on this CPU.
+/// The namespace whose program runs on this CPU, passed to the shared program.
 #[map]
 pub(crate) static PLACE: PerCpuArray<Place> = PerCpuArray::with_max_entries(1, 0);
-/// The program that those of all namespaces call.
+/// The shared program, which those of all namespaces call.
 #[map]
 pub(crate) static REFUSALS: ProgramArray = ProgramArray::with_max_entries(1, 0);
 /// The redirect listeners.
@@ -198,7 +199,7 @@ pub(crate) static DATA_REPORTED: FlowLru<FlowKey, u64> = FlowLru::new(MAX_USER_H
 #[map]
 pub(crate) static WAITING: maps::HashMap<u64, Waiting> =
     maps::HashMap::with_max_entries(MAX_WAITING, BPF_F_NO_PREALLOC);
-/// What a waiting connection's socket carries.
+/// Marks of waiting connections' sockets.
 #[btf_map]
 pub(crate) static MARKS: SkStorage<Mark> = btf_maps::SkStorage::new();
 
@@ -208,7 +209,7 @@ pub(crate) static BANNERS: FlowMap<BannerKey, Banner> = FlowMap::new(MAX_BANNERS
 /// The banner in a connection's socket, until it is sent.
 #[btf_map]
 pub(crate) static BANNER_TEXTS: SkStorage<Banner> = btf_maps::SkStorage::new();
-/// These sockets, by cookie: what they send passes through the program that sends the banner.
+/// These sockets, by cookie: their data pass through the program that sends the banner.
 #[map]
 pub(crate) static BANNER_SOCKETS: SockHash<u64> = SockHash::with_max_entries(MAX_BANNER_SOCKETS, 0);
 

@@ -1,7 +1,7 @@
 //! The network namespace of a socket.
 //!
 //! Out: the namespace's cookie, which no two namespaces share. cgroup_skb has no helper for it before
-//! Linux 6.15, and sk_lookup none at all: there the program of each namespace says where it runs.
+//! Linux 6.15, and sk_lookup none at all: there the program of each namespace passes the cookie.
 
 use core::ffi::c_void;
 

@@ -1,6 +1,6 @@
-//! Refusals of one attempt alone: a command decided.
+//! Refusals of one attempt only: a command decided.
 //!
-//! In: the flow that user space names just before it re-injects the held SYN, with the SYN's sequence number,
+//! In: the flow that user space writes just before it re-injects the held SYN, with the SYN's sequence number,
 //! which the hook does not show. Out: whether this SYN is that one.
 //! Invariant: an entry counts once: user space is asked again about the next attempt of the flow.
 

@@ -31,7 +31,7 @@ pub(crate) enum Shape {
     Opens,
     /// An ACK: the last of a handshake, or one that belongs to none.
     Acknowledges,
-    /// Neither: a reset, or nothing that makes sense to a listener.
+    /// Neither: a reset, or a packet that a listener ignores.
     Continues,
     /// No TCP or UDP header was found; the addresses are there.
     Unparsable,

@@ -1,6 +1,6 @@
-//! What becomes of a packet.
+//! The result for a packet.
 
-/// What becomes of a packet.
+/// The result for a packet.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Passage {
     Pass,

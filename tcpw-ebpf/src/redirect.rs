@@ -21,7 +21,7 @@ pub(crate) fn was_redirected(before: Option<RefusedFlow>, now_ns: u64) -> bool {
     before.is_some_and(|flow| flow.by == BY_REDIRECT && now_ns < flow.at_ns.wrapping_add(PASSED_NS))
 }
 
-/// Whether it is so short ago that the packet belongs to the same attempt.
+/// Whether that is recent enough for the packet to belong to the same attempt.
 #[inline(always)]
 pub(crate) fn is_same_attempt(before: Option<RefusedFlow>, now_ns: u64) -> bool {
     before.is_some_and(|flow| flow.by == BY_REDIRECT && now_ns < flow.at_ns.wrapping_add(REDIRECTED_NS))

@@ -1,7 +1,7 @@
-//! What the gate leaves behind for the resets.
+//! State that the gate records for sk_lookup.
 //!
-//! In: the gate's verdict on a SYN. Out: flows that must not be reset: those it let pass, whose
-//! last ACK carries a SYN cookie, and those it refused itself, whose retransmits it counts.
+//! In: the gate's verdict on a SYN. Out: flows that must not be reset: those it let pass, because their
+//! last ACK may carry a SYN cookie, and those it refused itself, because it counts their retransmits.
 //! Invariant: while [`may_have_forgotten`] says no, every flow that passed within
 //! [`PASSED_NS`] is known.
 
@@ -28,7 +28,7 @@ pub(crate) fn are_resets_on() -> bool {
 #[inline(always)]
 pub(crate) fn passed(flow: &FlowKey, now_ns: u64) {
     count(now_ns);
-    // The table evicts; it is full of newer ones only if `count` saw them.
+    // The table evicts its oldest entries: `count` notices if there are too many newer ones.
     PASSED.set(flow, &now_ns);
 }
 

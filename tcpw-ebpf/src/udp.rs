@@ -61,7 +61,7 @@ pub(crate) fn wrote_v4(ctx: &SockAddrContext) {
     };
     // SAFETY: a member of the context.
     let ip = unsafe { read_volatile(addr_of!((*ctx.sock_addr).user_ip4)) };
-    // To 0.0.0.0 is to this host.
+    // 0.0.0.0 means this host.
     key.peer = mapped(if ip == 0 { [127, 0, 0, 1] } else { ip.to_ne_bytes() });
     wrote(&mut key);
 }
@@ -84,7 +84,7 @@ pub(crate) fn wrote_v6(ctx: &SockAddrContext) {
     };
     key.peer = join(words);
     if key.peer == ANY_PEER {
-        // To :: is to this host.
+        // :: means this host.
         key.peer[15] = 1;
     }
     wrote(&mut key);
@@ -122,7 +122,7 @@ fn begin(ctx: &SockAddrContext) -> Option<PeerKey> {
     }
 }
 
-/// Remembers the peer that the socket wrote to, unless it answers.
+/// Remembers the peer that the socket sends to, unless this is an answer to the peer.
 #[inline(always)]
 fn wrote(key: &mut PeerKey) {
     // SAFETY: the helper has no preconditions.
@@ -137,7 +137,7 @@ fn wrote(key: &mut PeerKey) {
     if heard.is_some_and(|heard| now < heard + HEARD_NS) {
         return;
     }
-    // A full table costs the oldest.
+    // A full table evicts its oldest entry.
     let _ = WROTE.insert(&*key, &(now + replies_ns), 0);
 }
 
@@ -187,7 +187,7 @@ pub(crate) fn note(key: &PeerKey, now: u64, passed: bool) {
         None => passed,
     };
     if is_due {
-        // A full table costs the oldest.
+        // A full table evicts its oldest entry.
         let _ = HEARD.insert(key, &now, 0);
     }
 }

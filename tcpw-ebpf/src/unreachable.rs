@@ -4,7 +4,7 @@
 //! to which the kernel answers with ICMP, or pass; the stamp of a port that is bound.
 //! Invariant: it refuses nothing that the gate would pass: a certified place has one socket, and its cookie
 //! is in the keys of the peers and of the attempt, as in the gate. Before a socket can be found at a port, its
-//! stamp changes: nothing is certain of the port until user space has looked again.
+//! stamp changes, so the port's certificates are void until user space has scanned again.
 //! Limit: the hook does not tell a datagram from an ICMP error about a datagram of the listener's own. Such an error
 //! from a refused client counts as an attempt.
 //! Source: linux net/ipv4/udp.c, `__udp4_lib_lookup`: connected sockets are found before this hook; datagrams to a
@@ -32,7 +32,7 @@ use crate::{
     udp::{is_first, note, replies},
 };
 
-/// Whether the gate would not judge the datagram, or it would reach others too.
+/// Whether the gate would not judge the datagram, or it goes to a group.
 #[inline(always)]
 pub(crate) fn is_unjudged(lookup: &mut Lookup) -> bool {
     name_peer(lookup);
@@ -82,7 +82,7 @@ pub(crate) fn binds(ctx: &SockAddrContext) {
     }
 }
 
-/// A UDP socket has its port. What was certified since it asked is void too.
+/// A UDP socket has its port. Certificates made since it asked for the port are void too.
 #[inline(always)]
 pub(crate) fn got_port(ctx: &SockContext) {
     // SAFETY: as above.

@@ -2,9 +2,9 @@
 //!
 //! In: handshakes that user space let go on for that reason, and every packet of a socket while a
 //! policy with users is in force. Out: a marked socket and an entry in [`WAITING`] for each such
-//! connection; of its packets only those without data pass, until user space takes the entry away.
+//! connection; of its packets only those without data pass, until user space removes the entry.
 //! Invariant: not one byte of data passes a waiting connection, in either direction. Other
-//! sockets leave at the first test: they carry no mark.
+//! sockets pass after the first test: they carry no mark.
 //! Hooks: cgroup_skb/ingress and egress, sock_ops.
 
 use aya_ebpf::{
@@ -38,26 +38,26 @@ use crate::{
 
 const NS_PER_S: u64 = 1_000_000_000;
 
-/// Whether users decide anything, or did until a moment ago.
+/// Whether users decide, or did until recently.
 #[inline(always)]
 pub(crate) fn do_count() -> bool {
     USERS.get(0).is_some_and(|users| *users != 0)
 }
 
-/// Forgets what an older handshake of the same flow left.
+/// Removes the state of an older handshake of the same flow.
 #[inline(always)]
 pub(crate) fn forget(flow: &FlowKey) {
     USER_HANDSHAKES.remove(flow);
 }
 
-/// Lets a handshake go on whose connection will wait, unless its packet has data. If the last ACK has data, the
-/// handshake is remembered all the same: user space may send that ACK without them.
+/// Lets a handshake go on whose connection will wait, unless its packet has data. Also if the last ACK has data,
+/// the handshake is remembered: user space may send that ACK without the data.
 #[inline(always)]
 pub(crate) fn go_on(flow: &FlowKey, pending: &Pending, is_syn: bool, has_data: bool) -> Passage {
     if has_data {
         count(if is_syn { Counter::UserSyns } else { Counter::UserSegments });
         if !is_syn {
-            // If it does not fit, the server's own SYN-ACK asks once more.
+            // If it does not fit, the retransmitted SYN-ACK makes the client send its ACK again.
             USER_HANDSHAKES.set(flow, pending);
         }
         return Passage::Drop;
@@ -79,7 +79,7 @@ pub(crate) fn accepted(ctx: &SockOpsContext) {
     // SAFETY: the helper takes the context.
     let cookie = unsafe { bpf_get_socket_cookie(ctx.ops.cast()) };
     let kind = if wait(ctx, &flow, &pending, cookie) { Kind::WaitsForUser } else { Kind::NoRoomForUser };
-    // From here on the mark says it.
+    // From here on the socket's mark has this state.
     USER_HANDSHAKES.remove(&flow);
     emit(
         kind,
@@ -133,7 +133,7 @@ fn wait(ctx: &SockOpsContext, flow: &FlowKey, pending: &Pending, socket: u64) ->
     if WAITING.insert(&socket, &waiting, 0).is_ok() {
         return true;
     }
-    // The user is unknown: what is then allowed passes at once, else nothing ever does.
+    // The user is unknown: if the connection is then allowed its data pass at once, else never.
     count(Counter::UserNoRoom);
     mark.deadline_ns = 0;
     mark.expired = 1;

@@ -1,7 +1,7 @@
-//! What user space answers to an attempt: its verdict, or the banner of a client that is let in.
+//! Answers of user space to an attempt: its verdict, or the banner of an allowed client.
 //!
-//! In: an attempt that the tables leave open, or allow with a text. Out: its passage by the answer that is
-//! there; else it is held.
+//! In: an attempt that the tables do not decide, or allow with a banner. Out: its passage by an existing
+//! answer; else it is held.
 //! Invariant: a client that the tables allow is held for its banner only while user space can make it and no
 //! bound is exceeded.
 
@@ -26,15 +26,15 @@ use crate::{
     user,
 };
 
-/// Whether the client to let in gets a banner, which user space has to be asked for.
+/// Whether the allowed client gets a banner, which user space has to make.
 #[inline(always)]
 pub(super) fn wants_text(attempt: &Attempt, decision: &Decision, marks: u8) -> bool {
     marks & BANNER != 0 && attempt.completes == 0 && !is_datagram(attempt) && decision.flags & AUDIT == 0
 }
 
-/// The address does not decide; or the client is allowed, with these marks, and gets a banner: take user
-/// space's answer, or ask for one. A client that would have to wait for nothing but its banner, and cannot be
-/// held, gets none.
+/// The address does not decide; or the client is allowed, with these marks, and gets a banner: uses user
+/// space's answer, or asks for one. A client that would only wait for its banner, but cannot be held, gets no
+/// banner.
 #[inline(always)]
 pub(super) fn ask(
     ctx: &SkBuffContext,
@@ -96,7 +96,7 @@ pub(super) fn ask(
     allow(attempt, decision, marks & !BANNER)
 }
 
-/// Whether an answer lets the client in, and its banner is still to be asked for; notes the answer's marks.
+/// Whether an answer allows the client, but user space still has to make its banner; stores the answer's marks.
 #[inline(always)]
 fn says_allow(attempt: &Attempt, decision: &Decision, answer: &Answer, allowed: &mut Option<u8>) -> bool {
     let marks = (answer.marks & 0xff) as u8;

@@ -49,7 +49,7 @@ mod tests {
         is(&[socket(1, "0.0.0.0:22"), socket(21, "0.0.0.0:22")], &[]);
         is(&[PortSocket { is_guarded: false, ..socket(1, "0.0.0.0:22") }], &[]);
         is(&[PortSocket { is_of_one_interface: true, ..socket(1, "0.0.0.0:22") }], &[]);
-        // Which of the two an IPv4 client meets is the kernel's affair.
+        // It depends on the kernel which of the two an IPv4 client reaches.
         is(&[socket(1, "0.0.0.0:22"), socket(2, "[::]:22")], &[(":: 22", 2)]);
     }
 

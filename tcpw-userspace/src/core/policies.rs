@@ -52,7 +52,7 @@ impl Rules {
     }
 
     /// Whether two sets of rules are the same.
-    pub fn are(&self, tables: &Tables, accounts: &KnownAccounts) -> bool {
+    pub fn equals(&self, tables: &Tables, accounts: &KnownAccounts) -> bool {
         **self.tables() == *tables && *self.accounts == *accounts
     }
 }

@@ -1,9 +1,9 @@
-//! Everything that can happen, in one place, the most urgent first.
+//! All sources of inputs, the most urgent first.
 //!
-//! In: the kernel's rings, results of what runs outside, the control socket, signals, the time. Out: one of
-//! them at a time.
+//! In: the kernel's rings, results of threads and tasks, the control socket, signals, the time. Out: one
+//! input at a time.
 //! Invariant: signs of life come first, then held packets, results, control, and the kernel's reports: a
-//! flood of one kind delays only what comes after it. A batch is small enough that what is more urgent waits
+//! flood of one kind delays only the kinds after it. A batch is small enough that a more urgent input waits
 //! a millisecond or two.
 
 use std::{future::pending, time::Instant};
@@ -22,16 +22,16 @@ use crate::{
     core::Input,
 };
 
-/// Reports of the kernel that are handed on at once.
+/// Most reports of the kernel in one input.
 const MOST_REPORTS: usize = 128;
 
-/// Something that happened.
+/// One thing that the loop has to handle.
 pub(super) enum Arrival {
-    /// Complete as it is.
+    /// An input for the core.
     Input(Input),
-    /// A result that needs what only the loop holds.
+    /// A result of a thread or task, which the loop makes into an input.
     Outcome(Outcome),
-    /// Another second.
+    /// A second has passed.
     Second,
     /// Reports of the kernel.
     Reports(Vec<Record>),
@@ -39,13 +39,13 @@ pub(super) enum Arrival {
     Request(Request, Reply),
 }
 
-/// Where things come from.
+/// The sources.
 pub(super) struct Inbox {
     second: Interval,
     results: mpsc::UnboundedReceiver<Outcome>,
     held: Option<mpsc::Receiver<Vec<Held>>>,
     reports: Option<mpsc::Receiver<Vec<Record>>>,
-    /// Of a batch, what was not handed on yet.
+    /// The part of a batch that was not returned yet.
     rest: Vec<Record>,
     control: Server,
     terminate: Signal,
@@ -54,7 +54,7 @@ pub(super) struct Inbox {
 }
 
 impl Inbox {
-    /// Nothing but requests, signals and results comes in yet.
+    /// Without the kernel's rings: at first only requests, signals and results come.
     pub(super) fn new(control: Server) -> Result<(Self, mpsc::UnboundedSender<Outcome>)> {
         let (sender, results) = mpsc::unbounded_channel();
         let mut second = tokio::time::interval(std::time::Duration::from_secs(1));
@@ -73,13 +73,13 @@ impl Inbox {
         Ok((inbox, sender))
     }
 
-    /// The kernel's rings.
+    /// Adds the kernel's rings.
     pub(super) fn connect(&mut self, held: mpsc::Receiver<Vec<Held>>, reports: mpsc::Receiver<Vec<Record>>) {
         (self.held, self.reports) = (Some(held), Some(reports));
     }
 
-    /// The next thing; [`Input::Deadline`] if nothing happens before that. Where attempts are not judged
-    /// yet, the rings are left alone.
+    /// The next input; [`Input::Deadline`] if none comes before `deadline`. While attempts are not judged yet, the
+    /// rings are not read.
     pub(super) async fn next(&mut self, deadline: Option<Instant>, is_enforcing: bool) -> Result<Arrival> {
         let until = async {
             match deadline {
@@ -109,7 +109,7 @@ impl Inbox {
         }
     }
 
-    /// Takes no more requests; waits a moment for the answers that are on their way.
+    /// Takes no more requests; waits a moment for the answers that are not sent yet.
     pub(super) async fn close(self) {
         self.control.close().await;
     }
@@ -122,7 +122,7 @@ async fn receive<T>(from: &mut Option<mpsc::Receiver<T>>) -> Option<T> {
     }
 }
 
-/// The next reports, few enough. Cancel safe.
+/// The next reports, up to the limit. Cancel safe.
 async fn batch(
     rest: &mut Vec<Record>,
     from: &mut Option<mpsc::Receiver<Vec<Record>>>,

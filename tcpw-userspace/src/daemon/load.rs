@@ -1,7 +1,7 @@
-//! The programs are loaded, listeners identified; a start that fails leaves things as they were.
+//! Loads the programs and attaches those that identify listeners; a start that fails is undone.
 //!
-//! In: a configuration. Out: a [`Kernel`] whose gate is not attached yet, and what the core has to know of
-//! how it began.
+//! In: a configuration. Out: a [`Kernel`] whose gate is not attached yet, and the state at the start that the
+//! core needs.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::{
     kernel::{Changes, Hook, HookState, Kernel, LoadOptions, Pins},
 };
 
-/// What was loaded.
+/// The loaded programs, and the state at the start.
 pub(super) struct Loaded {
     pub(super) kernel: Kernel,
     /// Stamps of listeners that come and go, if clients can be reset or redirected.
@@ -22,13 +22,13 @@ pub(super) struct Loaded {
     pub(super) started: Started,
 }
 
-/// Loads, or adopts what is pinned.
+/// Loads the programs, or adopts the pinned ones.
 pub(super) fn load(config: &Config) -> Result<Loaded> {
     let pins = config.pin.then(|| Pins::new(&config.pin_dir));
     let mut kernel = Kernel::load(&LoadOptions {
         pins: pins.as_ref(),
         log_allowed: config.log_allowed,
-        // Then the gate remembers which clients it let pass.
+        // Resets need the gate to remember which flows it let pass.
         resets: config.mode == Mode::Enforce && config.refusal.resets_any(),
     })?;
     tokio::spawn(kernel.take_diagnostics()?.forward());
@@ -36,7 +36,7 @@ pub(super) fn load(config: &Config) -> Result<Loaded> {
     for (hook, state) in kernel.attach_identity(&config.cgroup) {
         if let HookState::Refused(reason) = state {
             has_listening_hook &= hook != Hook::Listening;
-            log::warn!("this kernel refuses {}: {reason}", hook.program());
+            log::warn!("the kernel refuses program {}: {reason}", hook.program());
         }
     }
     let changes = start_refusals(&mut kernel, config);
@@ -47,7 +47,7 @@ pub(super) fn load(config: &Config) -> Result<Loaded> {
     }
     let has_users = kernel.users.were_pinned();
     if has_users {
-        // Connections that an earlier process let in wait still.
+        // Connections of an earlier process still wait.
         kernel.begin_users(&config.cgroup)?;
     }
     let flags = kernel.flags_in_force()?;
@@ -62,9 +62,9 @@ pub(super) fn load(config: &Config) -> Result<Loaded> {
     Ok(Loaded { kernel, changes, started })
 }
 
-/// Gets ready to reset or redirect clients, unless tcpw only looks.
+/// Prepares resets and redirects, except in audit mode.
 fn start_refusals(kernel: &mut Kernel, config: &Config) -> Option<Arc<Changes>> {
-    // Without resets, some may be redirected to what their rule has for them.
+    // Also without resets, clients may be redirected for a banner or `twist`.
     let started = if config.mode == Mode::Enforce {
         kernel.start_resets(&config.refusal, &config.cgroup).map(Some)
     } else {
@@ -84,7 +84,7 @@ fn missing(flags: u32) -> [bool; 2] {
     [NO_ALLOW_TABLE, NO_DENY_TABLE].map(|flag| flags & flag != 0)
 }
 
-/// Keeps other daemons from the pins, and this one from guarding beside them.
+/// Locks the pins against other daemons; fails if this daemon would enforce a second policy beside a pinned one.
 pub(super) fn lock_pins(config: &Config) -> Result<Option<Lock>> {
     if config.pin {
         return Ok(Some(Lock::take_pins(&config.pin_dir)?));
@@ -96,13 +96,13 @@ pub(super) fn lock_pins(config: &Config) -> Result<Option<Lock>> {
     Err(LockError::Orphan { path: config.pin_dir.clone() }.into())
 }
 
-/// Takes back what a start pinned that failed.
+/// Removes the pins of a start that failed.
 pub(super) fn undo(pins: Option<&Pins>) {
     let Some(pins) = pins else { return };
     if let Err(error) = pins.remove() {
         log::error!("{error:#}");
     }
     for old in pins.gates().unwrap_or_default() {
-        log::warn!("the policy that version {} pinned stays in force; nobody follows it", old.version());
+        log::warn!("the policy that version {} pinned stays in force; no daemon updates it", old.version());
     }
 }

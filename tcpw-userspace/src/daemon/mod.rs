@@ -1,8 +1,8 @@
-//! The daemon: the loop that hands the core what happened, and does what it says.
+//! The daemon: the loop that passes inputs to the core and carries its actions out.
 //!
 //! In: a configuration. Out: enforcement until told to stop.
-//! Invariant: nothing in the loop sleeps, parses, compiles, reads a file or waits for a lock: what takes
-//! longer than a system call or two runs on a thread or task of [`outside`], whose result is an input.
+//! Invariant: nothing in the loop sleeps, parses, compiles, reads a file or waits for a lock: an action that
+//! takes longer than a system call or two runs on a thread or task of [`outside`], and its result is an input.
 
 mod clock;
 mod inbox;
@@ -24,7 +24,7 @@ use outside::Outside;
 /// Runs until SIGTERM, SIGINT or a command ends it.
 ///
 /// # Errors
-/// What is needed to start is missing; once enforcement is on, errors are logged and it goes on.
+/// The start failed. After that errors are only logged.
 pub async fn run(config: Config) -> Result<()> {
     raise_file_limit();
     let _lock = Lock::take(&config.run_dir)?;
@@ -35,7 +35,7 @@ pub async fn run(config: Config) -> Result<()> {
     let mut is_enforcing = false;
     let result = enforce(config, control, &mut is_enforcing).await;
     if result.is_err() && !is_enforcing && !is_adoption {
-        // Things are left as they were.
+        // The start is undone.
         load::undo(pins.as_ref());
     }
     result

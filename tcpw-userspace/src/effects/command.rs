@@ -1,8 +1,8 @@
-//! What the options of a judgement come to: commands, each with its surroundings.
+//! The commands of a judgement, each with its environment.
 //!
 //! In: the effects of a judgement, in order. Out: the commands of `spawn`.
-//! Invariant: `setenv`, `nice` and `umask` act on what stands behind them, as in a process
-//! that libwrap runs in; nothing of one request is left for the next.
+//! Invariant: `setenv`, `nice` and `umask` act on the commands after them, as in a process
+//! that libwrap runs in; they have no effect on the next request.
 //! Source: hosts_options(5); tcp_wrappers 7.6.q `options.c`.
 
 use super::wire::Order;
@@ -14,13 +14,13 @@ use crate::{
 /// A command to run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Command {
-    /// What `/bin/sh -c` gets.
+    /// The argument of `/bin/sh -c`.
     pub text: Text,
-    /// What surrounds it.
+    /// Its environment.
     pub surroundings: Surroundings,
 }
 
-/// What a command finds when it starts.
+/// The environment of a command when it starts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Surroundings {
     /// Names and values set by `setenv`; a later one replaces an earlier one.
@@ -51,7 +51,7 @@ impl Surroundings {
         }
     }
 
-    /// Lets one more option act.
+    /// Applies one option.
     pub fn apply(&mut self, action: &Action) {
         match action {
             Action::Setenv { name, value } => {
@@ -74,7 +74,7 @@ impl Surroundings {
     }
 }
 
-/// What surrounds a command of `aclexec` among the effects.
+/// The environment of an `aclexec` command among the effects.
 pub fn surroundings_of(effects: &[Effect], command: &[u8]) -> Surroundings {
     let mut surroundings = Surroundings::default();
     for effect in effects {

@@ -1,8 +1,9 @@
-//! Files that commands write to where their user may make none: /var/log/tcp.deny.log.
+//! Files that commands write to, in directories where the commands' user may not create any, such as
+//! /var/log/tcp.deny.log.
 //!
-//! In: paths that the settings name and a command uses, as root. Out: regular files of the commands'
-//! user.
-//! Invariant: only what is missing is made, and only what is root's is given away: no link is
+//! In: paths that both the settings and a command name. Out: regular files that belong to the commands'
+//! user. Runs as root.
+//! Invariant: only missing files are created, and only files of root are given to that user: no link is
 //! followed, no other user's file is touched.
 
 use std::{
@@ -14,7 +15,7 @@ use std::{
 
 use nix::unistd::User;
 
-/// What was done about a file.
+/// What was done with a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Done {
     Nothing,
@@ -22,12 +23,12 @@ enum Done {
     Given,
 }
 
-/// The files of the commands in force, and whose they are.
+/// The files of the commands in force, and the user they belong to.
 pub(crate) struct Files {
     user: String,
     account: Option<User>,
     wanted: Vec<PathBuf>,
-    /// Of those, what went wrong and was said.
+    /// Failures that were reported.
     said: Vec<PathBuf>,
 }
 
@@ -42,7 +43,7 @@ impl Files {
         &self.wanted
     }
 
-    /// Commands name these; whether they named others before.
+    /// Sets the files that commands name. Returns whether they changed.
     pub(crate) fn want(&mut self, mut files: Vec<PathBuf>) -> bool {
         files.sort();
         files.dedup();
@@ -53,8 +54,8 @@ impl Files {
         std::mem::replace(&mut self.wanted, files) != self.wanted
     }
 
-    /// Makes what is missing, and gives away what is root's: at first, and after a rotation. Whether there
-    /// was any.
+    /// Creates missing files, and gives files of root to the user: at the start, and after a rotation. Returns
+    /// whether there was one.
     pub(crate) fn keep(&mut self) -> bool {
         let Some(account) = self.account.as_ref().filter(|account| !account.uid.is_root()) else {
             return false;
@@ -97,10 +98,10 @@ fn prepare(path: &Path, user: &User) -> io::Result<Done> {
         }
         Err(error) => return Err(error),
     }
-    // It may be another one than a moment ago.
+    // The path may name another file than a moment ago.
     let file = open(OpenOptions::new().read(true), path)?;
     let meta = file.metadata()?;
-    // One with a second name may be more than it seems.
+    // A file with a second link may be an important file under another name.
     if !meta.is_file() || meta.uid() != 0 || meta.nlink() != 1 {
         return Ok(Done::Nothing);
     }

@@ -15,28 +15,28 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 /// Networks with a bucket of their own; further ones share one.
 const MAX_SOURCES: usize = 16_384;
 
-/// Networks a report tells apart.
+/// Networks that are counted separately in a report.
 const MAX_REPORTED: usize = 1024;
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// The limits and what they did.
+/// The limits, and what was suppressed.
 #[derive(Debug)]
 pub(crate) struct Limits {
     all: Bucket,
     sources: HashMap<IpNet, Bucket>,
-    /// Of networks that found no place in `sources`.
+    /// Shared by networks that do not fit into `sources`.
     rest: Bucket,
     per_source: u32,
     suppressed: Suppressed,
 }
 
-/// What did not run since the last report.
+/// Commands that did not run since the last report.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Suppressed {
     /// By network.
     pub(crate) by_source: HashMap<IpNet, u64>,
-    /// From networks beyond those told apart.
+    /// From all other networks.
     pub(crate) others: u64,
 }
 
@@ -85,7 +85,7 @@ impl Limits {
         }
     }
 
-    /// What did not run since the last call.
+    /// Commands that did not run since the last call.
     pub(crate) fn report(&mut self) -> Suppressed {
         std::mem::take(&mut self.suppressed)
     }

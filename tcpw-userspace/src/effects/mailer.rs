@@ -1,24 +1,24 @@
-//! The local mailer, and what it takes to hand it a message without its set-uid or set-gid bit.
+//! The local mailer, and the rights it needs to accept a message without its set-uid or set-gid bit.
 //!
-//! In: what the file system says of /usr/sbin/sendmail. Out: which kind of mailer it is.
-//! Invariant: no group is named but those that let their members do nothing but hand over mail.
+//! In: /usr/sbin/sendmail in the file system. Out: which kind of mailer it is.
+//! Invariant: only groups are named whose members can do nothing but submit mail.
 
 use std::path::{Path, PathBuf};
 
 use crate::host::{HostFiles, Kind};
 
-/// What mail(1) and its kin start.
+/// The program that mail(1) and similar programs start.
 pub const SENDMAIL: &str = "/usr/sbin/sendmail";
 
-/// Postfix's own part for that; its sendmail is a plain program.
+/// Postfix's program for submitting mail; its sendmail has no special rights.
 const POSTDROP: &str = "/usr/sbin/postdrop";
 
 /// Groups of Debian's set-gid mailers, and the directory that such a program writes to.
-/// A group such as `mail` is none of them: its members may read what others have got.
+/// A group such as `mail` is not among them: its members may read the mail of other users.
 const GROUPS: [(&str, &str); 2] =
     [("opensmtpq", "/var/spool/smtpd/offline"), ("postdrop", "/var/spool/postfix/maildrop")];
 
-/// What Debian's set-uid exim changes when it takes a message and delivers it.
+/// Directories that Debian's set-uid exim writes to when it accepts and delivers a message.
 const OF_EXIM: [&str; 3] = ["/var/spool/exim4", "/var/log/exim4", "/var/mail"];
 
 /// A kind of mailer.
@@ -26,9 +26,9 @@ const OF_EXIM: [&str; 3] = ["/var/spool/exim4", "/var/log/exim4", "/var/mail"];
 pub enum Mailer {
     /// There is none.
     Missing,
-    /// It needs nobody else's rights.
+    /// It needs no rights beyond its caller's.
     Plain,
-    /// It is set-gid, and its group is all it needs.
+    /// It is set-gid, and needs only its group.
     OfGroup {
         /// The program.
         program: PathBuf,
@@ -39,7 +39,7 @@ pub enum Mailer {
         /// Where it writes.
         spool: PathBuf,
     },
-    /// It needs rights that no command gets but with `allow-set-uid`.
+    /// It needs rights that commands have only with `allow-set-uid`.
     Privileged {
         /// The program.
         program: PathBuf,
@@ -64,7 +64,7 @@ impl Mailer {
             }
             (program, status) = (POSTDROP.into(), postdrop);
         }
-        // Who may write it chooses its group.
+        // A user with write access to the file could choose its group.
         let is_roots = status.owner == 0 && status.mode & 0o022 == 0;
         if is_roots
             && status.mode & 0o6000 == 0o2000

@@ -1,7 +1,7 @@
-//! Side effects: commands of `spawn` and `aclexec`, and those of `twist` and the banners that a client
-//! gets, by a process without rights.
+//! Side effects: commands of `spawn`, `aclexec` and `twist`, and banners for refused clients, by a process
+//! without rights.
 //!
-//! In: the effects of a judgement. Out: commands with their surroundings; the helper that runs them.
+//! In: the effects of a judgement. Out: commands with their environment; the helper that runs them.
 //! Invariant: the helper has no right that a command could use.
 
 mod command;

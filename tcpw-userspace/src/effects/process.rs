@@ -1,7 +1,7 @@
 //! The helper process, as the daemon sees it.
 //!
 //! In: a charge, orders. Out: its reports, and that it is gone.
-//! Invariant: nothing here waits for the helper but [`Process::end`], after SIGKILL.
+//! Invariant: nothing here waits for the helper except [`Process::end`], after SIGKILL.
 
 use std::{
     io::IoSlice,
@@ -25,10 +25,10 @@ use tokio::{
 
 use super::wire::{self, Charge, Order, Report};
 
-/// The subcommand that is the helper.
+/// The subcommand that runs the helper.
 pub const SUBCOMMAND: &str = "effects-helper";
 
-/// What was heard of a helper.
+/// A report of a helper, or its end.
 #[derive(Debug)]
 pub(crate) struct Heard {
     /// Which: helpers are numbered.
@@ -39,7 +39,7 @@ pub(crate) struct Heard {
 #[derive(Debug)]
 pub(crate) enum What {
     Said(Report),
-    /// It closed its end, or spoke nonsense: why, if it did not just end.
+    /// It closed its socket, or its message was not understood: why, unless it just exited.
     Gone(Option<String>),
 }
 
@@ -55,7 +55,7 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    /// Starts a helper, which reports to `heard`. To be called by the main thread: the helper ends
+    /// Starts a helper, whose reports go to `heard`. To be called by the main thread: the helper ends
     /// with the thread that started it.
     pub(crate) fn start(number: u64, charge: &Charge, heard: mpsc::Sender<Heard>) -> Result<Self> {
         let (ours, theirs) = Pair::pair().context("make a socket pair")?;
@@ -78,12 +78,12 @@ impl Process {
         Ok(Self { number, child, orders })
     }
 
-    /// Hands over an order.
+    /// Sends an order.
     ///
     /// # Errors
     /// It is too long.
     pub(crate) fn order(&self, order: &Order) -> Result<()> {
-        // If it is gone, that is heard soon.
+        // If it is gone, the reader notices.
         drop(self.orders.send((wire::frame(order)?, None)));
         Ok(())
     }
@@ -113,7 +113,7 @@ async fn write(mut socket: OwnedWriteHalf, mut queue: mpsc::UnboundedReceiver<Se
             Err(error) => Err(error),
         };
         if written.is_err() {
-            // The reader hears it too.
+            // The reader notices it too.
             return;
         }
     }

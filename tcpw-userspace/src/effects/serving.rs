@@ -1,4 +1,4 @@
-//! What a refused client gets itself: banners, then the program of `twist`.
+//! What a refused client gets: banners, then the program of `twist`.
 //!
 //! In: the effects of a judgement, in order. Out: one order for its connection.
 //! Invariant: as in a process that libwrap runs in: `setenv`, `nice` and `umask` act on the program,
@@ -26,7 +26,7 @@ pub struct Serving {
     linger_s: Option<u32>,
 }
 
-/// What the options among the effects come to.
+/// What the effects require for the connection.
 pub fn serving(effects: &[Effect]) -> Serving {
     let mut serving = Serving::default();
     for effect in effects {

@@ -1,19 +1,20 @@
-//! What commands may do, and how many: `[effects]` of tcpw.toml.
+//! Rights and limits of commands: `[effects]` of tcpw.toml.
 
 use std::{path::PathBuf, time::Duration};
 
 /// Settings of side effects.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// Who runs the commands; `None`: [`USER`] if there is such a user, else [`FALLBACK`].
+    /// The user that runs the commands; `None`: [`USER`] if there is such a user, else [`FALLBACK`].
     pub user: Option<String>,
-    /// Set-uid programs keep their meaning: a mailer may become root.
+    /// Set-uid programs work: a mailer may become root.
     pub allow_set_uid: bool,
-    /// Commands have the group of a set-gid mailer, which then works without its bit.
+    /// Commands have the group of a set-gid mailer, which then works without its set-gid bit.
     pub mailer_group: bool,
-    /// Directories and files the commands may change, as far as their user may.
+    /// Directories and files the commands may change, if their user may.
     pub writable: Vec<PathBuf>,
-    /// Files made for the commands' user, or given to him if they are root's, where a command names them.
+    /// Files that are created for the commands' user, or given to that user if they are root's, if a command names
+    /// them.
     pub files: Vec<PathBuf>,
     /// Commands that run at once.
     pub at_once: u32,
@@ -23,7 +24,7 @@ pub struct Settings {
     pub per_minute: u32,
     /// Commands in a minute because of one network: an IPv4 /24, an IPv6 /64.
     pub per_minute_and_source: u32,
-    /// Time between two reports of what was not run.
+    /// Time between two reports of commands that were not run.
     pub report_every: Duration,
 }
 

@@ -1,7 +1,7 @@
-//! What the daemon and its helper tell each other.
+//! Messages between the daemon and its helper.
 //!
 //! In: messages. Out: frames of a length (u32, little endian) and that many bytes of postcard.
-//! Invariant: no frame is longer than [`MAX_FRAME`], whoever made it.
+//! Invariant: no frame is longer than [`MAX_FRAME`], in both directions.
 
 use std::{
     io::{self, Read},
@@ -13,18 +13,18 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 /// Longest frame: a command, and an environment of some `setenv`.
 pub(crate) const MAX_FRAME: usize = 256 << 10;
 
-/// The daemon's first message: who to become.
+/// The daemon's first message: the user and rights of the helper.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Charge {
     /// The user.
     pub user: String,
-    /// Set-uid programs keep their meaning.
+    /// Set-uid programs work.
     pub allow_set_uid: bool,
-    /// Have the group of a set-gid mailer.
+    /// Take the group of a set-gid mailer.
     pub mailer_group: bool,
-    /// What may be changed below.
+    /// Directories below which commands may change files.
     pub writable: Vec<PathBuf>,
-    /// Files that are his.
+    /// Files that commands may change.
     pub files: Vec<PathBuf>,
     /// Most processes of the user.
     pub processes: u64,
@@ -37,7 +37,7 @@ pub(crate) struct Charge {
 pub struct Order {
     /// Number in the answers.
     pub id: u64,
-    /// What `/bin/sh -c` gets.
+    /// The argument of `/bin/sh -c`.
     pub command: Vec<u8>,
     /// Names and values beside the helper's own.
     pub environment: Vec<(Vec<u8>, Vec<u8>)>,
@@ -52,9 +52,9 @@ pub struct Order {
 /// What is done with a connection, beside running the command.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Connection {
-    /// What its client gets first.
+    /// The text its client gets first.
     pub banner: Vec<u8>,
-    /// Then the command; without, that was all.
+    /// The command that gets the connection after that, if any.
     pub has_command: bool,
     /// SO_KEEPALIVE is set.
     pub keepalive: bool,
@@ -62,15 +62,15 @@ pub struct Connection {
     pub linger_s: Option<u32>,
 }
 
-/// What the helper says.
+/// A report of the helper.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Report {
-    /// It has given up root: what is worth knowing of it.
+    /// It has given up root.
     Ready {
-        /// For the log: what this kernel does not give, the mailer's group.
+        /// Notes for the log: features this kernel lacks, the mailer's group.
         notes: Vec<String>,
     },
-    /// It runs nothing: why.
+    /// It failed to start and runs nothing: why.
     Failed(String),
     /// The shell of a command ended.
     Exited {
@@ -83,7 +83,7 @@ pub enum Report {
         /// The signal that ended it, or 0.
         signal: i32,
     },
-    /// Nothing is left of a command.
+    /// No process of a command is left.
     Ended {
         /// The command.
         id: u64,

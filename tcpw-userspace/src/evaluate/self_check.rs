@@ -34,7 +34,7 @@ impl Default for SelfCheck {
 }
 
 impl SelfCheck {
-    /// Whether to check the attempt at hand; it is counted either way. `now_ns`: any clock that does not
+    /// Whether to check this attempt; it is counted either way. `now_ns`: any clock that does not
     /// go back. `steps`: [`super::IndexedTables::walk_length`].
     pub fn is_due(&mut self, now_ns: u64, steps: usize) -> bool {
         let steps = u64::try_from(steps).unwrap_or(u64::MAX).max(1);

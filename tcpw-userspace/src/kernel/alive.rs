@@ -1,9 +1,9 @@
 //! Signs of life: the gate holds packets only while a daemon decides them.
 //!
-//! In: the event loop's ticks. Out: a time stamp in the kernel, several times a second, from a
-//! thread of its own: a loop that is busy for a moment is not dead.
-//! It has a real-time priority: a busy machine does not make a living daemon a dead one.
-//! Invariant: they end with the process, and when the loop has not ticked for [`PATIENCE`].
+//! In: the event loop's ticks. Out: a time stamp in the kernel, several times a second, from a thread of its
+//! own: so a loop that is busy for a moment does not count as dead.
+//! The thread has a real-time priority: so on a busy machine the daemon does not count as dead either.
+//! Invariant: the signs end with the process, and when the loop has not ticked for [`PATIENCE`].
 
 use std::{
     sync::{
@@ -24,7 +24,7 @@ use crate::host::boot_ns;
 /// A fraction of [`ALIVE_NS`](tcpw_common::limits::ALIVE_NS).
 const EVERY: Duration = Duration::from_millis(150);
 
-/// How long the event loop may be busy.
+/// How long the event loop may go without a tick.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The thread that gives signs of life.
@@ -54,14 +54,14 @@ impl Kernel {
 }
 
 impl Alive {
-    /// The event loop goes on.
+    /// The event loop runs.
     pub fn tick(&self) {
         self.ticked.store(true, Ordering::Relaxed);
     }
 }
 
 impl Drop for Alive {
-    /// From here on no daemon decides.
+    /// Stops: from here on the gate holds no packets.
     fn drop(&mut self) {
         drop(self.stop.take());
         if let Some(thread) = self.thread.take() {
@@ -70,8 +70,8 @@ impl Drop for Alive {
     }
 }
 
-/// Lets the calling thread run when it wants to, however busy the processors are: it writes a number
-/// a few times a second.
+/// Gives the calling thread a real-time priority. It needs little time: it writes a number a few times a
+/// second.
 fn come_first() {
     let param = libc::sched_param { sched_priority: 1 };
     // SAFETY: passes a live struct; 0 is the calling thread.

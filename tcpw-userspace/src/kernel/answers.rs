@@ -1,4 +1,4 @@
-//! Answers to what the gate asks.
+//! Answers of user space.
 //!
 //! In: verdicts of user space. Out: entries that the gate, or sk_lookup, finds at the next packet.
 
@@ -33,8 +33,7 @@ impl Answers {
         })
     }
 
-    /// Answers every attempt of a key until `expires_ns`, on CLOCK_BOOTTIME. `marks` say what an accepted
-    /// connection wants beside.
+    /// Answers every attempt of a key until `expires_ns`, on CLOCK_BOOTTIME. `marks` are those of an outcome.
     ///
     /// # Errors
     /// The kernel refuses the write.
@@ -68,13 +67,13 @@ impl Answers {
         self.resets.insert(attempt.flow, reset, 0).context("write a refusal")
     }
 
-    /// Lets an attempt be held once more at once: it was held for another reason before.
+    /// Allows an attempt to be held again at once: before, it was held for another reason.
     ///
     /// # Errors
     /// The kernel refuses the write.
     pub fn forget_held(&mut self, key: &AttemptKey) -> Result<()> {
         match self.held.remove(key) {
-            // The table drops its oldest.
+            // The table may have evicted it.
             Ok(()) | Err(MapError::KeyNotFound) => Ok(()),
             Err(error) => Err(error).context("forget a held attempt"),
         }

@@ -1,4 +1,4 @@
-//! What is attached when: the programs that name listeners, the gate, those that watch accepted connections.
+//! Attaches the programs that tag listeners, the gate, and those that watch accepted connections.
 
 use std::path::Path;
 
@@ -15,9 +15,9 @@ use super::{
 use crate::host::boot_ns;
 
 impl Kernel {
-    /// Attaches what names listeners, before anything is judged.
+    /// Attaches the programs that tag listeners, before anything is judged.
     pub fn attach_identity(&mut self, cgroup: &Path) -> Vec<(Hook, HookState)> {
-        // One that is pinned goes on with this version's program.
+        // A pinned link gets this version's program.
         let has_accepted = self.log_allowed || self.links.is_pinned(Hook::Accepted);
         Hook::of(When::Start)
             .chain(has_accepted.then_some(Hook::Accepted))
@@ -31,8 +31,8 @@ impl Kernel {
             .collect()
     }
 
-    /// Watches accepted connections, if that is not done yet. It stays so: handshakes that an
-    /// earlier policy marked may be under way.
+    /// Watches accepted connections, unless that is already done. A later policy that needs no reports does not
+    /// end it: handshakes that an earlier policy marked may be under way.
     ///
     /// # Errors
     /// The kernel refuses it.
@@ -44,7 +44,7 @@ impl Kernel {
         Ok(())
     }
 
-    /// Watches accepted connections no more: also where an earlier daemon's pin did.
+    /// Stops watching accepted connections, also if an earlier daemon's pin did that.
     ///
     /// # Errors
     /// The pin cannot be removed.
@@ -69,7 +69,7 @@ impl Kernel {
             .links
             .attach(&mut self.ebpf, Hook::Gate, cgroup)
             .with_context(|| format!("attach the gate to cgroup {}", cgroup.display()))?;
-        // An adopted gate has judged all along.
+        // An adopted gate already judges.
         let mut since: Array<_, u64> = open(&self.ebpf, "WATCHING")?;
         if state == HookState::Attached || since.get(&0, 0)? == 0 {
             since.set(0, boot_ns(), 0).context("note since when the gate judges")?;

@@ -1,4 +1,4 @@
-//! Banners of clients that are let in: the program that sends them, and the maps.
+//! Banners of allowed clients: the program that sends them, and the maps.
 //!
 //! In: texts, each for one handshake. Out: the kernel sends it before the daemon's own first bytes.
 //! Invariant: a socket leaves the table when its banner was sent, or when it is closed: the kernel removes a
@@ -26,10 +26,10 @@ pub struct Banners {
 }
 
 impl Kernel {
-    /// Makes ready for a policy with banners for clients it allows; nothing to do if it is.
+    /// Attaches the program for a policy with banners for allowed clients, unless it is attached.
     ///
     /// # Errors
-    /// The kernel refuses the program: such clients get none.
+    /// The kernel refuses the program: such clients get no banner.
     pub fn begin_banners(&mut self) -> Result<()> {
         if self.banners.is_ready {
             return Ok(());
@@ -40,7 +40,7 @@ impl Kernel {
         let link = program
             .attach(self.banners.sockets.fd())
             .with_context(|| format!("attach program {}", hook.program()))?;
-        // Dropping it would detach the program, which stays as long as the map, which may be pinned.
+        // Dropping the link would detach the program. It stays attached as long as the map, which may be pinned.
         forget(program.take_link(link)?);
         self.banners.is_ready = true;
         Ok(())
@@ -63,12 +63,12 @@ impl Banners {
         self.texts.insert(key, banner, 0).context("leave a banner")
     }
 
-    /// Takes back a banner; whether it was still there.
+    /// Removes a banner. Returns whether it was still there.
     ///
     /// # Errors
     /// The kernel refuses the write.
     pub fn take_back(&mut self, key: &BannerKey) -> Result<bool> {
-        Ok(found(self.texts.remove(key)).context("take back a banner")?.is_some())
+        Ok(found(self.texts.remove(key)).context("remove a banner")?.is_some())
     }
 
     /// The handshakes for which a banner was left.
@@ -79,13 +79,13 @@ impl Banners {
         self.texts.keys().collect::<Result<_, _>>().context("read the banners")
     }
 
-    /// The program does not see any more what a socket sends.
+    /// From here on the program does not see the data a socket sends.
     ///
     /// # Errors
     /// The kernel refuses the write.
     pub fn dismiss(&mut self, cookie: u64) -> Result<()> {
-        // One that is closed is gone.
-        found(self.sockets.remove(&cookie)).context("dismiss the socket of a banner").map(drop)
+        // A closed socket is no longer in the table.
+        found(self.sockets.remove(&cookie)).context("remove the socket of a banner").map(drop)
     }
 
     /// How many sockets have not sent their banner yet.

@@ -62,7 +62,7 @@ impl Changes {
         self.all().get(index as usize).map(|stamp| stamp.load(Ordering::SeqCst))
     }
 
-    /// All stamps. What is looked at after this is not older than they are.
+    /// All stamps. A scan that begins after this call is not older than they are.
     pub fn stamps(&self) -> Stamps {
         let at_ns = boot_ns();
         Stamps { all: self.all().iter().map(|stamp| stamp.load(Ordering::SeqCst)).collect(), at_ns }

@@ -25,11 +25,11 @@ impl Counters {
         read(&self.0)
     }
 
-    /// Goes on counting where the gate of another version is. Only while no gate of this version counts.
+    /// Takes over the values of another version's counters. Only while no gate of this version counts.
     pub(super) fn add(&mut self, theirs: &PerCpuArray<MapData, u64>) -> Result<()> {
         for counter in Counter::ALL {
             let index = counter as u32;
-            // An older version has fewer.
+            // An older version has fewer counters.
             let Ok(counted) = theirs.get(&index, 0) else { continue };
             let mut values: Vec<u64> = self.0.get(&index, 0)?.iter().copied().collect();
             if let Some(first) = values.first_mut() {

@@ -1,7 +1,7 @@
 //! UDP sockets that were bound before the programs ran.
 //!
-//! In: the open files of every task of this pid namespace. Out: a provisional tag on each UDP socket that was
-//! bound to a port; the kernel keeps that as SOCK_BINDPORT_LOCK, which no system call tells.
+//! In: the open files of every task of this pid namespace. Out: a provisional tag on each UDP socket whose owner
+//! bound it to a port. The kernel records that as SOCK_BINDPORT_LOCK, which no system call shows.
 
 use std::io::{self, Read as _};
 
@@ -11,7 +11,7 @@ use aya::programs::Iter;
 use super::{load::Kernel, programs::Hook};
 
 impl Kernel {
-    /// Marks them: the scan after it finds the tags. Those that carry one are left alone.
+    /// Tags them; the next scan finds the tags. Sockets that already carry a tag are skipped.
     ///
     /// # Errors
     /// The kernel refuses the program.

@@ -1,6 +1,7 @@
-//! Frames that come in on a device once more.
+//! Injects frames on a device.
 //!
-//! In: a frame and an interface. Out: the kernel receives it there, netfilter and the gate included.
+//! In: a frame and an interface. Out: the kernel receives it there, as if it had arrived: it passes netfilter
+//! and the gate.
 //! Minimum kernel version: 5.18.
 
 use std::{
@@ -12,14 +13,14 @@ use anyhow::{Context as _, Result};
 
 use super::{load::Kernel, programs::Hook, sys};
 
-/// The program that receives frames. It is on no device.
+/// The program that passes injected frames. It is attached to no device.
 #[derive(Debug)]
 pub struct Frames {
     program: OwnedFd,
 }
 
 impl Kernel {
-    /// Loads the program that receives frames.
+    /// Loads the program that passes injected frames.
     ///
     /// # Errors
     /// The kernel refuses it.
@@ -36,7 +37,7 @@ impl Kernel {
 }
 
 impl Frames {
-    /// Lets a frame come in on an interface of the calling thread's network namespace.
+    /// Injects a frame on an interface of the calling thread's network namespace.
     ///
     /// # Errors
     /// No such interface, or the kernel is too old.

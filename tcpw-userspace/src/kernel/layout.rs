@@ -1,8 +1,8 @@
-//! The layout of the maps: what this program was built with, and what lies pinned.
+//! The layout of the maps: that of this build, and that of the pinned maps.
 //!
-//! In: the BPF object; a pin directory. Out: nothing, or the first map that is another's.
-//! Invariant: no program ever runs on a map whose keys and values are not its own. A change of
-//! the layout takes another [`ABI_VERSION`]: layout.txt holds both, and a test compares.
+//! In: the BPF object; a pin directory. Out: an error for the first pinned map of another layout.
+//! Invariant: no program ever runs on a map whose keys and values have another layout. A change of
+//! the layout needs another [`ABI_VERSION`]: layout.txt holds both, and a test compares.
 
 use std::{fmt, path::Path};
 
@@ -13,7 +13,7 @@ use tcpw_common::ABI_VERSION;
 
 use super::{load::OBJECT, maps, pins::Pins};
 
-/// What tells one map from another.
+/// The properties of a map that are compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Shape {
     kind: u32,
@@ -42,7 +42,7 @@ impl fmt::Display for Shape {
     }
 }
 
-/// Checks what is pinned of this version.
+/// Checks the pinned maps of this version.
 ///
 /// # Errors
 /// A map of another layout is pinned under this one's number: the policy there stays in force.
@@ -68,7 +68,7 @@ fn shape_of(object: &Object, name: &str) -> Result<Shape> {
     object.maps.get(name).map(Shape::from).with_context(|| format!("the BPF object has no map {name}"))
 }
 
-/// The shape of what is pinned; `None` if nothing is.
+/// The shape of a pinned map; `None` if it is not pinned.
 fn pinned(path: &Path) -> Result<Option<Shape>> {
     if !path.exists() {
         return Ok(None);

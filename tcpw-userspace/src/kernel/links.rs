@@ -64,7 +64,7 @@ impl Links {
         &self.wanted
     }
 
-    /// Does not want a program any more: it is detached, and its pin removed.
+    /// A program is not needed any more: it is detached, and its pin removed.
     pub(super) fn forget(&mut self, hook: Hook) -> Result<()> {
         self.wanted.retain(|wanted| *wanted != hook);
         self.detach(hook)
@@ -109,7 +109,7 @@ impl Links {
         Ok(HookState::Attached)
     }
 
-    /// Takes over a pinned cgroup link; `false` if it has to be made anew.
+    /// Takes over a pinned cgroup link; `false` if a new link has to be made.
     fn adopt(&mut self, ebpf: &Ebpf, hook: Hook, pins: &Pins, cgroup: &Path) -> Result<bool> {
         if hook.target() == Target::Kernel {
             // A tracing link cannot be updated: the new one is attached before the old pin is removed.
@@ -133,7 +133,7 @@ impl Links {
 }
 
 fn new_link(ebpf: &mut Ebpf, hook: Hook, cgroup: &File) -> Result<FdLink> {
-    // Single: with links the kernel lets several programs coexist anyway, and refuses other flags.
+    // Single: links always allow several programs, and the kernel refuses other flags for them.
     const MODE: CgroupAttachMode = CgroupAttachMode::Single;
     Ok(match hook.section() {
         Section::CgroupIngress | Section::CgroupEgress => {

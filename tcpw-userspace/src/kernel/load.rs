@@ -34,7 +34,7 @@ pub struct LoadOptions<'a> {
     pub pins: Option<&'a Pins>,
     /// Report accepted connections.
     pub log_allowed: bool,
-    /// Remember what resets need to know.
+    /// Keep the state that resets need.
     pub resets: bool,
 }
 
@@ -42,13 +42,13 @@ pub struct LoadOptions<'a> {
 pub struct Kernel {
     /// The policy in force.
     pub slots: Slots,
-    /// Answers to what the gate asks.
+    /// Answers of user space.
     pub answers: Answers,
     /// Tags of listeners.
     pub tags: Tags,
     /// Connections that wait for their client's user.
     pub users: Users,
-    /// Banners of clients that are let in.
+    /// Banners of allowed clients.
     pub banners: Banners,
     /// The redirect listeners.
     pub redirect: Redirect,
@@ -62,7 +62,7 @@ pub struct Kernel {
     pub(super) log_allowed: bool,
     /// The kernel's BTF says where a socket's network namespace is.
     pub(super) knows_namespaces: bool,
-    /// Each listener that comes or goes leaves a stamp.
+    /// The kernel stamps each listener that comes or goes.
     pub(super) sees_listeners: bool,
 }
 
@@ -116,7 +116,7 @@ impl Kernel {
             links,
             log_allowed: options.log_allowed,
             knows_namespaces: offsets.sock_num != 0 && offsets.sock_net != 0 && offsets.net_cookie != 0,
-            // Until the tracepoint is attached.
+            // Set once the tracepoint is attached.
             sees_listeners: false,
         })
     }

@@ -25,20 +25,20 @@ use super::{
 };
 use crate::compile::Policy;
 
-/// Fills slots. It is sent to a worker thread, and works while the live slot serves.
+/// Fills slots. A worker thread owns it; the live slot stays in use meanwhile.
 pub struct Loader {
     outers: Outers,
     slots: Slots,
     pins: Option<Pins>,
-    /// Made while failing is still allowed.
+    /// Made in advance, because making it may fail.
     grace: Option<Array<MapData, u32>>,
     /// The live slot when [`Self::settle`] last ended: if it is still live, no program uses another one.
     settled: Option<u32>,
-    /// The last generation that was given, whether or not it came into force.
+    /// The last generation that was used, whether or not it came into force.
     generation: u32,
 }
 
-/// A policy that lies in the idle slot.
+/// A policy in the idle slot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Filled {
     /// Its number.
@@ -65,8 +65,8 @@ impl Loader {
         Ok(Self { outers, slots, pins, grace: None, settled: None, generation: 0 })
     }
 
-    /// Creates and fills the tables and puts them into the idle slot; nothing is in force yet. What was
-    /// filled before and is not in force is overwritten.
+    /// Creates and fills the tables and puts them into the idle slot; the policy is not in force yet. A policy that
+    /// was filled before and is not in force is overwritten.
     ///
     /// # Errors
     /// The tables cannot be filled: the policy before stays in force, untouched.
@@ -88,7 +88,7 @@ impl Loader {
         Ok(Filled { generation: self.generation, took: begin.elapsed(), slot, comms })
     }
 
-    /// Waits until no program runs that began before the call.
+    /// Waits until every program that was running at the call has ended.
     ///
     /// # Errors
     /// The kernel refuses the write that waits.
@@ -105,7 +105,7 @@ impl Loader {
 }
 
 impl Kernel {
-    /// Takes what fills slots; once.
+    /// Takes the loader; once.
     ///
     /// # Errors
     /// It was taken before.
@@ -125,15 +125,15 @@ impl Kernel {
             resets.note_change()?;
         }
         self.slots.switch_to(filled.slot)?;
-        // In force from here on: what fails now is reported, and does not undo it.
+        // The policy is in force from here on: a failure below is reported, and does not undo it.
         if let Err(error) = self.tags.set_comms(&filled.comms) {
-            log::error!("new listeners are named late until the next policy: {error:#}");
+            log::error!("new listeners get no provisional tag until the next policy: {error:#}");
         }
         Ok(())
     }
 
-    /// Fills, flips and settles, while nothing else does. When this returns, no evaluation of the policy before is
-    /// left.
+    /// Fills, flips and settles; no other caller may do so at the same time. When this returns, no evaluation of the
+    /// previous policy is left.
     ///
     /// # Errors
     /// The tables cannot be filled, or the loader was taken: the policy before stays in force, untouched.

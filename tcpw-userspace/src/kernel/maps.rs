@@ -33,9 +33,9 @@ pub(super) enum MapKind {
 /// How long a map lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Life {
-    /// With the pins: an adopted policy goes on with it.
+    /// As long as the pins: an adopted policy keeps it.
     Pinned,
-    /// With the programs: it is a place for what does not fit their stack.
+    /// As long as the programs: it holds data that does not fit their stack.
     Scratch,
 }
 

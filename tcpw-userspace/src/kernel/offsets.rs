@@ -30,9 +30,9 @@ pub(super) struct Offsets {
     pub(super) sock_protocol: u32,
     /// `struct sock`: type, u16.
     pub(super) sock_type: u32,
-    /// `struct sock`: the byte that holds what its owner chose himself.
+    /// `struct sock`: the byte that holds `sk_userlocks`.
     pub(super) sock_userlocks: u32,
-    /// Bit of that byte at which it begins.
+    /// Bit of that byte at which the member begins.
     pub(super) sock_userlocks_shift: u32,
 }
 

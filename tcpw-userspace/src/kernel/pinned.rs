@@ -1,6 +1,6 @@
-//! What is pinned, read without a daemon, also of another version.
+//! Reads the pins without a daemon, also those of another version.
 //!
-//! In: pins of any version. Out: what the policy in force is, and its counters.
+//! In: pins of any version. Out: the policy in force, and its counters.
 //! Source: [`ABI_VERSION`](tcpw_common::ABI_VERSION) says what is the same in all versions.
 
 use std::os::fd::AsFd as _;
@@ -34,7 +34,7 @@ pub(super) struct InForce {
 }
 
 impl Pins {
-    /// What is pinned here, of this version or else of the newest other; `None` if no gate is.
+    /// The pins here, of this version, or else of the newest other one; `None` if no gate is pinned.
     ///
     /// # Errors
     /// The pins cannot be read.

@@ -1,8 +1,8 @@
-//! The pin directory: what makes enforcement outlive the process.
+//! The pin directory: with pins enforcement outlives the process.
 //!
 //! In: a directory on a BPF file system. Out: the paths of maps and links below
 //! `v<ABI_VERSION>`, and what an earlier process, of this or another version, left there.
-//! Invariant: what one version reads of another's pins is what [`ABI_VERSION`] promises.
+//! Invariant: a version reads only those parts of another's pins that [`ABI_VERSION`] documents.
 
 use std::{
     ffi::{OsStr, OsString},
@@ -56,7 +56,7 @@ impl Pins {
         self.link(Hook::Gate).exists()
     }
 
-    /// What is pinned here of any version, this one first, then the newest.
+    /// The pins of any version, this one first, then the newest.
     ///
     /// # Errors
     /// The directory cannot be read.

@@ -1,4 +1,4 @@
-//! Asks the loaded tables, in the kernel, without a connection.
+//! Runs the kernel's decision on the loaded tables, without a connection.
 
 use anyhow::{Context as _, Result};
 use aya::programs::{SchedClassifier, TestRun as _, TestRunOptions};
@@ -10,7 +10,7 @@ use tcpw_common::{
 
 use super::{load::Kernel, programs::Hook};
 
-/// What the kernel decides.
+/// The kernel's decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Answer {
     /// The outcome.

@@ -60,14 +60,14 @@ pub enum When {
     Start,
     /// At the start, with a policy in force. tcpw cannot do without it.
     Required,
-    /// While something wants it. If the kernel refuses it, that is not available.
+    /// While a feature needs it. If the kernel refuses it, the feature is not available.
     Wanted(Want),
 }
 
-/// What a program is wanted for.
+/// The feature that needs a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Want {
-    /// Accepted connections are logged, or acted on.
+    /// Accepted connections are logged, or a rule acts on them.
     Accepted,
     /// Users decide.
     Users,
@@ -118,23 +118,23 @@ macro_rules! programs {
 }
 
 programs! {
-    /// Tells UDP sockets whose port the kernel chooses, IPv4.
+    /// Marks UDP sockets whose port the kernel chooses, IPv4.
     BindsV4: "binds_v4", Section::CgroupSockAddr, Target::Cgroup, When::Start;
     /// Likewise, IPv6.
     BindsV6: "binds_v6", Section::CgroupSockAddr, Target::Cgroup, When::Start;
-    /// Names IPv4 listeners.
+    /// Tags IPv4 listeners.
     BoundV4: "bound_v4", Section::CgroupSock, Target::Cgroup, When::Start;
-    /// Names IPv6 listeners.
+    /// Tags IPv6 listeners.
     BoundV6: "bound_v6", Section::CgroupSock, Target::Cgroup, When::Start;
     /// Remembers the IPv4 peers that a UDP listener's socket writes to.
     WroteV4: "wrote_v4", Section::CgroupSockAddr, Target::Cgroup, When::Start;
     /// Likewise, IPv6.
     WroteV6: "wrote_v6", Section::CgroupSockAddr, Target::Cgroup, When::Start;
-    /// Names listeners that were not bound, reports each of them.
+    /// Reports every listener; tags those that were not bound.
     Listening: "listening", Section::Tracepoint("inet_sock_set_state"), Target::Kernel, When::Start;
     /// Reports programs that may take over a listener.
     Executed: "executed", Section::Tracepoint("sched_process_exec"), Target::Kernel, When::Start;
-    /// Judges.
+    /// The gate: judges every attempt.
     Gate: "gate", Section::CgroupIngress, Target::Cgroup, When::Required;
     /// Reports accepted connections, sets SO_KEEPALIVE on them, gives them their banner.
     Accepted: "accepted", Section::SockOps, Target::Cgroup, When::Wanted(Want::Accepted);

@@ -1,9 +1,9 @@
 //! Refusals by sk_lookup: one link per network namespace, and the certified places.
 //!
-//! In: certified places of a namespace, and a file that stands for it. Out: a link while there is
+//! In: certified places of a namespace, and an open file of it. Out: a link while there is
 //! one, entries in the kernel's table.
-//! Invariant: what is certain no longer is taken away before what became certain is added; a link
-//! keeps no namespace alive, and is detached with the last place.
+//! Invariant: withdrawn certificates are removed before new ones are added; a link does not keep its
+//! namespace alive, and is detached with the last place.
 
 use std::{
     collections::{BTreeMap, BTreeSet, btree_map::Entry},
@@ -49,7 +49,7 @@ pub struct Resets {
     shared: OwnedFd,
     pins: Option<Pins>,
     links: BTreeMap<u64, Link>,
-    /// `None`: binds of UDP ports are not seen, so nothing is certain of any.
+    /// `None`: binds of UDP ports are not reported, so no UDP place can be certified.
     udp_ports: Option<UdpPorts>,
     /// Most namespaces with a link.
     most_links: usize,
@@ -57,14 +57,14 @@ pub struct Resets {
     without_link: BTreeSet<u64>,
 }
 
-/// A link; letting go of it ends the resets of its namespace.
+/// A link; dropping it ends the resets of its namespace.
 enum Link {
     Owned { _link: OwnedFd },
     Pinned(PathBuf),
 }
 
 impl Kernel {
-    /// Gets ready to reset clients; nothing is reset before a service is certified. Takes over what is pinned.
+    /// Prepares resets; nothing is reset before a place is certified. Takes over pinned state.
     ///
     /// # Errors
     /// The kernel refuses the program, or does not report new listeners.
@@ -85,11 +85,11 @@ impl Kernel {
         let certified: BTreeMap<CertifiedKey, Certified> =
             places.iter().collect::<Result<_, _>>().context("read the certified places")?;
         if certified.is_empty() && self.links.pins.as_ref().is_some_and(Pins::hold_a_gate) {
-            // An adopted gate may not have remembered what it let pass.
+            // An adopted gate may not have recorded the flows it let pass.
             let mut pressure: Array<MapData, Pressure> = open(&self.ebpf, "PRESSURE")?;
             let until_ns = boot_ns().saturating_add(PASSED_NS);
             let pressed = Pressure { began_ns: 0, count: 0, until_ns };
-            pressure.set(0, pressed, 0).context("write what may be forgotten")?;
+            pressure.set(0, pressed, 0).context("write the pressure on the table of passed flows")?;
         }
         let watched = refusal.resets_any();
         let watched = watched.then(|| UdpPorts::begin(&mut self.ebpf, &mut self.links, cgroup)).transpose();
@@ -146,7 +146,7 @@ impl Resets {
         self.certified.get(&key).is_some_and(|place| place.cookie == cookie) && self.is_reset(&key)
     }
 
-    /// Whether the refused clients of a place are reset, as things stand.
+    /// Whether the refused clients of a place are reset at present.
     #[must_use]
     pub fn is_reset(&self, key: &CertifiedKey) -> bool {
         self.certified.get(key).is_some_and(|place| place.flags & MAY_RESET != 0) && self.is_in_force(key)
@@ -158,7 +158,7 @@ impl Resets {
         &self.certified
     }
 
-    /// Places whose refused clients are reset, as things stand.
+    /// Places whose refused clients are reset at present.
     pub fn places_in_force(&self) -> impl Iterator<Item = CertifiedKey> {
         self.certified.keys().copied().filter(|key| self.is_reset(key))
     }
@@ -214,7 +214,7 @@ impl Resets {
         (self.links.len(), self.without_link.len())
     }
 
-    /// Nothing is certain of a port any more.
+    /// Withdraws every certificate of a port.
     ///
     /// # Errors
     /// The kernel refuses the write.
@@ -222,10 +222,10 @@ impl Resets {
         self.remove(|key| key.netns == netns && key.port == port)
     }
 
-    /// Certifies all services of a namespace, and takes everything else of it away.
+    /// Certifies these places of a namespace, and withdraws all others of it.
     ///
     /// # Errors
-    /// The kernel refuses a write or the link: nothing more is certified than was written.
+    /// The kernel refuses a write or the link: only the places written so far are certified.
     pub fn certify(
         &mut self,
         netns: u64,
@@ -245,7 +245,7 @@ impl Resets {
             return self.unlink(netns);
         }
         self.remove(|key| key.netns == netns && !wanted.contains_key(key))?;
-        // What hides another goes first.
+        // An entry without flags hides the entry for all addresses: it is written first.
         let mut order: Vec<_> = wanted.iter().collect();
         order.sort_by_key(|(_, service)| service.flags != 0);
         for (key, service) in order {
@@ -257,7 +257,7 @@ impl Resets {
         Ok(())
     }
 
-    /// Whether some certificate is void: user space has to look again which listener is there.
+    /// Whether a certificate is void: user space has to scan again.
     pub fn are_any_void(&self) -> bool {
         self.certified.iter().any(|(key, service)| service.flags != 0 && !self.is_in_force(key))
     }
@@ -273,7 +273,7 @@ impl Resets {
 
     fn remove(&mut self, is_over: impl Fn(&CertifiedKey) -> bool) -> Result<()> {
         let mut over: Vec<CertifiedKey> = self.certified.keys().filter(|key| is_over(key)).copied().collect();
-        // What hides another goes last.
+        // For the same reason it is removed last.
         over.sort_by_key(|key| self.certified.get(key).is_some_and(|service| service.flags == 0));
         for key in over {
             self.places.remove(&key).context("withdraw a service")?;
@@ -282,7 +282,7 @@ impl Resets {
         Ok(())
     }
 
-    /// Sees to a namespace's link; false if there are too many.
+    /// Makes or removes a namespace's link; false if there are too many.
     fn link(&mut self, netns: u64, file: &File) -> Result<bool> {
         let count = self.links.len();
         let Entry::Vacant(place) = self.links.entry(netns) else {

@@ -55,8 +55,8 @@ impl<T> Ring<T> {
 
     /// Reads in a task of its own, for as long as the receiver lives or until the reactor is gone.
     ///
-    /// At most `batches` wait in the channel. Then the ring is left as it is: a record that finds it full is
-    /// counted by the program in the kernel, so nothing is lost that is not counted.
+    /// At most `batches` wait in the channel. Then the ring is not read: if it fills up, the program in the kernel
+    /// counts every record that does not fit.
     pub fn read_ahead(self, pace: Pace, batches: usize) -> mpsc::Receiver<Vec<T>>
     where
         T: Send + 'static,

@@ -41,8 +41,8 @@ impl Slots {
         self.headers.get(&self.live()?, 0).context("read the live header")
     }
 
-    /// Makes a names-set that appeared after the policy was applied known to it. Call this before
-    /// the first tag carries it.
+    /// Adds a names-set that appeared after the policy was applied. Call this before the first tag
+    /// carries it.
     ///
     /// # Errors
     /// The table is full: the policy has to be applied again.

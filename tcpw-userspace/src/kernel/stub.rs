@@ -1,9 +1,9 @@
-//! The sk_lookup program of one network namespace: it says where it runs, and goes on with the
-//! one that all share.
+//! The sk_lookup program of one network namespace: it stores the namespace's cookie, then calls the shared
+//! program.
 //!
 //! In: the namespace's cookie, two maps. Out: a loaded program of 22 instructions. The hook has no
-//! helper that tells the namespace, and a copy of the whole program for each would be verified, kept
-//! and replaced a thousand times.
+//! helper that returns the namespace, and a copy of the whole program for each namespace would have to be
+//! verified, kept and replaced many times.
 //! Invariant: without a shared program every packet passes.
 //! Source: Documentation/bpf/standardization/instruction-set.rst; uapi/linux/bpf.h, `struct bpf_sk_lookup`.
 

@@ -60,7 +60,7 @@ pub(super) fn create_map(kind: InnerKind, key: u32, value: u32, entries: u32) ->
     let (map_type, map_flags) = kind.map_type_and_flags();
     let attr = Attr { map_type, key_size: key, value_size: value, max_entries: entries.max(1), map_flags };
     let fd = bpf(BPF_MAP_CREATE, &attr)?;
-    // SAFETY: a fresh descriptor that nobody else owns.
+    // SAFETY: the kernel has just made this descriptor, and nothing else owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
@@ -93,7 +93,7 @@ pub(super) fn update_batch(map: BorrowedFd<'_>, keys: &[u8], values: &[u8], coun
     bpf(BPF_MAP_UPDATE_BATCH, &attr).map(drop)
 }
 
-/// Lets a frame come in on an interface of the calling thread's network namespace, by an XDP
+/// Injects a frame on an interface of the calling thread's network namespace, through an XDP
 /// program that passes it.
 ///
 /// Minimum kernel version: 5.18 (BPF_F_TEST_XDP_LIVE_FRAMES).
@@ -172,7 +172,7 @@ pub(super) fn open_pin(path: &Path) -> io::Result<OwnedFd> {
     let path = CString::new(path.as_os_str().as_bytes())?;
     let attr = Attr { pathname: path.as_ptr() as u64, bpf_fd: 0, file_flags: 0 };
     let fd = bpf(BPF_OBJ_GET, &attr)?;
-    // SAFETY: a fresh descriptor that nobody else owns.
+    // SAFETY: the kernel has just made this descriptor, and nothing else owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
@@ -223,11 +223,11 @@ pub(super) fn load_sk_lookup(instructions: &[u64]) -> io::Result<OwnedFd> {
         expected_attach_type: SK_LOOKUP,
     };
     let fd = bpf(BPF_PROG_LOAD, &attr)?;
-    // SAFETY: a fresh descriptor that nobody else owns.
+    // SAFETY: the kernel has just made this descriptor, and nothing else owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// Attaches an sk_lookup program to a network namespace, which the link does not keep.
+/// Attaches an sk_lookup program to a network namespace; the link does not keep the namespace alive.
 pub(super) fn attach_sk_lookup(program: BorrowedFd<'_>, netns: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     #[repr(C)]
     struct Attr {
@@ -243,7 +243,7 @@ pub(super) fn attach_sk_lookup(program: BorrowedFd<'_>, netns: BorrowedFd<'_>) -
         flags: 0,
     };
     let fd = bpf(BPF_LINK_CREATE, &attr)?;
-    // SAFETY: a fresh descriptor that nobody else owns.
+    // SAFETY: the kernel has just made this descriptor, and nothing else owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
@@ -265,8 +265,8 @@ pub(super) fn update_link(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::
     bpf(BPF_LINK_UPDATE, &attr).map(drop)
 }
 
-/// Ends a link's effect at once, whoever holds it. Linux 5.9. A tracing link cannot be detached:
-/// it ends with its last holder.
+/// Detaches a link at once, even if other processes hold it. Linux 5.9. A tracing link cannot be detached:
+/// it ends with its last descriptor or pin.
 pub(super) fn detach_link(link: BorrowedFd<'_>) -> io::Result<()> {
     #[repr(C)]
     struct Attr {

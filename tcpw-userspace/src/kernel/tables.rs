@@ -46,7 +46,7 @@ impl Outers {
 
     /// Puts every inner map of a policy into a slot.
     ///
-    /// Each write waits for an RCU grace period; written at once, they wait for the same one.
+    /// Each write waits for an RCU grace period; threads that write at the same time wait for the same one.
     pub(super) fn set(&mut self, slot: u32, inner: &Inners) -> Result<()> {
         std::thread::scope(|scope| {
             let writes = [
@@ -66,12 +66,12 @@ impl Outers {
         })
     }
 
-    /// A map for [`Self::wait_for_programs`], made while failing is still allowed.
+    /// A map for [`Self::wait_for_programs`], made in advance, because making it may fail.
     pub(super) fn grace_map() -> Result<Array<MapData, u32>> {
         Ok(Array::try_from(Map::Array(MapData::from_fd(create(InnerKind::Array, 4, 4, 1)?)?))?)
     }
 
-    /// Waits until no program runs that began before the call.
+    /// Waits until every program that was running at the call has ended.
     ///
     /// An update of a map of maps waits for an RCU grace period: kernel/bpf/syscall.c,
     /// `maybe_wait_bpf_programs`.

@@ -1,4 +1,4 @@
-//! Tags of listeners, and what gives a listener its provisional tag.
+//! Tags of listeners, and the process names that provisional tags are made from.
 
 use std::{
     collections::HashMap as Entries,
@@ -124,8 +124,8 @@ impl Tags {
         Ok(())
     }
 
-    /// Tells the kernel which names a process name stands for until user space has looked. Only what differs
-    /// is written.
+    /// Tells the kernel which names-set to use for a process name in provisional tags. Only differences are
+    /// written.
     ///
     /// # Errors
     /// The table is full.

@@ -1,9 +1,9 @@
 //! UDP ports that are watched: a bind(2) of one, anywhere on the host, leaves a stamp.
 //!
 //! In: ports of a network namespace. Out: since when each is watched.
-//! Invariant: a port is watched as long as something of it is certified, and since before user space
-//! looked for its socket. The programs that watch see the whole host, pass everything, and outlive the
-//! process with the certificates.
+//! Invariant: a port is watched as long as a place of it is certified, and since before the scan that found
+//! its socket. The programs that watch cover the whole host, allow every call, and outlive the process like the
+//! certificates.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -33,7 +33,7 @@ pub(super) struct UdpPorts {
 }
 
 impl UdpPorts {
-    /// Begins to watch. With it: whether an earlier process has watched all along.
+    /// Begins to watch. Also returns whether an earlier process already watched without a gap.
     ///
     /// # Errors
     /// The kernel refuses a program, or the root of the cgroups is not mounted here.

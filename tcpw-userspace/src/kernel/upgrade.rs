@@ -1,8 +1,8 @@
-//! From another version's pins to this one's: both gates judge until the new one has taken over.
+//! The change from another version's pins to this one's: both gates judge until the new one has taken over.
 //!
 //! In: this version's programs, attached beside those of another version. Out: this version's alone.
-//! Invariant: the old gate goes only after the new one is attached with a policy in force. While
-//! both are, a connection needs the consent of both: the kernel asks every gate of a cgroup.
+//! Invariant: the old gate is detached only after the new one is attached with a policy in force. While
+//! both are attached, a connection passes only if both allow it: the kernel runs every program of a cgroup.
 
 use std::path::Path;
 
@@ -35,11 +35,11 @@ impl Kernel {
         predecessors(self.links.pins.as_ref())
     }
 
-    /// Ends what other versions enforce, and links of this version that are not in use any more.
+    /// Removes the pins of other versions, and links of this version that are not in use any more.
     /// Call it when the gate is attached. Returns the versions that ended.
     ///
     /// # Errors
-    /// Something of them cannot be removed: it goes on beside this gate.
+    /// A pin cannot be removed: that gate stays attached beside this one.
     pub fn retire_predecessors(&mut self) -> Result<Vec<u32>> {
         let Some(own) = &self.links.pins else { return Ok(Vec::new()) };
         own.keep_links(self.links.wanted())?;

@@ -1,7 +1,7 @@
 //! Connections that wait for their client's user: the programs that make them wait, and the map.
 //!
 //! Invariant: the programs are attached before a policy with users is in force, and detached only
-//! when no connection waits that such a policy let in.
+//! when no connection waits any more that such a policy allowed.
 
 use std::path::Path;
 
@@ -36,13 +36,13 @@ pub struct Users {
 }
 
 impl Kernel {
-    /// Makes ready for a policy in which users decide. Call this before it is in force.
+    /// Attaches the programs for a policy in which users decide. Call this before it is in force.
     ///
     /// # Errors
     /// The kernel refuses one of the programs: then none is attached, and users are unknown.
     pub fn begin_users(&mut self, cgroup: &Path) -> Result<()> {
         if !self.knows_namespaces {
-            // A handshake and its connection are then not known to be the same flow.
+            // Then a connection cannot be matched with its handshake.
             bail!("this kernel's BTF does not say where a socket's network namespace is");
         }
         for hook in Hook::of(PROGRAMS) {
@@ -59,7 +59,7 @@ impl Kernel {
         self.users.set(1)
     }
 
-    /// Ends it, when nothing waits any more.
+    /// Detaches the programs. Call this when no connection waits any more.
     ///
     /// # Errors
     /// A pin cannot be removed, or the kernel refuses the write.
@@ -104,7 +104,7 @@ impl Users {
     pub fn waiting(&self) -> Result<Vec<Waiting>> {
         let mut all = Vec::new();
         for cookie in self.waiting.keys() {
-            // One that was there a moment ago may be gone.
+            // The entry may have been removed meanwhile.
             all.extend(self.waiting_one(cookie.context("read the waiting connections")?)?);
         }
         Ok(all)

@@ -102,7 +102,7 @@ impl Scanner {
         let over_limit = over_limit + self.add_hidden(&mut listeners, &pids, sockets);
         let blind = (over_limit > 0).then(|| {
             Incomplete::Blind(format!(
-                "{over_limit} sockets or processes were not looked at, too many files are open; raise the limit \
+                "{over_limit} sockets or processes were not scanned, too many files are open; raise the limit \
                  (LimitNOFILE=, ulimit -n)"
             ))
         });
@@ -129,7 +129,7 @@ impl Scanner {
         }
         let (mut listeners, over_limit) = self.scan(&pids, |holders| holders.contains(&pid));
         if over_limit > 0 {
-            log::debug!("too many files are open: {over_limit} sockets of process {pid} were not looked at");
+            log::debug!("too many files are open: {over_limit} sockets of process {pid} were not scanned");
         }
         let mut namespaces = NetnsFiles::default();
         namespaces.add(&self.proc_root, pid);

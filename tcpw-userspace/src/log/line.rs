@@ -1,6 +1,6 @@
 //! One line, byte for byte as libwrap's daemons and xinetd write it.
 //!
-//! In: who asked whom. Out: a message, and the line around it. No I/O.
+//! In: both ends of an attempt. Out: a message, and the line around it. No I/O.
 //! Invariant: one entry is one line of printable bytes, whatever its parts hold.
 //! Source: tcp_wrappers 7.6 `refuse.c`, `tcpd.c`; xinetd 2.3.15 `log.c`; RFC 3164.
 
@@ -8,18 +8,18 @@ use std::{fmt::Display, io::Write as _, time::SystemTime};
 
 use super::time::stamp;
 
-/// What a line says.
+/// The fields of a line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
     /// When it happened.
     pub time: SystemTime,
     /// Name of this host.
     pub host: String,
-    /// Who says it: the name of the listening process.
+    /// The ident: the name of the listening process.
     pub ident: String,
     /// Id of the listening process.
     pub pid: u32,
-    /// What is said.
+    /// The message.
     pub message: String,
     /// Facility and level, as syslog(3) takes them.
     pub priority: i32,
@@ -97,7 +97,7 @@ pub fn refused(service: Option<&str>, client: &str, address: &str) -> String {
     }
 }
 
-/// A connection was refused, and a command has it. Source: tcp_wrappers 7.6 `options.c`, `twist_option`.
+/// A connection was refused, and a command gets it. Source: tcp_wrappers 7.6 `options.c`, `twist_option`.
 pub fn twist(client: &str, command: &str) -> String {
     format!("twist {client} to {command}")
 }
@@ -145,7 +145,7 @@ fn push_printable(text: &str, out: &mut Vec<u8>) {
     out.extend_from_slice(printable.collect::<String>().as_bytes());
 }
 
-/// As [`push_printable`], and one word that `[pid]:` can follow.
+/// As [`push_printable`], but a single word, so that `[pid]:` can follow.
 fn push_word(text: &str, out: &mut Vec<u8>) {
     let is_plain = |c: char| c.is_ascii_graphic() && !"[]:".contains(c);
     out.extend(text.chars().map(|c| if is_plain(c) { u8::try_from(c).unwrap_or(b'_') } else { b'_' }));

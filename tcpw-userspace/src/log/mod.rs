@@ -2,8 +2,8 @@
 //!
 //! In: batches of [`Entry`]. Out: their bytes, written to where `--log` says, by the thread of a
 //! [`Writer`].
-//! Invariant: what could not be written is counted, and said once when it begins
-//! and once when it ends. No sink but stdout can make its caller wait, and none makes the caller of the
+//! Invariant: lines that could not be written are counted; a failure is reported once when it begins
+//! and once when it ends. No sink except stdout can make its caller wait, and none makes the caller of the
 //! writer wait.
 
 mod chunks;
@@ -25,15 +25,15 @@ pub use syslog::SyslogSink;
 pub use target::{LogTarget, LogTargetError};
 pub use writer::Writer;
 
-/// Where lines go.
+/// A destination of lines.
 pub trait Sink: Send {
-    /// Writes lines, or takes them over to write them in [`Sink::flush`].
+    /// Writes lines, or keeps them to write them in [`Sink::flush`].
     ///
     /// # Errors
     /// Some lines are lost, and why.
     fn write(&mut self, entries: &[Entry]) -> Result<(), Lost>;
 
-    /// Writes what an earlier call could not.
+    /// Writes lines that an earlier call could not write.
     ///
     /// # Errors
     /// Lines still wait, and why.
@@ -85,14 +85,14 @@ pub struct Counts {
     pub waiting: u64,
 }
 
-/// A sink and its book-keeping: the end of the data flow.
+/// A sink and its counts.
 pub struct Log {
     target: LogTarget,
     sink: Box<dyn Sink>,
     counts: Counts,
     /// Value of `counts.lost` when the present failure began.
     failing_since: Option<u64>,
-    /// Whether it was said that lines wait.
+    /// Whether it was reported that lines wait.
     is_stuck: bool,
 }
 
@@ -137,7 +137,7 @@ impl Log {
         Err(error)
     }
 
-    /// Writes what waits. To be called now and then; cheap if nothing waits.
+    /// Writes waiting lines. To be called from time to time; cheap if none waits.
     ///
     /// # Errors
     /// Lines still wait, and why.
@@ -164,7 +164,7 @@ impl Log {
         self.sink.reopen()
     }
 
-    /// Where the lines go.
+    /// The destination.
     pub fn target(&self) -> &LogTarget {
         &self.target
     }

@@ -8,7 +8,7 @@ use std::{collections::VecDeque, io, os::unix::net::UnixDatagram, path::PathBuf}
 
 use super::{Entry, Lost, Sink, line::Renderer};
 
-/// Lines that may wait. A socket's queue is short (10 where nobody raised
+/// Lines that may wait. A socket's queue is short (10 by default, see
 /// net.unix.max_dgram_qlen); this takes a burst of some seconds.
 const MAX_WAITING: usize = 8192;
 

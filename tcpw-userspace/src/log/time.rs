@@ -30,7 +30,7 @@ fn local(time: SystemTime) -> libc::tm {
     let seconds = libc::time_t::try_from(seconds).unwrap_or(0);
     // SAFETY: `tm` is integers and a pointer; all zeroes is valid.
     let mut local: libc::tm = unsafe { zeroed() };
-    // SAFETY: both pointers are valid over the call. It reads TZ, which nobody in
+    // SAFETY: both pointers are valid over the call. It reads TZ, which no thread of
     // this process changes. On failure `local` stays zero: midnight of January 0.
     unsafe { libc::localtime_r(&raw const seconds, &raw mut local) };
     local

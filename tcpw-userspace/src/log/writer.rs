@@ -1,8 +1,8 @@
 //! The thread that writes lines, and the queue before it.
 //!
 //! In: batches of entries, from callers that must not wait. Out: their lines, through a [`Log`].
-//! Invariant: [`Writer::send`] never waits for a destination. The queue is bounded; what does not fit is
-//! lost and counted, and that is said once when it begins and once when it ends.
+//! Invariant: [`Writer::send`] never waits for a destination. The queue is bounded; lines that do not fit are
+//! lost and counted, and that is reported once when it begins and once when it ends.
 
 use std::{
     collections::VecDeque,
@@ -17,13 +17,13 @@ use std::{
 
 use super::{Counts, Entry, Log};
 
-/// Most lines in the queue: what a flood brings in half a second.
+/// Most lines in the queue: those of half a second in a flood.
 const MAX_QUEUED: usize = 1 << 16;
 
 /// How long after a failure the destination is tried again.
 const RETRY: Duration = Duration::from_millis(20);
 
-/// Writes lines in a thread of its own, which ends with it.
+/// Writes lines in a thread of its own, which ends when this is dropped.
 #[derive(Debug)]
 pub struct Writer(Arc<Shared>);
 
@@ -92,7 +92,7 @@ impl Writer {
         }
     }
 
-    /// Ends the thread once every line is written, or after so long; what then still waits is lost.
+    /// Ends the thread once every line is written, or after this time; lines that still wait then are lost.
     pub fn close(self, patience: Duration) -> Counts {
         let deadline = Instant::now() + patience;
         let mut queue = self.0.queue();
@@ -127,10 +127,10 @@ struct Shared {
     most: usize,
     target: String,
     written: AtomicU64,
-    /// Lines that found no room in the queue.
+    /// Lines that did not fit into the queue.
     lost: AtomicU64,
     lost_by_sink: AtomicU64,
-    /// Lines that wait behind the queue: the sink's, and the batch at hand.
+    /// Lines that left the queue and are not written: those the sink keeps, and the current batch.
     waiting: AtomicU64,
 }
 
@@ -140,10 +140,10 @@ struct Queue {
     items: VecDeque<Item>,
     /// Lines in them.
     lines: usize,
-    /// No more lines come, and what waits then is lost.
+    /// No more lines come; lines that still wait at this time are lost.
     ends_by: Option<Instant>,
     is_done: bool,
-    /// Lines that found no room, and how many had not when the present loss began.
+    /// Lines that did not fit, and how many there were when the current loss began.
     lost: u64,
     losing_since: Option<u64>,
 }
@@ -266,7 +266,7 @@ mod tests {
     fn sender_does_not_wait_and_what_does_not_fit_is_counted() {
         let (writer, allow, lines) = start(4);
         writer.send(numbered(0..1));
-        // The thread has it in hand once the queue is empty.
+        // The thread has taken it once the queue is empty.
         while writer.0.queue().lines > 0 {
             thread::yield_now();
         }

@@ -1,7 +1,7 @@
-//! One attempt's outcome: every field that a line, a sink or a metric may show.
+//! One attempt's outcome, with every field that a line, a sink or a metric may show.
 //!
 //! In: nothing. Out: [`Record`]; its renderings are files beside this one. No I/O.
-//! Invariant: a rendering reads the record and nothing else; what a record does not hold is shown nowhere.
+//! Invariant: a rendering reads only the record; so a fact that is not in the record is shown nowhere.
 
 mod libwrap;
 
@@ -28,7 +28,7 @@ pub struct Record {
     pub id: u64,
     /// When the attempt was decided.
     pub time: SystemTime,
-    /// What became of it.
+    /// The outcome.
     pub fate: Fate,
     /// Cookie of its network namespace; 0 if unknown.
     pub netns: u64,
@@ -45,11 +45,11 @@ pub struct Record {
     /// The client as libwrap prints it: `user@` if known, its name if it was looked up and is verified, else
     /// its address.
     pub client_text: String,
-    /// Who listens.
+    /// The listener.
     pub listener: ListenerRecord,
-    /// What the evaluator said; `None` if the rules that decided are not known any more.
+    /// The evaluator's judgement; `None` if the rules that decided are no longer known.
     pub judged: Option<Judged>,
-    /// What was looked up for it.
+    /// The look-ups made for it.
     pub lookups: Vec<LookupRecord>,
     /// How long its packet or its data were held.
     pub held_for: Option<Duration>,
@@ -61,20 +61,20 @@ pub struct Record {
     pub twist: Option<Text>,
 }
 
-/// Who listens.
+/// A listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListenerRecord {
     /// Its names.
     pub names: NamesSet,
-    /// What stands before `[pid]`.
+    /// The text before `[pid]`.
     pub ident: String,
     /// Its process; 0 for the kernel's own, or if unknown.
     pub pid: u32,
-    /// The id of its service, if a super-server that logs in a form of its own listens for it.
+    /// The id of its service, if a super-server with its own line format listens for it.
     pub service: Option<String>,
 }
 
-/// What the evaluator said.
+/// The evaluator's judgement.
 #[derive(Clone, Debug)]
 pub struct Judged {
     /// Allow or refuse.
@@ -108,6 +108,6 @@ impl Judged {
 pub struct LookupRecord {
     /// What was asked.
     pub question: Question,
-    /// How long it took; nothing if the answer was remembered.
+    /// How long it took; `None` if the answer came from the cache.
     pub took: Option<Duration>,
 }

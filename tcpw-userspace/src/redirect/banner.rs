@@ -1,4 +1,4 @@
-//! A banner: the file of a directory that is called like the daemon.
+//! A banner: the file in a directory that has the daemon's name.
 //!
 //! In: the directory and the daemon's name. Out: the text before % expansion.
 //! Invariant: reads a plain file and no more than [`MAX_BANNER`] bytes of it: nothing waits.
@@ -31,7 +31,7 @@ pub fn read(directory: &Path, daemon: &[u8]) -> Banner {
 }
 
 fn text(directory: &Path, daemon: &[u8]) -> io::Result<Option<Vec<u8>>> {
-    // A name is no path.
+    // A daemon name must not be a path.
     if daemon.contains(&b'/') || matches!(daemon, b"" | b"." | b"..") {
         return Ok(None);
     }

@@ -90,7 +90,7 @@ pub struct RedirectListener {
 }
 
 impl RedirectListener {
-    /// Makes a socket in the namespace that `file` stands for.
+    /// Makes a socket in the network namespace of `file`.
     ///
     /// # Errors
     /// The namespace cannot be entered, or has no such family.

@@ -63,7 +63,8 @@ pub fn cookies() -> io::Result<HashSet<u64>> {
     Ok(all)
 }
 
-/// The inodes of those of these TCP sockets that there are, by cookie; 0 for one that nobody has accepted.
+/// The inodes of these TCP sockets, by cookie; 0 for a connection that no process has accepted. Sockets that
+/// are gone are missing.
 ///
 /// # Errors
 /// The kernel does not list them.
@@ -158,7 +159,7 @@ mod tests {
 
     use super::*;
 
-    /// The test's own connection on loopback, and nobody else's.
+    /// Only the test's own connection on loopback.
     #[test]
     fn connection_of_the_cookie_is_ended_and_no_other() -> io::Result<()> {
         if !nix::unistd::geteuid().is_root() {

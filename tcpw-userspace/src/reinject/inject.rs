@@ -1,9 +1,9 @@
-//! Sends a held packet again, in the listener's network namespace.
+//! Re-injects a held packet in the listener's network namespace.
 //!
-//! In: a packet, the cookie of the namespace, a process in it. Out: the packet, delivered as if it
-//! had come over the loopback device, or, where only a device will do, on that one: it passes
-//! netfilter and the gate once more.
-//! Invariant: a namespace is kept only as long as something listens in it.
+//! In: a packet, the cookie of the namespace, a process in it. Out: the packet, received over the loopback
+//! device, or, if it has to be received on its own device, on that one: it passes netfilter and the gate
+//! again.
+//! Invariant: sockets of a namespace are kept open only as long as there is a listener in it.
 
 use std::{
     collections::{HashMap, hash_map::Entry},
@@ -34,25 +34,24 @@ pub struct Injector {
 struct Sockets {
     namespace: File,
     v4: OwnedFd,
-    /// Not everywhere is there IPv6.
+    /// `None` if the namespace has no IPv6.
     v6: Option<OwnedFd>,
 }
 
 impl Injector {
-    /// Finds namespaces by the processes below `proc_root`.
+    /// Opens namespaces through the processes below `proc_root`.
     pub fn new(proc_root: impl Into<PathBuf>, frames: Option<Frames>) -> Self {
         Self { proc_root: proc_root.into(), frames, namespaces: HashMap::new() }
     }
 
-    /// Lets the packet come in on the interface `ifindex` of the namespace of cookie `netns`, which is
-    /// that of process `pid`.
+    /// Injects the packet on the interface `ifindex` of the network namespace `netns` (a cookie) of process `pid`.
     ///
     /// # Errors
     /// As [`Self::send`]; no such interface; a kernel before 5.18.
     pub fn send_by_device(&mut self, netns: u64, pid: u32, ifindex: u32, packet: &Packet) -> io::Result<()> {
         let namespace = self.sockets(netns, pid)?.namespace.try_clone()?;
         let frames = self.frames.as_ref().ok_or(io::ErrorKind::Unsupported)?;
-        // A thread of its own: entering a namespace is for good.
+        // A thread of its own, because it stays in the namespace.
         thread::scope(|scope| {
             scope
                 .spawn(|| {
@@ -64,15 +63,15 @@ impl Injector {
         })
     }
 
-    /// Sends the packet in the namespace of cookie `netns`, which is that of process `pid`.
+    /// Sends the packet in the network namespace `netns` (a cookie) of process `pid`.
     ///
     /// # Errors
-    /// The process is gone or its namespace another one, or the kernel refuses the packet.
+    /// The process is gone or in another namespace, or the kernel refuses the packet.
     pub fn send(&mut self, netns: u64, pid: u32, packet: &Packet) -> io::Result<()> {
         self.send_packet(netns, pid, packet.bytes(), packet.destination())
     }
 
-    /// Sends a packet likewise.
+    /// Sends a packet to an address, in the same way.
     ///
     /// # Errors
     /// As [`Self::send`].
@@ -118,13 +117,13 @@ impl Injector {
         }
     }
 
-    /// Lets go of every namespace in which nothing listens any more.
+    /// Closes the sockets of every namespace without a listener.
     pub fn keep_only(&mut self, is_in_use: impl Fn(u64) -> bool) {
         self.namespaces.retain(|netns, _| is_in_use(*netns));
     }
 }
 
-/// Opens the sockets on a thread of their own: entering a namespace is for good.
+/// Opens the sockets on a thread of its own, because the thread stays in the namespace.
 fn open(namespace: &Path, cookie: u64) -> io::Result<Sockets> {
     let file = File::open(namespace)?;
     let kept = file.try_clone()?;

@@ -1,10 +1,9 @@
-//! Sends a held packet again once its attempt is decided.
+//! Re-injects a held packet once its attempt is decided.
 //!
-//! In: a SYN or datagram as the gate copied it before it dropped it, and where it has to go. Out: the same
-//! packet, received once more in the listener's network namespace; connections ended by sock_diag(7).
-//! Invariant: a packet is sent again at most once when its listener is named and once when its client is
-//! decided, whatever the gate does with it then. A packet that cannot be sent again is left to the client's
-//! own retransmit.
+//! In: a SYN or datagram as the gate copied it before dropping it, and its destination. Out: the same packet,
+//! received again in the listener's network namespace; connections ended by sock_diag(7).
+//! Invariant: a packet is re-injected at most once when its listener is tagged and once when its attempt is
+//! decided, whatever the gate does with it then. If a packet cannot be re-injected, the client retransmits.
 
 mod acknowledgement;
 mod connection;

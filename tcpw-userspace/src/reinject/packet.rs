@@ -1,8 +1,8 @@
-//! A held packet, checked and made fit to be sent again.
+//! A held packet, checked and prepared for re-injection.
 //!
-//! In: bytes from an IP header on. Out: a SYN or datagram with right checksums, and where it goes.
-//! Invariant: only two kinds pass: a whole, unfragmented SYN, from which the data is removed, and a datagram
-//! to one host. The bytes are changed in place, so that bits which etherparse does not know stay as they were.
+//! In: bytes from an IP header on. Out: a SYN or datagram with correct checksums, and its destination.
+//! Invariant: only two kinds are accepted: a complete, unfragmented SYN, from which data is removed, and a
+//! unicast datagram. The bytes are changed in place, so that bits which etherparse does not know are kept.
 //! Source: RFC 768, RFC 791, RFC 8200 section 4, RFC 9293 section 3.1.
 #![forbid(unsafe_code)]
 
@@ -13,7 +13,7 @@ use etherparse::{
     Ipv6RawExtHeaderSlice, TcpHeaderSlice, UdpHeader, checksum::Sum16BitWords,
 };
 
-/// A SYN or datagram that can be sent again.
+/// A SYN or datagram that can be re-injected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Packet {
     bytes: Vec<u8>,
@@ -22,7 +22,7 @@ pub struct Packet {
 }
 
 impl Packet {
-    /// Reads a packet; `None` if it cannot be sent again as it is.
+    /// Reads a packet; `None` if it cannot be re-injected.
     ///
     /// The checksum is computed anew: a packet that came from a veth device has a partial one, which the
     /// network card was to complete.

@@ -16,6 +16,7 @@ use crate::{
         action::Scan,
         input::{NamespaceSeen, Scanned, Seen},
     },
+    host::Incomplete,
     listeners::NameSource,
 };
 

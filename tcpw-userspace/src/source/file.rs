@@ -92,7 +92,7 @@ fn has_writer(file: &File) -> bool {
     };
     /// Source: linux/include/uapi/asm-generic/fcntl.h.
     const F_SETSIG: libc::c_int = 10;
-    // If a process opens it meanwhile, the kernel sends a signal; this one is ignored by default.
+    // If a process opens the file meanwhile, the kernel sends us this signal, which is ignored by default.
     // SAFETY: takes a live descriptor and an integer.
     if unsafe { libc::fcntl(file.as_raw_fd(), F_SETSIG, libc::SIGURG) } != 0 {
         return false;

@@ -1,8 +1,8 @@
 //! Certifies where refused clients may be reset, answered with ICMP, or redirected.
 //!
-//! In: what listens in a network namespace, and the stamps read before it was looked at. Out: certified
-//! places in the kernel. Invariant: a listener is certified under the names its tag carries, and never
-//! before it carries them.
+//! In: the sockets of a network namespace, and the stamps read before it was scanned. Out: certified
+//! places in the kernel. Invariant: a listener is certified under the names in its tag, and only after the
+//! tag was written.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -43,7 +43,7 @@ impl Certify {
         self.certified = certified;
     }
 
-    /// What is certified of a place.
+    /// The certificate of a place.
     pub(in crate::core) fn get(&self, key: &CertifiedKey) -> Option<&Certified> {
         self.certified.get(key)
     }
@@ -142,7 +142,7 @@ impl Certify {
         out.act(Action::Certify { netns, places, is_there });
     }
 
-    /// What the kernel's table should hold of a namespace.
+    /// The entries the kernel's table should have for a namespace.
     fn places(
         &self,
         namespace: &NamespaceSeen,
@@ -194,7 +194,7 @@ impl Certify {
     }
 }
 
-/// The port that stands for a whole namespace among the stamps.
+/// The port number that denotes the whole namespace among the stamps.
 const WHOLE_NAMESPACE: u16 = 0;
 const _: () = assert!(WHOLE_NETNS == WHOLE_NAMESPACE as u32);
 

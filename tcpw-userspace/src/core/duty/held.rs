@@ -344,7 +344,7 @@ impl Held {
         let dropped = self.dropped - std::mem::replace(&mut self.told, self.dropped);
         if dropped > 0 {
             out.warn(format!(
-                "{dropped} connection attempts were not held: {MOST_WAITING} already wait; their clients retry"
+                "{dropped} connection attempts were not held: {MOST_WAITING} wait already; their clients try again"
             ));
         }
         let now = out.now.at;

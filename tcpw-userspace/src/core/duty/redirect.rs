@@ -80,7 +80,7 @@ pub(in crate::core) struct Redirect {
     /// Connections ended because the channel to the loop was full.
     turned_away: u64,
     said_turned_away: u64,
-    /// Whether the policy in force redirects clients, when last looked at.
+    /// Whether the policy in force redirected clients, when that was last tested.
     is_on: bool,
 }
 

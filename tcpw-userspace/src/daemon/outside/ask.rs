@@ -1,4 +1,4 @@
-//! What has to be asked of others: the resolver, ident servers, sock_diag(7), the file system.
+//! Questions to the resolver, ident servers, sock_diag(7) and the file system.
 //!
 //! In: questions. Out: answers, as inputs. Each runs on a thread or task of its own; the core bounds their
 //! number.
@@ -41,10 +41,10 @@ use crate::{
 /// Room for the C library's resolver and the modules of nsswitch.conf.
 const STACK_BYTES: usize = 512 << 10;
 
-/// Asks.
+/// Starts the threads and tasks.
 pub(super) struct Asker {
     namespaces: Arc<Mutex<Namespaces>>,
-    /// Our own ends of connections to ident servers.
+    /// tcpw's own ends of connections to ident servers.
     own: Own,
     config: Config,
     results: Results,
@@ -62,7 +62,7 @@ impl Asker {
         }
     }
 
-    /// Asks the resolver. A look-up that hangs keeps its thread, and nothing waits for it.
+    /// Asks the resolver. A look-up that does not return keeps its thread, and nothing waits for it.
     pub(super) fn look_up(&self, question: Question) {
         let (results, own) = (self.results.clone(), question.clone());
         let thread = thread::Builder::new().name("look-up".into()).stack_size(STACK_BYTES).spawn(move || {
@@ -156,7 +156,8 @@ impl Asker {
         }));
     }
 
-    /// Warns of commands that cannot do what they say: it looks up users and groups, wherever they are.
+    /// Checks the commands of the tables, and warns of those that cannot work. On a thread: it looks up users and
+    /// groups.
     pub(super) fn check_commands(&self, rules: Rules) {
         let facts = HostFacts { effects: Some(self.config.effects.clone()) };
         drop(spawn_blocking(move || {
@@ -168,9 +169,9 @@ impl Asker {
         }));
     }
 
-    /// Lets go of every namespace but these.
+    /// Closes the files of every namespace except these.
     pub(super) fn keep_namespaces(&self, in_use: &HashSet<u64>) {
-        // Only opening one holds the lock, on a thread; then this is done with the next scan.
+        // A thread holds the lock while it opens one; then the next scan does this.
         if let Ok(mut namespaces) = self.namespaces.try_lock() {
             namespaces.keep_only(|netns| in_use.contains(&netns));
         }
@@ -214,7 +215,7 @@ async fn asked(
     Ok(user)
 }
 
-/// Sets it on those that were accepted: these, and those that are gone.
+/// Sets it on the sockets that were accepted; returns these and those that are gone.
 fn set_keep_alive(
     namespace: &Namespace,
     cookies: &HashSet<u64>,
@@ -223,7 +224,7 @@ fn set_keep_alive(
     let inodes = namespace.run(|| inodes(cookies))?;
     let mut done: HashSet<u64> =
         cookies.iter().copied().filter(|cookie| !inodes.contains_key(cookie)).collect();
-    // A socket has one once it was accepted.
+    // A socket has an inode once it was accepted.
     let accepted: HashSet<u64> = inodes.into_values().filter(|inode| *inode != 0).collect();
     if accepted.is_empty() {
         return Ok(done);

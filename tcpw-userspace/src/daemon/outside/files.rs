@@ -1,7 +1,7 @@
-//! Follows the tables and the pattern files they name.
+//! Watches and reads the tables and the pattern files they name.
 //!
-//! In: that they are to be read. Out: that they changed, and their texts of one moment. Reading waits for
-//! files that are being written: on a thread.
+//! In: requests to read. Out: that the files changed, and their texts of one moment. Reading waits for files
+//! that are being written, so it runs on a thread.
 
 use std::{cell::RefCell, collections::BTreeSet, path::PathBuf};
 
@@ -15,13 +15,13 @@ use crate::{
     source::{Source, Watch, follow},
 };
 
-/// The task that follows them.
+/// The task that watches them.
 pub(super) struct Files {
     read: mpsc::UnboundedSender<()>,
 }
 
 impl Files {
-    /// Begins to follow once they were read for the first time.
+    /// Begins to watch once they were read for the first time.
     pub(super) fn watch(config: &Config, results: Results) -> Self {
         let (read, wanted) = mpsc::unbounded_channel();
         let source = Source::new(config.hosts_allow.clone(), config.hosts_deny.clone());
@@ -31,7 +31,7 @@ impl Files {
 
     /// Reads them.
     pub(super) fn read(&self) {
-        // The task is there as long as this is.
+        // The task lives as long as this value.
         let _ = self.read.send(());
     }
 }
@@ -43,7 +43,7 @@ async fn run(source: Source, mut wanted: mpsc::UnboundedReceiver<()>, results: R
             () = watch.changed() => {}
             wanted = wanted.recv() => if wanted.is_none() { return },
         }
-        // One read serves all who wanted one.
+        // One read serves all requests that came meanwhile.
         while wanted.try_recv().is_ok() {}
         let _ = results.send(Input::FilesChanged.into());
         let source = source.clone();
@@ -58,14 +58,14 @@ async fn run(source: Source, mut wanted: mpsc::UnboundedReceiver<()>, results: R
                 let _ = results.send(Outcome::Input(Input::Texts(Box::new(texts))));
             }
             Err(error) => {
-                log::error!("the files are not followed any more: {error}; restart tcpw");
+                log::error!("the files are not watched any more: {error}; restart tcpw");
                 return;
             }
         }
     }
 }
 
-/// The pattern files that texts name; of the same texts they are looked for once.
+/// The pattern files that texts name; computed once for the same texts.
 #[derive(Default)]
 struct Named(RefCell<Option<(Texts, BTreeSet<PathBuf>)>>);
 

@@ -1,6 +1,6 @@
-//! The process without rights that runs commands.
+//! Starts the helper and talks to it.
 //!
-//! In: what it is to do. Out: what it says. Files that commands write to are made here, before it starts.
+//! In: orders of the core. Out: the helper's reports. Files that commands write to are made before it starts.
 
 use std::path::PathBuf;
 
@@ -17,7 +17,7 @@ use crate::{
     },
 };
 
-/// Processes of one command, as far as the limit for all counts on it.
+/// Processes assumed for one command in the limit on all processes of the user.
 const PROCESSES_EACH: u64 = 16;
 
 /// The helper, if there is one.
@@ -47,7 +47,7 @@ impl Helper {
         Self { files: Files::new(&user), settings, user, process: None, heard, results }
     }
 
-    /// Does what the core says.
+    /// Carries an order out.
     pub(super) fn act(&mut self, action: HelperAction, redirects: &mut Redirects) {
         match action {
             HelperAction::Start(number) => self.start(number),
@@ -80,7 +80,7 @@ impl Helper {
             writable: self.settings.writable.clone(),
             mailer_group: self.settings.mailer_group,
             files: self.files.wanted().to_vec(),
-            // As many again have a connection.
+            // As many commands again may serve a connection.
             processes: u64::from(self.settings.at_once) * 2 * PROCESSES_EACH,
             time_limit_s: self.settings.time_limit.as_secs(),
         };
@@ -98,7 +98,7 @@ impl Helper {
         let _ = self.results.send(Input::Helper { number, said: HelperSaid::Report(report) }.into());
     }
 
-    /// Commands name these files.
+    /// Sets the files that commands name.
     fn want(&mut self, files: Vec<PathBuf>) {
         let are_others = self.files.want(files);
         if self.files.keep() || are_others {

@@ -1,6 +1,6 @@
-//! Small writes to the kernel's tables, and what they say of its reports.
+//! Writes single entries of the kernel's tables, and reads the entries that belong to a report.
 //!
-//! In: [`Write`]s, records. Out: whether it was written; events with what the tables say of them.
+//! In: [`Write`]s, records. Out: whether the write succeeded; events with the entries that belong to them.
 
 use anyhow::Result;
 use tcpw_common::event::Event as Record;
@@ -16,7 +16,7 @@ use crate::{
     kernel::Kernel,
 };
 
-/// Writes; whether what follows may follow.
+/// Makes one write. Returns whether the writes after it may be made.
 pub(super) fn write(kernel: &mut Kernel, write: Write, results: &Results) -> bool {
     let result = match write {
         Write::Answer { key, answer, marks, expires_ns } => {
@@ -62,7 +62,7 @@ fn is_ok(result: Result<()>) -> bool {
     result.inspect_err(|error| log::error!("{error:#}")).is_ok()
 }
 
-/// A report, with what the tables say of it.
+/// A report, with the entries that belong to it.
 pub(super) fn event(kernel: &Kernel, record: &Record) -> Event {
     match events::Event::from_record(record) {
         Some(events::Event::Decision(decision)) => Event::Decided(decision),
@@ -70,7 +70,7 @@ pub(super) fn event(kernel: &Kernel, record: &Record) -> Event {
         Some(events::Event::Executed { pid }) => Event::Executed { pid },
         Some(events::Event::WaitsForUser { cookie }) => match kernel.users.waiting_one(cookie) {
             Ok(Some(waiting)) => Event::WaitsForUser(Box::new(waiting)),
-            // It was released when no daemon was there.
+            // The kernel released it while no daemon ran.
             Ok(None) => Event::Outdated,
             Err(error) => outdated(&error),
         },
@@ -93,7 +93,7 @@ fn outdated(error: &anyhow::Error) -> Event {
     Event::Outdated
 }
 
-/// What the kernel counted.
+/// The kernel's counters.
 pub(super) fn second(kernel: &mut Kernel, turned_away: u64) -> Input {
     let waiting =
         kernel.users.are_attached().then(|| kernel.users.waiting()).transpose().unwrap_or_else(|error| {

@@ -1,7 +1,7 @@
-//! What the core cannot do itself: actions are carried out here.
+//! Carries out the core's actions.
 //!
-//! In: actions. Out: what they come to, as inputs. Invariant: an action is a few system calls, or is begun
-//! on a thread or task of its own, a file each in this room.
+//! In: actions. Out: their results, as inputs. Invariant: an action is a few system calls, or runs on a thread
+//! or task; each kind is one file in this directory.
 
 mod ask;
 mod files;
@@ -51,11 +51,11 @@ const TOGETHER: Duration = Duration::from_millis(2);
 /// The sender of results.
 type Results = mpsc::UnboundedSender<Outcome>;
 
-/// What something that was begun came to.
+/// The result of a thread or task.
 pub(super) enum Outcome {
-    /// An input as it is.
+    /// An input for the core.
     Input(Input),
-    /// A look for listeners.
+    /// A scan is over.
     Scanned(Box<scanning::Found>),
     /// A slot was filled.
     Filled(Box<worker::FilledSlot>),
@@ -73,7 +73,7 @@ impl From<Input> for Outcome {
     }
 }
 
-/// All that is outside of the core.
+/// Everything outside the core.
 pub(super) struct Outside {
     config: Config,
     host: String,
@@ -106,7 +106,7 @@ impl Outside {
             reports.read_ahead(Pace::Together(TOGETHER), BATCHES),
         );
         let frames = kernel.load_frames().inspect_err(|error| {
-            log::warn!("held clients of one device or link wait for their own retransmit: {error:#}");
+            log::warn!("held packets of link-local clients and of sockets bound to a device cannot be re-injected, their clients have to retransmit: {error:#}");
         });
         let outside = Self {
             host: host_name(),
@@ -130,7 +130,7 @@ impl Outside {
         Ok((outside, started))
     }
 
-    /// An input, with what only the loop holds.
+    /// Makes a result into an input.
     pub(super) fn complete(&mut self, arrival: Arrival) -> Input {
         match arrival {
             Arrival::Input(input) | Arrival::Outcome(Outcome::Input(input)) => {
@@ -159,7 +159,7 @@ impl Outside {
         }
     }
 
-    /// Another second: the sign of life, and what the kernel counted.
+    /// A second has passed: gives the sign of life, reads the kernel's counters.
     fn second(&mut self) -> Input {
         self.alive.tick();
         if self.helper.keep_files() {
@@ -168,20 +168,20 @@ impl Outside {
         kernel::second(&mut self.kernel, self.redirects.turned_away())
     }
 
-    /// Does what the core says; how to leave the loop, if it says so.
+    /// Carries actions out; returns how to leave the loop, if one of them says so.
     pub(super) fn carry_out(&mut self, actions: Vec<Action>) -> Option<Result<(), String>> {
         for action in actions {
             self.act(action);
         }
         self.scanning.let_go();
         if !self.lines.is_empty() {
-            // Lines that find no room are counted and said by the writer.
+            // The writer counts and reports lines that do not fit.
             self.log.send(std::mem::take(&mut self.lines));
         }
         self.end.take()
     }
 
-    /// Which part an action is for.
+    /// Passes an action to the part that carries it out.
     fn act(&mut self, action: Action) {
         match action {
             Action::Say(level, text) => say(level, &text),
@@ -282,13 +282,13 @@ impl Outside {
         }
     }
 
-    /// Writes to the kernel's tables; whether what follows may follow.
+    /// Makes one write. Returns whether the writes after it may be made.
     fn write(&mut self, write: crate::core::action::Write) -> bool {
         kernel::write(&mut self.kernel, write, &self.results)
     }
 
     fn attach_gate(&mut self) -> Result<Gate> {
-        // Before the first connection is judged, however long the start took.
+        // The first sign of life comes before the first connection is judged, however long the start took.
         self.alive.tick();
         let state = self.kernel.attach_gate(&self.config.cgroup)?;
         self.alive.tick();
@@ -306,19 +306,19 @@ impl Outside {
     }
 
     fn result(&self, input: Input) {
-        // The receiver is there as long as the loop is.
+        // The receiver lives as long as the loop.
         let _ = self.results.send(input.into());
     }
 
-    /// Writes what waits.
+    /// Writes waiting lines.
     pub(super) async fn close(self) {
         let log = self.log;
-        // The writer's thread is waited for: not on the thread of the signals.
+        // This waits for the writer's thread, so it must not run on the thread that handles signals.
         let _ = tokio::task::spawn_blocking(move || log.close(LAST_LINES)).await;
     }
 }
 
-/// How long lines that wait may take at the end.
+/// How long writing the last lines may take at the end.
 const LAST_LINES: Duration = Duration::from_secs(1);
 
 fn say(level: Level, text: &str) {
@@ -330,7 +330,7 @@ fn say(level: Level, text: &str) {
     }
 }
 
-/// Says what failed.
+/// Logs an error.
 fn report(result: Result<()>) {
     if let Err(error) = result {
         log::error!("{error:#}");

@@ -1,7 +1,7 @@
 //! Redirect listeners, and the connections that arrive there.
 //!
 //! In: namespaces and families; connections. Out: cookies of the listeners, numbers of the connections.
-//! Invariant: a connection is here until it is handed on or ended.
+//! Invariant: a connection is kept until it is passed on or ended.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -26,7 +26,7 @@ use crate::{
     redirect::{BoundSocket as Socket, RedirectListener, RedirectedConnection, abort},
 };
 
-/// Connections that wait for the loop.
+/// Most connections in the channel to the loop.
 const QUEUE: usize = 64;
 
 /// A socket for a redirect listener, or why there is none.
@@ -41,7 +41,7 @@ pub(super) struct Redirects {
     listeners: BTreeMap<(u64, Family), RedirectListener>,
     connections: HashMap<u64, TcpStream>,
     last: u64,
-    /// Connections that found no room.
+    /// Connections ended because the channel was full.
     turned_away: Arc<AtomicU64>,
     queue: mpsc::Sender<RedirectedConnection>,
     results: Results,
@@ -81,7 +81,7 @@ impl Redirects {
         }));
     }
 
-    /// Its socket is there: it listens from here on.
+    /// The socket was made: it listens from here on.
     pub(super) fn listen(&mut self, bound: Bound, kernel: &mut Kernel) -> Input {
         let Bound { netns, family, socket } = bound;
         let made = socket.and_then(|socket| {
@@ -118,7 +118,7 @@ impl Redirects {
         Input::Arrived(Arrived { connection: self.last, netns, client, server })
     }
 
-    /// Hands a connection on.
+    /// Passes a connection on.
     pub(super) fn take(&mut self, connection: u64) -> Option<TcpStream> {
         self.connections.remove(&connection)
     }
@@ -130,7 +130,7 @@ impl Redirects {
         }
     }
 
-    /// Connections that found no room on their way here.
+    /// Connections ended because the channel to the loop was full.
     pub(super) fn turned_away(&self) -> u64 {
         self.turned_away.load(Ordering::Relaxed)
     }

@@ -1,6 +1,6 @@
-//! Sends held packets again, and acknowledgements in a client's place: on a thread, in order.
+//! Re-injects held packets and sends acknowledgements in a client's place: on a thread, in order.
 //!
-//! In: packets, each for a network namespace. Out: the packets. What cannot be sent is left to its client.
+//! In: packets, each for a network namespace. Out: the packets. If one cannot be sent, its client retransmits.
 
 use std::{
     collections::HashSet,
@@ -31,7 +31,7 @@ pub(super) struct Reinjector {
 }
 
 impl Reinjector {
-    /// Starts it; without `frames` packets of one device or link are left to their clients.
+    /// Starts it. Without `frames`, packets that must be received on their own device are not re-injected.
     pub(super) fn start(config: &Config, frames: Option<Frames>) -> Result<Self> {
         let (jobs, queue) = mpsc::channel();
         let mut injector = Injector::new(&config.proc_root, frames);
@@ -42,11 +42,11 @@ impl Reinjector {
                     do_one(&mut injector, &job);
                 }
             })
-            .context("start the thread that sends held packets again")?;
+            .context("start the thread that re-injects held packets")?;
         Ok(Self { jobs })
     }
 
-    /// Sends a held packet again.
+    /// Re-injects a held packet.
     pub(super) fn send(&self, packet: Reinject) {
         self.job(Job::Packet(packet));
     }
@@ -56,13 +56,13 @@ impl Reinjector {
         self.job(Job::Acknowledge(acknowledge));
     }
 
-    /// Lets go of every namespace but these.
+    /// Closes the sockets of every namespace except these.
     pub(super) fn keep_namespaces(&self, namespaces: Arc<HashSet<u64>>) {
         self.job(Job::Keep(namespaces));
     }
 
     fn job(&self, job: Job) {
-        // The thread is there as long as this is.
+        // The thread lives as long as this value.
         let _ = self.jobs.send(job);
     }
 }
@@ -92,6 +92,6 @@ fn do_one(injector: &mut Injector, job: &Job) {
         }
     };
     if let Err(error) = sent {
-        log::debug!("a packet is left to its client's own retransmit: {error}");
+        log::debug!("a packet was not re-injected, its client has to retransmit: {error}");
     }
 }

@@ -1,8 +1,7 @@
-//! Looks for listeners, on a thread, and tags those that were found.
+//! Scans for listeners, on a thread, and tags those that were found.
 //!
-//! In: which to look for, which to tag. Out: listeners as the core knows them. Invariant: duplicates of
-//! sockets, and files of network namespaces, are kept only until the scan's listeners are tagged and
-//! certified.
+//! In: which to scan for, which to tag. Out: listeners in the core's form. Invariant: duplicates of sockets,
+//! and files of network namespaces, are kept only until the scan's listeners are tagged and certified.
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
@@ -37,23 +36,23 @@ use crate::{
 const TCP: u16 = 6;
 const UDP: u16 = 17;
 
-/// Looks for listeners.
+/// Makes scans, and keeps the sockets of the last one.
 pub(super) struct Scanning {
     scanner: Scanner,
     changes: Option<Arc<Changes>>,
     tags: TagReader,
     /// UDP sockets that were bound before the start carry a mark.
     marks_bound: bool,
-    /// Of the last scan, by cookie.
+    /// Sockets of the last scan, by cookie.
     sockets: HashMap<u64, OwnedFd>,
-    /// Of the last scan, by cookie.
+    /// Files of network namespaces of the last scan, by cookie.
     namespaces: HashMap<u64, File>,
-    /// The core hears that the listeners are tagged: what it says to that is the last that needs those.
+    /// The core was told that the listeners are tagged: its next actions are the last that need these files.
     is_certifying: bool,
     results: Results,
 }
 
-/// What a look found.
+/// The result of a scan.
 pub(in crate::daemon) struct Found {
     listeners: Vec<(Seen, Option<OwnedFd>)>,
     namespaces: Vec<Namespace>,
@@ -61,7 +60,7 @@ pub(in crate::daemon) struct Found {
     incomplete: Option<Incomplete>,
     began: Instant,
     stamps: Stamps,
-    /// In these somebody began or ended to listen meanwhile: a list of sockets may lack one.
+    /// Namespaces in which a listener came or went meanwhile: their list of sockets may be incomplete.
     unsteady: HashSet<u64>,
 }
 
@@ -87,7 +86,7 @@ impl Scanning {
         })
     }
 
-    /// Begins a look.
+    /// Begins a scan.
     pub(super) fn begin(&mut self, scan: Scan, kernel: &mut Kernel) {
         let is_all = scan == Scan::All;
         if is_all {
@@ -112,7 +111,7 @@ impl Scanning {
         }));
     }
 
-    /// Marks UDP sockets that were bound before anybody watched.
+    /// Marks UDP sockets that were bound before the programs were attached.
     fn mark_bound(&mut self, kernel: &mut Kernel) {
         if self.marks_bound
             && let Err(error) = kernel.mark_bound()
@@ -122,7 +121,7 @@ impl Scanning {
         }
     }
 
-    /// A look is over.
+    /// A scan is over.
     pub(super) fn finished(&mut self, found: Found, kernel: &mut Kernel) -> Input {
         let Found { listeners, namespaces, is_all, incomplete, began, stamps, unsteady } = found;
         self.sockets.clear();
@@ -177,26 +176,26 @@ impl Scanning {
         tagged
     }
 
-    /// The file that stands for a network namespace of the last scan.
+    /// The open file of a network namespace of the last scan.
     pub(super) fn namespace(&self, netns: u64) -> Option<&File> {
         self.namespaces.get(&netns)
     }
 
-    /// The core hears that the listeners are tagged.
+    /// The core is told that the listeners are tagged.
     pub(super) fn is_certifying(&mut self) {
         self.is_certifying = true;
     }
 
-    /// Lets go of namespaces once what is certified in them is written.
+    /// Closes the files of namespaces once their certificates are written.
     pub(super) fn let_go(&mut self) {
         if std::mem::take(&mut self.is_certifying) {
             self.namespaces.clear();
         }
     }
 
-    /// Looks at every socket of the host, for a status.
+    /// Lists every socket of the host, for a status.
     pub(super) fn look_around(&mut self, request: u64, kernel: &mut Kernel) {
-        // Of sockets out of scope the bind was not reported.
+        // The bind of a socket out of scope was not reported.
         self.mark_bound(kernel);
         let (scanner, tags, results) =
             (self.scanner.clone().everywhere(), self.tags.clone(), self.results.clone());
@@ -209,7 +208,7 @@ impl Scanning {
 }
 
 impl Found {
-    /// Takes a look; what `changes` says before it is older than what it finds.
+    /// Makes a scan. The stamps of `changes` are read before it, so they are older than its results.
     fn by(look: impl FnOnce() -> Survey, is_all: bool, changes: Option<&Changes>, tags: &TagReader) -> Self {
         let began = Instant::now();
         let stamps = changes.map(Changes::stamps).unwrap_or_default();
@@ -224,7 +223,7 @@ impl Found {
     }
 }
 
-/// A listener as the core knows it, and its socket.
+/// A listener in the core's form, and its socket.
 fn split(listener: Listener, tags: &TagReader) -> (Seen, Option<OwnedFd>) {
     let tag = match &listener.socket {
         Some(socket) => tags.read(socket.as_fd()).map_err(drop),
@@ -251,7 +250,7 @@ fn split(listener: Listener, tags: &TagReader) -> (Seen, Option<OwnedFd>) {
     (seen, listener.socket)
 }
 
-/// A namespace as the core knows it, and its file.
+/// A namespace in the core's form, and its file.
 fn see(
     namespace: Namespace,
     stamps: &Stamps,

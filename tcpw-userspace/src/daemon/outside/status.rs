@@ -1,4 +1,4 @@
-//! What only the host knows, for a status.
+//! Facts of the host, for a status.
 //!
 //! In: every socket of the host. Out: [`StatusFacts`].
 
@@ -20,7 +20,7 @@ pub(in crate::daemon) struct Looked {
     pub(super) marks_bound: bool,
 }
 
-/// Adds what the kernel's tables say.
+/// Adds facts from the kernel's tables.
 pub(super) fn complete(looked: Looked, kernel: &Kernel, lines: Counts, turned_away: u64) -> Input {
     let Looked { request, all, marks_bound } = looked;
     let size = |size: usize| u64::try_from(size).unwrap_or(u64::MAX);

@@ -1,7 +1,7 @@
 //! Parses, compiles and fills, on threads: the loop only flips.
 //!
 //! In: texts, rules. Out: rules with their index, filled slots. Invariant: one thread fills and settles, in
-//! the order it was told to: a slot is not filled while a program may still read it.
+//! the order of the requests: a slot is not filled while a program may still read it.
 
 use std::{
     collections::HashMap,
@@ -58,7 +58,7 @@ enum Job {
 /// The threads.
 pub(super) struct Worker {
     jobs: mpsc::Sender<Job>,
-    /// Filled, and not in force: with the time it took.
+    /// The slot that is filled and not in force, with the time that took.
     slots: HashMap<u64, (Slot, Duration)>,
     results: Results,
 }
@@ -75,7 +75,7 @@ impl Worker {
         Ok(Self { jobs, slots: HashMap::new(), results })
     }
 
-    /// Parses texts, and looks up the accounts they name: on a thread of its own, for that may hang.
+    /// Parses texts, and looks up the accounts they name: on a thread of its own, because that may block.
     pub(super) fn parse(&self, number: u64, texts: Box<Texts>, against: Option<(u32, Rules)>) {
         let results = self.results.clone();
         let failed = self.results.clone();
@@ -115,7 +115,7 @@ impl Worker {
         let Flip { number, names, watch_accepted, banners } = flip;
         let begin = Instant::now();
         let Some((slot, filling)) = self.slots.remove(number) else {
-            let flipped = Err("the slot is not filled any more".into());
+            let flipped = Err("the slot was filled again meanwhile".into());
             return (Input::Flipped { number: *number, flipped, names_left_out: Vec::new() }, None);
         };
         let mut left_out = Vec::new();
@@ -126,7 +126,7 @@ impl Worker {
             }
         }
         if !left_out.is_empty() {
-            let flipped = Err("names do not fit".into());
+            let flipped = Err("the table of names is full".into());
             return (Input::Flipped { number: *number, flipped, names_left_out: left_out }, None);
         }
         if *watch_accepted && let Err(error) = kernel.watch_accepted(cgroup) {
@@ -151,18 +151,18 @@ impl Worker {
         drop(self.slots.remove(&number));
     }
 
-    /// Lets go of something large.
+    /// Frees something large.
     pub(super) fn free(&self, freed: Freed) {
         self.job(Job::Free(freed));
     }
 
-    /// Judges once more.
+    /// Judges again by a walk.
     pub(super) fn walk(&self, walk: Box<Walk>) {
         self.job(Job::Walk(walk));
     }
 
     fn job(&self, job: Job) {
-        // The thread is there as long as this is.
+        // The thread lives as long as this value.
         let _ = self.jobs.send(job);
     }
 }
@@ -174,7 +174,7 @@ fn work(mut loader: Loader, config: &Config, queue: &mpsc::Receiver<Job>, result
                 let begin = Instant::now();
                 let number = fill.number;
                 let filled = fill_slot(&mut loader, config, &fill);
-                // Rules and names are large.
+                // Freeing rules and names takes time.
                 drop(fill);
                 let took = begin.elapsed();
                 let _ = results.send(Outcome::Filled(Box::new(FilledSlot { number, filled, took })));
@@ -215,9 +215,9 @@ fn prepare(texts: &Texts, against: Option<(u32, Rules)>, looks_up_accounts: impl
     let parsed = parse::parse(texts);
     looks_up_accounts();
     let accounts = KnownAccounts::of(&parsed.tables);
-    let same_as = against.filter(|(_, rules)| rules.are(&parsed.tables, &accounts));
+    let same_as = against.filter(|(_, rules)| rules.equals(&parsed.tables, &accounts));
     let rules = match &same_as {
-        // What is in force is indexed already.
+        // The rules in force are already indexed.
         Some((_, rules)) => rules.clone(),
         None => rules(parsed.tables, accounts),
     };
@@ -230,7 +230,7 @@ fn prepare(texts: &Texts, against: Option<(u32, Rules)>, looks_up_accounts: impl
     }
 }
 
-/// Tables, with all that is looked at of them again and again.
+/// Tables, with the data that is derived from them once.
 fn rules(tables: parse::rule::Tables, accounts: KnownAccounts) -> Rules {
     let tables = Arc::new(tables);
     Rules {
@@ -241,8 +241,8 @@ fn rules(tables: parse::rule::Tables, accounts: KnownAccounts) -> Rules {
     }
 }
 
-/// Whether there is no such table. A directory in its place reads as empty, as in libwrap, but on a
-/// reload it must not open the host any more than a table that vanished.
+/// Whether a table is missing. A directory in its place reads as empty, as in libwrap; but on a reload it counts
+/// as missing, so that it cannot replace a policy any more than a removed table can.
 fn is_missing((path, text): &(Arc<PathBuf>, FileText)) -> bool {
     *text == FileText::Missing || path.is_dir()
 }

@@ -1,9 +1,8 @@
 //! Giving up root.
 //!
-//! In: a charge, as root. Out: a process of another user without any capability, that cannot
-//! gain one, nor make the system calls of [`syscalls`](super::syscalls), nor change files but
-//! where the charge says.
-//! Invariant: what fails here is an error, but for landlock, which older kernels lack.
+//! In: a charge, as root. Out: a process of another user without any capability. It cannot gain one, cannot
+//! make the system calls of [`syscalls`](super::syscalls), and can change files only where the charge says.
+//! Invariant: every failure here is an error, except a missing landlock on older kernels.
 //! Source: capabilities(7), landlock(7), prctl(2), seccomp(2).
 
 use std::{ffi::CString, path::PathBuf};
@@ -28,10 +27,10 @@ use super::{
 };
 use crate::host::System;
 
-/// Where a command may write to what is there, as far as its user may.
+/// Where a command may write to existing files, if its user may.
 pub const LOGS: &str = "/var/log";
 
-/// Devices that take what nobody wants.
+/// Devices that discard what is written to them.
 const DEVICES: [&str; 4] = ["/dev/null", "/dev/zero", "/dev/full", "/dev/tty"];
 
 /// Memory of one process.
@@ -60,7 +59,7 @@ pub(super) fn close_inherited() -> Result<()> {
     Ok(())
 }
 
-/// Gives up all of it.
+/// Gives up root and every capability.
 pub(super) fn confine(charge: &Charge, notes: &mut Vec<String>) -> Result<()> {
     let user = find(&charge.user)?;
     let mailer = Mailer::find(&System);
@@ -99,7 +98,10 @@ pub(super) fn give_up_root(name: &str) -> Result<()> {
 fn find(name: &str) -> Result<User> {
     let user = User::from_name(name).with_context(|| format!("look for user {name}"))?;
     let user = user.with_context(|| format!("there is no user {name}"))?;
-    ensure!(!user.uid.is_root(), "user {name} is root: commands of a stranger's making do not run as root");
+    ensure!(
+        !user.uid.is_root(),
+        "user {name} is root: commands with data from the network do not run as root"
+    );
     Ok(user)
 }
 
@@ -147,8 +149,8 @@ fn restrict_writing(charge: &Charge, spool: &[PathBuf], notes: &mut Vec<String>)
     Ok(())
 }
 
-/// With another group in the place of his own, he still has his own beside it. It has to be the real one
-/// too: under no_new_privs execve(2) makes the effective one the same.
+/// If `group` replaces the user's own primary group, the user's group becomes a supplementary one. The real
+/// group id is set too: under no_new_privs execve(2) sets the effective group id to the real one.
 fn become_user(user: &User, group: Option<Gid>) -> Result<()> {
     let name = CString::new(user.name.as_str())?;
     initgroups(&name, user.gid).with_context(|| format!("take the groups of {}", user.name))?;

@@ -1,7 +1,7 @@
 //! Orders, and the connections that come with some of them.
 //!
 //! In: the daemon's socket. Out: its bytes, and descriptors in the order they came.
-//! Invariant: a descriptor comes with the first bytes of its frame: whoever has read the frame finds it here.
+//! Invariant: a descriptor comes with the first bytes of its frame: it is here once the frame was read.
 //! Source: unix(7), SCM_RIGHTS.
 
 use std::{
@@ -40,7 +40,7 @@ impl Read for Inbox {
         let message = recvmsg::<()>(self.socket.as_raw_fd(), &mut into, Some(&mut space), flags)?;
         for control in message.cmsgs()? {
             if let ControlMessageOwned::ScmRights(received) = control {
-                // SAFETY: fresh descriptors that nobody else owns.
+                // SAFETY: the kernel has just made these descriptors, and nothing else owns them.
                 let owned = received.into_iter().map(|fd| unsafe { OwnedFd::from_raw_fd(fd) });
                 self.descriptors.extend(owned);
             }

@@ -1,6 +1,6 @@
 //! The commands that run, each in a session of its own.
 //!
-//! In: orders. Out: processes, and what becomes of them.
+//! In: orders. Out: processes, and how they end.
 //! Invariant: a command lasts as long as its process group has a member; after its time the
 //! group gets SIGTERM, and [`GRACE`] later SIGKILL.
 
@@ -31,10 +31,10 @@ use super::{
     serve,
 };
 
-/// From the first signal to the last.
+/// Time from SIGTERM to SIGKILL.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// What a command finds in its environment, beside what `setenv` puts there.
+/// The environment variables of a command, in addition to those of `setenv`.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// The commands that run, by the process id of their shell.
@@ -42,7 +42,7 @@ pub(super) struct Jobs {
     running: HashMap<Pid, Job>,
     time_limit: Duration,
     user: String,
-    /// Since when processes live that left their command's group, and no command runs.
+    /// Since when there are processes that left their command's group, while no command runs.
     strays_since: Option<Instant>,
 }
 
@@ -59,13 +59,13 @@ impl Jobs {
         Self { running: HashMap::new(), time_limit, user, strays_since: None }
     }
 
-    /// Whether nothing is left to look at.
+    /// Whether no process is left.
     pub(super) fn is_idle(&self) -> bool {
         self.running.is_empty() && self.strays_since.is_none()
     }
 
-    /// Starts a command; says why if it does not start.
-    /// One about a connection gets it.
+    /// Starts a command; reports why if it does not start.
+    /// A command for a connection gets that connection.
     pub(super) fn start(&mut self, order: &Order, connection: Option<OwnedFd>) -> Option<Report> {
         let started = match (&order.connection, connection) {
             (None, _) => spawn(order, &self.user),
@@ -82,10 +82,10 @@ impl Jobs {
         }
     }
 
-    /// Collects what ended, signals what takes too long.
+    /// Collects processes that ended, signals those that exceed their time.
     pub(super) fn look(&mut self, now: Instant) -> Vec<Report> {
         let mut reports = Vec::new();
-        // Orphans are ours too.
+        // Orphaned processes are children of the helper.
         let mut has_children = false;
         loop {
             match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
@@ -121,8 +121,8 @@ impl Jobs {
         reports
     }
 
-    /// What left its group has as much time once no command runs. Only the first process of a pid
-    /// namespace can tell it from what is none of its business.
+    /// Processes that left their group have the same time limit, from when no command runs. Only the first process
+    /// of a pid namespace can tell them from unrelated processes.
     fn sweep(&mut self, has_children: bool, now: Instant) {
         if !has_children || !self.running.is_empty() || getpid().as_raw() != 1 {
             self.strays_since = None;
@@ -142,7 +142,7 @@ impl Jobs {
     fn exited(&mut self, pid: Pid, status: Option<u8>, signal: i32, reports: &mut Vec<Report>) {
         if let Some(job) = self.running.get_mut(&pid) {
             job.has_exited = true;
-            // What our signal did is not what the command says.
+            // The result of a command that was killed here is not its own.
             if job.signals > 0 {
                 return;
             }
@@ -154,12 +154,12 @@ impl Jobs {
 
 fn spawn(order: &Order, user: &str) -> io::Result<Pid> {
     let mut command = command(order, user, true);
-    // Whoever drops it unwaited leaves it to `look`.
+    // A child that is dropped without wait(2) is collected by `look`.
     let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
     Ok(Pid::from_raw(child.id().cast_signed()))
 }
 
-/// The command of an order in its surroundings; `leads` a session of its own, or stays in that of its parent.
+/// The command of an order with its environment; it `leads` a session of its own, or stays in its parent's.
 pub(super) fn command(order: &Order, user: &str, leads: bool) -> Command {
     let text = OsStr::from_bytes;
     let mut command = Command::new("/bin/sh");
@@ -181,7 +181,7 @@ pub(super) fn command(order: &Order, user: &str, leads: bool) -> Command {
             setsid()?;
         }
         umask(mask);
-        // Only root may ask for more time than others: that fails, as in any daemon without root.
+        // Only root may lower the nice value: that fails, as in any daemon without root.
         // SAFETY: takes an integer.
         unsafe { libc::nice(nice) };
         Ok(())

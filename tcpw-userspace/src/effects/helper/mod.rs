@@ -4,9 +4,9 @@
 //! Invariant: it has given up root before it reads the first order. When it ends, so do its
 //! commands; when the daemon ends, so does it.
 //!
-//! It is two processes where the kernel has pid namespaces: the one the daemon started only
-//! waits; the other is the first of a namespace of its own, so that nothing a command starts
-//! outlives it, and no command can signal it or anything outside.
+//! If the kernel has pid namespaces it is two processes: the one that the daemon started only
+//! waits; the other is the first process of its own pid namespace. So no process that a command starts
+//! outlives it, and no command can signal it or any process outside.
 
 mod confine;
 mod inbox;
@@ -45,10 +45,10 @@ use super::wire::{self, Charge, Order, Report};
 use inbox::Inbox;
 use jobs::Jobs;
 
-/// How often groups whose members nobody waits for are looked at.
+/// How often process groups are checked whose members are not children of the helper.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
-/// What `tcpw effects-helper` does.
+/// The command `tcpw effects-helper`.
 pub fn main() -> ExitCode {
     // SAFETY: standard input is open, and nothing else in this process uses it.
     let socket = unsafe { File::from_raw_fd(0) };
@@ -94,12 +94,12 @@ fn serve(socket: &mut UnixStream) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Waits for the helper proper, without rights and without the socket.
+/// Waits for the process that runs the commands; has no rights and not the socket.
 fn keep(child: Pid, charge: &Charge) -> Result<ExitCode> {
     let parent = getppid();
     confine::give_up_root(&charge.user)?;
     die_with(parent)?;
-    // The daemon shall see the helper proper end.
+    // The socket must close when the other process ends: so the daemon notices its end.
     // SAFETY: the caller returns at once and does not use the socket again.
     unsafe { libc::close(0) };
     loop {

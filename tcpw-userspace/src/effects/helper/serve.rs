@@ -1,9 +1,9 @@
 //! A connection: its client gets a banner, then a command gets the connection.
 //!
-//! In: an order and a connected socket. Out: a process that sees to it, and ends when all is done.
-//! Invariant: whatever the client does, only that process waits for it. Once nobody else has the
-//! connection, what the client still sends is read for a moment: closing at once would reset the
-//! connection, and could cost the client the end of what it was sent.
+//! In: an order and a connected socket. Out: a process that serves it, and then ends.
+//! Invariant: only that process waits for the client. Once no other process holds the connection, it reads
+//! for a moment what the client still sends: closing with unread data would reset the connection, and the
+//! client could lose the end of the text sent to it.
 //! Source: tcp_wrappers 7.6.q `options.c`, `twist_option`, `banners_option`; RFC 1122 section 4.2.2.13.
 
 use std::{
@@ -33,10 +33,10 @@ use super::{
     jobs::command,
 };
 
-/// How long a client may take to hang up, once it got everything.
+/// How long a client may take to close the connection, once everything was sent.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// What it may send meanwhile.
+/// Most bytes read from it meanwhile.
 const MOST: usize = 1 << 20;
 
 /// Starts the process.
@@ -45,9 +45,9 @@ pub(super) fn start(order: &Order, what: &Connection, socket: OwnedFd, user: &st
     match unsafe { fork() }? {
         ForkResult::Parent { child } => Ok(child),
         ForkResult::Child => {
-            // Its client is gone, most likely.
+            // Most likely its client is gone.
             let status = serve(order, what, TcpStream::from(socket), user).unwrap_or(1);
-            // SAFETY: ends the process; what the parent would do at exit is none of its business.
+            // SAFETY: ends the process without the parent's exit handlers.
             unsafe { libc::_exit(status) }
         }
     }
@@ -56,7 +56,7 @@ pub(super) fn start(order: &Order, what: &Connection, socket: OwnedFd, user: &st
 fn serve(order: &Order, what: &Connection, mut stream: TcpStream, user: &str) -> io::Result<i32> {
     setsid()?;
     close_standard_input()?;
-    // What the command leaves behind is this process's to wait for.
+    // Processes that the command leaves behind become children of this process.
     prctl::set_child_subreaper(true)?;
     stream.set_nonblocking(false)?;
     if what.keepalive {
@@ -82,20 +82,20 @@ fn close_standard_input() -> io::Result<()> {
     }
 }
 
-/// Runs the command with the connection, until nobody has it any more.
+/// Runs the command with the connection, until no process holds it any more.
 fn run(order: &Order, stream: &TcpStream, user: &str) -> io::Result<i32> {
     let end = || Ok::<_, io::Error>(Stdio::from(OwnedFd::from(stream.try_clone()?)));
     let mut command = command(order, user, false);
     command.stdin(end()?).stdout(end()?).stderr(end()?);
     let mut child = command.spawn()?;
-    // It holds the connection's ends.
+    // It holds descriptors of the connection.
     drop(command);
     let status = child.wait()?;
     while let Ok(_) | Err(Errno::EINTR) = waitpid(None, None) {}
     Ok(status.code().or(status.signal().map(|signal| 128 + signal)).unwrap_or(1))
 }
 
-/// Says that this was all, and hears the client out, for a while.
+/// Shuts down the sending side, and reads what the client sends until it closes or the time limit passes.
 fn part(mut stream: TcpStream) -> io::Result<()> {
     stream.shutdown(Shutdown::Write)?;
     let deadline = Instant::now() + PATIENCE;

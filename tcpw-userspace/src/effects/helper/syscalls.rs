@@ -1,9 +1,9 @@
-//! System calls that no command needs and an attacker would.
+//! System calls that no command needs, but that an attacker could use.
 //!
 //! In: nothing. Out: seccomp filters on this thread, and whatever it starts.
 //! Invariant: the numbers of the x32 ABI are forbidden like those of x86-64; other ABIs end
 //! the process.
-//! Source: seccomp(2); clone3 is not there for those who ask, as its flags cannot be seen.
+//! Source: seccomp(2). clone3 fails with ENOSYS, because a filter cannot see its flags.
 
 use std::collections::BTreeMap;
 
@@ -76,7 +76,7 @@ const X32: Option<i64> = Some(0x4000_0000);
 #[cfg(not(target_arch = "x86_64"))]
 const X32: Option<i64> = None;
 
-/// CLONE_NEW*: a namespace of its own makes anybody root there.
+/// CLONE_NEW*: in a user namespace of its own any process is root.
 const NAMESPACES: [libc::c_int; 7] = [
     libc::CLONE_NEWNS,
     libc::CLONE_NEWCGROUP,
@@ -93,7 +93,7 @@ pub(super) fn forbid() -> Result<()> {
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> = plain.collect();
     rules.insert(libc::SYS_clone, NAMESPACES.into_iter().map(clone_with).collect::<Result<_>>()?);
     install(&filter(rules, libc::EPERM)?)?;
-    // Who finds it missing takes clone.
+    // The C library falls back to clone.
     install(&filter([(libc::SYS_clone3, Vec::new())].into(), libc::ENOSYS)?)
 }
 
@@ -118,7 +118,7 @@ fn filter(mut rules: BTreeMap<i64, Vec<SeccompRule>>, errno: libc::c_int) -> Res
     Ok(filter.try_into()?)
 }
 
-/// seccompiler's own function sets no_new_privs, which set-uid mailers cannot live with.
+/// seccompiler's own function sets no_new_privs, which disables set-uid mailers.
 fn install(program: &BpfProgram) -> Result<()> {
     let length = u16::try_from(program.len()).context("the filter is too long")?;
     let program = libc::sock_fprog { len: length, filter: program.as_ptr().cast_mut().cast() };

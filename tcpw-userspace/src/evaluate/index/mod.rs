@@ -2,7 +2,7 @@
 //! the number of rules.
 //!
 //! In: parsed tables, once; then requests. Out: the same [`Judgement`], after the same look-ups in the
-//! same order. A rule or a pattern is looked at if one of its keys is a key of the request, or if it has
+//! same order. A rule or a pattern is tried if one of its keys is a key of the request, or if it has
 //! no key.
 //! Invariant: a rule that is skipped does not match, and matching it would need no look-up and give no
 //! warning.
