@@ -393,7 +393,7 @@ pub(super) fn finish(world: &mut World, work: Work) {
 fn prepare(texts: &Texts, against: Option<(u32, Rules)>) -> Prepared {
     let parsed = parse::parse(texts);
     let accounts = KnownAccounts::default();
-    let same_as = against.filter(|(_, rules)| rules.are(&parsed.tables, &accounts));
+    let same_as = against.filter(|(_, rules)| rules.equals(&parsed.tables, &accounts));
     let rules = match &same_as {
         Some((_, rules)) => rules.clone(),
         None => {
