@@ -5,11 +5,11 @@
 use super::Core;
 
 /// A kind of thing, and how many of it a duty holds.
-pub type Held = (&'static str, usize);
+pub(in crate::core) type Held = (&'static str, usize);
 
 impl Core {
     /// How many things each duty holds.
-    pub fn footprint(&self) -> Vec<Held> {
+    pub fn footprint(&self) -> Vec<(&'static str, usize)> {
         let mut all = Vec::new();
         all.extend(self.held.footprint());
         all.extend(self.names.footprint());
