@@ -99,11 +99,6 @@ impl Host {
         NamesSet::new([self.name(listener)])
     }
 
-    /// The listener of a cookie.
-    pub(super) fn listener_of(&self, cookie: u64) -> Option<usize> {
-        self.cookies.iter().position(|listening| *listening == Some(cookie))
-    }
-
     /// What a look-up says now.
     pub(super) fn truth(&self, question: &Question) -> Found {
         match question {

@@ -132,7 +132,7 @@ pub(super) fn carry_out(world: &mut World, action: Action) {
             daemon::begin(world, delay, Work::OpenRedirect { netns, family });
         }
         Action::CloseRedirect { netns, family } => {
-            drop(world.kernel.redirect_listeners.remove(&(netns, family)))
+            world.kernel.redirect_listeners.remove(&(netns, family));
         }
         Action::Abort(connection) | Action::Close(connection) => ledger::connection_done(world, connection),
         Action::ReadFiles => files_changed(world, 0),
