@@ -3,7 +3,7 @@
 use crate::event::Event;
 
 /// Most bytes of a held packet: an IP header with options or extension headers, and a TCP
-/// header with options. A longer one waits for the client to send it again.
+/// header with options. A longer one is not copied: the client has to retransmit it.
 pub const MAX_LENGTH: u32 = 512;
 const _: () = assert!(MAX_LENGTH.is_power_of_two());
 

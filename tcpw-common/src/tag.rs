@@ -32,7 +32,7 @@ pub const BOUND_BEFORE: u32 = 4;
 /// The process whose name the provisional tag is from was not root's: any process can call itself sshd.
 pub const UNPRIVILEGED: u32 = 8;
 
-/// In events alone: the listener receives from one device only (SO_BINDTODEVICE).
+/// Only in events: the listener receives from one device only (SO_BINDTODEVICE).
 pub const OF_ONE_DEVICE: u32 = 16;
 
 /// tcpw's own socket, which redirected connections are given to: never judged.

@@ -6,7 +6,7 @@
 use crate::{key::FlowKey, outcome::Outcome, tag::Tag};
 
 /// User space's answer to [`Outcome::Ask`] where the user decides: the handshake may go on,
-/// its data wait. A bit of the answer's number, beside the outcome in the low byte.
+/// its data wait. A bit of the answer's number; the outcome is in the low byte.
 const WAIT: u32 = 1 << 31;
 
 /// How the time limit of the look-up is packed into an answer, in seconds.

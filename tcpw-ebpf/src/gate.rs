@@ -165,7 +165,7 @@ fn is_redirected(tag: Option<&Tag>, shape: Shape, port: u16, own_port: u16) -> b
         && port != own_port
 }
 
-/// Whether the SYN before an ACK passed: its handshake is kept in a SYN cookie alone.
+/// Whether the SYN before an ACK passed: the state of its handshake is only in a SYN cookie.
 #[inline(always)]
 fn was_allowed(attempt: &Attempt) -> bool {
     // SAFETY: the helper has no preconditions.

@@ -97,10 +97,10 @@ pub(crate) static UDP_ATTEMPTS: LruHashMap<UdpClientKey, u64> =
 /// Answers of user space.
 #[map]
 pub(crate) static ANSWERS: LruHashMap<AnswerKey, Answer> = LruHashMap::with_max_entries(MAX_ANSWERS, 0);
-/// Answers for one attempt alone: a command decided, or a banner is ready.
+/// Answers for one attempt only: a command decided, or a banner is ready.
 #[map]
 pub(crate) static ANSWERS_ONCE: FlowLru<AttemptKey, AnswerOnce> = FlowLru::new(MAX_ONCE);
-/// Flows of which one attempt was refused alone: its SYN, which user space re-injects, is reset.
+/// Flows with an answer that refuses one attempt only: its SYN, which user space re-injects, is reset.
 #[map]
 pub(crate) static RESET_ONCE: FlowLru<FlowKey, ResetOnce> = FlowLru::new(MAX_ONCE);
 /// Allowed handshakes that are not complete yet, for whose connection something is to be done.
@@ -111,7 +111,7 @@ pub(crate) static HANDSHAKES: FlowLru<FlowKey, Handshake> = FlowLru::new(MAX_HAN
 #[map]
 pub(crate) static LISTENERS: maps::HashMap<u64, Tag> =
     maps::HashMap::with_max_entries(MAX_LISTENERS, BPF_F_NO_PREALLOC);
-/// Processes that hold listening sockets: what they or their children execute may take these over.
+/// Processes that hold listening sockets: a program that they or their children execute may take these over.
 #[map]
 pub(crate) static HOLDERS: LruHashMap<u32, u32> = LruHashMap::with_max_entries(MAX_HOLDERS, 0);
 /// User space's last sign of life: CLOCK_BOOTTIME, nanoseconds.

@@ -11,7 +11,7 @@ use tcpw_common::{
 
 use crate::{net::port, tables::KernelTables};
 
-/// Decides what the payload asks.
+/// Decides the query in the payload.
 #[inline(always)]
 pub(crate) fn probe(ctx: &TcContext) -> u32 {
     let Ok(input) = ctx.load::<ProbeInput>(PAYLOAD) else {

@@ -1,4 +1,4 @@
-//! Bounds: so many in a second.
+//! Rate limits: a number of events per second.
 //!
 //! In: a source, and the time. Out: whether one more is within the bound. Two CPUs that count at once may
 //! be off by one. A source that does not fit the table has no bound of its own: the bound of all sources

@@ -229,7 +229,7 @@ fn stamp(lookup: &Lookup, port: u32) -> Option<u64> {
     Some(unsafe { change.read_volatile() })
 }
 
-/// The marks of user space's answer to what the address does not decide, if it is a refusal.
+/// The marks of user space's answer, if the address does not decide and the answer is a refusal.
 #[inline(always)]
 fn answered_so(lookup: &mut Lookup, decision: &Decision, now_ns: u64) -> Option<u8> {
     lookup.answer.generation = decision.generation;

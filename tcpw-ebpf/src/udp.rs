@@ -1,6 +1,6 @@
 //! UDP: which sockets are services, and which datagrams are replies.
 //!
-//! In: bind(2) and sendmsg(2) below the cgroup, and what the gate made of a datagram.
+//! In: bind(2) and sendmsg(2) below the cgroup, and the gate's outcome for a datagram.
 //! Out: the mark of a socket whose port the kernel chose; the peers whose datagrams are not judged.
 //! Invariant: datagrams of a peer are replies only if the socket wrote to it before any datagram of it was
 //! judged: answering a client does not exempt the client.

@@ -39,7 +39,7 @@ pub enum Action {
     Say(Level, String),
     /// Write the lines of attempts.
     Record(Box<Record>),
-    /// Open the log's destination anew.
+    /// Reopen the log's destination.
     ReopenLog,
     /// Write to the kernel's tables; if every write succeeds, re-inject the packet.
     Release {
@@ -132,7 +132,7 @@ pub enum Action {
     Fill(Box<Fill>),
     /// Switch to a filled slot. The result is [`Input::Flipped`](super::input::Input::Flipped).
     Flip(Flip),
-    /// Judge once more by a walk over every rule. A disagreement is
+    /// Judge again by a walk over every rule. A disagreement is
     /// [`Input::Walked`](super::input::Input::Walked).
     Walk(Box<Walk>),
     /// Free something large, on a thread: that takes time.
@@ -271,7 +271,7 @@ pub enum Write {
         /// CLOCK_BOOTTIME, nanoseconds.
         expires_ns: u64,
     },
-    /// The attempt may be held once more at once.
+    /// Allows the attempt to be held again at once.
     ForgetHeld(AttemptKey),
     /// Tags a listener by its cookie: its socket cannot carry a tag.
     NameListener {

@@ -75,7 +75,7 @@ pub(super) fn pursue(attempt: Box<Attempt>, shared: &Shared, out: &mut Outbox) {
     });
 }
 
-/// The evaluator's verdict under the rules that decided, or what it has to know first.
+/// The evaluator's judgement under the rules that decided, or the first missing fact.
 pub(super) fn judge_under(
     shared: &Shared,
     names: &NamesSet,

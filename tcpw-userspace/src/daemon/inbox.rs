@@ -16,7 +16,7 @@ use tokio::{
     time::{Interval, MissedTickBehavior},
 };
 
-use super::outside::Outcome;
+use super::outside::TaskResult;
 use crate::{
     control::{Reply, Request, Server},
     core::Input,
@@ -30,7 +30,7 @@ pub(super) enum Arrival {
     /// An input for the core.
     Input(Input),
     /// A result of a thread or task, which the loop makes into an input.
-    Outcome(Outcome),
+    TaskResult(TaskResult),
     /// A second has passed.
     Second,
     /// Reports of the kernel.
@@ -42,7 +42,7 @@ pub(super) enum Arrival {
 /// The sources.
 pub(super) struct Inbox {
     second: Interval,
-    results: mpsc::UnboundedReceiver<Outcome>,
+    results: mpsc::UnboundedReceiver<TaskResult>,
     held: Option<mpsc::Receiver<Vec<Held>>>,
     reports: Option<mpsc::Receiver<Vec<Record>>>,
     /// The part of a batch that was not returned yet.
@@ -55,7 +55,7 @@ pub(super) struct Inbox {
 
 impl Inbox {
     /// Without the kernel's rings: at first only requests, signals and results come.
-    pub(super) fn new(control: Server) -> Result<(Self, mpsc::UnboundedSender<Outcome>)> {
+    pub(super) fn new(control: Server) -> Result<(Self, mpsc::UnboundedSender<TaskResult>)> {
         let (sender, results) = mpsc::unbounded_channel();
         let mut second = tokio::time::interval(std::time::Duration::from_secs(1));
         second.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -99,7 +99,7 @@ impl Inbox {
                 Ok(Arrival::Input(Input::Held(packets)))
             }
             () = until => Ok(Arrival::Input(Input::Deadline)),
-            Some(outcome) = self.results.recv() => Ok(Arrival::Outcome(outcome)),
+            Some(outcome) = self.results.recv() => Ok(Arrival::TaskResult(outcome)),
             (request, reply) = self.control.next() => Ok(Arrival::Request(request, reply)),
             _ = self.hangup.recv() => Ok(Arrival::Input(Input::Hangup)),
             records = batch(rest, reports), if is_enforcing => {

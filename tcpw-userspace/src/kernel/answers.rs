@@ -42,7 +42,7 @@ impl Answers {
         self.all.insert(key, answer, 0).context("write an answer")
     }
 
-    /// Answers one attempt alone, by the policy of a generation, until `expires_ns`, on CLOCK_BOOTTIME.
+    /// Answers one attempt only, by the policy of a generation, until `expires_ns`, on CLOCK_BOOTTIME.
     ///
     /// # Errors
     /// The kernel refuses the write.

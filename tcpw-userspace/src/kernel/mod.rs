@@ -46,7 +46,7 @@ pub use load::{Kernel, LoadOptions};
 pub use loader::{Applied, Filled, Loader};
 pub use pinned::PinnedStatus;
 pub use pins::Pins;
-pub use probe::Answer;
+pub use probe::ProbeAnswer;
 pub use programs::{Hook, Section, Target, Want, When};
 pub use redirect::Redirect;
 pub use resets::Resets;

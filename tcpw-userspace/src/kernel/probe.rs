@@ -12,7 +12,7 @@ use super::{load::Kernel, programs::Hook};
 
 /// The kernel's decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Answer {
+pub struct ProbeAnswer {
     /// The outcome.
     pub outcome: Outcome,
     /// Policy index in the generation in force.
@@ -32,7 +32,7 @@ impl Kernel {
     ///
     /// # Errors
     /// The probe is not loaded, or BPF_PROG_TEST_RUN fails.
-    pub fn probe(&self, query: &Query) -> Result<Option<Answer>> {
+    pub fn probe(&self, query: &Query) -> Result<Option<ProbeAnswer>> {
         let probe: &SchedClassifier = Hook::Probe.get(&self.ebpf)?.try_into()?;
         let mut packet = vec![0; PAYLOAD];
         packet.extend(bytes_of(&ProbeInput {
@@ -50,7 +50,7 @@ impl Kernel {
             return Ok(None);
         }
         let outcome = Outcome::from_byte(value.to_le_bytes()[0]).context("the probe answered no outcome")?;
-        Ok(Some(Answer { outcome, policy: value >> 8 }))
+        Ok(Some(ProbeAnswer { outcome, policy: value >> 8 }))
     }
 }
 

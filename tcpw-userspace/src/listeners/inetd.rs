@@ -16,7 +16,7 @@ pub struct Service {
     pub arguments: Vec<String>,
 }
 
-/// Reads the file; what is no line for a TCP or UDP service is left out.
+/// Reads the file; skips lines that do not describe a TCP or UDP service.
 pub fn parse(text: &str) -> Vec<Service> {
     text.lines().filter_map(service).collect()
 }

@@ -85,7 +85,7 @@ impl<'a> Owners<'a> {
 }
 
 impl Owner {
-    /// `None` if the process is gone: its number may be another's, and what was read too.
+    /// `None` if the process is gone: its process id may have been reused, and the data read are not reliable.
     fn read(proc_root: &Path, pid: u32, pidfd: &PidFd) -> Option<Self> {
         let process = Process::read(proc_root, pid)?;
         let configuration = Configuration::read(proc_root, &process);

@@ -273,7 +273,7 @@ impl Parser<'_> {
         Some(service)
     }
 
-    /// Goes on behind the next `}`, as xinetd does after what it does not understand.
+    /// Goes on after the next `}`, as xinetd does after a syntax error.
     fn skip(&mut self) {
         self.lines.by_ref().find(|(_, line)| *line == "}");
     }

@@ -5,7 +5,7 @@
 
 use std::io;
 
-use super::{Entry, Lost, line::Renderer};
+use super::{LogEntry, Lost, line::Renderer};
 
 /// Most bytes of a chunk.
 const CHUNK: usize = libc::PIPE_BUF;
@@ -26,7 +26,7 @@ impl Chunks {
     /// Passes every chunk to `write`, up to the first error.
     pub(super) fn each(
         &mut self,
-        entries: &[Entry],
+        entries: &[LogEntry],
         mut write: impl FnMut(&[u8]) -> Result<(), Failed>,
     ) -> Result<(), Lost> {
         let Self { renderer, bytes, ends } = self;
@@ -81,9 +81,9 @@ mod tests {
 
     #[test]
     fn chunks_are_whole_lines_that_a_pipe_takes() {
-        let long = Entry { message: "x".repeat(2 * CHUNK), ..example() };
-        let entries: Vec<Entry> = (0..200)
-            .map(|pid| if pid % 50 == 7 { long.clone() } else { Entry { pid, ..example() } })
+        let long = LogEntry { message: "x".repeat(2 * CHUNK), ..example() };
+        let entries: Vec<LogEntry> = (0..200)
+            .map(|pid| if pid % 50 == 7 { long.clone() } else { LogEntry { pid, ..example() } })
             .collect();
         let (mut chunks, mut text) = (0, Vec::new());
         let done = Chunks::default().each(&entries, |lines| {
@@ -94,13 +94,13 @@ mod tests {
             Ok(())
         });
         assert!(done.is_ok() && (8..20).contains(&chunks), "{chunks}");
-        assert_eq!(text, entries.iter().flat_map(Entry::line).collect::<Vec<u8>>());
+        assert_eq!(text, entries.iter().flat_map(LogEntry::line).collect::<Vec<u8>>());
     }
 
     #[test]
     fn error_tells_how_many_lines_were_written_whole() {
         let length = example().line().len();
-        let entries: Vec<Entry> = (0..500).map(|_| example()).collect();
+        let entries: Vec<LogEntry> = (0..500).map(|_| example()).collect();
         let in_chunk = CHUNK / length;
         let mut calls = 0;
         let lost = Chunks::default().each(&entries, |_| {

@@ -11,7 +11,7 @@ use std::{
 };
 
 use super::{
-    Entry, Lost, Sink,
+    LogEntry, Lost, Sink,
     chunks::{Chunks, write_all},
 };
 
@@ -48,7 +48,7 @@ impl FileSink {
 }
 
 impl Sink for FileSink {
-    fn write(&mut self, entries: &[Entry]) -> Result<(), Lost> {
+    fn write(&mut self, entries: &[LogEntry]) -> Result<(), Lost> {
         self.follow_rotation();
         let Self { file, is_torn, chunks, .. } = self;
         chunks.each(entries, |lines| {

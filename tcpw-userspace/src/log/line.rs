@@ -10,7 +10,7 @@ use super::time::stamp;
 
 /// The fields of a line.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry {
+pub struct LogEntry {
     /// When it happened.
     pub time: SystemTime,
     /// Name of this host.
@@ -25,7 +25,7 @@ pub struct Entry {
     pub priority: i32,
 }
 
-impl Entry {
+impl LogEntry {
     /// The line of a log file, with its newline:
     /// `Jan  2 20:24:17 gate sshd[12345]: refused connect from 1.2.3.4 (1.2.3.4)`.
     pub fn line(&self) -> Vec<u8> {
@@ -50,8 +50,8 @@ pub(super) struct Renderer {
 }
 
 impl Renderer {
-    /// Appends [`Entry::line`].
-    pub(super) fn line(&mut self, entry: &Entry, out: &mut Vec<u8>) {
+    /// Appends [`LogEntry::line`].
+    pub(super) fn line(&mut self, entry: &LogEntry, out: &mut Vec<u8>) {
         out.extend_from_slice(self.stamp(entry.time).as_bytes());
         out.push(b' ');
         push_word(&entry.host, out);
@@ -60,8 +60,8 @@ impl Renderer {
         out.push(b'\n');
     }
 
-    /// Appends [`Entry::datagram`].
-    pub(super) fn datagram(&mut self, entry: &Entry, out: &mut Vec<u8>) {
+    /// Appends [`LogEntry::datagram`].
+    pub(super) fn datagram(&mut self, entry: &LogEntry, out: &mut Vec<u8>) {
         out.push(b'<');
         push_number(entry.priority, out);
         out.push(b'>');
@@ -80,7 +80,7 @@ impl Renderer {
     }
 }
 
-fn push_tail(entry: &Entry, out: &mut Vec<u8>) {
+fn push_tail(entry: &LogEntry, out: &mut Vec<u8>) {
     push_word(&entry.ident, out);
     out.push(b'[');
     push_number(entry.pid, out);
@@ -156,8 +156,8 @@ fn push_word(text: &str, out: &mut Vec<u8>) {
 
 /// An entry for the tests of the sinks.
 #[cfg(test)]
-pub(super) fn example() -> Entry {
-    Entry {
+pub(super) fn example() -> LogEntry {
+    LogEntry {
         time: SystemTime::UNIX_EPOCH,
         host: "gate".to_owned(),
         ident: "sshd".to_owned(),
@@ -171,8 +171,8 @@ pub(super) fn example() -> Entry {
 mod tests {
     use super::*;
 
-    fn entry(ident: &str, message: String) -> Entry {
-        Entry { ident: ident.to_owned(), message, ..example() }
+    fn entry(ident: &str, message: String) -> LogEntry {
+        LogEntry { ident: ident.to_owned(), message, ..example() }
     }
 
     fn line(ident: &str, message: String) -> String {

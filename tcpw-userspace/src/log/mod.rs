@@ -1,6 +1,6 @@
 //! Entries to lines; one file per sink.
 //!
-//! In: batches of [`Entry`]. Out: their bytes, written to where `--log` says, by the thread of a
+//! In: batches of [`LogEntry`]. Out: their bytes, written to where `--log` says, by the thread of a
 //! [`Writer`].
 //! Invariant: lines that could not be written are counted; a failure is reported once when it begins
 //! and once when it ends. No sink except stdout can make its caller wait, and none makes the caller of the
@@ -19,7 +19,7 @@ mod writer;
 use std::io;
 
 pub use file::FileSink;
-pub use line::{Entry, host_name};
+pub use line::{LogEntry, host_name};
 pub use stdout::StreamSink;
 pub use syslog::SyslogSink;
 pub use target::{LogTarget, LogTargetError};
@@ -31,7 +31,7 @@ pub trait Sink: Send {
     ///
     /// # Errors
     /// Some lines are lost, and why.
-    fn write(&mut self, entries: &[Entry]) -> Result<(), Lost>;
+    fn write(&mut self, entries: &[LogEntry]) -> Result<(), Lost>;
 
     /// Writes lines that an earlier call could not write.
     ///
@@ -46,7 +46,7 @@ pub trait Sink: Send {
         0
     }
 
-    /// Opens the destination anew, after a rotation (SIGHUP).
+    /// Reopens the destination after a rotation (SIGHUP).
     ///
     /// # Errors
     /// It cannot be opened; the one open before stays in use.
@@ -117,7 +117,7 @@ impl Log {
     ///
     /// # Errors
     /// Some lines are lost.
-    pub fn write(&mut self, entries: &[Entry]) -> Result<(), LogError> {
+    pub fn write(&mut self, entries: &[LogEntry]) -> Result<(), LogError> {
         let result = self.sink.write(entries);
         let written = result.as_ref().map_or_else(|lost| lost.written, |()| entries.len());
         if written > 0 {
@@ -156,7 +156,7 @@ impl Log {
         result
     }
 
-    /// Opens the destination anew, after a rotation (SIGHUP).
+    /// Reopens the destination after a rotation (SIGHUP).
     ///
     /// # Errors
     /// It cannot be opened; the one open before stays in use.
@@ -183,7 +183,7 @@ mod tests {
     struct Moody(Vec<usize>);
 
     impl Sink for Moody {
-        fn write(&mut self, entries: &[Entry]) -> Result<(), Lost> {
+        fn write(&mut self, entries: &[LogEntry]) -> Result<(), Lost> {
             let written = self.0.remove(0);
             if written >= entries.len() {
                 Ok(())

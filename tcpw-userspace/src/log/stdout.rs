@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use super::{
-    Entry, Lost, Sink,
+    LogEntry, Lost, Sink,
     chunks::{Chunks, write_all},
 };
 
@@ -22,7 +22,7 @@ impl<W: Write + Send> StreamSink<W> {
 }
 
 impl<W: Write + Send> Sink for StreamSink<W> {
-    fn write(&mut self, entries: &[Entry]) -> Result<(), Lost> {
+    fn write(&mut self, entries: &[LogEntry]) -> Result<(), Lost> {
         let stream = &mut self.stream;
         self.chunks.each(entries, |lines| {
             write_all(lines, |bytes| stream.write(bytes))?;

@@ -6,7 +6,7 @@
 
 use std::{collections::VecDeque, io, os::unix::net::UnixDatagram, path::PathBuf};
 
-use super::{Entry, Lost, Sink, line::Renderer};
+use super::{LogEntry, Lost, Sink, line::Renderer};
 
 /// Lines that may wait. A socket's queue is short (10 by default, see
 /// net.unix.max_dgram_qlen); this takes a burst of some seconds.
@@ -46,7 +46,7 @@ impl SyslogSink {
 }
 
 impl Sink for SyslogSink {
-    fn write(&mut self, entries: &[Entry]) -> Result<(), Lost> {
+    fn write(&mut self, entries: &[LogEntry]) -> Result<(), Lost> {
         for (written, entry) in entries.iter().enumerate() {
             let mut datagram = Vec::new();
             self.renderer.datagram(entry, &mut datagram);
@@ -127,7 +127,7 @@ mod tests {
     #[test]
     fn lines_wait_for_a_daemon_that_restarts_and_keep_their_order() {
         let path = path("restart");
-        let numbered = |pid| Entry { pid, ..example() };
+        let numbered = |pid| LogEntry { pid, ..example() };
         let daemon = Daemon::start(&path);
         let mut sink = SyslogSink::new(&path);
         sink.write(&[numbered(1)]).unwrap();
@@ -147,11 +147,11 @@ mod tests {
         let daemon = Daemon::start(&path);
         let mut sink = SyslogSink::new(&path);
         for pid in 0..2000 {
-            sink.write(&[Entry { pid, ..example() }]).unwrap();
+            sink.write(&[LogEntry { pid, ..example() }]).unwrap();
         }
         for pid in 0..2000 {
             let _ = sink.flush();
-            assert_eq!(daemon.line(), Entry { pid, ..example() }.datagram());
+            assert_eq!(daemon.line(), LogEntry { pid, ..example() }.datagram());
         }
     }
 

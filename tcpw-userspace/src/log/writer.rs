@@ -15,7 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Counts, Entry, Log};
+use super::{Counts, Log, LogEntry};
 
 /// Most lines in the queue: those of half a second in a flood.
 const MAX_QUEUED: usize = 1 << 16;
@@ -44,7 +44,7 @@ impl Writer {
     }
 
     /// Queues lines; of those that do not fit, the last are lost. Returns how many.
-    pub fn send(&self, mut entries: Vec<Entry>) -> usize {
+    pub fn send(&self, mut entries: Vec<LogEntry>) -> usize {
         if entries.is_empty() {
             return 0;
         }
@@ -75,7 +75,7 @@ impl Writer {
         lost
     }
 
-    /// Opens the destination anew, after a rotation (SIGHUP), once the lines before are written.
+    /// Reopens the destination after a rotation (SIGHUP), once the lines before are written.
     pub fn reopen(&self) {
         self.0.queue().items.push_back(Item::Reopen);
         self.0.work.notify_all();
@@ -151,7 +151,7 @@ struct Queue {
 /// What the thread does next.
 #[derive(Debug)]
 enum Item {
-    Lines(Vec<Entry>),
+    Lines(Vec<LogEntry>),
     Reopen,
 }
 
@@ -236,7 +236,7 @@ mod tests {
     }
 
     impl Sink for Told {
-        fn write(&mut self, entries: &[Entry]) -> Result<(), Lost> {
+        fn write(&mut self, entries: &[LogEntry]) -> Result<(), Lost> {
             self.may.recv().map_err(|_| Lost { written: 0, source: io::Error::other("closed") })?;
             self.taken.send(entries.iter().map(|entry| entry.pid).collect()).unwrap();
             Ok(())
@@ -249,8 +249,8 @@ mod tests {
         (Writer::start_with(log, most).unwrap(), allow, lines)
     }
 
-    fn numbered(numbers: std::ops::Range<u32>) -> Vec<Entry> {
-        numbers.map(|pid| Entry { pid, ..example() }).collect()
+    fn numbered(numbers: std::ops::Range<u32>) -> Vec<LogEntry> {
+        numbers.map(|pid| LogEntry { pid, ..example() }).collect()
     }
 
     #[test]
@@ -300,7 +300,7 @@ mod tests {
     struct Slow(Vec<u32>, Sender<Vec<u32>>, u32);
 
     impl Sink for Slow {
-        fn write(&mut self, entries: &[Entry]) -> Result<(), Lost> {
+        fn write(&mut self, entries: &[LogEntry]) -> Result<(), Lost> {
             self.0.extend(entries.iter().map(|entry| entry.pid));
             Ok(())
         }

@@ -1,17 +1,17 @@
 //! A record as the daemons that use libwrap, and xinetd, would log it.
 //!
-//! In: a [`Record`]. Out: the [`Entry`] of its line.
+//! In: a [`Record`]. Out: the [`LogEntry`] of its line.
 //! Source: tcp_wrappers 7.6 `refuse.c`, `options.c`; xinetd 2.3.15 `log.c`.
 
 use super::Record;
 use crate::{
     evaluate::quoted_bytes,
     events::Fate,
-    log::{Entry, line, priority},
+    log::{LogEntry, line, priority},
 };
 
 /// The line of a record; `host` is this host's name.
-pub fn entry(record: &Record, host: &str) -> Entry {
+pub fn entry(record: &Record, host: &str) -> LogEntry {
     let service = record.listener.service.as_deref();
     let (client, address) = (record.client_text.as_str(), record.client_address.as_str());
     let (message, default) = match (record.fate, &record.twist) {
@@ -22,7 +22,7 @@ pub fn entry(record: &Record, host: &str) -> Entry {
         (Fate::WouldRefuse, None) => (line::would_refuse(service, client, address), priority::REFUSED),
         (Fate::Accepted | Fate::Held, None) => (line::accepted(service, client, address), priority::ACCEPTED),
     };
-    Entry {
+    LogEntry {
         time: record.time,
         host: host.to_owned(),
         ident: record.listener.ident.clone(),

@@ -180,7 +180,7 @@ fn connection(
     Ok(RedirectedConnection { netns, stream: stream.into_std()?, client, server })
 }
 
-/// BoundSocket to a port by number. A port that the kernel chose is released before the gate is told that the
+/// Binds the socket to a port that is chosen here. A port that the kernel chose is released before the gate is told that the
 /// socket is closed, and could then be that of any listener of the namespace.
 fn bound(family: Family) -> io::Result<OwnedFd> {
     let mut tries = 0;

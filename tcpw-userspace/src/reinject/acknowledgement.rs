@@ -1,6 +1,6 @@
 //! A duplicate of the acknowledgement that completed a connection's handshake.
 //!
-//! In: what the gate read of it. Out: the same acknowledgement, without data. The server's socket has already
+//! In: the header fields that the gate read. Out: the same acknowledgement, without data. The server's socket has already
 //! processed it; receiving it again makes the socket send the data it could not send before.
 //! Source: RFC 791, RFC 8200 section 3, RFC 9293 section 3.1.
 #![forbid(unsafe_code)]

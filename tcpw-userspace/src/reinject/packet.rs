@@ -24,7 +24,7 @@ pub struct Packet {
 impl Packet {
     /// Reads a packet; `None` if it cannot be re-injected.
     ///
-    /// The checksum is computed anew: a packet that came from a veth device has a partial one, which the
+    /// The checksum is recomputed: a packet that came from a veth device has a partial one, which the
     /// network card was to complete.
     pub fn new(packet: &[u8]) -> Option<Self> {
         let header = match packet.first()? >> 4 {
@@ -144,7 +144,7 @@ fn read_v6(packet: &[u8]) -> Option<IpHeader> {
     Some(IpHeader { addresses: Addresses::V6(header.source(), header.destination()), protocol, length })
 }
 
-/// Without data: a server does not acknowledge that of TCP Fast Open here, and the client sends it again.
+/// Removes the data of a SYN (TCP Fast Open): the server does not acknowledge them, so the client sends them again.
 fn finish_syn(header: &IpHeader, packet: &mut Vec<u8>) -> Option<()> {
     let tcp = TcpHeaderSlice::from_slice(packet.get(header.length..)?).ok()?;
     if !tcp.syn() || tcp.ack() || tcp.rst() {

@@ -150,9 +150,9 @@ pub(super) fn server_address(client: IpAddr) -> IpAddr {
 
 /// Before the daemon starts.
 pub(super) fn begin(world: &mut World) {
-    for listener in 0..LISTENERS {
-        world.oracle.learn_names(&NamesSet::new([SERVICES[listener].names[0]]));
-        world.oracle.learn_names(&NamesSet::new([SERVICES[listener].names[1]]));
+    for (listener, service) in SERVICES.iter().enumerate() {
+        world.oracle.learn_names(&NamesSet::new([service.names[0]]));
+        world.oracle.learn_names(&NamesSet::new([service.names[1]]));
         if !world.chance(&[40, listener as u64]).percent(20) {
             listen(world, listener);
         }

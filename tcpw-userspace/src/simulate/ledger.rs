@@ -115,6 +115,7 @@ fn tally<'a>(world: &'a mut World, flow: &FlowKey) -> Option<&'a mut Tally> {
 }
 
 /// The core is about to be handed an input.
+#[expect(clippy::wildcard_enum_match_arm, reason = "most have no rule of their own")]
 pub(super) fn told(world: &mut World, input: &Input) {
     let number = world.daemon.as_ref().map_or(0, |daemon| daemon.number);
     match input {
@@ -160,6 +161,7 @@ fn attempt_of(held: &Held) -> AttemptKey {
 }
 
 /// The core wants something done.
+#[expect(clippy::wildcard_enum_match_arm, reason = "most have no rule of their own")]
 pub(super) fn acts(world: &mut World, action: &Action) {
     match action {
         Action::Record(record) => records(world, record),
@@ -187,10 +189,8 @@ pub(super) fn acts(world: &mut World, action: &Action) {
         Action::Say(Level::Error, text) if text.contains("please report this") => {
             world.breaks("the daemon finds no fault with itself", None, text.clone());
         }
-        Action::Reply { request, .. } => {
-            if !world.ledger.requests.remove(request) {
-                world.breaks("a request is answered once", None, format!("request {request}"));
-            }
+        Action::Reply { request, .. } if !world.ledger.requests.remove(request) => {
+            world.breaks("a request is answered once", None, format!("request {request}"));
         }
         Action::AskUser { number, decision, .. } => {
             let Some(daemon) = world.daemon.as_ref().map(|daemon| daemon.number) else { return };
@@ -252,6 +252,7 @@ fn records(world: &mut World, record: &Record) {
 }
 
 /// The core is about to write to the kernel's tables.
+#[expect(clippy::wildcard_enum_match_arm, reason = "most have no rule of their own")]
 pub(super) fn writes(world: &mut World, write: &Write) {
     let (socket, is_allowed, mut tag) = match write {
         Write::RefuseWaiting(waiting) => (waiting.socket, false, waiting.pending.tag),

@@ -273,7 +273,9 @@ fn tag(world: &mut World, names: &[(u64, u32)], tags: &[TagOrder]) {
                 let flags = socket.tag.map_or(0, |before| before.flags & BOUND_BEFORE);
                 socket.tag = Some(Tag { flags, ..order.tag });
             }
-            None if order.by_cookie => drop(world.kernel.listeners.insert(order.cookie, order.tag)),
+            None if order.by_cookie => {
+                world.kernel.listeners.insert(order.cookie, order.tag);
+            }
             // The socket that the scan found is written to, though nobody else has it any more.
             None => {}
         }

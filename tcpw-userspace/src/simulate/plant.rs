@@ -70,13 +70,13 @@ impl Planted {
 
     /// An input on its way to the core.
     pub(super) fn input(&mut self, input: Input) -> Input {
-        match input {
-            Input::Parsed { number, prepared } if self.plant == Some(Plant::OvertakingReload) => {
-                self.parsed = self.parsed.max(number);
-                Input::Parsed { number: self.parsed, prepared }
-            }
-            other => other,
+        if self.plant == Some(Plant::OvertakingReload)
+            && let Input::Parsed { number, prepared } = input
+        {
+            self.parsed = self.parsed.max(number);
+            return Input::Parsed { number: self.parsed, prepared };
         }
+        input
     }
 
     /// The actions of the core; `generation` is in force.

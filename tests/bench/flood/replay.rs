@@ -24,7 +24,7 @@ use tcpw_userspace::{
         request::{Request, Verdict},
     },
     events::{self, Decision, Event},
-    log::{Entry, Log, LogTarget, Writer, line, priority},
+    log::{Log, LogEntry, LogTarget, Writer, line, priority},
     parse::{
         parse,
         rule::Text,
@@ -117,7 +117,7 @@ fn record(number: usize, rules: usize) -> Record {
 }
 
 /// What becomes of a record, up to its line.
-fn judge(record: &Record, tables: &IndexedTables, check: &mut SelfCheck, start: Instant) -> Result<Entry> {
+fn judge(record: &Record, tables: &IndexedTables, check: &mut SelfCheck, start: Instant) -> Result<LogEntry> {
     let Some(Event::Decision(decision)) = Event::from_record(record) else {
         anyhow::bail!("no decision: {record:?}");
     };
@@ -139,7 +139,7 @@ fn judge(record: &Record, tables: &IndexedTables, check: &mut SelfCheck, start: 
         ensure!(evaluate(tables.tables(), &request, &Unknown) == judgement, "{client}: {judgement:?}");
     }
     ensure!(judgement.verdict == Verdict::Refuse, "{client} is refused");
-    Ok(Entry {
+    Ok(LogEntry {
         time: SystemTime::now(),
         host: "gate".into(),
         ident: "sshd".into(),

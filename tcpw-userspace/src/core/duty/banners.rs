@@ -1,7 +1,7 @@
 //! Banners of allowed clients: made here, sent by the kernel before the daemon's own first bytes.
 //!
 //! In: held attempts that are allowed; banner files. Out: a text for each in the kernel, before the SYN is
-//! sent again.
+//! re-injected.
 //! Invariant: if something fails, the client gets no banner, but its connection goes on. Such clients are
 //! counted, and reported at most once a second.
 
@@ -210,10 +210,7 @@ impl Banners {
         say(too_long - before.too_long, &format!("it is longer than {MAX_TEXT} bytes"));
         say(no_room - before.no_room, self.error.as_deref().unwrap_or_default());
         say(unread, "its file was not read in time");
-        say(
-            late - before.late,
-            "the rule needs the client's user, which is known only after the connection is established",
-        );
+        say(late - before.late, "their user decides, and is known only once the connection is established");
     }
 
     /// How many things are held: banner files that are read, and texts that were left.

@@ -198,7 +198,7 @@ impl Certify {
 const WHOLE_NAMESPACE: u16 = 0;
 const _: () = assert!(WHOLE_NETNS == WHOLE_NAMESPACE as u32);
 
-/// How the refused clients of a listener are refused; `is_reset` tells of a place whether it is in force.
+/// How the clients of a listener are refused; `is_reset` returns whether a place is certified for resets.
 pub(in crate::core) fn on_deny(
     known: &Known,
     mode: Mode,

@@ -1,7 +1,7 @@
 //! Attempts that wait for a command: `aclexec` decides.
 //!
-//! In: attempts, and how their commands ended. Out: commands to run, attempts to judge, answers for one
-//! attempt alone and the facts behind them until the attempt is reported.
+//! In: attempts, and results of their commands. Out: commands to run, attempts to judge, answers for one
+//! attempt only, with their facts until the attempt is reported.
 //! Invariant: a command that is suppressed, killed or lost decides nothing: the client retries. The number
 //! of waiting attempts is bounded by the limits of `[effects]`.
 

@@ -358,6 +358,7 @@ impl Queue {
         let Some(found) = found else {
             self.begun = self.begun.saturating_sub(1);
             self.failed += 1;
+            self.start(out);
             return None;
         };
         let holds = if found.is_something() { self.found_for } else { self.not_found_for };

@@ -153,9 +153,13 @@ impl Reload {
         out: &mut Outbox,
     ) {
         let current = shared.policies.current.as_ref();
-        if current.is_some_and(|current| {
-            prepared.same_as == Some(current.generation) && current.missing == prepared.missing
-        }) {
+        // What is being switched to is not what the files say.
+        let is_settled = self.flipping.is_none();
+        if is_settled
+            && current.is_some_and(|current| {
+                prepared.same_as == Some(current.generation) && current.missing == prepared.missing
+            })
+        {
             // The policies in preparation are older than these files.
             self.drop_older(out);
             out.act(Action::Free(Freed::Rules(prepared.rules)));

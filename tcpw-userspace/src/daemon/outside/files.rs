@@ -7,7 +7,7 @@ use std::{cell::RefCell, collections::BTreeSet, path::PathBuf};
 
 use tokio::{sync::mpsc, task::spawn_blocking};
 
-use super::{Outcome, Results};
+use super::{Results, TaskResult};
 use crate::{
     config::Config,
     core::Input,
@@ -55,7 +55,7 @@ async fn run(source: Source, mut wanted: mpsc::UnboundedReceiver<()>, results: R
         match read.await {
             Ok((texts, same)) => {
                 watch = same;
-                let _ = results.send(Outcome::Input(Input::Texts(Box::new(texts))));
+                let _ = results.send(TaskResult::Input(Input::Texts(Box::new(texts))));
             }
             Err(error) => {
                 log::error!("the files are not watched any more: {error}; restart tcpw");

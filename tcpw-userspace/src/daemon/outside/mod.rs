@@ -31,7 +31,7 @@ use crate::{
         input::{Gate, Started},
     },
     kernel::{HookState, Kernel, Pace, Pins},
-    log::{Entry, Log, Writer, host_name},
+    log::{Log, LogEntry, Writer, host_name},
     record,
 };
 use ask::Asker;
@@ -49,14 +49,14 @@ const BATCHES: usize = 256;
 const TOGETHER: Duration = Duration::from_millis(2);
 
 /// The sender of results.
-type Results = mpsc::UnboundedSender<Outcome>;
+type Results = mpsc::UnboundedSender<TaskResult>;
 
 /// The result of a thread or task.
-pub(super) enum Outcome {
+pub(super) enum TaskResult {
     /// An input for the core.
     Input(Input),
     /// A scan is over.
-    Scanned(Box<scanning::Found>),
+    Scanned(Box<scanning::ScanResult>),
     /// A slot was filled.
     Filled(Box<worker::FilledSlot>),
     /// A socket for a redirect listener.
@@ -67,7 +67,7 @@ pub(super) enum Outcome {
     Looked(status::Looked),
 }
 
-impl From<Input> for Outcome {
+impl From<Input> for TaskResult {
     fn from(input: Input) -> Self {
         Self::Input(input)
     }
@@ -88,7 +88,7 @@ pub(super) struct Outside {
     helper: Helper,
     log: Writer,
     /// Lines of the actions that are being carried out.
-    lines: Vec<Entry>,
+    lines: Vec<LogEntry>,
     requests: HashMap<u64, Reply>,
     last_request: u64,
     results: Results,
@@ -133,7 +133,7 @@ impl Outside {
     /// Makes a result into an input.
     pub(super) fn complete(&mut self, arrival: Arrival) -> Input {
         match arrival {
-            Arrival::Input(input) | Arrival::Outcome(Outcome::Input(input)) => {
+            Arrival::Input(input) | Arrival::TaskResult(TaskResult::Input(input)) => {
                 if matches!(input, Input::Tagged(_)) {
                     self.scanning.is_certifying();
                 }
@@ -148,11 +148,15 @@ impl Outside {
                 self.requests.insert(self.last_request, reply);
                 Input::Request { request: self.last_request, body }
             }
-            Arrival::Outcome(Outcome::Scanned(found)) => self.scanning.finished(*found, &mut self.kernel),
-            Arrival::Outcome(Outcome::Filled(filled)) => self.worker.filled(*filled),
-            Arrival::Outcome(Outcome::RedirectBound(bound)) => self.redirects.listen(bound, &mut self.kernel),
-            Arrival::Outcome(Outcome::Redirected(arrival)) => self.redirects.arrived(arrival),
-            Arrival::Outcome(Outcome::Looked(looked)) => {
+            Arrival::TaskResult(TaskResult::Scanned(found)) => {
+                self.scanning.finished(*found, &mut self.kernel)
+            }
+            Arrival::TaskResult(TaskResult::Filled(filled)) => self.worker.filled(*filled),
+            Arrival::TaskResult(TaskResult::RedirectBound(bound)) => {
+                self.redirects.listen(bound, &mut self.kernel)
+            }
+            Arrival::TaskResult(TaskResult::Redirected(arrival)) => self.redirects.arrived(arrival),
+            Arrival::TaskResult(TaskResult::Looked(looked)) => {
                 let (lines, turned_away) = (self.log.counts(), self.redirects.turned_away());
                 status::complete(looked, &self.kernel, lines, turned_away)
             }

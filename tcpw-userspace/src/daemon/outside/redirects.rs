@@ -16,7 +16,7 @@ use std::{
 
 use tokio::{sync::mpsc, task::spawn_blocking};
 
-use super::{Outcome, Results};
+use super::{Results, TaskResult};
 use crate::{
     core::{
         Input,
@@ -53,7 +53,7 @@ impl Redirects {
         let sender = results.clone();
         tokio::spawn(async move {
             while let Some(arrival) = arrivals.recv().await {
-                let _ = sender.send(Outcome::Redirected(arrival));
+                let _ = sender.send(TaskResult::Redirected(arrival));
             }
         });
         Self {
@@ -77,7 +77,7 @@ impl Redirects {
         drop(spawn_blocking(move || {
             let socket =
                 RedirectListener::bind(&file, netns, family.into()).map_err(|error| error.to_string());
-            let _ = results.send(Outcome::RedirectBound(Bound { netns, family, socket }));
+            let _ = results.send(TaskResult::RedirectBound(Bound { netns, family, socket }));
         }));
     }
 

@@ -19,7 +19,7 @@ use tcpw_common::{
 };
 use tokio::task::spawn_blocking;
 
-use super::{Outcome, Results, status::Looked};
+use super::{Results, TaskResult, status::Looked};
 use crate::{
     config::Config,
     core::{
@@ -53,7 +53,7 @@ pub(super) struct Scanning {
 }
 
 /// The result of a scan.
-pub(in crate::daemon) struct Found {
+pub(in crate::daemon) struct ScanResult {
     listeners: Vec<(Seen, Option<OwnedFd>)>,
     namespaces: Vec<Namespace>,
     is_all: bool,
@@ -106,8 +106,8 @@ impl Scanning {
         };
         let results = self.results.clone();
         drop(spawn_blocking(move || {
-            let found = Found::by(look, is_all, changes.as_deref(), &tags);
-            let _ = results.send(Outcome::Scanned(Box::new(found)));
+            let found = ScanResult::by(look, is_all, changes.as_deref(), &tags);
+            let _ = results.send(TaskResult::Scanned(Box::new(found)));
         }));
     }
 
@@ -122,8 +122,8 @@ impl Scanning {
     }
 
     /// A scan is over.
-    pub(super) fn finished(&mut self, found: Found, kernel: &mut Kernel) -> Input {
-        let Found { listeners, namespaces, is_all, incomplete, began, stamps, unsteady } = found;
+    pub(super) fn finished(&mut self, found: ScanResult, kernel: &mut Kernel) -> Input {
+        let ScanResult { listeners, namespaces, is_all, incomplete, began, stamps, unsteady } = found;
         self.sockets.clear();
         self.namespaces.clear();
         let mut seen = Vec::with_capacity(listeners.len());
@@ -202,12 +202,12 @@ impl Scanning {
         let marks_bound = self.marks_bound;
         drop(spawn_blocking(move || {
             let all = scanner.scan_all().into_iter().map(|listener| split(listener, &tags).0).collect();
-            let _ = results.send(Outcome::Looked(Looked { request, all, marks_bound }));
+            let _ = results.send(TaskResult::Looked(Looked { request, all, marks_bound }));
         }));
     }
 }
 
-impl Found {
+impl ScanResult {
     /// Makes a scan. The stamps of `changes` are read before it, so they are older than its results.
     fn by(look: impl FnOnce() -> Survey, is_all: bool, changes: Option<&Changes>, tags: &TagReader) -> Self {
         let began = Instant::now();

@@ -13,7 +13,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-use super::{Outcome, Results};
+use super::{Results, TaskResult};
 use crate::{
     compile,
     config::Config,
@@ -177,7 +177,7 @@ fn work(mut loader: Loader, config: &Config, queue: &mpsc::Receiver<Job>, result
                 // Freeing rules and names takes time.
                 drop(fill);
                 let took = begin.elapsed();
-                let _ = results.send(Outcome::Filled(Box::new(FilledSlot { number, filled, took })));
+                let _ = results.send(TaskResult::Filled(Box::new(FilledSlot { number, filled, took })));
             }
             Job::Settle(Settle { generation, took }) => {
                 let begin = Instant::now();

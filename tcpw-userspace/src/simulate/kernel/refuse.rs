@@ -65,7 +65,7 @@ impl Kernel {
         }
         let (was_redirected, is_same) = (within(BY_REDIRECT, PASSED_NS), within(BY_REDIRECT, REDIRECTED_NS));
         let is_same_reset = within(BY_RESET, SAME_ATTEMPT_NS);
-        if !(redirects && was_redirected) && !self.takes_one(flow) {
+        if !(redirects && was_redirected || self.takes_one(flow)) {
             self.count(Counter::ResetLimited);
             return Passage::Pass;
         }
