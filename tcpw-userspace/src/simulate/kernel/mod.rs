@@ -258,7 +258,10 @@ impl Kernel {
 
     /// The counters, by name.
     pub(super) fn counters(&self) -> Vec<(Metric, u64)> {
-        let counted = |counter: Counter| (counter.metric(), self.counted(counter));
+        let counted = |counter: Counter| {
+            let metric = counter.metric();
+            (metric, self.counters.get(metric.name).copied().unwrap_or_default())
+        };
         Counter::ALL.into_iter().map(counted).collect()
     }
 
