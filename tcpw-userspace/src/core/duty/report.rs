@@ -271,7 +271,7 @@ impl Report {
             ),
             (
                 Metric::counter(
-                    "self_checks_left_out",
+                    "self_checks_skipped",
                     "attempts",
                     "Attempts that were not judged again by a walk over every rule.",
                 ),
