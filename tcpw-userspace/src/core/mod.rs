@@ -146,7 +146,7 @@ impl Core {
                 self.certify.start(started.has_refusals, started.certified);
                 self.banners.adopt(started.banners, out.now.at);
                 self.reload.start(started.missing_before);
-                self.scans.start(started.has_listening_hook);
+                self.scans.set_listening_hook(started.has_listening_hook);
                 self.start.phase = Phase::FirstScan;
                 self.scans.look_at_all_now(out);
             }
@@ -159,6 +159,9 @@ impl Core {
                 packets.iter().for_each(|packet| held.take(packet, &mut others, shared, out));
             }
             Input::Scanned(scanned) if self.start.after(Phase::FirstScan, Phase::FirstPolicy) => {
+                if let Some(reason) = &scanned.incomplete {
+                    out.warn(format!("{reason}: all listeners are looked for again"));
+                }
                 self.listeners.learn_names(&scanned, shared);
                 self.certify.watch_udp_ports(&scanned.namespaces, out);
                 self.scans.done(out);
@@ -183,7 +186,10 @@ impl Core {
                 let duties = (&mut self.names, &mut self.report);
                 self.redirect.arrived(arrived, duties, shared, out);
             }
-            Input::GateAttached(gate) => self.start.gate_attached(gate, shared, out),
+            Input::GateAttached(gate) => {
+                self.start.gate_attached(gate, shared, out);
+                self.scans.start();
+            }
             Input::Walked(disagreement) => self.report.walked(disagreement, out),
             Input::LookedUp { question, found } => self.names.looked_up(&question, found, out),
             Input::UserTold { number, answer } => self.users.told(number, answer, out),
@@ -315,7 +321,8 @@ impl Core {
         self.names.second(shared, out);
         let void = (second.is_any_certificate_void, second.namespaces_without_resets);
         self.certify.second(void, shared, out);
-        self.users.second(second.waiting, &mut self.commands, shared, out);
+        let waiting = (second.waiting, self.reload.asks_for_users());
+        self.users.second(waiting, &mut self.commands, shared, out);
         self.keepalive.look(out);
         let duties = (&mut self.names, &mut self.report, &self.certify);
         self.redirect.second(second.turned_away, duties, shared, out);

@@ -94,12 +94,12 @@ impl Inbox {
             _ = self.terminate.recv() => Ok(Arrival::Input(Input::Terminate)),
             _ = self.interrupt.recv() => Ok(Arrival::Input(Input::Terminate)),
             _ = self.second.tick() => Ok(Arrival::Second),
+            Some(outcome) = self.results.recv() => Ok(Arrival::TaskResult(outcome)),
             packets = receive(held), if is_enforcing => {
                 let packets = packets.context("the reader of the ring of held packets ended")?;
                 Ok(Arrival::Input(Input::Held(packets)))
             }
             () = until => Ok(Arrival::Input(Input::Deadline)),
-            Some(outcome) = self.results.recv() => Ok(Arrival::TaskResult(outcome)),
             (request, reply) = self.control.next() => Ok(Arrival::Request(request, reply)),
             _ = self.hangup.recv() => Ok(Arrival::Input(Input::Hangup)),
             records = batch(rest, reports), if is_enforcing => {

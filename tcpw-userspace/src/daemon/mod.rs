@@ -34,7 +34,7 @@ pub async fn run(config: Config) -> Result<()> {
     let is_adoption = pins.as_ref().is_some_and(Pins::hold_a_gate);
     let mut is_enforcing = false;
     let result = enforce(config, control, &mut is_enforcing).await;
-    if result.is_err() && !is_enforcing && !is_adoption {
+    if !is_enforcing && !is_adoption {
         // The start is undone.
         load::undo(pins.as_ref());
     }
@@ -48,9 +48,11 @@ async fn enforce(config: Config, control: control::Server, is_enforcing: &mut bo
     let mut end = outside.carry_out(core.on(Input::Started(started), clock::now()));
     while end.is_none() {
         let arrived = inbox.next(core.deadline(), core.is_enforcing()).await?;
-        let input = outside.complete(arrived);
-        let actions = core.on(input, clock::now());
-        end = outside.carry_out(actions);
+        let mut input = Some(outside.complete(arrived));
+        while let Some(one) = input.take().filter(|_| end.is_none()) {
+            end = outside.carry_out(core.on(one, clock::now()));
+            input = outside.done();
+        }
         *is_enforcing |= core.is_enforcing();
     }
     outside.close().await;

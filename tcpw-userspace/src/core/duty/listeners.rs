@@ -55,7 +55,6 @@ struct InWork {
 impl Listeners {
     /// The first scan, before any policy is in force: it only collects names.
     pub(in crate::core) fn learn_names(&mut self, scanned: &Scanned, shared: &mut Shared) {
-        self.marks_bound = Some(scanned.marks_bound);
         for seen in scanned.listeners.iter().filter(|seen| is_service(seen, scanned.marks_bound)) {
             shared.inventory.learn(&seen.names);
         }

@@ -194,8 +194,19 @@ impl Reload {
             out.act(Action::PrepareUsers { number });
             self.readying = Some(job);
         } else {
+            if let Some(older) = self.readying.take() {
+                out.act(Action::Free(Freed::Rules(older.rules)));
+            }
             self.fill(job, shared, out);
         }
+    }
+
+    /// Whether a policy on its way into force asks for users.
+    pub(in crate::core) fn asks_for_users(&self) -> bool {
+        let flipping = self.flipping.as_ref().map(|(job, _)| job);
+        let mut jobs =
+            [self.readying.as_ref(), self.filling.as_ref(), self.next.as_ref(), flipping].into_iter();
+        jobs.any(|job| job.is_some_and(|job| job.rules.asks_for_users))
     }
 
     /// The kernel can, or cannot, make connections wait.

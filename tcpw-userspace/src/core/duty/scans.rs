@@ -61,16 +61,22 @@ impl Scans {
         }
     }
 
-    /// From here on scans start by themselves.
-    pub(in crate::core) fn start(&mut self, has_listening_hook: bool) {
+    /// The kernel reports listen(2) itself, or not.
+    pub(in crate::core) fn set_listening_hook(&mut self, has_listening_hook: bool) {
         self.has_listening_hook = has_listening_hook;
+    }
+
+    /// From here on scans begin by themselves; before, only those of the start are made.
+    pub(in crate::core) fn start(&mut self) {
         self.is_on = true;
     }
 
-    /// Requests a full scan now.
+    /// Looks at everything at once, for the start: no other scan runs then.
     pub(in crate::core) fn look_at_all_now(&mut self, out: &mut Outbox) {
-        self.next_full = out.now.at;
-        self.begin(out);
+        let now = out.now.at;
+        (self.last_full, self.next_full) = (now, now + EVERY);
+        self.is_running = true;
+        out.act(Action::Scan(Scan::All));
     }
 
     /// A process has a new listener.
@@ -191,7 +197,8 @@ mod tests {
     #[test]
     fn one_scan_runs_at_a_time_and_what_is_asked_for_meanwhile_is_next() {
         let mut scans = Scans::new(now().at);
-        scans.start(true);
+        scans.set_listening_hook(true);
+        scans.start();
         let mut out = Outbox::new(now());
         scans.look_at(7, now().at);
         scans.begin(&mut out);

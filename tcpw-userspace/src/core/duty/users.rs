@@ -314,7 +314,7 @@ impl Users {
     /// detaches the programs once they are not needed.
     pub(in crate::core) fn second(
         &mut self,
-        waiting: Option<Vec<Waiting>>,
+        (waiting, are_users_prepared): (Option<Vec<Waiting>>, bool),
         commands: &mut Commands,
         shared: &Shared,
         out: &mut Outbox,
@@ -336,7 +336,8 @@ impl Users {
         for (netns, pid) in places {
             out.act(Action::ListSockets { netns, pid });
         }
-        let is_wanted = shared.policies.current.as_ref().is_some_and(|current| current.asks_for_users());
+        let is_wanted = are_users_prepared
+            || shared.policies.current.as_ref().is_some_and(|current| current.asks_for_users());
         if is_wanted || !waiting.is_empty() {
             self.unwanted_since = None;
             return;

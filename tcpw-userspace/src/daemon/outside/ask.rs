@@ -18,13 +18,14 @@ use nix::sys::socket::{AddressFamily, setsockopt, sockopt::KeepAlive};
 use tcpw_common::user::Waiting;
 use tokio::{net::TcpSocket, task::spawn_blocking};
 
-use super::Results;
+use super::{Results, guard::guarded};
 use crate::{
     check::facts::System as HostFacts,
     check::foresee::problems,
     config::Config,
     core::{Input, input::UserAnswer, policies::Rules},
     effects::commands_of,
+    evaluate::request::Banner,
     events::{Decision, ip},
     host::{Namespace, Namespaces, socket_cookie},
     listeners::duplicates_of,
@@ -66,7 +67,7 @@ impl Asker {
     pub(super) fn look_up(&self, question: Question) {
         let (results, own) = (self.results.clone(), question.clone());
         let thread = thread::Builder::new().name("look-up".into()).stack_size(STACK_BYTES).spawn(move || {
-            let found = Some(look_up(&own, &System));
+            let found = guarded("a look-up", || look_up(&own, &System));
             let _ = results.send(Input::LookedUp { question: own, found }.into());
         });
         if let Err(error) = thread {
@@ -136,11 +137,14 @@ impl Asker {
             }
             let mut done = HashSet::new();
             for (netns, (pids, cookies)) in by_namespace {
-                let set = find(&namespaces, netns, pids)
-                    .and_then(|namespace| set_keep_alive(&namespace, &cookies, &proc_root));
+                let set = guarded("setting SO_KEEPALIVE", || {
+                    find(&namespaces, netns, pids)
+                        .and_then(|namespace| set_keep_alive(&namespace, &cookies, &proc_root))
+                });
                 match set {
-                    Ok(set) => done.extend(set),
-                    Err(error) => log::debug!("keepalive: {error}"),
+                    Some(Ok(set)) => done.extend(set),
+                    Some(Err(error)) => log::debug!("keepalive: {error}"),
+                    None => {}
                 }
             }
             let _ = results.send(Input::KeptAlive(done).into());
@@ -151,7 +155,8 @@ impl Asker {
     pub(super) fn read_banner(&self, directory: PathBuf, daemon: Vec<u8>) {
         let results = self.results.clone();
         drop(spawn_blocking(move || {
-            let banner = read_banner(&directory, &daemon);
+            let banner = guarded("reading a banner", || read_banner(&directory, &daemon));
+            let banner = banner.unwrap_or(Banner::Missing);
             let _ = results.send(Input::BannerRead { file: (directory, daemon), banner }.into());
         }));
     }

@@ -101,7 +101,8 @@ impl Helper {
     /// Sets the files that commands name.
     fn want(&mut self, files: Vec<PathBuf>) {
         let are_others = self.files.want(files);
-        if self.files.keep() || are_others {
+        // One that is started later may write to them.
+        if (self.files.keep() || are_others) && self.process.is_some() {
             let _ = self.results.send(Input::CommandFilesMade.into());
         }
     }

@@ -33,7 +33,11 @@ pub(super) fn write(kernel: &mut Kernel, write: Write, results: &Results) -> boo
                 .is_some_and(|it| it.is_for(flow.netns, place, flow.protocol, key.listener));
             if is_certified { kernel.answers.reset_once(&key, expires_ns) } else { Ok(()) }
         }
-        Write::ForgetHeld(key) => kernel.answers.forget_held(&key),
+        Write::ForgetHeld(key) => {
+            // The packet is then held for the other reason once its client sends it again.
+            is_ok(kernel.answers.forget_held(&key));
+            Ok(())
+        }
         Write::NameListener { cookie, tag } => kernel.tags.name_socket(cookie, tag),
         Write::LeaveBanner { key, banner } => {
             if let Err(error) = kernel.banners.leave(&key, &banner) {

@@ -5,6 +5,7 @@
 
 mod ask;
 mod files;
+mod guard;
 mod helper;
 mod kernel;
 mod redirects;
@@ -13,7 +14,10 @@ mod scanning;
 mod status;
 mod worker;
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::{HashMap, VecDeque},
+    time::Duration,
+};
 
 use anyhow::Result;
 use tokio::sync::mpsc;
@@ -92,6 +96,8 @@ pub(super) struct Outside {
     requests: HashMap<u64, Reply>,
     last_request: u64,
     results: Results,
+    /// What actions that are done at once came to.
+    done: VecDeque<Input>,
     end: Option<Result<(), String>>,
 }
 
@@ -122,6 +128,7 @@ impl Outside {
             lines: Vec::new(),
             requests: HashMap::new(),
             last_request: 0,
+            done: VecDeque::new(),
             end: None,
             results,
             kernel,
@@ -133,12 +140,7 @@ impl Outside {
     /// Makes a result into an input.
     pub(super) fn complete(&mut self, arrival: Arrival) -> Input {
         match arrival {
-            Arrival::Input(input) | Arrival::TaskResult(TaskResult::Input(input)) => {
-                if matches!(input, Input::Tagged(_)) {
-                    self.scanning.is_certifying();
-                }
-                input
-            }
+            Arrival::Input(input) | Arrival::TaskResult(TaskResult::Input(input)) => input,
             Arrival::Second => self.second(),
             Arrival::Reports(records) => {
                 Input::Events(records.iter().map(|record| kernel::event(&self.kernel, record)).collect())
@@ -185,6 +187,16 @@ impl Outside {
         self.end.take()
     }
 
+    /// What an action that was done at once came to: the core hears of it before anything else, so that it never
+    /// takes the kernel's tables for what they were before.
+    pub(super) fn done(&mut self) -> Option<Input> {
+        let input = self.done.pop_front()?;
+        if matches!(input, Input::Tagged(_)) {
+            self.scanning.is_certifying();
+        }
+        Some(input)
+    }
+
     /// Passes an action to the part that carries it out.
     fn act(&mut self, action: Action) {
         match action {
@@ -202,7 +214,7 @@ impl Outside {
             Action::Scan(scan) => self.scanning.begin(scan, &mut self.kernel),
             Action::Tag { names, tags } => {
                 let tagged = self.scanning.tag(&names, &tags, &mut self.kernel);
-                self.result(Input::Tagged(tagged));
+                self.done.push_back(Input::Tagged(tagged));
             }
             Action::KeepListeners(cookies) => {
                 let kept = self.kernel.tags.keep_sockets(|cookie| cookies.contains(&cookie));
@@ -241,13 +253,13 @@ impl Outside {
             Action::PrepareUsers { number } => {
                 let ready = self.kernel.begin_users(&self.config.cgroup);
                 let ready = ready.map_err(|error| format!("{error:#}"));
-                self.result(Input::UsersReady { number, ready });
+                self.done.push_back(Input::UsersReady { number, ready });
             }
             Action::EndUsers => report(self.kernel.end_users()),
             Action::Fill(fill) => self.worker.fill(fill),
             Action::Flip(flip) => {
                 let (input, settle) = self.worker.flip(&flip, &mut self.kernel, &self.config.cgroup);
-                self.result(input);
+                self.done.push_back(input);
                 // The core hears of the flip before it hears that it has settled.
                 if let Some(settle) = settle {
                     self.worker.settle(settle);
@@ -271,11 +283,11 @@ impl Outside {
             Action::Detach { request } => {
                 let removed = Pins::new(&self.config.pin_dir).remove_all();
                 let removed = removed.map_err(|error| format!("{error:#}"));
-                self.result(Input::Detached { request, removed });
+                self.done.push_back(Input::Detached { request, removed });
             }
             Action::AttachGate => {
                 let attached = self.attach_gate().map_err(|error| format!("{error:#}"));
-                self.result(Input::GateAttached(attached));
+                self.done.push_back(Input::GateAttached(attached));
             }
             Action::ForgetAccepted => {
                 if let Err(error) = self.kernel.forget_accepted() {

@@ -19,7 +19,7 @@ use tcpw_common::{
 };
 use tokio::task::spawn_blocking;
 
-use super::{Results, TaskResult, status::Looked};
+use super::{Results, TaskResult, guard::guarded, status::Looked};
 use crate::{
     config::Config,
     core::{
@@ -106,7 +106,8 @@ impl Scanning {
         };
         let results = self.results.clone();
         drop(spawn_blocking(move || {
-            let found = ScanResult::by(look, is_all, changes.as_deref(), &tags);
+            let scan = || ScanResult::by(look, is_all, changes.as_deref(), &tags);
+            let found = guarded("a scan for listeners", scan).unwrap_or_else(|| ScanResult::failed(is_all));
             let _ = results.send(TaskResult::Scanned(Box::new(found)));
         }));
     }
@@ -201,13 +202,27 @@ impl Scanning {
             (self.scanner.clone().everywhere(), self.tags.clone(), self.results.clone());
         let marks_bound = self.marks_bound;
         drop(spawn_blocking(move || {
-            let all = scanner.scan_all().into_iter().map(|listener| split(listener, &tags).0).collect();
+            let scan = || scanner.scan_all().into_iter().map(|listener| split(listener, &tags).0).collect();
+            let all = guarded("a scan for a status", scan).unwrap_or_default();
             let _ = results.send(TaskResult::Looked(Looked { request, all, marks_bound }));
         }));
     }
 }
 
 impl ScanResult {
+    /// That of a scan that ended early: it looked at nothing.
+    fn failed(is_all: bool) -> Self {
+        Self {
+            listeners: Vec::new(),
+            namespaces: Vec::new(),
+            is_all,
+            incomplete: Some(Incomplete::Blind("the scan ended early".into())),
+            began: Instant::now(),
+            stamps: Stamps::default(),
+            unsteady: HashSet::new(),
+        }
+    }
+
     /// Makes a scan. The stamps of `changes` are read before it, so they are older than its results.
     fn by(look: impl FnOnce() -> Survey, is_all: bool, changes: Option<&Changes>, tags: &TagReader) -> Self {
         let began = Instant::now();

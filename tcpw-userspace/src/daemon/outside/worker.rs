@@ -13,7 +13,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-use super::{Results, TaskResult};
+use super::{Results, TaskResult, guard::guarded};
 use crate::{
     compile,
     config::Config,
@@ -80,10 +80,10 @@ impl Worker {
         let results = self.results.clone();
         let failed = self.results.clone();
         let started = thread::Builder::new().name("reload".into()).spawn(move || {
-            let prepared = prepare(&texts, against, || {
-                let _ = results.send(Input::LookingUpAccounts { number }.into());
-            });
-            let _ = results.send(Input::Parsed { number, prepared: Ok(Box::new(prepared)) }.into());
+            let looks_up_accounts = || drop(results.send(Input::LookingUpAccounts { number }.into()));
+            let prepared = guarded("a reload", || prepare(&texts, against, looks_up_accounts));
+            let prepared = prepared.map(Box::new).ok_or_else(|| "it ended early".to_owned());
+            let _ = results.send(Input::Parsed { number, prepared }.into());
         });
         if let Err(error) = started {
             let _ = failed.send(Input::Parsed { number, prepared: Err(error.to_string()) }.into());
@@ -173,7 +173,8 @@ fn work(mut loader: Loader, config: &Config, queue: &mpsc::Receiver<Job>, result
             Job::Fill(fill) => {
                 let begin = Instant::now();
                 let number = fill.number;
-                let filled = fill_slot(&mut loader, config, &fill);
+                let filled = guarded("filling the tables", || fill_slot(&mut loader, config, &fill))
+                    .unwrap_or_else(|| Err("it ended early".into()));
                 // Freeing rules and names takes time.
                 drop(fill);
                 let took = begin.elapsed();
