@@ -4,8 +4,8 @@
 //! Invariant: no I/O: no system call, no file, no clock, no wait. The same inputs give the same actions,
 //! whether the daemon or the simulation runs it.
 //!
-//! A duty is one file in [`duty`]: its state, its deadline, its counters. Duties pass work to each other as
-//! [`Step`]s; [`Core::on`] and [`Core::step`] say which duty gets which input and step.
+//! A duty is one file in `duty`: its state, its deadline, its counters. Duties pass work to each other as
+//! `Step`s; [`Core::on`] and `Core::step` say which duty gets which input and step.
 
 pub mod action;
 mod attempt;

@@ -2,7 +2,7 @@
 //!
 //! In: a configuration. Out: enforcement until told to stop.
 //! Invariant: nothing in the loop sleeps, parses, compiles, reads a file or waits for a lock: an action that
-//! takes longer than a system call or two runs on a thread or task of [`outside`], and its result is an input.
+//! takes longer than a system call or two runs on a thread or task of `outside`, and its result is an input.
 
 mod clock;
 mod inbox;

@@ -1,7 +1,7 @@
 //! Messages between the daemon and its helper.
 //!
 //! In: messages. Out: frames of a length (u32, little endian) and that many bytes of postcard.
-//! Invariant: no frame is longer than [`MAX_FRAME`], in both directions.
+//! Invariant: no frame is longer than `MAX_FRAME`, in both directions.
 
 use std::{
     io::{self, Read},

@@ -4,9 +4,9 @@
 //! Invariant: pure. No I/O, no thread, no clock, no time: a seed gives the same history always. What is
 //! simulated of the kernel is what tcpw-ebpf does; of the rest only what the core's inputs and actions show.
 //!
-//! [`plan`] says what will happen, [`world`] lets it happen, [`daemon`] hands it to the core, [`outside`]
-//! carries the core's actions out, [`kernel`] and [`host`] are what they act on. [`ledger`] has the rules,
-//! [`oracle`] asks the reference evaluator, [`shrink`] makes a failing history short.
+//! `plan` says what will happen, `world` lets it happen, `daemon` hands it to the core, `outside`
+//! carries the core's actions out, `kernel` and `host` are what they act on. `ledger` has the rules,
+//! `oracle` asks the reference evaluator, `shrink` makes a failing history short.
 
 mod at_end;
 mod clients;
