@@ -3,7 +3,7 @@
 //! The data flow is the order of the modules:
 //! [`source`] → [`parse`] → [`compile`] → [`kernel`] → (gate) → [`events`] → `core` → [`record`] → [`log`].
 //! Pure are [`parse`], [`evaluate`] (the reference that all else is tested against), [`compile`], [`check`],
-//! [`format`], [`cases`], [`certify`] and `core`, which decides what happens. [`daemon`] alone does what the
+//! [`mod@format`], [`cases`], [`certify`] and `core`, which decides what happens. [`daemon`] alone does what the
 //! core says, by [`host`] (facts of this machine), [`listeners`] (who listens where), [`resolve`] (names and
 //! users), [`effects`] (commands), [`redirect`] (clients that get a banner or a `twist`) and [`reinject`]
 //! (held packets). [`control`] and [`cli`] are how people ask.
