@@ -108,7 +108,7 @@ fn accounts_that_are_long_in_coming_hold_up_nothing_but_their_own_reload() -> Re
     ensure!(took < SOON, "{took:?}");
     let has_applied = tcpw.process.lines().iter().skip(*mark).any(|line| line.text.contains("applied"));
     ensure!(!has_applied, "it did not wait for the user");
-    let line = "stays in force until then: a user or group that the tables name is being looked up";
+    let line = "stays in force until then: the look-up of a user or group that the tables name has taken";
     tcpw.process.wait_for_line_after(*mark, line, SOON)?;
     client.shutdown(Shutdown::Both)?;
     tcpw.wait_applied(*mark)?;
