@@ -307,6 +307,11 @@ fn running_daemon_tells_name_confirmation_rule_and_age() -> Result<()> {
     let age = answers[0]["lookups"][0]["age_ms"].as_u64().context("an age")?;
     ensure!((1000..10_000).contains(&age) && answers[0]["matched"] == "allow:2", "{text}");
     let (code, text) = ask(&["sshd", "1.2.3.4", "--port", "53"])?;
-    ensure!(code == 1 && text.contains("every name is unknown") && text.contains("no known listener has that name"), "{text}");
+    ensure!(
+        code == 1
+            && text.contains("every name is unknown")
+            && text.contains("no known listener has that name"),
+        "{text}"
+    );
     Ok(())
 }
