@@ -31,6 +31,9 @@ use crate::{
 const MOST_UNDER_WAY: usize = 4;
 
 /// After this long it is reported that the files are not in force yet.
+/// Rules of a table that are compared here.
+const MOST_COMPARED: usize = 2000;
+
 const LONG: Duration = Duration::from_secs(3);
 
 /// Texts and policies that are not in force yet.
@@ -144,6 +147,25 @@ impl Reload {
         }
     }
 
+    /// Whether the newest rules on their way into force, or in force since these were parsed, say the same.
+    /// Only short tables are compared here: comparing long ones takes time, and to apply them again is harmless.
+    fn is_on_its_way(&self, prepared: &Prepared, shared: &Shared) -> bool {
+        let flipping = self.flipping.as_ref().map(|(job, _)| job);
+        let jobs = [self.readying.as_ref(), self.next.as_ref(), self.filling.as_ref(), flipping];
+        let (rules, missing) = match (jobs.into_iter().flatten().next(), &shared.policies.current) {
+            (Some(job), _) => (&job.rules, job.missing),
+            (None, Some(current)) => (&current.rules, current.missing),
+            (None, None) => return false,
+        };
+        let is_short = |rules: &Rules| {
+            rules.tables().allow.rules.len() + rules.tables().deny.rules.len() <= MOST_COMPARED
+        };
+        missing == prepared.missing
+            && is_short(rules)
+            && is_short(&prepared.rules)
+            && rules.equals(prepared.rules.tables(), &prepared.rules.accounts)
+    }
+
     fn take_in(
         &mut self,
         (number, began): (u64, Instant),
@@ -168,6 +190,10 @@ impl Reload {
                 false => out.debug("the files changed, their rules did not"),
             }
             return;
+        }
+        if self.is_on_its_way(&prepared, shared) {
+            out.debug("the files changed, their rules did not");
+            return out.act(Action::Free(Freed::Rules(prepared.rules)));
         }
         say_diagnostics(&prepared, out);
         let before = current.map(|current| current.missing).or(self.missing_before);
