@@ -30,10 +30,10 @@ use crate::{
 /// Most texts that are parsed at once: one whose users and groups cannot be looked up keeps its thread.
 const MOST_UNDER_WAY: usize = 4;
 
-/// After this long it is reported that the files are not in force yet.
-/// Rules of a table that are compared here.
+/// Most rules that are compared here.
 const MOST_COMPARED: usize = 2000;
 
+/// After this long it is reported that the files are not in force yet.
 const LONG: Duration = Duration::from_secs(3);
 
 /// Texts and policies that are not in force yet.
