@@ -56,7 +56,7 @@ pub struct Given(pub Vec<(PathBuf, Status)>, pub Settings);
 impl HostFiles for Given {
     fn status(&self, path: &Path) -> Status {
         let given = self.0.iter().find(|(known, _)| known == path).map(|(_, status)| *status);
-        given.unwrap_or(Status { kind: Kind::File, mode: 0o644, owner: 0, group: 0, size: 0 })
+        given.unwrap_or(Status { kind: Kind::File, mode: 0o755, owner: 0, group: 0, size: 0 })
     }
 
     fn entries(&self, directory: &Path) -> Vec<PathBuf> {
