@@ -53,7 +53,8 @@ fn assert_all_are_known(sandbox: &Sandbox, count: usize, settings: &str) -> Resu
     let all = status["listeners"].as_array().context("no listeners")?;
     let listeners: Vec<serde_json::Value> = all.iter().filter(is_named).cloned().collect();
     let named = listeners.len();
-    ensure!(named == count, "{named} of {count} are known by name:\n{}", process.tail());
+    let unknown = all.iter().find(|one| !is_named(one));
+    ensure!(named == count, "{named} of {count} are known by name, not {unknown:?}:\n{}", process.tail());
     let memory = fs::read_to_string(format!("/proc/{}/status", process.pid()))?;
     let peak = memory.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("no VmHWM")?;
     let peak_kb = peak.trim().trim_end_matches(" kB").parse()?;

@@ -90,6 +90,8 @@ impl Scanning {
     pub(super) fn begin(&mut self, scan: Scan, kernel: &mut Kernel) {
         let is_all = scan == Scan::All;
         if is_all {
+            // Two scans' duplicates at once would be twice as many open files.
+            self.sockets.clear();
             self.mark_bound(kernel);
         }
         let (scanner, changes, tags) = (self.scanner.clone(), self.changes.clone(), self.tags.clone());
