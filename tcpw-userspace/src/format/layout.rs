@@ -3,7 +3,7 @@
 //! In: pieces, which only blanks may separate. Out: physical lines, the last one with a newline.
 //! Invariant: joined as libwrap joins them, pieces stay whole and separated.
 
-use super::command::BREAK;
+use super::command::{BREAK, EXACT_BREAK};
 
 /// Columns a line should not pass.
 const WIDTH: usize = 100;
@@ -18,7 +18,8 @@ const CONTINUES: &[u8] = b" \\\n";
 pub(super) fn one_line(pieces: &[Vec<u8>]) -> Vec<u8> {
     let plain = |piece: &Vec<u8>| {
         let piece = piece.strip_prefix(&[BREAK]).unwrap_or(piece);
-        piece.iter().map(|byte| if *byte == BREAK { b' ' } else { *byte }).collect::<Vec<u8>>()
+        let joined = piece.iter().filter(|byte| **byte != EXACT_BREAK);
+        joined.map(|byte| if *byte == BREAK { b' ' } else { *byte }).collect::<Vec<u8>>()
     };
     let mut line = pieces.iter().map(plain).collect::<Vec<_>>().join(&b' ');
     line.push(b'\n');
@@ -28,7 +29,7 @@ pub(super) fn one_line(pieces: &[Vec<u8>]) -> Vec<u8> {
 /// The pieces on as few lines as fit, if one is too wide.
 pub(super) fn lines(pieces: &[Vec<u8>]) -> Vec<u8> {
     let line = one_line(pieces);
-    let is_broken = pieces.iter().any(|piece| piece.contains(&BREAK));
+    let is_broken = pieces.iter().any(|piece| piece.iter().any(|byte| [BREAK, EXACT_BREAK].contains(byte)));
     if line.len() <= WIDTH + 1 && !is_broken {
         return line;
     }
@@ -57,8 +58,14 @@ pub(super) fn lines(pieces: &[Vec<u8>]) -> Vec<u8> {
                 text.extend_from_slice(INDENTATION);
                 column = INDENTATION.len();
             }
-            text.extend_from_slice(part);
-            column += part.len();
+            for (number, exact) in part.split(|byte| *byte == EXACT_BREAK).enumerate() {
+                if number > 0 {
+                    text.extend_from_slice(b"\\\n");
+                    column = 0;
+                }
+                text.extend_from_slice(exact);
+                column += exact.len();
+            }
         }
     }
     text.push(b'\n');

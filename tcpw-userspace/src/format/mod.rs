@@ -4,7 +4,8 @@
 //! that were left as they are because their spelling is their meaning. No I/O.
 //! Invariant: parse, print, parse is the identity on verdicts ([`same_rules`]); every rule is
 //! read again as it was printed, and left as it was if it does not read the same.
-//! The author's line breaks stay before options and inside commands. Tabs become blanks, but for those in quotes.
+//! The author's line breaks stay before options and inside commands. Tabs become blanks, but for those in quotes
+//! and in commands with a substitution or a here-document.
 //! Source: hosts_access(5), whose examples write `ALL: some.host.name, .some.domain` and
 //! `ALL EXCEPT in.fingerd`: commas between patterns, so that a list is seen to be one.
 #![forbid(unsafe_code)]
@@ -15,6 +16,7 @@ mod rule;
 mod same;
 mod word;
 
+pub use command::same_command;
 pub use same::same_rules;
 
 use std::fmt;

@@ -41,8 +41,8 @@ becomes! {
         => b"sshd: ALL: severity auth.info: spawn (echo a \"b\tc\") &\n";
     continued_commands_keep_their_lines: b"ALL : ALL \\\n\t: spawn (echo x | \\\n\t mail root) & \\\n\t: deny\n"
         => b"ALL: ALL: \\\n    spawn (echo x | \\\n    mail root) &: \\\n    deny\n";
-    a_break_in_quotes_is_none: b"ALL: ALL: spawn echo \"a \\\n b\" \\\n c\n"
-        => b"ALL: ALL: spawn echo \"a  b\" \\\n    c\n";
+    a_break_in_quotes_stays_where_it_is: b"ALL: ALL: spawn echo \"a \\\n b\" \\\n c\n"
+        => b"ALL: ALL: spawn echo \"a \\\n b\" \\\n    c\n";
     excepts_in_a_row: b"a except,except b: c EXCEPT\n" => b"a EXCEPT EXCEPT b: c EXCEPT\n";
     inner_backslashes: b"a\\b \\c: d\\ e: spawn a\\b\n" => b"a\\b, \\c: d\\, e: spawn a\\b\n";
 }

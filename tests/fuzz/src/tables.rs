@@ -5,9 +5,10 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 use tcpw_userspace::{
     evaluate::{
         Unknown, evaluate,
+        judgement::{Action, Effect},
         request::{HostName, Judgement, Known, Request},
     },
-    format::{format, same_rules},
+    format::{format, same_command, same_rules},
     parse::{
         Parsed,
         diagnostic::Diagnostic,
@@ -64,17 +65,38 @@ pub fn changed_meaning(text: &[u8]) -> Option<String> {
         if !(same_rules(&before.allow, &after.allow) && same_rules(&before.deny, &after.deny)) {
             return Some(format!("other rules: {}", shown()));
         }
-        let decided = |judgement: &Judgement| {
-            let Judgement { verdict, reason, rule, severity, client, effects, .. } = judgement.clone();
-            (verdict, reason, rule, severity, client, effects)
-        };
         for (one, other) in ask(before).iter().zip(&ask(after)) {
-            if decided(one) != decided(other) {
+            if !same_judgement(one, other) {
                 return Some(format!("{one:?} has become {other:?}: {}", shown()));
             }
         }
     }
     None
+}
+
+/// Whether two judgements say the same: all but warnings, and blanks of a command that the shell does not see.
+fn same_judgement(one: &Judgement, other: &Judgement) -> bool {
+    let decided = |judgement: &Judgement| {
+        let Judgement { verdict, reason, rule, severity, client, effects: _, warnings: _ } = judgement.clone();
+        (verdict, reason, rule, severity, client)
+    };
+    let same_effect = |(one, other): (&Effect, &Effect)| {
+        one.rule == other.rule
+            && match (&one.action, &other.action) {
+                (Action::Spawn(one), Action::Spawn(other))
+                | (Action::Aclexec { command: one, .. }, Action::Aclexec { command: other, .. }) => {
+                    same_command(one, other)
+                }
+                (
+                    Action::Twist { command: one, client: one_client },
+                    Action::Twist { command: other, client: other_client },
+                ) => same_command(one, other) && one_client == other_client,
+                (one, other) => one == other,
+            }
+    };
+    decided(one) == decided(other)
+        && one.effects.len() == other.effects.len()
+        && one.effects.iter().zip(&other.effects).all(same_effect)
 }
 
 /// The parts of an input, which lines of `--` separate.

@@ -26,6 +26,12 @@ pub(crate) struct Arguments {
     /// How long each one runs
     #[arg(long, value_name = "N", default_value_t = 60)]
     seconds: u32,
+    /// Inputs each one tries, whatever time they take: with a seed, the same ones every time
+    #[arg(long, value_name = "N", conflicts_with = "seconds")]
+    runs: Option<u32>,
+    /// Seed of what is tried [default: another one every time]
+    #[arg(long, value_name = "N")]
+    seed: Option<u32>,
     /// Sanitizer: the parsers have no unsafe code, so none is the fastest; or address
     #[arg(long, default_value = "none")]
     sanitizer: String,
@@ -46,12 +52,16 @@ pub(crate) fn main(arguments: &Arguments) -> Result<()> {
     for target in targets {
         seeds::write(target)?;
         let mut fuzzer = fuzzer(target, arguments)?;
-        say(format_args!("{target}: {} seconds", arguments.seconds));
+        match arguments.runs {
+            Some(runs) => say(format_args!("{target}: {runs} inputs")),
+            None => say(format_args!("{target}: {} seconds", arguments.seconds)),
+        }
         let done = fuzzer.output().with_context(|| format!("start {}", shown(&fuzzer)))?;
         let said = String::from_utf8_lossy(&done.stderr);
         if done.status.success() {
-            let done = said.lines().rev().find(|line| line.starts_with("Done "));
-            say(format_args!("{target}: {}", done.unwrap_or("nothing was said")));
+            let tried = said.lines().find_map(|line| line.strip_prefix("stat::number_of_executed_units:"));
+            let tried = tried.ok_or_else(|| anyhow!("{target} did not say how many inputs it tried: {said}"))?;
+            say(format_args!("{target}: {} inputs, nothing broke", tried.trim()));
         } else {
             say(format_args!("{target}: {}\n{said}", done.status));
             broken.push(target.as_str());
@@ -96,11 +106,17 @@ fn fuzzer(target: &str, arguments: &Arguments) -> Result<Command> {
     }
     let mut fuzzer = cargo_fuzz("run", arguments)?;
     fuzzer.arg(target).args([&learnt, &seeds::directory(target)?, &found]).arg("--");
+    match arguments.runs {
+        Some(runs) => fuzzer.arg(format!("-runs={runs}")),
+        None => fuzzer.arg(format!("-max_total_time={}", arguments.seconds)),
+    };
+    if let Some(seed) = arguments.seed {
+        fuzzer.arg(format!("-seed={seed}"));
+    }
     fuzzer
-        .arg(format!("-max_total_time={}", arguments.seconds))
         .arg(format!("-artifact_prefix={}/", found.display()))
         .arg(format!("-dict={}", workspace.join(FUZZ).join("words.dict").display()))
         // An input of this size that takes seconds is a finding: nothing is slower than linear.
-        .args(["-max_len=8192", "-timeout=10", "-rss_limit_mb=1024", "-print_final_stats=0", "-verbosity=0"]);
+        .args(["-max_len=8192", "-timeout=10", "-rss_limit_mb=1024", "-print_final_stats=1", "-verbosity=0"]);
     Ok(fuzzer)
 }
