@@ -1,6 +1,9 @@
 //! User space's answers to attempts that the tables do not decide.
 
-use crate::layout::{SPARE, Spare};
+use crate::{
+    key::NamesId,
+    layout::{SPARE, Spare},
+};
 
 /// An answer for every attempt of a client under a policy, and its expiry.
 ///
@@ -24,12 +27,14 @@ const _: () = assert!(size_of::<Answer>() == 16 + SPARE);
 
 /// An answer for one attempt only: the result of a command decided, or its banner is ready.
 ///
-/// Layout: 8 + 4 × 4 bytes, no padding.
+/// Layout: 2 × 8 + 4 × 4 bytes, no padding.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AnswerOnce {
     /// CLOCK_BOOTTIME, nanoseconds: from then on user space is asked again.
     pub expires_ns: u64,
+    /// Names of the listener it was given for: a listener that executed another program has others.
+    pub names: NamesId,
     /// As in [`Answer`].
     pub outcome: u32,
     /// As in [`Answer`].
@@ -39,22 +44,24 @@ pub struct AnswerOnce {
     /// 0.
     pub reserved: u32,
 }
-const _: () = assert!(size_of::<AnswerOnce>() == 24);
+const _: () = assert!(size_of::<AnswerOnce>() == 32);
 
 /// A flow whose next SYN is answered with a reset, because an answer for that attempt only refuses it.
 ///
-/// Layout: 8 + 2 × 4 bytes, no padding.
+/// Layout: 2 × 8 + 2 × 4 bytes, no padding.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ResetOnce {
     /// CLOCK_BOOTTIME, nanoseconds: the entry expires then.
     pub expires_ns: u64,
+    /// As in [`AnswerOnce`].
+    pub names: NamesId,
     /// The attempt's initial sequence number, host order.
     pub isn: u32,
-    /// 0.
-    pub reserved: u32,
+    /// As in [`AnswerOnce`].
+    pub generation: u32,
 }
-const _: () = assert!(size_of::<ResetOnce>() == 16);
+const _: () = assert!(size_of::<ResetOnce>() == 24);
 
 /// Expiry of an answer that depends on nothing but its key.
 pub const NEVER: u64 = u64::MAX;

@@ -16,7 +16,8 @@ const TIMEOUT_MASK: u32 = 0xffff;
 /// The user decides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UserDecides {
-    /// The outcome where the user is unknown: allow or refuse.
+    /// The outcome where the user is unknown: allow or refuse; or ask: more has to be found out once the user is
+    /// known, and until then nothing but the connection may be decided by this.
     pub if_unknown: Outcome,
     /// Time limit of the look-up, in seconds.
     pub timeout_s: u16,
@@ -36,7 +37,13 @@ impl UserDecides {
             return None;
         }
         let timeout_s = ((answer >> TIMEOUT_SHIFT) & TIMEOUT_MASK) as u16;
-        let if_unknown = if answer & 3 == Outcome::Allow as u32 { Outcome::Allow } else { Outcome::Refuse };
+        let if_unknown = if answer & 3 == Outcome::Allow as u32 {
+            Outcome::Allow
+        } else if answer & 3 == Outcome::Ask as u32 {
+            Outcome::Ask
+        } else {
+            Outcome::Refuse
+        };
         Some(Self { if_unknown, timeout_s })
     }
 }
@@ -122,7 +129,7 @@ mod tests {
 
     #[test]
     fn answer_keeps_what_it_says() {
-        for if_unknown in [Outcome::Allow, Outcome::Refuse] {
+        for if_unknown in [Outcome::Allow, Outcome::Refuse, Outcome::Ask] {
             for timeout_s in [1, 10, u16::MAX] {
                 let answer = UserDecides { if_unknown, timeout_s };
                 assert_eq!(UserDecides::from_answer(answer.to_answer()), Some(answer));

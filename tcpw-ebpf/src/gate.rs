@@ -22,7 +22,7 @@ use tcpw_common::{
     counter::Counter,
     decide::{AUDIT, Decision, NAMES_COUNT, decide},
     event::Kind,
-    outcome::{Outcome, REPORT},
+    outcome::{Outcome, REDIRECT, REPORT},
     tag::{KERNEL_PORT, OF_ONE_DEVICE, PROVISIONAL, REDIRECT_LISTENER, Tag, UNPRIVILEGED},
 };
 
@@ -286,7 +286,7 @@ fn refuse(attempt: &Attempt, decision: &Decision) -> Passage {
         } else {
             count(Counter::Refused);
             report(Kind::Refused, attempt, decision);
-            if !is_datagram(attempt) {
+            if !is_datagram(attempt) && may_act_later(decision) {
                 // SAFETY: the helper has no preconditions.
                 remember::refused(&attempt.key.flow, unsafe { bpf_ktime_get_boot_ns() });
             }
@@ -297,6 +297,12 @@ fn refuse(attempt: &Attempt, decision: &Decision) -> Passage {
         count(Counter::Retransmits);
     }
     if audit { Passage::Pass } else { Passage::Drop }
+}
+
+/// Whether sk_lookup may reset or redirect a retransmit of a SYN that the gate refused.
+#[inline(always)]
+fn may_act_later(decision: &Decision) -> bool {
+    are_resets_on() || decision.outcome == Outcome::Ask || decision.marks & REDIRECT != 0
 }
 
 /// Leaves the attempt to user space. In audit mode it passes meanwhile.

@@ -9,9 +9,9 @@ use crate::{
     maps::{ATTEMPTS, RESET_ONCE},
 };
 
-/// Whether user space refused the attempt that was held.
+/// Whether user space refused the attempt that was held, by the policy of this generation.
 #[inline(always)]
-pub(crate) fn take(lookup: &mut Lookup, now_ns: u64) -> bool {
+pub(crate) fn take(lookup: &mut Lookup, generation: u32, now_ns: u64) -> bool {
     let Some(once) = RESET_ONCE.get(&lookup.flow) else {
         return false;
     };
@@ -21,7 +21,7 @@ pub(crate) fn take(lookup: &mut Lookup, now_ns: u64) -> bool {
     lookup.once.isn = once.isn;
     lookup.once.reserved = 0;
     lookup.is_once = 1;
-    now_ns < once.expires_ns
+    now_ns < once.expires_ns && once.generation == generation && once.names == lookup.certified.names
 }
 
 /// It is reset and reported: if the reset is lost, its retransmit reaches the gate.

@@ -241,7 +241,7 @@ fn answered_so(lookup: &mut Lookup, decision: &Decision, now_ns: u64) -> Option<
     match answer.filter(|answer| now_ns < answer.expires_ns) {
         Some(answer) if answer.outcome == Outcome::Refuse as u32 => Some((answer.marks & 0xff) as u8),
         Some(_) => None,
-        None => once::take(lookup, now_ns).then_some(0),
+        None => once::take(lookup, decision.generation, now_ns).then_some(0),
     }
 }
 

@@ -55,14 +55,17 @@ pub(super) fn ask(
     let answer = unsafe { ANSWERS.get(&key) }.copied();
     let answer = match answer {
         Some(answer)
-            if now_ns < answer.expires_ns && !says_allow(attempt, decision, &answer, &mut allowed) =>
+            if now_ns < answer.expires_ns
+                && !is_of_connections(attempt, &answer)
+                && !says_allow(attempt, decision, &answer, &mut allowed) =>
         {
             Some((answer.outcome, answer.marks))
         }
         // Of an ACK the sequence number is its SYN's.
         Some(_) | None => ANSWERS_ONCE
             .get(&attempt.key)
-            .filter(|once| once.generation == decision.generation && now_ns < once.expires_ns)
+            .filter(|once| once.generation == decision.generation && once.names == attempt.tag.names)
+            .filter(|once| now_ns < once.expires_ns)
             .map(|once| (once.outcome, once.marks)),
     };
     if let Some((outcome, marks)) = answer {
@@ -94,6 +97,13 @@ pub(super) fn ask(
     }
     count(Counter::BannersMissed);
     allow(attempt, decision, marks & !BANNER)
+}
+
+/// Whether an answer decides only connections: what else it depends on is found out once their user is known.
+#[inline(always)]
+fn is_of_connections(attempt: &Attempt, answer: &Answer) -> bool {
+    is_datagram(attempt)
+        && UserDecides::from_answer(answer.outcome).is_some_and(|it| it.if_unknown == Outcome::Ask)
 }
 
 /// Whether an answer allows the client, but user space still has to make its banner; stores the answer's marks.

@@ -11,6 +11,7 @@ use std::{
 };
 
 use tcpw_common::{
+    answer::{AnswerOnce, ResetOnce},
     banner::Banner,
     certified::{Certified, CertifiedKey},
     held::Held,
@@ -255,21 +256,15 @@ pub enum Write {
     AnswerOnce {
         /// The attempt.
         key: AttemptKey,
-        /// Generation of the policy that gave it.
-        generation: u32,
-        /// The answer's number.
-        answer: u32,
-        /// Marks of an outcome.
-        marks: u8,
-        /// CLOCK_BOOTTIME, nanoseconds.
-        expires_ns: u64,
+        /// The answer.
+        once: AnswerOnce,
     },
     /// The next SYN of the attempt is answered with a reset, if its listener is certified.
     ResetOnce {
         /// The attempt.
         key: AttemptKey,
-        /// CLOCK_BOOTTIME, nanoseconds.
-        expires_ns: u64,
+        /// The refusal.
+        once: ResetOnce,
     },
     /// Allows the attempt to be held again at once.
     ForgetHeld(AttemptKey),

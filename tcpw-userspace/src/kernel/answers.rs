@@ -42,29 +42,20 @@ impl Answers {
         self.all.insert(key, answer, 0).context("write an answer")
     }
 
-    /// Answers one attempt only, by the policy of a generation, until `expires_ns`, on CLOCK_BOOTTIME.
+    /// Answers one attempt only.
     ///
     /// # Errors
     /// The kernel refuses the write.
-    pub fn answer_once(
-        &mut self,
-        key: AttemptKey,
-        generation: u32,
-        (outcome, marks): (u32, u8),
-        expires_ns: u64,
-    ) -> Result<()> {
-        let answer = AnswerOnce { expires_ns, outcome, marks: marks.into(), generation, reserved: 0 };
-        self.once.insert(key, answer, 0).context("write an answer")
+    pub fn answer_once(&mut self, key: AttemptKey, once: AnswerOnce) -> Result<()> {
+        self.once.insert(key, once, 0).context("write an answer")
     }
 
-    /// Refuses the next SYN of an attempt's flow before the kernel looks for its listener, until `expires_ns`, on
-    /// CLOCK_BOOTTIME.
+    /// Refuses the next SYN of an attempt's flow before the kernel looks for its listener.
     ///
     /// # Errors
     /// The kernel refuses the write.
-    pub fn reset_once(&mut self, attempt: &AttemptKey, expires_ns: u64) -> Result<()> {
-        let reset = ResetOnce { expires_ns, isn: attempt.isn, reserved: 0 };
-        self.resets.insert(attempt.flow, reset, 0).context("write a refusal")
+    pub fn reset_once(&mut self, flow: FlowKey, once: ResetOnce) -> Result<()> {
+        self.resets.insert(flow, once, 0).context("write a refusal")
     }
 
     /// Allows an attempt to be held again at once: before, it was held for another reason.

@@ -55,7 +55,7 @@ pub(super) struct Ledger {
 #[derive(Clone, Copy, Debug, Default)]
 struct Socket {
     client: usize,
-    waits: Option<Tag>,
+    asked: Option<Tag>,
     is_refused: bool,
     is_allowed: bool,
 }
@@ -67,6 +67,8 @@ pub(super) struct Tally {
     pub(super) refused_heard: u64,
     pub(super) redirected_heard: u64,
     pub(super) arrivals: u64,
+    /// Of daemons that ended: one may have recorded the connection, and the next one reads the report of it.
+    redirected_before: u64,
     /// Refusals by the daemon.
     pub(super) user_refused: u64,
     pub(super) refused: u64,
@@ -86,6 +88,15 @@ pub(super) struct HeldTally {
     /// What it was held for, and by which generation; of each daemon.
     reasons: BTreeSet<(u64, u32, u32)>,
     pub(super) sent: usize,
+}
+
+impl HeldTally {
+    /// Under how many generations it was held.
+    fn generations(&self) -> u64 {
+        let generations: BTreeSet<u32> =
+            self.reasons.iter().map(|(_daemon, _kind, generation)| *generation).collect();
+        generations.len() as u64
+    }
 }
 
 /// The flow of a held packet.
@@ -225,12 +236,17 @@ fn records(world: &mut World, record: &Record) {
             tally.refused += 1;
             (
                 tally.refused,
-                tally.refused_heard + tally.user_refused + tally.redirected_heard.max(tally.arrivals),
+                tally.refused_heard
+                    + tally.user_refused
+                    + tally.redirected_before
+                    + tally.redirected_heard.max(tally.arrivals),
             )
         }
         Fate::WouldRefuse => {
             tally.would += 1;
-            (tally.would, tally.would_heard + tally.held.len() as u64)
+            // A later policy judges the datagrams of an attempt anew.
+            let by_generation = tally.held.values().map(HeldTally::generations);
+            (tally.would, tally.would_heard + by_generation.sum::<u64>())
         }
         Fate::Accepted => {
             tally.accepted += 1;
@@ -267,8 +283,8 @@ pub(super) fn writes(world: &mut World, write: &Write) {
         return;
     }
     (known.is_refused, known.is_allowed) = (!is_allowed, is_allowed);
-    if let Some(waits) = known.waits {
-        tag = waits;
+    if let Some(asked) = known.asked {
+        tag = asked;
     }
     let client = known.client;
     let tally = world.ledger.tallies.entry(client).or_default();
@@ -341,10 +357,11 @@ pub(super) fn decided(world: &mut World) {
 
 /// A handshake is complete.
 pub(super) fn connected(world: &mut World, client: usize, socket: u64) {
-    let marked = world.kernel.connections.get(&socket).is_some_and(|connection| connection.mark.is_some());
-    let waits = world.kernel.waiting.get(&socket).map(|waiting| waiting.pending.tag);
-    if marked {
-        world.ledger.sockets.insert(socket, Socket { client, waits, ..Socket::default() });
+    if let Some(connection) = world.kernel.connections.get(&socket)
+        && connection.mark.is_some()
+    {
+        let asked = connection.asked;
+        world.ledger.sockets.insert(socket, Socket { client, asked, ..Socket::default() });
     }
 }
 
@@ -427,6 +444,11 @@ pub(super) fn command_timed_out(world: &mut World) {
     world.oracle.is_command_open = true;
 }
 
+/// The gate was removed: nothing is refused any more.
+pub(super) fn detached(world: &mut World) {
+    world.ledger.sockets.clear();
+}
+
 /// The daemon ended: what it knew is lost.
 pub(super) fn daemon_ended(world: &mut World) {
     let ledger = &mut world.ledger;
@@ -434,6 +456,10 @@ pub(super) fn daemon_ended(world: &mut World) {
     ledger.requests.clear();
     ledger.connections.values_mut().for_each(|is_done| *is_done = true);
     ledger.counters.clear();
+    for tally in ledger.tallies.values_mut() {
+        let redirected = std::mem::take(&mut tally.redirected_heard).max(std::mem::take(&mut tally.arrivals));
+        tally.redirected_before += redirected;
+    }
     if !world.plan.config.pin {
         ledger.version_in_force = 0;
         ledger.sockets.clear();

@@ -214,6 +214,7 @@ pub(super) fn carry_out(world: &mut World, action: Action) {
             let (config, conditions) = (world.plan.config.clone(), world.plan.conditions.clone());
             world.kernel.unload(&config, &conditions);
             world.is_over = true;
+            ledger::detached(world);
             daemon::result(world, 0, Input::Detached { request, removed: Ok(vec!["all".into()]) });
         }
         Action::AttachGate => {

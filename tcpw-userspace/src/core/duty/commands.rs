@@ -11,6 +11,7 @@ use std::{
 };
 
 use tcpw_common::{
+    answer::{AnswerOnce, ResetOnce},
     held::Held,
     key::{AttemptKey, FlowKey},
     metric::Metric,
@@ -22,7 +23,7 @@ use crate::{
     core::{
         action::Write,
         attempt::{Attempt, Purpose, attempt_key, judge_under},
-        facts::Facts,
+        facts::{Facts, Given},
         input::Now,
         outbox::{Outbox, Step},
         shared::{Shared, UDP},
@@ -48,9 +49,15 @@ pub(in crate::core) struct Commands {
     asked: HashMap<u64, (Box<Attempt>, Text)>,
     by_key: HashMap<AttemptKey, u64>,
     /// An event does not have the SYN's number, nor the connection its listener.
-    answered: HashMap<FlowKey, (Instant, Facts)>,
+    answered: HashMap<FlowKey, Answered>,
     /// Attempts whose command gave no result.
     undecided: u64,
+}
+
+struct Answered {
+    since: Instant,
+    generation: u32,
+    given: Given,
 }
 
 impl Commands {
@@ -59,25 +66,28 @@ impl Commands {
         self.by_key.contains_key(key)
     }
 
-    /// The facts that decided an attempt, if a command's result was one of them.
-    pub(in crate::core) fn facts_of(&self, decision: &Decision, now: Instant) -> Option<&Facts> {
-        let (since, facts) = self.answered.get(&decision.flow())?;
-        (now.saturating_duration_since(*since) < ANSWER_FOR).then_some(facts)
+    /// The answer that decided an attempt, if a command's result was one of its facts.
+    pub(in crate::core) fn answer(&self, decision: &Decision, now: Instant) -> Option<&Given> {
+        let Answered { since, generation, given } = self.answered.get(&decision.flow())?;
+        let holds = now.saturating_duration_since(*since) < ANSWER_FOR && *generation == decision.generation;
+        holds.then_some(given)
     }
 
     /// The same, for the connection that the attempt became.
     pub(in crate::core) fn take_facts(&mut self, decision: &Decision, now: Instant) -> Option<Facts> {
-        let (since, facts) = self.answered.remove(&decision.flow())?;
-        (now.saturating_duration_since(since) < ANSWER_FOR).then_some(facts)
+        let Answered { since, given, .. } = self.answered.remove(&decision.flow())?;
+        (now.saturating_duration_since(since) < ANSWER_FOR).then_some(given.facts)
     }
 
     /// Keeps what decided an attempt until it is reported.
-    pub(in crate::core) fn keep(&mut self, decision: &Decision, facts: Facts, now: Instant) {
+    pub(in crate::core) fn keep(&mut self, decision: &Decision, facts: Facts, now: Now) {
         if self.answered.len() >= MOST_KEPT {
-            self.answered.retain(|_, (since, _)| now.saturating_duration_since(*since) < ANSWER_FOR);
+            self.answered.retain(|_, it| now.at.saturating_duration_since(it.since) < ANSWER_FOR);
         }
         if self.answered.len() < MOST_KEPT {
-            self.answered.insert(decision.flow(), (now, facts));
+            let given = Given { at_ns: now.boot_ns, facts };
+            let answered = Answered { since: now.at, generation: decision.generation, given };
+            self.answered.insert(decision.flow(), answered);
         }
     }
 
@@ -159,12 +169,24 @@ impl Commands {
         let after =
             |time: Duration| now.boot_ns.saturating_add(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
         let key = attempt_key(held, decision);
-        let expires_ns = after(ANSWER_FOR);
-        let mut writes =
-            vec![Write::AnswerOnce { key, generation: decision.generation, answer, marks, expires_ns }];
+        let once = AnswerOnce {
+            expires_ns: after(ANSWER_FOR),
+            names: decision.names,
+            outcome: answer,
+            marks: marks.into(),
+            generation: decision.generation,
+            reserved: 0,
+        };
+        let mut writes = vec![Write::AnswerOnce { key, once }];
         if answer == Outcome::Refuse as u32 && decision.protocol != UDP {
             // If its listener is certified, the SYN that is re-injected next is answered with a reset.
-            writes.push(Write::ResetOnce { key, expires_ns: after(RESET_FOR) });
+            let once = ResetOnce {
+                expires_ns: after(RESET_FOR),
+                names: decision.names,
+                isn: key.isn,
+                generation: decision.generation,
+            };
+            writes.push(Write::ResetOnce { key, once });
         }
         writes
     }

@@ -25,7 +25,7 @@ use crate::{
     core::{
         action::{Action, Reinject, Write},
         attempt::{Attempt, Purpose, answer_key, attempt_key},
-        facts::Facts,
+        facts::{Facts, Given},
         lookup::UserWanted,
         outbox::{Outbox, Step},
         shared::{Shared, UDP},
@@ -244,7 +244,8 @@ impl Held {
         out: &mut Outbox,
     ) {
         let outcome = match judgement.verdict {
-            _ if user.is_some_and(|user| user.is_open) => Outcome::Refuse,
+            // More is looked up once the user is known: nothing else can be decided by this answer.
+            _ if user.is_some_and(|user| user.is_open) => Outcome::Ask,
             Verdict::Allow => Outcome::Allow,
             Verdict::Refuse => Outcome::Refuse,
         };
@@ -272,12 +273,13 @@ impl Held {
             writes.push(Write::ForgetHeld(attempt_key(held, decision)));
         }
         if facts.hang_on_a_command() {
-            others.commands.keep(decision, facts, now.at);
+            others.commands.keep(decision, facts, now);
             writes.extend(others.commands.answers_once(held, decision, (answer, text.unwrap_or(marks)), now));
             return self.release(held, decision, writes, shared, out);
         }
         if !facts.is_empty() {
-            others.names.remember(key, facts, now.at, now.at + holds.unwrap_or_default() + EVENT_DELAY);
+            let given = Given { at_ns: now.boot_ns, facts };
+            others.names.remember(key, given, now.at, now.at + holds.unwrap_or_default() + EVENT_DELAY);
         }
         // This client has no banner, but the next client with this answer may have one. If no daemon is there to
         // make it, the next client is allowed by this answer without a banner.

@@ -21,7 +21,7 @@ use crate::{
     core::{
         action::Action,
         attempt::{Attempt, Purpose},
-        facts::{Facts, Learnt},
+        facts::{Given, Learnt},
         footprint::Held as Footprint,
         lookup::Question,
         outbox::{Outbox, Step},
@@ -33,6 +33,9 @@ use crate::{
 /// Most attempts of one source (an IPv4 address, an IPv6 /64) that wait at once.
 const MOST_OF_A_SOURCE: usize = 256;
 
+/// Most answers to one question whose facts are kept.
+const MOST_ANSWERS: usize = 4;
+
 /// Attempts that wait, and the facts behind answers that were given.
 pub(in crate::core) struct Names {
     settings: Resolve,
@@ -43,7 +46,8 @@ pub(in crate::core) struct Names {
     by_source: HashMap<Address, usize>,
     /// Oldest first; attempts that were decided since are skipped.
     deadlines: VecDeque<(Instant, u64)>,
-    answered: Cache<AnswerKey, Facts>,
+    /// The last answers to the same question, oldest first: events of an earlier one may still arrive.
+    answered: Cache<AnswerKey, Vec<Given>>,
     queue: Queue,
     counts: Counts,
     said: Counts,
@@ -80,14 +84,17 @@ impl Names {
         self.deadlines.front().map(|(at, _)| *at)
     }
 
-    /// The facts behind an answer.
-    pub(in crate::core) fn facts_of(&self, key: &AnswerKey, now: Instant) -> Option<&Facts> {
-        self.answered.at(key, now).map(|kept| &kept.value)
+    /// The last answers to a question, and the facts behind each.
+    pub(in crate::core) fn answers(&self, key: &AnswerKey, now: Instant) -> &[Given] {
+        self.answered.at(key, now).map_or(&[], |kept| &kept.value)
     }
 
     /// Keeps the facts behind an answer.
-    pub(in crate::core) fn remember(&mut self, key: AnswerKey, facts: Facts, since: Instant, until: Instant) {
-        self.answered.keep(key, facts, since, until);
+    pub(in crate::core) fn remember(&mut self, key: AnswerKey, given: Given, since: Instant, until: Instant) {
+        let before = self.answers(&key, since);
+        let before = &before[before.len().saturating_sub(MOST_ANSWERS - 1)..];
+        let answers = before.iter().cloned().chain([given]).collect();
+        self.answered.keep(key, answers, since, until);
     }
 
     /// Whether the facts of every answer in force are kept here.

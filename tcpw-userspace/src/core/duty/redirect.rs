@@ -30,7 +30,7 @@ use crate::{
     core::{
         action::Action,
         attempt::{Attempt, Purpose, answer_key},
-        facts::Facts,
+        facts::{Facts, Given},
         input::{Arrived, Family},
         outbox::{Finished, Outbox, Step},
         shared::{Shared, TCP},
@@ -236,7 +236,8 @@ impl Redirect {
         let mut facts = if shared.is_unnamed(decision.server_port) {
             Facts::unknown()
         } else {
-            names.facts_of(&answer_key(decision), out.now.at).cloned().unwrap_or_default()
+            let answers = names.answers(&answer_key(decision), out.now.at);
+            Given::in_force(answers, decision.time_ns).cloned().unwrap_or_default()
         };
         facts.show_banners();
         out.step(Step::Judge(Box::new(Attempt {

@@ -151,7 +151,9 @@ impl Reload {
     /// Only short tables are compared here: comparing long ones takes time, and to apply them again is harmless.
     fn is_on_its_way(&self, prepared: &Prepared, shared: &Shared) -> bool {
         let flipping = self.flipping.as_ref().map(|(job, _)| job);
-        let jobs = [self.readying.as_ref(), self.next.as_ref(), self.filling.as_ref(), flipping];
+        // Work that was dropped comes to its end, but not into force.
+        let filling = self.filling.as_ref().filter(|job| !self.is_stale(job, shared));
+        let jobs = [self.readying.as_ref(), self.next.as_ref(), filling, flipping];
         let (rules, missing) = match (jobs.into_iter().flatten().next(), &shared.policies.current) {
             (Some(job), _) => (&job.rules, job.missing),
             (None, Some(current)) => (&current.rules, current.missing),

@@ -13,7 +13,7 @@ use crate::{
     core::{
         action::Action,
         attempt::{answer_key, judge_under},
-        facts::Facts,
+        facts::{Facts, Given},
         judge::{self, Judged, Walk},
         lookup::Missing,
         outbox::{Finished, Outbox, Step},
@@ -57,8 +57,8 @@ impl Report {
         shared: &Shared,
         out: &mut Outbox,
     ) {
-        let facts = commands.facts_of(decision, out.now.at).cloned();
-        self.conclude(decision, facts, Some(names), held_for, shared, out);
+        let answer = commands.answer(decision, out.now.at);
+        self.conclude(decision, answer, Some(names), held_for, shared, out);
     }
 
     /// As [`reported`](Self::reported), for an attempt that no command decided.
@@ -75,20 +75,20 @@ impl Report {
     fn conclude(
         &mut self,
         decision: &Decision,
-        facts: Option<Facts>,
+        by_command: Option<&Given>,
         names_duty: Option<&Names>,
         held_for: Option<Duration>,
         shared: &Shared,
         out: &mut Outbox,
     ) {
         let names = shared.names_of(decision.names);
-        let facts = match (facts, names_duty) {
-            (Some(facts), _) => facts,
-            _ if shared.is_unnamed(decision.server_port) => Facts::unknown(),
-            (None, Some(duty)) => {
-                duty.facts_of(&answer_key(decision), out.now.at).cloned().unwrap_or_default()
+        let facts = match names_duty {
+            _ if by_command.is_none() && shared.is_unnamed(decision.server_port) => Facts::unknown(),
+            duty => {
+                let of_all = duty.map_or(&[][..], |duty| duty.answers(&answer_key(decision), out.now.at));
+                let answers = by_command.into_iter().chain(of_all);
+                Given::in_force(answers, decision.time_ns).cloned().unwrap_or_default()
             }
-            (None, None) => Facts::default(),
         };
         let judged = judge_under(shared, &names, decision, &facts);
         // The gate refused because the user was not asked for: what else has to be known depends on it.

@@ -42,6 +42,9 @@ use crate::{
 /// How long handshakes of an earlier policy may go on: SYN-ACKs are retransmitted for a minute.
 const HANDSHAKE: Duration = Duration::from_secs(120);
 
+/// How long a connection that is done with is remembered: longer than a report of it takes from the kernel.
+const REMEMBERED: Duration = Duration::from_secs(60);
+
 /// Connections that wait, and look-ups that run.
 #[derive(Default)]
 pub(in crate::core) struct Users {
@@ -50,6 +53,9 @@ pub(in crate::core) struct Users {
     by_source: HashMap<Address, usize>,
     /// Cookies of connections that have no verdict yet, or that are being ended.
     known: HashSet<u64>,
+    /// Cookies of connections that were allowed or ended, and when. What the kernel said of them before may
+    /// still arrive.
+    done: HashMap<u64, Instant>,
     /// Refused connections that could not be ended: their network namespace, and a process in it.
     lingering: HashMap<u64, (u64, u32)>,
     unwanted_since: Option<Instant>,
@@ -78,7 +84,7 @@ impl Users {
         shared: &Shared,
         out: &mut Outbox,
     ) {
-        if self.known.insert(waiting.socket) {
+        if !self.done.contains_key(&waiting.socket) && self.known.insert(waiting.socket) {
             if waiting.refused != 0 {
                 // An earlier process refused it and stopped before it was ended.
                 return self.end(waiting, shared, out);
@@ -260,6 +266,7 @@ impl Users {
     /// Forgets a connection.
     fn forget(&mut self, socket: u64, out: &mut Outbox) {
         self.known.remove(&socket);
+        self.done.insert(socket, out.now.at);
         out.write(Write::StopWaiting(socket));
     }
 
@@ -327,6 +334,8 @@ impl Users {
                 shared.config.resolve.users_at_once, shared.config.resolve.users_of_a_source
             ));
         }
+        let now = out.now.at;
+        self.done.retain(|_, since| now.saturating_duration_since(*since) < REMEMBERED);
         let Some(waiting) = waiting else { return };
         // Their event may have been lost, or read by an earlier process.
         for one in &waiting {
@@ -355,11 +364,12 @@ impl Users {
     }
 
     /// How many things are held: questions, and connections.
-    pub(in crate::core) fn footprint(&self) -> [crate::core::footprint::Held; 4] {
+    pub(in crate::core) fn footprint(&self) -> [crate::core::footprint::Held; 5] {
         [
             ("users that are asked for", self.asking.len()),
             ("users by source", self.by_source.len()),
             ("connections that wait", self.known.len()),
+            ("connections that are done with", self.done.len()),
             ("refused connections", self.lingering.len()),
         ]
     }

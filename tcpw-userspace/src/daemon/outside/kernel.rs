@@ -22,16 +22,14 @@ pub(super) fn write(kernel: &mut Kernel, write: Write, results: &Results) -> boo
         Write::Answer { key, answer, marks, expires_ns } => {
             kernel.answers.answer(key, answer, marks, expires_ns)
         }
-        Write::AnswerOnce { key, generation, answer, marks, expires_ns } => {
-            kernel.answers.answer_once(key, generation, (answer, marks), expires_ns)
-        }
-        Write::ResetOnce { key, expires_ns } => {
+        Write::AnswerOnce { key, once } => kernel.answers.answer_once(key, once),
+        Write::ResetOnce { key, once } => {
             let (flow, place) = (key.flow, (key.flow.server, key.flow.server_port));
             let is_certified = kernel
                 .resets
                 .as_ref()
                 .is_some_and(|it| it.is_for(flow.netns, place, flow.protocol, key.listener));
-            if is_certified { kernel.answers.reset_once(&key, expires_ns) } else { Ok(()) }
+            if is_certified { kernel.answers.reset_once(flow, once) } else { Ok(()) }
         }
         Write::ForgetHeld(key) => {
             // The packet is then held for the other reason once its client sends it again.

@@ -28,14 +28,15 @@ impl<'a> Candidates<'a> {
             find(&mut self.lists);
             if let Some(last) = self.last {
                 for list in &mut self.lists {
-                    *list = &list[list.partition_point(|entry| entry.position <= last)..];
+                    *list = &list[list.partition_point(|entry| entry.position() <= last)..];
                 }
             }
         }
-        let position = self.lists.iter().filter_map(|list| list.first()).map(|entry| entry.position).min()?;
+        let position =
+            self.lists.iter().filter_map(|list| list.first()).map(|entry| entry.position()).min()?;
         for list in &mut self.lists {
             while let [first, rest @ ..] = list
-                && first.position == position
+                && first.position() == position
             {
                 *list = rest;
             }

@@ -4,7 +4,9 @@
 //! have the same hash: the caller looks at the pattern itself. The hash is seeded at random, so no client
 //! can choose addresses or names that collide.
 
-use std::hash::{BuildHasher as _, Hash, Hasher, RandomState};
+use std::hash::{Hash, Hasher};
+
+use ahash::RandomState;
 
 /// What a rule or a pattern is found by.
 #[derive(Clone, Copy, Debug, Hash)]
@@ -57,43 +59,55 @@ impl Hash for Folded<'_> {
     }
 }
 
-/// A position, under the hash of one of its keys.
+/// A position, under a part of the hash of one of its keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Entry {
-    hash: u64,
-    pub(super) position: usize,
+    /// The low half of the hash.
+    hash: u32,
+    position: u32,
+}
+
+impl Entry {
+    pub(super) fn position(self) -> usize {
+        // It was a usize before.
+        usize::try_from(self.position).unwrap_or(usize::MAX)
+    }
 }
 
 /// Collects keys; positions may come in any order.
 #[derive(Debug, Default)]
 pub(super) struct KeyMapBuilder {
     hasher: RandomState,
-    entries: Vec<Entry>,
+    hashes: Vec<(u64, u32)>,
 }
 
 impl KeyMapBuilder {
     pub(super) fn with_capacity(keys: usize) -> Self {
-        Self { hasher: RandomState::new(), entries: Vec::with_capacity(keys) }
+        Self { hasher: RandomState::new(), hashes: Vec::with_capacity(keys) }
     }
 
+    /// `position`: at most `u32::MAX`.
     pub(super) fn add(&mut self, key: Key<'_>, position: usize) {
-        self.entries.push(Entry { hash: self.hasher.hash_one(key), position });
+        let position = u32::try_from(position).unwrap_or(u32::MAX);
+        self.hashes.push((self.hasher.hash_one(key), position));
     }
 
-    pub(super) fn build(mut self) -> KeyMap {
-        self.entries.sort_unstable();
-        self.entries.dedup();
-        // A bucket has some four entries: they lie in one or two lines of the cache.
-        let bits = (self.entries.len() / 4).max(1).next_power_of_two().trailing_zeros();
-        let bucket_of = |hash: u64| KeyMap::bucket(hash, bits);
+    pub(super) fn build(self) -> KeyMap {
+        let Self { hasher, mut hashes } = self;
+        // A bucket has some four entries: they lie in one line of the cache.
+        let bits = (hashes.len() / 4).max(1).next_power_of_two().trailing_zeros();
+        hashes.sort_unstable_by_key(|&(hash, position)| (KeyMap::bucket(hash, bits), low(hash), position));
+        hashes.dedup();
+        let filter = Filter::new(hashes.iter().map(|(hash, _)| *hash), hashes.len());
         let mut starts = Vec::with_capacity((1 << bits) + 1);
-        for (at, entry) in self.entries.iter().enumerate() {
-            while starts.len() <= bucket_of(entry.hash) {
+        for (at, (hash, _)) in (0u32..).zip(&hashes) {
+            while starts.len() <= KeyMap::bucket(*hash, bits) {
                 starts.push(at);
             }
         }
-        starts.resize((1 << bits) + 1, self.entries.len());
-        KeyMap { hasher: self.hasher, bits, starts: starts.into(), entries: self.entries.into() }
+        starts.resize((1 << bits) + 1, u32::try_from(hashes.len()).unwrap_or(u32::MAX));
+        let entries = hashes.iter().map(|&(hash, position)| Entry { hash: low(hash), position }).collect();
+        KeyMap { hasher, filter, bits, starts: starts.into(), entries }
     }
 }
 
@@ -101,9 +115,10 @@ impl KeyMapBuilder {
 #[derive(Clone, Debug)]
 pub(super) struct KeyMap {
     hasher: RandomState,
+    filter: Filter,
     /// The leading bits of a hash that number its bucket.
     bits: u32,
-    starts: Box<[usize]>,
+    starts: Box<[u32]>,
     entries: Box<[Entry]>,
 }
 
@@ -111,10 +126,14 @@ impl KeyMap {
     /// Every position of a key, in order.
     pub(super) fn find(&self, key: Key<'_>) -> &[Entry] {
         let hash = self.hasher.hash_one(key);
+        if !self.filter.may_have(hash) {
+            return &[];
+        }
         let bucket = Self::bucket(hash, self.bits);
-        let in_bucket = &self.entries[self.starts[bucket]..self.starts[bucket + 1]];
-        let from = &in_bucket[in_bucket.partition_point(|entry| entry.hash < hash)..];
-        &from[..from.partition_point(|entry| entry.hash == hash)]
+        let [from, to] = [bucket, bucket + 1].map(|at| usize::try_from(self.starts[at]).unwrap_or(0));
+        let in_bucket = &self.entries[from..to];
+        let from = &in_bucket[in_bucket.partition_point(|entry| entry.hash < low(hash))..];
+        &from[..from.partition_point(|entry| entry.hash == low(hash))]
     }
 
     fn bucket(hash: u64, bits: u32) -> usize {
@@ -122,4 +141,39 @@ impl KeyMap {
         // At most `1 << bits`, which was a usize.
         usize::try_from(bucket).unwrap_or(0)
     }
+}
+
+/// A Bloom filter of hashes: most keys that no position has are seen here, in memory that the cache holds.
+#[derive(Clone, Debug)]
+struct Filter(Box<[u64]>);
+
+impl Filter {
+    /// Words for `count` hashes: 8 to 16 bits a hash, of which each sets two in one word.
+    fn new(hashes: impl Iterator<Item = u64>, count: usize) -> Self {
+        let mut words = vec![0; (count / 8).max(1).next_power_of_two()];
+        for hash in hashes {
+            let at = Self::word(hash, words.len());
+            words[at] |= Self::bits(hash);
+        }
+        Self(words.into())
+    }
+
+    fn may_have(&self, hash: u64) -> bool {
+        let bits = Self::bits(hash);
+        self.0[Self::word(hash, self.0.len())] & bits == bits
+    }
+
+    /// `words`: a power of two.
+    fn word(hash: u64, words: usize) -> usize {
+        usize::try_from(hash >> 12 & (words as u64 - 1)).unwrap_or(0)
+    }
+
+    fn bits(hash: u64) -> u64 {
+        1 << (hash & 63) | 1 << (hash >> 6 & 63)
+    }
+}
+
+/// The low half of a hash.
+fn low(hash: u64) -> u32 {
+    u32::try_from(hash & u64::from(u32::MAX)).unwrap_or(0)
 }

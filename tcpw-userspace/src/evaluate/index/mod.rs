@@ -28,7 +28,7 @@ use super::{
     request::{Judgement, Lookup, Request},
     search,
 };
-use crate::parse::rule::{PatternFile, Table, TableKind, Tables};
+use crate::parse::rule::{Table, TableKind, Tables};
 
 /// Up to this many rules or patterns there is no index: a walk is faster.
 const WALKED: usize = 32;
@@ -75,9 +75,10 @@ pub(super) struct Index {
 
 impl Index {
     fn new(tables: &Tables) -> Self {
-        let table = |table: &Table| (table.rules.len() > WALKED).then(|| TableIndex::new(table));
-        let is_long = |file: &PatternFile| file.patterns.len() > WALKED;
-        let files = tables.files.iter().filter(|(_, file)| is_long(file));
+        // The numbers of an index have 32 bits.
+        let is_long = |length: usize| length > WALKED && u32::try_from(length).is_ok();
+        let table = |table: &Table| is_long(table.rules.len()).then(|| TableIndex::new(table));
+        let files = tables.files.iter().filter(|(_, file)| is_long(file.patterns.len()));
         Self {
             allow: table(&tables.allow),
             deny: table(&tables.deny),

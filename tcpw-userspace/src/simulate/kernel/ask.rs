@@ -28,7 +28,11 @@ impl Kernel {
         let mut answer = None;
         if let Some(found) = self.answers.get(&key).filter(|answer| self.now_ns < answer.expires_ns) {
             let marks = u8::try_from(found.marks & 0xff).unwrap_or_default();
-            if found.outcome == Outcome::Allow as u32 && Self::wants_text(attempt, decision, marks) {
+            let is_of_connections = attempt.is_datagram()
+                && UserDecides::from_answer(found.outcome).is_some_and(|it| it.if_unknown == Outcome::Ask);
+            if is_of_connections {
+                // What else it depends on is found out once the user of a connection is known.
+            } else if found.outcome == Outcome::Allow as u32 && Self::wants_text(attempt, decision, marks) {
                 allowed = Some(marks);
             } else {
                 answer = Some((found.outcome, marks));
@@ -37,7 +41,8 @@ impl Kernel {
         let once = self
             .answers_once
             .get(&attempt.key)
-            .filter(|once| once.generation == decision.generation && self.now_ns < once.expires_ns);
+            .filter(|once| once.generation == decision.generation && once.names == attempt.tag.names)
+            .filter(|once| self.now_ns < once.expires_ns);
         let answer = answer
             .or_else(|| once.map(|once| (once.outcome, u8::try_from(once.marks & 0xff).unwrap_or_default())));
         if let Some((outcome, marks)) = answer {

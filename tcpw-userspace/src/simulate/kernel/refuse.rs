@@ -141,7 +141,10 @@ impl Kernel {
                 let reset = self.reset_once.remove(flow)?;
                 *once =
                     Some(AttemptKey { flow: *flow, listener: certified.cookie, isn: reset.isn, reserved: 0 });
-                (self.now_ns < reset.expires_ns).then_some(0)
+                let holds = self.now_ns < reset.expires_ns
+                    && reset.generation == decision.generation
+                    && reset.names == certified.names;
+                holds.then_some(0)
             }
         }
     }

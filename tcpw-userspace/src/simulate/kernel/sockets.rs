@@ -29,6 +29,8 @@ pub(in crate::simulate) struct Socket {
 pub(in crate::simulate) struct Connection {
     pub(in crate::simulate) flow: FlowKey,
     pub(in crate::simulate) mark: Option<Mark>,
+    /// Of its listener, if its user was to be asked for.
+    pub(in crate::simulate) asked: Option<Tag>,
     pub(in crate::simulate) has_keepalive: bool,
 }
 

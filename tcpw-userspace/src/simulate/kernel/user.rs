@@ -28,11 +28,12 @@ impl Kernel {
     /// A handshake is complete: the cookie of the connection's socket.
     pub(in crate::simulate) fn established(&mut self, flow: FlowKey, isn: u32) -> u64 {
         let cookie = self.cookie();
-        let mut connection = Connection { flow, mark: None, has_keepalive: false };
+        let mut connection = Connection { flow, mark: None, asked: None, has_keepalive: false };
         if self.is_gate_on
             && self.users_on
             && let Some(pending) = self.user_handshakes.remove(&flow)
         {
+            connection.asked = Some(pending.tag);
             let kind = if self.marks_waiting(&mut connection, &pending, cookie) {
                 Kind::WaitsForUser
             } else {

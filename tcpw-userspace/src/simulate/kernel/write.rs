@@ -1,9 +1,6 @@
 //! What the daemon writes.
 
-use tcpw_common::{
-    answer::{Answer, AnswerOnce, ResetOnce},
-    layout::SPARE_WORDS,
-};
+use tcpw_common::{answer::Answer, layout::SPARE_WORDS};
 
 use super::Kernel;
 use crate::core::action::Write;
@@ -17,19 +14,9 @@ impl Kernel {
                 let answer = Answer { spare: SPARE_WORDS, expires_ns: *expires_ns, outcome: *answer, marks };
                 self.answers.insert(*key, answer);
             }
-            Write::AnswerOnce { key, generation, answer, marks, expires_ns } => {
-                let once = AnswerOnce {
-                    expires_ns: *expires_ns,
-                    outcome: *answer,
-                    marks: u32::from(*marks),
-                    generation: *generation,
-                    reserved: 0,
-                };
-                self.answers_once.insert(*key, once);
-            }
-            Write::ResetOnce { key, expires_ns } if self.may_reset(&key.flow) => {
-                let once = ResetOnce { expires_ns: *expires_ns, isn: key.isn, reserved: 0 };
-                self.reset_once.insert(key.flow, once);
+            Write::AnswerOnce { key, once } => drop(self.answers_once.insert(*key, *once)),
+            Write::ResetOnce { key, once } if self.may_reset(&key.flow) => {
+                self.reset_once.insert(key.flow, *once);
             }
             Write::ResetOnce { .. } => {}
             Write::ForgetHeld(key) => drop(self.held.remove(key)),
