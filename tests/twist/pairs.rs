@@ -10,11 +10,11 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use tcpw_tests::{
-    CLIENT_V4, CLIENT_V4_OTHER, CLIENT_V6, CLIENT_V6_OTHER, Requirement, SERVER_V4, SERVER_V6, Tcpw, Testd,
+    CLIENT_V4, CLIENT_V4_OTHER, CLIENT_V6, CLIENT_V6_OTHER, Requirement, SERVER_V4, SERVER_V6, Testd,
     can_run, daemons::Tcpd,
 };
 
-use super::place::{Place, lines_with, ready};
+use super::place::{Place, SOON, lines_with, ready};
 
 const OURS: u16 = 7001;
 const THEIRS: u16 = 7100;
@@ -114,12 +114,13 @@ fn live_pairs_give_the_same_bytes() -> Result<()> {
         table += "alphad: ALL\n";
         fs::write(place.sandbox.etc().join("hosts.deny"), &table)?;
         tcpw.apply(&place.sandbox, "", &table)?;
-        // Where it is not certified yet, a client gets what is for it only by its next SYN.
-        for server in [SERVER_V4, SERVER_V6] {
-            let local = SocketAddr::new(server, OURS).to_string();
-            Tcpw::wait_listener(&place.sandbox, OURS, |row| {
-                row["local"] == local && row["on_deny"] == "reset"
-            })?;
+        if pairs == 0 {
+            // The first time the listener has to be certified for redirects.
+            let mark = tcpw.process.mark();
+            for (client, text) in [(CLIENT_V4, "421 go away"), (CLIENT_V6, "out\n")] {
+                place.wait_served(client, OURS, text)?;
+                tcpw.process.wait_for_line_after(mark, &format!("]: twist {client} to "), SOON)?;
+            }
         }
         let (mark, their_mark) = (tcpw.process.mark(), tcpd.mark());
         let ask = |client: IpAddr| -> Result<(Vec<u8>, Vec<u8>)> {
