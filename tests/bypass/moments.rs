@@ -104,9 +104,14 @@ fn time_wait(world: &World) -> Result<Vec<Leg>> {
     }
     wait_until("the server has closed both", patience(true), || {
         const TIME_WAIT: &str = "06";
+        const LISTEN: &str = "0A";
         let table = world.sandbox.server().run(|| Ok(fs::read_to_string("/proc/thread-self/net/tcp6")?))?;
-        let is_closed = |line: &&str| line.split_whitespace().nth(3) == Some(TIME_WAIT);
-        Ok(table.lines().filter(is_closed).count() >= pairs.len())
+        let local = format!(":{PORT:04X}");
+        let is_closed = |line: &str| {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            !words[1].ends_with(&local) || [TIME_WAIT, LISTEN].contains(&words[3])
+        };
+        Ok(table.lines().skip(1).all(is_closed))
     })?;
     world.apply(ALLOW, DENY)?;
     for (from, expected) in pairs {

@@ -102,7 +102,11 @@ pub(crate) fn while_rules_change(world: &World, patience: Duration, attempt: Try
             let allow = if is_open { "alphad: 1.2. [3ffe:ffff:100:200::]/64\n" } else { ALLOW };
             changed = changed.and_then(|()| world.apply(allow, DENY));
             let began = Instant::now();
-            changed = changed.and_then(|()| by_turns.wait_more(4));
+            changed = changed.and_then(|()| {
+                by_turns.wait_more(4)?;
+                out.wait_more(2)?;
+                into.wait_more(2)
+            });
             spans.push((began, Instant::now(), is_open));
         }
         stop.store(true, Ordering::Relaxed);
