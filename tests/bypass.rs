@@ -48,10 +48,14 @@ use anyhow::Result;
 use tcpw_tests::{Requirement, can_run};
 use world::{Fate, Leg, Theme, Way};
 
+/// Those that wait longest come first.
 const THEMES: &[Theme] = &[
-    listeners::THEME,
+    services::THEME,
+    services::BY_ICMP,
+    services::MOMENTS,
     alone::THEME,
     moments::THEME,
+    listeners::THEME,
     headers::THEME,
     flags::THEME,
     addresses::THEME,
@@ -59,9 +63,6 @@ const THEMES: &[Theme] = &[
     liars::NETFILTER,
     datagrams::THEME,
     datagrams::BY_ICMP,
-    services::THEME,
-    services::BY_ICMP,
-    services::MOMENTS,
 ];
 
 /// A suite that shrinks is no suite.

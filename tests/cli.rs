@@ -7,10 +7,10 @@ use std::{
     os::unix::{fs::PermissionsExt, process::CommandExt},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-use tcpw_tests::tcpw_binary;
+use tcpw_tests::{tcpw_binary, wait_until};
 
 fn tcpw() -> PathBuf {
     tcpw_binary().unwrap()
@@ -24,7 +24,7 @@ struct Dir(PathBuf);
 
 impl Dir {
     fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("tcpw-cli-{}-{name}", std::process::id()));
+        let path = std::env::temp_dir().join(format!("tcpw-cli-{name}-{}", std::process::id()));
         fs::create_dir(&path).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
         Self(path)
@@ -212,7 +212,7 @@ struct Cgroup(PathBuf);
 impl Cgroup {
     fn new(name: &str) -> Self {
         let root = tcpw_userspace::host::cgroup2_root().unwrap();
-        let path = root.join(format!("tcpw-cli-{}-{name}", std::process::id()));
+        let path = root.join(format!("tcpw-cli-{name}-{}", std::process::id()));
         fs::create_dir(&path).unwrap();
         Self(path)
     }
@@ -261,14 +261,7 @@ impl Daemon {
     }
 
     fn ended_within(&mut self, time: Duration) -> bool {
-        let begin = Instant::now();
-        while begin.elapsed() < time {
-            if self.child.try_wait().unwrap().is_some() {
-                return true;
-            }
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        false
+        wait_until("it ends", time, || Ok(self.child.try_wait()?.is_some())).is_ok()
     }
 }
 

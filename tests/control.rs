@@ -20,7 +20,7 @@ struct RunDir(PathBuf);
 
 impl RunDir {
     fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("tcpw-control-{}-{name}", std::process::id()));
+        let path = std::env::temp_dir().join(format!("tcpw-control-{name}-{}", std::process::id()));
         fs::create_dir(&path).unwrap();
         Self(path)
     }

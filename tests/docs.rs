@@ -170,12 +170,15 @@ fn rust_files(directory: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
     Ok(())
 }
 
-/// Names of the test programs in tests/Cargo.toml.
+/// What `cargo xtask test --test` takes: the test programs in tests/Cargo.toml, and the modules of `offline`.
 fn test_programs() -> Result<BTreeSet<String>> {
     let manifest = fs::read_to_string(root().join("tests/Cargo.toml"))?;
     let sections = manifest.split("[[test]]").skip(1);
     let names = sections.filter_map(|section| section.split("name = \"").nth(1)?.split('"').next());
-    Ok(names.map(str::to_owned).collect())
+    let offline = fs::read_to_string(root().join("tests/offline.rs"))?;
+    let modules = offline.lines().filter_map(|line| line.strip_prefix("mod ")?.strip_suffix(';'));
+    let modules = modules.map(|name| name.trim_start_matches("r#"));
+    Ok(names.chain(modules).map(str::to_owned).collect())
 }
 
 /// README.md and what stands beside it and in docs/.

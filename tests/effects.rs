@@ -81,6 +81,7 @@ fn accepted_connection_runs_its_command_once() -> Result<()> {
          nginx: 1.2.4.\n"
     );
     place.sandbox.write_tables("", "")?;
+    let barrier = Barrier::start(&place.sandbox)?;
     let key = SshKey::generate(&place.sandbox)?;
     let sshd = Sshd::start(&place.sandbox, &key, 2201, SshdSockets::DualStack)?;
     let nginx = Nginx::start(&place.sandbox, 8001)?;
@@ -89,7 +90,8 @@ fn accepted_connection_runs_its_command_once() -> Result<()> {
     place.sandbox.write_tables(&allow, "ALL: ALL\n")?;
     tcpw.wait_applied(mark)?;
     let mut expected: Vec<String> = Vec::new();
-    let mut rounds = |place: &Place, rounds: usize| -> Result<()> {
+    let mut rounds = |tcpw: &mut Tcpw, rounds: usize| -> Result<()> {
+        let run_before = Tcpw::counters(&place.sandbox)?["commands_run"];
         for _ in 0..rounds {
             for (client, port, said) in [
                 (CLIENT_V4, sshd.port, Some("sshd 1.2.3.4")),
@@ -104,17 +106,20 @@ fn accepted_connection_runs_its_command_once() -> Result<()> {
         }
         expected.sort();
         let mut lines = place.lines("in", expected.len())?;
-        thread::sleep(Duration::from_millis(300));
+        // Behind the marker's line each command that is due has been started.
+        barrier.pass(&place.sandbox, tcpw)?;
+        let run = Tcpw::counters(&place.sandbox)?["commands_run"] - run_before;
+        assert_eq!(run, 3 * u64::try_from(rounds)?);
         assert_eq!(place.lines("in", 0)?.len(), lines.len());
         lines.sort();
         assert_eq!(lines, expected);
         Ok(())
     };
-    rounds(&place, 2)?;
+    rounds(&mut tcpw, 2)?;
     // Another daemon takes over what is pinned, and with it what is watched.
     tcpw.process.kill_9()?;
-    let tcpw = place.tcpw("", &["--pin"])?;
-    rounds(&place, 1)?;
+    let mut tcpw = place.tcpw("", &["--pin"])?;
+    rounds(&mut tcpw, 1)?;
     drop(tcpw);
     Tcpw::command(&place.sandbox, &["detach"])?;
     Ok(())

@@ -13,12 +13,10 @@ use std::{
 
 use anyhow::Result;
 use tcpw_tests::{
-    CLIENT_V4, CLIENT_V4_OTHER, CLIENTS, Place, Requirement, SERVER_V4, Sandbox, Tcpw, Testd, can_run,
+    ALLOW, CLIENT_V4, CLIENT_V4_OTHER, CLIENTS, DENY, Place, Requirement, SERVER_V4, Sandbox, Tcpw, Testd,
+    can_run,
     client::{Attempt, Ended, connect, fast_open},
 };
-
-const ALLOW: &str = "alphad: 1.2.3. [3ffe:ffff:100:200::]/64\n";
-const DENY: &str = "ALL: ALL\n";
 
 /// A connection on this cable takes under a millisecond; a SYN is sent again after a second.
 const PATIENCE: Duration = Duration::from_millis(500);

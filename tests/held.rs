@@ -10,15 +10,15 @@ mod links;
 mod options;
 
 use std::{
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::{IpAddr, SocketAddr},
     time::{Duration, Instant},
 };
 
 use anyhow::Result;
 use nix::sys::signal::Signal;
 use tcpw_tests::{
-    Barrier, CLIENT_V4, CLIENT_V4_OTHER, CLIENT_V6, CLIENT_V6_OTHER, Requirement, SERVER_V4, SERVER_V6,
-    Sandbox, Tcpw, Testd, can_run,
+    Barrier, CLIENT_V4, CLIENT_V4_OTHER, CLIENT_V6, CLIENT_V6_OTHER, DENY, LO_V4, LO_V6, Requirement,
+    SERVER_V4, SERVER_V6, Sandbox, Tcpw, Testd, can_run,
     client::{Ended, connect},
     wait_syn_sent,
 };
@@ -28,8 +28,6 @@ const AT_ONCE: Duration = Duration::from_millis(800);
 
 /// Who has to get in, and sends his SYN once, may take his time on a busy machine.
 const SOON: Duration = Duration::from_secs(20);
-
-const DENY: &str = "ALL: ALL\n";
 
 fn ready() -> bool {
     can_run("held", &[Requirement::Root, Requirement::Program("/usr/sbin/nft")])
@@ -51,7 +49,7 @@ fn patience(client: IpAddr, expected: bool) -> Duration {
 
 /// Whether a client is let in, as is expected or not.
 fn is_allowed(sandbox: &Sandbox, client: IpAddr, server: IpAddr, port: u16, expected: bool) -> Result<bool> {
-    let place = if client.is_loopback() { sandbox.server() } else { sandbox.client() };
+    let place = sandbox.netns_of(client);
     let mut attempt = connect(place, client, SocketAddr::new(server, port), patience(client, expected))?;
     // A listener that was missed would answer with a reset.
     assert!(!matches!(attempt.ended, Ended::Refused), "{client} to port {port}: {attempt:?}");
@@ -59,9 +57,6 @@ fn is_allowed(sandbox: &Sandbox, client: IpAddr, server: IpAddr, port: u16, expe
     assert_eq!(is_connected, attempt.greeting(SOON).starts_with("hello"), "{client} to port {port}");
     Ok(is_connected)
 }
-
-const LO_V4: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
-const LO_V6: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
 
 /// (client, server, whether the rules of each test allow it).
 const CLIENTS: [(IpAddr, IpAddr, bool); 6] = [
@@ -190,10 +185,9 @@ fn listener_that_nobody_shows_is_named_by_its_port() -> Result<()> {
         return Ok(());
     }
     let sandbox = sandbox("hidden", "nfsd: 1.2.3.\nALL EXCEPT nfsd: ALL\n", DENY)?;
-    let settings = sandbox.scratch().join("tcpw.toml");
-    std::fs::write(&settings, "[names.port]\n7001 = [\"nfsd\"]\n")?;
+    let settings = sandbox.write_settings("[names.port]\n7001 = [\"nfsd\"]\n")?;
     let _before = Testd::start(&sandbox, "alphad", "--hide 0.0.0.0:7001 0.0.0.0:7002")?;
-    let _tcpw = Tcpw::start(&sandbox, &["--config", &settings.to_string_lossy()])?;
+    let _tcpw = Tcpw::start(&sandbox, &["--config", &settings])?;
     let connects = |client, port, expected| -> Result<bool> {
         let server = SocketAddr::new(SERVER_V4, port);
         Ok(connect(sandbox.client(), client, server, patience(client, expected))?.is_connected())

@@ -16,12 +16,11 @@ use std::{
 use anyhow::{Result, bail, ensure};
 use tcpw_common::limits::ALIVE_NS;
 use tcpw_tests::{
-    CLIENT_V4, CLIENT_V4_OTHER, CLIENT_V6, CLIENT_V6_OTHER, Requirement, SERVER_V4, SERVER_V6, Sandbox, Tcpw,
-    Testd, can_run,
+    CLIENT_V4, CLIENT_V4_OTHER, CLIENT_V6, CLIENT_V6_OTHER, DENY, Requirement, SERVER_V4, SERVER_V6, Sandbox,
+    Tcpw, Testd, Tries, can_run,
     client::{Ended, connect},
 };
 
-const DENY: &str = "ALL: ALL\n";
 const PATIENCE: Duration = Duration::from_millis(400);
 const PORT: u16 = 7001;
 
@@ -280,24 +279,24 @@ fn pinned_policy_outlives_a_killed_daemon_and_is_adopted() -> Result<()> {
     assert_eq!(other.wait(Duration::from_secs(10))?.code(), Some(2), "{}", other.tail());
     assert!(!is_allowed(&sandbox, CLIENT_V4_OTHER)?);
 
-    let stop = AtomicBool::new(false);
+    let (stop, refused) = (AtomicBool::new(false), Tries::default());
     thread::scope(|scope| -> Result<()> {
         // Not one gap while the programs are replaced.
-        let watcher = scope.spawn(|| -> Result<u32> {
-            let mut refused = 0;
+        let watcher = scope.spawn(|| -> Result<()> {
             while !stop.load(Ordering::Relaxed) {
                 let server = SocketAddr::new(SERVER_V4, PORT);
                 let attempt = connect(sandbox.client(), CLIENT_V4_OTHER, server, Duration::from_millis(20))?;
                 ensure!(!attempt.is_connected(), "let in while the daemon adopted");
-                refused += 1;
+                refused.tried();
             }
-            Ok(refused)
+            Ok(())
         });
-        let adopted = Tcpw::start(&sandbox, &["--pin"]);
-        thread::sleep(Duration::from_millis(100));
+        let adopted = Tcpw::start(&sandbox, &["--pin"]).and_then(|adopted| {
+            refused.wait_more(6)?;
+            Ok(adopted)
+        });
         stop.store(true, Ordering::Relaxed);
-        let refused = watcher.join().map_err(|_| anyhow::anyhow!("the watcher panicked"))??;
-        ensure!(refused > 5, "only {refused} attempts");
+        watcher.join().map_err(|_| anyhow::anyhow!("the watcher panicked"))??;
         tcpw = adopted?;
         Ok(())
     })?;
@@ -409,10 +408,9 @@ fn audit_mode_refuses_nothing_and_says_what_it_would() -> Result<()> {
     let sandbox = Sandbox::new("audit")?;
     // The second rule cannot be decided by prefixes: its answer comes from user space.
     sandbox.write_tables("alphad: 1.2.3.\nalphad: .77\n", DENY)?;
-    let config = sandbox.scratch().join("tcpw.toml");
-    fs::write(&config, "mode = \"audit\"\n")?;
+    let config = sandbox.write_settings("mode = \"audit\"\n")?;
     let _alphad = Testd::start(&sandbox, "alphad", "0.0.0.0:7001")?;
-    let mut tcpw = Tcpw::start(&sandbox, &["--config", &config.to_string_lossy()])?;
+    let mut tcpw = Tcpw::start(&sandbox, &["--config", &config])?;
     tcpw.process.wait_for_line("AUDIT MODE", PATIENCE)?;
     assert!(is_allowed(&sandbox, CLIENT_V4_OTHER)?);
     tcpw.process.wait_for_line("would refuse connect from 1.2.4.4", Duration::from_secs(2))?;
@@ -427,10 +425,9 @@ fn exempt_addresses_and_ports_are_never_judged() -> Result<()> {
     }
     let sandbox = Sandbox::new("exempt")?;
     sandbox.write_tables("", DENY)?;
-    let config = sandbox.scratch().join("tcpw.toml");
-    fs::write(&config, "[exempt]\naddresses = [\"1.2.4.0/24\"]\nports = [7002]\n")?;
+    let config = sandbox.write_settings("[exempt]\naddresses = [\"1.2.4.0/24\"]\nports = [7002]\n")?;
     let _alphad = Testd::start(&sandbox, "alphad", "0.0.0.0:7001 0.0.0.0:7002")?;
-    let _tcpw = Tcpw::start(&sandbox, &["--config", &config.to_string_lossy()])?;
+    let _tcpw = Tcpw::start(&sandbox, &["--config", &config])?;
     for (client, port, allowed) in
         [(CLIENT_V4, 7001, false), (CLIENT_V4_OTHER, 7001, true), (CLIENT_V4, 7002, true)]
     {

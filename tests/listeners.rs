@@ -94,11 +94,8 @@ impl Held {
     }
 
     fn wait_until(&self, is_done: impl Fn() -> bool) {
-        let begin = Instant::now();
-        while !is_done() {
-            assert!(begin.elapsed() < Duration::from_secs(10), "{:?} does not get ready", self.0);
-            thread::sleep(Duration::from_millis(5));
-        }
+        let what = format!("{:?} is ready", self.0);
+        tcpw_tests::wait_until(&what, Duration::from_secs(10), || Ok(is_done())).unwrap();
     }
 
     /// Its only listener.
@@ -368,11 +365,8 @@ impl Cgroup {
 impl Drop for Cgroup {
     fn drop(&mut self) {
         // The kernel lets go of a killed process a moment after it was waited for.
-        for _ in 0..100 {
-            if fs::remove_dir(&self.directory).is_ok() {
-                return;
-            }
-            thread::sleep(Duration::from_millis(10));
-        }
+        drop(tcpw_tests::wait_until("it is removed", Duration::from_secs(1), || {
+            Ok(fs::remove_dir(&self.directory).is_ok())
+        }));
     }
 }

@@ -1,13 +1,6 @@
 //! Debian's own log watchers read what tcpw writes: fail2ban's sshd filter, logwatch's sshd script.
 
-use std::{
-    fs,
-    net::IpAddr,
-    path::Path,
-    process::Command,
-    thread,
-    time::{Duration, Instant},
-};
+use std::{fs, net::IpAddr, path::Path, process::Command, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use tcpw_tests::{
@@ -15,6 +8,7 @@ use tcpw_tests::{
     Sandbox, Tcpw, Testd, can_run,
     client::connect,
     daemons::{Nginx, Rsyslog, SshKey, Sshd, SshdSockets, Unbound, Xinetd, Zones, oidentd},
+    wait_until,
 };
 
 const SOON: Duration = Duration::from_secs(30);
@@ -152,15 +146,9 @@ fn rsyslog_sees_the_severity_of_the_rule() -> Result<()> {
 }
 
 fn wait_for_lines(log: &Path, count: usize) -> Result<()> {
-    let deadline = Instant::now() + SOON;
-    loop {
-        let text = fs::read_to_string(log).unwrap_or_default();
-        if text.lines().count() >= count {
-            return Ok(());
-        }
-        ensure!(Instant::now() < deadline, "{count} lines are not in\n{text}");
-        thread::sleep(Duration::from_millis(20));
-    }
+    let read = || fs::read_to_string(log).unwrap_or_default();
+    wait_until(&format!("{count} lines are there"), SOON, || Ok(read().lines().count() >= count))
+        .with_context(read)
 }
 
 /// The addresses that fail2ban would count, in their order.

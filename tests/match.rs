@@ -33,7 +33,7 @@ struct Dir(PathBuf);
 
 impl Dir {
     fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("tcpw-match-{}-{name}", std::process::id()));
+        let path = std::env::temp_dir().join(format!("tcpw-match-{name}-{}", std::process::id()));
         fs::create_dir(&path).unwrap();
         let dir = Self(path);
         dir.write("hosts.allow", ALLOW);

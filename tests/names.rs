@@ -15,13 +15,12 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use tcpw_tests::{
-    CLIENT_V4, CLIENT_V4_OTHER, Place, Requirement, SERVER_V4, Sandbox, Tcpw, Testd, can_run,
+    CLIENT_V4, CLIENT_V4_OTHER, DENY, Place, Requirement, SERVER_V4, Sandbox, Tcpw, Testd, can_run,
     client::{Attempt, connect},
     daemons::{Nginx, SshKey, Sshd, SshdSockets, Unbound, Zones},
     tcpw_binary,
 };
 
-const DENY: &str = "ALL: ALL\n";
 /// For a busy or an emulated machine.
 const SOON: Duration = Duration::from_secs(30);
 
@@ -30,13 +29,6 @@ const AT_ONCE: Duration = Duration::from_millis(700);
 
 fn ready() -> bool {
     can_run("names", &[Requirement::Root, Requirement::Program("/usr/sbin/unbound")])
-}
-
-/// Settings, in a file.
-fn settings(sandbox: &Sandbox, text: &str) -> Result<String> {
-    let file = sandbox.scratch().join("tcpw.toml");
-    std::fs::write(&file, text).context("write settings")?;
-    Ok(file.display().to_string())
 }
 
 /// 1.2.3.4 is good.example.test, 1.2.4.4 is other.elsewhere.test.
@@ -133,7 +125,7 @@ fn dead_resolver_means_unknown_after_the_time_limit() -> Result<()> {
     let _alphad = Testd::start(&sandbox, "alphad", "0.0.0.0:7001")?;
     let _betad = Testd::start(&sandbox, "betad", "0.0.0.0:7002")?;
     let _gammad = Testd::start(&sandbox, "gammad", "0.0.0.0:7003")?;
-    let settings = settings(&sandbox, "[resolve]\ntime-limit = 2\nnot-found-for = 3\n")?;
+    let settings = sandbox.write_settings("[resolve]\ntime-limit = 2\nnot-found-for = 3\n")?;
     let mut tcpw = Tcpw::start(&sandbox, &["--config", &settings])?;
     unbound.delay(None);
     std::thread::scope(|scope| -> Result<()> {
@@ -169,7 +161,7 @@ fn answers_are_believed_for_a_while() -> Result<()> {
     let hosts = sandbox.etc().join("hosts");
     std::fs::write(&hosts, "127.0.0.1 localhost\n1.2.3.4 good.example.test\n")?;
     let _alphad = Testd::start(&sandbox, "alphad", "0.0.0.0:7001")?;
-    let settings = settings(&sandbox, "[resolve]\nfound-for = 6\nnot-found-for = 1\n")?;
+    let settings = sandbox.write_settings("[resolve]\nfound-for = 6\nnot-found-for = 1\n")?;
     let _tcpw = Tcpw::start(&sandbox, &["--config", &settings])?;
     assert!(attempt(&sandbox, CLIENT_V4, 7001, SOON)?.is_connected());
     let began = Instant::now();
@@ -226,7 +218,7 @@ fn without_a_daemon_an_answer_expires_and_nothing_is_allowed_for_want_of_a_name(
     let _unbound = Unbound::start(&sandbox, &zones())?;
     let _alphad = Testd::start(&sandbox, "alphad", "0.0.0.0:7001")?;
     let _betad = Testd::start(&sandbox, "betad", "0.0.0.0:7002")?;
-    let settings = settings(&sandbox, "[resolve]\nfound-for = 6\n")?;
+    let settings = sandbox.write_settings("[resolve]\nfound-for = 6\n")?;
     let mut tcpw = Tcpw::start(&sandbox, &["--pin", "--config", &settings])?;
     assert!(attempt(&sandbox, CLIENT_V4, 7001, SOON)?.is_connected());
     let began = Instant::now();
@@ -254,7 +246,7 @@ fn audit_mode_lets_pass_and_says_the_name() -> Result<()> {
     let unbound = Unbound::start(&sandbox, &zones())?;
     unbound.delay(Some(Duration::from_millis(600)));
     let _alphad = Testd::start(&sandbox, "alphad", "0.0.0.0:7001")?;
-    let settings = settings(&sandbox, "mode = \"audit\"\n")?;
+    let settings = sandbox.write_settings("mode = \"audit\"\n")?;
     let mut tcpw = Tcpw::start(&sandbox, &["--config", &settings])?;
     for client in [CLIENT_V4, CLIENT_V4_OTHER] {
         let found = attempt(&sandbox, client, 7001, SOON)?;

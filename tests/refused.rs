@@ -14,7 +14,7 @@ mod links;
 use std::{
     fs,
     io::Read as _,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream},
+    net::{IpAddr, SocketAddr, TcpStream},
     sync::atomic::{AtomicBool, Ordering},
     thread,
     time::{Duration, Instant},
@@ -26,17 +26,13 @@ use nix::{
     unistd::Pid,
 };
 use tcpw_tests::{
-    Barrier, CLIENT_V4, CLIENT_V4_OTHER, CLIENT_V6, CLIENT_V6_OTHER, Place, Requirement, SERVER_V4,
-    SERVER_V6, Sandbox, Tcpw, Testd, can_run,
+    ALLOW, Barrier, CLIENT_V4, CLIENT_V4_OTHER, CLIENT_V6, CLIENT_V6_OTHER, DENY, LO_V4, LO_V6, Place,
+    Requirement, SERVER_V4, SERVER_V6, Sandbox, Tcpw, Testd, Tries, can_run,
     client::{Attempt, Ended, connect},
+    wait_until,
 };
 
-const ALLOW: &str = "alphad: 1.2.3. [3ffe:ffff:100:200::]/64\n";
-const DENY: &str = "ALL: ALL\n";
 const RESET: [&str; 2] = ["--on-deny", "reset"];
-
-const LO_V4: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
-const LO_V6: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
 
 /// Before a SYN is sent again: what is reset by then was so by its first.
 const PATIENCE: Duration = Duration::from_millis(700);
@@ -49,13 +45,13 @@ fn ready() -> bool {
 }
 
 fn attempt(sandbox: &Sandbox, client: IpAddr, server: IpAddr, port: u16) -> Result<Attempt> {
-    let place = if client.is_loopback() { sandbox.server() } else { sandbox.client() };
+    let place = sandbox.netns_of(client);
     connect(place, client, SocketAddr::new(server, port), PATIENCE)
 }
 
 /// The attempt of a client that has to get in: it may take its time, but not be reset.
 fn patient(sandbox: &Sandbox, client: IpAddr, server: IpAddr, port: u16) -> Result<Attempt> {
-    let place = if client.is_loopback() { sandbox.server() } else { sandbox.client() };
+    let place = sandbox.netns_of(client);
     connect(place, client, SocketAddr::new(server, port), SOON)
 }
 
@@ -101,11 +97,9 @@ fn refused_lines(sandbox: &Sandbox, tcpw: &mut Tcpw) -> Result<Vec<String>> {
 
 /// Waits until the refused clients of a port are reset.
 fn wait_reset(sandbox: &Sandbox, client: IpAddr, server: IpAddr, port: u16) -> Result<()> {
-    let deadline = Instant::now() + SOON;
-    while !matches!(attempt(sandbox, client, server, port)?.ended, Ended::Refused) {
-        ensure!(Instant::now() < deadline, "{client} is not reset at port {port}");
-    }
-    Ok(())
+    wait_until(&format!("{client} is reset at port {port}"), SOON, || {
+        Ok(matches!(attempt(sandbox, client, server, port)?.ended, Ended::Refused))
+    })
 }
 
 #[test]

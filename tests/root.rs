@@ -5,23 +5,20 @@
 use std::{
     fs,
     io::{Read as _, Write as _},
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream},
+    net::{IpAddr, SocketAddr, TcpListener, TcpStream},
     time::Duration,
 };
 
 use anyhow::{Context as _, Result, ensure};
 use tcpw_tests::{
-    CLIENT_V4, CLIENT_V4_OTHER, CLIENT_V6, Netns, Place, Process, Requirement, SERVER_V4, SERVER_V6, Sandbox,
-    Tcpw, Testd, can_run,
+    CLIENT_V4, CLIENT_V4_OTHER, CLIENT_V6, LO_V4, LO_V6, Netns, Place, Process, Requirement, SERVER_V4,
+    SERVER_V6, Sandbox, Tcpw, Testd, can_run,
     client::{Ended, connect},
 };
 
 /// Before a SYN is sent again; an emulated processor takes its time.
 const PATIENCE: Duration = Duration::from_millis(800);
 const START: Duration = Duration::from_secs(60);
-
-const LO_V4: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
-const LO_V6: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
 
 fn ready() -> bool {
     can_run("root", &[Requirement::OwnMachine, Requirement::Root])

@@ -27,7 +27,7 @@ impl Dir {
     fn new() -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let path = std::env::temp_dir().join(format!("tcpw-source-{}-{number}", std::process::id()));
+        let path = std::env::temp_dir().join(format!("tcpw-source-{number}-{}", std::process::id()));
         fs::create_dir(&path).unwrap();
         fs::write(path.join("hosts.allow"), "sshd: 1.2.3.4\n").unwrap();
         fs::write(path.join("hosts.deny"), "ALL: ALL\n").unwrap();

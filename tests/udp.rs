@@ -6,7 +6,6 @@
 mod daemons;
 
 use std::{
-    fs,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     os::fd::AsRawFd as _,
     time::Duration,
@@ -15,13 +14,10 @@ use std::{
 use anyhow::{Context as _, Result};
 use nix::sys::signal::Signal;
 use tcpw_tests::{
-    Barrier, CLIENT_V4, CLIENT_V4_OTHER, CLIENT_V6_OTHER, CLIENTS, Commands, Requirement, SERVER_V4,
-    SERVER_V6, Sandbox, Tcpw, Testd, can_run,
+    ALLOW, Barrier, CLIENT_V4, CLIENT_V4_OTHER, CLIENT_V6_OTHER, CLIENTS, Commands, DENY, Requirement,
+    SERVER_V4, SERVER_V6, Sandbox, Tcpw, Testd, can_run,
     datagrams::{Client, PATIENCE},
 };
-
-const ALLOW: &str = "alphad: 1.2.3. [3ffe:ffff:100:200::]/64\n";
-const DENY: &str = "ALL: ALL\n";
 
 fn ready() -> bool {
     can_run("udp", &[Requirement::Root])
@@ -35,7 +31,7 @@ fn is_answered(
     port: u16,
     is_expected: bool,
 ) -> Result<bool> {
-    let place = if client.is_loopback() { sandbox.server() } else { sandbox.client() };
+    let place = sandbox.netns_of(client);
     Client::new(place, client, 0)?.is_answered(SocketAddr::new(server, port), is_expected)
 }
 
@@ -384,12 +380,11 @@ fn audit_mode_says_once_what_would_be_refused_and_refuses_nothing() -> Result<()
     }
     let sandbox = Sandbox::new("udpaudit")?;
     sandbox.write_tables("alphad: *3.4\n", DENY)?;
-    let settings = sandbox.scratch().join("tcpw.toml");
-    fs::write(&settings, "mode = \"audit\"\n")?;
+    let settings = sandbox.write_settings("mode = \"audit\"\n")?;
     let _alphad = Testd::start(&sandbox, "alphad", "--udp 0.0.0.0:7001")?;
     let _betad = Testd::start(&sandbox, "betad", "--udp 0.0.0.0:7002")?;
     let barrier = Barrier::start(&sandbox)?;
-    let mut tcpw = Tcpw::start(&sandbox, &["--config", &settings.to_string_lossy()])?;
+    let mut tcpw = Tcpw::start(&sandbox, &["--config", &settings])?;
     for port in [7001, 7002] {
         for _round in 0..3 {
             assert!(is_answered(&sandbox, CLIENT_V4_OTHER, SERVER_V4, port, true)?);

@@ -15,12 +15,11 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use tcpw_common::{ABI_VERSION, layout::OTHER_ABI_VERSION};
 use tcpw_tests::{
-    CLIENT_V4, CLIENT_V4_OTHER, Requirement, SERVER_V4, Sandbox, Tcpw, Testd, can_run, client::connect,
-    other_layout_binary, tcpw_binary,
+    CLIENT_V4, CLIENT_V4_OTHER, DENY, Requirement, SERVER_V4, Sandbox, Tcpw, Testd, Tries, can_run,
+    client::connect, other_layout_binary, tcpw_binary,
 };
 
 const ALLOW: &str = "alphad: 1.2.3.\n";
-const DENY: &str = "ALL: ALL\n";
 const SERVER: SocketAddr = SocketAddr::new(SERVER_V4, 7001);
 /// Before a SYN is sent again.
 const PATIENCE: Duration = Duration::from_millis(800);
@@ -79,35 +78,44 @@ fn pinned(sandbox: &Sandbox) -> Result<Vec<String>> {
 fn under_load<T>(sandbox: &Sandbox, work: impl FnOnce() -> Result<T>) -> Result<(T, [usize; 2])> {
     let stop = AtomicBool::new(false);
     let stop = &stop;
+    let tries = [Tries::default(), Tries::default()];
+    let [let_in, kept_out] = &tries;
     thread::scope(|scope| {
-        let allowed = scope.spawn(move || -> Result<usize> {
-            let mut count = 0;
+        let allowed = scope.spawn(move || -> Result<()> {
             while !stop.load(Ordering::Relaxed) {
                 let began = Instant::now();
                 let mut attempt = connect(sandbox.client(), CLIENT_V4, SERVER, PATIENCE)?;
-                ensure!(attempt.is_connected(), "not let in, attempt {count}, {:?}", began.elapsed());
+                ensure!(
+                    attempt.is_connected(),
+                    "not let in, attempt {}, {:?}",
+                    let_in.count(),
+                    began.elapsed()
+                );
                 // Waits for the daemon: its full queue would drop a SYN too.
                 attempt.greeting(PATIENCE);
-                count += 1;
+                let_in.tried();
             }
-            Ok(count)
+            Ok(())
         });
-        let refused = scope.spawn(move || -> Result<usize> {
-            let mut count = 0;
+        let refused = scope.spawn(move || -> Result<()> {
             while !stop.load(Ordering::Relaxed) {
                 let wait = Duration::from_millis(15);
                 let attempt = connect(sandbox.client(), CLIENT_V4_OTHER, SERVER, wait)?;
-                ensure!(!attempt.is_connected(), "let in, attempt {count}");
-                count += 1;
+                ensure!(!attempt.is_connected(), "let in, attempt {}", kept_out.count());
+                kept_out.tried();
             }
-            Ok(count)
+            Ok(())
         });
-        let done = work();
-        thread::sleep(Duration::from_millis(200));
+        let done = work().and_then(|done| {
+            tries.iter().try_for_each(|tries| tries.wait_more(5))?;
+            Ok(done)
+        });
         stop.store(true, Ordering::Relaxed);
         let [allowed, refused] =
             [allowed, refused].map(|client| client.join().map_err(|_panic| anyhow::anyhow!("panicked")));
-        Ok((done?, [allowed??, refused??]))
+        allowed??;
+        refused??;
+        Ok((done?, [let_in.count(), kept_out.count()]))
     })
 }
 

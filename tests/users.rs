@@ -157,9 +157,8 @@ fn audit_mode_asks_and_lets_pass() -> Result<()> {
     sandbox.write_tables("alphad: root@ALL\n", DENY)?;
     let _alphad = Testd::start(&sandbox, "alphad", "0.0.0.0:7001")?;
     let identd = Identd::start(sandbox.client(), Manner::user(b"mallory"))?;
-    let settings = sandbox.scratch().join("tcpw.toml");
-    std::fs::write(&settings, "mode = \"audit\"\n")?;
-    let mut tcpw = Tcpw::start(&sandbox, &["--config", &settings.to_string_lossy()])?;
+    let settings = sandbox.write_settings("mode = \"audit\"\n")?;
+    let mut tcpw = Tcpw::start(&sandbox, &["--config", &settings])?;
     assert!(see_at(&sandbox, CLIENT_V4, SERVER_V4, 7001)?.is_greeting());
     tcpw.process.wait_for_line(": would refuse connect from mallory@1.2.3.4 (1.2.3.4)", SOON)?;
     identd.becomes(Manner::user(b"root"));

@@ -4,6 +4,7 @@ use std::{net::IpAddr, thread, time::Duration};
 
 use anyhow::Result;
 use nix::sys::signal::Signal;
+use tcpw_common::limits::ALIVE_NS;
 use tcpw_tests::{CLIENT_V4, CLIENT_V4_OTHER, SERVER_V4, Tcpw};
 
 use crate::{
@@ -22,8 +23,7 @@ pub(crate) const THEME: Theme = Theme { name: "no daemon", start, ways: WAYS };
 const WAYS: &[Way] = &[
     tried("daemon killed", killed),
     tried("new listener while nobody watches", |world| {
-        // Long enough to be sure that nobody does.
-        thread::sleep(Duration::from_secs(1));
+        nobody_watches();
         let port = world.port();
         world.daemon("alphad", &format!("[::]:{port}"))?;
         world.connect_all(Both, port)
@@ -71,6 +71,11 @@ fn adopted(world: &World) -> Result<Vec<Leg>> {
     let mut legs = streams::while_adopted(world, &["--pin"], Duration::from_millis(20), &connects)?;
     legs.extend(world.connect_all(Both, PORT)?);
     Ok(legs)
+}
+
+/// The time tested: the kernel takes a daemon for gone that has given no sign of life for so long.
+pub(crate) fn nobody_watches() {
+    thread::sleep(Duration::from_nanos(ALIVE_NS) + Duration::from_millis(50));
 }
 
 /// While the daemon is stopped, and goes on afterwards.

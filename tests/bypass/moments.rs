@@ -1,13 +1,15 @@
 //! The moments around a start, a reload, a handshake.
 
 use std::{
+    fs,
     net::{IpAddr, SocketAddr},
-    thread,
     time::Duration,
 };
 
 use anyhow::{Result, anyhow};
-use tcpw_tests::{CLIENT_V4, CLIENT_V4_OTHER, SERVER_V4, SERVER_V6, Sandbox, Testd, client::connect};
+use tcpw_tests::{
+    CLIENT_V4, CLIENT_V4_OTHER, SERVER_V4, SERVER_V6, Sandbox, Testd, client::connect, wait_until,
+};
 
 use crate::{
     client,
@@ -100,7 +102,17 @@ fn time_wait(world: &World) -> Result<Vec<Leg>> {
     for (from, _) in pairs {
         legs.push(Leg::new(format!("{from} before"), true, again(from, true)?));
     }
-    thread::sleep(Duration::from_millis(100));
+    wait_until("the server has closed both", patience(true), || {
+        const TIME_WAIT: &str = "06";
+        const LISTEN: &str = "0A";
+        let table = world.sandbox.server().run(|| Ok(fs::read_to_string("/proc/thread-self/net/tcp6")?))?;
+        let local = format!(":{PORT:04X}");
+        let is_closed = |line: &str| {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            !words[1].ends_with(&local) || [TIME_WAIT, LISTEN].contains(&words[3])
+        };
+        Ok(table.lines().skip(1).all(is_closed))
+    })?;
     world.apply(ALLOW, DENY)?;
     for (from, expected) in pairs {
         legs.push(Leg::new(from, expected, again(from, expected)?));

@@ -4,7 +4,7 @@ use std::{
     net::{IpAddr, SocketAddr},
     process::Command,
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use anyhow::{Context as _, Result};
@@ -12,10 +12,11 @@ use tcpw_tests::{
     CLIENT_V4, CLIENT_V4_OTHER, CLIENT_V6, CLIENT_V6_OTHER, Netns, Place, SERVER_V4, SERVER_V6, Sandbox,
     Tcpw, Testd,
     datagrams::{Came, Client},
+    wait_until,
 };
 
 use crate::{
-    alone::{DOUBTFUL, stopped},
+    alone::{DOUBTFUL, nobody_watches, stopped},
     streams,
     world::{
         DENY,
@@ -67,8 +68,8 @@ const IN_TIME: &[Way] = &[
     tried("ring of held packets full", |world| flood(world, DOUBTFUL, 9_000, "hold_ring_full")),
     tried("daemon stopped, new service", |world| {
         stopped(world, || {
-            // Long enough for the kernel to see that nobody decides: a client sends no datagram again.
-            thread::sleep(Duration::from_secs(1));
+            // The kernel has to see that nobody decides: a client sends no datagram again.
+            nobody_watches();
             let port = world.port();
             world.daemon("alphad", &format!("--udp [::]:{port}"))?;
             ask_all(world, Both, port)
@@ -87,7 +88,7 @@ const IN_TIME: &[Way] = &[
         ask_all(world, Both, PORT)
     }),
     tried("new service while nobody watches", |world| {
-        thread::sleep(Duration::from_secs(1));
+        nobody_watches();
         let port = world.port();
         world.daemon("alphad", &format!("--udp [::]:{port}"))?;
         ask_all(world, Both, port)
@@ -231,16 +232,10 @@ fn passed(world: &World) -> Result<Vec<Leg>> {
     let _starter = world.sandbox.spawn(Place::Guarded, command)?;
     world.daemon("alphad", &arguments("--take"))?;
     // A scan of all processes finds it.
-    let deadline = Instant::now() + Duration::from_secs(15);
-    while is_answered(
-        world.sandbox.client(),
-        SocketAddr::new(CLIENT_V4_OTHER, 0),
-        SocketAddr::new(SERVER_V4, port),
-        patience(false),
-    )? && Instant::now() < deadline
-    {
-        thread::sleep(Duration::from_millis(200));
-    }
+    let (from, to) = (SocketAddr::new(CLIENT_V4_OTHER, 0), SocketAddr::new(SERVER_V4, port));
+    wait_until("the daemon that has the socket now is found", Duration::from_secs(15), || {
+        Ok(!is_answered(world.sandbox.client(), from, to, patience(false))?)
+    })?;
     twice(|| ask_all(world, Both, port))
 }
 
@@ -258,9 +253,9 @@ fn hands(world: &World) -> Result<Vec<Leg>> {
             ])
         })?);
         drop(daemon);
-        while Client::new(world.sandbox.server(), SERVER_V4, port).is_err() {
-            thread::sleep(Duration::from_millis(5));
-        }
+        wait_until("the port is free", Duration::from_secs(10), || {
+            Ok(Client::new(world.sandbox.server(), SERVER_V4, port).is_ok())
+        })?;
     }
     Ok(legs)
 }

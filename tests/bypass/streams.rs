@@ -11,7 +11,7 @@ use std::{
 };
 
 use anyhow::{Result, anyhow};
-use tcpw_tests::{CLIENT_V4_OTHER, CLIENT_V6, CLIENT_V6_OTHER, SERVER_V4, SERVER_V6, Sandbox, Tcpw};
+use tcpw_tests::{CLIENT_V4_OTHER, CLIENT_V6, CLIENT_V6_OTHER, SERVER_V4, SERVER_V6, Sandbox, Tcpw, Tries};
 
 use crate::world::{ALLOW, DENY, Leg, World};
 
@@ -34,6 +34,7 @@ fn stream(
     (from, to): (IpAddr, IpAddr),
     patience: Duration,
     stop: &AtomicBool,
+    tries: &Tries,
     attempt: Try<'_>,
 ) -> Result<Vec<One>> {
     let mut all = Vec::new();
@@ -41,6 +42,7 @@ fn stream(
         let began = Instant::now();
         let is_through = attempt(sandbox, from, to, patience)?;
         all.push(One { began, ended: Instant::now(), is_through });
+        tries.tried();
         thread::sleep(Duration::from_millis(3));
     }
     Ok(all)
@@ -57,14 +59,19 @@ pub(crate) fn while_starting(
     patience: Duration,
     attempt: Try<'_>,
 ) -> Result<Vec<Leg>> {
-    let stop = AtomicBool::new(false);
+    let (stop, out, into) = (AtomicBool::new(false), Tries::default(), Tries::default());
     thread::scope(|scope| {
-        let refused = scope.spawn(|| stream(sandbox, (CLIENT_V4_OTHER, SERVER_V4), patience, &stop, attempt));
-        let allowed = scope.spawn(|| stream(sandbox, (CLIENT_V6, SERVER_V6), PATIENT, &stop, attempt));
-        thread::sleep(Duration::from_millis(100));
-        let tcpw = Tcpw::start(sandbox, flags);
-        let ready = Instant::now();
-        thread::sleep(Duration::from_millis(400));
+        let refused =
+            scope.spawn(|| stream(sandbox, (CLIENT_V4_OTHER, SERVER_V4), patience, &stop, &out, attempt));
+        let allowed = scope.spawn(|| stream(sandbox, (CLIENT_V6, SERVER_V6), PATIENT, &stop, &into, attempt));
+        let mut ready = Instant::now();
+        let tcpw = out.wait_more(1).and_then(|()| {
+            let tcpw = Tcpw::start(sandbox, flags)?;
+            ready = Instant::now();
+            out.wait_more(7)?;
+            into.wait_more(7)?;
+            Ok(tcpw)
+        });
         stop.store(true, Ordering::Relaxed);
         let (refused, allowed) = (joined(refused.join())?, joined(allowed.join())?);
         drop(tcpw?);
@@ -80,12 +87,14 @@ pub(crate) fn while_starting(
 /// Rules that open and close the door for one client: another one is never let in, a third never lost.
 pub(crate) fn while_rules_change(world: &World, patience: Duration, attempt: Try<'_>) -> Result<Vec<Leg>> {
     let stop = AtomicBool::new(false);
+    let [out, into, by_turns] = [Tries::default(), Tries::default(), Tries::default()];
     let sandbox = &world.sandbox;
     thread::scope(|scope| {
-        let refused = scope.spawn(|| stream(sandbox, (CLIENT_V6_OTHER, SERVER_V6), patience, &stop, attempt));
-        let allowed = scope.spawn(|| stream(sandbox, (CLIENT_V6, SERVER_V6), PATIENT, &stop, attempt));
-        let changing =
-            scope.spawn(|| stream(sandbox, (CLIENT_V4_OTHER, SERVER_V4), patience, &stop, attempt));
+        let refused =
+            scope.spawn(|| stream(sandbox, (CLIENT_V6_OTHER, SERVER_V6), patience, &stop, &out, attempt));
+        let allowed = scope.spawn(|| stream(sandbox, (CLIENT_V6, SERVER_V6), PATIENT, &stop, &into, attempt));
+        let changing = scope
+            .spawn(|| stream(sandbox, (CLIENT_V4_OTHER, SERVER_V4), patience, &stop, &by_turns, attempt));
         let mut spans = Vec::new();
         let mut changed = Ok(());
         for round in 0..8 {
@@ -93,7 +102,11 @@ pub(crate) fn while_rules_change(world: &World, patience: Duration, attempt: Try
             let allow = if is_open { "alphad: 1.2. [3ffe:ffff:100:200::]/64\n" } else { ALLOW };
             changed = changed.and_then(|()| world.apply(allow, DENY));
             let began = Instant::now();
-            thread::sleep(Duration::from_millis(150));
+            changed = changed.and_then(|()| {
+                by_turns.wait_more(4)?;
+                out.wait_more(2)?;
+                into.wait_more(2)
+            });
             spans.push((began, Instant::now(), is_open));
         }
         stop.store(true, Ordering::Relaxed);
@@ -119,13 +132,17 @@ pub(crate) fn while_adopted(
     patience: Duration,
     attempt: Try<'_>,
 ) -> Result<Vec<Leg>> {
-    let stop = AtomicBool::new(false);
+    let (stop, out, into) = (AtomicBool::new(false), Tries::default(), Tries::default());
     let sandbox = &world.sandbox;
     thread::scope(|scope| {
-        let refused = scope.spawn(|| stream(sandbox, (CLIENT_V4_OTHER, SERVER_V4), patience, &stop, attempt));
-        let allowed = scope.spawn(|| stream(sandbox, (CLIENT_V6, SERVER_V6), PATIENT, &stop, attempt));
-        let adopted = Tcpw::start(sandbox, flags);
-        thread::sleep(Duration::from_millis(200));
+        let refused =
+            scope.spawn(|| stream(sandbox, (CLIENT_V4_OTHER, SERVER_V4), patience, &stop, &out, attempt));
+        let allowed = scope.spawn(|| stream(sandbox, (CLIENT_V6, SERVER_V6), PATIENT, &stop, &into, attempt));
+        let adopted = Tcpw::start(sandbox, flags).and_then(|adopted| {
+            out.wait_more(4)?;
+            into.wait_more(4)?;
+            Ok(adopted)
+        });
         stop.store(true, Ordering::Relaxed);
         let (refused, allowed) = (joined(refused.join())?, joined(allowed.join())?);
         let adopted = adopted?;

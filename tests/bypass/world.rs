@@ -12,6 +12,7 @@ use std::{
 };
 
 use anyhow::Result;
+pub(crate) use tcpw_tests::{ALLOW, DENY};
 use tcpw_tests::{
     CLIENT_V4, CLIENT_V4_OTHER, CLIENT_V6, CLIENT_V6_OTHER, Netns, Place, SERVER_V4, SERVER_V6, Sandbox,
     Tcpw, Testd, client::connect,
@@ -29,8 +30,6 @@ pub(crate) const PATIENCE_IN: Duration = Duration::from_secs(4);
 
 /// The daemon every theme has, and its port.
 pub(crate) const PORT: u16 = 7001;
-pub(crate) const ALLOW: &str = "alphad: 1.2.3. [3ffe:ffff:100:200::]/64\n";
-pub(crate) const DENY: &str = "ALL: ALL\n";
 
 /// Ways of one kind, in one place.
 pub(crate) struct Theme {
@@ -176,11 +175,7 @@ impl World {
 
     /// Puts other tables in force.
     pub(crate) fn apply(&self, allow: &str, deny: &str) -> Result<()> {
-        self.tcpw(|tcpw| {
-            let mark = tcpw.process.mark();
-            self.sandbox.write_tables(allow, deny)?;
-            tcpw.wait_applied(mark).map(drop)
-        })
+        self.tcpw(|tcpw| tcpw.apply(&self.sandbox, allow, deny).map(drop))
     }
 
     pub(crate) fn run(&self, way: &Way) -> Result<Vec<Leg>> {

@@ -8,11 +8,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result};
 use tcpw_tests::{
     CLIENT_V4, CLIENT_V4_OTHER, CLIENT_V6, CLIENT_V6_OTHER, SERVER_V4, SERVER_V6, Tcpw, Testd,
     client::{connect, knock},
     daemons::Smtpd,
+    wait_until,
 };
 
 use crate::place::{Place, SEED, SOON, has_mail};
@@ -51,17 +52,13 @@ fn flood_of_refused_attempts_stays_within_the_limits() -> Result<()> {
     // Who is allowed is not held up.
     let allowed = connect(place.sandbox.client(), CLIENT_V4, SocketAddr::new(SERVER_V4, 7002), SOON)?;
     assert!(allowed.is_connected());
-    let deadline = Instant::now() + Duration::from_secs(60);
-    let counters = loop {
-        let counters = Tcpw::counters(&place.sandbox)?;
+    let what = format!("all {sent} are accounted for");
+    let counters = Tcpw::wait_counters(&place.sandbox, &what, Duration::from_secs(60), |counters| {
         let accounted =
             ["commands_run", "commands_suppressed", "commands_lost", "ring_full"].map(|name| counters[name]);
-        if counters["refused"] == sent && accounted.iter().sum::<u64>() == sent {
-            break counters;
-        }
-        ensure!(Instant::now() < deadline, "sent {sent}: {counters:?}\n{}", tcpw.process.tail());
-        thread::sleep(Duration::from_millis(200));
-    };
+        counters["refused"] == sent && accounted.iter().sum::<u64>() == sent
+    })
+    .with_context(|| tcpw.process.tail())?;
     drop(writeln!(
         std::io::stderr(),
         "flood: {sent} SYNs in {:.2} s ({:.0} a second): {} commands run, {} suppressed, {} lost, {} events lost; an allowed client connects in {:.1} ms",
@@ -77,16 +74,14 @@ fn flood_of_refused_attempts_stays_within_the_limits() -> Result<()> {
     assert!((12..=34).contains(&counters["commands_run"]), "{counters:?}");
     // Each that ran wrote its line and its mail, and no other.
     let deny_log = place.sandbox.scratch().join("log/tcp.deny.log");
-    let deadline = Instant::now() + SOON;
-    loop {
+    let mut found = (0, 0);
+    wait_until("a line and a mail of each command", SOON, || {
         let lines = fs::read_to_string(&deny_log)?.lines().count() as u64;
         let mails = smtpd.wait_for_mail("root", "Attempt", SOON)?.matches("\nFrom: ").count() as u64;
-        if lines == counters["commands_run"] && mails == lines {
-            break;
-        }
-        ensure!(Instant::now() < deadline, "{lines} lines, {mails} mails, {counters:?}");
-        thread::sleep(Duration::from_millis(100));
-    }
+        found = (lines, mails);
+        Ok(lines == counters["commands_run"] && mails == lines)
+    })
+    .with_context(|| format!("{found:?}, {counters:?}"))?;
     // Every attempt has its line in the log of refused attempts.
     let refused = fs::read_to_string(&log)?.matches("refused connect").count() as u64;
     assert_eq!(refused + counters["ring_full"], sent);

@@ -2,7 +2,7 @@
 
 use std::{fs, os::unix::fs::MetadataExt as _, process::Command, thread, time::Duration};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use tcpw_tests::{
     CLIENT_V4, CLIENT_V4_OTHER, CLIENT_V6_OTHER, Place as Where, Requirement, Testd, can_run,
     daemons::{Mail, Smtpd, SshKey, Sshd, SshdSockets},
@@ -125,14 +125,11 @@ fn named_file_is_the_users_whoever_made_it() -> Result<()> {
     let mut tcpw = place.tcpw("", &[])?;
     tcpw.process.wait_for_line("gave /var/log/tcp.deny.log, which was root's, to user tcpw", SOON)?;
     let wait_for = |count: usize| -> Result<String> {
-        for _ in 0..500 {
-            let text = fs::read_to_string(&log).unwrap_or_default();
-            if text.lines().count() == count {
-                return Ok(text);
-            }
-            thread::sleep(Duration::from_millis(20));
-        }
-        anyhow::bail!("{:?}", fs::read_to_string(&log));
+        let read = || fs::read_to_string(&log).unwrap_or_default();
+        tcpw_tests::wait_for(&format!("{count} lines"), SOON, || {
+            Ok(Some(read()).filter(|text| text.lines().count() == count))
+        })
+        .with_context(read)
     };
     assert!(!place.attempt(CLIENT_V4, 7001)?);
     assert!(wait_for(2)?.starts_with("of old\nAttempt from 1.2.3.4 1.2.3.4 to alphad at "));

@@ -89,6 +89,21 @@ fn slow(name: &str) -> Result<Slow> {
     Ok(Slow { tcpw, mark, client, nscd, _alphad: alphad, sandbox })
 }
 
+/// How many threads prepare a policy.
+fn reloads(tcpw: &Tcpw) -> Result<usize> {
+    let tasks = fs::read_dir(format!("/proc/{}/task", tcpw.process.pid()))?.collect::<Result<Vec<_>, _>>()?;
+    // One that has ended meanwhile has no name.
+    let names = tasks.iter().map(|task| fs::read_to_string(task.path().join("comm")).unwrap_or_default());
+    Ok(names.filter(|name| name.trim() == "reload").count())
+}
+
+/// Waits until every policy that was being prepared is in force or dropped.
+fn wait_reloads_over(tcpw: &Tcpw, sandbox: &Sandbox) -> Result<()> {
+    tcpw_tests::wait_until("no reload is under way", SOON, || Ok(reloads(tcpw)? == 0))?;
+    // What a thread left to the loop has been taken from it before a later request is answered.
+    Tcpw::status(sandbox).map(drop)
+}
+
 #[test]
 fn accounts_that_are_long_in_coming_hold_up_nothing_but_their_own_reload() -> Result<()> {
     if !ready() {
@@ -126,7 +141,7 @@ fn of_two_reloads_the_later_one_counts_though_it_is_ready_first() -> Result<()> 
     sandbox.write_tables("alphad: *2.3.4 9.9.9.9\n", DENY)?;
     tcpw.wait_applied(*mark)?;
     client.shutdown(Shutdown::Both)?;
-    thread::sleep(SOON / 5);
+    wait_reloads_over(tcpw, sandbox)?;
     assert!(is_allowed(sandbox, CLIENT_V4)?);
     assert!(!is_allowed(sandbox, CLIENT_V4_OTHER)?);
     Ok(())
@@ -149,11 +164,7 @@ fn reloads_at_once_are_bounded_and_the_last_edit_comes_into_force() -> Result<()
     sandbox.write_tables("alphad: 1.2.4.4: user root\n", DENY)?;
     sandbox.write_tables("alphad: 1.2.3.4 9.9.9.9\n", DENY)?;
     thread::sleep(Duration::from_secs(1));
-    let mut threads = 0;
-    for task in fs::read_dir(format!("/proc/{}/task", tcpw.process.pid()))? {
-        threads += usize::from(fs::read_to_string(task?.path().join("comm"))?.trim() == "reload");
-    }
-    assert_eq!(threads, MOST);
+    assert_eq!(reloads(tcpw)?, MOST);
     let has_applied = tcpw.process.lines().iter().skip(*mark).any(|line| line.text.contains("applied"));
     ensure!(!has_applied, "it did not wait for the user");
     for client in [&*client].into_iter().chain(&clients) {
@@ -163,7 +174,7 @@ fn reloads_at_once_are_bounded_and_the_last_edit_comes_into_force() -> Result<()
         Ok(is_allowed(sandbox, CLIENT_V4)? && !is_allowed(sandbox, CLIENT_V4_OTHER)?)
     })?;
     // No older one comes after it.
-    thread::sleep(SOON / 4);
+    wait_reloads_over(tcpw, sandbox)?;
     assert!(is_allowed(sandbox, CLIENT_V4)? && !is_allowed(sandbox, CLIENT_V4_OTHER)?);
     Ok(())
 }

@@ -73,9 +73,8 @@ fn daemon_that_gets_no_processor_is_not_taken_for_a_dead_one() -> Result<()> {
     }
     let sandbox = Sandbox::new("starved")?;
     sandbox.write_tables("alphad: 1.2.3.\nALL EXCEPT alphad: ALL\n", DENY)?;
-    let config = sandbox.scratch().join("tcpw.toml");
-    fs::write(&config, format!("[names.port]\n{PORT} = [\"alphad\"]\n"))?;
-    let tcpw = Tcpw::start(&sandbox, &["--config", &config.to_string_lossy()])?;
+    let config = sandbox.write_settings(&format!("[names.port]\n{PORT} = [\"alphad\"]\n"))?;
+    let tcpw = Tcpw::start(&sandbox, &["--config", &config])?;
     let busy = Busy::start()?;
     assert_eq!(starve(tcpw.process.pid())?, ["alive"]);
     thread::sleep(Duration::from_nanos(ALIVE_NS) * 2);

@@ -9,7 +9,7 @@ use std::{
 use serde_json::Value;
 use tcpw_tests::tcpw_binary;
 
-use crate::{Dir, finish};
+use super::{Dir, finish};
 
 const CASES: &str = r#"{"daemon":"sshd","client_addr":"192.0.2.1","expect":"allow"}
 // the office

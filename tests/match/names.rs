@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fs, process::Command, time::Duration};
 
 use tcpw_tests::{Place, Requirement, Sandbox, can_run, tcpw_binary};
 
-use crate::{ALLOW, DENY};
+use super::{ALLOW, DENY};
 
 const HOSTS: &str = "\
 127.0.0.1 localhost

@@ -1,7 +1,6 @@
 //! The kernel's own NFS server: no process holds its sockets, settings name them by their port.
 
 use std::{
-    fs,
     io::{Read as _, Write as _},
     net::{IpAddr, SocketAddr, TcpStream},
     process::Command,
@@ -114,9 +113,8 @@ fn assert_judged(sandbox: &Sandbox, port: u16) -> Result<()> {
 }
 
 fn tcpw(sandbox: &Sandbox, more: &[&str]) -> Result<Tcpw> {
-    let settings = sandbox.scratch().join("tcpw.toml");
-    fs::write(&settings, "[names.port]\n2049 = [\"nfsd\"]\n2051 = [\"nfsd\"]\n")?;
-    Tcpw::start(sandbox, &[&["--config", &*settings.to_string_lossy()], more].concat())
+    let settings = sandbox.write_settings("[names.port]\n2049 = [\"nfsd\"]\n2051 = [\"nfsd\"]\n")?;
+    Tcpw::start(sandbox, &[&["--config", &*settings], more].concat())
 }
 
 #[test]

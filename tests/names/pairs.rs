@@ -74,11 +74,7 @@ fn live_pairs_have_one_verdict() -> Result<()> {
         let [allow, deny] = [allow, deny].map(|table| table.replace("FILE", &file.display().to_string()));
         fs::write(sandbox.etc().join("hosts.allow"), &allow)?;
         fs::write(sandbox.etc().join("hosts.deny"), &deny)?;
-        let mark = tcpw.process.mark();
-        sandbox.write_tables(&allow, &deny)?;
-        tcpw.wait_applied(mark)?;
-        // The two files are two edits.
-        thread::sleep(Duration::from_millis(300));
+        tcpw.apply(&sandbox, &allow, &deny)?;
         let said = tcpw.process.mark();
         let found = ask_both(&sandbox, &tcpd)?;
         for Pair { client, ours, theirs, their_line } in found {

@@ -27,7 +27,7 @@ use tcpw_tests::{
     daemons::{Nginx, Unbound, Zones},
 };
 
-use super::{AT_ONCE, SOON, settings};
+use super::{AT_ONCE, SOON};
 
 const CLIENTS: u32 = 5000;
 
@@ -72,7 +72,7 @@ fn storm(name: &str, delay: Option<Duration>, patience: Duration) -> Result<()> 
     let _betad = Testd::start(&sandbox, "betad", "0.0.0.0:7002")?;
     let nginx = Nginx::start(&sandbox, 8001)?;
     let text = format!("[resolve]\nlookups = 256\ntime-limit = {}\n", if delay.is_some() { 30 } else { 4 });
-    let tcpw = Tcpw::start(&sandbox, &["--config", &settings(&sandbox, &text)?])?;
+    let tcpw = Tcpw::start(&sandbox, &["--config", &sandbox.write_settings(&text)?])?;
     let pid = tcpw.process.pid();
     let before = memory_kib(pid, "VmRSS:")?;
     unbound.delay(delay);

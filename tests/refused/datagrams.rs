@@ -25,7 +25,7 @@ fn place(name: &str, allow: &str, deny: &str) -> Result<Sandbox> {
 }
 
 fn ask(sandbox: &Sandbox, client: IpAddr, server: IpAddr, port: u16) -> Result<(Came, Duration)> {
-    let place = if client.is_loopback() { sandbox.server() } else { sandbox.client() };
+    let place = sandbox.netns_of(client);
     Client::new(place, client, 0)?.ask(SocketAddr::new(server, port))
 }
 
@@ -46,11 +46,9 @@ fn assert_answer((came, _): (Came, Duration)) {
 
 /// Waits until the refused clients of a port are told.
 fn wait_refusal(sandbox: &Sandbox, client: IpAddr, server: IpAddr, port: u16) -> Result<()> {
-    let deadline = Instant::now() + 2 * SOON;
-    while ask(sandbox, client, server, port)?.0 != Came::Refusal {
-        ensure!(Instant::now() < deadline, "{client} is not told at port {port}");
-    }
-    Ok(())
+    wait_until(&format!("{client} is told at port {port}"), 2 * SOON, || {
+        Ok(ask(sandbox, client, server, port)?.0 == Came::Refusal)
+    })
 }
 
 #[test]
@@ -255,11 +253,10 @@ fn port_that_another_daemon_opens_again_is_its_own_at_once() -> Result<()> {
 
 /// A killed process closes its sockets a moment later.
 fn wait_free(sandbox: &Sandbox) -> Result<()> {
-    let deadline = Instant::now() + SOON;
-    while sandbox.server().run(|| Ok(fs::read_to_string("/proc/thread-self/net/udp6")?))?.contains(":1B59 ") {
-        ensure!(Instant::now() < deadline, "somebody still has the port");
-    }
-    Ok(())
+    wait_until("the port is free", SOON, || {
+        let table = sandbox.server().run(|| Ok(fs::read_to_string("/proc/thread-self/net/udp6")?))?;
+        Ok(!table.contains(":1B59 "))
+    })
 }
 
 /// With the daemon stopped, the kernel alone has to see that the port is somebody else's too.
@@ -336,23 +333,23 @@ fn pinned_refusals_outlive_the_daemon_and_are_adopted_without_a_gap() -> Result<
     tcpw.process.kill_9()?;
     assert_refusal(refused()?);
     assert_answer(allowed()?);
-    let stop = AtomicBool::new(false);
+    let (stop, tries) = (AtomicBool::new(false), Tries::default());
     let adopted = thread::scope(|scope| -> Result<Tcpw> {
-        let watcher = scope.spawn(|| -> Result<u32> {
-            let mut count = 0;
+        let watcher = scope.spawn(|| -> Result<()> {
             while !stop.load(Ordering::Relaxed) {
                 let (came, _) = refused()?;
                 ensure!(came == Came::Refusal, "while it adopted: {came:?}");
-                count += 1;
+                tries.tried();
                 thread::sleep(Duration::from_millis(25));
             }
-            Ok(count)
+            Ok(())
         });
-        let adopted = start(&sandbox, "pin = true\n");
-        thread::sleep(Duration::from_millis(100));
+        let adopted = start(&sandbox, "pin = true\n").and_then(|adopted| {
+            tries.wait_more(6)?;
+            Ok(adopted)
+        });
         stop.store(true, Ordering::Relaxed);
-        let count = watcher.join().map_err(|_| anyhow::anyhow!("the watcher panicked"))??;
-        ensure!(count > 5, "only {count} datagrams");
+        watcher.join().map_err(|_| anyhow::anyhow!("the watcher panicked"))??;
         adopted
     })?;
     let mut tcpw = adopted;

@@ -29,24 +29,24 @@ fn pinned_resets_outlive_the_daemon_and_are_adopted_without_a_gap() -> Result<()
     tcpw.process.kill_9()?;
     assert_reset(&refused()?);
     assert_connected(&patient(&sandbox, CLIENT_V4, SERVER_V4, 7001)?);
-    let stop = AtomicBool::new(false);
+    let (stop, tries) = (AtomicBool::new(false), Tries::default());
     let tcpw = thread::scope(|scope| -> Result<Tcpw> {
-        let watcher = scope.spawn(|| -> Result<u32> {
-            let mut count = 0;
+        let watcher = scope.spawn(|| -> Result<()> {
             while !stop.load(Ordering::Relaxed) {
                 let attempt = refused()?;
                 ensure!(matches!(attempt.ended, Ended::Refused), "while it adopted: {attempt:?}");
-                count += 1;
+                tries.tried();
                 // Well below the limit of one source.
                 thread::sleep(Duration::from_millis(25));
             }
-            Ok(count)
+            Ok(())
         });
-        let adopted = Tcpw::start(&sandbox, &with_pin);
-        thread::sleep(Duration::from_millis(100));
+        let adopted = Tcpw::start(&sandbox, &with_pin).and_then(|adopted| {
+            tries.wait_more(6)?;
+            Ok(adopted)
+        });
         stop.store(true, Ordering::Relaxed);
-        let count = watcher.join().map_err(|_| anyhow::anyhow!("the watcher panicked"))??;
-        ensure!(count > 5, "only {count} attempts");
+        watcher.join().map_err(|_| anyhow::anyhow!("the watcher panicked"))??;
         adopted
     })?;
     assert_reset(&refused()?);

@@ -27,10 +27,11 @@ pub use commands::Commands;
 pub use namespace::{Listening, MountNamespace, Netns};
 pub use process::{Line, Process};
 pub use sandbox::{
-    CLIENT_V4, CLIENT_V4_OTHER, CLIENT_V6, CLIENT_V6_OTHER, CLIENTS, Place, SERVER_V4, SERVER_V6, Sandbox,
+    ALLOW, CLIENT_V4, CLIENT_V4_OTHER, CLIENT_V6, CLIENT_V6_OTHER, CLIENTS, DENY, LO_V4, LO_V6, Place,
+    SERVER_V4, SERVER_V6, Sandbox,
 };
 pub use scratch::{Scratch, tcpw_output};
 pub use skip::{Requirement, can_run, skip};
 pub use tcpw::{Tcpw, other_layout_binary, tcpw_binary};
 pub use testd::Testd;
-pub use wait::{Barrier, wait_for, wait_syn_sent, wait_until};
+pub use wait::{Barrier, Tries, wait_for, wait_ready, wait_syn_sent, wait_until};

@@ -11,8 +11,7 @@ use std::{
     },
     path::{Path, PathBuf},
     process::Command,
-    thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use anyhow::{Context, Result, bail};
@@ -23,6 +22,7 @@ use crate::{
     cleanup::{self, Leftover},
     namespace::{Listening, MountNamespace, Netns},
     process::Process,
+    wait::wait_ready,
 };
 
 /// A client the seed's rules allow.
@@ -38,6 +38,16 @@ pub const CLIENT_V6_OTHER: IpAddr = IpAddr::V6(Ipv6Addr::new(0x3ffe, 0xffff, 0x1
 pub const SERVER_V4: IpAddr = IpAddr::V4(Ipv4Addr::new(1, 2, 3, 1));
 /// The server.
 pub const SERVER_V6: IpAddr = IpAddr::V6(Ipv6Addr::new(0x3ffe, 0xffff, 0x100, 0x200, 0, 0, 0, 1));
+
+/// A client on the server itself; it is also the server that it can reach.
+pub const LO_V4: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+/// Likewise.
+pub const LO_V6: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
+
+/// hosts.allow of most tests: daemon `alphad` serves the clients that the seed's rules allow.
+pub const ALLOW: &str = "alphad: 1.2.3. [3ffe:ffff:100:200::]/64\n";
+/// hosts.deny of most tests: whatever hosts.allow does not allow is refused.
+pub const DENY: &str = "ALL: ALL\n";
 
 /// Each client, the server it can reach, and whether the seed's rules allow it.
 pub const CLIENTS: [(IpAddr, IpAddr, bool); 4] = [
@@ -212,6 +222,21 @@ impl Sandbox {
         &self.client
     }
 
+    /// The network that a client is on: the server's own for one of its loopback addresses.
+    pub fn netns_of(&self, client: IpAddr) -> &Netns {
+        if client.is_loopback() { &self.server } else { &self.client }
+    }
+
+    /// Writes settings into a file of the sandbox; its path, for `--config`.
+    ///
+    /// # Errors
+    /// The disk is full.
+    pub fn write_settings(&self, text: &str) -> Result<String> {
+        let file = self.scratch().join("tcpw.toml");
+        fs::write(&file, text).context("write settings")?;
+        Ok(file.display().to_string())
+    }
+
     /// The server's files: `.run(|| ..)` sees its /etc, /run and pins.
     pub fn mounts(&self) -> &MountNamespace {
         &self.mounts
@@ -252,17 +277,10 @@ impl Sandbox {
     /// # Errors
     /// It does not in time: with the last lines of the process that should.
     pub fn wait_listening(&self, process: &mut Process, wanted: &[Listening]) -> Result<()> {
-        let deadline = Instant::now() + Duration::from_secs(10);
-        loop {
+        wait_ready(process, &format!("it listens at {wanted:?}"), Duration::from_secs(10), || {
             let listening = self.server.listening()?;
-            if wanted.iter().all(|socket| listening.contains(socket)) {
-                return Ok(());
-            }
-            if !process.is_running() || Instant::now() > deadline {
-                bail!("does not listen at {wanted:?}; its last lines:\n{}", process.tail());
-            }
-            thread::sleep(Duration::from_millis(5));
-        }
+            Ok(wanted.iter().all(|socket| listening.contains(socket)))
+        })
     }
 }
 

@@ -18,7 +18,7 @@ impl Scratch {
     /// # Panics
     /// It cannot be made.
     pub fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("tcpw-{}-{name}", std::process::id()));
+        let path = std::env::temp_dir().join(format!("tcpw-{name}-{}", std::process::id()));
         fs::create_dir(&path).expect("make a directory");
         Self(path)
     }

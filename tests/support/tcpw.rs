@@ -9,6 +9,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
+use nix::sys::signal::Signal;
 
 use crate::{
     process::{Line, Process},
@@ -73,6 +74,20 @@ impl Tcpw {
     /// None is applied in time.
     pub fn wait_applied(&mut self, mark: usize) -> Result<Line> {
         self.process.wait_for_line_after(mark, "applied", Duration::from_secs(10))
+    }
+
+    /// Replaces both tables as one edit, and waits until it is in force.
+    ///
+    /// # Errors
+    /// The tables cannot be written, or are not applied in time.
+    pub fn apply(&mut self, sandbox: &Sandbox, allow: &str, deny: &str) -> Result<Line> {
+        let mark = self.process.mark();
+        // It reads neither before both are written.
+        self.process.signal(Signal::SIGSTOP)?;
+        let written = sandbox.write_tables(allow, deny);
+        self.process.signal(Signal::SIGCONT)?;
+        written?;
+        self.wait_applied(mark)
     }
 
     /// The kernel's counters by name.

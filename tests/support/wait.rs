@@ -6,15 +6,17 @@
 use std::{
     fs,
     net::SocketAddr,
+    sync::atomic::{AtomicUsize, Ordering},
     thread,
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::{
     client::knock,
     namespace::Netns,
+    process::Process,
     sandbox::{CLIENT_V4, SERVER_V4, Sandbox},
     tcpw::Tcpw,
     testd::Testd,
@@ -51,6 +53,26 @@ pub fn wait_until(what: &str, within: Duration, mut is_so: impl FnMut() -> Resul
     wait_for(what, within, || Ok(is_so()?.then_some(())))
 }
 
+/// As [`wait_until`], for what a process must do first: ends when it ends.
+///
+/// # Errors
+/// It is not so in time, or the process ended: with its last lines.
+pub fn wait_ready(
+    process: &mut Process,
+    what: &str,
+    within: Duration,
+    mut is_so: impl FnMut() -> Result<bool>,
+) -> Result<()> {
+    let waited = wait_until(what, within, || {
+        if is_so()? {
+            return Ok(true);
+        }
+        ensure!(process.is_running(), "{what}: it has ended");
+        Ok(false)
+    });
+    waited.with_context(|| format!("its last lines:\n{}", process.tail()))
+}
+
 /// Waits until so many connections of a network have sent their SYN and have no answer.
 ///
 /// # Errors
@@ -61,6 +83,31 @@ pub fn wait_syn_sent(netns: &Netns, count: usize) -> Result<()> {
         let is_syn_sent = |line: &&str| line.split_whitespace().nth(3) == Some("02");
         Ok(table.lines().skip(1).filter(is_syn_sent).count() >= count)
     })
+}
+
+/// How often a client that goes on by itself has tried: what a test waits for instead of for a time.
+#[derive(Debug, Default)]
+pub struct Tries(AtomicUsize);
+
+impl Tries {
+    /// The client has tried once more.
+    pub fn tried(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How often so far.
+    pub fn count(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Waits until the client has begun and ended so many more, beside the one it may be at.
+    ///
+    /// # Errors
+    /// It has stopped, or each takes seconds.
+    pub fn wait_more(&self, more: usize) -> Result<()> {
+        let wanted = self.count() + 1 + more;
+        wait_until(&format!("{more} more attempts"), Duration::from_secs(30), || Ok(self.count() >= wanted))
+    }
 }
 
 /// A daemon whose clients are all refused: the line of an attempt at it shows that what the kernel reported

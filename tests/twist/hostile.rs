@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use nix::{
     sys::{
         signal::{Signal, kill},
@@ -16,7 +16,7 @@ use nix::{
     },
     unistd::Pid,
 };
-use tcpw_tests::{CLIENT_V4, CLIENT_V4_OTHER, CLIENT_V6, SERVER_V4, SERVER_V6, Tcpw, Testd};
+use tcpw_tests::{CLIENT_V4, CLIENT_V4_OTHER, CLIENT_V6, SERVER_V4, SERVER_V6, Tcpw, Testd, wait_until};
 
 use super::place::{Place, SOON, lines_with, read_all, ready};
 
@@ -152,8 +152,8 @@ fn floods_resets_forks_and_a_dead_helper_leave_enforcement_intact() -> Result<()
     })?;
     ensure!(served > 0, "nobody was served");
     // Attempts whose connection was turned away are given up after ten seconds.
-    let deadline = Instant::now() + 2 * SOON;
-    loop {
+    let mut seen = (0, 0, Default::default());
+    wait_until("each attempt is written and over", 2 * SOON, || {
         let counters = Tcpw::counters(&place.sandbox)?;
         // Each attempt has ended one way; gammad's client is one more.
         let ended = counters["redirected_served"] + counters["commands_suppressed"];
@@ -163,18 +163,18 @@ fn floods_resets_forks_and_a_dead_helper_leave_enforcement_intact() -> Result<()
         let refused = counters["refused"] + counters["redirected_unannounced"];
         // One that is turned away and was not told of has no line.
         let all = refused + counters["redirected_turned_away"];
-        if refused == u64::try_from(lines)?
+        let is_over = refused == u64::try_from(lines)?
             && counters["redirected_in_hand"] == 0
             && refused <= 301
-            && all >= 301
-        {
+            && all >= 301;
+        if is_over {
             ensure!(counters["disagreements"] == 0 && counters["commands_lost"] == 0, "{counters:?}");
             ensure!(ended >= 20, "{counters:?}");
-            break;
         }
-        ensure!(Instant::now() < deadline, "{lines} lines, {ended} ended: {counters:?}");
-        thread::sleep(Duration::from_millis(200));
-    }
+        seen = (lines, ended, counters);
+        Ok(is_over)
+    })
+    .with_context(|| format!("lines, ended, counters: {seen:?}"))?;
 
     // A command that forks and hears no signal.
     let mut stream = place.open(CLIENT_V4, at(7002))?;

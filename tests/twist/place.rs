@@ -3,7 +3,7 @@
 use std::{
     fs,
     io::{ErrorKind, Read as _},
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream},
+    net::{IpAddr, SocketAddr, TcpStream},
     path::PathBuf,
     process::Command,
     sync::atomic::{AtomicU32, Ordering},
@@ -16,10 +16,9 @@ use tcpw_tests::{
     client::{Ended, connect},
     wait_until,
 };
+pub(crate) use tcpw_tests::{LO_V4, LO_V6};
 
 pub(crate) const SOON: Duration = Duration::from_secs(10);
-pub(crate) const LO_V4: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
-pub(crate) const LO_V6: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
 
 /// The user of the commands: another one in each sandbox, as some limits count all its processes.
 static NEXT_UID: AtomicU32 = AtomicU32::new(65001);
@@ -88,7 +87,7 @@ impl Place {
     }
 
     pub(crate) fn open(&self, client: IpAddr, server: SocketAddr) -> Result<TcpStream> {
-        let netns = if client.is_loopback() { self.sandbox.server() } else { self.sandbox.client() };
+        let netns = self.sandbox.netns_of(client);
         match connect(netns, client, server, SOON)?.ended {
             Ended::Connected(stream) => Ok(stream),
             other @ (Ended::Refused | Ended::TimedOut) => {

@@ -4,12 +4,11 @@ use std::{fs, net::IpAddr, path::Path, process::Command, time::Duration};
 
 use anyhow::{Context as _, Result};
 use tcpw_tests::{
-    CLIENT_V4, CLIENT_V4_OTHER, CLIENT_V6, CLIENT_V6_OTHER, Listening, Place, Process, Requirement,
+    CLIENT_V4, CLIENT_V4_OTHER, CLIENT_V6, CLIENT_V6_OTHER, DENY, Listening, Place, Process, Requirement,
     SERVER_V4, SERVER_V6, Sandbox, Tcpw, can_run,
     datagrams::{Client, wait_bound},
 };
 
-const DENY: &str = "ALL: ALL\n";
 const SOON: Duration = Duration::from_secs(20);
 
 fn can_run_with(test: &str, programs: &[&'static str]) -> bool {

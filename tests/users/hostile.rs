@@ -4,13 +4,12 @@ use std::{
     fs,
     net::{IpAddr, SocketAddr},
     os::unix::ffi::OsStrExt as _,
-    thread,
     time::Duration,
 };
 
 use anyhow::{Context as _, Result, ensure};
 use tcpw_tests::{
-    CLIENT_V4, Commands, Requirement, SERVER_V4, Sandbox, Tcpw, Testd, can_run,
+    Barrier, CLIENT_V4, Commands, Requirement, SERVER_V4, Sandbox, Tcpw, Testd, can_run,
     client::connect,
     daemons::{Unbound, Zones},
 };
@@ -29,11 +28,13 @@ fn hostile_reply_is_one_line_and_one_word() -> Result<()> {
         return Ok(());
     }
     let sandbox = Sandbox::new("user-hostile")?;
-    sandbox.write_tables("", "alphad: ALL: rfc931\n")?;
+    sandbox.write_tables("", "markerd: ALL\nalphad: ALL: rfc931\n")?;
+    let barrier = Barrier::start(&sandbox)?;
     let _alphad = Testd::start(&sandbox, "alphad", "0.0.0.0:7001")?;
     let identd = Identd::start(sandbox.client(), Manner::Silent)?;
     let mut tcpw = Tcpw::start(&sandbox, &[])?;
     let server = SocketAddr::new(SERVER_V4, 7001);
+    let mut marks = Vec::new();
     for (user, shown) in [
         (b"`id>/tmp/x`;$(reboot)|&".to_vec(), "`id>/tmp/x`;$(reboot)|&@1.2.3.4"),
         (b"x\x1b[2J\x07".to_vec(), "x\\x1b[2J\\x07@1.2.3.4"),
@@ -46,13 +47,17 @@ fn hostile_reply_is_one_line_and_one_word() -> Result<()> {
         ("b".repeat(255).into_bytes(), &format!("{}@1.2.3.4", "b".repeat(127))),
     ] {
         let mark = tcpw.process.mark();
+        marks.push(mark);
         let connection = client(&sandbox, CLIENT_V4, server, &identd, &Manner::user(&user));
         assert_eq!(see_or_reset(connection)?, Seen::Reset);
         let line = tcpw.process.wait_for_line_after(mark, "refused connect from", SOON)?.text;
         assert!(line.ends_with(&format!(": refused connect from {shown} (1.2.3.4)")), "{line}");
-        thread::sleep(Duration::from_millis(50));
-        let lines =
-            tcpw.process.lines().iter().skip(mark).filter(|line| line.text.contains("6.6.6.6")).count();
+    }
+    barrier.pass(&sandbox, &mut tcpw)?;
+    marks.push(tcpw.process.mark());
+    let lines = tcpw.process.lines();
+    for span in marks.windows(2) {
+        let lines = lines[span[0]..span[1]].iter().filter(|line| line.text.contains("6.6.6.6")).count();
         assert!(lines <= 1, "one line for one connection");
     }
     Ok(())

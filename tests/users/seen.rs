@@ -2,25 +2,22 @@
 
 use std::{
     io::{ErrorKind, Read as _},
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream},
+    net::{IpAddr, SocketAddr, TcpStream},
     time::Duration,
 };
 
 use anyhow::{Context as _, Result, bail};
 use nix::errno::Errno;
+pub(crate) use tcpw_tests::{DENY, LO_V4, LO_V6};
 use tcpw_tests::{
     Sandbox,
     client::{Ended, connect},
 };
 
-pub(crate) const DENY: &str = "ALL: ALL\n";
 /// What must come does so in milliseconds; this is for a busy or an emulated machine.
 pub(crate) const SOON: Duration = Duration::from_secs(60);
 /// A greeting that was held comes by then: the server's socket is woken.
 pub(crate) const AT_ONCE: Duration = Duration::from_millis(700);
-
-pub(crate) const LO_V4: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
-pub(crate) const LO_V6: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
 
 /// What came.
 #[derive(Debug, PartialEq, Eq)]
@@ -43,7 +40,7 @@ impl Seen {
 
 /// Connects; the handshake must be answered.
 pub(crate) fn open(sandbox: &Sandbox, client: IpAddr, server: IpAddr, port: u16) -> Result<TcpStream> {
-    let place = if client.is_loopback() { sandbox.server() } else { sandbox.client() };
+    let place = sandbox.netns_of(client);
     match connect(place, client, SocketAddr::new(server, port), SOON)?.ended {
         Ended::Connected(stream) => Ok(stream),
         other @ (Ended::Refused | Ended::TimedOut) => bail!("{client} to port {port}: {other:?}"),

@@ -2,11 +2,10 @@
 
 use std::{
     net::{IpAddr, Ipv4Addr, TcpStream},
-    thread,
     time::{Duration, Instant},
 };
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result};
 use tcpw_tests::{CLIENT_V4, SERVER_V4, Sandbox, Tcpw, Testd};
 
 use super::{
@@ -60,18 +59,13 @@ fn silent_ident_server_costs_its_own_clients_time_and_nobody_else() -> Result<()
     for mut stream in waiting {
         assert_eq!(see(&mut stream, LIMIT)?, Seen::Reset);
     }
-    let deadline = Instant::now() + LIMIT;
-    loop {
-        let counters = Tcpw::counters(&sandbox)?;
-        let left = ["users_held", "users_waiting", "users_asking"].map(|name| counters[name]);
-        if left == [0; 3] && identd.open() == 0 {
-            assert_eq!(counters["users_refused"], 513, "{counters:?}");
-            assert_eq!(counters["users_asked_for"], 512, "{counters:?}");
-            break;
-        }
-        ensure!(Instant::now() < deadline, "something is left: {counters:?}, {} look-ups", identd.open());
-        thread::sleep(Duration::from_millis(200));
-    }
+    let counters = Tcpw::wait_counters(&sandbox, "nothing is left", LIMIT, |counters| {
+        ["users_held", "users_waiting", "users_asking"].iter().all(|name| counters[*name] == 0)
+            && identd.open() == 0
+    })
+    .with_context(|| format!("{} look-ups", identd.open()))?;
+    assert_eq!(counters["users_refused"], 513, "{counters:?}");
+    assert_eq!(counters["users_asked_for"], 512, "{counters:?}");
     assert!(!_alphad.process.lines().iter().any(|line| line.text.starts_with("read: G")));
     Ok(())
 }

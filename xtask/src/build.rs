@@ -25,6 +25,10 @@ pub(crate) struct Arguments {
     debug: bool,
 }
 
+/// What every unoptimised build selects, whatever of it is wanted: cargo unifies the features of what is selected, so that
+/// with another selection it builds the library once more.
+pub(crate) const WORKSPACE: [&str; 3] = ["--workspace", "--exclude", "tcpw-ebpf"];
+
 /// How the user-space programs are built.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Profile {
@@ -72,17 +76,16 @@ pub(crate) fn build_object(toolchain: Toolchain) -> Result<()> {
 /// Out: target/other-layout/tcpw, and its object beside it. To be called before the other builds:
 /// the last ones leave their files where cargo puts them.
 pub(crate) fn build_other_layout(toolchain: Toolchain) -> Result<PathBuf> {
-    const FEATURE: [&str; 2] = ["--features", "other-layout"];
     let (workspace, target) = (workspace()?, target()?);
     let directory = target.join("other-layout");
     fs::create_dir_all(&directory).with_context(|| format!("make {}", directory.display()))?;
-    run(toolchain.cargo("build")?.args(FEATURE))?;
+    run(toolchain.cargo("build")?.args(["--features", "other-layout"]))?;
     let object = directory.join("tcpw-ebpf");
     copy(&workspace.join("target/bpf").join(BPF_TARGET).join("release/tcpw-ebpf"), &object)?;
     let mut build = cargo("build")?;
     build
-        .args(["--package", "tcpw-userspace", "--bin", "tcpw"])
-        .args(FEATURE)
+        .args(WORKSPACE)
+        .args(["--bin", "tcpw", "--features", "tcpw-userspace/other-layout"])
         .env("TCPW_BPF_OBJECT", &object);
     run(&mut build)?;
     let program = directory.join("tcpw");
@@ -105,13 +108,16 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
 /// Builds the named programs of user space; the path of the first.
 pub(crate) fn build_programs(profile: Profile, programs: &[&str]) -> Result<PathBuf> {
     let mut build = cargo("build")?;
-    if profile == Profile::Release {
-        build.arg("--release");
-    }
+    match profile {
+        Profile::Debug => build.args(WORKSPACE),
+        Profile::Release => build.arg("--release"),
+    };
     for program in programs {
-        // One call for all: cargo unifies features, nothing is built twice.
-        let package = if *program == "tcpw" { "tcpw-userspace" } else { "tcpw-tests" };
-        build.args(["--package", package, "--bin", program]);
+        build.args(["--bin", program]);
+        if profile == Profile::Release {
+            let package = if *program == "tcpw" { "tcpw-userspace" } else { "tcpw-tests" };
+            build.args(["--package", package]);
+        }
     }
     run(&mut build)?;
     let first = programs.first().context("no program to build")?;

@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use crate::{
-    build::build_object,
+    build::{WORKSPACE, build_object},
     command::{cargo, run, say},
     setup,
 };
@@ -19,11 +19,10 @@ pub(crate) fn main() -> Result<()> {
     say("clippy, BPF target");
     run(toolchain.cargo("clippy")?.args(["--", "-Dwarnings"]))?;
     say("clippy, host");
-    let host = ["--workspace", "--exclude", "tcpw-ebpf"];
-    run(cargo("clippy")?.args(host).args(["--all-targets", "--", "-Dwarnings"]))?;
+    run(cargo("clippy")?.args(WORKSPACE).args(["--all-targets", "--", "-Dwarnings"]))?;
 
     say("rustdoc");
-    run(cargo("doc")?.args(host).arg("--no-deps").env("RUSTDOCFLAGS", "-Dwarnings"))?;
+    run(cargo("doc")?.args(WORKSPACE).arg("--no-deps").env("RUSTDOCFLAGS", "-Dwarnings"))?;
     say("check: all clean");
     Ok(())
 }

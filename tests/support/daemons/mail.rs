@@ -6,8 +6,7 @@ use std::{
     os::unix::fs::{PermissionsExt as _, chown, symlink},
     path::{Path, PathBuf},
     process::Command,
-    thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use anyhow::{Context as _, Result, bail};
@@ -16,6 +15,7 @@ use nix::mount::{MsFlags, mount};
 use crate::{
     process::Process,
     sandbox::{Place, Sandbox},
+    wait::{wait_for, wait_ready},
 };
 
 /// Where `cargo xtask setup` unpacks packages that it does not install.
@@ -46,17 +46,11 @@ pub(super) fn wait_for_mail(
     timeout: Duration,
     process: &Process,
 ) -> Result<String> {
-    let deadline = Instant::now() + timeout;
-    loop {
-        let mail = fs::read_to_string(mailbox).unwrap_or_default();
-        if mail.contains(pattern) {
-            return Ok(mail);
-        }
-        if Instant::now() > deadline {
-            bail!("no \"{pattern}\" in {}:\n{mail}\n{}", mailbox.display(), process.tail());
-        }
-        thread::sleep(Duration::from_millis(20));
-    }
+    let read = || fs::read_to_string(mailbox).unwrap_or_default();
+    wait_for(&format!("\"{pattern}\" is in {}", mailbox.display()), timeout, || {
+        Ok(Some(read()).filter(|mail| mail.contains(pattern)))
+    })
+    .with_context(|| format!("{}\n{}", read(), process.tail()))
 }
 
 fn bind(from: &Path, to: &str) -> Result<()> {
@@ -97,7 +91,7 @@ impl Mail {
         postfix.arg("start-fg");
         let mut process = sandbox.spawn(Place::Server, postfix)?;
         let pickup = sandbox.scratch().join("spool/postfix/public/pickup");
-        wait_for(&pickup, &mut process)?;
+        wait_made(&pickup, &mut process)?;
         Ok(Self { process, mailbox: mailboxes.join("root") })
     }
 
@@ -137,7 +131,7 @@ impl Mail {
         let mut exim = Command::new("/usr/sbin/exim4");
         exim.args(["-bdf", "-q30m", "-oX", "2525", "-oP", "/run/exim.pid"]);
         let mut process = sandbox.spawn(Place::Server, exim)?;
-        wait_for(&scratch.join("run/exim.pid"), &mut process)?;
+        wait_made(&scratch.join("run/exim.pid"), &mut process)?;
         // What is for root goes to another user's box: exim delivers nothing as root.
         Ok(Self { process, mailbox: mailboxes.join("mail") })
     }
@@ -194,13 +188,6 @@ fn add(file: &Path, line: &str) -> Result<()> {
     fs::write(file, text).with_context(|| format!("write {}", file.display()))
 }
 
-fn wait_for(file: &Path, process: &mut Process) -> Result<()> {
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while !file.exists() {
-        if !process.is_running() || Instant::now() > deadline {
-            bail!("{} is not made; its last lines:\n{}", file.display(), process.tail());
-        }
-        thread::sleep(Duration::from_millis(20));
-    }
-    Ok(())
+fn wait_made(file: &Path, process: &mut Process) -> Result<()> {
+    wait_ready(process, &format!("{} is made", file.display()), Duration::from_secs(20), || Ok(file.exists()))
 }

@@ -1,16 +1,13 @@
 //! Debian's ident server.
 
-use std::{
-    process::Command,
-    thread,
-    time::{Duration, Instant},
-};
+use std::{process::Command, time::Duration};
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 
 use crate::{
     process::Process,
     sandbox::{Place, Sandbox},
+    wait::wait_ready,
 };
 
 /// Starts oidentd; it answers at port 113 when this returns.
@@ -25,10 +22,8 @@ pub fn oidentd(sandbox: &Sandbox, place: Place) -> Result<Process> {
         Place::Client | Place::GuardedClient => sandbox.client(),
         Place::Server | Place::Guarded => sandbox.server(),
     };
-    let deadline = Instant::now() + Duration::from_secs(10);
-    while !netns.listening()?.iter().any(|socket| socket.port == 113) {
-        ensure!(process.is_running() && Instant::now() < deadline, "oidentd:\n{}", process.tail());
-        thread::sleep(Duration::from_millis(10));
-    }
+    wait_ready(&mut process, "oidentd listens", Duration::from_secs(10), || {
+        Ok(netns.listening()?.iter().any(|socket| socket.port == 113))
+    })?;
     Ok(process)
 }

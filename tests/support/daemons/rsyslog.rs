@@ -1,18 +1,13 @@
 //! rsyslog behind the sandbox's /dev/log, with a secure log.
 
-use std::{
-    fs,
-    path::PathBuf,
-    process::Command,
-    thread,
-    time::{Duration, Instant},
-};
+use std::{fs, path::PathBuf, process::Command, time::Duration};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
 use crate::{
     process::Process,
     sandbox::{Place, Sandbox},
+    wait::{wait_for, wait_ready},
 };
 
 /// A running rsyslogd: authpriv and auth go to /var/log/secure, the rest to /var/log/messages; all of it
@@ -43,13 +38,7 @@ impl Rsyslog {
         rsyslogd.args(["-n", "-f", "/etc/rsyslog.conf", "-i", "/run/rsyslogd.pid"]);
         let mut process = sandbox.spawn(Place::Guarded, rsyslogd)?;
         let socket = sandbox.scratch().join("run/dev-log");
-        let deadline = Instant::now() + Duration::from_secs(10);
-        while !socket.exists() {
-            if !process.is_running() || Instant::now() > deadline {
-                bail!("rsyslogd does not listen; its last lines:\n{}", process.tail());
-            }
-            thread::sleep(Duration::from_millis(5));
-        }
+        wait_ready(&mut process, "rsyslogd listens", Duration::from_secs(10), || Ok(socket.exists()))?;
         Ok(Self { process, log: sandbox.scratch().join("log") })
     }
 
@@ -58,7 +47,7 @@ impl Rsyslog {
     /// # Errors
     /// None in time: with the whole file.
     pub fn wait_for_secure(&self, pattern: &str, timeout: Duration) -> Result<String> {
-        wait_for(&self.log.join("secure"), pattern, timeout)
+        wait_for_line(&self.log.join("secure"), pattern, timeout)
     }
 
     /// Waits for a line of /var/log/messages that contains `pattern`.
@@ -66,7 +55,7 @@ impl Rsyslog {
     /// # Errors
     /// None in time: with the whole file.
     pub fn wait_for_message(&self, pattern: &str, timeout: Duration) -> Result<String> {
-        wait_for(&self.log.join("messages"), pattern, timeout)
+        wait_for_line(&self.log.join("messages"), pattern, timeout)
     }
 
     /// Waits for a message that contains `pattern`: facility and level, tag, message.
@@ -74,21 +63,15 @@ impl Rsyslog {
     /// # Errors
     /// None in time: with the whole file.
     pub fn wait_for_priority(&self, pattern: &str, timeout: Duration) -> Result<String> {
-        wait_for(&self.log.join("priorities"), pattern, timeout)
+        wait_for_line(&self.log.join("priorities"), pattern, timeout)
     }
 }
 
-fn wait_for(file: &std::path::Path, pattern: &str, timeout: Duration) -> Result<String> {
-    let deadline = Instant::now() + timeout;
-    loop {
-        // Not there before the first message.
-        let text = fs::read_to_string(file).unwrap_or_default();
-        if let Some(line) = text.lines().find(|line| line.contains(pattern)) {
-            return Ok(line.to_owned());
-        }
-        if Instant::now() > deadline {
-            bail!("no \"{pattern}\" in {} after {timeout:?}:\n{text}", file.display());
-        }
-        thread::sleep(Duration::from_millis(5));
-    }
+fn wait_for_line(file: &std::path::Path, pattern: &str, timeout: Duration) -> Result<String> {
+    // Not there before the first message.
+    let read = || fs::read_to_string(file).unwrap_or_default();
+    wait_for(&format!("\"{pattern}\" is in {}", file.display()), timeout, || {
+        Ok(read().lines().find(|line| line.contains(pattern)).map(str::to_owned))
+    })
+    .with_context(read)
 }

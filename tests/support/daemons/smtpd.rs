@@ -1,20 +1,14 @@
 //! OpenSMTPD, which puts mail to local users into their mailboxes.
 
-use std::{
-    fs,
-    os::unix::fs::PermissionsExt as _,
-    path::PathBuf,
-    process::Command,
-    thread,
-    time::{Duration, Instant},
-};
+use std::{fs, os::unix::fs::PermissionsExt as _, path::PathBuf, process::Command, time::Duration};
 
 use super::mail;
 use crate::{
     process::Process,
     sandbox::{Place, Sandbox},
+    wait::wait_ready,
 };
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 
 /// A running smtpd, with a spool and mailboxes of the sandbox's own.
 #[derive(Debug)]
@@ -44,13 +38,8 @@ impl Smtpd {
         let mut smtpd = Command::new("/usr/sbin/smtpd");
         smtpd.args(["-d", "-f", "/etc/smtpd.conf"]);
         let mut process = sandbox.spawn(Place::Server, smtpd)?;
-        let deadline = Instant::now() + Duration::from_secs(10);
-        while !sandbox.scratch().join("run/smtpd.sock").exists() {
-            if !process.is_running() || Instant::now() > deadline {
-                bail!("smtpd does not listen; its last lines:\n{}", process.tail());
-            }
-            thread::sleep(Duration::from_millis(10));
-        }
+        let socket = sandbox.scratch().join("run/smtpd.sock");
+        wait_ready(&mut process, "smtpd listens", Duration::from_secs(10), || Ok(socket.exists()))?;
         Ok(Self { process, mailboxes })
     }
 

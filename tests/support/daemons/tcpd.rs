@@ -7,15 +7,16 @@ use std::{
     process::Command,
     sync::{Arc, Mutex, PoisonError},
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
 use crate::{
     namespace::Listening,
     process::Process,
     sandbox::{Place, SERVER_V4, SERVER_V6, Sandbox},
+    wait::wait_for,
 };
 
 /// A running xinetd whose one service tcpd guards, and tcpw does not.
@@ -102,23 +103,15 @@ impl Tcpd {
     /// # Errors
     /// There is none in time.
     pub fn wait_for_client(&self, mark: usize, address: &str, timeout: Duration) -> Result<String> {
-        let deadline = Instant::now() + timeout;
         let end = format!(" ({address})");
-        loop {
-            {
-                let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
-                let found = lines[mark.min(lines.len())..]
-                    .iter()
-                    .find(|line| line.contains("connect from ") && line.ends_with(&end));
-                if let Some(line) = found {
-                    return Ok(line.split_once("]: ").map_or(line.as_str(), |(_, said)| said).to_owned());
-                }
-                if Instant::now() > deadline {
-                    let last = lines[mark.min(lines.len())..].join("\n    ");
-                    bail!("tcpd says nothing of {address} in {timeout:?}; it said\n    {last}");
-                }
-            }
-            thread::sleep(Duration::from_millis(2));
-        }
+        let said = || {
+            let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+            lines[mark.min(lines.len())..].to_vec()
+        };
+        let line = wait_for(&format!("tcpd's line about {address}"), timeout, || {
+            Ok(said().into_iter().find(|line| line.contains("connect from ") && line.ends_with(&end)))
+        })
+        .with_context(|| said().join("\n"))?;
+        Ok(line.split_once("]: ").map_or(line.as_str(), |(_, said)| said).to_owned())
     }
 }

@@ -7,7 +7,7 @@
 
 mod seeds;
 
-use std::{fs, process::Command};
+use std::{fs, num::NonZero, process::Command, thread};
 
 use anyhow::{Context, Result, anyhow, bail};
 
@@ -48,25 +48,24 @@ pub(crate) fn main(arguments: &Arguments) -> Result<()> {
 
     say(format_args!("building the fuzz targets, sanitizer {}", arguments.sanitizer));
     run(&mut cargo_fuzz("build", arguments)?)?;
-    let mut broken = Vec::new();
     for target in targets {
         seeds::write(target)?;
-        let mut fuzzer = fuzzer(target, arguments)?;
-        match arguments.runs {
-            Some(runs) => say(format_args!("{target}: {runs} inputs")),
-            None => say(format_args!("{target}: {} seconds", arguments.seconds)),
-        }
-        let done = fuzzer.output().with_context(|| format!("start {}", shown(&fuzzer)))?;
-        let said = String::from_utf8_lossy(&done.stderr);
-        if done.status.success() {
-            let tried = said.lines().find_map(|line| line.strip_prefix("stat::number_of_executed_units:"));
-            let tried =
-                tried.ok_or_else(|| anyhow!("{target} did not say how many inputs it tried: {said}"))?;
-            say(format_args!("{target}: {} inputs, nothing broke", tried.trim()));
-        } else {
-            say(format_args!("{target}: {}\n{said}", done.status));
-            broken.push(target.as_str());
-        }
+    }
+    // A fuzzer uses one processor.
+    let at_once = thread::available_parallelism().map_or(1, NonZero::get);
+    let mut broken = Vec::new();
+    for targets in targets.chunks(at_once) {
+        let done = thread::scope(|scope| {
+            let running: Vec<_> =
+                targets.iter().map(|target| scope.spawn(|| run_fuzzer(target, arguments))).collect();
+            running
+                .into_iter()
+                .map(|fuzzer| fuzzer.join().map_err(|_panic| anyhow!("a fuzzer's thread panicked"))?)
+                .collect::<Result<Vec<_>>>()
+        })?;
+        broken.extend(
+            targets.iter().zip(done).filter(|(_, is_sound)| !is_sound).map(|(target, _)| target.as_str()),
+        );
     }
     if !broken.is_empty() {
         bail!(
@@ -75,6 +74,25 @@ pub(crate) fn main(arguments: &Arguments) -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// Runs the fuzzer of one target to its end; whether nothing broke.
+fn run_fuzzer(target: &str, arguments: &Arguments) -> Result<bool> {
+    let mut fuzzer = fuzzer(target, arguments)?;
+    match arguments.runs {
+        Some(runs) => say(format_args!("{target}: {runs} inputs")),
+        None => say(format_args!("{target}: {} seconds", arguments.seconds)),
+    }
+    let done = fuzzer.output().with_context(|| format!("start {}", shown(&fuzzer)))?;
+    let said = String::from_utf8_lossy(&done.stderr);
+    if !done.status.success() {
+        say(format_args!("{target}: {}\n{said}", done.status));
+        return Ok(false);
+    }
+    let tried = said.lines().find_map(|line| line.strip_prefix("stat::number_of_executed_units:"));
+    let tried = tried.ok_or_else(|| anyhow!("{target} did not say how many inputs it tried: {said}"))?;
+    say(format_args!("{target}: {} inputs, nothing broke", tried.trim()));
+    Ok(true)
 }
 
 /// Every target, by its program's name.

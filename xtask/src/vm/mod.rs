@@ -18,7 +18,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use suites::Run;
 
 use crate::{
-    build::{Profile, build_object, build_other_layout, build_programs},
+    build::{Profile, WORKSPACE, build_object, build_other_layout, build_programs},
     command::{cargo, output, run, say, target},
     setup,
 };
@@ -46,8 +46,8 @@ pub(crate) fn main(arguments: &Arguments) -> Result<()> {
     let wants_upgrades = runs.iter().any(|run| run.test == "upgrade");
     let other = wants_upgrades.then(|| build_other_layout(toolchain)).transpose()?;
     build_object(toolchain)?;
-    let mut programs =
-        vec![build_programs(Profile::Debug, &["tcpw"])?, build_programs(Profile::Debug, &["testd"])?];
+    let tcpw = build_programs(Profile::Debug, &["tcpw", "testd"])?;
+    let mut programs = vec![tcpw.with_file_name("testd"), tcpw];
     programs.extend(other);
     let tests = build_tests(&runs)?;
     for (test, program) in &tests {
@@ -86,7 +86,7 @@ pub(crate) fn main(arguments: &Arguments) -> Result<()> {
 fn build_tests(runs: &[Run]) -> Result<Vec<(String, PathBuf)>> {
     let build = || -> Result<std::process::Command> {
         let mut build = cargo("test")?;
-        build.args(["--package", "tcpw-tests", "--no-run"]);
+        build.args(WORKSPACE).arg("--no-run");
         for run in runs {
             build.args(["--test", &run.test]);
         }
