@@ -82,6 +82,7 @@ pub fn check(texts: &Texts, facts: &dyn Facts, scope: Scope) -> Checked {
     let mut places = Places::new(texts);
     let unreachable = compile::unreachable(&tables);
     rules::leave_out_hints(&tables, &unreachable, &mut diagnostics);
+    rules::leave_out_hosts(&tables.deny, &mut diagnostics);
     rules::check(&tables, &unreachable, &diagnostics, &mut places, &mut sink);
     commands::check(&tables, facts, &mut places, &mut sink);
     commands::foresee(&tables, facts, scope, &mut places, &mut sink);
@@ -89,7 +90,7 @@ pub fn check(texts: &Texts, facts: &dyn Facts, scope: Scope) -> Checked {
     if !is_template {
         // hosts.allow alone may hold the whole policy; hosts.deny alone says little of who gets in.
         let has_allow = !texts.allow.0.as_os_str().is_empty();
-        let idle = if has_allow { idle::check(&tables, &unreachable, &mut places, &mut sink) } else { false };
+        let idle = if has_allow { idle::check(&tables, &unreachable, scope, &mut places, &mut sink) } else { false };
         if has_allow {
             verdicts::check(&tables, &unreachable, texts, scope, idle, &mut places, &mut sink);
         }
