@@ -45,8 +45,8 @@ pub(super) fn check(
         }
     }
     let is_any = !found.is_empty();
-    for (rule, nobody) in found.into_iter().rev() {
-        sink.push(places.at_rule(idle(rule, nobody, scope), rule));
+    for (rule, none_refused) in found.into_iter().rev() {
+        sink.push(places.at_rule(idle(rule, none_refused, scope), rule));
     }
     is_any
 }

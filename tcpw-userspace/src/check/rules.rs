@@ -14,7 +14,7 @@ use crate::{
     },
 };
 
-/// Finds rules that stand there twice, rules that nothing reaches, and rules that match nobody.
+/// Finds rules that stand there twice, rules that nothing reaches, and rules that match no client.
 pub(super) fn check(
     tables: &Tables,
     unreachable: &[Unreachable],
@@ -56,7 +56,7 @@ pub(super) fn check(
             if names_file(rule) || lines.any(|line| explained.contains(&(rule.origin.path.as_path(), line))) {
                 continue;
             }
-            nobody()
+            matches_none()
         } else {
             let by: Vec<&Rule> = found.by.iter().filter_map(|index| rule_of(tables, *index)).collect();
             shadowed(&by)
@@ -100,8 +100,12 @@ pub(super) fn leave_out_hosts(deny: &Table, diagnostics: &mut Vec<Diagnostic>) {
         };
         text.iter().filter(|byte| **byte == b'.').count() == 3
     };
-    let singles =
-        deny.rules.iter().flat_map(|rule| &rule.clients.patterns).filter(|pattern| is_single(pattern)).count();
+    let singles = deny
+        .rules
+        .iter()
+        .flat_map(|rule| &rule.clients.patterns)
+        .filter(|pattern| is_single(pattern))
+        .count();
     if singles >= MANY && found * 16 <= singles {
         diagnostics.retain(|it| !is_such(it));
     }
@@ -168,11 +172,11 @@ fn shadowed(by: &[&Rule]) -> Finding {
     by.iter().fold(finding, |finding, rule| finding.relate(rule.origin.clone(), shown(rule)))
 }
 
-fn nobody() -> Finding {
+fn matches_none() -> Finding {
     Finding::new(
         Code::W029,
         "no client of any daemon matches this rule",
-        "patterns that leave somebody",
+        "patterns that leave some client",
         "it decides nothing",
     )
 }

@@ -65,13 +65,20 @@ const SERVICES: &[(&[u8], &str)] = &[
     (b"scp", "sshd serves it, and is asked for as \"sshd\""),
     (b"nfs-server", KERNEL_NFS),
     (b"rpc.nfsd", KERNEL_NFS),
-    (b"lockd", "it listens in the kernel, and no program asks for it: [names.port] in the settings can name it"),
-    (b"rpc.lockd", "it listens in the kernel, and no program asks for it: [names.port] in the settings can name it"),
+    (
+        b"lockd",
+        "it listens in the kernel, and no program asks for it: [names.port] in the settings can name it",
+    ),
+    (
+        b"rpc.lockd",
+        "it listens in the kernel, and no program asks for it: [names.port] in the settings can name it",
+    ),
     (b"tcp", "this is a protocol: a rule has names of programs, or ports"),
     (b"udp", "this is a protocol: a rule has names of programs, or ports"),
 ];
 
-const KERNEL_NFS: &str = "the kernel serves files as \"nfsd\", a name that [names.port] gives; mounts are granted by \"mountd\"";
+const KERNEL_NFS: &str =
+    "the kernel serves files as \"nfsd\", a name that [names.port] gives; mounts are granted by \"mountd\"";
 
 /// Programs that start services: no client connects to them by these names.
 const STARTERS: &[&[u8]] = &[b"inetd", b"xinetd", b"systemd", b"tcpd"];
@@ -219,7 +226,8 @@ fn service(name: &[u8]) -> Option<Finding> {
 
 /// A unit of systemd or a package: the program that it starts.
 fn unit(name: &str) -> Option<&'static str> {
-    let name = [".service", ".socket", "-server", "@.service"].iter().find_map(|end| name.strip_suffix(end))?;
+    let name =
+        [".service", ".socket", "-server", "@.service"].iter().find_map(|end| name.strip_suffix(end))?;
     match name {
         "ssh" | "openssh" => Some("sshd"),
         name => known::find_known(name.as_bytes()),
@@ -252,7 +260,6 @@ fn unknown(name: &[u8]) -> Option<Finding> {
         );
     }
     let message = format!("no program called {} is known to ask libwrap", quote(name));
-    let consequence =
-        "tcpw judges every daemon of that name; only programs linked with libwrap ask it";
+    let consequence = "tcpw judges every daemon of that name; only programs linked with libwrap ask it";
     Some(Finding::new(Code::H100, message, "", consequence))
 }

@@ -213,7 +213,13 @@ fn fails_open(raw: &[u8]) -> Finding {
 }
 
 /// Finding on an option that libwrap refuses; `text` is `raw` without its `\:`.
-fn error(raw: &[u8], text: &[u8], objection: &str, is_behind_command: bool, is_contradicted: bool) -> Finding {
+fn error(
+    raw: &[u8],
+    text: &[u8],
+    objection: &str,
+    is_behind_command: bool,
+    is_contradicted: bool,
+) -> Finding {
     if text.is_empty() {
         return Finding::new(Code::E060, "empty option", "an option after every \":\"", REFUSES).replace("");
     }
@@ -228,9 +234,9 @@ fn error(raw: &[u8], text: &[u8], objection: &str, is_behind_command: bool, is_c
         finding(Code::E065, "a value after the option's name")
     } else if objection.ends_with("requires no value") {
         let value = value.trim_ascii();
-        let is_other = [&b"allow"[..], b"deny"].iter().any(|word| {
-            value.eq_ignore_ascii_case(word) && !name.eq_ignore_ascii_case(word)
-        });
+        let is_other = [&b"allow"[..], b"deny"]
+            .iter()
+            .any(|word| value.eq_ignore_ascii_case(word) && !name.eq_ignore_ascii_case(word));
         // Which of the two was meant is not known.
         let finding = finding(Code::E066, "the option's name alone");
         if is_other { finding } else { finding.replace(name) }

@@ -62,7 +62,8 @@ pub(crate) fn is_placeholder(token: &[u8]) -> bool {
         || text.starts_with("__") && text.ends_with("__") && text.len() > 4
         || text.starts_with("@@") && text.ends_with("@@") && text.len() > 4
         || text.starts_with('%') && text.ends_with('%') && text.len() > 2
-        || text.starts_with("%(") || text.starts_with("#{")
+        || text.starts_with("%(")
+        || text.starts_with("#{")
         || text.starts_with('$') && text[1..].starts_with(|it: char| it.is_ascii_alphabetic());
     is_dots || text == "…" || has_marks || is_pattern_of_address(text) || is_instruction(text)
 }
@@ -81,12 +82,11 @@ fn is_pattern_of_address(text: &str) -> bool {
     let are_next = || parts.windows(2).all(|pair| first(&pair[0]) + 1 == first(&pair[1]));
     // "xxx.xxx.xxx.0", "ip.ip.ip.ip"
     let is_any = |part: &&str| is_letters(part) && part.starts_with(['x', 'n', 'y', 'z']);
-    let is_part = |part: &&str| is_any(part) || part.bytes().all(|byte| byte.is_ascii_digit()) && !part.is_empty();
+    let is_part =
+        |part: &&str| is_any(part) || part.bytes().all(|byte| byte.is_ascii_digit()) && !part.is_empty();
     let is_mixed = parts.iter().all(is_part) && parts.iter().filter(|part| is_any(part)).count() >= 2;
     let is_word = parts[0] == "ip" && are_same();
-    parts.len() == 4
-        && (is_mixed || is_word || parts.iter().all(is_letters)
-            && (are_same() || are_next()))
+    parts.len() == 4 && (is_mixed || is_word || parts.iter().all(is_letters) && (are_same() || are_next()))
 }
 
 /// `your.domain`, `my-ip`, `ip_address`, `your_network/mask`.
@@ -114,7 +114,15 @@ fn is_instruction(text: &str) -> bool {
     };
     let is_subject = |word: &&str| SUBJECTS.contains(word) || glued(word);
     const FILL_IN: [&str; 9] = [
-        "todo", "fixme", "changeme", "change_me", "replaceme", "replace_me", "placeholder", "client_list", "client-list",
+        "todo",
+        "fixme",
+        "changeme",
+        "change_me",
+        "replaceme",
+        "replace_me",
+        "placeholder",
+        "client_list",
+        "client-list",
     ];
     if FILL_IN.contains(&text) {
         return true;
@@ -123,12 +131,16 @@ fn is_instruction(text: &str) -> bool {
     const ENDS: [&str; 4] = ["ip", "ipaddress", "netgroup", "network"];
     let is_domain = |word: &&str| matches!(*word, "yourdomain" | "mydomain" | "yourcompany" | "mycompany");
     if let [first, .., last] = words.as_slice()
+        && *first != "some"
         && (text.contains('_') && ENDS.contains(last) && !text.contains('.')
             || OWNERS.contains(first) && ENDS.contains(last) && !text.contains('.'))
     {
         return true;
     }
-    if words.len() > 2 && words.iter().any(is_domain) && matches!(words.last(), Some(&("com" | "org" | "net"))) {
+    if words.len() > 2
+        && words.iter().any(is_domain)
+        && matches!(words.last(), Some(&("com" | "org" | "net")))
+    {
         return true;
     }
     match words.as_slice() {

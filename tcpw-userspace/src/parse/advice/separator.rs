@@ -47,15 +47,15 @@ fn is_likely_daemon(word: &[u8]) -> bool {
 
 /// Whether every word up to the options may be a client.
 fn are_likely_clients(text: &[u8]) -> bool {
-    const WORDS: [&[u8]; 7] =
-        [b"ALL", b"LOCAL", b"KNOWN", b"UNKNOWN", b"PARANOID", b"EXCEPT", b"localhost"];
+    const WORDS: [&[u8]; 7] = [b"ALL", b"LOCAL", b"KNOWN", b"UNKNOWN", b"PARANOID", b"EXCEPT", b"localhost"];
     let clients = &text[..split_at(text, b':').unwrap_or(text.len())];
     tokens(clients, 0).all(|(_, word)| {
         WORDS.iter().any(|known| known.eq_ignore_ascii_case(word))
             || known::address_part(word).is_some()
             || number::ipv6(word).is_some()
             || matches!(word, [b'.' | b'/' | b'@', _, ..])
-            || word.contains(&b'.') && word.iter().all(|byte| byte.is_ascii_alphanumeric() || b".-_@*?/".contains(byte))
+            || word.contains(&b'.')
+                && word.iter().all(|byte| byte.is_ascii_alphanumeric() || b".-_@*?/".contains(byte))
     })
 }
 

@@ -281,7 +281,9 @@ fn bracketed(token: &[u8]) -> Finding {
     }
     // IPv4 has no brackets.
     let is_v4 = match inner.iter().position(|byte| *byte == b'/') {
-        Some(at) => network::decimal_parts(&inner[..at]).is_some() && number::mask_v4(&inner[at + 1..]).is_some(),
+        Some(at) => {
+            network::decimal_parts(&inner[..at]).is_some() && number::mask_v4(&inner[at + 1..]).is_some()
+        }
         None => network::decimal_parts(inner).is_some(),
     };
     if is_v4 { finding.replace(inner) } else { finding }

@@ -83,7 +83,8 @@ pub(super) fn bare_ipv6(bytes: &[u8], address: &Range<usize>, writer: Writer) ->
 /// A line that is only an address; `pattern`: as it stands in a rule.
 pub(super) fn address_alone(text: &[u8], pattern: Option<&[u8]>, kind: TableKind) -> Finding {
     if kind == TableKind::Allow {
-        let message = format!("{} without a daemon: no \":\" between daemon list and client list", quote(text));
+        let message =
+            format!("{} without a daemon: no \":\" between daemon list and client list", quote(text));
         let consequence = "the line is skipped: the client is not allowed by it";
         return Finding::new(Code::E005, message, "\"daemons : clients\"", consequence);
     }

@@ -5,7 +5,6 @@ use std::net::Ipv4Addr;
 use super::{Cut, Mistake};
 use crate::parse::{
     advice::{Code, Finding, known, placeholder, quote, range},
-
     list::tokens,
     number,
 };
@@ -20,7 +19,10 @@ pub(in crate::parse) fn apart(cut: &Cut<'_>) -> Vec<Mistake> {
     let mut at = 0;
     while at < all.len() {
         let rest = &all[at..];
-        let pair = network(rest).or_else(|| range_of(rest)).or_else(|| blanks_inside(cut, rest)).or_else(|| several(rest));
+        let pair = network(rest)
+            .or_else(|| range_of(rest))
+            .or_else(|| blanks_inside(cut, rest))
+            .or_else(|| several(rest));
         let Some((count, finding, fix)) = pair else {
             at += 1;
             continue;
@@ -85,7 +87,11 @@ fn network(words: &[(usize, &[u8])]) -> Option<(usize, Said, Option<String>)> {
     }
     let address: Ipv4Addr = std::str::from_utf8(address).ok()?.parse().ok()?;
     let mask = mask.strip_prefix(b"(").and_then(|mask| mask.strip_suffix(b")")).unwrap_or(mask);
-    let mask = if count == 2 && words[1].1.starts_with(b"(") { mask.strip_prefix(b"/").unwrap_or(mask) } else { mask };
+    let mask = if count == 2 && words[1].1.starts_with(b"(") {
+        mask.strip_prefix(b"/").unwrap_or(mask)
+    } else {
+        mask
+    };
     let bits = prefix_bits(mask).or_else(|| wildcard_bits(address, mask))?;
     Some((count, said, Some(network_of(address, bits))))
 }
@@ -123,7 +129,8 @@ fn is_length_of(address: &[u8], number: &[u8]) -> bool {
     let text = std::str::from_utf8(address).ok().and_then(|text| text.parse::<Ipv4Addr>().ok());
     let Some(address) = text else { return false };
     let is_network = address.octets()[3] == 0;
-    let is_number = number.iter().all(u8::is_ascii_digit) && prefix_bits(number).is_some_and(|bits| bits >= 8);
+    let is_number =
+        number.iter().all(u8::is_ascii_digit) && prefix_bits(number).is_some_and(|bits| bits >= 8);
     is_network && (is_number || wildcard_bits(address, number).is_some())
 }
 

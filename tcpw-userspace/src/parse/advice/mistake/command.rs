@@ -69,12 +69,16 @@ fn colon_behind_name(cut: &Cut<'_>) -> Option<Mistake> {
     let (name, value) = cut.fields.windows(2).find_map(|pair| {
         let [name, value] = pair else { return None };
         let is_name = takes_value(&name.text.to_ascii_lowercase()) && name.option.is_err();
-        (is_name && value.option.is_err() && !value.text.is_empty()).then_some((name, value))
+        let next = option_name(&value.text);
+        let is_option = std::str::from_utf8(&next).is_ok_and(|next| option::near(next).is_some());
+        let is_value = value.option.is_err() && !value.text.is_empty() && !is_option;
+        (is_name && is_value).then_some((name, value))
     })?;
     let end = value.span.end.min(cut.text().len());
     let raw = cut.bytes.get(name.span.start..end)?;
     let message = format!("no colon stands between an option and its value: {}", quote(raw));
-    let refuses = "the option has no value: every client that the rule matches is refused, in hosts.allow too";
+    let refuses =
+        "the option has no value: every client that the rule matches is refused, in hosts.allow too";
     let finding = Finding::new(Code::E065, message, "a blank between them", refuses);
     let fixed = [&cut.bytes[name.span.clone()], b" ", &cut.bytes[value.span.start..end]].concat();
     let start = name.span.start;

@@ -58,7 +58,9 @@ fn trailing(cut: &Cut<'_>) -> Option<Mistake> {
     let signs: [&[u8]; 5] = [b"#", b"//", b"/*", b"<!--", b";"];
     let is_sign = |word: &[u8]| signs.iter().any(|sign| word.starts_with(sign)) || word == b"--";
     let all = || tokens(cut.clients(), start);
-    if let Some((at, word)) = all().next().filter(|(_, word)| word.starts_with(b"#") || matches!(*word, b"//" | b"--")) {
+    if let Some((at, word)) =
+        all().next().filter(|(_, word)| word.starts_with(b"#") || matches!(*word, b"//" | b"--"))
+    {
         // The clients themselves are commented out: what was meant is not known.
         let message = format!("{} begins no comment inside a line", quote(word));
         let finding = Finding::new(Code::W023, message, "a comment on a line of its own", WORDS);
@@ -86,7 +88,8 @@ fn behind_daemons(cut: &Cut<'_>) -> Option<Mistake> {
     let daemons = cut.is_rule().then(|| &cut.bytes[..cut.colons[0]])?;
     let (at, word) = tokens(daemons, 0).skip(1).find(|(_, word)| word.starts_with(b"#"))?;
     let comment = daemons[at..].strip_prefix(b"#").unwrap_or(word).trim_ascii();
-    let fixed = [b"# ", comment, b"\n", daemons[..at].trim_ascii_end(), &cut.text()[cut.colons[0]..]].concat();
+    let fixed =
+        [b"# ", comment, b"\n", daemons[..at].trim_ascii_end(), &cut.text()[cut.colons[0]..]].concat();
     let message = "a comment cannot stand inside a rule: \"#\" means nothing inside a line";
     let expected = "a comment on a line of its own, \"#\" in the first column";
     let finding = Finding::new(Code::W023, message, expected, "every word of it is taken for a daemon");

@@ -53,12 +53,8 @@ pub(super) fn ipv6(cut: &Cut<'_>) -> Option<Mistake> {
     };
     let note = mended.note;
     let message = format!("IPv6 address without brackets: {}{more}{by}{note}", quote(address));
-    let finding = Finding::new(
-        code,
-        message,
-        "brackets: its colons separate the fields of a rule",
-        CONSEQUENCE,
-    );
+    let finding =
+        Finding::new(code, message, "brackets: its colons separate the fields of a rule", CONSEQUENCE);
     let finding = if mended.fixed { finding.replace(mended.text) } else { finding };
     Some(cut.whole(finding))
 }
@@ -158,14 +154,15 @@ fn words(text: &[u8], end: usize) -> impl Iterator<Item = Range<usize>> {
 
 /// Where the first option with a text of its own begins.
 fn commands_start(text: &[u8]) -> usize {
-    let mut at = 0;
+    let (mut at, mut colons) = (0, 0);
     while let Some(colon) = text[at..].iter().position(|byte| *byte == b':') {
         at += colon + 1;
+        colons += 1;
         let field = text[at..].trim_ascii_start();
         let name = option_name(field);
         if super::takes_text(&name)
             || matches!(name.as_slice(), b"severity" | b"banners")
-            || field.starts_with(b"(")
+            || colons > 1 && field.starts_with(b"(")
         {
             return at;
         }
@@ -278,12 +275,15 @@ fn malformed(cut: &Cut<'_>) -> Option<Mistake> {
         let text = &text[word.clone()];
         let colons = text.iter().filter(|byte| **byte == b':').count();
         let groups = text.split(|byte| *byte == b':').filter(|group| !group.is_empty()).count();
-        word.start > cut.colons[0] && word.contains(&cut.colons[1]) && word.end >= field.span.start
+        word.start > cut.colons[0]
+            && word.contains(&cut.colons[1])
+            && word.end >= field.span.start
             && text.iter().all(is_part)
             && (colons >= 3 || colons == 2 && text.windows(2).any(|pair| pair == b"::") || groups > 2)
     })?;
     let address = &text[word];
-    let is_hardware = address.len() == 17 && address.split(|byte| *byte == b':').all(|group| group.len() == 2);
+    let is_hardware =
+        address.len() == 17 && address.split(|byte| *byte == b':').all(|group| group.len() == 2);
     let message = if is_hardware {
         format!("{} is a hardware address: clients are known by their network address alone", quote(address))
     } else {

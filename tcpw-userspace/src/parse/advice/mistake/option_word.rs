@@ -226,8 +226,12 @@ fn no_colon_at_all(cut: &Cut<'_>) -> Option<Mistake> {
         return None;
     }
     let message = format!("no \":\" before {}, the first of the clients", quote(clients[0].1));
-    let consequence = format!("the clients are taken for daemons, and {} for a client: the rule matches nobody", quote(word));
-    let names = |words: &[(usize, &[u8])]| words.iter().map(|(_, word)| *word).collect::<Vec<_>>().join(&b' ');
+    let consequence = format!(
+        "the clients are taken for daemons, and {} for a client: the rule matches nobody",
+        quote(word)
+    );
+    let names =
+        |words: &[(usize, &[u8])]| words.iter().map(|(_, word)| *word).collect::<Vec<_>>().join(&b' ');
     let fixed = [&names(&all[..first]), &b": "[..], &names(clients), b" ", &text[cut.colons[0]..]].concat();
     let finding = Finding::new(Code::W107, message, "\"daemons : clients : option\"", consequence);
     Some(cut.whole(finding.replace(fixed)))

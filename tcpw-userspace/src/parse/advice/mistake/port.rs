@@ -72,7 +72,8 @@ fn mask(cut: &Cut<'_>) -> Option<Mistake> {
     let end = first.span.end.min(text.len());
     let network = apart::network_of(net, bits);
     let message = format!("{}: between a network and its mask stands \"/\"", quote(&text[at..end]));
-    let consequence = "the mask is taken for an option, which does not exist: every client that matches is refused";
+    let consequence =
+        "the mask is taken for an option, which does not exist: every client that matches is refused";
     let finding = Finding::new(Code::E064, message, "network/mask", consequence);
     Some(cut.whole(finding.replace([&text[..at], network.as_bytes(), &text[end..]].concat())))
 }
@@ -87,8 +88,10 @@ fn url(cut: &Cut<'_>) -> Option<Mistake> {
     let text = cut.text();
     let words = text.get(at..)?;
     let end = at + words.iter().position(u8::is_ascii_whitespace).unwrap_or(words.len());
-    let message = format!("{} is a URL: a client is named by its address or name alone", quote(&text[at..end]));
-    let consequence = "its colon begins an option that does not exist: every client that the rule matches is refused";
+    let message =
+        format!("{} is a URL: a client is named by its address or name alone", quote(&text[at..end]));
+    let consequence =
+        "its colon begins an option that does not exist: every client that the rule matches is refused";
     let finding = Finding::new(Code::E064, message, "an address, a network or a name", consequence);
     let host = text[at..end].strip_suffix(b"/").unwrap_or(&text[at..end]);
     let host = &host[host.iter().position(|byte| *byte == b'/').unwrap_or_default()..];

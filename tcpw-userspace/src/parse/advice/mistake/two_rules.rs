@@ -115,7 +115,9 @@ fn first_daemon(text: &[u8], start: usize, first_colon: usize) -> usize {
 fn is_host(text: &[u8]) -> bool {
     let mut labels = text.rsplit(|byte| *byte == b'.');
     let top = labels.next().unwrap_or_default();
-    top.len() >= 2 && top.iter().all(u8::is_ascii_alphabetic) && labels.next().is_some_and(|it| !it.is_empty())
+    top.len() >= 2
+        && top.iter().all(u8::is_ascii_alphabetic)
+        && labels.next().is_some_and(|it| !it.is_empty())
 }
 
 /// Whether a rule may end with this part of a word.
