@@ -60,7 +60,7 @@ pub(super) fn check(tables: &Tables, facts: &dyn Facts, places: &mut Places<'_>,
 
 /// Findings on commands that cannot work on this machine.
 ///
-/// Of tables that are not in use only what decides who gets in is looked at.
+/// Of tables that are not in use only commands that decide on access are looked at.
 pub(super) fn foresee(
     tables: &Tables,
     facts: &dyn Facts,
@@ -78,10 +78,10 @@ pub(super) fn foresee(
                 Ok(_) | Err(_) => continue,
             };
             let consequence = match table.kind {
-                _ if !is_asked => "the command fails each time, and nobody is told",
+                _ if !is_asked => "the command fails each time, without a message",
                 _ if !may_end_table(rule) => "the command fails each time; the option behind it decides",
                 TableKind::Allow => {
-                    "the command fails for every client: the rule lets nobody in; where hosts.deny has ALL, every client of the rule is refused"
+                    "the command fails for every client: the rule lets no client in; where hosts.deny has ALL, every client of the rule is refused"
                 }
                 TableKind::Deny => "the command fails for every client: all clients of the rule are let in",
             };

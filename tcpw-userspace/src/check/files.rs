@@ -1,4 +1,4 @@
-//! Findings on the files themselves: what they are, and who may write them.
+//! Findings on the files themselves: what they are, and which users may write them.
 
 use std::{
     path::{Path, PathBuf},
@@ -72,14 +72,14 @@ fn look_at(path: &Path, status: Status, nothing: &str) -> Option<Finding> {
             Code::W009,
             "this is no regular file",
             "a regular file",
-            "libwrap waits for whoever writes into it, at every connection; tcpw gives up after half a second",
+            "at every connection libwrap waits until something is written into it; tcpw gives up after half a second",
         )),
     }
 }
 
 /// Whether others than root may write it. Of tables that are not in use only: whether everybody may.
 fn writers(path: &Path, status: Status, in_use: bool, facts: &dyn Facts) -> Option<Finding> {
-    let consequence = "whoever may write it decides who may connect, and which commands run";
+    let consequence = "a user that may write it decides which clients may connect, and which commands run";
     let finding = |writer: String, advice: String| {
         let message = format!("{writer} may write this file");
         Finding::new(Code::W008, message, "a file that only root may write", consequence).advise(advice)

@@ -100,7 +100,7 @@ pub(super) fn program_of(text: &[u8], facts: &dyn Facts, runs_here: bool) -> Opt
     }
 }
 
-/// The permission bit that counts for a user who runs a file.
+/// The permission bit that counts for a user that runs a file.
 fn execute_bit(status: Status, user: &Account) -> u32 {
     if status.owner == user.uid {
         0o100
@@ -198,15 +198,15 @@ fn of_file(path: &Path, user: &Account, settings: &Settings, facts: &dyn Facts) 
     const RIGHTS: &str = "give it to that user with chown";
     let is_below = |directory: &Path| path.starts_with(directory);
     let may_change = settings.writable.iter().any(|directory| is_below(directory));
-    let is_his = settings.files.iter().any(|file| file == path);
+    let is_given = settings.files.iter().any(|file| file == path);
     let status = facts.status(path);
     match status.kind {
         // Made for the user, or given to it.
-        Kind::Missing if is_his => None,
-        Kind::File if is_his && status.owner == 0 => None,
+        Kind::Missing if is_given => None,
+        Kind::File if is_given && status.owner == 0 => None,
         // A device: /dev/null and the like.
         Kind::Other => None,
-        Kind::File if !(may_change || is_his || is_below(Path::new(LOGS))) => Some(OPEN),
+        Kind::File if !(may_change || is_given || is_below(Path::new(LOGS))) => Some(OPEN),
         Kind::File if has_write_bit(status, user) => None,
         Kind::File if !may_change && status.owner == 0 => Some(OPEN),
         Kind::File => Some(RIGHTS),

@@ -5,7 +5,7 @@
 
 use std::collections::HashSet;
 
-use super::{place::Places, verdicts::leads_to};
+use super::{Scope, place::Places, verdicts::leads_to};
 use crate::{
     compile::Unreachable,
     evaluate::request::RuleIndex,
@@ -23,6 +23,7 @@ use crate::{
 pub(super) fn check(
     tables: &Tables,
     unreachable: &[Unreachable],
+    scope: Scope,
     places: &mut Places<'_>,
     sink: &mut Sink,
 ) -> bool {
@@ -44,13 +45,13 @@ pub(super) fn check(
         }
     }
     let is_any = !found.is_empty();
-    for (rule, nobody) in found.into_iter().rev() {
-        sink.push(places.at_rule(idle(rule, nobody), rule));
+    for (rule, none_refused) in found.into_iter().rev() {
+        sink.push(places.at_rule(idle(rule, none_refused, scope), rule));
     }
     is_any
 }
 
-fn idle(rule: &Rule, nobody_is_refused: bool) -> Finding {
+fn idle(rule: &Rule, nobody_is_refused: bool, scope: Scope) -> Finding {
     let daemons: Vec<String> = tokens(&rule.daemons).filter_map(name).take(3).collect();
     let at = if daemons.is_empty() { "its daemons".to_owned() } else { daemons.join(", ") };
     let message = match rule.clients.except {
@@ -59,7 +60,11 @@ fn idle(rule: &Rule, nobody_is_refused: bool) -> Finding {
     };
     let message = if nobody_is_refused { format!("{message}, nor anywhere") } else { message };
     let daemons = if daemons.is_empty() { "ALL".to_owned() } else { daemons.join(", ") };
-    let consequence = "what no rule refuses is allowed: all other clients get in, too";
+    let consequence = if scope.both {
+        "what no rule refuses is allowed: all other clients get in, too"
+    } else {
+        "hosts.deny was not named, and is taken as empty: all other clients get in, too"
+    };
     Finding::new(Code::W158, message, "a rule behind it that refuses the others", consequence)
         .advise(format!("to refuse all others, write in hosts.deny: {daemons}: ALL"))
 }

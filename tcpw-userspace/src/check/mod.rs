@@ -36,7 +36,7 @@ use place::Places;
 pub struct Scope {
     /// Both tables are at hand; else what one table says of the other is left out.
     pub both: bool,
-    /// These are the tables in use, so that it matters who may write them and what commands may do.
+    /// These are the tables in use, so that it matters which users may write them and what commands may do.
     pub in_use: bool,
 }
 
@@ -82,14 +82,16 @@ pub fn check(texts: &Texts, facts: &dyn Facts, scope: Scope) -> Checked {
     let mut places = Places::new(texts);
     let unreachable = compile::unreachable(&tables);
     rules::leave_out_hints(&tables, &unreachable, &mut diagnostics);
+    rules::leave_out_hosts(&tables.deny, &mut diagnostics);
     rules::check(&tables, &unreachable, &diagnostics, &mut places, &mut sink);
     commands::check(&tables, facts, &mut places, &mut sink);
     commands::foresee(&tables, facts, scope, &mut places, &mut sink);
     let is_template = diagnostics.iter().any(|it| it.code == Code::W170.as_str());
     if !is_template {
-        // hosts.allow alone may hold the whole policy; hosts.deny alone says little of who gets in.
+        // hosts.allow alone may hold the whole policy; hosts.deny alone says little of which clients get in.
         let has_allow = !texts.allow.0.as_os_str().is_empty();
-        let idle = if has_allow { idle::check(&tables, &unreachable, &mut places, &mut sink) } else { false };
+        let idle =
+            if has_allow { idle::check(&tables, &unreachable, scope, &mut places, &mut sink) } else { false };
         if has_allow {
             verdicts::check(&tables, &unreachable, texts, scope, idle, &mut places, &mut sink);
         }

@@ -10,11 +10,11 @@ use crate::{
         code::Code,
         diagnostic::{Diagnostic, Finding, Fix, Severity, Sink},
         list::{split_at, tokens},
-        rule::{Rule, TableKind, Tables},
+        rule::{ClientPattern, HostPattern, Rule, Table, TableKind, Tables, TextPattern},
     },
 };
 
-/// Finds rules that stand there twice, rules that nothing reaches, and rules that match nobody.
+/// Finds rules that stand there twice, rules that nothing reaches, and rules that match no client.
 pub(super) fn check(
     tables: &Tables,
     unreachable: &[Unreachable],
@@ -56,7 +56,7 @@ pub(super) fn check(
             if names_file(rule) || lines.any(|line| explained.contains(&(rule.origin.path.as_path(), line))) {
                 continue;
             }
-            nobody()
+            matches_none()
         } else {
             let by: Vec<&Rule> = found.by.iter().filter_map(|index| rule_of(tables, *index)).collect();
             shadowed(&by)
@@ -81,6 +81,34 @@ pub(super) fn leave_out_hints(
     diagnostics.retain(|it| {
         it.severity > Severity::Hint || !lines.contains(&(it.origin.path.as_path(), it.origin.line))
     });
+}
+
+/// Least single addresses of a list whose members are hosts, networks' addresses included.
+const MANY: usize = 32;
+
+/// Leaves out that an address ending in 0 is a network's, in a list of many single addresses that are refused:
+/// one in 256 of them ends so, and is a host in a larger network.
+pub(super) fn leave_out_hosts(deny: &Table, diagnostics: &mut Vec<Diagnostic>) {
+    let is_such = |it: &Diagnostic| it.code == Code::W154.as_str() && it.origin.path == deny.path;
+    let found: usize = diagnostics.iter().filter(|it| is_such(it)).map(|it| 1 + it.more).sum();
+    if found == 0 {
+        return;
+    }
+    let is_single = |pattern: &ClientPattern| {
+        let HostPattern::Text { pattern: TextPattern::Exact(text), numeric: true } = &pattern.host else {
+            return false;
+        };
+        text.iter().filter(|byte| **byte == b'.').count() == 3
+    };
+    let singles = deny
+        .rules
+        .iter()
+        .flat_map(|rule| &rule.clients.patterns)
+        .filter(|pattern| is_single(pattern))
+        .count();
+    if singles >= MANY && found * 16 <= singles {
+        diagnostics.retain(|it| !is_such(it));
+    }
 }
 
 /// Whether a pattern file is among the rule's clients or servers.
@@ -144,11 +172,11 @@ fn shadowed(by: &[&Rule]) -> Finding {
     by.iter().fold(finding, |finding, rule| finding.relate(rule.origin.clone(), shown(rule)))
 }
 
-fn nobody() -> Finding {
+fn matches_none() -> Finding {
     Finding::new(
         Code::W029,
         "no client of any daemon matches this rule",
-        "patterns that leave somebody",
+        "patterns that leave some client",
         "it decides nothing",
     )
 }

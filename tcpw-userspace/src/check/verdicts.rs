@@ -1,4 +1,4 @@
-//! What both tables together come to: nobody is refused, or nobody gets in.
+//! What both tables together lead to: no client is refused, or none gets in.
 //!
 //! A table that was not named is taken as empty.
 
@@ -24,7 +24,7 @@ use crate::{
     },
 };
 
-/// Findings on what both tables come to.
+/// Findings on what both tables lead to.
 pub(super) fn check(
     tables: &Tables,
     unreachable: &[Unreachable],
@@ -74,7 +74,7 @@ fn everybody() -> Finding {
     Finding::new(
         Code::W142,
         "everybody is refused, and no rule lets anybody in",
-        "a rule in hosts.allow for whoever administers this host",
+        "a rule in hosts.allow for the network from which this host is administered",
         "no connection to any daemon is accepted, that of the administrator included",
     )
     .advise("sshd: 192.0.2.0/24 in hosts.allow, with your own network")
@@ -90,7 +90,7 @@ fn ssh() -> Finding {
     .advise("sshd: 192.0.2.0/24 in hosts.allow, with your own network")
 }
 
-/// What a match of a rule comes to.
+/// What a match of a rule leads to.
 pub(super) fn leads_to(rule: &Rule, kind: TableKind) -> TableKind {
     for OptionField { option, .. } in &rule.options {
         match option {

@@ -3,7 +3,7 @@
 use std::{
     io::{BufWriter, Write},
     net::IpAddr,
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use clap::Args;
@@ -78,6 +78,13 @@ pub fn run(arguments: &ListArgs) -> Result<Outcome, Failure> {
 
 /// `sshd`, `sshd@10.0.0.1`, `22`.
 fn wanted(service: &str) -> Result<ServiceFilter, Failure> {
+    let path = Path::new(service);
+    let is_table = path.file_name().is_some_and(|name| name == "hosts.allow" || name == "hosts.deny");
+    if is_table || service.contains('/') && path.exists() {
+        return Err(Failure::usage(format!(
+            "{service} is no service: name a table with --hosts-allow or --hosts-deny"
+        )));
+    }
     let (daemon, server) = match service.rsplit_once('@') {
         Some((daemon, address)) if !daemon.is_empty() => (daemon, Some(address)),
         Some(_) | None => (service, None),

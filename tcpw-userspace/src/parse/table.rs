@@ -79,6 +79,8 @@ impl Parser<'_, '_, '_> {
         let mut open_mark = None;
         // Lines of the text that belong to the rule before them, as was said there.
         let mut told_until = 0;
+        // The line before was meant to go on in this one.
+        let mut is_rest = false;
         let mut lines = Lexer::new(source.text).peekable();
         while let Some(line) = lines.next() {
             if let Some((origin, line_start)) =
@@ -107,7 +109,13 @@ impl Parser<'_, '_, '_> {
                 let is_mark = self.writer != before && self.writer == Writer::SshGuard;
                 open_mark = if is_mark { Some(line) } else { open_mark };
             } else if !is_blank {
-                let found = self.line(&line);
+                let mut found = self.line(&line);
+                let was_rest = is_rest;
+                is_rest = found.iter().any(|(_, _, it)| matches!(it.code, Code::W011 | Code::W017));
+                if was_rest {
+                    let follows = |code| matches!(code, Code::E005 | Code::E093 | Code::W020 | Code::W021);
+                    found.retain(|(_, _, finding)| !follows(finding.code));
+                }
                 if line.span.start >= told_until {
                     let rest = lines.peek().filter(|next| !next.broken && !next.has_nul());
                     let end = rest.and_then(|next| self.rest_of(&line, next));
@@ -160,7 +168,7 @@ impl Parser<'_, '_, '_> {
             self.table.rules.push(rule);
         } else {
             self.complain(*number, "missing \":\" separator");
-            found.push((0, text.len(), advice::missing(text, self.writer)));
+            found.push((0, text.len(), advice::missing(text, self.writer, self.table.kind)));
             self.mistakes(line, colons, &fields, &mut found);
         }
         advice::drop_noise(&mut found);

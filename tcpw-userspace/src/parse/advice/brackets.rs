@@ -15,10 +15,18 @@ pub(super) fn stuck(token: &[u8]) -> Option<Finding> {
     let message = format!("{} is stuck to the brackets of {}", quote(&rest), quote(token));
     let expected = "the brackets alone: [address] or [network]/length";
     let finding = Finding::new(Code::W150, message, expected, NEVER);
-    let (address, zone) = match number::ipv6(inner) {
+    let plain = inner.strip_prefix(b"[").unwrap_or(inner);
+    let (address, zone) = match number::ipv6(plain) {
         Some(found) => found,
         None => return Some(finding),
     };
+    // Brackets too many.
+    if rest.iter().all(|byte| matches!(byte, b'[' | b']')) && zone.is_none() {
+        return Some(finding.replace(format!("[{}]", shown(plain))));
+    }
+    if plain != inner {
+        return Some(finding);
+    }
     let is_zone = before.is_empty() && behind.starts_with(b"%") && zone.is_none();
     let (zone_text, length) = match behind.iter().position(|byte| *byte == b'/') {
         Some(at) => behind.split_at(at),

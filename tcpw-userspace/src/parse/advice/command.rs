@@ -59,7 +59,7 @@ fn begins_word(text: &[u8], at: usize) -> bool {
 
 /// A spawn whose command is waited for.
 pub(super) fn spawn(raw: &[u8], text: &[u8]) -> Option<Finding> {
-    let command = text.trim_ascii();
+    let (command, comment) = without_comment(text.trim_ascii());
     if command.ends_with(b"&") {
         return None;
     }
@@ -69,11 +69,31 @@ pub(super) fn spawn(raw: &[u8], text: &[u8]) -> Option<Finding> {
         "\"&\" at the end of the command",
         "libwrap decides only when the command has ended: a slow one holds up every client of this rule",
     );
+    // Nothing can be put behind a comment of the shell.
+    if comment {
+        return Some(finding);
+    }
     let is_simple = !command.iter().any(|byte| b";|&\n".contains(byte)) || command.ends_with(b")");
     Some(match raw_value(raw) {
         Some(start) if !is_simple => finding.replace([&raw[..start], b"(", &raw[start..], b") &"].concat()),
         _ => finding.replace([raw, b" &"].concat()),
     })
+}
+
+/// A command without the comment at its end, and whether it has one.
+fn without_comment(command: &[u8]) -> (&[u8], bool) {
+    let mut quote = None;
+    for (at, byte) in command.iter().enumerate() {
+        match (quote, byte) {
+            (None, b'"' | b'\'' | b'`') => quote = Some(*byte),
+            (Some(open), byte) if open == *byte => quote = None,
+            (None, b'#') if at > 0 && command[at - 1].is_ascii_whitespace() => {
+                return (command[..at].trim_ascii_end(), true);
+            }
+            _ => {}
+        }
+    }
+    (command, false)
 }
 
 /// Where the value of an option begins.

@@ -1,7 +1,9 @@
 //! Findings on one token of a daemon list.
 
 use super::{
-    Code, Finding, NEVER, Side, known, line, quote,
+    Code, Finding, NEVER, Side, known, line,
+    placeholder::daemon as placeholder_daemon,
+    quote,
     separator::foreign,
     text,
     word::{DAEMON_WORDS, near_word},
@@ -44,7 +46,39 @@ const SERVICES: &[(&[u8], &str)] = &[
     (b"vnc", "write the name of the program: Xvnc or x11vnc"),
     (b"samba", "write the names of the programs: smbd, nmbd"),
     (b"cups", "write the name of the program: cupsd"),
+    (b"ldaps", "write the name of the program: slapd"),
+    (b"apache", "write the name of the program: apache2 or httpd"),
+    (b"mariadb", "write the name of the program: mariadbd or mysqld"),
+    (b"postgresql", "write the name of the program: postgres"),
+    (b"redis", "write the name of the program: redis-server"),
+    (b"mongodb", "write the name of the program: mongod"),
+    (b"postfix", "it asks as \"smtpd\", the program that takes mail from the network"),
+    (b"smb", "write the names of the programs: smbd, nmbd"),
+    (b"cifs", "write the names of the programs: smbd, nmbd"),
+    (b"rdp", "write the name of the program: xrdp"),
+    (b"ntp", "write the name of the program: ntpd or chronyd"),
+    (b"bind", "write the name of the program: named"),
+    (b"git", "write the name of the program: git-daemon"),
+    (b"docker", "write the name of the program: dockerd"),
+    (b"syslog", "write the name of the program: rsyslogd or syslog-ng"),
+    (b"sftp", "sshd serves it, and is asked for as \"sshd\""),
+    (b"scp", "sshd serves it, and is asked for as \"sshd\""),
+    (b"nfs-server", KERNEL_NFS),
+    (b"rpc.nfsd", KERNEL_NFS),
+    (
+        b"lockd",
+        "it listens in the kernel, and no program asks for it: [names.port] in the settings can name it",
+    ),
+    (
+        b"rpc.lockd",
+        "it listens in the kernel, and no program asks for it: [names.port] in the settings can name it",
+    ),
+    (b"tcp", "this is a protocol: a rule has names of programs, or ports"),
+    (b"udp", "this is a protocol: a rule has names of programs, or ports"),
 ];
+
+const KERNEL_NFS: &str =
+    "the kernel serves files as \"nfsd\", a name that [names.port] gives; mounts are granted by \"mountd\"";
 
 /// Programs that start services: no client connects to them by these names.
 const STARTERS: &[&[u8]] = &[b"inetd", b"xinetd", b"systemd", b"tcpd"];
@@ -93,13 +127,19 @@ fn odd_name(name: &[u8], pattern: &TextPattern) -> Option<Finding> {
     let message = |what: &str| format!("{} {what}", quote(name));
     if matches!(name, [b'@' | b'/', _, ..]) && matches!(pattern, TextPattern::Exact(_)) {
         let expected = "a daemon's name: neither files nor netgroups are read here";
-        return Some(Finding::new(Code::W031, message("is taken as a daemon's name"), expected, NEVER));
+        let finding = Finding::new(Code::W031, message("is taken as a daemon's name"), expected, NEVER);
+        // A program's path: rules have its last part.
+        let last = name.rsplit(|byte| *byte == b'/').next().and_then(known::find_known);
+        return Some(match last.filter(|_| name.starts_with(b"/")) {
+            Some(last) => finding.replace(last),
+            None => finding,
+        });
     }
     if line::is_address(name) {
         let expected = "a daemon's name: the clients stand behind the first colon";
         return Some(Finding::new(Code::W107, message("is an address in the daemon list"), expected, NEVER));
     }
-    if let Some(finding) = no_port(name) {
+    if let Some(finding) = no_port(name).or_else(|| with_port(name)).or_else(|| placeholder_daemon(name)) {
         return Some(finding);
     }
     match pattern {
@@ -147,6 +187,19 @@ fn no_port(name: &[u8]) -> Option<Finding> {
     Some(if is_range { finding } else { finding.replace(first) })
 }
 
+/// `sshd/22`, `sshd/tcp`: a port or protocol behind a name.
+fn with_port(name: &[u8]) -> Option<Finding> {
+    let at = name.iter().position(|byte| *byte == b'/').filter(|at| *at > 0)?;
+    let (daemon, behind) = (&name[..at], &name[at + 1..]);
+    let is_protocol = matches!(behind, b"tcp" | b"udp" | b"tcp6" | b"udp6");
+    if !is_protocol && (behind.is_empty() || !behind.iter().all(u8::is_ascii_digit)) {
+        return None;
+    }
+    let message = format!("{} is taken for a daemon's name", quote(name));
+    let finding = Finding::new(Code::W106, message, "the daemon's name, or the port, alone", NEVER);
+    Some(if is_protocol { finding.replace(daemon) } else { finding })
+}
+
 /// The name of a service, of a program that starts others, or one that a program had before.
 fn service(name: &[u8]) -> Option<Finding> {
     let is = |other: &&[u8]| other.eq_ignore_ascii_case(name);
@@ -160,8 +213,8 @@ fn service(name: &[u8]) -> Option<Finding> {
             "the rule is for no service: it matches nothing",
         ));
     }
-    if name.eq_ignore_ascii_case(b"portmap") {
-        let message = "\"portmap\" is called \"rpcbind\" on systems of today";
+    if is(&b"portmap".as_slice()) || is(&b"portmapper".as_slice()) {
+        let message = format!("{} is called \"rpcbind\" on systems of today", quote(name));
         let consequence = "rpcbind asks libwrap by its own name: this rule is not for it";
         return Some(Finding::new(Code::H172, message, "", consequence).replace("rpcbind"));
     }
@@ -169,6 +222,16 @@ fn service(name: &[u8]) -> Option<Finding> {
     let message = format!("{} is the name of a service: the program that serves it has another", quote(name));
     let consequence = "the name of the program is compared, not that of the service";
     Some(Finding::new(Code::H172, message, "", consequence).advise(*advice))
+}
+
+/// A unit of systemd or a package: the program that it starts.
+fn unit(name: &str) -> Option<&'static str> {
+    let name =
+        [".service", ".socket", "-server", "@.service"].iter().find_map(|end| name.strip_suffix(end))?;
+    match name {
+        "ssh" | "openssh" => Some("sshd"),
+        name => known::find_known(name.as_bytes()),
+    }
 }
 
 fn unknown(name: &[u8]) -> Option<Finding> {
@@ -188,7 +251,7 @@ fn unknown(name: &[u8]) -> Option<Finding> {
         let consequence = "only a program that is called so matches";
         return Some(Finding::new(Code::H102, message, "", consequence).replace(with_in));
     }
-    if let Some(right) = wrong.or_else(|| known::near_daemon(&lower)) {
+    if let Some(right) = wrong.or_else(|| unit(&lower)).or_else(|| known::near_daemon(&lower)) {
         let message = format!("{} is not the name that the daemon gives itself", quote(name));
         let expected = format!("\"{right}\"");
         return Some(
@@ -197,7 +260,6 @@ fn unknown(name: &[u8]) -> Option<Finding> {
         );
     }
     let message = format!("no program called {} is known to ask libwrap", quote(name));
-    let consequence =
-        "tcpw judges every daemon of that name; libwrap is heard by the programs linked with it";
+    let consequence = "tcpw judges every daemon of that name; only programs linked with libwrap ask it";
     Some(Finding::new(Code::H100, message, "", consequence))
 }

@@ -184,6 +184,11 @@ pub(super) fn is_known(name: &[u8]) -> bool {
     find(DAEMONS, name).is_some()
 }
 
+/// The name as it is known.
+pub(super) fn find_known(name: &[u8]) -> Option<&'static str> {
+    find(DAEMONS, name)
+}
+
 /// Whether one process of this name judges many clients.
 pub(crate) fn is_resident(name: &[u8]) -> bool {
     find(RESIDENT, name).is_some()

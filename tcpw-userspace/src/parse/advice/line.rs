@@ -1,7 +1,7 @@
 //! Findings on a joined line, before it is cut into fields.
 
 use super::{Code, Finding, Placed, Writer, known, tool};
-use crate::parse::{diagnostic::Severity, list::is_separator};
+use crate::parse::{diagnostic::Severity, list::is_separator, number};
 
 pub(in crate::parse) fn nul() -> Finding {
     Finding::new(
@@ -99,7 +99,23 @@ fn brackets(bytes: &[u8]) -> Option<Placed> {
             return Some((at, 1, unbalanced("\"]\" without \"[\"")));
         }
     }
-    (depth > 0).then(|| (last_open, 1, unbalanced("\"[\" without \"]\"")))
+    if depth <= 0 {
+        return None;
+    }
+    let finding = unbalanced("\"[\" without \"]\"");
+    // The address, up to what follows it.
+    let is_part = |byte: &u8| byte.is_ascii_hexdigit() || matches!(byte, b':' | b'.' | b'%');
+    let word = &bytes[last_open + 1..];
+    let word = &word[..word.iter().position(|byte| !is_part(byte)).unwrap_or(word.len())];
+    let ends = word.strip_suffix(b":").into_iter().chain([word]);
+    let address = ends.into_iter().find(|word| number::ipv6(word).is_some());
+    Some(match address {
+        Some(address) => {
+            let fixed = [b"[", address, b"]"].concat();
+            (last_open, address.len() + 1, finding.replace(fixed))
+        }
+        None => (last_open, 1, finding),
+    })
 }
 
 fn unbalanced(what: &str) -> Finding {
@@ -117,6 +133,16 @@ pub(in crate::parse) fn drop_noise(found: &mut Vec<Placed>) {
     let (comment, mark, glued) = (place(Code::W015), place(Code::W012), place(Code::W018));
     let backslash = place(Code::W011).or_else(|| place(Code::W017));
     let swapped = place(Code::W107).is_some();
+    // Brackets too many are said at the word.
+    let stuck: Vec<(usize, usize)> = found
+        .iter()
+        .filter(|(_, _, finding)| finding.code == Code::W150)
+        .map(|(at, length, _)| (*at, *length))
+        .collect();
+    found.retain(|(at, _, finding)| {
+        finding.code != Code::W013
+            || !stuck.iter().any(|(start, length)| (*start..start + length).contains(at))
+    });
     let said: Vec<usize> = found
         .iter()
         .filter(|(_, _, finding)| finding.code.severity() > Severity::Hint)

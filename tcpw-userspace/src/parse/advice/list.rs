@@ -17,6 +17,8 @@ pub(in crate::parse) fn list(field: &[u8], start: usize, place: usize, what: &st
             parts += 1;
             match before {
                 None => put(leading(word, what)),
+                // In a longer chain it is not known which of them was meant.
+                Some(before) if is_except(before) && excepts > 2 => put(idle(word).without_fix()),
                 Some(before) if is_except(before) => put(idle(word)),
                 Some(_) if all.peek().is_none() => put(idle(word)),
                 Some(_) if parts == 2 => put(twice(word)),

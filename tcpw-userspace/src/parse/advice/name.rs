@@ -1,5 +1,7 @@
 //! Findings on patterns of host names, and what they cost.
 
+use std::net::Ipv4Addr;
+
 use super::{Code, Finding, NEVER, Side, quote};
 use crate::parse::rule::{TableKind, TextPattern};
 
@@ -76,11 +78,24 @@ fn impossible(token: &[u8]) -> Option<Finding> {
     } else {
         "a name has letters, digits, \"-\", \"_\" and dots, and the C library drops any other"
     };
+    if let Some(network) = other_slash(token) {
+        let message = format!("{}: between a network and its length stands \"/\"", quote(token));
+        return Some(Finding::new(Code::W115, message, "network/length", NEVER).replace(network));
+    }
     let message = format!("{} matches no host name: {why}", quote(token));
     let is_international = std::str::from_utf8(token).is_ok_and(|text| !text.is_ascii());
     let expected =
         if is_international { "the name as DNS has it: xn--..." } else { "a host's name or address" };
     Some(Finding::new(Code::W115, message, expected, NEVER))
+}
+
+/// `10.0.0.0\\24`, `10.0.0.0|24`.
+fn other_slash(token: &[u8]) -> Option<String> {
+    let text = std::str::from_utf8(token).ok()?;
+    let (net, length) = text.split_once(['\\', '|'])?;
+    let net: Ipv4Addr = net.parse().ok()?;
+    let bits: u32 = length.parse().ok().filter(|bits| (1..=31).contains(bits))?;
+    Some(format!("{}/{bits}", Ipv4Addr::from_bits(net.to_bits() & (u32::MAX << (32 - bits)))))
 }
 
 /// `LOCAL`.

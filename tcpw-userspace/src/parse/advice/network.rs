@@ -167,6 +167,8 @@ fn no_network(token: &[u8], net: &[u8], mask: &[u8]) -> Finding {
             bad.replace(format!("{net}/{bits}"))
         }
         _ if net.eq_ignore_ascii_case("ALL") => bad.replace("ALL"),
+        // "0/0"
+        _ if mask == b"0" && parts.iter().all(|part| *part == "0") && !parts.is_empty() => bad.replace("ALL"),
         _ => bad,
     }
 }

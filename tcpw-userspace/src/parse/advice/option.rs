@@ -36,7 +36,8 @@ pub(in crate::parse) fn options(line: &[u8], fields: &[Field], kind: TableKind) 
         let mut put = |finding| found.push((span.start, span.len(), finding));
         match option {
             Err(objection) => {
-                put(error(raw, text, objection, is_command));
+                let is_contradicted = is_decided(&fields[index + 1..]);
+                put(error(raw, text, objection, is_command, is_contradicted));
                 // The command goes on behind the colon, and so does what waits for it.
                 let before = found.len() - 1;
                 if is_command && before > 0 && found[before - 1].2.code == Code::H077 {
@@ -212,7 +213,13 @@ fn fails_open(raw: &[u8]) -> Finding {
 }
 
 /// Finding on an option that libwrap refuses; `text` is `raw` without its `\:`.
-fn error(raw: &[u8], text: &[u8], objection: &str, is_behind_command: bool) -> Finding {
+fn error(
+    raw: &[u8],
+    text: &[u8],
+    objection: &str,
+    is_behind_command: bool,
+    is_contradicted: bool,
+) -> Finding {
     if text.is_empty() {
         return Finding::new(Code::E060, "empty option", "an option after every \":\"", REFUSES).replace("");
     }
@@ -226,9 +233,16 @@ fn error(raw: &[u8], text: &[u8], objection: &str, is_behind_command: bool) -> F
     if objection.ends_with("requires value") {
         finding(Code::E065, "a value after the option's name")
     } else if objection.ends_with("requires no value") {
-        finding(Code::E066, "the option's name alone").replace(name)
+        let value = value.trim_ascii();
+        let is_other = [&b"allow"[..], b"deny"]
+            .iter()
+            .any(|word| value.eq_ignore_ascii_case(word) && !name.eq_ignore_ascii_case(word));
+        // Which of the two was meant is not known.
+        let finding = finding(Code::E066, "the option's name alone");
+        if is_other { finding } else { finding.replace(name) }
     } else if objection.ends_with("must be at end") {
-        finding(Code::E067, "no option behind it").advise("make it the last option")
+        let advice = if is_contradicted { "keep one of the two" } else { "make it the last option" };
+        finding(Code::E067, "no option behind it").advise(advice)
     } else if is("bad umask") {
         finding(Code::E068, "an octal number up to 777")
     } else if is("bad linger") {
@@ -301,7 +315,9 @@ fn unknown(raw: &[u8], objection: &str, is_behind_command: bool) -> Finding {
     let word = String::from_utf8_lossy(word).to_ascii_lowercase();
     let near = near(&word);
     let is_other = matches!(word.as_str(), "exec" | "run" | "shell");
+    let is_whole = !matches!(raw, [b'|' | b'&' | b'>' | b'<' | b')' | b';', ..] | [b'/', b'/', ..]);
     let is_command = matches!(raw, [b'(' | b'/', ..]) || raw.iter().any(|byte| b"|&;>".contains(byte));
+    let is_command = is_command && is_whole;
     if is_command && !is_other && !is_behind_command && near.is_none() {
         let message = format!("shell command without \"spawn\": {}", quote(raw));
         return Finding::new(Code::E061, message, "spawn or twist before a command", REFUSES)

@@ -3,33 +3,69 @@
 use super::{Code, Finding, quote};
 
 /// What follows.
-const CONSEQUENCE: &str =
-    "it is compared as it stands and matches no client of yours: the rule does nothing for anybody";
+const CONSEQUENCE: &str = "it is compared as it stands, and matches no client";
 
 /// Finding on a word that was copied and not filled in.
 pub(super) fn placeholder(token: &[u8]) -> Option<Finding> {
-    if !is_placeholder(token) {
-        return None;
-    }
+    is_placeholder(token).then(|| filled(token))
+}
+
+/// What to say of one.
+pub(super) fn filled(token: &[u8]) -> Finding {
     let message = format!("{} is a placeholder: it stands for an address or network of yours", quote(token));
     let expected = "your own, such as 192.0.2.7, 192.0.2.0/24 or .example.com";
-    Some(Finding::new(Code::W159, message, expected, CONSEQUENCE))
+    Finding::new(Code::W159, message, expected, CONSEQUENCE)
+}
+
+/// Finding on a daemon's name that was copied and not filled in.
+pub(super) fn daemon(name: &[u8]) -> Option<Finding> {
+    const NAMES: [&[u8]; 6] =
+        [b"daemon_list", b"daemon-list", b"daemonlist", b"service_list", b"your_daemon", b"your-service"];
+    let has_marks = name.starts_with(b"<") && name.ends_with(b">") && name.len() > 2;
+    if !has_marks && !NAMES.iter().any(|other| other.eq_ignore_ascii_case(name)) {
+        return None;
+    }
+    let message = format!("{} is a placeholder: it stands for a daemon's name", quote(name));
+    let consequence = "it is compared as it stands, and matches no daemon";
+    Some(Finding::new(Code::W159, message, "ALL, or a daemon's name such as sshd", consequence))
+}
+
+/// The placeholder of several words that begins here: `<your ip>`; its number of words.
+pub(super) fn of_words(words: &[&[u8]]) -> Option<usize> {
+    const MARKS: [(u8, u8); 3] = [(b'<', b'>'), (b'{', b'}'), (b'[', b']')];
+    let first = words.first()?;
+    let (open, close) = MARKS.iter().find(|(open, _)| first.first() == Some(open))?;
+    let count = words.iter().position(|word| word.contains(close)).filter(|last| *last > 0)? + 1;
+    let text = String::from_utf8_lossy(&words[..count].join(&b' ')).to_ascii_lowercase();
+    let inside = text.get(1..)?.split(char::from(*close)).next()?.trim();
+    let is_text = inside.bytes().all(|byte| byte.is_ascii_alphabetic() || b" -_'/".contains(&byte));
+    let is_placeholder = is_text && (*open != b'[' || is_instruction(&inside.replace(' ', "_")));
+    (is_placeholder && count <= 8).then_some(count)
 }
 
 pub(crate) fn is_placeholder(token: &[u8]) -> bool {
     // Most words of large tables are addresses.
     if token.len() < 3 || token.first().is_some_and(u8::is_ascii_digit) {
-        return token == b"{}";
+        return token == b"{}" || token.contains(&b'<') && token.contains(&b'>');
     }
     let Ok(text) = std::str::from_utf8(token) else { return false };
     let text = text.to_ascii_lowercase();
+    let text = text.strip_prefix('@').filter(|rest| !rest.starts_with('@')).unwrap_or(&text);
+    let inside = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    if inside.is_some_and(|inside| is_instruction(inside) || matches!(inside, "ip" | "address" | "network")) {
+        return true;
+    }
     let is_dots = text.len() >= 3 && text.bytes().all(|byte| byte == b'.');
     let has_marks = text.starts_with('<') && text.len() > 1
         || text.contains('<') && text.contains('>')
         || text.starts_with('{') && text.ends_with('}')
         || text.starts_with("__") && text.ends_with("__") && text.len() > 4
+        || text.starts_with("@@") && text.ends_with("@@") && text.len() > 4
+        || text.starts_with('%') && text.ends_with('%') && text.len() > 2
+        || text.starts_with("%(")
+        || text.starts_with("#{")
         || text.starts_with('$') && text[1..].starts_with(|it: char| it.is_ascii_alphabetic());
-    is_dots || text == "…" || has_marks || is_pattern_of_address(&text) || is_instruction(&text)
+    is_dots || text == "…" || has_marks || is_pattern_of_address(text) || is_instruction(text)
 }
 
 /// `x.x.x.x`, `a.b.c.d/24`, `xxx.xxx.xxx.xxx`, `n.n.n.n`, `ip.ad.dr.es`.
@@ -42,9 +78,15 @@ fn is_pattern_of_address(text: &str) -> bool {
             && part.bytes().all(|byte| byte == part.as_bytes()[0] && byte.is_ascii_alphabetic())
     };
     let are_same = || parts.iter().all(|part| part == &parts[0]);
-    parts.len() == 4
-        && (parts.iter().all(is_letters)
-            && (are_same() || parts == ["a", "b", "c", "d"] || parts == ["w", "x", "y", "z"]))
+    let first = |part: &&str| part.bytes().next().unwrap_or_default();
+    let are_next = || parts.windows(2).all(|pair| first(&pair[0]) + 1 == first(&pair[1]));
+    // "xxx.xxx.xxx.0", "ip.ip.ip.ip"
+    let is_any = |part: &&str| is_letters(part) && part.starts_with(['x', 'n', 'y', 'z']);
+    let is_part =
+        |part: &&str| is_any(part) || part.bytes().all(|byte| byte.is_ascii_digit()) && !part.is_empty();
+    let is_mixed = parts.iter().all(is_part) && parts.iter().filter(|part| is_any(part)).count() >= 2;
+    let is_word = parts[0] == "ip" && are_same();
+    parts.len() == 4 && (is_mixed || is_word || parts.iter().all(is_letters) && (are_same() || are_next()))
 }
 
 /// `your.domain`, `my-ip`, `ip_address`, `your_network/mask`.
@@ -71,6 +113,36 @@ fn is_instruction(text: &str) -> bool {
         OWNERS.iter().any(|owner| word.strip_prefix(owner).is_some_and(|rest| SUBJECTS.contains(&rest)))
     };
     let is_subject = |word: &&str| SUBJECTS.contains(word) || glued(word);
+    const FILL_IN: [&str; 9] = [
+        "todo",
+        "fixme",
+        "changeme",
+        "change_me",
+        "replaceme",
+        "replace_me",
+        "placeholder",
+        "client_list",
+        "client-list",
+    ];
+    if FILL_IN.contains(&text) {
+        return true;
+    }
+    // "office_ip", "your_home_ip", "server1.yourdomain.com"
+    const ENDS: [&str; 4] = ["ip", "ipaddress", "netgroup", "network"];
+    let is_domain = |word: &&str| matches!(*word, "yourdomain" | "mydomain" | "yourcompany" | "mycompany");
+    if let [first, .., last] = words.as_slice()
+        && *first != "some"
+        && (text.contains('_') && ENDS.contains(last) && !text.contains('.')
+            || OWNERS.contains(first) && ENDS.contains(last) && !text.contains('.'))
+    {
+        return true;
+    }
+    if words.len() > 2
+        && words.iter().any(is_domain)
+        && matches!(words.last(), Some(&("com" | "org" | "net")))
+    {
+        return true;
+    }
     match words.as_slice() {
         [] => false,
         [one] => glued(one) || matches!(*one, "ipaddress" | "ipaddr"),
@@ -118,6 +190,20 @@ mod tests {
             "some.host.name",
             "trusted_ip",
             "…",
+            "[your-ip]",
+            "ip.ip.ip.ip",
+            "aaa.bbb.ccc.ddd",
+            "XXX.XXX.XXX.0/24",
+            "client_ip",
+            "YOUR_HOME_IP",
+            "server1.yourdomain.com",
+            "@your_netgroup",
+            "%IP%",
+            "%(ip)s",
+            "#{ip}",
+            "@@IP@@",
+            "CHANGEME",
+            "10.0.0.0/<mask>",
         ] {
             assert!(is_placeholder(text.as_bytes()), "{text}");
         }
@@ -142,6 +228,9 @@ mod tests {
             "ips.example.org",
             "the-net.example",
             "10.x.x.x",
+            "gate-ip",
+            "net.example",
+            "www.aa.bb.cc",
         ] {
             assert!(!is_placeholder(text.as_bytes()), "{text}");
         }

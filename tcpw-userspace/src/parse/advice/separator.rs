@@ -1,13 +1,16 @@
 //! Findings on what separates the fields of a rule.
 
-use super::{Code, Finding, Writer, known, quote, replaced, tool};
-use crate::parse::list::{is_except, tokens};
+use super::{Code, Finding, TableKind, Writer, known, quote, replaced, tool};
+use crate::parse::{
+    list::{is_except, split_at, tokens},
+    number,
+};
 
 /// A line without a colon that separates.
-pub(in crate::parse) fn missing(text: &[u8], writer: Writer) -> Finding {
+pub(in crate::parse) fn missing(text: &[u8], writer: Writer, kind: TableKind) -> Finding {
     let trimmed = text.trim_ascii();
     if matches!(known::address_part(trimmed), Some(known::Address::One)) {
-        return tool::address_alone(trimmed);
+        return tool::address_alone(trimmed, Some(trimmed), kind);
     }
     let finding = Finding::new(
         Code::E005,
@@ -26,12 +29,34 @@ pub(in crate::parse) fn missing(text: &[u8], writer: Writer) -> Finding {
     let second = words.find(|(_, word)| *word != b"=");
     match (first, second) {
         (Some(first), Some((at, second)))
-            if !is_except(second) && !first.contains(&b'[') && !first.contains(&b']') =>
+            if is_likely_daemon(first) && are_likely_clients(&text[at..]) && !is_except(second) =>
         {
             finding.replace([first, b": ", text[at..].trim_ascii_end()].concat())
         }
         _ => finding,
     }
+}
+
+/// Whether a word may be a daemon's name, and no word of another language.
+fn is_likely_daemon(word: &[u8]) -> bool {
+    const OTHERS: [&[u8]; 9] =
+        [b"allow", b"deny", b"permit", b"accept", b"block", b"reject", b"order", b"from", b"EXCEPT"];
+    word.iter().all(|byte| byte.is_ascii_alphanumeric() || b"._-@/".contains(byte))
+        && !OTHERS.iter().any(|other| other.eq_ignore_ascii_case(word))
+}
+
+/// Whether every word up to the options may be a client.
+fn are_likely_clients(text: &[u8]) -> bool {
+    const WORDS: [&[u8]; 7] = [b"ALL", b"LOCAL", b"KNOWN", b"UNKNOWN", b"PARANOID", b"EXCEPT", b"localhost"];
+    let clients = &text[..split_at(text, b':').unwrap_or(text.len())];
+    tokens(clients, 0).all(|(_, word)| {
+        WORDS.iter().any(|known| known.eq_ignore_ascii_case(word))
+            || known::address_part(word).is_some()
+            || number::ipv6(word).is_some()
+            || matches!(word, [b'.' | b'/' | b'@', _, ..])
+            || word.contains(&b'.')
+                && word.iter().all(|byte| byte.is_ascii_alphanumeric() || b".-_@*?/".contains(byte))
+    })
 }
 
 /// A word with characters that separate in other languages, or with quotes.

@@ -13,7 +13,11 @@ use crate::parse::{
 /// Finding on a host pattern.
 pub(super) fn host(token: &[u8], pattern: &HostPattern, side: Side) -> Option<Finding> {
     let is_word = !matches!(pattern, HostPattern::File(_) | HostPattern::Netgroup(_));
-    if let Some(finding) = placeholder(token).or_else(|| stuck(token)).filter(|_| is_word) {
+    let is_group = matches!(pattern, HostPattern::Netgroup(_));
+    if let Some(finding) = placeholder(token).filter(|_| is_word || is_group) {
+        return Some(finding);
+    }
+    if let Some(finding) = stuck(token).filter(|_| is_word) {
         return Some(finding);
     }
     match pattern {
@@ -90,6 +94,9 @@ fn exact_numeric(token: &[u8], exact: &[u8]) -> Option<Finding> {
     let text = std::str::from_utf8(exact).ok()?;
     if let Ok(address) = text.parse::<Ipv4Addr>() {
         return nobody(token, address).or_else(|| network_alone(token, address));
+    }
+    if text.contains("..") && text.split("..").next().is_some_and(|first| first.parse::<Ipv4Addr>().is_ok()) {
+        return range_or_any(token);
     }
     let parts: Vec<&str> = text.split('.').collect();
     if parts.len() == 4
@@ -231,8 +238,9 @@ fn range_or_any(token: &[u8]) -> Option<Finding> {
         NEVER,
     );
     let text = std::str::from_utf8(token).ok()?;
-    if let Some((first, last)) = text.split_once('-') {
+    if let Some((first, last)) = text.split_once('-').or_else(|| text.split_once("..")) {
         let Ok(first) = first.parse::<Ipv4Addr>() else { return Some(finding) };
+        let last = last.trim_start_matches('.');
         // "192.0.2.1-9": the last part alone.
         let last = match last.parse::<u8>() {
             Ok(part) => {
@@ -271,10 +279,14 @@ fn bracketed(token: &[u8]) -> Finding {
         let (net, length) = (shown(&inner[..at]), shown(&inner[at + 1..]));
         return finding.replace(format!("[{net}]/{length}"));
     }
-    match network::decimal_parts(inner) {
-        Some(address) => finding.replace(address.to_string()),
-        None => finding,
-    }
+    // IPv4 has no brackets.
+    let is_v4 = match inner.iter().position(|byte| *byte == b'/') {
+        Some(at) => {
+            network::decimal_parts(&inner[..at]).is_some() && number::mask_v4(&inner[at + 1..]).is_some()
+        }
+        None => network::decimal_parts(inner).is_some(),
+    };
+    if is_v4 { finding.replace(inner) } else { finding }
 }
 
 /// An address with colons as text, which only a pattern file can hold.

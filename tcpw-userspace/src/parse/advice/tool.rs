@@ -7,7 +7,10 @@
 use std::ops::Range;
 
 use super::{Code, Finding, Placed, line, quote};
-use crate::parse::list::{is_separator, tokens};
+use crate::parse::{
+    list::{is_separator, tokens},
+    rule::TableKind,
+};
 
 /// Who wrote a line, as far as the lines before it tell.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -77,15 +80,24 @@ pub(super) fn bare_ipv6(bytes: &[u8], address: &Range<usize>, writer: Writer) ->
     }
 }
 
-/// A line that is only an address.
-pub(super) fn address_alone(text: &[u8]) -> Finding {
-    Finding::new(
+/// A line that is only an address; `pattern`: as it stands in a rule.
+pub(super) fn address_alone(text: &[u8], pattern: Option<&[u8]>, kind: TableKind) -> Finding {
+    if kind == TableKind::Allow {
+        let message =
+            format!("{} without a daemon: no \":\" between daemon list and client list", quote(text));
+        let consequence = "the line is skipped: the client is not allowed by it";
+        return Finding::new(Code::E005, message, "\"daemons : clients\"", consequence);
+    }
+    let finding = Finding::new(
         Code::E093,
         format!("{} without a daemon, as DenyHosts writes it when BLOCK_SERVICE is empty", quote(text)),
         "\"daemons : clients\"; BLOCK_SERVICE = sshd",
         "the rule is skipped: the client is not refused",
-    )
-    .replace([b"sshd: ", text].concat())
+    );
+    match pattern {
+        Some(pattern) => finding.replace([b"sshd: ", pattern].concat()),
+        None => finding,
+    }
 }
 
 /// Findings on a rule that a program is known to write; `fields` are the two colons of its lists.

@@ -34,7 +34,7 @@ impl Sink {
         self.found.push(diagnostic);
     }
 
-    /// Counts one more of a kind of which enough is kept; whether it did. Then nobody need make it.
+    /// Counts one more of a kind of which enough is kept; whether it did. Then the diagnostic need not be made.
     pub(crate) fn count(&mut self, code: &'static str, path: &Path) -> bool {
         if self.found.last().is_none_or(|last| last.origin.path.as_os_str() != path.as_os_str()) {
             return false;

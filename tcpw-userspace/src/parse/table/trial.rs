@@ -55,6 +55,8 @@ impl Parser<'_, '_, '_> {
         let lines: Vec<&[u8]> = lines.iter().map(Vec::as_slice).collect();
         let finding = advice::joined_lines(&lines);
         let finding = self.proven(finding, |parser, fix| parser.complete(fix, Code::E157, &[]));
+        // If they are no rule together, each is told of by itself.
+        finding.fix.as_ref()?;
         let origin = Origin {
             path: Arc::clone(source.path),
             line: line.first_line(),

@@ -1,16 +1,19 @@
 //! Comments where there can be none, and comments of other languages.
 
-use super::{Cut, Mistake, option_name, takes_text};
+use super::{Cut, Mistake, option_name, option_word, takes_text};
 use crate::parse::{
     advice::{Code, Finding, Placed, known, quote, shown},
     list::tokens,
 };
 
 /// What begins a comment in other languages.
-const LEADERS: [&[u8]; 10] = [b"<!--", b"//", b"/*", b"--", b";", b"REM ", b"rem ", b"Rem ", b"dnl ", b"%%"];
+const LEADERS: [&[u8]; 20] = [
+    b"<!--", b"//", b"/*", b"--", b";", b"REM ", b"rem ", b"Rem ", b"@REM ", b"@rem ", b"dnl ", b"%%", b"% ",
+    b"! ", b"(*", b"{-", b"'''", b"' ", b"\" ", b"::",
+];
 
 pub(super) fn comment(cut: &Cut<'_>) -> Option<Mistake> {
-    leading(cut).or_else(|| trailing(cut)).or_else(|| behind_option(cut))
+    leading(cut).or_else(|| trailing(cut)).or_else(|| behind_option(cut)).or_else(|| behind_daemons(cut))
 }
 
 /// The comment sign of another language at the start of a line.
@@ -20,6 +23,8 @@ fn leading(cut: &Cut<'_>) -> Option<Mistake> {
     let leader = LEADERS.into_iter().find(|leader| text[blanks..].starts_with(leader))?;
     let sign = leader.trim_ascii_end();
     let behind = &text[blanks + sign.len()..];
+    let repeated = |byte: &&u8| sign.len() == 1 && **byte == sign[0];
+    let behind = &behind[behind.iter().take_while(repeated).count()..];
     let gap: &[u8] = if behind.starts_with(b" ") { b"" } else { b" " };
     let fixed = [b"#", gap, behind].concat();
     let message = format!("{} begins no comment here, only \"#\" does", quote(sign));
@@ -52,19 +57,57 @@ fn trailing(cut: &Cut<'_>) -> Option<Mistake> {
     let start = cut.colons[0] + 1;
     let signs: [&[u8]; 5] = [b"#", b"//", b"/*", b"<!--", b";"];
     let is_sign = |word: &[u8]| signs.iter().any(|sign| word.starts_with(sign)) || word == b"--";
-    // What begins the list is another matter.
-    let (at, word) = tokens(cut.clients(), start).skip(1).find(|(_, word)| is_sign(word))?;
+    let all = || tokens(cut.clients(), start);
+    if let Some((at, word)) =
+        all().next().filter(|(_, word)| word.starts_with(b"#") || matches!(*word, b"//" | b"--"))
+    {
+        // The clients themselves are commented out: what was meant is not known.
+        let message = format!("{} begins no comment inside a line", quote(word));
+        let finding = Finding::new(Code::W023, message, "a comment on a line of its own", WORDS);
+        return Some(Mistake { place: (at, word.len(), finding), covers: at..at + word.len() });
+    }
+    // Stuck to an address: "192.0.2.1#office".
+    let stuck = all().find_map(|(at, word)| {
+        let sign = word.iter().position(|byte| *byte == b'#')?;
+        (sign > 0 && known::address_part(&word[..sign]).is_some()).then_some((at + sign, &word[sign..]))
+    });
+    let (at, word) = stuck.or_else(|| all().skip(1).find(|(_, word)| is_sign(word)))?;
     let sign = signs.iter().copied().find(|sign| word.starts_with(sign)).unwrap_or(word);
-    Some(found(cut, at, sign, "every word of it is a client pattern"))
+    let behind = cut.text().get(at + sign.len()..).unwrap_or_default();
+    if sign == b";" && option_word::is_option(behind) {
+        return None;
+    }
+    Some(found(cut, at, sign, WORDS))
 }
 
-/// A `#` behind an option that takes no more words.
+/// What a comment's words are behind a rule.
+const WORDS: &str = "every word of it is a client pattern";
+
+/// A `#` between the daemons and their colon.
+fn behind_daemons(cut: &Cut<'_>) -> Option<Mistake> {
+    let daemons = cut.is_rule().then(|| &cut.bytes[..cut.colons[0]])?;
+    let (at, word) = tokens(daemons, 0).skip(1).find(|(_, word)| word.starts_with(b"#"))?;
+    let comment = daemons[at..].strip_prefix(b"#").unwrap_or(word).trim_ascii();
+    let fixed =
+        [b"# ", comment, b"\n", daemons[..at].trim_ascii_end(), &cut.text()[cut.colons[0]..]].concat();
+    let message = "a comment cannot stand inside a rule: \"#\" means nothing inside a line";
+    let expected = "a comment on a line of its own, \"#\" in the first column";
+    let finding = Finding::new(Code::W023, message, expected, "every word of it is taken for a daemon");
+    Some(cut.whole(finding.replace(fixed)))
+}
+
+/// A comment behind an option that takes no more words.
 fn behind_option(cut: &Cut<'_>) -> Option<Mistake> {
     let field =
         cut.fields.iter().find(|field| field.option.is_err() && !takes_text(&option_name(&field.text)))?;
     let raw = cut.bytes.get(field.span.clone())?;
-    let at = raw.windows(2).position(|pair| matches!(pair, [b' ' | b'\t', b'#']))? + 1;
-    Some(found(cut, field.span.start + at, b"#", "it is part of the option"))
+    let signs: [&[u8]; 6] = [b"#", b"//", b"/*", b"<!--", b"--", b";"];
+    let (at, sign) = (1..raw.len()).filter(|at| raw[at - 1].is_ascii_whitespace()).find_map(|at| {
+        let sign = signs.into_iter().find(|sign| raw[at..].starts_with(sign))?;
+        Some((at, sign))
+    })?;
+    let is_rest = option_word::is_option(&raw[at + sign.len()..]);
+    (!is_rest).then(|| found(cut, field.span.start + at, sign, "it is part of the option"))
 }
 
 /// A comment from `at` on, which begins with `sign`.
@@ -86,6 +129,7 @@ fn found(cut: &Cut<'_>, at: usize, sign: &[u8], consequence: &'static str) -> Mi
         _ => format!("a comment cannot follow a rule, and {} begins none", quote(sign)),
     };
     let body = comment.strip_prefix(sign).unwrap_or(comment).trim_ascii();
+    let body = if sign == b"#" { trimmed(body) } else { body };
     let body =
         body.strip_suffix(b"-->").or_else(|| body.strip_suffix(b"*/")).unwrap_or(body).trim_ascii_end();
     let fixed = if body.contains(&b':') {
@@ -100,6 +144,14 @@ fn found(cut: &Cut<'_>, at: usize, sign: &[u8], consequence: &'static str) -> Mi
         Finding::new(code, message, "a comment on a line of its own, \"#\" in the first column", consequence);
     let place: Placed = (0, text.len(), finding.replace(fixed));
     Mistake { place, covers: 0..usize::MAX }
+}
+
+/// A comment without more `#` signs around it.
+fn trimmed(body: &[u8]) -> &[u8] {
+    let is_sign = |byte: &u8| *byte == b'#';
+    let start = body.iter().take_while(|byte| is_sign(byte)).count();
+    let end = body.len() - body[start..].iter().rev().take_while(|byte| is_sign(byte)).count();
+    body[start..end].trim_ascii()
 }
 
 /// The parts of a comment between its `#` signs.

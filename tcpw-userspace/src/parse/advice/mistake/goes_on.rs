@@ -8,7 +8,9 @@ use crate::parse::{
 
 /// Whether it is worth a look: most lines of large tables are plainly not continued.
 pub(in crate::parse) fn may_go_on(line: &[u8], next: &[u8]) -> bool {
-    let is_word = next.first().is_some_and(|byte| byte.is_ascii_alphanumeric() || *byte == b'#');
+    let is_word = next.first().is_some_and(|byte| byte.is_ascii_alphanumeric() || *byte == b'#')
+        && !begins_with_except(next)
+        && !is_addresses(next);
     let text = line.trim_ascii_end();
     let wants_more = text.ends_with(b",") || text.ends_with(b":") || ends_in_except(text);
     !is_word || wants_more || text.iter().any(|byte| b"(\"'`|".contains(byte))
@@ -22,13 +24,21 @@ fn ends_in_except(text: &[u8]) -> bool {
 pub(in crate::parse) fn goes_on(cut: &Cut<'_>, next: &[u8]) -> bool {
     let text = cut.text();
     let rest = next.trim_ascii();
-    if rest.is_empty() || next.starts_with(b"#") || text.ends_with(b"\\") || !cut.is_rule() {
+    if rest.is_empty() || next.starts_with(b"#") || text.ends_with(b"\\") {
         return false;
+    }
+    if !cut.is_rule() {
+        let are_daemons = tokens(text, 0).all(|(_, word)| is_daemon(word) || is_except(word));
+        let has_more = text.ends_with(b",") || ends_in_except(text);
+        return are_daemons
+            && (has_more && is_rule(next) || rest.starts_with(b":") || begins_with_except(rest));
     }
     if let Some(command) = cut.fields.iter().rev().find(|field| takes_text(&option_name(&field.text))) {
         let is_open = !is_closed(cut.bytes.get(command.span.start..).unwrap_or_default());
         let is_shell = matches!(rest, [b'|' | b'>' | b'&', ..]) || rest.starts_with(b")");
-        return is_shell || is_open && !is_rule(next);
+        let is_indented = next.starts_with(b" ") || next.starts_with(b"\t");
+        let is_option = !is_open && is_indented && rest.starts_with(b":");
+        return is_shell || is_option || is_open && !is_rule(next);
     }
     let last = tokens(text, 0).last().map(|(_, word)| word).unwrap_or_default();
     let wants_more = text.ends_with(b",") || text.ends_with(b":") || is_except(last);
@@ -39,11 +49,15 @@ pub(in crate::parse) fn goes_on(cut: &Cut<'_>, next: &[u8]) -> bool {
     if is_rule(next) {
         return false;
     }
+    if (rest.starts_with(b",") || begins_with_except(rest) || is_addresses(next)) && cut.fields.is_empty() {
+        return true;
+    }
     let is_client = |word: &[u8]| {
         known::address_part(word).is_some()
             || is_except(word)
             || word.eq_ignore_ascii_case(b"LOCAL")
-            || word.starts_with(b".")
+            || word.contains(&b'.')
+            || matches!(word, [b'@' | b'/', _, ..])
     };
     let has_clients = cut.fields.is_empty() || wants_more;
     let clients = &rest[..split_at(rest, b':').unwrap_or(rest.len())];
@@ -54,12 +68,23 @@ pub(in crate::parse) fn goes_on(cut: &Cut<'_>, next: &[u8]) -> bool {
 /// Whether a line is a rule by itself: its first word is a daemon's name.
 fn is_rule(line: &[u8]) -> bool {
     let Some(colon) = split_at(line, b':') else { return false };
-    let mut daemons = tokens(&line[..colon], 0).map(|(_, word)| word);
-    let is_name = |word: &[u8]| {
-        let word = word.split(|byte| *byte == b'@').next().unwrap_or_default();
-        word.eq_ignore_ascii_case(b"ALL") || known::is_known(word)
-    };
-    daemons.any(is_name)
+    tokens(&line[..colon], 0).any(|(_, word)| is_daemon(word))
+}
+
+fn is_daemon(word: &[u8]) -> bool {
+    let word = word.split(|byte| *byte == b'@').next().unwrap_or_default();
+    word.eq_ignore_ascii_case(b"ALL") || known::is_known(word)
+}
+
+fn begins_with_except(line: &[u8]) -> bool {
+    tokens(line, 0).next().is_some_and(|(_, word)| is_except(word))
+}
+
+/// Whether a line is more than one address, and nothing else: the rest of a list of clients.
+fn is_addresses(line: &[u8]) -> bool {
+    line.first().is_some_and(|byte| byte.is_ascii_digit() || *byte == b'[')
+        && tokens(line, 0).count() > 1
+        && tokens(line, 0).all(|(_, word)| known::address_part(word).is_some())
 }
 
 /// Whether parentheses and quotes of a command are in pairs.
@@ -89,10 +114,15 @@ pub(in crate::parse) fn joined(lines: &[&[u8]]) -> Finding {
         _ => format!("this line goes on in the next {}: end each but the last with a backslash", count - 1),
     };
     let consequence =
-        "libwrap takes each line for a rule of its own: the command is cut off, and the rest is skipped";
+        "libwrap takes each line for a rule of its own: this one ends here, and the rest is not part of it";
     let mut fixed = Vec::new();
     for (index, line) in lines.iter().enumerate() {
         let line = line.trim_ascii_end();
+        // The wrong slash.
+        let line = match line.strip_suffix(b"/") {
+            Some(head) if index + 1 < count && head.ends_with(b" ") => head.trim_ascii_end(),
+            Some(_) | None => line,
+        };
         fixed.extend_from_slice(line);
         if index + 1 < count {
             fixed.extend_from_slice(b" \\\n");

@@ -9,8 +9,13 @@ use super::{Cut, Mistake, option_name};
 use crate::parse::{
     advice::{Code, Finding, quote, tool},
     list::is_separator,
+    number,
     rule::TableKind,
 };
+
+/// What follows.
+const CONSEQUENCE: &str =
+    "the rule is cut at the colon: what follows is taken for clients or options, and a wrong option refuses";
 
 /// The line with every such address in brackets.
 pub(super) fn ipv6(cut: &Cut<'_>) -> Option<Mistake> {
@@ -18,6 +23,10 @@ pub(super) fn ipv6(cut: &Cut<'_>) -> Option<Mistake> {
     let mut mended = Mended::default();
     let mut at = 0;
     for word in words(text, commands_start(text)) {
+        // "[ 2001:db8::1 ]" has its brackets.
+        if text[..word.start].trim_ascii_end().ends_with(b"[") {
+            continue;
+        }
         let Some(found) = bare(&text[word.clone()], mended.has_colon(&text[at..word.start])) else {
             continue;
         };
@@ -25,16 +34,15 @@ pub(super) fn ipv6(cut: &Cut<'_>) -> Option<Mistake> {
         at = word.end;
         mended.add(&text[word.clone()], word.start, found);
     }
-    let (first, length) = mended.first?;
+    let Some((first, length)) = mended.first else { return malformed(cut) };
     mended.text.extend_from_slice(&text[at..]);
     let address = &text[first..first + length];
     if mended.count == 1 && address == text.trim_ascii() {
-        let fixed = if mended.fixed { mended.text.as_slice() } else { address };
-        let end = text.len();
-        return Some(Mistake { place: (0, end, tool::address_alone(fixed)), covers: 0..usize::MAX });
+        let fixed = mended.fixed.then_some(mended.text.as_slice());
+        return Some(cut.whole(tool::address_alone(address, fixed, cut.kind)));
     }
     let (code, by) = match cut.kind {
-        TableKind::Deny if mended.count == 1 && mended.note.is_empty() => {
+        TableKind::Deny if mended.count == 1 && mended.note.is_empty() && is_plain(address) => {
             tool::bare_ipv6(cut.bytes, &(first..first + length), cut.writer)
         }
         TableKind::Deny | TableKind::Allow => (Code::E024, ""),
@@ -45,14 +53,15 @@ pub(super) fn ipv6(cut: &Cut<'_>) -> Option<Mistake> {
     };
     let note = mended.note;
     let message = format!("IPv6 address without brackets: {}{more}{by}{note}", quote(address));
-    let finding = Finding::new(
-        code,
-        message,
-        "brackets: its colons separate the fields of a rule",
-        "the rule is cut at the colon: what follows is taken for clients or options, and a wrong option refuses",
-    );
+    let finding =
+        Finding::new(code, message, "brackets: its colons separate the fields of a rule", CONSEQUENCE);
     let finding = if mended.fixed { finding.replace(mended.text) } else { finding };
     Some(cut.whole(finding))
+}
+
+/// Whether there is nothing but an address or network: no quotes or other marks.
+fn is_plain(address: &[u8]) -> bool {
+    address.iter().all(|byte| byte.is_ascii_hexdigit() || b":./".contains(byte))
 }
 
 /// The line as it was meant, as far as it has been read.
@@ -135,22 +144,25 @@ fn words(text: &[u8], end: usize) -> impl Iterator<Item = Range<usize>> {
     let text = &text[..end];
     let mut at = 0;
     std::iter::from_fn(move || {
-        let start = at + text[at..].iter().position(|byte| !is_separator(*byte))?;
-        at = start + text[start..].iter().position(|byte| is_separator(*byte)).unwrap_or(text.len() - start);
+        // A semicolon is taken for a comma: that it is none is said of the pattern.
+        let is_end = |byte: &u8| is_separator(*byte) || *byte == b';';
+        let start = at + text[at..].iter().position(|byte| !is_end(byte))?;
+        at = start + text[start..].iter().position(is_end).unwrap_or(text.len() - start);
         Some(start..at)
     })
 }
 
 /// Where the first option with a text of its own begins.
 fn commands_start(text: &[u8]) -> usize {
-    let mut at = 0;
+    let (mut at, mut colons) = (0, 0);
     while let Some(colon) = text[at..].iter().position(|byte| *byte == b':') {
         at += colon + 1;
+        colons += 1;
         let field = text[at..].trim_ascii_start();
         let name = option_name(field);
         if super::takes_text(&name)
             || matches!(name.as_slice(), b"severity" | b"banners")
-            || field.starts_with(b"(")
+            || colons > 1 && field.starts_with(b"(")
         {
             return at;
         }
@@ -160,11 +172,13 @@ fn commands_start(text: &[u8]) -> usize {
 
 /// The bare address of a word; `behind_colon`: the daemons are over.
 fn bare(word: &[u8], behind_colon: bool) -> Option<Bare> {
+    if let Some(found) = range(word).or_else(|| enclosed(word)).or_else(|| dotted_mask(word)) {
+        return Some(found);
+    }
     if word.iter().any(|byte| matches!(byte, b'[' | b']')) {
         return None;
     }
-    let starts = (0..word.len()).filter(|at| *at == 0 || matches!(word[at - 1], b':' | b'@'));
-    let found = starts.filter_map(|start| at(word, start));
+    let found = parts(word).filter_map(|start| at(word, start));
     let mut found: Vec<Bare> = found.collect();
     // "sshd::1": the daemon's colon is one of the address'.
     if found.is_empty() && !behind_colon {
@@ -187,13 +201,105 @@ fn bare(word: &[u8], behind_colon: bool) -> Option<Bare> {
     Some(found.swap_remove(index))
 }
 
+/// Where an address may begin in a word.
+fn parts(word: &[u8]) -> impl Iterator<Item = usize> {
+    (0..word.len()).filter(|at| *at == 0 || matches!(word[at - 1], b':' | b'@'))
+}
+
+/// `2001:db8::1-2001:db8::9`: a range, for which there is no pattern.
+fn range(word: &[u8]) -> Option<Bare> {
+    let dash = word.iter().position(|byte| *byte == b'-')?;
+    let is_address = |text: &[u8]| text.contains(&b':') && number::ipv6(text).is_some();
+    let start = parts(&word[..dash]).find(|start| is_address(&word[*start..dash]))?;
+    let last = dash + 1;
+    let end = (last..=word.len()).rev().find(|end| is_address(&word[last..*end]))?;
+    let note = "; there are no ranges: write a network, [address]/length";
+    Some(Bare { address: start..end, fixed: None, note })
+}
+
+/// `(2001:db8::1)`, `<2001:db8::1>`, `"2001:db8::1"`, `2001:db8::1]`: other marks than a pair of brackets.
+fn enclosed(word: &[u8]) -> Option<Bare> {
+    const MARKS: [(Option<u8>, u8); 7] = [
+        (Some(b'('), b')'),
+        (Some(b'<'), b'>'),
+        (Some(b'{'), b'}'),
+        (Some(b'"'), b'"'),
+        (Some(b'\''), b'\''),
+        (Some(b'`'), b'`'),
+        (None, b']'),
+    ];
+    if word.contains(&b'[') {
+        return None;
+    }
+    MARKS.iter().find_map(|(open, close)| {
+        let last = word.iter().rposition(|byte| byte == close)?;
+        let start = match open {
+            Some(open) => word[..last].iter().position(|byte| byte == open)? + 1,
+            None => parts(&word[..last]).find(|at| at_end(&word[*at..last]).is_some())?,
+        };
+        let (address, _) = at_end(word.get(start..last)?)?;
+        let begin = if open.is_some() { start - 1 } else { start };
+        let note = if open.is_some() { "" } else { "; its \"[\" is missing" };
+        Some(Bare { address: begin..last + 1, fixed: plain(address), note })
+    })
+}
+
+/// A text that is an address and nothing else.
+fn at_end(text: &[u8]) -> Option<(Ipv6Addr, Option<&[u8]>)> {
+    number::ipv6(text).filter(|_| text.contains(&b':'))
+}
+
+/// `[2001:db8::]/ffff:ffff::`: a mask in the place of a length.
+fn dotted_mask(word: &[u8]) -> Option<Bare> {
+    let start = word.iter().position(|byte| *byte == b'[')?;
+    let close = word.iter().position(|byte| *byte == b']')?;
+    let (address, _) = at_end(word.get(start + 1..close)?)?;
+    let mask = word[close..].strip_prefix(b"]/")?;
+    let end = (0..=mask.len()).rev().find(|end| at_end(&mask[..*end]).is_some())?;
+    let (mask, _) = at_end(&mask[..end])?;
+    let ones = mask.to_bits().leading_ones();
+    let fixed = (mask.to_bits().count_ones() == ones)
+        .then(|| network(address, ones.to_string().as_bytes()))
+        .flatten();
+    let note = "; its mask is written as a length";
+    Some(Bare { address: start..close + 2 + end, fixed, note })
+}
+
+/// What looks like an IPv6 address and is none: `2001:db8:0:1`, `00:16:3e:00:00:01`.
+fn malformed(cut: &Cut<'_>) -> Option<Mistake> {
+    let text = cut.text();
+    let field = cut.fields.iter().find(|field| field.option.is_err())?;
+    let end = commands_start(text);
+    let word = words(text, end).find(|word| {
+        let is_part = |byte: &u8| byte.is_ascii_hexdigit() || matches!(byte, b':' | b'?' | b'*' | b'.');
+        let text = &text[word.clone()];
+        let colons = text.iter().filter(|byte| **byte == b':').count();
+        let groups = text.split(|byte| *byte == b':').filter(|group| !group.is_empty()).count();
+        word.start > cut.colons[0]
+            && word.contains(&cut.colons[1])
+            && word.end >= field.span.start
+            && text.iter().all(is_part)
+            && (colons >= 3 || colons == 2 && text.windows(2).any(|pair| pair == b"::") || groups > 2)
+    })?;
+    let address = &text[word];
+    let is_hardware =
+        address.len() == 17 && address.split(|byte| *byte == b':').all(|group| group.len() == 2);
+    let message = if is_hardware {
+        format!("{} is a hardware address: clients are known by their network address alone", quote(address))
+    } else {
+        format!("{} is no IPv6 address, and has no brackets", quote(address))
+    };
+    Some(cut.whole(Finding::new(Code::E024, message, "[address] or [network]/length", CONSEQUENCE)))
+}
+
 /// Whether an address begins as those do that hosts have, so that its first group is no port or daemon.
 fn is_usual(address: &[u8]) -> bool {
     let first = address.split(|byte| *byte == b':').next().unwrap_or_default();
     let group = std::str::from_utf8(first).ok().and_then(|first| u16::from_str_radix(first, 16).ok());
     first.is_empty()
         || group.is_some_and(|group| {
-            matches!(group, 0x2000..=0x3fff | 0xfc00..=0xffff | 0x64) && first.len() >= 2
+            matches!(group, 0x2001..=0x2003 | 0x2400..=0x2fff | 0x3ffe..=0x3fff | 0xfc00..=0xffff | 0x64)
+                && first.len() >= 2
         })
 }
 
@@ -347,6 +453,18 @@ mod tests {
         hexadecimal_daemon: "face:2001:db8::1" => Some("face: [2001:db8::1]");
         port: "22:2001:db8::1" => Some("22: [2001:db8::1]");
         upper_case: "SSHD:2001:DB8::A" => Some("SSHD: [2001:db8::a]");
+        range_of_addresses: "sshd: 2001:db8::1-2001:db8::9" => Some("?");
+        semicolon: "sshd: 2001:db8::1;2001:db8::2" => Some("sshd: [2001:db8::1];[2001:db8::2]");
+        parentheses: "sshd: (2001:db8::1)" => Some("sshd: [2001:db8::1]");
+        angles: "sshd:<2001:db8::1>:deny" => Some("sshd: [2001:db8::1]: deny");
+        quotes: "sshd: \"2001:db8::1\"" => Some("sshd: [2001:db8::1]");
+        no_opening_bracket: "sshd:2001:db8::1]" => Some("sshd: [2001:db8::1]");
+        mask: "sshd: [2001:db8::]/ffff:ffff::" => Some("sshd: [2001:db8::]/32");
+        mask_and_option: "sshd: [2001:db8::]/ffff:ffff:: : deny" => Some("sshd: [2001:db8::]/32 : deny");
+        large_port: "2222:2001:db8::1" => Some("2222: [2001:db8::1]");
+        too_few_groups: "sshd: 2001:db8:0:1" => Some("?");
+        hardware: "sshd: 00:16:3e:00:00:01" => Some("?");
+        port_and_address: "sshd:22:192.0.2.1" => None;
         command_behind: "sshd: 2001:db8::1: spawn echo a::b" => Some("sshd: [2001:db8::1]: spawn echo a::b");
         full: "sshd: 2001:db8:1:2:3:4:5:6" => Some("sshd: [2001:db8:1:2:3:4:5:6]");
         brackets: "sshd: [2001:db8::1]" => None;

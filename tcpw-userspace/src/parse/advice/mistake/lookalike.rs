@@ -25,10 +25,11 @@ pub(super) fn lookalike(cut: &Cut<'_>) -> Option<Mistake> {
     let count = plain.places.len();
     let message = match count {
         1 => what,
+        2 => format!("{what}, and one more such character"),
         _ => format!("{what}, and {} more such characters", count - 1),
     };
-    let consequence = "it looks like another character, or like nothing, and is neither: it separates nothing, and a word \
-                       with it in it is another word";
+    let consequence =
+        "libwrap compares bytes: this one separates nothing, and a word with it in it is another word";
     let code = if breaks { Code::E164 } else { Code::W163 };
     let finding = Finding::new(code, message, "the characters of a plain keyboard", consequence);
     Some(cut.whole(finding.replace(plain.text)))

@@ -72,8 +72,10 @@ pub(in crate::parse) fn is_plain(bytes: &[u8], [colon, end]: [usize; 2]) -> bool
     let is_name = |byte: &u8| byte.is_ascii_alphanumeric() || b"._-".contains(byte);
     let is_address = |byte: &u8| byte.is_ascii_digit() || b"./".contains(byte);
     let is_whole = |word: &[u8]| {
-        let is_mask = word.starts_with(b"255.") || word.starts_with(b"/") || word.ends_with(b"/");
-        word.iter().all(is_address) && !is_mask
+        let is_mask =
+            [&b"255."[..], b"0.", b"/"].iter().any(|start| word.starts_with(start)) || word.ends_with(b"/");
+        let is_part = word.contains(&b'.') && word.iter().any(u8::is_ascii_digit);
+        word.iter().all(is_address) && is_part && !is_mask
     };
     daemons.first().is_some_and(u8::is_ascii_alphanumeric)
         && daemons.iter().all(is_name)

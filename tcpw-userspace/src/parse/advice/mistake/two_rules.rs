@@ -14,7 +14,7 @@ pub(in crate::parse) fn two_rules(cut: &Cut<'_>, is_clean: &mut dyn FnMut(&[u8])
     let mut rest = text;
     while rules.len() < 16 {
         let Some(at) = second(rest, is_clean) else { break };
-        rules.push(rest[..at].trim_ascii());
+        rules.push(ended(&rest[..at]));
         rest = &rest[at..];
     }
     if rules.is_empty() || !is_clean(rest) {
@@ -61,16 +61,41 @@ fn second(text: &[u8], is_clean: &mut dyn FnMut(&[u8]) -> bool) -> Option<usize>
             !name.is_empty() && (is_daemon(name) || own.iter().any(|own| own.eq_ignore_ascii_case(name)))
         };
         // What stands before the name belongs to the first rule: an address, an option's name, or nothing.
-        let cuts = (0..word.len()).filter(|cut| is_name(&word[*cut..]) && may_end(&word[..*cut]));
+        // A daemon of any name, where an address is the option: its clients.
+        let is_other = || {
+            let behind = text.get(at + 1..).unwrap_or_default();
+            let next = tokens(behind, 0).next().map(|(_, word)| word).unwrap_or_default();
+            let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"_-".contains(byte);
+            start > first + 1
+                && tokens(&text[first + 1..start], 0).next().is_some()
+                && word.iter().all(is_plain)
+                && word.first().is_some_and(u8::is_ascii_alphabetic)
+                && known::address_part(next).is_some()
+        };
+        let is_glued = |head: &[u8], name: &[u8]| {
+            let is_own = name == b"ALL" || own.iter().any(|own| own.eq_ignore_ascii_case(name));
+            is_own && is_host(head)
+        };
+        let cuts = (0..word.len()).filter(|cut| {
+            let (head, name) = word.split_at(*cut);
+            is_name(name) && (may_end(head) || is_glued(head, name)) || *cut == 0 && is_other()
+        });
         for cut in cuts {
             let begin = if cut == 0 { first_daemon(text, start, first) } else { start + cut };
-            if is_balanced(&text[..begin]) && is_clean(&text[..begin]) {
+            if is_balanced(&text[..begin]) && is_clean(ended(&text[..begin])) {
                 return Some(begin);
             }
         }
         colon = outer_colon(text, at + 1);
     }
     None
+}
+
+/// A rule without the sign that stands between it and the next: `;`, `,`, `|`.
+fn ended(rule: &[u8]) -> &[u8] {
+    let is_sign = |byte: &u8| b" \t;,|".contains(byte);
+    let signs = rule.iter().rev().take_while(|byte| is_sign(byte)).count();
+    rule[..rule.len() - signs].trim_ascii_start()
 }
 
 /// The first daemon of a list whose last one begins at `start`.
@@ -84,6 +109,15 @@ fn first_daemon(text: &[u8], start: usize, first_colon: usize) -> usize {
         begin = at;
     }
     begin
+}
+
+/// Whether a text is a host's name with a domain.
+fn is_host(text: &[u8]) -> bool {
+    let mut labels = text.rsplit(|byte| *byte == b'.');
+    let top = labels.next().unwrap_or_default();
+    top.len() >= 2
+        && top.iter().all(u8::is_ascii_alphabetic)
+        && labels.next().is_some_and(|it| !it.is_empty())
 }
 
 /// Whether a rule may end with this part of a word.
