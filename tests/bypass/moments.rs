@@ -89,13 +89,16 @@ fn handshake_across_reload(world: &World) -> Result<Vec<Leg>> {
     split(world, OPEN, "alphad: 1.2.3. [3ffe:ffff:100:200::]/64 9.\n", "0", [true; 4])
 }
 
+/// The port of a client that comes again.
+const CLIENT_PORT: u16 = 31_000;
+
 /// The server still knows the ends of a connection that it closed.
 fn time_wait(world: &World) -> Result<Vec<Leg>> {
     world.apply(OPEN, DENY)?;
     let mut legs = Vec::new();
     let pairs = [(CLIENT_V4_OTHER, false), (CLIENT_V4, true)];
     let again = |from, expected| {
-        let from = SocketAddr::new(from, 31_000);
+        let from = SocketAddr::new(from, CLIENT_PORT);
         let to = SocketAddr::new(SERVER_V4, PORT);
         world.sandbox.client().run(|| client::prepared(from, to, patience(expected), |_| Ok(())))
     };
@@ -104,12 +107,12 @@ fn time_wait(world: &World) -> Result<Vec<Leg>> {
     }
     wait_until("the server has closed both", patience(true), || {
         const TIME_WAIT: &str = "06";
-        const LISTEN: &str = "0A";
         let table = world.sandbox.server().run(|| Ok(fs::read_to_string("/proc/thread-self/net/tcp6")?))?;
-        let local = format!(":{PORT:04X}");
+        // The ways before this one leave connections of other ports.
+        let remote = format!(":{CLIENT_PORT:04X}");
         let is_closed = |line: &str| {
             let words: Vec<&str> = line.split_whitespace().collect();
-            !words[1].ends_with(&local) || [TIME_WAIT, LISTEN].contains(&words[3])
+            !words[2].ends_with(&remote) || words[3] == TIME_WAIT
         };
         Ok(table.lines().skip(1).all(is_closed))
     })?;
