@@ -1,6 +1,6 @@
 //! `cargo xtask test`: builds, then every test of the workspace.
 
-use std::{env, fs, num::NonZero, thread};
+use std::fs;
 
 use anyhow::{Context, Result, anyhow};
 
@@ -41,11 +41,6 @@ pub(crate) fn main(arguments: &Arguments) -> Result<()> {
         .env("TCPW_SKIPPED", &skipped);
     if let Some(other) = other {
         tests.env("TCPW_OTHER_LAYOUT", other);
-    }
-    if env::var_os("RUST_TEST_THREADS").is_none() {
-        // Tests with real daemons wait most of their time.
-        let processors = thread::available_parallelism().map_or(1, NonZero::get);
-        tests.env("RUST_TEST_THREADS", (processors + processors.div_ceil(2)).to_string());
     }
     let result = run(&mut tests);
     report(&skipped)?;
