@@ -47,9 +47,6 @@ const REMEMBERED: Duration = Duration::from_secs(60);
 /// An answer outlives its attempt: if the SYN cannot be re-injected, the client's retransmit finds the answer.
 const ANSWER_AT_LEAST: Duration = Duration::from_secs(5);
 
-/// The facts behind an answer are kept this much longer: its event may still be in the ring.
-const EVENT_DELAY: Duration = Duration::from_secs(60);
-
 /// Packets that wait, and those that were re-injected.
 #[derive(Default)]
 pub(in crate::core) struct Held {
@@ -277,7 +274,7 @@ impl Held {
             return self.release(held, decision, writes, shared, out);
         }
         if !facts.is_empty() {
-            others.names.remember(key, facts, now.at, now.at + holds.unwrap_or_default() + EVENT_DELAY);
+            others.names.remember(key, facts, now, holds.unwrap_or_default());
         }
         // This client has no banner, but the next client with this answer may have one. If no daemon is there to
         // make it, the next client is allowed by this answer without a banner.

@@ -20,13 +20,16 @@ use crate::{
     config::Resolve,
     core::{
         action::Action,
-        attempt::{Attempt, Purpose},
+        answered::Answered,
+        attempt::{Attempt, Purpose, answer_key},
         facts::{Facts, Learnt},
         footprint::Held as Footprint,
+        input::Now,
         lookup::Question,
         outbox::{Outbox, Step},
         shared::Shared,
     },
+    events::Decision,
     resolve::{Cache, Found, Kept},
 };
 
@@ -43,7 +46,7 @@ pub(in crate::core) struct Names {
     by_source: HashMap<Address, usize>,
     /// Oldest first; attempts that were decided since are skipped.
     deadlines: VecDeque<(Instant, u64)>,
-    answered: Cache<AnswerKey, Facts>,
+    answered: Answered,
     queue: Queue,
     counts: Counts,
     said: Counts,
@@ -68,7 +71,7 @@ impl Names {
             by_question: HashMap::new(),
             by_source: HashMap::new(),
             deadlines: VecDeque::new(),
-            answered: Cache::new(settings.kept),
+            answered: Answered::new(settings.kept),
             queue: Queue::new(settings),
             counts: Counts::default(),
             said: Counts::default(),
@@ -80,19 +83,19 @@ impl Names {
         self.deadlines.front().map(|(at, _)| *at)
     }
 
-    /// The facts behind an answer.
-    pub(in crate::core) fn facts_of(&self, key: &AnswerKey, now: Instant) -> Option<&Facts> {
-        self.answered.at(key, now).map(|kept| &kept.value)
+    /// The facts that may have decided an attempt, the likeliest first.
+    pub(in crate::core) fn facts_of(&self, decision: &Decision, now: Instant) -> Vec<&Facts> {
+        self.answered.facts_at(&answer_key(decision), decision.time_ns, now)
     }
 
     /// Keeps the facts behind an answer.
-    pub(in crate::core) fn remember(&mut self, key: AnswerKey, facts: Facts, since: Instant, until: Instant) {
-        self.answered.keep(key, facts, since, until);
+    pub(in crate::core) fn remember(&mut self, key: AnswerKey, facts: Facts, now: Now, holds: Duration) {
+        self.answered.keep(key, facts, now, holds);
     }
 
     /// Whether the facts of every answer in force are kept here.
     pub(in crate::core) fn is_complete(&self) -> bool {
-        self.answered.evicted() == 0
+        self.answered.is_complete()
     }
 
     /// Whether an attempt already waits: its client has retransmitted the SYN, which replaces the held packet.

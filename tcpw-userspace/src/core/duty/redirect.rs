@@ -23,13 +23,13 @@ use super::{
     certify::Certify,
     effects::{Effects, marks},
     names::Names,
-    report::{Report, finished},
+    report::{Report, facts_behind, finished},
 };
 use crate::{
     compile,
     core::{
         action::Action,
-        attempt::{Attempt, Purpose, answer_key},
+        attempt::{Attempt, Purpose},
         facts::Facts,
         input::{Arrived, Family},
         outbox::{Finished, Outbox, Step},
@@ -236,7 +236,7 @@ impl Redirect {
         let mut facts = if shared.is_unnamed(decision.server_port) {
             Facts::unknown()
         } else {
-            names.facts_of(&answer_key(decision), out.now.at).cloned().unwrap_or_default()
+            facts_behind(decision, &shared.names_of(decision.names), names, shared, out)
         };
         facts.show_banners();
         out.step(Step::Judge(Box::new(Attempt {

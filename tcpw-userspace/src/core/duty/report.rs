@@ -12,7 +12,7 @@ use tcpw_common::metric::Metric;
 use crate::{
     core::{
         action::Action,
-        attempt::{answer_key, judge_under},
+        attempt::judge_under,
         facts::Facts,
         judge::{self, Judged, Walk},
         lookup::Missing,
@@ -58,7 +58,7 @@ impl Report {
         out: &mut Outbox,
     ) {
         let facts = commands.facts_of(decision, out.now.at).cloned();
-        self.conclude(decision, facts, Some(names), held_for, shared, out);
+        self.judge_again(decision, facts, Some(names), held_for, shared, out);
     }
 
     /// As [`reported`](Self::reported), for an attempt that no command decided.
@@ -69,10 +69,11 @@ impl Report {
         shared: &Shared,
         out: &mut Outbox,
     ) {
-        self.conclude(decision, None, names, None, shared, out);
+        self.judge_again(decision, None, names, None, shared, out);
     }
 
-    fn conclude(
+    /// Judges what the kernel decided, and compares the verdicts.
+    fn judge_again(
         &mut self,
         decision: &Decision,
         facts: Option<Facts>,
@@ -85,9 +86,7 @@ impl Report {
         let facts = match (facts, names_duty) {
             (Some(facts), _) => facts,
             _ if shared.is_unnamed(decision.server_port) => Facts::unknown(),
-            (None, Some(duty)) => {
-                duty.facts_of(&answer_key(decision), out.now.at).cloned().unwrap_or_default()
-            }
+            (None, Some(duty)) => facts_behind(decision, &names, duty, shared, out),
             (None, None) => Facts::default(),
         };
         let judged = judge_under(shared, &names, decision, &facts);
@@ -120,10 +119,7 @@ impl Report {
         (is_open, duty): (bool, &Names),
         out: &mut Outbox,
     ) {
-        let is_same = match decision.fate {
-            Fate::Refused | Fate::WouldRefuse | Fate::Redirected => judgement.verdict == Verdict::Refuse,
-            Fate::Accepted | Fate::Held => true,
-        };
+        let is_same = !is_refused(decision.fate) || judgement.verdict == Verdict::Refuse;
         // The facts behind an old verdict may no longer be kept.
         if is_same || is_open && !duty.is_complete() {
             return;
@@ -286,6 +282,33 @@ impl Report {
                 self.unjudged,
             ),
         ]
+    }
+}
+
+/// The facts behind the answer that decided an attempt. While an answer is being replaced, either may have
+/// decided: the facts that lead to the kernel's verdict did.
+pub(in crate::core) fn facts_behind(
+    decision: &Decision,
+    names: &NamesSet,
+    duty: &Names,
+    shared: &Shared,
+    out: &Outbox,
+) -> Facts {
+    let possible = duty.facts_of(decision, out.now.at);
+    let leads_there = |facts: &&&Facts| {
+        judge_under(shared, names, decision, facts)
+            .is_some_and(|judged| is_refused(decision.fate) == (judged.judgement.verdict == Verdict::Refuse))
+    };
+    let latest = possible.first();
+    let found = if possible.len() > 1 { possible.iter().find(leads_there).or(latest) } else { latest };
+    found.map(|facts| (*facts).clone()).unwrap_or_default()
+}
+
+/// Whether the kernel's verdict was to refuse.
+fn is_refused(fate: Fate) -> bool {
+    match fate {
+        Fate::Refused | Fate::WouldRefuse | Fate::Redirected => true,
+        Fate::Accepted | Fate::Held => false,
     }
 }
 
