@@ -80,6 +80,8 @@ pub enum Input {
     Arrived(Arrived),
     /// The files may have changed.
     FilesChanged,
+    /// The files are not followed at present: why. That is tried again.
+    FilesNotFollowed(String),
     /// The files as they were at one moment.
     Texts(Box<Texts>),
     /// A text is parsed; the users and groups that it names are being looked up.
@@ -414,6 +416,11 @@ pub enum UserAnswer {
 pub enum HelperSaid {
     /// A report.
     Report(Report),
+    /// It has the connection that an order is about.
+    GotConnection {
+        /// The id of the order.
+        id: u64,
+    },
     /// It is gone: why, unless it just exited.
     Gone(Option<String>),
     /// It could not be started: why.

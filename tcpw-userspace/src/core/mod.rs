@@ -206,6 +206,7 @@ impl Core {
             }
             Input::CommandFilesMade => self.effects.files_made(out),
             Input::FilesChanged
+            | Input::FilesNotFollowed(_)
             | Input::Texts(_)
             | Input::LookingUpAccounts { .. }
             | Input::Parsed { .. }
@@ -227,7 +228,8 @@ impl Core {
         let Self { start, reload, listeners, shared, .. } = self;
         match input {
             Input::FilesChanged => reload.files_changed(out.now.at),
-            // The start reads them once it knows who listens.
+            Input::FilesNotFollowed(reason) => reload.not_followed(&reason, shared, out),
+            // The start reads them once the listeners are known.
             Input::Texts(_) if start.is_before_first_policy() => {}
             Input::Texts(texts) => reload.read(*texts, shared, out),
             Input::LookingUpAccounts { number } => reload.looks_up_accounts(number),

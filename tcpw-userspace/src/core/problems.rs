@@ -10,6 +10,8 @@ use std::collections::BTreeMap;
 pub(super) enum Source {
     /// The files as they are now are not in force.
     Files,
+    /// Edits of the files are not noticed.
+    Following,
     /// Listeners are not judged by their names.
     Names,
 }

@@ -83,7 +83,7 @@ pub enum NameSource {
     /// Port or unit, by tcpw.toml.
     Settings,
     /// No process: the kernel itself listens, or a process that cannot be seen.
-    Nobody,
+    NoProcess,
 }
 
 /// A fact of a process that gives it a name.

@@ -211,7 +211,7 @@ impl Scanner {
     /// A listener that no process was found to hold.
     fn hidden(&self, socket: &DiagSocket) -> Listener {
         let names = self.more_names.with(&NamesSet::default(), socket.local.port(), None);
-        let found = if names.is_some() { NameSource::Settings } else { NameSource::Nobody };
+        let found = if names.is_some() { NameSource::Settings } else { NameSource::NoProcess };
         let names = names.unwrap_or_default();
         let first = names.iter().next().map(|name| String::from_utf8_lossy(name).into_owned());
         Listener {

@@ -311,6 +311,11 @@ fn look_up(world: &mut World, question: Question) {
 pub(super) fn finish(world: &mut World, work: Work) {
     match work {
         Work::Read => {
+            if world.fails(&[65, world.now_ns]) {
+                let reason = "the task that reads them panicked".to_owned();
+                daemon::result(world, 0, Input::FilesNotFollowed(reason));
+                return daemon::begin(world, 5000 * MS, Work::Read);
+            }
             let (texts, version) = (world.host.files.texts(), world.host.version);
             let Some(daemon) = &mut world.daemon else { return };
             daemon.outside.is_reading = false;

@@ -15,7 +15,7 @@ use std::{
 };
 
 use super::Fingerprint;
-use crate::parse::text::FileText;
+use crate::{host::reason, parse::text::FileText};
 
 /// Most bytes of one file: ten million networks of 26 characters.
 const MAX_BYTES: u64 = 256 << 20;
@@ -142,14 +142,5 @@ fn bounded(bytes: Vec<u8>) -> FileText {
         FileText::Unreadable(format!("Larger than {} MiB", MAX_BYTES >> 20))
     } else {
         FileText::Bytes(bytes.into())
-    }
-}
-
-/// strerror(3)'s text, without what Rust appends to it.
-pub(crate) fn reason(error: &io::Error) -> String {
-    let text = error.to_string();
-    match text.rfind(" (os error ") {
-        Some(end) => text[..end].to_owned(),
-        None => text,
     }
 }

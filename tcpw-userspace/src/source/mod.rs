@@ -21,8 +21,6 @@ pub use watch::{Watch, follow};
 use crate::parse::text::{FileText, Texts};
 use file::Found;
 
-pub(crate) use file::reason;
-
 /// One file as it is, in bounded time and memory.
 pub(crate) fn read_file(path: &Path) -> FileText {
     file::read(path).text

@@ -82,6 +82,8 @@ struct Counts {
     lost: u64,
     /// Of those run: killed after their time.
     timed_out: u64,
+    /// Connections that the helper got.
+    connections: u64,
 }
 
 struct Helper {
@@ -186,7 +188,8 @@ impl Effects {
         Some(self.next_id)
     }
 
-    /// Hands a connection to the helper if the limits permit it; else ends the connection. Connections and other
+    /// Gives a connection to the helper if the limits permit it, else ends it; whether it was given. It counts as
+    /// served once the helper has it ([`said`](Self::said)). Connections and other
     /// commands have separate limits, because a client may keep its connection open.
     pub(in crate::core) fn serve(
         &mut self,
@@ -264,6 +267,9 @@ impl Effects {
                     self.counts.lost += 1;
                 }
                 out.warn(format!("a command did not start: {reason}"));
+            }
+            HelperSaid::GotConnection { id } => {
+                self.counts.connections += u64::from(self.serving.contains(&id));
             }
             HelperSaid::Gone(why) => self.gone(why.as_deref().unwrap_or("it ended"), out),
             HelperSaid::NotStarted(why) => {
@@ -396,9 +402,17 @@ impl Effects {
         ]
     }
 
-    pub(in crate::core) fn counters(&self) -> [(Metric, u64); 4] {
-        let Counts { run, suppressed, lost, timed_out } = self.counts;
+    pub(in crate::core) fn counters(&self) -> [(Metric, u64); 5] {
+        let Counts { run, suppressed, lost, timed_out, connections } = self.counts;
         [
+            (
+                Metric::counter(
+                    "redirected_served",
+                    "connections",
+                    "Redirected connections that the helper got.",
+                ),
+                connections,
+            ),
             (Metric::counter("commands_run", "commands", "Commands that the helper got."), run),
             (
                 Metric::counter(

@@ -72,7 +72,6 @@ pub(in crate::core) struct Redirect {
     /// Attempts whose handshake took so long that they were recorded without their connection.
     late: HashMap<FlowKey, Instant>,
     in_hand: u64,
-    served: u64,
     /// Connections without an event: an event of the same flow came shortly before, or the event was lost.
     unannounced: u64,
     /// Connections ended because there were too many.
@@ -275,14 +274,13 @@ impl Redirect {
         let serving = effects::serving(&judgement.effects);
         self.in_hand -= 1;
         let connection = redirected.arrived.connection;
-        let is_served = if serving.is_something() {
+        let is_given = if serving.is_something() {
             helper.serve((events::ip(&decision.client), connection), &serving, out)
         } else {
             out.act(Action::Close(connection));
             false
         };
-        self.served += u64::from(is_served);
-        let twist = serving.twist.filter(|_| is_served);
+        let twist = serving.twist.filter(|_| is_given);
         // In the line of a `twist` an IPv4 client is not spelled as on an IPv6 socket: libwrap's is not.
         let socket_is_v6 = decision.socket_is_v6 && twist.is_none();
         let decision = Decision { socket_is_v6, ..decision };
@@ -358,16 +356,8 @@ impl Redirect {
         ]
     }
 
-    pub(in crate::core) fn counters(&self) -> [(Metric, u64); 4] {
+    pub(in crate::core) fn counters(&self) -> [(Metric, u64); 3] {
         [
-            (
-                Metric::counter(
-                    "redirected_served",
-                    "connections",
-                    "Redirected connections that the helper got.",
-                ),
-                self.served,
-            ),
             (
                 Metric::counter(
                     "redirected_unannounced",

@@ -93,8 +93,20 @@ impl Reload {
         self.reading_since.get_or_insert(now);
     }
 
+    /// The files are not followed at present; that is tried again.
+    pub(in crate::core) fn not_followed(&mut self, reason: &str, shared: &mut Shared, out: &mut Outbox) {
+        self.reading_since = None;
+        let problem =
+            format!("edits of the files are not noticed at present, which is tried again: {reason}");
+        out.error(problem.clone());
+        shared.problems.report(Source::Following, problem);
+    }
+
     /// The files were read.
-    pub(in crate::core) fn read(&mut self, texts: Texts, shared: &Shared, out: &mut Outbox) {
+    pub(in crate::core) fn read(&mut self, texts: Texts, shared: &mut Shared, out: &mut Outbox) {
+        if shared.problems.clear(Source::Following) {
+            out.info("edits of the files are noticed again");
+        }
         let began = self.reading_since.take().unwrap_or(out.now.at);
         if self.parsing.len() >= MOST_UNDER_WAY {
             self.again = true;
