@@ -20,7 +20,7 @@ use tcpw_common::{
 };
 
 pub use super::judge::Walk;
-use super::{input::Family, policies::Rules};
+use super::policies::Rules;
 use crate::{
     compile::{Names, Policy},
     control::Response,
@@ -29,6 +29,7 @@ use crate::{
     names::NamesSet,
     parse::text::Texts,
     record::Record,
+    redirect::Family,
     resolve::Question,
 };
 

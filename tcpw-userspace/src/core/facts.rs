@@ -129,7 +129,7 @@ impl Facts {
     }
 
     /// Whether a command's result is among the facts.
-    pub(super) fn hang_on_a_command(&self) -> bool {
+    pub(super) fn depend_on_a_command(&self) -> bool {
         !self.ended.is_empty()
     }
 

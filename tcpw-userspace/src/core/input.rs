@@ -29,6 +29,7 @@ use crate::{
     listeners::{NamePart, NameSource, PortSocket, XinetdService},
     names::NamesSet,
     parse::{rule::Text, text::Texts},
+    redirect::Family,
     resolve::{Found, Question},
 };
 
@@ -234,15 +235,6 @@ pub struct Started {
     pub missing_before: Option<[bool; 2]>,
 }
 
-/// A packet family of a redirect listener.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Family {
-    /// IPv4.
-    V4,
-    /// IPv6.
-    V6,
-}
-
 /// State that is polled once a second.
 #[derive(Debug, Default)]
 pub struct Second {
@@ -445,7 +437,7 @@ pub struct StatusFacts {
     /// Sockets that have not sent their banner yet.
     pub banner_sockets: u64,
     /// Lines written and lost.
-    pub lines: crate::log::Counts,
+    pub lines: crate::log::LineCounts,
     /// Redirected connections ended because the channel to the loop was full, since the start.
     pub turned_away: u64,
 }

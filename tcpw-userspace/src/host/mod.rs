@@ -15,7 +15,7 @@ mod socket;
 pub use cgroups::{cgroup_scope, cgroup2_root, cgroups_below, is_root_cgroup};
 pub use clock::{boot_ns, boot_time};
 pub(crate) use error::reason;
-pub use files::{Account, HostFiles, Kind, Status, System};
+pub use files::{Account, FileKind, FileStatus, HostFiles, System};
 pub use netns::{Namespace, Namespaces};
 pub use requirements::{Missing, can_pin_in, kernel, privileges};
 pub use sock_diag::Incomplete;

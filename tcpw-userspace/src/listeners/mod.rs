@@ -6,10 +6,10 @@
 //! comm, systemd units of users and configuration files of unprivileged
 //! super-servers do not count.
 
+mod config_files;
 mod duplicates;
 mod held;
 pub mod inetd;
-mod load;
 mod names;
 mod owner;
 mod process;

@@ -11,7 +11,7 @@ use std::{
 
 use super::{
     Listener, MoreNames, NameSource, Namespace, Survey,
-    held::{Found, is_limit},
+    held::{OpenedSockets, is_limit},
     owner::Owners,
     process,
     sys::PidFd,
@@ -247,7 +247,7 @@ impl Scanner {
         inodes: Option<&BTreeSet<u64>>,
         is_wanted: impl Fn(&BTreeSet<u32>) -> bool,
     ) -> (Vec<Listener>, usize) {
-        let mut found = Found::default();
+        let mut found = OpenedSockets::default();
         for &pid in pids {
             // Opened before anything of it is read: see `Owner::read`.
             let process = match PidFd::open(pid) {

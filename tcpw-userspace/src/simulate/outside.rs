@@ -19,7 +19,7 @@ use crate::{
     core::{
         Action, Input,
         action::{Fill, Scan, TagOrder, Write},
-        input::{Family, Filled, Gate, StatusFacts, Tagged, UserAnswer},
+        input::{Filled, Gate, StatusFacts, Tagged, UserAnswer},
         policies::{Prepared, Rules},
     },
     effects::commands_of,
@@ -28,6 +28,7 @@ use crate::{
         self,
         text::{FileText, Texts},
     },
+    redirect::Family,
     resolve::{KnownAccounts, Question},
 };
 

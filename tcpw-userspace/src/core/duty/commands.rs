@@ -170,7 +170,7 @@ impl Commands {
     }
 
     /// How many things are held: attempts whose command runs.
-    pub(in crate::core) fn footprint(&self) -> [crate::core::footprint::Held; 2] {
+    pub(in crate::core) fn footprint(&self) -> [crate::core::footprint::Count; 2] {
         [("attempts that wait for a command", self.asked.len()), ("commands by key", self.by_key.len())]
     }
 

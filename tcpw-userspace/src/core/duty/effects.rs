@@ -28,7 +28,7 @@ use crate::{
         wire::{Order, Report},
     },
     evaluate::{
-        judgement::{Action as EffectAction, Effect, Judgement, Verdict},
+        judgement::{Effect, EffectAction, Judgement, Verdict},
         request::CommandResult,
     },
 };
@@ -59,21 +59,21 @@ pub(in crate::core) struct Effects {
     /// Of those that run: they serve a connection, and last as long as its client wants.
     serving: HashSet<u64>,
     next_id: u64,
-    helper: Option<Helper>,
+    helper: Option<RunningHelper>,
     helpers: u64,
     /// The next helper is not started before this.
     start_at: Option<Instant>,
     pause: Duration,
     /// Files were made that the running helper may not write to: it is replaced when it is idle.
     gives_way: bool,
-    counts: Counts,
+    counts: CommandCounts,
     report_at: Option<Instant>,
     has_commands: bool,
 }
 
 /// What became of the commands, since the start.
 #[derive(Clone, Copy, Debug, Default)]
-struct Counts {
+struct CommandCounts {
     /// Handed to the helper.
     run: u64,
     /// Not run, because of a limit.
@@ -86,7 +86,7 @@ struct Counts {
     connections: u64,
 }
 
-struct Helper {
+struct RunningHelper {
     number: u64,
     since: Instant,
     is_ready: bool,
@@ -108,7 +108,7 @@ impl Effects {
             start_at: None,
             pause: PAUSES[0],
             gives_way: false,
-            counts: Counts::default(),
+            counts: CommandCounts::default(),
             report_at: None,
             has_commands: false,
         }
@@ -363,7 +363,7 @@ impl Effects {
 
     fn start(&mut self, out: &mut Outbox) {
         self.helpers += 1;
-        self.helper = Some(Helper { number: self.helpers, since: out.now.at, is_ready: false });
+        self.helper = Some(RunningHelper { number: self.helpers, since: out.now.at, is_ready: false });
         out.act(Action::Helper(HelperAction::Start(self.helpers)));
     }
 
@@ -393,7 +393,7 @@ impl Effects {
     }
 
     /// How many things are held: commands.
-    pub(in crate::core) fn footprint(&self) -> [crate::core::footprint::Held; 4] {
+    pub(in crate::core) fn footprint(&self) -> [crate::core::footprint::Count; 4] {
         [
             ("commands that wait", self.waiting.len()),
             ("commands that run", self.running.len()),
@@ -403,7 +403,7 @@ impl Effects {
     }
 
     pub(in crate::core) fn counters(&self) -> [(Metric, u64); 5] {
-        let Counts { run, suppressed, lost, timed_out, connections } = self.counts;
+        let CommandCounts { run, suppressed, lost, timed_out, connections } = self.counts;
         [
             (
                 Metric::counter(

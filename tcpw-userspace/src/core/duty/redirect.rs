@@ -22,7 +22,7 @@ use tcpw_common::{
 use super::{
     certify::Certify,
     effects::{Effects, marks},
-    names::Names,
+    lookups::Lookups,
     report::{Report, facts_behind, finished},
 };
 use crate::{
@@ -31,16 +31,17 @@ use crate::{
         action::Action,
         attempt::{Attempt, Purpose},
         facts::Facts,
-        input::{Arrived, Family},
+        input::Arrived,
         outbox::{Finished, Outbox, Step},
         shared::{Shared, TCP},
     },
     effects,
     evaluate::{
-        judgement::Action as EffectAction,
+        judgement::EffectAction,
         request::{Judgement, Verdict},
     },
     events::{self, Decision, Fate},
+    redirect::Family,
 };
 
 /// Most connections at once, including those that wait for names and users.
@@ -160,17 +161,17 @@ impl Redirect {
     pub(in crate::core) fn announced(
         &mut self,
         decision: &Decision,
-        (names, report): (&mut Names, &mut Report),
+        (lookups, report): (&mut Lookups, &mut Report),
         shared: &Shared,
         out: &mut Outbox,
     ) {
         let flow = decision.flow();
         if let Some((_, redirected)) = self.arrived.remove(&flow) {
-            return self.take(redirected, decision, names, shared, out);
+            return self.take(redirected, decision, lookups, shared, out);
         }
         if self.expected.len() >= MOST_EXPECTED {
             let refused = Decision { fate: Fate::Refused, ..*decision };
-            return report.decided(&refused, Some(&*names), shared, out);
+            return report.decided(&refused, Some(&*lookups), shared, out);
         }
         self.expected.insert(flow, (out.now.at, *decision));
     }
@@ -179,7 +180,7 @@ impl Redirect {
     pub(in crate::core) fn arrived(
         &mut self,
         arrived: Arrived,
-        (names, report): (&mut Names, &mut Report),
+        (lookups, report): (&mut Lookups, &mut Report),
         shared: &Shared,
         out: &mut Outbox,
     ) {
@@ -189,14 +190,14 @@ impl Redirect {
             if let Some((_, decision)) = self.expected.remove(&flow) {
                 self.is_done(flow, out.now.at);
                 let refused = Decision { fate: Fate::Refused, ..decision };
-                report.decided(&refused, Some(&*names), shared, out);
+                report.decided(&refused, Some(&*lookups), shared, out);
             }
             return out.act(Action::Abort(arrived.connection));
         }
         self.in_hand += 1;
         let redirected = Redirected { arrived };
         match self.expected.remove(&flow) {
-            Some((_, decision)) => self.take(redirected, &decision, names, shared, out),
+            Some((_, decision)) => self.take(redirected, &decision, lookups, shared, out),
             None => {
                 if let Some((_, before)) = self.arrived.insert(flow, (out.now.at, redirected)) {
                     self.abort(before, out);
@@ -227,7 +228,7 @@ impl Redirect {
         &mut self,
         redirected: Redirected,
         decision: &Decision,
-        names: &Names,
+        lookups: &Lookups,
         shared: &Shared,
         out: &mut Outbox,
     ) {
@@ -235,7 +236,7 @@ impl Redirect {
         let mut facts = if shared.is_unnamed(decision.server_port) {
             Facts::unknown()
         } else {
-            facts_behind(decision, &shared.names_of(decision.names), names, shared, out)
+            facts_behind(decision, &shared.names_of(decision.names), lookups, shared, out)
         };
         facts.show_banners();
         out.step(Step::Judge(Box::new(Attempt {
@@ -252,7 +253,7 @@ impl Redirect {
         &mut self,
         attempt: Attempt,
         judgement: &Judgement,
-        (report, helper, names_duty): (&mut Report, &mut Effects, &Names),
+        (report, helper, lookups): (&mut Report, &mut Effects, &Lookups),
         shared: &Shared,
         out: &mut Outbox,
     ) {
@@ -260,7 +261,7 @@ impl Redirect {
         let Purpose::Redirected(redirected) = purpose else { return };
         let refused = Decision { fate: Fate::Refused, ..decision };
         if decision.generation != 0 && facts.is_empty() {
-            report.check(&refused, &names, judgement, (false, names_duty), out);
+            report.check(&refused, &names, judgement, (false, lookups), out);
         }
         if judgement.verdict == Verdict::Allow {
             // The tables or a name changed meanwhile: the client retries.
@@ -293,7 +294,7 @@ impl Redirect {
     pub(in crate::core) fn second(
         &mut self,
         turned_away: u64,
-        (names, report, certify): (&mut Names, &mut Report, &Certify),
+        (lookups, report, certify): (&mut Lookups, &mut Report, &Certify),
         shared: &Shared,
         out: &mut Outbox,
     ) {
@@ -308,7 +309,7 @@ impl Redirect {
             // The ACK of a SYN cookie is not a second attempt.
             if !self.done.contains_key(&flow) {
                 self.late.insert(flow, now);
-                report.decided(&Decision { fate: Fate::Refused, ..decision }, Some(&*names), shared, out);
+                report.decided(&Decision { fate: Fate::Refused, ..decision }, Some(&*lookups), shared, out);
             }
         }
         let unannounced: Vec<Redirected> = self
@@ -326,7 +327,7 @@ impl Redirect {
             match decision_of_arrived(&redirected.arrived, certify, out.now.boot_ns) {
                 Some(decision) => {
                     self.unannounced += 1;
-                    self.take(redirected, &decision, names, shared, out);
+                    self.take(redirected, &decision, lookups, shared, out);
                 }
                 None => self.abort(redirected, out),
             }
@@ -347,7 +348,7 @@ impl Redirect {
     }
 
     /// How many things are held: halves of redirected attempts, and connections.
-    pub(in crate::core) fn footprint(&self) -> [crate::core::footprint::Held; 4] {
+    pub(in crate::core) fn footprint(&self) -> [crate::core::footprint::Count; 4] {
         [
             ("redirected attempts", self.expected.len() + self.late.len()),
             ("redirected connections", self.arrived.len()),

@@ -6,7 +6,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{commands::Commands, effects::Effects, names::Names};
+use super::{commands::Commands, effects::Effects, lookups::Lookups};
 use tcpw_common::metric::Metric;
 
 use crate::{
@@ -22,13 +22,13 @@ use crate::{
     effects,
     evaluate::{
         SelfCheck, SelfChecked,
-        judgement::{Action as EffectAction, Effect},
+        judgement::{Effect, EffectAction},
         request::{Judgement, Verdict},
     },
     events::{self, Decision, Fate},
     names::NamesSet,
     parse::rule::Text,
-    record::{Judged as JudgedRecord, ListenerRecord, LookupRecord, Record},
+    record::{JudgementRecord, ListenerRecord, LookupRecord, Record},
 };
 
 /// A walk over at most this many rules is made at once; a longer one on a thread.
@@ -52,24 +52,24 @@ impl Report {
     pub(in crate::core) fn reported(
         &mut self,
         decision: &Decision,
-        (names, commands): (&Names, &Commands),
+        (lookups, commands): (&Lookups, &Commands),
         held_for: Option<Duration>,
         shared: &Shared,
         out: &mut Outbox,
     ) {
         let facts = commands.facts_of(decision, out.now.at).cloned();
-        self.judge_again(decision, facts, Some(names), held_for, shared, out);
+        self.judge_again(decision, facts, Some(lookups), held_for, shared, out);
     }
 
     /// As [`reported`](Self::reported), for an attempt that no command decided.
     pub(in crate::core) fn decided(
         &mut self,
         decision: &Decision,
-        names: Option<&Names>,
+        lookups: Option<&Lookups>,
         shared: &Shared,
         out: &mut Outbox,
     ) {
-        self.judge_again(decision, None, names, None, shared, out);
+        self.judge_again(decision, None, lookups, None, shared, out);
     }
 
     /// Judges what the kernel decided, and compares the verdicts.
@@ -77,16 +77,16 @@ impl Report {
         &mut self,
         decision: &Decision,
         facts: Option<Facts>,
-        names_duty: Option<&Names>,
+        lookups: Option<&Lookups>,
         held_for: Option<Duration>,
         shared: &Shared,
         out: &mut Outbox,
     ) {
         let names = shared.names_of(decision.names);
-        let facts = match (facts, names_duty) {
+        let facts = match (facts, lookups) {
             (Some(facts), _) => facts,
             _ if shared.is_unnamed(decision.server_port) => Facts::unknown(),
-            (None, Some(duty)) => facts_behind(decision, &names, duty, shared, out),
+            (None, Some(lookups)) => facts_behind(decision, &names, lookups, shared, out),
             (None, None) => Facts::default(),
         };
         let judged = judge_under(shared, &names, decision, &facts);
@@ -98,8 +98,8 @@ impl Report {
             Some(Judged { missing: Some(Missing::Command(_)), .. }) | None => {}
             Some(Judged { judgement, missing, user }) => {
                 let is_open = missing.is_some() || user.is_some();
-                if let Some(duty) = names_duty {
-                    self.check(decision, &names, judgement, (is_open, duty), out);
+                if let Some(lookups) = lookups {
+                    self.check(decision, &names, judgement, (is_open, lookups), out);
                 }
                 self.check_index(decision, &names, judgement, &facts, shared, out);
             }
@@ -116,12 +116,12 @@ impl Report {
         decision: &Decision,
         names: &NamesSet,
         judgement: &Judgement,
-        (is_open, duty): (bool, &Names),
+        (is_open, lookups): (bool, &Lookups),
         out: &mut Outbox,
     ) {
         let is_same = !is_refused(decision.fate) || judgement.verdict == Verdict::Refuse;
         // The facts behind an old verdict may no longer be kept.
-        if is_same || is_open && !duty.is_complete() {
+        if is_same || is_open && !lookups.is_complete() {
             return;
         }
         self.disagreements += 1;
@@ -222,7 +222,7 @@ impl Report {
                 service: known.and_then(|known| known.service.as_ref()).map(|service| service.id.clone()),
                 names,
             },
-            judged: judgement.zip(tables).map(|(judgement, tables)| JudgedRecord {
+            judged: judgement.zip(tables).map(|(judgement, tables)| JudgementRecord {
                 verdict: judgement.verdict,
                 reason: judgement.reason,
                 rule: judgement.rule,
@@ -290,11 +290,11 @@ impl Report {
 pub(in crate::core) fn facts_behind(
     decision: &Decision,
     names: &NamesSet,
-    duty: &Names,
+    lookups: &Lookups,
     shared: &Shared,
     out: &Outbox,
 ) -> Facts {
-    let possible = duty.facts_of(decision, out.now.at);
+    let possible = lookups.facts_of(decision, out.now.at);
     let leads_there = |facts: &&&Facts| {
         judge_under(shared, names, decision, facts)
             .is_some_and(|judged| is_refused(decision.fate) == (judged.judgement.verdict == Verdict::Refuse))

@@ -1,7 +1,8 @@
 //! Watches and reads the tables and the pattern files they name.
 //!
 //! In: requests to read. Out: that the files changed, and their texts of one moment. Reading waits for files
-//! that are being written, so it runs on a thread.
+//! that are being written, so it runs on a thread. Invariant: a defect does not end following: it is reported, and
+//! tried again.
 
 use std::{cell::RefCell, collections::BTreeSet, path::PathBuf, sync::Arc, time::Duration};
 
@@ -82,7 +83,7 @@ async fn follow_files(
         let _ = results.send(Input::FilesChanged.into());
         let source = source.clone();
         let read = spawn_blocking(move || {
-            let named = Named::default();
+            let named = NamedFiles::default();
             let texts = follow(&source, &mut watch, |texts| named.files(texts));
             (texts, watch)
         });
@@ -94,9 +95,9 @@ async fn follow_files(
 
 /// The pattern files that texts name; computed once for the same texts.
 #[derive(Default)]
-struct Named(RefCell<Option<(Texts, BTreeSet<PathBuf>)>>);
+struct NamedFiles(RefCell<Option<(Texts, BTreeSet<PathBuf>)>>);
 
-impl Named {
+impl NamedFiles {
     fn files(&self, texts: &Texts) -> BTreeSet<PathBuf> {
         let mut last = self.0.borrow_mut();
         match &*last {

@@ -23,7 +23,7 @@ use crate::{
         answered::Answered,
         attempt::{Attempt, Purpose, answer_key},
         facts::{Facts, Learnt},
-        footprint::Held as Footprint,
+        footprint::Count as Footprint,
         input::Now,
         lookup::Question,
         outbox::{Outbox, Step},
@@ -37,7 +37,7 @@ use crate::{
 const MOST_OF_A_SOURCE: usize = 256;
 
 /// Attempts that wait, and the facts behind answers that were given.
-pub(in crate::core) struct Names {
+pub(in crate::core) struct Lookups {
     settings: Resolve,
     number: u64,
     attempts: HashMap<u64, (Box<Attempt>, Question)>,
@@ -48,20 +48,20 @@ pub(in crate::core) struct Names {
     deadlines: VecDeque<(Instant, u64)>,
     answered: Answered,
     queue: Queue,
-    counts: Counts,
-    said: Counts,
+    counts: LookupCounts,
+    said: LookupCounts,
 }
 
-/// Counts since the start.
+/// LookupCounts since the start.
 #[derive(Clone, Copy, Debug, Default)]
-struct Counts {
+struct LookupCounts {
     /// Attempts not held because too many waited.
     dropped: u64,
     /// Attempts whose names did not come in time.
     given_up: u64,
 }
 
-impl Names {
+impl Lookups {
     pub(in crate::core) fn new(settings: &Resolve) -> Self {
         Self {
             settings: settings.clone(),
@@ -73,8 +73,8 @@ impl Names {
             deadlines: VecDeque::new(),
             answered: Answered::new(settings.kept),
             queue: Queue::new(settings),
-            counts: Counts::default(),
-            said: Counts::default(),
+            counts: LookupCounts::default(),
+            said: LookupCounts::default(),
         }
     }
 
@@ -161,7 +161,7 @@ impl Names {
 
     /// Reports the attempts that a bound dropped or a time limit ended.
     pub(in crate::core) fn second(&mut self, shared: &Shared, out: &mut Outbox) {
-        let Counts { dropped, given_up } = self.counts;
+        let LookupCounts { dropped, given_up } = self.counts;
         let before = std::mem::replace(&mut self.said, self.counts);
         if dropped > before.dropped {
             out.warn(format!(
