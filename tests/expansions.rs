@@ -8,7 +8,7 @@ use tcpw_tests::policy::tables;
 use tcpw_userspace::{
     evaluate::{
         evaluate,
-        judgement::{Action, Judgement},
+        judgement::{EffectAction, Judgement},
         request::{Banner, HostName, Known, Lookup, Request},
     },
     parse::{rule::Text, text::FileText},
@@ -119,7 +119,7 @@ fn shown(text: &[u8]) -> String {
 
 fn text_of(judgement: &Judgement) -> String {
     match judgement.effects.first().map(|effect| &effect.action) {
-        Some(Action::Spawn(text) | Action::Banner(text)) => shown(text),
+        Some(EffectAction::Spawn(text) | EffectAction::Banner(text)) => shown(text),
         other => panic!("unexpected effect: {other:?}"),
     }
 }
@@ -162,7 +162,8 @@ fn hostile_bytes_never_reach_a_shell() {
         };
         let tables = tables(None, Some("ALL: ALL: spawn %n|%u|%c|%h\n"), BTreeMap::new());
         let judgement = evaluate(&tables, &request, &tcpw_userspace::evaluate::Unknown);
-        let Some(Action::Spawn(command)) = judgement.effects.first().map(|effect| &effect.action) else {
+        let Some(EffectAction::Spawn(command)) = judgement.effects.first().map(|effect| &effect.action)
+        else {
             panic!("nothing spawned");
         };
         let harmless = |byte: &u8| byte.is_ascii_alphanumeric() || b"!@%-_=+:,./|".contains(byte);

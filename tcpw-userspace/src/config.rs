@@ -241,7 +241,7 @@ impl Config {
             Err(error) => {
                 return Err(ConfigError::Unreadable {
                     path: path.unwrap_or(default).to_path_buf(),
-                    reason: crate::source::reason(&error),
+                    reason: crate::host::reason(&error),
                 });
             }
         };

@@ -31,5 +31,7 @@ pub mod record;
 pub mod redirect;
 pub mod reinject;
 pub mod resolve;
+#[cfg(test)]
+mod rooms;
 pub mod simulate;
 pub mod source;

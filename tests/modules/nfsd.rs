@@ -146,7 +146,7 @@ fn nfsd_named_by_its_port_serves_whom_the_tables_allow() -> Result<()> {
     for (local, ident, found_by) in [
         ("0.0.0.0:2049", "nfsd", "tcpw.toml"),
         ("[::]:2049", "nfsd", "tcpw.toml"),
-        ("0.0.0.0:2050", "kernel", "nobody"),
+        ("0.0.0.0:2050", "kernel", "no process"),
         ("0.0.0.0:2051", "nfsd", "tcpw.toml"),
     ] {
         let row =

@@ -12,7 +12,7 @@ use tcpw_userspace::{
     compile::{self, CompileError, Names, Policy},
     evaluate::{
         self,
-        judgement::{Action, Judgement},
+        judgement::{EffectAction, Judgement},
         numeric_host,
         request::{Lookup, Request, Verdict},
     },
@@ -92,8 +92,8 @@ pub fn evaluated(tables: &Tables, names: &NamesSet, query: &Query) -> Verdict {
 /// Whether the reference evaluator runs a `spawn`, and sets `keepalive`, all names unknown.
 pub fn acts(tables: &Tables, names: &NamesSet, query: &Query) -> (bool, bool) {
     let effects = judged(tables, names, query, &evaluate::Unknown).effects;
-    let does = |what: fn(&Action) -> bool| effects.iter().any(|effect| what(&effect.action));
-    (does(|it| matches!(it, Action::Spawn(_))), does(|it| matches!(it, Action::Keepalive)))
+    let does = |what: fn(&EffectAction) -> bool| effects.iter().any(|effect| what(&effect.action));
+    (does(|it| matches!(it, EffectAction::Spawn(_))), does(|it| matches!(it, EffectAction::Keepalive)))
 }
 
 /// The reference evaluator's verdict.

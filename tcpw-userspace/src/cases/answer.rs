@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     evaluate::{
-        judgement::{Action, Effect, Judgement, Reason, RuleIndex, Verdict},
+        judgement::{Effect, EffectAction, Judgement, Reason, RuleIndex, Verdict},
         quoted_bytes,
         request::{CommandResult, RFC931_TIMEOUT_S},
     },
@@ -222,23 +222,23 @@ impl Effects {
         let mut all = Self::default();
         for effect in effects {
             match &effect.action {
-                Action::Spawn(command) | Action::Twist { command, .. } => {
+                EffectAction::Spawn(command) | EffectAction::Twist { command, .. } => {
                     all.spawned.push(quoted_bytes(command))
                 }
-                Action::Aclexec { command, result } => {
+                EffectAction::Aclexec { command, result } => {
                     all.spawned.push(quoted_bytes(command));
                     all.killed |= matches!(result, CommandResult::Killed { .. });
                 }
-                Action::Banner(text) => all.banner.extend_from_slice(text),
-                Action::Nice(by) => all.nice = all.nice.saturating_add(*by).clamp(-20, 19),
-                Action::Umask(mask) => all.umask = Some(*mask),
-                Action::Rfc931 { timeout_s } => all.rfc931 = Some(*timeout_s),
-                Action::Severity(_)
-                | Action::Keepalive
-                | Action::Linger(_)
-                | Action::Setenv { .. }
-                | Action::User(_)
-                | Action::Group(_) => {}
+                EffectAction::Banner(text) => all.banner.extend_from_slice(text),
+                EffectAction::Nice(by) => all.nice = all.nice.saturating_add(*by).clamp(-20, 19),
+                EffectAction::Umask(mask) => all.umask = Some(*mask),
+                EffectAction::Rfc931 { timeout_s } => all.rfc931 = Some(*timeout_s),
+                EffectAction::Severity(_)
+                | EffectAction::Keepalive
+                | EffectAction::Linger(_)
+                | EffectAction::Setenv { .. }
+                | EffectAction::User(_)
+                | EffectAction::Group(_) => {}
             }
         }
         all

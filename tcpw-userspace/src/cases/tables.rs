@@ -141,9 +141,9 @@ fn sampled(raw: [Option<&str>; 3]) -> u64 {
 /// An error, and the raw text it is in.
 type Bad<'a> = (serde_json::Error, &'a str);
 
-type Named = (Arc<PathBuf>, FileText);
+type NamedText = (Arc<PathBuf>, FileText);
 
-fn table<'a>(name: &str, raw: Option<&'a str>) -> Result<Option<Named>, Bad<'a>> {
+fn table<'a>(name: &str, raw: Option<&'a str>) -> Result<Option<NamedText>, Bad<'a>> {
     let Some(raw) = raw else { return Ok(None) };
     let text = match serde_json::from_str::<Option<Bytes<'_>>>(raw).map_err(|error| (error, raw))? {
         None => FileText::Missing,

@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::effects::Settings;
-pub use crate::host::{Account, HostFiles, Kind, Status};
+pub use crate::host::{Account, FileKind as Kind, FileStatus as Status, HostFiles};
 
 /// Where the facts come from.
 pub trait Facts: HostFiles {

@@ -35,7 +35,7 @@ pub struct DiffArgs {
     pub new: PathBuf,
     /// Which table OLD and NEW are, if their names contain neither allow nor deny
     #[arg(long = "as", value_name = "TABLE")]
-    pub kind: Option<Kind>,
+    pub kind: Option<TableName>,
     /// hosts.allow of both sides, if OLD and NEW are each a hosts.deny [default: empty]
     #[arg(long, value_name = "FILE")]
     pub hosts_allow: Option<PathBuf>,
@@ -52,7 +52,7 @@ pub struct DiffArgs {
 
 /// Which of the tables a file is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Kind {
+pub enum TableName {
     /// hosts.allow
     Allow,
     /// hosts.deny
@@ -86,7 +86,7 @@ pub fn run(arguments: &DiffArgs) -> Result<Outcome, Failure> {
 }
 
 /// What the command line names.
-enum Named {
+enum NamedTable {
     /// A directory with both tables, or with one.
     Both([PathBuf; 2]),
     /// A table.
@@ -103,7 +103,7 @@ struct Sides {
 
 impl Sides {
     fn of(arguments: &DiffArgs) -> Result<Self, Failure> {
-        use Named::{Both, One};
+        use NamedTable::{Both, One};
         let DiffArgs { hosts_allow, hosts_deny, .. } = arguments;
         let table = match (named(&arguments.old, arguments)?, named(&arguments.new, arguments)?) {
             (Both(_), Both(_)) if hosts_allow.is_some() || hosts_deny.is_some() => {
@@ -167,7 +167,7 @@ fn one_of([allow, deny]: &[PathBuf; 2], kind: TableKind) -> PathBuf {
 }
 
 /// What a path of the command line is.
-fn named(path: &Path, arguments: &DiffArgs) -> Result<Named, Failure> {
+fn named(path: &Path, arguments: &DiffArgs) -> Result<NamedTable, Failure> {
     must_exist("table", Some(path))?;
     if path.is_dir() {
         let tables = ["hosts.allow", "hosts.deny"].map(|name| path.join(name));
@@ -177,12 +177,12 @@ fn named(path: &Path, arguments: &DiffArgs) -> Result<Named, Failure> {
                 path.display()
             )));
         }
-        return Ok(Named::Both(tables));
+        return Ok(NamedTable::Both(tables));
     }
     let name = path.file_name().map(|name| name.to_string_lossy().to_ascii_lowercase()).unwrap_or_default();
     let kind = match (arguments.kind, name.contains("allow"), name.contains("deny")) {
-        (Some(Kind::Allow), ..) | (None, true, false) => TableKind::Allow,
-        (Some(Kind::Deny), ..) | (None, false, true) => TableKind::Deny,
+        (Some(TableName::Allow), ..) | (None, true, false) => TableKind::Allow,
+        (Some(TableName::Deny), ..) | (None, false, true) => TableKind::Deny,
         (None, true, true) | (None, false, false) => {
             return Err(Failure::usage(format!(
                 "{}: hosts.allow or hosts.deny? write --as allow or --as deny, or name a directory with both",
@@ -190,7 +190,7 @@ fn named(path: &Path, arguments: &DiffArgs) -> Result<Named, Failure> {
             )));
         }
     };
-    Ok(Named::One(kind, path.to_owned()))
+    Ok(NamedTable::One(kind, path.to_owned()))
 }
 
 fn show(out: &mut impl Write, old: &Read, new: &Read, all: &[Change], whole: bool) -> io::Result<()> {

@@ -213,7 +213,7 @@ fn refuse_followed(pin_dir: &Path) -> Result<(), Failure> {
 fn must_exist(flag: &str, path: Option<&Path>) -> Result<(), Failure> {
     let Some(path) = path else { return Ok(()) };
     std::fs::metadata(path).map(drop).map_err(|error| {
-        let reason = crate::source::reason(&error);
+        let reason = crate::host::reason(&error);
         Failure::Usage(format!("{flag} {}: {reason}: name one that exists", path.display()))
     })
 }

@@ -3,7 +3,8 @@
 //! In: the parts of the rules that match the service, in rule order. Out: for every cell
 //! of the address space what decides there, and the rules that may match before.
 //! Invariant: as in libwrap the first rule that matches decides, but for a failed `aclexec`:
-//! it ends its table, and spoils every later rule that has options but no verdict of its own.
+//! it ends its table, and every later rule that has options but no verdict of its own does not decide.
+//! One of three implementations of first match; [`super::outcomes`] says why there are three.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -101,7 +102,7 @@ impl Records {
 
 /// What a matching rule does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Kind {
+pub(super) enum RuleEffect {
     /// It decides.
     Verdict(Verdict),
     /// It refuses, unless an `aclexec` before it failed: a rule of hosts.deny with options, none of which decides.
@@ -110,14 +111,14 @@ pub(super) enum Kind {
     Command,
 }
 
-/// A part of a rule, as it is painted.
+/// A part of a rule, as it is applied to the cells.
 pub(super) struct RulePart<'a> {
     pub rule: RuleIndex,
     pub part: &'a Part,
     /// The part's conditions, with that of the daemon list if there is one.
     pub conditions: Rc<[Condition]>,
     pub hangs_on: HangsOn,
-    pub kind: Kind,
+    pub kind: RuleEffect,
     /// Equal for rules with the same side effects; 0 for none.
     pub effects: u64,
 }
@@ -141,7 +142,7 @@ struct Entry {
     hangs_on: HangsOn,
     effects: u64,
     /// Distinguishes entries of the same bits: commands.
-    kind: Kind,
+    kind: RuleEffect,
 }
 
 /// How sure it is that an `aclexec` failed before.
@@ -180,7 +181,7 @@ impl DecidingRules {
         records: &mut Records,
     ) -> Result<Self, CompileError> {
         let is_command =
-            |part: &RulePart<'_>| part.rule.table == TableKind::Allow && part.kind == Kind::Command;
+            |part: &RulePart<'_>| part.rule.table == TableKind::Allow && part.kind == RuleEffect::Command;
         let has_commands = parts.iter().any(is_command);
         let mut walk = RuleWalk {
             records,
@@ -201,7 +202,7 @@ impl DecidingRules {
             walk.apply(&mut v6, part, &part.part.regions.v6.sure, &entries_of)?;
         }
         let (by, verdict) = default;
-        let kind = Kind::Verdict(verdict);
+        let kind = RuleEffect::Verdict(verdict);
         let hangs_on = HangsOn::default();
         let end = walk.entry(Entry { by, bits: bit(verdict), conditions: 0, hangs_on, effects: 0, kind });
         walk.close_all(&mut v4, end)?;
@@ -270,16 +271,16 @@ impl RuleWalk<'_> {
             kind: part.kind,
         };
         let entries = match (part.kind, part.rule.table) {
-            (Kind::Verdict(verdict), _) => [self.entry(one(bit(verdict), false)); 3],
-            (Kind::Command, TableKind::Allow) => [self.entry(one(ALLOW, true)); 3],
-            (Kind::Command, TableKind::Deny) => [self.entry(one(ALLOW | REFUSE, true)); 3],
-            (Kind::Spoilable, _) => [(REFUSE, false), (ALLOW | REFUSE, true), (ALLOW, false)]
+            (RuleEffect::Verdict(verdict), _) => [self.entry(one(bit(verdict), false)); 3],
+            (RuleEffect::Command, TableKind::Allow) => [self.entry(one(ALLOW, true)); 3],
+            (RuleEffect::Command, TableKind::Deny) => [self.entry(one(ALLOW | REFUSE, true)); 3],
+            (RuleEffect::Spoilable, _) => [(REFUSE, false), (ALLOW | REFUSE, true), (ALLOW, false)]
                 .map(|(bits, command)| self.entry(one(bits, command))),
         };
         let is_even = match part.kind {
-            Kind::Verdict(_) => part.rule.table == TableKind::Deny || !self.has_commands,
-            Kind::Spoilable => !self.has_commands,
-            Kind::Command => part.rule.table == TableKind::Deny,
+            RuleEffect::Verdict(_) => part.rule.table == TableKind::Deny || !self.has_commands,
+            RuleEffect::Spoilable => !self.has_commands,
+            RuleEffect::Command => part.rule.table == TableKind::Deny,
         };
         if !is_sure && is_even && part.part.regions.is_everything() {
             self.everywhere.push(entries[0]);
@@ -297,7 +298,7 @@ impl RuleWalk<'_> {
         entries_of: &Entries,
     ) -> Result<(), CompileError> {
         let in_allow = part.rule.table == TableKind::Allow;
-        let ends_allow = in_allow && part.kind == Kind::Command;
+        let ends_allow = in_allow && part.kind == RuleEffect::Command;
         let ranges = cells_of.cells.cut(intervals);
         self.records.spend(ranges.len())?;
         for (begin, end) in ranges {
@@ -419,7 +420,7 @@ fn record(before: &[Entry], end: Entry) -> Record {
 }
 
 /// Verdicts as bits, the command if they are one's, and the sum of the conditions.
-type Group = (u8, Option<(Kind, u64)>, u64);
+type Group = (u8, Option<(RuleEffect, u64)>, u64);
 
 /// Rules in a row with the same verdict are one condition; the last ones add nothing if the end says the same.
 fn meaning(before: &[Entry], end: Entry) -> u64 {

@@ -1,11 +1,11 @@
-//! RuleOutcomes to a [`Policy`]: where first match becomes longest match. No I/O, no aya.
+//! Rules to a [`Policy`]: first match becomes longest match. No I/O, no aya.
 //!
 //! In: parsed tables, the names-sets of the listeners, what is exempt. Out: the
 //! tables of one slot.
 //! Invariant: for every service and client address the tables give the verdict of
 //! the evaluator, or `Ask`; `Ask` only where a pattern could not be spelled out as
-//! prefixes, or needs a name or user that is looked up ([`Names`]), and the verdict, or
-//! what options do beside it, hangs on it, and where a command decides.
+//! prefixes, or needs a name or user that is looked up ([`Names`]), and the verdict or the
+//! effects depend on it; and where a command decides.
 //!
 //! The way there: every client list becomes a region of the address space
 //! (`pattern`, `text`, `region`), every service the list of rules whose daemon list

@@ -1,7 +1,8 @@
-//! Who takes which clients.
+//! Which rule matches each client first, over all services at once.
 //!
-//! In: rules in order, as ranges of cells. Out: whether a rule finds anybody left, and
-//! which rules took the others.
+//! In: rules in order, as ranges of cells. Out: whether a rule matches a client that no earlier rule matched, and
+//! which earlier rules matched its clients. One of three implementations of first match;
+//! [`super::outcomes`] says why there are three.
 
 use std::collections::BTreeSet;
 
@@ -20,7 +21,7 @@ pub(super) struct RemainingClients {
 }
 
 impl RemainingClients {
-    /// Nobody is taken.
+    /// No client is matched yet.
     pub(super) fn new(cells: [usize; 2]) -> Self {
         Self { families: cells.map(Family::new), unknown: None }
     }

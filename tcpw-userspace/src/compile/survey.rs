@@ -1,6 +1,6 @@
-//! Who may reach what: which rule decides where.
+//! Which clients reach which services, and which rule decides that.
 //!
-//! In: parsed tables. Out: for every service that they tell apart the client addresses as
+//! In: parsed tables. Out: for every service that the rules distinguish, the client addresses as
 //! networks, each with what decides there.
 //! Invariant: every client address is in one area of every service, but for the last one of
 //! its family; no area says more than the evaluator would, whatever names and users are.
@@ -15,7 +15,7 @@ use super::{
     cells::Cells,
     classes::check,
     conditions::{Conditions, HangsOn, Part, Reader},
-    deciding_rules::{Decider, DecidingRules, Decision, Kind, Records, RulePart, hash},
+    deciding_rules::{Decider, DecidingRules, Decision, Records, RuleEffect, RulePart, hash},
     distinct_services::{self, Matched, Service, ServiceFilter},
     error::{CompileError, MAX_CELLS},
     networks::{Networks, runs},
@@ -131,7 +131,7 @@ pub(super) struct Rules {
 struct Line {
     rule: RuleIndex,
     parts: Vec<Part>,
-    kind: Kind,
+    kind: RuleEffect,
     effects: u64,
 }
 
@@ -194,15 +194,15 @@ impl Rules {
     }
 }
 
-fn kind_of(rule: &Rule, table: TableKind, lookup: &dyn Lookup) -> Kind {
+fn kind_of(rule: &Rule, table: TableKind, lookup: &dyn Lookup) -> RuleEffect {
     // A rule without a verdict of its own has that of its table.
     let is_own = outcome_of(rule, TableKind::Allow, lookup) == outcome_of(rule, TableKind::Deny, lookup);
     let has_command = rule.options.iter().any(|field| matches!(field.option, Ok(RuleOption::Aclexec(_))));
     match table {
-        _ if is_own => Kind::Verdict(outcome_of(rule, table, lookup)),
-        _ if has_command => Kind::Command,
-        TableKind::Deny if !rule.options.is_empty() => Kind::Spoilable,
-        TableKind::Allow | TableKind::Deny => Kind::Verdict(outcome_of(rule, table, lookup)),
+        _ if is_own => RuleEffect::Verdict(outcome_of(rule, table, lookup)),
+        _ if has_command => RuleEffect::Command,
+        TableKind::Deny if !rule.options.is_empty() => RuleEffect::Spoilable,
+        TableKind::Allow | TableKind::Deny => RuleEffect::Verdict(outcome_of(rule, table, lookup)),
     }
 }
 

@@ -1,11 +1,11 @@
 //! Rules that no request can reach.
 //!
-//! In: parsed tables. Out: the rules whose clients earlier rules all take, and
-//! which rules these are.
-//! Invariant: a rule is named only if no request there can be ends at it,
-//! whatever the names of the listener, its port, its address, the client, its
-//! name and user, and whatever commands return. Among rules that hang on
-//! addresses alone no such rule is missing, unless there are too many services.
+//! In: parsed tables. Out: the rules whose clients are all matched by earlier rules, and
+//! these earlier rules.
+//! Invariant: a rule is named only if it decides no possible request, whatever the names of
+//! the listener, its port and address, the client, its name and user, and the results of
+//! commands. Of rules that depend on addresses alone none is missing, unless there are
+//! too many services.
 
 use std::{
     collections::{BTreeSet, HashMap},

@@ -37,7 +37,7 @@ pub fn ask(run_dir: &Path, request: Request, timeout: Duration) -> Result<Respon
         if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) {
             AskError::NoAnswer(format!("nothing came within {} s", timeout.as_secs_f32()))
         } else {
-            AskError::NoAnswer(crate::source::reason(&error))
+            AskError::NoAnswer(crate::host::reason(&error))
         }
     };
     let mut stream = UnixStream::connect(socket_path(run_dir)).map_err(|error| {

@@ -61,7 +61,7 @@ impl Lock {
         let path = run_dir.join("lock");
         let unusable = |error: io::Error| LockError::Unusable {
             path: run_dir.to_path_buf(),
-            reason: crate::source::reason(&error),
+            reason: crate::host::reason(&error),
         };
         DirBuilder::new().recursive(true).mode(0o755).create(run_dir).map_err(unusable)?;
         let file = OpenOptions::new()
@@ -95,7 +95,7 @@ impl Lock {
     pub fn take_pins(pin_dir: &Path) -> Result<Self, LockError> {
         let unusable = |error: io::Error| LockError::Unusable {
             path: pin_dir.to_path_buf(),
-            reason: crate::source::reason(&error),
+            reason: crate::host::reason(&error),
         };
         let deadline = Instant::now() + GLANCE;
         loop {

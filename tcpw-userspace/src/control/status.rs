@@ -72,7 +72,7 @@ pub struct ListenerStatus {
     pub local: SocketAddr,
     /// `tcp`, `mptcp` or `udp`.
     pub protocol: String,
-    /// How its names were found: `executable, unit`, `xinetd.conf`, `process name only`, `nobody`, ...
+    /// How its names were found: `executable, unit`, `xinetd.conf`, `process name only`, `no process`, ...
     pub found_by: String,
     /// Its policy in a few words.
     pub policy: String,

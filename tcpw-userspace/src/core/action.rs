@@ -21,7 +21,7 @@ use tcpw_common::{
 };
 
 pub use super::judge::Walk;
-use super::{input::Family, policies::Rules};
+use super::policies::Rules;
 use crate::{
     compile::{Names, Policy},
     control::Response,
@@ -30,6 +30,7 @@ use crate::{
     names::NamesSet,
     parse::text::Texts,
     record::Record,
+    redirect::Family,
     resolve::Question,
 };
 

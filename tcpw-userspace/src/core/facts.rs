@@ -45,29 +45,6 @@ pub(super) struct Facts {
     shows_banners: bool,
 }
 
-/// The facts behind an answer.
-#[derive(Clone, Debug)]
-pub(super) struct Given {
-    /// When it was given: CLOCK_BOOTTIME, nanoseconds.
-    pub(super) at_ns: u64,
-    pub(super) facts: Facts,
-}
-
-impl Given {
-    /// The facts that decided at `time_ns`: those of the latest answer that had been given by then; if none is
-    /// left, of the earliest one.
-    pub(super) fn in_force<'a>(
-        answers: impl IntoIterator<Item = &'a Self>,
-        time_ns: u64,
-    ) -> Option<&'a Facts> {
-        let order = |given: &&'a Self| match given.at_ns <= time_ns {
-            true => (1, given.at_ns),
-            false => (0, u64::MAX - given.at_ns),
-        };
-        answers.into_iter().max_by_key(order).map(|given| &given.facts)
-    }
-}
-
 impl Facts {
     /// Facts of attempts for which nothing is looked up.
     pub(super) fn unknown() -> Self {
@@ -152,7 +129,7 @@ impl Facts {
     }
 
     /// Whether a command's result is among the facts.
-    pub(super) fn hang_on_a_command(&self) -> bool {
+    pub(super) fn depend_on_a_command(&self) -> bool {
         !self.ended.is_empty()
     }
 

@@ -5,14 +5,14 @@
 use super::Core;
 
 /// A kind of thing, and how many of it a duty holds.
-pub(in crate::core) type Held = (&'static str, usize);
+pub(in crate::core) type Count = (&'static str, usize);
 
 impl Core {
     /// How many things each duty holds.
     pub fn footprint(&self) -> Vec<(&'static str, usize)> {
         let mut all = Vec::new();
         all.extend(self.held.footprint());
-        all.extend(self.names.footprint());
+        all.extend(self.lookups.footprint());
         all.extend(self.users.footprint());
         all.extend(self.commands.footprint());
         all.extend(self.effects.footprint());

@@ -29,6 +29,7 @@ use crate::{
     listeners::{NamePart, NameSource, PortSocket, XinetdService},
     names::NamesSet,
     parse::{rule::Text, text::Texts},
+    redirect::Family,
     resolve::{Found, Question},
 };
 
@@ -80,6 +81,8 @@ pub enum Input {
     Arrived(Arrived),
     /// The files may have changed.
     FilesChanged,
+    /// The files are not followed at present: why. That is tried again.
+    FilesNotFollowed(String),
     /// The files as they were at one moment.
     Texts(Box<Texts>),
     /// A text is parsed; the users and groups that it names are being looked up.
@@ -230,15 +233,6 @@ pub struct Started {
     pub has_users: bool,
     /// Which tables were missing when the policy in force was made, if there is one.
     pub missing_before: Option<[bool; 2]>,
-}
-
-/// A packet family of a redirect listener.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Family {
-    /// IPv4.
-    V4,
-    /// IPv6.
-    V6,
 }
 
 /// State that is polled once a second.
@@ -414,6 +408,11 @@ pub enum UserAnswer {
 pub enum HelperSaid {
     /// A report.
     Report(Report),
+    /// It has the connection that an order is about.
+    GotConnection {
+        /// The id of the order.
+        id: u64,
+    },
     /// It is gone: why, unless it just exited.
     Gone(Option<String>),
     /// It could not be started: why.
@@ -438,7 +437,7 @@ pub struct StatusFacts {
     /// Sockets that have not sent their banner yet.
     pub banner_sockets: u64,
     /// Lines written and lost.
-    pub lines: crate::log::Counts,
+    pub lines: crate::log::LineCounts,
     /// Redirected connections ended because the channel to the loop was full, since the start.
     pub turned_away: u64,
 }

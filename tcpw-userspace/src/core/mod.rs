@@ -8,6 +8,7 @@
 //! `Step`s; [`Core::on`] and `Core::step` say which duty gets which input and step.
 
 pub mod action;
+mod answered;
 mod attempt;
 mod duty;
 mod facts;
@@ -39,7 +40,7 @@ use duty::{
     held::{Held, Others},
     keepalive::Keepalive,
     listeners::Listeners,
-    names::Names,
+    lookups::Lookups,
     redirect::Redirect,
     reload::Reload,
     report::Report,
@@ -70,7 +71,7 @@ pub struct Core {
     certify: Certify,
     redirect: Redirect,
     held: Held,
-    names: Names,
+    lookups: Lookups,
     users: Users,
     commands: Commands,
     effects: Effects,
@@ -94,7 +95,7 @@ impl Core {
             certify: Certify::default(),
             redirect: Redirect::default(),
             held: Held::default(),
-            names: Names::new(&config.resolve),
+            lookups: Lookups::new(&config.resolve),
             users: Users::default(),
             commands: Commands::default(),
             effects: Effects::new(config.effects.clone(), now.at),
@@ -130,7 +131,7 @@ impl Core {
 
     /// When [`Input::Deadline`] is due, if nothing happens before.
     pub fn deadline(&self) -> Option<Instant> {
-        [self.names.deadline(), self.scans.deadline()].into_iter().flatten().min()
+        [self.lookups.deadline(), self.scans.deadline()].into_iter().flatten().min()
     }
 
     /// Whether attempts are judged. Before that, the kernel's rings are not read.
@@ -150,12 +151,12 @@ impl Core {
                 self.start.phase = Phase::FirstScan;
                 self.scans.look_at_all_now(out);
             }
-            Input::Deadline => self.names.give_up(out),
+            Input::Deadline => self.lookups.give_up(out),
             Input::Second(second) => self.second(second, out),
             Input::Events(events) => events.into_iter().for_each(|event| self.event(event, out)),
             Input::Held(packets) => {
-                let Self { held, names, commands, banners, shared, .. } = self;
-                let mut others = Others { names, commands, banners };
+                let Self { held, lookups, commands, banners, shared, .. } = self;
+                let mut others = Others { lookups, commands, banners };
                 packets.iter().for_each(|packet| held.take(packet, &mut others, shared, out));
             }
             Input::Scanned(scanned) if self.start.after(Phase::FirstScan, Phase::FirstPolicy) => {
@@ -183,7 +184,7 @@ impl Core {
                 self.redirect.opened((netns, family), made, out);
             }
             Input::Arrived(arrived) => {
-                let duties = (&mut self.names, &mut self.report);
+                let duties = (&mut self.lookups, &mut self.report);
                 self.redirect.arrived(arrived, duties, shared, out);
             }
             Input::GateAttached(gate) => {
@@ -191,7 +192,7 @@ impl Core {
                 self.scans.start();
             }
             Input::Walked(disagreement) => self.report.walked(disagreement, out),
-            Input::LookedUp { question, found } => self.names.looked_up(&question, found, out),
+            Input::LookedUp { question, found } => self.lookups.looked_up(&question, found, out),
             Input::UserTold { number, answer } => self.users.told(number, answer, out),
             Input::Destroyed { waiting, result } => self.users.destroyed(&waiting, result, out),
             Input::Sockets { netns, cookies } => self.users.sockets(netns, cookies, out),
@@ -205,6 +206,7 @@ impl Core {
             }
             Input::CommandFilesMade => self.effects.files_made(out),
             Input::FilesChanged
+            | Input::FilesNotFollowed(_)
             | Input::Texts(_)
             | Input::LookingUpAccounts { .. }
             | Input::Parsed { .. }
@@ -226,7 +228,8 @@ impl Core {
         let Self { start, reload, listeners, shared, .. } = self;
         match input {
             Input::FilesChanged => reload.files_changed(out.now.at),
-            // The start reads them once it knows who listens.
+            Input::FilesNotFollowed(reason) => reload.not_followed(&reason, shared, out),
+            // The start reads them once the listeners are known.
             Input::Texts(_) if start.is_before_first_policy() => {}
             Input::Texts(texts) => reload.read(*texts, shared, out),
             Input::LookingUpAccounts { number } => reload.looks_up_accounts(number),
@@ -287,12 +290,12 @@ impl Core {
         let shared = &self.shared;
         match event {
             Event::Decided(decision) if decision.fate == Fate::Redirected => {
-                let duties = (&mut self.names, &mut self.report);
+                let duties = (&mut self.lookups, &mut self.report);
                 self.redirect.announced(&decision, duties, shared, out);
             }
             Event::Decided(decision) => {
                 let held_for = self.held.held_for(&decision);
-                let duties = (&self.names, &self.commands);
+                let duties = (&self.lookups, &self.commands);
                 self.report.reported(&decision, duties, held_for, shared, out);
             }
             Event::Listening { pid, is_udp: true } => self.scans.look_at_udp(pid, out.now.at),
@@ -318,13 +321,13 @@ impl Core {
         self.counters.second(&second.counters, out);
         self.held.second(out);
         self.reload.second(shared, out);
-        self.names.second(shared, out);
+        self.lookups.second(shared, out);
         let void = (second.is_any_certificate_void, second.namespaces_without_resets);
         self.certify.second(void, shared, out);
         let waiting = (second.waiting, self.reload.asks_for_users());
         self.users.second(waiting, &mut self.commands, shared, out);
         self.keepalive.look(out);
-        let duties = (&mut self.names, &mut self.report, &self.certify);
+        let duties = (&mut self.lookups, &mut self.report, &self.certify);
         self.redirect.second(second.turned_away, duties, shared, out);
         self.banners.second(out);
         let ended = self.effects.second(out);
@@ -336,7 +339,7 @@ impl Core {
         let shared = &mut self.shared;
         match step {
             Step::Judge(attempt) => pursue(attempt, shared, out),
-            Step::LookUp(attempt, question) => self.names.want(attempt, question, out),
+            Step::LookUp(attempt, question) => self.lookups.want(attempt, question, out),
             Step::RunCommand(attempt, command, judgement) => {
                 self.commands.want(attempt, command, &judgement, &mut self.effects, shared, out);
             }
@@ -351,12 +354,12 @@ impl Core {
                     self.users.decided(*attempt, &judgement, duties, shared, out);
                 }
                 Purpose::Redirected(_) => {
-                    let duties = (&mut self.report, &mut self.effects, &self.names);
+                    let duties = (&mut self.report, &mut self.effects, &self.lookups);
                     self.redirect.decided(*attempt, &judgement, duties, shared, out);
                 }
                 Purpose::Held(_) => {
-                    let Self { held, names, commands, banners, .. } = self;
-                    let mut others = Others { names, commands, banners };
+                    let Self { held, lookups, commands, banners, .. } = self;
+                    let mut others = Others { lookups, commands, banners };
                     held.decided(*attempt, &judgement, user, &mut others, shared, out);
                 }
             },
@@ -372,8 +375,8 @@ impl Core {
                 self.redirect.policy_in_force(shared, out);
             }
             Step::ListenersTagged { is_all, began } => {
-                let Self { held, names, commands, banners, listeners, .. } = self;
-                let mut others = Others { names, commands, banners };
+                let Self { held, lookups, commands, banners, listeners, .. } = self;
+                let mut others = Others { lookups, commands, banners };
                 held.listeners_tagged((is_all, began, listeners), &mut others, shared, out);
             }
             Step::LookAtAll => self.scans.look_at_all(),
@@ -396,7 +399,7 @@ impl Core {
     /// The counters of every duty.
     pub fn counters(&self) -> Vec<(Metric, u64)> {
         let mut all = self.report.counters();
-        all.extend(self.names.counters());
+        all.extend(self.lookups.counters());
         all.extend(self.users.counters());
         all.extend(self.redirect.counters());
         all.extend(self.banners.counters());

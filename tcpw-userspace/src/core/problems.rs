@@ -7,25 +7,27 @@ use std::collections::BTreeMap;
 
 /// The source of a problem.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Source {
+pub(super) enum ProblemSource {
     /// The files as they are now are not in force.
     Files,
+    /// Edits of the files are not noticed.
+    Following,
     /// Listeners are not judged by their names.
     Names,
 }
 
 /// The current problems.
 #[derive(Debug, Default)]
-pub(super) struct Problems(BTreeMap<Source, String>);
+pub(super) struct Problems(BTreeMap<ProblemSource, String>);
 
 impl Problems {
     /// Reports one; it replaces an earlier one of the same source.
-    pub(super) fn report(&mut self, source: Source, problem: String) {
+    pub(super) fn report(&mut self, source: ProblemSource, problem: String) {
         self.0.insert(source, problem);
     }
 
     /// Clears the problem of a source. Returns whether it had one.
-    pub(super) fn clear(&mut self, source: Source) -> bool {
+    pub(super) fn clear(&mut self, source: ProblemSource) -> bool {
         self.0.remove(&source).is_some()
     }
 
@@ -43,11 +45,11 @@ mod tests {
     #[test]
     fn problem_is_cleared_by_its_own_source_only() {
         let mut problems = Problems::default();
-        problems.report(Source::Files, "files".into());
-        problems.report(Source::Names, "names".into());
-        problems.report(Source::Names, "names again".into());
-        assert!(problems.clear(Source::Files));
-        assert!(!problems.clear(Source::Files));
+        problems.report(ProblemSource::Files, "files".into());
+        problems.report(ProblemSource::Names, "names".into());
+        problems.report(ProblemSource::Names, "names again".into());
+        assert!(problems.clear(ProblemSource::Files));
+        assert!(!problems.clear(ProblemSource::Files));
         assert_eq!(problems.text().as_deref(), Some("names again"));
     }
 }

@@ -7,7 +7,7 @@
 
 use super::wire::Order;
 use crate::{
-    evaluate::judgement::{Action, Effect},
+    evaluate::judgement::{Effect, EffectAction},
     parse::rule::{Origin, RuleOption, Tables, Text},
 };
 
@@ -52,24 +52,24 @@ impl Surroundings {
     }
 
     /// Applies one option.
-    pub fn apply(&mut self, action: &Action) {
+    pub fn apply(&mut self, action: &EffectAction) {
         match action {
-            Action::Setenv { name, value } => {
+            EffectAction::Setenv { name, value } => {
                 self.environment.retain(|(known, _)| known != name);
                 self.environment.push((name.clone(), value.clone()));
             }
-            Action::Nice(by) => self.nice = self.nice.saturating_add(*by),
-            Action::Umask(mask) => self.umask = *mask,
-            Action::Spawn(_)
-            | Action::Aclexec { .. }
-            | Action::Twist { .. }
-            | Action::Banner(_)
-            | Action::Severity(_)
-            | Action::Keepalive
-            | Action::Linger(_)
-            | Action::Rfc931 { .. }
-            | Action::User(_)
-            | Action::Group(_) => {}
+            EffectAction::Nice(by) => self.nice = self.nice.saturating_add(*by),
+            EffectAction::Umask(mask) => self.umask = *mask,
+            EffectAction::Spawn(_)
+            | EffectAction::Aclexec { .. }
+            | EffectAction::Twist { .. }
+            | EffectAction::Banner(_)
+            | EffectAction::Severity(_)
+            | EffectAction::Keepalive
+            | EffectAction::Linger(_)
+            | EffectAction::Rfc931 { .. }
+            | EffectAction::User(_)
+            | EffectAction::Group(_) => {}
         }
     }
 }
@@ -78,7 +78,7 @@ impl Surroundings {
 pub fn surroundings_of(effects: &[Effect], command: &[u8]) -> Surroundings {
     let mut surroundings = Surroundings::default();
     for effect in effects {
-        if matches!(&effect.action, Action::Aclexec { command: found, .. } if **found == *command) {
+        if matches!(&effect.action, EffectAction::Aclexec { command: found, .. } if **found == *command) {
             break;
         }
         surroundings.apply(&effect.action);
@@ -91,7 +91,7 @@ pub fn commands(effects: &[Effect]) -> Vec<Command> {
     let mut surroundings = Surroundings::default();
     let mut commands = Vec::new();
     for effect in effects {
-        if let Action::Spawn(text) = &effect.action {
+        if let EffectAction::Spawn(text) = &effect.action {
             commands.push(Command { text: text.clone(), surroundings: surroundings.clone() });
         }
         surroundings.apply(&effect.action);
@@ -116,7 +116,7 @@ mod tests {
     use super::*;
     use crate::{evaluate::judgement::RuleIndex, parse::rule::TableKind};
 
-    fn effects(actions: Vec<Action>) -> Vec<Effect> {
+    fn effects(actions: Vec<EffectAction>) -> Vec<Effect> {
         let rule = RuleIndex { table: TableKind::Deny, index: 0 };
         actions.into_iter().map(|action| Effect { rule, action }).collect()
     }
@@ -127,16 +127,16 @@ mod tests {
 
     #[test]
     fn options_act_on_the_commands_behind_them() {
-        let set = |value: &str| Action::Setenv { name: text("A"), value: text(value) };
+        let set = |value: &str| EffectAction::Setenv { name: text("A"), value: text(value) };
         let found = commands(&effects(vec![
-            Action::Spawn(text("first")),
+            EffectAction::Spawn(text("first")),
             set("1"),
-            Action::Nice(3),
-            Action::Umask(0o77),
-            Action::Spawn(text("second")),
+            EffectAction::Nice(3),
+            EffectAction::Umask(0o77),
+            EffectAction::Spawn(text("second")),
             set("2"),
-            Action::Nice(4),
-            Action::Spawn(text("third")),
+            EffectAction::Nice(4),
+            EffectAction::Spawn(text("third")),
         ]));
         let [first, second, third] = found.as_slice() else { panic!("{found:?}") };
         assert_eq!(first.surroundings, Surroundings::default());
@@ -148,6 +148,13 @@ mod tests {
 
     #[test]
     fn other_options_run_nothing() {
-        assert_eq!(commands(&effects(vec![Action::Keepalive, Action::Severity(6), Action::Linger(3)])), []);
+        assert_eq!(
+            commands(&effects(vec![
+                EffectAction::Keepalive,
+                EffectAction::Severity(6),
+                EffectAction::Linger(3)
+            ])),
+            []
+        );
     }
 }

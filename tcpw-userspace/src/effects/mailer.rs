@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::host::{HostFiles, Kind};
+use crate::host::{FileKind, HostFiles};
 
 /// The program that mail(1) and similar programs start.
 pub const SENDMAIL: &str = "/usr/sbin/sendmail";
@@ -53,13 +53,13 @@ impl Mailer {
     pub fn find(facts: &dyn HostFiles) -> Self {
         let mut program = facts.real(Path::new(SENDMAIL));
         let mut status = facts.status(&program);
-        if status.kind != Kind::File {
+        if status.kind != FileKind::File {
             return Self::Missing;
         }
         let is_marked = |mode: u32| mode & 0o6000 != 0;
         if !is_marked(status.mode) {
             let postdrop = facts.status(Path::new(POSTDROP));
-            if postdrop.kind != Kind::File || !is_marked(postdrop.mode) {
+            if postdrop.kind != FileKind::File || !is_marked(postdrop.mode) {
                 return Self::Plain;
             }
             (program, status) = (POSTDROP.into(), postdrop);
@@ -91,16 +91,16 @@ impl Mailer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::host::{Account, Status};
+    use crate::host::{Account, FileStatus};
 
     /// A file system with these programs: path, mode, group.
     struct Programs(&'static [(&'static str, u32, u32)]);
 
     impl HostFiles for Programs {
-        fn status(&self, path: &Path) -> Status {
+        fn status(&self, path: &Path) -> FileStatus {
             let found = self.0.iter().find(|(known, ..)| Path::new(known) == path);
-            found.map_or(Status::MISSING, |(_, mode, group)| Status {
-                kind: Kind::File,
+            found.map_or(FileStatus::MISSING, |(_, mode, group)| FileStatus {
+                kind: FileKind::File,
                 mode: *mode,
                 owner: 0,
                 group: *group,
@@ -113,7 +113,7 @@ mod tests {
         }
 
         fn real(&self, path: &Path) -> PathBuf {
-            let is_link = self.status(path).kind == Kind::Missing;
+            let is_link = self.status(path).kind == FileKind::Missing;
             self.0.first().filter(|_| is_link).map_or(path.into(), |(real, ..)| real.into())
         }
 

@@ -36,15 +36,18 @@ pub(crate) struct Heard {
     pub(crate) what: What,
 }
 
+/// What a helper reported, or what became of its socket.
 #[derive(Debug)]
 pub(crate) enum What {
     Said(Report),
+    /// The connection of the order with this id was written to its socket.
+    GotConnection(u64),
     /// It closed its socket, or its message was not understood: why, unless it just exited.
     Gone(Option<String>),
 }
 
-/// A frame, and the connection that goes with it.
-type Sent = (Vec<u8>, Option<OwnedFd>);
+/// A frame; and the connection that goes with it, with the id of its order.
+type Sent = (Vec<u8>, Option<(u64, OwnedFd)>);
 
 /// A running helper.
 #[derive(Debug)]
@@ -73,7 +76,7 @@ impl Process {
         // Bounded by the number of commands that run at once.
         let (orders, queue) = mpsc::unbounded_channel();
         drop(orders.send((wire::frame(charge)?, None)));
-        tokio::spawn(write(writer, queue));
+        tokio::spawn(write(number, writer, queue, heard.clone()));
         tokio::spawn(read(number, reader, heard));
         Ok(Self { number, child, orders })
     }
@@ -90,7 +93,7 @@ impl Process {
 
     /// As [`order`](Self::order), with the connection the order is about.
     pub(crate) fn serve(&self, order: &Order, connection: OwnedFd) -> Result<()> {
-        drop(self.orders.send((wire::frame(order)?, Some(connection))));
+        drop(self.orders.send((wire::frame(order)?, Some((order.id, connection)))));
         Ok(())
     }
 
@@ -101,10 +104,15 @@ impl Process {
     }
 }
 
-async fn write(mut socket: OwnedWriteHalf, mut queue: mpsc::UnboundedReceiver<Sent>) {
+async fn write(
+    helper: u64,
+    mut socket: OwnedWriteHalf,
+    mut queue: mpsc::UnboundedReceiver<Sent>,
+    heard: mpsc::Sender<Heard>,
+) {
     while let Some((frame, connection)) = queue.recv().await {
-        let sent = match connection {
-            Some(connection) => write_with(&socket, &frame, &connection).await,
+        let sent = match &connection {
+            Some((_, connection)) => write_with(&socket, &frame, connection).await,
             None => Ok(0),
         };
         // The rest of the frame.
@@ -114,6 +122,11 @@ async fn write(mut socket: OwnedWriteHalf, mut queue: mpsc::UnboundedReceiver<Se
         };
         if written.is_err() {
             // The reader notices it too.
+            return;
+        }
+        if let Some((id, _)) = connection
+            && heard.send(Heard { helper, what: What::GotConnection(id) }).await.is_err()
+        {
             return;
         }
     }
@@ -141,7 +154,7 @@ async fn read(helper: u64, mut socket: OwnedReadHalf, heard: mpsc::Sender<Heard>
         let what = match receive(&mut socket).await {
             Ok(report) => What::Said(report),
             Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => What::Gone(None),
-            Err(error) => What::Gone(Some(crate::source::reason(&error))),
+            Err(error) => What::Gone(Some(crate::host::reason(&error))),
         };
         let is_last = matches!(what, What::Gone(_));
         if heard.send(Heard { helper, what }).await.is_err() || is_last {

@@ -10,7 +10,7 @@ use super::{
     wire::{Connection, Order},
 };
 use crate::{
-    evaluate::judgement::{Action, Effect},
+    evaluate::judgement::{Effect, EffectAction},
     parse::rule::Text,
 };
 
@@ -32,19 +32,19 @@ pub fn serving(effects: &[Effect]) -> Serving {
     for effect in effects {
         serving.surroundings.apply(&effect.action);
         match &effect.action {
-            Action::Banner(text) => serving.banner.extend_from_slice(text),
-            Action::Twist { command, .. } => serving.twist = Some(command.clone()),
-            Action::Keepalive => serving.keepalive = true,
-            Action::Linger(seconds) => serving.linger_s = Some(*seconds),
-            Action::Spawn(_)
-            | Action::Aclexec { .. }
-            | Action::Severity(_)
-            | Action::Rfc931 { .. }
-            | Action::Setenv { .. }
-            | Action::Nice(_)
-            | Action::Umask(_)
-            | Action::User(_)
-            | Action::Group(_) => {}
+            EffectAction::Banner(text) => serving.banner.extend_from_slice(text),
+            EffectAction::Twist { command, .. } => serving.twist = Some(command.clone()),
+            EffectAction::Keepalive => serving.keepalive = true,
+            EffectAction::Linger(seconds) => serving.linger_s = Some(*seconds),
+            EffectAction::Spawn(_)
+            | EffectAction::Aclexec { .. }
+            | EffectAction::Severity(_)
+            | EffectAction::Rfc931 { .. }
+            | EffectAction::Setenv { .. }
+            | EffectAction::Nice(_)
+            | EffectAction::Umask(_)
+            | EffectAction::User(_)
+            | EffectAction::Group(_) => {}
         }
     }
     serving
@@ -73,7 +73,7 @@ mod tests {
     use super::*;
     use crate::{evaluate::judgement::RuleIndex, parse::rule::TableKind};
 
-    fn of(actions: Vec<Action>) -> Serving {
+    fn of(actions: Vec<EffectAction>) -> Serving {
         let rule = RuleIndex { table: TableKind::Deny, index: 0 };
         serving(&actions.into_iter().map(|action| Effect { rule, action }).collect::<Vec<_>>())
     }
@@ -85,13 +85,13 @@ mod tests {
     #[test]
     fn banners_come_in_order_and_then_the_program_with_its_surroundings() {
         let serving = of(vec![
-            Action::Linger(3),
-            Action::Banner(text("one\r\n")),
-            Action::Nice(4),
-            Action::Spawn(text("beside")),
-            Action::Banner(text("two\r\n")),
-            Action::Keepalive,
-            Action::Twist { command: text("cat"), client: text("c") },
+            EffectAction::Linger(3),
+            EffectAction::Banner(text("one\r\n")),
+            EffectAction::Nice(4),
+            EffectAction::Spawn(text("beside")),
+            EffectAction::Banner(text("two\r\n")),
+            EffectAction::Keepalive,
+            EffectAction::Twist { command: text("cat"), client: text("c") },
         ]);
         let order = serving.order(9);
         assert_eq!((order.id, &*order.command, order.nice), (9, &b"cat"[..], 4));
@@ -107,8 +107,13 @@ mod tests {
     #[test]
     fn without_banner_and_twist_it_is_nothing() {
         assert!(
-            !of(vec![Action::Keepalive, Action::Banner(text("")), Action::Spawn(text("x"))]).is_something()
+            !of(vec![
+                EffectAction::Keepalive,
+                EffectAction::Banner(text("")),
+                EffectAction::Spawn(text("x"))
+            ])
+            .is_something()
         );
-        assert!(of(vec![Action::Banner(text("x"))]).is_something());
+        assert!(of(vec![EffectAction::Banner(text("x"))]).is_something());
     }
 }

@@ -68,12 +68,12 @@ pub struct Effect {
     /// leaves the decision to hosts.deny.
     pub rule: RuleIndex,
     /// What it did.
-    pub action: Action,
+    pub action: EffectAction,
 }
 
 /// What an option does; commands and values are expanded.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Action {
+pub enum EffectAction {
     /// `spawn`: a command to run in addition.
     Spawn(Text),
     /// `aclexec`: a command that was run to decide.

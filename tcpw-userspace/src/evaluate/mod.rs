@@ -123,11 +123,11 @@ fn search(
         warnings: Vec::new(),
     };
     let (decision, rule) = match search.table(&tables.allow) {
-        Found::Yes(decision, rule) => (decision, Some(rule)),
-        Found::No | Found::Error => match search.table(&tables.deny) {
-            Found::Yes(decision, rule) => (decision, Some(rule)),
-            Found::No => ((Verdict::Allow, Reason::NoRule), None),
-            Found::Error => ((Verdict::Refuse, Reason::TableBroken), None),
+        TableResult::Yes(decision, rule) => (decision, Some(rule)),
+        TableResult::No | TableResult::Error => match search.table(&tables.deny) {
+            TableResult::Yes(decision, rule) => (decision, Some(rule)),
+            TableResult::No => ((Verdict::Allow, Reason::NoRule), None),
+            TableResult::Error => ((Verdict::Refuse, Reason::TableBroken), None),
         },
     };
     let Search { options: Options { effects, severity, .. }, warnings, subject, .. } = search;
@@ -136,7 +136,7 @@ fn search(
 }
 
 /// The result of searching one table.
-enum Found {
+enum TableResult {
     /// A rule, and what it decides.
     Yes((Verdict, Reason), RuleIndex),
     /// None.
@@ -156,7 +156,7 @@ struct Search<'a> {
 }
 
 impl Search<'_> {
-    fn table(&mut self, table: &Table) -> Found {
+    fn table(&mut self, table: &Table) -> TableResult {
         let mut complaints = table.complaints.iter().peekable();
         let mut rules = Rules::new(table, self.index);
         while let Some((index, rule)) = rules.next(&self.subject) {
@@ -176,17 +176,17 @@ impl Search<'_> {
                 });
             });
             return match outcome {
-                Outcome::Decide(verdict, reason) => Found::Yes((verdict, reason), index),
+                Outcome::Decide(verdict, reason) => TableResult::Yes((verdict, reason), index),
                 Outcome::EndTable => {
                     self.observer.missed(index, Miss::Aclexec);
-                    Found::No
+                    TableResult::No
                 }
             };
         }
         self.warnings.extend(complaints.map(|complaint| complaint.text.clone()));
         match table.end {
-            TableEnd::Complete => Found::No,
-            TableEnd::Broken => Found::Error,
+            TableEnd::Complete => TableResult::No,
+            TableEnd::Broken => TableResult::Error,
         }
     }
 

@@ -6,7 +6,7 @@ use std::{os::unix::ffi::OsStrExt, path::Path};
 
 use super::{
     expand::{self, OPTION_BYTES, TooLong},
-    judgement::{Action, Effect, Reason, RuleIndex, Verdict},
+    judgement::{Effect, EffectAction, Reason, RuleIndex, Verdict},
     quoted_bytes,
     request::{Banner, CommandResult, Lookup, Purpose, Request},
     subject::Subject,
@@ -66,13 +66,13 @@ pub fn consequences_of(rule: &Rule, table: TableKind, lookup: &dyn Lookup) -> Co
         Outcome::Decide(verdict, _) => verdict,
         Outcome::EndTable => default_verdict(table),
     };
-    let does = |what: fn(&Action) -> bool| options.effects.iter().any(|effect| what(&effect.action));
+    let does = |what: fn(&EffectAction) -> bool| options.effects.iter().any(|effect| what(&effect.action));
     Consequences {
         verdict,
-        spawns: does(|action| matches!(action, Action::Spawn(_))),
-        keepalive: does(|action| matches!(action, Action::Keepalive)),
-        asks_command: does(|action| matches!(action, Action::Aclexec { .. })),
-        serves: does(|action| matches!(action, Action::Twist { .. } | Action::Banner(_))),
+        spawns: does(|action| matches!(action, EffectAction::Spawn(_))),
+        keepalive: does(|action| matches!(action, EffectAction::Keepalive)),
+        asks_command: does(|action| matches!(action, EffectAction::Aclexec { .. })),
+        serves: does(|action| matches!(action, EffectAction::Twist { .. } | EffectAction::Banner(_))),
     }
 }
 
@@ -182,12 +182,12 @@ impl Options {
             RuleOption::Deny => return Err(Stop::Decided(Verdict::Refuse, Reason::Option)),
             RuleOption::Severity(priority) => {
                 self.severity = Some(*priority);
-                Action::Severity(*priority)
+                EffectAction::Severity(*priority)
             }
             RuleOption::Spawn(template) => {
                 let command = expanded(template, subject, say)?;
                 subject.lookup.run(Purpose::Spawn, &command);
-                Action::Spawn(command)
+                EffectAction::Spawn(command)
             }
             RuleOption::Aclexec(template) => self.aclexec(template, subject, say)?,
             RuleOption::Twist(template) => {
@@ -196,37 +196,37 @@ impl Options {
                     return Err(Stop::Error("twist option in resident process".into()));
                 }
                 let client = subject.client_text().into();
-                self.effects.push(Effect { rule, action: Action::Twist { command, client } });
+                self.effects.push(Effect { rule, action: EffectAction::Twist { command, client } });
                 return Err(Stop::Decided(Verdict::Refuse, Reason::Twist));
             }
             RuleOption::Setenv(template) => {
                 let value = expanded(template, subject, say)?;
                 let (name, value) = setenv(&value).map_err(Stop::Error)?;
-                Action::Setenv { name: name.into(), value: value.into() }
+                EffectAction::Setenv { name: name.into(), value: value.into() }
             }
             RuleOption::Rfc931(seconds) => {
                 if let Some(seconds) = seconds {
                     subject.user_timeout_s = *seconds;
                 }
                 subject.user();
-                Action::Rfc931 { timeout_s: subject.user_timeout_s }
+                EffectAction::Rfc931 { timeout_s: subject.user_timeout_s }
             }
             RuleOption::Banners(directory) => match banner(directory, subject, say)? {
-                Some(text) => Action::Banner(text),
+                Some(text) => EffectAction::Banner(text),
                 None => return Ok(()),
             },
             RuleOption::User(name) => {
                 user_option(name, subject.lookup).map_err(Stop::Error)?;
-                Action::User(name.clone())
+                EffectAction::User(name.clone())
             }
             RuleOption::Group(name) => {
                 group_option(name, subject.lookup).map_err(Stop::Error)?;
-                Action::Group(name.clone())
+                EffectAction::Group(name.clone())
             }
-            RuleOption::Keepalive => Action::Keepalive,
-            RuleOption::Linger(seconds) => Action::Linger(*seconds),
-            RuleOption::Nice(by) => Action::Nice(*by),
-            RuleOption::Umask(mask) => Action::Umask(*mask),
+            RuleOption::Keepalive => EffectAction::Keepalive,
+            RuleOption::Linger(seconds) => EffectAction::Linger(*seconds),
+            RuleOption::Nice(by) => EffectAction::Nice(*by),
+            RuleOption::Umask(mask) => EffectAction::Umask(*mask),
         };
         self.effects.push(Effect { rule, action });
         Ok(())
@@ -237,14 +237,14 @@ impl Options {
         template: &[u8],
         subject: &mut Subject<'_>,
         say: &mut dyn FnMut(Message),
-    ) -> Result<Action, Stop> {
+    ) -> Result<EffectAction, Stop> {
         let command = expanded(template, subject, say)?;
         let result = subject.lookup.run(Purpose::Aclexec, &command);
         if let CommandResult::Killed { pid, signal } = result {
             say(Message::Warning(format!("process {pid} exited with signal {signal}")));
         }
         self.aclexec_failed = result != CommandResult::Exited(0);
-        Ok(Action::Aclexec { command, result })
+        Ok(EffectAction::Aclexec { command, result })
     }
 }
 

@@ -13,7 +13,7 @@ use nix::unistd::{Gid, Group, User, getgrouplist};
 
 /// What a path leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum FileKind {
     /// Nothing.
     Missing,
     /// A symbolic link that leads nowhere.
@@ -28,9 +28,9 @@ pub enum Kind {
 
 /// What stat(2) tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Status {
+pub struct FileStatus {
     /// What it is.
-    pub kind: Kind,
+    pub kind: FileKind,
     /// Permission bits.
     pub mode: u32,
     /// Owner.
@@ -41,9 +41,9 @@ pub struct Status {
     pub size: u64,
 }
 
-impl Status {
+impl FileStatus {
     /// Of a path that cannot be looked at.
-    pub const MISSING: Self = Self { kind: Kind::Missing, mode: 0, owner: 0, group: 0, size: 0 };
+    pub const MISSING: Self = Self { kind: FileKind::Missing, mode: 0, owner: 0, group: 0, size: 0 };
 }
 
 /// A user, as far as rights go.
@@ -58,7 +58,7 @@ pub struct Account {
 /// What a machine says of its files, users and groups.
 pub trait HostFiles {
     /// What a path leads to.
-    fn status(&self, path: &Path) -> Status;
+    fn status(&self, path: &Path) -> FileStatus;
 
     /// What is in a directory, by name.
     fn entries(&self, directory: &Path) -> Vec<PathBuf>;
@@ -78,15 +78,15 @@ pub trait HostFiles {
 pub struct System;
 
 impl HostFiles for System {
-    fn status(&self, path: &Path) -> Status {
+    fn status(&self, path: &Path) -> FileStatus {
         match std::fs::metadata(path) {
             Ok(metadata) => {
                 let kind = match metadata.file_type() {
-                    kind if kind.is_file() => Kind::File,
-                    kind if kind.is_dir() => Kind::Directory,
-                    _ => Kind::Other,
+                    kind if kind.is_file() => FileKind::File,
+                    kind if kind.is_dir() => FileKind::Directory,
+                    _ => FileKind::Other,
                 };
-                Status {
+                FileStatus {
                     kind,
                     mode: metadata.mode(),
                     owner: metadata.uid(),
@@ -97,9 +97,9 @@ impl HostFiles for System {
             Err(error) => {
                 let is_link = std::fs::symlink_metadata(path).is_ok_and(|it| it.is_symlink());
                 let is_gone = error.kind() == std::io::ErrorKind::NotFound;
-                Status {
-                    kind: if is_link && is_gone { Kind::Dangling } else { Kind::Missing },
-                    ..Status::MISSING
+                FileStatus {
+                    kind: if is_link && is_gone { FileKind::Dangling } else { FileKind::Missing },
+                    ..FileStatus::MISSING
                 }
             }
         }

@@ -1,10 +1,11 @@
 //! Facts of this machine: what it must have, cgroups, files and users, sockets, network namespaces, the clock.
 //!
 //! In: system calls, /proc, netlink. Out: plain values and descriptors. Invariant: nothing here knows of
-//! tables, policies or the daemon.
+//! tables, policies or the daemon: it uses no other room.
 
 mod cgroups;
 mod clock;
+mod error;
 mod files;
 mod netns;
 mod requirements;
@@ -13,7 +14,8 @@ mod socket;
 
 pub use cgroups::{cgroup_scope, cgroup2_root, cgroups_below, is_root_cgroup};
 pub use clock::{boot_ns, boot_time};
-pub use files::{Account, HostFiles, Kind, Status, System};
+pub(crate) use error::reason;
+pub use files::{Account, FileKind, FileStatus, HostFiles, System};
 pub use netns::{Namespace, Namespaces};
 pub use requirements::{Missing, can_pin_in, kernel, privileges};
 pub use sock_diag::Incomplete;

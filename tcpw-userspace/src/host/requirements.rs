@@ -65,7 +65,7 @@ pub fn kernel(cgroup: &Path, pin_dir: Option<&Path>) -> Result<(), Missing> {
         let known = cgroup2_root().map(|root| format!(" below {}", root.display())).unwrap_or_default();
         let what = match fs::metadata(cgroup) {
             Ok(_) => "not in a cgroup2 file system".to_owned(),
-            Err(error) => crate::source::reason(&error),
+            Err(error) => crate::host::reason(&error),
         };
         return Err(Missing(format!("cgroup {}: {what}: name a cgroup2 directory{known}", cgroup.display())));
     }

@@ -16,14 +16,14 @@ use tcpw_common::{
 use super::maps::open;
 
 /// The tables of answers.
-pub struct Answers {
+pub struct AnswerMaps {
     all: HashMap<MapData, AnswerKey, Answer>,
     once: HashMap<MapData, AttemptKey, AnswerOnce>,
     resets: HashMap<MapData, FlowKey, ResetOnce>,
     held: HashMap<MapData, AttemptKey, u64>,
 }
 
-impl Answers {
+impl AnswerMaps {
     pub(super) fn open(ebpf: &Ebpf) -> Result<Self> {
         Ok(Self {
             all: open(ebpf, "ANSWERS")?,

@@ -18,7 +18,7 @@ use tcpw_common::{banner::Banner, key::BannerKey};
 use super::{load::Kernel, maps::open, programs::Hook, users::found};
 
 /// The tables of banners.
-pub struct Banners {
+pub struct BannerMaps {
     texts: HashMap<MapData, BannerKey, Banner>,
     sockets: SockHash<MapData, u64>,
     /// The program is attached.
@@ -47,7 +47,7 @@ impl Kernel {
     }
 }
 
-impl Banners {
+impl BannerMaps {
     pub(super) fn open(ebpf: &Ebpf) -> Result<Self> {
         Ok(Self { texts: open(ebpf, "BANNERS")?, sockets: open(ebpf, "BANNER_SOCKETS")?, is_ready: false })
     }

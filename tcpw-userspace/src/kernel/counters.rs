@@ -12,9 +12,9 @@ use tcpw_common::{counter::Counter, metric::Metric};
 use super::maps::open;
 
 /// The counters.
-pub struct Counters(PerCpuArray<MapData, u64>);
+pub struct CounterMap(PerCpuArray<MapData, u64>);
 
-impl Counters {
+impl CounterMap {
     pub(super) fn open(ebpf: &Ebpf) -> Result<Self> {
         Ok(Self(open(ebpf, "COUNTERS")?))
     }

@@ -6,20 +6,20 @@ use anyhow::{Context as _, Result};
 use aya::{Btf, Ebpf, EbpfLoader, maps::Map};
 
 use super::{
-    answers::Answers,
-    banners::Banners,
-    counters::Counters,
+    answers::AnswerMaps,
+    banners::BannerMaps,
+    counters::CounterMap,
     layout,
     links::Links,
     loader::Loader,
     maps::pinned,
     offsets::Offsets,
     pins::Pins,
-    redirect::Redirect,
+    redirect::RedirectMap,
     resets::Resets,
     slots::Slots,
     tags::{TagReader, Tags},
-    users::Users,
+    users::UserMaps,
 };
 
 pub(super) static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/tcpw.bpf.o"));
@@ -43,19 +43,19 @@ pub struct Kernel {
     /// The policy in force.
     pub slots: Slots,
     /// Answers of user space.
-    pub answers: Answers,
+    pub answers: AnswerMaps,
     /// Tags of listeners.
     pub tags: Tags,
     /// Connections that wait for their client's user.
-    pub users: Users,
+    pub users: UserMaps,
     /// Banners of allowed clients.
-    pub banners: Banners,
+    pub banners: BannerMaps,
     /// The redirect listeners.
-    pub redirect: Redirect,
+    pub redirect: RedirectMap,
     /// The certified places, once [`Kernel::start_resets`] has begun.
     pub resets: Option<Resets>,
     /// The counters.
-    pub counters: Counters,
+    pub counters: CounterMap,
     pub(super) loader: Option<Loader>,
     pub(super) ebpf: Ebpf,
     pub(super) links: Links,
@@ -104,13 +104,13 @@ impl Kernel {
         let links = Links::new(btf, pins.clone());
         Ok(Self {
             slots: Slots::open(&ebpf)?,
-            answers: Answers::open(&ebpf)?,
+            answers: AnswerMaps::open(&ebpf)?,
             tags: Tags::open(&ebpf)?,
-            users: Users::open(&ebpf, |hook| links.is_pinned(hook))?,
-            banners: Banners::open(&ebpf)?,
-            redirect: Redirect::open(&ebpf)?,
+            users: UserMaps::open(&ebpf, |hook| links.is_pinned(hook))?,
+            banners: BannerMaps::open(&ebpf)?,
+            redirect: RedirectMap::open(&ebpf)?,
             resets: None,
-            counters: Counters::open(&ebpf)?,
+            counters: CounterMap::open(&ebpf)?,
             loader: Some(Loader::open(&ebpf, pins)?),
             ebpf,
             links,

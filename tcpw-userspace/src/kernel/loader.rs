@@ -40,7 +40,7 @@ pub struct Loader {
 
 /// A policy in the idle slot.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Filled {
+pub struct FilledSlot {
     /// Its number.
     pub generation: u32,
     /// Time to create and fill the tables.
@@ -70,7 +70,7 @@ impl Loader {
     ///
     /// # Errors
     /// The tables cannot be filled: the policy before stays in force, untouched.
-    pub fn fill(&mut self, policy: &Policy, flags: u32) -> Result<Filled> {
+    pub fn fill(&mut self, policy: &Policy, flags: u32) -> Result<FilledSlot> {
         let begin = Instant::now();
         let inner = Inners::create(&contents(policy))?;
         let live = self.slots.live()?;
@@ -85,7 +85,7 @@ impl Loader {
         self.outers.set(slot, &inner)?;
         self.slots.set_header(slot, policy.header(self.generation, flags))?;
         let comms = policy.comms.clone();
-        Ok(Filled { generation: self.generation, took: begin.elapsed(), slot, comms })
+        Ok(FilledSlot { generation: self.generation, took: begin.elapsed(), slot, comms })
     }
 
     /// Waits until every program that was running at the call has ended.
@@ -117,7 +117,7 @@ impl Kernel {
     ///
     /// # Errors
     /// Another policy was filled since, or the kernel refuses a write: the policy before stays in force.
-    pub fn flip(&mut self, filled: &Filled) -> Result<()> {
+    pub fn flip(&mut self, filled: &FilledSlot) -> Result<()> {
         if !self.slots.holds(filled)? {
             bail!("generation {} was overwritten by a later one", filled.generation);
         }

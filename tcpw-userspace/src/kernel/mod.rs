@@ -1,4 +1,4 @@
-//! Loads the programs, fills the tables, attaches, pins. Alone in naming aya.
+//! Loads the programs, fills the maps, attaches, pins. The only room that names aya.
 //!
 //! In: a compiled [`Policy`](crate::compile::Policy), tags, answers. Out: enforcement,
 //! and the ring of events.
@@ -36,21 +36,21 @@ mod upgrade;
 mod users;
 
 pub use alive::Alive;
-pub use answers::Answers;
-pub use banners::Banners;
+pub use answers::AnswerMaps;
+pub use banners::BannerMaps;
 pub use changes::{Changes, Stamps};
-pub use counters::Counters;
+pub use counters::CounterMap;
 pub use frames::Frames;
 pub use links::HookState;
 pub use load::{Kernel, LoadOptions};
-pub use loader::{Applied, Filled, Loader};
+pub use loader::{Applied, FilledSlot, Loader};
 pub use pinned::PinnedStatus;
 pub use pins::Pins;
 pub use probe::ProbeAnswer;
 pub use programs::{Hook, Section, Target, Want, When};
-pub use redirect::Redirect;
+pub use redirect::RedirectMap;
 pub use resets::Resets;
 pub use ring::{Diagnostics, EventRing, HeldRing, Pace, Ring};
 pub use slots::Slots;
 pub use tags::{TagReader, Tags};
-pub use users::Users;
+pub use users::UserMaps;

@@ -28,7 +28,7 @@ pub struct PinnedStatus {
 
 /// The words of a policy's header that every version has: the first two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct InForce {
+pub(super) struct PinnedPolicy {
     pub(super) generation: u32,
     pub(super) flags: u32,
 }
@@ -54,10 +54,10 @@ impl Pins {
     }
 
     /// The policy in force.
-    pub(super) fn in_force(&self) -> Result<InForce> {
+    pub(super) fn in_force(&self) -> Result<PinnedPolicy> {
         let (active, headers) = (self.open("ACTIVE")?, self.open("HEADERS")?);
         let slot = word(&active, 0, 0)?;
-        Ok(InForce { generation: word(&headers, slot, 0)?, flags: word(&headers, slot, 1)? })
+        Ok(PinnedPolicy { generation: word(&headers, slot, 0)?, flags: word(&headers, slot, 1)? })
     }
 
     /// The counters' map.

@@ -19,11 +19,11 @@ use tcpw_common::{
 use super::maps::open;
 
 /// The table of redirect listeners.
-pub struct Redirect {
+pub struct RedirectMap {
     listeners: SockHash<MapData, RedirectKey>,
 }
 
-impl Redirect {
+impl RedirectMap {
     pub(super) fn open(ebpf: &Ebpf) -> Result<Self> {
         Ok(Self { listeners: open(ebpf, "REDIRECT_LISTEN")? })
     }

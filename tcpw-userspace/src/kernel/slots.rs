@@ -10,7 +10,7 @@ use aya::{
 };
 use tcpw_common::{decide::Header, key::NamesId};
 
-use super::{loader::Filled, maps::open};
+use super::{loader::FilledSlot, maps::open};
 
 /// The slots.
 pub struct Slots {
@@ -55,7 +55,7 @@ impl Slots {
     ///
     /// # Errors
     /// The table is full, or another policy was filled since.
-    pub fn add_names_to(&mut self, filled: &Filled, names: NamesId, class: u32) -> Result<()> {
+    pub fn add_names_to(&mut self, filled: &FilledSlot, names: NamesId, class: u32) -> Result<()> {
         anyhow::ensure!(self.holds(filled)?, "generation {} was overwritten", filled.generation);
         self.add_to(filled.slot, names, class)
     }
@@ -66,7 +66,7 @@ impl Slots {
     }
 
     /// Whether a slot still holds what was filled into it.
-    pub(super) fn holds(&self, filled: &Filled) -> Result<bool> {
+    pub(super) fn holds(&self, filled: &FilledSlot) -> Result<bool> {
         let header = self.headers.get(&filled.slot, 0).context("read the header of a slot")?;
         Ok(header.generation == filled.generation)
     }

@@ -27,7 +27,7 @@ const BPF_EXIST: u64 = 2;
 const PROGRAMS: When = When::Wanted(Want::Users);
 
 /// The tables of connections that wait for a user.
-pub struct Users {
+pub struct UserMaps {
     is_on: Array<MapData, u32>,
     handshakes: HashMap<MapData, FlowKey, Pending>,
     waiting: HashMap<MapData, u64, Waiting>,
@@ -74,7 +74,7 @@ impl Kernel {
     }
 }
 
-impl Users {
+impl UserMaps {
     pub(super) fn open(ebpf: &Ebpf, is_pinned: impl Fn(Hook) -> bool) -> Result<Self> {
         Ok(Self {
             is_on: open(ebpf, "USERS")?,

@@ -23,7 +23,7 @@ pub(super) struct Held {
 }
 
 #[derive(Default)]
-pub(super) struct Found {
+pub(super) struct OpenedSockets {
     /// By inode; `None` for one that does not listen.
     pub(super) sockets: BTreeMap<u64, Option<Held>>,
     pub(super) processes: BTreeMap<u32, PidFd>,
@@ -38,7 +38,7 @@ pub(super) fn is_limit(error: &std::io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
 }
 
-impl Found {
+impl OpenedSockets {
     pub(super) fn add(&mut self, proc_root: &Path, pid: u32, process: PidFd, inodes: Option<&BTreeSet<u64>>) {
         let mut is_holder = false;
         for (fd, inode) in process::sockets(proc_root, pid) {

@@ -5,7 +5,7 @@
 
 /// A line of inetd.conf.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Service {
+pub struct InetdService {
     /// Its name in services(5), or its port.
     pub name: String,
     /// It is served over UDP.
@@ -17,11 +17,11 @@ pub struct Service {
 }
 
 /// Reads the file; skips lines that do not describe a TCP or UDP service.
-pub fn parse(text: &str) -> Vec<Service> {
+pub fn parse(text: &str) -> Vec<InetdService> {
     text.lines().filter_map(service).collect()
 }
 
-fn service(line: &str) -> Option<Service> {
+fn service(line: &str) -> Option<InetdService> {
     if line.starts_with('#') {
         return None;
     }
@@ -35,10 +35,10 @@ fn service(line: &str) -> Option<Service> {
     let (_wait, _user) = (words.next()?, words.next()?);
     let program = words.next()?;
     let arguments = words.map(str::to_owned).collect();
-    is_known.then(|| Service { name: name.into(), is_udp, program: program.into(), arguments })
+    is_known.then(|| InetdService { name: name.into(), is_udp, program: program.into(), arguments })
 }
 
-impl Service {
+impl InetdService {
     /// The daemon as libwrap knows it: argv\[0\], the word behind tcpd's path.
     pub fn daemon(&self) -> &str {
         let daemon = match self.arguments.first() {

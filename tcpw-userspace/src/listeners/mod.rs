@@ -6,10 +6,10 @@
 //! comm, systemd units of users and configuration files of unprivileged
 //! super-servers do not count.
 
+mod config_files;
 mod duplicates;
 mod held;
 pub mod inetd;
-mod load;
 mod names;
 mod owner;
 mod process;
@@ -83,7 +83,7 @@ pub enum NameSource {
     /// Port or unit, by tcpw.toml.
     Settings,
     /// No process: the kernel itself listens, or a process that cannot be seen.
-    Nobody,
+    NoProcess,
 }
 
 /// A fact of a process that gives it a name.

@@ -11,7 +11,7 @@ use std::{
 
 use super::{
     Listener, MoreNames, NameSource, Namespace, Survey,
-    held::{Found, is_limit},
+    held::{OpenedSockets, is_limit},
     owner::Owners,
     process,
     sys::PidFd,
@@ -211,7 +211,7 @@ impl Scanner {
     /// A listener that no process was found to hold.
     fn hidden(&self, socket: &DiagSocket) -> Listener {
         let names = self.more_names.with(&NamesSet::default(), socket.local.port(), None);
-        let found = if names.is_some() { NameSource::Settings } else { NameSource::Nobody };
+        let found = if names.is_some() { NameSource::Settings } else { NameSource::NoProcess };
         let names = names.unwrap_or_default();
         let first = names.iter().next().map(|name| String::from_utf8_lossy(name).into_owned());
         Listener {
@@ -247,7 +247,7 @@ impl Scanner {
         inodes: Option<&BTreeSet<u64>>,
         is_wanted: impl Fn(&BTreeSet<u32>) -> bool,
     ) -> (Vec<Listener>, usize) {
-        let mut found = Found::default();
+        let mut found = OpenedSockets::default();
         for &pid in pids {
             // Opened before anything of it is read: see `Owner::read`.
             let process = match PidFd::open(pid) {

@@ -12,9 +12,9 @@ use std::{
 };
 
 use super::{
-    NameSource, XinetdService, inetd,
-    load::Files,
-    names,
+    NameSource, XinetdService,
+    config_files::ConfigFiles,
+    inetd, names,
     process::Process,
     services,
     socket_unit::SocketUnit,
@@ -64,7 +64,7 @@ pub(super) enum Configuration {
     /// xinetd's, each with its port, and xinetd's own ident in the log.
     Xinetd(Vec<(u16, Service)>, String),
     /// inetd's, each with its port.
-    Inetd(Vec<(u16, inetd::Service)>),
+    Inetd(Vec<(u16, inetd::InetdService)>),
     /// systemd's socket units.
     Systemd(Vec<SocketUnit>),
 }
@@ -87,7 +87,7 @@ impl Configuration {
         if !is_systemd && !matches!(role, Role::Xinetd | Role::Inetd) {
             return Self::Nothing;
         }
-        let Ok(files) = Files::of(proc_root, process) else {
+        let Ok(files) = ConfigFiles::of(proc_root, process) else {
             return Self::Nothing;
         };
         if is_systemd {

@@ -11,7 +11,7 @@ use std::{
 };
 
 use super::{
-    LogEntry, Lost, Sink,
+    LogEntry, LogSink, Lost,
     chunks::{Chunks, write_all},
 };
 
@@ -47,7 +47,7 @@ impl FileSink {
     }
 }
 
-impl Sink for FileSink {
+impl LogSink for FileSink {
     fn write(&mut self, entries: &[LogEntry]) -> Result<(), Lost> {
         self.follow_rotation();
         let Self { file, is_torn, chunks, .. } = self;

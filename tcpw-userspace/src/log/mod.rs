@@ -26,8 +26,8 @@ pub use target::{LogTarget, LogTargetError};
 pub use writer::Writer;
 
 /// A destination of lines.
-pub trait Sink: Send {
-    /// Writes lines, or keeps them to write them in [`Sink::flush`].
+pub trait LogSink: Send {
+    /// Writes lines, or keeps them to write them in [`LogSink::flush`].
     ///
     /// # Errors
     /// Some lines are lost, and why.
@@ -76,7 +76,7 @@ pub struct LogError {
 
 /// How many lines were written and lost.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
+pub struct LineCounts {
     /// Lines the sink took.
     pub written: u64,
     /// Lines it could not take.
@@ -88,8 +88,8 @@ pub struct Counts {
 /// A sink and its counts.
 pub struct Log {
     target: LogTarget,
-    sink: Box<dyn Sink>,
-    counts: Counts,
+    sink: Box<dyn LogSink>,
+    counts: LineCounts,
     /// Value of `counts.lost` when the present failure began.
     failing_since: Option<u64>,
     /// Whether it was reported that lines wait.
@@ -109,8 +109,8 @@ impl Log {
     }
 
     /// Lines to `sink`, which `target` names in messages.
-    pub fn new(target: LogTarget, sink: Box<dyn Sink>) -> Self {
-        Self { target, sink, counts: Counts::default(), failing_since: None, is_stuck: false }
+    pub fn new(target: LogTarget, sink: Box<dyn LogSink>) -> Self {
+        Self { target, sink, counts: LineCounts::default(), failing_since: None, is_stuck: false }
     }
 
     /// Writes lines. A failure is counted and reported here; the caller may ignore it.
@@ -170,8 +170,8 @@ impl Log {
     }
 
     /// Lines written, lost and waiting.
-    pub fn counts(&self) -> Counts {
-        Counts { waiting: self.sink.waiting() as u64, ..self.counts }
+    pub fn counts(&self) -> LineCounts {
+        LineCounts { waiting: self.sink.waiting() as u64, ..self.counts }
     }
 }
 
@@ -182,7 +182,7 @@ mod tests {
     /// Takes so many lines of each batch.
     struct Moody(Vec<usize>);
 
-    impl Sink for Moody {
+    impl LogSink for Moody {
         fn write(&mut self, entries: &[LogEntry]) -> Result<(), Lost> {
             let written = self.0.remove(0);
             if written >= entries.len() {
@@ -200,7 +200,7 @@ mod tests {
         let entry = line::example();
         let results: Vec<bool> = (0..4).map(|_| log.write(std::slice::from_ref(&entry)).is_ok()).collect();
         assert_eq!(results, [true, false, false, true]);
-        assert_eq!(log.counts(), Counts { written: 2, lost: 2, waiting: 0 });
+        assert_eq!(log.counts(), LineCounts { written: 2, lost: 2, waiting: 0 });
     }
 
     #[test]
@@ -208,9 +208,9 @@ mod tests {
         let mut log = Log::new(LogTarget::Syslog, Box::new(Moody(vec![2, 3])));
         let entries = [(); 3].map(|()| line::example());
         assert!(log.write(&entries).is_err());
-        assert_eq!(log.counts(), Counts { written: 2, lost: 1, waiting: 0 });
+        assert_eq!(log.counts(), LineCounts { written: 2, lost: 1, waiting: 0 });
         assert!(log.write(&entries).is_ok());
-        assert_eq!(log.counts(), Counts { written: 5, lost: 1, waiting: 0 });
+        assert_eq!(log.counts(), LineCounts { written: 5, lost: 1, waiting: 0 });
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use super::{
-    LogEntry, Lost, Sink,
+    LogEntry, LogSink, Lost,
     chunks::{Chunks, write_all},
 };
 
@@ -21,7 +21,7 @@ impl<W: Write + Send> StreamSink<W> {
     }
 }
 
-impl<W: Write + Send> Sink for StreamSink<W> {
+impl<W: Write + Send> LogSink for StreamSink<W> {
     fn write(&mut self, entries: &[LogEntry]) -> Result<(), Lost> {
         let stream = &mut self.stream;
         self.chunks.each(entries, |lines| {

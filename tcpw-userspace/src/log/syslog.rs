@@ -6,7 +6,7 @@
 
 use std::{collections::VecDeque, io, os::unix::net::UnixDatagram, path::PathBuf};
 
-use super::{LogEntry, Lost, Sink, line::Renderer};
+use super::{LogEntry, LogSink, Lost, line::Renderer};
 
 /// Lines that may wait. A socket's queue is short (10 by default, see
 /// net.unix.max_dgram_qlen); this takes a burst of some seconds.
@@ -45,7 +45,7 @@ impl SyslogSink {
     }
 }
 
-impl Sink for SyslogSink {
+impl LogSink for SyslogSink {
     fn write(&mut self, entries: &[LogEntry]) -> Result<(), Lost> {
         for (written, entry) in entries.iter().enumerate() {
             let mut datagram = Vec::new();

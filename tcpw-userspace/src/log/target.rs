@@ -2,7 +2,7 @@
 
 use std::{fmt, io, path::PathBuf, str::FromStr};
 
-use super::{FileSink, Sink, StreamSink, SyslogSink};
+use super::{FileSink, LogSink, StreamSink, SyslogSink};
 
 /// Where the syslog daemon listens.
 const DEV_LOG: &str = "/dev/log";
@@ -25,7 +25,7 @@ pub enum LogTarget {
 pub struct LogTargetError(String);
 
 impl LogTarget {
-    pub(super) fn open(&self) -> io::Result<Box<dyn Sink>> {
+    pub(super) fn open(&self) -> io::Result<Box<dyn LogSink>> {
         Ok(match self {
             Self::Stdout => Box::new(StreamSink::new(io::stdout())),
             Self::Syslog => Box::new(SyslogSink::new(DEV_LOG)),

@@ -15,7 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Counts, Log, LogEntry};
+use super::{LineCounts, Log, LogEntry};
 
 /// Most lines in the queue: those of half a second in a flood.
 const MAX_QUEUED: usize = 1 << 16;
@@ -82,10 +82,10 @@ impl Writer {
     }
 
     /// Lines written, lost and waiting.
-    pub fn counts(&self) -> Counts {
+    pub fn counts(&self) -> LineCounts {
         let Shared { written, lost, lost_by_sink, waiting, .. } = &*self.0;
         let queued = self.0.queue().lines as u64;
-        Counts {
+        LineCounts {
             written: written.load(Ordering::Relaxed),
             lost: lost.load(Ordering::Relaxed) + lost_by_sink.load(Ordering::Relaxed),
             waiting: waiting.load(Ordering::Relaxed) + queued,
@@ -93,7 +93,7 @@ impl Writer {
     }
 
     /// Ends the thread once every line is written, or after this time; lines that still wait then are lost.
-    pub fn close(self, patience: Duration) -> Counts {
+    pub fn close(self, patience: Duration) -> LineCounts {
         let deadline = Instant::now() + patience;
         let mut queue = self.0.queue();
         queue.ends_by = Some(deadline);
@@ -213,7 +213,7 @@ impl Shared {
         (std::mem::take(&mut queue.items), queue.ends_by)
     }
 
-    fn publish(&self, counts: Counts, waiting: u64) {
+    fn publish(&self, counts: LineCounts, waiting: u64) {
         self.written.store(counts.written, Ordering::Relaxed);
         self.lost_by_sink.store(counts.lost, Ordering::Relaxed);
         self.waiting.store(counts.waiting + waiting, Ordering::Relaxed);
@@ -225,7 +225,7 @@ mod tests {
     use std::sync::mpsc::{Receiver, Sender, channel};
 
     use super::*;
-    use crate::log::{LogTarget, Lost, Sink, line::example};
+    use crate::log::{LogSink, LogTarget, Lost, line::example};
 
     const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -235,7 +235,7 @@ mod tests {
         taken: Sender<Vec<u32>>,
     }
 
-    impl Sink for Told {
+    impl LogSink for Told {
         fn write(&mut self, entries: &[LogEntry]) -> Result<(), Lost> {
             self.may.recv().map_err(|_| Lost { written: 0, source: io::Error::other("closed") })?;
             self.taken.send(entries.iter().map(|entry| entry.pid).collect()).unwrap();
@@ -259,7 +259,7 @@ mod tests {
         assert_eq!(writer.send(numbered(0..3)) + writer.send(Vec::new()) + writer.send(numbered(3..5)), 0);
         (0..2).for_each(|_| allow.send(()).unwrap());
         assert_eq!([lines.recv().unwrap(), lines.recv().unwrap()], [vec![0, 1, 2], vec![3, 4]]);
-        assert_eq!(writer.close(PATIENCE), Counts { written: 5, lost: 0, waiting: 0 });
+        assert_eq!(writer.close(PATIENCE), LineCounts { written: 5, lost: 0, waiting: 0 });
     }
 
     #[test]
@@ -273,7 +273,7 @@ mod tests {
         assert_eq!(writer.send(numbered(1..4)), 0);
         assert_eq!(writer.send(numbered(4..7)), 2);
         assert_eq!(writer.send(numbered(7..9)), 2);
-        assert_eq!(writer.counts(), Counts { written: 0, lost: 4, waiting: 5 });
+        assert_eq!(writer.counts(), LineCounts { written: 0, lost: 4, waiting: 5 });
         assert!(writer.0.queue().losing_since.is_some());
         allow.send(()).unwrap();
         assert_eq!(lines.recv().unwrap(), [0]);
@@ -283,7 +283,7 @@ mod tests {
         assert_eq!(writer.send(numbered(9..10)), 0);
         assert!(writer.0.queue().losing_since.is_none());
         (0..3).for_each(|_| allow.send(()).unwrap());
-        assert_eq!(writer.close(PATIENCE), Counts { written: 6, lost: 4, waiting: 0 });
+        assert_eq!(writer.close(PATIENCE), LineCounts { written: 6, lost: 4, waiting: 0 });
         assert_eq!(lines.into_iter().flatten().collect::<Vec<u32>>(), [1, 2, 3, 4, 9]);
     }
 
@@ -292,14 +292,14 @@ mod tests {
         let (writer, _allow, _lines) = start(100);
         writer.send(numbered(0..3));
         let started = Instant::now();
-        assert_eq!(writer.close(Duration::from_millis(30)), Counts { written: 0, lost: 0, waiting: 3 });
+        assert_eq!(writer.close(Duration::from_millis(30)), LineCounts { written: 0, lost: 0, waiting: 3 });
         assert!(started.elapsed() < PATIENCE);
     }
 
     /// Takes lines over; writes them at the third try.
     struct Slow(Vec<u32>, Sender<Vec<u32>>, u32);
 
-    impl Sink for Slow {
+    impl LogSink for Slow {
         fn write(&mut self, entries: &[LogEntry]) -> Result<(), Lost> {
             self.0.extend(entries.iter().map(|entry| entry.pid));
             Ok(())

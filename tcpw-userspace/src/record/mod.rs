@@ -48,7 +48,7 @@ pub struct Record {
     /// The listener.
     pub listener: ListenerRecord,
     /// The evaluator's judgement; `None` if the rules that decided are no longer known.
-    pub judged: Option<Judged>,
+    pub judged: Option<JudgementRecord>,
     /// The look-ups made for it.
     pub lookups: Vec<LookupRecord>,
     /// How long its packet or its data were held.
@@ -76,7 +76,7 @@ pub struct ListenerRecord {
 
 /// The evaluator's judgement.
 #[derive(Clone, Debug)]
-pub struct Judged {
+pub struct JudgementRecord {
     /// Allow or refuse.
     pub verdict: Verdict,
     /// Why.
@@ -91,7 +91,7 @@ pub struct Judged {
     pub effects: Vec<&'static str>,
 }
 
-impl Judged {
+impl JudgementRecord {
     /// The rule that decided, with its file, line, column and text.
     pub fn rule(&self) -> Option<&Rule> {
         let index = self.rule?;

@@ -12,7 +12,7 @@ use std::{
     path::Path,
 };
 
-use crate::{evaluate::request::Banner, source::reason};
+use crate::{evaluate::request::Banner, host::reason};
 
 /// Most bytes of a banner; a client gets no more.
 pub const MAX_BANNER: usize = 64 << 10;

@@ -30,7 +30,7 @@ const WORD: usize = 255;
 
 /// Both ends of a connection whose user is to be looked up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Connection {
+pub struct IdentConnection {
     /// The client's end.
     pub client: SocketAddr,
     /// The server's end.
@@ -41,18 +41,18 @@ pub struct Connection {
 
 /// A look-up that has not begun.
 #[derive(Debug)]
-pub struct Lookup {
+pub struct IdentLookup {
     socket: TcpSocket,
-    connection: Connection,
+    connection: IdentConnection,
     own: SocketAddr,
 }
 
-impl Lookup {
+impl IdentLookup {
     /// Prepares a look-up: `socket` is a fresh TCP socket of the family of the server's address.
     ///
     /// # Errors
     /// The server's address is not one of its network namespace any more.
-    pub fn new(socket: TcpSocket, connection: Connection) -> std::io::Result<Self> {
+    pub fn new(socket: TcpSocket, connection: IdentConnection) -> std::io::Result<Self> {
         socket.bind(at(connection.server.ip(), 0, connection.ifindex))?;
         let own = socket.local_addr()?;
         Ok(Self { socket, connection, own })
@@ -65,7 +65,7 @@ impl Lookup {
 
     /// Asks; `None` is unknown.
     pub async fn ask(self, limit: Duration) -> Option<Text> {
-        let Connection { client, server, ifindex } = self.connection;
+        let IdentConnection { client, server, ifindex } = self.connection;
         let ask = async {
             let stream = self.socket.connect(at(client.ip(), PORT, ifindex)).await?;
             reply(stream, client.port(), server.port()).await
@@ -97,7 +97,7 @@ async fn reply(mut stream: TcpStream, client: u16, server: u16) -> std::io::Resu
 fn user_of(line: &[u8], client: u16, server: u16) -> Option<Text> {
     // A NUL ends a C string.
     let line = line.split(|byte| *byte == 0).next().unwrap_or_default();
-    let mut rest = Scan(line);
+    let mut rest = ReplyScan(line);
     let ports = (rest.number()?, rest.word(b",").and_then(|()| rest.number())?);
     if ports != (client.into(), server.into()) {
         return None;
@@ -114,9 +114,9 @@ fn user_of(line: &[u8], client: u16, server: u16) -> Option<Text> {
 }
 
 /// The rest of the reply.
-struct Scan<'a>(&'a [u8]);
+struct ReplyScan<'a>(&'a [u8]);
 
-impl Scan<'_> {
+impl ReplyScan<'_> {
     fn skip(&mut self) {
         self.0 = self.0.trim_start_c();
     }

@@ -17,10 +17,8 @@ use super::{
     plan::{CLIENTS, Sends},
     world::{Happening, MS, World},
 };
-use crate::core::{
-    Input,
-    input::{Arrived, Family},
-};
+use crate::core::{Input, input::Arrived};
+use crate::redirect::Family;
 
 /// Most times that data are sent.
 const MOST_DATA: u32 = 12;

@@ -33,6 +33,10 @@ pub(super) fn acts(world: &mut World, action: HelperAction) {
         HelperAction::Run(order) => runs(world, &order),
         HelperAction::Serve { connection, order } => {
             ledger::connection_done(world, connection);
+            if let Some(number) = world.daemon.as_ref().and_then(|daemon| daemon.outside.helper) {
+                let said = HelperSaid::GotConnection { id: order.id };
+                daemon::result(world, 0, Input::Helper { number, said });
+            }
             runs(world, &order);
         }
     }

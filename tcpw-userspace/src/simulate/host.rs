@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// A listener that can be.
-struct Service {
+struct SimulatedService {
     netns: u64,
     port: u16,
     protocol: u16,
@@ -41,13 +41,48 @@ const TCP: u16 = 6;
 const UDP: u16 = 17;
 
 /// Every listener, by number. Of the first four and the last but one, ports are alike in both namespaces.
-const SERVICES: [Service; LISTENERS] = [
-    Service { netns: 1, port: 22, protocol: TCP, is_v6: false, is_root: true, names: ["sshd", "login"] },
-    Service { netns: 1, port: 21, protocol: TCP, is_v6: true, is_root: true, names: ["vsftpd", "in.ftpd"] },
-    Service { netns: 1, port: 8080, protocol: TCP, is_v6: true, is_root: false, names: ["custom", "sshd"] },
-    Service { netns: 2, port: 22, protocol: TCP, is_v6: true, is_root: true, names: ["dropbear", "sshd"] },
-    Service { netns: 2, port: 21, protocol: TCP, is_v6: true, is_root: true, names: ["vsftpd", "telnetd"] },
-    Service {
+const SERVICES: [SimulatedService; LISTENERS] = [
+    SimulatedService {
+        netns: 1,
+        port: 22,
+        protocol: TCP,
+        is_v6: false,
+        is_root: true,
+        names: ["sshd", "login"],
+    },
+    SimulatedService {
+        netns: 1,
+        port: 21,
+        protocol: TCP,
+        is_v6: true,
+        is_root: true,
+        names: ["vsftpd", "in.ftpd"],
+    },
+    SimulatedService {
+        netns: 1,
+        port: 8080,
+        protocol: TCP,
+        is_v6: true,
+        is_root: false,
+        names: ["custom", "sshd"],
+    },
+    SimulatedService {
+        netns: 2,
+        port: 22,
+        protocol: TCP,
+        is_v6: true,
+        is_root: true,
+        names: ["dropbear", "sshd"],
+    },
+    SimulatedService {
+        netns: 2,
+        port: 21,
+        protocol: TCP,
+        is_v6: true,
+        is_root: true,
+        names: ["vsftpd", "telnetd"],
+    },
+    SimulatedService {
         netns: 2,
         port: 8080,
         protocol: TCP,
@@ -55,7 +90,14 @@ const SERVICES: [Service; LISTENERS] = [
         is_root: false,
         names: ["telnetd", "custom"],
     },
-    Service { netns: 1, port: 69, protocol: UDP, is_v6: true, is_root: true, names: ["in.tftpd", "login"] },
+    SimulatedService {
+        netns: 1,
+        port: 69,
+        protocol: UDP,
+        is_v6: true,
+        is_root: true,
+        names: ["in.tftpd", "login"],
+    },
 ];
 
 /// Everything of the host that is not the kernel's.
@@ -131,7 +173,7 @@ impl Host {
 
 /// Namespace, port and protocol of a listener.
 pub(super) fn place_of(listener: usize) -> (u64, u16, u16) {
-    let Service { netns, port, protocol, .. } = SERVICES[listener];
+    let SimulatedService { netns, port, protocol, .. } = SERVICES[listener];
     (netns, port, protocol)
 }
 
@@ -164,7 +206,7 @@ pub(super) fn listen(world: &mut World, listener: usize) {
     if world.host.cookies[listener].is_some() {
         return;
     }
-    let Service { netns, port, protocol, is_v6, is_root, .. } = SERVICES[listener];
+    let SimulatedService { netns, port, protocol, is_v6, is_root, .. } = SERVICES[listener];
     let every = if is_v6 { IpAddr::V6(Ipv6Addr::UNSPECIFIED) } else { IpAddr::V4(Ipv4Addr::UNSPECIFIED) };
     let local = SocketAddr::new(every, port);
     let name = world.host.name(listener);

@@ -19,7 +19,7 @@ use crate::{
     core::{
         Action, Input,
         action::{Fill, Scan, TagOrder, Write},
-        input::{Family, Filled, Gate, StatusFacts, Tagged, UserAnswer},
+        input::{Filled, Gate, StatusFacts, Tagged, UserAnswer},
         policies::{Prepared, Rules},
     },
     effects::commands_of,
@@ -28,6 +28,7 @@ use crate::{
         self,
         text::{FileText, Texts},
     },
+    redirect::Family,
     resolve::{KnownAccounts, Question},
 };
 
@@ -312,6 +313,11 @@ fn look_up(world: &mut World, question: Question) {
 pub(super) fn finish(world: &mut World, work: Work) {
     match work {
         Work::Read => {
+            if world.fails(&[65, world.now_ns]) {
+                let reason = "the task that reads them panicked".to_owned();
+                daemon::result(world, 0, Input::FilesNotFollowed(reason));
+                return daemon::begin(world, 5000 * MS, Work::Read);
+            }
             let (texts, version) = (world.host.files.texts(), world.host.version);
             let Some(daemon) = &mut world.daemon else { return };
             daemon.outside.is_reading = false;

@@ -15,7 +15,7 @@ use std::{
 };
 
 use super::Fingerprint;
-use crate::parse::text::FileText;
+use crate::{host::reason, parse::text::FileText};
 
 /// Most bytes of one file: ten million networks of 26 characters.
 const MAX_BYTES: u64 = 256 << 20;
@@ -24,7 +24,7 @@ const MAX_BYTES: u64 = 256 << 20;
 const MAX_WAIT: Duration = Duration::from_millis(500);
 
 /// A file's text, and its state while it was read.
-pub(super) struct Found {
+pub(super) struct ReadFile {
     /// The text for the parser.
     pub(super) text: FileText,
     /// The open file's fingerprint, before and after it was read.
@@ -36,7 +36,7 @@ pub(super) struct Found {
     once: bool,
 }
 
-impl Found {
+impl ReadFile {
     /// Whether reading `path` again gives the same, and the file was at rest both times.
     pub(super) fn still_holds(&self, path: &Path) -> bool {
         if self.once {
@@ -51,7 +51,7 @@ impl Found {
 }
 
 /// Reads `path`.
-pub(super) fn read(path: &Path) -> Found {
+pub(super) fn read(path: &Path) -> ReadFile {
     open_and_read(path).unwrap_or_else(|error| {
         let fingerprint = Fingerprint::Error(error.raw_os_error());
         let text = if error.kind() == io::ErrorKind::NotFound {
@@ -59,11 +59,11 @@ pub(super) fn read(path: &Path) -> Found {
         } else {
             FileText::Unreadable(reason(&error))
         };
-        Found { text, before: fingerprint.clone(), after: fingerprint, has_writer: false, once: false }
+        ReadFile { text, before: fingerprint.clone(), after: fingerprint, has_writer: false, once: false }
     })
 }
 
-fn open_and_read(path: &Path) -> io::Result<Found> {
+fn open_and_read(path: &Path) -> io::Result<ReadFile> {
     // O_NONBLOCK: opening a FIFO must not wait for a writer.
     let mut file =
         OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)?;
@@ -79,7 +79,7 @@ fn open_and_read(path: &Path) -> io::Result<Found> {
     };
     let after = Fingerprint::from(&file.metadata()?);
     let has_writer = kind.is_file() && has_writer(&file);
-    Ok(Found { text, before, after, has_writer, once })
+    Ok(ReadFile { text, before, after, has_writer, once })
 }
 
 /// Whether a process has the file open for writing: an edit in place begins with an empty file.
@@ -142,14 +142,5 @@ fn bounded(bytes: Vec<u8>) -> FileText {
         FileText::Unreadable(format!("Larger than {} MiB", MAX_BYTES >> 20))
     } else {
         FileText::Bytes(bytes.into())
-    }
-}
-
-/// strerror(3)'s text, without what Rust appends to it.
-pub(crate) fn reason(error: &io::Error) -> String {
-    let text = error.to_string();
-    match text.rfind(" (os error ") {
-        Some(end) => text[..end].to_owned(),
-        None => text,
     }
 }

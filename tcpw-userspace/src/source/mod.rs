@@ -19,9 +19,7 @@ use std::{
 pub use watch::{Watch, follow};
 
 use crate::parse::text::{FileText, Texts};
-use file::Found;
-
-pub(crate) use file::reason;
+use file::ReadFile;
 
 /// One file as it is, in bounded time and memory.
 pub(crate) fn read_file(path: &Path) -> FileText {
@@ -119,7 +117,7 @@ impl Source {
 /// What one pass found.
 struct Snapshot {
     texts: Texts,
-    found: Vec<(PathBuf, Found)>,
+    found: Vec<(PathBuf, ReadFile)>,
 }
 
 impl Snapshot {

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 use tcpw_userspace::{
     evaluate::{
         Unknown, evaluate,
-        judgement::{Action, Effect},
+        judgement::{Effect, EffectAction},
         request::{HostName, Judgement, Known, Request},
     },
     format::{format, same_command, same_rules},
@@ -84,13 +84,14 @@ fn same_judgement(one: &Judgement, other: &Judgement) -> bool {
     let same_effect = |(one, other): (&Effect, &Effect)| {
         one.rule == other.rule
             && match (&one.action, &other.action) {
-                (Action::Spawn(one), Action::Spawn(other))
-                | (Action::Aclexec { command: one, .. }, Action::Aclexec { command: other, .. }) => {
-                    same_command(one, other)
-                }
+                (EffectAction::Spawn(one), EffectAction::Spawn(other))
+                | (
+                    EffectAction::Aclexec { command: one, .. },
+                    EffectAction::Aclexec { command: other, .. },
+                ) => same_command(one, other),
                 (
-                    Action::Twist { command: one, client: one_client },
-                    Action::Twist { command: other, client: other_client },
+                    EffectAction::Twist { command: one, client: one_client },
+                    EffectAction::Twist { command: other, client: other_client },
                 ) => same_command(one, other) && one_client == other_client,
                 (one, other) => one == other,
             }

@@ -21,7 +21,7 @@ struct Document<'a> {
     format: u32,
     /// The tables that were checked.
     tables: Vec<TableOut>,
-    diagnostics: Vec<Found<'a>>,
+    diagnostics: Vec<DiagnosticFields<'a>>,
     summary: Summary,
 }
 
@@ -34,12 +34,12 @@ struct TableOut {
 }
 
 #[derive(Serialize)]
-struct Found<'a> {
+struct DiagnosticFields<'a> {
     /// `error`, `warning` or `hint`.
     severity: String,
     code: &'static str,
     #[serde(flatten)]
-    place: Place,
+    place: PlaceFields,
     message: &'a str,
     expected: Option<&'a str>,
     /// What to write or do.
@@ -55,11 +55,11 @@ struct Found<'a> {
     more: usize,
     /// The first of them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    places: Vec<Place>,
+    places: Vec<PlaceFields>,
 }
 
 #[derive(Serialize)]
-struct Place {
+struct PlaceFields {
     file: String,
     line: u32,
     column: u32,
@@ -69,7 +69,7 @@ struct Place {
 #[derive(Serialize)]
 struct RelatedOut<'a> {
     #[serde(flatten)]
-    place: Place,
+    place: PlaceFields,
     note: &'a str,
 }
 
@@ -108,9 +108,9 @@ fn table(table: &Table) -> TableOut {
     TableOut { kind, file: text(&table.path), rules: table.rules.len() }
 }
 
-fn found(diagnostic: &Diagnostic) -> Found<'_> {
+fn found(diagnostic: &Diagnostic) -> DiagnosticFields<'_> {
     let Diagnostic { severity, code, origin, message, expected, fix, consequence, related, .. } = diagnostic;
-    Found {
+    DiagnosticFields {
         severity: severity.to_string(),
         code,
         place: place(origin),
@@ -131,9 +131,9 @@ fn found(diagnostic: &Diagnostic) -> Found<'_> {
     }
 }
 
-fn place(origin: &Origin) -> Place {
+fn place(origin: &Origin) -> PlaceFields {
     let Origin { path, line, column, length } = origin;
-    Place { file: text(path), line: *line, column: *column, length: *length }
+    PlaceFields { file: text(path), line: *line, column: *column, length: *length }
 }
 
 fn text(path: &Path) -> String {

@@ -40,7 +40,7 @@ pub struct CheckArgs {
     pub config: Option<PathBuf>,
     /// Which table FILE is, if its name says neither allow nor deny
     #[arg(long = "as", value_name = "TABLE", requires = "files")]
-    pub kind: Option<Kind>,
+    pub kind: Option<TableName>,
     /// Print one JSON document
     #[arg(long, conflicts_with = "format")]
     pub json: bool,
@@ -71,18 +71,18 @@ pub enum Format {
 
 /// Which of the tables a file is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Kind {
+pub enum TableName {
     /// hosts.allow
     Allow,
     /// hosts.deny
     Deny,
 }
 
-impl From<Kind> for TableKind {
-    fn from(kind: Kind) -> Self {
+impl From<TableName> for TableKind {
+    fn from(kind: TableName) -> Self {
         match kind {
-            Kind::Allow => Self::Allow,
-            Kind::Deny => Self::Deny,
+            TableName::Allow => Self::Allow,
+            TableName::Deny => Self::Deny,
         }
     }
 }

@@ -49,7 +49,7 @@ pub(super) fn read(arguments: &CheckArgs) -> Result<Read, Failure> {
 fn named(files: &[PathBuf], kind: Option<TableKind>) -> Result<[Option<PathBuf>; 2], Failure> {
     for file in files {
         std::fs::symlink_metadata(file).map_err(|error| {
-            let reason = crate::source::reason(&error);
+            let reason = crate::host::reason(&error);
             Failure::Usage(format!("{}: {reason}: name a file that exists", file.display()))
         })?;
     }

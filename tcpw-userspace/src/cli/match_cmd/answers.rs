@@ -18,7 +18,6 @@ use crate::{
         text::FileText,
     },
     resolve::{self, Accounts, System, verified_name},
-    source,
 };
 
 /// Something that happened on the way to the verdict.
@@ -164,13 +163,13 @@ impl Lookup for Answers<'_> {
     }
 
     fn banner(&self, directory: &Path, daemon: &[u8]) -> Banner {
-        match source::read_file(&directory.join(OsStr::from_bytes(daemon))) {
+        match crate::source::read_file(&directory.join(OsStr::from_bytes(daemon))) {
             FileText::Bytes(text) => return Banner::Text(text.to_vec()),
             FileText::Missing | FileText::Unreadable(_) => {}
         }
         match std::fs::metadata(directory) {
             Ok(_) => Banner::Missing,
-            Err(error) => Banner::NoDirectory(source::reason(&error)),
+            Err(error) => Banner::NoDirectory(crate::host::reason(&error)),
         }
     }
 }

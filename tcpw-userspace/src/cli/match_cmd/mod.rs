@@ -24,7 +24,7 @@ use crate::{
     config::TableArgs,
     control::AskError,
     parse::{Parsed, parse, pattern_files},
-    source::{self, Source},
+    source::Source,
 };
 use ask::Question;
 use explain::Explanation;
@@ -203,7 +203,7 @@ fn run_cases(file: &Path, source: Source) -> Result<Outcome, Failure> {
         ("stdin".into(), Box::new(io::stdin()))
     } else {
         let open = |error| {
-            let reason = source::reason(&error);
+            let reason = crate::host::reason(&error);
             Failure::Usage(format!("--cases {}: {reason}: name a file of cases", file.display()))
         };
         (file.display().to_string(), Box::new(File::open(file).map_err(open)?))

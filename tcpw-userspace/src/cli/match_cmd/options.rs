@@ -7,7 +7,7 @@ use super::place::{Place, Places};
 use crate::{
     cases,
     evaluate::{
-        judgement::{Action, Judgement, Reason, Verdict},
+        judgement::{EffectAction, Judgement, Reason, Verdict},
         quoted_bytes,
     },
     parse::{
@@ -55,45 +55,49 @@ pub(super) fn lines(places: &Places, judgement: &Judgement) -> Vec<OptionLine> {
     rule.options.iter().zip(option_texts(rule)).map(&mut line).collect()
 }
 
-fn is_of(option: &RuleOption, action: &Action) -> bool {
+fn is_of(option: &RuleOption, action: &EffectAction) -> bool {
     match action {
-        Action::Spawn(_) => matches!(option, RuleOption::Spawn(_)),
-        Action::Aclexec { .. } => matches!(option, RuleOption::Aclexec(_)),
-        Action::Twist { .. } => matches!(option, RuleOption::Twist(_)),
-        Action::Banner(_) => matches!(option, RuleOption::Banners(_)),
-        Action::Severity(_) => matches!(option, RuleOption::Severity(_)),
-        Action::Keepalive => matches!(option, RuleOption::Keepalive),
-        Action::Linger(_) => matches!(option, RuleOption::Linger(_)),
-        Action::Rfc931 { .. } => matches!(option, RuleOption::Rfc931(_)),
-        Action::Setenv { .. } => matches!(option, RuleOption::Setenv(_)),
-        Action::Nice(_) => matches!(option, RuleOption::Nice(_)),
-        Action::Umask(_) => matches!(option, RuleOption::Umask(_)),
-        Action::User(_) => matches!(option, RuleOption::User(_)),
-        Action::Group(_) => matches!(option, RuleOption::Group(_)),
+        EffectAction::Spawn(_) => matches!(option, RuleOption::Spawn(_)),
+        EffectAction::Aclexec { .. } => matches!(option, RuleOption::Aclexec(_)),
+        EffectAction::Twist { .. } => matches!(option, RuleOption::Twist(_)),
+        EffectAction::Banner(_) => matches!(option, RuleOption::Banners(_)),
+        EffectAction::Severity(_) => matches!(option, RuleOption::Severity(_)),
+        EffectAction::Keepalive => matches!(option, RuleOption::Keepalive),
+        EffectAction::Linger(_) => matches!(option, RuleOption::Linger(_)),
+        EffectAction::Rfc931 { .. } => matches!(option, RuleOption::Rfc931(_)),
+        EffectAction::Setenv { .. } => matches!(option, RuleOption::Setenv(_)),
+        EffectAction::Nice(_) => matches!(option, RuleOption::Nice(_)),
+        EffectAction::Umask(_) => matches!(option, RuleOption::Umask(_)),
+        EffectAction::User(_) => matches!(option, RuleOption::User(_)),
+        EffectAction::Group(_) => matches!(option, RuleOption::Group(_)),
     }
 }
 
-fn effect(action: &Action, verdict: Verdict) -> String {
+fn effect(action: &EffectAction, verdict: Verdict) -> String {
     match action {
-        Action::Spawn(command) => format!("would run, and wait for: {}", quoted_bytes(command)),
-        Action::Aclexec { command, .. } => {
+        EffectAction::Spawn(command) => format!("would run, and wait for: {}", quoted_bytes(command)),
+        EffectAction::Aclexec { command, .. } => {
             format!("would run, and go by its result (taken to be success): {}", quoted_bytes(command))
         }
-        Action::Twist { command, .. } => {
+        EffectAction::Twist { command, .. } => {
             format!("would give the connection to, in the daemon's place: {}", quoted_bytes(command))
         }
-        Action::Banner(text) => banner(text, verdict),
-        Action::Severity(priority) => format!("the log line gets priority {}", cases::priority(*priority)),
-        Action::Keepalive => "would turn on keepalive".into(),
-        Action::Linger(seconds) => format!("unsent data would linger for {seconds} s"),
-        Action::Rfc931 { timeout_s } => format!("would ask for the client's user, for at most {timeout_s} s"),
-        Action::Setenv { name, value } => {
+        EffectAction::Banner(text) => banner(text, verdict),
+        EffectAction::Severity(priority) => {
+            format!("the log line gets priority {}", cases::priority(*priority))
+        }
+        EffectAction::Keepalive => "would turn on keepalive".into(),
+        EffectAction::Linger(seconds) => format!("unsent data would linger for {seconds} s"),
+        EffectAction::Rfc931 { timeout_s } => {
+            format!("would ask for the client's user, for at most {timeout_s} s")
+        }
+        EffectAction::Setenv { name, value } => {
             format!("would set {}={}", quoted_bytes(name), quoted_bytes(value))
         }
-        Action::Nice(by) => format!("would change the niceness by {by}"),
-        Action::Umask(mask) => format!("would set the umask to {mask:03o}"),
-        Action::User(name) => format!("user {} exists; libwrap does no more", quoted_bytes(name)),
-        Action::Group(name) => format!("group {} exists; libwrap does no more", quoted_bytes(name)),
+        EffectAction::Nice(by) => format!("would change the niceness by {by}"),
+        EffectAction::Umask(mask) => format!("would set the umask to {mask:03o}"),
+        EffectAction::User(name) => format!("user {} exists; libwrap does no more", quoted_bytes(name)),
+        EffectAction::Group(name) => format!("group {} exists; libwrap does no more", quoted_bytes(name)),
     }
 }
 
@@ -133,21 +137,21 @@ fn without_action(option: &RuleOption, reason: Reason) -> (String, bool) {
     }
 }
 
-fn command(action: &Action) -> Option<String> {
+fn command(action: &EffectAction) -> Option<String> {
     match action {
-        Action::Spawn(command) | Action::Aclexec { command, .. } | Action::Twist { command, .. } => {
-            Some(quoted_bytes(command))
-        }
-        Action::Banner(_)
-        | Action::Severity(_)
-        | Action::Keepalive
-        | Action::Linger(_)
-        | Action::Rfc931 { .. }
-        | Action::Setenv { .. }
-        | Action::Nice(_)
-        | Action::Umask(_)
-        | Action::User(_)
-        | Action::Group(_) => None,
+        EffectAction::Spawn(command)
+        | EffectAction::Aclexec { command, .. }
+        | EffectAction::Twist { command, .. } => Some(quoted_bytes(command)),
+        EffectAction::Banner(_)
+        | EffectAction::Severity(_)
+        | EffectAction::Keepalive
+        | EffectAction::Linger(_)
+        | EffectAction::Rfc931 { .. }
+        | EffectAction::Setenv { .. }
+        | EffectAction::Nice(_)
+        | EffectAction::Umask(_)
+        | EffectAction::User(_)
+        | EffectAction::Group(_) => None,
     }
 }
 
@@ -157,7 +161,7 @@ mod tests {
 
     #[test]
     fn banner_of_a_client_that_is_let_in_is_told_truly() {
-        let of = |length, verdict| effect(&Action::Banner(vec![b'x'; length].into()), verdict);
+        let of = |length, verdict| effect(&EffectAction::Banner(vec![b'x'; length].into()), verdict);
         assert_eq!(of(1, Verdict::Refuse), "would send: \"x\"");
         assert_eq!(of(1, Verdict::Allow), "would send, tcpw with the daemon's first words: \"x\"");
         assert!(of(MAX_TEXT, Verdict::Allow).ends_with("x\""));

@@ -50,8 +50,8 @@ pub(in crate::core) struct Banners {
     unread: u64,
     said_unread: u64,
     left: VecDeque<(Instant, BannerKey)>,
-    counts: Counts,
-    said: Counts,
+    counts: BannerCounts,
+    said: BannerCounts,
     /// Ports whose clients get no banner: reported once each.
     unfit: HashSet<u16>,
     /// Why the kernel refused the last one.
@@ -64,9 +64,9 @@ struct Reading {
     attempts: Vec<Attempt>,
 }
 
-/// Counts since the start.
+/// BannerCounts since the start.
 #[derive(Clone, Copy, Default)]
-struct Counts {
+struct BannerCounts {
     too_long: u64,
     no_room: u64,
     /// Their listener accepts what may be no plain TCP socket.
@@ -199,7 +199,7 @@ impl Banners {
         while let Some((_, key)) = self.left.pop_front_if(|(since, _)| is_over(since)) {
             out.write(Write::TakeBackBanner(key));
         }
-        let Counts { too_long, no_room, late, .. } = self.counts;
+        let BannerCounts { too_long, no_room, late, .. } = self.counts;
         let before = std::mem::replace(&mut self.said, self.counts);
         let unread = self.unread - std::mem::replace(&mut self.said_unread, self.unread);
         let mut say = |count: u64, what: &str| {
@@ -214,7 +214,7 @@ impl Banners {
     }
 
     /// How many things are held: banner files that are read, and texts that were left.
-    pub(in crate::core) fn footprint(&self) -> [crate::core::footprint::Held; 3] {
+    pub(in crate::core) fn footprint(&self) -> [crate::core::footprint::Count; 3] {
         [
             ("banner files", self.reading.len()),
             ("attempts that wait for a banner file", self.reading_keys.len()),
@@ -223,7 +223,7 @@ impl Banners {
     }
 
     pub(in crate::core) fn counters(&self) -> [(Metric, u64); 5] {
-        let Counts { too_long, no_room, unfit, unclaimed, late } = self.counts;
+        let BannerCounts { too_long, no_room, unfit, unclaimed, late } = self.counts;
         [
             (
                 Metric::counter(

@@ -23,7 +23,7 @@ use crate::{
     core::{
         action::Write,
         attempt::{Attempt, Purpose, attempt_key, judge_under},
-        facts::{Facts, Given},
+        facts::Facts,
         input::Now,
         outbox::{Outbox, Step},
         shared::{Shared, UDP},
@@ -54,10 +54,11 @@ pub(in crate::core) struct Commands {
     undecided: u64,
 }
 
+/// The facts behind an answer to one attempt.
 struct Answered {
-    since: Instant,
+    given: Now,
     generation: u32,
-    given: Given,
+    facts: Facts,
 }
 
 impl Commands {
@@ -67,26 +68,27 @@ impl Commands {
     }
 
     /// The answer that decided an attempt, if a command's result was one of its facts.
-    pub(in crate::core) fn answer(&self, decision: &Decision, now: Instant) -> Option<&Given> {
-        let Answered { since, generation, given } = self.answered.get(&decision.flow())?;
-        let holds = now.saturating_duration_since(*since) < ANSWER_FOR && *generation == decision.generation;
-        holds.then_some(given)
+    /// When it was given, on CLOCK_BOOTTIME, in nanoseconds, and the facts.
+    pub(in crate::core) fn answer(&self, decision: &Decision, now: Instant) -> Option<(u64, &Facts)> {
+        let Answered { given, generation, facts } = self.answered.get(&decision.flow())?;
+        let holds =
+            now.saturating_duration_since(given.at) < ANSWER_FOR && *generation == decision.generation;
+        holds.then_some((given.boot_ns, facts))
     }
 
     /// The same, for the connection that the attempt became.
     pub(in crate::core) fn take_facts(&mut self, decision: &Decision, now: Instant) -> Option<Facts> {
-        let Answered { since, given, .. } = self.answered.remove(&decision.flow())?;
-        (now.saturating_duration_since(since) < ANSWER_FOR).then_some(given.facts)
+        let Answered { given, facts, .. } = self.answered.remove(&decision.flow())?;
+        (now.saturating_duration_since(given.at) < ANSWER_FOR).then_some(facts)
     }
 
     /// Keeps what decided an attempt until it is reported.
     pub(in crate::core) fn keep(&mut self, decision: &Decision, facts: Facts, now: Now) {
         if self.answered.len() >= MOST_KEPT {
-            self.answered.retain(|_, it| now.at.saturating_duration_since(it.since) < ANSWER_FOR);
+            self.answered.retain(|_, it| now.at.saturating_duration_since(it.given.at) < ANSWER_FOR);
         }
         if self.answered.len() < MOST_KEPT {
-            let given = Given { at_ns: now.boot_ns, facts };
-            let answered = Answered { since: now.at, generation: decision.generation, given };
+            let answered = Answered { given: now, generation: decision.generation, facts };
             self.answered.insert(decision.flow(), answered);
         }
     }
@@ -192,7 +194,7 @@ impl Commands {
     }
 
     /// How many things are held: attempts whose command runs.
-    pub(in crate::core) fn footprint(&self) -> [crate::core::footprint::Held; 2] {
+    pub(in crate::core) fn footprint(&self) -> [crate::core::footprint::Count; 2] {
         [("attempts that wait for a command", self.asked.len()), ("commands by key", self.by_key.len())]
     }
 

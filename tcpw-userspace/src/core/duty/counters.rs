@@ -24,7 +24,7 @@ const TOLD: [(&str, &str); 10] = [
         "user_expired",
         "connections were judged while no daemon was there to ask for their user: it is unknown",
     ),
-    ("banners_missed", "allowed clients were let in without the banner of their rule"),
+    ("banners_missed", "clients were allowed without the banner of their rule"),
     ("broken", "attempts were refused because a table look-up failed: please report this"),
 ];
 

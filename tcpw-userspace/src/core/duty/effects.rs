@@ -28,7 +28,7 @@ use crate::{
         wire::{Order, Report},
     },
     evaluate::{
-        judgement::{Action as EffectAction, Effect, Judgement, Verdict},
+        judgement::{Effect, EffectAction, Judgement, Verdict},
         request::CommandResult,
     },
 };
@@ -59,21 +59,21 @@ pub(in crate::core) struct Effects {
     /// Of those that run: they serve a connection, and last as long as its client wants.
     serving: HashSet<u64>,
     next_id: u64,
-    helper: Option<Helper>,
+    helper: Option<RunningHelper>,
     helpers: u64,
     /// The next helper is not started before this.
     start_at: Option<Instant>,
     pause: Duration,
     /// Files were made that the running helper may not write to: it is replaced when it is idle.
     gives_way: bool,
-    counts: Counts,
+    counts: CommandCounts,
     report_at: Option<Instant>,
     has_commands: bool,
 }
 
 /// What became of the commands, since the start.
 #[derive(Clone, Copy, Debug, Default)]
-struct Counts {
+struct CommandCounts {
     /// Handed to the helper.
     run: u64,
     /// Not run, because of a limit.
@@ -82,9 +82,11 @@ struct Counts {
     lost: u64,
     /// Of those run: killed after their time.
     timed_out: u64,
+    /// Connections that the helper got.
+    connections: u64,
 }
 
-struct Helper {
+struct RunningHelper {
     number: u64,
     since: Instant,
     is_ready: bool,
@@ -106,7 +108,7 @@ impl Effects {
             start_at: None,
             pause: PAUSES[0],
             gives_way: false,
-            counts: Counts::default(),
+            counts: CommandCounts::default(),
             report_at: None,
             has_commands: false,
         }
@@ -186,7 +188,8 @@ impl Effects {
         Some(self.next_id)
     }
 
-    /// Hands a connection to the helper if the limits permit it; else ends the connection. Connections and other
+    /// Gives a connection to the helper if the limits permit it, else ends it; whether it was given. It counts as
+    /// served once the helper has it ([`said`](Self::said)). Connections and other
     /// commands have separate limits, because a client may keep its connection open.
     pub(in crate::core) fn serve(
         &mut self,
@@ -264,6 +267,9 @@ impl Effects {
                     self.counts.lost += 1;
                 }
                 out.warn(format!("a command did not start: {reason}"));
+            }
+            HelperSaid::GotConnection { id } => {
+                self.counts.connections += u64::from(self.serving.contains(&id));
             }
             HelperSaid::Gone(why) => self.gone(why.as_deref().unwrap_or("it ended"), out),
             HelperSaid::NotStarted(why) => {
@@ -357,7 +363,7 @@ impl Effects {
 
     fn start(&mut self, out: &mut Outbox) {
         self.helpers += 1;
-        self.helper = Some(Helper { number: self.helpers, since: out.now.at, is_ready: false });
+        self.helper = Some(RunningHelper { number: self.helpers, since: out.now.at, is_ready: false });
         out.act(Action::Helper(HelperAction::Start(self.helpers)));
     }
 
@@ -387,7 +393,7 @@ impl Effects {
     }
 
     /// How many things are held: commands.
-    pub(in crate::core) fn footprint(&self) -> [crate::core::footprint::Held; 4] {
+    pub(in crate::core) fn footprint(&self) -> [crate::core::footprint::Count; 4] {
         [
             ("commands that wait", self.waiting.len()),
             ("commands that run", self.running.len()),
@@ -396,9 +402,17 @@ impl Effects {
         ]
     }
 
-    pub(in crate::core) fn counters(&self) -> [(Metric, u64); 4] {
-        let Counts { run, suppressed, lost, timed_out } = self.counts;
+    pub(in crate::core) fn counters(&self) -> [(Metric, u64); 5] {
+        let CommandCounts { run, suppressed, lost, timed_out, connections } = self.counts;
         [
+            (
+                Metric::counter(
+                    "redirected_served",
+                    "connections",
+                    "Redirected connections that the helper got.",
+                ),
+                connections,
+            ),
             (Metric::counter("commands_run", "commands", "Commands that the helper got."), run),
             (
                 Metric::counter(

@@ -20,12 +20,12 @@ use tcpw_common::{
     user::UserDecides,
 };
 
-use super::{banners::Banners, commands::Commands, effects::marks, listeners::Listeners, names::Names};
+use super::{banners::Banners, commands::Commands, effects::marks, listeners::Listeners, lookups::Lookups};
 use crate::{
     core::{
         action::{Action, Reinject, Write},
         attempt::{Attempt, Purpose, answer_key, attempt_key},
-        facts::{Facts, Given},
+        facts::Facts,
         lookup::UserWanted,
         outbox::{Outbox, Step},
         shared::{Shared, UDP},
@@ -46,9 +46,6 @@ const REMEMBERED: Duration = Duration::from_secs(60);
 
 /// An answer outlives its attempt: if the SYN cannot be re-injected, the client's retransmit finds the answer.
 const ANSWER_AT_LEAST: Duration = Duration::from_secs(5);
-
-/// The facts behind an answer are kept this much longer: its event may still be in the ring.
-const EVENT_DELAY: Duration = Duration::from_secs(60);
 
 /// Packets that wait, and those that were re-injected.
 #[derive(Default)]
@@ -75,7 +72,7 @@ pub(in crate::core) struct Held {
 
 /// Facts of other duties that an answer needs.
 pub(in crate::core) struct Others<'a> {
-    pub(in crate::core) names: &'a mut Names,
+    pub(in crate::core) lookups: &'a mut Lookups,
     pub(in crate::core) commands: &'a mut Commands,
     pub(in crate::core) banners: &'a mut Banners,
 }
@@ -272,14 +269,13 @@ impl Held {
             // The policy in force may decide otherwise: the packet is held again, for that policy.
             writes.push(Write::ForgetHeld(attempt_key(held, decision)));
         }
-        if facts.hang_on_a_command() {
+        if facts.depend_on_a_command() {
             others.commands.keep(decision, facts, now);
             writes.extend(others.commands.answers_once(held, decision, (answer, text.unwrap_or(marks)), now));
             return self.release(held, decision, writes, shared, out);
         }
         if !facts.is_empty() {
-            let given = Given { at_ns: now.boot_ns, facts };
-            others.names.remember(key, given, now.at, now.at + holds.unwrap_or_default() + EVENT_DELAY);
+            others.lookups.remember(key, facts, now, holds.unwrap_or_default());
         }
         // This client has no banner, but the next client with this answer may have one. If no daemon is there to
         // make it, the next client is allowed by this answer without a banner.
@@ -359,7 +355,7 @@ impl Held {
         self.count = waiting;
     }
 
-    /// The rules that an attempt hangs on are not known any more: the policy in force holds its client's next
+    /// The rules that an attempt is to be judged by are not known any more: the policy in force holds its client's next
     /// packet.
     pub(in crate::core) fn abandoned(&mut self, attempt: &Attempt) {
         self.abandoned += u64::from(matches!(attempt.purpose, Purpose::Held(_)));
@@ -401,7 +397,7 @@ impl Held {
     }
 
     /// How many things are held: packets that wait, and their listeners.
-    pub(in crate::core) fn footprint(&self) -> [crate::core::footprint::Held; 2] {
+    pub(in crate::core) fn footprint(&self) -> [crate::core::footprint::Count; 2] {
         [("held packets", self.count), ("listeners that are looked for", self.by_listener.len())]
     }
 }
@@ -416,7 +412,9 @@ fn decide(
     out: &mut Outbox,
 ) {
     let key = attempt_key(held, decision);
-    if others.names.repeats(&key, held) || others.commands.is_asked(&key) || others.banners.is_read_for(&key)
+    if others.lookups.repeats(&key, held)
+        || others.commands.is_asked(&key)
+        || others.banners.is_read_for(&key)
     {
         return;
     }

@@ -19,12 +19,12 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A network namespace, and processes that may be in it.
-type Place = (u64, Vec<u32>);
+type NamespaceAndProcesses = (u64, Vec<u32>);
 
 /// Sockets that want the option, by cookie.
 #[derive(Default)]
 pub(in crate::core) struct Keepalive {
-    wanted: HashMap<u64, (Place, Instant)>,
+    wanted: HashMap<u64, (NamespaceAndProcesses, Instant)>,
     is_looking: bool,
     /// Sockets were added since the running search began.
     has_new: bool,
@@ -58,7 +58,7 @@ impl Keepalive {
     }
 
     /// How many things are held: sockets that want the option.
-    pub(in crate::core) fn footprint(&self) -> [crate::core::footprint::Held; 1] {
+    pub(in crate::core) fn footprint(&self) -> [crate::core::footprint::Count; 1] {
         [("sockets that want SO_KEEPALIVE", self.wanted.len())]
     }
 

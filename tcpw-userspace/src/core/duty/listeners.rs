@@ -22,7 +22,7 @@ use crate::{
         input::{NamespaceSeen, Scanned, Seen, Tagged},
         inventory::Known,
         outbox::{Outbox, Step},
-        problems::Source,
+        problems::ProblemSource,
         shared::{Shared, TCP, UDP},
     },
     names::NamesSet,
@@ -207,7 +207,7 @@ impl Listeners {
         let before = self.wanted.len();
         self.wanted.retain(|set| !known.contains(set));
         if self.wanted.len() < before {
-            shared.problems.clear(Source::Names);
+            shared.problems.clear(ProblemSource::Names);
         }
         let inventory = &shared.inventory;
         for (pid, _) in self.waiting.values().filter(|(_, names)| inventory.names_of(*names).is_some()) {
@@ -225,7 +225,7 @@ impl Listeners {
                 "listeners named {set} are judged by their process name alone: the policy cannot be compiled with their names: {reason}"
             );
             out.error(problem.clone());
-            shared.problems.report(Source::Names, problem);
+            shared.problems.report(ProblemSource::Names, problem);
         }
         // What is held for them goes on.
         out.step(Step::LookAtAll);

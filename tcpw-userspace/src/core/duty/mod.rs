@@ -12,7 +12,7 @@ pub(super) mod effects;
 pub(super) mod held;
 pub(super) mod keepalive;
 pub(super) mod listeners;
-pub(super) mod names;
+pub(super) mod lookups;
 pub(super) mod redirect;
 pub(super) mod reload;
 pub(super) mod report;

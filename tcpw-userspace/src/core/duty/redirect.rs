@@ -22,25 +22,26 @@ use tcpw_common::{
 use super::{
     certify::Certify,
     effects::{Effects, marks},
-    names::Names,
-    report::{Report, finished},
+    lookups::Lookups,
+    report::{Report, facts_behind, finished},
 };
 use crate::{
     compile,
     core::{
         action::Action,
-        attempt::{Attempt, Purpose, answer_key},
-        facts::{Facts, Given},
-        input::{Arrived, Family},
+        attempt::{Attempt, Purpose},
+        facts::Facts,
+        input::Arrived,
         outbox::{Finished, Outbox, Step},
         shared::{Shared, TCP},
     },
     effects,
     evaluate::{
-        judgement::Action as EffectAction,
+        judgement::EffectAction,
         request::{Judgement, Verdict},
     },
     events::{self, Decision, Fate},
+    redirect::Family,
 };
 
 /// Most connections at once, including those that wait for names and users.
@@ -72,7 +73,6 @@ pub(in crate::core) struct Redirect {
     /// Attempts whose handshake took so long that they were recorded without their connection.
     late: HashMap<FlowKey, Instant>,
     in_hand: u64,
-    served: u64,
     /// Connections without an event: an event of the same flow came shortly before, or the event was lost.
     unannounced: u64,
     /// Connections ended because there were too many.
@@ -161,17 +161,17 @@ impl Redirect {
     pub(in crate::core) fn announced(
         &mut self,
         decision: &Decision,
-        (names, report): (&mut Names, &mut Report),
+        (lookups, report): (&mut Lookups, &mut Report),
         shared: &Shared,
         out: &mut Outbox,
     ) {
         let flow = decision.flow();
         if let Some((_, redirected)) = self.arrived.remove(&flow) {
-            return self.take(redirected, decision, names, shared, out);
+            return self.take(redirected, decision, lookups, shared, out);
         }
         if self.expected.len() >= MOST_EXPECTED {
             let refused = Decision { fate: Fate::Refused, ..*decision };
-            return report.decided(&refused, Some(&*names), shared, out);
+            return report.decided(&refused, Some(&*lookups), shared, out);
         }
         self.expected.insert(flow, (out.now.at, *decision));
     }
@@ -180,7 +180,7 @@ impl Redirect {
     pub(in crate::core) fn arrived(
         &mut self,
         arrived: Arrived,
-        (names, report): (&mut Names, &mut Report),
+        (lookups, report): (&mut Lookups, &mut Report),
         shared: &Shared,
         out: &mut Outbox,
     ) {
@@ -190,14 +190,14 @@ impl Redirect {
             if let Some((_, decision)) = self.expected.remove(&flow) {
                 self.is_done(flow, out.now.at);
                 let refused = Decision { fate: Fate::Refused, ..decision };
-                report.decided(&refused, Some(&*names), shared, out);
+                report.decided(&refused, Some(&*lookups), shared, out);
             }
             return out.act(Action::Abort(arrived.connection));
         }
         self.in_hand += 1;
         let redirected = Redirected { arrived };
         match self.expected.remove(&flow) {
-            Some((_, decision)) => self.take(redirected, &decision, names, shared, out),
+            Some((_, decision)) => self.take(redirected, &decision, lookups, shared, out),
             None => {
                 if let Some((_, before)) = self.arrived.insert(flow, (out.now.at, redirected)) {
                     self.abort(before, out);
@@ -228,7 +228,7 @@ impl Redirect {
         &mut self,
         redirected: Redirected,
         decision: &Decision,
-        names: &Names,
+        lookups: &Lookups,
         shared: &Shared,
         out: &mut Outbox,
     ) {
@@ -236,8 +236,7 @@ impl Redirect {
         let mut facts = if shared.is_unnamed(decision.server_port) {
             Facts::unknown()
         } else {
-            let answers = names.answers(&answer_key(decision), out.now.at);
-            Given::in_force(answers, decision.time_ns).cloned().unwrap_or_default()
+            facts_behind(decision, &shared.names_of(decision.names), lookups, shared, out)
         };
         facts.show_banners();
         out.step(Step::Judge(Box::new(Attempt {
@@ -254,7 +253,7 @@ impl Redirect {
         &mut self,
         attempt: Attempt,
         judgement: &Judgement,
-        (report, helper, names_duty): (&mut Report, &mut Effects, &Names),
+        (report, helper, lookups): (&mut Report, &mut Effects, &Lookups),
         shared: &Shared,
         out: &mut Outbox,
     ) {
@@ -262,7 +261,7 @@ impl Redirect {
         let Purpose::Redirected(redirected) = purpose else { return };
         let refused = Decision { fate: Fate::Refused, ..decision };
         if decision.generation != 0 && facts.is_empty() {
-            report.check(&refused, &names, judgement, (false, names_duty), out);
+            report.check(&refused, &names, judgement, (false, lookups), out);
         }
         if judgement.verdict == Verdict::Allow {
             // The tables or a name changed meanwhile: the client retries.
@@ -276,14 +275,13 @@ impl Redirect {
         let serving = effects::serving(&judgement.effects);
         self.in_hand -= 1;
         let connection = redirected.arrived.connection;
-        let is_served = if serving.is_something() {
+        let is_given = if serving.is_something() {
             helper.serve((events::ip(&decision.client), connection), &serving, out)
         } else {
             out.act(Action::Close(connection));
             false
         };
-        self.served += u64::from(is_served);
-        let twist = serving.twist.filter(|_| is_served);
+        let twist = serving.twist.filter(|_| is_given);
         // In the line of a `twist` an IPv4 client is not spelled as on an IPv6 socket: libwrap's is not.
         let socket_is_v6 = decision.socket_is_v6 && twist.is_none();
         let decision = Decision { socket_is_v6, ..decision };
@@ -296,7 +294,7 @@ impl Redirect {
     pub(in crate::core) fn second(
         &mut self,
         turned_away: u64,
-        (names, report, certify): (&mut Names, &mut Report, &Certify),
+        (lookups, report, certify): (&mut Lookups, &mut Report, &Certify),
         shared: &Shared,
         out: &mut Outbox,
     ) {
@@ -311,7 +309,7 @@ impl Redirect {
             // The ACK of a SYN cookie is not a second attempt.
             if !self.done.contains_key(&flow) {
                 self.late.insert(flow, now);
-                report.decided(&Decision { fate: Fate::Refused, ..decision }, Some(&*names), shared, out);
+                report.decided(&Decision { fate: Fate::Refused, ..decision }, Some(&*lookups), shared, out);
             }
         }
         let unannounced: Vec<Redirected> = self
@@ -329,7 +327,7 @@ impl Redirect {
             match decision_of_arrived(&redirected.arrived, certify, out.now.boot_ns) {
                 Some(decision) => {
                     self.unannounced += 1;
-                    self.take(redirected, &decision, names, shared, out);
+                    self.take(redirected, &decision, lookups, shared, out);
                 }
                 None => self.abort(redirected, out),
             }
@@ -350,7 +348,7 @@ impl Redirect {
     }
 
     /// How many things are held: halves of redirected attempts, and connections.
-    pub(in crate::core) fn footprint(&self) -> [crate::core::footprint::Held; 4] {
+    pub(in crate::core) fn footprint(&self) -> [crate::core::footprint::Count; 4] {
         [
             ("redirected attempts", self.expected.len() + self.late.len()),
             ("redirected connections", self.arrived.len()),
@@ -359,16 +357,8 @@ impl Redirect {
         ]
     }
 
-    pub(in crate::core) fn counters(&self) -> [(Metric, u64); 4] {
+    pub(in crate::core) fn counters(&self) -> [(Metric, u64); 3] {
         [
-            (
-                Metric::counter(
-                    "redirected_served",
-                    "connections",
-                    "Redirected connections that the helper got.",
-                ),
-                self.served,
-            ),
             (
                 Metric::counter(
                     "redirected_unannounced",

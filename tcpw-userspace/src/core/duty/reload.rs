@@ -20,7 +20,7 @@ use crate::{
         input::Filled,
         outbox::{Outbox, Step},
         policies::{InForce, Prepared, Rules},
-        problems::Source,
+        problems::ProblemSource,
         shared::Shared,
     },
     names::NamesSet,
@@ -93,8 +93,20 @@ impl Reload {
         self.reading_since.get_or_insert(now);
     }
 
+    /// The files are not followed at present; that is tried again.
+    pub(in crate::core) fn not_followed(&mut self, reason: &str, shared: &mut Shared, out: &mut Outbox) {
+        self.reading_since = None;
+        let problem =
+            format!("edits of the files are not noticed at present, which is tried again: {reason}");
+        out.error(problem.clone());
+        shared.problems.report(ProblemSource::Following, problem);
+    }
+
     /// The files were read.
-    pub(in crate::core) fn read(&mut self, texts: Texts, shared: &Shared, out: &mut Outbox) {
+    pub(in crate::core) fn read(&mut self, texts: Texts, shared: &mut Shared, out: &mut Outbox) {
+        if shared.problems.clear(ProblemSource::Following) {
+            out.info("edits of the files are noticed again");
+        }
         let began = self.reading_since.take().unwrap_or(out.now.at);
         if self.parsing.len() >= MOST_UNDER_WAY {
             self.again = true;
@@ -187,7 +199,7 @@ impl Reload {
             // The policies in preparation are older than these files.
             self.drop_older(out);
             out.act(Action::Free(Freed::Rules(prepared.rules)));
-            match shared.problems.clear(Source::Files) {
+            match shared.problems.clear(ProblemSource::Files) {
                 true => out.info("the files are again the same as the policy in force"),
                 false => out.debug("the files changed, their rules did not"),
             }
@@ -443,7 +455,7 @@ impl Reload {
             out.act(Action::Free(Freed::Policy(before.policy)));
         }
         if job.is_of_files {
-            shared.problems.clear(Source::Files);
+            shared.problems.clear(ProblemSource::Files);
         }
         self.settling = Some((generation, began, job.is_of_files));
     }
@@ -475,7 +487,7 @@ impl Reload {
     }
 
     /// How many things are held: policies on their way into force.
-    pub(in crate::core) fn footprint(&self) -> [crate::core::footprint::Held; 3] {
+    pub(in crate::core) fn footprint(&self) -> [crate::core::footprint::Count; 3] {
         let under_way =
             [self.readying.is_some(), self.filling.is_some(), self.next.is_some(), self.flipping.is_some()];
         [
@@ -502,14 +514,14 @@ impl Reload {
         };
         self.said = *number;
         out.warn(format!("the previous policy stays in force until then: {problem}"));
-        shared.problems.report(Source::Files, problem);
+        shared.problems.report(ProblemSource::Files, problem);
     }
 }
 
 /// The previous policy stays in force: reports why.
 fn keep(reason: &str, shared: &mut Shared, out: &mut Outbox) {
     out.error(format!("the previous policy stays in force: {reason}"));
-    shared.problems.report(Source::Files, reason.to_owned());
+    shared.problems.report(ProblemSource::Files, reason.to_owned());
 }
 
 fn discard(number: u64, filled: Box<Filled>, out: &mut Outbox) {

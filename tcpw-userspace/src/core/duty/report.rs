@@ -6,14 +6,14 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{commands::Commands, effects::Effects, names::Names};
+use super::{commands::Commands, effects::Effects, lookups::Lookups};
 use tcpw_common::metric::Metric;
 
 use crate::{
     core::{
         action::Action,
-        attempt::{answer_key, judge_under},
-        facts::{Facts, Given},
+        attempt::judge_under,
+        facts::Facts,
         judge::{self, Judged, Walk},
         lookup::Missing,
         outbox::{Finished, Outbox, Step},
@@ -22,13 +22,13 @@ use crate::{
     effects,
     evaluate::{
         SelfCheck, SelfChecked,
-        judgement::{Action as EffectAction, Effect},
+        judgement::{Effect, EffectAction},
         request::{Judgement, Verdict},
     },
     events::{self, Decision, Fate},
     names::NamesSet,
     parse::rule::Text,
-    record::{Judged as JudgedRecord, ListenerRecord, LookupRecord, Record},
+    record::{JudgementRecord, ListenerRecord, LookupRecord, Record},
 };
 
 /// A walk over at most this many rules is made at once; a longer one on a thread.
@@ -52,43 +52,45 @@ impl Report {
     pub(in crate::core) fn reported(
         &mut self,
         decision: &Decision,
-        (names, commands): (&Names, &Commands),
+        (lookups, commands): (&Lookups, &Commands),
         held_for: Option<Duration>,
         shared: &Shared,
         out: &mut Outbox,
     ) {
-        let answer = commands.answer(decision, out.now.at);
-        self.conclude(decision, answer, Some(names), held_for, shared, out);
+        // The later of the two answers decided: the one for this attempt alone, or that for all of its client.
+        let of_all_ns = lookups.answered_ns(decision, out.now.at).unwrap_or_default();
+        let once = commands.answer(decision, out.now.at).filter(|(given_ns, _)| of_all_ns <= *given_ns);
+        let facts = once.map(|(_, facts)| facts.clone());
+        self.judge_again(decision, facts, Some(lookups), held_for, shared, out);
     }
 
     /// As [`reported`](Self::reported), for an attempt that no command decided.
     pub(in crate::core) fn decided(
         &mut self,
         decision: &Decision,
-        names: Option<&Names>,
+        lookups: Option<&Lookups>,
         shared: &Shared,
         out: &mut Outbox,
     ) {
-        self.conclude(decision, None, names, None, shared, out);
+        self.judge_again(decision, None, lookups, None, shared, out);
     }
 
-    fn conclude(
+    /// Judges what the kernel decided, and compares the verdicts.
+    fn judge_again(
         &mut self,
         decision: &Decision,
-        by_command: Option<&Given>,
-        names_duty: Option<&Names>,
+        facts: Option<Facts>,
+        lookups: Option<&Lookups>,
         held_for: Option<Duration>,
         shared: &Shared,
         out: &mut Outbox,
     ) {
         let names = shared.names_of(decision.names);
-        let facts = match names_duty {
-            _ if by_command.is_none() && shared.is_unnamed(decision.server_port) => Facts::unknown(),
-            duty => {
-                let of_all = duty.map_or(&[][..], |duty| duty.answers(&answer_key(decision), out.now.at));
-                let answers = by_command.into_iter().chain(of_all);
-                Given::in_force(answers, decision.time_ns).cloned().unwrap_or_default()
-            }
+        let facts = match (facts, lookups) {
+            (Some(facts), _) => facts,
+            _ if shared.is_unnamed(decision.server_port) => Facts::unknown(),
+            (None, Some(lookups)) => facts_behind(decision, &names, lookups, shared, out),
+            (None, None) => Facts::default(),
         };
         let judged = judge_under(shared, &names, decision, &facts);
         // The gate refused because the user was not asked for: what else has to be known depends on it.
@@ -99,8 +101,8 @@ impl Report {
             Some(Judged { missing: Some(Missing::Command(_)), .. }) | None => {}
             Some(Judged { judgement, missing, user }) => {
                 let is_open = missing.is_some() || user.is_some();
-                if let Some(duty) = names_duty {
-                    self.check(decision, &names, judgement, (is_open, duty), out);
+                if let Some(lookups) = lookups {
+                    self.check(decision, &names, judgement, (is_open, lookups), out);
                 }
                 self.check_index(decision, &names, judgement, &facts, shared, out);
             }
@@ -117,15 +119,12 @@ impl Report {
         decision: &Decision,
         names: &NamesSet,
         judgement: &Judgement,
-        (is_open, duty): (bool, &Names),
+        (is_open, lookups): (bool, &Lookups),
         out: &mut Outbox,
     ) {
-        let is_same = match decision.fate {
-            Fate::Refused | Fate::WouldRefuse | Fate::Redirected => judgement.verdict == Verdict::Refuse,
-            Fate::Accepted | Fate::Held => true,
-        };
+        let is_same = !is_refused(decision.fate) || judgement.verdict == Verdict::Refuse;
         // The facts behind an old verdict may no longer be kept.
-        if is_same || is_open && !duty.is_complete() {
+        if is_same || is_open && !lookups.is_complete() {
             return;
         }
         self.disagreements += 1;
@@ -226,7 +225,7 @@ impl Report {
                 service: known.and_then(|known| known.service.as_ref()).map(|service| service.id.clone()),
                 names,
             },
-            judged: judgement.zip(tables).map(|(judgement, tables)| JudgedRecord {
+            judged: judgement.zip(tables).map(|(judgement, tables)| JudgementRecord {
                 verdict: judgement.verdict,
                 reason: judgement.reason,
                 rule: judgement.rule,
@@ -286,6 +285,33 @@ impl Report {
                 self.unjudged,
             ),
         ]
+    }
+}
+
+/// The facts behind the answer that decided an attempt. While an answer is being replaced, either may have
+/// decided: the facts that lead to the kernel's verdict did.
+pub(in crate::core) fn facts_behind(
+    decision: &Decision,
+    names: &NamesSet,
+    lookups: &Lookups,
+    shared: &Shared,
+    out: &Outbox,
+) -> Facts {
+    let possible = lookups.facts_of(decision, out.now.at);
+    let leads_there = |facts: &&&Facts| {
+        judge_under(shared, names, decision, facts)
+            .is_some_and(|judged| is_refused(decision.fate) == (judged.judgement.verdict == Verdict::Refuse))
+    };
+    let latest = possible.first();
+    let found = if possible.len() > 1 { possible.iter().find(leads_there).or(latest) } else { latest };
+    found.map(|facts| (*facts).clone()).unwrap_or_default()
+}
+
+/// Whether the kernel's verdict was to refuse.
+fn is_refused(fate: Fate) -> bool {
+    match fate {
+        Fate::Refused | Fate::WouldRefuse | Fate::Redirected => true,
+        Fate::Accepted | Fate::Held => false,
     }
 }
 

@@ -119,7 +119,7 @@ impl Scans {
         let is_blind = matches!(reason, Incomplete::Blind(_));
         if self.incomplete == MOST_INCOMPLETE {
             let consequence = if is_blind {
-                "connections to new listeners are not let in until a scan finds these"
+                "connections to new listeners are not allowed until a scan finds these"
             } else {
                 "listeners whose process is not found are judged by the rules that match any daemon"
             };

@@ -95,7 +95,7 @@ fn unguarded(it: &Seen) -> ListenerStatus {
     let (found_by, policy) = match tag {
         TagState::Outside => (found_by(it.found, &it.parts), "not judged: outside the cgroup"),
         TagState::Provisional => ("process name only".into(), "that of its process name"),
-        TagState::Written | TagState::Missing => ("nobody yet".into(), "that of any daemon"),
+        TagState::Written | TagState::Missing => ("no scan yet".into(), "that of any daemon"),
     };
     ListenerStatus {
         pid: it.pid,
@@ -144,7 +144,7 @@ fn found_by(found: NameSource, parts: &[NamePart]) -> String {
         NameSource::Inetd => "inetd.conf".into(),
         NameSource::Systemd => "systemd socket".into(),
         NameSource::Settings => "tcpw.toml".into(),
-        NameSource::Nobody => "nobody".into(),
+        NameSource::NoProcess => "no process".into(),
     }
 }
 

@@ -20,7 +20,7 @@ use tcpw_common::{
 };
 
 use super::{
-    banners::Banners, commands::Commands, effects::marks, keepalive::Keepalive, names::source,
+    banners::Banners, commands::Commands, effects::marks, keepalive::Keepalive, lookups::source,
     redirect::is_sure_to_redirect, report::finished,
 };
 use crate::{
@@ -59,13 +59,13 @@ pub(in crate::core) struct Users {
     /// Refused connections that could not be ended: their network namespace, and a process in it.
     lingering: HashMap<u64, (u64, u32)>,
     unwanted_since: Option<Instant>,
-    counts: Counts,
+    counts: UserCounts,
     said_limited: u64,
 }
 
-/// Counts since the start.
+/// UserCounts since the start.
 #[derive(Clone, Copy, Debug, Default)]
-struct Counts {
+struct UserCounts {
     lookups: u64,
     found: u64,
     limited: u64,
@@ -364,7 +364,7 @@ impl Users {
     }
 
     /// How many things are held: questions, and connections.
-    pub(in crate::core) fn footprint(&self) -> [crate::core::footprint::Held; 5] {
+    pub(in crate::core) fn footprint(&self) -> [crate::core::footprint::Count; 5] {
         [
             ("users that are asked for", self.asking.len()),
             ("users by source", self.by_source.len()),
@@ -376,7 +376,7 @@ impl Users {
 
     pub(in crate::core) fn counters(&self) -> [(Metric, u64); 9] {
         let size = |size: usize| u64::try_from(size).unwrap_or(u64::MAX);
-        let Counts { lookups, found, limited, own, allowed, refused, unended } = self.counts;
+        let UserCounts { lookups, found, limited, own, allowed, refused, unended } = self.counts;
         [
             (
                 Metric::counter(

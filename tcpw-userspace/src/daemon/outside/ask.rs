@@ -34,7 +34,7 @@ use crate::{
     reinject::{Ends, cookies, destroy, inodes},
     resolve::{
         Question, System,
-        ident::{Connection, Lookup},
+        ident::{IdentConnection, IdentLookup},
         look_up,
     },
 };
@@ -80,7 +80,7 @@ impl Asker {
     pub(super) fn ask_user(&self, number: u64, decision: Decision, pids: Vec<u32>, timeout_s: u32) {
         let client = SocketAddr::new(ip(&decision.client), decision.client_port);
         let server = SocketAddr::new(ip(&decision.server), decision.server_port);
-        let connection = Connection { client, server, ifindex: decision.ifindex };
+        let connection = IdentConnection { client, server, ifindex: decision.ifindex };
         let (own, namespaces, results) =
             (Arc::clone(&self.own), Arc::clone(&self.namespaces), self.results.clone());
         tokio::spawn(async move {
@@ -195,7 +195,7 @@ fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-async fn ask(namespace: Namespace, connection: Connection, timeout_s: u32, own: &Own) -> UserAnswer {
+async fn ask(namespace: Namespace, connection: IdentConnection, timeout_s: u32, own: &Own) -> UserAnswer {
     match asked(namespace, connection, timeout_s, own).await {
         Ok(Some(user)) => UserAnswer::Known(user),
         Ok(None) => UserAnswer::Unknown(None),
@@ -205,14 +205,14 @@ async fn ask(namespace: Namespace, connection: Connection, timeout_s: u32, own: 
 
 async fn asked(
     namespace: Namespace,
-    connection: Connection,
+    connection: IdentConnection,
     timeout_s: u32,
     own: &Own,
 ) -> io::Result<Option<Text>> {
     let is_v4 = connection.server.is_ipv4();
     let family = if is_v4 { AddressFamily::Inet } else { AddressFamily::Inet6 };
     let socket = spawn_blocking(move || namespace.tcp_socket(family)).await.map_err(io::Error::other)??;
-    let lookup = Lookup::new(TcpSocket::from_std_stream(socket.into()), connection)?;
+    let lookup = IdentLookup::new(TcpSocket::from_std_stream(socket.into()), connection)?;
     let end = (lookup.own().ip(), lookup.own().port());
     locked(own).insert(end);
     let user = lookup.ask(Duration::from_secs(timeout_s.into())).await;

@@ -39,6 +39,7 @@ impl Helper {
             while let Some(Heard { helper: number, what }) = said.recv().await {
                 let said = match what {
                     What::Said(report) => HelperSaid::Report(report),
+                    What::GotConnection(id) => HelperSaid::GotConnection { id },
                     What::Gone(why) => HelperSaid::Gone(why),
                 };
                 let _ = sender.send(Input::Helper { number, said }.into());
@@ -64,9 +65,13 @@ impl Helper {
                 }
             }
             HelperAction::Serve { connection, order } => {
-                let Some(stream) = redirects.take(connection) else { return };
+                let stream = redirects.take(connection);
                 let Some(process) = &self.process else { return };
-                if let Err(error) = process.serve(&order, stream.into()) {
+                let given = match stream {
+                    Some(stream) => process.serve(&order, stream.into()),
+                    None => Err(anyhow::anyhow!("its connection is closed")),
+                };
+                if let Err(error) = given {
                     self.not_started(process.number, order.id, &error);
                 }
             }

@@ -18,12 +18,9 @@ use tokio::{sync::mpsc, task::spawn_blocking};
 
 use super::{Results, TaskResult};
 use crate::{
-    core::{
-        Input,
-        input::{Arrived, Family},
-    },
+    core::{Input, input::Arrived},
     kernel::Kernel,
-    redirect::{BoundSocket as Socket, RedirectListener, RedirectedConnection, abort},
+    redirect::{BoundSocket as Socket, Family, RedirectListener, RedirectedConnection, abort},
 };
 
 /// Most connections in the channel to the loop.
@@ -75,8 +72,7 @@ impl Redirects {
             None => return failed(&results, netns, family, "its namespace is gone".into()),
         };
         drop(spawn_blocking(move || {
-            let socket =
-                RedirectListener::bind(&file, netns, family.into()).map_err(|error| error.to_string());
+            let socket = RedirectListener::bind(&file, netns, family).map_err(|error| error.to_string());
             let _ = results.send(TaskResult::RedirectBound(Bound { netns, family, socket }));
         }));
     }
@@ -99,7 +95,7 @@ impl Redirects {
         kernel.tags.mark_redirect_listener(bound.as_fd(), netns)?;
         let socket = bound.as_fd().try_clone_to_owned()?;
         let listener = bound.listen(self.queue.clone(), Arc::clone(&self.turned_away))?;
-        kernel.redirect.add(socket.as_fd(), netns, crate::redirect::Family::from(family).number())?;
+        kernel.redirect.add(socket.as_fd(), netns, family.number())?;
         let cookie = listener.cookie();
         self.listeners.insert((netns, family), listener);
         Ok(cookie)
@@ -138,13 +134,4 @@ impl Redirects {
 
 fn failed(results: &Results, netns: u64, family: Family, reason: String) {
     let _ = results.send(Input::RedirectListener { netns, family, made: Err(reason) }.into());
-}
-
-impl From<Family> for crate::redirect::Family {
-    fn from(family: Family) -> Self {
-        match family {
-            Family::V4 => Self::V4,
-            Family::V6 => Self::V6,
-        }
-    }
 }

@@ -10,7 +10,7 @@ use crate::{
         input::{Seen, StatusFacts},
     },
     kernel::Kernel,
-    log::Counts,
+    log::LineCounts,
 };
 
 /// Every socket of the host.
@@ -21,7 +21,7 @@ pub(in crate::daemon) struct Looked {
 }
 
 /// Adds facts from the kernel's tables.
-pub(super) fn complete(looked: Looked, kernel: &Kernel, lines: Counts, turned_away: u64) -> Input {
+pub(super) fn complete(looked: Looked, kernel: &Kernel, lines: LineCounts, turned_away: u64) -> Input {
     let Looked { request, all, marks_bound } = looked;
     let size = |size: usize| u64::try_from(size).unwrap_or(u64::MAX);
     let resets = kernel.resets.as_ref();

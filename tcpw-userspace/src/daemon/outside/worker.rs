@@ -25,7 +25,7 @@ use crate::{
     },
     effects::commands_of,
     evaluate::IndexedTables,
-    kernel::{Filled as Slot, Kernel, Loader},
+    kernel::{FilledSlot as Slot, Kernel, Loader},
     parse::{
         self,
         text::{FileText, Texts},

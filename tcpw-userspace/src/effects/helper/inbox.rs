@@ -16,12 +16,12 @@ use std::{
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
 
 /// What the daemon sends.
-pub(super) struct Inbox {
+pub(super) struct OrderInbox {
     socket: UnixStream,
     descriptors: VecDeque<OwnedFd>,
 }
 
-impl Inbox {
+impl OrderInbox {
     pub(super) fn new(socket: UnixStream) -> Self {
         Self { socket, descriptors: VecDeque::new() }
     }
@@ -32,7 +32,7 @@ impl Inbox {
     }
 }
 
-impl Read for Inbox {
+impl Read for OrderInbox {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let mut space = nix::cmsg_space!([RawFd; 2]);
         let mut into = [IoSliceMut::new(buffer)];
@@ -60,7 +60,7 @@ mod tests {
     #[test]
     fn descriptor_comes_with_its_own_frame() -> io::Result<()> {
         let (mut ours, theirs) = UnixStream::pair()?;
-        let mut inbox = Inbox::new(theirs);
+        let mut inbox = OrderInbox::new(theirs);
         ours.write_all(b"1111")?;
         let (kept, passed) = UnixStream::pair()?;
         let fds = [passed.as_raw_fd()];

@@ -78,7 +78,7 @@ impl Jobs {
                 self.running.insert(pid, Job { id: order.id, deadline, signals: 0, has_exited: false });
                 None
             }
-            Err(error) => Some(Report::NotStarted { id: order.id, reason: crate::source::reason(&error) }),
+            Err(error) => Some(Report::NotStarted { id: order.id, reason: crate::host::reason(&error) }),
         }
     }
 

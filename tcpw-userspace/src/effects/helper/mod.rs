@@ -42,7 +42,7 @@ use nix::{
 };
 
 use super::wire::{self, Charge, Order, Report};
-use inbox::Inbox;
+use inbox::OrderInbox;
 use jobs::Jobs;
 
 /// How often process groups are checked whose members are not children of the helper.
@@ -129,7 +129,7 @@ fn block_child_signals() -> Result<SignalFd> {
 
 /// Runs orders until the daemon is gone.
 fn run(socket: &mut UnixStream, signals: &SignalFd, mut jobs: Jobs) -> Result<()> {
-    let mut inbox = Inbox::new(socket.try_clone().context("keep the daemon's socket")?);
+    let mut inbox = OrderInbox::new(socket.try_clone().context("keep the daemon's socket")?);
     loop {
         let (is_ordered, has_signal) = {
             let mut waited = [

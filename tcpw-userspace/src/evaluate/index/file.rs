@@ -9,7 +9,7 @@ use std::{
 use super::{
     super::host::Host,
     Candidates, Index,
-    host::{Found, HostIndex, HostIndexBuilder, found_by, may_ask},
+    host::{FoundBy, HostIndex, HostIndexBuilder, found_by, may_ask},
     keys::Key,
 };
 use crate::parse::rule::{HostPattern, Origin, PatternFile};
@@ -25,7 +25,7 @@ impl FileIndex {
         for (position, (_, pattern)) in file.patterns.iter().enumerate() {
             match found_by(pattern) {
                 // A file is read once.
-                Found::Always => match pattern {
+                FoundBy::Always => match pattern {
                     HostPattern::File(path) if !files.insert(path) => {}
                     HostPattern::Netgroup(_)
                     | HostPattern::File(_)
@@ -36,14 +36,14 @@ impl FileIndex {
                     | HostPattern::Never
                     | HostPattern::Text { .. } => builder.add(Key::Always, position),
                 },
-                Found::ByKey(key) => {
+                FoundBy::ByKey(key) => {
                     builder.add(key, position);
                     if may_ask(pattern) {
                         builder.add(Key::MayAsk, position);
                     }
                 }
-                Found::Never if may_ask(pattern) => builder.add(Key::MayAsk, position),
-                Found::Never => {}
+                FoundBy::Never if may_ask(pattern) => builder.add(Key::MayAsk, position),
+                FoundBy::Never => {}
             }
         }
         Self(builder.build())

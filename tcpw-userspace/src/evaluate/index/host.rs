@@ -18,7 +18,7 @@ const WHOLE_V6: u8 = 128;
 
 /// How a host pattern is found.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Found<'a> {
+pub(super) enum FoundBy<'a> {
     /// It matches only hosts with this key.
     ByKey(Key<'a>),
     /// It matches no host.
@@ -28,16 +28,16 @@ pub(super) enum Found<'a> {
 }
 
 /// How a host pattern is found, once the host's name is known.
-pub(super) fn found_by(pattern: &HostPattern) -> Found<'_> {
+pub(super) fn found_by(pattern: &HostPattern) -> FoundBy<'_> {
     match pattern {
         HostPattern::NetV4 { net, mask } => {
-            Found::ByKey(Key::NetV4 { mask: mask.to_bits(), net: net.to_bits() })
+            FoundBy::ByKey(Key::NetV4 { mask: mask.to_bits(), net: net.to_bits() })
         }
-        HostPattern::NetV6 { net, prefix_bits } => Found::ByKey(net_v6(net.to_bits(), *prefix_bits)),
+        HostPattern::NetV6 { net, prefix_bits } => FoundBy::ByKey(net_v6(net.to_bits(), *prefix_bits)),
         HostPattern::Text { pattern, .. } => text_found_by(pattern),
-        HostPattern::Never => Found::Never,
+        HostPattern::Never => FoundBy::Never,
         HostPattern::Known | HostPattern::Local | HostPattern::Netgroup(_) | HostPattern::File(_) => {
-            Found::Always
+            FoundBy::Always
         }
     }
 }
@@ -51,24 +51,24 @@ pub(super) fn may_ask(pattern: &HostPattern) -> bool {
     }
 }
 
-fn text_found_by(pattern: &TextPattern) -> Found<'_> {
+fn text_found_by(pattern: &TextPattern) -> FoundBy<'_> {
     match pattern {
-        TextPattern::Exact(text) => Found::ByKey(Key::Exact(Folded(text))),
-        TextPattern::Prefix(text) => Found::ByKey(Key::Prefix(Folded(text))),
-        TextPattern::Suffix(text) => Found::ByKey(Key::Suffix(Folded(text))),
-        TextPattern::Bracketed(Some(address)) => Found::ByKey(net_v6(address.to_bits(), WHOLE_V6)),
-        TextPattern::Bracketed(None) => Found::Never,
+        TextPattern::Exact(text) => FoundBy::ByKey(Key::Exact(Folded(text))),
+        TextPattern::Prefix(text) => FoundBy::ByKey(Key::Prefix(Folded(text))),
+        TextPattern::Suffix(text) => FoundBy::ByKey(Key::Suffix(Folded(text))),
+        TextPattern::Bracketed(Some(address)) => FoundBy::ByKey(net_v6(address.to_bits(), WHOLE_V6)),
+        TextPattern::Bracketed(None) => FoundBy::Never,
         TextPattern::Glob(glob) => {
             let is_wild = |byte: &u8| matches!(byte, b'*' | b'?');
             let head = glob.iter().position(is_wild).unwrap_or(0);
             let tail = glob.iter().rposition(is_wild).map_or(0, |last| last + 1);
             match (&glob[..head], &glob[tail..]) {
-                ([], []) => Found::Always,
-                ([], tail) => Found::ByKey(Key::Suffix(Folded(tail))),
-                (head, _) => Found::ByKey(Key::Prefix(Folded(head))),
+                ([], []) => FoundBy::Always,
+                ([], tail) => FoundBy::ByKey(Key::Suffix(Folded(tail))),
+                (head, _) => FoundBy::ByKey(Key::Prefix(Folded(head))),
             }
         }
-        TextPattern::All | TextPattern::Known => Found::Always,
+        TextPattern::All | TextPattern::Known => FoundBy::Always,
     }
 }
 

@@ -5,7 +5,8 @@
 //! same order. A rule or a pattern is tried if one of its keys is a key of the request, or if it has
 //! no key.
 //! Invariant: a rule that is skipped does not match, and matching it would need no look-up and give no
-//! warning.
+//! warning. It is no further implementation of first match: it only names the rules and patterns that
+//! [`super::evaluate`] then tries, in order.
 
 mod candidates;
 mod file;

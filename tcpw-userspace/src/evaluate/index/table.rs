@@ -9,7 +9,7 @@ use std::{iter::Enumerate, slice};
 use super::{
     super::{subject::Subject, text::reduced},
     Candidates, Index,
-    host::{Found, HostIndex, HostIndexBuilder, found_by, may_ask},
+    host::{FoundBy, HostIndex, HostIndexBuilder, found_by, may_ask},
     keys::{Folded, Key, Use},
 };
 use crate::parse::rule::{ClientPattern, Daemon, DaemonPattern, HostPattern, List, Rule, Table, TextPattern};
@@ -82,14 +82,14 @@ impl<'a> Rules<'a> {
 fn add(builder: &mut HostIndexBuilder, rule: &Rule, position: usize) {
     let clients = &rule.clients.patterns;
     let is_found_by_client = is_silent(&rule.daemons)
-        && !clients.iter().any(|token| matches!(found_by(&token.host), Found::Always));
+        && !clients.iter().any(|token| matches!(found_by(&token.host), FoundBy::Always));
     if !is_found_by_client {
         return add_daemons(builder, Use::Always, &rule.daemons, position);
     }
     for ClientPattern { host, .. } in clients {
         match found_by(host) {
-            Found::ByKey(key) => builder.add(key, position),
-            Found::Never | Found::Always => {}
+            FoundBy::ByKey(key) => builder.add(key, position),
+            FoundBy::Never | FoundBy::Always => {}
         }
     }
     if clients.iter().any(|token| may_ask(&token.host)) {

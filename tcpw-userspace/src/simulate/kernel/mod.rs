@@ -37,7 +37,7 @@ use super::plan::Conditions;
 use crate::{
     compile::{Policy, PolicyTables},
     config::Config,
-    core::input::Family,
+    redirect::Family,
 };
 
 /// One slot.

@@ -17,7 +17,7 @@ use super::{
     emit::Report,
     gate::{is_source_within, is_within},
 };
-use crate::core::input::Family;
+use crate::redirect::Family;
 
 const UDP: u16 = 17;
 

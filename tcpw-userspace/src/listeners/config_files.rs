@@ -29,12 +29,12 @@ const MAX_BYTES: u64 = 1 << 20;
 const MAX_FILES: usize = 1024;
 
 /// The files of one process.
-pub(super) struct Files {
+pub(super) struct ConfigFiles {
     root: File,
     working_directory: Option<File>,
 }
 
-impl Files {
+impl ConfigFiles {
     /// The files as `process` sees them.
     pub(super) fn of(proc_root: &Path, process: &Process) -> io::Result<Self> {
         let directory = proc_root.join(process.pid.to_string());
@@ -173,7 +173,7 @@ mod tests {
         fs::write(lib.join("ssh.service"), "[Service]\nExecStart=/usr/sbin/old\n").unwrap();
         fs::write(etc.join("ssh.service"), "[Service]\nExecStart=/usr/sbin/sshd -D\n").unwrap();
         let own = Process { pid: std::process::id(), ..Process::default() };
-        let files = Files::of(Path::new("/proc"), &own).unwrap();
+        let files = ConfigFiles::of(Path::new("/proc"), &own).unwrap();
         let units = files.socket_units(&[etc.to_str().unwrap(), lib.to_str().unwrap(), "/nowhere"]);
         fs::remove_dir_all(&root).unwrap();
         assert_eq!(units.len(), 1);

@@ -20,24 +20,24 @@ use crate::{
     config::Resolve,
     core::{
         action::Action,
-        attempt::{Attempt, Purpose},
-        facts::{Given, Learnt},
-        footprint::Held as Footprint,
+        answered::Answered,
+        attempt::{Attempt, Purpose, answer_key},
+        facts::{Facts, Learnt},
+        footprint::Count as Footprint,
+        input::Now,
         lookup::Question,
         outbox::{Outbox, Step},
         shared::Shared,
     },
+    events::Decision,
     resolve::{Cache, Found, Kept},
 };
 
 /// Most attempts of one source (an IPv4 address, an IPv6 /64) that wait at once.
 const MOST_OF_A_SOURCE: usize = 256;
 
-/// Most answers to one question whose facts are kept.
-const MOST_ANSWERS: usize = 4;
-
 /// Attempts that wait, and the facts behind answers that were given.
-pub(in crate::core) struct Names {
+pub(in crate::core) struct Lookups {
     settings: Resolve,
     number: u64,
     attempts: HashMap<u64, (Box<Attempt>, Question)>,
@@ -46,23 +46,22 @@ pub(in crate::core) struct Names {
     by_source: HashMap<Address, usize>,
     /// Oldest first; attempts that were decided since are skipped.
     deadlines: VecDeque<(Instant, u64)>,
-    /// The last answers to the same question, oldest first: events of an earlier one may still arrive.
-    answered: Cache<AnswerKey, Vec<Given>>,
+    answered: Answered,
     queue: Queue,
-    counts: Counts,
-    said: Counts,
+    counts: LookupCounts,
+    said: LookupCounts,
 }
 
 /// Counts since the start.
 #[derive(Clone, Copy, Debug, Default)]
-struct Counts {
+struct LookupCounts {
     /// Attempts not held because too many waited.
     dropped: u64,
     /// Attempts whose names did not come in time.
     given_up: u64,
 }
 
-impl Names {
+impl Lookups {
     pub(in crate::core) fn new(settings: &Resolve) -> Self {
         Self {
             settings: settings.clone(),
@@ -72,10 +71,10 @@ impl Names {
             by_question: HashMap::new(),
             by_source: HashMap::new(),
             deadlines: VecDeque::new(),
-            answered: Cache::new(settings.kept),
+            answered: Answered::new(settings.kept),
             queue: Queue::new(settings),
-            counts: Counts::default(),
-            said: Counts::default(),
+            counts: LookupCounts::default(),
+            said: LookupCounts::default(),
         }
     }
 
@@ -84,22 +83,24 @@ impl Names {
         self.deadlines.front().map(|(at, _)| *at)
     }
 
-    /// The last answers to a question, and the facts behind each.
-    pub(in crate::core) fn answers(&self, key: &AnswerKey, now: Instant) -> &[Given] {
-        self.answered.at(key, now).map_or(&[], |kept| &kept.value)
+    /// The facts that may have decided an attempt, the likeliest first.
+    pub(in crate::core) fn facts_of(&self, decision: &Decision, now: Instant) -> Vec<&Facts> {
+        self.answered.facts_at(&answer_key(decision), decision.time_ns, now)
+    }
+
+    /// When the answer that decided an attempt was given, on CLOCK_BOOTTIME, in nanoseconds.
+    pub(in crate::core) fn answered_ns(&self, decision: &Decision, now: Instant) -> Option<u64> {
+        self.answered.given_ns(&answer_key(decision), decision.time_ns, now)
     }
 
     /// Keeps the facts behind an answer.
-    pub(in crate::core) fn remember(&mut self, key: AnswerKey, given: Given, since: Instant, until: Instant) {
-        let before = self.answers(&key, since);
-        let before = &before[before.len().saturating_sub(MOST_ANSWERS - 1)..];
-        let answers = before.iter().cloned().chain([given]).collect();
-        self.answered.keep(key, answers, since, until);
+    pub(in crate::core) fn remember(&mut self, key: AnswerKey, facts: Facts, now: Now, holds: Duration) {
+        self.answered.keep(key, facts, now, holds);
     }
 
     /// Whether the facts of every answer in force are kept here.
     pub(in crate::core) fn is_complete(&self) -> bool {
-        self.answered.evicted() == 0
+        self.answered.is_complete()
     }
 
     /// Whether an attempt already waits: its client has retransmitted the SYN, which replaces the held packet.
@@ -165,7 +166,7 @@ impl Names {
 
     /// Reports the attempts that a bound dropped or a time limit ended.
     pub(in crate::core) fn second(&mut self, shared: &Shared, out: &mut Outbox) {
-        let Counts { dropped, given_up } = self.counts;
+        let LookupCounts { dropped, given_up } = self.counts;
         let before = std::mem::replace(&mut self.said, self.counts);
         if dropped > before.dropped {
             out.warn(format!(
