@@ -8,6 +8,8 @@
 mod addresses;
 #[path = "bypass/alone.rs"]
 mod alone;
+#[path = "bypass/borrowed.rs"]
+mod borrowed;
 #[path = "bypass/client.rs"]
 mod client;
 #[path = "bypass/datagrams.rs"]
@@ -56,6 +58,7 @@ const THEMES: &[Theme] = &[
     flags::THEME,
     addresses::THEME,
     liars::THEME,
+    borrowed::THEME,
     liars::NETFILTER,
     datagrams::THEME,
     datagrams::BY_ICMP,

@@ -9,56 +9,88 @@ use tcpw_common::key::NamesId;
 
 use crate::parse::rule::Text;
 
-/// A set of daemon names.
+/// A set of daemon names, of which some may not be proven.
+///
+/// A name that is not proven closes and never opens: see [`decide_by_names`](crate::evaluate::decide_by_names).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct NamesSet(BTreeSet<Text>);
+pub struct NamesSet {
+    proven: BTreeSet<Text>,
+    /// None of these is proven as well.
+    unproven: BTreeSet<Text>,
+}
 
 impl NamesSet {
-    /// The set of the given names; empty names are left out.
+    /// The set of the given names, all of them proven; empty names are left out.
     pub fn new<N: AsRef<[u8]>>(names: impl IntoIterator<Item = N>) -> Self {
-        Self(
-            names
-                .into_iter()
-                .filter(|name| !name.as_ref().is_empty())
-                .map(|name| name.as_ref().into())
-                .collect(),
-        )
+        Self { proven: texts(names), unproven: BTreeSet::new() }
+    }
+
+    /// The set with these names too, which are not proven; empty names are left out.
+    #[must_use]
+    pub fn with_unproven<N: AsRef<[u8]>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
+        self.unproven.extend(texts(names));
+        self.unproven.retain(|name| !self.proven.contains(name));
+        self
     }
 
     /// Its id: 0 for the empty set, else the FNV-1a hash of the sorted names.
     ///
     /// Source: draft-eastlake-fnv, 64 bits.
     pub fn id(&self) -> NamesId {
-        if self.0.is_empty() {
+        if self.is_empty() {
             return 0;
         }
         let mut hasher = fnv::FnvHasher::default();
-        for name in &self.0 {
-            hasher.write(name);
-            hasher.write(&[0]);
+        let mut add = |names: &BTreeSet<Text>| {
+            for name in names {
+                hasher.write(name);
+                hasher.write(&[0]);
+            }
+        };
+        add(&self.proven);
+        if !self.unproven.is_empty() {
+            // No name is empty: this ends the proven ones.
+            add(&BTreeSet::from([Text::default()]));
+            add(&self.unproven);
         }
         hasher.finish().max(1)
     }
 
     /// The names, sorted.
     pub fn iter(&self) -> impl Iterator<Item = &Text> {
-        self.0.iter()
+        self.proven.union(&self.unproven)
     }
 
     /// The names as the evaluator takes them.
     pub fn to_vec(&self) -> Vec<Text> {
-        self.0.iter().cloned().collect()
+        self.iter().cloned().collect()
+    }
+
+    /// The proven names alone.
+    #[must_use]
+    pub fn proven(&self) -> Self {
+        Self { proven: self.proven.clone(), unproven: BTreeSet::new() }
+    }
+
+    /// Whether every name is proven.
+    pub fn is_proven(&self) -> bool {
+        self.unproven.is_empty()
     }
 
     /// Whether there is no name.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.proven.is_empty() && self.unproven.is_empty()
     }
+}
+
+fn texts<N: AsRef<[u8]>>(names: impl IntoIterator<Item = N>) -> BTreeSet<Text> {
+    let names = names.into_iter().filter(|name| !name.as_ref().is_empty());
+    names.map(|name| name.as_ref().into()).collect()
 }
 
 impl std::fmt::Display for NamesSet {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        for (index, name) in self.0.iter().enumerate() {
+        for (index, name) in self.iter().enumerate() {
             let comma = if index == 0 { "" } else { "," };
             write!(out, "{comma}{}", String::from_utf8_lossy(name))?;
         }
@@ -79,5 +111,17 @@ mod tests {
     #[test]
     fn names_do_not_run_together() {
         assert_ne!(NamesSet::new(["ab", "c"]).id(), NamesSet::new(["a", "bc"]).id());
+    }
+
+    #[test]
+    fn unproven_names_are_part_of_the_set_and_another_set() {
+        let doubtful = NamesSet::new(["ssh"]).with_unproven(["sshd", "ssh", ""]);
+        assert_eq!(doubtful.to_string(), "ssh,sshd");
+        assert_eq!(doubtful.proven(), NamesSet::new(["ssh"]));
+        assert!(!doubtful.is_proven() && NamesSet::new(["ssh"]).with_unproven(["ssh"]).is_proven());
+        let others = [NamesSet::new(["ssh", "sshd"]), NamesSet::default().with_unproven(["ssh", "sshd"])];
+        for other in others {
+            assert!(other != doubtful && other.id() != doubtful.id());
+        }
     }
 }

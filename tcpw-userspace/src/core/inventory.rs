@@ -16,7 +16,7 @@ use super::{
     shared::{TCP, UDP},
 };
 use crate::{
-    listeners::{NamePart, NameSource, XinetdService},
+    listeners::{Claim, NamePart, NameSource, XinetdService},
     names::NamesSet,
 };
 
@@ -27,6 +27,7 @@ pub(super) struct Known {
     pub(super) resident: u32,
     pub(super) ident: String,
     pub(super) names: NamesSet,
+    pub(super) claims: Vec<Claim>,
     pub(super) names_id: NamesId,
     pub(super) netns: u64,
     pub(super) protocol: u16,
@@ -50,6 +51,7 @@ impl Known {
             ident: seen.ident,
             names_id: seen.names.id(),
             names: seen.names,
+            claims: seen.claims,
             netns: seen.netns,
             protocol: seen.protocol,
             local: seen.local,
