@@ -1,13 +1,25 @@
 //! Names-sets: all names of a listener.
 //!
-//! Invariant: equal sets have equal ids in every process of tcpw, so that a tag
-//! written before a restart means the same after it.
+//! Invariant: equal sets have equal ids in every process of tcpw that uses the same key, so that a tag
+//! written before a restart means the same after it. Nobody without the key finds a set with a given id.
 
-use std::{collections::BTreeSet, hash::Hasher};
+use std::{collections::BTreeSet, hash::Hasher, sync::OnceLock};
 
+use siphasher::sip::SipHasher24;
 use tcpw_common::key::NamesId;
 
 use crate::parse::rule::Text;
+
+/// 128 bits that ids depend on.
+pub type Key = [u8; 16];
+
+static KEY: OnceLock<Key> = OnceLock::new();
+
+/// Sets the key of all ids; the first one of a process stays. Without a call it is 0: simulations and tests have
+/// the same ids each time.
+pub fn set_key(key: Key) {
+    KEY.get_or_init(|| key);
+}
 
 /// A set of daemon names, of which some may not be proven.
 ///
@@ -33,14 +45,19 @@ impl NamesSet {
         self
     }
 
-    /// Its id: 0 for the empty set, else the FNV-1a hash of the sorted names.
+    /// Its id: 0 for the empty set, else a keyed hash of the sorted names. A file name is chosen by its user: without
+    /// a key it could have the id of another listener's names.
     ///
-    /// Source: draft-eastlake-fnv, 64 bits.
+    /// Source: Aumasson and Bernstein, SipHash: a fast short-input PRF; SipHash-2-4, 64 bits.
     pub fn id(&self) -> NamesId {
+        self.id_by(KEY.get().unwrap_or(&[0; 16]))
+    }
+
+    fn id_by(&self, key: &Key) -> NamesId {
         if self.is_empty() {
             return 0;
         }
-        let mut hasher = fnv::FnvHasher::default();
+        let mut hasher = SipHasher24::new_with_key(key);
         let mut add = |names: &BTreeSet<Text>| {
             for name in names {
                 hasher.write(name);
@@ -103,9 +120,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn id_ignores_order_and_is_fixed_for_ever() {
+    fn id_ignores_order_and_depends_on_the_key() {
         assert_eq!(NamesSet::new(["sshd", "ssh"]).id(), NamesSet::new(["ssh", "sshd"]).id());
-        assert_eq!(NamesSet::new(["sshd"]).id(), 0xa7df083b8730cdd);
+        let sshd = NamesSet::new(["sshd"]);
+        assert_eq!(sshd.id_by(&[0; 16]), sshd.id_by(&[0; 16]));
+        assert_ne!(sshd.id_by(&[0; 16]), sshd.id_by(&[1; 16]));
     }
 
     #[test]

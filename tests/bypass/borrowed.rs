@@ -17,6 +17,7 @@ pub(crate) const THEME: Theme = Theme { name: "borrowed names", start, ways: WAY
 
 const WAYS: &[Way] = &[
     tried("copied file", |world| by_anybody(world, &copy(world, "copied")?)),
+    tried("copied file: status says why, and which setting would open", said),
     tried("hard link to a program of root", |world| {
         let link = directory(world, "linked")?.join("alphad");
         fs::hard_link(Testd::program(&world.sandbox, "liard")?, &link)?;
@@ -43,9 +44,7 @@ const WAYS: &[Way] = &[
         in_cgroup(world, "user.slice/user@65534.service/app.slice/alphad.service", true)
     }),
     tried("socket passed to root's alphad", passed),
-    tried("root's alphad, beside them", |world| {
-        Ok(vec![world.connect(CLIENT_V4, SERVER_V4, PORT, true)?])
-    }),
+    tried("root's alphad, beside them", |world| Ok(vec![world.connect(CLIENT_V4, SERVER_V4, PORT, true)?])),
     tried("row of root's alphad", |world| {
         let row = Tcpw::wait_listener(&world.sandbox, PORT, |row| row["ident"] == "alphad")?;
         Ok(vec![Leg::new(&row, true, row["policy"] == "allows all" && row["names"][0] == "alphad")])
@@ -75,6 +74,17 @@ fn copy(world: &World, name: &str) -> Result<PathBuf> {
     fs::copy(Testd::program(&world.sandbox, "liard")?, &to)?;
     chown(&to, Some(NOBODY), Some(NOBODY))?;
     Ok(to)
+}
+
+fn said(world: &World) -> Result<Vec<Leg>> {
+    let port = world.port();
+    world.daemon_by(shell(&format!("exec {} 0.0.0.0:{port}", copy(world, "said")?.display())))?;
+    let row = Tcpw::wait_listener(&world.sandbox, port, |_| true)?;
+    let not_opened = row["not_opened"][0].as_str().unwrap_or_default();
+    let is_said = row["unproven"]["alphad"] == "user 65534 runs it"
+        && not_opened.contains("hosts.allow:1 does not open alphad[")
+        && not_opened.ends_with("set [names.user] 65534 = [\"alphad\"]");
+    Ok(vec![Leg::new(&row, true, is_said)])
 }
 
 fn by_anybody(world: &World, program: &Path) -> Result<Vec<Leg>> {

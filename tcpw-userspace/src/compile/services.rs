@@ -259,6 +259,10 @@ fn names_sets(
         sets.extend(names.iter().map(|name| NamesSet::new([name])));
         sets.insert(all);
     }
+    let ids: BTreeSet<NamesId> = sets.iter().map(NamesSet::id).collect();
+    if ids.len() < sets.len() {
+        return Err(CompileError::SameId);
+    }
     Ok((sets, comms))
 }
 

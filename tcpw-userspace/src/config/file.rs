@@ -195,7 +195,8 @@ impl File {
             if path.get_ref().is_absolute() {
                 return Ok((path.into_inner(), names));
             }
-            let what = format!("\"{}\": write a path as in /proc/PID/cgroup, from /", path.get_ref().display());
+            let what =
+                format!("\"{}\": write a path as in /proc/PID/cgroup, from /", path.get_ref().display());
             Err(wrong(path.span(), what))
         });
         let on_deny_of = raw.daemon.into_iter().filter_map(|(name, daemon)| {

@@ -101,9 +101,8 @@ fn choose<'a>(holders: &[&'a Owner], listening: &Listening, maker: u32) -> Optio
     let facts = |owner: &'a Owner| Facts { process: &owner.process, maker };
     let served = holders.iter().filter(|owner| matches!(owner.role, Role::Xinetd | Role::Inetd));
     let is_udp = listening.protocol == UDP;
-    let configured = |owner: &&'a Owner| {
-        Some((*owner, owner.configuration.name(listening.local, is_udp, facts(owner))?))
-    };
+    let configured =
+        |owner: &&'a Owner| Some((*owner, owner.configuration.name(listening.local, is_udp, facts(owner))?));
     if let Some(service) = served.into_iter().find_map(configured) {
         return Some(service);
     }
@@ -167,7 +166,10 @@ mod tests {
         systemd.configuration = Configuration::Systemd(vec![unit]);
         let listening = listening();
         let (_, named) = choose(&[&systemd], &listening, 0).unwrap();
-        assert_eq!((named.found, names_set(&named.claims).to_string()), (NameSource::Systemd, "ssh".to_owned()));
+        assert_eq!(
+            (named.found, names_set(&named.claims).to_string()),
+            (NameSource::Systemd, "ssh".to_owned())
+        );
         let sshd = owner(9, "/usr/sbin/sshd", 5);
         assert_eq!(choose(&[&systemd, &sshd], &listening, 0).unwrap().0.process.pid, 9);
     }

@@ -126,7 +126,9 @@ impl Facts<'_> {
         };
         match part {
             NamePart::Argv | NamePart::Comm => Err(doubt),
-            NamePart::Unit => self.is_main_of_unit().map(|()| Proof::Unit).map_err(|more| more.unwrap_or(doubt)),
+            NamePart::Unit => {
+                self.is_main_of_unit().map(|()| Proof::Unit).map_err(|more| more.unwrap_or(doubt))
+            }
             NamePart::Executable => {
                 if self.is_main_of_unit().is_ok() {
                     return Ok(Proof::Unit);

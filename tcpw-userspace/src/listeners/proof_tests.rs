@@ -30,7 +30,8 @@ fn proof_of(name: &str, process: &Process, maker: u32) -> Result<Proof, Doubt> {
 #[test]
 fn what_root_runs_has_all_its_names() {
     let process = process("/srv/sshd", [0; 4], Err("others".into()));
-    let names: Vec<_> = ["sshd", "redis-server", "title", "comm"].map(|name| (name.to_owned(), Ok(Proof::Root))).into();
+    let names: Vec<_> =
+        ["sshd", "redis-server", "title", "comm"].map(|name| (name.to_owned(), Ok(Proof::Root))).into();
     assert_eq!(told(&process, 0), names);
     assert_eq!(proof_of("sshd", &process, JOE), Err(Doubt::SocketOf(JOE)), "it was given the socket");
 }
@@ -77,7 +78,10 @@ fn daemon_that_gave_up_its_rights_has_the_name_of_its_file() {
 #[test]
 fn main_program_of_a_unit_has_the_names_of_both() {
     let unit = Unit { is_of_root: true, is_main: true, user: Some(REDIS) };
-    let of = |unit: &Unit, uids| Process { unit: Some(unit.clone()), ..process("/srv/redis", uids, Err("x".into())) };
+    let of = |unit: &Unit, uids| Process {
+        unit: Some(unit.clone()),
+        ..process("/srv/redis", uids, Err("x".into()))
+    };
     for name in ["redis", "redis-server"] {
         assert_eq!(proof_of(name, &of(&unit, [REDIS; 4]), REDIS), Ok(Proof::Unit));
         // A job of a user that the unit runs, with the unit's own program.
@@ -92,8 +96,7 @@ fn main_program_of_a_unit_has_the_names_of_both() {
 #[test]
 fn main_program_that_kept_the_capability_to_bind_has_the_name_of_its_unit() {
     let unit = Unit { is_of_root: true, is_main: true, user: None };
-    let mut named =
-        Process { unit: Some(unit), ..process("/usr/sbin/named", [JOE; 4], Ok(())) };
+    let mut named = Process { unit: Some(unit), ..process("/usr/sbin/named", [JOE; 4], Ok(())) };
     assert_eq!(proof_of("named", &named, JOE), Err(Doubt::User(JOE)));
     named.has_given_capability = true;
     assert_eq!(proof_of("named", &named, JOE), Ok(Proof::Unit));
@@ -113,7 +116,9 @@ fn name_that_one_fact_proves_is_proven() {
 #[test]
 fn super_server_gives_names_only_as_root() {
     let mut xinetd = process("/usr/sbin/xinetd", [0; 4], Ok(()));
-    let names = |by: &Process, maker| names_set(&given(["daytime"], Facts { process: by, maker }, Proof::SuperServer));
+    let names = |by: &Process, maker| {
+        names_set(&given(["daytime"], Facts { process: by, maker }, Proof::SuperServer))
+    };
     assert!(names(&xinetd, 0).is_proven());
     assert!(!names(&xinetd, JOE).is_proven());
     xinetd.uids[0] = JOE;

@@ -17,11 +17,9 @@ use super::{
     proof::names_set,
     sys::PidFd,
 };
-use crate::{
-    host::{
-        cgroups_below, is_root_cgroup,
-        sock_diag::{DiagSocket, Incomplete, Listed, NetnsFiles},
-    },
+use crate::host::{
+    cgroups_below, is_root_cgroup,
+    sock_diag::{DiagSocket, Incomplete, Listed, NetnsFiles},
 };
 
 /// Finds listeners.

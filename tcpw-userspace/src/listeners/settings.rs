@@ -11,11 +11,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{
-    Claim, Doubt, Proof,
-    names::unit_file,
-    proof::Facts,
-};
+use super::{Claim, Doubt, Proof, names::unit_file, proof::Facts};
 
 /// More names for listeners.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -57,7 +53,8 @@ impl MoreNames {
             all.push((names, if is_of_root { Ok(Proof::Setting) } else { Err(Doubt::Cgroup) }));
         }
         let [user, ..] = process.uids;
-        let is_users = process.uids == [user; 4] && (maker == user || maker == 0) && !process.has_foreign_users;
+        let is_users =
+            process.uids == [user; 4] && (maker == user || maker == 0) && !process.has_foreign_users;
         all.extend(self.users.get(&user).filter(|_| is_users).map(|names| (names, Ok(Proof::Setting))));
         let cgroup = Path::new(OsStr::from_bytes(&process.cgroup));
         let of_cgroup = self.cgroups.iter().filter(|(path, _)| cgroup.starts_with(path));

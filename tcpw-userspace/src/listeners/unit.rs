@@ -182,7 +182,8 @@ mod tests {
         assert_eq!(service.pid_file.as_deref(), Some(Path::new("/run/postgresql/15-main.pid")));
         assert_eq!(service.user.as_deref(), Some("redis"));
         assert!(service.has_dynamic_user);
-        let service = Service::parse([unit, "[Service]\nExecStart=\nExecStart=/b x\nPIDFile=y.pid\n"], "a.service");
+        let service =
+            Service::parse([unit, "[Service]\nExecStart=\nExecStart=/b x\nPIDFile=y.pid\n"], "a.service");
         assert_eq!(service.programs, [PathBuf::from("/b")]);
         assert_eq!(service.pid_file.as_deref(), Some(Path::new("/run/y.pid")));
     }

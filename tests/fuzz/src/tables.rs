@@ -77,7 +77,8 @@ pub fn changed_meaning(text: &[u8]) -> Option<String> {
 /// Whether two judgements say the same: all but warnings, and blanks of a command that the shell does not see.
 fn same_judgement(one: &Judgement, other: &Judgement) -> bool {
     let decided = |judgement: &Judgement| {
-        let Judgement { verdict, reason, rule, severity, client, effects: _, warnings: _ } = judgement.clone();
+        let Judgement { verdict, reason, rule, severity, client, effects: _, warnings: _ } =
+            judgement.clone();
         (verdict, reason, rule, severity, client)
     };
     let same_effect = |(one, other): (&Effect, &Effect)| {

@@ -60,7 +60,8 @@ pub(crate) fn main(arguments: &Arguments) -> Result<()> {
         let said = String::from_utf8_lossy(&done.stderr);
         if done.status.success() {
             let tried = said.lines().find_map(|line| line.strip_prefix("stat::number_of_executed_units:"));
-            let tried = tried.ok_or_else(|| anyhow!("{target} did not say how many inputs it tried: {said}"))?;
+            let tried =
+                tried.ok_or_else(|| anyhow!("{target} did not say how many inputs it tried: {said}"))?;
             say(format_args!("{target}: {} inputs, nothing broke", tried.trim()));
         } else {
             say(format_args!("{target}: {}\n{said}", done.status));
