@@ -8,6 +8,8 @@
 mod addresses;
 #[path = "bypass/alone.rs"]
 mod alone;
+#[path = "bypass/borrowed.rs"]
+mod borrowed;
 #[path = "bypass/client.rs"]
 mod client;
 #[path = "bypass/datagrams.rs"]
@@ -60,6 +62,7 @@ const THEMES: &[Theme] = &[
     flags::THEME,
     addresses::THEME,
     liars::THEME,
+    borrowed::THEME,
     liars::NETFILTER,
     datagrams::THEME,
     datagrams::BY_ICMP,

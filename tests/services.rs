@@ -176,6 +176,8 @@ struct Case {
     deny: String,
     file: String,
     listeners: Vec<Vec<&'static str>>,
+    /// Of each, names that are not proven.
+    unproven: Vec<Vec<&'static str>>,
     random: Vec<u128>,
     exempt_port: Option<u16>,
 }
@@ -201,14 +203,16 @@ fn case(daemons: &'static [&'static str], clients: &'static [&'static str]) -> i
         table(daemons, clients),
         prop::collection::vec(select(FILE_TOKENS), 0..4),
         prop::collection::vec(prop::collection::vec(select(NAMES), 1..4), 0..3),
+        prop::collection::vec(prop::collection::vec(select(NAMES), 0..3), 3),
         prop::collection::vec(any::<u128>(), 8),
         prop::option::weighted(0.2, select(&[22u16, 81][..])),
     )
-        .prop_map(|(allow, deny, file, listeners, random, exempt_port)| Case {
+        .prop_map(|(allow, deny, file, listeners, unproven, random, exempt_port)| Case {
             allow,
             deny,
             file: file.join("\n"),
             listeners,
+            unproven,
             random,
             exempt_port,
         })
@@ -218,7 +222,10 @@ fn case(daemons: &'static [&'static str], clients: &'static [&'static str]) -> i
 fn agree(case: &Case) -> Result<(usize, usize), TestCaseError> {
     let files = BTreeMap::from([(PathBuf::from(FILE), text(Some(&case.file)))]);
     let tables = tables(Some(&case.allow), Some(&case.deny), files);
-    let listeners: Vec<NamesSet> = case.listeners.iter().map(NamesSet::new).collect();
+    let listeners = case.listeners.iter().zip(&case.unproven);
+    let mut listeners: Vec<NamesSet> =
+        listeners.map(|(names, unproven)| NamesSet::new(names).with_unproven(unproven)).collect();
+    listeners.extend(case.unproven.iter().map(|names| NamesSet::default().with_unproven(names)));
     let exempt_ports: Vec<u16> = case.exempt_port.into_iter().collect();
     let input = Input {
         tables: &tables,

@@ -27,7 +27,7 @@ pub fn as_v4(address: &Address) -> Option<[u8; 4]> {
 
 /// Stable identity of a set of daemon names: see `tcpw-userspace`'s `listeners`.
 ///
-/// A hash of the names, so that every process of tcpw, before or after a
+/// A keyed hash of the names, so that every process of tcpw with that key, before or after a
 /// restart, gives the same set the same id. 0 is the empty set.
 pub type NamesId = u64;
 

@@ -20,7 +20,7 @@ use tcpw_userspace::{
     names::NamesSet,
     parse::{
         self,
-        rule::Tables,
+        rule::{Tables, Text},
         text::{FileText, Texts},
     },
 };
@@ -104,14 +104,17 @@ pub fn evaluated_with(tables: &Tables, names: &NamesSet, query: &Query, lookup: 
 /// The reference evaluator's whole answer.
 pub fn judged(tables: &Tables, names: &NamesSet, query: &Query, lookup: &dyn Lookup) -> Judgement {
     let (client, server) = (numeric_host(ip(&query.client)), numeric_host(ip(&query.server)));
-    let request = Request {
-        daemons: &names.to_vec(),
-        client_address: Some(&client),
-        server_address: Some(&server),
-        server_port: Some(query.port),
-        ..Request::default()
+    let evaluate = |names: Vec<Text>| {
+        let request = Request {
+            daemons: &names,
+            client_address: Some(&client),
+            server_address: Some(&server),
+            server_port: Some(query.port),
+            ..Request::default()
+        };
+        evaluate::evaluate(tables, &request, lookup)
     };
-    evaluate::evaluate(tables, &request, lookup)
+    evaluate::decide_by_names(names, evaluate, || false)
 }
 
 /// First and last address of every prefix, and those just outside of it; at most about

@@ -12,7 +12,7 @@ use super::{
     cells::{Cells, Ranges},
     error::{CompileError, MAX_CELLS, MAX_OUTCOMES},
     networks::{Networks, runs},
-    outcomes::{CellOutcomes, Classes, RuleOutcome},
+    outcomes::{CellOutcomes, Classes, RuleOutcome, close_by_proven},
     prefix::{Trie, minimal},
     region::{Collector, Regions, Word},
     service::Truth,
@@ -60,18 +60,23 @@ impl CellClasses {
     }
 
     /// Splits the classes by one more policy.
-    fn add_policy<'a>(
-        &mut self,
+    fn add_policy(&mut self, [v4, v6]: &[Vec<u8>; 2]) {
+        self.classes.split(v4, v6);
+    }
+
+    /// The outcome of every cell by rules in their order.
+    fn outcomes<'a>(
+        &self,
         rules: impl Iterator<Item = (&'a [Ranges; 2], bool, RuleOutcome)>,
         default: RuleOutcome,
-    ) {
+    ) -> [Vec<u8>; 2] {
         let mut v4 = CellOutcomes::new(self.v4.len());
         let mut v6 = CellOutcomes::new(self.v6.len());
         for (ranges, sure, outcome) in rules {
             v4.apply(&ranges[0], sure, outcome);
             v6.apply(&ranges[1], sure, outcome);
         }
-        self.classes.split(&v4.finish(default), &v6.finish(default));
+        [v4.finish(default), v6.finish(default)]
     }
 
     /// The cells of regions that cut none.
@@ -136,17 +141,26 @@ pub(super) fn of_services(
     }
 
     for policy in &services.matching_lists {
-        let mut order: Vec<(usize, bool)> = Vec::new();
-        for (list, truth) in &policy.lists {
-            let rules = by_list.get(list).into_iter().flatten();
-            order.extend(rules.map(|index| (*index, *truth == Truth::Yes)));
+        let outcomes_of = |lists: &[(usize, Truth)]| {
+            let mut order: Vec<(usize, bool)> = Vec::new();
+            for (list, truth) in lists {
+                let rules = by_list.get(list).into_iter().flatten();
+                order.extend(rules.map(|index| (*index, *truth == Truth::Yes)));
+            }
+            order.sort();
+            let rules = order.iter().map(|(index, sure)| {
+                let range = range_of[*index][usize::from(policy.is_unnamed)];
+                (&ranges[range], *sure, rules[*index].outcome)
+            });
+            cells.outcomes(std::iter::once((&exempt, true, RuleOutcome::EXEMPT)).chain(rules), default)
+        };
+        let mut outcomes = outcomes_of(&policy.lists);
+        if let Some(lists) = &policy.of_proven {
+            for (outcomes, of_proven) in outcomes.iter_mut().zip(outcomes_of(lists)) {
+                close_by_proven(outcomes, &of_proven);
+            }
         }
-        order.sort();
-        let rules = order.iter().map(|(index, sure)| {
-            let range = range_of[*index][usize::from(policy.is_unnamed)];
-            (&ranges[range], *sure, rules[*index].outcome)
-        });
-        cells.add_policy(std::iter::once((&exempt, true, RuleOutcome::EXEMPT)).chain(rules), default);
+        cells.add_policy(&outcomes);
         let (policies, clients) = (services.matching_lists.len(), cells.classes.count());
         if policies * clients > MAX_OUTCOMES {
             return Err(CompileError::Outcomes { count: policies * clients, policies, clients });
@@ -163,7 +177,8 @@ pub(super) fn servers(regions: &[Rc<Regions>]) -> Result<(CellClasses, Vec<Vec<T
         // A server pattern is a policy of one rule that decides nothing else:
         // a sure match is policy as 1, a doubt leaves both bits.
         let [yes, no] = [1, 2].map(|entry| RuleOutcome { entry, number: entry.into() });
-        cells.add_policy(std::iter::once((&ranges, true, yes)), no);
+        let outcomes = cells.outcomes(std::iter::once((&ranges, true, yes)), no);
+        cells.add_policy(&outcomes);
     }
     let rows = cells.rows();
     let truth = |byte: u8| match byte {

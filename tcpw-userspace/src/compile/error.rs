@@ -52,6 +52,9 @@ pub enum CompileError {
         /// Client classes.
         clients: usize,
     },
+    /// Two names-sets have one id.
+    #[error("two sets of names have the same id: \"tcpw detach\", then start tcpw again")]
+    SameId,
     /// Too much to say who may reach what.
     #[error(
         "the rules tell too many clients apart, service by service, to list them: let more daemons share their rules, or \

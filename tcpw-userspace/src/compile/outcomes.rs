@@ -11,7 +11,7 @@
 
 use std::collections::HashMap;
 
-use tcpw_common::outcome::ENTRIES;
+use tcpw_common::outcome::{ENTRIES, Outcome, of_entry};
 
 use super::cells::{OpenCells, Ranges};
 
@@ -123,6 +123,16 @@ impl CellOutcomes {
     pub(super) fn finish(mut self, default: RuleOutcome) -> Vec<u8> {
         self.close((0, self.seen.len()), default);
         self.seen
+    }
+}
+
+/// From the outcomes for all names of a listener to those that hold: where they allow, those for the proven names
+/// alone decide. As [`decide_by_names`](crate::evaluate::decide_by_names).
+pub(super) fn close_by_proven(of_all: &mut [u8], of_proven: &[u8]) {
+    for (entry, of_proven) in of_all.iter_mut().zip(of_proven) {
+        if matches!(of_entry(*entry), Some((Outcome::Allow, _))) {
+            *entry = *of_proven;
+        }
     }
 }
 
@@ -270,6 +280,15 @@ mod tests {
     #[test]
     fn exempt_cells_keep_no_verdict() {
         assert_eq!(of_rules(&[(&[(3, 4)], &[], 0), (&[(0, u32::MAX)], &[], 2)], 1), [(0, 2), (3, 0), (5, 2)]);
+    }
+
+    #[test]
+    fn what_all_names_allow_the_proven_ones_decide() {
+        let [allow, refuse, ask, exempt] =
+            [Outcome::Allow, Outcome::Refuse, Outcome::Ask, Outcome::Exempt].map(|outcome| outcome as u8);
+        let mut of_all = [allow, allow | 4, allow, refuse | 16, ask, exempt];
+        close_by_proven(&mut of_all, &[refuse, allow | 8, ask, allow, refuse, exempt]);
+        assert_eq!(of_all, [refuse, allow | 8, ask, refuse | 16, ask, exempt]);
     }
 
     #[test]

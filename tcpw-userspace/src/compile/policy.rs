@@ -10,7 +10,7 @@ use tcpw_common::{
 
 use super::{
     prefix::Trie,
-    service::{Matches, NamePatterns},
+    service::{NameMatches, NamePatterns},
 };
 use crate::names::NamesSet;
 
@@ -47,7 +47,7 @@ pub struct Policy {
     pub has_allow_banners: bool,
     pub(super) sizes: Sizes,
     pub(super) patterns: NamePatterns,
-    pub(super) classes_of_matches: HashMap<Matches, u32>,
+    pub(super) classes_of_matches: HashMap<NameMatches, u32>,
 }
 
 /// How many classes of each kind a policy has.
@@ -92,6 +92,6 @@ impl Policy {
     ///
     /// With a class other than 0, one more entry of `names` makes the set known.
     pub fn class_of(&self, names: &NamesSet) -> Option<u32> {
-        self.classes_of_matches.get(&self.patterns.matches(names)).copied()
+        self.classes_of_matches.get(&self.patterns.name_matches(names)).copied()
     }
 }

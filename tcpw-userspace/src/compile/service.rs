@@ -46,6 +46,15 @@ impl Truth {
 /// The daemon patterns a names-set matches: their numbers, sorted.
 pub(super) type Matches = Box<[u32]>;
 
+/// What a listener's names match: all of them, and the proven ones alone.
+///
+/// Where the two differ, an unproven name closes and never opens.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct NameMatches {
+    pub(super) all: Matches,
+    pub(super) proven: Matches,
+}
+
 /// Every daemon name pattern of the tables, each with a number.
 #[derive(Clone, Debug, Default)]
 pub(super) struct NamePatterns {
@@ -108,6 +117,13 @@ impl NamePatterns {
             }
         };
         self.others.iter().filter(is_one).map(|(pattern, _)| text(pattern)).collect()
+    }
+
+    /// What all the names match, and the proven ones alone.
+    pub(super) fn name_matches(&self, names: &NamesSet) -> NameMatches {
+        let all = self.matches(names);
+        let proven = if names.is_proven() { all.clone() } else { self.matches(&names.proven()) };
+        NameMatches { all, proven }
     }
 
     /// The patterns that match any of the names; of no names, those that match every name.

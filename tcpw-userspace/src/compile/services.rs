@@ -17,7 +17,7 @@ use tcpw_common::{
 
 use super::{
     error::{CompileError, MAX_SERVICES},
-    service::{DaemonLists, Matches, Truth},
+    service::{DaemonLists, NameMatches, Truth},
 };
 use crate::names::NamesSet;
 
@@ -31,7 +31,7 @@ pub(super) struct Services {
     /// Comm of each literal daemon name, and the set of the names that share it.
     pub comms: Comms,
     /// Class of each known combination of matched daemon patterns.
-    pub classes_of_matches: HashMap<Matches, u32>,
+    pub classes_of_matches: HashMap<NameMatches, u32>,
     /// Class of each port that a daemon list names or that is exempt.
     pub ports: Vec<(u16, u32)>,
     /// The daemon lists that match, for each policy.
@@ -47,6 +47,8 @@ pub(super) struct Services {
 pub(super) struct MatchingLists {
     /// The daemon lists that match.
     pub lists: Vec<(usize, Truth)>,
+    /// Those that match without the unproven names, if they differ.
+    pub of_proven: Option<Vec<(usize, Truth)>>,
     /// Every name is unknown.
     pub is_unnamed: bool,
 }
@@ -72,11 +74,11 @@ impl Services {
         special: Ports<'_>,
     ) -> Result<Self, CompileError> {
         let (sets, comms) = names_sets(lists, listeners)?;
-        let mut classes: Vec<Matches> = Vec::new();
+        let mut classes: Vec<NameMatches> = Vec::new();
         let mut classes_of_matches = HashMap::new();
         let mut with_class = Vec::with_capacity(sets.len());
         for set in sets {
-            let matches = lists.names.matches(&set);
+            let matches = lists.names.name_matches(&set);
             let class = *classes_of_matches.entry(matches.clone()).or_insert_with(|| {
                 classes.push(matches);
                 number(classes.len() - 1)
@@ -123,10 +125,16 @@ impl Services {
                 let is_unnamed = port.is_some_and(|port| special.unnamed.contains(&port));
                 for server in servers {
                     let (named, unnamed) = server.split_at(lists.servers.len());
-                    let matched = lists.matched(matches, *port, if is_unnamed { unnamed } else { named });
-                    let doubt =
-                        matched.iter().any(|(_, truth)| *truth == Truth::Perhaps).then_some((names, class));
-                    let lists_of = MatchingLists { lists: matched, is_unnamed };
+                    let servers = if is_unnamed { unnamed } else { named };
+                    let matched = lists.matched(&matches.all, *port, servers);
+                    let of_proven = lists.matched(&matches.proven, *port, servers);
+                    let doubt = matched
+                        .iter()
+                        .chain(&of_proven)
+                        .any(|(_, truth)| *truth == Truth::Perhaps)
+                        .then_some((names, class));
+                    let of_proven = (of_proven != matched).then_some(of_proven);
+                    let lists_of = MatchingLists { lists: matched, of_proven, is_unnamed };
                     let policy = *known.entry((lists_of.clone(), doubt)).or_insert_with(|| {
                         services.matching_lists.push(lists_of);
                         number(services.matching_lists.len() - 1)
@@ -250,6 +258,10 @@ fn names_sets(
         comms.push((comm, all.id()));
         sets.extend(names.iter().map(|name| NamesSet::new([name])));
         sets.insert(all);
+    }
+    let ids: BTreeSet<NamesId> = sets.iter().map(NamesSet::id).collect();
+    if ids.len() < sets.len() {
+        return Err(CompileError::SameId);
     }
     Ok((sets, comms))
 }

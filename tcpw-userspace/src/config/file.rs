@@ -98,6 +98,10 @@ struct RawNames {
     port: BTreeMap<Spanned<String>, Vec<String>>,
     #[serde(default)]
     unit: BTreeMap<String, Vec<String>>,
+    #[serde(default)]
+    user: BTreeMap<Spanned<String>, Vec<String>>,
+    #[serde(default)]
+    cgroup: BTreeMap<Spanned<PathBuf>, Vec<String>>,
 }
 
 #[derive(Deserialize)]
@@ -143,7 +147,7 @@ const RESOLVE_KEYS: [&str; 9] = [
     "user-lookups-per-client",
     "name-server-ports",
 ];
-const NAMES_KEYS: [&str; 2] = ["port", "unit"];
+const NAMES_KEYS: [&str; 4] = ["port", "unit", "user", "cgroup"];
 const EXEMPT_KEYS: [&str; 2] = ["addresses", "ports"];
 
 impl File {
@@ -182,6 +186,18 @@ impl File {
             let wrong_port =
                 || wrong(port.span(), format!("port \"{}\": write a number from 1 to 65535", port.get_ref()));
             number.ok_or_else(wrong_port).map(|number| (number, names))
+        });
+        let by_user = names.user.into_iter().map(|(user, names)| {
+            let uid = user_id(user.get_ref()).map_err(|what| wrong(user.span(), what));
+            uid.map(|uid| (uid, names))
+        });
+        let by_cgroup = names.cgroup.into_iter().map(|(path, names)| {
+            if path.get_ref().is_absolute() {
+                return Ok((path.into_inner(), names));
+            }
+            let what =
+                format!("\"{}\": write a path as in /proc/PID/cgroup, from /", path.get_ref().display());
+            Err(wrong(path.span(), what))
         });
         let on_deny_of = raw.daemon.into_iter().filter_map(|(name, daemon)| {
             let on_deny = parsed(daemon.on_deny, wrong).transpose()?;
@@ -228,12 +244,29 @@ impl File {
                 ports: ports.collect::<Result<_, _>>()?,
             },
             effects: raw.effects.unwrap_or_default().check(&wrong)?,
-            more_names: MoreNames { ports: by_port.collect::<Result<_, _>>()?, units: names.unit },
+            more_names: MoreNames {
+                ports: by_port.collect::<Result<_, _>>()?,
+                units: names.unit,
+                users: by_user.collect::<Result<_, _>>()?,
+                cgroups: by_cgroup.collect::<Result<_, _>>()?,
+            },
             resolve,
             run_dir: absolute(raw.run_dir)?,
             pin_dir: absolute(raw.pin_dir)?,
             proc_root: absolute(raw.proc_root)?,
         })
+    }
+}
+
+/// The user id of a name or number.
+fn user_id(user: &str) -> Result<u32, String> {
+    if let Ok(uid) = user.parse() {
+        return Ok(uid);
+    }
+    match nix::unistd::User::from_name(user) {
+        Ok(Some(found)) => Ok(found.uid.as_raw()),
+        Ok(None) => Err(format!("user \"{user}\": there is no such user")),
+        Err(error) => Err(format!("user \"{user}\": {error}")),
     }
 }
 
@@ -403,6 +436,10 @@ mod tests {
         no_lookups: "[resolve]\nlookups = 0" => "2:11: lookups = 0: write a number from 1 to 1024";
         no_name_server: "[resolve]\nname-server-ports = [0]" =>
             "2:22: port 0: write a number from 1 to 65535";
+        names_of_no_user: "[names.user]\nno-such-user-x = [\"sshd\"]" =>
+            "2:1: user \"no-such-user-x\": there is no such user";
+        names_of_a_relative_cgroup: "[names.cgroup]\n\"system.slice\" = [\"sshd\"]" =>
+            "2:1: \"system.slice\": write a path as in /proc/PID/cgroup, from /";
         name_of_no_port: "[names.port]\nssh = [\"sshd\"]" =>
             "2:1: port \"ssh\": write a number from 1 to 65535";
         unknown_key_in_effects: "[effects]\ntimelimit = 3" =>
@@ -457,6 +494,8 @@ mod tests {
         }
         assert_eq!(file.more_names.ports[&2049], ["nfsd"]);
         assert_eq!(file.more_names.units["web.service"], ["httpd"]);
+        assert_eq!(file.more_names.users[&0], ["backup"]);
+        assert_eq!(file.more_names.cgroups[Path::new("/machine.slice/web.scope")], ["nginx"]);
         assert_eq!(file.exempt.ports, [2222]);
         assert_eq!(file.exempt.addresses.len(), 2);
         assert_eq!(file.mode, Some(Mode::Audit));

@@ -72,6 +72,15 @@ pub struct ListenerStatus {
     pub local: SocketAddr,
     /// `tcp`, `mptcp` or `udp`.
     pub protocol: String,
+    /// What proves its names: `root`, `file`, `unit`, `super-server`, `tcpw.toml`.
+    #[serde(default)]
+    pub proven_by: Vec<String>,
+    /// Its names that are not proven, and why: such a name closes and never opens.
+    #[serde(default)]
+    pub unproven: BTreeMap<String, String>,
+    /// Rules that do not open because of that, each with the setting that would.
+    #[serde(default)]
+    pub not_opened: Vec<String>,
     /// How its names were found: `executable, unit`, `xinetd.conf`, `process name only`, `no process`, ...
     pub found_by: String,
     /// Its policy in a few words.

@@ -26,7 +26,7 @@ use crate::{
     evaluate::request::Banner,
     events::Decision,
     host::Incomplete,
-    listeners::{NamePart, NameSource, PortSocket, XinetdService},
+    listeners::{Claim, NamePart, NameSource, PortSocket, XinetdService},
     names::NamesSet,
     parse::{rule::Text, text::Texts},
     redirect::Family,
@@ -320,6 +320,8 @@ pub struct Seen {
     pub local: SocketAddr,
     /// The names a daemon list is compared with.
     pub names: NamesSet,
+    /// The same, each with what proves it or why nothing does.
+    pub claims: Vec<Claim>,
     /// The text before `[pid]` in the line.
     pub ident: String,
     /// Where the names come from.

@@ -16,7 +16,7 @@ use super::{
     shared::{TCP, UDP},
 };
 use crate::{
-    listeners::{NamePart, NameSource, XinetdService},
+    listeners::{Claim, NamePart, NameSource, XinetdService},
     names::NamesSet,
 };
 
@@ -27,6 +27,7 @@ pub(super) struct Known {
     pub(super) resident: u32,
     pub(super) ident: String,
     pub(super) names: NamesSet,
+    pub(super) claims: Vec<Claim>,
     pub(super) names_id: NamesId,
     pub(super) netns: u64,
     pub(super) protocol: u16,
@@ -50,6 +51,7 @@ impl Known {
             ident: seen.ident,
             names_id: seen.names.id(),
             names: seen.names,
+            claims: seen.claims,
             netns: seen.netns,
             protocol: seen.protocol,
             local: seen.local,
@@ -92,12 +94,17 @@ impl Inventory {
 
     /// Whether a names-set is known.
     pub(super) fn knows(&self, names: &NamesSet) -> bool {
-        self.names.contains_key(&names.id())
+        self.names.get(&names.id()) == Some(names)
     }
 
-    /// Adds a names-set that the policy in force knows.
+    /// Another names-set that has the same id.
+    pub(super) fn clash(&self, names: &NamesSet) -> Option<&NamesSet> {
+        self.names.get(&names.id()).filter(|known| *known != names)
+    }
+
+    /// Adds a names-set that the policy in force knows. One that is known keeps its id.
     pub(super) fn learn(&mut self, names: &NamesSet) {
-        self.names.insert(names.id(), names.clone());
+        self.names.entry(names.id()).or_insert_with(|| names.clone());
     }
 
     /// The listener of a cookie.
@@ -172,5 +179,23 @@ impl Inventory {
         let mut all: Vec<(u64, &Known)> = self.iter().collect();
         all.sort_by_key(|(_, known)| (known.local.port(), known.pid, known.local));
         all
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_set_with_the_id_of_another_changes_nothing() {
+        let [sshd, liar] = [["sshd"], ["xqz"]].map(NamesSet::new);
+        let mut inventory = Inventory::default();
+        assert_eq!(inventory.clash(&liar), None);
+        // As if both had one id.
+        inventory.names.insert(liar.id(), sshd.clone());
+        assert!(!inventory.knows(&liar));
+        assert_eq!(inventory.clash(&liar), Some(&sshd));
+        inventory.learn(&liar);
+        assert_eq!(inventory.names_of(liar.id()), Some(sshd));
     }
 }

@@ -12,13 +12,14 @@ use super::{
 };
 use crate::{
     evaluate::{
-        self,
+        self, decide_by_names,
         judgement::{RuleIndex, Verdict},
         numeric_host,
         request::{HostName, Judgement, Request},
     },
     events::{self, Decision},
     names::NamesSet,
+    parse::rule::Text,
 };
 
 /// The evaluator's judgement of an attempt.
@@ -38,12 +39,15 @@ pub(super) fn judge(
     decision: &Decision,
     facts: &Facts,
 ) -> Judged {
-    with_request(names, daemon, decision, |request, ends| {
-        let answers = Answers::new(facts, ends, &rules.accounts);
-        let judgement = rules.indexed.evaluate(request, &answers);
-        let user = answers.user_wanted();
-        Judged { judgement, missing: answers.missing(), user }
-    })
+    let answers = Answers::new(facts, addresses(decision), &rules.accounts);
+    let evaluate = |request: &Request<'_>| rules.indexed.evaluate(request, &answers);
+    let judgement = decide_by_names(
+        names,
+        |names| with_request(names, daemon, decision, evaluate),
+        || answers.lack_fact(),
+    );
+    let user = answers.user_wanted();
+    Judged { judgement, missing: answers.missing(), user }
 }
 
 /// A judgement to be repeated by a walk over every rule.
@@ -63,10 +67,13 @@ impl Walk {
     /// Walks over every rule; returns a message if the result differs.
     pub fn run(&self) -> Option<String> {
         let Self { rules, names, daemon, decision, facts, found: (verdict, rule) } = self;
-        let walked = with_request(names, daemon.as_deref(), decision, |request, ends| {
-            let answers = Answers::new(facts, ends, &rules.accounts);
-            evaluate::evaluate(rules.tables(), request, &answers)
-        });
+        let answers = Answers::new(facts, addresses(decision), &rules.accounts);
+        let evaluate = |request: &Request<'_>| evaluate::evaluate(rules.tables(), request, &answers);
+        let walked = decide_by_names(
+            names,
+            |names| with_request(names, daemon.as_deref(), decision, evaluate),
+            || answers.lack_fact(),
+        );
         if walked.verdict == *verdict && walked.rule == *rule {
             return None;
         }
@@ -78,16 +85,14 @@ impl Walk {
     }
 }
 
-fn with_request<T>(
-    names: &NamesSet,
+fn with_request(
+    mut daemons: Vec<Text>,
     daemon: Option<&str>,
     decision: &Decision,
-    ask: impl FnOnce(&Request<'_>, [IpAddr; 2]) -> T,
-) -> T {
-    let mut daemons = names.to_vec();
+    evaluate: impl FnOnce(&Request<'_>) -> Judgement,
+) -> Judgement {
     daemons.sort_by_key(|name| daemon.is_none_or(|daemon| **name != *daemon.as_bytes()));
-    let ends = addresses(decision);
-    let [client, server] = ends.map(numeric_host);
+    let [client, server] = addresses(decision).map(numeric_host);
     let request = Request {
         daemons: &daemons,
         client_address: Some(&client),
@@ -97,7 +102,7 @@ fn with_request<T>(
         pid: decision.pid,
         ..Request::default()
     };
-    ask(&request, ends)
+    evaluate(&request)
 }
 
 /// The addresses of client and server.

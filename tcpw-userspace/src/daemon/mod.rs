@@ -7,6 +7,7 @@
 mod clock;
 mod inbox;
 mod load;
+mod names_key;
 mod outside;
 
 use anyhow::{Result, anyhow};
@@ -29,6 +30,7 @@ pub async fn run(config: Config) -> Result<()> {
     raise_file_limit();
     let _lock = Lock::take(&config.run_dir)?;
     let _pins = load::lock_pins(&config)?;
+    names_key::take(&config.run_dir)?;
     let control = control::Server::bind(&config.run_dir)?;
     let pins = config.pin.then(|| Pins::new(&config.pin_dir));
     let is_adoption = pins.as_ref().is_some_and(Pins::hold_a_gate);

@@ -14,6 +14,7 @@ mod index;
 pub mod judgement;
 mod observe;
 mod options;
+mod proven;
 pub mod request;
 mod self_check;
 mod subject;
@@ -24,6 +25,7 @@ pub use host::{Host, host_matches, host_matches_unnamed};
 pub use index::IndexedTables;
 pub use observe::{Miss, Observer};
 pub use options::{Consequences, consequences_of, outcome_of};
+pub use proven::decide_by_names;
 pub use self_check::{SelfCheck, SelfChecked};
 pub use unknown::Unknown;
 

@@ -7,7 +7,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     ffi::OsString,
-    fs::{self, File},
+    fs::{self, File, Metadata},
     io::{self, Read},
     os::{
         fd::{AsFd, AsRawFd},
@@ -42,6 +42,16 @@ impl ConfigFiles {
             root: File::open(directory.join("root"))?,
             working_directory: File::open(directory.join("cwd")).ok(),
         })
+    }
+
+    /// The files below a root directory.
+    pub(super) fn below(root: &Path) -> io::Result<Self> {
+        Ok(Self { root: File::open(root)?, working_directory: None })
+    }
+
+    /// What is known of a file; symbolic links are followed.
+    pub(super) fn metadata(&self, path: &Path) -> io::Result<Metadata> {
+        self.open(path)?.metadata()
     }
 
     /// The text of a regular file; bytes that are not UTF-8 are replaced.
@@ -122,7 +132,7 @@ impl ConfigFiles {
     }
 
     /// The text of a unit and of its drop-ins, in systemd's order.
-    fn unit_texts(&self, directories: &[&str], file: &str) -> Vec<String> {
+    pub(super) fn unit_texts(&self, directories: &[&str], file: &str) -> Vec<String> {
         let paths =
             |name: &str| directories.iter().map(|directory| Path::new(directory).join(name)).collect();
         let main: Vec<PathBuf> = paths(file);

@@ -19,6 +19,8 @@ use super::{
 pub(super) struct Held {
     pub(super) socket: OwnedFd,
     pub(super) listening: Listening,
+    /// The user that made the socket.
+    pub(super) maker: u32,
     pub(super) holders: BTreeSet<u32>,
 }
 
@@ -72,7 +74,7 @@ impl Held {
     /// `None` unless the socket listens or is bound, and is the one with this inode.
     fn new(socket: OwnedFd, inode: u64) -> Option<Self> {
         let listening = sys::listening(socket.as_fd())?;
-        let is_it = fstat(&socket).is_ok_and(|found| found.st_ino == inode);
-        is_it.then(|| Self { socket, listening, holders: BTreeSet::new() })
+        let found = fstat(&socket).ok().filter(|found| found.st_ino == inode)?;
+        Some(Self { socket, listening, maker: found.st_uid, holders: BTreeSet::new() })
     }
 }

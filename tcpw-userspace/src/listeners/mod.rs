@@ -4,7 +4,7 @@
 //! of its socket, ready to be tagged.
 //! Invariant: a process cannot take a name that only root may give: argv\[0\],
 //! comm, systemd units of users and configuration files of unprivileged
-//! super-servers do not count.
+//! super-servers do not count, and a name that is not proven ([`Proof`]) closes and never opens.
 
 mod config_files;
 mod duplicates;
@@ -13,6 +13,8 @@ pub mod inetd;
 mod names;
 mod owner;
 mod process;
+mod program;
+mod proof;
 mod scan;
 pub mod services;
 mod settings;
@@ -20,11 +22,13 @@ pub mod socket_unit;
 mod superserver;
 mod survey;
 mod sys;
+mod unit;
 pub mod xinetd;
 
 use std::{net::SocketAddr, os::fd::OwnedFd};
 
 pub(crate) use duplicates::duplicates_of;
+pub use proof::{Claim, Doubt, Proof};
 pub use scan::Scanner;
 pub use settings::MoreNames;
 pub use survey::{Namespace, PortSocket, Survey};
@@ -55,6 +59,8 @@ pub struct Listener {
     pub local: SocketAddr,
     /// The names a daemon token is compared with.
     pub names: NamesSet,
+    /// The same, each with what proves it or why nothing does.
+    pub claims: Vec<Claim>,
     /// The text before `[pid]` in the log line.
     pub ident: String,
     /// Where the names come from.

@@ -1,21 +1,16 @@
 //! The names of a process.
 //!
 //! In: a [`Process`]. Out: its names and its ident. No I/O.
-//! Invariant: names that a process can choose freely (argv\[0\], comm) count only for privileged processes.
+//! Invariant: names that a process can choose freely (argv\[0\], comm) count only for privileged processes. Which
+//! names are proven is decided in [`proof`](super::proof).
 
 use super::{
     NamePart,
     process::{Process, base_name},
 };
-use crate::names::NamesSet;
 
 /// Length of a comm that the kernel may have cut off.
 const COMM_LIMIT: usize = 15;
-
-/// All names a process is known under.
-pub(super) fn names(process: &Process) -> NamesSet {
-    NamesSet::new(parts(process).into_iter().map(|(name, _)| name))
-}
 
 /// The fact each of them comes from; the first, if several give the same name.
 pub(super) fn sources(process: &Process) -> Vec<NamePart> {
@@ -30,7 +25,8 @@ pub(super) fn sources(process: &Process) -> Vec<NamePart> {
     sources
 }
 
-fn parts(process: &Process) -> Vec<(&[u8], NamePart)> {
+/// All names a process is known under, each with the fact that it comes from.
+pub(super) fn parts(process: &Process) -> Vec<(&[u8], NamePart)> {
     let mut names: Vec<(&[u8], NamePart)> = Vec::new();
     names.extend(process.executable_name().map(|name| (name, NamePart::Executable)));
     names.extend(unit(&process.cgroup).map(|name| (name, NamePart::Unit)));
@@ -45,9 +41,10 @@ fn parts(process: &Process) -> Vec<(&[u8], NamePart)> {
     names
 }
 
-/// The ident that syslog(3) would use for the process: argv\[0\].
+/// The ident that syslog(3) would use for the process: argv\[0\], if root chose it.
 pub(super) fn ident(process: &Process) -> String {
-    let title = if process.is_privileged { title(process) } else { None };
+    let is_chosen_by_root = process.is_privileged && process.is_run_by_root().is_ok();
+    let title = if is_chosen_by_root { title(process) } else { None };
     let name = title.or(process.executable_name()).unwrap_or(&process.comm);
     String::from_utf8_lossy(name).into_owned()
 }
@@ -83,6 +80,11 @@ pub(super) fn unit_file(cgroup: &[u8]) -> Option<&[u8]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::names::NamesSet;
+
+    fn names(process: &Process) -> NamesSet {
+        NamesSet::new(parts(process).into_iter().map(|(name, _)| name))
+    }
 
     fn process(executable: &str, title: &str, comm: &str, cgroup: &str) -> Process {
         Process {

@@ -12,6 +12,7 @@ use super::{
     held::Held,
     names,
     process::Process,
+    proof::{Facts, claims, names_set},
     superserver::{Configuration, Named, Role, role},
     sys::{Listening, PidFd},
 };
@@ -53,12 +54,9 @@ impl<'a> Owners<'a> {
         }
         let holders: Vec<&Owner> =
             held.holders.iter().filter_map(|pid| self.known.get(pid)?.as_ref()).collect();
-        let (owner, mut named) = choose(&holders, &held.listening)?;
-        let unit = names::unit_file(&owner.process.cgroup).map(String::from_utf8_lossy);
-        let port = held.listening.local.port();
-        if let Some(names) = self.more_names.with(&named.names, port, unit.as_deref()) {
-            named.names = names;
-        }
+        let (owner, mut named) = choose(&holders, &held.listening, held.maker)?;
+        let facts = Facts { process: &owner.process, maker: held.maker };
+        self.more_names.add(held.listening.local.port(), Some(facts), &mut named.claims);
         Some(Listener {
             socket: Some(held.socket),
             cookie: held.listening.cookie,
@@ -69,7 +67,8 @@ impl<'a> Owners<'a> {
             family: held.listening.family,
             protocol: held.listening.protocol,
             local: held.listening.local,
-            names: named.names,
+            names: names_set(&named.claims),
+            claims: named.claims,
             ident: named.ident,
             parts: if named.found == NameSource::Process {
                 names::sources(&owner.process)
@@ -98,10 +97,12 @@ impl Owner {
 /// A super-server whose configuration has the port; else the oldest process that is
 /// neither init nor a super-server (the master, not its workers); else the oldest,
 /// which is systemd where a socket unit waits for its first connection.
-fn choose<'a>(holders: &[&'a Owner], listening: &Listening) -> Option<(&'a Owner, Named)> {
+fn choose<'a>(holders: &[&'a Owner], listening: &Listening, maker: u32) -> Option<(&'a Owner, Named)> {
+    let facts = |owner: &'a Owner| Facts { process: &owner.process, maker };
     let served = holders.iter().filter(|owner| matches!(owner.role, Role::Xinetd | Role::Inetd));
     let is_udp = listening.protocol == UDP;
-    let configured = |owner: &&'a Owner| Some((*owner, owner.configuration.name(listening.local, is_udp)?));
+    let configured =
+        |owner: &&'a Owner| Some((*owner, owner.configuration.name(listening.local, is_udp, facts(owner))?));
     if let Some(service) = served.into_iter().find_map(configured) {
         return Some(service);
     }
@@ -112,12 +113,13 @@ fn choose<'a>(holders: &[&'a Owner], listening: &Listening) -> Option<(&'a Owner
         (is_ours, owner.role != Role::Ordinary, owner.process.started, pid)
     })?;
     let by_process = || Named {
-        names: names::names(&owner.process),
+        claims: claims(facts(owner)),
         ident: names::ident(&owner.process),
         found: NameSource::Process,
         service: None,
     };
-    Some((owner, owner.configuration.name(listening.local, is_udp).unwrap_or_else(by_process)))
+    let named = owner.configuration.name(listening.local, is_udp, facts(owner));
+    Some((owner, named.unwrap_or_else(by_process)))
 }
 
 #[cfg(test)]
@@ -142,7 +144,7 @@ mod tests {
 
     fn chosen(holders: &[Owner]) -> u32 {
         let holders: Vec<&Owner> = holders.iter().collect();
-        choose(&holders, &listening()).unwrap().0.process.pid
+        choose(&holders, &listening(), 0).unwrap().0.process.pid
     }
 
     #[test]
@@ -163,10 +165,13 @@ mod tests {
         let mut systemd = owner(1, "/usr/lib/systemd/systemd", 1);
         systemd.configuration = Configuration::Systemd(vec![unit]);
         let listening = listening();
-        let (_, named) = choose(&[&systemd], &listening).unwrap();
-        assert_eq!((named.found, named.names.to_string()), (NameSource::Systemd, "ssh".to_owned()));
+        let (_, named) = choose(&[&systemd], &listening, 0).unwrap();
+        assert_eq!(
+            (named.found, names_set(&named.claims).to_string()),
+            (NameSource::Systemd, "ssh".to_owned())
+        );
         let sshd = owner(9, "/usr/sbin/sshd", 5);
-        assert_eq!(choose(&[&systemd, &sshd], &listening).unwrap().0.process.pid, 9);
+        assert_eq!(choose(&[&systemd, &sshd], &listening, 0).unwrap().0.process.pid, 9);
     }
 
     #[test]

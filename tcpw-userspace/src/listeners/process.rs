@@ -12,6 +12,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use super::{program::Program, proof::Doubt, unit::Unit};
+
 /// A process, as far as names depend on it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Process {
@@ -22,8 +24,18 @@ pub(super) struct Process {
     pub(super) arguments: Vec<Vec<u8>>,
     /// Path in the cgroup2 hierarchy.
     pub(super) cgroup: Vec<u8>,
-    /// Whether it may choose its own name: effective uid 0, or CAP_NET_BIND_SERVICE on the host.
+    /// Whether it may choose its own name: root or CAP_NET_BIND_SERVICE on the host, and no set-id program.
     pub(super) is_privileged: bool,
+    /// Its user ids, as those of the host: real, effective, saved, file system.
+    pub(super) uids: [u32; 4],
+    /// It is in another user namespace than this process.
+    pub(super) has_foreign_users: bool,
+    /// It has CAP_NET_BIND_SERVICE on the host, and not from its file: root gave it.
+    pub(super) has_given_capability: bool,
+    /// The file it runs.
+    pub(super) program: Option<Program>,
+    /// Its unit of the system manager.
+    pub(super) unit: Option<Unit>,
     /// When it started: clock ticks since boot.
     pub(super) started: u64,
 }
@@ -34,19 +46,46 @@ impl Process {
         let directory = directory(proc_root, pid);
         let status = fs::read(directory.join("status")).ok()?;
         let stat = fs::read(directory.join("stat")).ok()?;
-        Some(Self {
+        let executable = fs::read_link(directory.join("exe"))
+            .ok()
+            .map(|path| path.into_os_string().into_encoded_bytes())
+            .map(without_deleted);
+        let program = executable.as_deref().and_then(|path| Program::read(proc_root, &directory, path));
+        let has_foreign_users = !shares_our_users(proc_root, &directory);
+        let uids = uids(&status)?;
+        let is_set_id = program.as_ref().is_some_and(|program| program.is_set_id);
+        let may_bind = may_bind_low_ports(&status) && !has_foreign_users && !is_set_id;
+        let is_of_file = program.as_ref().is_none_or(|program| program.has_capabilities);
+        let mut process = Self {
             pid,
-            executable: fs::read_link(directory.join("exe"))
-                .ok()
-                .map(|path| path.into_os_string().into_encoded_bytes())
-                .map(without_deleted),
+            executable,
             comm: comm(&stat)?.to_vec(),
             arguments: arguments(&fs::read(directory.join("cmdline")).ok()?),
             cgroup: cgroup(&fs::read(directory.join("cgroup")).ok()?)?.to_vec(),
-            is_privileged: is_root(&status)
-                || (may_bind_low_ports(&status) && shares_our_users(proc_root, &directory)),
+            is_privileged: uids == [0; 4] && !is_set_id || may_bind,
+            has_given_capability: may_bind && !is_of_file,
+            uids,
+            has_foreign_users,
+            program,
+            unit: None,
             started: stat_field(&stat, 22)?,
-        })
+        };
+        process.unit = Unit::read(proc_root, &process);
+        Some(process)
+    }
+
+    /// Whether root of the host runs it, and no other user gave it its arguments.
+    pub(super) fn is_run_by_root(&self) -> Result<(), Doubt> {
+        if self.has_foreign_users {
+            return Err(Doubt::UserNamespace);
+        }
+        if self.program.as_ref().is_some_and(|program| program.is_set_id) {
+            return Err(Doubt::SetId);
+        }
+        match self.uids.iter().find(|uid| **uid != 0) {
+            Some(uid) => Err(Doubt::User(*uid)),
+            None => Ok(()),
+        }
     }
 
     /// The last part of the executable's path.
@@ -129,9 +168,10 @@ fn stat_field(stat: &[u8], field: usize) -> Option<u64> {
     rest.split_ascii_whitespace().nth(field.checked_sub(3)?)?.parse().ok()
 }
 
-fn is_root(status: &[u8]) -> bool {
-    // Real, effective, saved, file system.
-    status_line(status, "Uid:").and_then(|ids| ids.split_ascii_whitespace().nth(1)) == Some("0")
+/// Real, effective, saved, file system.
+fn uids(status: &[u8]) -> Option<[u32; 4]> {
+    let ids = status_line(status, "Uid:")?.split_ascii_whitespace();
+    ids.map(|id| id.parse().ok()).collect::<Option<Vec<u32>>>()?.try_into().ok()
 }
 
 fn may_bind_low_ports(status: &[u8]) -> bool {
@@ -175,13 +215,21 @@ mod tests {
     }
 
     #[test]
-    fn effective_uid_and_capability_are_read() {
+    fn uids_and_capability_are_read() {
         let user = b"Name:\tx\nUid:\t0\t1000\t0\t0\nCapEff:\t0000000000000400\n";
-        assert!(!is_root(user));
+        assert_eq!(uids(user), Some([0, 1000, 0, 0]));
         assert!(may_bind_low_ports(user));
         let root = b"Name:\tx\nUid:\t1000\t0\t0\t0\nCapEff:\t0000000000000000\n";
-        assert!(is_root(root));
+        assert_eq!(uids(root), Some([1000, 0, 0, 0]));
         assert!(!may_bind_low_ports(root));
+    }
+
+    #[test]
+    fn root_in_effect_alone_does_not_run_a_process() {
+        let process = |uids| Process { uids, ..Process::default() };
+        assert_eq!(process([0; 4]).is_run_by_root(), Ok(()));
+        assert_eq!(process([1000, 0, 0, 0]).is_run_by_root(), Err(Doubt::User(1000)));
+        assert_eq!(process([0, 0, 1000, 0]).is_run_by_root(), Err(Doubt::User(1000)));
     }
 
     #[test]

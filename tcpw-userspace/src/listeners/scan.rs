@@ -14,14 +14,12 @@ use super::{
     held::{OpenedSockets, is_limit},
     owner::Owners,
     process,
+    proof::names_set,
     sys::PidFd,
 };
-use crate::{
-    host::{
-        cgroups_below, is_root_cgroup,
-        sock_diag::{DiagSocket, Incomplete, Listed, NetnsFiles},
-    },
-    names::NamesSet,
+use crate::host::{
+    cgroups_below, is_root_cgroup,
+    sock_diag::{DiagSocket, Incomplete, Listed, NetnsFiles},
 };
 
 /// Finds listeners.
@@ -210,9 +208,10 @@ impl Scanner {
 
     /// A listener that no process was found to hold.
     fn hidden(&self, socket: &DiagSocket) -> Listener {
-        let names = self.more_names.with(&NamesSet::default(), socket.local.port(), None);
-        let found = if names.is_some() { NameSource::Settings } else { NameSource::NoProcess };
-        let names = names.unwrap_or_default();
+        let mut claims = Vec::new();
+        self.more_names.add(socket.local.port(), None, &mut claims);
+        let found = if claims.is_empty() { NameSource::NoProcess } else { NameSource::Settings };
+        let names = names_set(&claims);
         let first = names.iter().next().map(|name| String::from_utf8_lossy(name).into_owned());
         Listener {
             socket: None,
@@ -226,6 +225,7 @@ impl Scanner {
             local: socket.local,
             ident: first.unwrap_or_else(|| "kernel".into()),
             names,
+            claims,
             found,
             parts: Vec::new(),
             is_guarded: true,

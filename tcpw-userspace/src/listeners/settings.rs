@@ -1,11 +1,17 @@
-//! Names from tcpw.toml: by port, and by systemd unit.
+//! Names from tcpw.toml: by port, by systemd unit, by user, by cgroup.
 //!
 //! In: tcpw.toml. Out: names in addition to those of the listener's process. A listener of the kernel has no
-//! process, so these are its only names.
+//! process, so those of its port are its only names.
+//! Invariant: the administrator's word proves a name, where others cannot bring about what it depends on.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    ffi::OsStr,
+    os::unix::ffi::OsStrExt as _,
+    path::{Path, PathBuf},
+};
 
-use crate::{names::NamesSet, parse::rule::Text};
+use super::{Claim, Doubt, Proof, names::unit_file, proof::Facts};
 
 /// More names for listeners.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -14,15 +20,45 @@ pub struct MoreNames {
     pub ports: BTreeMap<u16, Vec<String>>,
     /// By the name of the systemd unit, such as `web.service`.
     pub units: BTreeMap<String, Vec<String>>,
+    /// By the user that runs the process and made the socket.
+    pub users: BTreeMap<u32, Vec<String>>,
+    /// By cgroup, as a path in the cgroup2 hierarchy: that of the process, or one above it.
+    pub cgroups: BTreeMap<PathBuf, Vec<String>>,
 }
 
 impl MoreNames {
-    /// The names of a listener with those for its port and unit.
-    pub(super) fn with(&self, names: &NamesSet, port: u16, unit: Option<&str>) -> Option<NamesSet> {
-        let of_unit = unit.and_then(|unit| self.units.get(unit));
-        let more: Vec<&String> = self.ports.get(&port).into_iter().chain(of_unit).flatten().collect();
-        let more = more.into_iter().map(|name| Text::from(name.as_bytes()));
-        let all: Vec<Text> = names.to_vec().into_iter().chain(more).collect();
-        (all.len() > names.to_vec().len()).then(|| NamesSet::new(all))
+    /// Adds the names for a port and the process that listens there. A name that is there stays, proven if one of
+    /// both is.
+    pub(super) fn add(&self, port: u16, facts: Option<Facts<'_>>, claims: &mut Vec<Claim>) {
+        let setting = Ok(Proof::Setting);
+        let of_port = self.ports.get(&port).map(|names| (names, setting.clone()));
+        let of_process = facts.into_iter().flat_map(|facts| self.of_process(facts));
+        for (names, proof) in of_port.into_iter().chain(of_process) {
+            for name in names {
+                match claims.iter_mut().find(|claim| *claim.name == *name.as_bytes()) {
+                    Some(known) if known.proof.is_err() => known.proof = proof.clone(),
+                    Some(_) => {}
+                    None => claims.push(Claim { name: name.as_bytes().into(), proof: proof.clone() }),
+                }
+            }
+        }
+    }
+
+    fn of_process(&self, facts: Facts<'_>) -> Vec<(&Vec<String>, Result<Proof, Doubt>)> {
+        let Facts { process, maker } = facts;
+        let mut all = Vec::new();
+        let unit = unit_file(&process.cgroup).map(String::from_utf8_lossy);
+        if let Some(names) = unit.and_then(|unit| self.units.get(&*unit)) {
+            let is_of_root = process.unit.as_ref().is_some_and(|unit| unit.is_of_root);
+            all.push((names, if is_of_root { Ok(Proof::Setting) } else { Err(Doubt::Cgroup) }));
+        }
+        let [user, ..] = process.uids;
+        let is_users =
+            process.uids == [user; 4] && (maker == user || maker == 0) && !process.has_foreign_users;
+        all.extend(self.users.get(&user).filter(|_| is_users).map(|names| (names, Ok(Proof::Setting))));
+        let cgroup = Path::new(OsStr::from_bytes(&process.cgroup));
+        let of_cgroup = self.cgroups.iter().filter(|(path, _)| cgroup.starts_with(path));
+        all.extend(of_cgroup.map(|(_, names)| (names, Ok(Proof::Setting))));
+        all
     }
 }

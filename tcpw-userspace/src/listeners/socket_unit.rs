@@ -79,7 +79,11 @@ impl SocketUnit {
     }
 }
 
-fn assignments<'a>(text: &'a str, section: &'static str) -> impl Iterator<Item = (&'a str, &'a str)> {
+/// The assignments of one section of a unit file.
+pub(super) fn assignments<'a>(
+    text: &'a str,
+    section: &'static str,
+) -> impl Iterator<Item = (&'a str, &'a str)> {
     let mut is_in_section = false;
     text.lines().map(str::trim).filter_map(move |line| {
         if line.starts_with('[') {

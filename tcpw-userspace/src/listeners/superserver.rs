@@ -16,12 +16,11 @@ use super::{
     config_files::ConfigFiles,
     inetd, names,
     process::Process,
+    proof::{Claim, Facts, Proof, given},
     services,
     socket_unit::SocketUnit,
     xinetd::{self, Service},
 };
-use crate::names::NamesSet;
-
 /// The role of a process that holds a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Role {
@@ -40,10 +39,11 @@ pub(super) fn role(process: &Process) -> Role {
     if process.pid == 1 {
         return Role::Init;
     }
+    let is_trusted = process.is_privileged && process.is_run_by_root().is_ok();
     match process.executable_name() {
         Some(b"systemd" | b"init") => Role::Init,
-        Some(b"xinetd" | b"xinetd-ipv6") if process.is_privileged => Role::Xinetd,
-        Some(b"inetd" | b"inetutils-inetd" | b"openbsd-inetd") if process.is_privileged => Role::Inetd,
+        Some(b"xinetd" | b"xinetd-ipv6") if is_trusted => Role::Xinetd,
+        Some(b"inetd" | b"inetutils-inetd" | b"openbsd-inetd") if is_trusted => Role::Inetd,
         Some(_) | None => Role::Ordinary,
     }
 }
@@ -51,7 +51,7 @@ pub(super) fn role(process: &Process) -> Role {
 /// The names of a service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Named {
-    pub(super) names: NamesSet,
+    pub(super) claims: Vec<Claim>,
     pub(super) ident: String,
     pub(super) found: NameSource,
     pub(super) service: Option<XinetdService>,
@@ -108,14 +108,15 @@ impl Configuration {
         }
     }
 
-    /// The names of the service at a local address; `None` if the configuration has none there.
-    pub(super) fn name(&self, local: SocketAddr, is_udp: bool) -> Option<Named> {
+    /// The names of the service at a local address; `None` if the configuration has none there. `by` is the
+    /// super-server and its socket.
+    pub(super) fn name(&self, local: SocketAddr, is_udp: bool, by: Facts<'_>) -> Option<Named> {
         match self {
             Self::Nothing => None,
             Self::Xinetd(services, ident) => {
                 let service = at(services, local, is_udp)?;
                 Some(Named {
-                    names: NamesSet::new(service.names()),
+                    claims: given(service.names(), by, Proof::SuperServer),
                     ident: ident.clone(),
                     found: NameSource::Xinetd,
                     service: Some(XinetdService { id: service.id.clone() }),
@@ -126,7 +127,7 @@ impl Configuration {
                     .iter()
                     .find(|(port, service)| *port == local.port() && service.is_udp == is_udp)?;
                 Some(Named {
-                    names: NamesSet::new(service.names()),
+                    claims: given(service.names(), by, Proof::SuperServer),
                     ident: service.daemon().into(),
                     found: NameSource::Inetd,
                     service: None,
@@ -135,7 +136,7 @@ impl Configuration {
             Self::Systemd(units) => {
                 let unit = units.iter().find(|unit| unit.listens_at(local, is_udp))?;
                 Some(Named {
-                    names: NamesSet::new(unit.names()),
+                    claims: given(unit.names(), by, Proof::SuperServer),
                     ident: unit.ident().to_owned(),
                     found: NameSource::Systemd,
                     service: None,

@@ -125,6 +125,16 @@ fn local_address(socket: BorrowedFd<'_>) -> Option<SocketAddr> {
     }
 }
 
+/// Whether a file gives capabilities to the process that executes it; true if that cannot be read.
+pub(super) fn has_capabilities(path: &Path) -> bool {
+    let Ok(path) = CString::new(path.as_os_str().as_bytes()) else { return true };
+    // SAFETY: two NUL-terminated strings; with a length of 0 the kernel writes nothing.
+    let size =
+        unsafe { libc::getxattr(path.as_ptr(), c"security.capability".as_ptr(), std::ptr::null_mut(), 0) };
+    let error = io::Error::last_os_error().raw_os_error();
+    size >= 0 || !matches!(error, Some(libc::ENODATA | libc::EOPNOTSUPP))
+}
+
 /// Opens `path` for reading as a process whose root is `root` would: symbolic links stay below it.
 ///
 /// Never waits: a FIFO opens at once, and reads as empty.

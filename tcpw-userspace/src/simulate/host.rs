@@ -37,6 +37,13 @@ struct SimulatedService {
     names: [&'static str; 2],
 }
 
+impl SimulatedService {
+    /// Its names while its process is called that: proven only if root runs it.
+    fn names_by(&self, name: &str) -> NamesSet {
+        if self.is_root { NamesSet::new([name]) } else { NamesSet::default().with_unproven([name]) }
+    }
+}
+
 const TCP: u16 = 6;
 const UDP: u16 = 17;
 
@@ -138,7 +145,7 @@ impl Host {
 
     /// The names of a listener.
     pub(super) fn names(&self, listener: usize) -> NamesSet {
-        NamesSet::new([self.name(listener)])
+        SERVICES[listener].names_by(self.name(listener))
     }
 
     /// What a look-up says now.
@@ -193,8 +200,10 @@ pub(super) fn server_address(client: IpAddr) -> IpAddr {
 /// Before the daemon starts.
 pub(super) fn begin(world: &mut World) {
     for (listener, service) in SERVICES.iter().enumerate() {
-        world.oracle.learn_names(&NamesSet::new([service.names[0]]));
-        world.oracle.learn_names(&NamesSet::new([service.names[1]]));
+        for name in service.names {
+            world.oracle.learn_names(&NamesSet::new([name]));
+            world.oracle.learn_names(&service.names_by(name));
+        }
         if !world.chance(&[40, listener as u64]).percent(20) {
             listen(world, listener);
         }

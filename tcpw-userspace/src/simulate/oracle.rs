@@ -115,18 +115,9 @@ impl Oracle {
         truth: &dyn Fn(&Question) -> Found,
     ) -> Option<BTreeSet<Verdict>> {
         let (rules, _) = self.policies.get(&case.generation)?;
-        let names = self.names.get(&case.names)?.to_vec();
+        let names = self.names.get(&case.names)?;
         let [client, server] = [case.flow.client, case.flow.server].map(|address| events::ip(&address));
         let [client_text, server_text] = [client, server].map(numeric_host);
-        let request = Request {
-            daemons: &names,
-            client_address: Some(&client_text),
-            server_address: Some(&server_text),
-            client_port: Some(case.flow.client_port),
-            server_port: Some(case.flow.server_port),
-            pid: case.pid,
-            ..Request::default()
-        };
         let mut all = BTreeSet::new();
         let mut taken = Vec::new();
         loop {
@@ -137,7 +128,19 @@ impl Oracle {
                 ends: [client, server],
                 choices: RefCell::new(Choices { taken, at: 0 }),
             };
-            all.insert(evaluate::evaluate(rules.tables(), &request, &believed).verdict);
+            let evaluate = |names: Vec<Text>| {
+                let request = Request {
+                    daemons: &names,
+                    client_address: Some(&client_text),
+                    server_address: Some(&server_text),
+                    client_port: Some(case.flow.client_port),
+                    server_port: Some(case.flow.server_port),
+                    pid: case.pid,
+                    ..Request::default()
+                };
+                evaluate::evaluate(rules.tables(), &request, &believed)
+            };
+            all.insert(evaluate::decide_by_names(names, evaluate, || false).verdict);
             taken = believed.choices.into_inner().taken;
             // The next combination.
             loop {

@@ -51,6 +51,7 @@ pub(super) fn seen(world: &World, is_wanted: impl Fn(usize) -> bool) -> Vec<Seen
             protocol: socket.protocol,
             local: socket.local,
             names: host.names(listener),
+            claims: Vec::new(),
             ident: host.name(listener).into(),
             found: NameSource::Process,
             parts: Vec::new(),

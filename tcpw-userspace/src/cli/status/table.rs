@@ -63,7 +63,7 @@ fn print_listeners(out: &mut impl Write, listeners: &[ListenerStatus], paint: Pa
         return Ok(());
     }
     let mut rows = vec![
-        ["LOCAL", "PID", "IDENT", "NAMES", "NETNS", "FOUND BY", "TAG", "ON DENY", "POLICY"]
+        ["LOCAL", "PID", "IDENT", "NAMES", "PROVEN", "NETNS", "FOUND BY", "TAG", "ON DENY", "POLICY"]
             .map(str::to_owned),
     ];
     rows.extend(listeners.iter().map(|it| {
@@ -72,6 +72,7 @@ fn print_listeners(out: &mut impl Write, listeners: &[ListenerStatus], paint: Pa
             it.pid.to_string(),
             plain(&it.ident),
             plain(&it.names.join(",")),
+            plain(&proven(it)),
             it.netns.to_string(),
             it.found_by.clone(),
             tag(it.tag).to_owned(),
@@ -89,7 +90,20 @@ fn print_listeners(out: &mut impl Write, listeners: &[ListenerStatus], paint: Pa
         let unguarded = index > 0 && listeners[index - 1].tag != TagState::Written;
         writeln!(out, "{}", if unguarded { paint.red(line.trim_end()) } else { line.trim_end().to_owned() })?;
     }
+    for sentence in listeners.iter().flat_map(|it| &it.not_opened) {
+        writeln!(out, "NOT OPENED   {}", plain(sentence))?;
+    }
     Ok(())
+}
+
+/// What proves its names, and what does not.
+fn proven(it: &ListenerStatus) -> String {
+    match it.unproven.first_key_value() {
+        None if it.names.is_empty() => "-".into(),
+        None => it.proven_by.join(","),
+        Some((_, why)) if it.unproven.len() == it.names.len() => format!("no: {why}"),
+        Some((name, why)) => format!("{}; not {name}: {why}", it.proven_by.join(",")),
+    }
 }
 
 fn tag(state: TagState) -> &'static str {
@@ -151,6 +165,9 @@ mod tests {
             netns: 1,
             local: local.parse().unwrap(),
             protocol: "tcp".into(),
+            proven_by: vec!["root".into()],
+            unproven: [].into(),
+            not_opened: Vec::new(),
             found_by: "scan".into(),
             policy: "3 rules".into(),
             on_deny: "reset".into(),

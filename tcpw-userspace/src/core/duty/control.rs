@@ -54,11 +54,15 @@ impl Control {
         let port = question.port.or_else(|| question.daemon.parse().ok());
         let is_meant = |name: &[u8]| name.eq_ignore_ascii_case(question.daemon.as_bytes());
         let listeners = shared.inventory.sorted();
-        let known = listeners.iter().map(|(_, known)| *known).find(|known| {
-            let is_named = known.names.iter().any(|name| is_meant(name));
-            port.is_none_or(|port| known.local.port() == port)
-                && (is_named || question.daemon.parse::<u16>().is_ok())
-        });
+        let find = |is_meant: &dyn Fn(&NamesSet) -> bool| {
+            listeners.iter().map(|(_, known)| *known).find(|known| {
+                port.is_none_or(|port| known.local.port() == port)
+                    && (is_meant(&known.names) || question.daemon.parse::<u16>().is_ok())
+            })
+        };
+        let has = |names: &NamesSet| names.iter().any(|name| is_meant(name));
+        // A listener that only claims the name comes last.
+        let known = find(&|names| has(&names.proven())).or_else(|| find(&has));
         let names = known.map_or_else(|| NamesSet::new([&question.daemon]), |known| known.names.clone());
         let bound = known.map(|known| known.local.ip()).filter(|ip| !ip.is_unspecified());
         let unspecified = match question.client {

@@ -25,6 +25,7 @@ use crate::{
         problems::ProblemSource,
         shared::{Shared, TCP, UDP},
     },
+    listeners::Doubt,
     names::NamesSet,
 };
 
@@ -39,6 +40,7 @@ pub(in crate::core) struct Listeners {
     waiting: HashMap<u64, (u32, NamesId)>,
     /// Names-sets that the policy could not take; its listeners do not wait for it.
     not_taken: HashSet<NamesId>,
+    unproven: Unproven,
     marks_bound: Option<bool>,
 }
 
@@ -56,7 +58,9 @@ impl Listeners {
     /// The first scan, before any policy is in force: it only collects names.
     pub(in crate::core) fn learn_names(&mut self, scanned: &Scanned, shared: &mut Shared) {
         for seen in scanned.listeners.iter().filter(|seen| is_service(seen, scanned.marks_bound)) {
-            shared.inventory.learn(&seen.names);
+            if self.unproven.may_add(seen) {
+                shared.inventory.learn(&seen.names);
+            }
         }
     }
 
@@ -87,14 +91,31 @@ impl Listeners {
             names: HashMap::new(),
         };
         let (mut names, mut tags, mut unknown) = (Vec::new(), Vec::new(), Vec::new());
-        for seen in scanned.listeners {
+        for mut seen in scanned.listeners {
             if redirect.is_own(seen.cookie) || !is_service(&seen, scanned.marks_bound) {
                 continue;
             }
-            if !shared.inventory.knows(&seen.names) && !in_work.names.contains_key(&seen.names.id()) {
-                let class =
-                    shared.policies.current.as_ref().map(|current| current.policy.class_of(&seen.names));
-                match class {
+            if let Some(other) = clash(&seen.names, &in_work, shared) {
+                out.error(format!(
+                    "{} of {}[{}] is not identified: its names {:?} have the id of {other}; start it under another name",
+                    seen.local, seen.ident, seen.pid, seen.names.to_string()
+                ));
+                continue;
+            }
+            let is_known = |names: &NamesSet, shared: &Shared| {
+                shared.inventory.knows(names) || in_work.names.contains_key(&names.id())
+            };
+            let class_of = |names: &NamesSet, shared: &Shared| {
+                shared.policies.current.as_ref().map(|current| current.policy.class_of(names))
+            };
+            if !is_known(&seen.names, shared)
+                && class_of(&seen.names, shared) == Some(None)
+                && !self.unproven.may_add(&seen)
+            {
+                seen.names = seen.names.proven();
+            }
+            if !is_known(&seen.names, shared) {
+                match class_of(&seen.names, shared) {
                     Some(Some(0)) => shared.inventory.learn(&seen.names),
                     Some(Some(class)) => {
                         names.push((seen.names.id(), class));
@@ -229,6 +250,35 @@ impl Listeners {
         }
         // What is held for them goes on.
         out.step(Step::LookAtAll);
+    }
+}
+
+/// Another names-set with the same id.
+fn clash<'a>(names: &NamesSet, in_work: &'a InWork, shared: &'a Shared) -> Option<&'a NamesSet> {
+    let other = in_work.names.get(&names.id()).filter(|other| *other != names);
+    other.or_else(|| shared.inventory.clash(names))
+}
+
+/// Most names-sets with unproven names for which the policy is compiled, of one user. A user chooses such names: it
+/// must not make the policy too large. Beyond that the proven names alone count.
+const MOST_UNPROVEN: usize = 64;
+
+/// Names-sets with unproven names for which the policy was compiled, by user.
+#[derive(Default)]
+struct Unproven(HashMap<u32, HashSet<NamesId>>);
+
+impl Unproven {
+    /// Whether the policy may be compiled for the names of a listener.
+    fn may_add(&mut self, seen: &Seen) -> bool {
+        if seen.names.is_proven() {
+            return true;
+        }
+        let user = seen.claims.iter().find_map(|claim| match claim.proof {
+            Err(Doubt::User(user) | Doubt::SocketOf(user)) => Some(user),
+            Err(Doubt::UserNamespace | Doubt::SetId | Doubt::File(_) | Doubt::Cgroup) | Ok(_) => None,
+        });
+        let sets = self.0.entry(user.unwrap_or(u32::MAX)).or_default();
+        sets.contains(&seen.names.id()) || sets.len() < MOST_UNPROVEN && sets.insert(seen.names.id())
     }
 }
 

@@ -19,4 +19,5 @@ pub(super) mod report;
 pub(super) mod scans;
 pub(super) mod start;
 pub(super) mod status;
+mod unproven;
 pub(super) mod users;

@@ -9,7 +9,7 @@ use std::{
 
 use tcpw_common::{certified::CertifiedKey, decide::EXEMPT_PORT, metric::Metric, outcome::of_entry};
 
-use super::{certify::on_deny, listeners::is_service, redirect::Redirect};
+use super::{certify::on_deny, listeners::is_service, redirect::Redirect, unproven::not_opened};
 use crate::{
     compile::Policy,
     control::{ListenerStatus, LogStatus, Status, TableStatus, TablesStatus, TagState},
@@ -19,7 +19,7 @@ use crate::{
         policies::InForce,
         shared::Shared,
     },
-    listeners::{NamePart, NameSource},
+    listeners::{Claim, NamePart, NameSource},
     parse::rule::Table,
 };
 
@@ -101,6 +101,9 @@ fn unguarded(it: &Seen) -> ListenerStatus {
         pid: it.pid,
         ident: it.ident.clone(),
         names: texts(&it.names),
+        proven_by: proven_by(&it.claims),
+        unproven: unproven(&it.claims),
+        not_opened: Vec::new(),
         netns: it.netns,
         local: it.local,
         protocol: protocol(it.protocol),
@@ -109,6 +112,24 @@ fn unguarded(it: &Seen) -> ListenerStatus {
         on_deny: if tag == TagState::Outside { "-".into() } else { "drop".into() },
         tag,
     }
+}
+
+/// What proves names, each once.
+fn proven_by(claims: &[Claim]) -> Vec<String> {
+    let mut all: Vec<String> = Vec::new();
+    for proof in claims.iter().filter_map(|claim| claim.proof.as_ref().ok()) {
+        let proof = proof.to_string();
+        if !all.contains(&proof) {
+            all.push(proof);
+        }
+    }
+    all
+}
+
+/// The names that are not proven, and why.
+fn unproven(claims: &[Claim]) -> BTreeMap<String, String> {
+    let doubts = claims.iter().filter_map(|claim| Some((&claim.name, claim.proof.as_ref().err()?)));
+    doubts.map(|(name, doubt)| (String::from_utf8_lossy(name).into_owned(), doubt.to_string())).collect()
 }
 
 fn texts(names: &crate::names::NamesSet) -> Vec<String> {
@@ -176,6 +197,9 @@ fn listener(
         pid: known.pid,
         ident: known.ident.clone(),
         names: texts(&known.names),
+        proven_by: proven_by(&known.claims),
+        unproven: unproven(&known.claims),
+        not_opened: current.map_or_else(Vec::new, |current| not_opened(known, &current.rules)),
         netns: known.netns,
         local: known.local,
         protocol: protocol(known.protocol),

@@ -255,6 +255,7 @@ fn split(listener: Listener, tags: &TagReader) -> (Seen, Option<OwnedFd>) {
         protocol: listener.protocol,
         local: listener.local,
         names: listener.names,
+        claims: listener.claims,
         ident: listener.ident,
         found: listener.found,
         parts: listener.parts,

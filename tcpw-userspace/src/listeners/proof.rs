@@ -1,0 +1,180 @@
+//! Which names of a listener are proven.
+//!
+//! In: facts of the process, its executable, its unit and its socket. Out: each name with what proves it, or why
+//! nothing does. No I/O.
+//! Invariant: what a user without privileges can choose proves nothing: names and places of files, arguments, the
+//! process name, mounts, namespaces, libraries that are loaded beforehand.
+//!
+//! The socket's maker counts, and not the process alone: a process may have been given a socket, and a program
+//! that is root's may run with code of its user (LD_PRELOAD).
+
+use super::{NamePart, names::parts, process::Process};
+use crate::{names::NamesSet, parse::rule::Text};
+
+/// A name of a listener, and what proves it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// The name.
+    pub name: Text,
+    /// What proves it, or why nothing does.
+    pub proof: Result<Proof, Doubt>,
+}
+
+/// What proves a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Proof {
+    /// Root of the host runs the process and made the socket.
+    Root,
+    /// Root of the host made the socket, and only root can have put the executable where it is.
+    File,
+    /// It is the main program of its unit of the system manager.
+    Unit,
+    /// The configuration of a super-server of root.
+    SuperServer,
+    /// tcpw.toml.
+    Setting,
+}
+
+impl std::fmt::Display for Proof {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str(match self {
+            Self::Root => "root",
+            Self::File => "file",
+            Self::Unit => "unit",
+            Self::SuperServer => "super-server",
+            Self::Setting => "tcpw.toml",
+        })
+    }
+}
+
+/// Why a name is not proven.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Doubt {
+    /// A user runs the process.
+    User(u32),
+    /// The process is in a user namespace of its own.
+    UserNamespace,
+    /// The executable is set-uid or set-gid: its caller chooses its arguments.
+    SetId,
+    /// A user made the socket.
+    SocketOf(u32),
+    /// Others than root can have put the executable where it is: why.
+    File(String),
+    /// Others than root can write to the cgroup of the unit.
+    Cgroup,
+}
+
+impl std::fmt::Display for Doubt {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::User(user) => write!(out, "user {user} runs it"),
+            Self::UserNamespace => write!(out, "it is in a user namespace of its own"),
+            Self::SetId => write!(out, "its program is set-uid or set-gid"),
+            Self::SocketOf(user) => write!(out, "user {user} made its socket"),
+            Self::File(why) => write!(out, "{why}"),
+            Self::Cgroup => write!(out, "others than root can write to the cgroup of its unit"),
+        }
+    }
+}
+
+/// What a listener's names depend on.
+#[derive(Clone, Copy)]
+pub(super) struct Facts<'a> {
+    pub(super) process: &'a Process,
+    /// The user that made the socket.
+    pub(super) maker: u32,
+}
+
+/// All names of a listener's process.
+pub(super) fn claims(facts: Facts<'_>) -> Vec<Claim> {
+    let mut claims: Vec<Claim> = Vec::new();
+    for (name, part) in parts(facts.process).into_iter().filter(|(name, _)| !name.is_empty()) {
+        let proof = facts.proof_of(part);
+        match claims.iter_mut().find(|claim| *claim.name == *name) {
+            Some(known) if known.proof.is_err() && proof.is_ok() => known.proof = proof,
+            Some(_) => {}
+            None => claims.push(Claim { name: name.into(), proof }),
+        }
+    }
+    claims
+}
+
+/// Names that a process gives another listener: proven if root of the host runs it.
+pub(super) fn given<N: AsRef<[u8]>>(
+    names: impl IntoIterator<Item = N>,
+    by: Facts<'_>,
+    proof: Proof,
+) -> Vec<Claim> {
+    let proof = by.is_root().map(|()| proof);
+    let claim = |name: N| Claim { name: name.as_ref().into(), proof: proof.clone() };
+    names.into_iter().map(claim).collect()
+}
+
+/// The names-set of claims.
+pub(super) fn names_set(claims: &[Claim]) -> NamesSet {
+    let of = |is_proven: bool| {
+        claims.iter().filter(move |claim| claim.proof.is_ok() == is_proven).map(|claim| &claim.name)
+    };
+    NamesSet::new(of(true)).with_unproven(of(false))
+}
+
+impl Facts<'_> {
+    fn proof_of(&self, part: NamePart) -> Result<Proof, Doubt> {
+        let doubt = match self.is_root() {
+            Ok(()) => return Ok(Proof::Root),
+            Err(doubt) => doubt,
+        };
+        match part {
+            NamePart::Argv | NamePart::Comm => Err(doubt),
+            NamePart::Unit => {
+                self.is_main_of_unit().map(|()| Proof::Unit).map_err(|more| more.unwrap_or(doubt))
+            }
+            NamePart::Executable => {
+                if self.is_main_of_unit().is_ok() {
+                    return Ok(Proof::Unit);
+                }
+                self.is_file_of_root().map(|()| Proof::File).map_err(|more| more.unwrap_or(doubt))
+            }
+        }
+    }
+
+    /// Root of the host runs the process, by a program that no other user gave its arguments, and made the socket.
+    fn is_root(&self) -> Result<(), Doubt> {
+        self.process.is_run_by_root()?;
+        if self.maker == 0 { Ok(()) } else { Err(Doubt::SocketOf(self.maker)) }
+    }
+
+    /// Root made the socket, and only root can have put the executable where it is. A set-uid program (exim) is what
+    /// its file is, whatever its caller tells it. Otherwise what to say that the doubt about the user does not.
+    fn is_file_of_root(&self) -> Result<(), Option<Doubt>> {
+        let Process { program, has_foreign_users, .. } = self.process;
+        if self.maker != 0 || *has_foreign_users {
+            return Err(None);
+        }
+        match program {
+            Some(program) => program.of_root.clone().map_err(|why| Some(Doubt::File(why))),
+            None => Err(None),
+        }
+    }
+
+    /// It is the main program of its unit, and not what another user runs below the unit: root or the user of the
+    /// unit runs it and made the socket, or root let it keep the capability to bind (named).
+    fn is_main_of_unit(&self) -> Result<(), Option<Doubt>> {
+        let Process { unit: Some(unit), program, has_foreign_users, uids, .. } = self.process else {
+            return Err(None);
+        };
+        if !unit.is_of_root {
+            return Err(Some(Doubt::Cgroup));
+        }
+        let is_set_id = program.as_ref().is_none_or(|program| program.is_set_id);
+        let is_its_user = |uid: u32| uid == 0 || unit.user == Some(uid);
+        let are_users_its = self.maker == 0
+            || is_its_user(self.maker) && uids.iter().all(|uid| is_its_user(*uid))
+            || self.process.has_given_capability;
+        if unit.is_main && !is_set_id && !has_foreign_users && are_users_its { Ok(()) } else { Err(None) }
+    }
+}
+
+#[cfg(test)]
+#[path = "proof_tests.rs"]
+mod tests;

@@ -1,0 +1,126 @@
+use super::*;
+use crate::listeners::{program::Program, unit::Unit};
+
+const JOE: u32 = 1000;
+const REDIS: u32 = 105;
+
+fn process(path: &str, uids: [u32; 4], of_root: Result<(), String>) -> Process {
+    Process {
+        pid: 9,
+        executable: Some(path.into()),
+        comm: b"comm".to_vec(),
+        arguments: vec![b"title".to_vec()],
+        cgroup: b"/system.slice/redis-server.service".to_vec(),
+        uids,
+        is_privileged: uids == [0; 4],
+        program: Some(Program { is_set_id: false, has_capabilities: false, file: (1, 2), of_root }),
+        ..Process::default()
+    }
+}
+
+fn told(process: &Process, maker: u32) -> Vec<(String, Result<Proof, Doubt>)> {
+    let claims = claims(Facts { process, maker });
+    claims.into_iter().map(|it| (String::from_utf8_lossy(&it.name).into_owned(), it.proof)).collect()
+}
+
+fn proof_of(name: &str, process: &Process, maker: u32) -> Result<Proof, Doubt> {
+    told(process, maker).into_iter().find(|(own, _)| own == name).unwrap().1
+}
+
+#[test]
+fn what_root_runs_has_all_its_names() {
+    let process = process("/srv/sshd", [0; 4], Err("others".into()));
+    let names: Vec<_> =
+        ["sshd", "redis-server", "title", "comm"].map(|name| (name.to_owned(), Ok(Proof::Root))).into();
+    assert_eq!(told(&process, 0), names);
+    assert_eq!(proof_of("sshd", &process, JOE), Err(Doubt::SocketOf(JOE)), "it was given the socket");
+}
+
+#[test]
+fn user_proves_nothing_by_its_own_file_or_by_one_of_root() {
+    for of_root in [Ok(()), Err("others".to_owned())] {
+        let process = process("/usr/sbin/sshd", [JOE; 4], of_root);
+        assert_eq!(proof_of("sshd", &process, JOE), Err(Doubt::User(JOE)));
+        assert_eq!(proof_of("redis-server", &process, JOE), Err(Doubt::User(JOE)));
+    }
+}
+
+#[test]
+fn set_id_program_proves_nothing_that_its_caller_chose() {
+    for uids in [[JOE, 0, 0, 0], [0; 4]] {
+        let mut process = process("/usr/bin/su", uids, Ok(()));
+        process.program.as_mut().unwrap().is_set_id = true;
+        process.is_privileged = true;
+        for chosen in ["title", "comm"] {
+            assert_eq!(proof_of(chosen, &process, 0), Err(Doubt::SetId));
+            assert!(proof_of(chosen, &process, JOE).is_err());
+        }
+        assert_eq!(proof_of("su", &process, 0), Ok(Proof::File));
+        assert_eq!(proof_of("su", &process, JOE), Err(Doubt::SetId));
+    }
+}
+
+#[test]
+fn root_of_another_user_namespace_proves_nothing() {
+    let mut process = process("/usr/sbin/sshd", [0; 4], Ok(()));
+    process.has_foreign_users = true;
+    assert_eq!(proof_of("sshd", &process, 0), Err(Doubt::UserNamespace));
+}
+
+#[test]
+fn daemon_that_gave_up_its_rights_has_the_name_of_its_file() {
+    let unbound = process("/usr/sbin/unbound", [JOE; 4], Ok(()));
+    assert_eq!(proof_of("unbound", &unbound, 0), Ok(Proof::File));
+    let copy = process("/home/joe/unbound", [JOE; 4], Err("others can write".into()));
+    assert_eq!(proof_of("unbound", &copy, 0), Err(Doubt::File("others can write".into())));
+}
+
+#[test]
+fn main_program_of_a_unit_has_the_names_of_both() {
+    let unit = Unit { is_of_root: true, is_main: true, user: Some(REDIS) };
+    let of = |unit: &Unit, uids| Process {
+        unit: Some(unit.clone()),
+        ..process("/srv/redis", uids, Err("x".into()))
+    };
+    for name in ["redis", "redis-server"] {
+        assert_eq!(proof_of(name, &of(&unit, [REDIS; 4]), REDIS), Ok(Proof::Unit));
+        // A job of a user that the unit runs, with the unit's own program.
+        assert_eq!(proof_of(name, &of(&unit, [JOE; 4]), JOE), Err(Doubt::User(JOE)));
+        let delegated = Unit { is_of_root: false, ..unit.clone() };
+        assert!(proof_of(name, &of(&delegated, [REDIS; 4]), REDIS).is_err());
+        let other = Unit { is_main: false, ..unit.clone() };
+        assert_eq!(proof_of(name, &of(&other, [REDIS; 4]), REDIS), Err(Doubt::User(REDIS)));
+    }
+}
+
+#[test]
+fn main_program_that_kept_the_capability_to_bind_has_the_name_of_its_unit() {
+    let unit = Unit { is_of_root: true, is_main: true, user: None };
+    let mut named = Process { unit: Some(unit), ..process("/usr/sbin/named", [JOE; 4], Ok(())) };
+    assert_eq!(proof_of("named", &named, JOE), Err(Doubt::User(JOE)));
+    named.has_given_capability = true;
+    assert_eq!(proof_of("named", &named, JOE), Ok(Proof::Unit));
+    named.unit = None;
+    assert_eq!(proof_of("named", &named, JOE), Err(Doubt::User(JOE)), "it may run any program");
+}
+
+#[test]
+fn name_that_one_fact_proves_is_proven() {
+    let mut process = process("/usr/sbin/redis-server", [REDIS; 4], Ok(()));
+    assert_eq!(told(&process, 0), [("redis-server".to_owned(), Ok(Proof::File))]);
+    process.uids = [REDIS, 0, 0, 0];
+    let names = names_set(&claims(Facts { process: &process, maker: REDIS }));
+    assert_eq!(names, NamesSet::default().with_unproven(["redis-server"]));
+}
+
+#[test]
+fn super_server_gives_names_only_as_root() {
+    let mut xinetd = process("/usr/sbin/xinetd", [0; 4], Ok(()));
+    let names = |by: &Process, maker| {
+        names_set(&given(["daytime"], Facts { process: by, maker }, Proof::SuperServer))
+    };
+    assert!(names(&xinetd, 0).is_proven());
+    assert!(!names(&xinetd, JOE).is_proven());
+    xinetd.uids[0] = JOE;
+    assert!(!names(&xinetd, 0).is_proven());
+}
