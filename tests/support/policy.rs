@@ -114,7 +114,7 @@ pub fn judged(tables: &Tables, names: &NamesSet, query: &Query, lookup: &dyn Loo
         };
         evaluate::evaluate(tables, &request, lookup)
     };
-    evaluate::decide_by_names(names, evaluate, || false)
+    evaluate::decide_by_names(names, evaluate, |judged| Some(judged.verdict)).decided()
 }
 
 /// First and last address of every prefix, and those just outside of it; at most about

@@ -126,11 +126,14 @@ impl CellOutcomes {
     }
 }
 
-/// From the outcomes for all names of a listener to those that hold: where they allow, those for the proven names
-/// alone decide. As [`decide_by_names`](crate::evaluate::decide_by_names).
+/// From the outcomes for all names of a listener to those that hold: where they allow, or those for the proven
+/// names alone refuse, the latter decide. As [`decide_by_names`](crate::evaluate::decide_by_names).
 pub(super) fn close_by_proven(of_all: &mut [u8], of_proven: &[u8]) {
     for (entry, of_proven) in of_all.iter_mut().zip(of_proven) {
-        if matches!(of_entry(*entry), Some((Outcome::Allow, _))) {
+        let [of_all, of_proven_alone] =
+            [*entry, *of_proven].map(|entry| of_entry(entry).map(|(outcome, _)| outcome));
+        let is_closed = of_all == Some(Outcome::Ask) && of_proven_alone == Some(Outcome::Refuse);
+        if of_all == Some(Outcome::Allow) || is_closed {
             *entry = *of_proven;
         }
     }

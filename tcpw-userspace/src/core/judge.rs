@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     evaluate::{
-        self, decide_by_names,
+        self, ByNames, decide_by_names,
         judgement::{RuleIndex, Verdict},
         numeric_host,
         request::{HostName, Judgement, Request},
@@ -39,15 +39,42 @@ pub(super) fn judge(
     decision: &Decision,
     facts: &Facts,
 ) -> Judged {
-    let answers = Answers::new(facts, addresses(decision), &rules.accounts);
-    let evaluate = |request: &Request<'_>| rules.indexed.evaluate(request, &answers);
-    let judgement = decide_by_names(
-        names,
-        |names| with_request(names, daemon, decision, evaluate),
-        || answers.lack_fact(),
-    );
-    let user = answers.user_wanted();
-    Judged { judgement, missing: answers.missing(), user }
+    judge_with(rules, names, daemon, decision, facts, |request, answers| {
+        rules.indexed.evaluate(request, answers)
+    })
+}
+
+fn judge_with(
+    rules: &Rules,
+    names: &NamesSet,
+    daemon: Option<&str>,
+    decision: &Decision,
+    facts: &Facts,
+    evaluate: impl Fn(&Request<'_>, &Answers<'_>) -> Judgement,
+) -> Judged {
+    let of_names = |names: Vec<Text>| {
+        let answers = Answers::new(facts, addresses(decision), &rules.accounts);
+        let judgement = with_request(names, daemon, decision, |request| evaluate(request, &answers));
+        let user = answers.user_wanted();
+        Judged { judgement, missing: answers.missing(), user }
+    };
+    let verdict = |judged: &Judged| {
+        let is_known = judged.missing.is_none() && judged.user.is_none();
+        is_known.then_some(judged.judgement.verdict)
+    };
+    match decide_by_names(names, of_names, verdict) {
+        ByNames::Decided(judged) => judged,
+        // The facts that all names need are found out first, one after the other.
+        ByNames::Open { of_all, of_proven } => {
+            let is_refused = of_proven.judgement.verdict == Verdict::Refuse;
+            let needs_more = of_proven.missing.is_some() || of_proven.user.is_some_and(|user| user.is_open);
+            Judged {
+                judgement: if is_refused { of_proven.judgement } else { of_all.judgement },
+                missing: of_all.missing,
+                user: of_all.user.map(|user| UserWanted { is_open: user.is_open || needs_more, ..user }),
+            }
+        }
+    }
 }
 
 /// A judgement to be repeated by a walk over every rule.
@@ -67,13 +94,10 @@ impl Walk {
     /// Walks over every rule; returns a message if the result differs.
     pub fn run(&self) -> Option<String> {
         let Self { rules, names, daemon, decision, facts, found: (verdict, rule) } = self;
-        let answers = Answers::new(facts, addresses(decision), &rules.accounts);
-        let evaluate = |request: &Request<'_>| evaluate::evaluate(rules.tables(), request, &answers);
-        let walked = decide_by_names(
-            names,
-            |names| with_request(names, daemon.as_deref(), decision, evaluate),
-            || answers.lack_fact(),
-        );
+        let walked = judge_with(rules, names, daemon.as_deref(), decision, facts, |request, answers| {
+            evaluate::evaluate(rules.tables(), request, answers)
+        });
+        let walked = walked.judgement;
         if walked.verdict == *verdict && walked.rule == *rule {
             return None;
         }

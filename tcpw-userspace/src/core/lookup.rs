@@ -57,11 +57,6 @@ impl<'a> Answers<'a> {
         self.user.get()
     }
 
-    /// Whether a fact is missing.
-    pub(super) fn lack_fact(&self) -> bool {
-        self.missing.borrow().is_some()
-    }
-
     /// The first missing fact; if there is one, the evaluator's verdict is not valid.
     pub(super) fn missing(self) -> Option<Missing> {
         self.missing.into_inner()

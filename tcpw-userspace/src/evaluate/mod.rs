@@ -25,7 +25,7 @@ pub use host::{Host, host_matches, host_matches_unnamed};
 pub use index::IndexedTables;
 pub use observe::{Miss, Observer};
 pub use options::{Consequences, consequences_of, outcome_of};
-pub use proven::decide_by_names;
+pub use proven::{ByNames, decide_by_names};
 pub use self_check::{SelfCheck, SelfChecked};
 pub use unknown::Unknown;
 

@@ -140,7 +140,8 @@ impl Oracle {
                 };
                 evaluate::evaluate(rules.tables(), &request, &believed)
             };
-            all.insert(evaluate::decide_by_names(names, evaluate, || false).verdict);
+            let judged = evaluate::decide_by_names(names, evaluate, |judged| Some(judged.verdict));
+            all.insert(judged.decided().verdict);
             taken = believed.choices.into_inner().taken;
             // The next combination.
             loop {

@@ -144,7 +144,8 @@ impl Users {
             Purpose::Live(_) => out.step(Step::Decided(attempt, judgement, None)),
             Purpose::Held(_) if !shared.is_audit() => {
                 // The client is redirected whatever its user is: the user is asked for after that.
-                let is_redirected = is_sure_to_redirect(&attempt.decision, &judgement, shared);
+                let is_redirected =
+                    !user.is_open && is_sure_to_redirect(&attempt.decision, &judgement, shared);
                 let user = Some(user).filter(|_| !is_redirected);
                 out.step(Step::Decided(attempt, judgement, user));
             }

@@ -147,7 +147,7 @@ fn several(words: &[(usize, &[u8])]) -> Option<(usize, Said, Option<String>)> {
 fn blanks_inside(cut: &Cut<'_>, words: &[(usize, &[u8])]) -> Option<(usize, Said, Option<String>)> {
     let (start, first) = words.first()?;
     let count = words.iter().position(|(_, word)| word.ends_with(b"]"))? + 1;
-    if !first.starts_with(b"[") || count < 2 || count > 3 {
+    if !first.starts_with(b"[") || !(2..=3).contains(&count) {
         return None;
     }
     let (end, last) = words[count - 1];
