@@ -36,6 +36,10 @@ pub mod evaluate;
 pub mod format;
 
 #[cfg(not(feature = "whole"))]
+#[path = "../../../tcpw-userspace/src/names.rs"]
+pub mod names;
+
+#[cfg(not(feature = "whole"))]
 #[path = "../../../tcpw-userspace/src/parse/mod.rs"]
 #[expect(dead_code, unused_imports, reason = "other rooms of the library use what is not used here")]
 pub mod parse;
