@@ -100,7 +100,7 @@ impl Tries {
         self.0.load(Ordering::Relaxed)
     }
 
-    /// Waits until the client has begun and ended so many more, beside the one it may be at.
+    /// Waits until the client has begun and ended so many more tries; one that runs already does not count.
     ///
     /// # Errors
     /// It has stopped, or each takes seconds.

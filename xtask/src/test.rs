@@ -92,7 +92,7 @@ fn in_programs(arguments: &[String], modules: &[String]) -> Vec<String> {
     let mut all: Vec<String> = programs.into_iter().flat_map(|name| ["--test".to_owned(), name]).collect();
     all.extend(more);
     all.extend(behind.first().cloned());
-    // A filter is for all programs: beside another program the whole of this one runs.
+    // A filter applies to all programs: if another program is named too, all tests of this one run.
     if !names_tests && is_alone && !wanted.is_empty() {
         if behind.is_empty() {
             all.push("--".to_owned());

@@ -28,6 +28,20 @@ const MAX_BYTES: u64 = 1 << 20;
 /// Most files of one configuration.
 const MAX_FILES: usize = 1024;
 
+/// Where the unit files of systemd are; an earlier directory hides the files of a later one.
+pub(super) const UNIT_DIRECTORIES: [&str; 10] = [
+    "/etc/systemd/system.control",
+    "/run/systemd/system.control",
+    "/run/systemd/transient",
+    "/etc/systemd/system",
+    "/run/systemd/system",
+    "/run/systemd/generator",
+    "/usr/local/lib/systemd/system",
+    "/usr/lib/systemd/system",
+    "/lib/systemd/system",
+    "/run/systemd/generator.late",
+];
+
 /// The files of one process.
 pub(super) struct ConfigFiles {
     root: File,

@@ -13,7 +13,7 @@ use std::{
 
 use super::{
     NameSource, XinetdService,
-    config_files::ConfigFiles,
+    config_files::{ConfigFiles, UNIT_DIRECTORIES},
     inetd, names,
     process::Process,
     proof::{Claim, Facts, Proof, given},
@@ -68,16 +68,6 @@ pub(super) enum Configuration {
     /// systemd's socket units.
     Systemd(Vec<SocketUnit>),
 }
-
-/// systemd's unit directories, the first of which wins.
-const UNIT_DIRECTORIES: [&str; 6] = [
-    "/etc/systemd/system",
-    "/run/systemd/system",
-    "/run/systemd/generator",
-    "/usr/local/lib/systemd/system",
-    "/usr/lib/systemd/system",
-    "/lib/systemd/system",
-];
 
 impl Configuration {
     /// Reads the configuration of `process`.

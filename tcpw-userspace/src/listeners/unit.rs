@@ -12,27 +12,13 @@ use std::{
 };
 
 use super::{
-    config_files::ConfigFiles,
+    config_files::{ConfigFiles, UNIT_DIRECTORIES},
     names::unit_file,
     process::Process,
     program::{can_others_write, host_root},
     socket_unit::assignments,
 };
 use crate::host::cgroup2_root;
-
-/// Where unit files are; an earlier directory hides the files of a later one.
-const DIRECTORIES: [&str; 10] = [
-    "/etc/systemd/system.control",
-    "/run/systemd/system.control",
-    "/run/systemd/transient",
-    "/etc/systemd/system",
-    "/run/systemd/system",
-    "/run/systemd/generator",
-    "/usr/local/lib/systemd/system",
-    "/usr/lib/systemd/system",
-    "/lib/systemd/system",
-    "/run/systemd/generator.late",
-];
 
 /// User ids that systemd gives to services with DynamicUser=, and to nothing else.
 const DYNAMIC_USERS: std::ops::RangeInclusive<u32> = 61184..=65519;
@@ -72,8 +58,9 @@ struct Service {
 impl Service {
     fn read(files: &ConfigFiles, name: &str, process: &Process) -> Unit {
         let template = name.split_once('@').map(|(prefix, _)| format!("{prefix}@.service"));
-        let mut texts = template.map_or_else(Vec::new, |template| files.unit_texts(&DIRECTORIES, &template));
-        texts.extend(files.unit_texts(&DIRECTORIES, name));
+        let mut texts =
+            template.map_or_else(Vec::new, |template| files.unit_texts(&UNIT_DIRECTORIES, &template));
+        texts.extend(files.unit_texts(&UNIT_DIRECTORIES, name));
         let service = Self::parse(texts.iter().map(String::as_str), name);
         let is_dynamic = |uid: &u32| service.has_dynamic_user && DYNAMIC_USERS.contains(uid);
         let named = service.user.as_deref().and_then(|user| uid_of(files, user));
