@@ -2,7 +2,8 @@
 //!
 //! In: an attempt that the tables do not decide, or allow with a banner. Out: its passage by an existing
 //! answer; else it is held.
-//! Invariant: a client that the tables allow is held for its banner only while user space can make it and no
+//! Invariant: the answer to this very attempt counts before the one to every attempt of its client at this
+//! address; a client that the tables allow is held for its banner only while user space can make it and no
 //! bound is exceeded.
 
 use aya_ebpf::{helpers::bpf_ktime_get_boot_ns, programs::SkBuffContext};
@@ -50,23 +51,22 @@ pub(super) fn ask(
     };
     // SAFETY: the helper has no preconditions.
     let now_ns = unsafe { bpf_ktime_get_boot_ns() };
-    // SAFETY: the value is copied at once. If user space replaces it meanwhile, one answer's outcome
-    // may go with the other's expiry: both answers were given, and the wrong expiry is read once.
-    let answer = unsafe { ANSWERS.get(&key) }.copied();
-    let answer = match answer {
-        Some(answer)
-            if now_ns < answer.expires_ns
-                && !is_of_connections(attempt, &answer)
-                && !says_allow(attempt, decision, &answer, &mut allowed) =>
-        {
-            Some((answer.outcome, answer.marks))
-        }
-        // Of an ACK the sequence number is its SYN's.
-        Some(_) | None => ANSWERS_ONCE
-            .get(&attempt.key)
-            .filter(|once| once.generation == decision.generation && once.names == attempt.tag.names)
-            .filter(|once| now_ns < once.expires_ns)
-            .map(|once| (once.outcome, once.marks)),
+    // Of an ACK the sequence number is its SYN's.
+    let own = ANSWERS_ONCE
+        .get(&attempt.key)
+        .filter(|once| once.generation == decision.generation && once.names == attempt.tag.names)
+        .filter(|once| now_ns < once.expires_ns)
+        .map(|once| (once.outcome, once.marks));
+    let answer = match own {
+        Some(own) => Some(own),
+        // SAFETY: the value is copied at once. If user space replaces it meanwhile, one answer's outcome
+        // may go with the other's expiry: both answers were given, and the wrong expiry is read once.
+        None => unsafe { ANSWERS.get(&key) }
+            .copied()
+            .filter(|answer| now_ns < answer.expires_ns)
+            .filter(|answer| !is_of_connections(attempt, answer))
+            .filter(|answer| !says_allow(attempt, decision, answer, &mut allowed))
+            .map(|answer| (answer.outcome, answer.marks)),
     };
     if let Some((outcome, marks)) = answer {
         let marks = (marks & 0xff) as u8;

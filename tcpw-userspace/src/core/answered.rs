@@ -92,6 +92,11 @@ impl Answered {
             .find(|since_ns| *since_ns <= time_ns + CLOCK_SLACK_NS)
     }
 
+    /// Whether facts behind an answer are kept, which may still be in the kernel.
+    pub(super) fn has(&self, key: &AnswerKey, now: Instant) -> bool {
+        self.by_key.at(key, now).is_some()
+    }
+
     /// Whether the facts of every answer are kept.
     pub(super) fn is_complete(&self) -> bool {
         self.by_key.evicted() == 0 && self.dropped == 0

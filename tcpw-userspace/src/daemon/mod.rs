@@ -16,7 +16,7 @@ use crate::{
     config::Config,
     control::{self, Lock},
     core::{Core, Input},
-    host::raise_file_limit,
+    host::{raise_file_limit, set_preferred},
     kernel::Pins,
 };
 use inbox::Inbox;
@@ -48,6 +48,7 @@ async fn enforce(config: Config, control: control::Server, is_enforcing: &mut bo
     let (mut inbox, results) = Inbox::new(control)?;
     let (mut outside, started) = Outside::new(config, &mut inbox, results)?;
     let mut end = outside.carry_out(core.on(Input::Started(started), clock::now()));
+    prefer("clients that are held, and tcpw status,");
     while end.is_none() {
         let arrived = inbox.next(core.deadline(), core.is_enforcing()).await?;
         let mut input = Some(outside.complete(arrived));
@@ -60,4 +61,11 @@ async fn enforce(config: Config, control: control::Server, is_enforcing: &mut bo
     outside.close().await;
     inbox.close().await;
     end.unwrap_or(Ok(())).map_err(|error| anyhow!(error))
+}
+
+/// The calling thread is preferred to those of a flood's clients and of daemons; `waiting` are what waits for it.
+fn prefer(waiting: &str) {
+    if let Err(error) = set_preferred() {
+        log::debug!("{waiting} may wait longer on a busy machine: set a niceness: {error}");
+    }
 }

@@ -1,4 +1,5 @@
-//! Facts of this machine: what it must have, cgroups, files and users, sockets, network namespaces, the clock.
+//! Facts of this machine: what it must have, cgroups, files and users, sockets, network namespaces, the clock,
+//! priorities.
 //!
 //! In: system calls, /proc, netlink. Out: plain values and descriptors. Invariant: nothing here knows of
 //! tables, policies or the daemon: it uses no other room.
@@ -8,6 +9,7 @@ mod clock;
 mod error;
 mod files;
 mod netns;
+mod priority;
 mod requirements;
 pub mod sock_diag;
 mod socket;
@@ -17,6 +19,7 @@ pub use clock::{boot_ns, boot_time};
 pub(crate) use error::reason;
 pub use files::{Account, FileKind, FileStatus, HostFiles, System};
 pub use netns::{Namespace, Namespaces};
+pub use priority::{set_preferred, set_real_time};
 pub use requirements::{Missing, can_pin_in, kernel, privileges};
 pub use sock_diag::Incomplete;
 pub use socket::{netns_cookie, raise_file_limit, socket_cookie};

@@ -19,7 +19,7 @@ use anyhow::{Context as _, Result};
 use aya::maps::{Array, MapData};
 
 use super::{load::Kernel, maps::open};
-use crate::host::boot_ns;
+use crate::host::{boot_ns, set_real_time};
 
 /// A fraction of [`ALIVE_NS`](tcpw_common::limits::ALIVE_NS).
 const EVERY: Duration = Duration::from_millis(150);
@@ -70,22 +70,11 @@ impl Drop for Alive {
     }
 }
 
-/// Gives the calling thread a real-time priority. It needs little time: it writes a number a few times a
-/// second.
-fn come_first() {
-    let param = libc::sched_param { sched_priority: 1 };
-    // SAFETY: passes a live struct; 0 is the calling thread.
-    let done =
-        unsafe { libc::sched_setscheduler(0, libc::SCHED_RR | libc::SCHED_RESET_ON_FORK, &raw const param) };
-    if done != 0 {
-        // A container without CAP_SYS_NICE.
-        let error = std::io::Error::last_os_error();
+fn beat(mut map: Array<MapData, u64>, ticked: &AtomicBool, stopped: &Receiver<()>) {
+    // The thread needs little time: it writes a number a few times a second.
+    if let Err(error) = set_real_time() {
         log::debug!("signs of life may come late on a busy machine: sched_setscheduler: {error}");
     }
-}
-
-fn beat(mut map: Array<MapData, u64>, ticked: &AtomicBool, stopped: &Receiver<()>) {
-    come_first();
     let mut last_tick = Instant::now();
     let mut failed = false;
     loop {

@@ -271,6 +271,11 @@ impl Held {
         }
         if facts.depend_on_a_command() {
             others.commands.keep(decision, facts, now);
+            if others.lookups.has_answered(&key, now.at) {
+                // What was found out since may decide otherwise than the answer to all attempts.
+                let expired = Write::Answer { key, answer: Outcome::Ask as u32, marks: 0, expires_ns: 0 };
+                writes.push(expired);
+            }
             writes.extend(others.commands.answers_once(held, decision, (answer, text.unwrap_or(marks)), now));
             return self.release(held, decision, writes, shared, out);
         }

@@ -93,6 +93,11 @@ impl Lookups {
         self.answered.given_ns(&answer_key(decision), decision.time_ns, now)
     }
 
+    /// Whether an answer to all attempts of a key may still be in the kernel.
+    pub(in crate::core) fn has_answered(&self, key: &AnswerKey, now: Instant) -> bool {
+        self.answered.has(key, now)
+    }
+
     /// Keeps the facts behind an answer.
     pub(in crate::core) fn remember(&mut self, key: AnswerKey, facts: Facts, now: Now, holds: Duration) {
         self.answered.keep(key, facts, now, holds);

@@ -14,6 +14,7 @@ use anyhow::{Context as _, Result};
 use crate::{
     config::Config,
     core::action::{Acknowledge, Reinject},
+    daemon::prefer,
     events::ip,
     kernel::Frames,
     reinject::{Acknowledgement, Injector, Packet},
@@ -38,6 +39,7 @@ impl Reinjector {
         thread::Builder::new()
             .name("reinject".into())
             .spawn(move || {
+                prefer("clients that were held");
                 while let Ok(job) = queue.recv() {
                     do_one(&mut injector, &job);
                 }

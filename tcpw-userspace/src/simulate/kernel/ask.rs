@@ -25,8 +25,15 @@ impl Kernel {
             client: attempt.key.flow.client,
             server: attempt.key.flow.server,
         };
-        let mut answer = None;
-        if let Some(found) = self.answers.get(&key).filter(|answer| self.now_ns < answer.expires_ns) {
+        let own = self
+            .answers_once
+            .get(&attempt.key)
+            .filter(|once| once.generation == decision.generation && once.names == attempt.tag.names)
+            .filter(|once| self.now_ns < once.expires_ns);
+        let mut answer = own.map(|own| (own.outcome, u8::try_from(own.marks & 0xff).unwrap_or_default()));
+        if answer.is_none()
+            && let Some(found) = self.answers.get(&key).filter(|answer| self.now_ns < answer.expires_ns)
+        {
             let marks = u8::try_from(found.marks & 0xff).unwrap_or_default();
             let is_of_connections = attempt.is_datagram()
                 && UserDecides::from_answer(found.outcome).is_some_and(|it| it.if_unknown == Outcome::Ask);
@@ -38,13 +45,6 @@ impl Kernel {
                 answer = Some((found.outcome, marks));
             }
         }
-        let once = self
-            .answers_once
-            .get(&attempt.key)
-            .filter(|once| once.generation == decision.generation && once.names == attempt.tag.names)
-            .filter(|once| self.now_ns < once.expires_ns);
-        let answer = answer
-            .or_else(|| once.map(|once| (once.outcome, u8::try_from(once.marks & 0xff).unwrap_or_default())));
         if let Some((outcome, marks)) = answer {
             if outcome == Outcome::Allow as u32 {
                 return self.allow(attempt, decision, marks);
