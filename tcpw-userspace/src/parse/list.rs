@@ -2,6 +2,8 @@
 //!
 //! Source: tcp_wrappers 7.6.q `hosts_access.c` `list_match`, `misc.c` `split_at`.
 
+use smallvec::SmallVec;
+
 use super::rule::List;
 
 /// A token and its offset in the joined line.
@@ -73,10 +75,10 @@ pub(super) fn build<'a, P>(mut tokens: Tokens<'a>, mut pattern: impl FnMut(Token
 }
 
 /// The patterns up to the next EXCEPT or the end, and whether it was an EXCEPT.
-fn part<'a, P>(tokens: &mut Tokens<'a>, pattern: &mut impl FnMut(Token<'a>) -> P) -> (Vec<P>, bool) {
+fn part<'a, P>(tokens: &mut Tokens<'a>, pattern: &mut impl FnMut(Token<'a>) -> P) -> (SmallVec<[P; 1]>, bool) {
     // Counted first: tables of a million rules are not worth half-empty vectors.
     let count = tokens.clone().take_while(|(_, token)| !is_except(token)).count();
-    let mut patterns = Vec::with_capacity(count);
+    let mut patterns = SmallVec::with_capacity(count);
     for token in tokens {
         if is_except(token.1) {
             return (patterns, true);
@@ -94,9 +96,9 @@ mod tests {
     fn except_is_right_associative() {
         let list = build(tokens(b" a,b EXCEPT c except d\n", 0), |(_, token)| token.to_vec());
         let except = list.except.unwrap();
-        assert_eq!(list.patterns, [b"a", b"b"]);
-        assert_eq!(except.patterns, [b"c"]);
-        assert_eq!(except.except.unwrap().patterns, [b"d"]);
+        assert_eq!(list.patterns.as_slice(), [b"a", b"b"]);
+        assert_eq!(except.patterns.as_slice(), [b"c"]);
+        assert_eq!(except.except.unwrap().patterns.as_slice(), [b"d"]);
     }
 
     #[test]

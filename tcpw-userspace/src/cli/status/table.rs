@@ -5,6 +5,8 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
+use comfy_table::{ContentArrangement, Table, presets::NOTHING};
+
 use super::Paint;
 use crate::{
     config::Mode,
@@ -62,11 +64,12 @@ fn print_listeners(out: &mut impl Write, listeners: &[ListenerStatus], paint: Pa
     if listeners.is_empty() {
         return Ok(());
     }
-    let mut rows = vec![
-        ["LOCAL", "PID", "IDENT", "NAMES", "PROVEN", "NETNS", "FOUND BY", "TAG", "ON DENY", "POLICY"]
-            .map(str::to_owned),
-    ];
-    rows.extend(listeners.iter().map(|it| {
+    let mut columns = Table::new();
+    columns.load_preset(NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    columns.add_row([
+        "LOCAL", "PID", "IDENT", "NAMES", "PROVEN", "NETNS", "FOUND BY", "TAG", "ON DENY", "POLICY",
+    ]);
+    columns.add_rows(listeners.iter().map(|it| {
         [
             format!("{} {}", it.protocol, it.local),
             it.pid.to_string(),
@@ -80,15 +83,13 @@ fn print_listeners(out: &mut impl Write, listeners: &[ListenerStatus], paint: Pa
             plain(&it.policy),
         ]
     }));
-    let widths: Vec<usize> = (0..rows[0].len())
-        .map(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0))
-        .collect();
-    for (index, row) in rows.iter().enumerate() {
-        let cells: Vec<String> =
-            row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}", width = *width)).collect();
-        let line = cells.join("  ");
-        let unguarded = index > 0 && listeners[index - 1].tag != TagState::Written;
-        writeln!(out, "{}", if unguarded { paint.red(line.trim_end()) } else { line.trim_end().to_owned() })?;
+    for column in columns.column_iter_mut() {
+        column.set_padding((0, 1));
+    }
+    let are_guarded = listeners.iter().map(|it| it.tag == TagState::Written);
+    for (line, is_guarded) in columns.lines().zip([true].into_iter().chain(are_guarded)) {
+        let line = line.trim_end();
+        writeln!(out, "{}", if is_guarded { line.to_owned() } else { paint.red(line) })?;
     }
     for sentence in listeners.iter().flat_map(|it| &it.not_opened) {
         writeln!(out, "NOT OPENED   {}", plain(sentence))?;

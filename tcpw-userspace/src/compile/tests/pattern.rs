@@ -125,7 +125,7 @@ fn a_user_pattern_is_tried_on_unknown() {
         (TextPattern::Exact(b"root"[..].into()), false),
     ] {
         let pattern = ClientPattern { origin: origin(), user: Some(user), host: all() };
-        let list = List { patterns: vec![pattern], except: None };
+        let list = List { patterns: smallvec::smallvec![pattern], except: None };
         assert_eq!(!Patterns::new(&tables, Names::Unknown).list(&list).is_empty(), passes, "{list:?}");
     }
 }
