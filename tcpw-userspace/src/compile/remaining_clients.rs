@@ -16,14 +16,14 @@ pub(super) const MAX_OWNERS: usize = 100;
 
 /// Clients that no rule took yet, and who took the others.
 pub(super) struct RemainingClients {
-    families: [Family; 2],
+    families: [FamilyOwners; 2],
     unknown: Option<usize>,
 }
 
 impl RemainingClients {
     /// No client is matched yet.
     pub(super) fn new(cells: [usize; 2]) -> Self {
-        Self { families: cells.map(Family::new), unknown: None }
+        Self { families: cells.map(FamilyOwners::new), unknown: None }
     }
 
     /// Whether a rule finds anybody left; `unknown` is whether it matches clients without address.
@@ -59,12 +59,12 @@ impl RemainingClients {
     }
 }
 
-struct Family {
+struct FamilyOwners {
     open: OpenCells,
     owners: Vec<u32>,
 }
 
-impl Family {
+impl FamilyOwners {
     fn new(cells: usize) -> Self {
         Self { open: OpenCells::new(cells), owners: vec![u32::MAX; cells] }
     }

@@ -4,7 +4,7 @@
 
 use tcpw_common::tag::PROVISIONAL;
 
-use super::{ledger, plan::LISTENERS, world::World};
+use super::{ledger, plan::LISTENERS, world::History};
 use crate::config::Mode;
 
 /// Reasons for which a held packet is not sent again, as the core counts them.
@@ -12,7 +12,7 @@ const GIVEN_UP: [&str; 5] =
     ["hold_waiting_full", "hold_given_up", "hold_abandoned", "names_limited", "undecided_by_command"];
 
 /// Looks at everything.
-pub(super) fn at_the_end(world: &mut World) {
+pub(super) fn at_the_end(world: &mut History) {
     let Some(daemon) = &world.daemon else { return };
     let footprint = daemon.core.footprint();
     if !daemon.core.is_enforcing() {
@@ -42,7 +42,7 @@ pub(super) fn at_the_end(world: &mut World) {
 }
 
 /// The files as they are now are in force.
-fn policy(world: &mut World) {
+fn policy(world: &mut History) {
     if world.ledger.is_fill_failed {
         return;
     }
@@ -56,7 +56,7 @@ fn policy(world: &mut World) {
 }
 
 /// Every listener has its names.
-fn tags(world: &mut World) {
+fn tags(world: &mut History) {
     if world.plan.conditions.fail_percent > 0 || world.ledger.is_fill_failed {
         return;
     }
@@ -73,7 +73,7 @@ fn tags(world: &mut World) {
 }
 
 /// Every refused attempt has its record.
-fn records(world: &mut World) {
+fn records(world: &mut History) {
     let mut missing = Vec::new();
     for (client, tally) in &world.ledger.tallies {
         let least = tally.refused_heard + tally.user_refused + u64::from(tally.redirected_heard > 0);
@@ -89,7 +89,7 @@ fn records(world: &mut World) {
 }
 
 /// Every attempt that was held was sent again, or is counted.
-fn releases(world: &mut World) {
+fn releases(world: &mut History) {
     if world.plan.config.mode == Mode::Audit {
         return;
     }

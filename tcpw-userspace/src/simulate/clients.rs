@@ -15,7 +15,7 @@ use super::{
     kernel::{Data, Packet, Passage},
     ledger,
     plan::{CLIENTS, Sends},
-    world::{Happening, MS, World},
+    world::{Happening, History, MS},
 };
 use crate::core::{Input, input::Arrived};
 use crate::redirect::Family;
@@ -31,12 +31,12 @@ pub(super) struct Client {
     pub(super) address: usize,
     syns: u32,
     sends: Sends,
-    pub(super) state: State,
+    pub(super) state: AttemptState,
 }
 
 /// How far an attempt is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum State {
+pub(super) enum AttemptState {
     /// The SYN was sent, and not answered.
     Connecting,
     /// The SYN was answered.
@@ -61,7 +61,7 @@ pub(super) fn address(ip: IpAddr) -> [u8; 16] {
 
 /// A client begins.
 pub(super) fn begins(
-    world: &mut World,
+    world: &mut History,
     (client, listener): (usize, usize),
     (port, isn, sends, syns): (u16, u32, Sends, u32),
 ) -> Option<usize> {
@@ -80,31 +80,31 @@ pub(super) fn begins(
         return None;
     }
     let number = world.clients.len();
-    world.clients.push(Client { flow, isn, address: client, syns, sends, state: State::Connecting });
+    world.clients.push(Client { flow, isn, address: client, syns, sends, state: AttemptState::Connecting });
     world.by_flow.insert(flow, number);
     Some(number)
 }
 
 /// A SYN is sent, for the first time or again.
-pub(super) fn sends_syn(world: &mut World, client: usize, number: u32) {
+pub(super) fn sends_syn(world: &mut History, client: usize, number: u32) {
     let Client { syns, state, .. } = world.clients[client];
-    if state != State::Connecting {
+    if state != AttemptState::Connecting {
         return;
     }
     if number >= syns {
-        world.clients[client].state = State::GaveUp;
+        world.clients[client].state = AttemptState::GaveUp;
         return world.note(|world| format!("client :{} gives up", world.clients[client].flow.client_port));
     }
     let wait_ms = 1000 << number;
     let at = world.now_ns + wait_ms * MS;
     syn_arrives(world, client, "sends SYN");
-    if world.clients[client].state == State::Connecting {
+    if world.clients[client].state == AttemptState::Connecting {
         world.at(at, Happening::Syn { client, number: number + 1 });
     }
 }
 
 /// A SYN arrives: its client's, or one that was held and is sent again.
-pub(super) fn syn_arrives(world: &mut World, client: usize, how: &str) {
+pub(super) fn syn_arrives(world: &mut History, client: usize, how: &str) {
     let Client { flow, isn, .. } = world.clients[client];
     let passage = world.kernel.receive(&Packet { flow, isn, completes: false, has_data: false });
     world.note(|world| {
@@ -112,23 +112,23 @@ pub(super) fn syn_arrives(world: &mut World, client: usize, how: &str) {
         format!("client :{} {how}: {passage:?} (generation {generation})", flow.client_port)
     });
     ledger::decided(world);
-    if world.clients[client].state != State::Connecting {
+    if world.clients[client].state != AttemptState::Connecting {
         return;
     }
     match passage {
         Passage::Drop => {}
-        Passage::Reset | Passage::Closed => world.clients[client].state = State::Over,
+        Passage::Reset | Passage::Closed => world.clients[client].state = AttemptState::Over,
         Passage::Pass if world.clients[client].syns == 1 => {
             // It sends nothing more: its handshake never comes to its end.
-            world.clients[client].state = State::GaveUp;
+            world.clients[client].state = AttemptState::GaveUp;
         }
         Passage::Pass => {
-            world.clients[client].state = State::Answered;
+            world.clients[client].state = AttemptState::Answered;
             let at = world.now_ns + 1 + world.chance(&[20, u64::from(flow.client_port)]).next() % (20 * MS);
             world.at(at, Happening::Ack { client, number: 0 });
         }
         Passage::Redirected => {
-            world.clients[client].state = State::Redirected;
+            world.clients[client].state = AttemptState::Redirected;
             let family = family_of(&flow);
             if let Some(listener) = world.kernel.redirect_listeners.get(&(flow.netns, family)).copied() {
                 let at = world.now_ns + world.delay_ns(&[21, u64::from(flow.client_port)]);
@@ -143,13 +143,13 @@ fn family_of(flow: &FlowKey) -> Family {
 }
 
 /// The last ACK of a handshake.
-pub(super) fn sends_ack(world: &mut World, client: usize, number: u32) {
+pub(super) fn sends_ack(world: &mut History, client: usize, number: u32) {
     let Client { state, sends, .. } = world.clients[client];
-    if state != State::Answered {
+    if state != AttemptState::Answered {
         return;
     }
     if number >= 5 {
-        world.clients[client].state = State::GaveUp;
+        world.clients[client].state = AttemptState::GaveUp;
         return;
     }
     if !ack_arrives(world, client, sends == Sends::Data) {
@@ -159,9 +159,9 @@ pub(super) fn sends_ack(world: &mut World, client: usize, number: u32) {
 }
 
 /// An ACK arrives: its client's, or one in its place; whether there is a connection then.
-pub(super) fn ack_arrives(world: &mut World, client: usize, has_data: bool) -> bool {
+pub(super) fn ack_arrives(world: &mut History, client: usize, has_data: bool) -> bool {
     let Client { flow, isn, state, .. } = world.clients[client];
-    if state != State::Answered {
+    if state != AttemptState::Answered {
         return true;
     }
     let passage = world.kernel.receive(&Packet { flow, isn, completes: true, has_data });
@@ -170,7 +170,7 @@ pub(super) fn ack_arrives(world: &mut World, client: usize, has_data: bool) -> b
     match passage {
         Passage::Pass => {
             let socket = world.kernel.established(flow, isn);
-            world.clients[client].state = State::Connected;
+            world.clients[client].state = AttemptState::Connected;
             world.note(|world| {
                 let waits = world.kernel.waiting.contains_key(&socket);
                 format!("client :{} is connected, socket {socket}, waits {waits}", flow.client_port)
@@ -183,16 +183,16 @@ pub(super) fn ack_arrives(world: &mut World, client: usize, has_data: bool) -> b
         }
         Passage::Drop => false,
         Passage::Reset | Passage::Redirected | Passage::Closed => {
-            world.clients[client].state = State::Over;
+            world.clients[client].state = AttemptState::Over;
             true
         }
     }
 }
 
 /// Data of a connection, or its end.
-pub(super) fn sends_data(world: &mut World, client: usize, socket: u64, number: u32) {
+pub(super) fn sends_data(world: &mut History, client: usize, socket: u64, number: u32) {
     if !world.kernel.connections.contains_key(&socket) {
-        world.clients[client].state = State::Over;
+        world.clients[client].state = AttemptState::Over;
         return;
     }
     let port = world.clients[client].flow.client_port;
@@ -212,15 +212,15 @@ pub(super) fn sends_data(world: &mut World, client: usize, socket: u64, number: 
     closes(world, client, socket);
 }
 
-fn closes(world: &mut World, client: usize, socket: u64) {
+fn closes(world: &mut History, client: usize, socket: u64) {
     world.kernel.connections.remove(&socket);
-    world.clients[client].state = State::Over;
+    world.clients[client].state = AttemptState::Over;
 }
 
 /// A datagram.
-pub(super) fn sends_datagram(world: &mut World, client: usize, left: u32) {
+pub(super) fn sends_datagram(world: &mut History, client: usize, left: u32) {
     if left == 0 {
-        world.clients[client].state = State::Over;
+        world.clients[client].state = AttemptState::Over;
         return;
     }
     datagram_arrives(world, client, "sends a datagram");
@@ -229,7 +229,7 @@ pub(super) fn sends_datagram(world: &mut World, client: usize, left: u32) {
 }
 
 /// A datagram arrives.
-pub(super) fn datagram_arrives(world: &mut World, client: usize, how: &str) {
+pub(super) fn datagram_arrives(world: &mut History, client: usize, how: &str) {
     let Client { flow, .. } = world.clients[client];
     let passage = world.kernel.receive(&Packet { flow, isn: 0, completes: false, has_data: false });
     world.note(|_| format!("client :{} {how}: {passage:?}", flow.client_port));
@@ -237,11 +237,11 @@ pub(super) fn datagram_arrives(world: &mut World, client: usize, how: &str) {
 }
 
 /// A redirected connection has come to its listener; which may be closed.
-pub(super) fn arrives(world: &mut World, client: usize, listener: u64) {
+pub(super) fn arrives(world: &mut History, client: usize, listener: u64) {
     let Client { flow, .. } = world.clients[client];
     let is_open = world.kernel.redirect_listeners.values().any(|open| *open == listener);
     if !is_open || world.daemon.is_none() {
-        world.clients[client].state = State::Over;
+        world.clients[client].state = AttemptState::Over;
         return;
     }
     let connection = ledger::redirected_arrives(world, client);

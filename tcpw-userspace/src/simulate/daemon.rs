@@ -7,8 +7,8 @@ use std::collections::VecDeque;
 
 use super::{
     host, ledger,
-    outside::{self, Outside, Work},
-    world::{Happening, MS, World, nanoseconds_of},
+    outside::{self, OutsideWork, Work},
+    world::{Happening, History, MS, nanoseconds_of},
 };
 use crate::core::{
     Core, Input,
@@ -17,7 +17,7 @@ use crate::core::{
 use tcpw_common::decide::{NO_ALLOW_TABLE, NO_DENY_TABLE};
 
 /// A daemon that runs.
-pub(super) struct Daemon {
+pub(super) struct RunningDaemon {
     pub(super) number: u64,
     pub(super) core: Core,
     /// It does something else until then.
@@ -26,11 +26,11 @@ pub(super) struct Daemon {
     /// Results reach it in the order they were sent in.
     last_result_ns: u64,
     is_reading_rings: bool,
-    pub(super) outside: Outside,
+    pub(super) outside: OutsideWork,
 }
 
 /// A daemon is started.
-pub(super) fn start(world: &mut World) {
+pub(super) fn start(world: &mut History) {
     if world.daemon.is_some() || world.is_over {
         return;
     }
@@ -52,14 +52,14 @@ pub(super) fn start(world: &mut World) {
         missing_before: flags.map(|flags| [NO_ALLOW_TABLE, NO_DENY_TABLE].map(|flag| flags & flag != 0)),
     };
     let core = Core::new(config, world.now());
-    world.daemon = Some(Daemon {
+    world.daemon = Some(RunningDaemon {
         number,
         core,
         busy_until_ns: 0,
         backlog: VecDeque::new(),
         last_result_ns: 0,
         is_reading_rings: false,
-        outside: Outside::default(),
+        outside: OutsideWork::default(),
     });
     world.note(|_| format!("daemon {number} starts"));
     feed(world, Input::Started(started));
@@ -68,7 +68,7 @@ pub(super) fn start(world: &mut World) {
 }
 
 /// The daemon ends. What is not pinned ends with it.
-pub(super) fn ends(world: &mut World, why: &str) {
+pub(super) fn ends(world: &mut History, why: &str) {
     let Some(daemon) = world.daemon.take() else { return };
     world.note(|_| format!("daemon {} ends: {why}", daemon.number));
     world.kernel.redirect_listeners.clear();
@@ -79,7 +79,7 @@ pub(super) fn ends(world: &mut World, why: &str) {
 }
 
 /// The core is handed something.
-pub(super) fn feed(world: &mut World, input: Input) {
+pub(super) fn feed(world: &mut History, input: Input) {
     let now = world.now();
     let now_ns = world.now_ns;
     let Some(daemon) = &mut world.daemon else { return };
@@ -118,14 +118,14 @@ fn short(text: &str) -> String {
 }
 
 /// When the core wants to be woken, if it is not busy.
-pub(super) fn deadline(world: &World) -> Option<u64> {
+pub(super) fn deadline(world: &History) -> Option<u64> {
     let daemon = world.daemon.as_ref()?;
     let deadline = nanoseconds_of(daemon.core.deadline()?);
     Some(deadline.max(daemon.busy_until_ns))
 }
 
 /// The kernel sees that the daemon lives.
-pub(super) fn sign_of_life(world: &mut World) {
+pub(super) fn sign_of_life(world: &mut History) {
     let now_ns = world.now_ns;
     if world.daemon.as_ref().is_some_and(|daemon| daemon.busy_until_ns <= now_ns) {
         world.kernel.alive_ns = Some(now_ns);
@@ -133,7 +133,7 @@ pub(super) fn sign_of_life(world: &mut World) {
 }
 
 /// The daemon is busy for a while.
-pub(super) fn stalls(world: &mut World, ms: u64) {
+pub(super) fn stalls(world: &mut History, ms: u64) {
     let until = world.now_ns + ms * MS;
     let Some(daemon) = &mut world.daemon else { return };
     daemon.busy_until_ns = daemon.busy_until_ns.max(until);
@@ -142,9 +142,9 @@ pub(super) fn stalls(world: &mut World, ms: u64) {
 }
 
 /// It goes on.
-pub(super) fn wake(world: &mut World, number: u64) {
+pub(super) fn wake(world: &mut History, number: u64) {
     let now_ns = world.now_ns;
-    let is_it = |daemon: &&mut Daemon| daemon.number == number && daemon.busy_until_ns <= now_ns;
+    let is_it = |daemon: &&mut RunningDaemon| daemon.number == number && daemon.busy_until_ns <= now_ns;
     let Some(daemon) = world.daemon.as_mut().filter(is_it) else { return };
     for input in std::mem::take(&mut daemon.backlog) {
         arrived(world, number, input);
@@ -152,7 +152,7 @@ pub(super) fn wake(world: &mut World, number: u64) {
 }
 
 /// Has the rings read soon, if there is something in them and attempts are judged.
-pub(super) fn look_at_rings(world: &mut World) {
+pub(super) fn look_at_rings(world: &mut History) {
     if world.kernel.events.is_empty() && world.kernel.holds.is_empty() {
         return;
     }
@@ -167,7 +167,7 @@ pub(super) fn look_at_rings(world: &mut World) {
 }
 
 /// The rings are read: held packets first, a few of each.
-pub(super) fn read_rings(world: &mut World, number: u64) {
+pub(super) fn read_rings(world: &mut History, number: u64) {
     let now_ns = world.now_ns;
     let Some(daemon) = world.daemon.as_mut().filter(|daemon| daemon.number == number) else { return };
     if daemon.busy_until_ns > now_ns {
@@ -189,7 +189,7 @@ pub(super) fn read_rings(world: &mut World, number: u64) {
 }
 
 /// Another second.
-pub(super) fn second(world: &mut World, number: u64) {
+pub(super) fn second(world: &mut History, number: u64) {
     if world.daemon.as_ref().is_none_or(|daemon| daemon.number != number) {
         return;
     }
@@ -207,7 +207,7 @@ pub(super) fn second(world: &mut World, number: u64) {
 }
 
 /// Sends a result to the daemon that runs: results arrive in the order they are sent in.
-pub(super) fn result(world: &mut World, delay_ns: u64, input: Input) {
+pub(super) fn result(world: &mut History, delay_ns: u64, input: Input) {
     let Some(daemon) = &mut world.daemon else { return };
     let at = (world.now_ns + delay_ns + 1000).max(daemon.last_result_ns + 1);
     if delay_ns == 0 {
@@ -218,21 +218,21 @@ pub(super) fn result(world: &mut World, delay_ns: u64, input: Input) {
 }
 
 /// Begins work whose result is sent when it is done.
-pub(super) fn begin(world: &mut World, delay_ns: u64, work: Work) {
+pub(super) fn begin(world: &mut History, delay_ns: u64, work: Work) {
     let Some(daemon) = &world.daemon else { return };
     let number = daemon.number;
     world.at(world.now_ns + delay_ns, Happening::Done(number, Box::new(work)));
 }
 
 /// Work is done.
-pub(super) fn done(world: &mut World, number: u64, work: Work) {
+pub(super) fn done(world: &mut History, number: u64, work: Work) {
     if world.daemon.as_ref().is_some_and(|daemon| daemon.number == number) {
         outside::finish(world, work);
     }
 }
 
 /// An input reaches the daemon it is for, if that runs still.
-pub(super) fn arrived(world: &mut World, number: u64, input: Input) {
+pub(super) fn arrived(world: &mut History, number: u64, input: Input) {
     if world.daemon.as_ref().is_some_and(|daemon| daemon.number == number) {
         feed(world, input);
     }

@@ -2,7 +2,7 @@
 //!
 //! In: orders. Out: reports, some time later.
 
-use super::{daemon, ledger, oracle::result_of, world::World};
+use super::{daemon, ledger, oracle::result_of, world::History};
 use crate::{
     core::{Input, action::HelperAction, input::HelperSaid},
     effects::wire::{Order, Report},
@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// Does what the core says to it.
-pub(super) fn acts(world: &mut World, action: HelperAction) {
+pub(super) fn acts(world: &mut History, action: HelperAction) {
     match action {
         HelperAction::Start(number) => {
             let said = if world.fails(&[70, number, world.daemons]) {
@@ -42,7 +42,7 @@ pub(super) fn acts(world: &mut World, action: HelperAction) {
     }
 }
 
-fn runs(world: &mut World, order: &Order) {
+fn runs(world: &mut History, order: &Order) {
     let Some(number) = world.daemon.as_ref().and_then(|daemon| daemon.outside.helper) else { return };
     let id = order.id;
     let key = [72, world.daemons, id];

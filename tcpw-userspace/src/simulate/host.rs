@@ -11,12 +11,12 @@ use tcpw_common::{
 
 use super::{
     clients, daemon,
-    kernel::Socket,
+    kernel::ListenerSocket,
     ledger,
-    plan::{CLIENTS, LISTENERS, Plan, What},
-    policies::Files,
+    plan::{CLIENTS, LISTENERS, Plan, StepKind},
+    policies::FileLines,
     random::chance_of,
-    world::{Happening, MS, World},
+    world::{Happening, History, MS},
 };
 use crate::{
     control::{LiveQuestion, Request},
@@ -109,21 +109,21 @@ const SERVICES: [SimulatedService; LISTENERS] = [
 
 /// Everything of the host that is not the kernel's.
 #[derive(Debug)]
-pub(super) struct Host {
+pub(super) struct HostState {
     /// Cookies of the listeners that listen.
     pub(super) cookies: [Option<u64>; LISTENERS],
     executed: [bool; LISTENERS],
     pub(super) hidden: [bool; LISTENERS],
     pub(super) do_scans_fail: bool,
     /// The files, and how often they changed.
-    pub(super) files: Files,
+    pub(super) files: FileLines,
     pub(super) version: u64,
     renamed: [u64; CLIENTS.len()],
     pub(super) resolver_hangs_until_ns: u64,
     requests: u64,
 }
 
-impl Host {
+impl HostState {
     pub(super) fn new(plan: &Plan) -> Self {
         Self {
             cookies: [None; LISTENERS],
@@ -198,7 +198,7 @@ pub(super) fn server_address(client: IpAddr) -> IpAddr {
 }
 
 /// Before the daemon starts.
-pub(super) fn begin(world: &mut World) {
+pub(super) fn begin(world: &mut History) {
     for (listener, service) in SERVICES.iter().enumerate() {
         for name in service.names {
             world.oracle.learn_names(&NamesSet::new([name]));
@@ -211,7 +211,7 @@ pub(super) fn begin(world: &mut World) {
 }
 
 /// A listener begins, if it does not listen.
-pub(super) fn listen(world: &mut World, listener: usize) {
+pub(super) fn listen(world: &mut History, listener: usize) {
     if world.host.cookies[listener].is_some() {
         return;
     }
@@ -221,13 +221,13 @@ pub(super) fn listen(world: &mut World, listener: usize) {
     let name = world.host.name(listener);
     let mut comm: Comm = [0; 16];
     comm.iter_mut().zip(name.bytes()).for_each(|(to, byte)| *to = byte);
-    let socket = Socket { netns, pid: pid_of(listener), protocol, local, tag: None };
+    let socket = ListenerSocket { netns, pid: pid_of(listener), protocol, local, tag: None };
     let cookie = world.kernel.listen(socket, comm, is_root);
     world.host.cookies[listener] = Some(cookie);
     world.note(|_| format!("{name} listens at port {port} of namespace {netns}, socket {cookie}"));
 }
 
-fn close(world: &mut World, listener: usize) {
+fn close(world: &mut History, listener: usize) {
     if let Some(cookie) = world.host.cookies[listener].take() {
         world.note(|_| format!("socket {cookie} is closed"));
         world.kernel.close(cookie);
@@ -237,7 +237,7 @@ fn close(world: &mut World, listener: usize) {
 }
 
 /// Marks UDP sockets that were bound before the programs ran.
-pub(super) fn mark_bound(world: &mut World) {
+pub(super) fn mark_bound(world: &mut History) {
     for socket in world.kernel.sockets.values_mut().filter(|socket| socket.protocol == UDP) {
         let flags = PROVISIONAL | BOUND_BEFORE;
         socket.tag.get_or_insert(Tag { names: 0, netns: socket.netns, pid: socket.pid, flags });
@@ -245,59 +245,59 @@ pub(super) fn mark_bound(world: &mut World) {
 }
 
 /// A step of the plan.
-pub(super) fn step(world: &mut World, index: usize) {
+pub(super) fn step(world: &mut History, index: usize) {
     let what = world.plan.steps[index].what.clone();
     world.note(|_| format!("STEP {what:?}"));
     match what {
-        What::Connect { client, listener, port, isn, sends, syns } => {
+        StepKind::Connect { client, listener, port, isn, sends, syns } => {
             let place = if listener + 1 == LISTENERS { 0 } else { listener };
             if let Some(client) = clients::begins(world, (client, place), (port, isn, sends, syns)) {
                 clients::sends_syn(world, client, 0);
             }
         }
-        What::Datagrams { client, listener, port, count } => {
+        StepKind::Datagrams { client, listener, port, count } => {
             let of = (port, 0, super::plan::Sends::Nothing, 1);
             if let Some(client) = clients::begins(world, (client, listener), of) {
                 clients::sends_datagram(world, client, count);
             }
         }
-        What::Edit { files } => {
+        StepKind::Edit { files } => {
             world.host.files = world.plan.files[files].clone();
             world.host.version += 1;
             let version = world.host.version;
             super::outside::files_changed(world, version);
         }
-        What::Listen { listener } => listen(world, listener),
-        What::Close { listener } => close(world, listener),
-        What::Execute { listener } => {
+        StepKind::Listen { listener } => listen(world, listener),
+        StepKind::Close { listener } => close(world, listener),
+        StepKind::Execute { listener } => {
             world.host.executed[listener] ^= true;
             world.kernel.executed(pid_of(listener));
         }
-        What::Hide { listener, is_hidden } => world.host.hidden[listener] = is_hidden,
-        What::ScansFail { is_so } => world.host.do_scans_fail = is_so,
-        What::Rename { client } => world.host.renamed[client] += 1,
-        What::ResolverHangs { ms } => {
+        StepKind::Hide { listener, is_hidden } => world.host.hidden[listener] = is_hidden,
+        StepKind::ScansFail { is_so } => world.host.do_scans_fail = is_so,
+        StepKind::Rename { client } => world.host.renamed[client] += 1,
+        StepKind::ResolverHangs { ms } => {
             world.host.resolver_hangs_until_ns = world.now_ns + ms * MS;
         }
-        What::HelperDies => {
+        StepKind::HelperDies => {
             let number = world.daemon.as_ref().and_then(|daemon| daemon.outside.helper);
             if let Some(number) = number {
                 let said = HelperSaid::Gone(Some("killed".into()));
                 daemon::result(world, 0, Input::Helper { number, said });
             }
         }
-        What::Stall { ms } => daemon::stalls(world, ms),
-        What::Kill { down_ms } => {
+        StepKind::Stall { ms } => daemon::stalls(world, ms),
+        StepKind::Kill { down_ms } => {
             daemon::ends(world, "it is killed");
             world.at(world.now_ns + down_ms * MS, Happening::Start);
         }
-        What::Terminate { down_ms } => {
+        StepKind::Terminate { down_ms } => {
             daemon::feed(world, Input::Terminate);
             world.at(world.now_ns + down_ms * MS, Happening::Start);
         }
-        What::Hangup => daemon::feed(world, Input::Hangup),
-        What::AskStatus => ask(world, Request::Status),
-        What::AskMatch { client, listener } => {
+        StepKind::Hangup => daemon::feed(world, Input::Hangup),
+        StepKind::AskStatus => ask(world, Request::Status),
+        StepKind::AskMatch { client, listener } => {
             let question = LiveQuestion {
                 daemon: world.host.name(listener).into(),
                 client: CLIENTS[client],
@@ -306,11 +306,11 @@ pub(super) fn step(world: &mut World, index: usize) {
             };
             ask(world, Request::Match(question));
         }
-        What::Detach => ask(world, Request::Detach),
+        StepKind::Detach => ask(world, Request::Detach),
     }
 }
 
-fn ask(world: &mut World, body: Request) {
+fn ask(world: &mut History, body: Request) {
     if world.daemon.is_none() {
         return;
     }

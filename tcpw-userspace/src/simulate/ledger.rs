@@ -13,12 +13,14 @@ use tcpw_common::{
     tag::{PROVISIONAL, Tag},
 };
 
-use super::{at_end, kernel::Decided, oracle::Case, plan::CLIENTS, random::chance_of, world::World};
+use super::{
+    at_end, kernel::Decided, oracle::JudgedAttempt, plan::CLIENTS, random::chance_of, world::History,
+};
 use crate::{
     core::{
         Action, Input,
         action::{Level, TagOrder, Write},
-        input::{Event, UserAnswer},
+        input::{KernelEvent, UserAnswer},
         policies::Rules,
     },
     evaluate::request::Verdict,
@@ -44,7 +46,7 @@ pub(super) struct Ledger {
     version_in_force: u64,
     /// The generation in force, as far as the core knows.
     core_generation: u32,
-    sockets: BTreeMap<u64, Socket>,
+    sockets: BTreeMap<u64, SocketHistory>,
     pub(super) connections: BTreeMap<u64, bool>,
     pub(super) is_fill_failed: bool,
     pub(super) has_ended: bool,
@@ -53,7 +55,7 @@ pub(super) struct Ledger {
 
 /// What became of the connection of a socket.
 #[derive(Clone, Copy, Debug, Default)]
-struct Socket {
+struct SocketHistory {
     client: usize,
     asked: Option<Tag>,
     is_refused: bool,
@@ -120,18 +122,18 @@ pub(super) fn number_of(question: &Question) -> u64 {
     chance_of(5, &bytes).next()
 }
 
-fn tally<'a>(world: &'a mut World, flow: &FlowKey) -> Option<&'a mut Tally> {
+fn tally<'a>(world: &'a mut History, flow: &FlowKey) -> Option<&'a mut Tally> {
     let client = *world.by_flow.get(flow)?;
     Some(world.ledger.tallies.entry(client).or_default())
 }
 
 /// The core is about to be handed an input.
 #[expect(clippy::wildcard_enum_match_arm, reason = "most have no rule of their own")]
-pub(super) fn told(world: &mut World, input: &Input) {
+pub(super) fn told(world: &mut History, input: &Input) {
     let number = world.daemon.as_ref().map_or(0, |daemon| daemon.number);
     match input {
         Input::Events(events) => events.iter().for_each(|event| {
-            if let Event::Decided(decision) = event
+            if let KernelEvent::Decided(decision) = event
                 && let Some(tally) = tally(world, &decision.flow())
             {
                 match decision.fate {
@@ -173,7 +175,7 @@ fn attempt_of(held: &Held) -> AttemptKey {
 
 /// The core wants something done.
 #[expect(clippy::wildcard_enum_match_arm, reason = "most have no rule of their own")]
-pub(super) fn acts(world: &mut World, action: &Action) {
+pub(super) fn acts(world: &mut History, action: &Action) {
     match action {
         Action::Record(record) => records(world, record),
         Action::Release { packet: Some(packet), .. } => {
@@ -213,12 +215,12 @@ pub(super) fn acts(world: &mut World, action: &Action) {
     }
 }
 
-fn broken(world: &mut World, rule: &'static str, flow: &FlowKey, what: &str) {
+fn broken(world: &mut History, rule: &'static str, flow: &FlowKey, what: &str) {
     let text = format!("{what}: client {} port {}", crate::events::ip(&flow.client), flow.client_port);
     world.breaks(rule, Some(flow.client_port), text);
 }
 
-fn records(world: &mut World, record: &Record) {
+fn records(world: &mut History, record: &Record) {
     let flow = FlowKey {
         netns: record.netns,
         client: super::clients::address(record.client.ip()),
@@ -269,7 +271,7 @@ fn records(world: &mut World, record: &Record) {
 
 /// The core is about to write to the kernel's tables.
 #[expect(clippy::wildcard_enum_match_arm, reason = "most have no rule of their own")]
-pub(super) fn writes(world: &mut World, write: &Write) {
+pub(super) fn writes(world: &mut History, write: &Write) {
     let (socket, is_allowed, mut tag) = match write {
         Write::RefuseWaiting(waiting) => (waiting.socket, false, waiting.pending.tag),
         Write::StopWaiting(socket) => (*socket, true, Tag::default()),
@@ -299,13 +301,19 @@ pub(super) fn writes(world: &mut World, write: &Write) {
     }
     let flow = world.clients[client].flow;
     let generation = world.ledger.core_generation;
-    let case =
-        Case { flow: &flow, names: tag.names, pid: tag.pid, generation, now_ns: world.now_ns, users: &users };
+    let case = JudgedAttempt {
+        flow: &flow,
+        names: tag.names,
+        pid: tag.pid,
+        generation,
+        now_ns: world.now_ns,
+        users: &users,
+    };
     is_right(world, &case, is_allowed, "the daemon");
 }
 
 /// Holds a verdict against the evaluator's.
-fn is_right(world: &mut World, case: &Case<'_>, is_allowed: bool, whose: &str) {
+fn is_right(world: &mut History, case: &JudgedAttempt<'_>, is_allowed: bool, whose: &str) {
     let verdict = if is_allowed { Verdict::Allow } else { Verdict::Refuse };
     let host = &world.host;
     let possible = world.oracle.verdicts(case, &|question| host.truth(question));
@@ -327,7 +335,7 @@ fn is_right(world: &mut World, case: &Case<'_>, is_allowed: bool, whose: &str) {
 }
 
 /// The kernel dealt with a packet.
-pub(super) fn decided(world: &mut World) {
+pub(super) fn decided(world: &mut History) {
     for decided in std::mem::take(&mut world.kernel.decided) {
         let Decided { flow, names, generation, pid, is_allowed, is_user_unknown, is_exempt, .. } = decided;
         if is_exempt {
@@ -349,38 +357,44 @@ pub(super) fn decided(world: &mut World) {
         for user in users {
             let users = [*user];
             let now_ns = world.now_ns;
-            let case = Case { flow: &flow, names, pid, generation, now_ns, users: &users };
+            let case = JudgedAttempt { flow: &flow, names, pid, generation, now_ns, users: &users };
             is_right(world, &case, is_allowed, "the kernel");
         }
     }
 }
 
 /// A handshake is complete.
-pub(super) fn connected(world: &mut World, client: usize, socket: u64) {
+pub(super) fn connected(world: &mut History, client: usize, socket: u64) {
     if let Some(connection) = world.kernel.connections.get(&socket)
         && connection.mark.is_some()
     {
         let asked = connection.asked;
-        world.ledger.sockets.insert(socket, Socket { client, asked, ..Socket::default() });
+        world.ledger.sockets.insert(socket, SocketHistory { client, asked, ..SocketHistory::default() });
     }
 }
 
 /// Data of a connection passed.
-pub(super) fn data_passed(world: &mut World, client: usize, socket: u64, by_deadline: Option<(Tag, u32)>) {
+pub(super) fn data_passed(world: &mut History, client: usize, socket: u64, by_deadline: Option<(Tag, u32)>) {
     let flow = world.clients[client].flow;
     if world.ledger.sockets.get(&socket).is_some_and(|socket| socket.is_refused) {
         broken(world, "no data of a refused connection pass", &flow, "they passed");
     }
     if let Some((tag, generation)) = by_deadline {
         let now_ns = world.now_ns;
-        let case =
-            Case { flow: &flow, names: tag.names, pid: tag.pid, generation, now_ns, users: &USERS[..1] };
+        let case = JudgedAttempt {
+            flow: &flow,
+            names: tag.names,
+            pid: tag.pid,
+            generation,
+            now_ns,
+            users: &USERS[..1],
+        };
         is_right(world, &case, true, "the deadline");
     }
 }
 
 /// A redirected connection reaches the daemon: its number.
-pub(super) fn redirected_arrives(world: &mut World, client: usize) -> u64 {
+pub(super) fn redirected_arrives(world: &mut History, client: usize) -> u64 {
     world.ledger.tallies.entry(client).or_default().arrivals += 1;
     let number = 1 + world.ledger.connections.len() as u64;
     world.ledger.connections.insert(number, false);
@@ -388,7 +402,7 @@ pub(super) fn redirected_arrives(world: &mut World, client: usize) -> u64 {
 }
 
 /// The daemon has done something with a redirected connection.
-pub(super) fn connection_done(world: &mut World, connection: u64) {
+pub(super) fn connection_done(world: &mut History, connection: u64) {
     match world.ledger.connections.insert(connection, true) {
         Some(false) => {}
         Some(true) | None => {
@@ -399,7 +413,7 @@ pub(super) fn connection_done(world: &mut World, connection: u64) {
 }
 
 /// A tag is written.
-pub(super) fn tags(world: &mut World, order: &TagOrder) {
+pub(super) fn tags(world: &mut History, order: &TagOrder) {
     let name = world.oracle.names_of(order.tag.names);
     if name.is_none() || order.tag.flags & PROVISIONAL != 0 {
         let what = format!("socket {}, names {}", order.cookie, order.tag.names);
@@ -408,12 +422,12 @@ pub(super) fn tags(world: &mut World, order: &TagOrder) {
 }
 
 /// A request is asked.
-pub(super) fn asked(world: &mut World, request: u64) {
+pub(super) fn asked(world: &mut History, request: u64) {
     world.ledger.requests.insert(request);
 }
 
 /// Texts were parsed that were read when the files had changed so often.
-pub(super) fn parsed(world: &mut World, rules: &Rules, version: u64) {
+pub(super) fn parsed(world: &mut History, rules: &Rules, version: u64) {
     let versions = &mut world.ledger.versions;
     match versions.iter_mut().find(|(known, _)| Arc::ptr_eq(&known.indexed, &rules.indexed)) {
         Some((_, known)) => *known = version.max(*known),
@@ -422,7 +436,7 @@ pub(super) fn parsed(world: &mut World, rules: &Rules, version: u64) {
 }
 
 /// A policy came into force.
-pub(super) fn in_force(world: &mut World, generation: u32) {
+pub(super) fn in_force(world: &mut History, generation: u32) {
     let Some(rules) = world.oracle.rules_of(generation) else { return };
     let mut versions = world.ledger.versions.iter();
     let known = versions.find(|(known, _)| Arc::ptr_eq(&known.indexed, &rules.indexed));
@@ -435,22 +449,22 @@ pub(super) fn in_force(world: &mut World, generation: u32) {
 }
 
 /// A slot could not be filled.
-pub(super) fn failed_to_fill(world: &mut World) {
+pub(super) fn failed_to_fill(world: &mut History) {
     world.ledger.is_fill_failed = true;
 }
 
 /// A command took too long.
-pub(super) fn command_timed_out(world: &mut World) {
+pub(super) fn command_timed_out(world: &mut History) {
     world.oracle.is_command_open = true;
 }
 
 /// The gate was removed: nothing is refused any more.
-pub(super) fn detached(world: &mut World) {
+pub(super) fn detached(world: &mut History) {
     world.ledger.sockets.clear();
 }
 
 /// The daemon ended: what it knew is lost.
-pub(super) fn daemon_ended(world: &mut World) {
+pub(super) fn daemon_ended(world: &mut History) {
     let ledger = &mut world.ledger;
     ledger.has_ended = true;
     ledger.requests.clear();
@@ -470,7 +484,7 @@ pub(super) fn daemon_ended(world: &mut World) {
 }
 
 /// What the core counted: whether it gave something up.
-pub(super) fn look_at_core(world: &mut World) {
+pub(super) fn look_at_core(world: &mut History) {
     let Some(daemon) = &world.daemon else { return };
     let counters = daemon.core.counters();
     let mut grown = Vec::new();
@@ -494,12 +508,12 @@ pub(super) fn look_at_core(world: &mut World) {
 }
 
 /// What the core counted under a name.
-pub(super) fn counted(world: &World, name: &str) -> u64 {
+pub(super) fn counted(world: &History, name: &str) -> u64 {
     world.ledger.counters.get(name).copied().unwrap_or_default()
 }
 
 /// The tables that the files say now.
-pub(super) fn tables_of_files(world: &World) -> Option<Tables> {
+pub(super) fn tables_of_files(world: &History) -> Option<Tables> {
     let texts = world.host.files.texts();
     let is_missing = world.host.files.allow.is_none() || world.host.files.deny.is_none();
     let parsed = crate::parse::parse(&texts);
@@ -509,7 +523,7 @@ pub(super) fn tables_of_files(world: &World) -> Option<Tables> {
 }
 
 /// A client, for a text.
-pub(super) fn client_text(world: &World, client: usize) -> String {
+pub(super) fn client_text(world: &History, client: usize) -> String {
     let known = &world.clients[client];
     format!("client {} port {}", CLIENTS[known.address], known.flow.client_port)
 }

@@ -28,10 +28,10 @@ mod world;
 pub use plant::Plant;
 
 use plan::Plan;
-use world::{Broken, World};
+use world::{Broken, History};
 
 /// What a history came to.
-struct Outcome {
+struct HistoryResult {
     broken: Option<Broken>,
     trace: Vec<String>,
     /// How many things happened.
@@ -40,7 +40,7 @@ struct Outcome {
 
 /// A seed whose history breaks a rule.
 #[derive(Clone, Debug)]
-pub struct Failure {
+pub struct BrokenSeed {
     /// The seed.
     pub seed: u64,
     /// The rule.
@@ -55,9 +55,9 @@ pub struct Failure {
 ///
 /// # Errors
 /// It breaks a rule.
-pub fn run(seed: u64, plant: Option<Plant>) -> Result<u64, Box<Failure>> {
+pub fn run(seed: u64, plant: Option<Plant>) -> Result<u64, Box<BrokenSeed>> {
     let plan = Plan::new(seed);
-    let Outcome { broken, happened, .. } = World::new(plan.clone(), plant, false).run();
+    let HistoryResult { broken, happened, .. } = History::new(plan.clone(), plant, false).run();
     match broken {
         None => Ok(happened),
         Some(broken) => Err(Box::new(shrink::failure(plan, plant, broken))),
@@ -67,11 +67,11 @@ pub fn run(seed: u64, plant: Option<Plant>) -> Result<u64, Box<Failure>> {
 /// Which rule the history of a seed breaks, if it breaks one; and how many things happened in it. Nothing is
 /// made shorter.
 pub fn breaks(seed: u64, plant: Option<Plant>) -> (Option<&'static str>, u64) {
-    let Outcome { broken, happened, .. } = World::new(Plan::new(seed), plant, false).run();
+    let HistoryResult { broken, happened, .. } = History::new(Plan::new(seed), plant, false).run();
     (broken.map(|broken| broken.rule), happened)
 }
 
 /// Everything that happens in the history of a seed.
 pub fn trace(seed: u64) -> Vec<String> {
-    World::new(Plan::new(seed), None, true).run().trace
+    History::new(Plan::new(seed), None, true).run().trace
 }

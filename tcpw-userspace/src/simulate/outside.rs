@@ -10,9 +10,9 @@ use tcpw_common::tag::{BOUND_BEFORE, Tag};
 
 use super::{
     clients, daemon, helper,
-    host::Host,
+    host::HostState,
     ledger, policies, scans,
-    world::{MS, World},
+    world::{History, MS},
 };
 use crate::{
     compile,
@@ -40,7 +40,7 @@ pub(super) enum Work {
     /// Texts are parsed.
     Parse { number: u64, texts: Box<Texts>, against: Option<(u32, Rules)>, version: u64 },
     /// A look for listeners.
-    Scan { scan: Scan, began_ns: u64, stamps: scans::Stamps },
+    Scan { scan: Scan, began_ns: u64, stamps: scans::PortStamps },
     /// The idle slot is filled.
     Fill(Box<Fill>),
     /// The policy before is settled.
@@ -63,7 +63,7 @@ pub(super) enum Work {
 
 /// What is being done for a daemon.
 #[derive(Debug, Default)]
-pub(super) struct Outside {
+pub(super) struct OutsideWork {
     /// When the thread that fills has nothing more to do.
     worker_free_ns: u64,
     /// The files are being read; and have to be once more.
@@ -77,7 +77,7 @@ pub(super) struct Outside {
 }
 
 /// Does what the core says.
-pub(super) fn carry_out(world: &mut World, action: Action) {
+pub(super) fn carry_out(world: &mut History, action: Action) {
     if world.daemon.is_none() {
         return;
     }
@@ -234,7 +234,7 @@ pub(super) fn carry_out(world: &mut World, action: Action) {
 }
 
 /// When the thread that fills is done with something that takes so long: from now on.
-fn worker(world: &mut World, took_ns: u64) -> u64 {
+fn worker(world: &mut History, took_ns: u64) -> u64 {
     let now_ns = world.now_ns;
     let Some(daemon) = &mut world.daemon else { return 0 };
     let free = daemon.outside.worker_free_ns.max(now_ns) + took_ns + 1;
@@ -242,7 +242,7 @@ fn worker(world: &mut World, took_ns: u64) -> u64 {
     free - now_ns
 }
 
-fn write(world: &mut World, write: Write) -> bool {
+fn write(world: &mut History, write: Write) -> bool {
     ledger::writes(world, &write);
     if let Write::LeaveBanner { key, .. } = &write
         && world.fails(&[61, u64::from(key.isn)])
@@ -258,7 +258,7 @@ fn write(world: &mut World, write: Write) -> bool {
     true
 }
 
-fn tag(world: &mut World, names: &[(u64, u32)], tags: &[TagOrder]) {
+fn tag(world: &mut History, names: &[(u64, u32)], tags: &[TagOrder]) {
     let mut tagged = Tagged::default();
     for (names, class) in names {
         if world.fails(&[62, *names, world.now_ns]) {
@@ -287,7 +287,7 @@ fn tag(world: &mut World, names: &[(u64, u32)], tags: &[TagOrder]) {
 }
 
 /// The files changed, or are to be read.
-pub(super) fn files_changed(world: &mut World, version: u64) {
+pub(super) fn files_changed(world: &mut History, version: u64) {
     let delay = world.delay_ns(&[63, version, world.now_ns]) / 4 + 50 * MS;
     let Some(daemon) = &mut world.daemon else { return };
     if daemon.outside.is_reading {
@@ -299,7 +299,7 @@ pub(super) fn files_changed(world: &mut World, version: u64) {
     daemon::begin(world, delay, Work::Read);
 }
 
-fn look_up(world: &mut World, question: Question) {
+fn look_up(world: &mut History, question: Question) {
     let key = [64, world.now_ns, ledger::number_of(&question)];
     if world.fails(&key) {
         return daemon::result(world, 0, Input::LookedUp { question, found: None });
@@ -310,7 +310,7 @@ fn look_up(world: &mut World, question: Question) {
 }
 
 /// Work is done: its result is sent.
-pub(super) fn finish(world: &mut World, work: Work) {
+pub(super) fn finish(world: &mut History, work: Work) {
     match work {
         Work::Read => {
             if world.fails(&[65, world.now_ns]) {
@@ -367,7 +367,7 @@ pub(super) fn finish(world: &mut World, work: Work) {
             daemon::result(world, 0, Input::LookedUp { question, found });
         }
         Work::AskUser { number, client } => {
-            let answer = match Host::user(client) {
+            let answer = match HostState::user(client) {
                 Some(user) => UserAnswer::Known(user.as_bytes().into()),
                 None => UserAnswer::Unknown(None),
             };
@@ -424,9 +424,9 @@ fn prepare(texts: &Texts, against: Option<(u32, Rules)>) -> Prepared {
     }
 }
 
-fn fill_slot(world: &mut World, fill: &Fill) -> Result<Box<Filled>, String> {
+fn fill_slot(world: &mut History, fill: &Fill) -> Result<Box<Filled>, String> {
     let config = &world.plan.config;
-    let policy = compile::compile(&compile::Input {
+    let policy = compile::compile(&compile::PolicySource {
         tables: fill.rules.tables(),
         listeners: &fill.names,
         exempt_networks: &config.exempt.addresses,

@@ -9,7 +9,7 @@ use tcpw_common::certified::WHOLE_NETNS;
 use super::{
     host,
     plan::LISTENERS,
-    world::{World, instant},
+    world::{History, instant},
 };
 use crate::{
     core::{
@@ -21,10 +21,10 @@ use crate::{
 };
 
 /// Stamps by network namespace, protocol and port.
-pub(super) type Stamps = BTreeMap<(u64, u16, u16), u64>;
+pub(super) type PortStamps = BTreeMap<(u64, u16, u16), u64>;
 
 /// When listeners of each port last came or went, by namespace, protocol and port; 0 is the whole namespace.
-pub(super) fn stamps(world: &World) -> Stamps {
+pub(super) fn stamps(world: &History) -> PortStamps {
     let mut stamps = BTreeMap::new();
     for listener in 0..LISTENERS {
         let (netns, port, protocol) = host::place_of(listener);
@@ -36,7 +36,7 @@ pub(super) fn stamps(world: &World) -> Stamps {
 }
 
 /// Listeners as a look would see them now.
-pub(super) fn seen(world: &World, is_wanted: impl Fn(usize) -> bool) -> Vec<Seen> {
+pub(super) fn seen(world: &History, is_wanted: impl Fn(usize) -> bool) -> Vec<Seen> {
     let host = &world.host;
     let all = (0..LISTENERS).filter(|listener| is_wanted(*listener) && !host.hidden[*listener]);
     all.filter_map(|listener| {
@@ -66,7 +66,7 @@ pub(super) fn seen(world: &World, is_wanted: impl Fn(usize) -> bool) -> Vec<Seen
 }
 
 /// What a look finds that began some time ago, with the stamps of then.
-pub(super) fn scanned(world: &World, scan: &Scan, began_ns: u64, before: &Stamps) -> Scanned {
+pub(super) fn scanned(world: &History, scan: &Scan, began_ns: u64, before: &PortStamps) -> Scanned {
     let is_all = *scan == Scan::All;
     let listeners = match scan {
         Scan::All => seen(world, |_| true),
@@ -87,7 +87,7 @@ pub(super) fn scanned(world: &World, scan: &Scan, began_ns: u64, before: &Stamps
     Scanned { listeners, is_all, incomplete, began: Some(instant(began_ns)), namespaces, marks_bound: true }
 }
 
-fn namespace(world: &World, netns: u64, before: &Stamps, began_ns: u64) -> NamespaceSeen {
+fn namespace(world: &History, netns: u64, before: &PortStamps, began_ns: u64) -> NamespaceSeen {
     let of_it = before.iter().filter(|((other, ..), _)| *other == netns);
     let stamps: HashMap<(u16, u16), u64> =
         of_it.map(|((_, protocol, port), stamp)| ((*protocol, *port), *stamp)).collect();

@@ -2,10 +2,10 @@
 
 use tcpw_common::{answer::Answer, layout::SPARE_WORDS};
 
-use super::Kernel;
+use super::SimulatedKernel;
 use crate::core::action::Write;
 
-impl Kernel {
+impl SimulatedKernel {
     /// One write; a banner that is taken back says whether it was there.
     pub(in crate::simulate) fn write(&mut self, write: &Write) -> bool {
         match write {
