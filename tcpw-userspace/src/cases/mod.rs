@@ -9,8 +9,8 @@ mod answer;
 mod bytes;
 mod case;
 mod lookup;
+mod recent_tables;
 mod run;
-mod shared;
 mod tables;
 
 pub use answer::{CaseAnswer, Difference, Id, MatchedRule};

@@ -13,7 +13,7 @@ use super::{
     bytes::JsonBytes,
     case::Case,
     lookup::{CaseLookup, PID, host_name},
-    shared::{RecentTables, Recognised},
+    recent_tables::{RecentTables, Recognised},
     tables::{CaseTables, TablesCache},
 };
 use crate::{
@@ -84,7 +84,7 @@ pub fn run(
     cache: &mut TablesCache,
 ) -> io::Result<CaseCounts> {
     let mut clerk = Clerk { name, answers, remarks, cache, count: CaseCounts::default() };
-    let mut shared = RecentTables::default();
+    let mut recent = RecentTables::default();
     let (mut line, mut short) = (Vec::new(), Vec::new());
     for number in 1.. {
         line.clear();
@@ -104,13 +104,13 @@ pub fn run(
         if text.is_empty() || text.starts_with(b"//") {
             continue;
         }
-        if let Some(tables) = shared.recognise(text, &mut short)
+        if let Some(tables) = recent.recognise(text, &mut short)
             && clerk.judge(number, &short, tables)?.is_ok()
         {
             continue;
         }
         match clerk.judge(number, text, [None; 2])? {
-            Ok(()) => shared.learn(text),
+            Ok(()) => recent.learn(text),
             Err(BadCase { column, message }) => {
                 let column = column + line.len() - line.trim_ascii_start().len();
                 clerk.refuse(number, &BadCase { column, message })?;

@@ -5,11 +5,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use serde::Serialize;
 
 use super::{
     Failure, Outcome,
+    check::TableName,
     in_use::{EMPTY, tables_in_use},
     meaning::{
         AllServices, FilteredBy, JsonDecision, JsonService, ReadTables, answer, clients, condition, end,
@@ -48,15 +49,6 @@ pub struct DiffArgs {
     /// Print one JSON document
     #[arg(long)]
     pub json: bool,
-}
-
-/// Which of the tables a file is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum TableName {
-    /// hosts.allow
-    Allow,
-    /// hosts.deny
-    Deny,
 }
 
 /// Prints which clients of which services are treated differently. Exit code 0 if none, 1 if some.

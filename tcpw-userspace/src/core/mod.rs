@@ -8,7 +8,7 @@
 //! `Step`s; [`Core::on`] and `Core::step` say which duty gets which input and step.
 
 pub mod action;
-mod answered;
+mod answer_facts;
 mod attempt;
 mod duty;
 mod facts;

@@ -9,7 +9,7 @@ use std::{
 
 use super::{
     Listener, MoreNames, NameSource,
-    held::SocketHolders,
+    holders::SocketHolders,
     names,
     process::ProcessInfo,
     proof::{ProcessFacts, claims, names_set},
@@ -47,26 +47,26 @@ impl<'a> Owners<'a> {
     }
 
     /// The listener; `None` if no holder is left.
-    pub(super) fn name(&mut self, held: SocketHolders) -> Option<Listener> {
-        for &pid in &held.holders {
+    pub(super) fn name(&mut self, opened: SocketHolders) -> Option<Listener> {
+        for &pid in &opened.holders {
             let read = || Owner::read(self.proc_root, pid, self.processes.get(&pid)?);
             self.known.entry(pid).or_insert_with(read);
         }
         let holders: Vec<&Owner> =
-            held.holders.iter().filter_map(|pid| self.known.get(pid)?.as_ref()).collect();
-        let (owner, mut named) = choose(&holders, &held.listening, held.maker)?;
-        let facts = ProcessFacts { process: &owner.process, maker: held.maker };
-        self.more_names.add(held.listening.local.port(), Some(facts), &mut named.claims);
+            opened.holders.iter().filter_map(|pid| self.known.get(pid)?.as_ref()).collect();
+        let (owner, mut named) = choose(&holders, &opened.listening, opened.maker)?;
+        let facts = ProcessFacts { process: &owner.process, maker: opened.maker };
+        self.more_names.add(opened.listening.local.port(), Some(facts), &mut named.claims);
         Some(Listener {
-            socket: Some(held.socket),
-            cookie: held.listening.cookie,
-            netns: held.listening.netns,
+            socket: Some(opened.socket),
+            cookie: opened.listening.cookie,
+            netns: opened.listening.netns,
             pid: owner.process.pid,
             resident: owner.process.pid,
-            holders: held.holders.iter().copied().collect(),
-            family: held.listening.family,
-            protocol: held.listening.protocol,
-            local: held.listening.local,
+            holders: opened.holders.iter().copied().collect(),
+            family: opened.listening.family,
+            protocol: opened.listening.protocol,
+            local: opened.listening.local,
             names: names_set(&named.claims),
             claims: named.claims,
             ident: named.ident,
@@ -76,8 +76,8 @@ impl<'a> Owners<'a> {
                 Vec::new()
             },
             found: named.found,
-            is_guarded: held.holders.iter().any(|pid| self.guarded.contains(pid)),
-            is_tunnel: held.listening.is_tunnel,
+            is_guarded: opened.holders.iter().any(|pid| self.guarded.contains(pid)),
+            is_tunnel: opened.listening.is_tunnel,
             service: named.service,
         })
     }

@@ -4,7 +4,7 @@
 //! Invariant: pure. No I/O, no thread, no clock, no time: a seed gives the same history always. What is
 //! simulated of the kernel is what tcpw-ebpf does; of the rest only what the core's inputs and actions show.
 //!
-//! `plan` says what will happen, `world` lets it happen, `daemon` hands it to the core, `outside`
+//! `plan` says what will happen, `history` lets it happen, `daemon` hands it to the core, `outside`
 //! carries the core's actions out, `kernel` and `host` are what they act on. `ledger` has the rules,
 //! `oracle` asks the reference evaluator, `shrink` makes a failing history short.
 
@@ -12,6 +12,7 @@ mod at_end;
 mod clients;
 mod daemon;
 mod helper;
+mod history;
 mod host;
 mod kernel;
 mod ledger;
@@ -23,12 +24,11 @@ mod policies;
 mod random;
 mod scans;
 mod shrink;
-mod world;
 
 pub use plant::Plant;
 
+use history::{Broken, History};
 use plan::Plan;
-use world::{Broken, History};
 
 /// What a history came to.
 struct HistoryResult {

@@ -5,9 +5,9 @@
 
 use super::{
     BrokenSeed, HistoryResult,
+    history::{Broken, History},
     plan::Plan,
     plant::Plant,
-    world::{Broken, History},
 };
 
 /// Histories that are tried at most.

@@ -20,7 +20,7 @@ use crate::{
     config::Resolve,
     core::{
         action::Action,
-        answered::AnswerFacts,
+        answer_facts::AnswerFacts,
         attempt::{Attempt, VerdictPurpose, answer_key},
         facts::{AttemptFacts, Learnt},
         footprint::FootprintEntry as Footprint,
@@ -46,7 +46,7 @@ pub(in crate::core) struct AttemptLookups {
     by_source: HashMap<Address, usize>,
     /// Oldest first; attempts that were decided since are skipped.
     deadlines: VecDeque<(Instant, u64)>,
-    answered: AnswerFacts,
+    answer_facts: AnswerFacts,
     queue: LookupQueue,
     counts: LookupLosses,
     said: LookupLosses,
@@ -71,7 +71,7 @@ impl AttemptLookups {
             by_question: HashMap::new(),
             by_source: HashMap::new(),
             deadlines: VecDeque::new(),
-            answered: AnswerFacts::new(settings.kept),
+            answer_facts: AnswerFacts::new(settings.kept),
             queue: LookupQueue::new(settings),
             counts: LookupLosses::default(),
             said: LookupLosses::default(),
@@ -85,17 +85,17 @@ impl AttemptLookups {
 
     /// The facts that may have decided an attempt, the likeliest first.
     pub(in crate::core) fn facts_of(&self, decision: &Decision, now: Instant) -> Vec<&AttemptFacts> {
-        self.answered.facts_at(&answer_key(decision), decision.time_ns, now)
+        self.answer_facts.facts_at(&answer_key(decision), decision.time_ns, now)
     }
 
     /// When the answer that decided an attempt was given, on CLOCK_BOOTTIME, in nanoseconds.
     pub(in crate::core) fn answered_ns(&self, decision: &Decision, now: Instant) -> Option<u64> {
-        self.answered.given_ns(&answer_key(decision), decision.time_ns, now)
+        self.answer_facts.given_ns(&answer_key(decision), decision.time_ns, now)
     }
 
     /// Whether an answer to all attempts of a key may still be in the kernel.
     pub(in crate::core) fn has_answered(&self, key: &AnswerKey, now: Instant) -> bool {
-        self.answered.has(key, now)
+        self.answer_facts.has(key, now)
     }
 
     /// Keeps the facts behind an answer.
@@ -106,12 +106,12 @@ impl AttemptLookups {
         now: Now,
         holds: Duration,
     ) {
-        self.answered.keep(key, facts, now, holds);
+        self.answer_facts.keep(key, facts, now, holds);
     }
 
     /// Whether the facts of every answer in force are kept here.
     pub(in crate::core) fn is_complete(&self) -> bool {
-        self.answered.is_complete()
+        self.answer_facts.is_complete()
     }
 
     /// Whether an attempt already waits: its client has retransmitted the SYN, which replaces the held packet.

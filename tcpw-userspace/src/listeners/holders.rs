@@ -59,8 +59,8 @@ impl OpenedSockets {
                     Err(_) => continue,
                 },
             };
-            if let Some(held) = known {
-                held.holders.insert(pid);
+            if let Some(opened) = known {
+                opened.holders.insert(pid);
                 is_holder = true;
             }
         }

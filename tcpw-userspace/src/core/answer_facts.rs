@@ -116,30 +116,30 @@ mod tests {
         Now { at: start.at + time, boot_ns: start.boot_ns + ms * 1_000_000, wall: start.wall + time }
     }
 
-    fn gave_up(answered: &AnswerFacts, time: Now, read: Now) -> Vec<bool> {
-        answered.facts_at(&KEY, time.boot_ns, read.at).into_iter().map(AttemptFacts::gave_up).collect()
+    fn gave_up(facts: &AnswerFacts, time: Now, read: Now) -> Vec<bool> {
+        facts.facts_at(&KEY, time.boot_ns, read.at).into_iter().map(AttemptFacts::gave_up).collect()
     }
 
     #[test]
     fn an_event_gets_the_facts_of_its_time_though_the_answer_was_replaced() {
-        let mut answered = AnswerFacts::new(10);
+        let mut facts = AnswerFacts::new(10);
         let mut unknown = AttemptFacts::default();
         unknown.give_up(after(5000).at);
-        answered.keep(KEY, unknown, after(0), Duration::from_secs(5));
-        answered.keep(KEY, AttemptFacts::default(), after(3000), Duration::from_secs(5));
-        assert_eq!(gave_up(&answered, after(2000), after(9000)), [true], "before the second answer");
-        assert_eq!(gave_up(&answered, after(4000), after(9000)), [false], "long after it");
-        assert_eq!(gave_up(&answered, after(3001), after(9000)), [false, true], "while it was written");
-        assert!(gave_up(&answered, after(2000), after(80_000)).is_empty(), "no event is that late");
+        facts.keep(KEY, unknown, after(0), Duration::from_secs(5));
+        facts.keep(KEY, AttemptFacts::default(), after(3000), Duration::from_secs(5));
+        assert_eq!(gave_up(&facts, after(2000), after(9000)), [true], "before the second answer");
+        assert_eq!(gave_up(&facts, after(4000), after(9000)), [false], "long after it");
+        assert_eq!(gave_up(&facts, after(3001), after(9000)), [false, true], "while it was written");
+        assert!(gave_up(&facts, after(2000), after(80_000)).is_empty(), "no event is that late");
     }
 
     #[test]
     fn the_facts_of_a_key_are_bounded_and_those_dropped_are_counted() {
-        let mut answered = AnswerFacts::new(10);
+        let mut facts = AnswerFacts::new(10);
         for number in 0..100 {
-            answered.keep(KEY, AttemptFacts::default(), after(number), Duration::from_secs(5));
+            facts.keep(KEY, AttemptFacts::default(), after(number), Duration::from_secs(5));
         }
-        assert_eq!(answered.facts_at(&KEY, after(100).boot_ns, after(100).at).len(), MOST_OF_A_KEY);
-        assert!(!answered.is_complete());
+        assert_eq!(facts.facts_at(&KEY, after(100).boot_ns, after(100).at).len(), MOST_OF_A_KEY);
+        assert!(!facts.is_complete());
     }
 }
