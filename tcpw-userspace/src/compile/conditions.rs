@@ -1,4 +1,4 @@
-//! What a client list hangs on, beside the address.
+//! What a client list depends on, beside the address.
 //!
 //! In: client lists. Out: for each the addresses where it matches whatever names, users and
 //! commands are; and beside them the addresses where it matches if one of some conditions holds.
@@ -208,7 +208,7 @@ impl<'a> Reader<'a, '_> {
         rest
     }
 
-    /// What a list hangs on.
+    /// What a list depends on.
     fn hangs_on(&self, list: &'a List<ClientPattern>) -> HangsOn {
         let mut all = HangsOn::default();
         for pattern in

@@ -33,7 +33,7 @@ pub enum AddressVerdict {
     Allow,
     /// Every such client is refused.
     Refuse,
-    /// It hangs on the client's name or user, or on something else an address does not tell.
+    /// It depends on the client's name or user, or on something else an address does not tell.
     Depends,
 }
 
@@ -212,7 +212,7 @@ impl DecidingRules {
     }
 }
 
-/// The cells of one family while they are painted.
+/// The cells of one family while their outcomes are computed.
 struct FamilyCells<'c, W> {
     cells: &'c Cells<W>,
     /// Cells whose search has not ended.

@@ -124,7 +124,7 @@ impl<'a> PatternRegions<'a> {
         }
     }
 
-    /// What a pattern that hangs on a name does.
+    /// What a pattern that depends on a name does.
     fn doubt(&self) -> Truth {
         match self.names {
             Names::Unknown => Truth::No,

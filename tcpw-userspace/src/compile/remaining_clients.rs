@@ -14,7 +14,7 @@ use super::{
 /// Most owners that are told of one rule.
 pub(super) const MAX_OWNERS: usize = 100;
 
-/// Clients that no rule took yet, and who took the others.
+/// Clients that no rule has matched yet, and which rule matched each of the others.
 pub(super) struct RemainingClients {
     families: [FamilyOwners; 2],
     unknown: Option<usize>,
@@ -26,7 +26,7 @@ impl RemainingClients {
         Self { families: cells.map(FamilyOwners::new), unknown: None }
     }
 
-    /// Whether a rule finds anybody left; `unknown` is whether it matches clients without address.
+    /// Whether a rule may match a client that is left; `unknown` is whether it matches clients without address.
     pub(super) fn is_open(&mut self, ranges: &[Ranges; 2], unknown: Truth) -> bool {
         (unknown != Truth::No && self.unknown.is_none())
             || self.families.iter_mut().zip(ranges).any(|(family, ranges)| family.is_open(ranges))

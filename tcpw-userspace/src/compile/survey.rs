@@ -49,7 +49,7 @@ pub struct Area {
     pub decision: RuleDecision,
 }
 
-/// Says who may reach what.
+/// Says which clients may reach which services.
 ///
 /// `lookup` is asked whether the users and groups of options exist.
 ///
@@ -124,7 +124,7 @@ pub(super) struct SurveyedRules {
     rules: Vec<SurveyedRule>,
     /// For each daemon list, its rules.
     by_list: HashMap<usize, Vec<usize>>,
-    /// What is said of those whom no rule matches.
+    /// What decides about clients that no rule matches.
     pub default: (Decider, Verdict),
 }
 

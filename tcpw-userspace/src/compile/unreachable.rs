@@ -95,7 +95,7 @@ pub fn unreachable(tables: &Tables) -> Vec<Unreachable> {
     .run(&policies)
 }
 
-/// A rule as it takes clients.
+/// A rule, and the clients that it covers.
 struct CoveringRule {
     rule: RuleIndex,
     list: usize,
@@ -141,7 +141,7 @@ pub(super) fn may_end_table(rule: &Rule) -> bool {
 
 /// What matches each service there can be; `None` if these are too many.
 ///
-/// `weights` is what painting the rules of each list costs.
+/// `weights` is what it costs to go through the rules of each list.
 fn policies(
     lists: &DaemonLists<'_>,
     servers: &[Vec<Truth>],

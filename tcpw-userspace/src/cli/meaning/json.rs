@@ -74,7 +74,7 @@ pub(in crate::cli) struct JsonDecision {
     /// Rules that may match before.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     before: Vec<JsonRule>,
-    /// On what that hangs.
+    /// What that depends on.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     hangs_on: Vec<&'static str>,
 }

@@ -1,4 +1,4 @@
-//! Sockets: who listens, what it carries, and the connections that came of it.
+//! Sockets: what listens, what it carries, and the connections that came of it.
 
 use std::net::{IpAddr, SocketAddr};
 

@@ -37,7 +37,7 @@ impl SimulatedKernel {
         true
     }
 
-    /// Watches who binds these UDP ports.
+    /// Watches which processes bind these UDP ports.
     pub(in crate::simulate) fn watch_udp_ports(&mut self, netns: u64, ports: impl IntoIterator<Item = u16>) {
         self.udp_ports.retain(|(other, _)| *other != netns);
         self.udp_ports.extend(ports.into_iter().map(|port| (netns, port)));
