@@ -26,7 +26,7 @@ impl RemainingClients {
         Self { families: cells.map(FamilyOwners::new), unknown: None }
     }
 
-    /// Whether a rule may match a client that is left; `unknown` is whether it matches clients without address.
+    /// Whether a rule may match a remaining client; `unknown`: whether it matches clients without address.
     pub(super) fn is_open(&mut self, ranges: &[Ranges; 2], unknown: Truth) -> bool {
         (unknown != Truth::No && self.unknown.is_none())
             || self.families.iter_mut().zip(ranges).any(|(family, ranges)| family.is_open(ranges))
