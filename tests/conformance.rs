@@ -15,7 +15,7 @@ use std::{
 
 use serde::Deserialize;
 use tcpw_userspace::{
-    cases::{Cache, judge, read},
+    cases::{TablesCache, judge, read},
     parse::{
         parse,
         text::{FileText, Texts},
@@ -38,7 +38,7 @@ fn every_case_agrees_with_libwrap() {
     assert_eq!(lines(&cases).count(), 620);
 
     let nowhere = PathBuf::from("/nonexistent");
-    let mut cache = Cache::new(Source::new(nowhere.clone(), nowhere));
+    let mut cache = TablesCache::new(Source::new(nowhere.clone(), nowhere));
     let (mut plain, mut agree, mut failures) = (0, 0, Vec::new());
     let mut listed: BTreeMap<&str, &str> =
         differences.iter().map(|listed| (listed.id.as_str(), listed.reason.as_str())).collect();

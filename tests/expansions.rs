@@ -9,7 +9,7 @@ use tcpw_userspace::{
     evaluate::{
         evaluate,
         judgement::{EffectAction, Judgement},
-        request::{Banner, HostName, Known, Lookup, Request},
+        request::{AccessRequest, Banner, HostName, Known, Lookup},
     },
     parse::{rule::Text, text::FileText},
 };
@@ -91,7 +91,7 @@ fn judge(case: &Case, option: &str) -> Judgement {
     };
     let (client_name, server_name) = (name(&case.client_name), name(&case.server_name));
     let daemons = [Text::from(case.daemon.as_bytes())];
-    let request = Request {
+    let request = AccessRequest {
         daemons: &daemons,
         client_address: case.client_addr.as_deref(),
         server_address: case.server_addr.as_deref(),
@@ -156,9 +156,9 @@ fn hostile_bytes_never_reach_a_shell() {
     for byte in 0..=255u8 {
         let name = HostName::Known([b'a', byte, b'z'].into());
         let user = [b'u', byte];
-        let request = Request {
+        let request = AccessRequest {
             known: Known { client_name: Some(&name), client_user: Some(&user), ..Known::default() },
-            ..Request::default()
+            ..AccessRequest::default()
         };
         let tables = tables(None, Some("ALL: ALL: spawn %n|%u|%c|%h\n"), BTreeMap::new());
         let judgement = evaluate(&tables, &request, &tcpw_userspace::evaluate::Unknown);

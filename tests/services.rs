@@ -16,7 +16,7 @@ use proptest::{prelude::*, sample::select, test_runner::TestRunner};
 use tcpw_common::{decide::decide, key::Query, outcome::Outcome};
 use tcpw_tests::policy::{address, borders, evaluated, tables, text};
 use tcpw_userspace::{
-    compile::{Input, Names, PolicyTables, Prefix, Trie, compile},
+    compile::{Names, PolicySource, PolicyTables, Prefix, PrefixTable, compile},
     evaluate::{Unknown, request::Verdict},
     names::NamesSet,
 };
@@ -227,7 +227,7 @@ fn agree(case: &Case) -> Result<(usize, usize), TestCaseError> {
         listeners.map(|(names, unproven)| NamesSet::new(names).with_unproven(unproven)).collect();
     listeners.extend(case.unproven.iter().map(|names| NamesSet::default().with_unproven(names)));
     let exempt_ports: Vec<u16> = case.exempt_port.into_iter().collect();
-    let input = Input {
+    let input = PolicySource {
         tables: &tables,
         listeners: &listeners,
         exempt_networks: &[],
@@ -299,7 +299,7 @@ fn agree(case: &Case) -> Result<(usize, usize), TestCaseError> {
 }
 
 /// No entry can be left out: none repeats the one above it, none is wholly covered.
-fn smallest<const N: usize>(trie: &Trie<[u8; N]>) -> Result<(), TestCaseError> {
+fn smallest<const N: usize>(trie: &PrefixTable<[u8; N]>) -> Result<(), TestCaseError> {
     // Sorted by address, then length: what is open above an entry is a stack.
     let mut open: Vec<(Prefix<[u8; N]>, u32, u128)> = Vec::new();
     let size = |bits: u8| {

@@ -1,7 +1,7 @@
 //! The daemon in memory: some histories break no rule, those that once did break none any more,
 //! and bugs that are put in on purpose are found.
 
-use tcpw_userspace::simulate::{Failure, Plant, breaks, run};
+use tcpw_userspace::simulate::{BrokenSeed, Plant, breaks, run};
 
 /// Seeds whose history broke a rule once.
 ///
@@ -21,8 +21,7 @@ use tcpw_userspace::simulate::{Failure, Plant, breaks, run};
 /// 729, 749, 847, 6219, 7098, 7865: where the proven names alone refuse, the daemon waited for facts of all names.
 const FOUND: &[u64] = &[
     123, 143, 393, 421, 729, 749, 847, 1231, 1271, 1398, 6219, 7098, 7865, 203_011, 206_922, 208_062,
-    211_621, 213_261, 213_716, 215_048, 220_695, 222_228, 223_379, 228_485,
-    430_361,
+    211_621, 213_261, 213_716, 215_048, 220_695, 222_228, 223_379, 228_485, 430_361,
 ];
 
 /// Seeds that are always run.
@@ -31,7 +30,7 @@ const SEEDS: u64 = 300;
 #[track_caller]
 fn must_be_kept(seed: u64) {
     if let Err(failure) = run(seed, None) {
-        let Failure { rule, what, history, .. } = *failure;
+        let BrokenSeed { rule, what, history, .. } = *failure;
         panic!("{}\nseed {seed}: broken: {rule}: {what}", history.join("\n"));
     }
 }

@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{effects::Settings as Effects, host, listeners::MoreNames, log::LogTarget, names::NamesSet};
 pub use arguments::{RunArgs, TableArgs};
-use file::File;
+use file::FileSettings;
 pub use resolve::{NAME_SERVER_PORTS, Resolve};
 
 /// Read if it exists; another one is named by `--config`, and must exist.
@@ -236,8 +236,10 @@ impl Config {
     pub fn load(path: Option<&Path>, flags: &RunArgs) -> Result<Self, ConfigError> {
         let default = Path::new(DEFAULT_PATH);
         let file = match std::fs::read_to_string(path.unwrap_or(default)) {
-            Ok(text) => File::parse(path.unwrap_or(default), &text)?,
-            Err(error) if path.is_none() && error.kind() == std::io::ErrorKind::NotFound => File::default(),
+            Ok(text) => FileSettings::parse(path.unwrap_or(default), &text)?,
+            Err(error) if path.is_none() && error.kind() == std::io::ErrorKind::NotFound => {
+                FileSettings::default()
+            }
             Err(error) => {
                 return Err(ConfigError::Unreadable {
                     path: path.unwrap_or(default).to_path_buf(),

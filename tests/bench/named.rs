@@ -17,7 +17,7 @@ use tcpw_tests::{
 };
 use tcpw_userspace::{
     evaluate::request::HostName,
-    resolve::{System, verified_name},
+    resolve::{SystemResolver, verified_name},
 };
 
 use crate::held::median;
@@ -87,7 +87,7 @@ fn look_up(sandbox: &Sandbox, address: IpAddr) -> Result<f64> {
         .run(|| {
             sandbox.mounts().run(|| {
                 let began = Instant::now();
-                let found = verified_name(address, &System);
+                let found = verified_name(address, &SystemResolver);
                 let took = began.elapsed();
                 ensure!(matches!(found.name, HostName::Known(_)), "{address} is {found:?}");
                 Ok(took.as_secs_f64() * 1e3)

@@ -7,7 +7,7 @@ use tcpw_tests::Sandbox;
 use tcpw_userspace::{
     evaluate::{
         Unknown, evaluate,
-        request::{Request, Verdict},
+        request::{AccessRequest, Verdict},
     },
     parse::{
         parse,
@@ -38,12 +38,12 @@ impl Prediction {
     pub(crate) fn allows(&self, client: IpAddr, server: IpAddr, service: &Service) -> bool {
         let daemons: Vec<Text> = service.names.iter().map(|name| name.as_bytes().into()).collect();
         let (client, server) = (service.spell(client), service.spell(server));
-        let request = Request {
+        let request = AccessRequest {
             daemons: &daemons,
             client_address: Some(&client),
             server_address: Some(&server),
             server_port: Some(service.port),
-            ..Request::default()
+            ..AccessRequest::default()
         };
         match evaluate(&self.tables, &request, &Unknown).verdict {
             Verdict::Allow => true,

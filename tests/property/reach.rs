@@ -15,7 +15,7 @@ use tcpw_userspace::{
     compile::unreachable,
     evaluate::{
         Observer, evaluate_with, numeric_host,
-        request::{Lookup, Request, RuleIndex},
+        request::{AccessRequest, Lookup, RuleIndex},
     },
     parse::rule::{ClientPattern, DaemonPattern, Table, Tables, Text},
 };
@@ -53,12 +53,12 @@ impl Observer for Matched {
 }
 
 fn matched(tables: &Tables, asked: Asked<'_>, lookup: &dyn Lookup) -> Vec<RuleIndex> {
-    let request = Request {
+    let request = AccessRequest {
         daemons: asked.names,
         client_address: asked.client,
         server_address: asked.server,
         server_port: asked.port,
-        ..Request::default()
+        ..AccessRequest::default()
     };
     let mut matched = Matched::default();
     evaluate_with(tables, &request, lookup, &mut matched);

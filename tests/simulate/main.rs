@@ -9,7 +9,7 @@ use std::{
 };
 
 use clap::Parser;
-use tcpw_userspace::simulate::{Failure, Plant, breaks, run, trace};
+use tcpw_userspace::simulate::{BrokenSeed, Plant, breaks, run, trace};
 
 #[derive(Parser)]
 struct Arguments {
@@ -85,7 +85,7 @@ fn main() -> ExitCode {
     if broken.is_empty() && arguments.plant.is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn tell(failure: &Failure) {
+fn tell(failure: &BrokenSeed) {
     failure.history.iter().for_each(|line| say(line));
     say(&format!("seed {}: broken: {}: {}", failure.seed, failure.rule, failure.what));
 }

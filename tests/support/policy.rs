@@ -14,7 +14,7 @@ use tcpw_userspace::{
         self,
         judgement::{EffectAction, Judgement},
         numeric_host,
-        request::{Lookup, Request, Verdict},
+        request::{AccessRequest, Lookup, Verdict},
     },
     events::ip,
     names::NamesSet,
@@ -62,7 +62,7 @@ pub fn compile(tables: &Tables, listeners: &[NamesSet]) -> Result<Policy, Compil
 /// # Errors
 /// They do not fit.
 pub fn compile_with(names: Names, tables: &Tables, listeners: &[NamesSet]) -> Result<Policy, CompileError> {
-    compile::compile(&compile::Input {
+    compile::compile(&compile::PolicySource {
         tables,
         listeners,
         exempt_networks: &[],
@@ -105,12 +105,12 @@ pub fn evaluated_with(tables: &Tables, names: &NamesSet, query: &Query, lookup: 
 pub fn judged(tables: &Tables, names: &NamesSet, query: &Query, lookup: &dyn Lookup) -> Judgement {
     let (client, server) = (numeric_host(ip(&query.client)), numeric_host(ip(&query.server)));
     let evaluate = |names: Vec<Text>| {
-        let request = Request {
+        let request = AccessRequest {
             daemons: &names,
             client_address: Some(&client),
             server_address: Some(&server),
             server_port: Some(query.port),
-            ..Request::default()
+            ..AccessRequest::default()
         };
         evaluate::evaluate(tables, &request, lookup)
     };

@@ -6,7 +6,7 @@ use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
 use super::{
-    bytes::Bytes,
+    bytes::JsonBytes,
     case::{Case, Expect},
     lookup::PID,
 };
@@ -44,9 +44,9 @@ impl fmt::Display for Id<'_> {
 
 /// The rule that decided: `allow:LINE`, `deny:LINE` or `none`; libwrap's line number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Matched(Option<(TableKind, u32)>);
+pub struct MatchedRule(Option<(TableKind, u32)>);
 
-impl Matched {
+impl MatchedRule {
     /// The rule of an index.
     pub fn of(tables: &Tables, index: Option<RuleIndex>) -> Self {
         let number = |index: RuleIndex| rule(tables, index).map(|rule| (index.table, rule.number));
@@ -54,7 +54,7 @@ impl Matched {
     }
 }
 
-impl fmt::Display for Matched {
+impl fmt::Display for MatchedRule {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             None => out.write_str("none"),
@@ -64,7 +64,7 @@ impl fmt::Display for Matched {
     }
 }
 
-impl Serialize for Matched {
+impl Serialize for MatchedRule {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
     }
@@ -94,13 +94,13 @@ const UMASK: u32 = 0o022;
 
 /// What is printed for a case.
 #[derive(Debug, Serialize)]
-pub struct Answer<'a> {
+pub struct CaseAnswer<'a> {
     /// Which case.
     pub id: Id<'a>,
     /// `allow` or `deny`.
     pub verdict: &'static str,
     /// The rule.
-    pub matched: Matched,
+    pub matched: MatchedRule,
     /// What decided.
     pub via: &'static str,
     /// libwrap's warnings and errors, in its words.
@@ -128,10 +128,10 @@ pub struct Answer<'a> {
     pub rule: Option<RuleIndex>,
 }
 
-impl<'a> Answer<'a> {
+impl<'a> CaseAnswer<'a> {
     /// Words a judgement.
     pub fn new(id: Id<'a>, tables: &Tables, judgement: Judgement) -> Self {
-        let effects = Effects::of(&judgement.effects);
+        let effects = OptionEffects::of(&judgement.effects);
         // A process that another program replaces, or that ends, shows nothing of what was set in it.
         let stays = !matches!(judgement.reason, Reason::Twist | Reason::Exit);
         let mut warnings = judgement.warnings;
@@ -147,7 +147,7 @@ impl<'a> Answer<'a> {
                 Verdict::Allow => "allow",
                 Verdict::Refuse => "deny",
             },
-            matched: Matched::of(tables, judgement.rule),
+            matched: MatchedRule::of(tables, judgement.rule),
             via: via(judgement.reason),
             severity: judgement.severity.filter(|_| stays).map(priority),
             warnings,
@@ -177,12 +177,13 @@ impl<'a> Answer<'a> {
             Expect::Deny => "deny",
         };
         check("verdict", self.verdict.into(), Some(expect.into()));
-        let text = |text: &Option<Bytes<'_>>| text.as_ref().map(|text| quoted_bytes(&text.0));
+        let text = |text: &Option<JsonBytes<'_>>| text.as_ref().map(|text| quoted_bytes(&text.0));
         check("matched", self.matched.to_string(), text(&case.matched));
         check("via", self.via.into(), text(&case.via));
-        let list = |texts: &Option<Vec<Bytes<'_>>>| {
-            let shown =
-                |texts: &Vec<Bytes<'_>>| texts.iter().map(|text| quoted_bytes(&text.0)).collect::<Vec<_>>();
+        let list = |texts: &Option<Vec<JsonBytes<'_>>>| {
+            let shown = |texts: &Vec<JsonBytes<'_>>| {
+                texts.iter().map(|text| quoted_bytes(&text.0)).collect::<Vec<_>>()
+            };
             texts.as_ref().map(|texts| list_of(&shown(texts)))
         };
         check("warnings", list_of(&self.warnings), list(&case.warnings));
@@ -208,7 +209,7 @@ fn list_of(texts: &[String]) -> String {
 
 /// What the options did, one after the other.
 #[derive(Default)]
-struct Effects {
+struct OptionEffects {
     spawned: Vec<String>,
     killed: bool,
     banner: Vec<u8>,
@@ -217,7 +218,7 @@ struct Effects {
     rfc931: Option<u32>,
 }
 
-impl Effects {
+impl OptionEffects {
     fn of(effects: &[Effect]) -> Self {
         let mut all = Self::default();
         for effect in effects {

@@ -8,26 +8,26 @@ use serde::de::{Deserialize, Deserializer, Error, Visitor};
 
 /// A JSON string as bytes; borrowed from the input unless it has escapes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Bytes<'a>(pub Cow<'a, [u8]>);
+pub struct JsonBytes<'a>(pub Cow<'a, [u8]>);
 
-impl<'de: 'a, 'a> Deserialize<'de> for Bytes<'a> {
+impl<'de: 'a, 'a> Deserialize<'de> for JsonBytes<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Strings;
 
         impl<'de> Visitor<'de> for Strings {
-            type Value = Bytes<'de>;
+            type Value = JsonBytes<'de>;
 
             fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
                 out.write_str("a string")
             }
 
-            fn visit_borrowed_bytes<E: Error>(self, bytes: &'de [u8]) -> Result<Bytes<'de>, E> {
+            fn visit_borrowed_bytes<E: Error>(self, bytes: &'de [u8]) -> Result<JsonBytes<'de>, E> {
                 // Raw bytes, surrogates cannot be among them.
-                Ok(Bytes(Cow::Borrowed(bytes)))
+                Ok(JsonBytes(Cow::Borrowed(bytes)))
             }
 
-            fn visit_bytes<E: Error>(self, bytes: &[u8]) -> Result<Bytes<'de>, E> {
-                Ok(Bytes(Cow::Owned(unescaped(bytes))))
+            fn visit_bytes<E: Error>(self, bytes: &[u8]) -> Result<JsonBytes<'de>, E> {
+                Ok(JsonBytes(Cow::Owned(unescaped(bytes))))
             }
         }
 
@@ -58,7 +58,7 @@ mod tests {
     use super::*;
 
     fn read(json: &str) -> Vec<u8> {
-        serde_json::from_str::<Bytes<'_>>(json).unwrap().0.into_owned()
+        serde_json::from_str::<JsonBytes<'_>>(json).unwrap().0.into_owned()
     }
 
     #[test]
@@ -70,6 +70,6 @@ mod tests {
 
     #[test]
     fn plain_strings_are_borrowed() {
-        assert!(matches!(serde_json::from_str(r#""10.1.2.3""#), Ok(Bytes(Cow::Borrowed(_)))));
+        assert!(matches!(serde_json::from_str(r#""10.1.2.3""#), Ok(JsonBytes(Cow::Borrowed(_)))));
     }
 }

@@ -8,7 +8,7 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-use super::bytes::Bytes;
+use super::bytes::JsonBytes;
 
 /// A case: tables, a request, and perhaps the answer that is expected.
 #[derive(Debug, Default)]
@@ -22,19 +22,19 @@ pub struct Case<'a> {
     /// Pattern files and banners: texts by their paths.
     pub files: Option<&'a RawValue>,
     /// Name of the daemon.
-    pub daemon: Bytes<'a>,
+    pub daemon: JsonBytes<'a>,
     /// Client address; null: unknown.
-    pub client_addr: Option<Bytes<'a>>,
+    pub client_addr: Option<JsonBytes<'a>>,
     /// Client name; null: unknown; "paranoid": name and address disagree.
-    pub client_name: Option<Bytes<'a>>,
+    pub client_name: Option<JsonBytes<'a>>,
     /// Client user; null: unknown.
-    pub client_user: Option<Bytes<'a>>,
+    pub client_user: Option<JsonBytes<'a>>,
     /// Client port; null: no socket.
     pub client_port: Option<u16>,
     /// Server address; null: unknown.
-    pub server_addr: Option<Bytes<'a>>,
+    pub server_addr: Option<JsonBytes<'a>>,
     /// Server name, as `client_name`.
-    pub server_name: Option<Bytes<'a>>,
+    pub server_name: Option<JsonBytes<'a>>,
     /// Server port; null: no socket.
     pub server_port: Option<u16>,
     /// The daemon serves more than one client.
@@ -42,20 +42,20 @@ pub struct Case<'a> {
     /// The expected verdict; without it nothing is compared.
     pub expect: Option<Expect>,
     /// The expected rule: `allow:LINE`, `deny:LINE` or `none`.
-    pub matched: Option<Bytes<'a>>,
+    pub matched: Option<JsonBytes<'a>>,
     /// What is expected to decide.
-    pub via: Option<Bytes<'a>>,
+    pub via: Option<JsonBytes<'a>>,
     /// Expected warnings. With `via` and these the case is a whole answer: commands,
     /// banners and a priority that it does not name are expected not to be.
-    pub warnings: Option<Vec<Bytes<'a>>>,
+    pub warnings: Option<Vec<JsonBytes<'a>>>,
     /// Expected priority of the log line.
-    pub severity: Option<Bytes<'a>>,
+    pub severity: Option<JsonBytes<'a>>,
     /// Commands that are expected to be run.
-    pub spawned: Option<Vec<Bytes<'a>>>,
+    pub spawned: Option<Vec<JsonBytes<'a>>>,
     /// The expected banner.
-    pub banner: Option<Bytes<'a>>,
+    pub banner: Option<JsonBytes<'a>>,
     /// The expected file mode mask.
-    pub umask: Option<Bytes<'a>>,
+    pub umask: Option<JsonBytes<'a>>,
     /// The expected niceness.
     pub nice: Option<i32>,
     /// The expected time limit of user look-ups.
@@ -75,7 +75,7 @@ pub enum Expect {
 /// The name of a field.
 #[derive(Deserialize)]
 #[serde(field_identifier, rename_all = "snake_case")]
-enum Field {
+enum CaseField {
     Id,
     Allow,
     Deny,
@@ -155,34 +155,34 @@ impl<'de: 'a, 'a> Deserialize<'de> for Case<'a> {
                 let mut has_daemon = false;
                 while let Some(field) = map.next_key()? {
                     match field {
-                        Field::Id => case.id = map.next_value()?,
+                        CaseField::Id => case.id = map.next_value()?,
                         // Null is not the same as absent.
-                        Field::Allow => case.allow = Some(map.next_value()?),
-                        Field::Deny => case.deny = Some(map.next_value()?),
-                        Field::Files => case.files = map.next_value()?,
-                        Field::Daemon => {
+                        CaseField::Allow => case.allow = Some(map.next_value()?),
+                        CaseField::Deny => case.deny = Some(map.next_value()?),
+                        CaseField::Files => case.files = map.next_value()?,
+                        CaseField::Daemon => {
                             case.daemon = map.next_value()?;
                             has_daemon = true;
                         }
-                        Field::ClientAddr => case.client_addr = map.next_value()?,
-                        Field::ClientName => case.client_name = map.next_value()?,
-                        Field::ClientUser => case.client_user = map.next_value()?,
-                        Field::ClientPort => case.client_port = map.next_value()?,
-                        Field::ServerAddr => case.server_addr = map.next_value()?,
-                        Field::ServerName => case.server_name = map.next_value()?,
-                        Field::ServerPort => case.server_port = map.next_value()?,
-                        Field::Resident => case.resident = map.next_value()?,
-                        Field::Expect => case.expect = map.next_value()?,
-                        Field::Matched => case.matched = map.next_value()?,
-                        Field::Via => case.via = map.next_value()?,
-                        Field::Warnings => case.warnings = map.next_value()?,
-                        Field::Severity => case.severity = map.next_value()?,
-                        Field::Spawned => case.spawned = map.next_value()?,
-                        Field::Banner => case.banner = map.next_value()?,
-                        Field::Umask => case.umask = map.next_value()?,
-                        Field::Nice => case.nice = map.next_value()?,
-                        Field::Rfc931 => case.rfc931 = map.next_value()?,
-                        Field::Other(name) => {
+                        CaseField::ClientAddr => case.client_addr = map.next_value()?,
+                        CaseField::ClientName => case.client_name = map.next_value()?,
+                        CaseField::ClientUser => case.client_user = map.next_value()?,
+                        CaseField::ClientPort => case.client_port = map.next_value()?,
+                        CaseField::ServerAddr => case.server_addr = map.next_value()?,
+                        CaseField::ServerName => case.server_name = map.next_value()?,
+                        CaseField::ServerPort => case.server_port = map.next_value()?,
+                        CaseField::Resident => case.resident = map.next_value()?,
+                        CaseField::Expect => case.expect = map.next_value()?,
+                        CaseField::Matched => case.matched = map.next_value()?,
+                        CaseField::Via => case.via = map.next_value()?,
+                        CaseField::Warnings => case.warnings = map.next_value()?,
+                        CaseField::Severity => case.severity = map.next_value()?,
+                        CaseField::Spawned => case.spawned = map.next_value()?,
+                        CaseField::Banner => case.banner = map.next_value()?,
+                        CaseField::Umask => case.umask = map.next_value()?,
+                        CaseField::Nice => case.nice = map.next_value()?,
+                        CaseField::Rfc931 => case.rfc931 = map.next_value()?,
+                        CaseField::Other(name) => {
                             if let Some(known) = misspelt(&name) {
                                 let text = format!("unknown field \"{name}\": perhaps \"{known}\"");
                                 return Err(A::Error::custom(text));
@@ -201,28 +201,28 @@ impl<'de: 'a, 'a> Deserialize<'de> for Case<'a> {
 
 /// The files of a case, in its order.
 #[derive(Debug, Default)]
-pub(super) struct Files<'a>(pub(super) Vec<(Bytes<'a>, Bytes<'a>)>);
+pub(super) struct CaseFiles<'a>(pub(super) Vec<(JsonBytes<'a>, JsonBytes<'a>)>);
 
-impl<'de: 'a, 'a> Deserialize<'de> for Files<'a> {
+impl<'de: 'a, 'a> Deserialize<'de> for CaseFiles<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Entries;
+        struct FilesVisitor;
 
-        impl<'de> Visitor<'de> for Entries {
-            type Value = Files<'de>;
+        impl<'de> Visitor<'de> for FilesVisitor {
+            type Value = CaseFiles<'de>;
 
             fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
                 out.write_str("an object of texts by their paths")
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Files<'de>, A::Error> {
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<CaseFiles<'de>, A::Error> {
                 let mut files = Vec::new();
                 while let Some(entry) = map.next_entry()? {
                     files.push(entry);
                 }
-                Ok(Files(files))
+                Ok(CaseFiles(files))
             }
         }
 
-        deserializer.deserialize_map(Entries)
+        deserializer.deserialize_map(FilesVisitor)
     }
 }

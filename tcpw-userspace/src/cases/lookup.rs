@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{bytes::Bytes, tables::found};
+use super::{bytes::JsonBytes, tables::found};
 use crate::{
     evaluate::request::{Banner, CommandResult, HostName, Lookup, Purpose},
     parse::text::FileText,
@@ -31,10 +31,10 @@ const GROUPS: [&str; 38] = [
 ];
 
 /// The answers of a case.
-pub(super) struct Given<'a>(pub(super) &'a BTreeMap<PathBuf, FileText>);
+pub(super) struct CaseLookup<'a>(pub(super) &'a BTreeMap<PathBuf, FileText>);
 
 /// A name as a program gives it to libwrap.
-pub(super) fn host_name(name: Option<&Bytes<'_>>) -> HostName {
+pub(super) fn host_name(name: Option<&JsonBytes<'_>>) -> HostName {
     match name.map(|name| name.0.as_ref()) {
         None => HostName::Unknown,
         Some(b"paranoid") => HostName::Paranoid,
@@ -42,7 +42,7 @@ pub(super) fn host_name(name: Option<&Bytes<'_>>) -> HostName {
     }
 }
 
-impl Lookup for Given<'_> {
+impl Lookup for CaseLookup<'_> {
     fn user_exists(&self, name: &[u8]) -> bool {
         USERS.iter().any(|user| user.as_bytes() == name)
     }
@@ -87,7 +87,7 @@ mod tests {
 
     macro_rules! ends {
         ($($name:ident: $command:expr => $status:expr;)*) => { $(#[test] fn $name() {
-            let result = Given(&BTreeMap::new()).run(Purpose::Spawn, $command.as_bytes());
+            let result = CaseLookup(&BTreeMap::new()).run(Purpose::Spawn, $command.as_bytes());
             assert_eq!(result, CommandResult::Exited($status));
         })* };
     }

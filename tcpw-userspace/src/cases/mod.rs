@@ -9,13 +9,13 @@ mod answer;
 mod bytes;
 mod case;
 mod lookup;
+mod recent_tables;
 mod run;
-mod shared;
 mod tables;
 
-pub use answer::{Answer, Difference, Id, Matched};
+pub use answer::{CaseAnswer, Difference, Id, MatchedRule};
 pub(crate) use answer::{priority, rule, via};
-pub use bytes::Bytes;
+pub use bytes::JsonBytes;
 pub use case::{Case, Expect};
-pub use run::{BadCase, Count, judge, read, run};
-pub use tables::{Cache, Policy};
+pub use run::{BadCase, CaseCounts, judge, read, run};
+pub use tables::{CaseTables, TablesCache};

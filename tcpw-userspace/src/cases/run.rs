@@ -9,17 +9,17 @@ use std::{
 use memchr::memchr;
 
 use super::{
-    answer::{Answer, Id, rule},
-    bytes::Bytes,
+    answer::{CaseAnswer, Id, rule},
+    bytes::JsonBytes,
     case::Case,
-    lookup::{Given, PID, host_name},
-    shared::{Recognised, Shared},
-    tables::{Cache, Policy},
+    lookup::{CaseLookup, PID, host_name},
+    recent_tables::{RecentTables, Recognised},
+    tables::{CaseTables, TablesCache},
 };
 use crate::{
     evaluate::{
         quoted_bytes,
-        request::{Known, Request},
+        request::{AccessRequest, Known},
     },
     parse::rule::{Origin, Text},
 };
@@ -29,7 +29,7 @@ const LINE_BYTES: usize = 256 << 20;
 
 /// What became of the cases.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Count {
+pub struct CaseCounts {
     /// Cases that were judged.
     pub cases: u64,
     /// Those that say what they expect.
@@ -40,7 +40,7 @@ pub struct Count {
     pub bad: u64,
 }
 
-impl fmt::Display for Count {
+impl fmt::Display for CaseCounts {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { cases, compared, differing, bad } = self;
         let s = |count: u64| if count == 1 { "" } else { "s" };
@@ -81,10 +81,10 @@ pub fn run(
     mut input: BufReader<impl Read>,
     answers: impl Write,
     remarks: &mut dyn Write,
-    cache: &mut Cache,
-) -> io::Result<Count> {
-    let mut clerk = Clerk { name, answers, remarks, cache, count: Count::default() };
-    let mut shared = Shared::default();
+    cache: &mut TablesCache,
+) -> io::Result<CaseCounts> {
+    let mut clerk = Clerk { name, answers, remarks, cache, count: CaseCounts::default() };
+    let mut recent = RecentTables::default();
     let (mut line, mut short) = (Vec::new(), Vec::new());
     for number in 1.. {
         line.clear();
@@ -104,13 +104,13 @@ pub fn run(
         if text.is_empty() || text.starts_with(b"//") {
             continue;
         }
-        if let Some(tables) = shared.recognise(text, &mut short)
+        if let Some(tables) = recent.recognise(text, &mut short)
             && clerk.judge(number, &short, tables)?.is_ok()
         {
             continue;
         }
         match clerk.judge(number, text, [None; 2])? {
-            Ok(()) => shared.learn(text),
+            Ok(()) => recent.learn(text),
             Err(BadCase { column, message }) => {
                 let column = column + line.len() - line.trim_ascii_start().len();
                 clerk.refuse(number, &BadCase { column, message })?;
@@ -126,8 +126,8 @@ struct Clerk<'a, W> {
     name: &'a str,
     answers: W,
     remarks: &'a mut dyn Write,
-    cache: &'a mut Cache,
-    count: Count,
+    cache: &'a mut TablesCache,
+    count: CaseCounts,
 }
 
 impl<W: Write> Clerk<'_, W> {
@@ -206,8 +206,8 @@ pub fn judge<'a>(
     case: &Case<'a>,
     number: u64,
     text: &[u8],
-    cache: &mut Cache,
-) -> Result<(Rc<Policy>, Answer<'a>), BadCase> {
+    cache: &mut TablesCache,
+) -> Result<(Rc<CaseTables>, CaseAnswer<'a>), BadCase> {
     let policy = cache.policy(case).map_err(|(error, raw)| {
         let before = raw.as_ptr().addr().saturating_sub(text.as_ptr().addr());
         let bad = BadCase::new(&error, before);
@@ -217,7 +217,7 @@ pub fn judge<'a>(
     let daemons = [Text::from(case.daemon.0.as_ref())];
     let (client_name, server_name) =
         (host_name(case.client_name.as_ref()), host_name(case.server_name.as_ref()));
-    let request = Request {
+    let request = AccessRequest {
         daemons: &daemons,
         client_address: address(case.client_addr.as_ref(), "client_addr")?,
         server_address: address(case.server_addr.as_ref(), "server_addr")?,
@@ -231,20 +231,20 @@ pub fn judge<'a>(
             client_user: Some(case.client_user.as_ref().map_or(b"unknown", |user| &user.0)),
         },
     };
-    let judgement = policy.tables.evaluate(&request, &Given(&policy.files));
+    let judgement = policy.tables.evaluate(&request, &CaseLookup(&policy.files));
     let id = case.id.map_or(Id::Line(number), Id::Own);
-    let answer = Answer::new(id, policy.tables.tables(), judgement);
+    let answer = CaseAnswer::new(id, policy.tables.tables(), judgement);
     Ok((policy, answer))
 }
 
-fn address<'a>(address: Option<&'a Bytes<'_>>, field: &str) -> Result<Option<&'a str>, BadCase> {
+fn address<'a>(address: Option<&'a JsonBytes<'_>>, field: &str) -> Result<Option<&'a str>, BadCase> {
     let Some(address) = address.filter(|address| !address.0.is_empty()) else { return Ok(None) };
     let bad = |_| BadCase { column: 1, message: format!("{field} is no text") };
     std::str::from_utf8(&address.0).map(Some).map_err(bad)
 }
 
 /// Where the rule of an answer stands.
-fn place(policy: &Policy, answer: &Answer<'_>) -> String {
+fn place(policy: &CaseTables, answer: &CaseAnswer<'_>) -> String {
     let Some(rule) = answer.rule.and_then(|index| rule(policy.tables.tables(), index)) else {
         return "; no rule matched".into();
     };

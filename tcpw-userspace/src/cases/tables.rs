@@ -17,8 +17,8 @@ use std::{
 use serde_json::value::RawValue;
 
 use super::{
-    bytes::Bytes,
-    case::{Case, Files},
+    bytes::JsonBytes,
+    case::{Case, CaseFiles},
 };
 use crate::{
     evaluate::IndexedTables,
@@ -35,7 +35,7 @@ const CACHED_BYTES: usize = 8 << 20;
 
 /// The tables of a case, and its files.
 #[derive(Debug)]
-pub struct Policy {
+pub struct CaseTables {
     /// Raw JSON of `allow`, `deny` and `files`; `None` where the case lacks it.
     raw: [Option<Box<str>>; 3],
     /// The parsed tables.
@@ -44,7 +44,7 @@ pub struct Policy {
     pub files: BTreeMap<PathBuf, FileText>,
 }
 
-impl Policy {
+impl CaseTables {
     fn is_of(&self, raw: [Option<&str>; 3]) -> bool {
         self.raw.iter().map(Option::as_deref).eq(raw)
     }
@@ -52,13 +52,13 @@ impl Policy {
 
 /// Parsed tables by their texts.
 #[derive(Debug)]
-pub struct Cache {
+pub struct TablesCache {
     source: Source,
-    policies: HashMap<u64, Rc<Policy>>,
+    policies: HashMap<u64, Rc<CaseTables>>,
     bytes: usize,
 }
 
-impl Cache {
+impl TablesCache {
     /// An empty one. `source`: the tables of cases that have none.
     pub fn new(source: Source) -> Self {
         Self { source, policies: HashMap::new(), bytes: 0 }
@@ -68,7 +68,7 @@ impl Cache {
     ///
     /// # Errors
     /// `allow`, `deny` or `files` is not of the right type.
-    pub(super) fn policy<'a>(&mut self, case: &Case<'a>) -> Result<Rc<Policy>, Bad<'a>> {
+    pub(super) fn policy<'a>(&mut self, case: &Case<'a>) -> Result<Rc<CaseTables>, Bad<'a>> {
         let raw = [case.allow, case.deny, case.files].map(|value| value.map(RawValue::get));
         let hash = sampled(raw);
         if let Some(policy) = self.policies.get(&hash)
@@ -87,7 +87,7 @@ impl Cache {
         Ok(policy)
     }
 
-    fn read<'a>(&self, raw: [Option<&'a str>; 3]) -> Result<Policy, Bad<'a>> {
+    fn read<'a>(&self, raw: [Option<&'a str>; 3]) -> Result<CaseTables, Bad<'a>> {
         let [allow, deny, files] = raw;
         let (given_allow, given_deny) = (table("hosts.allow", allow)?, table("hosts.deny", deny)?);
         let files = files.map_or_else(|| Ok(BTreeMap::new()), case_files)?;
@@ -113,7 +113,7 @@ impl Cache {
             }
         };
         let tables = IndexedTables::new(Arc::new(tables));
-        Ok(Policy { raw: raw.map(|text| text.map(Into::into)), tables, files })
+        Ok(CaseTables { raw: raw.map(|text| text.map(Into::into)), tables, files })
     }
 }
 
@@ -145,7 +145,7 @@ type NamedText = (Arc<PathBuf>, FileText);
 
 fn table<'a>(name: &str, raw: Option<&'a str>) -> Result<Option<NamedText>, Bad<'a>> {
     let Some(raw) = raw else { return Ok(None) };
-    let text = match serde_json::from_str::<Option<Bytes<'_>>>(raw).map_err(|error| (error, raw))? {
+    let text = match serde_json::from_str::<Option<JsonBytes<'_>>>(raw).map_err(|error| (error, raw))? {
         None => FileText::Missing,
         Some(text) => FileText::Bytes(text.0.as_ref().into()),
     };
@@ -153,9 +153,9 @@ fn table<'a>(name: &str, raw: Option<&'a str>) -> Result<Option<NamedText>, Bad<
 }
 
 fn case_files(raw: &str) -> Result<BTreeMap<PathBuf, FileText>, Bad<'_>> {
-    let Files(files) =
+    let CaseFiles(files) =
         serde_json::from_str::<Option<_>>(raw).map_err(|error| (error, raw))?.unwrap_or_default();
-    let entry = |(path, text): (Bytes<'_>, Bytes<'_>)| {
+    let entry = |(path, text): (JsonBytes<'_>, JsonBytes<'_>)| {
         let path = PathBuf::from(OsStr::from_bytes(&path.0));
         (path, FileText::Bytes(text.0.as_ref().into()))
     };

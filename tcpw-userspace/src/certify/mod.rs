@@ -32,7 +32,7 @@ const ANY_V6: Address = [0; 16];
 
 /// The listener that all packets to a local address and port reach.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Certified {
+pub struct CertifiedListener {
     /// Its names.
     pub names: NamesId,
     /// Cookie of its socket; of the oldest, if there are several.
@@ -55,18 +55,18 @@ pub struct Identified {
 /// Every local address and port of these sockets, with the one listener of all sockets there, if `one` finds it.
 fn by_local_end<'a>(
     sockets: impl IntoIterator<Item = &'a PortSocket>,
-    one: impl Fn(&[&PortSocket]) -> Option<Certified>,
-) -> BTreeMap<LocalEnd, Option<Certified>> {
+    one: impl Fn(&[&PortSocket]) -> Option<CertifiedListener>,
+) -> BTreeMap<LocalEnd, Option<CertifiedListener>> {
     let mut receivers: BTreeMap<LocalEnd, Vec<&PortSocket>> = BTreeMap::new();
     for socket in sockets {
         for end in local_ends(socket) {
             receivers.entry(end).or_default().push(socket);
         }
     }
-    let mut found: BTreeMap<LocalEnd, Option<Certified>> =
+    let mut found: BTreeMap<LocalEnd, Option<CertifiedListener>> =
         receivers.into_iter().map(|(end, receivers)| (end, one(&receivers))).collect();
     let is_certain =
-        |found: &BTreeMap<LocalEnd, Option<Certified>>, end| matches!(found.get(&end), Some(Some(_)));
+        |found: &BTreeMap<LocalEnd, Option<CertifiedListener>>, end| matches!(found.get(&end), Some(Some(_)));
     let hiding: Vec<LocalEnd> = found
         .keys()
         .copied()
@@ -92,7 +92,7 @@ pub fn local_ends(socket: &PortSocket) -> Vec<LocalEnd> {
 fn one(
     receivers: &[&PortSocket],
     identified: impl Fn(&PortSocket) -> Option<Identified>,
-) -> Option<Certified> {
+) -> Option<CertifiedListener> {
     let oldest = receivers.iter().min_by_key(|socket| socket.cookie)?;
     let daemon = identified(oldest)?;
     let is_sure = |socket: &&PortSocket| {
@@ -101,7 +101,7 @@ fn one(
             && socket.family == oldest.family
             && identified(socket).is_some_and(|other| other.names == daemon.names)
     };
-    receivers.iter().all(is_sure).then_some(Certified {
+    receivers.iter().all(is_sure).then_some(CertifiedListener {
         names: daemon.names,
         cookie: oldest.cookie,
         pid: daemon.pid,
@@ -144,7 +144,10 @@ mod tests {
 
     /// Compares addresses and the cookie of each, 0 for one that is not certain.
     #[track_caller]
-    pub(super) fn assert_certified(found: BTreeMap<LocalEnd, Option<Certified>>, wanted: &[(&str, u64)]) {
+    pub(super) fn assert_certified(
+        found: BTreeMap<LocalEnd, Option<CertifiedListener>>,
+        wanted: &[(&str, u64)],
+    ) {
         let found: Vec<_> = found
             .into_iter()
             .map(|((address, port), one)| {

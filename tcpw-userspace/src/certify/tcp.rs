@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Certified, Identified, LocalEnd, by_local_end, one};
+use super::{CertifiedListener, Identified, LocalEnd, by_local_end, one};
 use crate::listeners::PortSocket;
 
 /// What can be certified of the listening TCP sockets of a network namespace, by local address and port.
@@ -11,7 +11,7 @@ use crate::listeners::PortSocket;
 pub fn certify_tcp(
     sockets: &[PortSocket],
     identified: impl Fn(&PortSocket) -> Option<Identified>,
-) -> BTreeMap<LocalEnd, Option<Certified>> {
+) -> BTreeMap<LocalEnd, Option<CertifiedListener>> {
     by_local_end(sockets, |receivers| one(receivers, &identified))
 }
 

@@ -12,7 +12,7 @@ use std::{
     ops::RangeInclusive,
 };
 
-use super::{Certified, Identified, LocalEnd, by_local_end, one};
+use super::{CertifiedListener, Identified, LocalEnd, by_local_end, one};
 use crate::listeners::PortSocket;
 
 /// The ports that can be certified: of guarded sockets, and not of the range that the kernel assigns itself.
@@ -28,7 +28,7 @@ pub fn certify_udp(
     sockets: &[PortSocket],
     is_watched: impl Fn(u16) -> bool,
     identified: impl Fn(&PortSocket) -> Option<Identified>,
-) -> BTreeMap<LocalEnd, Option<Certified>> {
+) -> BTreeMap<LocalEnd, Option<CertifiedListener>> {
     let mut by_port: BTreeMap<u16, Vec<&PortSocket>> = BTreeMap::new();
     for socket in sockets {
         by_port.entry(socket.local.port()).or_default().push(socket);

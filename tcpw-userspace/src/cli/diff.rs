@@ -5,20 +5,21 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use serde::Serialize;
 
 use super::{
     Failure, Outcome,
+    check::TableName,
     in_use::{EMPTY, tables_in_use},
     meaning::{
-        Asked, JsonDecision, JsonService, Read, Services, answer, clients, condition, end, erroneous,
-        json_networks, read, rule, verdict_of,
+        AllServices, FilteredBy, JsonDecision, JsonService, ReadTables, answer, clients, condition, end,
+        erroneous, json_networks, read, rule, verdict_of,
     },
     must_exist,
 };
 use crate::{
-    compile::{Answer, Change, ChangeKind, Decider, Decision, diff},
+    compile::{AddressVerdict, Change, ChangeKind, Decider, RuleDecision, diff},
     config::TableArgs,
     parse::rule::{TableKind, Tables},
     resolve::Accounts,
@@ -48,15 +49,6 @@ pub struct DiffArgs {
     /// Print one JSON document
     #[arg(long)]
     pub json: bool,
-}
-
-/// Which of the tables a file is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum TableName {
-    /// hosts.allow
-    Allow,
-    /// hosts.deny
-    Deny,
 }
 
 /// Prints which clients of which services are treated differently. Exit code 0 if none, 1 if some.
@@ -193,8 +185,14 @@ fn named(path: &Path, arguments: &DiffArgs) -> Result<NamedTable, Failure> {
     Ok(NamedTable::One(kind, path.to_owned()))
 }
 
-fn show(out: &mut impl Write, old: &Read, new: &Read, all: &[Change], whole: bool) -> io::Result<()> {
-    let services = Services::new(all.iter().flat_map(|it| &it.services), Asked::default());
+fn show(
+    out: &mut impl Write,
+    old: &ReadTables,
+    new: &ReadTables,
+    all: &[Change],
+    whole: bool,
+) -> io::Result<()> {
+    let services = AllServices::new(all.iter().flat_map(|it| &it.services), FilteredBy::default());
     let sections = [
         (ChangeKind::Verdict, ""),
         (ChangeKind::Depends, "For some names, users or results of commands:"),
@@ -222,7 +220,7 @@ fn show(out: &mut impl Write, old: &Read, new: &Read, all: &[Change], whole: boo
             side(out, "new", &new.tables, &change.new)?;
         }
     }
-    for (which, Read { errors, .. }) in [("old", old), ("new", new)] {
+    for (which, ReadTables { errors, .. }) in [("old", old), ("new", new)] {
         if *errors > 0 {
             writeln!(out, "{}", erroneous(&format!("{which} tables"), *errors))?;
         }
@@ -234,9 +232,9 @@ fn show(out: &mut impl Write, old: &Read, new: &Read, all: &[Change], whole: boo
 fn headline(change: &Change, whole: bool) -> String {
     let Change { kind, services: _, networks, old, new } = change;
     let text = clients(networks, whole);
-    let said = |decision: &Decision| match decision.answer {
-        Answer::Depends => format!("depends on {}", condition(decision.hangs_on)),
-        Answer::Allow | Answer::Refuse => answer(decision.answer).to_owned(),
+    let said = |decision: &RuleDecision| match decision.answer {
+        AddressVerdict::Depends => format!("depends on {}", condition(decision.hangs_on)),
+        AddressVerdict::Allow | AddressVerdict::Refuse => answer(decision.answer).to_owned(),
     };
     match kind {
         ChangeKind::Effects => format!("{text}: {}", said(new)),
@@ -244,7 +242,7 @@ fn headline(change: &Change, whole: bool) -> String {
     }
 }
 
-fn side(out: &mut impl Write, which: &str, tables: &Tables, decision: &Decision) -> io::Result<()> {
+fn side(out: &mut impl Write, which: &str, tables: &Tables, decision: &RuleDecision) -> io::Result<()> {
     let mut lines: Vec<(String, String)> = Vec::new();
     let with_verdict =
         |(place, text): (String, String), verdict: &str| (place, format!("{text}  ({verdict})"));
@@ -252,7 +250,7 @@ fn side(out: &mut impl Write, which: &str, tables: &Tables, decision: &Decision)
         lines.push(with_verdict(rule(tables, before), verdict_of(tables, before, &Accounts)));
     }
     lines.push(match decision.by {
-        Decider::Rule(by) if decision.answer == Answer::Depends => {
+        Decider::Rule(by) if decision.answer == AddressVerdict::Depends => {
             with_verdict(rule(tables, by), verdict_of(tables, by, &Accounts))
         }
         Decider::Rule(by) => rule(tables, by),
@@ -283,7 +281,7 @@ struct JsonChange {
     new: JsonDecision,
 }
 
-fn json(old: &Read, new: &Read, all: &[Change]) -> Json {
+fn json(old: &ReadTables, new: &ReadTables, all: &[Change]) -> Json {
     let change = |change: &Change| JsonChange {
         kind: match change.kind {
             ChangeKind::Verdict => "verdict",

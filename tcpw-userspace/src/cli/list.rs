@@ -13,12 +13,12 @@ use super::{
     Failure, Outcome,
     in_use::tables_in_use,
     meaning::{
-        Asked, JsonDecision, JsonService, Read, Services, answer, clients, condition, end, erroneous,
-        json_networks, read, rule, verdict_of,
+        AllServices, FilteredBy, JsonDecision, JsonService, ReadTables, answer, clients, condition, end,
+        erroneous, json_networks, read, rule, verdict_of,
     },
 };
 use crate::{
-    compile::{Answer, Area, Decider, Networks, ServiceFilter, Surveyed, survey},
+    compile::{AddressVerdict, Area, Decider, Networks, ServiceFilter, Surveyed, survey},
     config::TableArgs,
     parse::rule::Tables,
     resolve::Accounts,
@@ -51,7 +51,7 @@ pub struct ListArgs {
 /// Wrong use, or there is too much to say.
 pub fn run(arguments: &ListArgs) -> Result<Outcome, Failure> {
     let only = arguments.service.as_deref().map_or_else(|| Ok(ServiceFilter::default()), wanted)?;
-    let Read { tables, errors } = read(&tables_in_use(&arguments.tables, arguments.config.as_deref())?);
+    let ReadTables { tables, errors } = read(&tables_in_use(&arguments.tables, arguments.config.as_deref())?);
     let all = survey(&tables, &Accounts, &only).map_err(Failure::usage)?;
     let mut out = BufWriter::new(std::io::stdout().lock());
     if arguments.json {
@@ -59,8 +59,8 @@ pub fn run(arguments: &ListArgs) -> Result<Outcome, Failure> {
         writeln!(out)?;
     } else {
         let services = all.iter().flat_map(|surveyed| &surveyed.services);
-        let asked = Asked { port: only.port.is_some(), server: only.server.is_some() };
-        let services = Services::new(services, asked);
+        let asked = FilteredBy { port: only.port.is_some(), server: only.server.is_some() };
+        let services = AllServices::new(services, asked);
         for (index, surveyed) in all.iter().enumerate() {
             if index > 0 {
                 writeln!(out)?;
@@ -120,7 +120,7 @@ fn show(out: &mut impl Write, tables: &Tables, areas: &[Area], all: bool) -> std
             (false, true) => "everyone else".to_owned(),
             (false, false) => clients(networks, all),
         };
-        if decision.answer == Answer::Depends {
+        if decision.answer == AddressVerdict::Depends {
             writeln!(out, "  depends on {}: {clients}", condition(decision.hangs_on))?;
         } else {
             writeln!(out, "  {}: {clients}", answer(decision.answer))?;
@@ -133,7 +133,7 @@ fn show(out: &mut impl Write, tables: &Tables, areas: &[Area], all: bool) -> std
         match decision.by {
             Decider::Rule(by) => {
                 let (place, text) = rule(tables, by);
-                let verdict = if decision.answer == Answer::Depends {
+                let verdict = if decision.answer == AddressVerdict::Depends {
                     format!("  ({})", verdict_of(tables, by, &Accounts))
                 } else {
                     String::new()
@@ -154,13 +154,13 @@ fn everyone_else(areas: &[Area]) -> Option<usize> {
 }
 
 #[derive(Serialize)]
-struct List {
+struct JsonList {
     errors: usize,
-    groups: Vec<Group>,
+    groups: Vec<JsonGroup>,
 }
 
 #[derive(Serialize)]
-struct Group {
+struct JsonGroup {
     services: Vec<JsonService>,
     clients: Vec<Clients>,
 }
@@ -172,14 +172,14 @@ struct Clients {
     decision: JsonDecision,
 }
 
-fn json(tables: &Tables, all: &[Surveyed], errors: usize) -> List {
+fn json(tables: &Tables, all: &[Surveyed], errors: usize) -> JsonList {
     let clients = |area: &Area| Clients {
         networks: json_networks(&area.networks),
         decision: JsonDecision::new(tables, &area.decision),
     };
-    let group = |surveyed: &Surveyed| Group {
+    let group = |surveyed: &Surveyed| JsonGroup {
         services: surveyed.services.iter().map(JsonService::new).collect(),
         clients: surveyed.areas.iter().map(clients).collect(),
     };
-    List { errors, groups: all.iter().map(group).collect() }
+    JsonList { errors, groups: all.iter().map(group).collect() }
 }

@@ -32,11 +32,11 @@ use crate::{
 #[command(name = "tcpw", version, about)]
 struct Arguments {
     #[command(subcommand)]
-    command: Command,
+    command: SubcommandArgs,
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {
+enum SubcommandArgs {
     /// Enforce the tables and follow their edits, in the foreground
     Run(RunArgs),
     /// Show what is in force, and for which listeners
@@ -157,16 +157,16 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn dispatch(command: Command) -> Result<Outcome, Failure> {
+fn dispatch(command: SubcommandArgs) -> Result<Outcome, Failure> {
     match command {
-        Command::Run(arguments) => run::run(&arguments),
-        Command::Status(arguments) => status::run(&arguments),
-        Command::Detach(arguments) => detach::run(&arguments),
-        Command::Check(arguments) => check::run(&arguments),
-        Command::Fmt(arguments) => fmt::run(&arguments),
-        Command::Diff(arguments) => diff::run(&arguments),
-        Command::List(arguments) => list::run(&arguments),
-        Command::Match(arguments) => match_cmd::run(&arguments),
+        SubcommandArgs::Run(arguments) => run::run(&arguments),
+        SubcommandArgs::Status(arguments) => status::run(&arguments),
+        SubcommandArgs::Detach(arguments) => detach::run(&arguments),
+        SubcommandArgs::Check(arguments) => check::run(&arguments),
+        SubcommandArgs::Fmt(arguments) => fmt::run(&arguments),
+        SubcommandArgs::Diff(arguments) => diff::run(&arguments),
+        SubcommandArgs::List(arguments) => list::run(&arguments),
+        SubcommandArgs::Match(arguments) => match_cmd::run(&arguments),
     }
 }
 

@@ -19,7 +19,7 @@ const MAX_PARTS: usize = 100;
 
 /// One part of a text pattern.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Part {
+pub(super) enum GlobPart {
     /// This character; letters are lower case and stand for both.
     Byte(u8),
     /// One character.
@@ -29,29 +29,29 @@ pub(super) enum Part {
 }
 
 /// The parts of a textual pattern; `None` for a bracketed address.
-pub(super) fn parts(pattern: &TextPattern) -> Option<Vec<Part>> {
+pub(super) fn parts(pattern: &TextPattern) -> Option<Vec<GlobPart>> {
     let mut parts = Vec::new();
     match pattern {
         TextPattern::Glob(text) => {
             for &byte in text {
                 parts.push(match byte {
-                    b'*' => Part::Many,
-                    b'?' => Part::Any,
-                    byte => Part::Byte(byte.to_ascii_lowercase()),
+                    b'*' => GlobPart::Many,
+                    b'?' => GlobPart::Any,
+                    byte => GlobPart::Byte(byte.to_ascii_lowercase()),
                 });
             }
             fold_stars(&mut parts);
         }
         TextPattern::Suffix(text) => {
-            parts.extend([Part::Any, Part::Many]);
+            parts.extend([GlobPart::Any, GlobPart::Many]);
             parts.extend(literal(text));
         }
         TextPattern::Prefix(text) => {
             parts.extend(literal(text));
-            parts.push(Part::Many);
+            parts.push(GlobPart::Many);
         }
         TextPattern::Exact(text) => parts.extend(literal(text)),
-        TextPattern::All | TextPattern::Known => parts.push(Part::Many),
+        TextPattern::All | TextPattern::Known => parts.push(GlobPart::Many),
         TextPattern::Bracketed(_) => return None,
     }
     Some(parts)
@@ -74,7 +74,7 @@ impl Glob {
         Self::from_parts(&parts(pattern)?)
     }
 
-    fn from_parts(parts: &[Part]) -> Option<Self> {
+    fn from_parts(parts: &[GlobPart]) -> Option<Self> {
         if parts.len() > MAX_PARTS {
             return None;
         }
@@ -82,12 +82,12 @@ impl Glob {
         for (position, part) in parts.iter().enumerate() {
             let bit = 1 << position;
             match part {
-                Part::Many => glob.many |= bit,
-                Part::Any => glob.any |= bit,
-                Part::Byte(byte) if HEX.contains(byte) || *byte == b'.' => {
+                GlobPart::Many => glob.many |= bit,
+                GlobPart::Any => glob.any |= bit,
+                GlobPart::Byte(byte) if HEX.contains(byte) || *byte == b'.' => {
                     glob.bytes[usize::from(*byte)] |= bit;
                 }
-                Part::Byte(_) => return None,
+                GlobPart::Byte(_) => return None,
             }
         }
         Some(glob)
@@ -138,17 +138,17 @@ impl Glob {
     }
 }
 
-fn literal(text: &[u8]) -> impl Iterator<Item = Part> {
-    text.iter().map(|byte| Part::Byte(byte.to_ascii_lowercase()))
+fn literal(text: &[u8]) -> impl Iterator<Item = GlobPart> {
+    text.iter().map(|byte| GlobPart::Byte(byte.to_ascii_lowercase()))
 }
 
 /// libwrap's `**` takes at least one character where it ends the pattern, else it is `*`.
-fn fold_stars(parts: &mut Vec<Part>) {
-    let doubled = parts.ends_with(&[Part::Many, Part::Many]);
-    parts.dedup_by(|a, b| *a == Part::Many && *b == Part::Many);
+fn fold_stars(parts: &mut Vec<GlobPart>) {
+    let doubled = parts.ends_with(&[GlobPart::Many, GlobPart::Many]);
+    parts.dedup_by(|a, b| *a == GlobPart::Many && *b == GlobPart::Many);
     if doubled {
         parts.pop();
-        parts.extend([Part::Any, Part::Many]);
+        parts.extend([GlobPart::Any, GlobPart::Many]);
     }
 }
 

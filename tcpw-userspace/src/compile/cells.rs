@@ -3,7 +3,7 @@
 //! In: regions. Out: the cells that they cut it into; which of them a region covers.
 //! Invariant: a cell is an interval in which no pattern distinguishes two addresses.
 
-use super::region::{Intervals, Region, Word};
+use super::region::{AddressNumber, Intervals, Region};
 
 /// The cells of one family, by their first addresses.
 #[derive(Debug)]
@@ -21,7 +21,7 @@ pub(super) struct Ranges {
     pub doubtful: Vec<(usize, usize)>,
 }
 
-impl<W: Word> Cells<W> {
+impl<W: AddressNumber> Cells<W> {
     /// Cells that none of the regions cuts.
     pub(super) fn new<'a>(regions: impl Iterator<Item = &'a Region<W>>) -> Self {
         let mut starts = vec![W::MIN];

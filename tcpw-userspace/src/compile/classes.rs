@@ -13,8 +13,8 @@ use super::{
     error::{CompileError, MAX_CELLS, MAX_OUTCOMES},
     networks::{Networks, runs},
     outcomes::{CellOutcomes, Classes, RuleOutcome, close_by_proven},
-    prefix::{Trie, minimal},
-    region::{Collector, Regions, Word},
+    prefix::{PrefixTable, minimal},
+    region::{AddressNumber, Collector, Regions},
     service::Truth,
     services::Services,
 };
@@ -34,9 +34,9 @@ pub(super) struct RuleRegions {
 /// Both tries of a kind of address.
 pub(super) struct Tries {
     /// IPv4 prefixes and classes.
-    pub v4: Trie<[u8; 4]>,
+    pub v4: PrefixTable<[u8; 4]>,
     /// IPv6 prefixes and classes.
-    pub v6: Trie<[u8; 16]>,
+    pub v6: PrefixTable<[u8; 16]>,
 }
 
 /// Cells of both families, and their classes so far.
@@ -205,12 +205,12 @@ fn exempt_regions(networks: &[IpNet]) -> Regions {
     out.finish()
 }
 
-fn trie<W: Word>(
+fn trie<W: AddressNumber>(
     family: &'static str,
     cells: &Cells<W>,
     classes: &[u32],
     class_of: impl Fn(u32) -> u32,
-) -> Result<Trie<W::Bytes>, CompileError> {
+) -> Result<PrefixTable<W::Bytes>, CompileError> {
     let classes: Vec<u32> = classes.iter().map(|class| class_of(*class)).collect();
     let trie = minimal(&cells.starts, &classes);
     check(family, trie.len(), MAX_PREFIXES)?;

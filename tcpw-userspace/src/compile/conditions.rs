@@ -1,4 +1,4 @@
-//! What a client list hangs on, beside the address.
+//! What a client list depends on, beside the address.
 //!
 //! In: client lists. Out: for each the addresses where it matches whatever names, users and
 //! commands are; and beside them the addresses where it matches if one of some conditions holds.
@@ -8,7 +8,7 @@
 use std::{collections::HashMap, fmt::Write, ops::BitOr, path::Path, rc::Rc};
 
 use super::{
-    pattern::{Patterns, hangs_on_name},
+    pattern::{PatternRegions, hangs_on_name},
     region::{Collector, Regions},
     service::Truth,
 };
@@ -48,9 +48,9 @@ pub(super) type Condition = u32;
 
 /// Conditions and their numbers.
 #[derive(Default)]
-pub(super) struct Conditions(HashMap<String, Condition>);
+pub(super) struct ConditionNumbers(HashMap<String, Condition>);
 
-impl Conditions {
+impl ConditionNumbers {
     /// The number of a condition that this text tells from all others.
     pub(super) fn number(&mut self, text: String) -> Condition {
         let next = u32::try_from(self.0.len()).unwrap_or(u32::MAX);
@@ -60,7 +60,7 @@ impl Conditions {
 
 /// A part of the addresses that a list may match.
 #[derive(Clone)]
-pub(super) struct Part {
+pub(super) struct ListPart {
     /// The addresses, all of them sure.
     pub regions: Rc<Regions>,
     /// It matches there if one of these holds; none: it does.
@@ -79,25 +79,25 @@ const TEXT: HangsOn = HangsOn { name: false, address_text: true, ..NAME };
 struct Gathered {
     sure: Collector,
     names: Vec<Condition>,
-    local: Vec<Part>,
+    local: Vec<ListPart>,
 }
 
 /// The parts of each pattern file.
-pub(super) type FileParts<'a> = HashMap<&'a Path, Rc<[Part]>>;
+pub(super) type FileParts<'a> = HashMap<&'a Path, Rc<[ListPart]>>;
 
 /// Turns client lists into parts. `files` are those read before, with the same numbers.
 pub(super) struct Reader<'a, 'b> {
     /// Regions of patterns, names looked up.
-    pub patterns: &'b mut Patterns<'a>,
+    pub patterns: &'b mut PatternRegions<'a>,
     /// The conditions met so far.
-    pub conditions: &'b mut Conditions,
+    pub conditions: &'b mut ConditionNumbers,
     /// The files met so far.
     pub files: &'b mut FileParts<'a>,
 }
 
 impl<'a> Reader<'a, '_> {
     /// The parts of a client list, the sure one first.
-    pub(super) fn list(&mut self, list: &'a List<ClientPattern>) -> Vec<Part> {
+    pub(super) fn list(&mut self, list: &'a List<ClientPattern>) -> Vec<ListPart> {
         let parts = match list.patterns.as_slice() {
             [ClientPattern { user: None, host: HostPattern::File(path), .. }] => self.file(path).to_vec(),
             patterns => {
@@ -162,7 +162,7 @@ impl<'a> Reader<'a, '_> {
         into.sure.v6.extend(regions.v6.sure.iter());
     }
 
-    fn file(&mut self, path: &'a Path) -> Rc<[Part]> {
+    fn file(&mut self, path: &'a Path) -> Rc<[ListPart]> {
         if let Some(known) = self.files.get(path) {
             return Rc::clone(known);
         }
@@ -170,7 +170,7 @@ impl<'a> Reader<'a, '_> {
         for pattern in self.patterns.patterns_of(path) {
             self.gather_host(pattern, &mut gathered);
         }
-        let parts: Rc<[Part]> = gathered.parts().into();
+        let parts: Rc<[ListPart]> = gathered.parts().into();
         self.files.insert(path, Rc::clone(&parts));
         parts
     }
@@ -178,10 +178,10 @@ impl<'a> Reader<'a, '_> {
     /// `parts EXCEPT except`, of which `list` is the whole.
     fn except(
         &mut self,
-        parts: Vec<Part>,
+        parts: Vec<ListPart>,
         list: &'a List<ClientPattern>,
         except: &'a List<ClientPattern>,
-    ) -> Vec<Part> {
+    ) -> Vec<ListPart> {
         let holes = self.patterns.list(except);
         if holes.is_empty() {
             return parts;
@@ -192,13 +192,13 @@ impl<'a> Reader<'a, '_> {
         for part in &parts {
             let [_, doubtful, outside] = part.regions.sure_by(&holes);
             if !outside.is_empty() {
-                rest.push(Part { regions: Rc::new(outside), ..part.clone() });
+                rest.push(ListPart { regions: Rc::new(outside), ..part.clone() });
             }
             if !doubtful.is_empty() {
                 let mut conditions: Vec<String> = part.conditions.iter().map(u32::to_string).collect();
                 conditions.sort_unstable();
                 let number = self.conditions.number(format!("{} except {behind}", conditions.join("|")));
-                rest.push(Part {
+                rest.push(ListPart {
                     regions: Rc::new(doubtful),
                     conditions: Rc::new([number]),
                     hangs_on: part.hangs_on | self.hangs_on(except),
@@ -208,7 +208,7 @@ impl<'a> Reader<'a, '_> {
         rest
     }
 
-    /// What a list hangs on.
+    /// What a list depends on.
     fn hangs_on(&self, list: &'a List<ClientPattern>) -> HangsOn {
         let mut all = HangsOn::default();
         for pattern in
@@ -304,17 +304,21 @@ impl<'a> Reader<'a, '_> {
 impl Gathered {
     fn push_local(&mut self, regions: Regions, condition: Condition, hangs_on: HangsOn) {
         if !regions.is_empty() {
-            self.local.push(Part { regions: Rc::new(regions), conditions: Rc::new([condition]), hangs_on });
+            self.local.push(ListPart {
+                regions: Rc::new(regions),
+                conditions: Rc::new([condition]),
+                hangs_on,
+            });
         }
     }
 
     /// The sure part first: it leaves less to the others.
-    fn parts(self) -> Vec<Part> {
+    fn parts(self) -> Vec<ListPart> {
         let Self { sure, mut names, local } = self;
         let mut parts = Vec::new();
         let sure = sure.finish();
         if !sure.is_empty() {
-            parts.push(Part {
+            parts.push(ListPart {
                 regions: Rc::new(sure),
                 conditions: Rc::new([]),
                 hangs_on: HangsOn::default(),
@@ -324,7 +328,7 @@ impl Gathered {
         names.dedup();
         if !names.is_empty() {
             let regions = Rc::new(Regions::everything());
-            parts.push(Part { regions, conditions: names.into(), hangs_on: NAME });
+            parts.push(ListPart { regions, conditions: names.into(), hangs_on: NAME });
         }
         parts.extend(local);
         parts

@@ -8,7 +8,7 @@
 use std::collections::{BTreeSet, HashSet, VecDeque};
 
 use super::{
-    automaton::{Part, parts},
+    automaton::{GlobPart, parts},
     service::{Matches, NamePatterns},
 };
 use crate::{names::NamesSet, parse::rule::TextPattern};
@@ -49,7 +49,7 @@ impl NamePatterns {
             is_spelled: true,
         };
         let mut kinds: Vec<NameKind> = spelled.into_iter().map(kind).collect();
-        let mut walk = Walk::new(self);
+        let mut walk = NameWalk::new(self);
         let is_cut = !walk.run();
         kinds.extend(walk.found);
         let mut known = BTreeSet::new();
@@ -99,17 +99,17 @@ pub(super) fn unions(
 }
 
 /// Positions in every pattern.
-type State = Vec<Vec<u16>>;
+type PatternPositions = Vec<Vec<u16>>;
 
 /// All names at once, a character at a time, through all patterns with wildcards.
-struct Walk {
-    patterns: Vec<(Vec<Part>, u32)>,
+struct NameWalk {
+    patterns: Vec<(Vec<GlobPart>, u32)>,
     always: Vec<u32>,
     alphabet: Vec<u8>,
     found: Vec<NameKind>,
 }
 
-impl Walk {
+impl NameWalk {
     fn new(names: &NamePatterns) -> Self {
         let mut walk =
             Self { patterns: Vec::new(), always: Vec::new(), alphabet: Vec::new(), found: Vec::new() };
@@ -122,7 +122,7 @@ impl Walk {
                 bytes.extend(
                     parts
                         .iter()
-                        .filter_map(|part| if let Part::Byte(byte) = part { Some(*byte) } else { None }),
+                        .filter_map(|part| if let GlobPart::Byte(byte) = part { Some(*byte) } else { None }),
                 );
                 walk.patterns.push((parts, *number));
             }
@@ -136,9 +136,10 @@ impl Walk {
 
     /// Whether every state was looked at.
     fn run(&mut self) -> bool {
-        let start: State = self.patterns.iter().map(|(parts, _)| closure(parts, vec![0])).collect();
+        let start: PatternPositions =
+            self.patterns.iter().map(|(parts, _)| closure(parts, vec![0])).collect();
         // The empty name is none: the state before the first character is not one of a name's.
-        let mut seen: HashSet<State> = HashSet::new();
+        let mut seen: HashSet<PatternPositions> = HashSet::new();
         let mut open = VecDeque::from([(start, Vec::new())]);
         let mut known = BTreeSet::new();
         while let Some((state, name)) = open.pop_front() {
@@ -155,7 +156,7 @@ impl Walk {
                 }
             }
             for &byte in &self.alphabet {
-                let next: State =
+                let next: PatternPositions =
                     self.patterns.iter().zip(&state).map(|((parts, _), at)| step(parts, at, byte)).collect();
                 if seen.contains(&next) {
                     continue;
@@ -171,24 +172,24 @@ impl Walk {
     }
 }
 
-fn step(parts: &[Part], positions: &[u16], byte: u8) -> Vec<u16> {
+fn step(parts: &[GlobPart], positions: &[u16], byte: u8) -> Vec<u16> {
     let mut next = Vec::new();
     for &position in positions {
         match parts.get(usize::from(position)) {
-            Some(Part::Many) => next.push(position),
-            Some(Part::Any) => next.push(position + 1),
-            Some(Part::Byte(own)) if *own == byte => next.push(position + 1),
-            Some(Part::Byte(_)) | None => {}
+            Some(GlobPart::Many) => next.push(position),
+            Some(GlobPart::Any) => next.push(position + 1),
+            Some(GlobPart::Byte(own)) if *own == byte => next.push(position + 1),
+            Some(GlobPart::Byte(_)) | None => {}
         }
     }
     closure(parts, next)
 }
 
 /// `*` may take nothing.
-fn closure(parts: &[Part], mut positions: Vec<u16>) -> Vec<u16> {
+fn closure(parts: &[GlobPart], mut positions: Vec<u16>) -> Vec<u16> {
     for index in 0..positions.len() {
         let position = positions[index];
-        if parts.get(usize::from(position)) == Some(&Part::Many) {
+        if parts.get(usize::from(position)) == Some(&GlobPart::Many) {
             positions.push(position + 1);
         }
     }

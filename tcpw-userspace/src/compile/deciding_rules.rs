@@ -14,9 +14,9 @@ use std::{
 
 use super::{
     cells::{Cells, OpenCells},
-    conditions::{Condition, HangsOn, Part},
+    conditions::{Condition, HangsOn, ListPart},
     error::CompileError,
-    region::{Intervals, Word},
+    region::{AddressNumber, Intervals},
 };
 use crate::{
     evaluate::request::{RuleIndex, Verdict},
@@ -28,12 +28,12 @@ pub(super) const MAX_STEPS: usize = 1 << 28;
 
 /// What the tables say, as far as the address tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Answer {
+pub enum AddressVerdict {
     /// Every such client is allowed.
     Allow,
     /// Every such client is refused.
     Refuse,
-    /// It hangs on the client's name or user, or on something else an address does not tell.
+    /// It depends on the client's name or user, or on something else an address does not tell.
     Depends,
 }
 
@@ -50,9 +50,9 @@ pub enum Decider {
 
 /// What decides about some clients.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Decision {
+pub struct RuleDecision {
     /// The verdict.
-    pub answer: Answer,
+    pub answer: AddressVerdict,
     /// Where the search ends if none of `before` matches.
     pub by: Decider,
     /// The rules that may match before that, in order; none if the verdict does not hang on it.
@@ -63,8 +63,8 @@ pub struct Decision {
 
 /// A decision, and what else can be compared of it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Record {
-    pub decision: Decision,
+pub(super) struct ComparedDecision {
+    pub decision: RuleDecision,
     /// Equal for decisions that are alike for all clients, whatever their names and users.
     pub meaning: u64,
     /// Equal for decisions with the same side effects.
@@ -76,14 +76,14 @@ pub(super) struct Record {
 /// All records, each with a number.
 #[derive(Default)]
 pub(super) struct Records {
-    pub all: Vec<Record>,
-    numbers: HashMap<Record, u32>,
+    pub all: Vec<ComparedDecision>,
+    numbers: HashMap<ComparedDecision, u32>,
     /// Steps taken so far.
     pub steps: usize,
 }
 
 impl Records {
-    fn number(&mut self, record: Record) -> u32 {
+    fn number(&mut self, record: ComparedDecision) -> u32 {
         if let Some(&known) = self.numbers.get(&record) {
             return known;
         }
@@ -114,7 +114,7 @@ pub(super) enum RuleEffect {
 /// A part of a rule, as it is applied to the cells.
 pub(super) struct RulePart<'a> {
     pub rule: RuleIndex,
-    pub part: &'a Part,
+    pub part: &'a ListPart,
     /// The part's conditions, with that of the daemon list if there is one.
     pub conditions: Rc<[Condition]>,
     pub hangs_on: HangsOn,
@@ -135,7 +135,7 @@ fn bit(verdict: Verdict) -> u8 {
 
 /// One rule that may match, or where the search ends.
 #[derive(Clone, Copy)]
-struct Entry {
+struct SearchEntry {
     by: Decider,
     bits: u8,
     conditions: u64,
@@ -153,7 +153,7 @@ const PERHAPS: u8 = 1;
 struct RuleWalk<'a> {
     records: &'a mut Records,
     has_commands: bool,
-    entries: Vec<Entry>,
+    entries: Vec<SearchEntry>,
     /// Entries that every cell open at that time has.
     everywhere: Vec<u32>,
     seen: HashSet<Condition>,
@@ -204,14 +204,15 @@ impl DecidingRules {
         let (by, verdict) = default;
         let kind = RuleEffect::Verdict(verdict);
         let hangs_on = HangsOn::default();
-        let end = walk.entry(Entry { by, bits: bit(verdict), conditions: 0, hangs_on, effects: 0, kind });
+        let end =
+            walk.entry(SearchEntry { by, bits: bit(verdict), conditions: 0, hangs_on, effects: 0, kind });
         walk.close_all(&mut v4, end)?;
         walk.close_all(&mut v6, end)?;
         Ok(Self { v4: v4.out, v6: v6.out })
     }
 }
 
-/// The cells of one family while they are painted.
+/// The cells of one family while their outcomes are computed.
 struct FamilyCells<'c, W> {
     cells: &'c Cells<W>,
     /// Cells whose search has not ended.
@@ -223,7 +224,7 @@ struct FamilyCells<'c, W> {
     out: Vec<u32>,
 }
 
-impl<'c, W: Word> FamilyCells<'c, W> {
+impl<'c, W: AddressNumber> FamilyCells<'c, W> {
     fn new(cells: &'c Cells<W>, has_commands: bool) -> Self {
         let len = cells.len();
         Self {
@@ -242,19 +243,19 @@ impl<'c, W: Word> FamilyCells<'c, W> {
 }
 
 /// A part's entries, by how sure it is that a command failed before.
-struct Entries {
+struct PartEntries {
     entries: [u32; 3],
     is_sure: bool,
 }
 
 impl RuleWalk<'_> {
-    fn entry(&mut self, entry: Entry) -> u32 {
+    fn entry(&mut self, entry: SearchEntry) -> u32 {
         self.entries.push(entry);
         u32::try_from(self.entries.len() - 1).unwrap_or(u32::MAX)
     }
 
     /// Makes a part's entries; adds one that is the same for all open cells to them at once.
-    fn entries_of(&mut self, part: &RulePart<'_>) -> Option<Entries> {
+    fn entries_of(&mut self, part: &RulePart<'_>) -> Option<PartEntries> {
         let is_sure = part.conditions.is_empty();
         // Where the same condition decided before, it does not hold here.
         let new = part.conditions.iter().filter(|condition| !self.seen.contains(condition));
@@ -262,7 +263,7 @@ impl RuleWalk<'_> {
         if !is_sure && new.clone().next().is_none() {
             return None;
         }
-        let one = |bits: u8, command: bool| Entry {
+        let one = |bits: u8, command: bool| SearchEntry {
             by: Decider::Rule(part.rule),
             bits,
             conditions,
@@ -287,15 +288,15 @@ impl RuleWalk<'_> {
             self.seen.extend(part.conditions.iter());
             return None;
         }
-        Some(Entries { entries, is_sure })
+        Some(PartEntries { entries, is_sure })
     }
 
-    fn apply<W: Word>(
+    fn apply<W: AddressNumber>(
         &mut self,
         cells_of: &mut FamilyCells<'_, W>,
         part: &RulePart<'_>,
         intervals: &Intervals<W>,
-        entries_of: &Entries,
+        entries_of: &PartEntries,
     ) -> Result<(), CompileError> {
         let in_allow = part.rule.table == TableKind::Allow;
         let ends_allow = in_allow && part.kind == RuleEffect::Command;
@@ -334,7 +335,7 @@ impl RuleWalk<'_> {
         Ok(())
     }
 
-    fn close_all<W: Word>(
+    fn close_all<W: AddressNumber>(
         &mut self,
         cells_of: &mut FamilyCells<'_, W>,
         entry: u32,
@@ -372,7 +373,7 @@ impl RuleWalk<'_> {
         self.records.spend(before.len())?;
         // Where a condition was asked for before, it does not hold; a command has none.
         let mut asked = HashSet::new();
-        let mut before: Vec<Entry> = before.iter().map(|entry| self.entries[*entry as usize]).collect();
+        let mut before: Vec<SearchEntry> = before.iter().map(|entry| self.entries[*entry as usize]).collect();
         before.retain(|entry| entry.conditions == 0 || asked.insert(entry.conditions));
         let number = self.records.number(record(&before, self.entries[end as usize]));
         self.ends.insert(key, number);
@@ -380,16 +381,16 @@ impl RuleWalk<'_> {
     }
 }
 
-fn record(before: &[Entry], end: Entry) -> Record {
+fn record(before: &[SearchEntry], end: SearchEntry) -> ComparedDecision {
     let bits = before.iter().fold(end.bits, |bits, entry| bits | entry.bits);
     let answer = match (bits & ALLOW, bits & REFUSE) {
-        (ALLOW, 0) => Answer::Allow,
-        (0, REFUSE) => Answer::Refuse,
-        (_, _) => Answer::Depends,
+        (ALLOW, 0) => AddressVerdict::Allow,
+        (0, REFUSE) => AddressVerdict::Refuse,
+        (_, _) => AddressVerdict::Depends,
     };
     let mut rules: Vec<RuleIndex> = Vec::new();
     let mut hangs_on = HangsOn::default();
-    if answer == Answer::Depends {
+    if answer == AddressVerdict::Depends {
         hangs_on = before.iter().fold(end.hangs_on, |all, entry| all | entry.hangs_on);
         for entry in before {
             if let Decider::Rule(rule) = entry.by
@@ -411,20 +412,20 @@ fn record(before: &[Entry], end: Entry) -> Record {
         .filter_map(|entry| if let Decider::Rule(rule) = entry.by { Some(rule) } else { None })
         .collect();
     acting.dedup();
-    Record {
+    ComparedDecision {
         acting,
-        decision: Decision { answer, by: end.by, before: rules, hangs_on },
-        meaning: if answer == Answer::Depends { meaning(before, end) } else { hash(&bits) },
+        decision: RuleDecision { answer, by: end.by, before: rules, hangs_on },
+        meaning: if answer == AddressVerdict::Depends { meaning(before, end) } else { hash(&bits) },
         effects: if with_effects.is_empty() { end.effects } else { hash(&(with_effects, end.effects)) },
     }
 }
 
 /// Verdicts as bits, the command if they are one's, and the sum of the conditions.
-type Group = (u8, Option<(RuleEffect, u64)>, u64);
+type ConditionGroup = (u8, Option<(RuleEffect, u64)>, u64);
 
 /// Rules in a row with the same verdict are one condition; the last ones add nothing if the end says the same.
-fn meaning(before: &[Entry], end: Entry) -> u64 {
-    let mut groups: Vec<Group> = Vec::new();
+fn meaning(before: &[SearchEntry], end: SearchEntry) -> u64 {
+    let mut groups: Vec<ConditionGroup> = Vec::new();
     for entry in before {
         // A command is a condition of its own, told by the side effects of its rule.
         let command = (entry.hangs_on.command).then_some((entry.kind, entry.effects));

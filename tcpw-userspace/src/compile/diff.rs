@@ -13,13 +13,13 @@ use std::{
 use super::{
     cells::Cells,
     classes::check,
-    conditions::Conditions,
-    deciding_rules::{Answer, DecidingRules, Decision, Record, Records},
+    conditions::ConditionNumbers,
+    deciding_rules::{AddressVerdict, ComparedDecision, DecidingRules, Records, RuleDecision},
     distinct_services::{self, Service, ServiceFilter},
     error::{CompileError, MAX_CELLS},
     networks::{Networks, runs},
     service::DaemonLists,
-    survey::{Rules, servers},
+    survey::{SurveyedRules, servers},
 };
 use crate::{evaluate::request::Lookup, parse::rule::Tables};
 
@@ -34,9 +34,9 @@ pub struct Change {
     pub networks: Networks,
     /// What decided about them. Of a change of [`ChangeKind::Effects`] `before` are the rules
     /// that may match and have other options than `allow` and `deny`.
-    pub old: Decision,
+    pub old: RuleDecision,
     /// What decides about them, likewise.
-    pub new: Decision,
+    pub new: RuleDecision,
 }
 
 /// What changes.
@@ -60,8 +60,8 @@ pub enum ChangeKind {
 pub fn diff(old: &Tables, new: &Tables, lookup: &dyn Lookup) -> Result<Vec<Change>, CompileError> {
     let mut records = Records::default();
     let mut lists = DaemonLists::default();
-    let mut conditions = Conditions::default();
-    let rules = [old, new].map(|tables| Rules::read(tables, lookup, &mut lists, &mut conditions));
+    let mut conditions = ConditionNumbers::default();
+    let rules = [old, new].map(|tables| SurveyedRules::read(tables, lookup, &mut lists, &mut conditions));
     let servers = servers(&lists, &[old, new]);
     let by_lists = distinct_services::services(&lists, &servers, &ServiceFilter::default(), &mut records)?;
     let mut joined: BTreeMap<Change, Vec<Service>> = BTreeMap::new();
@@ -92,10 +92,10 @@ pub fn diff(old: &Tables, new: &Tables, lookup: &dyn Lookup) -> Result<Vec<Chang
 type Changed = (ChangeKind, u32, u32);
 
 /// Intervals of both families.
-type Spans = (Vec<(u32, u32)>, Vec<(u128, u128)>);
+type FamilySpans = (Vec<(u32, u32)>, Vec<(u128, u128)>);
 
 fn compare(
-    records: &[Record],
+    records: &[ComparedDecision],
     (v4, v6): (&Cells<u32>, &Cells<u128>),
     old: &DecidingRules,
     new: &DecidingRules,
@@ -112,10 +112,10 @@ fn compare(
     let v4_changes: Vec<_> = old.v4.iter().zip(&new.v4).map(&mut change).collect();
     let v6_changes: Vec<_> = old.v6.iter().zip(&new.v6).map(&mut change).collect();
     let decision = |kind, number: u32| {
-        let Record { decision, acting, .. } = &records[number as usize];
+        let ComparedDecision { decision, acting, .. } = &records[number as usize];
         match kind {
             ChangeKind::Verdict | ChangeKind::Depends => decision.clone(),
-            ChangeKind::Effects => Decision { before: acting.clone(), ..decision.clone() },
+            ChangeKind::Effects => RuleDecision { before: acting.clone(), ..decision.clone() },
         }
     };
     let mut keys = HashMap::new();
@@ -123,7 +123,7 @@ fn compare(
         let make = || Rc::new((kind, decision(kind, old), decision(kind, new)));
         Rc::clone(keys.entry((old, new)).or_insert_with(make))
     };
-    let mut found: BTreeMap<Rc<(ChangeKind, Decision, Decision)>, Spans> = BTreeMap::new();
+    let mut found: BTreeMap<Rc<(ChangeKind, RuleDecision, RuleDecision)>, FamilySpans> = BTreeMap::new();
     for (change, run) in runs(&v4.starts, &v4_changes) {
         if let Some(change) = change {
             found.entry(key(change)).or_default().0.push(run);
@@ -134,16 +134,18 @@ fn compare(
             found.entry(key(change)).or_default().1.push(run);
         }
     }
-    let change = |(key, (v4, v6)): (Rc<(ChangeKind, Decision, Decision)>, Spans)| {
+    let change = |(key, (v4, v6)): (Rc<(ChangeKind, RuleDecision, RuleDecision)>, FamilySpans)| {
         let (kind, old, new) = (key.0, key.1.clone(), key.2.clone());
         Change { kind, services: Vec::new(), networks: Networks::new(v4, v6), old, new }
     };
     found.into_iter().map(change).collect()
 }
 
-fn kind(old: &Record, new: &Record) -> Option<ChangeKind> {
+fn kind(old: &ComparedDecision, new: &ComparedDecision) -> Option<ChangeKind> {
     let answers = (old.decision.answer, new.decision.answer);
-    if let (Answer::Allow, Answer::Refuse) | (Answer::Refuse, Answer::Allow) = answers {
+    if let (AddressVerdict::Allow, AddressVerdict::Refuse) | (AddressVerdict::Refuse, AddressVerdict::Allow) =
+        answers
+    {
         return Some(ChangeKind::Verdict);
     }
     if answers.0 != answers.1 || old.meaning != new.meaning {

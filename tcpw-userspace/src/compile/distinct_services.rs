@@ -25,7 +25,7 @@ pub struct Service {
     /// Its port.
     pub port: Port,
     /// Its address.
-    pub server: Server,
+    pub server: ServerAddress,
 }
 
 /// The name of a daemon.
@@ -72,7 +72,7 @@ pub enum Port {
 
 /// The server's address.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Server {
+pub enum ServerAddress {
     /// The tables tell no server addresses apart.
     Any,
     /// In these networks.
@@ -93,7 +93,7 @@ pub struct ServiceFilter {
 }
 
 /// Daemon lists that match a service, or may.
-pub(super) type Matched = Vec<(usize, Truth)>;
+pub(super) type MatchedLists = Vec<(usize, Truth)>;
 
 /// Every service that the lists tell apart, by the lists that match it.
 pub(super) fn services(
@@ -101,7 +101,7 @@ pub(super) fn services(
     servers: &[Rc<Regions>],
     only: &ServiceFilter,
     records: &mut Records,
-) -> Result<BTreeMap<Matched, Vec<Service>>, CompileError> {
+) -> Result<BTreeMap<MatchedLists, Vec<Service>>, CompileError> {
     let names = names(lists, only)?;
     let ports: Vec<(Port, Option<u16>)> = match only.port {
         Some(port) => vec![(Port::Number(port), Some(port))],
@@ -117,7 +117,7 @@ pub(super) fn services(
         let (names, ports, servers) = (names.len(), ports.len(), servers.len());
         return Err(CompileError::Services { count, names, ports, servers });
     }
-    let mut services: BTreeMap<Matched, Vec<Service>> = BTreeMap::new();
+    let mut services: BTreeMap<MatchedLists, Vec<Service>> = BTreeMap::new();
     for (daemon, matches) in &names {
         for (port, number) in &ports {
             for (server, truths) in &servers {
@@ -157,21 +157,24 @@ fn names(
 }
 
 /// Every class of server addresses, and which server patterns match it.
-fn servers(regions: &[Rc<Regions>], only: &ServiceFilter) -> Result<Vec<(Server, Vec<Truth>)>, CompileError> {
+fn servers(
+    regions: &[Rc<Regions>],
+    only: &ServiceFilter,
+) -> Result<Vec<(ServerAddress, Vec<Truth>)>, CompileError> {
     if let Some(address) = only.server {
         let networks = Networks::of(address);
         let truths = regions.iter().map(|region| region.truth_at(address)).collect();
-        return Ok(vec![(Server::In(Rc::new(networks)), truths)]);
+        return Ok(vec![(ServerAddress::In(Rc::new(networks)), truths)]);
     }
     let (cell_classes, truths) = classes::servers(regions)?;
     let networks = cell_classes.networks();
     if networks.len() == 1 {
-        return Ok(truths.into_iter().map(|truths| (Server::Any, truths)).collect());
+        return Ok(truths.into_iter().map(|truths| (ServerAddress::Any, truths)).collect());
     }
     let largest = Networks::largest(&networks);
     let server = |(class, networks): (usize, Networks)| {
         let networks = Rc::new(networks);
-        if Some(class) == largest { Server::Other(networks) } else { Server::In(networks) }
+        if Some(class) == largest { ServerAddress::Other(networks) } else { ServerAddress::In(networks) }
     };
     Ok(networks
         .into_iter()
@@ -182,7 +185,7 @@ fn servers(regions: &[Rc<Regions>], only: &ServiceFilter) -> Result<Vec<(Server,
         .collect())
 }
 
-impl Server {
+impl ServerAddress {
     /// An address of it; `None` if every address is.
     pub fn example(&self) -> Option<IpAddr> {
         match self {

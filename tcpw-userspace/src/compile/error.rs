@@ -55,7 +55,7 @@ pub enum CompileError {
     /// Two names-sets have one id.
     #[error("two sets of names have the same id: \"tcpw detach\", then start tcpw again")]
     SameId,
-    /// Too much to say who may reach what.
+    /// Too much to say which clients may reach which services.
     #[error(
         "the rules tell too many clients apart, service by service, to list them: let more daemons share their rules, or \
          ask for one daemon"

@@ -43,17 +43,17 @@ use std::{collections::HashMap, rc::Rc};
 
 use classes::RuleRegions;
 pub use conditions::HangsOn;
-pub use deciding_rules::{Answer, Decider, Decision};
+pub use deciding_rules::{AddressVerdict, Decider, RuleDecision};
 pub use diff::{Change, ChangeKind, diff};
-pub use distinct_services::{DaemonName, Port, Server, Service, ServiceFilter};
+pub use distinct_services::{DaemonName, Port, ServerAddress, Service, ServiceFilter};
 pub use error::CompileError;
 use ipnet::IpNet;
 pub use networks::Networks;
 use outcomes::RuleOutcome;
-use pattern::Patterns;
+use pattern::PatternRegions;
 pub use policy::Policy;
 use policy::Sizes;
-pub use prefix::{Prefix, Trie};
+pub use prefix::{Prefix, PrefixTable};
 use service::DaemonLists;
 use services::{Ports, Services};
 use survey::effects_of;
@@ -88,7 +88,7 @@ pub enum Names {
 
 /// What a policy is compiled from.
 #[derive(Clone, Copy)]
-pub struct Input<'a> {
+pub struct PolicySource<'a> {
     /// The rules.
     pub tables: &'a Tables,
     /// Names-sets to compute in advance: those of the listeners.
@@ -111,12 +111,12 @@ pub struct Input<'a> {
 /// # Errors
 ///
 /// If the policy does not fit the kernel's tables.
-pub fn compile(input: &Input<'_>) -> Result<Policy, CompileError> {
-    let mut patterns = Patterns::new(input.tables, input.names);
+pub fn compile(input: &PolicySource<'_>) -> Result<Policy, CompileError> {
+    let mut patterns = PatternRegions::new(input.tables, input.names);
     let mut lists = DaemonLists::default();
     let mut outcomes = OutcomeNumbers::default();
     let is_looked_up = input.names != Names::Unknown && patterns.hang_on_names();
-    let mut unnamed = is_looked_up.then(|| Patterns::new(input.tables, Names::Unknown));
+    let mut unnamed = is_looked_up.then(|| PatternRegions::new(input.tables, Names::Unknown));
     let mut rules = Vec::new();
     let (mut acts_on_accepted, mut redirects, mut has_allow_banners) = (false, false, false);
     for table in [&input.tables.allow, &input.tables.deny] {

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use ipnet::{IpNet, Ipv4Net, Ipv4Subnets, Ipv6Net, Ipv6Subnets};
 
-use super::region::{Intervals, Word};
+use super::region::{AddressNumber, Intervals};
 
 /// A set of addresses as the fewest networks, none inside another; lowest first.
 ///
@@ -90,7 +90,7 @@ impl Networks {
 }
 
 /// Neighbouring cells of one value, as intervals.
-pub(super) fn runs<W: Word, V: Copy + PartialEq>(starts: &[W], values: &[V]) -> Vec<(V, (W, W))> {
+pub(super) fn runs<W: AddressNumber, V: Copy + PartialEq>(starts: &[W], values: &[V]) -> Vec<(V, (W, W))> {
     let mut all: Vec<(V, W)> = values.iter().copied().zip(starts.iter().copied()).collect();
     all.dedup_by_key(|run| run.0);
     // The last address alone: of IPv4 it is no client's, of IPv6 it is a multicast address.

@@ -198,9 +198,9 @@ mod tests {
         *,
     };
 
-    type Spans<'a> = &'a [(u32, u32)];
+    type SpanSlice<'a> = &'a [(u32, u32)];
 
-    fn of_rules(rules: &[(Spans<'_>, Spans<'_>, u8)], default: u8) -> Vec<(u32, u8)> {
+    fn of_rules(rules: &[(SpanSlice<'_>, SpanSlice<'_>, u8)], default: u8) -> Vec<(u32, u8)> {
         let regions: Vec<_> =
             rules.iter().map(|(sure, doubtful, _)| Region::new(sure.to_vec(), doubtful.to_vec())).collect();
         let cells = Cells::new(regions.iter());

@@ -15,7 +15,7 @@ use std::{
 use super::{
     Names,
     automaton::Glob,
-    region::{Collector, Regions, Word},
+    region::{AddressNumber, Collector, Regions},
     service::Truth,
     text::{self, Effort, MAX_INTERVALS},
     text_v6::text_v6,
@@ -36,7 +36,7 @@ const UNKNOWN: &[u8] = b"unknown";
 const MAPPED: u128 = 0xffff_0000_0000;
 
 /// Turns patterns into regions; each pattern file is read once.
-pub(super) struct Patterns<'a> {
+pub(super) struct PatternRegions<'a> {
     tables: &'a Tables,
     names: Names,
     files: HashMap<&'a Path, Rc<Regions>>,
@@ -44,7 +44,7 @@ pub(super) struct Patterns<'a> {
     spent: usize,
 }
 
-impl<'a> Patterns<'a> {
+impl<'a> PatternRegions<'a> {
     /// For the patterns of these tables.
     pub(super) fn new(tables: &'a Tables, names: Names) -> Self {
         Self { tables, names, files: HashMap::new(), files_unknown: HashMap::new(), spent: 0 }
@@ -124,7 +124,7 @@ impl<'a> Patterns<'a> {
         }
     }
 
-    /// What a pattern that hangs on a name does.
+    /// What a pattern that depends on a name does.
     fn doubt(&self) -> Truth {
         match self.names {
             Names::Unknown => Truth::No,
@@ -264,7 +264,7 @@ pub(super) fn user_passes(user: Option<&TextPattern>, names: Names) -> Truth {
     }
 }
 
-impl Patterns<'_> {
+impl PatternRegions<'_> {
     /// Whether a client passes the user part of a pattern.
     pub(super) fn passes(&self, pattern: &ClientPattern) -> Truth {
         user_passes(pattern.user.as_ref(), self.names)

@@ -9,7 +9,7 @@ use tcpw_common::{
 };
 
 use super::{
-    prefix::Trie,
+    prefix::PrefixTable,
     service::{NameMatches, NamePatterns},
 };
 use crate::names::NamesSet;
@@ -20,13 +20,13 @@ use crate::names::NamesSet;
 #[derive(Clone, Debug)]
 pub struct Policy {
     /// IPv4 client prefixes and their classes; the smallest such table, with a /0.
-    pub clients_v4: Trie<[u8; 4]>,
+    pub clients_v4: PrefixTable<[u8; 4]>,
     /// IPv6 client prefixes and their classes, likewise.
-    pub clients_v6: Trie<[u8; 16]>,
+    pub clients_v6: PrefixTable<[u8; 16]>,
     /// IPv4 local address prefixes and their classes, likewise.
-    pub servers_v4: Trie<[u8; 4]>,
+    pub servers_v4: PrefixTable<[u8; 4]>,
     /// IPv6 local address prefixes and their classes, likewise.
-    pub servers_v6: Trie<[u8; 16]>,
+    pub servers_v6: PrefixTable<[u8; 16]>,
     /// Classes of the precomputed names-sets, but for those of class 0, which needs no entry.
     pub names: Vec<(NamesId, u32)>,
     /// Classes of ports, but for those of class 0; `EXEMPT_PORT` for an exempt one.

@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 
-use super::region::Word;
+use super::region::AddressNumber;
 
 /// The addresses whose first `bits` bits are those of `address`; the others are 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -19,10 +19,10 @@ pub struct Prefix<A> {
 }
 
 /// Prefixes and the class of each.
-pub type Trie<A> = Vec<(Prefix<A>, u32)>;
+pub type PrefixTable<A> = Vec<(Prefix<A>, u32)>;
 
 /// The smallest table of prefixes, sorted by address, then length.
-pub(super) fn minimal<W: Word>(starts: &[W], classes: &[u32]) -> Trie<W::Bytes> {
+pub(super) fn minimal<W: AddressNumber>(starts: &[W], classes: &[u32]) -> PrefixTable<W::Bytes> {
     let mut runs: Vec<(W, u32)> = starts.iter().copied().zip(classes.iter().copied()).collect();
     runs.dedup_by_key(|run| run.1);
     let mut tree = Tree { nodes: Vec::new(), sets: Sets::default() };
@@ -52,7 +52,7 @@ struct Tree<W> {
     sets: Sets,
 }
 
-impl<W: Word> Tree<W> {
+impl<W: AddressNumber> Tree<W> {
     fn build(&mut self, first: W, bits: u8, runs: &[(W, u32)]) -> Tip {
         if let [(_, class)] = runs {
             return Tip::Leaf(*class);
@@ -82,7 +82,7 @@ impl<W: Word> Tree<W> {
         }
     }
 
-    fn emit(&mut self, tip: Tip, at: Prefix<W>, above: Option<u32>, out: &mut Trie<W::Bytes>) {
+    fn emit(&mut self, tip: Tip, at: Prefix<W>, above: Option<u32>, out: &mut PrefixTable<W::Bytes>) {
         let set = self.set(tip);
         let set = &self.sets.members[set as usize];
         let class = match above {

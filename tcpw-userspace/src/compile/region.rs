@@ -9,7 +9,7 @@ use std::{fmt::Debug, net::IpAddr};
 use super::service::Truth;
 
 /// An address as a number: `u32` for IPv4, `u128` for IPv6.
-pub(super) trait Word: Copy + Ord + Debug + 'static {
+pub(super) trait AddressNumber: Copy + Ord + Debug + 'static {
     /// Its bytes in network order.
     type Bytes: Copy + Ord + Debug + std::hash::Hash;
     /// Bits of an address.
@@ -35,7 +35,7 @@ pub(super) trait Word: Copy + Ord + Debug + 'static {
 
 macro_rules! word {
     ($word:ty, $bytes:expr) => {
-        impl Word for $word {
+        impl AddressNumber for $word {
             type Bytes = [u8; $bytes];
             const BITS: u8 = $bytes * 8;
             const MIN: Self = 0;
@@ -53,7 +53,7 @@ macro_rules! word {
                 self | <$word>::MAX.checked_shr(bits.into()).unwrap_or(0)
             }
             fn upper_half(self, bits: u8) -> Self {
-                self | (1 << u32::from(<Self as Word>::BITS - 1 - bits))
+                self | (1 << u32::from(<Self as AddressNumber>::BITS - 1 - bits))
             }
             fn to_bytes(self) -> Self::Bytes {
                 self.to_be_bytes()
@@ -77,7 +77,7 @@ impl<W> Default for Intervals<W> {
     }
 }
 
-impl<W: Word> Intervals<W> {
+impl<W: AddressNumber> Intervals<W> {
     /// The union of intervals in any order.
     pub(super) fn new(mut parts: Vec<(W, W)>) -> Self {
         parts.sort_unstable();
@@ -181,7 +181,7 @@ impl<W> Default for Region<W> {
     }
 }
 
-impl<W: Word> Region<W> {
+impl<W: AddressNumber> Region<W> {
     /// From intervals in any order; what is in both is sure.
     pub(super) fn new(sure: Vec<(W, W)>, doubtful: Vec<(W, W)>) -> Self {
         let sure = Intervals::new(sure);

@@ -14,19 +14,19 @@ use super::{
 /// Most owners that are told of one rule.
 pub(super) const MAX_OWNERS: usize = 100;
 
-/// Clients that no rule took yet, and who took the others.
+/// Clients that no rule has matched yet, and which rule matched each of the others.
 pub(super) struct RemainingClients {
-    families: [Family; 2],
+    families: [FamilyOwners; 2],
     unknown: Option<usize>,
 }
 
 impl RemainingClients {
     /// No client is matched yet.
     pub(super) fn new(cells: [usize; 2]) -> Self {
-        Self { families: cells.map(Family::new), unknown: None }
+        Self { families: cells.map(FamilyOwners::new), unknown: None }
     }
 
-    /// Whether a rule finds anybody left; `unknown` is whether it matches clients without address.
+    /// Whether a rule may match a remaining client; `unknown`: whether it matches clients without address.
     pub(super) fn is_open(&mut self, ranges: &[Ranges; 2], unknown: Truth) -> bool {
         (unknown != Truth::No && self.unknown.is_none())
             || self.families.iter_mut().zip(ranges).any(|(family, ranges)| family.is_open(ranges))
@@ -59,12 +59,12 @@ impl RemainingClients {
     }
 }
 
-struct Family {
+struct FamilyOwners {
     open: OpenCells,
     owners: Vec<u32>,
 }
 
-impl Family {
+impl FamilyOwners {
     fn new(cells: usize) -> Self {
         Self { open: OpenCells::new(cells), owners: vec![u32::MAX; cells] }
     }

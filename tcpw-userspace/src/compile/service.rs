@@ -159,10 +159,10 @@ enum DaemonPart {
 }
 
 /// One token: the daemon part and the number of its server pattern.
-type Token = (DaemonPart, Option<usize>);
+type DaemonToken = (DaemonPart, Option<usize>);
 
 /// A daemon list, cut at EXCEPT.
-type Groups = Vec<Vec<Token>>;
+type Groups = Vec<Vec<DaemonToken>>;
 
 /// Every distinct daemon list of the tables.
 #[derive(Default)]
@@ -225,7 +225,7 @@ impl<'a> DaemonLists<'a> {
 
     /// Whether a list matches every service, whatever its names, port and server: `ALL`.
     pub(super) fn matches_everything(&self, list: usize) -> bool {
-        let everything = |token: &Token| match token {
+        let everything = |token: &DaemonToken| match token {
             (DaemonPart::Name(number), None) => self.names.matches_every_name(*number),
             (DaemonPart::Name(_), Some(_)) | (DaemonPart::Port(_) | DaemonPart::Never, _) => false,
         };
@@ -235,7 +235,7 @@ impl<'a> DaemonLists<'a> {
     /// The name patterns behind an EXCEPT.
     pub(super) fn excepted(&self) -> BTreeSet<u32> {
         let groups = self.lists.iter().flat_map(|groups| groups.iter().skip(1)).flatten();
-        let name = |token: &Token| match token.0 {
+        let name = |token: &DaemonToken| match token.0 {
             DaemonPart::Name(number) => Some(number),
             DaemonPart::Port(_) | DaemonPart::Never => None,
         };
@@ -243,7 +243,7 @@ impl<'a> DaemonLists<'a> {
     }
 
     fn truth(&self, list: usize, names: &Matches, port: Option<u16>, servers: &[Truth]) -> Truth {
-        let group = |tokens: &Vec<Token>| {
+        let group = |tokens: &Vec<DaemonToken>| {
             let mut best = Truth::No;
             for &(daemon, server) in tokens {
                 let matched = match daemon {
@@ -262,7 +262,7 @@ impl<'a> DaemonLists<'a> {
         groups.fold(last, |except, group| group.and(except.not()))
     }
 
-    fn token(&mut self, pattern: &'a DaemonPattern) -> Token {
+    fn token(&mut self, pattern: &'a DaemonPattern) -> DaemonToken {
         let daemon = match &pattern.daemon {
             Daemon::Port(port) => {
                 self.ports.insert(*port);

@@ -14,12 +14,12 @@ use super::{
     Names,
     cells::Cells,
     classes::check,
-    conditions::{Conditions, HangsOn, Part, Reader},
-    deciding_rules::{Decider, DecidingRules, Decision, Records, RuleEffect, RulePart, hash},
-    distinct_services::{self, Matched, Service, ServiceFilter},
+    conditions::{ConditionNumbers, HangsOn, ListPart, Reader},
+    deciding_rules::{Decider, DecidingRules, Records, RuleDecision, RuleEffect, RulePart, hash},
+    distinct_services::{self, MatchedLists, Service, ServiceFilter},
     error::{CompileError, MAX_CELLS},
     networks::{Networks, runs},
-    pattern::Patterns,
+    pattern::PatternRegions,
     region::Regions,
     service::{DaemonLists, Truth},
 };
@@ -46,10 +46,10 @@ pub struct Area {
     /// Their addresses.
     pub networks: Networks,
     /// What decides about them.
-    pub decision: Decision,
+    pub decision: RuleDecision,
 }
 
-/// Says who may reach what.
+/// Says which clients may reach which services.
 ///
 /// `lookup` is asked whether the users and groups of options exist.
 ///
@@ -63,8 +63,8 @@ pub fn survey(
 ) -> Result<Vec<Surveyed>, CompileError> {
     let mut records = Records::default();
     let mut lists = DaemonLists::default();
-    let mut conditions = Conditions::default();
-    let rules = Rules::read(tables, lookup, &mut lists, &mut conditions);
+    let mut conditions = ConditionNumbers::default();
+    let rules = SurveyedRules::read(tables, lookup, &mut lists, &mut conditions);
     let servers = servers(&lists, &[tables]);
     let mut joined: BTreeMap<Vec<Area>, Vec<Service>> = BTreeMap::new();
     let by_lists = distinct_services::services(&lists, &servers, only, &mut records)?;
@@ -75,7 +75,7 @@ pub fn survey(
         check("IPv4", v4.len(), MAX_CELLS)?;
         check("IPv6", v6.len(), MAX_CELLS)?;
         let deciding = DecidingRules::of((&v4, &v6), &parts, rules.default, &mut records)?;
-        let mut areas: HashMap<&Decision, Networks> = HashMap::new();
+        let mut areas: HashMap<&RuleDecision, Networks> = HashMap::new();
         let decision = |number: &u32| &records.all[*number as usize].decision;
         for (decision, run) in runs(&v4.starts, &deciding.v4.iter().map(decision).collect::<Vec<_>>()) {
             areas.entry(decision).or_default().add_v4(run);
@@ -84,7 +84,7 @@ pub fn survey(
             areas.entry(decision).or_default().add_v6(run);
         }
         let area =
-            |(decision, networks): (&Decision, Networks)| Area { networks, decision: decision.clone() };
+            |(decision, networks): (&RuleDecision, Networks)| Area { networks, decision: decision.clone() };
         let mut areas: Vec<Area> = areas.into_iter().map(area).collect();
         areas.sort_unstable();
         joined.entry(areas).or_default().extend(services);
@@ -112,38 +112,38 @@ pub(super) fn servers(lists: &DaemonLists<'_>, of: &[&Tables]) -> Vec<Rc<Regions
     };
     let region = |pattern: &&HostPattern| {
         let tables = of.iter().find(|tables| has(tables, pattern))?;
-        let mut patterns = Patterns::new(tables, Names::LookedUp);
+        let mut patterns = PatternRegions::new(tables, Names::LookedUp);
         Some(Rc::new(patterns.host(pattern).as_ref().clone()))
     };
     lists.servers.iter().map(|pattern| region(pattern).unwrap_or_default()).collect()
 }
 
 /// The rules of a pair of tables, read for a survey.
-pub(super) struct Rules {
+pub(super) struct SurveyedRules {
     /// In order.
-    rules: Vec<Line>,
+    rules: Vec<SurveyedRule>,
     /// For each daemon list, its rules.
     by_list: HashMap<usize, Vec<usize>>,
-    /// What is said of those whom no rule matches.
+    /// What decides about clients that no rule matches.
     pub default: (Decider, Verdict),
 }
 
-struct Line {
+struct SurveyedRule {
     rule: RuleIndex,
-    parts: Vec<Part>,
+    parts: Vec<ListPart>,
     kind: RuleEffect,
     effects: u64,
 }
 
-impl Rules {
+impl SurveyedRules {
     /// Reads them. `lists` and `conditions` may be shared with other tables.
     pub(super) fn read<'a>(
         tables: &'a Tables,
         lookup: &dyn Lookup,
         lists: &mut DaemonLists<'a>,
-        conditions: &mut Conditions,
+        conditions: &mut ConditionNumbers,
     ) -> Self {
-        let mut patterns = Patterns::new(tables, Names::LookedUp);
+        let mut patterns = PatternRegions::new(tables, Names::LookedUp);
         let mut files = HashMap::new();
         let mut reader = Reader { patterns: &mut patterns, conditions, files: &mut files };
         let default = match tables.deny.end {
@@ -161,14 +161,18 @@ impl Rules {
                 all.by_list.entry(list).or_default().push(all.rules.len());
                 let rule_index = RuleIndex { table: table.kind, index };
                 let kind = kind_of(rule, table.kind, lookup);
-                all.rules.push(Line { rule: rule_index, parts, kind, effects: effects_of(rule) });
+                all.rules.push(SurveyedRule { rule: rule_index, parts, kind, effects: effects_of(rule) });
             }
         }
         all
     }
 
     /// The rules that match a service, in order.
-    pub(super) fn parts(&self, matched: &Matched, conditions: &mut Conditions) -> Vec<RulePart<'_>> {
+    pub(super) fn parts(
+        &self,
+        matched: &MatchedLists,
+        conditions: &mut ConditionNumbers,
+    ) -> Vec<RulePart<'_>> {
         let mut order: Vec<(usize, usize, Truth)> = Vec::new();
         for (list, truth) in matched {
             order.extend(self.by_list.get(list).into_iter().flatten().map(|index| (*index, *list, *truth)));
@@ -186,7 +190,7 @@ impl Rules {
                         (Rc::from([conditions.number(text)]), server_name)
                     }
                 };
-                let Line { rule, kind, effects, .. } = *line;
+                let SurveyedRule { rule, kind, effects, .. } = *line;
                 parts.push(RulePart { rule, part, conditions, hangs_on, kind, effects });
             }
         }

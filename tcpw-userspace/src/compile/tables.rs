@@ -9,7 +9,7 @@ use tcpw_common::{
     key::{Address, NamesId},
 };
 
-use super::{policy::Policy, prefix::Prefix, region::Word};
+use super::{policy::Policy, prefix::Prefix, region::AddressNumber};
 
 /// One policy in slot 0, in force.
 #[derive(Clone, Debug)]
@@ -82,12 +82,12 @@ impl Tables for PolicyTables {
 
 /// Longest prefix match: one hash table, tried from the longest length in use.
 #[derive(Clone, Debug)]
-struct Longest<W: Word> {
+struct Longest<W: AddressNumber> {
     lengths: BTreeSet<u8>,
     entries: HashMap<Prefix<W::Bytes>, u32>,
 }
 
-impl<W: Word> Longest<W> {
+impl<W: AddressNumber> Longest<W> {
     fn new(entries: &[(Prefix<W::Bytes>, u32)]) -> Self {
         Self {
             lengths: entries.iter().map(|(prefix, _)| prefix.bits).collect(),

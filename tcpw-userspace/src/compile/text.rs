@@ -8,7 +8,7 @@ use std::{collections::HashMap, rc::Rc};
 
 use super::{
     automaton::{DOTTED, Glob, States},
-    region::{Collector, Word},
+    region::{AddressNumber, Collector},
     text_v6::collect_v6,
 };
 
@@ -58,7 +58,7 @@ pub(super) fn collect(glob: &Glob, effort: Effort, out: &mut Collector) -> usize
 
 /// How many addresses of a block match.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Part {
+pub(super) enum Coverage {
     None,
     Some,
     All,
@@ -81,7 +81,7 @@ fn collect_v4(glob: &Glob, limit: usize, out: &mut Collector) {
 struct WalkV4<'a> {
     glob: &'a Glob,
     octets: [String; 256],
-    parts: HashMap<(u8, States), Part>,
+    parts: HashMap<(u8, States), Coverage>,
 }
 
 impl WalkV4<'_> {
@@ -90,12 +90,12 @@ impl WalkV4<'_> {
         self.glob.run(states, self.octets[octet].as_bytes())
     }
 
-    fn part(&mut self, level: u8, states: States) -> Part {
+    fn part(&mut self, level: u8, states: States) -> Coverage {
         if level == 4 {
-            return if self.glob.accepts(states) { Part::All } else { Part::None };
+            return if self.glob.accepts(states) { Coverage::All } else { Coverage::None };
         }
         if !self.glob.may_accept(states, DOTTED) {
-            return Part::None;
+            return Coverage::None;
         }
         if let Some(&known) = self.parts.get(&(level, states)) {
             return known;
@@ -106,9 +106,9 @@ impl WalkV4<'_> {
             seen[self.part(level + 1, child) as usize] = true;
         }
         let part = match seen {
-            [true, false, false] => Part::None,
-            [false, false, true] => Part::All,
-            _ => Part::Some,
+            [true, false, false] => Coverage::None,
+            [false, false, true] => Coverage::All,
+            _ => Coverage::Some,
         };
         self.parts.insert((level, states), part);
         part
@@ -123,10 +123,10 @@ impl WalkV4<'_> {
         known: &mut HashMap<(u8, States), usize>,
     ) -> usize {
         match self.part(level, states) {
-            Part::None => return 0,
-            Part::All => return 1,
-            Part::Some if level == depth => return 1,
-            Part::Some => {}
+            Coverage::None => return 0,
+            Coverage::All => return 1,
+            Coverage::Some if level == depth => return 1,
+            Coverage::Some => {}
         }
         if let Some(&count) = known.get(&(level, states)) {
             return count;
@@ -154,10 +154,10 @@ impl WalkV4<'_> {
         let mut out = Collector::default();
         let block = (0, 0.prefix_last(level * 8));
         match self.part(level, states) {
-            Part::None => {}
-            Part::All => out.v4.push(block),
-            Part::Some if level == depth => out.v4_doubtful.push(block),
-            Part::Some => {
+            Coverage::None => {}
+            Coverage::All => out.v4.push(block),
+            Coverage::Some if level == depth => out.v4_doubtful.push(block),
+            Coverage::Some => {
                 for octet in 0..256u32 {
                     let child = self.child(level, states, octet as usize);
                     let below = self.blocks(level + 1, child, depth, known);

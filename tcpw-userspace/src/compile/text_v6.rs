@@ -9,8 +9,8 @@ use std::{collections::BTreeSet, net::Ipv4Addr};
 
 use super::{
     automaton::{DOTTED, Glob, HEX, States},
-    region::{Collector, Word},
-    text::Part,
+    region::{AddressNumber, Collector},
+    text::Coverage,
 };
 
 /// Adds the IPv6 addresses whose text the pattern matches; looks into at most `limit`
@@ -23,9 +23,9 @@ pub(super) fn collect_v6(glob: &Glob, limit: usize, out: &mut Collector) -> usiz
         let mut deeper = Vec::new();
         for first in undecided {
             match part_v6(glob, first, nibbles) {
-                Part::None => {}
-                Part::All => out.v6.push((first, first.prefix_last(nibbles * 4))),
-                Part::Some => deeper.push(first),
+                Coverage::None => {}
+                Coverage::All => out.v6.push((first, first.prefix_last(nibbles * 4))),
+                Coverage::Some => deeper.push(first),
             }
         }
         if deeper.is_empty() {
@@ -52,9 +52,9 @@ fn doubt_v6(glob: &Glob, first: u128, nibbles: u8, out: &mut Collector) {
     for words in nibbles / 4 + 1..8 {
         let zeros = (first, first.prefix_last(words * 16));
         match part_v6(glob, first, words * 4) {
-            Part::Some => continue,
-            Part::None => {}
-            Part::All => out.v6.push(zeros),
+            Coverage::Some => continue,
+            Coverage::None => {}
+            Coverage::All => out.v6.push(zeros),
         }
         doubtful = zeros.1.next();
         break;
@@ -69,7 +69,7 @@ fn doubt_v6(glob: &Glob, first: u128, nibbles: u8, out: &mut Collector) {
 ///
 /// Every text that such an address may have is looked at, as far as the nibbles
 /// fix it; which zero words it leaves out (`::`) depends on later ones.
-fn part_v6(glob: &Glob, first: u128, nibbles: u8) -> Part {
+fn part_v6(glob: &Glob, first: u128, nibbles: u8) -> Coverage {
     let prefix = PrefixV6 { words: words(first), nibbles };
     let mut seen = [false; 3];
     for gap in prefix.gaps() {
@@ -77,7 +77,7 @@ fn part_v6(glob: &Glob, first: u128, nibbles: u8) -> Part {
         let states = glob.run(glob.start(), text.as_bytes());
         let alphabet = match next {
             Next::End => {
-                let part = if glob.accepts(states) { Part::All } else { Part::None };
+                let part = if glob.accepts(states) { Coverage::All } else { Coverage::None };
                 seen[part as usize] = true;
                 continue;
             }
@@ -86,16 +86,16 @@ fn part_v6(glob: &Glob, first: u128, nibbles: u8) -> Part {
         };
         let all = glob.accepts_any(states) || (next == Next::Word && accepts_after_word(glob, states));
         let part = match (all, glob.may_accept(states, alphabet)) {
-            (true, _) => Part::All,
-            (false, true) => Part::Some,
-            (false, false) => Part::None,
+            (true, _) => Coverage::All,
+            (false, true) => Coverage::Some,
+            (false, false) => Coverage::None,
         };
         seen[part as usize] = true;
     }
     match seen {
-        [_, false, false] => Part::None,
-        [false, false, true] => Part::All,
-        _ => Part::Some,
+        [_, false, false] => Coverage::None,
+        [false, false, true] => Coverage::All,
+        _ => Coverage::Some,
     }
 }
 

@@ -17,7 +17,8 @@ use super::{
     cells::Ranges,
     classes::{self, CellClasses},
     daemons,
-    pattern::Patterns,
+    distinct_services::MatchedLists,
+    pattern::PatternRegions,
     region::Regions,
     remaining_clients::{MAX_OWNERS, RemainingClients},
     service::{DaemonLists, Truth},
@@ -46,12 +47,12 @@ const MAX_STEPS: usize = 1 << 27;
 
 /// The rules that no request can reach, in order.
 pub fn unreachable(tables: &Tables) -> Vec<Unreachable> {
-    let mut patterns = Patterns::new(tables, Names::LookedUp);
+    let mut patterns = PatternRegions::new(tables, Names::LookedUp);
     let mut lists = DaemonLists::default();
     let mut lines = Vec::new();
     for table in [&tables.allow, &tables.deny] {
         for (index, rule) in table.rules.iter().enumerate() {
-            lines.push(Line {
+            lines.push(CoveringRule {
                 rule: RuleIndex { table: table.kind, index },
                 list: lists.number(&rule.daemons),
                 regions: patterns.list(&rule.clients),
@@ -85,7 +86,7 @@ pub fn unreachable(tables: &Tables) -> Vec<Unreachable> {
         weights[line.list] += ranges.iter().map(|it| it.sure.len() + it.doubtful.len()).sum::<usize>() + 1;
     }
     let policies = policies(&lists, &servers, cells, &weights).unwrap_or_else(|| vec![one_policy(&lists)]);
-    Search {
+    UnreachableSearch {
         lines: &lines,
         ranges: &ranges,
         cells: [cell_classes.v4.len(), cell_classes.v6.len()],
@@ -94,8 +95,8 @@ pub fn unreachable(tables: &Tables) -> Vec<Unreachable> {
     .run(&policies)
 }
 
-/// A rule as it takes clients.
-struct Line {
+/// A rule, and the clients that it covers.
+struct CoveringRule {
     rule: RuleIndex,
     list: usize,
     regions: Rc<Regions>,
@@ -138,18 +139,15 @@ pub(super) fn may_end_table(rule: &Rule) -> bool {
     commands
 }
 
-/// The daemon lists that match a service, or may.
-type Matched = Vec<(usize, Truth)>;
-
 /// What matches each service there can be; `None` if these are too many.
 ///
-/// `weights` is what painting the rules of each list costs.
+/// `weights` is what it costs to go through the rules of each list.
 fn policies(
     lists: &DaemonLists<'_>,
     servers: &[Vec<Truth>],
     cells: usize,
     weights: &[usize],
-) -> Option<Vec<Matched>> {
+) -> Option<Vec<MatchedLists>> {
     let kinds = lists.names.kinds();
     if kinds.is_cut {
         return None;
@@ -193,23 +191,23 @@ fn policies(
 }
 
 /// One policy for all services: only a list that matches them all is sure to match.
-fn one_policy(lists: &DaemonLists<'_>) -> Matched {
+fn one_policy(lists: &DaemonLists<'_>) -> MatchedLists {
     let truth = |list: usize| if lists.matches_everything(list) { Truth::Yes } else { Truth::Perhaps };
     (0..lists.len()).map(|list| (list, truth(list))).collect()
 }
 
 /// Hears of a rule, and of what the rules before it left.
-type Look<'a> = &'a mut dyn FnMut(usize, &mut RemainingClients, &[Ranges; 2], &Line);
+type Look<'a> = &'a mut dyn FnMut(usize, &mut RemainingClients, &[Ranges; 2], &CoveringRule);
 
-struct Search<'a> {
-    lines: &'a [Line],
+struct UnreachableSearch<'a> {
+    lines: &'a [CoveringRule],
     ranges: &'a [Rc<[Ranges; 2]>],
     cells: [usize; 2],
     budget: usize,
 }
 
-impl Search<'_> {
-    fn run(mut self, policies: &[Matched]) -> Vec<Unreachable> {
+impl UnreachableSearch<'_> {
+    fn run(mut self, policies: &[MatchedLists]) -> Vec<Unreachable> {
         let mut by_list: HashMap<usize, Vec<usize>> = HashMap::new();
         for (index, line) in self.lines.iter().enumerate() {
             by_list.entry(line.list).or_default().push(index);

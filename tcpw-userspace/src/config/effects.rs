@@ -11,7 +11,7 @@ use crate::effects::Settings;
 /// The table as it is written.
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub(super) struct Raw {
+pub(super) struct RawEffects {
     user: Option<Spanned<String>>,
     allow_set_uid: Option<bool>,
     mailer_group: Option<bool>,
@@ -37,7 +37,7 @@ pub(super) const KEYS: [&str; 10] = [
     "report-every",
 ];
 
-impl Raw {
+impl RawEffects {
     /// The checked settings; `wrong` makes the error for a place in the file.
     pub(super) fn check(
         self,

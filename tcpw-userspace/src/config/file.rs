@@ -18,7 +18,7 @@ use crate::{effects::Settings as Effects, listeners::MoreNames, log::LogTarget};
 
 /// A file's settings; `None` where it says nothing.
 #[derive(Debug, Default)]
-pub(super) struct File {
+pub(super) struct FileSettings {
     pub(super) hosts_allow: Option<PathBuf>,
     pub(super) hosts_deny: Option<PathBuf>,
     pub(super) cgroup: Option<PathBuf>,
@@ -42,7 +42,7 @@ pub(super) struct File {
 /// The file as it is written.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-struct Raw {
+struct RawSettings {
     hosts_allow: Option<Spanned<PathBuf>>,
     hosts_deny: Option<Spanned<PathBuf>>,
     cgroup: Option<Spanned<PathBuf>>,
@@ -56,7 +56,7 @@ struct Raw {
     proc_root: Option<Spanned<PathBuf>>,
     exempt: Option<RawExempt>,
     names: Option<RawNames>,
-    effects: Option<effects::Raw>,
+    effects: Option<effects::RawEffects>,
     resolve: Option<RawResolve>,
     #[serde(default)]
     daemon: BTreeMap<String, RawDaemon>,
@@ -150,13 +150,13 @@ const RESOLVE_KEYS: [&str; 9] = [
 const NAMES_KEYS: [&str; 4] = ["port", "unit", "user", "cgroup"];
 const EXEMPT_KEYS: [&str; 2] = ["addresses", "ports"];
 
-impl File {
+impl FileSettings {
     pub(super) fn parse(path: &Path, text: &str) -> Result<Self, ConfigError> {
         let wrong = |span: Range<usize>, what: String| {
             let (line, column) = position(text, span.start);
             ConfigError::Wrong { path: path.to_path_buf(), line, column, what }
         };
-        let raw: Raw = toml::from_str(text).map_err(|error| {
+        let raw: RawSettings = toml::from_str(text).map_err(|error| {
             let span = error.span().unwrap_or(0..0);
             let what = explain(text, &span, error.message());
             wrong(span, what)
@@ -271,7 +271,7 @@ fn user_id(user: &str) -> Result<u32, String> {
 }
 
 fn read_resolve(raw: RawResolve) -> Result<Resolve, (Range<usize>, String)> {
-    let check = |value: Option<Spanned<i64>>, number: &resolve::Number, default: u64| match value {
+    let check = |value: Option<Spanned<i64>>, number: &resolve::NumberSetting, default: u64| match value {
         None => Ok(default),
         Some(value) => number.check(*value.get_ref()).map_err(|what| (value.span(), what)),
     };
@@ -384,7 +384,7 @@ mod tests {
     use super::*;
 
     fn error(text: &str) -> String {
-        File::parse(Path::new("/t"), text).unwrap_err().to_string()
+        FileSettings::parse(Path::new("/t"), text).unwrap_err().to_string()
     }
 
     macro_rules! refused {
@@ -472,7 +472,7 @@ mod tests {
 
     #[test]
     fn every_key_is_known_to_the_suggestions() {
-        let message = toml::from_str::<Raw>("x = 1").map(|_| ()).unwrap_err().message().to_owned();
+        let message = toml::from_str::<RawSettings>("x = 1").map(|_| ()).unwrap_err().message().to_owned();
         for key in KEYS {
             assert!(message.contains(&format!("`{key}`")), "{message}");
         }
@@ -482,13 +482,13 @@ mod tests {
     #[test]
     fn the_documented_example_parses_as_it_stands_and_uncommented() {
         let example = include_str!("../../../deploy/tcpw.toml");
-        File::parse(Path::new("deploy/tcpw.toml"), example).unwrap();
+        FileSettings::parse(Path::new("deploy/tcpw.toml"), example).unwrap();
         let uncommented: String = example
             .lines()
             .map(|line| line.strip_prefix("#").filter(|rest| !rest.starts_with(' ')).unwrap_or(line))
             .flat_map(|line| [line, "\n"])
             .collect();
-        let file = File::parse(Path::new("deploy/tcpw.toml"), &uncommented).unwrap();
+        let file = FileSettings::parse(Path::new("deploy/tcpw.toml"), &uncommented).unwrap();
         for key in KEYS.iter().chain(&EXEMPT_KEYS).chain(&effects::KEYS).chain(&RESOLVE_KEYS) {
             assert!(example.contains(key), "{key} is not documented");
         }

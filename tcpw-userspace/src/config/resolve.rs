@@ -45,29 +45,30 @@ impl Default for Resolve {
 }
 
 /// A number of the settings: its key, what it may be, and where it goes.
-pub(super) struct Number {
+pub(super) struct NumberSetting {
     pub(super) key: &'static str,
     pub(super) range: RangeInclusive<i64>,
 }
 
 /// More threads than that cost more than they gain.
-pub(super) const AT_ONCE: Number = Number { key: "lookups", range: 1..=1024 };
+pub(super) const AT_ONCE: NumberSetting = NumberSetting { key: "lookups", range: 1..=1024 };
 /// Each is a socket.
-pub(super) const USERS: Number = Number { key: "user-lookups", range: 1..=16384 };
+pub(super) const USERS: NumberSetting = NumberSetting { key: "user-lookups", range: 1..=16384 };
 /// Likewise.
-pub(super) const USERS_OF_A_SOURCE: Number = Number { key: "user-lookups-per-client", range: 1..=16384 };
+pub(super) const USERS_OF_A_SOURCE: NumberSetting =
+    NumberSetting { key: "user-lookups-per-client", range: 1..=16384 };
 /// Each takes a kilobyte.
-pub(super) const WAITING: Number = Number { key: "waiting", range: 1..=65536 };
+pub(super) const WAITING: NumberSetting = NumberSetting { key: "waiting", range: 1..=65536 };
 /// A client gives up after two minutes.
-pub(super) const TIME_LIMIT: Number = Number { key: "time-limit", range: 1..=120 };
+pub(super) const TIME_LIMIT: NumberSetting = NumberSetting { key: "time-limit", range: 1..=120 };
 /// As many answers as the kernel keeps.
-pub(super) const KEPT: Number = Number { key: "cache", range: 1..=65536 };
+pub(super) const KEPT: NumberSetting = NumberSetting { key: "cache", range: 1..=65536 };
 /// A day.
-pub(super) const FOUND_FOR: Number = Number { key: "found-for", range: 1..=86400 };
+pub(super) const FOUND_FOR: NumberSetting = NumberSetting { key: "found-for", range: 1..=86400 };
 /// Likewise.
-pub(super) const NOT_FOUND_FOR: Number = Number { key: "not-found-for", range: 1..=86400 };
+pub(super) const NOT_FOUND_FOR: NumberSetting = NumberSetting { key: "not-found-for", range: 1..=86400 };
 
-impl Number {
+impl NumberSetting {
     /// The value, or what to write.
     pub(super) fn check(&self, value: i64) -> Result<u64, String> {
         let (first, last) = (self.range.start(), self.range.end());

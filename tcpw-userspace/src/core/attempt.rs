@@ -11,11 +11,11 @@ use tcpw_common::{
 
 use super::{
     duty::{control::Live, redirect::Redirected},
-    facts::Facts,
+    facts::AttemptFacts,
     judge::{Judged, judge},
-    lookup::Missing,
+    lookup::MissingFact,
     outbox::{Outbox, Step},
-    shared::Shared,
+    shared::SharedState,
 };
 use crate::{events::Decision, names::NamesSet};
 
@@ -24,15 +24,15 @@ use crate::{events::Decision, names::NamesSet};
 pub(super) struct Attempt {
     pub(super) decision: Decision,
     pub(super) names: NamesSet,
-    pub(super) facts: Facts,
-    pub(super) purpose: Purpose,
+    pub(super) facts: AttemptFacts,
+    pub(super) purpose: VerdictPurpose,
     /// Its number among those that wait for a look-up, once it waited.
     pub(super) number: Option<u64>,
 }
 
 /// What its verdict is for.
 #[derive(Clone, Debug)]
-pub(super) enum Purpose {
+pub(super) enum VerdictPurpose {
     /// The gate: a packet is held.
     Held(Box<Held>),
     /// A connection whose data wait.
@@ -47,20 +47,20 @@ impl Attempt {
     /// The attempt as the gate keys it, if its packet is held.
     pub(super) fn key(&self) -> Option<AttemptKey> {
         match &self.purpose {
-            Purpose::Held(held) => Some(attempt_key(held, &self.decision)),
-            Purpose::Connection(_) | Purpose::Redirected(_) | Purpose::Live(_) => None,
+            VerdictPurpose::Held(held) => Some(attempt_key(held, &self.decision)),
+            VerdictPurpose::Connection(_) | VerdictPurpose::Redirected(_) | VerdictPurpose::Live(_) => None,
         }
     }
 
     /// Whether the client will not retry by itself, because its connection is established.
     pub(super) fn is_connection(&self) -> bool {
-        matches!(self.purpose, Purpose::Connection(_) | Purpose::Redirected(_))
+        matches!(self.purpose, VerdictPurpose::Connection(_) | VerdictPurpose::Redirected(_))
     }
 }
 
 /// Judges an attempt with what is known of it. If something is missing, passes it to the duty that finds
 /// that out.
-pub(super) fn pursue(attempt: Box<Attempt>, shared: &Shared, out: &mut Outbox) {
+pub(super) fn pursue(attempt: Box<Attempt>, shared: &SharedState, out: &mut Outbox) {
     let Some(judged) = judge_under(shared, &attempt.names, &attempt.decision, &attempt.facts) else {
         return out.step(Step::Abandoned(attempt));
     };
@@ -69,21 +69,21 @@ pub(super) fn pursue(attempt: Box<Attempt>, shared: &Shared, out: &mut Outbox) {
     out.step(match (missing, user) {
         (None, None) => Step::Decided(attempt, judgement, None),
         (None, Some(user)) => Step::AskUser(attempt, judgement, user),
-        (Some(Missing::LookUp(question)), _) => Step::LookUp(attempt, question),
-        (Some(Missing::Command(command)), _) => Step::RunCommand(attempt, command, judgement),
-        (Some(Missing::Banner(file)), _) => Step::ReadBanner(attempt, file),
+        (Some(MissingFact::LookUp(question)), _) => Step::LookUp(attempt, question),
+        (Some(MissingFact::Command(command)), _) => Step::RunCommand(attempt, command, judgement),
+        (Some(MissingFact::Banner(file)), _) => Step::ReadBanner(attempt, file),
     });
 }
 
 /// The evaluator's judgement under the rules that decided, or the first missing fact.
 pub(super) fn judge_under(
-    shared: &Shared,
+    shared: &SharedState,
     names: &NamesSet,
     decision: &Decision,
-    facts: &Facts,
+    facts: &AttemptFacts,
 ) -> Option<Judged> {
     let rules = shared.rules_of(decision)?;
-    let daemon = shared.listener_of(decision).map(super::inventory::Known::daemon);
+    let daemon = shared.listener_of(decision).map(super::inventory::KnownListener::daemon);
     Some(judge(rules, names, daemon, decision, facts))
 }
 

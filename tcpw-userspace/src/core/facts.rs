@@ -13,21 +13,21 @@ use super::lookup::{Question, UserWanted};
 use crate::{
     evaluate::request::{Banner, CommandResult, HostName},
     parse::rule::Text,
-    resolve::{Found, Kept},
+    resolve::{CachedValue, Found},
 };
 
 /// One look-up's answer.
 #[derive(Clone, Debug)]
 pub(super) struct Learnt {
     pub(super) question: Question,
-    pub(super) kept: Kept<Found>,
+    pub(super) kept: CachedValue<Found>,
     /// How long the look-up took; nothing if the answer was remembered.
     pub(super) took: Option<Duration>,
 }
 
 /// The facts found for one attempt.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Facts {
+pub(super) struct AttemptFacts {
     learnt: Vec<Learnt>,
     /// Commands of `aclexec` and how they ended.
     ended: Vec<(Text, CommandResult)>,
@@ -45,7 +45,7 @@ pub(super) struct Facts {
     shows_banners: bool,
 }
 
-impl Facts {
+impl AttemptFacts {
     /// Facts of attempts for which nothing is looked up.
     pub(super) fn unknown() -> Self {
         Self { is_rest_unknown: true, user: Some(None), ..Self::default() }

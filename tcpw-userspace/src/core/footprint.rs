@@ -5,7 +5,7 @@
 use super::Core;
 
 /// A kind of thing, and how many of it a duty holds.
-pub(in crate::core) type Count = (&'static str, usize);
+pub(in crate::core) type FootprintEntry = (&'static str, usize);
 
 impl Core {
     /// How many things each duty holds.

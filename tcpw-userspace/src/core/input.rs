@@ -54,7 +54,7 @@ pub enum Input {
     /// A second has passed: with state of the kernel that is polled.
     Second(Second),
     /// The kernel reports, in this order.
-    Events(Vec<Event>),
+    Events(Vec<KernelEvent>),
     /// The gate holds packets.
     Held(Vec<Held>),
     /// A scan is over.
@@ -252,7 +252,7 @@ pub struct Second {
 
 /// A report of the kernel, with the entries of the kernel's tables that belong to it.
 #[derive(Clone, Debug)]
-pub enum Event {
+pub enum KernelEvent {
     /// A decision about an attempt.
     Decided(Decision),
     /// A process bound or opened a listening socket.

@@ -22,7 +22,7 @@ use crate::{
 
 /// A listener as last seen.
 #[derive(Clone, Debug)]
-pub(super) struct Known {
+pub(super) struct KnownListener {
     pub(super) pid: u32,
     pub(super) resident: u32,
     pub(super) ident: String,
@@ -43,7 +43,7 @@ pub(super) struct Known {
     pub(super) untagged: Option<String>,
 }
 
-impl Known {
+impl KnownListener {
     pub(super) fn new(seen: Seen, untagged: Option<String>) -> Self {
         Self {
             pid: seen.pid,
@@ -73,7 +73,7 @@ impl Known {
 /// All listeners by socket cookie, and every names-set that the policy in force knows.
 #[derive(Default)]
 pub(super) struct Inventory {
-    listeners: HashMap<u64, Known>,
+    listeners: HashMap<u64, KnownListener>,
     /// Cookies by process and port: events of accepted connections have no cookie of the listener.
     by_process: HashMap<(u32, u16), BTreeSet<u64>>,
     names: HashMap<NamesId, NamesSet>,
@@ -108,7 +108,7 @@ impl Inventory {
     }
 
     /// The listener of a cookie.
-    pub(super) fn get(&self, cookie: u64) -> Option<&Known> {
+    pub(super) fn get(&self, cookie: u64) -> Option<&KnownListener> {
         self.listeners.get(&cookie)
     }
 
@@ -119,7 +119,7 @@ impl Inventory {
     }
 
     /// The listener of an event: by cookie, or by process and port where there is no cookie.
-    pub(super) fn find(&self, cookie: u64, pid: u32, port: u16) -> Option<&Known> {
+    pub(super) fn find(&self, cookie: u64, pid: u32, port: u16) -> Option<&KnownListener> {
         self.listeners.get(&cookie).or_else(|| {
             let cookies = self.by_process.get(&(pid, port))?;
             cookies.iter().find_map(|cookie| self.listeners.get(cookie))
@@ -129,7 +129,7 @@ impl Inventory {
     /// Whether it is certain that a listener accepts plain TCP sockets. A socket that an MPTCP listener accepts
     /// looks like one, but the kernel mistakes its type once it is in a map of sockets.
     /// Source: linux net/mptcp/protocol.c, `mptcp_is_tcpsk`.
-    pub(super) fn is_plain_tcp(&self, listener: &Known) -> bool {
+    pub(super) fn is_plain_tcp(&self, listener: &KnownListener) -> bool {
         let mut others = self
             .listeners
             .values()
@@ -138,7 +138,7 @@ impl Inventory {
     }
 
     /// Adds or updates a listener.
-    pub(super) fn add(&mut self, cookie: u64, known: Known) {
+    pub(super) fn add(&mut self, cookie: u64, known: KnownListener) {
         self.remove(cookie);
         self.by_process.entry((known.pid, known.local.port())).or_default().insert(cookie);
         self.listeners.insert(cookie, known);
@@ -170,13 +170,13 @@ impl Inventory {
     }
 
     /// Every listener with its cookie, in no order.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (u64, &Known)> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (u64, &KnownListener)> {
         self.listeners.iter().map(|(cookie, known)| (*cookie, known))
     }
 
     /// Every listener with its cookie, by port and process.
-    pub(super) fn sorted(&self) -> Vec<(u64, &Known)> {
-        let mut all: Vec<(u64, &Known)> = self.iter().collect();
+    pub(super) fn sorted(&self) -> Vec<(u64, &KnownListener)> {
+        let mut all: Vec<(u64, &KnownListener)> = self.iter().collect();
         all.sort_by_key(|(_, known)| (known.local.port(), known.pid, known.local));
         all
     }

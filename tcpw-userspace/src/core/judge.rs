@@ -6,8 +6,8 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::{
-    facts::Facts,
-    lookup::{Answers, Missing, UserWanted},
+    facts::AttemptFacts,
+    lookup::{FactLookup, MissingFact, UserWanted},
     policies::Rules,
 };
 use crate::{
@@ -15,7 +15,7 @@ use crate::{
         self, ByNames, decide_by_names,
         judgement::{RuleIndex, Verdict},
         numeric_host,
-        request::{HostName, Judgement, Request},
+        request::{AccessRequest, HostName, Judgement},
     },
     events::{self, Decision},
     names::NamesSet,
@@ -26,7 +26,7 @@ use crate::{
 pub(super) struct Judged {
     pub(super) judgement: Judgement,
     /// The first missing fact; the verdict then takes a name as unknown and a command as successful.
-    pub(super) missing: Option<Missing>,
+    pub(super) missing: Option<MissingFact>,
     /// The user was needed before any other missing fact: the verdict is for an unknown user.
     pub(super) user: Option<UserWanted>,
 }
@@ -37,7 +37,7 @@ pub(super) fn judge(
     names: &NamesSet,
     daemon: Option<&str>,
     decision: &Decision,
-    facts: &Facts,
+    facts: &AttemptFacts,
 ) -> Judged {
     judge_with(rules, names, daemon, decision, facts, |request, answers| {
         rules.indexed.evaluate(request, answers)
@@ -49,11 +49,11 @@ fn judge_with(
     names: &NamesSet,
     daemon: Option<&str>,
     decision: &Decision,
-    facts: &Facts,
-    evaluate: impl Fn(&Request<'_>, &Answers<'_>) -> Judgement,
+    facts: &AttemptFacts,
+    evaluate: impl Fn(&AccessRequest<'_>, &FactLookup<'_>) -> Judgement,
 ) -> Judged {
     let of_names = |names: Vec<Text>| {
-        let answers = Answers::new(facts, addresses(decision), &rules.accounts);
+        let answers = FactLookup::new(facts, addresses(decision), &rules.accounts);
         let judgement = with_request(names, daemon, decision, |request| evaluate(request, &answers));
         let user = answers.user_wanted();
         Judged { judgement, missing: answers.missing(), user }
@@ -85,7 +85,7 @@ pub struct Walk {
     /// Index of the name that `%d` expands to.
     pub(super) daemon: Option<String>,
     pub(super) decision: Decision,
-    pub(super) facts: Facts,
+    pub(super) facts: AttemptFacts,
     /// The judgement by the index.
     pub(super) found: (Verdict, Option<RuleIndex>),
 }
@@ -113,18 +113,18 @@ fn with_request(
     mut daemons: Vec<Text>,
     daemon: Option<&str>,
     decision: &Decision,
-    evaluate: impl FnOnce(&Request<'_>) -> Judgement,
+    evaluate: impl FnOnce(&AccessRequest<'_>) -> Judgement,
 ) -> Judgement {
     daemons.sort_by_key(|name| daemon.is_none_or(|daemon| **name != *daemon.as_bytes()));
     let [client, server] = addresses(decision).map(numeric_host);
-    let request = Request {
+    let request = AccessRequest {
         daemons: &daemons,
         client_address: Some(&client),
         server_address: Some(&server),
         client_port: Some(decision.client_port),
         server_port: Some(decision.server_port),
         pid: decision.pid,
-        ..Request::default()
+        ..AccessRequest::default()
     };
     evaluate(&request)
 }
@@ -136,7 +136,7 @@ pub(super) fn addresses(decision: &Decision) -> [IpAddr; 2] {
 
 /// The client as libwrap's callers log it: its name if a rule had it looked up and it was verified, else its
 /// address; `user@` in front if a rule had the user looked up and it is known.
-pub(super) fn host_text(decision: &Decision, facts: &Facts, judgement: Option<&Judgement>) -> String {
+pub(super) fn host_text(decision: &Decision, facts: &AttemptFacts, judgement: Option<&Judgement>) -> String {
     let [client, _] = addresses(decision);
     let Some(judgement) = judgement else { return client_text(decision) };
     let (user, host) =

@@ -9,7 +9,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::facts::Facts;
+use super::facts::AttemptFacts;
 pub(super) use crate::resolve::Question;
 use crate::{
     evaluate::request::{Banner, CommandResult, HostName, Lookup, Purpose},
@@ -19,7 +19,7 @@ use crate::{
 
 /// A fact without which the evaluator's verdict is not valid.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Missing {
+pub(super) enum MissingFact {
     /// A look-up.
     LookUp(Question),
     /// How a command of `aclexec` ends.
@@ -38,17 +38,21 @@ pub(super) struct UserWanted {
 }
 
 /// The evaluator's [`Lookup`].
-pub(super) struct Answers<'a> {
-    facts: &'a Facts,
+pub(super) struct FactLookup<'a> {
+    facts: &'a AttemptFacts,
     accounts: &'a KnownAccounts,
     client: IpAddr,
     server: IpAddr,
-    missing: RefCell<Option<Missing>>,
+    missing: RefCell<Option<MissingFact>>,
     user: Cell<Option<UserWanted>>,
 }
 
-impl<'a> Answers<'a> {
-    pub(super) fn new(facts: &'a Facts, [client, server]: [IpAddr; 2], accounts: &'a KnownAccounts) -> Self {
+impl<'a> FactLookup<'a> {
+    pub(super) fn new(
+        facts: &'a AttemptFacts,
+        [client, server]: [IpAddr; 2],
+        accounts: &'a KnownAccounts,
+    ) -> Self {
         Self { facts, accounts, client, server, missing: RefCell::new(None), user: Cell::new(None) }
     }
 
@@ -58,7 +62,7 @@ impl<'a> Answers<'a> {
     }
 
     /// The first missing fact; if there is one, the evaluator's verdict is not valid.
-    pub(super) fn missing(self) -> Option<Missing> {
+    pub(super) fn missing(self) -> Option<MissingFact> {
         self.missing.into_inner()
     }
 
@@ -74,10 +78,10 @@ impl<'a> Answers<'a> {
         if self.facts.is_rest_unknown() {
             return;
         }
-        self.want(Missing::LookUp(question));
+        self.want(MissingFact::LookUp(question));
     }
 
-    fn want(&self, missing: Missing) {
+    fn want(&self, missing: MissingFact) {
         match self.user.get() {
             // Whether this is needed at all depends on the user.
             Some(user) => self.user.set(Some(UserWanted { is_open: true, ..user })),
@@ -86,7 +90,7 @@ impl<'a> Answers<'a> {
     }
 }
 
-impl Lookup for Answers<'_> {
+impl Lookup for FactLookup<'_> {
     fn client_name(&self) -> HostName {
         self.name(self.client)
     }
@@ -119,7 +123,7 @@ impl Lookup for Answers<'_> {
     fn run(&self, purpose: Purpose, command: &[u8]) -> CommandResult {
         match (purpose, self.facts.command(command)) {
             (Purpose::Aclexec, Some(result)) => return result,
-            (Purpose::Aclexec, None) => self.want(Missing::Command(command.into())),
+            (Purpose::Aclexec, None) => self.want(MissingFact::Command(command.into())),
             // `spawn` commands are run once the verdict is known.
             (Purpose::Spawn, _) => {}
         }
@@ -135,7 +139,7 @@ impl Lookup for Answers<'_> {
             return banner.clone();
         }
         // Also with a fact about the user missing: a banner does not decide.
-        self.missing.borrow_mut().get_or_insert(Missing::Banner((directory.to_owned(), daemon.to_vec())));
+        self.missing.borrow_mut().get_or_insert(MissingFact::Banner((directory.to_owned(), daemon.to_vec())));
         Banner::Text(Vec::new())
     }
 
@@ -158,21 +162,21 @@ mod tests {
     use super::*;
     use crate::{
         core::facts::Learnt,
-        resolve::{Kept, Verified},
+        resolve::{CachedValue, Verified},
     };
 
-    fn learnt(question: Question, kept: Kept<Found>) -> Learnt {
+    fn learnt(question: Question, kept: CachedValue<Found>) -> Learnt {
         Learnt { question, kept, took: None }
     }
 
-    fn kept(value: Found, seconds: u64) -> Kept<Found> {
+    fn kept(value: Found, seconds: u64) -> CachedValue<Found> {
         let since = Instant::now();
-        Kept { value, since, until: since + Duration::from_secs(seconds) }
+        CachedValue { value, since, until: since + Duration::from_secs(seconds) }
     }
 
-    fn ask(facts: &Facts, ends: [IpAddr; 2]) -> Answers<'_> {
+    fn ask(facts: &AttemptFacts, ends: [IpAddr; 2]) -> FactLookup<'_> {
         static NOBODY: LazyLock<KnownAccounts> = LazyLock::new(KnownAccounts::default);
-        Answers::new(facts, ends, &NOBODY)
+        FactLookup::new(facts, ends, &NOBODY)
     }
 
     fn name(text: &str) -> Found {
@@ -182,17 +186,17 @@ mod tests {
     #[test]
     fn the_first_question_is_told_and_no_other() {
         let ends = ["192.0.2.1".parse().unwrap(), "192.0.2.2".parse().unwrap()];
-        let mut facts = Facts::default();
+        let mut facts = AttemptFacts::default();
         let answers = ask(&facts, ends);
         assert_eq!(answers.server_name(), HostName::Unknown);
         answers.client_name();
-        let Some(Missing::LookUp(first)) = answers.missing() else { panic!("a look-up") };
+        let Some(MissingFact::LookUp(first)) = answers.missing() else { panic!("a look-up") };
         assert_eq!(first, Question::Name(ends[1]));
         facts.learn(learnt(first, kept(name("s.test"), 20)));
         let answers = ask(&facts, ends);
         assert_eq!(answers.server_name(), HostName::Known(b"s.test"[..].into()));
         assert!(!answers.in_netgroup(b"trusted", Some(b"s.test"), None));
-        let Some(Missing::LookUp(second)) = answers.missing() else { panic!("a look-up") };
+        let Some(MissingFact::LookUp(second)) = answers.missing() else { panic!("a look-up") };
         let sooner = kept(Found::Member(true), 10);
         facts.learn(learnt(second, sooner.clone()));
         let answers = ask(&facts, ends);
@@ -204,11 +208,11 @@ mod tests {
     #[test]
     fn user_is_wanted_once_the_questions_before_are_answered() {
         let ends = ["192.0.2.1".parse().unwrap(), "192.0.2.2".parse().unwrap()];
-        let mut facts = Facts::default();
+        let mut facts = AttemptFacts::default();
         let answers = ask(&facts, ends);
         answers.client_name();
         assert_eq!((answers.client_user(10), answers.user_wanted()), (None, None));
-        let Some(Missing::LookUp(question)) = answers.missing() else { panic!("a look-up") };
+        let Some(MissingFact::LookUp(question)) = answers.missing() else { panic!("a look-up") };
         facts.learn(learnt(question, kept(name("c.test"), 20)));
 
         let answers = ask(&facts, ends);
@@ -229,7 +233,7 @@ mod tests {
     #[test]
     fn command_behind_an_unknown_user_leaves_the_verdict_open() {
         let ends = ["::1".parse().unwrap(), "::1".parse().unwrap()];
-        let mut facts = Facts::default();
+        let mut facts = AttemptFacts::default();
         facts.end(b"first"[..].into(), CommandResult::Exited(0));
         let answers = ask(&facts, ends);
         answers.run(Purpose::Aclexec, b"first");
@@ -242,7 +246,7 @@ mod tests {
     #[test]
     fn one_address_at_both_ends_is_asked_for_once() {
         let ends = ["127.0.0.1".parse().unwrap(), "127.0.0.1".parse().unwrap()];
-        let mut facts = Facts::default();
+        let mut facts = AttemptFacts::default();
         facts.learn(learnt(Question::Name(ends[0]), kept(name("localhost"), 1)));
         let answers = ask(&facts, ends);
         assert_eq!(answers.client_name(), answers.server_name());
@@ -251,7 +255,7 @@ mod tests {
 
     #[test]
     fn where_nothing_is_looked_up_nothing_is_missing() {
-        let facts = Facts::unknown();
+        let facts = AttemptFacts::unknown();
         let answers = ask(&facts, ["::1".parse().unwrap(), "::1".parse().unwrap()]);
         assert_eq!(answers.client_name(), HostName::Unknown);
         assert!(!answers.in_netgroup(b"g", Some(b"unknown"), None));

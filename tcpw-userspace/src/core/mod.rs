@@ -8,7 +8,7 @@
 //! `Step`s; [`Core::on`] and `Core::step` say which duty gets which input and step.
 
 pub mod action;
-mod answered;
+mod answer_facts;
 mod attempt;
 mod duty;
 mod facts;
@@ -29,32 +29,32 @@ use tcpw_common::metric::Metric;
 pub use action::Action;
 pub use input::{Input, Now};
 
-use attempt::{Purpose, pursue};
+use attempt::{VerdictPurpose, pursue};
 use duty::{
     banners::Banners,
     certify::Certify,
     commands::Commands,
     control::{Control, reply},
     counters::Counters,
-    effects::Effects,
-    held::{Held, Others},
+    effects::HelperCommands,
+    held::{HeldPackets, Others},
     keepalive::Keepalive,
     listeners::Listeners,
-    lookups::Lookups,
+    lookups::AttemptLookups,
     redirect::Redirect,
     reload::Reload,
-    report::Report,
+    report::AttemptRecords,
     scans::Scans,
     start::{Phase, Start},
     status::status,
     users::{Users, complete},
 };
-use input::Event;
+use input::KernelEvent;
 use inventory::Inventory;
 use outbox::{Outbox, Step};
 use policies::Policies;
 use problems::Problems;
-use shared::Shared;
+use shared::SharedState;
 
 use crate::{
     config::Config,
@@ -64,21 +64,21 @@ use crate::{
 
 /// The core.
 pub struct Core {
-    shared: Shared,
+    shared: SharedState,
     start: Start,
     scans: Scans,
     listeners: Listeners,
     certify: Certify,
     redirect: Redirect,
-    held: Held,
-    lookups: Lookups,
+    held: HeldPackets,
+    lookups: AttemptLookups,
     users: Users,
     commands: Commands,
-    effects: Effects,
+    effects: HelperCommands,
     banners: Banners,
     keepalive: Keepalive,
     reload: Reload,
-    report: Report,
+    report: AttemptRecords,
     control: Control,
     counters: Counters,
     enforcing_since: SystemTime,
@@ -94,20 +94,20 @@ impl Core {
             listeners: Listeners::default(),
             certify: Certify::default(),
             redirect: Redirect::default(),
-            held: Held::default(),
-            lookups: Lookups::new(&config.resolve),
+            held: HeldPackets::default(),
+            lookups: AttemptLookups::new(&config.resolve),
             users: Users::default(),
             commands: Commands::default(),
-            effects: Effects::new(config.effects.clone(), now.at),
+            effects: HelperCommands::new(config.effects.clone(), now.at),
             banners: Banners::default(),
             keepalive: Keepalive::default(),
             reload: Reload::default(),
-            report: Report::default(),
+            report: AttemptRecords::default(),
             control: Control,
             counters: Counters::default(),
             enforcing_since: now.wall,
             is_detached: false,
-            shared: Shared {
+            shared: SharedState {
                 config,
                 policies: Policies::default(),
                 inventory: Inventory::default(),
@@ -286,30 +286,30 @@ impl Core {
     }
 
     /// A report of the kernel.
-    fn event(&mut self, event: Event, out: &mut Outbox) {
+    fn event(&mut self, event: KernelEvent, out: &mut Outbox) {
         let shared = &self.shared;
         match event {
-            Event::Decided(decision) if decision.fate == Fate::Redirected => {
+            KernelEvent::Decided(decision) if decision.fate == Fate::Redirected => {
                 let duties = (&mut self.lookups, &mut self.report);
                 self.redirect.announced(&decision, duties, shared, out);
             }
-            Event::Decided(decision) => {
+            KernelEvent::Decided(decision) => {
                 let held_for = self.held.held_for(&decision);
                 let duties = (&self.lookups, &self.commands);
                 self.report.reported(&decision, duties, held_for, shared, out);
             }
-            Event::Listening { pid, is_udp: true } => self.scans.look_at_udp(pid, out.now.at),
-            Event::Listening { pid, is_udp: false } | Event::Executed { pid } => {
+            KernelEvent::Listening { pid, is_udp: true } => self.scans.look_at_udp(pid, out.now.at),
+            KernelEvent::Listening { pid, is_udp: false } | KernelEvent::Executed { pid } => {
                 self.scans.look_at(pid, out.now.at);
             }
-            Event::WaitsForUser(waiting) => self.users.waits(&waiting, &mut self.commands, shared, out),
-            Event::NoRoomForUser(decision) => {
+            KernelEvent::WaitsForUser(waiting) => self.users.waits(&waiting, &mut self.commands, shared, out),
+            KernelEvent::NoRoomForUser(decision) => {
                 self.users.has_no_room(&decision, &mut self.commands, shared, out);
             }
-            Event::HandshakeHasData(decision, pending) => complete(&decision, &pending, shared, out),
-            Event::BannerDone(socket) => out.write(action::Write::DismissBannerSocket(socket)),
-            Event::Outdated => {}
-            Event::Unknown { kind } => {
+            KernelEvent::HandshakeHasData(decision, pending) => complete(&decision, &pending, shared, out),
+            KernelEvent::BannerDone(socket) => out.write(action::Write::DismissBannerSocket(socket)),
+            KernelEvent::Outdated => {}
+            KernelEvent::Unknown { kind } => {
                 out.error(format!("an event of kind {kind} is not known to this version"));
             }
         }
@@ -348,16 +348,16 @@ impl Core {
                 self.users.want(attempt, judgement, user, shared, out);
             }
             Step::Decided(attempt, judgement, user) => match attempt.purpose {
-                Purpose::Live(_) => self.control.decided(&attempt, &judgement, shared, out),
-                Purpose::Connection(_) => {
+                VerdictPurpose::Live(_) => self.control.decided(&attempt, &judgement, shared, out),
+                VerdictPurpose::Connection(_) => {
                     let duties = (&mut self.banners, &mut self.keepalive);
                     self.users.decided(*attempt, &judgement, duties, shared, out);
                 }
-                Purpose::Redirected(_) => {
+                VerdictPurpose::Redirected(_) => {
                     let duties = (&mut self.report, &mut self.effects, &self.lookups);
                     self.redirect.decided(*attempt, &judgement, duties, shared, out);
                 }
-                Purpose::Held(_) => {
+                VerdictPurpose::Held(_) => {
                     let Self { held, lookups, commands, banners, .. } = self;
                     let mut others = Others { lookups, commands, banners };
                     held.decided(*attempt, &judgement, user, &mut others, shared, out);

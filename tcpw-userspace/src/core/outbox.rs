@@ -5,7 +5,7 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use super::facts::Facts;
+use super::facts::AttemptFacts;
 use super::{
     action::{Action, Level, Write},
     attempt::Attempt,
@@ -60,7 +60,7 @@ pub(super) struct Finished {
     pub(super) decision: Decision,
     pub(super) names: NamesSet,
     pub(super) judgement: Option<Judgement>,
-    pub(super) facts: Facts,
+    pub(super) facts: AttemptFacts,
     /// The command that got the connection.
     pub(super) twist: Option<Text>,
     /// How long it was held, if it was.

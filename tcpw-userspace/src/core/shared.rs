@@ -5,7 +5,7 @@
 use tcpw_common::{key::NamesId, user::Waiting};
 
 use super::{
-    inventory::{Inventory, Known},
+    inventory::{Inventory, KnownListener},
     policies::{Policies, Rules},
     problems::Problems,
 };
@@ -22,14 +22,14 @@ pub(super) const TCP: u16 = 6;
 pub(super) const UDP: u16 = 17;
 
 /// State that every duty may read.
-pub(super) struct Shared {
+pub(super) struct SharedState {
     pub(super) config: Config,
     pub(super) policies: Policies,
     pub(super) inventory: Inventory,
     pub(super) problems: Problems,
 }
 
-impl Shared {
+impl SharedState {
     /// Whether tcpw runs in audit mode.
     pub(super) fn is_audit(&self) -> bool {
         self.config.mode == Mode::Audit
@@ -47,7 +47,7 @@ impl Shared {
     }
 
     /// The listener of an attempt.
-    pub(super) fn listener_of(&self, decision: &Decision) -> Option<&Known> {
+    pub(super) fn listener_of(&self, decision: &Decision) -> Option<&KnownListener> {
         self.inventory.find(decision.cookie, decision.pid, decision.server_port)
     }
 

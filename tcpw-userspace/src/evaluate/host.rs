@@ -12,8 +12,8 @@ use std::{
 
 use super::{
     Unknown,
-    index::{Index, Patterns},
-    request::{HostName, Lookup, Request},
+    index::{CandidatePatterns, Index},
+    request::{AccessRequest, HostName, Lookup},
     subject::sanitise,
     text::{PARANOID, UNKNOWN, is_known, reduced},
 };
@@ -43,12 +43,12 @@ pub struct Host<'a> {
 
 impl<'a> Host<'a> {
     /// The client of a request.
-    pub fn client(request: &Request<'a>, lookup: &'a dyn Lookup) -> Self {
+    pub fn client(request: &AccessRequest<'a>, lookup: &'a dyn Lookup) -> Self {
         Self::new(request.client_address, request.known.client_name, true, lookup)
     }
 
     /// The server's end of a request.
-    pub fn server(request: &Request<'a>, lookup: &'a dyn Lookup) -> Self {
+    pub fn server(request: &AccessRequest<'a>, lookup: &'a dyn Lookup) -> Self {
         Self::new(request.server_address, request.known.server_name, false, lookup)
     }
 
@@ -185,7 +185,7 @@ pub(super) fn host_matches_by(
             if let Some(why) = &file.unreadable {
                 unreadable(path, why);
             }
-            open.push(Patterns::new(path, file, index));
+            open.push(CandidatePatterns::new(path, file, index));
         }
         let Some(patterns) = open.last_mut() else { return false };
         match patterns.next(host) {

@@ -35,10 +35,10 @@ use crate::parse::rule::{
     ClientPattern, Daemon, DaemonPattern, HostPattern, List, Rule, Table, TableEnd, Tables, Text,
 };
 use host::host_matches_by;
-use index::{Index, Rules};
+use index::{CandidateRules, Index};
 use observe::Nobody;
-use options::{Message, Options, Outcome};
-use request::{Judgement, Lookup, Reason, Request, RuleIndex, Verdict};
+use options::{Message, Options, RuleResult};
+use request::{AccessRequest, Judgement, Lookup, Reason, RuleIndex, Verdict};
 use subject::Subject;
 
 /// Whether a list matches, given how one of its patterns does.
@@ -95,14 +95,14 @@ pub fn daemon_matches(daemon: &Daemon, names: &[Text], port: Option<u16>) -> boo
 }
 
 /// libwrap's verdict on a request.
-pub fn evaluate(tables: &Tables, request: &Request<'_>, lookup: &dyn Lookup) -> Judgement {
+pub fn evaluate(tables: &Tables, request: &AccessRequest<'_>, lookup: &dyn Lookup) -> Judgement {
     evaluate_with(tables, request, lookup, &mut Nobody)
 }
 
 /// As [`evaluate`]; `observer` is told why rules do not match.
 pub fn evaluate_with(
     tables: &Tables,
-    request: &Request<'_>,
+    request: &AccessRequest<'_>,
     lookup: &dyn Lookup,
     observer: &mut dyn Observer,
 ) -> Judgement {
@@ -112,11 +112,11 @@ pub fn evaluate_with(
 fn search(
     tables: &Tables,
     index: &Index,
-    request: &Request<'_>,
+    request: &AccessRequest<'_>,
     lookup: &dyn Lookup,
     observer: &mut dyn Observer,
 ) -> Judgement {
-    let mut search = Search {
+    let mut search = RuleSearch {
         tables,
         index,
         subject: Subject::new(request, lookup),
@@ -132,7 +132,7 @@ fn search(
             TableResult::Error => ((Verdict::Refuse, Reason::TableBroken), None),
         },
     };
-    let Search { options: Options { effects, severity, .. }, warnings, subject, .. } = search;
+    let RuleSearch { options: Options { effects, severity, .. }, warnings, subject, .. } = search;
     let client = subject.client_text().into();
     Judgement { verdict: decision.0, reason: decision.1, rule, severity, client, effects, warnings }
 }
@@ -148,7 +148,7 @@ enum TableResult {
 }
 
 /// The state while one request is judged.
-struct Search<'a> {
+struct RuleSearch<'a> {
     tables: &'a Tables,
     index: &'a Index,
     subject: Subject<'a>,
@@ -157,10 +157,10 @@ struct Search<'a> {
     warnings: Vec<String>,
 }
 
-impl Search<'_> {
+impl RuleSearch<'_> {
     fn table(&mut self, table: &Table) -> TableResult {
         let mut complaints = table.complaints.iter().peekable();
-        let mut rules = Rules::new(table, self.index);
+        let mut rules = CandidateRules::new(table, self.index);
         while let Some((index, rule)) = rules.next(&self.subject) {
             while let Some(complaint) = complaints.next_if(|complaint| complaint.before <= index) {
                 self.warnings.push(complaint.text.clone());
@@ -178,8 +178,8 @@ impl Search<'_> {
                 });
             });
             return match outcome {
-                Outcome::Decide(verdict, reason) => TableResult::Yes((verdict, reason), index),
-                Outcome::EndTable => {
+                RuleResult::Decide(verdict, reason) => TableResult::Yes((verdict, reason), index),
+                RuleResult::EndTable => {
                     self.observer.missed(index, Miss::Aclexec);
                     TableResult::No
                 }

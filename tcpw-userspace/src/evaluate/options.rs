@@ -8,7 +8,7 @@ use super::{
     expand::{self, OPTION_BYTES, TooLong},
     judgement::{Effect, EffectAction, Reason, RuleIndex, Verdict},
     quoted_bytes,
-    request::{Banner, CommandResult, Lookup, Purpose, Request},
+    request::{AccessRequest, Banner, CommandResult, Lookup, Purpose},
     subject::Subject,
 };
 use crate::parse::{
@@ -57,14 +57,14 @@ pub fn outcome_of(rule: &Rule, table: TableKind, lookup: &dyn Lookup) -> Verdict
 
 /// The consequences of a matched rule. `lookup` is only used for the users and groups it names.
 pub fn consequences_of(rule: &Rule, table: TableKind, lookup: &dyn Lookup) -> Consequences {
-    let request = Request::default();
+    let request = AccessRequest::default();
     let accounts = AccountsOf(lookup);
     let mut subject = Subject::new(&request, &accounts);
     let rule_index = RuleIndex { table, index: 0 };
     let mut options = Options::default();
     let verdict = match options.process(rule, rule_index, &mut subject, &mut |_| {}) {
-        Outcome::Decide(verdict, _) => verdict,
-        Outcome::EndTable => default_verdict(table),
+        RuleResult::Decide(verdict, _) => verdict,
+        RuleResult::EndTable => default_verdict(table),
     };
     let does = |what: fn(&EffectAction) -> bool| options.effects.iter().any(|effect| what(&effect.action));
     Consequences {
@@ -103,7 +103,7 @@ fn default_verdict(table: TableKind) -> Verdict {
 
 /// What a matched rule does.
 #[derive(Debug)]
-pub(super) enum Outcome {
+pub(super) enum RuleResult {
     /// It decides.
     Decide(Verdict, Reason),
     /// Its aclexec failed: the table ends without a match.
@@ -145,7 +145,7 @@ impl Options {
         index: RuleIndex,
         subject: &mut Subject<'_>,
         say: &mut dyn FnMut(Message),
-    ) -> Outcome {
+    ) -> RuleResult {
         for field in &rule.options {
             let done = match &field.option {
                 Ok(option) => self.option(option, index, subject, say),
@@ -153,21 +153,21 @@ impl Options {
             };
             match done {
                 Ok(()) => {}
-                Err(Stop::Decided(verdict, reason)) => return Outcome::Decide(verdict, reason),
+                Err(Stop::Decided(verdict, reason)) => return RuleResult::Decide(verdict, reason),
                 Err(Stop::Error(error)) => {
                     say(Message::Error(error));
-                    return Outcome::Decide(Verdict::Refuse, Reason::OptionError);
+                    return RuleResult::Decide(Verdict::Refuse, Reason::OptionError);
                 }
                 Err(Stop::Exit(TooLong { warning })) => {
                     say(Message::Warning(warning));
-                    return Outcome::Decide(Verdict::Refuse, Reason::Exit);
+                    return RuleResult::Decide(Verdict::Refuse, Reason::Exit);
                 }
             }
         }
         if self.aclexec_failed && !rule.options.is_empty() {
-            return Outcome::EndTable;
+            return RuleResult::EndTable;
         }
-        Outcome::Decide(default_verdict(index.table), Reason::Rule)
+        RuleResult::Decide(default_verdict(index.table), Reason::Rule)
     }
 
     fn option(

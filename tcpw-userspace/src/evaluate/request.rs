@@ -10,7 +10,7 @@ pub const RFC931_TIMEOUT_S: u32 = 10;
 
 /// Both ends of a connection attempt, as libwrap has them: text.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Request<'a> {
+pub struct AccessRequest<'a> {
     /// Names of the daemon; a daemon token matches if it matches any of them.
     /// libwrap has exactly one; a listener may have several, or none (then only
     /// a pattern that matches every name matches). The first is `%d`.

@@ -7,14 +7,14 @@ use std::{borrow::Cow, cell::OnceCell};
 
 use super::{
     host::{Host, cut},
-    request::{Lookup, RFC931_TIMEOUT_S, Request},
+    request::{AccessRequest, Lookup, RFC931_TIMEOUT_S},
     text::UNKNOWN,
 };
 use crate::parse::rule::{Text, TextPattern};
 
 /// The request that is judged.
 pub(super) struct Subject<'a> {
-    pub(super) request: &'a Request<'a>,
+    pub(super) request: &'a AccessRequest<'a>,
     pub(super) lookup: &'a dyn Lookup,
     pub(super) client: Host<'a>,
     pub(super) server: Host<'a>,
@@ -25,7 +25,7 @@ pub(super) struct Subject<'a> {
 }
 
 impl<'a> Subject<'a> {
-    pub(super) fn new(request: &'a Request<'a>, lookup: &'a dyn Lookup) -> Self {
+    pub(super) fn new(request: &'a AccessRequest<'a>, lookup: &'a dyn Lookup) -> Self {
         let known = request.known.client_user.filter(|user| !user.is_empty());
         let is_short = |name: &Text| cut(name).len() == name.len();
         Self {

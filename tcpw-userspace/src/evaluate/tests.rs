@@ -27,9 +27,9 @@ fn tables(allow: &str, deny: &str) -> Tables {
 
 /// Counts what is asked.
 #[derive(Default)]
-struct Asked(RefCell<Vec<&'static str>>);
+struct CountingLookup(RefCell<Vec<&'static str>>);
 
-impl Lookup for Asked {
+impl Lookup for CountingLookup {
     fn client_name(&self) -> HostName {
         self.0.borrow_mut().push("client");
         HostName::Known((*b"a.example.com").into())
@@ -60,14 +60,14 @@ impl Lookup for Asked {
 
 fn ask(allow: &str, deny: &str, names: &[&str]) -> (Judgement, Vec<&'static str>) {
     let daemons: Vec<Text> = names.iter().map(|name| name.as_bytes().into()).collect();
-    let request = Request {
+    let request = AccessRequest {
         daemons: &daemons,
         client_address: Some("10.1.2.3"),
         server_address: Some("192.0.2.1"),
         server_port: Some(22),
-        ..Request::default()
+        ..AccessRequest::default()
     };
-    let asked = Asked::default();
+    let asked = CountingLookup::default();
     let judgement = evaluate(&tables(allow, deny), &request, &asked);
     (judgement, asked.0.into_inner())
 }
@@ -123,7 +123,7 @@ judges! {
 
 #[test]
 fn every_user_exists_by_default() {
-    let request = Request::default();
+    let request = AccessRequest::default();
     let judgement = evaluate(&tables("ALL: ALL: user x.y\n", ""), &request, &Unknown);
     assert_eq!(judgement.verdict, Verdict::Allow);
 }

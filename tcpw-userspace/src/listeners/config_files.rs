@@ -17,10 +17,10 @@ use std::{
 };
 
 use super::{
-    process::Process,
+    process::ProcessInfo,
     socket_unit::SocketUnit,
     sys,
-    xinetd::{self, Entry},
+    xinetd::{self, XinetdEntry},
 };
 
 /// Most bytes of one file: a long one has a few thousand.
@@ -50,7 +50,7 @@ pub(super) struct ConfigFiles {
 
 impl ConfigFiles {
     /// The files as `process` sees them.
-    pub(super) fn of(proc_root: &Path, process: &Process) -> io::Result<Self> {
+    pub(super) fn of(proc_root: &Path, process: &ProcessInfo) -> io::Result<Self> {
         let directory = proc_root.join(process.pid.to_string());
         Ok(Self {
             root: File::open(directory.join("root"))?,
@@ -80,13 +80,13 @@ impl ConfigFiles {
     }
 
     /// All entries of xinetd's configuration, includes read where they stand.
-    pub(super) fn xinetd(&self, path: &Path) -> Vec<Entry> {
+    pub(super) fn xinetd(&self, path: &Path) -> Vec<XinetdEntry> {
         let mut entries = Vec::new();
         self.add_xinetd(path, &mut 0, &mut entries);
         entries
     }
 
-    fn add_xinetd(&self, path: &Path, files: &mut usize, entries: &mut Vec<Entry>) {
+    fn add_xinetd(&self, path: &Path, files: &mut usize, entries: &mut Vec<XinetdEntry>) {
         // Also ends a file that includes itself.
         *files += 1;
         if *files > MAX_FILES {
@@ -102,13 +102,13 @@ impl ConfigFiles {
         }
         for entry in found {
             match entry {
-                Entry::Include(path) => self.add_xinetd(&path, files, entries),
-                Entry::IncludeDir(directory) => {
+                XinetdEntry::Include(path) => self.add_xinetd(&path, files, entries),
+                XinetdEntry::IncludeDir(directory) => {
                     for path in self.included(&directory) {
                         self.add_xinetd(&path, files, entries);
                     }
                 }
-                Entry::Service(_) | Entry::Defaults(_) => entries.push(entry),
+                XinetdEntry::Service(_) | XinetdEntry::Defaults(_) => entries.push(entry),
             }
         }
     }
@@ -196,7 +196,7 @@ mod tests {
         fs::write(etc.join("ssh.socket.d/a.conf"), "[Socket]\nListenStream=\nListenStream=24\n").unwrap();
         fs::write(lib.join("ssh.service"), "[Service]\nExecStart=/usr/sbin/old\n").unwrap();
         fs::write(etc.join("ssh.service"), "[Service]\nExecStart=/usr/sbin/sshd -D\n").unwrap();
-        let own = Process { pid: std::process::id(), ..Process::default() };
+        let own = ProcessInfo { pid: std::process::id(), ..ProcessInfo::default() };
         let files = ConfigFiles::of(Path::new("/proc"), &own).unwrap();
         let units = files.socket_units(&[etc.to_str().unwrap(), lib.to_str().unwrap(), "/nowhere"]);
         fs::remove_dir_all(&root).unwrap();

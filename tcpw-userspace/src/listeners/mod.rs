@@ -8,7 +8,7 @@
 
 mod config_files;
 mod duplicates;
-mod held;
+mod holders;
 pub mod inetd;
 mod names;
 mod owner;

@@ -1,19 +1,19 @@
 //! The names of a process.
 //!
-//! In: a [`Process`]. Out: its names and its ident. No I/O.
+//! In: a [`ProcessInfo`]. Out: its names and its ident. No I/O.
 //! Invariant: names that a process can choose freely (argv\[0\], comm) count only for privileged processes. Which
 //! names are proven is decided in [`proof`](super::proof).
 
 use super::{
     NamePart,
-    process::{Process, base_name},
+    process::{ProcessInfo, base_name},
 };
 
 /// Length of a comm that the kernel may have cut off.
 const COMM_LIMIT: usize = 15;
 
 /// The fact each of them comes from; the first, if several give the same name.
-pub(super) fn sources(process: &Process) -> Vec<NamePart> {
+pub(super) fn sources(process: &ProcessInfo) -> Vec<NamePart> {
     let mut seen: Vec<&[u8]> = Vec::new();
     let mut sources = Vec::new();
     for (name, part) in parts(process) {
@@ -26,7 +26,7 @@ pub(super) fn sources(process: &Process) -> Vec<NamePart> {
 }
 
 /// All names a process is known under, each with the fact that it comes from.
-pub(super) fn parts(process: &Process) -> Vec<(&[u8], NamePart)> {
+pub(super) fn parts(process: &ProcessInfo) -> Vec<(&[u8], NamePart)> {
     let mut names: Vec<(&[u8], NamePart)> = Vec::new();
     names.extend(process.executable_name().map(|name| (name, NamePart::Executable)));
     names.extend(unit(&process.cgroup).map(|name| (name, NamePart::Unit)));
@@ -42,7 +42,7 @@ pub(super) fn parts(process: &Process) -> Vec<(&[u8], NamePart)> {
 }
 
 /// The ident that syslog(3) would use for the process: argv\[0\], if root chose it.
-pub(super) fn ident(process: &Process) -> String {
+pub(super) fn ident(process: &ProcessInfo) -> String {
     let is_chosen_by_root = process.is_privileged && process.is_run_by_root().is_ok();
     let title = if is_chosen_by_root { title(process) } else { None };
     let name = title.or(process.executable_name()).unwrap_or(&process.comm);
@@ -51,7 +51,7 @@ pub(super) fn ident(process: &Process) -> String {
 
 /// The name in argv\[0\]. Daemons overwrite it: `sshd: /usr/sbin/sshd -D [listener]`,
 /// `nginx: master process /usr/sbin/nginx`; login shells are `-bash`.
-fn title(process: &Process) -> Option<&[u8]> {
+fn title(process: &ProcessInfo) -> Option<&[u8]> {
     let text = process.arguments.first()?;
     let end = text.iter().position(|&byte| byte == b':' || byte.is_ascii_whitespace());
     let name = base_name(&text[..end.unwrap_or(text.len())]);
@@ -82,18 +82,18 @@ mod tests {
     use super::*;
     use crate::names::NamesSet;
 
-    fn names(process: &Process) -> NamesSet {
+    fn names(process: &ProcessInfo) -> NamesSet {
         NamesSet::new(parts(process).into_iter().map(|(name, _)| name))
     }
 
-    fn process(executable: &str, title: &str, comm: &str, cgroup: &str) -> Process {
-        Process {
+    fn process(executable: &str, title: &str, comm: &str, cgroup: &str) -> ProcessInfo {
+        ProcessInfo {
             executable: Some(executable.into()),
             arguments: vec![title.into(), b"-D".to_vec()],
             comm: comm.into(),
             cgroup: cgroup.into(),
             is_privileged: true,
-            ..Process::default()
+            ..ProcessInfo::default()
         }
     }
 

@@ -9,10 +9,10 @@ use std::{
 
 use super::{
     Listener, MoreNames, NameSource,
-    held::Held,
+    holders::SocketHolders,
     names,
-    process::Process,
-    proof::{Facts, claims, names_set},
+    process::ProcessInfo,
+    proof::{ProcessFacts, claims, names_set},
     superserver::{Configuration, Named, Role, role},
     sys::{Listening, PidFd},
 };
@@ -30,7 +30,7 @@ pub(super) struct Owners<'a> {
 }
 
 struct Owner {
-    process: Process,
+    process: ProcessInfo,
     role: Role,
     configuration: Configuration,
 }
@@ -47,26 +47,26 @@ impl<'a> Owners<'a> {
     }
 
     /// The listener; `None` if no holder is left.
-    pub(super) fn name(&mut self, held: Held) -> Option<Listener> {
-        for &pid in &held.holders {
+    pub(super) fn name(&mut self, opened: SocketHolders) -> Option<Listener> {
+        for &pid in &opened.holders {
             let read = || Owner::read(self.proc_root, pid, self.processes.get(&pid)?);
             self.known.entry(pid).or_insert_with(read);
         }
         let holders: Vec<&Owner> =
-            held.holders.iter().filter_map(|pid| self.known.get(pid)?.as_ref()).collect();
-        let (owner, mut named) = choose(&holders, &held.listening, held.maker)?;
-        let facts = Facts { process: &owner.process, maker: held.maker };
-        self.more_names.add(held.listening.local.port(), Some(facts), &mut named.claims);
+            opened.holders.iter().filter_map(|pid| self.known.get(pid)?.as_ref()).collect();
+        let (owner, mut named) = choose(&holders, &opened.listening, opened.maker)?;
+        let facts = ProcessFacts { process: &owner.process, maker: opened.maker };
+        self.more_names.add(opened.listening.local.port(), Some(facts), &mut named.claims);
         Some(Listener {
-            socket: Some(held.socket),
-            cookie: held.listening.cookie,
-            netns: held.listening.netns,
+            socket: Some(opened.socket),
+            cookie: opened.listening.cookie,
+            netns: opened.listening.netns,
             pid: owner.process.pid,
             resident: owner.process.pid,
-            holders: held.holders.iter().copied().collect(),
-            family: held.listening.family,
-            protocol: held.listening.protocol,
-            local: held.listening.local,
+            holders: opened.holders.iter().copied().collect(),
+            family: opened.listening.family,
+            protocol: opened.listening.protocol,
+            local: opened.listening.local,
             names: names_set(&named.claims),
             claims: named.claims,
             ident: named.ident,
@@ -76,8 +76,8 @@ impl<'a> Owners<'a> {
                 Vec::new()
             },
             found: named.found,
-            is_guarded: held.holders.iter().any(|pid| self.guarded.contains(pid)),
-            is_tunnel: held.listening.is_tunnel,
+            is_guarded: opened.holders.iter().any(|pid| self.guarded.contains(pid)),
+            is_tunnel: opened.listening.is_tunnel,
             service: named.service,
         })
     }
@@ -86,7 +86,7 @@ impl<'a> Owners<'a> {
 impl Owner {
     /// `None` if the process is gone: its process id may have been reused, and the data read are not reliable.
     fn read(proc_root: &Path, pid: u32, pidfd: &PidFd) -> Option<Self> {
-        let process = Process::read(proc_root, pid)?;
+        let process = ProcessInfo::read(proc_root, pid)?;
         let configuration = Configuration::read(proc_root, &process);
         pidfd.is_alive().then(|| Self { role: role(&process), process, configuration })
     }
@@ -98,7 +98,7 @@ impl Owner {
 /// neither init nor a super-server (the master, not its workers); else the oldest,
 /// which is systemd where a socket unit waits for its first connection.
 fn choose<'a>(holders: &[&'a Owner], listening: &Listening, maker: u32) -> Option<(&'a Owner, Named)> {
-    let facts = |owner: &'a Owner| Facts { process: &owner.process, maker };
+    let facts = |owner: &'a Owner| ProcessFacts { process: &owner.process, maker };
     let served = holders.iter().filter(|owner| matches!(owner.role, Role::Xinetd | Role::Inetd));
     let is_udp = listening.protocol == UDP;
     let configured =
@@ -127,12 +127,12 @@ mod tests {
     use super::{super::socket_unit::SocketUnit, *};
 
     fn owner(pid: u32, executable: &str, started: u64) -> Owner {
-        let process = Process {
+        let process = ProcessInfo {
             pid,
             executable: Some(executable.into()),
             started,
             is_privileged: true,
-            ..Process::default()
+            ..ProcessInfo::default()
         };
         Owner { role: role(&process), process, configuration: Configuration::Nothing }
     }

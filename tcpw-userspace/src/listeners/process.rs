@@ -1,6 +1,6 @@
 //! Reads a process from /proc.
 //!
-//! In: the directory /proc/PID. Out: [`Process`]. A process that ends meanwhile is no error.
+//! In: the directory /proc/PID. Out: [`ProcessInfo`]. A process that ends meanwhile is no error.
 //!
 //! Not the procfs crate: it reads names as UTF-8 and fails on other bytes. A process chooses its comm and its
 //! arguments, and must not be able to prevent that its listeners are found.
@@ -16,7 +16,7 @@ use super::{program::Program, proof::Doubt, unit::Unit};
 
 /// A process, as far as names depend on it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Process {
+pub(super) struct ProcessInfo {
     pub(super) pid: u32,
     /// Path of the executable.
     pub(super) executable: Option<Vec<u8>>,
@@ -40,7 +40,7 @@ pub(super) struct Process {
     pub(super) started: u64,
 }
 
-impl Process {
+impl ProcessInfo {
     /// Reads the process `pid`; `None` if there is no such process.
     pub(super) fn read(proc_root: &Path, pid: u32) -> Option<Self> {
         let directory = directory(proc_root, pid);
@@ -226,7 +226,7 @@ mod tests {
 
     #[test]
     fn root_in_effect_alone_does_not_run_a_process() {
-        let process = |uids| Process { uids, ..Process::default() };
+        let process = |uids| ProcessInfo { uids, ..ProcessInfo::default() };
         assert_eq!(process([0; 4]).is_run_by_root(), Ok(()));
         assert_eq!(process([1000, 0, 0, 0]).is_run_by_root(), Err(Doubt::User(1000)));
         assert_eq!(process([0, 0, 1000, 0]).is_run_by_root(), Err(Doubt::User(1000)));
@@ -240,9 +240,9 @@ mod tests {
 
     #[test]
     fn own_process_is_read() {
-        let own = Process::read(Path::new("/proc"), std::process::id()).unwrap();
+        let own = ProcessInfo::read(Path::new("/proc"), std::process::id()).unwrap();
         assert!(own.executable_name().is_some_and(|name| name.starts_with(b"tcpw")));
         assert!(!own.arguments.is_empty() && own.started > 0);
-        assert_eq!(Process::read(Path::new("/proc"), u32::MAX), None);
+        assert_eq!(ProcessInfo::read(Path::new("/proc"), u32::MAX), None);
     }
 }

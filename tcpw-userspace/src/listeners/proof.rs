@@ -8,7 +8,7 @@
 //! The socket's maker counts, and not the process alone: a process may have been given a socket, and a program
 //! that is root's may run with code of its user (LD_PRELOAD).
 
-use super::{NamePart, names::parts, process::Process};
+use super::{NamePart, names::parts, process::ProcessInfo};
 use crate::{names::NamesSet, parse::rule::Text};
 
 /// A name of a listener, and what proves it.
@@ -79,14 +79,14 @@ impl std::fmt::Display for Doubt {
 
 /// What a listener's names depend on.
 #[derive(Clone, Copy)]
-pub(super) struct Facts<'a> {
-    pub(super) process: &'a Process,
+pub(super) struct ProcessFacts<'a> {
+    pub(super) process: &'a ProcessInfo,
     /// The user that made the socket.
     pub(super) maker: u32,
 }
 
 /// All names of a listener's process.
-pub(super) fn claims(facts: Facts<'_>) -> Vec<Claim> {
+pub(super) fn claims(facts: ProcessFacts<'_>) -> Vec<Claim> {
     let mut claims: Vec<Claim> = Vec::new();
     for (name, part) in parts(facts.process).into_iter().filter(|(name, _)| !name.is_empty()) {
         let proof = facts.proof_of(part);
@@ -102,7 +102,7 @@ pub(super) fn claims(facts: Facts<'_>) -> Vec<Claim> {
 /// Names that a process gives another listener: proven if root of the host runs it.
 pub(super) fn given<N: AsRef<[u8]>>(
     names: impl IntoIterator<Item = N>,
-    by: Facts<'_>,
+    by: ProcessFacts<'_>,
     proof: Proof,
 ) -> Vec<Claim> {
     let proof = by.is_root().map(|()| proof);
@@ -118,7 +118,7 @@ pub(super) fn names_set(claims: &[Claim]) -> NamesSet {
     NamesSet::new(of(true)).with_unproven(of(false))
 }
 
-impl Facts<'_> {
+impl ProcessFacts<'_> {
     fn proof_of(&self, part: NamePart) -> Result<Proof, Doubt> {
         let doubt = match self.is_root() {
             Ok(()) => return Ok(Proof::Root),
@@ -147,7 +147,7 @@ impl Facts<'_> {
     /// Root made the socket, and only root can have put the executable where it is. A set-uid program (exim) is what
     /// its file is, whatever its caller tells it. Otherwise what to say that the doubt about the user does not.
     fn is_file_of_root(&self) -> Result<(), Option<Doubt>> {
-        let Process { program, has_foreign_users, .. } = self.process;
+        let ProcessInfo { program, has_foreign_users, .. } = self.process;
         if self.maker != 0 || *has_foreign_users {
             return Err(None);
         }
@@ -160,7 +160,7 @@ impl Facts<'_> {
     /// It is the main program of its unit, and not what another user runs below the unit: root or the user of the
     /// unit runs it and made the socket, or root let it keep the capability to bind (named).
     fn is_main_of_unit(&self) -> Result<(), Option<Doubt>> {
-        let Process { unit: Some(unit), program, has_foreign_users, uids, .. } = self.process else {
+        let ProcessInfo { unit: Some(unit), program, has_foreign_users, uids, .. } = self.process else {
             return Err(None);
         };
         if !unit.is_of_root {

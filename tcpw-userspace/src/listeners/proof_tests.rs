@@ -4,8 +4,8 @@ use crate::listeners::{program::Program, unit::Unit};
 const JOE: u32 = 1000;
 const REDIS: u32 = 105;
 
-fn process(path: &str, uids: [u32; 4], of_root: Result<(), String>) -> Process {
-    Process {
+fn process(path: &str, uids: [u32; 4], of_root: Result<(), String>) -> ProcessInfo {
+    ProcessInfo {
         pid: 9,
         executable: Some(path.into()),
         comm: b"comm".to_vec(),
@@ -14,16 +14,16 @@ fn process(path: &str, uids: [u32; 4], of_root: Result<(), String>) -> Process {
         uids,
         is_privileged: uids == [0; 4],
         program: Some(Program { is_set_id: false, has_capabilities: false, file: (1, 2), of_root }),
-        ..Process::default()
+        ..ProcessInfo::default()
     }
 }
 
-fn told(process: &Process, maker: u32) -> Vec<(String, Result<Proof, Doubt>)> {
-    let claims = claims(Facts { process, maker });
+fn told(process: &ProcessInfo, maker: u32) -> Vec<(String, Result<Proof, Doubt>)> {
+    let claims = claims(ProcessFacts { process, maker });
     claims.into_iter().map(|it| (String::from_utf8_lossy(&it.name).into_owned(), it.proof)).collect()
 }
 
-fn proof_of(name: &str, process: &Process, maker: u32) -> Result<Proof, Doubt> {
+fn proof_of(name: &str, process: &ProcessInfo, maker: u32) -> Result<Proof, Doubt> {
     told(process, maker).into_iter().find(|(own, _)| own == name).unwrap().1
 }
 
@@ -78,7 +78,7 @@ fn daemon_that_gave_up_its_rights_has_the_name_of_its_file() {
 #[test]
 fn main_program_of_a_unit_has_the_names_of_both() {
     let unit = Unit { is_of_root: true, is_main: true, user: Some(REDIS) };
-    let of = |unit: &Unit, uids| Process {
+    let of = |unit: &Unit, uids| ProcessInfo {
         unit: Some(unit.clone()),
         ..process("/srv/redis", uids, Err("x".into()))
     };
@@ -96,7 +96,7 @@ fn main_program_of_a_unit_has_the_names_of_both() {
 #[test]
 fn main_program_that_kept_the_capability_to_bind_has_the_name_of_its_unit() {
     let unit = Unit { is_of_root: true, is_main: true, user: None };
-    let mut named = Process { unit: Some(unit), ..process("/usr/sbin/named", [JOE; 4], Ok(())) };
+    let mut named = ProcessInfo { unit: Some(unit), ..process("/usr/sbin/named", [JOE; 4], Ok(())) };
     assert_eq!(proof_of("named", &named, JOE), Err(Doubt::User(JOE)));
     named.has_given_capability = true;
     assert_eq!(proof_of("named", &named, JOE), Ok(Proof::Unit));
@@ -109,15 +109,15 @@ fn name_that_one_fact_proves_is_proven() {
     let mut process = process("/usr/sbin/redis-server", [REDIS; 4], Ok(()));
     assert_eq!(told(&process, 0), [("redis-server".to_owned(), Ok(Proof::File))]);
     process.uids = [REDIS, 0, 0, 0];
-    let names = names_set(&claims(Facts { process: &process, maker: REDIS }));
+    let names = names_set(&claims(ProcessFacts { process: &process, maker: REDIS }));
     assert_eq!(names, NamesSet::default().with_unproven(["redis-server"]));
 }
 
 #[test]
 fn super_server_gives_names_only_as_root() {
     let mut xinetd = process("/usr/sbin/xinetd", [0; 4], Ok(()));
-    let names = |by: &Process, maker| {
-        names_set(&given(["daytime"], Facts { process: by, maker }, Proof::SuperServer))
+    let names = |by: &ProcessInfo, maker| {
+        names_set(&given(["daytime"], ProcessFacts { process: by, maker }, Proof::SuperServer))
     };
     assert!(names(&xinetd, 0).is_proven());
     assert!(!names(&xinetd, JOE).is_proven());

@@ -11,7 +11,7 @@ use std::{
 
 use super::{
     Listener, MoreNames, NameSource, Namespace, Survey,
-    held::{OpenedSockets, is_limit},
+    holders::{OpenedSockets, is_limit},
     owner::Owners,
     process,
     proof::names_set,
@@ -269,8 +269,8 @@ impl Scanner {
         let over_limit = found.over_limit;
         let mut owners = Owners::new(&self.proc_root, &self.more_names, found.processes, found.guarded);
         let sockets = found.sockets.into_values().flatten();
-        let wanted = sockets.filter(|held| is_wanted(&held.holders));
-        (wanted.filter_map(|held| owners.name(held)).collect(), over_limit)
+        let wanted = sockets.filter(|opened| is_wanted(&opened.holders));
+        (wanted.filter_map(|opened| owners.name(opened)).collect(), over_limit)
     }
 }
 

@@ -11,7 +11,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Claim, Doubt, Proof, names::unit_file, proof::Facts};
+use super::{Claim, Doubt, Proof, names::unit_file, proof::ProcessFacts};
 
 /// More names for listeners.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -29,7 +29,7 @@ pub struct MoreNames {
 impl MoreNames {
     /// Adds the names for a port and the process that listens there. A name that is there stays, proven if one of
     /// both is.
-    pub(super) fn add(&self, port: u16, facts: Option<Facts<'_>>, claims: &mut Vec<Claim>) {
+    pub(super) fn add(&self, port: u16, facts: Option<ProcessFacts<'_>>, claims: &mut Vec<Claim>) {
         let setting = Ok(Proof::Setting);
         let of_port = self.ports.get(&port).map(|names| (names, setting.clone()));
         let of_process = facts.into_iter().flat_map(|facts| self.of_process(facts));
@@ -44,8 +44,8 @@ impl MoreNames {
         }
     }
 
-    fn of_process(&self, facts: Facts<'_>) -> Vec<(&Vec<String>, Result<Proof, Doubt>)> {
-        let Facts { process, maker } = facts;
+    fn of_process(&self, facts: ProcessFacts<'_>) -> Vec<(&Vec<String>, Result<Proof, Doubt>)> {
+        let ProcessFacts { process, maker } = facts;
         let mut all = Vec::new();
         let unit = unit_file(&process.cgroup).map(String::from_utf8_lossy);
         if let Some(names) = unit.and_then(|unit| self.units.get(&*unit)) {

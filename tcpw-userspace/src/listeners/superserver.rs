@@ -15,11 +15,11 @@ use super::{
     NameSource, XinetdService,
     config_files::{ConfigFiles, UNIT_DIRECTORIES},
     inetd, names,
-    process::Process,
-    proof::{Claim, Facts, Proof, given},
+    process::ProcessInfo,
+    proof::{Claim, ProcessFacts, Proof, given},
     services,
     socket_unit::SocketUnit,
-    xinetd::{self, Service},
+    xinetd::{self, XinetdServiceEntry},
 };
 /// The role of a process that holds a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,7 +35,7 @@ pub(super) enum Role {
 }
 
 /// The role of a process, by its executable.
-pub(super) fn role(process: &Process) -> Role {
+pub(super) fn role(process: &ProcessInfo) -> Role {
     if process.pid == 1 {
         return Role::Init;
     }
@@ -62,7 +62,7 @@ pub(super) enum Configuration {
     /// None, or none that can be read.
     Nothing,
     /// xinetd's, each with its port, and xinetd's own ident in the log.
-    Xinetd(Vec<(u16, Service)>, String),
+    Xinetd(Vec<(u16, XinetdServiceEntry)>, String),
     /// inetd's, each with its port.
     Inetd(Vec<(u16, inetd::InetdService)>),
     /// systemd's socket units.
@@ -71,7 +71,7 @@ pub(super) enum Configuration {
 
 impl Configuration {
     /// Reads the configuration of `process`.
-    pub(super) fn read(proc_root: &Path, process: &Process) -> Self {
+    pub(super) fn read(proc_root: &Path, process: &ProcessInfo) -> Self {
         let role = role(process);
         let is_systemd = process.pid == 1 && process.executable_name() == Some(b"systemd");
         if !is_systemd && !matches!(role, Role::Xinetd | Role::Inetd) {
@@ -100,7 +100,7 @@ impl Configuration {
 
     /// The names of the service at a local address; `None` if the configuration has none there. `by` is the
     /// super-server and its socket.
-    pub(super) fn name(&self, local: SocketAddr, is_udp: bool, by: Facts<'_>) -> Option<Named> {
+    pub(super) fn name(&self, local: SocketAddr, is_udp: bool, by: ProcessFacts<'_>) -> Option<Named> {
         match self {
             Self::Nothing => None,
             Self::Xinetd(services, ident) => {
@@ -141,8 +141,8 @@ fn protocol(is_udp: bool) -> &'static str {
 }
 
 /// The TCP and UDP services that have a port of their own, with it.
-fn with_ports(services: Vec<Service>, ports: &str) -> Vec<(u16, Service)> {
-    let is_own = |service: &Service| {
+fn with_ports(services: Vec<XinetdServiceEntry>, ports: &str) -> Vec<(u16, XinetdServiceEntry)> {
+    let is_own = |service: &XinetdServiceEntry| {
         (service.is_tcp() || service.is_udp())
             && !["RPC", "TCPMUX", "TCPMUXPLUS"].iter().any(|kind| service.is_of_type(kind))
     };
@@ -159,8 +159,12 @@ fn with_ports(services: Vec<Service>, ports: &str) -> Vec<(u16, Service)> {
 
 /// Of several services at a port, the one bound to this address, then one of this family,
 /// then any that is not bound to another address.
-fn at(services: &[(u16, Service)], local: SocketAddr, is_udp: bool) -> Option<&Service> {
-    let rank = |service: &Service| {
+fn at(
+    services: &[(u16, XinetdServiceEntry)],
+    local: SocketAddr,
+    is_udp: bool,
+) -> Option<&XinetdServiceEntry> {
+    let rank = |service: &XinetdServiceEntry| {
         let flag = if local.is_ipv4() { "IPv4" } else { "IPv6" };
         let other = if local.is_ipv4() { "IPv6" } else { "IPv4" };
         match service.bind.as_deref().map(str::parse::<IpAddr>) {
@@ -183,7 +187,7 @@ fn at(services: &[(u16, Service)], local: SocketAddr, is_udp: bool) -> Option<&S
 }
 
 /// `-f FILE` of the command line, else the default.
-fn xinetd_path(process: &Process) -> PathBuf {
+fn xinetd_path(process: &ProcessInfo) -> PathBuf {
     let mut arguments = process.arguments.iter().skip(1);
     while let Some(argument) = arguments.next() {
         if argument == b"-f" {
@@ -194,7 +198,7 @@ fn xinetd_path(process: &Process) -> PathBuf {
 }
 
 /// The first argument that is no option, else the default.
-fn inetd_path(process: &Process) -> PathBuf {
+fn inetd_path(process: &ProcessInfo) -> PathBuf {
     let mut arguments = process.arguments.iter().skip(1);
     while let Some(argument) = arguments.next() {
         match argument.as_slice() {
@@ -215,13 +219,13 @@ fn path_of(bytes: &[u8]) -> PathBuf {
 mod tests {
     use super::*;
 
-    fn process(executable: &str, arguments: &[&str]) -> Process {
-        Process {
+    fn process(executable: &str, arguments: &[&str]) -> ProcessInfo {
+        ProcessInfo {
             pid: 77,
             executable: Some(executable.into()),
             arguments: arguments.iter().map(|argument| argument.as_bytes().to_vec()).collect(),
             is_privileged: true,
-            ..Process::default()
+            ..ProcessInfo::default()
         }
     }
 

@@ -14,7 +14,7 @@ use std::{
 use super::{
     config_files::{ConfigFiles, UNIT_DIRECTORIES},
     names::unit_file,
-    process::Process,
+    process::ProcessInfo,
     program::{can_others_write, host_root},
     socket_unit::assignments,
 };
@@ -36,27 +36,27 @@ pub(super) struct Unit {
 
 impl Unit {
     /// The unit of `process`; `None` if it has none.
-    pub(super) fn read(proc_root: &Path, process: &Process) -> Option<Self> {
+    pub(super) fn read(proc_root: &Path, process: &ProcessInfo) -> Option<Self> {
         let file = unit_file(&process.cgroup)?;
         let root = cgroup2_root().ok()?;
         let is_of_root = is_cgroup_of_root(&root, &process.cgroup, file);
         let name = std::str::from_utf8(file).ok()?;
-        let service = Service::read(&ConfigFiles::below(&host_root(proc_root)).ok()?, name, process);
+        let service = ServiceUnit::read(&ConfigFiles::below(&host_root(proc_root)).ok()?, name, process);
         Some(Self { is_of_root, ..service })
     }
 }
 
 /// What a service unit says of its main program.
 #[derive(Debug, Default)]
-struct Service {
+struct ServiceUnit {
     programs: Vec<PathBuf>,
     pid_file: Option<PathBuf>,
     user: Option<String>,
     has_dynamic_user: bool,
 }
 
-impl Service {
-    fn read(files: &ConfigFiles, name: &str, process: &Process) -> Unit {
+impl ServiceUnit {
+    fn read(files: &ConfigFiles, name: &str, process: &ProcessInfo) -> Unit {
         let template = name.split_once('@').map(|(prefix, _)| format!("{prefix}@.service"));
         let mut texts =
             template.map_or_else(Vec::new, |template| files.unit_texts(&UNIT_DIRECTORIES, &template));
@@ -119,7 +119,7 @@ fn expanded(value: &str, name: &str) -> String {
 
 /// The user that the file with the process id of the main program is of, if it names this process. Only that user
 /// and root can have written it.
-fn owner_of_pid(files: &ConfigFiles, path: &Path, process: &Process) -> Option<u32> {
+fn owner_of_pid(files: &ConfigFiles, path: &Path, process: &ProcessInfo) -> Option<u32> {
     let pid: u32 = files.text(path).ok()?.trim().parse().ok()?;
     let found = files.metadata(path).ok()?;
     let directory = files.metadata(path.parent()?).ok()?;
@@ -164,13 +164,13 @@ mod tests {
     fn main_program_user_and_file_of_the_process_id_are_read() {
         let unit = "[Unit]\nUser=x\n[Service]\nExecStart=-/usr/bin/pg_ctlcluster --skip %i start\n\
                     PIDFile=/run/postgresql/%i.pid\nUser=redis\nDynamicUser=yes\n";
-        let service = Service::parse([unit], "postgresql@15-main.service");
+        let service = ServiceUnit::parse([unit], "postgresql@15-main.service");
         assert_eq!(service.programs, [PathBuf::from("/usr/bin/pg_ctlcluster")]);
         assert_eq!(service.pid_file.as_deref(), Some(Path::new("/run/postgresql/15-main.pid")));
         assert_eq!(service.user.as_deref(), Some("redis"));
         assert!(service.has_dynamic_user);
         let service =
-            Service::parse([unit, "[Service]\nExecStart=\nExecStart=/b x\nPIDFile=y.pid\n"], "a.service");
+            ServiceUnit::parse([unit, "[Service]\nExecStart=\nExecStart=/b x\nPIDFile=y.pid\n"], "a.service");
         assert_eq!(service.programs, [PathBuf::from("/b")]);
         assert_eq!(service.pid_file.as_deref(), Some(Path::new("/run/y.pid")));
     }

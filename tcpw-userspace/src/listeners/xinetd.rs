@@ -8,9 +8,9 @@ use std::path::PathBuf;
 
 /// One entry of a configuration file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Entry {
+pub enum XinetdEntry {
     /// `service NAME { .. }`, unless `disable = yes` stands in it.
-    Service(Box<Service>),
+    Service(Box<XinetdServiceEntry>),
     /// The part of `defaults { .. }` that selects the services to run.
     Defaults(Defaults),
     /// `include FILE`.
@@ -21,7 +21,7 @@ pub enum Entry {
 
 /// A service entry.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Service {
+pub struct XinetdServiceEntry {
     /// Its name.
     pub name: String,
     /// `id`: the name, if none is given.
@@ -59,7 +59,7 @@ pub struct Defaults {
 
 /// Something wrong in a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Diagnostic {
+pub struct XinetdDiagnostic {
     /// Physical line, from 1.
     pub line: usize,
     /// What is wrong, and its consequence.
@@ -67,8 +67,8 @@ pub struct Diagnostic {
 }
 
 /// Reads one file.
-pub fn parse(text: &str) -> (Vec<Entry>, Vec<Diagnostic>) {
-    let mut parser = Parser { lines: Lines::new(text), entries: Vec::new(), diagnostics: Vec::new() };
+pub fn parse(text: &str) -> (Vec<XinetdEntry>, Vec<XinetdDiagnostic>) {
+    let mut parser = XinetdParser { lines: Lines::new(text), entries: Vec::new(), diagnostics: Vec::new() };
     while let Some((number, line)) = parser.lines.next() {
         parser.entry(number, line);
     }
@@ -76,19 +76,19 @@ pub fn parse(text: &str) -> (Vec<Entry>, Vec<Diagnostic>) {
 }
 
 /// The services that run, out of the entries of all files in the order xinetd reads them.
-pub fn services(entries: impl IntoIterator<Item = Entry>) -> Vec<Service> {
+pub fn services(entries: impl IntoIterator<Item = XinetdEntry>) -> Vec<XinetdServiceEntry> {
     let mut services = Vec::new();
     let mut defaults = Defaults::default();
     for entry in entries {
         match entry {
-            Entry::Service(service) => services.push(*service),
-            Entry::Defaults(more) => {
+            XinetdEntry::Service(service) => services.push(*service),
+            XinetdEntry::Defaults(more) => {
                 if let Some(ids) = more.enabled {
                     defaults.enabled.get_or_insert_default().extend(ids);
                 }
                 defaults.disabled.extend(more.disabled);
             }
-            Entry::Include(_) | Entry::IncludeDir(_) => {}
+            XinetdEntry::Include(_) | XinetdEntry::IncludeDir(_) => {}
         }
     }
     services.retain(|service| {
@@ -103,7 +103,7 @@ pub fn is_included(file_name: &[u8]) -> bool {
     !file_name.is_empty() && !file_name.contains(&b'.') && !file_name.ends_with(b"~")
 }
 
-impl Service {
+impl XinetdServiceEntry {
     /// Whether `type` has this value.
     pub fn is_of_type(&self, value: &str) -> bool {
         self.types.iter().any(|have| have.eq_ignore_ascii_case(value))
@@ -167,27 +167,27 @@ impl<'a> Iterator for Lines<'a> {
     }
 }
 
-struct Parser<'a> {
+struct XinetdParser<'a> {
     lines: Lines<'a>,
-    entries: Vec<Entry>,
-    diagnostics: Vec<Diagnostic>,
+    entries: Vec<XinetdEntry>,
+    diagnostics: Vec<XinetdDiagnostic>,
 }
 
-impl Parser<'_> {
+impl XinetdParser<'_> {
     fn entry(&mut self, number: usize, line: &str) {
         let mut words = line.split_ascii_whitespace();
         let keyword = words.next().unwrap_or_default();
         let name = words.next();
         match (keyword, name) {
-            ("include", Some(path)) => self.entries.push(Entry::Include(path.into())),
-            ("includedir", Some(path)) => self.entries.push(Entry::IncludeDir(path.into())),
+            ("include", Some(path)) => self.entries.push(XinetdEntry::Include(path.into())),
+            ("includedir", Some(path)) => self.entries.push(XinetdEntry::IncludeDir(path.into())),
             ("defaults", _) => self.body(number).map_or((), |attributes| {
                 let defaults = self.defaults(&attributes);
-                self.entries.push(Entry::Defaults(defaults));
+                self.entries.push(XinetdEntry::Defaults(defaults));
             }),
             ("service", Some(name)) => self.body(number).map_or((), |attributes| {
                 let service = self.service(name, &attributes);
-                self.entries.extend(service.map(Box::new).map(Entry::Service));
+                self.entries.extend(service.map(Box::new).map(XinetdEntry::Service));
             }),
             ("service" | "include" | "includedir", None) => {
                 self.complain(number, format!("\"{keyword}\" without a name: entry skipped"));
@@ -240,8 +240,8 @@ impl Parser<'_> {
     }
 
     /// `None` if the service is disabled or an attribute's error disables it.
-    fn service(&mut self, name: &str, attributes: &[Attribute]) -> Option<Service> {
-        let mut service = Service { name: name.into(), ..Service::default() };
+    fn service(&mut self, name: &str, attributes: &[Attribute]) -> Option<XinetdServiceEntry> {
+        let mut service = XinetdServiceEntry { name: name.into(), ..XinetdServiceEntry::default() };
         let mut id = None;
         for attribute in attributes {
             let one = || attribute.values.first().cloned();
@@ -279,7 +279,7 @@ impl Parser<'_> {
     }
 
     fn complain(&mut self, line: usize, message: String) {
-        self.diagnostics.push(Diagnostic { line, message });
+        self.diagnostics.push(XinetdDiagnostic { line, message });
     }
 }
 

@@ -1,6 +1,6 @@
 use super::*;
 
-fn one(text: &str) -> Service {
+fn one(text: &str) -> XinetdServiceEntry {
     let (entries, diagnostics) = parse(text);
     assert_eq!(diagnostics, []);
     let mut services = services(entries);
@@ -58,8 +58,8 @@ service daytime
 #[test]
 fn debian_main_file_includes_its_directory() {
     let (entries, diagnostics) = parse(DEBIAN);
-    let include = Entry::IncludeDir("/etc/xinetd.d".into());
-    assert_eq!(entries, [Entry::Defaults(Defaults::default()), include]);
+    let include = XinetdEntry::IncludeDir("/etc/xinetd.d".into());
+    assert_eq!(entries, [XinetdEntry::Defaults(Defaults::default()), include]);
     assert_eq!(diagnostics, []);
 }
 

@@ -10,8 +10,8 @@ use std::{
 
 /// Values that hold until a point in time.
 #[derive(Debug)]
-pub struct Cache<K, V> {
-    kept: HashMap<K, Kept<V>>,
+pub struct ExpiringCache<K, V> {
+    kept: HashMap<K, CachedValue<V>>,
     /// Oldest first; what was replaced since is skipped.
     order: VecDeque<(Instant, K)>,
     limit: usize,
@@ -21,7 +21,7 @@ pub struct Cache<K, V> {
 
 /// A value and its time.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Kept<V> {
+pub struct CachedValue<V> {
     /// The value.
     pub value: V,
     /// When it was found.
@@ -30,21 +30,21 @@ pub struct Kept<V> {
     pub until: Instant,
 }
 
-impl<K: Clone + Eq + Hash, V> Cache<K, V> {
+impl<K: Clone + Eq + Hash, V> ExpiringCache<K, V> {
     /// An empty one.
     pub fn new(limit: usize) -> Self {
         Self { kept: HashMap::new(), order: VecDeque::new(), limit: limit.max(1), evicted: 0 }
     }
 
     /// The value of a key, unless it has expired at `now`.
-    pub fn at(&self, key: &K, now: Instant) -> Option<&Kept<V>> {
+    pub fn at(&self, key: &K, now: Instant) -> Option<&CachedValue<V>> {
         self.kept.get(key).filter(|kept| now < kept.until)
     }
 
     /// Keeps a value from `since` until `until`.
     pub fn keep(&mut self, key: K, value: V, since: Instant, until: Instant) {
         self.order.push_back((since, key.clone()));
-        self.kept.insert(key, Kept { value, since, until });
+        self.kept.insert(key, CachedValue { value, since, until });
         while self.kept.len() > self.limit || self.order.len() > 2 * self.limit {
             let Some((oldest, key)) = self.order.pop_front() else { break };
             if self.kept.get(&key).is_some_and(|kept| kept.since == oldest)
@@ -81,7 +81,7 @@ mod tests {
     #[test]
     fn values_hold_until_their_time() {
         let (start, second) = (Instant::now(), Duration::from_secs(1));
-        let mut cache = Cache::new(10);
+        let mut cache = ExpiringCache::new(10);
         cache.keep("a", 1, start, start + second);
         assert_eq!(cache.at(&"a", start).map(|kept| kept.value), Some(1));
         assert_eq!(cache.at(&"a", start + second), None);
@@ -92,7 +92,7 @@ mod tests {
     #[test]
     fn the_oldest_goes_first_and_is_counted() {
         let (start, second) = (Instant::now(), Duration::from_secs(1));
-        let mut cache = Cache::new(100);
+        let mut cache = ExpiringCache::new(100);
         for number in 0..1000_u32 {
             let now = start + second * number;
             cache.keep(number, (), now, now + 50 * second);
@@ -109,7 +109,7 @@ mod tests {
     #[test]
     fn one_value_renewed_for_ever_takes_no_more_room() {
         let start = Instant::now();
-        let mut cache = Cache::new(4);
+        let mut cache = ExpiringCache::new(4);
         for number in 0..1000 {
             let now = start + Duration::from_millis(number);
             cache.keep("a", number, now, now + Duration::from_secs(1));

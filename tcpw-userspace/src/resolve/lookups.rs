@@ -14,7 +14,7 @@ use std::{
 use tokio::sync::mpsc;
 
 use super::{
-    cache::{Cache, Kept},
+    cache::{CachedValue, ExpiringCache},
     question::{Found, Question, look_up},
     verify::Resolver,
 };
@@ -24,7 +24,7 @@ const STACK_BYTES: usize = 512 << 10;
 
 /// Limits of look-ups, and how long results are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
+pub struct LookupLimits {
     /// Look-ups at once.
     pub at_once: usize,
     /// Answers that are kept.
@@ -47,10 +47,10 @@ pub struct LookupCounts {
 }
 
 /// Makes look-ups.
-pub struct Lookups {
+pub struct LookupThreads {
     resolver: Arc<dyn Resolver + Send + Sync>,
-    limits: Limits,
-    cache: Cache<Question, Found>,
+    limits: LookupLimits,
+    cache: ExpiringCache<Question, Found>,
     /// Questions without an answer; and whether a thread is looking each up.
     open: HashMap<Question, bool>,
     queue: VecDeque<Question>,
@@ -60,14 +60,14 @@ pub struct Lookups {
     receiver: mpsc::UnboundedReceiver<(Question, Found)>,
 }
 
-impl Lookups {
+impl LookupThreads {
     /// Uses that resolver, within these limits.
-    pub fn new(resolver: Arc<dyn Resolver + Send + Sync>, limits: Limits) -> Self {
+    pub fn new(resolver: Arc<dyn Resolver + Send + Sync>, limits: LookupLimits) -> Self {
         let (sender, receiver) = mpsc::unbounded_channel();
         Self {
             resolver,
             limits,
-            cache: Cache::new(limits.kept),
+            cache: ExpiringCache::new(limits.kept),
             open: HashMap::new(),
             queue: VecDeque::new(),
             running: 0,
@@ -78,12 +78,12 @@ impl Lookups {
     }
 
     /// The limits.
-    pub fn limits(&self) -> Limits {
+    pub fn limits(&self) -> LookupLimits {
         self.limits
     }
 
     /// The result that is kept for a question.
-    pub fn remembered(&mut self, question: &Question) -> Option<&Kept<Found>> {
+    pub fn remembered(&mut self, question: &Question) -> Option<&CachedValue<Found>> {
         let kept = self.cache.at(question, Instant::now());
         self.counts.remembered += u64::from(kept.is_some());
         kept
@@ -142,7 +142,7 @@ impl Lookups {
         self.running -= 1;
         self.open.remove(question);
         let now = Instant::now();
-        let Limits { found_for, not_found_for, .. } = self.limits;
+        let LookupLimits { found_for, not_found_for, .. } = self.limits;
         let held = if found.is_something() { found_for } else { not_found_for };
         self.cache.keep(question.clone(), found.clone(), now, now + held);
         self.start();
@@ -194,12 +194,12 @@ mod tests {
 
     /// A resolver that blocks until it is released, and records how many calls ran at once.
     #[derive(Default)]
-    struct Gate {
+    struct BlockingResolver {
         state: Mutex<(usize, usize, bool)>,
         changed: Condvar,
     }
 
-    impl Gate {
+    impl BlockingResolver {
         /// Releases all calls, once this many run.
         fn open(&self, asking: usize) {
             let mut state = self.state.lock().unwrap();
@@ -211,7 +211,7 @@ mod tests {
         }
     }
 
-    impl Resolver for Gate {
+    impl Resolver for BlockingResolver {
         fn reverse(&self, _: IpAddr) -> Option<Vec<u8>> {
             let mut state = self.state.lock().unwrap();
             state.0 += 1;
@@ -231,23 +231,23 @@ mod tests {
         }
     }
 
-    fn limits(at_once: usize) -> Limits {
+    fn limits(at_once: usize) -> LookupLimits {
         let (found_for, not_found_for) = (Duration::from_secs(60), Duration::from_secs(60));
-        Limits { at_once, kept: 1000, found_for, not_found_for }
+        LookupLimits { at_once, kept: 1000, found_for, not_found_for }
     }
 
     fn question(number: u8) -> Question {
         Question::name_of(IpAddr::from([192, 0, 2, number]))
     }
 
-    async fn next(lookups: &mut Lookups) -> (Question, Found) {
+    async fn next(lookups: &mut LookupThreads) -> (Question, Found) {
         tokio::time::timeout(Duration::from_secs(10), lookups.next()).await.unwrap()
     }
 
     #[tokio::test]
     async fn each_question_is_asked_once_and_few_at_a_time() {
-        let gate = Arc::new(Gate::default());
-        let mut lookups = Lookups::new(Arc::clone(&gate) as Arc<_>, limits(3));
+        let gate = Arc::new(BlockingResolver::default());
+        let mut lookups = LookupThreads::new(Arc::clone(&gate) as Arc<_>, limits(3));
         for _ in 0..5 {
             (0..10).for_each(|number| lookups.begin(&question(number)));
         }
@@ -264,8 +264,8 @@ mod tests {
 
     #[tokio::test]
     async fn what_nobody_waits_for_is_not_begun() {
-        let gate = Arc::new(Gate::default());
-        let mut lookups = Lookups::new(Arc::clone(&gate) as Arc<_>, limits(1));
+        let gate = Arc::new(BlockingResolver::default());
+        let mut lookups = LookupThreads::new(Arc::clone(&gate) as Arc<_>, limits(1));
         (0..3).for_each(|number| lookups.begin(&question(number)));
         (0..2).for_each(|number| lookups.forget(&question(number)));
         gate.open(1);

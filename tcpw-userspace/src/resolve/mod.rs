@@ -14,9 +14,9 @@ mod system;
 mod verify;
 
 pub use accounts::{Accounts, KnownAccounts};
-pub use cache::{Cache, Kept};
-pub use lookups::{Limits, LookupCounts, Lookups};
+pub use cache::{CachedValue, ExpiringCache};
+pub use lookups::{LookupCounts, LookupLimits, LookupThreads};
 pub use netgroup::in_netgroup;
 pub use question::{Found, Question, look_up};
-pub use system::System;
+pub use system::SystemResolver;
 pub use verify::{Forward, Resolver, Verified, verified_name};

@@ -18,9 +18,9 @@ use super::verify::{Forward, Resolver};
 
 /// The system's resolver.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct System;
+pub struct SystemResolver;
 
-impl System {
+impl SystemResolver {
     /// Every address of a name, of both families, each once; none if there is no such name.
     pub fn addresses(self, name: &[u8]) -> Vec<IpAddr> {
         let mut addresses = lookup(name, libc::AF_UNSPEC, 0).unwrap_or_default().addresses;
@@ -35,7 +35,7 @@ impl System {
     }
 }
 
-impl Resolver for System {
+impl Resolver for SystemResolver {
     fn reverse(&self, address: IpAddr) -> Option<Vec<u8>> {
         match address {
             IpAddr::V4(v4) => name_of(&sockaddr_v4(v4)),
@@ -156,13 +156,13 @@ mod tests {
 
     #[test]
     fn numeric_texts_are_addresses() {
-        let numeric = |text: &str| System.numeric(text.as_bytes());
+        let numeric = |text: &str| SystemResolver.numeric(text.as_bytes());
         assert_eq!(numeric("192.0.2.1"), "192.0.2.1".parse().ok());
         assert_eq!(numeric("127.1"), "127.0.0.1".parse().ok());
         assert_eq!(numeric("2001:DB8::1"), "2001:db8::1".parse().ok());
         assert_eq!(numeric("localhost"), None);
         assert_eq!(numeric("a\0b"), None);
         let v4 = "192.0.2.1".parse().unwrap();
-        assert!(System.is_numeric(b"0x7f.1", v4) && !System.is_numeric(b"::1", v4));
+        assert!(SystemResolver.is_numeric(b"0x7f.1", v4) && !SystemResolver.is_numeric(b"::1", v4));
     }
 }

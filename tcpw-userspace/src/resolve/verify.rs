@@ -88,13 +88,13 @@ mod tests {
     use super::*;
 
     /// One name, and its addresses.
-    struct World {
+    struct OneNameResolver {
         name: Option<Vec<u8>>,
         numeric: bool,
         forward: Option<Forward>,
     }
 
-    impl Resolver for World {
+    impl Resolver for OneNameResolver {
         fn reverse(&self, address: IpAddr) -> Option<Vec<u8>> {
             assert!(!matches!(address, IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some()), "asked as IPv4");
             self.name.clone()
@@ -110,14 +110,14 @@ mod tests {
         }
     }
 
-    fn world(name: &str, canonical: &str, addresses: &[&str]) -> World {
+    fn resolver(name: &str, canonical: &str, addresses: &[&str]) -> OneNameResolver {
         let addresses = addresses.iter().map(|address| address.parse().unwrap()).collect();
         let forward = Forward { canonical: Some(canonical.into()), addresses };
-        World { name: Some(name.into()), numeric: false, forward: Some(forward) }
+        OneNameResolver { name: Some(name.into()), numeric: false, forward: Some(forward) }
     }
 
-    fn ask(address: &str, world: &World) -> (HostName, Option<String>) {
-        let Verified { name, warning } = verified_name(address.parse().unwrap(), world);
+    fn ask(address: &str, resolver: &OneNameResolver) -> (HostName, Option<String>) {
+        let Verified { name, warning } = verified_name(address.parse().unwrap(), resolver);
         (name, warning)
     }
 
@@ -130,40 +130,40 @@ mod tests {
     }
 
     macro_rules! verifies {
-        ($($name:ident: $address:expr, $world:expr => $want:expr;)*) => {
-            $(#[test] fn $name() { assert_eq!(ask($address, &$world), $want); })*
+        ($($name:ident: $address:expr, $resolver:expr => $want:expr;)*) => {
+            $(#[test] fn $name() { assert_eq!(ask($address, &$resolver), $want); })*
         };
     }
 
     verifies! {
-        good: "192.0.2.1", world("a.test", "a.test", &["192.0.2.9", "192.0.2.1"]) => known("a.test");
-        case_does_not_count: "192.0.2.1", world("A.test", "a.Test", &["192.0.2.1"]) => known("A.test");
-        no_name: "192.0.2.1", World { name: None, numeric: false, forward: None } => (HostName::Unknown, None);
-        empty_name: "192.0.2.1", world("", "", &["192.0.2.1"]) => (HostName::Unknown, None);
-        mapped_is_ipv4: "::ffff:192.0.2.1", world("a.test", "a.test", &["192.0.2.1"]) => known("a.test");
-        ipv6: "2001:db8::1", world("a.test", "a.test", &["2001:db8::1"]) => known("a.test");
-        another_address: "192.0.2.1", world("a.test", "a.test", &["192.0.2.2"])
+        good: "192.0.2.1", resolver("a.test", "a.test", &["192.0.2.9", "192.0.2.1"]) => known("a.test");
+        case_does_not_count: "192.0.2.1", resolver("A.test", "a.Test", &["192.0.2.1"]) => known("A.test");
+        no_name: "192.0.2.1", OneNameResolver { name: None, numeric: false, forward: None } => (HostName::Unknown, None);
+        empty_name: "192.0.2.1", resolver("", "", &["192.0.2.1"]) => (HostName::Unknown, None);
+        mapped_is_ipv4: "::ffff:192.0.2.1", resolver("a.test", "a.test", &["192.0.2.1"]) => known("a.test");
+        ipv6: "2001:db8::1", resolver("a.test", "a.test", &["2001:db8::1"]) => known("a.test");
+        another_address: "192.0.2.1", resolver("a.test", "a.test", &["192.0.2.2"])
             => paranoid("host name/address mismatch: 192.0.2.1 != a.test");
-        alias: "192.0.2.1", world("alias.test", "a.test", &["192.0.2.1"])
+        alias: "192.0.2.1", resolver("alias.test", "a.test", &["192.0.2.1"])
             => paranoid("host name/name mismatch: alias.test != a.test");
-        localhost_may_have_another_name: "127.0.0.1", world("localhost", "localhost.localdomain", &["127.0.0.1"])
+        localhost_may_have_another_name: "127.0.0.1", resolver("localhost", "localhost.localdomain", &["127.0.0.1"])
             => known("localhost");
-        localhost_elsewhere: "192.0.2.1", world("localhost", "localhost", &["127.0.0.1"])
+        localhost_elsewhere: "192.0.2.1", resolver("localhost", "localhost", &["127.0.0.1"])
             => paranoid("host name/address mismatch: 192.0.2.1 != localhost");
-        leads_nowhere: "2001:db8::1", World { forward: None, ..world("a.test", "", &[]) }
+        leads_nowhere: "2001:db8::1", OneNameResolver { forward: None, ..resolver("a.test", "", &[]) }
             => paranoid("can't verify hostname: getaddrinfo(a.test, AF_INET6) failed");
-        looks_like_an_address: "192.0.2.1", World { numeric: true, ..world("192.0.2.1", "", &["192.0.2.1"]) }
+        looks_like_an_address: "192.0.2.1", OneNameResolver { numeric: true, ..resolver("192.0.2.1", "", &["192.0.2.1"]) }
             => paranoid("host name/name mismatch: reverse lookup results in non-FQDN 192.0.2.1");
-        no_canonical_name: "192.0.2.1", World {
+        no_canonical_name: "192.0.2.1", OneNameResolver {
             forward: Some(Forward { canonical: None, addresses: vec!["192.0.2.1".parse().unwrap()] }),
-            ..world("a.test", "", &[])
+            ..resolver("a.test", "", &[])
         } => paranoid("host name/name mismatch: a.test != ");
     }
 
     #[test]
     fn long_name_is_verified_as_it_was_cut() {
         let long = format!("{}.test", "a".repeat(125));
-        let (name, warning) = ask("192.0.2.1", &world(&long, &long, &["192.0.2.1"]));
+        let (name, warning) = ask("192.0.2.1", &resolver(&long, &long, &["192.0.2.1"]));
         assert_eq!(name, HostName::Paranoid);
         let kept = &long[..127];
         assert_eq!(warning, Some(format!("warning: host name/name mismatch: {kept} != {kept}")));

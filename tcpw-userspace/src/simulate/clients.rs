@@ -11,11 +11,11 @@ use tcpw_common::{
 };
 
 use super::{
+    history::{Happening, History, MS},
     host,
     kernel::{Data, Packet, Passage},
     ledger,
     plan::{CLIENTS, Sends},
-    world::{Happening, MS, World},
 };
 use crate::core::{Input, input::Arrived};
 use crate::redirect::Family;
@@ -31,12 +31,12 @@ pub(super) struct Client {
     pub(super) address: usize,
     syns: u32,
     sends: Sends,
-    pub(super) state: State,
+    pub(super) state: AttemptState,
 }
 
 /// How far an attempt is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum State {
+pub(super) enum AttemptState {
     /// The SYN was sent, and not answered.
     Connecting,
     /// The SYN was answered.
@@ -61,7 +61,7 @@ pub(super) fn address(ip: IpAddr) -> [u8; 16] {
 
 /// A client begins.
 pub(super) fn begins(
-    world: &mut World,
+    history: &mut History,
     (client, listener): (usize, usize),
     (port, isn, sends, syns): (u16, u32, Sends, u32),
 ) -> Option<usize> {
@@ -76,63 +76,65 @@ pub(super) fn begins(
         protocol,
         reserved: 0,
     };
-    if world.by_flow.contains_key(&flow) {
+    if history.by_flow.contains_key(&flow) {
         return None;
     }
-    let number = world.clients.len();
-    world.clients.push(Client { flow, isn, address: client, syns, sends, state: State::Connecting });
-    world.by_flow.insert(flow, number);
+    let number = history.clients.len();
+    history.clients.push(Client { flow, isn, address: client, syns, sends, state: AttemptState::Connecting });
+    history.by_flow.insert(flow, number);
     Some(number)
 }
 
 /// A SYN is sent, for the first time or again.
-pub(super) fn sends_syn(world: &mut World, client: usize, number: u32) {
-    let Client { syns, state, .. } = world.clients[client];
-    if state != State::Connecting {
+pub(super) fn sends_syn(history: &mut History, client: usize, number: u32) {
+    let Client { syns, state, .. } = history.clients[client];
+    if state != AttemptState::Connecting {
         return;
     }
     if number >= syns {
-        world.clients[client].state = State::GaveUp;
-        return world.note(|world| format!("client :{} gives up", world.clients[client].flow.client_port));
+        history.clients[client].state = AttemptState::GaveUp;
+        return history
+            .note(|history| format!("client :{} gives up", history.clients[client].flow.client_port));
     }
     let wait_ms = 1000 << number;
-    let at = world.now_ns + wait_ms * MS;
-    syn_arrives(world, client, "sends SYN");
-    if world.clients[client].state == State::Connecting {
-        world.at(at, Happening::Syn { client, number: number + 1 });
+    let at = history.now_ns + wait_ms * MS;
+    syn_arrives(history, client, "sends SYN");
+    if history.clients[client].state == AttemptState::Connecting {
+        history.at(at, Happening::Syn { client, number: number + 1 });
     }
 }
 
 /// A SYN arrives: its client's, or one that was held and is sent again.
-pub(super) fn syn_arrives(world: &mut World, client: usize, how: &str) {
-    let Client { flow, isn, .. } = world.clients[client];
-    let passage = world.kernel.receive(&Packet { flow, isn, completes: false, has_data: false });
-    world.note(|world| {
-        let generation = world.kernel.generation();
+pub(super) fn syn_arrives(history: &mut History, client: usize, how: &str) {
+    let Client { flow, isn, .. } = history.clients[client];
+    let passage = history.kernel.receive(&Packet { flow, isn, completes: false, has_data: false });
+    history.note(|history| {
+        let generation = history.kernel.generation();
         format!("client :{} {how}: {passage:?} (generation {generation})", flow.client_port)
     });
-    ledger::decided(world);
-    if world.clients[client].state != State::Connecting {
+    ledger::decided(history);
+    if history.clients[client].state != AttemptState::Connecting {
         return;
     }
     match passage {
         Passage::Drop => {}
-        Passage::Reset | Passage::Closed => world.clients[client].state = State::Over,
-        Passage::Pass if world.clients[client].syns == 1 => {
+        Passage::Reset | Passage::Closed => history.clients[client].state = AttemptState::Over,
+        Passage::Pass if history.clients[client].syns == 1 => {
             // It sends nothing more: its handshake never comes to its end.
-            world.clients[client].state = State::GaveUp;
+            history.clients[client].state = AttemptState::GaveUp;
         }
         Passage::Pass => {
-            world.clients[client].state = State::Answered;
-            let at = world.now_ns + 1 + world.chance(&[20, u64::from(flow.client_port)]).next() % (20 * MS);
-            world.at(at, Happening::Ack { client, number: 0 });
+            history.clients[client].state = AttemptState::Answered;
+            let at =
+                history.now_ns + 1 + history.chance(&[20, u64::from(flow.client_port)]).next() % (20 * MS);
+            history.at(at, Happening::Ack { client, number: 0 });
         }
         Passage::Redirected => {
-            world.clients[client].state = State::Redirected;
+            history.clients[client].state = AttemptState::Redirected;
             let family = family_of(&flow);
-            if let Some(listener) = world.kernel.redirect_listeners.get(&(flow.netns, family)).copied() {
-                let at = world.now_ns + world.delay_ns(&[21, u64::from(flow.client_port)]);
-                world.at(at, Happening::Arrival { client, listener });
+            if let Some(listener) = history.kernel.redirect_listeners.get(&(flow.netns, family)).copied() {
+                let at = history.now_ns + history.delay_ns(&[21, u64::from(flow.client_port)]);
+                history.at(at, Happening::Arrival { client, listener });
             }
         }
     }
@@ -143,110 +145,110 @@ fn family_of(flow: &FlowKey) -> Family {
 }
 
 /// The last ACK of a handshake.
-pub(super) fn sends_ack(world: &mut World, client: usize, number: u32) {
-    let Client { state, sends, .. } = world.clients[client];
-    if state != State::Answered {
+pub(super) fn sends_ack(history: &mut History, client: usize, number: u32) {
+    let Client { state, sends, .. } = history.clients[client];
+    if state != AttemptState::Answered {
         return;
     }
     if number >= 5 {
-        world.clients[client].state = State::GaveUp;
+        history.clients[client].state = AttemptState::GaveUp;
         return;
     }
-    if !ack_arrives(world, client, sends == Sends::Data) {
-        let at = world.now_ns + (1000 << number) * MS;
-        world.at(at, Happening::Ack { client, number: number + 1 });
+    if !ack_arrives(history, client, sends == Sends::Data) {
+        let at = history.now_ns + (1000 << number) * MS;
+        history.at(at, Happening::Ack { client, number: number + 1 });
     }
 }
 
 /// An ACK arrives: its client's, or one in its place; whether there is a connection then.
-pub(super) fn ack_arrives(world: &mut World, client: usize, has_data: bool) -> bool {
-    let Client { flow, isn, state, .. } = world.clients[client];
-    if state != State::Answered {
+pub(super) fn ack_arrives(history: &mut History, client: usize, has_data: bool) -> bool {
+    let Client { flow, isn, state, .. } = history.clients[client];
+    if state != AttemptState::Answered {
         return true;
     }
-    let passage = world.kernel.receive(&Packet { flow, isn, completes: true, has_data });
-    world.note(|_| format!("client :{} ACK, data {has_data}: {passage:?}", flow.client_port));
-    ledger::decided(world);
+    let passage = history.kernel.receive(&Packet { flow, isn, completes: true, has_data });
+    history.note(|_| format!("client :{} ACK, data {has_data}: {passage:?}", flow.client_port));
+    ledger::decided(history);
     match passage {
         Passage::Pass => {
-            let socket = world.kernel.established(flow, isn);
-            world.clients[client].state = State::Connected;
-            world.note(|world| {
-                let waits = world.kernel.waiting.contains_key(&socket);
+            let socket = history.kernel.established(flow, isn);
+            history.clients[client].state = AttemptState::Connected;
+            history.note(|history| {
+                let waits = history.kernel.waiting.contains_key(&socket);
                 format!("client :{} is connected, socket {socket}, waits {waits}", flow.client_port)
             });
-            ledger::connected(world, client, socket);
+            ledger::connected(history, client, socket);
             let at =
-                world.now_ns + MS + world.chance(&[22, u64::from(flow.client_port)]).next() % (3000 * MS);
-            world.at(at, Happening::Data { client, socket, number: 0 });
+                history.now_ns + MS + history.chance(&[22, u64::from(flow.client_port)]).next() % (3000 * MS);
+            history.at(at, Happening::Data { client, socket, number: 0 });
             true
         }
         Passage::Drop => false,
         Passage::Reset | Passage::Redirected | Passage::Closed => {
-            world.clients[client].state = State::Over;
+            history.clients[client].state = AttemptState::Over;
             true
         }
     }
 }
 
 /// Data of a connection, or its end.
-pub(super) fn sends_data(world: &mut World, client: usize, socket: u64, number: u32) {
-    if !world.kernel.connections.contains_key(&socket) {
-        world.clients[client].state = State::Over;
+pub(super) fn sends_data(history: &mut History, client: usize, socket: u64, number: u32) {
+    if !history.kernel.connections.contains_key(&socket) {
+        history.clients[client].state = AttemptState::Over;
         return;
     }
-    let port = world.clients[client].flow.client_port;
-    let passed = world.kernel.data(socket);
-    world.note(|_| format!("client :{port} sends data: {passed:?}"));
+    let port = history.clients[client].flow.client_port;
+    let passed = history.kernel.data(socket);
+    history.note(|_| format!("client :{port} sends data: {passed:?}"));
     match passed {
-        Data::Passed => ledger::data_passed(world, client, socket, None),
+        Data::Passed => ledger::data_passed(history, client, socket, None),
         Data::PassedByDeadline(Pending { tag, generation, .. }) => {
-            ledger::data_passed(world, client, socket, Some((tag, generation)));
+            ledger::data_passed(history, client, socket, Some((tag, generation)));
         }
         Data::Dropped if number < MOST_DATA => {
-            return world
-                .at(world.now_ns + 1500 * MS, Happening::Data { client, socket, number: number + 1 });
+            return history
+                .at(history.now_ns + 1500 * MS, Happening::Data { client, socket, number: number + 1 });
         }
         Data::Dropped => {}
     }
-    closes(world, client, socket);
+    closes(history, client, socket);
 }
 
-fn closes(world: &mut World, client: usize, socket: u64) {
-    world.kernel.connections.remove(&socket);
-    world.clients[client].state = State::Over;
+fn closes(history: &mut History, client: usize, socket: u64) {
+    history.kernel.connections.remove(&socket);
+    history.clients[client].state = AttemptState::Over;
 }
 
 /// A datagram.
-pub(super) fn sends_datagram(world: &mut World, client: usize, left: u32) {
+pub(super) fn sends_datagram(history: &mut History, client: usize, left: u32) {
     if left == 0 {
-        world.clients[client].state = State::Over;
+        history.clients[client].state = AttemptState::Over;
         return;
     }
-    datagram_arrives(world, client, "sends a datagram");
-    let at = world.now_ns + 1000 * MS;
-    world.at(at, Happening::Datagram { client, left: left - 1 });
+    datagram_arrives(history, client, "sends a datagram");
+    let at = history.now_ns + 1000 * MS;
+    history.at(at, Happening::Datagram { client, left: left - 1 });
 }
 
 /// A datagram arrives.
-pub(super) fn datagram_arrives(world: &mut World, client: usize, how: &str) {
-    let Client { flow, .. } = world.clients[client];
-    let passage = world.kernel.receive(&Packet { flow, isn: 0, completes: false, has_data: false });
-    world.note(|_| format!("client :{} {how}: {passage:?}", flow.client_port));
-    ledger::decided(world);
+pub(super) fn datagram_arrives(history: &mut History, client: usize, how: &str) {
+    let Client { flow, .. } = history.clients[client];
+    let passage = history.kernel.receive(&Packet { flow, isn: 0, completes: false, has_data: false });
+    history.note(|_| format!("client :{} {how}: {passage:?}", flow.client_port));
+    ledger::decided(history);
 }
 
 /// A redirected connection has come to its listener; which may be closed.
-pub(super) fn arrives(world: &mut World, client: usize, listener: u64) {
-    let Client { flow, .. } = world.clients[client];
-    let is_open = world.kernel.redirect_listeners.values().any(|open| *open == listener);
-    if !is_open || world.daemon.is_none() {
-        world.clients[client].state = State::Over;
+pub(super) fn arrives(history: &mut History, client: usize, listener: u64) {
+    let Client { flow, .. } = history.clients[client];
+    let is_open = history.kernel.redirect_listeners.values().any(|open| *open == listener);
+    if !is_open || history.daemon.is_none() {
+        history.clients[client].state = AttemptState::Over;
         return;
     }
-    let connection = ledger::redirected_arrives(world, client);
+    let connection = ledger::redirected_arrives(history, client);
     let [from, to] = [(flow.client, flow.client_port), (flow.server, flow.server_port)]
         .map(|(address, port)| std::net::SocketAddr::new(crate::events::ip(&address), port));
     let arrived = Arrived { connection, netns: flow.netns, client: from, server: to };
-    super::daemon::result(world, 0, Input::Arrived(arrived));
+    super::daemon::result(history, 0, Input::Arrived(arrived));
 }

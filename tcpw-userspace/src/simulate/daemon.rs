@@ -6,9 +6,9 @@
 use std::collections::VecDeque;
 
 use super::{
+    history::{Happening, History, MS, nanoseconds_of},
     host, ledger,
-    outside::{self, Outside, Work},
-    world::{Happening, MS, World, nanoseconds_of},
+    outside::{self, OutsideWork, Work},
 };
 use crate::core::{
     Core, Input,
@@ -17,7 +17,7 @@ use crate::core::{
 use tcpw_common::decide::{NO_ALLOW_TABLE, NO_DENY_TABLE};
 
 /// A daemon that runs.
-pub(super) struct Daemon {
+pub(super) struct RunningDaemon {
     pub(super) number: u64,
     pub(super) core: Core,
     /// It does something else until then.
@@ -26,86 +26,86 @@ pub(super) struct Daemon {
     /// Results reach it in the order they were sent in.
     last_result_ns: u64,
     is_reading_rings: bool,
-    pub(super) outside: Outside,
+    pub(super) outside: OutsideWork,
 }
 
 /// A daemon is started.
-pub(super) fn start(world: &mut World) {
-    if world.daemon.is_some() || world.is_over {
+pub(super) fn start(history: &mut History) {
+    if history.daemon.is_some() || history.is_over {
         return;
     }
-    let config = world.plan.config.clone();
-    world.daemons += 1;
-    let number = world.daemons;
-    if !world.kernel.is_loaded {
-        world.kernel.is_loaded = true;
-        host::mark_bound(world);
+    let config = history.plan.config.clone();
+    history.daemons += 1;
+    let number = history.daemons;
+    if !history.kernel.is_loaded {
+        history.kernel.is_loaded = true;
+        host::mark_bound(history);
     }
-    let has_policy = world.kernel.generation() != 0;
-    let flags = world.kernel.flags().filter(|_| has_policy);
+    let has_policy = history.kernel.generation() != 0;
+    let flags = history.kernel.flags().filter(|_| has_policy);
     let started = Started {
-        has_listening_hook: world.plan.conditions.has_listening_hook,
-        certified: world.kernel.certified.clone(),
-        has_refusals: world.plan.conditions.has_refusals,
-        banners: world.kernel.banners.keys().copied().collect(),
-        has_users: world.kernel.users_on,
+        has_listening_hook: history.plan.conditions.has_listening_hook,
+        certified: history.kernel.certified.clone(),
+        has_refusals: history.plan.conditions.has_refusals,
+        banners: history.kernel.banners.keys().copied().collect(),
+        has_users: history.kernel.users_on,
         missing_before: flags.map(|flags| [NO_ALLOW_TABLE, NO_DENY_TABLE].map(|flag| flags & flag != 0)),
     };
-    let core = Core::new(config, world.now());
-    world.daemon = Some(Daemon {
+    let core = Core::new(config, history.now());
+    history.daemon = Some(RunningDaemon {
         number,
         core,
         busy_until_ns: 0,
         backlog: VecDeque::new(),
         last_result_ns: 0,
         is_reading_rings: false,
-        outside: Outside::default(),
+        outside: OutsideWork::default(),
     });
-    world.note(|_| format!("daemon {number} starts"));
-    feed(world, Input::Started(started));
-    let at = world.now_ns + world.chance(&[30, number]).next() % (1000 * MS);
-    world.at(at, Happening::Second(number));
+    history.note(|_| format!("daemon {number} starts"));
+    feed(history, Input::Started(started));
+    let at = history.now_ns + history.chance(&[30, number]).next() % (1000 * MS);
+    history.at(at, Happening::Second(number));
 }
 
 /// The daemon ends. What is not pinned ends with it.
-pub(super) fn ends(world: &mut World, why: &str) {
-    let Some(daemon) = world.daemon.take() else { return };
-    world.note(|_| format!("daemon {} ends: {why}", daemon.number));
-    world.kernel.redirect_listeners.clear();
-    ledger::daemon_ended(world);
-    if !world.plan.config.pin {
-        world.kernel.unload(&world.plan.config, &world.plan.conditions);
+pub(super) fn ends(history: &mut History, why: &str) {
+    let Some(daemon) = history.daemon.take() else { return };
+    history.note(|_| format!("daemon {} ends: {why}", daemon.number));
+    history.kernel.redirect_listeners.clear();
+    ledger::daemon_ended(history);
+    if !history.plan.config.pin {
+        history.kernel.unload(&history.plan.config, &history.plan.conditions);
     }
 }
 
 /// The core is handed something.
-pub(super) fn feed(world: &mut World, input: Input) {
-    let now = world.now();
-    let now_ns = world.now_ns;
-    let Some(daemon) = &mut world.daemon else { return };
+pub(super) fn feed(history: &mut History, input: Input) {
+    let now = history.now();
+    let now_ns = history.now_ns;
+    let Some(daemon) = &mut history.daemon else { return };
     if daemon.busy_until_ns > now_ns {
         if !matches!(input, Input::Deadline) {
             daemon.backlog.push_back(input);
         }
         return;
     }
-    let input = world.planted.input(input);
-    ledger::told(world, &input);
-    world.note(|_| format!("  in:  {}", short(&format!("{input:?}"))));
-    let Some(daemon) = &mut world.daemon else { return };
+    let input = history.planted.input(input);
+    ledger::told(history, &input);
+    history.note(|_| format!("  in:  {}", short(&format!("{input:?}"))));
+    let Some(daemon) = &mut history.daemon else { return };
     let actions = daemon.core.on(input, now);
-    let actions = world.planted.actions(actions, world.kernel.generation());
-    ledger::look_at_core(world);
+    let actions = history.planted.actions(actions, history.kernel.generation());
+    ledger::look_at_core(history);
     for action in actions {
-        world.note(|_| format!("  out: {}", short(&format!("{action:?}"))));
-        ledger::acts(world, &action);
-        outside::carry_out(world, action);
+        history.note(|_| format!("  out: {}", short(&format!("{action:?}"))));
+        ledger::acts(history, &action);
+        outside::carry_out(history, action);
     }
-    if let Some(result) = world.daemon.as_mut().and_then(|daemon| daemon.outside.end.take()) {
+    if let Some(result) = history.daemon.as_mut().and_then(|daemon| daemon.outside.end.take()) {
         if let Err(error) = result {
-            world.note(|_| format!("the daemon says: {error}"));
+            history.note(|_| format!("the daemon says: {error}"));
         }
-        ends(world, "it leaves its loop");
+        ends(history, "it leaves its loop");
     }
 }
 
@@ -118,122 +118,122 @@ fn short(text: &str) -> String {
 }
 
 /// When the core wants to be woken, if it is not busy.
-pub(super) fn deadline(world: &World) -> Option<u64> {
-    let daemon = world.daemon.as_ref()?;
+pub(super) fn deadline(history: &History) -> Option<u64> {
+    let daemon = history.daemon.as_ref()?;
     let deadline = nanoseconds_of(daemon.core.deadline()?);
     Some(deadline.max(daemon.busy_until_ns))
 }
 
 /// The kernel sees that the daemon lives.
-pub(super) fn sign_of_life(world: &mut World) {
-    let now_ns = world.now_ns;
-    if world.daemon.as_ref().is_some_and(|daemon| daemon.busy_until_ns <= now_ns) {
-        world.kernel.alive_ns = Some(now_ns);
+pub(super) fn sign_of_life(history: &mut History) {
+    let now_ns = history.now_ns;
+    if history.daemon.as_ref().is_some_and(|daemon| daemon.busy_until_ns <= now_ns) {
+        history.kernel.alive_ns = Some(now_ns);
     }
 }
 
 /// The daemon is busy for a while.
-pub(super) fn stalls(world: &mut World, ms: u64) {
-    let until = world.now_ns + ms * MS;
-    let Some(daemon) = &mut world.daemon else { return };
+pub(super) fn stalls(history: &mut History, ms: u64) {
+    let until = history.now_ns + ms * MS;
+    let Some(daemon) = &mut history.daemon else { return };
     daemon.busy_until_ns = daemon.busy_until_ns.max(until);
     let number = daemon.number;
-    world.at(until, Happening::Wake(number));
+    history.at(until, Happening::Wake(number));
 }
 
 /// It goes on.
-pub(super) fn wake(world: &mut World, number: u64) {
-    let now_ns = world.now_ns;
-    let is_it = |daemon: &&mut Daemon| daemon.number == number && daemon.busy_until_ns <= now_ns;
-    let Some(daemon) = world.daemon.as_mut().filter(is_it) else { return };
+pub(super) fn wake(history: &mut History, number: u64) {
+    let now_ns = history.now_ns;
+    let is_it = |daemon: &&mut RunningDaemon| daemon.number == number && daemon.busy_until_ns <= now_ns;
+    let Some(daemon) = history.daemon.as_mut().filter(is_it) else { return };
     for input in std::mem::take(&mut daemon.backlog) {
-        arrived(world, number, input);
+        arrived(history, number, input);
     }
 }
 
 /// Has the rings read soon, if there is something in them and attempts are judged.
-pub(super) fn look_at_rings(world: &mut World) {
-    if world.kernel.events.is_empty() && world.kernel.holds.is_empty() {
+pub(super) fn look_at_rings(history: &mut History) {
+    if history.kernel.events.is_empty() && history.kernel.holds.is_empty() {
         return;
     }
-    let Some(daemon) = &mut world.daemon else { return };
+    let Some(daemon) = &mut history.daemon else { return };
     if daemon.is_reading_rings || !daemon.core.is_enforcing() {
         return;
     }
     daemon.is_reading_rings = true;
     let number = daemon.number;
-    let at = world.now_ns + world.delay_ns(&[31, world.now_ns]) / 4;
-    world.at(at, Happening::Rings(number));
+    let at = history.now_ns + history.delay_ns(&[31, history.now_ns]) / 4;
+    history.at(at, Happening::Rings(number));
 }
 
 /// The rings are read: held packets first, a few of each.
-pub(super) fn read_rings(world: &mut World, number: u64) {
-    let now_ns = world.now_ns;
-    let Some(daemon) = world.daemon.as_mut().filter(|daemon| daemon.number == number) else { return };
+pub(super) fn read_rings(history: &mut History, number: u64) {
+    let now_ns = history.now_ns;
+    let Some(daemon) = history.daemon.as_mut().filter(|daemon| daemon.number == number) else { return };
     if daemon.busy_until_ns > now_ns {
         let at = daemon.busy_until_ns + 1;
-        return world.at(at, Happening::Rings(number));
+        return history.at(at, Happening::Rings(number));
     }
     daemon.is_reading_rings = false;
-    let most = 1 + world.chance(&[32, now_ns]).below(64);
-    let held: Vec<_> = world.kernel.holds.drain(..world.kernel.holds.len().min(most)).collect();
+    let most = 1 + history.chance(&[32, now_ns]).below(64);
+    let held: Vec<_> = history.kernel.holds.drain(..history.kernel.holds.len().min(most)).collect();
     if !held.is_empty() {
-        feed(world, Input::Held(held));
+        feed(history, Input::Held(held));
     }
-    let count = world.kernel.events.len().min(most);
-    let records: Vec<_> = world.kernel.events.drain(..count).collect();
-    let events: Vec<_> = records.iter().map(|record| world.kernel.event_of(record)).collect();
+    let count = history.kernel.events.len().min(most);
+    let records: Vec<_> = history.kernel.events.drain(..count).collect();
+    let events: Vec<_> = records.iter().map(|record| history.kernel.event_of(record)).collect();
     if !events.is_empty() {
-        arrived(world, number, Input::Events(events));
+        arrived(history, number, Input::Events(events));
     }
 }
 
 /// Another second.
-pub(super) fn second(world: &mut World, number: u64) {
-    if world.daemon.as_ref().is_none_or(|daemon| daemon.number != number) {
+pub(super) fn second(history: &mut History, number: u64) {
+    if history.daemon.as_ref().is_none_or(|daemon| daemon.number != number) {
         return;
     }
-    let kernel = &world.kernel;
+    let kernel = &history.kernel;
     let second = Second {
         counters: kernel.counters(),
         is_any_certificate_void: kernel.is_any_certificate_void(),
         namespaces_without_resets: 0,
-        waiting: (world.plan.conditions.has_users && kernel.users_on)
+        waiting: (history.plan.conditions.has_users && kernel.users_on)
             .then(|| kernel.waiting.values().copied().collect()),
         turned_away: 0,
     };
-    feed(world, Input::Second(second));
-    world.at(world.now_ns + 1000 * MS, Happening::Second(number));
+    feed(history, Input::Second(second));
+    history.at(history.now_ns + 1000 * MS, Happening::Second(number));
 }
 
 /// Sends a result to the daemon that runs: results arrive in the order they are sent in.
-pub(super) fn result(world: &mut World, delay_ns: u64, input: Input) {
-    let Some(daemon) = &mut world.daemon else { return };
-    let at = (world.now_ns + delay_ns + 1000).max(daemon.last_result_ns + 1);
+pub(super) fn result(history: &mut History, delay_ns: u64, input: Input) {
+    let Some(daemon) = &mut history.daemon else { return };
+    let at = (history.now_ns + delay_ns + 1000).max(daemon.last_result_ns + 1);
     if delay_ns == 0 {
         daemon.last_result_ns = at;
     }
     let number = daemon.number;
-    world.at(at, Happening::Input(number, Box::new(input)));
+    history.at(at, Happening::Input(number, Box::new(input)));
 }
 
 /// Begins work whose result is sent when it is done.
-pub(super) fn begin(world: &mut World, delay_ns: u64, work: Work) {
-    let Some(daemon) = &world.daemon else { return };
+pub(super) fn begin(history: &mut History, delay_ns: u64, work: Work) {
+    let Some(daemon) = &history.daemon else { return };
     let number = daemon.number;
-    world.at(world.now_ns + delay_ns, Happening::Done(number, Box::new(work)));
+    history.at(history.now_ns + delay_ns, Happening::Done(number, Box::new(work)));
 }
 
 /// Work is done.
-pub(super) fn done(world: &mut World, number: u64, work: Work) {
-    if world.daemon.as_ref().is_some_and(|daemon| daemon.number == number) {
-        outside::finish(world, work);
+pub(super) fn done(history: &mut History, number: u64, work: Work) {
+    if history.daemon.as_ref().is_some_and(|daemon| daemon.number == number) {
+        outside::finish(history, work);
     }
 }
 
 /// An input reaches the daemon it is for, if that runs still.
-pub(super) fn arrived(world: &mut World, number: u64, input: Input) {
-    if world.daemon.as_ref().is_some_and(|daemon| daemon.number == number) {
-        feed(world, input);
+pub(super) fn arrived(history: &mut History, number: u64, input: Input) {
+    if history.daemon.as_ref().is_some_and(|daemon| daemon.number == number) {
+        feed(history, input);
     }
 }

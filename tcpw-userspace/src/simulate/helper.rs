@@ -2,7 +2,7 @@
 //!
 //! In: orders. Out: reports, some time later.
 
-use super::{daemon, ledger, oracle::result_of, world::World};
+use super::{daemon, history::History, ledger, oracle::result_of};
 use crate::{
     core::{Input, action::HelperAction, input::HelperSaid},
     effects::wire::{Order, Report},
@@ -10,63 +10,63 @@ use crate::{
 };
 
 /// Does what the core says to it.
-pub(super) fn acts(world: &mut World, action: HelperAction) {
+pub(super) fn acts(history: &mut History, action: HelperAction) {
     match action {
         HelperAction::Start(number) => {
-            let said = if world.fails(&[70, number, world.daemons]) {
+            let said = if history.fails(&[70, number, history.daemons]) {
                 HelperSaid::NotStarted("no such user".into())
             } else {
-                if let Some(daemon) = &mut world.daemon {
+                if let Some(daemon) = &mut history.daemon {
                     daemon.outside.helper = Some(number);
                 }
                 HelperSaid::Report(Report::Ready { notes: Vec::new() })
             };
-            let delay = world.delay_ns(&[71, number]).max(1);
-            daemon::result(world, delay, Input::Helper { number, said });
+            let delay = history.delay_ns(&[71, number]).max(1);
+            daemon::result(history, delay, Input::Helper { number, said });
         }
         HelperAction::End => {
-            if let Some(daemon) = &mut world.daemon {
+            if let Some(daemon) = &mut history.daemon {
                 daemon.outside.helper = None;
             }
         }
         HelperAction::Files(_) => {}
-        HelperAction::Run(order) => runs(world, &order),
+        HelperAction::Run(order) => runs(history, &order),
         HelperAction::Serve { connection, order } => {
-            ledger::connection_done(world, connection);
-            if let Some(number) = world.daemon.as_ref().and_then(|daemon| daemon.outside.helper) {
+            ledger::connection_done(history, connection);
+            if let Some(number) = history.daemon.as_ref().and_then(|daemon| daemon.outside.helper) {
                 let said = HelperSaid::GotConnection { id: order.id };
-                daemon::result(world, 0, Input::Helper { number, said });
+                daemon::result(history, 0, Input::Helper { number, said });
             }
-            runs(world, &order);
+            runs(history, &order);
         }
     }
 }
 
-fn runs(world: &mut World, order: &Order) {
-    let Some(number) = world.daemon.as_ref().and_then(|daemon| daemon.outside.helper) else { return };
+fn runs(history: &mut History, order: &Order) {
+    let Some(number) = history.daemon.as_ref().and_then(|daemon| daemon.outside.helper) else { return };
     let id = order.id;
-    let key = [72, world.daemons, id];
-    if world.fails(&key) {
+    let key = [72, history.daemons, id];
+    if history.fails(&key) {
         let reason = "no more processes".to_owned();
         let said = HelperSaid::Report(Report::NotStarted { id, reason });
-        return daemon::result(world, 1, Input::Helper { number, said });
+        return daemon::result(history, 1, Input::Helper { number, said });
     }
-    if world.plan.conditions.slow_percent > 0 && world.chance(&key).percent(4) {
+    if history.plan.conditions.slow_percent > 0 && history.chance(&key).percent(4) {
         // It never ends, nor does the helper say anything of it.
         return;
     }
-    let delay = world.delay_ns(&key).max(1);
-    let limit = u64::try_from(world.plan.config.effects.time_limit.as_nanos()).unwrap_or(u64::MAX);
+    let delay = history.delay_ns(&key).max(1);
+    let limit = u64::try_from(history.plan.config.effects.time_limit.as_nanos()).unwrap_or(u64::MAX);
     let (delay, timed_out) = if delay > limit { (limit, true) } else { (delay, false) };
     let (status, signal) = match result_of(&order.command) {
         CommandResult::Exited(status) if !timed_out => (Some(status), 0),
         CommandResult::Exited(_) | CommandResult::Killed { .. } => (None, 9),
     };
     if timed_out {
-        ledger::command_timed_out(world);
+        ledger::command_timed_out(history);
     }
     let exited = Report::Exited { id, status, pid: 7, signal };
-    daemon::result(world, delay, Input::Helper { number, said: HelperSaid::Report(exited) });
+    daemon::result(history, delay, Input::Helper { number, said: HelperSaid::Report(exited) });
     let ended = Report::Ended { id, timed_out };
-    daemon::result(world, delay + 1000, Input::Helper { number, said: HelperSaid::Report(ended) });
+    daemon::result(history, delay + 1000, Input::Helper { number, said: HelperSaid::Report(ended) });
 }

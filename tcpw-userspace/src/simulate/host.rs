@@ -11,12 +11,12 @@ use tcpw_common::{
 
 use super::{
     clients, daemon,
-    kernel::Socket,
+    history::{Happening, History, MS},
+    kernel::ListenerSocket,
     ledger,
-    plan::{CLIENTS, LISTENERS, Plan, What},
-    policies::Files,
+    plan::{CLIENTS, LISTENERS, Plan, StepKind},
+    policies::FileLines,
     random::chance_of,
-    world::{Happening, MS, World},
 };
 use crate::{
     control::{LiveQuestion, Request},
@@ -109,21 +109,21 @@ const SERVICES: [SimulatedService; LISTENERS] = [
 
 /// Everything of the host that is not the kernel's.
 #[derive(Debug)]
-pub(super) struct Host {
+pub(super) struct HostState {
     /// Cookies of the listeners that listen.
     pub(super) cookies: [Option<u64>; LISTENERS],
     executed: [bool; LISTENERS],
     pub(super) hidden: [bool; LISTENERS],
     pub(super) do_scans_fail: bool,
     /// The files, and how often they changed.
-    pub(super) files: Files,
+    pub(super) files: FileLines,
     pub(super) version: u64,
     renamed: [u64; CLIENTS.len()],
     pub(super) resolver_hangs_until_ns: u64,
     requests: u64,
 }
 
-impl Host {
+impl HostState {
     pub(super) fn new(plan: &Plan) -> Self {
         Self {
             cookies: [None; LISTENERS],
@@ -198,124 +198,124 @@ pub(super) fn server_address(client: IpAddr) -> IpAddr {
 }
 
 /// Before the daemon starts.
-pub(super) fn begin(world: &mut World) {
+pub(super) fn begin(history: &mut History) {
     for (listener, service) in SERVICES.iter().enumerate() {
         for name in service.names {
-            world.oracle.learn_names(&NamesSet::new([name]));
-            world.oracle.learn_names(&service.names_by(name));
+            history.oracle.learn_names(&NamesSet::new([name]));
+            history.oracle.learn_names(&service.names_by(name));
         }
-        if !world.chance(&[40, listener as u64]).percent(20) {
-            listen(world, listener);
+        if !history.chance(&[40, listener as u64]).percent(20) {
+            listen(history, listener);
         }
     }
 }
 
 /// A listener begins, if it does not listen.
-pub(super) fn listen(world: &mut World, listener: usize) {
-    if world.host.cookies[listener].is_some() {
+pub(super) fn listen(history: &mut History, listener: usize) {
+    if history.host.cookies[listener].is_some() {
         return;
     }
     let SimulatedService { netns, port, protocol, is_v6, is_root, .. } = SERVICES[listener];
     let every = if is_v6 { IpAddr::V6(Ipv6Addr::UNSPECIFIED) } else { IpAddr::V4(Ipv4Addr::UNSPECIFIED) };
     let local = SocketAddr::new(every, port);
-    let name = world.host.name(listener);
+    let name = history.host.name(listener);
     let mut comm: Comm = [0; 16];
     comm.iter_mut().zip(name.bytes()).for_each(|(to, byte)| *to = byte);
-    let socket = Socket { netns, pid: pid_of(listener), protocol, local, tag: None };
-    let cookie = world.kernel.listen(socket, comm, is_root);
-    world.host.cookies[listener] = Some(cookie);
-    world.note(|_| format!("{name} listens at port {port} of namespace {netns}, socket {cookie}"));
+    let socket = ListenerSocket { netns, pid: pid_of(listener), protocol, local, tag: None };
+    let cookie = history.kernel.listen(socket, comm, is_root);
+    history.host.cookies[listener] = Some(cookie);
+    history.note(|_| format!("{name} listens at port {port} of namespace {netns}, socket {cookie}"));
 }
 
-fn close(world: &mut World, listener: usize) {
-    if let Some(cookie) = world.host.cookies[listener].take() {
-        world.note(|_| format!("socket {cookie} is closed"));
-        world.kernel.close(cookie);
-        let at = world.now_ns + world.chance(&[41, cookie]).next() % (4000 * MS);
-        world.at(at, Happening::Listen(listener));
+fn close(history: &mut History, listener: usize) {
+    if let Some(cookie) = history.host.cookies[listener].take() {
+        history.note(|_| format!("socket {cookie} is closed"));
+        history.kernel.close(cookie);
+        let at = history.now_ns + history.chance(&[41, cookie]).next() % (4000 * MS);
+        history.at(at, Happening::Listen(listener));
     }
 }
 
 /// Marks UDP sockets that were bound before the programs ran.
-pub(super) fn mark_bound(world: &mut World) {
-    for socket in world.kernel.sockets.values_mut().filter(|socket| socket.protocol == UDP) {
+pub(super) fn mark_bound(history: &mut History) {
+    for socket in history.kernel.sockets.values_mut().filter(|socket| socket.protocol == UDP) {
         let flags = PROVISIONAL | BOUND_BEFORE;
         socket.tag.get_or_insert(Tag { names: 0, netns: socket.netns, pid: socket.pid, flags });
     }
 }
 
 /// A step of the plan.
-pub(super) fn step(world: &mut World, index: usize) {
-    let what = world.plan.steps[index].what.clone();
-    world.note(|_| format!("STEP {what:?}"));
+pub(super) fn step(history: &mut History, index: usize) {
+    let what = history.plan.steps[index].what.clone();
+    history.note(|_| format!("STEP {what:?}"));
     match what {
-        What::Connect { client, listener, port, isn, sends, syns } => {
+        StepKind::Connect { client, listener, port, isn, sends, syns } => {
             let place = if listener + 1 == LISTENERS { 0 } else { listener };
-            if let Some(client) = clients::begins(world, (client, place), (port, isn, sends, syns)) {
-                clients::sends_syn(world, client, 0);
+            if let Some(client) = clients::begins(history, (client, place), (port, isn, sends, syns)) {
+                clients::sends_syn(history, client, 0);
             }
         }
-        What::Datagrams { client, listener, port, count } => {
+        StepKind::Datagrams { client, listener, port, count } => {
             let of = (port, 0, super::plan::Sends::Nothing, 1);
-            if let Some(client) = clients::begins(world, (client, listener), of) {
-                clients::sends_datagram(world, client, count);
+            if let Some(client) = clients::begins(history, (client, listener), of) {
+                clients::sends_datagram(history, client, count);
             }
         }
-        What::Edit { files } => {
-            world.host.files = world.plan.files[files].clone();
-            world.host.version += 1;
-            let version = world.host.version;
-            super::outside::files_changed(world, version);
+        StepKind::Edit { files } => {
+            history.host.files = history.plan.files[files].clone();
+            history.host.version += 1;
+            let version = history.host.version;
+            super::outside::files_changed(history, version);
         }
-        What::Listen { listener } => listen(world, listener),
-        What::Close { listener } => close(world, listener),
-        What::Execute { listener } => {
-            world.host.executed[listener] ^= true;
-            world.kernel.executed(pid_of(listener));
+        StepKind::Listen { listener } => listen(history, listener),
+        StepKind::Close { listener } => close(history, listener),
+        StepKind::Execute { listener } => {
+            history.host.executed[listener] ^= true;
+            history.kernel.executed(pid_of(listener));
         }
-        What::Hide { listener, is_hidden } => world.host.hidden[listener] = is_hidden,
-        What::ScansFail { is_so } => world.host.do_scans_fail = is_so,
-        What::Rename { client } => world.host.renamed[client] += 1,
-        What::ResolverHangs { ms } => {
-            world.host.resolver_hangs_until_ns = world.now_ns + ms * MS;
+        StepKind::Hide { listener, is_hidden } => history.host.hidden[listener] = is_hidden,
+        StepKind::ScansFail { is_so } => history.host.do_scans_fail = is_so,
+        StepKind::Rename { client } => history.host.renamed[client] += 1,
+        StepKind::ResolverHangs { ms } => {
+            history.host.resolver_hangs_until_ns = history.now_ns + ms * MS;
         }
-        What::HelperDies => {
-            let number = world.daemon.as_ref().and_then(|daemon| daemon.outside.helper);
+        StepKind::HelperDies => {
+            let number = history.daemon.as_ref().and_then(|daemon| daemon.outside.helper);
             if let Some(number) = number {
                 let said = HelperSaid::Gone(Some("killed".into()));
-                daemon::result(world, 0, Input::Helper { number, said });
+                daemon::result(history, 0, Input::Helper { number, said });
             }
         }
-        What::Stall { ms } => daemon::stalls(world, ms),
-        What::Kill { down_ms } => {
-            daemon::ends(world, "it is killed");
-            world.at(world.now_ns + down_ms * MS, Happening::Start);
+        StepKind::Stall { ms } => daemon::stalls(history, ms),
+        StepKind::Kill { down_ms } => {
+            daemon::ends(history, "it is killed");
+            history.at(history.now_ns + down_ms * MS, Happening::Start);
         }
-        What::Terminate { down_ms } => {
-            daemon::feed(world, Input::Terminate);
-            world.at(world.now_ns + down_ms * MS, Happening::Start);
+        StepKind::Terminate { down_ms } => {
+            daemon::feed(history, Input::Terminate);
+            history.at(history.now_ns + down_ms * MS, Happening::Start);
         }
-        What::Hangup => daemon::feed(world, Input::Hangup),
-        What::AskStatus => ask(world, Request::Status),
-        What::AskMatch { client, listener } => {
+        StepKind::Hangup => daemon::feed(history, Input::Hangup),
+        StepKind::AskStatus => ask(history, Request::Status),
+        StepKind::AskMatch { client, listener } => {
             let question = LiveQuestion {
-                daemon: world.host.name(listener).into(),
+                daemon: history.host.name(listener).into(),
                 client: CLIENTS[client],
                 server: None,
                 port: None,
             };
-            ask(world, Request::Match(question));
+            ask(history, Request::Match(question));
         }
-        What::Detach => ask(world, Request::Detach),
+        StepKind::Detach => ask(history, Request::Detach),
     }
 }
 
-fn ask(world: &mut World, body: Request) {
-    if world.daemon.is_none() {
+fn ask(history: &mut History, body: Request) {
+    if history.daemon.is_none() {
         return;
     }
-    world.host.requests += 1;
-    let request = world.host.requests;
-    ledger::asked(world, request);
-    daemon::feed(world, Input::Request { request, body });
+    history.host.requests += 1;
+    let request = history.host.requests;
+    ledger::asked(history, request);
+    daemon::feed(history, Input::Request { request, body });
 }

@@ -13,12 +13,14 @@ use tcpw_common::{
     tag::{PROVISIONAL, Tag},
 };
 
-use super::{at_end, kernel::Decided, oracle::Case, plan::CLIENTS, random::chance_of, world::World};
+use super::{
+    at_end, history::History, kernel::Decided, oracle::JudgedAttempt, plan::CLIENTS, random::chance_of,
+};
 use crate::{
     core::{
         Action, Input,
         action::{Level, TagOrder, Write},
-        input::{Event, UserAnswer},
+        input::{KernelEvent, UserAnswer},
         policies::Rules,
     },
     evaluate::request::Verdict,
@@ -44,7 +46,7 @@ pub(super) struct Ledger {
     version_in_force: u64,
     /// The generation in force, as far as the core knows.
     core_generation: u32,
-    sockets: BTreeMap<u64, Socket>,
+    sockets: BTreeMap<u64, SocketHistory>,
     pub(super) connections: BTreeMap<u64, bool>,
     pub(super) is_fill_failed: bool,
     pub(super) has_ended: bool,
@@ -53,7 +55,7 @@ pub(super) struct Ledger {
 
 /// What became of the connection of a socket.
 #[derive(Clone, Copy, Debug, Default)]
-struct Socket {
+struct SocketHistory {
     client: usize,
     asked: Option<Tag>,
     is_refused: bool,
@@ -120,19 +122,19 @@ pub(super) fn number_of(question: &Question) -> u64 {
     chance_of(5, &bytes).next()
 }
 
-fn tally<'a>(world: &'a mut World, flow: &FlowKey) -> Option<&'a mut Tally> {
-    let client = *world.by_flow.get(flow)?;
-    Some(world.ledger.tallies.entry(client).or_default())
+fn tally<'a>(history: &'a mut History, flow: &FlowKey) -> Option<&'a mut Tally> {
+    let client = *history.by_flow.get(flow)?;
+    Some(history.ledger.tallies.entry(client).or_default())
 }
 
 /// The core is about to be handed an input.
 #[expect(clippy::wildcard_enum_match_arm, reason = "most have no rule of their own")]
-pub(super) fn told(world: &mut World, input: &Input) {
-    let number = world.daemon.as_ref().map_or(0, |daemon| daemon.number);
+pub(super) fn told(history: &mut History, input: &Input) {
+    let number = history.daemon.as_ref().map_or(0, |daemon| daemon.number);
     match input {
         Input::Events(events) => events.iter().for_each(|event| {
-            if let Event::Decided(decision) = event
-                && let Some(tally) = tally(world, &decision.flow())
+            if let KernelEvent::Decided(decision) = event
+                && let Some(tally) = tally(history, &decision.flow())
             {
                 match decision.fate {
                     Fate::Refused => tally.refused_heard += 1,
@@ -146,23 +148,25 @@ pub(super) fn told(world: &mut World, input: &Input) {
         Input::Held(packets) => {
             for held in packets {
                 let reason = (number, held.event.kind, held.event.generation);
-                if let Some(tally) = tally(world, &flow_of(held)) {
+                if let Some(tally) = tally(history, &flow_of(held)) {
                     tally.held.entry(attempt_of(held)).or_default().reasons.insert(reason);
                 }
             }
         }
-        Input::LookedUp { question, found: Some(found) } => world.oracle.tell(question, found, world.now_ns),
+        Input::LookedUp { question, found: Some(found) } => {
+            history.oracle.tell(question, found, history.now_ns)
+        }
         Input::UserTold { number: question, answer } => {
-            let Some(client) = world.ledger.asking.remove(&(number, *question)) else { return };
+            let Some(client) = history.ledger.asking.remove(&(number, *question)) else { return };
             let user = match answer {
                 UserAnswer::Known(user) => {
                     USERS.into_iter().flatten().find(|known| known.as_bytes() == &**user)
                 }
                 UserAnswer::Unknown(_) | UserAnswer::Own | UserAnswer::NoNamespace(_) => None,
             };
-            world.ledger.tallies.entry(client).or_default().users.push(user);
+            history.ledger.tallies.entry(client).or_default().users.push(user);
         }
-        Input::Flipped { flipped: Ok(generation), .. } => world.ledger.core_generation = *generation,
+        Input::Flipped { flipped: Ok(generation), .. } => history.ledger.core_generation = *generation,
         _without_a_rule => {}
     }
 }
@@ -173,52 +177,52 @@ fn attempt_of(held: &Held) -> AttemptKey {
 
 /// The core wants something done.
 #[expect(clippy::wildcard_enum_match_arm, reason = "most have no rule of their own")]
-pub(super) fn acts(world: &mut World, action: &Action) {
+pub(super) fn acts(history: &mut History, action: &Action) {
     match action {
-        Action::Record(record) => records(world, record),
+        Action::Record(record) => records(history, record),
         Action::Release { packet: Some(packet), .. } => {
             let flow = flow_of(&packet.held);
-            let held = tally(world, &flow).and_then(|tally| tally.held.get_mut(&attempt_of(&packet.held)));
+            let held = tally(history, &flow).and_then(|tally| tally.held.get_mut(&attempt_of(&packet.held)));
             let Some(held) = held else {
-                return broken(world, "what is sent again was held", &flow, "it was not");
+                return broken(history, "what is sent again was held", &flow, "it was not");
             };
             held.sent += 1;
             if held.sent > held.reasons.len() {
-                broken(world, "a held packet is sent again once for each reason", &flow, "once more");
+                broken(history, "a held packet is sent again once for each reason", &flow, "once more");
             }
         }
         Action::Say(Level::Info, text) => {
             let generation = text.strip_prefix("applied generation ").and_then(|rest| rest.split(' ').next());
             if let Some(generation) = generation
-                && generation.parse() != Ok(world.kernel.generation())
+                && generation.parse() != Ok(history.kernel.generation())
             {
-                let in_force = world.kernel.generation();
+                let in_force = history.kernel.generation();
                 let what = format!("{text}, but {in_force} is in force");
-                world.breaks("after `applied` only the new policy decides", None, what);
+                history.breaks("after `applied` only the new policy decides", None, what);
             }
         }
         Action::Say(Level::Error, text) if text.contains("please report this") => {
-            world.breaks("the daemon finds no fault with itself", None, text.clone());
+            history.breaks("the daemon finds no fault with itself", None, text.clone());
         }
-        Action::Reply { request, .. } if !world.ledger.requests.remove(request) => {
-            world.breaks("a request is answered once", None, format!("request {request}"));
+        Action::Reply { request, .. } if !history.ledger.requests.remove(request) => {
+            history.breaks("a request is answered once", None, format!("request {request}"));
         }
         Action::AskUser { number, decision, .. } => {
-            let Some(daemon) = world.daemon.as_ref().map(|daemon| daemon.number) else { return };
-            if let Some(client) = world.by_flow.get(&decision.flow()) {
-                world.ledger.asking.insert((daemon, *number), *client);
+            let Some(daemon) = history.daemon.as_ref().map(|daemon| daemon.number) else { return };
+            if let Some(client) = history.by_flow.get(&decision.flow()) {
+                history.ledger.asking.insert((daemon, *number), *client);
             }
         }
         _without_a_rule => {}
     }
 }
 
-fn broken(world: &mut World, rule: &'static str, flow: &FlowKey, what: &str) {
+fn broken(history: &mut History, rule: &'static str, flow: &FlowKey, what: &str) {
     let text = format!("{what}: client {} port {}", crate::events::ip(&flow.client), flow.client_port);
-    world.breaks(rule, Some(flow.client_port), text);
+    history.breaks(rule, Some(flow.client_port), text);
 }
 
-fn records(world: &mut World, record: &Record) {
+fn records(history: &mut History, record: &Record) {
     let flow = FlowKey {
         netns: record.netns,
         client: super::clients::address(record.client.ip()),
@@ -228,8 +232,8 @@ fn records(world: &mut World, record: &Record) {
         protocol: record.protocol,
         reserved: 0,
     };
-    let Some(tally) = tally(world, &flow) else {
-        return broken(world, "a record is about an attempt", &flow, "there was none");
+    let Some(tally) = tally(history, &flow) else {
+        return broken(history, "a record is about an attempt", &flow, "there was none");
     };
     let (count, most) = match record.fate {
         Fate::Refused => {
@@ -256,29 +260,29 @@ fn records(world: &mut World, record: &Record) {
     };
     if count > most {
         let what = format!("{:?}: {count} records, {most} reasons", record.fate);
-        broken(world, "an attempt is recorded once", &flow, &what);
+        broken(history, "an attempt is recorded once", &flow, &what);
     }
     // The facts behind an answer may be forgotten if few are kept.
     if record.fate == Fate::Refused
-        && world.plan.config.resolve.kept > 1
+        && history.plan.config.resolve.kept > 1
         && record.judged.as_ref().is_some_and(|judged| judged.verdict == Verdict::Allow)
     {
-        broken(world, "a record says what happened", &flow, "refused, but judged to be allowed");
+        broken(history, "a record says what happened", &flow, "refused, but judged to be allowed");
     }
 }
 
 /// The core is about to write to the kernel's tables.
 #[expect(clippy::wildcard_enum_match_arm, reason = "most have no rule of their own")]
-pub(super) fn writes(world: &mut World, write: &Write) {
+pub(super) fn writes(history: &mut History, write: &Write) {
     let (socket, is_allowed, mut tag) = match write {
         Write::RefuseWaiting(waiting) => (waiting.socket, false, waiting.pending.tag),
         Write::StopWaiting(socket) => (*socket, true, Tag::default()),
         _no_verdict => return,
     };
-    let Some(known) = world.ledger.sockets.get_mut(&socket) else { return };
+    let Some(known) = history.ledger.sockets.get_mut(&socket) else { return };
     if known.is_refused
         || known.is_allowed
-        || world.kernel.waiting.get(&socket).is_some_and(|it| it.refused != 0)
+        || history.kernel.waiting.get(&socket).is_some_and(|it| it.refused != 0)
     {
         return;
     }
@@ -287,28 +291,34 @@ pub(super) fn writes(world: &mut World, write: &Write) {
         tag = asked;
     }
     let client = known.client;
-    let tally = world.ledger.tallies.entry(client).or_default();
+    let tally = history.ledger.tallies.entry(client).or_default();
     if is_allowed {
         tally.user_allowed += 1;
     } else {
         tally.user_refused += 1;
     }
     let mut users = tally.users.clone();
-    if users.is_empty() || world.daemons > 1 {
+    if users.is_empty() || history.daemons > 1 {
         users.push(None);
     }
-    let flow = world.clients[client].flow;
-    let generation = world.ledger.core_generation;
-    let case =
-        Case { flow: &flow, names: tag.names, pid: tag.pid, generation, now_ns: world.now_ns, users: &users };
-    is_right(world, &case, is_allowed, "the daemon");
+    let flow = history.clients[client].flow;
+    let generation = history.ledger.core_generation;
+    let case = JudgedAttempt {
+        flow: &flow,
+        names: tag.names,
+        pid: tag.pid,
+        generation,
+        now_ns: history.now_ns,
+        users: &users,
+    };
+    is_right(history, &case, is_allowed, "the daemon");
 }
 
 /// Holds a verdict against the evaluator's.
-fn is_right(world: &mut World, case: &Case<'_>, is_allowed: bool, whose: &str) {
+fn is_right(history: &mut History, case: &JudgedAttempt<'_>, is_allowed: bool, whose: &str) {
     let verdict = if is_allowed { Verdict::Allow } else { Verdict::Refuse };
-    let host = &world.host;
-    let possible = world.oracle.verdicts(case, &|question| host.truth(question));
+    let host = &history.host;
+    let possible = history.oracle.verdicts(case, &|question| host.truth(question));
     let flow = *case.flow;
     match possible {
         Some(possible) if possible.contains(&verdict) => {}
@@ -317,26 +327,26 @@ fn is_right(world: &mut World, case: &Case<'_>, is_allowed: bool, whose: &str) {
                 "{whose} says {verdict:?} under generation {}, the evaluator {possible:?}, users {:?}",
                 case.generation, case.users
             );
-            broken(world, "a verdict is the evaluator's", &flow, &what);
+            broken(history, "a verdict is the evaluator's", &flow, &what);
         }
         None => {
             let what = format!("names {}, generation {}", case.names, case.generation);
-            broken(world, "names and rules of a verdict are known", &flow, &what);
+            broken(history, "names and rules of a verdict are known", &flow, &what);
         }
     }
 }
 
 /// The kernel dealt with a packet.
-pub(super) fn decided(world: &mut World) {
-    for decided in std::mem::take(&mut world.kernel.decided) {
+pub(super) fn decided(history: &mut History) {
+    for decided in std::mem::take(&mut history.kernel.decided) {
         let Decided { flow, names, generation, pid, is_allowed, is_user_unknown, is_exempt, .. } = decided;
         if is_exempt {
-            let exempt = &world.plan.config.exempt;
+            let exempt = &history.plan.config.exempt;
             let client = crate::events::ip(&flow.client);
             let is_so = exempt.ports.contains(&flow.server_port)
                 || exempt.addresses.iter().any(|network| network.contains(&client));
             if !is_so {
-                broken(world, "only what is exempt is not judged", &flow, "it is not exempt");
+                broken(history, "only what is exempt is not judged", &flow, "it is not exempt");
             }
             continue;
         }
@@ -344,77 +354,88 @@ pub(super) fn decided(world: &mut World) {
             // What else the verdict hangs on is looked up once the user is known: until then it is a refusal.
             continue;
         }
-        let is_open = !is_user_unknown && flow.protocol == 6 && world.oracle.asks_for_users(generation);
+        let is_open = !is_user_unknown && flow.protocol == 6 && history.oracle.asks_for_users(generation);
         let users: &[Option<&str>] = if is_open { &USERS } else { &USERS[..1] };
         for user in users {
             let users = [*user];
-            let now_ns = world.now_ns;
-            let case = Case { flow: &flow, names, pid, generation, now_ns, users: &users };
-            is_right(world, &case, is_allowed, "the kernel");
+            let now_ns = history.now_ns;
+            let case = JudgedAttempt { flow: &flow, names, pid, generation, now_ns, users: &users };
+            is_right(history, &case, is_allowed, "the kernel");
         }
     }
 }
 
 /// A handshake is complete.
-pub(super) fn connected(world: &mut World, client: usize, socket: u64) {
-    if let Some(connection) = world.kernel.connections.get(&socket)
+pub(super) fn connected(history: &mut History, client: usize, socket: u64) {
+    if let Some(connection) = history.kernel.connections.get(&socket)
         && connection.mark.is_some()
     {
         let asked = connection.asked;
-        world.ledger.sockets.insert(socket, Socket { client, asked, ..Socket::default() });
+        history.ledger.sockets.insert(socket, SocketHistory { client, asked, ..SocketHistory::default() });
     }
 }
 
 /// Data of a connection passed.
-pub(super) fn data_passed(world: &mut World, client: usize, socket: u64, by_deadline: Option<(Tag, u32)>) {
-    let flow = world.clients[client].flow;
-    if world.ledger.sockets.get(&socket).is_some_and(|socket| socket.is_refused) {
-        broken(world, "no data of a refused connection pass", &flow, "they passed");
+pub(super) fn data_passed(
+    history: &mut History,
+    client: usize,
+    socket: u64,
+    by_deadline: Option<(Tag, u32)>,
+) {
+    let flow = history.clients[client].flow;
+    if history.ledger.sockets.get(&socket).is_some_and(|socket| socket.is_refused) {
+        broken(history, "no data of a refused connection pass", &flow, "they passed");
     }
     if let Some((tag, generation)) = by_deadline {
-        let now_ns = world.now_ns;
-        let case =
-            Case { flow: &flow, names: tag.names, pid: tag.pid, generation, now_ns, users: &USERS[..1] };
-        is_right(world, &case, true, "the deadline");
+        let now_ns = history.now_ns;
+        let case = JudgedAttempt {
+            flow: &flow,
+            names: tag.names,
+            pid: tag.pid,
+            generation,
+            now_ns,
+            users: &USERS[..1],
+        };
+        is_right(history, &case, true, "the deadline");
     }
 }
 
 /// A redirected connection reaches the daemon: its number.
-pub(super) fn redirected_arrives(world: &mut World, client: usize) -> u64 {
-    world.ledger.tallies.entry(client).or_default().arrivals += 1;
-    let number = 1 + world.ledger.connections.len() as u64;
-    world.ledger.connections.insert(number, false);
+pub(super) fn redirected_arrives(history: &mut History, client: usize) -> u64 {
+    history.ledger.tallies.entry(client).or_default().arrivals += 1;
+    let number = 1 + history.ledger.connections.len() as u64;
+    history.ledger.connections.insert(number, false);
     number
 }
 
 /// The daemon has done something with a redirected connection.
-pub(super) fn connection_done(world: &mut World, connection: u64) {
-    match world.ledger.connections.insert(connection, true) {
+pub(super) fn connection_done(history: &mut History, connection: u64) {
+    match history.ledger.connections.insert(connection, true) {
         Some(false) => {}
         Some(true) | None => {
             let what = format!("connection {connection}");
-            world.breaks("a redirected connection is served or ended once", None, what);
+            history.breaks("a redirected connection is served or ended once", None, what);
         }
     }
 }
 
 /// A tag is written.
-pub(super) fn tags(world: &mut World, order: &TagOrder) {
-    let name = world.oracle.names_of(order.tag.names);
+pub(super) fn tags(history: &mut History, order: &TagOrder) {
+    let name = history.oracle.names_of(order.tag.names);
     if name.is_none() || order.tag.flags & PROVISIONAL != 0 {
         let what = format!("socket {}, names {}", order.cookie, order.tag.names);
-        world.breaks("a tag has names that a scan found", None, what);
+        history.breaks("a tag has names that a scan found", None, what);
     }
 }
 
 /// A request is asked.
-pub(super) fn asked(world: &mut World, request: u64) {
-    world.ledger.requests.insert(request);
+pub(super) fn asked(history: &mut History, request: u64) {
+    history.ledger.requests.insert(request);
 }
 
 /// Texts were parsed that were read when the files had changed so often.
-pub(super) fn parsed(world: &mut World, rules: &Rules, version: u64) {
-    let versions = &mut world.ledger.versions;
+pub(super) fn parsed(history: &mut History, rules: &Rules, version: u64) {
+    let versions = &mut history.ledger.versions;
     match versions.iter_mut().find(|(known, _)| Arc::ptr_eq(&known.indexed, &rules.indexed)) {
         Some((_, known)) => *known = version.max(*known),
         None => versions.push((rules.clone(), version)),
@@ -422,36 +443,36 @@ pub(super) fn parsed(world: &mut World, rules: &Rules, version: u64) {
 }
 
 /// A policy came into force.
-pub(super) fn in_force(world: &mut World, generation: u32) {
-    let Some(rules) = world.oracle.rules_of(generation) else { return };
-    let mut versions = world.ledger.versions.iter();
+pub(super) fn in_force(history: &mut History, generation: u32) {
+    let Some(rules) = history.oracle.rules_of(generation) else { return };
+    let mut versions = history.ledger.versions.iter();
     let known = versions.find(|(known, _)| Arc::ptr_eq(&known.indexed, &rules.indexed));
     let Some(version) = known.map(|(_, version)| *version) else { return };
-    let before = std::mem::replace(&mut world.ledger.version_in_force, version);
+    let before = std::mem::replace(&mut history.ledger.version_in_force, version);
     if version < before {
         let what = format!("generation {generation} is of texts {version}, those before were {before}");
-        world.breaks("of two edits the later one counts", None, what);
+        history.breaks("of two edits the later one counts", None, what);
     }
 }
 
 /// A slot could not be filled.
-pub(super) fn failed_to_fill(world: &mut World) {
-    world.ledger.is_fill_failed = true;
+pub(super) fn failed_to_fill(history: &mut History) {
+    history.ledger.is_fill_failed = true;
 }
 
 /// A command took too long.
-pub(super) fn command_timed_out(world: &mut World) {
-    world.oracle.is_command_open = true;
+pub(super) fn command_timed_out(history: &mut History) {
+    history.oracle.is_command_open = true;
 }
 
 /// The gate was removed: nothing is refused any more.
-pub(super) fn detached(world: &mut World) {
-    world.ledger.sockets.clear();
+pub(super) fn detached(history: &mut History) {
+    history.ledger.sockets.clear();
 }
 
 /// The daemon ended: what it knew is lost.
-pub(super) fn daemon_ended(world: &mut World) {
-    let ledger = &mut world.ledger;
+pub(super) fn daemon_ended(history: &mut History) {
+    let ledger = &mut history.ledger;
     ledger.has_ended = true;
     ledger.requests.clear();
     ledger.connections.values_mut().for_each(|is_done| *is_done = true);
@@ -460,33 +481,33 @@ pub(super) fn daemon_ended(world: &mut World) {
         let redirected = std::mem::take(&mut tally.redirected_heard).max(std::mem::take(&mut tally.arrivals));
         tally.redirected_before += redirected;
     }
-    if !world.plan.config.pin {
+    if !history.plan.config.pin {
         ledger.version_in_force = 0;
         ledger.sockets.clear();
     }
     // Its limits may have been exceeded just before.
-    world.oracle.gave_up(world.now_ns);
-    world.oracle.is_command_open = true;
+    history.oracle.gave_up(history.now_ns);
+    history.oracle.is_command_open = true;
 }
 
 /// What the core counted: whether it gave something up.
-pub(super) fn look_at_core(world: &mut World) {
-    let Some(daemon) = &world.daemon else { return };
+pub(super) fn look_at_core(history: &mut History) {
+    let Some(daemon) = &history.daemon else { return };
     let counters = daemon.core.counters();
     let mut grown = Vec::new();
     for (metric, value) in counters {
         let name = metric.name;
-        let before = world.ledger.counters.insert(name, value);
+        let before = history.ledger.counters.insert(name, value);
         if value > before.unwrap_or(0) {
             grown.push(name);
         }
     }
     for name in grown {
         match name {
-            "names_given_up" | "names_limited" => world.oracle.gave_up(world.now_ns),
-            "undecided_by_command" => world.oracle.is_command_open = true,
+            "names_given_up" | "names_limited" => history.oracle.gave_up(history.now_ns),
+            "undecided_by_command" => history.oracle.is_command_open = true,
             "disagreements" | "index_disagreements" => {
-                world.breaks("the daemon finds no fault with itself", None, name.to_owned());
+                history.breaks("the daemon finds no fault with itself", None, name.to_owned());
             }
             _other => {}
         }
@@ -494,14 +515,14 @@ pub(super) fn look_at_core(world: &mut World) {
 }
 
 /// What the core counted under a name.
-pub(super) fn counted(world: &World, name: &str) -> u64 {
-    world.ledger.counters.get(name).copied().unwrap_or_default()
+pub(super) fn counted(history: &History, name: &str) -> u64 {
+    history.ledger.counters.get(name).copied().unwrap_or_default()
 }
 
 /// The tables that the files say now.
-pub(super) fn tables_of_files(world: &World) -> Option<Tables> {
-    let texts = world.host.files.texts();
-    let is_missing = world.host.files.allow.is_none() || world.host.files.deny.is_none();
+pub(super) fn tables_of_files(history: &History) -> Option<Tables> {
+    let texts = history.host.files.texts();
+    let is_missing = history.host.files.allow.is_none() || history.host.files.deny.is_none();
     let parsed = crate::parse::parse(&texts);
     let is_error =
         |it: &crate::parse::diagnostic::Diagnostic| it.severity == crate::parse::diagnostic::Severity::Error;
@@ -509,7 +530,7 @@ pub(super) fn tables_of_files(world: &World) -> Option<Tables> {
 }
 
 /// A client, for a text.
-pub(super) fn client_text(world: &World, client: usize) -> String {
-    let known = &world.clients[client];
+pub(super) fn client_text(history: &History, client: usize) -> String {
+    let known = &history.clients[client];
     format!("client {} port {}", CLIENTS[known.address], known.flow.client_port)
 }

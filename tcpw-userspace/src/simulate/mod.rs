@@ -4,7 +4,7 @@
 //! Invariant: pure. No I/O, no thread, no clock, no time: a seed gives the same history always. What is
 //! simulated of the kernel is what tcpw-ebpf does; of the rest only what the core's inputs and actions show.
 //!
-//! `plan` says what will happen, `world` lets it happen, `daemon` hands it to the core, `outside`
+//! `plan` says what will happen, `history` lets it happen, `daemon` hands it to the core, `outside`
 //! carries the core's actions out, `kernel` and `host` are what they act on. `ledger` has the rules,
 //! `oracle` asks the reference evaluator, `shrink` makes a failing history short.
 
@@ -12,6 +12,7 @@ mod at_end;
 mod clients;
 mod daemon;
 mod helper;
+mod history;
 mod host;
 mod kernel;
 mod ledger;
@@ -23,15 +24,14 @@ mod policies;
 mod random;
 mod scans;
 mod shrink;
-mod world;
 
 pub use plant::Plant;
 
+use history::{Broken, History};
 use plan::Plan;
-use world::{Broken, World};
 
 /// What a history came to.
-struct Outcome {
+struct HistoryResult {
     broken: Option<Broken>,
     trace: Vec<String>,
     /// How many things happened.
@@ -40,7 +40,7 @@ struct Outcome {
 
 /// A seed whose history breaks a rule.
 #[derive(Clone, Debug)]
-pub struct Failure {
+pub struct BrokenSeed {
     /// The seed.
     pub seed: u64,
     /// The rule.
@@ -55,9 +55,9 @@ pub struct Failure {
 ///
 /// # Errors
 /// It breaks a rule.
-pub fn run(seed: u64, plant: Option<Plant>) -> Result<u64, Box<Failure>> {
+pub fn run(seed: u64, plant: Option<Plant>) -> Result<u64, Box<BrokenSeed>> {
     let plan = Plan::new(seed);
-    let Outcome { broken, happened, .. } = World::new(plan.clone(), plant, false).run();
+    let HistoryResult { broken, happened, .. } = History::new(plan.clone(), plant, false).run();
     match broken {
         None => Ok(happened),
         Some(broken) => Err(Box::new(shrink::failure(plan, plant, broken))),
@@ -67,11 +67,11 @@ pub fn run(seed: u64, plant: Option<Plant>) -> Result<u64, Box<Failure>> {
 /// Which rule the history of a seed breaks, if it breaks one; and how many things happened in it. Nothing is
 /// made shorter.
 pub fn breaks(seed: u64, plant: Option<Plant>) -> (Option<&'static str>, u64) {
-    let Outcome { broken, happened, .. } = World::new(Plan::new(seed), plant, false).run();
+    let HistoryResult { broken, happened, .. } = History::new(Plan::new(seed), plant, false).run();
     (broken.map(|broken| broken.rule), happened)
 }
 
 /// Everything that happens in the history of a seed.
 pub fn trace(seed: u64) -> Vec<String> {
-    World::new(Plan::new(seed), None, true).run().trace
+    History::new(Plan::new(seed), None, true).run().trace
 }

@@ -20,7 +20,7 @@ use crate::{
     core::policies::Rules,
     evaluate::{
         self, numeric_host,
-        request::{Banner, CommandResult, HostName, Lookup, Purpose, Request, Verdict},
+        request::{AccessRequest, Banner, CommandResult, HostName, Lookup, Purpose, Verdict},
     },
     events,
     names::NamesSet,
@@ -48,7 +48,7 @@ pub(super) struct Oracle {
 
 /// An attempt to be judged.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Case<'a> {
+pub(super) struct JudgedAttempt<'a> {
     pub(super) flow: &'a FlowKey,
     pub(super) names: NamesId,
     pub(super) pid: u32,
@@ -111,7 +111,7 @@ impl Oracle {
     /// names are not known.
     pub(super) fn verdicts(
         &self,
-        case: &Case<'_>,
+        case: &JudgedAttempt<'_>,
         truth: &dyn Fn(&Question) -> Found,
     ) -> Option<BTreeSet<Verdict>> {
         let (rules, _) = self.policies.get(&case.generation)?;
@@ -129,14 +129,14 @@ impl Oracle {
                 choices: RefCell::new(Choices { taken, at: 0 }),
             };
             let evaluate = |names: Vec<Text>| {
-                let request = Request {
+                let request = AccessRequest {
                     daemons: &names,
                     client_address: Some(&client_text),
                     server_address: Some(&server_text),
                     client_port: Some(case.flow.client_port),
                     server_port: Some(case.flow.server_port),
                     pid: case.pid,
-                    ..Request::default()
+                    ..AccessRequest::default()
                 };
                 evaluate::evaluate(rules.tables(), &request, &believed)
             };
@@ -161,7 +161,7 @@ impl Oracle {
     fn believed(
         &self,
         question: &Question,
-        case: &Case<'_>,
+        case: &JudgedAttempt<'_>,
         truth: &dyn Fn(&Question) -> Found,
     ) -> Vec<Found> {
         let holds = |found: &Found| {
@@ -192,7 +192,7 @@ struct Choices {
 /// The evaluator's look-ups, each with one of the answers that are possible.
 struct Believed<'a> {
     oracle: &'a Oracle,
-    case: &'a Case<'a>,
+    case: &'a JudgedAttempt<'a>,
     truth: &'a dyn Fn(&Question) -> Found,
     ends: [IpAddr; 2],
     choices: RefCell<Choices>,

@@ -10,9 +10,9 @@ use tcpw_common::tag::{BOUND_BEFORE, Tag};
 
 use super::{
     clients, daemon, helper,
-    host::Host,
+    history::{History, MS},
+    host::HostState,
     ledger, policies, scans,
-    world::{MS, World},
 };
 use crate::{
     compile,
@@ -40,7 +40,7 @@ pub(super) enum Work {
     /// Texts are parsed.
     Parse { number: u64, texts: Box<Texts>, against: Option<(u32, Rules)>, version: u64 },
     /// A look for listeners.
-    Scan { scan: Scan, began_ns: u64, stamps: scans::Stamps },
+    Scan { scan: Scan, began_ns: u64, stamps: scans::PortStamps },
     /// The idle slot is filled.
     Fill(Box<Fill>),
     /// The policy before is settled.
@@ -63,7 +63,7 @@ pub(super) enum Work {
 
 /// What is being done for a daemon.
 #[derive(Debug, Default)]
-pub(super) struct Outside {
+pub(super) struct OutsideWork {
     /// When the thread that fills has nothing more to do.
     worker_free_ns: u64,
     /// The files are being read; and have to be once more.
@@ -77,11 +77,11 @@ pub(super) struct Outside {
 }
 
 /// Does what the core says.
-pub(super) fn carry_out(world: &mut World, action: Action) {
-    if world.daemon.is_none() {
+pub(super) fn carry_out(history: &mut History, action: Action) {
+    if history.daemon.is_none() {
         return;
     }
-    let key = world.now_ns;
+    let key = history.now_ns;
     match action {
         Action::Say(..)
         | Action::Record(_)
@@ -91,111 +91,113 @@ pub(super) fn carry_out(world: &mut World, action: Action) {
         | Action::KeepNamespaces(_)
         | Action::Reply { .. } => {}
         Action::Release { writes, packet } => {
-            let is_written = writes.into_iter().all(|one| write(world, one));
+            let is_written = writes.into_iter().all(|one| write(history, one));
             if let Some(packet) = packet.filter(|_| is_written)
-                && let Some(client) = world.by_flow.get(&ledger::flow_of(&packet.held)).copied()
+                && let Some(client) = history.by_flow.get(&ledger::flow_of(&packet.held)).copied()
             {
-                if world.clients[client].flow.protocol == 17 {
-                    clients::datagram_arrives(world, client, "is sent again");
+                if history.clients[client].flow.protocol == 17 {
+                    clients::datagram_arrives(history, client, "is sent again");
                 } else {
-                    clients::syn_arrives(world, client, "is sent again");
+                    clients::syn_arrives(history, client, "is sent again");
                 }
             }
         }
-        Action::Write(one) => drop(write(world, one)),
+        Action::Write(one) => drop(write(history, one)),
         Action::Acknowledge(acknowledge) => {
-            if let Some(client) = world.by_flow.get(&acknowledge.decision.flow()).copied() {
-                clients::ack_arrives(world, client, false);
+            if let Some(client) = history.by_flow.get(&acknowledge.decision.flow()).copied() {
+                clients::ack_arrives(history, client, false);
             }
         }
         Action::Scan(scan) => {
-            let stamps = scans::stamps(world);
-            let delay = world.delay_ns(&[50, key]);
-            daemon::begin(world, delay, Work::Scan { scan, began_ns: key, stamps });
+            let stamps = scans::stamps(history);
+            let delay = history.delay_ns(&[50, key]);
+            daemon::begin(history, delay, Work::Scan { scan, began_ns: key, stamps });
         }
-        Action::Tag { names, tags } => tag(world, &names, &tags),
-        Action::KeepListeners(cookies) => world.kernel.listeners.retain(|cookie, _| cookies.contains(cookie)),
+        Action::Tag { names, tags } => tag(history, &names, &tags),
+        Action::KeepListeners(cookies) => {
+            history.kernel.listeners.retain(|cookie, _| cookies.contains(cookie))
+        }
         Action::Certify { netns, places, is_there } => {
-            world.kernel.certified.retain(|place, _| place.netns != netns);
-            if is_there && world.fails(&[51, key]) {
+            history.kernel.certified.retain(|place, _| place.netns != netns);
+            if is_there && history.fails(&[51, key]) {
                 let reason = "no room".to_owned();
-                daemon::result(world, 0, Input::NotCertified { netns, reason });
+                daemon::result(history, 0, Input::NotCertified { netns, reason });
             } else if is_there {
-                world.kernel.certified.extend(places);
+                history.kernel.certified.extend(places);
             }
         }
         Action::Withdraw { netns, port } => {
-            world.kernel.certified.retain(|place, _| place.netns != netns || place.port != port);
+            history.kernel.certified.retain(|place, _| place.netns != netns || place.port != port);
         }
-        Action::WatchUdpPorts { netns, ports } => world.kernel.watch_udp_ports(netns, ports),
+        Action::WatchUdpPorts { netns, ports } => history.kernel.watch_udp_ports(netns, ports),
         Action::OpenRedirect { netns, family } => {
-            let delay = world.delay_ns(&[52, netns, key]);
-            daemon::begin(world, delay, Work::OpenRedirect { netns, family });
+            let delay = history.delay_ns(&[52, netns, key]);
+            daemon::begin(history, delay, Work::OpenRedirect { netns, family });
         }
         Action::CloseRedirect { netns, family } => {
-            world.kernel.redirect_listeners.remove(&(netns, family));
+            history.kernel.redirect_listeners.remove(&(netns, family));
         }
-        Action::Abort(connection) | Action::Close(connection) => ledger::connection_done(world, connection),
-        Action::ReadFiles => files_changed(world, 0),
+        Action::Abort(connection) | Action::Close(connection) => ledger::connection_done(history, connection),
+        Action::ReadFiles => files_changed(history, 0),
         Action::Parse { number, texts, against } => {
-            let version = world.daemon.as_ref().map_or(0, |daemon| daemon.outside.last_read);
-            let delay = world.delay_ns(&[53, number, version]);
-            daemon::begin(world, delay, Work::Parse { number, texts, against, version });
+            let version = history.daemon.as_ref().map_or(0, |daemon| daemon.outside.last_read);
+            let delay = history.delay_ns(&[53, number, version]);
+            daemon::begin(history, delay, Work::Parse { number, texts, against, version });
         }
         Action::PrepareUsers { number } => {
-            let ready = if world.plan.conditions.has_users { Ok(()) } else { Err("too old".into()) };
-            world.kernel.users_on |= ready.is_ok();
-            daemon::result(world, 0, Input::UsersReady { number, ready });
+            let ready = if history.plan.conditions.has_users { Ok(()) } else { Err("too old".into()) };
+            history.kernel.users_on |= ready.is_ok();
+            daemon::result(history, 0, Input::UsersReady { number, ready });
         }
-        Action::EndUsers => world.kernel.users_on = false,
+        Action::EndUsers => history.kernel.users_on = false,
         Action::Fill(fill) => {
-            let took = world.delay_ns(&[54, fill.number]) / 2;
-            let at = worker(world, took);
-            daemon::begin(world, at, Work::Fill(fill));
+            let took = history.delay_ns(&[54, fill.number]) / 2;
+            let at = worker(history, took);
+            daemon::begin(history, at, Work::Fill(fill));
         }
         Action::Flip(flip) => {
             let number = flip.number;
-            let fails = world.fails(&[55, number, key]);
+            let fails = history.fails(&[55, number, key]);
             if !flip.names.is_empty() && fails {
-                world.kernel.discard(number);
+                history.kernel.discard(number);
                 let names_left_out = flip.names.iter().map(|(names, _)| *names).collect();
                 let flipped = Err("names do not fit".into());
-                return daemon::result(world, 0, Input::Flipped { number, flipped, names_left_out });
+                return daemon::result(history, 0, Input::Flipped { number, flipped, names_left_out });
             }
-            world.kernel.watches_accepted |= flip.watch_accepted || world.plan.config.log_allowed;
-            let flipped = world.kernel.flip(number, &flip.names);
+            history.kernel.watches_accepted |= flip.watch_accepted || history.plan.config.log_allowed;
+            let flipped = history.kernel.flip(number, &flip.names);
             if let Some(generation) = flipped {
-                ledger::in_force(world, generation);
-                let took = world.delay_ns(&[56, number]) / 4;
-                let at = worker(world, took);
-                daemon::begin(world, at, Work::Settle(generation));
+                ledger::in_force(history, generation);
+                let took = history.delay_ns(&[56, number]) / 4;
+                let at = worker(history, took);
+                daemon::begin(history, at, Work::Settle(generation));
             }
             let flipped = flipped.ok_or_else(|| "the slot is not filled any more".to_owned());
-            daemon::result(world, 0, Input::Flipped { number, flipped, names_left_out: Vec::new() });
+            daemon::result(history, 0, Input::Flipped { number, flipped, names_left_out: Vec::new() });
         }
         Action::Walk(walk) => {
             if let Some(disagreement) = walk.run() {
-                daemon::result(world, 0, Input::Walked(disagreement));
+                daemon::result(history, 0, Input::Walked(disagreement));
             }
         }
-        Action::Discard { number } => world.kernel.discard(number),
-        Action::LookUp(question) => look_up(world, question),
+        Action::Discard { number } => history.kernel.discard(number),
+        Action::LookUp(question) => look_up(history, question),
         Action::AskUser { number, decision, timeout_s, .. } => {
-            let client = world.by_flow.get(&decision.flow()).map(|client| world.clients[*client].address);
+            let client = history.by_flow.get(&decision.flow()).map(|client| history.clients[*client].address);
             let most = u64::from(timeout_s) * 1000 * MS;
-            let delay = world.delay_ns(&[57, number]).min(most);
-            daemon::begin(world, delay, Work::AskUser { number, client: client.unwrap_or(1) });
+            let delay = history.delay_ns(&[57, number]).min(most);
+            daemon::begin(history, delay, Work::AskUser { number, client: client.unwrap_or(1) });
         }
         Action::Destroy { waiting, .. } => {
-            let delay = world.delay_ns(&[58, waiting.socket]) / 8;
-            daemon::begin(world, delay, Work::Destroy(waiting));
+            let delay = history.delay_ns(&[58, waiting.socket]) / 8;
+            daemon::begin(history, delay, Work::Destroy(waiting));
         }
         Action::ListSockets { netns, .. } => {
-            daemon::begin(world, MS, Work::ListSockets(netns));
+            daemon::begin(history, MS, Work::ListSockets(netns));
         }
         Action::KeepAlive { sockets } => {
             let sockets = sockets.into_iter().map(|(socket, ..)| socket).collect();
-            daemon::begin(world, 2 * MS, Work::KeepAlive(sockets));
+            daemon::begin(history, 2 * MS, Work::KeepAlive(sockets));
         }
         Action::ReadBanner { directory, daemon: name } => {
             let banner = match std::str::from_utf8(&name) {
@@ -203,30 +205,30 @@ pub(super) fn carry_out(world: &mut World, action: Action) {
                 _ if directory.to_str() == Some(policies::BANNERS) => Banner::Text(b"Hello %a\n".to_vec()),
                 _ => Banner::NoDirectory("No such file or directory".into()),
             };
-            let delay = world.delay_ns(&[59, key]);
-            daemon::result(world, delay.max(1), Input::BannerRead { file: (directory, name), banner });
+            let delay = history.delay_ns(&[59, key]);
+            daemon::result(history, delay.max(1), Input::BannerRead { file: (directory, name), banner });
         }
-        Action::Helper(action) => helper::acts(world, action),
+        Action::Helper(action) => helper::acts(history, action),
         Action::GatherStatus { request } => {
-            let delay = world.delay_ns(&[60, request]);
-            daemon::begin(world, delay, Work::Status(request));
+            let delay = history.delay_ns(&[60, request]);
+            daemon::begin(history, delay, Work::Status(request));
         }
         Action::Detach { request } => {
-            let (config, conditions) = (world.plan.config.clone(), world.plan.conditions.clone());
-            world.kernel.unload(&config, &conditions);
-            world.is_over = true;
-            ledger::detached(world);
-            daemon::result(world, 0, Input::Detached { request, removed: Ok(vec!["all".into()]) });
+            let (config, conditions) = (history.plan.config.clone(), history.plan.conditions.clone());
+            history.kernel.unload(&config, &conditions);
+            history.is_over = true;
+            ledger::detached(history);
+            daemon::result(history, 0, Input::Detached { request, removed: Ok(vec!["all".into()]) });
         }
         Action::AttachGate => {
-            let is_adopted = std::mem::replace(&mut world.kernel.is_gate_on, true);
-            world.kernel.watches_accepted |= world.plan.config.log_allowed;
+            let is_adopted = std::mem::replace(&mut history.kernel.is_gate_on, true);
+            history.kernel.watches_accepted |= history.plan.config.log_allowed;
             let gate = Gate { is_adopted, retired: Vec::new(), problem: None };
-            daemon::result(world, 0, Input::GateAttached(Ok(gate)));
+            daemon::result(history, 0, Input::GateAttached(Ok(gate)));
         }
-        Action::ForgetAccepted => world.kernel.watches_accepted = false,
+        Action::ForgetAccepted => history.kernel.watches_accepted = false,
         Action::Exit(result) => {
-            if let Some(daemon) = &mut world.daemon {
+            if let Some(daemon) = &mut history.daemon {
                 daemon.outside.end = Some(result);
             }
         }
@@ -234,167 +236,169 @@ pub(super) fn carry_out(world: &mut World, action: Action) {
 }
 
 /// When the thread that fills is done with something that takes so long: from now on.
-fn worker(world: &mut World, took_ns: u64) -> u64 {
-    let now_ns = world.now_ns;
-    let Some(daemon) = &mut world.daemon else { return 0 };
+fn worker(history: &mut History, took_ns: u64) -> u64 {
+    let now_ns = history.now_ns;
+    let Some(daemon) = &mut history.daemon else { return 0 };
     let free = daemon.outside.worker_free_ns.max(now_ns) + took_ns + 1;
     daemon.outside.worker_free_ns = free;
     free - now_ns
 }
 
-fn write(world: &mut World, write: Write) -> bool {
-    ledger::writes(world, &write);
+fn write(history: &mut History, write: Write) -> bool {
+    ledger::writes(history, &write);
     if let Write::LeaveBanner { key, .. } = &write
-        && world.fails(&[61, u64::from(key.isn)])
+        && history.fails(&[61, u64::from(key.isn)])
     {
         let (key, reason) = (*key, "no room".to_owned());
-        daemon::result(world, 0, Input::BannerNotLeft { key, reason });
+        daemon::result(history, 0, Input::BannerNotLeft { key, reason });
         return true;
     }
-    let was_there = world.kernel.write(&write);
+    let was_there = history.kernel.write(&write);
     if matches!(write, Write::TakeBackBanner(_)) {
-        daemon::result(world, 0, Input::BannerTakenBack { was_unclaimed: was_there });
+        daemon::result(history, 0, Input::BannerTakenBack { was_unclaimed: was_there });
     }
     true
 }
 
-fn tag(world: &mut World, names: &[(u64, u32)], tags: &[TagOrder]) {
+fn tag(history: &mut History, names: &[(u64, u32)], tags: &[TagOrder]) {
     let mut tagged = Tagged::default();
     for (names, class) in names {
-        if world.fails(&[62, *names, world.now_ns]) {
+        if history.fails(&[62, *names, history.now_ns]) {
             tagged.names_left_out.push(*names);
         } else {
-            world.kernel.set_names(*names, *class);
+            history.kernel.set_names(*names, *class);
         }
     }
     for order in tags.iter().filter(|order| !tagged.names_left_out.contains(&order.tag.names)) {
-        ledger::tags(world, order);
-        let socket = world.kernel.sockets.get_mut(&order.cookie);
+        ledger::tags(history, order);
+        let socket = history.kernel.sockets.get_mut(&order.cookie);
         match socket.filter(|_| !order.by_cookie) {
             Some(socket) => {
                 let flags = socket.tag.map_or(0, |before| before.flags & BOUND_BEFORE);
                 socket.tag = Some(Tag { flags, ..order.tag });
             }
             None if order.by_cookie => {
-                world.kernel.listeners.insert(order.cookie, order.tag);
+                history.kernel.listeners.insert(order.cookie, order.tag);
             }
             // The socket that the scan found is written to, though nobody else has it any more.
             None => {}
         }
-        world.kernel.add_holders(&order.holders);
+        history.kernel.add_holders(&order.holders);
     }
-    daemon::result(world, 0, Input::Tagged(tagged));
+    daemon::result(history, 0, Input::Tagged(tagged));
 }
 
 /// The files changed, or are to be read.
-pub(super) fn files_changed(world: &mut World, version: u64) {
-    let delay = world.delay_ns(&[63, version, world.now_ns]) / 4 + 50 * MS;
-    let Some(daemon) = &mut world.daemon else { return };
+pub(super) fn files_changed(history: &mut History, version: u64) {
+    let delay = history.delay_ns(&[63, version, history.now_ns]) / 4 + 50 * MS;
+    let Some(daemon) = &mut history.daemon else { return };
     if daemon.outside.is_reading {
         daemon.outside.reads_again = true;
         return;
     }
     daemon.outside.is_reading = true;
-    daemon::result(world, 0, Input::FilesChanged);
-    daemon::begin(world, delay, Work::Read);
+    daemon::result(history, 0, Input::FilesChanged);
+    daemon::begin(history, delay, Work::Read);
 }
 
-fn look_up(world: &mut World, question: Question) {
-    let key = [64, world.now_ns, ledger::number_of(&question)];
-    if world.fails(&key) {
-        return daemon::result(world, 0, Input::LookedUp { question, found: None });
+fn look_up(history: &mut History, question: Question) {
+    let key = [64, history.now_ns, ledger::number_of(&question)];
+    if history.fails(&key) {
+        return daemon::result(history, 0, Input::LookedUp { question, found: None });
     }
-    let delay = world.delay_ns(&key);
-    let hangs = world.host.resolver_hangs_until_ns.saturating_sub(world.now_ns);
-    daemon::begin(world, delay.max(hangs), Work::LookUp(question));
+    let delay = history.delay_ns(&key);
+    let hangs = history.host.resolver_hangs_until_ns.saturating_sub(history.now_ns);
+    daemon::begin(history, delay.max(hangs), Work::LookUp(question));
 }
 
 /// Work is done: its result is sent.
-pub(super) fn finish(world: &mut World, work: Work) {
+pub(super) fn finish(history: &mut History, work: Work) {
     match work {
         Work::Read => {
-            if world.fails(&[65, world.now_ns]) {
+            if history.fails(&[65, history.now_ns]) {
                 let reason = "the task that reads them panicked".to_owned();
-                daemon::result(world, 0, Input::FilesNotFollowed(reason));
-                return daemon::begin(world, 5000 * MS, Work::Read);
+                daemon::result(history, 0, Input::FilesNotFollowed(reason));
+                return daemon::begin(history, 5000 * MS, Work::Read);
             }
-            let (texts, version) = (world.host.files.texts(), world.host.version);
-            let Some(daemon) = &mut world.daemon else { return };
+            let (texts, version) = (history.host.files.texts(), history.host.version);
+            let Some(daemon) = &mut history.daemon else { return };
             daemon.outside.is_reading = false;
             daemon.outside.last_read = version;
             let again = std::mem::take(&mut daemon.outside.reads_again);
-            daemon::result(world, 0, Input::Texts(Box::new(texts)));
+            daemon::result(history, 0, Input::Texts(Box::new(texts)));
             if again {
-                files_changed(world, version);
+                files_changed(history, version);
             }
         }
         Work::Parse { number, texts, against, version } => {
-            daemon::result(world, 0, Input::LookingUpAccounts { number });
+            daemon::result(history, 0, Input::LookingUpAccounts { number });
             let prepared = prepare(&texts, against);
-            ledger::parsed(world, &prepared.rules, version);
-            daemon::result(world, 0, Input::Parsed { number, prepared: Ok(Box::new(prepared)) });
+            ledger::parsed(history, &prepared.rules, version);
+            daemon::result(history, 0, Input::Parsed { number, prepared: Ok(Box::new(prepared)) });
         }
         Work::Scan { scan, began_ns, stamps: before } => {
-            let scanned = scans::scanned(world, &scan, began_ns, &before);
-            daemon::result(world, 0, Input::Scanned(Box::new(scanned)));
+            let scanned = scans::scanned(history, &scan, began_ns, &before);
+            daemon::result(history, 0, Input::Scanned(Box::new(scanned)));
         }
         Work::Fill(fill) => {
             let number = fill.number;
-            let filled = if world.fails(&[65, number]) {
-                ledger::failed_to_fill(world);
+            let filled = if history.fails(&[65, number]) {
+                ledger::failed_to_fill(history);
                 Err("no memory".to_owned())
             } else {
-                fill_slot(world, &fill)
+                fill_slot(history, &fill)
             };
-            daemon::result(world, 0, Input::Filled { number, filled });
+            daemon::result(history, 0, Input::Filled { number, filled });
         }
         Work::Settle(generation) => {
             let tables = std::time::Duration::from_millis(1);
-            daemon::result(world, 0, Input::Settled { generation, tables, problem: None });
+            daemon::result(history, 0, Input::Settled { generation, tables, problem: None });
         }
         Work::OpenRedirect { netns, family } => {
-            let made = if world.fails(&[66, netns, world.now_ns]) {
+            let made = if history.fails(&[66, netns, history.now_ns]) {
                 Err("no such namespace".to_owned())
             } else {
-                let cookie = world.kernel.cookie();
-                world.kernel.redirect_listeners.insert((netns, family), cookie);
+                let cookie = history.kernel.cookie();
+                history.kernel.redirect_listeners.insert((netns, family), cookie);
                 Ok(cookie)
             };
-            daemon::result(world, 0, Input::RedirectListener { netns, family, made });
+            daemon::result(history, 0, Input::RedirectListener { netns, family, made });
         }
         Work::LookUp(question) => {
-            let found = Some(world.host.truth(&question));
-            daemon::result(world, 0, Input::LookedUp { question, found });
+            let found = Some(history.host.truth(&question));
+            daemon::result(history, 0, Input::LookedUp { question, found });
         }
         Work::AskUser { number, client } => {
-            let answer = match Host::user(client) {
+            let answer = match HostState::user(client) {
                 Some(user) => UserAnswer::Known(user.as_bytes().into()),
                 None => UserAnswer::Unknown(None),
             };
-            daemon::result(world, 0, Input::UserTold { number, answer });
+            daemon::result(history, 0, Input::UserTold { number, answer });
         }
         Work::Destroy(waiting) => {
-            let result = if world.fails(&[67, waiting.socket]) {
+            let result = if history.fails(&[67, waiting.socket]) {
                 Err("not possible".to_owned())
             } else {
-                Ok(world.kernel.connections.remove(&waiting.socket).is_some())
+                Ok(history.kernel.connections.remove(&waiting.socket).is_some())
             };
-            daemon::result(world, 0, Input::Destroyed { waiting, result });
+            daemon::result(history, 0, Input::Destroyed { waiting, result });
         }
         Work::ListSockets(netns) => {
             let of_it =
-                world.kernel.connections.iter().filter(|(_, connection)| connection.flow.netns == netns);
+                history.kernel.connections.iter().filter(|(_, connection)| connection.flow.netns == netns);
             let cookies: HashSet<u64> = of_it.map(|(cookie, _)| *cookie).collect();
-            daemon::result(world, 0, Input::Sockets { netns, cookies: Ok(cookies) });
+            daemon::result(history, 0, Input::Sockets { netns, cookies: Ok(cookies) });
         }
-        Work::KeepAlive(sockets) => daemon::result(world, 0, Input::KeptAlive(sockets.into_iter().collect())),
+        Work::KeepAlive(sockets) => {
+            daemon::result(history, 0, Input::KeptAlive(sockets.into_iter().collect()))
+        }
         Work::Status(request) => {
             let facts = StatusFacts {
-                all: scans::seen(world, |_| true),
+                all: scans::seen(history, |_| true),
                 marks_bound: true,
                 ..StatusFacts::default()
             };
-            daemon::result(world, 0, Input::StatusFacts { request, facts: Box::new(facts) });
+            daemon::result(history, 0, Input::StatusFacts { request, facts: Box::new(facts) });
         }
     }
 }
@@ -424,9 +428,9 @@ fn prepare(texts: &Texts, against: Option<(u32, Rules)>) -> Prepared {
     }
 }
 
-fn fill_slot(world: &mut World, fill: &Fill) -> Result<Box<Filled>, String> {
-    let config = &world.plan.config;
-    let policy = compile::compile(&compile::Input {
+fn fill_slot(history: &mut History, fill: &Fill) -> Result<Box<Filled>, String> {
+    let config = &history.plan.config;
+    let policy = compile::compile(&compile::PolicySource {
         tables: fill.rules.tables(),
         listeners: &fill.names,
         exempt_networks: &config.exempt.addresses,
@@ -436,8 +440,8 @@ fn fill_slot(world: &mut World, fill: &Fill) -> Result<Box<Filled>, String> {
         unnamed_ports: &config.resolve.name_server_ports,
     })
     .map_err(|error| error.to_string())?;
-    let generation = world.kernel.fill(fill.number, &policy, fill.flags);
-    world.oracle.learn_policy(generation, &fill.rules, fill.looked_up);
-    policy.names_sets.iter().for_each(|(names, _)| world.oracle.learn_names(names));
+    let generation = history.kernel.fill(fill.number, &policy, fill.flags);
+    history.oracle.learn_policy(generation, &fill.rules, fill.looked_up);
+    policy.names_sets.iter().for_each(|(names, _)| history.oracle.learn_names(names));
     Ok(Box::new(Filled { policy, generation }))
 }

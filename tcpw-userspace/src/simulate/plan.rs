@@ -5,7 +5,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
-use super::{policies::Files, random::Random};
+use super::{policies::FileLines, random::Random};
 use crate::{
     config::{Config, Exempt, Mode, Refusal, Resolve},
     effects::Settings as Effects,
@@ -18,16 +18,16 @@ use crate::{
 pub(super) struct Plan {
     pub(super) seed: u64,
     pub(super) config: Config,
-    pub(super) conditions: Conditions,
+    pub(super) conditions: HostConditions,
     /// The files as they are one after the other; the first are those of the start.
-    pub(super) files: Vec<Files>,
+    pub(super) files: Vec<FileLines>,
     /// In the order of time.
-    pub(super) steps: Vec<Step>,
+    pub(super) steps: Vec<PlannedStep>,
 }
 
 /// What the host is like.
 #[derive(Clone, Debug)]
-pub(super) struct Conditions {
+pub(super) struct HostConditions {
     pub(super) has_listening_hook: bool,
     /// Clients can be refused before their packet finds a socket.
     pub(super) has_refusals: bool,
@@ -45,14 +45,14 @@ pub(super) struct Conditions {
 
 /// Something that happens by itself.
 #[derive(Clone, Debug)]
-pub(super) struct Step {
+pub(super) struct PlannedStep {
     pub(super) at_ms: u64,
-    pub(super) what: What,
+    pub(super) what: StepKind,
 }
 
 /// What happens.
 #[derive(Clone, Debug)]
-pub(super) enum What {
+pub(super) enum StepKind {
     /// A client begins an attempt.
     Connect { client: usize, listener: usize, port: u16, isn: u32, sends: Sends, syns: u32 },
     /// A client sends datagrams, one a second.
@@ -122,11 +122,11 @@ impl Plan {
     pub(super) fn new(seed: u64) -> Self {
         let mut chance = Random::new(seed ^ 0x7463_7077);
         let chance = &mut chance;
-        let files: Vec<Files> = (0..1 + chance.below(4)).map(|_| Files::random(chance)).collect();
+        let files: Vec<FileLines> = (0..1 + chance.below(4)).map(|_| FileLines::random(chance)).collect();
         let span_ms = chance.pick(&[2_000, 8_000, 30_000]);
         let count = 1 + chance.below(24);
         let mut ports = FIRST_PORT;
-        let mut steps: Vec<Step> = (0..count)
+        let mut steps: Vec<PlannedStep> = (0..count)
             .flat_map(|_| {
                 let at_ms = chance.next() % span_ms;
                 some(chance, at_ms, files.len(), &mut ports)
@@ -138,14 +138,14 @@ impl Plan {
 }
 
 /// A step; or several that make sense together.
-fn some(chance: &mut Random, at_ms: u64, files: usize, ports: &mut u16) -> Vec<Step> {
+fn some(chance: &mut Random, at_ms: u64, files: usize, ports: &mut u16) -> Vec<PlannedStep> {
     let listener = chance.below(LISTENERS);
     let client = chance.below(CLIENTS.len());
-    let one = |what| vec![Step { at_ms, what }];
+    let one = |what| vec![PlannedStep { at_ms, what }];
     match chance.below(100) {
         0..56 => {
             *ports += 1;
-            let connect = |chance: &mut Random, listener, port| What::Connect {
+            let connect = |chance: &mut Random, listener, port| StepKind::Connect {
                 client,
                 listener,
                 port,
@@ -162,48 +162,49 @@ fn some(chance: &mut Random, at_ms: u64, files: usize, ports: &mut u16) -> Vec<S
                 };
                 *ports += 1;
                 let at_ms = at_ms + chance.next() % 3000;
-                steps.push(Step { at_ms, what: connect(chance, listener, port) });
+                steps.push(PlannedStep { at_ms, what: connect(chance, listener, port) });
             }
             steps
         }
         56..64 => {
             *ports += 1;
             let count = 1 + u32::try_from(chance.below(5)).unwrap_or_default();
-            one(What::Datagrams { client, listener: LISTENERS - 1, port: *ports, count })
+            one(StepKind::Datagrams { client, listener: LISTENERS - 1, port: *ports, count })
         }
         64..74 => {
-            let mut steps = one(What::Edit { files: chance.below(files) });
+            let mut steps = one(StepKind::Edit { files: chance.below(files) });
             if chance.percent(50) {
                 let at_ms = at_ms + chance.next() % 60;
-                steps.push(Step { at_ms, what: What::Edit { files: chance.below(files) } });
+                steps.push(PlannedStep { at_ms, what: StepKind::Edit { files: chance.below(files) } });
             }
             steps
         }
-        74..78 => one(What::Close { listener }),
-        78..80 => one(What::Listen { listener }),
-        80..83 => one(What::Execute { listener }),
+        74..78 => one(StepKind::Close { listener }),
+        78..80 => one(StepKind::Listen { listener }),
+        80..83 => one(StepKind::Execute { listener }),
         83..85 => {
-            let until = Step { at_ms: at_ms + 4000, what: What::Hide { listener, is_hidden: false } };
-            [one(What::Hide { listener, is_hidden: true }), vec![until]].concat()
+            let until =
+                PlannedStep { at_ms: at_ms + 4000, what: StepKind::Hide { listener, is_hidden: false } };
+            [one(StepKind::Hide { listener, is_hidden: true }), vec![until]].concat()
         }
         85 => {
-            let until = Step { at_ms: at_ms + 9000, what: What::ScansFail { is_so: false } };
-            [one(What::ScansFail { is_so: true }), vec![until]].concat()
+            let until = PlannedStep { at_ms: at_ms + 9000, what: StepKind::ScansFail { is_so: false } };
+            [one(StepKind::ScansFail { is_so: true }), vec![until]].concat()
         }
-        86 => one(What::Rename { client }),
-        87 => one(What::ResolverHangs { ms: chance.next() % 20_000 }),
-        88 => one(What::HelperDies),
-        89..91 => one(What::Stall { ms: 100 + chance.next() % 5000 }),
-        91..93 => one(What::Kill { down_ms: chance.next() % 6000 }),
-        93 => one(What::Terminate { down_ms: chance.next() % 3000 }),
-        94 => one(What::Hangup),
-        95..97 => one(What::AskStatus),
-        97..99 => one(What::AskMatch { client, listener }),
+        86 => one(StepKind::Rename { client }),
+        87 => one(StepKind::ResolverHangs { ms: chance.next() % 20_000 }),
+        88 => one(StepKind::HelperDies),
+        89..91 => one(StepKind::Stall { ms: 100 + chance.next() % 5000 }),
+        91..93 => one(StepKind::Kill { down_ms: chance.next() % 6000 }),
+        93 => one(StepKind::Terminate { down_ms: chance.next() % 3000 }),
+        94 => one(StepKind::Hangup),
+        95..97 => one(StepKind::AskStatus),
+        97..99 => one(StepKind::AskMatch { client, listener }),
         _ => {
             if chance.percent(20) {
-                one(What::Detach)
+                one(StepKind::Detach)
             } else {
-                one(What::AskStatus)
+                one(StepKind::AskStatus)
             }
         }
     }
@@ -258,8 +259,8 @@ fn config(chance: &mut Random) -> Config {
     }
 }
 
-fn conditions(chance: &mut Random) -> Conditions {
-    Conditions {
+fn conditions(chance: &mut Random) -> HostConditions {
+    HostConditions {
         has_listening_hook: chance.percent(80),
         has_refusals: chance.percent(70),
         has_users: chance.percent(85),

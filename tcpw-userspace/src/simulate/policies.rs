@@ -18,13 +18,13 @@ pub(super) const BANNERS: &str = "/banners";
 
 /// Lines of the files of one moment; `None`: there is no such file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Files {
+pub(super) struct FileLines {
     pub(super) allow: Option<Vec<String>>,
     pub(super) deny: Option<Vec<String>>,
     pub(super) patterns: Vec<String>,
 }
 
-impl Files {
+impl FileLines {
     /// Some files.
     pub(super) fn random(chance: &mut Random) -> Self {
         let rules = |chance: &mut Random, most: usize, is_deny: bool| -> Vec<String> {

@@ -4,10 +4,10 @@
 //! rule. Source: Zeller, Hildebrandt, "Simplifying and Isolating Failure-Inducing Input" (delta debugging).
 
 use super::{
-    Failure, Outcome,
+    BrokenSeed, HistoryResult,
+    history::{Broken, History},
     plan::Plan,
     plant::Plant,
-    world::{Broken, World},
 };
 
 /// Histories that are tried at most.
@@ -17,17 +17,17 @@ const MOST_TRIES: usize = 3000;
 const MOST_LINES: usize = 400;
 
 /// Makes the history of a plan short, and tells it.
-pub(super) fn failure(plan: Plan, plant: Option<Plant>, broken: Broken) -> Failure {
+pub(super) fn failure(plan: Plan, plant: Option<Plant>, broken: Broken) -> BrokenSeed {
     let mut shrinker = Shrinker { plan, plant, rule: broken.rule, tries: 0 };
     while shrinker.tries < MOST_TRIES && (shrinker.steps() | shrinker.files() | shrinker.conditions()) {}
     let Shrinker { plan, plant, rule, .. } = shrinker;
-    let Outcome { broken, trace, .. } = World::new(plan.clone(), plant, true).run();
+    let HistoryResult { broken, trace, .. } = History::new(plan.clone(), plant, true).run();
     let Some(broken) = broken else {
         let what =
             "it does not break it when it happens once more: the core decides by more than its inputs".into();
-        return Failure { seed: plan.seed, rule, what, history: Vec::new() };
+        return BrokenSeed { seed: plan.seed, rule, what, history: Vec::new() };
     };
-    Failure { seed: plan.seed, rule, what: broken.what.clone(), history: history(&plan, &broken, trace) }
+    BrokenSeed { seed: plan.seed, rule, what: broken.what.clone(), history: history(&plan, &broken, trace) }
 }
 
 /// What happened, as far as it is about the attempt.
@@ -73,7 +73,7 @@ impl Shrinker {
         if self.tries > MOST_TRIES {
             return false;
         }
-        let broken = World::new(plan.clone(), self.plant, false).run().broken;
+        let broken = History::new(plan.clone(), self.plant, false).run().broken;
         let is_same = broken.is_some_and(|broken| broken.rule == self.rule);
         if is_same {
             self.plan = plan;

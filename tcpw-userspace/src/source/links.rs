@@ -34,7 +34,7 @@ pub(super) fn resolve(path: &Path, mut look: impl FnMut(&Path)) -> Resolved {
     let mut entries = Vec::new();
     let mut links = 0;
     while let Some(part) = todo.pop_front() {
-        let Part::Name(name) = part else {
+        let PathPart::Name(name) = part else {
             // `at` has no links in it: its parent is what the kernel takes for "..".
             at.pop();
             continue;
@@ -65,16 +65,16 @@ pub(super) fn resolve(path: &Path, mut look: impl FnMut(&Path)) -> Resolved {
     Resolved { entries, file: Some(at) }
 }
 
-enum Part {
+enum PathPart {
     Name(OsString),
     Up,
 }
 
-fn parts(path: &Path) -> VecDeque<Part> {
+fn parts(path: &Path) -> VecDeque<PathPart> {
     path.components()
         .filter_map(|component| match component {
-            Component::Normal(name) => Some(Part::Name(name.to_owned())),
-            Component::ParentDir => Some(Part::Up),
+            Component::Normal(name) => Some(PathPart::Name(name.to_owned())),
+            Component::ParentDir => Some(PathPart::Up),
             Component::Prefix(_) | Component::RootDir | Component::CurDir => None,
         })
         .collect()

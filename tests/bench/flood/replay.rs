@@ -21,7 +21,7 @@ use tcpw_tests::Scratch;
 use tcpw_userspace::{
     evaluate::{
         IndexedTables, SelfCheck, Unknown, evaluate, numeric_host,
-        request::{Request, Verdict},
+        request::{AccessRequest, Verdict},
     },
     events::{self, Decision, Event},
     log::{Log, LogEntry, LogTarget, Writer, line, priority},
@@ -124,14 +124,14 @@ fn judge(record: &Record, tables: &IndexedTables, check: &mut SelfCheck, start: 
     let Decision { client, server, client_port, server_port, pid, .. } = decision;
     let [client, server] = [client, server].map(|address| numeric_host(events::ip(&address)));
     let daemons = [Text::from(*b"sshd")];
-    let request = Request {
+    let request = AccessRequest {
         daemons: &daemons,
         client_address: Some(&client),
         server_address: Some(&server),
         client_port: Some(client_port),
         server_port: Some(server_port),
         pid,
-        ..Request::default()
+        ..AccessRequest::default()
     };
     let judgement = tables.evaluate(&request, &Unknown);
     let now_ns = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);

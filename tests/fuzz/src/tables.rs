@@ -6,7 +6,7 @@ use tcpw_userspace::{
     evaluate::{
         Unknown, evaluate,
         judgement::{Effect, EffectAction},
-        request::{HostName, Judgement, Known, Request},
+        request::{AccessRequest, HostName, Judgement, Known},
     },
     format::{format, same_command, same_rules},
     parse::{
@@ -182,24 +182,29 @@ fn ask(tables: &Tables) -> Vec<Judgement> {
     let sshd = [Text::from(*b"sshd")];
     let several = [Text::from(*b"in.telnetd"), Text::from(*b"unknown")];
     let name = HostName::Known(Text::from(*b"a.example.com"));
-    let known = Request {
+    let known = AccessRequest {
         daemons: &sshd,
         client_address: Some("10.1.2.3"),
         server_address: Some("192.168.0.1"),
         client_port: Some(40_000),
         server_port: Some(22),
         pid: 4242,
-        ..Request::default()
+        ..AccessRequest::default()
     };
     let requests = [
         known,
-        Request { client_address: Some("::1"), server_address: Some("::1"), daemons: &several, ..known },
-        Request { client_address: Some("::ffff:10.1.2.3"), resident: true, ..known },
-        Request {
+        AccessRequest {
+            client_address: Some("::1"),
+            server_address: Some("::1"),
+            daemons: &several,
+            ..known
+        },
+        AccessRequest { client_address: Some("::ffff:10.1.2.3"), resident: true, ..known },
+        AccessRequest {
             known: Known { client_name: Some(&name), server_name: Some(&name), client_user: Some(b"root") },
             ..known
         },
-        Request { daemons: &several, ..Request::default() },
+        AccessRequest { daemons: &several, ..AccessRequest::default() },
     ];
     let answers = requests
         .iter()

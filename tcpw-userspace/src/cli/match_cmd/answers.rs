@@ -7,7 +7,7 @@ use std::{
     path::Path,
 };
 
-use super::ask::{End, Question};
+use super::ask::{AskedConnection, End};
 use crate::{
     evaluate::{
         Miss, Observer, quoted_bytes,
@@ -17,25 +17,25 @@ use crate::{
         rule::{ClientPattern, DaemonPattern, Origin, Text},
         text::FileText,
     },
-    resolve::{self, Accounts, System, verified_name},
+    resolve::{self, Accounts, SystemResolver, verified_name},
 };
 
 /// Something that happened on the way to the verdict.
 #[derive(Clone, Debug)]
-pub(super) enum Event {
+pub(super) enum TraceEvent {
     /// Something had to be looked up.
-    Asked(Asked),
+    Asked(LookupTrace),
     /// A rule did not match, or did not decide.
-    Missed(RuleIndex, Why),
+    Missed(RuleIndex, MissReason),
     /// A rule matched, by these tokens.
     Matched(RuleIndex, Origin, Origin),
 }
 
 /// A look-up.
 #[derive(Clone, Debug)]
-pub(super) struct Asked {
+pub(super) struct LookupTrace {
     /// Of what.
-    pub(super) what: What,
+    pub(super) what: LookupSubject,
     /// Whether it was made.
     pub(super) made: bool,
     /// What came of it.
@@ -44,7 +44,7 @@ pub(super) struct Asked {
 
 /// What is looked up.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum What {
+pub(super) enum LookupSubject {
     /// The name of the client.
     ClientName,
     /// The name of the server's end.
@@ -57,7 +57,7 @@ pub(super) enum What {
 
 /// Why a rule did not match.
 #[derive(Clone, Debug)]
-pub(super) enum Why {
+pub(super) enum MissReason {
     /// No token of the daemon list matches.
     Daemon,
     /// This token, behind EXCEPT, does.
@@ -71,18 +71,18 @@ pub(super) enum Why {
 }
 
 /// What this host answers. Commands are not run; they count as successful.
-pub(super) struct Answers<'a> {
-    question: &'a Question,
+pub(super) struct HostLookup<'a> {
+    question: &'a AskedConnection,
     client: OnceCell<HostName>,
     server: OnceCell<HostName>,
     /// What happened, in order.
-    pub(super) events: RefCell<Vec<Event>>,
+    pub(super) events: RefCell<Vec<TraceEvent>>,
     /// What the resolver warned of.
     pub(super) warnings: RefCell<Vec<String>>,
 }
 
-impl<'a> Answers<'a> {
-    pub(super) fn new(question: &'a Question) -> Self {
+impl<'a> HostLookup<'a> {
+    pub(super) fn new(question: &'a AskedConnection) -> Self {
         Self {
             question,
             client: OnceCell::new(),
@@ -102,16 +102,20 @@ impl<'a> Answers<'a> {
         self.question.server.name.as_ref().or_else(|| self.server.get())
     }
 
-    fn name_of(&self, end: &End, known: &OnceCell<HostName>, what: What) -> HostName {
+    fn name_of(&self, end: &End, known: &OnceCell<HostName>, what: LookupSubject) -> HostName {
         let look_up = || {
             let ip = end.ip.filter(|_| end.resolve);
             let name = ip.map_or(HostName::Unknown, |ip| {
-                let verified = verified_name(ip, &System);
+                let verified = verified_name(ip, &SystemResolver);
                 self.warnings.borrow_mut().extend(verified.warning);
                 verified.name
             });
             let answer = spelt(&name);
-            self.events.borrow_mut().push(Event::Asked(Asked { what, made: ip.is_some(), answer }));
+            self.events.borrow_mut().push(TraceEvent::Asked(LookupTrace {
+                what,
+                made: ip.is_some(),
+                answer,
+            }));
             name
         };
         known.get_or_init(look_up).clone()
@@ -127,18 +131,18 @@ pub(super) fn spelt(name: &HostName) -> String {
     }
 }
 
-impl Lookup for Answers<'_> {
+impl Lookup for HostLookup<'_> {
     fn client_name(&self) -> HostName {
-        self.name_of(&self.question.client, &self.client, What::ClientName)
+        self.name_of(&self.question.client, &self.client, LookupSubject::ClientName)
     }
 
     fn server_name(&self) -> HostName {
-        self.name_of(&self.question.server, &self.server, What::ServerName)
+        self.name_of(&self.question.server, &self.server, LookupSubject::ServerName)
     }
 
     fn client_user(&self, _timeout_s: u32) -> Option<Text> {
-        let asked = Asked { what: What::ClientUser, made: false, answer: "unknown".into() };
-        self.events.borrow_mut().push(Event::Asked(asked));
+        let asked = LookupTrace { what: LookupSubject::ClientUser, made: false, answer: "unknown".into() };
+        self.events.borrow_mut().push(TraceEvent::Asked(asked));
         None
     }
 
@@ -149,8 +153,8 @@ impl Lookup for Answers<'_> {
             quoted_bytes(host.unwrap_or(b"any host")),
             if is_member { "is" } else { "is not" }
         );
-        let asked = Asked { what: What::Netgroup(quoted_bytes(group)), made: true, answer };
-        self.events.borrow_mut().push(Event::Asked(asked));
+        let asked = LookupTrace { what: LookupSubject::Netgroup(quoted_bytes(group)), made: true, answer };
+        self.events.borrow_mut().push(TraceEvent::Asked(asked));
         is_member
     }
 
@@ -175,22 +179,22 @@ impl Lookup for Answers<'_> {
 }
 
 /// Writes down what the evaluator tells of the rules.
-pub(super) struct Record<'a>(pub(super) &'a RefCell<Vec<Event>>);
+pub(super) struct TraceObserver<'a>(pub(super) &'a RefCell<Vec<TraceEvent>>);
 
-impl Observer for Record<'_> {
+impl Observer for TraceObserver<'_> {
     fn missed(&mut self, rule: RuleIndex, why: Miss<'_>) {
         let why = match why {
-            Miss::Daemon => Why::Daemon,
-            Miss::DaemonExcept(token) => Why::DaemonExcept(token.origin.clone()),
-            Miss::Client => Why::Client,
-            Miss::ClientExcept(token) => Why::ClientExcept(token.origin.clone()),
-            Miss::Aclexec => Why::Aclexec,
+            Miss::Daemon => MissReason::Daemon,
+            Miss::DaemonExcept(token) => MissReason::DaemonExcept(token.origin.clone()),
+            Miss::Client => MissReason::Client,
+            Miss::ClientExcept(token) => MissReason::ClientExcept(token.origin.clone()),
+            Miss::Aclexec => MissReason::Aclexec,
         };
-        self.0.borrow_mut().push(Event::Missed(rule, why));
+        self.0.borrow_mut().push(TraceEvent::Missed(rule, why));
     }
 
     fn matched(&mut self, rule: RuleIndex, daemon: &DaemonPattern, client: &ClientPattern) {
-        let event = Event::Matched(rule, daemon.origin.clone(), client.origin.clone());
+        let event = TraceEvent::Matched(rule, daemon.origin.clone(), client.origin.clone());
         self.0.borrow_mut().push(event);
     }
 }

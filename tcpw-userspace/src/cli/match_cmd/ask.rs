@@ -9,12 +9,12 @@ use crate::{
     cli::Failure,
     evaluate::{numeric_host, request::HostName},
     parse::{list::split_at, number},
-    resolve::System,
+    resolve::SystemResolver,
 };
 
 /// A connection: client, daemon and server's end.
 #[derive(Clone, Debug)]
-pub(super) struct Question {
+pub(super) struct AskedConnection {
     /// The daemon.
     pub(super) daemon: String,
     /// The port it listens on.
@@ -57,7 +57,7 @@ pub(super) fn questions(
     client: &str,
     port: Option<u16>,
     resolve: bool,
-) -> Result<Vec<Question>, Failure> {
+) -> Result<Vec<AskedConnection>, Failure> {
     let (daemon, server) = match split(daemon) {
         (daemon, None) => (daemon, End::UNKNOWN),
         (daemon, Some(server)) => (daemon, only_end(server)?),
@@ -71,7 +71,7 @@ pub(super) fn questions(
         (client, None) => (None, client),
         (user, Some(client)) => (Some(user).filter(|user| !user.is_empty()), client),
     };
-    let question = |client| Question {
+    let question = |client| AskedConnection {
         daemon: daemon.into(),
         port: port
             .or_else(|| daemon.bytes().all(|byte| byte.is_ascii_digit()).then(|| daemon.parse().ok())?),
@@ -124,8 +124,11 @@ fn ends(text: &str, resolve: bool) -> Result<Vec<End>, Failure> {
         return Err(not_found());
     }
     // Verified, the name may turn out to be another.
-    let ends: Vec<End> =
-        System.addresses(text.as_bytes()).into_iter().map(|ip| End::at(ip, numeric_host(ip), true)).collect();
+    let ends: Vec<End> = SystemResolver
+        .addresses(text.as_bytes())
+        .into_iter()
+        .map(|ip| End::at(ip, numeric_host(ip), true))
+        .collect();
     if ends.is_empty() { Err(not_found()) } else { Ok(ends) }
 }
 
@@ -135,7 +138,7 @@ fn address(text: &str) -> Option<(IpAddr, String)> {
         let (ip, _) = number::ipv6(text.as_bytes())?;
         return Some((ip.into(), format!("{}%{zone}", numeric_host(ip.into()))));
     }
-    let ip = text.parse().ok().or_else(|| System.numeric(text.as_bytes()))?;
+    let ip = text.parse().ok().or_else(|| SystemResolver.numeric(text.as_bytes()))?;
     Some((ip, numeric_host(ip)))
 }
 
@@ -152,7 +155,7 @@ mod tests {
             (Some(address), _) => address.clone(),
             (None, name) => format!("{name:?}"),
         };
-        let one = |question: &Question| {
+        let one = |question: &AskedConnection| {
             format!(
                 "{}:{:?} {} {:?} {}",
                 question.daemon,

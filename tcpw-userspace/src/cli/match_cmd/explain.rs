@@ -5,10 +5,10 @@
 use serde::Serialize;
 
 use super::{
-    answers::{Answers, Event, Record},
-    ask::Question,
+    answers::{HostLookup, TraceEvent, TraceObserver},
+    ask::AskedConnection,
     options::{self, OptionLine},
-    place::{Place, Places},
+    place::{QuotedPlace, TablesAndTexts},
     tell::Tell,
 };
 use crate::{
@@ -16,7 +16,7 @@ use crate::{
     config::NAME_SERVER_PORTS,
     evaluate::{
         evaluate, evaluate_with,
-        request::{Judgement, Known, Lookup, Reason, Request, Verdict},
+        request::{AccessRequest, Judgement, Known, Lookup, Reason, Verdict},
     },
     parse::rule::{Tables, Text},
     resolve::Accounts,
@@ -77,15 +77,15 @@ pub(super) struct Party {
 pub(super) struct RuleLine {
     /// Where it begins, and its text.
     #[serde(flatten)]
-    pub(super) place: Place,
+    pub(super) place: QuotedPlace,
     /// The line number libwrap gives it.
     pub(super) number: u32,
     /// The token of its daemon list that matched.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) daemon: Option<Place>,
+    pub(super) daemon: Option<QuotedPlace>,
     /// The token of its client list that matched.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) client: Option<Place>,
+    pub(super) client: Option<QuotedPlace>,
 }
 
 /// A look-up.
@@ -99,7 +99,7 @@ pub(super) struct LookUp {
     pub(super) answer: String,
     /// The token, or option, that asked.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) asked_by: Option<Place>,
+    pub(super) asked_by: Option<QuotedPlace>,
 }
 
 /// What `tcpw run` makes of it today.
@@ -122,7 +122,7 @@ pub(super) struct Missed {
     pub(super) list: Option<&'static str>,
     /// The token behind EXCEPT that matches.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) except: Option<Place>,
+    pub(super) except: Option<QuotedPlace>,
     /// What the list was held against.
     pub(super) compared: Compared,
     /// What keeps the rule from matching anybody, or this client.
@@ -151,10 +151,10 @@ pub(super) struct Compared {
 }
 
 /// Judges a question.
-pub(super) fn explain(question: &Question, places: &Places, trace: bool) -> Explanation {
+pub(super) fn explain(question: &AskedConnection, places: &TablesAndTexts, trace: bool) -> Explanation {
     let tables = &places.tables;
     let daemons = [Text::from(question.daemon.as_bytes())];
-    let request = Request {
+    let request = AccessRequest {
         daemons: &daemons,
         client_address: question.client.address.as_deref(),
         server_address: question.server.address.as_deref(),
@@ -164,10 +164,10 @@ pub(super) fn explain(question: &Question, places: &Places, trace: bool) -> Expl
             server_name: question.server.name.as_ref(),
             client_user: question.user.as_deref().map(str::as_bytes),
         },
-        ..Request::default()
+        ..AccessRequest::default()
     };
-    let answers = Answers::new(question);
-    let judgement = evaluate_with(tables, &request, &answers, &mut Record(&answers.events));
+    let answers = HostLookup::new(question);
+    let judgement = evaluate_with(tables, &request, &answers, &mut TraceObserver(&answers.events));
     let tell = Tell { question, places, request: &request, answers: &answers };
     let mut lookups = Vec::new();
     let mut missed = Vec::new();
@@ -175,9 +175,9 @@ pub(super) fn explain(question: &Question, places: &Places, trace: bool) -> Expl
     let events = answers.events.borrow().clone();
     for (at, event) in events.iter().enumerate() {
         match event {
-            Event::Asked(asked) => lookups.push(tell.look_up(asked, &events[at..], judgement.rule)),
-            Event::Missed(index, why) => missed.extend(tell.missed(*index, why)),
-            Event::Matched(index, daemon, client) => rule = tell.rule(*index, Some((daemon, client))),
+            TraceEvent::Asked(asked) => lookups.push(tell.look_up(asked, &events[at..], judgement.rule)),
+            TraceEvent::Missed(index, why) => missed.extend(tell.missed(*index, why)),
+            TraceEvent::Matched(index, daemon, client) => rule = tell.rule(*index, Some((daemon, client))),
         }
     }
     if question.port.is_none() {
@@ -193,7 +193,7 @@ pub(super) fn explain(question: &Question, places: &Places, trace: bool) -> Expl
             (_, Verdict::Refuse) => "denied",
         },
         via: cases::via(judgement.reason),
-        matched: cases::Matched::of(tables, judgement.rule).to_string(),
+        matched: cases::MatchedRule::of(tables, judgement.rule).to_string(),
         client: Party {
             user: question.user.clone(),
             ..tell.party(&question.client, answers.known_client(), |answers| answers.client_name())
@@ -221,13 +221,13 @@ fn verdict(judgement: &Judgement) -> &'static str {
 
 /// The verdict of `tcpw run`, to which every name is unknown at the port of a name server, if it is
 /// another.
-fn enforced(tables: &Tables, request: &Request<'_>, judgement: &Judgement) -> Option<Enforced> {
+fn enforced(tables: &Tables, request: &AccessRequest<'_>, judgement: &Judgement) -> Option<Enforced> {
     request.client_address?;
     request.server_port.filter(|port| NAME_SERVER_PORTS.contains(port))?;
     let known = Known { client_user: request.known.client_user, ..Known::default() };
-    let ours = evaluate(tables, &Request { known, ..*request }, &Accounts);
+    let ours = evaluate(tables, &AccessRequest { known, ..*request }, &Accounts);
     (ours.verdict != judgement.verdict).then(|| Enforced {
         verdict: verdict(&ours),
-        matched: cases::Matched::of(tables, ours.rule).to_string(),
+        matched: cases::MatchedRule::of(tables, ours.rule).to_string(),
     })
 }

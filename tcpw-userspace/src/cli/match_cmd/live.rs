@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use super::{MatchArgs, ask::Question};
+use super::{MatchArgs, ask::AskedConnection};
 use crate::{
     cli::{Failure, Outcome},
     control::{LiveAnswer, LiveQuestion, Request, Response, ask},
@@ -15,7 +15,7 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(35);
 
 /// Asks for every address of the client.
-pub(super) fn run(arguments: &MatchArgs, questions: &[Question]) -> Result<Outcome, Failure> {
+pub(super) fn run(arguments: &MatchArgs, questions: &[AskedConnection]) -> Result<Outcome, Failure> {
     let (run_dir, _) = arguments.place().resolve()?;
     let mut answers = Vec::new();
     for question in questions {
@@ -57,7 +57,7 @@ pub(super) fn run(arguments: &MatchArgs, questions: &[Question]) -> Result<Outco
     Ok(if is_refused { Outcome::Finding } else { Outcome::Fine })
 }
 
-fn show(question: &Question, answer: &LiveAnswer, out: &mut impl Write) -> io::Result<()> {
+fn show(question: &AskedConnection, answer: &LiveAnswer, out: &mut impl Write) -> io::Result<()> {
     let verdict = if answer.verdict == "allow" { "allowed" } else { "refused" };
     let address = question.client.address.as_deref().unwrap_or("unknown");
     write!(out, "{verdict}: {} from {address}: ", question.daemon)?;

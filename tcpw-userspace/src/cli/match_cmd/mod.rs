@@ -20,15 +20,15 @@ use serde::Serialize;
 
 use super::{Failure, Outcome, PlaceArgs, in_use::tables_in_use, must_exist};
 use crate::{
-    cases::{self, Cache},
+    cases::{self, TablesCache},
     config::TableArgs,
     control::AskError,
     parse::{Parsed, parse, pattern_files},
     source::Source,
 };
-use ask::Question;
+use ask::AskedConnection;
 use explain::Explanation;
-use place::Places;
+use place::TablesAndTexts;
 
 /// Bytes read and written at once.
 const BUFFER: usize = 1 << 16;
@@ -149,17 +149,17 @@ fn run_all(arguments: &MatchArgs) -> Result<Outcome, Failure> {
 
 /// All answers as JSON.
 #[derive(Serialize)]
-struct Report<'a> {
+struct JsonAnswers<'a> {
     /// `allow`, or `deny` if any address is refused.
     verdict: &'static str,
     daemon: &'a str,
     answers: &'a [Explanation],
 }
 
-fn answer(arguments: &MatchArgs, source: &Source, questions: &[Question]) -> Result<Outcome, Failure> {
+fn answer(arguments: &MatchArgs, source: &Source, questions: &[AskedConnection]) -> Result<Outcome, Failure> {
     let texts = source.read(|texts| pattern_files(&parse(texts).tables));
     let Parsed { tables, diagnostics } = parse(&texts);
-    let places = Places { tables, texts, diagnostics };
+    let places = TablesAndTexts { tables, texts, diagnostics };
     let answers: Vec<Explanation> =
         questions.iter().map(|question| explain::explain(question, &places, arguments.trace)).collect();
     let refused = answers.iter().filter(|answer| answer.verdict == "deny").count();
@@ -167,7 +167,7 @@ fn answer(arguments: &MatchArgs, source: &Source, questions: &[Question]) -> Res
     let mut out = BufWriter::new(io::stdout().lock());
     let written = if arguments.json {
         let daemon = questions.first().map_or("", |question| question.daemon.as_str());
-        let report = Report { verdict, daemon, answers: &answers };
+        let report = JsonAnswers { verdict, daemon, answers: &answers };
         serde_json::to_writer_pretty(&mut out, &report).map_err(io::Error::from).and_then(|()| writeln!(out))
     } else {
         show_all(questions, &answers, refused, &mut out)
@@ -181,7 +181,7 @@ fn answer(arguments: &MatchArgs, source: &Source, questions: &[Question]) -> Res
 }
 
 fn show_all(
-    questions: &[Question],
+    questions: &[AskedConnection],
     answers: &[Explanation],
     refused: usize,
     out: &mut impl Write,
@@ -211,13 +211,13 @@ fn run_cases(file: &Path, source: Source) -> Result<Outcome, Failure> {
     let input = BufReader::with_capacity(BUFFER, input);
     let answers = BufWriter::with_capacity(BUFFER, io::stdout().lock());
     let mut remarks = io::stderr().lock();
-    let count = cases::run(&name, input, answers, &mut remarks, &mut Cache::new(source))?;
+    let count = cases::run(&name, input, answers, &mut remarks, &mut TablesCache::new(source))?;
     if count.compared > 0 || count.bad > 0 {
         writeln!(remarks, "{count}")?;
     }
     Ok(match count {
-        cases::Count { bad: 1.., .. } => Outcome::Wrong,
-        cases::Count { differing: 1.., .. } => Outcome::Finding,
-        cases::Count { .. } => Outcome::Fine,
+        cases::CaseCounts { bad: 1.., .. } => Outcome::Wrong,
+        cases::CaseCounts { differing: 1.., .. } => Outcome::Finding,
+        cases::CaseCounts { .. } => Outcome::Fine,
     })
 }

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use tcpw_common::banner::MAX_TEXT;
 
-use super::place::{Place, Places};
+use super::place::{QuotedPlace, TablesAndTexts};
 use crate::{
     cases,
     evaluate::{
@@ -21,7 +21,7 @@ use crate::{
 pub(super) struct OptionLine {
     /// Where it stands, and its text.
     #[serde(flatten)]
-    pub(super) place: Place,
+    pub(super) place: QuotedPlace,
     /// What it would do.
     pub(super) effect: String,
     /// The command it would run, expanded.
@@ -30,7 +30,7 @@ pub(super) struct OptionLine {
 }
 
 /// The options of the rule that decided, those behind an error included.
-pub(super) fn lines(places: &Places, judgement: &Judgement) -> Vec<OptionLine> {
+pub(super) fn lines(places: &TablesAndTexts, judgement: &Judgement) -> Vec<OptionLine> {
     let Some(index) = judgement.rule else { return Vec::new() };
     let Some(rule) = cases::rule(&places.tables, index) else { return Vec::new() };
     let mut actions =
@@ -49,7 +49,7 @@ pub(super) fn lines(places: &Places, judgement: &Judgement) -> Vec<OptionLine> {
             (Ok(option), None) => without_action(option, judgement.reason),
         };
         reached &= goes_on;
-        let place = Place { text: quoted_bytes(&text), ..places.at(&field.origin) };
+        let place = QuotedPlace { text: quoted_bytes(&text), ..places.at(&field.origin) };
         OptionLine { place, effect, command: action.and_then(command) }
     };
     rule.options.iter().zip(option_texts(rule)).map(&mut line).collect()

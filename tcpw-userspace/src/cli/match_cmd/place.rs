@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// The tables and their texts.
-pub(super) struct Places {
+pub(super) struct TablesAndTexts {
     /// Parsed.
     pub(super) tables: Tables,
     /// As they were read.
@@ -23,7 +23,7 @@ pub(super) struct Places {
 
 /// A place, and its text.
 #[derive(Clone, Debug, Serialize)]
-pub(super) struct Place {
+pub(super) struct QuotedPlace {
     /// File.
     pub(super) file: String,
     /// Physical line.
@@ -34,11 +34,16 @@ pub(super) struct Place {
     pub(super) text: String,
 }
 
-impl Places {
+impl TablesAndTexts {
     /// The place of an origin.
-    pub(super) fn at(&self, origin: &Origin) -> Place {
+    pub(super) fn at(&self, origin: &Origin) -> QuotedPlace {
         let text = self.text(origin).map(quoted_bytes).unwrap_or_default();
-        Place { file: origin.path.display().to_string(), line: origin.line, column: origin.column, text }
+        QuotedPlace {
+            file: origin.path.display().to_string(),
+            line: origin.line,
+            column: origin.column,
+            text,
+        }
     }
 
     /// What is wrong with a rule, each mistake in one line.

@@ -8,20 +8,20 @@ use std::io::{self, Write};
 use crate::parse::lookalike;
 
 use super::{
-    ask::Question,
+    ask::AskedConnection,
     explain::{Compared, Explanation, Missed, Party, RuleLine},
-    place::Place,
+    place::QuotedPlace,
 };
 
 /// Writes one explanation.
-pub(super) fn show(question: &Question, found: &Explanation, out: &mut impl Write) -> io::Result<()> {
-    let mut out = Plain(out);
+pub(super) fn show(question: &AskedConnection, found: &Explanation, out: &mut impl Write) -> io::Result<()> {
+    let mut out = PrintableWriter(out);
     let out = &mut out;
     headline(question, found, out)?;
     party("client", &found.client, out)?;
     party("server", &found.server, out)?;
     writeln!(out, "server:   process  {}", question.daemon)?;
-    if let Some(RuleLine { place: Place { file, .. }, number, .. }) = &found.rule {
+    if let Some(RuleLine { place: QuotedPlace { file, .. }, number, .. }) = &found.rule {
         writeln!(out, "matched:  {file} line {number}")?;
     }
     for option in &found.options {
@@ -31,7 +31,7 @@ pub(super) fn show(question: &Question, found: &Explanation, out: &mut impl Writ
     details(found, out)
 }
 
-fn headline(question: &Question, found: &Explanation, out: &mut impl Write) -> io::Result<()> {
+fn headline(question: &AskedConnection, found: &Explanation, out: &mut impl Write) -> io::Result<()> {
     let verdict = match (found.verdict, found.via) {
         ("allow", _) => "allowed",
         (_, "twist") => "refused (another program gets the connection)",
@@ -114,7 +114,7 @@ fn trace(missed: &Missed, out: &mut impl Write) -> io::Result<()> {
     match (missed.list, &missed.except) {
         (Some(list), None) => writeln!(out, "          {list} list: nothing in it matches {compared}")?,
         (Some(list), Some(token)) => {
-            let Place { line, column, text, .. } = token;
+            let QuotedPlace { line, column, text, .. } = token;
             writeln!(out, "          {list} list: EXCEPT \"{text}\" at {line}:{column} matches {compared}")?;
         }
         (None, _) => writeln!(out, "          it matches, but its aclexec failed: the table ends here")?,
@@ -135,19 +135,19 @@ fn compared(compared: &Compared, is_daemon: bool) -> String {
     parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
-fn cited(place: &Place) -> String {
-    let Place { file, line, column, text } = place;
+fn cited(place: &QuotedPlace) -> String {
+    let QuotedPlace { file, line, column, text } = place;
     format!("{file}:{line}:{column}: {text}")
 }
 
-fn token(place: &Place) -> String {
+fn token(place: &QuotedPlace) -> String {
     format!("\"{}\" at {}:{}", place.text, place.line, place.column)
 }
 
 /// A writer that lets no control character through: tables and names are not to steer a terminal.
-struct Plain<'a, W>(&'a mut W);
+struct PrintableWriter<'a, W>(&'a mut W);
 
-impl<W: Write> Write for Plain<'_, W> {
+impl<W: Write> Write for PrintableWriter<'_, W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let plain: Vec<u8> = bytes
             .iter()

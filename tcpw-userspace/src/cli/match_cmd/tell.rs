@@ -3,16 +3,16 @@
 use std::cell::{Cell, RefCell};
 
 use super::{
-    answers::{Answers, Asked, Event, What, Why, spelt},
-    ask::{End, Question},
+    answers::{HostLookup, LookupSubject, LookupTrace, MissReason, TraceEvent, spelt},
+    ask::{AskedConnection, End},
     explain::{Compared, LookUp, Missed, Party, RuleLine},
-    place::{Place, Places},
+    place::{QuotedPlace, TablesAndTexts},
 };
 use crate::{
     cases,
     evaluate::{
         Host, host_matches, quoted_bytes,
-        request::{HostName, Known, Lookup, Request, RuleIndex},
+        request::{AccessRequest, HostName, Known, Lookup, RuleIndex},
     },
     parse::{
         rule::{ClientPattern, Daemon, DaemonPattern, HostPattern, Origin, Rule},
@@ -25,10 +25,10 @@ const UNKNOWN: &str = "unknown";
 
 /// What the events of one question are told with.
 pub(super) struct Tell<'a> {
-    pub(super) question: &'a Question,
-    pub(super) places: &'a Places,
-    pub(super) request: &'a Request<'a>,
-    pub(super) answers: &'a Answers<'a>,
+    pub(super) question: &'a AskedConnection,
+    pub(super) places: &'a TablesAndTexts,
+    pub(super) request: &'a AccessRequest<'a>,
+    pub(super) answers: &'a HostLookup<'a>,
 }
 
 impl Tell<'_> {
@@ -37,7 +37,7 @@ impl Tell<'_> {
         &self,
         end: &End,
         known: Option<&HostName>,
-        ask: impl Fn(&Answers<'_>) -> HostName,
+        ask: impl Fn(&HostLookup<'_>) -> HostName,
     ) -> Party {
         let name = known.cloned().or_else(|| end.resolve.then(|| ask(self.answers)));
         Party { address: end.address.clone(), name: name.as_ref().map(spelt), user: None, port: None }
@@ -47,30 +47,30 @@ impl Tell<'_> {
         let rule = cases::rule(&self.places.tables, index)?;
         let text = quoted_bytes(&rule.text);
         Some(RuleLine {
-            place: Place { text, ..self.places.at(&rule.origin) },
+            place: QuotedPlace { text, ..self.places.at(&rule.origin) },
             number: rule.number,
             daemon: tokens.map(|(daemon, _)| self.places.at(daemon)),
             client: tokens.map(|(_, client)| self.places.at(client)),
         })
     }
 
-    pub(super) fn missed(&self, index: RuleIndex, why: &Why) -> Option<Missed> {
+    pub(super) fn missed(&self, index: RuleIndex, why: &MissReason) -> Option<Missed> {
         let rule = cases::rule(&self.places.tables, index)?;
         let (list, except) = match why {
-            Why::Daemon => (Some("daemon"), None),
-            Why::DaemonExcept(token) => (Some("daemon"), Some(token)),
-            Why::Client => (Some("client"), None),
-            Why::ClientExcept(token) => (Some("client"), Some(token)),
-            Why::Aclexec => (None, None),
+            MissReason::Daemon => (Some("daemon"), None),
+            MissReason::DaemonExcept(token) => (Some("daemon"), Some(token)),
+            MissReason::Client => (Some("client"), None),
+            MissReason::ClientExcept(token) => (Some("client"), Some(token)),
+            MissReason::Aclexec => (None, None),
         };
         let compared = match why {
-            Why::Daemon | Why::DaemonExcept(_) => self.daemon_compared(rule),
-            Why::Client | Why::ClientExcept(_) => self.client_compared(rule),
-            Why::Aclexec => Compared::default(),
+            MissReason::Daemon | MissReason::DaemonExcept(_) => self.daemon_compared(rule),
+            MissReason::Client | MissReason::ClientExcept(_) => self.client_compared(rule),
+            MissReason::Aclexec => Compared::default(),
         };
         let except = except.map(|token| self.places.at(token));
         let mut because = self.places.mistakes(rule);
-        if matches!(why, Why::Client) {
+        if matches!(why, MissReason::Client) {
             because.extend(self.needs(rule));
         }
         Some(Missed { rule: self.rule(index, None)?, list, except, compared, because })
@@ -78,10 +78,11 @@ impl Tell<'_> {
 
     /// What is not known, and the tokens of the client list that need it.
     fn needs(&self, rule: &Rule) -> Vec<String> {
-        let Question { client, user, .. } = self.question;
+        let AskedConnection { client, user, .. } = self.question;
         let mut needs = Vec::new();
         let is_unnamed = client.name.is_none() && !client.resolve;
-        let by_name = tokens(&rule.clients).find(|token| self.asks(&What::ClientName, &token.host, true));
+        let by_name =
+            tokens(&rule.clients).find(|token| self.asks(&LookupSubject::ClientName, &token.host, true));
         if let Some(token) = by_name.filter(|_| is_unnamed) {
             let text = self.places.at(&token.origin).text;
             needs.push(format!(
@@ -100,7 +101,7 @@ impl Tell<'_> {
 
     /// What a daemon list was held against.
     fn daemon_compared(&self, rule: &Rule) -> Compared {
-        let Question { daemon, port, server, .. } = self.question;
+        let AskedConnection { daemon, port, server, .. } = self.question;
         let names_server = tokens(&rule.daemons).any(|token| token.server.is_some());
         Compared {
             daemon: Some(daemon.clone()),
@@ -113,8 +114,9 @@ impl Tell<'_> {
 
     /// What a client list was held against.
     fn client_compared(&self, rule: &Rule) -> Compared {
-        let Question { client, user, .. } = self.question;
-        let names_name = tokens(&rule.clients).any(|token| self.asks(&What::ClientName, &token.host, true));
+        let AskedConnection { client, user, .. } = self.question;
+        let names_name =
+            tokens(&rule.clients).any(|token| self.asks(&LookupSubject::ClientName, &token.host, true));
         let names_user = tokens(&rule.clients).any(|token| token.user.is_some());
         Compared {
             address: Some(address_of(client)),
@@ -125,10 +127,12 @@ impl Tell<'_> {
     }
 
     /// The first port in the rules that were looked at, if there is one.
-    pub(super) fn port_is_missing(&self, events: &[Event]) -> Option<LookUp> {
+    pub(super) fn port_is_missing(&self, events: &[TraceEvent]) -> Option<LookUp> {
         let rules = events.iter().filter_map(|event| match event {
-            Event::Missed(index, _) | Event::Matched(index, ..) => cases::rule(&self.places.tables, *index),
-            Event::Asked(_) => None,
+            TraceEvent::Missed(index, _) | TraceEvent::Matched(index, ..) => {
+                cases::rule(&self.places.tables, *index)
+            }
+            TraceEvent::Asked(_) => None,
         });
         let mut ports = rules
             .flat_map(|rule| tokens(&rule.daemons))
@@ -138,50 +142,57 @@ impl Tell<'_> {
     }
 
     /// A look-up; `events` begins with it.
-    pub(super) fn look_up(&self, asked: &Asked, events: &[Event], decided: Option<RuleIndex>) -> LookUp {
+    pub(super) fn look_up(
+        &self,
+        asked: &LookupTrace,
+        events: &[TraceEvent],
+        decided: Option<RuleIndex>,
+    ) -> LookUp {
         // The rule that is looked at is told of afterwards; options are, after the rule.
         let next = events.iter().find_map(|event| match event {
-            Event::Missed(rule, _) | Event::Matched(rule, ..) => Some(*rule),
-            Event::Asked(_) => None,
+            TraceEvent::Missed(rule, _) | TraceEvent::Matched(rule, ..) => Some(*rule),
+            TraceEvent::Asked(_) => None,
         });
         let token = next.and_then(|index| self.asker(&asked.what, index));
         let asked_by = token
             .map(|origin| self.places.at(origin))
             .or_else(|| Some(self.rule(next.or(decided)?, None)?.place));
         let what = match &asked.what {
-            What::ClientName => "client name".into(),
-            What::ServerName => "server name".into(),
-            What::ClientUser => "client user".into(),
-            What::Netgroup(name) => format!("netgroup {name}"),
+            LookupSubject::ClientName => "client name".into(),
+            LookupSubject::ServerName => "server name".into(),
+            LookupSubject::ClientUser => "client user".into(),
+            LookupSubject::Netgroup(name) => format!("netgroup {name}"),
         };
         LookUp { what, made: asked.made, answer: asked.answer.clone(), asked_by }
     }
 
     /// The token of a rule that makes it ask.
-    fn asker(&self, what: &What, index: RuleIndex) -> Option<&Origin> {
+    fn asker(&self, what: &LookupSubject, index: RuleIndex) -> Option<&Origin> {
         let rule = cases::rule(&self.places.tables, index)?;
         let daemon = |token: &&DaemonPattern| {
             token.server.as_ref().is_some_and(|pattern| self.asks(what, pattern, false))
         };
         let client = |token: &&ClientPattern| match what {
-            What::ClientUser => token.user.is_some(),
-            What::ClientName | What::ServerName | What::Netgroup(_) => self.asks(what, &token.host, true),
+            LookupSubject::ClientUser => token.user.is_some(),
+            LookupSubject::ClientName | LookupSubject::ServerName | LookupSubject::Netgroup(_) => {
+                self.asks(what, &token.host, true)
+            }
         };
         let by_daemon = tokens(&rule.daemons).find(daemon).map(|token| &token.origin);
         by_daemon.or_else(|| tokens(&rule.clients).find(client).map(|token| &token.origin))
     }
 
     /// Whether a pattern, held against the client or the server, asks for that.
-    fn asks(&self, what: &What, pattern: &HostPattern, is_client: bool) -> bool {
+    fn asks(&self, what: &LookupSubject, pattern: &HostPattern, is_client: bool) -> bool {
         let probe = Probe::default();
-        let request = Request { known: Known::default(), ..*self.request };
+        let request = AccessRequest { known: Known::default(), ..*self.request };
         let end = if is_client { Host::client(&request, &probe) } else { Host::server(&request, &probe) };
         host_matches(pattern, &end, &self.places.tables.files, &mut |_, _| {});
         match what {
-            What::ClientName => is_client && probe.name.get(),
-            What::ServerName => !is_client && probe.name.get(),
-            What::Netgroup(name) => probe.netgroup.borrow().as_deref() == Some(name),
-            What::ClientUser => false,
+            LookupSubject::ClientName => is_client && probe.name.get(),
+            LookupSubject::ServerName => !is_client && probe.name.get(),
+            LookupSubject::Netgroup(name) => probe.netgroup.borrow().as_deref() == Some(name),
+            LookupSubject::ClientUser => false,
         }
     }
 }

@@ -7,7 +7,9 @@ use super::{
     words::{printable, rule_at},
 };
 use crate::{
-    compile::{Answer, DaemonName, Decider, Decision, HangsOn, Networks, Port, Server, Service},
+    compile::{
+        AddressVerdict, DaemonName, Decider, HangsOn, Networks, Port, RuleDecision, ServerAddress, Service,
+    },
     evaluate::request::RuleIndex,
     parse::rule::Tables,
 };
@@ -48,8 +50,8 @@ impl JsonService {
                 Port::Other | Port::Any => None,
             },
             server: match server {
-                Server::Any => None,
-                Server::In(all) | Server::Other(all) => Some(networks(all)),
+                ServerAddress::Any => None,
+                ServerAddress::In(all) | ServerAddress::Other(all) => Some(networks(all)),
             },
         }
     }
@@ -72,7 +74,7 @@ pub(in crate::cli) struct JsonDecision {
     /// Rules that may match before.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     before: Vec<JsonRule>,
-    /// On what that hangs.
+    /// What that depends on.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     hangs_on: Vec<&'static str>,
 }
@@ -88,8 +90,8 @@ struct JsonRule {
 
 impl JsonDecision {
     /// For a decision of these tables.
-    pub(in crate::cli) fn new(tables: &Tables, decision: &Decision) -> Self {
-        let Decision { answer, by, before, hangs_on } = decision;
+    pub(in crate::cli) fn new(tables: &Tables, decision: &RuleDecision) -> Self {
+        let RuleDecision { answer, by, before, hangs_on } = decision;
         let rule = |index: RuleIndex| {
             rule_at(tables, index).map(|rule| JsonRule {
                 file: rule.origin.path.display().to_string(),
@@ -105,9 +107,9 @@ impl JsonDecision {
         };
         Self {
             verdict: match answer {
-                Answer::Allow => "allow",
-                Answer::Refuse => "deny",
-                Answer::Depends => "depends",
+                AddressVerdict::Allow => "allow",
+                AddressVerdict::Refuse => "deny",
+                AddressVerdict::Depends => "depends",
             },
             via,
             rule: decider,

@@ -2,16 +2,16 @@
 
 use std::collections::BTreeSet;
 
-use crate::compile::{DaemonName, Port, Server, Service};
+use crate::compile::{DaemonName, Port, ServerAddress, Service};
 
 use super::words::{SHOWN, list, printable};
 
 /// A service's daemon, port and address.
-type Key<'a> = (&'a DaemonName, &'a Port, &'a Server);
+type ServiceKey<'a> = (&'a DaemonName, &'a Port, &'a ServerAddress);
 
 /// What was asked for, which a label need not distinguish.
 #[derive(Clone, Copy, Debug, Default)]
-pub(in crate::cli) struct Asked {
+pub(in crate::cli) struct FilteredBy {
     /// A port.
     pub(in crate::cli) port: bool,
     /// A server address.
@@ -19,16 +19,16 @@ pub(in crate::cli) struct Asked {
 }
 
 /// All services there are: what a group of them is told against.
-pub(in crate::cli) struct Services<'a> {
+pub(in crate::cli) struct AllServices<'a> {
     daemons: BTreeSet<&'a DaemonName>,
     ports: BTreeSet<&'a Port>,
-    servers: BTreeSet<&'a Server>,
-    asked: Asked,
+    servers: BTreeSet<&'a ServerAddress>,
+    asked: FilteredBy,
 }
 
-impl<'a> Services<'a> {
+impl<'a> AllServices<'a> {
     /// `all` are the services of all groups.
-    pub(in crate::cli) fn new(all: impl Iterator<Item = &'a Service>, asked: Asked) -> Self {
+    pub(in crate::cli) fn new(all: impl Iterator<Item = &'a Service>, asked: FilteredBy) -> Self {
         let mut own =
             Self { daemons: BTreeSet::new(), ports: BTreeSet::new(), servers: BTreeSet::new(), asked };
         for service in all {
@@ -51,7 +51,8 @@ impl<'a> Services<'a> {
     }
 
     fn labels(&self, group: &[Service]) -> Vec<String> {
-        let have: BTreeSet<Key<'_>> = group.iter().map(|it| (&it.daemon, &it.port, &it.server)).collect();
+        let have: BTreeSet<ServiceKey<'_>> =
+            group.iter().map(|it| (&it.daemon, &it.port, &it.server)).collect();
         let mut open = have.clone();
         let mut labels = Vec::new();
         // Widest first: which of daemon, port and address a label leaves open.
@@ -91,9 +92,9 @@ impl<'a> Services<'a> {
     /// All services that are as this one, but for what is free.
     fn keys<'b>(
         &'b self,
-        (daemon, port, server): Key<'b>,
+        (daemon, port, server): ServiceKey<'b>,
         [any_daemon, any_port, any_server]: [bool; 3],
-    ) -> Vec<Key<'b>> {
+    ) -> Vec<ServiceKey<'b>> {
         let mut keys = Vec::new();
         for &daemon in self.daemons.iter().filter(|it| any_daemon || **it == daemon) {
             for &port in self.ports.iter().filter(|it| any_port || **it == port) {
@@ -106,7 +107,11 @@ impl<'a> Services<'a> {
     }
 
     /// What is free is left out; so is what distinguishes nothing, unless it was asked for.
-    fn one(&self, (daemon, port, server): Key<'_>, [any_daemon, any_port, any_server]: [bool; 3]) -> String {
+    fn one(
+        &self,
+        (daemon, port, server): ServiceKey<'_>,
+        [any_daemon, any_port, any_server]: [bool; 3],
+    ) -> String {
         let mut text =
             if any_daemon && self.daemons.len() > 1 { "every daemon".to_owned() } else { name(daemon) };
         if self.asked.port || (!any_port && self.ports.len() > 1) {
@@ -118,9 +123,9 @@ impl<'a> Services<'a> {
         }
         if self.asked.server || (!any_server && self.servers.len() > 1) {
             match server {
-                Server::Any => {}
-                Server::In(networks) => text.push_str(&format!(" at {}", list(networks, false))),
-                Server::Other(_) => text.push_str(" at any other address"),
+                ServerAddress::Any => {}
+                ServerAddress::In(networks) => text.push_str(&format!(" at {}", list(networks, false))),
+                ServerAddress::Other(_) => text.push_str(" at any other address"),
             }
         }
         text

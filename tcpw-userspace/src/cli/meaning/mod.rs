@@ -8,6 +8,6 @@ mod read;
 mod words;
 
 pub(super) use json::{JsonDecision, JsonService, networks as json_networks};
-pub(super) use labels::{Asked, Services};
-pub(super) use read::{Read, read};
+pub(super) use labels::{AllServices, FilteredBy};
+pub(super) use read::{ReadTables, read};
 pub(super) use words::{answer, clients, condition, end, erroneous, rule, verdict_of};

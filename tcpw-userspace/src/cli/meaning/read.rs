@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// A pair of tables.
-pub(in crate::cli) struct Read {
+pub(in crate::cli) struct ReadTables {
     /// Parsed, with their pattern files.
     pub(in crate::cli) tables: Tables,
     /// How many errors they have.
@@ -19,10 +19,10 @@ pub(in crate::cli) struct Read {
 }
 
 /// Reads a pair of tables; one that is missing has no rules.
-pub(in crate::cli) fn read([allow, deny]: &[PathBuf; 2]) -> Read {
+pub(in crate::cli) fn read([allow, deny]: &[PathBuf; 2]) -> ReadTables {
     let source = Source::new(Path::to_owned(allow), Path::to_owned(deny));
     let named = |texts: &Texts| -> BTreeSet<PathBuf> { pattern_files(&parse(texts).tables) };
     let parsed = parse(&source.read(named));
     let errors = parsed.diagnostics.iter().filter(|found| found.severity == Severity::Error).count();
-    Read { tables: parsed.tables, errors }
+    ReadTables { tables: parsed.tables, errors }
 }

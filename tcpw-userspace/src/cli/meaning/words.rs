@@ -3,7 +3,7 @@
 use ipnet::IpNet;
 
 use crate::{
-    compile::{self, Answer, Decider, HangsOn},
+    compile::{self, AddressVerdict, Decider, HangsOn},
     evaluate::{
         outcome_of,
         request::{Lookup, RuleIndex, Verdict},
@@ -110,11 +110,11 @@ pub(super) fn printable(text: &[u8]) -> String {
 }
 
 /// What a decision says.
-pub(in crate::cli) fn answer(answer: Answer) -> &'static str {
+pub(in crate::cli) fn answer(answer: AddressVerdict) -> &'static str {
     match answer {
-        Answer::Allow => "allowed",
-        Answer::Refuse => "refused",
-        Answer::Depends => "depends",
+        AddressVerdict::Allow => "allowed",
+        AddressVerdict::Refuse => "refused",
+        AddressVerdict::Depends => "depends",
     }
 }
 

@@ -3,8 +3,8 @@
 use super::unreachable::parsed;
 use crate::{
     compile::{
-        Answer, ChangeKind, DaemonName, Decider, Decision, Networks, Port, Server, Service, ServiceFilter,
-        diff, survey,
+        AddressVerdict, ChangeKind, DaemonName, Decider, Networks, Port, RuleDecision, ServerAddress,
+        Service, ServiceFilter, diff, survey,
     },
     evaluate::Unknown,
     evaluate::request::RuleIndex,
@@ -18,11 +18,11 @@ fn rule(rule: &RuleIndex) -> String {
     }
 }
 
-fn decision(decision: &Decision) -> String {
+fn decision(decision: &RuleDecision) -> String {
     let answer = match decision.answer {
-        Answer::Allow => "+",
-        Answer::Refuse => "-",
-        Answer::Depends => "?",
+        AddressVerdict::Allow => "+",
+        AddressVerdict::Refuse => "-",
+        AddressVerdict::Depends => "?",
     };
     let by = match &decision.by {
         Decider::Rule(by) => rule(by),
@@ -54,9 +54,9 @@ fn service(service: &Service) -> String {
         Port::Number(port) => name.push_str(&format!(":{port}")),
     }
     match &service.server {
-        Server::Any => {}
-        Server::Other(_) => name.push_str("@other"),
-        Server::In(all) => name.push_str(&format!("@{}", networks(all))),
+        ServerAddress::Any => {}
+        ServerAddress::Other(_) => name.push_str("@other"),
+        ServerAddress::In(all) => name.push_str(&format!("@{}", networks(all))),
     }
     name
 }

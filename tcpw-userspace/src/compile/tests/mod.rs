@@ -87,8 +87,8 @@ fn tables(allow: Vec<Rule>, deny: Vec<Rule>) -> Tables {
     }
 }
 
-fn input(tables: &Tables) -> Input<'_> {
-    Input {
+fn input(tables: &Tables) -> PolicySource<'_> {
+    PolicySource {
         tables,
         listeners: &[],
         exempt_networks: &[],
@@ -189,7 +189,7 @@ fn names_that_match_the_same_patterns_need_no_new_policy() {
     assert_eq!(policy.class_of(&NamesSet::new(["nginx", "sshd"])), policy.class_of(&NamesSet::new(["sshd"])));
     assert_eq!(policy.class_of(&NamesSet::new(["sshd", "daytime-stream"])), None);
     let listeners = [NamesSet::new(["sshd", "daytime-stream"])];
-    let policy = compile(&Input { listeners: &listeners, ..input(&seed) }).unwrap();
+    let policy = compile(&PolicySource { listeners: &listeners, ..input(&seed) }).unwrap();
     assert_eq!(policy.class_of(&listeners[0]), Some(1));
 }
 
@@ -202,7 +202,7 @@ fn exempt_ports_and_networks_are_never_judged() {
         "2001:db8::/32".parse().unwrap(),
     ];
     let policy =
-        compile(&Input { exempt_networks: &networks, exempt_ports: &[22], ..input(&tables) }).unwrap();
+        compile(&PolicySource { exempt_networks: &networks, exempt_ports: &[22], ..input(&tables) }).unwrap();
     assert_eq!(policy.ports, [(22, EXEMPT_PORT)]);
     let seen = |client, port| outcome(&policy, &["x"], client, "10.0.0.1", port);
     assert_eq!(seen("1.2.3.4", 22), Outcome::Exempt);

@@ -4,7 +4,7 @@ use super::{unreachable::parsed, *};
 
 fn compiled(allow: &str, deny: &str) -> Policy {
     let tables = parsed(allow, deny);
-    compile(&Input { names: Names::HostsLookedUp, unnamed_ports: &[53], ..input(&tables) }).unwrap()
+    compile(&PolicySource { names: Names::HostsLookedUp, unnamed_ports: &[53], ..input(&tables) }).unwrap()
 }
 
 macro_rules! asks {

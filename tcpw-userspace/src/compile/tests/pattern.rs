@@ -10,7 +10,7 @@ use crate::{
     compile::{
         Names,
         automaton::Glob,
-        pattern::Patterns,
+        pattern::PatternRegions,
         region::{Collector, Intervals, Regions},
         text::{self as walk, Effort},
         text_v6::text_v6,
@@ -21,7 +21,7 @@ use crate::{
 fn region(hosts: Vec<HostPattern>) -> Regions {
     let tables = tables(vec![], vec![]);
     let list = clients(hosts);
-    Patterns::new(&tables, Names::Unknown).list(&list).as_ref().clone()
+    PatternRegions::new(&tables, Names::Unknown).list(&list).as_ref().clone()
 }
 
 fn v4(intervals: &Intervals<u32>) -> Vec<String> {
@@ -126,7 +126,7 @@ fn a_user_pattern_is_tried_on_unknown() {
     ] {
         let pattern = ClientPattern { origin: origin(), user: Some(user), host: all() };
         let list = List { patterns: smallvec::smallvec![pattern], except: None };
-        assert_eq!(!Patterns::new(&tables, Names::Unknown).list(&list).is_empty(), passes, "{list:?}");
+        assert_eq!(!PatternRegions::new(&tables, Names::Unknown).list(&list).is_empty(), passes, "{list:?}");
     }
 }
 

@@ -25,7 +25,7 @@ use crate::{
         action::{Action, Write},
         attempt::Attempt,
         outbox::{Outbox, Step},
-        shared::Shared,
+        shared::SharedState,
     },
     effects,
     evaluate::request::{Banner as BannerFile, Judgement},
@@ -39,12 +39,12 @@ const HANDSHAKE: Duration = Duration::from_secs(20);
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// A banner file: the directory of the option, and the daemon.
-type File = (PathBuf, Vec<u8>);
+type BannerPath = (PathBuf, Vec<u8>);
 
 /// Files being read, banners left in the kernel, and counts of clients without one.
 #[derive(Default)]
 pub(in crate::core) struct Banners {
-    reading: HashMap<File, Reading>,
+    reading: HashMap<BannerPath, Reading>,
     reading_keys: HashSet<AttemptKey>,
     /// Attempts that went on without their banner file.
     unread: u64,
@@ -84,7 +84,7 @@ impl Banners {
     }
 
     /// An attempt needs a banner file.
-    pub(in crate::core) fn want(&mut self, mut attempt: Box<Attempt>, file: File, out: &mut Outbox) {
+    pub(in crate::core) fn want(&mut self, mut attempt: Box<Attempt>, file: BannerPath, out: &mut Outbox) {
         let now = out.now.at;
         match self.reading.get_mut(&file) {
             Some(reading) if now.saturating_duration_since(reading.since) >= PATIENCE => {
@@ -105,13 +105,13 @@ impl Banners {
     }
 
     /// A banner file was read: the attempts that wait for it go on.
-    pub(in crate::core) fn read(&mut self, file: &File, banner: &BannerFile, out: &mut Outbox) {
+    pub(in crate::core) fn read(&mut self, file: &BannerPath, banner: &BannerFile, out: &mut Outbox) {
         if let Some(reading) = self.reading.remove(file) {
             self.go_on(reading.attempts, file, banner, out);
         }
     }
 
-    fn go_on(&mut self, attempts: Vec<Attempt>, file: &File, banner: &BannerFile, out: &mut Outbox) {
+    fn go_on(&mut self, attempts: Vec<Attempt>, file: &BannerPath, banner: &BannerFile, out: &mut Outbox) {
         for mut attempt in attempts {
             if let Some(key) = attempt.key() {
                 self.reading_keys.remove(&key);
@@ -137,7 +137,7 @@ impl Banners {
         &mut self,
         (held, decision): (&Held, &Decision),
         judgement: &Judgement,
-        shared: &Shared,
+        shared: &SharedState,
         writes: &mut Vec<Write>,
         out: &mut Outbox,
     ) -> u8 {
@@ -214,7 +214,7 @@ impl Banners {
     }
 
     /// How many things are held: banner files that are read, and texts that were left.
-    pub(in crate::core) fn footprint(&self) -> [crate::core::footprint::Count; 3] {
+    pub(in crate::core) fn footprint(&self) -> [crate::core::footprint::FootprintEntry; 3] {
         [
             ("banner files", self.reading.len()),
             ("attempts that wait for a banner file", self.reading_keys.len()),

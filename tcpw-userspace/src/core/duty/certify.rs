@@ -13,14 +13,14 @@ use tcpw_common::{
 
 use super::redirect::{Redirect, address};
 use crate::{
-    certify::{Certified as Certain, Identified, LocalEnd, certify_tcp, certify_udp, udp_ports},
+    certify::{CertifiedListener as Certain, Identified, LocalEnd, certify_tcp, certify_udp, udp_ports},
     config::Mode,
     core::{
         action::Action,
         input::NamespaceSeen,
-        inventory::Known,
+        inventory::KnownListener,
         outbox::{Outbox, Step},
-        shared::{Shared, TCP, UDP},
+        shared::{SharedState, TCP, UDP},
     },
     listeners::PortSocket,
 };
@@ -55,7 +55,7 @@ impl Certify {
         namespaces: &[NamespaceSeen],
         is_all: bool,
         redirect: &mut Redirect,
-        shared: &Shared,
+        shared: &SharedState,
         out: &mut Outbox,
     ) {
         if !self.is_on {
@@ -112,7 +112,7 @@ impl Certify {
     pub(in crate::core) fn second(
         &mut self,
         (is_any_void, without): (bool, usize),
-        shared: &Shared,
+        shared: &SharedState,
         out: &mut Outbox,
     ) {
         if is_any_void {
@@ -146,7 +146,7 @@ impl Certify {
     fn places(
         &self,
         namespace: &NamespaceSeen,
-        shared: &Shared,
+        shared: &SharedState,
         boot_ns: u64,
     ) -> BTreeMap<CertifiedKey, Certified> {
         let netns = namespace.netns;
@@ -200,7 +200,7 @@ const _: () = assert!(WHOLE_NETNS == WHOLE_NAMESPACE as u32);
 
 /// How the clients of a listener are refused; `is_reset` returns whether a place is certified for resets.
 pub(in crate::core) fn on_deny(
-    known: &Known,
+    known: &KnownListener,
     mode: Mode,
     is_reset: impl Fn(&CertifiedKey) -> bool,
 ) -> &'static str {

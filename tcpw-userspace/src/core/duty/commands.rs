@@ -18,15 +18,15 @@ use tcpw_common::{
     outcome::Outcome,
 };
 
-use super::effects::Effects;
+use super::effects::HelperCommands;
 use crate::{
     core::{
         action::Write,
-        attempt::{Attempt, Purpose, attempt_key, judge_under},
-        facts::Facts,
+        attempt::{Attempt, VerdictPurpose, attempt_key, judge_under},
+        facts::AttemptFacts,
         input::Now,
         outbox::{Outbox, Step},
-        shared::{Shared, UDP},
+        shared::{SharedState, UDP},
     },
     effects::{Command, surroundings_of},
     evaluate::request::{CommandResult, Judgement, Verdict},
@@ -49,16 +49,16 @@ pub(in crate::core) struct Commands {
     asked: HashMap<u64, (Box<Attempt>, Text)>,
     by_key: HashMap<AttemptKey, u64>,
     /// An event does not have the SYN's number, nor the connection its listener.
-    answered: HashMap<FlowKey, Answered>,
+    answered: HashMap<FlowKey, AttemptAnswer>,
     /// Attempts whose command gave no result.
     undecided: u64,
 }
 
 /// The facts behind an answer to one attempt.
-struct Answered {
+struct AttemptAnswer {
     given: Now,
     generation: u32,
-    facts: Facts,
+    facts: AttemptFacts,
 }
 
 impl Commands {
@@ -69,26 +69,26 @@ impl Commands {
 
     /// The answer that decided an attempt, if a command's result was one of its facts.
     /// When it was given, on CLOCK_BOOTTIME, in nanoseconds, and the facts.
-    pub(in crate::core) fn answer(&self, decision: &Decision, now: Instant) -> Option<(u64, &Facts)> {
-        let Answered { given, generation, facts } = self.answered.get(&decision.flow())?;
+    pub(in crate::core) fn answer(&self, decision: &Decision, now: Instant) -> Option<(u64, &AttemptFacts)> {
+        let AttemptAnswer { given, generation, facts } = self.answered.get(&decision.flow())?;
         let holds =
             now.saturating_duration_since(given.at) < ANSWER_FOR && *generation == decision.generation;
         holds.then_some((given.boot_ns, facts))
     }
 
     /// The same, for the connection that the attempt became.
-    pub(in crate::core) fn take_facts(&mut self, decision: &Decision, now: Instant) -> Option<Facts> {
-        let Answered { given, facts, .. } = self.answered.remove(&decision.flow())?;
+    pub(in crate::core) fn take_facts(&mut self, decision: &Decision, now: Instant) -> Option<AttemptFacts> {
+        let AttemptAnswer { given, facts, .. } = self.answered.remove(&decision.flow())?;
         (now.saturating_duration_since(given.at) < ANSWER_FOR).then_some(facts)
     }
 
     /// Keeps what decided an attempt until it is reported.
-    pub(in crate::core) fn keep(&mut self, decision: &Decision, facts: Facts, now: Now) {
+    pub(in crate::core) fn keep(&mut self, decision: &Decision, facts: AttemptFacts, now: Now) {
         if self.answered.len() >= MOST_KEPT {
             self.answered.retain(|_, it| now.at.saturating_duration_since(it.given.at) < ANSWER_FOR);
         }
         if self.answered.len() < MOST_KEPT {
-            let answered = Answered { given: now, generation: decision.generation, facts };
+            let answered = AttemptAnswer { given: now, generation: decision.generation, facts };
             self.answered.insert(decision.flow(), answered);
         }
     }
@@ -100,11 +100,11 @@ impl Commands {
         mut attempt: Box<Attempt>,
         command: Text,
         judgement: &Judgement,
-        effects: &mut Effects,
-        shared: &Shared,
+        effects: &mut HelperCommands,
+        shared: &SharedState,
         out: &mut Outbox,
     ) {
-        if shared.is_audit() || matches!(attempt.purpose, Purpose::Live(_)) {
+        if shared.is_audit() || matches!(attempt.purpose, VerdictPurpose::Live(_)) {
             attempt.facts.end(command, CommandResult::Exited(0));
             return out.step(Step::Judge(attempt));
         }
@@ -123,7 +123,13 @@ impl Commands {
 
     /// The result of the command will never be known. A client whose SYN is held retries; an established
     /// connection is refused if success or failure of the command would refuse it.
-    fn undecided(&mut self, mut attempt: Box<Attempt>, command: Text, shared: &Shared, out: &mut Outbox) {
+    fn undecided(
+        &mut self,
+        mut attempt: Box<Attempt>,
+        command: Text,
+        shared: &SharedState,
+        out: &mut Outbox,
+    ) {
         self.undecided += 1;
         if !attempt.is_connection() {
             return;
@@ -142,7 +148,7 @@ impl Commands {
     pub(in crate::core) fn ended(
         &mut self,
         ended: Vec<(u64, Option<CommandResult>)>,
-        shared: &Shared,
+        shared: &SharedState,
         out: &mut Outbox,
     ) {
         for (number, result) in ended {
@@ -194,7 +200,7 @@ impl Commands {
     }
 
     /// How many things are held: attempts whose command runs.
-    pub(in crate::core) fn footprint(&self) -> [crate::core::footprint::Count; 2] {
+    pub(in crate::core) fn footprint(&self) -> [crate::core::footprint::FootprintEntry; 2] {
         [("attempts that wait for a command", self.asked.len()), ("commands by key", self.by_key.len())]
     }
 

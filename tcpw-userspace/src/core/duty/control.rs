@@ -13,11 +13,11 @@ use crate::{
     control::{LiveAnswer, LiveLookup, LiveQuestion, Response},
     core::{
         action::Action,
-        attempt::{Attempt, Purpose},
-        facts::{Facts, Learnt},
+        attempt::{Attempt, VerdictPurpose},
+        facts::{AttemptFacts, Learnt},
         judge,
         outbox::{Outbox, Step},
-        shared::{Shared, TCP},
+        shared::{SharedState, TCP},
     },
     evaluate::{
         quoted_bytes,
@@ -48,7 +48,7 @@ impl Control {
         &mut self,
         request: u64,
         question: &LiveQuestion,
-        shared: &Shared,
+        shared: &SharedState,
         out: &mut Outbox,
     ) {
         let port = question.port.or_else(|| question.daemon.parse().ok());
@@ -97,8 +97,8 @@ impl Control {
             names: names.clone(),
         };
         let is_open = !live.is_exempt && !shared.is_unnamed(server_port);
-        let facts = if is_open { Facts::default() } else { Facts::unknown() };
-        let purpose = Purpose::Live(Box::new(live));
+        let facts = if is_open { AttemptFacts::default() } else { AttemptFacts::unknown() };
+        let purpose = VerdictPurpose::Live(Box::new(live));
         out.step(Step::Judge(Box::new(Attempt { decision, names, facts, purpose, number: None })));
     }
 
@@ -107,10 +107,10 @@ impl Control {
         &self,
         attempt: &Attempt,
         judgement: &Judgement,
-        shared: &Shared,
+        shared: &SharedState,
         out: &mut Outbox,
     ) {
-        let Purpose::Live(live) = &attempt.purpose else { return };
+        let VerdictPurpose::Live(live) = &attempt.purpose else { return };
         let Some(current) = shared.policies.current.as_ref() else { return no_policy(live, out) };
         let tables = current.rules.tables();
         let Attempt { decision, facts, .. } = attempt;
@@ -125,7 +125,7 @@ impl Control {
         let answer = LiveAnswer {
             verdict: verdict.into(),
             via: if live.is_exempt { "exempt" } else { cases::via(judgement.reason) }.into(),
-            matched: cases::Matched::of(tables, judgement.rule.filter(|_| !live.is_exempt)).to_string(),
+            matched: cases::MatchedRule::of(tables, judgement.rule.filter(|_| !live.is_exempt)).to_string(),
             file: origin.map(|origin| origin.path.display().to_string()),
             line: origin.map(|origin| origin.line),
             client: judge::host_text(decision, facts, Some(judgement)),
@@ -141,7 +141,7 @@ impl Control {
 
     /// A request for a verdict cannot be answered.
     pub(in crate::core) fn abandoned(&self, attempt: &Attempt, out: &mut Outbox) {
-        if let Purpose::Live(live) = &attempt.purpose {
+        if let VerdictPurpose::Live(live) = &attempt.purpose {
             no_policy(live, out);
         }
     }

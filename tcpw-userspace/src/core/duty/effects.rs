@@ -20,7 +20,7 @@ use crate::{
         action::{Action, HelperAction},
         input::HelperSaid,
         outbox::Outbox,
-        shared::Shared,
+        shared::SharedState,
     },
     effects::{
         Command, Serving, Settings,
@@ -49,7 +49,7 @@ const MAX_LINES: usize = 20;
 pub(in crate::core) type Ended = Vec<(u64, Option<CommandResult>)>;
 
 /// Commands the helper runs, and those that wait for it.
-pub(in crate::core) struct Effects {
+pub(in crate::core) struct HelperCommands {
     settings: Settings,
     limits: Limits,
     waiting: VecDeque<Order>,
@@ -92,7 +92,7 @@ struct RunningHelper {
     is_ready: bool,
 }
 
-impl Effects {
+impl HelperCommands {
     /// No helper is running.
     pub(in crate::core) fn new(settings: Settings, now: Instant) -> Self {
         Self {
@@ -116,7 +116,7 @@ impl Effects {
 
     /// A policy is in force: the helper is started before the first of its commands is wanted; where there
     /// are none, it is not.
-    pub(in crate::core) fn policy_in_force(&mut self, shared: &Shared, out: &mut Outbox) {
+    pub(in crate::core) fn policy_in_force(&mut self, shared: &SharedState, out: &mut Outbox) {
         if shared.is_audit() {
             return;
         }
@@ -393,7 +393,7 @@ impl Effects {
     }
 
     /// How many things are held: commands.
-    pub(in crate::core) fn footprint(&self) -> [crate::core::footprint::Count; 4] {
+    pub(in crate::core) fn footprint(&self) -> [crate::core::footprint::FootprintEntry; 4] {
         [
             ("commands that wait", self.waiting.len()),
             ("commands that run", self.running.len()),

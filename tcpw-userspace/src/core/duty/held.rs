@@ -20,15 +20,17 @@ use tcpw_common::{
     user::UserDecides,
 };
 
-use super::{banners::Banners, commands::Commands, effects::marks, listeners::Listeners, lookups::Lookups};
+use super::{
+    banners::Banners, commands::Commands, effects::marks, listeners::Listeners, lookups::AttemptLookups,
+};
 use crate::{
     core::{
         action::{Action, Reinject, Write},
-        attempt::{Attempt, Purpose, answer_key, attempt_key},
-        facts::Facts,
+        attempt::{Attempt, VerdictPurpose, answer_key, attempt_key},
+        facts::AttemptFacts,
         lookup::UserWanted,
         outbox::{Outbox, Step},
-        shared::{Shared, UDP},
+        shared::{SharedState, UDP},
     },
     evaluate::request::{Judgement, Verdict},
     events::{Decision, decision_of_held},
@@ -49,7 +51,7 @@ const ANSWER_AT_LEAST: Duration = Duration::from_secs(5);
 
 /// Packets that wait, and those that were re-injected.
 #[derive(Default)]
-pub(in crate::core) struct Held {
+pub(in crate::core) struct HeldPackets {
     /// By the cookie of their listener, which is not identified yet.
     by_listener: HashMap<u64, Vec<(Instant, HeldPacket)>>,
     count: usize,
@@ -72,18 +74,18 @@ pub(in crate::core) struct Held {
 
 /// Facts of other duties that an answer needs.
 pub(in crate::core) struct Others<'a> {
-    pub(in crate::core) lookups: &'a mut Lookups,
+    pub(in crate::core) lookups: &'a mut AttemptLookups,
     pub(in crate::core) commands: &'a mut Commands,
     pub(in crate::core) banners: &'a mut Banners,
 }
 
-impl Held {
+impl HeldPackets {
     /// One held packet.
     pub(in crate::core) fn take(
         &mut self,
         held: &HeldPacket,
         others: &mut Others<'_>,
-        shared: &Shared,
+        shared: &SharedState,
         out: &mut Outbox,
     ) {
         let Some(decision) = decision_of_held(held) else {
@@ -109,7 +111,7 @@ impl Held {
         decision: &Decision,
         names: &NamesSet,
         others: &mut Others<'_>,
-        shared: &Shared,
+        shared: &SharedState,
         out: &mut Outbox,
     ) {
         if shared.is_audit() {
@@ -135,7 +137,7 @@ impl Held {
         &mut self,
         (is_all, began, listeners): (bool, Instant, &Listeners),
         others: &mut Others<'_>,
-        shared: &Shared,
+        shared: &SharedState,
         out: &mut Outbox,
     ) {
         let ready: Vec<u64> = self
@@ -169,7 +171,7 @@ impl Held {
 
     /// No process holds the socket, as far as can be seen: from here on it is judged by the names its process name
     /// stands for.
-    fn name_by_process(&mut self, cookie: u64, shared: &Shared, out: &mut Outbox) {
+    fn name_by_process(&mut self, cookie: u64, shared: &SharedState, out: &mut Outbox) {
         let first = self.by_listener.get(&cookie).and_then(|packets| packets.first());
         let Some(event) = first.map(|(_, held)| held.event) else { return };
         // The process name of an unprivileged process is not trusted.
@@ -184,7 +186,7 @@ impl Held {
         out.write(Write::NameListener { cookie, tag });
     }
 
-    fn release_all(&mut self, cookie: u64, others: &mut Others<'_>, shared: &Shared, out: &mut Outbox) {
+    fn release_all(&mut self, cookie: u64, others: &mut Others<'_>, shared: &SharedState, out: &mut Outbox) {
         let packets = self.by_listener.remove(&cookie).unwrap_or_default();
         self.count -= packets.len();
         let names = shared.inventory.get(cookie).map(|known| known.names.clone()).unwrap_or_default();
@@ -204,11 +206,11 @@ impl Held {
         judgement: &Judgement,
         user: Option<UserWanted>,
         others: &mut Others<'_>,
-        shared: &Shared,
+        shared: &SharedState,
         out: &mut Outbox,
     ) {
         let Attempt { decision, names, mut facts, purpose, number } = attempt;
-        let Purpose::Held(held) = purpose else { return };
+        let VerdictPurpose::Held(held) = purpose else { return };
         if shared.is_audit() {
             // It has passed.
             if judgement.verdict == Verdict::Refuse && self.is_news(&decision, out.now.at) {
@@ -224,7 +226,7 @@ impl Held {
         }
         if user.is_none() && needs_text(&decision, judgement, &facts) {
             facts.show_banners();
-            let purpose = Purpose::Held(held);
+            let purpose = VerdictPurpose::Held(held);
             return out.step(Step::Judge(Box::new(Attempt { decision, names, facts, purpose, number })));
         }
         self.answer((&held, &decision), judgement, (facts, user), others, shared, out);
@@ -235,9 +237,9 @@ impl Held {
         &mut self,
         (held, decision): (&HeldPacket, &Decision),
         judgement: &Judgement,
-        (mut facts, user): (Facts, Option<UserWanted>),
+        (mut facts, user): (AttemptFacts, Option<UserWanted>),
         others: &mut Others<'_>,
-        shared: &Shared,
+        shared: &SharedState,
         out: &mut Outbox,
     ) {
         let outcome = match judgement.verdict {
@@ -298,7 +300,7 @@ impl Held {
         held: &HeldPacket,
         decision: &Decision,
         writes: Vec<Write>,
-        shared: &Shared,
+        shared: &SharedState,
         out: &mut Outbox,
     ) {
         let key = (attempt_key(held, decision), held.event.kind, decision.generation);
@@ -363,7 +365,7 @@ impl Held {
     /// The rules that an attempt is to be judged by are not known any more: the policy in force holds its client's next
     /// packet.
     pub(in crate::core) fn abandoned(&mut self, attempt: &Attempt) {
-        self.abandoned += u64::from(matches!(attempt.purpose, Purpose::Held(_)));
+        self.abandoned += u64::from(matches!(attempt.purpose, VerdictPurpose::Held(_)));
     }
 
     /// Whether an attempt was not reported before: over UDP each datagram is held, but only the first is reported.
@@ -402,7 +404,7 @@ impl Held {
     }
 
     /// How many things are held: packets that wait, and their listeners.
-    pub(in crate::core) fn footprint(&self) -> [crate::core::footprint::Count; 2] {
+    pub(in crate::core) fn footprint(&self) -> [crate::core::footprint::FootprintEntry; 2] {
         [("held packets", self.count), ("listeners that are looked for", self.by_listener.len())]
     }
 }
@@ -413,7 +415,7 @@ fn decide(
     decision: &Decision,
     names: &NamesSet,
     others: &mut Others<'_>,
-    shared: &Shared,
+    shared: &SharedState,
     out: &mut Outbox,
 ) {
     let key = attempt_key(held, decision);
@@ -423,23 +425,27 @@ fn decide(
     {
         return;
     }
-    let facts = if shared.is_unnamed(decision.server_port) { Facts::unknown() } else { Facts::default() };
+    let facts = if shared.is_unnamed(decision.server_port) {
+        AttemptFacts::unknown()
+    } else {
+        AttemptFacts::default()
+    };
     out.step(Step::Judge(Box::new(Attempt {
         decision: *decision,
         names: names.clone(),
         facts,
-        purpose: Purpose::Held(Box::new(*held)),
+        purpose: VerdictPurpose::Held(Box::new(*held)),
         number: None,
     })));
 }
 
 /// Whether the policy that asked is the one in force.
-fn is_in_force(shared: &Shared, decision: &Decision) -> bool {
+fn is_in_force(shared: &SharedState, decision: &Decision) -> bool {
     shared.policies.generation() == Some(decision.generation)
 }
 
 /// Whether an allowed client gets a banner that was not read yet.
-fn needs_text(decision: &Decision, judgement: &Judgement, facts: &Facts) -> bool {
+fn needs_text(decision: &Decision, judgement: &Judgement, facts: &AttemptFacts) -> bool {
     decision.protocol != UDP && marks(judgement) & BANNER != 0 && !facts.shows_banners()
 }
 

@@ -11,7 +11,7 @@ use std::{
 };
 
 use crate::{
-    core::{action::Action, outbox::Outbox, shared::Shared},
+    core::{action::Action, outbox::Outbox, shared::SharedState},
     events::Decision,
 };
 
@@ -36,7 +36,7 @@ impl Keepalive {
         &mut self,
         decision: &Decision,
         socket: u64,
-        shared: &Shared,
+        shared: &SharedState,
         out: &mut Outbox,
     ) {
         let place = (decision.netns, shared.residents(decision.netns, decision.pid));
@@ -58,7 +58,7 @@ impl Keepalive {
     }
 
     /// How many things are held: sockets that want the option.
-    pub(in crate::core) fn footprint(&self) -> [crate::core::footprint::Count; 1] {
+    pub(in crate::core) fn footprint(&self) -> [crate::core::footprint::FootprintEntry; 1] {
         [("sockets that want SO_KEEPALIVE", self.wanted.len())]
     }
 

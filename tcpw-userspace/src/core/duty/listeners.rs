@@ -20,10 +20,10 @@ use crate::{
     core::{
         action::{Action, TagOrder},
         input::{NamespaceSeen, Scanned, Seen, Tagged},
-        inventory::Known,
+        inventory::KnownListener,
         outbox::{Outbox, Step},
         problems::ProblemSource,
-        shared::{Shared, TCP, UDP},
+        shared::{SharedState, TCP, UDP},
     },
     listeners::Doubt,
     names::NamesSet,
@@ -56,7 +56,7 @@ struct InWork {
 
 impl Listeners {
     /// The first scan, before any policy is in force: it only collects names.
-    pub(in crate::core) fn learn_names(&mut self, scanned: &Scanned, shared: &mut Shared) {
+    pub(in crate::core) fn learn_names(&mut self, scanned: &Scanned, shared: &mut SharedState) {
         for seen in scanned.listeners.iter().filter(|seen| is_service(seen, scanned.marks_bound)) {
             if self.unproven.may_add(seen) {
                 shared.inventory.learn(&seen.names);
@@ -69,7 +69,7 @@ impl Listeners {
         &mut self,
         scanned: Scanned,
         (certify, redirect, scans, users): (&mut Certify, &Redirect, &mut Scans, &Users),
-        shared: &mut Shared,
+        shared: &mut SharedState,
         out: &mut Outbox,
     ) {
         let is_all = scans.finished(&scanned, out);
@@ -102,10 +102,10 @@ impl Listeners {
                 ));
                 continue;
             }
-            let is_known = |names: &NamesSet, shared: &Shared| {
+            let is_known = |names: &NamesSet, shared: &SharedState| {
                 shared.inventory.knows(names) || in_work.names.contains_key(&names.id())
             };
-            let class_of = |names: &NamesSet, shared: &Shared| {
+            let class_of = |names: &NamesSet, shared: &SharedState| {
                 shared.policies.current.as_ref().map(|current| current.policy.class_of(names))
             };
             if !is_known(&seen.names, shared)
@@ -145,7 +145,7 @@ impl Listeners {
         &mut self,
         tagged: &Tagged,
         (certify, redirect, scans): (&mut Certify, &mut Redirect, &mut Scans),
-        shared: &mut Shared,
+        shared: &mut SharedState,
         out: &mut Outbox,
     ) {
         let Some(in_work) = self.scan.take() else { return };
@@ -173,7 +173,7 @@ impl Listeners {
                     seen.local, seen.ident, seen.pid
                 ));
             }
-            shared.inventory.add(seen.cookie, Known::new(seen, untagged));
+            shared.inventory.add(seen.cookie, KnownListener::new(seen, untagged));
         }
         self.want(unknown, out);
         certify.certify(&in_work.namespaces, in_work.is_all, redirect, shared, out);
@@ -213,14 +213,19 @@ impl Listeners {
     }
 
     /// Every names-set that the next policy must contain.
-    pub(in crate::core) fn names_sets(&self, shared: &Shared) -> Vec<NamesSet> {
+    pub(in crate::core) fn names_sets(&self, shared: &SharedState) -> Vec<NamesSet> {
         let mut all = shared.inventory.names_sets();
         all.extend(self.wanted.iter().filter(|set| !shared.inventory.knows(set)).cloned());
         all
     }
 
     /// A policy that knows these names is in force: the listeners that waited for it are scanned again.
-    pub(in crate::core) fn names_known(&mut self, known: &[NamesSet], shared: &mut Shared, out: &mut Outbox) {
+    pub(in crate::core) fn names_known(
+        &mut self,
+        known: &[NamesSet],
+        shared: &mut SharedState,
+        out: &mut Outbox,
+    ) {
         for set in known {
             shared.inventory.learn(set);
         }
@@ -238,7 +243,12 @@ impl Listeners {
     }
 
     /// The policy could not be compiled with the missing names.
-    pub(in crate::core) fn names_not_taken(&mut self, reason: &str, shared: &mut Shared, out: &mut Outbox) {
+    pub(in crate::core) fn names_not_taken(
+        &mut self,
+        reason: &str,
+        shared: &mut SharedState,
+        out: &mut Outbox,
+    ) {
         self.waiting.clear();
         for set in std::mem::take(&mut self.wanted) {
             self.not_taken.insert(set.id());
@@ -254,7 +264,7 @@ impl Listeners {
 }
 
 /// Another names-set with the same id.
-fn clash<'a>(names: &NamesSet, in_work: &'a InWork, shared: &'a Shared) -> Option<&'a NamesSet> {
+fn clash<'a>(names: &NamesSet, in_work: &'a InWork, shared: &'a SharedState) -> Option<&'a NamesSet> {
     let other = in_work.names.get(&names.id()).filter(|other| *other != names);
     other.or_else(|| shared.inventory.clash(names))
 }
@@ -296,7 +306,7 @@ pub(in crate::core) fn is_service(seen: &Seen, marks_bound: bool) -> bool {
 }
 
 /// Whether the tag of a listener differs from the one to be written.
-fn is_news(seen: &Seen, shared: &Shared) -> bool {
+fn is_news(seen: &Seen, shared: &SharedState) -> bool {
     if !seen.is_shown || !is_taggable(seen.protocol) {
         return shared.inventory.get(seen.cookie).is_none_or(|known| known.names != seen.names);
     }
@@ -305,7 +315,7 @@ fn is_news(seen: &Seen, shared: &Shared) -> bool {
 }
 
 /// Forgets listeners that a full scan did not find.
-fn forget_others(scanned: &Scanned, users: &Users, shared: &mut Shared, out: &mut Outbox) {
+fn forget_others(scanned: &Scanned, users: &Users, shared: &mut SharedState, out: &mut Outbox) {
     let cookies: HashSet<u64> = scanned.listeners.iter().map(|seen| seen.cookie).collect();
     shared.inventory.keep_only(&cookies);
     let in_use = shared.inventory.iter().map(|(_, known)| known.netns).chain(users.namespaces());

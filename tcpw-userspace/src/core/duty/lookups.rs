@@ -20,24 +20,24 @@ use crate::{
     config::Resolve,
     core::{
         action::Action,
-        answered::Answered,
-        attempt::{Attempt, Purpose, answer_key},
-        facts::{Facts, Learnt},
-        footprint::Count as Footprint,
+        answer_facts::AnswerFacts,
+        attempt::{Attempt, VerdictPurpose, answer_key},
+        facts::{AttemptFacts, Learnt},
+        footprint::FootprintEntry as Footprint,
         input::Now,
         lookup::Question,
         outbox::{Outbox, Step},
-        shared::Shared,
+        shared::SharedState,
     },
     events::Decision,
-    resolve::{Cache, Found, Kept},
+    resolve::{CachedValue, ExpiringCache, Found},
 };
 
 /// Most attempts of one source (an IPv4 address, an IPv6 /64) that wait at once.
 const MOST_OF_A_SOURCE: usize = 256;
 
 /// Attempts that wait, and the facts behind answers that were given.
-pub(in crate::core) struct Lookups {
+pub(in crate::core) struct AttemptLookups {
     settings: Resolve,
     number: u64,
     attempts: HashMap<u64, (Box<Attempt>, Question)>,
@@ -46,22 +46,22 @@ pub(in crate::core) struct Lookups {
     by_source: HashMap<Address, usize>,
     /// Oldest first; attempts that were decided since are skipped.
     deadlines: VecDeque<(Instant, u64)>,
-    answered: Answered,
-    queue: Queue,
-    counts: LookupCounts,
-    said: LookupCounts,
+    answer_facts: AnswerFacts,
+    queue: LookupQueue,
+    counts: LookupLosses,
+    said: LookupLosses,
 }
 
 /// Counts since the start.
 #[derive(Clone, Copy, Debug, Default)]
-struct LookupCounts {
+struct LookupLosses {
     /// Attempts not held because too many waited.
     dropped: u64,
     /// Attempts whose names did not come in time.
     given_up: u64,
 }
 
-impl Lookups {
+impl AttemptLookups {
     pub(in crate::core) fn new(settings: &Resolve) -> Self {
         Self {
             settings: settings.clone(),
@@ -71,10 +71,10 @@ impl Lookups {
             by_question: HashMap::new(),
             by_source: HashMap::new(),
             deadlines: VecDeque::new(),
-            answered: Answered::new(settings.kept),
-            queue: Queue::new(settings),
-            counts: LookupCounts::default(),
-            said: LookupCounts::default(),
+            answer_facts: AnswerFacts::new(settings.kept),
+            queue: LookupQueue::new(settings),
+            counts: LookupLosses::default(),
+            said: LookupLosses::default(),
         }
     }
 
@@ -84,35 +84,41 @@ impl Lookups {
     }
 
     /// The facts that may have decided an attempt, the likeliest first.
-    pub(in crate::core) fn facts_of(&self, decision: &Decision, now: Instant) -> Vec<&Facts> {
-        self.answered.facts_at(&answer_key(decision), decision.time_ns, now)
+    pub(in crate::core) fn facts_of(&self, decision: &Decision, now: Instant) -> Vec<&AttemptFacts> {
+        self.answer_facts.facts_at(&answer_key(decision), decision.time_ns, now)
     }
 
     /// When the answer that decided an attempt was given, on CLOCK_BOOTTIME, in nanoseconds.
     pub(in crate::core) fn answered_ns(&self, decision: &Decision, now: Instant) -> Option<u64> {
-        self.answered.given_ns(&answer_key(decision), decision.time_ns, now)
+        self.answer_facts.given_ns(&answer_key(decision), decision.time_ns, now)
     }
 
     /// Whether an answer to all attempts of a key may still be in the kernel.
     pub(in crate::core) fn has_answered(&self, key: &AnswerKey, now: Instant) -> bool {
-        self.answered.has(key, now)
+        self.answer_facts.has(key, now)
     }
 
     /// Keeps the facts behind an answer.
-    pub(in crate::core) fn remember(&mut self, key: AnswerKey, facts: Facts, now: Now, holds: Duration) {
-        self.answered.keep(key, facts, now, holds);
+    pub(in crate::core) fn remember(
+        &mut self,
+        key: AnswerKey,
+        facts: AttemptFacts,
+        now: Now,
+        holds: Duration,
+    ) {
+        self.answer_facts.keep(key, facts, now, holds);
     }
 
     /// Whether the facts of every answer in force are kept here.
     pub(in crate::core) fn is_complete(&self) -> bool {
-        self.answered.is_complete()
+        self.answer_facts.is_complete()
     }
 
     /// Whether an attempt already waits: its client has retransmitted the SYN, which replaces the held packet.
     pub(in crate::core) fn repeats(&mut self, key: &AttemptKey, held: &Held) -> bool {
         let waiting = self.by_key.get(key).and_then(|number| self.attempts.get_mut(number));
         if let Some((attempt, _)) = waiting
-            && let Purpose::Held(before) = &mut attempt.purpose
+            && let VerdictPurpose::Held(before) = &mut attempt.purpose
         {
             **before = *held;
             return true;
@@ -170,8 +176,8 @@ impl Lookups {
     }
 
     /// Reports the attempts that a bound dropped or a time limit ended.
-    pub(in crate::core) fn second(&mut self, shared: &Shared, out: &mut Outbox) {
-        let LookupCounts { dropped, given_up } = self.counts;
+    pub(in crate::core) fn second(&mut self, shared: &SharedState, out: &mut Outbox) {
+        let LookupLosses { dropped, given_up } = self.counts;
         let before = std::mem::replace(&mut self.said, self.counts);
         if dropped > before.dropped {
             out.warn(format!(
@@ -305,11 +311,11 @@ impl Lookups {
 }
 
 /// Look-ups that run or wait, and the answers of earlier ones.
-struct Queue {
+struct LookupQueue {
     at_once: usize,
     found_for: Duration,
     not_found_for: Duration,
-    cache: Cache<Question, Found>,
+    cache: ExpiringCache<Question, Found>,
     /// Questions without an answer; and since when each is being looked up.
     open: HashMap<Question, Option<Instant>>,
     queue: VecDeque<Question>,
@@ -319,13 +325,13 @@ struct Queue {
     failed: u64,
 }
 
-impl Queue {
+impl LookupQueue {
     fn new(settings: &Resolve) -> Self {
         Self {
             at_once: settings.at_once,
             found_for: settings.found_for,
             not_found_for: settings.not_found_for,
-            cache: Cache::new(settings.kept),
+            cache: ExpiringCache::new(settings.kept),
             open: HashMap::new(),
             queue: VecDeque::new(),
             running: 0,
@@ -336,7 +342,7 @@ impl Queue {
     }
 
     /// Answers that are kept.
-    fn remembered(&mut self, question: &Question, now: Instant) -> Option<&Kept<Found>> {
+    fn remembered(&mut self, question: &Question, now: Instant) -> Option<&CachedValue<Found>> {
         let kept = self.cache.at(question, now);
         self.remembered += u64::from(kept.is_some());
         kept
@@ -364,7 +370,7 @@ impl Queue {
         question: &Question,
         found: Option<Found>,
         out: &mut Outbox,
-    ) -> Option<(Kept<Found>, Duration)> {
+    ) -> Option<(CachedValue<Found>, Duration)> {
         let now = out.now.at;
         self.running = self.running.saturating_sub(1);
         let began = self.open.remove(question).flatten();
@@ -375,7 +381,7 @@ impl Queue {
             return None;
         };
         let holds = if found.is_something() { self.found_for } else { self.not_found_for };
-        let kept = Kept { value: found, since: now, until: now + holds };
+        let kept = CachedValue { value: found, since: now, until: now + holds };
         self.cache.keep(question.clone(), kept.value.clone(), kept.since, kept.until);
         self.start(out);
         Some((kept, began.map(|began| now.saturating_duration_since(began)).unwrap_or_default()))

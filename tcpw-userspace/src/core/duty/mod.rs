@@ -1,7 +1,7 @@
 //! The duties of the core, a file each: its state, its deadline, its counters.
 //!
 //! Invariant: a duty passes work to another as a [`Step`](super::outbox::Step), never by a call; all state of
-//! others that it reads is in [`Shared`](super::shared::Shared).
+//! others that it reads is in [`SharedState`](super::shared::SharedState).
 
 pub(super) mod banners;
 pub(super) mod certify;

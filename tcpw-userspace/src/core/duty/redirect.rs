@@ -21,19 +21,19 @@ use tcpw_common::{
 
 use super::{
     certify::Certify,
-    effects::{Effects, marks},
-    lookups::Lookups,
-    report::{Report, facts_behind, finished},
+    effects::{HelperCommands, marks},
+    lookups::AttemptLookups,
+    report::{AttemptRecords, facts_behind, finished},
 };
 use crate::{
     compile,
     core::{
         action::Action,
-        attempt::{Attempt, Purpose},
-        facts::Facts,
+        attempt::{Attempt, VerdictPurpose},
+        facts::AttemptFacts,
         input::Arrived,
         outbox::{Finished, Outbox, Step},
-        shared::{Shared, TCP},
+        shared::{SharedState, TCP},
     },
     effects,
     evaluate::{
@@ -97,7 +97,7 @@ impl Redirect {
     }
 
     /// A policy is in force: the flags of the certified places may change.
-    pub(in crate::core) fn policy_in_force(&mut self, shared: &Shared, out: &mut Outbox) {
+    pub(in crate::core) fn policy_in_force(&mut self, shared: &SharedState, out: &mut Outbox) {
         let is_on = shared.redirects();
         if std::mem::replace(&mut self.is_on, is_on) != is_on {
             out.step(Step::LookAtAll);
@@ -161,8 +161,8 @@ impl Redirect {
     pub(in crate::core) fn announced(
         &mut self,
         decision: &Decision,
-        (lookups, report): (&mut Lookups, &mut Report),
-        shared: &Shared,
+        (lookups, report): (&mut AttemptLookups, &mut AttemptRecords),
+        shared: &SharedState,
         out: &mut Outbox,
     ) {
         let flow = decision.flow();
@@ -180,8 +180,8 @@ impl Redirect {
     pub(in crate::core) fn arrived(
         &mut self,
         arrived: Arrived,
-        (lookups, report): (&mut Lookups, &mut Report),
-        shared: &Shared,
+        (lookups, report): (&mut AttemptLookups, &mut AttemptRecords),
+        shared: &SharedState,
         out: &mut Outbox,
     ) {
         let flow = flow_of_arrived(&arrived);
@@ -213,7 +213,7 @@ impl Redirect {
 
     /// The rules that redirected a connection are no longer known.
     pub(in crate::core) fn abandoned(&mut self, attempt: &Attempt, out: &mut Outbox) {
-        if let Purpose::Redirected(redirected) = &attempt.purpose {
+        if let VerdictPurpose::Redirected(redirected) = &attempt.purpose {
             self.abort(**redirected, out);
         }
     }
@@ -228,13 +228,13 @@ impl Redirect {
         &mut self,
         redirected: Redirected,
         decision: &Decision,
-        lookups: &Lookups,
-        shared: &Shared,
+        lookups: &AttemptLookups,
+        shared: &SharedState,
         out: &mut Outbox,
     ) {
         self.is_done(decision.flow(), out.now.at);
         let mut facts = if shared.is_unnamed(decision.server_port) {
-            Facts::unknown()
+            AttemptFacts::unknown()
         } else {
             facts_behind(decision, &shared.names_of(decision.names), lookups, shared, out)
         };
@@ -243,7 +243,7 @@ impl Redirect {
             decision: *decision,
             names: shared.names_of(decision.names),
             facts,
-            purpose: Purpose::Redirected(Box::new(redirected)),
+            purpose: VerdictPurpose::Redirected(Box::new(redirected)),
             number: None,
         })));
     }
@@ -253,12 +253,12 @@ impl Redirect {
         &mut self,
         attempt: Attempt,
         judgement: &Judgement,
-        (report, helper, lookups): (&mut Report, &mut Effects, &Lookups),
-        shared: &Shared,
+        (report, helper, lookups): (&mut AttemptRecords, &mut HelperCommands, &AttemptLookups),
+        shared: &SharedState,
         out: &mut Outbox,
     ) {
         let Attempt { decision, names, facts, purpose, .. } = attempt;
-        let Purpose::Redirected(redirected) = purpose else { return };
+        let VerdictPurpose::Redirected(redirected) = purpose else { return };
         let refused = Decision { fate: Fate::Refused, ..decision };
         if decision.generation != 0 && facts.is_empty() {
             report.check(&refused, &names, judgement, (false, lookups), out);
@@ -294,8 +294,8 @@ impl Redirect {
     pub(in crate::core) fn second(
         &mut self,
         turned_away: u64,
-        (lookups, report, certify): (&mut Lookups, &mut Report, &Certify),
-        shared: &Shared,
+        (lookups, report, certify): (&mut AttemptLookups, &mut AttemptRecords, &Certify),
+        shared: &SharedState,
         out: &mut Outbox,
     ) {
         let now = out.now.at;
@@ -348,7 +348,7 @@ impl Redirect {
     }
 
     /// How many things are held: halves of redirected attempts, and connections.
-    pub(in crate::core) fn footprint(&self) -> [crate::core::footprint::Count; 4] {
+    pub(in crate::core) fn footprint(&self) -> [crate::core::footprint::FootprintEntry; 4] {
         [
             ("redirected attempts", self.expected.len() + self.late.len()),
             ("redirected connections", self.arrived.len()),
@@ -391,7 +391,7 @@ impl Redirect {
 pub(in crate::core) fn is_sure_to_redirect(
     decision: &Decision,
     judgement: &Judgement,
-    shared: &Shared,
+    shared: &SharedState,
 ) -> bool {
     let (Some(rule), Some(rules)) = (judgement.rule, shared.policies.rules_of(decision.generation)) else {
         return false;

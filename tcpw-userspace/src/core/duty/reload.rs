@@ -21,7 +21,7 @@ use crate::{
         outbox::{Outbox, Step},
         policies::{InForce, Prepared, Rules},
         problems::ProblemSource,
-        shared::Shared,
+        shared::SharedState,
     },
     names::NamesSet,
     parse::{diagnostic::Severity, text::Texts},
@@ -51,12 +51,12 @@ pub(in crate::core) struct Reload {
     /// The files changed, and are being read.
     reading_since: Option<Instant>,
     /// Waits until the kernel can make connections wait for their user.
-    readying: Option<Job>,
-    filling: Option<Job>,
+    readying: Option<ReloadJob>,
+    filling: Option<ReloadJob>,
     /// Filled next; a later one takes its place.
-    next: Option<Job>,
+    next: Option<ReloadJob>,
     /// Filled and being switched to, with its policy.
-    flipping: Option<(Job, Box<Filled>)>,
+    flipping: Option<(ReloadJob, Box<Filled>)>,
     /// In force, until no evaluation of the one before is left.
     settling: Option<(u32, Instant, bool)>,
     missing_before: Option<[bool; 2]>,
@@ -70,7 +70,7 @@ struct Parsing {
 
 /// Rules to compile and fill into a slot.
 #[derive(Clone)]
-struct Job {
+struct ReloadJob {
     number: u64,
     began: Instant,
     rules: Rules,
@@ -94,7 +94,7 @@ impl Reload {
     }
 
     /// The files are not followed at present; that is tried again.
-    pub(in crate::core) fn not_followed(&mut self, reason: &str, shared: &mut Shared, out: &mut Outbox) {
+    pub(in crate::core) fn not_followed(&mut self, reason: &str, shared: &mut SharedState, out: &mut Outbox) {
         self.reading_since = None;
         let problem =
             format!("edits of the files are not noticed at present, which is tried again: {reason}");
@@ -103,7 +103,7 @@ impl Reload {
     }
 
     /// The files were read.
-    pub(in crate::core) fn read(&mut self, texts: Texts, shared: &mut Shared, out: &mut Outbox) {
+    pub(in crate::core) fn read(&mut self, texts: Texts, shared: &mut SharedState, out: &mut Outbox) {
         if shared.problems.clear(ProblemSource::Following) {
             out.info("edits of the files are noticed again");
         }
@@ -132,7 +132,7 @@ impl Reload {
         number: u64,
         prepared: Result<Box<Prepared>, String>,
         listeners: &Listeners,
-        shared: &mut Shared,
+        shared: &mut SharedState,
         out: &mut Outbox,
     ) {
         let began = self.parsing.remove(&number).map_or(out.now.at, |parsing| parsing.began);
@@ -161,7 +161,7 @@ impl Reload {
 
     /// Whether the newest rules on their way into force, or in force since these were parsed, say the same.
     /// Only short tables are compared here: comparing long ones takes time, and to apply them again is harmless.
-    fn is_on_its_way(&self, prepared: &Prepared, shared: &Shared) -> bool {
+    fn is_on_its_way(&self, prepared: &Prepared, shared: &SharedState) -> bool {
         let flipping = self.flipping.as_ref().map(|(job, _)| job);
         // Work that was dropped comes to its end, but not into force.
         let filling = self.filling.as_ref().filter(|job| !self.is_stale(job, shared));
@@ -185,7 +185,7 @@ impl Reload {
         (number, began): (u64, Instant),
         prepared: Prepared,
         listeners: &Listeners,
-        shared: &mut Shared,
+        shared: &mut SharedState,
         out: &mut Outbox,
     ) {
         let current = shared.policies.current.as_ref();
@@ -220,7 +220,7 @@ impl Reload {
             return keep(&reason, shared, out);
         }
         let errors = prepared.errors();
-        let job = Job {
+        let job = ReloadJob {
             number,
             began,
             names: listeners.names_sets(shared),
@@ -254,7 +254,7 @@ impl Reload {
         &mut self,
         number: u64,
         ready: Result<(), String>,
-        shared: &Shared,
+        shared: &SharedState,
         out: &mut Outbox,
     ) {
         let Some(job) = self.readying.take_if(|job| job.number == number) else { return };
@@ -265,14 +265,14 @@ impl Reload {
                 Names::HostsLookedUp
             }
         };
-        self.fill(Job { looked_up, ..job }, shared, out);
+        self.fill(ReloadJob { looked_up, ..job }, shared, out);
     }
 
     /// The policy in force does not know some names of listeners: its rules are compiled again with them.
     pub(in crate::core) fn prepare_again(
         &mut self,
         listeners: &Listeners,
-        shared: &Shared,
+        shared: &SharedState,
         out: &mut Outbox,
     ) {
         if !listeners.are_names_wanted() {
@@ -285,7 +285,7 @@ impl Reload {
             return;
         }
         self.last += 1;
-        let job = Job {
+        let job = ReloadJob {
             number: self.last,
             began: out.now.at,
             rules: current.rules.clone(),
@@ -298,7 +298,7 @@ impl Reload {
         self.fill(job, shared, out);
     }
 
-    fn fill(&mut self, job: Job, shared: &Shared, out: &mut Outbox) {
+    fn fill(&mut self, job: ReloadJob, shared: &SharedState, out: &mut Outbox) {
         if self.filling.is_some() || self.flipping.is_some() {
             if let Some(older) = self.next.replace(job) {
                 out.act(Action::Free(Freed::Rules(older.rules)));
@@ -315,7 +315,7 @@ impl Reload {
         self.filling = Some(job);
     }
 
-    fn fill_next(&mut self, shared: &Shared, out: &mut Outbox) {
+    fn fill_next(&mut self, shared: &SharedState, out: &mut Outbox) {
         if let Some(next) = self.next.take() {
             self.fill(next, shared, out);
         }
@@ -337,7 +337,7 @@ impl Reload {
         number: u64,
         filled: Result<Box<Filled>, String>,
         listeners: &mut Listeners,
-        shared: &mut Shared,
+        shared: &mut SharedState,
         out: &mut Outbox,
     ) {
         let Some(job) = self.filling.take_if(|job| job.number == number) else { return };
@@ -362,7 +362,7 @@ impl Reload {
                 }
                 None => {
                     discard(number, filled, out);
-                    self.fill(Job { names: listeners.names_sets(shared), ..job }, shared, out);
+                    self.fill(ReloadJob { names: listeners.names_sets(shared), ..job }, shared, out);
                 }
             },
             Err(error) => {
@@ -373,7 +373,7 @@ impl Reload {
     }
 
     /// Whether a job compiles rules for new names only, and these rules are no longer in force.
-    fn is_stale(&self, job: &Job, shared: &Shared) -> bool {
+    fn is_stale(&self, job: &ReloadJob, shared: &SharedState) -> bool {
         let is_current = |current: &InForce| Arc::ptr_eq(&current.rules.indexed, &job.rules.indexed);
         !job.is_of_files && !shared.policies.current.as_ref().is_some_and(is_current)
     }
@@ -381,10 +381,10 @@ impl Reload {
     /// A policy could not be put in force.
     fn failed(
         &mut self,
-        job: &Job,
+        job: &ReloadJob,
         error: &str,
         listeners: &mut Listeners,
-        shared: &mut Shared,
+        shared: &mut SharedState,
         out: &mut Outbox,
     ) {
         if shared.policies.current.is_none() {
@@ -404,7 +404,7 @@ impl Reload {
         flipped: Result<u32, String>,
         names_left_out: &[NamesId],
         listeners: &mut Listeners,
-        shared: &mut Shared,
+        shared: &mut SharedState,
         out: &mut Outbox,
     ) {
         let Some((job, filled)) = self.flipping.take_if(|(job, _)| job.number == number) else { return };
@@ -417,7 +417,7 @@ impl Reload {
             }
             Err(_) if !names_left_out.is_empty() => {
                 discard(number, filled, out);
-                self.fill(Job { names: listeners.names_sets(shared), ..job }, shared, out);
+                self.fill(ReloadJob { names: listeners.names_sets(shared), ..job }, shared, out);
             }
             Err(error) => {
                 discard(number, filled, out);
@@ -432,9 +432,9 @@ impl Reload {
     fn in_force(
         &mut self,
         (generation, began): (u32, Instant),
-        job: &Job,
+        job: &ReloadJob,
         filled: Filled,
-        shared: &mut Shared,
+        shared: &mut SharedState,
         out: &mut Outbox,
     ) {
         let policy = Arc::new(filled.policy);
@@ -487,7 +487,7 @@ impl Reload {
     }
 
     /// How many things are held: policies on their way into force.
-    pub(in crate::core) fn footprint(&self) -> [crate::core::footprint::Count; 3] {
+    pub(in crate::core) fn footprint(&self) -> [crate::core::footprint::FootprintEntry; 3] {
         let under_way =
             [self.readying.is_some(), self.filling.is_some(), self.next.is_some(), self.flipping.is_some()];
         [
@@ -498,7 +498,7 @@ impl Reload {
     }
 
     /// Reports that the files as they are now are not in force yet.
-    pub(in crate::core) fn second(&mut self, shared: &mut Shared, out: &mut Outbox) {
+    pub(in crate::core) fn second(&mut self, shared: &mut SharedState, out: &mut Outbox) {
         let Some((number, parsing)) = self.parsing.last_key_value() else { return };
         let passed = out.now.at.saturating_duration_since(parsing.began);
         if passed < LONG || *number <= self.said || *number < self.counts {
@@ -519,7 +519,7 @@ impl Reload {
 }
 
 /// The previous policy stays in force: reports why.
-fn keep(reason: &str, shared: &mut Shared, out: &mut Outbox) {
+fn keep(reason: &str, shared: &mut SharedState, out: &mut Outbox) {
     out.error(format!("the previous policy stays in force: {reason}"));
     shared.problems.report(ProblemSource::Files, reason.to_owned());
 }
@@ -532,10 +532,10 @@ fn discard(number: u64, filled: Box<Filled>, out: &mut Outbox) {
 /// Names-sets that became known after a policy was compiled, with their class in it; `None` if the policy has
 /// to be compiled again.
 fn late_names(
-    job: &Job,
+    job: &ReloadJob,
     filled: &Filled,
     listeners: &Listeners,
-    shared: &Shared,
+    shared: &SharedState,
 ) -> Option<Vec<(NamesId, u32)>> {
     let known: HashSet<NamesId> = job.names.iter().map(NamesSet::id).collect();
     let late = listeners.names_sets(shared).into_iter().filter(|set| !known.contains(&set.id()));

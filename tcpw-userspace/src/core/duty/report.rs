@@ -6,18 +6,18 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{commands::Commands, effects::Effects, lookups::Lookups};
+use super::{commands::Commands, effects::HelperCommands, lookups::AttemptLookups};
 use tcpw_common::metric::Metric;
 
 use crate::{
     core::{
         action::Action,
         attempt::judge_under,
-        facts::Facts,
+        facts::AttemptFacts,
         judge::{self, Judged, Walk},
-        lookup::Missing,
+        lookup::MissingFact,
         outbox::{Finished, Outbox, Step},
-        shared::{Shared, UDP},
+        shared::{SharedState, UDP},
     },
     effects,
     evaluate::{
@@ -36,7 +36,7 @@ const MOST_STEPS: usize = 1000;
 
 /// Records, and what the self-check found.
 #[derive(Default)]
-pub(in crate::core) struct Report {
+pub(in crate::core) struct AttemptRecords {
     records: u64,
     self_check: SelfCheck,
     /// Verdicts of the kernel that differ from the evaluator's.
@@ -47,14 +47,14 @@ pub(in crate::core) struct Report {
     unjudged: u64,
 }
 
-impl Report {
+impl AttemptRecords {
     /// A decision of the kernel. `names` has the facts behind answers; `None` if no answer was needed.
     pub(in crate::core) fn reported(
         &mut self,
         decision: &Decision,
-        (lookups, commands): (&Lookups, &Commands),
+        (lookups, commands): (&AttemptLookups, &Commands),
         held_for: Option<Duration>,
-        shared: &Shared,
+        shared: &SharedState,
         out: &mut Outbox,
     ) {
         // The later of the two answers decided: the one for this attempt alone, or that for all of its client.
@@ -68,8 +68,8 @@ impl Report {
     pub(in crate::core) fn decided(
         &mut self,
         decision: &Decision,
-        lookups: Option<&Lookups>,
-        shared: &Shared,
+        lookups: Option<&AttemptLookups>,
+        shared: &SharedState,
         out: &mut Outbox,
     ) {
         self.judge_again(decision, None, lookups, None, shared, out);
@@ -79,18 +79,18 @@ impl Report {
     fn judge_again(
         &mut self,
         decision: &Decision,
-        facts: Option<Facts>,
-        lookups: Option<&Lookups>,
+        facts: Option<AttemptFacts>,
+        lookups: Option<&AttemptLookups>,
         held_for: Option<Duration>,
-        shared: &Shared,
+        shared: &SharedState,
         out: &mut Outbox,
     ) {
         let names = shared.names_of(decision.names);
         let facts = match (facts, lookups) {
             (Some(facts), _) => facts,
-            _ if shared.is_unnamed(decision.server_port) => Facts::unknown(),
+            _ if shared.is_unnamed(decision.server_port) => AttemptFacts::unknown(),
             (None, Some(lookups)) => facts_behind(decision, &names, lookups, shared, out),
-            (None, None) => Facts::default(),
+            (None, None) => AttemptFacts::default(),
         };
         let judged = judge_under(shared, &names, decision, &facts);
         // The gate refused because the user was not asked for: what else has to be known depends on it.
@@ -98,7 +98,7 @@ impl Report {
         let judged = judged.filter(|judged| decision.fate != Fate::Refused || !is_open(judged));
         match &judged {
             // Only the daemon that ran a command knows its result; audit mode runs none.
-            Some(Judged { missing: Some(Missing::Command(_)), .. }) | None => {}
+            Some(Judged { missing: Some(MissingFact::Command(_)), .. }) | None => {}
             Some(Judged { judgement, missing, user }) => {
                 let is_open = missing.is_some() || user.is_some();
                 if let Some(lookups) = lookups {
@@ -119,7 +119,7 @@ impl Report {
         decision: &Decision,
         names: &NamesSet,
         judgement: &Judgement,
-        (is_open, lookups): (bool, &Lookups),
+        (is_open, lookups): (bool, &AttemptLookups),
         out: &mut Outbox,
     ) {
         let is_same = !is_refused(decision.fate) || judgement.verdict == Verdict::Refuse;
@@ -141,8 +141,8 @@ impl Report {
         decision: &Decision,
         names: &NamesSet,
         judgement: &Judgement,
-        facts: &Facts,
-        shared: &Shared,
+        facts: &AttemptFacts,
+        shared: &SharedState,
         out: &mut Outbox,
     ) {
         let Some(rules) = shared.rules_of(decision) else { return };
@@ -175,8 +175,8 @@ impl Report {
     pub(in crate::core) fn finish(
         &mut self,
         finished: Finished,
-        effects: &mut Effects,
-        shared: &Shared,
+        effects: &mut HelperCommands,
+        shared: &SharedState,
         out: &mut Outbox,
     ) {
         let is_accepted = finished.fate == Fate::Accepted;
@@ -198,7 +198,12 @@ impl Report {
     }
 
     /// A record without commands.
-    pub(in crate::core) fn write_record(&mut self, finished: Finished, shared: &Shared, out: &mut Outbox) {
+    pub(in crate::core) fn write_record(
+        &mut self,
+        finished: Finished,
+        shared: &SharedState,
+        out: &mut Outbox,
+    ) {
         let Finished { fate, decision, names, judgement, facts, twist, held_for } = finished;
         let known = shared.listener_of(&decision);
         let (client, server) = judge::ends(&decision);
@@ -293,12 +298,12 @@ impl Report {
 pub(in crate::core) fn facts_behind(
     decision: &Decision,
     names: &NamesSet,
-    lookups: &Lookups,
-    shared: &Shared,
+    lookups: &AttemptLookups,
+    shared: &SharedState,
     out: &Outbox,
-) -> Facts {
+) -> AttemptFacts {
     let possible = lookups.facts_of(decision, out.now.at);
-    let leads_there = |facts: &&&Facts| {
+    let leads_there = |facts: &&&AttemptFacts| {
         judge_under(shared, names, decision, facts)
             .is_some_and(|judged| is_refused(decision.fate) == (judged.judgement.verdict == Verdict::Refuse))
     };
@@ -321,7 +326,7 @@ pub(in crate::core) fn finished(
     decision: Decision,
     names: NamesSet,
     judgement: Option<Judgement>,
-    facts: Facts,
+    facts: AttemptFacts,
 ) -> Finished {
     let decision = Decision { fate, ..decision };
     Finished { fate, decision, names, judgement, facts, twist: None::<Text>, held_for: None }

@@ -5,7 +5,7 @@
 
 use crate::{
     config::Mode,
-    core::{action::Action, input::Gate, outbox::Outbox, shared::Shared},
+    core::{action::Action, input::Gate, outbox::Outbox, shared::SharedState},
 };
 
 /// What a start waits for.
@@ -56,7 +56,7 @@ impl Start {
     pub(in crate::core) fn gate_attached(
         &mut self,
         gate: Result<Gate, String>,
-        shared: &Shared,
+        shared: &SharedState,
         out: &mut Outbox,
     ) {
         let gate = match gate {

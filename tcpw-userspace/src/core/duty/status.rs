@@ -15,9 +15,9 @@ use crate::{
     control::{ListenerStatus, LogStatus, Status, TableStatus, TablesStatus, TagState},
     core::{
         input::{Seen, StatusFacts},
-        inventory::Known,
+        inventory::KnownListener,
         policies::InForce,
-        shared::Shared,
+        shared::SharedState,
     },
     listeners::{Claim, NamePart, NameSource},
     parse::rule::Table,
@@ -28,7 +28,7 @@ pub(in crate::core) fn status(
     facts: &StatusFacts,
     own: Vec<(Metric, u64)>,
     (enforcing_since, redirect): (SystemTime, &Redirect),
-    shared: &Shared,
+    shared: &SharedState,
 ) -> Status {
     let current = shared.policies.current.as_ref();
     let mut counters: BTreeMap<String, u64> = BTreeMap::new();
@@ -67,7 +67,7 @@ pub(in crate::core) fn status(
 }
 
 /// Listeners that are guarded and still exist, then those that are not guarded.
-fn sockets(facts: &StatusFacts, redirect: &Redirect, shared: &Shared) -> Vec<ListenerStatus> {
+fn sockets(facts: &StatusFacts, redirect: &Redirect, shared: &SharedState) -> Vec<ListenerStatus> {
     let current = shared.policies.current.as_ref();
     let mut said = HashMap::new();
     let seen: HashSet<u64> = facts.all.iter().map(|seen| seen.cookie).collect();
@@ -188,7 +188,7 @@ fn table(current: Option<&InForce>, which: impl Fn(&InForce) -> &Table) -> Table
 }
 
 fn listener(
-    known: &Known,
+    known: &KnownListener,
     current: Option<&InForce>,
     on_deny: &str,
     said: &mut HashMap<u32, String>,
@@ -215,7 +215,7 @@ fn listener(
 
 /// A listener's policy in a few words. If rules name local addresses, that of all other local addresses.
 /// Many listeners share a policy: `said` keeps the text of those already rendered.
-fn summary(policy: &Policy, known: &Known, said: &mut HashMap<u32, String>) -> String {
+fn summary(policy: &Policy, known: &KnownListener, said: &mut HashMap<u32, String>) -> String {
     let port = known.local.port();
     let port_class = policy.ports.iter().find(|(one, _)| *one == port).map_or(0, |(_, class)| *class);
     if port_class == EXEMPT_PORT {

@@ -4,7 +4,7 @@
 //! prove the name. No state.
 
 use crate::{
-    core::{inventory::Known, policies::Rules},
+    core::{inventory::KnownListener, policies::Rules},
     evaluate::{daemon_matches, list_matches, outcome_of, request::Verdict},
     listeners::Doubt,
     parse::rule::{DaemonPattern, Rule, TableKind, Text},
@@ -14,7 +14,7 @@ use crate::{
 const MOST: usize = 4;
 
 /// What a listener's unproven names do not open, the first few.
-pub(super) fn not_opened(known: &Known, rules: &Rules) -> Vec<String> {
+pub(super) fn not_opened(known: &KnownListener, rules: &Rules) -> Vec<String> {
     if known.names.is_proven() {
         return Vec::new();
     }
@@ -27,7 +27,7 @@ pub(super) fn not_opened(known: &Known, rules: &Rules) -> Vec<String> {
     all.take(MOST).collect()
 }
 
-fn sentence(known: &Known, rule: &Rule, kind: TableKind) -> Option<String> {
+fn sentence(known: &KnownListener, rule: &Rule, kind: TableKind) -> Option<String> {
     let port = known.local.port();
     let matches = |names: &[Text]| {
         // At some address of the server.

@@ -26,14 +26,14 @@ use super::{
 use crate::{
     core::{
         action::{Acknowledge, Action, Write},
-        attempt::{Attempt, Purpose},
-        facts::Facts,
+        attempt::{Attempt, VerdictPurpose},
+        facts::AttemptFacts,
         input::UserAnswer,
         judge,
         lookup::UserWanted,
         outbox::{Outbox, Step},
         policies::InForce,
-        shared::{Shared, TCP, decision_of},
+        shared::{SharedState, TCP, decision_of},
     },
     evaluate::request::{Judgement, Verdict},
     events::{Decision, Fate},
@@ -81,7 +81,7 @@ impl Users {
         &mut self,
         waiting: &Waiting,
         commands: &mut Commands,
-        shared: &Shared,
+        shared: &SharedState,
         out: &mut Outbox,
     ) {
         if !self.done.contains_key(&waiting.socket) && self.known.insert(waiting.socket) {
@@ -97,7 +97,7 @@ impl Users {
 
     /// No policy is in force yet: the connection is taken up again in the next second.
     pub(in crate::core) fn abandoned(&mut self, attempt: &Attempt) {
-        if let Purpose::Connection(waiting) = &attempt.purpose {
+        if let VerdictPurpose::Connection(waiting) = &attempt.purpose {
             self.known.remove(&waiting.socket);
         }
     }
@@ -107,7 +107,7 @@ impl Users {
         &mut self,
         decision: &Decision,
         commands: &mut Commands,
-        shared: &Shared,
+        shared: &SharedState,
         out: &mut Outbox,
     ) {
         judge_connection(&waiting_of(decision), true, commands, shared, out);
@@ -119,7 +119,7 @@ impl Users {
         mut attempt: Box<Attempt>,
         judgement: Box<Judgement>,
         user: UserWanted,
-        shared: &Shared,
+        shared: &SharedState,
         out: &mut Outbox,
     ) {
         if attempt.decision.protocol != TCP {
@@ -129,33 +129,33 @@ impl Users {
             return out.step(Step::Judge(attempt));
         }
         let can_wait = shared.policies.current.as_ref().is_some_and(InForce::asks_for_users);
-        if !can_wait && !matches!(attempt.purpose, Purpose::Live(_)) {
+        if !can_wait && !matches!(attempt.purpose, VerdictPurpose::Live(_)) {
             // No connection would wait for it: the policy was compiled with every user unknown.
             attempt.facts.learn_user(None);
             return out.step(Step::Judge(attempt));
         }
         match attempt.purpose {
             // Only the text of a banner needs the user, and there is no connection yet: it is taken as unknown.
-            Purpose::Held(_) if attempt.facts.shows_banners() => {
+            VerdictPurpose::Held(_) if attempt.facts.shows_banners() => {
                 attempt.facts.learn_user(None);
                 out.step(Step::Judge(attempt));
             }
             // There is no connection whose user could be asked for.
-            Purpose::Live(_) => out.step(Step::Decided(attempt, judgement, None)),
-            Purpose::Held(_) if !shared.is_audit() => {
+            VerdictPurpose::Live(_) => out.step(Step::Decided(attempt, judgement, None)),
+            VerdictPurpose::Held(_) if !shared.is_audit() => {
                 // The client is redirected whatever its user is: the user is asked for after that.
                 let is_redirected =
                     !user.is_open && is_sure_to_redirect(&attempt.decision, &judgement, shared);
                 let user = Some(user).filter(|_| !is_redirected);
                 out.step(Step::Decided(attempt, judgement, user));
             }
-            Purpose::Held(_) | Purpose::Connection(_) | Purpose::Redirected(_) => {
+            VerdictPurpose::Held(_) | VerdictPurpose::Connection(_) | VerdictPurpose::Redirected(_) => {
                 self.ask(attempt, user.timeout_s, shared, out);
             }
         }
     }
 
-    fn ask(&mut self, mut attempt: Box<Attempt>, timeout_s: u32, shared: &Shared, out: &mut Outbox) {
+    fn ask(&mut self, mut attempt: Box<Attempt>, timeout_s: u32, shared: &SharedState, out: &mut Outbox) {
         let limits = &shared.config.resolve;
         let source = source(&attempt.decision.client);
         let of_source = self.by_source.get(&source).copied().unwrap_or(0);
@@ -220,11 +220,11 @@ impl Users {
         attempt: Attempt,
         judgement: &Judgement,
         (banners, keepalive): (&mut Banners, &mut Keepalive),
-        shared: &Shared,
+        shared: &SharedState,
         out: &mut Outbox,
     ) {
         let Attempt { decision, names, facts, purpose, .. } = attempt;
-        let Purpose::Connection(waiting) = purpose else { return };
+        let VerdictPurpose::Connection(waiting) = purpose else { return };
         let fate = match judgement.verdict {
             Verdict::Allow => {
                 if marks(judgement) & KEEPALIVE != 0 {
@@ -248,7 +248,7 @@ impl Users {
     }
 
     /// A waiting connection is allowed.
-    fn let_go(&mut self, waiting: &Waiting, decision: &Decision, shared: &Shared, out: &mut Outbox) {
+    fn let_go(&mut self, waiting: &Waiting, decision: &Decision, shared: &SharedState, out: &mut Outbox) {
         self.counts.allowed += 1;
         self.forget(waiting.socket, out);
         if waiting.pending.answer != 0 {
@@ -258,7 +258,7 @@ impl Users {
     }
 
     /// A waiting connection is refused.
-    fn refuse(&mut self, waiting: &Waiting, shared: &Shared, out: &mut Outbox) {
+    fn refuse(&mut self, waiting: &Waiting, shared: &SharedState, out: &mut Outbox) {
         self.counts.refused += 1;
         out.write(Write::RefuseWaiting(Box::new(*waiting)));
         self.end(waiting, shared, out);
@@ -272,7 +272,7 @@ impl Users {
     }
 
     /// Ends a refused connection.
-    fn end(&mut self, waiting: &Waiting, shared: &Shared, out: &mut Outbox) {
+    fn end(&mut self, waiting: &Waiting, shared: &SharedState, out: &mut Outbox) {
         let Tag { netns, pid, .. } = waiting.pending.tag;
         let pids = shared.residents(netns, pid);
         out.act(Action::Destroy { waiting: Box::new(*waiting), pids });
@@ -324,7 +324,7 @@ impl Users {
         &mut self,
         (waiting, are_users_prepared): (Option<Vec<Waiting>>, bool),
         commands: &mut Commands,
-        shared: &Shared,
+        shared: &SharedState,
         out: &mut Outbox,
     ) {
         let limited = self.counts.limited;
@@ -365,7 +365,7 @@ impl Users {
     }
 
     /// How many things are held: questions, and connections.
-    pub(in crate::core) fn footprint(&self) -> [crate::core::footprint::Count; 5] {
+    pub(in crate::core) fn footprint(&self) -> [crate::core::footprint::FootprintEntry; 5] {
         [
             ("users that are asked for", self.asking.len()),
             ("users by source", self.by_source.len()),
@@ -452,7 +452,7 @@ fn judge_connection(
     waiting: &Waiting,
     is_user_unknown: bool,
     commands: &mut Commands,
-    shared: &Shared,
+    shared: &SharedState,
     out: &mut Outbox,
 ) {
     let decision = decision_of(waiting);
@@ -461,20 +461,25 @@ fn judge_connection(
     if is_user_unknown {
         facts.learn_user(None);
     }
-    let facts = if shared.is_unnamed(decision.server_port) { Facts::unknown() } else { facts };
+    let facts = if shared.is_unnamed(decision.server_port) { AttemptFacts::unknown() } else { facts };
     let names = shared.names_of(decision.names);
-    let purpose = Purpose::Connection(Box::new(*waiting));
+    let purpose = VerdictPurpose::Connection(Box::new(*waiting));
     out.step(Step::Judge(Box::new(Attempt { decision, names, facts, purpose, number: None })));
 }
 
 /// Completes a handshake whose last ACK had data: the user can be asked for only when the connection exists.
 /// A listener with TCP_DEFER_ACCEPT ignores an ACK whose sequence number is that of the first data byte. This
 /// one is one byte further, like the ACK of a client that has sent data.
-pub(in crate::core) fn complete(decision: &Decision, pending: &Pending, shared: &Shared, out: &mut Outbox) {
+pub(in crate::core) fn complete(
+    decision: &Decision,
+    pending: &Pending,
+    shared: &SharedState,
+    out: &mut Outbox,
+) {
     acknowledge(decision, pending, pending.seq.wrapping_add(1), shared, out);
 }
 
-fn acknowledge(decision: &Decision, pending: &Pending, seq: u32, shared: &Shared, out: &mut Outbox) {
+fn acknowledge(decision: &Decision, pending: &Pending, seq: u32, shared: &SharedState, out: &mut Outbox) {
     let pid = shared.inventory.resident_of(decision.netns, decision.pid);
     out.act(Action::Acknowledge(Box::new(Acknowledge { pid, decision: *decision, pending: *pending, seq })));
 }

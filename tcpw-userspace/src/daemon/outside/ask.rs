@@ -33,7 +33,7 @@ use crate::{
     redirect::read_banner,
     reinject::{Ends, cookies, destroy, inodes},
     resolve::{
-        Question, System,
+        Question, SystemResolver,
         ident::{IdentConnection, IdentLookup},
         look_up,
     },
@@ -67,7 +67,7 @@ impl Asker {
     pub(super) fn look_up(&self, question: Question) {
         let (results, own) = (self.results.clone(), question.clone());
         let thread = thread::Builder::new().name("look-up".into()).stack_size(STACK_BYTES).spawn(move || {
-            let found = guarded("a look-up", || look_up(&own, &System));
+            let found = guarded("a look-up", || look_up(&own, &SystemResolver));
             let _ = results.send(Input::LookedUp { question: own, found }.into());
         });
         if let Err(error) = thread {

@@ -10,7 +10,7 @@ use crate::{
     core::{
         Input,
         action::Write,
-        input::{Event, Second},
+        input::{KernelEvent, Second},
     },
     events,
     kernel::Kernel,
@@ -65,34 +65,34 @@ fn is_ok(result: Result<()>) -> bool {
 }
 
 /// A report, with the entries that belong to it.
-pub(super) fn event(kernel: &Kernel, record: &Record) -> Event {
+pub(super) fn event(kernel: &Kernel, record: &Record) -> KernelEvent {
     match events::Event::from_record(record) {
-        Some(events::Event::Decision(decision)) => Event::Decided(decision),
-        Some(events::Event::Listening { pid, is_udp, .. }) => Event::Listening { pid, is_udp },
-        Some(events::Event::Executed { pid }) => Event::Executed { pid },
+        Some(events::Event::Decision(decision)) => KernelEvent::Decided(decision),
+        Some(events::Event::Listening { pid, is_udp, .. }) => KernelEvent::Listening { pid, is_udp },
+        Some(events::Event::Executed { pid }) => KernelEvent::Executed { pid },
         Some(events::Event::WaitsForUser { cookie }) => match kernel.users.waiting_one(cookie) {
-            Ok(Some(waiting)) => Event::WaitsForUser(Box::new(waiting)),
+            Ok(Some(waiting)) => KernelEvent::WaitsForUser(Box::new(waiting)),
             // The kernel released it while no daemon ran.
-            Ok(None) => Event::Outdated,
+            Ok(None) => KernelEvent::Outdated,
             Err(error) => outdated(&error),
         },
-        Some(events::Event::NoRoomForUser(decision)) => Event::NoRoomForUser(decision),
+        Some(events::Event::NoRoomForUser(decision)) => KernelEvent::NoRoomForUser(decision),
         Some(events::Event::HandshakeHasData(decision)) => {
             match kernel.users.pending_handshake(&decision.flow()) {
-                Ok(Some(pending)) => Event::HandshakeHasData(decision, pending),
+                Ok(Some(pending)) => KernelEvent::HandshakeHasData(decision, pending),
                 // It was completed meanwhile.
-                Ok(None) => Event::Outdated,
+                Ok(None) => KernelEvent::Outdated,
                 Err(error) => outdated(&error),
             }
         }
-        Some(events::Event::BannerDone { cookie }) => Event::BannerDone(cookie),
-        None => Event::Unknown { kind: record.kind },
+        Some(events::Event::BannerDone { cookie }) => KernelEvent::BannerDone(cookie),
+        None => KernelEvent::Unknown { kind: record.kind },
     }
 }
 
-fn outdated(error: &anyhow::Error) -> Event {
+fn outdated(error: &anyhow::Error) -> KernelEvent {
     log::error!("{error:#}");
-    Event::Outdated
+    KernelEvent::Outdated
 }
 
 /// The kernel's counters.

@@ -197,7 +197,7 @@ fn work(mut loader: Loader, config: &Config, queue: &mpsc::Receiver<Job>, result
 }
 
 fn fill_slot(loader: &mut Loader, config: &Config, fill: &Fill) -> Result<(Box<Filled>, Slot), String> {
-    let policy = compile::compile(&compile::Input {
+    let policy = compile::compile(&compile::PolicySource {
         tables: fill.rules.tables(),
         listeners: &fill.names,
         exempt_networks: &config.exempt.addresses,

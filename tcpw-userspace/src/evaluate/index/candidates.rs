@@ -1,11 +1,11 @@
 //! Positions of rules or patterns that may match, in order: a merge of the lists an index yields.
 
-use super::keys::Entry;
+use super::keys::HashedPosition;
 
 /// Positions of rules or of patterns.
 #[derive(Debug)]
 pub(in crate::evaluate) struct Candidates<'a> {
-    lists: Vec<&'a [Entry]>,
+    lists: Vec<&'a [HashedPosition]>,
     /// Whether the lists were made.
     is_found: bool,
     /// Whether the client's name was known at that time.
@@ -21,7 +21,11 @@ impl<'a> Candidates<'a> {
 
     /// The next position. `find` makes the lists, and makes them again once the client's name has become known:
     /// some patterns have other keys from then on.
-    pub(super) fn next(&mut self, is_named: bool, find: impl FnOnce(&mut Vec<&'a [Entry]>)) -> Option<usize> {
+    pub(super) fn next(
+        &mut self,
+        is_named: bool,
+        find: impl FnOnce(&mut Vec<&'a [HashedPosition]>),
+    ) -> Option<usize> {
         if !self.is_found || is_named != self.is_named {
             (self.is_found, self.is_named) = (true, is_named);
             self.lists.clear();

@@ -10,7 +10,7 @@ use super::{
     super::host::Host,
     Candidates, Index,
     host::{FoundBy, HostIndex, HostIndexBuilder, found_by, may_ask},
-    keys::Key,
+    keys::IndexKey,
 };
 use crate::parse::rule::{HostPattern, Origin, PatternFile};
 
@@ -34,15 +34,15 @@ impl FileIndex {
                     | HostPattern::NetV4 { .. }
                     | HostPattern::NetV6 { .. }
                     | HostPattern::Never
-                    | HostPattern::Text { .. } => builder.add(Key::Always, position),
+                    | HostPattern::Text { .. } => builder.add(IndexKey::Always, position),
                 },
                 FoundBy::ByKey(key) => {
                     builder.add(key, position);
                     if may_ask(pattern) {
-                        builder.add(Key::MayAsk, position);
+                        builder.add(IndexKey::MayAsk, position);
                     }
                 }
-                FoundBy::Never if may_ask(pattern) => builder.add(Key::MayAsk, position),
+                FoundBy::Never if may_ask(pattern) => builder.add(IndexKey::MayAsk, position),
                 FoundBy::Never => {}
             }
         }
@@ -52,7 +52,8 @@ impl FileIndex {
     fn next<'a>(&'a self, candidates: &mut Candidates<'a>, host: &Host<'_>) -> Option<usize> {
         let is_named = host.known_name().is_some();
         candidates.next(is_named, |lists| {
-            let wanted = if is_named { &[Key::Always][..] } else { &[Key::Always, Key::MayAsk] };
+            let wanted =
+                if is_named { &[IndexKey::Always][..] } else { &[IndexKey::Always, IndexKey::MayAsk] };
             lists.extend(wanted.iter().map(|key| self.0.find(*key)).filter(|list| !list.is_empty()));
             self.0.find_host(host, lists);
         })
@@ -60,14 +61,14 @@ impl FileIndex {
 }
 
 /// The patterns of a file that may match, in order.
-pub(in crate::evaluate) enum Patterns<'a> {
+pub(in crate::evaluate) enum CandidatePatterns<'a> {
     /// All of them.
     All(slice::Iter<'a, (Origin, HostPattern)>),
     /// Those that the index finds.
     Found(&'a FileIndex, Candidates<'a>, &'a [(Origin, HostPattern)]),
 }
 
-impl<'a> Patterns<'a> {
+impl<'a> CandidatePatterns<'a> {
     pub(in crate::evaluate) fn new(path: &Path, file: &'a PatternFile, index: &'a Index) -> Self {
         match index.file(path) {
             Some(index) => Self::Found(index, Candidates::new(), &file.patterns),

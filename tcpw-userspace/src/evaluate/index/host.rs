@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use super::{
     super::{host::Host, text::reduced},
-    keys::{Entry, Folded, Key, KeyMap, KeyMapBuilder},
+    keys::{Folded, HashedPosition, IndexKey, KeyMap, KeyMapBuilder},
 };
 use crate::parse::{
     number,
@@ -20,7 +20,7 @@ const WHOLE_V6: u8 = 128;
 #[derive(Clone, Copy, Debug)]
 pub(super) enum FoundBy<'a> {
     /// It matches only hosts with this key.
-    ByKey(Key<'a>),
+    ByKey(IndexKey<'a>),
     /// It matches no host.
     Never,
     /// It has no key, and always has to be tried.
@@ -31,7 +31,7 @@ pub(super) enum FoundBy<'a> {
 pub(super) fn found_by(pattern: &HostPattern) -> FoundBy<'_> {
     match pattern {
         HostPattern::NetV4 { net, mask } => {
-            FoundBy::ByKey(Key::NetV4 { mask: mask.to_bits(), net: net.to_bits() })
+            FoundBy::ByKey(IndexKey::NetV4 { mask: mask.to_bits(), net: net.to_bits() })
         }
         HostPattern::NetV6 { net, prefix_bits } => FoundBy::ByKey(net_v6(net.to_bits(), *prefix_bits)),
         HostPattern::Text { pattern, .. } => text_found_by(pattern),
@@ -53,9 +53,9 @@ pub(super) fn may_ask(pattern: &HostPattern) -> bool {
 
 fn text_found_by(pattern: &TextPattern) -> FoundBy<'_> {
     match pattern {
-        TextPattern::Exact(text) => FoundBy::ByKey(Key::Exact(Folded(text))),
-        TextPattern::Prefix(text) => FoundBy::ByKey(Key::Prefix(Folded(text))),
-        TextPattern::Suffix(text) => FoundBy::ByKey(Key::Suffix(Folded(text))),
+        TextPattern::Exact(text) => FoundBy::ByKey(IndexKey::Exact(Folded(text))),
+        TextPattern::Prefix(text) => FoundBy::ByKey(IndexKey::Prefix(Folded(text))),
+        TextPattern::Suffix(text) => FoundBy::ByKey(IndexKey::Suffix(Folded(text))),
         TextPattern::Bracketed(Some(address)) => FoundBy::ByKey(net_v6(address.to_bits(), WHOLE_V6)),
         TextPattern::Bracketed(None) => FoundBy::Never,
         TextPattern::Glob(glob) => {
@@ -64,17 +64,17 @@ fn text_found_by(pattern: &TextPattern) -> FoundBy<'_> {
             let tail = glob.iter().rposition(is_wild).map_or(0, |last| last + 1);
             match (&glob[..head], &glob[tail..]) {
                 ([], []) => FoundBy::Always,
-                ([], tail) => FoundBy::ByKey(Key::Suffix(Folded(tail))),
-                (head, _) => FoundBy::ByKey(Key::Prefix(Folded(head))),
+                ([], tail) => FoundBy::ByKey(IndexKey::Suffix(Folded(tail))),
+                (head, _) => FoundBy::ByKey(IndexKey::Prefix(Folded(head))),
             }
         }
         TextPattern::All | TextPattern::Known => FoundBy::Always,
     }
 }
 
-fn net_v6(address: u128, prefix_bits: u8) -> Key<'static> {
+fn net_v6(address: u128, prefix_bits: u8) -> IndexKey<'static> {
     let mask = u128::MAX.checked_shl(128 - u32::from(prefix_bits)).unwrap_or(0);
-    Key::NetV6 { prefix_bits, net: address & mask }
+    IndexKey::NetV6 { prefix_bits, net: address & mask }
 }
 
 /// Lengths of prefixes or suffixes: bit n stands for n bytes. libwrap keeps 127 bytes of a text, so a
@@ -122,23 +122,23 @@ impl HostIndexBuilder {
     }
 
     /// A position is found by a key.
-    pub(super) fn add(&mut self, key: Key<'_>, position: usize) {
+    pub(super) fn add(&mut self, key: IndexKey<'_>, position: usize) {
         let occurring = &mut self.occurring;
         match key {
-            Key::Prefix(text) => occurring.prefixes.add(text.0.len()),
-            Key::Suffix(text) => occurring.suffixes.add(text.0.len()),
-            Key::NetV4 { mask, .. } => {
+            IndexKey::Prefix(text) => occurring.prefixes.add(text.0.len()),
+            IndexKey::Suffix(text) => occurring.suffixes.add(text.0.len()),
+            IndexKey::NetV4 { mask, .. } => {
                 occurring.masks.insert(mask);
             }
-            Key::NetV6 { prefix_bits, .. } => {
+            IndexKey::NetV6 { prefix_bits, .. } => {
                 occurring.prefix_bits.insert(prefix_bits);
             }
-            Key::Exact(_)
-            | Key::Always
-            | Key::MayAsk
-            | Key::Daemon(..)
-            | Key::Port(..)
-            | Key::AnyDaemon(_) => {}
+            IndexKey::Exact(_)
+            | IndexKey::Always
+            | IndexKey::MayAsk
+            | IndexKey::Daemon(..)
+            | IndexKey::Port(..)
+            | IndexKey::AnyDaemon(_) => {}
         }
         self.keys.add(key, position);
     }
@@ -157,13 +157,13 @@ pub(super) struct HostIndex {
 
 impl HostIndex {
     /// The positions of one key.
-    pub(super) fn find(&self, key: Key<'_>) -> &[Entry] {
+    pub(super) fn find(&self, key: IndexKey<'_>) -> &[HashedPosition] {
         self.keys.find(key)
     }
 
     /// The positions of every key of a host, as far as its name is known.
-    pub(super) fn find_host<'a>(&'a self, host: &Host<'_>, lists: &mut Vec<&'a [Entry]>) {
-        let mut add = |key: Key<'_>| {
+    pub(super) fn find_host<'a>(&'a self, host: &Host<'_>, lists: &mut Vec<&'a [HashedPosition]>) {
+        let mut add = |key: IndexKey<'_>| {
             let list = self.keys.find(key);
             if !list.is_empty() {
                 lists.push(list);
@@ -171,17 +171,17 @@ impl HostIndex {
         };
         for subject in [Some(host.address()), host.known_name()].into_iter().flatten() {
             let subject = reduced(subject);
-            add(Key::Exact(Folded(subject)));
+            add(IndexKey::Exact(Folded(subject)));
             for length in self.occurring.prefixes.up_to(subject.len()) {
-                add(Key::Prefix(Folded(&subject[..length])));
+                add(IndexKey::Prefix(Folded(&subject[..length])));
             }
             for length in self.occurring.suffixes.up_to(subject.len()) {
-                add(Key::Suffix(Folded(&subject[subject.len() - length..])));
+                add(IndexKey::Suffix(Folded(&subject[subject.len() - length..])));
             }
         }
         if let Some(address) = host.v4() {
             for mask in &self.occurring.masks {
-                add(Key::NetV4 { mask: *mask, net: address & mask });
+                add(IndexKey::NetV4 { mask: *mask, net: address & mask });
             }
         }
         if self.occurring.prefix_bits.is_empty() {

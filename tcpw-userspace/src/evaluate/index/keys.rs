@@ -10,7 +10,7 @@ use ahash::RandomState;
 
 /// What a rule or a pattern is found by.
 #[derive(Clone, Copy, Debug, Hash)]
-pub(super) enum Key<'a> {
+pub(super) enum IndexKey<'a> {
     /// Always.
     Always,
     /// By every request whose client's name is not known yet.
@@ -61,13 +61,13 @@ impl Hash for Folded<'_> {
 
 /// A position, under a part of the hash of one of its keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Entry {
+pub(super) struct HashedPosition {
     /// The low half of the hash.
     hash: u32,
     position: u32,
 }
 
-impl Entry {
+impl HashedPosition {
     pub(super) fn position(self) -> usize {
         // It was a usize before.
         usize::try_from(self.position).unwrap_or(usize::MAX)
@@ -87,7 +87,7 @@ impl KeyMapBuilder {
     }
 
     /// `position`: at most `u32::MAX`.
-    pub(super) fn add(&mut self, key: Key<'_>, position: usize) {
+    pub(super) fn add(&mut self, key: IndexKey<'_>, position: usize) {
         let position = u32::try_from(position).unwrap_or(u32::MAX);
         self.hashes.push((self.hasher.hash_one(key), position));
     }
@@ -106,7 +106,8 @@ impl KeyMapBuilder {
             }
         }
         starts.resize((1 << bits) + 1, u32::try_from(hashes.len()).unwrap_or(u32::MAX));
-        let entries = hashes.iter().map(|&(hash, position)| Entry { hash: low(hash), position }).collect();
+        let entries =
+            hashes.iter().map(|&(hash, position)| HashedPosition { hash: low(hash), position }).collect();
         KeyMap { hasher, filter, bits, starts: starts.into(), entries }
     }
 }
@@ -119,12 +120,12 @@ pub(super) struct KeyMap {
     /// The leading bits of a hash that number its bucket.
     bits: u32,
     starts: Box<[u32]>,
-    entries: Box<[Entry]>,
+    entries: Box<[HashedPosition]>,
 }
 
 impl KeyMap {
     /// Every position of a key, in order.
-    pub(super) fn find(&self, key: Key<'_>) -> &[Entry] {
+    pub(super) fn find(&self, key: IndexKey<'_>) -> &[HashedPosition] {
         let hash = self.hasher.hash_one(key);
         if !self.filter.may_have(hash) {
             return &[];

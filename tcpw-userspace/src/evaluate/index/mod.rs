@@ -20,13 +20,13 @@ use std::{
     sync::Arc,
 };
 
-pub(super) use file::Patterns;
-pub(super) use table::Rules;
+pub(super) use file::CandidatePatterns;
+pub(super) use table::CandidateRules;
 
 use self::{candidates::Candidates, file::FileIndex, table::TableIndex};
 use super::{
     observe::Nobody,
-    request::{Judgement, Lookup, Request},
+    request::{AccessRequest, Judgement, Lookup},
     search,
 };
 use crate::parse::rule::{Table, TableKind, Tables};
@@ -54,7 +54,7 @@ impl IndexedTables {
     }
 
     /// libwrap's verdict on a request: that of [`super::evaluate`].
-    pub fn evaluate(&self, request: &Request<'_>, lookup: &dyn Lookup) -> Judgement {
+    pub fn evaluate(&self, request: &AccessRequest<'_>, lookup: &dyn Lookup) -> Judgement {
         search(&self.tables, &self.index, request, lookup, &mut Nobody)
     }
 

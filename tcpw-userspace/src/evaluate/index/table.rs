@@ -10,7 +10,7 @@ use super::{
     super::{subject::Subject, text::reduced},
     Candidates, Index,
     host::{FoundBy, HostIndex, HostIndexBuilder, found_by, may_ask},
-    keys::{Folded, Key, Use},
+    keys::{Folded, IndexKey, Use},
 };
 use crate::parse::rule::{ClientPattern, Daemon, DaemonPattern, HostPattern, List, Rule, Table, TextPattern};
 
@@ -30,7 +30,7 @@ impl TableIndex {
     fn next<'a>(&'a self, candidates: &mut Candidates<'a>, subject: &Subject<'_>) -> Option<usize> {
         let is_named = subject.client.known_name().is_some();
         candidates.next(is_named, |lists| {
-            let mut add = |key: Key<'_>| {
+            let mut add = |key: IndexKey<'_>| {
                 let list = self.0.find(key);
                 if !list.is_empty() {
                     lists.push(list);
@@ -38,12 +38,12 @@ impl TableIndex {
             };
             let uses = if is_named { &[Use::Always][..] } else { &[Use::Always, Use::MayAsk] };
             for used in uses {
-                add(Key::AnyDaemon(*used));
+                add(IndexKey::AnyDaemon(*used));
                 for name in subject.daemons() {
-                    add(Key::Daemon(*used, Folded(reduced(name))));
+                    add(IndexKey::Daemon(*used, Folded(reduced(name))));
                 }
                 if let Some(port) = subject.request.server_port {
-                    add(Key::Port(*used, port));
+                    add(IndexKey::Port(*used, port));
                 }
             }
             self.0.find_host(&subject.client, lists);
@@ -52,14 +52,14 @@ impl TableIndex {
 }
 
 /// The rules of a table that may match, in order.
-pub(in crate::evaluate) enum Rules<'a> {
+pub(in crate::evaluate) enum CandidateRules<'a> {
     /// All of them.
     All(Enumerate<slice::Iter<'a, Rule>>),
     /// Those that the index finds.
     Found(&'a TableIndex, Candidates<'a>, &'a [Rule]),
 }
 
-impl<'a> Rules<'a> {
+impl<'a> CandidateRules<'a> {
     pub(in crate::evaluate) fn new(table: &'a Table, index: &'a Index) -> Self {
         match index.table(table.kind) {
             Some(index) => Self::Found(index, Candidates::new(), &table.rules),
@@ -115,14 +115,14 @@ fn add_daemons(builder: &mut HostIndexBuilder, used: Use, daemons: &List<DaemonP
         Daemon::Port(_) | Daemon::Never => true,
     };
     if !daemons.patterns.iter().all(is_key) {
-        return builder.add(Key::AnyDaemon(used), position);
+        return builder.add(IndexKey::AnyDaemon(used), position);
     }
     for token in &daemons.patterns {
         match &token.daemon {
             Daemon::Name(TextPattern::Exact(name)) => {
-                builder.add(Key::Daemon(used, Folded(name)), position);
+                builder.add(IndexKey::Daemon(used, Folded(name)), position);
             }
-            Daemon::Port(port) => builder.add(Key::Port(used, *port), position),
+            Daemon::Port(port) => builder.add(IndexKey::Port(used, *port), position),
             Daemon::Name(_) | Daemon::Never => {}
         }
     }

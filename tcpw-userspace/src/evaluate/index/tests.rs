@@ -152,9 +152,9 @@ impl Lookup for Recorder<'_> {
     }
 }
 
-type Files<'a> = &'a [(&'a str, Option<&'a str>)];
+type PatternFiles<'a> = &'a [(&'a str, Option<&'a str>)];
 
-fn tables(allow: &str, deny: &str, files: Files<'_>) -> IndexedTables {
+fn tables(allow: &str, deny: &str, files: PatternFiles<'_>) -> IndexedTables {
     let bytes = |text: &str| FileText::Bytes(text.as_bytes().into());
     let files = files.iter().map(|(path, text)| {
         (PathBuf::from(path), text.map_or_else(|| FileText::Unreadable("Permission denied".into()), bytes))
@@ -168,7 +168,7 @@ fn tables(allow: &str, deny: &str, files: Files<'_>) -> IndexedTables {
 }
 
 /// A request, judged both ways.
-fn agrees(tables: &IndexedTables, request: &Request<'_>, client_name: &HostName) {
+fn agrees(tables: &IndexedTables, request: &AccessRequest<'_>, client_name: &HostName) {
     let [walked, indexed] = [(); 2].map(|()| Recorder { client_name, asked: RefCell::default() });
     let wanted = evaluate(tables.tables(), request, &walked);
     assert_eq!(tables.evaluate(request, &indexed), wanted, "{request:?} {client_name:?}");
@@ -184,13 +184,13 @@ fn agrees_for_all(tables: &IndexedTables) {
             for is_known in [false, true] {
                 let client_name = is_known.then_some(&name);
                 let known = Known { client_name, ..Known::default() };
-                let request = Request {
+                let request = AccessRequest {
                     daemons: &daemons,
                     client_address: Some(address),
                     server_address: Some("10.0.0.1"),
                     server_port: Some(22),
                     known,
-                    ..Request::default()
+                    ..AccessRequest::default()
                 };
                 agrees(tables, &request, &name);
             }
@@ -203,7 +203,7 @@ fn filler(line: &str) -> String {
     line.repeat(WALKED + 1)
 }
 
-const PLAIN_FILES: Files<'_> = &[("/file", Some("10.1.2.3"))];
+const PLAIN_FILES: PatternFiles<'_> = &[("/file", Some("10.1.2.3"))];
 
 #[test]
 fn finds_what_walking_every_rule_finds() {
@@ -245,7 +245,8 @@ fn name_is_asked_for_only_by_a_rule_of_this_daemon() {
 fn files_within_files_are_read_once_and_in_their_place() {
     let inner = format!("{}/outer /unreadable @trusted\n", filler("11.\n"));
     let outer = format!("{}/unreadable\n/inner\n/unreadable /inner\n10.1.2.3\n", filler("12.\n"));
-    let files: Files<'_> = &[("/inner", Some(&inner)), ("/outer", Some(&outer)), ("/unreadable", None)];
+    let files: PatternFiles<'_> =
+        &[("/inner", Some(&inner)), ("/outer", Some(&outer)), ("/unreadable", None)];
     agrees_for_all(&tables(
         "sshd: /outer\nALL: /inner EXCEPT /outer: spawn x\n",
         "ALL: /unreadable\n",
@@ -254,9 +255,9 @@ fn files_within_files_are_read_once_and_in_their_place() {
 }
 
 /// A generator of numbers that is the same in every run (xorshift).
-struct Random(u64);
+struct Xorshift(u64);
 
-impl Random {
+impl Xorshift {
     fn below(&mut self, limit: usize) -> usize {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
@@ -369,9 +370,9 @@ const OPTIONS: [&str; 12] = [
 #[test]
 fn random_tables_are_judged_alike() {
     for seed in 1..=400 {
-        let mut random = Random(0x9e37_79b9_7f4a_7c15_u64.wrapping_mul(seed));
+        let mut random = Xorshift(0x9e37_79b9_7f4a_7c15_u64.wrapping_mul(seed));
         let (a, b, c) = (random.file(), random.file(), random.file());
-        let files: Files<'_> = &[
+        let files: PatternFiles<'_> = &[
             ("/a", Some(&a)),
             ("/b", Some(&b)),
             ("/c", Some(&c)),
@@ -394,13 +395,13 @@ fn random_tables_are_judged_alike() {
                 client_user: Some(&b"ann"[..]).filter(|_| random.below(2) == 0),
                 ..Known::default()
             };
-            let request = Request {
+            let request = AccessRequest {
                 daemons: &daemons,
                 client_address: Some(random.choose(&ADDRESSES)),
                 server_address: Some("10.0.0.1"),
                 server_port: Some([22, 80][random.below(2)]),
                 known,
-                ..Request::default()
+                ..AccessRequest::default()
             };
             agrees(&tables, &request, &name);
         }
@@ -417,7 +418,11 @@ fn cost_does_not_grow_with_the_rules() {
         let daemons = [Text::from(*b"sshd")];
         for number in 0..400_000 {
             let client = address(number);
-            let request = Request { daemons: &daemons, client_address: Some(&client), ..Request::default() };
+            let request = AccessRequest {
+                daemons: &daemons,
+                client_address: Some(&client),
+                ..AccessRequest::default()
+            };
             let judgement = tables.evaluate(&request, &Unknown);
             assert_eq!(judgement.rule.is_some(), number < 200_000, "{client}");
         }

@@ -9,9 +9,9 @@ use tcpw_common::{
     user::{Pending, UserDecides},
 };
 
-use super::{Kernel, Passage, gate::Attempt};
+use super::{Passage, SimulatedKernel, gate::Attempt};
 
-impl Kernel {
+impl SimulatedKernel {
     /// Whether the client to let in gets a banner, which user space has to be asked for.
     pub(super) fn wants_text(attempt: &Attempt, decision: &Decision, marks: u8) -> bool {
         marks & BANNER != 0 && !attempt.completes && !attempt.is_datagram() && decision.flags & AUDIT == 0

@@ -7,8 +7,8 @@ use tcpw_common::{
     tag::Tag,
 };
 
-use super::Kernel;
-use crate::{core::input::Event, events};
+use super::SimulatedKernel;
+use crate::{core::input::KernelEvent, events};
 
 /// What an event says beside its kind and time.
 #[derive(Clone, Copy, Debug)]
@@ -22,7 +22,7 @@ pub(super) struct Report {
     pub(super) comm: Comm,
 }
 
-impl Kernel {
+impl SimulatedKernel {
     /// Puts an event into the ring, or counts that there was no room; whether there was.
     pub(super) fn emit(&mut self, kind: Kind, report: &Report) -> bool {
         if self.events.len() >= self.ring {
@@ -57,24 +57,24 @@ impl Kernel {
     }
 
     /// A record as the core takes it, with what the tables say of it.
-    pub(in crate::simulate) fn event_of(&self, record: &Record) -> Event {
+    pub(in crate::simulate) fn event_of(&self, record: &Record) -> KernelEvent {
         match events::Event::from_record(record) {
-            Some(events::Event::Decision(decision)) => Event::Decided(decision),
-            Some(events::Event::Listening { pid, is_udp, .. }) => Event::Listening { pid, is_udp },
-            Some(events::Event::Executed { pid }) => Event::Executed { pid },
+            Some(events::Event::Decision(decision)) => KernelEvent::Decided(decision),
+            Some(events::Event::Listening { pid, is_udp, .. }) => KernelEvent::Listening { pid, is_udp },
+            Some(events::Event::Executed { pid }) => KernelEvent::Executed { pid },
             Some(events::Event::WaitsForUser { cookie }) => match self.waiting.get(&cookie) {
-                Some(waiting) => Event::WaitsForUser(Box::new(*waiting)),
-                None => Event::Outdated,
+                Some(waiting) => KernelEvent::WaitsForUser(Box::new(*waiting)),
+                None => KernelEvent::Outdated,
             },
-            Some(events::Event::NoRoomForUser(decision)) => Event::NoRoomForUser(decision),
+            Some(events::Event::NoRoomForUser(decision)) => KernelEvent::NoRoomForUser(decision),
             Some(events::Event::HandshakeHasData(decision)) => {
                 match self.user_handshakes.get(&decision.flow()) {
-                    Some(pending) => Event::HandshakeHasData(decision, *pending),
-                    None => Event::Outdated,
+                    Some(pending) => KernelEvent::HandshakeHasData(decision, *pending),
+                    None => KernelEvent::Outdated,
                 }
             }
-            Some(events::Event::BannerDone { cookie }) => Event::BannerDone(cookie),
-            None => Event::Unknown { kind: record.kind },
+            Some(events::Event::BannerDone { cookie }) => KernelEvent::BannerDone(cookie),
+            None => KernelEvent::Unknown { kind: record.kind },
         }
     }
 }

@@ -13,7 +13,7 @@ use tcpw_common::{
     tag::{PROVISIONAL, Tag, UNPRIVILEGED},
 };
 
-use super::{Decided, Kernel, Passage, emit::Report};
+use super::{Decided, Passage, SimulatedKernel, emit::Report};
 
 const UDP: u16 = 17;
 
@@ -45,7 +45,7 @@ impl Attempt {
     }
 }
 
-impl Kernel {
+impl SimulatedKernel {
     /// A packet comes in.
     pub(in crate::simulate) fn receive(&mut self, packet: &Packet) -> Passage {
         self.decided.clear();

@@ -30,10 +30,10 @@ use tcpw_common::{
 };
 
 pub(super) use gate::Packet;
-pub(super) use sockets::{Connection, Socket};
+pub(super) use sockets::{ConnectionSocket, ListenerSocket};
 pub(super) use user::Data;
 
-use super::plan::Conditions;
+use super::plan::HostConditions;
 use crate::{
     compile::{Policy, PolicyTables},
     config::Config,
@@ -84,7 +84,7 @@ pub(super) struct Decided {
 
 /// The kernel.
 #[derive(Debug)]
-pub(super) struct Kernel {
+pub(super) struct SimulatedKernel {
     pub(super) now_ns: u64,
     /// The programs identify listeners.
     pub(super) is_loaded: bool,
@@ -102,8 +102,8 @@ pub(super) struct Kernel {
     active: Option<usize>,
     last_generation: u32,
     last_cookie: u64,
-    pub(super) sockets: BTreeMap<u64, Socket>,
-    pub(super) connections: BTreeMap<u64, Connection>,
+    pub(super) sockets: BTreeMap<u64, ListenerSocket>,
+    pub(super) connections: BTreeMap<u64, ConnectionSocket>,
     pub(super) events: VecDeque<Record>,
     pub(super) holds: VecDeque<Held>,
     counters: BTreeMap<&'static str, u64>,
@@ -133,8 +133,8 @@ pub(super) struct Kernel {
     pub(super) decided: Vec<Decided>,
 }
 
-impl Kernel {
-    pub(super) fn new(config: &Config, conditions: &Conditions) -> Self {
+impl SimulatedKernel {
+    pub(super) fn new(config: &Config, conditions: &HostConditions) -> Self {
         Self {
             now_ns: 0,
             is_loaded: false,
@@ -182,7 +182,7 @@ impl Kernel {
     }
 
     /// Everything that is not pinned ends with its process.
-    pub(super) fn unload(&mut self, config: &Config, conditions: &Conditions) {
+    pub(super) fn unload(&mut self, config: &Config, conditions: &HostConditions) {
         let fresh = Self {
             now_ns: self.now_ns,
             last_cookie: self.last_cookie,

@@ -13,7 +13,7 @@ use tcpw_common::{
 };
 
 use super::{
-    Decided, Kernel, Passage,
+    Decided, Passage, SimulatedKernel,
     emit::Report,
     gate::{is_source_within, is_within},
 };
@@ -21,7 +21,7 @@ use crate::redirect::Family;
 
 const UDP: u16 = 17;
 
-impl Kernel {
+impl SimulatedKernel {
     /// Before the kernel looks for a listener.
     pub(super) fn look_up(&mut self, flow: &FlowKey) -> Passage {
         let Some(certified) = self.certificate(flow) else { return Passage::Pass };

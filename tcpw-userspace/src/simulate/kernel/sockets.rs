@@ -1,4 +1,4 @@
-//! Sockets: who listens, what it carries, and the connections that came of it.
+//! Sockets: what listens, what it carries, and the connections that came of it.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -10,12 +10,12 @@ use tcpw_common::{
     user::Mark,
 };
 
-use super::{Kernel, emit::Report};
+use super::{SimulatedKernel, emit::Report};
 use crate::listeners::PortSocket;
 
 /// A listener's socket.
 #[derive(Clone, Debug)]
-pub(in crate::simulate) struct Socket {
+pub(in crate::simulate) struct ListenerSocket {
     pub(in crate::simulate) netns: u64,
     pub(in crate::simulate) pid: u32,
     /// 6 or 17.
@@ -26,7 +26,7 @@ pub(in crate::simulate) struct Socket {
 
 /// The socket of a connection.
 #[derive(Clone, Debug)]
-pub(in crate::simulate) struct Connection {
+pub(in crate::simulate) struct ConnectionSocket {
     pub(in crate::simulate) flow: FlowKey,
     pub(in crate::simulate) mark: Option<Mark>,
     /// Of its listener, if its user was to be asked for.
@@ -34,7 +34,7 @@ pub(in crate::simulate) struct Connection {
     pub(in crate::simulate) has_keepalive: bool,
 }
 
-impl Socket {
+impl ListenerSocket {
     fn family(&self) -> u32 {
         if self.local.is_ipv4() { 2 } else { 10 }
     }
@@ -48,11 +48,11 @@ impl Socket {
     }
 }
 
-impl Kernel {
+impl SimulatedKernel {
     /// A process listens; gives the cookie.
-    pub(in crate::simulate) fn listen(&mut self, socket: Socket, comm: Comm, is_root: bool) -> u64 {
+    pub(in crate::simulate) fn listen(&mut self, socket: ListenerSocket, comm: Comm, is_root: bool) -> u64 {
         let cookie = self.cookie();
-        let Socket { netns, protocol, local, pid, .. } = socket;
+        let ListenerSocket { netns, protocol, local, pid, .. } = socket;
         self.changed(netns, protocol, local.port().into());
         self.sockets.insert(cookie, socket);
         self.name(cookie, pid, comm, is_root);
@@ -97,8 +97,8 @@ impl Kernel {
     }
 
     /// The listener that gets a packet.
-    pub(super) fn find_socket(&self, flow: &FlowKey) -> Option<(u64, Socket)> {
-        let is_it = |socket: &&Socket| {
+    pub(super) fn find_socket(&self, flow: &FlowKey) -> Option<(u64, ListenerSocket)> {
+        let is_it = |socket: &&ListenerSocket| {
             socket.netns == flow.netns
                 && socket.protocol == flow.protocol
                 && socket.local.port() == flow.server_port
@@ -109,7 +109,7 @@ impl Kernel {
     }
 
     /// Address family of a listener.
-    pub(super) fn family_of(socket: &Socket) -> u32 {
+    pub(super) fn family_of(socket: &ListenerSocket) -> u32 {
         socket.family()
     }
 

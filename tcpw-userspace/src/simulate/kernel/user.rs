@@ -9,7 +9,7 @@ use tcpw_common::{
     user::{Mark, Pending, UserDecides, Waiting},
 };
 
-use super::{Connection, Kernel, emit::Report};
+use super::{ConnectionSocket, SimulatedKernel, emit::Report};
 
 const NS_PER_S: u64 = 1_000_000_000;
 
@@ -24,11 +24,11 @@ pub(in crate::simulate) enum Data {
     Dropped,
 }
 
-impl Kernel {
+impl SimulatedKernel {
     /// A handshake is complete: the cookie of the connection's socket.
     pub(in crate::simulate) fn established(&mut self, flow: FlowKey, isn: u32) -> u64 {
         let cookie = self.cookie();
-        let mut connection = Connection { flow, mark: None, asked: None, has_keepalive: false };
+        let mut connection = ConnectionSocket { flow, mark: None, asked: None, has_keepalive: false };
         if self.is_gate_on
             && self.users_on
             && let Some(pending) = self.user_handshakes.remove(&flow)
@@ -73,7 +73,7 @@ impl Kernel {
         cookie
     }
 
-    fn marks_waiting(&mut self, connection: &mut Connection, pending: &Pending, socket: u64) -> bool {
+    fn marks_waiting(&mut self, connection: &mut ConnectionSocket, pending: &Pending, socket: u64) -> bool {
         let Some(decides) = UserDecides::from_answer(pending.answer) else { return false };
         let deadline_ns = self.now_ns + u64::from(decides.timeout_s) * NS_PER_S + USER_GRACE_NS;
         self.count(Counter::UserWaits);

@@ -2,10 +2,10 @@
 
 use tcpw_common::{answer::Answer, layout::SPARE_WORDS};
 
-use super::Kernel;
+use super::SimulatedKernel;
 use crate::core::action::Write;
 
-impl Kernel {
+impl SimulatedKernel {
     /// One write; a banner that is taken back says whether it was there.
     pub(in crate::simulate) fn write(&mut self, write: &Write) -> bool {
         match write {
@@ -37,7 +37,7 @@ impl Kernel {
         true
     }
 
-    /// Watches who binds these UDP ports.
+    /// Watches which processes bind these UDP ports.
     pub(in crate::simulate) fn watch_udp_ports(&mut self, netns: u64, ports: impl IntoIterator<Item = u16>) {
         self.udp_ports.retain(|(other, _)| *other != netns);
         self.udp_ports.extend(ports.into_iter().map(|port| (netns, port)));

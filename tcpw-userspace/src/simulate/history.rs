@@ -11,15 +11,15 @@ use std::{
 };
 
 use super::{
-    Outcome,
+    HistoryResult,
     clients::{self, Client},
-    daemon::{self, Daemon},
-    host::{self, Host},
-    kernel::Kernel,
+    daemon::{self, RunningDaemon},
+    host::{self, HostState},
+    kernel::SimulatedKernel,
     ledger::{self, Ledger},
     oracle::Oracle,
     outside::Work,
-    plan::{Plan, Step},
+    plan::{Plan, PlannedStep},
     plant::{Plant, Planted},
     random::{Random, chance_of},
 };
@@ -66,7 +66,7 @@ pub(super) enum Happening {
 }
 
 /// A history that happens.
-pub(super) struct World {
+pub(super) struct History {
     pub(super) plan: Plan,
     pub(super) now_ns: u64,
     queue: BTreeMap<(u64, u64, u64), Happening>,
@@ -74,15 +74,15 @@ pub(super) struct World {
     /// Things that happen by themselves and are still to come.
     open: usize,
     last_step_ns: u64,
-    pub(super) kernel: Kernel,
-    pub(super) daemon: Option<Daemon>,
+    pub(super) kernel: SimulatedKernel,
+    pub(super) daemon: Option<RunningDaemon>,
     pub(super) daemons: u64,
     /// The daemon ended, and is not started again.
     pub(super) is_over: bool,
     pub(super) planted: Planted,
     pub(super) clients: Vec<Client>,
     pub(super) by_flow: BTreeMap<tcpw_common::key::FlowKey, usize>,
-    pub(super) host: Host,
+    pub(super) host: HostState,
     pub(super) oracle: Oracle,
     pub(super) ledger: Ledger,
     trace: Option<Vec<String>>,
@@ -101,7 +101,7 @@ pub(super) struct Broken {
     pub(super) port: Option<u16>,
 }
 
-impl World {
+impl History {
     pub(super) fn new(plan: Plan, plant: Option<Plant>, is_traced: bool) -> Self {
         let is_audit = plan.config.mode == crate::config::Mode::Audit;
         Self {
@@ -110,14 +110,14 @@ impl World {
             queued: 0,
             open: 0,
             last_step_ns: BEGIN_NS,
-            kernel: Kernel::new(&plan.config, &plan.conditions),
+            kernel: SimulatedKernel::new(&plan.config, &plan.conditions),
             daemon: None,
             daemons: 0,
             is_over: false,
             planted: Planted::new(plant),
             clients: Vec::new(),
             by_flow: BTreeMap::new(),
-            host: Host::new(&plan),
+            host: HostState::new(&plan),
             oracle: Oracle::new(&plan.config.resolve, is_audit),
             ledger: Ledger::default(),
             trace: is_traced.then(Vec::new),
@@ -128,10 +128,10 @@ impl World {
     }
 
     /// Lets it happen.
-    pub(super) fn run(mut self) -> Outcome {
+    pub(super) fn run(mut self) -> HistoryResult {
         host::begin(&mut self);
         self.at(self.now_ns, Happening::Start);
-        for (index, Step { at_ms, .. }) in self.plan.steps.iter().enumerate().collect::<Vec<_>>() {
+        for (index, PlannedStep { at_ms, .. }) in self.plan.steps.iter().enumerate().collect::<Vec<_>>() {
             let at = BEGIN_NS + 500 * MS + at_ms * MS;
             self.queued += 1;
             let tie = chance_of(self.plan.seed, &[1, at, self.queued]).next();
@@ -143,7 +143,7 @@ impl World {
         if self.broken.is_none() {
             ledger::at_the_end(&mut self);
         }
-        Outcome { broken: self.broken, trace: self.trace.unwrap_or_default(), happened: self.happened }
+        HistoryResult { broken: self.broken, trace: self.trace.unwrap_or_default(), happened: self.happened }
     }
 
     /// The next thing; whether there was one in time.

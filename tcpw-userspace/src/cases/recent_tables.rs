@@ -24,12 +24,12 @@ pub(super) type Recognised<'a> = [Option<&'a RawValue>; 2];
 
 /// Tables of the last lines.
 #[derive(Debug, Default)]
-pub(super) struct Shared {
+pub(super) struct RecentTables {
     tables: Vec<Box<RawValue>>,
     oldest: usize,
 }
 
-impl Shared {
+impl RecentTables {
     /// Writes the line into `short`, with null for every table that is known; those are returned.
     pub(super) fn recognise(&self, line: &[u8], short: &mut Vec<u8>) -> Option<Recognised<'_>> {
         if line.len() < LONG || self.tables.is_empty() {
@@ -186,10 +186,10 @@ mod tests {
 
     /// What is left of `line` once `learnt` was seen.
     fn short(learnt: &str, line: &str) -> Option<(String, [bool; 2])> {
-        let mut shared = Shared::default();
-        shared.learn(learnt.as_bytes());
+        let mut recent = RecentTables::default();
+        recent.learn(learnt.as_bytes());
         let mut short = Vec::new();
-        let recognised = shared.recognise(line.as_bytes(), &mut short)?;
+        let recognised = recent.recognise(line.as_bytes(), &mut short)?;
         Some((String::from_utf8(short).unwrap(), recognised.map(|table| table.is_some())))
     }
 
@@ -230,12 +230,12 @@ mod tests {
 
     #[test]
     fn old_tables_make_room() {
-        let mut shared = Shared::default();
+        let mut recent = RecentTables::default();
         for number in 0..100 {
-            shared.learn(format!("{{\"deny\":{}}}", long(&format!("{number} "))).as_bytes());
+            recent.learn(format!("{{\"deny\":{}}}", long(&format!("{number} "))).as_bytes());
         }
-        assert_eq!(shared.tables.len(), MOST);
+        assert_eq!(recent.tables.len(), MOST);
         let line = format!("{{\"deny\":{}}}", long("99 "));
-        assert!(shared.recognise(line.as_bytes(), &mut Vec::new()).is_some());
+        assert!(recent.recognise(line.as_bytes(), &mut Vec::new()).is_some());
     }
 }

@@ -16,7 +16,7 @@ use super::{
 };
 
 /// A listening or bound socket and every process that holds it.
-pub(super) struct Held {
+pub(super) struct SocketHolders {
     pub(super) socket: OwnedFd,
     pub(super) listening: Listening,
     /// The user that made the socket.
@@ -27,7 +27,7 @@ pub(super) struct Held {
 #[derive(Default)]
 pub(super) struct OpenedSockets {
     /// By inode; `None` for one that does not listen.
-    pub(super) sockets: BTreeMap<u64, Option<Held>>,
+    pub(super) sockets: BTreeMap<u64, Option<SocketHolders>>,
     pub(super) processes: BTreeMap<u32, PidFd>,
     /// Those in scope.
     pub(super) guarded: BTreeSet<u32>,
@@ -50,7 +50,7 @@ impl OpenedSockets {
             let known = match self.sockets.entry(inode) {
                 Entry::Occupied(known) => known.into_mut(),
                 Entry::Vacant(new) => match process.duplicate(fd) {
-                    Ok(socket) => new.insert(Held::new(socket, inode)),
+                    Ok(socket) => new.insert(SocketHolders::new(socket, inode)),
                     Err(error) if is_limit(&error) => {
                         self.over_limit += 1;
                         continue;
@@ -59,8 +59,8 @@ impl OpenedSockets {
                     Err(_) => continue,
                 },
             };
-            if let Some(held) = known {
-                held.holders.insert(pid);
+            if let Some(opened) = known {
+                opened.holders.insert(pid);
                 is_holder = true;
             }
         }
@@ -70,7 +70,7 @@ impl OpenedSockets {
     }
 }
 
-impl Held {
+impl SocketHolders {
     /// `None` unless the socket listens or is bound, and is the one with this inode.
     fn new(socket: OwnedFd, inode: u64) -> Option<Self> {
         let listening = sys::listening(socket.as_fd())?;

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use tcpw_common::key::AnswerKey;
 
-use super::{facts::Facts, input::Now};
-use crate::resolve::Cache;
+use super::{facts::AttemptFacts, input::Now};
+use crate::resolve::ExpiringCache;
 
 /// The facts behind an answer are kept this much longer than it holds: its event may still be in the ring.
 const EVENT_DELAY: Duration = Duration::from_secs(60);
@@ -25,9 +25,9 @@ const MOST_OF_A_KEY: usize = 8;
 
 /// The facts behind answers.
 #[derive(Debug)]
-pub(super) struct Answered {
+pub(super) struct AnswerFacts {
     /// The answers of each key, oldest first.
-    by_key: Cache<AnswerKey, Vec<Behind>>,
+    by_key: ExpiringCache<AnswerKey, Vec<Behind>>,
     /// Facts that were dropped because their key had too many answers.
     dropped: u64,
 }
@@ -35,21 +35,21 @@ pub(super) struct Answered {
 /// The facts behind one answer.
 #[derive(Clone, Debug)]
 struct Behind {
-    facts: Facts,
+    facts: AttemptFacts,
     /// When it was given: CLOCK_BOOTTIME, nanoseconds.
     since_ns: u64,
     /// An event that it decided is not read later than this.
     until: Instant,
 }
 
-impl Answered {
+impl AnswerFacts {
     /// Keeps the facts of so many keys.
     pub(super) fn new(limit: usize) -> Self {
-        Self { by_key: Cache::new(limit), dropped: 0 }
+        Self { by_key: ExpiringCache::new(limit), dropped: 0 }
     }
 
     /// An answer is given that holds so long.
-    pub(super) fn keep(&mut self, key: AnswerKey, facts: Facts, now: Now, holds: Duration) {
+    pub(super) fn keep(&mut self, key: AnswerKey, facts: AttemptFacts, now: Now, holds: Duration) {
         let until = now.at + holds + EVENT_DELAY;
         let earlier = self.by_key.at(&key, now.at).map(|kept| kept.value.as_slice()).unwrap_or_default();
         let mut all: Vec<Behind> = earlier.iter().filter(|one| now.at < one.until).cloned().collect();
@@ -67,7 +67,7 @@ impl Answered {
 
     /// The facts that may have decided an attempt at `time_ns`, the latest first. Those of the answer before
     /// are among them only if the latest may not have been written yet.
-    pub(super) fn facts_at(&self, key: &AnswerKey, time_ns: u64, now: Instant) -> Vec<&Facts> {
+    pub(super) fn facts_at(&self, key: &AnswerKey, time_ns: u64, now: Instant) -> Vec<&AttemptFacts> {
         let Some(kept) = self.by_key.at(key, now) else { return Vec::new() };
         let mut found = Vec::new();
         for behind in kept.value.iter().rev() {
@@ -116,30 +116,30 @@ mod tests {
         Now { at: start.at + time, boot_ns: start.boot_ns + ms * 1_000_000, wall: start.wall + time }
     }
 
-    fn gave_up(answered: &Answered, time: Now, read: Now) -> Vec<bool> {
-        answered.facts_at(&KEY, time.boot_ns, read.at).into_iter().map(Facts::gave_up).collect()
+    fn gave_up(facts: &AnswerFacts, time: Now, read: Now) -> Vec<bool> {
+        facts.facts_at(&KEY, time.boot_ns, read.at).into_iter().map(AttemptFacts::gave_up).collect()
     }
 
     #[test]
     fn an_event_gets_the_facts_of_its_time_though_the_answer_was_replaced() {
-        let mut answered = Answered::new(10);
-        let mut unknown = Facts::default();
+        let mut facts = AnswerFacts::new(10);
+        let mut unknown = AttemptFacts::default();
         unknown.give_up(after(5000).at);
-        answered.keep(KEY, unknown, after(0), Duration::from_secs(5));
-        answered.keep(KEY, Facts::default(), after(3000), Duration::from_secs(5));
-        assert_eq!(gave_up(&answered, after(2000), after(9000)), [true], "before the second answer");
-        assert_eq!(gave_up(&answered, after(4000), after(9000)), [false], "long after it");
-        assert_eq!(gave_up(&answered, after(3001), after(9000)), [false, true], "while it was written");
-        assert!(gave_up(&answered, after(2000), after(80_000)).is_empty(), "no event is that late");
+        facts.keep(KEY, unknown, after(0), Duration::from_secs(5));
+        facts.keep(KEY, AttemptFacts::default(), after(3000), Duration::from_secs(5));
+        assert_eq!(gave_up(&facts, after(2000), after(9000)), [true], "before the second answer");
+        assert_eq!(gave_up(&facts, after(4000), after(9000)), [false], "long after it");
+        assert_eq!(gave_up(&facts, after(3001), after(9000)), [false, true], "while it was written");
+        assert!(gave_up(&facts, after(2000), after(80_000)).is_empty(), "no event is that late");
     }
 
     #[test]
     fn the_facts_of_a_key_are_bounded_and_those_dropped_are_counted() {
-        let mut answered = Answered::new(10);
+        let mut facts = AnswerFacts::new(10);
         for number in 0..100 {
-            answered.keep(KEY, Facts::default(), after(number), Duration::from_secs(5));
+            facts.keep(KEY, AttemptFacts::default(), after(number), Duration::from_secs(5));
         }
-        assert_eq!(answered.facts_at(&KEY, after(100).boot_ns, after(100).at).len(), MOST_OF_A_KEY);
-        assert!(!answered.is_complete());
+        assert_eq!(facts.facts_at(&KEY, after(100).boot_ns, after(100).at).len(), MOST_OF_A_KEY);
+        assert!(!facts.is_complete());
     }
 }
