@@ -7,8 +7,10 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::{
     facts::AttemptFacts,
+    input::KernelEvent,
     lookup::{FactLookup, MissingFact, UserWanted},
     policies::Rules,
+    shared::SharedState,
 };
 use crate::{
     evaluate::{
@@ -29,6 +31,26 @@ pub(super) struct Judged {
     pub(super) missing: Option<MissingFact>,
     /// The user was needed before any other missing fact: the verdict is for an unknown user.
     pub(super) user: Option<UserWanted>,
+}
+
+/// What the judging of these events needs is read for all of them at once.
+pub(super) fn read_ahead(events: &[KernelEvent], shared: &SharedState) {
+    let Some(rules) = shared.policies.current_rules() else { return };
+    let clients: Vec<IpAddr> = events
+        .iter()
+        .filter_map(|event| match event {
+            KernelEvent::Decided(decision) => Some(events::ip(&decision.client)),
+            KernelEvent::Listening { .. }
+            | KernelEvent::Executed { .. }
+            | KernelEvent::WaitsForUser(_)
+            | KernelEvent::NoRoomForUser(_)
+            | KernelEvent::HandshakeHasData(..)
+            | KernelEvent::BannerDone(_)
+            | KernelEvent::Outdated
+            | KernelEvent::Unknown { .. } => None,
+        })
+        .collect();
+    rules.indexed.read_ahead(&clients);
 }
 
 /// Calls the evaluator; `daemon` is the index of the name that `%d` expands to.

@@ -153,7 +153,10 @@ impl Core {
             }
             Input::Deadline => self.lookups.give_up(out),
             Input::Second(second) => self.second(second, out),
-            Input::Events(events) => events.into_iter().for_each(|event| self.event(event, out)),
+            Input::Events(events) => {
+                judge::read_ahead(&events, shared);
+                events.into_iter().for_each(|event| self.event(event, out));
+            }
             Input::Held(packets) => {
                 let Self { held, lookups, commands, banners, shared, .. } = self;
                 let mut others = Others { lookups, commands, banners };

@@ -75,7 +75,10 @@ pub(super) fn build<'a, P>(mut tokens: Tokens<'a>, mut pattern: impl FnMut(Token
 }
 
 /// The patterns up to the next EXCEPT or the end, and whether it was an EXCEPT.
-fn part<'a, P>(tokens: &mut Tokens<'a>, pattern: &mut impl FnMut(Token<'a>) -> P) -> (SmallVec<[P; 1]>, bool) {
+fn part<'a, P>(
+    tokens: &mut Tokens<'a>,
+    pattern: &mut impl FnMut(Token<'a>) -> P,
+) -> (SmallVec<[P; 1]>, bool) {
     // Counted first: tables of a million rules are not worth half-empty vectors.
     let count = tokens.clone().take_while(|(_, token)| !is_except(token)).count();
     let mut patterns = SmallVec::with_capacity(count);

@@ -61,6 +61,8 @@ pub(crate) fn run(rules: &str, shape: &str) -> Result<String> {
     let (started, cpu) = (Instant::now(), processor_time()?);
     for batch in records.chunks(BATCH) {
         let mut entries = Vec::with_capacity(batch.len());
+        let clients: Vec<IpAddr> = batch.iter().map(|record| events::ip(&record.client)).collect();
+        tables.read_ahead(&clients);
         for record in batch {
             entries.push(judge(record, &tables, &mut check, started)?);
         }

@@ -35,6 +35,9 @@ const SHAPES: [&str; 2] = ["literal", "file"];
 /// Floods from a real client, unless all are asked for; a reload follows the last.
 const QUICK: [[&str; 2]; 3] = [["10", "literal"], ["100000", "literal"], ["100000", "file"]];
 
+/// Replays of each size, one size after the other; the medians count.
+const ROUNDS: usize = 5;
+
 /// Fewest lines a second.
 const LINES_PER_S: f64 = 100_000.0;
 /// Most of a line's cost beside that at the fewest rules.
@@ -64,21 +67,23 @@ pub(crate) fn flood(bench: &Path, tcpw: &Path, arguments: &Arguments) -> Result<
 fn replays(bench: &Path) -> Result<Vec<String>> {
     let mut slow = Vec::new();
     for shape in SHAPES {
-        let mut first = None;
-        for rules in SIZES {
-            let run = json(Command::new(bench).args(["replay", rules, shape]))?;
-            let number = |key: &str| number(&run, &[key]);
-            let (records, seconds, processor) =
-                (number("records")?, number("seconds")?, number("processor_s")?);
-            let (rate, line_us) = (records / seconds, processor / records * 1e6);
-            let growth = line_us / *first.get_or_insert(line_us);
+        let rounds = (0..ROUNDS).map(|_| round(bench, shape)).collect::<Result<Vec<_>>>()?;
+        for (at, rules) in SIZES.into_iter().enumerate() {
+            let of_all = |value: fn(&Replay) -> f64| median(rounds.iter().map(|round| value(&round[at])));
+            let rate = of_all(|replay| replay.lines_per_s);
+            // The machine's speed changes from minute to minute: each round has its own quotient.
+            let growth = median(rounds.iter().map(|round| round[at].line_us / round[0].line_us));
+            let last = &rounds[ROUNDS - 1][at].all;
+            let number = |key: &str| number(last, &[key]);
             say(format_args!(
-                "replay {rules:>7} {shape:7} {rate:7.0} lines/s, {line_us:5.2} us each ({growth:4.2} of 10 rules), \
-                 parsed in {:5.2} s, indexed in {:5.2} s, {:5.0} MB peak, {} of {records} checked",
+                "replay {rules:>7} {shape:7} {rate:7.0} lines/s, {:5.2} us each ({growth:4.2} of 10 rules), \
+                 parsed in {:5.2} s, indexed in {:5.2} s, {:5.0} MB peak, {} of {} checked",
+                of_all(|replay| replay.line_us),
                 number("parse_s")?,
                 number("index_s")?,
                 number("peak_bytes")? / 1e6,
-                run["checked"],
+                last["checked"],
+                last["records"],
             ));
             if rate < LINES_PER_S || growth > GROWTH {
                 slow.push(format!("replay of {rules} rules, {shape}"));
@@ -86,6 +91,33 @@ fn replays(bench: &Path) -> Result<Vec<String>> {
         }
     }
     Ok(slow)
+}
+
+/// One replay.
+struct Replay {
+    lines_per_s: f64,
+    /// Time of the processors for a line.
+    line_us: f64,
+    /// What the program said.
+    all: Value,
+}
+
+/// One replay of each size.
+fn round(bench: &Path, shape: &str) -> Result<Vec<Replay>> {
+    let one = |rules: &str| {
+        let all = json(Command::new(bench).args(["replay", rules, shape]))?;
+        let records = number(&all, &["records"])?;
+        let lines_per_s = records / number(&all, &["seconds"])?;
+        let line_us = number(&all, &["processor_s"])? / records * 1e6;
+        Ok(Replay { lines_per_s, line_us, all })
+    };
+    SIZES.into_iter().map(one).collect()
+}
+
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_unstable_by(f64::total_cmp);
+    values[values.len() / 2]
 }
 
 /// (b): what is too slow.

@@ -49,6 +49,10 @@ impl FileIndex {
         Self(builder.build())
     }
 
+    pub(super) fn keys(&self) -> &HostIndex {
+        &self.0
+    }
+
     fn next<'a>(&'a self, candidates: &mut Candidates<'a>, host: &Host<'_>) -> Option<usize> {
         let is_named = host.known_name().is_some();
         candidates.next(is_named, |lists| {

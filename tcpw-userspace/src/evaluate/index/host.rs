@@ -106,6 +106,8 @@ struct Occurring {
     suffixes: Lengths,
     masks: BTreeSet<u32>,
     prefix_bits: BTreeSet<u8>,
+    has_exact: bool,
+    has_daemons: bool,
 }
 
 /// Collects host patterns.
@@ -133,12 +135,11 @@ impl HostIndexBuilder {
             IndexKey::NetV6 { prefix_bits, .. } => {
                 occurring.prefix_bits.insert(prefix_bits);
             }
-            IndexKey::Exact(_)
-            | IndexKey::Always
-            | IndexKey::MayAsk
-            | IndexKey::Daemon(..)
-            | IndexKey::Port(..)
-            | IndexKey::AnyDaemon(_) => {}
+            IndexKey::Exact(_) => occurring.has_exact = true,
+            IndexKey::Daemon(..) | IndexKey::Port(..) | IndexKey::AnyDaemon(_) => {
+                occurring.has_daemons = true;
+            }
+            IndexKey::Always | IndexKey::MayAsk => {}
         }
         self.keys.add(key, position);
     }
@@ -163,15 +164,31 @@ impl HostIndex {
 
     /// The positions of every key of a host, as far as its name is known.
     pub(super) fn find_host<'a>(&'a self, host: &Host<'_>, lists: &mut Vec<&'a [HashedPosition]>) {
-        let mut add = |key: IndexKey<'_>| {
+        self.each_key(host, |key| {
             let list = self.keys.find(key);
             if !list.is_empty() {
                 lists.push(list);
             }
-        };
+        });
+    }
+
+    /// Whether a position is found by its daemons.
+    pub(super) fn has_daemons(&self) -> bool {
+        self.occurring.has_daemons
+    }
+
+    /// The map of all keys.
+    pub(super) fn keys(&self) -> &KeyMap {
+        &self.keys
+    }
+
+    /// Every key that a host may have, as far as its name is known.
+    pub(super) fn each_key(&self, host: &Host<'_>, mut add: impl FnMut(IndexKey<'_>)) {
         for subject in [Some(host.address()), host.known_name()].into_iter().flatten() {
             let subject = reduced(subject);
-            add(IndexKey::Exact(Folded(subject)));
+            if self.occurring.has_exact {
+                add(IndexKey::Exact(Folded(subject)));
+            }
             for length in self.occurring.prefixes.up_to(subject.len()) {
                 add(IndexKey::Prefix(Folded(&subject[..length])));
             }

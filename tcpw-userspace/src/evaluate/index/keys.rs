@@ -4,7 +4,10 @@
 //! have the same hash: the caller looks at the pattern itself. The hash is seeded at random, so no client
 //! can choose addresses or names that collide.
 
-use std::hash::{Hash, Hasher};
+use std::{
+    hash::{Hash, Hasher},
+    ops::Range,
+};
 
 use ahash::RandomState;
 
@@ -126,13 +129,25 @@ pub(super) struct KeyMap {
 impl KeyMap {
     /// Every position of a key, in order.
     pub(super) fn find(&self, key: IndexKey<'_>) -> &[HashedPosition] {
+        self.hash(key).map_or(&[], |hash| self.positions(hash, self.bucket_of(hash)))
+    }
+
+    /// The hash of a key, unless no position has it.
+    pub(super) fn hash(&self, key: IndexKey<'_>) -> Option<u64> {
         let hash = self.hasher.hash_one(key);
-        if !self.filter.may_have(hash) {
-            return &[];
-        }
+        self.filter.may_have(hash).then_some(hash)
+    }
+
+    /// Where the positions of a hash lie among others.
+    pub(super) fn bucket_of(&self, hash: u64) -> Range<usize> {
         let bucket = Self::bucket(hash, self.bits);
         let [from, to] = [bucket, bucket + 1].map(|at| usize::try_from(self.starts[at]).unwrap_or(0));
-        let in_bucket = &self.entries[from..to];
+        from..to
+    }
+
+    /// The positions of a hash, in order.
+    pub(super) fn positions(&self, hash: u64, bucket: Range<usize>) -> &[HashedPosition] {
+        let in_bucket = &self.entries[bucket];
         let from = &in_bucket[in_bucket.partition_point(|entry| entry.hash < low(hash))..];
         &from[..from.partition_point(|entry| entry.hash == low(hash))]
     }

@@ -12,10 +12,12 @@ mod candidates;
 mod file;
 mod host;
 mod keys;
+mod read_ahead;
 mod table;
 
 use std::{
     collections::BTreeMap,
+    net::IpAddr,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -56,6 +58,11 @@ impl IndexedTables {
     /// libwrap's verdict on a request: that of [`super::evaluate`].
     pub fn evaluate(&self, request: &AccessRequest<'_>, lookup: &dyn Lookup) -> Judgement {
         search(&self.tables, &self.index, request, lookup, &mut Nobody)
+    }
+
+    /// Reads what judging clients with these addresses needs, for all of them at once: no verdict depends on it.
+    pub fn read_ahead(&self, clients: &[IpAddr]) {
+        read_ahead::read_ahead(&self.tables, &self.index, clients);
     }
 
     /// Rules and patterns that a walk without the index may have to look at.

@@ -27,6 +27,10 @@ impl TableIndex {
         Self(builder.build())
     }
 
+    pub(super) fn keys(&self) -> &HostIndex {
+        &self.0
+    }
+
     fn next<'a>(&'a self, candidates: &mut Candidates<'a>, subject: &Subject<'_>) -> Option<usize> {
         let is_named = subject.client.known_name().is_some();
         candidates.next(is_named, |lists| {
@@ -37,7 +41,7 @@ impl TableIndex {
                 }
             };
             let uses = if is_named { &[Use::Always][..] } else { &[Use::Always, Use::MayAsk] };
-            for used in uses {
+            for used in uses.iter().filter(|_| self.0.has_daemons()) {
                 add(IndexKey::AnyDaemon(*used));
                 for name in subject.daemons() {
                     add(IndexKey::Daemon(*used, Folded(reduced(name))));
