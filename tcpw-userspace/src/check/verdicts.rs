@@ -14,10 +14,10 @@ use crate::{
     parse::{
         advice::is_placeholder,
         code::Code,
-        diagnostic::{Finding, Sink},
+        diagnostic::{Diagnostic, Finding, Severity, Sink},
         list::{split_at, tokens as list_tokens},
         rule::{
-            Daemon, HostPattern, OptionField, Rule, RuleOption, Table, TableEnd, TableKind, Tables, Text,
+            Daemon, HostPattern, OptionField, Origin, Rule, RuleOption, Table, TableEnd, TableKind, Tables, Text,
             TextPattern,
         },
         text::{FileText, Texts},
@@ -31,6 +31,7 @@ pub(super) fn check(
     texts: &Texts,
     scope: Scope,
     is_told: bool,
+    said: &mut [Diagnostic],
     places: &mut Places<'_>,
     sink: &mut Sink,
 ) {
@@ -44,7 +45,7 @@ pub(super) fn check(
         } else {
             (&texts.allow.0, "without a hosts.deny, which was not named, every client may reach every daemon")
         };
-        let finding = Finding::new(Code::H143, "no rule refuses anybody", "", consequence);
+        let finding = Finding::new(Code::H143, "no rule refuses any client", "", consequence);
         sink.push(finding.at(whole(path), b""));
     }
     let matchless: HashSet<RuleIndex> =
@@ -60,6 +61,16 @@ pub(super) fn check(
         .map(|(_, _, rule)| *rule)
         .collect();
     let (_, _, rule) = all[wall];
+    // A mistake in hosts.allow is why: mended, it ends this, too.
+    let mistake = said
+        .iter_mut()
+        .find(|it| it.severity > Severity::Hint && *it.origin.path == *tables.allow.path && it.code != Code::W170.as_str());
+    if let Some(mistake) = mistake.filter(|_| doors.is_empty() && tables.deny.path == rule.origin.path) {
+        let Origin { path, line, .. } = &rule.origin;
+        let more = format!("{}; as no other rule allows any client, {}:{line} refuses all", mistake.consequence, path.display());
+        mistake.consequence = more.into();
+        return;
+    }
     let finding = if doors.is_empty() {
         everybody()
     } else if doors.iter().any(|rule| is_for_ssh(rule)) {
@@ -73,21 +84,25 @@ pub(super) fn check(
 fn everybody() -> Finding {
     Finding::new(
         Code::W142,
-        "everybody is refused, and no rule lets anybody in",
+        "every client is refused, and no rule allows any",
         "a rule in hosts.allow for the network from which this host is administered",
         "no connection to any daemon is accepted, that of the administrator included",
     )
-    .advise("sshd: 192.0.2.0/24 in hosts.allow, with your own network")
+    .advise(OWN_NETWORK)
 }
+
+/// What to write.
+const OWN_NETWORK: &str =
+    "add a rule to hosts.allow, such as \"sshd: 192.0.2.0/24\", with your own network in place of 192.0.2.0/24";
 
 fn ssh() -> Finding {
     Finding::new(
         Code::H144,
-        "everybody is refused, and no rule lets anybody use ssh",
+        "every client is refused, and no rule allows any to use ssh",
         "",
-        "an administrator who uses ssh is locked out",
+        "an administrator that uses ssh is locked out",
     )
-    .advise("sshd: 192.0.2.0/24 in hosts.allow, with your own network")
+    .advise(OWN_NETWORK)
 }
 
 /// What a match of a rule leads to.

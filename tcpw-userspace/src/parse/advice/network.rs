@@ -53,7 +53,7 @@ fn holes(token: &[u8], net: Ipv4Addr, mask: Ipv4Addr) -> Finding {
         Code::W059,
         format!("the mask of {} has holes", quote(token)),
         "a mask of ones, then zeros",
-        "the bits where the mask is 0 may be anything, those where it is 1 must be those of the network",
+        "it matches every address that has the network's bits where the mask has ones",
     );
     let inverse = !mask.to_bits();
     let ones = inverse.leading_ones();

@@ -1,9 +1,6 @@
 //! Words that stand for what the reader of some instructions should have put there.
 
-use super::{Code, Finding, quote};
-
-/// What follows.
-const CONSEQUENCE: &str = "it is compared as it stands, and matches no client";
+use super::{Code, Finding, NEVER, quote};
 
 /// Finding on a word that was copied and not filled in.
 pub(super) fn placeholder(token: &[u8]) -> Option<Finding> {
@@ -14,7 +11,7 @@ pub(super) fn placeholder(token: &[u8]) -> Option<Finding> {
 pub(super) fn filled(token: &[u8]) -> Finding {
     let message = format!("{} is a placeholder: it stands for an address or network of yours", quote(token));
     let expected = "your own, such as 192.0.2.7, 192.0.2.0/24 or .example.com";
-    Finding::new(Code::W159, message, expected, CONSEQUENCE)
+    Finding::new(Code::W159, message, expected, NEVER)
 }
 
 /// Finding on a daemon's name that was copied and not filled in.
@@ -26,8 +23,7 @@ pub(super) fn daemon(name: &[u8]) -> Option<Finding> {
         return None;
     }
     let message = format!("{} is a placeholder: it stands for a daemon's name", quote(name));
-    let consequence = "it is compared as it stands, and matches no daemon";
-    Some(Finding::new(Code::W159, message, "ALL, or a daemon's name such as sshd", consequence))
+    Some(Finding::new(Code::W159, message, "ALL, or a daemon's name such as sshd", NEVER))
 }
 
 /// The placeholder of several words that begins here: `<your ip>`; its number of words.

@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use super::{Cut, Mistake};
 use crate::parse::{
-    advice::{Code, Finding, known, placeholder, quote, range},
+    advice::{Code, Finding, NEVER, follows, known, placeholder, quote, range},
     list::tokens,
     number,
 };
@@ -30,7 +30,19 @@ pub(in crate::parse) fn apart(cut: &Cut<'_>) -> Vec<Mistake> {
         let (start, (last, word)) = (all[at].0, all[at + count - 1]);
         let length = last + word.len() - start;
         let text = &cut.bytes[start..start + length];
-        let finding = finding(text);
+        let place = cut.place(start);
+        let finding = follows::client(finding(text), place);
+        let finding = match finding.code {
+            Code::W153 => finding.follows(format!(
+                "at most the network's own address matches: its other clients {}",
+                place.missed()
+            )),
+            Code::W112 => finding.follows(format!(
+                "at most the first and the last address match: those between them {}",
+                place.missed()
+            )),
+            _ => finding,
+        };
         let finding = match fix {
             Some(fix) => finding.replace(fix),
             None => finding,
@@ -58,7 +70,7 @@ fn network(words: &[(usize, &[u8])]) -> Option<(usize, Said, Option<String>)> {
             Code::W153,
             format!("{} is a network and its mask in several words: each is taken for a client", quote(text)),
             "the network in one word: 192.0.2.0/24 or 192.0.2.0/255.255.255.0",
-            "only the single address of the network itself matches, if that",
+            NEVER,
         )
     };
     let inner = |mask: &'_ [u8]| mask.strip_prefix(b"(").and_then(|mask| mask.strip_suffix(b")")).is_some();
@@ -155,7 +167,7 @@ fn blanks_inside(cut: &Cut<'_>, words: &[(usize, &[u8])]) -> Option<(usize, Said
     let (address, _) = number::ipv6(inner)?;
     let said: Said = |text| {
         let message = format!("{} has blanks inside its brackets: they separate words", quote(text));
-        Finding::new(Code::W055, message, "[address] without blanks", "it never matches")
+        Finding::new(Code::W055, message, "[address] without blanks", NEVER)
     };
     Some((count, said, Some(format!("[{address}]"))))
 }
@@ -197,7 +209,7 @@ fn range_of(words: &[(usize, &[u8])]) -> Option<(usize, Said, Option<String>)> {
             Code::W112,
             format!("{} is a range of addresses: there are none in the language", quote(text)),
             "networks, such as 192.0.2.0/28",
-            "each word is taken for a client: at most the first and the last address match",
+            NEVER,
         )
     };
     let address = |text: &[u8]| std::str::from_utf8(text).ok()?.parse::<Ipv4Addr>().ok();
