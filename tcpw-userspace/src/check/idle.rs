@@ -11,7 +11,7 @@ use crate::{
     evaluate::request::RuleIndex,
     parse::{
         code::Code,
-        diagnostic::{Diagnostic, Finding, Sink},
+        diagnostic::{Diagnostic, Finding, Severity, Sink},
         rule::{
             Daemon, DaemonPattern, HostPattern, Rule, RuleOption, TableEnd, TableKind, Tables, TextPattern,
         },
@@ -51,13 +51,14 @@ pub(super) fn check(
     is_any
 }
 
-/// Leaves out that a rule changes nothing where an option of it is written wrong, so that it does the opposite: mended,
-/// it changes something.
+/// Leaves out that a rule changes nothing where something else in its line is wrong: only the rule as it was meant
+/// tells whether it changes something.
 pub(super) fn leave_out(diagnostics: &mut Vec<Diagnostic>) {
     let place = |it: &Diagnostic| (Arc::clone(&it.origin.path), it.origin.line);
-    let opposite = |it: &&Diagnostic| it.code == Code::E151.as_str();
-    let wrong: HashSet<_> = diagnostics.iter().filter(opposite).map(place).collect();
-    diagnostics.retain(|it| it.code != Code::W158.as_str() || !wrong.contains(&place(it)));
+    let is_idle = |it: &Diagnostic| it.code == Code::W158.as_str();
+    let wrong: HashSet<_> =
+        diagnostics.iter().filter(|it| it.severity > Severity::Hint && !is_idle(it)).map(place).collect();
+    diagnostics.retain(|it| !is_idle(it) || !wrong.contains(&place(it)));
 }
 
 fn idle(rule: &Rule, nobody_is_refused: bool, scope: Scope) -> Finding {

@@ -61,14 +61,12 @@ pub(super) fn check(
         .map(|(_, _, rule)| *rule)
         .collect();
     let (_, _, rule) = all[wall];
-    // A mistake in hosts.allow is why: mended, it ends this, too.
-    let mistake = said
-        .iter_mut()
-        .find(|it| it.severity > Severity::Hint && *it.origin.path == *tables.allow.path && it.code != Code::W170.as_str());
-    if let Some(mistake) = mistake.filter(|_| doors.is_empty() && tables.deny.path == rule.origin.path) {
+    if doors.is_empty()
+        && let Some(mistake) = mistake(tables, rule, said)
+    {
         let Origin { path, line, .. } = &rule.origin;
-        let more = format!("{}; as no other rule allows any client, {}:{line} refuses all", mistake.consequence, path.display());
-        mistake.consequence = more.into();
+        let refused = format!("as no other rule allows any client, {}:{line} refuses all", path.display());
+        mistake.consequence = format!("{}; {refused}", mistake.consequence).into();
         return;
     }
     let finding = if doors.is_empty() {
@@ -79,6 +77,17 @@ pub(super) fn check(
         ssh()
     };
     sink.push(places.at_rule(finding, rule));
+}
+
+/// The mistake because of which no client gets past a rule that refuses all: mended, it ends that, too.
+fn mistake<'a>(tables: &Tables, wall: &Rule, said: &'a mut [Diagnostic]) -> Option<&'a mut Diagnostic> {
+    let is_in = |it: &Diagnostic, table: &Table| *it.origin.path == *table.path;
+    let is_own = |it: &Diagnostic| it.severity == Severity::Error && it.origin.line == wall.origin.line;
+    let is_template = |it: &Diagnostic| it.code == Code::W170.as_str();
+    said.iter_mut().find(|it| {
+        let is_why = *wall.origin.path == *tables.deny.path || is_own(it);
+        it.severity > Severity::Hint && is_in(it, &tables.allow) && is_why && !is_template(it)
+    })
 }
 
 fn everybody() -> Finding {

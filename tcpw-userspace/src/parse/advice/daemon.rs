@@ -261,14 +261,14 @@ fn unknown(name: &[u8]) -> Option<Finding> {
     let with_in = format!("in.{lower}");
     if known::is_known(with_in.as_bytes()) {
         let message = format!("{} is usually called {with_in:?}", quote(name));
-        let consequence = "only a program that is called so matches";
+        let consequence = format!("only a program called {} matches", quote(name));
         return Some(Finding::new(Code::H102, message, "", consequence).replace(with_in));
     }
     if let Some(right) = wrong.or_else(|| unit(&lower)).or_else(|| known::near_daemon(&lower)) {
         let message = format!("{} is not the name that the daemon gives itself", quote(name));
         let expected = format!("\"{right}\"");
         return Some(
-            Finding::new(Code::W101, message, expected, "only a daemon of exactly this name matches")
+            Finding::new(Code::W101, message, expected, format!("only a program called {} matches", quote(name)))
                 .replace(right),
         );
     }

@@ -4,7 +4,7 @@
 //! text is read, it says what becomes of clients.
 
 use super::{Code, Finding, NEVER, Placed, word::NOT_EXCEPTED};
-use crate::parse::rule::TableKind;
+use crate::parse::{diagnostic::Fix, rule::TableKind};
 
 /// Where a finding stands.
 #[derive(Clone, Copy)]
@@ -97,13 +97,17 @@ pub(in crate::parse) fn daemon(finding: Finding, place: Place) -> Finding {
         NOT_EXCEPTED => {
             finding.follows(format!("{NOT_EXCEPTED}: this rule {} clients of those daemons, too", verb(place.effect)))
         }
-        NEVER => finding.follows(format!("it matches no daemon: clients of the one meant {missed}")),
+        NEVER => finding.follows(format!("it matches no daemon: clients of the daemon meant {missed}")),
         text if text.starts_with("it matches ") => {
             let text = format!("{text}, whose clients {matched}");
             finding.follows(text)
         }
         text if matches!(finding.code, Code::W101 | Code::H102 | Code::H172) => {
-            let text = format!("{text}: its clients {missed}");
+            let name = match &finding.fix {
+                Some(Fix::Replace(name)) => name.split('@').next().unwrap_or_default(),
+                Some(Fix::Advice(_)) | None => "the program meant",
+            };
+            let text = format!("{text}: clients of {name} {missed}");
             finding.follows(text)
         }
         _ => finding,

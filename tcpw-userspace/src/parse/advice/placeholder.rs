@@ -19,7 +19,8 @@ pub(super) fn daemon(name: &[u8]) -> Option<Finding> {
     const NAMES: [&[u8]; 6] =
         [b"daemon_list", b"daemon-list", b"daemonlist", b"service_list", b"your_daemon", b"your-service"];
     let has_marks = name.starts_with(b"<") && name.ends_with(b">") && name.len() > 2;
-    if !has_marks && !NAMES.iter().any(|other| other.eq_ignore_ascii_case(name)) {
+    let has_brackets = name.starts_with(b"[") && is_placeholder(name);
+    if !has_marks && !has_brackets && !NAMES.iter().any(|other| other.eq_ignore_ascii_case(name)) {
         return None;
     }
     let message = format!("{} is a placeholder: it stands for a daemon's name", quote(name));
@@ -47,7 +48,8 @@ pub(crate) fn is_placeholder(token: &[u8]) -> bool {
     let Ok(text) = std::str::from_utf8(token) else { return false };
     let text = text.to_ascii_lowercase();
     let text = text.strip_prefix('@').filter(|rest| !rest.starts_with('@')).unwrap_or(&text);
-    let inside = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    let inside = text.strip_prefix('[').and_then(|rest| rest.split_once(']'));
+    let inside = inside.filter(|(_, tail)| tail.is_empty() || tail.starts_with('/')).map(|(inside, _)| inside);
     if inside.is_some_and(|inside| is_instruction(inside) || matches!(inside, "ip" | "address" | "network")) {
         return true;
     }
@@ -187,6 +189,7 @@ mod tests {
             "trusted_ip",
             "…",
             "[your-ip]",
+            "[ip]/24",
             "ip.ip.ip.ip",
             "aaa.bbb.ccc.ddd",
             "XXX.XXX.XXX.0/24",

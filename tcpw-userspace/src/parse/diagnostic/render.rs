@@ -97,15 +97,15 @@ impl Diagnostic {
             let is_blank = |text: &[u8]| text.trim_ascii().is_empty();
             is_blank(&self.cited[..marked.start]) && is_blank(&self.cited[marked.end..])
         });
+        if body.count() >= LINES && self.fix.is_none() {
+            body.fix.clear();
+        }
         if body.count() >= LINES && is_whole {
             body.underline = None;
         }
         // The mended lines say all that the line does.
         if body.count() >= LINES && is_whole && body.fix.len() > 1 {
             body.cited = None;
-        }
-        if body.count() >= LINES && self.fix.is_none() {
-            body.fix.clear();
         }
         if body.count() >= LINES {
             body.consequence = None;

@@ -22,6 +22,7 @@ pub(in crate::parse) fn apart(cut: &Cut<'_>) -> Vec<Mistake> {
         let pair = network(rest)
             .or_else(|| range_of(rest))
             .or_else(|| blanks_inside(cut, rest))
+            .or_else(|| braces(rest))
             .or_else(|| several(rest));
         let Some((count, finding, fix)) = pair else {
             at += 1;
@@ -37,6 +38,7 @@ pub(in crate::parse) fn apart(cut: &Cut<'_>) -> Vec<Mistake> {
                 "at most the network's own address matches: its other clients {}",
                 place.missed()
             )),
+            Code::W112 if text.contains(&b'{') => finding,
             Code::W112 => finding.follows(format!(
                 "at most the first and the last address match: those between them {}",
                 place.missed()
@@ -170,6 +172,33 @@ fn blanks_inside(cut: &Cut<'_>, words: &[(usize, &[u8])]) -> Option<(usize, Said
         Finding::new(Code::W055, message, "[address] without blanks", NEVER)
     };
     Some((count, said, Some(format!("[{address}]"))))
+}
+
+/// `192.168.1.{1,2}`, `192.168.1.{1..9}`, `{192.168.1.1,192.168.1.2}`: a list as the shell has it.
+fn braces(words: &[(usize, &[u8])]) -> Option<(usize, Said, Option<String>)> {
+    let (_, first) = words.first()?;
+    let open = first.iter().position(|byte| *byte == b'{')?;
+    let count = words.iter().position(|(_, word)| word.ends_with(b"}"))? + 1;
+    let text: Vec<&str> =
+        words[..count].iter().map(|(_, word)| std::str::from_utf8(word).ok()).collect::<Option<_>>()?;
+    let text = text.join(",");
+    let (head, list) = text.split_at(open);
+    let list = list.strip_prefix('{')?.strip_suffix('}')?;
+    let address = |tail: &str| format!("{head}{tail}").parse::<Ipv4Addr>().ok();
+    let said: Said = |text| {
+        Finding::new(
+            Code::W112,
+            format!("{} is a list as the shell has it: there are none in the language", quote(text)),
+            "each address by itself",
+            NEVER,
+        )
+    };
+    if let Some((first, last)) = list.split_once("..") {
+        let networks = range::networks(address(first)?, address(last)?)?;
+        return Some((count, said, networks));
+    }
+    let all: Vec<String> = list.split(',').map(|tail| Some(address(tail)?.to_string())).collect::<Option<_>>()?;
+    Some((count, said, Some(all.join(" "))))
 }
 
 /// A dotted mask that is no address of a client.

@@ -162,7 +162,8 @@ pub(in crate::parse) fn joined(lines: &[&[u8]], first: u32, kind: TableKind) -> 
     let message = match count {
         2 => format!("the rule goes on in line {last}: line {first} must end in a backslash"),
         _ => format!(
-            "the rule goes on up to line {last}: lines {first} to {} must each end in a backslash",
+            "the rule goes on up to line {last}: lines {first} {} {} must each end in a backslash",
+            if count == 3 { "and" } else { "to" },
             number(count - 2)
         ),
     };
