@@ -163,7 +163,7 @@ fn forms_of_files() {
     refused(&[&gone], &format!("{gone}: No such file or directory: name a file that exists"));
     let empty = dir.path("empty");
     fs::create_dir(&empty).unwrap();
-    refused(&[&empty], &format!("{empty}: neither hosts.allow nor hosts.deny is in it: name the tables"));
+    refused(&[&empty], &format!("{empty}: neither hosts.allow nor hosts.deny is in it or in its etc: name the tables, or their directory"));
 }
 
 #[test]

@@ -51,7 +51,6 @@ const fn deny(
 
 const V4: &str = "192.0.2.1";
 const V6: &str = "2001:db8::1";
-const NOT_ALLOWED: &str = "are not allowed by this rule";
 const NOT_REFUSED: &str = "are not refused by this rule";
 const INSTEAD: &str = "every client of this rule is refused instead of allowed";
 

@@ -25,6 +25,7 @@ pub(super) fn parse(
     kind: TableKind,
     path: &Arc<PathBuf>,
     text: &FileText,
+    trial: Trial,
     interfaces: &mut Interfaces<'_>,
     diagnostics: &mut Sink,
 ) -> Table {
@@ -40,7 +41,6 @@ pub(super) fn parse(
         FileText::Bytes(bytes) => {
             let source = Source { path, text: bytes };
             let writer = Writer::default();
-            let trial = Trial::No;
             Parser { source, table: &mut table, interfaces, diagnostics, writer, trial }.lines();
         }
         FileText::Missing => diagnostics.push(advice::table_missing(kind).at(whole(), b"")),
@@ -66,10 +66,10 @@ struct Parser<'a, 'b, 'c> {
 
 /// Whether the text is a table, or a fix that is tried out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Trial {
+pub(super) enum Trial {
     /// A table.
     No,
-    /// A fix: its own fixes are not tried.
+    /// A fix, or a table of which only the rules are wanted: its own fixes are not tried, and no line is cited.
     Yes,
 }
 
@@ -334,7 +334,10 @@ impl Parser<'_, '_, '_> {
                 None => finding.without_fix(),
             };
         }
-        let cited = self.source.line_at(line.physical_start(first));
+        let cited = match self.trial {
+            Trial::No => self.source.line_at(line.physical_start(first)),
+            Trial::Yes => b"",
+        };
         self.diagnostics.push(finding.at(origin, cited));
     }
 }
