@@ -78,8 +78,12 @@ pub(super) fn foresee(
                 Ok(_) | Err(_) => continue,
             };
             let consequence = match table.kind {
-                _ if !is_asked => "the command fails each time, without a message; which clients are allowed does not depend on it",
-                _ if !may_end_table(rule) => "the command fails each time; the option behind it decides which clients are allowed",
+                _ if !is_asked => {
+                    "the command fails each time, without a message; which clients are allowed does not depend on it"
+                }
+                _ if !may_end_table(rule) => {
+                    "the command fails each time; the option behind it decides which clients are allowed"
+                }
                 TableKind::Allow => {
                     "the command fails for every client: this rule allows none, and hosts.deny decides"
                 }

@@ -42,12 +42,16 @@ pub fn problems(text: &[u8], facts: &dyn Facts) -> Vec<Problem> {
             let written = words.iter().filter(|word| word.is_written && word.text.starts_with('/'));
             problems.extend(written.filter_map(|word| {
                 let why = of_file(Path::new(&word.text), &account, settings, facts)?;
-                Some(Problem { what: format!("commands run as user {name}, which cannot write to {}", word.text), fix: why.into() })
+                Some(Problem {
+                    what: format!("commands run as user {name}, which cannot write to {}", word.text),
+                    fix: why.into(),
+                })
             }));
         }
         None => {
             let fix = format!("useradd --system --home-dir /nonexistent --shell /usr/sbin/nologin {name}");
-            problems.insert(Problem { what: format!("commands run as user {name}, which does not exist"), fix });
+            problems
+                .insert(Problem { what: format!("commands run as user {name}, which does not exist"), fix });
         }
     }
     problems.into_iter().collect()
@@ -167,7 +171,8 @@ fn of_program(word: &str, settings: &Settings, facts: &dyn Facts) -> Option<Prob
     };
     program.filter(|program| is_marked(program)).map(|program| Problem {
         what: format!("{} is set-uid or set-gid, and works as its caller here", program.display()),
-        fix: "if it needs more than that, set \"allow-set-uid = true\" under [effects] in /etc/tcpw.toml".into(),
+        fix: "if it needs more than that, set \"allow-set-uid = true\" under [effects] in /etc/tcpw.toml"
+            .into(),
     })
 }
 
@@ -194,7 +199,8 @@ fn of_mailer(name: &str, settings: &Settings, facts: &dyn Facts) -> Option<Probl
 
 /// What to do so that the user may write to a file, or make it; `None` if it may.
 fn of_file(path: &Path, user: &Account, settings: &Settings, facts: &dyn Facts) -> Option<&'static str> {
-    const OPEN: &str = "add it to \"files\" under [effects] in /etc/tcpw.toml, or its directory to \"writable\" there";
+    const OPEN: &str =
+        "add it to \"files\" under [effects] in /etc/tcpw.toml, or its directory to \"writable\" there";
     const RIGHTS: &str = "give it to that user with chown";
     let is_below = |directory: &Path| path.starts_with(directory);
     let may_change = settings.writable.iter().any(|directory| is_below(directory));

@@ -92,10 +92,11 @@ pub fn check(texts: &Texts, facts: &dyn Facts, scope: Scope) -> Checked {
     if !is_template {
         // hosts.allow alone may hold the whole policy; hosts.deny alone says little of which clients get in.
         let has_allow = !texts.allow.0.as_os_str().is_empty();
-        let idle =
-            if has_allow { idle::check(&tables, &unreachable, scope, &mut places, &mut sink) } else { false };
         if has_allow {
-            verdicts::check(&tables, &unreachable, texts, scope, idle, &mut diagnostics, &mut places, &mut sink);
+            let is_told = idle::check(&tables, &unreachable, scope, &mut places, &mut sink);
+            let subject =
+                verdicts::Subject { tables: &tables, unreachable: &unreachable, texts, scope, is_told };
+            verdicts::check(&subject, &mut diagnostics, &mut places, &mut sink);
         }
     }
     files::check(texts, facts, scope, &mut diagnostics, &mut sink);

@@ -12,15 +12,8 @@ use super::{
 use crate::parse::{code::Code, diagnostic::Diagnostic};
 
 /// Where programs are.
-const PROGRAMS: [&str; 7] = [
-    "/usr/sbin",
-    "/usr/bin",
-    "/sbin",
-    "/bin",
-    "/usr/local/sbin",
-    "/usr/local/bin",
-    "/usr/libexec",
-];
+const PROGRAMS: [&str; 7] =
+    ["/usr/sbin", "/usr/bin", "/sbin", "/bin", "/usr/local/sbin", "/usr/local/bin", "/usr/libexec"];
 
 /// Where systemd's units are.
 const UNITS: [&str; 3] = ["/etc/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system"];
@@ -45,7 +38,9 @@ pub(super) fn judge(facts: &dyn Facts, scope: Scope, diagnostics: &mut [Diagnost
         let Ok(text) = std::str::from_utf8(&name) else { continue };
         let is_program = PROGRAMS.iter().any(|place| is_there(&Path::new(place).join(text)));
         let is_unit = UNITS.iter().any(|place| {
-            ["socket", "service"].iter().any(|kind| is_there(&Path::new(place).join(format!("{text}.{kind}"))))
+            ["socket", "service"]
+                .iter()
+                .any(|kind| is_there(&Path::new(place).join(format!("{text}.{kind}"))))
         });
         if is_program || is_unit || OF_THE_KERNEL.contains(&name.as_slice()) {
             continue;
@@ -80,7 +75,8 @@ mod tests {
             files.extend(UNITS.iter().map(|place| Path::new(place).join(format!("{name}.{unit}"))));
         }
         let absent = if missing { files } else { files[..2].to_vec() };
-        let facts = Given(absent.into_iter().map(|path| (path, Status::MISSING)).collect(), Default::default());
+        let facts =
+            Given(absent.into_iter().map(|path| (path, Status::MISSING)).collect(), Default::default());
         judge(&facts, Scope { both: true, in_use }, &mut found);
         found[0].code
     }

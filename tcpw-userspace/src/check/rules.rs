@@ -200,9 +200,14 @@ fn meaning(rule: &Rule) -> Vec<u8> {
 fn twice(first: &Rule) -> Finding {
     let place = format!("{}:{}", first.origin.path.display(), first.origin.line);
     let message = format!("{place} says the same");
-    Finding::new(Code::W140, message, "each rule once", "this rule is never reached: the same clients are allowed without it")
-        .advise("delete one of them")
-        .relate(first.origin.clone(), shown(first))
+    Finding::new(
+        Code::W140,
+        message,
+        "each rule once",
+        "this rule is never reached: the same clients are allowed without it",
+    )
+    .advise("delete one of them")
+    .relate(first.origin.clone(), shown(first))
 }
 
 /// `kind`: what the rule was to do with its clients; whether each rule before it does the same, or the opposite.

@@ -17,24 +17,31 @@ use crate::{
         diagnostic::{Diagnostic, Finding, Severity, Sink},
         list::{split_at, tokens as list_tokens},
         rule::{
-            Daemon, HostPattern, OptionField, Origin, Rule, RuleOption, Table, TableEnd, TableKind, Tables, Text,
-            TextPattern,
+            Daemon, HostPattern, OptionField, Origin, Rule, RuleOption, Table, TableEnd, TableKind, Tables,
+            Text, TextPattern,
         },
         text::{FileText, Texts},
     },
 };
 
-/// Findings on what both tables lead to.
+/// What is looked at.
+pub(super) struct Subject<'a> {
+    pub(super) tables: &'a Tables,
+    pub(super) unreachable: &'a [Unreachable],
+    pub(super) texts: &'a Texts,
+    pub(super) scope: Scope,
+    /// It was said already that no rule refuses the clients of some rules.
+    pub(super) is_told: bool,
+}
+
+/// Findings on what both tables lead to; a mistake among those that were said may be why.
 pub(super) fn check(
-    tables: &Tables,
-    unreachable: &[Unreachable],
-    texts: &Texts,
-    scope: Scope,
-    is_told: bool,
+    subject: &Subject<'_>,
     said: &mut [Diagnostic],
     places: &mut Places<'_>,
     sink: &mut Sink,
 ) {
+    let &Subject { tables, unreachable, texts, scope, is_told } = subject;
     let refuses = |rule: &Rule, kind| leads_to(rule, kind) == TableKind::Deny;
     let nobody_is_refused = !tables.allow.rules.iter().any(|rule| refuses(rule, TableKind::Allow))
         && !tables.deny.rules.iter().any(|rule| refuses(rule, TableKind::Deny))
@@ -101,8 +108,7 @@ fn everybody() -> Finding {
 }
 
 /// What to write.
-const OWN_NETWORK: &str =
-    "add a rule to hosts.allow, such as \"sshd: 192.0.2.0/24\", with your own network in place of 192.0.2.0/24";
+const OWN_NETWORK: &str = "add a rule to hosts.allow, such as \"sshd: 192.0.2.0/24\", with your own network in place of 192.0.2.0/24";
 
 fn ssh() -> Finding {
     Finding::new(

@@ -57,10 +57,9 @@ pub fn tables(texts: &Texts) -> Tables {
 fn read(texts: &Texts, trial: table::Trial) -> Parsed {
     let mut diagnostics = Sink::default();
     let mut interfaces = pattern::Interfaces::new(&texts.files);
-    let mut read =
-        |kind, (path, text): &(_, _)| {
-            table::parse(kind, path, text, trial, &mut interfaces, &mut diagnostics)
-        };
+    let mut read = |kind, (path, text): &(_, _)| {
+        table::parse(kind, path, text, trial, &mut interfaces, &mut diagnostics)
+    };
     let allow = read(TableKind::Allow, &texts.allow);
     let deny = read(TableKind::Deny, &texts.deny);
     let files = pattern_file::parse(&texts.files, &mut interfaces, &mut diagnostics);

@@ -4,7 +4,12 @@
 
 mod trial;
 
-use std::{collections::{HashMap, VecDeque}, ops::Range, path::PathBuf, sync::Arc};
+use std::{
+    collections::{HashMap, VecDeque},
+    ops::Range,
+    path::PathBuf,
+    sync::Arc,
+};
 
 use super::{
     advice::{self, Placed, Writer},

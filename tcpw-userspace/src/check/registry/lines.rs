@@ -132,7 +132,9 @@ pub(super) const ENTRIES: &[Entry] = &[
         Code::H173,
         "Programs that ban clients write the same address more than once, or one that another rule refuses already.",
         &[
-            deny("sshd: 198.51.100.7\nsshd: 198.51.100.7\nsshd: 198.51.100.8\nsshd: 198.51.100.7\nsshd: 198.51.100.8\n"),
+            deny(
+                "sshd: 198.51.100.7\nsshd: 198.51.100.7\nsshd: 198.51.100.8\nsshd: 198.51.100.7\nsshd: 198.51.100.8\n",
+            ),
             allow("sshd: 192.0.2.\n"),
         ],
         "It never gets to the later rules, and refuses the same clients.",

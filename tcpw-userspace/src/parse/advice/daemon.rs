@@ -232,7 +232,8 @@ fn service(name: &[u8]) -> Option<Finding> {
         let consequence = "the name of the program is compared, not that of the service";
         Finding::new(Code::H172, message, "", consequence).advise(service.advice)
     } else {
-        let consequence = "no program has this name, unless [names.port] in /etc/tcpw.toml gives it to a port";
+        let consequence =
+            "no program has this name, unless [names.port] in /etc/tcpw.toml gives it to a port";
         Finding::new(Code::W101, message, "the name of the program", consequence).advise(service.advice)
     })
 }
@@ -268,8 +269,13 @@ fn unknown(name: &[u8]) -> Option<Finding> {
         let message = format!("{} is not the name that the daemon gives itself", quote(name));
         let expected = format!("\"{right}\"");
         return Some(
-            Finding::new(Code::W101, message, expected, format!("only a program called {} matches", quote(name)))
-                .replace(right),
+            Finding::new(
+                Code::W101,
+                message,
+                expected,
+                format!("only a program called {} matches", quote(name)),
+            )
+            .replace(right),
         );
     }
     let message = format!("no program called {} is known to ask libwrap", quote(name));

@@ -78,10 +78,11 @@ pub(in crate::parse) fn client(finding: Finding, place: Place) -> Finding {
     let (missed, matched) = (place.missed(), place.matched());
     match finding.consequence() {
         NEVER => finding.follows(format!("{NEVER}: the clients meant by it {missed}")),
-        NOT_EXCEPTED => finding.follows(format!("{NOT_EXCEPTED}: this rule {} those clients, too", verb(place.effect))),
-        _ if finding.code == Code::W154 => {
-            finding.follows(format!("it matches only this one address: the other clients of the network {missed}"))
+        NOT_EXCEPTED => {
+            finding.follows(format!("{NOT_EXCEPTED}: this rule {} those clients, too", verb(place.effect)))
         }
+        _ if finding.code == Code::W154 => finding
+            .follows(format!("it matches only this one address: the other clients of the network {missed}")),
         text if text.starts_with("it matches ") || matches!(finding.code, Code::W118 | Code::W056) => {
             let text = format!("{text}, which {matched}");
             finding.follows(text)
@@ -94,9 +95,10 @@ pub(in crate::parse) fn client(finding: Finding, place: Place) -> Finding {
 pub(in crate::parse) fn daemon(finding: Finding, place: Place) -> Finding {
     let (missed, matched) = (place.missed(), place.matched());
     match finding.consequence() {
-        NOT_EXCEPTED => {
-            finding.follows(format!("{NOT_EXCEPTED}: this rule {} clients of those daemons, too", verb(place.effect)))
-        }
+        NOT_EXCEPTED => finding.follows(format!(
+            "{NOT_EXCEPTED}: this rule {} clients of those daemons, too",
+            verb(place.effect)
+        )),
         NEVER => finding.follows(format!("it matches no daemon: clients of the daemon meant {missed}")),
         text if text.starts_with("it matches ") => {
             let text = format!("{text}, whose clients {matched}");

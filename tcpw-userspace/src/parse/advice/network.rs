@@ -54,7 +54,11 @@ fn holes(token: &[u8], net: Ipv4Addr, mask: Ipv4Addr) -> Finding {
         Code::W059,
         format!("the mask of {} has holes", quote(token)),
         "a mask of ones, then zeros",
-        if has_other_bits { NEVER } else { "it matches every address that has the network's bits where the mask has ones" },
+        if has_other_bits {
+            NEVER
+        } else {
+            "it matches every address that has the network's bits where the mask has ones"
+        },
     );
     let inverse = !mask.to_bits();
     let ones = inverse.leading_ones();

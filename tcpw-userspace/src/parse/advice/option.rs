@@ -181,7 +181,8 @@ fn accepted(raw: &[u8], option: &RuleOption, rule: Context) -> Vec<Finding> {
             found.extend((!directory.is_absolute()).then(|| {
                 let message =
                     format!("{} is no absolute path", quote(directory.as_os_str().as_encoded_bytes()));
-                let consequence = "the banner is found only where the daemon's working directory is the right one";
+                let consequence =
+                    "the banner is found only where the daemon's working directory is the right one";
                 Finding::new(Code::W127, message, "a path that begins with \"/\"", consequence)
             }));
             found

@@ -49,7 +49,8 @@ pub(crate) fn is_placeholder(token: &[u8]) -> bool {
     let text = text.to_ascii_lowercase();
     let text = text.strip_prefix('@').filter(|rest| !rest.starts_with('@')).unwrap_or(&text);
     let inside = text.strip_prefix('[').and_then(|rest| rest.split_once(']'));
-    let inside = inside.filter(|(_, tail)| tail.is_empty() || tail.starts_with('/')).map(|(inside, _)| inside);
+    let inside =
+        inside.filter(|(_, tail)| tail.is_empty() || tail.starts_with('/')).map(|(inside, _)| inside);
     if inside.is_some_and(|inside| is_instruction(inside) || matches!(inside, "ip" | "address" | "network")) {
         return true;
     }

@@ -188,12 +188,7 @@ fn glob_of(token: &[u8], glob: &[u8], side: Side) -> Option<Finding> {
     if glob.iter().any(|byte| matches!(byte, b'[' | b']')) {
         let message = format!("{} is a glob, as it has \"*\" or \"?\"", quote(token));
         let expected = "[network]/length";
-        return Some(Finding::new(
-            Code::W117,
-            message,
-            expected,
-            NEVER,
-        ));
+        return Some(Finding::new(Code::W117, message, expected, NEVER));
     }
     if let Some(network) = hexadecimal(glob) {
         let message = format!("{} is also matched against the {}'s host name", quote(token), side.end);

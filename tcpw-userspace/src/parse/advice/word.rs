@@ -17,8 +17,10 @@ pub(super) const NOT_EXCEPTED: &str = "nothing is excepted";
 pub(super) fn near_word(token: &[u8], words: &[&'static str], taken_for: &str) -> Option<Finding> {
     let text = std::str::from_utf8(token).ok()?;
     if text.eq_ignore_ascii_case("FAIL") {
-        let message =
-            format!("{} is a word of tcp_wrappers before 7.0: today it is taken for {taken_for}", quote(token));
+        let message = format!(
+            "{} is a word of tcp_wrappers before 7.0: today it is taken for {taken_for}",
+            quote(token)
+        );
         return Some(Finding::new(Code::W039, message, "ALL, LOCAL, KNOWN, UNKNOWN, PARANOID", NEVER));
     }
     let (meant, is_prefix) = meant(text, words)?;

@@ -207,7 +207,11 @@ impl Diagnostic {
         let old = text(&self.cited[marked]);
         let old = if old.len() <= QUOTED { format!("\"{old}\"") } else { "the marked text".to_owned() };
         let fix = fix.trim_start_matches('\n');
-        vec![if fix.trim().is_empty() { format!("delete {old}") } else { format!("replace {old} by \"{fix}\"") }]
+        vec![if fix.trim().is_empty() {
+            format!("delete {old}")
+        } else {
+            format!("replace {old} by \"{fix}\"")
+        }]
     }
 
     /// Which part of the cited text is marked.
@@ -266,7 +270,8 @@ mod tests {
 
     #[test]
     fn cites_underlines_fixes_and_warns() {
-        let want = "t:3:7: warning: odd [W010]\nsshd: 1.2\n      ^~~\n  perhaps: sshd: x\n  consequence: none";
+        let want =
+            "t:3:7: warning: odd [W010]\nsshd: 1.2\n      ^~~\n  perhaps: sshd: x\n  consequence: none";
         assert_eq!(shown(7, 3, b"sshd: 1.2"), want);
     }
 

@@ -33,17 +33,14 @@ pub(in crate::parse) fn apart(cut: &Cut<'_>) -> Vec<Mistake> {
         let text = &cut.bytes[start..start + length];
         let place = cut.place(start);
         let finding = follows::client(finding(text), place);
-        let finding = match finding.code {
-            Code::W153 => finding.follows(format!(
-                "at most the network's own address matches: its other clients {}",
-                place.missed()
-            )),
-            Code::W112 if text.contains(&b'{') => finding,
-            Code::W112 => finding.follows(format!(
-                "at most the first and the last address match: those between them {}",
-                place.missed()
-            )),
-            _ => finding,
+        let missed = place.missed();
+        let finding = if finding.code == Code::W153 {
+            finding.follows(format!("at most the network's own address matches: its other clients {missed}"))
+        } else if finding.code == Code::W112 && !text.contains(&b'{') {
+            finding
+                .follows(format!("at most the first and the last address match: those between them {missed}"))
+        } else {
+            finding
         };
         let finding = match fix {
             Some(fix) => finding.replace(fix),
@@ -197,7 +194,8 @@ fn braces(words: &[(usize, &[u8])]) -> Option<(usize, Said, Option<String>)> {
         let networks = range::networks(address(first)?, address(last)?)?;
         return Some((count, said, networks));
     }
-    let all: Vec<String> = list.split(',').map(|tail| Some(address(tail)?.to_string())).collect::<Option<_>>()?;
+    let all: Vec<String> =
+        list.split(',').map(|tail| Some(address(tail)?.to_string())).collect::<Option<_>>()?;
     Some((count, said, Some(all.join(" "))))
 }
 

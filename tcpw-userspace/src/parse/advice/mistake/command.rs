@@ -50,12 +50,16 @@ pub(super) fn command(cut: &Cut<'_>) -> Option<Mistake> {
     let mut fixed = if is_bare { b"spawn ".to_vec() } else { Vec::new() };
     fixed.extend(with_escaped_colons(raw));
     let refuses = match cut.kind {
-        TableKind::Allow => "the command does not run, and every client of this rule is refused instead of allowed",
+        TableKind::Allow => {
+            "the command does not run, and every client of this rule is refused instead of allowed"
+        }
         TableKind::Deny => "the command does not run; every client of this rule is refused",
     };
     // Options before the colon are carried out.
     let cut_off = match cut.kind {
-        TableKind::Allow => "the command is cut off at the colon, and every client of this rule is refused instead of allowed",
+        TableKind::Allow => {
+            "the command is cut off at the colon, and every client of this rule is refused instead of allowed"
+        }
         TableKind::Deny => "the command is cut off at the colon; every client of this rule is refused",
     };
     let finding = if is_bare {

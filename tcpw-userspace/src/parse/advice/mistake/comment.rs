@@ -102,10 +102,15 @@ fn behind_daemons(cut: &Cut<'_>) -> Option<Mistake> {
         [b"# ", comment, b"\n", daemons[..at].trim_ascii_end(), &cut.text()[cut.colons[0]..]].concat();
     let message = "a comment cannot stand inside a rule: \"#\" means nothing inside a line";
     let expected = "a comment on a line of its own, \"#\" in the first column";
-    let finding = Finding::new(Code::W023, message, expected, format!(
+    let finding = Finding::new(
+        Code::W023,
+        message,
+        expected,
+        format!(
             "every word of the comment is taken for a daemon's name: this rule {} its clients there, too",
             verb(cut.outcome())
-        ));
+        ),
+    );
     Some(cut.whole(finding.replace(fixed)))
 }
 
@@ -130,10 +135,7 @@ fn found(cut: &Cut<'_>, at: usize, sign: &[u8], consequence: &str) -> Mistake {
     let begins_option = cut.fields.iter().any(|field| field.span.start > at && field.option.is_err())
         || cut.fields.iter().any(|field| field.span.contains(&at) && field.option.is_err());
     let (code, consequence) = if begins_option {
-        (
-            Code::E168,
-            format!("its colon begins an option that does not exist: {}", refused(cut.kind)),
-        )
+        (Code::E168, format!("its colon begins an option that does not exist: {}", refused(cut.kind)))
     } else {
         (Code::W023, consequence.to_owned())
     };

@@ -121,7 +121,11 @@ fn consequence(lines: &[&[u8]], kind: TableKind) -> String {
         return format!("no line of it is a rule: it does not {} its clients", infinitive(kind));
     }
     if fields.iter().any(|field| takes_text(&option_name(&field.text))) {
-        let end = if next.starts_with(b":") { "the option behind it is not read" } else { "its command is cut off" };
+        let end = if next.starts_with(b":") {
+            "the option behind it is not read"
+        } else {
+            "its command is cut off"
+        };
         let verdict = match effect(kind, &fields) {
             TableKind::Allow => "allowed",
             TableKind::Deny => "refused",

@@ -65,7 +65,8 @@ fn address_or_all(address: &[u8], count: usize) -> String {
 /// offset: nothing is left of the address there, and behind the next colon stands an option that does not exist.
 fn consequence(cut: &Cut<'_>, first: usize, address: &str) -> String {
     let start = cut.colons[0] + 1;
-    let has_others = tokens(cut.clients(), start).any(|(at, word)| at + word.len() <= first && !is_except(word));
+    let has_others =
+        tokens(cut.clients(), start).any(|(at, word)| at + word.len() <= first && !is_except(word));
     let is_wrong = cut.fields.iter().any(|field| field.option.is_err());
     let meant = cut.meant();
     let missed = format!("this rule does not {} {address}", infinitive(meant));

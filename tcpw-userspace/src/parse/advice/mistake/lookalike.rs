@@ -30,7 +30,10 @@ pub(super) fn lookalike(cut: &Cut<'_>) -> Option<Mistake> {
     let plain_one = ascii(character).map(str::to_owned).or_else(|| latin(character).map(String::from));
     let what = match plain_one.as_deref().unwrap_or_default() {
         "" => format!("{number} ({}) in column {column}: delete it", name(character)),
-        " " => format!("{number} ({}) in column {column} looks like a blank: type a blank instead", name(character)),
+        " " => format!(
+            "{number} ({}) in column {column} looks like a blank: type a blank instead",
+            name(character)
+        ),
         plain => format!(
             "{number} ({}) in column {column} looks like {}: type that instead",
             name(character),
@@ -71,7 +74,10 @@ fn consequence(cut: &Cut<'_>, first: usize, plain: &Plain) -> String {
     }
     let place = cut.place(first);
     if first < cut.colons[0] {
-        format!("the word with it is the name of no daemon: clients of the one meant {}", Place::plain(meant).missed())
+        format!(
+            "the word with it is the name of no daemon: clients of the one meant {}",
+            Place::plain(meant).missed()
+        )
     } else if first < cut.colons[1] {
         format!("the word with it is another one: the clients meant by it {}", place.missed())
     } else {

@@ -2,7 +2,11 @@
 
 use super::{Cut, Mistake, option_name, takes_text};
 use crate::parse::{
-    advice::{Code, Finding, follows::{infinitive, verb}, known, quote},
+    advice::{
+        Code, Finding,
+        follows::{infinitive, verb},
+        known, quote,
+    },
     list::{is_except, tokens},
     rule::{RuleOption, TableKind},
 };
@@ -84,8 +88,7 @@ fn finding(cut: &Cut<'_>, word: &[u8], meant: Option<TableKind>, taken_for: &str
     let is_opposite = meant.is_some_and(|meant| meant != cut.kind) && decided(cut).is_none();
     let message = format!("{} needs a colon before it: here it is {taken_for}", quote(word));
     if is_opposite {
-        let consequence =
-            format!("this rule {} its clients: the opposite of what it says", verb(cut.kind));
+        let consequence = format!("this rule {} its clients: the opposite of what it says", verb(cut.kind));
         return Finding::new(Code::E151, message, "\": \" before the option", consequence);
     }
     let consequence = match meant {

@@ -56,7 +56,10 @@ pub(super) fn port(cut: &Cut<'_>) -> Option<Mistake> {
     let clients = if rest.starts_with(b"[") { rest } else { clients };
     let finding = Finding::new(
         Code::E064,
-        format!("a port cannot stand between daemon and clients, only in the place of the daemon: {}", quote(number)),
+        format!(
+            "a port cannot stand between daemon and clients, only in the place of the daemon: {}",
+            quote(number)
+        ),
         "\"daemon: clients\", or \"port: clients\"",
         format!("this rule matches no client: it does not {} {}", infinitive(cut.kind), shown(clients)),
     );
@@ -80,8 +83,13 @@ fn mask(cut: &Cut<'_>) -> Option<Mistake> {
     let network = apart::network_of(net, bits);
     let message = format!("{}: between a network and its mask stands \"/\"", quote(&text[at..end]));
     let consequence = match cut.kind {
-        TableKind::Allow => "only the network's own address matches, and it is refused instead of allowed".to_owned(),
-        TableKind::Deny => "only the network's own address matches: the other clients of the network are not refused".to_owned(),
+        TableKind::Allow => {
+            "only the network's own address matches, and it is refused instead of allowed".to_owned()
+        }
+        TableKind::Deny => {
+            "only the network's own address matches: the other clients of the network are not refused"
+                .to_owned()
+        }
     };
     let finding = Finding::new(Code::E064, message, "network/mask", consequence);
     Some(cut.whole(finding.replace([&text[..at], network.as_bytes(), &text[end..]].concat())))
@@ -99,8 +107,7 @@ fn url(cut: &Cut<'_>) -> Option<Mistake> {
     let end = at + words.iter().position(u8::is_ascii_whitespace).unwrap_or(words.len());
     let message =
         format!("{} is a URL: a client is named by its address or name alone", quote(&text[at..end]));
-    let consequence =
-        format!("its colon begins an option that does not exist: {}", refused(cut.kind));
+    let consequence = format!("its colon begins an option that does not exist: {}", refused(cut.kind));
     let finding = Finding::new(Code::E064, message, "an address, a network or a name", consequence);
     let host = text[at..end].strip_suffix(b"/").unwrap_or(&text[at..end]);
     let host = &host[host.iter().position(|byte| *byte == b'/').unwrap_or_default()..];

@@ -43,7 +43,9 @@ pub(in crate::parse) fn two_rules(cut: &Cut<'_>, is_clean: &mut dyn FnMut(&[u8])
     let second = infinitive(meant(1));
     let consequence = match (is_intact, meant(0)) {
         (true, TableKind::Allow) => {
-            format!("the second rule does not {second} its clients, and those of the first are refused instead of allowed")
+            format!(
+                "the second rule does not {second} its clients, and those of the first are refused instead of allowed"
+            )
         }
         (true, TableKind::Deny) => format!("the second rule is not read: it does not {second} its clients"),
         (false, first) => format!(
@@ -56,12 +58,7 @@ pub(in crate::parse) fn two_rules(cut: &Cut<'_>, is_clean: &mut dyn FnMut(&[u8])
         TableKind::Deny => "a newline between them: programs that append a rule may not look for one",
     };
     let message = format!("{} rules on one line: {} begins the second", count(rules.len()), quote(name));
-    let finding = Finding::new(
-        Code::E097,
-        message,
-        expected,
-        consequence,
-    );
+    let finding = Finding::new(Code::E097, message, expected, consequence);
     Some(cut.whole(finding.replace(rules.join(&b'\n'))))
 }
 
