@@ -314,7 +314,7 @@ fn json_document() {
         "expected": "a network whose bits behind the mask are 0",
         "fix": "192.0.2.0/24",
         "fix_replaces": true,
-        "consequence": "it never matches: the clients meant by it are not allowed by this rule",
+        "consequence": format!("it never matches: the clients meant by it are not allowed by this rule; as no other rule allows any client, {deny}:1 refuses all"),
         "cited": "sshd: 192.0.2.7/24",
         "cited_column": 1,
         "related": [],
@@ -466,7 +466,7 @@ fn commands_that_decide_and_do_not_exist_are_told() {
     }
     let plain = dir.write("plain", "#!/bin/sh\n");
     let allow = dir.write("hosts.allow", format!("sshd: ALL: aclexec {plain} %a\n"));
-    assert!(check(&[&allow, &deny]).1.contains("cannot be run"));
+    assert!(check(&[&allow, &deny]).1.contains(&format!("cannot run {plain}")));
 }
 
 #[test]

@@ -37,7 +37,7 @@ const fn allow(
     Claim { code, text, is_allow: true, client, said, verdicts: (before, after) }
 }
 
-/// A mistake in hosts.deny; hosts.allow lets in another daemon's clients.
+/// A mistake in hosts.deny; hosts.allow is for another daemon.
 const fn deny(
     code: &'static str,
     text: &'static str,
@@ -58,6 +58,14 @@ const CLAIMS: &[Claim] = &[
     // Addresses with colons.
     deny("E090", "sshd: 2001:db8::1\n", V6, "this rule does not refuse 2001:db8::1", "allow", Some("deny")),
     allow("E024", "sshd: 2001:db8::1\n", V6, "this rule does not allow 2001:db8::1", "deny", Some("allow")),
+    allow(
+        "E024",
+        "sshd@2001:db8::5: 192.0.2.1\n",
+        V4,
+        "this rule does not allow its clients",
+        "deny",
+        Some("deny"),
+    ),
     allow("E024", "sshd: 192.0.2.1 2001:db8::1\n", V4, "refuses its other clients", "deny", Some("allow")),
     deny("E091", "ALL:2001:db8::1\n", V6, "this rule does not refuse", "allow", Some("deny")),
     deny("W150", "sshd: [2001:db8::1]%eth0\n", V6, NOT_REFUSED, "allow", Some("deny")),

@@ -208,7 +208,7 @@ fn trace_tells_why_each_rule_did_not_match() {
         "          daemon list: nothing in it matches daemon sshd, server address unknown, server name unknown",
         "no match: hosts.allow:6:1: sshd: 10. EXCEPT 10.1. : spawn /usr/bin/touch %c : bogus",
         "          client list: EXCEPT \"10.1.\" at 6:18 matches address 10.1.3.4",
-        "          bad option name: \"bogus\": every client that the rule matches is refused, in hosts.allow too [E064]",
+        "          bad option name: \"bogus\": every client of this rule is refused instead of allowed [E064]",
         "no match: hosts.allow:7:1: 22: 203.0.113.1",
         "          daemon list: nothing in it matches daemon sshd",
         "no match: hosts.allow:8:1: ALL: @good",

@@ -69,6 +69,8 @@ fn consequence(cut: &Cut<'_>, first: usize, address: &str) -> String {
         tokens(cut.clients(), start).any(|(at, word)| at + word.len() <= first && !is_except(word));
     let is_wrong = cut.fields.iter().any(|field| field.option.is_err());
     let meant = cut.meant();
+    let is_server = first < cut.colons[0] && cut.bytes[..first].ends_with(b"@");
+    let address = if is_server { "its clients" } else { address };
     let missed = format!("this rule does not {} {address}", infinitive(meant));
     match meant {
         TableKind::Allow if has_others && is_wrong => {
