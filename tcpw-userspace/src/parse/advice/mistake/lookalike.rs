@@ -75,7 +75,7 @@ fn consequence(cut: &Cut<'_>, first: usize, plain: &Plain) -> String {
     let place = cut.place(first);
     if first < cut.colons[0] {
         format!(
-            "the word with it is the name of no daemon: clients of the one meant {}",
+            "the word with it is the name of no daemon: clients of the daemon meant {}",
             Place::plain(meant).missed()
         )
     } else if first < cut.colons[1] {
