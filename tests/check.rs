@@ -102,8 +102,8 @@ fn a_diagnostic_shows_all_its_parts() {
     let want = format!(
         "{deny}:2:7: warning: host bits set in \"198.51.100.7/24\" [W041]\n\
          sshd: 198.51.100.7/24\n      ^~~~~~~~~~~~~~~\n  \
-         perhaps: 198.51.100.0/24\n  \
-         consequence: it never matches\n\n1 warning\n"
+         perhaps: sshd: 198.51.100.0/24\n  \
+         consequence: it never matches: the clients meant by it are not refused by this rule\n\n1 warning\n"
     );
     assert_eq!((code, stdout), (1, want));
 }
@@ -163,7 +163,12 @@ fn forms_of_files() {
     refused(&[&gone], &format!("{gone}: No such file or directory: name a file that exists"));
     let empty = dir.path("empty");
     fs::create_dir(&empty).unwrap();
-    refused(&[&empty], &format!("{empty}: neither hosts.allow nor hosts.deny is in it: name the tables"));
+    let nothing =
+        "neither hosts.allow nor hosts.deny is in it or in its etc: name the tables, or their directory";
+    refused(&[&empty], &format!("{empty}: {nothing}"));
+    fs::create_dir(dir.path("empty/etc")).unwrap();
+    dir.write("empty/etc/hosts.deny", "sshd: ALL\n");
+    assert_eq!(check(&[&empty]).0, 0);
 }
 
 #[test]
@@ -309,7 +314,7 @@ fn json_document() {
         "expected": "a network whose bits behind the mask are 0",
         "fix": "192.0.2.0/24",
         "fix_replaces": true,
-        "consequence": "it never matches",
+        "consequence": format!("it never matches: the clients meant by it are not allowed by this rule; as no other rule allows any client, {deny}:1 refuses all"),
         "cited": "sshd: 192.0.2.7/24",
         "cited_column": 1,
         "related": [],
@@ -461,7 +466,7 @@ fn commands_that_decide_and_do_not_exist_are_told() {
     }
     let plain = dir.write("plain", "#!/bin/sh\n");
     let allow = dir.write("hosts.allow", format!("sshd: ALL: aclexec {plain} %a\n"));
-    assert!(check(&[&allow, &deny]).1.contains("cannot be run"));
+    assert!(check(&[&allow, &deny]).1.contains(&format!("cannot run {plain}")));
 }
 
 #[test]

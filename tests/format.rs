@@ -25,8 +25,8 @@ use tcpw_userspace::{
     format::{format, same_rules},
     names::NamesSet,
     parse::{
-        parse,
         rule::Tables,
+        tables as rules,
         text::{FileText, Texts},
     },
 };
@@ -43,7 +43,7 @@ fn both_ways(text: &[u8]) -> [Tables; 2] {
     };
     let tables = |allow, deny| {
         let (allow, deny) = (file("hosts.allow", allow), file("hosts.deny", deny));
-        parse(&Texts { allow, deny, files: BTreeMap::new() }).tables
+        rules(&Texts { allow, deny, files: BTreeMap::new() })
     };
     [tables(Some(text), Some(b"ALL: ALL\n")), tables(None, Some(text))]
 }

@@ -208,7 +208,7 @@ fn trace_tells_why_each_rule_did_not_match() {
         "          daemon list: nothing in it matches daemon sshd, server address unknown, server name unknown",
         "no match: hosts.allow:6:1: sshd: 10. EXCEPT 10.1. : spawn /usr/bin/touch %c : bogus",
         "          client list: EXCEPT \"10.1.\" at 6:18 matches address 10.1.3.4",
-        "          bad option name: \"bogus\": every client that the rule matches is refused, in hosts.allow too [E064]",
+        "          bad option name: \"bogus\": every client of this rule is refused instead of allowed [E064]",
         "no match: hosts.allow:7:1: 22: 203.0.113.1",
         "          daemon list: nothing in it matches daemon sshd",
         "no match: hosts.allow:8:1: ALL: @good",
@@ -231,10 +231,10 @@ fn trace_tells_what_keeps_a_rule_from_matching() {
     );
     let (_, stdout, _) = dir.run(&["--trace", "sshd", "10.1.3.4"]);
     for want in [
-        "bad mask in \"10.1.3.4/255.255.255.255\": it never matches; perhaps 10.1.3.4 [W050]",
-        "host bits set in \"10.1.3.4/16\": it never matches; perhaps 10.1.0.0/16 [W041]",
-        "no-break space \\u{a0} in column 16: ",
-        "perhaps sshd: 192.0.2.1 10.1.3.4 [W163]",
+        "bad mask in \"10.1.3.4/255.255.255.255\": it never matches: the clients meant by it are not allowed by this rule; perhaps: sshd: 10.1.3.4 [W050]",
+        "host bits set in \"10.1.3.4/16\": it never matches: the clients meant by it are not allowed by this rule; perhaps: sshd: 10.1.0.0/16 [W041]",
+        "U+00A0 (no-break space) in column 16 looks like a blank",
+        "perhaps: sshd: 192.0.2.1 10.1.3.4 [W163]",
         "\"joe@10.1.3.4\" needs the client's user, which was not asked for (USER@ gives one)",
     ] {
         assert!(stdout.contains(want), "{want}\n{stdout}");

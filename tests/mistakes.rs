@@ -34,7 +34,7 @@ fn findings(is_allow: bool, text: &str) -> Vec<Diagnostic> {
     found
 }
 
-fn both(allow: Option<&str>, deny: Option<&str>) -> Vec<Diagnostic> {
+pub(crate) fn both(allow: Option<&str>, deny: Option<&str>) -> Vec<Diagnostic> {
     let file = |name: &str, text: Option<&str>| match text {
         Some(text) => (Arc::new(PathBuf::from(name)), FileText::Bytes(text.as_bytes().into())),
         None => (Arc::new(PathBuf::new()), FileText::Bytes(Arc::new([]))),
@@ -50,7 +50,7 @@ fn is_mistake(diagnostic: &Diagnostic) -> bool {
     diagnostic.severity > Severity::Hint && !OF_BOTH_TABLES.contains(&diagnostic.code)
 }
 
-fn fixed(text: &str, diagnostic: &Diagnostic, with: &str) -> String {
+pub(crate) fn fixed(text: &str, diagnostic: &Diagnostic, with: &str) -> String {
     let lines: Vec<&str> = text.split_inclusive('\n').collect();
     let before: usize = lines[..diagnostic.origin.line as usize - 1].iter().map(|line| line.len()).sum();
     let start = before + diagnostic.origin.column as usize - 1;
@@ -58,7 +58,7 @@ fn fixed(text: &str, diagnostic: &Diagnostic, with: &str) -> String {
     [&text.as_bytes()[..start], with.as_bytes(), &text.as_bytes()[end..]].concat().try_into().expect("UTF-8")
 }
 
-fn shown(diagnostics: &[Diagnostic]) -> String {
+pub(crate) fn shown(diagnostics: &[Diagnostic]) -> String {
     diagnostics.iter().map(|it| format!("{it}\n\n")).collect()
 }
 

@@ -4,6 +4,7 @@
 //! module `golden`.
 
 mod check;
+mod claims;
 mod cli;
 mod conformance;
 mod diff;

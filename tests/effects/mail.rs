@@ -99,8 +99,8 @@ fn command_that_cannot_work_is_warned_of_by_daemon_and_check() -> Result<()> {
         SOON,
     )?;
     for problem in [
-        "hosts.allow:1:15: user tcpw cannot write to /etc/motd: name it in \"files\" of [effects], or its directory",
-        "hosts.allow:2:15: user tcpw cannot write to /var/log/syslog-of-root: name it in \"files\" of [effects]",
+        "hosts.allow:1:15: commands run as user tcpw, which cannot write to /etc/motd: add it to \"files\" under [effects] in /etc/tcpw.toml, or its directory",
+        "hosts.allow:2:15: commands run as user tcpw, which cannot write to /var/log/syslog-of-root: add it to \"files\" under [effects]",
         "hosts.allow:2:56: /usr/bin/su is set-uid or set-gid, and works as its caller here: if it needs more",
     ] {
         tcpw.process.wait_for_line(problem, SOON)?;

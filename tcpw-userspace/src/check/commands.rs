@@ -78,12 +78,16 @@ pub(super) fn foresee(
                 Ok(_) | Err(_) => continue,
             };
             let consequence = match table.kind {
-                _ if !is_asked => "the command fails each time, without a message",
-                _ if !may_end_table(rule) => "the command fails each time; the option behind it decides",
-                TableKind::Allow => {
-                    "the command fails for every client: the rule lets no client in; where hosts.deny has ALL, every client of the rule is refused"
+                _ if !is_asked => {
+                    "the command fails each time, without a message; which clients are allowed does not depend on it"
                 }
-                TableKind::Deny => "the command fails for every client: all clients of the rule are let in",
+                _ if !may_end_table(rule) => {
+                    "the command fails each time; the option behind it decides which clients are allowed"
+                }
+                TableKind::Allow => {
+                    "the command fails for every client: this rule allows none, and hosts.deny decides"
+                }
+                TableKind::Deny => "the command fails for every client: all clients of this rule are allowed",
             };
             if let Some(Problem { what, fix }) = program_of(text, facts, scope.in_use) {
                 let expected = "a program that the commands' user can run";
@@ -122,7 +126,7 @@ fn too_long(rule: &Rule, directory: &Path, facts: &dyn Facts) -> Option<Finding>
     let file = files.iter().find(|file| is_wanted(file) && size(file) > MAX_TEXT as u64)?;
     let message = format!("\"{}\" has {} bytes", file.display(), size(file));
     let expected = format!("{MAX_TEXT} bytes at most, after % expansion");
-    let consequence = "clients that the rule lets in get no banner; libwrap sends it whole";
+    let consequence = "clients that the rule allows get no banner; libwrap sends it whole";
     Some(Finding::new(Code::W126, message, expected, consequence))
 }
 

@@ -42,12 +42,16 @@ pub fn problems(text: &[u8], facts: &dyn Facts) -> Vec<Problem> {
             let written = words.iter().filter(|word| word.is_written && word.text.starts_with('/'));
             problems.extend(written.filter_map(|word| {
                 let why = of_file(Path::new(&word.text), &account, settings, facts)?;
-                Some(Problem { what: format!("user {name} cannot write to {}", word.text), fix: why.into() })
+                Some(Problem {
+                    what: format!("commands run as user {name}, which cannot write to {}", word.text),
+                    fix: why.into(),
+                })
             }));
         }
         None => {
             let fix = format!("useradd --system --home-dir /nonexistent --shell /usr/sbin/nologin {name}");
-            problems.insert(Problem { what: format!("there is no user {name} to run it"), fix });
+            problems
+                .insert(Problem { what: format!("commands run as user {name}, which does not exist"), fix });
         }
     }
     problems.into_iter().collect()
@@ -90,10 +94,10 @@ pub(super) fn program_of(text: &[u8], facts: &dyn Facts, runs_here: bool) -> Opt
         }),
         Kind::Directory => Some(Problem {
             what: format!("{first} is a directory, not a program"),
-            fix: "name the program".into(),
+            fix: "write the path of the program".into(),
         }),
         Kind::File if !is_runnable(if runs_here { facts.account(&name) } else { None }) => Some(Problem {
-            what: format!("{first} cannot be run by {name}, the commands' user"),
+            what: format!("commands run as user {name}, which cannot run {first}"),
             fix: format!("chmod o+x {first}"),
         }),
         Kind::File | Kind::Other => None,
@@ -167,7 +171,8 @@ fn of_program(word: &str, settings: &Settings, facts: &dyn Facts) -> Option<Prob
     };
     program.filter(|program| is_marked(program)).map(|program| Problem {
         what: format!("{} is set-uid or set-gid, and works as its caller here", program.display()),
-        fix: "if it needs more than that, set \"allow-set-uid = true\" in [effects]".into(),
+        fix: "if it needs more than that, set \"allow-set-uid = true\" under [effects] in /etc/tcpw.toml"
+            .into(),
     })
 }
 
@@ -180,12 +185,12 @@ fn of_mailer(name: &str, settings: &Settings, facts: &dyn Facts) -> Option<Probl
         Mailer::Privileged { .. } | Mailer::OfGroup { .. } if settings.allow_set_uid => return None,
         Mailer::Privileged { program, .. } => (
             format!("{name} needs {}, which no process without rights can use", program.display()),
-            "set \"allow-set-uid = true\" in [effects], or install a mailer that needs no more than a group: \
+            "set \"allow-set-uid = true\" under [effects] in /etc/tcpw.toml, or install a mailer that needs no more than a group: \
              postfix, opensmtpd",
         ),
         Mailer::OfGroup { program, group, .. } if !settings.mailer_group => (
             format!("{name} needs {}, which works for group {group} alone", program.display()),
-            "set \"mailer-group = true\" in [effects]",
+            "set \"mailer-group = true\" under [effects] in /etc/tcpw.toml",
         ),
         Mailer::OfGroup { .. } | Mailer::Plain => return None,
     };
@@ -194,7 +199,8 @@ fn of_mailer(name: &str, settings: &Settings, facts: &dyn Facts) -> Option<Probl
 
 /// What to do so that the user may write to a file, or make it; `None` if it may.
 fn of_file(path: &Path, user: &Account, settings: &Settings, facts: &dyn Facts) -> Option<&'static str> {
-    const OPEN: &str = "name it in \"files\" of [effects], or its directory in \"writable\"";
+    const OPEN: &str =
+        "add it to \"files\" under [effects] in /etc/tcpw.toml, or its directory to \"writable\" there";
     const RIGHTS: &str = "give it to that user with chown";
     let is_below = |directory: &Path| path.starts_with(directory);
     let may_change = settings.writable.iter().any(|directory| is_below(directory));

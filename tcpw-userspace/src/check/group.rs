@@ -58,7 +58,7 @@ fn cause(diagnostic: &Diagnostic) -> Cause {
 /// How many of its kind are shown one by one.
 fn alone(diagnostic: &Diagnostic) -> usize {
     match (&diagnostic.fix, diagnostic.severity) {
-        _ if [Code::W141, Code::W159, Code::W170].iter().any(|code| is(diagnostic, *code)) => 1,
+        _ if [Code::W141, Code::W159, Code::W170, Code::H173].iter().any(|code| is(diagnostic, *code)) => 1,
         (Some(Fix::Replace(_)), _) => WITH_FIX,
         (Some(Fix::Advice(_)) | None, Severity::Hint) => 1,
         (Some(Fix::Advice(_)) | None, Severity::Warning | Severity::Error) => WITHOUT_FIX,

@@ -3,7 +3,7 @@
 //! In: the tables. Out: a finding for each rule that names some clients, while no later rule refuses anybody
 //! at the daemons it names. Invariant: without the rule every verdict is the same.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, sync::Arc};
 
 use super::{Scope, place::Places, verdicts::leads_to};
 use crate::{
@@ -11,7 +11,7 @@ use crate::{
     evaluate::request::RuleIndex,
     parse::{
         code::Code,
-        diagnostic::{Finding, Sink},
+        diagnostic::{Diagnostic, Finding, Severity, Sink},
         rule::{
             Daemon, DaemonPattern, HostPattern, Rule, RuleOption, TableEnd, TableKind, Tables, TextPattern,
         },
@@ -51,22 +51,32 @@ pub(super) fn check(
     is_any
 }
 
+/// Leaves out that a rule changes nothing where something else in its line is wrong: only the rule as it was meant
+/// tells whether it changes something.
+pub(super) fn leave_out(diagnostics: &mut Vec<Diagnostic>) {
+    let place = |it: &Diagnostic| (Arc::clone(&it.origin.path), it.origin.line);
+    let is_idle = |it: &Diagnostic| it.code == Code::W158.as_str();
+    let wrong: HashSet<_> =
+        diagnostics.iter().filter(|it| it.severity > Severity::Hint && !is_idle(it)).map(place).collect();
+    diagnostics.retain(|it| !is_idle(it) || !wrong.contains(&place(it)));
+}
+
 fn idle(rule: &Rule, nobody_is_refused: bool, scope: Scope) -> Finding {
     let daemons: Vec<String> = tokens(&rule.daemons).filter_map(name).take(3).collect();
     let at = if daemons.is_empty() { "its daemons".to_owned() } else { daemons.join(", ") };
     let message = match rule.clients.except {
-        Some(_) => format!("this rule keeps nobody out: no rule refuses the excepted clients at {at}"),
-        None => format!("this rule changes nothing: no rule refuses anybody else at {at}"),
+        Some(_) => format!("this rule keeps no client out: no rule refuses the excepted clients at {at}"),
+        None => format!("this rule changes nothing: no rule refuses any other client at {at}"),
     };
     let message = if nobody_is_refused { format!("{message}, nor anywhere") } else { message };
     let daemons = if daemons.is_empty() { "ALL".to_owned() } else { daemons.join(", ") };
     let consequence = if scope.both {
-        "what no rule refuses is allowed: all other clients get in, too"
+        "all other clients are allowed, too, as no rule refuses them"
     } else {
-        "hosts.deny was not named, and is taken as empty: all other clients get in, too"
+        "hosts.deny was not named, and is taken as empty: all other clients are allowed, too"
     };
     Finding::new(Code::W158, message, "a rule behind it that refuses the others", consequence)
-        .advise(format!("to refuse all others, write in hosts.deny: {daemons}: ALL"))
+        .advise(format!("to refuse all others, add this rule to hosts.deny: \"{daemons}: ALL\""))
 }
 
 fn name(token: &DaemonPattern) -> Option<String> {

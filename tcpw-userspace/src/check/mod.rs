@@ -11,6 +11,7 @@ mod files;
 pub mod foresee;
 mod group;
 mod idle;
+mod names;
 mod place;
 pub mod registry;
 mod rules;
@@ -81,6 +82,7 @@ pub fn check(texts: &Texts, facts: &dyn Facts, scope: Scope) -> Checked {
     let mut sink = Sink::default();
     let mut places = Places::new(texts);
     let unreachable = compile::unreachable(&tables);
+    names::judge(facts, scope, &mut diagnostics);
     rules::leave_out_hints(&tables, &unreachable, &mut diagnostics);
     rules::leave_out_hosts(&tables.deny, &mut diagnostics);
     rules::check(&tables, &unreachable, &diagnostics, &mut places, &mut sink);
@@ -90,14 +92,16 @@ pub fn check(texts: &Texts, facts: &dyn Facts, scope: Scope) -> Checked {
     if !is_template {
         // hosts.allow alone may hold the whole policy; hosts.deny alone says little of which clients get in.
         let has_allow = !texts.allow.0.as_os_str().is_empty();
-        let idle =
-            if has_allow { idle::check(&tables, &unreachable, scope, &mut places, &mut sink) } else { false };
         if has_allow {
-            verdicts::check(&tables, &unreachable, texts, scope, idle, &mut places, &mut sink);
+            let is_told = idle::check(&tables, &unreachable, scope, &mut places, &mut sink);
+            let subject =
+                verdicts::Subject { tables: &tables, unreachable: &unreachable, texts, scope, is_told };
+            verdicts::check(&subject, &mut diagnostics, &mut places, &mut sink);
         }
     }
     files::check(texts, facts, scope, &mut diagnostics, &mut sink);
     diagnostics.extend(sink.into_found());
+    idle::leave_out(&mut diagnostics);
     sort(&mut diagnostics, texts);
     group::group(&mut diagnostics);
     Checked { tables, diagnostics }

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::place::Places;
+use super::{place::Places, verdicts::leads_to};
 use crate::{
     compile::Unreachable,
     evaluate::request::RuleIndex,
@@ -10,7 +10,7 @@ use crate::{
         code::Code,
         diagnostic::{Diagnostic, Finding, Fix, Severity, Sink},
         list::{split_at, tokens},
-        rule::{ClientPattern, HostPattern, Rule, Table, TableKind, Tables, TextPattern},
+        rule::{ClientPattern, HostPattern, Rule, RuleOption, Table, TableKind, Tables, TextPattern},
     },
 };
 
@@ -23,13 +23,16 @@ pub(super) fn check(
     sink: &mut Sink,
 ) {
     let mut repeated: HashSet<RuleIndex> = HashSet::new();
+    // Bans that other bans make needless, each with what would be said of one alone.
+    let mut bans: Vec<Diagnostic> = Vec::new();
     for table in [&tables.allow, &tables.deny] {
         let mut seen: HashMap<Vec<u8>, usize> = HashMap::new();
         for (index, rule) in table.rules.iter().enumerate() {
             let first = *seen.entry(meaning(rule)).or_insert(index);
             if first != index {
                 repeated.insert(RuleIndex { table: table.kind, index });
-                sink.push(places.at_rule(twice(&table.rules[first]), rule));
+                let finding = places.at_rule(twice(&table.rules[first]), rule);
+                if is_ban(rule, table.kind) { bans.push(finding) } else { sink.push(finding) }
             }
         }
     }
@@ -56,12 +59,71 @@ pub(super) fn check(
             if names_file(rule) || lines.any(|line| explained.contains(&(rule.origin.path.as_path(), line))) {
                 continue;
             }
-            matches_none()
+            matches_none(leads_to(rule, found.rule.table))
         } else {
             let by: Vec<&Rule> = found.by.iter().filter_map(|index| rule_of(tables, *index)).collect();
-            shadowed(&by)
+            let verdicts = |kind| {
+                let all = found.by.iter().filter_map(|index| Some((index.table, rule_of(tables, *index)?)));
+                all.map(|(table, rule)| leads_to(rule, table)).all(|verdict| verdict == kind)
+            };
+            let kind = leads_to(rule, found.rule.table);
+            let finding = shadowed(&by, kind, verdicts(kind), verdicts(kind.other()));
+            if is_ban(rule, found.rule.table) && verdicts(TableKind::Deny) {
+                bans.push(places.at_rule(finding, rule));
+                continue;
+            }
+            finding
         };
         sink.push(places.at_rule(finding, rule));
+    }
+    let are_many = bans.len() >= MANY_BANS;
+    bans.sort_by_key(|it| it.origin.line);
+    sink.extend(bans.into_iter().map(|it| if are_many { needless(it) } else { it }));
+}
+
+/// Least needless bans that are told of as one: programs that ban write the same client again and again.
+const MANY_BANS: usize = 3;
+
+/// Whether a rule of hosts.deny does nothing but refuse single addresses.
+fn is_ban(rule: &Rule, kind: TableKind) -> bool {
+    kind == TableKind::Deny
+        && rule.options.iter().all(|field| matches!(field.option, Ok(RuleOption::Deny)))
+        && rule.clients.except.is_none()
+        && rule.clients.patterns.iter().all(is_single)
+}
+
+/// Whether a pattern is one address.
+fn is_single(pattern: &ClientPattern) -> bool {
+    pattern.user.is_none()
+        && match &pattern.host {
+            HostPattern::Text { pattern: TextPattern::Exact(text), numeric: true } => {
+                text.iter().filter(|byte| **byte == b'.').count() == 3
+            }
+            HostPattern::Text { pattern: TextPattern::Bracketed(address), .. } => address.is_some(),
+            HostPattern::Text { .. }
+            | HostPattern::Known
+            | HostPattern::Local
+            | HostPattern::NetV4 { .. }
+            | HostPattern::NetV6 { .. }
+            | HostPattern::Netgroup(_)
+            | HostPattern::File(_)
+            | HostPattern::Never => false,
+        }
+}
+
+/// What there is to say of a ban among many that are needless.
+fn needless(ban: Diagnostic) -> Diagnostic {
+    let first = ban.related.first().map(|it| it.origin.clone());
+    let place = first.map(|at| format!("{}:{}", at.path.display(), at.line)).unwrap_or_default();
+    Diagnostic {
+        severity: Code::H173.severity(),
+        code: Code::H173.as_str(),
+        message: format!("{place} already refuses the client of this rule"),
+        expected: "".into(),
+        fix: None,
+        consequence: "the same clients are refused with and without such rules".into(),
+        related: Vec::new(),
+        ..ban
     }
 }
 
@@ -94,18 +156,8 @@ pub(super) fn leave_out_hosts(deny: &Table, diagnostics: &mut Vec<Diagnostic>) {
     if found == 0 {
         return;
     }
-    let is_single = |pattern: &ClientPattern| {
-        let HostPattern::Text { pattern: TextPattern::Exact(text), numeric: true } = &pattern.host else {
-            return false;
-        };
-        text.iter().filter(|byte| **byte == b'.').count() == 3
-    };
-    let singles = deny
-        .rules
-        .iter()
-        .flat_map(|rule| &rule.clients.patterns)
-        .filter(|pattern| is_single(pattern))
-        .count();
+    let patterns = deny.rules.iter().flat_map(|rule| &rule.clients.patterns);
+    let singles = patterns.filter(|pattern| is_single(pattern)).count();
     if singles >= MANY && found * 16 <= singles {
         diagnostics.retain(|it| !is_such(it));
     }
@@ -148,12 +200,18 @@ fn meaning(rule: &Rule) -> Vec<u8> {
 fn twice(first: &Rule) -> Finding {
     let place = format!("{}:{}", first.origin.path.display(), first.origin.line);
     let message = format!("{place} says the same");
-    Finding::new(Code::W140, message, "each rule once", "this rule is never reached")
-        .advise("delete one of them")
-        .relate(first.origin.clone(), shown(first))
+    Finding::new(
+        Code::W140,
+        message,
+        "each rule once",
+        "this rule is never reached: the same clients are allowed without it",
+    )
+    .advise("delete one of them")
+    .relate(first.origin.clone(), shown(first))
 }
 
-fn shadowed(by: &[&Rule]) -> Finding {
+/// `kind`: what the rule was to do with its clients; whether each rule before it does the same, or the opposite.
+fn shadowed(by: &[&Rule], kind: TableKind, are_same: bool, are_opposite: bool) -> Finding {
     let place = |rule: &&Rule| format!("{}:{}", rule.origin.path.display(), rule.origin.line);
     let message = match by {
         [only] => format!("{} takes every client of this rule", place(only)),
@@ -168,16 +226,26 @@ fn shadowed(by: &[&Rule]) -> Finding {
         [] => String::new(),
     };
     let expected = "the rule for fewer clients before the rule for more; hosts.allow is read first";
-    let finding = Finding::new(Code::W141, message, expected, "it is never reached and decides nothing");
+    let consequence = match (are_same, are_opposite, kind) {
+        (true, _, TableKind::Allow) => "it is never reached: its clients are allowed with and without it",
+        (true, _, TableKind::Deny) => "it is never reached: its clients are refused with and without it",
+        (_, true, TableKind::Allow) => "it is never reached: its clients are refused, not allowed",
+        (_, true, TableKind::Deny) => "it is never reached: its clients are allowed, not refused",
+        (false, false, _) => "it is never reached: the rules before it decide on its clients",
+    };
+    let finding = Finding::new(Code::W141, message, expected, consequence);
     by.iter().fold(finding, |finding, rule| finding.relate(rule.origin.clone(), shown(rule)))
 }
 
-fn matches_none() -> Finding {
+fn matches_none(kind: TableKind) -> Finding {
     Finding::new(
         Code::W029,
         "no client of any daemon matches this rule",
         "patterns that leave some client",
-        "it decides nothing",
+        match kind {
+            TableKind::Allow => "this rule allows no client",
+            TableKind::Deny => "this rule refuses no client",
+        },
     )
 }
 

@@ -14,26 +14,34 @@ use crate::{
     parse::{
         advice::is_placeholder,
         code::Code,
-        diagnostic::{Finding, Sink},
+        diagnostic::{Diagnostic, Finding, Severity, Sink},
         list::{split_at, tokens as list_tokens},
         rule::{
-            Daemon, HostPattern, OptionField, Rule, RuleOption, Table, TableEnd, TableKind, Tables, Text,
-            TextPattern,
+            Daemon, HostPattern, OptionField, Origin, Rule, RuleOption, Table, TableEnd, TableKind, Tables,
+            Text, TextPattern,
         },
         text::{FileText, Texts},
     },
 };
 
-/// Findings on what both tables lead to.
+/// What is looked at.
+pub(super) struct Subject<'a> {
+    pub(super) tables: &'a Tables,
+    pub(super) unreachable: &'a [Unreachable],
+    pub(super) texts: &'a Texts,
+    pub(super) scope: Scope,
+    /// It was said already that no rule refuses the clients of some rules.
+    pub(super) is_told: bool,
+}
+
+/// Findings on what both tables lead to; a mistake among those that were said may be why.
 pub(super) fn check(
-    tables: &Tables,
-    unreachable: &[Unreachable],
-    texts: &Texts,
-    scope: Scope,
-    is_told: bool,
+    subject: &Subject<'_>,
+    said: &mut [Diagnostic],
     places: &mut Places<'_>,
     sink: &mut Sink,
 ) {
+    let &Subject { tables, unreachable, texts, scope, is_told } = subject;
     let refuses = |rule: &Rule, kind| leads_to(rule, kind) == TableKind::Deny;
     let nobody_is_refused = !tables.allow.rules.iter().any(|rule| refuses(rule, TableKind::Allow))
         && !tables.deny.rules.iter().any(|rule| refuses(rule, TableKind::Deny))
@@ -44,7 +52,7 @@ pub(super) fn check(
         } else {
             (&texts.allow.0, "without a hosts.deny, which was not named, every client may reach every daemon")
         };
-        let finding = Finding::new(Code::H143, "no rule refuses anybody", "", consequence);
+        let finding = Finding::new(Code::H143, "no rule refuses any client", "", consequence);
         sink.push(finding.at(whole(path), b""));
     }
     let matchless: HashSet<RuleIndex> =
@@ -60,6 +68,14 @@ pub(super) fn check(
         .map(|(_, _, rule)| *rule)
         .collect();
     let (_, _, rule) = all[wall];
+    if doors.is_empty()
+        && let Some(mistake) = mistake(tables, rule, said)
+    {
+        let Origin { path, line, .. } = &rule.origin;
+        let refused = format!("as no other rule allows any client, {}:{line} refuses all", path.display());
+        mistake.consequence = format!("{}; {refused}", mistake.consequence).into();
+        return;
+    }
     let finding = if doors.is_empty() {
         everybody()
     } else if doors.iter().any(|rule| is_for_ssh(rule)) {
@@ -70,24 +86,38 @@ pub(super) fn check(
     sink.push(places.at_rule(finding, rule));
 }
 
+/// The mistake because of which no client gets past a rule that refuses all: mended, it ends that, too.
+fn mistake<'a>(tables: &Tables, wall: &Rule, said: &'a mut [Diagnostic]) -> Option<&'a mut Diagnostic> {
+    let is_in = |it: &Diagnostic, table: &Table| *it.origin.path == *table.path;
+    let is_own = |it: &Diagnostic| it.severity == Severity::Error && it.origin.line == wall.origin.line;
+    let is_template = |it: &Diagnostic| it.code == Code::W170.as_str();
+    said.iter_mut().find(|it| {
+        let is_why = *wall.origin.path == *tables.deny.path || is_own(it);
+        it.severity > Severity::Hint && is_in(it, &tables.allow) && is_why && !is_template(it)
+    })
+}
+
 fn everybody() -> Finding {
     Finding::new(
         Code::W142,
-        "everybody is refused, and no rule lets anybody in",
+        "every client is refused, and no rule allows any",
         "a rule in hosts.allow for the network from which this host is administered",
         "no connection to any daemon is accepted, that of the administrator included",
     )
-    .advise("sshd: 192.0.2.0/24 in hosts.allow, with your own network")
+    .advise(OWN_NETWORK)
 }
+
+/// What to write.
+const OWN_NETWORK: &str = "add a rule to hosts.allow, such as \"sshd: 192.0.2.0/24\", with your own network in place of 192.0.2.0/24";
 
 fn ssh() -> Finding {
     Finding::new(
         Code::H144,
-        "everybody is refused, and no rule lets anybody use ssh",
+        "every client is refused, and no rule allows any to use ssh",
         "",
-        "an administrator who uses ssh is locked out",
+        "an administrator that uses ssh is locked out",
     )
-    .advise("sshd: 192.0.2.0/24 in hosts.allow, with your own network")
+    .advise(OWN_NETWORK)
 }
 
 /// What a match of a rule leads to.

@@ -190,6 +190,7 @@ codes! {
     W170 "a template"
     W171 "a rule in a pattern file"
     H172 "a service's name in place of the program's"
+    H173 "bans that others make needless"
 }
 
 impl Code {

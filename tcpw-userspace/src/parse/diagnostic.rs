@@ -120,6 +120,16 @@ impl Finding {
         self
     }
 
+    /// What happens as it stands.
+    pub(crate) fn consequence(&self) -> &str {
+        &self.consequence
+    }
+
+    /// With another consequence.
+    pub(crate) fn follows(self, consequence: impl Into<Cow<'static, str>>) -> Self {
+        Self { consequence: consequence.into(), ..self }
+    }
+
     /// Without a fix.
     pub(crate) fn without_fix(mut self) -> Self {
         self.fix = None;

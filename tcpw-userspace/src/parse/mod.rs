@@ -46,10 +46,20 @@ pub struct Parsed {
 ///
 /// Every text gives rules: a faulty one those that libwrap would see.
 pub fn parse(texts: &Texts) -> Parsed {
+    read(texts, table::Trial::No)
+}
+
+/// The rules alone, as [`parse`] gives them: no fix is tried out, which takes most of its time.
+pub fn tables(texts: &Texts) -> Tables {
+    read(texts, table::Trial::Yes).tables
+}
+
+fn read(texts: &Texts, trial: table::Trial) -> Parsed {
     let mut diagnostics = Sink::default();
     let mut interfaces = pattern::Interfaces::new(&texts.files);
-    let mut read =
-        |kind, (path, text): &(_, _)| table::parse(kind, path, text, &mut interfaces, &mut diagnostics);
+    let mut read = |kind, (path, text): &(_, _)| {
+        table::parse(kind, path, text, trial, &mut interfaces, &mut diagnostics)
+    };
     let allow = read(TableKind::Allow, &texts.allow);
     let deny = read(TableKind::Deny, &texts.deny);
     let files = pattern_file::parse(&texts.files, &mut interfaces, &mut diagnostics);

@@ -35,6 +35,16 @@ pub enum TableKind {
     Deny,
 }
 
+impl TableKind {
+    /// The other one.
+    pub const fn other(self) -> Self {
+        match self {
+            Self::Allow => Self::Deny,
+            Self::Deny => Self::Allow,
+        }
+    }
+}
+
 /// One table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Table {

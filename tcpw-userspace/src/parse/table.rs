@@ -4,7 +4,12 @@
 
 mod trial;
 
-use std::{collections::VecDeque, ops::Range, path::PathBuf, sync::Arc};
+use std::{
+    collections::{HashMap, VecDeque},
+    ops::Range,
+    path::PathBuf,
+    sync::Arc,
+};
 
 use super::{
     advice::{self, Placed, Writer},
@@ -25,6 +30,7 @@ pub(super) fn parse(
     kind: TableKind,
     path: &Arc<PathBuf>,
     text: &FileText,
+    trial: Trial,
     interfaces: &mut Interfaces<'_>,
     diagnostics: &mut Sink,
 ) -> Table {
@@ -40,7 +46,6 @@ pub(super) fn parse(
         FileText::Bytes(bytes) => {
             let source = Source { path, text: bytes };
             let writer = Writer::default();
-            let trial = Trial::No;
             Parser { source, table: &mut table, interfaces, diagnostics, writer, trial }.lines();
         }
         FileText::Missing => diagnostics.push(advice::table_missing(kind).at(whole(), b"")),
@@ -66,10 +71,10 @@ struct Parser<'a, 'b, 'c> {
 
 /// Whether the text is a table, or a fix that is tried out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Trial {
+pub(super) enum Trial {
     /// A table.
     No,
-    /// A fix: its own fixes are not tried.
+    /// A fix, or a table of which only the rules are wanted: its own fixes are not tried, and no line is cited.
     Yes,
 }
 
@@ -103,7 +108,9 @@ impl Parser<'_, '_, '_> {
             if line.bytes.starts_with(b"#") {
                 let joined = line.joins().next().filter(|_| line.nul(source.path).is_none());
                 let found = advice::comment(&line.bytes, joined, self.writer);
-                self.report_all(&line, found.into_iter().collect());
+                let mut found: Vec<Placed> = found.into_iter().collect();
+                advice::follows_for_line(&mut found, self.table.kind);
+                self.report_all(&line, found);
                 let before = self.writer;
                 self.writer = before.after(&line.bytes);
                 let is_mark = self.writer != before && self.writer == Writer::SshGuard;
@@ -128,7 +135,7 @@ impl Parser<'_, '_, '_> {
             }
         }
         if let Some(mark) = open_mark.filter(|_| self.writer == Writer::SshGuard) {
-            self.report(&mark, Vec::new(), (0, mark.bytes.len() - 1, advice::half_block()));
+            self.report(&mark, &Codes::default(), (0, mark.bytes.len() - 1, advice::half_block()));
         }
     }
 
@@ -138,18 +145,19 @@ impl Parser<'_, '_, '_> {
         self.complain(line.number, "missing newline or line too long");
         self.complain(line.number, "all the subsequent rules will be ignored");
         let finding = advice::broken_line(self.table.kind, line.is_full());
-        self.report(line, Vec::new(), (0, line.bytes.len(), finding));
+        self.report(line, &Codes::default(), (0, line.bytes.len(), finding));
     }
 
     /// Adds the rule of a line; what there is to say of it, by place.
     fn line(&mut self, line: &Line<'_>) -> Vec<Placed> {
         let Line { bytes, number, .. } = line;
         let text = bytes.strip_suffix(b"\n").unwrap_or(bytes);
-        let mut found = advice::line(bytes);
+        let mut found = advice::line(bytes, self.table.kind);
+        let mut effect = self.table.kind;
         let (colons, fields) = advice::cut(bytes);
         let [colon, end] = colons;
         if colon < bytes.len() {
-            let effect = effect(self.table.kind, &fields);
+            effect = self::effect(self.table.kind, &fields);
             let daemons = self.daemons(line, colon, effect, &mut found);
             let clients = self.clients(line, colon + 1..end, effect, &mut found);
             found.extend(advice::options(bytes, &fields, self.table.kind));
@@ -172,6 +180,7 @@ impl Parser<'_, '_, '_> {
             self.mistakes(line, colons, &fields, &mut found);
         }
         advice::drop_noise(&mut found);
+        advice::follows_for_line(&mut found, effect);
         found.sort_by_key(|(at, _, _)| *at);
         found
     }
@@ -235,7 +244,9 @@ impl Parser<'_, '_, '_> {
         list::build(list::tokens(field, 0), |(at, token)| {
             let origin = line.origin(self.source.path, at, token.len());
             let pattern = pattern::daemon(token, origin, self.interfaces);
-            let finding = advice::daemon(token, &pattern, effects.at(at));
+            let place = effects.at(at);
+            let finding = advice::daemon(token, &pattern, place.effect);
+            let finding = finding.map(|finding| advice::follows_for_daemon(finding, place));
             found.extend(finding.map(|finding| (at, token.len(), finding)));
             pattern
         })
@@ -254,8 +265,9 @@ impl Parser<'_, '_, '_> {
         list::build(list::tokens(field, span.start), |(at, token)| {
             let origin = line.origin(self.source.path, at, token.len());
             let pattern = pattern::client(token, origin, self.interfaces);
-            let effect = effects.at(at);
-            let finding = advice::client(token, &pattern, effect);
+            let place = effects.at(at);
+            let finding = advice::client(token, &pattern, place.effect);
+            let finding = finding.map(|finding| advice::follows_for_client(finding, place));
             found.extend(finding.map(|finding| (at, token.len(), finding)));
             pattern
         })
@@ -268,14 +280,19 @@ impl Parser<'_, '_, '_> {
     }
 
     fn report_all(&mut self, line: &Line<'_>, found: Vec<Placed>) {
-        let codes: Vec<Code> = found.iter().map(|(_, _, finding)| finding.code).collect();
-        for place in found {
-            self.report(line, codes.clone(), place);
+        let codes = Codes::of(&found);
+        let mut tried = 0;
+        for (start, length, finding) in found {
+            let has_fix = matches!(finding.fix, Some(Fix::Replace(_)));
+            tried += usize::from(has_fix);
+            // To try a fix is to read the line again: those of a line with very many are not offered.
+            let finding = if has_fix && tried > MOST_TRIED { finding.without_fix() } else { finding };
+            self.report(line, &codes, (start, length, finding));
         }
     }
 
     /// Reports a finding; `codes` are those of the line.
-    fn report(&mut self, line: &Line<'_>, codes: Vec<Code>, (start, length, finding): Placed) {
+    fn report(&mut self, line: &Line<'_>, codes: &Codes, (start, length, finding): Placed) {
         if self.diagnostics.count(finding.code.as_str(), self.source.path) {
             return;
         }
@@ -296,10 +313,10 @@ impl Parser<'_, '_, '_> {
                 let end = text.len().min(start + length);
                 let mended = [&text[..start], fix, text.get(end..).unwrap_or_default()].concat();
                 if is_whole {
-                    let whole = parser.complete(&mended, code, &codes)?;
+                    let whole = parser.complete(&mended, code, codes)?;
                     return Some(whole.trim_ascii_end().to_vec());
                 }
-                let is_good = parser.is_better(&mended, code, &codes);
+                let is_good = parser.is_better(&mended, code, codes);
                 with = Some(mended);
                 is_good.then(|| fix.to_vec())
             })
@@ -322,8 +339,32 @@ impl Parser<'_, '_, '_> {
                 None => finding.without_fix(),
             };
         }
-        let cited = self.source.line_at(line.physical_start(first));
+        let cited = match self.trial {
+            Trial::No => self.source.line_at(line.physical_start(first)),
+            Trial::Yes => b"",
+        };
         self.diagnostics.push(finding.at(origin, cited));
+    }
+}
+
+/// Most fixes of one line that are tried.
+const MOST_TRIED: usize = 16;
+
+/// How many findings of each code a line has.
+#[derive(Default)]
+struct Codes(HashMap<&'static str, usize>);
+
+impl Codes {
+    fn of(found: &[Placed]) -> Self {
+        let mut codes = Self::default();
+        for (_, _, finding) in found {
+            *codes.0.entry(finding.code.as_str()).or_default() += 1;
+        }
+        codes
+    }
+
+    fn count(&self, code: &str) -> usize {
+        self.0.get(code).copied().unwrap_or_default()
     }
 }
 
@@ -339,23 +380,21 @@ fn effect(kind: TableKind, fields: &[options::Field]) -> TableKind {
 /// What a match of each token leads to: each EXCEPT turns it round.
 struct Effects {
     excepts: VecDeque<usize>,
-    effect: TableKind,
+    place: advice::Place,
 }
 
 impl Effects {
     fn new(field: &[u8], start: usize, effect: TableKind) -> Self {
         let excepts = list::tokens(field, start).filter(|(_, token)| list::is_except(token));
-        Self { excepts: excepts.map(|(at, _)| at).collect(), effect }
+        Self { excepts: excepts.map(|(at, _)| at).collect(), place: advice::Place::plain(effect) }
     }
 
     /// Of the token at an offset; tokens are asked for in order.
-    fn at(&mut self, at: usize) -> TableKind {
+    fn at(&mut self, at: usize) -> advice::Place {
         while self.excepts.pop_front_if(|except| *except < at).is_some() {
-            self.effect = match self.effect {
-                TableKind::Allow => TableKind::Deny,
-                TableKind::Deny => TableKind::Allow,
-            };
+            let advice::Place { effect, is_excepted } = self.place;
+            self.place = advice::Place { effect: effect.other(), is_excepted: !is_excepted };
         }
-        self.effect
+        self.place
     }
 }

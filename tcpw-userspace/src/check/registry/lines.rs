@@ -128,4 +128,16 @@ pub(super) const ENTRIES: &[Entry] = &[
         "It compares with the name that the program gives itself: rpcbind.",
         &[deny("rpcbind: ALL\n"), allow("sshd: 192.0.2.\n")],
     ),
+    entry(
+        Code::H173,
+        "Programs that ban clients write the same address more than once, or one that another rule refuses already.",
+        &[
+            deny(
+                "sshd: 198.51.100.7\nsshd: 198.51.100.7\nsshd: 198.51.100.8\nsshd: 198.51.100.7\nsshd: 198.51.100.8\n",
+            ),
+            allow("sshd: 192.0.2.\n"),
+        ],
+        "It never gets to the later rules, and refuses the same clients.",
+        &[deny("sshd: 198.51.100.7\nsshd: 198.51.100.8\n"), allow("sshd: 192.0.2.\n")],
+    ),
 ];

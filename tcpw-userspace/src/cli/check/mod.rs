@@ -29,7 +29,7 @@ use crate::{
 /// Flags of `tcpw check`.
 #[derive(Args, Clone, Debug)]
 pub struct CheckArgs {
-    /// One or two tables, or a directory with both [default: the tables in use]
+    /// One or two tables, or a directory that has them, itself or in its etc [default: the tables in use]
     #[arg(value_name = "FILE", num_args = 0..=2)]
     pub files: Vec<PathBuf>,
     /// Which tables are in use.

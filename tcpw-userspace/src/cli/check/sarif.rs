@@ -78,8 +78,9 @@ fn result(diagnostic: &Diagnostic, index: &BTreeMap<&str, usize>, texts: &Texts)
     let Diagnostic { severity, code, origin, message, consequence, expected, fix, more, .. } = diagnostic;
     let mut text = format!("{message}: {consequence}.");
     match fix {
-        Some(Fix::Replace(fix)) if fix.is_empty() => text.push_str(" Perhaps: delete it."),
-        Some(Fix::Replace(fix)) => text.push_str(&format!(" Perhaps: {}", fix.trim())),
+        Some(Fix::Replace(fix)) => {
+            text.push_str(&format!(" Perhaps: {}", diagnostic.suggestion(fix).join("\n")));
+        }
         Some(Fix::Advice(words)) => text.push_str(&format!(" {words}.")),
         None if !expected.is_empty() => text.push_str(&format!(" Expected: {expected}.")),
         None => {}

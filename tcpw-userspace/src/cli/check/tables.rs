@@ -11,8 +11,9 @@ use crate::{
     check::Scope,
     cli::in_use::{EMPTY, tables_in_use},
     parse::{
-        parse, pattern_files,
+        pattern_files,
         rule::TableKind,
+        tables,
         text::{FileText, Texts},
     },
     source::Source,
@@ -34,7 +35,7 @@ pub(super) fn read(arguments: &CheckArgs) -> Result<Read, Failure> {
     };
     let both = allow.is_some() && deny.is_some();
     let path = |table: &Option<PathBuf>| table.clone().unwrap_or_else(|| EMPTY.into());
-    let names = |texts: &Texts| -> BTreeSet<PathBuf> { pattern_files(&parse(texts).tables) };
+    let names = |texts: &Texts| -> BTreeSet<PathBuf> { pattern_files(&tables(texts)) };
     let mut texts = Source::new(path(&allow), path(&deny)).read(names);
     for (table, named) in [(&mut texts.allow, allow), (&mut texts.deny, deny)] {
         if named.is_none() {
@@ -45,7 +46,7 @@ pub(super) fn read(arguments: &CheckArgs) -> Result<Read, Failure> {
     Ok(Read { texts, scope: Scope { both, in_use } })
 }
 
-/// Which table each named file is; a directory stands for the two in it.
+/// Which table each named file is; a directory stands for the two in it, or in its `etc`.
 fn named(files: &[PathBuf], kind: Option<TableKind>) -> Result<[Option<PathBuf>; 2], Failure> {
     for file in files {
         std::fs::symlink_metadata(file).map_err(|error| {
@@ -56,13 +57,16 @@ fn named(files: &[PathBuf], kind: Option<TableKind>) -> Result<[Option<PathBuf>;
     if let [directory] = files
         && directory.is_dir()
     {
-        let inside = ["hosts.allow", "hosts.deny"].map(|name| directory.join(name));
-        if inside.iter().any(|path| std::fs::symlink_metadata(path).is_ok()) {
-            return Ok(inside.map(Some));
+        // The root of a system or of a repository has them in etc.
+        for place in [directory.clone(), directory.join("etc")] {
+            let inside = ["hosts.allow", "hosts.deny"].map(|name| place.join(name));
+            if inside.iter().any(|path| std::fs::symlink_metadata(path).is_ok()) {
+                return Ok(inside.map(Some));
+            }
         }
         if kind.or_else(|| kind_of(directory)).is_none() {
             return Err(Failure::Usage(format!(
-                "{}: neither hosts.allow nor hosts.deny is in it: name the tables",
+                "{}: neither hosts.allow nor hosts.deny is in it or in its etc: name the tables, or their directory",
                 directory.display()
             )));
         }

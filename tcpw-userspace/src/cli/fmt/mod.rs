@@ -18,8 +18,8 @@ use crate::{
     config::TableArgs,
     format::{Formatted, format, same_rules},
     parse::{
-        parse,
         rule::Table,
+        tables,
         text::{FileText, Texts},
     },
 };
@@ -122,7 +122,7 @@ fn table(text: &[u8]) -> Table {
         deny: (path, FileText::Missing),
         files: std::collections::BTreeMap::new(),
     };
-    parse(&texts).tables.allow
+    tables(&texts).allow
 }
 
 fn tell_kept(path: &Path, formatted: &Formatted) {

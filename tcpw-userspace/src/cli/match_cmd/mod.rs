@@ -23,7 +23,7 @@ use crate::{
     cases::{self, TablesCache},
     config::TableArgs,
     control::AskError,
-    parse::{Parsed, parse, pattern_files},
+    parse::{Parsed, parse, pattern_files, tables},
     source::Source,
 };
 use ask::AskedConnection;
@@ -157,7 +157,7 @@ struct JsonAnswers<'a> {
 }
 
 fn answer(arguments: &MatchArgs, source: &Source, questions: &[AskedConnection]) -> Result<Outcome, Failure> {
-    let texts = source.read(|texts| pattern_files(&parse(texts).tables));
+    let texts = source.read(|texts| pattern_files(&tables(texts)));
     let Parsed { tables, diagnostics } = parse(&texts);
     let places = TablesAndTexts { tables, texts, diagnostics };
     let answers: Vec<Explanation> =

@@ -56,10 +56,11 @@ impl TablesAndTexts {
         };
         let one_line = |it: &Diagnostic| {
             let fix = match &it.fix {
-                Some(Fix::Replace(text)) if !text.is_empty() && !text.contains('\n') => {
-                    format!("; perhaps {}", text.trim())
-                }
-                Some(Fix::Replace(_) | Fix::Advice(_)) | None => String::new(),
+                Some(Fix::Replace(text)) => match it.suggestion(text).as_slice() {
+                    [line] => format!("; perhaps: {line}"),
+                    _ => String::new(),
+                },
+                Some(Fix::Advice(_)) | None => String::new(),
             };
             format!("{}: {}{fix} [{}]", it.message, it.consequence, it.code)
         };

@@ -6,7 +6,7 @@ use std::{
 };
 
 use crate::{
-    parse::{diagnostic::Severity, parse, pattern_files, rule::Tables, text::Texts},
+    parse::{diagnostic::Severity, parse, pattern_files, rule::Tables, tables, text::Texts},
     source::Source,
 };
 
@@ -21,7 +21,7 @@ pub(in crate::cli) struct ReadTables {
 /// Reads a pair of tables; one that is missing has no rules.
 pub(in crate::cli) fn read([allow, deny]: &[PathBuf; 2]) -> ReadTables {
     let source = Source::new(Path::to_owned(allow), Path::to_owned(deny));
-    let named = |texts: &Texts| -> BTreeSet<PathBuf> { pattern_files(&parse(texts).tables) };
+    let named = |texts: &Texts| -> BTreeSet<PathBuf> { pattern_files(&tables(texts)) };
     let parsed = parse(&source.read(named));
     let errors = parsed.diagnostics.iter().filter(|found| found.severity == Severity::Error).count();
     ReadTables { tables: parsed.tables, errors }

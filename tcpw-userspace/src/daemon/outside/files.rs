@@ -103,7 +103,7 @@ impl NamedFiles {
         match &*last {
             Some((known, files)) if known == texts => files.clone(),
             Some(_) | None => {
-                let files = parse::pattern_files(&parse::parse(texts).tables);
+                let files = parse::pattern_files(&parse::tables(texts));
                 *last = Some((texts.clone(), files.clone()));
                 files
             }

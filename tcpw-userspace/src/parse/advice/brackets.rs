@@ -36,6 +36,11 @@ pub(super) fn stuck(token: &[u8]) -> Option<Finding> {
         .iter()
         .all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(byte));
     Some(if is_zone && is_plain && address.to_ipv4_mapped().is_none() {
+        let message = format!(
+            "libwrap knows no zone behind brackets: {}; without it the address matches on every interface",
+            quote(zone_text)
+        );
+        let finding = Finding::new(Code::W150, message, expected, NEVER);
         finding.replace(format!("[{}]{}", shown(inner), shown(length)))
     } else {
         finding

@@ -18,67 +18,80 @@ use crate::parse::{
 const WRONG_NAMES: &[(&[u8], &str)] =
     &[(b"ssh", "sshd"), (b"openssh", "sshd"), (b"in.sshd", "sshd"), (b"rpc", "rpcbind")];
 
+/// A name of a service that is written for the program's.
+struct Service {
+    name: &'static str,
+    /// What to write.
+    advice: &'static str,
+    /// inetd may start a service of this name, or a program had it once.
+    may_match: bool,
+}
+
+const fn never(name: &'static str, advice: &'static str) -> Service {
+    Service { name, advice, may_match: false }
+}
+
+const fn rarely(name: &'static str, advice: &'static str) -> Service {
+    Service { name, advice, may_match: true }
+}
+
 /// Names of services that are written for the programs', and what there is to say of each.
-const SERVICES: &[(&[u8], &str)] = &[
-    (
-        b"nfs",
-        "the kernel serves files as \"nfsd\", a name that [names.port] gives; mounts are granted by \"mountd\"",
+const SERVICES: &[Service] = &[
+    never("nfs", KERNEL_NFS),
+    never("nfs-server", KERNEL_NFS),
+    never("rpc.nfsd", KERNEL_NFS),
+    rarely(
+        "nfsd",
+        "it listens in the kernel, and no program asks for it: name it under [names.port] in /etc/tcpw.toml, 2049 = \"nfsd\"",
     ),
-    (
-        b"nfsd",
-        "it listens in the kernel, and no program asks for it: [names.port] in the settings names it, 2049 = \"nfsd\"",
-    ),
-    (b"ftp", "write the name of the program: vsftpd, proftpd, pure-ftpd or in.ftpd"),
-    (b"http", "write the name of the program: apache2, httpd or nginx"),
-    (b"https", "write the name of the program: apache2, httpd or nginx"),
-    (b"www", "write the name of the program: apache2, httpd or nginx"),
-    (
-        b"smtp",
+    rarely("ftp", "write the name of the program: vsftpd, proftpd, pure-ftpd or in.ftpd"),
+    never("http", HTTP),
+    never("https", HTTP),
+    never("www", HTTP),
+    rarely(
+        "smtp",
         "write the name of the program: postfix asks as \"smtpd\", exim as \"exim\", sendmail as \"sendmail\"",
     ),
-    (b"mail", "write the name of the program: smtpd, exim, sendmail or dovecot"),
-    (b"telnet", "write the name of the program: in.telnetd or telnetd"),
-    (b"ldap", "write the name of the program: slapd"),
-    (b"mysql", "write the name of the program: mysqld or mariadbd"),
-    (b"snmp", "write the name of the program: snmpd"),
-    (b"dns", "write the name of the program: named or unbound"),
-    (b"domain", "write the name of the program: named or unbound"),
-    (b"vnc", "write the name of the program: Xvnc or x11vnc"),
-    (b"samba", "write the names of the programs: smbd, nmbd"),
-    (b"cups", "write the name of the program: cupsd"),
-    (b"ldaps", "write the name of the program: slapd"),
-    (b"apache", "write the name of the program: apache2 or httpd"),
-    (b"mariadb", "write the name of the program: mariadbd or mysqld"),
-    (b"postgresql", "write the name of the program: postgres"),
-    (b"redis", "write the name of the program: redis-server"),
-    (b"mongodb", "write the name of the program: mongod"),
-    (b"postfix", "it asks as \"smtpd\", the program that takes mail from the network"),
-    (b"smb", "write the names of the programs: smbd, nmbd"),
-    (b"cifs", "write the names of the programs: smbd, nmbd"),
-    (b"rdp", "write the name of the program: xrdp"),
-    (b"ntp", "write the name of the program: ntpd or chronyd"),
-    (b"bind", "write the name of the program: named"),
-    (b"git", "write the name of the program: git-daemon"),
-    (b"docker", "write the name of the program: dockerd"),
-    (b"syslog", "write the name of the program: rsyslogd or syslog-ng"),
-    (b"sftp", "sshd serves it, and is asked for as \"sshd\""),
-    (b"scp", "sshd serves it, and is asked for as \"sshd\""),
-    (b"nfs-server", KERNEL_NFS),
-    (b"rpc.nfsd", KERNEL_NFS),
-    (
-        b"lockd",
-        "it listens in the kernel, and no program asks for it: [names.port] in the settings can name it",
-    ),
-    (
-        b"rpc.lockd",
-        "it listens in the kernel, and no program asks for it: [names.port] in the settings can name it",
-    ),
-    (b"tcp", "this is a protocol: a rule has names of programs, or ports"),
-    (b"udp", "this is a protocol: a rule has names of programs, or ports"),
+    never("mail", "write the name of the program: smtpd, exim, sendmail or dovecot"),
+    rarely("telnet", "write the name of the program: in.telnetd or telnetd"),
+    never("ldap", "write the name of the program: slapd"),
+    never("ldaps", "write the name of the program: slapd"),
+    never("mysql", "write the name of the program: mysqld or mariadbd"),
+    rarely("snmp", "write the name of the program: snmpd"),
+    never("dns", "write the name of the program: named or unbound"),
+    rarely("domain", "write the name of the program: named or unbound"),
+    rarely("vnc", "write the name of the program: Xvnc or x11vnc"),
+    rarely("samba", "write the names of the programs: smbd, nmbd"),
+    never("smb", "write the names of the programs: smbd, nmbd"),
+    never("cifs", "write the names of the programs: smbd, nmbd"),
+    rarely("cups", "write the name of the program: cupsd"),
+    rarely("apache", "write the name of the program: apache2 or httpd"),
+    never("mariadb", "write the name of the program: mariadbd or mysqld"),
+    never("postgresql", "write the name of the program: postgres"),
+    never("redis", "write the name of the program: redis-server"),
+    never("mongodb", "write the name of the program: mongod"),
+    never("postfix", "write \"smtpd\", the program of postfix that takes mail from the network"),
+    never("rdp", "write the name of the program: xrdp"),
+    never("ntp", "write the name of the program: ntpd or chronyd"),
+    never("bind", "write the name of the program: named"),
+    rarely("git", "write the name of the program: git-daemon"),
+    rarely("docker", "write the name of the program: dockerd"),
+    never("syslog", "write the name of the program: rsyslogd or syslog-ng"),
+    never("sftp", "write \"sshd\", the program that serves it"),
+    never("scp", "write \"sshd\", the program that serves it"),
+    rarely("lockd", KERNEL_LOCKS),
+    rarely("rpc.lockd", KERNEL_LOCKS),
+    never("tcp", "write names of programs, or ports: this is a protocol"),
+    never("udp", "write names of programs, or ports: this is a protocol"),
 ];
 
-const KERNEL_NFS: &str =
-    "the kernel serves files as \"nfsd\", a name that [names.port] gives; mounts are granted by \"mountd\"";
+const HTTP: &str = "write the name of the program: apache2, httpd or nginx";
+
+const KERNEL_NFS: &str = "write \"mountd\" for mounts; the kernel serves files as \"nfsd\", if [names.port] in \
+                          /etc/tcpw.toml names it so";
+
+const KERNEL_LOCKS: &str =
+    "it listens in the kernel, and no program asks for it: name it under [names.port] in /etc/tcpw.toml";
 
 /// Programs that start services: no client connects to them by these names.
 const STARTERS: &[&[u8]] = &[b"inetd", b"xinetd", b"systemd", b"tcpd"];
@@ -118,7 +131,7 @@ fn odd_port(name: &[u8], port: u16) -> Option<Finding> {
         Code::W105,
         message(&format!("the port {port}")),
         "its decimal number",
-        "it matches that port, and no daemon's name",
+        "it matches every daemon at that port",
     );
     (port.to_string().as_bytes() != name).then(|| finding.replace(port.to_string()))
 }
@@ -155,7 +168,7 @@ fn odd_name(name: &[u8], pattern: &TextPattern) -> Option<Finding> {
             if [&b"LOCAL"[..], b"UNKNOWN", b"PARANOID"].iter().any(|word| name.eq_ignore_ascii_case(word)) {
                 return Some(wildcard(name, "it matches only a daemon of that name"));
             }
-            let taken_for = "it is taken for a daemon's name, and matches no other";
+            let taken_for = "a daemon's name";
             near_word(name, DAEMON_WORDS, taken_for).or_else(|| unknown(name))
         }
     }
@@ -206,22 +219,23 @@ fn service(name: &[u8]) -> Option<Finding> {
     if STARTERS.iter().any(is) {
         let message = format!("{} starts programs for services: none is asked for by its name", quote(name));
         let expected = "the programs that it starts, each by its own name, such as in.ftpd";
-        return Some(Finding::new(
-            Code::W101,
-            message,
-            expected,
-            "the rule is for no service: it matches nothing",
-        ));
+        return Some(Finding::new(Code::W101, message, expected, "no client connects to it by this name"));
     }
     if is(&b"portmap".as_slice()) || is(&b"portmapper".as_slice()) {
         let message = format!("{} is called \"rpcbind\" on systems of today", quote(name));
-        let consequence = "rpcbind asks libwrap by its own name: this rule is not for it";
+        let consequence = "rpcbind asks libwrap by its own name";
         return Some(Finding::new(Code::H172, message, "", consequence).replace("rpcbind"));
     }
-    let (_, advice) = SERVICES.iter().find(|(service, _)| is(service))?;
+    let service = SERVICES.iter().find(|service| is(&service.name.as_bytes()))?;
     let message = format!("{} is the name of a service: the program that serves it has another", quote(name));
-    let consequence = "the name of the program is compared, not that of the service";
-    Some(Finding::new(Code::H172, message, "", consequence).advise(*advice))
+    Some(if service.may_match {
+        let consequence = "the name of the program is compared, not that of the service";
+        Finding::new(Code::H172, message, "", consequence).advise(service.advice)
+    } else {
+        let consequence =
+            "no program has this name, unless [names.port] in /etc/tcpw.toml gives it to a port";
+        Finding::new(Code::W101, message, "the name of the program", consequence).advise(service.advice)
+    })
 }
 
 /// A unit of systemd or a package: the program that it starts.
@@ -248,15 +262,20 @@ fn unknown(name: &[u8]) -> Option<Finding> {
     let with_in = format!("in.{lower}");
     if known::is_known(with_in.as_bytes()) {
         let message = format!("{} is usually called {with_in:?}", quote(name));
-        let consequence = "only a program that is called so matches";
+        let consequence = format!("only a program called {} matches", quote(name));
         return Some(Finding::new(Code::H102, message, "", consequence).replace(with_in));
     }
     if let Some(right) = wrong.or_else(|| unit(&lower)).or_else(|| known::near_daemon(&lower)) {
         let message = format!("{} is not the name that the daemon gives itself", quote(name));
         let expected = format!("\"{right}\"");
         return Some(
-            Finding::new(Code::W101, message, expected, "libwrap compares with the daemon's own name")
-                .replace(right),
+            Finding::new(
+                Code::W101,
+                message,
+                expected,
+                format!("only a program called {} matches", quote(name)),
+            )
+            .replace(right),
         );
     }
     let message = format!("no program called {} is known to ask libwrap", quote(name));

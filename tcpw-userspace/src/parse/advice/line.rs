@@ -1,14 +1,19 @@
 //! Findings on a joined line, before it is cut into fields.
 
-use super::{Code, Finding, Placed, Writer, known, tool};
-use crate::parse::{diagnostic::Severity, list::is_separator, number};
+use super::{Code, Finding, Placed, Writer, follows::verb, known, quote, shown, tool};
+use crate::parse::{
+    diagnostic::Severity,
+    list::{is_separator, split_at, tokens},
+    number,
+    rule::TableKind,
+};
 
 pub(in crate::parse) fn nul() -> Finding {
     Finding::new(
         Code::W010,
         "NUL byte",
         "text",
-        "the rest of the line and its newline are dropped: the next line is glued on",
+        "the rest of this line is not read, and the next line becomes part of it: neither rule is as written",
     )
     .replace("")
 }
@@ -34,7 +39,7 @@ pub(in crate::parse) fn comment(bytes: &[u8], joined: Option<usize>, writer: Wri
 }
 
 /// Findings on a joined line that is neither blank nor a comment.
-pub(in crate::parse) fn line(bytes: &[u8]) -> Vec<Placed> {
+pub(in crate::parse) fn line(bytes: &[u8], kind: TableKind) -> Vec<Placed> {
     let mut found = Vec::new();
     let text = bytes.trim_ascii_end();
     if bytes.ends_with(b"\\\r\n") {
@@ -63,20 +68,29 @@ pub(in crate::parse) fn line(bytes: &[u8]) -> Vec<Placed> {
         );
         found.push((0, 3, finding.replace("")));
     }
-    found.extend(indented_comment(bytes));
+    found.extend(indented_comment(bytes, kind));
     found.extend(brackets(bytes));
     found
 }
 
 /// `#` behind blanks: no comment. Without a colon the line is skipped, and that is said elsewhere.
-fn indented_comment(bytes: &[u8]) -> Option<Placed> {
+fn indented_comment(bytes: &[u8], kind: TableKind) -> Option<Placed> {
     let blanks = bytes.iter().position(|byte| !is_separator(*byte)).filter(|blanks| *blanks > 0)?;
     (bytes[blanks] == b'#' && bytes.contains(&b':')).then(|| {
+        let daemons = &bytes[..split_at(bytes, b':').unwrap_or(bytes.len())];
+        let mut names = tokens(daemons, 0).map(|(_, word)| word).filter(|word| !word.starts_with(b"#"));
+        let consequence = match names.next() {
+            Some(name) => format!("the rule is in force: it {} its clients at {}", verb(kind), shown(name)),
+            None => {
+                let name = tokens(daemons, 0).map(|(_, word)| word).next().unwrap_or_default();
+                format!("the rule is for a daemon called {}: it decides nothing", quote(name))
+            }
+        };
         let finding = Finding::new(
             Code::W015,
             "a comment begins in the first column: this is a rule",
             "\"#\" without blanks before it",
-            "every word before the colon is a daemon, every word behind it a client",
+            consequence,
         );
         (0, blanks + 1, finding.replace("#"))
     })

@@ -7,6 +7,7 @@ mod brackets;
 mod command;
 mod daemon;
 mod file;
+mod follows;
 mod known;
 mod line;
 mod list;
@@ -25,6 +26,9 @@ mod word;
 
 pub(super) use daemon::daemon;
 pub(super) use file::{file_cycle, file_deep, file_missing, file_rule, file_token, file_unreadable};
+pub(super) use follows::{
+    Place, client as follows_for_client, daemon as follows_for_daemon, line as follows_for_line,
+};
 pub(crate) use known::is_resident;
 pub(super) use line::{comment, drop_noise, glued, line, nul};
 pub(super) use list::list;

@@ -65,7 +65,7 @@ fn anybody(token: &[u8]) -> Finding {
         Code::W118,
         format!("{} is the beginning of a name", quote(token)),
         "the end of a name, such as \".example.com\"",
-        "whoever owns a domain can have a host name in it that begins so",
+        "the owner of any domain can give its own client a name that begins so",
     )
 }
 
@@ -114,7 +114,7 @@ pub(super) fn local(side: Side) -> Finding {
 /// `KNOWN`.
 pub(super) fn known(side: Side) -> Finding {
     let message = format!("KNOWN needs the {}'s host name", side.end);
-    Finding::new(Code::H133, message, "", format!("when DNS fails, nobody is known: {COST}"))
+    Finding::new(Code::H133, message, "", format!("when DNS fails, no client is known: {COST}"))
 }
 
 fn paranoid(side: Side) -> Finding {
@@ -133,7 +133,7 @@ fn unknown(side: Side) -> Finding {
             Code::W135,
             message,
             "a pattern of addresses",
-            "a client without a reverse DNS entry has no name: everybody can be UNKNOWN",
+            "any client can do without a reverse DNS entry, and is then allowed",
         ),
         Some(TableKind::Deny) | None => Finding::new(Code::H034, message, "", COST),
     }

@@ -49,11 +49,16 @@ fn junk(mask: &[u8], read_as: &dyn std::fmt::Display) -> Finding {
 
 /// A mask that is no prefix.
 fn holes(token: &[u8], net: Ipv4Addr, mask: Ipv4Addr) -> Finding {
+    let has_other_bits = net.to_bits() & !mask.to_bits() != 0;
     let finding = Finding::new(
         Code::W059,
         format!("the mask of {} has holes", quote(token)),
         "a mask of ones, then zeros",
-        "the bits where the mask is 0 may be anything, those where it is 1 must be those of the network",
+        if has_other_bits {
+            NEVER
+        } else {
+            "it matches every address that has the network's bits where the mask has ones"
+        },
     );
     let inverse = !mask.to_bits();
     let ones = inverse.leading_ones();

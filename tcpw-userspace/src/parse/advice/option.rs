@@ -1,12 +1,10 @@
 //! Findings on options.
 
-use super::{Code, Finding, Placed, command, quote, shown};
+use super::{Code, Finding, Placed, command, follows::refused, quote, shown};
 use crate::parse::{
     options::Field,
     rule::{RuleOption, TableKind},
 };
-
-const REFUSES: &str = "every client that the rule matches is refused, in hosts.allow too";
 
 /// The options of hosts_options(5).
 const NAMES: [&str; 15] = [
@@ -37,7 +35,7 @@ pub(in crate::parse) fn options(line: &[u8], fields: &[Field], kind: TableKind) 
         match option {
             Err(objection) => {
                 let is_contradicted = is_decided(&fields[index + 1..]);
-                put(error(raw, text, objection, is_command, is_contradicted));
+                put(error(raw, text, objection, is_command, is_contradicted).follows(refused(kind)));
                 // The command goes on behind the colon, and so does what waits for it.
                 let before = found.len() - 1;
                 if is_command && before > 0 && found[before - 1].2.code == Code::H077 {
@@ -127,7 +125,8 @@ fn accepted(raw: &[u8], option: &RuleOption, rule: Context) -> Vec<Finding> {
         )],
         RuleOption::User(_) | RuleOption::Group(_) => {
             let expected = "a service manager that sets user and group";
-            let consequence = "libwrap only checks that the name exists; an unknown name refuses";
+            let consequence = "the rule decides as it would without it; where there is no such user or group, it refuses \
+                               every client it matches";
             let message = format!("{} does nothing", quote(raw));
             vec![Finding::new(Code::W070, message, expected, consequence).advise("delete the option")]
         }
@@ -139,8 +138,9 @@ fn accepted(raw: &[u8], option: &RuleOption, rule: Context) -> Vec<Finding> {
             let mut found = hint(
                 Code::H072,
                 "runs without root's rights",
-                "libwrap runs it as the daemon's user; tcpw as that of [effects], within its limits; over UDP, \
-                 and where it is not certain who listens, the client is refused and no command runs"
+                "libwrap runs it as the daemon's user; tcpw as the user set in [effects] of /etc/tcpw.toml, within the \
+                 limits there; over UDP, and where it is not certain which program listens, the client is refused and \
+                 no command runs"
                     .to_owned(),
             );
             found.extend(command::percent(text));
@@ -162,7 +162,7 @@ fn accepted(raw: &[u8], option: &RuleOption, rule: Context) -> Vec<Finding> {
             // Whatever % expansion makes of it, the name keeps its "=".
             let name = text.split(u8::is_ascii_whitespace).next().unwrap_or_default();
             if name.contains(&b'=') {
-                return vec![variable(raw)];
+                return vec![variable(raw).follows(refused(rule.kind))];
             }
             let mut found = of_commands("environment");
             found.extend(command::percent(text));
@@ -181,7 +181,8 @@ fn accepted(raw: &[u8], option: &RuleOption, rule: Context) -> Vec<Finding> {
             found.extend((!directory.is_absolute()).then(|| {
                 let message =
                     format!("{} is no absolute path", quote(directory.as_os_str().as_encoded_bytes()));
-                let consequence = "it is looked for in whatever directory the daemon happens to be";
+                let consequence =
+                    "the banner is found only where the daemon's working directory is the right one";
                 Finding::new(Code::W127, message, "a path that begins with \"/\"", consequence)
             }));
             found
@@ -208,7 +209,7 @@ fn fails_open(raw: &[u8]) -> Finding {
         Code::W122,
         format!("{} lets the client in when the command fails", quote(raw)),
         "aclexec in hosts.allow, before a rule that refuses",
-        "a command that fails, is killed or is missing ends hosts.deny: no later rule refuses",
+        "where the command fails, is killed or is missing, the client is allowed: no later rule of hosts.deny is read",
     )
 }
 
@@ -221,14 +222,14 @@ fn error(
     is_contradicted: bool,
 ) -> Finding {
     if text.is_empty() {
-        return Finding::new(Code::E060, "empty option", "an option after every \":\"", REFUSES).replace("");
+        return Finding::new(Code::E060, "empty option", "an option after every \":\"", "").replace("");
     }
     if objection.starts_with("bad option name") || objection.starts_with("missing option name") {
         return unknown(raw, objection, is_behind_command);
     }
     let end = raw.iter().position(|byte| byte.is_ascii_whitespace() || *byte == b'=').unwrap_or(raw.len());
     let (name, value) = raw.split_at(end);
-    let finding = |code, expected: &'static str| Finding::new(code, objection, expected, REFUSES);
+    let finding = |code, expected: &'static str| Finding::new(code, objection, expected, "");
     let is = |words: &str| objection.starts_with(words);
     if objection.ends_with("requires value") {
         finding(Code::E065, "a value after the option's name")
@@ -262,7 +263,7 @@ fn error(
 fn variable(raw: &[u8]) -> Finding {
     let message = format!("bad variable in {}", quote(raw));
     let plain: Vec<u8> = raw.iter().map(|byte| if *byte == b'=' { b' ' } else { *byte }).collect();
-    Finding::new(Code::E063, message, "setenv NAME VALUE, without \"=\"", REFUSES).replace(plain)
+    Finding::new(Code::E063, message, "setenv NAME VALUE, without \"=\"", "").replace(plain)
 }
 
 /// A severity that libwrap does not know, and the one that comes nearest.
@@ -279,7 +280,7 @@ fn severity(raw: &[u8], name: &[u8], value: &[u8], objection: &str) -> Finding {
         [("authpriv", "auth"), ("security", "auth"), ("ftp", "daemon"), ("syslog", "daemon")];
     let expected = "[facility.]level: kern user mail daemon auth lpr news uucp cron local0-7; \
                     emerg alert crit err warning notice info debug";
-    let finding = Finding::new(Code::E062, objection, expected, REFUSES);
+    let finding = Finding::new(Code::E062, objection, expected, "");
     let value = String::from_utf8_lossy(value);
     let value = value.trim_matches(|c: char| c.is_ascii_whitespace() || c == '=').to_ascii_lowercase();
     let (facility, level) = value.rsplit_once('.').map_or((None, value.as_str()), |(f, l)| (Some(f), l));
@@ -320,20 +321,20 @@ fn unknown(raw: &[u8], objection: &str, is_behind_command: bool) -> Finding {
     let is_command = is_command && is_whole;
     if is_command && !is_other && !is_behind_command && near.is_none() {
         let message = format!("shell command without \"spawn\": {}", quote(raw));
-        return Finding::new(Code::E061, message, "spawn or twist before a command", REFUSES)
+        return Finding::new(Code::E061, message, "spawn or twist before a command", "")
             .replace([b"spawn ", raw].concat());
     }
     let finding = Finding::new(
         Code::E064,
         objection,
         "allow, deny, severity, spawn, twist, aclexec, banners, setenv, keepalive, linger, rfc931, nice, umask",
-        REFUSES,
+        "",
     );
     if is_behind_command {
-        return finding.advise("a colon within a command is written \"\\:\"");
+        return finding.advise("write each colon within a command as \"\\:\"");
     }
     if !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_digit()) {
-        return finding.advise("a port stands in the daemon list: \"22: 192.0.2.1\"");
+        return finding.advise("a port can only stand in the place of the daemon, as in \"22: 192.0.2.1\"");
     }
     match word.as_str() {
         "accept" | "permit" | "allowed" | "granted" | "grant" | "yes" => return finding.replace("allow"),

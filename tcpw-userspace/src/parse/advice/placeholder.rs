@@ -1,9 +1,6 @@
 //! Words that stand for what the reader of some instructions should have put there.
 
-use super::{Code, Finding, quote};
-
-/// What follows.
-const CONSEQUENCE: &str = "it is compared as it stands, and matches no client";
+use super::{Code, Finding, NEVER, quote};
 
 /// Finding on a word that was copied and not filled in.
 pub(super) fn placeholder(token: &[u8]) -> Option<Finding> {
@@ -14,7 +11,7 @@ pub(super) fn placeholder(token: &[u8]) -> Option<Finding> {
 pub(super) fn filled(token: &[u8]) -> Finding {
     let message = format!("{} is a placeholder: it stands for an address or network of yours", quote(token));
     let expected = "your own, such as 192.0.2.7, 192.0.2.0/24 or .example.com";
-    Finding::new(Code::W159, message, expected, CONSEQUENCE)
+    Finding::new(Code::W159, message, expected, NEVER)
 }
 
 /// Finding on a daemon's name that was copied and not filled in.
@@ -22,12 +19,12 @@ pub(super) fn daemon(name: &[u8]) -> Option<Finding> {
     const NAMES: [&[u8]; 6] =
         [b"daemon_list", b"daemon-list", b"daemonlist", b"service_list", b"your_daemon", b"your-service"];
     let has_marks = name.starts_with(b"<") && name.ends_with(b">") && name.len() > 2;
-    if !has_marks && !NAMES.iter().any(|other| other.eq_ignore_ascii_case(name)) {
+    let has_brackets = name.starts_with(b"[") && is_placeholder(name);
+    if !has_marks && !has_brackets && !NAMES.iter().any(|other| other.eq_ignore_ascii_case(name)) {
         return None;
     }
     let message = format!("{} is a placeholder: it stands for a daemon's name", quote(name));
-    let consequence = "it is compared as it stands, and matches no daemon";
-    Some(Finding::new(Code::W159, message, "ALL, or a daemon's name such as sshd", consequence))
+    Some(Finding::new(Code::W159, message, "ALL, or a daemon's name such as sshd", NEVER))
 }
 
 /// The placeholder of several words that begins here: `<your ip>`; its number of words.
@@ -51,7 +48,9 @@ pub(crate) fn is_placeholder(token: &[u8]) -> bool {
     let Ok(text) = std::str::from_utf8(token) else { return false };
     let text = text.to_ascii_lowercase();
     let text = text.strip_prefix('@').filter(|rest| !rest.starts_with('@')).unwrap_or(&text);
-    let inside = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    let inside = text.strip_prefix('[').and_then(|rest| rest.split_once(']'));
+    let inside =
+        inside.filter(|(_, tail)| tail.is_empty() || tail.starts_with('/')).map(|(inside, _)| inside);
     if inside.is_some_and(|inside| is_instruction(inside) || matches!(inside, "ip" | "address" | "network")) {
         return true;
     }
@@ -191,6 +190,7 @@ mod tests {
             "trusted_ip",
             "…",
             "[your-ip]",
+            "[ip]/24",
             "ip.ip.ip.ip",
             "aaa.bbb.ccc.ddd",
             "XXX.XXX.XXX.0/24",

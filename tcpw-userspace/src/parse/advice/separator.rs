@@ -1,6 +1,6 @@
 //! Findings on what separates the fields of a rule.
 
-use super::{Code, Finding, TableKind, Writer, known, quote, replaced, tool};
+use super::{Code, Finding, NEVER, TableKind, Writer, follows::infinitive, known, quote, replaced, tool};
 use crate::parse::{
     list::{is_except, split_at, tokens},
     number,
@@ -16,7 +16,7 @@ pub(in crate::parse) fn missing(text: &[u8], writer: Writer, kind: TableKind) ->
         Code::E005,
         "no \":\" between daemon list and client list",
         "\"daemons : clients\"",
-        "the rule is skipped",
+        format!("the line is skipped: it does not {} any client", infinitive(kind)),
     );
     if trimmed.starts_with(b"#") {
         return finding.replace(trimmed);
@@ -74,7 +74,7 @@ pub(super) fn foreign(token: &[u8]) -> Option<Finding> {
                 Code::W016,
                 format!("quotes in {}", quote(token)),
                 "the pattern without quotes",
-                "they are part of the pattern: it does not match what stands between them",
+                NEVER,
             )
             .replace(plain),
         );
@@ -85,9 +85,9 @@ pub(super) fn foreign(token: &[u8]) -> Option<Finding> {
     Some(
         Finding::new(
             Code::W016,
-            format!("{name} in {}", quote(token)),
+            format!("{name} in {}: it separates nothing", quote(token)),
             "space, tab or comma between patterns",
-            "it separates nothing: this is one pattern",
+            NEVER,
         )
         .replace(spaced),
     )

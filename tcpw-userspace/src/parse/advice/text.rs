@@ -163,8 +163,8 @@ fn text(token: &[u8], pattern: &TextPattern, side: Side) -> Option<Finding> {
 }
 
 /// What a glob of addresses leads to.
-const GLOB: &str = "the name of each address that does not match is looked up, and who controls its reverse DNS can \
-                    choose a name that matches";
+const GLOB: &str =
+    "it matches the clients meant, and every other whose owner chooses such a name in reverse DNS";
 
 /// `fe80*`: the first digits of IPv6 addresses; the network, if a whole group is there.
 fn hexadecimal(glob: &[u8]) -> Option<String> {
@@ -188,12 +188,7 @@ fn glob_of(token: &[u8], glob: &[u8], side: Side) -> Option<Finding> {
     if glob.iter().any(|byte| matches!(byte, b'[' | b']')) {
         let message = format!("{} is a glob, as it has \"*\" or \"?\"", quote(token));
         let expected = "[network]/length";
-        return Some(Finding::new(
-            Code::W117,
-            message,
-            expected,
-            "it is compared with its brackets, and never matches",
-        ));
+        return Some(Finding::new(Code::W117, message, expected, NEVER));
     }
     if let Some(network) = hexadecimal(glob) {
         let message = format!("{} is also matched against the {}'s host name", quote(token), side.end);

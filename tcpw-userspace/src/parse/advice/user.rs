@@ -3,7 +3,7 @@
 use super::{
     Code, Finding, NEVER, Side, quote,
     separator::foreign,
-    shown, text,
+    text,
     word::{CLIENT_WORDS, near_word},
 };
 use crate::parse::{
@@ -23,7 +23,7 @@ pub(in crate::parse) fn client(token: &[u8], pattern: &ClientPattern, kind: Tabl
         return Some(finding);
     }
     let host = right.unwrap_or(token);
-    let taken_for = "it is taken for a host's name";
+    let taken_for = "a host's name";
     let is_word = host.starts_with(b"!")
         || matches!(&pattern.host, HostPattern::Text { pattern: TextPattern::Exact(_), .. });
     let near = is_word.then(|| near_word(host, CLIENT_WORDS, taken_for)).flatten();
@@ -64,6 +64,6 @@ fn user_pattern(token: &[u8], user: &[u8], pattern: &TextPattern) -> Option<Find
         | TextPattern::Prefix(_)
         | TextPattern::Glob(_)
         | TextPattern::Known
-        | TextPattern::Bracketed(_) => hint.advise(format!("the address alone asks nobody: {}", shown(host))),
+        | TextPattern::Bracketed(_) => hint.advise(format!("to ask no host, write {} alone", quote(host))),
     })
 }

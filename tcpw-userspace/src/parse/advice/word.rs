@@ -1,6 +1,6 @@
 //! Words that are nearly those of the language.
 
-use super::{Code, Finding, quote};
+use super::{Code, Finding, NEVER, quote};
 
 /// The words of a client list.
 pub(super) const CLIENT_WORDS: &[&str] = &["ALL", "EXCEPT", "KNOWN", "LOCAL", "PARANOID", "UNKNOWN"];
@@ -8,20 +8,29 @@ pub(super) const CLIENT_WORDS: &[&str] = &["ALL", "EXCEPT", "KNOWN", "LOCAL", "P
 /// The words of a daemon list.
 pub(super) const DAEMON_WORDS: &[&str] = &["ALL", "EXCEPT"];
 
+/// What follows where EXCEPT is misspelt.
+pub(super) const NOT_EXCEPTED: &str = "nothing is excepted";
+
 /// Finding on a word that is none of `words`, but nearly.
-pub(super) fn near_word(token: &[u8], words: &[&'static str], taken_for: &'static str) -> Option<Finding> {
+///
+/// `taken_for`: what it is instead.
+pub(super) fn near_word(token: &[u8], words: &[&'static str], taken_for: &str) -> Option<Finding> {
     let text = std::str::from_utf8(token).ok()?;
     if text.eq_ignore_ascii_case("FAIL") {
-        let message = format!("{} is a word of tcp_wrappers before 7.0", quote(token));
-        return Some(Finding::new(Code::W039, message, "ALL, LOCAL, KNOWN, UNKNOWN, PARANOID", taken_for));
+        let message = format!(
+            "{} is a word of tcp_wrappers before 7.0: today it is taken for {taken_for}",
+            quote(token)
+        );
+        return Some(Finding::new(Code::W039, message, "ALL, LOCAL, KNOWN, UNKNOWN, PARANOID", NEVER));
     }
     let (meant, is_prefix) = meant(text, words)?;
     let expected = match words.len() {
         2 => "ALL, EXCEPT, or a daemon's name",
         _ => "ALL, LOCAL, KNOWN, UNKNOWN, PARANOID or EXCEPT",
     };
-    let finding =
-        Finding::new(Code::W035, format!("{} is no word of the language", quote(token)), expected, taken_for);
+    let message = format!("{} is no word of the language: it is taken for {taken_for}", quote(token));
+    let consequence = if meant == "EXCEPT" { NOT_EXCEPTED } else { NEVER };
+    let finding = Finding::new(Code::W035, message, expected, consequence);
     Some(if is_prefix { finding.replace(format!("EXCEPT {}", &text[1..])) } else { finding.replace(meant) })
 }
 

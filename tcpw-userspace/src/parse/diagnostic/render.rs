@@ -19,6 +19,12 @@ const PLACES: usize = 5;
 /// Most lines of one diagnostic.
 const LINES: usize = 5;
 
+/// Longest mended line that is shown whole where only a part of it is another.
+const WHOLE: usize = 120;
+
+/// Longest text that is quoted in "replace X by Y".
+const QUOTED: usize = 60;
+
 /// How the parts of a diagnostic look.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Styles {
@@ -87,8 +93,19 @@ impl Diagnostic {
         let mut body = self.body(styles)?;
         // A fix of several lines needs the room: what follows from the mistake then stands behind it.
         let mut follows = String::new();
+        let is_whole = self.marked().is_some_and(|marked| {
+            let is_blank = |text: &[u8]| text.trim_ascii().is_empty();
+            is_blank(&self.cited[..marked.start]) && is_blank(&self.cited[marked.end..])
+        });
         if body.count() >= LINES && self.fix.is_none() {
             body.fix.clear();
+        }
+        if body.count() >= LINES && is_whole {
+            body.underline = None;
+        }
+        // The mended lines say all that the line does.
+        if body.count() >= LINES && is_whole && body.fix.len() > 1 {
+            body.cited = None;
         }
         if body.count() >= LINES {
             body.consequence = None;
@@ -141,9 +158,8 @@ impl Diagnostic {
             format!("  {}{label}:{:#} {}", styles.label, styles.label, printable(text.as_bytes()))
         };
         match &self.fix {
-            Some(Fix::Replace(text)) if text.is_empty() => body.fix.push(say("perhaps", "delete it")),
             Some(Fix::Replace(text)) => {
-                for (index, line) in text.trim_start().split('\n').enumerate() {
+                for (index, line) in self.suggestion(text).iter().enumerate() {
                     body.fix.push(match index {
                         0 => say("perhaps", line),
                         _ => format!("           {}", printable(line.as_bytes())),
@@ -171,13 +187,46 @@ impl Diagnostic {
         Ok(body)
     }
 
-    fn cite(&self, bad: Style, body: &mut Body) -> fmt::Result {
+    /// What to write, with a text in the marked place: the mended line as it is to be, or of a long one what is to
+    /// be replaced by what.
+    pub(crate) fn suggestion(&self, fix: &str) -> Vec<String> {
+        let Some(marked) = self.marked() else {
+            return fix.trim_start().split('\n').map(str::to_owned).collect();
+        };
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let (before, behind) = (text(&self.cited[..marked.start]), text(&self.cited[marked.end..]));
+        let is_whole = before.trim().is_empty() && behind.trim().is_empty() && self.cited_from == 0;
+        let mended = format!("{before}{fix}{behind}");
+        let is_short = self.cited.len() <= super::WHOLE && mended.len() <= WHOLE;
+        if is_whole && fix.trim().is_empty() {
+            return vec!["delete this line".to_owned()];
+        }
+        if is_whole || is_short {
+            return mended.trim().split('\n').map(str::to_owned).collect();
+        }
+        let old = text(&self.cited[marked]);
+        let old = if old.len() <= QUOTED { format!("\"{old}\"") } else { "the marked text".to_owned() };
+        let fix = fix.trim_start_matches('\n');
+        vec![if fix.trim().is_empty() {
+            format!("delete {old}")
+        } else {
+            format!("replace {old} by \"{fix}\"")
+        }]
+    }
+
+    /// Which part of the cited text is marked.
+    fn marked(&self) -> Option<std::ops::Range<usize>> {
         if self.cited.is_empty() {
-            return Ok(());
+            return None;
         }
         let start = (self.origin.column as usize - 1).saturating_sub(self.cited_from as usize);
         let start = start.min(self.cited.len());
         let end = (start + self.origin.length as usize).min(self.cited.len()).max(start);
+        Some(start..end)
+    }
+
+    fn cite(&self, bad: Style, body: &mut Body) -> fmt::Result {
+        let Some(std::ops::Range { start, end }) = self.marked() else { return Ok(()) };
         let first = start.saturating_sub(MARGIN);
         let left = if first > 0 || self.cited_from > 0 { "..." } else { "" };
         let last = self.cited.len().min(end.min(start + MARGIN) + MARGIN);
@@ -221,7 +270,8 @@ mod tests {
 
     #[test]
     fn cites_underlines_fixes_and_warns() {
-        let want = "t:3:7: warning: odd [W010]\nsshd: 1.2\n      ^~~\n  perhaps: x\n  consequence: none";
+        let want =
+            "t:3:7: warning: odd [W010]\nsshd: 1.2\n      ^~~\n  perhaps: sshd: x\n  consequence: none";
         assert_eq!(shown(7, 3, b"sshd: 1.2"), want);
     }
 
@@ -233,10 +283,20 @@ mod tests {
     }
 
     #[test]
-    fn a_fix_of_two_lines_takes_the_room_of_the_consequence() {
+    fn a_fix_of_two_lines_takes_the_room_of_the_mark() {
         let finding = Finding::new(Code::E097, "two rules", "", "the second is lost").replace("a: b\nc: d");
-        let want = "t:3:1: error: two rules: the second is lost [E097]\na: bc: d\n^~~~~~~~\n  perhaps: a: b\n           c: d";
+        let want = "t:3:1: error: two rules [E097]\na: bc: d\n  perhaps: a: b\n           c: d\n  consequence: the second is lost";
         assert_eq!(finding.at(origin(1, 8), b"a: bc: d").to_string(), want);
+    }
+
+    #[test]
+    fn of_a_long_line_only_the_part_is_shown() {
+        let long = [&b"sshd: "[..], &b"192.0.2.1, ".repeat(40)].concat();
+        let finding = Finding::new(Code::W010, "odd", "even", "none");
+        let text = finding.clone().replace("x").at(origin(7, 9), &long).to_string();
+        assert!(text.contains("\n  perhaps: replace \"192.0.2.1\" by \"x\"\n"), "{text}");
+        let text = finding.replace("").at(origin(7, 9), &long).to_string();
+        assert!(text.contains("\n  perhaps: delete \"192.0.2.1\"\n"), "{text}");
     }
 
     #[test]

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use super::{Parser, Trial};
+use super::{Codes, Parser, Trial};
 use crate::parse::{
     advice,
     code::Code,
@@ -53,8 +53,8 @@ impl Parser<'_, '_, '_> {
             return None;
         }
         let lines: Vec<&[u8]> = lines.iter().map(Vec::as_slice).collect();
-        let finding = advice::joined_lines(&lines);
-        let finding = self.proven(finding, |parser, fix| parser.complete(fix, Code::E157, &[]));
+        let finding = advice::joined_lines(&lines, line.first_line(), self.table.kind);
+        let finding = self.proven(finding, |parser, fix| parser.complete(fix, Code::E157, &Codes::default()));
         // If they are no rule together, each is told of by itself.
         finding.fix.as_ref()?;
         let origin = Origin {
@@ -109,20 +109,23 @@ impl Parser<'_, '_, '_> {
     }
 
     /// Whether a text has less of a code than the line of these codes, and nothing worse that is new.
-    pub(super) fn is_better(&self, mended: &[u8], code: Code, codes: &[Code]) -> bool {
+    pub(super) fn is_better(&self, mended: &[u8], code: Code, codes: &Codes) -> bool {
         let found = self.tried(mended);
-        let before = |code: &str| codes.iter().filter(|it| it.as_str() == code).count();
-        let after = |code: &str| found.iter().filter(|it| it.code == code).count();
-        let is_new = |it: &Diagnostic| it.severity > Severity::Hint && after(it.code) > before(it.code);
-        after(code.as_str()) < before(code.as_str()).max(1) && !found.iter().any(is_new)
+        let mut after = Codes::default();
+        for it in &found {
+            *after.0.entry(it.code).or_default() += 1;
+        }
+        let is_new =
+            |it: &Diagnostic| it.severity > Severity::Hint && after.count(it.code) > codes.count(it.code);
+        after.count(code.as_str()) < codes.count(code.as_str()).max(1) && !found.iter().any(is_new)
     }
 
     /// A fix for a whole line with the fixes of what is left in it; `None` if something stays wrong.
-    pub(super) fn complete(&self, fix: &[u8], code: Code, codes: &[Code]) -> Option<Vec<u8>> {
+    pub(super) fn complete(&self, fix: &[u8], code: Code, codes: &Codes) -> Option<Vec<u8>> {
         let mut text = fix.to_vec();
         for _ in 0..MOST_FIXES {
             let found = self.tried(&text);
-            let was_there = |it: &Diagnostic| codes.iter().any(|code| code.as_str() == it.code);
+            let was_there = |it: &Diagnostic| codes.count(it.code) > 0;
             let is_left = |it: &&Diagnostic| {
                 it.severity == Severity::Error
                     || it.code == code.as_str()

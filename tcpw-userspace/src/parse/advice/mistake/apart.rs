@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use super::{Cut, Mistake};
 use crate::parse::{
-    advice::{Code, Finding, known, placeholder, quote, range},
+    advice::{Code, Finding, NEVER, follows, known, placeholder, quote, range},
     list::tokens,
     number,
 };
@@ -22,6 +22,7 @@ pub(in crate::parse) fn apart(cut: &Cut<'_>) -> Vec<Mistake> {
         let pair = network(rest)
             .or_else(|| range_of(rest))
             .or_else(|| blanks_inside(cut, rest))
+            .or_else(|| braces(rest))
             .or_else(|| several(rest));
         let Some((count, finding, fix)) = pair else {
             at += 1;
@@ -30,7 +31,17 @@ pub(in crate::parse) fn apart(cut: &Cut<'_>) -> Vec<Mistake> {
         let (start, (last, word)) = (all[at].0, all[at + count - 1]);
         let length = last + word.len() - start;
         let text = &cut.bytes[start..start + length];
-        let finding = finding(text);
+        let place = cut.place(start);
+        let finding = follows::client(finding(text), place);
+        let missed = place.missed();
+        let finding = if finding.code == Code::W153 {
+            finding.follows(format!("at most the network's own address matches: its other clients {missed}"))
+        } else if finding.code == Code::W112 && !text.contains(&b'{') {
+            finding
+                .follows(format!("at most the first and the last address match: those between them {missed}"))
+        } else {
+            finding
+        };
         let finding = match fix {
             Some(fix) => finding.replace(fix),
             None => finding,
@@ -58,7 +69,7 @@ fn network(words: &[(usize, &[u8])]) -> Option<(usize, Said, Option<String>)> {
             Code::W153,
             format!("{} is a network and its mask in several words: each is taken for a client", quote(text)),
             "the network in one word: 192.0.2.0/24 or 192.0.2.0/255.255.255.0",
-            "only the single address of the network itself matches, if that",
+            NEVER,
         )
     };
     let inner = |mask: &'_ [u8]| mask.strip_prefix(b"(").and_then(|mask| mask.strip_suffix(b")")).is_some();
@@ -155,9 +166,37 @@ fn blanks_inside(cut: &Cut<'_>, words: &[(usize, &[u8])]) -> Option<(usize, Said
     let (address, _) = number::ipv6(inner)?;
     let said: Said = |text| {
         let message = format!("{} has blanks inside its brackets: they separate words", quote(text));
-        Finding::new(Code::W055, message, "[address] without blanks", "it never matches")
+        Finding::new(Code::W055, message, "[address] without blanks", NEVER)
     };
     Some((count, said, Some(format!("[{address}]"))))
+}
+
+/// `192.168.1.{1,2}`, `192.168.1.{1..9}`, `{192.168.1.1,192.168.1.2}`: a list as the shell has it.
+fn braces(words: &[(usize, &[u8])]) -> Option<(usize, Said, Option<String>)> {
+    let (_, first) = words.first()?;
+    let open = first.iter().position(|byte| *byte == b'{')?;
+    let count = words.iter().position(|(_, word)| word.ends_with(b"}"))? + 1;
+    let text: Vec<&str> =
+        words[..count].iter().map(|(_, word)| std::str::from_utf8(word).ok()).collect::<Option<_>>()?;
+    let text = text.join(",");
+    let (head, list) = text.split_at(open);
+    let list = list.strip_prefix('{')?.strip_suffix('}')?;
+    let address = |tail: &str| format!("{head}{tail}").parse::<Ipv4Addr>().ok();
+    let said: Said = |text| {
+        Finding::new(
+            Code::W112,
+            format!("{} is a list as the shell has it: there are none in the language", quote(text)),
+            "each address by itself",
+            NEVER,
+        )
+    };
+    if let Some((first, last)) = list.split_once("..") {
+        let networks = range::networks(address(first)?, address(last)?)?;
+        return Some((count, said, networks));
+    }
+    let all: Vec<String> =
+        list.split(',').map(|tail| Some(address(tail)?.to_string())).collect::<Option<_>>()?;
+    Some((count, said, Some(all.join(" "))))
 }
 
 /// A dotted mask that is no address of a client.
@@ -197,7 +236,7 @@ fn range_of(words: &[(usize, &[u8])]) -> Option<(usize, Said, Option<String>)> {
             Code::W112,
             format!("{} is a range of addresses: there are none in the language", quote(text)),
             "networks, such as 192.0.2.0/28",
-            "each word is taken for a client: at most the first and the last address match",
+            NEVER,
         )
     };
     let address = |text: &[u8]| std::str::from_utf8(text).ok()?.parse::<Ipv4Addr>().ok();

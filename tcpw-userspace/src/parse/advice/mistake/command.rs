@@ -2,8 +2,9 @@
 
 use super::{Cut, Mistake, option_name, takes_text};
 use crate::parse::{
-    advice::{Code, Finding, option, quote},
+    advice::{Code, Finding, follows::refused, option, quote},
     options::Field,
+    rule::TableKind,
 };
 
 /// Programs that are written as commands.
@@ -48,13 +49,25 @@ pub(super) fn command(cut: &Cut<'_>) -> Option<Mistake> {
     let raw = cut.bytes.get(first.span.start..end)?;
     let mut fixed = if is_bare { b"spawn ".to_vec() } else { Vec::new() };
     fixed.extend(with_escaped_colons(raw));
-    let refuses = "the rule has an option that does not exist: every client that it matches is refused, in hosts.allow too";
+    let refuses = match cut.kind {
+        TableKind::Allow => {
+            "the command does not run, and every client of this rule is refused instead of allowed"
+        }
+        TableKind::Deny => "the command does not run; every client of this rule is refused",
+    };
+    // Options before the colon are carried out.
+    let cut_off = match cut.kind {
+        TableKind::Allow => {
+            "the command is cut off at the colon, and every client of this rule is refused instead of allowed"
+        }
+        TableKind::Deny => "the command is cut off at the colon; every client of this rule is refused",
+    };
     let finding = if is_bare {
         let message = format!("shell command without \"spawn\": {}", quote(raw));
         Finding::new(Code::E061, message, "spawn or twist before a command", refuses)
     } else {
         let message = format!("a colon inside a command is written \"\\:\": {}", quote(raw));
-        Finding::new(Code::E166, message, "\"\\:\" for each colon of the command", refuses)
+        Finding::new(Code::E166, message, "\"\\:\" for each colon of the command", cut_off)
     };
     let (start, length) = (first.span.start, raw.len());
     // A text that the shell cannot begin a command with is the rest of something else.
@@ -77,8 +90,7 @@ fn colon_behind_name(cut: &Cut<'_>) -> Option<Mistake> {
     let end = value.span.end.min(cut.text().len());
     let raw = cut.bytes.get(name.span.start..end)?;
     let message = format!("no colon stands between an option and its value: {}", quote(raw));
-    let refuses =
-        "the option has no value: every client that the rule matches is refused, in hosts.allow too";
+    let refuses = format!("the option has no value: {}", refused(cut.kind));
     let finding = Finding::new(Code::E065, message, "a blank between them", refuses);
     let fixed = [&cut.bytes[name.span.clone()], b" ", &cut.bytes[value.span.start..end]].concat();
     let start = name.span.start;

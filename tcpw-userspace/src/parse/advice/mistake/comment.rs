@@ -2,7 +2,11 @@
 
 use super::{Cut, Mistake, option_name, option_word, takes_text};
 use crate::parse::{
-    advice::{Code, Finding, Placed, known, quote, shown},
+    advice::{
+        Code, Finding, Placed,
+        follows::{refused, verb},
+        known, quote, shown,
+    },
     list::tokens,
 };
 
@@ -33,7 +37,7 @@ fn leading(cut: &Cut<'_>) -> Option<Mistake> {
             Code::E005,
             message,
             "\"#\" in the first column",
-            "libwrap warns and skips the line",
+            "the line is skipped, with a warning at each connection",
         );
         return Some(cut.whole(finding.replace(fixed)));
     }
@@ -41,9 +45,12 @@ fn leading(cut: &Cut<'_>) -> Option<Mistake> {
     let daemons: Vec<String> =
         daemons.filter(|word| *word != sign && !word.starts_with(sign)).map(shown).collect();
     let consequence = if daemons.is_empty() {
-        format!("the line is a rule for a daemon of the name {}", quote(text[..cut.colons[0]].trim_ascii()))
+        format!(
+            "this is a rule in force, for a daemon called {}: it decides nothing",
+            quote(text[..cut.colons[0]].trim_ascii())
+        )
     } else {
-        format!("the line is a rule, and in force for {}", daemons.join(", "))
+        format!("this is a rule in force: it {} its clients at {}", verb(cut.outcome()), daemons.join(", "))
     };
     let finding = Finding::new(Code::W167, message, "\"#\" in the first column", consequence);
     Some(cut.whole(finding.replace(fixed)))
@@ -63,7 +70,7 @@ fn trailing(cut: &Cut<'_>) -> Option<Mistake> {
     {
         // The clients themselves are commented out: what was meant is not known.
         let message = format!("{} begins no comment inside a line", quote(word));
-        let finding = Finding::new(Code::W023, message, "a comment on a line of its own", WORDS);
+        let finding = Finding::new(Code::W023, message, "a comment on a line of its own", words(cut));
         return Some(Mistake { place: (at, word.len(), finding), covers: at..at + word.len() });
     }
     // Stuck to an address: "192.0.2.1#office".
@@ -77,11 +84,14 @@ fn trailing(cut: &Cut<'_>) -> Option<Mistake> {
     if sign == b";" && option_word::is_option(behind) {
         return None;
     }
-    Some(found(cut, at, sign, WORDS))
+    Some(found(cut, at, sign, &words(cut)))
 }
 
-/// What a comment's words are behind a rule.
-const WORDS: &str = "every word of it is a client pattern";
+/// What becomes of a comment's words behind the clients.
+fn words(cut: &Cut<'_>) -> String {
+    let verb = verb(cut.outcome());
+    format!("every word of the comment is taken for a client's name: this rule {verb} a host of such a name")
+}
 
 /// A `#` between the daemons and their colon.
 fn behind_daemons(cut: &Cut<'_>) -> Option<Mistake> {
@@ -92,7 +102,15 @@ fn behind_daemons(cut: &Cut<'_>) -> Option<Mistake> {
         [b"# ", comment, b"\n", daemons[..at].trim_ascii_end(), &cut.text()[cut.colons[0]..]].concat();
     let message = "a comment cannot stand inside a rule: \"#\" means nothing inside a line";
     let expected = "a comment on a line of its own, \"#\" in the first column";
-    let finding = Finding::new(Code::W023, message, expected, "every word of it is taken for a daemon");
+    let finding = Finding::new(
+        Code::W023,
+        message,
+        expected,
+        format!(
+            "every word of the comment is taken for a daemon's name: this rule {} its clients there, too",
+            verb(cut.outcome())
+        ),
+    );
     Some(cut.whole(finding.replace(fixed)))
 }
 
@@ -111,18 +129,15 @@ fn behind_option(cut: &Cut<'_>) -> Option<Mistake> {
 }
 
 /// A comment from `at` on, which begins with `sign`.
-fn found(cut: &Cut<'_>, at: usize, sign: &[u8], consequence: &'static str) -> Mistake {
+fn found(cut: &Cut<'_>, at: usize, sign: &[u8], consequence: &str) -> Mistake {
     let text = cut.text();
     let (rule, comment) = (text[..at].trim_ascii_end(), &text[at..]);
     let begins_option = cut.fields.iter().any(|field| field.span.start > at && field.option.is_err())
         || cut.fields.iter().any(|field| field.span.contains(&at) && field.option.is_err());
     let (code, consequence) = if begins_option {
-        (
-            Code::E168,
-            "its colon begins an option that does not exist: every client that the rule matches is refused",
-        )
+        (Code::E168, format!("its colon begins an option that does not exist: {}", refused(cut.kind)))
     } else {
-        (Code::W023, consequence)
+        (Code::W023, consequence.to_owned())
     };
     let message = match sign {
         b"#" => "a comment cannot follow a rule: \"#\" means nothing inside a line".to_owned(),

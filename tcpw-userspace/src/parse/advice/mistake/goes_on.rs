@@ -2,8 +2,14 @@
 
 use super::{Cut, option_name, takes_text};
 use crate::parse::{
-    advice::{Code, Finding, known},
+    advice::{
+        Code, Finding,
+        follows::{infinitive, verb},
+        known,
+    },
     list::{is_except, split_at, tokens},
+    options::Field,
+    rule::{RuleOption, TableKind},
 };
 
 /// Whether it is worth a look: most lines of large tables are plainly not continued.
@@ -106,15 +112,66 @@ fn is_closed(command: &[u8]) -> bool {
     depth <= 0 && quote.is_none()
 }
 
+/// What follows where the first of these lines stands alone.
+fn consequence(lines: &[&[u8]], kind: TableKind) -> String {
+    let text = lines.first().copied().unwrap_or_default().trim_ascii_end();
+    let next = lines.get(1).copied().unwrap_or_default().trim_ascii();
+    let (colons, fields) = super::cut(text);
+    if colons[0] == text.len() {
+        return format!("no line of it is a rule: it does not {} its clients", infinitive(kind));
+    }
+    if fields.iter().any(|field| takes_text(&option_name(&field.text))) {
+        let end = if next.starts_with(b":") {
+            "the option behind it is not read"
+        } else {
+            "its command is cut off"
+        };
+        let verdict = match effect(kind, &fields) {
+            TableKind::Allow => "allowed",
+            TableKind::Deny => "refused",
+        };
+        return format!("the rule ends in its first line: its clients are {verdict}, but {end}");
+    }
+    if next.starts_with(b":") {
+        return format!("the option is not read: the rule {} its clients", verb(kind));
+    }
+    if fields.is_empty() && tokens(&text[colons[0] + 1..], 0).next().is_none() {
+        return format!("the rule has no clients: it does not {} those of the next line", infinitive(kind));
+    }
+    if begins_with_except(next) || ends_in_except(text) {
+        return format!("nothing is excepted: the rule {} the clients of the next line, too", verb(kind));
+    }
+    format!("the rule ends in its first line: it does not {} the clients behind it", infinitive(kind))
+}
+
+/// What a rule with these options does with its clients.
+fn effect(kind: TableKind, fields: &[Field]) -> TableKind {
+    if fields.iter().any(|field| field.option.is_err()) {
+        return TableKind::Deny;
+    }
+    match fields.last().map(|field| &field.option) {
+        Some(Ok(RuleOption::Allow)) => TableKind::Allow,
+        Some(Ok(RuleOption::Deny | RuleOption::Twist(_))) => TableKind::Deny,
+        Some(_) | None => kind,
+    }
+}
+
 /// The finding, with the lines as one rule.
-pub(in crate::parse) fn joined(lines: &[&[u8]]) -> Finding {
+///
+/// `first`: the number of the first line; `kind`: the table's.
+pub(in crate::parse) fn joined(lines: &[&[u8]], first: u32, kind: TableKind) -> Finding {
     let count = lines.len();
+    let number = |index: usize| first.saturating_add(u32::try_from(index).unwrap_or(u32::MAX));
+    let last = number(count - 1);
     let message = match count {
-        2 => "this line goes on in the next one: end it with a backslash".to_owned(),
-        _ => format!("this line goes on in the next {}: end each but the last with a backslash", count - 1),
+        2 => format!("the rule goes on in line {last}: line {first} must end in a backslash"),
+        _ => format!(
+            "the rule goes on up to line {last}: lines {first} {} {} must each end in a backslash",
+            if count == 3 { "and" } else { "to" },
+            number(count - 2)
+        ),
     };
-    let consequence =
-        "libwrap takes each line for a rule of its own: this one ends here, and the rest is not part of it";
+    let consequence = consequence(lines, kind);
     let mut fixed = Vec::new();
     for (index, line) in lines.iter().enumerate() {
         let line = line.trim_ascii_end();

@@ -7,15 +7,11 @@ use std::{net::Ipv6Addr, ops::Range};
 
 use super::{Cut, Mistake, option_name};
 use crate::parse::{
-    advice::{Code, Finding, quote, tool},
-    list::is_separator,
+    advice::{Code, Finding, follows::infinitive, quote, shown, tool},
+    list::{is_except, is_separator, tokens},
     number,
     rule::TableKind,
 };
-
-/// What follows.
-const CONSEQUENCE: &str =
-    "the rule is cut at the colon: what follows is taken for clients or options, and a wrong option refuses";
 
 /// The line with every such address in brackets.
 pub(super) fn ipv6(cut: &Cut<'_>) -> Option<Mistake> {
@@ -53,10 +49,35 @@ pub(super) fn ipv6(cut: &Cut<'_>) -> Option<Mistake> {
     };
     let note = mended.note;
     let message = format!("IPv6 address without brackets: {}{more}{by}{note}", quote(address));
+    let consequence = consequence(cut, first, &address_or_all(address, mended.count));
     let finding =
-        Finding::new(code, message, "brackets: its colons separate the fields of a rule", CONSEQUENCE);
+        Finding::new(code, message, "brackets: its colons separate the fields of a rule", consequence);
     let finding = if mended.fixed { finding.replace(mended.text) } else { finding };
     Some(cut.whole(finding))
+}
+
+/// The address in words, or all of several.
+fn address_or_all(address: &[u8], count: usize) -> String {
+    if count == 1 { shown(address) } else { "these addresses".to_owned() }
+}
+
+/// What follows for clients. libwrap ends the client list at the first colon of the address, which begins at an
+/// offset: nothing is left of the address there, and behind the next colon stands an option that does not exist.
+fn consequence(cut: &Cut<'_>, first: usize, address: &str) -> String {
+    let start = cut.colons[0] + 1;
+    let has_others =
+        tokens(cut.clients(), start).any(|(at, word)| at + word.len() <= first && !is_except(word));
+    let is_wrong = cut.fields.iter().any(|field| field.option.is_err());
+    let meant = cut.meant();
+    let is_server = first < cut.colons[0] && cut.bytes[..first].ends_with(b"@");
+    let address = if is_server { "its clients" } else { address };
+    let missed = format!("this rule does not {} {address}", infinitive(meant));
+    match meant {
+        TableKind::Allow if has_others && is_wrong => {
+            format!("{missed}, and refuses its other clients instead of allowing them")
+        }
+        TableKind::Allow | TableKind::Deny => missed,
+    }
 }
 
 /// Whether there is nothing but an address or network: no quotes or other marks.
@@ -281,6 +302,7 @@ fn malformed(cut: &Cut<'_>) -> Option<Mistake> {
             && text.iter().all(is_part)
             && (colons >= 3 || colons == 2 && text.windows(2).any(|pair| pair == b"::") || groups > 2)
     })?;
+    let start = word.start;
     let address = &text[word];
     let is_hardware =
         address.len() == 17 && address.split(|byte| *byte == b':').all(|group| group.len() == 2);
@@ -289,7 +311,8 @@ fn malformed(cut: &Cut<'_>) -> Option<Mistake> {
     } else {
         format!("{} is no IPv6 address, and has no brackets", quote(address))
     };
-    Some(cut.whole(Finding::new(Code::E024, message, "[address] or [network]/length", CONSEQUENCE)))
+    let follows = consequence(cut, start, &shown(address));
+    Some(cut.whole(Finding::new(Code::E024, message, "[address] or [network]/length", follows)))
 }
 
 /// Whether an address begins as those do that hosts have, so that its first group is no port or daemon.
@@ -342,7 +365,7 @@ fn with_ending(address: Ipv6Addr, rest: &[u8], start: usize, end: usize) -> Opti
                 None => plain(address),
                 Some(length) => network(address, length),
             };
-            let note = "; a pattern has no zone: the address is compared without it";
+            let note = "; libwrap knows no zone: without it the address matches on every interface";
             Some(Bare { address: start..start + last, fixed, note })
         }
         Some(b'/') => {

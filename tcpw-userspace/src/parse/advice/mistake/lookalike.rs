@@ -2,7 +2,12 @@
 
 use super::{Cut, Mistake, option_name, takes_text};
 use crate::parse::{
-    advice::{Code, Finding, known, word::CLIENT_WORDS},
+    advice::{
+        Code, Finding, Place,
+        follows::{infinitive, verb},
+        known, quote,
+        word::CLIENT_WORDS,
+    },
     list::is_separator,
     lookalike::{ascii, latin, name},
     rule::{RuleOption, TableKind},
@@ -21,18 +26,63 @@ pub(super) fn lookalike(cut: &Cut<'_>) -> Option<Mistake> {
             .iter()
             .any(|field| field.option.is_err() && plain.places.iter().any(|at| *at < field.span.end));
     let column = first + 1;
-    let what = format!("{} \\u{{{:x}}} in column {column}", name(character), u32::from(character));
+    let number = format!("U+{:04X}", u32::from(character));
+    let plain_one = ascii(character).map(str::to_owned).or_else(|| latin(character).map(String::from));
+    let what = match plain_one.as_deref().unwrap_or_default() {
+        "" => format!("{number} ({}) in column {column}: delete it", name(character)),
+        " " => format!(
+            "{number} ({}) in column {column} looks like a blank: type a blank instead",
+            name(character)
+        ),
+        plain => format!(
+            "{number} ({}) in column {column} looks like {}: type that instead",
+            name(character),
+            quote(plain.as_bytes())
+        ),
+    };
     let count = plain.places.len();
     let message = match count {
         1 => what,
-        2 => format!("{what}, and one more such character"),
-        _ => format!("{what}, and {} more such characters", count - 1),
+        2 => format!("{what}; one more such character behind it"),
+        _ => format!("{what}; {} more such characters behind it", count - 1),
     };
-    let consequence =
-        "libwrap compares bytes: this one separates nothing, and a word with it in it is another word";
+    let consequence = consequence(cut, *first, &plain);
     let code = if breaks { Code::E164 } else { Code::W163 };
     let finding = Finding::new(code, message, "the characters of a plain keyboard", consequence);
     Some(cut.whole(finding.replace(plain.text)))
+}
+
+/// What follows for clients.
+fn consequence(cut: &Cut<'_>, first: usize, plain: &Plain) -> String {
+    let (_, fields) = super::cut(plain.text.as_bytes());
+    let meant = match fields.last().map(|field| &field.option) {
+        Some(Ok(RuleOption::Allow)) => TableKind::Allow,
+        Some(Ok(RuleOption::Deny | RuleOption::Twist(_))) => TableKind::Deny,
+        Some(_) | None => cut.kind,
+    };
+    if !cut.is_rule() {
+        return format!("the line is skipped: it does not {} its clients", infinitive(meant));
+    }
+    if cut.fields.iter().any(|field| field.option.is_err()) {
+        return match meant {
+            TableKind::Allow => "every client of this rule is refused instead of allowed".to_owned(),
+            TableKind::Deny => "the option is not read; every client of this rule is refused".to_owned(),
+        };
+    }
+    if is_opposite(cut, &plain.text) {
+        return format!("the option is not read: this rule {} its clients", verb(cut.outcome()));
+    }
+    let place = cut.place(first);
+    if first < cut.colons[0] {
+        format!(
+            "the word with it is the name of no daemon: clients of the daemon meant {}",
+            Place::plain(meant).missed()
+        )
+    } else if first < cut.colons[1] {
+        format!("the word with it is another one: the clients meant by it {}", place.missed())
+    } else {
+        "the option with it is not what was meant".to_owned()
+    }
 }
 
 /// Whether the line was meant to end in `allow` or `deny`, against its table, and does not.

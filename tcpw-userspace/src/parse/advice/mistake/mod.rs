@@ -21,11 +21,11 @@ pub(in crate::parse) use two_rules::two_rules;
 
 use std::ops::Range;
 
-use super::{Finding, Placed, Writer};
+use super::{Finding, Place, Placed, Writer};
 use crate::parse::{
-    list,
+    list::{self, is_except, tokens},
     options::{self, Field},
-    rule::TableKind,
+    rule::{RuleOption, TableKind},
 };
 
 /// A line as libwrap cuts it.
@@ -55,6 +55,32 @@ impl<'a> Cut<'a> {
     /// Whether there is a colon behind the daemon list.
     fn is_rule(&self) -> bool {
         self.colons[0] < self.bytes.len()
+    }
+
+    /// What the rule was to do with its clients, as far as its last option tells.
+    fn meant(&self) -> TableKind {
+        match self.fields.last().map(|field| &field.option) {
+            Some(Ok(RuleOption::Allow)) => TableKind::Allow,
+            Some(Ok(RuleOption::Deny | RuleOption::Twist(_))) => TableKind::Deny,
+            Some(_) | None => self.kind,
+        }
+    }
+
+    /// What the rule does with its clients.
+    fn outcome(&self) -> TableKind {
+        match self.fields.iter().any(|field| field.option.is_err()) {
+            true => TableKind::Deny,
+            false => self.meant(),
+        }
+    }
+
+    /// Where a client stands that begins at an offset.
+    fn place(&self, at: usize) -> Place {
+        let start = self.colons[0] + 1;
+        let before = tokens(self.clients(), start).filter(|(place, word)| *place < at && is_except(word));
+        let is_excepted = before.count() % 2 == 1;
+        let effect = if is_excepted { self.meant().other() } else { self.meant() };
+        Place { effect, is_excepted }
     }
 
     /// A mistake that concerns the whole line.

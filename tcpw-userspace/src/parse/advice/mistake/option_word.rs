@@ -2,7 +2,11 @@
 
 use super::{Cut, Mistake, option_name, takes_text};
 use crate::parse::{
-    advice::{Code, Finding, known, quote},
+    advice::{
+        Code, Finding,
+        follows::{infinitive, verb},
+        known, quote,
+    },
     list::{is_except, tokens},
     rule::{RuleOption, TableKind},
 };
@@ -82,22 +86,22 @@ fn decided(cut: &Cut<'_>) -> Option<TableKind> {
 /// The finding: the rule does the opposite, or what it would do anyway.
 fn finding(cut: &Cut<'_>, word: &[u8], meant: Option<TableKind>, taken_for: &str) -> Finding {
     let is_opposite = meant.is_some_and(|meant| meant != cut.kind) && decided(cut).is_none();
-    let verb = |kind| match kind {
-        TableKind::Allow => "allows",
-        TableKind::Deny => "refuses",
-    };
     let message = format!("{} needs a colon before it: here it is {taken_for}", quote(word));
     if is_opposite {
-        let consequence =
-            format!("the rule {} its other clients: the opposite of what it says", verb(cut.kind));
+        let consequence = format!("this rule {} its clients: the opposite of what it says", verb(cut.kind));
         return Finding::new(Code::E151, message, "\": \" before the option", consequence);
     }
     let consequence = match meant {
         Some(_) => {
+            let why = match (decided(cut), cut.kind) {
+                (Some(_), _) => "because of its option",
+                (None, TableKind::Allow) => "because every rule of hosts.allow does",
+                (None, TableKind::Deny) => "because every rule of hosts.deny does",
+            };
             let verb = verb(decided(cut).unwrap_or(cut.kind));
-            format!("the word is compared with names; the rule {verb} its other clients all the same")
+            format!("the word does nothing here; this rule {verb} its clients all the same, {why}")
         }
-        None => "the words are compared with names, and the option does nothing".to_owned(),
+        None => format!("the option does nothing here; this rule {} its clients", verb(cut.outcome())),
     };
     Finding::new(Code::W152, message, "\": \" before the option", consequence)
 }
@@ -227,8 +231,9 @@ fn no_colon_at_all(cut: &Cut<'_>) -> Option<Mistake> {
     }
     let message = format!("no \":\" before {}, the first of the clients", quote(clients[0].1));
     let consequence = format!(
-        "the clients are taken for daemons, and {} for a client: the rule matches nobody",
-        quote(word)
+        "the clients are taken for daemons, and {} for a client: this rule does not {} its clients",
+        quote(word),
+        infinitive(plain(word)?)
     );
     let names =
         |words: &[(usize, &[u8])]| words.iter().map(|(_, word)| *word).collect::<Vec<_>>().join(&b' ');

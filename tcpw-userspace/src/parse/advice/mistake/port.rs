@@ -4,8 +4,13 @@ use std::net::Ipv4Addr;
 
 use super::{Cut, Mistake, apart};
 use crate::parse::{
-    advice::{Code, Finding, quote},
+    advice::{
+        Code, Finding,
+        follows::{infinitive, refused},
+        quote, shown,
+    },
     list::{split_at, tokens},
+    rule::TableKind,
 };
 
 /// The daemons that are usually found at a port.
@@ -47,11 +52,16 @@ pub(super) fn port(cut: &Cut<'_>) -> Option<Mistake> {
     if rest.is_empty() || matches!(first.text.to_ascii_lowercase().as_slice(), b"allow" | b"deny") {
         return None;
     }
+    let clients = rest.split(|byte| *byte == b':').next().unwrap_or(rest).trim_ascii_end();
+    let clients = if rest.starts_with(b"[") { rest } else { clients };
     let finding = Finding::new(
         Code::E064,
-        format!("{} stands where the clients should: it looks like a port", quote(number)),
+        format!(
+            "a port cannot stand between daemon and clients, only in the place of the daemon: {}",
+            quote(number)
+        ),
         "\"daemon: clients\", or \"port: clients\"",
-        "the clients are taken for an option, which does not exist: the rule matches nobody",
+        format!("this rule matches no client: it does not {} {}", infinitive(cut.kind), shown(clients)),
     );
     Some(cut.whole(if is_all {
         finding.replace([number, b": ", rest].concat())
@@ -72,8 +82,15 @@ fn mask(cut: &Cut<'_>) -> Option<Mistake> {
     let end = first.span.end.min(text.len());
     let network = apart::network_of(net, bits);
     let message = format!("{}: between a network and its mask stands \"/\"", quote(&text[at..end]));
-    let consequence =
-        "the mask is taken for an option, which does not exist: every client that matches is refused";
+    let consequence = match cut.kind {
+        TableKind::Allow => {
+            "only the network's own address matches, and it is refused instead of allowed".to_owned()
+        }
+        TableKind::Deny => {
+            "only the network's own address matches: the other clients of the network are not refused"
+                .to_owned()
+        }
+    };
     let finding = Finding::new(Code::E064, message, "network/mask", consequence);
     Some(cut.whole(finding.replace([&text[..at], network.as_bytes(), &text[end..]].concat())))
 }
@@ -90,8 +107,7 @@ fn url(cut: &Cut<'_>) -> Option<Mistake> {
     let end = at + words.iter().position(u8::is_ascii_whitespace).unwrap_or(words.len());
     let message =
         format!("{} is a URL: a client is named by its address or name alone", quote(&text[at..end]));
-    let consequence =
-        "its colon begins an option that does not exist: every client that the rule matches is refused";
+    let consequence = format!("its colon begins an option that does not exist: {}", refused(cut.kind));
     let finding = Finding::new(Code::E064, message, "an address, a network or a name", consequence);
     let host = text[at..end].strip_suffix(b"/").unwrap_or(&text[at..end]);
     let host = &host[host.iter().position(|byte| *byte == b'/').unwrap_or_default()..];

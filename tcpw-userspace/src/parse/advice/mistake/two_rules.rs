@@ -2,7 +2,11 @@
 
 use super::{Cut, Mistake, comment::is_daemon};
 use crate::parse::{
-    advice::{Code, Finding, known, quote},
+    advice::{
+        Code, Finding,
+        follows::{infinitive, verdict},
+        known, quote,
+    },
     list::{is_separator, tokens},
     rule::TableKind,
 };
@@ -23,17 +27,38 @@ pub(in crate::parse) fn two_rules(cut: &Cut<'_>, is_clean: &mut dyn FnMut(&[u8])
     rules.push(rest.trim_ascii());
     let next = rules.get(1).and_then(|rule| tokens(rule, 0).next()).map(|(_, word)| word).unwrap_or_default();
     let name = next.split(|byte| *byte == b':').next().unwrap_or_default();
+    // The client list of the line is that of the first rule, or its last word is glued to the second.
+    let own = |rule: &[u8]| {
+        let (colons, _) = super::cut(rule);
+        let clients = rule.get(colons[0] + 1..colons[1]).unwrap_or_default();
+        tokens(clients, 0).map(|(_, word)| word.to_vec()).collect::<Vec<_>>()
+    };
+    let all: Vec<Vec<u8>> = tokens(cut.clients(), 0).map(|(_, word)| word.to_vec()).collect();
+    let is_intact = rules.first().is_some_and(|rule| all.starts_with(&own(rule)));
+    let meant = |index: usize| {
+        let rule = rules.get(index).copied().unwrap_or_default();
+        let (colons, fields) = super::cut(rule);
+        Cut { bytes: rule, colons, fields: &fields, ..*cut }.meant()
+    };
+    let second = infinitive(meant(1));
+    let consequence = match (is_intact, meant(0)) {
+        (true, TableKind::Allow) => {
+            format!(
+                "the second rule does not {second} its clients, and those of the first are refused instead of allowed"
+            )
+        }
+        (true, TableKind::Deny) => format!("the second rule is not read: it does not {second} its clients"),
+        (false, first) => format!(
+            "the last client of the first rule is not {}, and the second rule does not {second} its clients",
+            verdict(first)
+        ),
+    };
     let expected = match cut.kind {
         TableKind::Allow => "a newline between them",
         TableKind::Deny => "a newline between them: programs that append a rule may not look for one",
     };
     let message = format!("{} rules on one line: {} begins the second", count(rules.len()), quote(name));
-    let finding = Finding::new(
-        Code::E097,
-        message,
-        expected,
-        "the second one is taken for an option, and a wrong option refuses every client of the first",
-    );
+    let finding = Finding::new(Code::E097, message, expected, consequence);
     Some(cut.whole(finding.replace(rules.join(&b'\n'))))
 }
 
