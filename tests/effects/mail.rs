@@ -70,7 +70,7 @@ fn seeds_own_line_works_with_exim_once_it_may_be_root() -> Result<()> {
     let exim = Mail::exim(&place.sandbox)?;
     let _alphad = Testd::start(&place.sandbox, "alphad", "[::]:7001")?;
     let mut tcpw = place.tcpw("", &[])?;
-    let advice = "mail needs /usr/sbin/exim4, which no process without rights can use: set \"allow-set-uid = true\" in [effects], \
+    let advice = "mail needs /usr/sbin/exim4, which no process without rights can use: set \"allow-set-uid = true\" under [effects] in /etc/tcpw.toml, \
                   or install a mailer that needs no more than a group: postfix, opensmtpd";
     tcpw.process.wait_for_line(&format!("hosts.deny:1:11: {advice}"), SOON)?;
     assert_eq!(said_by_check(&place)?, warnings(&tcpw.process));

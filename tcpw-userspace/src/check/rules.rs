@@ -214,10 +214,10 @@ fn twice(first: &Rule) -> Finding {
 fn shadowed(by: &[&Rule], kind: TableKind, are_same: bool, are_opposite: bool) -> Finding {
     let place = |rule: &&Rule| format!("{}:{}", rule.origin.path.display(), rule.origin.line);
     let message = match by {
-        [only] => format!("{} takes every client of this rule", place(only)),
+        [only] => format!("{} decides on every client of this rule before it", place(only)),
         [first, .., last] => {
             format!(
-                "{} rules, {} to {}, together take every client of this rule",
+                "{} rules, {} to {}, together decide on every client of this rule before it",
                 by.len(),
                 place(first),
                 place(last)

@@ -100,7 +100,7 @@ fn mistake<'a>(tables: &Tables, wall: &Rule, said: &'a mut [Diagnostic]) -> Opti
 fn everybody() -> Finding {
     Finding::new(
         Code::W142,
-        "every client is refused, and no rule allows any",
+        "every client is refused, and no rule allows one",
         "a rule in hosts.allow for the network from which this host is administered",
         "no connection to any daemon is accepted, that of the administrator included",
     )
@@ -113,7 +113,7 @@ const OWN_NETWORK: &str = "add a rule to hosts.allow, such as \"sshd: 192.0.2.0/
 fn ssh() -> Finding {
     Finding::new(
         Code::H144,
-        "every client is refused, and no rule allows any to use ssh",
+        "every client is refused, and no rule allows a client to use ssh",
         "",
         "an administrator that uses ssh is locked out",
     )

@@ -30,8 +30,13 @@ pub(in crate::parse) fn file_cycle(to: &Path) -> Finding {
 
 pub(in crate::parse) fn file_deep() -> Finding {
     let message = "more than 64 pattern files deep";
-    let consequence = "tcpw reads it; libwrap keeps all of them open and may fail";
-    Finding::new(Code::W087, message, "a flatter tree of pattern files", consequence)
+    let consequence = "tcpw reads it; libwrap keeps all of them open, and where it may open no more it skips the rest: their clients do not match";
+    Finding::new(
+        Code::W087,
+        message,
+        "pattern files that name fewer others: write the patterns of the last ones into an earlier file",
+        consequence,
+    )
 }
 
 /// Finding on a line of a pattern file that is a whole rule, and its length.
@@ -91,8 +96,13 @@ pub(in crate::parse) fn file_token(word: &[u8], pattern: &HostPattern, commented
     }
     if !matches!(pattern, HostPattern::Netgroup(_)) && split_end(word).1.is_some() {
         let message = format!("{} means nothing in a pattern file", quote(word));
-        let expected = "user names in the table: \"user@/file\"";
-        return Some(Finding::new(Code::W085, message, expected, "it is taken for a host name"));
+        let expected = "users in the table, beside the client: \"user@client\"";
+        return Some(Finding::new(
+            Code::W085,
+            message,
+            expected,
+            "it is taken for a host name, which no client has",
+        ));
     }
     if word.contains(&0) {
         return Some(Finding::new(Code::W088, "NUL byte", "text", "the rest of the word is ignored"));

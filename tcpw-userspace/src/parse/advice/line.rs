@@ -29,7 +29,13 @@ pub(in crate::parse) fn comment(bytes: &[u8], joined: Option<usize>, writer: Wri
                 "a comment without a backslash at its end",
                 "it is no rule",
             );
-            return Some((at, bytes[at..].trim_ascii_end().len(), finding.advise("delete the backslash")));
+            return Some((
+                at,
+                bytes[at..].trim_ascii_end().len(),
+                finding.advise(
+                    "delete the backslash at the end of the line above, or begin this line with \"#\"",
+                ),
+            ));
         }
     }
     if writer == Writer::DenyHosts {

@@ -6,7 +6,7 @@ use super::{Code, Finding, NEVER, Side, quote};
 use crate::parse::rule::{TableKind, TextPattern};
 
 /// What every look-up costs.
-const COST: &str = "libwrap looks up the name of each address that gets this far, there and back, and waits for it; \
+const COST: &str = "libwrap looks up the name of each address that reaches this rule, and the addresses of that name, and waits; \
                     so does tcpw, where the verdict depends on it";
 
 /// Longest name libwrap keeps. Source: tcp_wrappers 7.6.q `tcpd.h`, STRING_LENGTH.

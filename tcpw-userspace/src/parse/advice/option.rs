@@ -150,8 +150,8 @@ fn accepted(raw: &[u8], option: &RuleOption, rule: Context) -> Vec<Finding> {
             let mut found = hint(
                 Code::H073,
                 "makes each client of the rule wait for a command",
-                "one that hangs holds them up; in tcpw one that a limit suppressed, or that took too long, \
-                 decides nothing: the client tries again"
+                "a command that hangs holds the client up; in tcpw a command that takes too long, or that a limit \
+                 forbids, lets this attempt fail, and the client's next attempt runs it again"
                     .to_owned(),
             );
             found.extend((rule.is_last_word && rule.kind == TableKind::Deny).then(|| fails_open(raw)));

@@ -30,7 +30,7 @@ pub(in crate::parse) fn broken_line(kind: TableKind, is_full: bool) -> Finding {
     let consequence = match kind {
         TableKind::Allow => "this line and all that follow are ignored",
         TableKind::Deny => {
-            "this line and all that follow are ignored, and every client no earlier rule decides is refused"
+            "this line and all that follow are ignored, and every client that no earlier rule decides is refused"
         }
     };
     if is_full {

@@ -163,8 +163,7 @@ fn text(token: &[u8], pattern: &TextPattern, side: Side) -> Option<Finding> {
 }
 
 /// What a glob of addresses leads to.
-const GLOB: &str =
-    "it matches the clients meant, and every other whose owner chooses such a name in reverse DNS";
+const GLOB: &str = "the owner of an address chooses its name in reverse DNS: it also matches every client whose name fits this pattern";
 
 /// `fe80*`: the first digits of IPv6 addresses; the network, if a whole group is there.
 fn hexadecimal(glob: &[u8]) -> Option<String> {

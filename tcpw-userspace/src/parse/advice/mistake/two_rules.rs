@@ -49,7 +49,7 @@ pub(in crate::parse) fn two_rules(cut: &Cut<'_>, is_clean: &mut dyn FnMut(&[u8])
         }
         (true, TableKind::Deny) => format!("the second rule is not read: it does not {second} its clients"),
         (false, first) => format!(
-            "the last client of the first rule is not {}, and the second rule does not {second} its clients",
+            "the last client of the first rule is not {} by it, and the second rule does not {second} its clients",
             verdict(first)
         ),
     };
