@@ -53,7 +53,9 @@ fn starve(pid: u32) -> Result<Vec<String>> {
         let task = task?;
         let number: i32 = task.file_name().to_string_lossy().parse()?;
         // SAFETY: takes a number.
-        if unsafe { libc::sched_getscheduler(number) } == libc::SCHED_OTHER {
+        let policy = unsafe { libc::sched_getscheduler(number) };
+        // A niceness of its own does not help a thread here.
+        if policy & !libc::SCHED_RESET_ON_FORK == libc::SCHED_OTHER {
             let param = libc::sched_param { sched_priority: 0 };
             // SAFETY: passes a live struct.
             let done = unsafe { libc::sched_setscheduler(number, libc::SCHED_IDLE, &raw const param) };
