@@ -51,7 +51,7 @@ mod tests {
 
     #[test]
     fn a_preferred_thread_starts_ordinary_ones() {
-        // In a thread of its own: the tests beside it keep theirs.
+        // In a thread of its own, so that other tests keep their niceness.
         let of_both = std::thread::spawn(|| {
             let done = set_preferred();
             let child = std::thread::spawn(niceness).join();

@@ -162,7 +162,7 @@ impl HostIndex {
         self.keys.find(key)
     }
 
-    /// The positions of every key of a host, as far as its name is known.
+    /// The positions of every key of a host: of its address, and of its name if that is known.
     pub(super) fn find_host<'a>(&'a self, host: &Host<'_>, lists: &mut Vec<&'a [HashedPosition]>) {
         self.each_key(host, |key| {
             let list = self.keys.find(key);
@@ -182,7 +182,7 @@ impl HostIndex {
         &self.keys
     }
 
-    /// Every key that a host may have, as far as its name is known.
+    /// Every key that a host may have: of its address, and of its name if that is known.
     pub(super) fn each_key(&self, host: &Host<'_>, mut add: impl FnMut(IndexKey<'_>)) {
         for subject in [Some(host.address()), host.known_name()].into_iter().flatten() {
             let subject = reduced(subject);

@@ -96,7 +96,7 @@ pub(in crate::parse) fn file_token(word: &[u8], pattern: &HostPattern, commented
     }
     if !matches!(pattern, HostPattern::Netgroup(_)) && split_end(word).1.is_some() {
         let message = format!("{} means nothing in a pattern file", quote(word));
-        let expected = "users in the table, beside the client: \"user@client\"";
+        let expected = "a user in the table, in front of a client: \"user@client\"";
         return Some(Finding::new(
             Code::W085,
             message,

@@ -57,7 +57,7 @@ impl<'a> Cut<'a> {
         self.colons[0] < self.bytes.len()
     }
 
-    /// What the rule was to do with its clients, as far as its last option tells.
+    /// What the rule was to do with its clients: what its last option says, else what its table does.
     fn meant(&self) -> TableKind {
         match self.fields.last().map(|field| &field.option) {
             Some(Ok(RuleOption::Allow)) => TableKind::Allow,
