@@ -5,13 +5,14 @@
 //! Invariant: waiting packets are bounded in number and time; those that a bound dropped are counted and
 //! reported; a packet is re-injected at most once for each reason to hold it.
 
+mod answer;
+
 use std::{
     collections::{HashMap, VecDeque},
     time::{Duration, Instant},
 };
 
 use tcpw_common::{
-    answer::NEVER,
     held::Held as HeldPacket,
     key::{Address, AttemptKey, FlowKey},
     metric::Metric,
@@ -20,13 +21,15 @@ use tcpw_common::{
     user::UserDecides,
 };
 
+use answer::HeldAnswer;
+
 use super::{
     banners::Banners, commands::Commands, effects::marks, listeners::Listeners, lookups::AttemptLookups,
 };
 use crate::{
     core::{
         action::{Action, Reinject, Write},
-        attempt::{Attempt, VerdictPurpose, answer_key, attempt_key},
+        attempt::{Attempt, VerdictPurpose, attempt_key},
         facts::AttemptFacts,
         lookup::UserWanted,
         outbox::{Outbox, Step},
@@ -257,10 +260,6 @@ impl HeldPackets {
         };
         let now = out.now;
         let holds = facts.until().map(|until| until.saturating_duration_since(now.at).max(ANSWER_AT_LEAST));
-        let expires_ns = holds.map_or(NEVER, |holds| {
-            now.boot_ns.saturating_add(u64::try_from(holds.as_nanos()).unwrap_or(u64::MAX))
-        });
-        let key = answer_key(decision);
         let marks = marks(judgement);
         let mut writes = Vec::new();
         let text = facts
@@ -271,26 +270,8 @@ impl HeldPackets {
             // The policy in force may decide otherwise: the packet is held again, for that policy.
             writes.push(Write::ForgetHeld(attempt_key(held, decision)));
         }
-        if facts.depend_on_a_command() {
-            others.commands.keep(decision, facts, now);
-            if others.lookups.has_answered(&key, now.at) {
-                // What was found out since may decide otherwise than the answer to all attempts.
-                let expired = Write::Answer { key, answer: Outcome::Ask as u32, marks: 0, expires_ns: 0 };
-                writes.push(expired);
-            }
-            writes.extend(others.commands.answers_once(held, decision, (answer, text.unwrap_or(marks)), now));
-            return self.release(held, decision, writes, shared, out);
-        }
-        if !facts.is_empty() {
-            others.lookups.remember(key, facts, now, holds.unwrap_or_default());
-        }
-        // This client has no banner, but the next client with this answer may have one. If no daemon is there to
-        // make it, the next client is allowed by this answer without a banner.
-        let of_all = if text.is_some() { marks | BANNER } else { marks };
-        writes.push(Write::Answer { key, answer, marks: of_all, expires_ns });
-        if let Some(marks) = text {
-            writes.extend(others.commands.answers_once(held, decision, (answer, marks), now));
-        }
+        let answer = HeldAnswer { answer, marks, text, holds };
+        writes.extend(answer.writes((held, decision), facts, others, now));
         self.release(held, decision, writes, shared, out);
     }
 
