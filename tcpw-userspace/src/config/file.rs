@@ -409,7 +409,7 @@ mod tests {
         unknown_table: "[exemptions]\nports = [1]" =>
             "1:2: unknown key \"exemptions\": did you mean \"exempt\"?";
         unknown_mode: "mode = \"permissive\"" => "1:8: mode \"permissive\": write \"enforce\" or \"audit\"";
-        other_on_deny: "on-deny = \"reject\"" => "1:11: on-deny \"reject\": write \"reset\" or \"drop\"";
+        other_on_deny: "on-deny = \"reject\"" => "1:11: on-deny \"reject\": write \"reset\", \"close\" or \"drop\"";
         other_on_deny_of_a_daemon: "[daemon.sshd]\non-deny = \"rst\"" =>
             "2:11: on-deny \"rst\": write \"reset\" or \"drop\"";
         unknown_key_of_a_daemon: "[daemon.sshd]\non-denied = \"drop\"" =>

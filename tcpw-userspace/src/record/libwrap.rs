@@ -3,7 +3,7 @@
 //! In: a [`Record`]. Out: the [`LogEntry`] of its line.
 //! Source: tcp_wrappers 7.6 `refuse.c`, `options.c`; xinetd 2.3.15 `log.c`.
 
-use super::Record;
+use super::{Record, SourceProof};
 use crate::{
     evaluate::quoted_bytes,
     events::Fate,
@@ -16,6 +16,9 @@ pub fn entry(record: &Record, host: &str) -> LogEntry {
     let (client, address) = (record.client_text.as_str(), record.client_address.as_str());
     let (message, default) = match (record.fate, &record.twist) {
         (_, Some(command)) => (line::twist(client, &quoted_bytes(command)), priority::REFUSED),
+        (Fate::Refused | Fate::Redirected, None) if record.source == SourceProof::Missing => {
+            (line::unproven(service, client, address), priority::REFUSED)
+        }
         (Fate::Refused | Fate::Redirected, None) => {
             (line::refused(service, client, address), priority::REFUSED)
         }
