@@ -108,6 +108,11 @@ pub fn unproven(service: Option<&str>, client: &str, address: &str) -> String {
     }
 }
 
+/// So many more attempts of [`unproven`] sources in that network were refused.
+pub fn more_unproven(attempts: u64, network: &str) -> String {
+    format!("refused {attempts} more unproven attempts from {network}")
+}
+
 /// A connection was refused, and a command gets it. Source: tcp_wrappers 7.6 `options.c`, `twist_option`.
 pub fn twist(client: &str, command: &str) -> String {
     format!("twist {client} to {command}")

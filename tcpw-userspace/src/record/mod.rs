@@ -11,7 +11,9 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-pub use libwrap::entry;
+use ipnet::IpNet;
+
+pub use libwrap::{entry, entry_of_count};
 
 use crate::{
     evaluate::judgement::{Reason, RuleIndex, Verdict},
@@ -42,6 +44,8 @@ pub struct Record {
     pub server: SocketAddr,
     /// What proves that the client has the address it shows.
     pub source: SourceProof,
+    /// It has a line of its own; else it is part of an [`UnprovenCount`].
+    pub has_line: bool,
     /// The client's address as its daemon sees it: `::ffff:a.b.c.d` on a socket of AF_INET6.
     pub client_address: String,
     /// The client as libwrap prints it: `user@` if known, its name if it was looked up and is verified, else
@@ -72,6 +76,17 @@ pub enum SourceProof {
     Missing,
     /// Clients of this listener are reset or dropped, or pass: no handshake is waited for.
     NotWanted,
+}
+
+/// Refused attempts of unproven sources that have no line of their own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UnprovenCount {
+    /// Until when they were counted.
+    pub time: SystemTime,
+    /// The network of their clients; `None`: of several.
+    pub network: Option<IpNet>,
+    /// How many.
+    pub attempts: u64,
 }
 
 /// A listener.

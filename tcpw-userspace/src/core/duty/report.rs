@@ -6,7 +6,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{commands::Commands, effects::HelperCommands, lookups::AttemptLookups};
+use super::{
+    commands::Commands, effects::HelperCommands, lookups::AttemptLookups, unproven_lines::UnprovenLines,
+};
 use tcpw_common::metric::Metric;
 
 use crate::{
@@ -46,6 +48,8 @@ pub(in crate::core) struct AttemptRecords {
     index_disagreements: u64,
     /// Attempts that an earlier daemon's policy decided: its rules are not known.
     unjudged: u64,
+    /// Lines of attempts whose source is not proven.
+    pub(in crate::core) unproven: UnprovenLines,
 }
 
 impl AttemptRecords {
@@ -221,6 +225,7 @@ impl AttemptRecords {
         let known = shared.listener_of(&decision);
         let (client, server) = judge::ends(&decision);
         self.records += 1;
+        let source = source_proof(fate, is_connected, shared.config.refusal.of(&names, decision.server_port));
         let passed = Duration::from_nanos(out.now.boot_ns.saturating_sub(decision.time_ns));
         let tables = shared.rules_of(&decision).map(|rules| Arc::clone(rules.tables()));
         let lookups = facts.learnt().iter();
@@ -235,7 +240,8 @@ impl AttemptRecords {
             protocol: decision.protocol,
             client,
             server,
-            source: source_proof(fate, is_connected, shared.config.refusal.of(&names, decision.server_port)),
+            source,
+            has_line: source != SourceProof::Missing || self.unproven.has_line(client.ip(), out.now.at),
             client_address: judge::client_text(&decision),
             client_text: judge::host_text(&decision, &facts, judgement.as_ref()),
             listener: ListenerRecord {
@@ -262,7 +268,9 @@ impl AttemptRecords {
 
     pub(in crate::core) fn counters(&self) -> Vec<(Metric, u64)> {
         let SelfChecked { checked, unchecked } = self.self_check.counts();
+        let [unproven] = self.unproven.counters();
         vec![
+            unproven,
             (
                 Metric::counter(
                     "disagreements",
