@@ -120,9 +120,9 @@ mod tests {
         let now = Now { at: now().at + after, ..now() };
         let mut out = Outbox::new(now);
         lines.second(&mut out);
-        let counts = out.actions.into_iter().map(|action| match action {
-            Action::RecordCount(it) => (it.network.map(|network| network.to_string()), it.attempts),
-            other => panic!("{other:?}"),
+        let counts = out.actions.into_iter().map(|action| {
+            let Action::RecordCount(it) = action else { panic!("{action:?}") };
+            (it.network.map(|network| network.to_string()), it.attempts)
         });
         counts.collect()
     }
