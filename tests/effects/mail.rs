@@ -1,6 +1,6 @@
 //! The seed's line as it is written, with each of Debian's mailers, and the file it writes to.
 
-use std::{fs, os::unix::fs::MetadataExt as _, process::Command, thread, time::Duration};
+use std::{fs, os::unix::fs::MetadataExt as _, process::Command};
 
 use anyhow::{Context as _, Result};
 use tcpw_tests::{

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 use tcpw_tests::{
     CLIENT_V4, CLIENT_V6, Place as At, Requirement, SERVER_V4, SERVER_V6, Sandbox, Tcpw, can_run,
     client::{Ended, connect, lose_answers},
