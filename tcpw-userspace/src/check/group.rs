@@ -4,7 +4,7 @@ use std::{collections::HashMap, path::PathBuf, sync::Arc};
 
 use crate::parse::{
     code::Code,
-    diagnostic::{Diagnostic, Fix, Severity},
+    diagnostic::{Diagnostic, Fix, Further, Severity},
 };
 
 /// Most findings of one kind that are shown one by one, where each has a text of its own to write.
@@ -34,17 +34,21 @@ pub(super) fn group(diagnostics: &mut Vec<Diagnostic>) {
             kept.push(diagnostic);
             continue;
         }
+        let is_needless = is(&diagnostic, Code::H173);
         let index = *first.entry(cause).or_insert(kept.len());
         match kept.get_mut(index) {
             None => kept.push(diagnostic),
             Some(head) => {
                 head.more += 1 + diagnostic.more;
                 if head.places.len() < PLACES {
-                    head.places.push(diagnostic.origin);
+                    let by = diagnostic.related.into_iter().next().filter(|_| is_needless);
+                    head.places.push(Further { origin: diagnostic.origin, by: by.map(|it| it.origin) });
                 }
             }
         }
     }
+    // The message names the rule that makes it needless.
+    kept.iter_mut().filter(|it| is(it, Code::H173)).for_each(|it| it.related.clear());
     *diagnostics = kept;
 }
 
