@@ -84,7 +84,7 @@ pub(crate) const CLAIMS: &[Claim] = &[
         V6,
         "every IPv6 client, which this rule then allows",
         "allow",
-        Some("deny"),
+        None,
     ),
     claim(
         Allow,

@@ -62,6 +62,7 @@ fn neither(texts: &Texts, diagnostics: &mut Vec<Diagnostic>) {
         diagnostic.message = format!("neither this file nor {} exists", texts.deny.0.display());
         let advice = "nothing is wrong if that is meant; to refuse others, first allow your own network in hosts.allow, then \
                       write \"ALL: ALL\" to hosts.deny";
+        diagnostic.expected = "tables with the rules that are meant".into();
         diagnostic.fix = Some(Fix::Advice(advice.into()));
         diagnostic.consequence = "there are no rules: every client may reach every daemon".into();
     }

@@ -16,8 +16,8 @@ const WITHOUT_FIX: usize = 3;
 /// Most further places that are kept.
 const PLACES: usize = 100;
 
-/// Findings that have one cause: file, code, and for rules that nothing reaches those before them.
-type Cause = (Arc<PathBuf>, &'static str, Vec<(Arc<PathBuf>, u32)>);
+/// Findings that have one cause: file, code, and for rules that nothing reaches those before them and what follows.
+type Cause = (Arc<PathBuf>, &'static str, Vec<(Arc<PathBuf>, u32)>, String);
 
 /// Makes one finding of those that have one cause; they are sorted by place.
 pub(super) fn group(diagnostics: &mut Vec<Diagnostic>) {
@@ -54,9 +54,13 @@ pub(super) fn group(diagnostics: &mut Vec<Diagnostic>) {
 
 fn cause(diagnostic: &Diagnostic) -> Cause {
     let origin = &diagnostic.origin;
-    let others = if is(diagnostic, Code::W141) { diagnostic.related.as_slice() } else { &[] };
+    let (others, consequence) = if is(diagnostic, Code::W141) {
+        (diagnostic.related.as_slice(), diagnostic.consequence.to_string())
+    } else {
+        (&[] as &[_], String::new())
+    };
     let others = others.iter().map(|it| (Arc::clone(&it.origin.path), it.origin.line)).collect();
-    (Arc::clone(&origin.path), diagnostic.code, others)
+    (Arc::clone(&origin.path), diagnostic.code, others, consequence)
 }
 
 /// How many of its kind are shown one by one.
