@@ -225,7 +225,9 @@ impl AttemptRecords {
         let known = shared.listener_of(&decision);
         let (client, server) = judge::ends(&decision);
         self.records += 1;
-        let source = source_proof(fate, is_connected, shared.config.refusal.of(&names, decision.server_port));
+        // The names of an event may be those of a process name, or forgotten.
+        let of = known.map_or(&names, |known| &known.names);
+        let source = source_proof(fate, is_connected, shared.config.refusal.of(of, decision.server_port));
         let passed = Duration::from_nanos(out.now.boot_ns.saturating_sub(decision.time_ns));
         let tables = shared.rules_of(&decision).map(|rules| Arc::clone(rules.tables()));
         let lookups = facts.learnt().iter();
