@@ -142,31 +142,36 @@ fn every_reply_gives_libwraps_verdict() -> Result<()> {
         std::fs::write(sandbox.etc().join("hosts.deny"), DENY)?;
         tcpw.wait_applied(mark)?;
         let manners = manners();
+        let ask = |number: usize, manner: &Manner| -> Result<_> {
+            let v6 = number % 2 == 1;
+            let (from, server) = if v6 { (CLIENT_V6, SERVER_V6) } else { (CLIENT_V4, SERVER_V4) };
+            let ask = |port| {
+                let to = SocketAddr::new(server, port);
+                is_allowed(client(&sandbox, from, to, &identd, manner))
+            };
+            Ok((ask(OURS)?, ask(THEIRS)?))
+        };
         let answers = thread::scope(|scope| {
             let all: Vec<_> = manners
                 .iter()
                 .enumerate()
-                .map(|(number, (name, manner))| {
-                    let (sandbox, identd) = (&sandbox, &identd);
-                    scope.spawn(move || -> Result<_> {
-                        let v6 = number % 2 == 1;
-                        let (from, server) = if v6 { (CLIENT_V6, SERVER_V6) } else { (CLIENT_V4, SERVER_V4) };
-                        let ask = |port| {
-                            let to = SocketAddr::new(server, port);
-                            is_allowed(client(sandbox, from, to, identd, manner))
-                        };
-                        Ok((name, ask(OURS)?, ask(THEIRS)?))
-                    })
+                .map(|(number, (_, manner))| {
+                    let ask = &ask;
+                    scope.spawn(move || ask(number, manner))
                 })
                 .collect();
             all.into_iter()
                 .map(|one| one.join().map_err(|_| anyhow::anyhow!("a client panicked"))?)
                 .collect::<Result<Vec<_>>>()
         })?;
-        for (name, ours, theirs) in &answers {
-            assert_eq!(ours, theirs, "\"{name}\" under {allow}");
+        for (number, ((name, manner), (ours, theirs))) in manners.iter().zip(&answers).enumerate() {
+            if ours != theirs {
+                // Both have a time limit, and all were asked at once: alone they have to agree.
+                let (ours, theirs) = ask(number, manner)?;
+                assert_eq!(ours, theirs, "\"{name}\" under {allow}");
+            }
         }
-        let allowed = answers.iter().filter(|(_, ours, _)| *ours).count();
+        let allowed = answers.iter().filter(|(ours, _)| *ours).count();
         assert!(
             allowed > 2 && allowed < answers.len() - 2,
             "{allowed} of {}: a rule that tells nobody apart",
