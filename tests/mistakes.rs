@@ -187,8 +187,8 @@ fn public_files_get_no_warning_where_libwrap_does_what_they_say() {
             "deny" => both(None, Some(text)),
             other => panic!("{other}: which table?"),
         };
-        // Nobody gets in by rules that are wrong: that is said once more beside "ALL: ALL". That table is not the file's,
-        // nor is what it does to ssh.
+        // Rules with a mistake allow no client. Beside "ALL: ALL" that is a finding of its own (W142), and so is a host
+        // without ssh (W144). Neither is a mistake of the file under test.
         let follows = |it: &Diagnostic| it.code == "W142" && !expected.contains(&"W142".to_owned());
         let is_wrong = !expected.is_empty();
         let is_beside = |it: &Diagnostic| table == "allow" && it.code == "W144";

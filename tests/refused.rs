@@ -42,6 +42,29 @@ const PATIENCE: Duration = Duration::from_millis(700);
 /// Longer than a scan that a change asks for, and the one after it, on a busy machine.
 const SOON: Duration = Duration::from_secs(30);
 
+/// Refused clients of alphad at 0.0.0.0:7001 and [::]:7002: where from, where to, and the address in the line.
+const REFUSED: [(IpAddr, IpAddr, u16, &str); 5] = [
+    (CLIENT_V4_OTHER, SERVER_V4, 7001, "1.2.4.4"),
+    (CLIENT_V4_OTHER, SERVER_V4, 7002, "::ffff:1.2.4.4"),
+    (CLIENT_V6_OTHER, SERVER_V6, 7002, "3ffe:ffff:100:201::1"),
+    (LO_V4, LO_V4, 7001, "127.0.0.1"),
+    (LO_V6, LO_V6, 7002, "::1"),
+];
+
+/// Clients that it serves.
+const SERVED: [(IpAddr, IpAddr, u16); 3] =
+    [(CLIENT_V4, SERVER_V4, 7001), (CLIENT_V4, SERVER_V4, 7002), (CLIENT_V6, SERVER_V6, 7002)];
+
+/// Each of [`REFUSED`] has its line, in their order.
+#[track_caller]
+fn assert_lines(lines: &[String], alphad: &Testd) {
+    assert_eq!(lines.len(), REFUSED.len(), "{lines:#?}");
+    for (line, (_, _, _, client)) in lines.iter().zip(REFUSED) {
+        let wanted = format!(" alphad[{}]: refused connect from {client} ({client})", alphad.process.pid());
+        assert!(line.ends_with(&wanted), "{line} is not {wanted}");
+    }
+}
+
 fn ready() -> bool {
     can_run("refused", &[Requirement::Root])
 }
@@ -113,28 +136,15 @@ fn refused_client_of_every_family_is_reset_at_once_and_logged_once() -> Result<(
     sandbox.write_tables(ALLOW, DENY)?;
     let alphad = Testd::start(&sandbox, "alphad", "0.0.0.0:7001 [::]:7002")?;
     let mut tcpw = start(&sandbox, "")?;
-    let refused = [
-        (CLIENT_V4_OTHER, SERVER_V4, 7001, "1.2.4.4"),
-        (CLIENT_V4_OTHER, SERVER_V4, 7002, "::ffff:1.2.4.4"),
-        (CLIENT_V6_OTHER, SERVER_V6, 7002, "3ffe:ffff:100:201::1"),
-        (LO_V4, LO_V4, 7001, "127.0.0.1"),
-        (LO_V6, LO_V6, 7002, "::1"),
-    ];
-    for (client, server, port, _) in refused {
+    for (client, server, port, _) in REFUSED {
         assert_reset(&attempt(&sandbox, client, server, port)?);
     }
-    for (client, server, port) in
-        [(CLIENT_V4, SERVER_V4, 7001), (CLIENT_V4, SERVER_V4, 7002), (CLIENT_V6, SERVER_V6, 7002)]
-    {
+    for (client, server, port) in SERVED {
         assert_connected(&patient(&sandbox, client, server, port)?);
     }
     let counters = Tcpw::counters(&sandbox)?;
     let lines = refused_lines(&sandbox, &mut tcpw)?;
-    assert_eq!(lines.len(), refused.len(), "{lines:#?}");
-    for (line, (_, _, _, client)) in lines.iter().zip(refused) {
-        let wanted = format!(" alphad[{}]: refused connect from {client} ({client})", alphad.process.pid());
-        assert!(line.ends_with(&wanted), "{line} is not {wanted}");
-    }
+    assert_lines(&lines, &alphad);
     assert_eq!((counters["refused"], counters["reset"], counters["allowed"]), (5, 5, 3), "{counters:?}");
     for other in ["retransmits", "reset_limited", "reset_unsure", "broken", "disagreements"] {
         assert_eq!(counters[other], 0, "{other}: {counters:?}");

@@ -15,8 +15,8 @@ pub(crate) struct Claim {
     pub(crate) verdicts: (&'static str, Option<&'static str>),
 }
 
-/// A mistake in one table. Beside one in hosts.allow hosts.deny refuses all others; beside one in hosts.deny hosts.allow is
-/// for another daemon.
+/// A mistake in one table. If it is in hosts.allow, hosts.deny refuses all other clients. If it is in hosts.deny,
+/// hosts.allow has a rule for another daemon only.
 const fn claim(
     table: TableKind,
     code: &'static str,

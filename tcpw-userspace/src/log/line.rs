@@ -99,8 +99,8 @@ pub fn refused(service: Option<&str>, client: &str, address: &str) -> String {
 
 /// An attempt was refused, and nothing proves that it came from the address it shows. Parameters as for [`refused`].
 ///
-/// Worded so that no watcher of refused connections (fail2ban, DenyHosts, sshguard, logwatch) takes it for one:
-/// neither `refused connect from` nor `FAIL:` occurs in it.
+/// Worded so that no watcher of refused connections (fail2ban, logwatch) takes it for one: neither
+/// `refused connect from` nor `FAIL:` occurs in it.
 pub fn unproven(service: Option<&str>, client: &str, address: &str) -> String {
     match service {
         None => format!("refused unproven attempt from {client} ({address})"),

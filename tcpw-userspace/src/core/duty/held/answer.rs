@@ -1,8 +1,8 @@
 //! What is written into the kernel for one held attempt, before its packet is re-injected.
 //!
 //! In: the answer, the facts behind it. Out: writes; the facts are kept by the duty that found them.
-//! Invariant: an answer that depends on a command is for one attempt alone, and no answer to all attempts of
-//! its key stays in force beside it. sk_lookup sees no sequence number: it reads the answer to all alone.
+//! Invariant: an answer that depends on a command is for one attempt alone. An answer to all attempts of the same
+//! key is then made to expire: sk_lookup sees no sequence number, so it cannot tell one attempt from another.
 
 use std::time::Duration;
 
