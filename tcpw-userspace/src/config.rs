@@ -112,7 +112,7 @@ impl FromStr for Mode {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum OnDeny {
     /// The connection is completed by the redirect listener and closed, as libwrap's daemons do it, if the place
-    /// is certified; else dropped. A datagram is answered with ICMP.
+    /// is certified; else dropped. Where there is no redirect listener, and over UDP: as [`Self::Reset`].
     Close,
     /// The SYN is answered with a reset, a datagram with ICMP, if the place is certified; else dropped.
     #[default]
