@@ -266,3 +266,22 @@ fn scope_does_not_depend_on_the_cgroup_namespace() -> Result<()> {
     }
     Ok(())
 }
+
+/// Before: "pid 0, kernel, allows all": a listener that no process seemed to hold was taken for the kernel's.
+#[test]
+fn listener_whose_process_cannot_be_seen_is_not_opened() -> Result<()> {
+    if !ready(&["/usr/bin/unshare"]) {
+        return Ok(());
+    }
+    let sandbox = Sandbox::new("unseen")?;
+    sandbox.write_tables("", "alphad: ALL\n")?;
+    let _alphad = Testd::start(&sandbox, "alphad", "[::]:7001")?;
+    let cgroup = sandbox.cgroup().display().to_string();
+    let before = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"];
+    let mut tcpw = run_behind(&sandbox, &before, &["--cgroup", &cgroup], Place::Server)?;
+    tcpw.wait_for_line("ready: ", START)?;
+    let attempt = connect(sandbox.client(), CLIENT_V4, (SERVER_V4, 7001).into(), Duration::from_secs(4))?;
+    ensure!(!attempt.is_connected(), "{}", tcpw.tail());
+    tcpw.wait_for_line("are not seen from this pid namespace", SOON)?;
+    Ok(())
+}

@@ -52,15 +52,8 @@ impl Missed {
         }
     }
 
-    /// In words, if there were any.
+    /// In words, if too many files were open.
     pub(super) fn reason(self) -> Option<String> {
-        if self.unseen > 0 {
-            return Some(format!(
-                "{} processes or sockets cannot be looked into: give tcpw CAP_DAC_READ_SEARCH and CAP_SYS_PTRACE, and no \
-                 security module that denies it",
-                self.unseen
-            ));
-        }
         (self.over_limit > 0).then(|| {
             format!(
                 "{} sockets or processes were not scanned, too many files are open; raise the limit (LimitNOFILE=, \

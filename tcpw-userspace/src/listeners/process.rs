@@ -106,14 +106,25 @@ pub(super) fn all(proc_root: &Path) -> io::Result<Vec<u32>> {
 }
 
 /// The descriptors of a process that are sockets, with the inodes of these.
+///
+/// # Errors
+/// They cannot be read: the process is gone, or may not be looked into.
 pub(super) fn sockets(proc_root: &Path, pid: u32) -> io::Result<Vec<(RawFd, u64)>> {
     let entries = fs::read_dir(directory(proc_root, pid).join("fd"))?;
-    let socket = |entry: fs::DirEntry| {
-        let target = fs::read_link(entry.path()).ok()?;
-        let inode = target.as_os_str().as_bytes().strip_prefix(b"socket:[")?.strip_suffix(b"]")?;
-        Some((number(&entry.file_name())?, number(OsStr::from_bytes(inode))?))
-    };
-    Ok(entries.flatten().filter_map(socket).collect())
+    let mut sockets = Vec::new();
+    for entry in entries.flatten() {
+        let target = match fs::read_link(entry.path()) {
+            Ok(target) => target,
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Err(error),
+            // It was closed.
+            Err(_) => continue,
+        };
+        let inode = target.as_os_str().as_bytes().strip_prefix(b"socket:[");
+        let inode = inode.and_then(|rest| rest.strip_suffix(b"]"));
+        let inode = inode.and_then(|inode| number(OsStr::from_bytes(inode)));
+        sockets.extend(number(&entry.file_name()).zip(inode));
+    }
+    Ok(sockets)
 }
 
 /// The last part of a path.

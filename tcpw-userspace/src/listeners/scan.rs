@@ -7,7 +7,7 @@ use std::{
     fs,
     net::SocketAddr,
     os::unix::fs::MetadataExt as _,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::Arc,
 };
 
@@ -90,9 +90,11 @@ impl Scanner {
         let (listed, failed) = namespaces.listening();
         let sockets = all_sockets(&listed);
         name_subflows(&mut listeners, &sockets);
-        let blind = self.add_hidden(&mut listeners, &sockets, missed);
-        self.decide_scope(&mut listeners, &sockets);
-        Survey { listeners, namespaces: self.namespaces(listed), incomplete: blind.or(failed) }
+        let guarded = self.guarded();
+        let unseen = self.add_hidden(&mut listeners, &sockets, &guarded, missed);
+        self.decide_scope(&mut listeners, &sockets, &guarded);
+        let incomplete = missed.reason().map(Incomplete::Blind).or(failed).or(unseen);
+        Survey { listeners, namespaces: namespaces_of(listed, &guarded), incomplete }
     }
 
     /// The listeners that the process `pid` holds. Each is named after its owner, which may be an
@@ -123,13 +125,9 @@ impl Scanner {
         let (listed, _) = namespaces.listening();
         let sockets = all_sockets(&listed);
         name_subflows(&mut listeners, &sockets);
-        self.decide_scope(&mut listeners, &sockets);
-        Survey { listeners, namespaces: self.namespaces(listed), incomplete: None }
-    }
-
-    fn namespaces(&self, listed: Vec<Listed>) -> Vec<Namespace> {
         let guarded = self.guarded();
-        listed.into_iter().filter_map(|listed| Namespace::new(listed, |socket| guarded.has(socket))).collect()
+        self.decide_scope(&mut listeners, &sockets, &guarded);
+        Survey { listeners, namespaces: namespaces_of(listed, &guarded), incomplete: None }
     }
 
     /// Which sockets the gate guards, by the id of the cgroup they were made in.
@@ -142,8 +140,7 @@ impl Scanner {
 
     /// Marks listeners that are out of scope, or leaves them out. A socket stays in the cgroup it was made in, even if
     /// its process moves. One that the kernel does not list is not called guarded, but gets its tag.
-    fn decide_scope(&self, listeners: &mut Vec<Listener>, sockets: &[DiagSocket]) {
-        let guarded = self.guarded();
+    fn decide_scope(&self, listeners: &mut Vec<Listener>, sockets: &[DiagSocket], guarded: &Guarded) {
         if matches!(guarded, Guarded::All) {
             return;
         }
@@ -156,31 +153,40 @@ impl Scanner {
     }
 
     /// Adds listeners that were found in no process: the kernel's own. Where processes could not be read it may be
-    /// one of theirs, which has a name that a rule refuses: it is left out, and why is returned.
+    /// one of theirs, which has a name that a rule refuses: unless the settings name it, it is left out, and why is
+    /// returned.
     fn add_hidden(
         &self,
         listeners: &mut Vec<Listener>,
         sockets: &[DiagSocket],
+        guarded: &Guarded,
         missed: Missed,
     ) -> Option<Incomplete> {
         let shown: BTreeSet<u64> = listeners.iter().map(|listener| listener.cookie).collect();
         // A UDP socket of the kernel is an end of a tunnel: the gate never sees its datagrams.
         let hidden = sockets.iter().filter(|it| it.protocol == TCP && !shown.contains(&it.cookie));
-        let hidden: Vec<Listener> = hidden.map(|socket| self.hidden(socket)).collect();
-        if let Some(reason) = missed.reason() {
-            if missed.unseen == 0 {
-                listeners.extend(hidden);
-            }
-            return Some(Incomplete::Blind(reason));
+        let in_scope = hidden.filter(|it| self.is_everywhere || guarded.has(it));
+        let mut hidden: Vec<Listener> = in_scope.map(|socket| self.hidden(socket)).collect();
+        let unseen = if missed.unseen > 0 {
+            Some(
+                "cannot be looked into: give tcpw CAP_DAC_READ_SEARCH and CAP_SYS_PTRACE, and no security module that denies it",
+            )
+        } else if sees_every_process() {
+            None
+        } else {
+            Some("are not seen from this pid namespace: run tcpw in that of the host")
+        };
+        let found = hidden.len();
+        if unseen.is_some() {
+            hidden.retain(|listener| listener.found == NameSource::Settings);
         }
-        if !hidden.is_empty() && !sees_every_process(&self.proc_root) {
-            return Some(Incomplete::Blind(format!(
-                "{} listeners belong to processes that are not seen from this pid namespace: run tcpw in that of the host",
-                hidden.len()
-            )));
-        }
+        let left_out = found - hidden.len();
         listeners.extend(hidden);
-        None
+        unseen.filter(|_| left_out > 0).map(|why| {
+            Incomplete::Unseen(format!(
+                "{left_out} listeners belong to processes that {why}, or name them in [names.port]"
+            ))
+        })
     }
 
     /// A listener that no process was found to hold.
@@ -229,11 +235,11 @@ impl Scanner {
     }
 }
 
-/// Whether the processes of the whole host are in this /proc, if that can be told.
-fn sees_every_process(proc_root: &Path) -> bool {
+/// Whether this process sees those of the whole host.
+fn sees_every_process() -> bool {
     /// Source: linux/include/linux/proc_ns.h, `PROC_PID_INIT_INO`.
     const OF_THE_HOST: u64 = 0xEFFF_FFFC;
-    fs::metadata(proc_root.join("1/ns/pid")).is_ok_and(|found| found.ino() == OF_THE_HOST)
+    fs::metadata("/proc/self/ns/pid").is_ok_and(|found| found.ino() == OF_THE_HOST)
 }
 
 /// The sockets the gate guards.
@@ -250,6 +256,10 @@ impl Guarded {
             Self::Below(cgroups) => cgroups.contains(&socket.cgroup),
         }
     }
+}
+
+fn namespaces_of(listed: Vec<Listed>, guarded: &Guarded) -> Vec<Namespace> {
+    listed.into_iter().filter_map(|listed| Namespace::new(listed, |socket| guarded.has(socket))).collect()
 }
 
 fn all_sockets(listed: &[Listed]) -> Vec<DiagSocket> {

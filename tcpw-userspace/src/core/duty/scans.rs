@@ -45,6 +45,8 @@ pub(in crate::core) struct Scans {
     is_on: bool,
     /// Full scans in a row that were incomplete.
     incomplete: u8,
+    /// What was said last of listeners whose processes cannot be seen.
+    unseen: Option<String>,
 }
 
 impl Scans {
@@ -58,6 +60,7 @@ impl Scans {
             is_running: false,
             is_on: false,
             incomplete: 0,
+            unseen: None,
         }
     }
 
@@ -115,6 +118,16 @@ impl Scans {
             self.incomplete = 0;
             return true;
         };
+        if let Incomplete::Unseen(reason) = reason {
+            if self.unseen.as_ref() != Some(reason) {
+                out.warn(format!(
+                    "{reason}: these listeners are not identified, and their clients are not allowed"
+                ));
+                self.unseen = Some(reason.clone());
+            }
+            self.incomplete = 0;
+            return true;
+        }
         self.incomplete = self.incomplete.saturating_add(1);
         let is_blind = matches!(reason, Incomplete::Blind(_));
         if self.incomplete == MOST_INCOMPLETE {
