@@ -272,9 +272,12 @@ const TCP: u16 = 6;
 
 /// An MPTCP listener's packets reach its subflow, a TCP listener of its own on the same address.
 fn name_subflows(listeners: &mut [Listener], sockets: &[DiagSocket]) {
+    // One that a process holds shares the port (SO_REUSEPORT).
+    let held: BTreeSet<u64> =
+        listeners.iter().filter(|it| it.protocol == TCP).map(|listener| listener.cookie).collect();
     let subflows: BTreeMap<(u64, SocketAddr), u64> = sockets
         .iter()
-        .filter(|socket| socket.protocol == TCP)
+        .filter(|socket| socket.protocol == TCP && !held.contains(&socket.cookie))
         .map(|socket| ((socket.netns, socket.local), socket.cookie))
         .collect();
     for listener in listeners.iter_mut().filter(|listener| listener.protocol == MPTCP) {

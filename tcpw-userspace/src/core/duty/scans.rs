@@ -45,7 +45,7 @@ pub(in crate::core) struct Scans {
     is_on: bool,
     /// Full scans in a row that were incomplete.
     incomplete: u8,
-    /// What was said last of listeners whose processes cannot be seen.
+    /// What the last full scan said of listeners whose processes cannot be seen.
     unseen: Option<String>,
 }
 
@@ -96,6 +96,11 @@ impl Scans {
         self.again.insert((now + AFTER_BIND_UDP, pid));
     }
 
+    /// Whether a listener that is not found may be of a process that cannot be seen.
+    pub(in crate::core) fn has_unseen(&self) -> bool {
+        self.unseen.is_some()
+    }
+
     /// An attempt met a listener that is not known.
     pub(in crate::core) fn look_at_all(&mut self) {
         self.next_full = self.next_full.min(self.last_full + AT_MOST_EVERY);
@@ -116,6 +121,7 @@ impl Scans {
         }
         let Some(reason) = &scanned.incomplete else {
             self.incomplete = 0;
+            self.unseen = None;
             return true;
         };
         if let Incomplete::Unseen(reason) = reason {
