@@ -160,8 +160,10 @@ fn receive(socket: &OwnedFd) -> Result<(String, Option<OwnedFd>)> {
     let mut given = None;
     for one in message.cmsgs()? {
         if let ControlMessageOwned::ScmRights(descriptors) = one {
-            // SAFETY: the kernel made them for this process, and nothing else owns them.
-            given = descriptors.into_iter().map(|it| unsafe { OwnedFd::from_raw_fd(it) }).last();
+            for descriptor in descriptors {
+                // SAFETY: the kernel made it for this process, and nothing else owns it.
+                given = Some(unsafe { OwnedFd::from_raw_fd(descriptor) });
+            }
         }
     }
     ensure!(length > 0, "the other end is closed");

@@ -147,9 +147,11 @@ pub fn append_to_own_file(path: &Path, flags: OFlag) -> Result<File, NotOwn> {
         Err(Errno::EACCES) => openat(dir.file.as_fd(), name, flags, mode),
         other => other,
     };
-    let file = File::from(file.map_err(|errno| match errno {
-        Errno::ELOOP => NotOwn::Link { path: path.to_path_buf() },
-        errno => NotOwn::failed(path, errno),
+    let file = File::from(file.map_err(|errno| {
+        if errno == Errno::ELOOP {
+            return NotOwn::Link { path: path.to_path_buf() };
+        }
+        NotOwn::failed(path, errno)
     })?);
     let found = file.metadata().map_err(|_| NotOwn::failed(path, Errno::last()))?;
     let (uid, mode) = (found.uid(), found.mode() & 0o7777);

@@ -1,7 +1,7 @@
 //! What the daemon may do once it runs.
 //!
 //! In: a process of root with one thread. Out: the same with the capabilities of [`KEPT`] and no way to others, without
-//! execve(2), and with the system calls of [`syscalls`].
+//! execve(2), and with the system calls that `syscalls.rs` lists.
 //! Invariant: this is done before the first other thread is started, which inherits it, and before anything of the
 //! network is read.
 //! Source: capabilities(7), prctl(2), seccomp(2).
