@@ -1,7 +1,8 @@
 //! Takes the BPF object that `cargo xtask build` made, for `include_bytes_aligned!`.
 //!
 //! In: `TCPW_BPF_OBJECT`, or target/bpf/tcpw-ebpf of the workspace.
-//! Out: tcpw.bpf.o in `OUT_DIR`. Invariant: never an object older than its sources.
+//! Out: tcpw.bpf.o in `OUT_DIR`. Invariant: the object of target/bpf is not older than its sources. One that
+//! `TCPW_BPF_OBJECT` names is taken as it is.
 
 #[path = "../xtask/src/newest.rs"]
 mod newest;
@@ -34,10 +35,10 @@ fn provide(out: &mut impl Write) -> Result<(), String> {
     }
 
     let bytes = fs::read(&object).map_err(|error| format!("the BPF object {}: {error}", object.display()))?;
-    let made = object.metadata().and_then(|metadata| metadata.modified());
-    let changed = newest_source(workspace);
-    if let (None, Ok(made), Ok(changed)) = (named, made, changed)
-        && made < changed
+    let time_of = |error: std::io::Error| format!("times of the BPF object and its sources: {error}");
+    if named.is_none()
+        && object.metadata().and_then(|metadata| metadata.modified()).map_err(time_of)?
+            < newest_source(workspace).map_err(time_of)?
     {
         return Err(format!("the BPF object {} is older than its sources", object.display()));
     }

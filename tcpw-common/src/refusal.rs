@@ -1,12 +1,12 @@
 //! Refusals by sk_lookup: limits, and the state of refused flows.
 
 /// Data that the program of one namespace passes to the shared program: the namespace, and the ports of the
-/// packet. By the ports the shared program detects that another program wrote meanwhile.
+/// packet. If these ports are not the packet's, another program has overwritten the value.
 ///
 /// Layout: 8 + 2 × 4 bytes, no padding.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct PacketPlace {
     /// Network namespace cookie.
     pub netns: u64,
     /// Local port, host order.
@@ -14,7 +14,7 @@ pub struct Place {
     /// Remote port, network order.
     pub remote_port: u32,
 }
-const _: () = assert!(size_of::<Place>() == 16);
+const _: () = assert!(size_of::<PacketPlace>() == 16);
 
 /// Limits of the resets.
 ///
@@ -26,8 +26,9 @@ pub struct ResetLimits {
     pub per_source: u64,
     /// Resets in a second to all.
     pub total: u64,
-    /// When a verdict last could change: CLOCK_BOOTTIME, nanoseconds.
-    pub changed_ns: u64,
+    /// The last time a verdict may have changed: CLOCK_BOOTTIME, nanoseconds. No limit; it is here so that one
+    /// look-up gives both.
+    pub verdicts_changed_ns: u64,
 }
 const _: () = assert!(size_of::<ResetLimits>() == 24);
 
@@ -67,7 +68,7 @@ pub struct RedirectKey {
 }
 const _: () = assert!(size_of::<RedirectKey>() == 16);
 
-/// How many handshakes were allowed recently: shows whether the table of them may have evicted one.
+/// How many handshakes were allowed recently: shows whether the map `PASSED` may have evicted one.
 ///
 /// Layout: 3 × 8 bytes, no padding.
 #[repr(C)]
@@ -77,7 +78,7 @@ pub struct Pressure {
     pub began_ns: u64,
     /// Handshakes allowed in it.
     pub count: u64,
-    /// Until then one may be missing from the table: CLOCK_BOOTTIME, nanoseconds.
+    /// Until this time the map may lack a handshake that was allowed: CLOCK_BOOTTIME, nanoseconds.
     pub until_ns: u64,
 }
 

@@ -1,9 +1,10 @@
 //! Identity of listeners: tags listening sockets, and UDP sockets that were bound to a port, at bind and listen time.
 //!
-//! In: a bind(2) or listen(2) below the cgroup, and the files of all tasks. Out: a provisional tag,
-//! from the process name, and an event that asks user space for the real names.
-//! Invariant: a tag written by user space is never overwritten by a provisional
-//! one of the same process.
+//! In: bind(2) below the cgroup; listen(2), the end of a listener and exec of the whole host; at the start, the
+//! open files of all tasks. Out: a provisional tag, from the process name; events that ask user space for the
+//! real names; stamps that void certificates.
+//! Invariant: a process that user space has tagged a socket for gets no provisional tag on it again. A bind or
+//! listen of another process replaces the tag.
 
 use core::ffi::c_void;
 
@@ -61,14 +62,15 @@ pub(crate) fn bound(ctx: &SockContext) {
     // SAFETY: both helpers take the context, which is the socket.
     let (netns, cookie) =
         unsafe { (bpf_get_netns_cookie(ctx.as_ptr()), bpf_get_socket_cookie(ctx.as_ptr())) };
-    name(ctx.sock.cast(), &Bound { netns, cookie, port, is_datagram });
+    tag_and_report(ctx.sock.cast(), &Bound { netns, cookie, port, is_datagram });
 }
 
 /// A socket changed state: `inet_sock_set_state(sk, old, new)`.
 #[inline(always)]
 pub(crate) fn state_changed(ctx: &BtfTracePointContext) {
     let (old, new): (u32, u32) = (ctx.arg(1), ctx.arg(2));
-    // A connection begins as a copy of its listener, and leaves that state too.
+    // A connection begins as a copy of its listener, so it leaves TCP_LISTEN too. Only a listener goes from there
+    // to TCP_CLOSE.
     let ends = old == TCP_LISTEN && new == TCP_CLOSE;
     if new != TCP_LISTEN && !ends {
         return;
@@ -81,18 +83,19 @@ pub(crate) fn state_changed(ctx: &BtfTracePointContext) {
         }
         let port: u16 = read(sk, offset(&SOCK_NUM));
         let netns = netns::of_sock(sk);
-        // This comes before the socket can be found: no client is refused by the certificate of an earlier listener.
-        changed(netns, IPPROTO_TCP, port.into());
-        changed(netns, IPPROTO_TCP, ANY_PORT);
+        // The stamp is set before the socket can be found, so the certificate of an earlier listener refuses no
+        // client of this one.
+        void_certificates(netns, IPPROTO_TCP, port.into());
+        void_certificates(netns, IPPROTO_TCP, ANY_PORT);
         if new == TCP_LISTEN {
-            name(sk.cast_mut(), &Bound { netns, cookie: 0, port, is_datagram: false });
+            tag_and_report(sk.cast_mut(), &Bound { netns, cookie: 0, port, is_datagram: false });
         }
     }
 }
 
 /// Voids the certificates of a port, or of the whole namespace if the port is not chosen yet.
 #[inline(always)]
-pub(crate) fn changed(netns: u64, protocol: u16, port: u32) {
+pub(crate) fn void_certificates(netns: u64, protocol: u16, port: u32) {
     // SAFETY: the helper has no preconditions.
     let stamp = unsafe { bpf_ktime_get_boot_ns() };
     if let Some(change) = CHANGES.get_ptr_mut(change_index(netns, protocol, port)) {
@@ -144,7 +147,7 @@ struct Bound {
 
 /// Tags a socket by the name of the current process and reports it.
 #[inline(always)]
-fn name(sk: *mut c_void, bound: &Bound) {
+fn tag_and_report(sk: *mut c_void, bound: &Bound) {
     let comm: Comm = bpf_get_current_comm().unwrap_or_default();
     let pid = (bpf_get_current_pid_tgid() >> 32) as u32;
     // SAFETY: `sk` is a socket the program type may keep storage on; null is tested.
@@ -163,7 +166,8 @@ fn name(sk: *mut c_void, bound: &Bound) {
     if bound.is_datagram && !is_report_due(pid) {
         return;
     }
-    // It may execute another program before any scan. If it does not fit, a later scan changes the names.
+    // The process may execute another program before the next scan. If the map is full, a later scan corrects the
+    // names.
     let _ = HOLDERS.insert(&pid, &0, 0);
     emit(
         Kind::Listening,
@@ -194,14 +198,14 @@ fn is_report_due(pid: u32) -> bool {
     if unsafe { BINDERS.get(&pid) }.is_some_and(|before| now < before + REPORT_BINDS_NS) {
         return false;
     }
-    // If it does not fit, the next one is reported too.
+    // If the map is full, the next bind is reported too.
     let _ = BINDERS.insert(&pid, &now, 0);
     true
 }
 
 /// An open file of a task (iter/task_file): marks UDP sockets that were bound before the programs ran.
 #[inline(always)]
-pub(crate) fn open_file(ctx: *const c_void) {
+pub(crate) fn mark_bound_before(ctx: *const c_void) {
     if offset(&SOCKET_SK) == 0 || offset(&SOCK_NUM) == 0 || offset(&SOCK_USERLOCKS) == 0 {
         return;
     }

@@ -134,7 +134,7 @@ pub(crate) fn wrote_v6(ctx: SockAddrContext) -> i32 {
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "iter/task_file")]
 pub(crate) extern "C" fn open_files(ctx: *const c_void) -> i32 {
-    identity::open_file(ctx);
+    identity::mark_bound_before(ctx);
     0
 }
 

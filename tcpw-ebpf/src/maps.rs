@@ -24,7 +24,7 @@ use tcpw_common::{
         MAX_LISTENERS, MAX_ONCE, MAX_PASSED, MAX_PEERS, MAX_PREFIXES, MAX_REDIRECT_LISTENERS, MAX_SOURCES,
         MAX_UDP_ATTEMPTS, MAX_UDP_PORTS, MAX_USER_HANDSHAKES, MAX_WAITING, SLOTS,
     },
-    refusal::{Place, Pressure, RedirectKey, RefusedFlow, ResetLimits},
+    refusal::{PacketPlace, Pressure, RedirectKey, RefusedFlow, ResetLimits},
     tag::Tag,
     user::{Mark, Pending, Waiting},
 };
@@ -174,7 +174,7 @@ pub(crate) static PRESSURE: Array<Pressure, 1> = Array::new();
 pub(crate) static FLOWS: FlowLru<FlowKey, RefusedFlow> = FlowLru::new(MAX_FLOWS);
 /// The namespace whose program runs on this CPU, passed to the shared program.
 #[map]
-pub(crate) static PLACE: PerCpuArray<Place> = PerCpuArray::with_max_entries(1, 0);
+pub(crate) static PLACE: PerCpuArray<PacketPlace> = PerCpuArray::with_max_entries(1, 0);
 /// The shared program, which those of all namespaces call.
 #[map]
 pub(crate) static REFUSALS: ProgramArray = ProgramArray::with_max_entries(1, 0);

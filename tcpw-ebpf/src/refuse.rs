@@ -251,7 +251,7 @@ fn is_sure(lookup: &Lookup, decision: &Decision, now_ns: u64) -> bool {
     if !may_have_forgotten(now_ns) {
         return true;
     }
-    let changed_ns = RESET_LIMITS.get(0).map_or(u64::MAX, |limits| limits.changed_ns);
+    let changed_ns = RESET_LIMITS.get(0).map_or(u64::MAX, |limits| limits.verdicts_changed_ns);
     let since_ns = changed_ns.max(lookup.certified.since_ns);
     // An answer may be of any age.
     decision.outcome == Outcome::Refuse && now_ns > since_ns.saturating_add(PASSED_NS)

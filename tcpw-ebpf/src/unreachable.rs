@@ -23,7 +23,7 @@ use tcpw_common::{
 
 use crate::{
     emit::count,
-    identity::changed,
+    identity::void_certificates,
     lookup::Lookup,
     maps::UDP_PORTS,
     net::{IPPROTO_UDP, is_udp, port},
@@ -99,6 +99,6 @@ fn bound(netns: u64, port: u16) {
     let key = PortKey { netns, port: port.into(), reserved: 0 };
     // SAFETY: only tested for presence.
     if unsafe { UDP_PORTS.get(&key) }.is_some() {
-        changed(netns, IPPROTO_UDP, port.into());
+        void_certificates(netns, IPPROTO_UDP, port.into());
     }
 }

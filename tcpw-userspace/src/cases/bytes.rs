@@ -1,4 +1,4 @@
-//! Strings of a case: bytes, as tables and host names are.
+//! The strings of a case are bytes, because tables and host names are.
 //!
 //! Source: Python's `surrogateescape`: a byte that is not UTF-8 is written `\udc80` to `\udcff`.
 
@@ -65,7 +65,7 @@ mod tests {
     fn surrogates_are_bytes() {
         assert_eq!(read(r#""a\udc80\udcff\udcc3\udcb6""#), b"a\x80\xff\xc3\xb6");
         assert_eq!(read(r#""\u00f6ö\n""#), "öö\n".as_bytes());
-        assert_eq!(read(r#""\udc7f""#), b"\xed\xb1\xbf", "no byte: kept");
+        assert_eq!(read(r#""\udc7f""#), b"\xed\xb1\xbf", "U+DC7F stands for no byte: it is kept as it is");
     }
 
     #[test]

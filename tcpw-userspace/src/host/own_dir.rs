@@ -109,7 +109,7 @@ impl From<NotOwn> for io::Error {
 /// # Errors
 /// Another user could have made or could replace a component, or could write to the directory.
 pub fn make_own_dir(path: &Path) -> Result<OwnedFd, NotOwn> {
-    let dir = walk(path, true)?;
+    let dir = walk(path, true, BY_GROUP | BY_ALL)?;
     dir.refuse_writers(BY_GROUP | BY_ALL)?;
     dir.open()
 }
@@ -119,15 +119,16 @@ pub fn make_own_dir(path: &Path) -> Result<OwnedFd, NotOwn> {
 /// # Errors
 /// As there, and [`NotOwn::is_missing`].
 pub fn open_own_dir(path: &Path) -> Result<OwnedFd, NotOwn> {
-    let dir = walk(path, false)?;
+    let dir = walk(path, false, BY_GROUP | BY_ALL)?;
     dir.refuse_writers(BY_GROUP | BY_ALL)?;
     dir.open()
 }
 
 /// Opens a file for appending, making it with mode 0600 if it is missing. No symbolic link is followed to it.
 ///
-/// Its own directory may be writable by a group, as /var/log is on Ubuntu: the owner and the links of the file are
-/// checked on its descriptor, so the group can take the file away, but not lead the process to another.
+/// Its directories may be writable by a group, as /var/log is on Ubuntu, and there the file may be another
+/// user's, as a syslog daemon's is. All are root's, and the links of the file are counted on its descriptor: so
+/// the group can take the file away, but not lead the process to another one.
 ///
 /// # Errors
 /// It, or a component above, may be another user's.
@@ -136,7 +137,7 @@ pub fn append_to_own_file(path: &Path, flags: OFlag) -> Result<File, NotOwn> {
         return Err(NotOwn::failed(path, Errno::EISDIR));
     };
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let dir = walk(parent, false)?;
+    let dir = walk(parent, false, BY_ALL)?;
     if dir.mode & STICKY == 0 {
         dir.refuse_writers(BY_ALL)?;
     }
@@ -155,7 +156,8 @@ pub fn append_to_own_file(path: &Path, flags: OFlag) -> Result<File, NotOwn> {
     })?);
     let found = file.metadata().map_err(|_| NotOwn::failed(path, Errno::last()))?;
     let (uid, mode) = (found.uid(), found.mode() & 0o7777);
-    if !is_own(uid) {
+    // In a sticky directory anybody can have made it.
+    if !is_own(uid) && dir.mode & STICKY != 0 {
         return Err(NotOwn::Owner { path: path.to_path_buf(), uid, mode });
     }
     if found.is_file() && found.nlink() != 1 {
@@ -207,15 +209,15 @@ impl Dir {
     }
 }
 
-/// Opens a directory, component by component.
-fn walk(path: &Path, makes: bool) -> Result<Dir, NotOwn> {
+/// Opens a directory, component by component; `writers` may not write to those above it.
+fn walk(path: &Path, makes: bool, writers: u32) -> Result<Dir, NotOwn> {
     let absolute = std::path::absolute(path).map_err(|_| NotOwn::failed(path, Errno::ENOENT))?;
     let mut dir = root()?;
     let mut ahead = names(&absolute);
     let mut links = 0;
     while let Some(name) = ahead.pop_front() {
         if dir.mode & STICKY == 0 {
-            dir.refuse_writers(BY_GROUP | BY_ALL)?;
+            dir.refuse_writers(writers)?;
         }
         let path = if name == ".." {
             dir.path.parent().unwrap_or(Path::new("/")).to_path_buf()
@@ -274,7 +276,7 @@ fn link_target(dir: &Dir, file: &OwnedFd, path: &Path, name: &OsStr) -> Result<O
     if !is_own(uid) {
         return Err(NotOwn::Owner { path: path.to_path_buf(), uid, mode });
     }
-    // In a sticky directory it may be a hard link to root's own.
+    // Where others can write it may be a hard link to root's own.
     if dir.mode & (BY_GROUP | BY_ALL) != 0 {
         return Err(NotOwn::Link { path: path.to_path_buf() });
     }

@@ -122,5 +122,10 @@ fn file_is_appended_to_only_if_it_is_no_link_and_root_s() {
     if geteuid().is_root() {
         chown(&sticky, Some(OTHER), None).unwrap();
         assert!(matches!(append(&sticky), Err(NotOwn::Owner { uid: OTHER, .. })));
+        // As a syslog daemon's own, and a directory in /var/log on Ubuntu.
+        chown(place.0.join("group/log"), Some(OTHER), None).unwrap();
+        append(&place.0.join("group/log")).unwrap();
+        append(&place.dir("group/below", 0o755).join("log")).unwrap();
+        assert!(matches!(make_own_dir(&place.0.join("group/below/run")), Err(NotOwn::Writable { .. })));
     }
 }

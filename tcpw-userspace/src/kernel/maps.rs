@@ -59,7 +59,7 @@ const fn map(name: &'static str, kind: MapKind, life: Life, help: &'static str) 
 
 /// The maps of a policy's tables come first, then those that listeners, attempts, held packets, datagrams,
 /// resets, users, banners and reports need.
-pub(super) const MAPS: [MapEntry; 54] = [
+pub(super) const MAPS: &[MapEntry] = &[
     map("ACTIVE", Array, Pinned, "slot of the policy in force"),
     map("HEADERS", Array, Pinned, "facts of the policy in each slot"),
     map("CLIENTS_V4", ArrayOfMaps, Pinned, "IPv4 client address to class"),

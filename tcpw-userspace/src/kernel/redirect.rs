@@ -28,7 +28,8 @@ impl RedirectMap {
         Ok(Self { listeners: open(ebpf, "REDIRECT_LISTEN")? })
     }
 
-    /// From here on connections of that namespace and family (2 or 10) may be given to a socket.
+    /// Adds a socket: from here on sk_lookup may redirect connections of this namespace and family (AF_INET or
+    /// AF_INET6) to it.
     ///
     /// # Errors
     /// The kernel refuses the write.

@@ -74,7 +74,7 @@ impl Kernel {
         }
         let changes = Arc::new(Changes::map(descriptor(&self.ebpf, "CHANGES")?.as_fd())?);
         let mut limits: Array<MapData, ResetLimits> = open(&self.ebpf, "RESET_LIMITS")?;
-        let changed_ns = limits.get(&0, 0).context("read the limits of resets")?.changed_ns;
+        let changed_ns = limits.get(&0, 0).context("read the limits of resets")?.verdicts_changed_ns;
         limits.set(0, limits_of(refusal.rates, changed_ns), 0).context("write the limits of resets")?;
         let mut programs: ProgramArray<MapData> = open(&self.ebpf, "REFUSALS")?;
         Hook::Refuse.load(&mut self.ebpf, &self.links.btf)?;
@@ -180,7 +180,7 @@ impl Resets {
     /// Verdicts may change from here on.
     pub(super) fn note_change(&mut self) -> Result<()> {
         let now = self.limits.get(&0, 0).context("read the limits of resets")?;
-        let limits = ResetLimits { changed_ns: boot_ns(), ..now };
+        let limits = ResetLimits { verdicts_changed_ns: boot_ns(), ..now };
         self.limits.set(0, limits, 0).context("write the limits of resets")
     }
 
@@ -322,5 +322,9 @@ impl Resets {
 }
 
 fn limits_of(rates: ResetRates, changed_ns: u64) -> ResetLimits {
-    ResetLimits { per_source: rates.per_source.into(), total: rates.total.into(), changed_ns }
+    ResetLimits {
+        per_source: rates.per_source.into(),
+        total: rates.total.into(),
+        verdicts_changed_ns: changed_ns,
+    }
 }

@@ -1,4 +1,4 @@
-//! Pattern files: tokens without comments, commas or EXCEPT.
+//! Pattern files: words separated by white space. `#`, commas and EXCEPT mean nothing there.
 //!
 //! Source: tcp_wrappers 7.6.q `hosts_access.c` `hostfile_match`.
 
@@ -28,6 +28,7 @@ pub(super) fn parse(
                 let source = Source { path: &path, text: bytes };
                 file.patterns = tokens(source, interfaces, diagnostics);
             }
+            // A network interface, or a mask: spelt like a path, but no file.
             FileText::Missing if name.starts_with("/sys/class/net") || advice::is_mask(name) => {}
             FileText::Missing => diagnostics.push(advice::file_missing().at(start(&path), b"")),
             FileText::Unreadable(why) => {

@@ -35,15 +35,15 @@ impl Packet {
         let mut bytes = packet.to_vec();
         match header.protocol {
             IpNumber::TCP => finish_syn(&header, &mut bytes)?,
-            // To a group it would leave the host, and every member would receive it twice.
+            // A datagram to a group would also be sent to the network, and the members there would receive it twice.
             IpNumber::UDP if !is_group(header.destination()) => finish_datagram(&header, &mut bytes)?,
             _ => return None,
         }
         Some(Self { bytes, source: header.source(), destination: header.destination() })
     }
 
-    /// Whether it has to be received on the link it came by: its client's or server's address is link-local.
-    pub fn is_of_one_link(&self) -> bool {
+    /// Whether its client's or server's address is link-local: it has to be received on the device it came by.
+    pub fn is_link_local(&self) -> bool {
         is_link_local(self.source) || is_link_local(self.destination)
     }
 
@@ -77,8 +77,9 @@ enum Addresses {
 /// The IP header with its options or extension headers.
 struct IpHeader {
     addresses: Addresses,
-    /// Of the next header.
+    /// Protocol behind the IP header and its extensions.
     protocol: IpNumber,
+    /// Bytes of the IP header with its extensions.
     length: usize,
 }
 
@@ -286,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn datagram_keeps_its_data_and_a_checksum_it_never_had() {
+    fn datagram_keeps_its_data_and_has_a_checksum_only_if_it_had_one() {
         let packet = Packet::new(&datagram_v4()).unwrap();
         let (source, data) = ("1.2.3.4".parse().unwrap(), &packet.bytes()[20..]);
         assert_eq!(checksum(UDP, source, packet.destination(), data), 0);
@@ -295,7 +296,7 @@ mod tests {
         without[26..28].fill(0);
         assert_eq!(Packet::new(&without).unwrap().bytes(), without);
         without[25] = 12;
-        assert_eq!(Packet::new(&without), None, "longer than it is");
+        assert_eq!(Packet::new(&without), None, "the length in the header exceeds the datagram");
         for group in [[224, 0, 0, 251], [255; 4]] {
             let mut to_many = datagram_v4();
             to_many[16..20].copy_from_slice(&group);
@@ -304,11 +305,11 @@ mod tests {
     }
 
     #[test]
-    fn client_of_one_link_is_told() {
+    fn link_local_client_is_recognised() {
         let mut link_local = syn_v4();
-        assert!(!Packet::new(&link_local).unwrap().is_of_one_link());
+        assert!(!Packet::new(&link_local).unwrap().is_link_local());
         link_local[12..14].copy_from_slice(&[169, 254]);
-        assert!(Packet::new(&link_local).unwrap().is_of_one_link());
+        assert!(Packet::new(&link_local).unwrap().is_link_local());
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::{
     fs,
     io::{BufRead, BufReader},
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Command, Stdio},
     sync::mpsc::{RecvTimeoutError, channel},
     thread,
@@ -24,10 +24,6 @@ const TAIL: usize = 30;
 const CLOCK: [&str; 6] =
     ["-accel", "tcg,thread=single", "-icount", "shift=1,sleep=off", "-rtc", "base=utc,clock=vm"];
 
-/// How a kernel dies of the emulation: it patches its own code while the other processor runs it (a
-/// `static_key`'s nop, a tracepoint), which qemu does not always get right, least on a busy host.
-const EMULATORS_FAULT: &str = "Oops: int3";
-
 /// What is needed to boot.
 pub(crate) struct Machine {
     pub(crate) kernel: Kernel,
@@ -39,16 +35,6 @@ impl Machine {
     /// Boots it and reports what the tests say, until it is done or the time is over.
     pub(crate) fn run(&self, runs: &[Run], timeout: Duration) -> Result<Report> {
         let console = self.directory.join(format!("console-{}.log", self.kernel.series));
-        let report = self.boot(runs, timeout, &console)?;
-        let said = fs::read(&console).unwrap_or_default();
-        if !report.is_broken() || !String::from_utf8_lossy(&said).contains(EMULATORS_FAULT) {
-            return Ok(report);
-        }
-        say(format_args!("{}: {EMULATORS_FAULT}: the emulator's fault, once more", self.kernel.series));
-        self.boot(runs, timeout, &console)
-    }
-
-    fn boot(&self, runs: &[Run], timeout: Duration, console: &Path) -> Result<Report> {
         let began = Instant::now();
         say(format_args!("{}: booting {}", self.kernel.series, self.kernel.release));
         let mut qemu = Command::new("qemu-system-x86_64")

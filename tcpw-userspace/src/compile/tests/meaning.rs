@@ -1,4 +1,5 @@
-//! Who may reach what, and what changes, in a short notation.
+//! Which clients reach what, and what changes, in a short notation: `+` allowed, `-` refused, `?` depends on what is
+//! not known; `a0` rule 0 of hosts.allow, `d0` of hosts.deny, `none` no rule; `?a0>d0` a0 if it matches, else d0.
 
 use super::unreachable::parsed;
 use crate::{
@@ -114,7 +115,7 @@ surveys! {
     ];
     a_name_may_allow: "ALL: .example.com\n", "ALL: ALL\n" => ["any: ?a0>d0 0.0.0.0/0 ::/0"];
     a_name_may_allow_what_is_allowed: "ALL: .example.com\n", "" => ["any: +none 0.0.0.0/0 ::/0"];
-    the_same_name_twice_allows_or_does_not: "ALL: .example.com\nALL: .EXAMPLE.com: deny\n", "" =>
+    the_same_name_twice_allows_either_way: "ALL: .example.com\nALL: .EXAMPLE.com: deny\n", "" =>
         ["any: +none 0.0.0.0/0 ::/0"];
     a_name_and_a_network: "ALL: .example.com 0.0.0.0/1\n", "ALL: ALL\n" =>
         ["any: +a0 0.0.0.0/1, ?a0>d0 128.0.0.0/1 ::/0"];
@@ -131,7 +132,7 @@ surveys! {
     a_broken_table: "ALL: 0.0.0.0/1\n", "x" => ["any: +a0 0.0.0.0/1, -broken 128.0.0.0/1 ::/0"];
 }
 
-/// `name: old, new => changes`, all of hosts.deny but for two tables.
+/// `name: [allow, deny] before, [allow, deny] after => changes`.
 macro_rules! diffs {
     ($($name:ident: $old:expr, $new:expr => [$($want:literal),* $(,)?];)*) => {$(
         #[test]

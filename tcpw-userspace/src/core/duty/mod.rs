@@ -1,4 +1,4 @@
-//! The duties of the core, a file each: its state, its deadline, its counters.
+//! The duties of the core, a file each: its state, its deadline, its counters, if it has any.
 //!
 //! Invariant: a duty passes work to another as a [`Step`](super::outbox::Step), never by a call; all state of
 //! others that it reads is in [`SharedState`](super::shared::SharedState).

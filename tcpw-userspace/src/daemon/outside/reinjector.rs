@@ -77,7 +77,7 @@ fn do_one(injector: &mut Injector, job: &Job) {
         }
         Job::Packet(Reinject { netns, pid, ifindex, by_device, held }) => {
             let Some(packet) = Packet::new(held.bytes()) else { return };
-            if *by_device || packet.is_of_one_link() {
+            if *by_device || packet.is_link_local() {
                 injector.send_by_device(*netns, *pid, *ifindex, &packet)
             } else {
                 injector.send(*netns, *pid, &packet)
