@@ -246,19 +246,29 @@ fn duplicate_in_our_hands_changes_no_owner() {
     assert_eq!(again.pid, child.pid());
 }
 
+/// The cgroup that a socket was made in decides, by its id; where its process is now does not.
 #[test]
-fn only_processes_in_scope_are_scanned() {
+fn only_sockets_in_scope_are_listeners() {
     let cgroup = Cgroup::new("tcpw-test-listeners");
-    let child = Held::start(Command::new("sleep").arg("600"), "sleep", loopback().into());
-    let in_scope = |scope: &Path| Scanner::new("/proc", scope).scan_all().len();
-    assert_eq!(in_scope(&cgroup.scope), 0);
-    fs::write(cgroup.directory.join("cgroup.procs"), child.pid().to_string()).unwrap();
-    let found = Scanner::new("/proc", &cgroup.scope).scan_all();
-    assert_eq!(found.iter().map(|listener| listener.pid).collect::<Vec<_>>(), [child.pid()]);
-    // A path is not the beginning of a word.
-    let shorter = cgroup.scope.to_str().unwrap().strip_suffix('x').unwrap();
-    assert_eq!(in_scope(Path::new(shorter)), 0);
-    drop(child);
+    let in_scope = |child: &Held| {
+        let cookie = child.listener().cookie;
+        let found = Scanner::new("/proc").guarding(&cgroup.directory).scan_all();
+        found.iter().any(|listener| listener.cookie == cookie)
+    };
+    let outside = Held::start(Command::new("sleep").arg("600"), "sleep", loopback().into());
+    assert!(!in_scope(&outside));
+    fs::write(cgroup.directory.join("cgroup.procs"), outside.pid().to_string()).unwrap();
+    assert!(!in_scope(&outside), "the gate does not see it");
+    let socket = cgroup.run(loopback);
+    let inside = Held::start(Command::new("sleep").arg("600"), "sleep", socket.into());
+    assert!(in_scope(&inside));
+    let everywhere = Scanner::new("/proc").guarding(&cgroup.directory).everywhere().scan_all();
+    let is_guarded = |child: &Held| {
+        let cookie = child.listener().cookie;
+        everywhere.iter().find(|listener| listener.cookie == cookie).map(|listener| listener.is_guarded)
+    };
+    assert_eq!((is_guarded(&inside), is_guarded(&outside)), (Some(true), Some(false)));
+    drop((inside, outside));
 }
 
 #[test]
@@ -286,7 +296,7 @@ fn scan_of_everything_is_fast_and_survives_vanishing_processes() {
 #[test]
 fn process_that_does_not_exist_has_no_listener() {
     assert!(Scanner::default().scan_process(u32::MAX >> 1).is_empty());
-    assert!(Scanner::new("/nowhere", "/").scan_all().is_empty());
+    assert!(Scanner::new("/nowhere").scan_all().is_empty());
 }
 
 /// xinetd's services are known by id, name and `libwrap =`, never as xinetd.
@@ -345,7 +355,7 @@ impl Drop for Directory {
 /// A child of this process's cgroup.
 struct Cgroup {
     directory: PathBuf,
-    scope: PathBuf,
+    root: PathBuf,
 }
 
 impl Cgroup {
@@ -358,7 +368,18 @@ impl Cgroup {
         let name = format!("{name}-{}-x", std::process::id());
         let directory = Path::new(&mount[1]).join(&name);
         fs::create_dir(&directory).unwrap();
-        Self { directory, scope: Path::new("/").join(name) }
+        Self { directory, root: Path::new(&mount[1]).into() }
+    }
+
+    /// Does something as a process in it.
+    fn run<T>(&self, work: impl FnOnce() -> T) -> T {
+        let own = fs::read_to_string("/proc/self/cgroup").unwrap();
+        let own = own.lines().find_map(|line| line.strip_prefix("0::/")).unwrap();
+        let pid = std::process::id().to_string();
+        fs::write(self.directory.join("cgroup.procs"), &pid).unwrap();
+        let done = work();
+        fs::write(self.root.join(own).join("cgroup.procs"), &pid).unwrap();
+        done
     }
 }
 

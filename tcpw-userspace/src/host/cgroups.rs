@@ -1,6 +1,6 @@
 //! The cgroup2 hierarchy: where it is mounted, and the ids of its cgroups.
 //!
-//! In: /proc/self/mountinfo, directories. Out: its root, a directory's path in it, ids. Invariant: only what
+//! In: /proc/self/mountinfo, directories. Out: its root, ids. Invariant: only what
 //! statfs(2) calls cgroup2 is taken for it.
 //!
 //! Not the procfs crate for mountinfo: it leaves octal escapes in paths, and one line it cannot read fails the
@@ -34,23 +34,23 @@ pub fn cgroup2_root() -> Result<PathBuf, Missing> {
         })
 }
 
-/// The path of `cgroup` in the hierarchy, as /proc/PID/cgroup spells it.
+/// Refuses a container's own cgroup2 mount: its top directory looks like the root of all cgroups and holds the container
+/// alone. A directory below it may be named.
 ///
 /// # Errors
 ///
-/// It is not in a cgroup2 file system.
-pub fn cgroup_scope(cgroup: &Path) -> Result<PathBuf, Missing> {
+/// What to mount.
+pub(super) fn refuse_container_root(cgroup: &Path) -> Result<(), Missing> {
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    fs::canonicalize(cgroup)
-        .ok()
-        .filter(|path| is_cgroup2(path))
-        .and_then(|path| scope(&mounts, &path))
-        .ok_or_else(|| {
-            Missing(format!(
-                "cgroup {}: not in a cgroup2 file system: name a cgroup2 directory",
-                cgroup.display()
-            ))
-        })
+    let path = fs::canonicalize(cgroup).unwrap_or_else(|_| cgroup.to_path_buf());
+    if is_root_cgroup(&path) || !cgroup2_mounts(&mounts).iter().any(|(_, point)| *point == path) {
+        return Ok(());
+    }
+    Err(Missing(format!(
+        "cgroup {}: the top of a container's own cgroup2 mount, not the root of all cgroups: nothing outside the container \
+         would be guarded: mount the host's /sys/fs/cgroup there (in a pod a hostPath volume), or name a directory below it",
+        cgroup.display()
+    )))
 }
 
 /// Whether a directory is the root of all cgroups, and not just that of a container.
@@ -75,18 +75,6 @@ pub fn cgroups_below(directory: &Path) -> HashSet<u64> {
         );
     }
     ids
-}
-
-fn scope(mountinfo: &str, path: &Path) -> Option<PathBuf> {
-    let mounts = cgroup2_mounts(mountinfo);
-    // The deepest mount point shows the path.
-    let (root, point) =
-        mounts.iter().filter(|(_, it)| path.starts_with(it)).max_by_key(|(_, it)| it.as_os_str().len())?;
-    // Not `join` with nothing: it would append a slash.
-    Some(match path.strip_prefix(point).ok()? {
-        rest if rest.as_os_str().is_empty() => root.clone(),
-        rest => root.join(rest),
-    })
 }
 
 /// Roots and mount points of cgroup2, those that show the whole hierarchy first.
@@ -131,10 +119,5 @@ mod tests {
             41 31 0:38 / /sys/fs/my\\040cgroup rw - cgroup2 cgroup2 rw\n";
         assert_eq!(points(hybrid), [Path::new("/sys/fs/my cgroup"), Path::new("/part")]);
         assert_eq!(points(""), Vec::<PathBuf>::new());
-        let scope = |path| scope(hybrid, Path::new(path));
-        assert_eq!(scope("/sys/fs/my cgroup").unwrap().as_os_str(), "/");
-        assert_eq!(scope("/sys/fs/my cgroup/a/b").unwrap().as_os_str(), "/a/b");
-        assert_eq!(scope("/part/c").unwrap().as_os_str(), "/user/c");
-        assert_eq!(scope("/elsewhere"), None);
     }
 }

@@ -4,6 +4,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, btree_map::Entry},
+    io,
     os::fd::{AsFd as _, OwnedFd},
     path::Path,
 };
@@ -29,34 +30,58 @@ pub(super) struct OpenedSockets {
     /// By inode; `None` for one that does not listen.
     pub(super) sockets: BTreeMap<u64, Option<SocketHolders>>,
     pub(super) processes: BTreeMap<u32, PidFd>,
-    /// Those in scope.
-    pub(super) guarded: BTreeSet<u32>,
-    /// Sockets and processes that could not be opened: too many are open already.
-    pub(super) over_limit: usize,
+    pub(super) missed: Missed,
 }
 
-/// Whether an error says that too many files are open.
-pub(super) fn is_limit(error: &std::io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
+/// How many sockets and processes could not be opened.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Missed {
+    /// Too many files are open already.
+    pub(super) over_limit: usize,
+    /// This process may not look into them.
+    pub(super) unseen: usize,
+}
+
+impl Missed {
+    /// An error of opening one. One that is gone meanwhile was not missed.
+    pub(super) fn note(&mut self, error: &io::Error) {
+        match error.raw_os_error() {
+            Some(libc::EMFILE | libc::ENFILE) => self.over_limit += 1,
+            Some(libc::EACCES | libc::EPERM) => self.unseen += 1,
+            Some(_) | None => {}
+        }
+    }
+
+    /// In words, if too many files were open.
+    pub(super) fn reason(self) -> Option<String> {
+        (self.over_limit > 0).then(|| {
+            format!(
+                "{} sockets or processes were not scanned, too many files are open; raise the limit (LimitNOFILE=, \
+                 ulimit -n)",
+                self.over_limit
+            )
+        })
+    }
 }
 
 impl OpenedSockets {
-    pub(super) fn add(&mut self, proc_root: &Path, pid: u32, process: PidFd, inodes: Option<&BTreeSet<u64>>) {
+    /// Opens the sockets of a process.
+    pub(super) fn add(&mut self, proc_root: &Path, pid: u32, process: PidFd) {
         let mut is_holder = false;
-        for (fd, inode) in process::sockets(proc_root, pid) {
-            if inodes.is_some_and(|inodes| !inodes.contains(&inode)) {
-                continue;
-            }
+        let sockets = match process::sockets(proc_root, pid) {
+            Ok(sockets) => sockets,
+            Err(error) => return self.missed.note(&error),
+        };
+        for (fd, inode) in sockets {
             let known = match self.sockets.entry(inode) {
                 Entry::Occupied(known) => known.into_mut(),
                 Entry::Vacant(new) => match process.duplicate(fd) {
                     Ok(socket) => new.insert(SocketHolders::new(socket, inode)),
-                    Err(error) if is_limit(&error) => {
-                        self.over_limit += 1;
+                    // Closed meanwhile, or the process is gone: another holder may still have it.
+                    Err(error) => {
+                        self.missed.note(&error);
                         continue;
                     }
-                    // Closed meanwhile, or the process is gone: another holder may still have it.
-                    Err(_) => continue,
                 },
             };
             if let Some(opened) = known {

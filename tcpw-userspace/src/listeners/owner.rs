@@ -2,10 +2,7 @@
 //!
 //! In: a socket and every process that holds it. Out: a listener, named after its owner.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    path::Path,
-};
+use std::{collections::BTreeMap, path::Path};
 
 use super::{
     Listener, MoreNames, NameSource,
@@ -25,7 +22,6 @@ pub(super) struct Owners<'a> {
     proc_root: &'a Path,
     more_names: &'a MoreNames,
     processes: BTreeMap<u32, PidFd>,
-    guarded: BTreeSet<u32>,
     known: BTreeMap<u32, Option<Owner>>,
 }
 
@@ -36,14 +32,13 @@ struct Owner {
 }
 
 impl<'a> Owners<'a> {
-    /// Of these processes; `guarded` are those in scope.
+    /// Of these processes.
     pub(super) fn new(
         proc_root: &'a Path,
         more_names: &'a MoreNames,
         processes: BTreeMap<u32, PidFd>,
-        guarded: BTreeSet<u32>,
     ) -> Self {
-        Self { proc_root, more_names, processes, guarded, known: BTreeMap::new() }
+        Self { proc_root, more_names, processes, known: BTreeMap::new() }
     }
 
     /// The listener; `None` if no holder is left.
@@ -76,7 +71,7 @@ impl<'a> Owners<'a> {
                 Vec::new()
             },
             found: named.found,
-            is_guarded: opened.holders.iter().any(|pid| self.guarded.contains(pid)),
+            is_guarded: true,
             is_tunnel: opened.listening.is_tunnel,
             service: named.service,
         })

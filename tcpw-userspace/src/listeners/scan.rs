@@ -4,14 +4,16 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
+    fs,
     net::SocketAddr,
-    path::{Path, PathBuf},
+    os::unix::fs::MetadataExt as _,
+    path::PathBuf,
     sync::Arc,
 };
 
 use super::{
     Listener, MoreNames, NameSource, Namespace, Survey,
-    holders::{OpenedSockets, is_limit},
+    holders::{Missed, OpenedSockets},
     owner::Owners,
     process,
     proof::names_set,
@@ -24,11 +26,11 @@ use crate::host::{
 
 /// Finds listeners.
 ///
-/// Reading other processes' sockets needs CAP_SYS_PTRACE; processes that cannot be read are left out.
+/// Reading other processes' sockets needs CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH; while processes cannot be read, a
+/// listener that was found in no process is left out, and has no tag: it is not known whether it is the kernel's.
 #[derive(Clone, Debug)]
 pub struct Scanner {
     proc_root: PathBuf,
-    scope: PathBuf,
     /// The cgroup directory of the scope, unless it is the whole host.
     cgroup: Option<PathBuf>,
     more_names: Arc<MoreNames>,
@@ -38,28 +40,21 @@ pub struct Scanner {
 
 impl Default for Scanner {
     fn default() -> Self {
-        Self::new("/proc", "/")
+        Self::new("/proc")
     }
 }
 
 impl Scanner {
-    /// A scanner of the processes below `proc_root` whose cgroup is `scope` or below it.
-    ///
-    /// `proc_root` shows the process ids of our own pid namespace. `scope` is a path of
-    /// the cgroup2 hierarchy as /proc/PID/cgroup spells it: `/` is everything.
-    pub fn new(proc_root: impl Into<PathBuf>, scope: impl Into<PathBuf>) -> Self {
-        Self {
-            proc_root: proc_root.into(),
-            scope: scope.into(),
-            cgroup: None,
-            more_names: Arc::default(),
-            is_everywhere: false,
-        }
+    /// A scanner of the processes below `proc_root`, which shows the process ids of our own pid namespace.
+    pub fn new(proc_root: impl Into<PathBuf>) -> Self {
+        Self { proc_root: proc_root.into(), cgroup: None, more_names: Arc::default(), is_everywhere: false }
     }
 
-    /// With the cgroup directory of the scope: it decides whether a socket without a known process is in scope.
+    /// Only sockets that were made in this cgroup, or below it, are in scope. Ids decide, those of the sockets and those
+    /// of the directories: a path in /proc depends on the cgroup namespace of its reader.
     pub fn guarding(self, cgroup: impl Into<PathBuf>) -> Self {
-        Self { cgroup: Some(cgroup.into()), ..self }
+        let cgroup = Some(cgroup.into()).filter(|cgroup| !is_root_cgroup(cgroup));
+        Self { cgroup, ..self }
     }
 
     /// With the names from tcpw.toml.
@@ -87,24 +82,19 @@ impl Scanner {
                 return Survey { incomplete, ..Survey::default() };
             }
         };
-        let (mut listeners, over_limit) = self.scan(&pids, |_| true);
+        let (mut listeners, missed) = self.scan(&pids, |_| true);
         let mut namespaces = NetnsFiles::default();
         for pid in &pids {
             namespaces.add(&self.proc_root, *pid);
         }
         let (listed, failed) = namespaces.listening();
         let sockets = all_sockets(&listed);
-        if self.is_everywhere {
-            self.correct_scope(&mut listeners, &sockets);
-        }
-        let over_limit = over_limit + self.add_hidden(&mut listeners, &pids, sockets);
-        let blind = (over_limit > 0).then(|| {
-            Incomplete::Blind(format!(
-                "{over_limit} sockets or processes were not scanned, too many files are open; raise the limit \
-                 (LimitNOFILE=, ulimit -n)"
-            ))
-        });
-        Survey { listeners, namespaces: self.namespaces(listed), incomplete: blind.or(failed) }
+        name_subflows(&mut listeners, &sockets);
+        let guarded = self.guarded();
+        let unseen = self.add_hidden(&mut listeners, &sockets, &guarded, missed);
+        self.decide_scope(&mut listeners, &sockets, &guarded);
+        let incomplete = missed.reason().map(Incomplete::Blind).or(failed).or(unseen);
+        Survey { listeners, namespaces: namespaces_of(listed, &guarded), incomplete }
     }
 
     /// The listeners that the process `pid` holds. Each is named after its owner, which may be an
@@ -125,85 +115,78 @@ impl Scanner {
             pids.push(parent);
             next = parent;
         }
-        let (mut listeners, over_limit) = self.scan(&pids, |holders| holders.contains(&pid));
-        if over_limit > 0 {
-            log::debug!("too many files are open: {over_limit} sockets of process {pid} were not scanned");
+        let (mut listeners, missed) = self.scan(&pids, |holders| holders.contains(&pid));
+        if let Some(reason) = missed.reason() {
+            log::debug!("scan of process {pid}: {reason}");
         }
         let mut namespaces = NetnsFiles::default();
         namespaces.add(&self.proc_root, pid);
         // A scan of one process is never complete.
         let (listed, _) = namespaces.listening();
-        name_subflows(&mut listeners, &all_sockets(&listed));
-        Survey { listeners, namespaces: self.namespaces(listed), incomplete: None }
-    }
-
-    fn namespaces(&self, listed: Vec<Listed>) -> Vec<Namespace> {
+        let sockets = all_sockets(&listed);
+        name_subflows(&mut listeners, &sockets);
         let guarded = self.guarded();
-        listed.into_iter().filter_map(|listed| Namespace::new(listed, |socket| guarded.has(socket))).collect()
+        self.decide_scope(&mut listeners, &sockets, &guarded);
+        Survey { listeners, namespaces: namespaces_of(listed, &guarded), incomplete: None }
     }
 
-    /// Which sockets the gate guards, by the cgroup they were made in.
+    /// Which sockets the gate guards, by the id of the cgroup they were made in.
     fn guarded(&self) -> Guarded {
         match &self.cgroup {
-            Some(cgroup) if is_root_cgroup(cgroup) => Guarded::All,
             Some(cgroup) => Guarded::Below(cgroups_below(cgroup)),
-            None => Guarded::Unknown,
+            None => Guarded::All,
         }
     }
 
-    /// A socket stays in the cgroup it was made in, even if its process moves: that cgroup decides whether it is
-    /// guarded.
-    fn correct_scope(&self, listeners: &mut [Listener], sockets: &[DiagSocket]) {
-        let Some(cgroup) = self.cgroup.as_ref().filter(|_| self.scope != Path::new("/")) else {
+    /// Marks listeners that are out of scope, or leaves them out. A socket stays in the cgroup it was made in, even if
+    /// its process moves. One that the kernel does not list is not called guarded, but gets its tag.
+    fn decide_scope(&self, listeners: &mut Vec<Listener>, sockets: &[DiagSocket], guarded: &Guarded) {
+        if matches!(guarded, Guarded::All) {
             return;
-        };
-        let guarded = cgroups_below(cgroup);
-        let made_in: BTreeMap<u64, u64> =
-            sockets.iter().map(|socket| (socket.cookie, socket.cgroup)).collect();
-        for listener in listeners {
-            if let Some(cgroup) = made_in.get(&listener.cookie).filter(|cgroup| **cgroup != 0) {
-                listener.is_guarded = guarded.contains(cgroup);
-            }
         }
+        let is_guarded: BTreeMap<u64, bool> =
+            sockets.iter().map(|socket| (socket.cookie, guarded.has(socket))).collect();
+        for listener in listeners.iter_mut() {
+            listener.is_guarded = is_guarded.get(&listener.cookie).copied().unwrap_or(!self.is_everywhere);
+        }
+        listeners.retain(|listener| listener.is_guarded || self.is_everywhere);
     }
 
-    /// Gives MPTCP listeners the cookies of their subflows, and adds listeners that were found in no process in
-    /// scope: the process may have moved to another cgroup, but the socket stays in the one it was made in.
-    /// Returns how many sockets and processes could not be opened.
-    fn add_hidden(&self, listeners: &mut Vec<Listener>, pids: &[u32], mut sockets: Vec<DiagSocket>) -> usize {
-        name_subflows(listeners, &sockets);
+    /// Adds listeners that were found in no process: the kernel's own. Where processes could not be read it may be
+    /// one of theirs, which has a name that a rule refuses: unless the settings name it, it is left out, and why is
+    /// returned.
+    fn add_hidden(
+        &self,
+        listeners: &mut Vec<Listener>,
+        sockets: &[DiagSocket],
+        guarded: &Guarded,
+        missed: Missed,
+    ) -> Option<Incomplete> {
         let shown: BTreeSet<u64> = listeners.iter().map(|listener| listener.cookie).collect();
         // A UDP socket of the kernel is an end of a tunnel: the gate never sees its datagrams.
-        sockets.retain(|socket| socket.protocol == TCP && !shown.contains(&socket.cookie));
-        if sockets.is_empty() {
-            return 0;
-        }
-        let guarded = match &self.cgroup {
-            Some(_) if self.scope == Path::new("/") => None,
-            Some(cgroup) => Some(cgroups_below(cgroup)),
-            None => return 0,
+        let hidden = sockets.iter().filter(|it| it.protocol == TCP && !shown.contains(&it.cookie));
+        let in_scope = hidden.filter(|it| self.is_everywhere || guarded.has(it));
+        let mut hidden: Vec<Listener> = in_scope.map(|socket| self.hidden(socket)).collect();
+        let unseen = if missed.unseen > 0 {
+            Some(
+                "cannot be looked into: give tcpw CAP_DAC_READ_SEARCH and CAP_SYS_PTRACE, and no security module that denies it",
+            )
+        } else if sees_every_process() {
+            None
+        } else {
+            Some("are not seen from this pid namespace: run tcpw in that of the host")
         };
-        let mut over_limit = 0;
-        let is_guarded =
-            |socket: &DiagSocket| guarded.as_ref().is_none_or(|guarded| guarded.contains(&socket.cgroup));
-        let inodes: BTreeSet<u64> = sockets
-            .iter()
-            .filter(|socket| socket.inode != 0 && is_guarded(socket))
-            .map(|socket| socket.inode)
-            .collect();
-        if !inodes.is_empty() && !self.is_everywhere {
-            let elsewhere;
-            (elsewhere, over_limit) = self.scan_for(pids, Some(&inodes), |_| true);
-            sockets.retain(|socket| !elsewhere.iter().any(|listener| listener.cookie == socket.cookie));
-            listeners.extend(elsewhere.into_iter().map(|listener| Listener { is_guarded: true, ..listener }));
+        let found = hidden.len();
+        if unseen.is_some() {
+            hidden.retain(|listener| listener.found == NameSource::Settings);
         }
-        for socket in sockets {
-            let is_guarded = is_guarded(&socket);
-            if is_guarded || self.is_everywhere {
-                listeners.push(Listener { is_guarded, ..self.hidden(&socket) });
-            }
-        }
-        over_limit
+        let left_out = found - hidden.len();
+        listeners.extend(hidden);
+        unseen.filter(|_| left_out > 0).map(|why| {
+            Incomplete::Unseen(format!(
+                "{left_out} listeners belong to processes that {why}, or name them in [names.port]"
+            ))
+        })
     }
 
     /// A listener that no process was found to hold.
@@ -234,44 +217,29 @@ impl Scanner {
         }
     }
 
-    /// As [`Self::scan_for`], for every socket in scope.
-    fn scan(&self, pids: &[u32], is_wanted: impl Fn(&BTreeSet<u32>) -> bool) -> (Vec<Listener>, usize) {
-        self.scan_for(pids, None, is_wanted)
-    }
-
-    /// The listeners that processes hold, and how many sockets and processes could not be opened. With inodes,
-    /// only those sockets, in scope or not.
-    fn scan_for(
-        &self,
-        pids: &[u32],
-        inodes: Option<&BTreeSet<u64>>,
-        is_wanted: impl Fn(&BTreeSet<u32>) -> bool,
-    ) -> (Vec<Listener>, usize) {
+    /// The listeners that processes hold, in scope or not, and what could not be opened.
+    fn scan(&self, pids: &[u32], is_wanted: impl Fn(&BTreeSet<u32>) -> bool) -> (Vec<Listener>, Missed) {
         let mut found = OpenedSockets::default();
         for &pid in pids {
             // Opened before anything of it is read: see `Owner::read`.
-            let process = match PidFd::open(pid) {
-                Ok(process) => process,
-                Err(error) => {
-                    found.over_limit += usize::from(is_limit(&error));
-                    continue;
-                }
-            };
-            let cgroup = process::cgroup_of(&self.proc_root, pid);
-            let is_guarded = cgroup.is_some_and(|cgroup| cgroup.starts_with(&self.scope));
-            if is_guarded || self.is_everywhere || inodes.is_some() {
-                found.add(&self.proc_root, pid, process, inodes);
-            }
-            if is_guarded {
-                found.guarded.insert(pid);
+            match PidFd::open(pid) {
+                Ok(process) => found.add(&self.proc_root, pid, process),
+                Err(error) => found.missed.note(&error),
             }
         }
-        let over_limit = found.over_limit;
-        let mut owners = Owners::new(&self.proc_root, &self.more_names, found.processes, found.guarded);
+        let missed = found.missed;
+        let mut owners = Owners::new(&self.proc_root, &self.more_names, found.processes);
         let sockets = found.sockets.into_values().flatten();
         let wanted = sockets.filter(|opened| is_wanted(&opened.holders));
-        (wanted.filter_map(|opened| owners.name(opened)).collect(), over_limit)
+        (wanted.filter_map(|opened| owners.name(opened)).collect(), missed)
     }
+}
+
+/// Whether this process sees those of the whole host.
+fn sees_every_process() -> bool {
+    /// Source: linux/include/linux/proc_ns.h, `PROC_PID_INIT_INO`.
+    const OF_THE_HOST: u64 = 0xEFFF_FFFC;
+    fs::metadata("/proc/self/ns/pid").is_ok_and(|found| found.ino() == OF_THE_HOST)
 }
 
 /// The sockets the gate guards.
@@ -279,7 +247,6 @@ enum Guarded {
     All,
     /// Those made in one of these cgroups.
     Below(HashSet<u64>),
-    Unknown,
 }
 
 impl Guarded {
@@ -287,9 +254,12 @@ impl Guarded {
         match self {
             Self::All => true,
             Self::Below(cgroups) => cgroups.contains(&socket.cgroup),
-            Self::Unknown => false,
         }
     }
+}
+
+fn namespaces_of(listed: Vec<Listed>, guarded: &Guarded) -> Vec<Namespace> {
+    listed.into_iter().filter_map(|listed| Namespace::new(listed, |socket| guarded.has(socket))).collect()
 }
 
 fn all_sockets(listed: &[Listed]) -> Vec<DiagSocket> {
@@ -302,9 +272,12 @@ const TCP: u16 = 6;
 
 /// An MPTCP listener's packets reach its subflow, a TCP listener of its own on the same address.
 fn name_subflows(listeners: &mut [Listener], sockets: &[DiagSocket]) {
+    // One that a process holds shares the port (SO_REUSEPORT).
+    let held: BTreeSet<u64> =
+        listeners.iter().filter(|it| it.protocol == TCP).map(|listener| listener.cookie).collect();
     let subflows: BTreeMap<(u64, SocketAddr), u64> = sockets
         .iter()
-        .filter(|socket| socket.protocol == TCP)
+        .filter(|socket| socket.protocol == TCP && !held.contains(&socket.cookie))
         .map(|socket| ((socket.netns, socket.local), socket.cookie))
         .collect();
     for listener in listeners.iter_mut().filter(|listener| listener.protocol == MPTCP) {

@@ -15,6 +15,7 @@ mod serve;
 mod syscalls;
 
 pub use confine::LOGS;
+pub(super) use confine::close_inherited;
 
 use std::{
     fs::File,
@@ -59,17 +60,21 @@ pub fn main() -> ExitCode {
         drop(writeln!(stderr, "tcpw: effects-helper is started by tcpw run"));
         return ExitCode::from(2);
     }
-    let mut socket = UnixStream::from(std::os::fd::OwnedFd::from(socket));
+    let mut socket = Some(UnixStream::from(std::os::fd::OwnedFd::from(socket)));
     match serve(&mut socket) {
         Ok(code) => code,
         Err(error) => {
-            drop(say(&mut socket, &Report::Failed(format!("{error:#}"))));
+            if let Some(socket) = &mut socket {
+                drop(say(socket, &Report::Failed(format!("{error:#}"))));
+            }
             ExitCode::FAILURE
         }
     }
 }
 
-fn serve(socket: &mut UnixStream) -> Result<ExitCode> {
+/// Takes the socket away where this process must not keep it.
+fn serve(given: &mut Option<UnixStream>) -> Result<ExitCode> {
+    let socket = given.as_mut().context("no socket")?;
     confine::close_inherited()?;
     let charge: Charge = wire::read(socket).context("read the daemon's charge")?;
     // Not the daemon's terminal, nor its process group.
@@ -78,7 +83,7 @@ fn serve(socket: &mut UnixStream) -> Result<ExitCode> {
     match unshare(CloneFlags::CLONE_NEWPID) {
         // SAFETY: this process has one thread.
         Ok(()) => match unsafe { fork() }.context("fork")? {
-            ForkResult::Parent { child } => return keep(child, &charge),
+            ForkResult::Parent { child } => return keep(child, &charge, given),
             ForkResult::Child => {}
         },
         Err(error) => notes
@@ -95,13 +100,12 @@ fn serve(socket: &mut UnixStream) -> Result<ExitCode> {
 }
 
 /// Waits for the process that runs the commands; has no rights and not the socket.
-fn keep(child: Pid, charge: &Charge) -> Result<ExitCode> {
+fn keep(child: Pid, charge: &Charge, socket: &mut Option<UnixStream>) -> Result<ExitCode> {
     let parent = getppid();
     confine::give_up_root(&charge.user)?;
     die_with(parent)?;
     // The socket must close when the other process ends: so the daemon notices its end.
-    // SAFETY: the caller returns at once and does not use the socket again.
-    unsafe { libc::close(0) };
+    drop(socket.take());
     loop {
         match waitpid(child, None) {
             Ok(WaitStatus::Exited(..) | WaitStatus::Signaled(..)) => return Ok(ExitCode::SUCCESS),
