@@ -4,15 +4,20 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
 use std::{
+    collections::HashSet,
     fs,
     io::Read,
     net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket},
     os::{
-        fd::{AsFd, AsRawFd, OwnedFd},
+        fd::{AsFd, AsRawFd, FromRawFd, OwnedFd},
         unix::{net::UnixListener, process::CommandExt},
     },
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -27,7 +32,10 @@ use nix::{
         stat::fstat,
     },
 };
-use tcpw_userspace::listeners::{Listener, NameSource, Scanner};
+use tcpw_userspace::{
+    host::socket_cookie,
+    listeners::{Listener, NameSource, Scanner},
+};
 
 const NOBODY: u32 = 65534;
 
@@ -269,6 +277,83 @@ fn only_sockets_in_scope_are_listeners() {
     };
     assert_eq!((is_guarded(&inside), is_guarded(&outside)), (Some(true), Some(false)));
     drop((inside, outside));
+}
+
+/// A full scan takes its time. Listeners that come meanwhile, or go to a process that the scan has not listed, are not
+/// taken for the kernel's, which no rule for their daemon names.
+#[test]
+fn listener_that_comes_or_moves_during_a_scan_is_not_taken_for_the_kernels() {
+    let (is_over, cookies) = (AtomicBool::new(false), Mutex::new(HashSet::new()));
+    let listener = || {
+        let socket = loopback();
+        cookies.lock().unwrap().insert(socket_cookie(socket.as_fd()).unwrap());
+        socket
+    };
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            // Those of one round stay until the next: what is gone when a scan ends proves nothing.
+            let mut kept = Vec::new();
+            while !is_over.load(Ordering::Relaxed) {
+                kept = (0..16).map(|_| (listener(), thread::sleep(Duration::from_millis(2)))).collect();
+            }
+            drop::<Vec<_>>(kept);
+        });
+        scope.spawn(|| {
+            let mut children = Vec::new();
+            while !is_over.load(Ordering::Relaxed) && children.len() < 200 {
+                let socket = listener();
+                thread::sleep(Duration::from_millis(20));
+                let child = Command::new("sleep").arg("600").stdin(OwnedFd::from(socket)).spawn();
+                children.push(Held(child.unwrap()));
+            }
+        });
+        for _ in 0..40 {
+            let found = Scanner::default().scan_all();
+            let cookies = cookies.lock().unwrap();
+            let wrong =
+                found.iter().find(|it| it.found == NameSource::NoProcess && cookies.contains(&it.cookie));
+            let wrong = wrong.map(|it| it.local);
+            drop(cookies);
+            if wrong.is_some() {
+                is_over.store(true, Ordering::Relaxed);
+            }
+            assert_eq!(wrong, None, "taken for the kernel's");
+        }
+        is_over.store(true, Ordering::Relaxed);
+    });
+}
+
+/// Each MPTCP listener has a subflow of its own, also where several share a port.
+#[test]
+fn mptcp_listeners_that_share_a_port_have_their_own_subflows() {
+    let first = mptcp(SocketAddr::from(([127, 0, 0, 1], 0)));
+    let address = nix::sys::socket::getsockname::<SockaddrIn>(first.as_raw_fd()).unwrap();
+    let port = address.port();
+    let second = mptcp(SocketAddr::from(([127, 0, 0, 1], port)));
+    let all = Scanner::default().scan_all();
+    let at_port: Vec<&Listener> = all.iter().filter(|it| it.local.port() == port).collect();
+    let cookies: HashSet<u64> = at_port.iter().map(|it| it.cookie).collect();
+    assert_eq!((at_port.len(), cookies.len()), (2, 2), "{at_port:?}");
+    for socket in [&first, &second] {
+        let own = socket_cookie(socket.as_fd()).unwrap();
+        assert!(!cookies.contains(&own), "the gate sees the subflow");
+    }
+    assert!(at_port.iter().all(|it| it.found != NameSource::NoProcess));
+}
+
+/// Shares its port.
+fn mptcp(address: SocketAddr) -> OwnedFd {
+    // SAFETY: takes three integers; the kernel makes the descriptor for this process.
+    let made = unsafe {
+        let made = libc::socket(libc::AF_INET, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, libc::IPPROTO_MPTCP);
+        assert!(made >= 0);
+        OwnedFd::from_raw_fd(made)
+    };
+    setsockopt(&made, ReusePort, &true).unwrap();
+    let SocketAddr::V4(address) = address else { unreachable!() };
+    bind(made.as_raw_fd(), &SockaddrIn::from(address)).unwrap();
+    listen(&made, Backlog::new(1).unwrap()).unwrap();
+    made
 }
 
 #[test]

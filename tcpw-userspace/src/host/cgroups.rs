@@ -60,21 +60,39 @@ pub fn is_root_cgroup(directory: &Path) -> bool {
     fs::metadata(directory).is_ok_and(|found| found.ino() == ROOT_INODE)
 }
 
-/// The ids of a cgroup and all below it: inode numbers of their directories.
-pub fn cgroups_below(directory: &Path) -> HashSet<u64> {
-    let mut ids = HashSet::new();
-    let mut open: Vec<PathBuf> = vec![directory.to_path_buf()];
-    while let Some(directory) = open.pop() {
-        let Ok(found) = fs::metadata(&directory) else { continue };
-        ids.insert(found.ino());
-        let entries = fs::read_dir(&directory).into_iter().flatten().flatten();
-        open.extend(
-            entries
-                .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
-                .map(|entry| entry.path()),
-        );
+/// The cgroups that have a directory: those below one, and all others. Ids are inode numbers of directories.
+#[derive(Debug, Default)]
+pub struct Cgroups {
+    inside: HashSet<u64>,
+    outside: HashSet<u64>,
+}
+
+impl Cgroups {
+    /// With a directory and what is below it as the inside. The outside is what else the mount of that directory shows.
+    pub fn around(directory: &Path) -> Self {
+        let inside = fs::canonicalize(directory).unwrap_or_else(|_| directory.to_path_buf());
+        let top = inside.ancestors().take_while(|above| is_cgroup2(above)).last().unwrap_or(&inside);
+        let mut found = Self::default();
+        let mut open: Vec<PathBuf> = vec![top.to_path_buf()];
+        while let Some(directory) = open.pop() {
+            let Ok(entry) = fs::metadata(&directory) else { continue };
+            let ids = if directory.starts_with(&inside) { &mut found.inside } else { &mut found.outside };
+            ids.insert(entry.ino());
+            let entries = fs::read_dir(&directory).into_iter().flatten().flatten();
+            open.extend(
+                entries
+                    .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+                    .map(|entry| entry.path()),
+            );
+        }
+        found
     }
-    ids
+
+    /// Whether a cgroup is inside. `None` if it has no directory: it was removed, or the mount does not show it, or the
+    /// kernel did not say which it is (0).
+    pub fn is_inside(&self, id: u64) -> Option<bool> {
+        if self.inside.contains(&id) { Some(true) } else { self.outside.contains(&id).then_some(false) }
+    }
 }
 
 /// Roots and mount points of cgroup2, those that show the whole hierarchy first.
@@ -119,5 +137,21 @@ mod tests {
             41 31 0:38 / /sys/fs/my\\040cgroup rw - cgroup2 cgroup2 rw\n";
         assert_eq!(points(hybrid), [Path::new("/sys/fs/my cgroup"), Path::new("/part")]);
         assert_eq!(points(""), Vec::<PathBuf>::new());
+    }
+
+    #[test]
+    fn cgroup_without_a_directory_is_neither_inside_nor_outside() {
+        let top = std::env::temp_dir().join(format!("tcpw-cgroups-{}", std::process::id()));
+        let [inside, below, other] = ["in", "in/below", "other"].map(|name| top.join(name));
+        for directory in [&below, &other] {
+            fs::create_dir_all(directory).unwrap();
+        }
+        let id = |directory: &Path| fs::metadata(directory).unwrap().ino();
+        let mut cgroups = Cgroups::around(&inside);
+        assert_eq!([&inside, &below].map(|it| cgroups.is_inside(id(it))), [Some(true); 2]);
+        assert_eq!([id(&other), 0].map(|it| cgroups.is_inside(it)), [None; 2]);
+        cgroups.outside.insert(id(&other));
+        assert_eq!(cgroups.is_inside(id(&other)), Some(false));
+        fs::remove_dir_all(&top).unwrap();
     }
 }

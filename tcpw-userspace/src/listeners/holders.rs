@@ -9,7 +9,7 @@ use std::{
     path::Path,
 };
 
-use nix::sys::stat::fstat;
+use nix::{errno::Errno, sys::stat::fstat};
 
 use super::{
     process,
@@ -30,49 +30,71 @@ pub(super) struct OpenedSockets {
     /// By inode; `None` for one that does not listen.
     pub(super) sockets: BTreeMap<u64, Option<SocketHolders>>,
     pub(super) processes: BTreeMap<u32, PidFd>,
+    /// Inodes of all sockets that a process has a descriptor of, whether they listen or not.
+    pub(super) held: BTreeSet<u64>,
     pub(super) missed: Missed,
 }
 
 /// How many sockets and processes could not be opened.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Missed {
-    /// Too many files are open already.
-    pub(super) over_limit: usize,
+    /// Too many files are open already, or the kernel has another reason, the first of which is kept.
+    failed: Option<(usize, Errno)>,
     /// This process may not look into them.
     pub(super) unseen: usize,
 }
 
+/// The process or its descriptor is gone.
+const GONE: [Errno; 3] = [Errno::ESRCH, Errno::ENOENT, Errno::EBADF];
+
+/// This process may not look.
+const DENIED: [Errno; 2] = [Errno::EACCES, Errno::EPERM];
+
 impl Missed {
     /// An error of opening one. One that is gone meanwhile was not missed.
     pub(super) fn note(&mut self, error: &io::Error) {
-        match error.raw_os_error() {
-            Some(libc::EMFILE | libc::ENFILE) => self.over_limit += 1,
-            Some(libc::EACCES | libc::EPERM) => self.unseen += 1,
-            Some(_) | None => {}
+        let errno = error.raw_os_error().map_or(Errno::UnknownErrno, Errno::from_raw);
+        if GONE.contains(&errno) {
+            return;
+        }
+        if DENIED.contains(&errno) {
+            self.unseen += 1;
+        } else {
+            self.failed = Some(self.failed.map_or((1, errno), |(count, first)| (count + 1, first)));
         }
     }
 
-    /// In words, if too many files were open.
+    /// What two looks missed.
+    pub(super) fn and(self, other: Self) -> Self {
+        let sum = |((a, errno), (b, _)): ((usize, Errno), (usize, Errno))| (a + b, errno);
+        Self {
+            failed: self.failed.zip(other.failed).map(sum).or(self.failed).or(other.failed),
+            unseen: self.unseen + other.unseen,
+        }
+    }
+
+    /// Why not everything was looked at, though it may be.
     pub(super) fn reason(self) -> Option<String> {
-        (self.over_limit > 0).then(|| {
-            format!(
-                "{} sockets or processes were not scanned, too many files are open; raise the limit (LimitNOFILE=, \
-                 ulimit -n)",
-                self.over_limit
-            )
-        })
+        let (count, errno) = self.failed?;
+        let is_limit = [Errno::EMFILE, Errno::ENFILE].contains(&errno);
+        let advice = if is_limit { "; raise the limit (LimitNOFILE=, ulimit -n)" } else { "" };
+        Some(format!("{count} sockets or processes were not scanned: {}{advice}", errno.desc()))
     }
 }
 
 impl OpenedSockets {
-    /// Opens the sockets of a process.
-    pub(super) fn add(&mut self, proc_root: &Path, pid: u32, process: PidFd) {
+    /// Opens the sockets of a process; with inodes, only those.
+    pub(super) fn add(&mut self, proc_root: &Path, pid: u32, process: PidFd, inodes: Option<&BTreeSet<u64>>) {
         let mut is_holder = false;
         let sockets = match process::sockets(proc_root, pid) {
             Ok(sockets) => sockets,
             Err(error) => return self.missed.note(&error),
         };
         for (fd, inode) in sockets {
+            self.held.insert(inode);
+            if inodes.is_some_and(|inodes| !inodes.contains(&inode)) {
+                continue;
+            }
             let known = match self.sockets.entry(inode) {
                 Entry::Occupied(known) => known.into_mut(),
                 Entry::Vacant(new) => match process.duplicate(fd) {
@@ -101,5 +123,26 @@ impl SocketHolders {
         let listening = sys::listening(socket.as_fd())?;
         let found = fstat(&socket).ok().filter(|found| found.st_ino == inode)?;
         Some(Self { socket, listening, maker: found.st_uid, holders: BTreeSet::new() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn missed(errnos: &[Errno]) -> Missed {
+        let mut missed = Missed::default();
+        errnos.iter().for_each(|errno| missed.note(&io::Error::from_raw_os_error(*errno as i32)));
+        missed
+    }
+
+    #[test]
+    fn whatever_is_not_gone_was_missed() {
+        assert_eq!(missed(&GONE).reason(), None);
+        assert_eq!(missed(&GONE).unseen, 0);
+        assert_eq!(missed(&DENIED).unseen, 2);
+        let limit = missed(&[Errno::EMFILE, Errno::ENOMEM]).and(missed(&[Errno::ENOMEM])).reason().unwrap();
+        assert!(limit.starts_with("3 sockets") && limit.contains("LimitNOFILE"), "{limit}");
+        assert!(missed(&[]).and(missed(&[Errno::ENOMEM])).reason().is_some());
     }
 }

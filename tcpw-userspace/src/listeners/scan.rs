@@ -3,24 +3,25 @@
 //! Invariant: every holder of a socket is seen before its owner is chosen.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashSet},
-    fs,
-    net::SocketAddr,
-    os::unix::fs::MetadataExt as _,
+    collections::{BTreeMap, BTreeSet},
     path::PathBuf,
     sync::Arc,
 };
 
+use nix::sys::stat::fstat;
+
 use super::{
     Listener, MoreNames, NameSource, Namespace, Survey,
+    hidden::{may_be_the_kernels, unseen},
     holders::{Missed, OpenedSockets},
     owner::Owners,
     process,
     proof::names_set,
+    scope::Guarded,
     sys::PidFd,
 };
 use crate::host::{
-    cgroups_below, is_root_cgroup,
+    is_root_cgroup,
     sock_diag::{DiagSocket, Incomplete, Listed, NetnsFiles},
 };
 
@@ -74,6 +75,7 @@ impl Scanner {
 
     /// As [`Self::scan_all`], with all network namespaces.
     pub fn survey_all(&self) -> Survey {
+        let listed_before = self.listening_now();
         let pids = match process::all(&self.proc_root) {
             Ok(pids) => pids,
             Err(error) => {
@@ -82,19 +84,30 @@ impl Scanner {
                 return Survey { incomplete, ..Survey::default() };
             }
         };
-        let (mut listeners, missed) = self.scan(&pids, |_| true);
+        let mut look = self.look(&pids, None, |_| true);
         let mut namespaces = NetnsFiles::default();
         for pid in &pids {
             namespaces.add(&self.proc_root, *pid);
         }
         let (listed, failed) = namespaces.listening();
         let sockets = all_sockets(&listed);
-        name_subflows(&mut listeners, &sockets);
-        let guarded = self.guarded();
-        let unseen = self.add_hidden(&mut listeners, &sockets, &guarded, missed);
-        self.decide_scope(&mut listeners, &sockets, &guarded);
+        name_subflows(&mut look.listeners, &sockets);
+        let guarded = Guarded::below(self.cgroup.as_deref());
+        let unseen = self.add_hidden(&mut look, &sockets, &guarded, &listed_before);
+        let Look { mut listeners, missed, .. } = look;
+        guarded.decide(&mut listeners, &sockets, self.is_everywhere);
         let incomplete = missed.reason().map(Incomplete::Blind).or(failed).or(unseen);
         Survey { listeners, namespaces: namespaces_of(listed, &guarded), incomplete }
+    }
+
+    /// The cookies of all listening sockets.
+    fn listening_now(&self) -> BTreeSet<u64> {
+        let mut namespaces = NetnsFiles::default();
+        for pid in process::all(&self.proc_root).unwrap_or_default() {
+            namespaces.add(&self.proc_root, pid);
+        }
+        let (listed, _) = namespaces.listening();
+        all_sockets(&listed).iter().map(|socket| socket.cookie).collect()
     }
 
     /// The listeners that the process `pid` holds. Each is named after its owner, which may be an
@@ -115,7 +128,7 @@ impl Scanner {
             pids.push(parent);
             next = parent;
         }
-        let (mut listeners, missed) = self.scan(&pids, |holders| holders.contains(&pid));
+        let Look { mut listeners, missed, .. } = self.look(&pids, None, |holders| holders.contains(&pid));
         if let Some(reason) = missed.reason() {
             log::debug!("scan of process {pid}: {reason}");
         }
@@ -125,31 +138,9 @@ impl Scanner {
         let (listed, _) = namespaces.listening();
         let sockets = all_sockets(&listed);
         name_subflows(&mut listeners, &sockets);
-        let guarded = self.guarded();
-        self.decide_scope(&mut listeners, &sockets, &guarded);
+        let guarded = Guarded::below(self.cgroup.as_deref());
+        guarded.decide(&mut listeners, &sockets, self.is_everywhere);
         Survey { listeners, namespaces: namespaces_of(listed, &guarded), incomplete: None }
-    }
-
-    /// Which sockets the gate guards, by the id of the cgroup they were made in.
-    fn guarded(&self) -> Guarded {
-        match &self.cgroup {
-            Some(cgroup) => Guarded::Below(cgroups_below(cgroup)),
-            None => Guarded::All,
-        }
-    }
-
-    /// Marks listeners that are out of scope, or leaves them out. A socket stays in the cgroup it was made in, even if
-    /// its process moves. One that the kernel does not list is not called guarded, but gets its tag.
-    fn decide_scope(&self, listeners: &mut Vec<Listener>, sockets: &[DiagSocket], guarded: &Guarded) {
-        if matches!(guarded, Guarded::All) {
-            return;
-        }
-        let is_guarded: BTreeMap<u64, bool> =
-            sockets.iter().map(|socket| (socket.cookie, guarded.has(socket))).collect();
-        for listener in listeners.iter_mut() {
-            listener.is_guarded = is_guarded.get(&listener.cookie).copied().unwrap_or(!self.is_everywhere);
-        }
-        listeners.retain(|listener| listener.is_guarded || self.is_everywhere);
     }
 
     /// Adds listeners that were found in no process: the kernel's own. Where processes could not be read it may be
@@ -157,36 +148,44 @@ impl Scanner {
     /// returned.
     fn add_hidden(
         &self,
-        listeners: &mut Vec<Listener>,
+        look: &mut Look,
         sockets: &[DiagSocket],
         guarded: &Guarded,
-        missed: Missed,
+        listed_before: &BTreeSet<u64>,
     ) -> Option<Incomplete> {
-        let shown: BTreeSet<u64> = listeners.iter().map(|listener| listener.cookie).collect();
-        // A UDP socket of the kernel is an end of a tunnel: the gate never sees its datagrams.
-        let hidden = sockets.iter().filter(|it| it.protocol == TCP && !shown.contains(&it.cookie));
-        let in_scope = hidden.filter(|it| self.is_everywhere || guarded.has(it));
-        let mut hidden: Vec<Listener> = in_scope.map(|socket| self.hidden(socket)).collect();
-        let unseen = if missed.unseen > 0 {
-            Some(
-                "cannot be looked into: give tcpw CAP_DAC_READ_SEARCH and CAP_SYS_PTRACE, and no security module that denies it",
-            )
-        } else if sees_every_process() {
-            None
-        } else {
-            Some("are not seen from this pid namespace: run tcpw in that of the host")
-        };
+        let mut hidden = may_be_the_kernels(sockets, listed_before, &look.listeners, &look.held);
+        hidden.retain(|socket| self.is_everywhere || guarded.may_have(socket));
+        if hidden.is_empty() {
+            return None;
+        }
+        look.and(self.look_again(&hidden), sockets);
+        let hidden = may_be_the_kernels(&hidden, listed_before, &look.listeners, &look.held);
+        let mut hidden: Vec<Listener> = hidden.iter().map(|socket| self.hidden(socket)).collect();
+        let why = unseen(look.missed);
         let found = hidden.len();
-        if unseen.is_some() {
+        if why.is_some() || look.missed.reason().is_some() {
             hidden.retain(|listener| listener.found == NameSource::Settings);
         }
         let left_out = found - hidden.len();
-        listeners.extend(hidden);
-        unseen.filter(|_| left_out > 0).map(|why| {
+        look.listeners.extend(hidden);
+        why.filter(|_| left_out > 0).map(|why| {
             Incomplete::Unseen(format!(
                 "{left_out} listeners belong to processes that {why}, or name them in [names.port]"
             ))
         })
+    }
+
+    /// Looks for some sockets in all processes.
+    fn look_again(&self, sockets: &[DiagSocket]) -> Look {
+        let inodes: BTreeSet<u64> = sockets.iter().map(|socket| socket.inode).collect();
+        match process::all(&self.proc_root) {
+            Ok(pids) => self.look(&pids, Some(&inodes), |_| true),
+            Err(error) => {
+                let mut missed = Missed::default();
+                missed.note(&error);
+                Look { missed, held: inodes, ..Look::default() }
+            }
+        }
     }
 
     /// A listener that no process was found to hold.
@@ -217,44 +216,44 @@ impl Scanner {
         }
     }
 
-    /// The listeners that processes hold, in scope or not, and what could not be opened.
-    fn scan(&self, pids: &[u32], is_wanted: impl Fn(&BTreeSet<u32>) -> bool) -> (Vec<Listener>, Missed) {
+    /// Looks at processes: the listeners that they hold, in scope or not. With inodes, only those sockets.
+    fn look(
+        &self,
+        pids: &[u32],
+        inodes: Option<&BTreeSet<u64>>,
+        is_wanted: impl Fn(&BTreeSet<u32>) -> bool,
+    ) -> Look {
         let mut found = OpenedSockets::default();
         for &pid in pids {
             // Opened before anything of it is read: see `Owner::read`.
             match PidFd::open(pid) {
-                Ok(process) => found.add(&self.proc_root, pid, process),
+                Ok(process) => found.add(&self.proc_root, pid, process, inodes),
                 Err(error) => found.missed.note(&error),
             }
         }
-        let missed = found.missed;
-        let mut owners = Owners::new(&self.proc_root, &self.more_names, found.processes);
-        let sockets = found.sockets.into_values().flatten();
-        let wanted = sockets.filter(|opened| is_wanted(&opened.holders));
-        (wanted.filter_map(|opened| owners.name(opened)).collect(), missed)
+        let OpenedSockets { sockets, processes, held, missed } = found;
+        let mut owners = Owners::new(&self.proc_root, &self.more_names, processes);
+        let wanted = sockets.into_values().flatten().filter(|opened| is_wanted(&opened.holders));
+        Look { listeners: wanted.filter_map(|opened| owners.name(opened)).collect(), held, missed }
     }
 }
 
-/// Whether this process sees those of the whole host.
-fn sees_every_process() -> bool {
-    /// Source: linux/include/linux/proc_ns.h, `PROC_PID_INIT_INO`.
-    const OF_THE_HOST: u64 = 0xEFFF_FFFC;
-    fs::metadata("/proc/self/ns/pid").is_ok_and(|found| found.ino() == OF_THE_HOST)
+/// What a look at processes showed.
+#[derive(Default)]
+struct Look {
+    listeners: Vec<Listener>,
+    /// Inodes of all sockets that they have descriptors of.
+    held: BTreeSet<u64>,
+    missed: Missed,
 }
 
-/// The sockets the gate guards.
-enum Guarded {
-    All,
-    /// Those made in one of these cgroups.
-    Below(HashSet<u64>),
-}
-
-impl Guarded {
-    fn has(&self, socket: &DiagSocket) -> bool {
-        match self {
-            Self::All => true,
-            Self::Below(cgroups) => cgroups.contains(&socket.cgroup),
-        }
+impl Look {
+    /// Adds what another look showed.
+    fn and(&mut self, other: Self, sockets: &[DiagSocket]) {
+        self.listeners.extend(other.listeners);
+        name_subflows(&mut self.listeners, sockets);
+        self.held.extend(other.held);
+        self.missed = self.missed.and(other.missed);
     }
 }
 
@@ -270,20 +269,42 @@ fn all_sockets(listed: &[Listed]) -> Vec<DiagSocket> {
 const MPTCP: u16 = 262;
 const TCP: u16 = 6;
 
-/// An MPTCP listener's packets reach its subflow, a TCP listener of its own on the same address.
+/// An MPTCP listener's packets reach its subflow, a TCP listener of its own with the same inode.
+/// Source: linux/net/mptcp/subflow.c, `mptcp_subflow_create_socket`.
 fn name_subflows(listeners: &mut [Listener], sockets: &[DiagSocket]) {
-    // One that a process holds shares the port (SO_REUSEPORT).
-    let held: BTreeSet<u64> =
-        listeners.iter().filter(|it| it.protocol == TCP).map(|listener| listener.cookie).collect();
-    let subflows: BTreeMap<(u64, SocketAddr), u64> = sockets
+    let subflows: BTreeMap<(u64, u64), u64> = sockets
         .iter()
-        .filter(|socket| socket.protocol == TCP && !held.contains(&socket.cookie))
-        .map(|socket| ((socket.netns, socket.local), socket.cookie))
+        .filter(|socket| socket.protocol == TCP && socket.inode != 0)
+        .map(|socket| ((socket.netns, socket.inode), socket.cookie))
         .collect();
     for listener in listeners.iter_mut().filter(|listener| listener.protocol == MPTCP) {
-        let local = SocketAddr::new(listener.local.ip(), listener.local.port());
-        if let Some(cookie) = subflows.get(&(listener.netns, local)) {
+        let inode = listener.socket.as_ref().and_then(|socket| fstat(socket).ok()).map(|found| found.st_ino);
+        if let Some(cookie) = inode.and_then(|inode| subflows.get(&(listener.netns, inode))) {
             listener.cookie = *cookie;
         }
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::host::sock_diag;
+
+    /// A listener without a socket.
+    pub(crate) fn listener(cookie: u64, found: NameSource) -> Listener {
+        let socket = sock_diag::DiagSocket {
+            cookie,
+            interface: 0,
+            is_v6_only: false,
+            netns: 1,
+            resident: 1,
+            cgroup: 1,
+            inode: 0,
+            protocol: TCP,
+            family: 2,
+            local: ([127, 0, 0, 1], 22).into(),
+            is_connected: false,
+        };
+        Listener { found, ..Scanner::default().hidden(&socket) }
     }
 }

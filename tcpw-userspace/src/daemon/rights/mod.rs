@@ -37,7 +37,7 @@ kept! {
     CAP_SYS_PTRACE: "executables, user ids and sockets of other processes";
     CAP_DAC_READ_SEARCH: "open files of other users' processes; tables and pattern files that only their owner can read";
     CAP_CHOWN: "give files that commands write to, to the user of the commands";
-    CAP_SYS_NICE: "the priority of the sign of life";
+    CAP_SYS_NICE: "the priority of the sign of life, and of the threads that clients and `tcpw status` wait for";
 }
 
 /// Gives up everything else, for this process and whatever it starts.

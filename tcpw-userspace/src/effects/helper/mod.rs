@@ -104,8 +104,7 @@ fn keep(child: Pid, charge: &Charge, socket: &mut Option<UnixStream>) -> Result<
     let parent = getppid();
     confine::give_up_root(&charge.user)?;
     die_with(parent)?;
-    // The socket must close when the other process ends: so the daemon notices its end.
-    drop(socket.take());
+    let_go(socket);
     loop {
         match waitpid(child, None) {
             Ok(WaitStatus::Exited(..) | WaitStatus::Signaled(..)) => return Ok(ExitCode::SUCCESS),
@@ -113,6 +112,11 @@ fn keep(child: Pid, charge: &Charge, socket: &mut Option<UnixStream>) -> Result<
             Err(error) => bail!("wait for the helper: {error}"),
         }
     }
+}
+
+/// Closes the socket, once: it must close when the other process ends, so that the daemon notices that.
+fn let_go(socket: &mut Option<UnixStream>) {
+    drop(socket.take());
 }
 
 /// Ends with its parent. Giving up root undoes this, so it comes after.
@@ -173,4 +177,40 @@ fn run(socket: &mut UnixStream, signals: &SignalFd, mut jobs: Jobs) -> Result<()
 
 fn say(socket: &mut UnixStream, report: &Report) -> io::Result<()> {
     socket.write_all(&wire::frame(report)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::Read as _,
+        os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd},
+    };
+
+    use super::*;
+
+    /// A number that nothing else in this process takes.
+    const NUMBER: RawFd = 900;
+
+    /// A duplicate with that number.
+    fn at_number(file: &impl std::os::fd::AsRawFd) -> OwnedFd {
+        // SAFETY: takes integers; the kernel makes the descriptor for this process.
+        unsafe {
+            let made = libc::fcntl(file.as_raw_fd(), libc::F_DUPFD_CLOEXEC, NUMBER);
+            assert_eq!(made, NUMBER);
+            OwnedFd::from_raw_fd(made)
+        }
+    }
+
+    #[test]
+    fn socket_is_closed_once_and_no_other_file_of_its_number() {
+        let (socket, mut daemon) = UnixStream::pair().expect("a pair");
+        let mut given = Some(UnixStream::from(at_number(&socket)));
+        drop(socket);
+        let_go(&mut given);
+        assert_eq!(daemon.read(&mut [0]).expect("the end"), 0);
+        let later = at_number(&daemon);
+        drop(given);
+        // SAFETY: takes integers.
+        assert_ne!(unsafe { libc::fcntl(later.as_raw_fd(), libc::F_GETFD) }, -1);
+    }
 }
