@@ -30,6 +30,7 @@ use nix::{
 };
 
 use super::process;
+use crate::host::set_ordinary;
 
 /// The subcommand that runs the starter.
 pub const SUBCOMMAND: &str = "effects-starter";
@@ -103,6 +104,8 @@ fn serve(socket: &OwnedFd) -> Result<()> {
     super::helper::close_inherited()?;
     prctl::set_pdeathsig(Signal::SIGKILL).context("ask to end with the daemon")?;
     ensure!(getppid() == daemon, "the daemon is gone");
+    // The option `nice` counts from it.
+    drop(set_ordinary());
     // What the terminal signals is for the daemon.
     setsid().context("leave the daemon's session")?;
     let mut helpers: Vec<Child> = Vec::new();

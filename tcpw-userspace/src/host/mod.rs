@@ -22,7 +22,7 @@ pub use files::{Account, FileKind, FileStatus, HostFiles, System};
 pub use netns::{Namespace, Namespaces};
 pub(crate) use own_dir::is_own;
 pub use own_dir::{NotOwn, append_to_own_file, make_own_dir, open_own_dir};
-pub use priority::{set_preferred, set_real_time};
+pub use priority::{set_ordinary, set_preferred, set_real_time};
 pub use requirements::{Missing, can_pin_in, kernel, privileges};
 pub use sock_diag::Incomplete;
 pub use socket::{netns_cookie, raise_file_limit, socket_cookie};
