@@ -181,13 +181,13 @@ impl Core {
             Input::Tagged(tagged) => {
                 let duties = (&mut self.certify, &mut self.redirect, &mut self.scans);
                 self.listeners.tagged(&tagged, duties, shared, out);
-                if self.start.after(Phase::SecondScan, Phase::Gate) {
-                    out.act(Action::AttachGate);
-                }
+                self.start.after(Phase::SecondScan, Phase::RedirectListeners);
+                self.attach_gate(out);
             }
             Input::NotCertified { netns, reason } => self.certify.not_certified(netns, &reason, out),
             Input::RedirectListener { netns, family, made } => {
                 self.redirect.opened((netns, family), made, out);
+                self.attach_gate(out);
             }
             Input::Arrived(arrived) => {
                 let duties = (&mut self.lookups, &mut self.report);
@@ -225,6 +225,13 @@ impl Core {
             | Input::Detached { .. }
             | Input::Hangup
             | Input::Terminate => self.operator(input, out),
+        }
+    }
+
+    /// The gate follows when no redirect listener is being made any more.
+    fn attach_gate(&mut self, out: &mut Outbox) {
+        if self.redirect.are_open() && self.start.after(Phase::RedirectListeners, Phase::Gate) {
+            out.act(Action::AttachGate);
         }
     }
 

@@ -10,7 +10,7 @@ use std::{
     collections::HashSet,
     fs,
     os::unix::fs::MetadataExt as _,
-    path::{Path, PathBuf},
+    path::{Component, Path, PathBuf},
 };
 
 use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
@@ -58,6 +58,19 @@ pub fn is_root_cgroup(directory: &Path) -> bool {
     /// Source: linux/fs/kernfs/dir.c, `kernfs_create_root`.
     const ROOT_INODE: u64 = 1;
     fs::metadata(directory).is_ok_and(|found| found.ino() == ROOT_INODE)
+}
+
+/// The id of a process's cgroup; `None` if it cannot be found, as in a cgroup namespace that does not show it.
+///
+/// Source: proc_pid_cgroup(5).
+pub fn cgroup_of(proc_root: &Path, pid: u32) -> Option<u64> {
+    let text = fs::read_to_string(proc_root.join(pid.to_string()).join("cgroup")).ok()?;
+    let path = text.lines().find_map(|line| line.strip_prefix("0::/"))?;
+    if Path::new(path).components().any(|part| part == Component::ParentDir) {
+        return None;
+    }
+    let directory = cgroup2_root().ok().filter(|root| is_root_cgroup(root))?.join(path);
+    fs::metadata(directory).ok().map(|found| found.ino())
 }
 
 /// The cgroups that have a directory: those below one, and all others. Ids are inode numbers of directories.

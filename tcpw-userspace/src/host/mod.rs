@@ -15,7 +15,7 @@ mod requirements;
 pub mod sock_diag;
 mod socket;
 
-pub use cgroups::{Cgroups, cgroup2_root, is_root_cgroup};
+pub use cgroups::{Cgroups, cgroup_of, cgroup2_root, is_root_cgroup};
 pub use clock::{boot_ns, boot_time};
 pub(crate) use error::reason;
 pub use files::{Account, FileKind, FileStatus, HostFiles, System};

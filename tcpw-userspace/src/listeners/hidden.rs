@@ -35,9 +35,10 @@ pub(super) fn may_be_the_kernels(
     sockets.iter().filter(is_hidden).copied().collect()
 }
 
-/// Why a listener that was found in no process may still be that of a process; `None` if all processes were seen.
-pub(super) fn unseen(missed: Missed) -> Option<&'static str> {
-    if missed.unseen > 0 {
+/// Why a listener that was found in no process may still be that of a process; `None` if every process that may hold
+/// it was seen.
+pub(super) fn unseen(missed: &Missed, socket: &DiagSocket) -> Option<&'static str> {
+    if missed.may_hold(socket) {
         Some(
             "cannot be looked into: give tcpw CAP_DAC_READ_SEARCH and CAP_SYS_PTRACE, and no security module that denies it",
         )
@@ -56,10 +57,10 @@ fn sees_every_process() -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn socket(cookie: u64, inode: u64) -> DiagSocket {
+    pub(crate) fn socket(cookie: u64, inode: u64) -> DiagSocket {
         DiagSocket {
             cookie,
             interface: 0,

@@ -15,6 +15,7 @@ use super::{
     process,
     sys::{self, Listening, PidFd},
 };
+use crate::host::{cgroup_of, sock_diag::DiagSocket};
 
 /// A listening or bound socket and every process that holds it.
 pub(super) struct SocketHolders {
@@ -36,12 +37,12 @@ pub(super) struct OpenedSockets {
 }
 
 /// How many sockets and processes could not be opened.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Missed {
     /// Too many files are open already, or the kernel has another reason, the first of which is kept.
     failed: Option<(usize, Errno)>,
-    /// This process may not look into them.
-    pub(super) unseen: usize,
+    /// Cgroups of the processes that this one may not look into; 0 if it is not known.
+    unseen: BTreeSet<u64>,
 }
 
 /// The process or its descriptor is gone.
@@ -51,30 +52,36 @@ const GONE: [Errno; 3] = [Errno::ESRCH, Errno::ENOENT, Errno::EBADF];
 const DENIED: [Errno; 2] = [Errno::EACCES, Errno::EPERM];
 
 impl Missed {
-    /// An error of opening one. One that is gone meanwhile was not missed.
-    pub(super) fn note(&mut self, error: &io::Error) {
+    /// An error of opening a process or a socket of it. One that is gone meanwhile was not missed. `cgroup` is that of
+    /// the process.
+    pub(super) fn note(&mut self, error: &io::Error, cgroup: impl FnOnce() -> Option<u64>) {
         let errno = error.raw_os_error().map_or(Errno::UnknownErrno, Errno::from_raw);
         if GONE.contains(&errno) {
             return;
         }
         if DENIED.contains(&errno) {
-            self.unseen += 1;
+            self.unseen.insert(cgroup().unwrap_or_default());
         } else {
             self.failed = Some(self.failed.map_or((1, errno), |(count, first)| (count + 1, first)));
         }
     }
 
     /// What two looks missed.
-    pub(super) fn and(self, other: Self) -> Self {
+    pub(super) fn and(mut self, other: Self) -> Self {
         let sum = |((a, errno), (b, _)): ((usize, Errno), (usize, Errno))| (a + b, errno);
-        Self {
-            failed: self.failed.zip(other.failed).map(sum).or(self.failed).or(other.failed),
-            unseen: self.unseen + other.unseen,
-        }
+        self.failed = self.failed.zip(other.failed).map(sum).or(self.failed).or(other.failed);
+        self.unseen.extend(other.unseen);
+        self
+    }
+
+    /// Whether a process that was not seen may hold a socket: it is in the cgroup that the socket was made in.
+    pub(super) fn may_hold(&self, socket: &DiagSocket) -> bool {
+        !self.unseen.is_empty()
+            && (socket.cgroup == 0 || self.unseen.contains(&0) || self.unseen.contains(&socket.cgroup))
     }
 
     /// Why not everything was looked at, though it may be.
-    pub(super) fn reason(self) -> Option<String> {
+    pub(super) fn reason(&self) -> Option<String> {
         let (count, errno) = self.failed?;
         let is_limit = [Errno::EMFILE, Errno::ENFILE].contains(&errno);
         let advice = if is_limit { "; raise the limit (LimitNOFILE=, ulimit -n)" } else { "" };
@@ -88,7 +95,7 @@ impl OpenedSockets {
         let mut is_holder = false;
         let sockets = match process::sockets(proc_root, pid) {
             Ok(sockets) => sockets,
-            Err(error) => return self.missed.note(&error),
+            Err(error) => return self.missed.note(&error, || cgroup_of(proc_root, pid)),
         };
         for (fd, inode) in sockets {
             self.held.insert(inode);
@@ -101,7 +108,7 @@ impl OpenedSockets {
                     Ok(socket) => new.insert(SocketHolders::new(socket, inode)),
                     // Closed meanwhile, or the process is gone: another holder may still have it.
                     Err(error) => {
-                        self.missed.note(&error);
+                        self.missed.note(&error, || cgroup_of(proc_root, pid));
                         continue;
                     }
                 },
@@ -132,17 +139,28 @@ mod tests {
 
     fn missed(errnos: &[Errno]) -> Missed {
         let mut missed = Missed::default();
-        errnos.iter().for_each(|errno| missed.note(&io::Error::from_raw_os_error(*errno as i32)));
+        errnos.iter().for_each(|errno| missed.note(&io::Error::from_raw_os_error(*errno as i32), || Some(7)));
         missed
     }
 
     #[test]
     fn whatever_is_not_gone_was_missed() {
         assert_eq!(missed(&GONE).reason(), None);
-        assert_eq!(missed(&GONE).unseen, 0);
-        assert_eq!(missed(&DENIED).unseen, 2);
+        assert!(missed(&GONE).unseen.is_empty() && !missed(&DENIED).unseen.is_empty());
         let limit = missed(&[Errno::EMFILE, Errno::ENOMEM]).and(missed(&[Errno::ENOMEM])).reason().unwrap();
         assert!(limit.starts_with("3 sockets") && limit.contains("LimitNOFILE"), "{limit}");
         assert!(missed(&[]).and(missed(&[Errno::ENOMEM])).reason().is_some());
+    }
+
+    #[test]
+    fn process_that_is_not_seen_may_hold_the_sockets_of_its_cgroup() {
+        let made_in = |cgroup| DiagSocket { cgroup, ..crate::listeners::hidden::tests::socket(1, 11) };
+        let denied = missed(&DENIED);
+        assert!(denied.may_hold(&made_in(7)) && !denied.may_hold(&made_in(8)));
+        assert!(denied.may_hold(&made_in(0)), "it is not known where the socket was made");
+        let mut unknown = Missed::default();
+        unknown.note(&io::Error::from_raw_os_error(Errno::EACCES as i32), || None);
+        assert!(unknown.may_hold(&made_in(8)), "it is not known where the process is");
+        assert!(!missed(&GONE).may_hold(&made_in(0)));
     }
 }

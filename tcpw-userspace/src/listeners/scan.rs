@@ -21,7 +21,7 @@ use super::{
     sys::PidFd,
 };
 use crate::host::{
-    is_root_cgroup,
+    cgroup_of, is_root_cgroup,
     sock_diag::{DiagSocket, Incomplete, Listed, NetnsFiles},
 };
 
@@ -160,15 +160,19 @@ impl Scanner {
         }
         look.and(self.look_again(&hidden), sockets);
         let hidden = may_be_the_kernels(&hidden, listed_before, &look.listeners, &look.held);
-        let mut hidden: Vec<Listener> = hidden.iter().map(|socket| self.hidden(socket)).collect();
-        let why = unseen(look.missed);
-        let found = hidden.len();
-        if why.is_some() || look.missed.reason().is_some() {
-            hidden.retain(|listener| listener.found == NameSource::Settings);
+        let is_blind = look.missed.reason().is_some();
+        let (mut left_out, mut first) = (0, None);
+        for socket in hidden {
+            let listener = self.hidden(&socket);
+            let why = unseen(&look.missed, &socket);
+            if listener.found == NameSource::Settings || why.is_none() && !is_blind {
+                look.listeners.push(listener);
+            } else if let Some(why) = why {
+                left_out += 1;
+                first.get_or_insert(why);
+            }
         }
-        let left_out = found - hidden.len();
-        look.listeners.extend(hidden);
-        why.filter(|_| left_out > 0).map(|why| {
+        first.map(|why| {
             Incomplete::Unseen(format!(
                 "{left_out} listeners belong to processes that {why}, or name them in [names.port]"
             ))
@@ -182,7 +186,7 @@ impl Scanner {
             Ok(pids) => self.look(&pids, Some(&inodes), |_| true),
             Err(error) => {
                 let mut missed = Missed::default();
-                missed.note(&error);
+                missed.note(&error, || None);
                 Look { missed, held: inodes, ..Look::default() }
             }
         }
@@ -228,7 +232,7 @@ impl Scanner {
             // Opened before anything of it is read: see `Owner::read`.
             match PidFd::open(pid) {
                 Ok(process) => found.add(&self.proc_root, pid, process, inodes),
-                Err(error) => found.missed.note(&error),
+                Err(error) => found.missed.note(&error, || cgroup_of(&self.proc_root, pid)),
             }
         }
         let OpenedSockets { sockets, processes, held, missed } = found;
@@ -253,7 +257,7 @@ impl Look {
         self.listeners.extend(other.listeners);
         name_subflows(&mut self.listeners, sockets);
         self.held.extend(other.held);
-        self.missed = self.missed.and(other.missed);
+        self.missed = std::mem::take(&mut self.missed).and(other.missed);
     }
 }
 

@@ -96,6 +96,11 @@ impl Redirect {
         self.listeners.values().any(|own| *own == Some(cookie))
     }
 
+    /// Whether no redirect listener is being made.
+    pub(in crate::core) fn are_open(&self) -> bool {
+        self.listeners.values().all(Option::is_some)
+    }
+
     /// A policy is in force: the flags of the certified places may change.
     pub(in crate::core) fn policy_in_force(&mut self, shared: &SharedState, out: &mut Outbox) {
         let is_on = shared.redirects();

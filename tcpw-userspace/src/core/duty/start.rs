@@ -20,6 +20,8 @@ pub(in crate::core) enum Phase {
     FirstPolicy,
     /// The second scan, whose listeners are tagged.
     SecondScan,
+    /// The redirect listeners: from the first client on, those that they serve reach them.
+    RedirectListeners,
     /// The gate.
     Gate,
     /// Nothing: the gate judges.
