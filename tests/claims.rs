@@ -10,230 +10,11 @@ use tcpw_tests::{
 use tcpw_userspace::parse::diagnostic::Fix;
 
 use crate::mistakes::{both, fixed, shown};
+use table::{CLAIMS, Claim, V4};
+
+mod table;
 
 const LIBWRAP: &[Requirement] = &[Requirement::Root, Requirement::Library("libwrap.so.0")];
-
-struct Claim {
-    code: &'static str,
-    /// The table with the mistake.
-    text: &'static str,
-    is_allow: bool,
-    client: &'static str,
-    /// Part of what is said to follow.
-    said: &'static str,
-    /// What libwrap answers, and with the fix; `None`: there is none.
-    verdicts: (&'static str, Option<&'static str>),
-}
-
-/// A mistake in hosts.allow; hosts.deny refuses all others.
-const fn allow(
-    code: &'static str,
-    text: &'static str,
-    client: &'static str,
-    said: &'static str,
-    before: &'static str,
-    after: Option<&'static str>,
-) -> Claim {
-    Claim { code, text, is_allow: true, client, said, verdicts: (before, after) }
-}
-
-/// A mistake in hosts.deny; hosts.allow is for another daemon.
-const fn deny(
-    code: &'static str,
-    text: &'static str,
-    client: &'static str,
-    said: &'static str,
-    before: &'static str,
-    after: Option<&'static str>,
-) -> Claim {
-    Claim { code, text, is_allow: false, client, said, verdicts: (before, after) }
-}
-
-const V4: &str = "192.0.2.1";
-const V6: &str = "2001:db8::1";
-const NOT_REFUSED: &str = "are not refused by this rule";
-const INSTEAD: &str = "every client of this rule is refused instead of allowed";
-
-const CLAIMS: &[Claim] = &[
-    // Addresses with colons.
-    deny("E090", "sshd: 2001:db8::1\n", V6, "this rule does not refuse 2001:db8::1", "allow", Some("deny")),
-    allow("E024", "sshd: 2001:db8::1\n", V6, "this rule does not allow 2001:db8::1", "deny", Some("allow")),
-    allow(
-        "E024",
-        "sshd@2001:db8::5: 192.0.2.1\n",
-        V4,
-        "this rule does not allow its clients",
-        "deny",
-        Some("deny"),
-    ),
-    allow("E024", "sshd: 192.0.2.1 2001:db8::1\n", V4, "refuses its other clients", "deny", Some("allow")),
-    deny("E091", "ALL:2001:db8::1\n", V6, "this rule does not refuse", "allow", Some("deny")),
-    deny("W150", "sshd: [2001:db8::1]%eth0\n", V6, NOT_REFUSED, "allow", Some("deny")),
-    deny("W150", "sshd: [2001:db8::1]x\n", V6, NOT_REFUSED, "allow", None),
-    allow(
-        "W043",
-        "sshd: [fe80::]/\n",
-        V6,
-        "every IPv6 client, which this rule then allows",
-        "allow",
-        Some("deny"),
-    ),
-    allow(
-        "W109",
-        "sshd: [fe80::]/0\n",
-        V6,
-        "every IPv6 client, which this rule then allows",
-        "allow",
-        Some("deny"),
-    ),
-    deny("W013", "sshd: [2001:db8::1\n", V6, NOT_REFUSED, "allow", Some("deny")),
-    // Options.
-    allow("E060", "sshd: 192.0.2.1:\n", V4, INSTEAD, "deny", Some("allow")),
-    allow("E061", "sshd: 192.0.2.1: (echo %a) &\n", V4, "refused instead of allowed", "deny", Some("allow")),
-    deny(
-        "E061",
-        "sshd: 192.0.2.1: (echo %a) &\n",
-        V4,
-        "every client of this rule is refused",
-        "deny",
-        Some("deny"),
-    ),
-    allow("E064", "sshd: 192.0.2.1: permit\n", V4, INSTEAD, "deny", Some("allow")),
-    allow("E064", "sshd:22: 192.0.2.1\n", V4, "it does not allow 192.0.2.1", "deny", Some("allow")),
-    deny("E064", "sshd:22: 192.0.2.1\n", V4, "it does not refuse 192.0.2.1", "allow", Some("deny")),
-    allow("E066", "sshd: 192.0.2.1: allow yes\n", V4, INSTEAD, "deny", Some("allow")),
-    allow("E067", "sshd: 192.0.2.1: allow: severity info\n", V4, INSTEAD, "deny", None),
-    allow("E062", "sshd: 192.0.2.1: severity authpriv.info\n", V4, INSTEAD, "deny", Some("allow")),
-    allow("E063", "sshd: 192.0.2.1: setenv A=b\n", V4, INSTEAD, "deny", Some("allow")),
-    allow("E069", "sshd: 192.0.2.1: linger x\n", V4, INSTEAD, "deny", None),
-    allow(
-        "E166",
-        "sshd: 192.0.2.1: spawn (echo a: %a) &\n",
-        V4,
-        "refused instead of allowed",
-        "deny",
-        Some("allow"),
-    ),
-    allow("E151", "sshd: 192.0.2.1 deny\n", V4, "this rule allows its clients", "allow", Some("deny")),
-    deny("E151", "sshd: 192.0.2.1 allow\n", V4, "this rule refuses its clients", "deny", Some("allow")),
-    allow(
-        "W152",
-        "sshd: 192.0.2.1 allow\n",
-        V4,
-        "this rule allows its clients all the same",
-        "allow",
-        Some("allow"),
-    ),
-    allow(
-        "W070",
-        "sshd: 192.0.2.1: user tcpw-none\n",
-        V4,
-        "it refuses every client it matches",
-        "deny",
-        None,
-    ),
-    // Several lines.
-    allow(
-        "E097",
-        "sshd: 192.0.2.9: allow sshd: 192.0.2.1\n",
-        V4,
-        "does not allow its clients",
-        "deny",
-        Some("allow"),
-    ),
-    allow(
-        "E097",
-        "sshd: 192.0.2.1: allow sshd: 192.0.2.9\n",
-        V4,
-        "refused instead of allowed",
-        "deny",
-        Some("allow"),
-    ),
-    deny("E097", "sshd: 192.0.2.9ALL: 192.0.2.1\n", V4, "does not refuse its clients", "allow", Some("deny")),
-    deny(
-        "E157",
-        "sshd: 192.0.2.9,\n 192.0.2.1\n",
-        V4,
-        "does not refuse the clients behind it",
-        "allow",
-        Some("deny"),
-    ),
-    deny("W011", "sshd: 192.0.2.9 \\\r\n 192.0.2.1\n", V4, NOT_REFUSED, "allow", Some("deny")),
-    deny("W017", "sshd: 192.0.2.9 \\ \n 192.0.2.1\n", V4, NOT_REFUSED, "allow", Some("deny")),
-    deny("W012", "\u{feff}sshd: 192.0.2.1\n", V4, NOT_REFUSED, "allow", Some("deny")),
-    deny("W014", "# a comment \\\nsshd: 192.0.2.1\n", V4, "its clients are not refused", "allow", None),
-    deny("W018", "sshd: 192.0.2.1\\\n192.0.2.2\n", V4, NOT_REFUSED, "allow", None),
-    deny("W098", "# the endALL: 192.0.2.1\n", V4, "the client is not refused", "allow", Some("deny")),
-    // Comments.
-    allow("W015", "  # sshd: 192.0.2.1\n", V4, "it allows its clients at sshd", "allow", Some("deny")),
-    allow("W167", "// sshd: 192.0.2.1\n", V4, "it allows its clients at sshd", "allow", Some("deny")),
-    allow("E168", "sshd: 192.0.2.1 # at home: me\n", V4, INSTEAD, "deny", Some("allow")),
-    allow("W023", "sshd: 192.0.2.1 # at home\n", V4, "is taken for a client's name", "allow", Some("allow")),
-    // Lists.
-    deny("W020", "sshd:\n", V4, "this rule refuses no client", "allow", None),
-    deny("W021", "sshd: EXCEPT 10.\n", V4, "this rule refuses no client", "allow", Some("deny")),
-    deny("W022", "sshd: 192.0.2. EXCEPT\n", V4, "nothing is excepted", "deny", Some("deny")),
-    deny("W028", "sshd: 192.0.2. EXCEPT ALL\n", V4, "this rule refuses no client", "allow", None),
-    deny("W035", "sshd: ALLL\n", V4, NOT_REFUSED, "allow", Some("deny")),
-    deny(
-        "W035",
-        "sshd: ALL EXECPT 192.0.2.\n",
-        V4,
-        "this rule refuses those clients, too",
-        "deny",
-        Some("allow"),
-    ),
-    deny("W107", "192.0.2.1: sshd\n", V4, NOT_REFUSED, "allow", None),
-    deny("W101", "ssh: 192.0.2.1\n", V4, "clients of sshd are not refused", "allow", Some("deny")),
-    deny("W031", "/usr/sbin/sshd: 192.0.2.1\n", V4, NOT_REFUSED, "allow", Some("deny")),
-    deny("W016", "sshd: 192.0.2.1;192.0.2.2\n", V4, NOT_REFUSED, "allow", Some("deny")),
-    deny("W016", "sshd: \"192.0.2.1\"\n", V4, NOT_REFUSED, "allow", Some("deny")),
-    deny("W159", "sshd: <ip>\n", V4, NOT_REFUSED, "allow", None),
-    deny("W163", "sshd: 192.0.2.1\u{a0}192.0.2.2\n", V4, NOT_REFUSED, "allow", Some("deny")),
-    allow("E164", "sshd: 192.0.2.1:\u{a0}allow\n", V4, INSTEAD, "deny", Some("allow")),
-    // Networks and addresses.
-    deny("W041", "sshd: 192.0.2.1/24\n", V4, NOT_REFUSED, "allow", Some("deny")),
-    deny("W041", "sshd: ALL EXCEPT 192.0.2.1/24\n", V4, "this rule refuses them, too", "deny", Some("allow")),
-    allow(
-        "W040",
-        "sshd: 010.0.0.0/8\n",
-        "8.0.0.9",
-        "it matches another network, which this rule then allows",
-        "allow",
-        Some("deny"),
-    ),
-    deny("W049", "sshd: 192.0.2/24\n", V4, NOT_REFUSED, "allow", Some("deny")),
-    deny("W050", "sshd: 192.0.2.1/255.255.255.255\n", V4, NOT_REFUSED, "allow", Some("deny")),
-    allow(
-        "W051",
-        "sshd: .2.1\n",
-        V4,
-        "the addresses that end so, which this rule then allows",
-        "allow",
-        None,
-    ),
-    deny("W053", "sshd: 192.0.2\n", V4, NOT_REFUSED, "allow", Some("deny")),
-    deny("W054", "sshd: [::ffff:192.0.2.1]\n", V4, NOT_REFUSED, "allow", Some("deny")),
-    deny("W059", "sshd: 192.0.2.0/0.0.0.255\n", V4, NOT_REFUSED, "allow", Some("deny")),
-    deny("W059", "sshd: 192.7.2.0/255.0.255.0\n", V4, NOT_REFUSED, "allow", None),
-    deny(
-        "W059",
-        "sshd: 192.0.2.0/255.0.255.255\n",
-        "192.7.2.0",
-        "which this rule then refuses",
-        "deny",
-        None,
-    ),
-    deny("W111", "sshd: 192.0.02.\n", V4, NOT_REFUSED, "allow", Some("deny")),
-    deny("W112", "sshd: 192.0.2.0-192.0.2.3\n", V4, NOT_REFUSED, "allow", Some("deny")),
-    deny("W112", "sshd: 192.0.2.0 - 192.0.2.3\n", V4, NOT_REFUSED, "allow", Some("deny")),
-    deny("W112", "sshd: 192.0.2.{1,2}\n", V4, NOT_REFUSED, "allow", Some("deny")),
-    deny("W119", "sshd: 0.0.0.0\n", V4, NOT_REFUSED, "allow", Some("deny")),
-    deny("W153", "sshd: 192.0.2.0 255.255.255.0\n", V4, NOT_REFUSED, "allow", Some("deny")),
-    deny("W154", "sshd: 192.0.2.0\n", V4, NOT_REFUSED, "allow", None),
-    // Users.
-    allow("H032", "sshd: ALL@192.0.2.1\n", V4, "libwrap asks port 113 of the client", "allow", Some("allow")),
-];
 
 fn case(claim: &Claim, text: &str) -> Case {
     let (allow, deny) = if claim.is_allow { (text, "ALL: ALL\n") } else { ("vsftpd: 127.0.0.1\n", text) };
@@ -326,6 +107,7 @@ fn names_decide_as_is_said() {
         ("W056", "sshd: fe80*\n", "fe80.attacker.example", "allow"),
         ("W113", "sshd: a.example.\n", "a.example.attacker.example", "allow"),
         ("W118", "sshd: www*\n", "mail.example", "deny"),
+        ("H174", "sshd: *\n", "a.example.com", "allow"),
         ("H034", "sshd: .example.com\n", "a.example.com", "allow"),
         ("H114", "sshd: gate\n", "gate.example.com", "deny"),
     ];
@@ -363,4 +145,110 @@ fn an_empty_device_is_an_empty_file_of_patterns() {
     };
     let answer = &Programs::find().unwrap().libwrap(&[case]).unwrap()[0];
     assert_eq!((answer.matched.as_str(), answer.warnings.len()), ("deny:2", 0), "{answer:?}");
+}
+
+/// What libwrap answers a client of sshd.
+fn answers(tables: &[(&str, &str)]) -> Vec<Answer> {
+    let case = |(allow, deny): &(&str, &str)| Case {
+        allow: Some((*allow).into()),
+        deny: Some((*deny).into()),
+        daemon: "sshd".into(),
+        client_addr: Some(V4.into()),
+        ..Case::default()
+    };
+    let cases: Vec<Case> = tables.iter().map(case).collect();
+    Programs::find().expect("the programs").libwrap(&cases).expect("libwrap answers")
+}
+
+#[test]
+fn a_command_that_fails_spoils_hosts_deny() {
+    if !can_run("a_command_that_fails_spoils_hosts_deny", LIBWRAP) {
+        return;
+    }
+    // W123: a rule of hosts.deny with options lets in, one without refuses.
+    let allow = "sshd: 192.0.2.1: aclexec exit 1\n";
+    let with_options = "sshd: ALL: severity info\n";
+    let found = both(Some(allow), Some(with_options));
+    let finding = found.iter().find(|it| it.code == "W123").unwrap_or_else(|| panic!("{}", shown(&found)));
+    assert!(finding.consequence.contains("lets in clients that it should refuse"), "{finding}");
+    let found = both(Some(allow), Some("sshd: ALL\n"));
+    assert!(!found.iter().any(|it| it.code == "W123"), "{}", shown(&found));
+    let verdicts = answers(&[(allow, with_options), (allow, "sshd: ALL\n"), ("", with_options)]);
+    let verdicts: Vec<&str> = verdicts.iter().map(|it| it.expect.as_str()).collect();
+    assert_eq!(verdicts, ["allow", "deny", "deny"]);
+}
+
+#[test]
+fn a_directory_of_banners_that_is_missing_is_warned_of() {
+    if !can_run("a_directory_of_banners_that_is_missing_is_warned_of", LIBWRAP) {
+        return;
+    }
+    // W128: no banner, and a warning each time; the verdict is that of the table.
+    for (allow, deny, verdict) in [
+        ("sshd: ALL: banners /tmp/lwc/nowhere\n", "ALL: ALL\n", "allow"),
+        ("vsftpd: ALL\n", "sshd: ALL: banners /tmp/lwc/nowhere\n", "deny"),
+    ] {
+        let found = both(Some(allow), Some(deny));
+        let finding =
+            found.iter().find(|it| it.code == "W128").unwrap_or_else(|| panic!("{}", shown(&found)));
+        assert_eq!(finding.consequence, "no banner is sent; libwrap warns each time");
+        let answer = &answers(&[(allow, deny)])[0];
+        assert_eq!((answer.expect.as_str(), answer.banner.as_deref()), (verdict, None), "{answer:?}");
+        assert!(answer.warnings.iter().any(|it| it.contains("/tmp/lwc/nowhere")), "{answer:?}");
+    }
+}
+
+#[test]
+fn what_decides_before_a_mistake_is_what_libwrap_matches() {
+    if !can_run("what_decides_before_a_mistake_is_what_libwrap_matches", LIBWRAP) {
+        return;
+    }
+    // Tables, the code, and the rule that decides; none: the rule is reached with the fix, or its mistake matters.
+    let claims = [
+        ("sshd: 192.0.2.\n", "sshd: 192.0.2.1/24\n", "W041", "allow:1"),
+        ("sshd: 192.0.2.\n", "sshd: 192.0.2.9: deny sshd: 192.0.2.1\n", "E097", "allow:1"),
+        ("sshd: ALL: deny\n", "sshd: 192.0.2.1: allow yes\n", "E066", "allow:1"),
+        ("sshd: ALL\nsshd: 192.0.2.*\n", "ALL: ALL\n", "W056", "allow:1"),
+        ("sshd: ALL\nsshd: [fe80::]/\n", "ALL: ALL\n", "W043", "allow:1"),
+        ("sshd: ALL\n", "sshd: [::ffff:192.0.2.1]\n", "W054", "allow:1"),
+        ("vsftpd: ALL\n", "ALL: 192.0.2.0/24\nsshd: 192.0.2.1/30\n", "W041", "deny:1"),
+        ("sshd: 192.0.2.\n", "sshd: 192.0.2.9\\\n", "E003", "allow:1"),
+        ("sshd: 198.51.100.\n", "sshd: 192.0.2.1/24\n", "W041", ""),
+        ("vsftpd: 192.0.2.\n", "sshd: 192.0.2.1/24\n", "W041", ""),
+        ("sshd: 192.0.2.128/25\n", "sshd: 192.0.2.1/24\n", "W041", ""),
+        ("sshd: [fe80::]/10\nsshd: [fe80::1]/\n", "ALL: ALL\n", "W043", ""),
+        ("sshd: 192.0.2.1: aclexec false\n", "sshd: 192.0.2.1/32 192.0.2.9/24\n", "W041", ""),
+    ];
+    let tables: Vec<_> = claims.iter().map(|(allow, deny, ..)| (*allow, *deny)).collect();
+    for ((allow, deny, code, decides), answer) in claims.iter().zip(answers(&tables)) {
+        let found = both(Some(allow), Some(deny));
+        let finding = found.iter().find(|it| it.code == *code).unwrap_or_else(|| panic!("{}", shown(&found)));
+        let Some((table, line)) = decides.split_once(':') else {
+            assert!(!finding.consequence.contains("decides before"), "{allow}{deny}{finding}");
+            continue;
+        };
+        let said = format!("but hosts.{table}:{line} decides before this rule");
+        assert!(finding.consequence.contains(&said), "{allow}{deny}{finding}");
+        assert_eq!(answer.matched, *decides, "{allow}{deny}{answer:?}");
+    }
+}
+
+#[test]
+fn the_command_that_is_given_deletes_a_byte_order_mark() {
+    let text = "\u{feff}sshd: 198.51.100.7\n";
+    let found = both(None, Some(text));
+    let finding = found.iter().find(|it| it.code == "W012").unwrap_or_else(|| panic!("{}", shown(&found)));
+    let (_, behind) = finding.message.split_once("; ").unwrap();
+    let command = behind.strip_suffix(" deletes it").unwrap();
+    let directory = std::env::temp_dir().join(format!("tcpw-mark-{}", std::process::id()));
+    std::fs::create_dir(&directory).unwrap();
+    for locale in ["C", "C.UTF-8"] {
+        std::fs::write(directory.join("hosts.deny"), text).unwrap();
+        let mut shell = std::process::Command::new("sh");
+        let status =
+            shell.args(["-c", command]).current_dir(&directory).env("LC_ALL", locale).status().unwrap();
+        let left = std::fs::read(directory.join("hosts.deny")).unwrap();
+        assert!(status.success() && left == b"sshd: 198.51.100.7\n", "{command} with {locale}: {left:?}");
+    }
+    std::fs::remove_dir_all(&directory).unwrap();
 }

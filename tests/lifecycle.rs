@@ -233,8 +233,9 @@ fn erroneous_reload_keeps_the_policy_and_says_so() -> Result<()> {
         assert!(!is_allowed(&sandbox, CLIENT_V4_OTHER)?);
         if text.is_none() {
             // A directory in its place reads as an empty table: it must not open the host either.
+            let mark = tcpw.process.mark();
             fs::create_dir(&table)?;
-            thread::sleep(Duration::from_millis(500));
+            tcpw.process.wait_for_line_after(mark, "the previous policy stays", Duration::from_secs(10))?;
             assert!(!is_allowed(&sandbox, CLIENT_V4_OTHER)?);
             fs::remove_dir(&table)?;
         }

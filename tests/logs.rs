@@ -1,12 +1,18 @@
 //! Debian's own log watchers read what tcpw writes: fail2ban's sshd filter, logwatch's sshd script.
 
-use std::{fs, net::IpAddr, path::Path, process::Command, time::Duration};
+use std::{
+    fs,
+    net::{IpAddr, SocketAddr},
+    path::Path,
+    process::Command,
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result, ensure};
 use tcpw_tests::{
     CLIENT_V4, CLIENT_V4_OTHER, CLIENT_V6, CLIENT_V6_OTHER, Place, Requirement, SERVER_V4, SERVER_V6,
     Sandbox, Tcpw, Testd, can_run,
-    client::connect,
+    client::{connect, knock, lose_answers},
     daemons::{Nginx, Rsyslog, SshKey, Sshd, SshdSockets, Unbound, Xinetd, Zones, oidentd},
     wait_until,
 };
@@ -142,6 +148,45 @@ fn rsyslog_sees_the_severity_of_the_rule() -> Result<()> {
         let line = rsyslog.wait_for_priority(&format!(" {daemon}[{pid}]: {what}"), SOON)?;
         ensure!(line.starts_with(&format!("{priority} {daemon}[")), "{priority}: {line}");
     }
+    Ok(())
+}
+
+/// Forged sources: their attempts are refused and logged, and no watcher counts them.
+#[test]
+fn fail2ban_and_logwatch_find_no_source_that_is_not_proven() -> Result<()> {
+    let programs = ["/usr/sbin/sshd", "/usr/sbin/nft", "/usr/bin/fail2ban-regex", "/usr/sbin/logwatch"]
+        .map(Requirement::Program);
+    if !can_run("logs", &[Requirement::Root]) || !can_run("logs", &programs) {
+        return Ok(());
+    }
+    let sandbox = Sandbox::new("forged")?;
+    sandbox.write_tables("", "ALL: ALL\n")?;
+    let key = SshKey::generate(&sandbox)?;
+    let sshd = Sshd::start(&sandbox, &key, 2201, SshdSockets::PerFamily)?;
+    let log = sandbox.scratch().join("log/auth.log");
+    let _tcpw = Tcpw::start(&sandbox, &["--log", "file:/var/log/auth.log", "--on-deny", "close"])?;
+    let server = SocketAddr::new(SERVER_V4, sshd.port);
+    lose_answers(sandbox.client(), true)?;
+    sandbox.client().run(|| (0..5).try_for_each(|_| knock(CLIENT_V4_OTHER, server)))?;
+    wait_for_lines(&log, 5)?;
+    lose_answers(sandbox.client(), false)?;
+    ensure!(connect(sandbox.client(), CLIENT_V4, server, SOON)?.is_connected());
+    wait_for_lines(&log, 6)?;
+    let text = fs::read_to_string(&log)?;
+    for filter in [
+        Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/fail2ban.conf")),
+        Path::new("/etc/fail2ban/filter.d/sshd.conf"),
+    ] {
+        assert_eq!(fail2ban(&sandbox, &log, filter)?, [CLIENT_V4.to_string()], "{text}");
+    }
+    let mut logwatch = Command::new("/usr/sbin/logwatch");
+    logwatch.args(["--service", "sshd", "--range", "all", "--detail", "high", "--output", "stdout"]);
+    logwatch.args(["--logdir", "/var/log"]);
+    let said = lines_of(&sandbox, logwatch)?;
+    // Of lines that it does not know it shows the text.
+    let refused = said.iter().filter(|line| line.contains("1.2.4.4") && !line.contains("unproven"));
+    assert_eq!(refused.count(), 0, "{said:#?}");
+    ensure!(said.iter().any(|line| line.contains("1.2.3.4")), "{said:#?}");
     Ok(())
 }
 

@@ -4,6 +4,8 @@
 
 #[path = "refused/again.rs"]
 mod again;
+#[path = "refused/closed.rs"]
+mod closed;
 #[path = "refused/cookies.rs"]
 mod cookies;
 #[path = "refused/datagrams.rs"]
@@ -30,7 +32,7 @@ use nix::{
 use tcpw_tests::{
     ALLOW, Barrier, CLIENT_V4, CLIENT_V4_OTHER, CLIENT_V6, CLIENT_V6_OTHER, DENY, LO_V4, LO_V6, Place,
     Requirement, SERVER_V4, SERVER_V6, Sandbox, Tcpw, Testd, Tries, can_run,
-    client::{Attempt, Ended, connect},
+    client::{Attempt, Ended, connect, knock},
     wait_until,
 };
 

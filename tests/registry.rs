@@ -185,7 +185,7 @@ fn is_same(diagnostic: &Diagnostic) -> bool {
 
 /// What can be said only of a rule that is read as it was meant: whether other rules leave it something to decide,
 /// and what both tables lead to.
-const FOLLOWS: [&str; 4] = ["W140", "W141", "W142", "W158"];
+const FOLLOWS: [&str; 5] = ["W140", "W141", "W142", "W144", "W158"];
 
 /// Fixes that bring to light what nothing read before, and what is found there: text behind a NUL byte or a broken
 /// continuation, and a network whose clients are all excepted.

@@ -46,7 +46,7 @@ pub struct Certified {
     pub pid: u32,
     /// Address family of the listening socket: 2 (AF_INET) or 10 (AF_INET6).
     pub family: u32,
-    /// [`MAY_RESET`], [`MAY_REDIRECT`], both, or 0: an entry without flags for one address overrides the entry
+    /// [`MAY_RESET`], [`MAY_REDIRECT`], [`MAY_CLOSE`], or 0: an entry without flags for one address overrides the entry
     /// for all addresses.
     pub flags: u32,
     /// 0.
@@ -59,6 +59,9 @@ pub const MAY_RESET: u32 = 1;
 
 /// Flag: refused clients whose rule has a banner or a command for them may be redirected.
 pub const MAY_REDIRECT: u32 = 2;
+
+/// Flag: the connections of refused clients may be completed by the redirect listener, which closes them.
+pub const MAY_CLOSE: u32 = 4;
 
 /// A UDP port that is watched: a bind(2) to it, by any process, changes its stamp.
 ///

@@ -1,4 +1,4 @@
-//! The refusal at once: a refused client is reset, or its connection is redirected, where it is certain
+//! The refusal at once: a refused client is reset, or its connection is redirected or closed, where it is certain
 //! that the gate would drop its packet.
 //!
 //! In: a packet for which no connection is known, before the kernel looks for a listener. Out: pass; drop, to
@@ -13,7 +13,7 @@ use core::ptr::{addr_of, read_volatile};
 
 use aya_ebpf::{helpers::bpf_ktime_get_boot_ns, programs::SkLookupContext};
 use tcpw_common::{
-    certified::{MAY_REDIRECT, MAY_RESET, WHOLE_NETNS, change_index},
+    certified::{MAY_CLOSE, MAY_REDIRECT, MAY_RESET, WHOLE_NETNS, change_index},
     counter::Counter,
     decide::{AUDIT, Decision, decide},
     event::Kind,
@@ -147,6 +147,8 @@ fn refuse(ctx: &SkLookupContext, lookup: &mut Lookup) -> Passage {
         return Passage::Pass;
     };
     let redirects = !is_udp && marks & REDIRECT != 0 && lookup.certified.flags & MAY_REDIRECT != 0;
+    // The answer to one attempt alone depends on a command, which would have to run again for the connection.
+    let closes = !is_udp && lookup.certified.flags & MAY_CLOSE != 0 && lookup.is_once == 0;
     if !redirects && lookup.certified.flags & MAY_RESET == 0 {
         return Passage::Pass;
     }
@@ -161,12 +163,13 @@ fn refuse(ctx: &SkLookupContext, lookup: &mut Lookup) -> Passage {
     if before.is_some_and(|flow| flow.by == BY_GATE && now_ns < flow.at_ns.wrapping_add(PASSED_NS)) {
         return Passage::Pass;
     }
-    let goes_on = redirects && redirect::was_redirected(before, now_ns);
+    let goes_on = (redirects || closes) && redirect::was_redirected(before, now_ns);
     if !goes_on && !takes_one(lookup, now_ns) {
         count(Counter::ResetLimited);
         return Passage::Pass;
     }
-    if redirects && redirect::redirect(ctx, lookup.key.netns, lookup.family) {
+    let may_close = closes && (goes_on || is_sure(lookup, &decision, now_ns));
+    if (redirects || may_close) && redirect::redirect(ctx, lookup.key.netns, lookup.family) {
         // If it does not fit, a retransmit is one more attempt that never connects.
         FLOWS.set(&lookup.flow, &RefusedFlow { at_ns: now_ns, by: BY_REDIRECT });
         if redirect::is_same_attempt(before, now_ns) {

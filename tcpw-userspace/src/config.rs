@@ -107,8 +107,13 @@ impl FromStr for Mode {
 }
 
 /// How to refuse.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+///
+/// Of several settings for one listener the greatest counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum OnDeny {
+    /// The connection is completed by the redirect listener and closed, as libwrap's daemons do it, if the place
+    /// is certified; else dropped. A datagram is answered with ICMP.
+    Close,
     /// The SYN is answered with a reset, a datagram with ICMP, if the place is certified; else dropped.
     #[default]
     Reset,
@@ -121,9 +126,10 @@ impl FromStr for OnDeny {
 
     fn from_str(text: &str) -> Result<Self, String> {
         match text {
+            "close" => Ok(Self::Close),
             "reset" => Ok(Self::Reset),
             "drop" => Ok(Self::Drop),
-            _ => Err(format!("on-deny \"{text}\": write \"reset\" or \"drop\"")),
+            _ => Err(format!("on-deny \"{text}\": write \"reset\", \"close\" or \"drop\"")),
         }
     }
 }
@@ -171,22 +177,18 @@ impl Default for ResetRates {
 }
 
 impl Refusal {
-    /// Whether the refused clients of a listener are to be reset. Of several settings that name it, drop wins.
-    pub fn resets(&self, names: &NamesSet, port: u16) -> bool {
+    /// How the clients of a listener are refused.
+    pub fn of(&self, names: &NamesSet, port: u16) -> OnDeny {
         let port = port.to_string();
         let is_named =
             |key: &str| key == port || names.iter().any(|name| name.eq_ignore_ascii_case(key.as_bytes()));
-        let mut named =
-            self.daemons.iter().filter(|(key, _)| is_named(key)).map(|(_, on_deny)| on_deny).peekable();
-        match named.peek() {
-            None => self.on_deny == OnDeny::Reset,
-            Some(_) => named.all(|on_deny| *on_deny == OnDeny::Reset),
-        }
+        let named = self.daemons.iter().filter(|(key, _)| is_named(key)).map(|(_, on_deny)| *on_deny);
+        named.max().unwrap_or(self.on_deny)
     }
 
-    /// Whether any client may be reset.
-    pub fn resets_any(&self) -> bool {
-        self.on_deny == OnDeny::Reset || self.daemons.values().any(|on_deny| *on_deny == OnDeny::Reset)
+    /// Whether any client gets an answer.
+    pub fn answers_any(&self) -> bool {
+        std::iter::once(&self.on_deny).chain(self.daemons.values()).any(|on_deny| *on_deny != OnDeny::Drop)
     }
 }
 
@@ -290,18 +292,25 @@ mod tests {
     fn daemon_has_its_own_way_to_be_refused_by_any_of_its_names_and_drop_wins() {
         let refusal = Refusal {
             on_deny: OnDeny::Reset,
-            daemons: [("SSHD", OnDeny::Drop), ("80", OnDeny::Reset), ("8080", OnDeny::Drop)]
-                .map(|(name, on_deny)| (name.to_owned(), on_deny))
-                .into(),
+            daemons: [
+                ("SSHD", OnDeny::Drop),
+                ("80", OnDeny::Reset),
+                ("443", OnDeny::Close),
+                ("8080", OnDeny::Drop),
+            ]
+            .map(|(name, on_deny)| (name.to_owned(), on_deny))
+            .into(),
             ..Refusal::default()
         };
-        let resets = |names: &[&str], port| refusal.resets(&NamesSet::new(names), port);
-        assert!(resets(&["nginx"], 81));
-        assert!(!resets(&["ssh", "sshd"], 22));
-        assert!(!resets(&["sshd"], 80));
-        assert!(!resets(&["nginx"], 8080));
-        assert!(refusal.resets_any());
+        let of = |names: &[&str], port| refusal.of(&NamesSet::new(names), port);
+        assert_eq!(of(&["nginx"], 81), OnDeny::Reset);
+        assert_eq!(of(&["nginx"], 443), OnDeny::Close);
+        assert_eq!(of(&["ssh", "sshd"], 22), OnDeny::Drop);
+        assert_eq!(of(&["sshd"], 80), OnDeny::Drop);
+        assert_eq!(of(&["sshd"], 443), OnDeny::Drop);
+        assert_eq!(of(&["nginx"], 8080), OnDeny::Drop);
+        assert!(refusal.answers_any());
         let drop = Refusal { on_deny: OnDeny::Drop, ..Refusal::default() };
-        assert!(!drop.resets(&NamesSet::new(["sshd"]), 22) && !drop.resets_any());
+        assert!(drop.of(&NamesSet::new(["sshd"]), 22) == OnDeny::Drop && !drop.answers_any());
     }
 }

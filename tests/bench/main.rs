@@ -1,7 +1,7 @@
 //! One timed run, for `cargo xtask bench`: `tcpw-bench parse SHAPE`, or `tcpw-bench parse` for the names;
 //! `tcpw-bench cases in-cases|named TCPW N`; `tcpw-bench held`; `tcpw-bench hooks`;
 //! `tcpw-bench named`; `tcpw-bench serve PORT`; `tcpw-bench replay RULES literal|file`;
-//! `tcpw-bench flood RULES literal|file [reload]`; `tcpw-bench gate`.
+//! `tcpw-bench flood RULES literal|file [reload]`; `tcpw-bench gate`; `tcpw-bench refusals close|reset|drop`.
 //!
 //! Out: one JSON object. A process per run, so that its peak memory is the run's own.
 
@@ -10,6 +10,7 @@ mod flood;
 mod held;
 mod hooks;
 mod named;
+mod refusals;
 mod shapes;
 
 use std::{env, fs, hint::black_box, io::Write, path::Path, process::ExitCode, time::Duration};
@@ -44,6 +45,7 @@ fn run(words: &[&str]) -> Result<String> {
         ["flood", rules, shape] => flood::run(rules, shape, false),
         ["flood", rules, shape, "reload"] => flood::run(rules, shape, true),
         ["gate"] => flood::gate(),
+        ["refusals", how] => refusals::run(how),
         ["serve", port] => hooks::serve(port),
         ["cases", tables @ ("in-cases" | "named"), tcpw, count] => {
             let count = count.parse().with_context(|| format!("{count}: no number of cases"))?;
@@ -52,7 +54,7 @@ fn run(words: &[&str]) -> Result<String> {
         }
         _ => bail!(
             "usage: tcpw-bench parse [SHAPE] | cases in-cases|named TCPW N | held | hooks | named | \
-             replay RULES literal|file | flood RULES literal|file [reload] | gate"
+             replay RULES literal|file | flood RULES literal|file [reload] | gate | refusals close|reset|drop"
         ),
     }
 }

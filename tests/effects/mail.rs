@@ -1,6 +1,6 @@
 //! The seed's line as it is written, with each of Debian's mailers, and the file it writes to.
 
-use std::{fs, os::unix::fs::MetadataExt as _, process::Command, thread, time::Duration};
+use std::{fs, os::unix::fs::MetadataExt as _, process::Command};
 
 use anyhow::{Context as _, Result};
 use tcpw_tests::{
@@ -37,7 +37,7 @@ fn seeds_own_line_writes_its_file_and_the_mail_arrives() -> Result<()> {
     }
     let meta = fs::metadata(&log)?;
     assert_eq!(meta.uid(), place.uid);
-    assert_eq!(warnings(&tcpw.process), Vec::<String>::new());
+    assert_eq!(warnings(&mut tcpw.process)?, Vec::<String>::new());
     Ok(())
 }
 
@@ -55,7 +55,7 @@ fn seeds_own_line_works_with_postfix() -> Result<()> {
     assert!(!place.attempt(CLIENT_V4, 7001)?);
     let mail = postfix.wait_for_mail("Attempt from 1.2.3.4 1.2.3.4 to alphad at ", SOON)?;
     assert!(mail.contains("To: root@localhost") && mail.contains("From: tcpw@gate"), "{mail}");
-    assert_eq!(warnings(&tcpw.process), Vec::<String>::new());
+    assert_eq!(warnings(&mut tcpw.process)?, Vec::<String>::new());
     Ok(())
 }
 
@@ -73,13 +73,13 @@ fn seeds_own_line_works_with_exim_once_it_may_be_root() -> Result<()> {
     let advice = "mail needs /usr/sbin/exim4, which no process without rights can use: set \"allow-set-uid = true\" under [effects] in /etc/tcpw.toml, \
                   or install a mailer that needs no more than a group: postfix, opensmtpd";
     tcpw.process.wait_for_line(&format!("hosts.deny:1:11: {advice}"), SOON)?;
-    assert_eq!(said_by_check(&place)?, warnings(&tcpw.process));
+    assert_eq!(said_by_check(&place)?, warnings(&mut tcpw.process)?);
     drop(tcpw);
-    let tcpw = place.tcpw("allow-set-uid = true\n", &[])?;
+    let mut tcpw = place.tcpw("allow-set-uid = true\n", &[])?;
     assert!(!place.attempt(CLIENT_V4, 7001)?);
     let mail = exim.wait_for_mail("Attempt from 1.2.3.4 1.2.3.4 to alphad at ", SOON)?;
     assert!(mail.contains("To: root@localhost") && mail.contains("From: tcpw@gate"), "{mail}");
-    assert_eq!(warnings(&tcpw.process), Vec::<String>::new());
+    assert_eq!(warnings(&mut tcpw.process)?, Vec::<String>::new());
     Ok(())
 }
 
@@ -105,7 +105,7 @@ fn command_that_cannot_work_is_warned_of_by_daemon_and_check() -> Result<()> {
     ] {
         tcpw.process.wait_for_line(problem, SOON)?;
     }
-    let said = warnings(&tcpw.process);
+    let said = warnings(&mut tcpw.process)?;
     assert_eq!((said.len(), &said), (4, &said_by_check(&place)?));
     Ok(())
 }
@@ -141,9 +141,9 @@ fn named_file_is_the_users_whoever_made_it() -> Result<()> {
 }
 
 /// What the daemon warned of commands, without the time.
-fn warnings(process: &tcpw_tests::Process) -> Vec<String> {
+fn warnings(process: &mut tcpw_tests::Process) -> Result<Vec<String>> {
     // They are looked for beside the start.
-    thread::sleep(Duration::from_millis(300));
+    process.wait_for_line(" commands of the tables: ", SOON)?;
     let mut found: Vec<String> = process
         .lines()
         .iter()
@@ -153,7 +153,7 @@ fn warnings(process: &tcpw_tests::Process) -> Vec<String> {
         })
         .collect();
     found.sort();
-    found
+    Ok(found)
 }
 
 /// What `tcpw check` says of the same tables and settings, as the daemon says it.

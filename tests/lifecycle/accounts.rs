@@ -161,9 +161,10 @@ fn reloads_at_once_are_bounded_and_the_last_edit_comes_into_force() -> Result<()
         sandbox.write_tables(&format!("alphad: *2.4.4 9.9.9.{number}: user root\n"), DENY)?;
         clients.push(nscd.asked.recv_timeout(SOON).with_context(|| format!("no reload {number}"))?);
     }
+    let edited = tcpw.process.mark();
     sandbox.write_tables("alphad: 1.2.4.4: user root\n", DENY)?;
+    tcpw.process.wait_for_line_after(edited, "while 4 reloads wait for users and groups", SOON)?;
     sandbox.write_tables("alphad: 1.2.3.4 9.9.9.9\n", DENY)?;
-    thread::sleep(Duration::from_secs(1));
     assert_eq!(reloads(tcpw)?, MOST);
     let has_applied = tcpw.process.lines().iter().skip(*mark).any(|line| line.text.contains("applied"));
     ensure!(!has_applied, "it did not wait for the user");

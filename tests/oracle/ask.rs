@@ -54,12 +54,9 @@ impl Oracle {
     /// # Errors
     /// It is not installed, or the caller not root.
     pub(crate) fn new() -> Result<Self> {
-        // SAFETY: asks for a number.
-        let niceness = unsafe { libc::getpriority(libc::PRIO_PROCESS, 0) };
-        ensure!(
-            niceness == 0,
-            "the niceness is {niceness}, and the option `nice` is about it: use `chrt -i 0`"
-        );
+        let niceness = niceness();
+        set_niceness(0).context("set the niceness to 0, which cases of the option `nice` start from")?;
+        set_niceness(niceness).context("set the niceness back")?;
         let library = Libwrap::load()?;
         let place = Place::enter()?;
         umask(Mode::from_bits_truncate(UMASK));
@@ -90,26 +87,50 @@ impl Oracle {
 
     /// Asks, in the process of a case, and ends it.
     fn judge(&self, case: &Case) -> ! {
+        if is_about_niceness(case) && set_niceness(0).is_err() {
+            // SAFETY: ends this process without the parent's exit handlers.
+            unsafe { libc::_exit(1) }
+        }
+        let before = niceness();
         // Messages of calls that have not failed tell what failed before.
         Errno::clear();
         // SAFETY: SIGALRM ends this process, and nothing else.
         unsafe { libc::alarm(TIMEOUT_S) };
         let after = self.library.ask(case, Place::ALLOW, Place::DENY, self.server.as_raw_fd());
         let mask = umask(Mode::empty()).bits();
-        // SAFETY: asks for a number.
-        let niceness = unsafe { libc::getpriority(libc::PRIO_PROCESS, 0) };
         let number = |id: u32| i32::try_from(id).unwrap_or(-1);
         Recording::leave(&[
             i32::from(after.allowed),
             after.allow_severity,
             after.deny_severity,
             number(mask),
-            niceness,
+            niceness() - before,
             after.rfc931_timeout,
             number(geteuid().as_raw()),
             number(getegid().as_raw()),
         ]);
         // SAFETY: ends this process without the parent's exit handlers.
         unsafe { libc::_exit(0) }
+    }
+}
+
+/// Whether the tables have the option `nice`: then a case starts from the niceness 0, whatever that of this program is.
+fn is_about_niceness(case: &Case) -> bool {
+    let tables = [&case.allow, &case.deny].into_iter().flatten();
+    tables
+        .map(|table| table.as_bytes().to_ascii_lowercase())
+        .any(|text| text.windows(4).any(|word| word == b"nice"))
+}
+
+fn niceness() -> i32 {
+    // SAFETY: asks for a number.
+    unsafe { libc::getpriority(libc::PRIO_PROCESS, 0) }
+}
+
+fn set_niceness(niceness: i32) -> std::io::Result<()> {
+    // SAFETY: changes the priority of this process, and nothing else.
+    match unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, niceness) } {
+        0 => Ok(()),
+        _ => Err(std::io::Error::last_os_error()),
     }
 }

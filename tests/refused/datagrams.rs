@@ -277,7 +277,11 @@ fn socket_that_joins_a_certified_port_voids_the_certificate_at_once() -> Result<
     // Nobody vouches for the port: the gate alone refuses.
     assert_nothing(ask(&sandbox, CLIENT_V4, SERVER_V4, 7001)?);
     tcpw.process.signal(Signal::SIGCONT)?;
-    thread::sleep(Duration::from_secs(3));
+    // A client of a listener that no process shows is refused once the daemon has scanned all processes.
+    let _hidden = Testd::start(&sandbox, "betad", "--hide 0.0.0.0:7003")?;
+    let refused = Tcpw::counters(&sandbox)?["refused"];
+    sandbox.client().run(|| knock(CLIENT_V4, SocketAddr::new(SERVER_V4, 7003)))?;
+    Tcpw::wait_counters(&sandbox, "all processes are scanned", SOON, |now| now["refused"] > refused)?;
     assert_nothing(ask(&sandbox, CLIENT_V4, SERVER_V4, 7001)?);
     assert_answer(ask(&sandbox, LO_V4, LO_V4, 7001)?);
     drop(outsider);

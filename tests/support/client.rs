@@ -4,10 +4,11 @@ use std::{
     io::{Read, Write as _},
     net::{IpAddr, SocketAddr, TcpStream},
     os::fd::{AsFd, AsRawFd, OwnedFd, RawFd},
+    process::Command,
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use nix::{
     errno::Errno,
     libc,
@@ -90,6 +91,24 @@ pub fn knock(source: IpAddr, server: SocketAddr) -> Result<()> {
         Ok(()) | Err(Errno::EINPROGRESS) => Ok(()),
         Err(error) => Err(error).with_context(|| format!("knock at {server} from {source}")),
     }
+}
+
+/// From here on that network does not see what a server answers to a SYN; or does again.
+///
+/// # Errors
+/// nft is not installed, or fails.
+pub fn lose_answers(netns: &Netns, are_lost: bool) -> Result<()> {
+    let rules = if are_lost {
+        "add table inet t\nadd chain inet t c { type filter hook input priority 0 ; }\n\
+         add rule inet t c tcp flags & (syn|ack) == (syn|ack) drop\n"
+    } else {
+        "delete table inet t\n"
+    };
+    netns.run(|| {
+        let done = Command::new("nft").arg(rules).output().context("start nft")?;
+        ensure!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        Ok(())
+    })
 }
 
 /// A socket that does not block, on the server's link if it has one; port 0 is any.

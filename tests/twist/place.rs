@@ -10,10 +10,10 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 use tcpw_tests::{
     CLIENT_V4, CLIENT_V6, Place as At, Requirement, SERVER_V4, SERVER_V6, Sandbox, Tcpw, can_run,
-    client::{Ended, connect},
+    client::{Ended, connect, lose_answers},
     wait_until,
 };
 pub(crate) use tcpw_tests::{LO_V4, LO_V6};
@@ -108,19 +108,9 @@ impl Place {
         })
     }
 
-    /// From here on the client does not see what the server answers to a SYN; or does again.
+    /// As [`lose_answers`], of the client's host.
     pub(crate) fn lose_answers(&self, are_lost: bool) -> Result<()> {
-        let rules = if are_lost {
-            "add table inet t\nadd chain inet t c { type filter hook input priority 0 ; }\n\
-             add rule inet t c tcp flags & (syn|ack) == (syn|ack) drop\n"
-        } else {
-            "delete table inet t\n"
-        };
-        self.sandbox.client().run(|| {
-            let done = Command::new("nft").arg(rules).output().context("start nft")?;
-            ensure!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
-            Ok(())
-        })
+        lose_answers(self.sandbox.client(), are_lost)
     }
 
     /// What a program on the client's host prints, however it ends.

@@ -3,7 +3,7 @@
 //!
 //! Out: a line for each text of 10 MB, with time and peak memory; then the cases a second of
 //! `tcpw match --cases`; then, for root, the paths of held clients, clients whose names are
-//! looked up, and what the programs in the kernel take for a call. Time is the processor's: others on the machine do not count.
+//! looked up, what the programs in the kernel take for a call, and what a refused client costs. Time is the processor's: others on the machine do not count.
 //! `cargo xtask bench flood` measures floods of refused attempts alone; see its own head.
 //! Exit code 1: slower than it must be.
 
@@ -64,6 +64,7 @@ pub(crate) fn main(arguments: &Arguments) -> Result<()> {
         slow.extend(held::held(&bench, &tcpw)?);
         slow.extend(held::named(&bench, &tcpw)?);
         held::hooks(&bench, &tcpw)?;
+        held::refusals(&bench, &tcpw)?;
     } else {
         say("held clients: not measured, network namespaces need root");
     }

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::parse::{
     code::Code,
-    diagnostic::{Diagnostic, Finding, Sink},
+    diagnostic::{Diagnostic, Finding, Fix, Sink},
     text::{FileText, Texts},
 };
 
@@ -36,6 +36,9 @@ pub(super) fn check(
         sink.extend(look_at(path, status, "no rules").map(|finding| finding.at(whole(path), b"")));
         sink.extend(writers(path, status, scope.in_use, facts).map(|finding| finding.at(whole(path), b"")));
     }
+    if scope.both && texts.allow.1 == FileText::Missing && texts.deny.1 == FileText::Missing {
+        neither(texts, diagnostics);
+    }
     for (path, text) in &texts.files {
         // Two slashes begin comments in other languages: that is said where they stand.
         if path.starts_with("/sys/class/net") || path.as_os_str().as_encoded_bytes().starts_with(b"//") {
@@ -48,6 +51,20 @@ pub(super) fn check(
         let path: Arc<PathBuf> = Arc::new(path.clone());
         sink.extend(look_at(&path, status, "no patterns").map(|finding| finding.at(whole(&path), b"")));
         sink.extend(writers(&path, status, true, facts).map(|finding| finding.at(whole(&path), b"")));
+    }
+}
+
+/// Makes one finding of two that each say what the other table decides.
+fn neither(texts: &Texts, diagnostics: &mut Vec<Diagnostic>) {
+    let is_missing = |it: &Diagnostic| it.code == Code::H001.as_str();
+    diagnostics.retain(|it| !is_missing(it) || it.origin.path != texts.deny.0);
+    for diagnostic in diagnostics.iter_mut().filter(|it| is_missing(it)) {
+        diagnostic.message = format!("neither this file nor {} exists", texts.deny.0.display());
+        let advice = "nothing is wrong if that is meant; to refuse others, first allow your own network in hosts.allow, then \
+                      write \"ALL: ALL\" to hosts.deny";
+        diagnostic.expected = "tables with the rules that are meant".into();
+        diagnostic.fix = Some(Fix::Advice(advice.into()));
+        diagnostic.consequence = "there are no rules: every client may reach every daemon".into();
     }
 }
 

@@ -4,7 +4,7 @@ use std::{collections::HashMap, path::PathBuf, sync::Arc};
 
 use crate::parse::{
     code::Code,
-    diagnostic::{Diagnostic, Fix, Severity},
+    diagnostic::{Diagnostic, Fix, Further, Severity},
 };
 
 /// Most findings of one kind that are shown one by one, where each has a text of its own to write.
@@ -16,8 +16,8 @@ const WITHOUT_FIX: usize = 3;
 /// Most further places that are kept.
 const PLACES: usize = 100;
 
-/// Findings that have one cause: file, code, and for rules that nothing reaches those before them.
-type Cause = (Arc<PathBuf>, &'static str, Vec<(Arc<PathBuf>, u32)>);
+/// Findings that have one cause: file, code, and for rules that nothing reaches those before them and what follows.
+type Cause = (Arc<PathBuf>, &'static str, Vec<(Arc<PathBuf>, u32)>, String);
 
 /// Makes one finding of those that have one cause; they are sorted by place.
 pub(super) fn group(diagnostics: &mut Vec<Diagnostic>) {
@@ -34,25 +34,33 @@ pub(super) fn group(diagnostics: &mut Vec<Diagnostic>) {
             kept.push(diagnostic);
             continue;
         }
+        let is_needless = is(&diagnostic, Code::H173);
         let index = *first.entry(cause).or_insert(kept.len());
         match kept.get_mut(index) {
             None => kept.push(diagnostic),
             Some(head) => {
                 head.more += 1 + diagnostic.more;
                 if head.places.len() < PLACES {
-                    head.places.push(diagnostic.origin);
+                    let by = diagnostic.related.into_iter().next().filter(|_| is_needless);
+                    head.places.push(Further { origin: diagnostic.origin, by: by.map(|it| it.origin) });
                 }
             }
         }
     }
+    // The message names the rule that makes it needless.
+    kept.iter_mut().filter(|it| is(it, Code::H173)).for_each(|it| it.related.clear());
     *diagnostics = kept;
 }
 
 fn cause(diagnostic: &Diagnostic) -> Cause {
     let origin = &diagnostic.origin;
-    let others = if is(diagnostic, Code::W141) { diagnostic.related.as_slice() } else { &[] };
+    let (others, consequence) = if is(diagnostic, Code::W141) {
+        (diagnostic.related.as_slice(), diagnostic.consequence.to_string())
+    } else {
+        (&[] as &[_], String::new())
+    };
     let others = others.iter().map(|it| (Arc::clone(&it.origin.path), it.origin.line)).collect();
-    (Arc::clone(&origin.path), diagnostic.code, others)
+    (Arc::clone(&origin.path), diagnostic.code, others, consequence)
 }
 
 /// How many of its kind are shown one by one.

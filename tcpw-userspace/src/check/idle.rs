@@ -5,16 +5,18 @@
 
 use std::{collections::HashSet, sync::Arc};
 
-use super::{Scope, place::Places, verdicts::leads_to};
+use super::{
+    Scope,
+    place::Places,
+    verdicts::{is_every, is_for_ssh, leads_to},
+};
 use crate::{
     compile::Unreachable,
     evaluate::request::RuleIndex,
     parse::{
         code::Code,
         diagnostic::{Diagnostic, Finding, Severity, Sink},
-        rule::{
-            Daemon, DaemonPattern, HostPattern, Rule, RuleOption, TableEnd, TableKind, Tables, TextPattern,
-        },
+        rule::{Daemon, DaemonPattern, Rule, RuleOption, TableEnd, TableKind, Tables, TextPattern},
         tokens,
     },
 };
@@ -70,13 +72,18 @@ fn idle(rule: &Rule, nobody_is_refused: bool, scope: Scope) -> Finding {
     };
     let message = if nobody_is_refused { format!("{message}, nor anywhere") } else { message };
     let daemons = if daemons.is_empty() { "ALL".to_owned() } else { daemons.join(", ") };
+    let care = if is_for_ssh(rule) {
+        "; before that make sure that a rule of hosts.allow allows your own address, or you are locked out"
+    } else {
+        ""
+    };
     let consequence = if scope.both {
         "all other clients are allowed, too, as no rule refuses them"
     } else {
         "hosts.deny was not named, and is taken as empty: all other clients are allowed, too"
     };
     Finding::new(Code::W158, message, "a rule behind it that refuses the others", consequence)
-        .advise(format!("to refuse all others, add this rule to hosts.deny: \"{daemons}: ALL\""))
+        .advise(format!("to refuse all others, add this rule to hosts.deny: \"{daemons}: ALL\"{care}"))
 }
 
 fn name(token: &DaemonPattern) -> Option<String> {
@@ -102,9 +109,7 @@ fn only_lets_in(rule: &Rule) -> bool {
 
 /// Whether it is for some clients only: a rule that allows all of them states the default.
 fn names_some(rule: &Rule) -> bool {
-    let is_all = rule.clients.patterns.iter().any(|token| {
-        token.user.is_none() && matches!(token.host, HostPattern::Text { pattern: TextPattern::All, .. })
-    });
+    let is_all = rule.clients.patterns.iter().any(|token| token.user.is_none() && is_every(&token.host));
     !is_all || rule.clients.except.is_some()
 }
 

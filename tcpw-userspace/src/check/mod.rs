@@ -13,11 +13,12 @@ mod group;
 mod idle;
 mod names;
 mod place;
+mod reached;
 pub mod registry;
 mod rules;
 mod verdicts;
 
-use std::{collections::BTreeMap, path::Path};
+use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use crate::{
     compile,
@@ -88,14 +89,28 @@ pub fn check(texts: &Texts, facts: &dyn Facts, scope: Scope) -> Checked {
     rules::check(&tables, &unreachable, &diagnostics, &mut places, &mut sink);
     commands::check(&tables, facts, &mut places, &mut sink);
     commands::foresee(&tables, facts, scope, &mut places, &mut sink);
-    let is_template = diagnostics.iter().any(|it| it.code == Code::W170.as_str());
+    let templates: Vec<_> = diagnostics
+        .iter()
+        .filter(|it| it.code == Code::W170.as_str())
+        .map(|it| Arc::clone(&it.origin.path))
+        .collect();
+    let is_template = !templates.is_empty();
+    // Lines of a template's own language are no rules.
+    diagnostics.retain(|it| it.code != Code::E005.as_str() || !templates.contains(&it.origin.path));
     if !is_template {
         // hosts.allow alone may hold the whole policy; hosts.deny alone says little of which clients get in.
         let has_allow = !texts.allow.0.as_os_str().is_empty();
         if has_allow {
             let is_told = idle::check(&tables, &unreachable, scope, &mut places, &mut sink);
-            let subject =
-                verdicts::Subject { tables: &tables, unreachable: &unreachable, texts, scope, is_told };
+            let has_ssh = !scope.in_use || names::has_ssh(facts);
+            let subject = verdicts::Subject {
+                tables: &tables,
+                unreachable: &unreachable,
+                texts,
+                scope,
+                has_ssh,
+                is_told,
+            };
             verdicts::check(&subject, &mut diagnostics, &mut places, &mut sink);
         }
     }
@@ -104,6 +119,7 @@ pub fn check(texts: &Texts, facts: &dyn Facts, scope: Scope) -> Checked {
     idle::leave_out(&mut diagnostics);
     sort(&mut diagnostics, texts);
     group::group(&mut diagnostics);
+    reached::tell(&tables, texts, &mut diagnostics);
     Checked { tables, diagnostics }
 }
 

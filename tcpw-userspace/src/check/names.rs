@@ -50,6 +50,13 @@ pub(super) fn judge(facts: &dyn Facts, scope: Scope, diagnostics: &mut [Diagnost
     }
 }
 
+/// Whether an ssh daemon is installed here.
+pub(super) fn has_ssh(facts: &dyn Facts) -> bool {
+    let programs =
+        PROGRAMS.iter().flat_map(|place| ["sshd", "dropbear"].map(|name| Path::new(place).join(name)));
+    programs.into_iter().any(|path| !matches!(facts.status(&path).kind, Kind::Missing | Kind::Dangling))
+}
+
 #[cfg(test)]
 mod tests {
     use std::{path::PathBuf, sync::Arc};

@@ -1,8 +1,14 @@
 //! Rules that decide nothing.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    path::Path,
+};
 
-use super::{place::Places, verdicts::leads_to};
+use super::{
+    place::Places,
+    verdicts::{is_every, leads_to},
+};
 use crate::{
     compile::Unreachable,
     evaluate::request::RuleIndex,
@@ -10,7 +16,7 @@ use crate::{
         code::Code,
         diagnostic::{Diagnostic, Finding, Fix, Severity, Sink},
         list::{split_at, tokens},
-        rule::{ClientPattern, HostPattern, Rule, RuleOption, Table, TableKind, Tables, TextPattern},
+        rule::{ClientPattern, HostPattern, Origin, Rule, RuleOption, Table, TableKind, Tables, TextPattern},
     },
 };
 
@@ -23,40 +29,32 @@ pub(super) fn check(
     sink: &mut Sink,
 ) {
     let mut repeated: HashSet<RuleIndex> = HashSet::new();
-    // Bans that other bans make needless, each with what would be said of one alone.
-    let mut bans: Vec<Diagnostic> = Vec::new();
+    let explained = explained(said);
+    let is_explained = |rule: &Rule| {
+        let mut lines = rule.origin.line..=rule.number.max(rule.origin.line);
+        lines.any(|line| explained.contains(&(rule.origin.path.as_path(), line)))
+    };
     for table in [&tables.allow, &tables.deny] {
         let mut seen: HashMap<Vec<u8>, usize> = HashMap::new();
         for (index, rule) in table.rules.iter().enumerate() {
             let first = *seen.entry(meaning(rule)).or_insert(index);
             if first != index {
                 repeated.insert(RuleIndex { table: table.kind, index });
-                let finding = places.at_rule(twice(&table.rules[first]), rule);
-                if is_ban(rule, table.kind) { bans.push(finding) } else { sink.push(finding) }
+                let before = &table.rules[first];
+                let finding = if is_ban(rule, table.kind) { needless(&[before]) } else { twice(before) };
+                if !is_explained(rule) {
+                    sink.push(places.at_rule(finding, rule));
+                }
             }
         }
     }
-    let explained: HashSet<_> = said
-        .iter()
-        .filter(|it| it.severity > Severity::Hint || it.code == Code::H095.as_str())
-        .flat_map(|it| {
-            // A rule that goes on in the next lines explains these, too.
-            let lines = match &it.fix {
-                Some(Fix::Replace(text)) if it.code == Code::E157.as_str() => text.matches('\n').count(),
-                Some(_) | None => 0,
-            };
-            let last = it.origin.line.saturating_add(u32::try_from(lines).unwrap_or(u32::MAX));
-            (it.origin.line..=last).map(|line| (it.origin.path.as_path(), line))
-        })
-        .collect();
     for found in unreachable {
         let Some(rule) = rule_of(tables, found.rule).filter(|_| !repeated.contains(&found.rule)) else {
             continue;
         };
         let finding = if found.by.is_empty() {
-            let mut lines = rule.origin.line..=rule.number.max(rule.origin.line);
             // A pattern file explains itself.
-            if names_file(rule) || lines.any(|line| explained.contains(&(rule.origin.path.as_path(), line))) {
+            if names_file(rule) || is_explained(rule) {
                 continue;
             }
             matches_none(leads_to(rule, found.rule.table))
@@ -67,29 +65,71 @@ pub(super) fn check(
                 all.map(|(table, rule)| leads_to(rule, table)).all(|verdict| verdict == kind)
             };
             let kind = leads_to(rule, found.rule.table);
-            let finding = shadowed(&by, kind, verdicts(kind), verdicts(kind.other()));
-            if is_ban(rule, found.rule.table) && verdicts(TableKind::Deny) {
-                bans.push(places.at_rule(finding, rule));
-                continue;
+            let mistaken = by.iter().find(|rule| is_explained(rule));
+            match mistaken {
+                // With the mistake mended this rule may be reached: nothing is said that makes it look needless.
+                Some(_) if verdicts(kind) => continue,
+                Some(mistaken) => {
+                    let Origin { path, line, .. } = &mistaken.origin;
+                    shadowed(&by, kind, false, verdicts(kind.other())).advise(format!(
+                        "mend the mistake in {}:{line} first, and check again",
+                        path.display()
+                    ))
+                }
+                None if is_ban(rule, found.rule.table) && verdicts(kind) => needless(&by),
+                None => {
+                    let finding = shadowed(&by, kind, verdicts(kind), verdicts(kind.other()));
+                    match by.as_slice() {
+                        // To refuse all clients first may lock the administrator out: that is not advised.
+                        [only] if verdicts(kind.other()) && !is_for_all(rule) => {
+                            finding.advise(to_be_reached(rule, only))
+                        }
+                        _ => finding,
+                    }
+                }
             }
-            finding
         };
         sink.push(places.at_rule(finding, rule));
     }
-    let are_many = bans.len() >= MANY_BANS;
-    bans.sort_by_key(|it| it.origin.line);
-    sink.extend(bans.into_iter().map(|it| if are_many { needless(it) } else { it }));
 }
 
-/// Least needless bans that are told of as one: programs that ban write the same client again and again.
-const MANY_BANS: usize = 3;
+/// The lines of which something else is said.
+fn explained(said: &[Diagnostic]) -> HashSet<(&Path, u32)> {
+    let is_mistake = |it: &&Diagnostic| it.severity > Severity::Hint || it.code == Code::H095.as_str();
+    said.iter()
+        .filter(is_mistake)
+        .flat_map(|it| {
+            // A rule that goes on in the next lines explains these, too.
+            let lines = match &it.fix {
+                Some(Fix::Replace(text)) if it.code == Code::E157.as_str() => text.matches('\n').count(),
+                Some(_) | None => 0,
+            };
+            let last = it.origin.line.saturating_add(u32::try_from(lines).unwrap_or(u32::MAX));
+            (it.origin.line..=last).map(|line| (it.origin.path.as_path(), line))
+        })
+        .collect()
+}
 
-/// Whether a rule of hosts.deny does nothing but refuse single addresses.
+/// Whether a rule of hosts.deny does nothing but refuse addresses and networks.
 fn is_ban(rule: &Rule, kind: TableKind) -> bool {
     kind == TableKind::Deny
         && rule.options.iter().all(|field| matches!(field.option, Ok(RuleOption::Deny)))
         && rule.clients.except.is_none()
-        && rule.clients.patterns.iter().all(is_single)
+        && rule.clients.patterns.iter().all(|pattern| is_single(pattern) || is_network(pattern))
+}
+
+/// Whether a pattern is a network, or the beginning of addresses.
+fn is_network(pattern: &ClientPattern) -> bool {
+    pattern.user.is_none()
+        && match &pattern.host {
+            HostPattern::NetV4 { .. } | HostPattern::NetV6 { .. } => true,
+            HostPattern::Text { pattern, numeric } => *numeric && matches!(pattern, TextPattern::Prefix(_)),
+            HostPattern::Known
+            | HostPattern::Local
+            | HostPattern::Netgroup(_)
+            | HostPattern::File(_)
+            | HostPattern::Never => false,
+        }
 }
 
 /// Whether a pattern is one address.
@@ -111,19 +151,25 @@ fn is_single(pattern: &ClientPattern) -> bool {
         }
 }
 
-/// What there is to say of a ban among many that are needless.
-fn needless(ban: Diagnostic) -> Diagnostic {
-    let first = ban.related.first().map(|it| it.origin.clone());
-    let place = first.map(|at| format!("{}:{}", at.path.display(), at.line)).unwrap_or_default();
-    Diagnostic {
-        severity: Code::H173.severity(),
-        code: Code::H173.as_str(),
-        message: format!("{place} already refuses the client of this rule"),
-        expected: "".into(),
-        fix: None,
-        consequence: "the same clients are refused with and without such rules".into(),
-        related: Vec::new(),
-        ..ban
+/// A ban of clients that others before it refuse.
+fn needless(by: &[&Rule]) -> Finding {
+    let place = |rule: &Rule| format!("{}:{}", rule.origin.path.display(), rule.origin.line);
+    let message = match by {
+        [only] => format!("{} already refuses the clients of this rule", place(only)),
+        [first, .., last] => format!(
+            "{} rules, {} to {}, already refuse the clients of this rule",
+            by.len(),
+            place(first),
+            place(last)
+        ),
+        [] => String::new(),
+    };
+    let consequence = "the same clients are refused with and without such rules";
+    let finding =
+        Finding::new(Code::H173, message, "", consequence).advise("nothing is wrong: delete it, or leave it");
+    match by {
+        [first, ..] => finding.relate(first.origin.clone(), ""),
+        [] => finding,
     }
 }
 
@@ -204,7 +250,7 @@ fn twice(first: &Rule) -> Finding {
         Code::W140,
         message,
         "each rule once",
-        "this rule is never reached: the same clients are allowed without it",
+        "this rule is never reached: every client is allowed or refused as without it",
     )
     .advise("delete one of them")
     .relate(first.origin.clone(), shown(first))
@@ -235,6 +281,21 @@ fn shadowed(by: &[&Rule], kind: TableKind, are_same: bool, are_opposite: bool) -
     };
     let finding = Finding::new(Code::W141, message, expected, consequence);
     by.iter().fold(finding, |finding, rule| finding.relate(rule.origin.clone(), shown(rule)))
+}
+
+fn is_for_all(rule: &Rule) -> bool {
+    rule.clients.patterns.iter().any(|pattern| is_every(&pattern.host))
+}
+
+/// What to do so that a rule decides before another one.
+fn to_be_reached(rule: &Rule, before: &Rule) -> String {
+    let Origin { path, line, .. } = &before.origin;
+    let place = format!("{}:{line}", path.display());
+    if rule.origin.path == *path {
+        format!("to have it decide, move it before {place}")
+    } else {
+        format!("to have it decide, write it with \": deny\" at its end before {place}")
+    }
 }
 
 fn matches_none(kind: TableKind) -> Finding {

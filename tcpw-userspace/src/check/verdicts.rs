@@ -30,6 +30,8 @@ pub(super) struct Subject<'a> {
     pub(super) unreachable: &'a [Unreachable],
     pub(super) texts: &'a Texts,
     pub(super) scope: Scope,
+    /// This machine may have an ssh daemon.
+    pub(super) has_ssh: bool,
     /// It was said already that no rule refuses the clients of some rules.
     pub(super) is_told: bool,
 }
@@ -41,7 +43,7 @@ pub(super) fn check(
     places: &mut Places<'_>,
     sink: &mut Sink,
 ) {
-    let &Subject { tables, unreachable, texts, scope, is_told } = subject;
+    let &Subject { tables, unreachable, texts, scope, has_ssh, is_told } = subject;
     let refuses = |rule: &Rule, kind| leads_to(rule, kind) == TableKind::Deny;
     let nobody_is_refused = !tables.allow.rules.iter().any(|rule| refuses(rule, TableKind::Allow))
         && !tables.deny.rules.iter().any(|rule| refuses(rule, TableKind::Deny))
@@ -78,7 +80,7 @@ pub(super) fn check(
     }
     let finding = if doors.is_empty() {
         everybody()
-    } else if doors.iter().any(|rule| is_for_ssh(rule)) {
+    } else if !has_ssh || doors.iter().any(|rule| is_for_ssh(rule)) {
         return;
     } else {
         ssh()
@@ -112,7 +114,7 @@ const OWN_NETWORK: &str = "add a rule to hosts.allow, such as \"sshd: 192.0.2.0/
 
 fn ssh() -> Finding {
     Finding::new(
-        Code::H144,
+        Code::W144,
         "every client is refused, and no rule allows a client to use ssh",
         "",
         "an administrator that uses ssh is locked out",
@@ -166,15 +168,29 @@ fn refuses_everybody(rule: &Rule, kind: TableKind) -> bool {
         .patterns
         .iter()
         .any(|token| token.server.is_none() && matches!(token.daemon, Daemon::Name(TextPattern::All)));
-    let all_clients = rule.clients.patterns.iter().any(|token| {
-        token.user.is_none() && matches!(token.host, HostPattern::Text { pattern: TextPattern::All, .. })
-    });
+    let all_clients = rule.clients.patterns.iter().any(|token| token.user.is_none() && is_every(&token.host));
     let is_sure = rule.daemons.except.is_none() && rule.clients.except.is_none();
     is_sure && all_daemons && all_clients && leads_to(rule, kind) == TableKind::Deny
 }
 
+/// `ALL`, or `*`, which is the same.
+pub(super) fn is_every(host: &HostPattern) -> bool {
+    match host {
+        HostPattern::Text { pattern: TextPattern::All, .. } => true,
+        HostPattern::Text { pattern: TextPattern::Glob(glob), .. } => **glob == *b"*",
+        HostPattern::Text { .. }
+        | HostPattern::Netgroup(_)
+        | HostPattern::File(_)
+        | HostPattern::Known
+        | HostPattern::Local
+        | HostPattern::NetV4 { .. }
+        | HostPattern::NetV6 { .. }
+        | HostPattern::Never => false,
+    }
+}
+
 /// Whether the daemon list may take in the ssh daemon.
-fn is_for_ssh(rule: &Rule) -> bool {
+pub(super) fn is_for_ssh(rule: &Rule) -> bool {
     let names: [Text; 2] = [(*b"sshd").into(), (*b"ssh").into()];
     list_matches(&rule.daemons, |token| daemon_matches(&token.daemon, &names, Some(22)))
 }

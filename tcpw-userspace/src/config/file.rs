@@ -409,9 +409,9 @@ mod tests {
         unknown_table: "[exemptions]\nports = [1]" =>
             "1:2: unknown key \"exemptions\": did you mean \"exempt\"?";
         unknown_mode: "mode = \"permissive\"" => "1:8: mode \"permissive\": write \"enforce\" or \"audit\"";
-        other_on_deny: "on-deny = \"reject\"" => "1:11: on-deny \"reject\": write \"reset\" or \"drop\"";
+        other_on_deny: "on-deny = \"reject\"" => "1:11: on-deny \"reject\": write \"reset\", \"close\" or \"drop\"";
         other_on_deny_of_a_daemon: "[daemon.sshd]\non-deny = \"rst\"" =>
-            "2:11: on-deny \"rst\": write \"reset\" or \"drop\"";
+            "2:11: on-deny \"rst\": write \"reset\", \"close\" or \"drop\"";
         unknown_key_of_a_daemon: "[daemon.sshd]\non-denied = \"drop\"" =>
             "2:1: unknown key \"on-denied\" in [daemon.NAME]: did you mean \"on-deny\"?";
         unknown_key_of_reset: "[reset]\nper-host = 1" =>

@@ -29,7 +29,7 @@ use crate::{
     events::Decision,
     names::NamesSet,
     parse::text::Texts,
-    record::Record,
+    record::{Record, UnprovenCount},
     redirect::Family,
     resolve::Question,
 };
@@ -39,8 +39,10 @@ use crate::{
 pub enum Action {
     /// Log a message for the operator.
     Say(Level, String),
-    /// Write the lines of attempts.
+    /// Write the line of an attempt.
     Record(Box<Record>),
+    /// Write the line of attempts that have none of their own.
+    RecordCount(UnprovenCount),
     /// Reopen the log's destination.
     ReopenLog,
     /// Write to the kernel's tables; if every write succeeds, re-inject the packet.

@@ -342,6 +342,7 @@ impl Core {
         self.keepalive.look(out);
         let duties = (&mut self.lookups, &mut self.report, &self.certify);
         self.redirect.second(second.turned_away, duties, shared, out);
+        self.report.unproven.second(out);
         self.banners.second(out);
         let ended = self.effects.second(out);
         self.commands.ended(ended, shared, out);

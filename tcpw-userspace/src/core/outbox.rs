@@ -65,6 +65,8 @@ pub(super) struct Finished {
     pub(super) twist: Option<Text>,
     /// How long it was held, if it was.
     pub(super) held_for: Option<Duration>,
+    /// Its client has completed the handshake.
+    pub(super) is_connected: bool,
 }
 
 /// Actions and steps.

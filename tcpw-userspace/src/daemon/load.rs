@@ -29,7 +29,7 @@ pub(super) fn load(config: &Config) -> Result<Loaded> {
         pins: pins.as_ref(),
         log_allowed: config.log_allowed,
         // Resets need the gate to remember which flows it let pass.
-        resets: config.mode == Mode::Enforce && config.refusal.resets_any(),
+        resets: config.mode == Mode::Enforce && config.refusal.answers_any(),
     })?;
     tokio::spawn(kernel.take_diagnostics()?.forward());
     let mut has_listening_hook = true;

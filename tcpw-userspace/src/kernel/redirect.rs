@@ -11,10 +11,7 @@ use aya::{
     Ebpf,
     maps::{MapData, SockHash},
 };
-use tcpw_common::{
-    refusal::RedirectKey,
-    tag::{REDIRECT_LISTENER, Tag},
-};
+use tcpw_common::refusal::RedirectKey;
 
 use super::maps::open;
 
@@ -36,15 +33,5 @@ impl RedirectMap {
     pub fn add(&mut self, socket: BorrowedFd<'_>, netns: u64, family: u32) -> Result<()> {
         let key = RedirectKey { netns, family, reserved: 0 };
         self.listeners.insert(key, socket.as_raw_fd(), 0).context("write a redirect listener")
-    }
-}
-
-impl super::Tags {
-    /// Marks a socket as a redirect listener, before it listens: what is redirected to it is not judged.
-    ///
-    /// # Errors
-    /// The kernel refuses the write.
-    pub fn mark_redirect_listener(&mut self, socket: BorrowedFd<'_>, netns: u64) -> Result<()> {
-        self.write(socket, Tag { names: 0, netns, pid: std::process::id(), flags: REDIRECT_LISTENER })
     }
 }

@@ -91,7 +91,7 @@ impl Kernel {
             let pressed = Pressure { began_ns: 0, count: 0, until_ns };
             pressure.set(0, pressed, 0).context("write the pressure on the table of passed flows")?;
         }
-        let watched = refusal.resets_any();
+        let watched = refusal.answers_any();
         let watched = watched.then(|| UdpPorts::begin(&mut self.ebpf, &mut self.links, cgroup)).transpose();
         let (udp_ports, was_watched) = match watched {
             Ok(None) => (None, false),

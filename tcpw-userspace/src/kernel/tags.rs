@@ -13,7 +13,7 @@ use aya::{
 };
 use tcpw_common::{
     key::{Comm, NamesId},
-    tag::Tag,
+    tag::{REDIRECT_LISTENER, Tag},
 };
 
 use super::maps::open;
@@ -68,6 +68,14 @@ impl Tags {
             comms,
             known_comms,
         })
+    }
+
+    /// Marks a socket as a redirect listener, before it listens: what is redirected to it is not judged.
+    ///
+    /// # Errors
+    /// The kernel refuses the write.
+    pub fn mark_redirect_listener(&mut self, socket: BorrowedFd<'_>, netns: u64) -> Result<()> {
+        self.write(socket, Tag { names: 0, netns, pid: std::process::id(), flags: REDIRECT_LISTENER })
     }
 
     /// For threads that read tags.

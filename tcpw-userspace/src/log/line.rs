@@ -97,6 +97,22 @@ pub fn refused(service: Option<&str>, client: &str, address: &str) -> String {
     }
 }
 
+/// An attempt was refused, and nothing proves that it came from the address it shows. Parameters as for [`refused`].
+///
+/// Worded so that no watcher of refused connections (fail2ban, DenyHosts, sshguard, logwatch) takes it for one:
+/// neither `refused connect from` nor `FAIL:` occurs in it.
+pub fn unproven(service: Option<&str>, client: &str, address: &str) -> String {
+    match service {
+        None => format!("refused unproven attempt from {client} ({address})"),
+        Some(id) => format!("refused unproven attempt: {id} libwrap from={address}"),
+    }
+}
+
+/// So many more attempts of [`unproven`] sources in that network were refused.
+pub fn more_unproven(attempts: u64, network: &str) -> String {
+    format!("refused {attempts} more unproven attempts from {network}")
+}
+
 /// A connection was refused, and a command gets it. Source: tcp_wrappers 7.6 `options.c`, `twist_option`.
 pub fn twist(client: &str, command: &str) -> String {
     format!("twist {client} to {command}")

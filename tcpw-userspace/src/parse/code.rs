@@ -171,7 +171,7 @@ codes! {
     W141 "a rule that is never reached"
     W142 "everybody is locked out"
     H143 "nobody is refused"
-    H144 "nobody may use ssh"
+    W144 "nobody may use ssh"
 
     W150 "text stuck to brackets"
     E151 "an option word without its colon does the opposite"
@@ -191,6 +191,7 @@ codes! {
     W171 "a rule in a pattern file"
     H172 "a service's name in place of the program's"
     H173 "bans that others make needless"
+    H174 "* in place of ALL"
 }
 
 impl Code {

@@ -63,7 +63,16 @@ pub struct Diagnostic {
     /// How many more places of this file have the same code: one cause is one finding.
     pub more: usize,
     /// The first of those places.
-    pub places: Vec<Origin>,
+    pub places: Vec<Further>,
+}
+
+/// One more place of the same cause.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Further {
+    /// Where.
+    pub origin: Origin,
+    /// The rule that makes this one needless, if that is what the finding is about.
+    pub by: Option<Origin>,
 }
 
 /// What to do.

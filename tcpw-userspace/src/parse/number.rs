@@ -72,6 +72,10 @@ pub(crate) fn scan_unsigned(text: &[u8], base: u8) -> Option<u32> {
 ///
 /// Octal and hexadecimal parts count; 255.255.255.255 is the error value.
 pub(crate) fn dot_quad(text: &[u8]) -> Option<Ipv4Addr> {
+    // Four decimal numbers without a leading zero mean the same to inet_addr(3); the rest is its own.
+    if let Some(plain) = std::str::from_utf8(text).ok().and_then(|text| text.parse::<Ipv4Addr>().ok()) {
+        return (plain != Ipv4Addr::BROADCAST).then_some(plain);
+    }
     let runs = text.split(|byte| *byte == b'.').filter(|run| !run.is_empty()).count();
     let address = if runs == 4 { inet_aton(text)? } else { return None };
     (address != Ipv4Addr::BROADCAST).then_some(address)

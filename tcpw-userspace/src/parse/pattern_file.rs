@@ -55,7 +55,7 @@ fn tokens(
         let cited = line.strip_suffix(b"\n").unwrap_or(line);
         let mut at = 0;
         let rule = advice::file_rule(cited);
-        let mut commented = rule.is_some();
+        let mut is_after_comment = rule.is_some();
         if let Some((length, finding)) = rule {
             let origin =
                 Origin { path: Arc::clone(source.path), line: number, column: 1, length: count(length) };
@@ -76,8 +76,8 @@ fn tokens(
                 length: count(word.len()),
             };
             let host = pattern::host(token, interfaces);
-            if let Some(finding) = advice::file_token(word, &host, commented) {
-                commented |= word.starts_with(b"#");
+            if let Some(finding) = advice::file_token(word, &host, is_after_comment) {
+                is_after_comment |= word.starts_with(b"#");
                 diagnostics.push(finding.at(origin.clone(), cited));
             }
             patterns.push((origin, host));

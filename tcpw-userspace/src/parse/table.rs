@@ -144,15 +144,38 @@ impl Parser<'_, '_, '_> {
         self.table.end = TableEnd::Broken;
         self.complain(line.number, "missing newline or line too long");
         self.complain(line.number, "all the subsequent rules will be ignored");
+        if let Some((at, has_newline)) = self.backslash(line) {
+            let finding = advice::broken_backslash(self.table.kind, has_newline);
+            let (number, start) = self.source.place_of(at);
+            let origin = Origin {
+                path: Arc::clone(self.source.path),
+                line: number,
+                column: count(at - start + 1),
+                length: 1,
+            };
+            self.diagnostics.push(finding.at(origin, self.source.line_at(start)));
+            return;
+        }
         let finding = advice::broken_line(self.table.kind, line.is_full());
         self.report(line, &Codes::default(), (0, line.bytes.len(), finding));
+    }
+
+    /// Where the backslash stands in which the last line of the text ends, and whether a newline is behind it.
+    fn backslash(&self, line: &Line<'_>) -> Option<(usize, bool)> {
+        let text = self.source.text;
+        if line.is_full() || line.has_nul() || line.span.end < text.len() {
+            return None;
+        }
+        let has_newline = text.ends_with(b"\n");
+        let before = text.strip_suffix(b"\n").unwrap_or(text);
+        before.ends_with(b"\\").then(|| (before.len() - 1, has_newline))
     }
 
     /// Adds the rule of a line; what there is to say of it, by place.
     fn line(&mut self, line: &Line<'_>) -> Vec<Placed> {
         let Line { bytes, number, .. } = line;
         let text = bytes.strip_suffix(b"\n").unwrap_or(bytes);
-        let mut found = advice::line(bytes, self.table.kind);
+        let mut found = advice::line(bytes, self.table.kind, self.source.path);
         let mut effect = self.table.kind;
         let (colons, fields) = advice::cut(bytes);
         let [colon, end] = colons;

@@ -3,7 +3,7 @@
 //! In: a [`Record`]. Out: the [`LogEntry`] of its line.
 //! Source: tcp_wrappers 7.6 `refuse.c`, `options.c`; xinetd 2.3.15 `log.c`.
 
-use super::Record;
+use super::{Record, SourceProof, UnprovenCount};
 use crate::{
     evaluate::quoted_bytes,
     events::Fate,
@@ -16,6 +16,9 @@ pub fn entry(record: &Record, host: &str) -> LogEntry {
     let (client, address) = (record.client_text.as_str(), record.client_address.as_str());
     let (message, default) = match (record.fate, &record.twist) {
         (_, Some(command)) => (line::twist(client, &quoted_bytes(command)), priority::REFUSED),
+        (Fate::Refused | Fate::Redirected, None) if record.source == SourceProof::Missing => {
+            (line::unproven(service, client, address), priority::REFUSED)
+        }
         (Fate::Refused | Fate::Redirected, None) => {
             (line::refused(service, client, address), priority::REFUSED)
         }
@@ -29,5 +32,18 @@ pub fn entry(record: &Record, host: &str) -> LogEntry {
         pid: record.listener.pid,
         message,
         priority: priority::of(default, record.judged.as_ref().and_then(|judged| judged.severity)),
+    }
+}
+
+/// The line of a count, in tcpw's own name.
+pub fn entry_of_count(count: &UnprovenCount, host: &str) -> LogEntry {
+    let network = count.network.map_or_else(|| "other networks".to_owned(), |network| network.to_string());
+    LogEntry {
+        time: count.time,
+        host: host.to_owned(),
+        ident: "tcpw".into(),
+        pid: std::process::id(),
+        message: line::more_unproven(count.attempts, &network),
+        priority: priority::of(priority::REFUSED, None),
     }
 }

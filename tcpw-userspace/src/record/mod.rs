@@ -11,7 +11,9 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-pub use libwrap::entry;
+use ipnet::IpNet;
+
+pub use libwrap::{entry, entry_of_count};
 
 use crate::{
     evaluate::judgement::{Reason, RuleIndex, Verdict},
@@ -40,6 +42,10 @@ pub struct Record {
     pub client: SocketAddr,
     /// Both ends.
     pub server: SocketAddr,
+    /// What proves that the client has the address it shows.
+    pub source: SourceProof,
+    /// It has a line of its own; else it is part of an [`UnprovenCount`].
+    pub has_line: bool,
     /// The client's address as its daemon sees it: `::ffff:a.b.c.d` on a socket of AF_INET6.
     pub client_address: String,
     /// The client as libwrap prints it: `user@` if known, its name if it was looked up and is verified, else
@@ -59,6 +65,28 @@ pub struct Record {
     pub policy: u32,
     /// The command that got the connection instead of the daemon.
     pub twist: Option<Text>,
+}
+
+/// What proves that a client has the address it shows: the source address of a packet can be forged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SourceProof {
+    /// It has completed a TCP handshake.
+    Handshake,
+    /// It was to complete one, and did not; over UDP it cannot.
+    Missing,
+    /// Clients of this listener are reset or dropped, or pass: no handshake is waited for.
+    NotWanted,
+}
+
+/// Refused attempts of unproven sources that have no line of their own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UnprovenCount {
+    /// Until when they were counted.
+    pub time: SystemTime,
+    /// The network of their clients; `None`: of several.
+    pub network: Option<IpNet>,
+    /// How many.
+    pub attempts: u64,
 }
 
 /// A listener.

@@ -85,6 +85,7 @@ pub(super) fn carry_out(history: &mut History, action: Action) {
     match action {
         Action::Say(..)
         | Action::Record(_)
+        | Action::RecordCount(_)
         | Action::ReopenLog
         | Action::Free(_)
         | Action::CheckCommands(_)

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::{policies::FileLines, random::Random};
 use crate::{
-    config::{Config, Exempt, Mode, Refusal, Resolve},
+    config::{Config, Exempt, Mode, OnDeny, Refusal, Resolve},
     effects::Settings as Effects,
     listeners::MoreNames,
     log::LogTarget,
@@ -133,7 +133,7 @@ impl Plan {
             })
             .collect();
         steps.sort_by_key(|step| step.at_ms);
-        Self { seed, config: config(chance), conditions: conditions(chance), files, steps }
+        Self { seed, config: config(seed, chance), conditions: conditions(chance), files, steps }
     }
 }
 
@@ -210,7 +210,9 @@ fn some(chance: &mut Random, at_ms: u64, files: usize, ports: &mut u16) -> Vec<P
     }
 }
 
-fn config(chance: &mut Random) -> Config {
+/// In one history of ten refused clients are dropped, in one they are closed: not drawn, so that a seed keeps
+/// its history.
+fn config(seed: u64, chance: &mut Random) -> Config {
     let seconds = |chance: &mut Random, from: u64, more: usize| {
         Duration::from_secs(from + u64::try_from(chance.below(more)).unwrap_or_default())
     };
@@ -233,7 +235,14 @@ fn config(chance: &mut Random) -> Config {
         log_allowed: chance.percent(30),
         pin: chance.percent(70),
         mode: if chance.percent(12) { Mode::Audit } else { Mode::Enforce },
-        refusal: Refusal::default(),
+        refusal: Refusal {
+            on_deny: match seed % 10 {
+                0 => OnDeny::Drop,
+                4 => OnDeny::Close,
+                _ => OnDeny::Reset,
+            },
+            ..Refusal::default()
+        },
         exempt,
         more_names: MoreNames::default(),
         effects: Effects {

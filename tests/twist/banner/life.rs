@@ -208,13 +208,14 @@ fn resets_half_handshakes_and_clients_that_never_read_leave_nothing() -> Result<
     }
     // SYNs whose handshake never comes to its end: the answers are lost.
     place.lose_answers(true)?;
+    let allowed = Tcpw::counters(&place.sandbox)?["allowed"];
     place.sandbox.client().run(|| {
         for _ in 0..50 {
             knock(CLIENT_V4, at(7001))?;
         }
         Ok(())
     })?;
-    thread::sleep(Duration::from_millis(300));
+    Tcpw::wait_counters(&place.sandbox, "50 SYNs are let in", SOON, |now| now["allowed"] >= allowed + 50)?;
     place.lose_answers(false)?;
     place.wait_counter("banners_waiting", 0)?;
     Tcpw::wait_counters(&place.sandbox, "50 texts are given up", 4 * SOON, |counters| {

@@ -5,6 +5,7 @@ use std::{path::Path, process::Command};
 use anyhow::{Context as _, Result};
 use serde_json::Value;
 
+use super::json;
 use crate::command::{output, say};
 
 /// Most milliseconds of the median client beyond one that is not held, or beyond the look-up of its name.
@@ -63,6 +64,31 @@ pub(crate) fn hooks(bench: &Path, tcpw: &Path) -> Result<()> {
         let name = program["program"].as_str().context("no program")?;
         let load = program["load"].as_str().context("no load")?;
         say(format_args!("{load:21} {name:15} {:>6} calls, {:>5} ns each", program["runs"], program["ns"]));
+    }
+    Ok(())
+}
+
+/// What a refused client takes of the processor, by the way it is refused: the least of some rounds in turn.
+pub(super) fn refusals(bench: &Path, tcpw: &Path) -> Result<()> {
+    const HOW: [&str; 3] = ["drop", "reset", "close"];
+    const ROUNDS: usize = 3;
+    let mut least = [[f64::INFINITY; 2]; HOW.len()];
+    for _round in 0..ROUNDS {
+        for (how, least) in HOW.iter().zip(&mut least) {
+            let run = json(Command::new(bench).args(["refusals", how]).env("TCPW_BIN", tcpw))?;
+            for (key, least) in ["client_ns", "daemon_ns"].iter().zip(least) {
+                *least = least.min(run[*key].as_f64().with_context(|| format!("no {key} in {run}"))?);
+            }
+        }
+    }
+    let [[dropped, _], ..] = least;
+    for (how, [client, daemon]) in HOW.iter().zip(least) {
+        say(format_args!(
+            "refused by {how:5} {:6.1} us of a processor for each client ({:.2} of a SYN that is dropped), {:6.1} us of tcpw's",
+            client / 1e3,
+            client / dropped,
+            daemon / 1e3
+        ));
     }
     Ok(())
 }

@@ -9,7 +9,7 @@ pub(super) const ENTRIES: &[Entry] = &[
         "A table that does not exist has no rules. That is allowed, but an empty file says it more clearly, and \
          a file that was moved away by accident looks just the same.",
         &[allow("sshd: 192.0.2.\n"), is(DENY, State::Missing)],
-        "It goes on without a word: without hosts.deny nobody is refused.",
+        "It goes on without a word: without hosts.deny nobody is refused by it, and without both nobody at all.",
         &[allow("sshd: 192.0.2.\n"), deny("# nobody is refused\n")],
     ),
     entry(
@@ -23,10 +23,11 @@ pub(super) const ENTRIES: &[Entry] = &[
     entry(
         Code::E003,
         "Every line ends in a newline, the last one too. A program that appends without looking, or an editor \
-         that leaves the newline out, breaks the table. Even a comment or blanks without a newline do.",
+         that leaves the newline out, breaks the table. Even a comment or blanks without a newline do, and so does a \
+         backslash at the end of the last line: it joins the line to one that is not there.",
         &[deny("sshd: 198.51.100.7")],
         "The table ends there with an error. hosts.deny then refuses every client of every daemon that no \
-         earlier rule decided; hosts.allow only loses the line.",
+         earlier rule decided; hosts.allow only loses the line. tcpw does the same.",
         &[deny("sshd: 198.51.100.7\n")],
     ),
     entry(
@@ -94,7 +95,7 @@ pub(super) const ENTRIES: &[Entry] = &[
     ),
     entry(
         Code::W012,
-        "Some editors begin a file with the bytes EF BB BF. They are part of the first word here.",
+        "Some editors begin a file with the bytes EF BB BF, and do not show them. They are part of the first word here.",
         &[deny("\u{feff}sshd: ALL\n")],
         "It compares the daemon's name with them: the rule does not match.",
         &[deny("sshd: ALL\n")],

@@ -130,7 +130,8 @@ pub(super) const ENTRIES: &[Entry] = &[
     ),
     entry(
         Code::H173,
-        "Programs that ban clients write the same address more than once, or one that another rule refuses already.",
+        "Programs that ban clients write the same address more than once, or one of a network that another rule refuses \
+         already. Nothing is wrong.",
         &[
             deny(
                 "sshd: 198.51.100.7\nsshd: 198.51.100.7\nsshd: 198.51.100.8\nsshd: 198.51.100.7\nsshd: 198.51.100.8\n",
@@ -139,5 +140,13 @@ pub(super) const ENTRIES: &[Entry] = &[
         ],
         "It never gets to the later rules, and refuses the same clients.",
         &[deny("sshd: 198.51.100.7\nsshd: 198.51.100.8\n"), allow("sshd: 192.0.2.\n")],
+    ),
+    entry(
+        Code::H174,
+        "The pattern \"*\" fits every text: the address of any client, and any name. ALL says the same in the word that \
+         hosts_access(5) has for it.",
+        &[allow("sshd: *\n"), deny("vsftpd: 198.51.100.7\n")],
+        "It matches every client, and looks up no name.",
+        &[allow("sshd: ALL\n"), deny("vsftpd: 198.51.100.7\n")],
     ),
 ];

@@ -108,7 +108,8 @@ pub(super) const ENTRIES: &[Entry] = &[
     ),
     entry(
         Code::H073,
-        "aclexec asks a command whether the rule counts: each client of the rule waits until it has ended.",
+        "aclexec asks a command whether the rule counts: each client of the rule waits until it has ended. A command that \
+         does not exist fails like any other.",
         &[allow("sshd: ALL: aclexec /usr/local/bin/known %a\n")],
         "It runs the command, and leaves the table without a match if that fails. So does tcpw; but where a \
          limit of [effects] suppressed the command, nothing is decided, and the client tries again.",

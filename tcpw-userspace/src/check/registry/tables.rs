@@ -7,9 +7,9 @@ pub(super) const ENTRIES: &[Entry] = &[
     entry(
         Code::W140,
         "The same daemons, clients and options stand there a second time.",
-        &[deny("sshd: 198.51.100.7\nvsftpd: ALL\nsshd:198.51.100.7\n")],
+        &[allow("sshd: 192.0.2.7\nvsftpd: 192.0.2.9\nsshd:192.0.2.7\n"), deny("ALL: ALL\n")],
         "The first one decides.",
-        &[deny("sshd: 198.51.100.7\nvsftpd: ALL\n")],
+        &[allow("sshd: 192.0.2.7\nvsftpd: 192.0.2.9\n"), deny("ALL: ALL\n")],
     ),
     entry(
         Code::W141,
@@ -35,7 +35,7 @@ pub(super) const ENTRIES: &[Entry] = &[
         &[allow("sshd: 192.0.2.\n"), deny("ALL: ALL\n")],
     ),
     entry(
-        Code::H144,
+        Code::W144,
         "A rule of hosts.deny refuses everybody, and of the rules that let somebody in none is for sshd.",
         &[allow("vsftpd: 192.0.2.\n"), deny("ALL: ALL\n")],
         "It refuses every ssh connection.",

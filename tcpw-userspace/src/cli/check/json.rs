@@ -127,7 +127,7 @@ fn found(diagnostic: &Diagnostic) -> DiagnosticFields<'_> {
         cited_column: diagnostic.cited_from + 1,
         related: related.iter().map(|it| RelatedOut { place: place(&it.origin), note: &it.note }).collect(),
         more: diagnostic.more,
-        places: diagnostic.places.iter().map(place).collect(),
+        places: diagnostic.places.iter().map(|it| place(&it.origin)).collect(),
     }
 }
 

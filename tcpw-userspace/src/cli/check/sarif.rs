@@ -95,7 +95,7 @@ fn result(diagnostic: &Diagnostic, index: &BTreeMap<&str, usize>, texts: &Texts)
         "message": { "text": text },
         "locations": [location(origin, texts)],
     });
-    let places = diagnostic.places.iter().map(|place| (place, "the same"));
+    let places = diagnostic.places.iter().map(|it| (&it.origin, "the same"));
     let related = diagnostic.related.iter().map(|it| (&it.origin, it.note.as_str()));
     let related: Vec<Value> = related
         .chain(places)

@@ -125,7 +125,7 @@ surveys! {
         ["any: +none 0.0.0.0/1, ?d0>none 128.0.0.0/1 ::/0"];
     a_command_decides: "ALL: 0.0.0.0/1: aclexec true\n", "ALL: ALL\n" =>
         ["any: ?a0>d0 0.0.0.0/1, -d0 128.0.0.0/1 ::/0"];
-    a_failed_command_spoils_rules_with_options: "ALL: 0.0.0.0/1: aclexec true\n", "ALL: ALL: spawn x\n" =>
+    after_a_failed_command_a_rule_with_options_in_hosts_deny_allows: "ALL: 0.0.0.0/1: aclexec true\n", "ALL: ALL: spawn x\n" =>
         ["any: +d0 0.0.0.0/1, -d0 128.0.0.0/1 ::/0"];
     a_failed_command_ends_its_table: "ALL: 0.0.0.0/1: aclexec true\nALL: ALL\n", "ALL: ALL\n" =>
         ["any: ?a0>d0 0.0.0.0/1, +a1 128.0.0.0/1 ::/0"];

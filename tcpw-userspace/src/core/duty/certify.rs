@@ -7,14 +7,14 @@
 use std::collections::{BTreeMap, HashSet};
 
 use tcpw_common::{
-    certified::{Certified, CertifiedKey, MAY_REDIRECT, MAY_RESET, WHOLE_NETNS},
+    certified::{Certified, CertifiedKey, MAY_CLOSE, MAY_REDIRECT, MAY_RESET, WHOLE_NETNS},
     limits::SETTLED_NS,
 };
 
 use super::redirect::{Redirect, address};
 use crate::{
     certify::{CertifiedListener as Certain, Identified, LocalEnd, certify_tcp, certify_udp, udp_ports},
-    config::Mode,
+    config::{Config, Mode, OnDeny},
     core::{
         action::Action,
         input::NamespaceSeen,
@@ -167,8 +167,13 @@ impl Certify {
         let may_redirect = if shared.redirects() { MAY_REDIRECT } else { 0 };
         let flags = |one: Certain, protocol, port| {
             let names = inventory.get(one.cookie).map(|known| &known.names);
-            let is_reset = names.is_some_and(|names| shared.config.refusal.resets(names, port));
-            (if protocol == TCP { may_redirect } else { 0 }) | if is_reset { MAY_RESET } else { 0 }
+            let on_deny = names.map_or(OnDeny::Drop, |names| shared.config.refusal.of(names, port));
+            let answers = match on_deny {
+                OnDeny::Close if protocol == TCP => MAY_RESET | MAY_CLOSE,
+                OnDeny::Close | OnDeny::Reset => MAY_RESET,
+                OnDeny::Drop => 0,
+            };
+            (if protocol == TCP { may_redirect } else { 0 }) | answers
         };
         let certified = |protocol: u16, (local, port): LocalEnd, one: Option<Certain>| {
             let key = CertifiedKey { netns, local, port, protocol, reserved: 0 };
@@ -198,20 +203,21 @@ impl Certify {
 const WHOLE_NAMESPACE: u16 = 0;
 const _: () = assert!(WHOLE_NETNS == WHOLE_NAMESPACE as u32);
 
-/// How the clients of a listener are refused; `is_reset` returns whether a place is certified for resets.
+/// How the clients of a listener are refused; `is_answered` returns whether a place is certified for it.
 pub(in crate::core) fn on_deny(
     known: &KnownListener,
-    mode: Mode,
-    is_reset: impl Fn(&CertifiedKey) -> bool,
+    config: &Config,
+    is_answered: impl Fn(&CertifiedKey) -> bool,
 ) -> &'static str {
     let (netns, port) = (known.netns, known.local.port());
     // The clients of an MPTCP listener reach its TCP subflow.
     let protocol = if known.protocol == UDP { UDP } else { TCP };
     let key = CertifiedKey { netns, local: address(known.local.ip()), port, protocol, reserved: 0 };
-    match mode {
-        Mode::Audit => "pass",
-        Mode::Enforce if !is_reset(&key) => "drop",
-        Mode::Enforce if protocol == UDP => "icmp",
-        Mode::Enforce => "reset",
+    match (config.mode, config.refusal.of(&known.names, port)) {
+        (Mode::Audit, _) => "pass",
+        (Mode::Enforce, _) if !is_answered(&key) => "drop",
+        (Mode::Enforce, _) if protocol == UDP => "icmp",
+        (Mode::Enforce, OnDeny::Close) => "close",
+        (Mode::Enforce, OnDeny::Reset | OnDeny::Drop) => "reset",
     }
 }

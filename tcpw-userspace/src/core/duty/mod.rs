@@ -20,4 +20,5 @@ pub(super) mod scans;
 pub(super) mod start;
 pub(super) mod status;
 mod unproven;
+mod unproven_lines;
 pub(super) mod users;

@@ -1,5 +1,5 @@
 //! Refused clients that are redirected to the redirect listener: they get their rule's banner, or the program
-//! of its `twist`.
+//! of its `twist`; or their connection is closed, which proves that the client has the address it shows.
 //!
 //! In: attempts that the kernel redirects, and the connections that arrive. Out: each connection handed to
 //! the helper, or ended.
@@ -13,7 +13,7 @@ use std::{
 };
 
 use tcpw_common::{
-    certified::{Certified, CertifiedKey, MAY_REDIRECT},
+    certified::{Certified, CertifiedKey, MAY_CLOSE, MAY_REDIRECT},
     key::{Address, FlowKey, as_v4, mapped},
     metric::Metric,
     outcome::REDIRECT,
@@ -195,7 +195,7 @@ impl Redirect {
             if let Some((_, decision)) = self.expected.remove(&flow) {
                 self.is_done(flow, out.now.at);
                 let refused = Decision { fate: Fate::Refused, ..decision };
-                report.decided(&refused, Some(&*lookups), shared, out);
+                report.connected(&refused, lookups, shared, out);
             }
             return out.act(Action::Abort(arrived.connection));
         }
@@ -272,7 +272,7 @@ impl Redirect {
             // The tables or a name changed meanwhile: the client retries.
             self.abort(*redirected, out);
             let finished = finished(Fate::Refused, decision, names, None, facts);
-            return report.write_record(finished, shared, out);
+            return report.write_record(Finished { is_connected: true, ..finished }, shared, out);
         }
         for warning in &judgement.warnings {
             out.debug(format!("{}: {warning}", events::ip(&decision.client)));
@@ -291,7 +291,7 @@ impl Redirect {
         let socket_is_v6 = decision.socket_is_v6 && twist.is_none();
         let decision = Decision { socket_is_v6, ..decision };
         let finished = finished(Fate::Refused, decision, names, Some(judgement.clone()), facts);
-        out.step(Step::Finish(Box::new(Finished { twist, ..finished })));
+        out.step(Step::Finish(Box::new(Finished { twist, is_connected: true, ..finished })));
     }
 
     /// Ends the wait of connections without an event and of events without a connection; forgets those that are
@@ -438,7 +438,7 @@ fn decision_of_arrived(arrived: &Arrived, certify: &Certify, boot_ns: u64) -> Op
 
 fn is_of(key: &CertifiedKey, certified: &Certified, family: Family) -> bool {
     let is_v4 = as_v4(&key.local).is_some();
-    certified.flags & MAY_REDIRECT != 0 && is_v4 == (family == Family::V4)
+    certified.flags & (MAY_REDIRECT | MAY_CLOSE) != 0 && is_v4 == (family == Family::V4)
 }
 
 fn flow_of_arrived(arrived: &Arrived) -> FlowKey {

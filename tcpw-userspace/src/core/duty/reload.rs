@@ -109,7 +109,11 @@ impl Reload {
         }
         let began = self.reading_since.take().unwrap_or(out.now.at);
         if self.parsing.len() >= MOST_UNDER_WAY {
-            self.again = true;
+            if !std::mem::replace(&mut self.again, true) {
+                out.info(format!(
+                    "the files changed again while {MOST_UNDER_WAY} reloads wait for users and groups: they are read when one has ended"
+                ));
+            }
             return;
         }
         self.last += 1;

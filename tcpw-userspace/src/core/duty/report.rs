@@ -6,10 +6,13 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{commands::Commands, effects::HelperCommands, lookups::AttemptLookups};
+use super::{
+    commands::Commands, effects::HelperCommands, lookups::AttemptLookups, unproven_lines::UnprovenLines,
+};
 use tcpw_common::metric::Metric;
 
 use crate::{
+    config::OnDeny,
     core::{
         action::Action,
         attempt::judge_under,
@@ -28,7 +31,7 @@ use crate::{
     events::{self, Decision, Fate},
     names::NamesSet,
     parse::rule::Text,
-    record::{JudgementRecord, ListenerRecord, LookupRecord, Record},
+    record::{JudgementRecord, ListenerRecord, LookupRecord, Record, SourceProof},
 };
 
 /// A walk over at most this many rules is made at once; a longer one on a thread.
@@ -45,6 +48,8 @@ pub(in crate::core) struct AttemptRecords {
     index_disagreements: u64,
     /// Attempts that an earlier daemon's policy decided: its rules are not known.
     unjudged: u64,
+    /// Lines of attempts whose source is not proven.
+    pub(in crate::core) unproven: UnprovenLines,
 }
 
 impl AttemptRecords {
@@ -61,7 +66,9 @@ impl AttemptRecords {
         let of_all_ns = lookups.answered_ns(decision, out.now.at).unwrap_or_default();
         let once = commands.answer(decision, out.now.at).filter(|(given_ns, _)| of_all_ns <= *given_ns);
         let facts = once.map(|(_, facts)| facts.clone());
-        self.judge_again(decision, facts, Some(lookups), held_for, shared, out);
+        let mut finished = self.judge_again(decision, facts, Some(lookups), shared, out);
+        finished.held_for = held_for;
+        out.step(Step::Finish(Box::new(finished)));
     }
 
     /// As [`reported`](Self::reported), for an attempt that no command decided.
@@ -72,7 +79,20 @@ impl AttemptRecords {
         shared: &SharedState,
         out: &mut Outbox,
     ) {
-        self.judge_again(decision, None, lookups, None, shared, out);
+        let finished = self.judge_again(decision, None, lookups, shared, out);
+        out.step(Step::Finish(Box::new(finished)));
+    }
+
+    /// As [`decided`](Self::decided), for an attempt whose client has completed the handshake.
+    pub(in crate::core) fn connected(
+        &mut self,
+        decision: &Decision,
+        lookups: &AttemptLookups,
+        shared: &SharedState,
+        out: &mut Outbox,
+    ) {
+        let finished = self.judge_again(decision, None, Some(lookups), shared, out);
+        out.step(Step::Finish(Box::new(Finished { is_connected: true, ..finished })));
     }
 
     /// Judges what the kernel decided, and compares the verdicts.
@@ -81,10 +101,9 @@ impl AttemptRecords {
         decision: &Decision,
         facts: Option<AttemptFacts>,
         lookups: Option<&AttemptLookups>,
-        held_for: Option<Duration>,
         shared: &SharedState,
         out: &mut Outbox,
-    ) {
+    ) -> Finished {
         let names = shared.names_of(decision.names);
         let facts = match (facts, lookups) {
             (Some(facts), _) => facts,
@@ -108,9 +127,7 @@ impl AttemptRecords {
             }
         }
         let judgement = judged.map(|judged| judged.judgement);
-        let mut finished = finished(decision.fate, *decision, names, judgement, facts);
-        finished.held_for = held_for;
-        out.step(Step::Finish(Box::new(finished)));
+        finished(decision.fate, *decision, names, judgement, facts)
     }
 
     /// Compares the kernel's verdict with the evaluator's.
@@ -204,10 +221,11 @@ impl AttemptRecords {
         shared: &SharedState,
         out: &mut Outbox,
     ) {
-        let Finished { fate, decision, names, judgement, facts, twist, held_for } = finished;
+        let Finished { fate, decision, names, judgement, facts, twist, held_for, is_connected } = finished;
         let known = shared.listener_of(&decision);
         let (client, server) = judge::ends(&decision);
         self.records += 1;
+        let source = source_proof(fate, is_connected, shared.config.refusal.of(&names, decision.server_port));
         let passed = Duration::from_nanos(out.now.boot_ns.saturating_sub(decision.time_ns));
         let tables = shared.rules_of(&decision).map(|rules| Arc::clone(rules.tables()));
         let lookups = facts.learnt().iter();
@@ -222,6 +240,8 @@ impl AttemptRecords {
             protocol: decision.protocol,
             client,
             server,
+            source,
+            has_line: source != SourceProof::Missing || self.unproven.has_line(client.ip(), out.now.at),
             client_address: judge::client_text(&decision),
             client_text: judge::host_text(&decision, &facts, judgement.as_ref()),
             listener: ListenerRecord {
@@ -248,7 +268,9 @@ impl AttemptRecords {
 
     pub(in crate::core) fn counters(&self) -> Vec<(Metric, u64)> {
         let SelfChecked { checked, unchecked } = self.self_check.counts();
+        let [unproven] = self.unproven.counters();
         vec![
+            unproven,
             (
                 Metric::counter(
                     "disagreements",
@@ -320,6 +342,17 @@ fn is_refused(fate: Fate) -> bool {
     }
 }
 
+/// What proves that an attempt came from the address it shows.
+fn source_proof(fate: Fate, is_connected: bool, on_deny: OnDeny) -> SourceProof {
+    match (fate, on_deny) {
+        _ if is_connected => SourceProof::Handshake,
+        (Fate::Accepted, _) => SourceProof::Handshake,
+        (Fate::Refused | Fate::Redirected, OnDeny::Close) => SourceProof::Missing,
+        (Fate::Refused | Fate::Redirected, OnDeny::Reset | OnDeny::Drop)
+        | (Fate::WouldRefuse | Fate::Held, _) => SourceProof::NotWanted,
+    }
+}
+
 /// A decided attempt that had no `twist` and was not held.
 pub(in crate::core) fn finished(
     fate: Fate,
@@ -329,7 +362,16 @@ pub(in crate::core) fn finished(
     facts: AttemptFacts,
 ) -> Finished {
     let decision = Decision { fate, ..decision };
-    Finished { fate, decision, names, judgement, facts, twist: None::<Text>, held_for: None }
+    Finished {
+        fate,
+        decision,
+        names,
+        judgement,
+        facts,
+        twist: None::<Text>,
+        held_for: None,
+        is_connected: false,
+    }
 }
 
 /// The text before `[pid]` while the listener is not identified.

@@ -71,11 +71,11 @@ fn sockets(facts: &StatusFacts, redirect: &Redirect, shared: &SharedState) -> Ve
     let current = shared.policies.current.as_ref();
     let mut said = HashMap::new();
     let seen: HashSet<u64> = facts.all.iter().map(|seen| seen.cookie).collect();
-    let is_reset = |key: &CertifiedKey| facts.reset_places.contains(key);
+    let is_answered = |key: &CertifiedKey| facts.reset_places.contains(key);
     let known = shared.inventory.sorted();
     let known = known.into_iter().filter(|(cookie, _)| seen.contains(cookie));
     let mut rows: Vec<ListenerStatus> = known
-        .map(|(_, known)| listener(known, current, on_deny(known, shared.config.mode, is_reset), &mut said))
+        .map(|(_, known)| listener(known, current, on_deny(known, &shared.config, is_answered), &mut said))
         .collect();
     let is_other = |it: &&Seen| shared.inventory.get(it.cookie).is_none() && !redirect.is_own(it.cookie);
     let others = facts.all.iter().filter(is_other).filter(|it| is_service(it, facts.marks_bound));

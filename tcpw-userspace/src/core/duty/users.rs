@@ -243,7 +243,7 @@ impl Users {
         };
         let held_for = Duration::from_nanos(out.now.boot_ns.saturating_sub(waiting.since_ns));
         let mut finished = finished(fate, decision, names, Some(judgement.clone()), facts);
-        finished.held_for = Some(held_for);
+        (finished.held_for, finished.is_connected) = (Some(held_for), true);
         out.step(Step::Finish(Box::new(finished)));
     }
 

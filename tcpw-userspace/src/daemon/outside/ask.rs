@@ -166,10 +166,16 @@ impl Asker {
     pub(super) fn check_commands(&self, rules: Rules) {
         let facts = HostFacts { effects: Some(self.config.effects.clone()) };
         drop(spawn_blocking(move || {
+            let mut found = [0_usize; 2];
             for (origin, text) in commands_of(rules.tables()) {
-                for problem in problems(text, &facts) {
+                let problems = problems(text, &facts);
+                for problem in &problems {
                     log::warn!("{}:{}:{}: {problem}", origin.path.display(), origin.line, origin.column);
                 }
+                found = [found[0] + 1, found[1] + problems.len()];
+            }
+            if found[0] > 0 {
+                log::info!("checked {} commands of the tables: {} problems", found[0], found[1]);
             }
         }));
     }

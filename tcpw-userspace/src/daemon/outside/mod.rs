@@ -207,7 +207,9 @@ impl Outside {
     fn act(&mut self, action: Action) {
         match action {
             Action::Say(level, text) => say(level, &text),
+            Action::Record(record) if !record.has_line => {}
             Action::Record(record) => self.lines.push(record::entry(&record, &self.host)),
+            Action::RecordCount(count) => self.lines.push(record::entry_of_count(&count, &self.host)),
             Action::ReopenLog => self.log.reopen(),
             Action::Release { writes, packet } => {
                 let is_written = writes.into_iter().all(|write| self.write(write));

@@ -196,8 +196,9 @@ impl HostIndex {
                 add(IndexKey::Suffix(Folded(&subject[subject.len() - length..])));
             }
         }
-        if let Some(address) = host.v4() {
-            for mask in &self.occurring.masks {
+        let masks = &self.occurring.masks;
+        if let Some(address) = (!masks.is_empty()).then(|| host.v4()).flatten() {
+            for mask in masks {
                 add(IndexKey::NetV4 { mask: *mask, net: address & mask });
             }
         }

@@ -21,11 +21,12 @@ use crate::parse::{
 const FEWEST_CLIENTS: usize = 8;
 const FEWEST: usize = 5_000;
 
-pub(super) fn read_ahead(tables: &Tables, index: &Index, clients: &[IpAddr]) {
+pub(super) fn read_ahead(all: &Tables, index: &Index, clients: &[IpAddr]) {
     let is_long = |length: usize| length >= FEWEST;
-    let tables_are_long = [&tables.allow, &tables.deny].into_iter().any(|table| is_long(table.rules.len()));
-    let has_long_file = tables.files.values().any(|file| is_long(file.patterns.len()));
-    if clients.len() < FEWEST_CLIENTS || !(tables_are_long || has_long_file) {
+    let tables: Vec<&Table> =
+        [&all.allow, &all.deny].into_iter().filter(|table| is_long(table.rules.len())).collect();
+    let files: Vec<_> = all.files.iter().filter(|(_, file)| is_long(file.patterns.len())).collect();
+    if clients.len() < FEWEST_CLIENTS || tables.is_empty() && files.is_empty() {
         return;
     }
     let texts: Vec<String> = clients.iter().map(|client| numeric_host(*client)).collect();
@@ -34,12 +35,12 @@ pub(super) fn read_ahead(tables: &Tables, index: &Index, clients: &[IpAddr]) {
         .map(|text| AccessRequest { client_address: Some(text), ..AccessRequest::default() })
         .collect();
     let hosts: Vec<Host<'_>> = requests.iter().map(|request| Host::client(request, &Unknown)).collect();
-    for table in [&tables.allow, &tables.deny] {
-        if let Some(indexed) = index.table(table.kind).filter(|_| is_long(table.rules.len())) {
+    for table in tables {
+        if let Some(indexed) = index.table(table.kind) {
             read_rules(table, &positions(indexed.keys(), &hosts));
         }
     }
-    for (path, file) in tables.files.iter().filter(|(_, file)| is_long(file.patterns.len())) {
+    for (path, file) in files {
         if let Some(indexed) = index.file(path) {
             let found = positions(indexed.keys(), &hosts);
             read_hosts(found.iter().filter_map(|at| Some(&file.patterns.get(*at)?.1)));

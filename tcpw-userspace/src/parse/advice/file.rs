@@ -94,15 +94,18 @@ pub(in crate::parse) fn file_token(word: &[u8], pattern: &HostPattern, commented
                 .replace(replaced(word, b",", b" ").trim_ascii()),
         );
     }
-    if !matches!(pattern, HostPattern::Netgroup(_)) && split_end(word).1.is_some() {
-        let message = format!("{} means nothing in a pattern file", quote(word));
-        let expected = "a user in the table, in front of a client: \"user@client\"";
-        return Some(Finding::new(
-            Code::W085,
-            message,
-            expected,
-            "it is taken for a host name, which no client has",
-        ));
+    if !matches!(pattern, HostPattern::Netgroup(_))
+        && let (_, Some(client)) = split_end(word)
+    {
+        let message = format!("{} matches no client: a pattern file has clients without users", quote(word));
+        let expected = "a client, such as 192.0.2.7";
+        let consequence = "it is taken for a host name, which no client has: the client meant is not matched";
+        let advice = format!(
+            "move {} into the rule that names this file, or for every user of that client write {} here",
+            quote(word),
+            quote(client)
+        );
+        return Some(Finding::new(Code::W085, message, expected, consequence).advise(advice));
     }
     if word.contains(&0) {
         return Some(Finding::new(Code::W088, "NUL byte", "text", "the rest of the word is ignored"));

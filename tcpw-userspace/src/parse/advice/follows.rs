@@ -81,6 +81,11 @@ pub(in crate::parse) fn client(finding: Finding, place: Place) -> Finding {
         NOT_EXCEPTED => {
             finding.follows(format!("{NOT_EXCEPTED}: this rule {} those clients, too", verb(place.effect)))
         }
+        _ if finding.code == Code::H174 && place.is_excepted => finding
+            .follows(format!("every client is excepted: this rule {} none", verb(place.effect.other()))),
+        _ if finding.code == Code::H174 => {
+            finding.follows(format!("this rule {} every client, with and without a name", verb(place.effect)))
+        }
         _ if finding.code == Code::W154 => finding
             .follows(format!("it matches only this one address: the other clients of the network {missed}")),
         text if text.starts_with("it matches ") || matches!(finding.code, Code::W118 | Code::W056) => {
@@ -129,10 +134,10 @@ pub(in crate::parse) fn line(found: &mut [Placed], effect: TableKind) {
             }
             (Code::W012, _) => format!("it is part of the first word: clients of that daemon {missed}"),
             (Code::W013, _) => format!("the address in them is not read: the clients meant {missed}"),
-            (Code::W014, _) => format!("it is no rule: its clients are not {}", verdict(effect)),
+            (Code::W014, _) => format!("it is no rule: its clients are not {} by it", verdict(effect)),
             (Code::W018, _) => format!("both are one word, which never matches: the clients meant {missed}"),
             (Code::W098, _) => {
-                format!("it is part of the comment, and no rule: the client is not {}", verdict(effect))
+                format!("it is part of the comment, and no rule: the client is not {} by it", verdict(effect))
             }
             _ => continue,
         };

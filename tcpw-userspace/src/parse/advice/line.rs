@@ -1,5 +1,7 @@
 //! Findings on a joined line, before it is cut into fields.
 
+use std::path::Path;
+
 use super::{Code, Finding, Placed, Writer, follows::verb, known, quote, shown, tool};
 use crate::parse::{
     diagnostic::Severity,
@@ -45,7 +47,7 @@ pub(in crate::parse) fn comment(bytes: &[u8], joined: Option<usize>, writer: Wri
 }
 
 /// Findings on a joined line that is neither blank nor a comment.
-pub(in crate::parse) fn line(bytes: &[u8], kind: TableKind) -> Vec<Placed> {
+pub(in crate::parse) fn line(bytes: &[u8], kind: TableKind, path: &Path) -> Vec<Placed> {
     let mut found = Vec::new();
     let text = bytes.trim_ascii_end();
     if bytes.ends_with(b"\\\r\n") {
@@ -68,7 +70,7 @@ pub(in crate::parse) fn line(bytes: &[u8], kind: TableKind) -> Vec<Placed> {
     if bytes.starts_with("\u{feff}".as_bytes()) {
         let finding = Finding::new(
             Code::W012,
-            "byte order mark",
+            format!("byte order mark: three bytes that editors do not show; {} deletes it", unmark(path)),
             "plain text",
             "it is part of the first word: that daemon is not matched",
         );
@@ -77,6 +79,13 @@ pub(in crate::parse) fn line(bytes: &[u8], kind: TableKind) -> Vec<Placed> {
     found.extend(indented_comment(bytes, kind));
     found.extend(brackets(bytes));
     found
+}
+
+/// The command that deletes a byte order mark.
+fn unmark(path: &Path) -> String {
+    let text = path.to_string_lossy();
+    let is_plain = text.chars().all(|it| it.is_ascii_alphanumeric() || "/._-+".contains(it));
+    format!("sed -i 's/^\\xEF\\xBB\\xBF//' {}", if is_plain { &text } else { "FILE" })
 }
 
 /// `#` behind blanks: no comment. Without a colon the line is skipped, and that is said elsewhere.
@@ -169,7 +178,7 @@ pub(in crate::parse) fn drop_noise(found: &mut Vec<Placed>) {
         .map(|(at, _, _)| *at)
         .collect();
     found.retain(|(at, length, finding)| {
-        if matches!(finding.code, Code::H025 | Code::H026) && said.contains(at)
+        if matches!(finding.code, Code::H025 | Code::H026 | Code::H174) && said.contains(at)
             || swapped && matches!(finding.code, Code::H034 | Code::H114)
         {
             return false;

@@ -39,7 +39,7 @@ pub(super) use mistake::{
 pub(super) use option::options;
 pub(crate) use placeholder::is_placeholder;
 pub(super) use separator::missing;
-pub(super) use table::{broken_line, table_missing, table_unreadable};
+pub(super) use table::{broken_backslash, broken_line, table_missing, table_unreadable};
 pub(super) use tool::{Writer, half_block, written};
 pub(super) use user::client;
 

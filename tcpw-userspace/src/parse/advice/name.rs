@@ -58,6 +58,7 @@ pub(super) fn glob(token: &[u8], glob: &[u8], side: Side) -> Finding {
 
 fn needs_name(token: &[u8], side: Side) -> Finding {
     Finding::new(Code::H034, format!("{} needs the {}'s host name", quote(token), side.end), "", COST)
+        .advise("nothing is wrong; to wait for no look-up, write addresses, such as 192.0.2.0/24")
 }
 
 fn anybody(token: &[u8]) -> Finding {

@@ -84,10 +84,16 @@ pub(super) fn net_v6(token: &[u8], net: Ipv6Addr, prefix_bits: u8) -> Option<Fin
         format!("[{net}]/{bits}")
     };
     if !length.iter().any(u8::is_ascii_digit) || length.first().is_some_and(u8::is_ascii_alphabetic) {
-        let message = format!("no length in {}", quote(token));
+        let message =
+            format!("no length in {}: write it, such as /64, or no slash for one address", quote(token));
         let finding =
             Finding::new(Code::W043, message, "a length from 0 to 128", "it matches every IPv6 client");
-        return Some(finding.replace(format!("[{net}]")));
+        let is_host = net.to_bits() & u128::from(u64::MAX) != 0;
+        return Some(if is_host {
+            finding.replace(format!("[{net}]"))
+        } else {
+            finding.advise(format!("write the length of the network, such as {}", with_length(64)))
+        });
     }
     if let Some(mapped) = net.to_ipv4_mapped().filter(|_| prefix_bits >= 96) {
         let message = format!("{} is a network of mapped IPv4 addresses", quote(token));

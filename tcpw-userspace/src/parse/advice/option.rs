@@ -147,13 +147,21 @@ fn accepted(raw: &[u8], option: &RuleOption, rule: Context) -> Vec<Finding> {
             found
         }
         RuleOption::Aclexec(text) => {
+            let fails = match rule.kind {
+                _ if !rule.is_last_word => "the option behind it decides all the same",
+                TableKind::Allow => "the rest of hosts.allow is skipped, and hosts.deny decides",
+                TableKind::Deny => "the client is allowed",
+            };
             let mut found = hint(
                 Code::H073,
                 "makes each client of the rule wait for a command",
-                "a command that hangs holds the client up; in tcpw a command that takes too long, or that a limit \
-                 forbids, lets this attempt fail, and the client's next attempt runs it again"
-                    .to_owned(),
+                format!(
+                    "where the command fails or does not exist, {fails}; where it takes too long, or a limit of tcpw \
+                     forbids it, the client must try again"
+                ),
             );
+            let advice = "nothing is wrong as long as the command exists and ends soon";
+            found = found.into_iter().map(|it| it.advise(advice)).collect();
             found.extend((rule.is_last_word && rule.kind == TableKind::Deny).then(|| fails_open(raw)));
             found.extend(command::percent(text));
             found

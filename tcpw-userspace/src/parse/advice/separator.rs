@@ -21,6 +21,13 @@ pub(in crate::parse) fn missing(text: &[u8], writer: Writer, kind: TableKind) ->
     if trimmed.starts_with(b"#") {
         return finding.replace(trimmed);
     }
+    if is_merge_mark(trimmed) {
+        let message = format!("{} is left over from a merge of two versions", quote(trimmed));
+        let expected = "rules of one version";
+        let consequence = "the line is skipped, and the rules of both versions are in force";
+        return Finding::new(Code::E005, message, expected, consequence)
+            .advise("keep the rules of one version, and delete the three lines that mark them");
+    }
     if writer == Writer::DenyHosts {
         return finding.advise("the rule is the end of the comment above");
     }
@@ -35,6 +42,12 @@ pub(in crate::parse) fn missing(text: &[u8], writer: Writer, kind: TableKind) ->
         }
         _ => finding,
     }
+}
+
+/// What version control leaves around two versions of a text.
+pub(super) fn is_merge_mark(line: &[u8]) -> bool {
+    [&b"<<<<<<< "[..], b">>>>>>> ", b"||||||| "].iter().any(|mark| line.starts_with(mark))
+        || line == b"======="
 }
 
 /// Whether a word may be a daemon's name, and no word of another language.

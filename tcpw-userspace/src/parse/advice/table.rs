@@ -46,3 +46,16 @@ pub(in crate::parse) fn broken_line(kind: TableKind, is_full: bool) -> Finding {
     Finding::new(Code::E003, message, "a newline at the end of every line", consequence)
         .advise("press Enter at the end of the line")
 }
+
+/// The last line ends in a backslash; `has_newline`: and a newline.
+pub(in crate::parse) fn broken_backslash(kind: TableKind, has_newline: bool) -> Finding {
+    let consequence = match kind {
+        TableKind::Allow => "this rule is ignored",
+        TableKind::Deny => {
+            "this rule is ignored; as the table has no proper end, every client of every daemon that no earlier rule decides is refused"
+        }
+    };
+    let message = "the last line ends in a backslash, and there is no line in which it could go on";
+    Finding::new(Code::E003, message, "a last line without a backslash at its end", consequence)
+        .replace(if has_newline { "" } else { "\n" })
+}

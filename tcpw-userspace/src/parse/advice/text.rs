@@ -180,7 +180,18 @@ fn hexadecimal(glob: &[u8]) -> Option<String> {
     Some(if head.len() == 4 { format!("[{value:x}::]/16") } else { String::new() })
 }
 
+/// A glob of addresses that a name may fit.
+fn glob_of_addresses(token: &[u8], expected: &'static str, side: Side) -> Finding {
+    let message = format!("{} is also matched against the {}'s host name", quote(token), side.end);
+    Finding::new(Code::W056, message, expected, GLOB)
+}
+
 fn glob_of(token: &[u8], glob: &[u8], side: Side) -> Option<Finding> {
+    if glob == b"*" && side.end == "client" {
+        let message = "\"*\" is ALL: every client matches it";
+        let consequence = "every client matches it, with and without a name";
+        return Some(Finding::new(Code::H174, message, "ALL", consequence).replace("ALL"));
+    }
     if glob.iter().all(|byte| *byte == b'*') {
         return None;
     }
@@ -190,19 +201,13 @@ fn glob_of(token: &[u8], glob: &[u8], side: Side) -> Option<Finding> {
         return Some(Finding::new(Code::W117, message, expected, NEVER));
     }
     if let Some(network) = hexadecimal(glob) {
-        let message = format!("{} is also matched against the {}'s host name", quote(token), side.end);
-        let finding = Finding::new(Code::W056, message, "a network, such as [fe80::]/10", GLOB);
+        let finding = glob_of_addresses(token, "a network, such as [fe80::]/10", side);
         return Some(if network.is_empty() { finding } else { finding.replace(network) });
     }
     if !glob.iter().all(|byte| b"0123456789.*?".contains(byte)) {
         return Some(name::glob(token, glob, side));
     }
-    let finding = Finding::new(
-        Code::W056,
-        format!("{} is also matched against the {}'s host name", quote(token), side.end),
-        "a prefix such as \"10.1.\", or a network",
-        GLOB,
-    );
+    let finding = glob_of_addresses(token, "a prefix such as \"10.1.\", or a network", side);
     let mut head = glob;
     while let Some(shorter) = head.strip_suffix(b".*") {
         head = shorter;

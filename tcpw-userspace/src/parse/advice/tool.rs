@@ -92,7 +92,7 @@ pub(super) fn address_alone(text: &[u8], pattern: Option<&[u8]>, kind: TableKind
         Code::E093,
         format!("{} without a daemon, as DenyHosts writes it when BLOCK_SERVICE is empty", quote(text)),
         "\"daemons : clients\"; BLOCK_SERVICE = sshd",
-        "the rule is skipped: the client is not refused",
+        "the line is skipped: the client is not refused by it",
     );
     match pattern {
         Some(pattern) => finding.replace([b"sshd: ", pattern].concat()),
@@ -166,7 +166,7 @@ pub(super) fn glued_comment(bytes: &[u8]) -> Option<Placed> {
         Code::W098,
         message,
         "a newline before it: fail2ban, Wazuh and DenyHosts append without looking for one",
-        "it is no rule: the client is not refused",
+        "it is no rule: the client is not refused by it",
     );
     Some((at, text.len() - at, finding.replace([b"\n", &text[at..]].concat())))
 }

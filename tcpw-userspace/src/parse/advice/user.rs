@@ -28,10 +28,15 @@ pub(in crate::parse) fn client(token: &[u8], pattern: &ClientPattern, kind: Tabl
         || matches!(&pattern.host, HostPattern::Text { pattern: TextPattern::Exact(_), .. });
     let near = is_word.then(|| near_word(host, CLIENT_WORDS, taken_for)).flatten();
     let side = Side { end: "client", kind: Some(kind) };
-    if let Some(finding) = near.or_else(|| text::host(host, &pattern.host, side)) {
+    if let Some(finding) = near.or_else(|| of_host(host, right.is_some(), &pattern.host, side)) {
         return Some(finding.within(&token[..token.len() - host.len()], b""));
     }
     user_pattern(token, user, pattern.user.as_ref()?)
+}
+
+/// Finding on the host part; that "*" is ALL does not matter behind a user.
+fn of_host(host: &[u8], has_user: bool, pattern: &HostPattern, side: Side) -> Option<Finding> {
+    text::host(host, pattern, side).filter(|it| !has_user || it.code != Code::H174)
 }
 
 fn user_pattern(token: &[u8], user: &[u8], pattern: &TextPattern) -> Option<Finding> {

@@ -4,7 +4,7 @@ use std::fmt::{self, Write as _};
 
 use anstyle::{AnsiColor, Style};
 
-use super::{Diagnostic, Fix, Severity};
+use super::{Diagnostic, Fix, Further, Severity};
 use crate::parse::lookalike;
 
 /// Bytes shown before and after an underlined stretch.
@@ -139,7 +139,15 @@ impl Diagnostic {
         if self.more == 0 {
             return self.code.to_owned();
         }
-        let mut lines: Vec<String> = self.places.iter().map(|place| place.line.to_string()).collect();
+        let line = |place: &Further| {
+            let line = place.origin.line;
+            match &place.by {
+                None => line.to_string(),
+                Some(by) if by.path == place.origin.path => format!("{line} (by line {})", by.line),
+                Some(by) => format!("{line} (by {}:{})", by.path.display(), by.line),
+            }
+        };
+        let mut lines: Vec<String> = self.places.iter().map(line).collect();
         lines.dedup();
         let is_all = lines.len() <= PLACES && self.places.len() == self.more;
         lines.truncate(PLACES);
@@ -257,7 +265,11 @@ fn printable(text: &[u8]) -> String {
 mod tests {
     use std::{path::PathBuf, sync::Arc};
 
-    use crate::parse::{code::Code, diagnostic::Finding, rule::Origin};
+    use crate::parse::{
+        code::Code,
+        diagnostic::{Finding, Further},
+        rule::Origin,
+    };
 
     fn origin(column: u32, length: u32) -> Origin {
         Origin { path: Arc::new(PathBuf::from("t")), line: 3, column, length }
@@ -316,9 +328,14 @@ mod tests {
     fn one_cause_is_told_once_with_its_places() {
         let mut found = Finding::new(Code::W041, "odd", "", "none").at(origin(1, 1), b"x");
         found.more = 9;
-        found.places = (4..11).map(|line| Origin { line, ..origin(1, 1) }).collect();
+        let place = |line| Further { origin: Origin { line, ..origin(1, 1) }, by: None };
+        found.places = (4..11).map(place).collect();
         let text = found.to_string();
         assert!(text.contains("[W041, 10 times: also lines 4, 5, 6, 7, 8, ...]"), "{text}");
+        found.more = 2;
+        found.places = (4..6).map(|line| Further { by: Some(origin(2, 1)), ..place(line) }).collect();
+        let text = found.to_string();
+        assert!(text.contains("also lines 4 (by line 3), 5 (by line 3)]"), "{text}");
     }
 
     #[test]

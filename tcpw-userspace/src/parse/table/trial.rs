@@ -53,7 +53,7 @@ impl Parser<'_, '_, '_> {
             return None;
         }
         let lines: Vec<&[u8]> = lines.iter().map(Vec::as_slice).collect();
-        let finding = advice::joined_lines(&lines, line.first_line(), self.table.kind);
+        let finding = advice::joined_lines(&lines, line.number, self.table.kind);
         let finding = self.proven(finding, |parser, fix| parser.complete(fix, Code::E157, &Codes::default()));
         // If they are no rule together, each is told of by itself.
         finding.fix.as_ref()?;

@@ -8,7 +8,7 @@ use tcpw_common::{
     held::{Held, PACKET_BYTES},
     key::{Address, AttemptKey, FlowKey, Query, UdpClientKey, as_v4},
     limits::{HOLD_AGAIN_NS, HOLDS_PER_SOURCE, ONE_ATTEMPT_NS, ONE_SYN_NS, SLOW_NS},
-    outcome::{Outcome, REPORT},
+    outcome::{Outcome, REDIRECT, REPORT},
     refusal::{BY_GATE, RefusedFlow},
     tag::{PROVISIONAL, Tag, UNPRIVILEGED},
 };
@@ -85,7 +85,7 @@ impl SimulatedKernel {
             },
         };
         let passage = self.decide_attempt(&mut attempt);
-        if passage == Passage::Pass && !is_datagram && !packet.completes && self.has_refusals {
+        if passage == Passage::Pass && !is_datagram && !packet.completes && self.are_resets_on {
             self.passed.insert(packet.flow, self.now_ns);
         }
         passage
@@ -217,7 +217,7 @@ impl SimulatedKernel {
             };
             self.count(counter);
             reported = Some(self.report(kind, attempt, decision));
-            if !is_audit && !attempt.is_datagram() {
+            if !is_audit && !attempt.is_datagram() && self.may_act_later(decision) {
                 let flow = RefusedFlow { at_ns: self.now_ns, by: BY_GATE };
                 self.flows.insert(attempt.key.flow, flow);
             }
@@ -228,6 +228,11 @@ impl SimulatedKernel {
         }
         self.note(attempt, decision, false, reported);
         if is_audit { Passage::Pass } else { Passage::Drop }
+    }
+
+    /// Whether sk_lookup may reset or redirect a retransmit of a SYN that the gate refused.
+    fn may_act_later(&self, decision: &Decision) -> bool {
+        self.are_resets_on || decision.outcome == Outcome::Ask || decision.marks & REDIRECT != 0
     }
 
     /// Leaves the attempt to user space. In audit mode it passes meanwhile.

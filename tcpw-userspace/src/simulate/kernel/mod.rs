@@ -36,7 +36,7 @@ pub(super) use user::Data;
 use super::plan::HostConditions;
 use crate::{
     compile::{Policy, PolicyTables},
-    config::Config,
+    config::{Config, Mode},
     redirect::Family,
 };
 
@@ -96,6 +96,8 @@ pub(super) struct SimulatedKernel {
     pub(super) watches_accepted: bool,
     log_allowed: bool,
     has_refusals: bool,
+    /// The gate remembers which flows it let pass, for those that reset.
+    are_resets_on: bool,
     rates: [u64; 2],
     ring: usize,
     slots: [Option<Slot>; 2],
@@ -144,6 +146,7 @@ impl SimulatedKernel {
             watches_accepted: false,
             log_allowed: config.log_allowed,
             has_refusals: conditions.has_refusals,
+            are_resets_on: config.mode == Mode::Enforce && config.refusal.answers_any(),
             rates: [config.refusal.rates.per_source.into(), config.refusal.rates.total.into()],
             ring: conditions.ring,
             slots: [None, None],

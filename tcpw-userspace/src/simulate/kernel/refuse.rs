@@ -1,7 +1,7 @@
 //! The refusal at once: a refused client is reset, or its connection is redirected, where that is certain.
 
 use tcpw_common::{
-    certified::{Certified, MAY_REDIRECT, MAY_RESET},
+    certified::{Certified, MAY_CLOSE, MAY_REDIRECT, MAY_RESET},
     counter::Counter,
     decide::{AUDIT, Decision, decide},
     event::Kind,
@@ -49,6 +49,7 @@ impl SimulatedKernel {
         };
         let Some(marks) = marks else { return Passage::Pass };
         let redirects = !is_udp && marks & REDIRECT != 0 && certified.flags & MAY_REDIRECT != 0;
+        let closes = !is_udp && certified.flags & MAY_CLOSE != 0 && once.is_none();
         if !redirects && certified.flags & MAY_RESET == 0 {
             return Passage::Pass;
         }
@@ -65,11 +66,11 @@ impl SimulatedKernel {
         }
         let (was_redirected, is_same) = (within(BY_REDIRECT, PASSED_NS), within(BY_REDIRECT, REDIRECTED_NS));
         let is_same_reset = within(BY_RESET, SAME_ATTEMPT_NS);
-        if !(redirects && was_redirected || self.takes_one(flow)) {
+        if !((redirects || closes) && was_redirected || self.takes_one(flow)) {
             self.count(Counter::ResetLimited);
             return Passage::Pass;
         }
-        if redirects && self.has_redirect_listener(flow) {
+        if (redirects || closes) && self.has_redirect_listener(flow) {
             self.flows.insert(*flow, RefusedFlow { at_ns: self.now_ns, by: BY_REDIRECT });
             self.count(if is_same { Counter::Retransmits } else { Counter::Refused });
             self.refused(Kind::Redirected, flow, &certified, &decision, !is_same);

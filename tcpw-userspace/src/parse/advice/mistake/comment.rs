@@ -90,7 +90,10 @@ fn trailing(cut: &Cut<'_>) -> Option<Mistake> {
 /// What becomes of a comment's words behind the clients.
 fn words(cut: &Cut<'_>) -> String {
     let verb = verb(cut.outcome());
-    format!("every word of the comment is taken for a client's name: this rule {verb} a host of such a name")
+    format!(
+        "every word of the comment is taken for a client's name: this rule {verb} a host of such a name, and the name of \
+         each client that reaches it is looked up"
+    )
 }
 
 /// A `#` between the daemons and their colon.
@@ -135,7 +138,13 @@ fn found(cut: &Cut<'_>, at: usize, sign: &[u8], consequence: &str) -> Mistake {
     let begins_option = cut.fields.iter().any(|field| field.span.start > at && field.option.is_err())
         || cut.fields.iter().any(|field| field.span.contains(&at) && field.option.is_err());
     let (code, consequence) = if begins_option {
-        (Code::E168, format!("its colon begins an option that does not exist: {}", refused(cut.kind)))
+        (
+            Code::E168,
+            format!(
+                "the colon in the comment begins an option, and there is none of that name: {}",
+                refused(cut.kind)
+            ),
+        )
     } else {
         (Code::W023, consequence.to_owned())
     };

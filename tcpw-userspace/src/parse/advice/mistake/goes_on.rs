@@ -6,6 +6,7 @@ use crate::parse::{
         Code, Finding,
         follows::{infinitive, verb},
         known,
+        separator::is_merge_mark,
     },
     list::{is_except, split_at, tokens},
     options::Field,
@@ -30,7 +31,7 @@ fn ends_in_except(text: &[u8]) -> bool {
 pub(in crate::parse) fn goes_on(cut: &Cut<'_>, next: &[u8]) -> bool {
     let text = cut.text();
     let rest = next.trim_ascii();
-    if rest.is_empty() || next.starts_with(b"#") || text.ends_with(b"\\") {
+    if rest.is_empty() || next.starts_with(b"#") || text.ends_with(b"\\") || is_merge_mark(next) {
         return false;
     }
     if !cut.is_rule() {
@@ -158,7 +159,7 @@ fn effect(kind: TableKind, fields: &[Field]) -> TableKind {
 
 /// The finding, with the lines as one rule.
 ///
-/// `first`: the number of the first line; `kind`: the table's.
+/// `first`: the number of the line that lacks the first backslash; `kind`: the table's.
 pub(in crate::parse) fn joined(lines: &[&[u8]], first: u32, kind: TableKind) -> Finding {
     let count = lines.len();
     let number = |index: usize| first.saturating_add(u32::try_from(index).unwrap_or(u32::MAX));

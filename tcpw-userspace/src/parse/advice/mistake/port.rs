@@ -87,7 +87,7 @@ fn mask(cut: &Cut<'_>) -> Option<Mistake> {
             "only the network's own address matches, and it is refused instead of allowed".to_owned()
         }
         TableKind::Deny => {
-            "only the network's own address matches: the other clients of the network are not refused"
+            "only the network's own address matches: the other clients of the network are not refused by this rule"
                 .to_owned()
         }
     };
