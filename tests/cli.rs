@@ -125,7 +125,7 @@ fn root_without_capabilities() {
     command.args(["--bounding-set", "-all", "--inh-caps", "-all"]).arg(tcpw()).args(["run", NOWHERE]);
     refused(
         &mut command,
-        "root without CAP_NET_ADMIN, CAP_SYS_PTRACE, CAP_SYS_ADMIN, CAP_PERFMON, CAP_BPF: \
+        "root without CAP_NET_ADMIN, CAP_SYS_PTRACE, CAP_DAC_READ_SEARCH, CAP_SYS_ADMIN, CAP_PERFMON, CAP_BPF: \
          give this container or unit these capabilities",
     );
 }

@@ -4,15 +4,20 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
 use std::{
+    collections::HashSet,
     fs,
     io::Read,
     net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket},
     os::{
-        fd::{AsFd, AsRawFd, OwnedFd},
+        fd::{AsFd, AsRawFd, FromRawFd, OwnedFd},
         unix::{net::UnixListener, process::CommandExt},
     },
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -27,7 +32,10 @@ use nix::{
         stat::fstat,
     },
 };
-use tcpw_userspace::listeners::{Listener, NameSource, Scanner};
+use tcpw_userspace::{
+    host::socket_cookie,
+    listeners::{Listener, NameSource, Scanner},
+};
 
 const NOBODY: u32 = 65534;
 
@@ -246,19 +254,106 @@ fn duplicate_in_our_hands_changes_no_owner() {
     assert_eq!(again.pid, child.pid());
 }
 
+/// The cgroup that a socket was made in decides, by its id; where its process is now does not.
 #[test]
-fn only_processes_in_scope_are_scanned() {
+fn only_sockets_in_scope_are_listeners() {
     let cgroup = Cgroup::new("tcpw-test-listeners");
-    let child = Held::start(Command::new("sleep").arg("600"), "sleep", loopback().into());
-    let in_scope = |scope: &Path| Scanner::new("/proc", scope).scan_all().len();
-    assert_eq!(in_scope(&cgroup.scope), 0);
-    fs::write(cgroup.directory.join("cgroup.procs"), child.pid().to_string()).unwrap();
-    let found = Scanner::new("/proc", &cgroup.scope).scan_all();
-    assert_eq!(found.iter().map(|listener| listener.pid).collect::<Vec<_>>(), [child.pid()]);
-    // A path is not the beginning of a word.
-    let shorter = cgroup.scope.to_str().unwrap().strip_suffix('x').unwrap();
-    assert_eq!(in_scope(Path::new(shorter)), 0);
-    drop(child);
+    let in_scope = |child: &Held| {
+        let cookie = child.listener().cookie;
+        let found = Scanner::new("/proc").guarding(&cgroup.directory).scan_all();
+        found.iter().any(|listener| listener.cookie == cookie)
+    };
+    let outside = Held::start(Command::new("sleep").arg("600"), "sleep", loopback().into());
+    assert!(!in_scope(&outside));
+    fs::write(cgroup.directory.join("cgroup.procs"), outside.pid().to_string()).unwrap();
+    assert!(!in_scope(&outside), "the gate does not see it");
+    let socket = cgroup.run(loopback);
+    let inside = Held::start(Command::new("sleep").arg("600"), "sleep", socket.into());
+    assert!(in_scope(&inside));
+    let everywhere = Scanner::new("/proc").guarding(&cgroup.directory).everywhere().scan_all();
+    let is_guarded = |child: &Held| {
+        let cookie = child.listener().cookie;
+        everywhere.iter().find(|listener| listener.cookie == cookie).map(|listener| listener.is_guarded)
+    };
+    assert_eq!((is_guarded(&inside), is_guarded(&outside)), (Some(true), Some(false)));
+    drop((inside, outside));
+}
+
+/// A full scan takes its time. Listeners that come meanwhile, or go to a process that the scan has not listed, are not
+/// taken for the kernel's, which no rule for their daemon names.
+#[test]
+fn listener_that_comes_or_moves_during_a_scan_is_not_taken_for_the_kernels() {
+    let (is_over, cookies) = (AtomicBool::new(false), Mutex::new(HashSet::new()));
+    let listener = || {
+        let socket = loopback();
+        cookies.lock().unwrap().insert(socket_cookie(socket.as_fd()).unwrap());
+        socket
+    };
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            // Those of one round stay until the next: what is gone when a scan ends proves nothing.
+            let mut kept = Vec::new();
+            while !is_over.load(Ordering::Relaxed) {
+                kept = (0..16).map(|_| (listener(), thread::sleep(Duration::from_millis(2)))).collect();
+            }
+            drop::<Vec<_>>(kept);
+        });
+        scope.spawn(|| {
+            let mut children = Vec::new();
+            while !is_over.load(Ordering::Relaxed) && children.len() < 200 {
+                let socket = listener();
+                thread::sleep(Duration::from_millis(20));
+                let child = Command::new("sleep").arg("600").stdin(OwnedFd::from(socket)).spawn();
+                children.push(Held(child.unwrap()));
+            }
+        });
+        for _ in 0..40 {
+            let found = Scanner::default().scan_all();
+            let cookies = cookies.lock().unwrap();
+            let wrong =
+                found.iter().find(|it| it.found == NameSource::NoProcess && cookies.contains(&it.cookie));
+            let wrong = wrong.map(|it| it.local);
+            drop(cookies);
+            if wrong.is_some() {
+                is_over.store(true, Ordering::Relaxed);
+            }
+            assert_eq!(wrong, None, "taken for the kernel's");
+        }
+        is_over.store(true, Ordering::Relaxed);
+    });
+}
+
+/// Each MPTCP listener has a subflow of its own, also where several share a port.
+#[test]
+fn mptcp_listeners_that_share_a_port_have_their_own_subflows() {
+    let first = mptcp(SocketAddr::from(([127, 0, 0, 1], 0)));
+    let address = nix::sys::socket::getsockname::<SockaddrIn>(first.as_raw_fd()).unwrap();
+    let port = address.port();
+    let second = mptcp(SocketAddr::from(([127, 0, 0, 1], port)));
+    let all = Scanner::default().scan_all();
+    let at_port: Vec<&Listener> = all.iter().filter(|it| it.local.port() == port).collect();
+    let cookies: HashSet<u64> = at_port.iter().map(|it| it.cookie).collect();
+    assert_eq!((at_port.len(), cookies.len()), (2, 2), "{at_port:?}");
+    for socket in [&first, &second] {
+        let own = socket_cookie(socket.as_fd()).unwrap();
+        assert!(!cookies.contains(&own), "the gate sees the subflow");
+    }
+    assert!(at_port.iter().all(|it| it.found != NameSource::NoProcess));
+}
+
+/// Shares its port.
+fn mptcp(address: SocketAddr) -> OwnedFd {
+    // SAFETY: takes three integers; the kernel makes the descriptor for this process.
+    let made = unsafe {
+        let made = libc::socket(libc::AF_INET, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, libc::IPPROTO_MPTCP);
+        assert!(made >= 0);
+        OwnedFd::from_raw_fd(made)
+    };
+    setsockopt(&made, ReusePort, &true).unwrap();
+    let SocketAddr::V4(address) = address else { unreachable!() };
+    bind(made.as_raw_fd(), &SockaddrIn::from(address)).unwrap();
+    listen(&made, Backlog::new(1).unwrap()).unwrap();
+    made
 }
 
 #[test]
@@ -286,7 +381,7 @@ fn scan_of_everything_is_fast_and_survives_vanishing_processes() {
 #[test]
 fn process_that_does_not_exist_has_no_listener() {
     assert!(Scanner::default().scan_process(u32::MAX >> 1).is_empty());
-    assert!(Scanner::new("/nowhere", "/").scan_all().is_empty());
+    assert!(Scanner::new("/nowhere").scan_all().is_empty());
 }
 
 /// xinetd's services are known by id, name and `libwrap =`, never as xinetd.
@@ -345,7 +440,7 @@ impl Drop for Directory {
 /// A child of this process's cgroup.
 struct Cgroup {
     directory: PathBuf,
-    scope: PathBuf,
+    root: PathBuf,
 }
 
 impl Cgroup {
@@ -358,7 +453,18 @@ impl Cgroup {
         let name = format!("{name}-{}-x", std::process::id());
         let directory = Path::new(&mount[1]).join(&name);
         fs::create_dir(&directory).unwrap();
-        Self { directory, scope: Path::new("/").join(name) }
+        Self { directory, root: Path::new(&mount[1]).into() }
+    }
+
+    /// Does something as a process in it.
+    fn run<T>(&self, work: impl FnOnce() -> T) -> T {
+        let own = fs::read_to_string("/proc/self/cgroup").unwrap();
+        let own = own.lines().find_map(|line| line.strip_prefix("0::/")).unwrap();
+        let pid = std::process::id().to_string();
+        fs::write(self.directory.join("cgroup.procs"), &pid).unwrap();
+        let done = work();
+        fs::write(self.root.join(own).join("cgroup.procs"), &pid).unwrap();
+        done
     }
 }
 

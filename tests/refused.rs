@@ -2,6 +2,8 @@
 //!
 //! Refused is told from dropped: a reset comes within milliseconds, a dropped SYN is not answered.
 
+#[path = "refused/again.rs"]
+mod again;
 #[path = "refused/closed.rs"]
 mod closed;
 #[path = "refused/cookies.rs"]

@@ -9,9 +9,13 @@ pub const MAX_PREFIXES: usize = 1 << 24;
 /// Bytes of the event ring: room for 9,000 events, a second of a fast scan.
 pub const EVENT_RING_BYTES: u32 = 1 << 20;
 
-/// Attempts of TCP remembered so that a SYN retransmit is not logged again. Linux
-/// retransmits a SYN for about two minutes; the oldest attempt is forgotten first.
+/// Attempts of TCP remembered so that a SYN retransmit is not logged again; the oldest attempt is forgotten first.
 pub const MAX_ATTEMPTS: u32 = 1 << 16;
+
+/// SYNs of one port and sequence number within this time, in nanoseconds, after the first are one attempt; a later
+/// one is an attempt of its own. Linux retransmits a SYN for at most 67 s after the first and gives up after 131 s,
+/// with `tcp_syn_retries` 6 and `tcp_syn_linear_timeouts` 4, its defaults; others give up earlier.
+pub const ONE_SYN_NS: u64 = 131_000_000_000;
 
 /// Attempts of UDP clients remembered, each for [`ONE_ATTEMPT_NS`].
 pub const MAX_UDP_ATTEMPTS: u32 = 1 << 16;

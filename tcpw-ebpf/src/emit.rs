@@ -1,4 +1,11 @@
 //! Counters and events.
+//!
+//! Invariant: no increment is lost. A program that runs for a process can be interrupted by one that runs for a
+//! packet, and where the kernel is preemptible by another process on the same CPU: a CPU's own element is not
+//! enough, so the addition is atomic. Source: linux/include/linux/bpf-cgroup.h, `bpf_prog_run_array_cg`
+//! (migrate_disable, not preempt_disable, since 5.7).
+
+use core::intrinsics::{AtomicOrdering, atomic_xadd};
 
 use aya_ebpf::helpers::bpf_ktime_get_boot_ns;
 use tcpw_common::{
@@ -14,9 +21,8 @@ use crate::maps::{COUNTERS, EVENTS};
 #[inline(always)]
 pub(crate) fn count(counter: Counter) {
     if let Some(value) = COUNTERS.get_ptr_mut(counter as u32) {
-        // SAFETY: the pointer is this CPU's own element, and programs on one CPU do not interleave
-        // their increments in a way that tears a u64.
-        unsafe { *value += 1 };
+        // SAFETY: the pointer is into the map, aligned, and every program adds to it atomically.
+        unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::Relaxed }>(value, 1) };
     }
 }
 

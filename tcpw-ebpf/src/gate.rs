@@ -22,6 +22,7 @@ use tcpw_common::{
     counter::Counter,
     decide::{AUDIT, Decision, NAMES_COUNT, decide},
     event::Kind,
+    limits::ONE_SYN_NS,
     outcome::{Outcome, REDIRECT, REPORT},
     tag::{KERNEL_PORT, OF_ONE_DEVICE, PROVISIONAL, REDIRECT_LISTENER, Tag, UNPRIVILEGED},
 };
@@ -320,11 +321,11 @@ fn first_seen(attempt: &Attempt) -> bool {
     if is_datagram(attempt) {
         return first_datagram(attempt, Outcome::Refuse);
     }
-    if ATTEMPTS.has(&attempt.key) {
-        return false;
-    }
     // SAFETY: the helper has no preconditions.
     let now_ns = unsafe { bpf_ktime_get_boot_ns() };
+    if ATTEMPTS.get(&attempt.key).is_some_and(|first| now_ns < first.wrapping_add(ONE_SYN_NS)) {
+        return false;
+    }
     // If it does not fit, a retransmit is logged as one more attempt.
     ATTEMPTS.set(&attempt.key, &now_ns);
     true

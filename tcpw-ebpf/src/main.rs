@@ -3,6 +3,11 @@
 //! Minimum kernel version: 6.1.
 #![no_std]
 #![no_main]
+#![feature(core_intrinsics)]
+#![expect(
+    internal_features,
+    reason = "AtomicU64 of this target has no fetch_add, but the kernel has the instruction"
+)]
 #![expect(
     clippy::needless_borrows_for_generic_args,
     reason = "map keys and values passed by value are copied to the 512 bytes of stack"

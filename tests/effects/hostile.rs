@@ -104,11 +104,11 @@ fn command_or_helper_that_misbehaves_leaves_enforcement_intact() -> Result<()> {
     let _deafd = Testd::start(&place.sandbox, "deafd", "[::]:7003")?;
     let mut tcpw = place.tcpw("time-limit = 1\nat-once = 2\n", &[])?;
     let helper = || -> Result<(u32, u32)> {
-        // The one that waits, and the first process of its namespace.
+        // The one that starts helpers; the one that waits; the first process of its namespace.
         let child = |pid: u32| -> Result<u32> {
             Ok(fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))?.trim().parse()?)
         };
-        let keeper = child(tcpw.process.pid())?;
+        let keeper = child(child(tcpw.process.pid())?)?;
         Ok((keeper, child(keeper)?))
     };
     let (_, first) = helper()?;

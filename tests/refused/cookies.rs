@@ -60,6 +60,11 @@ impl Client {
         Ok(Half { acknowledges: answer.sequence.wrapping_add(1), ..half })
     }
 
+    /// Sends a SYN, always with the same sequence number.
+    pub(crate) fn knock(&self, client_port: u16, server_port: u16) -> Result<()> {
+        self.send(&Half { client_port, server_port, next: 1000, acknowledges: 0 }, SYN)
+    }
+
     /// Sends the last ACK, and returns what the server says.
     pub(crate) fn finish(&mut self, half: &Half) -> Result<Vec<u8>> {
         self.send(half, ACK)?;

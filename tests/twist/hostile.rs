@@ -197,9 +197,12 @@ fn floods_resets_forks_and_a_dead_helper_leave_enforcement_intact() -> Result<()
     Ok(())
 }
 
-/// The child of tcpw's that is the helper.
+/// The helper: a child of the child of tcpw's that starts helpers.
 fn helper_of(tcpw: u32) -> Result<i32> {
-    let children = fs::read_to_string(format!("/proc/{tcpw}/task/{tcpw}/children"))?;
-    let child = children.split_whitespace().next();
-    child.ok_or_else(|| anyhow::anyhow!("tcpw has no helper: {children}"))?.parse().map_err(Into::into)
+    let child_of = |pid: i32| -> Result<i32> {
+        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))?;
+        let child = children.split_whitespace().next();
+        child.ok_or_else(|| anyhow::anyhow!("{pid} has no child: {children}"))?.parse().map_err(Into::into)
+    };
+    child_of(child_of(tcpw.try_into()?)?)
 }

@@ -9,6 +9,7 @@ use crate::{
     control::{AskError, Request, Response, ask},
     host,
     kernel::Pins,
+    log::printable,
 };
 
 /// Removing many maps takes the kernel a moment.
@@ -57,10 +58,10 @@ pub fn run(arguments: &DetachArgs) -> Result<Outcome, Failure> {
     };
     let mut out = std::io::stdout().lock();
     for item in &removed {
-        writeln!(out, "removed {item}")?;
+        writeln!(out, "removed {}", printable(item))?;
     }
     if removed.is_empty() {
-        writeln!(out, "nothing was pinned in {}", pin_dir.display())?;
+        writeln!(out, "nothing was pinned in {}", printable(&pin_dir.to_string_lossy()))?;
     }
     writeln!(out, "tcpw enforces nothing any more")?;
     Ok(Outcome::Fine)

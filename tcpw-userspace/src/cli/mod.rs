@@ -25,6 +25,7 @@ use clap::{Args, Parser, Subcommand, error::ErrorKind};
 use crate::{
     config::{self, RunArgs},
     control, effects,
+    log::printable,
 };
 
 /// TCP Wrappers in the kernel: enforces hosts.allow and hosts.deny for every daemon.
@@ -136,6 +137,9 @@ pub fn main() -> ExitCode {
     if std::env::args_os().nth(1).is_some_and(|first| first == effects::SUBCOMMAND) {
         return effects::helper::main();
     }
+    if std::env::args_os().nth(1).is_some_and(|first| first == effects::starter::SUBCOMMAND) {
+        return effects::starter::main();
+    }
     let result = match Arguments::try_parse() {
         Ok(arguments) => dispatch(arguments.command),
         Err(error) => refuse_arguments(&error),
@@ -172,7 +176,7 @@ fn dispatch(command: SubcommandArgs) -> Result<Outcome, Failure> {
 
 fn complain(message: &str) {
     // There is no other place to report to if this fails.
-    let _ = writeln!(std::io::stderr(), "tcpw: error: {message}");
+    let _ = writeln!(std::io::stderr(), "tcpw: error: {}", printable(message));
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
@@ -205,7 +209,9 @@ fn refuse_followed(pin_dir: &Path) -> Result<(), Failure> {
             pin_dir.display(),
             pid.map(|pid| format!(", pid {pid}")).unwrap_or_default()
         )),
-        control::LockError::Orphan { .. } | control::LockError::Unusable { .. } => Failure::usage(error),
+        control::LockError::Orphan { .. }
+        | control::LockError::Unsafe { .. }
+        | control::LockError::Unusable { .. } => Failure::usage(error),
     })
 }
 

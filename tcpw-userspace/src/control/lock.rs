@@ -1,9 +1,9 @@
 //! One daemon per run directory, and one per pin directory.
 
 use std::{
-    fs::{DirBuilder, File, OpenOptions},
+    fs::{File, Permissions},
     io::{self, Read, Write},
-    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
+    os::unix::fs::{MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
     thread,
     time::{Duration, Instant},
@@ -11,9 +11,11 @@ use std::{
 
 use nix::{
     errno::Errno,
-    fcntl::{Flock, FlockArg},
-    sys::stat::{major, minor},
+    fcntl::{Flock, FlockArg, OFlag, openat},
+    sys::stat::{Mode, major, minor},
 };
+
+use crate::host::{self, NotOwn, is_own, make_own_dir};
 
 /// A command that only tests whether the pins are in use may hold the lock itself, for less than this.
 const GLANCE: Duration = Duration::from_millis(200);
@@ -41,6 +43,14 @@ pub enum LockError {
         /// The pin directory.
         path: PathBuf,
     },
+    /// The directory, or one above it, may be another user's, or the lock may be held by one.
+    #[error("directory {}: {reason}", path.display())]
+    Unsafe {
+        /// The directory.
+        path: PathBuf,
+        /// What is wrong, and what to do.
+        reason: String,
+    },
     /// The directory or the file cannot be made.
     #[error("{}: {reason}: name a directory that can be written with --run-dir", path.display())]
     Unusable {
@@ -59,20 +69,20 @@ impl Lock {
     /// See [`LockError`].
     pub fn take(run_dir: &Path) -> Result<Self, LockError> {
         let path = run_dir.join("lock");
-        let unusable = |error: io::Error| LockError::Unusable {
-            path: run_dir.to_path_buf(),
-            reason: crate::host::reason(&error),
-        };
-        DirBuilder::new().recursive(true).mode(0o755).create(run_dir).map_err(unusable)?;
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o644)
-            .custom_flags(libc::O_NOFOLLOW)
-            .open(&path)
-            .map_err(unusable)?;
+        let unusable = |error: io::Error| unusable(run_dir, &error);
+        let dir = make_own_dir(run_dir).map_err(|error| unsafe_dir(run_dir, error))?;
+        let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let file = File::from(
+            openat(&dir, "lock", flags, Mode::from_bits_truncate(0o600))
+                .map_err(|errno| unusable(errno.into()))?,
+        );
+        let found = file.metadata().map_err(unusable)?;
+        if !found.is_file() || !is_own(found.uid()) {
+            let reason = format!("{} is not a file of root: remove it", path.display());
+            return Err(LockError::Unsafe { path: run_dir.to_path_buf(), reason });
+        }
+        // A user that can open it can hold it.
+        file.set_permissions(Permissions::from_mode(0o600)).map_err(unusable)?;
         let mut file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
             Ok(file) => file,
             Err((mut file, Errno::EWOULDBLOCK)) => {
@@ -93,18 +103,24 @@ impl Lock {
     ///
     /// See [`LockError`].
     pub fn take_pins(pin_dir: &Path) -> Result<Self, LockError> {
-        let unusable = |error: io::Error| LockError::Unusable {
-            path: pin_dir.to_path_buf(),
-            reason: crate::host::reason(&error),
-        };
+        let unusable = |error: io::Error| unusable(pin_dir, &error);
         let deadline = Instant::now() + GLANCE;
         loop {
-            DirBuilder::new().recursive(true).mode(0o700).create(pin_dir).map_err(unusable)?;
-            let dir = match File::open(pin_dir) {
-                Ok(dir) => dir,
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                Err(error) => return Err(unusable(error)),
+            let dir = match make_own_dir(pin_dir) {
+                Ok(dir) => File::from(dir),
+                // The previous holder removed it.
+                Err(error) if error.is_missing() && Instant::now() < deadline => continue,
+                Err(error) => return Err(unsafe_dir(pin_dir, error)),
             };
+            let found = dir.metadata().map_err(unusable)?;
+            if found.mode() & 0o044 != 0 {
+                let reason = format!(
+                    "others can open it (mode {:04o}), and so hold its lock: `chmod go-r {}`, or name a directory below it",
+                    found.mode() & 0o7777,
+                    pin_dir.display()
+                );
+                return Err(LockError::Unsafe { path: pin_dir.to_path_buf(), reason });
+            }
             let dir = match Flock::lock(dir, FlockArg::LockExclusiveNonblock) {
                 Ok(dir) => dir,
                 Err((_, Errno::EWOULDBLOCK)) if Instant::now() < deadline => {
@@ -117,7 +133,7 @@ impl Lock {
                 Err((_, errno)) => return Err(unusable(errno.into())),
             };
             // The previous holder may have removed the directory when it ended.
-            if dir.metadata().map_err(unusable)?.ino() == inode(pin_dir) {
+            if found.ino() == inode(pin_dir) {
                 return Ok(Self { _file: dir });
             }
         }
@@ -127,14 +143,27 @@ impl Lock {
     ///
     /// # Errors
     ///
-    /// [`LockError::Held`].
+    /// [`LockError::Held`]; [`LockError::Unsafe`].
     pub fn refuse_held_pins(pin_dir: &Path) -> Result<(), LockError> {
         if !pin_dir.exists() {
             return Ok(());
         }
         match Self::take_pins(pin_dir) {
-            Err(error @ LockError::Held { .. }) => Err(error),
-            Ok(_) | Err(_) => Ok(()),
+            Err(error @ (LockError::Held { .. } | LockError::Unsafe { .. })) => Err(error),
+            Ok(_) | Err(LockError::Orphan { .. } | LockError::Unusable { .. }) => Ok(()),
+        }
+    }
+}
+
+fn unusable(dir: &Path, error: &io::Error) -> LockError {
+    LockError::Unusable { path: dir.to_path_buf(), reason: host::reason(error) }
+}
+
+fn unsafe_dir(dir: &Path, error: NotOwn) -> LockError {
+    match error {
+        NotOwn::Failed { reason, .. } => LockError::Unusable { path: dir.to_path_buf(), reason },
+        NotOwn::Owner { .. } | NotOwn::Writable { .. } | NotOwn::Link { .. } | NotOwn::Names { .. } => {
+            LockError::Unsafe { path: dir.to_path_buf(), reason: error.to_string() }
         }
     }
 }

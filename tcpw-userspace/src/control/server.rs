@@ -65,7 +65,7 @@ impl Server {
     ///
     /// The socket cannot be made.
     pub fn bind(run_dir: &Path) -> io::Result<Self> {
-        std::fs::create_dir_all(run_dir)?;
+        crate::host::make_own_dir(run_dir)?;
         let path = socket_path(run_dir);
         match std::fs::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),

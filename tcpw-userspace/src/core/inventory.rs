@@ -137,6 +137,13 @@ impl Inventory {
         listener.is_shown && others.all(|other| other.protocol == TCP || other.protocol == UDP)
     }
 
+    /// Whether a listener keeps the names it has: now no process is found that holds it, but one was. Its socket may be
+    /// on its way to another process, in a message that was not received yet.
+    pub(super) fn keeps_names(&self, seen: &Seen) -> bool {
+        seen.found == NameSource::NoProcess
+            && self.listeners.get(&seen.cookie).is_some_and(|known| known.is_shown)
+    }
+
     /// Adds or updates a listener.
     pub(super) fn add(&mut self, cookie: u64, known: KnownListener) {
         self.remove(cookie);
@@ -185,6 +192,42 @@ impl Inventory {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn seen(pid: u32, found: NameSource, names: &NamesSet) -> Seen {
+        Seen {
+            cookie: 7,
+            netns: 1,
+            pid,
+            resident: 1,
+            holders: Vec::new(),
+            protocol: TCP,
+            local: ([127, 0, 0, 1], 22).into(),
+            names: names.clone(),
+            claims: Vec::new(),
+            ident: "it".into(),
+            found,
+            parts: Vec::new(),
+            is_guarded: true,
+            is_tunnel: false,
+            service: None,
+            is_shown: pid != 0,
+            tag: Ok(None),
+        }
+    }
+
+    #[test]
+    fn listener_whose_socket_is_on_its_way_to_another_process_keeps_its_names() {
+        let mut inventory = Inventory::default();
+        let hidden = seen(0, NameSource::NoProcess, &NamesSet::default());
+        assert!(!inventory.keeps_names(&hidden), "one of the kernel");
+        inventory.add(7, KnownListener::new(hidden.clone(), None));
+        assert!(!inventory.keeps_names(&hidden));
+        let shown = seen(2, NameSource::Process, &NamesSet::new(["sshd"]));
+        inventory.add(7, KnownListener::new(shown.clone(), None));
+        assert!(inventory.keeps_names(&hidden));
+        assert!(!inventory.keeps_names(&shown));
+        assert!(!inventory.keeps_names(&seen(0, NameSource::Settings, &NamesSet::new(["sshd"]))));
+    }
 
     #[test]
     fn names_set_with_the_id_of_another_changes_nothing() {

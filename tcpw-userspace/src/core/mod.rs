@@ -60,6 +60,7 @@ use crate::{
     config::Config,
     control::{Request, Response},
     events::Fate,
+    host::Incomplete,
 };
 
 /// The core.
@@ -163,7 +164,9 @@ impl Core {
                 packets.iter().for_each(|packet| held.take(packet, &mut others, shared, out));
             }
             Input::Scanned(scanned) if self.start.after(Phase::FirstScan, Phase::FirstPolicy) => {
-                if let Some(reason) = &scanned.incomplete {
+                // What is said of those that cannot be seen comes with the scans that follow.
+                let incomplete = scanned.incomplete.as_ref();
+                if let Some(reason) = incomplete.filter(|it| !matches!(it, Incomplete::Unseen(_))) {
                     out.warn(format!("{reason}: all listeners are looked for again"));
                 }
                 self.listeners.learn_names(&scanned, shared);
@@ -386,9 +389,10 @@ impl Core {
                 self.redirect.policy_in_force(shared, out);
             }
             Step::ListenersTagged { is_all, began } => {
-                let Self { held, lookups, commands, banners, listeners, .. } = self;
+                let Self { held, lookups, commands, banners, listeners, scans, .. } = self;
                 let mut others = Others { lookups, commands, banners };
-                held.listeners_tagged((is_all, began, listeners), &mut others, shared, out);
+                let has_unseen = scans.has_unseen();
+                held.listeners_tagged((is_all, began, listeners, has_unseen), &mut others, shared, out);
             }
             Step::LookAtAll => self.scans.look_at_all(),
             Step::LookAt(pid) => self.scans.look_at(pid, out.now.at),

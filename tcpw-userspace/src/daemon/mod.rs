@@ -9,6 +9,7 @@ mod inbox;
 mod load;
 mod names_key;
 mod outside;
+pub mod rights;
 
 use anyhow::{Result, anyhow};
 
@@ -16,18 +17,30 @@ use crate::{
     config::Config,
     control::{self, Lock},
     core::{Core, Input},
+    effects::Starter,
     host::{raise_file_limit, set_preferred},
     kernel::Pins,
 };
 use inbox::Inbox;
 use outside::Outside;
 
+/// Does what needs rights that are then given up. To be called by the main thread while it is the only one: others
+/// inherit what is left.
+///
+/// # Errors
+/// The rights cannot be given up.
+pub fn prepare() -> Result<Starter> {
+    raise_file_limit();
+    let starter = Starter::start()?;
+    rights::give_up()?;
+    Ok(starter)
+}
+
 /// Runs until SIGTERM, SIGINT or a command ends it.
 ///
 /// # Errors
 /// The start failed. After that errors are only logged.
-pub async fn run(config: Config) -> Result<()> {
-    raise_file_limit();
+pub async fn run(config: Config, starter: Starter) -> Result<()> {
     let _lock = Lock::take(&config.run_dir)?;
     let _pins = load::lock_pins(&config)?;
     names_key::take(&config.run_dir)?;
@@ -35,7 +48,7 @@ pub async fn run(config: Config) -> Result<()> {
     let pins = config.pin.then(|| Pins::new(&config.pin_dir));
     let is_adoption = pins.as_ref().is_some_and(Pins::hold_a_gate);
     let mut is_enforcing = false;
-    let result = enforce(config, control, &mut is_enforcing).await;
+    let result = enforce(config, starter, control, &mut is_enforcing).await;
     if !is_enforcing && !is_adoption {
         // The start is undone.
         load::undo(pins.as_ref());
@@ -43,10 +56,15 @@ pub async fn run(config: Config) -> Result<()> {
     result
 }
 
-async fn enforce(config: Config, control: control::Server, is_enforcing: &mut bool) -> Result<()> {
+async fn enforce(
+    config: Config,
+    starter: Starter,
+    control: control::Server,
+    is_enforcing: &mut bool,
+) -> Result<()> {
     let mut core = Core::new(config.clone(), clock::now());
     let (mut inbox, results) = Inbox::new(control)?;
-    let (mut outside, started) = Outside::new(config, &mut inbox, results)?;
+    let (mut outside, started) = Outside::new(config, starter, &mut inbox, results)?;
     let mut end = outside.carry_out(core.on(Input::Started(started), clock::now()));
     prefer("clients that are held, and tcpw status,");
     while end.is_none() {

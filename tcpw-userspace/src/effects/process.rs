@@ -9,7 +9,6 @@ use std::{
         fd::{AsRawFd as _, OwnedFd},
         unix::net::UnixStream as Pair,
     },
-    process::{Child, Command, Stdio},
 };
 
 use anyhow::{Context as _, Result};
@@ -23,7 +22,10 @@ use tokio::{
     sync::mpsc,
 };
 
-use super::wire::{self, Charge, Order, Report};
+use super::{
+    starter::Starter,
+    wire::{self, Charge, Order, Report},
+};
 
 /// The subcommand that runs the helper.
 pub const SUBCOMMAND: &str = "effects-helper";
@@ -53,24 +55,20 @@ type Sent = (Vec<u8>, Option<(u64, OwnedFd)>);
 #[derive(Debug)]
 pub(crate) struct Process {
     pub(crate) number: u64,
-    child: Child,
+    pid: u32,
     orders: mpsc::UnboundedSender<Sent>,
 }
 
 impl Process {
-    /// Starts a helper, whose reports go to `heard`. To be called by the main thread: the helper ends
-    /// with the thread that started it.
-    pub(crate) fn start(number: u64, charge: &Charge, heard: mpsc::Sender<Heard>) -> Result<Self> {
+    /// Starts a helper, whose reports go to `heard`.
+    pub(crate) fn start(
+        starter: &Starter,
+        number: u64,
+        charge: &Charge,
+        heard: mpsc::Sender<Heard>,
+    ) -> Result<Self> {
         let (ours, theirs) = Pair::pair().context("make a socket pair")?;
-        let child = Command::new("/proc/self/exe")
-            .arg(SUBCOMMAND)
-            .env_clear()
-            .current_dir("/")
-            .stdin(Stdio::from(OwnedFd::from(theirs)))
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .context("start the helper")?;
+        let pid = starter.helper(&theirs.into())?;
         ours.set_nonblocking(true).context("make the helper's socket not block")?;
         let (reader, writer) = UnixStream::from_std(ours).context("watch the helper's socket")?.into_split();
         // Bounded by the number of commands that run at once.
@@ -78,7 +76,7 @@ impl Process {
         drop(orders.send((wire::frame(charge)?, None)));
         tokio::spawn(write(number, writer, queue, heard.clone()));
         tokio::spawn(read(number, reader, heard));
-        Ok(Self { number, child, orders })
+        Ok(Self { number, pid, orders })
     }
 
     /// Sends an order.
@@ -98,9 +96,8 @@ impl Process {
     }
 
     /// Ends it, and with it its commands.
-    pub(crate) fn end(mut self) {
-        drop(self.child.kill());
-        drop(self.child.wait());
+    pub(crate) fn end(self, starter: &Starter) {
+        starter.end(self.pid);
     }
 }
 

@@ -1,6 +1,6 @@
 //! The cgroup2 hierarchy: where it is mounted, and the ids of its cgroups.
 //!
-//! In: /proc/self/mountinfo, directories. Out: its root, a directory's path in it, ids. Invariant: only what
+//! In: /proc/self/mountinfo, directories. Out: its root, ids. Invariant: only what
 //! statfs(2) calls cgroup2 is taken for it.
 //!
 //! Not the procfs crate for mountinfo: it leaves octal escapes in paths, and one line it cannot read fails the
@@ -10,7 +10,7 @@ use std::{
     collections::HashSet,
     fs,
     os::unix::fs::MetadataExt as _,
-    path::{Path, PathBuf},
+    path::{Component, Path, PathBuf},
 };
 
 use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
@@ -34,23 +34,23 @@ pub fn cgroup2_root() -> Result<PathBuf, Missing> {
         })
 }
 
-/// The path of `cgroup` in the hierarchy, as /proc/PID/cgroup spells it.
+/// Refuses a container's own cgroup2 mount: its top directory looks like the root of all cgroups and holds the container
+/// alone. A directory below it may be named.
 ///
 /// # Errors
 ///
-/// It is not in a cgroup2 file system.
-pub fn cgroup_scope(cgroup: &Path) -> Result<PathBuf, Missing> {
+/// What to mount.
+pub(super) fn refuse_container_root(cgroup: &Path) -> Result<(), Missing> {
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    fs::canonicalize(cgroup)
-        .ok()
-        .filter(|path| is_cgroup2(path))
-        .and_then(|path| scope(&mounts, &path))
-        .ok_or_else(|| {
-            Missing(format!(
-                "cgroup {}: not in a cgroup2 file system: name a cgroup2 directory",
-                cgroup.display()
-            ))
-        })
+    let path = fs::canonicalize(cgroup).unwrap_or_else(|_| cgroup.to_path_buf());
+    if is_root_cgroup(&path) || !cgroup2_mounts(&mounts).iter().any(|(_, point)| *point == path) {
+        return Ok(());
+    }
+    Err(Missing(format!(
+        "cgroup {}: the top of a container's own cgroup2 mount, not the root of all cgroups: nothing outside the container \
+         would be guarded: mount the host's /sys/fs/cgroup there (in a pod a hostPath volume), or name a directory below it",
+        cgroup.display()
+    )))
 }
 
 /// Whether a directory is the root of all cgroups, and not just that of a container.
@@ -60,33 +60,52 @@ pub fn is_root_cgroup(directory: &Path) -> bool {
     fs::metadata(directory).is_ok_and(|found| found.ino() == ROOT_INODE)
 }
 
-/// The ids of a cgroup and all below it: inode numbers of their directories.
-pub fn cgroups_below(directory: &Path) -> HashSet<u64> {
-    let mut ids = HashSet::new();
-    let mut open: Vec<PathBuf> = vec![directory.to_path_buf()];
-    while let Some(directory) = open.pop() {
-        let Ok(found) = fs::metadata(&directory) else { continue };
-        ids.insert(found.ino());
-        let entries = fs::read_dir(&directory).into_iter().flatten().flatten();
-        open.extend(
-            entries
-                .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
-                .map(|entry| entry.path()),
-        );
+/// The id of a process's cgroup; `None` if it cannot be found, as in a cgroup namespace that does not show it.
+///
+/// Source: proc_pid_cgroup(5).
+pub fn cgroup_of(proc_root: &Path, pid: u32) -> Option<u64> {
+    let text = fs::read_to_string(proc_root.join(pid.to_string()).join("cgroup")).ok()?;
+    let path = text.lines().find_map(|line| line.strip_prefix("0::/"))?;
+    if Path::new(path).components().any(|part| part == Component::ParentDir) {
+        return None;
     }
-    ids
+    let directory = cgroup2_root().ok().filter(|root| is_root_cgroup(root))?.join(path);
+    fs::metadata(directory).ok().map(|found| found.ino())
 }
 
-fn scope(mountinfo: &str, path: &Path) -> Option<PathBuf> {
-    let mounts = cgroup2_mounts(mountinfo);
-    // The deepest mount point shows the path.
-    let (root, point) =
-        mounts.iter().filter(|(_, it)| path.starts_with(it)).max_by_key(|(_, it)| it.as_os_str().len())?;
-    // Not `join` with nothing: it would append a slash.
-    Some(match path.strip_prefix(point).ok()? {
-        rest if rest.as_os_str().is_empty() => root.clone(),
-        rest => root.join(rest),
-    })
+/// The cgroups that have a directory: those below one, and all others. Ids are inode numbers of directories.
+#[derive(Debug, Default)]
+pub struct Cgroups {
+    inside: HashSet<u64>,
+    outside: HashSet<u64>,
+}
+
+impl Cgroups {
+    /// With a directory and what is below it as the inside. The outside is what else the mount of that directory shows.
+    pub fn around(directory: &Path) -> Self {
+        let inside = fs::canonicalize(directory).unwrap_or_else(|_| directory.to_path_buf());
+        let top = inside.ancestors().take_while(|above| is_cgroup2(above)).last().unwrap_or(&inside);
+        let mut found = Self::default();
+        let mut open: Vec<PathBuf> = vec![top.to_path_buf()];
+        while let Some(directory) = open.pop() {
+            let Ok(entry) = fs::metadata(&directory) else { continue };
+            let ids = if directory.starts_with(&inside) { &mut found.inside } else { &mut found.outside };
+            ids.insert(entry.ino());
+            let entries = fs::read_dir(&directory).into_iter().flatten().flatten();
+            open.extend(
+                entries
+                    .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+                    .map(|entry| entry.path()),
+            );
+        }
+        found
+    }
+
+    /// Whether a cgroup is inside. `None` if it has no directory: it was removed, or the mount does not show it, or the
+    /// kernel did not say which it is (0).
+    pub fn is_inside(&self, id: u64) -> Option<bool> {
+        if self.inside.contains(&id) { Some(true) } else { self.outside.contains(&id).then_some(false) }
+    }
 }
 
 /// Roots and mount points of cgroup2, those that show the whole hierarchy first.
@@ -131,10 +150,21 @@ mod tests {
             41 31 0:38 / /sys/fs/my\\040cgroup rw - cgroup2 cgroup2 rw\n";
         assert_eq!(points(hybrid), [Path::new("/sys/fs/my cgroup"), Path::new("/part")]);
         assert_eq!(points(""), Vec::<PathBuf>::new());
-        let scope = |path| scope(hybrid, Path::new(path));
-        assert_eq!(scope("/sys/fs/my cgroup").unwrap().as_os_str(), "/");
-        assert_eq!(scope("/sys/fs/my cgroup/a/b").unwrap().as_os_str(), "/a/b");
-        assert_eq!(scope("/part/c").unwrap().as_os_str(), "/user/c");
-        assert_eq!(scope("/elsewhere"), None);
+    }
+
+    #[test]
+    fn cgroup_without_a_directory_is_neither_inside_nor_outside() {
+        let top = std::env::temp_dir().join(format!("tcpw-cgroups-{}", std::process::id()));
+        let [inside, below, other] = ["in", "in/below", "other"].map(|name| top.join(name));
+        for directory in [&below, &other] {
+            fs::create_dir_all(directory).unwrap();
+        }
+        let id = |directory: &Path| fs::metadata(directory).unwrap().ino();
+        let mut cgroups = Cgroups::around(&inside);
+        assert_eq!([&inside, &below].map(|it| cgroups.is_inside(id(it))), [Some(true); 2]);
+        assert_eq!([id(&other), 0].map(|it| cgroups.is_inside(it)), [None; 2]);
+        cgroups.outside.insert(id(&other));
+        assert_eq!(cgroups.is_inside(id(&other)), Some(false));
+        fs::remove_dir_all(&top).unwrap();
     }
 }

@@ -30,6 +30,18 @@ pub fn set_preferred() -> io::Result<()> {
     Ok(())
 }
 
+/// As processes of daemons have it, whatever this one was started with.
+///
+/// # Errors
+/// The right is missing.
+pub fn set_ordinary() -> io::Result<()> {
+    // SAFETY: takes no pointer; 0 is the calling thread.
+    if unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, 0) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
 /// Sets the policy of the calling thread alone: what it starts later has the ordinary one.
 fn set_policy(policy: i32, sched_priority: i32) -> io::Result<()> {
     let param = libc::sched_param { sched_priority };

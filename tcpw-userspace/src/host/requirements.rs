@@ -8,7 +8,7 @@ use std::{fs, path::Path};
 use caps::{CapSet, Capability, CapsHashSet};
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 
-use super::cgroups::{cgroup2_root, is_cgroup2};
+use super::cgroups::{cgroup2_root, is_cgroup2, refuse_container_root};
 
 /// Types of the programs and of every kernel structure they read.
 const BTF: &str = "/sys/kernel/btf/vmlinux";
@@ -19,9 +19,11 @@ const BTF: &str = "/sys/kernel/btf/vmlinux";
 pub struct Missing(pub(super) String);
 
 /// What the daemon needs, and whether CAP_SYS_ADMIN implies it.
-const CAPABILITIES: [(Capability, bool); 5] = [
+const CAPABILITIES: [(Capability, bool); 6] = [
     (Capability::CAP_NET_ADMIN, false),
     (Capability::CAP_SYS_PTRACE, false),
+    // Without it the processes of other users hold no listener that can be seen.
+    (Capability::CAP_DAC_READ_SEARCH, false),
     (Capability::CAP_SYS_ADMIN, true),
     (Capability::CAP_PERFMON, true),
     (Capability::CAP_BPF, true),
@@ -69,6 +71,7 @@ pub fn kernel(cgroup: &Path, pin_dir: Option<&Path>) -> Result<(), Missing> {
         };
         return Err(Missing(format!("cgroup {}: {what}: name a cgroup2 directory{known}", cgroup.display())));
     }
+    refuse_container_root(cgroup)?;
     if !Path::new(BTF).exists() {
         return Err(Missing(format!(
             "no {BTF}: use a kernel built with CONFIG_DEBUG_INFO_BTF=y, as Debian's kernels are"
@@ -104,11 +107,17 @@ mod tests {
 
     #[test]
     fn sys_admin_stands_in_for_bpf_and_perfmon_only() {
-        use Capability::{CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON, CAP_SYS_ADMIN, CAP_SYS_PTRACE};
-        let with = |has: &[Capability]| missing_capabilities(&has.iter().copied().collect());
+        use Capability::{
+            CAP_BPF, CAP_DAC_READ_SEARCH, CAP_NET_ADMIN, CAP_PERFMON, CAP_SYS_ADMIN, CAP_SYS_PTRACE,
+        };
+        let with = |has: &[Capability]| {
+            missing_capabilities(&has.iter().copied().chain([CAP_DAC_READ_SEARCH]).collect())
+        };
         assert_eq!(with(&[CAP_NET_ADMIN, CAP_SYS_PTRACE, CAP_SYS_ADMIN]), Vec::<&str>::new());
         assert_eq!(with(&[CAP_NET_ADMIN, CAP_SYS_ADMIN]), ["CAP_SYS_PTRACE"]);
         assert_eq!(with(&[CAP_NET_ADMIN, CAP_SYS_PTRACE, CAP_PERFMON, CAP_BPF]), ["CAP_SYS_ADMIN"]);
         assert_eq!(with(&[]).len(), 5);
+        let rest = [CAP_NET_ADMIN, CAP_SYS_PTRACE, CAP_SYS_ADMIN];
+        assert_eq!(missing_capabilities(&rest.into_iter().collect()), ["CAP_DAC_READ_SEARCH"]);
     }
 }

@@ -70,6 +70,8 @@ pub struct DiagSocket {
 pub enum Incomplete {
     /// Hardly anything was seen: processes, or files of theirs, or threads to look with were not to be had.
     Blind(String),
+    /// Listeners belong to processes that cannot be seen. They were left out; all others were found.
+    Unseen(String),
     /// A network namespace cannot be entered or read, perhaps never.
     Namespace(String),
 }
@@ -77,7 +79,7 @@ pub enum Incomplete {
 impl std::fmt::Display for Incomplete {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Blind(reason) => out.write_str(reason),
+            Self::Blind(reason) | Self::Unseen(reason) => out.write_str(reason),
             Self::Namespace(reason) => write!(out, "list the sockets of a network namespace: {reason}"),
         }
     }

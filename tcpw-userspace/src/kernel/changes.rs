@@ -1,13 +1,15 @@
 //! The table of changes, mapped into memory: when listeners came and went.
 //!
 //! In: a place. Out: its stamp; the kernel writes another one before a socket can be found there.
-//! Invariant: only read here.
+//! Invariant: only read here, by relaxed loads with fences. The mapping is read-only, and on such memory Rust defines
+//! relaxed loads alone, of at most the size of a register: a stronger load may be a compare-and-swap, which writes.
+//! Source: std::sync::atomic, "Atomic accesses to read-only memory".
 
 use std::{
     io,
     os::fd::{AsRawFd as _, BorrowedFd},
     ptr::NonNull,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::atomic::{AtomicU64, Ordering, fence},
 };
 
 use tcpw_common::certified::CHANGES;
@@ -15,6 +17,9 @@ use tcpw_common::certified::CHANGES;
 use crate::host::boot_ns;
 
 const BYTES: usize = CHANGES * size_of::<u64>();
+
+// On others a load of 64 bits is not defined here.
+const _: () = assert!(cfg!(target_pointer_width = "64"));
 
 /// The mapped table.
 #[derive(Debug)]
@@ -59,13 +64,21 @@ impl Changes {
 
     /// The stamp at an index, now.
     pub fn get(&self, index: u32) -> Option<u64> {
-        self.all().get(index as usize).map(|stamp| stamp.load(Ordering::SeqCst))
+        let stamps = self.all();
+        // What was done before is not moved behind the load.
+        fence(Ordering::SeqCst);
+        let stamp = stamps.get(index as usize).map(|stamp| stamp.load(Ordering::Relaxed));
+        fence(Ordering::SeqCst);
+        stamp
     }
 
     /// All stamps. A scan that begins after this call is not older than they are.
     pub fn stamps(&self) -> Stamps {
         let at_ns = boot_ns();
-        Stamps { all: self.all().iter().map(|stamp| stamp.load(Ordering::SeqCst)).collect(), at_ns }
+        let all = self.all().iter().map(|stamp| stamp.load(Ordering::Relaxed)).collect();
+        // The scan is not moved before the loads.
+        fence(Ordering::SeqCst);
+        Stamps { all, at_ns }
     }
 
     fn all(&self) -> &[AtomicU64] {

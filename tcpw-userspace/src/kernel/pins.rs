@@ -2,7 +2,8 @@
 //!
 //! In: a directory on a BPF file system. Out: the paths of maps and links below
 //! `v<ABI_VERSION>`, and what an earlier process, of this or another version, left there.
-//! Invariant: a version reads only those parts of another's pins that [`ABI_VERSION`] documents.
+//! Invariant: nothing is pinned where another user could remove it, nor believed that one may have put there; a
+//! version reads only those parts of another's pins that [`ABI_VERSION`] documents.
 
 use std::{
     ffi::{OsStr, OsString},
@@ -15,6 +16,7 @@ use anyhow::{Context as _, Result, bail};
 use tcpw_common::ABI_VERSION;
 
 use super::{programs::Hook, sys};
+use crate::host::{make_own_dir, open_own_dir};
 
 const BPF_FS_MAGIC: u32 = 0xcafe_4a11;
 
@@ -39,9 +41,10 @@ impl Pins {
     /// Makes the directories.
     ///
     /// # Errors
-    /// `root` is not on a BPF file system, or cannot be made.
+    /// `root` is not on a BPF file system, cannot be made, or may be another user's.
     pub fn create(&self) -> Result<()> {
-        fs::create_dir_all(self.dir()).with_context(|| format!("create {}", self.dir().display()))?;
+        make_own_dir(&self.root).with_context(|| format!("pin directory {}", self.root.display()))?;
+        make_own_dir(&self.dir()).with_context(|| format!("create {}", self.dir().display()))?;
         if !is_bpf_fs(&self.root)? {
             bail!(
                 "{} is not on a BPF file system: mount one with `mount -t bpf bpf /sys/fs/bpf`, or choose another --pin-dir",
@@ -59,12 +62,15 @@ impl Pins {
     /// The pins of any version, this one first, then the newest.
     ///
     /// # Errors
-    /// The directory cannot be read.
+    /// The directory cannot be read, or it or a version's may be another user's: what is in there is not believed.
     pub fn all_versions(&self) -> Result<Vec<Self>> {
         let mut found = Vec::new();
+        refuse_others(&self.root)?;
         for entry in entries(&self.root)? {
             if let Some(version) = version_of(&entry) {
-                found.push(Self { root: self.root.clone(), version });
+                let pins = Self { root: self.root.clone(), version };
+                refuse_others(&pins.dir())?;
+                found.push(pins);
             }
         }
         found.sort_by_key(|pins| (pins.version != self.version, std::cmp::Reverse(pins.version)));
@@ -143,6 +149,7 @@ impl Pins {
     /// A pin cannot be removed.
     pub fn remove(&self) -> Result<Vec<String>> {
         let dir = self.dir();
+        refuse_others(&dir)?;
         let mut names = entries(&dir)?;
         names.retain(|name| is_pin(name));
         names.sort_by_key(|name| (!is_link(name), !name.as_bytes().ends_with(b"gate"), name.clone()));
@@ -204,6 +211,16 @@ fn is_pin(name: &OsStr) -> bool {
     is_ours
         || !name.is_empty()
             && name.iter().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || *byte == b'_')
+}
+
+/// Refuses a directory that may be another user's; one that is missing is no error.
+fn refuse_others(dir: &Path) -> Result<()> {
+    match open_own_dir(dir) {
+        Err(error) if !error.is_missing() => {
+            Err(error).with_context(|| format!("pin directory {}", dir.display()))
+        }
+        Ok(_) | Err(_) => Ok(()),
+    }
 }
 
 /// Names in a directory; none if it does not exist.

@@ -39,6 +39,13 @@ impl UdpPorts {
     /// The kernel refuses a program, or the root of the cgroups is not mounted here.
     pub(super) fn begin(ebpf: &mut Ebpf, links: &mut Links, cgroup: &Path) -> Result<(Self, bool)> {
         let root = root_above(cgroup).context("the root of cgroup2 is not mounted here")?;
+        if cgroup_id(&root)? != cgroup_id(cgroup)? {
+            log::info!(
+                "four programs are attached to the root of all cgroups ({}) besides {}: they see which UDP ports are bound outside it, without which no refused datagram can be answered, and allow every call; on-deny = \"drop\" does without them",
+                root.display(),
+                cgroup.display()
+            );
+        }
         let mut was_watched = true;
         for hook in Hook::of(When::Wanted(Want::UdpPorts)) {
             was_watched &= links.attach(ebpf, hook, &root)? == HookState::Adopted;

@@ -15,7 +15,7 @@ pub(crate) fn duplicates_of(proc_root: &Path, inodes: &HashSet<u64>) -> Vec<Owne
         if open.is_empty() {
             break;
         }
-        for (fd, inode) in process::sockets(proc_root, pid) {
+        for (fd, inode) in process::sockets(proc_root, pid).unwrap_or_default() {
             if open.contains(&inode)
                 && let Ok(socket) = PidFd::open(pid).and_then(|process| process.duplicate(fd))
             {

@@ -4,16 +4,18 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, btree_map::Entry},
+    io,
     os::fd::{AsFd as _, OwnedFd},
     path::Path,
 };
 
-use nix::sys::stat::fstat;
+use nix::{errno::Errno, sys::stat::fstat};
 
 use super::{
     process,
     sys::{self, Listening, PidFd},
 };
+use crate::host::{cgroup_of, sock_diag::DiagSocket};
 
 /// A listening or bound socket and every process that holds it.
 pub(super) struct SocketHolders {
@@ -29,21 +31,74 @@ pub(super) struct OpenedSockets {
     /// By inode; `None` for one that does not listen.
     pub(super) sockets: BTreeMap<u64, Option<SocketHolders>>,
     pub(super) processes: BTreeMap<u32, PidFd>,
-    /// Those in scope.
-    pub(super) guarded: BTreeSet<u32>,
-    /// Sockets and processes that could not be opened: too many are open already.
-    pub(super) over_limit: usize,
+    /// Inodes of all sockets that a process has a descriptor of, whether they listen or not.
+    pub(super) held: BTreeSet<u64>,
+    pub(super) missed: Missed,
 }
 
-/// Whether an error says that too many files are open.
-pub(super) fn is_limit(error: &std::io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
+/// How many sockets and processes could not be opened.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Missed {
+    /// Too many files are open already, or the kernel has another reason, the first of which is kept.
+    failed: Option<(usize, Errno)>,
+    /// Cgroups of the processes that this one may not look into; 0 if it is not known.
+    unseen: BTreeSet<u64>,
+}
+
+/// The process or its descriptor is gone.
+const GONE: [Errno; 3] = [Errno::ESRCH, Errno::ENOENT, Errno::EBADF];
+
+/// This process may not look.
+const DENIED: [Errno; 2] = [Errno::EACCES, Errno::EPERM];
+
+impl Missed {
+    /// An error of opening a process or a socket of it. One that is gone meanwhile was not missed. `cgroup` is that of
+    /// the process.
+    pub(super) fn note(&mut self, error: &io::Error, cgroup: impl FnOnce() -> Option<u64>) {
+        let errno = error.raw_os_error().map_or(Errno::UnknownErrno, Errno::from_raw);
+        if GONE.contains(&errno) {
+            return;
+        }
+        if DENIED.contains(&errno) {
+            self.unseen.insert(cgroup().unwrap_or_default());
+        } else {
+            self.failed = Some(self.failed.map_or((1, errno), |(count, first)| (count + 1, first)));
+        }
+    }
+
+    /// What two looks missed.
+    pub(super) fn and(mut self, other: Self) -> Self {
+        let sum = |((a, errno), (b, _)): ((usize, Errno), (usize, Errno))| (a + b, errno);
+        self.failed = self.failed.zip(other.failed).map(sum).or(self.failed).or(other.failed);
+        self.unseen.extend(other.unseen);
+        self
+    }
+
+    /// Whether a process that was not seen may hold a socket: it is in the cgroup that the socket was made in.
+    pub(super) fn may_hold(&self, socket: &DiagSocket) -> bool {
+        !self.unseen.is_empty()
+            && (socket.cgroup == 0 || self.unseen.contains(&0) || self.unseen.contains(&socket.cgroup))
+    }
+
+    /// Why not everything was looked at, though it may be.
+    pub(super) fn reason(&self) -> Option<String> {
+        let (count, errno) = self.failed?;
+        let is_limit = [Errno::EMFILE, Errno::ENFILE].contains(&errno);
+        let advice = if is_limit { "; raise the limit (LimitNOFILE=, ulimit -n)" } else { "" };
+        Some(format!("{count} sockets or processes were not scanned: {}{advice}", errno.desc()))
+    }
 }
 
 impl OpenedSockets {
+    /// Opens the sockets of a process; with inodes, only those.
     pub(super) fn add(&mut self, proc_root: &Path, pid: u32, process: PidFd, inodes: Option<&BTreeSet<u64>>) {
         let mut is_holder = false;
-        for (fd, inode) in process::sockets(proc_root, pid) {
+        let sockets = match process::sockets(proc_root, pid) {
+            Ok(sockets) => sockets,
+            Err(error) => return self.missed.note(&error, || cgroup_of(proc_root, pid)),
+        };
+        for (fd, inode) in sockets {
+            self.held.insert(inode);
             if inodes.is_some_and(|inodes| !inodes.contains(&inode)) {
                 continue;
             }
@@ -51,12 +106,11 @@ impl OpenedSockets {
                 Entry::Occupied(known) => known.into_mut(),
                 Entry::Vacant(new) => match process.duplicate(fd) {
                     Ok(socket) => new.insert(SocketHolders::new(socket, inode)),
-                    Err(error) if is_limit(&error) => {
-                        self.over_limit += 1;
+                    // Closed meanwhile, or the process is gone: another holder may still have it.
+                    Err(error) => {
+                        self.missed.note(&error, || cgroup_of(proc_root, pid));
                         continue;
                     }
-                    // Closed meanwhile, or the process is gone: another holder may still have it.
-                    Err(_) => continue,
                 },
             };
             if let Some(opened) = known {
@@ -76,5 +130,37 @@ impl SocketHolders {
         let listening = sys::listening(socket.as_fd())?;
         let found = fstat(&socket).ok().filter(|found| found.st_ino == inode)?;
         Some(Self { socket, listening, maker: found.st_uid, holders: BTreeSet::new() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn missed(errnos: &[Errno]) -> Missed {
+        let mut missed = Missed::default();
+        errnos.iter().for_each(|errno| missed.note(&io::Error::from_raw_os_error(*errno as i32), || Some(7)));
+        missed
+    }
+
+    #[test]
+    fn whatever_is_not_gone_was_missed() {
+        assert_eq!(missed(&GONE).reason(), None);
+        assert!(missed(&GONE).unseen.is_empty() && !missed(&DENIED).unseen.is_empty());
+        let limit = missed(&[Errno::EMFILE, Errno::ENOMEM]).and(missed(&[Errno::ENOMEM])).reason().unwrap();
+        assert!(limit.starts_with("3 sockets") && limit.contains("LimitNOFILE"), "{limit}");
+        assert!(missed(&[]).and(missed(&[Errno::ENOMEM])).reason().is_some());
+    }
+
+    #[test]
+    fn process_that_is_not_seen_may_hold_the_sockets_of_its_cgroup() {
+        let made_in = |cgroup| DiagSocket { cgroup, ..crate::listeners::hidden::tests::socket(1, 11) };
+        let denied = missed(&DENIED);
+        assert!(denied.may_hold(&made_in(7)) && !denied.may_hold(&made_in(8)));
+        assert!(denied.may_hold(&made_in(0)), "it is not known where the socket was made");
+        let mut unknown = Missed::default();
+        unknown.note(&io::Error::from_raw_os_error(Errno::EACCES as i32), || None);
+        assert!(unknown.may_hold(&made_in(8)), "it is not known where the process is");
+        assert!(!missed(&GONE).may_hold(&made_in(0)));
     }
 }

@@ -8,6 +8,7 @@
 
 mod config_files;
 mod duplicates;
+mod hidden;
 mod holders;
 pub mod inetd;
 mod names;
@@ -16,6 +17,7 @@ mod process;
 mod program;
 mod proof;
 mod scan;
+mod scope;
 pub mod services;
 mod settings;
 pub mod socket_unit;

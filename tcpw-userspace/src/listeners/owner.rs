@@ -2,10 +2,7 @@
 //!
 //! In: a socket and every process that holds it. Out: a listener, named after its owner.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    path::Path,
-};
+use std::{collections::BTreeMap, path::Path};
 
 use super::{
     Listener, MoreNames, NameSource,
@@ -25,7 +22,6 @@ pub(super) struct Owners<'a> {
     proc_root: &'a Path,
     more_names: &'a MoreNames,
     processes: BTreeMap<u32, PidFd>,
-    guarded: BTreeSet<u32>,
     known: BTreeMap<u32, Option<Owner>>,
 }
 
@@ -36,14 +32,13 @@ struct Owner {
 }
 
 impl<'a> Owners<'a> {
-    /// Of these processes; `guarded` are those in scope.
+    /// Of these processes.
     pub(super) fn new(
         proc_root: &'a Path,
         more_names: &'a MoreNames,
         processes: BTreeMap<u32, PidFd>,
-        guarded: BTreeSet<u32>,
     ) -> Self {
-        Self { proc_root, more_names, processes, guarded, known: BTreeMap::new() }
+        Self { proc_root, more_names, processes, known: BTreeMap::new() }
     }
 
     /// The listener; `None` if no holder is left.
@@ -76,7 +71,7 @@ impl<'a> Owners<'a> {
                 Vec::new()
             },
             found: named.found,
-            is_guarded: opened.holders.iter().any(|pid| self.guarded.contains(pid)),
+            is_guarded: true,
             is_tunnel: opened.listening.is_tunnel,
             service: named.service,
         })
@@ -107,10 +102,8 @@ fn choose<'a>(holders: &[&'a Owner], listening: &Listening, maker: u32) -> Optio
         return Some(service);
     }
     let owner = *holders.iter().min_by_key(|owner| {
-        let pid = owner.process.pid;
-        // tcpw itself holds a duplicate of every socket found.
-        let is_ours = pid == std::process::id();
-        (is_ours, owner.role != Role::Ordinary, owner.process.started, pid)
+        let process = &owner.process;
+        (is_tcpw(process), owner.role != Role::Ordinary, process.started, process.pid)
     })?;
     let by_process = || Named {
         claims: claims(facts(owner)),
@@ -120,6 +113,13 @@ fn choose<'a>(holders: &[&'a Owner], listening: &Listening, maker: u32) -> Optio
     };
     let named = owner.configuration.name(listening.local, is_udp, facts(owner));
     Some((owner, named.unwrap_or_else(by_process)))
+}
+
+/// Whether a process is tcpw: this one, or another. While it scans, it holds a duplicate of every socket, and is no
+/// owner of those that another process holds too.
+fn is_tcpw(process: &ProcessInfo) -> bool {
+    let is_named = process.executable_name() == Some(b"tcpw");
+    process.pid == std::process::id() || is_named && process.is_run_by_root().is_ok()
 }
 
 #[cfg(test)]
@@ -172,6 +172,18 @@ mod tests {
         );
         let sshd = owner(9, "/usr/sbin/sshd", 5);
         assert_eq!(choose(&[&systemd, &sshd], &listening, 0).unwrap().0.process.pid, 9);
+    }
+
+    /// It began to scan before the daemon was started.
+    #[test]
+    fn another_tcpw_owns_only_what_no_other_process_holds() {
+        let tcpw = || owner(5, "/usr/local/sbin/tcpw", 1);
+        assert_eq!(chosen(&[tcpw(), owner(9, "/usr/sbin/sshd", 5)]), 9);
+        assert_eq!(chosen(&[tcpw(), owner(1, "/usr/lib/systemd/systemd", 2)]), 1);
+        assert_eq!(chosen(&[tcpw()]), 5);
+        let mut of_a_user = tcpw();
+        of_a_user.process.uids = [1000; 4];
+        assert_eq!(chosen(&[of_a_user, owner(9, "/home/u/worker", 5)]), 5);
     }
 
     #[test]

@@ -94,12 +94,6 @@ impl ProcessInfo {
     }
 }
 
-/// The path in the cgroup2 hierarchy of a process; `None` if there is no such process.
-pub(super) fn cgroup_of(proc_root: &Path, pid: u32) -> Option<PathBuf> {
-    let text = fs::read(directory(proc_root, pid).join("cgroup")).ok()?;
-    Some(PathBuf::from(OsStr::from_bytes(cgroup(&text)?)))
-}
-
 /// The parent of a process; `None` if there is none.
 pub(super) fn parent_of(proc_root: &Path, pid: u32) -> Option<u32> {
     let stat = fs::read(directory(proc_root, pid).join("stat")).ok()?;
@@ -112,16 +106,25 @@ pub(super) fn all(proc_root: &Path) -> io::Result<Vec<u32>> {
 }
 
 /// The descriptors of a process that are sockets, with the inodes of these.
-pub(super) fn sockets(proc_root: &Path, pid: u32) -> Vec<(RawFd, u64)> {
-    let Ok(entries) = fs::read_dir(directory(proc_root, pid).join("fd")) else {
-        return Vec::new();
-    };
-    let socket = |entry: fs::DirEntry| {
-        let target = fs::read_link(entry.path()).ok()?;
-        let inode = target.as_os_str().as_bytes().strip_prefix(b"socket:[")?.strip_suffix(b"]")?;
-        Some((number(&entry.file_name())?, number(OsStr::from_bytes(inode))?))
-    };
-    entries.flatten().filter_map(socket).collect()
+///
+/// # Errors
+/// They cannot be read: the process is gone, or may not be looked into.
+pub(super) fn sockets(proc_root: &Path, pid: u32) -> io::Result<Vec<(RawFd, u64)>> {
+    let entries = fs::read_dir(directory(proc_root, pid).join("fd"))?;
+    let mut sockets = Vec::new();
+    for entry in entries.flatten() {
+        let target = match fs::read_link(entry.path()) {
+            Ok(target) => target,
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Err(error),
+            // It was closed.
+            Err(_) => continue,
+        };
+        let inode = target.as_os_str().as_bytes().strip_prefix(b"socket:[");
+        let inode = inode.and_then(|rest| rest.strip_suffix(b"]"));
+        let inode = inode.and_then(|inode| number(OsStr::from_bytes(inode)));
+        sockets.extend(number(&entry.file_name()).zip(inode));
+    }
+    Ok(sockets)
 }
 
 /// The last part of a path.

@@ -3,32 +3,35 @@
 //! Invariant: every holder of a socket is seen before its owner is chosen.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashSet},
-    net::SocketAddr,
-    path::{Path, PathBuf},
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
     sync::Arc,
 };
 
+use nix::sys::stat::fstat;
+
 use super::{
     Listener, MoreNames, NameSource, Namespace, Survey,
-    holders::{OpenedSockets, is_limit},
+    hidden::{may_be_the_kernels, unseen},
+    holders::{Missed, OpenedSockets},
     owner::Owners,
     process,
     proof::names_set,
+    scope::Guarded,
     sys::PidFd,
 };
 use crate::host::{
-    cgroups_below, is_root_cgroup,
+    cgroup_of, is_root_cgroup,
     sock_diag::{DiagSocket, Incomplete, Listed, NetnsFiles},
 };
 
 /// Finds listeners.
 ///
-/// Reading other processes' sockets needs CAP_SYS_PTRACE; processes that cannot be read are left out.
+/// Reading other processes' sockets needs CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH; while processes cannot be read, a
+/// listener that was found in no process is left out, and has no tag: it is not known whether it is the kernel's.
 #[derive(Clone, Debug)]
 pub struct Scanner {
     proc_root: PathBuf,
-    scope: PathBuf,
     /// The cgroup directory of the scope, unless it is the whole host.
     cgroup: Option<PathBuf>,
     more_names: Arc<MoreNames>,
@@ -38,28 +41,21 @@ pub struct Scanner {
 
 impl Default for Scanner {
     fn default() -> Self {
-        Self::new("/proc", "/")
+        Self::new("/proc")
     }
 }
 
 impl Scanner {
-    /// A scanner of the processes below `proc_root` whose cgroup is `scope` or below it.
-    ///
-    /// `proc_root` shows the process ids of our own pid namespace. `scope` is a path of
-    /// the cgroup2 hierarchy as /proc/PID/cgroup spells it: `/` is everything.
-    pub fn new(proc_root: impl Into<PathBuf>, scope: impl Into<PathBuf>) -> Self {
-        Self {
-            proc_root: proc_root.into(),
-            scope: scope.into(),
-            cgroup: None,
-            more_names: Arc::default(),
-            is_everywhere: false,
-        }
+    /// A scanner of the processes below `proc_root`, which shows the process ids of our own pid namespace.
+    pub fn new(proc_root: impl Into<PathBuf>) -> Self {
+        Self { proc_root: proc_root.into(), cgroup: None, more_names: Arc::default(), is_everywhere: false }
     }
 
-    /// With the cgroup directory of the scope: it decides whether a socket without a known process is in scope.
+    /// Only sockets that were made in this cgroup, or below it, are in scope. Ids decide, those of the sockets and those
+    /// of the directories: a path in /proc depends on the cgroup namespace of its reader.
     pub fn guarding(self, cgroup: impl Into<PathBuf>) -> Self {
-        Self { cgroup: Some(cgroup.into()), ..self }
+        let cgroup = Some(cgroup.into()).filter(|cgroup| !is_root_cgroup(cgroup));
+        Self { cgroup, ..self }
     }
 
     /// With the names from tcpw.toml.
@@ -79,6 +75,7 @@ impl Scanner {
 
     /// As [`Self::scan_all`], with all network namespaces.
     pub fn survey_all(&self) -> Survey {
+        let listed_before = self.listening_now();
         let pids = match process::all(&self.proc_root) {
             Ok(pids) => pids,
             Err(error) => {
@@ -87,24 +84,30 @@ impl Scanner {
                 return Survey { incomplete, ..Survey::default() };
             }
         };
-        let (mut listeners, over_limit) = self.scan(&pids, |_| true);
+        let mut look = self.look(&pids, None, |_| true);
         let mut namespaces = NetnsFiles::default();
         for pid in &pids {
             namespaces.add(&self.proc_root, *pid);
         }
         let (listed, failed) = namespaces.listening();
         let sockets = all_sockets(&listed);
-        if self.is_everywhere {
-            self.correct_scope(&mut listeners, &sockets);
+        name_subflows(&mut look.listeners, &sockets);
+        let guarded = Guarded::below(self.cgroup.as_deref());
+        let unseen = self.add_hidden(&mut look, &sockets, &guarded, &listed_before);
+        let Look { mut listeners, missed, .. } = look;
+        guarded.decide(&mut listeners, &sockets, self.is_everywhere);
+        let incomplete = missed.reason().map(Incomplete::Blind).or(failed).or(unseen);
+        Survey { listeners, namespaces: namespaces_of(listed, &guarded), incomplete }
+    }
+
+    /// The cookies of all listening sockets.
+    fn listening_now(&self) -> BTreeSet<u64> {
+        let mut namespaces = NetnsFiles::default();
+        for pid in process::all(&self.proc_root).unwrap_or_default() {
+            namespaces.add(&self.proc_root, pid);
         }
-        let over_limit = over_limit + self.add_hidden(&mut listeners, &pids, sockets);
-        let blind = (over_limit > 0).then(|| {
-            Incomplete::Blind(format!(
-                "{over_limit} sockets or processes were not scanned, too many files are open; raise the limit \
-                 (LimitNOFILE=, ulimit -n)"
-            ))
-        });
-        Survey { listeners, namespaces: self.namespaces(listed), incomplete: blind.or(failed) }
+        let (listed, _) = namespaces.listening();
+        all_sockets(&listed).iter().map(|socket| socket.cookie).collect()
     }
 
     /// The listeners that the process `pid` holds. Each is named after its owner, which may be an
@@ -125,85 +128,68 @@ impl Scanner {
             pids.push(parent);
             next = parent;
         }
-        let (mut listeners, over_limit) = self.scan(&pids, |holders| holders.contains(&pid));
-        if over_limit > 0 {
-            log::debug!("too many files are open: {over_limit} sockets of process {pid} were not scanned");
+        let Look { mut listeners, missed, .. } = self.look(&pids, None, |holders| holders.contains(&pid));
+        if let Some(reason) = missed.reason() {
+            log::debug!("scan of process {pid}: {reason}");
         }
         let mut namespaces = NetnsFiles::default();
         namespaces.add(&self.proc_root, pid);
         // A scan of one process is never complete.
         let (listed, _) = namespaces.listening();
-        name_subflows(&mut listeners, &all_sockets(&listed));
-        Survey { listeners, namespaces: self.namespaces(listed), incomplete: None }
+        let sockets = all_sockets(&listed);
+        name_subflows(&mut listeners, &sockets);
+        let guarded = Guarded::below(self.cgroup.as_deref());
+        guarded.decide(&mut listeners, &sockets, self.is_everywhere);
+        Survey { listeners, namespaces: namespaces_of(listed, &guarded), incomplete: None }
     }
 
-    fn namespaces(&self, listed: Vec<Listed>) -> Vec<Namespace> {
-        let guarded = self.guarded();
-        listed.into_iter().filter_map(|listed| Namespace::new(listed, |socket| guarded.has(socket))).collect()
-    }
-
-    /// Which sockets the gate guards, by the cgroup they were made in.
-    fn guarded(&self) -> Guarded {
-        match &self.cgroup {
-            Some(cgroup) if is_root_cgroup(cgroup) => Guarded::All,
-            Some(cgroup) => Guarded::Below(cgroups_below(cgroup)),
-            None => Guarded::Unknown,
+    /// Adds listeners that were found in no process: the kernel's own. Where processes could not be read it may be
+    /// one of theirs, which has a name that a rule refuses: unless the settings name it, it is left out, and why is
+    /// returned.
+    fn add_hidden(
+        &self,
+        look: &mut Look,
+        sockets: &[DiagSocket],
+        guarded: &Guarded,
+        listed_before: &BTreeSet<u64>,
+    ) -> Option<Incomplete> {
+        let mut hidden = may_be_the_kernels(sockets, listed_before, &look.listeners, &look.held);
+        hidden.retain(|socket| self.is_everywhere || guarded.may_have(socket));
+        if hidden.is_empty() {
+            return None;
         }
-    }
-
-    /// A socket stays in the cgroup it was made in, even if its process moves: that cgroup decides whether it is
-    /// guarded.
-    fn correct_scope(&self, listeners: &mut [Listener], sockets: &[DiagSocket]) {
-        let Some(cgroup) = self.cgroup.as_ref().filter(|_| self.scope != Path::new("/")) else {
-            return;
-        };
-        let guarded = cgroups_below(cgroup);
-        let made_in: BTreeMap<u64, u64> =
-            sockets.iter().map(|socket| (socket.cookie, socket.cgroup)).collect();
-        for listener in listeners {
-            if let Some(cgroup) = made_in.get(&listener.cookie).filter(|cgroup| **cgroup != 0) {
-                listener.is_guarded = guarded.contains(cgroup);
+        look.and(self.look_again(&hidden), sockets);
+        let hidden = may_be_the_kernels(&hidden, listed_before, &look.listeners, &look.held);
+        let is_blind = look.missed.reason().is_some();
+        let (mut left_out, mut first) = (0, None);
+        for socket in hidden {
+            let listener = self.hidden(&socket);
+            let why = unseen(&look.missed, &socket);
+            if listener.found == NameSource::Settings || why.is_none() && !is_blind {
+                look.listeners.push(listener);
+            } else if let Some(why) = why {
+                left_out += 1;
+                first.get_or_insert(why);
             }
         }
+        first.map(|why| {
+            Incomplete::Unseen(format!(
+                "{left_out} listeners belong to processes that {why}, or name them in [names.port]"
+            ))
+        })
     }
 
-    /// Gives MPTCP listeners the cookies of their subflows, and adds listeners that were found in no process in
-    /// scope: the process may have moved to another cgroup, but the socket stays in the one it was made in.
-    /// Returns how many sockets and processes could not be opened.
-    fn add_hidden(&self, listeners: &mut Vec<Listener>, pids: &[u32], mut sockets: Vec<DiagSocket>) -> usize {
-        name_subflows(listeners, &sockets);
-        let shown: BTreeSet<u64> = listeners.iter().map(|listener| listener.cookie).collect();
-        // A UDP socket of the kernel is an end of a tunnel: the gate never sees its datagrams.
-        sockets.retain(|socket| socket.protocol == TCP && !shown.contains(&socket.cookie));
-        if sockets.is_empty() {
-            return 0;
-        }
-        let guarded = match &self.cgroup {
-            Some(_) if self.scope == Path::new("/") => None,
-            Some(cgroup) => Some(cgroups_below(cgroup)),
-            None => return 0,
-        };
-        let mut over_limit = 0;
-        let is_guarded =
-            |socket: &DiagSocket| guarded.as_ref().is_none_or(|guarded| guarded.contains(&socket.cgroup));
-        let inodes: BTreeSet<u64> = sockets
-            .iter()
-            .filter(|socket| socket.inode != 0 && is_guarded(socket))
-            .map(|socket| socket.inode)
-            .collect();
-        if !inodes.is_empty() && !self.is_everywhere {
-            let elsewhere;
-            (elsewhere, over_limit) = self.scan_for(pids, Some(&inodes), |_| true);
-            sockets.retain(|socket| !elsewhere.iter().any(|listener| listener.cookie == socket.cookie));
-            listeners.extend(elsewhere.into_iter().map(|listener| Listener { is_guarded: true, ..listener }));
-        }
-        for socket in sockets {
-            let is_guarded = is_guarded(&socket);
-            if is_guarded || self.is_everywhere {
-                listeners.push(Listener { is_guarded, ..self.hidden(&socket) });
+    /// Looks for some sockets in all processes.
+    fn look_again(&self, sockets: &[DiagSocket]) -> Look {
+        let inodes: BTreeSet<u64> = sockets.iter().map(|socket| socket.inode).collect();
+        match process::all(&self.proc_root) {
+            Ok(pids) => self.look(&pids, Some(&inodes), |_| true),
+            Err(error) => {
+                let mut missed = Missed::default();
+                missed.note(&error, || None);
+                Look { missed, held: inodes, ..Look::default() }
             }
         }
-        over_limit
     }
 
     /// A listener that no process was found to hold.
@@ -234,62 +220,49 @@ impl Scanner {
         }
     }
 
-    /// As [`Self::scan_for`], for every socket in scope.
-    fn scan(&self, pids: &[u32], is_wanted: impl Fn(&BTreeSet<u32>) -> bool) -> (Vec<Listener>, usize) {
-        self.scan_for(pids, None, is_wanted)
-    }
-
-    /// The listeners that processes hold, and how many sockets and processes could not be opened. With inodes,
-    /// only those sockets, in scope or not.
-    fn scan_for(
+    /// Looks at processes: the listeners that they hold, in scope or not. With inodes, only those sockets.
+    fn look(
         &self,
         pids: &[u32],
         inodes: Option<&BTreeSet<u64>>,
         is_wanted: impl Fn(&BTreeSet<u32>) -> bool,
-    ) -> (Vec<Listener>, usize) {
+    ) -> Look {
         let mut found = OpenedSockets::default();
         for &pid in pids {
             // Opened before anything of it is read: see `Owner::read`.
-            let process = match PidFd::open(pid) {
-                Ok(process) => process,
-                Err(error) => {
-                    found.over_limit += usize::from(is_limit(&error));
-                    continue;
-                }
-            };
-            let cgroup = process::cgroup_of(&self.proc_root, pid);
-            let is_guarded = cgroup.is_some_and(|cgroup| cgroup.starts_with(&self.scope));
-            if is_guarded || self.is_everywhere || inodes.is_some() {
-                found.add(&self.proc_root, pid, process, inodes);
-            }
-            if is_guarded {
-                found.guarded.insert(pid);
+            match PidFd::open(pid) {
+                Ok(process) => found.add(&self.proc_root, pid, process, inodes),
+                Err(error) => found.missed.note(&error, || cgroup_of(&self.proc_root, pid)),
             }
         }
-        let over_limit = found.over_limit;
-        let mut owners = Owners::new(&self.proc_root, &self.more_names, found.processes, found.guarded);
-        let sockets = found.sockets.into_values().flatten();
-        let wanted = sockets.filter(|opened| is_wanted(&opened.holders));
-        (wanted.filter_map(|opened| owners.name(opened)).collect(), over_limit)
+        let OpenedSockets { sockets, processes, held, missed } = found;
+        let mut owners = Owners::new(&self.proc_root, &self.more_names, processes);
+        let wanted = sockets.into_values().flatten().filter(|opened| is_wanted(&opened.holders));
+        Look { listeners: wanted.filter_map(|opened| owners.name(opened)).collect(), held, missed }
     }
 }
 
-/// The sockets the gate guards.
-enum Guarded {
-    All,
-    /// Those made in one of these cgroups.
-    Below(HashSet<u64>),
-    Unknown,
+/// What a look at processes showed.
+#[derive(Default)]
+struct Look {
+    listeners: Vec<Listener>,
+    /// Inodes of all sockets that they have descriptors of.
+    held: BTreeSet<u64>,
+    missed: Missed,
 }
 
-impl Guarded {
-    fn has(&self, socket: &DiagSocket) -> bool {
-        match self {
-            Self::All => true,
-            Self::Below(cgroups) => cgroups.contains(&socket.cgroup),
-            Self::Unknown => false,
-        }
+impl Look {
+    /// Adds what another look showed.
+    fn and(&mut self, other: Self, sockets: &[DiagSocket]) {
+        self.listeners.extend(other.listeners);
+        name_subflows(&mut self.listeners, sockets);
+        self.held.extend(other.held);
+        self.missed = std::mem::take(&mut self.missed).and(other.missed);
     }
+}
+
+fn namespaces_of(listed: Vec<Listed>, guarded: &Guarded) -> Vec<Namespace> {
+    listed.into_iter().filter_map(|listed| Namespace::new(listed, |socket| guarded.has(socket))).collect()
 }
 
 fn all_sockets(listed: &[Listed]) -> Vec<DiagSocket> {
@@ -300,17 +273,42 @@ fn all_sockets(listed: &[Listed]) -> Vec<DiagSocket> {
 const MPTCP: u16 = 262;
 const TCP: u16 = 6;
 
-/// An MPTCP listener's packets reach its subflow, a TCP listener of its own on the same address.
+/// An MPTCP listener's packets reach its subflow, a TCP listener of its own with the same inode.
+/// Source: linux/net/mptcp/subflow.c, `mptcp_subflow_create_socket`.
 fn name_subflows(listeners: &mut [Listener], sockets: &[DiagSocket]) {
-    let subflows: BTreeMap<(u64, SocketAddr), u64> = sockets
+    let subflows: BTreeMap<(u64, u64), u64> = sockets
         .iter()
-        .filter(|socket| socket.protocol == TCP)
-        .map(|socket| ((socket.netns, socket.local), socket.cookie))
+        .filter(|socket| socket.protocol == TCP && socket.inode != 0)
+        .map(|socket| ((socket.netns, socket.inode), socket.cookie))
         .collect();
     for listener in listeners.iter_mut().filter(|listener| listener.protocol == MPTCP) {
-        let local = SocketAddr::new(listener.local.ip(), listener.local.port());
-        if let Some(cookie) = subflows.get(&(listener.netns, local)) {
+        let inode = listener.socket.as_ref().and_then(|socket| fstat(socket).ok()).map(|found| found.st_ino);
+        if let Some(cookie) = inode.and_then(|inode| subflows.get(&(listener.netns, inode))) {
             listener.cookie = *cookie;
         }
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::host::sock_diag;
+
+    /// A listener without a socket.
+    pub(crate) fn listener(cookie: u64, found: NameSource) -> Listener {
+        let socket = sock_diag::DiagSocket {
+            cookie,
+            interface: 0,
+            is_v6_only: false,
+            netns: 1,
+            resident: 1,
+            cgroup: 1,
+            inode: 0,
+            protocol: TCP,
+            family: 2,
+            local: ([127, 0, 0, 1], 22).into(),
+            is_connected: false,
+        };
+        Listener { found, ..Scanner::default().hidden(&socket) }
     }
 }

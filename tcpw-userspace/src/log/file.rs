@@ -1,19 +1,23 @@
 //! Lines to a file.
 //!
 //! Invariant: a write is of whole lines, at the end of the file whatever others write; after
-//! logrotate moved the file away the next lines go to the new one.
+//! logrotate moved the file away the next lines go to the new one. Only a file of root is written to, never
+//! one that a symbolic link leads to.
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, File},
     io::{self, Write as _},
-    os::unix::fs::{MetadataExt, OpenOptionsExt},
-    path::{Path, PathBuf},
+    os::unix::fs::MetadataExt,
+    path::PathBuf,
 };
+
+use nix::fcntl::OFlag;
 
 use super::{
     LogEntry, LogSink, Lost,
     chunks::{Chunks, write_all},
 };
+use crate::host::append_to_own_file;
 
 /// A file that lines are appended to.
 #[derive(Debug)]
@@ -31,7 +35,7 @@ impl FileSink {
     /// Opens `path`, creating it for its owner alone (0600).
     ///
     /// # Errors
-    /// It cannot be opened for appending.
+    /// It cannot be opened for appending, or it may be another user's.
     pub fn open(path: impl Into<PathBuf>) -> io::Result<Self> {
         let path = path.into();
         let (file, identity) = open(&path)?;
@@ -39,7 +43,8 @@ impl FileSink {
     }
 
     fn follow_rotation(&mut self) {
-        let is_same = fs::metadata(&self.path).is_ok_and(|found| (found.dev(), found.ino()) == self.identity);
+        let is_same =
+            fs::symlink_metadata(&self.path).is_ok_and(|found| (found.dev(), found.ino()) == self.identity);
         if !is_same {
             // If it fails, the old file takes the lines: none is lost.
             let _ = self.reopen();
@@ -69,12 +74,9 @@ impl LogSink for FileSink {
     }
 }
 
-fn open(path: &Path) -> io::Result<(File, (u64, u64))> {
-    let mut options = OpenOptions::new();
-    options.append(true).create(true).mode(0o600);
+fn open(path: &std::path::Path) -> io::Result<(File, (u64, u64))> {
     // A FIFO without a reader is an error then, not a wait.
-    options.custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY);
-    let file = options.open(path)?;
+    let file = append_to_own_file(path, OFlag::O_NONBLOCK | OFlag::O_NOCTTY)?;
     let found = file.metadata()?;
     Ok((file, (found.dev(), found.ino())))
 }

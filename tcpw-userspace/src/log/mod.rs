@@ -9,6 +9,7 @@
 mod chunks;
 mod file;
 pub mod line;
+mod printable;
 pub mod priority;
 mod stdout;
 mod syslog;
@@ -20,6 +21,7 @@ use std::io;
 
 pub use file::FileSink;
 pub use line::{LogEntry, host_name};
+pub use printable::printable;
 pub use stdout::StreamSink;
 pub use syslog::SyslogSink;
 pub use target::{LogTarget, LogTargetError};

@@ -9,6 +9,7 @@ use super::{MatchArgs, ask::AskedConnection};
 use crate::{
     cli::{Failure, Outcome},
     control::{LiveAnswer, LiveQuestion, Request, Response, ask},
+    log::printable,
 };
 
 /// Longer than the daemon's own patience with itself.
@@ -67,17 +68,17 @@ fn show(question: &AskedConnection, answer: &LiveAnswer, out: &mut impl Write) -
         _ if answer.via == "table-error" => writeln!(out, "hosts.deny cannot be read to its end")?,
         _ => writeln!(out, "no rule matches")?,
     }
-    writeln!(out, "client:   {}", answer.client)?;
+    writeln!(out, "client:   {}", printable(&answer.client))?;
     let none = "no known listener has that name".to_owned();
-    writeln!(out, "listener: {}", answer.listener.as_ref().unwrap_or(&none))?;
-    writeln!(out, "names:    {}", answer.names.join(", "))?;
+    writeln!(out, "listener: {}", printable(answer.listener.as_ref().unwrap_or(&none)))?;
+    writeln!(out, "names:    {}", printable(&answer.names.join(", ")))?;
     for look_up in &answer.lookups {
         let confirmation = look_up.confirmation.as_ref().map(|text| format!(" ({text})")).unwrap_or_default();
         writeln!(
             out,
             "look-up:  {}: {}{confirmation}; {} s old, remembered for {} s more",
             look_up.what,
-            look_up.answer,
+            printable(&look_up.answer),
             look_up.age_ms / 1000,
             look_up.holds_ms / 1000
         )?;

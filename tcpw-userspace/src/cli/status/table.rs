@@ -11,6 +11,7 @@ use super::Paint;
 use crate::{
     config::Mode,
     control::{ListenerStatus, Status, TableStatus, TagState},
+    log::printable,
 };
 
 /// Prints everything except the fields that only `--json` has.
@@ -28,12 +29,12 @@ pub(super) fn print(out: &mut impl Write, status: &Status, paint: Paint) -> io::
         ("generation", format!("{}, applied {} ago", status.generation, ago(status.applied_at))),
         ("hosts.allow", table(&status.tables.allow, paint)),
         ("hosts.deny", table(&status.tables.deny, paint)),
-        ("cgroup", status.cgroup.display().to_string()),
+        ("cgroup", printable(&status.cgroup.to_string_lossy()).into_owned()),
         ("pinned", pinned.to_owned()),
         ("log", log(status, paint)),
     ];
     if let Some(problem) = &status.problem {
-        writeln!(out, "{}", paint.red(&format!("PROBLEM      {problem}")))?;
+        writeln!(out, "{}", paint.red(&format!("PROBLEM      {}", printable(problem))))?;
     }
     for (name, value) in rows {
         writeln!(out, "{name:<12} {value}")?;
@@ -73,14 +74,14 @@ fn print_listeners(out: &mut impl Write, listeners: &[ListenerStatus], paint: Pa
         [
             format!("{} {}", it.protocol, it.local),
             it.pid.to_string(),
-            plain(&it.ident),
-            plain(&it.names.join(",")),
-            plain(&proven(it)),
+            printable(&it.ident).into_owned(),
+            printable(&it.names.join(",")).into_owned(),
+            printable(&proven(it)).into_owned(),
             it.netns.to_string(),
-            it.found_by.clone(),
+            printable(&it.found_by).into_owned(),
             tag(it.tag).to_owned(),
-            it.on_deny.clone(),
-            plain(&it.policy),
+            printable(&it.on_deny).into_owned(),
+            printable(&it.policy).into_owned(),
         ]
     }));
     for column in columns.column_iter_mut() {
@@ -92,7 +93,7 @@ fn print_listeners(out: &mut impl Write, listeners: &[ListenerStatus], paint: Pa
         writeln!(out, "{}", if is_guarded { line.to_owned() } else { paint.red(line) })?;
     }
     for sentence in listeners.iter().flat_map(|it| &it.not_opened) {
-        writeln!(out, "NOT OPENED   {}", plain(sentence))?;
+        writeln!(out, "NOT OPENED   {}", printable(sentence))?;
     }
     Ok(())
 }
@@ -117,7 +118,7 @@ fn tag(state: TagState) -> &'static str {
 }
 
 fn table(table: &TableStatus, paint: Paint) -> String {
-    let text = format!("{}: {} rules", table.path.display(), table.rules);
+    let text = format!("{}: {} rules", printable(&table.path.to_string_lossy()), table.rules);
     if table.errors == 0 {
         return text;
     }
@@ -130,11 +131,6 @@ fn log(status: &Status, paint: Paint) -> String {
         return text;
     }
     format!("{text}, {}", paint.red(&format!("{} could not be written", status.log.failed)))
-}
-
-/// A process chooses its own name: no escape sequences to the terminal.
-fn plain(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
 }
 
 /// How long ago, to two units.

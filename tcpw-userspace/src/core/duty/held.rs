@@ -138,7 +138,7 @@ impl HeldPackets {
     /// Listeners were tagged: the packets that waited for them go on.
     pub(in crate::core) fn listeners_tagged(
         &mut self,
-        (is_all, began, listeners): (bool, Instant, &Listeners),
+        (is_all, began, listeners, has_unseen): (bool, Instant, &Listeners, bool),
         others: &mut Others<'_>,
         shared: &SharedState,
         out: &mut Outbox,
@@ -167,6 +167,13 @@ impl HeldPackets {
             .filter(|cookie| !listeners.is_waiting(*cookie))
             .collect();
         for cookie in lost {
+            if has_unseen {
+                // It is not known whether a rule refuses its name: no client is allowed.
+                let packets = self.by_listener.remove(&cookie).unwrap_or_default();
+                self.count -= packets.len();
+                self.given_up += u64::try_from(packets.len()).unwrap_or(u64::MAX);
+                continue;
+            }
             self.name_by_process(cookie, shared, out);
             self.release_all(cookie, others, shared, out);
         }

@@ -95,6 +95,9 @@ impl Listeners {
             if redirect.is_own(seen.cookie) || !is_service(&seen, scanned.marks_bound) {
                 continue;
             }
+            if shared.inventory.keeps_names(&seen) {
+                continue;
+            }
             if let Some(other) = clash(&seen.names, &in_work, shared) {
                 out.error(format!(
                     "{} of {}[{}] is not identified: its names {:?} have the id of {other}; start it under another name",

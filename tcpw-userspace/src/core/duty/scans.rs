@@ -45,6 +45,8 @@ pub(in crate::core) struct Scans {
     is_on: bool,
     /// Full scans in a row that were incomplete.
     incomplete: u8,
+    /// What the last full scan said of listeners whose processes cannot be seen.
+    unseen: Option<String>,
 }
 
 impl Scans {
@@ -58,6 +60,7 @@ impl Scans {
             is_running: false,
             is_on: false,
             incomplete: 0,
+            unseen: None,
         }
     }
 
@@ -93,6 +96,11 @@ impl Scans {
         self.again.insert((now + AFTER_BIND_UDP, pid));
     }
 
+    /// Whether a listener that is not found may be of a process that cannot be seen.
+    pub(in crate::core) fn has_unseen(&self) -> bool {
+        self.unseen.is_some()
+    }
+
     /// An attempt met a listener that is not known.
     pub(in crate::core) fn look_at_all(&mut self) {
         self.next_full = self.next_full.min(self.last_full + AT_MOST_EVERY);
@@ -113,8 +121,19 @@ impl Scans {
         }
         let Some(reason) = &scanned.incomplete else {
             self.incomplete = 0;
+            self.unseen = None;
             return true;
         };
+        if let Incomplete::Unseen(reason) = reason {
+            if self.unseen.as_ref() != Some(reason) {
+                out.warn(format!(
+                    "{reason}: these listeners are not identified, and their clients are not allowed"
+                ));
+                self.unseen = Some(reason.clone());
+            }
+            self.incomplete = 0;
+            return true;
+        }
         self.incomplete = self.incomplete.saturating_add(1);
         let is_blind = matches!(reason, Incomplete::Blind(_));
         if self.incomplete == MOST_INCOMPLETE {

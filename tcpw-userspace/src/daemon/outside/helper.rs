@@ -10,7 +10,7 @@ use super::{Results, redirects::Redirects};
 use crate::{
     core::{Input, action::HelperAction, input::HelperSaid},
     effects::{
-        Settings, default_user,
+        Settings, Starter, default_user,
         files::Files,
         process::{Heard, Process, What},
         wire::Charge,
@@ -22,6 +22,7 @@ const PROCESSES_EACH: u64 = 16;
 
 /// The helper, if there is one.
 pub(super) struct Helper {
+    starter: Starter,
     settings: Settings,
     user: String,
     files: Files,
@@ -31,7 +32,7 @@ pub(super) struct Helper {
 }
 
 impl Helper {
-    pub(super) fn new(settings: Settings, results: Results) -> Self {
+    pub(super) fn new(starter: Starter, settings: Settings, results: Results) -> Self {
         let user = settings.user.clone().unwrap_or_else(default_user);
         let (heard, mut said) = mpsc::channel::<Heard>(64);
         let sender = results.clone();
@@ -45,7 +46,7 @@ impl Helper {
                 let _ = sender.send(Input::Helper { number, said }.into());
             }
         });
-        Self { files: Files::new(&user), settings, user, process: None, heard, results }
+        Self { files: Files::new(&user), starter, settings, user, process: None, heard, results }
     }
 
     /// Carries an order out.
@@ -54,7 +55,7 @@ impl Helper {
             HelperAction::Start(number) => self.start(number),
             HelperAction::End => {
                 if let Some(process) = self.process.take() {
-                    process.end();
+                    process.end(&self.starter);
                 }
             }
             HelperAction::Files(files) => self.want(files),
@@ -89,7 +90,7 @@ impl Helper {
             processes: u64::from(self.settings.at_once) * 2 * PROCESSES_EACH,
             time_limit_s: self.settings.time_limit.as_secs(),
         };
-        match Process::start(number, &charge, self.heard.clone()) {
+        match Process::start(&self.starter, number, &charge, self.heard.clone()) {
             Ok(process) => self.process = Some(process),
             Err(error) => {
                 let said = HelperSaid::NotStarted(format!("{error:#}"));

@@ -34,6 +34,7 @@ use crate::{
         action::Level,
         input::{Gate, Started},
     },
+    effects::Starter,
     kernel::{HookState, Kernel, Pace, Pins},
     log::{Log, LogEntry, Writer, host_name},
     record,
@@ -103,7 +104,12 @@ pub(super) struct Outside {
 
 impl Outside {
     /// Loads the programs; nothing is judged yet.
-    pub(super) fn new(config: Config, inbox: &mut Inbox, results: Results) -> Result<(Self, Started)> {
+    pub(super) fn new(
+        config: Config,
+        starter: Starter,
+        inbox: &mut Inbox,
+        results: Results,
+    ) -> Result<(Self, Started)> {
         let log = Writer::start(Log::open(config.log.clone())?)?;
         let Loaded { mut kernel, changes, started } = load(&config)?;
         let (held, reports) = (kernel.take_held()?, kernel.take_events()?);
@@ -123,7 +129,7 @@ impl Outside {
             reinjector: Reinjector::start(&config, frames.ok())?,
             asker: Asker::new(&config, results.clone()),
             redirects: Redirects::new(results.clone()),
-            helper: Helper::new(config.effects.clone(), results.clone()),
+            helper: Helper::new(starter, config.effects.clone(), results.clone()),
             log,
             lines: Vec::new(),
             requests: HashMap::new(),

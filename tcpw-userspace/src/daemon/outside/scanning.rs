@@ -27,7 +27,6 @@ use crate::{
         action::{Scan, TagOrder},
         input::{NamespaceSeen, Scanned, Seen, Tagged},
     },
-    host,
     host::Incomplete,
     kernel::{Changes, Kernel, Stamps, TagReader},
     listeners::{Listener, Namespace, Scanner, Survey},
@@ -71,9 +70,8 @@ impl Scanning {
         tags: TagReader,
         results: Results,
     ) -> Result<Self> {
-        let scope = host::cgroup_scope(&config.cgroup)?;
         Ok(Self {
-            scanner: Scanner::new(&config.proc_root, scope)
+            scanner: Scanner::new(&config.proc_root)
                 .guarding(&config.cgroup)
                 .naming(config.more_names.clone()),
             changes,

@@ -52,7 +52,7 @@ const OF_SET_UID: [Capability; 6] = [
 ];
 
 /// Leaves no descriptor but the standard ones.
-pub(super) fn close_inherited() -> Result<()> {
+pub(in crate::effects) fn close_inherited() -> Result<()> {
     // SAFETY: nothing in this process uses a descriptor above 2 yet.
     let done = unsafe { libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, 0) };
     ensure!(done == 0, "close what was inherited: {}", std::io::Error::last_os_error());

@@ -15,6 +15,7 @@ mod serve;
 mod syscalls;
 
 pub use confine::LOGS;
+pub(super) use confine::close_inherited;
 
 use std::{
     fs::File,
@@ -59,17 +60,21 @@ pub fn main() -> ExitCode {
         drop(writeln!(stderr, "tcpw: effects-helper is started by tcpw run"));
         return ExitCode::from(2);
     }
-    let mut socket = UnixStream::from(std::os::fd::OwnedFd::from(socket));
+    let mut socket = Some(UnixStream::from(std::os::fd::OwnedFd::from(socket)));
     match serve(&mut socket) {
         Ok(code) => code,
         Err(error) => {
-            drop(say(&mut socket, &Report::Failed(format!("{error:#}"))));
+            if let Some(socket) = &mut socket {
+                drop(say(socket, &Report::Failed(format!("{error:#}"))));
+            }
             ExitCode::FAILURE
         }
     }
 }
 
-fn serve(socket: &mut UnixStream) -> Result<ExitCode> {
+/// Takes the socket away where this process must not keep it.
+fn serve(given: &mut Option<UnixStream>) -> Result<ExitCode> {
+    let socket = given.as_mut().context("no socket")?;
     confine::close_inherited()?;
     let charge: Charge = wire::read(socket).context("read the daemon's charge")?;
     // Not the daemon's terminal, nor its process group.
@@ -78,7 +83,7 @@ fn serve(socket: &mut UnixStream) -> Result<ExitCode> {
     match unshare(CloneFlags::CLONE_NEWPID) {
         // SAFETY: this process has one thread.
         Ok(()) => match unsafe { fork() }.context("fork")? {
-            ForkResult::Parent { child } => return keep(child, &charge),
+            ForkResult::Parent { child } => return keep(child, &charge, given),
             ForkResult::Child => {}
         },
         Err(error) => notes
@@ -95,13 +100,11 @@ fn serve(socket: &mut UnixStream) -> Result<ExitCode> {
 }
 
 /// Waits for the process that runs the commands; has no rights and not the socket.
-fn keep(child: Pid, charge: &Charge) -> Result<ExitCode> {
+fn keep(child: Pid, charge: &Charge, socket: &mut Option<UnixStream>) -> Result<ExitCode> {
     let parent = getppid();
     confine::give_up_root(&charge.user)?;
     die_with(parent)?;
-    // The socket must close when the other process ends: so the daemon notices its end.
-    // SAFETY: the caller returns at once and does not use the socket again.
-    unsafe { libc::close(0) };
+    let_go(socket);
     loop {
         match waitpid(child, None) {
             Ok(WaitStatus::Exited(..) | WaitStatus::Signaled(..)) => return Ok(ExitCode::SUCCESS),
@@ -109,6 +112,11 @@ fn keep(child: Pid, charge: &Charge) -> Result<ExitCode> {
             Err(error) => bail!("wait for the helper: {error}"),
         }
     }
+}
+
+/// Closes the socket, once: it must close when the other process ends, so that the daemon notices that.
+fn let_go(socket: &mut Option<UnixStream>) {
+    drop(socket.take());
 }
 
 /// Ends with its parent. Giving up root undoes this, so it comes after.
@@ -169,4 +177,40 @@ fn run(socket: &mut UnixStream, signals: &SignalFd, mut jobs: Jobs) -> Result<()
 
 fn say(socket: &mut UnixStream, report: &Report) -> io::Result<()> {
     socket.write_all(&wire::frame(report)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::Read as _,
+        os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd},
+    };
+
+    use super::*;
+
+    /// A number that nothing else in this process takes.
+    const NUMBER: RawFd = 900;
+
+    /// A duplicate with that number.
+    fn at_number(file: &impl std::os::fd::AsRawFd) -> OwnedFd {
+        // SAFETY: takes integers; the kernel makes the descriptor for this process.
+        unsafe {
+            let made = libc::fcntl(file.as_raw_fd(), libc::F_DUPFD_CLOEXEC, NUMBER);
+            assert_eq!(made, NUMBER);
+            OwnedFd::from_raw_fd(made)
+        }
+    }
+
+    #[test]
+    fn socket_is_closed_once_and_no_other_file_of_its_number() {
+        let (socket, mut daemon) = UnixStream::pair().expect("a pair");
+        let mut given = Some(UnixStream::from(at_number(&socket)));
+        drop(socket);
+        let_go(&mut given);
+        assert_eq!(daemon.read(&mut [0]).expect("the end"), 0);
+        let later = at_number(&daemon);
+        drop(given);
+        // SAFETY: takes integers.
+        assert_ne!(unsafe { libc::fcntl(later.as_raw_fd(), libc::F_GETFD) }, -1);
+    }
 }

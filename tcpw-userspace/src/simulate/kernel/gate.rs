@@ -7,7 +7,7 @@ use tcpw_common::{
     handshake::Handshake,
     held::{Held, PACKET_BYTES},
     key::{Address, AttemptKey, FlowKey, Query, UdpClientKey, as_v4},
-    limits::{HOLD_AGAIN_NS, HOLDS_PER_SOURCE, ONE_ATTEMPT_NS, SLOW_NS},
+    limits::{HOLD_AGAIN_NS, HOLDS_PER_SOURCE, ONE_ATTEMPT_NS, ONE_SYN_NS, SLOW_NS},
     outcome::{Outcome, REDIRECT, REPORT},
     refusal::{BY_GATE, RefusedFlow},
     tag::{PROVISIONAL, Tag, UNPRIVILEGED},
@@ -247,7 +247,12 @@ impl SimulatedKernel {
         if attempt.is_datagram() {
             return self.is_first_datagram(attempt, Outcome::Refuse);
         }
-        self.attempts.insert(attempt.key)
+        let now_ns = self.now_ns;
+        let is_first = self.attempts.get(&attempt.key).is_none_or(|first| now_ns >= first + ONE_SYN_NS);
+        if is_first {
+            self.attempts.insert(attempt.key, now_ns);
+        }
+        is_first
     }
 
     fn is_first_datagram(&mut self, attempt: &Attempt, outcome: Outcome) -> bool {

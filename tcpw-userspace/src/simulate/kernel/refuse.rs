@@ -82,7 +82,7 @@ impl SimulatedKernel {
         self.count(Counter::Reset);
         if !is_same_reset {
             self.flows.insert(*flow, RefusedFlow { at_ns: self.now_ns, by: BY_RESET });
-            self.attempts.extend(once);
+            self.attempts.extend(once.map(|key| (key, self.now_ns)));
             self.count(Counter::Refused);
         } else {
             self.count(Counter::Retransmits);

@@ -1,0 +1,174 @@
+//! The starter: the process that starts helpers for the daemon.
+//!
+//! A helper begins as root: it becomes another user, and its commands may be set-uid programs. The daemon gives up the
+//! rights for that before it reads anything of the network, and whatever it started afterwards would inherit its
+//! seccomp filter and no_new_privs. So it starts this process before.
+//!
+//! In: on its standard input, a socket: a helper's socket to start one with, or the number of one to end. Out: process
+//! ids. Invariant: it reads nothing but these orders, of the daemon alone, and ends with the daemon.
+
+use std::{
+    io::{self, IoSlice, IoSliceMut},
+    os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
+    process::{Child, Command, ExitCode, Stdio},
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use nix::{
+    cmsg_space,
+    sys::{
+        prctl,
+        signal::Signal,
+        socket::{
+            AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg,
+            sendmsg, setsockopt, socketpair, sockopt::ReceiveTimeout,
+        },
+        time::TimeVal,
+    },
+    unistd::{getppid, setsid},
+};
+
+use super::process;
+use crate::host::set_ordinary;
+
+/// The subcommand that runs the starter.
+pub const SUBCOMMAND: &str = "effects-starter";
+
+/// How long the starter may take to answer: it forks.
+const ANSWER_TIME: Duration = Duration::from_secs(10);
+
+/// Longest message.
+const LONGEST: usize = 512;
+
+/// The daemon's end.
+#[derive(Debug)]
+pub struct Starter {
+    socket: OwnedFd,
+    /// It ends with the thread that started it, and with this.
+    _process: Child,
+}
+
+impl Starter {
+    /// Starts it. To be called by the main thread, before any right is given up.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn start() -> Result<Self> {
+        let (ours, theirs) =
+            socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
+                .context("make a socket pair")?;
+        let time = TimeVal::new(ANSWER_TIME.as_secs().cast_signed(), 0);
+        setsockopt(&ours, ReceiveTimeout, &time).context("limit the time to answer")?;
+        let process = run(SUBCOMMAND, theirs).context("start the process that starts helpers")?;
+        Ok(Self { socket: ours, _process: process })
+    }
+
+    /// Starts a helper with this socket: its process id.
+    pub(super) fn helper(&self, socket: &OwnedFd) -> Result<u32> {
+        let descriptors = [socket.as_raw_fd()];
+        let control = [ControlMessage::ScmRights(&descriptors)];
+        let order = [IoSlice::new(b"start")];
+        sendmsg::<()>(self.socket.as_raw_fd(), &order, &control, MsgFlags::MSG_NOSIGNAL, None)
+            .context("ask for a helper")?;
+        let (answer, _) = receive(&self.socket).context("wait for a helper")?;
+        match answer.parse() {
+            Ok(pid) => Ok(pid),
+            Err(_) => bail!("start the helper: {answer}"),
+        }
+    }
+
+    /// Ends a helper, and waits for its end.
+    pub(super) fn end(&self, pid: u32) {
+        let order = pid.to_string();
+        let order = [IoSlice::new(order.as_bytes())];
+        if sendmsg::<()>(self.socket.as_raw_fd(), &order, &[], MsgFlags::MSG_NOSIGNAL, None).is_ok() {
+            drop(receive(&self.socket));
+        }
+    }
+}
+
+/// The command `tcpw effects-starter`.
+pub fn main() -> ExitCode {
+    // SAFETY: standard input is open, and nothing else in this process uses it.
+    let socket = unsafe { OwnedFd::from_raw_fd(0) };
+    match serve(&socket) {
+        Ok(()) => ExitCode::SUCCESS,
+        // The daemon notices that it is gone, and says so.
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+fn serve(socket: &OwnedFd) -> Result<()> {
+    let daemon = getppid();
+    super::helper::close_inherited()?;
+    prctl::set_pdeathsig(Signal::SIGKILL).context("ask to end with the daemon")?;
+    ensure!(getppid() == daemon, "the daemon is gone");
+    // The option `nice` counts from it.
+    drop(set_ordinary());
+    // What the terminal signals is for the daemon.
+    setsid().context("leave the daemon's session")?;
+    let mut helpers: Vec<Child> = Vec::new();
+    loop {
+        let (order, given) = receive(socket)?;
+        helpers.retain_mut(|helper| matches!(helper.try_wait(), Ok(None)));
+        let answer = match (order.parse::<u32>(), given) {
+            (_, Some(given)) => match run(process::SUBCOMMAND, given) {
+                Ok(helper) => {
+                    let pid = helper.id();
+                    helpers.push(helper);
+                    pid.to_string()
+                }
+                Err(error) => error.to_string(),
+            },
+            (Ok(pid), None) => {
+                for helper in helpers.iter_mut().filter(|helper| helper.id() == pid) {
+                    drop(helper.kill());
+                    drop(helper.wait());
+                }
+                "ended".into()
+            }
+            (Err(_), None) => bail!("an order that is none: {order}"),
+        };
+        let answer = [IoSlice::new(&answer.as_bytes()[..answer.len().min(LONGEST)])];
+        sendmsg::<()>(socket.as_raw_fd(), &answer, &[], MsgFlags::MSG_NOSIGNAL, None)?;
+    }
+}
+
+/// Runs this program with a subcommand, and a socket as its standard input.
+fn run(subcommand: &str, socket: OwnedFd) -> io::Result<Child> {
+    Command::new("/proc/self/exe")
+        .arg(subcommand)
+        .env_clear()
+        .current_dir("/")
+        .stdin(Stdio::from(socket))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+}
+
+/// A message, and the descriptor that came with it.
+fn receive(socket: &OwnedFd) -> Result<(String, Option<OwnedFd>)> {
+    let mut bytes = [0; LONGEST];
+    let mut control = cmsg_space!([std::os::fd::RawFd; 1]);
+    let mut parts = [IoSliceMut::new(&mut bytes)];
+    let flags = MsgFlags::MSG_CMSG_CLOEXEC;
+    let message = loop {
+        match recvmsg::<()>(socket.as_raw_fd(), &mut parts, Some(&mut control), flags) {
+            Err(nix::errno::Errno::EINTR) => {}
+            other => break other?,
+        }
+    };
+    let length = message.bytes;
+    let mut given = None;
+    for one in message.cmsgs()? {
+        if let ControlMessageOwned::ScmRights(descriptors) = one {
+            for descriptor in descriptors {
+                // SAFETY: the kernel made it for this process, and nothing else owns it.
+                given = Some(unsafe { OwnedFd::from_raw_fd(descriptor) });
+            }
+        }
+    }
+    ensure!(length > 0, "the other end is closed");
+    Ok((String::from_utf8_lossy(&bytes[..length]).into_owned(), given))
+}

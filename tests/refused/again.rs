@@ -1,0 +1,45 @@
+//! A SYN of the same port and sequence number, long after the first.
+
+use anyhow::{Context as _, Result, ensure};
+use aya::maps::{HashMap, Map, MapData};
+use tcpw_common::{ABI_VERSION, key::AttemptKey, limits::ONE_SYN_NS};
+use tcpw_tests::{Sandbox, Tcpw, Testd};
+
+use super::{SOON, cookies::Client, ready};
+
+/// Before: it was taken for a retransmit as long as there was room for the first, and never logged.
+#[test]
+fn syn_is_an_attempt_of_its_own_after_its_time() -> Result<()> {
+    if !ready() {
+        return Ok(());
+    }
+    let sandbox = Sandbox::new("again")?;
+    sandbox.write_tables("", "ALL: ALL\n")?;
+    let _alphad = Testd::start(&sandbox, "alphad", "[::]:7001")?;
+    let mut tcpw = Tcpw::start(&sandbox, &["--pin", "--on-deny", "drop"])?;
+    let client = Client::new(&sandbox)?;
+    client.knock(40_001, 7001)?;
+    Tcpw::wait_counter(&sandbox, "refused", 1, SOON)?;
+    client.knock(40_001, 7001)?;
+    Tcpw::wait_counter(&sandbox, "retransmits", 1, SOON)?;
+    sandbox.mounts().run(|| age(ONE_SYN_NS))?;
+    let mark = tcpw.process.mark();
+    client.knock(40_001, 7001)?;
+    tcpw.process.wait_for_line_after(mark, "refused connect from", SOON)?;
+    Tcpw::wait_counter(&sandbox, "refused", 2, SOON)?;
+    client.knock(40_001, 7001)?;
+    Tcpw::wait_counter(&sandbox, "retransmits", 2, SOON)
+}
+
+/// Makes every remembered attempt older.
+fn age(by_ns: u64) -> Result<()> {
+    let pin = format!("/sys/fs/bpf/tcpw/v{ABI_VERSION}/ATTEMPTS");
+    let map = MapData::from_pin(&pin).with_context(|| format!("open {pin}"))?;
+    let mut map: HashMap<MapData, AttemptKey, u64> = Map::LruHashMap(map).try_into()?;
+    let all: Vec<(AttemptKey, u64)> = map.iter().collect::<Result<_, _>>()?;
+    ensure!(!all.is_empty(), "no attempt is remembered");
+    for (key, first) in all {
+        map.insert(key, first.wrapping_sub(by_ns), 0)?;
+    }
+    Ok(())
+}
