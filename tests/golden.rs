@@ -197,10 +197,10 @@ fn policy(parsed: &Parsed) -> String {
             .collect()
     };
     let mut lines: Vec<String> = Vec::new();
-    for (prefix, class) in &policy.clients_v4 {
+    for (prefix, class) in policy.clients_v4.prefixes() {
         lines.push(format!("{}/{} {}", Ipv4Addr::from(prefix.address), prefix.bits, outcomes(*class)));
     }
-    for (prefix, class) in &policy.clients_v6 {
+    for (prefix, class) in policy.clients_v6.prefixes() {
         lines.push(format!("{}/{} {}", Ipv6Addr::from(prefix.address), prefix.bits, outcomes(*class)));
     }
     for line in lines.iter().take(SHOWN) {

@@ -2,18 +2,21 @@
 //!
 //! The probe shares the gate's look-up and maps but is attached to nothing: no connection is judged here.
 
-use std::{collections::BTreeMap, io::Write as _, net::IpAddr, path::PathBuf};
+use std::{collections::BTreeMap, io::Write as _, net::IpAddr, path::PathBuf, sync::Arc};
 
 use anyhow::{Context as _, Result, ensure};
 use tcpw_common::{decide::decide, key::Query, outcome::Outcome};
 use tcpw_tests::{
     Requirement, can_run,
-    policy::{address, borders, compile, evaluated, tables, text},
+    policy::{address, borders, compile, compile_as, evaluated, source_as, tables, text},
 };
 use tcpw_userspace::{
-    compile::PolicyTables,
-    evaluate::request::Verdict,
-    kernel::{Kernel, LoadOptions},
+    compile::{self, ClientTable, ClientTableKind, Names, Policy, PolicyTables},
+    evaluate::{
+        IndexedTables, Unknown,
+        request::{AccessRequest, Verdict},
+    },
+    kernel::{Kernel, LoadOptions, LoadedTables},
     names::NamesSet,
     parse::rule::Tables,
 };
@@ -33,16 +36,31 @@ const MAX_ADDRESSES: usize = 5000;
 
 /// Asks all three about every border address; returns how many questions there were.
 fn assert_agreement(kernel: &mut Kernel, tables: &Tables, names: &[NamesSet]) -> Result<usize> {
-    let policy = compile(tables, names)?;
+    let addresses = borders(&compile(tables, names)?, MAX_ADDRESSES);
+    let mut asked = 0;
+    for kind in [ClientTableKind::Trie, ClientTableKind::Flat] {
+        asked += assert_agreement_of(kind, &addresses, kernel, tables, names)?;
+    }
+    Ok(asked)
+}
+
+fn assert_agreement_of(
+    kind: ClientTableKind,
+    addresses: &[IpAddr],
+    kernel: &mut Kernel,
+    tables: &Tables,
+    names: &[NamesSet],
+) -> Result<usize> {
+    let policy = compile_as(kind, Names::Unknown, tables, names)?;
     let applied = kernel.apply(&policy, 0)?;
     let compiled = PolicyTables::new(&policy, applied.generation, 0);
     let mut asked = 0;
     for set in names {
         for (port, server) in [(22, IpAddr::from([1, 2, 3, 1])), (7001, "2001:db8::1".parse()?)] {
             {
-                for client in borders(&policy, MAX_ADDRESSES) {
+                for client in addresses {
                     let query =
-                        Query { names: set.id(), client: address(client), server: address(server), port };
+                        Query { names: set.id(), client: address(*client), server: address(server), port };
                     let by_tables = decide(&compiled, &query).context("the compiled tables are broken")?;
                     let by_kernel = kernel.probe(&query)?.context("the kernel's tables are broken")?;
                     let whose = format!("{client} to {set}@{server}:{port}");
@@ -97,6 +115,138 @@ fn kernel_tables_and_evaluator_agree_at_region_borders() -> Result<()> {
     }
     writeln!(std::io::stderr(), "kernel: {asked} questions at region borders")?;
     ensure!(asked > 1000, "only {asked} questions");
+    Ok(())
+}
+
+/// Many networks, most of them close to each other, as in block lists: one bucket has 0 to 65,536 ranges, and the
+/// tree of IPv6 several levels.
+#[test]
+fn kernel_searches_large_flat_tables_as_user_space_does() -> Result<()> {
+    if !ready() {
+        return Ok(());
+    }
+    let mut kernel = load()?;
+    let mut deny = String::new();
+    for number in 0_u32..40_000 {
+        // A multiplicative walk: no two are equal.
+        let spread = number.wrapping_mul(2_654_435_761);
+        let [a, b, c, d] = match number % 4 {
+            0 => spread.to_be_bytes(),
+            1 => (0x0a01_0000 | spread >> 16).to_be_bytes(),
+            2 => (0xc0a8_0000 | (spread >> 12) & 0x000f_fffe).to_be_bytes(),
+            _ => (0xffff_0000 | number).to_be_bytes(),
+        };
+        deny.push_str(&format!("ALL: {a}.{b}.{c}.{d}\n"));
+        let (high, low) = (spread >> 16, spread & 0xffff);
+        match number % 4 {
+            0 => deny.push_str(&format!("ALL: [2001:db8:{high:x}:{low:x}::]/64\n")),
+            1 => deny.push_str(&format!("ALL: [2001:db8::{high:x}:{low:x}]\n")),
+            2 => deny.push_str(&format!("ALL: [{high:x}:{low:x}::]/32\n")),
+            _ => deny.push_str(&format!("ALL: [ffff:ffff:ffff:ffff:ffff:ffff:{high:x}:{low:x}]\n")),
+        }
+    }
+    let tables = tables(Some("sshd: 10.1.\n"), Some(&deny), BTreeMap::new());
+    let names = [NamesSet::new(["sshd"]), NamesSet::new(["nginx"])];
+    let tries = PolicyTables::new(&compile(&tables, &names)?, 0, 0);
+    let policy = compile_as(ClientTableKind::Auto, Names::Unknown, &tables, &names)?;
+    ensure!(policy.clients_v4.flat().is_some() && policy.clients_v6.flat().is_some(), "a trie");
+    let applied = kernel.apply(&policy, 0)?;
+    let compiled = PolicyTables::new(&policy, applied.generation, 0);
+    let mut asked = 0;
+    for set in &names {
+        for client in borders(&compile(&tables, &names)?, 20_000) {
+            let server = address(IpAddr::from([1, 2, 3, 1]));
+            let query = Query { names: set.id(), client: address(client), server, port: 22 };
+            let expected = decide(&tries, &query).context("the tries are broken")?.outcome;
+            let by_tables = decide(&compiled, &query).context("the flat tables are broken")?.outcome;
+            let by_kernel = kernel.probe(&query)?.context("the kernel's tables are broken")?.outcome;
+            assert_eq!((by_tables, by_kernel), (expected, expected), "{client} to {set}");
+            asked += 1;
+        }
+    }
+    writeln!(std::io::stderr(), "kernel: {asked} questions to large flat tables")?;
+    ensure!(asked > 10_000, "only {asked} questions");
+    Ok(())
+}
+
+/// Makes one entry of a policy wrong.
+type Plant = fn(&mut Policy);
+
+/// The tables are read back before the switch: each kind of wrong entry stops it.
+#[test]
+fn wrong_entry_in_a_loaded_table_stops_the_switch() -> Result<()> {
+    if !ready() {
+        return Ok(());
+    }
+    let mut kernel = load()?;
+    let deny: String =
+        (0..400).map(|number| format!("ALL: 10.1.{}.{}\n", number / 100, number % 100 * 2)).collect();
+    let deny = format!("{deny}ALL: [2001:db8::]/32\n");
+    let tables = tables(Some("sshd: 10.1.0.8 [2001:db8::7]\n80: 10.1.0.10\n"), Some(&deny), BTreeMap::new());
+    let names = [NamesSet::new(["sshd"]), NamesSet::new(["nginx"])];
+    let indexed = IndexedTables::new(Arc::new(tables.clone()));
+    let mut loader = kernel.take_loader()?;
+    let wrong: [(&str, Plant); 8] = [
+        ("an outcome", |policy| policy.outcomes[0] = Outcome::Refuse as u8),
+        ("a prefix", |policy| {
+            if let ClientTable::Trie(prefixes) = &mut policy.clients_v4 {
+                prefixes.truncate(prefixes.len() / 2);
+            }
+        }),
+        ("an IPv6 class", |policy| {
+            if let ClientTable::Trie(prefixes) = &mut policy.clients_v6 {
+                prefixes.truncate(1);
+            }
+        }),
+        ("a bucket", |policy| {
+            if let ClientTable::Flat(table) = &mut policy.clients_v4 {
+                table.buckets[10 << 8 | 1].content ^= 1 << 48;
+            }
+        }),
+        ("a chunk", |policy| {
+            if let ClientTable::Flat(table) = &mut policy.clients_v4 {
+                table.chunks[3].starts[4] += 1;
+            }
+        }),
+        ("a node", |policy| {
+            if let ClientTable::Flat(table) = &mut policy.clients_v6 {
+                table.nodes[0].lows[1] += 1;
+            }
+        }),
+        ("a names-set", |policy| policy.names.clear()),
+        ("a port", |policy| policy.ports.clear()),
+    ];
+    for kind in [ClientTableKind::Trie, ClientTableKind::Flat] {
+        let source = source_as(kind, Names::Unknown, &tables, &names);
+        let right = compile::compile(&source)?;
+        let evaluate = |request: &AccessRequest<'_>| indexed.evaluate(request, &Unknown);
+        let check = |loaded: &LoadedTables<'_>| Ok(compile::compare(loaded, &right, &source, evaluate)?);
+        let filled = loader.fill_checked(&right, 0, check)?;
+        ensure!(filled.compared > 1000, "only {} places", filled.compared);
+        kernel.flip(&filled)?;
+        for (what, plant) in wrong {
+            let mut policy = right.clone();
+            plant(&mut policy);
+            let is_as_before = format!("{policy:?}") == format!("{right:?}");
+            match loader.fill_checked(&policy, 0, check) {
+                // This kind of policy has no such entry.
+                Ok(_) => ensure!(is_as_before, "{kind:?}: {what} was not noticed"),
+                Err(error) => {
+                    ensure!(!is_as_before, "{kind:?}: {error}");
+                    let text = format!("{error:#}");
+                    ensure!(text.contains("the loaded tables"), "{what}: {text}");
+                }
+            }
+            let query = Query {
+                names: names[1].id(),
+                client: address(IpAddr::from([10, 1, 0, 8])),
+                server: address(IpAddr::from([1, 2, 3, 1])),
+                port: 22,
+            };
+            let answer = kernel.probe(&query)?.context("the kernel's tables are broken")?;
+            assert_eq!(answer.outcome, Outcome::Refuse, "{what}: another policy is in force");
+        }
+    }
     Ok(())
 }
 

@@ -1,4 +1,4 @@
-//! Random tables and addresses: evaluator == compiled tables == kernel; what look-ups may change; rules
+//! Random tables and addresses: evaluator == compiled tables, as tries and flat, == kernel; what look-ups may change; rules
 //! that are never reached; what the tables mean.
 //!
 //! Addresses are the borders of the compiled regions, those just outside of them, and random ones.
@@ -25,10 +25,10 @@ use tcpw_common::{
 };
 use tcpw_tests::{
     Requirement, can_run,
-    policy::{acts, address, borders, compile, evaluated, tables},
+    policy::{acts, address, borders, compile, compile_as, evaluated, tables},
 };
 use tcpw_userspace::{
-    compile::PolicyTables,
+    compile::{ClientTableKind, Names, PolicyTables},
     evaluate::request::Verdict,
     kernel::{Kernel, LoadOptions},
 };
@@ -61,12 +61,17 @@ fn agree(
     let tables = tables(Some(allow), Some(deny), BTreeMap::new());
     let sets = names_sets();
     let policy = compile(&tables, &sets).map_err(|error| failed(&error))?;
+    let clients: Vec<IpAddr> = borders(&policy, limit).into_iter().chain(case.addresses()).collect();
+    let flat =
+        compile_as(ClientTableKind::Flat, Names::Unknown, &tables, &sets).map_err(|error| failed(&error))?;
+    let flat_tables = PolicyTables::new(&flat, 1, 0);
     let compiled = PolicyTables::new(&policy, 1, 0);
     let mut kernel = kernel;
     if let Some(kernel) = &mut kernel {
-        kernel.apply(&policy, 0).map_err(|error| failed(&error))?;
+        // Each half of the cases in one form.
+        let applied = if allow.len() % 2 == 0 { &policy } else { &flat };
+        kernel.apply(applied, 0).map_err(|error| failed(&error))?;
     }
-    let clients: Vec<IpAddr> = borders(&policy, limit).into_iter().chain(case.addresses()).collect();
     let servers = [(22, "1.2.3.1"), (7001, "10.0.0.1"), (80, "2001:db8::1")];
     for set in &sets {
         for (port, server) in servers {
@@ -79,6 +84,14 @@ fn agree(
                     return Err(TestCaseError::fail(format!("broken tables: {whose}")));
                 };
                 counts.asked += 1;
+                let by_flat = decide(&flat_tables, &query);
+                let seen = by_flat.map(|it| (it.outcome, it.marks, it.policy));
+                prop_assert_eq!(
+                    seen,
+                    Some((decision.outcome, decision.marks, decision.policy)),
+                    "flat: {}",
+                    whose
+                );
                 let verdict = evaluated(&tables, set, &query);
                 match decision.outcome {
                     Outcome::Allow => {

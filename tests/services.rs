@@ -16,7 +16,7 @@ use proptest::{prelude::*, sample::select, test_runner::TestRunner};
 use tcpw_common::{decide::decide, key::Query, outcome::Outcome};
 use tcpw_tests::policy::{address, borders, evaluated, tables, text};
 use tcpw_userspace::{
-    compile::{Names, PolicySource, PolicyTables, Prefix, PrefixTable, compile},
+    compile::{ClientTableKind, Names, PolicySource, PolicyTables, Prefix, compile},
     evaluate::{Unknown, request::Verdict},
     names::NamesSet,
 };
@@ -235,14 +235,19 @@ fn agree(case: &Case) -> Result<(usize, usize), TestCaseError> {
         lookup: &Unknown,
         names: Names::Unknown,
         unnamed_ports: &[],
+        client_tables: ClientTableKind::Trie,
     };
     let policy = compile(&input).map_err(|error| TestCaseError::fail(error.to_string()))?;
+    let flat = compile(&PolicySource { client_tables: ClientTableKind::Flat, ..input })
+        .map_err(|error| TestCaseError::fail(error.to_string()))?;
+    let mut flat = PolicyTables::new(&flat, 1, 0);
     let mut compiled = PolicyTables::new(&policy, 1, 0);
     let mut services: BTreeSet<NamesSet> = policy.names_sets.iter().map(|(set, _)| set.clone()).collect();
     for name in NAMES {
         let set = NamesSet::new([name]);
         if let Some(class) = policy.class_of(&set) {
             compiled.set_names(set.id(), class);
+            flat.set_names(set.id(), class);
             services.insert(set);
         }
     }
@@ -266,6 +271,9 @@ fn agree(case: &Case) -> Result<(usize, usize), TestCaseError> {
                     let decision = decide(&compiled, &query)
                         .ok_or_else(|| TestCaseError::fail(format!("no decision for {query:?}")))?;
                     answers += 1;
+                    let seen = decide(&flat, &query).map(|it| (it.outcome, it.marks, it.policy));
+                    let expected = Some((decision.outcome, decision.marks, decision.policy));
+                    prop_assert_eq!(seen, expected, "flat tables: {:?}", query);
                     if case.exempt_port == Some(port) {
                         prop_assert_eq!(decision.outcome, Outcome::Exempt);
                         continue;
@@ -291,15 +299,15 @@ fn agree(case: &Case) -> Result<(usize, usize), TestCaseError> {
             }
         }
     }
-    smallest(&policy.clients_v4)?;
-    smallest(&policy.clients_v6)?;
+    smallest(policy.clients_v4.prefixes())?;
+    smallest(policy.clients_v6.prefixes())?;
     smallest(&policy.servers_v4)?;
     smallest(&policy.servers_v6)?;
     Ok((answers, asked))
 }
 
 /// No entry can be left out: none repeats the one above it, none is wholly covered.
-fn smallest<const N: usize>(trie: &PrefixTable<[u8; N]>) -> Result<(), TestCaseError> {
+fn smallest<const N: usize>(trie: &[(Prefix<[u8; N]>, u32)]) -> Result<(), TestCaseError> {
     // Sorted by address, then length: what is open above an entry is a stack.
     let mut open: Vec<(Prefix<[u8; N]>, u32, u128)> = Vec::new();
     let size = |bits: u8| {

@@ -7,6 +7,7 @@
 //! all of them in the one slot that was active when the evaluation began.
 
 use crate::{
+    flat::{self, FlatTables},
     key::{Address, NamesId, Query, as_v4},
     layout::{SPARE, Spare},
     outcome::{Outcome, of_entry},
@@ -20,7 +21,7 @@ use crate::{
 pub struct Header {
     /// Number of the policy, counted up by every change. 0: the slot is empty.
     pub generation: u32,
-    /// [`AUDIT`], [`NO_ALLOW_TABLE`], [`NO_DENY_TABLE`] and [`NAMES_COUNT`], or 0.
+    /// [`AUDIT`], [`NO_ALLOW_TABLE`], [`NO_DENY_TABLE`], [`NAMES_COUNT`], [`FLAT_V4`] and [`FLAT_V6`], or 0.
     pub flags: u32,
     /// Client classes: length of one row of the outcome table.
     pub client_classes: u32,
@@ -47,6 +48,12 @@ pub const NO_DENY_TABLE: u32 = 4;
 /// Rules differ by daemon: the names of a listener matter.
 pub const NAMES_COUNT: u32 = 8;
 
+/// The IPv4 clients are in the flat table.
+pub const FLAT_V4: u32 = 16;
+
+/// The IPv6 clients are in the flat table.
+pub const FLAT_V6: u32 = 32;
+
 /// Port class of an exempt port.
 pub const EXEMPT_PORT: u32 = u32::MAX;
 
@@ -55,14 +62,14 @@ pub const EXEMPT_PORT: u32 = u32::MAX;
 unsafe impl aya::Pod for Header {}
 
 /// The tables of both slots, in the kernel's maps or in user space's memory.
-pub trait Tables {
+pub trait Tables: FlatTables {
     /// Slot of the policy in force.
     fn active(&self) -> Option<u32>;
     /// Header of a slot.
     fn header(&self, slot: u32) -> Option<Header>;
-    /// Class of an IPv4 client: longest prefix. Every policy has a /0.
+    /// Class of an IPv4 client: longest prefix, with a /0. Not asked with [`FLAT_V4`].
     fn client_v4(&self, slot: u32, client: [u8; 4]) -> Option<u32>;
-    /// Class of an IPv6 client: longest prefix. Every policy has a /0.
+    /// Class of an IPv6 client: longest prefix, with a /0. Not asked with [`FLAT_V6`].
     fn client_v6(&self, slot: u32, client: Address) -> Option<u32>;
     /// Class of an IPv4 local address: longest prefix, with a /0.
     fn server_v4(&self, slot: u32, server: [u8; 4]) -> Option<u32>;
@@ -133,7 +140,9 @@ pub fn decide<T: Tables>(tables: &T, query: &Query) -> Option<Decision> {
         .wrapping_add(server);
     let policy = tables.policy(slot, service)?;
     let class = match as_v4(&query.client) {
+        Some(v4) if header.flags & FLAT_V4 != 0 => flat::class_v4(tables, slot, v4)?,
         Some(v4) => tables.client_v4(slot, v4)?,
+        None if header.flags & FLAT_V6 != 0 => flat::class_v6(tables, slot, &query.client)?,
         None => tables.client_v6(slot, query.client)?,
     };
     let index = policy.wrapping_mul(header.client_classes).wrapping_add(class);

@@ -12,6 +12,7 @@ pub mod certified;
 pub mod counter;
 pub mod decide;
 pub mod event;
+pub mod flat;
 pub mod handshake;
 pub mod held;
 pub mod key;

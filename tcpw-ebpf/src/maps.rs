@@ -16,6 +16,7 @@ use tcpw_common::{
     certified::{self, Certified, CertifiedKey, PortKey},
     counter,
     decide::Header,
+    flat::{BucketV4, ChunkV4, NodeV6},
     handshake::Handshake,
     key::{Address, AnswerKey, AttemptKey, BannerKey, Comm, FlowKey, NamesId, PeerKey, UdpClientKey},
     limits::{
@@ -42,6 +43,8 @@ const ANY_LENGTH: usize = BPF_F_INNER_MAP as usize;
 const MMAPABLE: usize = BPF_F_MMAPABLE as usize;
 const ON_DEMAND: usize = BPF_F_NO_PREALLOC as usize;
 
+/// The inner array of a flat table: user space writes it through its memory.
+type Flat<V> = Array<V, 1, { ANY_LENGTH | MMAPABLE }>;
 type TrieV4 = LpmTrie<[u8; 4], u32, MAX_PREFIXES>;
 type TrieV6 = LpmTrie<Address, u32, MAX_PREFIXES>;
 
@@ -57,6 +60,15 @@ pub(crate) static CLIENTS_V4: ArrayOfMaps<TrieV4, SLOT_COUNT> = ArrayOfMaps::new
 /// IPv6 client address to class.
 #[btf_map]
 pub(crate) static CLIENTS_V6: ArrayOfMaps<TrieV6, SLOT_COUNT> = ArrayOfMaps::new();
+/// First 16 bits of an IPv4 client address to its bucket.
+#[btf_map]
+pub(crate) static FLAT_V4: ArrayOfMaps<Flat<BucketV4>, SLOT_COUNT> = ArrayOfMaps::new();
+/// Chunks of IPv4 ranges.
+#[btf_map]
+pub(crate) static FLAT_V4_CHUNKS: ArrayOfMaps<Flat<ChunkV4>, SLOT_COUNT> = ArrayOfMaps::new();
+/// Nodes of the tree of IPv6 ranges.
+#[btf_map]
+pub(crate) static FLAT_V6: ArrayOfMaps<Flat<NodeV6>, SLOT_COUNT> = ArrayOfMaps::new();
 /// IPv4 local address to class.
 #[btf_map]
 pub(crate) static SERVERS_V4: ArrayOfMaps<TrieV4, SLOT_COUNT> = ArrayOfMaps::new();

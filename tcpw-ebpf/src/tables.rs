@@ -3,11 +3,13 @@
 use aya_ebpf::maps::lpm_trie::Key;
 use tcpw_common::{
     decide::{Header, Tables},
+    flat::{BucketV4, ChunkV4, FlatTables, NodeV6},
     key::{Address, NamesId},
 };
 
 use crate::maps::{
-    ACTIVE, CLIENTS_V4, CLIENTS_V6, HEADERS, NAMES, OUTCOMES, POLICIES, PORTS, SERVERS_V4, SERVERS_V6,
+    ACTIVE, CLIENTS_V4, CLIENTS_V6, FLAT_V4, FLAT_V4_CHUNKS, FLAT_V6, HEADERS, NAMES, OUTCOMES, POLICIES,
+    PORTS, SERVERS_V4, SERVERS_V6,
 };
 
 /// The maps as [`Tables`].
@@ -64,5 +66,22 @@ impl Tables for KernelTables {
     #[inline(always)]
     fn outcome(&self, slot: u32, index: u32) -> Option<u8> {
         OUTCOMES.get(slot)?.get(index).copied()
+    }
+}
+
+impl FlatTables for KernelTables {
+    #[inline(always)]
+    fn bucket_v4(&self, slot: u32, index: u32) -> Option<&BucketV4> {
+        FLAT_V4.get(slot)?.get(index)
+    }
+
+    #[inline(always)]
+    fn chunk_v4(&self, slot: u32, index: u32) -> Option<&ChunkV4> {
+        FLAT_V4_CHUNKS.get(slot)?.get(index)
+    }
+
+    #[inline(always)]
+    fn node_v6(&self, slot: u32, index: u32) -> Option<&NodeV6> {
+        FLAT_V6.get(slot)?.get(index)
     }
 }

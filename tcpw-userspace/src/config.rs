@@ -19,7 +19,10 @@ use std::{
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::{effects::Settings as Effects, host, listeners::MoreNames, log::LogTarget, names::NamesSet};
+use crate::{
+    compile::ClientTableKind, effects::Settings as Effects, host, listeners::MoreNames, log::LogTarget,
+    names::NamesSet,
+};
 pub use arguments::{RunArgs, TableArgs};
 use file::FileSettings;
 pub use resolve::{NAME_SERVER_PORTS, Resolve};
@@ -58,6 +61,8 @@ pub struct Config {
     pub mode: Mode,
     /// How to refuse.
     pub refusal: Refusal,
+    /// The form of the tables of clients.
+    pub table: ClientTableKind,
     /// Addresses and ports that are never judged.
     pub exempt: Exempt,
     /// Additional names for listeners.
@@ -273,6 +278,7 @@ impl Config {
                 rates: file.rates,
                 namespaces: file.namespaces.unwrap_or(NAMESPACES),
             },
+            table: file.table.unwrap_or_default(),
             exempt: file.exempt,
             more_names: file.more_names,
             effects: file.effects,

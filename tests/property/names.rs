@@ -5,10 +5,10 @@ use std::{cell::Cell, collections::BTreeMap, io::Write as _, net::IpAddr, path::
 use proptest::{collection::vec, prelude::*, sample::select};
 use tcpw_common::{decide::decide, key::Query, outcome::Outcome};
 use tcpw_tests::policy::{
-    UNNAMED_PORT, address, borders, compile_with, evaluated_with, judged, tables, text,
+    UNNAMED_PORT, address, borders, compile_as, compile_with, evaluated_with, judged, tables, text,
 };
 use tcpw_userspace::{
-    compile::{Names, PolicyTables},
+    compile::{ClientTableKind, Names, PolicyTables},
     evaluate::{
         Unknown,
         request::{CommandResult, HostName, Lookup, Purpose, Verdict},
@@ -89,6 +89,9 @@ fn no_look_up_matters(case: &Case, counts: &mut Counts) -> Result<(), TestCaseEr
     let sets = names_sets();
     let policy = compile_with(Names::LookedUp, &tables, &sets).map_err(|error| failed(&error))?;
     let compiled = PolicyTables::new(&policy, 1, 0);
+    let flat =
+        compile_as(ClientTableKind::Flat, Names::LookedUp, &tables, &sets).map_err(|error| failed(&error))?;
+    let flat = PolicyTables::new(&flat, 1, 0);
     let clients: Vec<IpAddr> = borders(&policy, 40).into_iter().chain(case.addresses()).collect();
     let answers = made_up();
     for set in &sets {
@@ -102,6 +105,8 @@ fn no_look_up_matters(case: &Case, counts: &mut Counts) -> Result<(), TestCaseEr
                     return Err(TestCaseError::fail(format!("broken tables: {whose}")));
                 };
                 counts.asked += 1;
+                let by_flat = decide(&flat, &query).map(|it| (it.outcome, it.marks));
+                prop_assert_eq!(by_flat, Some((decision.outcome, decision.marks)), "flat: {}", whose);
                 let want = match decision.outcome {
                     Outcome::Allow => Verdict::Allow,
                     Outcome::Refuse => Verdict::Refuse,

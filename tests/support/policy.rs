@@ -9,7 +9,7 @@ use std::{
 
 use tcpw_common::key::{Address, Query, mapped};
 use tcpw_userspace::{
-    compile::{self, CompileError, Names, Policy},
+    compile::{self, ClientTableKind, CompileError, Names, Policy, PolicySource},
     evaluate::{
         self,
         judgement::{EffectAction, Judgement},
@@ -62,7 +62,30 @@ pub fn compile(tables: &Tables, listeners: &[NamesSet]) -> Result<Policy, Compil
 /// # Errors
 /// They do not fit.
 pub fn compile_with(names: Names, tables: &Tables, listeners: &[NamesSet]) -> Result<Policy, CompileError> {
-    compile::compile(&compile::PolicySource {
+    compile_as(ClientTableKind::Trie, names, tables, listeners)
+}
+
+/// As [`compile_with()`], with tables of clients of the given form.
+///
+/// # Errors
+/// They do not fit.
+pub fn compile_as(
+    client_tables: ClientTableKind,
+    names: Names,
+    tables: &Tables,
+    listeners: &[NamesSet],
+) -> Result<Policy, CompileError> {
+    compile::compile(&source_as(client_tables, names, tables, listeners))
+}
+
+/// What [`compile_as()`] compiles.
+pub fn source_as<'a>(
+    client_tables: ClientTableKind,
+    names: Names,
+    tables: &'a Tables,
+    listeners: &'a [NamesSet],
+) -> PolicySource<'a> {
+    PolicySource {
         tables,
         listeners,
         exempt_networks: &[],
@@ -70,7 +93,8 @@ pub fn compile_with(names: Names, tables: &Tables, listeners: &[NamesSet]) -> Re
         lookup: &evaluate::Unknown,
         names,
         unnamed_ports: &[UNNAMED_PORT],
-    })
+        client_tables,
+    }
 }
 
 /// A port at which [`compile_with`] takes every name as unknown.
@@ -122,13 +146,13 @@ pub fn judged(tables: &Tables, names: &NamesSet, query: &Query, lookup: &dyn Loo
 pub fn borders(policy: &Policy, limit: usize) -> Vec<IpAddr> {
     let mut v4 = BTreeSet::from([IpAddr::V4(Ipv4Addr::LOCALHOST)]);
     let mut v6 = BTreeSet::from([IpAddr::V6(Ipv6Addr::LOCALHOST)]);
-    for (prefix, _) in &policy.clients_v4 {
+    for (prefix, _) in policy.clients_v4.prefixes() {
         let host = u32::MAX.checked_shr(prefix.bits.into()).unwrap_or(0);
         let first = u32::from_be_bytes(prefix.address);
         let last = first | host;
         v4.extend([first, last, first.wrapping_sub(1), last.wrapping_add(1)].map(|it| IpAddr::V4(it.into())));
     }
-    for (prefix, _) in &policy.clients_v6 {
+    for (prefix, _) in policy.clients_v6.prefixes() {
         let host = u128::MAX.checked_shr(prefix.bits.into()).unwrap_or(0);
         let first = u128::from_be_bytes(prefix.address);
         let last = first | host;

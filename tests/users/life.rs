@@ -47,7 +47,7 @@ fn daemon_that_died_leaves_the_verdict_on_an_unknown_user() -> Result<()> {
     }
     let sandbox = Sandbox::new("user-died")?;
     sandbox.write_tables("alphad: ALL: rfc931 1\nbetad: root@ALL: rfc931 1\n", "ALL: ALL: rfc931 1\n")?;
-    let _alphad = Testd::start(&sandbox, "alphad", "--tell 0.0.0.0:7001")?;
+    let alphad = Testd::start(&sandbox, "alphad", "--tell 0.0.0.0:7001")?;
     let betad = Testd::start(&sandbox, "betad", "--tell 0.0.0.0:7002")?;
     let _identd = Identd::start(sandbox.client(), Manner::Silent)?;
     let mut tcpw = Tcpw::start(&sandbox, &["--pin"])?;
@@ -58,7 +58,14 @@ fn daemon_that_died_leaves_the_verdict_on_an_unknown_user() -> Result<()> {
     let mut refused = open(&sandbox, CLIENT_V4, SERVER_V4, 7002)?;
     std::io::Write::write_all(&mut refused, b"GET /")?;
     tcpw.process.kill_9()?;
-    assert!(see(&mut allowed, SOON)?.is_greeting());
+    let seen = see(&mut allowed, SOON)?;
+    let told: Vec<String> = alphad.process.lines().into_iter().map(|line| line.text).collect();
+    assert!(
+        seen.is_greeting(),
+        "{seen:?} after {:?}; alphad: {told:?}; {:?}",
+        began.elapsed(),
+        Tcpw::status_of_pins(&sandbox)
+    );
     assert!(began.elapsed() >= Duration::from_secs(1), "{:?}", began.elapsed());
     assert_eq!(see(&mut refused, Duration::from_secs(15))?, Seen::Nothing);
     assert!(!betad.process.lines().iter().any(|line| line.text.starts_with("read: G")));

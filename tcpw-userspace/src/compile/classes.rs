@@ -6,11 +6,18 @@
 use std::{collections::HashMap, rc::Rc};
 
 use ipnet::IpNet;
-use tcpw_common::limits::MAX_PREFIXES;
+use tcpw_common::{
+    flat::MAX_CLASSES,
+    key::{Address, mapped},
+    limits::MAX_PREFIXES,
+};
 
 use super::{
     cells::{Cells, Ranges},
+    client_table::{ClientTable, ClientTableKind, FLAT_FROM},
+    compare::both_sides,
     error::{CompileError, MAX_CELLS, MAX_OUTCOMES},
+    flat::{FlatV4, FlatV6},
     networks::{Networks, runs},
     outcomes::{CellOutcomes, Classes, RuleOutcome, close_by_proven},
     prefix::{PrefixTable, minimal},
@@ -37,6 +44,14 @@ pub(super) struct Tries {
     pub v4: PrefixTable<[u8; 4]>,
     /// IPv6 prefixes and classes.
     pub v6: PrefixTable<[u8; 16]>,
+}
+
+/// The client tables of both families.
+pub(super) struct ClientTables {
+    /// IPv4 clients and their classes.
+    pub v4: ClientTable<[u8; 4], FlatV4>,
+    /// IPv6 clients and their classes.
+    pub v6: ClientTable<[u8; 16], FlatV6>,
 }
 
 /// Cells of both families, and their classes so far.
@@ -96,6 +111,13 @@ impl CellClasses {
         all
     }
 
+    /// Addresses at both sides of the cells' borders, by [`both_sides`].
+    pub(super) fn borders(&self) -> Vec<Address> {
+        let v4 = both_sides(&self.v4.starts).into_iter().map(|address| mapped(address.to_bytes()));
+        let v6 = both_sides(&self.v6.starts).into_iter().map(AddressNumber::to_bytes);
+        v4.chain(v6).collect()
+    }
+
     /// What each policy says of each class.
     pub(super) fn rows(&self) -> Vec<Vec<u8>> {
         self.classes.rows()
@@ -107,7 +129,47 @@ impl CellClasses {
         let v6 = trie("IPv6", &self.v6, &self.classes.v6, &class_of)?;
         Ok(Tries { v4, v6 })
     }
+
+    /// The tables of clients, each in the form that `kind` and its size ask for.
+    pub(super) fn client_tables(&self, kind: ClientTableKind) -> Result<ClientTables, CompileError> {
+        let v4 = match flat_ranges(&self.v4, &self.classes.v4, kind) {
+            Some(ranges) => ClientTable::Flat(FlatV4::new(&ranges)),
+            None => ClientTable::Trie(trie("IPv4", &self.v4, &self.classes.v4, |class| class)?),
+        };
+        let v6 = match flat_ranges(&self.v6, &self.classes.v6, kind).and_then(|ranges| FlatV6::new(&ranges)) {
+            Some(table) => ClientTable::Flat(table),
+            None => ClientTable::Trie(trie("IPv6", &self.v6, &self.classes.v6, |class| class)?),
+        };
+        Ok(ClientTables { v4, v6 })
+    }
 }
+
+/// Where the ranges of a flat table begin, with their classes; `None` if it is to be a trie.
+fn flat_ranges<W: AddressNumber>(
+    cells: &Cells<W>,
+    classes: &[u32],
+    kind: ClientTableKind,
+) -> Option<Vec<(W, u8)>> {
+    let least = match kind {
+        ClientTableKind::Auto => FLAT_FROM,
+        ClientTableKind::Trie => return None,
+        ClientTableKind::Flat => 0,
+    };
+    // A lower bound first: most policies have few cells.
+    if cells.len() < least {
+        return None;
+    }
+    let mut ranges = Vec::with_capacity(cells.len());
+    let mut before = None;
+    for (start, class) in cells.starts.iter().zip(classes) {
+        if before.replace(*class) != Some(*class) {
+            ranges.push((*start, u8::try_from(*class).ok()?));
+        }
+    }
+    (ranges.len() >= least).then_some(ranges)
+}
+
+const _: () = assert!(MAX_CLASSES == u8::MAX as usize + 1, "a class is a byte");
 
 /// The cells' classes under every policy of the services.
 pub(super) fn of_services(

@@ -11,18 +11,21 @@
 //! (`pattern`, `text`, `region`), every service the list of rules whose daemon list
 //! it matches (`service`, `services`); rules are applied in order (`cells`, `outcomes`, `classes`), cells with the
 //! same outcome under every policy are one class, and the classes become the
-//! smallest tries (`prefix`).
+//! smallest tries (`prefix`) or flat tables (`flat`).
 #![forbid(unsafe_code)]
 
 mod automaton;
 mod cells;
 mod classes;
+mod client_table;
+mod compare;
 mod conditions;
 mod daemons;
 mod deciding_rules;
 mod diff;
 mod distinct_services;
 mod error;
+mod flat;
 mod networks;
 mod outcomes;
 mod pattern;
@@ -42,11 +45,14 @@ mod users;
 use std::{collections::HashMap, rc::Rc};
 
 use classes::RuleRegions;
+pub use client_table::{ClientTable, ClientTableKind, FLAT_FROM};
+pub use compare::{Difference, MAX_BORDERS, compare};
 pub use conditions::HangsOn;
 pub use deciding_rules::{AddressVerdict, Decider, RuleDecision};
 pub use diff::{Change, ChangeKind, diff};
 pub use distinct_services::{DaemonName, Port, ServerAddress, Service, ServiceFilter};
 pub use error::CompileError;
+pub use flat::{FlatV4, FlatV6};
 use ipnet::IpNet;
 pub use networks::Networks;
 use outcomes::RuleOutcome;
@@ -104,6 +110,8 @@ pub struct PolicySource<'a> {
     /// Local ports at which every name is unknown all the same: those of name servers, which a
     /// look-up may have to ask.
     pub unnamed_ports: &'a [u16],
+    /// The form of the tables of clients.
+    pub client_tables: ClientTableKind,
 }
 
 /// Compiles the tables.
@@ -162,9 +170,10 @@ pub fn compile(input: &PolicySource<'_>) -> Result<Policy, CompileError> {
     let default = outcomes.number(default, 0);
     let clients = classes::of_services(&rules, &services, input.exempt_networks, default)?;
 
+    let borders = clients.borders();
     let mut rows = clients.rows();
     let server_classes = services.join(&mut rows);
-    let clients = clients.tries(|class| class)?;
+    let clients = clients.client_tables(input.client_tables)?;
     let servers = servers.tries(|class| server_classes[class as usize])?;
     Ok(Policy {
         sizes: Sizes::new(&rows, services.sizes),
@@ -183,6 +192,7 @@ pub fn compile(input: &PolicySource<'_>) -> Result<Policy, CompileError> {
         outcomes: rows.concat(),
         comms: services.comms,
         names_sets: services.names_sets,
+        borders,
         patterns: lists.names,
         classes_of_matches: services.classes_of_matches,
         acts_on_accepted,

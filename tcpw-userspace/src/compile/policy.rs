@@ -3,12 +3,14 @@
 use std::collections::HashMap;
 
 use tcpw_common::{
-    decide::{Header, NAMES_COUNT},
-    key::{Comm, NamesId},
+    decide::{FLAT_V4, FLAT_V6, Header, NAMES_COUNT},
+    key::{Address, Comm, NamesId},
     layout::SPARE_WORDS,
 };
 
 use super::{
+    client_table::ClientTable,
+    flat::{FlatV4, FlatV6},
     prefix::PrefixTable,
     service::{NameMatches, NamePatterns},
 };
@@ -19,11 +21,11 @@ use crate::names::NamesSet;
 /// Equal tables give equal policies, entry for entry.
 #[derive(Clone, Debug)]
 pub struct Policy {
-    /// IPv4 client prefixes and their classes; the smallest such table, with a /0.
-    pub clients_v4: PrefixTable<[u8; 4]>,
-    /// IPv6 client prefixes and their classes, likewise.
-    pub clients_v6: PrefixTable<[u8; 16]>,
-    /// IPv4 local address prefixes and their classes, likewise.
+    /// IPv4 clients and their classes.
+    pub clients_v4: ClientTable<[u8; 4], FlatV4>,
+    /// IPv6 clients and their classes.
+    pub clients_v6: ClientTable<[u8; 16], FlatV6>,
+    /// IPv4 local address prefixes and their classes; the smallest such table, with a /0.
     pub servers_v4: PrefixTable<[u8; 4]>,
     /// IPv6 local address prefixes and their classes, likewise.
     pub servers_v6: PrefixTable<[u8; 16]>,
@@ -39,6 +41,8 @@ pub struct Policy {
     pub comms: Vec<(Comm, NamesId)>,
     /// Every precomputed names-set with its class, the empty one first.
     pub names_sets: Vec<(NamesSet, u32)>,
+    /// Clients at which the loaded tables are compared with the rules: see [`compare`](super::compare()).
+    pub borders: Vec<Address>,
     /// A rule acts on accepted connections: they have to be watched.
     pub acts_on_accepted: bool,
     /// Some rule has something for the clients it refuses: a banner, or the program of `twist`.
@@ -77,9 +81,11 @@ impl Policy {
     pub fn header(&self, generation: u32, flags: u32) -> Header {
         // The listeners known so far may be treated alike, and the next one not.
         let names_count = if self.patterns.tell_apart() { NAMES_COUNT } else { 0 };
+        let flat_v4 = if self.clients_v4.flat().is_some() { FLAT_V4 } else { 0 };
+        let flat_v6 = if self.clients_v6.flat().is_some() { FLAT_V6 } else { 0 };
         Header {
             generation,
-            flags: flags | names_count,
+            flags: flags | names_count | flat_v4 | flat_v6,
             client_classes: self.sizes.clients,
             port_classes: self.sizes.ports,
             server_classes: self.sizes.servers,

@@ -6,10 +6,11 @@ use std::collections::{BTreeSet, HashMap};
 
 use tcpw_common::{
     decide::{Header, Tables},
+    flat::{BucketV4, ChunkV4, FlatTables, NodeV6},
     key::{Address, NamesId},
 };
 
-use super::{policy::Policy, prefix::Prefix, region::AddressNumber};
+use super::{flat::FlatClients, policy::Policy, prefix::Prefix, region::AddressNumber};
 
 /// One policy in slot 0, in force.
 #[derive(Clone, Debug)]
@@ -17,6 +18,7 @@ pub struct PolicyTables {
     header: Header,
     clients_v4: Longest<u32>,
     clients_v6: Longest<u128>,
+    flat_clients: FlatClients,
     servers_v4: Longest<u32>,
     servers_v6: Longest<u128>,
     names: HashMap<NamesId, u32>,
@@ -30,8 +32,12 @@ impl PolicyTables {
     pub fn new(policy: &Policy, generation: u32, flags: u32) -> Self {
         Self {
             header: policy.header(generation, flags),
-            clients_v4: Longest::new(&policy.clients_v4),
-            clients_v6: Longest::new(&policy.clients_v6),
+            clients_v4: Longest::new(policy.clients_v4.prefixes()),
+            clients_v6: Longest::new(policy.clients_v6.prefixes()),
+            flat_clients: FlatClients {
+                v4: policy.clients_v4.flat().cloned().unwrap_or_default(),
+                v6: policy.clients_v6.flat().cloned().unwrap_or_default(),
+            },
             servers_v4: Longest::new(&policy.servers_v4),
             servers_v6: Longest::new(&policy.servers_v6),
             names: policy.names.iter().copied().collect(),
@@ -44,6 +50,18 @@ impl PolicyTables {
     /// Adds or changes the class of a names-set, as the daemon does for a new listener.
     pub fn set_names(&mut self, names: NamesId, class: u32) {
         self.names.insert(names, class);
+    }
+}
+
+impl FlatTables for PolicyTables {
+    fn bucket_v4(&self, slot: u32, index: u32) -> Option<&BucketV4> {
+        self.flat_clients.bucket_v4(slot, index)
+    }
+    fn chunk_v4(&self, slot: u32, index: u32) -> Option<&ChunkV4> {
+        self.flat_clients.chunk_v4(slot, index)
+    }
+    fn node_v6(&self, slot: u32, index: u32) -> Option<&NodeV6> {
+        self.flat_clients.node_v6(slot, index)
     }
 }
 

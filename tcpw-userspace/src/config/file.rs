@@ -14,7 +14,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::{ConfigError, Exempt, Mode, OnDeny, ResetRates, Resolve, effects, resolve};
-use crate::{effects::Settings as Effects, listeners::MoreNames, log::LogTarget};
+use crate::{compile::ClientTableKind, effects::Settings as Effects, listeners::MoreNames, log::LogTarget};
 
 /// A file's settings; `None` where it says nothing.
 #[derive(Debug, Default)]
@@ -27,6 +27,7 @@ pub(super) struct FileSettings {
     pub(super) pin: Option<bool>,
     pub(super) mode: Option<Mode>,
     pub(super) on_deny: Option<OnDeny>,
+    pub(super) table: Option<ClientTableKind>,
     pub(super) on_deny_of: BTreeMap<String, OnDeny>,
     pub(super) rates: ResetRates,
     pub(super) namespaces: Option<usize>,
@@ -51,6 +52,7 @@ struct RawSettings {
     pin: Option<bool>,
     mode: Option<Spanned<String>>,
     on_deny: Option<Spanned<String>>,
+    table: Option<Spanned<String>>,
     run_dir: Option<Spanned<PathBuf>>,
     pin_dir: Option<Spanned<PathBuf>>,
     proc_root: Option<Spanned<PathBuf>>,
@@ -113,7 +115,7 @@ struct RawExempt {
     ports: Vec<Spanned<i64>>,
 }
 
-const KEYS: [&str; 17] = [
+const KEYS: [&str; 18] = [
     "hosts-allow",
     "hosts-deny",
     "cgroup",
@@ -122,6 +124,7 @@ const KEYS: [&str; 17] = [
     "pin",
     "mode",
     "on-deny",
+    "table",
     "run-dir",
     "pin-dir",
     "proc-root",
@@ -239,6 +242,7 @@ impl FileSettings {
             pin: raw.pin,
             mode: parsed(raw.mode, wrong)?,
             on_deny: parsed(raw.on_deny, wrong)?,
+            table: parsed(raw.table, wrong)?,
             exempt: Exempt {
                 addresses: addresses.collect::<Result<_, _>>()?,
                 ports: ports.collect::<Result<_, _>>()?,
@@ -405,11 +409,12 @@ mod tests {
         unknown_key_in_exempt: "pin = true\n[exempt]\n  port = [22]" =>
             "3:3: unknown key \"port\" in [exempt]: did you mean \"ports\"?";
         unknown_key_like_none: "colour = 1" =>
-            "1:1: unknown key \"colour\": the keys are hosts-allow, hosts-deny, cgroup, log, log-allowed, pin, mode, on-deny, run-dir, pin-dir, proc-root, exempt, names, effects, resolve, daemon, reset";
+            "1:1: unknown key \"colour\": the keys are hosts-allow, hosts-deny, cgroup, log, log-allowed, pin, mode, on-deny, table, run-dir, pin-dir, proc-root, exempt, names, effects, resolve, daemon, reset";
         unknown_table: "[exemptions]\nports = [1]" =>
             "1:2: unknown key \"exemptions\": did you mean \"exempt\"?";
         unknown_mode: "mode = \"permissive\"" => "1:8: mode \"permissive\": write \"enforce\" or \"audit\"";
         other_on_deny: "on-deny = \"reject\"" => "1:11: on-deny \"reject\": write \"reset\", \"close\" or \"drop\"";
+        other_table: "table = \"hash\"" => "1:9: table \"hash\": write \"auto\", \"lpm\" or \"flat\"";
         other_on_deny_of_a_daemon: "[daemon.sshd]\non-deny = \"rst\"" =>
             "2:11: on-deny \"rst\": write \"reset\", \"close\" or \"drop\"";
         unknown_key_of_a_daemon: "[daemon.sshd]\non-denied = \"drop\"" =>

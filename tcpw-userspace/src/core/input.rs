@@ -390,6 +390,8 @@ pub struct Filled {
     pub policy: Policy,
     /// Its generation.
     pub generation: u32,
+    /// At how many questions its tables, read back, have the rules' answer.
+    pub compared: usize,
 }
 
 /// The result of a user look-up.

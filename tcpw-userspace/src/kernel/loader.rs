@@ -18,12 +18,13 @@ use tcpw_common::{
 
 use super::{
     load::Kernel,
+    loaded::LoadedTables,
     pins::Pins,
     slots::Slots,
     tables::{Contents, Inners, Outers, Packed},
     upgrade::generation_in_force,
 };
-use crate::compile::Policy;
+use crate::compile::{Policy, Prefix};
 
 /// Fills slots. A worker thread owns it; the live slot stays in use meanwhile.
 pub struct Loader {
@@ -43,8 +44,10 @@ pub struct Loader {
 pub struct FilledSlot {
     /// Its number.
     pub generation: u32,
-    /// Time to create and fill the tables.
+    /// Time to create, fill and check the tables.
     pub took: Duration,
+    /// What the check returned.
+    pub compared: usize,
     pub(super) slot: u32,
     pub(super) comms: Vec<(Comm, NamesId)>,
 }
@@ -65,14 +68,20 @@ impl Loader {
         Ok(Self { outers, slots, pins, grace: None, settled: None, generation: 0 })
     }
 
-    /// Creates and fills the tables and puts them into the idle slot; the policy is not in force yet. A policy that
-    /// was filled before and is not in force is overwritten.
+    /// Creates and fills the tables, has them checked as they were loaded, and puts them into the idle slot; the
+    /// policy is not in force yet. A policy that was filled before and is not in force is overwritten.
     ///
     /// # Errors
-    /// The tables cannot be filled: the policy before stays in force, untouched.
-    pub fn fill(&mut self, policy: &Policy, flags: u32) -> Result<FilledSlot> {
+    /// The tables cannot be filled, or do not pass the check: the policy before stays in force, untouched.
+    pub fn fill_checked(
+        &mut self,
+        policy: &Policy,
+        flags: u32,
+        check: impl FnOnce(&LoadedTables<'_>) -> Result<usize>,
+    ) -> Result<FilledSlot> {
         let begin = Instant::now();
         let inner = Inners::create(&contents(policy))?;
+        let compared = check(&LoadedTables::new(&inner, policy.header(0, flags)))?;
         let live = self.slots.live()?;
         if self.settled != Some(live) {
             // Programs may still use the slot that was live before.
@@ -85,7 +94,15 @@ impl Loader {
         self.outers.set(slot, &inner)?;
         self.slots.set_header(slot, policy.header(self.generation, flags))?;
         let comms = policy.comms.clone();
-        Ok(FilledSlot { generation: self.generation, took: begin.elapsed(), slot, comms })
+        Ok(FilledSlot { generation: self.generation, took: begin.elapsed(), compared, slot, comms })
+    }
+
+    /// As [`Self::fill_checked`], without a check.
+    ///
+    /// # Errors
+    /// The tables cannot be filled: the policy before stays in force, untouched.
+    pub fn fill(&mut self, policy: &Policy, flags: u32) -> Result<FilledSlot> {
+        self.fill_checked(policy, flags, |_| Ok(0))
     }
 
     /// Waits until every program that was running at the call has ended.
@@ -156,20 +173,16 @@ impl Kernel {
     }
 }
 
-fn contents(policy: &Policy) -> Contents {
+fn contents(policy: &Policy) -> Contents<'_> {
+    let (flat_v4, flat_v6) = (policy.clients_v4.flat(), policy.clients_v6.flat());
     Contents {
-        clients_v4: trie(
-            policy.clients_v4.iter().map(|(prefix, class)| (prefix.bits.into(), prefix.address, *class)),
-        ),
-        clients_v6: trie(
-            policy.clients_v6.iter().map(|(prefix, class)| (prefix.bits.into(), prefix.address, *class)),
-        ),
-        servers_v4: trie(
-            policy.servers_v4.iter().map(|(prefix, class)| (prefix.bits.into(), prefix.address, *class)),
-        ),
-        servers_v6: trie(
-            policy.servers_v6.iter().map(|(prefix, class)| (prefix.bits.into(), prefix.address, *class)),
-        ),
+        clients_v4: trie(policy.clients_v4.prefixes()),
+        clients_v6: trie(policy.clients_v6.prefixes()),
+        flat_v4: flat_v4.map_or(&[], |table| &table.buckets),
+        flat_v4_chunks: flat_v4.map_or(&[], |table| &table.chunks),
+        flat_v6: flat_v6.map_or(&[], |table| &table.nodes),
+        servers_v4: trie(&policy.servers_v4),
+        servers_v6: trie(&policy.servers_v6),
         names: pack(policy.names.iter().map(|(names, class)| (names.to_ne_bytes(), class.to_ne_bytes()))),
         ports: pack(
             policy.ports.iter().map(|(port, class)| (u32::from(*port).to_ne_bytes(), class.to_ne_bytes())),
@@ -180,11 +193,11 @@ fn contents(policy: &Policy) -> Contents {
 }
 
 /// Trie keys are the prefix length in host order, then the address. Source: `struct bpf_lpm_trie_key`.
-fn trie<A: AsRef<[u8]>>(entries: impl Iterator<Item = (u32, A, u32)>) -> Packed {
+fn trie<const N: usize>(entries: &[(Prefix<[u8; N]>, u32)]) -> Packed {
     let mut packed = Packed { keys: Vec::new(), values: Vec::new(), count: 0 };
-    for (bits, address, class) in entries {
-        packed.keys.extend(bits.to_ne_bytes());
-        packed.keys.extend(address.as_ref());
+    for (Prefix { address, bits }, class) in entries {
+        packed.keys.extend(u32::from(*bits).to_ne_bytes());
+        packed.keys.extend(address);
         packed.values.extend(class.to_ne_bytes());
         packed.count += 1;
     }

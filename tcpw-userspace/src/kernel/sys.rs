@@ -35,6 +35,8 @@ pub(super) enum InnerKind {
     Hash,
     /// BPF_MAP_TYPE_ARRAY, BPF_F_INNER_MAP.
     Array,
+    /// BPF_MAP_TYPE_ARRAY, BPF_F_INNER_MAP and BPF_F_MMAPABLE.
+    Flat,
 }
 
 impl InnerKind {
@@ -43,6 +45,7 @@ impl InnerKind {
             Self::LpmTrie => (11, 1),
             Self::Hash => (1, 1),
             Self::Array => (2, 1 << 12),
+            Self::Flat => (2, 1 << 12 | 1 << 10),
         }
     }
 }

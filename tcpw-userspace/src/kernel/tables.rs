@@ -4,13 +4,17 @@ use std::os::fd::{AsFd as _, OwnedFd};
 
 use anyhow::{Context as _, Result, bail};
 use aya::{
-    Ebpf,
+    Ebpf, Pod,
     maps::{Array, ArrayOfMaps, HashMap, LpmTrie, Map, MapData},
 };
-use tcpw_common::key::{Address, NamesId};
+use tcpw_common::{
+    flat::{BucketV4, ChunkV4, NodeV6},
+    key::{Address, NamesId},
+};
 
 use super::{
     maps::open,
+    memory::MapMemory,
     sys::{self, InnerKind},
 };
 
@@ -20,6 +24,9 @@ type Trie<K> = LpmTrie<MapData, K, u32>;
 pub(super) struct Outers {
     clients_v4: ArrayOfMaps<MapData, Trie<[u8; 4]>>,
     clients_v6: ArrayOfMaps<MapData, Trie<Address>>,
+    flat_v4: ArrayOfMaps<MapData, Array<MapData, BucketV4>>,
+    flat_v4_chunks: ArrayOfMaps<MapData, Array<MapData, ChunkV4>>,
+    flat_v6: ArrayOfMaps<MapData, Array<MapData, NodeV6>>,
     servers_v4: ArrayOfMaps<MapData, Trie<[u8; 4]>>,
     servers_v6: ArrayOfMaps<MapData, Trie<Address>>,
     names: ArrayOfMaps<MapData, HashMap<MapData, NamesId, u32>>,
@@ -34,6 +41,9 @@ impl Outers {
         Ok(Self {
             clients_v4: open(ebpf, "CLIENTS_V4")?,
             clients_v6: open(ebpf, "CLIENTS_V6")?,
+            flat_v4: open(ebpf, "FLAT_V4")?,
+            flat_v4_chunks: open(ebpf, "FLAT_V4_CHUNKS")?,
+            flat_v6: open(ebpf, "FLAT_V6")?,
             servers_v4: open(ebpf, "SERVERS_V4")?,
             servers_v6: open(ebpf, "SERVERS_V6")?,
             names: open(ebpf, "NAMES")?,
@@ -52,6 +62,9 @@ impl Outers {
             let writes = [
                 scope.spawn(|| self.clients_v4.set(slot, &inner.clients_v4, 0)),
                 scope.spawn(|| self.clients_v6.set(slot, &inner.clients_v6, 0)),
+                scope.spawn(|| self.flat_v4.set(slot, &inner.flat_v4.map, 0)),
+                scope.spawn(|| self.flat_v4_chunks.set(slot, &inner.flat_v4_chunks.map, 0)),
+                scope.spawn(|| self.flat_v6.set(slot, &inner.flat_v6.map, 0)),
                 scope.spawn(|| self.servers_v4.set(slot, &inner.servers_v4, 0)),
                 scope.spawn(|| self.servers_v6.set(slot, &inner.servers_v6, 0)),
                 scope.spawn(|| self.names.set(slot, &inner.names, 0)),
@@ -82,14 +95,41 @@ impl Outers {
 
 /// The inner maps of one policy.
 pub(super) struct Inners {
-    clients_v4: Trie<[u8; 4]>,
-    clients_v6: Trie<Address>,
-    servers_v4: Trie<[u8; 4]>,
-    servers_v6: Trie<Address>,
-    names: HashMap<MapData, NamesId, u32>,
-    ports: HashMap<MapData, u32, u32>,
-    policies: Array<MapData, u32>,
-    outcomes: Array<MapData, u8>,
+    pub(super) clients_v4: Trie<[u8; 4]>,
+    pub(super) clients_v6: Trie<Address>,
+    pub(super) flat_v4: FlatMap<BucketV4>,
+    pub(super) flat_v4_chunks: FlatMap<ChunkV4>,
+    pub(super) flat_v6: FlatMap<NodeV6>,
+    pub(super) servers_v4: Trie<[u8; 4]>,
+    pub(super) servers_v6: Trie<Address>,
+    pub(super) names: HashMap<MapData, NamesId, u32>,
+    pub(super) ports: HashMap<MapData, u32, u32>,
+    pub(super) policies: Array<MapData, u32>,
+    pub(super) outcomes: Array<MapData, u8>,
+}
+
+/// A flat table, and its memory.
+pub(super) struct FlatMap<V: Pod> {
+    map: Array<MapData, V>,
+    memory: MapMemory<V>,
+}
+
+impl<V: Pod> FlatMap<V> {
+    /// Creates the map and writes its values through its memory. A table without values has one of zeroes.
+    fn create(values: &[V]) -> Result<Self> {
+        let entries = u32::try_from(values.len())?;
+        let fd = create(InnerKind::Flat, 4, u32::try_from(size_of::<V>())?, entries)?;
+        let mut memory = MapMemory::map(fd.as_fd(), values.len().max(1))
+            .with_context(|| format!("map a table of {entries} entries into memory"))?;
+        memory.write(values);
+        let map = MapData::from_fd(fd).context("open a table")?;
+        Ok(Self { map: Array::try_from(Map::Array(map))?, memory })
+    }
+
+    /// The values as the kernel has them.
+    pub(super) fn values(&self) -> &[V] {
+        self.memory.values()
+    }
 }
 
 /// Keys and values of a table, packed one after another.
@@ -100,9 +140,12 @@ pub(super) struct Packed {
 }
 
 /// The contents of all tables of a policy.
-pub(super) struct Contents {
+pub(super) struct Contents<'a> {
     pub(super) clients_v4: Packed,
     pub(super) clients_v6: Packed,
+    pub(super) flat_v4: &'a [BucketV4],
+    pub(super) flat_v4_chunks: &'a [ChunkV4],
+    pub(super) flat_v6: &'a [NodeV6],
     pub(super) servers_v4: Packed,
     pub(super) servers_v6: Packed,
     pub(super) names: Packed,
@@ -116,7 +159,7 @@ const SPARE_NAMES: u32 = 4096;
 
 impl Inners {
     /// Creates and fills the inner maps, each as large as it needs to be.
-    pub(super) fn create(contents: &Contents) -> Result<Self> {
+    pub(super) fn create(contents: &Contents<'_>) -> Result<Self> {
         Ok(Self {
             clients_v4: Trie::try_from(Map::LpmTrie(fill(
                 InnerKind::LpmTrie,
@@ -132,6 +175,9 @@ impl Inners {
                 &contents.clients_v6,
                 0,
             )?))?,
+            flat_v4: FlatMap::create(contents.flat_v4)?,
+            flat_v4_chunks: FlatMap::create(contents.flat_v4_chunks)?,
+            flat_v6: FlatMap::create(contents.flat_v6)?,
             servers_v4: Trie::try_from(Map::LpmTrie(fill(
                 InnerKind::LpmTrie,
                 8,

@@ -439,10 +439,11 @@ fn fill_slot(history: &mut History, fill: &Fill) -> Result<Box<Filled>, String> 
         lookup: &*fill.rules.accounts,
         names: fill.looked_up,
         unnamed_ports: &config.resolve.name_server_ports,
+        client_tables: config.table,
     })
     .map_err(|error| error.to_string())?;
     let generation = history.kernel.fill(fill.number, &policy, fill.flags);
     history.oracle.learn_policy(generation, &fill.rules, fill.looked_up);
     policy.names_sets.iter().for_each(|(names, _)| history.oracle.learn_names(names));
-    Ok(Box::new(Filled { policy, generation }))
+    Ok(Box::new(Filled { policy, generation, compared: 0 }))
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::{policies::FileLines, random::Random};
 use crate::{
+    compile::ClientTableKind,
     config::{Config, Exempt, Mode, OnDeny, Refusal, Resolve},
     effects::Settings as Effects,
     listeners::MoreNames,
@@ -243,6 +244,7 @@ fn config(seed: u64, chance: &mut Random) -> Config {
             },
             ..Refusal::default()
         },
+        table: if seed.is_multiple_of(2) { ClientTableKind::Flat } else { ClientTableKind::Auto },
         exempt,
         more_names: MoreNames::default(),
         effects: Effects {

@@ -58,7 +58,7 @@ pub(in crate::core) struct Reload {
     /// Filled and being switched to, with its policy.
     flipping: Option<(ReloadJob, Box<Filled>)>,
     /// In force, until no evaluation of the one before is left.
-    settling: Option<(u32, Instant, bool)>,
+    settling: Option<Settling>,
     missing_before: Option<[bool; 2]>,
 }
 
@@ -66,6 +66,16 @@ struct Parsing {
     began: Instant,
     /// Users and groups are being looked up; before, the text is parsed.
     looks_up_accounts: bool,
+}
+
+/// A policy in force that another one may still be used beside.
+#[derive(Clone, Copy)]
+struct Settling {
+    generation: u32,
+    began: Instant,
+    is_of_files: bool,
+    /// At how many places its loaded tables were compared with the rules.
+    compared: usize,
 }
 
 /// Rules to compile and fill into a slot.
@@ -441,7 +451,8 @@ impl Reload {
         shared: &mut SharedState,
         out: &mut Outbox,
     ) {
-        let policy = Arc::new(filled.policy);
+        let Filled { policy, compared, .. } = filled;
+        let policy = Arc::new(policy);
         let current = InForce {
             rules: job.rules.clone(),
             policy,
@@ -461,7 +472,7 @@ impl Reload {
         if job.is_of_files {
             shared.problems.clear(ProblemSource::Files);
         }
-        self.settling = Some((generation, began, job.is_of_files));
+        self.settling = Some(Settling { generation, began, is_of_files: job.is_of_files, compared });
     }
 
     /// No evaluation of the previous policy is left. Returns whether `generation` was the one waited for.
@@ -472,10 +483,10 @@ impl Reload {
         problem: Option<String>,
         out: &mut Outbox,
     ) -> bool {
-        let Some((_, began, is_of_files)) = self.settling.take_if(|(awaited, ..)| *awaited == generation)
-        else {
+        let Some(settling) = self.settling.take_if(|settling| settling.generation == generation) else {
             return false;
         };
+        let Settling { began, is_of_files, compared, .. } = settling;
         if let Some(problem) = problem {
             out.error(format!(
                 "generation {generation} is in force, but a few verdicts may still be the old policy's: {problem}"
@@ -483,7 +494,7 @@ impl Reload {
         }
         let took = if is_of_files { out.now.at.saturating_duration_since(began) } else { tables };
         out.info(format!(
-            "applied generation {generation} in {:.1} ms (tables {:.1} ms)",
+            "applied generation {generation} in {:.1} ms (tables {:.1} ms, compared with the rules at {compared} places)",
             took.as_secs_f64() * 1e3,
             tables.as_secs_f64() * 1e3
         ));

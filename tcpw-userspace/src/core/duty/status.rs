@@ -234,22 +234,22 @@ fn summary(policy: &Policy, known: &KnownListener, said: &mut HashMap<u32, Strin
 /// A row of outcomes in a few words.
 fn words(policy: &Policy, row: u32) -> String {
     let first = row as usize * policy.header(0, 0).client_classes as usize;
-    let outcome = |class: &u32| policy.outcomes.get(first + *class as usize).copied().and_then(of_entry);
-    let of_clients = policy
-        .clients_v4
-        .iter()
-        .map(|(_, class)| class)
-        .chain(policy.clients_v6.iter().map(|(_, class)| class));
     let mut seen = [0_usize; 4];
-    for (found, _marks) in of_clients.filter_map(outcome) {
-        seen[found as usize] += 1;
+    for counts in [policy.clients_v4.counts(), policy.clients_v6.counts()] {
+        for (entry, count) in policy.outcomes.get(first..).unwrap_or_default().iter().zip(counts) {
+            if let Some((found, _marks)) = of_entry(*entry) {
+                seen[found as usize] += count;
+            }
+        }
     }
+    let is_flat = policy.clients_v4.flat().is_some() || policy.clients_v6.flat().is_some();
+    let entries = if is_flat { "ranges" } else { "prefixes" };
     let [exempt, allow, refuse, ask] = seen;
     match (allow, refuse, ask) {
         (_, 0, 0) => "allows all".into(),
         (0, _, 0) if exempt == 0 => "refuses all".into(),
         (0, _, 0) => "refuses all but exempt addresses".into(),
-        (_, _, 0) => format!("by address: {allow} prefixes allow, {refuse} refuse"),
-        _ => format!("by address: {allow} prefixes allow, {refuse} refuse, {ask} ask"),
+        (_, _, 0) => format!("by address: {allow} {entries} allow, {refuse} refuse"),
+        _ => format!("by address: {allow} {entries} allow, {refuse} refuse, {ask} ask"),
     }
 }

@@ -24,8 +24,8 @@ use crate::{
         policies::{Prepared, Rules},
     },
     effects::commands_of,
-    evaluate::IndexedTables,
-    kernel::{FilledSlot as Slot, Kernel, Loader},
+    evaluate::{IndexedTables, request::AccessRequest},
+    kernel::{FilledSlot as Slot, Kernel, LoadedTables, Loader},
     parse::{
         self,
         text::{FileText, Texts},
@@ -197,7 +197,7 @@ fn work(mut loader: Loader, config: &Config, queue: &mpsc::Receiver<Job>, result
 }
 
 fn fill_slot(loader: &mut Loader, config: &Config, fill: &Fill) -> Result<(Box<Filled>, Slot), String> {
-    let policy = compile::compile(&compile::PolicySource {
+    let source = compile::PolicySource {
         tables: fill.rules.tables(),
         listeners: &fill.names,
         exempt_networks: &config.exempt.addresses,
@@ -205,10 +205,15 @@ fn fill_slot(loader: &mut Loader, config: &Config, fill: &Fill) -> Result<(Box<F
         lookup: &*fill.rules.accounts,
         names: fill.looked_up,
         unnamed_ports: &config.resolve.name_server_ports,
-    })
-    .map_err(|error| error.to_string())?;
-    let slot = loader.fill(&policy, fill.flags).map_err(|error| format!("{error:#}"))?;
-    Ok((Box::new(Filled { policy, generation: slot.generation }), slot))
+        client_tables: config.table,
+    };
+    let mut policy = compile::compile(&source).map_err(|error| error.to_string())?;
+    let evaluate = |request: &AccessRequest<'_>| fill.rules.indexed.evaluate(request, source.lookup);
+    let check = |tables: &LoadedTables<'_>| Ok(compile::compare(tables, &policy, &source, evaluate)?);
+    let slot = loader.fill_checked(&policy, fill.flags, check).map_err(|error| format!("{error:#}"))?;
+    // They are needed no more.
+    policy.borders = Vec::new();
+    Ok((Box::new(Filled { policy, generation: slot.generation, compared: slot.compared }), slot))
 }
 
 /// Parses, looks up accounts, indexes, compares.

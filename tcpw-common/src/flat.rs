@@ -1,0 +1,207 @@
+//! Flat tables of clients: address to class by sorted range starts, without a trie.
+//!
+//! In: a client address, and the flat tables of one slot. Out: its class.
+//! IPv4: the first 16 bits select a [`BucketV4`]; its ranges are in the bucket itself, or in chunks of
+//! [`CHUNK_STARTS`] ranges. IPv6: a search tree of [`NodeV6`], [`NODE_KEYS`] keys a node, at most [`MAX_LEVELS`] deep.
+//! Invariant: the class is that of the last range that begins at or below the address. Kernel and user space run
+//! this same code; the tables are built in `tcpw-userspace/src/compile/flat.rs`.
+#![expect(clippy::cast_possible_truncation, reason = "parts of a word, and constants, whose size is known")]
+
+use crate::key::Address;
+
+/// Buckets of an IPv4 table: one for each value of the first 16 bits.
+pub const BUCKETS: u32 = 1 << 16;
+
+/// Starts in a bucket itself.
+pub const OWN_STARTS: usize = 4;
+
+/// Ranges of one chunk.
+pub const CHUNK_STARTS: usize = 16;
+
+/// Keys of one node.
+pub const NODE_KEYS: usize = 16;
+
+/// Most levels of a tree: room for 2^28 ranges.
+pub const MAX_LEVELS: u32 = 7;
+
+/// Most classes that a flat table can tell apart.
+pub const MAX_CLASSES: usize = 1 << 8;
+
+/// Most chunks of a bucket: 65,536 addresses, one range each.
+pub const MAX_CHUNKS: u32 = (1 << 16) / CHUNK_STARTS as u32;
+
+/// A search in this many steps finds one of the chunks between two starts of a bucket.
+const CHUNK_SEARCH_STEPS: u32 = MAX_CHUNKS.div_ceil(OWN_STARTS as u32 + 1).ilog2() + 1;
+
+/// All addresses with the same first 16 bits.
+///
+/// Layout: 4 × 2 + 8 bytes, no padding.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BucketV4 {
+    /// Without chunks: where the second and the next ranges begin. With chunks: where every [`BucketV4::stride`]-th
+    /// chunk begins, but for the first. The last 16 bits of an address, ascending; 0xffff if unused.
+    pub starts: [u16; OWN_STARTS],
+    /// Without chunks: the class of range n in byte n, the lowest byte first; unused ones repeat the last class.
+    /// With chunks: the index of the first one in the low 32 bits, their number in the high 16 bits.
+    pub content: u64,
+}
+const _: () = assert!(size_of::<BucketV4>() == 16);
+
+impl BucketV4 {
+    /// Number of its chunks; 0: the ranges are in the bucket.
+    #[inline(always)]
+    pub const fn chunks(&self) -> u32 {
+        (self.content >> 48) as u32
+    }
+
+    /// The index of its first chunk.
+    #[inline(always)]
+    pub const fn first_chunk(&self) -> u32 {
+        self.content as u32
+    }
+
+    /// How many chunks are between two of its starts.
+    #[inline(always)]
+    pub const fn stride(chunks: u32) -> u32 {
+        chunks.div_ceil(OWN_STARTS as u32 + 1)
+    }
+}
+
+/// Ranges of IPv4 addresses that follow each other in one bucket.
+///
+/// Layout: 16 × 2 + 16 bytes, no padding.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChunkV4 {
+    /// Where they begin: the last 16 bits of an address, ascending; 0xffff if unused.
+    pub starts: [u16; CHUNK_STARTS],
+    /// The class of each; unused ones repeat the last class.
+    pub classes: [u8; CHUNK_STARTS],
+}
+const _: () = assert!(size_of::<ChunkV4>() == 48);
+
+/// A node of the tree of IPv6 ranges. The root has index 0.
+///
+/// Layout: 2 × 16 × 8 + 16 + 2 × 4 bytes, no padding.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NodeV6 {
+    /// First 64 bits of each key, ascending. The keys of a leaf are where ranges begin, those of any other
+    /// node are the first keys of its children. All bits are 1 if unused.
+    pub highs: [u64; NODE_KEYS],
+    /// Last 64 bits of each key.
+    pub lows: [u64; NODE_KEYS],
+    /// In a leaf: the class of each range; unused ones repeat the last class.
+    pub classes: [u8; NODE_KEYS],
+    /// The index of the first child; the others follow it.
+    pub first_child: u32,
+    /// Number of children; 0: a leaf.
+    pub children: u32,
+}
+const _: () = assert!(size_of::<NodeV6>() == 280);
+
+#[cfg(feature = "user")]
+mod plain {
+    // SAFETY: `#[repr(C)]`, no padding, every bit pattern valid.
+    unsafe impl aya::Pod for super::BucketV4 {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for super::ChunkV4 {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for super::NodeV6 {}
+}
+
+/// The flat tables of both slots.
+pub trait FlatTables {
+    /// A bucket; its index is the first 16 bits of the address.
+    fn bucket_v4(&self, slot: u32, index: u32) -> Option<&BucketV4>;
+    /// A chunk of IPv4 ranges.
+    fn chunk_v4(&self, slot: u32, index: u32) -> Option<&ChunkV4>;
+    /// A node of the tree of IPv6 ranges.
+    fn node_v6(&self, slot: u32, index: u32) -> Option<&NodeV6>;
+}
+
+/// Class of an IPv4 client; `None` if the tables are broken.
+#[inline(always)]
+pub fn class_v4<T: FlatTables>(tables: &T, slot: u32, client: [u8; 4]) -> Option<u32> {
+    let bucket = tables.bucket_v4(slot, u32::from(u16::from_be_bytes([client[0], client[1]])))?;
+    let address = u16::from_be_bytes([client[2], client[3]]);
+    let mut own = 0;
+    let mut at = 0;
+    while at < OWN_STARTS {
+        if bucket.starts[at] <= address {
+            own += 1;
+        }
+        at += 1;
+    }
+    let chunks = bucket.chunks();
+    if chunks == 0 {
+        return Some(((bucket.content >> (8 * own)) & 0xff) as u32);
+    }
+    let first = bucket.first_chunk();
+    let stride = BucketV4::stride(chunks);
+    // Unused starts are passed by the last address alone, which is in the last chunk.
+    let mut chunk = min(stride.wrapping_mul(own), chunks - 1);
+    let mut size = min(stride, chunks - chunk);
+    let mut step = 0;
+    while step < CHUNK_SEARCH_STEPS {
+        if size <= 1 {
+            break;
+        }
+        let half = size / 2;
+        if tables.chunk_v4(slot, first.wrapping_add(chunk + half))?.starts[0] <= address {
+            chunk += half;
+        }
+        size -= half;
+        step += 1;
+    }
+    let chunk = tables.chunk_v4(slot, first.wrapping_add(chunk))?;
+    let is_at_or_below = |at: usize| chunk.starts[at % CHUNK_STARTS] <= address;
+    Some(u32::from(chunk.classes[last_of_16(is_at_or_below)]))
+}
+
+/// Class of an IPv6 client; `None` if the tables are broken.
+#[inline(always)]
+pub fn class_v6<T: FlatTables>(tables: &T, slot: u32, client: &Address) -> Option<u32> {
+    let (mut high, mut low, mut at) = (0, 0, 0);
+    while at < 8 {
+        high = high << 8 | client[at] as u64;
+        low = low << 8 | client[at + 8] as u64;
+        at += 1;
+    }
+    let mut index = 0;
+    let mut level = 0;
+    while level < MAX_LEVELS {
+        let node = tables.node_v6(slot, index)?;
+        let at = last_of_16(|at| {
+            let key = node.highs[at % NODE_KEYS];
+            key < high || key == high && node.lows[at % NODE_KEYS] <= low
+        });
+        if node.children == 0 {
+            return Some(u32::from(node.classes[at]));
+        }
+        // Unused keys are passed by the last address alone, which is in the last child.
+        index = node.first_child.wrapping_add(min(at as u32, node.children - 1));
+        level += 1;
+    }
+    None
+}
+
+/// The last of 16 sorted places of which this is true, or the first one.
+#[inline(always)]
+fn last_of_16(is_at_or_below: impl Fn(usize) -> bool) -> usize {
+    let mut at = 0;
+    let mut half = 8;
+    while half > 0 {
+        if is_at_or_below(at + half) {
+            at += half;
+        }
+        half /= 2;
+    }
+    at % 16
+}
+
+#[inline(always)]
+const fn min(a: u32, b: u32) -> u32 {
+    if a < b { a } else { b }
+}
