@@ -18,6 +18,7 @@ pub mod held;
 pub mod key;
 pub mod layout;
 pub mod limits;
+pub mod measure;
 pub mod metric;
 pub mod outcome;
 pub mod probe;

@@ -1,11 +1,13 @@
 //! One timed run, for `cargo xtask bench`: `tcpw-bench parse SHAPE`, or `tcpw-bench parse` for the names;
 //! `tcpw-bench cases in-cases|named TCPW N`; `tcpw-bench held`; `tcpw-bench hooks`;
 //! `tcpw-bench named`; `tcpw-bench serve PORT`; `tcpw-bench replay RULES literal|file`;
-//! `tcpw-bench flood RULES literal|file [reload]`; `tcpw-bench gate`; `tcpw-bench refusals close|reset|drop`.
+//! `tcpw-bench flood RULES literal|file [reload]`; `tcpw-bench gate`; `tcpw-bench refusals close|reset|drop`;
+//! `tcpw-bench decision v4|v6 NETWORKS`.
 //!
 //! Out: one JSON object. A process per run, so that its peak memory is the run's own.
 
 mod cases;
+mod decision;
 mod flood;
 mod held;
 mod hooks;
@@ -45,6 +47,7 @@ fn run(words: &[&str]) -> Result<String> {
         ["flood", rules, shape] => flood::run(rules, shape, false),
         ["flood", rules, shape, "reload"] => flood::run(rules, shape, true),
         ["gate"] => flood::gate(),
+        ["decision", family, networks] => decision::run(family, networks),
         ["refusals", how] => refusals::run(how),
         ["serve", port] => hooks::serve(port),
         ["cases", tables @ ("in-cases" | "named"), tcpw, count] => {
@@ -54,7 +57,8 @@ fn run(words: &[&str]) -> Result<String> {
         }
         _ => bail!(
             "usage: tcpw-bench parse [SHAPE] | cases in-cases|named TCPW N | held | hooks | named | \
-             replay RULES literal|file | flood RULES literal|file [reload] | gate | refusals close|reset|drop"
+             replay RULES literal|file | flood RULES literal|file [reload] | gate | refusals close|reset|drop | \
+             decision v4|v6 NETWORKS"
         ),
     }
 }

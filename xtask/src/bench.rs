@@ -4,9 +4,11 @@
 //! Out: a line for each text of 10 MB, with time and peak memory; then the cases a second of
 //! `tcpw match --cases`; then, for root, the paths of held clients, clients whose names are
 //! looked up, what the programs in the kernel take for a call, and what a refused client costs. Time is the processor's: others on the machine do not count.
+//! `cargo xtask bench decision` measures the tables of clients in the kernel; see its own head.
 //! `cargo xtask bench flood` measures floods of refused attempts alone; see its own head.
 //! Exit code 1: slower than it must be.
 
+mod decision;
 mod flood;
 mod held;
 
@@ -36,6 +38,8 @@ pub(crate) struct Arguments {
 enum Only {
     /// Refused attempts as fast as one client can make them, at up to a million rules
     Flood(flood::Arguments),
+    /// What a decision takes in the kernel, with tries and with flat tables
+    Decision,
 }
 
 /// The texts of which well under a second is demanded; of the others it is seconds.
@@ -55,8 +59,10 @@ pub(crate) fn main(arguments: &Arguments) -> Result<()> {
     build_object(toolchain)?;
     let tcpw = build_programs(Profile::Release, &["tcpw", "tcpw-bench", "testd"])?;
     let bench = tcpw.with_file_name("tcpw-bench");
-    if let Some(Only::Flood(arguments)) = &arguments.only {
-        return flood::flood(&bench, &tcpw, arguments);
+    match &arguments.only {
+        Some(Only::Flood(arguments)) => return flood::flood(&bench, &tcpw, arguments),
+        Some(Only::Decision) => return decision::decision(&bench),
+        None => {}
     }
     let mut slow = parse(&bench)?;
     slow.extend(cases(&bench, &tcpw, arguments.cases)?);

@@ -49,7 +49,7 @@ pub use loaded::LoadedTables;
 pub use loader::{Applied, FilledSlot, Loader};
 pub use pinned::PinnedStatus;
 pub use pins::Pins;
-pub use probe::ProbeAnswer;
+pub use probe::{MeasuredClients, ProbeAnswer};
 pub use programs::{Hook, Section, Target, Want, When};
 pub use redirect::RedirectMap;
 pub use resets::Resets;
