@@ -26,14 +26,6 @@ impl<'a> Source<'a> {
         let rest = self.text.get(start..).unwrap_or_default();
         rest.split(|byte| *byte == b'\n').next().unwrap_or_default()
     }
-
-    /// The physical line of an offset, from 1, and where it begins.
-    pub(super) fn place_of(&self, at: usize) -> (u32, usize) {
-        let before = self.text.get(..at).unwrap_or_default();
-        let newlines = before.iter().filter(|byte| **byte == b'\n').count();
-        let start = before.iter().rposition(|byte| *byte == b'\n').map_or(0, |newline| newline + 1);
-        (count(newlines + 1), start)
-    }
 }
 
 /// A stretch of a joined line that stands on one physical line.

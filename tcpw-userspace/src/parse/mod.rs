@@ -11,6 +11,7 @@ pub mod code;
 pub mod diagnostic;
 mod display;
 pub(crate) mod lexer;
+pub(crate) mod line_starts;
 pub(crate) mod list;
 pub(crate) mod lookalike;
 mod nesting;

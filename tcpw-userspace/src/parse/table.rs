@@ -16,6 +16,7 @@ use super::{
     code::Code,
     diagnostic::{Fix, Severity, Sink},
     lexer::{Lexer, Line, Source, count},
+    line_starts::LineStarts,
     list, options,
     pattern::{self, Interfaces},
     rule::{
@@ -146,7 +147,7 @@ impl Parser<'_, '_, '_> {
         self.complain(line.number, "all the subsequent rules will be ignored");
         if let Some((at, has_newline)) = self.backslash(line) {
             let finding = advice::broken_backslash(self.table.kind, has_newline);
-            let (number, start) = self.source.place_of(at);
+            let (number, start) = LineStarts::of(self.source.text).place_of(at);
             let origin = Origin {
                 path: Arc::clone(self.source.path),
                 line: number,

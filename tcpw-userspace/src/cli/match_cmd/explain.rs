@@ -176,7 +176,8 @@ pub(super) fn explain(question: &AskedConnection, places: &TablesAndTexts, trace
     for (at, event) in events.iter().enumerate() {
         match event {
             TraceEvent::Asked(asked) => lookups.push(tell.look_up(asked, &events[at..], judgement.rule)),
-            TraceEvent::Missed(index, why) => missed.extend(tell.missed(*index, why)),
+            TraceEvent::Missed(index, why) if trace => missed.extend(tell.missed(*index, why)),
+            TraceEvent::Missed(..) => {}
             TraceEvent::Matched(index, daemon, client) => rule = tell.rule(*index, Some((daemon, client))),
         }
     }
