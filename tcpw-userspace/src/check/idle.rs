@@ -16,7 +16,7 @@ use crate::{
     parse::{
         code::Code,
         diagnostic::{Diagnostic, Finding, Severity, Sink},
-        rule::{Daemon, DaemonPattern, Rule, RuleOption, TableEnd, TableKind, Tables, TextPattern},
+        rule::{Daemon, DaemonPattern, Rule, RuleOption, RuleRef, TableEnd, TableKind, Tables, TextPattern},
         tokens,
     },
 };
@@ -35,20 +35,20 @@ pub(super) fn check(
     let never: HashSet<RuleIndex> = unreachable.iter().map(|it| it.rule).collect();
     let rules = &tables.allow.rules;
     let denials = tables.deny.rules.iter().filter(|rule| may_refuse(rule, TableKind::Deny));
-    let mut later: Vec<&Rule> = denials.collect();
+    let mut later: Vec<RuleRef<'_>> = denials.collect();
     let mut found = Vec::new();
     for (index, rule) in rules.iter().enumerate().rev() {
         let is_read = !never.contains(&RuleIndex { table: TableKind::Allow, index });
-        if is_read && only_lets_in(rule) && names_some(rule) && !later.iter().any(|other| meet(rule, other)) {
-            found.push((rule, later.is_empty()));
+        if is_read && only_lets_in(&rule) && names_some(&rule) && !later.iter().any(|other| meet(&rule, other)) {
+            found.push((rule.clone(), later.is_empty()));
         }
-        if may_refuse(rule, TableKind::Allow) {
+        if may_refuse(&rule, TableKind::Allow) {
             later.push(rule);
         }
     }
     let is_any = !found.is_empty();
     for (rule, none_refused) in found.into_iter().rev() {
-        sink.push(places.at_rule(idle(rule, none_refused, scope), rule));
+        sink.push(places.at_rule(idle(&rule, none_refused, scope), &rule));
     }
     is_any
 }

@@ -32,12 +32,13 @@ impl<'a> Places<'a> {
 
     /// A finding on a rule as a whole.
     pub(super) fn at_rule(&mut self, finding: Finding, rule: &Rule) -> Diagnostic {
-        let line = self.line(&rule.origin);
+        let origin = rule.origin();
+        let line = self.line(&origin);
         // The underline leaves out the blanks around the rule.
         let start = line.iter().position(|byte| !byte.is_ascii_whitespace()).unwrap_or_default();
         let length = line.trim_ascii().len().max(1);
         let count = |value: usize| u32::try_from(value).unwrap_or(u32::MAX);
-        let origin = Origin { column: count(start + 1), length: count(length), ..rule.origin.clone() };
+        let origin = Origin { column: count(start + 1), length: count(length), ..origin };
         finding.at(origin, line)
     }
 

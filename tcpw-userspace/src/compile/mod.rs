@@ -66,7 +66,7 @@ use tcpw_common::outcome::{BANNER, KEEPALIVE, Outcome, REDIRECT, REPORT};
 
 use crate::{
     evaluate::{
-        Consequences, consequences_of,
+        Consequences, consequences_of_options,
         request::{Lookup, Verdict},
     },
     names::NamesSet,
@@ -120,28 +120,28 @@ pub fn compile(input: &PolicySource<'_>) -> Result<Policy, CompileError> {
     let mut rules = Vec::new();
     let (mut acts_on_accepted, mut redirects, mut has_allow_banners) = (false, false, false);
     for table in [&input.tables.allow, &input.tables.deny] {
-        for rule in &table.rules {
-            let list = lists.number(&rule.daemons);
-            let regions = patterns.list(&rule.clients);
+        for rule in table.rules.entries() {
+            let list = lists.number(rule.daemons());
+            let regions = patterns.rule(rule);
             let unnamed = match &mut unnamed {
-                Some(patterns) => patterns.list(&rule.clients),
+                Some(patterns) => patterns.rule(rule),
                 None => Rc::clone(&regions),
             };
             if !regions.is_empty() || !unnamed.is_empty() {
-                let consequences = consequences_of(rule, table.kind, input.lookup);
+                let consequences = consequences_of_options(rule.options(), table.kind, input.lookup);
                 acts_on_accepted |= consequences.act_on_accepted();
                 redirects |= consequences.redirects();
                 has_allow_banners |= consequences.has_allow_banners();
                 let entry = match input.names {
                     // The user does not change the verdict, but the line that is logged. A redirected client has
                     // a connection, by which its user can be looked up.
-                    Names::LookedUp if users::options_ask(rule) && !consequences.redirects() => {
+                    Names::LookedUp if users::options_ask(rule.options()) && !consequences.redirects() => {
                         Outcome::Ask as u8
                     }
                     Names::LookedUp | Names::HostsLookedUp | Names::Unknown => entry_of(consequences),
                 };
                 // Where no name decides, the address alone tells later which options apply.
-                let effects = if is_looked_up { effects_of(rule) } else { 0 };
+                let effects = if is_looked_up { effects_of(rule.options()) } else { 0 };
                 rules.push(RuleRegions { list, regions, unnamed, outcome: outcomes.number(entry, effects) });
             }
         }

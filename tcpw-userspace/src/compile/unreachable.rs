@@ -26,7 +26,7 @@ use super::{
 use crate::{
     evaluate::request::RuleIndex,
     names::NamesSet,
-    parse::rule::{Rule, RuleOption, TableKind, Tables},
+    parse::rule::{OptionField, RuleEntry, RuleOption, TableKind, Tables},
 };
 
 /// A rule that is never reached.
@@ -51,13 +51,16 @@ pub fn unreachable(tables: &Tables) -> Vec<Unreachable> {
     let mut lists = DaemonLists::default();
     let mut lines = Vec::new();
     for table in [&tables.allow, &tables.deny] {
-        for (index, rule) in table.rules.iter().enumerate() {
+        for (index, rule) in table.rules.entries().enumerate() {
             lines.push(CoveringRule {
                 rule: RuleIndex { table: table.kind, index },
-                list: lists.number(&rule.daemons),
-                regions: patterns.list(&rule.clients),
-                unknown: patterns.list_without_address(&rule.clients),
-                takes: if may_end_table(rule) { Takes::FromTable } else { Takes::All },
+                list: lists.number(rule.daemons()),
+                regions: patterns.rule(rule),
+                unknown: match rule {
+                    RuleEntry::Kept(rule) => patterns.list_without_address(&rule.clients),
+                    RuleEntry::Plain(_) => Truth::No,
+                },
+                takes: if may_end_table(rule.options()) { Takes::FromTable } else { Takes::All },
             });
         }
     }
@@ -115,9 +118,9 @@ enum Takes {
 }
 
 /// Whether a rule that matches may end the search of its table without a verdict.
-pub(super) fn may_end_table(rule: &Rule) -> bool {
+pub(super) fn may_end_table(options: &[OptionField]) -> bool {
     let mut commands = false;
-    for field in &rule.options {
+    for field in options {
         match &field.option {
             Err(_) | Ok(RuleOption::Allow | RuleOption::Deny | RuleOption::Twist(_)) => return false,
             Ok(RuleOption::Aclexec(_)) => commands = true,

@@ -178,7 +178,7 @@ pub(super) fn explain(question: &AskedConnection, places: &TablesAndTexts, trace
             TraceEvent::Asked(asked) => lookups.push(tell.look_up(asked, &events[at..], judgement.rule)),
             TraceEvent::Missed(index, why) if trace => missed.extend(tell.missed(*index, why)),
             TraceEvent::Missed(..) => {}
-            TraceEvent::Matched(index, daemon, client) => rule = tell.rule(*index, Some((daemon, client))),
+            TraceEvent::Matched(index, daemon, client) => rule = tell.rule(*index, Some([*daemon, *client])),
         }
     }
     if question.port.is_none() {

@@ -57,10 +57,10 @@ impl TablesAndTexts {
 
     /// What is wrong with a rule, each mistake in one line.
     pub(super) fn mistakes(&self, rule: &Rule) -> Vec<String> {
-        let lines = rule.origin.line..=rule.number.max(rule.origin.line);
+        let lines = rule.line()..=rule.number.max(rule.line());
         let is_here = |it: &&Diagnostic| {
             it.severity > Severity::Hint
-                && it.origin.path == rule.origin.path
+                && it.origin.path == *rule.path()
                 && lines.contains(&it.origin.line)
         };
         let one_line = |it: &Diagnostic| {
