@@ -12,8 +12,10 @@ use tcpw_userspace::parse::{
 use super::runner;
 
 /// Pieces of lines: most together are plain ones, some nearly.
-const DAEMONS: &[&str] =
-    &["ALL", "ALL", "sshd", "in.ftpd", "sshdd", "22", "ALL ", " ALL", "all", "a b", "", "EXCEPT", "#x", "x@y", "KNOWN"];
+const DAEMONS: &[&str] = &[
+    "ALL", "ALL", "sshd", "in.ftpd", "sshdd", "22", "ALL ", " ALL", "all", "a b", "", "EXCEPT", "#x", "x@y",
+    "KNOWN",
+];
 const BETWEEN: &[&str] = &[": ", ":", ":\t", " : ", " ", "::", ":  "];
 const CLIENTS: &[&str] = &[
     "192.0.2.7",
@@ -88,7 +90,8 @@ fn plain_lines_are_read_as_all_others() {
             [(&parsed.tables.allow, &slowly.tables.allow), (&parsed.tables.deny, &slowly.tables.deny)]
         {
             for (rule, slow) in table.rules.iter().zip(&slow.rules) {
-                let client = |rule: &Rule| rule.clients.patterns.first().map(|token| rule.place(token.stretch));
+                let client =
+                    |rule: &Rule| rule.clients.patterns.first().map(|token| rule.place(token.stretch));
                 prop_assert_eq!(client(&rule), client(&slow));
                 prop_assert_eq!(rule.line(), slow.origin().line);
             }

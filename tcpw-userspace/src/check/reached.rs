@@ -89,11 +89,9 @@ impl Subject<'_> {
     /// What there is to say; `left`: how many more rules may be gone through.
     fn note(&self, wrong: &HashSet<(PathBuf, u32)>, left: &mut usize) -> Option<String> {
         let origin = &self.diagnostic.origin;
-        let has_line =
-            |rule: &RuleRef<'_>| (rule.line()..=rule.number.max(rule.line())).contains(&origin.line);
-        let rule = self.table.rules.iter().find(has_line);
+        let rule = self.table.rules.at_line(origin.line).and_then(|index| self.table.rules.get(index));
         let first = rule.as_ref().map_or(origin.line, |rule| rule.line());
-        let before = self.table.rules.iter().take_while(|rule| rule.line() < first).count();
+        let before = self.table.rules.before_line(first);
         let last = rule.as_ref().map_or(origin.line, |rule| rule.number.max(rule.line()));
         let listed: usize = self.tables.files.values().map(|file| file.patterns.len()).sum();
         *left = left.checked_sub(before + self.tables.allow.rules.len() + listed)?;
@@ -133,8 +131,9 @@ impl Subject<'_> {
     /// Lines of the table with the fix of the finding.
     fn mended(&self, first: u32, last: u32) -> Option<Part> {
         let Diagnostic { origin, fix, code, .. } = self.diagnostic;
-        let start = line_start(self.text, first)?;
-        let at = line_start(self.text, origin.line)? + origin.column as usize - 1;
+        let line_start = |line| self.table.rules.text().line_start(line);
+        let start = line_start(first)?;
+        let at = line_start(origin.line)? + origin.column as usize - 1;
         let end = at + origin.length as usize;
         let with = match fix {
             Some(Fix::Replace(with)) => with.clone().into_bytes(),
@@ -143,7 +142,7 @@ impl Subject<'_> {
             }
             Some(Fix::Advice(_)) | None => return None,
         };
-        let behind = line_start(self.text, last + 1).unwrap_or(self.text.len());
+        let behind = line_start(last + 1).unwrap_or(self.text.len());
         let newline =
             |at: usize| self.text[at..].iter().position(|byte| *byte == b'\n').map(|to| at + to + 1);
         let behind = behind.max(newline(end.min(self.text.len())).unwrap_or(self.text.len()));
@@ -264,13 +263,6 @@ fn narrowed(rule: &Rule, line: u32, columns: &Range<u32>) -> Rule {
         rule.clients = List { patterns: clients, except: None };
     }
     rule
-}
-
-/// Where a line begins, from 1.
-fn line_start(text: &[u8], line: u32) -> Option<usize> {
-    let mut starts = std::iter::once(0)
-        .chain(text.iter().enumerate().filter(|(_, byte)| **byte == b'\n').map(|(at, _)| at + 1));
-    starts.nth(line.checked_sub(1)? as usize)
 }
 
 /// A rule's text.

@@ -18,7 +18,8 @@ use crate::{
         diagnostic::{Diagnostic, Finding, Fix, Severity, Sink},
         list::{split_at, tokens},
         rule::{
-            ClientPattern, HostPattern, Rule, RuleOption, RuleRef, Table, TableKind, Tables, TextPattern,
+            ClientPattern, HostPattern, Rule, RuleEntry, RuleOption, RuleRef, Table, TableKind, Tables,
+            TextPattern,
         },
     },
 };
@@ -39,17 +40,19 @@ pub(super) fn check(
         lines.any(|line| explained.contains(&(rule.path().as_path(), line)))
     };
     for table in [&tables.allow, &tables.deny] {
-        let mut seen: HashMap<Vec<u8>, usize> = HashMap::new();
-        for (index, rule) in table.rules.iter().enumerate() {
-            let first = *seen.entry(meaning(&rule)).or_insert(index);
-            if first != index {
-                repeated.insert(RuleIndex { table: table.kind, index });
-                let Some(before) = table.rules.get(first) else { continue };
-                if !is_explained(&rule) {
-                    let is_ban = is_ban(&rule, table.kind);
-                    let finding = if is_ban { needless(&[&before]) } else { twice(&before) };
-                    sink.push(places.at_rule(finding, &rule));
-                }
+        for (first, index) in repeats(table) {
+            repeated.insert(RuleIndex { table: table.kind, index });
+            let (Some(before), Some(rule)) = (table.rules.get(first), table.rules.get(index)) else {
+                continue;
+            };
+            if is_explained(&rule) {
+                continue;
+            }
+            let is_ban = is_ban(&rule, table.kind);
+            let code = if is_ban { Code::H173 } else { Code::W140 };
+            if !sink.count(code.as_str(), &table.path) {
+                let finding = if is_ban { needless(&[&before]) } else { twice(&before) };
+                sink.push(places.at_rule(finding, &rule));
             }
         }
     }
@@ -72,9 +75,14 @@ pub(super) fn check(
             };
             let kind = leads_to(&rule, found.rule.table);
             let mistaken = by.iter().find(|rule| is_explained(rule));
+            let are_same = verdicts(kind);
+            let is_needless = mistaken.is_none() && are_same && is_ban(&rule, found.rule.table);
+            let code = if is_needless { Code::H173 } else { Code::W141 };
+            // With the mistake mended this rule may be reached: nothing is said that makes it look needless.
+            if mistaken.is_some() && are_same || sink.count(code.as_str(), rule.path()) {
+                continue;
+            }
             match mistaken {
-                // With the mistake mended this rule may be reached: nothing is said that makes it look needless.
-                Some(_) if verdicts(kind) => continue,
                 Some(mistaken) => {
                     let (path, line) = (mistaken.path(), mistaken.line());
                     shadowed(&by, kind, false, verdicts(kind.other())).advise(format!(
@@ -82,9 +90,9 @@ pub(super) fn check(
                         path.display()
                     ))
                 }
-                None if is_ban(&rule, found.rule.table) && verdicts(kind) => needless(&by),
+                None if is_needless => needless(&by),
                 None => {
-                    let finding = shadowed(&by, kind, verdicts(kind), verdicts(kind.other()));
+                    let finding = shadowed(&by, kind, are_same, verdicts(kind.other()));
                     match by.as_slice() {
                         // To refuse all clients first may lock the administrator out: that is not advised.
                         [only] if verdicts(kind.other()) && !is_for_all(&rule) => {
@@ -97,6 +105,36 @@ pub(super) fn check(
         };
         sink.push(places.at_rule(finding, &rule));
     }
+}
+
+/// Rules that say the same as one before them, in order: the first such, and this one.
+fn repeats(table: &Table) -> Vec<(usize, usize)> {
+    let read = |index, words: &mut Vec<u8>| {
+        words.clear();
+        match table.rules.plain_text(index) {
+            Some(text) => meaning(text, words),
+            None => meaning(
+                &table.rules.get(index).map(|rule| rule.text().into_owned()).unwrap_or_default(),
+                words,
+            ),
+        }
+    };
+    let keyed = ahash::RandomState::new();
+    let mut seen: HashMap<u64, usize, ahash::RandomState> =
+        HashMap::with_capacity_and_hasher(table.rules.len(), ahash::RandomState::new());
+    let (mut words, mut before) = (Vec::new(), Vec::new());
+    let mut found = Vec::new();
+    for index in 0..table.rules.len() {
+        read(index, &mut words);
+        let first = *seen.entry(keyed.hash_one(&words)).or_insert(index);
+        if first != index {
+            read(first, &mut before);
+            if words == before {
+                found.push((first, index));
+            }
+        }
+    }
+    found
 }
 
 /// The lines of which something else is said.
@@ -208,8 +246,11 @@ pub(super) fn leave_out_hosts(deny: &Table, diagnostics: &mut Vec<Diagnostic>) {
     if found == 0 {
         return;
     }
-    let singles = |rule: RuleRef<'_>| rule.clients.patterns.iter().filter(|pattern| is_single(pattern)).count();
-    let singles: usize = deny.rules.iter().map(singles).sum();
+    let singles = |rule: RuleEntry<'_>| match rule {
+        RuleEntry::Plain(rule) => usize::from(rule.is_address),
+        RuleEntry::Kept(rule) => rule.clients.patterns.iter().filter(|pattern| is_single(pattern)).count(),
+    };
+    let singles: usize = deny.rules.entries().map(singles).sum();
     if singles >= MANY && found * 16 <= singles {
         diagnostics.retain(|it| !is_such(it));
     }
@@ -228,13 +269,11 @@ fn rule_of(tables: &Tables, index: RuleIndex) -> Option<RuleRef<'_>> {
     table.rules.get(index.index)
 }
 
-/// The rule's words, without what does not matter: case, blanks and commas in the lists.
-fn meaning(rule: &Rule) -> Vec<u8> {
-    let text = &rule.text();
+/// Appends the words of a rule, without what does not matter: case, blanks and commas in the lists.
+fn meaning(text: &[u8], words: &mut Vec<u8>) {
     let first = split_at(text, b':').unwrap_or(text.len());
     let behind = text.get(first + 1..).unwrap_or_default();
     let second = split_at(behind, b':').unwrap_or(behind.len());
-    let mut words = Vec::with_capacity(text.len());
     for field in [&text[..first], &behind[..second]] {
         for (_, word) in tokens(field, 0) {
             // The names of files and netgroups are not words of the language.
@@ -246,7 +285,6 @@ fn meaning(rule: &Rule) -> Vec<u8> {
         words.push(b':');
     }
     words.extend_from_slice(behind.get(second..).unwrap_or_default().trim_ascii());
-    words
 }
 
 fn twice(first: &Rule) -> Finding {

@@ -17,8 +17,8 @@ use crate::{
         diagnostic::{Diagnostic, Finding, Severity, Sink},
         list::{split_at, tokens as list_tokens},
         rule::{
-            Daemon, HostPattern, OptionField, Rule, RuleOption, RuleRef, Table, TableEnd, TableKind, Tables,
-            Text, TextPattern,
+            Daemon, HostPattern, OptionField, Rule, RuleEntry, RuleOption, RuleRef, Table, TableEnd,
+            TableKind, Tables, Text, TextPattern,
         },
         text::{FileText, Texts},
     },
@@ -44,10 +44,11 @@ pub(super) fn check(
     sink: &mut Sink,
 ) {
     let &Subject { tables, unreachable, texts, scope, has_ssh, is_told } = subject;
-    let refuses = |rule: &Rule, kind| leads_to(rule, kind) == TableKind::Deny;
-    let nobody_is_refused = !tables.allow.rules.iter().any(|rule| refuses(&rule, TableKind::Allow))
-        && !tables.deny.rules.iter().any(|rule| refuses(&rule, TableKind::Deny))
-        && tables.deny.end == TableEnd::Complete;
+    let refuses = |table: &Table| {
+        table.rules.entries().any(|rule| options_lead_to(rule.options(), table.kind) == TableKind::Deny)
+    };
+    let nobody_is_refused =
+        !refuses(&tables.allow) && !refuses(&tables.deny) && tables.deny.end == TableEnd::Complete;
     if nobody_is_refused && !is_told && texts.deny.1 != FileText::Missing {
         let (path, consequence) = if scope.both {
             (&texts.deny.0, "every client may reach every daemon")
@@ -63,6 +64,15 @@ pub(super) fn check(
     let mut doors: Vec<RuleRef<'_>> = Vec::new();
     let mut wall = None;
     for (kind, index, rule) in numbered(&tables.allow).chain(numbered(&tables.deny)) {
+        let rule = match rule {
+            RuleEntry::Kept(rule) => RuleRef::Kept(rule),
+            // It is for one network.
+            RuleEntry::Plain(_) if kind == TableKind::Deny => continue,
+            RuleEntry::Plain(_) => match tables.allow.rules.get(index) {
+                Some(rule) => rule,
+                None => continue,
+            },
+        };
         if refuses_everybody(&rule, kind) {
             wall = Some(rule);
             break;
@@ -126,7 +136,12 @@ fn ssh() -> Finding {
 
 /// What a match of a rule leads to.
 pub(super) fn leads_to(rule: &Rule, kind: TableKind) -> TableKind {
-    for OptionField { option, .. } in &rule.options {
+    options_lead_to(&rule.options, kind)
+}
+
+/// What a match of a rule with these options leads to.
+pub(super) fn options_lead_to(options: &[OptionField], kind: TableKind) -> TableKind {
+    for OptionField { option, .. } in options {
         match option {
             Err(_) | Ok(RuleOption::Twist(_) | RuleOption::Deny) => return TableKind::Deny,
             Ok(RuleOption::Allow) => return TableKind::Allow,
@@ -150,8 +165,8 @@ pub(super) fn leads_to(rule: &Rule, kind: TableKind) -> TableKind {
 }
 
 /// The rules of a table with their numbers.
-fn numbered(table: &Table) -> impl Iterator<Item = (TableKind, usize, RuleRef<'_>)> {
-    table.rules.iter().enumerate().map(|(index, rule)| (table.kind, index, rule))
+fn numbered(table: &Table) -> impl Iterator<Item = (TableKind, usize, RuleEntry<'_>)> {
+    table.rules.entries().enumerate().map(|(index, rule)| (table.kind, index, rule))
 }
 
 /// Whether every client of a rule is a placeholder.

@@ -231,11 +231,14 @@ impl<'a> PatternRegions<'a> {
 }
 
 /// Where the client of a plain rule matches: one network, and no name matters.
-fn plain(PlainRule { net, bits, .. }: PlainRule<'_>) -> Regions {
+fn plain(rule: PlainRule<'_>) -> Regions {
+    Collector { v4: vec![network(rule)], ..Collector::default() }.finish()
+}
+
+/// The addresses of a plain rule.
+pub(super) fn network(PlainRule { net, bits, .. }: PlainRule<'_>) -> (u32, u32) {
     let first = net.to_bits();
-    let mut out = Collector::default();
-    out.v4.push((first, first.prefix_last(bits)));
-    out.finish()
+    (first, first.prefix_last(bits))
 }
 
 /// Every token of a list, those behind EXCEPT too.

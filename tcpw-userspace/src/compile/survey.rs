@@ -161,7 +161,12 @@ impl SurveyedRules {
                 all.by_list.entry(list).or_default().push(all.rules.len());
                 let rule_index = RuleIndex { table: table.kind, index };
                 let kind = kind_of(rule.options(), table.kind, lookup);
-                all.rules.push(SurveyedRule { rule: rule_index, parts, kind, effects: effects_of(rule.options()) });
+                all.rules.push(SurveyedRule {
+                    rule: rule_index,
+                    parts,
+                    kind,
+                    effects: effects_of(rule.options()),
+                });
             }
         }
         all

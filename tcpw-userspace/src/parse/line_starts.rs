@@ -51,7 +51,11 @@ mod tests {
                 let before = &text[..at];
                 let newlines = before.iter().filter(|byte| **byte == b'\n').count();
                 let start = before.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
-                assert_eq!(starts.place_of(at), (u32::try_from(newlines + 1).unwrap(), start), "{at} of {text:?}");
+                assert_eq!(
+                    starts.place_of(at),
+                    (u32::try_from(newlines + 1).unwrap(), start),
+                    "{at} of {text:?}"
+                );
             }
         }
     }

@@ -6,13 +6,7 @@
 //! A plain rule is `daemon: address` or `daemon: network` of IPv4, as a list of a million bans has them: it takes 20
 //! bytes beside its text.
 
-use std::{
-    fmt,
-    net::Ipv4Addr,
-    ops::Deref,
-    slice,
-    sync::Arc,
-};
+use std::{fmt, net::Ipv4Addr, ops::Deref, slice, sync::Arc};
 
 use smallvec::smallvec;
 
@@ -68,6 +62,8 @@ pub struct PlainRule<'a> {
     pub net: Ipv4Addr,
     /// Length of the prefix, 1 to 32.
     pub bits: u8,
+    /// It is written as an address, not as a network.
+    pub is_address: bool,
 }
 
 /// What the parser found of a plain rule.
@@ -175,10 +171,28 @@ impl Rules {
     }
 
     /// All of them as they are stored: much faster than [`Self::iter`] where plain rules need not be made.
-    pub fn entries(
-        &self,
-    ) -> impl DoubleEndedIterator<Item = RuleEntry<'_>> + ExactSizeIterator + Clone {
+    pub fn entries(&self) -> impl DoubleEndedIterator<Item = RuleEntry<'_>> + ExactSizeIterator + Clone {
         self.entries.iter().map(|packed| self.entry(*packed))
+    }
+
+    /// The text of a rule as it is stored, if it is a plain one.
+    pub(crate) fn plain_text(&self, index: usize) -> Option<&[u8]> {
+        let packed = self.entries.get(index).filter(|packed| packed.kind != Kind::Kept)?;
+        let (client, token) = self.client(*packed);
+        let start = packed.start as usize;
+        self.text.bytes().get(start..start + usize::from(client.start) + token.len())
+    }
+
+    /// The index of the rule that a physical line, from 1, is part of.
+    pub(crate) fn at_line(&self, line: u32) -> Option<usize> {
+        let index = self.before_line(line.saturating_add(1)).checked_sub(1)?;
+        let rule = self.get(index)?;
+        (rule.line()..=rule.number.max(rule.line())).contains(&line).then_some(index)
+    }
+
+    /// How many rules begin before a physical line.
+    pub(crate) fn before_line(&self, line: u32) -> usize {
+        self.entries.partition_point(|packed| self.rule(*packed).line() < line)
     }
 
     /// The rules that are not plain, in order.
@@ -229,6 +243,7 @@ impl Rules {
                 list: number,
                 net: net.into(),
                 bits,
+                is_address: kind == Kind::Address,
             }),
         }
     }

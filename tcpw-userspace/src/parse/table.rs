@@ -21,8 +21,8 @@ use super::{
     list, options,
     pattern::{self, Interfaces},
     rule::{
-        ClientPattern, Complaint, DaemonPattern, List, OptionField, Origin, Rule, RuleOption, Rules,
-        Stretch, Table, TableEnd, TableKind, TableText,
+        ClientPattern, Complaint, DaemonPattern, List, OptionField, Origin, Rule, RuleOption, Rules, Stretch,
+        Table, TableEnd, TableKind, TableText,
     },
     rules::PlainLine,
     table_text::offset,

@@ -61,6 +61,11 @@ impl TableText {
         self.starts().place_of(at).0
     }
 
+    /// Where a physical line, from 1, begins.
+    pub(crate) fn line_start(&self, line: u32) -> Option<usize> {
+        self.starts().start(line)
+    }
+
     /// The joined line that begins at an offset.
     fn joined(&self, start: usize) -> Option<Line<'_>> {
         Lexer::at(self.bytes(), start, 1).next()

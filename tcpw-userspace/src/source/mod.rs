@@ -87,7 +87,11 @@ impl Source {
     }
 
     /// As [`Self::read`], with what was made of the texts: `more` names the pattern files of it.
-    pub fn read_as<T>(&self, make: impl Fn(&Texts) -> T, more: impl Fn(&T) -> BTreeSet<PathBuf>) -> (Texts, T) {
+    pub fn read_as<T>(
+        &self,
+        make: impl Fn(&Texts) -> T,
+        more: impl Fn(&T) -> BTreeSet<PathBuf>,
+    ) -> (Texts, T) {
         let last = RefCell::new(None);
         let texts = self.read(|texts| {
             let made = make(texts);

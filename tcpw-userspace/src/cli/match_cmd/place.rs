@@ -59,9 +59,7 @@ impl TablesAndTexts {
     pub(super) fn mistakes(&self, rule: &Rule) -> Vec<String> {
         let lines = rule.line()..=rule.number.max(rule.line());
         let is_here = |it: &&Diagnostic| {
-            it.severity > Severity::Hint
-                && it.origin.path == *rule.path()
-                && lines.contains(&it.origin.line)
+            it.severity > Severity::Hint && it.origin.path == *rule.path() && lines.contains(&it.origin.line)
         };
         let one_line = |it: &Diagnostic| {
             let fix = match &it.fix {

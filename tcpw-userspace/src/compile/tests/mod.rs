@@ -45,8 +45,10 @@ fn name(name: &str) -> Daemon {
 }
 
 fn clients(hosts: Vec<HostPattern>) -> List<ClientPattern> {
-    let patterns =
-        hosts.into_iter().map(|host| ClientPattern { stretch: Stretch::default(), user: None, host }).collect();
+    let patterns = hosts
+        .into_iter()
+        .map(|host| ClientPattern { stretch: Stretch::default(), user: None, host })
+        .collect();
     List { patterns, except: None }
 }
 

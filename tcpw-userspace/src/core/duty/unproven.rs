@@ -52,7 +52,10 @@ fn sentence(known: &KnownListener, rule: &Rule, kind: TableKind) -> Option<Strin
     let setting = setting(doubt, port);
     Some(format!(
         "{table}:{} does not open {}[{}] at {}: that it is {name} is not proven, {doubt}; if it is, set {setting} = [{name:?}]",
-        rule.line(), known.ident, known.pid, known.local
+        rule.line(),
+        known.ident,
+        known.pid,
+        known.local
     ))
 }
 

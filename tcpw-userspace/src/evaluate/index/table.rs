@@ -13,7 +13,8 @@ use super::{
     keys::{Folded, IndexKey, Use},
 };
 use crate::parse::rule::{
-    ClientPattern, Daemon, DaemonPattern, HostPattern, List, Rule, RuleIter, RuleRef, Rules, Table, TextPattern,
+    ClientPattern, Daemon, DaemonPattern, HostPattern, List, Rule, RuleIter, RuleRef, Rules, Table,
+    TextPattern,
 };
 
 /// The rules of one table.

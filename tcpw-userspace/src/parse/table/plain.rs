@@ -26,7 +26,8 @@ const LONGEST: usize = 64;
 pub(super) fn read(text: &[u8], daemon: &[u8]) -> Option<Plain> {
     let is_same = !daemon.is_empty() && text.starts_with(daemon) && text.get(daemon.len()) == Some(&b':');
     let daemon = if is_same { daemon.len() } else { name(text)? };
-    let blanks = text[daemon + 1..].iter().take(LONGEST).take_while(|byte| matches!(byte, b' ' | b'\t')).count();
+    let blanks =
+        text[daemon + 1..].iter().take(LONGEST).take_while(|byte| matches!(byte, b' ' | b'\t')).count();
     let client = daemon + 1 + blanks;
     let (net, mut at) = address(text, client)?;
     let bits = match text.get(at)? {
@@ -63,7 +64,8 @@ fn name(text: &[u8]) -> Option<usize> {
 
 /// A number of at most three digits without leading zeros, and what is behind it.
 fn number(text: &[u8], at: usize) -> Option<(u32, usize)> {
-    let digit = |at: usize| text.get(at).filter(|byte| byte.is_ascii_digit()).map(|byte| u32::from(byte - b'0'));
+    let digit =
+        |at: usize| text.get(at).filter(|byte| byte.is_ascii_digit()).map(|byte| u32::from(byte - b'0'));
     let first = digit(at)?;
     let Some(second) = digit(at + 1) else { return Some((first, at + 1)) };
     if first == 0 {
@@ -114,7 +116,12 @@ mod tests {
     fn plain_lines_are_taken() {
         let line = read(b"sshd:\t 10.1.0.0/16\nALL: ALL\n", b"sshd").unwrap();
         assert_eq!(line, Plain { daemon: 4, client: 7, length: 19, net: 0x0a01_0000, bits: Some(16) });
-        for text in ["ALL:1.2.3.4\n", "in.ftpd: 10.255.0.1\n#\n", "x_y-z: 1.2.3.4/32\n\n", "2a: 1.2.3.4\nevery: ALL\n"] {
+        for text in [
+            "ALL:1.2.3.4\n",
+            "in.ftpd: 10.255.0.1\n#\n",
+            "x_y-z: 1.2.3.4/32\n\n",
+            "2a: 1.2.3.4\nevery: ALL\n",
+        ] {
             assert!(taken(text), "{text}");
         }
     }
