@@ -97,7 +97,9 @@ fn print_table(text: &mut String, table: &Table) -> std::fmt::Result {
         TableEnd::Broken => " (broken)",
     };
     writeln!(text, "{}:{end}", table.path.display())?;
-    for Rule { origin, number, daemons, clients, options, .. } in &table.rules {
+    for rule in &table.rules {
+        let origin = rule.origin();
+        let Rule { number, daemons, clients, options, .. } = &*rule;
         writeln!(text, "  {}:{} line {number}", origin.line, origin.column)?;
         let daemon = |token: &tcpw_userspace::parse::rule::DaemonPattern| {
             let server = token.server.as_ref().map(|server| format!(" at {}", shown(server)));

@@ -8,6 +8,8 @@
 mod generate;
 #[path = "property/names.rs"]
 mod names;
+#[path = "property/plain.rs"]
+mod plain;
 #[path = "property/reach.rs"]
 mod reach;
 

@@ -17,7 +17,7 @@ use tcpw_userspace::{
         Observer, evaluate_with, numeric_host,
         request::{AccessRequest, Lookup, RuleIndex},
     },
-    parse::rule::{ClientPattern, DaemonPattern, Table, Tables, Text},
+    parse::rule::{ClientPattern, DaemonPattern, Rules, Table, Tables, Text},
 };
 
 use super::{
@@ -68,15 +68,16 @@ fn matched(tables: &Tables, asked: Asked<'_>, lookup: &dyn Lookup) -> Vec<RuleIn
 /// Where one rule alone begins or ends to match, over all rules.
 fn clients(tables: &Tables) -> BTreeSet<IpAddr> {
     let everybody = tables_of(None, Some("ALL: ALL\n"), BTreeMap::new());
+    let everybody = everybody.deny.rules.get(0).unwrap();
     let mut all = BTreeSet::new();
     for table in [&tables.allow, &tables.deny] {
         for rule in &table.rules {
             let mut alone = tables.clone();
-            alone.allow = Table { rules: Vec::new(), ..tables.allow.clone() };
-            let mut rule = rule.clone();
+            alone.allow = Table { rules: Rules::default(), ..tables.allow.clone() };
+            let mut rule = rule.into_owned();
             rule.options.clear();
-            rule.daemons = everybody.deny.rules[0].daemons.clone();
-            alone.deny = Table { rules: vec![rule], ..tables.deny.clone() };
+            rule.daemons.clone_from(&everybody.daemons);
+            alone.deny = Table { rules: [rule].into_iter().collect(), ..tables.deny.clone() };
             alone.deny.end = tables.allow.end;
             if let Ok(policy) = compile(&alone, &[]) {
                 all.extend(borders(&policy, 60));

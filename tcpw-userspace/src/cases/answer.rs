@@ -16,7 +16,7 @@ use crate::{
         quoted_bytes,
         request::{CommandResult, RFC931_TIMEOUT_S},
     },
-    parse::rule::{Rule, TableKind, Tables},
+    parse::rule::{RuleRef, TableKind, Tables},
 };
 
 /// The name of a case: its own, or its line.
@@ -247,7 +247,7 @@ impl OptionEffects {
 }
 
 /// The rule of an index.
-pub(crate) fn rule(tables: &Tables, index: RuleIndex) -> Option<&Rule> {
+pub(crate) fn rule(tables: &Tables, index: RuleIndex) -> Option<RuleRef<'_>> {
     let table = match index.table {
         TableKind::Allow => &tables.allow,
         TableKind::Deny => &tables.deny,

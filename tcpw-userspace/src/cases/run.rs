@@ -248,6 +248,6 @@ fn place(policy: &CaseTables, answer: &CaseAnswer<'_>) -> String {
     let Some(rule) = answer.rule.and_then(|index| rule(policy.tables.tables(), index)) else {
         return "; no rule matched".into();
     };
-    let Origin { path, line, column, .. } = &rule.origin;
-    format!("; {}:{line}:{column}: {}", path.display(), quoted_bytes(&rule.text))
+    let Origin { path, line, column, .. } = rule.origin();
+    format!("; {}:{line}:{column}: {}", path.display(), quoted_bytes(&rule.text()))
 }

@@ -20,10 +20,11 @@ use crate::parse::{
 
 /// Findings on twist, aclexec and banners.
 pub(super) fn check(tables: &Tables, facts: &dyn Facts, places: &mut Places<'_>, sink: &mut Sink) {
-    let spoilt = tables.deny.rules.iter().find(|rule| !rule.options.is_empty());
+    let spoilt = tables.deny.rules.kept().find(|rule| !rule.options.is_empty());
     for (table, next) in [(&tables.allow, spoilt), (&tables.deny, None)] {
-        for rule in &table.rules {
-            for OptionField { origin, option } in &rule.options {
+        // A plain rule has no options.
+        for rule in table.rules.kept() {
+            for OptionField { stretch, option } in &rule.options {
                 let Ok(option) = option else { break };
                 let finding = match option {
                     RuleOption::Twist(_) => resident(rule).map(twist),
@@ -51,7 +52,7 @@ pub(super) fn check(tables: &Tables, facts: &dyn Facts, places: &mut Places<'_>,
                     | RuleOption::Group(_) => None,
                 };
                 if let Some(finding) = finding {
-                    sink.push(places.at(finding, origin.clone()));
+                    sink.push(places.at(finding, rule.place(*stretch)));
                 }
             }
         }
@@ -69,9 +70,9 @@ pub(super) fn foresee(
     sink: &mut Sink,
 ) {
     for (table, rule) in
-        [&tables.allow, &tables.deny].into_iter().flat_map(|it| it.rules.iter().map(move |rule| (it, rule)))
+        [&tables.allow, &tables.deny].into_iter().flat_map(|it| it.rules.kept().map(move |rule| (it, rule)))
     {
-        for OptionField { origin, option } in &rule.options {
+        for OptionField { stretch, option } in &rule.options {
             let (text, is_asked) = match option {
                 Ok(RuleOption::Aclexec(text)) => (text, true),
                 Ok(RuleOption::Spawn(text) | RuleOption::Twist(text)) if scope.in_use => (text, false),
@@ -92,12 +93,12 @@ pub(super) fn foresee(
             if let Some(Problem { what, fix }) = program_of(text, facts, scope.in_use) {
                 let expected = "a program that the commands' user can run";
                 let finding = Finding::new(Code::W124, what, expected, consequence);
-                sink.push(places.at(finding.advise(fix), origin.clone()));
+                sink.push(places.at(finding.advise(fix), rule.place(*stretch)));
             } else if scope.in_use && !matches!(option, Ok(RuleOption::Twist(_))) {
                 for Problem { what, fix } in problems(text, facts) {
                     let expected = "a command that a process without rights can run";
                     let finding = Finding::new(Code::W124, what, expected, consequence);
-                    sink.push(places.at(finding.advise(fix), origin.clone()));
+                    sink.push(places.at(finding.advise(fix), rule.place(*stretch)));
                 }
             }
         }
@@ -173,5 +174,5 @@ fn spoils(deny: &Rule) -> Finding {
                        clients that it should refuse; tcpw forgets it";
     let message = "when the command fails, rules of hosts.deny with options stop refusing";
     Finding::new(Code::W123, message, "rules of hosts.deny without options", consequence)
-        .relate(deny.origin.clone(), "such a rule")
+        .relate(deny.origin(), "such a rule")
 }

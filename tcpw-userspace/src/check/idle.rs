@@ -8,7 +8,7 @@ use std::{collections::HashSet, sync::Arc};
 use super::{
     Scope,
     place::Places,
-    verdicts::{is_every, is_for_ssh, leads_to},
+    verdicts::{is_every, is_for_ssh, options_lead_to},
 };
 use crate::{
     compile::Unreachable,
@@ -16,7 +16,10 @@ use crate::{
     parse::{
         code::Code,
         diagnostic::{Diagnostic, Finding, Severity, Sink},
-        rule::{Daemon, DaemonPattern, Rule, RuleOption, TableEnd, TableKind, Tables, TextPattern},
+        rule::{
+            Daemon, DaemonPattern, List, OptionField, Rule, RuleOption, TableEnd, TableKind, Tables,
+            TextPattern,
+        },
         tokens,
     },
 };
@@ -34,21 +37,28 @@ pub(super) fn check(
     }
     let never: HashSet<RuleIndex> = unreachable.iter().map(|it| it.rule).collect();
     let rules = &tables.allow.rules;
-    let denials = tables.deny.rules.iter().filter(|rule| may_refuse(rule, TableKind::Deny));
-    let mut later: Vec<&Rule> = denials.collect();
+    let mut later = Later::default();
+    for rule in tables.deny.rules.entries().filter(|rule| may_refuse(rule.options(), TableKind::Deny)) {
+        later.add(rule.daemons());
+    }
     let mut found = Vec::new();
-    for (index, rule) in rules.iter().enumerate().rev() {
+    for ((index, rule), stored) in rules.iter().enumerate().zip(rules.entries().map(Some)).rev() {
         let is_read = !never.contains(&RuleIndex { table: TableKind::Allow, index });
-        if is_read && only_lets_in(rule) && names_some(rule) && !later.iter().any(|other| meet(rule, other)) {
-            found.push((rule, later.is_empty()));
+        if is_read
+            && only_lets_in(&rule)
+            && names_some(&rule)
+            && !later.lists.iter().any(|other| meet(&rule.daemons, other))
+        {
+            found.push((index, later.lists.is_empty()));
         }
-        if may_refuse(rule, TableKind::Allow) {
-            later.push(rule);
+        if let Some(rule) = stored.filter(|rule| may_refuse(rule.options(), TableKind::Allow)) {
+            later.add(rule.daemons());
         }
     }
     let is_any = !found.is_empty();
-    for (rule, none_refused) in found.into_iter().rev() {
-        sink.push(places.at_rule(idle(rule, none_refused, scope), rule));
+    for (index, none_refused) in found.into_iter().rev() {
+        let Some(rule) = rules.get(index) else { continue };
+        sink.push(places.at_rule(idle(&rule, none_refused, scope), &rule));
     }
     is_any
 }
@@ -113,18 +123,31 @@ fn names_some(rule: &Rule) -> bool {
     !is_all || rule.clients.except.is_some()
 }
 
-/// Whether a match of the rule may come to a refusal.
-fn may_refuse(rule: &Rule, kind: TableKind) -> bool {
-    leads_to(rule, kind) == TableKind::Deny
-        || rule.options.iter().any(|field| matches!(field.option, Ok(RuleOption::Aclexec(_))))
+/// The daemon lists of rules that may refuse, behind the rule at hand.
+#[derive(Default)]
+struct Later<'a> {
+    lists: Vec<&'a List<DaemonPattern>>,
+    known: HashSet<*const List<DaemonPattern>>,
+}
+
+impl<'a> Later<'a> {
+    fn add(&mut self, list: &'a List<DaemonPattern>) {
+        // Plain rules share theirs.
+        if self.known.insert(list) {
+            self.lists.push(list);
+        }
+    }
+}
+
+/// Whether a match of a rule with these options may come to a refusal.
+fn may_refuse(options: &[OptionField], kind: TableKind) -> bool {
+    options_lead_to(options, kind) == TableKind::Deny
+        || options.iter().any(|field| matches!(field.option, Ok(RuleOption::Aclexec(_))))
 }
 
 /// Whether one daemon may be on the daemon lists of both.
-fn meet(one: &Rule, other: &Rule) -> bool {
-    one.daemons
-        .patterns
-        .iter()
-        .any(|a| other.daemons.patterns.iter().any(|b| may_be_one(&a.daemon, &b.daemon)))
+fn meet(one: &List<DaemonPattern>, other: &List<DaemonPattern>) -> bool {
+    one.patterns.iter().any(|a| other.patterns.iter().any(|b| may_be_one(&a.daemon, &b.daemon)))
 }
 
 fn may_be_one(one: &Daemon, other: &Daemon) -> bool {

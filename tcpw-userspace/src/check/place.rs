@@ -8,6 +8,7 @@ use std::{
 
 use crate::parse::{
     diagnostic::{Diagnostic, Finding},
+    line_starts::LineStarts,
     rule::{Origin, Rule},
     text::{FileText, Texts},
 };
@@ -15,8 +16,7 @@ use crate::parse::{
 /// The lines of the tables.
 pub(super) struct Places<'a> {
     texts: &'a Texts,
-    /// Where the lines of a text begin.
-    starts: HashMap<PathBuf, Vec<usize>>,
+    starts: HashMap<PathBuf, LineStarts>,
 }
 
 impl<'a> Places<'a> {
@@ -32,26 +32,21 @@ impl<'a> Places<'a> {
 
     /// A finding on a rule as a whole.
     pub(super) fn at_rule(&mut self, finding: Finding, rule: &Rule) -> Diagnostic {
-        let line = self.line(&rule.origin);
+        let origin = rule.origin();
+        let line = self.line(&origin);
         // The underline leaves out the blanks around the rule.
         let start = line.iter().position(|byte| !byte.is_ascii_whitespace()).unwrap_or_default();
         let length = line.trim_ascii().len().max(1);
         let count = |value: usize| u32::try_from(value).unwrap_or(u32::MAX);
-        let origin = Origin { column: count(start + 1), length: count(length), ..rule.origin.clone() };
+        let origin = Origin { column: count(start + 1), length: count(length), ..origin };
         finding.at(origin, line)
     }
 
     /// A physical line without its newline.
     fn line(&mut self, origin: &Origin) -> &'a [u8] {
         let Some(text) = self.text(&origin.path) else { return &[] };
-        let starts = self.starts.entry(origin.path.to_path_buf()).or_insert_with(|| {
-            let newlines = text.iter().enumerate().filter(|(_, byte)| **byte == b'\n');
-            std::iter::once(0).chain(newlines.map(|(at, _)| at + 1)).collect()
-        });
-        let index = origin.line.saturating_sub(1) as usize;
-        let start = starts.get(index).copied().unwrap_or(text.len());
-        let end = starts.get(index + 1).map_or(text.len(), |next| next - 1);
-        text.get(start..end).unwrap_or_default()
+        let starts = self.starts.entry(origin.path.to_path_buf()).or_insert_with(|| LineStarts::of(text));
+        starts.line(text, origin.line)
     }
 
     fn text(&self, path: &Path) -> Option<&'a [u8]> {

@@ -16,7 +16,10 @@ use crate::{
         self,
         code::Code,
         diagnostic::{Diagnostic, Fix, Severity},
-        rule::{ClientPattern, DaemonPattern, List, Origin, Rule, RuleOption, Table, TableKind, Tables},
+        rule::{
+            ClientPattern, DaemonPattern, List, Rule, RuleOption, RuleRef, Rules, Stretch, Table, TableKind,
+            Tables,
+        },
         text::{FileText, Texts},
     },
 };
@@ -86,17 +89,15 @@ impl Subject<'_> {
     /// What there is to say; `left`: how many more rules may be gone through.
     fn note(&self, wrong: &HashSet<(PathBuf, u32)>, left: &mut usize) -> Option<String> {
         let origin = &self.diagnostic.origin;
-        let has_line =
-            |rule: &&Rule| (rule.origin.line..=rule.number.max(rule.origin.line)).contains(&origin.line);
-        let rule = self.table.rules.iter().find(has_line);
-        let first = rule.map_or(origin.line, |rule| rule.origin.line);
-        let before = self.table.rules.iter().take_while(|rule| rule.origin.line < first).count();
-        let last = rule.map_or(origin.line, |rule| rule.number.max(rule.origin.line));
+        let rule = self.table.rules.at_line(origin.line).and_then(|index| self.table.rules.get(index));
+        let first = rule.as_ref().map_or(origin.line, |rule| rule.line());
+        let before = self.table.rules.before_line(first);
+        let last = rule.as_ref().map_or(origin.line, |rule| rule.number.max(rule.line()));
         let listed: usize = self.tables.files.values().map(|file| file.patterns.len()).sum();
         *left = left.checked_sub(before + self.tables.allow.rules.len() + listed)?;
         let as_it_stands = rule.map(|rule| {
             let columns = origin.column..origin.column.saturating_add(origin.length);
-            self.reach(narrowed(rule, origin.line, &columns), before)
+            self.reach(narrowed(&rule, origin.line, &columns), before)
         });
         let is_reached = matches!(as_it_stands, Some(Reach::Reached));
         let Some(mended) = self.mended(first, last) else {
@@ -122,7 +123,7 @@ impl Subject<'_> {
         });
         let (by, rule) = behind.next()?;
         if behind.next().is_none() && many {
-            return self.says(by, &format!("\"{}\"", shown(&rule.text)), wrong);
+            return self.says(by, &format!("\"{}\"", shown(&rule.text())), wrong);
         }
         if is_reached { None } else { self.says(by, "this rule", wrong) }
     }
@@ -130,8 +131,9 @@ impl Subject<'_> {
     /// Lines of the table with the fix of the finding.
     fn mended(&self, first: u32, last: u32) -> Option<Part> {
         let Diagnostic { origin, fix, code, .. } = self.diagnostic;
-        let start = line_start(self.text, first)?;
-        let at = line_start(self.text, origin.line)? + origin.column as usize - 1;
+        let line_start = |line| self.table.rules.text().line_start(line);
+        let start = line_start(first)?;
+        let at = line_start(origin.line)? + origin.column as usize - 1;
         let end = at + origin.length as usize;
         let with = match fix {
             Some(Fix::Replace(with)) => with.clone().into_bytes(),
@@ -140,7 +142,7 @@ impl Subject<'_> {
             }
             Some(Fix::Advice(_)) | None => return None,
         };
-        let behind = line_start(self.text, last + 1).unwrap_or(self.text.len());
+        let behind = line_start(last + 1).unwrap_or(self.text.len());
         let newline =
             |at: usize| self.text[at..].iter().position(|byte| *byte == b'\n').map(|to| at + to + 1);
         let behind = behind.max(newline(end.min(self.text.len())).unwrap_or(self.text.len()));
@@ -164,20 +166,20 @@ impl Subject<'_> {
             TableKind::Deny => texts.deny.1 = text,
         }
         let tables = parse::tables(&texts);
-        match self.table.kind {
+        let rules = match self.table.kind {
             TableKind::Allow => tables.allow.rules,
             TableKind::Deny => tables.deny.rules,
-        }
+        };
+        rules.iter().map(RuleRef::into_owned).collect()
     }
 
     /// Whether a rule in this table behind so many others is reached.
     fn reach(&self, rule: Rule, before: usize) -> Reach {
         let mut tables = Tables {
-            allow: Table { rules: Vec::new(), ..shell(&self.tables.allow) },
-            deny: Table { rules: Vec::new(), ..shell(&self.tables.deny) },
+            allow: shell(&self.tables.allow),
+            deny: shell(&self.tables.deny),
             files: self.tables.files.clone(),
         };
-        let earlier = self.table.rules.get(..before).unwrap_or_default();
         let own = match self.table.kind {
             TableKind::Allow => &mut tables.allow,
             TableKind::Deny => {
@@ -185,7 +187,7 @@ impl Subject<'_> {
                 &mut tables.deny
             }
         };
-        own.rules = earlier.to_vec();
+        own.rules = self.table.rules.first(before);
         let index = RuleIndex { table: self.table.kind, index: own.rules.len() };
         own.rules.push(rule);
         match compile::unreachable(&tables).into_iter().find(|it| it.rule == index) {
@@ -197,7 +199,7 @@ impl Subject<'_> {
 
     /// That rules decide before another one.
     fn says(&self, by: &[RuleIndex], what: &str, wrong: &HashSet<(PathBuf, u32)>) -> Option<String> {
-        let rules: Vec<(TableKind, &Rule)> = by
+        let rules: Vec<(TableKind, RuleRef<'_>)> = by
             .iter()
             .filter_map(|index| {
                 let table = match index.table {
@@ -208,18 +210,16 @@ impl Subject<'_> {
             })
             .collect();
         let (kind, first) = rules.first()?;
-        let place = |Origin { path, line, .. }: &Origin| format!("{}:{line}", path.display());
+        let place = |rule: &Rule| format!("{}:{}", rule.path().display(), rule.line());
         let is_wrong = |rule: &Rule| {
-            let lines = rule.origin.line..=rule.number.max(rule.origin.line);
-            wrong
-                .iter()
-                .any(|(path, line)| path.as_path() == rule.origin.path.as_path() && lines.contains(line))
+            let lines = rule.line()..=rule.number.max(rule.line());
+            wrong.iter().any(|(path, line)| path.as_path() == rule.path().as_path() && lines.contains(line))
         };
         let as_it_stands = if rules.iter().any(|(_, rule)| is_wrong(rule)) { ", as it stands," } else { "" };
         if rules.len() > 1 {
             let others = rules.len() - 1;
             let rest = if others == 1 { "1 more rule".to_owned() } else { format!("{others} more rules") };
-            return Some(format!("but {} and {rest} decide before {what}", place(&first.origin)));
+            return Some(format!("but {} and {rest} decide before {what}", place(first)));
         }
         let has_command = first.options.iter().any(|it| matches!(it.option, Ok(RuleOption::Aclexec(_))));
         let verdict = match leads_to(first, *kind) {
@@ -227,7 +227,7 @@ impl Subject<'_> {
             TableKind::Allow => ", and allows these clients",
             TableKind::Deny => ", and refuses these clients",
         };
-        Some(format!("but {}{as_it_stands} decides before {what}{verdict}", place(&first.origin)))
+        Some(format!("but {}{as_it_stands} decides before {what}{verdict}", place(first)))
     }
 }
 
@@ -236,7 +236,7 @@ fn shell(table: &Table) -> Table {
     Table {
         kind: table.kind,
         path: Arc::clone(&table.path),
-        rules: Vec::new(),
+        rules: Rules::default(),
         end: table.end,
         complaints: Vec::new(),
     }
@@ -245,29 +245,24 @@ fn shell(table: &Table) -> Table {
 /// The rule with those patterns alone that stand in some columns of a line, if any do.
 fn narrowed(rule: &Rule, line: u32, columns: &Range<u32>) -> Rule {
     let mut rule = rule.clone();
-    let is_in = |origin: &Origin| {
+    let of = rule.clone();
+    let is_in = |stretch: Stretch| {
+        let origin = of.place(stretch);
         origin.line == line && origin.column < columns.end && columns.start < origin.column + origin.length
     };
-    let is_whole = |origin: &Origin| !is_in(origin);
+    let is_whole = |stretch: Stretch| !is_in(stretch);
     let daemons: SmallVec<[DaemonPattern; 1]> =
-        parse::tokens(&rule.daemons).filter(|it| is_in(&it.origin)).cloned().collect();
+        parse::tokens(&rule.daemons).filter(|it| is_in(it.stretch)).cloned().collect();
     let clients: SmallVec<[ClientPattern; 1]> =
-        parse::tokens(&rule.clients).filter(|it| is_in(&it.origin)).cloned().collect();
-    let has_other_daemons = parse::tokens(&rule.daemons).any(|it| is_whole(&it.origin));
-    let has_other_clients = parse::tokens(&rule.clients).any(|it| is_whole(&it.origin));
+        parse::tokens(&rule.clients).filter(|it| is_in(it.stretch)).cloned().collect();
+    let has_other_daemons = parse::tokens(&rule.daemons).any(|it| is_whole(it.stretch));
+    let has_other_clients = parse::tokens(&rule.clients).any(|it| is_whole(it.stretch));
     if clients.is_empty() && !daemons.is_empty() && has_other_daemons {
-        rule.daemons = List { patterns: daemons, except: None };
+        rule.daemons = Arc::new(List { patterns: daemons, except: None });
     } else if daemons.is_empty() && !clients.is_empty() && has_other_clients {
         rule.clients = List { patterns: clients, except: None };
     }
     rule
-}
-
-/// Where a line begins, from 1.
-fn line_start(text: &[u8], line: u32) -> Option<usize> {
-    let mut starts = std::iter::once(0)
-        .chain(text.iter().enumerate().filter(|(_, byte)| **byte == b'\n').map(|(at, _)| at + 1));
-    starts.nth(line.checked_sub(1)? as usize)
 }
 
 /// A rule's text.

@@ -3,6 +3,7 @@
 use std::{
     collections::{HashMap, HashSet},
     path::Path,
+    sync::Arc,
 };
 
 use super::{
@@ -16,7 +17,10 @@ use crate::{
         code::Code,
         diagnostic::{Diagnostic, Finding, Fix, Severity, Sink},
         list::{split_at, tokens},
-        rule::{ClientPattern, HostPattern, Origin, Rule, RuleOption, Table, TableKind, Tables, TextPattern},
+        rule::{
+            ClientPattern, HostPattern, Rule, RuleEntry, RuleOption, RuleRef, Table, TableKind, Tables,
+            TextPattern,
+        },
     },
 };
 
@@ -31,20 +35,24 @@ pub(super) fn check(
     let mut repeated: HashSet<RuleIndex> = HashSet::new();
     let explained = explained(said);
     let is_explained = |rule: &Rule| {
-        let mut lines = rule.origin.line..=rule.number.max(rule.origin.line);
-        lines.any(|line| explained.contains(&(rule.origin.path.as_path(), line)))
+        let line = rule.line();
+        let mut lines = line..=rule.number.max(line);
+        lines.any(|line| explained.contains(&(rule.path().as_path(), line)))
     };
     for table in [&tables.allow, &tables.deny] {
-        let mut seen: HashMap<Vec<u8>, usize> = HashMap::new();
-        for (index, rule) in table.rules.iter().enumerate() {
-            let first = *seen.entry(meaning(rule)).or_insert(index);
-            if first != index {
-                repeated.insert(RuleIndex { table: table.kind, index });
-                let before = &table.rules[first];
-                let finding = if is_ban(rule, table.kind) { needless(&[before]) } else { twice(before) };
-                if !is_explained(rule) {
-                    sink.push(places.at_rule(finding, rule));
-                }
+        for (first, index) in repeats(table) {
+            repeated.insert(RuleIndex { table: table.kind, index });
+            let (Some(before), Some(rule)) = (table.rules.get(first), table.rules.get(index)) else {
+                continue;
+            };
+            if is_explained(&rule) {
+                continue;
+            }
+            let is_ban = is_ban(&rule, table.kind);
+            let code = if is_ban { Code::H173 } else { Code::W140 };
+            if !sink.count(code.as_str(), &table.path) {
+                let finding = if is_ban { needless(&[&before]) } else { twice(&before) };
+                sink.push(places.at_rule(finding, &rule));
             }
         }
     }
@@ -54,43 +62,79 @@ pub(super) fn check(
         };
         let finding = if found.by.is_empty() {
             // A pattern file explains itself.
-            if names_file(rule) || is_explained(rule) {
+            if names_file(&rule) || is_explained(&rule) {
                 continue;
             }
-            matches_none(leads_to(rule, found.rule.table))
+            matches_none(leads_to(&rule, found.rule.table))
         } else {
-            let by: Vec<&Rule> = found.by.iter().filter_map(|index| rule_of(tables, *index)).collect();
+            let by: Vec<RuleRef<'_>> = found.by.iter().filter_map(|index| rule_of(tables, *index)).collect();
+            let by: Vec<&Rule> = by.iter().map(|rule| &**rule).collect();
             let verdicts = |kind| {
                 let all = found.by.iter().filter_map(|index| Some((index.table, rule_of(tables, *index)?)));
-                all.map(|(table, rule)| leads_to(rule, table)).all(|verdict| verdict == kind)
+                all.map(|(table, rule)| leads_to(&rule, table)).all(|verdict| verdict == kind)
             };
-            let kind = leads_to(rule, found.rule.table);
+            let kind = leads_to(&rule, found.rule.table);
             let mistaken = by.iter().find(|rule| is_explained(rule));
+            let are_same = verdicts(kind);
+            let is_needless = mistaken.is_none() && are_same && is_ban(&rule, found.rule.table);
+            let code = if is_needless { Code::H173 } else { Code::W141 };
+            // With the mistake mended this rule may be reached: nothing is said that makes it look needless.
+            if mistaken.is_some() && are_same || sink.count(code.as_str(), rule.path()) {
+                continue;
+            }
             match mistaken {
-                // With the mistake mended this rule may be reached: nothing is said that makes it look needless.
-                Some(_) if verdicts(kind) => continue,
                 Some(mistaken) => {
-                    let Origin { path, line, .. } = &mistaken.origin;
+                    let (path, line) = (mistaken.path(), mistaken.line());
                     shadowed(&by, kind, false, verdicts(kind.other())).advise(format!(
                         "mend the mistake in {}:{line} first, and check again",
                         path.display()
                     ))
                 }
-                None if is_ban(rule, found.rule.table) && verdicts(kind) => needless(&by),
+                None if is_needless => needless(&by),
                 None => {
-                    let finding = shadowed(&by, kind, verdicts(kind), verdicts(kind.other()));
+                    let finding = shadowed(&by, kind, are_same, verdicts(kind.other()));
                     match by.as_slice() {
                         // To refuse all clients first may lock the administrator out: that is not advised.
-                        [only] if verdicts(kind.other()) && !is_for_all(rule) => {
-                            finding.advise(to_be_reached(rule, only))
+                        [only] if verdicts(kind.other()) && !is_for_all(&rule) => {
+                            finding.advise(to_be_reached(&rule, only))
                         }
                         _ => finding,
                     }
                 }
             }
         };
-        sink.push(places.at_rule(finding, rule));
+        sink.push(places.at_rule(finding, &rule));
     }
+}
+
+/// Rules that say the same as one before them, in order: the first such, and this one.
+fn repeats(table: &Table) -> Vec<(usize, usize)> {
+    let read = |index, words: &mut Vec<u8>| {
+        words.clear();
+        match table.rules.plain_text(index) {
+            Some(text) => meaning(text, words),
+            None => meaning(
+                &table.rules.get(index).map(|rule| rule.text().into_owned()).unwrap_or_default(),
+                words,
+            ),
+        }
+    };
+    let keyed = ahash::RandomState::new();
+    let mut seen: HashMap<u64, usize, ahash::RandomState> =
+        HashMap::with_capacity_and_hasher(table.rules.len(), ahash::RandomState::new());
+    let (mut words, mut before) = (Vec::new(), Vec::new());
+    let mut found = Vec::new();
+    for index in 0..table.rules.len() {
+        read(index, &mut words);
+        let first = *seen.entry(keyed.hash_one(&words)).or_insert(index);
+        if first != index {
+            read(first, &mut before);
+            if words == before {
+                found.push((first, index));
+            }
+        }
+    }
+    found
 }
 
 /// The lines of which something else is said.
@@ -153,7 +197,7 @@ fn is_single(pattern: &ClientPattern) -> bool {
 
 /// A ban of clients that others before it refuse.
 fn needless(by: &[&Rule]) -> Finding {
-    let place = |rule: &Rule| format!("{}:{}", rule.origin.path.display(), rule.origin.line);
+    let place = |rule: &Rule| format!("{}:{}", rule.path().display(), rule.line());
     let message = match by {
         [only] => format!("{} already refuses the clients of this rule", place(only)),
         [first, .., last] => format!(
@@ -168,7 +212,7 @@ fn needless(by: &[&Rule]) -> Finding {
     let finding =
         Finding::new(Code::H173, message, "", consequence).advise("nothing is wrong: delete it, or leave it");
     match by {
-        [first, ..] => finding.relate(first.origin.clone(), ""),
+        [first, ..] => finding.relate(first.origin(), ""),
         [] => finding,
     }
 }
@@ -182,12 +226,12 @@ pub(super) fn leave_out_hints(
     let dead = unreachable.iter().filter(|it| !it.by.is_empty()).filter_map(|it| rule_of(tables, it.rule));
     let lines: HashSet<_> = dead
         .flat_map(|rule| {
-            let last = rule.number.max(rule.origin.line);
-            (rule.origin.line..=last).map(|line| (rule.origin.path.as_path(), line))
+            let (path, line) = (rule.path().clone(), rule.line());
+            (line..=rule.number.max(line)).map(move |line| (Arc::clone(&path), line))
         })
         .collect();
     diagnostics.retain(|it| {
-        it.severity > Severity::Hint || !lines.contains(&(it.origin.path.as_path(), it.origin.line))
+        it.severity > Severity::Hint || !lines.contains(&(Arc::clone(&it.origin.path), it.origin.line))
     });
 }
 
@@ -202,8 +246,11 @@ pub(super) fn leave_out_hosts(deny: &Table, diagnostics: &mut Vec<Diagnostic>) {
     if found == 0 {
         return;
     }
-    let patterns = deny.rules.iter().flat_map(|rule| &rule.clients.patterns);
-    let singles = patterns.filter(|pattern| is_single(pattern)).count();
+    let singles = |rule: RuleEntry<'_>| match rule {
+        RuleEntry::Plain(rule) => usize::from(rule.is_address),
+        RuleEntry::Kept(rule) => rule.clients.patterns.iter().filter(|pattern| is_single(pattern)).count(),
+    };
+    let singles: usize = deny.rules.entries().map(singles).sum();
     if singles >= MANY && found * 16 <= singles {
         diagnostics.retain(|it| !is_such(it));
     }
@@ -211,10 +258,10 @@ pub(super) fn leave_out_hosts(deny: &Table, diagnostics: &mut Vec<Diagnostic>) {
 
 /// Whether a pattern file is among the rule's clients or servers.
 fn names_file(rule: &Rule) -> bool {
-    rule.text.windows(2).any(|pair| matches!(pair, [b' ' | b'\t' | b',' | b':' | b'@', b'/']))
+    rule.text().windows(2).any(|pair| matches!(pair, [b' ' | b'\t' | b',' | b':' | b'@', b'/']))
 }
 
-fn rule_of(tables: &Tables, index: RuleIndex) -> Option<&Rule> {
+fn rule_of(tables: &Tables, index: RuleIndex) -> Option<RuleRef<'_>> {
     let table = match index.table {
         TableKind::Allow => &tables.allow,
         TableKind::Deny => &tables.deny,
@@ -222,13 +269,11 @@ fn rule_of(tables: &Tables, index: RuleIndex) -> Option<&Rule> {
     table.rules.get(index.index)
 }
 
-/// The rule's words, without what does not matter: case, blanks and commas in the lists.
-fn meaning(rule: &Rule) -> Vec<u8> {
-    let text = &rule.text;
+/// Appends the words of a rule, without what does not matter: case, blanks and commas in the lists.
+fn meaning(text: &[u8], words: &mut Vec<u8>) {
     let first = split_at(text, b':').unwrap_or(text.len());
     let behind = text.get(first + 1..).unwrap_or_default();
     let second = split_at(behind, b':').unwrap_or(behind.len());
-    let mut words = Vec::with_capacity(text.len());
     for field in [&text[..first], &behind[..second]] {
         for (_, word) in tokens(field, 0) {
             // The names of files and netgroups are not words of the language.
@@ -240,11 +285,10 @@ fn meaning(rule: &Rule) -> Vec<u8> {
         words.push(b':');
     }
     words.extend_from_slice(behind.get(second..).unwrap_or_default().trim_ascii());
-    words
 }
 
 fn twice(first: &Rule) -> Finding {
-    let place = format!("{}:{}", first.origin.path.display(), first.origin.line);
+    let place = format!("{}:{}", first.path().display(), first.line());
     let message = format!("{place} says the same");
     Finding::new(
         Code::W140,
@@ -253,12 +297,12 @@ fn twice(first: &Rule) -> Finding {
         "this rule is never reached: every client is allowed or refused as without it",
     )
     .advise("delete one of them")
-    .relate(first.origin.clone(), shown(first))
+    .relate(first.origin(), shown(first))
 }
 
 /// `kind`: what the rule was to do with its clients; whether each rule before it does the same, or the opposite.
 fn shadowed(by: &[&Rule], kind: TableKind, are_same: bool, are_opposite: bool) -> Finding {
-    let place = |rule: &&Rule| format!("{}:{}", rule.origin.path.display(), rule.origin.line);
+    let place = |rule: &&Rule| format!("{}:{}", rule.path().display(), rule.line());
     let message = match by {
         [only] => format!("{} decides on every client of this rule before it", place(only)),
         [first, .., last] => {
@@ -280,7 +324,7 @@ fn shadowed(by: &[&Rule], kind: TableKind, are_same: bool, are_opposite: bool) -
         (false, false, _) => "it is never reached: the rules before it decide on its clients",
     };
     let finding = Finding::new(Code::W141, message, expected, consequence);
-    by.iter().fold(finding, |finding, rule| finding.relate(rule.origin.clone(), shown(rule)))
+    by.iter().fold(finding, |finding, rule| finding.relate(rule.origin(), shown(rule)))
 }
 
 fn is_for_all(rule: &Rule) -> bool {
@@ -289,9 +333,9 @@ fn is_for_all(rule: &Rule) -> bool {
 
 /// What to do so that a rule decides before another one.
 fn to_be_reached(rule: &Rule, before: &Rule) -> String {
-    let Origin { path, line, .. } = &before.origin;
+    let (path, line) = (before.path(), before.line());
     let place = format!("{}:{line}", path.display());
-    if rule.origin.path == *path {
+    if rule.path() == path {
         format!("to have it decide, move it before {place}")
     } else {
         format!("to have it decide, write it with \": deny\" at its end before {place}")
@@ -312,7 +356,8 @@ fn matches_none(kind: TableKind) -> Finding {
 
 /// The beginning of a rule's text.
 fn shown(rule: &Rule) -> String {
-    let text = String::from_utf8_lossy(&rule.text);
+    let text = rule.text();
+    let text = String::from_utf8_lossy(&text);
     let text: String = text.trim().chars().map(|c| if c.is_control() { ' ' } else { c }).take(60).collect();
     text
 }

@@ -17,8 +17,8 @@ use crate::{
         diagnostic::{Diagnostic, Finding, Severity, Sink},
         list::{split_at, tokens as list_tokens},
         rule::{
-            Daemon, HostPattern, OptionField, Origin, Rule, RuleOption, Table, TableEnd, TableKind, Tables,
-            Text, TextPattern,
+            Daemon, HostPattern, OptionField, Rule, RuleEntry, RuleOption, RuleRef, Table, TableEnd,
+            TableKind, Tables, Text, TextPattern,
         },
         text::{FileText, Texts},
     },
@@ -44,10 +44,11 @@ pub(super) fn check(
     sink: &mut Sink,
 ) {
     let &Subject { tables, unreachable, texts, scope, has_ssh, is_told } = subject;
-    let refuses = |rule: &Rule, kind| leads_to(rule, kind) == TableKind::Deny;
-    let nobody_is_refused = !tables.allow.rules.iter().any(|rule| refuses(rule, TableKind::Allow))
-        && !tables.deny.rules.iter().any(|rule| refuses(rule, TableKind::Deny))
-        && tables.deny.end == TableEnd::Complete;
+    let refuses = |table: &Table| {
+        table.rules.entries().any(|rule| options_lead_to(rule.options(), table.kind) == TableKind::Deny)
+    };
+    let nobody_is_refused =
+        !refuses(&tables.allow) && !refuses(&tables.deny) && tables.deny.end == TableEnd::Complete;
     if nobody_is_refused && !is_told && texts.deny.1 != FileText::Missing {
         let (path, consequence) = if scope.both {
             (&texts.deny.0, "every client may reach every daemon")
@@ -60,20 +61,31 @@ pub(super) fn check(
     let matchless: HashSet<RuleIndex> =
         unreachable.iter().filter(|it| it.by.is_empty()).map(|it| it.rule).collect();
     let is_matchless = |table, index| matchless.contains(&RuleIndex { table, index });
-    let all = [numbered(&tables.allow), numbered(&tables.deny)].concat();
-    let Some(wall) = all.iter().position(|(kind, _, rule)| refuses_everybody(rule, *kind)) else { return };
-    let doors: Vec<&Rule> = all[..wall]
-        .iter()
-        .filter(|(kind, index, rule)| {
-            leads_to(rule, *kind) == TableKind::Allow && !is_matchless(*kind, *index) && !is_unfilled(rule)
-        })
-        .map(|(_, _, rule)| *rule)
-        .collect();
-    let (_, _, rule) = all[wall];
+    let mut doors: Vec<RuleRef<'_>> = Vec::new();
+    let mut wall = None;
+    for (kind, index, rule) in numbered(&tables.allow).chain(numbered(&tables.deny)) {
+        let rule = match rule {
+            RuleEntry::Kept(rule) => RuleRef::Kept(rule),
+            // It is for one network.
+            RuleEntry::Plain(_) if kind == TableKind::Deny => continue,
+            RuleEntry::Plain(_) => match tables.allow.rules.get(index) {
+                Some(rule) => rule,
+                None => continue,
+            },
+        };
+        if refuses_everybody(&rule, kind) {
+            wall = Some(rule);
+            break;
+        }
+        if leads_to(&rule, kind) == TableKind::Allow && !is_matchless(kind, index) && !is_unfilled(&rule) {
+            doors.push(rule);
+        }
+    }
+    let Some(rule) = wall else { return };
     if doors.is_empty()
-        && let Some(mistake) = mistake(tables, rule, said)
+        && let Some(mistake) = mistake(tables, &rule, said)
     {
-        let Origin { path, line, .. } = &rule.origin;
+        let (path, line) = (rule.path(), rule.line());
         let refused = format!("as no other rule allows any client, {}:{line} refuses all", path.display());
         mistake.consequence = format!("{}; {refused}", mistake.consequence).into();
         return;
@@ -85,16 +97,16 @@ pub(super) fn check(
     } else {
         ssh()
     };
-    sink.push(places.at_rule(finding, rule));
+    sink.push(places.at_rule(finding, &rule));
 }
 
 /// The mistake because of which no client gets past a rule that refuses all: mended, it ends that, too.
 fn mistake<'a>(tables: &Tables, wall: &Rule, said: &'a mut [Diagnostic]) -> Option<&'a mut Diagnostic> {
     let is_in = |it: &Diagnostic, table: &Table| *it.origin.path == *table.path;
-    let is_own = |it: &Diagnostic| it.severity == Severity::Error && it.origin.line == wall.origin.line;
+    let is_own = |it: &Diagnostic| it.severity == Severity::Error && it.origin.line == wall.line();
     let is_template = |it: &Diagnostic| it.code == Code::W170.as_str();
     said.iter_mut().find(|it| {
-        let is_why = *wall.origin.path == *tables.deny.path || is_own(it);
+        let is_why = **wall.path() == *tables.deny.path || is_own(it);
         it.severity > Severity::Hint && is_in(it, &tables.allow) && is_why && !is_template(it)
     })
 }
@@ -124,7 +136,12 @@ fn ssh() -> Finding {
 
 /// What a match of a rule leads to.
 pub(super) fn leads_to(rule: &Rule, kind: TableKind) -> TableKind {
-    for OptionField { option, .. } in &rule.options {
+    options_lead_to(&rule.options, kind)
+}
+
+/// What a match of a rule with these options leads to.
+pub(super) fn options_lead_to(options: &[OptionField], kind: TableKind) -> TableKind {
+    for OptionField { option, .. } in options {
         match option {
             Err(_) | Ok(RuleOption::Twist(_) | RuleOption::Deny) => return TableKind::Deny,
             Ok(RuleOption::Allow) => return TableKind::Allow,
@@ -148,13 +165,13 @@ pub(super) fn leads_to(rule: &Rule, kind: TableKind) -> TableKind {
 }
 
 /// The rules of a table with their numbers.
-fn numbered(table: &Table) -> Vec<(TableKind, usize, &Rule)> {
-    table.rules.iter().enumerate().map(|(index, rule)| (table.kind, index, rule)).collect()
+fn numbered(table: &Table) -> impl Iterator<Item = (TableKind, usize, RuleEntry<'_>)> {
+    table.rules.entries().enumerate().map(|(index, rule)| (table.kind, index, rule))
 }
 
 /// Whether every client of a rule is a placeholder.
 fn is_unfilled(rule: &Rule) -> bool {
-    let text = &rule.text;
+    let text = &rule.text();
     let colon = split_at(text, b':').map_or(text.len(), |at| at + 1);
     let end = split_at(&text[colon..], b':').map_or(text.len(), |at| colon + at);
     let mut clients = list_tokens(&text[colon..end], 0).map(|(_, word)| word).peekable();

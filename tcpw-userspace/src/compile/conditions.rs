@@ -12,7 +12,7 @@ use super::{
     region::{Collector, Regions},
     service::Truth,
 };
-use crate::parse::rule::{ClientPattern, HostPattern, List, TextPattern};
+use crate::parse::rule::{ClientPattern, HostPattern, List, RuleEntry, TextPattern};
 
 /// What only a connection can tell.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -96,6 +96,17 @@ pub(super) struct Reader<'a, 'b> {
 }
 
 impl<'a> Reader<'a, '_> {
+    /// The parts of the client list of a rule, the sure one first.
+    pub(super) fn rule(&mut self, rule: RuleEntry<'a>) -> Vec<ListPart> {
+        match rule {
+            RuleEntry::Kept(rule) => self.list(&rule.clients),
+            RuleEntry::Plain(_) => {
+                let regions = self.patterns.rule(rule);
+                vec![ListPart { regions, conditions: Rc::default(), hangs_on: HangsOn::default() }]
+            }
+        }
+    }
+
     /// The parts of a client list, the sure one first.
     pub(super) fn list(&mut self, list: &'a List<ClientPattern>) -> Vec<ListPart> {
         let parts = match list.patterns.as_slice() {

@@ -9,9 +9,9 @@
 //!
 //! The way there: every client list becomes a region of the address space
 //! (`pattern`, `text`, `region`), every service the list of rules whose daemon list
-//! it matches (`service`, `services`); rules are applied in order (`cells`, `outcomes`, `classes`), cells with the
-//! same outcome under every policy are one class, and the classes become the
-//! smallest tries (`prefix`) or flat tables (`flat`).
+//! it matches (`service`, `services`); rules in a row that do the same are one (`stretches`); rules are
+//! applied in order (`cells`, `outcomes`, `classes`), cells with the same outcome under every policy are one
+//! class, and the classes become the smallest tries (`prefix`) or flat tables (`flat`).
 #![forbid(unsafe_code)]
 
 mod automaton;
@@ -35,6 +35,7 @@ mod region;
 mod remaining_clients;
 mod service;
 mod services;
+mod stretches;
 mod survey;
 mod tables;
 mod text;
@@ -44,7 +45,6 @@ mod users;
 
 use std::{collections::HashMap, rc::Rc};
 
-use classes::RuleRegions;
 pub use client_table::{ClientTable, ClientTableKind, FLAT_FROM};
 pub use compare::{Difference, MAX_BORDERS, compare};
 pub use conditions::HangsOn;
@@ -62,6 +62,7 @@ use policy::Sizes;
 pub use prefix::{Prefix, PrefixTable};
 use service::DaemonLists;
 use services::{Ports, Services};
+use stretches::Stretches;
 use survey::effects_of;
 pub use survey::{Area, Surveyed, survey};
 pub use tables::PolicyTables;
@@ -72,11 +73,11 @@ use tcpw_common::outcome::{BANNER, KEEPALIVE, Outcome, REDIRECT, REPORT};
 
 use crate::{
     evaluate::{
-        Consequences, consequences_of,
+        Consequences, consequences_of_options,
         request::{Lookup, Verdict},
     },
     names::NamesSet,
-    parse::rule::{TableEnd, Tables},
+    parse::rule::{OptionField, RuleEntry, TableEnd, Tables},
 };
 
 /// What is taken of names, users and netgroups.
@@ -125,35 +126,47 @@ pub fn compile(input: &PolicySource<'_>) -> Result<Policy, CompileError> {
     let mut outcomes = OutcomeNumbers::default();
     let is_looked_up = input.names != Names::Unknown && patterns.hang_on_names();
     let mut unnamed = is_looked_up.then(|| PatternRegions::new(input.tables, Names::Unknown));
-    let mut rules = Vec::new();
+    let mut stretches = Stretches::default();
     let (mut acts_on_accepted, mut redirects, mut has_allow_banners) = (false, false, false);
     for table in [&input.tables.allow, &input.tables.deny] {
-        for rule in &table.rules {
-            let list = lists.number(&rule.daemons);
-            let regions = patterns.list(&rule.clients);
-            let unnamed = match &mut unnamed {
-                Some(patterns) => patterns.list(&rule.clients),
-                None => Rc::clone(&regions),
+        let mut outcome = |options: &[OptionField]| {
+            let consequences = consequences_of_options(options, table.kind, input.lookup);
+            acts_on_accepted |= consequences.act_on_accepted();
+            redirects |= consequences.redirects();
+            has_allow_banners |= consequences.has_allow_banners();
+            let entry = match input.names {
+                // The user does not change the verdict, but the line that is logged. A redirected client has
+                // a connection, by which its user can be looked up.
+                Names::LookedUp if users::options_ask(options) && !consequences.redirects() => {
+                    Outcome::Ask as u8
+                }
+                Names::LookedUp | Names::HostsLookedUp | Names::Unknown => entry_of(consequences),
             };
-            if !regions.is_empty() || !unnamed.is_empty() {
-                let consequences = consequences_of(rule, table.kind, input.lookup);
-                acts_on_accepted |= consequences.act_on_accepted();
-                redirects |= consequences.redirects();
-                has_allow_banners |= consequences.has_allow_banners();
-                let entry = match input.names {
-                    // The user does not change the verdict, but the line that is logged. A redirected client has
-                    // a connection, by which its user can be looked up.
-                    Names::LookedUp if users::options_ask(rule) && !consequences.redirects() => {
-                        Outcome::Ask as u8
+            // Where no name decides, the address alone tells later which options apply.
+            outcomes.number(entry, if is_looked_up { effects_of(options) } else { 0 })
+        };
+        let mut plain = None;
+        for rule in table.rules.entries() {
+            let list = lists.number(rule.daemons());
+            match rule {
+                RuleEntry::Plain(rule) => {
+                    let outcome = *plain.get_or_insert_with(|| outcome(&[]));
+                    stretches.add_network(list, outcome, pattern::network(rule));
+                }
+                RuleEntry::Kept(rule) => {
+                    let regions = patterns.list(&rule.clients);
+                    let unnamed = match &mut unnamed {
+                        Some(patterns) => patterns.list(&rule.clients),
+                        None => Rc::clone(&regions),
+                    };
+                    if !regions.is_empty() || !unnamed.is_empty() {
+                        stretches.add(list, outcome(&rule.options), [regions, unnamed]);
                     }
-                    Names::LookedUp | Names::HostsLookedUp | Names::Unknown => entry_of(consequences),
-                };
-                // Where no name decides, the address alone tells later which options apply.
-                let effects = if is_looked_up { effects_of(rule) } else { 0 };
-                rules.push(RuleRegions { list, regions, unnamed, outcome: outcomes.number(entry, effects) });
+                }
             }
         }
     }
+    let rules = stretches.finish();
     let default = match input.tables.deny.end {
         TableEnd::Complete => ALLOW,
         TableEnd::Broken => REFUSE,

@@ -22,7 +22,7 @@ use super::{
 };
 use crate::parse::{
     number,
-    rule::{ClientPattern, HostPattern, List, Tables, TextPattern},
+    rule::{ClientPattern, HostPattern, List, PlainRule, RuleEntry, Tables, TextPattern},
 };
 
 /// Blocks that all text patterns of a policy may cost to spell out with full
@@ -74,6 +74,14 @@ impl<'a> PatternRegions<'a> {
         match &list.except {
             Some(except) if !own.is_empty() => Rc::new(own.except(&self.list(except))),
             Some(_) | None => own,
+        }
+    }
+
+    /// Where the client list of a rule matches.
+    pub(super) fn rule(&mut self, rule: RuleEntry<'a>) -> Rc<Regions> {
+        match rule {
+            RuleEntry::Kept(rule) => self.list(&rule.clients),
+            RuleEntry::Plain(rule) => Rc::new(plain(rule)),
         }
     }
 
@@ -134,7 +142,8 @@ impl<'a> PatternRegions<'a> {
 
     /// Whether any pattern of the tables may match because of a name.
     pub(super) fn hang_on_names(&self) -> bool {
-        let rules = || self.tables.allow.rules.iter().chain(&self.tables.deny.rules);
+        // No name matters to a plain rule.
+        let rules = || self.tables.allow.rules.kept().chain(self.tables.deny.rules.kept());
         let clients = rules().flat_map(|rule| tokens(&rule.clients)).map(|token| &token.host);
         let servers =
             rules().flat_map(|rule| tokens(&rule.daemons)).filter_map(|token| token.server.as_ref());
@@ -219,6 +228,17 @@ impl<'a> PatternRegions<'a> {
             }
         }
     }
+}
+
+/// Where the client of a plain rule matches: one network, and no name matters.
+fn plain(rule: PlainRule<'_>) -> Regions {
+    Collector { v4: vec![network(rule)], ..Collector::default() }.finish()
+}
+
+/// The addresses of a plain rule.
+pub(super) fn network(PlainRule { net, bits, .. }: PlainRule<'_>) -> (u32, u32) {
+    let first = net.to_bits();
+    (first, first.prefix_last(bits))
 }
 
 /// Every token of a list, those behind EXCEPT too.

@@ -14,6 +14,21 @@ use super::{
 /// Most owners that are told of one rule.
 pub(super) const MAX_OWNERS: usize = 100;
 
+/// The cells of a rule in one family, as half-open ranges.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Spans<'a> {
+    /// Where it matches.
+    pub sure: &'a [(usize, usize)],
+    /// Where it may.
+    pub doubtful: &'a [(usize, usize)],
+}
+
+impl<'a> From<&'a Ranges> for Spans<'a> {
+    fn from(ranges: &'a Ranges) -> Self {
+        Self { sure: &ranges.sure, doubtful: &ranges.doubtful }
+    }
+}
+
 /// Clients that no rule has matched yet, and which rule matched each of the others.
 pub(super) struct RemainingClients {
     families: [FamilyOwners; 2],
@@ -27,13 +42,13 @@ impl RemainingClients {
     }
 
     /// Whether a rule may match a remaining client; `unknown`: whether it matches clients without address.
-    pub(super) fn is_open(&mut self, ranges: &[Ranges; 2], unknown: Truth) -> bool {
+    pub(super) fn is_open(&mut self, ranges: [Spans<'_>; 2], unknown: Truth) -> bool {
         (unknown != Truth::No && self.unknown.is_none())
             || self.families.iter_mut().zip(ranges).any(|(family, ranges)| family.is_open(ranges))
     }
 
     /// Takes what is left of those a rule is sure to match.
-    pub(super) fn close(&mut self, rule: usize, ranges: &[Ranges; 2], unknown: Truth) {
+    pub(super) fn close(&mut self, rule: usize, ranges: [Spans<'_>; 2], unknown: Truth) {
         if unknown == Truth::Yes {
             self.unknown.get_or_insert(rule);
         }
@@ -45,7 +60,7 @@ impl RemainingClients {
     /// Adds the rules that took the clients of a rule, until there are enough or time is up.
     pub(super) fn owners(
         &self,
-        ranges: &[Ranges; 2],
+        ranges: [Spans<'_>; 2],
         unknown: Truth,
         by: &mut BTreeSet<usize>,
         budget: &mut usize,
@@ -69,12 +84,12 @@ impl FamilyOwners {
         Self { open: OpenCells::new(cells), owners: vec![u32::MAX; cells] }
     }
 
-    fn is_open(&mut self, ranges: &Ranges) -> bool {
-        ranges.sure.iter().chain(&ranges.doubtful).any(|(begin, end)| self.open.find(*begin) < *end)
+    fn is_open(&mut self, ranges: Spans<'_>) -> bool {
+        ranges.sure.iter().chain(ranges.doubtful).any(|(begin, end)| self.open.find(*begin) < *end)
     }
 
-    fn close(&mut self, rule: usize, ranges: &Ranges) {
-        for &(begin, end) in &ranges.sure {
+    fn close(&mut self, rule: usize, ranges: Spans<'_>) {
+        for &(begin, end) in ranges.sure {
             let mut cell = self.open.find(begin);
             while cell < end {
                 self.owners[cell] = u32::try_from(rule).unwrap_or(u32::MAX);
@@ -84,9 +99,9 @@ impl FamilyOwners {
         }
     }
 
-    fn owners(&self, ranges: &Ranges, by: &mut BTreeSet<usize>, budget: &mut usize) {
+    fn owners(&self, ranges: Spans<'_>, by: &mut BTreeSet<usize>, budget: &mut usize) {
         let mut before = u32::MAX;
-        for &(begin, end) in ranges.sure.iter().chain(&ranges.doubtful) {
+        for &(begin, end) in ranges.sure.iter().chain(ranges.doubtful) {
             for &owner in &self.owners[begin..end] {
                 if *budget == 0 || by.len() > MAX_OWNERS {
                     return;

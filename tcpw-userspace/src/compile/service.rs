@@ -177,11 +177,22 @@ pub(super) struct DaemonLists<'a> {
     pub ports: BTreeSet<u16>,
     lists: Vec<Rc<Groups>>,
     numbers: HashMap<Rc<Groups>, usize>,
+    known: HashMap<*const List<DaemonPattern>, usize, fnv::FnvBuildHasher>,
 }
 
 impl<'a> DaemonLists<'a> {
     /// The number of a list: equal lists have one number.
     pub(super) fn number(&mut self, list: &'a List<DaemonPattern>) -> usize {
+        // Plain rules share their list.
+        if let Some(&number) = self.known.get(&std::ptr::from_ref(list)) {
+            return number;
+        }
+        let number = self.number_of(list);
+        self.known.insert(list, number);
+        number
+    }
+
+    fn number_of(&mut self, list: &'a List<DaemonPattern>) -> usize {
         let mut groups = Vec::new();
         let mut rest = Some(list);
         while let Some(list) = rest {

@@ -25,10 +25,10 @@ use super::{
 };
 use crate::{
     evaluate::{
-        outcome_of,
+        outcome_of_options,
         request::{Lookup, RuleIndex, Verdict},
     },
-    parse::rule::{HostPattern, Rule, RuleOption, TableEnd, TableKind, Tables},
+    parse::rule::{HostPattern, OptionField, RuleOption, TableEnd, TableKind, Tables},
 };
 
 /// Some services, and what the tables say of their clients.
@@ -152,16 +152,21 @@ impl SurveyedRules {
         };
         let mut all = Self { rules: Vec::new(), by_list: HashMap::new(), default };
         for table in [&tables.allow, &tables.deny] {
-            for (index, rule) in table.rules.iter().enumerate() {
-                let list = lists.number(&rule.daemons);
-                let parts = reader.list(&rule.clients);
+            for (index, rule) in table.rules.entries().enumerate() {
+                let list = lists.number(rule.daemons());
+                let parts = reader.rule(rule);
                 if parts.is_empty() {
                     continue;
                 }
                 all.by_list.entry(list).or_default().push(all.rules.len());
                 let rule_index = RuleIndex { table: table.kind, index };
-                let kind = kind_of(rule, table.kind, lookup);
-                all.rules.push(SurveyedRule { rule: rule_index, parts, kind, effects: effects_of(rule) });
+                let kind = kind_of(rule.options(), table.kind, lookup);
+                all.rules.push(SurveyedRule {
+                    rule: rule_index,
+                    parts,
+                    kind,
+                    effects: effects_of(rule.options()),
+                });
             }
         }
         all
@@ -198,22 +203,23 @@ impl SurveyedRules {
     }
 }
 
-fn kind_of(rule: &Rule, table: TableKind, lookup: &dyn Lookup) -> RuleEffect {
+fn kind_of(options: &[OptionField], table: TableKind, lookup: &dyn Lookup) -> RuleEffect {
     // A rule without a verdict of its own has that of its table.
-    let is_own = outcome_of(rule, TableKind::Allow, lookup) == outcome_of(rule, TableKind::Deny, lookup);
-    let has_command = rule.options.iter().any(|field| matches!(field.option, Ok(RuleOption::Aclexec(_))));
+    let is_own = outcome_of_options(options, TableKind::Allow, lookup)
+        == outcome_of_options(options, TableKind::Deny, lookup);
+    let has_command = options.iter().any(|field| matches!(field.option, Ok(RuleOption::Aclexec(_))));
     match table {
-        _ if is_own => RuleEffect::Verdict(outcome_of(rule, table, lookup)),
+        _ if is_own => RuleEffect::Verdict(outcome_of_options(options, table, lookup)),
         _ if has_command => RuleEffect::Command,
-        TableKind::Deny if !rule.options.is_empty() => RuleEffect::Spoilable,
-        TableKind::Allow | TableKind::Deny => RuleEffect::Verdict(outcome_of(rule, table, lookup)),
+        TableKind::Deny if !options.is_empty() => RuleEffect::Spoilable,
+        TableKind::Allow | TableKind::Deny => RuleEffect::Verdict(outcome_of_options(options, table, lookup)),
     }
 }
 
 /// Side effects: every option but `allow` and `deny`, up to a wrong one, which is one too.
-pub(super) fn effects_of(rule: &Rule) -> u64 {
+pub(super) fn effects_of(options: &[OptionField]) -> u64 {
     let mut text = String::new();
-    for field in &rule.options {
+    for field in options {
         match &field.option {
             Ok(RuleOption::Allow | RuleOption::Deny) => {}
             Ok(option) => text.push_str(&format!("{option:?};")),

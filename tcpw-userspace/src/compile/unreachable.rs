@@ -8,25 +8,25 @@
 //! too many services.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     rc::Rc,
 };
 
 use super::{
     Names,
-    cells::Ranges,
-    classes::{self, CellClasses},
-    daemons,
+    cells::{CellIndex, Cells, Ranges},
+    classes, daemons,
     distinct_services::MatchedLists,
-    pattern::PatternRegions,
-    region::Regions,
-    remaining_clients::{MAX_OWNERS, RemainingClients},
+    error::MAX_CELLS,
+    pattern::{PatternRegions, network},
+    region::{Collector, Regions},
+    remaining_clients::{MAX_OWNERS, RemainingClients, Spans},
     service::{DaemonLists, Truth},
 };
 use crate::{
     evaluate::request::RuleIndex,
     names::NamesSet,
-    parse::rule::{Rule, RuleOption, TableKind, Tables},
+    parse::rule::{OptionField, RuleEntry, RuleOption, TableKind, Tables},
 };
 
 /// A rule that is never reached.
@@ -51,27 +51,36 @@ pub fn unreachable(tables: &Tables) -> Vec<Unreachable> {
     let mut lists = DaemonLists::default();
     let mut lines = Vec::new();
     for table in [&tables.allow, &tables.deny] {
-        for (index, rule) in table.rules.iter().enumerate() {
+        for (index, rule) in table.rules.entries().enumerate() {
             lines.push(CoveringRule {
                 rule: RuleIndex { table: table.kind, index },
-                list: lists.number(&rule.daemons),
-                regions: patterns.list(&rule.clients),
-                unknown: patterns.list_without_address(&rule.clients),
-                takes: if may_end_table(rule) { Takes::FromTable } else { Takes::All },
+                list: lists.number(rule.daemons()),
+                clients: match rule {
+                    RuleEntry::Kept(rule) => Clients::Regions(patterns.list(&rule.clients)),
+                    RuleEntry::Plain(rule) => Clients::Network(network(rule)),
+                },
+                unknown: match rule {
+                    RuleEntry::Kept(rule) => patterns.list_without_address(&rule.clients),
+                    RuleEntry::Plain(_) => Truth::No,
+                },
+                takes: if may_end_table(rule.options()) { Takes::FromTable } else { Takes::All },
             });
         }
     }
+    let v4 = Cells::of(lines.iter().flat_map(|line| line.clients.v4()));
+    let v6 = Cells::of(lines.iter().flat_map(|line| line.clients.v6()));
     // A policy of so many cells is refused by the compiler, with an error that says so.
-    let Ok(cell_classes) = CellClasses::new(lines.iter().map(|line| line.regions.as_ref())) else {
+    if v4.len() > MAX_CELLS || v6.len() > MAX_CELLS {
         return Vec::new();
-    };
+    }
+    let index = CellIndex::new(&v4);
     let mut shared: HashMap<*const Regions, Rc<[Ranges; 2]>> = HashMap::new();
-    let ranges = lines.iter().map(|line| {
-        Rc::clone(
-            shared
-                .entry(Rc::as_ptr(&line.regions))
-                .or_insert_with(|| Rc::new(cell_classes.ranges(&line.regions))),
-        )
+    let ranges = lines.iter().map(|line| match &line.clients {
+        Clients::Network(network) => RuleRanges::Network([index.cut(*network)]),
+        Clients::Regions(regions) => {
+            let ranges = || Rc::new([v4.ranges(&regions.v4), v6.ranges(&regions.v6)]);
+            RuleRanges::Shared(Rc::clone(shared.entry(Rc::as_ptr(regions)).or_insert_with(ranges)))
+        }
     });
     let ranges: Vec<_> = ranges.collect();
 
@@ -80,29 +89,90 @@ pub fn unreachable(tables: &Tables) -> Vec<Unreachable> {
     let Ok((_, mut servers)) = classes::servers(&servers) else { return Vec::new() };
     servers.push(unknown_server);
 
-    let cells = cell_classes.v4.len() + cell_classes.v6.len();
+    let cells = [v4.len(), v6.len()];
     let mut weights = vec![0; lists.len()];
     for (line, ranges) in lines.iter().zip(&ranges) {
-        weights[line.list] += ranges.iter().map(|it| it.sure.len() + it.doubtful.len()).sum::<usize>() + 1;
+        weights[line.list] += ranges.count() + 1;
     }
-    let policies = policies(&lists, &servers, cells, &weights).unwrap_or_else(|| vec![one_policy(&lists)]);
-    UnreachableSearch {
-        lines: &lines,
-        ranges: &ranges,
-        cells: [cell_classes.v4.len(), cell_classes.v6.len()],
-        budget: MAX_STEPS,
-    }
-    .run(&policies)
+    let policies =
+        policies(&lists, &servers, cells[0] + cells[1], &weights).unwrap_or_else(|| vec![one_policy(&lists)]);
+    UnreachableSearch { lines: &lines, ranges: &ranges, cells, budget: MAX_STEPS }.run(&policies)
 }
 
 /// A rule, and the clients that it covers.
 struct CoveringRule {
     rule: RuleIndex,
     list: usize,
-    regions: Rc<Regions>,
+    clients: Clients,
     /// Whether it matches a client whose address is not known.
     unknown: Truth,
     takes: Takes,
+}
+
+/// Where a rule matches.
+enum Clients {
+    /// In one IPv4 network.
+    Network((u32, u32)),
+    /// Here.
+    Regions(Rc<Regions>),
+}
+
+impl Clients {
+    fn v4(&self) -> impl Iterator<Item = (u32, u32)> {
+        let (network, regions) = match self {
+            Self::Network(network) => (Some(*network), None),
+            Self::Regions(regions) => (None, Some(&regions.v4)),
+        };
+        let parts = regions.into_iter().flat_map(|region| region.sure.iter().chain(region.doubtful.iter()));
+        network.into_iter().chain(parts)
+    }
+
+    fn v6(&self) -> impl Iterator<Item = (u128, u128)> {
+        let regions = match self {
+            Self::Network(_) => None,
+            Self::Regions(regions) => Some(&regions.v6),
+        };
+        regions.into_iter().flat_map(|region| region.sure.iter().chain(region.doubtful.iter()))
+    }
+
+    fn regions(&self) -> Rc<Regions> {
+        match self {
+            Self::Network(network) => {
+                Rc::new(Collector { v4: vec![*network], ..Collector::default() }.finish())
+            }
+            Self::Regions(regions) => Rc::clone(regions),
+        }
+    }
+
+    /// Whether the other is sure to match wherever this may.
+    fn is_within(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Network((first, last)), Self::Network((begin, end))) => begin <= first && last <= end,
+            (one, other) => one.regions().is_within(&other.regions()),
+        }
+    }
+}
+
+/// The cells of a rule.
+enum RuleRanges {
+    /// Those of one IPv4 network.
+    Network([(usize, usize); 1]),
+    /// Of both families; rules that name the same file share them.
+    Shared(Rc<[Ranges; 2]>),
+}
+
+impl RuleRanges {
+    fn spans(&self) -> [Spans<'_>; 2] {
+        match self {
+            Self::Network(network) => [Spans { sure: network, doubtful: &[] }, Spans::default()],
+            Self::Shared(ranges) => ranges.each_ref().map(Spans::from),
+        }
+    }
+
+    /// How many ranges there are.
+    fn count(&self) -> usize {
+        self.spans().iter().map(|spans| spans.sure.len() + spans.doubtful.len()).sum()
+    }
 }
 
 /// From which rules behind it a rule takes its clients.
@@ -115,9 +185,9 @@ enum Takes {
 }
 
 /// Whether a rule that matches may end the search of its table without a verdict.
-pub(super) fn may_end_table(rule: &Rule) -> bool {
+pub(super) fn may_end_table(options: &[OptionField]) -> bool {
     let mut commands = false;
-    for field in &rule.options {
+    for field in options {
         match &field.option {
             Err(_) | Ok(RuleOption::Allow | RuleOption::Deny | RuleOption::Twist(_)) => return false,
             Ok(RuleOption::Aclexec(_)) => commands = true,
@@ -197,11 +267,11 @@ fn one_policy(lists: &DaemonLists<'_>) -> MatchedLists {
 }
 
 /// Hears of a rule, and of what the rules before it left.
-type Look<'a> = &'a mut dyn FnMut(usize, &mut RemainingClients, &[Ranges; 2], &CoveringRule);
+type Look<'a> = &'a mut dyn FnMut(usize, &mut RemainingClients, [Spans<'_>; 2], &CoveringRule);
 
 struct UnreachableSearch<'a> {
     lines: &'a [CoveringRule],
-    ranges: &'a [Rc<[Ranges; 2]>],
+    ranges: &'a [RuleRanges],
     cells: [usize; 2],
     budget: usize,
 }
@@ -225,36 +295,32 @@ impl UnreachableSearch<'_> {
             })
             .collect();
         let mut reached = vec![false; self.lines.len()];
+        // Of rules that no policy so far reaches, the rules that took their clients.
+        let mut by: BTreeMap<usize, BTreeSet<usize>> = BTreeMap::new();
+        let mut budget = self.budget;
         for order in &orders {
             self.paint(order, &mut |index, remaining, ranges, line| {
-                reached[index] = reached[index] || remaining.is_open(ranges, line.unknown);
+                if reached[index] {
+                } else if remaining.is_open(ranges, line.unknown) {
+                    reached[index] = true;
+                    by.remove(&index);
+                } else {
+                    remaining.owners(ranges, line.unknown, by.entry(index).or_default(), &mut budget);
+                }
             });
         }
-        let mut by: Vec<BTreeSet<usize>> = vec![BTreeSet::new(); self.lines.len()];
-        if reached.contains(&false) {
-            let mut budget = self.budget;
-            for order in &orders {
-                self.paint(order, &mut |index, remaining, ranges, line| {
-                    if !reached[index] {
-                        remaining.owners(ranges, line.unknown, &mut by[index], &mut budget);
-                    }
-                });
-            }
-            self.budget = budget;
-        }
+        self.budget = budget;
+        let lines = self.lines;
+        let rule = |index: usize| lines[index].rule;
+        let mut found = Vec::new();
         for index in (0..self.lines.len()).filter(|index| !reached[*index]) {
-            if let Some(one) = self.one_that_takes_all(index, &by[index], &orders) {
-                by[index] = BTreeSet::from([one]);
-            }
+            let by = by.remove(&index).unwrap_or_default();
+            let all = by.iter().take(MAX_OWNERS).map(|by| rule(*by)).collect();
+            let one = self.one_that_takes_all(index, &by, &orders);
+            let by = one.map_or(all, |one| vec![rule(one)]);
+            found.push(Unreachable { rule: rule(index), by });
         }
-        let unreached = (0..self.lines.len()).filter(|index| !reached[*index]);
-        let rule = |index: usize| self.lines[index].rule;
-        unreached
-            .map(|index| Unreachable {
-                rule: rule(index),
-                by: by[index].iter().take(MAX_OWNERS).map(|by| rule(*by)).collect(),
-            })
-            .collect()
+        found
     }
 
     /// One rule that would take everything alone, if there is one: easier to look at than many.
@@ -271,15 +337,14 @@ impl UnreachableSearch<'_> {
         let rule = &self.lines[index];
         for &other in by.iter().take(MAX_OWNERS) {
             let line = &self.lines[other];
-            let cost = orders.len()
-                + self.ranges[index].iter().map(|it| it.sure.len() + it.doubtful.len()).sum::<usize>();
+            let cost = orders.len() + self.ranges[index].count();
             self.budget = self.budget.checked_sub(cost)?;
             let always = orders
                 .iter()
                 .filter(|order| has(order, index, Truth::Yes) || has(order, index, Truth::Perhaps))
                 .all(|order| has(order, other, Truth::Yes));
             let without_address = rule.unknown == Truth::No || line.unknown == Truth::Yes;
-            if always && without_address && rule.regions.is_within(&line.regions) {
+            if always && without_address && rule.clients.is_within(&line.clients) {
                 return Some(other);
             }
         }
@@ -292,7 +357,7 @@ impl UnreachableSearch<'_> {
         let mut lasting = RemainingClients::new(self.cells);
         let mut table = TableKind::Allow;
         for &(index, truth) in order {
-            let (line, ranges) = (&self.lines[index], self.ranges[index].as_ref());
+            let (line, ranges) = (&self.lines[index], self.ranges[index].spans());
             if line.rule.table != table {
                 table = line.rule.table;
                 remaining = std::mem::replace(&mut lasting, RemainingClients::new([0, 0]));

@@ -4,15 +4,16 @@
 
 use crate::{
     evaluate::judgement::RuleIndex,
-    parse::rule::{ClientPattern, List, Rule, RuleOption, TableKind, Tables},
+    parse::rule::{ClientPattern, List, OptionField, RuleEntry, RuleOption, TableKind, Tables},
 };
 
 /// Whether any rule has the user looked up: then connections may have to wait for it.
 pub fn ask_for_users(tables: &Tables) -> bool {
     [&tables.allow, &tables.deny]
         .into_iter()
-        .flat_map(|table| &table.rules)
-        .any(|rule| has_user(&rule.clients) || options_ask(rule))
+        // A plain rule has neither user nor options.
+        .flat_map(|table| table.rules.kept())
+        .any(|rule| has_user(&rule.clients) || options_ask(&rule.options))
 }
 
 /// Whether another user could have led to another rule than this one.
@@ -23,8 +24,8 @@ pub fn users_choose(tables: &Tables, rule: RuleIndex) -> bool {
         (false, TableKind::Allow) => 0,
     };
     [&tables.allow, &tables.deny].into_iter().any(|table| {
-        let before = &table.rules[..upto(table.kind, table.rules.len())];
-        before.iter().any(|rule| has_user(&rule.clients))
+        let before = table.rules.entries().take(upto(table.kind, table.rules.len()));
+        before.into_iter().any(|rule| matches!(rule, RuleEntry::Kept(rule) if has_user(&rule.clients)))
     })
 }
 
@@ -34,8 +35,8 @@ fn has_user(list: &List<ClientPattern>) -> bool {
 }
 
 /// Whether the options of a rule do, once it matches: `rfc931`, and `%u` in a command.
-pub(super) fn options_ask(rule: &Rule) -> bool {
-    rule.options.iter().filter_map(|field| field.option.as_ref().ok()).any(|option| match option {
+pub(super) fn options_ask(options: &[OptionField]) -> bool {
+    options.iter().filter_map(|field| field.option.as_ref().ok()).any(|option| match option {
         RuleOption::Rfc931(_) => true,
         RuleOption::Spawn(template)
         | RuleOption::Twist(template)

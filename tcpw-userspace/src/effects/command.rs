@@ -100,12 +100,13 @@ pub fn commands(effects: &[Effect]) -> Vec<Command> {
 }
 
 /// The commands of all rules, as they are written, and where.
-pub fn commands_of(tables: &Tables) -> impl Iterator<Item = (&Origin, &[u8])> {
-    let rules = tables.allow.rules.iter().chain(&tables.deny.rules);
-    let options = rules.flat_map(|rule| rule.options.iter());
-    options.filter_map(|field| match &field.option {
+pub fn commands_of(tables: &Tables) -> impl Iterator<Item = (Origin, &[u8])> {
+    // A plain rule has no options.
+    let rules = tables.allow.rules.kept().chain(tables.deny.rules.kept());
+    let options = rules.flat_map(|rule| rule.options.iter().map(move |field| (rule, field)));
+    options.filter_map(|(rule, field)| match &field.option {
         Ok(RuleOption::Spawn(text) | RuleOption::Aclexec(text) | RuleOption::Twist(text)) => {
-            Some((&field.origin, &**text))
+            Some((rule.place(field.stretch), &**text))
         }
         Ok(_) | Err(_) => None,
     })

@@ -25,6 +25,7 @@ pub use host::{Host, host_matches, host_matches_unnamed};
 pub use index::IndexedTables;
 pub use observe::{Miss, Observer};
 pub use options::{Consequences, consequences_of, outcome_of};
+pub(crate) use options::{consequences_of_options, outcome_of_options};
 pub use proven::{ByNames, decide_by_names};
 pub use self_check::{SelfCheck, SelfChecked};
 pub use unknown::Unknown;
@@ -166,12 +167,12 @@ impl RuleSearch<'_> {
                 self.warnings.push(complaint.text.clone());
             }
             let index = RuleIndex { table: table.kind, index };
-            if !self.matches(table, rule, index) {
+            if !self.matches(table, &rule, index) {
                 continue;
             }
             let Self { subject, options, warnings, .. } = self;
-            let outcome = options.process(rule, index, subject, &mut |message| {
-                let place = context(table, rule);
+            let outcome = options.process(&rule.options, index, subject, &mut |message| {
+                let place = context(table, &rule);
                 warnings.push(match message {
                     Message::Warning(text) => format!("warning: {place}{text}"),
                     Message::Error(text) => format!("error: {place}{text}"),

@@ -14,7 +14,7 @@ use super::{
 use crate::parse::{
     list::split_at,
     options::{setenv, trim},
-    rule::{Rule, RuleOption, TableKind, Text},
+    rule::{OptionField, Rule, RuleOption, TableKind, Text},
 };
 
 /// The consequences of a matched rule, which are the same for every client.
@@ -55,14 +55,28 @@ pub fn outcome_of(rule: &Rule, table: TableKind, lookup: &dyn Lookup) -> Verdict
     consequences_of(rule, table, lookup).verdict
 }
 
+/// As [`outcome_of`] a rule with these options.
+pub(crate) fn outcome_of_options(options: &[OptionField], table: TableKind, lookup: &dyn Lookup) -> Verdict {
+    consequences_of_options(options, table, lookup).verdict
+}
+
 /// The consequences of a matched rule. `lookup` is only used for the users and groups it names.
 pub fn consequences_of(rule: &Rule, table: TableKind, lookup: &dyn Lookup) -> Consequences {
+    consequences_of_options(&rule.options, table, lookup)
+}
+
+/// As [`consequences_of`] a rule with these options.
+pub(crate) fn consequences_of_options(
+    fields: &[OptionField],
+    table: TableKind,
+    lookup: &dyn Lookup,
+) -> Consequences {
     let request = AccessRequest::default();
     let accounts = AccountsOf(lookup);
     let mut subject = Subject::new(&request, &accounts);
     let rule_index = RuleIndex { table, index: 0 };
     let mut options = Options::default();
-    let verdict = match options.process(rule, rule_index, &mut subject, &mut |_| {}) {
+    let verdict = match options.process(fields, rule_index, &mut subject, &mut |_| {}) {
         RuleResult::Decide(verdict, _) => verdict,
         RuleResult::EndTable => default_verdict(table),
     };
@@ -141,12 +155,12 @@ impl Options {
     /// from their first word, `warning` or `error`, and without the place.
     pub(super) fn process(
         &mut self,
-        rule: &Rule,
+        fields: &[OptionField],
         index: RuleIndex,
         subject: &mut Subject<'_>,
         say: &mut dyn FnMut(Message),
     ) -> RuleResult {
-        for field in &rule.options {
+        for field in fields {
             let done = match &field.option {
                 Ok(option) => self.option(option, index, subject, say),
                 Err(error) => Err(Stop::Error(error.clone())),
@@ -164,7 +178,7 @@ impl Options {
                 }
             }
         }
-        if self.aclexec_failed && !rule.options.is_empty() {
+        if self.aclexec_failed && !fields.is_empty() {
             return RuleResult::EndTable;
         }
         RuleResult::Decide(default_verdict(index.table), Reason::Rule)

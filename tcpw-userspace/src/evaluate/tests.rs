@@ -143,7 +143,7 @@ fn warnings_are_worded_as_libwrap_does() {
 fn outcome_of_a_rule() {
     let outcome = |options: &str| {
         let tables = tables(&format!("ALL: ALL{options}\n"), "");
-        outcome_of(&tables.allow.rules[0], TableKind::Allow, &Unknown)
+        outcome_of(&tables.allow.rules.get(0).unwrap(), TableKind::Allow, &Unknown)
     };
     assert_eq!(outcome(""), Verdict::Allow);
     assert_eq!(outcome(": nice: aclexec x: user y"), Verdict::Allow);
@@ -155,7 +155,8 @@ fn outcome_of_a_rule() {
 #[test]
 fn unnamed_host_is_called_unknown() {
     let tables = tables("ALL: UNKNOWN .example.com /self\n", "");
-    let hosts = &tables.allow.rules[0].clients.patterns;
+    let rule = tables.allow.rules.get(0).unwrap();
+    let hosts = &rule.clients.patterns;
     let matches = |index: usize| host_matches_unnamed(&hosts[index].host, "10.1.2.3", &tables.files);
     assert_eq!([matches(0), matches(1), matches(2)], [true, false, true]);
 }

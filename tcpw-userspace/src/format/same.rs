@@ -9,7 +9,8 @@ use crate::parse::rule::{
 pub fn same_rules(one: &Table, other: &Table) -> bool {
     one.kind == other.kind
         && one.end == other.end
-        && same_all(&one.rules, &other.rules, same_rule)
+        && one.rules.len() == other.rules.len()
+        && one.rules.iter().zip(&other.rules).all(|(one, other)| same_rule(&one, &other))
         && same_all(&one.complaints, &other.complaints, same_complaint)
 }
 

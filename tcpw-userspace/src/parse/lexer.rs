@@ -26,14 +26,6 @@ impl<'a> Source<'a> {
         let rest = self.text.get(start..).unwrap_or_default();
         rest.split(|byte| *byte == b'\n').next().unwrap_or_default()
     }
-
-    /// The physical line of an offset, from 1, and where it begins.
-    pub(super) fn place_of(&self, at: usize) -> (u32, usize) {
-        let before = self.text.get(..at).unwrap_or_default();
-        let newlines = before.iter().filter(|byte| **byte == b'\n').count();
-        let start = before.iter().rposition(|byte| *byte == b'\n').map_or(0, |newline| newline + 1);
-        (count(newlines + 1), start)
-    }
 }
 
 /// A stretch of a joined line that stands on one physical line.
@@ -118,6 +110,7 @@ impl Line<'_> {
 }
 
 /// The joined lines of a text.
+#[derive(Clone)]
 pub(crate) struct Lexer<'a> {
     text: &'a [u8],
     at: usize,
@@ -128,7 +121,28 @@ pub(crate) struct Lexer<'a> {
 
 impl<'a> Lexer<'a> {
     pub(crate) fn new(text: &'a [u8]) -> Self {
-        Self { text, at: 0, number: 0, line: 1, line_start: 0 }
+        Self::at(text, 0, 1)
+    }
+
+    /// From an offset on, where the physical line of this number begins.
+    pub(super) fn at(text: &'a [u8], at: usize, line: u32) -> Self {
+        Self { text, at: at.min(text.len()), number: 0, line, line_start: at }
+    }
+
+    /// What is left of the text.
+    pub(super) fn rest(&self) -> &'a [u8] {
+        self.text.get(self.at..).unwrap_or_default()
+    }
+
+    /// Goes past a physical line of this length, newline included, that is a line by itself; where it began, and
+    /// libwrap's number of it.
+    pub(super) fn pass(&mut self, length: usize) -> (usize, u32) {
+        let start = self.at;
+        self.at = (start + length).min(self.text.len());
+        self.number += 1;
+        self.line += 1;
+        self.line_start = self.at;
+        (start, self.number)
     }
 
     /// What one call of fgets(3) reads into `room` bytes.
@@ -199,7 +213,7 @@ impl<'a> Iterator for Lexer<'a> {
 }
 
 /// A count as messages show it.
-pub(super) fn count(value: usize) -> u32 {
+pub(crate) fn count(value: usize) -> u32 {
     u32::try_from(value).unwrap_or(u32::MAX)
 }
 

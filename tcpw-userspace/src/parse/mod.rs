@@ -11,6 +11,7 @@ pub mod code;
 pub mod diagnostic;
 mod display;
 pub(crate) mod lexer;
+pub(crate) mod line_starts;
 pub(crate) mod list;
 pub(crate) mod lookalike;
 mod nesting;
@@ -19,7 +20,9 @@ pub(crate) mod options;
 pub(crate) mod pattern;
 mod pattern_file;
 pub mod rule;
+mod rules;
 mod table;
+mod table_text;
 pub mod text;
 
 use std::{
@@ -31,6 +34,7 @@ use diagnostic::{Diagnostic, Sink};
 pub use display::numeric_host;
 pub(crate) use display::quoted_bytes;
 use rule::{DaemonPattern, HostPattern, List, Rule, TableKind, Tables};
+use table::{PlainLines, Trial};
 use text::Texts;
 
 /// What the parser made of the texts.
@@ -46,19 +50,25 @@ pub struct Parsed {
 ///
 /// Every text gives rules: a faulty one those that libwrap would see.
 pub fn parse(texts: &Texts) -> Parsed {
-    read(texts, table::Trial::No)
+    read(texts, Trial::No, PlainLines::Taken)
+}
+
+/// As [`parse`], with every line read by the parser of all lines: for tests, which hold it against the other.
+#[doc(hidden)]
+pub fn parse_slowly(texts: &Texts) -> Parsed {
+    read(texts, Trial::No, PlainLines::Left)
 }
 
 /// The rules alone, as [`parse`] gives them: no fix is tried out, which takes most of its time.
 pub fn tables(texts: &Texts) -> Tables {
-    read(texts, table::Trial::Yes).tables
+    read(texts, Trial::Yes, PlainLines::Taken).tables
 }
 
-fn read(texts: &Texts, trial: table::Trial) -> Parsed {
+fn read(texts: &Texts, trial: Trial, plain: PlainLines) -> Parsed {
     let mut diagnostics = Sink::default();
     let mut interfaces = pattern::Interfaces::new(&texts.files);
     let mut read = |kind, (path, text): &(_, _)| {
-        table::parse(kind, path, text, trial, &mut interfaces, &mut diagnostics)
+        table::parse(kind, path, text, (trial, plain), &mut interfaces, &mut diagnostics)
     };
     let allow = read(TableKind::Allow, &texts.allow);
     let deny = read(TableKind::Deny, &texts.deny);
@@ -83,10 +93,11 @@ pub fn pattern_files(tables: &Tables) -> BTreeSet<PathBuf> {
 
 /// The texts of a rule's option fields, trimmed and without the backslashes before colons.
 pub(crate) fn option_texts(rule: &Rule) -> Vec<Vec<u8>> {
-    let colon = |start: usize| Some(start + list::split_at(&rule.text[start..], b':')? + 1);
+    let text = rule.text();
+    let colon = |start: usize| Some(start + list::split_at(&text[start..], b':')? + 1);
     let base = colon(0).and_then(colon);
     base.map_or_else(Vec::new, |base| {
-        options::parse(&rule.text, base).into_iter().map(|field| field.text).collect()
+        options::parse(&text, base).into_iter().map(|field| field.text).collect()
     })
 }
 
@@ -97,7 +108,8 @@ fn as_file(host: &HostPattern) -> Option<&Path> {
 
 /// Every host pattern of the rules.
 fn rule_hosts(tables: &Tables) -> impl Iterator<Item = &HostPattern> {
-    tables.allow.rules.iter().chain(&tables.deny.rules).flat_map(|rule| {
+    // A plain rule names no file.
+    tables.allow.rules.kept().chain(tables.deny.rules.kept()).flat_map(|rule| {
         let servers = tokens(&rule.daemons).filter_map(|token: &DaemonPattern| token.server.as_ref());
         servers.chain(tokens(&rule.clients).map(|token| &token.host))
     })

@@ -12,6 +12,11 @@ use std::{
 
 use smallvec::SmallVec;
 
+pub use super::{
+    rules::{PlainRule, RuleEntry, RuleIter, RuleRef, Rules},
+    table_text::{Stretch, TableText},
+};
+
 /// Text of a table.
 pub type Text = Box<[u8]>;
 
@@ -53,7 +58,7 @@ pub struct Table {
     /// Where it was read from.
     pub path: Arc<PathBuf>,
     /// Its rules, in order.
-    pub rules: Vec<Rule>,
+    pub rules: Rules,
     /// How it ends.
     pub end: TableEnd,
     /// What libwrap says when a search passes a faulty place.
@@ -93,16 +98,18 @@ pub struct Origin {
 }
 
 /// One rule: `daemons : clients [: option]...`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+///
+/// Its place and its text are made when they are asked for.
+#[derive(Clone, Debug)]
 pub struct Rule {
-    /// Where it begins.
-    pub origin: Origin,
+    /// The text it stands in.
+    pub(crate) source: Arc<TableText>,
+    /// Offset in the text where its line begins.
+    pub(crate) start: u32,
     /// The line number libwrap gives it: that of its last physical line.
     pub number: u32,
-    /// The joined line, without its newline.
-    pub text: Text,
-    /// Daemon list.
-    pub daemons: List<DaemonPattern>,
+    /// Daemon list; rules with the same text share it, as far as they were seen to.
+    pub daemons: Arc<List<DaemonPattern>>,
     /// Client list.
     pub clients: List<ClientPattern>,
     /// Option fields in order; an erroneous one refuses when the rule matches.
@@ -124,8 +131,8 @@ pub struct List<P> {
 /// One token of a daemon list: `daemon[@server]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DaemonPattern {
-    /// Where it stands.
-    pub origin: Origin,
+    /// Where it stands in the rule.
+    pub stretch: Stretch,
     /// The daemon part.
     pub daemon: Daemon,
     /// The pattern for the server's end, after `@`.
@@ -146,8 +153,8 @@ pub enum Daemon {
 /// One token of a client list: `[user@]host`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientPattern {
-    /// Where it stands.
-    pub origin: Origin,
+    /// Where it stands in the rule.
+    pub stretch: Stretch,
     /// The user part: a string match on the user's name, whatever it looks like.
     pub user: Option<TextPattern>,
     /// The host part.
@@ -225,8 +232,8 @@ pub struct PatternFile {
 /// One option field of a rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OptionField {
-    /// Where it stands.
-    pub origin: Origin,
+    /// Where it stands in the rule.
+    pub stretch: Stretch,
     /// The option, or why libwrap refuses it (its own words, after `error: F, line N: `).
     pub option: Result<RuleOption, String>,
 }

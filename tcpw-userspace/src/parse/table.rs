@@ -2,6 +2,7 @@
 //!
 //! Source: tcp_wrappers 7.6.q `hosts_access.c` `table_match`.
 
+mod plain;
 mod trial;
 
 use std::{
@@ -16,12 +17,15 @@ use super::{
     code::Code,
     diagnostic::{Fix, Severity, Sink},
     lexer::{Lexer, Line, Source, count},
+    line_starts::LineStarts,
     list, options,
     pattern::{self, Interfaces},
     rule::{
-        ClientPattern, Complaint, DaemonPattern, List, OptionField, Origin, Rule, RuleOption, Table,
-        TableEnd, TableKind,
+        ClientPattern, Complaint, DaemonPattern, List, OptionField, Origin, Rule, RuleOption, Rules, Stretch,
+        Table, TableEnd, TableKind, TableText,
     },
+    rules::PlainLine,
+    table_text::offset,
     text::FileText,
 };
 
@@ -30,14 +34,18 @@ pub(super) fn parse(
     kind: TableKind,
     path: &Arc<PathBuf>,
     text: &FileText,
-    trial: Trial,
+    (trial, plain): (Trial, PlainLines),
     interfaces: &mut Interfaces<'_>,
     diagnostics: &mut Sink,
 ) -> Table {
+    let bytes = match text {
+        FileText::Bytes(bytes) => Some(bytes),
+        FileText::Missing | FileText::Unreadable(_) => None,
+    };
     let mut table = Table {
         kind,
         path: Arc::clone(path),
-        rules: Vec::new(),
+        rules: Rules::new(Arc::new(TableText::new(Arc::clone(path), bytes.cloned()))),
         end: TableEnd::Complete,
         complaints: Vec::new(),
     };
@@ -46,7 +54,9 @@ pub(super) fn parse(
         FileText::Bytes(bytes) => {
             let source = Source { path, text: bytes };
             let writer = Writer::default();
-            Parser { source, table: &mut table, interfaces, diagnostics, writer, trial }.lines();
+            let lists = DaemonLists { plain, ..DaemonLists::default() };
+            Parser { source, table: &mut table, interfaces, diagnostics, writer, trial, lists }.lines();
+            table.rules.shrink();
         }
         FileText::Missing => diagnostics.push(advice::table_missing(kind).at(whole(), b"")),
         FileText::Unreadable(why) => {
@@ -67,6 +77,41 @@ struct Parser<'a, 'b, 'c> {
     /// Who writes the line at hand.
     writer: Writer,
     trial: Trial,
+    lists: DaemonLists,
+}
+
+/// Whether plain lines are taken by the reader of plain lines.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum PlainLines {
+    /// They are.
+    #[default]
+    Taken,
+    /// They are left to the parser of all lines, which comes to the same.
+    Left,
+}
+
+/// The daemon lists of plain lines, by their text.
+#[derive(Default)]
+struct DaemonLists {
+    plain: PlainLines,
+    /// Their numbers; none where a line with this list has a finding.
+    numbers: HashMap<Box<[u8]>, Option<u32>>,
+    /// The last one, and its number.
+    last: (Vec<u8>, u32),
+}
+
+impl DaemonLists {
+    /// The number of a list, if lines with it have no finding; `None` if there was none yet.
+    fn number(&mut self, text: &[u8]) -> Option<Option<u32>> {
+        if self.last.0 == text {
+            return Some(Some(self.last.1));
+        }
+        let known = *self.numbers.get(text)?;
+        if let Some(number) = known {
+            self.last = (text.to_vec(), number);
+        }
+        Some(known)
+    }
 }
 
 /// Whether the text is a table, or a fix that is tried out.
@@ -86,8 +131,15 @@ impl Parser<'_, '_, '_> {
         let mut told_until = 0;
         // The line before was meant to go on in this one.
         let mut is_rest = false;
-        let mut lines = Lexer::new(source.text).peekable();
-        while let Some(line) = lines.next() {
+        let mut lines = Lexer::new(source.text);
+        loop {
+            let plain = plain::read(lines.rest(), &self.lists.last.0);
+            if plain.is_some_and(|plain| self.plain(&mut lines, plain)) {
+                is_rest = false;
+                self.writer = self.writer.after_rule();
+                continue;
+            }
+            let Some(line) = lines.next() else { break };
             if let Some((origin, line_start)) =
                 line.nul(source.path).filter(|_| !self.diagnostics.count(Code::W010.as_str(), source.path))
             {
@@ -117,6 +169,9 @@ impl Parser<'_, '_, '_> {
                 open_mark = if is_mark { Some(line) } else { open_mark };
             } else if !is_blank {
                 let mut found = self.line(&line);
+                if let Some(plain) = plain {
+                    self.learn(&line.bytes[..plain.daemon], found.is_empty());
+                }
                 let was_rest = is_rest;
                 is_rest = found.iter().any(|(_, _, it)| matches!(it.code, Code::W011 | Code::W017));
                 if was_rest {
@@ -124,8 +179,9 @@ impl Parser<'_, '_, '_> {
                     found.retain(|(_, _, finding)| !follows(finding.code));
                 }
                 if line.span.start >= told_until {
-                    let rest = lines.peek().filter(|next| !next.broken && !next.has_nul());
-                    let end = rest.and_then(|next| self.rest_of(&line, next));
+                    let rest = if self.trial == Trial::No { lines.clone().next() } else { None };
+                    let rest = rest.filter(|next| !next.broken && !next.has_nul());
+                    let end = rest.and_then(|next| self.rest_of(&line, &next));
                     match end {
                         Some(end) => told_until = end,
                         None => self.report_all(&line, found),
@@ -139,6 +195,27 @@ impl Parser<'_, '_, '_> {
         }
     }
 
+    /// Adds the rule of a plain line, if lines with its daemon list have no finding; whether it did.
+    fn plain(&mut self, lines: &mut Lexer<'_>, plain: plain::Plain) -> bool {
+        let daemon = lines.rest().get(..plain.daemon).unwrap_or_default();
+        let Some(Some(list)) = self.lists.number(daemon) else { return false };
+        let (start, line) = lines.pass(plain.length);
+        let client = u16::try_from(plain.client).unwrap_or(u16::MAX);
+        let (net, bits, start) = (plain.net, plain.bits, offset(start));
+        self.table.rules.push_plain(PlainLine { start, line, list, net, bits, client });
+        true
+    }
+
+    /// Keeps the daemon list of the last rule, whose line is a plain one, for the lines with the same.
+    fn learn(&mut self, text: &[u8], is_clean: bool) {
+        if self.lists.plain == PlainLines::Left || self.lists.numbers.contains_key(text) {
+            return;
+        }
+        let list = self.table.rules.kept().last().map(|rule| Arc::clone(&rule.daemons));
+        let number = list.filter(|_| is_clean).map(|list| self.table.rules.add_list(list));
+        self.lists.numbers.insert(text.into(), number);
+    }
+
     /// The table ends here: the line is too long, or lacks its newline.
     fn broken(&mut self, line: &Line<'_>) {
         self.table.end = TableEnd::Broken;
@@ -146,7 +223,7 @@ impl Parser<'_, '_, '_> {
         self.complain(line.number, "all the subsequent rules will be ignored");
         if let Some((at, has_newline)) = self.backslash(line) {
             let finding = advice::broken_backslash(self.table.kind, has_newline);
-            let (number, start) = self.source.place_of(at);
+            let (number, start) = LineStarts::of(self.source.text).place_of(at);
             let origin = Origin {
                 path: Arc::clone(self.source.path),
                 line: number,
@@ -190,13 +267,13 @@ impl Parser<'_, '_, '_> {
             advice::written(bytes, [colon, end], self.writer, &mut found);
             self.mistakes(line, colons, &fields, &mut found);
             let options = fields.into_iter().map(|field| OptionField {
-                origin: line.origin(self.source.path, field.span.start, field.span.len()),
+                stretch: Stretch::new(field.span.start, field.span.len()),
                 option: field.option,
             });
             let options = options.collect();
-            let origin = line.origin(self.source.path, 0, text.len());
-            let rule = Rule { origin, number: *number, text: text.into(), daemons, clients, options };
-            self.table.rules.push(rule);
+            let source = Arc::clone(self.table.rules.text());
+            let (start, daemons) = (offset(line.span.start), Arc::new(daemons));
+            self.table.rules.push(Rule { source, start, number: *number, daemons, clients, options });
         } else {
             self.complain(*number, "missing \":\" separator");
             found.push((0, text.len(), advice::missing(text, self.writer, self.table.kind)));
@@ -265,8 +342,7 @@ impl Parser<'_, '_, '_> {
         advice::list(field, 0, end, "daemon", found);
         let mut effects = Effects::new(field, 0, effect);
         list::build(list::tokens(field, 0), |(at, token)| {
-            let origin = line.origin(self.source.path, at, token.len());
-            let pattern = pattern::daemon(token, origin, self.interfaces);
+            let pattern = pattern::daemon(token, Stretch::new(at, token.len()), self.interfaces);
             let place = effects.at(at);
             let finding = advice::daemon(token, &pattern, place.effect);
             let finding = finding.map(|finding| advice::follows_for_daemon(finding, place));
@@ -286,8 +362,7 @@ impl Parser<'_, '_, '_> {
         advice::list(field, span.start, span.start - 1, "client", found);
         let mut effects = Effects::new(field, span.start, effect);
         list::build(list::tokens(field, span.start), |(at, token)| {
-            let origin = line.origin(self.source.path, at, token.len());
-            let pattern = pattern::client(token, origin, self.interfaces);
+            let pattern = pattern::client(token, Stretch::new(at, token.len()), self.interfaces);
             let place = effects.at(at);
             let finding = advice::client(token, &pattern, place.effect);
             let finding = finding.map(|finding| advice::follows_for_client(finding, place));

@@ -19,7 +19,7 @@ use crate::{
     evaluate::judgement::{Reason, RuleIndex, Verdict},
     events::Fate,
     names::NamesSet,
-    parse::rule::{Rule, TableKind, Tables, Text},
+    parse::rule::{RuleRef, TableKind, Tables, Text},
     resolve::Question,
 };
 
@@ -121,7 +121,7 @@ pub struct JudgementRecord {
 
 impl JudgementRecord {
     /// The rule that decided, with its file, line, column and text.
-    pub fn rule(&self) -> Option<&Rule> {
+    pub fn rule(&self) -> Option<RuleRef<'_>> {
         let index = self.rule?;
         let table = match index.table {
             TableKind::Allow => &self.tables.allow,

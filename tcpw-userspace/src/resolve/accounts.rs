@@ -35,7 +35,8 @@ impl KnownAccounts {
     /// Looks up what the tables name.
     pub fn of(tables: &Tables) -> Self {
         let mut known = Self::default();
-        let rules = tables.allow.rules.iter().chain(&tables.deny.rules);
+        // A plain rule has no options.
+        let rules = tables.allow.rules.kept().chain(tables.deny.rules.kept());
         for option in rules.flat_map(|rule| &rule.options).flat_map(|field| &field.option) {
             if let RuleOption::User(name) = option
                 && Accounts.user_exists(name)

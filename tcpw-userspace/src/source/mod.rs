@@ -10,6 +10,7 @@ mod links;
 mod watch;
 
 use std::{
+    cell::RefCell,
     collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     sync::Arc,
@@ -83,6 +84,24 @@ impl Source {
                 return snapshot.texts;
             }
         }
+    }
+
+    /// As [`Self::read`], with what was made of the texts: `more` names the pattern files of it.
+    pub fn read_as<T>(
+        &self,
+        make: impl Fn(&Texts) -> T,
+        more: impl Fn(&T) -> BTreeSet<PathBuf>,
+    ) -> (Texts, T) {
+        let last = RefCell::new(None);
+        let texts = self.read(|texts| {
+            let made = make(texts);
+            let named = more(&made);
+            last.replace(Some((texts.clone(), made)));
+            named
+        });
+        let made = last.into_inner().filter(|(of, _)| *of == texts).map(|(_, made)| made);
+        let made = made.unwrap_or_else(|| make(&texts));
+        (texts, made)
     }
 
     /// One pass over all files: tables first, then what they name, then what that names.

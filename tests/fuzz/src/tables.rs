@@ -12,7 +12,7 @@ use tcpw_userspace::{
     parse::{
         Parsed,
         diagnostic::Diagnostic,
-        parse, pattern_files as files_named,
+        parse, parse_slowly, pattern_files as files_named,
         rule::{Tables, Text},
         text::{FileText, Texts},
     },
@@ -158,7 +158,7 @@ fn parsed(allow: &[u8], deny: &[u8], file: &[u8]) -> Parsed {
     let table = |name: &str, text: &[u8]| (Arc::new(PathBuf::from(name)), FileText::Bytes(text.into()));
     let mut texts =
         Texts { allow: table("hosts.allow", allow), deny: table("hosts.deny", deny), files: BTreeMap::new() };
-    let mut parsed = parse(&texts);
+    let mut parsed = parse_both_ways(&texts);
     for _ in 0..ROUNDS {
         let named = files_named(&parsed.tables);
         let before = texts.files.len();
@@ -172,8 +172,16 @@ fn parsed(allow: &[u8], deny: &[u8], file: &[u8]) -> Parsed {
         if texts.files.len() == before {
             break;
         }
-        parsed = parse(&texts);
+        parsed = parse_both_ways(&texts);
     }
+    parsed
+}
+
+/// The reader of plain lines and the parser of all lines say the same.
+fn parse_both_ways(texts: &Texts) -> Parsed {
+    let (parsed, slowly) = (parse(texts), parse_slowly(texts));
+    assert_eq!(parsed.tables, slowly.tables, "{texts:?}");
+    assert_eq!(parsed.diagnostics, slowly.diagnostics, "{texts:?}");
     parsed
 }
 

@@ -14,7 +14,7 @@ use crate::{
         request::{Banner, HostName, Lookup, RuleIndex},
     },
     parse::{
-        rule::{ClientPattern, DaemonPattern, Origin, Text},
+        rule::{ClientPattern, DaemonPattern, Stretch, Text},
         text::FileText,
     },
     resolve::{self, Accounts, SystemResolver, verified_name},
@@ -28,7 +28,7 @@ pub(super) enum TraceEvent {
     /// A rule did not match, or did not decide.
     Missed(RuleIndex, MissReason),
     /// A rule matched, by these tokens.
-    Matched(RuleIndex, Origin, Origin),
+    Matched(RuleIndex, Stretch, Stretch),
 }
 
 /// A look-up.
@@ -61,11 +61,11 @@ pub(super) enum MissReason {
     /// No token of the daemon list matches.
     Daemon,
     /// This token, behind EXCEPT, does.
-    DaemonExcept(Origin),
+    DaemonExcept(Stretch),
     /// No token of the client list matches.
     Client,
     /// This token, behind EXCEPT, does.
-    ClientExcept(Origin),
+    ClientExcept(Stretch),
     /// It matched; its `aclexec` failed.
     Aclexec,
 }
@@ -185,16 +185,15 @@ impl Observer for TraceObserver<'_> {
     fn missed(&mut self, rule: RuleIndex, why: Miss<'_>) {
         let why = match why {
             Miss::Daemon => MissReason::Daemon,
-            Miss::DaemonExcept(token) => MissReason::DaemonExcept(token.origin.clone()),
+            Miss::DaemonExcept(token) => MissReason::DaemonExcept(token.stretch),
             Miss::Client => MissReason::Client,
-            Miss::ClientExcept(token) => MissReason::ClientExcept(token.origin.clone()),
+            Miss::ClientExcept(token) => MissReason::ClientExcept(token.stretch),
             Miss::Aclexec => MissReason::Aclexec,
         };
         self.0.borrow_mut().push(TraceEvent::Missed(rule, why));
     }
 
     fn matched(&mut self, rule: RuleIndex, daemon: &DaemonPattern, client: &ClientPattern) {
-        let event = TraceEvent::Matched(rule, daemon.origin.clone(), client.origin.clone());
-        self.0.borrow_mut().push(event);
+        self.0.borrow_mut().push(TraceEvent::Matched(rule, daemon.stretch, client.stretch));
     }
 }

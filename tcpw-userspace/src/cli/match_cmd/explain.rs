@@ -176,8 +176,9 @@ pub(super) fn explain(question: &AskedConnection, places: &TablesAndTexts, trace
     for (at, event) in events.iter().enumerate() {
         match event {
             TraceEvent::Asked(asked) => lookups.push(tell.look_up(asked, &events[at..], judgement.rule)),
-            TraceEvent::Missed(index, why) => missed.extend(tell.missed(*index, why)),
-            TraceEvent::Matched(index, daemon, client) => rule = tell.rule(*index, Some((daemon, client))),
+            TraceEvent::Missed(index, why) if trace => missed.extend(tell.missed(*index, why)),
+            TraceEvent::Missed(..) => {}
+            TraceEvent::Matched(index, daemon, client) => rule = tell.rule(*index, Some([*daemon, *client])),
         }
     }
     if question.port.is_none() {

@@ -23,7 +23,7 @@ use crate::{
     cases::{self, TablesCache},
     config::TableArgs,
     control::AskError,
-    parse::{Parsed, parse, pattern_files, tables},
+    parse::{Parsed, parse, pattern_files, tables, text::Texts},
     source::Source,
 };
 use ask::AskedConnection;
@@ -157,9 +157,13 @@ struct JsonAnswers<'a> {
 }
 
 fn answer(arguments: &MatchArgs, source: &Source, questions: &[AskedConnection]) -> Result<Outcome, Failure> {
-    let texts = source.read(|texts| pattern_files(&tables(texts)));
-    let Parsed { tables, diagnostics } = parse(&texts);
-    let places = TablesAndTexts { tables, texts, diagnostics };
+    // Only a trace tells what is wrong with the rules.
+    let read = |texts: &Texts| match arguments.trace {
+        true => parse(texts),
+        false => Parsed { tables: tables(texts), diagnostics: Vec::new() },
+    };
+    let (texts, parsed) = source.read_as(read, |parsed| pattern_files(&parsed.tables));
+    let places = TablesAndTexts::new(parsed, texts);
     let answers: Vec<Explanation> =
         questions.iter().map(|question| explain::explain(question, &places, arguments.trace)).collect();
     let refused = answers.iter().filter(|answer| answer.verdict == "deny").count();

@@ -49,10 +49,10 @@ pub(super) fn lines(places: &TablesAndTexts, judgement: &Judgement) -> Vec<Optio
             (Ok(option), None) => without_action(option, judgement.reason),
         };
         reached &= goes_on;
-        let place = QuotedPlace { text: quoted_bytes(&text), ..places.at(&field.origin) };
+        let place = QuotedPlace { text: quoted_bytes(&text), ..places.at(&rule.place(field.stretch)) };
         OptionLine { place, effect, command: action.and_then(command) }
     };
-    rule.options.iter().zip(option_texts(rule)).map(&mut line).collect()
+    rule.options.iter().zip(option_texts(&rule)).map(&mut line).collect()
 }
 
 fn is_of(option: &RuleOption, action: &EffectAction) -> bool {

@@ -1,11 +1,15 @@
 //! Places in the tables, with what stands there.
 
+use std::{cell::RefCell, collections::HashMap, path::PathBuf};
+
 use serde::Serialize;
 
 use crate::{
     evaluate::quoted_bytes,
     parse::{
+        Parsed,
         diagnostic::{Diagnostic, Fix, Severity},
+        line_starts::LineStarts,
         rule::{Origin, Rule, Tables},
         text::{FileText, Texts},
     },
@@ -19,6 +23,7 @@ pub(super) struct TablesAndTexts {
     pub(super) texts: Texts,
     /// What is wrong with them.
     pub(super) diagnostics: Vec<Diagnostic>,
+    starts: RefCell<HashMap<PathBuf, LineStarts>>,
 }
 
 /// A place, and its text.
@@ -35,6 +40,10 @@ pub(super) struct QuotedPlace {
 }
 
 impl TablesAndTexts {
+    pub(super) fn new(Parsed { tables, diagnostics }: Parsed, texts: Texts) -> Self {
+        Self { tables, texts, diagnostics, starts: RefCell::default() }
+    }
+
     /// The place of an origin.
     pub(super) fn at(&self, origin: &Origin) -> QuotedPlace {
         let text = self.text(origin).map(quoted_bytes).unwrap_or_default();
@@ -48,11 +57,9 @@ impl TablesAndTexts {
 
     /// What is wrong with a rule, each mistake in one line.
     pub(super) fn mistakes(&self, rule: &Rule) -> Vec<String> {
-        let lines = rule.origin.line..=rule.number.max(rule.origin.line);
+        let lines = rule.line()..=rule.number.max(rule.line());
         let is_here = |it: &&Diagnostic| {
-            it.severity > Severity::Hint
-                && it.origin.path == rule.origin.path
-                && lines.contains(&it.origin.line)
+            it.severity > Severity::Hint && it.origin.path == *rule.path() && lines.contains(&it.origin.line)
         };
         let one_line = |it: &Diagnostic| {
             let fix = match &it.fix {
@@ -71,8 +78,9 @@ impl TablesAndTexts {
         let Texts { allow, deny, files } = &self.texts;
         let tables = [allow, deny].into_iter().find(|(path, _)| *path == origin.path).map(|(_, text)| text);
         let FileText::Bytes(bytes) = tables.or_else(|| files.get(origin.path.as_ref()))? else { return None };
-        let index = usize::try_from(origin.line).ok()?.checked_sub(1)?;
-        let line = bytes.split(|byte| *byte == b'\n').nth(index)?;
+        let mut starts = self.starts.borrow_mut();
+        let starts = starts.entry(origin.path.to_path_buf()).or_insert_with(|| LineStarts::of(bytes));
+        let line = starts.line(bytes, origin.line);
         let start = usize::try_from(origin.column).ok()?.checked_sub(1)?;
         let rest = line.get(start..)?;
         Some(&rest[..rest.len().min(usize::try_from(origin.length).ok()?)])

@@ -15,7 +15,7 @@ use crate::{
         request::{AccessRequest, HostName, Known, Lookup, RuleIndex},
     },
     parse::{
-        rule::{ClientPattern, Daemon, DaemonPattern, HostPattern, Origin, Rule},
+        rule::{ClientPattern, Daemon, DaemonPattern, HostPattern, Origin, Rule, Stretch},
         tokens,
     },
 };
@@ -43,14 +43,15 @@ impl Tell<'_> {
         Party { address: end.address.clone(), name: name.as_ref().map(spelt), user: None, port: None }
     }
 
-    pub(super) fn rule(&self, index: RuleIndex, tokens: Option<(&Origin, &Origin)>) -> Option<RuleLine> {
+    pub(super) fn rule(&self, index: RuleIndex, tokens: Option<[Stretch; 2]>) -> Option<RuleLine> {
         let rule = cases::rule(&self.places.tables, index)?;
-        let text = quoted_bytes(&rule.text);
+        let text = quoted_bytes(&rule.text());
+        let place = |stretch: Stretch| self.places.at(&rule.place(stretch));
         Some(RuleLine {
-            place: QuotedPlace { text, ..self.places.at(&rule.origin) },
+            place: QuotedPlace { text, ..self.places.at(&rule.origin()) },
             number: rule.number,
-            daemon: tokens.map(|(daemon, _)| self.places.at(daemon)),
-            client: tokens.map(|(_, client)| self.places.at(client)),
+            daemon: tokens.map(|[daemon, _]| place(daemon)),
+            client: tokens.map(|[_, client]| place(client)),
         })
     }
 
@@ -64,14 +65,14 @@ impl Tell<'_> {
             MissReason::Aclexec => (None, None),
         };
         let compared = match why {
-            MissReason::Daemon | MissReason::DaemonExcept(_) => self.daemon_compared(rule),
-            MissReason::Client | MissReason::ClientExcept(_) => self.client_compared(rule),
+            MissReason::Daemon | MissReason::DaemonExcept(_) => self.daemon_compared(&rule),
+            MissReason::Client | MissReason::ClientExcept(_) => self.client_compared(&rule),
             MissReason::Aclexec => Compared::default(),
         };
-        let except = except.map(|token| self.places.at(token));
-        let mut because = self.places.mistakes(rule);
+        let except = except.map(|token| self.places.at(&rule.place(*token)));
+        let mut because = self.places.mistakes(&rule);
         if matches!(why, MissReason::Client) {
-            because.extend(self.needs(rule));
+            because.extend(self.needs(&rule));
         }
         Some(Missed { rule: self.rule(index, None)?, list, except, compared, because })
     }
@@ -84,14 +85,14 @@ impl Tell<'_> {
         let by_name =
             tokens(&rule.clients).find(|token| self.asks(&LookupSubject::ClientName, &token.host, true));
         if let Some(token) = by_name.filter(|_| is_unnamed) {
-            let text = self.places.at(&token.origin).text;
+            let text = self.places.at(&rule.place(token.stretch)).text;
             needs.push(format!(
                 "\"{text}\" needs the client's name, which was not looked up (--resolve does)"
             ));
         }
         let by_user = tokens(&rule.clients).find(|token| token.user.is_some());
         if let Some(token) = by_user.filter(|_| user.is_none()) {
-            let text = self.places.at(&token.origin).text;
+            let text = self.places.at(&rule.place(token.stretch)).text;
             needs.push(format!(
                 "\"{text}\" needs the client's user, which was not asked for (USER@ gives one)"
             ));
@@ -134,10 +135,11 @@ impl Tell<'_> {
             }
             TraceEvent::Asked(_) => None,
         });
-        let mut ports = rules
-            .flat_map(|rule| tokens(&rule.daemons))
-            .filter(|token| matches!(token.daemon, Daemon::Port(_)));
-        let asked_by = Some(self.places.at(&ports.next()?.origin));
+        let mut ports = rules.filter_map(|rule| {
+            let port = tokens(&rule.daemons).find(|token| matches!(token.daemon, Daemon::Port(_)))?;
+            Some(rule.place(port.stretch))
+        });
+        let asked_by = Some(self.places.at(&ports.next()?));
         Some(LookUp { what: "server port".into(), made: false, answer: UNKNOWN.into(), asked_by })
     }
 
@@ -155,7 +157,7 @@ impl Tell<'_> {
         });
         let token = next.and_then(|index| self.asker(&asked.what, index));
         let asked_by = token
-            .map(|origin| self.places.at(origin))
+            .map(|origin| self.places.at(&origin))
             .or_else(|| Some(self.rule(next.or(decided)?, None)?.place));
         let what = match &asked.what {
             LookupSubject::ClientName => "client name".into(),
@@ -167,7 +169,7 @@ impl Tell<'_> {
     }
 
     /// The token of a rule that makes it ask.
-    fn asker(&self, what: &LookupSubject, index: RuleIndex) -> Option<&Origin> {
+    fn asker(&self, what: &LookupSubject, index: RuleIndex) -> Option<Origin> {
         let rule = cases::rule(&self.places.tables, index)?;
         let daemon = |token: &&DaemonPattern| {
             token.server.as_ref().is_some_and(|pattern| self.asks(what, pattern, false))
@@ -178,8 +180,9 @@ impl Tell<'_> {
                 self.asks(what, &token.host, true)
             }
         };
-        let by_daemon = tokens(&rule.daemons).find(daemon).map(|token| &token.origin);
-        by_daemon.or_else(|| tokens(&rule.clients).find(client).map(|token| &token.origin))
+        let by_daemon = tokens(&rule.daemons).find(daemon).map(|token| token.stretch);
+        let by_client = || tokens(&rule.clients).find(client).map(|token| token.stretch);
+        by_daemon.or_else(by_client).map(|stretch| rule.place(stretch))
     }
 
     /// Whether a pattern, held against the client or the server, asks for that.

@@ -11,7 +11,7 @@ use crate::{
         AddressVerdict, DaemonName, Decider, HangsOn, Networks, Port, RuleDecision, ServerAddress, Service,
     },
     evaluate::request::RuleIndex,
-    parse::rule::Tables,
+    parse::rule::{Origin, Tables},
 };
 
 /// A service.
@@ -93,11 +93,9 @@ impl JsonDecision {
     pub(in crate::cli) fn new(tables: &Tables, decision: &RuleDecision) -> Self {
         let RuleDecision { answer, by, before, hangs_on } = decision;
         let rule = |index: RuleIndex| {
-            rule_at(tables, index).map(|rule| JsonRule {
-                file: rule.origin.path.display().to_string(),
-                line: rule.origin.line,
-                column: rule.origin.column,
-                text: printable(&rule.text),
+            rule_at(tables, index).map(|rule| {
+                let Origin { path, line, column, .. } = rule.origin();
+                JsonRule { file: path.display().to_string(), line, column, text: printable(&rule.text()) }
             })
         };
         let (via, decider) = match by {

@@ -1,12 +1,9 @@
 //! Tables from files.
 
-use std::{
-    collections::BTreeSet,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use crate::{
-    parse::{diagnostic::Severity, parse, pattern_files, rule::Tables, tables, text::Texts},
+    parse::{diagnostic::Severity, parse, pattern_files, rule::Tables},
     source::Source,
 };
 
@@ -21,8 +18,7 @@ pub(in crate::cli) struct ReadTables {
 /// Reads a pair of tables; one that is missing has no rules.
 pub(in crate::cli) fn read([allow, deny]: &[PathBuf; 2]) -> ReadTables {
     let source = Source::new(Path::to_owned(allow), Path::to_owned(deny));
-    let named = |texts: &Texts| -> BTreeSet<PathBuf> { pattern_files(&tables(texts)) };
-    let parsed = parse(&source.read(named));
+    let (_, parsed) = source.read_as(parse, |parsed| pattern_files(&parsed.tables));
     let errors = parsed.diagnostics.iter().filter(|found| found.severity == Severity::Error).count();
     ReadTables { tables: parsed.tables, errors }
 }

@@ -10,7 +10,7 @@ use crate::{
     },
     parse::{
         lookalike,
-        rule::{Rule, RuleOption, Table, TableKind, Tables},
+        rule::{RuleOption, RuleRef, Table, TableKind, Tables},
     },
 };
 
@@ -81,8 +81,9 @@ pub(in crate::cli) fn erroneous(tables: &str, errors: usize) -> String {
 /// A rule: where it stands, and its text.
 pub(in crate::cli) fn rule(tables: &Tables, index: RuleIndex) -> (String, String) {
     let Some(rule) = rule_at(tables, index) else { return (String::new(), String::new()) };
-    let place = format!("{}:{}:{}", rule.origin.path.display(), rule.origin.line, rule.origin.column);
-    let text = printable(&rule.text);
+    let origin = rule.origin();
+    let place = format!("{}:{}:{}", origin.path.display(), origin.line, origin.column);
+    let text = printable(&rule.text());
     let mut short: String = text.chars().take(RULE).collect();
     if short.len() < text.len() {
         short.push_str("...");
@@ -91,7 +92,7 @@ pub(in crate::cli) fn rule(tables: &Tables, index: RuleIndex) -> (String, String
 }
 
 /// The rule itself.
-pub(super) fn rule_at(tables: &Tables, index: RuleIndex) -> Option<&Rule> {
+pub(super) fn rule_at(tables: &Tables, index: RuleIndex) -> Option<RuleRef<'_>> {
     table(tables, index.table).rules.get(index.index)
 }
 
@@ -122,8 +123,8 @@ pub(in crate::cli) fn answer(answer: AddressVerdict) -> &'static str {
 pub(in crate::cli) fn verdict_of(tables: &Tables, index: RuleIndex, lookup: &dyn Lookup) -> &'static str {
     let Some(rule) = rule_at(tables, index) else { return "" };
     let command = rule.options.iter().any(|field| matches!(field.option, Ok(RuleOption::Aclexec(_))));
-    let is_own = outcome_of(rule, TableKind::Allow, lookup) == outcome_of(rule, TableKind::Deny, lookup);
-    match (outcome_of(rule, index.table, lookup), command && !is_own) {
+    let is_own = outcome_of(&rule, TableKind::Allow, lookup) == outcome_of(&rule, TableKind::Deny, lookup);
+    match (outcome_of(&rule, index.table, lookup), command && !is_own) {
         (Verdict::Allow, false) => "allowed",
         (Verdict::Allow, true) => "allowed if its aclexec command succeeds",
         (Verdict::Refuse, false) => "refused",

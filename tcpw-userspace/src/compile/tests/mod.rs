@@ -10,8 +10,8 @@ use tcpw_common::{
 
 use super::*;
 use crate::parse::rule::{
-    ClientPattern, Daemon, DaemonPattern, HostPattern, List, Origin, PatternFile, Rule, Table, TableKind,
-    TextPattern,
+    ClientPattern, Daemon, DaemonPattern, HostPattern, List, Origin, PatternFile, Rule, Stretch, Table,
+    TableKind, TextPattern,
 };
 
 mod meaning;
@@ -45,8 +45,10 @@ fn name(name: &str) -> Daemon {
 }
 
 fn clients(hosts: Vec<HostPattern>) -> List<ClientPattern> {
-    let patterns =
-        hosts.into_iter().map(|host| ClientPattern { origin: origin(), user: None, host }).collect();
+    let patterns = hosts
+        .into_iter()
+        .map(|host| ClientPattern { stretch: Stretch::default(), user: None, host })
+        .collect();
     List { patterns, except: None }
 }
 
@@ -54,16 +56,16 @@ fn rule(daemons: &[(Daemon, Option<HostPattern>)], hosts: Vec<HostPattern>) -> R
     let patterns = daemons
         .iter()
         .map(|(daemon, server)| DaemonPattern {
-            origin: origin(),
+            stretch: Stretch::default(),
             daemon: daemon.clone(),
             server: server.clone(),
         })
         .collect();
     Rule {
-        origin: origin(),
+        source: Arc::default(),
+        start: 0,
         number: 1,
-        text: Box::default(),
-        daemons: List { patterns, except: None },
+        daemons: Arc::new(List { patterns, except: None }),
         clients: clients(hosts),
         options: Vec::new(),
     }
@@ -73,7 +75,7 @@ fn table(kind: TableKind, rules: Vec<Rule>) -> Table {
     Table {
         kind,
         path: Arc::new(PathBuf::from("hosts")),
-        rules,
+        rules: rules.into_iter().collect(),
         end: TableEnd::Complete,
         complaints: Vec::new(),
     }

@@ -5,7 +5,7 @@ use std::{
     net::{Ipv4Addr, Ipv6Addr},
 };
 
-use super::{all, clients, origin, tables, text};
+use super::{all, clients, tables, text};
 use crate::{
     compile::{
         Names,
@@ -124,7 +124,8 @@ fn a_user_pattern_is_tried_on_unknown() {
         (TextPattern::Known, false),
         (TextPattern::Exact(b"root"[..].into()), false),
     ] {
-        let pattern = ClientPattern { origin: origin(), user: Some(user), host: all() };
+        let pattern =
+            ClientPattern { stretch: crate::parse::rule::Stretch::default(), user: Some(user), host: all() };
         let list = List { patterns: smallvec::smallvec![pattern], except: None };
         assert_eq!(!PatternRegions::new(&tables, Names::Unknown).list(&list).is_empty(), passes, "{list:?}");
     }

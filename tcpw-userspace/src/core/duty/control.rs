@@ -115,7 +115,7 @@ impl Control {
         let tables = current.rules.tables();
         let Attempt { decision, facts, .. } = attempt;
         let rule = judgement.rule.and_then(|index| cases::rule(tables, index));
-        let origin: Option<&Origin> = rule.map(|rule| &rule.origin).filter(|_| !live.is_exempt);
+        let origin: Option<Origin> = rule.map(|rule| rule.origin()).filter(|_| !live.is_exempt);
         let verdict = match judgement.verdict {
             _ if live.is_exempt => "allow",
             Verdict::Allow => "allow",
@@ -126,7 +126,7 @@ impl Control {
             verdict: verdict.into(),
             via: if live.is_exempt { "exempt" } else { cases::via(judgement.reason) }.into(),
             matched: cases::MatchedRule::of(tables, judgement.rule.filter(|_| !live.is_exempt)).to_string(),
-            file: origin.map(|origin| origin.path.display().to_string()),
+            file: origin.as_ref().map(|origin| origin.path.display().to_string()),
             line: origin.map(|origin| origin.line),
             client: judge::host_text(decision, facts, Some(judgement)),
             listener: live.listener.clone(),

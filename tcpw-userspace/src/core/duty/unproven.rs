@@ -23,7 +23,7 @@ pub(super) fn not_opened(known: &KnownListener, rules: &Rules) -> Vec<String> {
         .into_iter()
         .flat_map(|table| table.rules.iter().map(move |rule| (rule, table.kind)))
         .filter(|(rule, kind)| outcome_of(rule, *kind, &*rules.accounts) == Verdict::Allow)
-        .filter_map(|(rule, kind)| sentence(known, rule, kind));
+        .filter_map(|(rule, kind)| sentence(known, &rule, kind));
     all.take(MOST).collect()
 }
 
@@ -52,7 +52,10 @@ fn sentence(known: &KnownListener, rule: &Rule, kind: TableKind) -> Option<Strin
     let setting = setting(doubt, port);
     Some(format!(
         "{table}:{} does not open {}[{}] at {}: that it is {name} is not proven, {doubt}; if it is, set {setting} = [{name:?}]",
-        rule.origin.line, known.ident, known.pid, known.local
+        rule.line(),
+        known.ident,
+        known.pid,
+        known.local
     ))
 }
 

@@ -4,7 +4,7 @@
 //! list. A rule whose client list may need the client's name is also found by its daemon list until that name
 //! is known.
 
-use std::{iter::Enumerate, slice};
+use std::iter::Enumerate;
 
 use super::{
     super::{subject::Subject, text::reduced},
@@ -12,7 +12,10 @@ use super::{
     host::{FoundBy, HostIndex, HostIndexBuilder, found_by, may_ask},
     keys::{Folded, IndexKey, Use},
 };
-use crate::parse::rule::{ClientPattern, Daemon, DaemonPattern, HostPattern, List, Rule, Table, TextPattern};
+use crate::parse::rule::{
+    ClientPattern, Daemon, DaemonPattern, HostPattern, List, Rule, RuleIter, RuleRef, Rules, Table,
+    TextPattern,
+};
 
 /// The rules of one table.
 #[derive(Clone, Debug)]
@@ -22,7 +25,7 @@ impl TableIndex {
     pub(super) fn new(table: &Table) -> Self {
         let mut builder = HostIndexBuilder::with_capacity(table.rules.len());
         for (position, rule) in table.rules.iter().enumerate() {
-            add(&mut builder, rule, position);
+            add(&mut builder, &rule, position);
         }
         Self(builder.build())
     }
@@ -58,9 +61,9 @@ impl TableIndex {
 /// The rules of a table that may match, in order.
 pub(in crate::evaluate) enum CandidateRules<'a> {
     /// All of them.
-    All(Enumerate<slice::Iter<'a, Rule>>),
+    All(Enumerate<RuleIter<'a>>),
     /// Those that the index finds.
-    Found(&'a TableIndex, Candidates<'a>, &'a [Rule]),
+    Found(&'a TableIndex, Candidates<'a>, &'a Rules),
 }
 
 impl<'a> CandidateRules<'a> {
@@ -72,7 +75,7 @@ impl<'a> CandidateRules<'a> {
     }
 
     /// The next rule that the request may match, and its index in the table.
-    pub(in crate::evaluate) fn next(&mut self, subject: &Subject<'_>) -> Option<(usize, &'a Rule)> {
+    pub(in crate::evaluate) fn next(&mut self, subject: &Subject<'_>) -> Option<(usize, RuleRef<'a>)> {
         match self {
             Self::All(rules) => rules.next(),
             Self::Found(index, candidates, rules) => {

@@ -4,13 +4,13 @@
 
 use std::sync::Arc;
 
-use super::{Codes, Parser, Trial};
+use super::{Codes, DaemonLists, Parser, Trial};
 use crate::parse::{
     advice,
     code::Code,
     diagnostic::{Diagnostic, Finding, Fix, Severity, Sink},
     lexer::{Lexer, Line, Source, count},
-    rule::{Origin, Table, TableEnd},
+    rule::{Origin, Rules, Table, TableEnd},
 };
 
 /// Most lines that are joined in one fix.
@@ -90,7 +90,7 @@ impl Parser<'_, '_, '_> {
         let mut table = Table {
             kind: self.table.kind,
             path: Arc::clone(path),
-            rules: Vec::new(),
+            rules: Rules::default(),
             end: TableEnd::Complete,
             complaints: Vec::new(),
         };
@@ -103,6 +103,7 @@ impl Parser<'_, '_, '_> {
             diagnostics: &mut sink,
             writer: self.writer,
             trial: Trial::Yes,
+            lists: DaemonLists::default(),
         }
         .lines();
         sink.into_found()

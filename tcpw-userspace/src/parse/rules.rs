@@ -1,0 +1,351 @@
+//! The rules of a table, in little room.
+//!
+//! In: rules, and plain ones as numbers. Out: the same rules, in order; a plain one is made when something asks for it.
+//! Invariant: what is made equals what the parser would have kept.
+//!
+//! A plain rule is `daemon: address` or `daemon: network` of IPv4, as a list of a million bans has them: it takes 20
+//! bytes beside its text.
+
+use std::{fmt, net::Ipv4Addr, ops::Deref, slice, sync::Arc};
+
+use smallvec::smallvec;
+
+use super::{
+    rule::{ClientPattern, DaemonPattern, HostPattern, List, OptionField, Rule, TextPattern},
+    table_text::{Stretch, TableText},
+};
+
+/// The rules of one table, in order.
+#[derive(Clone, Default)]
+pub struct Rules {
+    text: Arc<TableText>,
+    entries: Vec<Packed>,
+    /// Daemon lists of plain rules.
+    lists: Vec<Arc<List<DaemonPattern>>>,
+    /// The rules that are not plain.
+    kept: Vec<Rule>,
+}
+
+/// One rule: a plain one, or the number of one that is kept.
+#[derive(Clone, Copy)]
+struct Packed {
+    /// Offset of its line in the text.
+    start: u32,
+    /// libwrap's line number.
+    line: u32,
+    /// Number of the daemon list, or of the rule.
+    number: u32,
+    /// Address or network.
+    net: u32,
+    /// Where the client stands in the line.
+    client: u16,
+    /// Length of the prefix; 32 for an address.
+    bits: u8,
+    kind: Kind,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Kept,
+    Address,
+    Network,
+}
+
+/// A plain rule: one daemon list, one IPv4 address or network, no options.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PlainRule<'a> {
+    /// Its daemon list.
+    pub daemons: &'a Arc<List<DaemonPattern>>,
+    /// Number of the daemon list: equal lists of a table have one, as a rule.
+    pub list: u32,
+    /// The network; no bit behind the prefix is set.
+    pub net: Ipv4Addr,
+    /// Length of the prefix, 1 to 32.
+    pub bits: u8,
+    /// It is written as an address, not as a network.
+    pub is_address: bool,
+}
+
+/// What the parser found of a plain rule.
+pub(super) struct PlainLine {
+    /// Offset of the line in the text.
+    pub(super) start: u32,
+    /// libwrap's line number.
+    pub(super) line: u32,
+    /// Number of the daemon list, from [`Rules::add_list`].
+    pub(super) list: u32,
+    /// The network.
+    pub(super) net: u32,
+    /// Length of the prefix, if there is one.
+    pub(super) bits: Option<u8>,
+    /// Where the client stands in the line.
+    pub(super) client: u16,
+}
+
+/// A rule as it is stored.
+#[derive(Clone, Copy, Debug)]
+pub enum RuleEntry<'a> {
+    /// A plain one.
+    Plain(PlainRule<'a>),
+    /// Any other.
+    Kept(&'a Rule),
+}
+
+/// A rule of a table.
+#[derive(Clone, Debug)]
+pub enum RuleRef<'a> {
+    /// It is kept as it is.
+    Kept(&'a Rule),
+    /// It was made for this.
+    Made(Rule),
+}
+
+impl Deref for RuleRef<'_> {
+    type Target = Rule;
+
+    fn deref(&self) -> &Rule {
+        match self {
+            Self::Kept(rule) => rule,
+            Self::Made(rule) => rule,
+        }
+    }
+}
+
+impl RuleRef<'_> {
+    /// The rule itself.
+    pub fn into_owned(self) -> Rule {
+        match self {
+            Self::Kept(rule) => rule.clone(),
+            Self::Made(rule) => rule,
+        }
+    }
+}
+
+impl<'a> RuleEntry<'a> {
+    /// Its daemon list.
+    pub fn daemons(self) -> &'a List<DaemonPattern> {
+        match self {
+            Self::Plain(plain) => plain.daemons,
+            Self::Kept(rule) => &rule.daemons,
+        }
+    }
+
+    /// Its options.
+    pub fn options(self) -> &'a [OptionField] {
+        match self {
+            Self::Plain(_) => &[],
+            Self::Kept(rule) => &rule.options,
+        }
+    }
+}
+
+impl Rules {
+    /// No rules yet of this text.
+    pub fn new(text: Arc<TableText>) -> Self {
+        Self { text, ..Self::default() }
+    }
+
+    /// The text they stand in.
+    pub fn text(&self) -> &Arc<TableText> {
+        &self.text
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// The rule of an index.
+    pub fn get(&self, index: usize) -> Option<RuleRef<'_>> {
+        self.entries.get(index).map(|packed| self.rule(*packed))
+    }
+
+    /// All of them, in order.
+    pub fn iter(&self) -> RuleIter<'_> {
+        RuleIter { rules: self, entries: self.entries.iter() }
+    }
+
+    /// All of them as they are stored: much faster than [`Self::iter`] where plain rules need not be made.
+    pub fn entries(&self) -> impl DoubleEndedIterator<Item = RuleEntry<'_>> + ExactSizeIterator + Clone {
+        self.entries.iter().map(|packed| self.entry(*packed))
+    }
+
+    /// The text of a rule as it is stored, if it is a plain one.
+    pub(crate) fn plain_text(&self, index: usize) -> Option<&[u8]> {
+        let packed = self.entries.get(index).filter(|packed| packed.kind != Kind::Kept)?;
+        let (client, token) = self.client(*packed);
+        let start = packed.start as usize;
+        self.text.bytes().get(start..start + usize::from(client.start) + token.len())
+    }
+
+    /// The index of the rule that a physical line, from 1, is part of.
+    pub(crate) fn at_line(&self, line: u32) -> Option<usize> {
+        let index = self.before_line(line.saturating_add(1)).checked_sub(1)?;
+        let rule = self.get(index)?;
+        (rule.line()..=rule.number.max(rule.line())).contains(&line).then_some(index)
+    }
+
+    /// How many rules begin before a physical line.
+    pub(crate) fn before_line(&self, line: u32) -> usize {
+        self.entries.partition_point(|packed| self.rule(*packed).line() < line)
+    }
+
+    /// The rules that are not plain, in order.
+    pub fn kept(&self) -> slice::Iter<'_, Rule> {
+        self.kept.iter()
+    }
+
+    /// The first rules.
+    pub fn first(&self, count: usize) -> Self {
+        let entries = self.entries[..count.min(self.entries.len())].to_vec();
+        let kept = entries.iter().filter(|packed| packed.kind == Kind::Kept).count();
+        let kept = self.kept[..kept].to_vec();
+        Self { text: Arc::clone(&self.text), entries, lists: self.lists.clone(), kept }
+    }
+
+    /// Adds a rule.
+    pub fn push(&mut self, rule: Rule) {
+        let number = u32::try_from(self.kept.len()).unwrap_or(u32::MAX);
+        let (start, line) = (rule.start, rule.number);
+        self.entries.push(Packed { start, line, number, net: 0, client: 0, bits: 0, kind: Kind::Kept });
+        self.kept.push(rule);
+    }
+
+    /// Adds a daemon list for plain rules; its number.
+    pub(super) fn add_list(&mut self, list: Arc<List<DaemonPattern>>) -> u32 {
+        self.lists.push(list);
+        u32::try_from(self.lists.len() - 1).unwrap_or(u32::MAX)
+    }
+
+    /// Adds a plain rule.
+    pub(super) fn push_plain(&mut self, PlainLine { start, line, list, net, bits, client }: PlainLine) {
+        let (bits, kind) = bits.map_or((32, Kind::Address), |bits| (bits, Kind::Network));
+        self.entries.push(Packed { start, line, number: list, net, client, bits, kind });
+    }
+
+    /// Gives back the room for more rules.
+    pub(super) fn shrink(&mut self) {
+        self.entries.shrink_to_fit();
+        self.kept.shrink_to_fit();
+    }
+
+    fn entry(&self, packed: Packed) -> RuleEntry<'_> {
+        let Packed { number, net, bits, kind, .. } = packed;
+        match kind {
+            Kind::Kept => RuleEntry::Kept(&self.kept[number as usize]),
+            Kind::Address | Kind::Network => RuleEntry::Plain(PlainRule {
+                daemons: &self.lists[number as usize],
+                list: number,
+                net: net.into(),
+                bits,
+                is_address: kind == Kind::Address,
+            }),
+        }
+    }
+
+    fn rule(&self, packed: Packed) -> RuleRef<'_> {
+        let Packed { start, line, number, net, bits, kind, .. } = packed;
+        if kind == Kind::Kept {
+            return RuleRef::Kept(&self.kept[number as usize]);
+        }
+        let (stretch, token) = self.client(packed);
+        let host = match kind {
+            Kind::Kept | Kind::Address => {
+                HostPattern::Text { pattern: TextPattern::Exact(token.into()), numeric: true }
+            }
+            Kind::Network => {
+                let mask = u32::MAX.checked_shl(32 - u32::from(bits)).unwrap_or(0);
+                HostPattern::NetV4 { net: net.into(), mask: mask.into() }
+            }
+        };
+        RuleRef::Made(Rule {
+            source: Arc::clone(&self.text),
+            start,
+            number: line,
+            daemons: Arc::clone(&self.lists[number as usize]),
+            clients: List { patterns: smallvec![ClientPattern { stretch, user: None, host }], except: None },
+            options: Vec::new(),
+        })
+    }
+
+    /// The client of a plain rule: where it stands in the line, and its text.
+    fn client(&self, Packed { start, client, .. }: Packed) -> (Stretch, &[u8]) {
+        /// `255.255.255.255/32`
+        const LONGEST: usize = 18;
+        let from = start as usize + usize::from(client);
+        let behind = self.text.bytes().get(from..).unwrap_or_default();
+        let behind = &behind[..behind.len().min(LONGEST + 1)];
+        let length = behind.iter().position(|byte| *byte == b'\n').unwrap_or(behind.len());
+        (Stretch::new(client.into(), length), &behind[..length])
+    }
+}
+
+/// Goes through the rules of a table.
+#[derive(Clone)]
+pub struct RuleIter<'a> {
+    rules: &'a Rules,
+    entries: slice::Iter<'a, Packed>,
+}
+
+impl<'a> Iterator for RuleIter<'a> {
+    type Item = RuleRef<'a>;
+
+    fn next(&mut self) -> Option<RuleRef<'a>> {
+        self.entries.next().map(|packed| self.rules.rule(*packed))
+    }
+
+    fn nth(&mut self, count: usize) -> Option<RuleRef<'a>> {
+        self.entries.nth(count).map(|packed| self.rules.rule(*packed))
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.entries.size_hint()
+    }
+}
+
+impl DoubleEndedIterator for RuleIter<'_> {
+    fn next_back(&mut self) -> Option<Self::Item> {
+        self.entries.next_back().map(|packed| self.rules.rule(*packed))
+    }
+}
+
+impl ExactSizeIterator for RuleIter<'_> {}
+
+impl<'a> IntoIterator for &'a Rules {
+    type Item = RuleRef<'a>;
+    type IntoIter = RuleIter<'a>;
+
+    fn into_iter(self) -> RuleIter<'a> {
+        self.iter()
+    }
+}
+
+impl FromIterator<Rule> for Rules {
+    fn from_iter<I: IntoIterator<Item = Rule>>(rules: I) -> Self {
+        let mut all = Self::default();
+        rules.into_iter().for_each(|rule| all.push(rule));
+        if let Some(first) = all.kept.first() {
+            all.text = Arc::clone(&first.source);
+        }
+        all
+    }
+}
+
+impl PartialEq for Rules {
+    fn eq(&self, other: &Self) -> bool {
+        self.len() == other.len() && self.iter().zip(other.iter()).all(|(one, other)| *one == *other)
+    }
+}
+
+impl Eq for Rules {}
+
+impl fmt::Debug for Rules {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_list().entries(self.iter()).finish()
+    }
+}

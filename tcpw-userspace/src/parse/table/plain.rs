@@ -1,0 +1,160 @@
+//! Plain lines: `daemon: address` and `daemon: network` of IPv4, as a list of bans has them.
+//!
+//! In: the text from a line on. Out: the line's rule as numbers, or nothing: then the line is parsed as any other.
+//! Invariant: a line that is taken has exactly this rule and no finding, whatever stands before and behind it, if a
+//! line with this daemon had none before.
+
+/// A plain line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Plain {
+    /// Length of the daemon's name: the colon is behind it.
+    pub(super) daemon: usize,
+    /// Where the client begins.
+    pub(super) client: usize,
+    /// Length of the line, newline included.
+    pub(super) length: usize,
+    /// The address or network.
+    pub(super) net: u32,
+    /// Length of the prefix, if there is one.
+    pub(super) bits: Option<u8>,
+}
+
+/// Longest daemon's name, and most blanks behind it.
+const LONGEST: usize = 64;
+
+/// Reads the line that the text begins with; `daemon` is the name on the last such line.
+pub(super) fn read(text: &[u8], daemon: &[u8]) -> Option<Plain> {
+    let is_same = !daemon.is_empty() && text.starts_with(daemon) && text.get(daemon.len()) == Some(&b':');
+    let daemon = if is_same { daemon.len() } else { name(text)? };
+    let blanks =
+        text[daemon + 1..].iter().take(LONGEST).take_while(|byte| matches!(byte, b' ' | b'\t')).count();
+    let client = daemon + 1 + blanks;
+    let (net, mut at) = address(text, client)?;
+    let bits = match text.get(at)? {
+        b'/' => {
+            let (bits, behind) = number(text, at + 1)?;
+            at = behind;
+            Some(u8::try_from(bits).ok().filter(|bits| (1..=32).contains(bits))?)
+        }
+        _ => None,
+    };
+    let host_bits = bits.map_or(u32::MAX, |bits| u32::MAX.checked_shr(bits.into()).unwrap_or(0));
+    let is_right = match bits {
+        // An address that ends in 0 is a network without its length.
+        None => net & 0xff != 0,
+        Some(_) => net & host_bits == 0,
+    };
+    // 0 and 255 are the beginning of masks.
+    let is_usual = is_right && !matches!(net >> 24, 0 | 255);
+    (is_usual && text.get(at) == Some(&b'\n') && is_followed(&text[at + 1..])).then_some(Plain {
+        daemon,
+        client,
+        length: at + 1,
+        net,
+        bits,
+    })
+}
+
+/// Length of the name that a text begins with, up to its colon.
+fn name(text: &[u8]) -> Option<usize> {
+    let is_part = |byte: &u8| byte.is_ascii_alphanumeric() || b"._-".contains(byte);
+    let length = text.iter().take(LONGEST).take_while(|byte| is_part(byte)).count();
+    (text.first()?.is_ascii_alphanumeric() && text.get(length) == Some(&b':')).then_some(length)
+}
+
+/// A number of at most three digits without leading zeros, and what is behind it.
+fn number(text: &[u8], at: usize) -> Option<(u32, usize)> {
+    let digit =
+        |at: usize| text.get(at).filter(|byte| byte.is_ascii_digit()).map(|byte| u32::from(byte - b'0'));
+    let first = digit(at)?;
+    let Some(second) = digit(at + 1) else { return Some((first, at + 1)) };
+    if first == 0 {
+        return None;
+    }
+    let Some(third) = digit(at + 2) else { return Some((first * 10 + second, at + 2)) };
+    Some((first * 100 + second * 10 + third, at + 3))
+}
+
+/// Four numbers with dots between them.
+fn address(text: &[u8], mut at: usize) -> Option<(u32, usize)> {
+    let mut bits = 0;
+    for part in 0..4 {
+        if part > 0 {
+            if text.get(at) != Some(&b'.') {
+                return None;
+            }
+            at += 1;
+        }
+        let (octet, behind) = number(text, at)?;
+        if octet > 255 {
+            return None;
+        }
+        bits = bits << 8 | octet;
+        at = behind;
+    }
+    Some((bits, at))
+}
+
+/// Whether what follows is plainly not the rest of this line.
+fn is_followed(next: &[u8]) -> bool {
+    match next.first() {
+        None | Some(b'#' | b'\n') => true,
+        Some(b'E' | b'e') => !next.get(..6).is_some_and(|word| word.eq_ignore_ascii_case(b"EXCEPT")),
+        Some(first) => first.is_ascii_alphabetic(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn taken(text: &str) -> bool {
+        read(text.as_bytes(), b"").is_some()
+    }
+
+    #[test]
+    fn plain_lines_are_taken() {
+        let line = read(b"sshd:\t 10.1.0.0/16\nALL: ALL\n", b"sshd").unwrap();
+        assert_eq!(line, Plain { daemon: 4, client: 7, length: 19, net: 0x0a01_0000, bits: Some(16) });
+        for text in [
+            "ALL:1.2.3.4\n",
+            "in.ftpd: 10.255.0.1\n#\n",
+            "x_y-z: 1.2.3.4/32\n\n",
+            "2a: 1.2.3.4\nevery: ALL\n",
+        ] {
+            assert!(taken(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn all_others_are_left() {
+        for text in [
+            "",
+            "ALL: 1.2.3.4",
+            "ALL : 1.2.3.4\n",
+            "ALL: 1.2.3.4 \n",
+            "ALL: 1.2.3.4\r\n",
+            "ALL: 01.2.3.4\n",
+            "ALL: 1.2.3.256\n",
+            "ALL: 1.2.3.0\n",
+            "ALL: 1.2.3\n",
+            "ALL: 1.2.3.4.5\n",
+            "ALL: 1.2.3.4/24\n",
+            "ALL: 1.2.3.0/0\n",
+            "ALL: 1.2.3.0/033\n",
+            "ALL: 1.2.3.4/33\n",
+            "ALL: 255.0.0.0/8\n",
+            "ALL: 0.0.0.1\n",
+            "ALL: 1.2.3.4: deny\n",
+            "ALL: 1.2.3.4\\\n",
+            "ALL: 1.2.3.4\n except 5.6.7.8\n",
+            "ALL: 1.2.3.4\nexcept 5.6.7.8\n",
+            "ALL: 1.2.3.4\n5.6.7.8\n",
+            "a@b: 1.2.3.4\n",
+            ".a: 1.2.3.4\n",
+            ": 1.2.3.4\n",
+        ] {
+            assert!(!taken(text), "{text}");
+        }
+    }
+}
