@@ -210,7 +210,7 @@ fn wrong_entry_in_a_loaded_table_stops_the_switch() -> Result<()> {
         }),
         ("a node", |policy| {
             if let ClientTable::Flat(table) = &mut policy.clients_v6 {
-                table.nodes[0].lows[1] += 1;
+                table.lows[0].0[1] += 1;
             }
         }),
         ("a names-set", |policy| policy.names.clear()),

@@ -16,7 +16,7 @@ pub const BUCKETS: u32 = 1 << 16;
 pub const OWN_STARTS: usize = 4;
 
 /// Ranges of one chunk.
-pub const CHUNK_STARTS: usize = 16;
+pub const CHUNK_STARTS: usize = 8;
 
 /// Keys of one node.
 pub const NODE_KEYS: usize = 16;
@@ -70,7 +70,7 @@ impl BucketV4 {
 
 /// Ranges of IPv4 addresses that follow each other in one bucket.
 ///
-/// Layout: 16 × 2 + 16 bytes, no padding.
+/// Layout: 8 × 2 + 8 bytes, no padding.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ChunkV4 {
@@ -79,27 +79,36 @@ pub struct ChunkV4 {
     /// The class of each; unused ones repeat the last class.
     pub classes: [u8; CHUNK_STARTS],
 }
-const _: () = assert!(size_of::<ChunkV4>() == 48);
+const _: () = assert!(size_of::<ChunkV4>() == 24);
 
 /// A node of the tree of IPv6 ranges. The root has index 0.
 ///
-/// Layout: 2 × 16 × 8 + 16 + 2 × 4 bytes, no padding.
+/// Layout: 16 × 8 + 16 + 4 + 2 × 2 bytes, no padding.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NodeV6 {
     /// First 64 bits of each key, ascending. The keys of a leaf are where ranges begin, those of any other
     /// node are the first keys of its children. All bits are 1 if unused.
     pub highs: [u64; NODE_KEYS],
-    /// Last 64 bits of each key.
-    pub lows: [u64; NODE_KEYS],
     /// In a leaf: the class of each range; unused ones repeat the last class.
     pub classes: [u8; NODE_KEYS],
     /// The index of the first child; the others follow it.
     pub first_child: u32,
     /// Number of children; 0: a leaf.
-    pub children: u32,
+    pub children: u16,
+    /// Not 0 if the last 64 bits of a key are not all 0: see [`LowsV6`].
+    pub has_lows: u16,
 }
-const _: () = assert!(size_of::<NodeV6>() == 280);
+const _: () = assert!(size_of::<NodeV6>() == 152);
+
+/// Last 64 bits of the keys of the node with the same index; all bits are 1 if unused. A search reads them if its
+/// node has any, and the first 64 bits of a key are those of the address.
+///
+/// Layout: 16 × 8 bytes, no padding.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LowsV6(pub [u64; NODE_KEYS]);
+const _: () = assert!(size_of::<LowsV6>() == 128);
 
 #[cfg(feature = "user")]
 mod plain {
@@ -109,6 +118,8 @@ mod plain {
     unsafe impl aya::Pod for super::ChunkV4 {}
     // SAFETY: as above.
     unsafe impl aya::Pod for super::NodeV6 {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for super::LowsV6 {}
 }
 
 /// The flat tables of both slots.
@@ -119,6 +130,8 @@ pub trait FlatTables {
     fn chunk_v4(&self, slot: u32, index: u32) -> Option<&ChunkV4>;
     /// A node of the tree of IPv6 ranges.
     fn node_v6(&self, slot: u32, index: u32) -> Option<&NodeV6>;
+    /// The last bits of its keys.
+    fn lows_v6(&self, slot: u32, index: u32) -> Option<&LowsV6>;
 }
 
 /// Class of an IPv4 client; `None` if the tables are broken.
@@ -156,8 +169,8 @@ pub fn class_v4<T: FlatTables>(tables: &T, slot: u32, client: [u8; 4]) -> Option
         step += 1;
     }
     let chunk = tables.chunk_v4(slot, first.wrapping_add(chunk))?;
-    let is_at_or_below = |at: usize| chunk.starts[at % CHUNK_STARTS] <= address;
-    Some(u32::from(chunk.classes[last_of_16(is_at_or_below)]))
+    let at = last_of_8(|at| is_less(u64::from(chunk.starts[at]), u64::from(address) + 1));
+    Some(u32::from(chunk.classes[at]))
 }
 
 /// Class of an IPv6 client; `None` if the tables are broken.
@@ -173,32 +186,50 @@ pub fn class_v6<T: FlatTables>(tables: &T, slot: u32, client: &Address) -> Optio
     let mut level = 0;
     while level < MAX_LEVELS {
         let node = tables.node_v6(slot, index)?;
-        let at = last_of_16(|at| {
-            let key = node.highs[at % NODE_KEYS];
-            key < high || key == high && node.lows[at % NODE_KEYS] <= low
-        });
+        let mut at = last_of_16(|at| 1 - is_less(high, node.highs[at]));
+        if node.has_lows != 0 && node.highs[at] == high {
+            let lows = tables.lows_v6(slot, index)?;
+            at = last_of_16(|at| {
+                let (is_lower, is_higher) = (is_less(node.highs[at], high), is_less(high, node.highs[at]));
+                is_lower | (1 - is_higher) & (1 - is_less(low, lows.0[at]))
+            });
+        }
         if node.children == 0 {
             return Some(u32::from(node.classes[at]));
         }
         // Unused keys are passed by the last address alone, which is in the last child.
-        index = node.first_child.wrapping_add(min(at as u32, node.children - 1));
+        index = node.first_child.wrapping_add(min(at as u32, u32::from(node.children) - 1));
         level += 1;
     }
     None
 }
 
-/// The last of 16 sorted places of which this is true, or the first one.
+/// The last of 8 sorted places of which this is 1, or the first one.
 #[inline(always)]
-fn last_of_16(is_at_or_below: impl Fn(usize) -> bool) -> usize {
-    let mut at = 0;
-    let mut half = 8;
-    while half > 0 {
-        if is_at_or_below(at + half) {
-            at += half;
-        }
-        half /= 2;
-    }
+fn last_of_8(is_at_or_below: impl Fn(usize) -> u64) -> usize {
+    let mut at = 4 * is_at_or_below(4) as usize;
+    at += 2 * is_at_or_below((at + 2) % 8) as usize;
+    at += is_at_or_below((at + 1) % 8) as usize;
+    at % 8
+}
+
+/// The last of 16 sorted places of which this is 1, or the first one.
+///
+/// Half of the comparisons are true: a branch for each would be mispredicted as often.
+#[inline(always)]
+fn last_of_16(is_at_or_below: impl Fn(usize) -> u64) -> usize {
+    let mut at = 8 * is_at_or_below(8) as usize;
+    at += 4 * is_at_or_below((at + 4) % 16) as usize;
+    at += 2 * is_at_or_below((at + 2) % 16) as usize;
+    at += is_at_or_below((at + 1) % 16) as usize;
     at % 16
+}
+
+/// 1 if `a` is less than `b`, else 0: the borrow of `a - b`.
+/// Source: Warren: Hacker's Delight, 2-12.
+#[inline(always)]
+const fn is_less(a: u64, b: u64) -> u64 {
+    (!a & b | (!a | b) & a.wrapping_sub(b)) >> 63
 }
 
 #[inline(always)]

@@ -16,7 +16,7 @@ use tcpw_common::{
     certified::{self, Certified, CertifiedKey, PortKey},
     counter,
     decide::Header,
-    flat::{BucketV4, ChunkV4, NodeV6},
+    flat::{BucketV4, ChunkV4, LowsV6, NodeV6},
     handshake::Handshake,
     key::{Address, AnswerKey, AttemptKey, BannerKey, Comm, FlowKey, NamesId, PeerKey, UdpClientKey},
     limits::{
@@ -69,6 +69,9 @@ pub(crate) static FLAT_V4_CHUNKS: ArrayOfMaps<Flat<ChunkV4>, SLOT_COUNT> = Array
 /// Nodes of the tree of IPv6 ranges.
 #[btf_map]
 pub(crate) static FLAT_V6: ArrayOfMaps<Flat<NodeV6>, SLOT_COUNT> = ArrayOfMaps::new();
+/// Last 64 bits of their keys.
+#[btf_map]
+pub(crate) static FLAT_V6_LOWS: ArrayOfMaps<Flat<LowsV6>, SLOT_COUNT> = ArrayOfMaps::new();
 /// IPv4 local address to class.
 #[btf_map]
 pub(crate) static SERVERS_V4: ArrayOfMaps<TrieV4, SLOT_COUNT> = ArrayOfMaps::new();

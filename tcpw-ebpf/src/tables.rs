@@ -3,13 +3,13 @@
 use aya_ebpf::maps::lpm_trie::Key;
 use tcpw_common::{
     decide::{Header, Tables},
-    flat::{BucketV4, ChunkV4, FlatTables, NodeV6},
+    flat::{BucketV4, ChunkV4, FlatTables, LowsV6, NodeV6},
     key::{Address, NamesId},
 };
 
 use crate::maps::{
-    ACTIVE, CLIENTS_V4, CLIENTS_V6, FLAT_V4, FLAT_V4_CHUNKS, FLAT_V6, HEADERS, NAMES, OUTCOMES, POLICIES,
-    PORTS, SERVERS_V4, SERVERS_V6,
+    ACTIVE, CLIENTS_V4, CLIENTS_V6, FLAT_V4, FLAT_V4_CHUNKS, FLAT_V6, FLAT_V6_LOWS, HEADERS, NAMES, OUTCOMES,
+    POLICIES, PORTS, SERVERS_V4, SERVERS_V6,
 };
 
 /// The maps as [`Tables`].
@@ -83,5 +83,10 @@ impl FlatTables for KernelTables {
     #[inline(always)]
     fn node_v6(&self, slot: u32, index: u32) -> Option<&NodeV6> {
         FLAT_V6.get(slot)?.get(index)
+    }
+
+    #[inline(always)]
+    fn lows_v6(&self, slot: u32, index: u32) -> Option<&LowsV6> {
+        FLAT_V6_LOWS.get(slot)?.get(index)
     }
 }

@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, fmt::Write as _, net::Ipv6Addr, time::Instant};
 
 use anyhow::{Context as _, Result, bail};
 use tcpw_common::{
-    flat::{BucketV4, ChunkV4, NodeV6},
+    flat::{BucketV4, ChunkV4, LowsV6, NodeV6},
     key::Query,
     measure::{network_v4, network_v6},
 };
@@ -90,7 +90,7 @@ fn size(policy: &Policy) -> Option<usize> {
     Some(
         v4.buckets.len() * size_of::<BucketV4>()
             + v4.chunks.len() * size_of::<ChunkV4>()
-            + v6.nodes.len() * size_of::<NodeV6>(),
+            + v6.nodes.len() * (size_of::<NodeV6>() + size_of::<LowsV6>()),
     )
 }
 

@@ -8,7 +8,7 @@
 )]
 
 use tcpw_common::flat::{
-    BUCKETS, BucketV4, CHUNK_STARTS, ChunkV4, FlatTables, MAX_LEVELS, NODE_KEYS, NodeV6, OWN_STARTS,
+    BUCKETS, BucketV4, CHUNK_STARTS, ChunkV4, FlatTables, LowsV6, MAX_LEVELS, NODE_KEYS, NodeV6, OWN_STARTS,
 };
 
 /// The flat table of IPv4 clients.
@@ -27,6 +27,8 @@ pub struct FlatV4 {
 pub struct FlatV6 {
     /// The root first, then level by level.
     pub nodes: Vec<NodeV6>,
+    /// Last 64 bits of the keys of each node.
+    pub lows: Vec<LowsV6>,
     /// Number of ranges of each class.
     pub ranges_of_class: Vec<usize>,
 }
@@ -113,7 +115,7 @@ impl FlatV6 {
     /// From where ranges begin, ascending from 0, and the class of each, at most 255. `None` if the tree would
     /// be too deep.
     pub(super) fn new(ranges: &[(u128, u8)]) -> Option<Self> {
-        let leaves: Vec<NodeV6> = ranges.chunks(NODE_KEYS).map(leaf).collect();
+        let leaves: Vec<Node> = ranges.chunks(NODE_KEYS).map(leaf).collect();
         let mut levels = vec![leaves];
         while levels[levels.len() - 1].len() > 1 {
             let below = &levels[levels.len() - 1];
@@ -124,48 +126,56 @@ impl FlatV6 {
             return None;
         }
         // The index of a child so far is that within its level.
-        let mut nodes = Vec::with_capacity(levels.iter().map(Vec::len).sum());
-        for mut level in levels.into_iter().rev() {
+        let count = levels.iter().map(Vec::len).sum();
+        let (mut nodes, mut lows) = (Vec::with_capacity(count), Vec::with_capacity(count));
+        for level in levels.into_iter().rev() {
             let below = (nodes.len() + level.len()) as u32;
-            for (number, node) in level.iter_mut().enumerate() {
+            for (number, (mut node, lows_of_node)) in level.into_iter().enumerate() {
                 if node.children > 0 {
                     node.first_child = below + (number * NODE_KEYS) as u32;
                 }
+                nodes.push(node);
+                lows.push(lows_of_node);
             }
-            nodes.append(&mut level);
         }
-        Some(Self { nodes, ranges_of_class: ranges_of_class(ranges) })
+        Some(Self { nodes, lows, ranges_of_class: ranges_of_class(ranges) })
     }
 }
 
-fn leaf(ranges: &[(u128, u8)]) -> NodeV6 {
+/// A node with the last bits of its keys.
+type Node = (NodeV6, LowsV6);
+
+fn leaf(ranges: &[(u128, u8)]) -> Node {
     let last = ranges[ranges.len() - 1].1;
-    let mut node = node(ranges.iter().map(|(start, _)| *start));
+    let (mut node, lows) = node(ranges.iter().map(|(start, _)| *start));
     node.classes = [last; NODE_KEYS];
     for (slot, (_, class)) in node.classes.iter_mut().zip(ranges) {
         *slot = *class;
     }
-    node
+    (node, lows)
 }
 
-fn parent(children: &[NodeV6]) -> NodeV6 {
-    let keys = children.iter().map(|child| u128::from(child.highs[0]) << 64 | u128::from(child.lows[0]));
-    NodeV6 { children: children.len() as u32, ..node(keys) }
+fn parent(children: &[Node]) -> Node {
+    let key = |(node, lows): &Node| u128::from(node.highs[0]) << 64 | u128::from(lows.0[0]);
+    let (node, lows) = node(children.iter().map(key));
+    (NodeV6 { children: children.len() as u16, ..node }, lows)
 }
 
-fn node(keys: impl Iterator<Item = u128>) -> NodeV6 {
+fn node(keys: impl Iterator<Item = u128>) -> Node {
     let mut node = NodeV6 {
         highs: [u64::MAX; NODE_KEYS],
-        lows: [u64::MAX; NODE_KEYS],
         classes: [0; NODE_KEYS],
         first_child: 0,
         children: 0,
+        has_lows: 0,
     };
+    let mut lows = LowsV6([u64::MAX; NODE_KEYS]);
     for (at, key) in keys.enumerate() {
         node.highs[at] = (key >> 64) as u64;
-        node.lows[at] = key as u64;
+        lows.0[at] = key as u64;
+        node.has_lows |= u16::from(lows.0[at] != 0);
     }
-    node
+    (node, lows)
 }
 
 /// The flat tables of one policy, in memory.
@@ -184,6 +194,9 @@ impl FlatTables for FlatClients {
     }
     fn node_v6(&self, _: u32, index: u32) -> Option<&NodeV6> {
         self.v6.nodes.get(index as usize)
+    }
+    fn lows_v6(&self, _: u32, index: u32) -> Option<&LowsV6> {
+        self.v6.lows.get(index as usize)
     }
 }
 

@@ -6,7 +6,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use tcpw_common::{
     decide::{Header, Tables},
-    flat::{BucketV4, ChunkV4, FlatTables, NodeV6},
+    flat::{BucketV4, ChunkV4, FlatTables, LowsV6, NodeV6},
     key::{Address, NamesId},
 };
 
@@ -62,6 +62,9 @@ impl FlatTables for PolicyTables {
     }
     fn node_v6(&self, slot: u32, index: u32) -> Option<&NodeV6> {
         self.flat_clients.node_v6(slot, index)
+    }
+    fn lows_v6(&self, slot: u32, index: u32) -> Option<&LowsV6> {
+        self.flat_clients.lows_v6(slot, index)
     }
 }
 

@@ -5,7 +5,7 @@
 use aya::maps::lpm_trie::Key;
 use tcpw_common::{
     decide::{Header, Tables},
-    flat::{BucketV4, ChunkV4, FlatTables, NodeV6},
+    flat::{BucketV4, ChunkV4, FlatTables, LowsV6, NodeV6},
     key::{Address, NamesId},
 };
 
@@ -32,6 +32,9 @@ impl FlatTables for LoadedTables<'_> {
     }
     fn node_v6(&self, _: u32, index: u32) -> Option<&NodeV6> {
         self.inner.flat_v6.values().get(index as usize)
+    }
+    fn lows_v6(&self, _: u32, index: u32) -> Option<&LowsV6> {
+        self.inner.flat_v6_lows.values().get(index as usize)
     }
 }
 

@@ -181,6 +181,7 @@ fn contents(policy: &Policy) -> Contents<'_> {
         flat_v4: flat_v4.map_or(&[], |table| &table.buckets),
         flat_v4_chunks: flat_v4.map_or(&[], |table| &table.chunks),
         flat_v6: flat_v6.map_or(&[], |table| &table.nodes),
+        flat_v6_lows: flat_v6.map_or(&[], |table| &table.lows),
         servers_v4: trie(&policy.servers_v4),
         servers_v6: trie(&policy.servers_v6),
         names: pack(policy.names.iter().map(|(names, class)| (names.to_ne_bytes(), class.to_ne_bytes()))),

@@ -67,6 +67,7 @@ pub(super) const MAPS: &[MapEntry] = &[
     map("FLAT_V4", ArrayOfMaps, Pinned, "first 16 bits of an IPv4 client address to bucket"),
     map("FLAT_V4_CHUNKS", ArrayOfMaps, Pinned, "chunks of IPv4 ranges"),
     map("FLAT_V6", ArrayOfMaps, Pinned, "nodes of the tree of IPv6 ranges"),
+    map("FLAT_V6_LOWS", ArrayOfMaps, Pinned, "last 64 bits of their keys"),
     map("SERVERS_V4", ArrayOfMaps, Pinned, "IPv4 local address to class"),
     map("SERVERS_V6", ArrayOfMaps, Pinned, "IPv6 local address to class"),
     map("NAMES", ArrayOfMaps, Pinned, "names-set to class"),

@@ -8,7 +8,7 @@ use aya::{
     maps::{Array, ArrayOfMaps, HashMap, LpmTrie, Map, MapData},
 };
 use tcpw_common::{
-    flat::{BucketV4, ChunkV4, NodeV6},
+    flat::{BucketV4, ChunkV4, LowsV6, NodeV6},
     key::{Address, NamesId},
 };
 
@@ -27,6 +27,7 @@ pub(super) struct Outers {
     flat_v4: ArrayOfMaps<MapData, Array<MapData, BucketV4>>,
     flat_v4_chunks: ArrayOfMaps<MapData, Array<MapData, ChunkV4>>,
     flat_v6: ArrayOfMaps<MapData, Array<MapData, NodeV6>>,
+    flat_v6_lows: ArrayOfMaps<MapData, Array<MapData, LowsV6>>,
     servers_v4: ArrayOfMaps<MapData, Trie<[u8; 4]>>,
     servers_v6: ArrayOfMaps<MapData, Trie<Address>>,
     names: ArrayOfMaps<MapData, HashMap<MapData, NamesId, u32>>,
@@ -44,6 +45,7 @@ impl Outers {
             flat_v4: open(ebpf, "FLAT_V4")?,
             flat_v4_chunks: open(ebpf, "FLAT_V4_CHUNKS")?,
             flat_v6: open(ebpf, "FLAT_V6")?,
+            flat_v6_lows: open(ebpf, "FLAT_V6_LOWS")?,
             servers_v4: open(ebpf, "SERVERS_V4")?,
             servers_v6: open(ebpf, "SERVERS_V6")?,
             names: open(ebpf, "NAMES")?,
@@ -65,6 +67,7 @@ impl Outers {
                 scope.spawn(|| self.flat_v4.set(slot, &inner.flat_v4.map, 0)),
                 scope.spawn(|| self.flat_v4_chunks.set(slot, &inner.flat_v4_chunks.map, 0)),
                 scope.spawn(|| self.flat_v6.set(slot, &inner.flat_v6.map, 0)),
+                scope.spawn(|| self.flat_v6_lows.set(slot, &inner.flat_v6_lows.map, 0)),
                 scope.spawn(|| self.servers_v4.set(slot, &inner.servers_v4, 0)),
                 scope.spawn(|| self.servers_v6.set(slot, &inner.servers_v6, 0)),
                 scope.spawn(|| self.names.set(slot, &inner.names, 0)),
@@ -100,6 +103,7 @@ pub(super) struct Inners {
     pub(super) flat_v4: FlatMap<BucketV4>,
     pub(super) flat_v4_chunks: FlatMap<ChunkV4>,
     pub(super) flat_v6: FlatMap<NodeV6>,
+    pub(super) flat_v6_lows: FlatMap<LowsV6>,
     pub(super) servers_v4: Trie<[u8; 4]>,
     pub(super) servers_v6: Trie<Address>,
     pub(super) names: HashMap<MapData, NamesId, u32>,
@@ -146,6 +150,7 @@ pub(super) struct Contents<'a> {
     pub(super) flat_v4: &'a [BucketV4],
     pub(super) flat_v4_chunks: &'a [ChunkV4],
     pub(super) flat_v6: &'a [NodeV6],
+    pub(super) flat_v6_lows: &'a [LowsV6],
     pub(super) servers_v4: Packed,
     pub(super) servers_v6: Packed,
     pub(super) names: Packed,
@@ -178,6 +183,7 @@ impl Inners {
             flat_v4: FlatMap::create(contents.flat_v4)?,
             flat_v4_chunks: FlatMap::create(contents.flat_v4_chunks)?,
             flat_v6: FlatMap::create(contents.flat_v6)?,
+            flat_v6_lows: FlatMap::create(contents.flat_v6_lows)?,
             servers_v4: Trie::try_from(Map::LpmTrie(fill(
                 InnerKind::LpmTrie,
                 8,
