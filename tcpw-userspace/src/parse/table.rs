@@ -2,7 +2,7 @@
 //!
 //! Source: tcp_wrappers 7.6.q `hosts_access.c` `table_match`.
 
-mod plain;
+pub(crate) mod plain;
 mod trial;
 
 use std::{
