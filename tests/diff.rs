@@ -193,6 +193,35 @@ fn wrong_use() {
 }
 
 #[test]
+fn many_rules_in_a_row_that_do_the_same_are_told_as_one() {
+    let bans =
+        |count: u32| (1..=count).map(|last| format!("ALL: 192.0.2.{}\n", 2 * last)).collect::<String>();
+    let (dir, old, new) = pairs("diff-runs", ["", ""], ["", &bans(20)]);
+    let (code, stdout) = diff(&dir, &[&old, &new]);
+    assert_eq!(code, 1);
+    assert_eq!(
+        stdout,
+        "every daemon: 192.0.2.2, 192.0.2.4, 192.0.2.6, 192.0.2.8, 192.0.2.10, 192.0.2.12, 192.0.2.14, \
+         192.0.2.16, 192.0.2.18, 192.0.2.20 and 10 more networks (20 addresses): allowed -> refused\n    old no \
+         rule matches: allowed\n    new new/hosts.deny:1-20  20 rules, from \"ALL: 192.0.2.2\" to \"ALL: 192.0.2.40\"\n"
+    );
+    let (_, stdout) = diff(&dir, &[&old, &new, "--all"]);
+    assert_eq!(stdout.matches("allowed -> refused").count(), 20, "{stdout}");
+    assert_eq!(json(&[&old, &new])["changes"].as_array().unwrap().len(), 20);
+    // Of a few networks the rule is told.
+    let more = dir.write("more/hosts.deny", &format!("{}ALL: 198.51.100.0/24\n", bans(20)));
+    let (code, stdout) = diff(&dir, &[&dir.path("new"), &more, "--as", "deny"]);
+    assert_eq!(code, 1);
+    assert!(
+        stdout.ends_with(
+            "every daemon: 198.51.100.0/24 (256 addresses): allowed -> refused\n    old no rule matches: allowed\n    \
+             new more/hosts.deny:21:1  ALL: 198.51.100.0/24\n"
+        ),
+        "{stdout}"
+    );
+}
+
+#[test]
 fn a_hundred_thousand_rules_do_not_take_long() {
     let mut deny = String::new();
     for number in 0..100_000u32 {

@@ -164,6 +164,37 @@ fn wrong_use() {
 }
 
 #[test]
+fn many_rules_in_a_row_that_do_the_same_are_told_as_one() {
+    let dir = Scratch::new("list-runs");
+    let ban = |last: u32| match last {
+        // Another kind of address, and a comment, are among them.
+        5 => "# five\nsshd: [2001:db8::5]\n".to_owned(),
+        last => format!("sshd: 192.0.2.{}\n", 2 * last),
+    };
+    let deny: String =
+        (1..=12).map(ban).chain(["sshd: 198.51.100.1\nin.ftpd: 192.0.2.99\n".into()]).collect();
+    let tables = tables(&dir, "sshd: 192.0.2.6\n", &deny);
+    let (allow, deny) = (&tables[1], &tables[3]);
+    let text = list(&tables, &["sshd"]);
+    assert_eq!(
+        text,
+        format!(
+            "sshd:\n  allowed: 192.0.2.6 (1 address)\n      {allow}:1:1  sshd: 192.0.2.6\n  refused: 192.0.2.2, \
+             192.0.2.4, 192.0.2.8, 192.0.2.12, 192.0.2.14, 192.0.2.16, 192.0.2.18, 192.0.2.20, 192.0.2.22, \
+             192.0.2.24 and 2 more networks\n      {deny}:1-14  13 rules, from \"sshd: 192.0.2.2\" to \"sshd: \
+             198.51.100.1\"\n  allowed: everyone else\n      no rule matches: allowed\n"
+        )
+    );
+    let all = list(&tables, &["sshd", "--all"]);
+    assert!(
+        all.contains(&format!("  refused: 192.0.2.8 (1 address)\n      {deny}:4:1  sshd: 192.0.2.8\n")),
+        "{all}"
+    );
+    assert_eq!(all.matches("refused: ").count(), 12, "{all}");
+    assert_eq!(json(&tables, &["sshd"])["groups"][0]["clients"].as_array().unwrap().len(), 14);
+}
+
+#[test]
 fn a_hundred_thousand_rules_do_not_take_long() {
     let dir = Scratch::new("list-many");
     let mut deny = String::new();
@@ -177,8 +208,13 @@ fn a_hundred_thousand_rules_do_not_take_long() {
     let document = json(&tables, &[]);
     let took = started.elapsed();
     assert!(document["groups"][0]["clients"].as_array().unwrap().len() > 100_000);
-    let text = list(&tables, &[]);
+    let text = list(&tables, &["--all"]);
     assert!(text.lines().count() > 200_000);
+    // What one kind of line does is told at once.
+    let text = list(&tables, &[]);
+    assert!(text.lines().count() < 20, "{text}");
+    let run = format!("{}:1-100000  100000 rules, from \"ALL: 1.0.0.0/24\" to \"ALL: ", tables[3]);
+    assert!(text.contains(&run), "{text}");
     // A quadratic step of a nanosecond would add ten seconds.
     assert!(took < Duration::from_secs(60), "{took:?}");
 }

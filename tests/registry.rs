@@ -14,7 +14,7 @@ use tcpw_userspace::{
         facts::{Given, Kind, Status},
         registry::{Sample, State, entries},
     },
-    compile::{ChangeKind, diff},
+    compile::{ChangeKind, Detail, diff},
     parse::{
         code::Code,
         diagnostic::{Diagnostic, Fix, Severity},
@@ -207,7 +207,7 @@ fn try_fixes(name: &str, files: &Files, failures: &mut Vec<String>) -> usize {
         after.texts.insert(diagnostic.origin.path.to_path_buf(), FileText::Bytes(text.into()));
         let Checked { diagnostics: left, tables: mended } = after.check();
         if is_same(diagnostic) {
-            let mut changes = diff(&tables, &mended, &Accounts).expect("the policies fit");
+            let mut changes = diff(&tables, &mended, &Accounts, Detail::Rules).expect("the policies fit");
             changes.retain(|change| change.kind == ChangeKind::Verdict);
             if !changes.is_empty() {
                 failures.push(format!("{name}: another meaning after the fix of\n{diagnostic}\n{changes:?}"));

@@ -1,5 +1,6 @@
 //! One timed run, for `cargo xtask bench`: `tcpw-bench parse SHAPE`, or `tcpw-bench parse` for the names;
-//! `tcpw-bench cases in-cases|named TCPW N`; `tcpw-bench held`; `tcpw-bench hooks`;
+//! `tcpw-bench text HOSTS.DENY`; `tcpw-bench cases in-cases|named TCPW N`; `tcpw-bench held`;
+//! `tcpw-bench hooks`;
 //! `tcpw-bench named`; `tcpw-bench serve PORT`; `tcpw-bench replay RULES literal|file`;
 //! `tcpw-bench flood RULES literal|file [reload]`; `tcpw-bench gate`; `tcpw-bench refusals close|reset|drop`;
 //! `tcpw-bench decision v4|v6 NETWORKS`.
@@ -14,6 +15,7 @@ mod hooks;
 mod named;
 mod refusals;
 mod shapes;
+mod text;
 
 use std::{env, fs, hint::black_box, io::Write, path::Path, process::ExitCode, time::Duration};
 
@@ -40,6 +42,7 @@ fn run(words: &[&str]) -> Result<String> {
     match words {
         ["parse"] => Ok(shapes::SHAPES.map(|(name, _)| name).join("\n")),
         ["parse", shape] => bench_parse(shape),
+        ["text", path] => text::run(Path::new(path)),
         ["held"] => held::run(),
         ["hooks"] => hooks::run(),
         ["named"] => named::run(),
@@ -56,7 +59,7 @@ fn run(words: &[&str]) -> Result<String> {
             Ok(serde_json::json!({ "cases": count, "seconds": seconds }).to_string())
         }
         _ => bail!(
-            "usage: tcpw-bench parse [SHAPE] | cases in-cases|named TCPW N | held | hooks | named | \
+            "usage: tcpw-bench parse [SHAPE] | text HOSTS.DENY | cases in-cases|named TCPW N | held | hooks | named | \
              replay RULES literal|file | flood RULES literal|file [reload] | gate | refusals close|reset|drop | \
              decision v4|v6 NETWORKS"
         ),

@@ -29,7 +29,8 @@ use super::{
 const NAMES: &[&str] = &["sshd", "in.telnetd", "smbd", "nginx", "unknown", "22"];
 
 /// One name for every combination of the plain daemon patterns.
-const PLAIN_NAMES: &[&str] = &["sshd", "in.telnetd", "nginx", "in.x", "x.telnetd", "smb", "s.telnetd", "www"];
+const PLAIN_NAMES: &[&str] =
+    &["sshd", "in.telnetd", "nginx", "in.x", "x.telnetd", "smb", "s.telnetd", "www", "smbd"];
 const PORTS: &[Option<u16>] = &[None, Some(22), Some(7001), Some(80)];
 const SERVERS: &[Option<&str>] = &[None, Some("1.2.3.1"), Some("10.9.0.1"), Some("2001:db8::1")];
 
@@ -68,7 +69,7 @@ fn matched(tables: &Tables, asked: Asked<'_>, lookup: &dyn Lookup) -> Vec<RuleIn
 /// Where one rule alone begins or ends to match, over all rules.
 fn clients(tables: &Tables) -> BTreeSet<IpAddr> {
     let everybody = tables_of(None, Some("ALL: ALL\n"), BTreeMap::new());
-    let everybody = everybody.deny.rules.get(0).unwrap();
+    let everybody = everybody.deny.rules.get(0).expect("the table has a rule");
     let mut all = BTreeSet::new();
     for table in [&tables.allow, &tables.deny] {
         for rule in &table.rules {

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
+    net::Ipv4Addr,
     path::Path,
     sync::Arc,
 };
@@ -108,33 +109,79 @@ pub(super) fn check(
 }
 
 /// Rules that say the same as one before them, in order: the first such, and this one.
+///
+/// A rule for one IPv4 address or network, without options, is compared as numbers; any other by its words.
 fn repeats(table: &Table) -> Vec<(usize, usize)> {
-    let read = |index, words: &mut Vec<u8>| {
-        words.clear();
-        match table.rules.plain_text(index) {
-            Some(text) => meaning(text, words),
-            None => meaning(
-                &table.rules.get(index).map(|rule| rule.text().into_owned()).unwrap_or_default(),
-                words,
-            ),
-        }
-    };
-    let keyed = ahash::RandomState::new();
-    let mut seen: HashMap<u64, usize, ahash::RandomState> =
-        HashMap::with_capacity_and_hasher(table.rules.len(), ahash::RandomState::new());
-    let (mut words, mut before) = (Vec::new(), Vec::new());
+    let mut daemons: HashMap<Vec<u8>, usize> = HashMap::new();
+    // For each list of plain rules its number by its words.
+    let mut numbers: Vec<Option<usize>> = Vec::new();
+    let mut bans: Vec<(Ban, usize)> = Vec::new();
+    let mut others: HashMap<Vec<u8>, usize> = HashMap::new();
     let mut found = Vec::new();
-    for index in 0..table.rules.len() {
-        read(index, &mut words);
-        let first = *seen.entry(keyed.hash_one(&words)).or_insert(index);
-        if first != index {
-            read(first, &mut before);
-            if words == before {
-                found.push((first, index));
+    for (index, rule) in table.rules.entries().enumerate() {
+        let RuleEntry::Plain(rule) = rule else {
+            let Some(rule) = table.rules.get(index) else { continue };
+            let mut words = Vec::new();
+            meaning(&rule.text(), &mut words);
+            if let Some((daemon, client)) = ban(&words) {
+                let next = daemons.len();
+                let daemon = *daemons.entry(daemon.to_vec()).or_insert(next);
+                bans.push((Ban { daemon, client }, index));
+            } else {
+                let first = *others.entry(words).or_insert(index);
+                if first != index {
+                    found.push((first, index));
+                }
             }
+            continue;
+        };
+        let list = rule.list as usize;
+        numbers.resize(numbers.len().max(list + 1), None);
+        let daemon = *numbers[list].get_or_insert_with(|| {
+            let text = table.rules.plain_text(index).unwrap_or_default();
+            let name = text.split(|byte| *byte == b':').next().unwrap_or_default().to_ascii_lowercase();
+            let next = daemons.len();
+            *daemons.entry(name).or_insert(next)
+        });
+        let client = (rule.net.to_bits(), (!rule.is_address).then_some(rule.bits));
+        bans.push((Ban { daemon, client }, index));
+    }
+    bans.sort_unstable();
+    for same in bans.chunk_by(|one, other| one.0 == other.0) {
+        if let Some(((_, first), more)) = same.split_first() {
+            found.extend(more.iter().map(|(_, index)| (*first, *index)));
         }
     }
+    found.sort_unstable_by_key(|(_, index)| *index);
     found
+}
+
+/// A rule for one IPv4 address or network: the number of its daemon, the address, and the length of the prefix.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Ban {
+    daemon: usize,
+    client: BannedClient,
+}
+
+/// An address, or a network with the length of its prefix.
+type BannedClient = (u32, Option<u8>);
+
+/// The daemon and the client of a rule's words, if they are those of one daemon and one IPv4 address or network.
+fn ban(words: &[u8]) -> Option<(&[u8], BannedClient)> {
+    let text = std::str::from_utf8(words).ok()?;
+    let (daemon, client) = text.strip_suffix(" :")?.split_once(" :")?;
+    let (net, bits) = match client.split_once('/') {
+        Some((net, bits)) => (net, Some(bits)),
+        None => (client, None),
+    };
+    let net = net.parse::<Ipv4Addr>().ok()?.to_bits();
+    // A number with zeros before it is another word.
+    let bits = match bits {
+        Some(bits) if bits.starts_with(['0', '+']) => return None,
+        Some(bits) => Some(bits.parse::<u8>().ok()?),
+        None => None,
+    };
+    (!daemon.contains(' ')).then_some((daemon.as_bytes(), (net, bits)))
 }
 
 /// The lines of which something else is said.
@@ -360,4 +407,25 @@ fn shown(rule: &Rule) -> String {
     let text = String::from_utf8_lossy(&text);
     let text: String = text.trim().chars().map(|c| if c.is_control() { ' ' } else { c }).take(60).collect();
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeMap, path::PathBuf};
+
+    use super::*;
+    use crate::parse::{
+        tables,
+        text::{FileText, Texts},
+    };
+
+    #[test]
+    fn rules_that_say_the_same_are_found_however_they_are_written() {
+        let deny = "sshd: 192.0.2.7\nSSHD : 192.0.2.7\nsshd: 192.0.2.7/32\nsshd: 192.0.2.7: deny\nsshd,\t192.0.2.7\n\
+                    sshd: 192.0.2.0\nsshd: 192.0.2.7/032\nsshd:192.0.2.0 \nALL: .a\nall: .A\nsshd: 192.0.2.7/32\n";
+        let table = |text: &str| (Arc::new(PathBuf::from("hosts")), FileText::Bytes(text.as_bytes().into()));
+        let texts = Texts { allow: table(""), deny: table(deny), files: BTreeMap::new() };
+        // The fifth line is no rule.
+        assert_eq!(repeats(&tables(&texts).deny), [(0, 1), (4, 6), (7, 8), (2, 9)]);
+    }
 }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use clap::Args;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::{
     Failure, Outcome,
@@ -14,12 +14,12 @@ use super::{
     in_use::{EMPTY, tables_in_use},
     meaning::{
         AllServices, FilteredBy, JsonDecision, JsonService, ReadTables, answer, clients, condition, end,
-        erroneous, json_networks, read, rule, verdict_of,
+        erroneous, json_networks, read, rule, rule_run, verdict_of,
     },
     must_exist,
 };
 use crate::{
-    compile::{AddressVerdict, Change, ChangeKind, Decider, RuleDecision, diff},
+    compile::{AddressVerdict, Change, ChangeKind, Decider, Detail, RuleDecision, diff},
     config::TableArgs,
     parse::rule::{TableKind, Tables},
     resolve::Accounts,
@@ -43,7 +43,7 @@ pub struct DiffArgs {
     /// hosts.deny of both sides, if OLD and NEW are each a hosts.allow [default: empty]
     #[arg(long, value_name = "FILE")]
     pub hosts_deny: Option<PathBuf>,
-    /// Print every network, not only the first ones
+    /// Print every network and each rule by itself, not many in a row as one
     #[arg(long)]
     pub all: bool,
     /// Print one JSON document
@@ -59,7 +59,8 @@ pub struct DiffArgs {
 pub fn run(arguments: &DiffArgs) -> Result<Outcome, Failure> {
     let Sides { old, new, shared } = Sides::of(arguments)?;
     let (old, new) = (read(&old), read(&new));
-    let changes = diff(&old.tables, &new.tables, &Accounts).map_err(Failure::usage)?;
+    let detail = if arguments.all || arguments.json { Detail::Rules } else { Detail::Runs };
+    let changes = diff(&old.tables, &new.tables, &Accounts, detail).map_err(Failure::usage)?;
     let mut out = BufWriter::new(io::stdout().lock());
     if arguments.json {
         serde_json::to_writer(&mut out, &json(&old, &new, &changes)).map_err(io::Error::from)?;
@@ -254,6 +255,7 @@ fn side(out: &mut impl Write, which: &str, tables: &Tables, decision: &RuleDecis
             with_verdict(rule(tables, by), verdict_of(tables, by, &Accounts))
         }
         Decider::Rule(by) => rule(tables, by),
+        Decider::Rules(rules) => rule_run(tables, rules),
         by @ (Decider::NoRule | Decider::TableBroken) => (end(tables, by).unwrap_or_default(), String::new()),
     });
     let width = lines.iter().map(|(place, _)| place.len()).max().unwrap_or(0);
@@ -265,10 +267,17 @@ fn side(out: &mut impl Write, which: &str, tables: &Tables, decision: &RuleDecis
 }
 
 #[derive(Serialize)]
-struct Json {
+struct Json<'a> {
     old_errors: usize,
     new_errors: usize,
-    changes: Vec<JsonChange>,
+    changes: JsonChanges<'a>,
+}
+
+/// Each change is made when it is written: there may be a million.
+struct JsonChanges<'a> {
+    old: &'a Tables,
+    new: &'a Tables,
+    all: &'a [Change],
 }
 
 #[derive(Serialize)]
@@ -281,17 +290,24 @@ struct JsonChange {
     new: JsonDecision,
 }
 
-fn json(old: &ReadTables, new: &ReadTables, all: &[Change]) -> Json {
-    let change = |change: &Change| JsonChange {
-        kind: match change.kind {
-            ChangeKind::Verdict => "verdict",
-            ChangeKind::Depends => "depends",
-            ChangeKind::Effects => "options",
-        },
-        services: change.services.iter().map(JsonService::new).collect(),
-        networks: json_networks(&change.networks),
-        old: JsonDecision::new(&old.tables, &change.old),
-        new: JsonDecision::new(&new.tables, &change.new),
-    };
-    Json { old_errors: old.errors, new_errors: new.errors, changes: all.iter().map(change).collect() }
+impl Serialize for JsonChanges<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let change = |change: &Change| JsonChange {
+            kind: match change.kind {
+                ChangeKind::Verdict => "verdict",
+                ChangeKind::Depends => "depends",
+                ChangeKind::Effects => "options",
+            },
+            services: change.services.iter().map(JsonService::new).collect(),
+            networks: json_networks(&change.networks),
+            old: JsonDecision::new(self.old, &change.old),
+            new: JsonDecision::new(self.new, &change.new),
+        };
+        serializer.collect_seq(self.all.iter().map(change))
+    }
+}
+
+fn json<'a>(old: &'a ReadTables, new: &'a ReadTables, all: &'a [Change]) -> Json<'a> {
+    let changes = JsonChanges { old: &old.tables, new: &new.tables, all };
+    Json { old_errors: old.errors, new_errors: new.errors, changes }
 }

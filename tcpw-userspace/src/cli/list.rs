@@ -7,18 +7,18 @@ use std::{
 };
 
 use clap::Args;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::{
     Failure, Outcome,
     in_use::tables_in_use,
     meaning::{
         AllServices, FilteredBy, JsonDecision, JsonService, ReadTables, answer, clients, condition, end,
-        erroneous, json_networks, read, rule, verdict_of,
+        erroneous, json_networks, read, rule, rule_run, verdict_of,
     },
 };
 use crate::{
-    compile::{AddressVerdict, Area, Decider, Networks, ServiceFilter, Surveyed, survey},
+    compile::{AddressVerdict, Area, Decider, Detail, Networks, ServiceFilter, Surveyed, survey},
     config::TableArgs,
     parse::rule::Tables,
     resolve::Accounts,
@@ -36,7 +36,7 @@ pub struct ListArgs {
     /// Settings that name the tables in use [default: /etc/tcpw.toml, if it exists]
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Print every network, not only the first ones
+    /// Print every network and each rule by itself, not many in a row as one
     #[arg(long)]
     pub all: bool,
     /// Print one JSON document
@@ -52,7 +52,8 @@ pub struct ListArgs {
 pub fn run(arguments: &ListArgs) -> Result<Outcome, Failure> {
     let only = arguments.service.as_deref().map_or_else(|| Ok(ServiceFilter::default()), wanted)?;
     let ReadTables { tables, errors } = read(&tables_in_use(&arguments.tables, arguments.config.as_deref())?);
-    let all = survey(&tables, &Accounts, &only).map_err(Failure::usage)?;
+    let detail = if arguments.all || arguments.json { Detail::Rules } else { Detail::Runs };
+    let all = survey(&tables, &Accounts, &only, detail).map_err(Failure::usage)?;
     let mut out = BufWriter::new(std::io::stdout().lock());
     if arguments.json {
         serde_json::to_writer(&mut out, &json(&tables, &all, errors)).map_err(std::io::Error::from)?;
@@ -140,6 +141,10 @@ fn show(out: &mut impl Write, tables: &Tables, areas: &[Area], all: bool) -> std
                 };
                 writeln!(out, "      {otherwise}{place}  {text}{verdict}")?;
             }
+            Decider::Rules(rules) => {
+                let (place, text) = rule_run(tables, rules);
+                writeln!(out, "      {otherwise}{place}  {text}")?;
+            }
             by @ (Decider::NoRule | Decider::TableBroken) => {
                 writeln!(out, "      {otherwise}{}", end(tables, by).unwrap_or_default())?;
             }
@@ -154,15 +159,21 @@ fn everyone_else(areas: &[Area]) -> Option<usize> {
 }
 
 #[derive(Serialize)]
-struct JsonList {
+struct JsonList<'a> {
     errors: usize,
-    groups: Vec<JsonGroup>,
+    groups: Vec<JsonGroup<'a>>,
 }
 
 #[derive(Serialize)]
-struct JsonGroup {
+struct JsonGroup<'a> {
     services: Vec<JsonService>,
-    clients: Vec<Clients>,
+    clients: JsonAreas<'a>,
+}
+
+/// Each area is made when it is written: there may be a million.
+struct JsonAreas<'a> {
+    tables: &'a Tables,
+    areas: &'a [Area],
 }
 
 #[derive(Serialize)]
@@ -172,14 +183,20 @@ struct Clients {
     decision: JsonDecision,
 }
 
-fn json(tables: &Tables, all: &[Surveyed], errors: usize) -> JsonList {
-    let clients = |area: &Area| Clients {
-        networks: json_networks(&area.networks),
-        decision: JsonDecision::new(tables, &area.decision),
-    };
-    let group = |surveyed: &Surveyed| JsonGroup {
+impl Serialize for JsonAreas<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let clients = |area: &Area| Clients {
+            networks: json_networks(&area.networks),
+            decision: JsonDecision::new(self.tables, &area.decision),
+        };
+        serializer.collect_seq(self.areas.iter().map(clients))
+    }
+}
+
+fn json<'a>(tables: &'a Tables, all: &'a [Surveyed], errors: usize) -> JsonList<'a> {
+    let group = |surveyed: &'a Surveyed| JsonGroup {
         services: surveyed.services.iter().map(JsonService::new).collect(),
-        clients: surveyed.areas.iter().map(clients).collect(),
+        clients: JsonAreas { tables, areas: &surveyed.areas },
     };
     JsonList { errors, groups: all.iter().map(group).collect() }
 }

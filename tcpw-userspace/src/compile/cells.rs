@@ -94,7 +94,12 @@ impl<'a> CellIndex<'a> {
 
     /// The cells of an interval that cuts none.
     pub(super) fn cut(&self, (first, last): (u32, u32)) -> (usize, usize) {
-        (self.seek(first), last.checked_add(1).map_or(self.starts.len(), |next| self.seek(next)))
+        let begin = self.seek(first);
+        let end = last.checked_add(1).map_or(self.starts.len(), |next| {
+            // Most networks are one cell.
+            if self.starts.get(begin + 1) == Some(&next) { begin + 1 } else { self.seek(next) }
+        });
+        (begin, end)
     }
 
     /// The first cell that does not begin before an address.

@@ -69,6 +69,13 @@ pub(super) struct ListPart {
     pub hangs_on: HangsOn,
 }
 
+impl ListPart {
+    /// Where a list matches whatever names are.
+    pub(super) fn sure(regions: Rc<Regions>) -> Self {
+        Self { regions, conditions: Rc::default(), hangs_on: HangsOn::default() }
+    }
+}
+
 const NAME: HangsOn =
     HangsOn { name: true, user: false, server_name: false, command: false, address_text: false };
 const USER: HangsOn = HangsOn { name: false, user: true, ..NAME };
@@ -101,8 +108,7 @@ impl<'a> Reader<'a, '_> {
         match rule {
             RuleEntry::Kept(rule) => self.list(&rule.clients),
             RuleEntry::Plain(_) => {
-                let regions = self.patterns.rule(rule);
-                vec![ListPart { regions, conditions: Rc::default(), hangs_on: HangsOn::default() }]
+                vec![ListPart::sure(self.patterns.rule(rule))]
             }
         }
     }

@@ -42,10 +42,28 @@ pub enum AddressVerdict {
 pub enum Decider {
     /// At this rule.
     Rule(RuleIndex),
+    /// At one of these rules, which do the same.
+    Rules(RuleRun),
     /// At the end: no rule matches, access is granted.
     NoRule,
     /// At the place where hosts.deny is broken: access is refused.
     TableBroken,
+}
+
+/// Rules in a row that do the same, each to an address or network of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RuleRun {
+    /// The first one.
+    pub first: RuleIndex,
+    /// Index of the last one, in the same table.
+    pub last: usize,
+}
+
+impl RuleRun {
+    /// How many rules there are.
+    pub fn count(self) -> usize {
+        self.last + 1 - self.first.index
+    }
 }
 
 /// What decides about some clients.
@@ -77,7 +95,7 @@ pub(super) struct ComparedDecision {
 #[derive(Default)]
 pub(super) struct Records {
     pub all: Vec<ComparedDecision>,
-    numbers: HashMap<ComparedDecision, u32>,
+    numbers: HashMap<ComparedDecision, u32, ahash::RandomState>,
     /// Steps taken so far.
     pub steps: usize,
 }
@@ -114,6 +132,8 @@ pub(super) enum RuleEffect {
 /// A part of a rule, as it is applied to the cells.
 pub(super) struct RulePart<'a> {
     pub rule: RuleIndex,
+    /// The rule, or the run that it is the first of.
+    pub by: Decider,
     pub part: &'a ListPart,
     /// The part's conditions, with that of the daemon list if there is one.
     pub conditions: Rc<[Condition]>,
@@ -159,8 +179,10 @@ struct RuleWalk<'a> {
     seen: HashSet<Condition>,
     /// Entries of single cells, as lists: the list before, and one entry more.
     links: Vec<(u32, u32)>,
-    link_numbers: HashMap<(u32, u32), u32>,
-    ends: HashMap<(u32, usize, u32), u32>,
+    link_numbers: HashMap<(u32, u32), u32, ahash::RandomState>,
+    ends: HashMap<(u32, usize, u32), u32, ahash::RandomState>,
+    /// The last one of these.
+    last_end: Option<((u32, usize, u32), u32)>,
 }
 
 /// The empty list.
@@ -190,8 +212,9 @@ impl DecidingRules {
             everywhere: Vec::new(),
             seen: HashSet::new(),
             links: Vec::new(),
-            link_numbers: HashMap::new(),
-            ends: HashMap::new(),
+            link_numbers: HashMap::default(),
+            ends: HashMap::default(),
+            last_end: None,
         };
         let mut v4 = FamilyCells::new(cells.0, has_commands);
         let mut v6 = FamilyCells::new(cells.1, has_commands);
@@ -264,7 +287,7 @@ impl RuleWalk<'_> {
             return None;
         }
         let one = |bits: u8, command: bool| SearchEntry {
-            by: Decider::Rule(part.rule),
+            by: part.by,
             bits,
             conditions,
             hangs_on: HangsOn { command: part.hangs_on.command || command, ..part.hangs_on },
@@ -360,7 +383,11 @@ impl RuleWalk<'_> {
     /// The record of a cell whose search ends.
     fn end(&mut self, list: u32, end: u32) -> Result<u32, CompileError> {
         let key = (list, self.everywhere.len(), end);
+        if let Some((_, known)) = self.last_end.filter(|(last, _)| *last == key) {
+            return Ok(known);
+        }
         if let Some(&known) = self.ends.get(&key) {
+            self.last_end = Some((key, known));
             return Ok(known);
         }
         let mut before = self.everywhere.clone();

@@ -19,7 +19,7 @@ use super::{
     error::{CompileError, MAX_CELLS},
     networks::{Networks, runs},
     service::DaemonLists,
-    survey::{SurveyedRules, servers},
+    survey::{Detail, SurveyedRules, servers, single_rules},
 };
 use crate::{evaluate::request::Lookup, parse::rule::Tables};
 
@@ -57,11 +57,17 @@ pub enum ChangeKind {
 /// # Errors
 ///
 /// There is too much to say.
-pub fn diff(old: &Tables, new: &Tables, lookup: &dyn Lookup) -> Result<Vec<Change>, CompileError> {
+pub fn diff(
+    old: &Tables,
+    new: &Tables,
+    lookup: &dyn Lookup,
+    detail: Detail,
+) -> Result<Vec<Change>, CompileError> {
     let mut records = Records::default();
     let mut lists = DaemonLists::default();
     let mut conditions = ConditionNumbers::default();
-    let rules = [old, new].map(|tables| SurveyedRules::read(tables, lookup, &mut lists, &mut conditions));
+    let rules =
+        [old, new].map(|tables| SurveyedRules::read(tables, lookup, &mut lists, &mut conditions, detail));
     let servers = servers(&lists, &[old, new]);
     let by_lists = distinct_services::services(&lists, &servers, &ServiceFilter::default(), &mut records)?;
     let mut joined: BTreeMap<Change, Vec<Service>> = BTreeMap::new();
@@ -76,7 +82,9 @@ pub fn diff(old: &Tables, new: &Tables, lookup: &dyn Lookup) -> Result<Vec<Chang
         };
         let (before, after) = (deciding(0, &mut records)?, deciding(1, &mut records)?);
         for change in compare(&records.all, (&v4, &v6), &before, &after) {
-            joined.entry(change).or_default().extend(services.iter().cloned());
+            for change in by_single_rules([old, new], change) {
+                joined.entry(change).or_default().extend(services.iter().cloned());
+            }
         }
     }
     let with = |(change, mut services): (Change, Vec<Service>)| {
@@ -86,6 +94,19 @@ pub fn diff(old: &Tables, new: &Tables, lookup: &dyn Lookup) -> Result<Vec<Chang
     let mut all: Vec<Change> = joined.into_iter().map(with).collect();
     all.sort_unstable();
     Ok(all)
+}
+
+/// The parts of a change: of a few networks it is told which rule of a run decides.
+fn by_single_rules([old, new]: [&Tables; 2], change: Change) -> Vec<Change> {
+    let mut all = Vec::new();
+    for (by_old, networks) in single_rules(old, &change.old, change.networks.clone()) {
+        for (by_new, networks) in single_rules(new, &change.new, networks) {
+            let old = RuleDecision { by: by_old, ..change.old.clone() };
+            let new = RuleDecision { by: by_new, ..change.new.clone() };
+            all.push(Change { networks, old, new, ..change.clone() });
+        }
+    }
+    all
 }
 
 /// The kind of a change, and the numbers of both records.

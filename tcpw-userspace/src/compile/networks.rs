@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use ipnet::{IpNet, Ipv4Net, Ipv4Subnets, Ipv6Net, Ipv6Subnets};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net, Ipv6Subnets};
 
 use super::region::{AddressNumber, Intervals};
 
@@ -74,13 +74,25 @@ impl Networks {
 
     /// Its parts of all IPv4 and of all IPv6 addresses, added up.
     fn share(&self) -> f64 {
-        let v4 = self.v4.iter().map(|net| f64::from(net.prefix_len()));
-        v4.chain(self.v6.iter().map(|net| f64::from(net.prefix_len()))).map(|bits| (-bits).exp2()).sum()
+        let mut counts = [0u32; 129];
+        let v4 = self.v4.iter().map(Ipv4Net::prefix_len);
+        v4.chain(self.v6.iter().map(Ipv6Net::prefix_len)).for_each(|bits| counts[usize::from(bits)] += 1);
+        (0i16..).zip(counts).map(|(bits, count)| f64::from(count) * f64::from(-bits).exp2()).sum()
     }
 
     /// Adds an interval above all others.
-    pub(super) fn add_v4(&mut self, (first, last): (u32, u32)) {
-        self.v4.extend(Ipv4Subnets::new(first.into(), last.into(), 0));
+    pub(super) fn add_v4(&mut self, (mut first, last): (u32, u32)) {
+        loop {
+            // The largest network that begins here and does not go beyond the end.
+            let room = u64::from(last - first) + 1;
+            let host_bits = first.trailing_zeros().min(room.ilog2());
+            let bits = u8::try_from(32 - host_bits).unwrap_or(32);
+            self.v4.extend(Ipv4Net::new(first.into(), bits));
+            match first.prefix_last(bits).checked_add(1) {
+                Some(next) if next <= last => first = next,
+                Some(_) | None => return,
+            }
+        }
     }
 
     /// Adds an interval above all others.
@@ -100,4 +112,25 @@ pub(super) fn runs<W: AddressNumber, V: Copy + PartialEq>(starts: &[W], values: 
     }
     let ends = all.iter().skip(1).map(|(_, start)| start.previous()).chain(std::iter::once(None));
     all.iter().zip(ends).map(|((value, start), end)| (*value, (*start, end.unwrap_or(top)))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use ipnet::Ipv4Subnets;
+
+    use super::*;
+
+    #[test]
+    fn intervals_are_the_fewest_networks() {
+        let max = u32::MAX;
+        let ends = [0, 1, 2, 3, 7, 8, 255, 256, 1 << 16, (1 << 16) + 5, max - 256, max - 1, max];
+        for first in ends {
+            for last in ends.into_iter().filter(|last| *last >= first) {
+                let mut networks = Networks::default();
+                networks.add_v4((first, last));
+                let want: Vec<Ipv4Net> = Ipv4Subnets::new(first.into(), last.into(), 0).collect();
+                assert_eq!(networks.v4, want, "{first} to {last}");
+            }
+        }
+    }
 }

@@ -15,12 +15,13 @@ use super::{
     cells::Cells,
     classes::check,
     conditions::{ConditionNumbers, HangsOn, ListPart, Reader},
-    deciding_rules::{Decider, DecidingRules, Records, RuleDecision, RuleEffect, RulePart, hash},
+    deciding_rules::{Decider, DecidingRules, Records, RuleDecision, RuleEffect, RulePart, RuleRun, hash},
     distinct_services::{self, MatchedLists, Service, ServiceFilter},
     error::{CompileError, MAX_CELLS},
     networks::{Networks, runs},
     pattern::PatternRegions,
     region::Regions,
+    rule_runs,
     service::{DaemonLists, Truth},
 };
 use crate::{
@@ -60,11 +61,12 @@ pub fn survey(
     tables: &Tables,
     lookup: &dyn Lookup,
     only: &ServiceFilter,
+    detail: Detail,
 ) -> Result<Vec<Surveyed>, CompileError> {
     let mut records = Records::default();
     let mut lists = DaemonLists::default();
     let mut conditions = ConditionNumbers::default();
-    let rules = SurveyedRules::read(tables, lookup, &mut lists, &mut conditions);
+    let rules = SurveyedRules::read(tables, lookup, &mut lists, &mut conditions, detail);
     let servers = servers(&lists, &[tables]);
     let mut joined: BTreeMap<Vec<Area>, Vec<Service>> = BTreeMap::new();
     let by_lists = distinct_services::services(&lists, &servers, only, &mut records)?;
@@ -75,17 +77,30 @@ pub fn survey(
         check("IPv4", v4.len(), MAX_CELLS)?;
         check("IPv6", v6.len(), MAX_CELLS)?;
         let deciding = DecidingRules::of((&v4, &v6), &parts, rules.default, &mut records)?;
-        let mut areas: HashMap<&RuleDecision, Networks> = HashMap::new();
-        let decision = |number: &u32| &records.all[*number as usize].decision;
-        for (decision, run) in runs(&v4.starts, &deciding.v4.iter().map(decision).collect::<Vec<_>>()) {
-            areas.entry(decision).or_default().add_v4(run);
+        // Records that differ may be of one decision: each decision has a number of its own.
+        let mut numbers: HashMap<&RuleDecision, usize> = HashMap::new();
+        let mut number_of: Vec<Option<usize>> = vec![None; records.all.len()];
+        let mut of = |record: &u32| {
+            let record = *record as usize;
+            *number_of[record].get_or_insert_with(|| {
+                let next = numbers.len();
+                *numbers.entry(&records.all[record].decision).or_insert(next)
+            })
+        };
+        let of_v4: Vec<usize> = deciding.v4.iter().map(&mut of).collect();
+        let of_v6: Vec<usize> = deciding.v6.iter().map(&mut of).collect();
+        let mut networks = vec![Networks::default(); numbers.len()];
+        for (number, run) in runs(&v4.starts, &of_v4) {
+            networks[number].add_v4(run);
         }
-        for (decision, run) in runs(&v6.starts, &deciding.v6.iter().map(decision).collect::<Vec<_>>()) {
-            areas.entry(decision).or_default().add_v6(run);
+        for (number, run) in runs(&v6.starts, &of_v6) {
+            networks[number].add_v6(run);
         }
-        let area =
-            |(decision, networks): (&RuleDecision, Networks)| Area { networks, decision: decision.clone() };
-        let mut areas: Vec<Area> = areas.into_iter().map(area).collect();
+        let area = |(decision, number): (&RuleDecision, usize)| {
+            let networks = std::mem::take(&mut networks[number]);
+            if networks.is_empty() { Vec::new() } else { areas_of(tables, decision, networks) }
+        };
+        let mut areas: Vec<Area> = numbers.into_iter().flat_map(area).collect();
         areas.sort_unstable();
         joined.entry(areas).or_default().extend(services);
     }
@@ -96,6 +111,41 @@ pub fn survey(
     }
     all.sort_unstable_by(|a, b| a.services.cmp(&b.services));
     Ok(all)
+}
+
+/// What is told of rules that do the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Detail {
+    /// Each rule by itself.
+    Rules,
+    /// Many rules in a row together: [`Decider::Rules`].
+    Runs,
+}
+
+/// The networks with what decides about them: of a few networks it is told which rule of a run does.
+fn areas_of(tables: &Tables, decision: &RuleDecision, networks: Networks) -> Vec<Area> {
+    let area = |(by, networks)| Area { networks, decision: RuleDecision { by, ..decision.clone() } };
+    single_rules(tables, decision, networks).into_iter().map(area).collect()
+}
+
+/// The networks by what decides about them: of a few networks that is the rule of a run.
+pub(super) fn single_rules(
+    tables: &Tables,
+    decision: &RuleDecision,
+    networks: Networks,
+) -> Vec<(Decider, Networks)> {
+    match decision.by {
+        Decider::Rules(run) if networks.len() <= rule_runs::SINGLE => {
+            let table = match run.first.table {
+                TableKind::Allow => &tables.allow,
+                TableKind::Deny => &tables.deny,
+            };
+            rule_runs::split(table, run, &networks, &mut PatternRegions::new(tables, Names::LookedUp))
+        }
+        by @ (Decider::Rule(_) | Decider::Rules(_) | Decider::NoRule | Decider::TableBroken) => {
+            vec![(by, networks)]
+        }
+    }
 }
 
 /// Where each server pattern matches.
@@ -130,6 +180,7 @@ pub(super) struct SurveyedRules {
 
 struct SurveyedRule {
     rule: RuleIndex,
+    by: Decider,
     parts: Vec<ListPart>,
     kind: RuleEffect,
     effects: u64,
@@ -142,6 +193,7 @@ impl SurveyedRules {
         lookup: &dyn Lookup,
         lists: &mut DaemonLists<'a>,
         conditions: &mut ConditionNumbers,
+        detail: Detail,
     ) -> Self {
         let mut patterns = PatternRegions::new(tables, Names::LookedUp);
         let mut files = HashMap::new();
@@ -152,9 +204,26 @@ impl SurveyedRules {
         };
         let mut all = Self { rules: Vec::new(), by_list: HashMap::new(), default };
         for table in [&tables.allow, &tables.deny] {
+            let mut told_until = 0;
             for (index, rule) in table.rules.entries().enumerate() {
+                if index < told_until {
+                    continue;
+                }
                 let list = lists.number(rule.daemons());
-                let parts = reader.rule(rule);
+                let mut by = Decider::Rule(RuleIndex { table: table.kind, index });
+                let run = match detail {
+                    Detail::Runs => rule_runs::run_at(table, index, lists),
+                    Detail::Rules => None,
+                };
+                let parts = match run {
+                    Some(run) => {
+                        told_until = run.end;
+                        let first = RuleIndex { table: table.kind, index };
+                        by = Decider::Rules(RuleRun { first, last: run.end - 1 });
+                        vec![ListPart::sure(rule_runs::regions(table, &run, reader.patterns))]
+                    }
+                    None => reader.rule(rule),
+                };
                 if parts.is_empty() {
                     continue;
                 }
@@ -163,6 +232,7 @@ impl SurveyedRules {
                 let kind = kind_of(rule.options(), table.kind, lookup);
                 all.rules.push(SurveyedRule {
                     rule: rule_index,
+                    by,
                     parts,
                     kind,
                     effects: effects_of(rule.options()),
@@ -195,8 +265,8 @@ impl SurveyedRules {
                         (Rc::from([conditions.number(text)]), server_name)
                     }
                 };
-                let SurveyedRule { rule, kind, effects, .. } = *line;
-                parts.push(RulePart { rule, part, conditions, hangs_on, kind, effects });
+                let SurveyedRule { rule, by, kind, effects, .. } = *line;
+                parts.push(RulePart { rule, by, part, conditions, hangs_on, kind, effects });
             }
         }
         parts

@@ -67,8 +67,11 @@ pub fn unreachable(tables: &Tables) -> Vec<Unreachable> {
             });
         }
     }
-    let v4 = Cells::of(lines.iter().flat_map(|line| line.clients.v4()));
-    let v6 = Cells::of(lines.iter().flat_map(|line| line.clients.v6()));
+    let (mut v4, mut v6) = (Vec::with_capacity(lines.len()), Vec::new());
+    for line in &lines {
+        line.clients.cut(&mut v4, &mut v6);
+    }
+    let (v4, v6) = (Cells::of(v4.into_iter()), Cells::of(v6.into_iter()));
     // A policy of so many cells is refused by the compiler, with an error that says so.
     if v4.len() > MAX_CELLS || v6.len() > MAX_CELLS {
         return Vec::new();
@@ -118,21 +121,15 @@ enum Clients {
 }
 
 impl Clients {
-    fn v4(&self) -> impl Iterator<Item = (u32, u32)> {
-        let (network, regions) = match self {
-            Self::Network(network) => (Some(*network), None),
-            Self::Regions(regions) => (None, Some(&regions.v4)),
-        };
-        let parts = regions.into_iter().flat_map(|region| region.sure.iter().chain(region.doubtful.iter()));
-        network.into_iter().chain(parts)
-    }
-
-    fn v6(&self) -> impl Iterator<Item = (u128, u128)> {
-        let regions = match self {
-            Self::Network(_) => None,
-            Self::Regions(regions) => Some(&regions.v6),
-        };
-        regions.into_iter().flat_map(|region| region.sure.iter().chain(region.doubtful.iter()))
+    /// Adds the intervals where it matches or may.
+    fn cut(&self, v4: &mut Vec<(u32, u32)>, v6: &mut Vec<(u128, u128)>) {
+        match self {
+            Self::Network(network) => v4.push(*network),
+            Self::Regions(regions) => {
+                v4.extend(regions.v4.sure.iter().chain(regions.v4.doubtful.iter()));
+                v6.extend(regions.v6.sure.iter().chain(regions.v6.doubtful.iter()));
+            }
+        }
     }
 
     fn regions(&self) -> Rc<Regions> {
@@ -298,12 +295,15 @@ impl UnreachableSearch<'_> {
         // Of rules that no policy so far reaches, the rules that took their clients.
         let mut by: BTreeMap<usize, BTreeSet<usize>> = BTreeMap::new();
         let mut budget = self.budget;
-        for order in &orders {
+        for (policy, order) in orders.iter().enumerate() {
             self.paint(order, &mut |index, remaining, ranges, line| {
                 if reached[index] {
+                    // Another policy does.
                 } else if remaining.is_open(ranges, line.unknown) {
                     reached[index] = true;
-                    by.remove(&index);
+                    if policy > 0 {
+                        by.remove(&index);
+                    }
                 } else {
                     remaining.owners(ranges, line.unknown, by.entry(index).or_default(), &mut budget);
                 }

@@ -35,6 +35,8 @@ pub struct Host<'a> {
     address: Cow<'a, [u8]>,
     /// The parsed address, of either family, once a pattern needs it.
     v4: OnceCell<Option<u32>>,
+    /// Whether its text is that of an IPv4 address, once that matters.
+    spelled_v4: OnceCell<bool>,
     v6: OnceCell<Option<Ipv6Addr>>,
     name: OnceCell<Cow<'a, [u8]>>,
     is_client: bool,
@@ -61,7 +63,15 @@ impl<'a> Host<'a> {
         let address = address.filter(|address| !address.is_empty());
         let address = Cow::Borrowed(cut(address.map_or(UNKNOWN, str::as_bytes)));
         let name = name.map_or_else(OnceCell::new, |name| Cow::Borrowed(spelt(name)).into());
-        Self { address, v4: OnceCell::new(), v6: OnceCell::new(), name, is_client, lookup }
+        Self {
+            address,
+            v4: OnceCell::new(),
+            spelled_v4: OnceCell::new(),
+            v6: OnceCell::new(),
+            name,
+            is_client,
+            lookup,
+        }
     }
 
     fn name(&self) -> &[u8] {
@@ -84,6 +94,19 @@ impl<'a> Host<'a> {
     /// Its IPv4 address.
     pub(super) fn v4(&self) -> Option<u32> {
         *self.v4.get_or_init(|| number::dot_quad(reduced(&self.address)).map(Ipv4Addr::to_bits))
+    }
+
+    /// Whether its address is in an IPv4 network of a plain rule; `None` where a pattern has to tell.
+    pub(super) fn is_in(&self, net: Ipv4Addr, bits: u8) -> Option<bool> {
+        let Some(address) = self.v4() else { return Some(false) };
+        // Only what is spelled as an address is spelled is compared as a number.
+        let is_spelled = || {
+            let text = std::str::from_utf8(reduced(&self.address)).ok();
+            text.is_some_and(|text| text.parse::<Ipv4Addr>().is_ok())
+        };
+        let is_spelled = *self.spelled_v4.get_or_init(is_spelled);
+        let host_bits = u32::MAX.checked_shr(bits.into()).unwrap_or(0);
+        is_spelled.then_some((address ^ net.to_bits()) & !host_bits == 0)
     }
 
     /// Its IPv6 address.

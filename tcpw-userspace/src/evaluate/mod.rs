@@ -33,7 +33,8 @@ pub use unknown::Unknown;
 pub use crate::parse::numeric_host;
 pub(crate) use crate::parse::quoted_bytes;
 use crate::parse::rule::{
-    ClientPattern, Daemon, DaemonPattern, HostPattern, List, Rule, Table, TableEnd, Tables, Text,
+    ClientPattern, Daemon, DaemonPattern, HostPattern, List, PlainRule, Rule, RuleEntry, Table, TableEnd,
+    Tables, Text,
 };
 use host::host_matches_by;
 use index::{CandidateRules, Index};
@@ -166,10 +167,18 @@ impl RuleSearch<'_> {
             while let Some(complaint) = complaints.next_if(|complaint| complaint.before <= index) {
                 self.warnings.push(complaint.text.clone());
             }
+            let position = index;
             let index = RuleIndex { table: table.kind, index };
-            if !self.matches(table, &rule, index) {
-                continue;
-            }
+            let rule = match rule {
+                RuleEntry::Plain(plain)
+                    if self.subject.client.is_in(plain.net, plain.bits) == Some(false) =>
+                {
+                    self.plain_missed(plain, index);
+                    continue;
+                }
+                RuleEntry::Plain(_) | RuleEntry::Kept(_) => table.rules.get(position),
+            };
+            let Some(rule) = rule.filter(|rule| self.matches(table, rule, index)) else { continue };
             let Self { subject, options, warnings, .. } = self;
             let outcome = options.process(&rule.options, index, subject, &mut |message| {
                 let place = context(table, &rule);
@@ -191,6 +200,22 @@ impl RuleSearch<'_> {
             TableEnd::Complete => TableResult::No,
             TableEnd::Broken => TableResult::Error,
         }
+    }
+
+    /// Tells the observer of a plain rule that does not match the client: it needs no look-up and warns of nothing.
+    fn plain_missed(&mut self, plain: PlainRule<'_>, index: RuleIndex) {
+        let Self { subject, observer, .. } = self;
+        if !observer.hears_misses() {
+            return;
+        }
+        let port = subject.request.server_port;
+        let daemons =
+            search_list(plain.daemons, |token| daemon_matches(&token.daemon, subject.daemons(), port));
+        let miss = match daemons.token.filter(|_| daemons.is_match()) {
+            Some(_) => Miss::Client,
+            None => daemons.except.map_or(Miss::Daemon, Miss::DaemonExcept),
+        };
+        observer.missed(index, miss);
     }
 
     fn matches(&mut self, table: &Table, rule: &Rule, index: RuleIndex) -> bool {

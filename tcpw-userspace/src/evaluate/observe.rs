@@ -5,6 +5,11 @@ use crate::parse::rule::{ClientPattern, DaemonPattern};
 
 /// Called for every rule that is examined, in order.
 pub trait Observer {
+    /// Whether [`Self::missed`] is to be called; if not, that saves time.
+    fn hears_misses(&self) -> bool {
+        true
+    }
+
     /// The rule did not match, or did not decide.
     fn missed(&mut self, _rule: RuleIndex, _why: Miss<'_>) {}
 
@@ -30,4 +35,8 @@ pub enum Miss<'a> {
 /// Ignores everything.
 pub(super) struct Nobody;
 
-impl Observer for Nobody {}
+impl Observer for Nobody {
+    fn hears_misses(&self) -> bool {
+        false
+    }
+}

@@ -19,9 +19,12 @@ mod word;
 pub use command::same_command;
 pub use same::same_rules;
 
-use std::fmt;
+use std::{collections::HashMap, fmt};
 
-use crate::parse::lexer::{Lexer, Line};
+use crate::parse::{
+    lexer::{Lexer, Line},
+    plain,
+};
 
 /// A table in canonical form.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -95,7 +98,15 @@ impl fmt::Display for Why {
 pub fn format(text: &[u8]) -> Formatted {
     let mut formatted = Formatted { text: Vec::with_capacity(text.len() + 1), kept: Vec::new() };
     let mut end = 0;
-    for line in Lexer::new(text) {
+    let mut plain = PlainForms::default();
+    let mut lines = Lexer::new(text);
+    loop {
+        if let Some(length) = plain.append(lines.rest(), &mut formatted.text) {
+            lines.pass(length);
+            end += length;
+            continue;
+        }
+        let Some(line) = lines.next() else { break };
         // libwrap reads nothing behind a broken line.
         let stretch = if line.broken { &text[line.span.start..] } else { &text[line.span.clone()] };
         end = line.span.start + stretch.len();
@@ -113,6 +124,36 @@ pub fn format(text: &[u8]) -> Formatted {
     // Continuations of nothing at the end of the text are no line.
     formatted.text.extend_from_slice(&text[end..]);
     formatted
+}
+
+/// What stands before the client in plain lines, and its canonical form: most lines of a large table begin alike.
+#[derive(Default)]
+struct PlainForms {
+    forms: HashMap<Vec<u8>, Option<Vec<u8>>, ahash::RandomState>,
+    /// Name of the daemon on the last plain line.
+    daemon: Vec<u8>,
+}
+
+/// Longest beginning of a line that is kept: with any client it is not broken.
+const MOST_BEFORE: usize = 40;
+
+impl PlainForms {
+    /// Appends the canonical form of the line that a text begins with, if it is a plain one; its length.
+    fn append(&mut self, text: &[u8], out: &mut Vec<u8>) -> Option<usize> {
+        let line = plain::read(text, &self.daemon).filter(|line| line.client <= MOST_BEFORE)?;
+        let (before, client) = text.get(..line.length)?.split_at(line.client);
+        if !before.starts_with(&self.daemon) || self.daemon.len() != line.daemon {
+            self.daemon = before[..line.daemon].to_vec();
+        }
+        if !self.forms.contains_key(before) {
+            let canonical = rule::canonical(&text[..line.length], &[]).ok();
+            let form = canonical.and_then(|all| Some(all.strip_suffix(client)?.to_vec()));
+            self.forms.insert(before.to_vec(), form);
+        }
+        out.extend_from_slice(self.forms.get(before)?.as_deref()?);
+        out.extend_from_slice(client);
+        Some(line.length)
+    }
 }
 
 /// One joined line, which stands in the text as `stretch`, in canonical form.

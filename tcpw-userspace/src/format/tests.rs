@@ -19,6 +19,8 @@ macro_rules! stays {
 
 becomes! {
     nothing: b"" => b"";
+    many_lines_alike: b"all:1.2.3.4\nALL:10.0.0.0/8\nall:5.6.7.8\nsshd:\t1.2.3.4\nall :1.2.3.4\n"
+        => b"ALL: 1.2.3.4\nALL: 10.0.0.0/8\nALL: 5.6.7.8\nsshd: 1.2.3.4\nALL: 1.2.3.4\n";
     lists_and_options: b"sshd  ,in.telnetd:10.0.0.0/8\t.example.com:ALLOW\n"
         => b"sshd, in.telnetd: 10.0.0.0/8, .example.com: allow\n";
     keywords: b"all except Known@local : known@All local EXCEPT paranoid unknown@unknown\n"

@@ -130,13 +130,13 @@ impl<'a> Lexer<'a> {
     }
 
     /// What is left of the text.
-    pub(super) fn rest(&self) -> &'a [u8] {
+    pub(crate) fn rest(&self) -> &'a [u8] {
         self.text.get(self.at..).unwrap_or_default()
     }
 
     /// Goes past a physical line of this length, newline included, that is a line by itself; where it began, and
     /// libwrap's number of it.
-    pub(super) fn pass(&mut self, length: usize) -> (usize, u32) {
+    pub(crate) fn pass(&mut self, length: usize) -> (usize, u32) {
         let start = self.at;
         self.at = (start + length).min(self.text.len());
         self.number += 1;

@@ -34,6 +34,7 @@ use diagnostic::{Diagnostic, Sink};
 pub use display::numeric_host;
 pub(crate) use display::quoted_bytes;
 use rule::{DaemonPattern, HostPattern, List, Rule, TableKind, Tables};
+pub(crate) use table::plain;
 use table::{PlainLines, Trial};
 use text::Texts;
 

@@ -6,7 +6,13 @@
 //! A plain rule is `daemon: address` or `daemon: network` of IPv4, as a list of a million bans has them: it takes 20
 //! bytes beside its text.
 
-use std::{fmt, net::Ipv4Addr, ops::Deref, slice, sync::Arc};
+use std::{
+    fmt,
+    net::Ipv4Addr,
+    ops::{Deref, Range},
+    slice,
+    sync::Arc,
+};
 
 use smallvec::smallvec;
 
@@ -165,6 +171,11 @@ impl Rules {
         self.entries.get(index).map(|packed| self.rule(*packed))
     }
 
+    /// The rule of an index as it is stored.
+    pub fn entry_at(&self, index: usize) -> Option<RuleEntry<'_>> {
+        self.entries.get(index).map(|packed| self.entry(*packed))
+    }
+
     /// All of them, in order.
     pub fn iter(&self) -> RuleIter<'_> {
         RuleIter { rules: self, entries: self.entries.iter() }
@@ -172,7 +183,15 @@ impl Rules {
 
     /// All of them as they are stored: much faster than [`Self::iter`] where plain rules need not be made.
     pub fn entries(&self) -> impl DoubleEndedIterator<Item = RuleEntry<'_>> + ExactSizeIterator + Clone {
-        self.entries.iter().map(|packed| self.entry(*packed))
+        self.entries_in(0..self.entries.len())
+    }
+
+    /// Those of a range of indices.
+    pub fn entries_in(
+        &self,
+        range: Range<usize>,
+    ) -> impl DoubleEndedIterator<Item = RuleEntry<'_>> + ExactSizeIterator + Clone {
+        self.entries.get(range).unwrap_or_default().iter().map(|packed| self.entry(*packed))
     }
 
     /// The text of a rule as it is stored, if it is a plain one.
@@ -181,6 +200,12 @@ impl Rules {
         let (client, token) = self.client(*packed);
         let start = packed.start as usize;
         self.text.bytes().get(start..start + usize::from(client.start) + token.len())
+    }
+
+    /// The client of a rule as it is written, if the rule is a plain one.
+    pub(crate) fn plain_client(&self, index: usize) -> Option<&[u8]> {
+        let packed = self.entries.get(index).filter(|packed| packed.kind != Kind::Kept)?;
+        Some(self.client(*packed).1)
     }
 
     /// The index of the rule that a physical line, from 1, is part of.
@@ -226,6 +251,11 @@ impl Rules {
     pub(super) fn push_plain(&mut self, PlainLine { start, line, list, net, bits, client }: PlainLine) {
         let (bits, kind) = bits.map_or((32, Kind::Address), |bits| (bits, Kind::Network));
         self.entries.push(Packed { start, line, number: list, net, client, bits, kind });
+    }
+
+    /// Makes room for so many more rules.
+    pub(super) fn reserve(&mut self, count: usize) {
+        self.entries.reserve_exact(count);
     }
 
     /// Gives back the room for more rules.

@@ -2,7 +2,7 @@
 //!
 //! Source: tcp_wrappers 7.6.q `hosts_access.c` `table_match`.
 
-mod plain;
+pub(crate) mod plain;
 mod trial;
 
 use std::{
@@ -54,6 +54,10 @@ pub(super) fn parse(
         FileText::Bytes(bytes) => {
             let source = Source { path, text: bytes };
             let writer = Writer::default();
+            // To grow a list of a million entries takes twice its room for a while.
+            if bytes.len() > LARGE {
+                table.rules.reserve(memchr::memchr_iter(b'\n', bytes).count());
+            }
             let lists = DaemonLists { plain, ..DaemonLists::default() };
             Parser { source, table: &mut table, interfaces, diagnostics, writer, trial, lists }.lines();
             table.rules.shrink();
@@ -444,6 +448,9 @@ impl Parser<'_, '_, '_> {
         self.diagnostics.push(finding.at(origin, cited));
     }
 }
+
+/// Bytes of a table whose lines are counted first.
+const LARGE: usize = 1 << 16;
 
 /// Most fixes of one line that are tried.
 const MOST_TRIED: usize = 16;

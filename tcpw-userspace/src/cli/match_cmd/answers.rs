@@ -14,7 +14,7 @@ use crate::{
         request::{Banner, HostName, Lookup, RuleIndex},
     },
     parse::{
-        rule::{ClientPattern, DaemonPattern, Stretch, Text},
+        rule::{ClientPattern, DaemonPattern, Stretch, TableKind, Text},
         text::FileText,
     },
     resolve::{self, Accounts, SystemResolver, verified_name},
@@ -179,10 +179,31 @@ impl Lookup for HostLookup<'_> {
 }
 
 /// Writes down what the evaluator tells of the rules.
-pub(super) struct TraceObserver<'a>(pub(super) &'a RefCell<Vec<TraceEvent>>);
+pub(super) struct TraceObserver<'a> {
+    pub(super) events: &'a RefCell<Vec<TraceEvent>>,
+    /// Every rule that does not match is told of; else only those that ask something.
+    pub(super) trace: bool,
+    /// How many rules of each table were looked at.
+    pub(super) looked: [usize; 2],
+}
+
+impl<'a> TraceObserver<'a> {
+    pub(super) fn new(events: &'a RefCell<Vec<TraceEvent>>, trace: bool) -> Self {
+        Self { events, trace, looked: [0; 2] }
+    }
+
+    fn look(&mut self, rule: RuleIndex) {
+        self.looked[usize::from(rule.table == TableKind::Deny)] = rule.index + 1;
+    }
+}
 
 impl Observer for TraceObserver<'_> {
     fn missed(&mut self, rule: RuleIndex, why: Miss<'_>) {
+        self.look(rule);
+        let asked = matches!(self.events.borrow().last(), Some(TraceEvent::Asked(_)));
+        if !self.trace && !asked {
+            return;
+        }
         let why = match why {
             Miss::Daemon => MissReason::Daemon,
             Miss::DaemonExcept(token) => MissReason::DaemonExcept(token.stretch),
@@ -190,10 +211,11 @@ impl Observer for TraceObserver<'_> {
             Miss::ClientExcept(token) => MissReason::ClientExcept(token.stretch),
             Miss::Aclexec => MissReason::Aclexec,
         };
-        self.0.borrow_mut().push(TraceEvent::Missed(rule, why));
+        self.events.borrow_mut().push(TraceEvent::Missed(rule, why));
     }
 
     fn matched(&mut self, rule: RuleIndex, daemon: &DaemonPattern, client: &ClientPattern) {
-        self.0.borrow_mut().push(TraceEvent::Matched(rule, daemon.stretch, client.stretch));
+        self.look(rule);
+        self.events.borrow_mut().push(TraceEvent::Matched(rule, daemon.stretch, client.stretch));
     }
 }

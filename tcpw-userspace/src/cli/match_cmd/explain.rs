@@ -167,7 +167,9 @@ pub(super) fn explain(question: &AskedConnection, places: &TablesAndTexts, trace
         ..AccessRequest::default()
     };
     let answers = HostLookup::new(question);
-    let judgement = evaluate_with(tables, &request, &answers, &mut TraceObserver(&answers.events));
+    let mut observer = TraceObserver::new(&answers.events, trace);
+    let judgement = evaluate_with(tables, &request, &answers, &mut observer);
+    let looked = observer.looked;
     let tell = Tell { question, places, request: &request, answers: &answers };
     let mut lookups = Vec::new();
     let mut missed = Vec::new();
@@ -182,7 +184,7 @@ pub(super) fn explain(question: &AskedConnection, places: &TablesAndTexts, trace
         }
     }
     if question.port.is_none() {
-        lookups.extend(tell.port_is_missing(&events));
+        lookups.extend(tell.port_is_missing(looked));
     }
     let mut warnings = judgement.warnings.clone();
     warnings.extend(answers.warnings.take());

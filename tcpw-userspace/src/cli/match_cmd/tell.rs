@@ -15,7 +15,7 @@ use crate::{
         request::{AccessRequest, HostName, Known, Lookup, RuleIndex},
     },
     parse::{
-        rule::{ClientPattern, Daemon, DaemonPattern, HostPattern, Origin, Rule, Stretch},
+        rule::{ClientPattern, Daemon, DaemonPattern, HostPattern, Origin, Rule, Stretch, Table},
         tokens,
     },
 };
@@ -127,19 +127,18 @@ impl Tell<'_> {
         }
     }
 
-    /// The first port in the rules that were looked at, if there is one.
-    pub(super) fn port_is_missing(&self, events: &[TraceEvent]) -> Option<LookUp> {
-        let rules = events.iter().filter_map(|event| match event {
-            TraceEvent::Missed(index, _) | TraceEvent::Matched(index, ..) => {
-                cases::rule(&self.places.tables, *index)
-            }
-            TraceEvent::Asked(_) => None,
-        });
-        let mut ports = rules.filter_map(|rule| {
-            let port = tokens(&rule.daemons).find(|token| matches!(token.daemon, Daemon::Port(_)))?;
-            Some(rule.place(port.stretch))
-        });
-        let asked_by = Some(self.places.at(&ports.next()?));
+    /// The first port in the rules that were looked at, so many of each table, if there is one.
+    pub(super) fn port_is_missing(&self, looked: [usize; 2]) -> Option<LookUp> {
+        let tables = &self.places.tables;
+        let is_port = |token: &&DaemonPattern| matches!(token.daemon, Daemon::Port(_));
+        let first = |(table, count): (&Table, usize)| {
+            let mut rules = table.rules.entries_in(0..count.min(table.rules.len()));
+            let index = rules.position(|rule| tokens(rule.daemons()).any(|token| is_port(&token)))?;
+            let rule = table.rules.get(index)?;
+            tokens(&rule.daemons).find(is_port).map(|token| rule.place(token.stretch))
+        };
+        let asked_by = [&tables.allow, &tables.deny].into_iter().zip(looked).find_map(first)?;
+        let asked_by = Some(self.places.at(&asked_by));
         Some(LookUp { what: "server port".into(), made: false, answer: UNKNOWN.into(), asked_by })
     }
 

@@ -100,6 +100,7 @@ impl JsonDecision {
         };
         let (via, decider) = match by {
             Decider::Rule(index) => ("rule", rule(*index)),
+            Decider::Rules(run) => ("rule", rule(run.first)),
             Decider::NoRule => ("no-rule", None),
             Decider::TableBroken => ("table-broken", None),
         };

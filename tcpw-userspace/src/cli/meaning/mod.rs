@@ -10,4 +10,4 @@ mod words;
 pub(super) use json::{JsonDecision, JsonService, networks as json_networks};
 pub(super) use labels::{AllServices, FilteredBy};
 pub(super) use read::{ReadTables, read};
-pub(super) use words::{answer, clients, condition, end, erroneous, rule, verdict_of};
+pub(super) use words::{answer, clients, condition, end, erroneous, rule, rule_run, verdict_of};

@@ -3,7 +3,7 @@
 use ipnet::IpNet;
 
 use crate::{
-    compile::{self, AddressVerdict, Decider, HangsOn},
+    compile::{self, AddressVerdict, Decider, HangsOn, RuleRun},
     evaluate::{
         outcome_of,
         request::{Lookup, RuleIndex, Verdict},
@@ -91,6 +91,16 @@ pub(in crate::cli) fn rule(tables: &Tables, index: RuleIndex) -> (String, String
     (place, short)
 }
 
+/// Rules that do the same: where they stand, and how many there are.
+pub(in crate::cli) fn rule_run(tables: &Tables, run: RuleRun) -> (String, String) {
+    let index = |index| RuleIndex { index, ..run.first };
+    let rules = [run.first.index, run.last].map(|it| rule_at(tables, index(it)));
+    let [Some(first), Some(last)] = rules else { return (String::new(), String::new()) };
+    let place = format!("{}:{}-{}", first.path().display(), first.line(), last.line());
+    let [(_, first), (_, last)] = [run.first.index, run.last].map(|it| rule(tables, index(it)));
+    (place, format!("{} rules, from \"{first}\" to \"{last}\"", run.count()))
+}
+
 /// The rule itself.
 pub(super) fn rule_at(tables: &Tables, index: RuleIndex) -> Option<RuleRef<'_>> {
     table(tables, index.table).rules.get(index.index)
@@ -135,7 +145,7 @@ pub(in crate::cli) fn verdict_of(tables: &Tables, index: RuleIndex, lookup: &dyn
 /// Where a search ends without a rule.
 pub(in crate::cli) fn end(tables: &Tables, by: Decider) -> Option<String> {
     match by {
-        Decider::Rule(_) => None,
+        Decider::Rule(_) | Decider::Rules(_) => None,
         Decider::NoRule => Some("no rule matches: allowed".to_owned()),
         Decider::TableBroken => {
             Some(format!("{} cannot be read to its end: refused", tables.deny.path.display()))

@@ -4,7 +4,7 @@
 use super::unreachable::parsed;
 use crate::{
     compile::{
-        AddressVerdict, ChangeKind, DaemonName, Decider, Networks, Port, RuleDecision, ServerAddress,
+        AddressVerdict, ChangeKind, DaemonName, Decider, Detail, Networks, Port, RuleDecision, ServerAddress,
         Service, ServiceFilter, diff, survey,
     },
     evaluate::Unknown,
@@ -27,6 +27,7 @@ fn decision(decision: &RuleDecision) -> String {
     };
     let by = match &decision.by {
         Decider::Rule(by) => rule(by),
+        Decider::Rules(run) => format!("{}..{}", rule(&run.first), run.last),
         Decider::NoRule => "none".to_owned(),
         Decider::TableBroken => "broken".to_owned(),
     };
@@ -63,9 +64,13 @@ fn service(service: &Service) -> String {
 }
 
 fn surveyed(allow: &str, deny: &str) -> Vec<String> {
+    surveyed_as(allow, deny, Detail::Rules)
+}
+
+fn surveyed_as(allow: &str, deny: &str, detail: Detail) -> Vec<String> {
     let tables = parsed(allow, deny);
     let mut all = Vec::new();
-    for surveyed in survey(&tables, &Unknown, &ServiceFilter::default()).unwrap() {
+    for surveyed in survey(&tables, &Unknown, &ServiceFilter::default(), detail).unwrap() {
         let services: Vec<_> = surveyed.services.iter().map(service).collect();
         let areas = surveyed.areas.iter();
         let areas: Vec<_> =
@@ -78,7 +83,7 @@ fn surveyed(allow: &str, deny: &str) -> Vec<String> {
 fn changed(old: [&str; 2], new: [&str; 2]) -> Vec<String> {
     let (old, new) = (parsed(old[0], old[1]), parsed(new[0], new[1]));
     let mut all = Vec::new();
-    for change in diff(&old, &new, &Unknown).unwrap() {
+    for change in diff(&old, &new, &Unknown, Detail::Rules).unwrap() {
         let services: Vec<_> = change.services.iter().map(service).collect();
         let kind = match change.kind {
             ChangeKind::Verdict => "",
@@ -163,4 +168,27 @@ diffs! {
         ["sshd: 11.0.0.0/8 +none to -d1", "sshd other: 10.0.0.0/8 +none to -d0"];
     another_command: ["ALL: 10.: aclexec a\n", "ALL: ALL\n"], ["ALL: 10.: aclexec b\n", "ALL: ALL\n"] =>
         ["any: perhaps 10.0.0.0/8 ?a0>d0 to ?a0>d0"];
+}
+
+#[test]
+fn a_run_of_rules_is_one_decider_but_for_a_few_networks() {
+    let bans: String = (1..=12).map(|last| format!("ALL: 10.0.{last}.0/24\n")).collect();
+    // The first networks are decided on before, and a rule of another kind ends the run.
+    let deny = format!(
+        "ALL: 10.0.1.0/24 10.0.2.0/24 10.0.4.0/22 10.0.8.0/22\n{bans}ALL: 10.0.0.0/16: severity info\n"
+    );
+    assert_eq!(
+        surveyed_as("", &deny, Detail::Runs),
+        [concat!(
+            "any: +none 17 networks, -d13 7 networks, -d0 10.0.1.0/24 10.0.2.0/24 10.0.4.0/22 10.0.8.0/22, ",
+            "-d3 10.0.3.0/24, -d12 10.0.12.0/24"
+        )]
+    );
+    let many: String = (1..=12).map(|last| format!("ALL: 10.{}.0.0/16\n", 2 * last)).collect();
+    assert_eq!(
+        surveyed_as("", &format!("ALL: ALL: severity info\n{many}"), Detail::Runs),
+        ["any: -d0 0.0.0.0/0 ::/0"]
+    );
+    let told = surveyed_as("", &many, Detail::Runs);
+    assert!(told[0].ends_with(", -d0..11 12 networks"), "{told:?}");
 }

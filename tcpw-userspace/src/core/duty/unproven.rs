@@ -7,7 +7,7 @@ use crate::{
     core::{inventory::KnownListener, policies::Rules},
     evaluate::{daemon_matches, list_matches, outcome_of, request::Verdict},
     listeners::Doubt,
-    parse::rule::{DaemonPattern, Rule, TableKind, Text},
+    parse::rule::{DaemonPattern, List, RuleEntry, Table, TableKind, Text},
 };
 
 /// Most sentences about one listener.
@@ -21,18 +21,31 @@ pub(super) fn not_opened(known: &KnownListener, rules: &Rules) -> Vec<String> {
     let tables = rules.tables();
     let all = [&tables.allow, &tables.deny]
         .into_iter()
-        .flat_map(|table| table.rules.iter().map(move |rule| (rule, table.kind)))
-        .filter(|(rule, kind)| outcome_of(rule, *kind, &*rules.accounts) == Verdict::Allow)
-        .filter_map(|(rule, kind)| sentence(known, &rule, kind));
+        .flat_map(|table| table.rules.entries().enumerate().map(move |(index, rule)| (index, rule, table)))
+        .filter(|(_, rule, table)| allows(*rule, table.kind, rules))
+        .filter_map(|(index, rule, table)| sentence(known, rule.daemons(), (table, index)));
     all.take(MOST).collect()
 }
 
-fn sentence(known: &KnownListener, rule: &Rule, kind: TableKind) -> Option<String> {
+fn allows(rule: RuleEntry<'_>, kind: TableKind, rules: &Rules) -> bool {
+    match rule {
+        // It has no options.
+        RuleEntry::Plain(_) => kind == TableKind::Allow,
+        RuleEntry::Kept(rule) => outcome_of(rule, kind, &*rules.accounts) == Verdict::Allow,
+    }
+}
+
+/// The sentence on the rule with these daemons, which has an index in a table.
+fn sentence(
+    known: &KnownListener,
+    daemons: &List<DaemonPattern>,
+    (table, index): (&Table, usize),
+) -> Option<String> {
     let port = known.local.port();
     let matches = |names: &[Text]| {
         // At some address of the server.
         let token = |token: &DaemonPattern| daemon_matches(&token.daemon, names, Some(port));
-        list_matches(&rule.daemons, token)
+        list_matches(daemons, token)
     };
     let proven = known.names.proven().to_vec();
     if matches(&proven) || !matches(&known.names.to_vec()) {
@@ -45,17 +58,15 @@ fn sentence(known: &KnownListener, rule: &Rule, kind: TableKind) -> Option<Strin
     });
     let (name, doubt) = closed?;
     let name = String::from_utf8_lossy(name);
-    let table = match kind {
+    let line = table.rules.get(index)?.line();
+    let table = match table.kind {
         TableKind::Allow => "hosts.allow",
         TableKind::Deny => "hosts.deny",
     };
     let setting = setting(doubt, port);
     Some(format!(
-        "{table}:{} does not open {}[{}] at {}: that it is {name} is not proven, {doubt}; if it is, set {setting} = [{name:?}]",
-        rule.line(),
-        known.ident,
-        known.pid,
-        known.local
+        "{table}:{line} does not open {}[{}] at {}: that it is {name} is not proven, {doubt}; if it is, set {setting} = [{name:?}]",
+        known.ident, known.pid, known.local
     ))
 }
 

@@ -4,8 +4,6 @@
 //! list. A rule whose client list may need the client's name is also found by its daemon list until that name
 //! is known.
 
-use std::iter::Enumerate;
-
 use super::{
     super::{subject::Subject, text::reduced},
     Candidates, Index,
@@ -13,7 +11,7 @@ use super::{
     keys::{Folded, IndexKey, Use},
 };
 use crate::parse::rule::{
-    ClientPattern, Daemon, DaemonPattern, HostPattern, List, Rule, RuleIter, RuleRef, Rules, Table,
+    ClientPattern, Daemon, DaemonPattern, HostPattern, List, PlainRule, Rule, RuleEntry, Rules, Table,
     TextPattern,
 };
 
@@ -24,8 +22,14 @@ pub(in crate::evaluate) struct TableIndex(HostIndex);
 impl TableIndex {
     pub(super) fn new(table: &Table) -> Self {
         let mut builder = HostIndexBuilder::with_capacity(table.rules.len());
-        for (position, rule) in table.rules.iter().enumerate() {
-            add(&mut builder, &rule, position);
+        for (position, rule) in table.rules.entries().enumerate() {
+            match rule {
+                RuleEntry::Kept(rule) => add(&mut builder, rule, position),
+                RuleEntry::Plain(rule) => {
+                    let client = table.rules.plain_client(position).unwrap_or_default();
+                    builder.add(plain_key(rule, client), position);
+                }
+            }
         }
         Self(builder.build())
     }
@@ -61,7 +65,7 @@ impl TableIndex {
 /// The rules of a table that may match, in order.
 pub(in crate::evaluate) enum CandidateRules<'a> {
     /// All of them.
-    All(Enumerate<RuleIter<'a>>),
+    All(usize, &'a Rules),
     /// Those that the index finds.
     Found(&'a TableIndex, Candidates<'a>, &'a Rules),
 }
@@ -70,17 +74,20 @@ impl<'a> CandidateRules<'a> {
     pub(in crate::evaluate) fn new(table: &'a Table, index: &'a Index) -> Self {
         match index.table(table.kind) {
             Some(index) => Self::Found(index, Candidates::new(), &table.rules),
-            None => Self::All(table.rules.iter().enumerate()),
+            None => Self::All(0, &table.rules),
         }
     }
 
     /// The next rule that the request may match, and its index in the table.
-    pub(in crate::evaluate) fn next(&mut self, subject: &Subject<'_>) -> Option<(usize, RuleRef<'a>)> {
+    pub(in crate::evaluate) fn next(&mut self, subject: &Subject<'_>) -> Option<(usize, RuleEntry<'a>)> {
         match self {
-            Self::All(rules) => rules.next(),
+            Self::All(next, rules) => {
+                *next += 1;
+                Some((*next - 1, rules.entry_at(*next - 1)?))
+            }
             Self::Found(index, candidates, rules) => {
                 let position = index.next(candidates, subject)?;
-                Some((position, rules.get(position)?))
+                Some((position, rules.entry_at(position)?))
             }
         }
     }
@@ -102,6 +109,15 @@ fn add(builder: &mut HostIndexBuilder, rule: &Rule, position: usize) {
     if clients.iter().any(|token| may_ask(&token.host)) {
         add_daemons(builder, Use::MayAsk, &rule.daemons, position);
     }
+}
+
+/// The key of a plain rule, with its client as it is written: that of its only pattern.
+fn plain_key<'a>(PlainRule { net, bits, is_address, .. }: PlainRule<'_>, client: &'a [u8]) -> IndexKey<'a> {
+    if is_address {
+        return IndexKey::Exact(Folded(client));
+    }
+    let mask = u32::MAX.checked_shl(32 - u32::from(bits)).unwrap_or(0);
+    IndexKey::NetV4 { mask, net: net.to_bits() }
 }
 
 /// Whether matching a daemon list never needs a look-up and never warns.

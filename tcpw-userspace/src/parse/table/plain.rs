@@ -6,24 +6,24 @@
 
 /// A plain line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Plain {
+pub(crate) struct Plain {
     /// Length of the daemon's name: the colon is behind it.
-    pub(super) daemon: usize,
+    pub(crate) daemon: usize,
     /// Where the client begins.
-    pub(super) client: usize,
+    pub(crate) client: usize,
     /// Length of the line, newline included.
-    pub(super) length: usize,
+    pub(crate) length: usize,
     /// The address or network.
-    pub(super) net: u32,
+    pub(crate) net: u32,
     /// Length of the prefix, if there is one.
-    pub(super) bits: Option<u8>,
+    pub(crate) bits: Option<u8>,
 }
 
 /// Longest daemon's name, and most blanks behind it.
 const LONGEST: usize = 64;
 
 /// Reads the line that the text begins with; `daemon` is the name on the last such line.
-pub(super) fn read(text: &[u8], daemon: &[u8]) -> Option<Plain> {
+pub(crate) fn read(text: &[u8], daemon: &[u8]) -> Option<Plain> {
     let is_same = !daemon.is_empty() && text.starts_with(daemon) && text.get(daemon.len()) == Some(&b':');
     let daemon = if is_same { daemon.len() } else { name(text)? };
     let blanks =
