@@ -45,11 +45,12 @@ pub fn client(number: u32, is_v6: bool) -> Address {
         return mapped(network_v4(number).0.to_be_bytes());
     }
     let (high, low, _) = network_v6(number);
+    let (high, low) = (high.to_be_bytes(), low.to_be_bytes());
     let mut address = [0; 16];
     let mut at = 0;
     while at < 8 {
-        address[at] = (high >> (56 - 8 * at)) as u8;
-        address[at + 8] = (low >> (56 - 8 * at)) as u8;
+        address[at] = high[at];
+        address[at + 8] = low[at];
         at += 1;
     }
     address
