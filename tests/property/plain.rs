@@ -90,8 +90,7 @@ fn plain_lines_are_read_as_all_others() {
             [(&parsed.tables.allow, &slowly.tables.allow), (&parsed.tables.deny, &slowly.tables.deny)]
         {
             for (rule, slow) in table.rules.iter().zip(&slow.rules) {
-                let client =
-                    |rule: &Rule| rule.clients.patterns.first().map(|token| rule.place(token.stretch));
+                let client = |rule: &Rule| rule.clients.patterns.first().map(|token| rule.place(token.span));
                 prop_assert_eq!(client(&rule), client(&slow));
                 prop_assert_eq!(rule.line(), slow.origin().line);
             }

@@ -24,7 +24,7 @@ pub(super) fn check(tables: &Tables, facts: &dyn Facts, places: &mut Places<'_>,
     for (table, next) in [(&tables.allow, spoilt), (&tables.deny, None)] {
         // A plain rule has no options.
         for rule in table.rules.kept() {
-            for OptionField { stretch, option } in &rule.options {
+            for OptionField { span, option } in &rule.options {
                 let Ok(option) = option else { break };
                 let finding = match option {
                     RuleOption::Twist(_) => resident(rule).map(twist),
@@ -52,7 +52,7 @@ pub(super) fn check(tables: &Tables, facts: &dyn Facts, places: &mut Places<'_>,
                     | RuleOption::Group(_) => None,
                 };
                 if let Some(finding) = finding {
-                    sink.push(places.at(finding, rule.place(*stretch)));
+                    sink.push(places.at(finding, rule.place(*span)));
                 }
             }
         }
@@ -72,7 +72,7 @@ pub(super) fn foresee(
     for (table, rule) in
         [&tables.allow, &tables.deny].into_iter().flat_map(|it| it.rules.kept().map(move |rule| (it, rule)))
     {
-        for OptionField { stretch, option } in &rule.options {
+        for OptionField { span, option } in &rule.options {
             let (text, is_asked) = match option {
                 Ok(RuleOption::Aclexec(text)) => (text, true),
                 Ok(RuleOption::Spawn(text) | RuleOption::Twist(text)) if scope.in_use => (text, false),
@@ -93,12 +93,12 @@ pub(super) fn foresee(
             if let Some(Problem { what, fix }) = program_of(text, facts, scope.in_use) {
                 let expected = "a program that the commands' user can run";
                 let finding = Finding::new(Code::W124, what, expected, consequence);
-                sink.push(places.at(finding.advise(fix), rule.place(*stretch)));
+                sink.push(places.at(finding.advise(fix), rule.place(*span)));
             } else if scope.in_use && !matches!(option, Ok(RuleOption::Twist(_))) {
                 for Problem { what, fix } in problems(text, facts) {
                     let expected = "a command that a process without rights can run";
                     let finding = Finding::new(Code::W124, what, expected, consequence);
-                    sink.push(places.at(finding.advise(fix), rule.place(*stretch)));
+                    sink.push(places.at(finding.advise(fix), rule.place(*span)));
                 }
             }
         }

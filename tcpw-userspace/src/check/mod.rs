@@ -79,7 +79,12 @@ impl Counts {
 
 /// Checks the tables and the pattern files.
 pub fn check(texts: &Texts, facts: &dyn Facts, scope: Scope) -> Checked {
-    let parse::Parsed { tables, mut diagnostics } = parse::parse(texts);
+    check_parsed(texts, parse::parse(texts), facts, scope)
+}
+
+/// As [`check`], with what [`parse::parse`] made of the texts.
+pub fn check_parsed(texts: &Texts, parsed: parse::Parsed, facts: &dyn Facts, scope: Scope) -> Checked {
+    let parse::Parsed { tables, mut diagnostics } = parsed;
     let mut sink = Sink::default();
     let mut places = Places::new(texts);
     let unreachable = compile::unreachable(&tables);

@@ -17,7 +17,7 @@ use crate::{
         code::Code,
         diagnostic::{Diagnostic, Fix, Severity},
         rule::{
-            ClientPattern, DaemonPattern, List, Rule, RuleOption, RuleRef, Rules, Stretch, Table, TableKind,
+            ClientPattern, DaemonPattern, List, Rule, RuleOption, RuleRef, Rules, Span, Table, TableKind,
             Tables,
         },
         text::{FileText, Texts},
@@ -246,17 +246,17 @@ fn shell(table: &Table) -> Table {
 fn narrowed(rule: &Rule, line: u32, columns: &Range<u32>) -> Rule {
     let mut rule = rule.clone();
     let of = rule.clone();
-    let is_in = |stretch: Stretch| {
-        let origin = of.place(stretch);
+    let is_in = |span: Span| {
+        let origin = of.place(span);
         origin.line == line && origin.column < columns.end && columns.start < origin.column + origin.length
     };
-    let is_whole = |stretch: Stretch| !is_in(stretch);
+    let is_whole = |span: Span| !is_in(span);
     let daemons: SmallVec<[DaemonPattern; 1]> =
-        parse::tokens(&rule.daemons).filter(|it| is_in(it.stretch)).cloned().collect();
+        parse::tokens(&rule.daemons).filter(|it| is_in(it.span)).cloned().collect();
     let clients: SmallVec<[ClientPattern; 1]> =
-        parse::tokens(&rule.clients).filter(|it| is_in(it.stretch)).cloned().collect();
-    let has_other_daemons = parse::tokens(&rule.daemons).any(|it| is_whole(it.stretch));
-    let has_other_clients = parse::tokens(&rule.clients).any(|it| is_whole(it.stretch));
+        parse::tokens(&rule.clients).filter(|it| is_in(it.span)).cloned().collect();
+    let has_other_daemons = parse::tokens(&rule.daemons).any(|it| is_whole(it.span));
+    let has_other_clients = parse::tokens(&rule.clients).any(|it| is_whole(it.span));
     if clients.is_empty() && !daemons.is_empty() && has_other_daemons {
         rule.daemons = Arc::new(List { patterns: daemons, except: None });
     } else if daemons.is_empty() && !clients.is_empty() && has_other_clients {

@@ -106,7 +106,7 @@ pub fn commands_of(tables: &Tables) -> impl Iterator<Item = (Origin, &[u8])> {
     let options = rules.flat_map(|rule| rule.options.iter().map(move |field| (rule, field)));
     options.filter_map(|(rule, field)| match &field.option {
         Ok(RuleOption::Spawn(text) | RuleOption::Aclexec(text) | RuleOption::Twist(text)) => {
-            Some((rule.place(field.stretch), &**text))
+            Some((rule.place(field.span), &**text))
         }
         Ok(_) | Err(_) => None,
     })

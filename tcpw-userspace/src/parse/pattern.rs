@@ -16,7 +16,7 @@ use std::{
 use super::{
     list::split_at,
     number,
-    rule::{ClientPattern, Daemon, DaemonPattern, HostPattern, PatternFile, Stretch, TextPattern},
+    rule::{ClientPattern, Daemon, DaemonPattern, HostPattern, PatternFile, Span, TextPattern},
     text::FileText,
 };
 
@@ -59,7 +59,7 @@ impl<'a> Interfaces<'a> {
 }
 
 /// One token of a daemon list.
-pub(super) fn daemon(token: &[u8], stretch: Stretch, interfaces: &mut Interfaces<'_>) -> DaemonPattern {
+pub(super) fn daemon(token: &[u8], span: Span, interfaces: &mut Interfaces<'_>) -> DaemonPattern {
     let (left, right) = split_end(token);
     let server = right.filter(|right| !right.is_empty()).map(|right| host(right, interfaces));
     let daemon = match port(left) {
@@ -67,16 +67,16 @@ pub(super) fn daemon(token: &[u8], stretch: Stretch, interfaces: &mut Interfaces
         Some(port) => Daemon::Port(port),
         None => Daemon::Name(text(left, interfaces)),
     };
-    DaemonPattern { stretch, daemon, server }
+    DaemonPattern { span, daemon, server }
 }
 
 /// One token of a client list.
-pub(super) fn client(token: &[u8], stretch: Stretch, interfaces: &mut Interfaces<'_>) -> ClientPattern {
+pub(super) fn client(token: &[u8], span: Span, interfaces: &mut Interfaces<'_>) -> ClientPattern {
     match split_end(token) {
-        (whole, None) => ClientPattern { stretch, user: None, host: host(whole, interfaces) },
+        (whole, None) => ClientPattern { span, user: None, host: host(whole, interfaces) },
         (user, Some(right)) => {
             let host = if right.is_empty() { HostPattern::Never } else { host(right, interfaces) };
-            ClientPattern { stretch, user: Some(text(user, interfaces)), host }
+            ClientPattern { span, user: Some(text(user, interfaces)), host }
         }
     }
 }

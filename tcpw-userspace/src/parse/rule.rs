@@ -14,7 +14,7 @@ use smallvec::SmallVec;
 
 pub use super::{
     rules::{PlainRule, RuleEntry, RuleIter, RuleRef, Rules},
-    table_text::{Stretch, TableText},
+    table_text::{Span, TableText},
 };
 
 /// Text of a table.
@@ -132,7 +132,7 @@ pub struct List<P> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DaemonPattern {
     /// Where it stands in the rule.
-    pub stretch: Stretch,
+    pub span: Span,
     /// The daemon part.
     pub daemon: Daemon,
     /// The pattern for the server's end, after `@`.
@@ -154,7 +154,7 @@ pub enum Daemon {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientPattern {
     /// Where it stands in the rule.
-    pub stretch: Stretch,
+    pub span: Span,
     /// The user part: a string match on the user's name, whatever it looks like.
     pub user: Option<TextPattern>,
     /// The host part.
@@ -233,7 +233,7 @@ pub struct PatternFile {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OptionField {
     /// Where it stands in the rule.
-    pub stretch: Stretch,
+    pub span: Span,
     /// The option, or why libwrap refuses it (its own words, after `error: F, line N: `).
     pub option: Result<RuleOption, String>,
 }

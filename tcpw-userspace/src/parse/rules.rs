@@ -18,7 +18,7 @@ use smallvec::smallvec;
 
 use super::{
     rule::{ClientPattern, DaemonPattern, HostPattern, List, OptionField, Rule, TextPattern},
-    table_text::{Stretch, TableText},
+    table_text::{Span, TableText},
 };
 
 /// The rules of one table, in order.
@@ -283,7 +283,7 @@ impl Rules {
         if kind == Kind::Kept {
             return RuleRef::Kept(&self.kept[number as usize]);
         }
-        let (stretch, token) = self.client(packed);
+        let (span, token) = self.client(packed);
         let host = match kind {
             Kind::Kept | Kind::Address => {
                 HostPattern::Text { pattern: TextPattern::Exact(token.into()), numeric: true }
@@ -298,20 +298,20 @@ impl Rules {
             start,
             number: line,
             daemons: Arc::clone(&self.lists[number as usize]),
-            clients: List { patterns: smallvec![ClientPattern { stretch, user: None, host }], except: None },
+            clients: List { patterns: smallvec![ClientPattern { span, user: None, host }], except: None },
             options: Vec::new(),
         })
     }
 
     /// The client of a plain rule: where it stands in the line, and its text.
-    fn client(&self, Packed { start, client, .. }: Packed) -> (Stretch, &[u8]) {
+    fn client(&self, Packed { start, client, .. }: Packed) -> (Span, &[u8]) {
         /// `255.255.255.255/32`
         const LONGEST: usize = 18;
         let from = start as usize + usize::from(client);
         let behind = self.text.bytes().get(from..).unwrap_or_default();
         let behind = &behind[..behind.len().min(LONGEST + 1)];
         let length = behind.iter().position(|byte| *byte == b'\n').unwrap_or(behind.len());
-        (Stretch::new(client.into(), length), &behind[..length])
+        (Span::new(client.into(), length), &behind[..length])
     }
 }
 

@@ -12,6 +12,9 @@ use std::{
     sync::Arc,
 };
 
+pub(super) use plain::PlainLines;
+use plain::{DaemonLists, Plain};
+
 use super::{
     advice::{self, Placed, Writer},
     code::Code,
@@ -21,7 +24,7 @@ use super::{
     list, options,
     pattern::{self, Interfaces},
     rule::{
-        ClientPattern, Complaint, DaemonPattern, List, OptionField, Origin, Rule, RuleOption, Rules, Stretch,
+        ClientPattern, Complaint, DaemonPattern, List, OptionField, Origin, Rule, RuleOption, Rules, Span,
         Table, TableEnd, TableKind, TableText,
     },
     rules::PlainLine,
@@ -82,40 +85,6 @@ struct Parser<'a, 'b, 'c> {
     writer: Writer,
     trial: Trial,
     lists: DaemonLists,
-}
-
-/// Whether plain lines are taken by the reader of plain lines.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum PlainLines {
-    /// They are.
-    #[default]
-    Taken,
-    /// They are left to the parser of all lines, which comes to the same.
-    Left,
-}
-
-/// The daemon lists of plain lines, by their text.
-#[derive(Default)]
-struct DaemonLists {
-    plain: PlainLines,
-    /// Their numbers; none where a line with this list has a finding.
-    numbers: HashMap<Box<[u8]>, Option<u32>>,
-    /// The last one, and its number.
-    last: (Vec<u8>, u32),
-}
-
-impl DaemonLists {
-    /// The number of a list, if lines with it have no finding; `None` if there was none yet.
-    fn number(&mut self, text: &[u8]) -> Option<Option<u32>> {
-        if self.last.0 == text {
-            return Some(Some(self.last.1));
-        }
-        let known = *self.numbers.get(text)?;
-        if let Some(number) = known {
-            self.last = (text.to_vec(), number);
-        }
-        Some(known)
-    }
 }
 
 /// Whether the text is a table, or a fix that is tried out.
@@ -200,7 +169,7 @@ impl Parser<'_, '_, '_> {
     }
 
     /// Adds the rule of a plain line, if lines with its daemon list have no finding; whether it did.
-    fn plain(&mut self, lines: &mut Lexer<'_>, plain: plain::Plain) -> bool {
+    fn plain(&mut self, lines: &mut Lexer<'_>, plain: Plain) -> bool {
         let daemon = lines.rest().get(..plain.daemon).unwrap_or_default();
         let Some(Some(list)) = self.lists.number(daemon) else { return false };
         let (start, line) = lines.pass(plain.length);
@@ -271,7 +240,7 @@ impl Parser<'_, '_, '_> {
             advice::written(bytes, [colon, end], self.writer, &mut found);
             self.mistakes(line, colons, &fields, &mut found);
             let options = fields.into_iter().map(|field| OptionField {
-                stretch: Stretch::new(field.span.start, field.span.len()),
+                span: Span::new(field.span.start, field.span.len()),
                 option: field.option,
             });
             let options = options.collect();
@@ -346,7 +315,7 @@ impl Parser<'_, '_, '_> {
         advice::list(field, 0, end, "daemon", found);
         let mut effects = Effects::new(field, 0, effect);
         list::build(list::tokens(field, 0), |(at, token)| {
-            let pattern = pattern::daemon(token, Stretch::new(at, token.len()), self.interfaces);
+            let pattern = pattern::daemon(token, Span::new(at, token.len()), self.interfaces);
             let place = effects.at(at);
             let finding = advice::daemon(token, &pattern, place.effect);
             let finding = finding.map(|finding| advice::follows_for_daemon(finding, place));
@@ -366,7 +335,7 @@ impl Parser<'_, '_, '_> {
         advice::list(field, span.start, span.start - 1, "client", found);
         let mut effects = Effects::new(field, span.start, effect);
         list::build(list::tokens(field, span.start), |(at, token)| {
-            let pattern = pattern::client(token, Stretch::new(at, token.len()), self.interfaces);
+            let pattern = pattern::client(token, Span::new(at, token.len()), self.interfaces);
             let place = effects.at(at);
             let finding = advice::client(token, &pattern, place.effect);
             let finding = finding.map(|finding| advice::follows_for_client(finding, place));

@@ -13,14 +13,14 @@ use super::{
 
 /// A stretch of a rule's joined line, in bytes; a line has at most 2047.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Stretch {
+pub struct Span {
     /// Where it begins.
     pub start: u16,
     /// How long it is.
     pub length: u16,
 }
 
-impl Stretch {
+impl Span {
     pub(super) fn new(start: usize, length: usize) -> Self {
         let short = |value: usize| u16::try_from(value).unwrap_or(u16::MAX);
         Self { start: short(start), length: short(length) }
@@ -87,12 +87,12 @@ impl Rule {
     /// Where it begins.
     pub fn origin(&self) -> Origin {
         let length = self.text().len();
-        self.stretch(0, length)
+        self.place_at(0, length)
     }
 
     /// Where a stretch of its joined line stands.
-    pub fn place(&self, Stretch { start, length }: Stretch) -> Origin {
-        self.stretch(start.into(), length.into())
+    pub fn place(&self, Span { start, length }: Span) -> Origin {
+        self.place_at(start.into(), length.into())
     }
 
     /// The physical line, from 1, where it begins.
@@ -115,7 +115,7 @@ impl Rule {
         }
     }
 
-    fn stretch(&self, start: usize, length: usize) -> Origin {
+    fn place_at(&self, start: usize, length: usize) -> Origin {
         let path = self.source.path();
         let none = || Origin { path: Arc::clone(path), line: 1, column: 1, length: 1 };
         let Some(line) = self.source.joined(self.start as usize) else { return none() };

@@ -18,7 +18,7 @@ use clap::{Args, ValueEnum};
 
 use super::{Failure, Outcome, in_use::effects_in_use};
 use crate::{
-    check::{Counts, check, facts::System},
+    check::{Counts, check_parsed, facts::System},
     config::TableArgs,
     parse::{
         diagnostic::{Severity, Styles},
@@ -117,9 +117,9 @@ pub fn run(arguments: &CheckArgs) -> Result<Outcome, Failure> {
         out.flush()?;
         return Ok(Outcome::Fine);
     }
-    let tables::Read { texts, scope } = tables::read(arguments)?;
+    let tables::Read { texts, parsed, scope } = tables::read(arguments)?;
     let effects = scope.in_use.then(|| effects_in_use(arguments.config.as_deref())).flatten();
-    let mut checked = check(&texts, &System { effects }, scope);
+    let mut checked = check_parsed(&texts, parsed, &System { effects }, scope);
     let counts = Counts::of(&checked.diagnostics);
     if arguments.quiet > 0 {
         checked.diagnostics.retain(|it| it.severity > Severity::Hint);

@@ -1,7 +1,6 @@
 //! Which tables are checked, and their texts.
 
 use std::{
-    collections::BTreeSet,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -11,9 +10,8 @@ use crate::{
     check::Scope,
     cli::in_use::{EMPTY, tables_in_use},
     parse::{
-        pattern_files,
+        Parsed, parse, pattern_files,
         rule::TableKind,
-        tables,
         text::{FileText, Texts},
     },
     source::Source,
@@ -22,6 +20,7 @@ use crate::{
 /// The texts of the tables, and what they are.
 pub(super) struct Read {
     pub(super) texts: Texts,
+    pub(super) parsed: Parsed,
     pub(super) scope: Scope,
 }
 
@@ -35,15 +34,21 @@ pub(super) fn read(arguments: &CheckArgs) -> Result<Read, Failure> {
     };
     let both = allow.is_some() && deny.is_some();
     let path = |table: &Option<PathBuf>| table.clone().unwrap_or_else(|| EMPTY.into());
-    let names = |texts: &Texts| -> BTreeSet<PathBuf> { pattern_files(&tables(texts)) };
-    let mut texts = Source::new(path(&allow), path(&deny)).read(names);
-    for (table, named) in [(&mut texts.allow, allow), (&mut texts.deny, deny)] {
-        if named.is_none() {
-            *table = (Arc::new(PathBuf::new()), FileText::Bytes(Arc::new([])));
+    let source = Source::new(path(&allow), path(&deny));
+    let as_named = |texts: &Texts| {
+        let mut texts = texts.clone();
+        for (table, named) in [(&mut texts.allow, &allow), (&mut texts.deny, &deny)] {
+            if named.is_none() {
+                *table = (Arc::new(PathBuf::new()), FileText::Bytes(Arc::new([])));
+            }
         }
-    }
+        texts
+    };
+    let parse = |texts: &Texts| parse(&as_named(texts));
+    let (texts, parsed) = source.read_as(parse, |parsed| pattern_files(&parsed.tables));
+    let texts = as_named(&texts);
     readable(&texts)?;
-    Ok(Read { texts, scope: Scope { both, in_use } })
+    Ok(Read { texts, parsed, scope: Scope { both, in_use } })
 }
 
 /// Which table each named file is; a directory stands for the two in it, or in its `etc`.

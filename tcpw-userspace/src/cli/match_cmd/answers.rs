@@ -14,7 +14,7 @@ use crate::{
         request::{Banner, HostName, Lookup, RuleIndex},
     },
     parse::{
-        rule::{ClientPattern, DaemonPattern, Stretch, TableKind, Text},
+        rule::{ClientPattern, DaemonPattern, Span, TableKind, Text},
         text::FileText,
     },
     resolve::{self, Accounts, SystemResolver, verified_name},
@@ -28,7 +28,7 @@ pub(super) enum TraceEvent {
     /// A rule did not match, or did not decide.
     Missed(RuleIndex, MissReason),
     /// A rule matched, by these tokens.
-    Matched(RuleIndex, Stretch, Stretch),
+    Matched(RuleIndex, Span, Span),
 }
 
 /// A look-up.
@@ -61,11 +61,11 @@ pub(super) enum MissReason {
     /// No token of the daemon list matches.
     Daemon,
     /// This token, behind EXCEPT, does.
-    DaemonExcept(Stretch),
+    DaemonExcept(Span),
     /// No token of the client list matches.
     Client,
     /// This token, behind EXCEPT, does.
-    ClientExcept(Stretch),
+    ClientExcept(Span),
     /// It matched; its `aclexec` failed.
     Aclexec,
 }
@@ -206,9 +206,9 @@ impl Observer for TraceObserver<'_> {
         }
         let why = match why {
             Miss::Daemon => MissReason::Daemon,
-            Miss::DaemonExcept(token) => MissReason::DaemonExcept(token.stretch),
+            Miss::DaemonExcept(token) => MissReason::DaemonExcept(token.span),
             Miss::Client => MissReason::Client,
-            Miss::ClientExcept(token) => MissReason::ClientExcept(token.stretch),
+            Miss::ClientExcept(token) => MissReason::ClientExcept(token.span),
             Miss::Aclexec => MissReason::Aclexec,
         };
         self.events.borrow_mut().push(TraceEvent::Missed(rule, why));
@@ -216,6 +216,6 @@ impl Observer for TraceObserver<'_> {
 
     fn matched(&mut self, rule: RuleIndex, daemon: &DaemonPattern, client: &ClientPattern) {
         self.look(rule);
-        self.events.borrow_mut().push(TraceEvent::Matched(rule, daemon.stretch, client.stretch));
+        self.events.borrow_mut().push(TraceEvent::Matched(rule, daemon.span, client.span));
     }
 }

@@ -49,7 +49,7 @@ pub(super) fn lines(places: &TablesAndTexts, judgement: &Judgement) -> Vec<Optio
             (Ok(option), None) => without_action(option, judgement.reason),
         };
         reached &= goes_on;
-        let place = QuotedPlace { text: quoted_bytes(&text), ..places.at(&rule.place(field.stretch)) };
+        let place = QuotedPlace { text: quoted_bytes(&text), ..places.at(&rule.place(field.span)) };
         OptionLine { place, effect, command: action.and_then(command) }
     };
     rule.options.iter().zip(option_texts(&rule)).map(&mut line).collect()

@@ -15,7 +15,7 @@ use crate::{
         request::{AccessRequest, HostName, Known, Lookup, RuleIndex},
     },
     parse::{
-        rule::{ClientPattern, Daemon, DaemonPattern, HostPattern, Origin, Rule, Stretch, Table},
+        rule::{ClientPattern, Daemon, DaemonPattern, HostPattern, Origin, Rule, Span, Table},
         tokens,
     },
 };
@@ -43,10 +43,10 @@ impl Tell<'_> {
         Party { address: end.address.clone(), name: name.as_ref().map(spelt), user: None, port: None }
     }
 
-    pub(super) fn rule(&self, index: RuleIndex, tokens: Option<[Stretch; 2]>) -> Option<RuleLine> {
+    pub(super) fn rule(&self, index: RuleIndex, tokens: Option<[Span; 2]>) -> Option<RuleLine> {
         let rule = cases::rule(&self.places.tables, index)?;
         let text = quoted_bytes(&rule.text());
-        let place = |stretch: Stretch| self.places.at(&rule.place(stretch));
+        let place = |span: Span| self.places.at(&rule.place(span));
         Some(RuleLine {
             place: QuotedPlace { text, ..self.places.at(&rule.origin()) },
             number: rule.number,
@@ -85,14 +85,14 @@ impl Tell<'_> {
         let by_name =
             tokens(&rule.clients).find(|token| self.asks(&LookupSubject::ClientName, &token.host, true));
         if let Some(token) = by_name.filter(|_| is_unnamed) {
-            let text = self.places.at(&rule.place(token.stretch)).text;
+            let text = self.places.at(&rule.place(token.span)).text;
             needs.push(format!(
                 "\"{text}\" needs the client's name, which was not looked up (--resolve does)"
             ));
         }
         let by_user = tokens(&rule.clients).find(|token| token.user.is_some());
         if let Some(token) = by_user.filter(|_| user.is_none()) {
-            let text = self.places.at(&rule.place(token.stretch)).text;
+            let text = self.places.at(&rule.place(token.span)).text;
             needs.push(format!(
                 "\"{text}\" needs the client's user, which was not asked for (USER@ gives one)"
             ));
@@ -135,7 +135,7 @@ impl Tell<'_> {
             let mut rules = table.rules.entries_in(0..count.min(table.rules.len()));
             let index = rules.position(|rule| tokens(rule.daemons()).any(|token| is_port(&token)))?;
             let rule = table.rules.get(index)?;
-            tokens(&rule.daemons).find(is_port).map(|token| rule.place(token.stretch))
+            tokens(&rule.daemons).find(is_port).map(|token| rule.place(token.span))
         };
         let asked_by = [&tables.allow, &tables.deny].into_iter().zip(looked).find_map(first)?;
         let asked_by = Some(self.places.at(&asked_by));
@@ -179,9 +179,9 @@ impl Tell<'_> {
                 self.asks(what, &token.host, true)
             }
         };
-        let by_daemon = tokens(&rule.daemons).find(daemon).map(|token| token.stretch);
-        let by_client = || tokens(&rule.clients).find(client).map(|token| token.stretch);
-        by_daemon.or_else(by_client).map(|stretch| rule.place(stretch))
+        let by_daemon = tokens(&rule.daemons).find(daemon).map(|token| token.span);
+        let by_client = || tokens(&rule.clients).find(client).map(|token| token.span);
+        by_daemon.or_else(by_client).map(|span| rule.place(span))
     }
 
     /// Whether a pattern, held against the client or the server, asks for that.

@@ -10,7 +10,7 @@ use tcpw_common::{
 
 use super::*;
 use crate::parse::rule::{
-    ClientPattern, Daemon, DaemonPattern, HostPattern, List, Origin, PatternFile, Rule, Stretch, Table,
+    ClientPattern, Daemon, DaemonPattern, HostPattern, List, Origin, PatternFile, Rule, Span, Table,
     TableKind, TextPattern,
 };
 
@@ -45,10 +45,8 @@ fn name(name: &str) -> Daemon {
 }
 
 fn clients(hosts: Vec<HostPattern>) -> List<ClientPattern> {
-    let patterns = hosts
-        .into_iter()
-        .map(|host| ClientPattern { stretch: Stretch::default(), user: None, host })
-        .collect();
+    let patterns =
+        hosts.into_iter().map(|host| ClientPattern { span: Span::default(), user: None, host }).collect();
     List { patterns, except: None }
 }
 
@@ -56,7 +54,7 @@ fn rule(daemons: &[(Daemon, Option<HostPattern>)], hosts: Vec<HostPattern>) -> R
     let patterns = daemons
         .iter()
         .map(|(daemon, server)| DaemonPattern {
-            stretch: Stretch::default(),
+            span: Span::default(),
             daemon: daemon.clone(),
             server: server.clone(),
         })

@@ -125,7 +125,7 @@ fn a_user_pattern_is_tried_on_unknown() {
         (TextPattern::Exact(b"root"[..].into()), false),
     ] {
         let pattern =
-            ClientPattern { stretch: crate::parse::rule::Stretch::default(), user: Some(user), host: all() };
+            ClientPattern { span: crate::parse::rule::Span::default(), user: Some(user), host: all() };
         let list = List { patterns: smallvec::smallvec![pattern], except: None };
         assert_eq!(!PatternRegions::new(&tables, Names::Unknown).list(&list).is_empty(), passes, "{list:?}");
     }

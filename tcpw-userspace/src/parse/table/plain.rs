@@ -4,6 +4,8 @@
 //! Invariant: a line that is taken has exactly this rule and no finding, whatever stands before and behind it, if a
 //! line with this daemon had none before.
 
+use std::collections::HashMap;
+
 /// A plain line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Plain {
@@ -101,6 +103,40 @@ fn is_followed(next: &[u8]) -> bool {
         None | Some(b'#' | b'\n') => true,
         Some(b'E' | b'e') => !next.get(..6).is_some_and(|word| word.eq_ignore_ascii_case(b"EXCEPT")),
         Some(first) => first.is_ascii_alphabetic(),
+    }
+}
+
+/// Whether plain lines are taken by the reader of plain lines.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::parse) enum PlainLines {
+    /// They are.
+    #[default]
+    Taken,
+    /// They are left to the parser of all lines, which comes to the same.
+    Left,
+}
+
+/// The daemon lists of plain lines, by their text.
+#[derive(Default)]
+pub(super) struct DaemonLists {
+    pub(super) plain: PlainLines,
+    /// Their numbers; none where a line with this list has a finding.
+    pub(super) numbers: HashMap<Box<[u8]>, Option<u32>>,
+    /// The last one, and its number.
+    pub(super) last: (Vec<u8>, u32),
+}
+
+impl DaemonLists {
+    /// The number of a list, if lines with it have no finding; `None` if there was none yet.
+    pub(super) fn number(&mut self, text: &[u8]) -> Option<Option<u32>> {
+        if self.last.0 == text {
+            return Some(Some(self.last.1));
+        }
+        let known = *self.numbers.get(text)?;
+        if let Some(number) = known {
+            self.last = (text.to_vec(), number);
+        }
+        Some(known)
     }
 }
 
