@@ -207,10 +207,9 @@ pub fn class_v6<T: FlatTables>(tables: &T, slot: u32, client: &Address) -> Optio
 /// The last of 8 sorted places of which this is 1, or the first one.
 #[inline(always)]
 fn last_of_8(is_at_or_below: impl Fn(usize) -> u64) -> usize {
-    let mut at = 4 * is_at_or_below(4) as usize;
-    at += 2 * is_at_or_below((at + 2) % 8) as usize;
-    at += is_at_or_below((at + 1) % 8) as usize;
-    at % 8
+    let at = place::<8>(4 * is_at_or_below(4));
+    let at = place::<8>(at as u64 + 2 * is_at_or_below(place::<8>(at as u64 + 2)));
+    place::<8>(at as u64 + is_at_or_below(place::<8>(at as u64 + 1)))
 }
 
 /// The last of 16 sorted places of which this is 1, or the first one.
@@ -218,11 +217,19 @@ fn last_of_8(is_at_or_below: impl Fn(usize) -> u64) -> usize {
 /// Half of the comparisons are true: a branch for each would be mispredicted as often.
 #[inline(always)]
 fn last_of_16(is_at_or_below: impl Fn(usize) -> u64) -> usize {
-    let mut at = 8 * is_at_or_below(8) as usize;
-    at += 4 * is_at_or_below((at + 4) % 16) as usize;
-    at += 2 * is_at_or_below((at + 2) % 16) as usize;
-    at += is_at_or_below((at + 1) % 16) as usize;
-    at % 16
+    let at = place::<16>(8 * is_at_or_below(8));
+    let at = place::<16>(at as u64 + 4 * is_at_or_below(place::<16>(at as u64 + 4)));
+    let at = place::<16>(at as u64 + 2 * is_at_or_below(place::<16>(at as u64 + 2)));
+    place::<16>(at as u64 + is_at_or_below(place::<16>(at as u64 + 1)))
+}
+
+/// A number that is less than `PLACES`, a power of two.
+///
+/// The verifier of Linux 6.1 loses the bounds of a sum that the compiler turns into an OR, and the compiler drops a mask that
+/// it proves needless: this one it cannot.
+#[inline(always)]
+fn place<const PLACES: usize>(number: u64) -> usize {
+    core::hint::black_box(number) as usize & (PLACES - 1)
 }
 
 /// 1 if `a` is less than `b`, else 0: the borrow of `a - b`.

@@ -44,7 +44,16 @@ const MMAPABLE: usize = BPF_F_MMAPABLE as usize;
 const ON_DEMAND: usize = BPF_F_NO_PREALLOC as usize;
 
 /// The inner array of a flat table: user space writes it through its memory.
-type Flat<V> = Array<V, 1, { ANY_LENGTH | MMAPABLE }>;
+///
+/// Its values are declared as words: Linux 6.1 takes an array without BTF, as user space makes them, for one of another kind
+/// than a template whose values are a struct (kernel/bpf/map_in_map.c, `bpf_map_meta_equal`: `timer_off`).
+type Flat<const WORDS: usize> = Array<[u64; WORDS], 1, { ANY_LENGTH | MMAPABLE }>;
+
+const fn words<V>() -> usize {
+    assert!(size_of::<V>().is_multiple_of(8) && align_of::<V>() <= 8);
+    size_of::<V>() / 8
+}
+
 type TrieV4 = LpmTrie<[u8; 4], u32, MAX_PREFIXES>;
 type TrieV6 = LpmTrie<Address, u32, MAX_PREFIXES>;
 
@@ -62,16 +71,16 @@ pub(crate) static CLIENTS_V4: ArrayOfMaps<TrieV4, SLOT_COUNT> = ArrayOfMaps::new
 pub(crate) static CLIENTS_V6: ArrayOfMaps<TrieV6, SLOT_COUNT> = ArrayOfMaps::new();
 /// First 16 bits of an IPv4 client address to its bucket.
 #[btf_map]
-pub(crate) static FLAT_V4: ArrayOfMaps<Flat<BucketV4>, SLOT_COUNT> = ArrayOfMaps::new();
+pub(crate) static FLAT_V4: ArrayOfMaps<Flat<{ words::<BucketV4>() }>, SLOT_COUNT> = ArrayOfMaps::new();
 /// Chunks of IPv4 ranges.
 #[btf_map]
-pub(crate) static FLAT_V4_CHUNKS: ArrayOfMaps<Flat<ChunkV4>, SLOT_COUNT> = ArrayOfMaps::new();
+pub(crate) static FLAT_V4_CHUNKS: ArrayOfMaps<Flat<{ words::<ChunkV4>() }>, SLOT_COUNT> = ArrayOfMaps::new();
 /// Nodes of the tree of IPv6 ranges.
 #[btf_map]
-pub(crate) static FLAT_V6: ArrayOfMaps<Flat<NodeV6>, SLOT_COUNT> = ArrayOfMaps::new();
+pub(crate) static FLAT_V6: ArrayOfMaps<Flat<{ words::<NodeV6>() }>, SLOT_COUNT> = ArrayOfMaps::new();
 /// Last 64 bits of their keys.
 #[btf_map]
-pub(crate) static FLAT_V6_LOWS: ArrayOfMaps<Flat<LowsV6>, SLOT_COUNT> = ArrayOfMaps::new();
+pub(crate) static FLAT_V6_LOWS: ArrayOfMaps<Flat<{ words::<LowsV6>() }>, SLOT_COUNT> = ArrayOfMaps::new();
 /// IPv4 local address to class.
 #[btf_map]
 pub(crate) static SERVERS_V4: ArrayOfMaps<TrieV4, SLOT_COUNT> = ArrayOfMaps::new();

@@ -72,21 +72,36 @@ impl Tables for KernelTables {
 impl FlatTables for KernelTables {
     #[inline(always)]
     fn bucket_v4(&self, slot: u32, index: u32) -> Option<&BucketV4> {
-        FLAT_V4.get(slot)?.get(index)
+        Some(value(FLAT_V4.get(slot)?.get(index)?))
     }
 
     #[inline(always)]
     fn chunk_v4(&self, slot: u32, index: u32) -> Option<&ChunkV4> {
-        FLAT_V4_CHUNKS.get(slot)?.get(index)
+        Some(value(FLAT_V4_CHUNKS.get(slot)?.get(index)?))
     }
 
     #[inline(always)]
     fn node_v6(&self, slot: u32, index: u32) -> Option<&NodeV6> {
-        FLAT_V6.get(slot)?.get(index)
+        Some(value(FLAT_V6.get(slot)?.get(index)?))
     }
 
     #[inline(always)]
     fn lows_v6(&self, slot: u32, index: u32) -> Option<&LowsV6> {
-        FLAT_V6_LOWS.get(slot)?.get(index)
+        Some(value(FLAT_V6_LOWS.get(slot)?.get(index)?))
     }
 }
+
+/// A value of a flat table, which its map declares as words.
+#[inline(always)]
+fn value<V: FlatValue, const WORDS: usize>(words: &[u64; WORDS]) -> &V {
+    const { assert!(size_of::<V>() == 8 * WORDS) };
+    // SAFETY: the size is the same and the alignment at most that of a word; every bit pattern is valid.
+    unsafe { &*words.as_ptr().cast() }
+}
+
+/// Plain integers, without padding.
+trait FlatValue {}
+impl FlatValue for BucketV4 {}
+impl FlatValue for ChunkV4 {}
+impl FlatValue for NodeV6 {}
+impl FlatValue for LowsV6 {}
