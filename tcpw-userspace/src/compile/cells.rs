@@ -111,36 +111,67 @@ impl<'a> CellIndex<'a> {
 }
 
 /// A set of numbers that only shrinks: finds the next member in nearly constant time.
+///
+/// A bit for each number, and above each level a bit for each of its words that is not empty: of a million cells it
+/// lies in the processor's caches.
 #[derive(Clone)]
-pub(super) struct OpenCells(Vec<u32>);
+pub(super) struct OpenCells {
+    len: usize,
+    levels: Vec<Vec<u64>>,
+}
+
+/// Bits of a word.
+const WORD: usize = 64;
 
 impl OpenCells {
     /// All numbers below `len`.
     pub(super) fn new(len: usize) -> Self {
-        Self((0..=u32::try_from(len).unwrap_or(u32::MAX)).collect())
+        let mut levels = Vec::new();
+        let mut bits = len;
+        while bits > 0 {
+            let mut words = vec![u64::MAX; bits.div_ceil(WORD)];
+            if let Some(last) = words.last_mut().filter(|_| !bits.is_multiple_of(WORD)) {
+                *last >>= WORD - bits % WORD;
+            }
+            bits = if words.len() > 1 { words.len() } else { 0 };
+            levels.push(words);
+        }
+        Self { len, levels }
     }
 
     /// The first member at or after `from`; the length if there is none.
-    pub(super) fn find(&mut self, from: usize) -> usize {
-        let mut at = from.min(self.0.len() - 1);
-        loop {
-            let next = self.0[at] as usize;
-            if next == at {
-                return at;
+    pub(super) fn find(&self, from: usize) -> usize {
+        let mut at = from;
+        for (depth, words) in self.levels.iter().enumerate() {
+            let rest = words.get(at / WORD).map_or(0, |word| word >> (at % WORD));
+            if rest != 0 {
+                let found = at + rest.trailing_zeros() as usize;
+                let down = self.levels[..depth].iter().rev();
+                return down.fold(found, |at, words| at * WORD + words[at].trailing_zeros() as usize);
             }
-            self.0[at] = self.0[next];
-            at = next;
+            at = at / WORD + 1;
         }
+        self.len
     }
 
     /// Takes a member out.
     pub(super) fn remove(&mut self, member: usize) {
-        self.0[member] = self.0[member + 1];
+        let mut at = member;
+        for words in &mut self.levels {
+            let word = &mut words[at / WORD];
+            *word &= !(1 << (at % WORD));
+            if *word != 0 {
+                return;
+            }
+            at /= WORD;
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     #[test]
@@ -157,5 +188,26 @@ mod tests {
         }
         let all = Intervals::new(parts.to_vec());
         assert_eq!(cells.cut(&all), all.iter().map(|part| index.cut(part)).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn open_cells_are_found_until_they_are_removed() {
+        for len in [0, 1, 63, 64, 65, 4095, 4096, 4097, 300_000] {
+            let mut open = OpenCells::new(len);
+            let mut want: BTreeSet<usize> = (0..len).collect();
+            // Whole stretches, and what is left between them.
+            let members: Vec<usize> =
+                (len / 3..len / 2).chain((0..len).step_by(7)).chain(len / 5..len).collect();
+            for (turn, member) in members.into_iter().enumerate() {
+                open.remove(member);
+                want.remove(&member);
+                if turn % 97 == 0 || len < 100 {
+                    for from in [0, member, member + 1, len / 2, len.saturating_sub(1), len] {
+                        let next = want.range(from..).next().copied().unwrap_or(len);
+                        assert_eq!(open.find(from), next, "from {from} of {len}");
+                    }
+                }
+            }
+        }
     }
 }

@@ -25,6 +25,10 @@ use crate::{
 /// Generations whose rules are kept: their events may still be in the ring.
 const KEPT: usize = 8;
 
+/// Rules and patterns of all of them together. The last two are kept whatever they have: a reload of so many takes
+/// longer than an event waits.
+const KEPT_RULES: usize = 1_000_000;
+
 /// The rules that attempts are judged by.
 #[derive(Clone)]
 pub struct Rules {
@@ -146,10 +150,23 @@ pub(super) struct Policies {
 
 impl Policies {
     /// A policy is in force; returns the old ones, to be freed.
-    pub(super) fn put(&mut self, current: InForce) -> (Option<Rules>, Option<InForce>) {
+    pub(super) fn put(&mut self, current: InForce) -> (Vec<Rules>, Option<InForce>) {
         self.history.push_back((current.generation, current.rules.clone()));
-        let oldest = if self.history.len() > KEPT { self.history.pop_front() } else { None };
-        (oldest.map(|(_, rules)| rules), self.current.replace(current))
+        let mut oldest = Vec::new();
+        while self.history.len() > KEPT || self.history.len() > 2 && self.kept_rules() > KEPT_RULES {
+            oldest.extend(self.history.pop_front().map(|(_, rules)| rules));
+        }
+        (oldest, self.current.replace(current))
+    }
+
+    /// How many rules and patterns are kept; generations that differ in names alone share theirs.
+    fn kept_rules(&self) -> usize {
+        let mut last = None;
+        let all = self.history.iter().filter(|(_, rules)| {
+            let before = last.replace(Arc::as_ptr(&rules.indexed));
+            before != last
+        });
+        all.map(|(_, rules)| rules.indexed.walk_length()).fold(0, usize::saturating_add)
     }
 
     /// The rules of a generation; `None` if it is too old or was made by another process.

@@ -56,7 +56,7 @@ pub fn outcome_of(rule: &Rule, table: TableKind, lookup: &dyn Lookup) -> Verdict
 }
 
 /// As [`outcome_of`] a rule with these options.
-pub(crate) fn outcome_of_options(options: &[OptionField], table: TableKind, lookup: &dyn Lookup) -> Verdict {
+pub fn outcome_of_options(options: &[OptionField], table: TableKind, lookup: &dyn Lookup) -> Verdict {
     consequences_of_options(options, table, lookup).verdict
 }
 
@@ -66,7 +66,7 @@ pub fn consequences_of(rule: &Rule, table: TableKind, lookup: &dyn Lookup) -> Co
 }
 
 /// As [`consequences_of`] a rule with these options.
-pub(crate) fn consequences_of_options(
+pub fn consequences_of_options(
     fields: &[OptionField],
     table: TableKind,
     lookup: &dyn Lookup,

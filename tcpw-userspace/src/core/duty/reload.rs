@@ -463,7 +463,7 @@ impl Reload {
             missing: job.missing,
         };
         let (oldest, before) = shared.policies.put(current);
-        if let Some(rules) = oldest {
+        for rules in oldest {
             out.act(Action::Free(Freed::Rules(rules)));
         }
         if let Some(before) = before {
