@@ -16,8 +16,8 @@ use proptest::{prelude::*, sample::select, test_runner::TestRunner};
 use tcpw_common::{decide::decide, key::Query, outcome::Outcome};
 use tcpw_tests::policy::{address, borders, evaluated, tables, text};
 use tcpw_userspace::{
-    compile::{ClientTableKind, Names, PolicySource, PolicyTables, Prefix, compile},
-    evaluate::{Unknown, request::Verdict},
+    compile::{ClientTableKind, Names, PolicySource, PolicyTables, Prefix, compare, compile},
+    evaluate::{Unknown, evaluate, request::Verdict},
     names::NamesSet,
 };
 
@@ -240,6 +240,12 @@ fn agree(case: &Case) -> Result<(usize, usize), TestCaseError> {
     let policy = compile(&input).map_err(|error| TestCaseError::fail(error.to_string()))?;
     let flat = compile(&PolicySource { client_tables: ClientTableKind::Flat, ..input })
         .map_err(|error| TestCaseError::fail(error.to_string()))?;
+    for policy in [&policy, &flat] {
+        let compared = compare(&PolicyTables::new(policy, 1, 0), policy, &input, |request| {
+            evaluate(&tables, request, &Unknown)
+        });
+        prop_assert!(compared.is_ok(), "{:?}", compared);
+    }
     let mut flat = PolicyTables::new(&flat, 1, 0);
     let mut compiled = PolicyTables::new(&policy, 1, 0);
     let mut services: BTreeSet<NamesSet> = policy.names_sets.iter().map(|(set, _)| set.clone()).collect();

@@ -6,8 +6,9 @@
 //! all borders, or of more than [`MAX_BORDERS`] of a family as many chosen at random. `Ask` is right at any place: the
 //! evaluator then decides in user space.
 
-use std::net::IpAddr;
+use std::{collections::HashSet, net::IpAddr};
 
+use ipnet::IpNet;
 use tcpw_common::{
     decide::{EXEMPT_PORT, Tables, decide},
     key::{Address, Query, as_v4, mapped},
@@ -77,41 +78,56 @@ pub fn compare<T: Tables>(
     source: &PolicySource<'_>,
     evaluate: impl Fn(&AccessRequest<'_>) -> Judgement,
 ) -> Result<usize, Difference> {
-    let places = [places(policy, source, true), places(policy, source, false)];
-    let all = policy.borders.len() * places[0].len().max(places[1].len());
+    let [of_v4, of_v6] = [true, false].map(|is_v4| Places::new(policy, source, is_v4));
+    let most = of_v4.count().max(of_v6.count());
+    let is_all = policy.borders.len().saturating_mul(most) <= MAX_QUESTIONS;
     let mut asked = 0;
     for (number, client) in policy.borders.iter().enumerate() {
-        let places = &places[usize::from(as_v4(client).is_none())];
-        if all <= MAX_QUESTIONS {
-            for place in places {
-                ask(tables, client, place, source, &evaluate)?;
-            }
-            asked += places.len();
-        } else {
-            ask(tables, client, &places[number % places.len()], source, &evaluate)?;
-            asked += 1;
+        let places = if as_v4(client).is_some() { &of_v4 } else { &of_v6 };
+        let count = if is_all { places.count() } else { places.count().min(1) };
+        for place in 0..count {
+            // Beyond the limit the services take turns, in no order that the borders have.
+            let place = if is_all { place } else { number.wrapping_mul(0x9e37_79b9) % places.count() };
+            ask(tables, client, &places.place(place), source, &evaluate)?;
         }
+        asked += count;
     }
     Ok(asked)
 }
 
-/// Every kind of place that the policy tells apart.
-fn places<'a>(policy: &'a Policy, source: &PolicySource<'_>, is_v4: bool) -> Vec<Place<'a>> {
-    let named = |port: &u16| policy.ports.iter().any(|(named, _)| named == port);
-    let unnamed_port = (1..=u16::MAX).find(|port| !named(port) && !source.unnamed_ports.contains(port));
-    let ports = policy.ports.iter().filter(|(_, class)| *class != EXEMPT_PORT).map(|(port, _)| *port);
-    let ports: Vec<u16> = ports.chain(unnamed_port).collect();
-    let servers: Vec<Address> = if is_v4 {
-        policy.servers_v4.iter().map(|(prefix, _)| mapped(prefix.address)).collect()
-    } else {
-        policy.servers_v6.iter().map(|(prefix, _)| prefix.address).collect()
-    };
-    let sets = policy.names_sets.iter().map(|(names, _)| names);
-    let of_set = |names: &'a NamesSet| {
-        let at = |server: Address| ports.iter().map(move |port| Place { names, server, port: *port });
-        servers.iter().copied().flat_map(at).collect::<Vec<_>>()
-    };
-    sets.flat_map(of_set).collect()
+/// Every kind of place that the policy tells apart, for clients of one address family.
+struct Places<'a> {
+    sets: Vec<&'a NamesSet>,
+    servers: Vec<Address>,
+    ports: Vec<u16>,
+}
+
+impl<'a> Places<'a> {
+    fn new(policy: &'a Policy, source: &PolicySource<'_>, is_v4: bool) -> Self {
+        let named: HashSet<u16> = policy.ports.iter().map(|(port, _)| *port).collect();
+        let unnamed_port =
+            (1..=u16::MAX).find(|port| !named.contains(port) && !source.unnamed_ports.contains(port));
+        let ports = policy.ports.iter().filter(|(_, class)| *class != EXEMPT_PORT).map(|(port, _)| *port);
+        Self {
+            sets: policy.names_sets.iter().map(|(names, _)| names).collect(),
+            servers: if is_v4 {
+                policy.servers_v4.iter().map(|(prefix, _)| mapped(prefix.address)).collect()
+            } else {
+                policy.servers_v6.iter().map(|(prefix, _)| prefix.address).collect()
+            },
+            ports: ports.chain(unnamed_port).collect(),
+        }
+    }
+
+    fn count(&self) -> usize {
+        self.sets.len().saturating_mul(self.servers.len()).saturating_mul(self.ports.len())
+    }
+
+    fn place(&self, number: usize) -> Place<'a> {
+        let (rest, port) = (number / self.ports.len(), number % self.ports.len());
+        let (set, server) = (rest / self.servers.len(), rest % self.servers.len());
+        Place { names: self.sets[set], server: self.servers[server], port: self.ports[port] }
+    }
 }
 
 fn ask<T: Tables>(
@@ -155,7 +171,10 @@ fn ask<T: Tables>(
 
 fn is_exempt(client: IpAddr, source: &PolicySource<'_>) -> bool {
     source.exempt_networks.iter().any(|network| match (network, client) {
-        (ipnet::IpNet::V6(network), IpAddr::V4(v4)) => network.contains(&v4.to_ipv6_mapped()),
+        // Only a network inside `::ffff:0:0/96` is one of IPv4 clients.
+        (IpNet::V6(network), IpAddr::V4(v4)) => {
+            network.prefix_len() >= 96 && network.contains(&v4.to_ipv6_mapped())
+        }
         _ => network.contains(&client),
     })
 }

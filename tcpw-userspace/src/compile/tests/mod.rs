@@ -9,9 +9,12 @@ use tcpw_common::{
 };
 
 use super::*;
-use crate::parse::rule::{
-    ClientPattern, Daemon, DaemonPattern, HostPattern, List, Origin, PatternFile, Rule, Span, Table,
-    TableKind, TextPattern,
+use crate::{
+    evaluate::request::AccessRequest,
+    parse::rule::{
+        ClientPattern, Daemon, DaemonPattern, HostPattern, List, Origin, PatternFile, Rule, Span, Table,
+        TableKind, TextPattern,
+    },
 };
 
 mod meaning;
@@ -98,6 +101,19 @@ fn input(tables: &Tables) -> PolicySource<'_> {
         unnamed_ports: &[],
         client_tables: ClientTableKind::Trie,
     }
+}
+
+/// Compiles in both forms; each must be what the evaluator says.
+fn compile(input: &PolicySource<'_>) -> Result<Policy, CompileError> {
+    let [trie, flat] = [ClientTableKind::Trie, ClientTableKind::Flat].map(|client_tables| {
+        let policy = super::compile(&PolicySource { client_tables, ..*input })?;
+        let evaluate =
+            |request: &AccessRequest<'_>| crate::evaluate::evaluate(input.tables, request, input.lookup);
+        compare(&PolicyTables::new(&policy, 1, 0), &policy, input, evaluate).unwrap();
+        Ok(policy)
+    });
+    flat?;
+    trie
 }
 
 fn address(text: &str) -> [u8; 16] {
@@ -213,6 +229,16 @@ fn exempt_ports_and_networks_are_never_judged() {
     assert_eq!(seen("12.0.0.0", 23), Outcome::Refuse);
     assert_eq!(seen("2001:db8::", 23), Outcome::Exempt);
     assert_eq!(seen("2001:db9::", 23), Outcome::Refuse);
+}
+
+#[test]
+fn exempt_network_of_all_ipv6_addresses_has_no_ipv4_one() {
+    let tables = tables(vec![], vec![rule(&[(name("ALL"), None)], vec![all()])]);
+    for network in ["::/0", "::/80", "::ffff:0:0/95"] {
+        let networks = [network.parse().unwrap()];
+        let policy = compile(&PolicySource { exempt_networks: &networks, ..input(&tables) }).unwrap();
+        assert_eq!(outcome(&policy, &["x"], "1.2.3.4", "10.0.0.1", 23), Outcome::Refuse, "{network}");
+    }
 }
 
 #[test]
