@@ -9,15 +9,21 @@ use std::{
     io::Write as _,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     path::PathBuf,
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use proptest::{prelude::*, sample::select, test_runner::TestRunner};
 use tcpw_common::{decide::decide, key::Query, outcome::Outcome};
-use tcpw_tests::policy::{address, borders, evaluated, tables, text};
+use tcpw_tests::policy::{address, borders, evaluated, source_as, tables, text};
 use tcpw_userspace::{
-    compile::{ClientTableKind, Names, PolicySource, PolicyTables, Prefix, compare, compile},
-    evaluate::{Unknown, evaluate, request::Verdict},
+    compile::{ClientTable, ClientTableKind, Names, PolicySource, PolicyTables, Prefix, compare, compile},
+    evaluate::{
+        IndexedTables, Unknown, evaluate,
+        request::{AccessRequest, Verdict},
+    },
     names::NamesSet,
 };
 
@@ -380,4 +386,64 @@ fn doubtful_tokens_agree_where_they_decide() {
     report(answers, asked);
     assert!(asked > 0, "no doubt at all: the tokens above are not what they should be");
     assert!(asked < answers);
+}
+
+/// Tables at limits of libwrap's: 255.255.255.255 is no address, of a name 127 bytes count, and a text that becomes too
+/// long ends the daemon.
+#[test]
+fn limits_are_libwraps_however_a_rule_is_written() -> Result<(), TestCaseError> {
+    let long: &str = ("a".repeat(130) + "d").leak();
+    let tables = [
+        "ALL: 224.0.0.0/3\nALL: 240.0.0.0/4\n".to_owned(),
+        "ALL: 10.0.0.1\nALL: 128.0.0.0/1\nALL: 255.255.255.255\n".to_owned(),
+        "sshd: 240.0.0.0/4\nALL: 1.2.3.4\nALL: 240.0.0.0/4\n".to_owned(),
+        "ALL: 1.2.3.4\nALL: 254.0.0.0/7\nALL: 224.0.0.0/224.0.0.0\nALL: [::]/80\n".to_owned(),
+        format!("{}: ALL\n{long}: 1.2.3.0/24\n", "x".repeat(128)),
+        "*d: 1.2.3.0/24\n.aad: ALL\n*aaad*: 1.2.3.4\n".to_owned(),
+        format!("ALL: 1.2.3.0/24: spawn x {}\n", "%a".repeat(700)),
+    ];
+    for deny in tables {
+        let case = Case {
+            allow: String::new(),
+            deny,
+            file: String::new(),
+            listeners: vec![vec![long], vec!["sshd"]],
+            unproven: vec![vec![], vec![long], vec![]],
+            random: vec![],
+            exempt_port: Some(81),
+        };
+        let (answers, _) = agree(&case)?;
+        prop_assert!(answers > 100, "{} answers", answers);
+    }
+    Ok(())
+}
+
+/// Of more questions than are asked, the services take turns at both sides of each border.
+#[test]
+fn border_that_is_off_by_one_is_noticed_in_a_long_table_for_one_daemon() -> Result<(), TestCaseError> {
+    let deny: String =
+        (0..12_000).map(|number| format!("sshd: 10.1.{}.{}\n", number / 100, number % 100 * 2)).collect();
+    let tables = tables(None, Some(&deny), BTreeMap::new());
+    let listeners = [NamesSet::new(["sshd"])];
+    let input = source_as(ClientTableKind::Flat, Names::Unknown, &tables, &listeners);
+    let right = compile(&input).map_err(|error| TestCaseError::fail(error.to_string()))?;
+    let indexed = IndexedTables::new(Arc::new(tables.clone()));
+    let evaluate = |request: &AccessRequest<'_>| indexed.evaluate(request, &Unknown);
+    prop_assert!(compare(&PolicyTables::new(&right, 1, 0), &right, &input, evaluate).is_ok());
+    let (mut noticed, mut planted) = (0, 0);
+    for chunk in (0..3000).step_by(150) {
+        for (start, by) in [(2, 1_u16), (3, 1), (4, u16::MAX), (5, u16::MAX)] {
+            let mut wrong = right.clone();
+            let ClientTable::Flat(table) = &mut wrong.clients_v4 else {
+                return Err(TestCaseError::fail("a trie"));
+            };
+            table.chunks[chunk].starts[start] = table.chunks[chunk].starts[start].wrapping_add(by);
+            planted += 1;
+            noticed +=
+                usize::from(compare(&PolicyTables::new(&wrong, 1, 0), &right, &input, evaluate).is_err());
+        }
+    }
+    // A quarter of the questions is at a listener with that name.
+    prop_assert!(noticed * 6 > planted, "{} of {}", noticed, planted);
+    Ok(())
 }

@@ -100,9 +100,12 @@ impl NamesSet {
     }
 }
 
+/// libwrap keeps the first 127 bytes of the name that a daemon gives it.
+const LONGEST_NAME: usize = 127;
+
 fn texts<N: AsRef<[u8]>>(names: impl IntoIterator<Item = N>) -> BTreeSet<Text> {
     let names = names.into_iter().filter(|name| !name.as_ref().is_empty());
-    names.map(|name| name.as_ref().into()).collect()
+    names.map(|name| name.as_ref()[..name.as_ref().len().min(LONGEST_NAME)].into()).collect()
 }
 
 impl std::fmt::Display for NamesSet {

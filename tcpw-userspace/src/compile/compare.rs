@@ -6,7 +6,10 @@
 //! all borders, or of more than [`MAX_BORDERS`] of a family as many chosen at random. `Ask` is right at any place: the
 //! evaluator then decides in user space.
 
-use std::{collections::HashSet, net::IpAddr};
+use std::{
+    collections::{BTreeSet, HashSet},
+    net::IpAddr,
+};
 
 use ipnet::IpNet;
 use tcpw_common::{
@@ -15,11 +18,11 @@ use tcpw_common::{
     outcome::Outcome,
 };
 
-use super::{PolicySource, policy::Policy, region::AddressNumber};
+use super::{PolicySource, policy::Policy, prefix::Prefix, region::AddressNumber};
 use crate::{
     evaluate::{
         decide_by_names, numeric_host,
-        request::{AccessRequest, Judgement, Verdict},
+        request::{AccessRequest, Judgement, Reason, Verdict},
     },
     events::ip,
     names::NamesSet,
@@ -87,12 +90,21 @@ pub fn compare<T: Tables>(
         let count = if is_all { places.count() } else { places.count().min(1) };
         for place in 0..count {
             // Beyond the limit the services take turns, in no order that the borders have.
-            let place = if is_all { place } else { number.wrapping_mul(0x9e37_79b9) % places.count() };
+            let place = if is_all { place } else { spread(number) % places.count() };
             ask(tables, client, &places.place(place), source, &evaluate)?;
         }
         asked += count;
     }
     Ok(asked)
+}
+
+/// A number whose every bit hangs on all bits of another one: both sides of a border, one after the other, meet every
+/// service. splitmix64: Steele, Lea, Flood: Fast Splittable Pseudorandom Number Generators, OOPSLA 2014.
+fn spread(number: usize) -> usize {
+    let mut mixed = (number as u64).wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    mixed = (mixed ^ mixed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    usize::try_from(mixed ^ mixed >> 31).unwrap_or_default()
 }
 
 /// Every kind of place that the policy tells apart, for clients of one address family.
@@ -107,15 +119,15 @@ impl<'a> Places<'a> {
         let named: HashSet<u16> = policy.ports.iter().map(|(port, _)| *port).collect();
         let unnamed_port =
             (1..=u16::MAX).find(|port| !named.contains(port) && !source.unnamed_ports.contains(port));
-        let ports = policy.ports.iter().filter(|(_, class)| *class != EXEMPT_PORT).map(|(port, _)| *port);
+        let judged = policy.ports.iter().filter(|(_, class)| *class != EXEMPT_PORT).map(|(port, _)| *port);
+        let ports: BTreeSet<u16> =
+            judged.chain(source.exempt_ports.iter().copied()).chain(unnamed_port).collect();
+        let of_v4 = policy.servers_v4.iter().flat_map(|(prefix, _)| both_ends::<u32>(prefix)).map(mapped);
+        let of_v6 = policy.servers_v6.iter().flat_map(|(prefix, _)| both_ends::<u128>(prefix));
         Self {
             sets: policy.names_sets.iter().map(|(names, _)| names).collect(),
-            servers: if is_v4 {
-                policy.servers_v4.iter().map(|(prefix, _)| mapped(prefix.address)).collect()
-            } else {
-                policy.servers_v6.iter().map(|(prefix, _)| prefix.address).collect()
-            },
-            ports: ports.chain(unnamed_port).collect(),
+            servers: if is_v4 { of_v4.collect() } else { of_v6.collect() },
+            ports: ports.into_iter().collect(),
         }
     }
 
@@ -128,6 +140,12 @@ impl<'a> Places<'a> {
         let (set, server) = (rest / self.servers.len(), rest % self.servers.len());
         Place { names: self.sets[set], server: self.servers[server], port: self.ports[port] }
     }
+}
+
+/// The first and the last address of a prefix.
+fn both_ends<W: AddressNumber>(prefix: &Prefix<W::Bytes>) -> [W::Bytes; 2] {
+    let first = W::from_bytes(prefix.address);
+    [first.to_bytes(), first.prefix_last(prefix.bits).to_bytes()]
 }
 
 fn ask<T: Tables>(
@@ -143,7 +161,7 @@ fn ask<T: Tables>(
     let service = || format!("{names}@{server}, port {port}");
     let loaded =
         decide(tables, &query).ok_or_else(|| Difference::Broken { client, service: service() })?.outcome;
-    let expected = if is_exempt(client, source) {
+    let expected = if is_exempt(client, source) || source.exempt_ports.contains(&port) {
         Outcome::Exempt
     } else if loaded == Outcome::Ask {
         return Ok(());
@@ -158,7 +176,12 @@ fn ask<T: Tables>(
                 ..AccessRequest::default()
             })
         };
-        match decide_by_names(names, of_names, |judged| Some(judged.verdict)).decided().verdict {
+        let judgement = decide_by_names(names, of_names, |judged| Some(judged.verdict)).decided();
+        if judgement.reason == Reason::Exit {
+            // libwrap ends the daemon where a text becomes too long with this client's address.
+            return Ok(());
+        }
+        match judgement.verdict {
             Verdict::Allow => Outcome::Allow,
             Verdict::Refuse => Outcome::Refuse,
         }
@@ -183,21 +206,13 @@ fn is_exempt(client: IpAddr, source: &PolicySource<'_>) -> bool {
 pub(super) fn both_sides<W: AddressNumber>(starts: &[W]) -> Vec<W> {
     // The first cell begins with the family: there is no other side.
     let inner = starts.get(1..).unwrap_or_default();
-    let mut seed = starts.len() as u64;
-    let mut random = || {
-        // splitmix64: Steele, Lea, Flood: Fast Splittable Pseudorandom Number Generators, OOPSLA 2014.
-        seed = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = (seed ^ seed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ mixed >> 31
-    };
     let mut sides = vec![W::MIN];
     let mut add = |start: &W| sides.extend([start.previous().unwrap_or(W::MIN), *start]);
     if inner.len() <= MAX_BORDERS {
         inner.iter().for_each(&mut add);
     } else {
-        for _ in 0..MAX_BORDERS {
-            add(&inner[usize::try_from(random()).unwrap_or_default() % inner.len()]);
+        for number in 0..MAX_BORDERS {
+            add(&inner[spread(inner.len().wrapping_add(number)) % inner.len()]);
         }
     }
     sides

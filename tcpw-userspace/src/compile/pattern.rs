@@ -235,10 +235,10 @@ fn plain(rule: PlainRule<'_>) -> Regions {
     Collector { v4: vec![network(rule)], ..Collector::default() }.finish()
 }
 
-/// The addresses of a plain rule.
+/// The addresses of a plain rule. 255.255.255.255 is no address to libwrap: it is in no network.
 pub(super) fn network(PlainRule { net, bits, .. }: PlainRule<'_>) -> (u32, u32) {
     let first = net.to_bits();
-    (first, first.prefix_last(bits))
+    (first, first.prefix_last(bits).min(u32::MAX - 1))
 }
 
 /// Every token of a list, those behind EXCEPT too.

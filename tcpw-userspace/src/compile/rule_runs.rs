@@ -105,6 +105,10 @@ pub(super) fn split<'a>(
         });
     }
     open.iter().for_each(|(part, _)| add(Decider::Rules(run), part));
+    for (_, networks) in &mut found {
+        networks.v4.sort_unstable();
+        networks.v6.sort_unstable();
+    }
     found
 }
 
@@ -112,12 +116,14 @@ fn meets(one: &Intervals<u32>, (first, last): (u32, u32)) -> bool {
     one.iter().any(|(begin, end)| begin <= last && first <= end)
 }
 
-/// Whether a rule is for one address or network, and has no options.
+/// Whether a rule is for one address or network at daemons by name alone, and has no options.
 fn is_ban(rule: RuleEntry<'_>) -> bool {
     let RuleEntry::Kept(rule) = rule else { return true };
     let [client] = rule.clients.patterns.as_slice() else { return false };
     let is_address = match &client.host {
-        HostPattern::NetV4 { .. } | HostPattern::NetV6 { .. } => true,
+        // Another mask may be too many networks to be spelled out.
+        HostPattern::NetV4 { mask, .. } => mask.to_bits().leading_ones() == mask.to_bits().count_ones(),
+        HostPattern::NetV6 { .. } => true,
         HostPattern::Text { pattern: TextPattern::Exact(_) | TextPattern::Prefix(_), numeric } => *numeric,
         HostPattern::Text { pattern: TextPattern::Bracketed(address), .. } => address.is_some(),
         HostPattern::Text { .. }
@@ -127,5 +133,12 @@ fn is_ban(rule: RuleEntry<'_>) -> bool {
         | HostPattern::Local
         | HostPattern::Never => false,
     };
-    is_address && client.user.is_none() && rule.clients.except.is_none() && rule.options.is_empty()
+    let daemons = std::iter::successors(Some(&*rule.daemons), |list| list.except.as_deref());
+    // A server may have a name, which is looked up.
+    let has_server = daemons.flat_map(|list| &list.patterns).any(|daemon| daemon.server.is_some());
+    is_address
+        && !has_server
+        && client.user.is_none()
+        && rule.clients.except.is_none()
+        && rule.options.is_empty()
 }

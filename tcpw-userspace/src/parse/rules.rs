@@ -194,6 +194,11 @@ impl Rules {
         self.entries.get(range).unwrap_or_default().iter().map(|packed| self.entry(*packed))
     }
 
+    /// Whether both were read, from equal texts of one path: then they are equal.
+    pub(crate) fn are_of_same_text(&self, other: &Self) -> bool {
+        self.text.path() == other.text.path() && self.text.is_same_text(&other.text)
+    }
+
     /// The text of a rule as it is stored, if it is a plain one.
     pub(crate) fn plain_text(&self, index: usize) -> Option<&[u8]> {
         let packed = self.entries.get(index).filter(|packed| packed.kind != Kind::Kept)?;

@@ -52,6 +52,11 @@ impl TableText {
         self.bytes.as_deref().unwrap_or_default()
     }
 
+    /// Whether both were read, and have the same bytes.
+    pub(super) fn is_same_text(&self, other: &Self) -> bool {
+        self.bytes.is_some() && self.bytes == other.bytes
+    }
+
     fn starts(&self) -> &LineStarts {
         self.starts.get_or_init(|| LineStarts::of(self.bytes()))
     }
@@ -99,8 +104,12 @@ impl Rule {
     pub fn line(&self) -> u32 {
         let start = self.start as usize;
         let first = self.source.bytes().get(start..).unwrap_or_default();
-        // A line that is nothing but a backslash is no part of it.
-        if first.starts_with(b"\\\n") { self.origin().line } else { self.source.line_of(start) }
+        // A line that is nothing but a backslash, or that a NUL ends before its first byte, is no part of it.
+        if first.starts_with(b"\\\n") || first.starts_with(b"\0") {
+            self.origin().line
+        } else {
+            self.source.line_of(start)
+        }
     }
 
     /// The joined line, without its newline.

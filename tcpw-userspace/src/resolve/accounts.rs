@@ -38,18 +38,32 @@ impl KnownAccounts {
         // A plain rule has no options.
         let rules = tables.allow.rules.kept().chain(tables.deny.rules.kept());
         for option in rules.flat_map(|rule| &rule.options).flat_map(|field| &field.option) {
-            if let RuleOption::User(name) = option
-                && Accounts.user_exists(name)
-            {
-                known.users.insert(name.clone());
-            }
-            if let RuleOption::Group(name) = option
-                && Accounts.group_exists(name)
-            {
-                known.groups.insert(name.clone());
+            match option {
+                // `user.group`
+                RuleOption::User(text) => match text.iter().position(|byte| *byte == b'.') {
+                    None => known.learn_user(text),
+                    Some(dot) => {
+                        known.learn_user(&text[..dot]);
+                        known.learn_group(&text[dot + 1..]);
+                    }
+                },
+                RuleOption::Group(name) => known.learn_group(name),
+                _ => {}
             }
         }
         known
+    }
+
+    fn learn_user(&mut self, name: &[u8]) {
+        if Accounts.user_exists(name) {
+            self.users.insert(name.into());
+        }
+    }
+
+    fn learn_group(&mut self, name: &[u8]) {
+        if Accounts.group_exists(name) {
+            self.groups.insert(name.into());
+        }
     }
 }
 
@@ -76,10 +90,12 @@ mod tests {
     #[test]
     fn only_what_the_tables_name_is_looked_up() {
         let table = |text: &str| (Arc::default(), FileText::Bytes(text.as_bytes().into()));
-        let allow = table("a: ALL: user root\nb: ALL: user tcpw-nobody: group root\n");
+        let allow =
+            table("a: ALL: user root\nb: ALL: user tcpw-nobody: group root\nc: ALL: user daemon.bin\n");
         let texts = Texts { allow, deny: table(""), files: BTreeMap::new() };
         let known = KnownAccounts::of(&parse(&texts).tables);
         assert!(known.user_exists(b"root") && known.group_exists(b"root"));
-        assert!(!known.user_exists(b"tcpw-nobody") && !known.user_exists(b"daemon"));
+        assert!(known.user_exists(b"daemon") && known.group_exists(b"bin"));
+        assert!(!known.user_exists(b"tcpw-nobody") && !known.user_exists(b"bin"));
     }
 }

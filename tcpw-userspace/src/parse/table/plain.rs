@@ -97,11 +97,17 @@ fn address(text: &[u8], mut at: usize) -> Option<(u32, usize)> {
     Some((bits, at))
 }
 
+const EXCEPT: &[u8] = b"EXCEPT";
+
 /// Whether what follows is plainly not the rest of this line.
 fn is_followed(next: &[u8]) -> bool {
     match next.first() {
         None | Some(b'#' | b'\n') => true,
-        Some(b'E' | b'e') => !next.get(..6).is_some_and(|word| word.eq_ignore_ascii_case(b"EXCEPT")),
+        Some(b'E' | b'e') => {
+            let word = &next[..next.len().min(EXCEPT.len())];
+            // A line that is continued may become the word.
+            !word.eq_ignore_ascii_case(EXCEPT) && !word.contains(&b'\\')
+        }
         Some(first) => first.is_ascii_alphabetic(),
     }
 }
