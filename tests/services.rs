@@ -443,7 +443,7 @@ fn border_that_is_off_by_one_is_noticed_in_a_long_table_for_one_daemon() -> Resu
                 usize::from(compare(&PolicyTables::new(&wrong, 1, 0), &right, &input, evaluate).is_err());
         }
     }
-    // A quarter of the questions is at a listener with that name.
+    // About half of the questions are at a listener with that name.
     prop_assert!(noticed * 6 > planted, "{} of {}", noticed, planted);
     Ok(())
 }
