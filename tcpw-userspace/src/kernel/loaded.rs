@@ -2,7 +2,9 @@
 //!
 //! In: filled inner maps. Out: the look-ups that programs will make in them.
 
-use aya::maps::lpm_trie::Key;
+use std::{cell::RefCell, collections::HashMap, hash::Hash};
+
+use aya::maps::{MapError, lpm_trie::Key};
 use tcpw_common::{
     decide::{Header, Tables},
     flat::{BucketV4, ChunkV4, FlatTables, LowsV6, NodeV6},
@@ -15,11 +17,38 @@ use super::tables::Inners;
 pub struct LoadedTables<'a> {
     inner: &'a Inners,
     header: Header,
+    /// What was read: many clients meet the same few entries.
+    names: ReadOnce<NamesId, u32>,
+    ports: ReadOnce<u32, u32>,
+    policies: ReadOnce<u32, u32>,
+    outcomes: ReadOnce<u32, u8>,
+}
+
+/// Entries of a map, each read at most once.
+struct ReadOnce<K, V>(RefCell<HashMap<K, Option<V>>>);
+
+impl<K, V> Default for ReadOnce<K, V> {
+    fn default() -> Self {
+        Self(RefCell::default())
+    }
+}
+
+impl<K: Copy + Eq + Hash, V: Copy> ReadOnce<K, V> {
+    fn get(&self, key: K, read: impl FnOnce(&K) -> Result<V, MapError>) -> Option<V> {
+        *self.0.borrow_mut().entry(key).or_insert_with(|| read(&key).ok())
+    }
 }
 
 impl<'a> LoadedTables<'a> {
     pub(super) fn new(inner: &'a Inners, header: Header) -> Self {
-        Self { inner, header }
+        Self {
+            inner,
+            header,
+            names: ReadOnce::default(),
+            ports: ReadOnce::default(),
+            policies: ReadOnce::default(),
+            outcomes: ReadOnce::default(),
+        }
     }
 }
 
@@ -58,15 +87,15 @@ impl Tables for LoadedTables<'_> {
         self.inner.servers_v6.get(&Key::new(128, server), 0).ok()
     }
     fn names(&self, _: u32, names: NamesId) -> Option<u32> {
-        self.inner.names.get(&names, 0).ok()
+        self.names.get(names, |names| self.inner.names.get(names, 0))
     }
     fn port(&self, _: u32, port: u16) -> Option<u32> {
-        self.inner.ports.get(&u32::from(port), 0).ok()
+        self.ports.get(port.into(), |port| self.inner.ports.get(port, 0))
     }
     fn policy(&self, _: u32, index: u32) -> Option<u32> {
-        self.inner.policies.get(&index, 0).ok()
+        self.policies.get(index, |index| self.inner.policies.get(index, 0))
     }
     fn outcome(&self, _: u32, index: u32) -> Option<u8> {
-        self.inner.outcomes.get(&index, 0).ok()
+        self.outcomes.get(index, |index| self.inner.outcomes.get(index, 0))
     }
 }
