@@ -48,7 +48,19 @@ impl KnownAccounts {
                     }
                 },
                 RuleOption::Group(name) => known.learn_group(name),
-                _ => {}
+                RuleOption::Allow
+                | RuleOption::Deny
+                | RuleOption::Severity(_)
+                | RuleOption::Spawn(_)
+                | RuleOption::Twist(_)
+                | RuleOption::Aclexec(_)
+                | RuleOption::Keepalive
+                | RuleOption::Linger(_)
+                | RuleOption::Rfc931(_)
+                | RuleOption::Setenv(_)
+                | RuleOption::Nice(_)
+                | RuleOption::Umask(_)
+                | RuleOption::Banners(_) => {}
             }
         }
         known
