@@ -148,7 +148,7 @@ fn kernel_searches_large_flat_tables_as_user_space_does() -> Result<()> {
     let tables = tables(Some("sshd: 10.1.\n"), Some(&deny), BTreeMap::new());
     let names = [NamesSet::new(["sshd"]), NamesSet::new(["nginx"])];
     let tries = PolicyTables::new(&compile(&tables, &names)?, 0, 0);
-    let policy = compile_as(ClientTableKind::Auto, Names::Unknown, &tables, &names)?;
+    let policy = compile_as(ClientTableKind::Flat, Names::Unknown, &tables, &names)?;
     ensure!(policy.clients_v4.flat().is_some() && policy.clients_v6.flat().is_some(), "a trie");
     let applied = kernel.apply(&policy, 0)?;
     let compiled = PolicyTables::new(&policy, applied.generation, 0);

@@ -14,7 +14,7 @@ use tcpw_common::{
 
 use super::{
     cells::{Cells, Ranges},
-    client_table::{ClientTable, ClientTableKind, FLAT_FROM},
+    client_table::{ClientTable, ClientTableKind, FLAT_FROM_V4, FLAT_FROM_V6},
     compare::both_sides,
     error::{CompileError, MAX_CELLS, MAX_OUTCOMES},
     flat::{FlatV4, FlatV6},
@@ -132,11 +132,13 @@ impl CellClasses {
 
     /// The tables of clients, each in the form that `kind` and its size ask for.
     pub(super) fn client_tables(&self, kind: ClientTableKind) -> Result<ClientTables, CompileError> {
-        let v4 = match flat_ranges(&self.v4, &self.classes.v4, kind) {
+        let v4 = match flat_ranges(&self.v4, &self.classes.v4, least(kind, FLAT_FROM_V4)) {
             Some(ranges) => ClientTable::Flat(FlatV4::new(&ranges)),
             None => ClientTable::Trie(trie("IPv4", &self.v4, &self.classes.v4, |class| class)?),
         };
-        let v6 = match flat_ranges(&self.v6, &self.classes.v6, kind).and_then(|ranges| FlatV6::new(&ranges)) {
+        let v6 = match flat_ranges(&self.v6, &self.classes.v6, least(kind, FLAT_FROM_V6))
+            .and_then(|ranges| FlatV6::new(&ranges))
+        {
             Some(table) => ClientTable::Flat(table),
             None => ClientTable::Trie(trie("IPv6", &self.v6, &self.classes.v6, |class| class)?),
         };
@@ -144,17 +146,22 @@ impl CellClasses {
     }
 }
 
+/// From how many ranges on a table is flat; `None`: never.
+fn least(kind: ClientTableKind, auto: usize) -> Option<usize> {
+    match kind {
+        ClientTableKind::Auto => Some(auto),
+        ClientTableKind::Trie => None,
+        ClientTableKind::Flat => Some(0),
+    }
+}
+
 /// Where the ranges of a flat table begin, with their classes; `None` if it is to be a trie.
 fn flat_ranges<W: AddressNumber>(
     cells: &Cells<W>,
     classes: &[u32],
-    kind: ClientTableKind,
+    least: Option<usize>,
 ) -> Option<Vec<(W, u8)>> {
-    let least = match kind {
-        ClientTableKind::Auto => FLAT_FROM,
-        ClientTableKind::Trie => return None,
-        ClientTableKind::Flat => 0,
-    };
+    let least = least?;
     // A lower bound first: most policies have few cells.
     if cells.len() < least {
         return None;

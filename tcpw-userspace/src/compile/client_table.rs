@@ -7,14 +7,17 @@ use super::{
     prefix::{Prefix, PrefixTable},
 };
 
-/// From this many ranges on, [`ClientTableKind::Auto`] makes a flat table. A smaller one is a trie: it costs little
-/// either way, and the flat IPv4 table has a megabyte of buckets.
-pub const FLAT_FROM: usize = 256;
+/// From this many IPv4 ranges on, [`ClientTableKind::Auto`] makes a flat table. A smaller one is a trie: it costs little
+/// either way, and the flat table has a megabyte of buckets.
+pub const FLAT_FROM_V4: usize = 256;
+
+/// The same for IPv6: a smaller tree is not faster than a trie, as `cargo xtask bench decision` shows.
+pub const FLAT_FROM_V6: usize = 1 << 16;
 
 /// Which form the tables of clients have.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ClientTableKind {
-    /// Flat from [`FLAT_FROM`] ranges on.
+    /// Flat from [`FLAT_FROM_V4`] or [`FLAT_FROM_V6`] ranges on.
     #[default]
     Auto,
     /// The kernel's LPM tries.

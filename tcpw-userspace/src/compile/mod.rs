@@ -46,7 +46,7 @@ mod users;
 
 use std::{collections::HashMap, rc::Rc};
 
-pub use client_table::{ClientTable, ClientTableKind, FLAT_FROM};
+pub use client_table::{ClientTable, ClientTableKind, FLAT_FROM_V4, FLAT_FROM_V6};
 pub use compare::{Difference, MAX_BORDERS, compare};
 pub use conditions::HangsOn;
 pub use deciding_rules::{AddressVerdict, Decider, RuleDecision, RuleRun};

