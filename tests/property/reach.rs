@@ -17,7 +17,7 @@ use tcpw_userspace::{
         Observer, evaluate_with, numeric_host,
         request::{AccessRequest, Lookup, RuleIndex},
     },
-    parse::rule::{ClientPattern, DaemonPattern, Rules, Table, Tables, Text},
+    parse::rule::{ClientPattern, DaemonPattern, HostPattern, List, Rules, Table, Tables, Text},
 };
 
 use super::{
@@ -76,6 +76,7 @@ fn clients(tables: &Tables) -> BTreeSet<IpAddr> {
             let mut alone = tables.clone();
             alone.allow = Table { rules: Rules::default(), ..tables.allow.clone() };
             let mut rule = rule.into_owned();
+            all.extend(ends_of_masks(&rule.clients));
             rule.options.clear();
             rule.daemons.clone_from(&everybody.daemons);
             alone.deny = Table { rules: [rule].into_iter().collect(), ..tables.deny.clone() };
@@ -86,6 +87,16 @@ fn clients(tables: &Tables) -> BTreeSet<IpAddr> {
         }
     }
     all
+}
+
+/// First and last address of each IPv4 mask: one with holes may have too many borders to be spelled out.
+fn ends_of_masks(list: &List<ClientPattern>) -> Vec<IpAddr> {
+    let lists = std::iter::successors(Some(list), |list| list.except.as_deref());
+    let ends = |pattern: &ClientPattern| {
+        let HostPattern::NetV4 { net, mask } = &pattern.host else { return Vec::new() };
+        vec![IpAddr::V4(*net), IpAddr::V4((net.to_bits() | !mask.to_bits()).into())]
+    };
+    lists.flat_map(|list| &list.patterns).flat_map(ends).collect()
 }
 
 fn texts(addresses: impl IntoIterator<Item = IpAddr>) -> Vec<Option<String>> {
