@@ -1,4 +1,4 @@
-//! What a decision takes in the kernel: the LPM tries beside the flat tables, with the same networks.
+//! How long a decision takes in the kernel, with LPM tries and with flat tables of the same networks.
 //!
 //! In: an address family and a number of networks. Out: nanoseconds of a decision about a client in a network and about
 //! one in none, the sizes of both tables, and how long each took from text to being in force.

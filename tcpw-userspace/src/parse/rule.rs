@@ -108,7 +108,7 @@ pub struct Rule {
     pub(crate) start: u32,
     /// The line number libwrap gives it: that of its last physical line.
     pub number: u32,
-    /// Daemon list; rules with the same text share it, as far as they were seen to.
+    /// Daemon list. Rules whose lists have the same text may share one list.
     pub daemons: Arc<List<DaemonPattern>>,
     /// Client list.
     pub clients: List<ClientPattern>,

@@ -3,8 +3,8 @@
 //! In: rules, and plain ones as numbers. Out: the same rules, in order; a plain one is made when something asks for it.
 //! Invariant: what is made equals what the parser would have kept.
 //!
-//! A plain rule is `daemon: address` or `daemon: network` of IPv4, as a list of a million bans has them: it takes 20
-//! bytes beside its text.
+//! A plain rule is `daemon: address` or `daemon: network` of IPv4, as in a list of a million bans. It is kept as its text
+//! and 20 bytes.
 
 use std::{
     fmt,

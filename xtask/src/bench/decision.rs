@@ -1,4 +1,4 @@
-//! `cargo xtask bench decision`: what a decision takes in the kernel, the LPM tries beside the flat tables.
+//! `cargo xtask bench decision`: how long a decision takes in the kernel, with LPM tries and with flat tables.
 //!
 //! Out: a line for each address family and number of networks: nanoseconds of a decision about a client in a network and
 //! in none, the ratio of the two forms, and the time to load. Both are measured in turn in one process; what the loop

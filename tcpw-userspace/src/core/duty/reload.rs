@@ -68,7 +68,7 @@ struct Parsing {
     looks_up_accounts: bool,
 }
 
-/// A policy in force that another one may still be used beside.
+/// The policy in force, while some programs may still use the one before.
 #[derive(Clone, Copy)]
 struct Settling {
     generation: u32,
