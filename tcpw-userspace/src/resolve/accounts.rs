@@ -1,12 +1,12 @@
 //! Users and groups of this host.
 
-use std::collections::HashSet;
+use std::{cell::RefCell, collections::HashSet, slice};
 
 use nix::unistd::{Group, User};
 
 use crate::{
-    evaluate::request::Lookup,
-    parse::rule::{RuleOption, Tables, Text},
+    evaluate::{consequences_of_options, request::Lookup},
+    parse::rule::{Tables, Text},
 };
 
 /// Knows the users and groups of this host, as options name them; every client name and user is unknown.
@@ -32,49 +32,36 @@ pub struct KnownAccounts {
 }
 
 impl KnownAccounts {
-    /// Looks up what the tables name.
+    /// Looks up what the evaluator asks for when it reads the options of the tables.
     pub fn of(tables: &Tables) -> Self {
-        let mut known = Self::default();
-        // A plain rule has no options.
-        let rules = tables.allow.rules.kept().chain(tables.deny.rules.kept());
-        for option in rules.flat_map(|rule| &rule.options).flat_map(|field| &field.option) {
-            match option {
-                // `user.group`
-                RuleOption::User(text) => match text.iter().position(|byte| *byte == b'.') {
-                    None => known.learn_user(text),
-                    Some(dot) => {
-                        known.learn_user(&text[..dot]);
-                        known.learn_group(&text[dot + 1..]);
-                    }
-                },
-                RuleOption::Group(name) => known.learn_group(name),
-                RuleOption::Allow
-                | RuleOption::Deny
-                | RuleOption::Severity(_)
-                | RuleOption::Spawn(_)
-                | RuleOption::Twist(_)
-                | RuleOption::Aclexec(_)
-                | RuleOption::Keepalive
-                | RuleOption::Linger(_)
-                | RuleOption::Rfc931(_)
-                | RuleOption::Setenv(_)
-                | RuleOption::Nice(_)
-                | RuleOption::Umask(_)
-                | RuleOption::Banners(_) => {}
+        let asked = AskedFor::default();
+        for table in [&tables.allow, &tables.deny] {
+            // A plain rule has no options.
+            // Each option by itself: one that is wrong ends a rule.
+            for field in table.rules.kept().flat_map(|rule| &rule.options) {
+                consequences_of_options(slice::from_ref(field), table.kind, &asked);
             }
         }
-        known
+        asked.0.into_inner()
     }
+}
 
-    fn learn_user(&mut self, name: &[u8]) {
-        if Accounts.user_exists(name) {
-            self.users.insert(name.into());
+/// Looks accounts up and keeps those that exist.
+#[derive(Default)]
+struct AskedFor(RefCell<KnownAccounts>);
+
+impl Lookup for AskedFor {
+    fn user_exists(&self, name: &[u8]) -> bool {
+        Accounts.user_exists(name) && {
+            self.0.borrow_mut().users.insert(name.into());
+            true
         }
     }
 
-    fn learn_group(&mut self, name: &[u8]) {
-        if Accounts.group_exists(name) {
-            self.groups.insert(name.into());
+    fn group_exists(&self, name: &[u8]) -> bool {
+        Accounts.group_exists(name) && {
+            self.0.borrow_mut().groups.insert(name.into());
+            true
         }
     }
 }
