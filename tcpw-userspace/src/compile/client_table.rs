@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 use super::{
-    flat::{FlatV4, FlatV6},
+    flat::{FlatTable, counts},
     prefix::{Prefix, PrefixTable},
 };
 
@@ -66,34 +66,12 @@ impl<A, F> ClientTable<A, F> {
     }
 }
 
-impl ClientTable<[u8; 4], FlatV4> {
+impl<A, F: FlatTable> ClientTable<A, F> {
     /// How many prefixes or ranges each class has, by class.
     pub fn counts(&self) -> Vec<usize> {
         match self {
-            Self::Trie(prefixes) => counts(prefixes),
-            Self::Flat(table) => table.ranges_of_class.clone(),
+            Self::Trie(prefixes) => counts(prefixes.iter().map(|(_, class)| *class as usize)),
+            Self::Flat(table) => table.ranges_of_class().to_vec(),
         }
     }
-}
-
-impl ClientTable<[u8; 16], FlatV6> {
-    /// How many prefixes or ranges each class has, by class.
-    pub fn counts(&self) -> Vec<usize> {
-        match self {
-            Self::Trie(prefixes) => counts(prefixes),
-            Self::Flat(table) => table.ranges_of_class.clone(),
-        }
-    }
-}
-
-fn counts<A>(prefixes: &[(Prefix<A>, u32)]) -> Vec<usize> {
-    let mut counts = Vec::new();
-    for (_, class) in prefixes {
-        let class = *class as usize;
-        if counts.len() <= class {
-            counts.resize(class + 1, 0);
-        }
-        counts[class] += 1;
-    }
-    counts
 }

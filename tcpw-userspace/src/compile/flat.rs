@@ -33,11 +33,32 @@ pub struct FlatV6 {
     pub ranges_of_class: Vec<usize>,
 }
 
-/// How many ranges each class has.
+/// A flat table of one address family.
+pub trait FlatTable {
+    /// Number of its ranges of each class, by class.
+    fn ranges_of_class(&self) -> &[usize];
+}
+
+impl FlatTable for FlatV4 {
+    fn ranges_of_class(&self) -> &[usize] {
+        &self.ranges_of_class
+    }
+}
+
+impl FlatTable for FlatV6 {
+    fn ranges_of_class(&self) -> &[usize] {
+        &self.ranges_of_class
+    }
+}
+
 fn ranges_of_class<W>(ranges: &[(W, u8)]) -> Vec<usize> {
+    counts(ranges.iter().map(|(_, class)| usize::from(*class)))
+}
+
+/// How often each class occurs, by class.
+pub(super) fn counts(classes: impl Iterator<Item = usize>) -> Vec<usize> {
     let mut counts = Vec::new();
-    for (_, class) in ranges {
-        let class = usize::from(*class);
+    for class in classes {
         if counts.len() <= class {
             counts.resize(class + 1, 0);
         }

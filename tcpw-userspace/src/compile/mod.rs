@@ -53,7 +53,7 @@ pub use deciding_rules::{AddressVerdict, Decider, RuleDecision, RuleRun};
 pub use diff::{Change, ChangeKind, diff};
 pub use distinct_services::{DaemonName, Port, ServerAddress, Service, ServiceFilter};
 pub use error::CompileError;
-pub use flat::{FlatV4, FlatV6};
+pub use flat::{FlatTable, FlatV4, FlatV6};
 use ipnet::IpNet;
 pub use networks::Networks;
 use outcomes::RuleOutcome;

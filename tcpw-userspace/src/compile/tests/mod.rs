@@ -1,6 +1,11 @@
 //! Whole policies, from rules built by hand.
 
-use std::{collections::BTreeMap, net::IpAddr, path::PathBuf, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr},
+    path::PathBuf,
+    sync::Arc,
+};
 
 use tcpw_common::{
     decide::{AUDIT, EXEMPT_PORT, NAMES_COUNT, decide},
@@ -221,6 +226,12 @@ fn exempt_ports_and_networks_are_never_judged() {
     let policy =
         compile(&PolicySource { exempt_networks: &networks, exempt_ports: &[22], ..input(&tables) }).unwrap();
     assert_eq!(policy.ports, [(22, EXEMPT_PORT)]);
+    let mut lost = policy.clone();
+    lost.ports.clear();
+    let source = PolicySource { exempt_networks: &networks, exempt_ports: &[22], ..input(&tables) };
+    let evaluate = |request: &AccessRequest<'_>| crate::evaluate::evaluate(&tables, request, source.lookup);
+    let compared = compare(&PolicyTables::new(&lost, 1, 0), &lost, &source, evaluate);
+    assert!(matches!(compared, Err(Difference::Other { expected: Outcome::Exempt, .. })), "{compared:?}");
     let seen = |client, port| outcome(&policy, &["x"], client, "10.0.0.1", port);
     assert_eq!(seen("1.2.3.4", 22), Outcome::Exempt);
     assert_eq!(seen("1.2.3.4", 23), Outcome::Refuse);
@@ -239,6 +250,28 @@ fn exempt_network_of_all_ipv6_addresses_has_no_ipv4_one() {
         let policy = compile(&PolicySource { exempt_networks: &networks, ..input(&tables) }).unwrap();
         assert_eq!(outcome(&policy, &["x"], "1.2.3.4", "10.0.0.1", 23), Outcome::Refuse, "{network}");
     }
+}
+
+#[test]
+fn large_tables_are_flat_and_small_ones_tries() {
+    let of = |v4: u32, v6: u16| {
+        let v4 = (0..v4).map(|number| {
+            text(TextPattern::Exact(Ipv4Addr::from(number * 2 + 1).to_string().into_bytes().into()))
+        });
+        let v6 = (0..v6).map(|number| HostPattern::NetV6 {
+            net: [0x2001, number, 0, 0, 0, 0, 0, 0].into(),
+            prefix_bits: 48,
+        });
+        let tables = tables(vec![], vec![rule(&[(name("ALL"), None)], v4.chain(v6).collect())]);
+        let auto = PolicySource { client_tables: ClientTableKind::Auto, ..input(&tables) };
+        let policy = super::compile(&auto).unwrap();
+        (policy.clients_v4.flat().is_some(), policy.clients_v6.flat().is_some())
+    };
+    // Each address brings a range and the gap behind it.
+    assert_eq!(of(127, 0), (false, false));
+    assert_eq!(of(128, 0), (true, false));
+    assert_eq!(of(0, 32_767), (false, false));
+    assert_eq!(of(0, 32_768), (false, true));
 }
 
 #[test]
