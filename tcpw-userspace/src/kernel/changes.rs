@@ -7,28 +7,21 @@
 
 use std::{
     io,
-    os::fd::{AsRawFd as _, BorrowedFd},
-    ptr::NonNull,
+    os::fd::BorrowedFd,
     sync::atomic::{AtomicU64, Ordering, fence},
 };
 
 use tcpw_common::certified::CHANGES;
 
+use super::memory::{Access, Mapping};
 use crate::host::boot_ns;
-
-const BYTES: usize = CHANGES * size_of::<u64>();
 
 // On others a load of 64 bits is not defined here.
 const _: () = assert!(cfg!(target_pointer_width = "64"));
 
 /// The mapped table.
 #[derive(Debug)]
-pub struct Changes(NonNull<AtomicU64>);
-
-// SAFETY: the memory is shared with the kernel anyway; every access is an atomic load.
-unsafe impl Send for Changes {}
-// SAFETY: as above.
-unsafe impl Sync for Changes {}
+pub struct Changes(Mapping<AtomicU64>);
 
 /// All stamps at one time.
 #[derive(Clone, Debug, Default)]
@@ -52,14 +45,7 @@ impl Stamps {
 impl Changes {
     /// Maps the table.
     pub(super) fn map(table: BorrowedFd<'_>) -> io::Result<Self> {
-        // SAFETY: a new mapping of a table of that many bytes, at an address of the kernel's choice.
-        let memory = unsafe {
-            libc::mmap(std::ptr::null_mut(), BYTES, libc::PROT_READ, libc::MAP_SHARED, table.as_raw_fd(), 0)
-        };
-        if memory == libc::MAP_FAILED {
-            return Err(io::Error::last_os_error());
-        }
-        NonNull::new(memory.cast()).map(Self).ok_or_else(|| io::ErrorKind::InvalidData.into())
+        Mapping::new(table, CHANGES, Access::Read).map(Self)
     }
 
     /// The stamp at an index, now.
@@ -82,14 +68,8 @@ impl Changes {
     }
 
     fn all(&self) -> &[AtomicU64] {
-        // SAFETY: the mapping is that long, aligned to a page, and lives as long as self.
-        unsafe { std::slice::from_raw_parts(self.0.as_ptr(), CHANGES) }
-    }
-}
-
-impl Drop for Changes {
-    fn drop(&mut self) {
-        // SAFETY: mapped by `map` with this length; nothing borrowed from it outlives self.
-        unsafe { libc::munmap(self.0.as_ptr().cast(), BYTES) };
+        let (start, count) = self.0.as_ptr();
+        // SAFETY: the mapping has that many values and lives as long as self; every access is an atomic load.
+        unsafe { std::slice::from_raw_parts(start, count) }
     }
 }
