@@ -69,6 +69,30 @@ fn listeners_of_before_and_after_and_of_every_family_are_judged() -> Result<()> 
     assert_judged(&sandbox, 7004, "46")
 }
 
+/// In either form the tables judge alike, and each start compares them with the rules.
+#[test]
+fn setting_chooses_the_form_of_the_tables() -> Result<()> {
+    if !ready() {
+        return Ok(());
+    }
+    for (form, entries) in [("lpm", "prefixes"), ("flat", "ranges"), ("auto", "prefixes")] {
+        let sandbox = Sandbox::new("form")?;
+        sandbox.write_tables(ALLOW, DENY)?;
+        let _alphad = Testd::start(&sandbox, "alphad", "[::]:7002")?;
+        let settings = sandbox.write_settings(&format!("table = \"{form}\"\n"))?;
+        let mut tcpw = Tcpw::start(&sandbox, &["--config", &settings])?;
+        assert_judged(&sandbox, 7002, "46")?;
+        let row = Tcpw::wait_listener(&sandbox, 7002, |_| true)?;
+        let policy = row["policy"].as_str().unwrap_or_default();
+        assert!(policy.contains(entries), "{form}: {policy}");
+        let applied = tcpw.process.wait_for_line("applied generation ", SOON)?;
+        let compared = applied.text.split_once(" ms, ").and_then(|(_, rest)| rest.split(' ').next());
+        let compared: usize = compared.and_then(|count| count.parse().ok()).unwrap_or_default();
+        assert!(compared > 10 && applied.text.ends_with(" comparisons with the rules)"), "{}", applied.text);
+    }
+    Ok(())
+}
+
 #[test]
 fn loopback_is_judged_too() -> Result<()> {
     if !ready() {

@@ -64,7 +64,7 @@ pub enum Difference {
 
 /// Where a client connects to.
 #[derive(Clone, Copy)]
-struct Place<'a> {
+struct Destination<'a> {
     names: &'a NamesSet,
     server: Address,
     port: u16,
@@ -81,17 +81,17 @@ pub fn compare<T: Tables>(
     source: &PolicySource<'_>,
     evaluate: impl Fn(&AccessRequest<'_>) -> Judgement,
 ) -> Result<usize, Difference> {
-    let [of_v4, of_v6] = [true, false].map(|is_v4| Places::new(policy, source, is_v4));
+    let [of_v4, of_v6] = [true, false].map(|is_v4| Destinations::new(policy, source, is_v4));
     let most = of_v4.count().max(of_v6.count());
     let is_all = policy.borders.len().saturating_mul(most) <= MAX_QUESTIONS;
     let mut asked = 0;
     for (number, client) in policy.borders.iter().enumerate() {
-        let places = if as_v4(client).is_some() { &of_v4 } else { &of_v6 };
-        let count = if is_all { places.count() } else { places.count().min(1) };
-        for place in 0..count {
+        let destinations = if as_v4(client).is_some() { &of_v4 } else { &of_v6 };
+        let count = if is_all { destinations.count() } else { destinations.count().min(1) };
+        for destination in 0..count {
             // Beyond the limit the services take turns, in no order that the borders have.
-            let place = if is_all { place } else { spread(number) % places.count() };
-            ask(tables, client, &places.place(place), source, &evaluate)?;
+            let destination = if is_all { destination } else { spread(number) % destinations.count() };
+            ask(tables, client, &destinations.get(destination), source, &evaluate)?;
         }
         asked += count;
     }
@@ -107,14 +107,14 @@ fn spread(number: usize) -> usize {
     usize::try_from(mixed ^ mixed >> 31).unwrap_or_default()
 }
 
-/// Every kind of place that the policy tells apart, for clients of one address family.
-struct Places<'a> {
+/// Every kind of destination that the policy tells apart, for clients of one address family.
+struct Destinations<'a> {
     sets: Vec<&'a NamesSet>,
     servers: Vec<Address>,
     ports: Vec<u16>,
 }
 
-impl<'a> Places<'a> {
+impl<'a> Destinations<'a> {
     fn new(policy: &'a Policy, source: &PolicySource<'_>, is_v4: bool) -> Self {
         let named: HashSet<u16> = policy.ports.iter().map(|(port, _)| *port).collect();
         let unnamed_port =
@@ -135,10 +135,10 @@ impl<'a> Places<'a> {
         self.sets.len().saturating_mul(self.servers.len()).saturating_mul(self.ports.len())
     }
 
-    fn place(&self, number: usize) -> Place<'a> {
+    fn get(&self, number: usize) -> Destination<'a> {
         let (rest, port) = (number / self.ports.len(), number % self.ports.len());
         let (set, server) = (rest / self.servers.len(), rest % self.servers.len());
-        Place { names: self.sets[set], server: self.servers[server], port: self.ports[port] }
+        Destination { names: self.sets[set], server: self.servers[server], port: self.ports[port] }
     }
 }
 
@@ -151,11 +151,11 @@ fn both_ends<W: AddressNumber>(prefix: &Prefix<W::Bytes>) -> [W::Bytes; 2] {
 fn ask<T: Tables>(
     tables: &T,
     client: &Address,
-    place: &Place<'_>,
+    destination: &Destination<'_>,
     source: &PolicySource<'_>,
     evaluate: &impl Fn(&AccessRequest<'_>) -> Judgement,
 ) -> Result<(), Difference> {
-    let Place { names, server, port } = *place;
+    let Destination { names, server, port } = *destination;
     let query = Query { names: names.id(), client: *client, server, port };
     let (client, server) = (ip(client), ip(&server));
     let service = || format!("{names}@{server}, port {port}");

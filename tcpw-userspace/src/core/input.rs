@@ -390,7 +390,7 @@ pub struct Filled {
     pub policy: Policy,
     /// Its generation.
     pub generation: u32,
-    /// At how many questions its tables, read back, have the rules' answer.
+    /// How many answers of its tables, read back, were compared with those of the rules.
     pub compared: usize,
 }
 

@@ -157,21 +157,7 @@ impl Policies {
     /// A policy is in force; returns the old ones, to be freed.
     pub(super) fn put(&mut self, current: InForce) -> (Vec<Rules>, Option<InForce>) {
         self.history.push_back((current.generation, current.rules.clone()));
-        let mut oldest = Vec::new();
-        while self.history.len() > KEPT || self.history.len() > 2 && self.kept_rules() > KEPT_RULES {
-            oldest.extend(self.history.pop_front().map(|(_, rules)| rules));
-        }
-        (oldest, self.current.replace(current))
-    }
-
-    /// How many rules and patterns are kept; generations that differ in names alone share theirs.
-    fn kept_rules(&self) -> usize {
-        let mut last = None;
-        let all = self.history.iter().filter(|(_, rules)| {
-            let before = last.replace(Arc::as_ptr(&rules.indexed));
-            before != last
-        });
-        all.map(|(_, rules)| rules.indexed.walk_length()).fold(0, usize::saturating_add)
+        (forget_oldest(&mut self.history), self.current.replace(current))
     }
 
     /// The rules of a generation; `None` if it is too old or was made by another process.
@@ -193,5 +179,68 @@ impl Policies {
     /// Number of the policy in force.
     pub(super) fn generation(&self) -> Option<u32> {
         self.current.as_ref().map(|current| current.generation)
+    }
+}
+
+/// Takes the generations out that are too many, or have too many rules together.
+fn forget_oldest(history: &mut VecDeque<(u32, Rules)>) -> Vec<Rules> {
+    let mut oldest = Vec::new();
+    while history.len() > KEPT || history.len() > 2 && kept_rules(history) > KEPT_RULES {
+        oldest.extend(history.pop_front().map(|(_, rules)| rules));
+    }
+    oldest
+}
+
+/// How many rules and patterns are kept; generations that differ in names alone share theirs.
+fn kept_rules(history: &VecDeque<(u32, Rules)>) -> usize {
+    let mut last = None;
+    let all = history.iter().filter(|(_, rules)| {
+        let before = last.replace(Arc::as_ptr(&rules.indexed));
+        before != last
+    });
+    all.map(|(_, rules)| rules.indexed.walk_length()).fold(0, usize::saturating_add)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::parse::{
+        parse,
+        text::{FileText, Texts},
+    };
+
+    fn rules(count: usize) -> Rules {
+        let deny = FileText::Bytes("ALL: 192.0.2.1\n".repeat(count).into_bytes().into());
+        let texts = Texts {
+            allow: (Arc::default(), FileText::Missing),
+            deny: (Arc::default(), deny),
+            files: BTreeMap::new(),
+        };
+        Rules {
+            indexed: Arc::new(IndexedTables::new(Arc::new(parse(&texts).tables))),
+            accounts: Arc::default(),
+            commands: [].into(),
+            asks_for_users: false,
+        }
+    }
+
+    /// The generations left of those with so many rules each.
+    fn left(of: impl IntoIterator<Item = Rules>) -> Vec<u32> {
+        let mut history: VecDeque<(u32, Rules)> = (1..).zip(of).collect();
+        forget_oldest(&mut history);
+        history.into_iter().map(|(generation, _)| generation).collect()
+    }
+
+    #[test]
+    fn eight_generations_are_kept_unless_they_have_a_million_rules() {
+        assert_eq!(left((0..10).map(|_| rules(1))), [3, 4, 5, 6, 7, 8, 9, 10]);
+        let large = KEPT_RULES / 2 + 1;
+        assert_eq!(left([rules(1), rules(large), rules(1), rules(1)]), [1, 2, 3, 4]);
+        assert_eq!(left([rules(1), rules(large), rules(large), rules(1)]), [3, 4]);
+        assert_eq!(left([rules(large), rules(large)]), [1, 2]);
+        let shared = rules(large);
+        assert_eq!(left([shared.clone(), shared.clone(), shared]), [1, 2, 3]);
     }
 }

@@ -74,7 +74,7 @@ struct Settling {
     generation: u32,
     began: Instant,
     is_of_files: bool,
-    /// At how many places its loaded tables were compared with the rules.
+    /// How many answers of its loaded tables were compared with those of the rules.
     compared: usize,
 }
 
@@ -494,7 +494,7 @@ impl Reload {
         }
         let took = if is_of_files { out.now.at.saturating_duration_since(began) } else { tables };
         out.info(format!(
-            "applied generation {generation} in {:.1} ms (tables {:.1} ms, compared with the rules at {compared} places)",
+            "applied generation {generation} in {:.1} ms (tables {:.1} ms, {compared} comparisons with the rules)",
             took.as_secs_f64() * 1e3,
             tables.as_secs_f64() * 1e3
         ));
