@@ -194,6 +194,23 @@ fn many_rules_in_a_row_that_do_the_same_are_told_as_one() {
     assert_eq!(json(&tables, &["sshd"])["groups"][0]["clients"].as_array().unwrap().len(), 14);
 }
 
+/// A rule in doubt is told by itself, however many do the same before and behind it.
+#[test]
+fn doubtful_rules_are_in_no_run() {
+    let dir = Scratch::new("list-doubt");
+    let bans =
+        |daemon: &str| (1..=12).map(|last| format!("{daemon}: 192.0.2.{}\n", 2 * last)).collect::<String>();
+    // The mask is more networks than are spelled out.
+    let masked = tables(&dir, "", &format!("{}ALL: 0.0.0.7/0.0.0.255\n", bans("ALL")));
+    let text = list(&masked, &["sshd"]);
+    let rule = format!("{}:13:1  ALL: 0.0.0.7/0.0.0.255  (refused)", masked[3]);
+    assert!(text.contains(&rule) && text.contains("12 rules, from "), "{text}");
+    let named = tables(&dir, "", &bans("sshd@gate.example.org"));
+    let text = list(&named, &["sshd"]);
+    let rule = format!("{}:3:1  sshd@gate.example.org: 192.0.2.6  (refused)", named[3]);
+    assert!(text.contains(&rule) && !text.contains("12 rules"), "{text}");
+}
+
 #[test]
 fn a_hundred_thousand_rules_do_not_take_long() {
     let dir = Scratch::new("list-many");

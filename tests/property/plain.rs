@@ -59,6 +59,8 @@ const LINES: &[&str] = &[
     "\n",
     "sshd: 192.0.2.1 \\\n 192.0.2.2\n",
     "sshd: 192.0.2.1 \\ \n",
+    "E\\\nXCEPT 192.0.2.1\n",
+    "\0\n",
 ];
 
 fn line() -> impl Strategy<Value = String> {
@@ -78,24 +80,39 @@ fn texts(allow: &[String], deny: &[String]) -> Texts {
     Texts { allow: table("hosts.allow", allow), deny: table("hosts.deny", deny), files: BTreeMap::new() }
 }
 
+fn are_read_alike((allow, deny): (Vec<String>, Vec<String>)) -> Result<(), TestCaseError> {
+    let texts = texts(&allow, &deny);
+    let (parsed, slowly) = (parse(&texts), parse_slowly(&texts));
+    prop_assert_eq!(&parsed.tables, &slowly.tables);
+    prop_assert_eq!(&parsed.diagnostics, &slowly.diagnostics);
+    for (table, slow) in
+        [(&parsed.tables.allow, &slowly.tables.allow), (&parsed.tables.deny, &slowly.tables.deny)]
+    {
+        for (rule, slow) in table.rules.iter().zip(&slow.rules) {
+            let client = |rule: &Rule| rule.clients.patterns.first().map(|token| rule.place(token.span));
+            prop_assert_eq!(client(&rule), client(&slow));
+            prop_assert_eq!(rule.line(), slow.origin().line);
+        }
+    }
+    Ok(())
+}
+
 #[test]
 fn plain_lines_are_read_as_all_others() {
     let tables = (vec(line(), 0..6), vec(line(), 0..16));
-    let same = |(allow, deny): (Vec<String>, Vec<String>)| {
-        let texts = texts(&allow, &deny);
-        let (parsed, slowly) = (parse(&texts), parse_slowly(&texts));
-        prop_assert_eq!(&parsed.tables, &slowly.tables);
-        prop_assert_eq!(&parsed.diagnostics, &slowly.diagnostics);
-        for (table, slow) in
-            [(&parsed.tables.allow, &slowly.tables.allow), (&parsed.tables.deny, &slowly.tables.deny)]
+    runner(4000).run(&tables, are_read_alike).unwrap();
+}
+
+/// What a random table hardly has.
+#[test]
+fn plain_lines_beside_others_are_read_as_all_others() {
+    let plain = "ALL: 192.0.2.7\nALL: 192.0.2.8\n";
+    for other in
+        ["E\\\nXCEPT 192.0.2.1\n", "E\\\nxample: 192.0.2.1\n", "\0\nsshd: ALL\n", "\\\n\0\nsshd: ALL\n"]
+    {
+        for lines in [format!("{plain}{other}"), format!("{other}{plain}"), format!("{plain}{other}{plain}")]
         {
-            for (rule, slow) in table.rules.iter().zip(&slow.rules) {
-                let client = |rule: &Rule| rule.clients.patterns.first().map(|token| rule.place(token.span));
-                prop_assert_eq!(client(&rule), client(&slow));
-                prop_assert_eq!(rule.line(), slow.origin().line);
-            }
+            are_read_alike((vec![lines.clone()], vec![lines])).unwrap();
         }
-        Ok(())
-    };
-    runner(4000).run(&tables, same).unwrap();
+    }
 }
