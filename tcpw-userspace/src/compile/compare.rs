@@ -90,7 +90,7 @@ pub fn compare<T: Tables>(
         let count = if is_all { destinations.count() } else { destinations.count().min(1) };
         for destination in 0..count {
             // Beyond the limit the services take turns, in no order that the borders have.
-            let destination = if is_all { destination } else { spread(number) % destinations.count() };
+            let destination = if is_all { destination } else { turn(number, destinations.count()) };
             ask(tables, client, &destinations.get(destination), source, &evaluate)?;
         }
         asked += count;
@@ -98,8 +98,13 @@ pub fn compare<T: Tables>(
     Ok(asked)
 }
 
-/// A number whose every bit hangs on all bits of another one: both sides of a border, one after the other, meet every
-/// service. splitmix64: Steele, Lea, Flood: Fast Splittable Pseudorandom Number Generators, OOPSLA 2014.
+/// Which of some things has its turn: both sides of a border, one after the other, meet each of them.
+fn turn(number: usize, count: usize) -> usize {
+    spread(number) % count
+}
+
+/// A number whose every bit hangs on all bits of another one.
+/// splitmix64: Steele, Lea, Flood: Fast Splittable Pseudorandom Number Generators, OOPSLA 2014.
 fn spread(number: usize) -> usize {
     let mut mixed = (number as u64).wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     mixed = (mixed ^ mixed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -221,6 +226,16 @@ pub(super) fn both_sides<W: AddressNumber>(starts: &[W]) -> Vec<W> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_has_its_turn_at_both_sides() {
+        for count in 1..=16 {
+            for side in [0, 1] {
+                let turns = (0..200).map(|border| turn(2 * border + side, count));
+                assert_eq!(turns.collect::<HashSet<usize>>().len(), count, "side {side} of {count}");
+            }
+        }
+    }
 
     #[test]
     fn both_sides_of_each_border_are_chosen() {

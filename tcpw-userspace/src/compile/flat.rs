@@ -262,6 +262,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
         #[test]
         fn ranges_anywhere_are_found(starts in prop::collection::vec(any::<u32>(), 0..3000)) {
             check_v4(&ranges(starts, 3));

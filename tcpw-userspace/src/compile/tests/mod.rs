@@ -255,19 +255,18 @@ fn exempt_network_of_all_ipv6_addresses_has_no_ipv4_one() {
 #[test]
 fn large_tables_are_flat_and_small_ones_tries() {
     let of = |v4: u32, v6: u16| {
-        let v4 = (0..v4).map(|number| {
-            text(TextPattern::Exact(Ipv4Addr::from(number * 2 + 1).to_string().into_bytes().into()))
-        });
+        let v4 = (0..v4).map(|number| Ipv4Addr::from(number * 2).to_string().into_bytes());
+        let v4 = v4.map(|address| text(TextPattern::Exact(address.into())));
         let v6 = (0..v6).map(|number| HostPattern::NetV6 {
-            net: [0x2001, number, 0, 0, 0, 0, 0, 0].into(),
-            prefix_bits: 48,
+            net: [number * 2, 0, 0, 0, 0, 0, 0, 0].into(),
+            prefix_bits: 16,
         });
         let tables = tables(vec![], vec![rule(&[(name("ALL"), None)], v4.chain(v6).collect())]);
         let auto = PolicySource { client_tables: ClientTableKind::Auto, ..input(&tables) };
         let policy = super::compile(&auto).unwrap();
         (policy.clients_v4.flat().is_some(), policy.clients_v6.flat().is_some())
     };
-    // Each address brings a range and the gap behind it.
+    // Each is a range, and so is the gap behind it.
     assert_eq!(of(127, 0), (false, false));
     assert_eq!(of(128, 0), (true, false));
     assert_eq!(of(0, 32_767), (false, false));
