@@ -9,7 +9,7 @@ use std::{
     io::Read,
     net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket},
     os::{
-        fd::{AsFd, AsRawFd, FromRawFd, OwnedFd},
+        fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd},
         unix::{net::UnixListener, process::CommandExt},
     },
     path::{Path, PathBuf},
@@ -71,17 +71,21 @@ impl Drop for Reaped {
     }
 }
 
+/// The process that `command` starts has a descriptor that this one keeps until then.
+fn inherit(command: &mut Command, fd: RawFd) {
+    // SAFETY: fcntl is async-signal-safe.
+    unsafe {
+        command.pre_exec(move || match libc::fcntl(fd, libc::F_SETFD, 0) {
+            0 => Ok(()),
+            _ => Err(std::io::Error::last_os_error()),
+        });
+    }
+}
+
 impl Held {
     /// Starts `command`, which shall become `executable` and inherit `socket`.
     fn start(command: &mut Command, executable: &str, socket: OwnedFd) -> Self {
-        let fd = socket.as_raw_fd();
-        // SAFETY: fcntl is async-signal-safe; the descriptor lives until the child has started.
-        unsafe {
-            command.pre_exec(move || match libc::fcntl(fd, libc::F_SETFD, 0) {
-                0 => Ok(()),
-                _ => Err(std::io::Error::last_os_error()),
-            });
-        }
+        inherit(command, socket.as_raw_fd());
         let held = Self(command.stdin(Stdio::null()).spawn().unwrap());
         held.wait_until(|| held.executable().is_some_and(|path| path.ends_with(executable)));
         // In the midst of execve(2) a process has its executable already, and no arguments.
@@ -252,6 +256,28 @@ fn duplicate_in_our_hands_changes_no_owner() {
     let all = Scanner::default().scan_all();
     let again = all.iter().find(|listener| listener.cookie == cookie).unwrap();
     assert_eq!(again.pid, child.pid());
+}
+
+/// Another tcpw that listens itself is looked at alone. What it holds a duplicate of belongs to others.
+#[test]
+fn duplicate_in_the_hands_of_another_tcpw_changes_no_owner() {
+    let held = loopback();
+    let dir = std::env::temp_dir().join(format!("tcpw-listeners-{}", std::process::id()));
+    fs::create_dir_all(&dir).unwrap();
+    let tcpw = dir.join("tcpw");
+    fs::copy("/bin/sleep", &tcpw).unwrap();
+    // The shell ends: the owner is not among the ancestors of its child.
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "\"$0\" 600 >/dev/null 2>&1 & echo $!"]).arg(&tcpw).stdin(Stdio::null());
+    inherit(&mut shell, held.as_raw_fd());
+    let output = shell.output().unwrap();
+    let other = Reaped(String::from_utf8(output.stdout).unwrap().trim().parse().unwrap());
+    let executable = || fs::read_link(format!("/proc/{}/exe", other.0)).is_ok_and(|path| path == tcpw);
+    tcpw_tests::wait_until("it runs", Duration::from_secs(10), || Ok(executable())).unwrap();
+    let found = Scanner::default().scan_process(other.0);
+    assert!(found.is_empty(), "{found:?}");
+    assert_eq!(own(&held).unwrap().pid, std::process::id());
+    fs::remove_dir_all(&dir).unwrap();
 }
 
 /// The cgroup that a socket was made in decides, by its id; where its process is now does not.

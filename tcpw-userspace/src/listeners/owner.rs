@@ -76,6 +76,11 @@ impl<'a> Owners<'a> {
             service: named.service,
         })
     }
+
+    /// Whether a process that was read runs tcpw.
+    pub(super) fn is_tcpw(&self, pid: u32) -> bool {
+        self.known.get(&pid).and_then(Option::as_ref).is_some_and(|owner| runs_tcpw(&owner.process))
+    }
 }
 
 impl Owner {
@@ -118,8 +123,11 @@ fn choose<'a>(holders: &[&'a Owner], listening: &Listening, maker: u32) -> Optio
 /// Whether a process is tcpw: this one, or another. While it scans, it holds a duplicate of every socket, and is no
 /// owner of those that another process holds too.
 fn is_tcpw(process: &ProcessInfo) -> bool {
-    let is_named = process.executable_name() == Some(b"tcpw");
-    process.pid == std::process::id() || is_named && process.is_run_by_root().is_ok()
+    process.pid == std::process::id() || runs_tcpw(process)
+}
+
+fn runs_tcpw(process: &ProcessInfo) -> bool {
+    process.executable_name() == Some(b"tcpw") && process.is_run_by_root().is_ok()
 }
 
 #[cfg(test)]

@@ -111,7 +111,8 @@ impl Scanner {
     }
 
     /// The listeners that the process `pid` holds. Each is named after its owner, which may be an
-    /// ancestor of `pid`: a master for its worker, xinetd for its server.
+    /// ancestor of `pid`: a master for its worker, xinetd for its server. Of tcpw, none is named: those it holds while it
+    /// scans belong to processes that are not looked at here.
     pub fn scan_process(&self, pid: u32) -> Vec<Listener> {
         self.survey_process(pid).listeners
     }
@@ -128,7 +129,9 @@ impl Scanner {
             pids.push(parent);
             next = parent;
         }
-        let Look { mut listeners, missed, .. } = self.look(&pids, None, |holders| holders.contains(&pid));
+        let look = self.look(&pids, None, |holders| holders.contains(&pid));
+        let Look { mut listeners, of_tcpw, missed, .. } = look;
+        listeners.retain(|listener| !of_tcpw.contains(&listener.cookie));
         if let Some(reason) = missed.reason() {
             log::debug!("scan of process {pid}: {reason}");
         }
@@ -238,7 +241,10 @@ impl Scanner {
         let OpenedSockets { sockets, processes, held, missed } = found;
         let mut owners = Owners::new(&self.proc_root, &self.more_names, processes);
         let wanted = sockets.into_values().flatten().filter(|opened| is_wanted(&opened.holders));
-        Look { listeners: wanted.filter_map(|opened| owners.name(opened)).collect(), held, missed }
+        let listeners: Vec<Listener> = wanted.filter_map(|opened| owners.name(opened)).collect();
+        let of_tcpw = listeners.iter().filter(|listener| owners.is_tcpw(listener.pid));
+        let of_tcpw = of_tcpw.map(|listener| listener.cookie).collect();
+        Look { listeners, of_tcpw, held, missed }
     }
 }
 
@@ -246,6 +252,8 @@ impl Scanner {
 #[derive(Default)]
 struct Look {
     listeners: Vec<Listener>,
+    /// Cookies of those whose only holder is tcpw.
+    of_tcpw: BTreeSet<u64>,
     /// Inodes of all sockets that they have descriptors of.
     held: BTreeSet<u64>,
     missed: Missed,
