@@ -13,6 +13,7 @@ use std::{
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 use tcpw_tests::{Netns, Sandbox, Tcpw, client::connect};
+use tcpw_userspace::host::set_preferred;
 
 use super::HOLDING;
 
@@ -63,15 +64,21 @@ impl Meanwhile {
                     thread::sleep(STATUS_EVERY.saturating_sub(started.elapsed()));
                 }
             });
-            while !is_over() {
-                let started = Instant::now();
-                if let Some(client) = clients.pop() {
-                    connect(sandbox.client(), client, HOLDING, PATIENCE)?;
-                    push(&self.held, started);
+            let connecting = scope.spawn(|| {
+                // A client of another host does not compete for the processors of this one.
+                set_preferred().context("prefer the client that is held")?;
+                while !is_over() {
+                    let started = Instant::now();
+                    if let Some(client) = clients.pop() {
+                        connect(sandbox.client(), client, HOLDING, PATIENCE)?;
+                        push(&self.held, started);
+                    }
+                    thread::sleep(CLIENT_EVERY.saturating_sub(started.elapsed()));
                 }
-                thread::sleep(CLIENT_EVERY.saturating_sub(started.elapsed()));
-            }
-            asking.join().ok().context("the requests for the status panicked")
+                Ok(())
+            });
+            asking.join().ok().context("the requests for the status panicked")?;
+            connecting.join().ok().context("the client that is held panicked")?
         })
     }
 
