@@ -34,6 +34,8 @@ pub enum Kind {
     /// The banner of an allowed connection was sent, or cannot be: its socket can leave the table of
     /// sockets with a banner. The cookie is that socket's.
     BannerDone = 12,
+    /// The client of a held SYN answered its challenge: it has the address it shows. Once a challenge.
+    ChallengeAnswered = 13,
 }
 
 impl Kind {
@@ -52,6 +54,7 @@ impl Kind {
             10 => Some(Self::HandshakeHasData),
             11 => Some(Self::Redirected),
             12 => Some(Self::BannerDone),
+            13 => Some(Self::ChallengeAnswered),
             _ => None,
         }
     }

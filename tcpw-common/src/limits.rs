@@ -23,6 +23,9 @@ pub const MAX_UDP_ATTEMPTS: u32 = 1 << 16;
 /// Answers of user space kept for outcomes the address does not decide.
 pub const MAX_ANSWERS: u32 = 1 << 16;
 
+/// Held SYNs whose client was challenged; the oldest is forgotten first.
+pub const MAX_CHALLENGES: u32 = 1 << 14;
+
 /// Answers kept for single attempts, and flows of such attempts that are reset.
 pub const MAX_ONCE: u32 = 1 << 12;
 

@@ -31,6 +31,7 @@ use ask::{ask, wants_text};
 
 use crate::{
     attempt::Attempt,
+    challenge,
     emit::{Report, count, emit},
     handshake::has_handshake,
     hold::{hold, is_daemon_alive},
@@ -124,6 +125,10 @@ fn attempt(ctx: &SkBuffContext) -> Option<&'static mut Attempt> {
                 return None;
             }
             (attempt.completes, attempt.has_no_handshake) = (1, u32::from(has_none));
+        }
+        Shape::Resets => {
+            challenge::answered(&attempt.key.flow, attempt.header.seq);
+            return None;
         }
         Shape::Continues | Shape::NotIp => return None,
     }

@@ -16,6 +16,7 @@
 mod accepted;
 mod attempt;
 mod banner;
+mod challenge;
 mod emit;
 mod gate;
 mod handshake;

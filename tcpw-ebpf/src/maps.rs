@@ -21,9 +21,9 @@ use tcpw_common::{
     key::{Address, AnswerKey, AttemptKey, BannerKey, Comm, FlowKey, NamesId, PeerKey, UdpClientKey},
     limits::{
         EVENT_RING_BYTES, HELD_RING_BYTES, MAX_ANSWERS, MAX_ATTEMPTS, MAX_BANNER_SOCKETS, MAX_BANNERS,
-        MAX_BINDERS, MAX_CERTIFIED, MAX_COMMS, MAX_FLOWS, MAX_HANDSHAKES, MAX_HELD, MAX_HOLDERS,
-        MAX_LISTENERS, MAX_ONCE, MAX_PASSED, MAX_PEERS, MAX_PREFIXES, MAX_REDIRECT_LISTENERS, MAX_SOURCES,
-        MAX_UDP_ATTEMPTS, MAX_UDP_PORTS, MAX_USER_HANDSHAKES, MAX_WAITING, SLOTS,
+        MAX_BINDERS, MAX_CERTIFIED, MAX_CHALLENGES, MAX_COMMS, MAX_FLOWS, MAX_HANDSHAKES, MAX_HELD,
+        MAX_HOLDERS, MAX_LISTENERS, MAX_ONCE, MAX_PASSED, MAX_PEERS, MAX_PREFIXES, MAX_REDIRECT_LISTENERS,
+        MAX_SOURCES, MAX_UDP_ATTEMPTS, MAX_UDP_PORTS, MAX_USER_HANDSHAKES, MAX_WAITING, SLOTS,
     },
     refusal::{PacketPlace, Pressure, RedirectKey, RefusedFlow, ResetLimits},
     tag::Tag,
@@ -144,6 +144,9 @@ pub(crate) static ALIVE: Array<u64, 1> = Array::new();
 /// Held attempts and when they were held: CLOCK_BOOTTIME, nanoseconds.
 #[map]
 pub(crate) static HELD: FlowLru<AttemptKey, u64> = FlowLru::new(MAX_HELD);
+/// Flows of held SYNs whose client was challenged, and the sequence number of the reset that answers.
+#[map]
+pub(crate) static CHALLENGES: FlowLru<FlowKey, u32> = FlowLru::new(MAX_CHALLENGES);
 /// Holds of a source: the second, and how many in it.
 #[map]
 pub(crate) static SOURCES: LruHashMap<Address, [u64; 2]> = LruHashMap::with_max_entries(MAX_SOURCES, 0);

@@ -31,7 +31,9 @@ pub(crate) enum Shape {
     Opens,
     /// An ACK: the last of a handshake, or one that belongs to none.
     Acknowledges,
-    /// Neither: a reset, or a packet that a listener ignores.
+    /// A reset that acknowledges nothing.
+    Resets,
+    /// Neither: a packet that a listener ignores.
     Continues,
     /// No TCP or UDP header was found; the addresses are there.
     Unparsable,
@@ -83,10 +85,15 @@ pub(crate) fn read(ctx: &SkBuffContext, flow: &mut FlowKey, protocol: u8, header
 pub(crate) fn segment(ctx: &SkBuffContext, flow: &mut FlowKey) -> Segment {
     let mut header = Header { seq: 0, ack: 0, window: 0, has_data: 1 };
     match read(ctx, flow, TCP, &mut header) {
-        Shape::Opens | Shape::Acknowledges | Shape::Continues if header.has_data == 0 => Segment::Empty,
-        Shape::Opens | Shape::Acknowledges | Shape::Continues | Shape::Unparsable | Shape::NotIp => {
-            Segment::Data
+        Shape::Opens | Shape::Acknowledges | Shape::Resets | Shape::Continues if header.has_data == 0 => {
+            Segment::Empty
         }
+        Shape::Opens
+        | Shape::Acknowledges
+        | Shape::Resets
+        | Shape::Continues
+        | Shape::Unparsable
+        | Shape::NotIp => Segment::Data,
     }
 }
 
@@ -120,6 +127,7 @@ fn tcp_header(ctx: &SkBuffContext, offset: usize, flow: &mut FlowKey, header: &m
     Some(match head[13] & (SYN | ACK | RST) {
         SYN => Shape::Opens,
         ACK => Shape::Acknowledges,
+        RST => Shape::Resets,
         _ => Shape::Continues,
     })
 }

@@ -50,6 +50,8 @@ pub enum Event {
         /// Cookie of its socket.
         cookie: u64,
     },
+    /// The client of a held SYN answered its challenge.
+    ChallengeAnswered(FlowKey),
 }
 
 /// The outcome of an attempt.
@@ -131,7 +133,8 @@ pub fn decision_of_held(held: &Held) -> Option<Decision> {
         | Event::WaitsForUser { .. }
         | Event::NoRoomForUser(_)
         | Event::HandshakeHasData(_)
-        | Event::BannerDone { .. } => None,
+        | Event::BannerDone { .. }
+        | Event::ChallengeAnswered(_) => None,
     }
 }
 
@@ -167,6 +170,7 @@ impl Event {
             Kind::NoRoomForUser => Self::NoRoomForUser(what(Fate::Held)),
             Kind::HandshakeHasData => Self::HandshakeHasData(what(Fate::Held)),
             Kind::BannerDone => Self::BannerDone { cookie: record.cookie },
+            Kind::ChallengeAnswered => Self::ChallengeAnswered(what(Fate::Held).flow()),
             Kind::Listening => {
                 Self::Listening { pid: record.pid, port: record.server_port, is_udp: record.protocol == UDP }
             }

@@ -86,7 +86,15 @@ pub fn connect_from(
 /// # Errors
 /// As [`connect`].
 pub fn knock(source: IpAddr, server: SocketAddr) -> Result<()> {
-    let socket = bound(SocketAddr::new(source, 0), server)?;
+    knock_from(SocketAddr::new(source, 0), server)
+}
+
+/// As [`knock`], from a port of the client's choice.
+///
+/// # Errors
+/// As [`connect_from`].
+pub fn knock_from(source: SocketAddr, server: SocketAddr) -> Result<()> {
+    let socket = bound(source, server)?;
     match start(socket.as_raw_fd(), &SockaddrStorage::from(server)) {
         Ok(()) | Err(Errno::EINPROGRESS) => Ok(()),
         Err(error) => Err(error).with_context(|| format!("knock at {server} from {source}")),

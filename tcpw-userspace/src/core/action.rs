@@ -56,6 +56,9 @@ pub enum Action {
     Write(Write),
     /// Send an acknowledgement in the client's place.
     Acknowledge(Box<Acknowledge>),
+    /// Challenge the client of a held SYN. Its answer is
+    /// [`KernelEvent::ChallengeAnswered`](super::input::KernelEvent::ChallengeAnswered).
+    Challenge(Box<Challenge>),
     /// Look for listeners. The result is [`Input::Scanned`](super::input::Input::Scanned).
     Scan(Scan),
     /// Make names known to the live policy and tag listeners of the scan. The result is
@@ -323,6 +326,17 @@ pub struct Acknowledge {
     pub pending: Pending,
     /// Sequence number to send.
     pub seq: u32,
+}
+
+/// A client to challenge.
+#[derive(Clone, Debug)]
+pub struct Challenge {
+    /// A process in the namespace.
+    pub pid: u32,
+    /// The attempt.
+    pub decision: Decision,
+    /// Sequence number of its SYN.
+    pub isn: u32,
 }
 
 /// Which listeners to look for.

@@ -15,7 +15,7 @@ use super::{
     judge::{Judged, judge},
     lookup::MissingFact,
     outbox::{Outbox, Step},
-    shared::SharedState,
+    shared::{SharedState, UDP},
 };
 use crate::{events::Decision, names::NamesSet};
 
@@ -28,6 +28,8 @@ pub(super) struct Attempt {
     pub(super) purpose: VerdictPurpose,
     /// Its number among those that wait for a look-up, once it waited.
     pub(super) number: Option<u64>,
+    /// Its client has answered a challenge.
+    pub(super) is_proven: bool,
 }
 
 /// What its verdict is for.
@@ -50,6 +52,20 @@ impl Attempt {
             VerdictPurpose::Held(held) => Some(attempt_key(held, &self.decision)),
             VerdictPurpose::Connection(_) | VerdictPurpose::Redirected(_) | VerdictPurpose::Live(_) => None,
         }
+    }
+
+    /// Whether its client may be challenged: its SYN is held, and it may not have the address it shows. In audit mode
+    /// the SYN has passed.
+    pub(super) fn may_be_challenged(&self, shared: &SharedState) -> bool {
+        !self.is_proven
+            && matches!(self.purpose, VerdictPurpose::Held(_))
+            && self.decision.protocol != UDP
+            && !shared.is_audit()
+    }
+
+    /// Whether it is certain that its client has the address it shows.
+    pub(super) fn is_from_proven_source(&self) -> bool {
+        self.is_proven || !matches!(self.purpose, VerdictPurpose::Held(_))
     }
 
     /// Whether the client will not retry by itself, because its connection is established.

@@ -14,6 +14,7 @@ impl Core {
         all.extend(self.held.footprint());
         all.extend(self.lookups.footprint());
         all.extend(self.users.footprint());
+        all.extend(self.challenges.footprint());
         all.extend(self.commands.footprint());
         all.extend(self.effects.footprint());
         all.extend(self.banners.footprint());

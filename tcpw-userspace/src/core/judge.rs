@@ -46,6 +46,7 @@ pub(super) fn read_ahead(events: &[KernelEvent], shared: &SharedState) {
             | KernelEvent::NoRoomForUser(_)
             | KernelEvent::HandshakeHasData(..)
             | KernelEvent::BannerDone(_)
+            | KernelEvent::ChallengeAnswered(_)
             | KernelEvent::Outdated
             | KernelEvent::Unknown { .. } => None,
         })

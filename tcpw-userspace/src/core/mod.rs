@@ -10,6 +10,7 @@
 pub mod action;
 mod answer_facts;
 mod attempt;
+mod client_network;
 mod duty;
 mod facts;
 mod footprint;
@@ -33,6 +34,7 @@ use attempt::{VerdictPurpose, pursue};
 use duty::{
     banners::Banners,
     certify::Certify,
+    challenges::Challenges,
     commands::Commands,
     control::{Control, reply},
     counters::Counters,
@@ -72,6 +74,7 @@ pub struct Core {
     certify: Certify,
     redirect: Redirect,
     held: HeldPackets,
+    challenges: Challenges,
     lookups: AttemptLookups,
     users: Users,
     commands: Commands,
@@ -96,6 +99,7 @@ impl Core {
             certify: Certify::default(),
             redirect: Redirect::default(),
             held: HeldPackets::default(),
+            challenges: Challenges::default(),
             lookups: AttemptLookups::new(&config.resolve),
             users: Users::default(),
             commands: Commands::default(),
@@ -159,8 +163,8 @@ impl Core {
                 events.into_iter().for_each(|event| self.event(event, out));
             }
             Input::Held(packets) => {
-                let Self { held, lookups, commands, banners, shared, .. } = self;
-                let mut others = Others { lookups, commands, banners };
+                let Self { held, challenges, lookups, commands, banners, shared, .. } = self;
+                let mut others = Others { challenges, lookups, commands, banners };
                 packets.iter().for_each(|packet| held.take(packet, &mut others, shared, out));
             }
             Input::Scanned(scanned) if self.start.after(Phase::FirstScan, Phase::FirstPolicy) => {
@@ -320,6 +324,7 @@ impl Core {
                 self.users.has_no_room(&decision, &mut self.commands, shared, out);
             }
             KernelEvent::HandshakeHasData(decision, pending) => complete(&decision, &pending, shared, out),
+            KernelEvent::ChallengeAnswered(flow) => self.challenges.answered(&flow, out),
             KernelEvent::BannerDone(socket) => out.write(action::Write::DismissBannerSocket(socket)),
             KernelEvent::Outdated => {}
             KernelEvent::Unknown { kind } => {
@@ -333,6 +338,7 @@ impl Core {
         let shared = &mut self.shared;
         self.counters.second(&second.counters, out);
         self.held.second(out);
+        self.challenges.second(out);
         self.reload.second(shared, out);
         self.lookups.second(shared, out);
         let void = (second.is_any_certificate_void, second.namespaces_without_resets);
@@ -353,7 +359,8 @@ impl Core {
         let shared = &mut self.shared;
         match step {
             Step::Judge(attempt) => pursue(attempt, shared, out),
-            Step::LookUp(attempt, question) => self.lookups.want(attempt, question, out),
+            Step::Challenge(attempt) => self.challenges.want(attempt, shared, out),
+            Step::LookUp(attempt, question) => self.lookups.want(attempt, question, shared, out),
             Step::RunCommand(attempt, command, judgement) => {
                 self.commands.want(attempt, command, &judgement, &mut self.effects, shared, out);
             }
@@ -372,8 +379,8 @@ impl Core {
                     self.redirect.decided(*attempt, &judgement, duties, shared, out);
                 }
                 VerdictPurpose::Held(_) => {
-                    let Self { held, lookups, commands, banners, .. } = self;
-                    let mut others = Others { lookups, commands, banners };
+                    let Self { held, challenges, lookups, commands, banners, .. } = self;
+                    let mut others = Others { challenges, lookups, commands, banners };
                     held.decided(*attempt, &judgement, user, &mut others, shared, out);
                 }
             },
@@ -389,8 +396,8 @@ impl Core {
                 self.redirect.policy_in_force(shared, out);
             }
             Step::ListenersTagged { is_all, began } => {
-                let Self { held, lookups, commands, banners, listeners, scans, .. } = self;
-                let mut others = Others { lookups, commands, banners };
+                let Self { held, challenges, lookups, commands, banners, listeners, scans, .. } = self;
+                let mut others = Others { challenges, lookups, commands, banners };
                 let has_unseen = scans.has_unseen();
                 held.listeners_tagged((is_all, began, listeners, has_unseen), &mut others, shared, out);
             }
@@ -419,6 +426,7 @@ impl Core {
         all.extend(self.redirect.counters());
         all.extend(self.banners.counters());
         all.extend(self.held.counters());
+        all.extend(self.challenges.counters());
         all.extend(self.commands.counters());
         all.extend(self.effects.counters());
         all

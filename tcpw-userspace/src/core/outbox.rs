@@ -23,6 +23,8 @@ use crate::{
 pub(super) enum Step {
     /// Judge an attempt with the facts known so far.
     Judge(Box<Attempt>),
+    /// It waits until its client answers a challenge.
+    Challenge(Box<Attempt>),
     /// It waits for a look-up.
     LookUp(Box<Attempt>, Question),
     /// It waits for the result of a command.

@@ -74,6 +74,19 @@ impl Limits {
         true
     }
 
+    /// Whether both buckets are at least half full: the other half is for clients whose address is proven.
+    pub(crate) fn is_half_full(&mut self, source: IpAddr, now: Instant) -> bool {
+        self.all.fill(now);
+        let has_room = self.sources.len() < MAX_SOURCES;
+        let own = match self.sources.get_mut(&network_of(source)) {
+            Some(own) => own,
+            None if has_room => return self.all.is_half_full(),
+            None => &mut self.rest,
+        };
+        own.fill(now);
+        own.is_half_full() && self.all.is_half_full()
+    }
+
     /// Counts a command that does not run.
     pub(crate) fn suppress(&mut self, source: IpAddr) {
         let network = network_of(source);
@@ -108,6 +121,10 @@ struct Bucket {
 }
 
 impl Bucket {
+    fn is_half_full(&self) -> bool {
+        self.tokens >= self.most / 2.0
+    }
+
     fn new(per_minute: u32, now: Instant) -> Self {
         let most = f64::from(per_minute);
         Self { tokens: most, most, filled: now }
@@ -158,6 +175,25 @@ mod tests {
         let later = now + Duration::from_secs(30);
         assert!(limits.take(ip("192.0.2.1"), later));
         assert!(!limits.take(ip("192.0.2.1"), later));
+    }
+
+    #[test]
+    fn half_full_is_told_of_the_network_and_of_all() {
+        let now = Instant::now();
+        let mut limits = Limits::new(8, 4, now);
+        let [one, other, third] = ["192.0.2.1", "192.0.3.1", "192.0.4.1"].map(ip);
+        for (before, source) in [(4, one), (4, one), (4, one), (4, other), (4, third)] {
+            assert!(limits.is_half_full(third, now), "{before}");
+            assert!(limits.take(source, now));
+        }
+        assert!(!limits.is_half_full(other, now), "of all, five of eight are taken");
+        let later = now + Duration::from_secs(15);
+        assert!(
+            limits.is_half_full(other, later) && limits.is_half_full(one, later),
+            "two came back, and one"
+        );
+        assert!(limits.take(one, later));
+        assert!(!limits.is_half_full(one, later));
     }
 
     #[test]

@@ -9,6 +9,11 @@ use std::io;
 /// The niceness of a thread that others wait for: processes of daemons have 0.
 const PREFERRED: i32 = -10;
 
+/// How long such a thread runs at a time, nanoseconds. A thread that asks for less than the one that runs is started at
+/// once when it wakes, not at the next tick, which may be 4 ms away. Linux 6.12; before, it has no effect.
+/// Source: linux kernel/sched/fair.c, `PREEMPT_SHORT`.
+const SLICE_NS: u64 = 100_000;
+
 /// Real time: for a thread that needs little time, but at once.
 ///
 /// # Errors
@@ -22,9 +27,18 @@ pub fn set_real_time() -> io::Result<()> {
 /// # Errors
 /// The right is missing.
 pub fn set_preferred() -> io::Result<()> {
-    set_policy(libc::SCHED_OTHER, 0)?;
-    // SAFETY: takes no pointer; 0 is the calling thread.
-    if unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, PREFERRED) } != 0 {
+    let attributes = libc::sched_attr {
+        size: u32::try_from(size_of::<libc::sched_attr>()).unwrap_or_default(),
+        sched_policy: libc::SCHED_OTHER.cast_unsigned(),
+        sched_flags: libc::SCHED_FLAG_RESET_ON_FORK.cast_unsigned().into(),
+        sched_nice: PREFERRED,
+        sched_priority: 0,
+        sched_runtime: SLICE_NS,
+        sched_deadline: 0,
+        sched_period: 0,
+    };
+    // SAFETY: passes a live struct of the size that it states; 0 is the calling thread.
+    if unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attributes, 0) } != 0 {
         return Err(io::Error::last_os_error());
     }
     Ok(())

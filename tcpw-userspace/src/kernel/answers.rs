@@ -21,6 +21,7 @@ pub struct AnswerMaps {
     once: HashMap<MapData, AttemptKey, AnswerOnce>,
     resets: HashMap<MapData, FlowKey, ResetOnce>,
     held: HashMap<MapData, AttemptKey, u64>,
+    challenges: HashMap<MapData, FlowKey, u32>,
 }
 
 impl AnswerMaps {
@@ -30,6 +31,7 @@ impl AnswerMaps {
             once: open(ebpf, "ANSWERS_ONCE")?,
             resets: open(ebpf, "RESET_ONCE")?,
             held: open(ebpf, "HELD")?,
+            challenges: open(ebpf, "CHALLENGES")?,
         })
     }
 
@@ -56,6 +58,14 @@ impl AnswerMaps {
     /// The kernel refuses the write.
     pub fn reset_once(&mut self, flow: FlowKey, once: ResetOnce) -> Result<()> {
         self.resets.insert(flow, once, 0).context("write a refusal")
+    }
+
+    /// A reset of this flow with the sequence number `seq` answers the challenge of its client.
+    ///
+    /// # Errors
+    /// The kernel refuses the write.
+    pub fn expect_reset(&mut self, flow: FlowKey, seq: u32) -> Result<()> {
+        self.challenges.insert(flow, seq, 0).context("write a challenge")
     }
 
     /// Allows an attempt to be held again at once: before, it was held for another reason.

@@ -89,6 +89,7 @@ pub(super) const MAPS: &[MapEntry] = &[
     map("ALIVE", Array, Pinned, "the daemon's last sign of life"),
     map("HOLDERS", LruHash, Pinned, "processes that hold listening sockets"),
     map("HELD", LruHash, Pinned, "held attempts"),
+    map("CHALLENGES", LruHash, Pinned, "flows of held SYNs whose client was challenged"),
     map("SOURCES", LruHash, Pinned, "holds of a source"),
     map("HOLDS", Ring, Pinned, "held packets"),
     map("WROTE", LruHash, Pinned, "peers that a UDP listener's socket wrote to first"),

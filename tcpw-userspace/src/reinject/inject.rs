@@ -82,6 +82,21 @@ impl Injector {
         packet: &[u8],
         destination: IpAddr,
     ) -> io::Result<()> {
+        self.send_on_link(netns, pid, packet, destination, 0)
+    }
+
+    /// The same; a link-local address is one of the interface `ifindex`.
+    ///
+    /// # Errors
+    /// As [`Self::send`].
+    pub fn send_on_link(
+        &mut self,
+        netns: u64,
+        pid: u32,
+        packet: &[u8],
+        destination: IpAddr,
+        ifindex: u32,
+    ) -> io::Result<()> {
         let sockets = self.sockets(netns, pid)?;
         match destination {
             IpAddr::V4(address) => {
@@ -99,7 +114,7 @@ impl Injector {
                     sin6_port: 0,
                     sin6_flowinfo: 0,
                     sin6_addr: libc::in6_addr { s6_addr: address.octets() },
-                    sin6_scope_id: 0,
+                    sin6_scope_id: if address.is_unicast_link_local() { ifindex } else { 0 },
                 };
                 let socket = sockets.v6.as_ref().ok_or(io::ErrorKind::AddrNotAvailable)?;
                 send(socket, packet, &to)

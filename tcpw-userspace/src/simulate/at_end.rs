@@ -8,8 +8,14 @@ use super::{history::History, ledger, plan::LISTENERS};
 use crate::config::Mode;
 
 /// Reasons for which a held packet is not sent again, as the core counts them.
-const GIVEN_UP: [&str; 5] =
-    ["hold_waiting_full", "hold_given_up", "hold_abandoned", "names_limited", "undecided_by_command"];
+const GIVEN_UP: [&str; 6] = [
+    "hold_waiting_full",
+    "hold_given_up",
+    "hold_abandoned",
+    "challenges_unanswered",
+    "names_limited",
+    "undecided_by_command",
+];
 
 /// Looks at everything.
 pub(super) fn at_the_end(history: &mut History) {

@@ -6,7 +6,10 @@
 
 use std::{collections::HashSet, sync::Arc};
 
-use tcpw_common::tag::{BOUND_BEFORE, Tag};
+use tcpw_common::{
+    key::FlowKey,
+    tag::{BOUND_BEFORE, Tag},
+};
 
 use super::{
     clients, daemon, helper,
@@ -19,7 +22,7 @@ use crate::{
     core::{
         Action, Input,
         action::{Fill, Scan, TagOrder, Write},
-        input::{Filled, Gate, StatusFacts, Tagged, UserAnswer},
+        input::{Filled, Gate, KernelEvent, StatusFacts, Tagged, UserAnswer},
         policies::{Prepared, Rules},
     },
     effects::commands_of,
@@ -47,6 +50,8 @@ pub(super) enum Work {
     Settle(u32),
     /// A redirect listener is made.
     OpenRedirect { netns: u64, family: Family },
+    /// A challenge goes to the client, and its answer comes back.
+    Challenge(FlowKey),
     /// A look-up.
     LookUp(Question),
     /// The client's host is asked.
@@ -107,6 +112,13 @@ pub(super) fn carry_out(history: &mut History, action: Action) {
         Action::Acknowledge(acknowledge) => {
             if let Some(client) = history.by_flow.get(&acknowledge.decision.flow()).copied() {
                 clients::ack_arrives(history, client, false);
+            }
+        }
+        Action::Challenge(challenge) => {
+            // Either packet may be lost.
+            if !history.fails(&[66, challenge.isn.into(), key]) {
+                let delay = history.delay_ns(&[67, challenge.isn.into(), key]) / 4;
+                daemon::begin(history, delay, Work::Challenge(challenge.decision.flow()));
             }
         }
         Action::Scan(scan) => {
@@ -315,6 +327,9 @@ fn look_up(history: &mut History, question: Question) {
 /// Work is done: its result is sent.
 pub(super) fn finish(history: &mut History, work: Work) {
     match work {
+        Work::Challenge(flow) => {
+            daemon::result(history, 0, Input::Events(vec![KernelEvent::ChallengeAnswered(flow)]));
+        }
         Work::Read => {
             if history.fails(&[65, history.now_ns]) {
                 let reason = "the task that reads them panicked".to_owned();

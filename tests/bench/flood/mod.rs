@@ -34,8 +34,8 @@ const FLOOD: Duration = Duration::from_secs(3);
 const LAST_LINES: Duration = Duration::from_secs(15);
 /// How long a reload may take.
 const RELOAD: Duration = Duration::from_secs(120);
-/// Rules of the reload.
-const RELOADED: usize = 1_000_000;
+/// Rules of the reload: one more than of the largest start, else nothing would change.
+const RELOADED: usize = 1_000_001;
 /// The client whose attempts are refused, and the listener it tries.
 const FLOODER: IpAddr = CLIENT_V4_OTHER;
 const FLOODED: SocketAddr = SocketAddr::new(SERVER_V4, 7001);

@@ -108,9 +108,13 @@ impl Commands {
             attempt.facts.end(command, CommandResult::Exited(0));
             return out.step(Step::Judge(attempt));
         }
+        let source = events::ip(&attempt.decision.client);
+        if attempt.may_be_challenged(shared) && !effects.has_room_for_unproven(source, out.now.at) {
+            return out.step(Step::Challenge(attempt));
+        }
         let surroundings = surroundings_of(&judgement.effects, &command);
         let order = Command { text: command.clone(), surroundings };
-        match effects.ask(events::ip(&attempt.decision.client), &order, out) {
+        match effects.ask(source, &order, out) {
             Some(number) => {
                 if let Some(key) = attempt.key() {
                     self.by_key.insert(key, number);

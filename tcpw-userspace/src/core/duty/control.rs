@@ -99,7 +99,14 @@ impl Control {
         let is_open = !live.is_exempt && !shared.is_unnamed(server_port);
         let facts = if is_open { AttemptFacts::default() } else { AttemptFacts::unknown() };
         let purpose = VerdictPurpose::Live(Box::new(live));
-        out.step(Step::Judge(Box::new(Attempt { decision, names, facts, purpose, number: None })));
+        out.step(Step::Judge(Box::new(Attempt {
+            decision,
+            names,
+            facts,
+            purpose,
+            number: None,
+            is_proven: false,
+        })));
     }
 
     /// A requested verdict is known.

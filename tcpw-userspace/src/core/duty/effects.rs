@@ -178,6 +178,14 @@ impl HelperCommands {
         Some(id)
     }
 
+    /// Whether a command may be run for a client that may not have the address it shows: it can begin at once, and not
+    /// more than half of what the limits permit is used.
+    pub(in crate::core) fn has_room_for_unproven(&mut self, source: IpAddr, now: Instant) -> bool {
+        let running = self.running.len() - self.serving.len();
+        let half = (self.settings.at_once as usize).div_ceil(2);
+        self.waiting.is_empty() && running < half && self.limits.is_half_full(source, now)
+    }
+
     fn queue(&mut self, source: IpAddr, command: &Command, now: Instant) -> Option<u64> {
         if self.waiting.len() >= MOST_WAITING || !self.limits.take(source, now) {
             self.suppress(source);

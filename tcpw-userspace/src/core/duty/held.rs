@@ -24,7 +24,8 @@ use tcpw_common::{
 use answer::HeldAnswer;
 
 use super::{
-    banners::Banners, commands::Commands, effects::marks, listeners::Listeners, lookups::AttemptLookups,
+    banners::Banners, challenges::Challenges, commands::Commands, effects::marks, listeners::Listeners,
+    lookups::AttemptLookups,
 };
 use crate::{
     core::{
@@ -77,6 +78,7 @@ pub(in crate::core) struct HeldPackets {
 
 /// Facts of other duties that an answer needs.
 pub(in crate::core) struct Others<'a> {
+    pub(in crate::core) challenges: &'a mut Challenges,
     pub(in crate::core) lookups: &'a mut AttemptLookups,
     pub(in crate::core) commands: &'a mut Commands,
     pub(in crate::core) banners: &'a mut Banners,
@@ -219,7 +221,7 @@ impl HeldPackets {
         shared: &SharedState,
         out: &mut Outbox,
     ) {
-        let Attempt { decision, names, mut facts, purpose, number } = attempt;
+        let Attempt { decision, names, mut facts, purpose, number, is_proven } = attempt;
         let VerdictPurpose::Held(held) = purpose else { return };
         if shared.is_audit() {
             // It has passed.
@@ -237,7 +239,14 @@ impl HeldPackets {
         if user.is_none() && needs_text(&decision, judgement, &facts) {
             facts.show_banners();
             let purpose = VerdictPurpose::Held(held);
-            return out.step(Step::Judge(Box::new(Attempt { decision, names, facts, purpose, number })));
+            return out.step(Step::Judge(Box::new(Attempt {
+                decision,
+                names,
+                facts,
+                purpose,
+                number,
+                is_proven,
+            })));
         }
         self.answer((&held, &decision), judgement, (facts, user), others, shared, out);
     }
@@ -407,7 +416,8 @@ fn decide(
     out: &mut Outbox,
 ) {
     let key = attempt_key(held, decision);
-    if others.lookups.repeats(&key, held)
+    if others.challenges.repeats(&key, held, shared, out)
+        || others.lookups.repeats(&key, held)
         || others.commands.is_asked(&key)
         || others.banners.is_read_for(&key)
     {
@@ -424,6 +434,7 @@ fn decide(
         facts,
         purpose: VerdictPurpose::Held(Box::new(*held)),
         number: None,
+        is_proven: false,
     })));
 }
 

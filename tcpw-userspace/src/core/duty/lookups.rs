@@ -2,8 +2,8 @@
 //!
 //! In: attempts, answers of the resolver, the time. Out: look-ups to begin, attempts to judge.
 //! Invariant: waiting attempts are bounded in total, by source and in time; an attempt waits once, however
-//! often its client retransmits; a question is looked up once at a time; attempts that a bound dropped are
-//! counted and reported.
+//! often its client retransmits; one whose look-up cannot begin at once waits only if its client has proven that it has
+//! the address it shows, or cannot be challenged; attempts that a bound dropped are counted and reported.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -16,12 +16,13 @@ use tcpw_common::{
     metric::Metric,
 };
 
+use super::lookup_queue::LookupQueue;
 use crate::{
     config::Resolve,
     core::{
-        action::Action,
         answer_facts::AnswerFacts,
         attempt::{Attempt, VerdictPurpose, answer_key},
+        client_network::client_network,
         facts::{AttemptFacts, Learnt},
         footprint::FootprintEntry as Footprint,
         input::Now,
@@ -29,8 +30,8 @@ use crate::{
         outbox::{Outbox, Step},
         shared::SharedState,
     },
-    events::Decision,
-    resolve::{CachedValue, ExpiringCache, Found},
+    events::{Decision, ip},
+    resolve::Found,
 };
 
 /// Most attempts of one source (an IPv4 address, an IPv6 /64) that wait at once.
@@ -127,13 +128,24 @@ impl AttemptLookups {
     }
 
     /// An attempt needs a look-up.
-    pub(in crate::core) fn want(&mut self, mut attempt: Box<Attempt>, question: Question, out: &mut Outbox) {
+    pub(in crate::core) fn want(
+        &mut self,
+        mut attempt: Box<Attempt>,
+        question: Question,
+        shared: &SharedState,
+        out: &mut Outbox,
+    ) {
         let now = out.now.at;
         if let Some(kept) = self.queue.remembered(&question, now) {
             let kept = kept.clone();
             attempt.facts.learn(Learnt { question, kept, took: None });
             return out.step(Step::Judge(attempt));
         }
+        if attempt.may_be_challenged(shared) && !self.queue.begins_at_once(&question) {
+            return out.step(Step::Challenge(attempt));
+        }
+        let network = client_network(ip(&attempt.decision.client));
+        let is_proven = attempt.is_from_proven_source();
         if let Err(mut limited) = self.park(attempt, question.clone(), now) {
             // The client would not retry, or only the text of a banner needs the name: it is taken as unknown.
             if limited.key().is_none() || limited.facts.shows_banners() {
@@ -142,7 +154,7 @@ impl AttemptLookups {
             }
             return;
         }
-        self.queue.begin(&question, out);
+        self.queue.begin(&question, (network, is_proven), out);
     }
 
     /// An answer has come: the attempts that wait for it go on.
@@ -229,8 +241,8 @@ impl AttemptLookups {
             ("attempts by question", self.by_question.len()),
             ("attempts by source", self.by_source.len()),
             ("deadlines", self.deadlines.len()),
-            ("open questions", self.queue.open.len() + self.queue.queue.len()),
-            ("look-ups that run", self.queue.running),
+            ("open questions", self.queue.open()),
+            ("look-ups that run", self.queue.running()),
         ]
     }
 
@@ -310,131 +322,7 @@ impl AttemptLookups {
     }
 }
 
-/// Look-ups that run or wait, and the answers of earlier ones.
-struct LookupQueue {
-    at_once: usize,
-    found_for: Duration,
-    not_found_for: Duration,
-    cache: ExpiringCache<Question, Found>,
-    /// Questions without an answer; and since when each is being looked up.
-    open: HashMap<Question, Option<Instant>>,
-    queue: VecDeque<Question>,
-    running: usize,
-    begun: u64,
-    remembered: u64,
-    failed: u64,
-}
-
-impl LookupQueue {
-    fn new(settings: &Resolve) -> Self {
-        Self {
-            at_once: settings.at_once,
-            found_for: settings.found_for,
-            not_found_for: settings.not_found_for,
-            cache: ExpiringCache::new(settings.kept),
-            open: HashMap::new(),
-            queue: VecDeque::new(),
-            running: 0,
-            begun: 0,
-            remembered: 0,
-            failed: 0,
-        }
-    }
-
-    /// Answers that are kept.
-    fn remembered(&mut self, question: &Question, now: Instant) -> Option<&CachedValue<Found>> {
-        let kept = self.cache.at(question, now);
-        self.remembered += u64::from(kept.is_some());
-        kept
-    }
-
-    /// Begins a look-up, at once or when another has ended.
-    fn begin(&mut self, question: &Question, out: &mut Outbox) {
-        if !self.open.contains_key(question) {
-            self.open.insert(question.clone(), None);
-            self.queue.push_back(question.clone());
-            self.start(out);
-        }
-    }
-
-    /// No attempt waits for it any more: if it was not begun, it is not begun at all.
-    fn forget(&mut self, question: &Question) {
-        if self.open.get(question) == Some(&None) {
-            self.open.remove(question);
-        }
-    }
-
-    /// A look-up is over. Returns the answer to keep and how long it took; `None` if it could not be begun.
-    fn finished(
-        &mut self,
-        question: &Question,
-        found: Option<Found>,
-        out: &mut Outbox,
-    ) -> Option<(CachedValue<Found>, Duration)> {
-        let now = out.now.at;
-        self.running = self.running.saturating_sub(1);
-        let began = self.open.remove(question).flatten();
-        let Some(found) = found else {
-            self.begun = self.begun.saturating_sub(1);
-            self.failed += 1;
-            self.start(out);
-            return None;
-        };
-        let holds = if found.is_something() { self.found_for } else { self.not_found_for };
-        let kept = CachedValue { value: found, since: now, until: now + holds };
-        self.cache.keep(question.clone(), kept.value.clone(), kept.since, kept.until);
-        self.start(out);
-        Some((kept, began.map(|began| now.saturating_duration_since(began)).unwrap_or_default()))
-    }
-
-    fn start(&mut self, out: &mut Outbox) {
-        while self.running < self.at_once
-            && let Some(question) = self.queue.pop_front()
-        {
-            // Questions that were dropped meanwhile are still in the queue.
-            let Some(began) = self.open.get_mut(&question).filter(|began| began.is_none()) else {
-                continue;
-            };
-            *began = Some(out.now.at);
-            self.running += 1;
-            self.begun += 1;
-            out.act(Action::LookUp(question));
-        }
-    }
-
-    fn counters(&self) -> Vec<(Metric, u64)> {
-        vec![
-            (Metric::counter("lookups", "look-ups", "Look-ups that were begun."), self.begun),
-            (Metric::gauge("lookups_running", "look-ups", "Look-ups that run."), size(self.running)),
-            (
-                Metric::gauge("lookups_open", "look-ups", "Look-ups that run or wait to be begun."),
-                size(self.open.len()),
-            ),
-            (
-                Metric::counter("lookups_without_thread", "look-ups", "Look-ups that could not be begun."),
-                self.failed,
-            ),
-            (
-                Metric::counter("names_remembered", "look-ups", "Questions that were answered from memory."),
-                self.remembered,
-            ),
-            (
-                Metric::gauge("names_kept", "answers", "Answers of look-ups in memory."),
-                size(self.cache.len()),
-            ),
-            (
-                Metric::counter(
-                    "names_evicted",
-                    "answers",
-                    "Answers of look-ups that were forgotten before their time.",
-                ),
-                self.cache.evicted(),
-            ),
-        ]
-    }
-}
-
-fn size(size: usize) -> u64 {
+pub(super) fn size(size: usize) -> u64 {
     u64::try_from(size).unwrap_or(u64::MAX)
 }
 

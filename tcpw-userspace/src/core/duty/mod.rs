@@ -5,6 +5,7 @@
 
 pub(super) mod banners;
 pub(super) mod certify;
+pub(super) mod challenges;
 pub(super) mod commands;
 pub(super) mod control;
 pub(super) mod counters;
@@ -12,6 +13,7 @@ pub(super) mod effects;
 pub(super) mod held;
 pub(super) mod keepalive;
 pub(super) mod listeners;
+mod lookup_queue;
 pub(super) mod lookups;
 pub(super) mod redirect;
 pub(super) mod reload;

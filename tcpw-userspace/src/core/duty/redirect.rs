@@ -250,6 +250,7 @@ impl Redirect {
             facts,
             purpose: VerdictPurpose::Redirected(Box::new(redirected)),
             number: None,
+            is_proven: false,
         })));
     }
 

@@ -10,7 +10,7 @@ use ipnet::IpNet;
 use tcpw_common::metric::Metric;
 
 use crate::{
-    core::{action::Action, outbox::Outbox},
+    core::{action::Action, client_network::client_network, outbox::Outbox},
     record::UnprovenCount,
 };
 
@@ -25,10 +25,6 @@ const LINES: u64 = 200;
 
 /// Most networks that are told apart; the attempts of others are counted together.
 const NETWORKS: usize = 1024;
-
-/// Length of a network's prefix, bits.
-const PREFIX_V4: u8 = 24;
-const PREFIX_V6: u8 = 48;
 
 /// Lines and counts of the present window.
 #[derive(Default)]
@@ -53,7 +49,7 @@ impl UnprovenLines {
     /// One more attempt: whether it has a line of its own. If not, it is counted.
     pub(in crate::core) fn has_line(&mut self, client: IpAddr, now: Instant) -> bool {
         self.began.get_or_insert(now);
-        let network = network(client);
+        let network = client_network(client);
         let attempts = if self.networks.len() < NETWORKS || self.networks.contains_key(&network) {
             self.networks.entry(network).or_default()
         } else {
@@ -103,12 +99,6 @@ impl UnprovenLines {
             self.counted,
         )]
     }
-}
-
-fn network(client: IpAddr) -> IpNet {
-    let client = client.to_canonical();
-    let prefix = if client.is_ipv4() { PREFIX_V4 } else { PREFIX_V6 };
-    IpNet::new_assert(client, prefix).trunc()
 }
 
 #[cfg(test)]

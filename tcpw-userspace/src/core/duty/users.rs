@@ -464,7 +464,14 @@ fn judge_connection(
     let facts = if shared.is_unnamed(decision.server_port) { AttemptFacts::unknown() } else { facts };
     let names = shared.names_of(decision.names);
     let purpose = VerdictPurpose::Connection(Box::new(*waiting));
-    out.step(Step::Judge(Box::new(Attempt { decision, names, facts, purpose, number: None })));
+    out.step(Step::Judge(Box::new(Attempt {
+        decision,
+        names,
+        facts,
+        purpose,
+        number: None,
+        is_proven: false,
+    })));
 }
 
 /// Completes a handshake whose last ACK had data: the user can be asked for only when the connection exists.

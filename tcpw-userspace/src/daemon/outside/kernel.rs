@@ -86,6 +86,7 @@ pub(super) fn event(kernel: &Kernel, record: &Record) -> KernelEvent {
             }
         }
         Some(events::Event::BannerDone { cookie }) => KernelEvent::BannerDone(cookie),
+        Some(events::Event::ChallengeAnswered(flow)) => KernelEvent::ChallengeAnswered(flow),
         None => KernelEvent::Unknown { kind: record.kind },
     }
 }

@@ -16,6 +16,8 @@ mod worker;
 
 use std::{
     collections::{HashMap, VecDeque},
+    hash::{BuildHasher as _, RandomState},
+    net::SocketAddr,
     time::Duration,
 };
 
@@ -31,13 +33,15 @@ use crate::{
     control::{Reply, Response},
     core::{
         Action, Input,
-        action::Level,
+        action::{Challenge, Level},
         input::{Gate, Started},
     },
     effects::Starter,
+    events::ip,
     kernel::{HookState, Kernel, Pace, Pins},
     log::{Log, LogEntry, Writer, host_name},
     record,
+    reinject::ChallengePacket,
 };
 use ask::Asker;
 use files::Files;
@@ -92,6 +96,9 @@ pub(super) struct Outside {
     redirects: Redirects,
     helper: Helper,
     log: Writer,
+    /// SipHash with a key of the operating system: nobody can tell the next number from those before.
+    random: RandomState,
+    challenged: u64,
     /// Lines of the actions that are being carried out.
     lines: Vec<LogEntry>,
     requests: HashMap<u64, Reply>,
@@ -131,6 +138,8 @@ impl Outside {
             redirects: Redirects::new(results.clone()),
             helper: Helper::new(starter, config.effects.clone(), results.clone()),
             log,
+            random: RandomState::new(),
+            challenged: 0,
             lines: Vec::new(),
             requests: HashMap::new(),
             last_request: 0,
@@ -219,6 +228,7 @@ impl Outside {
             }
             Action::Write(write) => drop(self.write(write)),
             Action::Acknowledge(acknowledge) => self.reinjector.acknowledge(*acknowledge),
+            Action::Challenge(challenge) => self.challenge(&challenge),
             Action::Scan(scan) => self.scanning.begin(scan, &mut self.kernel),
             Action::Tag { names, tags } => {
                 let tagged = self.scanning.tag(&names, &tags, &mut self.kernel);
@@ -309,6 +319,20 @@ impl Outside {
     /// Makes one write. Returns whether the writes after it may be made.
     fn write(&mut self, write: crate::core::action::Write) -> bool {
         kernel::write(&mut self.kernel, write, &self.results)
+    }
+
+    /// The gate knows the answer before the challenge is sent.
+    fn challenge(&mut self, challenge: &Challenge) {
+        let Challenge { pid, decision, isn } = challenge;
+        let client = SocketAddr::new(ip(&decision.client), decision.client_port);
+        let server = SocketAddr::new(ip(&decision.server), decision.server_port);
+        self.challenged += 1;
+        let random = self.random.hash_one(self.challenged);
+        let Some(packet) = ChallengePacket::new(client, server, *isn, random) else { return };
+        match self.kernel.answers.expect_reset(decision.flow(), packet.answer) {
+            Ok(()) => self.reinjector.challenge(*decision, *pid, packet),
+            Err(error) => log::error!("{error:#}"),
+        }
     }
 
     fn attach_gate(&mut self) -> Result<Gate> {

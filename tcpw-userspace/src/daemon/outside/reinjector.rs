@@ -1,4 +1,4 @@
-//! Re-injects held packets and sends acknowledgements in a client's place: on a thread, in order.
+//! Re-injects held packets, sends acknowledgements in a client's place, and challenges: on a thread, in order.
 //!
 //! In: packets, each for a network namespace. Out: the packets. If one cannot be sent, its client retransmits.
 
@@ -15,14 +15,15 @@ use crate::{
     config::Config,
     core::action::{Acknowledge, Reinject},
     daemon::prefer,
-    events::ip,
+    events::{Decision, ip},
     kernel::Frames,
-    reinject::{Acknowledgement, Injector, Packet},
+    reinject::{Acknowledgement, ChallengePacket, Injector, Packet},
 };
 
 enum Job {
     Packet(Reinject),
     Acknowledge(Acknowledge),
+    Challenge(Decision, u32, ChallengePacket),
     Keep(Arc<HashSet<u64>>),
 }
 
@@ -56,6 +57,11 @@ impl Reinjector {
     /// Sends an acknowledgement in a client's place.
     pub(super) fn acknowledge(&self, acknowledge: Acknowledge) {
         self.job(Job::Acknowledge(acknowledge));
+    }
+
+    /// Sends a challenge to the client of a decision; a process in its namespace.
+    pub(super) fn challenge(&self, decision: Decision, pid: u32, packet: ChallengePacket) {
+        self.job(Job::Challenge(decision, pid, packet));
     }
 
     /// Closes the sockets of every namespace except these.
@@ -92,8 +98,12 @@ fn do_one(injector: &mut Injector, job: &Job) {
             };
             injector.send_packet(decision.netns, *pid, packet.bytes(), packet.destination())
         }
+        Job::Challenge(decision, pid, packet) => {
+            let client = ip(&decision.client);
+            injector.send_on_link(decision.netns, *pid, packet.bytes(), client, decision.ifindex)
+        }
     };
     if let Err(error) = sent {
-        log::debug!("a packet was not re-injected, its client has to retransmit: {error}");
+        log::debug!("a packet was not sent, its client has to retransmit: {error}");
     }
 }

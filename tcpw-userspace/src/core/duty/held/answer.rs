@@ -77,7 +77,7 @@ mod tests {
     use crate::{
         config::Resolve,
         core::{
-            duty::{banners::Banners, commands::Commands, lookups::AttemptLookups},
+            duty::{banners::Banners, challenges::Challenges, commands::Commands, lookups::AttemptLookups},
             tests::now,
         },
         evaluate::request::CommandResult,
@@ -93,7 +93,12 @@ mod tests {
         let decision = decision_of_held(&held).expect("a held packet");
         let (mut lookups, mut commands, mut banners) =
             (AttemptLookups::new(&Resolve::default()), Commands::default(), Banners::default());
-        let mut others = Others { lookups: &mut lookups, commands: &mut commands, banners: &mut banners };
+        let mut others = Others {
+            challenges: &mut Challenges::default(),
+            lookups: &mut lookups,
+            commands: &mut commands,
+            banners: &mut banners,
+        };
         let mut writes = |facts: AttemptFacts, answer: Outcome| {
             let holds = facts.until().map(|_| Duration::from_secs(5));
             let answer = HeldAnswer { answer: answer as u32, marks: 0, text: None, holds };
