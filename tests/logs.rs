@@ -190,6 +190,69 @@ fn fail2ban_and_logwatch_find_no_source_that_is_not_proven() -> Result<()> {
     Ok(())
 }
 
+/// A user names a listener of its own sshd, or root one in another network namespace, where anybody may have any address.
+#[test]
+fn fail2ban_finds_no_client_of_a_listener_that_a_user_may_have_named() -> Result<()> {
+    let programs = ["/usr/sbin/sshd", "/usr/bin/fail2ban-regex"].map(Requirement::Program);
+    if !can_run("logs", &[Requirement::Root]) || !can_run("logs", &programs) {
+        return Ok(());
+    }
+    let sandbox = Sandbox::new("named")?;
+    sandbox.write_tables("", "ALL: ALL\n")?;
+    let key = SshKey::generate(&sandbox)?;
+    let sshd = Sshd::start(&sandbox, &key, 2201, SshdSockets::PerFamily)?;
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
+    command.arg(Testd::program(&sandbox, "sshd")?).arg("0.0.0.0:7001");
+    let of_user = Testd::run(&sandbox, Place::Guarded, command)?;
+    let elsewhere = Testd::start_at(&sandbox, Place::GuardedClient, "sshd", "0.0.0.0:7002")?;
+    let log = sandbox.scratch().join("log/auth.log");
+    let attempts = || {
+        sandbox.client().run(|| {
+            knock(CLIENT_V4, (SERVER_V4, 7001).into())?;
+            knock(CLIENT_V4, (SERVER_V4, sshd.port).into())?;
+            knock(CLIENT_V4_OTHER, (CLIENT_V4, 7002).into())
+        })
+    };
+    let start = ["--log", "file:/var/log/auth.log"];
+    let tcpw = Tcpw::start(&sandbox, &start)?;
+    attempts()?;
+    wait_for_lines(&log, 3)?;
+    let text = fs::read_to_string(&log)?;
+    for filter in [
+        Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/fail2ban.conf")),
+        Path::new("/etc/fail2ban/filter.d/sshd.conf"),
+    ] {
+        assert_eq!(fail2ban(&sandbox, &log, filter)?, [CLIENT_V4.to_string()], "{text}");
+    }
+    let own = tcpw.process.pid();
+    for line in [
+        format!(
+            " tcpw[{own}]: refused at a listener whose name is not proven, sshd[{}]: 1.2.3.4 (1.2.3.4)",
+            of_user.process.pid()
+        ),
+        format!(
+            " tcpw[{own}]: refused at a listener in another network namespace, sshd[{}]: 1.2.4.4 (1.2.4.4)",
+            elsewhere.process.pid()
+        ),
+    ] {
+        ensure!(text.lines().any(|found| found.ends_with(&line)), "no \"{line}\" in\n{text}");
+    }
+    drop(tcpw);
+
+    // The settings name the namespace.
+    fs::remove_file(&log)?;
+    let namespace = format!("line-namespaces = [\"/proc/{}/ns/net\"]\n", elsewhere.process.pid());
+    let settings = sandbox.write_settings(&namespace)?;
+    let _tcpw = Tcpw::start(&sandbox, &[&start[..], &["--config", &settings]].concat())?;
+    attempts()?;
+    wait_for_lines(&log, 3)?;
+    let text = fs::read_to_string(&log)?;
+    let line = format!(" sshd[{}]: refused connect from 1.2.4.4 (1.2.4.4)", elsewhere.process.pid());
+    ensure!(text.lines().any(|found| found.ends_with(&line)), "no \"{line}\" in\n{text}");
+    Ok(())
+}
+
 fn wait_for_lines(log: &Path, count: usize) -> Result<()> {
     let read = || fs::read_to_string(log).unwrap_or_default();
     wait_until(&format!("{count} lines are there"), SOON, || Ok(read().lines().count() >= count))

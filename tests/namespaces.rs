@@ -173,7 +173,7 @@ fn equal_flows_of_two_namespaces_are_told_apart() -> Result<()> {
     let cgroup = Cgroup::new(&format!("tcpw-namespaces-{}", std::process::id()))?;
     let mut kernel = Kernel::load(&LoadOptions { pins: None, log_allowed: true, resets: true })?;
     let kept = Kept::open()?;
-    let mut ring = kernel.take_events()?.read_ahead(Pace::AtOnce, 16);
+    let mut ring = kernel.take_events()?.read_ahead(Pace::AtOnce, 1 << 20);
     let _alive = kernel.stay_alive()?;
     kernel.attach_identity(cgroup.path());
     kernel.begin_users(cgroup.path())?;

@@ -63,6 +63,8 @@ pub struct Config {
     pub refusal: Refusal,
     /// The form of the tables of clients.
     pub table: ClientTableKind,
+    /// Files of network namespaces, besides the host's and the daemon's, whose listeners' lines carry their names.
+    pub line_namespaces: Vec<PathBuf>,
     /// Addresses and ports that are never judged.
     pub exempt: Exempt,
     /// Additional names for listeners.
@@ -279,6 +281,7 @@ impl Config {
                 namespaces: file.namespaces.unwrap_or(NAMESPACES),
             },
             table: file.table.unwrap_or_default(),
+            line_namespaces: file.line_namespaces,
             exempt: file.exempt,
             more_names: file.more_names,
             effects: file.effects,

@@ -28,6 +28,7 @@ pub(super) struct FileSettings {
     pub(super) mode: Option<Mode>,
     pub(super) on_deny: Option<OnDeny>,
     pub(super) table: Option<ClientTableKind>,
+    pub(super) line_namespaces: Vec<PathBuf>,
     pub(super) on_deny_of: BTreeMap<String, OnDeny>,
     pub(super) rates: ResetRates,
     pub(super) namespaces: Option<usize>,
@@ -53,6 +54,8 @@ struct RawSettings {
     mode: Option<Spanned<String>>,
     on_deny: Option<Spanned<String>>,
     table: Option<Spanned<String>>,
+    #[serde(default)]
+    line_namespaces: Vec<Spanned<PathBuf>>,
     run_dir: Option<Spanned<PathBuf>>,
     pin_dir: Option<Spanned<PathBuf>>,
     proc_root: Option<Spanned<PathBuf>>,
@@ -115,12 +118,13 @@ struct RawExempt {
     ports: Vec<Spanned<i64>>,
 }
 
-const KEYS: [&str; 18] = [
+const KEYS: [&str; 19] = [
     "hosts-allow",
     "hosts-deny",
     "cgroup",
     "log",
     "log-allowed",
+    "line-namespaces",
     "pin",
     "mode",
     "on-deny",
@@ -243,6 +247,11 @@ impl FileSettings {
             mode: parsed(raw.mode, wrong)?,
             on_deny: parsed(raw.on_deny, wrong)?,
             table: parsed(raw.table, wrong)?,
+            line_namespaces: raw
+                .line_namespaces
+                .into_iter()
+                .map(|path| absolute(Some(path)).map(Option::unwrap_or_default))
+                .collect::<Result<_, _>>()?,
             exempt: Exempt {
                 addresses: addresses.collect::<Result<_, _>>()?,
                 ports: ports.collect::<Result<_, _>>()?,
@@ -409,7 +418,7 @@ mod tests {
         unknown_key_in_exempt: "pin = true\n[exempt]\n  port = [22]" =>
             "3:3: unknown key \"port\" in [exempt]: did you mean \"ports\"?";
         unknown_key_like_none: "colour = 1" =>
-            "1:1: unknown key \"colour\": the keys are hosts-allow, hosts-deny, cgroup, log, log-allowed, pin, mode, on-deny, table, run-dir, pin-dir, proc-root, exempt, names, effects, resolve, daemon, reset";
+            "1:1: unknown key \"colour\": the keys are hosts-allow, hosts-deny, cgroup, log, log-allowed, line-namespaces, pin, mode, on-deny, table, run-dir, pin-dir, proc-root, exempt, names, effects, resolve, daemon, reset";
         unknown_table: "[exemptions]\nports = [1]" =>
             "1:2: unknown key \"exemptions\": did you mean \"exempt\"?";
         unknown_mode: "mode = \"permissive\"" => "1:8: mode \"permissive\": write \"enforce\" or \"audit\"";

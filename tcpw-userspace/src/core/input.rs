@@ -229,6 +229,8 @@ pub struct Started {
     pub has_refusals: bool,
     /// Banners that an earlier process left for handshakes.
     pub banners: Vec<BannerKey>,
+    /// Cookies of the network namespaces whose listeners' lines carry their names.
+    pub line_namespaces: BTreeSet<u64>,
     /// The programs that make connections wait are attached: an earlier process pinned them.
     pub has_users: bool,
     /// Which tables were missing when the policy in force was made, if there is one.

@@ -152,6 +152,7 @@ impl Core {
                 self.certify.start(started.has_refusals, started.certified);
                 self.banners.adopt(started.banners, out.now.at);
                 self.reload.start(started.missing_before);
+                self.report.start(started.line_namespaces);
                 self.scans.set_listening_hook(started.has_listening_hook);
                 self.start.phase = Phase::FirstScan;
                 self.scans.look_at_all_now(out);

@@ -3,7 +3,7 @@
 //! In: a configuration. Out: a [`Kernel`] whose gate is not attached yet, and the state at the start that the
 //! core needs.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, io, sync::Arc};
 
 use anyhow::Result;
 
@@ -11,6 +11,7 @@ use crate::{
     config::{Config, Mode},
     control::{Lock, LockError},
     core::input::Started,
+    host::{netns_cookie_of, own_netns_cookie},
     kernel::{Changes, Hook, HookState, Kernel, LoadOptions, Pins},
 };
 
@@ -57,9 +58,27 @@ pub(super) fn load(config: &Config) -> Result<Loaded> {
         has_refusals: changes.is_some(),
         banners,
         has_users,
+        line_namespaces: line_namespaces(config),
         missing_before: flags.map(missing),
     };
     Ok(Loaded { kernel, changes, started })
+}
+
+/// The network namespaces whose listeners' lines carry their names: the host's, this process's, those of the settings.
+fn line_namespaces(config: &Config) -> BTreeSet<u64> {
+    let of_host = config.proc_root.join("1/ns/net");
+    let files = std::iter::once(&of_host).chain(&config.line_namespaces);
+    let found = files.filter_map(|file| {
+        let cookie = netns_cookie_of(file);
+        let unknown = |error: &io::Error| {
+            log::warn!(
+                "network namespace {}: {error}; lines of its listeners do not carry their names",
+                file.display()
+            );
+        };
+        cookie.inspect_err(unknown).ok()
+    });
+    found.chain(own_netns_cookie()).collect()
 }
 
 /// Prepares resets and redirects, except in audit mode.

@@ -19,7 +19,7 @@ pub use cgroups::{Cgroups, cgroup_of, cgroup2_root, is_root_cgroup};
 pub use clock::{boot_ns, boot_time};
 pub(crate) use error::reason;
 pub use files::{Account, FileKind, FileStatus, HostFiles, System};
-pub use netns::{Namespace, Namespaces};
+pub use netns::{Namespace, Namespaces, netns_cookie_of, own_netns_cookie};
 pub(crate) use own_dir::is_own;
 pub use own_dir::{NotOwn, append_to_own_file, make_own_dir, open_own_dir};
 pub use priority::{set_ordinary, set_preferred, set_real_time};

@@ -62,6 +62,23 @@ impl Namespace {
     }
 }
 
+/// The cookie of the calling thread's network namespace.
+///
+/// # Errors
+/// The kernel is older than 5.14.
+pub fn own_netns_cookie() -> io::Result<u64> {
+    let (family, flags) = (AddressFamily::Inet, SockFlag::SOCK_CLOEXEC);
+    netns_cookie(socket(family, SockType::Stream, flags, SockProtocol::Tcp)?.as_fd())
+}
+
+/// The cookie of the network namespace whose file this is (/proc/PID/ns/net, /run/netns/NAME).
+///
+/// # Errors
+/// There is no such file, it is no network namespace, or the right to enter it is missing.
+pub fn netns_cookie_of(file: &Path) -> io::Result<u64> {
+    Namespace(Arc::new(File::open(file)?)).run(own_netns_cookie)
+}
+
 /// Namespaces by cookie.
 #[derive(Debug)]
 pub struct Namespaces {

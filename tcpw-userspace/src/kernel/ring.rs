@@ -55,13 +55,13 @@ impl<T> Ring<T> {
 
     /// Reads in a task of its own, for as long as the receiver lives or until the reactor is gone.
     ///
-    /// At most `batches` wait in the channel. Then the ring is not read: if it fills up, the program in the kernel
-    /// counts every record that does not fit.
-    pub fn read_ahead(self, pace: Pace, batches: usize) -> mpsc::Receiver<Vec<T>>
+    /// Records of at most so many bytes wait in the channel, however few a batch has. Then the ring is not read: if it
+    /// fills up, the program in the kernel counts every record that does not fit.
+    pub fn read_ahead(self, pace: Pace, bytes: usize) -> mpsc::Receiver<Vec<T>>
     where
         T: Send + 'static,
     {
-        let (sender, receiver) = mpsc::channel(batches);
+        let (sender, receiver) = mpsc::channel(batches::<T>(bytes));
         tokio::spawn(async move {
             if let Err(error) = self.forward(pace, &sender).await {
                 log::error!("a ring cannot be read: {error}");
@@ -109,6 +109,11 @@ impl<T> Ring<T> {
     fn take(&mut self) -> Vec<T> {
         take(self.ring.get_mut(), self.read)
     }
+}
+
+/// How many full batches have so many bytes.
+fn batches<T>(bytes: usize) -> usize {
+    (bytes / (MAX_RECORDS * size_of::<T>())).max(1)
 }
 
 /// The records that are there, up to [`MAX_RECORDS`].
@@ -167,5 +172,21 @@ impl Kernel {
         let logger = EbpfLogger::init(&mut self.ebpf).context("open the programs' log")?;
         // SAFETY: as for the event ring.
         Ok(Diagnostics(unsafe { AsyncFd::register_with_interest(logger, Interest::READABLE) }?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_read_ahead_is_bounded_in_bytes() {
+        const MIB: usize = 1 << 20;
+        let most = |batches: usize, record: usize| batches * MAX_RECORDS * record;
+        for bytes in [MIB, 16 * MIB] {
+            assert!(most(batches::<Held>(bytes), size_of::<Held>()) <= bytes);
+            assert!(most(batches::<Record>(bytes), size_of::<Record>()) <= bytes);
+        }
+        assert_eq!((batches::<Held>(16 * MIB), batches::<Held>(0)), (25, 1));
     }
 }

@@ -137,6 +137,22 @@ pub fn would_refuse(service: Option<&str>, client: &str, address: &str) -> Strin
     }
 }
 
+/// What happened to a client at a listener whose name any user may have chosen. It is written in tcpw's own name.
+///
+/// Worded so that no watcher of refused connections takes it for one: `refused connect from`, `connect from` and `FAIL:`
+/// do not occur in it, and the listener's name is a single word.
+pub fn in_own_name(
+    (what, whose): (&str, &str),
+    (ident, pid): (&str, u32),
+    client: &str,
+    address: &str,
+) -> String {
+    let mut listener = Vec::new();
+    push_word(ident, &mut listener);
+    let listener = String::from_utf8_lossy(&listener);
+    format!("{what} at a listener {whose}, {listener}[{pid}]: {client} ({address})")
+}
+
 /// This host's name without its domain, as syslog daemons write it.
 pub fn host_name() -> String {
     let name = nix::unistd::gethostname().map(|name| name.to_string_lossy().into_owned());
@@ -237,6 +253,17 @@ mod tests {
             assert!(message.starts_with("would refuse"));
             assert!(!message.contains("refused connect") && !message.contains("FAIL"));
         }
+    }
+
+    #[test]
+    fn lines_in_the_own_name_are_not_taken_for_those_of_a_daemon() {
+        let pose = "sshd[1]: refused connect from 8.8.8.8 (8.8.8.8)";
+        let text = in_own_name(("refused", "whose name is not proven"), (pose, 7), "1.2.3.4", "1.2.3.4");
+        assert_eq!(
+            text,
+            "refused at a listener whose name is not proven, sshd_1___refused_connect_from_8.8.8.8_(8.8.8.8)[7]: 1.2.3.4 (1.2.3.4)"
+        );
+        assert!(!text.contains("connect from"));
     }
 
     #[test]

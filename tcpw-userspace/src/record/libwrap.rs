@@ -3,7 +3,7 @@
 //! In: a [`Record`]. Out: the [`LogEntry`] of its line.
 //! Source: tcp_wrappers 7.6 `refuse.c`, `options.c`; xinetd 2.3.15 `log.c`.
 
-use super::{Record, SourceProof, UnprovenCount};
+use super::{ListenerDoubt, ListenerRecord, Record, SourceProof, UnprovenCount};
 use crate::{
     evaluate::quoted_bytes,
     events::Fate,
@@ -25,14 +25,35 @@ pub fn entry(record: &Record, host: &str) -> LogEntry {
         (Fate::WouldRefuse, None) => (line::would_refuse(service, client, address), priority::REFUSED),
         (Fate::Accepted | Fate::Held, None) => (line::accepted(service, client, address), priority::ACCEPTED),
     };
+    let listener = &record.listener;
+    let (ident, pid, message) = match listener.doubt {
+        None => (listener.ident.clone(), listener.pid, message),
+        Some(doubt) => ("tcpw".into(), std::process::id(), in_own_name(record, doubt)),
+    };
     LogEntry {
         time: record.time,
         host: host.to_owned(),
-        ident: record.listener.ident.clone(),
-        pid: record.listener.pid,
+        ident,
+        pid,
         message,
         priority: priority::of(default, record.judged.as_ref().and_then(|judged| judged.severity)),
     }
+}
+
+/// The message about a listener whose name any user may have chosen: in tcpw's own name.
+fn in_own_name(record: &Record, doubt: ListenerDoubt) -> String {
+    let what = match (record.fate, &record.twist) {
+        (_, Some(_)) => "given to a command",
+        (Fate::Refused | Fate::Redirected, None) => "refused",
+        (Fate::WouldRefuse, None) => "would be refused",
+        (Fate::Accepted | Fate::Held, None) => "accepted",
+    };
+    let whose = match doubt {
+        ListenerDoubt::Namespace => "in another network namespace",
+        ListenerDoubt::Names => "whose name is not proven",
+    };
+    let ListenerRecord { ident, pid, .. } = &record.listener;
+    line::in_own_name((what, whose), (ident, *pid), &record.client_text, &record.client_address)
 }
 
 /// The line of a count, in tcpw's own name.

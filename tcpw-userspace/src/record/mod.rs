@@ -98,8 +98,19 @@ pub struct ListenerRecord {
     pub ident: String,
     /// Its process; 0 for the kernel's own, or if unknown.
     pub pid: u32,
+    /// Why its line does not carry its name: any user may have chosen it.
+    pub doubt: Option<ListenerDoubt>,
     /// The id of its service, if a super-server with its own line format listens for it.
     pub service: Option<String>,
+}
+
+/// Why the line of a listener does not carry its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ListenerDoubt {
+    /// It is in another network namespace than the host's, and those of the settings: there anybody may have any address.
+    Namespace,
+    /// A name of it is not proven.
+    Names,
 }
 
 /// The evaluator's judgement.

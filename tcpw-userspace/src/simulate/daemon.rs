@@ -49,6 +49,7 @@ pub(super) fn start(history: &mut History) {
         has_refusals: history.plan.conditions.has_refusals,
         banners: history.kernel.banners.keys().copied().collect(),
         has_users: history.kernel.users_on,
+        line_namespaces: [1].into(),
         missing_before: flags.map(|flags| [NO_ALLOW_TABLE, NO_DENY_TABLE].map(|flag| flags & flag != 0)),
     };
     let core = Core::new(config, history.now());

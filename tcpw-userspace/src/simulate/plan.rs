@@ -264,6 +264,7 @@ fn config(seed: u64, chance: &mut Random) -> Config {
             users_of_a_source: usual.users_of_a_source,
             name_server_ports: if chance.percent(5) { vec![21] } else { vec![53, 853] },
         },
+        line_namespaces: Vec::new(),
         run_dir: "/run/tcpw".into(),
         pin_dir: "/sys/fs/bpf/tcpw".into(),
         proc_root: "/proc".into(),

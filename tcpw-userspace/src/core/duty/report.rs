@@ -4,7 +4,7 @@
 //! Invariant: each attempt gets one record, and its commands are run once: when the gate reports its decision,
 //! or, if user space decides, at that time. Verdicts of the kernel are compared with the evaluator's.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use super::{
     commands::Commands, effects::HelperCommands, lookups::AttemptLookups, unproven_lines::UnprovenLines,
@@ -31,7 +31,7 @@ use crate::{
     events::{self, Decision, Fate},
     names::NamesSet,
     parse::rule::Text,
-    record::{JudgementRecord, ListenerRecord, LookupRecord, Record, SourceProof},
+    record::{JudgementRecord, ListenerDoubt, ListenerRecord, LookupRecord, Record, SourceProof},
 };
 
 /// A walk over at most this many rules is made at once; a longer one on a thread.
@@ -48,11 +48,18 @@ pub(in crate::core) struct AttemptRecords {
     index_disagreements: u64,
     /// Attempts that an earlier daemon's policy decided: its rules are not known.
     unjudged: u64,
+    /// Network namespaces whose listeners' lines carry their names.
+    line_namespaces: BTreeSet<u64>,
     /// Lines of attempts whose source is not proven.
     pub(in crate::core) unproven: UnprovenLines,
 }
 
 impl AttemptRecords {
+    /// The network namespaces whose listeners' lines carry their names.
+    pub(in crate::core) fn start(&mut self, line_namespaces: BTreeSet<u64>) {
+        self.line_namespaces = line_namespaces;
+    }
+
     /// A decision of the kernel. `names` has the facts behind answers; `None` if no answer was needed.
     pub(in crate::core) fn reported(
         &mut self,
@@ -225,6 +232,7 @@ impl AttemptRecords {
         let known = shared.listener_of(&decision);
         let (client, server) = judge::ends(&decision);
         self.records += 1;
+        let netns = known.map_or(decision.netns, |known| known.netns);
         // The names of an event may be those of a process name, or forgotten.
         let of = known.map_or(&names, |known| &known.names);
         let source = source_proof(fate, is_connected, shared.config.refusal.of(of, decision.server_port));
@@ -249,6 +257,7 @@ impl AttemptRecords {
             listener: ListenerRecord {
                 ident: known.map_or_else(|| fallback_ident(&names), |known| known.ident.clone()),
                 pid: known.map_or(decision.pid, |known| known.pid),
+                doubt: self.doubt(netns, of),
                 service: known.and_then(|known| known.service.as_ref()).map(|service| service.id.clone()),
                 names,
             },
@@ -266,6 +275,17 @@ impl AttemptRecords {
             policy: decision.policy,
             twist,
         })));
+    }
+
+    /// Why the line of a listener does not carry its name.
+    fn doubt(&self, netns: u64, names: &NamesSet) -> Option<ListenerDoubt> {
+        if !self.line_namespaces.contains(&netns) {
+            Some(ListenerDoubt::Namespace)
+        } else if names.is_proven() {
+            None
+        } else {
+            Some(ListenerDoubt::Names)
+        }
     }
 
     pub(in crate::core) fn counters(&self) -> Vec<(Metric, u64)> {

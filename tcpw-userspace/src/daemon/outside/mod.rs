@@ -51,8 +51,8 @@ use reinjector::Reinjector;
 use scanning::Scanning;
 use worker::Worker;
 
-/// Batches of the kernel's records that are read ahead.
-const BATCHES: usize = 256;
+/// Bytes of the kernel's records that are read ahead, of each ring.
+const READ_AHEAD: usize = 16 << 20;
 
 /// Reports that come within this time are read together: the kernel wakes the reader once for all of them.
 const TOGETHER: Duration = Duration::from_millis(2);
@@ -121,8 +121,8 @@ impl Outside {
         let Loaded { mut kernel, changes, started } = load(&config)?;
         let (held, reports) = (kernel.take_held()?, kernel.take_events()?);
         inbox.connect(
-            held.read_ahead(Pace::AtOnce, BATCHES),
-            reports.read_ahead(Pace::Together(TOGETHER), BATCHES),
+            held.read_ahead(Pace::AtOnce, READ_AHEAD),
+            reports.read_ahead(Pace::Together(TOGETHER), READ_AHEAD),
         );
         let frames = kernel.load_frames().inspect_err(|error| {
             log::warn!("held packets of link-local clients and of sockets bound to a device cannot be re-injected, their clients have to retransmit: {error:#}");
