@@ -220,7 +220,8 @@ fn wrong_entry_in_a_loaded_table_stops_the_switch() -> Result<()> {
         let source = source_as(kind, Names::Unknown, &tables, &names);
         let right = compile::compile(&source)?;
         let evaluate = |request: &AccessRequest<'_>| indexed.evaluate(request, &Unknown);
-        let check = |loaded: &LoadedTables<'_>| Ok(compile::compare(loaded, &right, &source, evaluate)?);
+        let check =
+            |loaded: &LoadedTables<'_>| Ok(compile::compare(loaded, &right, &source, |_| {}, evaluate)?);
         let filled = loader.fill_checked(&right, 0, check)?;
         ensure!(filled.compared > 1000, "only {} places", filled.compared);
         kernel.flip(&filled)?;

@@ -98,6 +98,12 @@ fn assert_connected(attempt: &Attempt) {
 }
 
 fn start(sandbox: &Sandbox, settings: &str) -> Result<Tcpw> {
+    let reset = if settings.starts_with("on-deny") { "" } else { "on-deny = \"reset\"\n" };
+    start_as_set(sandbox, &format!("{reset}{settings}"))
+}
+
+/// The same, with no settings but these.
+fn start_as_set(sandbox: &Sandbox, settings: &str) -> Result<Tcpw> {
     let config = sandbox.scratch().join("tcpw.toml");
     let settings = format!(
         "hosts-allow = {:?}\nhosts-deny = {:?}\ncgroup = {:?}\nlog = \"stdout\"\n{settings}",

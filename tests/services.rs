@@ -247,9 +247,13 @@ fn agree(case: &Case) -> Result<(usize, usize), TestCaseError> {
     let flat = compile(&PolicySource { client_tables: ClientTableKind::Flat, ..input })
         .map_err(|error| TestCaseError::fail(error.to_string()))?;
     for policy in [&policy, &flat] {
-        let compared = compare(&PolicyTables::new(policy, 1, 0), policy, &input, |request| {
-            evaluate(&tables, request, &Unknown)
-        });
+        let compared = compare(
+            &PolicyTables::new(policy, 1, 0),
+            policy,
+            &input,
+            |_| {},
+            |request| evaluate(&tables, request, &Unknown),
+        );
         prop_assert!(compared.is_ok(), "{:?}", compared);
     }
     let mut flat = PolicyTables::new(&flat, 1, 0);
@@ -429,7 +433,8 @@ fn border_that_is_off_by_one_is_noticed_in_a_long_table_for_one_daemon() -> Resu
     let right = compile(&input).map_err(|error| TestCaseError::fail(error.to_string()))?;
     let indexed = IndexedTables::new(Arc::new(tables.clone()));
     let evaluate = |request: &AccessRequest<'_>| indexed.evaluate(request, &Unknown);
-    prop_assert!(compare(&PolicyTables::new(&right, 1, 0), &right, &input, evaluate).is_ok());
+    let is_right = compare(&PolicyTables::new(&right, 1, 0), &right, &input, |_| {}, evaluate).is_ok();
+    prop_assert!(is_right);
     let (mut noticed, mut planted) = (0, 0);
     for chunk in (0..3000).step_by(150) {
         for (start, by) in [(2, 1_u16), (3, 1), (4, u16::MAX), (5, u16::MAX)] {
@@ -439,8 +444,9 @@ fn border_that_is_off_by_one_is_noticed_in_a_long_table_for_one_daemon() -> Resu
             };
             table.chunks[chunk].starts[start] = table.chunks[chunk].starts[start].wrapping_add(by);
             planted += 1;
-            noticed +=
-                usize::from(compare(&PolicyTables::new(&wrong, 1, 0), &right, &input, evaluate).is_err());
+            noticed += usize::from(
+                compare(&PolicyTables::new(&wrong, 1, 0), &right, &input, |_| {}, evaluate).is_err(),
+            );
         }
     }
     // About half of the questions are at a listener with that name.

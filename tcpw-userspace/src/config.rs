@@ -120,9 +120,9 @@ impl FromStr for Mode {
 pub enum OnDeny {
     /// The connection is completed by the redirect listener and closed, as libwrap's daemons do it, if the place
     /// is certified; else dropped. Where there is no redirect listener, and over UDP: as [`Self::Reset`].
+    #[default]
     Close,
     /// The SYN is answered with a reset, a datagram with ICMP, if the place is certified; else dropped.
-    #[default]
     Reset,
     /// The SYN is dropped: the client waits until it gives up.
     Drop,

@@ -7,8 +7,6 @@ use tcpw_tests::client::lose_answers;
 
 use super::*;
 
-const CLOSE: &str = "on-deny = \"close\"\n";
-
 /// Connected, and closed before anything is said.
 #[track_caller]
 fn assert_closed(attempt: Attempt) {
@@ -24,7 +22,8 @@ fn assert_closed(attempt: Attempt) {
 
 /// Starts tcpw, and waits until it closes these clients.
 fn start_closing(sandbox: &Sandbox, clients: &[(IpAddr, IpAddr, u16)]) -> Result<(Tcpw, Barrier)> {
-    let mut tcpw = start(sandbox, CLOSE)?;
+    // It is the default.
+    let mut tcpw = start_as_set(sandbox, "")?;
     for (client, ip, port) in clients {
         wait_until(&format!("{client} is closed at port {port}"), SOON, || {
             Ok(attempt(sandbox, *client, *ip, *port)?.is_connected())

@@ -70,8 +70,11 @@ struct Destination<'a> {
     port: u16,
 }
 
-/// Compares tables with rules; `evaluate` is the reference evaluator over the rules of `source`. Returns the number
-/// of questions.
+/// Addresses that the evaluator is told of at once.
+const READ_AHEAD: usize = 512;
+
+/// Compares tables with rules; `evaluate` is the reference evaluator over the rules of `source`, and is told of some
+/// addresses ahead by `read_ahead`. Returns the number of questions.
 ///
 /// # Errors
 /// The first difference.
@@ -79,6 +82,7 @@ pub fn compare<T: Tables>(
     tables: &T,
     policy: &Policy,
     source: &PolicySource<'_>,
+    read_ahead: impl Fn(&[IpAddr]),
     evaluate: impl Fn(&AccessRequest<'_>) -> Judgement,
 ) -> Result<usize, Difference> {
     let [of_v4, of_v6] = [true, false].map(|is_v4| Destinations::new(policy, source, is_v4));
@@ -86,6 +90,10 @@ pub fn compare<T: Tables>(
     let is_all = policy.borders.len().saturating_mul(most) <= MAX_QUESTIONS;
     let mut asked = 0;
     for (number, client) in policy.borders.iter().enumerate() {
+        if number % READ_AHEAD == 0 {
+            let clients = policy.borders[number..].iter().take(READ_AHEAD);
+            read_ahead(&clients.map(ip).collect::<Vec<_>>());
+        }
         let destinations = if as_v4(client).is_some() { &of_v4 } else { &of_v6 };
         let count = if is_all { destinations.count() } else { destinations.count().min(1) };
         for destination in 0..count {

@@ -39,7 +39,7 @@ pub struct RunArgs {
     /// Keep the policy in force when the daemon ends
     #[arg(long)]
     pub pin: bool,
-    /// How to refuse: reset, close or drop; for every daemon [default: reset]
+    /// How to refuse: close, reset or drop; for every daemon [default: close]
     #[arg(long, value_name = "HOW")]
     pub on_deny: Option<OnDeny>,
     /// Directory of the lock and the control socket [default: /run/tcpw]

@@ -410,6 +410,8 @@ impl Core {
 
     /// Leaves the loop.
     fn stop(&mut self, out: &mut Outbox) {
+        self.redirect.end((&self.lookups, &mut self.report), &self.shared, out);
+        self.report.unproven.end_window(out);
         self.effects.stop(out);
         if self.shared.config.pin && !self.is_detached {
             out.info("stopped; the pinned policy stays in force until `tcpw detach`");

@@ -1,4 +1,4 @@
-//! What others have to wait for, meanwhile: `tcpw status`, and clients that are held.
+//! What others have to wait for, meanwhile: `tcpw status`, clients that are held, and clients that are not.
 
 use std::{
     net::IpAddr,
@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use tcpw_tests::{Netns, Sandbox, Tcpw, client::connect};
 use tcpw_userspace::host::set_preferred;
 
-use super::HOLDING;
+use super::{DIRECT, HOLDING};
 
 /// Between two requests, and between two clients.
 const STATUS_EVERY: Duration = Duration::from_millis(100);
@@ -45,6 +45,8 @@ pub(super) struct Meanwhile {
     status: Mutex<Vec<f64>>,
     failed: Mutex<Vec<String>>,
     held: Mutex<Vec<f64>>,
+    /// Of the same clients at a listener that does not hold them.
+    direct: Mutex<Vec<f64>>,
 }
 
 impl Meanwhile {
@@ -72,6 +74,9 @@ impl Meanwhile {
                     if let Some(client) = clients.pop() {
                         connect(sandbox.client(), client, HOLDING, PATIENCE)?;
                         push(&self.held, started);
+                        let started = Instant::now();
+                        connect(sandbox.client(), client, DIRECT, PATIENCE)?;
+                        push(&self.direct, started);
                     }
                     thread::sleep(CLIENT_EVERY.saturating_sub(started.elapsed()));
                 }
@@ -94,6 +99,7 @@ impl Meanwhile {
             "status_failed": failed.len(),
             "status_error": failed.first(),
             "held_ms": summary(&self.held),
+            "direct_ms": summary(&self.direct),
         }))
     }
 }

@@ -41,7 +41,9 @@ const FLOODER: IpAddr = CLIENT_V4_OTHER;
 const FLOODED: SocketAddr = SocketAddr::new(SERVER_V4, 7001);
 /// A listener whose clients are held: too many networks for a table, so the text decides.
 const HOLDING: SocketAddr = SocketAddr::new(SERVER_V4, 7002);
-const ALLOW: &str = "betad: *.4\n";
+/// A listener whose clients' address decides: what the machine itself makes a client wait.
+const DIRECT: SocketAddr = SocketAddr::new(SERVER_V4, 7003);
+const ALLOW: &str = "betad: *.4\ngammad: 1.2.\n";
 
 /// Measures one size and shape.
 pub(crate) fn run(rules: &str, shape: &str, reload: bool) -> Result<String> {
@@ -52,6 +54,7 @@ pub(crate) fn run(rules: &str, shape: &str, reload: bool) -> Result<String> {
     shape.write(&sandbox, count, FLOODER)?;
     let _alphad = Testd::start(&sandbox, "alphad", &FLOODED.to_string())?;
     let _betad = Testd::start(&sandbox, "betad", &HOLDING.to_string())?;
+    let _gammad = Testd::start(&sandbox, "gammad", &DIRECT.to_string())?;
     meanwhile::prepare(sandbox.client())?;
     let log = sandbox.scratch().join("log/secure");
     let mut tcpw = Tcpw::start(&sandbox, &["--log", &format!("file:{}", log.display())])?;

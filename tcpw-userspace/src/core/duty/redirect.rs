@@ -353,6 +353,20 @@ impl Redirect {
         }
     }
 
+    /// The daemon ends: attempts whose handshake is under way have their record now.
+    pub(in crate::core) fn end(
+        &mut self,
+        (lookups, report): (&AttemptLookups, &mut AttemptRecords),
+        shared: &SharedState,
+        out: &mut Outbox,
+    ) {
+        let mut expected: Vec<Decision> = self.expected.drain().map(|(_, (_, decision))| decision).collect();
+        expected.sort_by_key(|decision| decision.time_ns);
+        for decision in expected {
+            report.decided_last(&Decision { fate: Fate::Refused, ..decision }, lookups, shared, out);
+        }
+    }
+
     /// How many things are held: halves of redirected attempts, and connections.
     pub(in crate::core) fn footprint(&self) -> [crate::core::footprint::FootprintEntry; 4] {
         [

@@ -90,6 +90,18 @@ impl AttemptRecords {
         out.step(Step::Finish(Box::new(finished)));
     }
 
+    /// As [`decided`](Self::decided), when the daemon ends: the record is made at once, and no command is run.
+    pub(in crate::core) fn decided_last(
+        &mut self,
+        decision: &Decision,
+        lookups: &AttemptLookups,
+        shared: &SharedState,
+        out: &mut Outbox,
+    ) {
+        let finished = self.judge_again(decision, None, Some(lookups), shared, out);
+        self.write_record(finished, shared, out);
+    }
+
     /// As [`decided`](Self::decided), for an attempt whose client has completed the handshake.
     pub(in crate::core) fn connected(
         &mut self,

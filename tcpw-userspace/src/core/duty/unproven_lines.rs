@@ -69,9 +69,13 @@ impl UnprovenLines {
 
     /// At the end of a window, its counts.
     pub(in crate::core) fn second(&mut self, out: &mut Outbox) {
-        if self.began.is_none_or(|began| out.now.at.saturating_duration_since(began) < WINDOW) {
-            return;
+        if self.began.is_some_and(|began| out.now.at.saturating_duration_since(began) >= WINDOW) {
+            self.end_window(out);
         }
+    }
+
+    /// The counts so far; a new window begins with the next attempt.
+    pub(in crate::core) fn end_window(&mut self, out: &mut Outbox) {
         let time = out.now.wall;
         let mut counts: Vec<_> = self.networks.drain().filter(|(_, attempts)| attempts.counted > 0).collect();
         counts.sort_by_key(|(network, _)| *network);
@@ -130,6 +134,10 @@ mod tests {
         assert_eq!(counts(&mut lines, WINDOW), [(Some("203.0.113.0/24".into()), 290)]);
         assert_eq!((lines.counters()[0].1, lines.footprint()[0].1), (290, 0));
         assert_eq!(has_lines(&mut lines), 10, "the next minute");
+        let mut out = Outbox::new(now());
+        lines.end_window(&mut out);
+        lines.end_window(&mut out);
+        assert!(matches!(out.actions.as_slice(), [Action::RecordCount(UnprovenCount { attempts: 290, .. })]));
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 use std::{
     collections::HashMap,
+    net::IpAddr,
     path::{Path, PathBuf},
     sync::{Arc, mpsc},
     thread,
@@ -209,7 +210,9 @@ fn fill_slot(loader: &mut Loader, config: &Config, fill: &Fill) -> Result<(Box<F
     };
     let mut policy = compile::compile(&source).map_err(|error| error.to_string())?;
     let evaluate = |request: &AccessRequest<'_>| fill.rules.indexed.evaluate(request, source.lookup);
-    let check = |tables: &LoadedTables<'_>| Ok(compile::compare(tables, &policy, &source, evaluate)?);
+    let read_ahead = |clients: &[IpAddr]| fill.rules.indexed.read_ahead(clients);
+    let check =
+        |tables: &LoadedTables<'_>| Ok(compile::compare(tables, &policy, &source, read_ahead, evaluate)?);
     let slot = loader.fill_checked(&policy, fill.flags, check).map_err(|error| format!("{error:#}"))?;
     // They are needed no more.
     policy.borders = Vec::new();
