@@ -11,6 +11,7 @@ mod duplicates;
 mod hidden;
 mod holders;
 pub mod inetd;
+mod libwrap_names;
 mod names;
 mod owner;
 mod process;
@@ -99,6 +100,8 @@ pub enum NameSource {
 pub enum NamePart {
     /// The basename of the executable.
     Executable,
+    /// What the executable calls itself to libwrap.
+    Libwrap,
     /// The systemd unit.
     Unit,
     /// argv\[0\].

@@ -6,6 +6,7 @@
 
 use super::{
     NamePart,
+    libwrap_names::libwrap_name,
     process::{ProcessInfo, base_name},
 };
 
@@ -28,7 +29,9 @@ pub(super) fn sources(process: &ProcessInfo) -> Vec<NamePart> {
 /// All names a process is known under, each with the fact that it comes from.
 pub(super) fn parts(process: &ProcessInfo) -> Vec<(&[u8], NamePart)> {
     let mut names: Vec<(&[u8], NamePart)> = Vec::new();
-    names.extend(process.executable_name().map(|name| (name, NamePart::Executable)));
+    let executable = process.executable_name();
+    names.extend(executable.map(|name| (name, NamePart::Executable)));
+    names.extend(executable.and_then(libwrap_name).map(|name| (name, NamePart::Libwrap)));
     names.extend(unit(&process.cgroup).map(|name| (name, NamePart::Unit)));
     if process.is_privileged {
         names.extend(title(process).map(|name| (name, NamePart::Argv)));
@@ -108,6 +111,20 @@ mod tests {
         assert_eq!(names(&sshd).to_string(), "ssh,sshd");
         assert_eq!(sources(&sshd), [NamePart::Executable, NamePart::Unit]);
         assert_eq!(ident(&sshd), "sshd");
+    }
+
+    #[test]
+    fn program_that_calls_itself_otherwise_to_libwrap_has_both_names() {
+        let mountd = process("/usr/sbin/rpc.mountd", "/usr/sbin/rpc.mountd", "rpc.mountd", "/");
+        assert_eq!(names(&mountd).to_string(), "mountd,rpc.mountd");
+        assert_eq!(sources(&mountd), [NamePart::Executable, NamePart::Libwrap]);
+        let mut of_user = process("/home/u/rpc.mountd", "mountd", "x", "/");
+        of_user.is_privileged = false;
+        assert_eq!(
+            names(&of_user).to_string(),
+            "mountd,rpc.mountd",
+            "whether they are proven is another question"
+        );
     }
 
     #[test]

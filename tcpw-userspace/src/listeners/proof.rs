@@ -129,7 +129,7 @@ impl ProcessFacts<'_> {
             NamePart::Unit => {
                 self.is_main_of_unit().map(|()| Proof::Unit).map_err(|more| more.unwrap_or(doubt))
             }
-            NamePart::Executable => {
+            NamePart::Executable | NamePart::Libwrap => {
                 if self.is_main_of_unit().is_ok() {
                     return Ok(Proof::Unit);
                 }

@@ -18,7 +18,7 @@ use tcpw_common::{
 use crate::{
     core::{
         action::{Action, Challenge},
-        attempt::{Attempt, VerdictPurpose, attempt_key},
+        attempt::{Attempt, VerdictPurpose},
         footprint::FootprintEntry,
         outbox::{Outbox, Step},
         shared::SharedState,
@@ -68,23 +68,16 @@ impl Challenges {
         }
     }
 
-    /// Whether an attempt already waits: its client has sent its SYN again, which replaces the held packet. It is
-    /// challenged again, the first challenge may be lost.
-    pub(in crate::core) fn repeats(
-        &mut self,
-        key: &AttemptKey,
-        held: &Held,
-        shared: &SharedState,
-        out: &mut Outbox,
-    ) -> bool {
-        let Some(Challenged { attempt, .. }) = self.attempts.get_mut(&key.flow) else { return false };
-        let VerdictPurpose::Held(before) = &mut attempt.purpose else { return false };
-        if attempt_key(before, &attempt.decision) != *key {
+    /// Whether an attempt already waits: its client has sent its SYN again, which replaces the held packet. It is judged
+    /// again: by now what it needs may begin at once; else it is challenged again, the first challenge may be lost.
+    pub(in crate::core) fn repeats(&mut self, key: &AttemptKey, held: &Held, out: &mut Outbox) -> bool {
+        let is_same = |Challenged { attempt, .. }: &Challenged| attempt.key().as_ref() == Some(key);
+        if !self.attempts.get(&key.flow).is_some_and(is_same) {
             return false;
         }
-        **before = *held;
-        let decision = attempt.decision;
-        self.send(held.isn, &decision, shared, out);
+        let Some(Challenged { mut attempt, .. }) = self.attempts.remove(&key.flow) else { return false };
+        attempt.purpose = VerdictPurpose::Held(Box::new(*held));
+        out.step(Step::Judge(attempt));
         true
     }
 
@@ -223,6 +216,26 @@ mod tests {
         challenges.answered(&attempt(1).decision.flow(), &mut out);
         assert_eq!((judged(&mut out), counts(&challenges)), (vec![], [1, 2, 0]));
         assert_eq!(challenges.footprint().map(|(_, count)| count), [0, 0]);
+    }
+
+    #[test]
+    fn attempt_that_is_sent_again_is_judged_again_and_another_one_of_its_flow_is_not_taken_for_it() {
+        let (mut challenges, mut out) = (Challenges::default(), at(0));
+        challenges.keep(attempt(1), now().at);
+        let VerdictPurpose::Held(mut held) = attempt(1).purpose else { panic!("it is held") };
+        let key = attempt(1).key().unwrap();
+        held.isn = 9;
+        assert!(!challenges.repeats(&AttemptKey { isn: 9, ..key }, &held, &mut out));
+        assert!(!challenges.repeats(&attempt(2).key().unwrap(), &held, &mut out) && out.steps.is_empty());
+        held.isn = 0;
+        assert!(challenges.repeats(&key, &held, &mut out));
+        let Some(Step::Judge(again)) = out.steps.pop_front() else { panic!("it is not judged") };
+        assert!(!again.is_proven && again.key() == Some(key));
+        assert_eq!(counts(&challenges), [0, 0, 0]);
+        // What is left of it in the order ends nothing.
+        challenges.keep(again, now().at + Duration::from_secs(5));
+        challenges.second(&mut at(10));
+        assert_eq!(counts(&challenges), [0, 0, 1]);
     }
 
     #[test]

@@ -109,8 +109,11 @@ impl Commands {
             return out.step(Step::Judge(attempt));
         }
         let source = events::ip(&attempt.decision.client);
-        if attempt.may_be_challenged(shared) && !effects.has_room_for_unproven(source, out.now.at) {
-            return out.step(Step::Challenge(attempt));
+        if !attempt.is_from_proven_source() && !effects.has_room_for_unproven(source, out.now.at) {
+            if attempt.may_be_challenged(shared) {
+                return out.step(Step::Challenge(attempt));
+            }
+            return self.undecided(attempt, command, shared, out);
         }
         let surroundings = surroundings_of(&judgement.effects, &command);
         let order = Command { text: command.clone(), surroundings };

@@ -416,7 +416,7 @@ fn decide(
     out: &mut Outbox,
 ) {
     let key = attempt_key(held, decision);
-    if others.challenges.repeats(&key, held, shared, out)
+    if others.challenges.repeats(&key, held, out)
         || others.lookups.repeats(&key, held)
         || others.commands.is_asked(&key)
         || others.banners.is_read_for(&key)

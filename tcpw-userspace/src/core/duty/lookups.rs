@@ -142,7 +142,12 @@ impl AttemptLookups {
             return out.step(Step::Judge(attempt));
         }
         if attempt.may_be_challenged(shared) && !self.queue.begins_at_once(&question) {
-            return out.step(Step::Challenge(attempt));
+            if !attempt.facts.shows_banners() {
+                return out.step(Step::Challenge(attempt));
+            }
+            // It is allowed, and only the text of a banner needs the name: it is taken as unknown.
+            attempt.facts.give_up(now);
+            return out.step(Step::Judge(attempt));
         }
         let network = client_network(ip(&attempt.decision.client));
         let is_proven = attempt.is_from_proven_source();
@@ -258,7 +263,10 @@ impl AttemptLookups {
             Some(number) => number,
             None => {
                 let of_source = self.by_source.get(&source).copied().unwrap_or(0);
-                if self.attempts.len() >= self.settings.waiting || of_source >= MOST_OF_A_SOURCE {
+                // Half of the room is for clients whose address is proven.
+                let room = self.settings.waiting;
+                let room = if attempt.is_from_proven_source() { room } else { room.div_ceil(2) };
+                if self.attempts.len() >= room || of_source >= MOST_OF_A_SOURCE {
                     self.counts.dropped += 1;
                     return Err(attempt);
                 }

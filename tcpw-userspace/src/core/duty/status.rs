@@ -154,6 +154,7 @@ fn found_by(found: NameSource, parts: &[NamePart]) -> String {
                 .iter()
                 .map(|part| match part {
                     NamePart::Executable => "executable",
+                    NamePart::Libwrap => "libwrap name",
                     NamePart::Unit => "unit",
                     NamePart::Argv => "argv",
                     NamePart::Comm => "process name",
