@@ -34,7 +34,7 @@ pub enum Kind {
     /// The banner of an allowed connection was sent, or cannot be: its socket can leave the table of
     /// sockets with a banner. The cookie is that socket's.
     BannerDone = 12,
-    /// The client of a held SYN answered its challenge: it has the address it shows. Once a challenge.
+    /// The client of a held SYN answered its challenge. Once a challenge; in the ring of held packets.
     ChallengeAnswered = 13,
 }
 

@@ -9,6 +9,7 @@
 pub mod answer;
 pub mod banner;
 pub mod certified;
+pub mod challenge;
 pub mod counter;
 pub mod decide;
 pub mod event;

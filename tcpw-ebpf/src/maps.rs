@@ -14,6 +14,7 @@ use tcpw_common::{
     answer::{Answer, AnswerOnce, ResetOnce},
     banner::Banner,
     certified::{self, Certified, CertifiedKey, PortKey},
+    challenge::Challenge,
     counter,
     decide::Header,
     flat::{BucketV4, ChunkV4, LowsV6, NodeV6},
@@ -144,9 +145,9 @@ pub(crate) static ALIVE: Array<u64, 1> = Array::new();
 /// Held attempts and when they were held: CLOCK_BOOTTIME, nanoseconds.
 #[map]
 pub(crate) static HELD: FlowLru<AttemptKey, u64> = FlowLru::new(MAX_HELD);
-/// Flows of held SYNs whose client was challenged, and the sequence number of the reset that answers.
+/// Flows of held SYNs whose client was challenged.
 #[map]
-pub(crate) static CHALLENGES: FlowLru<FlowKey, u32> = FlowLru::new(MAX_CHALLENGES);
+pub(crate) static CHALLENGES: FlowLru<FlowKey, Challenge> = FlowLru::new(MAX_CHALLENGES);
 /// Holds of a source: the second, and how many in it.
 #[map]
 pub(crate) static SOURCES: LruHashMap<Address, [u64; 2]> = LruHashMap::with_max_entries(MAX_SOURCES, 0);

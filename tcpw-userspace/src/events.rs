@@ -50,8 +50,6 @@ pub enum Event {
         /// Cookie of its socket.
         cookie: u64,
     },
-    /// The client of a held SYN answered its challenge.
-    ChallengeAnswered(FlowKey),
 }
 
 /// The outcome of an attempt.
@@ -124,6 +122,20 @@ impl Decision {
     }
 }
 
+/// The flow whose client answered its challenge, if that is what a record of the ring of held packets reports.
+pub fn challenge_answered(held: &Held) -> Option<FlowKey> {
+    let event = &held.event;
+    (Kind::from_number(event.kind) == Some(Kind::ChallengeAnswered)).then_some(FlowKey {
+        netns: event.netns,
+        client: event.client,
+        server: event.server,
+        client_port: event.client_port,
+        server_port: event.server_port,
+        protocol: event.protocol,
+        reserved: 0,
+    })
+}
+
 /// The decision that a held packet waits for; `None` if its event is of a kind this version does not know.
 pub fn decision_of_held(held: &Held) -> Option<Decision> {
     match Event::from_record(&held.event)? {
@@ -133,8 +145,7 @@ pub fn decision_of_held(held: &Held) -> Option<Decision> {
         | Event::WaitsForUser { .. }
         | Event::NoRoomForUser(_)
         | Event::HandshakeHasData(_)
-        | Event::BannerDone { .. }
-        | Event::ChallengeAnswered(_) => None,
+        | Event::BannerDone { .. } => None,
     }
 }
 
@@ -170,7 +181,8 @@ impl Event {
             Kind::NoRoomForUser => Self::NoRoomForUser(what(Fate::Held)),
             Kind::HandshakeHasData => Self::HandshakeHasData(what(Fate::Held)),
             Kind::BannerDone => Self::BannerDone { cookie: record.cookie },
-            Kind::ChallengeAnswered => Self::ChallengeAnswered(what(Fate::Held).flow()),
+            // It comes with the held packets.
+            Kind::ChallengeAnswered => return None,
             Kind::Listening => {
                 Self::Listening { pid: record.pid, port: record.server_port, is_udp: record.protocol == UDP }
             }

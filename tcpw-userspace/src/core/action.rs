@@ -56,8 +56,7 @@ pub enum Action {
     Write(Write),
     /// Send an acknowledgement in the client's place.
     Acknowledge(Box<Acknowledge>),
-    /// Challenge the client of a held SYN. Its answer is
-    /// [`KernelEvent::ChallengeAnswered`](super::input::KernelEvent::ChallengeAnswered).
+    /// Challenge the client of a held SYN. Its answer is a record of [`Input::Held`](super::input::Input::Held).
     Challenge(Box<Challenge>),
     /// Look for listeners. The result is [`Input::Scanned`](super::input::Input::Scanned).
     Scan(Scan),

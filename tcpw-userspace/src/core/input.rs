@@ -12,7 +12,7 @@ use std::{
 use tcpw_common::{
     certified::{Certified, CertifiedKey},
     held::Held,
-    key::{BannerKey, FlowKey, NamesId},
+    key::{BannerKey, NamesId},
     metric::Metric,
     tag::Tag,
     user::{Pending, Waiting},
@@ -277,8 +277,6 @@ pub enum KernelEvent {
     HandshakeHasData(Decision, Pending),
     /// The banner of a connection was sent, or cannot be. By the cookie of its socket.
     BannerDone(u64),
-    /// The client of a held SYN answered its challenge.
-    ChallengeAnswered(FlowKey),
     /// The connection or handshake it reports is already over.
     Outdated,
     /// A record of a kind this version does not know.

@@ -46,7 +46,6 @@ pub(super) fn read_ahead(events: &[KernelEvent], shared: &SharedState) {
             | KernelEvent::NoRoomForUser(_)
             | KernelEvent::HandshakeHasData(..)
             | KernelEvent::BannerDone(_)
-            | KernelEvent::ChallengeAnswered(_)
             | KernelEvent::Outdated
             | KernelEvent::Unknown { .. } => None,
         })

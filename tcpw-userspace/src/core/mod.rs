@@ -61,7 +61,7 @@ use shared::SharedState;
 use crate::{
     config::Config,
     control::{Request, Response},
-    events::Fate,
+    events::{Fate, challenge_answered},
     host::Incomplete,
 };
 
@@ -166,7 +166,12 @@ impl Core {
             Input::Held(packets) => {
                 let Self { held, challenges, lookups, commands, banners, shared, .. } = self;
                 let mut others = Others { challenges, lookups, commands, banners };
-                packets.iter().for_each(|packet| held.take(packet, &mut others, shared, out));
+                for packet in &packets {
+                    match challenge_answered(packet) {
+                        Some(flow) => others.challenges.answered(&flow, out),
+                        None => held.take(packet, &mut others, shared, out),
+                    }
+                }
             }
             Input::Scanned(scanned) if self.start.after(Phase::FirstScan, Phase::FirstPolicy) => {
                 // What is said of those that cannot be seen comes with the scans that follow.
@@ -274,7 +279,10 @@ impl Core {
             Input::Request { request, body } => match body {
                 Request::Status => out.act(Action::GatherStatus { request }),
                 Request::Match(question) => self.control.judge(request, &question, &self.shared, out),
-                Request::Detach => out.act(Action::Detach { request }),
+                Request::Detach => {
+                    self.reload.ending(true);
+                    out.act(Action::Detach { request });
+                }
                 Request::Stop => {
                     reply(request, Response::Done(vec!["stopped".into()]), out);
                     self.stop(out);
@@ -292,6 +300,7 @@ impl Core {
                 self.stop(out);
             }
             Input::Detached { request, removed: Err(error) } => {
+                self.reload.ending(false);
                 reply(request, Response::Failed(error), out);
             }
             Input::Hangup => {
@@ -325,7 +334,6 @@ impl Core {
                 self.users.has_no_room(&decision, &mut self.commands, shared, out);
             }
             KernelEvent::HandshakeHasData(decision, pending) => complete(&decision, &pending, shared, out),
-            KernelEvent::ChallengeAnswered(flow) => self.challenges.answered(&flow, out),
             KernelEvent::BannerDone(socket) => out.write(action::Write::DismissBannerSocket(socket)),
             KernelEvent::Outdated => {}
             KernelEvent::Unknown { kind } => {

@@ -9,6 +9,7 @@ use aya::{
 };
 use tcpw_common::{
     answer::{Answer, AnswerOnce, ResetOnce},
+    challenge::Challenge,
     key::{AnswerKey, AttemptKey, FlowKey},
     layout::SPARE_WORDS,
 };
@@ -21,7 +22,7 @@ pub struct AnswerMaps {
     once: HashMap<MapData, AttemptKey, AnswerOnce>,
     resets: HashMap<MapData, FlowKey, ResetOnce>,
     held: HashMap<MapData, AttemptKey, u64>,
-    challenges: HashMap<MapData, FlowKey, u32>,
+    challenges: HashMap<MapData, FlowKey, Challenge>,
 }
 
 impl AnswerMaps {
@@ -65,7 +66,7 @@ impl AnswerMaps {
     /// # Errors
     /// The kernel refuses the write.
     pub fn expect_reset(&mut self, flow: FlowKey, seq: u32) -> Result<()> {
-        self.challenges.insert(flow, seq, 0).context("write a challenge")
+        self.challenges.insert(flow, Challenge { answer: seq, wrong: 0 }, 0).context("write a challenge")
     }
 
     /// Allows an attempt to be held again at once: before, it was held for another reason.

@@ -1,4 +1,4 @@
-//! A challenge: it shows whether a client has the address from which its SYN came.
+//! A challenge: it shows whether there is a host at the address from which a SYN came.
 //!
 //! In: both ends, the SYN's sequence number, an unpredictable number. Out: a SYN-ACK whose acknowledgement number the
 //! client does not accept. It answers with a reset that has this number, and stays in SYN-SENT (RFC 9293 section

@@ -7,6 +7,8 @@
 use std::{collections::HashSet, sync::Arc};
 
 use tcpw_common::{
+    event::{Event, Kind},
+    held::{Held, PACKET_BYTES},
     key::FlowKey,
     tag::{BOUND_BEFORE, Tag},
 };
@@ -22,7 +24,7 @@ use crate::{
     core::{
         Action, Input,
         action::{Fill, Scan, TagOrder, Write},
-        input::{Filled, Gate, KernelEvent, StatusFacts, Tagged, UserAnswer},
+        input::{Filled, Gate, StatusFacts, Tagged, UserAnswer},
         policies::{Prepared, Rules},
     },
     effects::commands_of,
@@ -324,11 +326,35 @@ fn look_up(history: &mut History, question: Question) {
     daemon::begin(history, delay.max(hangs), Work::LookUp(question));
 }
 
+/// The record of an answer to a challenge.
+fn answer_of(flow: &FlowKey) -> Held {
+    let event = Event {
+        time_ns: 0,
+        netns: flow.netns,
+        names: 0,
+        cookie: 0,
+        client: flow.client,
+        server: flow.server,
+        kind: Kind::ChallengeAnswered as u32,
+        generation: 0,
+        policy: 0,
+        pid: 0,
+        ifindex: 0,
+        family: 0,
+        client_port: flow.client_port,
+        server_port: flow.server_port,
+        protocol: flow.protocol,
+        flags: 0,
+        comm: [0; 16],
+    };
+    Held { event, length: 0, isn: 0, packet: [0; PACKET_BYTES] }
+}
+
 /// Work is done: its result is sent.
 pub(super) fn finish(history: &mut History, work: Work) {
     match work {
         Work::Challenge(flow) => {
-            daemon::result(history, 0, Input::Events(vec![KernelEvent::ChallengeAnswered(flow)]));
+            daemon::result(history, 0, Input::Held(vec![answer_of(&flow)]));
         }
         Work::Read => {
             if history.fails(&[65, history.now_ns]) {

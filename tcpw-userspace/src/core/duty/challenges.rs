@@ -1,4 +1,4 @@
-//! Held attempts whose client is challenged: whether it has the address it shows.
+//! Held attempts whose client is challenged: whether there is a host at the address it shows.
 //!
 //! In: held attempts that need more than can begin at once, answers to challenges. Out: challenges, attempts to judge.
 //! Invariant: the number of attempts that wait for an answer is bounded, and each ends once: judged, or counted. The
@@ -51,7 +51,14 @@ struct Challenged {
 
 impl Challenges {
     /// An attempt waits until its client answers.
-    pub(in crate::core) fn want(&mut self, attempt: Box<Attempt>, shared: &SharedState, out: &mut Outbox) {
+    pub(in crate::core) fn want(
+        &mut self,
+        mut attempt: Box<Attempt>,
+        shared: &SharedState,
+        out: &mut Outbox,
+    ) {
+        // If it waited for a look-up before, its time begins anew.
+        attempt.number = None;
         let VerdictPurpose::Held(held) = &attempt.purpose else { return out.step(Step::Judge(attempt)) };
         self.send(held.isn, &attempt.decision, shared, out);
         self.keep(attempt, out.now.at);

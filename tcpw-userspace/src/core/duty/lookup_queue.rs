@@ -78,9 +78,16 @@ impl LookupQueue {
         kept
     }
 
-    /// Whether a question of a client whose address is not proven would not have to wait for other look-ups.
-    pub(super) fn begins_at_once(&self, question: &Question) -> bool {
-        self.open.get(question).is_some_and(|open| open.began.is_some()) || self.has_room_for_unproven()
+    /// Whether a question of a client of this network, whose address is not proven, would not have to wait for other
+    /// look-ups.
+    pub(super) fn begins_at_once(&self, question: &Question, network: IpNet) -> bool {
+        self.open.get(question).is_some_and(|open| open.began.is_some())
+            || self.has_room_for_unproven() && self.running.of(network, false) < self.of_network()
+    }
+
+    /// Most look-ups for one network.
+    fn of_network(&self) -> usize {
+        self.at_once.div_ceil(4)
     }
 
     /// Begins a look-up, at once or when others have ended.
@@ -141,7 +148,7 @@ impl LookupQueue {
     }
 
     fn start(&mut self, out: &mut Outbox) {
-        let of_network = self.at_once.div_ceil(4);
+        let of_network = self.of_network();
         while self.running.all < self.at_once {
             let mut question = self.proven.pop(|network| self.running.of(*network, true) < of_network);
             if question.is_none() && self.has_room_for_unproven() {
@@ -288,7 +295,7 @@ mod tests {
         let (mut queue, mut out) = queue(8);
         for number in 0..20 {
             let (question, network) = question(&format!("10.0.{number}.1"));
-            assert_eq!(queue.begins_at_once(&question), number < 4, "{number}");
+            assert_eq!(queue.begins_at_once(&question, network), number < 4, "{number}");
             queue.begin(&question, (network, false), &mut out);
         }
         assert_eq!(begun(&mut out).len(), 4);
@@ -319,6 +326,15 @@ mod tests {
         let (other, network) = question("2001:db8::1");
         queue.begin(&other, (network, true), &mut out);
         assert_eq!(begun(&mut out), ["10.0.0.1", "10.0.0.2", "2001:db8::1"]);
+        let (forged, network) = question("10.0.0.200");
+        for at in 0..2 {
+            let (one, network) = question(&format!("10.0.0.20{at}"));
+            assert!(queue.begins_at_once(&one, network), "those of proven clients do not count");
+            queue.begin(&one, (network, false), &mut out);
+        }
+        assert!(queue.begins_at_once(&forged, network), "it runs");
+        assert!(!queue.begins_at_once(&question("10.0.0.209").0, network), "a quarter of the network's");
+        assert_eq!(begun(&mut out), ["10.0.0.200", "10.0.0.201"]);
         queue.finished(&question("10.0.0.1").0, None, &mut out);
         assert_eq!(begun(&mut out), ["10.0.0.3"]);
         queue.forget(&question("10.0.0.4").0);

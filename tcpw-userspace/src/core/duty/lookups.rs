@@ -2,8 +2,8 @@
 //!
 //! In: attempts, answers of the resolver, the time. Out: look-ups to begin, attempts to judge.
 //! Invariant: waiting attempts are bounded in total, by source and in time; an attempt waits once, however
-//! often its client retransmits; one whose look-up cannot begin at once waits only if its client has proven that it has
-//! the address it shows, or cannot be challenged; attempts that a bound dropped are counted and reported.
+//! often its client retransmits; one that may be challenged waits only for a look-up that runs or begins at once; attempts
+//! that a bound dropped are counted and reported.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -141,7 +141,9 @@ impl AttemptLookups {
             attempt.facts.learn(Learnt { question, kept, took: None });
             return out.step(Step::Judge(attempt));
         }
-        if attempt.may_be_challenged(shared) && !self.queue.begins_at_once(&question) {
+        let network = client_network(ip(&attempt.decision.client));
+        let goes_on = self.queue.begins_at_once(&question, network) && self.has_room(&attempt);
+        if attempt.may_be_challenged(shared) && !goes_on {
             if !attempt.facts.shows_banners() {
                 return out.step(Step::Challenge(attempt));
             }
@@ -149,7 +151,6 @@ impl AttemptLookups {
             attempt.facts.give_up(now);
             return out.step(Step::Judge(attempt));
         }
-        let network = client_network(ip(&attempt.decision.client));
         let is_proven = attempt.is_from_proven_source();
         if let Err(mut limited) = self.park(attempt, question.clone(), now) {
             // The client would not retry, or only the text of a banner needs the name: it is taken as unknown.
@@ -251,6 +252,13 @@ impl AttemptLookups {
         ]
     }
 
+    /// Whether one more may wait. Half of the room, in all and of a source, is for clients whose address is proven.
+    fn has_room(&self, attempt: &Attempt) -> bool {
+        let part = |room: usize| if attempt.is_from_proven_source() { room } else { room.div_ceil(2) };
+        let of_source = self.by_source.get(&source(&attempt.decision.client)).copied().unwrap_or(0);
+        self.attempts.len() < part(self.settings.waiting) && of_source < part(MOST_OF_A_SOURCE)
+    }
+
     /// Lets an attempt wait for an answer.
     fn park(
         &mut self,
@@ -262,11 +270,7 @@ impl AttemptLookups {
         let number = match attempt.number {
             Some(number) => number,
             None => {
-                let of_source = self.by_source.get(&source).copied().unwrap_or(0);
-                // Half of the room is for clients whose address is proven.
-                let room = self.settings.waiting;
-                let room = if attempt.is_from_proven_source() { room } else { room.div_ceil(2) };
-                if self.attempts.len() >= room || of_source >= MOST_OF_A_SOURCE {
+                if !self.has_room(&attempt) {
                     self.counts.dropped += 1;
                     return Err(attempt);
                 }

@@ -360,7 +360,8 @@ impl Redirect {
         shared: &SharedState,
         out: &mut Outbox,
     ) {
-        let mut expected: Vec<Decision> = self.expected.drain().map(|(_, (_, decision))| decision).collect();
+        let expected = self.expected.drain().filter(|(flow, _)| !self.done.contains_key(flow));
+        let mut expected: Vec<Decision> = expected.map(|(_, (_, decision))| decision).collect();
         expected.sort_by_key(|decision| decision.time_ns);
         for decision in expected {
             report.decided_last(&Decision { fate: Fate::Refused, ..decision }, lookups, shared, out);

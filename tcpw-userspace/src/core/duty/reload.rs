@@ -60,6 +60,8 @@ pub(in crate::core) struct Reload {
     /// In force, until no evaluation of the one before is left.
     settling: Option<Settling>,
     missing_before: Option<[bool; 2]>,
+    /// See [`ending`](Self::ending).
+    is_ending: bool,
 }
 
 struct Parsing {
@@ -475,6 +477,11 @@ impl Reload {
         self.settling = Some(Settling { generation, began, is_of_files: job.is_of_files, compared });
     }
 
+    /// Enforcement is about to end, or could not be ended: meanwhile no policy is said to be applied.
+    pub(in crate::core) fn ending(&mut self, is_ending: bool) {
+        self.is_ending = is_ending;
+    }
+
     /// No evaluation of the previous policy is left. Returns whether `generation` was the one waited for.
     pub(in crate::core) fn settled(
         &mut self,
@@ -491,6 +498,9 @@ impl Reload {
             out.error(format!(
                 "generation {generation} is in force, but a few verdicts may still be the old policy's: {problem}"
             ));
+        }
+        if self.is_ending {
+            return true;
         }
         let took = if is_of_files { out.now.at.saturating_duration_since(began) } else { tables };
         out.info(format!(

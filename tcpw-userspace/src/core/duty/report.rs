@@ -17,6 +17,7 @@ use crate::{
         action::Action,
         attempt::judge_under,
         facts::AttemptFacts,
+        inventory::KnownListener,
         judge::{self, Judged, Walk},
         lookup::MissingFact,
         outbox::{Finished, Outbox, Step},
@@ -269,7 +270,7 @@ impl AttemptRecords {
             listener: ListenerRecord {
                 ident: known.map_or_else(|| fallback_ident(&names), |known| known.ident.clone()),
                 pid: known.map_or(decision.pid, |known| known.pid),
-                doubt: self.doubt(netns, of),
+                doubt: self.doubt(netns, known, &names),
                 service: known.and_then(|known| known.service.as_ref()).map(|service| service.id.clone()),
                 names,
             },
@@ -290,14 +291,16 @@ impl AttemptRecords {
     }
 
     /// Why the line of a listener does not carry its name.
-    fn doubt(&self, netns: u64, names: &NamesSet) -> Option<ListenerDoubt> {
+    fn doubt(&self, netns: u64, known: Option<&KnownListener>, names: &NamesSet) -> Option<ListenerDoubt> {
         if !self.line_namespaces.contains(&netns) {
-            Some(ListenerDoubt::Namespace)
-        } else if names.is_proven() {
-            None
-        } else {
-            Some(ListenerDoubt::Names)
+            return Some(ListenerDoubt::Namespace);
         }
+        let is_proven = match known {
+            // Its names-set may lack those that are not proven.
+            Some(known) => known.claims.iter().all(|claim| claim.proof.is_ok()),
+            None => names.is_proven() && !names.is_empty(),
+        };
+        (!is_proven).then_some(ListenerDoubt::Names)
     }
 
     pub(in crate::core) fn counters(&self) -> Vec<(Metric, u64)> {

@@ -86,7 +86,6 @@ pub(super) fn event(kernel: &Kernel, record: &Record) -> KernelEvent {
             }
         }
         Some(events::Event::BannerDone { cookie }) => KernelEvent::BannerDone(cookie),
-        Some(events::Event::ChallengeAnswered(flow)) => KernelEvent::ChallengeAnswered(flow),
         None => KernelEvent::Unknown { kind: record.kind },
     }
 }

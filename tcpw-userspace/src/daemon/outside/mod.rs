@@ -96,9 +96,8 @@ pub(super) struct Outside {
     redirects: Redirects,
     helper: Helper,
     log: Writer,
-    /// SipHash with a key of the operating system: nobody can tell the next number from those before.
+    /// SipHash with a key of the operating system: nobody can tell the number of a challenge from those of others.
     random: RandomState,
-    challenged: u64,
     /// Lines of the actions that are being carried out.
     lines: Vec<LogEntry>,
     requests: HashMap<u64, Reply>,
@@ -139,7 +138,6 @@ impl Outside {
             helper: Helper::new(starter, config.effects.clone(), results.clone()),
             log,
             random: RandomState::new(),
-            challenged: 0,
             lines: Vec::new(),
             requests: HashMap::new(),
             last_request: 0,
@@ -326,8 +324,8 @@ impl Outside {
         let Challenge { pid, decision, isn } = challenge;
         let client = SocketAddr::new(ip(&decision.client), decision.client_port);
         let server = SocketAddr::new(ip(&decision.server), decision.server_port);
-        self.challenged += 1;
-        let random = self.random.hash_one(self.challenged);
+        // Repeated, it is the same: the answer to the first may still be on its way.
+        let random = self.random.hash_one((decision.flow(), isn));
         let Some(packet) = ChallengePacket::new(client, server, *isn, random) else { return };
         match self.kernel.answers.expect_reset(decision.flow(), packet.answer) {
             Ok(()) => self.reinjector.challenge(*decision, *pid, packet),

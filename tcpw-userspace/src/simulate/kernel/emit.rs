@@ -74,7 +74,6 @@ impl SimulatedKernel {
                 }
             }
             Some(events::Event::BannerDone { cookie }) => KernelEvent::BannerDone(cookie),
-            Some(events::Event::ChallengeAnswered(flow)) => KernelEvent::ChallengeAnswered(flow),
             None => KernelEvent::Unknown { kind: record.kind },
         }
     }
