@@ -46,6 +46,12 @@ impl SharedState {
         self.inventory.names_of(id).or_else(|| self.policies.names_of(id)).unwrap_or_default()
     }
 
+    /// Whether the names behind an id are known: an earlier daemon may have found them on a listener that this one cannot
+    /// see.
+    pub(super) fn knows_names(&self, id: NamesId) -> bool {
+        self.inventory.names_of(id).is_some() || self.policies.names_of(id).is_some()
+    }
+
     /// The listener of an attempt.
     pub(super) fn listener_of(&self, decision: &Decision) -> Option<&KnownListener> {
         self.inventory.find(decision.cookie, decision.pid, decision.server_port)

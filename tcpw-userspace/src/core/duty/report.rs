@@ -131,7 +131,12 @@ impl AttemptRecords {
             (None, Some(lookups)) => facts_behind(decision, &names, lookups, shared, out),
             (None, None) => AttemptFacts::default(),
         };
-        let judged = judge_under(shared, &names, decision, &facts);
+        // By other names the rules may say anything.
+        let judged = if shared.knows_names(decision.names) {
+            judge_under(shared, &names, decision, &facts)
+        } else {
+            None
+        };
         // The gate refused because the user was not asked for: what else has to be known depends on it.
         let is_open = |judged: &Judged| judged.user.is_some_and(|user| user.is_open);
         let judged = judged.filter(|judged| decision.fate != Fate::Refused || !is_open(judged));
@@ -344,7 +349,7 @@ impl AttemptRecords {
                 Metric::counter(
                     "unjudged",
                     "attempts",
-                    "Attempts decided by a policy of an earlier daemon, whose rules are not known.",
+                    "Attempts decided by a policy of an earlier daemon, whose rules are not known, or by names that are not.",
                 ),
                 self.unjudged,
             ),
