@@ -34,7 +34,7 @@ static CROWD: Mutex<()> = Mutex::new(());
 /// Starts tcpw as a service manager would, with 1024 open files at first, beside `crowd`, and
 /// returns its figures once every one of `count` listeners is known by name.
 fn assert_all_are_known(sandbox: &Sandbox, count: usize, settings: &str) -> Result<Testable> {
-    let file = sandbox.write_settings(settings)?;
+    let file = sandbox.write_settings(&format!("on-deny = \"reset\"\n{settings}"))?;
     let mut run = Command::new("/usr/bin/prlimit");
     run.arg("--nofile=1024:").arg(tcpw_binary()?).args(["run", "--log", "stdout", "--hosts-allow"]);
     run.arg(sandbox.hosts_allow()).arg("--hosts-deny").arg(sandbox.hosts_deny());
