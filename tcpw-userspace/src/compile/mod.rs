@@ -173,13 +173,16 @@ pub fn compile(input: &PolicySource<'_>) -> Result<Policy, CompileError> {
         TableEnd::Broken => REFUSE,
     };
 
+    // Where no user is asked for, answers are others.
+    let has_unnamed = is_looked_up || input.names == Names::LookedUp && ask_for_users(input.tables);
     let mut server_regions: Vec<_> = lists.servers.iter().map(|server| patterns.host(server)).collect();
-    if let Some(unnamed) = &mut unnamed {
+    if has_unnamed {
+        let unnamed = unnamed.as_mut().unwrap_or(&mut patterns);
         server_regions.extend(lists.servers.iter().map(|server| unnamed.host(server)));
     }
     let (servers, truths) = classes::servers(&server_regions)?;
     let ports =
-        Ports { exempt: input.exempt_ports, unnamed: if is_looked_up { input.unnamed_ports } else { &[] } };
+        Ports { exempt: input.exempt_ports, unnamed: if has_unnamed { input.unnamed_ports } else { &[] } };
     let mut services = Services::new(&lists, &truths, input.listeners, ports)?;
     let default = outcomes.number(default, 0);
     let clients = classes::of_services(&rules, &services, input.exempt_networks, default)?;
