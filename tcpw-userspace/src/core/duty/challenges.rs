@@ -1,8 +1,8 @@
 //! Held attempts whose client is challenged: whether there is a host at the address it shows.
 //!
 //! In: held attempts that need more than can begin at once, answers to challenges. Out: challenges, attempts to judge.
-//! Invariant: the number of attempts that wait for an answer is bounded, and each ends once: judged, or counted. The
-//! answer holds for one attempt alone: whoever knows a client's address cannot use up what is kept for proven clients.
+//! Invariant: the number of attempts that wait for an answer is bounded, and each ends once: judged, or counted. An
+//! answer is for one attempt alone: an attempt with the same address needs an answer of its own.
 
 use std::{
     collections::{HashMap, VecDeque},

@@ -304,7 +304,7 @@ mod tests {
             queue.begin(&question, (network, true), &mut out);
         }
         assert_eq!(begun(&mut out), ["10.1.0.1", "10.1.1.1", "10.1.2.1", "10.1.3.1"]);
-        // One that ends makes room for a proven client, whoever it was for.
+        // A look-up for an unproven client ends: the next one is for a proven client.
         queue.finished(&question("10.0.0.1").0, None, &mut out);
         assert_eq!(begun(&mut out), ["10.1.4.1"]);
         // A proven client waits for the same: the question goes to the others that wait.
