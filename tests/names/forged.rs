@@ -74,6 +74,22 @@ fn sandbox(name: &str) -> Result<Sandbox> {
     Ok(sandbox)
 }
 
+/// A rule of names, and a name server that never answers.
+fn silent_name_server(sandbox: &Sandbox) -> Result<Unbound> {
+    sandbox.write_tables("alphad: .example.test\n", DENY)?;
+    let unbound = Unbound::start(sandbox, &zones())?;
+    fs::write(sandbox.etc().join("resolv.conf"), "nameserver 127.0.0.1\noptions timeout:8 attempts:2\n")?;
+    unbound.delay(None);
+    Ok(unbound)
+}
+
+/// Starts tcpw with a budget of commands: 60 a minute for a network, 600 for all.
+fn start_with_commands(sandbox: &Sandbox) -> Result<Tcpw> {
+    let commands = Commands::prepare(sandbox, 65_534)?;
+    let settings = commands.settings(sandbox, "per-minute-and-source = 60\nper-minute = 600\n")?;
+    Tcpw::start(sandbox, &["--config", &settings.display().to_string()])
+}
+
 /// Forged SYNs to a port, until `work` has ended. Returns its result and how many there were.
 fn flooded<T>(
     sandbox: &Sandbox,
@@ -132,10 +148,7 @@ fn client_that_is_there_does_not_wait_for_a_silent_name_server_that_forged_ones_
         return Ok(());
     }
     let sandbox = sandbox("forged-names")?;
-    sandbox.write_tables("alphad: .example.test\n", DENY)?;
-    let unbound = Unbound::start(&sandbox, &zones())?;
-    fs::write(sandbox.etc().join("resolv.conf"), "nameserver 127.0.0.1\noptions timeout:8 attempts:2\n")?;
-    unbound.delay(None);
+    let _unbound = silent_name_server(&sandbox)?;
     let _alphad = Testd::start(&sandbox, "alphad", "0.0.0.0:7001")?;
     let _tcpw = Tcpw::start(&sandbox, &[])?;
     let (took, sent) = flooded(&sandbox, 7001, ANYBODY, || {
@@ -167,10 +180,7 @@ fn proven_goes_on(name: &str, forged: Forged) -> Result<()> {
         return Ok(());
     }
     let sandbox = sandbox(name)?;
-    sandbox.write_tables("alphad: .example.test\n", DENY)?;
-    let unbound = Unbound::start(&sandbox, &zones())?;
-    fs::write(sandbox.etc().join("resolv.conf"), "nameserver 127.0.0.1\noptions timeout:8 attempts:2\n")?;
-    unbound.delay(None);
+    let _unbound = silent_name_server(&sandbox)?;
     let _alphad = Testd::start(&sandbox, "alphad", "0.0.0.0:7001")?;
     let _tcpw = Tcpw::start(&sandbox, &[])?;
     sandbox.send_each_syn_once()?;
@@ -202,10 +212,8 @@ fn challenge_passes_address_translation_and_firewalls_that_follow_connections() 
          ct state invalid drop\nct state established accept\ntcp dport 7001 ct state new accept\niif lo accept\n}\n\
          chain out { type filter hook output priority 0;\nct state invalid drop\n}\n}\n",
     )?;
-    let commands = Commands::prepare(&sandbox, 65_534)?;
     let _alphad = Testd::start(&sandbox, "alphad", "0.0.0.0:7001")?;
-    let settings = commands.settings(&sandbox, "per-minute-and-source = 60\nper-minute = 600\n")?;
-    let _tcpw = Tcpw::start(&sandbox, &["--config", &settings.display().to_string()])?;
+    let _tcpw = start_with_commands(&sandbox)?;
     let (took, _) = flooded(&sandbox, 7001, ANYBODY, || {
         wait_challenged(&sandbox)?;
         all_connect(&sandbox, 1..=CLIENTS)
@@ -223,10 +231,8 @@ fn client_behind_a_firewall_whose_own_address_is_forged_gets_its_command_run() -
     }
     let sandbox = sandbox("forged-command")?;
     sandbox.write_tables("alphad: 1.2.5.: aclexec /bin/true\n", DENY)?;
-    let commands = Commands::prepare(&sandbox, 65_534)?;
     let _alphad = Testd::start(&sandbox, "alphad", "0.0.0.0:7001")?;
-    let settings = commands.settings(&sandbox, "per-minute-and-source = 60\nper-minute = 600\n")?;
-    let _tcpw = Tcpw::start(&sandbox, &["--config", &settings.display().to_string()])?;
+    let _tcpw = start_with_commands(&sandbox)?;
     let (took, sent) = flooded(&sandbox, 7001, OF_A_CLIENT, || {
         wait_challenged(&sandbox)?;
         all_connect(&sandbox, std::iter::repeat_n(1, CLIENTS.into()))
