@@ -43,13 +43,13 @@ impl SharedState {
     /// The names behind the id of a tag: found by a scan, or provisional, from the policy's process names.
     /// Empty if neither knows it: the attempt is still logged.
     pub(super) fn names_of(&self, id: NamesId) -> NamesSet {
-        self.inventory.names_of(id).or_else(|| self.policies.names_of(id)).unwrap_or_default()
+        self.find_names(id).unwrap_or_default()
     }
 
-    /// Whether the names behind an id are known: an earlier daemon may have found them on a listener that this one cannot
-    /// see.
-    pub(super) fn knows_names(&self, id: NamesId) -> bool {
-        self.inventory.names_of(id).is_some() || self.policies.names_of(id).is_some()
+    /// As [`names_of`](Self::names_of); `None` if neither knows it: an earlier daemon may have found the names on a listener
+    /// that this one cannot see.
+    pub(super) fn find_names(&self, id: NamesId) -> Option<NamesSet> {
+        self.inventory.names_of(id).or_else(|| self.policies.names_of(id))
     }
 
     /// The listener of an attempt.

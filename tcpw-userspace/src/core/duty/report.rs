@@ -124,7 +124,9 @@ impl AttemptRecords {
         shared: &SharedState,
         out: &mut Outbox,
     ) -> Finished {
-        let names = shared.names_of(decision.names);
+        let names = shared.find_names(decision.names);
+        let are_known = names.is_some();
+        let names = names.unwrap_or_default();
         let facts = match (facts, lookups) {
             (Some(facts), _) => facts,
             _ if shared.is_unnamed(decision.server_port) => AttemptFacts::unknown(),
@@ -132,11 +134,7 @@ impl AttemptRecords {
             (None, None) => AttemptFacts::default(),
         };
         // By other names the rules may say anything.
-        let judged = if shared.knows_names(decision.names) {
-            judge_under(shared, &names, decision, &facts)
-        } else {
-            None
-        };
+        let judged = are_known.then(|| judge_under(shared, &names, decision, &facts)).flatten();
         // The gate refused because the user was not asked for: what else has to be known depends on it.
         let is_open = |judged: &Judged| judged.user.is_some_and(|user| user.is_open);
         let judged = judged.filter(|judged| decision.fate != Fate::Refused || !is_open(judged));
