@@ -32,6 +32,9 @@ use crate::{
 /// than one, and the kernel's answer outlives it.
 const LONGER_NS: u64 = 20_000_000_000;
 
+/// A helper is given up after the time limit of a command and 10 s, and started again within a minute.
+const LATE_NS: u64 = 100_000_000_000;
+
 /// What the daemon believes, and the rules it decides by.
 #[derive(Debug)]
 pub(super) struct Oracle {
@@ -39,8 +42,11 @@ pub(super) struct Oracle {
     policies: BTreeMap<u32, (Rules, Names)>,
     names: BTreeMap<NamesId, NamesSet>,
     told: HashMap<Question, Vec<(u64, Found)>>,
-    /// Until then names may be unknown: a look-up took too long, or too many waited.
-    pub(super) unknown_until_ns: u64,
+    /// When names may have been unknown last: a look-up took too long, or too many waited.
+    unknown_until_ns: u64,
+    /// How much longer an attempt may have waited with what was found for it, in nanoseconds: some helper did not
+    /// answer, and commands waited for the next one.
+    late_ns: u64,
     /// The result of some command was not known where a connection hung on it.
     pub(super) is_command_open: bool,
     is_audit: bool,
@@ -66,6 +72,7 @@ impl Oracle {
             names: BTreeMap::from([(0, NamesSet::default())]),
             told: HashMap::new(),
             unknown_until_ns: 0,
+            late_ns: 0,
             is_command_open: false,
             is_audit,
         }
@@ -105,6 +112,16 @@ impl Oracle {
     pub(super) fn gave_up(&mut self, now_ns: u64) {
         let holds = nanoseconds(self.settings.not_found_for.max(self.settings.time_limit));
         self.unknown_until_ns = self.unknown_until_ns.max(now_ns + holds + LONGER_NS);
+    }
+
+    /// A helper that was there is given up: attempts waited for it for so long.
+    pub(super) fn helper_ended(&mut self) {
+        self.late_ns = LATE_NS;
+    }
+
+    /// Whether a name may be taken for unknown.
+    fn may_be_unknown(&self, case: &JudgedAttempt<'_>) -> bool {
+        case.now_ns < self.unknown_until_ns + self.late_ns
     }
 
     /// Every verdict that is possible; `truth` is what a look-up would say now. `None` if the rules or the
@@ -167,7 +184,7 @@ impl Oracle {
         let holds = |found: &Found| {
             let holds =
                 if found.is_something() { self.settings.found_for } else { self.settings.not_found_for };
-            nanoseconds(holds) + LONGER_NS
+            nanoseconds(holds) + LONGER_NS + self.late_ns
         };
         let told = self.told.get(question).into_iter().flatten();
         let mut all: Vec<Found> = Vec::new();
@@ -226,7 +243,7 @@ impl Believed<'_> {
                 Found::Member(_) => HostName::Unknown,
             })
             .collect();
-        if self.case.now_ns < self.oracle.unknown_until_ns && !names.contains(&HostName::Unknown) {
+        if self.oracle.may_be_unknown(self.case) && !names.contains(&HostName::Unknown) {
             names.push(HostName::Unknown);
         }
         self.choose(&names).unwrap_or(HostName::Unknown)
@@ -258,7 +275,7 @@ impl Lookup for Believed<'_> {
             .into_iter()
             .map(|found| found == Found::Member(true))
             .collect();
-        if self.case.now_ns < self.oracle.unknown_until_ns && !all.contains(&false) {
+        if self.oracle.may_be_unknown(self.case) && !all.contains(&false) {
             all.push(false);
         }
         self.choose(&all).unwrap_or(false)
