@@ -26,7 +26,7 @@ fn ready() -> bool {
 }
 
 fn load() -> Result<Kernel> {
-    let mut kernel = Kernel::load(&LoadOptions { pins: None, log_allowed: false, resets: false })?;
+    let mut kernel = Kernel::load(&LoadOptions::default())?;
     kernel.load_probe()?;
     Ok(kernel)
 }

@@ -7,7 +7,7 @@ use std::{
     io::Write as _,
     net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream},
     os::fd::AsRawFd as _,
-    path::Path,
+    sync::{Mutex, PoisonError},
     time::Duration,
 };
 
@@ -32,7 +32,7 @@ use tcpw_common::{
 use tokio::sync::mpsc;
 
 use tcpw_tests::{
-    Cgroup, Netns, Requirement, can_run,
+    Cgroup, Netns, RawClient, Requirement, can_run,
     policy::{address, compile_with, tables},
 };
 use tcpw_userspace::{
@@ -46,6 +46,9 @@ const SERVER: Ipv4Addr = Ipv4Addr::LOCALHOST;
 const ALLOWED: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(127, 0, 0, 1), 40_001);
 const REFUSED: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(127, 0, 0, 2), 40_002);
 const BY_USER: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(127, 0, 0, 3), 40_003);
+
+/// Held by one test at a time: the maps of this process are found among its open files.
+static ALONE: Mutex<()> = Mutex::new(());
 
 /// What the kernel keeps of flows.
 struct Kept {
@@ -120,18 +123,6 @@ fn lru<V: Pod>(own: &HashSet<u32>, name: &str) -> Result<HashMap<MapData, FlowKe
     bail!("no map {name} was loaded")
 }
 
-/// Runs `work` below a cgroup: sockets it makes stay there.
-fn below<T>(cgroup: &Path, work: impl FnOnce() -> Result<T>) -> Result<T> {
-    let pid = std::process::id().to_string();
-    let own = fs::read_to_string("/proc/self/cgroup").context("read the own cgroup")?;
-    let own = own.lines().find_map(|line| line.strip_prefix("0::/")).context("no own cgroup2")?;
-    let root = cgroup.parent().context("the cgroup has no parent")?;
-    fs::write(cgroup.join("cgroup.procs"), &pid).context("enter the cgroup")?;
-    let done = work();
-    fs::write(root.join(own).join("cgroup.procs"), &pid).context("leave the cgroup")?;
-    done
-}
-
 /// Connects from an address and port; `None` if that does not succeed in a moment.
 fn try_connect(netns: &Netns, from: SocketAddrV4) -> Result<Option<TcpStream>> {
     netns.run(|| {
@@ -168,10 +159,12 @@ fn equal_flows_of_two_namespaces_are_told_apart() -> Result<()> {
     if !can_run("namespaces", &[Requirement::Root]) {
         return Ok(());
     }
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let _in_runtime = runtime.enter();
     let cgroup = Cgroup::new(&format!("tcpw-namespaces-{}", std::process::id()))?;
-    let mut kernel = Kernel::load(&LoadOptions { pins: None, log_allowed: true, resets: true })?;
+    let mut kernel =
+        Kernel::load(&LoadOptions { log_allowed: true, resets: true, ..LoadOptions::default() })?;
     let kept = Kept::open()?;
     let mut ring = kernel.take_events()?.read_ahead(Pace::AtOnce, 1 << 20);
     let _alive = kernel.stay_alive()?;
@@ -195,7 +188,7 @@ fn equal_flows_of_two_namespaces_are_told_apart() -> Result<()> {
 
     let (a, b) = (Netns::new()?, Netns::new()?);
     let listen = |netns: &Netns| netns.run(|| Ok(TcpListener::bind(SocketAddr::from((SERVER, PORT)))?));
-    let listeners = below(cgroup.path(), || Ok([listen(&a)?, listen(&b)?]))?;
+    let listeners = cgroup.run(|| Ok([listen(&a)?, listen(&b)?]))?;
     // In A no handshake comes to its end, so that what is kept of it stays.
     a.nft("add table inet t")?;
     a.nft("add chain inet t in { type filter hook input priority 0; }")?;
@@ -209,7 +202,7 @@ fn equal_flows_of_two_namespaces_are_told_apart() -> Result<()> {
     let netns_a = first.passed.keys().next().context("nothing passed in A")?.netns;
     ensure!(netns_a != 0, "the namespace is not known");
     let sizes = |of: &Of| [of.handshakes.len(), of.passed.len(), of.flows.len(), of.user_handshakes.len()];
-    assert_eq!(sizes(&first), [1, 2, 1, 1], "{first:?}");
+    assert_eq!(sizes(&first), [1, 2, 1, 2], "{first:?}");
 
     let of_b = [ALLOWED, REFUSED, BY_USER].map(|from| try_connect(&b, from));
     let [allowed_b, refused_b, _by_user_b] = of_b;
@@ -232,5 +225,58 @@ fn equal_flows_of_two_namespaces_are_told_apart() -> Result<()> {
     }
     assert_eq!(counted(&kernel, Counter::Refused), 2);
     drop(listeners);
+    Ok(())
+}
+
+/// The secret of SYN cookies is one for all namespaces: a listener in a namespace of a user's own, which nobody guards,
+/// makes cookies that the guarded listener takes.
+#[test]
+fn cookie_from_another_namespace_is_judged() -> Result<()> {
+    if !can_run("namespaces", &[Requirement::Root]) {
+        return Ok(());
+    }
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let _in_runtime = runtime.enter();
+    let cgroup = Cgroup::new(&format!("tcpw-namespaces-cookie-{}", std::process::id()))?;
+    let mut kernel = Kernel::load(&LoadOptions { resets: true, ..LoadOptions::default() })?;
+    kernel.attach_identity(cgroup.path());
+    let rules = tables(Some("ALL: 127.0.0.1\n"), Some("ALL: ALL\n"), BTreeMap::new());
+    kernel.apply(&compile_with(Names::LookedUp, &rules, &[NamesSet::default()])?, 0)?;
+    kernel.attach_gate(cgroup.path())?;
+    let (a, b) = (Netns::new()?, Netns::new()?);
+    let listen = |netns: &Netns| {
+        netns.run(|| {
+            fs::write("/proc/sys/net/ipv4/tcp_syncookies", "2")?;
+            Ok(TcpListener::bind(SocketAddr::from((SERVER, PORT)))?)
+        })
+    };
+    let listener = cgroup.run(|| listen(&a))?;
+    listener.set_nonblocking(true)?;
+    let _unguarded = listen(&b)?;
+    let to = SocketAddrV4::new(SERVER, PORT);
+    for netns in [&a, &b] {
+        RawClient::keep_silent(netns, *ALLOWED.ip())?;
+        RawClient::keep_silent(netns, *REFUSED.ip())?;
+    }
+    // A listener takes cookies once it has made one itself.
+    a.run(|| {
+        let raw = RawClient::new(*ALLOWED.ip(), to)?;
+        raw.send_syn(ALLOWED.port() + 1)?;
+        raw.syn_ack(ALLOWED.port() + 1)
+    })?;
+    let arrives = |client: SocketAddrV4| -> Result<bool> {
+        let cookie = b.run(|| {
+            let raw = RawClient::new(*client.ip(), to)?;
+            raw.send_syn(client.port())?;
+            raw.syn_ack(client.port())
+        })?;
+        // Over loopback the connection is there when the call returns.
+        a.run(|| RawClient::new(*client.ip(), to)?.send(client.port(), cookie.wrapping_add(1), b"x"))?;
+        Ok(listener.accept().is_ok())
+    };
+    assert!(!arrives(REFUSED)?, "a refused client's cookie let it in");
+    assert_eq!(counted(&kernel, Counter::AcksWithoutHandshake), 1);
+    assert!(arrives(ALLOWED)?, "the guarded listener takes no cookie at all");
     Ok(())
 }

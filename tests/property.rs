@@ -154,8 +154,7 @@ fn kernel_decides_as_the_compiled_tables_and_the_evaluator() {
     if !can_run("property", &[Requirement::Root]) {
         return;
     }
-    let mut kernel = Kernel::load(&LoadOptions { pins: None, log_allowed: false, resets: false })
-        .expect("load the programs");
+    let mut kernel = Kernel::load(&LoadOptions::default()).expect("load the programs");
     kernel.load_probe().expect("load the probe");
     run(60, 60, Some(kernel), "evaluator == compiled tables == kernel");
 }

@@ -354,15 +354,15 @@ fn retransmit_of_a_dropped_syn_is_not_logged_again() -> Result<()> {
     Ok(())
 }
 
-#[test]
-fn handshake_that_was_allowed_ends_well_whatever_comes_between() -> Result<()> {
-    if !ready() {
-        return Ok(());
-    }
-    let sandbox = Sandbox::new("cookies")?;
+/// A handshake whose SYN was allowed, and whose last ACK comes when other tables refuse the client.
+fn last_ack_after_a_change(
+    name: &str,
+    syncookies: &str,
+) -> Result<(Sandbox, Testd, Tcpw, cookies::Client, cookies::Half)> {
+    let sandbox = Sandbox::new(name)?;
     sandbox.write_tables("alphad: 1.2.3.\n", DENY)?;
-    sandbox.server().run(|| Ok(fs::write("/proc/sys/net/ipv4/tcp_syncookies", "2")?))?;
-    let _alphad = Testd::start(&sandbox, "alphad", "0.0.0.0:7001")?;
+    sandbox.server().run(|| Ok(fs::write("/proc/sys/net/ipv4/tcp_syncookies", syncookies)?))?;
+    let alphad = Testd::start(&sandbox, "alphad", "0.0.0.0:7001")?;
     let mut tcpw = Tcpw::start(&sandbox, &RESET)?;
     let mut client = cookies::Client::new(&sandbox)?;
     let half = client.begin(40001, 7001)?;
@@ -370,7 +370,33 @@ fn handshake_that_was_allowed_ends_well_whatever_comes_between() -> Result<()> {
     sandbox.write_tables("", DENY)?;
     tcpw.wait_applied(mark)?;
     assert_reset(&attempt(&sandbox, CLIENT_V4, SERVER_V4, 7001)?);
+    Ok((sandbox, alphad, tcpw, client, half))
+}
+
+#[test]
+fn handshake_that_the_kernel_keeps_ends_well_whatever_comes_between() -> Result<()> {
+    if !ready() {
+        return Ok(());
+    }
+    let (sandbox, _alphad, mut tcpw, mut client, half) = last_ack_after_a_change("kept", "1")?;
     assert!(client.finish(&half)?.starts_with(b"hello from"), "the handshake was refused in the middle");
+    assert_eq!(refused_lines(&sandbox, &mut tcpw)?.len(), 1);
+    Ok(())
+}
+
+/// The kernel does not know the handshake: that its SYN passed under other tables is no verdict.
+#[test]
+fn syn_cookie_from_before_a_change_is_judged_by_the_new_tables() -> Result<()> {
+    if !ready() {
+        return Ok(());
+    }
+    let (sandbox, _alphad, mut tcpw, client, half) = last_ack_after_a_change("cookies", "2")?;
+    client.complete(&half)?;
+    wait_until("the ACK was judged", PATIENCE, || {
+        Ok(Tcpw::counters(&sandbox)?["acks_without_handshake"] == 1)
+    })?;
+    let table = sandbox.server().run(|| Ok(fs::read_to_string("/proc/thread-self/net/tcp")?))?;
+    assert_eq!(table.lines().count(), 2, "only the listener is there: {table}");
     assert_eq!(refused_lines(&sandbox, &mut tcpw)?.len(), 1);
     Ok(())
 }

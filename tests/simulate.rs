@@ -21,12 +21,13 @@ use tcpw_userspace::simulate::{BrokenSeed, Plant, breaks, run};
 /// 104948: a policy was said to be applied while enforcement was being ended.
 /// 1015457: a refusal by names that only an earlier daemon had seen was called a disagreement.
 /// 1038450: an answer without its user, of a port where none is asked for, let the client in at another port.
-/// 2011812: an attempt that waited for a command while a helper hung was judged by a name given up long before.
+/// 2011812, 3044809: an attempt keeps what was found for it while it waits, and its verdict when its SYN is sent again;
+/// the evaluator was asked as if it had just begun.
 /// 729, 749, 847, 6219, 7098, 7865: where the proven names alone refuse, the daemon waited for facts of all names.
 const FOUND: &[u64] = &[
     123, 143, 393, 421, 729, 749, 847, 1231, 1271, 1398, 6219, 7098, 7865, 104_948, 203_011, 206_922,
     208_062, 211_621, 213_261, 213_716, 215_048, 220_695, 222_228, 223_379, 228_485, 430_361, 1_015_457,
-    1_038_450, 2_011_812,
+    1_038_450, 2_011_812, 3_044_809,
 ];
 
 /// Seeds that are always run.

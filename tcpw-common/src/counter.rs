@@ -68,6 +68,8 @@ counters! {
     BannersSent = 24, "banners_sent", "connections", "Banners sent to clients that were allowed.";
     BannersMissed = 25, "banners_missed", "connections",
         "Connections that were allowed without the banner of their rule.";
+    UserNotKnown = 26, "user_not_known", "connections",
+        "Connections whose handshake was forgotten while users decide: none of their data pass.";
 }
 
 /// Elements of the array of counters: room for more.

@@ -110,6 +110,13 @@ impl FlowKey {
         let (client, server) = ([0; 16], [0; 16]);
         Self { netns, client, server, client_port: 0, server_port, protocol, reserved: 0 }
     }
+
+    /// The flow of a packet that the server sends, once its ends are read as those of a packet that it receives.
+    #[inline(always)]
+    pub const fn turn_round(&mut self) {
+        (self.client, self.server) = (self.server, self.client);
+        (self.client_port, self.server_port) = (self.server_port, self.client_port);
+    }
 }
 
 /// One attempt: a SYN with its retransmits, or a datagram, at one socket.

@@ -13,6 +13,7 @@ pub mod challenge;
 pub mod counter;
 pub mod decide;
 pub mod event;
+pub mod fault;
 pub mod flat;
 pub mod handshake;
 pub mod held;

@@ -33,12 +33,15 @@ pub const MAX_ONCE: u32 = 1 << 12;
 /// get `keepalive` or a banner. The oldest is forgotten first.
 pub const MAX_HANDSHAKES: u32 = 1 << 16;
 
-/// Handshakes that will wait for their client's user: each for the moment between its last ACK
-/// and the birth of its socket, or from a SYN that may open it at once.
+/// Handshakes under a policy in which users decide: each for the moment between its last ACK and the birth of its
+/// socket, or from a SYN that may open it at once.
 pub const MAX_USER_HANDSHAKES: u32 = 1 << 14;
 
 /// Connections that wait for their client's user; of those beyond, the user is unknown.
 pub const MAX_WAITING: u32 = 1 << 14;
+
+/// Between the last ACK of a handshake and the birth of its socket is less, in nanoseconds.
+pub const HANDSHAKE_ENDS_NS: u64 = 1_000_000_000;
 
 /// How much longer than the look-up, in nanoseconds, the kernel waits for user space's answer.
 pub const USER_GRACE_NS: u64 = 2_000_000_000;

@@ -13,6 +13,15 @@ const WAIT: u32 = 1 << 31;
 const TIMEOUT_SHIFT: u32 = 8;
 const TIMEOUT_MASK: u32 = 0xffff;
 
+/// [`Pending::answer`] of a handshake whose connection need not wait.
+pub const NO_USER: u32 = Outcome::Allow as u32;
+
+/// Element of the table `USERS`: since when users decide, CLOCK_BOOTTIME, nanoseconds; 0: they do not.
+pub const SINCE: u32 = 0;
+
+/// Another element: not 0 if some socket that has to wait could not be marked.
+pub const UNMARKED: u32 = 1;
+
 /// The user decides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UserDecides {
@@ -48,7 +57,7 @@ impl UserDecides {
     }
 }
 
-/// A handshake whose connection will wait: the facts the gate has.
+/// A handshake under a policy in which users decide: the facts the gate has.
 ///
 /// Layout: 24 + 8 × 4 bytes, no padding.
 #[repr(C)]
@@ -56,7 +65,8 @@ impl UserDecides {
 pub struct Pending {
     /// Tag of the listener.
     pub tag: Tag,
-    /// The answer: a [`UserDecides`] as number.
+    /// The answer: a [`UserDecides`] as number if its connection will wait; [`NO_USER`]; a refusal if nothing of its
+    /// connection may pass. The other members matter only in the first case.
     pub answer: u32,
     /// Generation of the policy that asked.
     pub generation: u32,
@@ -74,6 +84,21 @@ pub struct Pending {
     pub window: u32,
 }
 const _: () = assert!(size_of::<Pending>() == 56);
+
+impl Pending {
+    /// Of a connection that nothing of may pass.
+    pub const REFUSED: Self = Self {
+        tag: Tag { names: 0, netns: 0, pid: 0, flags: 0 },
+        answer: Outcome::Refuse as u32,
+        generation: 0,
+        policy: 0,
+        family: 0,
+        ifindex: 0,
+        seq: 0,
+        ack: 0,
+        window: 0,
+    };
+}
 
 /// A connection that waits. User space removes the entry to let its data pass.
 ///

@@ -22,6 +22,9 @@ pub(crate) struct Attempt {
     pub(crate) has_no_handshake: u32,
     /// Not 0: the ACK.
     pub(crate) completes: u32,
+    /// Not 0: its connection has to wait for its client's user.
+    pub(crate) waits: u32,
+    pub(crate) reserved: u32,
     pub(crate) handshake: Handshake,
     pub(crate) header: Header,
     pub(crate) pending: Pending,

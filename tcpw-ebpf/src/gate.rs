@@ -42,6 +42,7 @@ use crate::{
     packet::{self, Shape},
     passage::Passage,
     remember::{self, are_resets_on},
+    steady::steady,
     tables::KernelTables,
     udp, user,
 };
@@ -59,11 +60,19 @@ pub(crate) fn judge(ctx: &SkBuffContext) -> Passage {
     let passage = decide_attempt(ctx, attempt);
     if is_datagram(attempt) {
         udp::heard(&attempt.key, passage == Passage::Pass);
-    } else if passage == Passage::Pass && attempt.completes == 0 && are_resets_on() {
+        return passage;
+    }
+    if passage == Passage::Drop {
+        return Passage::Drop;
+    }
+    if attempt.completes == 0 && are_resets_on() {
         // SAFETY: the helper has no preconditions.
         remember::passed(&attempt.key.flow, unsafe { bpf_ktime_get_boot_ns() });
     }
-    passage
+    if attempt.waits == 0 && user::do_count() {
+        return user::go_on_freely(&attempt.key.flow, &mut attempt.pending);
+    }
+    Passage::Pass
 }
 
 #[inline(always)]
@@ -104,23 +113,27 @@ fn attempt(ctx: &SkBuffContext) -> Option<&'static mut Attempt> {
     let shape = packet::read(ctx, &mut attempt.key.flow, wanted, &mut attempt.header);
     // SAFETY: as above.
     let own_port = unsafe { port((*sk).src_port) };
-    if is_redirected(tag, shape, attempt.key.flow.server_port, own_port) {
-        return None;
-    }
     // bind(2) has put it into the tag of each UDP socket that is judged.
     let of_tag = tag.map_or(0, |tag| tag.netns);
     attempt.key.flow.netns = match if is_datagram { 0 } else { netns::of_tcp(sk) } {
         0 => of_tag,
         netns => netns,
     };
+    if is_redirected(tag, shape, attempt.key.flow.server_port, own_port) {
+        if user::do_count() {
+            // If it does not fit, the client gets no text.
+            user::go_on_freely(&attempt.key.flow, &mut attempt.pending);
+        }
+        return None;
+    }
     attempt.key.isn = attempt.header.seq;
-    attempt.key.reserved = 0;
+    (attempt.key.reserved, attempt.waits) = (0, 0);
     match shape {
         Shape::Opens | Shape::Unparsable => (attempt.completes, attempt.has_no_handshake) = (0, 0),
         Shape::Acknowledges => {
             // The state from the SYN, if there was one.
             attempt.key.isn = attempt.header.seq.wrapping_sub(1);
-            let has_none = !has_handshake(ctx, &attempt.key.flow) && !was_allowed(attempt);
+            let has_none = !has_handshake(ctx, &attempt.key.flow);
             if !has_none && !user::do_count() {
                 return None;
             }
@@ -171,13 +184,6 @@ fn is_redirected(tag: Option<&Tag>, shape: Shape, port: u16, own_port: u16) -> b
         && port != own_port
 }
 
-/// Whether the SYN before an ACK passed: the state of its handshake is only in a SYN cookie.
-#[inline(always)]
-fn was_allowed(attempt: &Attempt) -> bool {
-    // SAFETY: the helper has no preconditions.
-    are_resets_on() && remember::may_be_in_handshake(&attempt.key.flow, unsafe { bpf_ktime_get_boot_ns() })
-}
-
 /// Finds the listener's tag: that of user space, on the socket or under its cookie; else a provisional one.
 #[inline(always)]
 fn identify(attempt: &mut Attempt, tag: Option<&Tag>) {
@@ -188,9 +194,8 @@ fn identify(attempt: &mut Attempt, tag: Option<&Tag>) {
     if attempt.tag.flags & PROVISIONAL == 0 {
         return;
     }
-    // SAFETY: the value is copied at once.
-    match unsafe { LISTENERS.get(&attempt.key.listener) } {
-        Some(tag) => attempt.tag = *tag,
+    match steady(|| LISTENERS.get_ptr(&attempt.key.listener)) {
+        Some(tag) => attempt.tag = tag,
         None if attempt.completes == 0 => count(Counter::Untagged),
         // Counted with its SYN.
         None => {}
@@ -202,9 +207,6 @@ fn decide_attempt(ctx: &SkBuffContext, attempt: &mut Attempt) -> Passage {
     let Some(mut decision) = decide(&KernelTables, &attempt.query) else {
         return broken(ctx, attempt);
     };
-    if user::do_count() {
-        user::forget(&attempt.key.flow);
-    }
     if attempt.completes != 0 && (decision.outcome == Outcome::Exempt || decision.flags & AUDIT != 0) {
         return Passage::Pass;
     }

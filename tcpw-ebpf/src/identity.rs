@@ -33,7 +33,7 @@ use crate::{
     },
     maps::{BINDERS, CHANGES, COMMS, HOLDERS, TAGS},
     net::{AF_INET, AF_INET6, IPPROTO_TCP, IPPROTO_UDP, TCP_CLOSE, TCP_LISTEN, is_udp, port},
-    netns,
+    netns, udp,
 };
 
 /// bind(2) named the port. Source: linux/include/net/sock.h.
@@ -46,23 +46,34 @@ pub(crate) fn tag_of(sk: *mut bpf_sock) -> Option<&'static Tag> {
     unsafe { storage(sk.cast(), 0).as_ref() }
 }
 
-/// A TCP or UDP socket was bound to an address.
+/// A TCP or UDP socket was bound to an address. Whether it may be.
 #[inline(always)]
-pub(crate) fn bound(ctx: &SockContext) {
+pub(crate) fn bound(ctx: &SockContext) -> bool {
     // SAFETY: the context's socket is the kernel's; the verifier checks each access.
     let (protocol, kind, port) =
         unsafe { ((*ctx.sock).protocol, (*ctx.sock).type_, port((*ctx.sock).src_port)) };
     let is_datagram = is_udp(protocol, kind);
     if protocol != u32::from(IPPROTO_TCP) && !is_datagram {
-        return;
+        return true;
     }
-    if is_datagram && tag_of(ctx.sock).is_some_and(|tag| tag.flags & KERNEL_PORT != 0) {
-        return;
+    if is_datagram {
+        // SAFETY: the context's socket, which bind(2) has locked; null is tested.
+        let Some(tag) = (unsafe { storage(ctx.sock.cast(), BPF_SK_STORAGE_GET_F_CREATE.into()).as_mut() })
+        else {
+            // The socket's option memory is full: nobody would judge its datagrams.
+            return false;
+        };
+        if udp::is_port_of_kernel(ctx.sock) {
+            tag.flags |= KERNEL_PORT;
+            return true;
+        }
+        tag.flags &= !KERNEL_PORT;
     }
     // SAFETY: both helpers take the context, which is the socket.
     let (netns, cookie) =
         unsafe { (bpf_get_netns_cookie(ctx.as_ptr()), bpf_get_socket_cookie(ctx.as_ptr())) };
     tag_and_report(ctx.sock.cast(), &Bound { netns, cookie, port, is_datagram });
+    true
 }
 
 /// A socket changed state: `inet_sock_set_state(sk, old, new)`.

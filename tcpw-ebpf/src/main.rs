@@ -18,6 +18,7 @@ mod attempt;
 mod banner;
 mod challenge;
 mod emit;
+mod fault;
 mod gate;
 mod handshake;
 mod hold;
@@ -36,6 +37,7 @@ mod rate;
 mod redirect;
 mod refuse;
 mod remember;
+mod steady;
 mod tables;
 mod udp;
 mod unreachable;
@@ -64,29 +66,25 @@ pub(crate) fn gate(ctx: SkBuffContext) -> i32 {
 /// post_bind4: an IPv4 socket got its address.
 #[cgroup_sock(post_bind4)]
 pub(crate) fn bound_v4(ctx: SockContext) -> i32 {
-    identity::bound(&ctx);
-    1
+    identity::bound(&ctx).into()
 }
 
 /// post_bind6: an IPv6 socket got its address.
 #[cgroup_sock(post_bind6)]
 pub(crate) fn bound_v6(ctx: SockContext) -> i32 {
-    identity::bound(&ctx);
-    1
+    identity::bound(&ctx).into()
 }
 
 /// bind4: an IPv4 socket asks for an address.
 #[cgroup_sock_addr(bind4)]
 pub(crate) fn binds_v4(ctx: SockAddrContext) -> i32 {
-    udp::binds(&ctx);
-    1
+    udp::binds(&ctx).into()
 }
 
 /// bind6: an IPv6 socket asks for an address.
 #[cgroup_sock_addr(bind6)]
 pub(crate) fn binds_v6(ctx: SockAddrContext) -> i32 {
-    udp::binds(&ctx);
-    1
+    udp::binds(&ctx).into()
 }
 
 /// bind4 of the whole host: a UDP socket asks for an IPv4 address.

@@ -35,6 +35,7 @@ use crate::{
     attempt::Attempt,
     lookup::Lookup,
     per_flow::{FlowLru, FlowMap},
+    udp::BindRequests,
 };
 
 const SLOT_COUNT: usize = SLOTS as usize;
@@ -107,6 +108,9 @@ pub(crate) static GRACE: ArrayOfMaps<Array<u32, 1, ANY_LENGTH>, 1> = ArrayOfMaps
 /// Tags of listening sockets, and of UDP sockets that were bound.
 #[btf_map]
 pub(crate) static TAGS: SkStorage<Tag> = btf_maps::SkStorage::new();
+/// What was asked of bind(2) for UDP sockets.
+#[btf_map]
+pub(crate) static BINDS: SkStorage<BindRequests> = btf_maps::SkStorage::new();
 /// Process name to names-set, for provisional tags.
 #[map]
 pub(crate) static COMMS: maps::HashMap<Comm, NamesId> =
@@ -213,10 +217,11 @@ pub(crate) static REDIRECT_LISTEN: SockHash<RedirectKey> =
 /// The look-up a CPU is at.
 #[map]
 pub(crate) static LOOKUP: PerCpuArray<Lookup> = PerCpuArray::with_max_entries(1, 0);
-/// Not 0 while users decide, and for a while after: the last ACK of a handshake is judged too.
+/// Whether users decide: the last ACK of a handshake is judged too, while they do and for a while after. Elements:
+/// `tcpw_common::user`.
 #[btf_map]
-pub(crate) static USERS: Array<u32, 1> = Array::new();
-/// Handshakes whose connection will wait for its client's user.
+pub(crate) static USERS: Array<u64, 2> = Array::new();
+/// While users decide: handshakes that may go on, and whether their connection will wait for its client's user.
 #[map]
 pub(crate) static USER_HANDSHAKES: FlowLru<FlowKey, Pending> = FlowLru::new(MAX_USER_HANDSHAKES);
 /// Those of them whose last ACK had data, and when that was reported: CLOCK_BOOTTIME, nanoseconds.

@@ -10,6 +10,8 @@ use aya_ebpf::{
 };
 use tcpw_common::key::PerFlow;
 
+use crate::steady::steady;
+
 /// A map that drops its oldest entry where it is full.
 #[repr(transparent)]
 pub(crate) struct FlowLru<K: PerFlow, V>(LruHashMap<K, V>);
@@ -19,11 +21,10 @@ impl<K: PerFlow, V: Copy> FlowLru<K, V> {
         Self(LruHashMap::with_max_entries(entries, 0))
     }
 
-    /// A copy of the value. Another CPU may write it meanwhile: two values may then be mixed.
+    /// A copy of the value. Another CPU may write it meanwhile: two values of this key may then be mixed.
     #[inline(always)]
     pub(crate) fn get(&self, key: &K) -> Option<V> {
-        // SAFETY: the value is copied at once.
-        unsafe { self.0.get(key) }.copied()
+        steady(|| self.0.get_ptr(key))
     }
 
     #[inline(always)]

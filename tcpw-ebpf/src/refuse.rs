@@ -34,6 +34,7 @@ use crate::{
     rate::{is_source_within, is_within},
     redirect,
     remember::{may_be_in_handshake, may_have_forgotten},
+    steady::steady,
     tables::KernelTables,
     unreachable,
 };
@@ -239,8 +240,7 @@ fn answered_so(lookup: &mut Lookup, decision: &Decision, now_ns: u64) -> Option<
     lookup.answer.policy = decision.policy;
     lookup.answer.client = lookup.flow.client;
     lookup.answer.server = lookup.flow.server;
-    // SAFETY: the value is copied at once.
-    let answer = unsafe { ANSWERS.get(&lookup.answer) }.copied();
+    let answer = steady(|| ANSWERS.get_ptr(&lookup.answer));
     match answer.filter(|answer| now_ns < answer.expires_ns) {
         Some(answer) if answer.outcome == Outcome::Refuse as u32 => Some((answer.marks & 0xff) as u8),
         Some(_) => None,

@@ -1,19 +1,24 @@
 //! UDP: which sockets are services, and which datagrams are replies.
 //!
 //! In: bind(2) and sendmsg(2) below the cgroup, and the gate's outcome for a datagram.
-//! Out: the mark of a socket whose port the kernel chose; the peers whose datagrams are not judged.
+//! Out: whether the kernel chose a socket's port; the peers whose datagrams are not judged.
 //! Invariant: datagrams of a peer are replies only if the socket wrote to it before any datagram of it was
-//! judged: answering a client does not exempt the client.
+//! judged: answering a client does not exempt the client. A socket for which any bind(2) named a port, whether it
+//! failed or not, is judged: several threads may bind one socket at the same time.
 
-use core::ptr::{addr_of, read_volatile};
+use core::{
+    ffi::c_void,
+    ptr::{addr_of, read_volatile, write_volatile},
+};
 
 use aya_ebpf::{
     EbpfContext as _,
     bindings::{BPF_SK_STORAGE_GET_F_CREATE, bpf_sock},
-    helpers::{bpf_get_socket_cookie, bpf_ktime_get_boot_ns},
+    helpers::{bpf_get_socket_cookie, bpf_ktime_get_boot_ns, generated::bpf_sk_storage_get},
     programs::SockAddrContext,
 };
 use tcpw_common::{
+    fault::BIND_NOT_STORED,
     key::{ANY_PEER, Address, AttemptKey, PeerKey, UdpClientKey, is_group, mapped},
     limits::{ANSWERS_FROM_BEFORE_NS, GROUP_REPLIES_NS, HEARD_NS, ONE_ATTEMPT_NS, REPLIES_NS},
     outcome::Outcome,
@@ -21,35 +26,70 @@ use tcpw_common::{
 };
 
 use crate::{
-    identity::{storage, tag_of},
-    maps::{HEARD, PEERS, UDP_ATTEMPTS, WATCHING, WROTE},
+    fault::fails,
+    identity::tag_of,
+    maps::{BINDS, HEARD, PEERS, UDP_ATTEMPTS, WATCHING, WROTE},
     net::{is_udp, join, port},
 };
 
 const NS_PER_S: u64 = 1_000_000_000;
 
-/// A UDP socket asks for a port: 0 leaves the choice to the kernel.
+/// What was asked of bind(2) for a socket. Each member is written by itself, whole: nothing locks the socket yet.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct BindRequests {
+    /// Not 0: that the kernel choose the port.
+    any: u32,
+    /// Not 0: a port.
+    named: u32,
+}
+
+/// A UDP socket asks for a port: 0 leaves the choice to the kernel. Whether it may.
 #[inline(always)]
-pub(crate) fn binds(ctx: &SockAddrContext) {
+pub(crate) fn binds(ctx: &SockAddrContext) -> bool {
     let address = ctx.sock_addr;
-    // SAFETY: members of the context; the verifier checks each access, null is tested, and the tag
-    // is this socket's own, which bind(2) has locked.
+    // SAFETY: members of the context; the verifier checks each access, and null is tested. The stores are whole.
     unsafe {
         if !is_udp((*address).protocol, (*address).type_) {
-            return;
+            return true;
         }
         let sk: *mut bpf_sock = (*address).__bindgen_anon_1.sk;
-        // A socket that has its port keeps it.
-        if sk.is_null() || (*sk).src_port != 0 {
-            return;
+        if sk.is_null() {
+            return true;
         }
+        let Some(requests) = bind_requests(sk, BPF_SK_STORAGE_GET_F_CREATE.into()) else {
+            // The socket's option memory is full: it would get a port that nobody judges.
+            return false;
+        };
         if read_volatile(addr_of!((*address).user_port)) == 0 {
-            if let Some(tag) = storage(sk.cast(), BPF_SK_STORAGE_GET_F_CREATE.into()).as_mut() {
-                tag.flags |= KERNEL_PORT;
-            }
-        } else if let Some(tag) = storage(sk.cast(), 0).as_mut() {
-            tag.flags &= !KERNEL_PORT;
+            write_volatile(&raw mut requests.any, 1);
+        } else {
+            write_volatile(&raw mut requests.named, 1);
         }
+    }
+    true
+}
+
+/// Whether the kernel chose the port that the socket got.
+#[inline(always)]
+pub(crate) fn is_port_of_kernel(sk: *mut bpf_sock) -> bool {
+    bind_requests(sk, 0).is_some_and(|requests| {
+        // SAFETY: two loads, each whole. A request by another thread that comes later does not get a port.
+        unsafe {
+            read_volatile(&raw const requests.any) != 0 && read_volatile(&raw const requests.named) == 0
+        }
+    })
+}
+
+#[inline(always)]
+fn bind_requests(sk: *mut bpf_sock, flags: u64) -> Option<&'static mut BindRequests> {
+    if fails(BIND_NOT_STORED) {
+        return None;
+    }
+    let map = (&raw const BINDS).cast_mut().cast::<c_void>();
+    // SAFETY: the map is socket storage of `BindRequests`; a null value means zeroes; null is tested.
+    unsafe {
+        bpf_sk_storage_get(map, sk.cast(), core::ptr::null_mut(), flags).cast::<BindRequests>().as_mut()
     }
 }
 

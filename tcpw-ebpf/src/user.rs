@@ -19,18 +19,20 @@ use aya_ebpf::{
 use tcpw_common::{
     counter::Counter,
     event::Kind,
+    fault::{HANDSHAKE_FORGOTTEN, HANDSHAKE_NOT_STORED, SOCKET_NOT_MARKED, WAITING_FULL},
     key::FlowKey,
-    limits::USER_GRACE_NS,
+    limits::{HANDSHAKE_ENDS_NS, USER_GRACE_NS},
     outcome::Outcome,
-    user::{Mark, Pending, UserDecides, Waiting},
+    user::{Mark, NO_USER, Pending, SINCE, UNMARKED, UserDecides, Waiting},
 };
 
 use crate::{
     accepted::flow,
     emit::{Report, count, emit},
+    fault::fails,
     hold::is_daemon_alive,
     maps::{MARKS, USER_HANDSHAKES, USERS, WAITING},
-    net::{IPPROTO_TCP, TCP_SYN_RECV},
+    net::{IPPROTO_TCP, TCP_LISTEN, TCP_SYN_RECV},
     netns,
     packet::{self, Segment},
     passage::Passage,
@@ -41,13 +43,31 @@ const NS_PER_S: u64 = 1_000_000_000;
 /// Whether users decide, or did until recently.
 #[inline(always)]
 pub(crate) fn do_count() -> bool {
-    USERS.get(0).is_some_and(|users| *users != 0)
+    USERS.get(SINCE).is_some_and(|since| *since != 0)
 }
 
-/// Removes the state of an older handshake of the same flow.
+/// Lets a handshake go on whose connection need not wait.
 #[inline(always)]
-pub(crate) fn forget(flow: &FlowKey) {
-    USER_HANDSHAKES.remove(flow);
+pub(crate) fn go_on_freely(flow: &FlowKey, pending: &mut Pending) -> Passage {
+    pending.answer = NO_USER;
+    // If it does not fit, no data of the connection would pass: the client has to try again.
+    if remember(flow, pending) { Passage::Pass } else { Passage::Drop }
+}
+
+/// Whether the same is known of the flow. A copy of the SYN need not replace it while its connection is made.
+#[inline(always)]
+fn is_remembered(flow: &FlowKey, pending: &Pending) -> bool {
+    USER_HANDSHAKES.get(flow).is_some_and(|known| {
+        known.answer == pending.answer
+            && known.generation == pending.generation
+            && known.policy == pending.policy
+            && known.seq == pending.seq
+    })
+}
+
+#[inline(always)]
+fn remember(flow: &FlowKey, pending: &Pending) -> bool {
+    !fails(HANDSHAKE_NOT_STORED) && USER_HANDSHAKES.set(flow, pending)
 }
 
 /// Lets a handshake go on whose connection will wait, unless its packet has data. Also if the last ACK has data,
@@ -58,27 +78,39 @@ pub(crate) fn go_on(flow: &FlowKey, pending: &Pending, is_syn: bool, has_data: b
         count(if is_syn { Counter::UserSyns } else { Counter::UserSegments });
         if !is_syn {
             // If it does not fit, the retransmitted SYN-ACK makes the client send its ACK again.
-            USER_HANDSHAKES.set(flow, pending);
+            remember(flow, pending);
         }
         return Passage::Drop;
     }
+    if is_syn && is_remembered(flow, pending) {
+        return Passage::Pass;
+    }
     // If it does not fit, the connection's socket would not be marked: the client has to try again.
-    if USER_HANDSHAKES.set(flow, pending) { Passage::Pass } else { Passage::Drop }
+    if remember(flow, pending) { Passage::Pass } else { Passage::Drop }
 }
 
-/// sock_ops: the socket of a connection was made. Marks it if the connection has to wait.
+/// sock_ops: the socket of a connection was made. Marks it if the connection has to wait, or if the handshake is not
+/// known.
 #[inline(always)]
 pub(crate) fn accepted(ctx: &SockOpsContext) {
     if ctx.op() != BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB {
         return;
     }
     let flow = flow(ctx);
-    let Some(pending) = USER_HANDSHAKES.get(&flow) else {
-        return;
+    let Some(pending) = USER_HANDSHAKES.get(&flow).filter(|_| !fails(HANDSHAKE_FORGOTTEN)) else {
+        return is_not_known(ctx);
     };
+    if pending.answer == NO_USER {
+        return USER_HANDSHAKES.remove(&flow);
+    }
     // SAFETY: the helper takes the context.
     let cookie = unsafe { bpf_get_socket_cookie(ctx.ops.cast()) };
-    let kind = if wait(ctx, &flow, &pending, cookie) { Kind::WaitsForUser } else { Kind::NoRoomForUser };
+    let kind = match wait(ctx, &flow, &pending, cookie) {
+        Wait::Begins => Kind::WaitsForUser,
+        Wait::HasNoRoom => Kind::NoRoomForUser,
+        // The entry of its handshake stays: by it the data are found.
+        Wait::HasNoMark => return,
+    };
     // From here on the socket's mark has this state.
     USER_HANDSHAKES.remove(&flow);
     emit(
@@ -96,48 +128,100 @@ pub(crate) fn accepted(ctx: &SockOpsContext) {
     );
 }
 
-/// Marks the socket, and enters it; `false` if there is no room.
+/// The state of a connection that has to wait.
+enum Wait {
+    Begins,
+    HasNoRoom,
+    HasNoMark,
+}
+
+/// Marks the socket, and enters it.
 #[inline(always)]
-fn wait(ctx: &SockOpsContext, flow: &FlowKey, pending: &Pending, socket: u64) -> bool {
-    let Some(decides) = UserDecides::from_answer(pending.answer) else {
-        return false;
-    };
+fn wait(ctx: &SockOpsContext, flow: &FlowKey, pending: &Pending, socket: u64) -> Wait {
+    // The number of an answer that lets no connection wait is none of these.
+    let decides = UserDecides::from_answer(pending.answer)
+        .unwrap_or(UserDecides { if_unknown: Outcome::Refuse, timeout_s: 0 });
     // SAFETY: the helper has no preconditions.
     let now_ns = unsafe { bpf_ktime_get_boot_ns() };
     let deadline_ns = now_ns + u64::from(decides.timeout_s) * NS_PER_S + USER_GRACE_NS;
-    // SAFETY: the socket is the context's; the verifier asks for the test of null.
-    let mark = unsafe {
-        let sk = (*ctx.ops).__bindgen_anon_2.sk;
-        if sk.is_null() {
-            return false;
-        }
-        let mark = mark_of(sk.cast(), u64::from(BPF_SK_STORAGE_GET_F_CREATE));
-        if mark.is_null() {
-            return false;
-        }
-        &mut *mark
-    };
-    mark.cookie = socket;
-    mark.deadline_ns = deadline_ns;
-    mark.if_unknown = decides.if_unknown as u32;
-    let waiting = Waiting {
-        flow: *flow,
-        socket,
-        pending: *pending,
-        since_ns: now_ns,
-        deadline_ns,
-        refused: 0,
-        reserved: 0,
-    };
     count(Counter::UserWaits);
-    if WAITING.insert(&socket, &waiting, 0).is_ok() {
-        return true;
+    // Before the mark: a mark without an entry lets data pass.
+    let is_entered = !fails(WAITING_FULL) && enter(flow, pending, socket, (now_ns, deadline_ns));
+    let mut mark = Mark { cookie: socket, deadline_ns, if_unknown: decides.if_unknown as u32, expired: 0 };
+    if !is_entered {
+        // The user is unknown: if the connection is then allowed its data pass at once, else never.
+        count(Counter::UserNoRoom);
+        (mark.deadline_ns, mark.expired) = (0, 1);
     }
-    // The user is unknown: if the connection is then allowed its data pass at once, else never.
-    count(Counter::UserNoRoom);
-    mark.deadline_ns = 0;
-    mark.expired = 1;
-    false
+    if !set_mark(ctx, &mut mark) {
+        let _ = WAITING.remove(&socket);
+        look_for_unmarked();
+        return Wait::HasNoMark;
+    }
+    if is_entered { Wait::Begins } else { Wait::HasNoRoom }
+}
+
+/// Enters a connection that waits; false if there is no room.
+#[inline(always)]
+fn enter(flow: &FlowKey, pending: &Pending, socket: u64, (since_ns, deadline_ns): (u64, u64)) -> bool {
+    let waiting =
+        Waiting { flow: *flow, socket, pending: *pending, since_ns, deadline_ns, refused: 0, reserved: 0 };
+    WAITING.insert(&socket, &waiting, 0).is_ok()
+}
+
+/// No handshake of the connection is known: none of its data pass, unless the handshake may be from before users
+/// decided.
+#[inline(always)]
+fn is_not_known(ctx: &SockOpsContext) {
+    // SAFETY: the helper has no preconditions.
+    let now_ns = unsafe { bpf_ktime_get_boot_ns() };
+    if USERS.get(SINCE).is_none_or(|since| *since == 0 || now_ns < since.saturating_add(HANDSHAKE_ENDS_NS)) {
+        return;
+    }
+    count(Counter::UserNotKnown);
+    // SAFETY: the helper takes the context.
+    let cookie = unsafe { bpf_get_socket_cookie(ctx.ops.cast()) };
+    let mut mark = Mark { cookie, deadline_ns: 0, if_unknown: Outcome::Refuse as u32, expired: 1 };
+    if !set_mark(ctx, &mut mark) {
+        let flow = flow(ctx);
+        USER_HANDSHAKES.set(&flow, &Pending::REFUSED);
+        look_for_unmarked();
+    }
+}
+
+/// Marks the connection's socket, whole at once; false if there is no memory.
+#[inline(always)]
+fn set_mark(ctx: &SockOpsContext, mark: &mut Mark) -> bool {
+    if fails(SOCKET_NOT_MARKED) {
+        return false;
+    }
+    // SAFETY: the socket is the context's; the verifier asks for the test of null. The value is copied into new storage
+    // before the socket has it.
+    unsafe {
+        let sk = (*ctx.ops).__bindgen_anon_2.sk;
+        !sk.is_null()
+            && !bpf_sk_storage_get(
+                marks(),
+                sk.cast(),
+                (&raw mut *mark).cast(),
+                u64::from(BPF_SK_STORAGE_GET_F_CREATE),
+            )
+            .is_null()
+    }
+}
+
+/// A socket has no mark for want of memory: from here on the flow of each packet without a mark is looked up.
+#[inline(always)]
+fn look_for_unmarked() {
+    if let Some(unmarked) = USERS.get_ptr_mut(UNMARKED) {
+        // SAFETY: the pointer is into the map and aligned; one store, whole.
+        unsafe { unmarked.write_volatile(1) };
+    }
+}
+
+#[inline(always)]
+fn may_be_unmarked() -> bool {
+    USERS.get(UNMARKED).is_some_and(|unmarked| *unmarked != 0)
 }
 
 /// cgroup_skb/ingress: a packet that a socket is about to receive.
@@ -147,13 +231,17 @@ pub(crate) fn comes_in(ctx: &SkBuffContext) -> Passage {
         return Passage::Pass;
     };
     // SAFETY: a full socket.
-    let mark = unsafe { mark_of(sk.cast(), 0) };
+    let mark = unsafe { mark_of(sk.cast()) };
     if !mark.is_null() {
         // SAFETY: not null.
         return unsafe { passage(ctx, sk, &mut *mark) };
     }
     // SAFETY: a full socket.
-    if unsafe { (*sk).state } == TCP_SYN_RECV { not_marked_yet(ctx, sk) } else { Passage::Pass }
+    let state = unsafe { (*sk).state };
+    if state == TCP_SYN_RECV {
+        return not_marked_yet(ctx, sk);
+    }
+    if may_be_unmarked() && state != TCP_LISTEN { unmarked(ctx, sk, true) } else { Passage::Pass }
 }
 
 /// cgroup_skb/egress: a packet that a socket sends.
@@ -163,9 +251,9 @@ pub(crate) fn goes_out(ctx: &SkBuffContext) -> Passage {
         return Passage::Pass;
     };
     // SAFETY: a full socket.
-    let mark = unsafe { mark_of(sk.cast(), 0) };
+    let mark = unsafe { mark_of(sk.cast()) };
     if mark.is_null() {
-        return Passage::Pass;
+        return if may_be_unmarked() { unmarked(ctx, sk, false) } else { Passage::Pass };
     }
     // SAFETY: not null.
     unsafe { passage(ctx, sk, &mut *mark) }
@@ -211,14 +299,36 @@ fn passage(ctx: &SkBuffContext, sk: *mut bpf_sock, mark: &mut Mark) -> Passage {
     without_data(ctx)
 }
 
-/// A packet of a socket that may not be marked yet: another CPU is making it.
+/// A packet of a socket that another CPU is making: it is marked before its state changes.
 #[inline(always)]
 fn not_marked_yet(ctx: &SkBuffContext, sk: *mut bpf_sock) -> Passage {
     let mut flow = FlowKey::none(netns::of_tcp(sk), IPPROTO_TCP, 0);
+    if packet::segment(ctx, &mut flow) == Segment::Empty {
+        return Passage::Pass;
+    }
+    if USER_HANDSHAKES.get(&flow).is_some_and(|pending| pending.answer == NO_USER) {
+        return Passage::Pass;
+    }
+    // Its sender sends it again.
+    count(Counter::UserSegments);
+    Passage::Drop
+}
+
+/// A packet of a connection whose socket could not be marked.
+#[inline(always)]
+fn unmarked(ctx: &SkBuffContext, sk: *mut bpf_sock, comes_in: bool) -> Passage {
+    let mut flow = FlowKey::none(netns::of_tcp(sk), IPPROTO_TCP, 0);
+    if flow.netns == 0 {
+        // Not a TCP socket.
+        return Passage::Pass;
+    }
     match packet::segment(ctx, &mut flow) {
         Segment::Empty => Passage::Pass,
         Segment::Data => {
-            if USER_HANDSHAKES.has(&flow) {
+            if !comes_in {
+                flow.turn_round();
+            }
+            if USER_HANDSHAKES.get(&flow).is_some_and(|pending| pending.answer != NO_USER) {
                 count(Counter::UserSegments);
                 Passage::Drop
             } else {
@@ -245,9 +355,9 @@ fn without_data(ctx: &SkBuffContext) -> Passage {
 /// # Safety
 /// `sk` must be a socket pointer the verifier knows.
 #[inline(always)]
-unsafe fn mark_of(sk: *mut c_void, flags: u64) -> *mut Mark {
-    // SAFETY: the map is socket storage of `Mark`; a null value means zeroes.
-    unsafe { bpf_sk_storage_get(marks(), sk, core::ptr::null_mut(), flags).cast() }
+unsafe fn mark_of(sk: *mut c_void) -> *mut Mark {
+    // SAFETY: the map is socket storage of `Mark`.
+    unsafe { bpf_sk_storage_get(marks(), sk, core::ptr::null_mut(), 0).cast() }
 }
 
 #[inline(always)]

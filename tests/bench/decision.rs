@@ -34,7 +34,7 @@ pub(crate) fn run(family: &str, networks: &str) -> Result<String> {
     drop(deny);
     let mut loaded = Vec::new();
     for kind in [ClientTableKind::Trie, ClientTableKind::Flat] {
-        let mut kernel = Kernel::load(&LoadOptions { pins: None, log_allowed: false, resets: false })?;
+        let mut kernel = Kernel::load(&LoadOptions::default())?;
         kernel.load_probe()?;
         let begin = Instant::now();
         let policy = compile::compile(&source_as(kind, Names::Unknown, &parsed, &[]))?;

@@ -65,9 +65,14 @@ impl Client {
         self.send(&Half { client_port, server_port, next: 1000, acknowledges: 0 }, SYN)
     }
 
+    /// Sends the last ACK.
+    pub(crate) fn complete(&self, half: &Half) -> Result<()> {
+        self.send(half, ACK)
+    }
+
     /// Sends the last ACK, and returns what the server says.
     pub(crate) fn finish(&mut self, half: &Half) -> Result<Vec<u8>> {
-        self.send(half, ACK)?;
+        self.complete(half)?;
         Ok(self.receive(half, PUSH)?.data)
     }
 

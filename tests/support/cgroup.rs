@@ -4,11 +4,15 @@ use std::{
     fs,
     io::{self, ErrorKind},
     path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
     thread,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, bail};
+
+/// Held by the test that has moved the process.
+static MOVES: Mutex<()> = Mutex::new(());
 
 const REMOVAL: Duration = Duration::from_secs(5);
 
@@ -35,6 +39,22 @@ impl Cgroup {
         let path = self.path.join(name);
         fs::create_dir(&path).with_context(|| format!("make cgroup {}", path.display()))?;
         Ok(path)
+    }
+
+    /// Runs `work` below this cgroup: sockets it makes stay there. The whole process is moved, by one test at a time.
+    ///
+    /// # Errors
+    /// The cgroup cannot be entered or left, or `work` fails.
+    pub fn run<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        let _alone = MOVES.lock().unwrap_or_else(PoisonError::into_inner);
+        let pid = std::process::id().to_string();
+        let own = fs::read_to_string("/proc/self/cgroup").context("read the own cgroup")?;
+        let own = own.lines().find_map(|line| line.strip_prefix("0::/")).context("no own cgroup2")?;
+        let root = self.path.parent().context("the cgroup has no parent")?;
+        fs::write(self.path.join("cgroup.procs"), &pid).context("enter the cgroup")?;
+        let done = work();
+        fs::write(root.join(own).join("cgroup.procs"), &pid).context("leave the cgroup")?;
+        done
     }
 
     /// Its directory.

@@ -15,6 +15,7 @@ mod cleanup;
 mod commands;
 mod namespace;
 mod process;
+mod raw_client;
 mod sandbox;
 mod scratch;
 mod skip;
@@ -26,6 +27,7 @@ pub use cgroup::{Cgroup, cgroup2_root};
 pub use commands::Commands;
 pub use namespace::{Listening, MountNamespace, Netns};
 pub use process::{Line, Process};
+pub use raw_client::RawClient;
 pub use sandbox::{
     ALLOW, CLIENT_V4, CLIENT_V4_OTHER, CLIENT_V6, CLIENT_V6_OTHER, CLIENTS, DENY, LO_V4, LO_V6, Place,
     SERVER_V4, SERVER_V6, Sandbox,

@@ -24,6 +24,7 @@ use crate::{
     hold::{hold, is_daemon_alive, is_worth_holding, may_report_data},
     maps::{ANSWERS, ANSWERS_ONCE},
     passage::Passage,
+    steady::steady,
     user,
 };
 
@@ -59,10 +60,9 @@ pub(super) fn ask(
         .map(|once| (once.outcome, once.marks));
     let answer = match own {
         Some(own) => Some(own),
-        // SAFETY: the value is copied at once. If user space replaces it meanwhile, one answer's outcome
-        // may go with the other's expiry: both answers were given, and the wrong expiry is read once.
-        None => unsafe { ANSWERS.get(&key) }
-            .copied()
+        // If user space replaces it meanwhile, one answer's outcome may go with the other's expiry: both answers were
+        // given, and the wrong expiry is read once.
+        None => steady(|| ANSWERS.get_ptr(&key))
             .filter(|answer| now_ns < answer.expires_ns)
             .filter(|answer| !is_of_connections(attempt, answer))
             .filter(|answer| !says_allow(attempt, decision, answer, &mut allowed))
@@ -132,6 +132,7 @@ fn wait_for_user(attempt: &mut Attempt, decision: &Decision, answer: u32, now_ns
         ack: attempt.header.ack,
         window: attempt.header.window,
     };
+    attempt.waits = 1;
     let has_data = attempt.header.has_data != 0;
     let passage = user::go_on(&attempt.key.flow, &attempt.pending, is_syn, has_data);
     if has_data && !is_syn && may_report_data(&attempt.key.flow, now_ns) {

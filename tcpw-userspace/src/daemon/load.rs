@@ -31,6 +31,7 @@ pub(super) fn load(config: &Config) -> Result<Loaded> {
         log_allowed: config.log_allowed,
         // Resets need the gate to remember which flows it let pass.
         resets: config.mode == Mode::Enforce && config.refusal.answers_any(),
+        faults: 0,
     })?;
     tokio::spawn(kernel.take_diagnostics()?.forward());
     let mut has_listening_hook = true;

@@ -28,7 +28,7 @@ pub(super) static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_
 pub(super) const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
 
 /// What to load.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct LoadOptions<'a> {
     /// Pin directory; `None` ends enforcement with the process.
     pub pins: Option<&'a Pins>,
@@ -36,6 +36,8 @@ pub struct LoadOptions<'a> {
     pub log_allowed: bool,
     /// Keep the state that resets need.
     pub resets: bool,
+    /// Failures to act out, for tests: bits of [`tcpw_common::fault`].
+    pub faults: u32,
 }
 
 /// The loaded programs, and parts that each own the maps of one purpose.
@@ -81,6 +83,7 @@ impl Kernel {
         loader
             .override_global("LOG_ALLOWED", &log_allowed, true)
             .override_global("RESETS_ON", &resets_on, true)
+            .override_global("FAULTS", &options.faults, true)
             .override_global("SOCK_NUM", &offsets.sock_num, true)
             .override_global("SOCK_NET", &offsets.sock_net, true)
             .override_global("NET_COOKIE", &offsets.net_cookie, true)

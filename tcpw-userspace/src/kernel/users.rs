@@ -12,7 +12,7 @@ use aya::{
 };
 use tcpw_common::{
     key::FlowKey,
-    user::{Pending, Waiting},
+    user::{Pending, SINCE, UNMARKED, UserDecides, Waiting},
 };
 
 use super::{
@@ -20,6 +20,7 @@ use super::{
     maps::open,
     programs::{Hook, Want, When},
 };
+use crate::host::boot_ns;
 
 /// Source: linux/include/uapi/linux/bpf.h.
 const BPF_EXIST: u64 = 2;
@@ -28,7 +29,7 @@ const PROGRAMS: When = When::Wanted(Want::Users);
 
 /// The tables of connections that wait for a user.
 pub struct UserMaps {
-    is_on: Array<MapData, u32>,
+    state: Array<MapData, u64>,
     handshakes: HashMap<MapData, FlowKey, Pending>,
     waiting: HashMap<MapData, u64, Waiting>,
     are_attached: bool,
@@ -56,7 +57,7 @@ impl Kernel {
             }
         }
         self.users.are_attached = true;
-        self.users.set(1)
+        self.users.begin()
     }
 
     /// Detaches the programs. Call this when no connection waits any more.
@@ -64,7 +65,7 @@ impl Kernel {
     /// # Errors
     /// A pin cannot be removed, or the kernel refuses the write.
     pub fn end_users(&mut self) -> Result<()> {
-        self.users.set(0)?;
+        self.users.end()?;
         self.detach_users()
     }
 
@@ -77,7 +78,7 @@ impl Kernel {
 impl UserMaps {
     pub(super) fn open(ebpf: &Ebpf, is_pinned: impl Fn(Hook) -> bool) -> Result<Self> {
         Ok(Self {
-            is_on: open(ebpf, "USERS")?,
+            state: open(ebpf, "USERS")?,
             handshakes: open(ebpf, "USER_HANDSHAKES")?,
             waiting: open(ebpf, "WAITING")?,
             are_attached: false,
@@ -123,7 +124,8 @@ impl UserMaps {
     /// # Errors
     /// The map cannot be read.
     pub fn pending_handshake(&self, flow: &FlowKey) -> Result<Option<Pending>> {
-        found(self.handshakes.get(flow, 0)).context("read a handshake that waits")
+        let pending = found(self.handshakes.get(flow, 0)).context("read a handshake that waits")?;
+        Ok(pending.filter(|pending| UserDecides::from_answer(pending.answer).is_some()))
     }
 
     /// Refuses a connection that waits: none of its data pass as long as its socket exists.
@@ -143,8 +145,17 @@ impl UserMaps {
         found(self.waiting.remove(&cookie)).context("let a waiting connection pass").map(drop)
     }
 
-    fn set(&mut self, value: u32) -> Result<()> {
-        self.is_on.set(0, value, 0).context("say whether users decide")
+    fn begin(&mut self) -> Result<()> {
+        let since = self.state.get(&SINCE, 0).context("read whether users decide")?;
+        if since != 0 {
+            return Ok(());
+        }
+        self.state.set(SINCE, boot_ns().max(1), 0).context("say that users decide")
+    }
+
+    fn end(&mut self) -> Result<()> {
+        self.state.set(SINCE, 0, 0).context("say that users do not decide")?;
+        self.state.set(UNMARKED, 0, 0).context("say that no socket waits")
     }
 }
 

@@ -28,6 +28,7 @@ const MOST_DATA: u32 = 12;
 pub(super) struct Client {
     pub(super) flow: FlowKey,
     pub(super) isn: u32,
+    pub(super) began_ns: u64,
     pub(super) address: usize,
     syns: u32,
     sends: Sends,
@@ -80,7 +81,15 @@ pub(super) fn begins(
         return None;
     }
     let number = history.clients.len();
-    history.clients.push(Client { flow, isn, address: client, syns, sends, state: AttemptState::Connecting });
+    history.clients.push(Client {
+        flow,
+        isn,
+        began_ns: history.now_ns,
+        address: client,
+        syns,
+        sends,
+        state: AttemptState::Connecting,
+    });
     history.by_flow.insert(flow, number);
     Some(number)
 }

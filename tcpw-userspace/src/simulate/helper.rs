@@ -25,7 +25,6 @@ pub(super) fn acts(history: &mut History, action: HelperAction) {
             daemon::result(history, delay, Input::Helper { number, said });
         }
         HelperAction::End => {
-            history.oracle.helper_ended();
             if let Some(daemon) = &mut history.daemon {
                 daemon.outside.helper = None;
             }

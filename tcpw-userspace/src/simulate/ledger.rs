@@ -308,10 +308,16 @@ pub(super) fn writes(history: &mut History, write: &Write) {
         names: tag.names,
         pid: tag.pid,
         generation,
-        now_ns: history.now_ns,
+        began_ns: began_ns(history, &flow),
         users: &users,
     };
     is_right(history, &case, is_allowed, "the daemon");
+}
+
+/// When an attempt began; a datagram is one by itself.
+fn began_ns(history: &History, flow: &FlowKey) -> u64 {
+    let client = history.by_flow.get(flow).map(|client| &history.clients[*client]);
+    client.filter(|client| client.flow.protocol == 6).map_or(history.now_ns, |client| client.began_ns)
 }
 
 /// Holds a verdict against the evaluator's.
@@ -358,8 +364,8 @@ pub(super) fn decided(history: &mut History) {
         let users: &[Option<&str>] = if is_open { &USERS } else { &USERS[..1] };
         for user in users {
             let users = [*user];
-            let now_ns = history.now_ns;
-            let case = JudgedAttempt { flow: &flow, names, pid, generation, now_ns, users: &users };
+            let began_ns = began_ns(history, &flow);
+            let case = JudgedAttempt { flow: &flow, names, pid, generation, began_ns, users: &users };
             is_right(history, &case, is_allowed, "the kernel");
         }
     }
@@ -387,13 +393,13 @@ pub(super) fn data_passed(
         broken(history, "no data of a refused connection pass", &flow, "they passed");
     }
     if let Some((tag, generation)) = by_deadline {
-        let now_ns = history.now_ns;
+        let began_ns = began_ns(history, &flow);
         let case = JudgedAttempt {
             flow: &flow,
             names: tag.names,
             pid: tag.pid,
             generation,
-            now_ns,
+            began_ns,
             users: &USERS[..1],
         };
         is_right(history, &case, true, "the deadline");

@@ -32,9 +32,6 @@ use crate::{
 /// than one, and the kernel's answer outlives it.
 const LONGER_NS: u64 = 20_000_000_000;
 
-/// A helper is given up after the time limit of a command and 10 s, and started again within a minute.
-const LATE_NS: u64 = 100_000_000_000;
-
 /// What the daemon believes, and the rules it decides by.
 #[derive(Debug)]
 pub(super) struct Oracle {
@@ -44,9 +41,6 @@ pub(super) struct Oracle {
     told: HashMap<Question, Vec<(u64, Found)>>,
     /// When names may have been unknown last: a look-up took too long, or too many waited.
     unknown_until_ns: u64,
-    /// How much longer an attempt may have waited with what was found for it, in nanoseconds: some helper did not
-    /// answer, and commands waited for the next one.
-    late_ns: u64,
     /// The result of some command was not known where a connection hung on it.
     pub(super) is_command_open: bool,
     is_audit: bool,
@@ -59,7 +53,9 @@ pub(super) struct JudgedAttempt<'a> {
     pub(super) names: NamesId,
     pub(super) pid: u32,
     pub(super) generation: u32,
-    pub(super) now_ns: u64,
+    /// When its first packet came: what was found since is believed for it, however long it waits, and it keeps its
+    /// verdict when its SYN is sent again.
+    pub(super) began_ns: u64,
     /// What the user may be.
     pub(super) users: &'a [Option<&'a str>],
 }
@@ -72,7 +68,6 @@ impl Oracle {
             names: BTreeMap::from([(0, NamesSet::default())]),
             told: HashMap::new(),
             unknown_until_ns: 0,
-            late_ns: 0,
             is_command_open: false,
             is_audit,
         }
@@ -114,14 +109,9 @@ impl Oracle {
         self.unknown_until_ns = self.unknown_until_ns.max(now_ns + holds + LONGER_NS);
     }
 
-    /// A helper that was there is given up: attempts waited for it for so long.
-    pub(super) fn helper_ended(&mut self) {
-        self.late_ns = LATE_NS;
-    }
-
     /// Whether a name may be taken for unknown.
     fn may_be_unknown(&self, case: &JudgedAttempt<'_>) -> bool {
-        case.now_ns < self.unknown_until_ns + self.late_ns
+        case.began_ns < self.unknown_until_ns
     }
 
     /// Every verdict that is possible; `truth` is what a look-up would say now. `None` if the rules or the
@@ -184,11 +174,11 @@ impl Oracle {
         let holds = |found: &Found| {
             let holds =
                 if found.is_something() { self.settings.found_for } else { self.settings.not_found_for };
-            nanoseconds(holds) + LONGER_NS + self.late_ns
+            nanoseconds(holds) + LONGER_NS
         };
         let told = self.told.get(question).into_iter().flatten();
         let mut all: Vec<Found> = Vec::new();
-        for (_, found) in told.filter(|(at, found)| case.now_ns < at + holds(found)) {
+        for (_, found) in told.filter(|(at, found)| case.began_ns < at + holds(found)) {
             if !all.contains(found) {
                 all.push(found.clone());
             }

@@ -19,8 +19,11 @@ pub(super) struct Run {
 }
 
 /// What runs in a machine, in this order, each so many tests at once: most of their time is waiting.
-const SUITES: [(&str, u8); 8] = [
+const SUITES: [(&str, u8); 10] = [
     ("kernel", 2),
+    ("namespaces", 1),
+    // Each is a race of two threads.
+    ("failures", 1),
     ("gate", 4),
     ("held", 3),
     ("modules", 2),

@@ -9,7 +9,7 @@ use tcpw_common::metric::Metric;
 use crate::core::outbox::Outbox;
 
 /// Counters that show a failure or an exceeded limit, and the message for each.
-const TOLD: [(&str, &str); 10] = [
+const TOLD: [(&str, &str); 11] = [
     ("ring_full", "events found the ring full: those attempts were judged, but not logged"),
     ("hold_limited", "attempts were not held, their source has too many: their clients try again"),
     ("hold_ring_full", "attempts were not held, the ring was full: their clients try again"),
@@ -20,6 +20,10 @@ const TOLD: [(&str, &str); 10] = [
         "refused attempts were dropped, not reset: many were allowed just before the tables changed",
     ),
     ("user_no_room", "connections found too many waiting for a user: theirs is unknown"),
+    (
+        "user_not_known",
+        "connections pass no data: their handshakes were forgotten, so their user is not asked for",
+    ),
     (
         "user_expired",
         "connections were judged while no daemon was there to ask for their user: it is unknown",

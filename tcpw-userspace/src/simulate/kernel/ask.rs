@@ -18,7 +18,12 @@ impl SimulatedKernel {
     }
 
     /// Takes user space's answer, or asks for one.
-    pub(super) fn ask(&mut self, attempt: &Attempt, decision: &Decision, mut allowed: Option<u8>) -> Passage {
+    pub(super) fn ask(
+        &mut self,
+        attempt: &mut Attempt,
+        decision: &Decision,
+        mut allowed: Option<u8>,
+    ) -> Passage {
         let key = AnswerKey {
             generation: decision.generation,
             policy: decision.policy,
@@ -73,7 +78,8 @@ impl SimulatedKernel {
     }
 
     /// The handshake may go on, its connection waits.
-    fn wait_for_user(&mut self, attempt: &Attempt, decision: &Decision, answer: u32) -> Passage {
+    fn wait_for_user(&mut self, attempt: &mut Attempt, decision: &Decision, answer: u32) -> Passage {
+        attempt.waits = true;
         let is_syn = !attempt.completes;
         let flow = attempt.key.flow;
         let pending = Pending {

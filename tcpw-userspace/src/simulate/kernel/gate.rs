@@ -36,6 +36,8 @@ pub(super) struct Attempt {
     pub(super) family: u32,
     pub(super) completes: bool,
     pub(super) has_data: bool,
+    /// Its connection has to wait for its client's user.
+    pub(super) waits: bool,
     pub(super) query: Query,
 }
 
@@ -77,6 +79,7 @@ impl SimulatedKernel {
             family: Self::family_of(&socket),
             completes: packet.completes,
             has_data: packet.has_data,
+            waits: false,
             query: Query {
                 names: tag.names,
                 client: packet.flow.client,
@@ -85,6 +88,10 @@ impl SimulatedKernel {
             },
         };
         let passage = self.decide_attempt(&mut attempt);
+        if passage == Passage::Pass && !is_datagram && !attempt.waits {
+            // The kernel's table says so; here what is not in it need not wait.
+            self.user_handshakes.remove(&packet.flow);
+        }
         if passage == Passage::Pass && !is_datagram && !packet.completes && self.are_resets_on {
             self.passed.insert(packet.flow, self.now_ns);
         }
@@ -117,9 +124,6 @@ impl SimulatedKernel {
             self.count(Counter::Broken);
             return Passage::Drop;
         };
-        if self.users_on {
-            self.user_handshakes.remove(&attempt.key.flow);
-        }
         if attempt.completes && (decision.outcome == Outcome::Exempt || decision.flags & AUDIT != 0) {
             return Passage::Pass;
         }
