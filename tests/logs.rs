@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, SocketAddr, UdpSocket},
     path::Path,
     process::Command,
     time::Duration,
@@ -10,8 +10,8 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use tcpw_tests::{
-    CLIENT_V4, CLIENT_V4_OTHER, CLIENT_V6, CLIENT_V6_OTHER, Place, Requirement, SERVER_V4, SERVER_V6,
-    Sandbox, Tcpw, Testd, can_run,
+    CLIENT_V4, CLIENT_V4_OTHER, CLIENT_V6, CLIENT_V6_OTHER, FORGEABLE, Place, Requirement, SERVER_V4,
+    SERVER_V6, Sandbox, Tcpw, Testd, can_run,
     client::{connect, knock, lose_answers},
     daemons::{Nginx, Rsyslog, SshKey, Sshd, SshdSockets, Unbound, Xinetd, Zones, oidentd},
     wait_until,
@@ -187,6 +187,50 @@ fn fail2ban_and_logwatch_find_no_source_that_is_not_proven() -> Result<()> {
     let refused = said.iter().filter(|line| line.contains("1.2.4.4") && !line.contains("unproven"));
     assert_eq!(refused.count(), 0, "{said:#?}");
     ensure!(said.iter().any(|line| line.contains("1.2.3.4")), "{said:#?}");
+    Ok(())
+}
+
+/// No handshake is waited for: whoever is reset or dropped may have a forged address, over UDP anybody.
+#[test]
+fn fail2ban_finds_no_client_that_is_reset_or_dropped_unless_addresses_are_trusted() -> Result<()> {
+    let programs = ["/usr/sbin/sshd", "/usr/bin/fail2ban-regex"].map(Requirement::Program);
+    if !can_run("logs", &[Requirement::Root]) || !can_run("logs", &programs) {
+        return Ok(());
+    }
+    let sandbox = Sandbox::new("unproven")?;
+    sandbox.write_tables("", "ALL: ALL\n")?;
+    let key = SshKey::generate(&sandbox)?;
+    let sshd = Sshd::start(&sandbox, &key, 2201, SshdSockets::PerFamily)?;
+    let _udp = Testd::start(&sandbox, "alphad", "--udp 0.0.0.0:7001")?;
+    let filter = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/fail2ban.conf"));
+    for (how, trust, found) in [
+        ("reset", FORGEABLE, 0),
+        ("drop", FORGEABLE, 0),
+        ("reset", "--trust-source-addresses", 2),
+        ("drop", "--trust-source-addresses", 2),
+    ] {
+        let name = format!("{how}-{trust}.log");
+        let log = sandbox.scratch().join("log").join(&name);
+        let to = format!("file:/var/log/{name}");
+        let _tcpw = Tcpw::start(&sandbox, &["--log", &to, "--on-deny", how, trust])?;
+        drop(connect(
+            sandbox.client(),
+            CLIENT_V4,
+            (SERVER_V4, sshd.port).into(),
+            Duration::from_millis(300),
+        )?);
+        wait_for_lines(&log, 1)?;
+        sandbox.client().run(|| {
+            let client = UdpSocket::bind((CLIENT_V4_OTHER, 0))?;
+            client.send_to(b"x", (SERVER_V4, 7001))?;
+            Ok(())
+        })?;
+        wait_for_lines(&log, 2)?;
+        let text = fs::read_to_string(&log)?;
+        assert_eq!(fail2ban(&sandbox, &log, filter)?.len(), found, "{how}, {trust}: {text}");
+        let unproven = text.lines().filter(|line| line.contains("]: refused unproven attempt from "));
+        assert_eq!(unproven.count(), 2 - found, "{how}, {trust}: {text}");
+    }
     Ok(())
 }
 

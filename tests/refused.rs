@@ -99,7 +99,7 @@ fn assert_connected(attempt: &Attempt) {
 
 fn start(sandbox: &Sandbox, settings: &str) -> Result<Tcpw> {
     let reset = if settings.starts_with("on-deny") { "" } else { "on-deny = \"reset\"\n" };
-    start_as_set(sandbox, &format!("{reset}{settings}"))
+    start_as_set(sandbox, &format!("trust-source-addresses = true\n{reset}{settings}"))
 }
 
 /// The same, with no settings but these.

@@ -76,7 +76,7 @@ impl Everywhere {
     fn guard(&self, settings: &str) -> Result<Process> {
         let config = self.sandbox.scratch().join("tcpw.toml");
         let text = format!(
-            "hosts-allow = {:?}\nhosts-deny = {:?}\nlog = \"stdout\"\non-deny = \"drop\"\n{settings}",
+            "hosts-allow = {:?}\nhosts-deny = {:?}\nlog = \"stdout\"\non-deny = \"drop\"\ntrust-source-addresses = true\n{settings}",
             self.sandbox.hosts_allow(),
             self.sandbox.hosts_deny()
         );

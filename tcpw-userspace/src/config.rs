@@ -55,6 +55,8 @@ pub struct Config {
     pub log: LogTarget,
     /// Also log accepted connections.
     pub log_allowed: bool,
+    /// Nobody can forge source addresses here.
+    pub trust_source_addresses: bool,
     /// Leave the policy in force when the daemon ends.
     pub pin: bool,
     /// Refuse, or only log.
@@ -271,6 +273,8 @@ impl Config {
             cgroup: std::path::absolute(&cgroup).unwrap_or(cgroup),
             log: flags.log.clone().or(file.log).unwrap_or(LogTarget::Syslog),
             log_allowed: flags.log_allowed || file.log_allowed.unwrap_or_default(),
+            trust_source_addresses: flags.trust_source_addresses
+                || file.trust_source_addresses.unwrap_or_default(),
             pin: flags.pin || file.pin.unwrap_or_default(),
             mode: file.mode.unwrap_or_default(),
             refusal: Refusal {

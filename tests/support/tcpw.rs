@@ -20,6 +20,9 @@ use crate::{
 /// Longest start: loading and verifying the programs on a busy or an emulated machine.
 const START: Duration = Duration::from_secs(90);
 
+/// Among the arguments of a start: lines are as if source addresses may be forged. It is not handed to tcpw.
+pub const FORGEABLE: &str = "forgeable";
+
 /// A running `tcpw run`.
 #[derive(Debug)]
 pub struct Tcpw {
@@ -224,6 +227,11 @@ fn spawn(program: &Path, sandbox: &Sandbox, more: &[&str]) -> Result<Process> {
     if !more.contains(&"--on-deny") {
         run.args(["--on-deny", "drop"]);
     }
+    // Lines as libwrap's. What tcpw writes of sources that may be forged is tested with "close", and where it is asked for.
+    if !more.contains(&"close") && !more.contains(&FORGEABLE) {
+        run.arg("--trust-source-addresses");
+    }
+    let more = more.iter().filter(|argument| **argument != FORGEABLE);
     run.args(more);
     sandbox.spawn(Place::Server, run)
 }

@@ -36,6 +36,9 @@ pub struct RunArgs {
     /// Log accepted connections as well
     #[arg(long)]
     pub log_allowed: bool,
+    /// Source addresses cannot be forged here: every refused attempt gets a line that fail2ban counts
+    #[arg(long)]
+    pub trust_source_addresses: bool,
     /// Keep the policy in force when the daemon ends
     #[arg(long)]
     pub pin: bool,

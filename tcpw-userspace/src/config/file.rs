@@ -24,6 +24,7 @@ pub(super) struct FileSettings {
     pub(super) cgroup: Option<PathBuf>,
     pub(super) log: Option<LogTarget>,
     pub(super) log_allowed: Option<bool>,
+    pub(super) trust_source_addresses: Option<bool>,
     pub(super) pin: Option<bool>,
     pub(super) mode: Option<Mode>,
     pub(super) on_deny: Option<OnDeny>,
@@ -50,6 +51,7 @@ struct RawSettings {
     cgroup: Option<Spanned<PathBuf>>,
     log: Option<Spanned<String>>,
     log_allowed: Option<bool>,
+    trust_source_addresses: Option<bool>,
     pin: Option<bool>,
     mode: Option<Spanned<String>>,
     on_deny: Option<Spanned<String>>,
@@ -118,12 +120,13 @@ struct RawExempt {
     ports: Vec<Spanned<i64>>,
 }
 
-const KEYS: [&str; 19] = [
+const KEYS: [&str; 20] = [
     "hosts-allow",
     "hosts-deny",
     "cgroup",
     "log",
     "log-allowed",
+    "trust-source-addresses",
     "line-namespaces",
     "pin",
     "mode",
@@ -243,6 +246,7 @@ impl FileSettings {
             cgroup: absolute(raw.cgroup)?,
             log: parsed(raw.log, wrong)?,
             log_allowed: raw.log_allowed,
+            trust_source_addresses: raw.trust_source_addresses,
             pin: raw.pin,
             mode: parsed(raw.mode, wrong)?,
             on_deny: parsed(raw.on_deny, wrong)?,
@@ -418,7 +422,7 @@ mod tests {
         unknown_key_in_exempt: "pin = true\n[exempt]\n  port = [22]" =>
             "3:3: unknown key \"port\" in [exempt]: did you mean \"ports\"?";
         unknown_key_like_none: "colour = 1" =>
-            "1:1: unknown key \"colour\": the keys are hosts-allow, hosts-deny, cgroup, log, log-allowed, line-namespaces, pin, mode, on-deny, table, run-dir, pin-dir, proc-root, exempt, names, effects, resolve, daemon, reset";
+            "1:1: unknown key \"colour\": the keys are hosts-allow, hosts-deny, cgroup, log, log-allowed, trust-source-addresses, line-namespaces, pin, mode, on-deny, table, run-dir, pin-dir, proc-root, exempt, names, effects, resolve, daemon, reset";
         unknown_table: "[exemptions]\nports = [1]" =>
             "1:2: unknown key \"exemptions\": did you mean \"exempt\"?";
         unknown_mode: "mode = \"permissive\"" => "1:8: mode \"permissive\": write \"enforce\" or \"audit\"";

@@ -72,9 +72,11 @@ pub struct Record {
 pub enum SourceProof {
     /// It has completed a TCP handshake.
     Handshake,
-    /// It was to complete one, and did not; over UDP it cannot.
+    /// It has not: it was reset or dropped, or it did not complete its handshake; over UDP there is none.
     Missing,
-    /// Clients of this listener are reset or dropped, or pass: no handshake is waited for.
+    /// The administrator says that addresses are not forged here.
+    Trusted,
+    /// The attempt is not refused.
     NotWanted,
 }
 

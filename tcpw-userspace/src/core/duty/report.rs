@@ -12,7 +12,6 @@ use super::{
 use tcpw_common::metric::Metric;
 
 use crate::{
-    config::OnDeny,
     core::{
         action::Action,
         attempt::judge_under,
@@ -249,9 +248,7 @@ impl AttemptRecords {
         let (client, server) = judge::ends(&decision);
         self.records += 1;
         let netns = known.map_or(decision.netns, |known| known.netns);
-        // The names of an event may be those of a process name, or forgotten.
-        let of = known.map_or(&names, |known| &known.names);
-        let source = source_proof(fate, is_connected, shared.config.refusal.of(of, decision.server_port));
+        let source = source_proof(fate, is_connected, shared.config.trust_source_addresses);
         let passed = Duration::from_nanos(out.now.boot_ns.saturating_sub(decision.time_ns));
         let tables = shared.rules_of(&decision).map(|rules| Arc::clone(rules.tables()));
         let lookups = facts.learnt().iter();
@@ -383,13 +380,13 @@ fn is_refused(fate: Fate) -> bool {
 }
 
 /// What proves that an attempt came from the address it shows.
-fn source_proof(fate: Fate, is_connected: bool, on_deny: OnDeny) -> SourceProof {
-    match (fate, on_deny) {
+fn source_proof(fate: Fate, is_connected: bool, is_trusted: bool) -> SourceProof {
+    match fate {
         _ if is_connected => SourceProof::Handshake,
-        (Fate::Accepted, _) => SourceProof::Handshake,
-        (Fate::Refused | Fate::Redirected, OnDeny::Close) => SourceProof::Missing,
-        (Fate::Refused | Fate::Redirected, OnDeny::Reset | OnDeny::Drop)
-        | (Fate::WouldRefuse | Fate::Held, _) => SourceProof::NotWanted,
+        Fate::Accepted => SourceProof::Handshake,
+        Fate::Refused | Fate::Redirected if is_trusted => SourceProof::Trusted,
+        Fate::Refused | Fate::Redirected => SourceProof::Missing,
+        Fate::WouldRefuse | Fate::Held => SourceProof::NotWanted,
     }
 }
 
