@@ -1,6 +1,8 @@
 //! Rules that hang on names, over a real name server: verdicts as the real libwrap gives them to the
 //! same clients, lines, bounds, and what a slow or dead resolver does.
 
+#[path = "names/apart.rs"]
+mod apart;
 #[path = "names/forged.rs"]
 mod forged;
 #[path = "names/pairs.rs"]

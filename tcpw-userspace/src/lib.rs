@@ -31,6 +31,7 @@ pub mod record;
 pub mod redirect;
 pub mod reinject;
 pub mod resolve;
+pub mod resolver;
 #[cfg(test)]
 mod rooms;
 pub mod simulate;

@@ -9,7 +9,7 @@ use std::{
 };
 
 /// A room may use those before it.
-const ORDER: [&str; 25] = [
+const ORDER: [&str; 26] = [
     "host",
     "parse",
     "source",
@@ -21,6 +21,7 @@ const ORDER: [&str; 25] = [
     "compile",
     "resolve",
     "effects",
+    "resolver",
     "check",
     "cases",
     "listeners",

@@ -79,6 +79,8 @@ fn silent_name_server(sandbox: &Sandbox) -> Result<Unbound> {
     sandbox.write_tables("alphad: .example.test\n", DENY)?;
     let unbound = Unbound::start(sandbox, &zones())?;
     fs::write(sandbox.etc().join("resolv.conf"), "nameserver 127.0.0.1\noptions timeout:8 attempts:2\n")?;
+    // A module that is not there comes first: look-ups in /etc/hosts wait for their turn like others.
+    fs::write(sandbox.etc().join("nsswitch.conf"), "hosts: absent files dns\n")?;
     unbound.delay(None);
     Ok(unbound)
 }

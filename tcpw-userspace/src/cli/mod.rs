@@ -24,8 +24,9 @@ use clap::{Args, Parser, Subcommand, error::ErrorKind};
 
 use crate::{
     config::{self, RunArgs},
-    control, effects,
+    control, effects, host,
     log::printable,
+    resolver,
 };
 
 /// TCP Wrappers in the kernel: enforces hosts.allow and hosts.deny for every daemon.
@@ -134,11 +135,16 @@ impl From<control::AskError> for Failure {
 /// The whole program.
 pub fn main() -> ExitCode {
     // Before anything else runs: it is about to give up root.
-    if std::env::args_os().nth(1).is_some_and(|first| first == effects::SUBCOMMAND) {
-        return effects::helper::main();
-    }
-    if std::env::args_os().nth(1).is_some_and(|first| first == effects::starter::SUBCOMMAND) {
-        return effects::starter::main();
+    if let Some(first) = std::env::args_os().nth(1) {
+        if first == host::COMMANDS {
+            return effects::helper::main();
+        }
+        if first == host::STARTER {
+            return host::starter_main();
+        }
+        if first == host::NAME_LOOKUPS {
+            return resolver::main();
+        }
     }
     let result = match Arguments::try_parse() {
         Ok(arguments) => dispatch(arguments.command),

@@ -4,7 +4,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     ops::RangeInclusive,
     time::{Duration, Instant, SystemTime},
 };
@@ -138,6 +138,8 @@ pub enum Input {
         /// What was found.
         found: Option<Found>,
     },
+    /// The addresses in /etc/hosts: their names are looked up without a name server.
+    LocalNames(HashSet<IpAddr>),
     /// The look-up of a client's user is over.
     UserTold {
         /// Number of the question.

@@ -209,6 +209,7 @@ impl Core {
             }
             Input::Walked(disagreement) => self.report.walked(disagreement, out),
             Input::LookedUp { question, found } => self.lookups.looked_up(&question, found, out),
+            Input::LocalNames(addresses) => self.lookups.local_names(addresses),
             Input::UserTold { number, answer } => self.users.told(number, answer, out),
             Input::Destroyed { waiting, result } => self.users.destroyed(&waiting, result, out),
             Input::Sockets { netns, cookies } => self.users.sockets(netns, cookies, out),

@@ -17,8 +17,7 @@ use crate::{
     config::Config,
     control::{self, Lock},
     core::{Core, Input},
-    effects::Starter,
-    host::{raise_file_limit, set_preferred},
+    host::{Starter, raise_file_limit, set_preferred},
     kernel::Pins,
 };
 use inbox::Inbox;

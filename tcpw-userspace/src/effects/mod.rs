@@ -12,16 +12,13 @@ mod mailer;
 pub(crate) mod process;
 mod serving;
 mod settings;
-pub mod starter;
 pub mod wire;
 
 pub use command::{Command, Surroundings, commands, commands_of, surroundings_of};
 pub use helper::LOGS;
 pub use mailer::{Mailer, SENDMAIL};
-pub use process::SUBCOMMAND;
 pub use serving::{Serving, serving};
 pub use settings::{FALLBACK, Settings, USER};
-pub use starter::Starter;
 
 /// [`USER`] if there is such a user.
 pub fn default_user() -> String {

@@ -22,13 +22,8 @@ use tokio::{
     sync::mpsc,
 };
 
-use super::{
-    starter::Starter,
-    wire::{self, Charge, Order, Report},
-};
-
-/// The subcommand that runs the helper.
-pub const SUBCOMMAND: &str = "effects-helper";
+use super::wire::{self, Charge, Order, Report};
+use crate::host::{COMMANDS, Starter};
 
 /// A report of a helper, or its end.
 #[derive(Debug)]
@@ -68,7 +63,7 @@ impl Process {
         heard: mpsc::Sender<Heard>,
     ) -> Result<Self> {
         let (ours, theirs) = Pair::pair().context("make a socket pair")?;
-        let pid = starter.helper(&theirs.into())?;
+        let pid = starter.start_process(COMMANDS, &theirs.into())?;
         ours.set_nonblocking(true).context("make the helper's socket not block")?;
         let (reader, writer) = UnixStream::from_std(ours).context("watch the helper's socket")?.into_split();
         // Bounded by the number of commands that run at once.

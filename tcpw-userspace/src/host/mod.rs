@@ -1,5 +1,5 @@
 //! Facts of this machine: what it must have, cgroups, files and users, sockets, network namespaces, the clock,
-//! priorities.
+//! priorities; processes that the daemon has no right to start, and how they give up root.
 //!
 //! In: system calls, /proc, netlink. Out: plain values and descriptors. Invariant: nothing here knows of
 //! tables, policies or the daemon: it uses no other room.
@@ -8,17 +8,21 @@ mod cgroups;
 mod clock;
 mod error;
 mod files;
+mod forbidden_calls;
 mod netns;
 mod own_dir;
 mod priority;
 mod requirements;
 pub mod sock_diag;
 mod socket;
+mod starter;
+mod unprivileged;
 
 pub use cgroups::{Cgroups, cgroup_of, cgroup2_root, is_root_cgroup};
 pub use clock::{boot_ns, boot_time};
 pub(crate) use error::reason;
 pub use files::{Account, FileKind, FileStatus, HostFiles, System};
+pub(crate) use forbidden_calls::forbid_calls;
 pub use netns::{Namespace, Namespaces, netns_cookie_of, own_netns_cookie};
 pub(crate) use own_dir::is_own;
 pub use own_dir::{NotOwn, append_to_own_file, make_own_dir, open_own_dir};
@@ -27,3 +31,7 @@ pub use requirements::{Missing, can_pin_in, kernel, privileges};
 pub use sock_diag::Incomplete;
 pub use socket::{netns_cookie, raise_file_limit, socket_cookie};
 pub(crate) use socket::{option_of, socket_option};
+pub use starter::{COMMANDS, NAME_LOOKUPS, STARTER, Starter, starter_main};
+pub(crate) use unprivileged::{
+    become_user, close_inherited, drop_bounding, end_with, give_up_root, ordinary_user,
+};

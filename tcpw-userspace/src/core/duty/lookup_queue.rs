@@ -4,10 +4,12 @@
 //! Out: look-ups to begin, answers.
 //! Invariant: a question is looked up once at a time; a number of look-ups run at once: at most half of them for clients
 //! whose address is not proven, at most a quarter for the proven clients of one
-//! network, and for its others; networks take turns, proven clients come first.
+//! network, and for its others; networks take turns, proven clients come first. Look-ups of addresses in /etc/hosts,
+//! which ask no name server, begin at once beside these.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
+    net::IpAddr,
     time::{Duration, Instant},
 };
 
@@ -27,6 +29,8 @@ pub(super) struct LookupQueue {
     found_for: Duration,
     not_found_for: Duration,
     cache: ExpiringCache<Question, Found>,
+    /// Addresses in /etc/hosts.
+    local: HashSet<IpAddr>,
     /// Questions without an answer.
     open: HashMap<Question, OpenQuestion>,
     proven: FairQueue,
@@ -43,6 +47,8 @@ struct OpenQuestion {
     began: Option<Instant>,
     network: IpNet,
     is_proven: bool,
+    /// It is not one of those that are limited.
+    is_local: bool,
 }
 
 /// How many look-ups run.
@@ -61,6 +67,7 @@ impl LookupQueue {
             found_for: settings.found_for,
             not_found_for: settings.not_found_for,
             cache: ExpiringCache::new(settings.kept),
+            local: HashSet::new(),
             open: HashMap::new(),
             proven: FairQueue::default(),
             unproven: FairQueue::default(),
@@ -82,7 +89,20 @@ impl LookupQueue {
     /// look-ups.
     pub(super) fn begins_at_once(&self, question: &Question, network: IpNet) -> bool {
         self.open.get(question).is_some_and(|open| open.began.is_some())
+            || self.is_local(question)
             || self.has_room_for_unproven() && self.running.of(network, false) < self.of_network()
+    }
+
+    /// These are the addresses in /etc/hosts.
+    pub(super) fn local_names(&mut self, addresses: HashSet<IpAddr>) {
+        self.local = addresses;
+    }
+
+    fn is_local(&self, question: &Question) -> bool {
+        match question {
+            Question::Name(address) => self.local.contains(address),
+            Question::Netgroup { .. } => false,
+        }
     }
 
     /// Most look-ups for one network.
@@ -102,8 +122,14 @@ impl LookupQueue {
             // It waits, and now a proven client waits for it, too.
             Some(open) => open.began.is_none() && is_proven && !open.is_proven,
         };
-        if is_new {
-            self.open.insert(question.clone(), OpenQuestion { began: None, network, is_proven });
+        if is_new && self.is_local(question) {
+            let open = OpenQuestion { began: Some(out.now.at), network, is_proven, is_local: true };
+            self.open.insert(question.clone(), open);
+            self.begun += 1;
+            out.act(Action::LookUp(question.clone()));
+        } else if is_new {
+            let open = OpenQuestion { began: None, network, is_proven, is_local: false };
+            self.open.insert(question.clone(), open);
             let queue = if is_proven { &mut self.proven } else { &mut self.unproven };
             queue.push(network, question.clone());
             self.start(out);
@@ -126,7 +152,7 @@ impl LookupQueue {
     ) -> Option<(CachedValue<Found>, Duration)> {
         let now = out.now.at;
         let open = self.open.remove(question);
-        if let Some(open) = open.as_ref().filter(|open| open.began.is_some()) {
+        if let Some(open) = open.as_ref().filter(|open| open.began.is_some() && !open.is_local) {
             self.running.ended(open);
         }
         let began = open.and_then(|open| open.began);
@@ -288,6 +314,24 @@ mod tests {
             client.to_string()
         });
         begun.collect()
+    }
+
+    #[test]
+    fn address_in_etc_hosts_waits_for_nobody_and_takes_nobody_s_turn() {
+        let (mut queue, mut out) = queue(1);
+        queue.local_names(["10.9.0.1".parse().unwrap()].into());
+        let (silent, network) = question("10.0.0.1");
+        queue.begin(&silent, (network, false), &mut out);
+        let (local, network) = question("10.9.0.1");
+        assert!(queue.begins_at_once(&local, network));
+        queue.begin(&local, (network, false), &mut out);
+        queue.begin(&local, (network, true), &mut out);
+        assert_eq!(begun(&mut out), ["10.0.0.1", "10.9.0.1"]);
+        assert_eq!((queue.running(), queue.open()), (1, 2));
+        queue.finished(&local, Some(Found::Member(false)), &mut out);
+        assert_eq!((queue.running(), queue.open()), (1, 1));
+        queue.finished(&silent, None, &mut out);
+        assert_eq!((queue.running(), queue.open()), (0, 0));
     }
 
     #[test]

@@ -6,7 +6,8 @@
 //! that a bound dropped are counted and reported.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
+    net::IpAddr,
     time::{Duration, Instant},
 };
 
@@ -161,6 +162,11 @@ impl AttemptLookups {
             return;
         }
         self.queue.begin(&question, (network, is_proven), out);
+    }
+
+    /// These are the addresses in /etc/hosts.
+    pub(in crate::core) fn local_names(&mut self, addresses: HashSet<IpAddr>) {
+        self.queue.local_names(addresses);
     }
 
     /// An answer has come: the attempts that wait for it go on.

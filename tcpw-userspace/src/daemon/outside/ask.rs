@@ -10,7 +10,6 @@ use std::{
     os::fd::AsFd as _,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
-    thread,
     time::Duration,
 };
 
@@ -27,26 +26,24 @@ use crate::{
     effects::commands_of,
     evaluate::request::Banner,
     events::{Decision, ip},
-    host::{Namespace, Namespaces, socket_cookie},
+    host::{Namespace, Namespaces, Starter, socket_cookie},
     listeners::duplicates_of,
     parse::rule::Text,
     redirect::read_banner,
     reinject::{Ends, cookies, destroy, inodes},
     resolve::{
-        Question, SystemResolver,
+        Question,
         ident::{IdentConnection, IdentLookup},
-        look_up,
     },
+    resolver::ResolverClient,
 };
-
-/// Room for the C library's resolver and the modules of nsswitch.conf.
-const STACK_BYTES: usize = 512 << 10;
 
 /// Starts the threads and tasks.
 pub(super) struct Asker {
     namespaces: Arc<Mutex<Namespaces>>,
     /// tcpw's own ends of connections to ident servers.
     own: Own,
+    resolver: ResolverClient,
     config: Config,
     results: Results,
 }
@@ -54,8 +51,11 @@ pub(super) struct Asker {
 type Own = Arc<Mutex<HashSet<(IpAddr, u16)>>>;
 
 impl Asker {
-    pub(super) fn new(config: &Config, results: Results) -> Self {
+    pub(super) fn new(config: &Config, starter: Arc<Starter>, results: Results) -> Self {
+        let told = results.clone();
+        let tell = move |question, found| drop(told.send(Input::LookedUp { question, found }.into()));
         Self {
+            resolver: ResolverClient::start(starter, tell),
             namespaces: Arc::new(Mutex::new(Namespaces::new(&config.proc_root))),
             own: Own::default(),
             config: config.clone(),
@@ -63,17 +63,9 @@ impl Asker {
         }
     }
 
-    /// Asks the resolver. A look-up that does not return keeps its thread, and nothing waits for it.
+    /// Asks the resolver. Nothing waits for a look-up that does not return.
     pub(super) fn look_up(&self, question: Question) {
-        let (results, own) = (self.results.clone(), question.clone());
-        let thread = thread::Builder::new().name("look-up".into()).stack_size(STACK_BYTES).spawn(move || {
-            let found = guarded("a look-up", || look_up(&own, &SystemResolver));
-            let _ = results.send(Input::LookedUp { question: own, found }.into());
-        });
-        if let Err(error) = thread {
-            log::error!("a look-up gets no thread: {error}");
-            let _ = self.results.send(Input::LookedUp { question, found: None }.into());
-        }
+        self.resolver.look_up(question);
     }
 
     /// Asks a client's host for its user.

@@ -2,7 +2,7 @@
 //!
 //! In: orders of the core. Out: the helper's reports. Files that commands write to are made before it starts.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Arc};
 
 use tokio::sync::mpsc;
 
@@ -10,11 +10,12 @@ use super::{Results, redirects::Redirects};
 use crate::{
     core::{Input, action::HelperAction, input::HelperSaid},
     effects::{
-        Settings, Starter, default_user,
+        Settings, default_user,
         files::Files,
         process::{Heard, Process, What},
         wire::Charge,
     },
+    host::Starter,
 };
 
 /// Processes assumed for one command in the limit on all processes of the user.
@@ -22,7 +23,7 @@ const PROCESSES_EACH: u64 = 16;
 
 /// The helper, if there is one.
 pub(super) struct Helper {
-    starter: Starter,
+    starter: Arc<Starter>,
     settings: Settings,
     user: String,
     files: Files,
@@ -32,7 +33,7 @@ pub(super) struct Helper {
 }
 
 impl Helper {
-    pub(super) fn new(starter: Starter, settings: Settings, results: Results) -> Self {
+    pub(super) fn new(starter: Arc<Starter>, settings: Settings, results: Results) -> Self {
         let user = settings.user.clone().unwrap_or_else(default_user);
         let (heard, mut said) = mpsc::channel::<Heard>(64);
         let sender = results.clone();

@@ -8,6 +8,7 @@ mod files;
 mod guard;
 mod helper;
 mod kernel;
+mod local_names;
 mod redirects;
 mod reinjector;
 mod scanning;
@@ -18,6 +19,7 @@ use std::{
     collections::{HashMap, VecDeque},
     hash::{BuildHasher as _, RandomState},
     net::SocketAddr,
+    sync::Arc,
     time::Duration,
 };
 
@@ -36,8 +38,8 @@ use crate::{
         action::{Challenge, Level},
         input::{Gate, Started},
     },
-    effects::Starter,
     events::ip,
+    host::Starter,
     kernel::{HookState, Kernel, Pace, Pins},
     log::{Log, LogEntry, Writer, host_name},
     record,
@@ -123,6 +125,8 @@ impl Outside {
             held.read_ahead(Pace::AtOnce, READ_AHEAD),
             reports.read_ahead(Pace::Together(TOGETHER), READ_AHEAD),
         );
+        let starter = Arc::new(starter);
+        local_names::follow(results.clone());
         let frames = kernel.load_frames().inspect_err(|error| {
             log::warn!("held packets of link-local clients and of sockets bound to a device cannot be re-injected, their clients have to retransmit: {error:#}");
         });
@@ -133,7 +137,7 @@ impl Outside {
             worker: Worker::start(kernel.take_loader()?, &config, results.clone())?,
             files: Files::watch(&config, results.clone()),
             reinjector: Reinjector::start(&config, frames.ok())?,
-            asker: Asker::new(&config, results.clone()),
+            asker: Asker::new(&config, Arc::clone(&starter), results.clone()),
             redirects: Redirects::new(results.clone()),
             helper: Helper::new(starter, config.effects.clone(), results.clone()),
             log,

@@ -1,14 +1,14 @@
 //! Giving up root.
 //!
 //! In: a charge, as root. Out: a process of another user without any capability. It cannot gain one, cannot
-//! make the system calls of [`syscalls`](super::syscalls), and can change files only where the charge says.
+//! make the system calls that [`forbid_calls`] forbids, and can change files only where the charge says.
 //! Invariant: every failure here is an error, except a missing landlock on older kernels.
 //! Source: capabilities(7), landlock(7), prctl(2), seccomp(2).
 
-use std::{ffi::CString, path::PathBuf};
+use std::path::PathBuf;
 
-use anyhow::{Context as _, Result, bail, ensure};
-use caps::{CapSet, Capability};
+use anyhow::{Context as _, Result};
+use caps::Capability;
 use landlock::{
     ABI, AccessFs, BitFlags, Ruleset, RulesetAttr as _, RulesetCreatedAttr as _, RulesetStatus, Scope,
     path_beneath_rules,
@@ -18,14 +18,11 @@ use nix::{
         prctl,
         resource::{Resource, setrlimit},
     },
-    unistd::{Gid, User, initgroups, setresgid, setresuid},
+    unistd::Gid,
 };
 
-use super::{
-    super::{mailer::Mailer, wire::Charge},
-    syscalls,
-};
-use crate::host::System;
+use super::super::{mailer::Mailer, wire::Charge};
+use crate::host::{System, become_user, drop_bounding, forbid_calls, ordinary_user};
 
 /// Where a command may write to existing files, if its user may.
 pub const LOGS: &str = "/var/log";
@@ -51,17 +48,9 @@ const OF_SET_UID: [Capability; 6] = [
     Capability::CAP_KILL,
 ];
 
-/// Leaves no descriptor but the standard ones.
-pub(in crate::effects) fn close_inherited() -> Result<()> {
-    // SAFETY: nothing in this process uses a descriptor above 2 yet.
-    let done = unsafe { libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, 0) };
-    ensure!(done == 0, "close what was inherited: {}", std::io::Error::last_os_error());
-    Ok(())
-}
-
 /// Gives up root and every capability.
 pub(super) fn confine(charge: &Charge, notes: &mut Vec<String>) -> Result<()> {
-    let user = find(&charge.user)?;
+    let user = ordinary_user(&charge.user)?;
     let mailer = Mailer::find(&System);
     let group = match &mailer {
         Mailer::OfGroup { program, group, gid, .. } if charge.mailer_group && !charge.allow_set_uid => {
@@ -83,26 +72,8 @@ pub(super) fn confine(charge: &Charge, notes: &mut Vec<String>) -> Result<()> {
     }
     // While root: without no_new_privs only root may do either.
     restrict_writing(charge, &spool, notes)?;
-    syscalls::forbid().context("forbid system calls")?;
+    forbid_calls(&[]).context("forbid system calls")?;
     become_user(&user, group)
-}
-
-/// Becomes another user, without capabilities.
-pub(super) fn give_up_root(name: &str) -> Result<()> {
-    let user = find(name)?;
-    drop_bounding(&[])?;
-    prctl::set_no_new_privs().context("set no_new_privs")?;
-    become_user(&user, None)
-}
-
-fn find(name: &str) -> Result<User> {
-    let user = User::from_name(name).with_context(|| format!("look for user {name}"))?;
-    let user = user.with_context(|| format!("there is no user {name}"))?;
-    ensure!(
-        !user.uid.is_root(),
-        "user {name} is root: commands with data from the network do not run as root"
-    );
-    Ok(user)
 }
 
 fn limit(charge: &Charge) -> Result<()> {
@@ -115,17 +86,6 @@ fn limit(charge: &Charge) -> Result<()> {
         (Resource::RLIMIT_MEMLOCK, 64 << 10),
     ] {
         setrlimit(resource, most, most).with_context(|| format!("set {resource:?}"))?;
-    }
-    Ok(())
-}
-
-fn drop_bounding(but: &[Capability]) -> Result<()> {
-    for capability in caps::all() {
-        let has = caps::has_cap(None, CapSet::Bounding, capability).unwrap_or(false);
-        if has && !but.contains(&capability) {
-            caps::drop(None, CapSet::Bounding, capability)
-                .with_context(|| format!("drop {capability} from the bounding set"))?;
-        }
     }
     Ok(())
 }
@@ -146,24 +106,5 @@ fn restrict_writing(charge: &Charge, spool: &[PathBuf], notes: &mut Vec<String>)
     if status.ruleset == RulesetStatus::NotEnforced {
         notes.push("no landlock in this kernel: commands may write wherever their user may".into());
     }
-    Ok(())
-}
-
-/// If `group` replaces the user's own primary group, the user's group becomes a supplementary one. The real
-/// group id is set too: under no_new_privs execve(2) sets the effective group id to the real one.
-fn become_user(user: &User, group: Option<Gid>) -> Result<()> {
-    let name = CString::new(user.name.as_str())?;
-    initgroups(&name, user.gid).with_context(|| format!("take the groups of {}", user.name))?;
-    let group = group.unwrap_or(user.gid);
-    setresgid(group, group, group).with_context(|| format!("take group {group}"))?;
-    setresuid(user.uid, user.uid, user.uid).with_context(|| format!("become {}", user.name))?;
-    for set in [CapSet::Ambient, CapSet::Inheritable, CapSet::Effective, CapSet::Permitted] {
-        drop(caps::clear(None, set));
-        let left = caps::read(None, set).with_context(|| format!("read the {set:?} set"))?;
-        if !left.is_empty() {
-            bail!("capabilities are left in the {set:?} set");
-        }
-    }
-    ensure!(nix::unistd::setuid(nix::unistd::Uid::from_raw(0)).is_err(), "could become root again");
     Ok(())
 }

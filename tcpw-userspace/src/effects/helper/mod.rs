@@ -12,10 +12,8 @@ mod confine;
 mod inbox;
 mod jobs;
 mod serve;
-mod syscalls;
 
 pub use confine::LOGS;
-pub(super) use confine::close_inherited;
 
 use std::{
     fs::File,
@@ -33,7 +31,6 @@ use nix::{
     poll::{PollFd, PollFlags, PollTimeout, poll},
     sched::{CloneFlags, unshare},
     sys::{
-        prctl,
         signal::{SigSet, Signal},
         signalfd::{SfdFlags, SignalFd},
         stat::{SFlag, fstat},
@@ -43,6 +40,7 @@ use nix::{
 };
 
 use super::wire::{self, Charge, Order, Report};
+use crate::host::{close_inherited, end_with, give_up_root};
 use inbox::OrderInbox;
 use jobs::Jobs;
 
@@ -75,7 +73,7 @@ pub fn main() -> ExitCode {
 /// Takes the socket away where this process must not keep it.
 fn serve(given: &mut Option<UnixStream>) -> Result<ExitCode> {
     let socket = given.as_mut().context("no socket")?;
-    confine::close_inherited()?;
+    close_inherited()?;
     let charge: Charge = wire::read(socket).context("read the daemon's charge")?;
     // Not the daemon's terminal, nor its process group.
     setsid().context("leave the daemon's session")?;
@@ -92,7 +90,7 @@ fn serve(given: &mut Option<UnixStream>) -> Result<ExitCode> {
     let parent = getppid();
     let signals = block_child_signals()?;
     confine::confine(&charge, &mut notes)?;
-    die_with(parent)?;
+    end_with(parent)?;
     say(socket, &Report::Ready { notes })?;
     let jobs = Jobs::new(Duration::from_secs(charge.time_limit_s), charge.user);
     run(socket, &signals, jobs)?;
@@ -102,8 +100,8 @@ fn serve(given: &mut Option<UnixStream>) -> Result<ExitCode> {
 /// Waits for the process that runs the commands; has no rights and not the socket.
 fn keep(child: Pid, charge: &Charge, socket: &mut Option<UnixStream>) -> Result<ExitCode> {
     let parent = getppid();
-    confine::give_up_root(&charge.user)?;
-    die_with(parent)?;
+    give_up_root(&charge.user)?;
+    end_with(parent)?;
     let_go(socket);
     loop {
         match waitpid(child, None) {
@@ -117,15 +115,6 @@ fn keep(child: Pid, charge: &Charge, socket: &mut Option<UnixStream>) -> Result<
 /// Closes the socket, once: it must close when the other process ends, so that the daemon notices that.
 fn let_go(socket: &mut Option<UnixStream>) {
     drop(socket.take());
-}
-
-/// Ends with its parent. Giving up root undoes this, so it comes after.
-fn die_with(parent: Pid) -> Result<()> {
-    prctl::set_pdeathsig(Signal::SIGKILL).context("ask to end with the parent")?;
-    if getppid() != parent {
-        bail!("the daemon is gone");
-    }
-    Ok(())
 }
 
 fn block_child_signals() -> Result<SignalFd> {

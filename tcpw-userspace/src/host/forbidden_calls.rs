@@ -1,6 +1,6 @@
-//! System calls that no command needs, but that an attacker could use.
+//! System calls that no process without rights needs, but that an attacker could use.
 //!
-//! In: nothing. Out: seccomp filters on this thread, and whatever it starts.
+//! In: further calls. Out: seccomp filters on this thread, and whatever it starts.
 //! Invariant: the numbers of the x32 ABI are forbidden like those of x86-64; other ABIs end
 //! the process.
 //! Source: seccomp(2). clone3 fails with ENOSYS, because a filter cannot see its flags.
@@ -87,9 +87,9 @@ const NAMESPACES: [libc::c_int; 7] = [
     libc::CLONE_NEWNET,
 ];
 
-/// Forbids them, for good.
-pub(super) fn forbid() -> Result<()> {
-    let plain = FORBIDDEN.iter().chain(OF_ARCHITECTURE).map(|number| (*number, Vec::new()));
+/// Forbids them and `more`, for good.
+pub(crate) fn forbid_calls(more: &[i64]) -> Result<()> {
+    let plain = FORBIDDEN.iter().chain(OF_ARCHITECTURE).chain(more).map(|number| (*number, Vec::new()));
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> = plain.collect();
     rules.insert(libc::SYS_clone, NAMESPACES.into_iter().map(clone_with).collect::<Result<_>>()?);
     install(&filter(rules, libc::EPERM)?)?;

@@ -1,16 +1,17 @@
-//! The starter: the process that starts helpers for the daemon.
+//! The starter: the process that starts others for the daemon.
 //!
-//! A helper begins as root: it becomes another user, and its commands may be set-uid programs. The daemon gives up the
+//! They begin as root, to become another user, and commands may be set-uid programs. The daemon gives up the
 //! rights for that before it reads anything of the network, and whatever it started afterwards would inherit its
 //! seccomp filter and no_new_privs. So it starts this process before.
 //!
-//! In: on its standard input, a socket: a helper's socket to start one with, or the number of one to end. Out: process
-//! ids. Invariant: it reads nothing but these orders, of the daemon alone, and ends with the daemon.
+//! In: on its standard input, a socket: what to start, and the socket that it gets; or the number of a process to end.
+//! Out: process ids. Invariant: it reads nothing but these orders, of the daemon alone, and ends with the daemon.
 
 use std::{
     io::{self, IoSlice, IoSliceMut},
     os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
     process::{Child, Command, ExitCode, Stdio},
+    sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -29,11 +30,19 @@ use nix::{
     unistd::{getppid, setsid},
 };
 
-use super::process;
-use crate::host::set_ordinary;
+use super::{close_inherited, set_ordinary};
 
 /// The subcommand that runs the starter.
-pub const SUBCOMMAND: &str = "effects-starter";
+pub const STARTER: &str = "starter";
+
+/// The subcommand that runs commands.
+pub const COMMANDS: &str = "effects-helper";
+
+/// The subcommand that looks names up.
+pub const NAME_LOOKUPS: &str = "name-lookups";
+
+/// What it starts, and nothing else.
+const SUBCOMMANDS: [&str; 2] = [COMMANDS, NAME_LOOKUPS];
 
 /// How long the starter may take to answer: it forks.
 const ANSWER_TIME: Duration = Duration::from_secs(10);
@@ -44,7 +53,8 @@ const LONGEST: usize = 512;
 /// The daemon's end.
 #[derive(Debug)]
 pub struct Starter {
-    socket: OwnedFd,
+    /// One order at a time.
+    socket: Mutex<OwnedFd>,
     /// It ends with the thread that started it, and with this.
     _process: Child,
 }
@@ -60,36 +70,45 @@ impl Starter {
                 .context("make a socket pair")?;
         let time = TimeVal::new(ANSWER_TIME.as_secs().cast_signed(), 0);
         setsockopt(&ours, ReceiveTimeout, &time).context("limit the time to answer")?;
-        let process = run(SUBCOMMAND, theirs).context("start the process that starts helpers")?;
-        Ok(Self { socket: ours, _process: process })
+        let process = run(STARTER, theirs).context("start the process that starts others")?;
+        Ok(Self { socket: Mutex::new(ours), _process: process })
     }
 
-    /// Starts a helper with this socket: its process id.
-    pub(super) fn helper(&self, socket: &OwnedFd) -> Result<u32> {
+    /// Starts one of [`SUBCOMMANDS`] with this socket: its process id. Waits for a fork.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub(crate) fn start_process(&self, subcommand: &str, socket: &OwnedFd) -> Result<u32> {
+        let starter = self.locked();
         let descriptors = [socket.as_raw_fd()];
         let control = [ControlMessage::ScmRights(&descriptors)];
-        let order = [IoSlice::new(b"start")];
-        sendmsg::<()>(self.socket.as_raw_fd(), &order, &control, MsgFlags::MSG_NOSIGNAL, None)
-            .context("ask for a helper")?;
-        let (answer, _) = receive(&self.socket).context("wait for a helper")?;
+        let order = [IoSlice::new(subcommand.as_bytes())];
+        sendmsg::<()>(starter.as_raw_fd(), &order, &control, MsgFlags::MSG_NOSIGNAL, None)
+            .with_context(|| format!("ask for a process of {subcommand}"))?;
+        let (answer, _) = receive(&starter).with_context(|| format!("wait for a process of {subcommand}"))?;
         match answer.parse() {
             Ok(pid) => Ok(pid),
-            Err(_) => bail!("start the helper: {answer}"),
+            Err(_) => bail!("start a process of {subcommand}: {answer}"),
         }
     }
 
-    /// Ends a helper, and waits for its end.
-    pub(super) fn end(&self, pid: u32) {
+    /// Ends a process that it started, and waits for its end.
+    pub(crate) fn end(&self, pid: u32) {
+        let starter = self.locked();
         let order = pid.to_string();
         let order = [IoSlice::new(order.as_bytes())];
-        if sendmsg::<()>(self.socket.as_raw_fd(), &order, &[], MsgFlags::MSG_NOSIGNAL, None).is_ok() {
-            drop(receive(&self.socket));
+        if sendmsg::<()>(starter.as_raw_fd(), &order, &[], MsgFlags::MSG_NOSIGNAL, None).is_ok() {
+            drop(receive(&starter));
         }
+    }
+
+    fn locked(&self) -> MutexGuard<'_, OwnedFd> {
+        self.socket.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The command `tcpw effects-starter`.
-pub fn main() -> ExitCode {
+/// The command `tcpw starter`.
+pub fn starter_main() -> ExitCode {
     // SAFETY: standard input is open, and nothing else in this process uses it.
     let socket = unsafe { OwnedFd::from_raw_fd(0) };
     match serve(&socket) {
@@ -101,30 +120,30 @@ pub fn main() -> ExitCode {
 
 fn serve(socket: &OwnedFd) -> Result<()> {
     let daemon = getppid();
-    super::helper::close_inherited()?;
+    close_inherited()?;
     prctl::set_pdeathsig(Signal::SIGKILL).context("ask to end with the daemon")?;
     ensure!(getppid() == daemon, "the daemon is gone");
     // The option `nice` counts from it.
     drop(set_ordinary());
     // What the terminal signals is for the daemon.
     setsid().context("leave the daemon's session")?;
-    let mut helpers: Vec<Child> = Vec::new();
+    let mut started: Vec<Child> = Vec::new();
     loop {
         let (order, given) = receive(socket)?;
-        helpers.retain_mut(|helper| matches!(helper.try_wait(), Ok(None)));
+        started.retain_mut(|one| matches!(one.try_wait(), Ok(None)));
         let answer = match (order.parse::<u32>(), given) {
-            (_, Some(given)) => match run(process::SUBCOMMAND, given) {
-                Ok(helper) => {
-                    let pid = helper.id();
-                    helpers.push(helper);
+            (_, Some(given)) => match start(&order, given) {
+                Ok(process) => {
+                    let pid = process.id();
+                    started.push(process);
                     pid.to_string()
                 }
                 Err(error) => error.to_string(),
             },
             (Ok(pid), None) => {
-                for helper in helpers.iter_mut().filter(|helper| helper.id() == pid) {
-                    drop(helper.kill());
-                    drop(helper.wait());
+                for process in started.iter_mut().filter(|one| one.id() == pid) {
+                    drop(process.kill());
+                    drop(process.wait());
                 }
                 "ended".into()
             }
@@ -133,6 +152,12 @@ fn serve(socket: &OwnedFd) -> Result<()> {
         let answer = [IoSlice::new(&answer.as_bytes()[..answer.len().min(LONGEST)])];
         sendmsg::<()>(socket.as_raw_fd(), &answer, &[], MsgFlags::MSG_NOSIGNAL, None)?;
     }
+}
+
+fn start(subcommand: &str, socket: OwnedFd) -> io::Result<Child> {
+    let known = SUBCOMMANDS.iter().find(|known| **known == subcommand);
+    let known = known.ok_or_else(|| io::Error::other("it starts no such process"))?;
+    run(known, socket)
 }
 
 /// Runs this program with a subcommand, and a socket as its standard input.

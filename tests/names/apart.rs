@@ -1,0 +1,142 @@
+//! Names are looked up by a process without rights, and those in /etc/hosts beside the others.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use tcpw_tests::{
+    CLIENT_V4, CLIENT_V4_OTHER, DENY, Requirement, Sandbox, Tcpw, Testd, can_run, daemons::Unbound, wait_for,
+    wait_until,
+};
+
+use super::{SOON, attempt, ready, zones};
+
+/// The process below tcpw that looks names up.
+fn looks_names_up(tcpw: &Tcpw) -> Result<PathBuf> {
+    wait_for("the process that looks names up", SOON, || {
+        for starter in children(tcpw.process.pid())? {
+            for child in children(starter)? {
+                let path = Path::new("/proc").join(child.to_string());
+                let command = fs::read(path.join("cmdline")).unwrap_or_default();
+                if command.split(|byte| *byte == 0).any(|word| word == b"name-lookups") {
+                    return Ok(Some(path));
+                }
+            }
+        }
+        Ok(None)
+    })
+}
+
+/// Source: proc_pid_children(5).
+fn children(pid: u32) -> Result<Vec<u32>> {
+    let mut all = Vec::new();
+    let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) else { return Ok(all) };
+    for task in tasks {
+        let text = fs::read_to_string(task?.path().join("children")).unwrap_or_default();
+        all.extend(text.split_whitespace().filter_map(|word| word.parse::<u32>().ok()));
+    }
+    Ok(all)
+}
+
+fn status_of(process: &Path, field: &str) -> Result<String> {
+    let text = fs::read_to_string(process.join("status"))?;
+    let line = text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(":\t"));
+    Ok(line.with_context(|| format!("no {field} in {}", process.display()))?.to_owned())
+}
+
+/// Packets to port 53 that a rule of that comment counted.
+fn asked_by(sandbox: &Sandbox, who: &str) -> Result<u64> {
+    let output = sandbox
+        .server()
+        .run(|| Ok(Command::new("nft").args(["list", "table", "inet", "asked"]).output()?))?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let line = text.lines().find(|line| line.contains(who)).with_context(|| format!("no {who} in {text}"))?;
+    let number = line.split("packets ").nth(1).and_then(|rest| rest.split(' ').next());
+    number.and_then(|word| word.parse().ok()).with_context(|| format!("no counter in {line}"))
+}
+
+#[test]
+fn names_are_looked_up_by_a_process_without_rights_which_is_replaced_when_it_ends() -> Result<()> {
+    if !ready() || !can_run("names", &[Requirement::Program("/usr/sbin/nft")]) {
+        return Ok(());
+    }
+    let sandbox = Sandbox::new("apart")?;
+    sandbox.write_tables("alphad: good.example.test\n", DENY)?;
+    let _unbound = Unbound::start(&sandbox, &zones())?;
+    sandbox.server().nft(
+        "table inet asked {\nchain out { type filter hook output priority 0\n\
+         udp dport 53 meta skuid 0 counter comment \"by root\"\n\
+         udp dport 53 meta skuid != 0 counter comment \"by others\"\n}\n}\n",
+    )?;
+    let _alphad = Testd::start(&sandbox, "alphad", "0.0.0.0:7001")?;
+    let mut tcpw = Tcpw::start(&sandbox, &["--config", &short_lived(&sandbox)?])?;
+    assert!(attempt(&sandbox, CLIENT_V4, 7001, SOON)?.is_connected());
+    ensure!(asked_by(&sandbox, "by others")? > 0, "nobody asked the name server");
+    assert_eq!(asked_by(&sandbox, "by root")?, 0, "root asked the name server");
+
+    let process = looks_names_up(&tcpw)?;
+    for (field, wanted) in [
+        ("CapEff", "0000000000000000"),
+        ("CapPrm", "0000000000000000"),
+        ("CapBnd", "0000000000000000"),
+        ("CapInh", "0000000000000000"),
+        ("NoNewPrivs", "1"),
+        ("Seccomp", "2"),
+    ] {
+        assert_eq!(status_of(&process, field)?, wanted, "{field}");
+    }
+    let users = status_of(&process, "Uid")?;
+    ensure!(users.split_whitespace().all(|uid| uid != "0"), "user ids {users}");
+
+    let mark = tcpw.process.mark();
+    let Some(pid) = process.file_name().and_then(|name| name.to_str()?.parse::<i32>().ok()) else {
+        bail!("no process id: {}", process.display());
+    };
+    kill(Pid::from_raw(pid), Signal::SIGKILL)?;
+    tcpw.process.wait_for_line_after(mark, "the process that looks names up is gone", SOON)?;
+    // What was found is kept for a second: the name is looked up again.
+    wait_until("the client is let in again", SOON, || {
+        let before = asked_by(&sandbox, "by others")?;
+        let is_in = attempt(&sandbox, CLIENT_V4, 7001, SOON)?.is_connected();
+        Ok(is_in && asked_by(&sandbox, "by others")? > before)
+    })?;
+    ensure!(looks_names_up(&tcpw)? != process, "it is the same process");
+    Ok(())
+}
+
+/// Settings that keep names for a second.
+fn short_lived(sandbox: &Sandbox) -> Result<String> {
+    sandbox.write_settings("[resolve]\nfound-for = 1\nnot-found-for = 1\n")
+}
+
+/// The name server is silent, and the only look-up that may run waits for it.
+#[test]
+fn client_in_etc_hosts_does_not_wait_for_the_name_server() -> Result<()> {
+    if !ready() {
+        return Ok(());
+    }
+    let sandbox = Sandbox::new("hosts-file")?;
+    sandbox.write_tables("alphad: good.example.test\n", DENY)?;
+    fs::write(sandbox.etc().join("hosts"), format!("127.0.0.1 localhost\n{CLIENT_V4} good.example.test\n"))?;
+    let unbound = Unbound::start(&sandbox, &zones())?;
+    fs::write(sandbox.etc().join("resolv.conf"), "nameserver 127.0.0.1\noptions timeout:8 attempts:2\n")?;
+    unbound.delay(None);
+    let _alphad = Testd::start(&sandbox, "alphad", "0.0.0.0:7001")?;
+    let settings = sandbox.write_settings("[resolve]\nlookups = 1\n")?;
+    let _tcpw = Tcpw::start(&sandbox, &["--config", &settings])?;
+    assert!(!attempt(&sandbox, CLIENT_V4_OTHER, 7001, Duration::from_millis(100))?.is_connected());
+    wait_until("the name server is asked", SOON, || Ok(unbound.asked() > 0))?;
+    let counters = Tcpw::counters(&sandbox)?;
+    assert_eq!(counters["lookups_running"], 1, "{counters:?}");
+    assert!(attempt(&sandbox, CLIENT_V4, 7001, Duration::from_millis(800))?.is_connected());
+    assert_eq!(Tcpw::counters(&sandbox)?["lookups_running"], 1);
+    Ok(())
+}
