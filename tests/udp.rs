@@ -8,14 +8,15 @@ mod daemons;
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     os::fd::AsRawFd as _,
+    process::Command,
     time::Duration,
 };
 
 use anyhow::{Context as _, Result};
 use nix::sys::signal::Signal;
 use tcpw_tests::{
-    ALLOW, Barrier, CLIENT_V4, CLIENT_V4_OTHER, CLIENT_V6_OTHER, CLIENTS, Commands, DENY, Requirement,
-    SERVER_V4, SERVER_V6, Sandbox, Tcpw, Testd, can_run,
+    ALLOW, Barrier, CLIENT_V4, CLIENT_V4_OTHER, CLIENT_V6_OTHER, CLIENTS, Commands, DENY, Place, Process,
+    Requirement, SERVER_V4, SERVER_V6, Sandbox, Tcpw, Testd, can_run,
     datagrams::{Client, PATIENCE},
 };
 
@@ -398,6 +399,18 @@ fn audit_mode_says_once_what_would_be_refused_and_refuses_nothing() -> Result<()
     Ok(())
 }
 
+/// A process in the guarded cgroup with a UDP-Lite socket.
+fn udp_lite(sandbox: &Sandbox, port: u16) -> Result<Process> {
+    let mut python = Command::new("/usr/bin/python3");
+    python.arg("-c").arg(format!(
+        "import socket\ns = socket.socket(socket.AF_INET, socket.SOCK_DGRAM, 136)\ns.bind(('0.0.0.0', {port}))\n\
+         print('bound', flush=True)\nimport signal\nsignal.pause()\n"
+    ));
+    let mut process = sandbox.spawn(Place::Guarded, python)?;
+    process.wait_for_line("bound", Duration::from_secs(10))?;
+    Ok(process)
+}
+
 #[test]
 fn status_shows_every_socket_and_what_is_not_guarded() -> Result<()> {
     if !ready() {
@@ -407,9 +420,10 @@ fn status_shows_every_socket_and_what_is_not_guarded() -> Result<()> {
     sandbox.write_tables(ALLOW, DENY)?;
     let _before = Testd::start(&sandbox, "alphad", "--udp 0.0.0.0:7001")?;
     let _tcp = Testd::start(&sandbox, "alphad", "0.0.0.0:7002")?;
-    let outside = Testd::start_at(&sandbox, tcpw_tests::Place::Client, "gammad", "--udp 0.0.0.0:7003")?;
+    let outside = Testd::start_at(&sandbox, Place::Client, "gammad", "--udp 0.0.0.0:7003")?;
     let mut free = Testd::start(&sandbox, "alphad", "--udp 0.0.0.0:0")?;
     let free_port = chosen_port(&mut free)?;
+    let lite = udp_lite(&sandbox, 7005)?;
     let _tcpw = Tcpw::start(&sandbox, &[])?;
     let _after = Testd::start(&sandbox, "betad", "--udp [::]:7004")?;
     for port in [7001, 7002, 7004] {
@@ -431,6 +445,9 @@ fn status_shows_every_socket_and_what_is_not_guarded() -> Result<()> {
     let beyond = rows.iter().find(|row| row["pid"] == outside.process.pid()).context("gammad")?;
     assert_eq!((&beyond["tag"], &beyond["protocol"]), (&"outside".into(), &"udp".into()), "{beyond}");
     assert!(!rows.iter().any(|row| row["pid"] == free.process.pid()), "port {free_port} is not judged");
+    let lite = rows.iter().find(|row| row["pid"] == lite.pid()).context("UDP-Lite")?;
+    assert_eq!((&lite["tag"], &lite["protocol"]), (&"outside".into(), &"udplite".into()), "{lite}");
+    assert_eq!(lite["policy"], "not judged: UDP-Lite", "{lite}");
     let table: Vec<String> =
         Tcpw::command(&sandbox, &["status"])?.into_iter().map(|line| line.text).collect();
     assert!(table.iter().any(|line| line.starts_with("udp 0.0.0.0:7003") && line.contains("OUTSIDE")));

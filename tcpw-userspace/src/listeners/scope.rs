@@ -9,6 +9,9 @@ use std::{collections::BTreeMap, path::Path};
 use super::Listener;
 use crate::host::{Cgroups, sock_diag::DiagSocket};
 
+/// IPPROTO_UDPLITE. Source: linux/include/uapi/linux/in.h.
+const UDP_LITE: u16 = 136;
+
 /// The sockets the gate guards.
 pub(super) enum Guarded {
     All,
@@ -41,8 +44,13 @@ impl Guarded {
     }
 
     /// Marks each listener, and leaves out those that are out of scope unless they are wanted too. A listener that the
-    /// kernel does not list, because it began to listen a moment ago, may be guarded.
+    /// kernel does not list, because it began to listen a moment ago, may be guarded; UDP-Lite is not.
     pub(super) fn decide(&self, listeners: &mut Vec<Listener>, sockets: &[DiagSocket], is_everywhere: bool) {
+        listeners.retain_mut(|listener| {
+            let is_lite = listener.protocol == UDP_LITE;
+            listener.is_guarded &= !is_lite;
+            is_everywhere || !is_lite
+        });
         if matches!(self, Self::All) {
             return;
         }
@@ -50,7 +58,7 @@ impl Guarded {
             sockets.iter().map(|socket| (socket.cookie, socket)).collect();
         listeners.retain_mut(|listener| {
             let socket = listed.get(&listener.cookie);
-            listener.is_guarded = socket.is_some_and(|socket| self.has(socket));
+            listener.is_guarded &= socket.is_some_and(|socket| self.has(socket));
             is_everywhere || socket.is_none_or(|socket| self.may_have(socket))
         });
     }

@@ -44,7 +44,7 @@ impl PidFd {
     }
 }
 
-/// A listening TCP or MPTCP socket, or a bound UDP socket, as the kernel describes it.
+/// A listening TCP or MPTCP socket, or a bound UDP or UDP-Lite socket, as the kernel describes it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Listening {
     pub(super) family: u32,
@@ -56,7 +56,7 @@ pub(super) struct Listening {
     pub(super) is_tunnel: bool,
 }
 
-/// Describes a socket; `None` unless it listens for TCP or MPTCP over IPv4 or IPv6, or is a UDP
+/// Describes a socket; `None` unless it listens for TCP or MPTCP over IPv4 or IPv6, or is a UDP or UDP-Lite
 /// socket with a port that is not connected.
 pub(super) fn listening(socket: BorrowedFd<'_>) -> Option<Listening> {
     let number = |option| socket_option::<i32>(socket, option).ok();
@@ -68,7 +68,7 @@ pub(super) fn listening(socket: BorrowedFd<'_>) -> Option<Listening> {
     let protocol = number(libc::SO_PROTOCOL)?;
     let is_inet = family == libc::AF_INET || family == libc::AF_INET6;
     let is_tcp = listens && (protocol == libc::IPPROTO_TCP || protocol == libc::IPPROTO_MPTCP);
-    let is_udp = !listens && protocol == libc::IPPROTO_UDP;
+    let is_udp = !listens && (protocol == libc::IPPROTO_UDP || protocol == libc::IPPROTO_UDPLITE);
     if !is_inet || !(is_tcp || is_udp) {
         return None;
     }

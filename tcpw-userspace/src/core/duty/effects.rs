@@ -158,9 +158,18 @@ impl HelperCommands {
         }
     }
 
-    /// Runs a command because of `source`, if the limits permit it.
-    pub(in crate::core) fn run(&mut self, source: IpAddr, command: &Command, out: &mut Outbox) {
-        if self.queue(source, command, out.now.at).is_some() {
+    /// Runs a command because of `source`, if the limits permit it. One that may be forged takes no more than half of what
+    /// they permit.
+    pub(in crate::core) fn run(
+        &mut self,
+        (source, is_proven): (IpAddr, bool),
+        command: &Command,
+        out: &mut Outbox,
+    ) {
+        let now = out.now.at;
+        if !is_proven && !self.has_room_for_unproven(source, now) {
+            self.suppress(source);
+        } else if self.queue(source, command, now).is_some() {
             self.go_on(out);
         }
     }
@@ -178,12 +187,12 @@ impl HelperCommands {
         Some(id)
     }
 
-    /// Whether a command may be run for a client that may not have the address it shows: it can begin at once, and not
-    /// more than half of what the limits permit is used.
+    /// Whether a command may be run for a client that may not have the address it shows: not more than half of what the
+    /// limits permit is used, at once and in a minute.
     pub(in crate::core) fn has_room_for_unproven(&mut self, source: IpAddr, now: Instant) -> bool {
         let running = self.running.len() - self.serving.len();
         let half = (self.settings.at_once as usize).div_ceil(2);
-        self.waiting.is_empty() && running < half && self.limits.is_half_full(source, now)
+        running + self.waiting.len() < half && self.limits.is_half_full(source, now)
     }
 
     fn queue(&mut self, source: IpAddr, command: &Command, now: Instant) -> Option<u64> {
@@ -470,4 +479,48 @@ pub(in crate::core) fn marks(judgement: &Judgement) -> u8 {
         | EffectAction::Group(_) => 0,
     };
     judgement.effects.iter().map(mark).fold(0, |all, mark| all | mark)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{core::tests::now, effects::Surroundings};
+
+    fn command() -> Command {
+        Command { text: b"true".as_slice().into(), surroundings: Surroundings::default() }
+    }
+
+    /// Commands that run or wait.
+    fn taken(commands: &HelperCommands) -> usize {
+        commands.running.len() + commands.waiting.len()
+    }
+
+    #[test]
+    fn sources_that_may_be_forged_take_half_of_what_may_run() {
+        let settings = Settings { at_once: 4, per_minute_and_source: 60, ..Settings::default() };
+        let mut commands = HelperCommands::new(settings, now().at);
+        let mut out = Outbox::new(now());
+        let source: IpAddr = "192.0.2.1".parse().unwrap();
+        for _forged in 0..10 {
+            commands.run((source, false), &command(), &mut out);
+        }
+        assert_eq!((taken(&commands), commands.counts.suppressed), (2, 8));
+        for _proven in 0..10 {
+            commands.run((source, true), &command(), &mut out);
+        }
+        assert_eq!((taken(&commands), commands.counts.suppressed), (12, 8));
+    }
+
+    #[test]
+    fn sources_that_may_be_forged_take_half_of_a_network_s_budget() {
+        let settings = Settings { at_once: 64, per_minute_and_source: 12, ..Settings::default() };
+        let mut commands = HelperCommands::new(settings, now().at);
+        let mut out = Outbox::new(now());
+        let source: IpAddr = "192.0.2.1".parse().unwrap();
+        for _forged in 0..20 {
+            commands.run((source, false), &command(), &mut out);
+        }
+        assert_eq!((taken(&commands), commands.counts.suppressed), (7, 13));
+        assert!(commands.ask(source, &command(), &mut out).is_some());
+    }
 }

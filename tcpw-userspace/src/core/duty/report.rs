@@ -225,8 +225,11 @@ impl AttemptRecords {
                 // An earlier daemon's policy decided.
                 None => self.unjudged += 1,
                 Some(judgement) => {
+                    let is_trusted = shared.config.trust_source_addresses;
+                    let source = source_proof(finished.fate, finished.is_connected, is_trusted);
+                    let is_proven = source != SourceProof::Missing;
                     for command in effects::commands(&judgement.effects) {
-                        effects.run(events::ip(&finished.decision.client), &command, out);
+                        effects.run((events::ip(&finished.decision.client), is_proven), &command, out);
                     }
                 }
             }

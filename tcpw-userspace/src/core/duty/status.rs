@@ -66,6 +66,9 @@ pub(in crate::core) fn status(
     }
 }
 
+/// IPPROTO_UDPLITE.
+const UDP_LITE: u16 = 136;
+
 /// Listeners that are guarded and still exist, then those that are not guarded.
 fn sockets(facts: &StatusFacts, redirect: &Redirect, shared: &SharedState) -> Vec<ListenerStatus> {
     let current = shared.policies.current.as_ref();
@@ -93,6 +96,9 @@ fn unguarded(it: &Seen) -> ListenerStatus {
         Ok(_) | Err(()) => TagState::Missing,
     };
     let (found_by, policy) = match tag {
+        TagState::Outside if it.protocol == UDP_LITE => {
+            (found_by(it.found, &it.parts), "not judged: UDP-Lite")
+        }
         TagState::Outside => (found_by(it.found, &it.parts), "not judged: outside the cgroup"),
         TagState::Provisional => ("process name only".into(), "that of its process name"),
         TagState::Written | TagState::Missing => ("no scan yet".into(), "that of any daemon"),
@@ -140,6 +146,7 @@ fn protocol(number: u16) -> String {
     match number {
         6 => "tcp".into(),
         17 => "udp".into(),
+        UDP_LITE => "udplite".into(),
         262 => "mptcp".into(),
         other => other.to_string(),
     }
