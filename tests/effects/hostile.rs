@@ -18,6 +18,8 @@ use tcpw_tests::{
     CLIENT_V4, CLIENT_V4_OTHER, CLIENT_V6, Requirement, Tcpw, Testd, can_run, wait_for, wait_until,
 };
 
+use tcpw_userspace::host::COMMANDS;
+
 use crate::place::{Place, SOON, ready};
 
 /// Tries what an attacker would, as a command.
@@ -108,7 +110,7 @@ fn command_or_helper_that_misbehaves_leaves_enforcement_intact() -> Result<()> {
         let child = |pid: u32| -> Result<u32> {
             Ok(fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))?.trim().parse()?)
         };
-        let keeper = child(child(tcpw.process.pid())?)?;
+        let keeper = tcpw.helper_of(COMMANDS)?;
         Ok((keeper, child(keeper)?))
     };
     let (_, first) = helper()?;

@@ -7,44 +7,18 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
 use tcpw_tests::{
-    CLIENT_V4, CLIENT_V4_OTHER, DENY, Requirement, Sandbox, Tcpw, Testd, can_run, daemons::Unbound, wait_for,
+    CLIENT_V4, CLIENT_V4_OTHER, DENY, Requirement, Sandbox, Tcpw, Testd, can_run, daemons::Unbound,
     wait_until,
 };
+use tcpw_userspace::host::NAME_LOOKUPS;
 
 use super::{SOON, attempt, ready, zones};
-
-/// The process below tcpw that looks names up.
-fn looks_names_up(tcpw: &Tcpw) -> Result<PathBuf> {
-    wait_for("the process that looks names up", SOON, || {
-        for starter in children(tcpw.process.pid())? {
-            for child in children(starter)? {
-                let path = Path::new("/proc").join(child.to_string());
-                let command = fs::read(path.join("cmdline")).unwrap_or_default();
-                if command.split(|byte| *byte == 0).any(|word| word == b"name-lookups") {
-                    return Ok(Some(path));
-                }
-            }
-        }
-        Ok(None)
-    })
-}
-
-/// Source: proc_pid_children(5).
-fn children(pid: u32) -> Result<Vec<u32>> {
-    let mut all = Vec::new();
-    let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) else { return Ok(all) };
-    for task in tasks {
-        let text = fs::read_to_string(task?.path().join("children")).unwrap_or_default();
-        all.extend(text.split_whitespace().filter_map(|word| word.parse::<u32>().ok()));
-    }
-    Ok(all)
-}
 
 fn status_of(process: &Path, field: &str) -> Result<String> {
     let text = fs::read_to_string(process.join("status"))?;
@@ -82,7 +56,8 @@ fn names_are_looked_up_by_a_process_without_rights_which_is_replaced_when_it_end
     ensure!(asked_by(&sandbox, "by others")? > 0, "nobody asked the name server");
     assert_eq!(asked_by(&sandbox, "by root")?, 0, "root asked the name server");
 
-    let process = looks_names_up(&tcpw)?;
+    let pid = tcpw.helper_of(NAME_LOOKUPS)?;
+    let process = PathBuf::from(format!("/proc/{pid}"));
     for (field, wanted) in [
         ("CapEff", "0000000000000000"),
         ("CapPrm", "0000000000000000"),
@@ -97,10 +72,7 @@ fn names_are_looked_up_by_a_process_without_rights_which_is_replaced_when_it_end
     ensure!(users.split_whitespace().all(|uid| uid != "0"), "user ids {users}");
 
     let mark = tcpw.process.mark();
-    let Some(pid) = process.file_name().and_then(|name| name.to_str()?.parse::<i32>().ok()) else {
-        bail!("no process id: {}", process.display());
-    };
-    kill(Pid::from_raw(pid), Signal::SIGKILL)?;
+    kill(Pid::from_raw(i32::try_from(pid)?), Signal::SIGKILL)?;
     tcpw.process.wait_for_line_after(mark, "the process that looks names up is gone", SOON)?;
     // What was found is kept for a second: the name is looked up again.
     wait_until("the client is let in again", SOON, || {
@@ -108,7 +80,7 @@ fn names_are_looked_up_by_a_process_without_rights_which_is_replaced_when_it_end
         let is_in = attempt(&sandbox, CLIENT_V4, 7001, SOON)?.is_connected();
         Ok(is_in && asked_by(&sandbox, "by others")? > before)
     })?;
-    ensure!(looks_names_up(&tcpw)? != process, "it is the same process");
+    ensure!(tcpw.helper_of(NAME_LOOKUPS)? != pid, "it is the same process");
     Ok(())
 }
 

@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    env,
+    env, fs,
     path::{Path, PathBuf},
     process::Command,
     time::{Duration, Instant},
@@ -69,6 +69,24 @@ impl Tcpw {
         let mut run = Command::new(tcpw_binary()?);
         run.arg("run").arg("--config").arg(config);
         sandbox.spawn(Place::Server, run)
+    }
+
+    /// The process that the starter has started with this subcommand.
+    ///
+    /// # Errors
+    /// There is none in time.
+    pub fn helper_of(&self, subcommand: &str) -> Result<u32> {
+        wait_for(&format!("a process of {subcommand}"), START, || {
+            for starter in children(self.process.pid())? {
+                for child in children(starter)? {
+                    let words = fs::read(format!("/proc/{child}/cmdline")).unwrap_or_default();
+                    if words.split(|byte| *byte == 0).any(|word| word == subcommand.as_bytes()) {
+                        return Ok(Some(child));
+                    }
+                }
+            }
+            Ok(None)
+        })
     }
 
     /// Waits until a policy that was not in force at the mark is.
@@ -234,6 +252,20 @@ fn spawn(program: &Path, sandbox: &Sandbox, more: &[&str]) -> Result<Process> {
     let more = more.iter().filter(|argument| **argument != FORGEABLE);
     run.args(more);
     sandbox.spawn(Place::Server, run)
+}
+
+/// The child processes of a process. Source: proc_pid_children(5).
+///
+/// # Errors
+/// A thread ends while they are read.
+pub fn children(pid: u32) -> Result<Vec<u32>> {
+    let mut all = Vec::new();
+    let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) else { return Ok(all) };
+    for task in tasks {
+        let text = fs::read_to_string(task?.path().join("children")).unwrap_or_default();
+        all.extend(text.split_whitespace().filter_map(|word| word.parse::<u32>().ok()));
+    }
+    Ok(all)
 }
 
 /// The counters of a running or pinned gate, by name: `tcpw status --json`.
