@@ -16,7 +16,7 @@ use tcpw_userspace::{
         IndexedTables, Unknown,
         request::{AccessRequest, Verdict},
     },
-    kernel::{Kernel, LoadOptions, LoadedTables},
+    kernel::{FilledTables, Kernel, LoadOptions},
     names::NamesSet,
     parse::rule::Tables,
 };
@@ -220,8 +220,9 @@ fn wrong_entry_in_a_loaded_table_stops_the_switch() -> Result<()> {
         let source = source_as(kind, Names::Unknown, &tables, &names);
         let right = compile::compile(&source)?;
         let evaluate = |request: &AccessRequest<'_>| indexed.evaluate(request, &Unknown);
-        let check =
-            |loaded: &LoadedTables<'_>| Ok(compile::compare(loaded, &right, &source, |_| {}, evaluate)?);
+        let check = |loaded: &FilledTables<'_>| {
+            Ok(compile::compare(|| loaded.read_back(), &right, &source, |_| {}, evaluate)?)
+        };
         let filled = loader.fill_checked(&right, 0, check)?;
         ensure!(filled.compared > 1000, "only {} places", filled.compared);
         kernel.flip(&filled)?;

@@ -248,7 +248,7 @@ fn agree(case: &Case) -> Result<(usize, usize), TestCaseError> {
         .map_err(|error| TestCaseError::fail(error.to_string()))?;
     for policy in [&policy, &flat] {
         let compared = compare(
-            &PolicyTables::new(policy, 1, 0),
+            || PolicyTables::new(policy, 1, 0),
             policy,
             &input,
             |_| {},
@@ -433,7 +433,7 @@ fn border_that_is_off_by_one_is_noticed_in_a_long_table_for_one_daemon() -> Resu
     let right = compile(&input).map_err(|error| TestCaseError::fail(error.to_string()))?;
     let indexed = IndexedTables::new(Arc::new(tables.clone()));
     let evaluate = |request: &AccessRequest<'_>| indexed.evaluate(request, &Unknown);
-    let is_right = compare(&PolicyTables::new(&right, 1, 0), &right, &input, |_| {}, evaluate).is_ok();
+    let is_right = compare(|| PolicyTables::new(&right, 1, 0), &right, &input, |_| {}, evaluate).is_ok();
     prop_assert!(is_right);
     let (mut noticed, mut planted) = (0, 0);
     for chunk in (0..3000).step_by(150) {
@@ -445,7 +445,7 @@ fn border_that_is_off_by_one_is_noticed_in_a_long_table_for_one_daemon() -> Resu
             table.chunks[chunk].starts[start] = table.chunks[chunk].starts[start].wrapping_add(by);
             planted += 1;
             noticed += usize::from(
-                compare(&PolicyTables::new(&wrong, 1, 0), &right, &input, |_| {}, evaluate).is_err(),
+                compare(|| PolicyTables::new(&wrong, 1, 0), &right, &input, |_| {}, evaluate).is_err(),
             );
         }
     }

@@ -9,6 +9,8 @@
 use std::{
     collections::{BTreeSet, HashSet},
     net::IpAddr,
+    panic::resume_unwind,
+    thread,
 };
 
 use ipnet::IpNet;
@@ -66,44 +68,72 @@ pub enum Difference {
 #[derive(Clone, Copy)]
 struct Destination<'a> {
     names: &'a NamesSet,
-    server: Address,
+    server: &'a ServerEnd,
     port: u16,
+}
+
+/// An address of the server, and its text.
+struct ServerEnd {
+    address: Address,
+    text: String,
 }
 
 /// Addresses that the evaluator is told of at once.
 const READ_AHEAD: usize = 512;
 
+/// A thread of its own pays for this many addresses.
+const OF_A_THREAD: usize = 4096;
+
+/// Most threads.
+const THREADS: usize = 4;
+
 /// Compares tables with rules; `evaluate` is the reference evaluator over the rules of `source`, and is told of some
-/// addresses ahead by `read_ahead`. Returns the number of questions.
+/// addresses ahead by `read_ahead`. Returns the number of questions. Each thread has the tables from `tables`.
 ///
 /// # Errors
-/// The first difference.
+/// A difference.
 pub fn compare<T: Tables>(
-    tables: &T,
+    tables: impl Fn() -> T + Sync,
     policy: &Policy,
     source: &PolicySource<'_>,
-    read_ahead: impl Fn(&[IpAddr]),
-    evaluate: impl Fn(&AccessRequest<'_>) -> Judgement,
+    read_ahead: impl Fn(&[IpAddr]) + Sync,
+    evaluate: impl Fn(&AccessRequest<'_>) -> Judgement + Sync,
 ) -> Result<usize, Difference> {
     let [of_v4, of_v6] = [true, false].map(|is_v4| Destinations::new(policy, source, is_v4));
     let most = of_v4.count().max(of_v6.count());
     let is_all = policy.borders.len().saturating_mul(most) <= MAX_QUESTIONS;
-    let mut asked = 0;
-    for (number, client) in policy.borders.iter().enumerate() {
-        if number % READ_AHEAD == 0 {
-            let clients = policy.borders[number..].iter().take(READ_AHEAD);
-            read_ahead(&clients.map(ip).collect::<Vec<_>>());
+    let part = |first: usize, clients: &[Address]| -> Result<usize, Difference> {
+        let (tables, mut asked) = (tables(), 0);
+        for (number, client) in clients.iter().enumerate() {
+            if number % READ_AHEAD == 0 {
+                let clients = clients[number..].iter().take(READ_AHEAD);
+                read_ahead(&clients.map(ip).collect::<Vec<_>>());
+            }
+            let destinations = if as_v4(client).is_some() { &of_v4 } else { &of_v6 };
+            let count = if is_all { destinations.count() } else { destinations.count().min(1) };
+            for destination in 0..count {
+                // Beyond the limit the services take turns, in no order that the borders have.
+                let destination =
+                    if is_all { destination } else { turn(first + number, destinations.count()) };
+                ask(&tables, client, &destinations.get(destination), source, &evaluate)?;
+            }
+            asked += count;
         }
-        let destinations = if as_v4(client).is_some() { &of_v4 } else { &of_v6 };
-        let count = if is_all { destinations.count() } else { destinations.count().min(1) };
-        for destination in 0..count {
-            // Beyond the limit the services take turns, in no order that the borders have.
-            let destination = if is_all { destination } else { turn(number, destinations.count()) };
-            ask(tables, client, &destinations.get(destination), source, &evaluate)?;
-        }
-        asked += count;
-    }
-    Ok(asked)
+        Ok(asked)
+    };
+    let threads = thread::available_parallelism().map_or(1, usize::from).min(THREADS);
+    let length = policy.borders.len().div_ceil(threads).max(OF_A_THREAD);
+    let mut parts = (0..).step_by(length).zip(policy.borders.chunks(length));
+    let own = parts.next();
+    thread::scope(|scope| {
+        let part = &part;
+        let others: Vec<_> =
+            parts.map(|(first, clients)| scope.spawn(move || part(first, clients))).collect();
+        let own = own.map_or(Ok(0), |(first, clients)| part(first, clients));
+        let others =
+            others.into_iter().map(|other| other.join().unwrap_or_else(|panic| resume_unwind(panic)));
+        others.chain([own]).sum()
+    })
 }
 
 /// Which of some things has its turn: both sides of a border, one after the other, meet each of them.
@@ -123,7 +153,7 @@ fn spread(number: usize) -> usize {
 /// Every kind of destination that the policy tells apart, for clients of one address family.
 struct Destinations<'a> {
     sets: Vec<&'a NamesSet>,
-    servers: Vec<Address>,
+    servers: Vec<ServerEnd>,
     ports: Vec<u16>,
 }
 
@@ -137,9 +167,10 @@ impl<'a> Destinations<'a> {
             judged.chain(source.exempt_ports.iter().copied()).chain(unnamed_port).collect();
         let of_v4 = policy.servers_v4.iter().flat_map(|(prefix, _)| both_ends::<u32>(prefix)).map(mapped);
         let of_v6 = policy.servers_v6.iter().flat_map(|(prefix, _)| both_ends::<u128>(prefix));
+        let end = |address: Address| ServerEnd { address, text: numeric_host(ip(&address)) };
         Self {
             sets: policy.names_sets.iter().map(|(names, _)| names).collect(),
-            servers: if is_v4 { of_v4.collect() } else { of_v6.collect() },
+            servers: if is_v4 { of_v4.map(end).collect() } else { of_v6.map(end).collect() },
             ports: ports.into_iter().collect(),
         }
     }
@@ -148,10 +179,10 @@ impl<'a> Destinations<'a> {
         self.sets.len().saturating_mul(self.servers.len()).saturating_mul(self.ports.len())
     }
 
-    fn get(&self, number: usize) -> Destination<'a> {
+    fn get(&self, number: usize) -> Destination<'_> {
         let (rest, port) = (number / self.ports.len(), number % self.ports.len());
         let (set, server) = (rest / self.servers.len(), rest % self.servers.len());
-        Destination { names: self.sets[set], server: self.servers[server], port: self.ports[port] }
+        Destination { names: self.sets[set], server: &self.servers[server], port: self.ports[port] }
     }
 }
 
@@ -169,9 +200,9 @@ fn ask<T: Tables>(
     evaluate: &impl Fn(&AccessRequest<'_>) -> Judgement,
 ) -> Result<(), Difference> {
     let Destination { names, server, port } = *destination;
-    let query = Query { names: names.id(), client: *client, server, port };
-    let (client, server) = (ip(client), ip(&server));
-    let service = || format!("{names}@{server}, port {port}");
+    let query = Query { names: names.id(), client: *client, server: server.address, port };
+    let client = ip(client);
+    let service = || format!("{names}@{}, port {port}", server.text);
     let loaded =
         decide(tables, &query).ok_or_else(|| Difference::Broken { client, service: service() })?.outcome;
     let expected = if is_exempt(client, source) || source.exempt_ports.contains(&port) {
@@ -179,12 +210,12 @@ fn ask<T: Tables>(
     } else if loaded == Outcome::Ask {
         return Ok(());
     } else {
-        let [client, server] = [client, server].map(numeric_host);
+        let client = numeric_host(client);
         let of_names = |names: Vec<Text>| {
             evaluate(&AccessRequest {
                 daemons: &names,
                 client_address: Some(&client),
-                server_address: Some(&server),
+                server_address: Some(&server.text),
                 server_port: Some(port),
                 ..AccessRequest::default()
             })

@@ -106,7 +106,7 @@ pub struct PolicySource<'a> {
     /// Ports that are never judged.
     pub exempt_ports: &'a [u16],
     /// Asked whether the users and groups of options exist, and for nothing else.
-    pub lookup: &'a dyn Lookup,
+    pub lookup: &'a (dyn Lookup + Sync),
     /// What is taken of names and users.
     pub names: Names,
     /// Local ports at which every name is unknown all the same: those of name servers, which a

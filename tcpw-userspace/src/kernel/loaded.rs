@@ -14,6 +14,24 @@ use tcpw_common::{
 use super::tables::Inners;
 
 /// The tables of a policy that is in no slot yet.
+#[derive(Clone, Copy)]
+pub struct FilledTables<'a> {
+    inner: &'a Inners,
+    header: Header,
+}
+
+impl<'a> FilledTables<'a> {
+    pub(super) fn new(inner: &'a Inners, header: Header) -> Self {
+        Self { inner, header }
+    }
+
+    /// Reads them back, for one thread.
+    pub fn read_back(&self) -> LoadedTables<'a> {
+        LoadedTables::new(self.inner, self.header)
+    }
+}
+
+/// The same, as one thread reads them.
 pub struct LoadedTables<'a> {
     inner: &'a Inners,
     header: Header,
@@ -40,7 +58,7 @@ impl<K: Copy + Eq + Hash, V: Copy> ReadOnce<K, V> {
 }
 
 impl<'a> LoadedTables<'a> {
-    pub(super) fn new(inner: &'a Inners, header: Header) -> Self {
+    fn new(inner: &'a Inners, header: Header) -> Self {
         Self {
             inner,
             header,

@@ -18,7 +18,7 @@ use tcpw_common::{
 
 use super::{
     load::Kernel,
-    loaded::LoadedTables,
+    loaded::FilledTables,
     pins::Pins,
     slots::Slots,
     tables::{Contents, Inners, Outers, Packed},
@@ -77,11 +77,11 @@ impl Loader {
         &mut self,
         policy: &Policy,
         flags: u32,
-        check: impl FnOnce(&LoadedTables<'_>) -> Result<usize>,
+        check: impl FnOnce(&FilledTables<'_>) -> Result<usize>,
     ) -> Result<FilledSlot> {
         let begin = Instant::now();
         let inner = Inners::create(&contents(policy))?;
-        let compared = check(&LoadedTables::new(&inner, policy.header(0, flags)))?;
+        let compared = check(&FilledTables::new(&inner, policy.header(0, flags)))?;
         let live = self.slots.live()?;
         if self.settled != Some(live) {
             // Programs may still use the slot that was live before.

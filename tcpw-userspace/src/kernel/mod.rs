@@ -45,7 +45,7 @@ pub use counters::CounterMap;
 pub use frames::Frames;
 pub use links::HookState;
 pub use load::{Kernel, LoadOptions};
-pub use loaded::LoadedTables;
+pub use loaded::FilledTables;
 pub use loader::{Applied, FilledSlot, Loader};
 pub use pinned::PinnedStatus;
 pub use pins::Pins;

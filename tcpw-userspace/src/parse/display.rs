@@ -2,7 +2,7 @@
 
 use std::{
     fmt::Write,
-    net::{IpAddr, Ipv6Addr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
 /// An address as getnameinfo(3) with NI_NUMERICHOST prints it.
@@ -10,9 +10,26 @@ use std::{
 /// Source: glibc 2.36 `resolv/inet_ntop.c`; Rust prints `::a.b.c.d` otherwise.
 pub fn numeric_host(address: IpAddr) -> String {
     match address {
-        IpAddr::V4(address) => address.to_string(),
+        IpAddr::V4(address) => numeric_v4(address),
         IpAddr::V6(address) => numeric_v6(address),
     }
+}
+
+/// Without the formatter, which takes ten times as long: texts of many addresses are made when tables are compared.
+fn numeric_v4(address: Ipv4Addr) -> String {
+    const LONGEST: usize = "255.255.255.255".len();
+    let mut text = String::with_capacity(LONGEST);
+    for (index, octet) in address.octets().into_iter().enumerate() {
+        if index > 0 {
+            text.push('.');
+        }
+        for (unit, is_written) in [(100, octet >= 100), (10, octet >= 10), (1, true)] {
+            if is_written {
+                text.push(char::from(b'0' + octet / unit % 10));
+            }
+        }
+    }
+    text
 }
 
 fn numeric_v6(address: Ipv6Addr) -> String {
@@ -50,6 +67,14 @@ mod tests {
         ($($name:ident: $address:expr => $want:expr;)*) => { $(#[test] fn $name() {
             assert_eq!(numeric_host($address.parse().unwrap()), $want);
         })* };
+    }
+
+    #[test]
+    fn v4_is_what_the_formatter_prints() {
+        for number in 0..=u32::from(u16::MAX) {
+            let address = Ipv4Addr::from_bits(number * 0x0001_0001);
+            assert_eq!(numeric_v4(address), address.to_string());
+        }
     }
 
     prints! {

@@ -58,7 +58,7 @@ impl Source {
         loop {
             let snapshot = self.snapshot(&more);
             if snapshot.still_holds() {
-                std::thread::sleep(QUIET);
+                std::thread::sleep(QUIET.saturating_sub(snapshot.read_at.elapsed()));
                 if snapshot.still_holds() {
                     // An edit in place begins with an empty file, which is a whole one.
                     if !snapshot.has_writer() || begin.elapsed() >= PATIENCE {
@@ -109,6 +109,7 @@ impl Source {
         let allow = file::read(&self.allow);
         let deny = file::read(&self.deny);
         let mut snapshot = Snapshot {
+            read_at: Instant::now(),
             texts: Texts {
                 allow: (self.allow.clone(), allow.text.clone()),
                 deny: (self.deny.clone(), deny.text.clone()),
@@ -122,6 +123,7 @@ impl Source {
             for path in named {
                 if !snapshot.texts.files.contains_key(&path) {
                     let found = file::read(&path);
+                    snapshot.read_at = Instant::now();
                     snapshot.texts.files.insert(path.clone(), found.text.clone());
                     snapshot.found.push((path, found));
                 }
@@ -135,6 +137,8 @@ impl Source {
 
 /// What one pass found.
 struct Snapshot {
+    /// When the last file was read.
+    read_at: Instant,
     texts: Texts,
     found: Vec<(PathBuf, ReadFile)>,
 }

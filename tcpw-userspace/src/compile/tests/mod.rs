@@ -114,7 +114,7 @@ fn compile(input: &PolicySource<'_>) -> Result<Policy, CompileError> {
         let policy = super::compile(&PolicySource { client_tables, ..*input })?;
         let evaluate =
             |request: &AccessRequest<'_>| crate::evaluate::evaluate(input.tables, request, input.lookup);
-        compare(&PolicyTables::new(&policy, 1, 0), &policy, input, |_| {}, evaluate).unwrap();
+        compare(|| PolicyTables::new(&policy, 1, 0), &policy, input, |_| {}, evaluate).unwrap();
         Ok(policy)
     });
     flat?;
@@ -230,7 +230,7 @@ fn exempt_ports_and_networks_are_never_judged() {
     lost.ports.clear();
     let source = PolicySource { exempt_networks: &networks, exempt_ports: &[22], ..input(&tables) };
     let evaluate = |request: &AccessRequest<'_>| crate::evaluate::evaluate(&tables, request, source.lookup);
-    let compared = compare(&PolicyTables::new(&lost, 1, 0), &lost, &source, |_| {}, evaluate);
+    let compared = compare(|| PolicyTables::new(&lost, 1, 0), &lost, &source, |_| {}, evaluate);
     assert!(matches!(compared, Err(Difference::Other { expected: Outcome::Exempt, .. })), "{compared:?}");
     let seen = |client, port| outcome(&policy, &["x"], client, "10.0.0.1", port);
     assert_eq!(seen("1.2.3.4", 22), Outcome::Exempt);

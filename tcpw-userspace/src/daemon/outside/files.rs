@@ -4,18 +4,18 @@
 //! that are being written, so it runs on a thread. Invariant: a defect does not end following: it is reported, and
 //! tried again.
 
-use std::{cell::RefCell, collections::BTreeSet, path::PathBuf, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use tokio::{
     sync::{Mutex, mpsc},
     task::spawn_blocking,
 };
 
-use super::{Results, TaskResult};
+use super::{Results, TaskResult, last_parsed::LastParsed};
 use crate::{
     config::Config,
     core::Input,
-    parse::{self, text::Texts},
+    parse::{self, Parsed},
     source::{Source, Watch, follow},
 };
 
@@ -29,10 +29,10 @@ pub(super) struct Files {
 
 impl Files {
     /// Begins to watch once they were read for the first time.
-    pub(super) fn watch(config: &Config, results: Results) -> Self {
+    pub(super) fn watch(config: &Config, parsed: LastParsed, results: Results) -> Self {
         let (read, wanted) = mpsc::unbounded_channel();
         let source = Source::new(config.hosts_allow.clone(), config.hosts_deny.clone());
-        tokio::spawn(run(source, wanted, results));
+        tokio::spawn(run((source, parsed), wanted, results));
         Self { read }
     }
 
@@ -44,11 +44,11 @@ impl Files {
 }
 
 /// Follows the files. If that fails, says so, and begins anew after a pause.
-async fn run(source: Source, wanted: mpsc::UnboundedReceiver<()>, results: Results) {
+async fn run(read: (Source, LastParsed), wanted: mpsc::UnboundedReceiver<()>, results: Results) {
     let wanted = Arc::new(Mutex::new(wanted));
     let mut is_first = true;
     loop {
-        let follow = tokio::spawn(follow_files(source.clone(), wanted.clone(), results.clone(), is_first));
+        let follow = tokio::spawn(follow_files(read.clone(), wanted.clone(), results.clone(), is_first));
         // A defect of the task itself ends the task only.
         let Err(reason) = follow.await.unwrap_or_else(|error| Err(error.to_string())) else { return };
         let _ = results.send(Input::FilesNotFollowed(reason).into());
@@ -63,7 +63,7 @@ async fn run(source: Source, wanted: mpsc::UnboundedReceiver<()>, results: Resul
 ///
 /// Reading them panicked.
 async fn follow_files(
-    source: Source,
+    (source, parsed): (Source, LastParsed),
     wanted: Arc<Mutex<mpsc::UnboundedReceiver<()>>>,
     results: Results,
     is_first: bool,
@@ -81,32 +81,14 @@ async fn follow_files(
         // One read serves all requests that came meanwhile.
         while wanted.try_recv().is_ok() {}
         let _ = results.send(Input::FilesChanged.into());
-        let source = source.clone();
+        let (source, parsed) = (source.clone(), parsed.clone());
         let read = spawn_blocking(move || {
-            let named = NamedFiles::default();
-            let texts = follow(&source, &mut watch, |texts| named.files(texts));
+            let named = |parsed: &Parsed| parse::pattern_files(&parsed.tables);
+            let texts = follow(&source, &mut watch, |texts| parsed.look(texts, named));
             (texts, watch)
         });
         let (texts, same) = read.await.map_err(|error| error.to_string())?;
         watch = same;
         let _ = results.send(TaskResult::Input(Input::Texts(Box::new(texts))));
-    }
-}
-
-/// The pattern files that texts name; computed once for the same texts.
-#[derive(Default)]
-struct NamedFiles(RefCell<Option<(Texts, BTreeSet<PathBuf>)>>);
-
-impl NamedFiles {
-    fn files(&self, texts: &Texts) -> BTreeSet<PathBuf> {
-        let mut last = self.0.borrow_mut();
-        match &*last {
-            Some((known, files)) if known == texts => files.clone(),
-            Some(_) | None => {
-                let files = parse::pattern_files(&parse::tables(texts));
-                *last = Some((texts.clone(), files.clone()));
-                files
-            }
-        }
     }
 }

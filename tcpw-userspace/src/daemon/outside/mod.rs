@@ -8,6 +8,7 @@ mod files;
 mod guard;
 mod helper;
 mod kernel;
+mod last_parsed;
 mod local_names;
 mod redirects;
 mod reinjector;
@@ -48,6 +49,7 @@ use crate::{
 use ask::Asker;
 use files::Files;
 use helper::Helper;
+use last_parsed::LastParsed;
 use redirects::Redirects;
 use reinjector::Reinjector;
 use scanning::Scanning;
@@ -126,6 +128,7 @@ impl Outside {
             reports.read_ahead(Pace::Together(TOGETHER), READ_AHEAD),
         );
         let starter = Arc::new(starter);
+        let parsed = LastParsed::default();
         local_names::follow(results.clone());
         let frames = kernel.load_frames().inspect_err(|error| {
             log::warn!("held packets of link-local clients and of sockets bound to a device cannot be re-injected, their clients have to retransmit: {error:#}");
@@ -134,8 +137,8 @@ impl Outside {
             host: host_name(),
             alive: kernel.stay_alive()?,
             scanning: Scanning::new(&config, changes, kernel.tag_reader()?, results.clone())?,
-            worker: Worker::start(kernel.take_loader()?, &config, results.clone())?,
-            files: Files::watch(&config, results.clone()),
+            worker: Worker::start(kernel.take_loader()?, &config, parsed.clone(), results.clone())?,
+            files: Files::watch(&config, parsed, results.clone()),
             reinjector: Reinjector::start(&config, frames.ok())?,
             asker: Asker::new(&config, Arc::clone(&starter), results.clone()),
             redirects: Redirects::new(results.clone()),

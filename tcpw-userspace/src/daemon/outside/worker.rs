@@ -14,7 +14,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-use super::{Results, TaskResult, guard::guarded};
+use super::{Results, TaskResult, guard::guarded, last_parsed::LastParsed};
 use crate::{
     compile,
     config::Config,
@@ -26,9 +26,9 @@ use crate::{
     },
     effects::commands_of,
     evaluate::{IndexedTables, request::AccessRequest},
-    kernel::{FilledSlot as Slot, Kernel, LoadedTables, Loader},
+    kernel::{FilledSlot as Slot, FilledTables, Kernel, Loader},
     parse::{
-        self,
+        rule::Tables,
         text::{FileText, Texts},
     },
     resolve::KnownAccounts,
@@ -61,30 +61,41 @@ pub(super) struct Worker {
     jobs: mpsc::Sender<Job>,
     /// The slot that is filled and not in force, with the time that took.
     slots: HashMap<u64, (Slot, Duration)>,
+    parsed: LastParsed,
     results: Results,
 }
 
 impl Worker {
     /// Starts the thread that fills.
-    pub(super) fn start(loader: Loader, config: &Config, results: Results) -> Result<Self> {
+    pub(super) fn start(
+        loader: Loader,
+        config: &Config,
+        parsed: LastParsed,
+        results: Results,
+    ) -> Result<Self> {
         let (jobs, queue) = mpsc::channel();
         let (config, sender) = (config.clone(), results.clone());
         thread::Builder::new()
             .name("worker".into())
             .spawn(move || work(loader, &config, &queue, &sender))
             .context("start the thread that fills the tables")?;
-        Ok(Self { jobs, slots: HashMap::new(), results })
+        Ok(Self { jobs, slots: HashMap::new(), parsed, results })
     }
 
-    /// Parses texts, and looks up the accounts they name: on a thread of its own, because that may block.
+    /// Parses texts unless that is done, and looks up the accounts they name: on a thread of its own, because that may
+    /// block. It goes on to make the index, which the tables are compared with once they are filled.
     pub(super) fn parse(&self, number: u64, texts: Box<Texts>, against: Option<(u32, Rules)>) {
         let results = self.results.clone();
-        let failed = self.results.clone();
+        let (failed, last) = (self.results.clone(), self.parsed.clone());
         let started = thread::Builder::new().name("reload".into()).spawn(move || {
             let looks_up_accounts = || drop(results.send(Input::LookingUpAccounts { number }.into()));
-            let prepared = guarded("a reload", || prepare(&texts, against, looks_up_accounts));
+            let prepared = guarded("a reload", || prepare(&last, &texts, against, looks_up_accounts));
             let prepared = prepared.map(Box::new).ok_or_else(|| "it ended early".to_owned());
+            let indexed = prepared.as_ref().ok().map(|prepared| Arc::clone(&prepared.rules.indexed));
             let _ = results.send(Input::Parsed { number, prepared }.into());
+            if let Some(indexed) = indexed {
+                guarded("an index", || indexed.make_index());
+            }
         });
         if let Err(error) = started {
             let _ = failed.send(Input::Parsed { number, prepared: Err(error.to_string()) }.into());
@@ -208,11 +219,24 @@ fn fill_slot(loader: &mut Loader, config: &Config, fill: &Fill) -> Result<(Box<F
         unnamed_ports: &config.resolve.name_server_ports,
         client_tables: config.table,
     };
+    let begin = Instant::now();
     let mut policy = compile::compile(&source).map_err(|error| error.to_string())?;
+    let compiled = begin.elapsed();
     let evaluate = |request: &AccessRequest<'_>| fill.rules.indexed.evaluate(request, source.lookup);
     let read_ahead = |clients: &[IpAddr]| fill.rules.indexed.read_ahead(clients);
-    let check =
-        |tables: &LoadedTables<'_>| Ok(compile::compare(tables, &policy, &source, read_ahead, evaluate)?);
+    let check = |tables: &FilledTables<'_>| {
+        let loaded = begin.elapsed();
+        fill.rules.indexed.make_index();
+        let indexed = begin.elapsed();
+        let count = compile::compare(|| tables.read_back(), &policy, &source, read_ahead, evaluate)?;
+        log::debug!(
+            "compiled in {compiled:?}, loaded in {:?}, waited {:?} for the index, compared in {:?}",
+            loaded - compiled,
+            indexed - loaded,
+            begin.elapsed() - indexed
+        );
+        Ok(count)
+    };
     let slot = loader.fill_checked(&policy, fill.flags, check).map_err(|error| format!("{error:#}"))?;
     // They are needed no more.
     policy.borders = Vec::new();
@@ -220,11 +244,18 @@ fn fill_slot(loader: &mut Loader, config: &Config, fill: &Fill) -> Result<(Box<F
 }
 
 /// Parses, looks up accounts, indexes, compares.
-fn prepare(texts: &Texts, against: Option<(u32, Rules)>, looks_up_accounts: impl FnOnce()) -> Prepared {
-    let parsed = parse::parse(texts);
+fn prepare(
+    last: &LastParsed,
+    texts: &Texts,
+    against: Option<(u32, Rules)>,
+    looks_up_accounts: impl FnOnce(),
+) -> Prepared {
+    let begin = Instant::now();
+    let parsed = last.take(texts);
     looks_up_accounts();
     let accounts = KnownAccounts::of(&parsed.tables);
     let same_as = against.filter(|(_, rules)| rules.equals(&parsed.tables, &accounts));
+    log::debug!("parsed, accounts looked up, compared with the rules in force: {:?}", begin.elapsed());
     let rules = match &same_as {
         // The rules in force are already indexed.
         Some((_, rules)) => rules.clone(),
@@ -240,12 +271,12 @@ fn prepare(texts: &Texts, against: Option<(u32, Rules)>, looks_up_accounts: impl
 }
 
 /// Tables, with the data that is derived from them once.
-fn rules(tables: parse::rule::Tables, accounts: KnownAccounts) -> Rules {
+fn rules(tables: Tables, accounts: KnownAccounts) -> Rules {
     let tables = Arc::new(tables);
     Rules {
         commands: commands_of(&tables).map(|(_, text)| text.into()).collect(),
         asks_for_users: compile::ask_for_users(&tables),
-        indexed: Arc::new(IndexedTables::new(tables)),
+        indexed: Arc::new(IndexedTables::without_index(tables)),
         accounts: Arc::new(accounts),
     }
 }

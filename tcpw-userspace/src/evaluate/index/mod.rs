@@ -19,7 +19,7 @@ use std::{
     collections::BTreeMap,
     net::IpAddr,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, OnceLock},
 };
 
 pub(super) use file::CandidatePatterns;
@@ -40,14 +40,29 @@ const WALKED: usize = 32;
 #[derive(Clone, Debug)]
 pub struct IndexedTables {
     tables: Arc<Tables>,
-    index: Arc<Index>,
+    index: Arc<OnceLock<Index>>,
 }
 
 impl IndexedTables {
-    /// Makes the index: O(n log n), about a second for a million rules.
+    /// Makes the index: O(n log n), about a tenth of a second for a million rules.
     pub fn new(tables: Arc<Tables>) -> Self {
-        let index = Arc::new(Index::new(&tables));
-        Self { tables, index }
+        let indexed = Self::without_index(tables);
+        indexed.make_index();
+        indexed
+    }
+
+    /// Without the index: it is made by [`make_index`](Self::make_index), or when the first request is judged.
+    pub fn without_index(tables: Arc<Tables>) -> Self {
+        Self { tables, index: Arc::default() }
+    }
+
+    /// Makes the index unless it is there; a request that is judged meanwhile waits for it.
+    pub fn make_index(&self) {
+        self.index();
+    }
+
+    fn index(&self) -> &Index {
+        self.index.get_or_init(|| Index::new(&self.tables))
     }
 
     /// The tables themselves.
@@ -57,12 +72,12 @@ impl IndexedTables {
 
     /// libwrap's verdict on a request: that of [`super::evaluate`].
     pub fn evaluate(&self, request: &AccessRequest<'_>, lookup: &dyn Lookup) -> Judgement {
-        search(&self.tables, &self.index, request, lookup, &mut Nobody)
+        search(&self.tables, self.index(), request, lookup, &mut Nobody)
     }
 
     /// Reads what judging clients with these addresses needs, for all of them at once: no verdict depends on it.
     pub fn read_ahead(&self, clients: &[IpAddr]) {
-        read_ahead::read_ahead(&self.tables, &self.index, clients);
+        read_ahead::read_ahead(&self.tables, self.index(), clients);
     }
 
     /// Rules and patterns that a walk without the index may have to look at.
