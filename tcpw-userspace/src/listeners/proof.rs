@@ -27,7 +27,7 @@ pub enum Proof {
     Root,
     /// Root of the host made the socket, and only root can have put the executable where it is.
     File,
-    /// It is the main program of its unit of the system manager.
+    /// It is of its unit of the system manager: runs the unit's program, or runs as the unit's user.
     Unit,
     /// The configuration of a super-server of root.
     SuperServer,
@@ -126,11 +126,9 @@ impl ProcessFacts<'_> {
         };
         match part {
             NamePart::Argv | NamePart::Comm => Err(doubt),
-            NamePart::Unit => {
-                self.is_main_of_unit().map(|()| Proof::Unit).map_err(|more| more.unwrap_or(doubt))
-            }
+            NamePart::Unit => self.is_of_unit().map(|_| Proof::Unit).map_err(|more| more.unwrap_or(doubt)),
             NamePart::Executable | NamePart::Libwrap => {
-                if self.is_main_of_unit().is_ok() {
+                if self.is_of_unit() == Ok(Program::Named) {
                     return Ok(Proof::Unit);
                 }
                 self.is_file_of_root().map(|()| Proof::File).map_err(|more| more.unwrap_or(doubt))
@@ -157,22 +155,41 @@ impl ProcessFacts<'_> {
         }
     }
 
-    /// It is the main program of its unit, and not what another user runs below the unit: root or the user of the
-    /// unit runs it and made the socket, or root let it keep the capability to bind (named).
-    fn is_main_of_unit(&self) -> Result<(), Option<Doubt>> {
-        let ProcessInfo { unit: Some(unit), program, has_foreign_users, uids, .. } = self.process else {
+    /// It is of its unit, and not what another user runs below the unit: it is a program that the unit names, and root
+    /// or the user of the unit runs it and made the socket, or root let it keep the capability to bind (named); or the
+    /// user of the unit runs any program and made the socket.
+    ///
+    /// A user namespace of its own (PrivateUsers=) changes nothing: the user ids are those of the host.
+    fn is_of_unit(&self) -> Result<Program, Option<Doubt>> {
+        let ProcessInfo { unit: Some(unit), program, uids, .. } = self.process else {
             return Err(None);
         };
         if !unit.is_of_root {
             return Err(Some(Doubt::Cgroup));
         }
-        let is_set_id = program.as_ref().is_none_or(|program| program.is_set_id);
+        if program.as_ref().is_none_or(|program| program.is_set_id) {
+            return Err(None);
+        }
         let is_its_user = |uid: u32| uid == 0 || unit.user == Some(uid);
-        let are_users_its = self.maker == 0
-            || is_its_user(self.maker) && uids.iter().all(|uid| is_its_user(*uid))
-            || self.process.has_given_capability;
-        if unit.is_main && !is_set_id && !has_foreign_users && are_users_its { Ok(()) } else { Err(None) }
+        let are_users_its = is_its_user(self.maker) && uids.iter().all(|uid| is_its_user(*uid));
+        let is_given = self.maker == 0 && !self.process.has_foreign_users;
+        if unit.is_program && (are_users_its || is_given || self.process.has_given_capability) {
+            Ok(Program::Named)
+        } else if unit.user.is_some() && are_users_its {
+            Ok(if unit.is_namesake { Program::Named } else { Program::Any })
+        } else {
+            Err(None)
+        }
     }
+}
+
+/// What a process of a unit runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Program {
+    /// The program of the unit.
+    Named,
+    /// Perhaps another: its name says nothing about the unit.
+    Any,
 }
 
 #[cfg(test)]

@@ -77,7 +77,7 @@ fn daemon_that_gave_up_its_rights_has_the_name_of_its_file() {
 
 #[test]
 fn main_program_of_a_unit_has_the_names_of_both() {
-    let unit = Unit { is_of_root: true, is_main: true, user: Some(REDIS) };
+    let unit = Unit { is_of_root: true, is_program: true, is_namesake: false, user: Some(REDIS) };
     let of = |unit: &Unit, uids| ProcessInfo {
         unit: Some(unit.clone()),
         ..process("/srv/redis", uids, Err("x".into()))
@@ -88,14 +88,42 @@ fn main_program_of_a_unit_has_the_names_of_both() {
         assert_eq!(proof_of(name, &of(&unit, [JOE; 4]), JOE), Err(Doubt::User(JOE)));
         let delegated = Unit { is_of_root: false, ..unit.clone() };
         assert!(proof_of(name, &of(&delegated, [REDIS; 4]), REDIS).is_err());
-        let other = Unit { is_main: false, ..unit.clone() };
-        assert_eq!(proof_of(name, &of(&other, [REDIS; 4]), REDIS), Err(Doubt::User(REDIS)));
+        let nobodys = Unit { is_program: false, user: None, ..unit.clone() };
+        assert_eq!(proof_of(name, &of(&nobodys, [REDIS; 4]), REDIS), Err(Doubt::User(REDIS)));
     }
+}
+
+/// `PrivateUsers=` as in Debian's redis-server.service.
+#[test]
+fn unit_with_a_user_namespace_of_its_own_has_its_names() {
+    let unit = Unit { is_of_root: true, is_program: true, is_namesake: false, user: Some(REDIS) };
+    let mut redis = ProcessInfo { unit: Some(unit), ..process("/usr/bin/redis", [REDIS; 4], Ok(())) };
+    redis.has_foreign_users = true;
+    assert_eq!(proof_of("redis-server", &redis, REDIS), Ok(Proof::Unit));
+    assert_eq!(proof_of("redis", &redis, REDIS), Ok(Proof::Unit));
+    redis.uids = [JOE; 4];
+    assert_eq!(proof_of("redis", &redis, JOE), Err(Doubt::UserNamespace), "a job of a user below the unit");
+    assert_eq!(proof_of("redis", &redis, 0), Err(Doubt::UserNamespace));
+}
+
+/// A service account that was taken over runs another unit's program.
+#[test]
+fn user_of_a_unit_is_its_unit_and_no_other_program() {
+    let unit = Unit { is_of_root: true, is_program: false, is_namesake: false, user: Some(REDIS) };
+    let of = |unit: &Unit| ProcessInfo {
+        unit: Some(unit.clone()),
+        ..process("/usr/sbin/sshd", [REDIS; 4], Ok(()))
+    };
+    assert_eq!(proof_of("redis-server", &of(&unit), REDIS), Ok(Proof::Unit));
+    assert_eq!(proof_of("sshd", &of(&unit), REDIS), Err(Doubt::User(REDIS)));
+    let namesake = Unit { is_namesake: true, ..unit };
+    assert_eq!(proof_of("sshd", &of(&namesake), REDIS), Ok(Proof::Unit));
+    assert_eq!(proof_of("sshd", &of(&namesake), JOE), Err(Doubt::User(REDIS)), "it was given the socket");
 }
 
 #[test]
 fn main_program_that_kept_the_capability_to_bind_has_the_name_of_its_unit() {
-    let unit = Unit { is_of_root: true, is_main: true, user: None };
+    let unit = Unit { is_of_root: true, is_program: true, is_namesake: false, user: None };
     let mut named = ProcessInfo { unit: Some(unit), ..process("/usr/sbin/named", [JOE; 4], Ok(())) };
     assert_eq!(proof_of("named", &named, JOE), Err(Doubt::User(JOE)));
     named.has_given_capability = true;
