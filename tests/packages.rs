@@ -1,6 +1,9 @@
 //! Debian's packages, started by a real systemd from their own units: the names of each daemon are proven without a
 //! setting, and rules for them open.
 
+#[path = "packages/own_names.rs"]
+mod own_names;
+
 use std::{fs, net::SocketAddr, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};

@@ -27,6 +27,13 @@ pub struct MoreNames {
 }
 
 impl MoreNames {
+    /// Every name that they give.
+    pub fn all(&self) -> impl Iterator<Item = &str> {
+        let Self { ports, units, users, cgroups } = self;
+        let lists = ports.values().chain(units.values()).chain(users.values()).chain(cgroups.values());
+        lists.flatten().map(String::as_str)
+    }
+
     /// Adds the names for a port and the process that listens there. A name that is there stays, proven if one of
     /// both is.
     pub(super) fn add(&self, port: u16, facts: Option<ProcessFacts<'_>>, claims: &mut Vec<Claim>) {

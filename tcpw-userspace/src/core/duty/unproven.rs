@@ -19,12 +19,17 @@ pub(super) fn not_opened(known: &KnownListener, rules: &Rules) -> Vec<String> {
         return Vec::new();
     }
     let tables = rules.tables();
-    let all = [&tables.allow, &tables.deny]
+    let mut all = [&tables.allow, &tables.deny]
         .into_iter()
         .flat_map(|table| table.rules.entries().enumerate().map(move |(index, rule)| (index, rule, table)))
         .filter(|(_, rule, table)| allows(*rule, table.kind, rules))
         .filter_map(|(index, rule, table)| sentence(known, rule.daemons(), (table, index)));
-    all.take(MOST).collect()
+    let mut sentences: Vec<String> = all.by_ref().take(MOST).collect();
+    if all.next().is_some() {
+        sentences
+            .push(format!("further rules do not open {}[{}] at {}", known.ident, known.pid, known.local));
+    }
+    sentences
 }
 
 fn allows(rule: RuleEntry<'_>, kind: TableKind, rules: &Rules) -> bool {
