@@ -1,6 +1,8 @@
 //! Debian's packages, started by a real systemd from their own units: the names of each daemon are proven without a
 //! setting, and rules for them open.
 
+#[path = "packages/liars.rs"]
+mod liars;
 #[path = "packages/own_names.rs"]
 mod own_names;
 

@@ -14,6 +14,9 @@ use super::{
     sys::{Listening, PidFd},
 };
 
+/// How often a process is read that changes meanwhile.
+const TRIES: usize = 3;
+
 /// IPPROTO_UDP.
 const UDP: u16 = 17;
 
@@ -86,7 +89,14 @@ impl<'a> Owners<'a> {
 impl Owner {
     /// `None` if the process is gone: its process id may have been reused, and the data read are not reliable.
     fn read(proc_root: &Path, pid: u32, pidfd: &PidFd) -> Option<Self> {
-        let process = ProcessInfo::read(proc_root, pid)?;
+        let mut process = ProcessInfo::read(proc_root, pid)?;
+        for _ in 1..TRIES {
+            if process.is_unchanged(proc_root) {
+                break;
+            }
+            process = ProcessInfo::read(proc_root, pid)?;
+        }
+        process.is_changing = !process.is_unchanged(proc_root);
         let configuration = Configuration::read(proc_root, &process);
         pidfd.is_alive().then(|| Self { role: role(&process), process, configuration })
     }

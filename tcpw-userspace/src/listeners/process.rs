@@ -8,7 +8,10 @@
 use std::{
     ffi::OsStr,
     fs, io,
-    os::{fd::RawFd, unix::ffi::OsStrExt},
+    os::{
+        fd::RawFd,
+        unix::{ffi::OsStrExt, fs::MetadataExt as _},
+    },
     path::{Path, PathBuf},
 };
 
@@ -36,6 +39,8 @@ pub(super) struct ProcessInfo {
     pub(super) program: Option<Program>,
     /// Its unit of the system manager.
     pub(super) unit: Option<Unit>,
+    /// It became another program while it was read: some of its facts are those of before.
+    pub(super) is_changing: bool,
     /// When it started: clock ticks since boot.
     pub(super) started: u64,
 }
@@ -68,14 +73,33 @@ impl ProcessInfo {
             has_foreign_users,
             program,
             unit: None,
+            is_changing: false,
             started: stat_field(&stat, 22)?,
         };
         process.unit = Unit::read(proc_root, &process);
         Some(process)
     }
 
+    /// Whether it is what it was when it was read: not in the midst of setuid(2) or execve(2), when some of its facts are
+    /// those of before.
+    pub(super) fn is_unchanged(&self, proc_root: &Path) -> bool {
+        let directory = directory(proc_root, self.pid);
+        let uids = fs::read(directory.join("status")).ok().and_then(|status| uids(&status));
+        let executable = fs::read_link(directory.join("exe"))
+            .ok()
+            .map(|path| without_deleted(path.into_os_string().into_encoded_bytes()));
+        let file = fs::metadata(directory.join("exe")).ok().map(|found| (found.dev(), found.ino()));
+        uids == Some(self.uids)
+            && executable == self.executable
+            && file == self.program.as_ref().map(|program| program.file)
+            && self.has_foreign_users != shares_our_users(proc_root, &directory)
+    }
+
     /// Whether root of the host runs it, and no other user gave it its arguments.
     pub(super) fn is_run_by_root(&self) -> Result<(), Doubt> {
+        if self.is_changing {
+            return Err(Doubt::Changing);
+        }
         if self.has_foreign_users {
             return Err(Doubt::UserNamespace);
         }
@@ -246,6 +270,11 @@ mod tests {
         let own = ProcessInfo::read(Path::new("/proc"), std::process::id()).unwrap();
         assert!(own.executable_name().is_some_and(|name| name.starts_with(b"tcpw")));
         assert!(!own.arguments.is_empty() && own.started > 0);
+        assert!(own.is_unchanged(Path::new("/proc")));
+        let before = ProcessInfo { uids: [1; 4], ..own.clone() };
+        assert!(!before.is_unchanged(Path::new("/proc")), "it has called setuid");
+        let before = ProcessInfo { executable: Some(b"/bin/x".to_vec()), ..own };
+        assert!(!before.is_unchanged(Path::new("/proc")), "it has called execve");
         assert_eq!(ProcessInfo::read(Path::new("/proc"), u32::MAX), None);
     }
 }

@@ -52,6 +52,8 @@ impl std::fmt::Display for Proof {
 pub enum Doubt {
     /// A user runs the process.
     User(u32),
+    /// It becomes another program while it is looked at.
+    Changing,
     /// The process is in a user namespace of its own.
     UserNamespace,
     /// The executable is set-uid or set-gid: its caller chooses its arguments.
@@ -68,6 +70,7 @@ impl std::fmt::Display for Doubt {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::User(user) => write!(out, "user {user} runs it"),
+            Self::Changing => write!(out, "it becomes another program while it is looked at"),
             Self::UserNamespace => write!(out, "it is in a user namespace of its own"),
             Self::SetId => write!(out, "its program is set-uid or set-gid"),
             Self::SocketOf(user) => write!(out, "user {user} made its socket"),
@@ -122,6 +125,7 @@ impl ProcessFacts<'_> {
     fn proof_of(&self, part: NamePart) -> Result<Proof, Doubt> {
         let doubt = match self.is_root() {
             Ok(()) => return Ok(Proof::Root),
+            Err(doubt @ Doubt::Changing) => return Err(doubt),
             Err(doubt) => doubt,
         };
         match part {
@@ -173,10 +177,9 @@ impl ProcessFacts<'_> {
         let is_its_user = |uid: u32| uid == 0 || unit.user == Some(uid);
         let are_users_its = is_its_user(self.maker) && uids.iter().all(|uid| is_its_user(*uid));
         let is_given = self.maker == 0 && !self.process.has_foreign_users;
-        if unit.is_program && (are_users_its || is_given || self.process.has_given_capability) {
-            Ok(Program::Named)
-        } else if unit.user.is_some() && are_users_its {
-            Ok(if unit.is_namesake { Program::Named } else { Program::Any })
+        let may_be_program = are_users_its || is_given || self.process.has_given_capability;
+        if unit.is_program && may_be_program || unit.user.is_some() && are_users_its {
+            Ok(if unit.is_called_so { Program::Named } else { Program::Any })
         } else {
             Err(None)
         }
@@ -186,9 +189,9 @@ impl ProcessFacts<'_> {
 /// What a process of a unit runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Program {
-    /// The program of the unit.
+    /// A program under the name that the unit gives it.
     Named,
-    /// Perhaps another: its name says nothing about the unit.
+    /// Perhaps another, or under a name that the user of the unit chose.
     Any,
 }
 

@@ -61,6 +61,16 @@ fn set_id_program_proves_nothing_that_its_caller_chose() {
 }
 
 #[test]
+fn process_that_changes_while_it_is_read_proves_nothing() {
+    let unit = Unit { is_of_root: true, is_program: true, is_called_so: true, user: None };
+    let mut process = ProcessInfo { unit: Some(unit), ..process("/usr/sbin/sshd", [0; 4], Ok(())) };
+    process.is_changing = true;
+    assert!(told(&process, 0).iter().all(|(_, proof)| *proof == Err(Doubt::Changing)));
+    let names = given(["daytime"], ProcessFacts { process: &process, maker: 0 }, Proof::SuperServer);
+    assert_eq!(names[0].proof, Err(Doubt::Changing));
+}
+
+#[test]
 fn root_of_another_user_namespace_proves_nothing() {
     let mut process = process("/usr/sbin/sshd", [0; 4], Ok(()));
     process.has_foreign_users = true;
@@ -77,7 +87,7 @@ fn daemon_that_gave_up_its_rights_has_the_name_of_its_file() {
 
 #[test]
 fn main_program_of_a_unit_has_the_names_of_both() {
-    let unit = Unit { is_of_root: true, is_program: true, is_namesake: false, user: Some(REDIS) };
+    let unit = Unit { is_of_root: true, is_program: true, is_called_so: true, user: Some(REDIS) };
     let of = |unit: &Unit, uids| ProcessInfo {
         unit: Some(unit.clone()),
         ..process("/srv/redis", uids, Err("x".into()))
@@ -96,7 +106,7 @@ fn main_program_of_a_unit_has_the_names_of_both() {
 /// `PrivateUsers=` as in Debian's redis-server.service.
 #[test]
 fn unit_with_a_user_namespace_of_its_own_has_its_names() {
-    let unit = Unit { is_of_root: true, is_program: true, is_namesake: false, user: Some(REDIS) };
+    let unit = Unit { is_of_root: true, is_program: true, is_called_so: true, user: Some(REDIS) };
     let mut redis = ProcessInfo { unit: Some(unit), ..process("/usr/bin/redis", [REDIS; 4], Ok(())) };
     redis.has_foreign_users = true;
     assert_eq!(proof_of("redis-server", &redis, REDIS), Ok(Proof::Unit));
@@ -109,21 +119,27 @@ fn unit_with_a_user_namespace_of_its_own_has_its_names() {
 /// A service account that was taken over runs another unit's program.
 #[test]
 fn user_of_a_unit_is_its_unit_and_no_other_program() {
-    let unit = Unit { is_of_root: true, is_program: false, is_namesake: false, user: Some(REDIS) };
+    let unit = Unit { is_of_root: true, is_program: false, is_called_so: false, user: Some(REDIS) };
     let of = |unit: &Unit| ProcessInfo {
         unit: Some(unit.clone()),
         ..process("/usr/sbin/sshd", [REDIS; 4], Ok(()))
     };
     assert_eq!(proof_of("redis-server", &of(&unit), REDIS), Ok(Proof::Unit));
     assert_eq!(proof_of("sshd", &of(&unit), REDIS), Err(Doubt::User(REDIS)));
-    let namesake = Unit { is_namesake: true, ..unit };
+    let renamed = Unit { is_program: true, ..unit.clone() };
+    assert_eq!(
+        proof_of("sshd", &of(&renamed), REDIS),
+        Err(Doubt::User(REDIS)),
+        "a link to the unit's program"
+    );
+    let namesake = Unit { is_called_so: true, ..unit };
     assert_eq!(proof_of("sshd", &of(&namesake), REDIS), Ok(Proof::Unit));
     assert_eq!(proof_of("sshd", &of(&namesake), JOE), Err(Doubt::User(REDIS)), "it was given the socket");
 }
 
 #[test]
 fn main_program_that_kept_the_capability_to_bind_has_the_name_of_its_unit() {
-    let unit = Unit { is_of_root: true, is_program: true, is_namesake: false, user: None };
+    let unit = Unit { is_of_root: true, is_program: true, is_called_so: true, user: None };
     let mut named = ProcessInfo { unit: Some(unit), ..process("/usr/sbin/named", [JOE; 4], Ok(())) };
     assert_eq!(proof_of("named", &named, JOE), Err(Doubt::User(JOE)));
     named.has_given_capability = true;

@@ -60,8 +60,8 @@ impl MoreNames {
             all.push((names, if is_of_root { Ok(Proof::Setting) } else { Err(Doubt::Cgroup) }));
         }
         let [user, ..] = process.uids;
-        let is_users =
-            process.uids == [user; 4] && (maker == user || maker == 0) && !process.has_foreign_users;
+        // The user ids are those of the host, whatever user namespace the process is in.
+        let is_users = !process.is_changing && process.uids == [user; 4] && (maker == user || maker == 0);
         all.extend(self.users.get(&user).filter(|_| is_users).map(|names| (names, Ok(Proof::Setting))));
         let cgroup = Path::new(OsStr::from_bytes(&process.cgroup));
         let of_cgroup = self.cgroups.iter().filter(|(path, _)| cgroup.starts_with(path));

@@ -29,10 +29,11 @@ const DYNAMIC_USERS: std::ops::RangeInclusive<u32> = 61184..=65519;
 pub(super) struct Unit {
     /// Its cgroup, and every one above it, is root's alone.
     pub(super) is_of_root: bool,
-    /// The process runs a program that its `ExecStart=` names.
+    /// The process runs a program that its `ExecStart=` names, under whatever name.
     pub(super) is_program: bool,
-    /// The process is called as the unit is, but for the end: `mariadbd` and `postgres` of `mariadb` and `postgresql`.
-    pub(super) is_namesake: bool,
+    /// The name of its executable is the unit's: `ExecStart=` says it, or it is that of the unit but for the end
+    /// (`mariadbd` and `postgres` of `mariadb` and `postgresql`).
+    pub(super) is_called_so: bool,
     /// The user that the unit runs as, unless that is root.
     pub(super) user: Option<u32>,
 }
@@ -75,15 +76,17 @@ impl ServiceUnit {
             found.is_some() && found == process.program.as_ref().map(|program| program.file)
         };
         let is_of_root = process.program.as_ref().is_some_and(|program| program.of_root.is_ok());
-        let is_program =
-            service.programs.iter().any(runs) || is_of_root && service.arguments.iter().any(runs);
+        let run: Vec<&PathBuf> = service.programs.iter().filter(|path| runs(path)).collect();
+        let is_program = !run.is_empty() || is_of_root && service.arguments.iter().any(|path| runs(path));
+        // Links and mounts give the same file any name: those that only root can make are believed.
+        let called = process.executable.as_deref().map(base_name).unwrap_or_default();
+        let is_said = run.iter().any(|path| path.file_name().is_some_and(|name| name.as_bytes() == called));
+        let is_namesake = unit(name.as_bytes()).is_some_and(|unit| are_namesakes(called, unit));
+        let is_called_so = is_said || is_of_root && (is_program || is_namesake);
         // A service that forks: its user is not the unit's, but the one that the file of its process id is of.
         let by_pid_file = || service.pid_file.as_deref().and_then(|path| owner_of_pid(files, path, process));
-        let called = process.executable.as_deref().map(base_name);
-        let is_namesake = is_of_root
-            && called.zip(unit(name.as_bytes())).is_some_and(|(called, unit)| are_namesakes(called, unit));
         let user = named.or_else(|| Some(own).filter(is_dynamic)).or_else(by_pid_file);
-        Unit { is_program, is_namesake, user: user.filter(|user| *user != 0), ..Unit::default() }
+        Unit { is_program, is_called_so, user: user.filter(|user| *user != 0), ..Unit::default() }
     }
 
     fn parse<'a>(texts: impl IntoIterator<Item = &'a str>, name: &str) -> Self {

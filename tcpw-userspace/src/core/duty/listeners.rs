@@ -288,7 +288,8 @@ impl Unproven {
         }
         let user = seen.claims.iter().find_map(|claim| match claim.proof {
             Err(Doubt::User(user) | Doubt::SocketOf(user)) => Some(user),
-            Err(Doubt::UserNamespace | Doubt::SetId | Doubt::File(_) | Doubt::Cgroup) | Ok(_) => None,
+            Err(Doubt::Changing | Doubt::UserNamespace | Doubt::SetId | Doubt::File(_) | Doubt::Cgroup)
+            | Ok(_) => None,
         });
         let sets = self.0.entry(user.unwrap_or(u32::MAX)).or_default();
         sets.contains(&seen.names.id()) || sets.len() < MOST_UNPROVEN && sets.insert(seen.names.id())

@@ -81,6 +81,7 @@ fn setting(doubt: &Doubt, port: u16) -> String {
         Doubt::User(user) | Doubt::SocketOf(user) if *user != 0 => format!("[names.user] {user}"),
         Doubt::User(_)
         | Doubt::SocketOf(_)
+        | Doubt::Changing
         | Doubt::UserNamespace
         | Doubt::SetId
         | Doubt::File(_)
