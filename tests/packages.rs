@@ -5,6 +5,8 @@
 mod liars;
 #[path = "packages/own_names.rs"]
 mod own_names;
+#[path = "packages/settings.rs"]
+mod settings;
 
 use std::{fs, net::SocketAddr, time::Duration};
 
@@ -57,6 +59,8 @@ const SHIPPED: &[Shipped] = &[
     )),
     local(shipped("/usr/sbin/mariadbd", "mariadb.service", 3306, &["mariadb", "mariadbd"], "unit")),
     local(shipped("/usr/bin/redis-server", "redis-server.service", 6379, &["redis-server"], "unit")),
+    local(shipped("/usr/sbin/mosquitto", "mosquitto.service", 1883, &["mosquitto"], "unit")),
+    local(shipped("/usr/bin/memcached", "memcached.service", 11211, &["memcached"], "unit")),
     shipped("/usr/sbin/vsftpd", "vsftpd.service", 21, &["vsftpd"], "root"),
     local(shipped("/usr/sbin/unbound", "unbound.service", 53, &["unbound"], "unit")),
     shipped(
@@ -138,7 +142,7 @@ fn is_proven(sandbox: &Sandbox, shipped: &Shipped) -> Result<()> {
     let row = Tcpw::wait_listener(sandbox, shipped.port, |_| true)?;
     let names = row["names"].as_array().context("names")?;
     let has = |name: &&str| names.iter().any(|own| own == *name);
-    ensure!(shipped.names.iter().all(|name| has(&name)), "{}: {names:?}", shipped.unit);
+    ensure!(shipped.names.iter().all(has), "{}: {names:?}", shipped.unit);
     ensure!(
         row["unproven"].as_object().is_none_or(|it| it.is_empty()),
         "{}: {}",

@@ -31,7 +31,7 @@ struct World {
 impl World {
     fn start(name: &str) -> Result<Self> {
         let sandbox = Sandbox::new(name)?;
-        sandbox.write_tables("alphad sshd: ALL\n", DENY)?;
+        sandbox.write_tables("alphad sshd job: ALL\n", DENY)?;
         let systemd = Systemd::start(&sandbox)?;
         let own = sandbox.scratch().join("own");
         fs::create_dir(&own)?;
@@ -57,7 +57,11 @@ impl World {
 
     /// Starts a unit that runs as the user.
     fn unit(&self, name: &str, start: &str) -> Result<()> {
-        let text = format!("[Service]\nUser={NOBODY}\nExecStart={start}\n");
+        self.unit_with(name, &format!("User={NOBODY}\nExecStart={start}\n"))
+    }
+
+    fn unit_with(&self, name: &str, text: &str) -> Result<()> {
+        let text = format!("[Service]\n{text}");
         fs::write(self.sandbox.etc().join("systemd/system").join(name), text)?;
         self.systemd.run(&self.sandbox, &["systemctl", "daemon-reload"])?;
         self.systemd.start_unit(&self.sandbox, name)?;
@@ -141,6 +145,28 @@ fn account_of_a_unit_that_was_taken_over_is_its_unit_alone() -> Result<()> {
     world.systemd.run(&world.sandbox, &["systemctl", "daemon-reload"])?;
     world.systemd.run(&world.sandbox, &["systemctl", "start", "--no-block", "forked.service"])?;
     world.stays_out(7004, "alphad", None)?;
+    Ok(())
+}
+
+/// Of a unit without `User=` the system manager is asked: its main process has the unit's name, a job of a user has not.
+#[test]
+fn main_process_that_became_a_users_is_its_unit_and_a_job_is_not() -> Result<()> {
+    if !ready() {
+        return Ok(());
+    }
+    let world = World::start("main-process")?;
+    let _tcpw = Tcpw::start_with(&world.systemd.tcpw(&world.sandbox)?, &world.sandbox, &[])?;
+    let as_user = format!("setpriv --reuid={NOBODY} --regid={NOBODY} --clear-groups");
+    let alphad = world.copy("alphad")?;
+    let main = world.script("main", &format!("exec {as_user} {} 0.0.0.0:7007", alphad.display()))?;
+    world.unit_with("main.service", &format!("ExecStart={}\n", main.display()))?;
+    world.stays_out(7007, "alphad", Some("main"))?;
+
+    // The job runs the unit's own program, and goes on when its parent has ended.
+    let liard = world.liard.display();
+    let job = world.script("job", &format!("({as_user} {liard} 0.0.0.0:7008 &)\nexec {liard} \"$@\""))?;
+    world.unit_with("job.service", &format!("ExecStart={liard} --exec {} 0.0.0.0:7009\n", job.display()))?;
+    world.stays_out(7008, "job", None)?;
     Ok(())
 }
 

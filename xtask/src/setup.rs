@@ -71,6 +71,8 @@ const PACKAGES: &[Part] = &[
     part("postgresql", "/usr/bin/pg_ctlcluster"),
     part("mariadb-server", "mariadbd"),
     part("redis-server", "/usr/bin/redis-server"),
+    part("mosquitto", "mosquitto"),
+    part("memcached", "memcached"),
     part("vsftpd", "vsftpd"),
     part("prometheus-node-exporter", "prometheus-node-exporter"),
     part("bind9", "named"),

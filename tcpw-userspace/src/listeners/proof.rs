@@ -52,6 +52,8 @@ impl std::fmt::Display for Proof {
 pub enum Doubt {
     /// A user runs the process.
     User(u32),
+    /// A user runs the process, with rights or a socket of another user's.
+    Users(u32),
     /// It becomes another program while it is looked at.
     Changing,
     /// The process is in a user namespace of its own.
@@ -70,6 +72,7 @@ impl std::fmt::Display for Doubt {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::User(user) => write!(out, "user {user} runs it"),
+            Self::Users(user) => write!(out, "user {user} runs it, with another user's rights or socket"),
             Self::Changing => write!(out, "it becomes another program while it is looked at"),
             Self::UserNamespace => write!(out, "it is in a user namespace of its own"),
             Self::SetId => write!(out, "its program is set-uid or set-gid"),
@@ -142,8 +145,18 @@ impl ProcessFacts<'_> {
 
     /// Root of the host runs the process, by a program that no other user gave its arguments, and made the socket.
     fn is_root(&self) -> Result<(), Doubt> {
-        self.process.is_run_by_root()?;
-        if self.maker == 0 { Ok(()) } else { Err(Doubt::SocketOf(self.maker)) }
+        match self.process.is_run_by_root() {
+            Ok(()) if self.maker == 0 => Ok(()),
+            Ok(()) => Err(Doubt::SocketOf(self.maker)),
+            Err(Doubt::User(user)) if !self.is_of_user(user) => Err(Doubt::Users(user)),
+            Err(doubt) => Err(doubt),
+        }
+    }
+
+    /// This user, by its id on the host, runs the process with no other user's rights; it or root made the socket.
+    pub(super) fn is_of_user(&self, user: u32) -> bool {
+        let ProcessInfo { uids, is_changing, .. } = self.process;
+        !is_changing && *uids == [user; 4] && (self.maker == user || self.maker == 0)
     }
 
     /// Root made the socket, and only root can have put the executable where it is. A set-uid program (exim) is what

@@ -52,7 +52,7 @@ impl MoreNames {
     }
 
     fn of_process(&self, facts: ProcessFacts<'_>) -> Vec<(&Vec<String>, Result<Proof, Doubt>)> {
-        let ProcessFacts { process, maker } = facts;
+        let process = facts.process;
         let mut all = Vec::new();
         let unit = unit_file(&process.cgroup).map(String::from_utf8_lossy);
         if let Some(names) = unit.and_then(|unit| self.units.get(&*unit)) {
@@ -60,9 +60,9 @@ impl MoreNames {
             all.push((names, if is_of_root { Ok(Proof::Setting) } else { Err(Doubt::Cgroup) }));
         }
         let [user, ..] = process.uids;
-        // The user ids are those of the host, whatever user namespace the process is in.
-        let is_users = !process.is_changing && process.uids == [user; 4] && (maker == user || maker == 0);
-        all.extend(self.users.get(&user).filter(|_| is_users).map(|names| (names, Ok(Proof::Setting))));
+        all.extend(
+            self.users.get(&user).filter(|_| facts.is_of_user(user)).map(|names| (names, Ok(Proof::Setting))),
+        );
         let cgroup = Path::new(OsStr::from_bytes(&process.cgroup));
         let of_cgroup = self.cgroups.iter().filter(|(path, _)| cgroup.starts_with(path));
         all.extend(of_cgroup.map(|(_, names)| (names, Ok(Proof::Setting))));

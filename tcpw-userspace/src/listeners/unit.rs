@@ -36,6 +36,9 @@ pub(super) struct Unit {
     pub(super) is_called_so: bool,
     /// The user that the unit runs as, unless that is root.
     pub(super) user: Option<u32>,
+    /// What systemd can tell of its user: the unit has no `User=`, and other users' processes cannot say that they are
+    /// its main process.
+    pub(super) is_for_manager: bool,
 }
 
 impl Unit {
@@ -59,6 +62,8 @@ struct ServiceUnit {
     pid_file: Option<PathBuf>,
     user: Option<String>,
     has_dynamic_user: bool,
+    /// Any process below it may say which is its main process.
+    is_open_to_messages: bool,
 }
 
 impl ServiceUnit {
@@ -77,7 +82,7 @@ impl ServiceUnit {
         };
         let is_of_root = process.program.as_ref().is_some_and(|program| program.of_root.is_ok());
         let run: Vec<&PathBuf> = service.programs.iter().filter(|path| runs(path)).collect();
-        let is_program = !run.is_empty() || is_of_root && service.arguments.iter().any(|path| runs(path));
+        let is_program = !run.is_empty() || is_of_root && service.arguments.iter().any(runs);
         // Links and mounts give the same file any name: those that only root can make are believed.
         let called = process.executable.as_deref().map(base_name).unwrap_or_default();
         let is_said = run.iter().any(|path| path.file_name().is_some_and(|name| name.as_bytes() == called));
@@ -86,7 +91,9 @@ impl ServiceUnit {
         // A service that forks: its user is not the unit's, but the one that the file of its process id is of.
         let by_pid_file = || service.pid_file.as_deref().and_then(|path| owner_of_pid(files, path, process));
         let user = named.or_else(|| Some(own).filter(is_dynamic)).or_else(by_pid_file);
-        Unit { is_program, is_called_so, user: user.filter(|user| *user != 0), ..Unit::default() }
+        let is_for_manager = !texts.is_empty() && user.is_none() && own != 0 && !service.is_open_to_messages;
+        let user = user.filter(|user| *user != 0);
+        Unit { is_program, is_called_so, user, is_for_manager, ..Unit::default() }
     }
 
     fn parse<'a>(texts: impl IntoIterator<Item = &'a str>, name: &str) -> Self {
@@ -104,6 +111,7 @@ impl ServiceUnit {
                 }
                 "PIDFile" => service.pid_file = absolute("/run", &expanded(&value, name)),
                 "User" => service.user = Some(expanded(&value, name)).filter(|user| !user.is_empty()),
+                "NotifyAccess" => service.is_open_to_messages = matches!(value.as_str(), "all" | "exec"),
                 "DynamicUser" => {
                     service.has_dynamic_user = matches!(value.as_str(), "yes" | "true" | "on" | "1");
                 }

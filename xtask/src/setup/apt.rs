@@ -167,6 +167,8 @@ fn disable_at_boot(packages: &[&str]) {
         ("postgresql", "postgresql"),
         ("mariadb-server", "mariadb"),
         ("redis-server", "redis-server"),
+        ("mosquitto", "mosquitto"),
+        ("memcached", "memcached"),
         ("vsftpd", "vsftpd"),
         ("prometheus-node-exporter", "prometheus-node-exporter"),
         ("bind9", "named"),

@@ -287,7 +287,7 @@ impl Unproven {
             return true;
         }
         let user = seen.claims.iter().find_map(|claim| match claim.proof {
-            Err(Doubt::User(user) | Doubt::SocketOf(user)) => Some(user),
+            Err(Doubt::User(user) | Doubt::Users(user) | Doubt::SocketOf(user)) => Some(user),
             Err(Doubt::Changing | Doubt::UserNamespace | Doubt::SetId | Doubt::File(_) | Doubt::Cgroup)
             | Ok(_) => None,
         });

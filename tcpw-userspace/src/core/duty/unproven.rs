@@ -78,8 +78,8 @@ fn sentence(
 /// The setting that would prove a name.
 fn setting(doubt: &Doubt, port: u16) -> String {
     match doubt {
-        Doubt::User(user) | Doubt::SocketOf(user) if *user != 0 => format!("[names.user] {user}"),
-        Doubt::User(_)
+        Doubt::User(user) => format!("[names.user] {user}"),
+        Doubt::Users(_)
         | Doubt::SocketOf(_)
         | Doubt::Changing
         | Doubt::UserNamespace
