@@ -52,7 +52,7 @@ const SHIPPED: &[Shipped] = &[
     shipped("/usr/sbin/apache2", "apache2.service", 8080, &["apache2"], "root"),
     local(shipped(
         "/usr/bin/pg_ctlcluster",
-        "postgresql@15-main.service",
+        "postgresql@VERSION-main.service",
         5432,
         &["postgres", "postgresql"],
         "unit",
@@ -125,8 +125,9 @@ fn names_of_packages_are_proven_without_a_setting_and_rules_for_them_open() -> R
     let rules = SHIPPED.iter().map(|it| format!("{}: ALL\n", it.names.join(" ")));
     sandbox.write_tables(&rules.collect::<String>(), DENY)?;
     let systemd = Systemd::start(&sandbox)?;
+    let version = postgres_version()?;
     for shipped in SHIPPED {
-        systemd.start_unit(&sandbox, shipped.unit)?;
+        systemd.start_unit(&sandbox, &shipped.unit.replace("VERSION", &version))?;
     }
     let _tcpw = Tcpw::start_with(&systemd.tcpw(&sandbox)?, &sandbox, &[])?;
     let wrong: Vec<String> = SHIPPED
@@ -135,7 +136,18 @@ fn names_of_packages_are_proven_without_a_setting_and_rules_for_them_open() -> R
         .map(|it| format!("{it:#}"))
         .collect();
     ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
+    let status: Vec<String> =
+        Tcpw::command(&sandbox, &["status"])?.into_iter().map(|line| line.text).collect();
+    let redis = status.iter().find(|line| line.contains(":6379"));
+    ensure!(redis.is_some_and(|line| line.split_whitespace().any(|word| word == "unit")), "{status:#?}");
     Ok(())
+}
+
+/// Of the cluster that its package makes.
+fn postgres_version() -> Result<String> {
+    let mut clusters = fs::read_dir("/etc/postgresql").context("clusters of PostgreSQL")?.flatten();
+    let first = clusters.next().context("no cluster of PostgreSQL")?;
+    Ok(first.file_name().to_string_lossy().into_owned())
 }
 
 fn is_proven(sandbox: &Sandbox, shipped: &Shipped) -> Result<()> {
