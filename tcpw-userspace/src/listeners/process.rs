@@ -15,7 +15,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{program::Program, proof::Doubt, unit::Unit};
+use super::{program::Program, proof::Doubt, sys, unit::Unit};
 
 /// A process, as far as names depend on it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -33,6 +33,8 @@ pub(super) struct ProcessInfo {
     pub(super) uids: [u32; 4],
     /// It is in another user namespace than this process.
     pub(super) has_foreign_users: bool,
+    /// Who made that user namespace.
+    pub(super) users_maker: u32,
     /// It has CAP_NET_BIND_SERVICE on the host, and not from its file: root gave it.
     pub(super) has_given_capability: bool,
     /// The file it runs.
@@ -57,6 +59,7 @@ impl ProcessInfo {
             .map(without_deleted);
         let program = executable.as_deref().and_then(|path| Program::read(proc_root, &directory, path));
         let has_foreign_users = !shares_our_users(proc_root, &directory);
+        let users_maker = if has_foreign_users { maker_of_users(proc_root, &directory) } else { 0 };
         let uids = uids(&status)?;
         let is_set_id = program.as_ref().is_some_and(|program| program.is_set_id);
         let may_bind = may_bind_low_ports(&status) && !has_foreign_users && !is_set_id;
@@ -71,6 +74,7 @@ impl ProcessInfo {
             has_given_capability: may_bind && !is_of_file,
             uids,
             has_foreign_users,
+            users_maker,
             program,
             unit: None,
             is_changing: false,
@@ -101,7 +105,7 @@ impl ProcessInfo {
             return Err(Doubt::Changing);
         }
         if self.has_foreign_users {
-            return Err(Doubt::UserNamespace);
+            return Err(Doubt::UserNamespace(self.users_maker));
         }
         if self.program.as_ref().is_some_and(|program| program.is_set_id) {
             return Err(Doubt::SetId);
@@ -213,6 +217,13 @@ fn shares_our_users(proc_root: &Path, directory: &Path) -> bool {
     let ours = fs::read_link(proc_root.join("self/ns/user"));
     let theirs = fs::read_link(directory.join("ns/user"));
     matches!((ours, theirs), (Ok(ours), Ok(theirs)) if ours == theirs)
+}
+
+/// The user that made its user namespace; if that cannot be known, one that no user is.
+fn maker_of_users(proc_root: &Path, directory: &Path) -> u32 {
+    let open = |directory: &Path| fs::File::open(directory.join("ns/user"));
+    let maker = || sys::owner_of_user_namespace(&open(&proc_root.join("self"))?, open(directory)?);
+    maker().unwrap_or(u32::MAX)
 }
 
 fn status_line<'a>(status: &'a [u8], key: &str) -> Option<&'a str> {

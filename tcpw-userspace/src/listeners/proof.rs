@@ -56,8 +56,8 @@ pub enum Doubt {
     Users(u32),
     /// It becomes another program while it is looked at.
     Changing,
-    /// The process is in a user namespace of its own.
-    UserNamespace,
+    /// The process is in a user namespace of its own, which this user made.
+    UserNamespace(u32),
     /// The executable is set-uid or set-gid: its caller chooses its arguments.
     SetId,
     /// A user made the socket.
@@ -74,7 +74,7 @@ impl std::fmt::Display for Doubt {
             Self::User(user) => write!(out, "user {user} runs it"),
             Self::Users(user) => write!(out, "user {user} runs it, with another user's rights or socket"),
             Self::Changing => write!(out, "it becomes another program while it is looked at"),
-            Self::UserNamespace => write!(out, "it is in a user namespace of its own"),
+            Self::UserNamespace(user) => write!(out, "it is in a user namespace that user {user} made"),
             Self::SetId => write!(out, "its program is set-uid or set-gid"),
             Self::SocketOf(user) => write!(out, "user {user} made its socket"),
             Self::File(why) => write!(out, "{why}"),

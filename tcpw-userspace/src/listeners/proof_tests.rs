@@ -84,7 +84,8 @@ fn process_that_changes_while_it_is_read_proves_nothing() {
 fn root_of_another_user_namespace_proves_nothing() {
     let mut process = process("/usr/sbin/sshd", [0; 4], Ok(()));
     process.has_foreign_users = true;
-    assert_eq!(proof_of("sshd", &process, 0), Err(Doubt::UserNamespace));
+    process.users_maker = JOE;
+    assert_eq!(proof_of("sshd", &process, 0), Err(Doubt::UserNamespace(JOE)));
 }
 
 #[test]
@@ -124,8 +125,12 @@ fn unit_with_a_user_namespace_of_its_own_has_its_names() {
     assert_eq!(proof_of("redis-server", &redis, REDIS), Ok(Proof::Unit));
     assert_eq!(proof_of("redis", &redis, REDIS), Ok(Proof::Unit));
     redis.uids = [JOE; 4];
-    assert_eq!(proof_of("redis", &redis, JOE), Err(Doubt::UserNamespace), "a job of a user below the unit");
-    assert_eq!(proof_of("redis", &redis, 0), Err(Doubt::UserNamespace));
+    assert_eq!(
+        proof_of("redis", &redis, JOE),
+        Err(Doubt::UserNamespace(0)),
+        "a job of a user below the unit"
+    );
+    assert_eq!(proof_of("redis", &redis, 0), Err(Doubt::UserNamespace(0)));
 }
 
 /// A service account that was taken over runs another unit's program.

@@ -82,7 +82,7 @@ fn setting(doubt: &Doubt, port: u16) -> String {
         Doubt::Users(_)
         | Doubt::SocketOf(_)
         | Doubt::Changing
-        | Doubt::UserNamespace
+        | Doubt::UserNamespace(_)
         | Doubt::SetId
         | Doubt::File(_)
         | Doubt::Cgroup => format!("[names.port] {port}"),
