@@ -16,6 +16,8 @@ mod client;
 mod datagrams;
 #[path = "bypass/flags.rs"]
 mod flags;
+#[path = "bypass/handed.rs"]
+mod handed;
 #[path = "bypass/headers.rs"]
 mod headers;
 #[path = "bypass/liars.rs"]
@@ -63,6 +65,7 @@ const THEMES: &[Theme] = &[
     addresses::THEME,
     liars::THEME,
     borrowed::THEME,
+    handed::THEME,
     liars::NETFILTER,
     datagrams::THEME,
     datagrams::BY_ICMP,

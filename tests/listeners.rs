@@ -34,7 +34,7 @@ use nix::{
 };
 use tcpw_userspace::{
     host::socket_cookie,
-    listeners::{Listener, NameSource, Scanner},
+    listeners::{Doubt, Listener, NameSource, Scanner},
 };
 
 const NOBODY: u32 = 65534;
@@ -230,7 +230,15 @@ fn capability_in_a_user_namespace_of_its_own_does_not_count() {
     let mut command = Command::new("unshare");
     command.args(["--map-root-user", "--"]).args(POSE).uid(NOBODY);
     let child = Held::start(&mut command, "sleep", loopback().into());
-    assert_eq!(names(&child.listener()), ["sleep"]);
+    let found = child.listener();
+    assert_eq!(names(&found), ["sleep"]);
+    // A namespace in it is still that user's.
+    let mut command = Command::new("unshare");
+    command.args(["--map-root-user", "--", "unshare", "--user", "--"]).args(POSE).uid(NOBODY);
+    let nested = Held::start(&mut command, "sleep", loopback().into()).listener();
+    for listener in [found, nested] {
+        assert_eq!(listener.claims[0].proof, Err(Doubt::UserNamespace(NOBODY)));
+    }
 }
 
 #[test]

@@ -19,6 +19,7 @@ mod raw_client;
 mod sandbox;
 mod scratch;
 mod skip;
+mod systemd;
 mod tcpw;
 mod testd;
 mod wait;
@@ -34,6 +35,7 @@ pub use sandbox::{
 };
 pub use scratch::{Scratch, tcpw_output};
 pub use skip::{Requirement, can_run, skip};
+pub use systemd::Systemd;
 pub use tcpw::{FORGEABLE, Tcpw, children, other_layout_binary, tcpw_binary};
 pub use testd::Testd;
 pub use wait::{Barrier, Tries, wait_for, wait_ready, wait_syn_sent, wait_until};

@@ -64,6 +64,25 @@ const TESTS: &[Part] = &[
     part("logwatch", "/usr/share/logwatch/scripts/services/sshd"),
 ];
 
+/// Daemons that a real systemd starts as their packages ship them.
+const PACKAGES: &[Part] = &[
+    part("systemd", "/usr/lib/systemd/systemd"),
+    part("apache2", "apache2"),
+    part("postgresql", "/usr/bin/pg_ctlcluster"),
+    part("mariadb-server", "mariadbd"),
+    part("redis-server", "/usr/bin/redis-server"),
+    part("mosquitto", "mosquitto"),
+    part("memcached", "memcached"),
+    part("vsftpd", "vsftpd"),
+    part("prometheus-node-exporter", "prometheus-node-exporter"),
+    part("bind9", "named"),
+    part("slapd", "slapd"),
+    part("rpcbind", "rpcbind"),
+    part("nfs-common", "rpc.statd"),
+    part("stunnel4", "stunnel4"),
+    part("sslh", "sslh"),
+];
+
 /// Mailers that Debian does not let be installed beside another: unpacked, not installed.
 const UNPACKED: &[Part] = &[
     part("postfix", "/var/lib/tcpw-tests/postfix/usr/sbin/postdrop"),
@@ -137,6 +156,7 @@ pub(crate) fn for_demo() -> Result<()> {
 pub(crate) fn for_tests() -> Result<()> {
     apt::install(DEMO)?;
     apt::install(TESTS)?;
+    apt::install(PACKAGES)?;
     apt::unpack(UNPACKED)?;
     for_conformance()
 }

@@ -11,6 +11,11 @@ pub use crate::host::{Account, FileKind as Kind, FileStatus as Status, HostFiles
 pub trait Facts: HostFiles {
     /// How commands are run; `None` if that is not known.
     fn effects(&self) -> Option<&Settings>;
+
+    /// The names that the settings give listeners.
+    fn names(&self) -> &[String] {
+        &[]
+    }
 }
 
 /// This machine.
@@ -18,6 +23,8 @@ pub trait Facts: HostFiles {
 pub struct System {
     /// How commands are run here, if that matters.
     pub effects: Option<Settings>,
+    /// The names that the settings give listeners.
+    pub names: Vec<String>,
 }
 
 impl HostFiles for System {
@@ -27,6 +34,10 @@ impl HostFiles for System {
 
     fn entries(&self, directory: &Path) -> Vec<PathBuf> {
         crate::host::System.entries(directory)
+    }
+
+    fn text(&self, path: &Path) -> Option<String> {
+        crate::host::System.text(path)
     }
 
     fn real(&self, path: &Path) -> PathBuf {
@@ -45,6 +56,10 @@ impl HostFiles for System {
 impl Facts for System {
     fn effects(&self) -> Option<&Settings> {
         self.effects.as_ref()
+    }
+
+    fn names(&self) -> &[String] {
+        &self.names
     }
 }
 

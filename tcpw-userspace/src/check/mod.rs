@@ -6,12 +6,14 @@
 //! called unreachable only if it is.
 
 mod commands;
+mod configured;
 pub mod facts;
 mod files;
 pub mod foresee;
 mod group;
 mod idle;
 mod names;
+mod own_names;
 mod place;
 mod reached;
 pub mod registry;
@@ -89,6 +91,7 @@ pub fn check_parsed(texts: &Texts, parsed: parse::Parsed, facts: &dyn Facts, sco
     let mut places = Places::new(texts);
     let unreachable = compile::unreachable(&tables);
     names::judge(facts, scope, &mut diagnostics);
+    own_names::check(&tables, (facts, scope), &mut diagnostics, &mut places, &mut sink);
     rules::leave_out_hints(&tables, &unreachable, &mut diagnostics);
     rules::leave_out_hosts(&tables.deny, &mut diagnostics);
     rules::check(&tables, &unreachable, &diagnostics, &mut places, &mut sink);

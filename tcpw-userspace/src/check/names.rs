@@ -36,18 +36,22 @@ pub(super) fn judge(facts: &dyn Facts, scope: Scope, diagnostics: &mut [Diagnost
         let Some(word) = diagnostic.cited.get(start..end) else { continue };
         let name = word.split(|byte| *byte == b'@').next().unwrap_or_default().to_ascii_lowercase();
         let Ok(text) = std::str::from_utf8(&name) else { continue };
-        let is_program = PROGRAMS.iter().any(|place| is_there(&Path::new(place).join(text)));
-        let is_unit = UNITS.iter().any(|place| {
-            ["socket", "service"]
-                .iter()
-                .any(|kind| is_there(&Path::new(place).join(format!("{text}.{kind}"))))
-        });
-        if is_program || is_unit || OF_THE_KERNEL.contains(&name.as_slice()) {
+        if is_of_this_machine(facts, text) {
             continue;
         }
         (diagnostic.code, diagnostic.severity) = (Code::W101.as_str(), Code::W101.severity());
         diagnostic.message = format!("no program on this system is called \"{text}\"");
     }
+}
+
+/// Whether a program or a unit of this machine, or what its kernel serves, has a name.
+pub(super) fn is_of_this_machine(facts: &dyn Facts, name: &str) -> bool {
+    let is_there = |path: &Path| !matches!(facts.status(path).kind, Kind::Missing | Kind::Dangling);
+    let is_program = PROGRAMS.iter().any(|place| is_there(&Path::new(place).join(name)));
+    let is_unit = UNITS.iter().any(|place| {
+        ["socket", "service"].iter().any(|kind| is_there(&Path::new(place).join(format!("{name}.{kind}"))))
+    });
+    is_program || is_unit || OF_THE_KERNEL.contains(&name.as_bytes())
 }
 
 /// Whether an ssh daemon is installed here.

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use super::{Failure, must_exist};
 use crate::{
+    check::facts::System,
     config::{Config, RunArgs, TableArgs},
-    effects::Settings as Effects,
 };
 
 /// A table without rules.
@@ -30,9 +30,11 @@ pub(super) fn tables_in_use(flags: &TableArgs, settings: Option<&Path>) -> Resul
     Ok([pick(hosts_allow, config.hosts_allow), pick(hosts_deny, config.hosts_deny)])
 }
 
-/// How commands are run, if the settings can be read.
-pub(super) fn effects_in_use(settings: Option<&Path>) -> Option<Effects> {
-    load(settings).ok().map(|config| config.effects)
+/// How commands are run and what listeners are called, as far as the settings can be read.
+pub(super) fn settings_in_use(settings: Option<&Path>) -> System {
+    let Ok(config) = load(settings) else { return System::default() };
+    let names = config.more_names.all().map(str::to_owned).collect();
+    System { effects: Some(config.effects), names }
 }
 
 fn load(settings: Option<&Path>) -> Result<Config, Failure> {

@@ -1,10 +1,11 @@
 //! What this machine says of files, users and groups.
 //!
-//! In: paths and names. Out: what stat(2), readdir(3), getpwnam(3), getgrgid(3) tell. Invariant: no file is
-//! opened.
+//! In: paths and names. Out: what stat(2), readdir(3), getpwnam(3), getgrgid(3) tell, and texts of
+//! files. Invariant: nothing but a regular file is opened.
 
 use std::{
     ffi::CString,
+    io::Read as _,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
@@ -55,6 +56,9 @@ pub struct Account {
     pub groups: Vec<u32>,
 }
 
+/// Most bytes of a text: configurations have a few thousand.
+const MAX_TEXT: u64 = 1 << 20;
+
 /// What a machine says of its files, users and groups.
 pub trait HostFiles {
     /// What a path leads to.
@@ -62,6 +66,11 @@ pub trait HostFiles {
 
     /// What is in a directory, by name.
     fn entries(&self, directory: &Path) -> Vec<PathBuf>;
+
+    /// The text of a regular file, 1 MiB at most; bytes that are not UTF-8 are replaced.
+    fn text(&self, _path: &Path) -> Option<String> {
+        None
+    }
 
     /// The path without symbolic links, as far as it exists.
     fn real(&self, path: &Path) -> PathBuf;
@@ -110,6 +119,14 @@ impl HostFiles for System {
         let mut paths: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
         paths.sort();
         paths
+    }
+
+    fn text(&self, path: &Path) -> Option<String> {
+        // A FIFO would wait for its writer.
+        let file = std::fs::metadata(path).ok().filter(std::fs::Metadata::is_file)?;
+        let mut bytes = Vec::with_capacity(usize::try_from(file.len().min(MAX_TEXT)).ok()?);
+        std::fs::File::open(path).ok()?.take(MAX_TEXT).read_to_end(&mut bytes).ok()?;
+        Some(String::from_utf8_lossy(&bytes).into_owned())
     }
 
     fn real(&self, path: &Path) -> PathBuf {

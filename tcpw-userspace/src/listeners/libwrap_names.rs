@@ -1,13 +1,20 @@
 //! The names that programs give libwrap, where they differ from the name of their file.
 //!
 //! In: the basename of an executable. Out: the daemon name that it passes to libwrap. Only programs that Debian links
-//! with libwrap, and RHEL 7 did; those whose name stands in their own configuration (bacula, cyrus-imapd, dovecot, sslh,
-//! stunnel) are named by `[names.unit]` or `[names.port]`.
+//! with libwrap, and RHEL 7 did. Those whose name stands in their own configuration (bacula, cyrus-imapd, dovecot, sslh,
+//! stunnel) are named by settings, and `tcpw check` says which: `check/configured.rs`.
 
-/// Basename, name for libwrap. Source: the manual pages rpc.mountd(8), rpc.statd(8), rpc.rquotad(8), of which Debian 12's
-/// binaries hold these names; atftp 0.8.0 tftpd.c.
-const NAMES: [(&[u8], &[u8]); 4] = [
+/// Basename, name for libwrap.
+///
+/// Source: of Debian 12's binaries the argument of the call of request_init() or hosts_ctl(), and their manual pages.
+/// Every other program that depends on libwrap0 and passes a fixed name passes that of its file: apcupsd, argus,
+/// auditd, conmand, conserver, danted, diod, ftpd of inetutils, ftp-proxy, imap4d, lmtpd and pop3d of mailutils, lshd,
+/// mosquitto, nrpe, opensm, p910nd, pptpd, proftpd, rpcbind, sendmail, slapd, snmpd, snmptrapd, socat, sshd,
+/// supfilesrv, syslog-ng, tftpd-hpa, upsd, usbipd, vsftpd.
+const NAMES: [(&[u8], &[u8]); 6] = [
     (b"atftpd", b"in.tftpd"),
+    (b"imapproxyd", b"in.imapproxyd"),
+    (b"pulseaudio", b"pulseaudio-native"),
     (b"rpc.mountd", b"mountd"),
     (b"rpc.rquotad", b"rquotad"),
     (b"rpc.statd", b"statd"),

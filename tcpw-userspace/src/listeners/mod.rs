@@ -12,6 +12,7 @@ mod hidden;
 mod holders;
 pub mod inetd;
 mod libwrap_names;
+mod manager;
 mod names;
 mod owner;
 mod process;

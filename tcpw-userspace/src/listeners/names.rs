@@ -66,7 +66,7 @@ fn title(process: &ProcessInfo) -> Option<&[u8]> {
 ///
 /// The topmost unit counts: below it the path belongs to the service itself, or to
 /// a user (`user@1000.service`) or container, which can choose any name.
-fn unit(cgroup: &[u8]) -> Option<&[u8]> {
+pub(super) fn unit(cgroup: &[u8]) -> Option<&[u8]> {
     let unit = unit_file(cgroup)?;
     let name = unit.strip_suffix(b".service").or_else(|| unit.strip_suffix(b".socket"))?;
     let name = name.split(|&byte| byte == b'@').next().unwrap_or(name);

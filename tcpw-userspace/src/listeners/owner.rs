@@ -7,12 +7,16 @@ use std::{collections::BTreeMap, path::Path};
 use super::{
     Listener, MoreNames, NameSource,
     holders::SocketHolders,
-    names,
+    manager::{MainProcesses, Questions},
+    names::{self, unit_file},
     process::ProcessInfo,
     proof::{ProcessFacts, claims, names_set},
     superserver::{Configuration, Named, Role, role},
     sys::{Listening, PidFd},
 };
+
+/// How often a process is read that changes meanwhile.
+const TRIES: usize = 3;
 
 /// IPPROTO_UDP.
 const UDP: u16 = 17;
@@ -23,6 +27,7 @@ pub(super) struct Owners<'a> {
     more_names: &'a MoreNames,
     processes: BTreeMap<u32, PidFd>,
     known: BTreeMap<u32, Option<Owner>>,
+    manager: Questions<'a>,
 }
 
 struct Owner {
@@ -36,15 +41,16 @@ impl<'a> Owners<'a> {
     pub(super) fn new(
         proc_root: &'a Path,
         more_names: &'a MoreNames,
+        main: &'a MainProcesses,
         processes: BTreeMap<u32, PidFd>,
     ) -> Self {
-        Self { proc_root, more_names, processes, known: BTreeMap::new() }
+        Self { proc_root, more_names, processes, known: BTreeMap::new(), manager: main.questions() }
     }
 
     /// The listener; `None` if no holder is left.
     pub(super) fn name(&mut self, opened: SocketHolders) -> Option<Listener> {
         for &pid in &opened.holders {
-            let read = || Owner::read(self.proc_root, pid, self.processes.get(&pid)?);
+            let read = || Owner::read(self.proc_root, pid, self.processes.get(&pid)?, &mut self.manager);
             self.known.entry(pid).or_insert_with(read);
         }
         let holders: Vec<&Owner> =
@@ -85,10 +91,30 @@ impl<'a> Owners<'a> {
 
 impl Owner {
     /// `None` if the process is gone: its process id may have been reused, and the data read are not reliable.
-    fn read(proc_root: &Path, pid: u32, pidfd: &PidFd) -> Option<Self> {
-        let process = ProcessInfo::read(proc_root, pid)?;
+    fn read(proc_root: &Path, pid: u32, pidfd: &PidFd, manager: &mut Questions<'_>) -> Option<Self> {
+        let mut process = ProcessInfo::read(proc_root, pid)?;
+        for _ in 1..TRIES {
+            if process.is_unchanged(proc_root) {
+                break;
+            }
+            process = ProcessInfo::read(proc_root, pid)?;
+        }
+        process.is_changing = !process.is_unchanged(proc_root);
+        ask_for_user(proc_root, &mut process, manager);
         let configuration = Configuration::read(proc_root, &process);
         pidfd.is_alive().then(|| Self { role: role(&process), process, configuration })
+    }
+}
+
+/// The user of a unit that has no `User=` is the one that its main process became.
+fn ask_for_user(proc_root: &Path, process: &mut ProcessInfo, manager: &mut Questions<'_>) {
+    let Some(unit) = process.unit.as_mut().filter(|unit| unit.is_for_manager && unit.is_of_root) else {
+        return;
+    };
+    let is_main = unit_file(&process.cgroup)
+        .is_some_and(|file| manager.is_main(proc_root, file, (process.pid, process.started)));
+    if is_main {
+        unit.user = Some(process.uids[0]);
     }
 }
 

@@ -8,11 +8,14 @@
 use std::{
     ffi::OsStr,
     fs, io,
-    os::{fd::RawFd, unix::ffi::OsStrExt},
+    os::{
+        fd::RawFd,
+        unix::{ffi::OsStrExt, fs::MetadataExt as _},
+    },
     path::{Path, PathBuf},
 };
 
-use super::{program::Program, proof::Doubt, unit::Unit};
+use super::{program::Program, proof::Doubt, sys, unit::Unit};
 
 /// A process, as far as names depend on it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -30,12 +33,16 @@ pub(super) struct ProcessInfo {
     pub(super) uids: [u32; 4],
     /// It is in another user namespace than this process.
     pub(super) has_foreign_users: bool,
+    /// Who made that user namespace.
+    pub(super) users_maker: u32,
     /// It has CAP_NET_BIND_SERVICE on the host, and not from its file: root gave it.
     pub(super) has_given_capability: bool,
     /// The file it runs.
     pub(super) program: Option<Program>,
     /// Its unit of the system manager.
     pub(super) unit: Option<Unit>,
+    /// It became another program while it was read: some of its facts are those of before.
+    pub(super) is_changing: bool,
     /// When it started: clock ticks since boot.
     pub(super) started: u64,
 }
@@ -52,6 +59,7 @@ impl ProcessInfo {
             .map(without_deleted);
         let program = executable.as_deref().and_then(|path| Program::read(proc_root, &directory, path));
         let has_foreign_users = !shares_our_users(proc_root, &directory);
+        let users_maker = if has_foreign_users { maker_of_users(proc_root, &directory) } else { 0 };
         let uids = uids(&status)?;
         let is_set_id = program.as_ref().is_some_and(|program| program.is_set_id);
         let may_bind = may_bind_low_ports(&status) && !has_foreign_users && !is_set_id;
@@ -66,18 +74,38 @@ impl ProcessInfo {
             has_given_capability: may_bind && !is_of_file,
             uids,
             has_foreign_users,
+            users_maker,
             program,
             unit: None,
+            is_changing: false,
             started: stat_field(&stat, 22)?,
         };
         process.unit = Unit::read(proc_root, &process);
         Some(process)
     }
 
+    /// Whether it is what it was when it was read: not in the midst of setuid(2) or execve(2), when some of its facts are
+    /// those of before.
+    pub(super) fn is_unchanged(&self, proc_root: &Path) -> bool {
+        let directory = directory(proc_root, self.pid);
+        let uids = fs::read(directory.join("status")).ok().and_then(|status| uids(&status));
+        let executable = fs::read_link(directory.join("exe"))
+            .ok()
+            .map(|path| without_deleted(path.into_os_string().into_encoded_bytes()));
+        let file = fs::metadata(directory.join("exe")).ok().map(|found| (found.dev(), found.ino()));
+        uids == Some(self.uids)
+            && executable == self.executable
+            && file == self.program.as_ref().map(|program| program.file)
+            && self.has_foreign_users != shares_our_users(proc_root, &directory)
+    }
+
     /// Whether root of the host runs it, and no other user gave it its arguments.
     pub(super) fn is_run_by_root(&self) -> Result<(), Doubt> {
+        if self.is_changing {
+            return Err(Doubt::Changing);
+        }
         if self.has_foreign_users {
-            return Err(Doubt::UserNamespace);
+            return Err(Doubt::UserNamespace(self.users_maker));
         }
         if self.program.as_ref().is_some_and(|program| program.is_set_id) {
             return Err(Doubt::SetId);
@@ -191,6 +219,13 @@ fn shares_our_users(proc_root: &Path, directory: &Path) -> bool {
     matches!((ours, theirs), (Ok(ours), Ok(theirs)) if ours == theirs)
 }
 
+/// The user that made its user namespace; if that cannot be known, one that no user is.
+fn maker_of_users(proc_root: &Path, directory: &Path) -> u32 {
+    let open = |directory: &Path| fs::File::open(directory.join("ns/user"));
+    let maker = || sys::owner_of_user_namespace(&open(&proc_root.join("self"))?, open(directory)?);
+    maker().unwrap_or(u32::MAX)
+}
+
 fn status_line<'a>(status: &'a [u8], key: &str) -> Option<&'a str> {
     status
         .split(|&byte| byte == b'\n')
@@ -246,6 +281,11 @@ mod tests {
         let own = ProcessInfo::read(Path::new("/proc"), std::process::id()).unwrap();
         assert!(own.executable_name().is_some_and(|name| name.starts_with(b"tcpw")));
         assert!(!own.arguments.is_empty() && own.started > 0);
+        assert!(own.is_unchanged(Path::new("/proc")));
+        let before = ProcessInfo { uids: [1; 4], ..own.clone() };
+        assert!(!before.is_unchanged(Path::new("/proc")), "it has called setuid");
+        let before = ProcessInfo { executable: Some(b"/bin/x".to_vec()), ..own };
+        assert!(!before.is_unchanged(Path::new("/proc")), "it has called execve");
         assert_eq!(ProcessInfo::read(Path::new("/proc"), u32::MAX), None);
     }
 }

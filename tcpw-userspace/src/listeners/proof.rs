@@ -27,7 +27,7 @@ pub enum Proof {
     Root,
     /// Root of the host made the socket, and only root can have put the executable where it is.
     File,
-    /// It is the main program of its unit of the system manager.
+    /// It is of its unit of the system manager: runs the unit's program, or runs as the unit's user.
     Unit,
     /// The configuration of a super-server of root.
     SuperServer,
@@ -52,8 +52,12 @@ impl std::fmt::Display for Proof {
 pub enum Doubt {
     /// A user runs the process.
     User(u32),
-    /// The process is in a user namespace of its own.
-    UserNamespace,
+    /// A user runs the process, with rights or a socket of another user's.
+    Users(u32),
+    /// It becomes another program while it is looked at.
+    Changing,
+    /// The process is in a user namespace of its own, which this user made.
+    UserNamespace(u32),
     /// The executable is set-uid or set-gid: its caller chooses its arguments.
     SetId,
     /// A user made the socket.
@@ -68,7 +72,9 @@ impl std::fmt::Display for Doubt {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::User(user) => write!(out, "user {user} runs it"),
-            Self::UserNamespace => write!(out, "it is in a user namespace of its own"),
+            Self::Users(user) => write!(out, "user {user} runs it, with another user's rights or socket"),
+            Self::Changing => write!(out, "it becomes another program while it is looked at"),
+            Self::UserNamespace(user) => write!(out, "it is in a user namespace that user {user} made"),
             Self::SetId => write!(out, "its program is set-uid or set-gid"),
             Self::SocketOf(user) => write!(out, "user {user} made its socket"),
             Self::File(why) => write!(out, "{why}"),
@@ -122,15 +128,14 @@ impl ProcessFacts<'_> {
     fn proof_of(&self, part: NamePart) -> Result<Proof, Doubt> {
         let doubt = match self.is_root() {
             Ok(()) => return Ok(Proof::Root),
+            Err(doubt @ Doubt::Changing) => return Err(doubt),
             Err(doubt) => doubt,
         };
         match part {
             NamePart::Argv | NamePart::Comm => Err(doubt),
-            NamePart::Unit => {
-                self.is_main_of_unit().map(|()| Proof::Unit).map_err(|more| more.unwrap_or(doubt))
-            }
+            NamePart::Unit => self.is_of_unit().map(|_| Proof::Unit).map_err(|more| more.unwrap_or(doubt)),
             NamePart::Executable | NamePart::Libwrap => {
-                if self.is_main_of_unit().is_ok() {
+                if self.is_of_unit() == Ok(Program::Named) {
                     return Ok(Proof::Unit);
                 }
                 self.is_file_of_root().map(|()| Proof::File).map_err(|more| more.unwrap_or(doubt))
@@ -140,8 +145,18 @@ impl ProcessFacts<'_> {
 
     /// Root of the host runs the process, by a program that no other user gave its arguments, and made the socket.
     fn is_root(&self) -> Result<(), Doubt> {
-        self.process.is_run_by_root()?;
-        if self.maker == 0 { Ok(()) } else { Err(Doubt::SocketOf(self.maker)) }
+        match self.process.is_run_by_root() {
+            Ok(()) if self.maker == 0 => Ok(()),
+            Ok(()) => Err(Doubt::SocketOf(self.maker)),
+            Err(Doubt::User(user)) if !self.is_of_user(user) => Err(Doubt::Users(user)),
+            Err(doubt) => Err(doubt),
+        }
+    }
+
+    /// This user, by its id on the host, runs the process with no other user's rights; it or root made the socket.
+    pub(super) fn is_of_user(&self, user: u32) -> bool {
+        let ProcessInfo { uids, is_changing, .. } = self.process;
+        !is_changing && *uids == [user; 4] && (self.maker == user || self.maker == 0)
     }
 
     /// Root made the socket, and only root can have put the executable where it is. A set-uid program (exim) is what
@@ -157,22 +172,40 @@ impl ProcessFacts<'_> {
         }
     }
 
-    /// It is the main program of its unit, and not what another user runs below the unit: root or the user of the
-    /// unit runs it and made the socket, or root let it keep the capability to bind (named).
-    fn is_main_of_unit(&self) -> Result<(), Option<Doubt>> {
-        let ProcessInfo { unit: Some(unit), program, has_foreign_users, uids, .. } = self.process else {
+    /// It is of its unit, and not what another user runs below the unit: it is a program that the unit names, and root
+    /// or the user of the unit runs it and made the socket, or root let it keep the capability to bind (named); or the
+    /// user of the unit runs any program and made the socket.
+    ///
+    /// A user namespace of its own (PrivateUsers=) changes nothing: the user ids are those of the host.
+    fn is_of_unit(&self) -> Result<Program, Option<Doubt>> {
+        let ProcessInfo { unit: Some(unit), program, uids, .. } = self.process else {
             return Err(None);
         };
         if !unit.is_of_root {
             return Err(Some(Doubt::Cgroup));
         }
-        let is_set_id = program.as_ref().is_none_or(|program| program.is_set_id);
+        if program.as_ref().is_none_or(|program| program.is_set_id) {
+            return Err(None);
+        }
         let is_its_user = |uid: u32| uid == 0 || unit.user == Some(uid);
-        let are_users_its = self.maker == 0
-            || is_its_user(self.maker) && uids.iter().all(|uid| is_its_user(*uid))
-            || self.process.has_given_capability;
-        if unit.is_main && !is_set_id && !has_foreign_users && are_users_its { Ok(()) } else { Err(None) }
+        let are_users_its = is_its_user(self.maker) && uids.iter().all(|uid| is_its_user(*uid));
+        let is_given = self.maker == 0 && !self.process.has_foreign_users;
+        let may_be_program = are_users_its || is_given || self.process.has_given_capability;
+        if unit.is_program && may_be_program || unit.user.is_some() && are_users_its {
+            Ok(if unit.is_called_so { Program::Named } else { Program::Any })
+        } else {
+            Err(None)
+        }
     }
+}
+
+/// What a process of a unit runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Program {
+    /// A program under the name that the unit gives it.
+    Named,
+    /// Perhaps another, or under a name that the user of the unit chose.
+    Any,
 }
 
 #[cfg(test)]

@@ -45,6 +45,16 @@ fn user_proves_nothing_by_its_own_file_or_by_one_of_root() {
     }
 }
 
+/// [names.user] would not prove it.
+#[test]
+fn process_of_a_user_with_something_of_another_is_told_apart() {
+    let of = |uids, maker| proof_of("x", &process("/home/joe/x", uids, Err("x".into())), maker);
+    assert_eq!(of([JOE; 4], JOE), Err(Doubt::User(JOE)));
+    assert_eq!(of([JOE; 4], REDIS), Err(Doubt::Users(JOE)));
+    assert_eq!(of([JOE, 0, 0, 0], JOE), Err(Doubt::Users(JOE)));
+    assert_eq!(of([0; 4], JOE), Err(Doubt::SocketOf(JOE)));
+}
+
 #[test]
 fn set_id_program_proves_nothing_that_its_caller_chose() {
     for uids in [[JOE, 0, 0, 0], [0; 4]] {
@@ -61,10 +71,21 @@ fn set_id_program_proves_nothing_that_its_caller_chose() {
 }
 
 #[test]
+fn process_that_changes_while_it_is_read_proves_nothing() {
+    let unit = Unit { is_of_root: true, is_program: true, is_called_so: true, ..Unit::default() };
+    let mut process = ProcessInfo { unit: Some(unit), ..process("/usr/sbin/sshd", [0; 4], Ok(())) };
+    process.is_changing = true;
+    assert!(told(&process, 0).iter().all(|(_, proof)| *proof == Err(Doubt::Changing)));
+    let names = given(["daytime"], ProcessFacts { process: &process, maker: 0 }, Proof::SuperServer);
+    assert_eq!(names[0].proof, Err(Doubt::Changing));
+}
+
+#[test]
 fn root_of_another_user_namespace_proves_nothing() {
     let mut process = process("/usr/sbin/sshd", [0; 4], Ok(()));
     process.has_foreign_users = true;
-    assert_eq!(proof_of("sshd", &process, 0), Err(Doubt::UserNamespace));
+    process.users_maker = JOE;
+    assert_eq!(proof_of("sshd", &process, 0), Err(Doubt::UserNamespace(JOE)));
 }
 
 #[test]
@@ -77,7 +98,8 @@ fn daemon_that_gave_up_its_rights_has_the_name_of_its_file() {
 
 #[test]
 fn main_program_of_a_unit_has_the_names_of_both() {
-    let unit = Unit { is_of_root: true, is_main: true, user: Some(REDIS) };
+    let unit =
+        Unit { is_of_root: true, is_program: true, is_called_so: true, user: Some(REDIS), ..Unit::default() };
     let of = |unit: &Unit, uids| ProcessInfo {
         unit: Some(unit.clone()),
         ..process("/srv/redis", uids, Err("x".into()))
@@ -88,14 +110,59 @@ fn main_program_of_a_unit_has_the_names_of_both() {
         assert_eq!(proof_of(name, &of(&unit, [JOE; 4]), JOE), Err(Doubt::User(JOE)));
         let delegated = Unit { is_of_root: false, ..unit.clone() };
         assert!(proof_of(name, &of(&delegated, [REDIS; 4]), REDIS).is_err());
-        let other = Unit { is_main: false, ..unit.clone() };
-        assert_eq!(proof_of(name, &of(&other, [REDIS; 4]), REDIS), Err(Doubt::User(REDIS)));
+        let nobodys = Unit { is_program: false, user: None, ..unit.clone() };
+        assert_eq!(proof_of(name, &of(&nobodys, [REDIS; 4]), REDIS), Err(Doubt::User(REDIS)));
     }
+}
+
+/// `PrivateUsers=` as in Debian's redis-server.service.
+#[test]
+fn unit_with_a_user_namespace_of_its_own_has_its_names() {
+    let unit =
+        Unit { is_of_root: true, is_program: true, is_called_so: true, user: Some(REDIS), ..Unit::default() };
+    let mut redis = ProcessInfo { unit: Some(unit), ..process("/usr/bin/redis", [REDIS; 4], Ok(())) };
+    redis.has_foreign_users = true;
+    assert_eq!(proof_of("redis-server", &redis, REDIS), Ok(Proof::Unit));
+    assert_eq!(proof_of("redis", &redis, REDIS), Ok(Proof::Unit));
+    redis.uids = [JOE; 4];
+    assert_eq!(
+        proof_of("redis", &redis, JOE),
+        Err(Doubt::UserNamespace(0)),
+        "a job of a user below the unit"
+    );
+    assert_eq!(proof_of("redis", &redis, 0), Err(Doubt::UserNamespace(0)));
+}
+
+/// A service account that was taken over runs another unit's program.
+#[test]
+fn user_of_a_unit_is_its_unit_and_no_other_program() {
+    let unit = Unit {
+        is_of_root: true,
+        is_program: false,
+        is_called_so: false,
+        user: Some(REDIS),
+        ..Unit::default()
+    };
+    let of = |unit: &Unit| ProcessInfo {
+        unit: Some(unit.clone()),
+        ..process("/usr/sbin/sshd", [REDIS; 4], Ok(()))
+    };
+    assert_eq!(proof_of("redis-server", &of(&unit), REDIS), Ok(Proof::Unit));
+    assert_eq!(proof_of("sshd", &of(&unit), REDIS), Err(Doubt::User(REDIS)));
+    let renamed = Unit { is_program: true, ..unit.clone() };
+    assert_eq!(
+        proof_of("sshd", &of(&renamed), REDIS),
+        Err(Doubt::User(REDIS)),
+        "a link to the unit's program"
+    );
+    let namesake = Unit { is_called_so: true, ..unit };
+    assert_eq!(proof_of("sshd", &of(&namesake), REDIS), Ok(Proof::Unit));
+    assert_eq!(proof_of("sshd", &of(&namesake), JOE), Err(Doubt::Users(REDIS)), "it was given the socket");
 }
 
 #[test]
 fn main_program_that_kept_the_capability_to_bind_has_the_name_of_its_unit() {
-    let unit = Unit { is_of_root: true, is_main: true, user: None };
+    let unit = Unit { is_of_root: true, is_program: true, is_called_so: true, ..Unit::default() };
     let mut named = ProcessInfo { unit: Some(unit), ..process("/usr/sbin/named", [JOE; 4], Ok(())) };
     assert_eq!(proof_of("named", &named, JOE), Err(Doubt::User(JOE)));
     named.has_given_capability = true;

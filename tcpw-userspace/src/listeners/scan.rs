@@ -14,6 +14,7 @@ use super::{
     Listener, MoreNames, NameSource, Namespace, Survey,
     hidden::{may_be_the_kernels, unseen},
     holders::{Missed, OpenedSockets},
+    manager::MainProcesses,
     owner::Owners,
     process,
     proof::names_set,
@@ -35,6 +36,7 @@ pub struct Scanner {
     /// The cgroup directory of the scope, unless it is the whole host.
     cgroup: Option<PathBuf>,
     more_names: Arc<MoreNames>,
+    main_processes: Arc<MainProcesses>,
     /// Also find listeners out of scope.
     is_everywhere: bool,
 }
@@ -48,7 +50,13 @@ impl Default for Scanner {
 impl Scanner {
     /// A scanner of the processes below `proc_root`, which shows the process ids of our own pid namespace.
     pub fn new(proc_root: impl Into<PathBuf>) -> Self {
-        Self { proc_root: proc_root.into(), cgroup: None, more_names: Arc::default(), is_everywhere: false }
+        Self {
+            proc_root: proc_root.into(),
+            cgroup: None,
+            more_names: Arc::default(),
+            main_processes: Arc::default(),
+            is_everywhere: false,
+        }
     }
 
     /// Only sockets that were made in this cgroup, or below it, are in scope. Ids decide, those of the sockets and those
@@ -239,7 +247,7 @@ impl Scanner {
             }
         }
         let OpenedSockets { sockets, processes, held, missed } = found;
-        let mut owners = Owners::new(&self.proc_root, &self.more_names, processes);
+        let mut owners = Owners::new(&self.proc_root, &self.more_names, &self.main_processes, processes);
         let wanted = sockets.into_values().flatten().filter(|opened| is_wanted(&opened.holders));
         let listeners: Vec<Listener> = wanted.filter_map(|opened| owners.name(opened)).collect();
         let of_tcpw = listeners.iter().filter(|listener| owners.is_tcpw(listener.pid));

@@ -27,6 +27,13 @@ pub struct MoreNames {
 }
 
 impl MoreNames {
+    /// Every name that they give.
+    pub fn all(&self) -> impl Iterator<Item = &str> {
+        let Self { ports, units, users, cgroups } = self;
+        let lists = ports.values().chain(units.values()).chain(users.values()).chain(cgroups.values());
+        lists.flatten().map(String::as_str)
+    }
+
     /// Adds the names for a port and the process that listens there. A name that is there stays, proven if one of
     /// both is.
     pub(super) fn add(&self, port: u16, facts: Option<ProcessFacts<'_>>, claims: &mut Vec<Claim>) {
@@ -45,7 +52,7 @@ impl MoreNames {
     }
 
     fn of_process(&self, facts: ProcessFacts<'_>) -> Vec<(&Vec<String>, Result<Proof, Doubt>)> {
-        let ProcessFacts { process, maker } = facts;
+        let process = facts.process;
         let mut all = Vec::new();
         let unit = unit_file(&process.cgroup).map(String::from_utf8_lossy);
         if let Some(names) = unit.and_then(|unit| self.units.get(&*unit)) {
@@ -53,9 +60,9 @@ impl MoreNames {
             all.push((names, if is_of_root { Ok(Proof::Setting) } else { Err(Doubt::Cgroup) }));
         }
         let [user, ..] = process.uids;
-        let is_users =
-            process.uids == [user; 4] && (maker == user || maker == 0) && !process.has_foreign_users;
-        all.extend(self.users.get(&user).filter(|_| is_users).map(|names| (names, Ok(Proof::Setting))));
+        all.extend(
+            self.users.get(&user).filter(|_| facts.is_of_user(user)).map(|names| (names, Ok(Proof::Setting))),
+        );
         let cgroup = Path::new(OsStr::from_bytes(&process.cgroup));
         let of_cgroup = self.cgroups.iter().filter(|(path, _)| cgroup.starts_with(path));
         all.extend(of_cgroup.map(|(_, names)| (names, Ok(Proof::Setting))));

@@ -28,7 +28,7 @@ impl SocketUnit {
     pub fn parse<'a>(name: &str, texts: impl IntoIterator<Item = &'a str>) -> Self {
         let mut unit = Self { name: name.to_owned(), ..Self::default() };
         for (key, value) in texts.into_iter().flat_map(|text| assignments(text, "[Socket]")) {
-            match (key, value) {
+            match (key.as_str(), value.as_str()) {
                 // An empty value clears the list.
                 ("ListenStream", "") => unit.listens.clear(),
                 ("ListenStream", value) => unit.listens.extend(address(value)),
@@ -52,7 +52,7 @@ impl SocketUnit {
     pub fn add_service<'a>(&mut self, texts: impl IntoIterator<Item = &'a str>) {
         for (key, value) in texts.into_iter().flat_map(|text| assignments(text, "[Service]")) {
             if key == "ExecStart" {
-                self.program = program(value).map(str::to_owned);
+                self.program = program(&value).map(str::to_owned);
             }
         }
     }
@@ -79,19 +79,28 @@ impl SocketUnit {
     }
 }
 
-/// The assignments of one section of a unit file.
-pub(super) fn assignments<'a>(
-    text: &'a str,
-    section: &'static str,
-) -> impl Iterator<Item = (&'a str, &'a str)> {
-    let mut is_in_section = false;
-    text.lines().map(str::trim).filter_map(move |line| {
+/// The assignments of one section of a unit file. A backslash at the end continues a line; comments in between do not
+/// end it. Source: systemd.syntax(7).
+pub(super) fn assignments(text: &str, section: &str) -> Vec<(String, String)> {
+    let (mut is_in_section, mut found, mut line) = (false, Vec::new(), String::new());
+    for part in text.lines().map(str::trim) {
+        if part.starts_with(['#', ';']) {
+            continue;
+        }
+        if let Some(part) = part.strip_suffix('\\') {
+            line.push_str(part);
+            line.push(' ');
+            continue;
+        }
+        line.push_str(part);
         if line.starts_with('[') {
             is_in_section = line == section;
+        } else if let Some((key, value)) = line.split_once('=').filter(|_| is_in_section) {
+            found.push((key.trim_end().to_owned(), value.trim().to_owned()));
         }
-        let (key, value) = line.split_once('=').filter(|_| is_in_section)?;
-        (!line.starts_with(['#', ';'])).then_some((key.trim_end(), value.trim_start()))
-    })
+        line.clear();
+    }
+    found
 }
 
 /// A port, or an address and a port. Sockets of no port are left out.
@@ -161,6 +170,14 @@ mod tests {
         assert_eq!(unit.listens, []);
         let unit = SocketUnit::parse("x", ["[Socket]\nService=y.service\n"]);
         assert_eq!((unit.service().as_str(), unit.names()), ("y.service", vec!["x", "y"]));
+    }
+
+    #[test]
+    fn line_that_continues_is_one_assignment() {
+        let text = "[Service]\nExecStart=/bin/a \\\n# b\n ListenStream=1 \\\n\tc\nUser=x\n[Socket]\nUser=y\n";
+        let wanted = [("ExecStart", "/bin/a  ListenStream=1  c"), ("User", "x")];
+        let wanted = wanted.map(|(key, value)| (key.to_owned(), value.to_owned()));
+        assert_eq!(assignments(text, "[Service]"), wanted);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::{
     net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6},
     os::{
         fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
-        unix::ffi::OsStrExt,
+        unix::{ffi::OsStrExt, fs::MetadataExt as _},
     },
     path::Path,
 };
@@ -133,6 +133,29 @@ pub(super) fn has_capabilities(path: &Path) -> bool {
         unsafe { libc::getxattr(path.as_ptr(), c"security.capability".as_ptr(), std::ptr::null_mut(), 0) };
     let error = io::Error::last_os_error().raw_os_error();
     size >= 0 || !matches!(error, Some(libc::ENODATA | libc::EOPNOTSUPP))
+}
+
+/// The user that made a user namespace below ours, or of nested ones the outermost: other users cannot make it theirs.
+///
+/// Source: ioctl_ns(2); linux/include/uapi/linux/nsfs.h.
+pub(super) fn owner_of_user_namespace(ours: &File, theirs: File) -> io::Result<u32> {
+    const NS_GET_PARENT: libc::c_ulong = 0xb702;
+    const NS_GET_OWNER_UID: libc::c_ulong = 0xb704;
+    let ours = ours.metadata()?.ino();
+    let mut inner = theirs;
+    loop {
+        // SAFETY: takes a live descriptor; the result is checked before it is used.
+        let parent = unsafe { libc::ioctl(inner.as_raw_fd(), NS_GET_PARENT) };
+        let parent = File::from(owned(parent.into())?);
+        if parent.metadata()?.ino() != ours {
+            inner = parent;
+            continue;
+        }
+        let mut owner: libc::uid_t = 0;
+        // SAFETY: the kernel writes one uid_t to a live one.
+        let done = unsafe { libc::ioctl(inner.as_raw_fd(), NS_GET_OWNER_UID, &raw mut owner) };
+        return if done == 0 { Ok(owner) } else { Err(io::Error::last_os_error()) };
+    }
 }
 
 /// Opens `path` for reading as a process whose root is `root` would: symbolic links stay below it.

@@ -1,8 +1,9 @@
 //! The unit of the system manager that a process belongs to.
 //!
 //! In: the cgroup of a process, its executable, unit files of the host. Out: [`Unit`].
-//! Invariant: only the system manager and root can make a process the main program of a unit: users that run
-//! programs below the unit (jobs of cron, sessions without a scope of their own) do not.
+//! Invariant: a process belongs to a unit by what root wrote: the program that the unit names, the user that it names.
+//! Users that run programs below the unit (jobs of cron, sessions without a scope of their own) have neither. The user
+//! of a unit is no other unit, whatever program of root it runs.
 //! Source: systemd.service(5), systemd.exec(5), systemd.unit(5).
 
 use std::{
@@ -13,8 +14,8 @@ use std::{
 
 use super::{
     config_files::{ConfigFiles, UNIT_DIRECTORIES},
-    names::unit_file,
-    process::ProcessInfo,
+    names::{unit, unit_file},
+    process::{ProcessInfo, base_name},
     program::{can_others_write, host_root},
     socket_unit::assignments,
 };
@@ -28,10 +29,16 @@ const DYNAMIC_USERS: std::ops::RangeInclusive<u32> = 61184..=65519;
 pub(super) struct Unit {
     /// Its cgroup, and every one above it, is root's alone.
     pub(super) is_of_root: bool,
-    /// The process is its main program.
-    pub(super) is_main: bool,
-    /// The user that its main program runs as, unless that is root.
+    /// The process runs a program that its `ExecStart=` names, under whatever name.
+    pub(super) is_program: bool,
+    /// The name of its executable is the unit's: `ExecStart=` says it, or it is that of the unit but for the end
+    /// (`mariadbd` and `postgres` of `mariadb` and `postgresql`).
+    pub(super) is_called_so: bool,
+    /// The user that the unit runs as, unless that is root.
     pub(super) user: Option<u32>,
+    /// What systemd can tell of its user: the unit has no `User=`, and other users' processes cannot say that they are
+    /// its main process.
+    pub(super) is_for_manager: bool,
 }
 
 impl Unit {
@@ -50,9 +57,13 @@ impl Unit {
 #[derive(Debug, Default)]
 struct ServiceUnit {
     programs: Vec<PathBuf>,
+    /// Further paths of its commands: what a shell is told to run.
+    arguments: Vec<PathBuf>,
     pid_file: Option<PathBuf>,
     user: Option<String>,
     has_dynamic_user: bool,
+    /// Any process below it may say which is its main process.
+    is_open_to_messages: bool,
 }
 
 impl ServiceUnit {
@@ -65,31 +76,44 @@ impl ServiceUnit {
         let is_dynamic = |uid: &u32| service.has_dynamic_user && DYNAMIC_USERS.contains(uid);
         let named = service.user.as_deref().and_then(|user| uid_of(files, user));
         let own = process.uids[0];
-        let is_program = service.programs.iter().any(|path| {
+        let runs = |path: &PathBuf| {
             let found = files.metadata(path).ok().map(|found| (found.dev(), found.ino()));
             found.is_some() && found == process.program.as_ref().map(|program| program.file)
-        });
+        };
+        let is_of_root = process.program.as_ref().is_some_and(|program| program.of_root.is_ok());
+        let run: Vec<&PathBuf> = service.programs.iter().filter(|path| runs(path)).collect();
+        let is_program = !run.is_empty() || is_of_root && service.arguments.iter().any(runs);
+        // Links and mounts give the same file any name: those that only root can make are believed.
+        let called = process.executable.as_deref().map(base_name).unwrap_or_default();
+        let is_said = run.iter().any(|path| path.file_name().is_some_and(|name| name.as_bytes() == called));
+        let is_namesake = unit(name.as_bytes()).is_some_and(|unit| are_namesakes(called, unit));
+        let is_called_so = is_said || is_of_root && (is_program || is_namesake);
         // A service that forks: its user is not the unit's, but the one that the file of its process id is of.
         let by_pid_file = || service.pid_file.as_deref().and_then(|path| owner_of_pid(files, path, process));
-        if is_program {
-            return Unit { is_main: true, user: named.or(Some(own).filter(is_dynamic)), ..Unit::default() };
-        }
-        match by_pid_file() {
-            Some(owner) if owner == own => Unit { is_main: true, user: Some(owner), ..Unit::default() },
-            Some(_) | None => Unit::default(),
-        }
+        let user = named.or_else(|| Some(own).filter(is_dynamic)).or_else(by_pid_file);
+        let is_for_manager = !texts.is_empty() && user.is_none() && own != 0 && !service.is_open_to_messages;
+        let user = user.filter(|user| *user != 0);
+        Unit { is_program, is_called_so, user, is_for_manager, ..Unit::default() }
     }
 
     fn parse<'a>(texts: impl IntoIterator<Item = &'a str>, name: &str) -> Self {
         let mut service = Self::default();
         for (key, value) in texts.into_iter().flat_map(|text| assignments(text, "[Service]")) {
-            match key {
-                "ExecStart" if value.is_empty() => service.programs.clear(),
-                "ExecStart" => service.programs.extend(program(value)),
-                "PIDFile" => service.pid_file = absolute("/run", &expanded(value, name)),
-                "User" => service.user = Some(expanded(value, name)).filter(|user| !user.is_empty()),
+            match key.as_str() {
+                "ExecStart" if value.is_empty() => {
+                    service.programs.clear();
+                    service.arguments.clear();
+                }
+                "ExecStart" => {
+                    let (program, arguments) = paths(&value);
+                    service.programs.extend(program);
+                    service.arguments.extend(arguments);
+                }
+                "PIDFile" => service.pid_file = absolute("/run", &expanded(&value, name)),
+                "User" => service.user = Some(expanded(&value, name)).filter(|user| !user.is_empty()),
+                "NotifyAccess" => service.is_open_to_messages = matches!(value.as_str(), "all" | "exec"),
                 "DynamicUser" => {
-                    service.has_dynamic_user = matches!(value, "yes" | "true" | "on" | "1");
+                    service.has_dynamic_user = matches!(value.as_str(), "yes" | "true" | "on" | "1");
                 }
                 _ => {}
             }
@@ -98,10 +122,22 @@ impl ServiceUnit {
     }
 }
 
-/// The path of a command's program.
-fn program(command: &str) -> Option<PathBuf> {
-    let path = command.trim_start_matches(['@', '-', ':', '+', '!', '|']).split_ascii_whitespace().next()?;
-    path.starts_with('/').then(|| path.into())
+/// The path of a command's program, and those among its arguments, as systemd or a shell separates them.
+fn paths(command: &str) -> (Option<PathBuf>, Vec<PathBuf>) {
+    let command = command.trim_start_matches(['@', '-', ':', '+', '!', '|']);
+    let mut words =
+        command.split(|letter: char| letter.is_ascii_whitespace() || "\"'`;&|()<>=".contains(letter));
+    let path = |word: &str| word.starts_with('/').then(|| PathBuf::from(word));
+    (words.next().and_then(path), words.filter_map(path).collect())
+}
+
+/// Whether two names differ by two letters at the end, at most: `sshd-exporter` is not `sshd`.
+fn are_namesakes(one: &[u8], other: &[u8]) -> bool {
+    const MOST: usize = 2;
+    let (short, long) = if one.len() < other.len() { (one, other) } else { (other, one) };
+    let rest = long.strip_prefix(short);
+    short.len() > MOST
+        && rest.is_some_and(|rest| rest.len() <= MOST && rest.iter().all(u8::is_ascii_alphabetic))
 }
 
 fn absolute(directory: &str, path: &str) -> Option<PathBuf> {
@@ -173,6 +209,36 @@ mod tests {
             ServiceUnit::parse([unit, "[Service]\nExecStart=\nExecStart=/b x\nPIDFile=y.pid\n"], "a.service");
         assert_eq!(service.programs, [PathBuf::from("/b")]);
         assert_eq!(service.pid_file.as_deref(), Some(Path::new("/run/y.pid")));
+    }
+
+    /// As Debian's mariadb.service.
+    #[test]
+    fn program_that_a_shell_is_told_to_run_is_found() {
+        let unit = "[Service]\nExecStart=/bin/sh -c \"[ ! -e /usr/bin/x ] && VAR= || \\\n VAR=`/usr/bin/y`; \\\n\
+                    # not this: /usr/bin/z\n exec /usr/sbin/mariadbd $VAR\"\nUser=mysql\n";
+        let service = ServiceUnit::parse([unit], "mariadb.service");
+        assert_eq!(service.programs, [PathBuf::from("/bin/sh")]);
+        let named = ["/usr/bin/x", "/usr/bin/y", "/usr/sbin/mariadbd"].map(PathBuf::from);
+        assert_eq!(service.arguments, named);
+        assert_eq!(service.user.as_deref(), Some("mysql"));
+        let service = ServiceUnit::parse([unit, "[Service]\nExecStart=\n"], "mariadb.service");
+        assert!(service.programs.is_empty() && service.arguments.is_empty());
+    }
+
+    #[test]
+    fn namesakes_differ_at_the_end_alone() {
+        for (one, other, are) in [
+            ("mariadbd", "mariadb", true),
+            ("postgres", "postgresql", true),
+            ("sshd", "sshd", true),
+            ("sshd", "sshd-exporter", false),
+            ("sshd", "sshd-x", false),
+            ("sshd", "sshd2", false),
+            ("ss", "sshd", false),
+            ("sh", "ssh", false),
+        ] {
+            assert_eq!(are_namesakes(one.as_bytes(), other.as_bytes()), are, "{one} {other}");
+        }
     }
 
     #[test]

@@ -163,11 +163,24 @@ fn disable_at_boot(packages: &[&str]) {
         ("opensmtpd", "opensmtpd"),
         ("oidentd", "oidentd"),
         ("fail2ban", "fail2ban"),
+        ("apache2", "apache2"),
+        ("postgresql", "postgresql"),
+        ("mariadb-server", "mariadb"),
+        ("redis-server", "redis-server"),
+        ("mosquitto", "mosquitto"),
+        ("memcached", "memcached"),
+        ("vsftpd", "vsftpd"),
+        ("prometheus-node-exporter", "prometheus-node-exporter"),
+        ("bind9", "named"),
+        ("slapd", "slapd"),
+        ("rpcbind", "rpcbind"),
+        ("rpcbind", "rpcbind.socket"),
+        ("nfs-common", "nfs-client.target"),
+        ("stunnel4", "stunnel4"),
+        ("sslh", "sslh"),
     ] {
         if packages.contains(&package) && output(Command::new("systemctl").args(["disable", unit])).is_ok() {
-            say(format_args!(
-                "{unit}.service is not started at boot (systemctl enable {unit} to change that)"
-            ));
+            say(format_args!("{unit} is not started at boot (systemctl enable {unit} to change that)"));
         }
     }
 }

@@ -1,9 +1,10 @@
-//! `tcpw check`: what is wrong with the tables.
+//! `tcpw check`: what is wrong with the tables; with `--live`, which of their rules do not open for a running daemon.
 //!
 //! Exit codes: 0 nothing but hints, 1 warnings, 2 errors or wrong use.
 
 mod explain;
 mod json;
+mod live;
 mod report;
 mod sarif;
 mod tables;
@@ -16,7 +17,7 @@ use std::{
 use anstream::{AutoStream, ColorChoice};
 use clap::{Args, ValueEnum};
 
-use super::{Failure, Outcome, in_use::effects_in_use};
+use super::{Failure, Outcome, in_use::settings_in_use};
 use crate::{
     check::{Counts, check_parsed, facts::System},
     config::TableArgs,
@@ -47,8 +48,14 @@ pub struct CheckArgs {
     /// For people, as one JSON document, or as SARIF 2.1.0 for code scanners
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     pub format: Format,
+    /// Ask the running daemon which rules do not open for a listener because its name is not proven
+    #[arg(long, conflicts_with_all = ["files", "hosts_allow", "hosts_deny"])]
+    pub live: bool,
+    /// With --live: directory of the daemon's control socket [default: /run/tcpw]
+    #[arg(long, value_name = "DIR", requires = "live")]
+    pub run_dir: Option<PathBuf>,
     /// Explain a code, or list all of them
-    #[arg(long, value_name = "CODE", num_args = 0..=1, default_missing_value = "", conflicts_with_all = ["files", "json", "format"])]
+    #[arg(long, value_name = "CODE", num_args = 0..=1, default_missing_value = "", conflicts_with_all = ["files", "json", "format", "live"])]
     pub explain: Option<String>,
     /// Leave out hints and the summary; twice: print nothing
     #[arg(short, long, action = clap::ArgAction::Count)]
@@ -102,7 +109,7 @@ pub enum Colour {
 ///
 /// # Errors
 ///
-/// Wrong use: a file that is not there or not for this user to read, an unknown code.
+/// Wrong use: a file that is not there or not for this user to read, an unknown code. With `--live`: no daemon answers.
 pub fn run(arguments: &CheckArgs) -> Result<Outcome, Failure> {
     let stdout = std::io::stdout();
     let choice = match arguments.color {
@@ -117,9 +124,14 @@ pub fn run(arguments: &CheckArgs) -> Result<Outcome, Failure> {
         out.flush()?;
         return Ok(Outcome::Fine);
     }
+    if arguments.live {
+        let outcome = live::run(arguments, &mut out)?;
+        out.flush()?;
+        return Ok(outcome);
+    }
     let tables::Read { texts, parsed, scope } = tables::read(arguments)?;
-    let effects = scope.in_use.then(|| effects_in_use(arguments.config.as_deref())).flatten();
-    let mut checked = check_parsed(&texts, parsed, &System { effects }, scope);
+    let system = if scope.in_use { settings_in_use(arguments.config.as_deref()) } else { System::default() };
+    let mut checked = check_parsed(&texts, parsed, &system, scope);
     let counts = Counts::of(&checked.diagnostics);
     if arguments.quiet > 0 {
         checked.diagnostics.retain(|it| it.severity > Severity::Hint);

@@ -287,8 +287,10 @@ impl Unproven {
             return true;
         }
         let user = seen.claims.iter().find_map(|claim| match claim.proof {
-            Err(Doubt::User(user) | Doubt::SocketOf(user)) => Some(user),
-            Err(Doubt::UserNamespace | Doubt::SetId | Doubt::File(_) | Doubt::Cgroup) | Ok(_) => None,
+            Err(
+                Doubt::User(user) | Doubt::Users(user) | Doubt::SocketOf(user) | Doubt::UserNamespace(user),
+            ) => Some(user),
+            Err(Doubt::Changing | Doubt::SetId | Doubt::File(_) | Doubt::Cgroup) | Ok(_) => None,
         });
         let sets = self.0.entry(user.unwrap_or(u32::MAX)).or_default();
         sets.contains(&seen.names.id()) || sets.len() < MOST_UNPROVEN && sets.insert(seen.names.id())

@@ -19,12 +19,17 @@ pub(super) fn not_opened(known: &KnownListener, rules: &Rules) -> Vec<String> {
         return Vec::new();
     }
     let tables = rules.tables();
-    let all = [&tables.allow, &tables.deny]
+    let mut all = [&tables.allow, &tables.deny]
         .into_iter()
         .flat_map(|table| table.rules.entries().enumerate().map(move |(index, rule)| (index, rule, table)))
         .filter(|(_, rule, table)| allows(*rule, table.kind, rules))
         .filter_map(|(index, rule, table)| sentence(known, rule.daemons(), (table, index)));
-    all.take(MOST).collect()
+    let mut sentences: Vec<String> = all.by_ref().take(MOST).collect();
+    if all.next().is_some() {
+        sentences
+            .push(format!("further rules do not open {}[{}] at {}", known.ident, known.pid, known.local));
+    }
+    sentences
 }
 
 fn allows(rule: RuleEntry<'_>, kind: TableKind, rules: &Rules) -> bool {
@@ -73,10 +78,11 @@ fn sentence(
 /// The setting that would prove a name.
 fn setting(doubt: &Doubt, port: u16) -> String {
     match doubt {
-        Doubt::User(user) | Doubt::SocketOf(user) if *user != 0 => format!("[names.user] {user}"),
-        Doubt::User(_)
+        Doubt::User(user) => format!("[names.user] {user}"),
+        Doubt::Users(_)
         | Doubt::SocketOf(_)
-        | Doubt::UserNamespace
+        | Doubt::Changing
+        | Doubt::UserNamespace(_)
         | Doubt::SetId
         | Doubt::File(_)
         | Doubt::Cgroup => format!("[names.port] {port}"),

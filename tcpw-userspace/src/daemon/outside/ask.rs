@@ -156,7 +156,7 @@ impl Asker {
     /// Checks the commands of the tables, and warns of those that cannot work. On a thread: it looks up users and
     /// groups.
     pub(super) fn check_commands(&self, rules: Rules) {
-        let facts = HostFacts { effects: Some(self.config.effects.clone()) };
+        let facts = HostFacts { effects: Some(self.config.effects.clone()), ..HostFacts::default() };
         drop(spawn_blocking(move || {
             let mut found = [0_usize; 2];
             for (origin, text) in commands_of(rules.tables()) {
