@@ -3,7 +3,7 @@
 //! `tcpw-bench hooks`;
 //! `tcpw-bench named`; `tcpw-bench serve PORT`; `tcpw-bench replay RULES literal|file`;
 //! `tcpw-bench flood RULES literal|file [reload]`; `tcpw-bench gate`; `tcpw-bench refusals close|reset|drop`;
-//! `tcpw-bench decision v4|v6 NETWORKS`.
+//! `tcpw-bench decision v4|v6 NETWORKS`; `tcpw-bench peers NETWORKS ROUNDS`.
 //!
 //! Out: one JSON object. A process per run, so that its peak memory is the run's own.
 
@@ -13,6 +13,7 @@ mod flood;
 mod held;
 mod hooks;
 mod named;
+mod peers;
 mod refusals;
 mod shapes;
 mod text;
@@ -51,6 +52,7 @@ fn run(words: &[&str]) -> Result<String> {
         ["flood", rules, shape, "reload"] => flood::run(rules, shape, true),
         ["gate"] => flood::gate(),
         ["decision", family, networks] => decision::run(family, networks),
+        ["peers", networks, rounds] => peers::run(networks, rounds),
         ["refusals", how] => refusals::run(how),
         ["serve", port] => hooks::serve(port),
         ["cases", tables @ ("in-cases" | "named"), tcpw, count] => {

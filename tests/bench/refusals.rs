@@ -29,7 +29,7 @@ pub(crate) fn run(how: &str) -> Result<String> {
     let log = sandbox.scratch().join("log/secure");
     let config = sandbox.scratch().join("tcpw.toml");
     let settings = format!(
-        "hosts-allow = {:?}\nhosts-deny = {:?}\ncgroup = {:?}\nlog = \"file:{}\"\non-deny = {how:?}\n\
+        "hosts-allow = {:?}\nhosts-deny = {:?}\ncgroup = {:?}\nlog = \"file:{}\"\non-deny = {how:?}\ntrust-source-addresses = true\n\
          [reset]\nper-source = 1000000\ntotal = 1000000\n",
         sandbox.hosts_allow(),
         sandbox.hosts_deny(),

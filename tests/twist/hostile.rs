@@ -17,6 +17,7 @@ use nix::{
     unistd::Pid,
 };
 use tcpw_tests::{CLIENT_V4, CLIENT_V4_OTHER, CLIENT_V6, SERVER_V4, SERVER_V6, Tcpw, Testd, wait_until};
+use tcpw_userspace::host::COMMANDS;
 
 use super::place::{Place, SOON, lines_with, read_all, ready};
 
@@ -184,8 +185,8 @@ fn floods_resets_forks_and_a_dead_helper_leave_enforcement_intact() -> Result<()
 
     // The helper dies with a connection in hand.
     let mut stream = place.open(CLIENT_V4, at(7002))?;
-    let (outer, mark) = (helper_of(tcpw.process.pid())?, tcpw.process.mark());
-    kill(Pid::from_raw(outer), Signal::SIGKILL)?;
+    let (outer, mark) = (tcpw.helper_of(COMMANDS)?, tcpw.process.mark());
+    kill(Pid::from_raw(outer.try_into()?), Signal::SIGKILL)?;
     assert_eq!(read_all(&mut stream)?, "");
     tcpw.process.wait_for_line_after(mark, "the helper that runs commands is gone", SOON)?;
     assert_eq!(place.ask(CLIENT_V4, 7004)?, "hello from deltad\n");
@@ -195,14 +196,4 @@ fn floods_resets_forks_and_a_dead_helper_leave_enforcement_intact() -> Result<()
     assert_eq!(lines_with(&tcpw, mark, "the helper that runs commands is gone").len(), 1);
     assert!(!alphad.process.lines().iter().any(|line| line.text.starts_with("read")));
     Ok(())
-}
-
-/// The helper: a child of the child of tcpw's that starts helpers.
-fn helper_of(tcpw: u32) -> Result<i32> {
-    let child_of = |pid: i32| -> Result<i32> {
-        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))?;
-        let child = children.split_whitespace().next();
-        child.ok_or_else(|| anyhow::anyhow!("{pid} has no child: {children}"))?.parse().map_err(Into::into)
-    };
-    child_of(child_of(tcpw.try_into()?)?)
 }

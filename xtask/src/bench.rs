@@ -5,12 +5,14 @@
 //! `tcpw match --cases`; then, for root, the paths of held clients, clients whose names are
 //! looked up, what the programs in the kernel take for a call, and what a refused client costs. Time is the processor's: others on the machine do not count.
 //! `cargo xtask bench decision` measures the tables of clients in the kernel; see its own head.
+//! `cargo xtask bench peers` measures connections beside other filters; see its own head.
 //! `cargo xtask bench flood` measures floods of refused attempts alone; see its own head.
 //! Exit code 1: slower than it must be.
 
 mod decision;
 mod flood;
 mod held;
+mod peers;
 
 use std::{path::Path, process::Command};
 
@@ -40,6 +42,8 @@ enum Only {
     Flood(flood::Arguments),
     /// What a decision takes in the kernel, with tries and with flat tables
     Decision,
+    /// Connections a second, beside nftables, ipset and no filter
+    Peers(peers::Arguments),
 }
 
 /// The texts of which well under a second is demanded; of the others it is seconds.
@@ -62,6 +66,7 @@ pub(crate) fn main(arguments: &Arguments) -> Result<()> {
     match &arguments.only {
         Some(Only::Flood(arguments)) => return flood::flood(&bench, &tcpw, arguments),
         Some(Only::Decision) => return decision::decision(&bench),
+        Some(Only::Peers(arguments)) => return peers::peers(&bench, &tcpw, arguments),
         None => {}
     }
     let mut slow = parse(&bench)?;

@@ -98,6 +98,10 @@ const VM: &[Part] = &[
     part("binutils", "strip"),
 ];
 
+/// Other filters of networks.
+const PEERS: &[Part] =
+    &[part("nftables", "nft"), part("ipset", "ipset"), part("iptables", "iptables-legacy")];
+
 /// tcpdmatch, and with it libwrap0.
 const CONFORMANCE: &[Part] = &[part("tcpd", "tcpdmatch")];
 
@@ -165,6 +169,11 @@ pub(crate) fn for_tests() -> Result<()> {
 pub(crate) fn for_vm() -> Result<()> {
     for_tests()?;
     apt::install(VM)
+}
+
+/// What tcpw is measured beside.
+pub(crate) fn for_peers() -> Result<()> {
+    apt::install(PEERS)
 }
 
 /// Fetches apt's package lists.

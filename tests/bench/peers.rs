@@ -1,0 +1,196 @@
+//! Connections a second through one listener, with no filter, with tcpw, with nftables and with ipset, each with the same
+//! networks; `tcpw-bench peers NETWORKS ROUNDS`.
+//!
+//! Out: one JSON object: of each way the connections a second of every round, and the milliseconds to load the networks.
+//! Invariant: in a round the ways take turns, and of each nothing is left when the next begins; the client is in none of
+//! the networks.
+
+use std::{
+    fmt::Write as _,
+    fs,
+    net::{Ipv4Addr, SocketAddr, TcpStream},
+    os::fd::AsRawFd as _,
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, ensure};
+use nix::sys::socket::{setsockopt, sockopt};
+use tcpw_tests::{CLIENT_V4, Listening, Place, SERVER_V4, Sandbox, Tcpw};
+
+const PORT: u16 = 7001;
+const SERVER: SocketAddr = SocketAddr::new(SERVER_V4, PORT);
+
+/// How long connections are made in one turn.
+const TURN: Duration = Duration::from_millis(500);
+
+/// What filters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Filter {
+    None,
+    Tcpw,
+    Nftables,
+    Ipset,
+    /// As the first: what differs from it is noise.
+    NoneAgain,
+}
+
+const FILTERS: [(&str, Filter); 5] = [
+    ("none", Filter::None),
+    ("tcpw", Filter::Tcpw),
+    ("nftables", Filter::Nftables),
+    ("ipset", Filter::Ipset),
+    ("none again", Filter::NoneAgain),
+];
+
+/// Measures.
+pub(crate) fn run(networks: &str, rounds: &str) -> Result<String> {
+    let networks: u32 = networks.parse().with_context(|| format!("{networks}: no number"))?;
+    let rounds: u32 = rounds.parse().with_context(|| format!("{rounds}: no number"))?;
+    let sandbox = Sandbox::new("bench-peers")?;
+    let mut serve = Command::new(std::env::current_exe().context("find the running program")?);
+    serve.args(["serve", &PORT.to_string()]);
+    let mut server = sandbox.spawn(Place::Guarded, serve)?;
+    sandbox.wait_listening(&mut server, &[Listening { v6: false, port: PORT }])?;
+    let lists = Lists::write(&sandbox, networks)?;
+    let loads = lists.load(&sandbox)?;
+    let mut rates: Vec<Vec<f64>> = vec![Vec::new(); FILTERS.len()];
+    for _round in 0..rounds {
+        for ((_, filter), rates) in FILTERS.iter().zip(&mut rates) {
+            let rate = match filter {
+                Filter::None | Filter::NoneAgain => connections(&sandbox)?,
+                Filter::Tcpw => {
+                    let _tcpw = Tcpw::start(&sandbox, &["--on-deny", "close"])?;
+                    connections(&sandbox)?
+                }
+                Filter::Nftables => between(&sandbox, NFT_ADD, NFT_DELETE, connections)?,
+                Filter::Ipset => between(&sandbox, IPTABLES_ADD, IPTABLES_DELETE, connections)?,
+            };
+            rates.push(rate);
+        }
+    }
+    let rates = FILTERS.iter().zip(rates).map(|((name, _), rates)| ((*name).to_owned(), rates.into()));
+    let rates: serde_json::Map<String, serde_json::Value> = rates.collect();
+    Ok(serde_json::json!({ "networks": networks, "rates": rates, "load_ms": loads }).to_string())
+}
+
+const NFT_ADD: &[&str] =
+    &["nft", "add", "rule", "inet", "bench", "in", "tcp", "dport", "7001", "ip", "saddr", "@bans", "drop"];
+const NFT_DELETE: &[&str] = &["nft", "flush", "chain", "inet", "bench", "in"];
+const IPTABLES_ADD: &[&str] = &[
+    "iptables-legacy",
+    "-A",
+    "INPUT",
+    "-p",
+    "tcp",
+    "--dport",
+    "7001",
+    "-m",
+    "set",
+    "--match-set",
+    "bans",
+    "src",
+    "-j",
+    "DROP",
+];
+const IPTABLES_DELETE: &[&str] = &["iptables-legacy", "-F", "INPUT"];
+
+/// Runs `work` between two commands in the server's namespace.
+fn between<T>(
+    sandbox: &Sandbox,
+    add: &[&str],
+    delete: &[&str],
+    work: impl FnOnce(&Sandbox) -> Result<T>,
+) -> Result<T> {
+    command(sandbox, add, None)?;
+    let done = work(sandbox);
+    command(sandbox, delete, None)?;
+    done
+}
+
+/// A command in the server's namespace, with a file as its input: how long it took.
+fn command(sandbox: &Sandbox, words: &[&str], input: Option<&std::path::Path>) -> Result<Duration> {
+    let (program, arguments) = words.split_first().context("no program")?;
+    let input = match input {
+        Some(path) => Stdio::from(fs::File::open(path)?),
+        None => Stdio::null(),
+    };
+    let began = Instant::now();
+    let output = sandbox.server().run(|| {
+        Command::new(program).args(arguments).stdin(input).output().with_context(|| format!("run {program}"))
+    })?;
+    ensure!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(began.elapsed())
+}
+
+/// The networks in each form, and files of the last two.
+struct Lists {
+    nft: std::path::PathBuf,
+    ipset: std::path::PathBuf,
+}
+
+impl Lists {
+    /// Disjoint networks, half of them addresses and half /24, none with the client's address.
+    fn write(sandbox: &Sandbox, networks: u32) -> Result<Self> {
+        let (mut deny, mut nft, mut ipset) = (String::new(), String::new(), String::new());
+        writeln!(ipset, "create bans hash:net maxelem {}", networks.max(1 << 16))?;
+        nft.push_str(
+            "table inet bench {\nset bans {\ntype ipv4_addr\nflags interval\nauto-merge\nelements = {\n",
+        );
+        // From 16.0.0.0 on: 1.2.0.0/16, where the client is, is below.
+        let first = Ipv4Addr::new(16, 0, 0, 0).to_bits() >> 8;
+        let step = (Ipv4Addr::new(223, 0, 0, 0).to_bits() >> 8) - first;
+        for number in 0..networks {
+            // Spread over all, in no order.
+            let block = first + number.wrapping_mul(0x9e37_79b1) % step;
+            let network = Ipv4Addr::from_bits(block << 8);
+            let text = if number % 2 == 0 {
+                format!("{network}/24")
+            } else {
+                format!("{}", Ipv4Addr::from_bits(block << 8 | 7))
+            };
+            writeln!(deny, "ALL: {text}")?;
+            writeln!(nft, "{text},")?;
+            writeln!(ipset, "add -exist bans {text}")?;
+        }
+        nft.push_str("}\n}\nchain in { type filter hook input priority 0; }\n}\n");
+        sandbox.write_tables("", &deny)?;
+        let write = |name: &str, text: &str| -> Result<std::path::PathBuf> {
+            let path = sandbox.scratch().join(name);
+            fs::write(&path, text).context("write a list")?;
+            Ok(path)
+        };
+        Ok(Self { nft: write("bans.nft", &nft)?, ipset: write("bans.ipset", &ipset)? })
+    }
+
+    /// Loads them: the milliseconds of each.
+    fn load(&self, sandbox: &Sandbox) -> Result<serde_json::Value> {
+        let ms = |time: Duration| time.as_secs_f64() * 1e3;
+        let nft = command(sandbox, &["nft", "-f", &self.nft.display().to_string()], None)?;
+        let ipset = command(sandbox, &["ipset", "restore"], Some(&self.ipset))?;
+        let mut tcpw = Tcpw::start(sandbox, &["--on-deny", "close"])?;
+        let mark = tcpw.process.mark();
+        let deny = fs::read_to_string(sandbox.hosts_deny())?;
+        let began = Instant::now();
+        fs::write(sandbox.hosts_deny(), format!("{deny}ALL: 198.51.100.7\n"))?;
+        let line = tcpw.process.wait_for_line_after(mark, "applied generation 2", Duration::from_secs(60))?;
+        Ok(serde_json::json!({ "tcpw": ms(line.at - began), "nftables": ms(nft), "ipset": ms(ipset) }))
+    }
+}
+
+/// Connections a second, one after the other.
+fn connections(sandbox: &Sandbox) -> Result<f64> {
+    sandbox.client().run(|| {
+        let began = Instant::now();
+        let mut count = 0_u32;
+        while began.elapsed() < TURN {
+            let connection = TcpStream::connect(SERVER).context("connect")?;
+            // No port stays behind in TIME_WAIT.
+            let linger = libc::linger { l_onoff: 1, l_linger: 0 };
+            setsockopt(&connection, sockopt::Linger, &linger).context("set SO_LINGER")?;
+            ensure!(connection.as_raw_fd() >= 0 && connection.local_addr()?.ip() == CLIENT_V4);
+            count += 1;
+        }
+        Ok(f64::from(count) / began.elapsed().as_secs_f64())
+    })
+}
