@@ -21,13 +21,14 @@ use tcpw_common::{
     counter::Counter,
     fault::{BIND_NOT_STORED, HANDSHAKE_FORGOTTEN, HANDSHAKE_NOT_STORED, SOCKET_NOT_MARKED, WAITING_FULL},
     key::AnswerKey,
-    limits::HANDSHAKE_ENDS_NS,
+    limits::{HANDSHAKE_ENDS_NS, MAX_USER_HANDSHAKES},
     outcome::Outcome,
     user::UserDecides,
 };
 use tcpw_tests::{
     Cgroup, Netns, RawClient, Requirement, can_run,
     policy::{address, compile_with, tables},
+    wait_for,
 };
 use tcpw_userspace::{
     compile::Names,
@@ -64,16 +65,8 @@ impl Guarded {
         let alive = kernel.stay_alive()?;
         kernel.attach_identity(cgroup.path());
         kernel.begin_users(cgroup.path())?;
-        let rules = tables(Some("ALL: 127.0.0.1 joe@127.0.0.3\n"), Some("ALL: ALL\n"), BTreeMap::new());
-        let policy = compile_with(Names::LookedUp, &rules, &[NamesSet::default()])?;
-        let generation = kernel.apply(&policy, 0)?.generation;
+        put_in_force(&mut kernel)?;
         kernel.attach_gate(cgroup.path())?;
-        let decides = UserDecides { if_unknown: Outcome::Refuse, timeout_s: 600 };
-        for index in 0..8 {
-            let [client, server] = [BY_USER, SERVER].map(|ip| address(IpAddr::V4(ip)));
-            let key = AnswerKey { generation, policy: index, client, server };
-            kernel.answers.answer(key, decides.to_answer(), 0, NEVER)?;
-        }
         let netns = Netns::new()?;
         let listener = cgroup.run(|| netns.run(|| Ok(TcpListener::bind((SERVER, PORT))?)))?;
         listener.set_nonblocking(true)?;
@@ -96,6 +89,20 @@ impl Guarded {
         let all = self.kernel.counters.read();
         all.into_iter().find(|(metric, _)| *metric == counter.metric()).map_or(0, |(_, value)| value)
     }
+}
+
+/// Puts the policy in force, and the answer of a daemon that would ask for the user.
+fn put_in_force(kernel: &mut Kernel) -> Result<()> {
+    let rules = tables(Some("ALL: 127.0.0.1 joe@127.0.0.3\n"), Some("ALL: ALL\n"), BTreeMap::new());
+    let policy = compile_with(Names::LookedUp, &rules, &[NamesSet::default()])?;
+    let generation = kernel.apply(&policy, 0)?.generation;
+    let decides = UserDecides { if_unknown: Outcome::Refuse, timeout_s: 600 };
+    for index in 0..8 {
+        let [client, server] = [BY_USER, SERVER].map(|ip| address(IpAddr::V4(ip)));
+        let key = AnswerKey { generation, policy: index, client, server };
+        kernel.answers.answer(key, decides.to_answer(), 0, NEVER)?;
+    }
+    Ok(())
 }
 
 fn connected(from: SocketAddrV4) -> Result<Option<TcpStream>> {
@@ -269,19 +276,106 @@ fn copies_of_the_syn_let_no_data_of_a_waiting_client_pass() -> Result<()> {
     ensure!(waited == u64::from(TRIES), "only {waited} of {TRIES} connections waited");
     ensure!(copies >= 2 * u64::from(TRIES), "only {copies} copies");
     assert_eq!(passed, 0, "data of waiting clients passed");
-    for waiting in guarded.kernel.users.waiting()? {
-        guarded.kernel.users.stop_waiting(waiting.socket)?;
+    stop_waiting(&mut guarded.kernel)
+}
+
+/// So many other handshakes come that what is remembered of one is soon evicted.
+#[test]
+fn flood_of_handshakes_lets_no_data_of_a_waiting_client_pass() -> Result<()> {
+    if !ready() {
+        return Ok(());
+    }
+    let mut guarded = Guarded::new("flood", 0)?;
+    RawClient::keep_silent(&guarded.netns, BY_USER)?;
+    // Until then a handshake that is not known may be from before users decided.
+    thread::sleep(Duration::from_nanos(HANDSHAKE_ENDS_NS));
+    let (others, is_over) = (AtomicU64::new(0), AtomicBool::new(false));
+    let passed = thread::scope(|scope| -> Result<u16> {
+        let netns = &guarded.netns;
+        let flooding = scope.spawn(|| {
+            netns.run(|| {
+                let raw = RawClient::new(ALLOWED, SERVER_AT)?;
+                while !is_over.load(Ordering::Relaxed) {
+                    let number = others.fetch_add(1, Ordering::Relaxed);
+                    raw.send_syn(1024 + u16::try_from(number % 60_000)?)?;
+                }
+                Ok(())
+            })
+        });
+        let passed = netns.run(|| tries(&guarded.alive, &guarded.listener));
+        is_over.store(true, Ordering::Relaxed);
+        flooding.join().map_err(|_| anyhow::anyhow!("the flood panicked"))??;
+        passed
+    })?;
+    let (waited, others) = (guarded.counted(Counter::UserWaits), others.load(Ordering::Relaxed));
+    let forgotten = guarded.counted(Counter::UserNotKnown);
+    println!("{waited} connections waited, {forgotten} were forgotten, {others} others, {passed} passed");
+    ensure!(waited + forgotten >= u64::from(TRIES), "only {waited} and {forgotten} of {TRIES}");
+    ensure!(others > u64::from(MAX_USER_HANDSHAKES), "only {others} others");
+    assert_eq!(passed, 0, "data of waiting clients passed");
+    stop_waiting(&mut guarded.kernel)
+}
+
+/// The policy is replaced again and again, by one that says the same.
+#[test]
+fn reloads_let_no_data_of_a_waiting_client_pass() -> Result<()> {
+    if !ready() {
+        return Ok(());
+    }
+    let mut guarded = Guarded::new("reloads", 0)?;
+    RawClient::keep_silent(&guarded.netns, BY_USER)?;
+    let Guarded { netns, listener, kernel, alive, .. } = &mut guarded;
+    let (netns, listener, alive) = (&*netns, &*listener, &*alive);
+    let is_over = AtomicBool::new(false);
+    let mut reloads = 0_u32;
+    let passed = thread::scope(|scope| -> Result<u16> {
+        let is_over = &is_over;
+        let trying = scope.spawn(move || {
+            let passed = netns.run(|| tries(alive, listener));
+            is_over.store(true, Ordering::Relaxed);
+            passed
+        });
+        while !is_over.load(Ordering::Relaxed) {
+            put_in_force(kernel)?;
+            reloads += 1;
+        }
+        trying.join().map_err(|_| anyhow::anyhow!("the client panicked"))?
+    })?;
+    let waited = guarded.counted(Counter::UserWaits);
+    println!("{waited} connections waited, {reloads} reloads, data of {passed} passed");
+    ensure!(waited >= u64::from(TRIES), "only {waited} of {TRIES} connections waited");
+    ensure!(reloads >= 20, "only {reloads} reloads");
+    assert_eq!(passed, 0, "data of waiting clients passed");
+    stop_waiting(&mut guarded.kernel)
+}
+
+/// [`TRIES`] connections of the client whose user decides: the data of how many passed.
+fn tries(alive: &Alive, listener: &TcpListener) -> Result<u16> {
+    let raw = RawClient::new(BY_USER, SERVER_AT)?;
+    let mut passed = 0;
+    for number in 1..=TRIES {
+        alive.tick();
+        passed += u16::from(gets_a_byte_in(&raw, 20_000 + number, listener)?);
+    }
+    Ok(passed)
+}
+
+fn stop_waiting(kernel: &mut Kernel) -> Result<()> {
+    for waiting in kernel.users.waiting()? {
+        kernel.users.stop_waiting(waiting.socket)?;
     }
     Ok(())
 }
 
 /// Makes a connection and sends a byte; whether the server gets it.
 fn gets_a_byte_in(client: &RawClient, from: u16, listener: &TcpListener) -> Result<bool> {
-    client.send_syn(from)?;
-    let ack = client.syn_ack(from)?.wrapping_add(1);
-    client.send(from, ack, &[])?;
+    let ack = client.open(from)?;
+    // The gate holds the ACK if the policy has just changed.
+    let server = wait_for("the server has the connection", Duration::from_secs(5), || {
+        client.send(from, ack, &[])?;
+        Ok(listener.accept().ok().map(|(server, _from)| server))
+    })?;
     client.send(from, ack, b"x")?;
-    let (server, _from) = listener.accept().context("the server has no connection")?;
     server.set_nonblocking(true)?;
     let has_it = received(&server)? != 0;
     // No state of it stays.

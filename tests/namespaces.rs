@@ -262,17 +262,12 @@ fn cookie_from_another_namespace_is_judged() -> Result<()> {
     // A listener takes cookies once it has made one itself.
     a.run(|| {
         let raw = RawClient::new(*ALLOWED.ip(), to)?;
-        raw.send_syn(ALLOWED.port() + 1)?;
-        raw.syn_ack(ALLOWED.port() + 1)
+        raw.open(ALLOWED.port() + 1)
     })?;
     let arrives = |client: SocketAddrV4| -> Result<bool> {
-        let cookie = b.run(|| {
-            let raw = RawClient::new(*client.ip(), to)?;
-            raw.send_syn(client.port())?;
-            raw.syn_ack(client.port())
-        })?;
+        let cookie = b.run(|| RawClient::new(*client.ip(), to)?.open(client.port()))?;
         // Over loopback the connection is there when the call returns.
-        a.run(|| RawClient::new(*client.ip(), to)?.send(client.port(), cookie.wrapping_add(1), b"x"))?;
+        a.run(|| RawClient::new(*client.ip(), to)?.send(client.port(), cookie, b"x"))?;
         Ok(listener.accept().is_ok())
     };
     assert!(!arrives(REFUSED)?, "a refused client's cookie let it in");

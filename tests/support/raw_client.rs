@@ -7,20 +7,26 @@ use std::{
     os::fd::{AsRawFd as _, OwnedFd},
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use etherparse::{Ipv4Header, TcpHeader};
-use nix::sys::{
-    socket::{
-        AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrIn, bind, recv, sendto,
-        setsockopt, socket, sockopt,
+use nix::{
+    errno::Errno,
+    sys::{
+        socket::{
+            AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrIn, bind, recv, sendto,
+            setsockopt, socket, sockopt,
+        },
+        time::TimeVal,
     },
-    time::TimeVal,
 };
 
 use crate::Netns;
 
 const ISN: u32 = 1_000;
-const PATIENCE_S: i64 = 5;
+
+/// How long an answer may take, in microseconds; and how often a SYN is sent.
+const PATIENCE_US: i64 = 50_000;
+const SYNS: usize = 100;
 
 /// A client at one address, of any port, and its server.
 #[derive(Debug)]
@@ -38,7 +44,7 @@ impl RawClient {
     pub fn new(address: Ipv4Addr, server: SocketAddrV4) -> Result<Self> {
         let socket = socket(AddressFamily::Inet, SockType::Raw, SockFlag::SOCK_CLOEXEC, SockProtocol::Tcp)
             .context("make a raw socket")?;
-        setsockopt(&socket, sockopt::ReceiveTimeout, &TimeVal::new(PATIENCE_S, 0))?;
+        setsockopt(&socket, sockopt::ReceiveTimeout, &TimeVal::new(0, PATIENCE_US))?;
         bind(socket.as_raw_fd(), &SockaddrIn::from(SocketAddrV4::new(address, 0))).context("bind")?;
         Ok(Self { socket, address, server })
     }
@@ -84,19 +90,32 @@ impl RawClient {
         Ok(())
     }
 
-    /// The sequence number of the server's next SYN-ACK to a port.
+    /// Sends SYNs until one is answered: the number that acknowledges the answer.
     ///
     /// # Errors
-    /// None comes within 5 s.
-    pub fn syn_ack(&self, to: u16) -> Result<u32> {
+    /// None is answered in 5 s.
+    pub fn open(&self, from: u16) -> Result<u32> {
+        for _syn in 0..SYNS {
+            self.send_syn(from)?;
+            if let Some(number) = self.syn_ack(from)? {
+                return Ok(number.wrapping_add(1));
+            }
+        }
+        bail!("no SYN-ACK came to port {from}")
+    }
+
+    /// The sequence number of the server's next SYN-ACK to a port, if one comes soon.
+    fn syn_ack(&self, to: u16) -> Result<Option<u32>> {
         let mut packet = [0; 2048];
         loop {
-            let length =
-                recv(self.socket.as_raw_fd(), &mut packet, MsgFlags::empty()).context("no SYN-ACK came")?;
+            let length = match recv(self.socket.as_raw_fd(), &mut packet, MsgFlags::empty()) {
+                Err(Errno::EAGAIN) => return Ok(None),
+                length => length.context("receive")?,
+            };
             let (_ip, segment) = Ipv4Header::from_slice(&packet[..length])?;
             let (tcp, _data) = TcpHeader::from_slice(segment)?;
             if tcp.syn && tcp.ack && tcp.destination_port == to {
-                return Ok(tcp.sequence_number);
+                return Ok(Some(tcp.sequence_number));
             }
         }
     }
