@@ -3,13 +3,15 @@
 //! `tcpw-bench hooks`;
 //! `tcpw-bench named`; `tcpw-bench serve PORT`; `tcpw-bench replay RULES literal|file`;
 //! `tcpw-bench flood RULES literal|file [reload]`; `tcpw-bench gate`; `tcpw-bench refusals close|reset|drop`;
-//! `tcpw-bench decision v4|v6 NETWORKS`; `tcpw-bench peers NETWORKS ROUNDS`.
+//! `tcpw-bench decision v4|v6 NETWORKS`; `tcpw-bench peers NETWORKS ROUNDS`;
+//! `tcpw-bench forged SECONDS`.
 //!
 //! Out: one JSON object. A process per run, so that its peak memory is the run's own.
 
 mod cases;
 mod decision;
 mod flood;
+mod forged;
 mod held;
 mod hooks;
 mod named;
@@ -52,6 +54,7 @@ fn run(words: &[&str]) -> Result<String> {
         ["flood", rules, shape, "reload"] => flood::run(rules, shape, true),
         ["gate"] => flood::gate(),
         ["decision", family, networks] => decision::run(family, networks),
+        ["forged", seconds] => forged::run(seconds),
         ["peers", networks, rounds] => peers::run(networks, rounds),
         ["refusals", how] => refusals::run(how),
         ["serve", port] => hooks::serve(port),

@@ -42,6 +42,12 @@ enum Only {
     Flood(flood::Arguments),
     /// What a decision takes in the kernel, with tries and with flat tables
     Decision,
+    /// SYNs with forged addresses for five minutes: what they cost, and what clients that are there wait
+    Forged {
+        /// Seconds
+        #[arg(long, default_value_t = 300)]
+        seconds: u32,
+    },
     /// Connections a second, beside nftables, ipset and no filter
     Peers(peers::Arguments),
 }
@@ -66,6 +72,7 @@ pub(crate) fn main(arguments: &Arguments) -> Result<()> {
     match &arguments.only {
         Some(Only::Flood(arguments)) => return flood::flood(&bench, &tcpw, arguments),
         Some(Only::Decision) => return decision::decision(&bench),
+        Some(Only::Forged { seconds }) => return held::forged(&bench, &tcpw, *seconds),
         Some(Only::Peers(arguments)) => return peers::peers(&bench, &tcpw, arguments),
         None => {}
     }

@@ -2,7 +2,7 @@
 
 use std::{path::Path, process::Command};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 
 use super::json;
@@ -66,6 +66,36 @@ pub(crate) fn hooks(bench: &Path, tcpw: &Path) -> Result<()> {
         say(format_args!("{load:21} {name:15} {:>6} calls, {:>5} ns each", program["runs"], program["ns"]));
     }
     Ok(())
+}
+
+/// A flood of forged SYNs, in windows of half a minute: cost and memory do not grow, and clients that are there do not
+/// wait a second.
+pub(super) fn forged(bench: &Path, tcpw: &Path, seconds: u32) -> Result<()> {
+    const MOST_MS: f64 = 1000.0;
+    let text = output(Command::new(bench).args(["forged", &seconds.to_string()]).env("TCPW_BIN", tcpw))?;
+    let windows: Vec<Value> = serde_json::from_str(&text).context("read a measurement")?;
+    let mut slow = 0_usize;
+    for window in &windows {
+        let number = |key: &str| window[key].as_f64().with_context(|| format!("no {key} in {window}"));
+        let most = number("most_ms")?;
+        slow += usize::from(most > MOST_MS);
+        say(format_args!(
+            "{:6} forged SYNs, {:5.1} us each; {:.0} MB and {:.0} MB of memory; log {:6.0} kB; {} clients: median {:.1} ms, \
+             at most {most:.1} ms",
+            window["syns"],
+            number("us_a_syn")?,
+            number("memory_kb")? / 1e3,
+            number("lookups_memory_kb")? / 1e3,
+            number("log_bytes")? / 1e3,
+            window["clients"],
+            number("median_ms")?,
+        ));
+    }
+    if slow == 0 {
+        Ok(())
+    } else {
+        bail!("in {slow} of {} windows a client waited longer than a second", windows.len())
+    }
 }
 
 /// What a refused client takes of the processor, by the way it is refused: the least of some rounds in turn.
