@@ -60,7 +60,7 @@ pub(crate) fn bound(ctx: &SockContext) -> bool {
         // SAFETY: the context's socket, which bind(2) has locked; null is tested.
         let Some(tag) = (unsafe { storage(ctx.sock.cast(), BPF_SK_STORAGE_GET_F_CREATE.into()).as_mut() })
         else {
-            // The socket's option memory is full: nobody would judge its datagrams.
+            // The socket's option memory is full: its datagrams would not be judged.
             return false;
         };
         if udp::is_port_of_kernel(ctx.sock) {
@@ -73,6 +73,21 @@ pub(crate) fn bound(ctx: &SockContext) -> bool {
     let (netns, cookie) =
         unsafe { (bpf_get_netns_cookie(ctx.as_ptr()), bpf_get_socket_cookie(ctx.as_ptr())) };
     tag_and_report(ctx.sock.cast(), &Bound { netns, cookie, port, is_datagram });
+    true
+}
+
+/// A UDP socket asks for a port. It may be found there before bind(2) ends: until then its names are not known.
+/// False if it cannot be marked.
+#[inline(always)]
+pub(crate) fn mark_before_bind(sk: *mut bpf_sock, netns: u64) -> bool {
+    // SAFETY: the context's socket; null is tested.
+    let Some(tag) = (unsafe { storage(sk.cast(), BPF_SK_STORAGE_GET_F_CREATE.into()).as_mut() }) else {
+        return false;
+    };
+    if tag.pid == 0 && tag.flags == 0 {
+        tag.netns = netns;
+        tag.flags = PROVISIONAL | UNPRIVILEGED;
+    }
     true
 }
 

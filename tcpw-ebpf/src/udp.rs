@@ -14,7 +14,9 @@ use core::{
 use aya_ebpf::{
     EbpfContext as _,
     bindings::{BPF_SK_STORAGE_GET_F_CREATE, bpf_sock},
-    helpers::{bpf_get_socket_cookie, bpf_ktime_get_boot_ns, generated::bpf_sk_storage_get},
+    helpers::{
+        bpf_get_netns_cookie, bpf_get_socket_cookie, bpf_ktime_get_boot_ns, generated::bpf_sk_storage_get,
+    },
     programs::SockAddrContext,
 };
 use tcpw_common::{
@@ -27,7 +29,7 @@ use tcpw_common::{
 
 use crate::{
     fault::fails,
-    identity::tag_of,
+    identity::{self, tag_of},
     maps::{BINDS, HEARD, PEERS, UDP_ATTEMPTS, WATCHING, WROTE},
     net::{is_udp, join, port},
 };
@@ -58,9 +60,12 @@ pub(crate) fn binds(ctx: &SockAddrContext) -> bool {
             return true;
         }
         let Some(requests) = bind_requests(sk, BPF_SK_STORAGE_GET_F_CREATE.into()) else {
-            // The socket's option memory is full: it would get a port that nobody judges.
+            // The socket's option memory is full: its datagrams would not be judged.
             return false;
         };
+        if !identity::mark_before_bind(sk, bpf_get_netns_cookie(ctx.as_ptr())) {
+            return false;
+        }
         if read_volatile(addr_of!((*address).user_port)) == 0 {
             write_volatile(&raw mut requests.any, 1);
         } else {

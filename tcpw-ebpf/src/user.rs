@@ -8,7 +8,10 @@
 //! Hooks: cgroup_skb/ingress and egress, sock_ops.
 
 use aya_ebpf::{
-    bindings::{BPF_SK_STORAGE_GET_F_CREATE, BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB, bpf_sock},
+    bindings::{
+        BPF_SK_STORAGE_GET_F_CREATE, BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB, BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB,
+        BPF_SOCK_OPS_TCP_CONNECT_CB, bpf_sock,
+    },
     cty::c_void,
     helpers::{
         bpf_get_socket_cookie, bpf_ktime_get_boot_ns, bpf_sk_fullsock,
@@ -93,15 +96,20 @@ pub(crate) fn go_on(flow: &FlowKey, pending: &Pending, is_syn: bool, has_data: b
 /// known.
 #[inline(always)]
 pub(crate) fn accepted(ctx: &SockOpsContext) {
-    if ctx.op() != BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB {
-        return;
-    }
     let flow = flow(ctx);
+    match ctx.op() {
+        BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB => {}
+        // A connection of this host's own may be completed like an accepted one: both ends send a SYN.
+        BPF_SOCK_OPS_TCP_CONNECT_CB => return own_connection_begins(&flow),
+        BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB => return USER_HANDSHAKES.remove(&flow),
+        _other => return,
+    }
     let Some(pending) = USER_HANDSHAKES.get(&flow).filter(|_| !fails(HANDSHAKE_FORGOTTEN)) else {
         return is_not_known(ctx);
     };
     if pending.answer == NO_USER {
-        return USER_HANDSHAKES.remove(&flow);
+        // The entry stays: a connection that its SYN opened (Fast Open) has its data before its ACK.
+        return;
     }
     // SAFETY: the helper takes the context.
     let cookie = unsafe { bpf_get_socket_cookie(ctx.ops.cast()) };
@@ -109,9 +117,9 @@ pub(crate) fn accepted(ctx: &SockOpsContext) {
         Wait::Begins => Kind::WaitsForUser,
         Wait::HasNoRoom => Kind::NoRoomForUser,
         // The entry of its handshake stays: by it the data are found.
-        Wait::HasNoMark => return,
+        Wait::HasNothing => return,
     };
-    // From here on the socket's mark has this state.
+    // From here on the socket's mark, or its entry among those that wait, has this state.
     USER_HANDSHAKES.remove(&flow);
     emit(
         kind,
@@ -128,11 +136,16 @@ pub(crate) fn accepted(ctx: &SockOpsContext) {
     );
 }
 
+#[inline(always)]
+fn own_connection_begins(flow: &FlowKey) {
+    USER_HANDSHAKES.set(flow, &Pending { answer: NO_USER, ..Pending::REFUSED });
+}
+
 /// The state of a connection that has to wait.
 enum Wait {
     Begins,
     HasNoRoom,
-    HasNoMark,
+    HasNothing,
 }
 
 /// Marks the socket, and enters it.
@@ -153,12 +166,15 @@ fn wait(ctx: &SockOpsContext, flow: &FlowKey, pending: &Pending, socket: u64) ->
         count(Counter::UserNoRoom);
         (mark.deadline_ns, mark.expired) = (0, 1);
     }
-    if !set_mark(ctx, &mut mark) {
-        let _ = WAITING.remove(&socket);
+    let is_marked = set_mark(ctx, &mut mark);
+    if !is_marked {
         look_for_unmarked();
-        return Wait::HasNoMark;
     }
-    if is_entered { Wait::Begins } else { Wait::HasNoRoom }
+    match (is_entered, is_marked) {
+        (true, _) => Wait::Begins,
+        (false, true) => Wait::HasNoRoom,
+        (false, false) => Wait::HasNothing,
+    }
 }
 
 /// Enters a connection that waits; false if there is no room.
@@ -184,7 +200,9 @@ fn is_not_known(ctx: &SockOpsContext) {
     let mut mark = Mark { cookie, deadline_ns: 0, if_unknown: Outcome::Refuse as u32, expired: 1 };
     if !set_mark(ctx, &mut mark) {
         let flow = flow(ctx);
-        USER_HANDSHAKES.set(&flow, &Pending::REFUSED);
+        if !enter(&flow, &Pending::REFUSED, cookie, (now_ns, now_ns)) {
+            USER_HANDSHAKES.set(&flow, &Pending::REFUSED);
+        }
         look_for_unmarked();
     }
 }
@@ -210,7 +228,7 @@ fn set_mark(ctx: &SockOpsContext, mark: &mut Mark) -> bool {
     }
 }
 
-/// A socket has no mark for want of memory: from here on the flow of each packet without a mark is looked up.
+/// A socket has no mark for want of memory: from here on the socket of each packet without a mark is looked up.
 #[inline(always)]
 fn look_for_unmarked() {
     if let Some(unmarked) = USERS.get_ptr_mut(UNMARKED) {
@@ -325,6 +343,14 @@ fn unmarked(ctx: &SkBuffContext, sk: *mut bpf_sock, comes_in: bool) -> Passage {
     match packet::segment(ctx, &mut flow) {
         Segment::Empty => Passage::Pass,
         Segment::Data => {
+            // SAFETY: the helper takes the context.
+            let socket = unsafe { bpf_get_socket_cookie(ctx.skb.skb.cast()) };
+            // SAFETY: only tested for presence.
+            if unsafe { WAITING.get(&socket) }.is_some() {
+                count(Counter::UserSegments);
+                return Passage::Drop;
+            }
+            // Nor was there room for an entry.
             if !comes_in {
                 flow.turn_round();
             }

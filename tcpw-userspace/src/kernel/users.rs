@@ -51,7 +51,7 @@ impl Kernel {
                 continue;
             }
             if let Err(error) = self.links.attach(&mut self.ebpf, hook, cgroup) {
-                self.detach_users()?;
+                self.end_users()?;
                 let (program, cgroup) = (hook.program(), cgroup.display());
                 return Err(error.context(format!("attach {program} to cgroup {cgroup}")));
             }
