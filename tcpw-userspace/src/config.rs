@@ -55,7 +55,7 @@ pub struct Config {
     pub log: LogTarget,
     /// Also log accepted connections.
     pub log_allowed: bool,
-    /// Nobody can forge source addresses here.
+    /// Source addresses cannot be forged here.
     pub trust_source_addresses: bool,
     /// Leave the policy in force when the daemon ends.
     pub pin: bool,

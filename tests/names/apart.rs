@@ -4,6 +4,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::Command,
+    thread,
     time::Duration,
 };
 
@@ -81,6 +82,38 @@ fn names_are_looked_up_by_a_process_without_rights_which_is_replaced_when_it_end
         Ok(is_in && asked_by(&sandbox, "by others")? > before)
     })?;
     ensure!(tcpw.helper_of(NAME_LOOKUPS)? != pid, "it is the same process");
+    Ok(())
+}
+
+/// A process that ends, or hangs, while a name is looked up: the next one looks it up.
+#[test]
+fn name_that_is_being_looked_up_is_looked_up_by_the_next_process() -> Result<()> {
+    if !ready() {
+        return Ok(());
+    }
+    for signal in [Signal::SIGKILL, Signal::SIGSTOP] {
+        let sandbox = Sandbox::new(&format!("apart-{signal}"))?;
+        sandbox.write_tables("alphad: good.example.test\n", DENY)?;
+        let unbound = Unbound::start(&sandbox, &zones())?;
+        fs::write(sandbox.etc().join("resolv.conf"), "nameserver 127.0.0.1\noptions timeout:8 attempts:2\n")?;
+        unbound.delay(None);
+        let _alphad = Testd::start(&sandbox, "alphad", "0.0.0.0:7001")?;
+        let settings = sandbox.write_settings("[resolve]\ntime-limit = 60\n")?;
+        let mut tcpw = Tcpw::start(&sandbox, &["--config", &settings])?;
+        let pid = tcpw.helper_of(NAME_LOOKUPS)?;
+        let is_in = thread::scope(|scope| -> Result<bool> {
+            let client = scope.spawn(|| attempt(&sandbox, CLIENT_V4, 7001, 2 * SOON));
+            wait_until("the name server is asked", SOON, || Ok(unbound.asked() > 0))?;
+            unbound.delay(Some(Duration::ZERO));
+            kill(Pid::from_raw(i32::try_from(pid)?), signal)?;
+            tcpw.process.wait_for_line("the process that looks names up is gone", SOON)?;
+            Ok(client.join().ok().context("the client panicked")??.is_connected())
+        })?;
+        ensure!(is_in, "{signal}: {}", tcpw.process.tail());
+        ensure!(tcpw.helper_of(NAME_LOOKUPS)? != pid, "{signal}: it is the same process");
+        let counters = Tcpw::counters(&sandbox)?;
+        assert_eq!((counters["lookups"], counters["names_given_up"]), (1, 0), "{signal}: {counters:?}");
+    }
     Ok(())
 }
 

@@ -127,11 +127,17 @@ pub fn compare<T: Tables>(
     let own = parts.next();
     thread::scope(|scope| {
         let part = &part;
-        let others: Vec<_> =
-            parts.map(|(first, clients)| scope.spawn(move || part(first, clients))).collect();
+        let others: Vec<_> = parts
+            .map(|(first, clients)| {
+                let thread = thread::Builder::new().spawn_scoped(scope, move || part(first, clients));
+                thread.map_err(|_no_thread| (first, clients))
+            })
+            .collect();
         let own = own.map_or(Ok(0), |(first, clients)| part(first, clients));
-        let others =
-            others.into_iter().map(|other| other.join().unwrap_or_else(|panic| resume_unwind(panic)));
+        let others = others.into_iter().map(|other| match other {
+            Ok(thread) => thread.join().unwrap_or_else(|panic| resume_unwind(panic)),
+            Err((first, clients)) => part(first, clients),
+        });
         others.chain([own]).sum()
     })
 }

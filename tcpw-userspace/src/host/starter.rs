@@ -11,7 +11,7 @@ use std::{
     io::{self, IoSlice, IoSliceMut},
     os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
     process::{Child, Command, ExitCode, Stdio},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, PoisonError},
     time::Duration,
 };
 
@@ -53,8 +53,8 @@ const LONGEST: usize = 512;
 /// The daemon's end.
 #[derive(Debug)]
 pub struct Starter {
-    /// One order at a time.
-    socket: Mutex<OwnedFd>,
+    /// One order at a time; the number of the last.
+    socket: Mutex<(OwnedFd, u64)>,
     /// It ends with the thread that started it, and with this.
     _process: Child,
 }
@@ -71,7 +71,7 @@ impl Starter {
         let time = TimeVal::new(ANSWER_TIME.as_secs().cast_signed(), 0);
         setsockopt(&ours, ReceiveTimeout, &time).context("limit the time to answer")?;
         let process = run(STARTER, theirs).context("start the process that starts others")?;
-        Ok(Self { socket: Mutex::new(ours), _process: process })
+        Ok(Self { socket: Mutex::new((ours, 0)), _process: process })
     }
 
     /// Starts one of [`SUBCOMMANDS`] with this socket: its process id. Waits for a fork.
@@ -79,31 +79,35 @@ impl Starter {
     /// # Errors
     /// It cannot be started.
     pub(crate) fn start_process(&self, subcommand: &str, socket: &OwnedFd) -> Result<u32> {
-        let starter = self.locked();
         let descriptors = [socket.as_raw_fd()];
         let control = [ControlMessage::ScmRights(&descriptors)];
-        let order = [IoSlice::new(subcommand.as_bytes())];
-        sendmsg::<()>(starter.as_raw_fd(), &order, &control, MsgFlags::MSG_NOSIGNAL, None)
-            .with_context(|| format!("ask for a process of {subcommand}"))?;
-        let (answer, _) = receive(&starter).with_context(|| format!("wait for a process of {subcommand}"))?;
+        let answer = self.order(subcommand, &control).with_context(|| format!("start {subcommand}"))?;
         match answer.parse() {
             Ok(pid) => Ok(pid),
-            Err(_) => bail!("start a process of {subcommand}: {answer}"),
+            Err(_) => bail!("start {subcommand}: {answer}"),
         }
     }
 
     /// Ends a process that it started, and waits for its end.
     pub(crate) fn end(&self, pid: u32) {
-        let starter = self.locked();
-        let order = pid.to_string();
-        let order = [IoSlice::new(order.as_bytes())];
-        if sendmsg::<()>(starter.as_raw_fd(), &order, &[], MsgFlags::MSG_NOSIGNAL, None).is_ok() {
-            drop(receive(&starter));
-        }
+        drop(self.order(&pid.to_string(), &[]));
     }
 
-    fn locked(&self) -> MutexGuard<'_, OwnedFd> {
-        self.socket.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Gives an order, and waits for its answer; one to an earlier order, which came too late, is passed over.
+    fn order(&self, order: &str, control: &[ControlMessage<'_>]) -> Result<String> {
+        let mut starter = self.socket.lock().unwrap_or_else(PoisonError::into_inner);
+        let (socket, last) = &mut *starter;
+        *last += 1;
+        let numbered = format!("{last} {order}");
+        let parts = [IoSlice::new(numbered.as_bytes())];
+        sendmsg::<()>(socket.as_raw_fd(), &parts, control, MsgFlags::MSG_NOSIGNAL, None)?;
+        loop {
+            let (answer, _) = receive(socket)?;
+            match answer.split_once(' ') {
+                Some((number, answer)) if number.parse() == Ok(*last) => return Ok(answer.to_owned()),
+                Some(_) | None => {}
+            }
+        }
     }
 }
 
@@ -129,10 +133,13 @@ fn serve(socket: &OwnedFd) -> Result<()> {
     setsid().context("leave the daemon's session")?;
     let mut started: Vec<Child> = Vec::new();
     loop {
-        let (order, given) = receive(socket)?;
+        let (numbered, given) = receive(socket)?;
+        let Some((number, order)) = numbered.split_once(' ') else {
+            bail!("an order that is none: {numbered}")
+        };
         started.retain_mut(|one| matches!(one.try_wait(), Ok(None)));
         let answer = match (order.parse::<u32>(), given) {
-            (_, Some(given)) => match start(&order, given) {
+            (_, Some(given)) => match start(order, given) {
                 Ok(process) => {
                     let pid = process.id();
                     started.push(process);
@@ -149,6 +156,7 @@ fn serve(socket: &OwnedFd) -> Result<()> {
             }
             (Err(_), None) => bail!("an order that is none: {order}"),
         };
+        let answer = format!("{number} {answer}");
         let answer = [IoSlice::new(&answer.as_bytes()[..answer.len().min(LONGEST)])];
         sendmsg::<()>(socket.as_raw_fd(), &answer, &[], MsgFlags::MSG_NOSIGNAL, None)?;
     }

@@ -32,7 +32,10 @@ pub(crate) fn ordinary_user(name: &str) -> Result<User> {
 /// Becomes another user, without capabilities and for good.
 pub(crate) fn give_up_root(name: &str) -> Result<()> {
     let user = ordinary_user(name)?;
-    drop_bounding(&[])?;
+    // A container without CAP_SETPCAP: no_new_privs stands in for it.
+    if caps::has_cap(None, CapSet::Effective, Capability::CAP_SETPCAP).unwrap_or(true) {
+        drop_bounding(&[])?;
+    }
     prctl::set_no_new_privs().context("set no_new_privs")?;
     become_user(&user, None)
 }

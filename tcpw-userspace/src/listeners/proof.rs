@@ -138,9 +138,19 @@ impl ProcessFacts<'_> {
                 if self.is_of_unit() == Ok(Program::Named) {
                     return Ok(Proof::Unit);
                 }
+                if self.is_other_program_of_unit() {
+                    return Err(doubt);
+                }
                 self.is_file_of_root().map(|()| Proof::File).map_err(|more| more.unwrap_or(doubt))
             }
         }
+    }
+
+    /// A process of a unit that has given up root, or never was root, and executes what neither the unit names nor is
+    /// called like it: whoever has taken it over may execute any file of root, at a socket that root made.
+    fn is_other_program_of_unit(&self) -> bool {
+        let ProcessInfo { unit, uids, .. } = self.process;
+        unit.as_ref().is_some_and(|unit| unit.is_of_root && !unit.is_called_so) && !uids.contains(&0)
     }
 
     /// Root of the host runs the process, by a program that no other user gave its arguments, and made the socket.

@@ -96,6 +96,20 @@ fn daemon_that_gave_up_its_rights_has_the_name_of_its_file() {
     assert_eq!(proof_of("unbound", &copy, 0), Err(Doubt::File("others can write".into())));
 }
 
+/// unbound.service has no `User=`: its daemon binds as root, and becomes a user.
+#[test]
+fn daemon_that_was_taken_over_is_no_other_program_at_the_socket_that_root_made() {
+    for user in [None, Some(JOE)] {
+        let unit = Unit { is_of_root: true, user, ..Unit::default() };
+        let sshd = ProcessInfo { unit: Some(unit), ..process("/usr/sbin/sshd", [JOE; 4], Ok(())) };
+        assert_eq!(proof_of("sshd", &sshd, 0), Err(Doubt::User(JOE)));
+    }
+    // It is called like its unit, whose script starts it.
+    let unit = Unit { is_of_root: true, is_called_so: true, ..Unit::default() };
+    let slapd = ProcessInfo { unit: Some(unit), ..process("/usr/sbin/slapd", [JOE; 4], Ok(())) };
+    assert_eq!(proof_of("slapd", &slapd, 0), Ok(Proof::File));
+}
+
 #[test]
 fn main_program_of_a_unit_has_the_names_of_both() {
     let unit =

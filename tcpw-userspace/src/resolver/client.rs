@@ -1,7 +1,8 @@
 //! The process that looks names up, as the daemon sees it.
 //!
 //! In: questions. Out: for each an answer, through a function of the caller.
-//! Invariant: nothing waits for the process but tasks of this file; a question is answered once.
+//! Invariant: nothing waits for the process but tasks of this file; a question is answered once, if need be by the next
+//! process; one that hangs is ended.
 
 use std::{collections::HashMap, io, os::unix::net::UnixStream as Pair, sync::Arc, time::Duration};
 
@@ -14,11 +15,11 @@ use tokio::{
         unix::{OwnedReadHalf, OwnedWriteHalf},
     },
     sync::mpsc::{self, UnboundedReceiver, UnboundedSender},
-    task::spawn_blocking,
-    time::{sleep, timeout},
+    task::{JoinSet, spawn_blocking},
+    time::{interval, sleep, timeout},
 };
 
-use super::wire::{Answered, Asked, Charge, Ready};
+use super::wire::{Answered, Asked, Charge, Ready, SIGN_OF_LIFE};
 use crate::{
     effects::{FALLBACK, wire},
     host::{NAME_LOOKUPS, Starter, reason},
@@ -30,6 +31,12 @@ const USER: &str = "tcpw-resolver";
 
 /// How long it may take to give up root.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How often it gives a sign of life; one that is missing when the next is due ends it.
+const SIGN_EVERY: Duration = Duration::from_secs(10);
+
+/// How many processes are asked the same.
+const MOST_PROCESSES: u32 = 2;
 
 /// After it ended: the first pause, and the longest.
 const PAUSES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(60)];
@@ -59,51 +66,57 @@ impl ResolverClient {
     }
 }
 
-/// Starts one process after the other, until there is nobody to ask.
+/// Starts one process after the other, until there are no more questions.
 async fn keep(
     starter: Arc<Starter>,
     mut queue: UnboundedReceiver<Question>,
     tell: impl Fn(Question, Option<Found>) + Sync,
 ) {
     let mut pause = PAUSES[0];
+    let mut open = OpenQuestions::default();
     loop {
         match begin(&starter).await {
-            Ok(socket) => {
-                let Some(error) = serve(socket, &mut queue, &tell, &mut pause).await else { return };
-                log::error!("the process that looks names up is gone ({error}): it is started again");
+            Ok((pid, socket)) => {
+                let ended = serve(socket, &mut queue, &mut open, &tell, &mut pause).await;
+                end(&starter, pid).await;
+                let Some(why) = ended else { return };
+                log::error!("the process that looks names up is gone ({why}): it is started again");
             }
-            Err(error) => log::error!("names cannot be looked up: {error:#}"),
+            Err(error) => log::error!("names cannot be looked up, which is tried again: {error:#}"),
         }
-        // What is asked meanwhile is not known.
-        let wait = sleep(pause);
-        tokio::pin!(wait);
+        // What is asked meanwhile waits.
+        sleep(pause).await;
         pause = (pause * 2).min(PAUSES[1]);
-        loop {
-            tokio::select! {
-                () = &mut wait => break,
-                question = queue.recv() => match question {
-                    Some(question) => tell(question, None),
-                    None => return,
-                },
-            }
+    }
+}
+
+/// Starts the process, and waits until it has given up root: its process id and socket.
+async fn begin(starter: &Arc<Starter>) -> Result<(u32, UnixStream)> {
+    let (ours, theirs) = Pair::pair().context("make a socket pair")?;
+    ours.set_nonblocking(true).context("make the socket not block")?;
+    let (order, theirs) = (Arc::clone(starter), theirs.into());
+    let pid = spawn_blocking(move || order.start_process(NAME_LOOKUPS, &theirs)).await??;
+    let ready = timeout(PATIENCE, give_up_root(ours)).await;
+    match ready.unwrap_or_else(|_| Err(anyhow!("it does not answer"))) {
+        Ok(socket) => Ok((pid, socket)),
+        Err(error) => {
+            end(starter, pid).await;
+            Err(error.context("start the process that looks names up"))
         }
     }
 }
 
-/// Starts the process, and waits until it has given up root.
-async fn begin(starter: &Arc<Starter>) -> Result<UnixStream> {
-    let (ours, theirs) = Pair::pair().context("make a socket pair")?;
-    let starter = Arc::clone(starter);
-    spawn_blocking(move || starter.start_process(NAME_LOOKUPS, &theirs.into())).await??;
-    ours.set_nonblocking(true).context("make the socket not block")?;
-    let mut socket = UnixStream::from_std(ours).context("watch the socket")?;
+async fn give_up_root(socket: Pair) -> Result<UnixStream> {
+    let mut socket = UnixStream::from_std(socket).context("watch the socket")?;
     let user = spawn_blocking(user).await?;
-    let charge = wire::frame(&Charge { user })?;
-    socket.write_all(&charge).await.context("say which user to become")?;
-    let ready = timeout(PATIENCE, receive::<Ready>(&mut socket)).await;
-    let ready = ready.map_err(|_| anyhow!("the process that looks names up does not answer"))?;
-    ready.context("start the process that looks names up")?.map_err(|why| anyhow!(why))?;
+    socket.write_all(&wire::frame(&Charge { user })?).await.context("say which user to become")?;
+    receive::<Ready>(&mut socket).await?.map_err(|why| anyhow!(why))?;
     Ok(socket)
+}
+
+async fn end(starter: &Arc<Starter>, pid: u32) {
+    let starter = Arc::clone(starter);
+    drop(spawn_blocking(move || starter.end(pid)).await);
 }
 
 fn user() -> String {
@@ -111,62 +124,97 @@ fn user() -> String {
     if is_there { USER } else { FALLBACK }.to_owned()
 }
 
-/// Asks and tells until the process is gone: why. `None`: nobody asks any more.
+/// Questions without an answer, by number.
+#[derive(Default)]
+struct OpenQuestions {
+    last: u64,
+    /// With how many processes have been asked.
+    asked: HashMap<u64, (Question, u32)>,
+}
+
+impl OpenQuestions {
+    /// Another question: its message.
+    fn add(&mut self, question: Question) -> Asked {
+        self.last += 1;
+        let asked = Asked::new(self.last, &question);
+        self.asked.insert(self.last, (question, 1));
+        asked
+    }
+
+    /// The messages for the next process; and the questions that [`MOST_PROCESSES`] were asked, which may be what ends
+    /// them.
+    fn again(&mut self) -> (Vec<Asked>, Vec<Question>) {
+        let given_up = self.asked.extract_if(|_, (_, processes)| *processes >= MOST_PROCESSES);
+        let given_up = given_up.map(|(_, (question, _))| question).collect();
+        let again = self.asked.iter_mut().map(|(id, (question, processes))| {
+            *processes += 1;
+            Asked::new(*id, question)
+        });
+        (again.collect(), given_up)
+    }
+}
+
+/// Asks and tells until the process is gone: why. `None`: there are no more questions.
 async fn serve(
     socket: UnixStream,
     queue: &mut UnboundedReceiver<Question>,
+    open: &mut OpenQuestions,
     tell: &(impl Fn(Question, Option<Found>) + Sync),
     pause: &mut Duration,
 ) -> Option<String> {
-    let (reader, mut writer) = socket.into_split();
-    let (heard, mut answers) = mpsc::channel(64);
-    let reading = tokio::spawn(read(reader, heard));
-    let mut open: HashMap<u64, Question> = HashMap::new();
-    let mut last_id = 0;
-    let why = loop {
+    let (reader, writer) = socket.into_split();
+    // Bounded by the number of open questions.
+    let (heard, mut answers) = mpsc::unbounded_channel();
+    let (messages, to_write) = mpsc::unbounded_channel();
+    let mut tasks = JoinSet::new();
+    tasks.spawn(read(reader, heard));
+    tasks.spawn(write(writer, to_write));
+    let (again, given_up) = open.again();
+    given_up.into_iter().for_each(|question| tell(question, None));
+    // If it is gone, the reader notices.
+    let ask = |asked: Asked| drop(messages.send(asked));
+    again.into_iter().for_each(ask);
+    let mut signs = interval(SIGN_EVERY);
+    let mut is_answered = true;
+    loop {
         tokio::select! {
-            question = queue.recv() => {
-                let question = match question {
-                    Some(question) => question,
-                    None => break None,
-                };
-                last_id += 1;
-                let sent = ask(&mut writer, last_id, &question).await;
-                open.insert(last_id, question);
-                if let Err(error) = sent {
-                    break Some(reason(&error));
-                }
-            }
+            question = queue.recv() => ask(open.add(question?)),
             answer = answers.recv() => match answer {
+                Some(Ok(Answered { id: SIGN_OF_LIFE, .. })) => is_answered = true,
                 Some(Ok(answered)) => {
-                    let answered: Answered = answered;
                     *pause = PAUSES[0];
-                    if let Some(question) = open.remove(&answered.id) {
+                    if let Some((question, _)) = open.asked.remove(&answered.id) {
                         let found = answered.found(&question);
                         tell(question, found);
                     }
                 }
-                Some(Err(error)) => break Some(reason(&error)),
-                None => break Some("it ended".into()),
+                Some(Err(error)) => return Some(reason(&error)),
+                None => return Some("it ended".into()),
             },
+            _ = signs.tick() => {
+                if !std::mem::replace(&mut is_answered, false) {
+                    return Some("it does not answer".into());
+                }
+                ask(Asked::sign_of_life());
+            }
         }
-    };
-    reading.abort();
-    for (_, question) in open {
-        tell(question, None);
     }
-    why
 }
 
-async fn ask(socket: &mut OwnedWriteHalf, id: u64, question: &Question) -> io::Result<()> {
-    socket.write_all(&wire::frame(&Asked::new(id, question))?).await
+async fn write(mut socket: OwnedWriteHalf, mut messages: UnboundedReceiver<Asked>) {
+    while let Some(message) = messages.recv().await {
+        let Ok(frame) = wire::frame(&message) else { return };
+        if socket.write_all(&frame).await.is_err() {
+            return;
+        }
+    }
 }
 
-async fn read(mut socket: OwnedReadHalf, heard: mpsc::Sender<io::Result<Answered>>) {
+async fn read(mut socket: OwnedReadHalf, heard: UnboundedSender<io::Result<Answered>>) {
     loop {
         let answered = receive(&mut socket).await;
         let is_last = answered.is_err();
-        if heard.send(answered).await.is_err() || is_last {
+        if heard.send(answered).is_err() || is_last {
             return;
         }
     }
@@ -178,4 +226,22 @@ async fn receive<M: DeserializeOwned>(socket: &mut (impl AsyncRead + Unpin)) -> 
     let mut body = vec![0; wire::body_length(head)?];
     socket.read_exact(&mut body).await?;
     wire::message(&body)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn question_that_ended_two_processes_is_given_up() {
+        let mut open = OpenQuestions::default();
+        let question = |address: &str| Question::Name(address.parse().unwrap());
+        assert_eq!(open.add(question("10.0.0.1")).id, 1);
+        let (again, given_up) = open.again();
+        assert_eq!((again.len(), given_up.len()), (1, 0));
+        assert_eq!(open.add(question("10.0.0.2")).id, 2);
+        let (again, given_up) = open.again();
+        assert_eq!(again.iter().map(|asked| asked.id).collect::<Vec<_>>(), [2]);
+        assert_eq!(given_up, [question("10.0.0.1")]);
+    }
 }

@@ -10,6 +10,7 @@ use std::{
         fd::{FromRawFd as _, OwnedFd},
         unix::net::UnixStream,
     },
+    panic::{AssertUnwindSafe, catch_unwind},
     process::ExitCode,
     sync::{Arc, Mutex, PoisonError},
     thread,
@@ -76,7 +77,10 @@ fn answer(socket: &UnixStream) -> Result<()> {
     loop {
         let asked: Asked = wire::read(&mut questions)?;
         let id = asked.id;
-        let question = asked.question();
+        let Some(question) = asked.question() else {
+            say(&mut locked(&answers), &Answered::new(id, None))?;
+            continue;
+        };
         let thread = thread::Builder::new().name("look-up".into()).stack_size(STACK_BYTES);
         let own = Arc::clone(&answers);
         if thread.spawn(move || look_up_and_say(id, &question, &own)).is_err() {
@@ -86,9 +90,10 @@ fn answer(socket: &UnixStream) -> Result<()> {
 }
 
 fn look_up_and_say(id: u64, question: &Question, answers: &Mutex<UnixStream>) {
-    let found = look_up(question, &SystemResolver);
+    // A defect must not keep the daemon waiting for an answer.
+    let found = catch_unwind(AssertUnwindSafe(|| look_up(question, &SystemResolver))).ok();
     // The daemon may have closed its end.
-    drop(say(&mut locked(answers), &Answered::new(id, Some(found))));
+    drop(say(&mut locked(answers), &Answered::new(id, found)));
 }
 
 fn locked(answers: &Mutex<UnixStream>) -> std::sync::MutexGuard<'_, UnixStream> {

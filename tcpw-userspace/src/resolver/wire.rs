@@ -21,6 +21,9 @@ pub(super) struct Charge {
 /// The process's first message: it has given up root, or why it could not.
 pub(super) type Ready = Result<(), String>;
 
+/// The number of [`Asked::sign_of_life`].
+pub(super) const SIGN_OF_LIFE: u64 = 0;
+
 /// A question, with a number of its own.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Asked {
@@ -30,8 +33,13 @@ pub(super) struct Asked {
 
 #[derive(Debug, Serialize, Deserialize)]
 enum What {
+    /// Nothing: it is answered at once.
+    SignOfLife,
     Name(IpAddr),
-    Netgroup { group: Vec<u8>, host: Vec<u8> },
+    Netgroup {
+        group: Vec<u8>,
+        host: Vec<u8>,
+    },
 }
 
 /// The answer to the question of that number; `None`: it could not be looked up.
@@ -65,10 +73,19 @@ impl Asked {
         Self { id, what }
     }
 
-    pub(super) fn question(self) -> Question {
+    /// Asks whether the process still takes questions.
+    pub(super) fn sign_of_life() -> Self {
+        Self { id: SIGN_OF_LIFE, what: What::SignOfLife }
+    }
+
+    /// What is to be looked up, if anything.
+    pub(super) fn question(self) -> Option<Question> {
         match self.what {
-            What::Name(address) => Question::Name(address),
-            What::Netgroup { group, host } => Question::Netgroup { group: group.into(), host: host.into() },
+            What::SignOfLife => None,
+            What::Name(address) => Some(Question::Name(address)),
+            What::Netgroup { group, host } => {
+                Some(Question::Netgroup { group: group.into(), host: host.into() })
+            }
         }
     }
 }
@@ -121,7 +138,7 @@ mod tests {
         let member = Question::Netgroup { group: (*b"trusted").into(), host: (*b"\xff.example").into() };
         for question in [&name, &member] {
             let asked = sent(&Asked::new(7, question));
-            assert_eq!((asked.id, asked.question()), (7, question.clone()));
+            assert_eq!((asked.id, asked.question()), (7, Some(question.clone())));
         }
         let names = [HostName::Known((*b"a.example").into()), HostName::Unknown, HostName::Paranoid];
         for host in names {
@@ -131,6 +148,12 @@ mod tests {
         let found = Found::Member(true);
         assert_eq!(sent(&Answered::new(7, Some(found.clone()))).found(&member), Some(found));
         assert_eq!(sent(&Answered::new(7, None)).found(&member), None);
+    }
+
+    #[test]
+    fn sign_of_life_is_no_question() {
+        let asked = sent(&Asked::sign_of_life());
+        assert_eq!((asked.id, asked.question()), (SIGN_OF_LIFE, None));
     }
 
     #[test]

@@ -226,7 +226,8 @@ impl AttemptRecords {
                 None => self.unjudged += 1,
                 Some(judgement) => {
                     let is_trusted = shared.config.trust_source_addresses;
-                    let source = source_proof(finished.fate, finished.is_connected, is_trusted);
+                    let Finished { fate, decision, is_connected, .. } = &finished;
+                    let source = source_proof((*fate, decision.protocol), *is_connected, is_trusted);
                     let is_proven = source != SourceProof::Missing;
                     for command in effects::commands(&judgement.effects) {
                         effects.run((events::ip(&finished.decision.client), is_proven), &command, out);
@@ -251,7 +252,8 @@ impl AttemptRecords {
         let (client, server) = judge::ends(&decision);
         self.records += 1;
         let netns = known.map_or(decision.netns, |known| known.netns);
-        let source = source_proof(fate, is_connected, shared.config.trust_source_addresses);
+        let source =
+            source_proof((fate, decision.protocol), is_connected, shared.config.trust_source_addresses);
         let passed = Duration::from_nanos(out.now.boot_ns.saturating_sub(decision.time_ns));
         let tables = shared.rules_of(&decision).map(|rules| Arc::clone(rules.tables()));
         let lookups = facts.learnt().iter();
@@ -267,7 +269,9 @@ impl AttemptRecords {
             client,
             server,
             source,
-            has_line: source != SourceProof::Missing || self.unproven.has_line(client.ip(), out.now.at),
+            has_line: fate == Fate::Accepted
+                || source != SourceProof::Missing
+                || self.unproven.has_line(client.ip(), out.now.at),
             client_address: judge::client_text(&decision),
             client_text: judge::host_text(&decision, &facts, judgement.as_ref()),
             listener: ListenerRecord {
@@ -383,10 +387,12 @@ fn is_refused(fate: Fate) -> bool {
 }
 
 /// What proves that an attempt came from the address it shows.
-fn source_proof(fate: Fate, is_connected: bool, is_trusted: bool) -> SourceProof {
+fn source_proof((fate, protocol): (Fate, u16), is_connected: bool, is_trusted: bool) -> SourceProof {
     match fate {
         _ if is_connected => SourceProof::Handshake,
-        Fate::Accepted => SourceProof::Handshake,
+        Fate::Accepted if protocol != UDP => SourceProof::Handshake,
+        Fate::Accepted if is_trusted => SourceProof::Trusted,
+        Fate::Accepted => SourceProof::Missing,
         Fate::Refused | Fate::Redirected if is_trusted => SourceProof::Trusted,
         Fate::Refused | Fate::Redirected => SourceProof::Missing,
         Fate::WouldRefuse | Fate::Held => SourceProof::NotWanted,
