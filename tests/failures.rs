@@ -46,7 +46,7 @@ const BY_USER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 3);
 /// Races of each kind.
 const TRIES: u16 = 10_000;
 
-/// The gate of a policy in which the user decides for one client; nobody asks for it. A listener in its scope.
+/// The gate of a policy in which the user decides for one client, and is not asked for. A listener in its scope.
 struct Guarded {
     listener: TcpListener,
     netns: Netns,

@@ -229,7 +229,7 @@ fn equal_flows_of_two_namespaces_are_told_apart() -> Result<()> {
     Ok(())
 }
 
-/// The secret of SYN cookies is one for all namespaces: a listener in a namespace of a user's own, which nobody guards,
+/// The secret of SYN cookies is one for all namespaces: a listener in a namespace of a user's own, which is not guarded,
 /// makes cookies that the guarded listener takes.
 #[test]
 fn cookie_from_another_namespace_is_judged() -> Result<()> {

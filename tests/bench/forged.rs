@@ -40,7 +40,7 @@ pub(crate) fn run(seconds: &str) -> Result<String> {
         sandbox.client().ip(&format!("route add local {network} dev lo"))?;
         sandbox.server().ip(&format!("route add {network} via {CLIENT_V4}"))?;
     }
-    // Nobody is at the forged addresses.
+    // There is no host at the forged addresses.
     sandbox.client().nft(
         "table ip forged {\nchain in { type filter hook prerouting priority raw\nip daddr 1.2.128.0/17 drop\n}\n}\n",
     )?;

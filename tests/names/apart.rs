@@ -28,12 +28,15 @@ fn status_of(process: &Path, field: &str) -> Result<String> {
 }
 
 /// Packets to port 53 that a rule of that comment counted.
-fn asked_by(sandbox: &Sandbox, who: &str) -> Result<u64> {
+fn asked_by(sandbox: &Sandbox, comment: &str) -> Result<u64> {
     let output = sandbox
         .server()
         .run(|| Ok(Command::new("nft").args(["list", "table", "inet", "asked"]).output()?))?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let line = text.lines().find(|line| line.contains(who)).with_context(|| format!("no {who} in {text}"))?;
+    let line = text
+        .lines()
+        .find(|line| line.contains(comment))
+        .with_context(|| format!("no {comment} in {text}"))?;
     let number = line.split("packets ").nth(1).and_then(|rest| rest.split(' ').next());
     number.and_then(|word| word.parse().ok()).with_context(|| format!("no counter in {line}"))
 }
@@ -54,7 +57,7 @@ fn names_are_looked_up_by_a_process_without_rights_which_is_replaced_when_it_end
     let _alphad = Testd::start(&sandbox, "alphad", "0.0.0.0:7001")?;
     let mut tcpw = Tcpw::start(&sandbox, &["--config", &short_lived(&sandbox)?])?;
     assert!(attempt(&sandbox, CLIENT_V4, 7001, SOON)?.is_connected());
-    ensure!(asked_by(&sandbox, "by others")? > 0, "nobody asked the name server");
+    ensure!(asked_by(&sandbox, "by others")? > 0, "the name server was not asked");
     assert_eq!(asked_by(&sandbox, "by root")?, 0, "root asked the name server");
 
     let pid = tcpw.helper_of(NAME_LOOKUPS)?;
@@ -76,7 +79,7 @@ fn names_are_looked_up_by_a_process_without_rights_which_is_replaced_when_it_end
     kill(Pid::from_raw(i32::try_from(pid)?), Signal::SIGKILL)?;
     tcpw.process.wait_for_line_after(mark, "the process that looks names up is gone", SOON)?;
     // What was found is kept for a second: the name is looked up again.
-    wait_until("the client is let in again", SOON, || {
+    wait_until("the client is allowed again", SOON, || {
         let before = asked_by(&sandbox, "by others")?;
         let is_in = attempt(&sandbox, CLIENT_V4, 7001, SOON)?.is_connected();
         Ok(is_in && asked_by(&sandbox, "by others")? > before)

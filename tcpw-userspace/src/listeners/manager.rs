@@ -10,13 +10,15 @@
 use std::{
     collections::HashSet,
     io::{self, Read, Write},
-    os::unix::net::UnixStream,
+    os::{fd::AsRawFd as _, unix::net::UnixStream},
     path::Path,
     sync::{Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
+use nix::sys::socket::{
+    AddressFamily, SockFlag, SockType, UnixAddr, connect, getsockopt, socket, sockopt::PeerCredentials,
+};
 
 use super::program::host_root;
 
@@ -79,10 +81,8 @@ impl Questions<'_> {
 
 /// 0 if the unit has none.
 fn main_process(proc_root: &Path, unit: &[u8]) -> io::Result<u32> {
-    let mut stream = UnixStream::connect(host_root(proc_root).join(SOCKET))?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
-    if getsockopt(&stream, PeerCredentials)?.uid() != 0 {
+    let mut stream = Limited::connect(&host_root(proc_root).join(SOCKET))?;
+    if getsockopt(&stream.stream, PeerCredentials)?.uid() != 0 {
         return Err(io::Error::other("its socket is not root's"));
     }
     // The user is root: 30 is "0" in hexadecimal digits.
@@ -97,11 +97,53 @@ fn main_process(proc_root: &Path, unit: &[u8]) -> io::Result<u32> {
         }
     }
     if !line.starts_with(b"OK ") {
-        return Err(io::Error::other("it lets no one in"));
+        return Err(io::Error::other("it does not accept root"));
     }
     // Not before: what comes in one piece with the BEGIN is read when more comes.
     stream.write_all(&call(unit))?;
     answer(&mut stream)
+}
+
+/// A connection all of which takes at most [`PATIENCE`].
+struct Limited {
+    stream: UnixStream,
+    until: Instant,
+}
+
+impl Limited {
+    /// Does not wait until the other end accepts it.
+    fn connect(path: &Path) -> io::Result<Self> {
+        let until = Instant::now() + PATIENCE;
+        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+        let socket = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
+        connect(socket.as_raw_fd(), &UnixAddr::new(path)?)?;
+        let stream = UnixStream::from(socket);
+        stream.set_nonblocking(false)?;
+        Ok(Self { stream, until })
+    }
+
+    fn left(&self) -> io::Result<Option<Duration>> {
+        let left = self.until.saturating_duration_since(Instant::now());
+        if left.is_zero() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(Some(left)) }
+    }
+}
+
+impl Read for Limited {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.stream.set_read_timeout(self.left()?)?;
+        self.stream.read(buffer)
+    }
+}
+
+impl Write for Limited {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.stream.set_write_timeout(self.left()?)?;
+        self.stream.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// The call `Properties.Get("org.freedesktop.systemd1.Service", "MainPID")` of a unit's object.
@@ -225,5 +267,28 @@ mod tests {
         assert!(answer(&mut reply(2, b"\x01s\0\0\0\0\0\0").as_slice()).is_err());
         let mut cut = &reply(2, &number)[..20];
         assert!(answer(&mut cut).is_err());
+    }
+
+    #[test]
+    fn manager_that_accepts_or_says_nothing_is_not_waited_for() -> io::Result<()> {
+        let path = std::env::temp_dir().join(format!("tcpw-manager-{}", std::process::id()));
+        let silent = std::os::unix::net::UnixListener::bind(&path)?;
+        let begin = Instant::now();
+        let mut all = Vec::new();
+        // More than a listener keeps: the last is refused at once.
+        let full = (0..10_000).find_map(|_| match Limited::connect(&path) {
+            Ok(connection) => {
+                all.push(connection);
+                None
+            }
+            Err(error) => Some(error.kind()),
+        });
+        let said = all[0].read_exact(&mut [0]).map_err(|error| error.kind());
+        std::fs::remove_file(&path)?;
+        drop(silent);
+        assert!(full.is_some(), "it takes any number");
+        assert!(matches!(said, Err(io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock)), "{said:?}");
+        assert!(begin.elapsed() < PATIENCE * 25, "{:?}", begin.elapsed());
+        Ok(())
     }
 }

@@ -33,7 +33,7 @@ pub(super) struct ProcessInfo {
     pub(super) uids: [u32; 4],
     /// It is in another user namespace than this process.
     pub(super) has_foreign_users: bool,
-    /// Who made that user namespace.
+    /// The user that made that user namespace.
     pub(super) users_maker: u32,
     /// It has CAP_NET_BIND_SERVICE on the host, and not from its file: root gave it.
     pub(super) has_given_capability: bool,

@@ -317,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn address_in_etc_hosts_waits_for_nobody_and_takes_nobody_s_turn() {
+    fn address_in_etc_hosts_neither_waits_nor_takes_a_turn() {
         let (mut queue, mut out) = queue(1);
         queue.local_names(["10.9.0.1".parse().unwrap()].into());
         let (silent, network) = question("10.0.0.1");
