@@ -43,6 +43,10 @@ use crate::{
 
 const NS_PER_S: u64 = 1_000_000_000;
 
+/// Entries that say the same of any flow. Statics: the stack has no room for them.
+static FREE: Pending = Pending { answer: NO_USER, ..Pending::REFUSED };
+static REFUSED: Pending = Pending::REFUSED;
+
 /// Whether users decide, or did until recently.
 #[inline(always)]
 pub(crate) fn do_count() -> bool {
@@ -138,7 +142,7 @@ pub(crate) fn accepted(ctx: &SockOpsContext) {
 
 #[inline(always)]
 fn own_connection_begins(flow: &FlowKey) {
-    USER_HANDSHAKES.set(flow, &Pending { answer: NO_USER, ..Pending::REFUSED });
+    USER_HANDSHAKES.set(flow, &FREE);
 }
 
 /// The state of a connection that has to wait.
@@ -200,8 +204,8 @@ fn is_not_known(ctx: &SockOpsContext) {
     let mut mark = Mark { cookie, deadline_ns: 0, if_unknown: Outcome::Refuse as u32, expired: 1 };
     if !set_mark(ctx, &mut mark) {
         let flow = flow(ctx);
-        if !enter(&flow, &Pending::REFUSED, cookie, (now_ns, now_ns)) {
-            USER_HANDSHAKES.set(&flow, &Pending::REFUSED);
+        if !enter(&flow, &REFUSED, cookie, (now_ns, now_ns)) {
+            USER_HANDSHAKES.set(&flow, &REFUSED);
         }
         look_for_unmarked();
     }
