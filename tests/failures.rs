@@ -43,6 +43,9 @@ const SERVER_AT: SocketAddrV4 = SocketAddrV4::new(SERVER, PORT);
 const ALLOWED: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 1);
 const BY_USER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 3);
 
+/// For an emulated machine.
+const SOON: Duration = Duration::from_secs(30);
+
 /// Races of each kind.
 const TRIES: u16 = 10_000;
 
@@ -101,7 +104,8 @@ fn counted(counters: &CounterMap, counter: Counter) -> u64 {
 }
 
 fn arrives(counters: &CounterMap, server: &TcpStream, before: u64) -> Result<usize> {
-    wait_for("the byte arrives or is dropped", Duration::from_secs(5), || {
+    // What was dropped before is sent again, at longer and longer intervals.
+    wait_for("the byte arrives or is dropped", SOON, || {
         let bytes = received(server)?;
         let is_dropped = counted(counters, Counter::UserSegments) > before;
         Ok((bytes > 0 || is_dropped).then_some(bytes))
@@ -211,7 +215,7 @@ fn data_of_a_socket_that_cannot_be_marked_do_not_pass() -> Result<()> {
     // Nor do those of the server, or any later ones, whatever is evicted meanwhile.
     guarded.netns.run(|| {
         let raw = RawClient::new(ALLOWED, SERVER_AT)?;
-        (0..2 * u32::from(u16::MAX))
+        (0..2 * MAX_USER_HANDSHAKES)
             .try_for_each(|number| raw.send_syn(1024 + u16::try_from(number % 60_000)?))
     })?;
     let before = guarded.counted(Counter::UserSegments);
@@ -219,9 +223,7 @@ fn data_of_a_socket_that_cannot_be_marked_do_not_pass() -> Result<()> {
     assert_eq!(guarded.arrives(&server, before)?, 0);
     let before = guarded.counted(Counter::UserSegments);
     (&server).write_all(b"y")?;
-    wait_until("the server's byte is dropped", Duration::from_secs(5), || {
-        Ok(guarded.counted(Counter::UserSegments) > before)
-    })?;
+    wait_until("the server's byte is dropped", SOON, || Ok(guarded.counted(Counter::UserSegments) > before))?;
     client.set_nonblocking(true)?;
     let answer = client.read(&mut [0]).map_err(|error| error.kind());
     assert_eq!(answer, Err(ErrorKind::WouldBlock), "the client got the server's data");
