@@ -8,15 +8,15 @@
 use std::{
     fmt::Write as _,
     fs,
+    io::{Read as _, Write as _},
     net::{Ipv4Addr, SocketAddr, TcpStream},
-    os::fd::AsRawFd as _,
     process::{Command, Stdio},
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, ensure};
 use nix::sys::socket::{setsockopt, sockopt};
-use tcpw_tests::{CLIENT_V4, Listening, Place, SERVER_V4, Sandbox, Tcpw};
+use tcpw_tests::{Listening, Place, SERVER_V4, Sandbox, Tcpw};
 
 const PORT: u16 = 7001;
 const SERVER: SocketAddr = SocketAddr::new(SERVER_V4, PORT);
@@ -184,11 +184,13 @@ fn connections(sandbox: &Sandbox) -> Result<f64> {
         let began = Instant::now();
         let mut count = 0_u32;
         while began.elapsed() < TURN {
-            let connection = TcpStream::connect(SERVER).context("connect")?;
+            let mut connection = TcpStream::connect(SERVER).context("connect")?;
+            // The server has accepted it: its queue stays short.
+            connection.write_all(b"x").context("send")?;
+            connection.read_exact(&mut [0]).context("receive")?;
             // No port stays behind in TIME_WAIT.
             let linger = libc::linger { l_onoff: 1, l_linger: 0 };
             setsockopt(&connection, sockopt::Linger, &linger).context("set SO_LINGER")?;
-            ensure!(connection.as_raw_fd() >= 0 && connection.local_addr()?.ip() == CLIENT_V4);
             count += 1;
         }
         Ok(f64::from(count) / began.elapsed().as_secs_f64())
