@@ -32,6 +32,7 @@ use tcpw_tests::{
 };
 use tcpw_userspace::{
     compile::Names,
+    host::boot_ns,
     kernel::{Alive, CounterMap, Kernel, LoadOptions},
     names::NamesSet,
 };
@@ -56,6 +57,8 @@ struct Guarded {
     kernel: Kernel,
     alive: Alive,
     cgroup: Cgroup,
+    /// When users had begun to decide: CLOCK_BOOTTIME, nanoseconds.
+    began_ns: u64,
     _runtime: Runtime,
 }
 
@@ -68,13 +71,14 @@ impl Guarded {
         let alive = kernel.stay_alive()?;
         kernel.attach_identity(cgroup.path());
         kernel.begin_users(cgroup.path())?;
+        let began_ns = boot_ns();
         put_in_force(&mut kernel)?;
         kernel.attach_gate(cgroup.path())?;
         let netns = Netns::new()?;
         let listener = cgroup.run(|| netns.run(|| Ok(TcpListener::bind((SERVER, PORT))?)))?;
         listener.set_nonblocking(true)?;
         drop(in_runtime);
-        Ok(Self { listener, netns, kernel, alive, cgroup, _runtime: runtime })
+        Ok(Self { listener, netns, kernel, alive, cgroup, began_ns, _runtime: runtime })
     }
 
     /// Connects, and sends one byte; the connection as the server has it, if there is one.
@@ -85,6 +89,13 @@ impl Guarded {
             let (server, _from) = self.listener.accept().context("the server has no connection")?;
             server.set_nonblocking(true)?;
             Ok(Some((client, server)))
+        })
+    }
+
+    /// Before, a handshake that is not known may be from before users decided.
+    fn wait_until_handshakes_are_known(&self) -> Result<()> {
+        wait_until("users have decided long enough", SOON, || {
+            Ok(boot_ns() >= self.began_ns + HANDSHAKE_ENDS_NS)
         })
     }
 
@@ -194,8 +205,7 @@ fn data_of_a_connection_whose_handshake_is_forgotten_do_not_pass() -> Result<()>
         return Ok(());
     }
     let guarded = Guarded::new("forgotten", HANDSHAKE_FORGOTTEN)?;
-    // Until then the handshake may be from before users decided.
-    thread::sleep(Duration::from_nanos(HANDSHAKE_ENDS_NS));
+    guarded.wait_until_handshakes_are_known()?;
     assert_eq!(bytes_of(&guarded, by_user(40_001))?, Some(0));
     assert_eq!(bytes_of(&guarded, allowed(40_002))?, Some(0));
     assert_eq!(guarded.counted(Counter::UserNotKnown), 2);
@@ -237,7 +247,7 @@ fn connection_of_the_host_s_own_that_is_opened_from_both_ends_passes_data() -> R
         return Ok(());
     }
     let guarded = Guarded::new("itself", 0)?;
-    thread::sleep(Duration::from_nanos(HANDSHAKE_ENDS_NS));
+    guarded.wait_until_handshakes_are_known()?;
     let echoed = guarded.cgroup.run(|| {
         guarded.netns.run(|| {
             let own = SockaddrIn::new(127, 0, 0, 1, 40_100);
@@ -263,7 +273,7 @@ fn handshake_and_mark_that_both_fail_let_no_data_pass() -> Result<()> {
         return Ok(());
     }
     let guarded = Guarded::new("both", SOCKET_NOT_MARKED | HANDSHAKE_FORGOTTEN)?;
-    thread::sleep(Duration::from_nanos(HANDSHAKE_ENDS_NS));
+    guarded.wait_until_handshakes_are_known()?;
     assert_eq!(bytes_of(&guarded, by_user(40_001))?, Some(0));
     Ok(())
 }
@@ -339,8 +349,7 @@ fn flood_of_handshakes_lets_no_data_of_a_waiting_client_pass() -> Result<()> {
     }
     let mut guarded = Guarded::new("flood", 0)?;
     RawClient::keep_silent(&guarded.netns, BY_USER)?;
-    // Until then a handshake that is not known may be from before users decided.
-    thread::sleep(Duration::from_nanos(HANDSHAKE_ENDS_NS));
+    guarded.wait_until_handshakes_are_known()?;
     let (others, is_over) = (AtomicU64::new(0), AtomicBool::new(false));
     let passed = thread::scope(|scope| -> Result<u16> {
         let netns = &guarded.netns;

@@ -190,7 +190,7 @@ fn fail2ban_and_logwatch_find_no_source_that_is_not_proven() -> Result<()> {
     Ok(())
 }
 
-/// No handshake is waited for: whoever is reset or dropped may have a forged address, over UDP anybody.
+/// A client that is reset or dropped completes no handshake: its address may be forged. Over UDP there is no handshake.
 #[test]
 fn fail2ban_finds_no_client_that_is_reset_or_dropped_unless_addresses_are_trusted() -> Result<()> {
     let programs = ["/usr/sbin/sshd", "/usr/bin/fail2ban-regex"].map(Requirement::Program);

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, fs, os::unix::fs::symlink, path::Path, process:
 use anyhow::{Context as _, Result, ensure};
 use tcpw_tests::{
     CLIENT_V4, Place, Process, Requirement, SERVER_V4, Sandbox, Tcpw, Testd, can_run, client::connect,
-    tcpw_binary, wait_until,
+    status_of, tcpw_binary, wait_until,
 };
 use tcpw_userspace::daemon::rights::KEPT;
 
@@ -117,12 +117,6 @@ fn log_follows_no_link() -> Result<()> {
         ensure!(!process.wait(SOON)?.success() && process.tail().contains(word), "{}", process.tail());
     }
     Ok(())
-}
-
-fn status_of(task: &Path, field: &str) -> Result<String> {
-    let text = fs::read_to_string(task.join("status"))?;
-    let line = text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(":\t"));
-    Ok(line.with_context(|| format!("no {field} in {}", task.display()))?.to_owned())
 }
 
 /// Before: every capability, in all threads.

@@ -1,12 +1,6 @@
-//! Names are looked up by a process without rights, and those in /etc/hosts beside the others.
+//! A process without rights looks names up; the limits on look-ups do not apply to addresses in /etc/hosts.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    process::Command,
-    thread,
-    time::Duration,
-};
+use std::{fs, path::PathBuf, process::Command, thread, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use nix::{
@@ -15,17 +9,11 @@ use nix::{
 };
 use tcpw_tests::{
     CLIENT_V4, CLIENT_V4_OTHER, DENY, Requirement, Sandbox, Tcpw, Testd, can_run, daemons::Unbound,
-    wait_until,
+    status_of, wait_until,
 };
 use tcpw_userspace::host::NAME_LOOKUPS;
 
 use super::{SOON, attempt, ready, zones};
-
-fn status_of(process: &Path, field: &str) -> Result<String> {
-    let text = fs::read_to_string(process.join("status"))?;
-    let line = text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(":\t"));
-    Ok(line.with_context(|| format!("no {field} in {}", process.display()))?.to_owned())
-}
 
 /// Packets to port 53 that a rule of that comment counted.
 fn asked_by(sandbox: &Sandbox, comment: &str) -> Result<u64> {

@@ -268,6 +268,16 @@ pub fn children(pid: u32) -> Result<Vec<u32>> {
     Ok(all)
 }
 
+/// A field of /proc/PID/status, of a process or task by its directory. Source: proc_pid_status(5).
+///
+/// # Errors
+/// It is gone, or has no such field.
+pub fn status_of(process: &Path, field: &str) -> Result<String> {
+    let text = fs::read_to_string(process.join("status"))?;
+    let line = text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(":\t"));
+    Ok(line.with_context(|| format!("no {field} in {}", process.display()))?.to_owned())
+}
+
 /// The counters of a running or pinned gate, by name: `tcpw status --json`.
 ///
 /// # Errors

@@ -30,7 +30,7 @@ pub(super) fn tables_in_use(flags: &TableArgs, settings: Option<&Path>) -> Resul
     Ok([pick(hosts_allow, config.hosts_allow), pick(hosts_deny, config.hosts_deny)])
 }
 
-/// How commands are run and what listeners are called, as far as the settings can be read.
+/// The settings for commands and for names of listeners; the defaults if the settings cannot be read.
 pub(super) fn settings_in_use(settings: Option<&Path>) -> System {
     let Ok(config) = load(settings) else { return System::default() };
     let names = config.more_names.all().map(str::to_owned).collect();

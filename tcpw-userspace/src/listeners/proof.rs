@@ -146,8 +146,8 @@ impl ProcessFacts<'_> {
         }
     }
 
-    /// A process of a unit that has given up root, or never was root, and executes what neither the unit names nor is
-    /// called like it: whoever has taken it over may execute any file of root, at a socket that root made.
+    /// A process of a unit that is not root's, with a program that the unit does not name and that is not called like the
+    /// unit. An attacker that controls such a process can execute any file of root, and keeps the socket that root made.
     fn is_other_program_of_unit(&self) -> bool {
         let ProcessInfo { unit, uids, .. } = self.process;
         unit.as_ref().is_some_and(|unit| unit.is_of_root && !unit.is_called_so) && !uids.contains(&0)

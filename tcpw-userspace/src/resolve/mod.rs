@@ -7,7 +7,6 @@
 mod accounts;
 mod cache;
 pub mod ident;
-mod lookups;
 mod netgroup;
 mod question;
 mod system;
@@ -15,7 +14,6 @@ mod verify;
 
 pub use accounts::{Accounts, KnownAccounts};
 pub use cache::{CachedValue, ExpiringCache};
-pub use lookups::{LookupCounts, LookupLimits, LookupThreads};
 pub use netgroup::in_netgroup;
 pub use question::{Found, Question, look_up};
 pub use system::SystemResolver;

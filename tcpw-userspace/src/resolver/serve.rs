@@ -36,7 +36,7 @@ use crate::{
 /// Room for the C library's resolver and the modules of nsswitch.conf.
 const STACK_BYTES: usize = 512 << 10;
 
-/// What no look-up needs, beside what no process without rights does.
+/// Calls that no look-up needs. `forbid_calls` adds those that no process without rights needs.
 const FORBIDDEN: [i64; 3] = [libc::SYS_execve, libc::SYS_execveat, libc::SYS_pidfd_open];
 
 /// The hidden subcommand.

@@ -4,8 +4,8 @@
 //! Out: look-ups to begin, answers.
 //! Invariant: a question is looked up once at a time; a number of look-ups run at once: at most half of them for clients
 //! whose address is not proven, at most a quarter for the proven clients of one
-//! network, and for its others; networks take turns, proven clients come first. Look-ups of addresses in /etc/hosts,
-//! which ask no name server, begin at once beside these.
+//! network, and for its others; networks take turns, proven clients come first. Look-ups of addresses in /etc/hosts
+//! ask no name server: they begin at once, and these limits do not count them.
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},

@@ -17,7 +17,7 @@ const NSSWITCH: &str = "/etc/nsswitch.conf";
 /// How often they are looked at.
 const EVERY: Duration = Duration::from_secs(2);
 
-/// Most addresses: each may be looked up beside the limited look-ups.
+/// Most addresses: the limits on look-ups do not count them.
 const MOST: usize = 4096;
 
 /// What shows that a file changed: device, inode, size, time of the last change.
