@@ -41,9 +41,12 @@ pub(in crate::parse) struct Cut<'a> {
 }
 
 impl<'a> Cut<'a> {
-    /// The line without its newline and the blanks before it.
+    /// The line without its newline and the blanks before it: every word of the line is in it. A form feed is
+    /// white space elsewhere, and a word here.
     fn text(&self) -> &'a [u8] {
-        self.bytes.trim_ascii_end()
+        let is_blank = |byte: &u8| *byte != b',' && list::is_separator(*byte);
+        let end = self.bytes.iter().rposition(|byte| !is_blank(byte)).map_or(0, |last| last + 1);
+        &self.bytes[..end]
     }
 
     /// The client list.
