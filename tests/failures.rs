@@ -209,6 +209,10 @@ fn data_of_a_connection_whose_handshake_is_forgotten_do_not_pass() -> Result<()>
     assert_eq!(bytes_of(&guarded, by_user(40_001))?, Some(0));
     assert_eq!(bytes_of(&guarded, allowed(40_002))?, Some(0));
     assert_eq!(guarded.counted(Counter::UserNotKnown), 2);
+    // A daemon ends them: until then no end of the programs lets their data pass.
+    let waiting = guarded.kernel.users.waiting()?;
+    let refused = waiting.iter().filter(|waiting| waiting.refused != 0).count();
+    assert_eq!((waiting.len(), refused), (2, 2));
     Ok(())
 }
 

@@ -36,6 +36,8 @@ pub enum Kind {
     BannerDone = 12,
     /// The client of a held SYN answered its challenge. Once a challenge; in the ring of held packets.
     ChallengeAnswered = 13,
+    /// As [`Self::NoRoomForUser`], but an unknown user does not decide: the connection is refused.
+    CannotWait = 14,
 }
 
 impl Kind {
@@ -55,6 +57,7 @@ impl Kind {
             11 => Some(Self::Redirected),
             12 => Some(Self::BannerDone),
             13 => Some(Self::ChallengeAnswered),
+            14 => Some(Self::CannotWait),
             _ => None,
         }
     }

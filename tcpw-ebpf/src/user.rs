@@ -120,6 +120,7 @@ pub(crate) fn accepted(ctx: &SockOpsContext) {
     let kind = match wait(ctx, &flow, &pending, cookie) {
         Wait::Begins => Kind::WaitsForUser,
         Wait::HasNoRoom => Kind::NoRoomForUser,
+        Wait::CannotBegin => Kind::CannotWait,
         // The entry of its handshake stays: by it the data are found.
         Wait::HasNothing => return,
     };
@@ -148,7 +149,10 @@ fn own_connection_begins(flow: &FlowKey) {
 /// The state of a connection that has to wait.
 enum Wait {
     Begins,
+    /// The user is unknown, which decides.
     HasNoRoom,
+    /// There is no room either, and an unknown user does not decide: the client is refused.
+    CannotBegin,
     HasNothing,
 }
 
@@ -163,7 +167,7 @@ fn wait(ctx: &SockOpsContext, flow: &FlowKey, pending: &Pending, socket: u64) ->
     let deadline_ns = now_ns + u64::from(decides.timeout_s) * NS_PER_S + USER_GRACE_NS;
     count(Counter::UserWaits);
     // Before the mark: a mark without an entry lets data pass.
-    let is_entered = !fails(WAITING_FULL) && enter(flow, pending, socket, (now_ns, deadline_ns));
+    let is_entered = !fails(WAITING_FULL) && enter(flow, pending, socket, (now_ns, deadline_ns), 0);
     let mut mark = Mark { cookie: socket, deadline_ns, if_unknown: decides.if_unknown as u32, expired: 0 };
     if !is_entered {
         // The user is unknown: if the connection is then allowed its data pass at once, else never.
@@ -176,6 +180,7 @@ fn wait(ctx: &SockOpsContext, flow: &FlowKey, pending: &Pending, socket: u64) ->
     }
     match (is_entered, is_marked) {
         (true, _) => Wait::Begins,
+        (false, true) if decides.if_unknown == Outcome::Ask => Wait::CannotBegin,
         (false, true) => Wait::HasNoRoom,
         (false, false) => Wait::HasNothing,
     }
@@ -183,14 +188,20 @@ fn wait(ctx: &SockOpsContext, flow: &FlowKey, pending: &Pending, socket: u64) ->
 
 /// Enters a connection that waits; false if there is no room.
 #[inline(always)]
-fn enter(flow: &FlowKey, pending: &Pending, socket: u64, (since_ns, deadline_ns): (u64, u64)) -> bool {
+fn enter(
+    flow: &FlowKey,
+    pending: &Pending,
+    socket: u64,
+    (since_ns, deadline_ns): (u64, u64),
+    refused: u32,
+) -> bool {
     let waiting =
-        Waiting { flow: *flow, socket, pending: *pending, since_ns, deadline_ns, refused: 0, reserved: 0 };
+        Waiting { flow: *flow, socket, pending: *pending, since_ns, deadline_ns, refused, reserved: 0 };
     WAITING.insert(&socket, &waiting, 0).is_ok()
 }
 
 /// No handshake of the connection is known: none of its data pass, unless the handshake may be from before users
-/// decided.
+/// decided. User space finds its entry, and ends it.
 #[inline(always)]
 fn is_not_known(ctx: &SockOpsContext) {
     // SAFETY: the helper has no preconditions.
@@ -201,10 +212,11 @@ fn is_not_known(ctx: &SockOpsContext) {
     count(Counter::UserNotKnown);
     // SAFETY: the helper takes the context.
     let cookie = unsafe { bpf_get_socket_cookie(ctx.ops.cast()) };
+    let flow = flow(ctx);
+    let is_entered = !fails(WAITING_FULL) && enter(&flow, &REFUSED, cookie, (now_ns, now_ns), 1);
     let mut mark = Mark { cookie, deadline_ns: 0, if_unknown: Outcome::Refuse as u32, expired: 1 };
     if !set_mark(ctx, &mut mark) {
-        let flow = flow(ctx);
-        if !enter(&flow, &REFUSED, cookie, (now_ns, now_ns)) {
+        if !is_entered {
             USER_HANDSHAKES.set(&flow, &REFUSED);
         }
         look_for_unmarked();

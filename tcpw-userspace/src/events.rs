@@ -42,6 +42,8 @@ pub enum Event {
     /// There is no room for a connection that has to wait: its user is unknown. The cookie of the
     /// decision is that of the connection's own socket.
     NoRoomForUser(Decision),
+    /// As [`Self::NoRoomForUser`], and the connection is refused.
+    CannotWait(Decision),
     /// The last ACK of a handshake had data and was dropped: its connection, which will have to wait,
     /// does not exist yet.
     HandshakeHasData(Decision),
@@ -144,6 +146,7 @@ pub fn decision_of_held(held: &Held) -> Option<Decision> {
         | Event::Executed { .. }
         | Event::WaitsForUser { .. }
         | Event::NoRoomForUser(_)
+        | Event::CannotWait(_)
         | Event::HandshakeHasData(_)
         | Event::BannerDone { .. } => None,
     }
@@ -179,6 +182,7 @@ impl Event {
             Kind::Executed => Self::Executed { pid: record.pid },
             Kind::WaitsForUser => Self::WaitsForUser { cookie: record.cookie },
             Kind::NoRoomForUser => Self::NoRoomForUser(what(Fate::Held)),
+            Kind::CannotWait => Self::CannotWait(what(Fate::Held)),
             Kind::HandshakeHasData => Self::HandshakeHasData(what(Fate::Held)),
             Kind::BannerDone => Self::BannerDone { cookie: record.cookie },
             // It comes with the held packets.

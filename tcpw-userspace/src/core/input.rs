@@ -275,6 +275,8 @@ pub enum KernelEvent {
     WaitsForUser(Box<Waiting>),
     /// The kernel has no room for one more waiting connection: its user is unknown.
     NoRoomForUser(Decision),
+    /// Nor does an unknown user decide: the connection is refused.
+    CannotWait(Decision),
     /// The last ACK of a handshake had data and was dropped.
     HandshakeHasData(Decision, Pending),
     /// The banner of a connection was sent, or cannot be. By the cookie of its socket.

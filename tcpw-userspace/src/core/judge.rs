@@ -44,6 +44,7 @@ pub(super) fn read_ahead(events: &[KernelEvent], shared: &SharedState) {
             | KernelEvent::Executed { .. }
             | KernelEvent::WaitsForUser(_)
             | KernelEvent::NoRoomForUser(_)
+            | KernelEvent::CannotWait(_)
             | KernelEvent::HandshakeHasData(..)
             | KernelEvent::BannerDone(_)
             | KernelEvent::Outdated

@@ -334,6 +334,7 @@ impl Core {
             KernelEvent::NoRoomForUser(decision) => {
                 self.users.has_no_room(&decision, &mut self.commands, shared, out);
             }
+            KernelEvent::CannotWait(decision) => self.users.cannot_wait(&decision, shared, out),
             KernelEvent::HandshakeHasData(decision, pending) => complete(&decision, &pending, shared, out),
             KernelEvent::BannerDone(socket) => out.write(action::Write::DismissBannerSocket(socket)),
             KernelEvent::Outdated => {}

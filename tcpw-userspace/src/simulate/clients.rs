@@ -209,6 +209,9 @@ pub(super) fn sends_data(history: &mut History, client: usize, socket: u64, numb
     let port = history.clients[client].flow.client_port;
     let passed = history.kernel.data(socket);
     history.note(|_| format!("client :{port} sends data: {passed:?}"));
+    if passed == Data::Dropped {
+        ledger::data_dropped(history, client, socket);
+    }
     match passed {
         Data::Passed => ledger::data_passed(history, client, socket, None),
         Data::PassedByDeadline(Pending { tag, generation, .. }) => {

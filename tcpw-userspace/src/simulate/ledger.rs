@@ -213,6 +213,15 @@ pub(super) fn acts(history: &mut History, action: &Action) {
                 history.ledger.asking.insert((daemon, *number), *client);
             }
         }
+        Action::Destroy { waiting, .. } => {
+            // Refused without a verdict: it could not wait.
+            let refused = history.ledger.sockets.get_mut(&waiting.socket);
+            if let Some(refused) = refused.filter(|socket| !socket.is_refused && !socket.is_allowed) {
+                refused.is_refused = true;
+                let client = refused.client;
+                history.ledger.tallies.entry(client).or_default().user_refused += 1;
+            }
+        }
         _without_a_rule => {}
     }
 }
@@ -403,6 +412,14 @@ pub(super) fn data_passed(
             users: &USERS[..1],
         };
         is_right(history, &case, true, "the deadline");
+    }
+}
+
+/// Data of a connection were dropped.
+pub(super) fn data_dropped(history: &mut History, client: usize, socket: u64) {
+    if history.ledger.sockets.get(&socket).is_some_and(|socket| socket.is_allowed) {
+        let flow = history.clients[client].flow;
+        broken(history, "the data of an allowed connection pass", &flow, "they were dropped");
     }
 }
 

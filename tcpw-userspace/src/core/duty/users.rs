@@ -16,7 +16,7 @@ use tcpw_common::{
     metric::Metric,
     outcome::{BANNER, KEEPALIVE},
     tag::Tag,
-    user::{Pending, Waiting},
+    user::{Pending, UserDecides, Waiting},
 };
 
 use super::{
@@ -85,6 +85,9 @@ impl Users {
         out: &mut Outbox,
     ) {
         if !self.done.contains_key(&waiting.socket) && self.known.insert(waiting.socket) {
+            if UserDecides::from_answer(waiting.pending.answer).is_none() {
+                return self.refuse_unjudged(waiting, shared, out);
+            }
             if waiting.refused != 0 {
                 // An earlier process refused it and stopped before it was ended.
                 return self.end(waiting, shared, out);
@@ -111,6 +114,16 @@ impl Users {
         out: &mut Outbox,
     ) {
         judge_connection(&waiting_of(decision), true, commands, shared, out);
+    }
+
+    /// There is no room for one more waiting connection, and it is refused.
+    pub(in crate::core) fn cannot_wait(
+        &mut self,
+        decision: &Decision,
+        shared: &SharedState,
+        out: &mut Outbox,
+    ) {
+        self.refuse_unjudged(&waiting_of(decision), shared, out);
     }
 
     /// An attempt needs the client's user; `judgement` is for an unknown user.
@@ -264,6 +277,17 @@ impl Users {
         self.end(waiting, shared, out);
     }
 
+    /// A connection of which too little is known, or that cannot wait: the kernel lets none of its data pass.
+    fn refuse_unjudged(&mut self, waiting: &Waiting, shared: &SharedState, out: &mut Outbox) {
+        self.counts.refused += 1;
+        self.end(waiting, shared, out);
+        let decision = decision_of(waiting);
+        let names = shared.names_of(decision.names);
+        let mut finished = finished(Fate::Refused, decision, names, None, AttemptFacts::unknown());
+        finished.is_connected = true;
+        out.step(Step::Finish(Box::new(finished)));
+    }
+
     /// Forgets a connection.
     fn forget(&mut self, socket: u64, out: &mut Outbox) {
         self.known.remove(&socket);
@@ -273,7 +297,7 @@ impl Users {
 
     /// Ends a refused connection.
     fn end(&mut self, waiting: &Waiting, shared: &SharedState, out: &mut Outbox) {
-        let Tag { netns, pid, .. } = waiting.pending.tag;
+        let (netns, pid) = (waiting.flow.netns, waiting.pending.tag.pid);
         let pids = shared.residents(netns, pid);
         out.act(Action::Destroy { waiting: Box::new(*waiting), pids });
     }
@@ -296,7 +320,7 @@ impl Users {
                 }
             }
         }
-        let Tag { netns, pid, .. } = waiting.pending.tag;
+        let (netns, pid) = (waiting.flow.netns, waiting.pending.tag.pid);
         self.lingering.insert(waiting.socket, (netns, pid));
     }
 
@@ -348,7 +372,7 @@ impl Users {
         }
         let is_wanted = are_users_prepared
             || shared.policies.current.as_ref().is_some_and(|current| current.asks_for_users());
-        if is_wanted || !waiting.is_empty() {
+        if is_wanted || !waiting.is_empty() || !self.lingering.is_empty() {
             self.unwanted_since = None;
             return;
         }

@@ -77,6 +77,7 @@ pub(super) fn event(kernel: &Kernel, record: &Record) -> KernelEvent {
             Err(error) => outdated(&error),
         },
         Some(events::Event::NoRoomForUser(decision)) => KernelEvent::NoRoomForUser(decision),
+        Some(events::Event::CannotWait(decision)) => KernelEvent::CannotWait(decision),
         Some(events::Event::HandshakeHasData(decision)) => {
             match kernel.users.pending_handshake(&decision.flow()) {
                 Ok(Some(pending)) => KernelEvent::HandshakeHasData(decision, pending),

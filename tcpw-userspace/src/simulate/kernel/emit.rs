@@ -67,6 +67,7 @@ impl SimulatedKernel {
                 None => KernelEvent::Outdated,
             },
             Some(events::Event::NoRoomForUser(decision)) => KernelEvent::NoRoomForUser(decision),
+            Some(events::Event::CannotWait(decision)) => KernelEvent::CannotWait(decision),
             Some(events::Event::HandshakeHasData(decision)) => {
                 match self.user_handshakes.get(&decision.flow()) {
                     Some(pending) => KernelEvent::HandshakeHasData(decision, *pending),

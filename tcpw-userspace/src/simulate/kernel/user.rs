@@ -34,10 +34,13 @@ impl SimulatedKernel {
             && let Some(pending) = self.user_handshakes.remove(&flow)
         {
             connection.asked = Some(pending.tag);
-            let kind = if self.marks_waiting(&mut connection, &pending, cookie) {
-                Kind::WaitsForUser
-            } else {
-                Kind::NoRoomForUser
+            let is_entered = self.marks_waiting(&mut connection, &pending, cookie);
+            let is_open = UserDecides::from_answer(pending.answer)
+                .is_none_or(|decides| decides.if_unknown == Outcome::Ask);
+            let kind = match (is_entered, is_open) {
+                (true, _) => Kind::WaitsForUser,
+                (false, false) => Kind::NoRoomForUser,
+                (false, true) => Kind::CannotWait,
             };
             let report = Report {
                 tag: pending.tag,
