@@ -53,7 +53,6 @@ static ALONE: Mutex<()> = Mutex::new(());
 /// What the kernel keeps of flows.
 struct Kept {
     handshakes: HashMap<MapData, FlowKey, Handshake>,
-    passed: HashMap<MapData, FlowKey, u64>,
     flows: HashMap<MapData, FlowKey, RefusedFlow>,
     user_handshakes: HashMap<MapData, FlowKey, Pending>,
 }
@@ -62,7 +61,6 @@ struct Kept {
 #[derive(Debug, PartialEq)]
 struct Of {
     handshakes: BTreeMap<FlowKey, Handshake>,
-    passed: BTreeMap<FlowKey, u64>,
     flows: BTreeMap<FlowKey, RefusedFlow>,
     user_handshakes: BTreeMap<FlowKey, Pending>,
 }
@@ -73,7 +71,6 @@ impl Kept {
         let own = own_maps()?;
         Ok(Self {
             handshakes: lru(&own, "HANDSHAKES")?,
-            passed: lru(&own, "PASSED")?,
             flows: lru(&own, "FLOWS")?,
             user_handshakes: lru(&own, "USER_HANDSHAKES")?,
         })
@@ -82,7 +79,6 @@ impl Kept {
     fn of(&self, is_there: impl Fn(u64) -> bool) -> Result<Of> {
         Ok(Of {
             handshakes: entries(&self.handshakes, &is_there)?,
-            passed: entries(&self.passed, &is_there)?,
             flows: entries(&self.flows, &is_there)?,
             user_handshakes: entries(&self.user_handshakes, &is_there)?,
         })
@@ -199,10 +195,10 @@ fn equal_flows_of_two_namespaces_are_told_apart() -> Result<()> {
     let mut allowed = allowed?.context("the client sees a connection")?;
     ensure!(refused?.is_none(), "a refused client connects");
     let first = kept.of(|_| true)?;
-    let netns_a = first.passed.keys().next().context("nothing passed in A")?.netns;
+    let netns_a = first.handshakes.keys().next().context("no handshake in A")?.netns;
     ensure!(netns_a != 0, "the namespace is not known");
-    let sizes = |of: &Of| [of.handshakes.len(), of.passed.len(), of.flows.len(), of.user_handshakes.len()];
-    assert_eq!(sizes(&first), [1, 2, 1, 2], "{first:?}");
+    let sizes = |of: &Of| [of.handshakes.len(), of.flows.len(), of.user_handshakes.len()];
+    assert_eq!(sizes(&first), [1, 1, 2], "{first:?}");
 
     let of_b = [ALLOWED, REFUSED, BY_USER].map(|from| try_connect(&b, from));
     let [allowed_b, refused_b, _by_user_b] = of_b;
@@ -210,7 +206,7 @@ fn equal_flows_of_two_namespaces_are_told_apart() -> Result<()> {
     assert_eq!(kept.of(|netns| netns == netns_a)?, first, "A after B");
     let second = kept.of(|netns| netns != netns_a)?;
     // The client whose user decides waits: its socket is marked. That the other does not wait stays known.
-    assert_eq!(sizes(&second), [0, 2, 1, 1], "B: {second:?}");
+    assert_eq!(sizes(&second), [0, 1, 1], "B: {second:?}");
     let waiting: Vec<Waiting> = kernel.users.waiting()?;
     assert!(waiting.iter().all(|one| one.flow.netns != netns_a) && waiting.len() == 1, "{waiting:?}");
 

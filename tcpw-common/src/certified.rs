@@ -28,7 +28,7 @@ const _: () = assert!(size_of::<CertifiedKey>() == 32);
 
 /// The listener at a [`CertifiedKey`].
 ///
-/// Layout: 5 × 8 + 4 × 4 bytes, no padding.
+/// Layout: 4 × 8 + 4 × 4 bytes, no padding.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Certified {
@@ -40,8 +40,6 @@ pub struct Certified {
     pub port_stamp: u64,
     /// Stamp of the namespace before user space scanned.
     pub netns_stamp: u64,
-    /// Since when the names are these: CLOCK_BOOTTIME, nanoseconds.
-    pub since_ns: u64,
     /// Process id of the listener.
     pub pid: u32,
     /// Address family of the listening socket: 2 (AF_INET) or 10 (AF_INET6).
@@ -52,7 +50,7 @@ pub struct Certified {
     /// 0.
     pub reserved: u32,
 }
-const _: () = assert!(size_of::<Certified>() == 56);
+const _: () = assert!(size_of::<Certified>() == 48);
 
 /// Flag: refused clients may be reset; over UDP they may get an ICMP message.
 pub const MAY_RESET: u32 = 1;

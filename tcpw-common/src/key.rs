@@ -12,17 +12,11 @@ pub const fn mapped(v4: [u8; 4]) -> Address {
 /// The IPv4 address inside a v4-mapped one; `None` for a real IPv6 address.
 #[inline(always)]
 pub fn as_v4(address: &Address) -> Option<[u8; 4]> {
-    let mut i = 0;
-    while i < 10 {
-        if address[i] != 0 {
-            return None;
-        }
-        i += 1;
-    }
-    if address[10] != 0xff || address[11] != 0xff {
-        return None;
-    }
-    Some([address[12], address[13], address[14], address[15]])
+    // By words: the kernel asks this for every attempt.
+    let [a, b, c, d, e, f, g, h, i, j, k, l, v4 @ ..] = *address;
+    let is_mapped = u64::from_ne_bytes([a, b, c, d, e, f, g, h]) == 0
+        && u32::from_ne_bytes([i, j, k, l]) == u32::from_ne_bytes([0, 0, 0xff, 0xff]);
+    is_mapped.then_some(v4)
 }
 
 /// Stable identity of a set of daemon names: see `tcpw-userspace`'s `listeners`.

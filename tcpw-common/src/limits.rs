@@ -124,16 +124,9 @@ pub const MAX_UDP_PORTS: u32 = 1 << 16;
 /// stamp may not have returned, and the socket's options may still change.
 pub const SETTLED_NS: u64 = 1_000_000_000;
 
-/// Allowed handshakes remembered, so that the last packet of one is not reset.
-pub const MAX_PASSED: u32 = 1 << 16;
-
-/// How long they are remembered, in nanoseconds. Linux accepts a SYN cookie for at most two minutes.
-/// Source: linux/include/net/tcp.h, `MAX_SYNCOOKIE_AGE`.
-pub const PASSED_NS: u64 = 130_000_000_000;
-
-/// If more handshakes than this are allowed within [`PASSED_NS`], one of them may be missing from the table: the
-/// kernel's LRU evicts early. A quarter of the table, because two such periods may follow each other.
-pub const MANY_PASSED: u64 = MAX_PASSED as u64 / 4;
+/// How long the gate leaves no packet of a flow that it refused to sk_lookup, in nanoseconds: the SYNs of one attempt come
+/// for at most 127 s. Source: ip-sysctl of the kernel's documentation, `tcp_syn_retries`.
+pub const REFUSED_FLOW_NS: u64 = 130_000_000_000;
 
 /// Refused flows remembered, so that the gate and sk_lookup do not both report one attempt.
 pub const MAX_FLOWS: u32 = 1 << 15;

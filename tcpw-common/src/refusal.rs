@@ -18,7 +18,7 @@ const _: () = assert!(size_of::<PacketPlace>() == 16);
 
 /// Limits of the resets.
 ///
-/// Layout: 3 × 8 bytes, no padding.
+/// Layout: 2 × 8 bytes, no padding.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ResetLimits {
@@ -26,11 +26,8 @@ pub struct ResetLimits {
     pub per_source: u64,
     /// Resets in a second to all.
     pub total: u64,
-    /// The last time a verdict may have changed: CLOCK_BOOTTIME, nanoseconds. No limit; it is here so that one
-    /// look-up gives both.
-    pub verdicts_changed_ns: u64,
 }
-const _: () = assert!(size_of::<ResetLimits>() == 24);
+const _: () = assert!(size_of::<ResetLimits>() == 16);
 
 /// State of a refused flow.
 ///
@@ -68,26 +65,10 @@ pub struct RedirectKey {
 }
 const _: () = assert!(size_of::<RedirectKey>() == 16);
 
-/// How many handshakes were allowed recently: shows whether the map `PASSED` may have evicted one.
-///
-/// Layout: 3 × 8 bytes, no padding.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Pressure {
-    /// Begin of the window: CLOCK_BOOTTIME, nanoseconds.
-    pub began_ns: u64,
-    /// Handshakes allowed in it.
-    pub count: u64,
-    /// Until this time the map may lack a handshake that was allowed: CLOCK_BOOTTIME, nanoseconds.
-    pub until_ns: u64,
-}
-
 #[cfg(feature = "user")]
 mod plain {
     // SAFETY: `#[repr(C)]`, no padding, every bit pattern valid.
     unsafe impl aya::Pod for super::ResetLimits {}
-    // SAFETY: as above.
-    unsafe impl aya::Pod for super::Pressure {}
     // SAFETY: as above.
     unsafe impl aya::Pod for super::RedirectKey {}
     // SAFETY: as above.

@@ -51,6 +51,12 @@ use crate::{
 #[unsafe(no_mangle)]
 static LOG_ALLOWED: u32 = 0;
 
+#[inline(always)]
+fn are_allowed_logged() -> bool {
+    // SAFETY: a static of .rodata; volatile because user space sets it at load time.
+    unsafe { core::ptr::read_volatile(&LOG_ALLOWED) != 0 }
+}
+
 /// Judges one packet.
 #[inline(always)]
 pub(crate) fn judge(ctx: &SkBuffContext) -> Passage {
@@ -64,10 +70,6 @@ pub(crate) fn judge(ctx: &SkBuffContext) -> Passage {
     }
     if passage == Passage::Drop {
         return Passage::Drop;
-    }
-    if attempt.completes == 0 && are_resets_on() {
-        // SAFETY: the helper has no preconditions.
-        remember::passed(&attempt.key.flow, unsafe { bpf_ktime_get_boot_ns() });
     }
     if attempt.waits == 0 && user::do_count() {
         return user::go_on_freely(&attempt.key.flow, &mut attempt.pending);
@@ -115,10 +117,7 @@ fn attempt(ctx: &SkBuffContext) -> Option<&'static mut Attempt> {
     let own_port = unsafe { port((*sk).src_port) };
     // bind(2) has put it into the tag of each UDP socket that is judged.
     let of_tag = tag.map_or(0, |tag| tag.netns);
-    attempt.key.flow.netns = match if is_datagram { 0 } else { netns::of_tcp(sk) } {
-        0 => of_tag,
-        netns => netns,
-    };
+    attempt.key.flow.netns = if is_datagram || of_tag != 0 { of_tag } else { netns::of_tcp(sk) };
     if is_redirected(tag, shape, attempt.key.flow.server_port, own_port) {
         if user::do_count() {
             // If it does not fit, the client gets no text.
@@ -133,11 +132,7 @@ fn attempt(ctx: &SkBuffContext) -> Option<&'static mut Attempt> {
         Shape::Acknowledges => {
             // The state from the SYN, if there was one.
             attempt.key.isn = attempt.header.seq.wrapping_sub(1);
-            let has_none = !has_handshake(ctx, &attempt.key.flow);
-            if !has_none && !user::do_count() {
-                return None;
-            }
-            (attempt.completes, attempt.has_no_handshake) = (1, u32::from(has_none));
+            (attempt.completes, attempt.has_no_handshake) = (1, 0);
         }
         Shape::Resets => {
             challenge::answered(&attempt.key.flow, attempt.header.seq);
@@ -145,11 +140,14 @@ fn attempt(ctx: &SkBuffContext) -> Option<&'static mut Attempt> {
         }
         Shape::Continues | Shape::NotIp => return None,
     }
-    // SAFETY: `sk` is a full socket and not null; the helper takes the context.
+    attempt.key.listener = 0;
+    // SAFETY: `sk` is a full socket and not null.
     unsafe {
-        attempt.key.listener = bpf_get_socket_cookie(ctx.as_ptr());
         attempt.family = (*sk).family;
         attempt.ifindex = (*ctx.skb.skb).ingress_ifindex;
+    }
+    if is_datagram {
+        find_listener(ctx, attempt);
     }
     if shape == Shape::Unparsable {
         attempt.header.has_data = 1;
@@ -163,7 +161,7 @@ fn attempt(ctx: &SkBuffContext) -> Option<&'static mut Attempt> {
         count(Counter::Replies);
         return None;
     }
-    identify(attempt, tag);
+    identify(ctx, attempt, tag);
     // SAFETY: as above.
     if unsafe { (*sk).bound_dev_if } != 0 {
         attempt.tag.flags |= OF_ONE_DEVICE;
@@ -184,9 +182,18 @@ fn is_redirected(tag: Option<&Tag>, shape: Shape, port: u16, own_port: u16) -> b
         && port != own_port
 }
 
+/// Finds the cookie of the listening socket, unless that is done. An attempt that is only allowed needs none.
+#[inline(always)]
+fn find_listener(ctx: &SkBuffContext, attempt: &mut Attempt) {
+    if attempt.key.listener == 0 {
+        // SAFETY: the helper takes the context.
+        attempt.key.listener = unsafe { bpf_get_socket_cookie(ctx.as_ptr()) };
+    }
+}
+
 /// Finds the listener's tag: that of user space, on the socket or under its cookie; else a provisional one.
 #[inline(always)]
-fn identify(attempt: &mut Attempt, tag: Option<&Tag>) {
+fn identify(ctx: &SkBuffContext, attempt: &mut Attempt, tag: Option<&Tag>) {
     attempt.tag = match tag {
         Some(tag) => *tag,
         None => Tag { names: 0, netns: 0, pid: 0, flags: PROVISIONAL },
@@ -194,6 +201,7 @@ fn identify(attempt: &mut Attempt, tag: Option<&Tag>) {
     if attempt.tag.flags & PROVISIONAL == 0 {
         return;
     }
+    find_listener(ctx, attempt);
     match steady(|| LISTENERS.get_ptr(&attempt.key.listener)) {
         Some(tag) => attempt.tag = tag,
         None if attempt.completes == 0 => count(Counter::Untagged),
@@ -213,6 +221,19 @@ fn decide_attempt(ctx: &SkBuffContext, attempt: &mut Attempt) -> Passage {
     if decision.outcome == Outcome::Exempt {
         count(Counter::Exempt);
         return Passage::Pass;
+    }
+    let is_plain = decision.outcome == Outcome::Allow && decision.marks == 0 && !are_allowed_logged();
+    if !is_plain {
+        find_listener(ctx, attempt);
+    }
+    // Of an ACK that the tables allow it does not matter whether it has a handshake.
+    if attempt.completes != 0 && (decision.outcome != Outcome::Allow || attempt.tag.flags & PROVISIONAL != 0)
+    {
+        let has_none = !has_handshake(ctx, &attempt.key.flow);
+        if !has_none && !user::do_count() {
+            return Passage::Pass;
+        }
+        attempt.has_no_handshake = u32::from(has_none);
     }
     if attempt.tag.flags & PROVISIONAL != 0 && decision.flags & NAMES_COUNT != 0 {
         // SAFETY: the helper has no preconditions.
@@ -265,8 +286,7 @@ fn allow(attempt: &mut Attempt, decision: &Decision, marks: u8) -> Passage {
     }
     // Audit mode does nothing to connections.
     let mut marks = if decision.flags & AUDIT != 0 { 0 } else { marks };
-    // SAFETY: a static of .rodata; volatile because user space sets it at load time.
-    if unsafe { core::ptr::read_volatile(&LOG_ALLOWED) } != 0 {
+    if are_allowed_logged() {
         marks |= REPORT;
     }
     if marks != 0 {

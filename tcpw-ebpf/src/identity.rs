@@ -98,25 +98,41 @@ pub(crate) fn state_changed(ctx: &BtfTracePointContext) {
     // A connection begins as a copy of its listener, so it leaves TCP_LISTEN too. Only a listener goes from there
     // to TCP_CLOSE.
     let ends = old == TCP_LISTEN && new == TCP_CLOSE;
-    if new != TCP_LISTEN && !ends {
+    // The tracepoint's first argument is a struct sock.
+    if new == TCP_LISTEN {
+        listens(ctx.arg(0));
+    } else if ends {
+        listen_ends(ctx.arg(0));
+    }
+}
+
+/// A socket, a `struct sock`, is about to listen: it cannot be found yet.
+#[inline(always)]
+pub(crate) fn listens(sk: *const c_void) {
+    let Some((netns, port)) = void_certificates_of(sk) else {
         return;
+    };
+    tag_and_report(sk.cast_mut(), &Bound { netns, cookie: 0, port, is_datagram: false });
+}
+
+/// A socket, a `struct sock`, listens no more.
+#[inline(always)]
+pub(crate) fn listen_ends(sk: *const c_void) {
+    void_certificates_of(sk);
+}
+
+/// Voids the certificates of a socket's port: its namespace and port. The stamp is set before a new socket can be found,
+/// so the certificate of an earlier listener refuses no client of this one.
+#[inline(always)]
+fn void_certificates_of(sk: *const c_void) -> Option<(u64, u16)> {
+    if offset(&SOCK_NUM) == 0 {
+        return None;
     }
-    // SAFETY: the tracepoint's first argument is a struct sock; offsets come from this kernel's BTF.
-    unsafe {
-        let sk: *const c_void = ctx.arg(0);
-        if offset(&SOCK_NUM) == 0 {
-            return;
-        }
-        let port: u16 = read(sk, offset(&SOCK_NUM));
-        let netns = netns::of_sock(sk);
-        // The stamp is set before the socket can be found, so the certificate of an earlier listener refuses no
-        // client of this one.
-        void_certificates(netns, IPPROTO_TCP, port.into());
-        void_certificates(netns, IPPROTO_TCP, ANY_PORT);
-        if new == TCP_LISTEN {
-            tag_and_report(sk.cast_mut(), &Bound { netns, cookie: 0, port, is_datagram: false });
-        }
-    }
+    // SAFETY: a struct sock that the verifier knows; offsets come from this kernel's BTF.
+    let (netns, port) = unsafe { (netns::of_sock(sk), read::<u16>(sk, offset(&SOCK_NUM))) };
+    void_certificates(netns, IPPROTO_TCP, port.into());
+    void_certificates(netns, IPPROTO_TCP, ANY_PORT);
+    Some((netns, port))
 }
 
 /// Voids the certificates of a port, or of the whole namespace if the port is not chosen yet.

@@ -48,12 +48,12 @@ use core::ffi::c_void;
 use aya_ebpf::{
     bindings::{sk_action::SK_PASS, xdp_action::XDP_PASS},
     macros::{
-        btf_tracepoint, cgroup_skb, cgroup_sock, cgroup_sock_addr, classifier, sk_lookup, sk_msg, sock_ops,
-        xdp,
+        btf_tracepoint, cgroup_skb, cgroup_sock, cgroup_sock_addr, classifier, fentry, sk_lookup, sk_msg,
+        sock_ops, xdp,
     },
     programs::{
-        BtfTracePointContext, SkBuffContext, SkLookupContext, SkMsgContext, SockAddrContext, SockContext,
-        SockOpsContext, TcContext, XdpContext,
+        BtfTracePointContext, FEntryContext, SkBuffContext, SkLookupContext, SkMsgContext, SockAddrContext,
+        SockContext, SockOpsContext, TcContext, XdpContext,
     },
 };
 
@@ -137,7 +137,21 @@ pub(crate) extern "C" fn open_files(ctx: *const c_void) -> i32 {
     0
 }
 
-/// tp_btf/inet_sock_set_state: a socket changed state.
+/// fentry/inet_csk_listen_start: a TCP socket begins to listen.
+#[fentry(function = "inet_csk_listen_start")]
+pub(crate) fn listens(ctx: FEntryContext) -> i32 {
+    identity::listens(ctx.arg(0));
+    0
+}
+
+/// fentry/inet_csk_listen_stop: a TCP socket does not listen any more.
+#[fentry(function = "inet_csk_listen_stop")]
+pub(crate) fn listen_ends(ctx: FEntryContext) -> i32 {
+    identity::listen_ends(ctx.arg(0));
+    0
+}
+
+/// tp_btf/inet_sock_set_state, where the kernel has no fentry: a socket changed state.
 #[btf_tracepoint(function = "inet_sock_set_state")]
 pub(crate) fn listening(ctx: BtfTracePointContext) -> i32 {
     identity::state_changed(&ctx);

@@ -23,10 +23,10 @@ use tcpw_common::{
     limits::{
         EVENT_RING_BYTES, HELD_RING_BYTES, MAX_ANSWERS, MAX_ATTEMPTS, MAX_BANNER_SOCKETS, MAX_BANNERS,
         MAX_BINDERS, MAX_CERTIFIED, MAX_CHALLENGES, MAX_COMMS, MAX_FLOWS, MAX_HANDSHAKES, MAX_HELD,
-        MAX_HOLDERS, MAX_LISTENERS, MAX_ONCE, MAX_PASSED, MAX_PEERS, MAX_PREFIXES, MAX_REDIRECT_LISTENERS,
-        MAX_SOURCES, MAX_UDP_ATTEMPTS, MAX_UDP_PORTS, MAX_USER_HANDSHAKES, MAX_WAITING, SLOTS,
+        MAX_HOLDERS, MAX_LISTENERS, MAX_ONCE, MAX_PEERS, MAX_PREFIXES, MAX_REDIRECT_LISTENERS, MAX_SOURCES,
+        MAX_UDP_ATTEMPTS, MAX_UDP_PORTS, MAX_USER_HANDSHAKES, MAX_WAITING, SLOTS,
     },
-    refusal::{PacketPlace, Pressure, RedirectKey, RefusedFlow, ResetLimits},
+    refusal::{PacketPlace, RedirectKey, RefusedFlow, ResetLimits},
     tag::Tag,
     user::{Mark, Pending, Waiting},
 };
@@ -195,12 +195,6 @@ pub(crate) static RESETS: Array<[u64; 2], 1> = Array::new();
 /// Resets of a source, likewise.
 #[map]
 pub(crate) static RESET_SOURCES: LruHashMap<Address, [u64; 2]> = LruHashMap::with_max_entries(MAX_SOURCES, 0);
-/// Flows whose SYN the gate let pass, and when.
-#[map]
-pub(crate) static PASSED: FlowLru<FlowKey, u64> = FlowLru::new(MAX_PASSED);
-/// Whether one of them may be missing.
-#[btf_map]
-pub(crate) static PRESSURE: Array<Pressure, 1> = Array::new();
 /// Flows that were refused.
 #[map]
 pub(crate) static FLOWS: FlowLru<FlowKey, RefusedFlow> = FlowLru::new(MAX_FLOWS);

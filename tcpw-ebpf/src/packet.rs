@@ -70,6 +70,11 @@ pub(crate) struct Header {
 pub(crate) fn read(ctx: &SkBuffContext, flow: &mut FlowKey, protocol: u8, header: &mut Header) -> Shape {
     flow.protocol = protocol.into();
     flow.reserved = 0;
+    if protocol == TCP
+        && let Some(shape) = usual(ctx, flow, header)
+    {
+        return shape;
+    }
     match addresses(ctx, flow, protocol) {
         Some(Some(offset)) if protocol == TCP => {
             tcp_header(ctx, offset, flow, header).unwrap_or(Shape::Unparsable)
@@ -97,39 +102,69 @@ pub(crate) fn segment(ctx: &SkBuffContext, flow: &mut FlowKey) -> Segment {
     }
 }
 
+/// As [`read`], of a TCP packet over IPv4 without options; `None` of any other. Both headers at once: each load is a
+/// call.
+#[inline(always)]
+fn usual(ctx: &SkBuffContext, flow: &mut FlowKey, header: &mut Header) -> Option<Shape> {
+    const IPV4_OF_20_BYTES: u8 = 0x45;
+    let words: [u32; 9] = ctx.load(0).ok()?;
+    if words[0].to_ne_bytes()[0] != IPV4_OF_20_BYTES || words[2].to_ne_bytes()[1] != TCP {
+        return None;
+    }
+    flow.client = mapped(words[3].to_ne_bytes());
+    flow.server = mapped(words[4].to_ne_bytes());
+    let [.., ports, seq, ack, rest] = words;
+    Some(of_words(ctx, 20, [ports, seq, ack, rest], flow, header))
+}
+
 /// Reads the addresses; returns where the header behind the IP header is.
 #[inline(always)]
 fn addresses(ctx: &SkBuffContext, flow: &mut FlowKey, protocol: u8) -> Option<Option<usize>> {
-    let version: u8 = ctx.load(0).ok()?;
+    // Every IP header is at least as long.
+    let head: [u32; 5] = ctx.load(0).ok()?;
+    let version = head[0].to_ne_bytes()[0];
     if version >> 4 == 4 {
-        flow.client = mapped(ctx.load(12).ok()?);
-        flow.server = mapped(ctx.load(16).ok()?);
-        let next: u8 = ctx.load(9).ok()?;
+        flow.client = mapped(head[3].to_ne_bytes());
+        flow.server = mapped(head[4].to_ne_bytes());
+        let next = head[2].to_ne_bytes()[1];
         let offset = usize::from(version & 0x0f) * 4;
         Some(if next == protocol { Some(offset) } else { None })
     } else {
         flow.client = ctx.load(8).ok()?;
         flow.server = ctx.load(24).ok()?;
-        Some(offset_v6(ctx, protocol))
+        Some(offset_v6(ctx, head[1].to_ne_bytes()[2], protocol))
     }
 }
 
 #[inline(always)]
 fn tcp_header(ctx: &SkBuffContext, offset: usize, flow: &mut FlowKey, header: &mut Header) -> Option<Shape> {
-    let head: [u8; 16] = ctx.load(offset).ok()?;
-    flow.client_port = u16::from_be_bytes([head[0], head[1]]);
-    flow.server_port = u16::from_be_bytes([head[2], head[3]]);
-    header.seq = u32::from_be_bytes([head[4], head[5], head[6], head[7]]);
-    header.ack = u32::from_be_bytes([head[8], head[9], head[10], head[11]]);
-    header.window = u16::from_be_bytes([head[14], head[15]]).into();
-    let end_of_header = offset + usize::from(head[12] >> 4) * 4;
-    header.has_data = (ctx.len() as usize != end_of_header || head[13] & FIN != 0).into();
-    Some(match head[13] & (SYN | ACK | RST) {
+    Some(of_words(ctx, offset, ctx.load(offset).ok()?, flow, header))
+}
+
+/// Reads the first 16 bytes of a TCP header at an offset.
+#[inline(always)]
+fn of_words(
+    ctx: &SkBuffContext,
+    offset: usize,
+    [ports, seq, ack, rest]: [u32; 4],
+    flow: &mut FlowKey,
+    header: &mut Header,
+) -> Shape {
+    let ports = u32::from_be(ports);
+    flow.client_port = (ports >> 16) as u16;
+    flow.server_port = ports as u16;
+    header.seq = u32::from_be(seq);
+    header.ack = u32::from_be(ack);
+    let [length, flags, window @ ..] = rest.to_ne_bytes();
+    header.window = u16::from_be_bytes(window).into();
+    let end_of_header = offset + usize::from(length >> 4) * 4;
+    header.has_data = (ctx.len() as usize != end_of_header || flags & FIN != 0).into();
+    match flags & (SYN | ACK | RST) {
         SYN => Shape::Opens,
         ACK => Shape::Acknowledges,
         RST => Shape::Resets,
         _ => Shape::Continues,
-    })
+    }
 }
 
 #[inline(always)]
@@ -143,8 +178,7 @@ fn udp_header(ctx: &SkBuffContext, offset: usize, flow: &mut FlowKey, header: &m
 
 /// Walks the extension headers; `None` if there is no header of this protocol behind them.
 #[inline(always)]
-fn offset_v6(ctx: &SkBuffContext, protocol: u8) -> Option<usize> {
-    let mut next: u8 = ctx.load(6).ok()?;
+fn offset_v6(ctx: &SkBuffContext, mut next: u8, protocol: u8) -> Option<usize> {
     let mut offset = 40_usize;
     for _ in 0..MAX_EXTENSION_HEADERS {
         if next == protocol {

@@ -9,7 +9,7 @@
 
 use aya_ebpf::programs::SkLookupContext;
 use tcpw_common::{
-    limits::{PASSED_NS, REDIRECTED_NS},
+    limits::{REDIRECTED_NS, REFUSED_FLOW_NS},
     refusal::{BY_REDIRECT, RedirectKey, RefusedFlow},
 };
 
@@ -18,7 +18,7 @@ use crate::maps::REDIRECT_LISTEN;
 /// Whether a flow was redirected before.
 #[inline(always)]
 pub(crate) fn was_redirected(before: Option<RefusedFlow>, now_ns: u64) -> bool {
-    before.is_some_and(|flow| flow.by == BY_REDIRECT && now_ns < flow.at_ns.wrapping_add(PASSED_NS))
+    before.is_some_and(|flow| flow.by == BY_REDIRECT && now_ns < flow.at_ns.wrapping_add(REFUSED_FLOW_NS))
 }
 
 /// Whether that is recent enough for the packet to belong to the same attempt.

@@ -3,9 +3,10 @@
 //!
 //! In: a packet for which no connection is known, before the kernel looks for a listener. Out: pass; drop, to
 //! which the kernel answers with a RST, over UDP with an ICMP message; or the redirect listener.
-//! Invariant: it refuses nothing that the gate would pass. It refuses only a packet for a certified listener
-//! that the tables refuse, in a flow of which the gate let no SYN pass recently; everything else goes on to
-//! the gate. An attempt is reported once, by one of the two.
+//! Invariant: it refuses nothing that the gate would pass. It refuses only a packet for a certified listener that the
+//! tables refuse; everything else goes on to the gate. A packet whose handshake the kernel knows never comes here, and
+//! the gate judges any other by the same tables, whatever passed before. An attempt is reported once, by one of the
+//! two.
 //! Limit: the hook shows no TCP flags. A refused client's segment without a connection counts as an attempt.
 //! Hook: sk_lookup, of each network namespace with a certified place.
 
@@ -18,7 +19,7 @@ use tcpw_common::{
     decide::{AUDIT, Decision, decide},
     event::Kind,
     key::{as_v4, mapped},
-    limits::{PASSED_NS, SAME_ATTEMPT_NS},
+    limits::{REFUSED_FLOW_NS, SAME_ATTEMPT_NS},
     outcome::{Outcome, REDIRECT},
     refusal::{BY_GATE, BY_REDIRECT, BY_RESET, RefusedFlow},
     tag::Tag,
@@ -33,7 +34,6 @@ use crate::{
     passage::Passage,
     rate::{is_source_within, is_within},
     redirect,
-    remember::{may_be_in_handshake, may_have_forgotten},
     steady::steady,
     tables::KernelTables,
     unreachable,
@@ -137,6 +137,9 @@ fn refuse(ctx: &SkLookupContext, lookup: &mut Lookup) -> Passage {
     if decision.flags & AUDIT != 0 {
         return Passage::Pass;
     }
+    if decision.outcome == Outcome::Allow {
+        return Passage::Pass;
+    }
     // SAFETY: the helper has no preconditions.
     let now_ns = unsafe { bpf_ktime_get_boot_ns() };
     let marks = match decision.outcome {
@@ -156,12 +159,9 @@ fn refuse(ctx: &SkLookupContext, lookup: &mut Lookup) -> Passage {
     if is_udp {
         return unreachable::refuse(lookup, &decision, now_ns);
     }
-    if may_be_in_handshake(&lookup.flow, now_ns) {
-        return Passage::Pass;
-    }
     // The SYN that user space re-injects is no retransmit.
     let before = if lookup.is_once == 0 { FLOWS.get(&lookup.flow) } else { None };
-    if before.is_some_and(|flow| flow.by == BY_GATE && now_ns < flow.at_ns.wrapping_add(PASSED_NS)) {
+    if before.is_some_and(|flow| flow.by == BY_GATE && now_ns < flow.at_ns.wrapping_add(REFUSED_FLOW_NS)) {
         return Passage::Pass;
     }
     let goes_on = (redirects || closes) && redirect::was_redirected(before, now_ns);
@@ -169,8 +169,7 @@ fn refuse(ctx: &SkLookupContext, lookup: &mut Lookup) -> Passage {
         count(Counter::ResetLimited);
         return Passage::Pass;
     }
-    let may_close = closes && (goes_on || is_sure(lookup, &decision, now_ns));
-    if (redirects || may_close) && redirect::redirect(ctx, lookup.key.netns, lookup.family) {
+    if (redirects || closes) && redirect::redirect(ctx, lookup.key.netns, lookup.family) {
         // If it does not fit, a retransmit is one more attempt that never connects.
         FLOWS.set(&lookup.flow, &RefusedFlow { at_ns: now_ns, by: BY_REDIRECT });
         if redirect::is_same_attempt(before, now_ns) {
@@ -183,10 +182,6 @@ fn refuse(ctx: &SkLookupContext, lookup: &mut Lookup) -> Passage {
         return Passage::Pass;
     }
     if lookup.certified.flags & MAY_RESET == 0 {
-        return Passage::Pass;
-    }
-    if !is_sure(lookup, &decision, now_ns) {
-        count(Counter::ResetUnsure);
         return Passage::Pass;
     }
     count(Counter::Reset);
@@ -246,18 +241,6 @@ fn answered_so(lookup: &mut Lookup, decision: &Decision, now_ns: u64) -> Option<
         Some(_) => None,
         None => once::take(lookup, decision.generation, now_ns).then_some(0),
     }
-}
-
-/// Whether no handshake that was allowed under another verdict can be under way and forgotten.
-#[inline(always)]
-fn is_sure(lookup: &Lookup, decision: &Decision, now_ns: u64) -> bool {
-    if !may_have_forgotten(now_ns) {
-        return true;
-    }
-    let changed_ns = RESET_LIMITS.get(0).map_or(u64::MAX, |limits| limits.verdicts_changed_ns);
-    let since_ns = changed_ns.max(lookup.certified.since_ns);
-    // An answer may be of any age.
-    decision.outcome == Outcome::Refuse && now_ns > since_ns.saturating_add(PASSED_NS)
 }
 
 /// Whether one more is within the limits; counts it.

@@ -19,16 +19,34 @@ impl Kernel {
     pub fn attach_identity(&mut self, cgroup: &Path) -> Vec<(Hook, HookState)> {
         // A pinned link gets this version's program.
         let has_accepted = self.log_allowed || self.links.is_pinned(Hook::Accepted);
-        Hook::of(When::Start)
-            .chain(has_accepted.then_some(Hook::Accepted))
-            .map(|hook| match self.links.attach(&mut self.ebpf, hook, cgroup) {
-                Ok(state) => {
-                    self.sees_listeners |= hook == Hook::Listening && self.knows_namespaces;
-                    (hook, state)
-                }
-                Err(error) => (hook, HookState::Refused(format!("{error:#}"))),
-            })
-            .collect()
+        let hooks = Hook::of(When::Start).chain(has_accepted.then_some(Hook::Accepted));
+        let mut states: Vec<_> = hooks.map(|hook| (hook, self.try_attach(hook, cgroup))).collect();
+        let watched = self.watch_listeners(cgroup);
+        let is_refused = |(_, state): &(Hook, HookState)| matches!(state, HookState::Refused(_));
+        self.sees_listeners = self.knows_namespaces && !watched.iter().any(is_refused);
+        states.extend(watched);
+        states
+    }
+
+    /// By the functions of the kernel that begin and end a listener, if it has fentry; else by the tracepoint.
+    fn watch_listeners(&mut self, cgroup: &Path) -> Vec<(Hook, HookState)> {
+        const ENTRIES: [Hook; 2] = [Hook::Listens, Hook::ListenEnds];
+        let entries = ENTRIES.map(|hook| (hook, self.try_attach(hook, cgroup)));
+        if !entries.iter().any(|(_, state)| matches!(state, HookState::Refused(_))) {
+            return entries.into();
+        }
+        for (hook, state) in &entries {
+            log::debug!("program {}: {state:?}", hook.program());
+            if let Err(error) = self.links.forget(*hook) {
+                log::error!("{error:#}");
+            }
+        }
+        vec![(Hook::Listening, self.try_attach(Hook::Listening, cgroup))]
+    }
+
+    fn try_attach(&mut self, hook: Hook, cgroup: &Path) -> HookState {
+        let attached = self.links.attach(&mut self.ebpf, hook, cgroup);
+        attached.unwrap_or_else(|error| HookState::Refused(format!("{error:#}")))
     }
 
     /// Watches accepted connections, unless that is already done. A later policy that needs no reports does not

@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result};
 use aya::{
     Btf, Ebpf,
     programs::{
-        BtfTracePoint, CgroupAttachMode, CgroupSkb, CgroupSock, CgroupSockAddr, SockOps,
+        BtfTracePoint, CgroupAttachMode, CgroupSkb, CgroupSock, CgroupSockAddr, FEntry, SockOps,
         links::{FdLink, PinnedLink},
     },
 };
@@ -158,6 +158,11 @@ fn new_link(ebpf: &mut Ebpf, hook: Hook, cgroup: &File) -> Result<FdLink> {
         }
         Section::Tracepoint(_) => {
             let program = hook.get_as::<BtfTracePoint>(ebpf)?;
+            let id = program.attach()?;
+            program.take_link(id)?.into()
+        }
+        Section::Entry(_) => {
+            let program = hook.get_as::<FEntry>(ebpf)?;
             let id = program.attach()?;
             program.take_link(id)?.into()
         }

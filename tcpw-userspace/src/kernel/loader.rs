@@ -138,9 +138,6 @@ impl Kernel {
         if !self.slots.holds(filled)? {
             bail!("generation {} was overwritten by a later one", filled.generation);
         }
-        if let Some(resets) = &mut self.resets {
-            resets.note_change()?;
-        }
         self.slots.switch_to(filled.slot)?;
         // The policy is in force from here on: a failure below is reported, and does not undo it.
         if let Err(error) = self.tags.set_comms(&filled.comms) {

@@ -103,8 +103,6 @@ pub(super) const MAPS: &[MapEntry] = &[
     map("RESET_LIMITS", Array, Pinned, "limits of resets"),
     map("RESETS", Array, Pinned, "resets in this second"),
     map("RESET_SOURCES", LruHash, Pinned, "resets of a source in a second"),
-    map("PASSED", LruHash, Pinned, "flows whose SYN passed"),
-    map("PRESSURE", Array, Pinned, "whether one of them may be missing"),
     map("FLOWS", LruHash, Pinned, "refused flows"),
     map("PLACE", PerCpuArray, Pinned, "the namespace whose program runs on this CPU"),
     map("REFUSALS", ProgramArray, Pinned, "the program that those of all namespaces call"),

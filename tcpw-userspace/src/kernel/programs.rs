@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, bail};
 use aya::{
     Btf, Ebpf,
     programs::{
-        BtfTracePoint, CgroupSkb, CgroupSkbAttachType, CgroupSock, CgroupSockAddr, Iter, Program,
+        BtfTracePoint, CgroupSkb, CgroupSkbAttachType, CgroupSock, CgroupSockAddr, FEntry, Iter, Program,
         ProgramError, SchedClassifier, SkLookup, SkMsg, SockOps, Xdp,
     },
 };
@@ -26,6 +26,8 @@ pub enum Section {
     SockOps,
     /// tp_btf, with the name of the tracepoint.
     Tracepoint(&'static str),
+    /// fentry, with the name of the kernel's function.
+    Entry(&'static str),
     /// iter, with its kind.
     Iterator(&'static str),
     /// sk_lookup.
@@ -67,6 +69,8 @@ pub enum When {
 /// The feature that needs a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Want {
+    /// Listeners that come and go: by the kernel's functions, or by the tracepoint.
+    Listeners,
     /// Accepted connections are logged, or a rule acts on them.
     Accepted,
     /// Users decide.
@@ -131,7 +135,11 @@ programs! {
     /// Likewise, IPv6.
     WroteV6: "wrote_v6", Section::CgroupSockAddr, Target::Cgroup, When::Start;
     /// Reports every listener; tags those that were not bound.
-    Listening: "listening", Section::Tracepoint("inet_sock_set_state"), Target::Kernel, When::Start;
+    Listens: "listens", Section::Entry("inet_csk_listen_start"), Target::Kernel, When::Wanted(Want::Listeners);
+    /// Voids the certificates of a listener that ends.
+    ListenEnds: "listen_ends", Section::Entry("inet_csk_listen_stop"), Target::Kernel, When::Wanted(Want::Listeners);
+    /// Does what these two do where the kernel has no fentry. It runs several times for each connection.
+    Listening: "listening", Section::Tracepoint("inet_sock_set_state"), Target::Kernel, When::Wanted(Want::Listeners);
     /// Reports programs that may take over a listener.
     Executed: "executed", Section::Tracepoint("sched_process_exec"), Target::Kernel, When::Start;
     /// The gate: judges every attempt.
@@ -210,6 +218,7 @@ impl Hook {
             Section::CgroupSockAddr => self.get_as::<CgroupSockAddr>(ebpf)?.load(),
             Section::SockOps => self.get_as::<SockOps>(ebpf)?.load(),
             Section::Tracepoint(name) => self.get_as::<BtfTracePoint>(ebpf)?.load(name, btf),
+            Section::Entry(name) => self.get_as::<FEntry>(ebpf)?.load(name, btf),
             Section::Iterator(kind) => self.get_as::<Iter>(ebpf)?.load(kind, btf),
             Section::SkLookup => self.get_as::<SkLookup>(ebpf)?.load(),
             Section::SkMsg => self.get_as::<SkMsg>(ebpf)?.load(),

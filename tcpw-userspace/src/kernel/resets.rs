@@ -19,8 +19,7 @@ use aya::maps::{Array, HashMap, MapData, ProgramArray};
 use tcpw_common::{
     certified::{Certified, CertifiedKey, MAY_RESET, WHOLE_NETNS, change_index},
     key::{Address, as_v4, mapped},
-    limits::PASSED_NS,
-    refusal::{Pressure, ResetLimits},
+    refusal::ResetLimits,
 };
 
 use super::{
@@ -33,7 +32,6 @@ use super::{
     udp_ports::UdpPorts,
 };
 use crate::config::{Refusal, ResetRates};
-use crate::host::boot_ns;
 
 const UDP: u16 = 17;
 
@@ -42,7 +40,6 @@ pub struct Resets {
     places: HashMap<MapData, CertifiedKey, Certified>,
     /// What is in `places`.
     certified: BTreeMap<CertifiedKey, Certified>,
-    limits: Array<MapData, ResetLimits>,
     changes: Arc<Changes>,
     place: OwnedFd,
     /// Holds the shared program: without a holder or a pin the kernel empties it.
@@ -74,8 +71,7 @@ impl Kernel {
         }
         let changes = Arc::new(Changes::map(descriptor(&self.ebpf, "CHANGES")?.as_fd())?);
         let mut limits: Array<MapData, ResetLimits> = open(&self.ebpf, "RESET_LIMITS")?;
-        let changed_ns = limits.get(&0, 0).context("read the limits of resets")?.verdicts_changed_ns;
-        limits.set(0, limits_of(refusal.rates, changed_ns), 0).context("write the limits of resets")?;
+        limits.set(0, limits_of(refusal.rates), 0).context("write the limits of resets")?;
         let mut programs: ProgramArray<MapData> = open(&self.ebpf, "REFUSALS")?;
         Hook::Refuse.load(&mut self.ebpf, &self.links.btf)?;
         let program = Hook::Refuse.get(&self.ebpf)?;
@@ -84,13 +80,6 @@ impl Kernel {
         let places: HashMap<MapData, CertifiedKey, Certified> = open(&self.ebpf, "CERTIFIED")?;
         let certified: BTreeMap<CertifiedKey, Certified> =
             places.iter().collect::<Result<_, _>>().context("read the certified places")?;
-        if certified.is_empty() && self.links.pins.as_ref().is_some_and(Pins::hold_a_gate) {
-            // An adopted gate may not have recorded the flows it let pass.
-            let mut pressure: Array<MapData, Pressure> = open(&self.ebpf, "PRESSURE")?;
-            let until_ns = boot_ns().saturating_add(PASSED_NS);
-            let pressed = Pressure { began_ns: 0, count: 0, until_ns };
-            pressure.set(0, pressed, 0).context("write the pressure on the table of passed flows")?;
-        }
         let watched = refusal.answers_any();
         let watched = watched.then(|| UdpPorts::begin(&mut self.ebpf, &mut self.links, cgroup)).transpose();
         let (udp_ports, was_watched) = match watched {
@@ -104,7 +93,6 @@ impl Kernel {
         let mut resets = Resets {
             places,
             certified,
-            limits,
             changes: Arc::clone(&changes),
             place: descriptor(&self.ebpf, "PLACE")?,
             shared: descriptor(&self.ebpf, "REFUSALS")?,
@@ -175,13 +163,6 @@ impl Resets {
             }
         }
         Ok(())
-    }
-
-    /// Verdicts may change from here on.
-    pub(super) fn note_change(&mut self) -> Result<()> {
-        let now = self.limits.get(&0, 0).context("read the limits of resets")?;
-        let limits = ResetLimits { verdicts_changed_ns: boot_ns(), ..now };
-        self.limits.set(0, limits, 0).context("write the limits of resets")
     }
 
     /// What is certified in a namespace.
@@ -321,10 +302,6 @@ impl Resets {
     }
 }
 
-fn limits_of(rates: ResetRates, changed_ns: u64) -> ResetLimits {
-    ResetLimits {
-        per_source: rates.per_source.into(),
-        total: rates.total.into(),
-        verdicts_changed_ns: changed_ns,
-    }
+fn limits_of(rates: ResetRates) -> ResetLimits {
+    ResetLimits { per_source: rates.per_source.into(), total: rates.total.into() }
 }

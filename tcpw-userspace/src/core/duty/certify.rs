@@ -66,7 +66,7 @@ impl Certify {
                 out.step(Step::LookAtAll);
                 continue;
             }
-            let places = self.places(namespace, shared, out.now.boot_ns);
+            let places = self.places(namespace, shared);
             self.set(namespace.netns, places, true, redirect, out);
         }
         self.watch_udp_ports(namespaces, out);
@@ -143,12 +143,7 @@ impl Certify {
     }
 
     /// The entries the kernel's table should have for a namespace.
-    fn places(
-        &self,
-        namespace: &NamespaceSeen,
-        shared: &SharedState,
-        boot_ns: u64,
-    ) -> BTreeMap<CertifiedKey, Certified> {
+    fn places(&self, namespace: &NamespaceSeen, shared: &SharedState) -> BTreeMap<CertifiedKey, Certified> {
         let netns = namespace.netns;
         let stamp =
             |protocol: u16, port: u16| namespace.stamps.get(&(protocol, port)).copied().unwrap_or(u64::MAX);
@@ -178,13 +173,11 @@ impl Certify {
         let certified = |protocol: u16, (local, port): LocalEnd, one: Option<Certain>| {
             let key = CertifiedKey { netns, local, port, protocol, reserved: 0 };
             let names = one.map_or(0, |one| one.names);
-            let since = self.certified.get(&key).filter(|before| before.names == names && before.flags != 0);
             let certified = Certified {
                 names,
                 cookie: one.map_or(0, |one| one.cookie),
                 port_stamp: stamp(protocol, port),
                 netns_stamp: stamp(protocol, WHOLE_NAMESPACE),
-                since_ns: since.map_or(boot_ns, |before| before.since_ns),
                 pid: one.map_or(0, |one| one.pid),
                 family: one.map_or(0, |one| one.family),
                 flags: one.map_or(0, |one| flags(one, protocol, port)),

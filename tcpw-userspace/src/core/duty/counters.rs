@@ -9,16 +9,12 @@ use tcpw_common::metric::Metric;
 use crate::core::outbox::Outbox;
 
 /// Counters that show a failure or an exceeded limit, and the message for each.
-const TOLD: [(&str, &str); 11] = [
+const TOLD: [(&str, &str); 10] = [
     ("ring_full", "events found the ring full: those attempts were judged, but not logged"),
     ("hold_limited", "attempts were not held, their source has too many: their clients try again"),
     ("hold_ring_full", "attempts were not held, the ring was full: their clients try again"),
     ("acks_without_handshake", "ACKs without a handshake were dropped: their clients are refused"),
     ("reset_limited", "refused attempts were dropped without an answer: too many in a second"),
-    (
-        "reset_unsure",
-        "refused attempts were dropped, not reset: many were allowed just before the tables changed",
-    ),
     ("user_no_room", "connections found too many waiting for a user: theirs is unknown"),
     (
         "user_not_known",

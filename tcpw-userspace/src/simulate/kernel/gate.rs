@@ -92,9 +92,6 @@ impl SimulatedKernel {
             // The kernel's table says so; here what is not in it need not wait.
             self.user_handshakes.remove(&packet.flow);
         }
-        if passage == Passage::Pass && !is_datagram && !packet.completes && self.are_resets_on {
-            self.passed.insert(packet.flow, self.now_ns);
-        }
         passage
     }
 

@@ -6,7 +6,7 @@ use tcpw_common::{
     decide::{AUDIT, Decision, decide},
     event::Kind,
     key::{AnswerKey, AttemptKey, FlowKey, Query, UdpClientKey, as_v4},
-    limits::{PASSED_NS, REDIRECTED_NS, SAME_ATTEMPT_NS},
+    limits::{REDIRECTED_NS, REFUSED_FLOW_NS, SAME_ATTEMPT_NS},
     outcome::{Outcome, REDIRECT},
     refusal::{BY_GATE, BY_REDIRECT, BY_RESET, RefusedFlow},
     tag::Tag,
@@ -56,15 +56,13 @@ impl SimulatedKernel {
         if is_udp {
             return self.refuse_datagram(flow, &certified, &decision);
         }
-        if self.passed.get(flow).is_some_and(|at_ns| self.now_ns < at_ns + PASSED_NS) {
-            return Passage::Pass;
-        }
         let before = if once.is_none() { self.flows.get(flow).copied() } else { None };
         let within = |by, span| before.is_some_and(|flow| flow.by == by && self.now_ns < flow.at_ns + span);
-        if within(BY_GATE, PASSED_NS) {
+        if within(BY_GATE, REFUSED_FLOW_NS) {
             return Passage::Pass;
         }
-        let (was_redirected, is_same) = (within(BY_REDIRECT, PASSED_NS), within(BY_REDIRECT, REDIRECTED_NS));
+        let (was_redirected, is_same) =
+            (within(BY_REDIRECT, REFUSED_FLOW_NS), within(BY_REDIRECT, REDIRECTED_NS));
         let is_same_reset = within(BY_RESET, SAME_ATTEMPT_NS);
         if !((redirects || closes) && was_redirected || self.takes_one(flow)) {
             self.count(Counter::ResetLimited);
