@@ -44,11 +44,12 @@ const UNPACKED: &[Shipped] = &[
         &["conserver", "conserver-server"],
         "unit",
     ),
+    shipped("/var/lib/tcpw-tests/dante/usr/sbin/danted", "danted.service", 1080, &["danted"], "unit"),
     shipped("/var/lib/tcpw-tests/exim4/usr/sbin/exim4", "exim4.service", 25, &["exim", "exim4"], "file"),
 ];
 
 const ATFTPD: &str = "/var/lib/tcpw-tests/atftpd/usr/sbin/atftpd";
-const LAYERS: &[&str] = &["proftpd", "nfs-kernel-server", "quota", "conserver", "exim4", "atftpd"];
+const LAYERS: &[&str] = &["proftpd", "nfs-kernel-server", "quota", "conserver", "dante", "exim4", "atftpd"];
 
 /// What their packages' scripts would have written and made.
 fn install(sandbox: &Sandbox) -> Result<()> {
@@ -77,6 +78,12 @@ fn install(sandbox: &Sandbox) -> Result<()> {
             "conserver/conserver.cf",
             "config * { }\ndefault * { logfile \"\"; rw *; }\naccess * { allowed 1.2.3.4; }\n\
              console x { master localhost; type exec; exec cat; }\n",
+        ),
+        (
+            "danted.conf",
+            "logoutput: stderr\ninternal: 0.0.0.0 port = 1080\nexternal: 1.2.3.1\nuser.privileged: proxy\n\
+             user.unprivileged: nobody\nclientmethod: none\nsocksmethod: none\n\
+             client pass { from: 0.0.0.0/0 to: 0.0.0.0/0 }\nsocks pass { from: 0.0.0.0/0 to: 0.0.0.0/0 }\n",
         ),
         ("default/atftpd", "OPTIONS='--tftpd-timeout 300 /srv/tftp'\n"),
         (

@@ -93,6 +93,7 @@ const UNPACKED: &[Part] = &[
     part("nfs-kernel-server", "/var/lib/tcpw-tests/nfs-kernel-server/usr/sbin/rpc.mountd"),
     part("quota", "/var/lib/tcpw-tests/quota/usr/sbin/rpc.rquotad"),
     part("conserver-server", "/var/lib/tcpw-tests/conserver/usr/sbin/conserver"),
+    part("dante-server", "/var/lib/tcpw-tests/dante/usr/sbin/danted"),
 ];
 
 /// An emulated machine, and what goes into it.
