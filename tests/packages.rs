@@ -7,6 +7,8 @@ mod liars;
 mod own_names;
 #[path = "packages/settings.rs"]
 mod settings;
+#[path = "packages/unpacked.rs"]
+mod unpacked;
 
 use std::{fs, net::SocketAddr, time::Duration};
 

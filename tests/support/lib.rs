@@ -9,6 +9,7 @@ pub mod daemons;
 pub mod datagrams;
 pub mod differential;
 pub mod policy;
+pub mod unpacked;
 
 mod cgroup;
 mod cleanup;

@@ -83,10 +83,17 @@ const PACKAGES: &[Part] = &[
     part("sslh", "sslh"),
 ];
 
-/// Mailers that Debian does not let be installed beside another: unpacked, not installed.
+/// Unpacked, not installed: Debian does not let them be installed beside others, or they would serve this machine's
+/// files or consoles.
 const UNPACKED: &[Part] = &[
     part("postfix", "/var/lib/tcpw-tests/postfix/usr/sbin/postdrop"),
     part("exim4-daemon-light", "/var/lib/tcpw-tests/exim4/usr/sbin/exim4"),
+    part("proftpd-core", "/var/lib/tcpw-tests/proftpd/usr/sbin/proftpd"),
+    part("atftpd", "/var/lib/tcpw-tests/atftpd/usr/sbin/atftpd"),
+    part("nfs-kernel-server", "/var/lib/tcpw-tests/nfs-kernel-server/usr/sbin/rpc.mountd"),
+    part("quota", "/var/lib/tcpw-tests/quota/usr/sbin/rpc.rquotad"),
+    part("conserver-server", "/var/lib/tcpw-tests/conserver/usr/sbin/conserver"),
+    part("dante-server", "/var/lib/tcpw-tests/dante/usr/sbin/danted"),
 ];
 
 /// An emulated machine, and what goes into it.

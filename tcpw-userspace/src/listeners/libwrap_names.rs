@@ -1,19 +1,26 @@
 //! The names that programs give libwrap, where they differ from the name of their file.
 //!
 //! In: the basename of an executable. Out: the daemon name that it passes to libwrap. Only programs that Debian links
-//! with libwrap, and RHEL 7 did. Those whose name stands in their own configuration (bacula, cyrus-imapd, dovecot, sslh,
-//! stunnel) are named by settings, and `tcpw check` says which: `check/configured.rs`.
+//! with libwrap, or RHEL 7 did, and exim. Those whose name stands in their own configuration (bacula, cyrus-imapd,
+//! dovecot, sslh, stunnel) are named by settings, and `tcpw check` says which: `check/configured.rs`.
 
 /// Basename, name for libwrap.
 ///
-/// Source: of Debian 12's binaries the argument of the call of request_init() or hosts_ctl(), and their manual pages.
-/// Every other program that depends on libwrap0 and passes a fixed name passes that of its file: apcupsd, argus,
-/// auditd, conmand, conserver, danted, diod, ftpd of inetutils, ftp-proxy, imap4d, lmtpd and pop3d of mailutils, lshd,
-/// mosquitto, nrpe, opensm, p910nd, pptpd, proftpd, rpcbind, sendmail, slapd, snmpd, snmptrapd, socat, sshd,
-/// supfilesrv, syslog-ng, tftpd-hpa, upsd, usbipd, vsftpd.
+/// Source: of each program of Debian 12 that depends on libwrap0, the argument of its call of request_init(),
+/// request_set() or hosts_ctl(). exim: its specification, "Use of tcpwrappers"; Debian linked exim 3 with libwrap, and
+/// calls exim 4, which it does not link, exim4.
+///
+/// Every other one that passes a fixed name, or that of `argv[0]`, passes the name of its file: apcupsd, apt-cacher-ng,
+/// argus, auditd, conmand, conserver, danted, diod, ftp-proxy, ftpd (inetutils), gophernicus, imap4d, lmtpd and pop3d
+/// (mailutils), imapproxyd, in.ntalkd, in.tftpd (tftpd-hpa), lshd, mosquitto, nrpe, opensm, p910nd, pptpd, proftpd
+/// (mod_wrap), radium, rpcbind, sendmail, ser2net, slapd, snmpd, snmptrapd, socat, sshd, storescp, dcmqrscp and wlmscpfs
+/// (dcmtk), supfilesrv, syslog-ng, upsd, usbipd, vsftpd.
+///
+/// One name of a program is one of all its listeners: what it serves beside that at other ports has its name by
+/// `[names.port]`: pulseaudio-cli, pulseaudio-http and pulseaudio-simple; nis-plugin of ns-slapd (slapi-nis).
 const NAMES: [(&[u8], &[u8]); 6] = [
     (b"atftpd", b"in.tftpd"),
-    (b"imapproxyd", b"in.imapproxyd"),
+    (b"exim4", b"exim"),
     (b"pulseaudio", b"pulseaudio-native"),
     (b"rpc.mountd", b"mountd"),
     (b"rpc.rquotad", b"rquotad"),

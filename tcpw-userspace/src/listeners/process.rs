@@ -116,6 +116,15 @@ impl ProcessInfo {
         }
     }
 
+    /// The user whose rights root's own process has taken for a time, and can give back (seteuid(2), as proftpd does).
+    /// Only root can have real and saved ids of root. execve(2) makes the effective id the saved one: so the process ran
+    /// its program as root. Users with that effective id cannot trace it or send it signals.
+    /// Source: credentials(7), execve(2), ptrace(2), kill(2).
+    pub(super) fn taken_user(&self) -> Option<u32> {
+        let [real, effective, saved, file] = self.uids;
+        (real == 0 && saved == 0 && effective == file).then_some(effective)
+    }
+
     /// The last part of the executable's path.
     pub(super) fn executable_name(&self) -> Option<&[u8]> {
         self.executable.as_deref().map(base_name)

@@ -183,8 +183,8 @@ impl ProcessFacts<'_> {
     }
 
     /// It is of its unit, and not what another user runs below the unit: it is a program that the unit names, and root
-    /// or the user of the unit runs it and made the socket, or root let it keep the capability to bind (named); or the
-    /// user of the unit runs any program and made the socket.
+    /// or the user of the unit runs it and made the socket, or root let it keep the capability to bind (named), or root
+    /// runs it with a user's rights for a time (proftpd); or the user of the unit runs any program and made the socket.
     ///
     /// A user namespace of its own (PrivateUsers=) changes nothing: the user ids are those of the host.
     fn is_of_unit(&self) -> Result<Program, Option<Doubt>> {
@@ -197,7 +197,8 @@ impl ProcessFacts<'_> {
         if program.as_ref().is_none_or(|program| program.is_set_id) {
             return Err(None);
         }
-        let is_its_user = |uid: u32| uid == 0 || unit.user == Some(uid);
+        let taken = self.process.taken_user();
+        let is_its_user = |uid: u32| uid == 0 || unit.user == Some(uid) || taken == Some(uid);
         let are_users_its = is_its_user(self.maker) && uids.iter().all(|uid| is_its_user(*uid));
         let is_given = self.maker == 0 && !self.process.has_foreign_users;
         let may_be_program = are_users_its || is_given || self.process.has_given_capability;

@@ -185,6 +185,27 @@ fn main_program_that_kept_the_capability_to_bind_has_the_name_of_its_unit() {
     assert_eq!(proof_of("named", &named, JOE), Err(Doubt::User(JOE)), "it may run any program");
 }
 
+/// proftpd makes its socket as its user, and becomes root again when it has to.
+#[test]
+fn main_program_that_root_runs_with_the_rights_of_a_user_has_the_names_of_its_unit() {
+    let unit = Unit { is_of_root: true, is_program: true, is_called_so: true, ..Unit::default() };
+    let of = |uids, unit: Option<&Unit>| ProcessInfo {
+        unit: unit.cloned(),
+        ..process("/usr/sbin/proftpd", uids, Ok(()))
+    };
+    let proof = |uids, maker| proof_of("proftpd", &of(uids, Some(&unit)), maker);
+    assert_eq!(proof([0, JOE, 0, JOE], JOE), Ok(Proof::Unit));
+    assert_eq!(proof_of("redis-server", &of([0, JOE, 0, JOE], Some(&unit)), JOE), Ok(Proof::Unit));
+    assert_eq!(proof([0, JOE, 0, JOE], REDIS), Err(Doubt::Users(JOE)), "it was given the socket");
+    for others in [[JOE, JOE, 0, JOE], [0, JOE, JOE, JOE], [0, 0, 0, JOE], [JOE; 4]] {
+        assert!(proof(others, JOE).is_err(), "{others:?}: a user may have run it");
+    }
+    let other = Unit { is_program: false, ..unit.clone() };
+    for unit in [None, Some(&other), Some(&Unit { is_of_root: false, ..unit.clone() })] {
+        assert!(proof_of("proftpd", &of([0, JOE, 0, JOE], unit), JOE).is_err(), "{unit:?}");
+    }
+}
+
 #[test]
 fn name_that_one_fact_proves_is_proven() {
     let mut process = process("/usr/sbin/redis-server", [REDIS; 4], Ok(()));

@@ -1,5 +1,4 @@
-//! Debian's other mailers, which cannot be installed beside the first: their packages' files are laid
-//! over the sandbox's /usr.
+//! Debian's other mailers, which cannot be installed beside the first.
 
 use std::{
     fs,
@@ -9,17 +8,15 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use nix::mount::{MsFlags, mount};
 
 use crate::{
     process::Process,
     sandbox::{Place, Sandbox},
+    unpacked::{account, add, lay_over, layer, mark},
     wait::{wait_for, wait_ready},
 };
-
-/// Where `cargo xtask setup` unpacks packages that it does not install.
-const UNPACKED: &str = "/var/lib/tcpw-tests";
 
 /// Users and groups that the packages would have made.
 const POSTFIX: (u32, u32) = (64101, 64101);
@@ -72,7 +69,8 @@ impl Mail {
     /// # Errors
     /// Its package is not unpacked, or it does not take mail.
     pub fn postfix(sandbox: &Sandbox) -> Result<Self> {
-        let (usr, etc) = lay_over(sandbox, "postfix")?;
+        lay_over(sandbox, &["postfix"])?;
+        let (usr, etc) = (layer(sandbox, "postfix"), sandbox.etc());
         account(sandbox, "postfix", POSTFIX)?;
         add(&sandbox.etc().join("group"), &format!("postdrop:x:{POSTDROP}:\n"))?;
         let mailboxes = mailboxes(sandbox)?;
@@ -100,7 +98,8 @@ impl Mail {
     /// # Errors
     /// Its package is not unpacked, or it does not start.
     pub fn exim(sandbox: &Sandbox) -> Result<Self> {
-        let (usr, etc) = lay_over(sandbox, "exim4")?;
+        lay_over(sandbox, &["exim4"])?;
+        let (usr, etc) = (layer(sandbox, "exim4"), sandbox.etc());
         account(sandbox, "Debian-exim", EXIM)?;
         let mailboxes = mailboxes(sandbox)?;
         mark(&usr.join("sbin/exim4"), (0, 0), 0o4755)?;
@@ -143,49 +142,6 @@ impl Mail {
     pub fn wait_for_mail(&self, pattern: &str, timeout: Duration) -> Result<String> {
         wait_for_mail(&self.mailbox, pattern, timeout, &self.process)
     }
-}
-
-/// Lays a package's /usr over the sandbox's, and copies its /etc: where to change either.
-fn lay_over(sandbox: &Sandbox, package: &str) -> Result<(PathBuf, PathBuf)> {
-    let (from, into) = (Path::new(UNPACKED).join(package), sandbox.scratch().join(package));
-    let copied = Command::new("cp").arg("-a").args([&from, &into]).status().context("start cp")?;
-    if !copied.success() {
-        bail!("{} is not there: cargo xtask setup --all", from.display());
-    }
-    let copied = Command::new("cp")
-        .arg("-a")
-        .arg(into.join("etc/."))
-        .arg(sandbox.etc())
-        .status()
-        .context("start cp")?;
-    if !copied.success() {
-        bail!("the /etc of {package} was not copied");
-    }
-    let usr = into.join("usr");
-    let layers = format!("lowerdir={}:/usr", usr.display());
-    // The upper layer of two that are only read: changes to it are made before anybody has looked.
-    sandbox.mounts().run(|| {
-        mount(Some("overlay"), "/usr", Some("overlay"), MsFlags::empty(), Some(layers.as_str()))
-            .context("lay over /usr")
-    })?;
-    Ok((usr, sandbox.etc()))
-}
-
-fn mark(program: &Path, (uid, gid): (u32, u32), mode: u32) -> Result<()> {
-    chown(program, Some(uid), Some(gid)).with_context(|| format!("chown {}", program.display()))?;
-    fs::set_permissions(program, fs::Permissions::from_mode(mode))?;
-    Ok(())
-}
-
-fn account(sandbox: &Sandbox, name: &str, (uid, gid): (u32, u32)) -> Result<()> {
-    let etc = sandbox.etc();
-    add(&etc.join("passwd"), &format!("{name}:x:{uid}:{gid}::/nonexistent:/usr/sbin/nologin\n"))?;
-    add(&etc.join("group"), &format!("{name}:x:{gid}:\n"))
-}
-
-fn add(file: &Path, line: &str) -> Result<()> {
-    let text = fs::read_to_string(file)? + line;
-    fs::write(file, text).with_context(|| format!("write {}", file.display()))
 }
 
 fn wait_made(file: &Path, process: &mut Process) -> Result<()> {

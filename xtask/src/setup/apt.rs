@@ -91,7 +91,7 @@ trap 'rm -rf $work' EXIT
 chmod 755 $work
 mkdir -p $work/partial
 apt-get -qq -o Dir::Cache::archives=$work -o Debug::NoLocking=true install --yes --no-install-recommends \
-    --download-only "$1" >&2
+    --reinstall --download-only "$1" >&2
 rm -rf "$2"
 mkdir -p "$2"
 for package in $work/*.deb; do dpkg-deb -x $package "$2"; done
