@@ -4,7 +4,8 @@
 //! `tcpw-bench named`; `tcpw-bench serve PORT`; `tcpw-bench replay RULES literal|file`;
 //! `tcpw-bench flood RULES literal|file [reload]`; `tcpw-bench gate`; `tcpw-bench refusals close|reset|drop`;
 //! `tcpw-bench decision v4|v6 NETWORKS`; `tcpw-bench peers NETWORKS ROUNDS`;
-//! `tcpw-bench forged SECONDS`.
+//! `tcpw-bench forged SECONDS`; `tcpw-bench reload NETWORKS ROUNDS`;
+//! `tcpw-bench report DIRECTORY`.
 //!
 //! Out: one JSON object. A process per run, so that its peak memory is the run's own.
 
@@ -16,7 +17,10 @@ mod held;
 mod hooks;
 mod named;
 mod peers;
+mod plot;
 mod refusals;
+mod reload;
+mod report;
 mod shapes;
 mod text;
 
@@ -56,6 +60,8 @@ fn run(words: &[&str]) -> Result<String> {
         ["decision", family, networks] => decision::run(family, networks),
         ["forged", seconds] => forged::run(seconds),
         ["peers", networks, rounds] => peers::run(networks, rounds),
+        ["report", directory] => report::run(directory),
+        ["reload", networks, rounds] => reload::run(networks, rounds),
         ["refusals", how] => refusals::run(how),
         ["serve", port] => hooks::serve(port),
         ["cases", tables @ ("in-cases" | "named"), tcpw, count] => {
@@ -66,7 +72,7 @@ fn run(words: &[&str]) -> Result<String> {
         _ => bail!(
             "usage: tcpw-bench parse [SHAPE] | text HOSTS.DENY | cases in-cases|named TCPW N | held | hooks | named | \
              replay RULES literal|file | flood RULES literal|file [reload] | gate | refusals close|reset|drop | \
-             decision v4|v6 NETWORKS"
+             decision v4|v6 NETWORKS | peers NETWORKS ROUNDS | reload NETWORKS ROUNDS | forged SECONDS"
         ),
     }
 }

@@ -1,7 +1,7 @@
 //! Connections a second through one listener, with no filter, with tcpw, with nftables and with ipset, each with the same
 //! networks; `tcpw-bench peers NETWORKS ROUNDS`.
 //!
-//! Out: one JSON object: of each way the connections a second of every round, and the milliseconds to load the networks.
+//! Out: one JSON object: of each way the connections a second of every round.
 //! Invariant: in a round the ways take turns, and of each nothing is left when the next begins; the client is in none of
 //! the networks.
 
@@ -53,7 +53,7 @@ pub(crate) fn run(networks: &str, rounds: &str) -> Result<String> {
     let mut server = sandbox.spawn(Place::Guarded, serve)?;
     sandbox.wait_listening(&mut server, &[Listening { v6: false, port: PORT }])?;
     let lists = Lists::write(&sandbox, networks)?;
-    let loads = lists.load(&sandbox)?;
+    lists.load(&sandbox)?;
     let mut rates: Vec<Vec<f64>> = vec![Vec::new(); FILTERS.len()];
     for _round in 0..rounds {
         for ((_, filter), rates) in FILTERS.iter().zip(&mut rates) {
@@ -71,7 +71,7 @@ pub(crate) fn run(networks: &str, rounds: &str) -> Result<String> {
     }
     let rates = FILTERS.iter().zip(rates).map(|((name, _), rates)| ((*name).to_owned(), rates.into()));
     let rates: serde_json::Map<String, serde_json::Value> = rates.collect();
-    Ok(serde_json::json!({ "networks": networks, "rates": rates, "load_ms": loads }).to_string())
+    Ok(serde_json::json!({ "networks": networks, "rates": rates }).to_string())
 }
 
 const NFT_ADD: &[&str] =
@@ -124,14 +124,14 @@ fn command(sandbox: &Sandbox, words: &[&str], input: Option<&std::path::Path>) -
 }
 
 /// The networks in each form, and files of the last two.
-struct Lists {
+pub(crate) struct Lists {
     nft: std::path::PathBuf,
     ipset: std::path::PathBuf,
 }
 
 impl Lists {
     /// Disjoint networks, half of them addresses and half /24, none with the client's address.
-    fn write(sandbox: &Sandbox, networks: u32) -> Result<Self> {
+    pub(crate) fn write(sandbox: &Sandbox, networks: u32) -> Result<Self> {
         let (mut deny, mut nft, mut ipset) = (String::new(), String::new(), String::new());
         writeln!(ipset, "create bans hash:net maxelem {}", networks.max(1 << 16))?;
         nft.push_str(
@@ -163,18 +163,18 @@ impl Lists {
         Ok(Self { nft: write("bans.nft", &nft)?, ipset: write("bans.ipset", &ipset)? })
     }
 
-    /// Loads them: the milliseconds of each.
-    fn load(&self, sandbox: &Sandbox) -> Result<serde_json::Value> {
-        let ms = |time: Duration| time.as_secs_f64() * 1e3;
+    /// Loads them in nftables and ipset: how long each took.
+    pub(crate) fn load(&self, sandbox: &Sandbox) -> Result<[Duration; 2]> {
         let nft = command(sandbox, &["nft", "-f", &self.nft.display().to_string()], None)?;
         let ipset = command(sandbox, &["ipset", "restore"], Some(&self.ipset))?;
-        let mut tcpw = Tcpw::start(sandbox, &["--on-deny", "close"])?;
-        let mark = tcpw.process.mark();
-        let deny = fs::read_to_string(sandbox.hosts_deny())?;
-        let began = Instant::now();
-        fs::write(sandbox.hosts_deny(), format!("{deny}ALL: 198.51.100.7\n"))?;
-        let line = tcpw.process.wait_for_line_after(mark, "applied generation 2", Duration::from_secs(60))?;
-        Ok(serde_json::json!({ "tcpw": ms(line.at - began), "nftables": ms(nft), "ipset": ms(ipset) }))
+        Ok([nft, ipset])
+    }
+
+    /// Removes them there.
+    pub(crate) fn unload(&self, sandbox: &Sandbox) -> Result<()> {
+        command(sandbox, &["nft", "delete", "table", "inet", "bench"], None)?;
+        command(sandbox, &["ipset", "destroy", "bans"], None)?;
+        Ok(())
     }
 }
 

@@ -5,6 +5,7 @@
 //! `tcpw match --cases`; then, for root, the paths of held clients, clients whose names are
 //! looked up, what the programs in the kernel take for a call, and what a refused client costs. Time is the processor's: others on the machine do not count.
 //! `cargo xtask bench decision` measures the tables of clients in the kernel; see its own head.
+//! `cargo xtask bench report` writes docs/benchmarks.md; see its own head.
 //! `cargo xtask bench peers` measures connections beside other filters; see its own head.
 //! `cargo xtask bench flood` measures floods of refused attempts alone; see its own head.
 //! Exit code 1: slower than it must be.
@@ -13,6 +14,7 @@ mod decision;
 mod flood;
 mod held;
 mod peers;
+mod report;
 
 use std::{path::Path, process::Command};
 
@@ -50,6 +52,8 @@ enum Only {
     },
     /// Connections a second, beside nftables, ipset and no filter
     Peers(peers::Arguments),
+    /// A document with all that is compared with others, and diagrams
+    Report(report::Arguments),
 }
 
 /// The texts of which well under a second is demanded; of the others it is seconds.
@@ -74,6 +78,7 @@ pub(crate) fn main(arguments: &Arguments) -> Result<()> {
         Some(Only::Decision) => return decision::decision(&bench),
         Some(Only::Forged { seconds }) => return held::forged(&bench, &tcpw, *seconds),
         Some(Only::Peers(arguments)) => return peers::peers(&bench, &tcpw, arguments),
+        Some(Only::Report(arguments)) => return report::report(&bench, &tcpw, arguments),
         None => {}
     }
     let mut slow = parse(&bench)?;

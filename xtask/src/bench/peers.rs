@@ -1,8 +1,7 @@
 //! `cargo xtask bench peers`: connections a second with tcpw, nftables and ipset, each with the same networks, beside no
 //! filter at all.
 //!
-//! Out: of each way the ratio to no filter, of the rounds that were made in turn: median and quartiles; and how long the
-//! networks took to load. Exit code 1: tcpw is slower than it must be, or than one of the others.
+//! Out: of each way the ratio to no filter, of the rounds that were made in turn: median and quartiles. Exit code 1: tcpw is slower than it must be, or than one of the others.
 
 use std::{path::Path, process::Command};
 
@@ -44,9 +43,7 @@ pub(super) fn peers(bench: &Path, tcpw: &Path, arguments: &Arguments) -> Result<
     for way in ["none again", "tcpw", "nftables", "ipset"] {
         let ratios = rates(way)?.iter().zip(&none).map(|(rate, none)| rate / none).collect();
         let [low, median, high] = quartiles(ratios);
-        let load = run["load_ms"][way].as_f64();
-        let load = load.map(|ms| format!("; loaded in {ms:.0} ms")).unwrap_or_default();
-        say(format_args!("{way:10} {median:.3} ({low:.3} to {high:.3}) of no filter{load}"));
+        say(format_args!("{way:10} {median:.3} ({low:.3} to {high:.3}) of no filter"));
         medians.push((way, median));
     }
     let of = |way: &str| medians.iter().find(|(known, _)| *known == way).map_or(0.0, |(_, median)| *median);

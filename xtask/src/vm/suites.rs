@@ -78,11 +78,6 @@ const LEFT_OUT: &[(&str, &str, &str)] = &[
         "4,096 SYNs in the second between two looks at all processes are too many for an emulated processor",
     ),
     (
-        "refused",
-        "nothing_is_reset_while_a_handshake_may_be_forgotten",
-        "16,385 connections one after the other take an emulated processor minutes",
-    ),
-    (
         "users",
         "storm::silent_ident_server_costs_its_own_clients_time_and_nobody_else",
         "512 connections within libwrap's ten seconds are too many for an emulated processor",

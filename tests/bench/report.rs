@@ -1,0 +1,168 @@
+//! The report of `cargo xtask bench report`; `tcpw-bench report DIRECTORY`.
+//!
+//! In: on standard input one JSON object with the measurements. Out: DIRECTORY/benchmarks.md, and its diagrams in
+//! DIRECTORY/benchmarks.
+//! Invariant: every figure is of the measurements; what is compared was measured in turn, in one run.
+
+use std::{fmt::Write as _, fs, io, path::Path};
+
+use anyhow::{Context as _, Result};
+use serde_json::Value;
+
+use crate::plot::{Line, draw};
+
+/// Writes the report.
+pub(crate) fn run(directory: &str) -> Result<String> {
+    let measured: Value = serde_json::from_reader(io::stdin()).context("read the measurements")?;
+    let directory = Path::new(directory);
+    let diagrams = directory.join("benchmarks");
+    fs::create_dir_all(&diagrams).with_context(|| format!("make {}", diagrams.display()))?;
+    let mut text = head(&measured)?;
+    decisions(&measured, &diagrams, &mut text)?;
+    reloads(&measured, &diagrams, &mut text)?;
+    connections(&measured, &mut text)?;
+    programs(&measured, &mut text)?;
+    let path = directory.join("benchmarks.md");
+    fs::write(&path, text).with_context(|| format!("write {}", path.display()))?;
+    Ok(path.display().to_string())
+}
+
+fn head(measured: &Value) -> Result<String> {
+    let of = |key: &str| measured[key].as_str().with_context(|| format!("no {key}"));
+    Ok(format!(
+        "# Benchmarks\n\n{} on {}, release build of commit {}, by `{}`.\n\n\
+         Compare figures of one row: those of different rows were measured at different times, and the machine is shared. \
+         Ratios are medians of the ratios of rounds in which every way had its turn.\n\n",
+        of("date")?,
+        of("system")?,
+        of("commit")?,
+        of("command")?,
+    ))
+}
+
+fn list<'a>(measured: &'a Value, key: &str) -> Result<&'a Vec<Value>> {
+    measured[key].as_array().with_context(|| format!("no {key}"))
+}
+
+fn number(value: &Value) -> Result<f64> {
+    value.as_f64().with_context(|| format!("no number: {value}"))
+}
+
+fn decisions(measured: &Value, diagrams: &Path, text: &mut String) -> Result<()> {
+    text.push_str(
+        "## A decision\n\nNanoseconds of a decision in the kernel about a client in a network, and in none; the loop around \
+         it is subtracted. The flat table is compared with the kernel's LPM trie; `table = \"auto\"` takes the faster one.\n\n\
+         ![](benchmarks/decision.svg)\n\n\
+         | family | networks | in a network: trie | flat | ratio | in none: trie | flat | loaded: trie | flat | flat, bytes a network |\n\
+         |---|---|---|---|---|---|---|---|---|---|\n",
+    );
+    let mut lines: Vec<Line> = Vec::new();
+    for run in list(measured, "decisions")? {
+        let (family, networks) = (run["family"].as_str().context("no family")?, number(&run["networks"])?);
+        let of = |form: &str, key: &str| number(&run[form][key]);
+        for (form, name) in [("lpm", "trie"), ("flat", "flat")] {
+            let name = format!("{family}, {name}");
+            let figure = (networks, of(form, "hit_ns")?);
+            match lines.iter_mut().find(|(known, _)| *known == name) {
+                Some((_, figures)) => figures.push(figure),
+                None => lines.push((name, vec![figure])),
+            }
+        }
+        writeln!(
+            text,
+            "| {family} | {networks} | {:.0} | {:.0} | {:.2} | {:.0} | {:.0} | {:.1} ms | {:.1} ms | {:.1} |",
+            of("lpm", "hit_ns")?,
+            of("flat", "hit_ns")?,
+            of("flat", "hit_ns")? / of("lpm", "hit_ns")?,
+            of("lpm", "miss_ns")?,
+            of("flat", "miss_ns")?,
+            of("lpm", "load_ms")?,
+            of("flat", "load_ms")?,
+            of("flat", "bytes")? / networks,
+        )?;
+    }
+    draw(&diagrams.join("decision.svg"), "A decision about a client in a network", "nanoseconds", &lines)
+}
+
+const LOADERS: [&str; 4] = ["tcpw", "tcpw, one line", "nftables", "ipset"];
+
+fn reloads(measured: &Value, diagrams: &Path, text: &mut String) -> Result<()> {
+    text.push_str(
+        "\n## From a file to enforced\n\nMilliseconds, medians. tcpw: from the write of hosts.deny to the message that the \
+         policy is in force, in the running daemon; that includes 50 ms of waiting for a writer, parsing, the comparison of \
+         the loaded tables with the rules, and 20 ms for programs that still use the tables before. nftables: `nft -f` of an \
+         interval set; ipset: `ipset restore` of a hash:net.\n\n\
+         ![](benchmarks/reload.svg)\n\n\
+         | networks | tcpw, the whole file | tcpw, one line appended | nft -f | ipset restore | nft / tcpw | ipset / tcpw | daemon's peak |\n\
+         |---|---|---|---|---|---|---|---|\n",
+    );
+    let mut lines: Vec<Line> = LOADERS.map(|name| (name.to_owned(), Vec::new())).into();
+    for run in list(measured, "reloads")? {
+        let networks = number(&run["networks"])?;
+        let mut all = Vec::new();
+        for (name, figures) in &mut lines {
+            let ms = median(&numbers(&run["ms"][name.as_str()])?);
+            figures.push((networks, ms));
+            all.push(ms);
+        }
+        let [whole, line, nft, ipset] = all[..] else { continue };
+        writeln!(
+            text,
+            "| {networks} | {whole:.0} | {line:.0} | {nft:.0} | {ipset:.0} | {:.1} | {:.1} | {:.0} MB |",
+            nft / whole,
+            ipset / whole,
+            number(&run["peak_bytes"])? / 1e6,
+        )?;
+    }
+    draw(&diagrams.join("reload.svg"), "From a file to enforced", "milliseconds", &lines)
+}
+
+fn connections(measured: &Value, text: &mut String) -> Result<()> {
+    text.push_str(
+        "\n## Connections a second\n\nOne client that is allowed connects, sends a byte, gets one, and closes, again and \
+         again, over a veth pair; divided by what it does without a filter. Median and quartiles.\n\n\
+         | networks | rounds | no filter | tcpw | nftables | ipset | no filter once more |\n|---|---|---|---|---|---|---|\n",
+    );
+    for run in list(measured, "peers")? {
+        let none = numbers(&run["rates"]["none"])?;
+        write!(text, "| {} | {} | {:.0} a second ", run["networks"], none.len(), median(&none))?;
+        for way in ["tcpw", "nftables", "ipset", "none again"] {
+            let rates = numbers(&run["rates"][way])?;
+            let mut ratios: Vec<f64> = rates.iter().zip(&none).map(|(rate, none)| rate / none).collect();
+            ratios.sort_unstable_by(f64::total_cmp);
+            let at = |quarter: usize| ratios.get(ratios.len() * quarter / 4).copied().unwrap_or(f64::NAN);
+            write!(text, "| {:.3} ({:.3} to {:.3}) ", at(2), at(1), at(3))?;
+        }
+        text.push_str("|\n");
+    }
+    Ok(())
+}
+
+fn programs(measured: &Value, text: &mut String) -> Result<()> {
+    text.push_str(
+        "\n## The programs in the kernel\n\nAs the kernel counts them (BPF_ENABLE_STATS): each figure has the cost of \
+         counting in it, 40 to 50 ns on this machine.\n\n| load | program | calls | ns a call |\n|---|---|---|---|\n",
+    );
+    for row in list(measured, "programs")? {
+        let text_of = |key: &str| row[key].as_str().with_context(|| format!("no {key}"));
+        writeln!(
+            text,
+            "| {} | {} | {} | {} |",
+            text_of("load")?,
+            text_of("program")?,
+            row["runs"],
+            row["ns"]
+        )?;
+    }
+    Ok(())
+}
+
+fn numbers(values: &Value) -> Result<Vec<f64>> {
+    values.as_array().context("no figures")?.iter().map(number).collect()
+}
+
+fn median(figures: &[f64]) -> f64 {
+    let mut figures = figures.to_vec();
+    figures.sort_unstable_by(f64::total_cmp);
+    figures.get(figures.len() / 2).copied().unwrap_or(f64::NAN)
+}
