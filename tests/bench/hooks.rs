@@ -19,6 +19,8 @@ use aya::{
     programs::loaded_programs,
     sys::{Stats, enable_stats},
 };
+
+use crate::empty::Empty;
 use tcpw_tests::{CLIENT_V4, CLIENT_V4_OTHER, Listening, Place, SERVER_V4, Sandbox, Tcpw, client::connect};
 
 /// Connections that are allowed, and that are refused.
@@ -39,6 +41,8 @@ pub(crate) fn run() -> Result<String> {
     let mut server = sandbox.spawn(Place::Guarded, serve)?;
     sandbox.wait_listening(&mut server, &[Listening { v6: false, port: PORT }])?;
     let others = counted()?;
+    // Every packet runs it, too: what a program takes beyond it is its own.
+    let _empty = Empty::attach(sandbox.cgroup())?;
     let _tcpw = Tcpw::start(&sandbox, &["--on-deny", "reset"])?;
     let mut results = Vec::new();
     for (name, load) in LOADS {

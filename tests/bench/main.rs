@@ -11,6 +11,7 @@
 
 mod cases;
 mod decision;
+mod empty;
 mod flood;
 mod forged;
 mod held;
