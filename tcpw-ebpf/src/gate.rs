@@ -159,7 +159,7 @@ fn attempt(ctx: &SkBuffContext) -> Option<&'static mut Attempt> {
         count(Counter::Unparsable);
         warn!(ctx, "packet without a TCP or UDP header to port {}: judged by its address", own_port);
     }
-    if is_datagram && udp::is_reply(&attempt.key) {
+    if is_datagram && udp::is_reply(attempt) {
         count(Counter::Replies);
         return None;
     }

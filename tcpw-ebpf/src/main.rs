@@ -28,6 +28,7 @@ mod lookup;
 mod maps;
 mod net;
 mod netns;
+mod on_link;
 mod once;
 mod packet;
 mod passage;

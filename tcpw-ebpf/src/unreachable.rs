@@ -29,14 +29,15 @@ use crate::{
     net::{IPPROTO_UDP, is_udp, port},
     passage::Passage,
     refuse::{is_within_limits, report},
-    udp::{is_first, note, replies},
+    udp::{is_first, note, replies, replies_if_on_link},
 };
 
-/// Whether the gate would not judge the datagram, or it goes to a group.
+/// Whether the gate would not judge the datagram, or may not: the gate alone knows which peers are on the link. Or it
+/// goes to a group.
 #[inline(always)]
 pub(crate) fn is_unjudged(lookup: &mut Lookup) -> bool {
     name_peer(lookup);
-    is_group(&lookup.flow.server) || replies(&mut lookup.peer)
+    is_group(&lookup.flow.server) || replies(&mut lookup.peer) || replies_if_on_link(&mut lookup.peer)
 }
 
 /// Refuses a datagram of a client that the tables refuse.

@@ -134,7 +134,6 @@ impl Scanning {
             }
             seen.push(one);
         }
-        let namespaces: Vec<Namespace> = if self.changes.is_some() { namespaces } else { Vec::new() };
         let namespaces = namespaces.into_iter().map(|namespace| {
             let is_unsteady = unsteady.contains(&namespace.netns);
             let (seen, file) = see(namespace, &stamps, is_unsteady, kernel);
@@ -273,7 +272,7 @@ fn see(
     is_unsteady: bool,
     kernel: &mut Kernel,
 ) -> (NamespaceSeen, File) {
-    let Namespace { netns, file, sockets, datagrams, given_away } = namespace;
+    let Namespace { netns, file, sockets, datagrams, given_away, link_networks } = namespace;
     let stamp = |protocol: u16, port: u16| stamps.get(change_index(netns, protocol, port.into()));
     let ports = |protocol: u16, sockets: &[crate::listeners::PortSocket]| {
         sockets.iter().map(|socket| (protocol, socket.local.port())).collect::<Vec<_>>()
@@ -297,6 +296,7 @@ fn see(
         sockets,
         datagrams,
         given_away,
+        link_networks,
         is_unsteady,
         stamped_ns: stamps.at_ns(),
         stamps: stamps_of,
