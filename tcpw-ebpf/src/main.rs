@@ -41,6 +41,7 @@ mod remember;
 mod steady;
 mod tables;
 mod udp;
+mod unmarked;
 mod unreachable;
 mod user;
 

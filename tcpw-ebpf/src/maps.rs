@@ -143,6 +143,9 @@ pub(crate) static HANDSHAKES: FlowLru<FlowKey, Handshake> = FlowLru::new(MAX_HAN
 #[map]
 pub(crate) static LISTENERS: maps::HashMap<u64, Tag> =
     maps::HashMap::with_max_entries(MAX_LISTENERS, BPF_F_NO_PREALLOC);
+/// Whether UDP sockets that were bound before the programs ran cannot carry a tag: a value of `tcpw_common::tag`.
+#[btf_map]
+pub(crate) static UNMARKED: Array<u32, 1> = Array::new();
 /// Processes that hold listening sockets: a program that they or their children execute may take these over.
 #[map]
 pub(crate) static HOLDERS: LruHashMap<u32, u32> = LruHashMap::with_max_entries(MAX_HOLDERS, 0);

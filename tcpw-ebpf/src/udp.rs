@@ -37,6 +37,7 @@ use crate::{
     maps::{BINDS, HEARD, PEERS, UDP_ATTEMPTS, WATCHING, WROTE},
     net::{is_udp, join, port},
     on_link::is_on_link,
+    unmarked,
 };
 
 const NS_PER_S: u64 = 1_000_000_000;
@@ -153,7 +154,11 @@ fn begin(ctx: &SockAddrContext) -> Option<PeerKey> {
         if sk.is_null() {
             return None;
         }
-        let tag = tag_of(sk)?;
+        let cookie = bpf_get_socket_cookie(ctx.as_ptr());
+        let tag = match tag_of(sk) {
+            Some(tag) => *tag,
+            None => unmarked::find(cookie)?,
+        };
         if tag.flags & KERNEL_PORT != 0 {
             return None;
         }
@@ -165,7 +170,7 @@ fn begin(ctx: &SockAddrContext) -> Option<PeerKey> {
         }
         Some(PeerKey {
             peer: ANY_PEER,
-            cookie: bpf_get_socket_cookie(ctx.as_ptr()),
+            cookie,
             port: u16::from_be(port(read_volatile(addr_of!((*address).user_port)))),
             reserved: [0; 3],
         })

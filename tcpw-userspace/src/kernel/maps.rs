@@ -90,6 +90,7 @@ pub(super) const MAPS: &[MapEntry] = &[
     map("EVENTS", Ring, Pinned, "events"),
     map("COUNTERS", PerCpuArray, Pinned, "counters"),
     map("LISTENERS", Hash, Pinned, "tags of listeners by socket cookie"),
+    map("UNMARKED", Array, Pinned, "whether UDP sockets of before the start cannot carry a tag"),
     map("ALIVE", Array, Pinned, "the daemon's last sign of life"),
     map("HOLDERS", LruHash, Pinned, "processes that hold listening sockets"),
     map("HELD", LruHash, Pinned, "held attempts"),

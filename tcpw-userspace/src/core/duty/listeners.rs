@@ -322,10 +322,13 @@ fn is_news(seen: &Seen, shared: &SharedState) -> bool {
 
 /// Forgets listeners that a full scan did not find.
 fn forget_others(scanned: &Scanned, users: &Users, shared: &mut SharedState, out: &mut Outbox) {
-    let cookies: HashSet<u64> = scanned.listeners.iter().map(|seen| seen.cookie).collect();
+    let mut cookies: HashSet<u64> = scanned.listeners.iter().map(|seen| seen.cookie).collect();
     shared.inventory.keep_only(&cookies);
     let in_use = shared.inventory.iter().map(|(_, known)| known.netns).chain(users.namespaces());
     out.act(Action::KeepNamespaces(Arc::new(in_use.collect())));
+    // The tag of a UDP socket that is on its way from one process to another may stand under its cookie alone.
+    let datagrams = scanned.namespaces.iter().flat_map(|namespace| &namespace.datagrams);
+    cookies.extend(datagrams.map(|socket| socket.cookie));
     out.act(Action::KeepListeners(Arc::new(cookies)));
 }
 
