@@ -202,30 +202,30 @@ pub(crate) fn is_reply(attempt: &Attempt) -> bool {
     let Some(key) = key_of(&attempt.key) else {
         return false;
     };
-    replies(key) || replies_if_on_link(key) && is_on_link(&attempt.key.flow, attempt.ifindex)
+    // SAFETY: the helper has no preconditions.
+    let now = unsafe { bpf_ktime_get_boot_ns() };
+    replies(key, now) || replies_if_on_link(key, now) && is_on_link(&attempt.key.flow, attempt.ifindex)
 }
 
 /// Whether that peer replies to that socket, wherever it is. Leaves [`ANY_PEER`] in the key.
 #[inline(always)]
-pub(crate) fn replies(key: &mut PeerKey) -> bool {
-    if is_awaited(key) {
+pub(crate) fn replies(key: &mut PeerKey, now: u64) -> bool {
+    if is_awaited(key, now) {
         return true;
     }
     key.peer = ANY_PEER;
-    is_awaited(key)
+    is_awaited(key, now)
 }
 
 /// Whether any peer on the link replies to that socket. Leaves [`ANY_ON_LINK`] in the key.
 #[inline(always)]
-pub(crate) fn replies_if_on_link(key: &mut PeerKey) -> bool {
+pub(crate) fn replies_if_on_link(key: &mut PeerKey, now: u64) -> bool {
     key.peer = ANY_ON_LINK;
-    is_awaited(key)
+    is_awaited(key, now)
 }
 
 #[inline(always)]
-fn is_awaited(key: &PeerKey) -> bool {
-    // SAFETY: the helper has no preconditions.
-    let now = unsafe { bpf_ktime_get_boot_ns() };
+fn is_awaited(key: &PeerKey, now: u64) -> bool {
     // SAFETY: the value is copied at once.
     unsafe { WROTE.get(key) }.is_some_and(|until| now < *until)
 }

@@ -14,7 +14,7 @@ use core::ptr::{addr_of, read_volatile};
 
 use aya_ebpf::{
     EbpfContext as _,
-    helpers::bpf_get_netns_cookie,
+    helpers::{bpf_get_netns_cookie, bpf_ktime_get_boot_ns},
     programs::{SockAddrContext, SockContext},
 };
 use tcpw_common::{
@@ -37,7 +37,11 @@ use crate::{
 #[inline(always)]
 pub(crate) fn is_unjudged(lookup: &mut Lookup) -> bool {
     name_peer(lookup);
-    is_group(&lookup.flow.server) || replies(&mut lookup.peer) || replies_if_on_link(&mut lookup.peer)
+    // SAFETY: the helper has no preconditions.
+    let now = unsafe { bpf_ktime_get_boot_ns() };
+    is_group(&lookup.flow.server)
+        || replies(&mut lookup.peer, now)
+        || replies_if_on_link(&mut lookup.peer, now)
 }
 
 /// Refuses a datagram of a client that the tables refuse.

@@ -1,5 +1,8 @@
 //! Sockets that were bound before tcpw started.
 
+use tcpw_tests::wait_for;
+use tcpw_userspace::host::boot_ns;
+
 use super::*;
 
 /// What a socket of before the start answers just after it was asked before the start.
@@ -28,12 +31,13 @@ fn answer_to_a_question_of_before_the_start_makes_no_peer() -> Result<()> {
 
 /// Fills the option memory of its socket, binds it, and says what it hears.
 const FULL: &str = "\
-import socket, struct
+import socket, sys
 s = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
-lo = socket.if_nametoindex('lo')
+lo = socket.if_nametoindex('lo').to_bytes(4, sys.byteorder)
 try:
     for group in range(1, 1 << 20):
-        s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP, struct.pack('!2s10xI', b'\\xff\\x05', group) + struct.pack('i', lo))
+        address = b'\\xff\\x05' + bytes(10) + group.to_bytes(4, 'big')
+        s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP, address + lo)
 except OSError as error:
     assert error.errno == 12, error
 s.bind(('::', PORT))
@@ -56,9 +60,13 @@ fn socket_with_full_memory(sandbox: &Sandbox, port: u16) -> Result<Process> {
     Ok(process)
 }
 
-fn heard_by(process: &Process) -> Vec<String> {
-    let lines = process.lines().into_iter().map(|line| line.text);
-    lines.filter(|line| line.starts_with("heard ")).collect()
+/// What a process has heard up to `last`, which it has said by now, or says soon.
+fn heard_until(process: &Process, last: &str) -> Result<Vec<String>> {
+    wait_for(&format!("it says \"heard {last}\""), PATIENCE * 20, || {
+        let lines = process.lines().into_iter().map(|line| line.text);
+        let heard: Vec<String> = lines.filter(|line| line.starts_with("heard ")).collect();
+        Ok(heard.iter().any(|line| line.ends_with(last)).then_some(heard))
+    })
 }
 
 /// By the rules for any daemon at first, and by those for its names once a scan has found them.
@@ -84,7 +92,7 @@ fn socket_that_can_carry_no_mark_is_judged_by_the_rules_of_its_names() -> Result
     assert!(is_answered(&sandbox, CLIENT_V4_OTHER, SERVER_V4, free_port, true)?, "the kernel chose its port");
     let row = Tcpw::wait_listener(&sandbox, 7001, |row| row["tag"] == "written")?;
     assert!(row["names"].to_string().contains("python3"), "{row}");
-    assert_eq!(heard_by(&full), ["heard hello?"]);
+    assert_eq!(heard_until(&full, "hello?")?, ["heard hello?"]);
     // What it asks for it hears, from where it asked, once what it writes is surely no answer from before the start.
     let other_port = Client::new(sandbox.client(), CLIENT_V4_OTHER, 9001)?;
     wait_until("a reply is heard", PATIENCE * 40, || {
@@ -92,16 +100,19 @@ fn socket_that_can_carry_no_mark_is_judged_by_the_rules_of_its_names() -> Result
         assert_eq!(refused.receive_as(true)?.as_deref(), Some("question"));
         other_port.send(server, b"intruder")?;
         refused.send(server, b"reply")?;
-        assert!(allowed.is_answered(server, true)?);
-        Ok(heard_by(&full).contains(&"heard reply".to_owned()))
+        // Behind them on the same socket: what came before was heard before.
+        let marker = format!("marker {}", boot_ns());
+        allowed.send(server, marker.as_bytes())?;
+        Ok(heard_until(&full, &marker)?.contains(&"heard reply".to_owned()))
     })?;
     // An edit is followed.
     let mark = tcpw.process.mark();
     sandbox.write_tables("python3: 1.2.4.\n", DENY)?;
     tcpw.wait_applied(mark)?;
     allowed.send(server, b"intruder")?;
-    assert!(is_answered(&sandbox, CLIENT_V4_OTHER, SERVER_V4, 7001, true)?);
-    assert!(!heard_by(&full).contains(&"heard intruder".to_owned()), "{:?}", heard_by(&full));
+    other_port.send(server, b"the last")?;
+    let heard = heard_until(&full, "the last")?;
+    assert!(!heard.contains(&"heard intruder".to_owned()), "{heard:?}");
     Ok(())
 }
 
@@ -121,6 +132,6 @@ fn socket_that_can_carry_no_mark_is_judged_after_the_daemon_was_killed() -> Resu
     let server = SocketAddr::new(SERVER_V4, 7001);
     Client::new(sandbox.client(), CLIENT_V4_OTHER, 0)?.send(server, b"intruder")?;
     assert!(is_answered(&sandbox, CLIENT_V4, SERVER_V4, 7001, true)?);
-    assert_eq!(heard_by(&full), ["heard hello?"]);
+    assert_eq!(heard_until(&full, "hello?")?, ["heard hello?"]);
     Ok(())
 }
