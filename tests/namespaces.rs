@@ -1,8 +1,8 @@
 //! Two network namespaces with equal addresses and ports: what is kept of a flow in one says nothing of the
-//! same flow in the other.
+//! same flow in the other. What is kept of a namespace goes with it.
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     fs,
     io::Write as _,
     net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream},
@@ -37,6 +37,7 @@ use tcpw_tests::{
 };
 use tcpw_userspace::{
     compile::Names,
+    host::LinkNetwork,
     kernel::{Kernel, LoadOptions, Pace},
     names::NamesSet,
 };
@@ -270,5 +271,34 @@ fn cookie_from_another_namespace_is_judged() -> Result<()> {
     assert!(!arrives(REFUSED)?, "a refused client's cookie let it in");
     assert_eq!(counted(&kernel, Counter::AcksWithoutHandshake), 1);
     assert!(arrives(ALLOWED)?, "the guarded listener takes no cookie at all");
+    Ok(())
+}
+
+/// The kernel's table has what is on links now: nothing of a namespace or an address that is gone.
+#[test]
+fn networks_on_links_are_those_that_were_told_last() -> Result<()> {
+    if !can_run("namespaces", &[Requirement::Root]) {
+        return Ok(());
+    }
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut kernel = Kernel::load(&LoadOptions::default())?;
+    let of = |netns: u64, ifindex: u32, address: &str, bits: u8| -> Result<(u64, LinkNetwork)> {
+        let network = LinkNetwork::new(ifindex, address.parse()?, bits).context("a network")?;
+        Ok((netns, network))
+    };
+    let before: BTreeSet<_> = [
+        of(1, 2, "192.0.2.0", 24)?,
+        of(1, 2, "192.0.2.0", 25)?,
+        of(1, 3, "192.0.2.0", 24)?,
+        of(2, 2, "192.0.2.0", 24)?,
+        of(2, 2, "0.0.0.0", 0)?,
+        of(2, 2, "2001:db8::", 64)?,
+    ]
+    .into();
+    let after: BTreeSet<_> = [of(1, 2, "192.0.2.0", 25)?, of(1, 2, "2001:db8::1", 128)?].into();
+    for wanted in [&before, &after, &before, &BTreeSet::new()] {
+        kernel.on_link.set(wanted)?;
+        assert_eq!(&kernel.on_link.read()?, wanted);
+    }
     Ok(())
 }

@@ -2,8 +2,12 @@
 //!
 //! Refused means that the server did not hear it: nothing came back.
 
+#[path = "udp/before.rs"]
+mod before;
 #[path = "udp/daemons.rs"]
 mod daemons;
+#[path = "udp/groups.rs"]
+mod groups;
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
@@ -18,6 +22,7 @@ use tcpw_tests::{
     ALLOW, Barrier, CLIENT_V4, CLIENT_V4_OTHER, CLIENT_V6_OTHER, CLIENTS, Commands, DENY, Place, Process,
     Requirement, SERVER_V4, SERVER_V6, Sandbox, Tcpw, Testd, can_run,
     datagrams::{Client, PATIENCE},
+    wait_until,
 };
 
 fn ready() -> bool {
@@ -187,30 +192,6 @@ fn replies_to_what_a_service_wrote_first_pass_and_nothing_else_does() -> Result<
     Ok(())
 }
 
-#[test]
-fn answers_to_a_group_come_from_anybody_at_the_port_written_to() -> Result<()> {
-    if !ready() {
-        return Ok(());
-    }
-    let sandbox = Sandbox::new("udpgroup")?;
-    sandbox.write_tables("", DENY)?;
-    sandbox.server().ip("route add 224.0.0.0/4 dev tcpw0")?;
-    sandbox.server().ip("route add default dev tcpw0")?;
-    let _tcpw = Tcpw::start(&sandbox, &[])?;
-    for (group, port) in [("239.1.1.1:9000", 7001), ("255.255.255.255:9000", 7002)] {
-        let mut daemon =
-            Testd::start(&sandbox, "alphad", &format!("--udp --quiet --ask {group} 0.0.0.0:{port}"))?;
-        daemon.process.wait_for_line("asked", PATIENCE)?;
-        let server = SocketAddr::new(SERVER_V4, port);
-        Client::new(sandbox.client(), CLIENT_V4_OTHER, 9001)?.send(server, b"intruder")?;
-        Client::new(sandbox.client(), CLIENT_V4_OTHER, 9000)?.send(server, b"answer")?;
-        wait_heard(&mut daemon, "answer").context(group)?;
-        let heard = all_heard(&daemon);
-        assert!(!heard.iter().any(|line| line.starts_with("heard intruder")), "{group}: {heard:?}");
-    }
-    Ok(())
-}
-
 /// The daemon goes on writing to the client: it answers, or, after a pause, even starts.
 #[test]
 fn client_that_was_answered_is_refused_after_a_reload_at_once() -> Result<()> {
@@ -248,30 +229,6 @@ fn client_that_was_answered_is_refused_after_a_reload_at_once() -> Result<()> {
         );
     }
     assert_eq!(Tcpw::counters(&sandbox)?["replies"], 0);
-    Ok(())
-}
-
-/// What a socket of before the start answers just after it was asked before the start.
-#[test]
-fn answer_to_a_question_of_before_the_start_makes_no_peer() -> Result<()> {
-    if !ready() {
-        return Ok(());
-    }
-    let sandbox = Sandbox::new("udpold")?;
-    sandbox.write_tables("ALL: 1.2.4.\n", DENY)?;
-    // It writes to 1.2.3.4 when somebody else speaks to it: right after the start.
-    let mut daemon =
-        Testd::start(&sandbox, "alphad", "--udp --quiet --late --ask 1.2.3.4:9000 0.0.0.0:7001")?;
-    let _tcpw = Tcpw::start(&sandbox, &[])?;
-    let server = SocketAddr::new(SERVER_V4, 7001);
-    let client = Client::new(sandbox.client(), CLIENT_V4, 9000)?;
-    let other = Client::new(sandbox.client(), CLIENT_V4_OTHER, 0)?;
-    other.send(server, b"trigger")?;
-    assert_eq!(client.receive()?.as_deref(), Some("question"));
-    client.send(server, b"again")?;
-    other.send(server, b"marker")?;
-    wait_heard(&mut daemon, "marker")?;
-    assert_eq!(heard(&daemon), 2, "only the trigger and the marker: {:?}", all_heard(&daemon));
     Ok(())
 }
 

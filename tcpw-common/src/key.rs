@@ -201,7 +201,7 @@ mod sealed {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct PeerKey {
-    /// The peer, or [`ANY_PEER`].
+    /// The peer, or [`ANY_PEER`], or [`ANY_ON_LINK`].
     pub peer: Address,
     /// Cookie of the socket.
     pub cookie: u64,
@@ -212,17 +212,54 @@ pub struct PeerKey {
 }
 const _: () = assert!(size_of::<PeerKey>() == 32);
 
-/// The peer of a datagram to a group: any address.
+/// The peer of a datagram to 255.255.255.255: any address.
 pub const ANY_PEER: Address = [0; 16];
+
+/// The peer of a datagram to a multicast group: any address that is on the link. No datagram has this source.
+pub const ANY_ON_LINK: Address = [0xff; 16];
 
 /// Whether a datagram to this address reaches many: multicast, or IPv4's limited broadcast.
 #[inline(always)]
 pub fn is_group(address: &Address) -> bool {
+    is_multicast(address) || as_v4(address).is_some_and(|v4| u32::from_ne_bytes(v4) == u32::MAX)
+}
+
+/// Whether this is the address of a multicast group.
+#[inline(always)]
+pub fn is_multicast(address: &Address) -> bool {
     match as_v4(address) {
-        Some(v4) => v4[0] & 0xf0 == 0xe0 || u32::from_ne_bytes(v4) == u32::MAX,
+        Some(v4) => v4[0] & 0xf0 == 0xe0,
         None => address[0] == 0xff,
     }
 }
+
+/// Whether this is a link-local address of IPv6: no router passes it on.
+#[inline(always)]
+pub fn is_link_local_v6(address: &Address) -> bool {
+    address[0] == 0xfe && address[1] & 0xc0 == 0x80
+}
+
+/// An address at an interface: the data of a key of a trie, in which [`ON_LINK_BITS`] bits stand before the
+/// address.
+///
+/// Layout: 8 + 2 × 4 + 16 bytes, no padding.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct OnLinkKey {
+    /// Network namespace cookie.
+    pub netns: u64,
+    /// Index of the interface in that namespace.
+    pub ifindex: u32,
+    /// 0.
+    pub reserved: u32,
+    /// The address, or the network.
+    pub address: Address,
+}
+const _: () = assert!(size_of::<OnLinkKey>() == 32);
+
+/// Bits of an [`OnLinkKey`] before its address.
+pub const ON_LINK_BITS: u32 = 128;
+const _: () = assert!(core::mem::offset_of!(OnLinkKey, address) * 8 == ON_LINK_BITS as usize);
 
 /// A process name as the kernel keeps it: 15 bytes and a NUL.
 pub type Comm = [u8; 16];
@@ -239,4 +276,6 @@ mod plain {
     unsafe impl aya::Pod for super::BannerKey {}
     // SAFETY: as above.
     unsafe impl aya::Pod for super::UdpClientKey {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for super::OnLinkKey {}
 }

@@ -74,7 +74,8 @@ pub const SLOW_NS: u64 = 3_000_000_000;
 /// Processes that hold listening sockets.
 pub const MAX_HOLDERS: u32 = 1 << 14;
 
-/// Listeners named by their cookie, because their socket cannot carry a tag.
+/// Listeners named by their cookie, because their socket cannot carry a tag. A UDP socket of before the start among
+/// them that does not fit is not judged, and user space says so.
 pub const MAX_LISTENERS: u32 = 1 << 16;
 
 /// Peers that UDP service sockets sent to, and those they received from.
@@ -84,9 +85,16 @@ pub const MAX_PEERS: u32 = 1 << 16;
 /// long, in nanoseconds. conntrack gives them 30 s, 120 s once there was one.
 pub const REPLIES_NS: u64 = 60_000_000_000;
 
-/// Likewise after it wrote to a group: from any address, but from the port written to.
-/// DHCP and mDNS answer within 5 s.
+/// Likewise after it wrote to a group: from any address, of a multicast group from any that is on the link, but from
+/// the port written to. DHCP and mDNS answer within 5 s.
 pub const GROUP_REPLIES_NS: u64 = 10_000_000_000;
+
+/// Networks on the links of all network namespaces, and own addresses on their loopback devices: 64 namespaces with
+/// [`MOST_ON_LINK`] each, or 10,000 containers with six.
+pub const MAX_ON_LINK: u32 = 1 << 16;
+
+/// Those of one network namespace: a user can make as many as it likes in one of its own.
+pub const MOST_ON_LINK: usize = 1 << 10;
 
 /// If a peer's datagram was judged within this time, in nanoseconds, a datagram of the socket to that peer is
 /// an answer and does not make the peer's next datagrams replies. Three times [`REPLIES_NS`]: a refused client

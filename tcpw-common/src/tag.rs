@@ -38,6 +38,15 @@ pub const OF_ONE_DEVICE: u32 = 16;
 /// tcpw's own socket, which redirected connections are given to: never judged.
 pub const REDIRECT_LISTENER: u32 = 32;
 
+/// Every UDP socket that was bound before the programs ran carries a tag.
+pub const ALL_MARKED: u32 = 0;
+
+/// Some cannot carry one: their tags stand under their cookies.
+pub const SOME_UNMARKED: u32 = 1;
+
+/// Likewise, and the table had no room for some.
+pub const SOME_MISSED: u32 = 2;
+
 #[cfg(feature = "user")]
 // SAFETY: `#[repr(C)]`, no padding, every bit pattern valid.
 unsafe impl aya::Pod for Tag {}

@@ -44,7 +44,7 @@ use crate::{
     remember::{self, are_resets_on},
     steady::steady,
     tables::KernelTables,
-    udp, user,
+    udp, unmarked, user,
 };
 
 /// Not 0: every accepted connection is reported.
@@ -101,9 +101,10 @@ fn attempt(ctx: &SkBuffContext) -> Option<&'static mut Attempt> {
     let (state, protocol, kind) = unsafe { ((*sk).state, (*sk).protocol, (*sk).type_) };
     let tag = tag_of(sk);
     let is_datagram = state == TCP_CLOSE && is_udp(protocol, kind);
+    // Without a tag it was not bound, but for those that cannot carry one.
+    let is_unmarked = is_datagram && tag.is_none();
     if is_datagram {
-        // It was not bound, or the kernel chose its port.
-        if tag?.flags & KERNEL_PORT != 0 {
+        if tag.is_some_and(|tag| tag.flags & KERNEL_PORT != 0) || is_unmarked && !unmarked::are_any() {
             return None;
         }
     } else if state != TCP_LISTEN || protocol != u32::from(IPPROTO_TCP) {
@@ -111,12 +112,16 @@ fn attempt(ctx: &SkBuffContext) -> Option<&'static mut Attempt> {
     }
     // SAFETY: this CPU's own element; the gate runs with bottom halves off and does not nest.
     let attempt = unsafe { SCRATCH.get_ptr_mut(0)?.as_mut()? };
+    if is_unmarked {
+        // SAFETY: the helper takes the context.
+        attempt.tag = unmarked::find(unsafe { bpf_get_socket_cookie(ctx.as_ptr()) })?;
+    }
     let wanted = if is_datagram { packet::UDP } else { packet::TCP };
     let shape = packet::read(ctx, &mut attempt.key.flow, wanted, &mut attempt.header);
     // SAFETY: as above.
     let own_port = unsafe { port((*sk).src_port) };
     // bind(2) has put it into the tag of each UDP socket that is judged.
-    let of_tag = tag.map_or(0, |tag| tag.netns);
+    let of_tag = if is_unmarked { attempt.tag.netns } else { tag.map_or(0, |tag| tag.netns) };
     attempt.key.flow.netns = if is_datagram || of_tag != 0 { of_tag } else { netns::of_tcp(sk) };
     if is_redirected(tag, shape, attempt.key.flow.server_port, own_port) {
         if user::do_count() {
@@ -157,11 +162,13 @@ fn attempt(ctx: &SkBuffContext) -> Option<&'static mut Attempt> {
         count(Counter::Unparsable);
         warn!(ctx, "packet without a TCP or UDP header to port {}: judged by its address", own_port);
     }
-    if is_datagram && udp::is_reply(&attempt.key) {
+    if is_datagram && udp::is_reply(attempt) {
         count(Counter::Replies);
         return None;
     }
-    identify(ctx, attempt, tag);
+    if !is_unmarked {
+        identify(ctx, attempt, tag);
+    }
     // SAFETY: as above.
     if unsafe { (*sk).bound_dev_if } != 0 {
         attempt.tag.flags |= OF_ONE_DEVICE;

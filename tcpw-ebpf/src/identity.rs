@@ -33,7 +33,7 @@ use crate::{
     },
     maps::{BINDERS, CHANGES, COMMS, HOLDERS, TAGS},
     net::{AF_INET, AF_INET6, IPPROTO_TCP, IPPROTO_UDP, TCP_CLOSE, TCP_LISTEN, is_udp, port},
-    netns, udp,
+    netns, udp, unmarked,
 };
 
 /// bind(2) named the port. Source: linux/include/net/sock.h.
@@ -283,13 +283,12 @@ pub(crate) fn mark_bound_before(ctx: *const c_void) {
         }
         let netns = netns::of_sock(sk);
         let pid: u32 = read(task, offset(&TASK_TGID));
-        let Some(tag) = storage(sk.cast_mut(), BPF_SK_STORAGE_GET_F_CREATE.into()).as_mut() else {
-            return;
-        };
-        if tag.pid == 0 && tag.flags == 0 {
-            tag.netns = netns;
-            tag.pid = pid;
-            tag.flags = PROVISIONAL | BOUND_BEFORE;
+        let mark = Tag { names: 0, netns, pid, flags: PROVISIONAL | BOUND_BEFORE };
+        match storage(sk.cast_mut(), BPF_SK_STORAGE_GET_F_CREATE.into()).as_mut() {
+            Some(tag) if tag.pid == 0 && tag.flags == 0 => *tag = mark,
+            Some(_) => {}
+            // Its option memory is full.
+            None => unmarked::note(sk.cast_mut(), &mark),
         }
     }
 }

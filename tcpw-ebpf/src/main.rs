@@ -28,6 +28,7 @@ mod lookup;
 mod maps;
 mod net;
 mod netns;
+mod on_link;
 mod once;
 mod packet;
 mod passage;
@@ -40,6 +41,7 @@ mod remember;
 mod steady;
 mod tables;
 mod udp;
+mod unmarked;
 mod unreachable;
 mod user;
 

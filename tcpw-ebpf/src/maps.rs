@@ -19,12 +19,14 @@ use tcpw_common::{
     decide::Header,
     flat::{BucketV4, ChunkV4, LowsV6, NodeV6},
     handshake::Handshake,
-    key::{Address, AnswerKey, AttemptKey, BannerKey, Comm, FlowKey, NamesId, PeerKey, UdpClientKey},
+    key::{
+        Address, AnswerKey, AttemptKey, BannerKey, Comm, FlowKey, NamesId, OnLinkKey, PeerKey, UdpClientKey,
+    },
     limits::{
         EVENT_RING_BYTES, HELD_RING_BYTES, MAX_ANSWERS, MAX_ATTEMPTS, MAX_BANNER_SOCKETS, MAX_BANNERS,
         MAX_BINDERS, MAX_CERTIFIED, MAX_CHALLENGES, MAX_COMMS, MAX_FLOWS, MAX_HANDSHAKES, MAX_HELD,
-        MAX_HOLDERS, MAX_LISTENERS, MAX_ONCE, MAX_PEERS, MAX_PREFIXES, MAX_REDIRECT_LISTENERS, MAX_SOURCES,
-        MAX_UDP_ATTEMPTS, MAX_UDP_PORTS, MAX_USER_HANDSHAKES, MAX_WAITING, SLOTS,
+        MAX_HOLDERS, MAX_LISTENERS, MAX_ON_LINK, MAX_ONCE, MAX_PEERS, MAX_PREFIXES, MAX_REDIRECT_LISTENERS,
+        MAX_SOURCES, MAX_UDP_ATTEMPTS, MAX_UDP_PORTS, MAX_USER_HANDSHAKES, MAX_WAITING, SLOTS,
     },
     refusal::{PacketPlace, RedirectKey, RefusedFlow, ResetLimits},
     tag::Tag,
@@ -140,6 +142,9 @@ pub(crate) static HANDSHAKES: FlowLru<FlowKey, Handshake> = FlowLru::new(MAX_HAN
 #[map]
 pub(crate) static LISTENERS: maps::HashMap<u64, Tag> =
     maps::HashMap::with_max_entries(MAX_LISTENERS, BPF_F_NO_PREALLOC);
+/// Whether UDP sockets that were bound before the programs ran cannot carry a tag: a value of `tcpw_common::tag`.
+#[btf_map]
+pub(crate) static UNMARKED: Array<u32, 1> = Array::new();
 /// Processes that hold listening sockets: a program that they or their children execute may take these over.
 #[map]
 pub(crate) static HOLDERS: LruHashMap<u32, u32> = LruHashMap::with_max_entries(MAX_HOLDERS, 0);
@@ -166,6 +171,10 @@ pub(crate) static WROTE: LruHashMap<PeerKey, u64> = LruHashMap::with_max_entries
 /// Peers a UDP service socket heard, judged and allowed, and when last: CLOCK_BOOTTIME, nanoseconds.
 #[map]
 pub(crate) static HEARD: LruHashMap<PeerKey, u64> = LruHashMap::with_max_entries(MAX_PEERS, 0);
+/// Networks that are on the link of an interface.
+#[map]
+pub(crate) static ON_LINK: maps::LpmTrie<OnLinkKey, u32> =
+    maps::LpmTrie::with_max_entries(MAX_ON_LINK, BPF_F_NO_PREALLOC);
 /// Since when the gate judges: CLOCK_BOOTTIME, nanoseconds. 0: not yet.
 #[btf_map]
 pub(crate) static WATCHING: Array<u64, 1> = Array::new();

@@ -2,9 +2,10 @@
 //!
 //! In: bind(2) and sendmsg(2) below the cgroup, and the gate's outcome for a datagram.
 //! Out: whether the kernel chose a socket's port; the peers whose datagrams are not judged.
-//! Invariant: datagrams of a peer are replies only if the socket wrote to it before any datagram of it was
-//! judged: answering a client does not exempt the client. A socket for which any bind(2) named a port, whether it
-//! failed or not, is judged: several threads may bind one socket at the same time.
+//! Invariant: datagrams of a peer are replies only if the socket wrote to it before any datagram of it was judged:
+//! answering a client does not exempt the client. Replies to a multicast group come from the link. A socket for which
+//! any bind(2) named a port, whether it failed or not, is judged: several threads may bind one socket at the same
+//! time.
 
 use core::{
     ffi::c_void,
@@ -21,17 +22,22 @@ use aya_ebpf::{
 };
 use tcpw_common::{
     fault::BIND_NOT_STORED,
-    key::{ANY_PEER, Address, AttemptKey, PeerKey, UdpClientKey, is_group, mapped},
+    key::{
+        ANY_ON_LINK, ANY_PEER, Address, AttemptKey, PeerKey, UdpClientKey, is_group, is_multicast, mapped,
+    },
     limits::{ANSWERS_FROM_BEFORE_NS, GROUP_REPLIES_NS, HEARD_NS, ONE_ATTEMPT_NS, REPLIES_NS},
     outcome::Outcome,
     tag::{BOUND_BEFORE, KERNEL_PORT},
 };
 
 use crate::{
+    attempt::Attempt,
     fault::fails,
     identity::{self, tag_of},
     maps::{BINDS, HEARD, PEERS, UDP_ATTEMPTS, WATCHING, WROTE},
     net::{is_udp, join, port},
+    on_link::is_on_link,
+    unmarked,
 };
 
 const NS_PER_S: u64 = 1_000_000_000;
@@ -148,7 +154,11 @@ fn begin(ctx: &SockAddrContext) -> Option<PeerKey> {
         if sk.is_null() {
             return None;
         }
-        let tag = tag_of(sk)?;
+        let cookie = bpf_get_socket_cookie(ctx.as_ptr());
+        let tag = match tag_of(sk) {
+            Some(tag) => *tag,
+            None => unmarked::find(cookie)?,
+        };
         if tag.flags & KERNEL_PORT != 0 {
             return None;
         }
@@ -160,7 +170,7 @@ fn begin(ctx: &SockAddrContext) -> Option<PeerKey> {
         }
         Some(PeerKey {
             peer: ANY_PEER,
-            cookie: bpf_get_socket_cookie(ctx.as_ptr()),
+            cookie,
             port: u16::from_be(port(read_volatile(addr_of!((*address).user_port)))),
             reserved: [0; 3],
         })
@@ -174,7 +184,7 @@ fn wrote(key: &mut PeerKey) {
     let now = unsafe { bpf_ktime_get_boot_ns() };
     let mut replies_ns = REPLIES_NS;
     if is_group(&key.peer) {
-        key.peer = ANY_PEER;
+        key.peer = if is_multicast(&key.peer) { ANY_ON_LINK } else { ANY_PEER };
         replies_ns = GROUP_REPLIES_NS;
     }
     // SAFETY: the value is copied at once.
@@ -188,22 +198,36 @@ fn wrote(key: &mut PeerKey) {
 
 /// Whether the datagram comes from a peer that the socket wrote to first.
 #[inline(always)]
-pub(crate) fn is_reply(attempt: &AttemptKey) -> bool {
-    key_of(attempt).is_some_and(replies)
-}
-
-/// Whether that peer replies to that socket. Leaves [`ANY_PEER`] in the key.
-#[inline(always)]
-pub(crate) fn replies(key: &mut PeerKey) -> bool {
+pub(crate) fn is_reply(attempt: &Attempt) -> bool {
+    let Some(key) = key_of(&attempt.key) else {
+        return false;
+    };
     // SAFETY: the helper has no preconditions.
     let now = unsafe { bpf_ktime_get_boot_ns() };
-    // SAFETY: the value is copied at once.
-    if unsafe { WROTE.get(&*key) }.is_some_and(|until| now < *until) {
+    replies(key, now) || replies_if_on_link(key, now) && is_on_link(&attempt.key.flow, attempt.ifindex)
+}
+
+/// Whether that peer replies to that socket, wherever it is. Leaves [`ANY_PEER`] in the key.
+#[inline(always)]
+pub(crate) fn replies(key: &mut PeerKey, now: u64) -> bool {
+    if is_awaited(key, now) {
         return true;
     }
     key.peer = ANY_PEER;
-    // SAFETY: as above.
-    unsafe { WROTE.get(&*key) }.is_some_and(|until| now < *until)
+    is_awaited(key, now)
+}
+
+/// Whether any peer on the link replies to that socket. Leaves [`ANY_ON_LINK`] in the key.
+#[inline(always)]
+pub(crate) fn replies_if_on_link(key: &mut PeerKey, now: u64) -> bool {
+    key.peer = ANY_ON_LINK;
+    is_awaited(key, now)
+}
+
+#[inline(always)]
+fn is_awaited(key: &PeerKey, now: u64) -> bool {
+    // SAFETY: the value is copied at once.
+    unsafe { WROTE.get(key) }.is_some_and(|until| now < *until)
 }
 
 /// The socket's datagrams to the peer of a judged datagram are answers, if the datagram passed or an earlier one did.
@@ -216,8 +240,10 @@ pub(crate) fn heard(attempt: &AttemptKey, passed: bool) {
     let now = unsafe { bpf_ktime_get_boot_ns() };
     note(key, now, passed);
     if passed && is_group(&attempt.flow.server) {
-        // An answer to a group may go to the group: DHCP, mDNS.
+        // An answer to a group may go to a group: DHCP, mDNS.
         key.peer = ANY_PEER;
+        note(key, now, true);
+        key.peer = ANY_ON_LINK;
         note(key, now, true);
     }
 }

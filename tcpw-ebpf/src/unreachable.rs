@@ -14,7 +14,7 @@ use core::ptr::{addr_of, read_volatile};
 
 use aya_ebpf::{
     EbpfContext as _,
-    helpers::bpf_get_netns_cookie,
+    helpers::{bpf_get_netns_cookie, bpf_ktime_get_boot_ns},
     programs::{SockAddrContext, SockContext},
 };
 use tcpw_common::{
@@ -29,14 +29,19 @@ use crate::{
     net::{IPPROTO_UDP, is_udp, port},
     passage::Passage,
     refuse::{is_within_limits, report},
-    udp::{is_first, note, replies},
+    udp::{is_first, note, replies, replies_if_on_link},
 };
 
-/// Whether the gate would not judge the datagram, or it goes to a group.
+/// Whether the gate would not judge the datagram, or may not: the gate alone knows which peers are on the link. Or it
+/// goes to a group.
 #[inline(always)]
 pub(crate) fn is_unjudged(lookup: &mut Lookup) -> bool {
     name_peer(lookup);
-    is_group(&lookup.flow.server) || replies(&mut lookup.peer)
+    // SAFETY: the helper has no preconditions.
+    let now = unsafe { bpf_ktime_get_boot_ns() };
+    is_group(&lookup.flow.server)
+        || replies(&mut lookup.peer, now)
+        || replies_if_on_link(&mut lookup.peer, now)
 }
 
 /// Refuses a datagram of a client that the tables refuse.

@@ -1,12 +1,21 @@
-//! Real servers and real clients: dnsmasq, unbound, chrony, tftpd-hpa, xinetd.
+//! Real servers and real clients: avahi, dnsmasq, unbound, chrony, tftpd-hpa, xinetd.
 
-use std::{fs, net::IpAddr, path::Path, process::Command, time::Duration};
+use std::{
+    fs,
+    io::{BufRead as _, BufReader, Write as _},
+    net::IpAddr,
+    os::unix::net::UnixStream,
+    path::Path,
+    process::Command,
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result};
 use tcpw_tests::{
     CLIENT_V4, CLIENT_V4_OTHER, CLIENT_V6, CLIENT_V6_OTHER, DENY, Listening, Place, Process, Requirement,
     SERVER_V4, SERVER_V6, Sandbox, Tcpw, can_run,
     datagrams::{Client, wait_bound},
+    wait_ready,
 };
 
 const SOON: Duration = Duration::from_secs(20);
@@ -232,5 +241,60 @@ fn xinetds_datagram_service_has_its_own_name() -> Result<()> {
         client.send((SERVER_V4, 13).into(), b"\n")?;
         assert_eq!(client.receive()?.is_some(), allowed, "{from}");
     }
+    Ok(())
+}
+
+/// A host on the link that knows its own name, as mDNS does it: it tells the group.
+const NEAR: &str = "\
+import socket
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+s.bind(('', 5353))
+group, own = socket.inet_aton('224.0.0.251'), socket.inet_aton('1.2.4.4')
+s.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, group + own)
+s.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, own)
+s.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL, 255)
+name = b'\\x04near\\x05local\\x00'
+print('bound', flush=True)
+while True:
+    query = s.recvfrom(9000)[0]
+    if query[2] & 0x80 == 0 and name in query:
+        header = bytes([0, 0, 0x84, 0, 0, 0, 0, 1, 0, 0, 0, 0])
+        record = bytes([0, 1, 0x80, 1, 0, 0, 0, 120, 0, 4])
+        s.sendto(header + name + record + own, ('224.0.0.251', 5353))
+";
+
+#[test]
+fn avahi_finds_hosts_of_the_link_that_it_would_not_serve() -> Result<()> {
+    if !can_run_with("avahi", &["/usr/sbin/avahi-daemon", "/usr/bin/python3"]) {
+        return Ok(());
+    }
+    let sandbox = Sandbox::new("avahi")?;
+    sandbox.write_tables("", DENY)?;
+    let tcpw = Tcpw::start(&sandbox, &[])?;
+    let mut near = Command::new("/usr/bin/python3");
+    near.args(["-c", NEAR]);
+    let mut near = sandbox.spawn(Place::Client, near)?;
+    near.wait_for_line("bound", SOON)?;
+    let settings = sandbox.scratch().join("avahi.conf");
+    fs::write(&settings, "[server]\nhost-name=gate\nallow-interfaces=tcpw0\nenable-dbus=no\nuse-ipv6=no\n")?;
+    let mut command = Command::new("/usr/sbin/avahi-daemon");
+    command.args(["--no-drop-root", "--no-chroot", "--no-rlimits", "--file"]).arg(&settings);
+    let mut avahi = sandbox.spawn(Place::Guarded, command)?;
+    wait_ready(&mut avahi, "avahi knows the address of a host on the link", SOON, || {
+        // It asks the group, and answers when it knows, or after 5 s.
+        let answer = sandbox.mounts().run(|| {
+            let Ok(mut stream) = UnixStream::connect("/run/avahi-daemon/socket") else {
+                return Ok(String::new());
+            };
+            stream.write_all(b"RESOLVE-HOSTNAME-IPV4 near.local\n")?;
+            let mut answer = String::new();
+            BufReader::new(stream).read_line(&mut answer)?;
+            Ok(answer)
+        })?;
+        Ok(answer.starts_with('+') && answer.trim_end().ends_with(" 1.2.4.4"))
+    })
+    .with_context(|| tcpw.process.tail())?;
+    assert!(Tcpw::counters(&sandbox)?["replies"] > 0);
     Ok(())
 }

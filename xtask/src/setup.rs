@@ -56,6 +56,7 @@ const TESTS: &[Part] = &[
     part("oidentd", "oidentd"),
     part("bind9-dnsutils", "dig"),
     part("chrony", "chronyd"),
+    part("avahi-daemon", "avahi-daemon"),
     part("tftpd-hpa", "in.tftpd"),
     part("tftp-hpa", "tftp"),
     part("opensmtpd", "smtpd"),

@@ -27,6 +27,7 @@ use crate::{
     control::Response,
     effects::wire::Order,
     events::Decision,
+    host::LinkNetwork,
     names::NamesSet,
     parse::text::Texts,
     record::{Record, UnprovenCount},
@@ -95,6 +96,9 @@ pub enum Action {
         /// The ports.
         ports: BTreeSet<u16>,
     },
+    /// These networks are on the links of interfaces, and no others, by the cookie of their network namespace. A
+    /// failure is [`Input::LinkNetworksNotWritten`](super::input::Input::LinkNetworksNotWritten).
+    WriteLinkNetworks(Arc<BTreeSet<(u64, LinkNetwork)>>),
     /// Make a redirect listener. The result is
     /// [`Input::RedirectListener`](super::input::Input::RedirectListener).
     OpenRedirect {

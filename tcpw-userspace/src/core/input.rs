@@ -25,7 +25,7 @@ use crate::{
     effects::wire::Report,
     evaluate::request::Banner,
     events::Decision,
-    host::Incomplete,
+    host::{Incomplete, LinkNetwork},
     listeners::{Claim, NamePart, NameSource, PortSocket, XinetdService},
     names::NamesSet,
     parse::{rule::Text, text::Texts},
@@ -68,6 +68,10 @@ pub enum Input {
         /// For the operator.
         reason: String,
     },
+    /// An address of an interface is new or gone.
+    AddressesChanged,
+    /// Networks on links could not be written: why.
+    LinkNetworksNotWritten(String),
     /// A redirect listener was made, with this cookie; or why not.
     RedirectListener {
         /// Cookie of its namespace.
@@ -301,7 +305,7 @@ pub struct Scanned {
     pub incomplete: Option<Incomplete>,
     /// When it began: a listener that is newer may be missing.
     pub began: Option<Instant>,
-    /// The network namespaces, if places can be certified.
+    /// The network namespaces.
     pub namespaces: Vec<NamespaceSeen>,
     /// UDP sockets that were bound before the start carry a mark.
     pub marks_bound: bool,
@@ -357,6 +361,8 @@ pub struct NamespaceSeen {
     pub datagrams: Vec<PortSocket>,
     /// The range the kernel assigns ports from (`ip_local_port_range`).
     pub given_away: RangeInclusive<u16>,
+    /// Networks on the links of its interfaces; `None` if they are not known.
+    pub link_networks: Option<BTreeSet<LinkNetwork>>,
     /// A listener came or went during the scan.
     pub is_unsteady: bool,
     /// When the stamps were read: CLOCK_BOOTTIME, nanoseconds.

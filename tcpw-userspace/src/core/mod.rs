@@ -41,6 +41,7 @@ use duty::{
     effects::HelperCommands,
     held::{HeldPackets, Others},
     keepalive::Keepalive,
+    link_networks::LinkNetworks,
     listeners::Listeners,
     lookups::AttemptLookups,
     redirect::Redirect,
@@ -71,6 +72,7 @@ pub struct Core {
     start: Start,
     scans: Scans,
     listeners: Listeners,
+    link_networks: LinkNetworks,
     certify: Certify,
     redirect: Redirect,
     held: HeldPackets,
@@ -96,6 +98,7 @@ impl Core {
             start: Start::default(),
             scans: Scans::new(now.at),
             listeners: Listeners::default(),
+            link_networks: LinkNetworks::default(),
             certify: Certify::default(),
             redirect: Redirect::default(),
             held: HeldPackets::default(),
@@ -181,6 +184,7 @@ impl Core {
                 }
                 self.listeners.learn_names(&scanned, shared);
                 self.certify.watch_udp_ports(&scanned.namespaces, out);
+                self.link_networks.scanned(&scanned.namespaces, incomplete.is_none(), out);
                 self.scans.done(out);
                 out.act(Action::ReadFiles);
             }
@@ -189,12 +193,15 @@ impl Core {
                 self.listeners.scanned(*scanned, duties, shared, out);
             }
             Input::Tagged(tagged) => {
-                let duties = (&mut self.certify, &mut self.redirect, &mut self.scans);
+                let duties =
+                    (&mut self.certify, &mut self.redirect, &mut self.scans, &mut self.link_networks);
                 self.listeners.tagged(&tagged, duties, shared, out);
                 self.start.after(Phase::SecondScan, Phase::RedirectListeners);
                 self.attach_gate(out);
             }
             Input::NotCertified { netns, reason } => self.certify.not_certified(netns, &reason, out),
+            Input::AddressesChanged => self.scans.look_at_all(),
+            Input::LinkNetworksNotWritten(reason) => self.link_networks.not_written(reason, out),
             Input::RedirectListener { netns, family, made } => {
                 self.redirect.opened((netns, family), made, out);
                 self.attach_gate(out);

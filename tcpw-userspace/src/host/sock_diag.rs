@@ -1,24 +1,22 @@
 //! Sockets as sock_diag(7) lists them, those that no process shows among them: subflows of MPTCP
 //! listeners, and the kernel's own.
 //!
-//! In: network namespaces. Out: what sock_diag(7) lists there. Invariant: the cookie is the one
+//! In: network namespaces. Out: what sock_diag(7) lists there, and the networks on their links. Invariant: the cookie is the one
 //! the gate sees.
 //! Minimum kernel version: 5.7 (INET_DIAG_CGROUP_ID).
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs::{self, File},
     io,
     net::SocketAddr,
-    ops::RangeInclusive,
+    ops::{ControlFlow, RangeInclusive},
     os::{fd::AsFd as _, unix::fs::MetadataExt as _},
     path::Path,
     thread,
 };
 
-use netlink_packet_core::{
-    NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload, Nla as _,
-};
+use netlink_packet_core::Nla as _;
 use netlink_packet_sock_diag::{
     SockDiagMessage,
     constants::{AF_INET, AF_INET6, IPPROTO_TCP, IPPROTO_UDP},
@@ -27,7 +25,11 @@ use netlink_packet_sock_diag::{
 use netlink_sys::{Socket, protocols::NETLINK_SOCK_DIAG};
 use nix::sched::{CloneFlags, setns};
 
-use super::socket::netns_cookie;
+use super::{
+    link_networks::{LinkNetwork, link_networks},
+    netlink,
+    socket::netns_cookie,
+};
 
 /// Attribute with the socket's cgroup. Source: linux/include/uapi/linux/inet_diag.h.
 const INET_DIAG_CGROUP_ID: u16 = 21;
@@ -111,7 +113,11 @@ impl NetnsFiles {
             for (file, pid) in self.0.into_values() {
                 match list(&file, pid) {
                     Ok((netns, sockets)) => {
-                        all.push(Listed { netns, file, sockets, given_away: given_away() });
+                        let link_networks = link_networks().inspect_err(|error| {
+                            log::debug!("list the addresses of a network namespace: {error}");
+                        });
+                        let link_networks = link_networks.ok();
+                        all.push(Listed { netns, file, sockets, given_away: given_away(), link_networks });
                     }
                     Err(error) => failed = Some(Incomplete::Namespace(error.to_string())),
                 }
@@ -140,6 +146,8 @@ pub struct Listed {
     pub sockets: Vec<DiagSocket>,
     /// Ports the kernel gives to sockets that did not ask for one.
     pub given_away: RangeInclusive<u16>,
+    /// Networks on the links of its interfaces; `None` if they are not known.
+    pub link_networks: Option<BTreeSet<LinkNetwork>>,
 }
 
 /// Of the network namespace of the calling thread; every port, if it is not known.
@@ -172,31 +180,12 @@ fn list(namespace: &File, resident: u32) -> io::Result<(u64, Vec<DiagSocket>)> {
 
 /// Every socket that the kernel has for a request.
 pub fn dump(socket: &Socket, request: InetRequest, mut each: impl FnMut(InetResponse)) -> io::Result<()> {
-    let mut header = NetlinkHeader::default();
-    header.flags = NLM_F_REQUEST | NLM_F_DUMP;
-    let mut message = NetlinkMessage::new(header, SockDiagMessage::InetRequest(request).into());
-    message.finalize();
-    let mut bytes = vec![0; message.buffer_len()];
-    message.serialize(&mut bytes);
-    socket.send(&bytes, 0)?;
-    loop {
-        let (datagram, _) = socket.recv_from_full()?;
-        let mut rest = datagram.as_slice();
-        while !rest.is_empty() {
-            let message = NetlinkMessage::<SockDiagMessage>::deserialize(rest)
-                .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.to_string()))?;
-            // Messages are aligned to four bytes.
-            let length = (message.header.length as usize).next_multiple_of(4).max(16);
-            rest = rest.get(length..).unwrap_or_default();
-            if let NetlinkPayload::InnerMessage(SockDiagMessage::InetResponse(response)) = message.payload {
-                each(*response);
-            } else if let NetlinkPayload::Error(error) = message.payload {
-                return Err(error.to_io());
-            } else if let NetlinkPayload::Done(_) = message.payload {
-                return Ok(());
-            }
+    netlink::dump(socket, SockDiagMessage::InetRequest(request), |message| {
+        if let SockDiagMessage::InetResponse(response) = message {
+            each(*response);
         }
-    }
+        ControlFlow::Continue(())
+    })
 }
 
 /// SO_COOKIE of a listed socket.

@@ -14,6 +14,7 @@ use super::{
     loader::Loader,
     maps::pinned,
     offsets::Offsets,
+    on_link::OnLinkMap,
     pins::Pins,
     redirect::RedirectMap,
     resets::Resets,
@@ -48,6 +49,8 @@ pub struct Kernel {
     pub answers: AnswerMaps,
     /// Tags of listeners.
     pub tags: Tags,
+    /// Networks on the links of interfaces.
+    pub on_link: OnLinkMap,
     /// Connections that wait for their client's user.
     pub users: UserMaps,
     /// Banners of allowed clients.
@@ -109,6 +112,7 @@ impl Kernel {
             slots: Slots::open(&ebpf)?,
             answers: AnswerMaps::open(&ebpf)?,
             tags: Tags::open(&ebpf)?,
+            on_link: OnLinkMap::open(&ebpf)?,
             users: UserMaps::open(&ebpf, |hook| links.is_pinned(hook))?,
             banners: BannerMaps::open(&ebpf)?,
             redirect: RedirectMap::open(&ebpf)?,

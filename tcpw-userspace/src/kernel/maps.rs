@@ -13,7 +13,9 @@ use aya::{
 
 use self::{
     Life::{Pinned, Scratch},
-    MapKind::{Array, ArrayOfMaps, Hash, LruHash, PerCpuArray, ProgramArray, Ring, SockHash, SocketStorage},
+    MapKind::{
+        Array, ArrayOfMaps, Hash, LruHash, PerCpuArray, ProgramArray, Ring, SockHash, SocketStorage, Trie,
+    },
 };
 
 /// Kind of a map. Source: linux/include/uapi/linux/bpf.h, `enum bpf_map_type`.
@@ -24,6 +26,7 @@ pub(super) enum MapKind {
     ProgramArray = 3,
     PerCpuArray = 6,
     LruHash = 9,
+    Trie = 11,
     ArrayOfMaps = 12,
     SockHash = 18,
     SocketStorage = 24,
@@ -87,6 +90,7 @@ pub(super) const MAPS: &[MapEntry] = &[
     map("EVENTS", Ring, Pinned, "events"),
     map("COUNTERS", PerCpuArray, Pinned, "counters"),
     map("LISTENERS", Hash, Pinned, "tags of listeners by socket cookie"),
+    map("UNMARKED", Array, Pinned, "whether UDP sockets of before the start cannot carry a tag"),
     map("ALIVE", Array, Pinned, "the daemon's last sign of life"),
     map("HOLDERS", LruHash, Pinned, "processes that hold listening sockets"),
     map("HELD", LruHash, Pinned, "held attempts"),
@@ -95,6 +99,7 @@ pub(super) const MAPS: &[MapEntry] = &[
     map("HOLDS", Ring, Pinned, "held packets"),
     map("WROTE", LruHash, Pinned, "peers that a UDP listener's socket wrote to first"),
     map("HEARD", LruHash, Pinned, "peers whose datagrams were judged"),
+    map("ON_LINK", Trie, Pinned, "networks that are on the link of an interface"),
     map("BINDERS", LruHash, Pinned, "processes whose UDP binds were reported"),
     map("WATCHING", Array, Pinned, "since when the gate judges"),
     map("CERTIFIED", Hash, Pinned, "certified places"),
@@ -155,7 +160,7 @@ macro_rules! duplicate {
     };
 }
 
-duplicate! { Array ArrayOfMaps HashMap LruHashMap PerCpuArray ProgramArray SkStorage SockHash }
+duplicate! { Array ArrayOfMaps HashMap LpmTrie LruHashMap PerCpuArray ProgramArray SkStorage SockHash }
 
 #[cfg(test)]
 mod tests {

@@ -9,20 +9,21 @@ use std::{
 use anyhow::{Context as _, Result};
 use aya::{
     Ebpf,
-    maps::{HashMap, MapData, MapError, SkStorage},
+    maps::{Array, HashMap, MapData, SkStorage},
 };
 use tcpw_common::{
     key::{Comm, NamesId},
-    tag::{REDIRECT_LISTENER, Tag},
+    tag::{ALL_MARKED, PROVISIONAL, REDIRECT_LISTENER, SOME_MISSED, SOME_UNMARKED, Tag},
 };
 
-use super::maps::open;
+use super::{maps::open, users::found};
 
 /// The tables of tags.
 pub struct Tags {
     tags: SkStorage<MapData, Tag>,
     reader: TagReader,
     by_cookie: HashMap<MapData, u64, Tag>,
+    unmarked: Array<MapData, u32>,
     holders: HashMap<MapData, u32, u32>,
     comms: HashMap<MapData, Comm, NamesId>,
     /// What is in `comms`.
@@ -31,7 +32,12 @@ pub struct Tags {
 
 /// Reads tags, in any thread.
 #[derive(Clone)]
-pub struct TagReader(Arc<SkStorage<MapData, Tag>>);
+pub struct TagReader(Arc<ReadTags>);
+
+struct ReadTags {
+    tags: SkStorage<MapData, Tag>,
+    by_cookie: HashMap<MapData, u64, Tag>,
+}
 
 /// SkStorage takes a descriptor by `AsRawFd`.
 struct Socket<'a>(BorrowedFd<'a>);
@@ -43,16 +49,19 @@ impl AsRawFd for Socket<'_> {
 }
 
 impl TagReader {
-    /// Reads a listening socket's tag; `None` if it has none.
+    /// Reads a listening socket's tag: the one it carries, else that of its cookie; `None` if it has none.
     ///
     /// # Errors
     /// The socket is gone.
-    pub fn read(&self, socket: BorrowedFd<'_>) -> Result<Option<Tag>> {
-        match self.0.get(&Socket(socket), 0) {
-            Ok(tag) => Ok(Some(tag)),
-            Err(MapError::KeyNotFound) => Ok(None),
-            Err(error) => Err(error).context("read a listener's tag"),
+    pub fn read(&self, socket: BorrowedFd<'_>, cookie: u64) -> Result<Option<Tag>> {
+        if let Some(tag) = self.carried(socket)? {
+            return Ok(Some(tag));
         }
+        found(self.0.by_cookie.get(&cookie, 0)).context("read the tag of a listener's cookie")
+    }
+
+    fn carried(&self, socket: BorrowedFd<'_>) -> Result<Option<Tag>> {
+        found(self.0.tags.get(&Socket(socket), 0)).context("read a listener's tag")
     }
 }
 
@@ -62,8 +71,12 @@ impl Tags {
         let known_comms = comms.iter().collect::<Result<_, _>>().context("read the process names")?;
         Ok(Self {
             tags: open(ebpf, "TAGS")?,
-            reader: TagReader(Arc::new(open(ebpf, "TAGS")?)),
+            reader: TagReader(Arc::new(ReadTags {
+                tags: open(ebpf, "TAGS")?,
+                by_cookie: open(ebpf, "LISTENERS")?,
+            })),
             by_cookie: open(ebpf, "LISTENERS")?,
+            unmarked: open(ebpf, "UNMARKED")?,
             holders: open(ebpf, "HOLDERS")?,
             comms,
             known_comms,
@@ -88,8 +101,36 @@ impl Tags {
     ///
     /// # Errors
     /// The socket is gone.
-    pub fn read(&self, socket: BorrowedFd<'_>) -> Result<Option<Tag>> {
-        self.reader.read(socket)
+    pub fn read(&self, socket: BorrowedFd<'_>, cookie: u64) -> Result<Option<Tag>> {
+        self.reader.read(socket, cookie)
+    }
+
+    /// Writes a listening socket's tag; under its cookie, if its option memory is full and the gate looks there: it
+    /// carries no tag, or a provisional one.
+    ///
+    /// # Errors
+    /// The socket is gone, or can be tagged in neither way.
+    pub fn write_or_name(&mut self, socket: BorrowedFd<'_>, cookie: u64, tag: Tag) -> Result<()> {
+        let Err(error) = self.write(socket, tag) else { return Ok(()) };
+        if self.reader.carried(socket)?.is_some_and(|carried| carried.flags & PROVISIONAL == 0) {
+            return Err(error);
+        }
+        log::debug!("{error:#}: the tag is kept under the socket's cookie");
+        self.name_socket(cookie, tag)
+    }
+
+    /// Whether UDP sockets of before the start were found that can neither carry a tag nor be tagged by their cookie,
+    /// since this was last asked.
+    ///
+    /// # Errors
+    /// The kernel refuses it.
+    pub(super) fn missed_unmarked(&mut self) -> Result<bool> {
+        let is_missed =
+            self.unmarked.get(&0, 0).context("read whether all sockets are marked")? == SOME_MISSED;
+        if is_missed {
+            self.unmarked.set(0, SOME_UNMARKED, 0).context("note that some sockets are not marked")?;
+        }
+        Ok(is_missed)
     }
 
     /// Writes a listening socket's tag. `socket` is any descriptor of it.
@@ -115,8 +156,13 @@ impl Tags {
     pub fn keep_sockets(&mut self, alive: impl Fn(u64) -> bool) -> Result<()> {
         let all: Vec<u64> =
             self.by_cookie.keys().collect::<Result<_, _>>().context("read the tagged listeners")?;
+        let is_any_left = all.iter().any(|cookie| alive(*cookie));
         for cookie in all.into_iter().filter(|cookie| !alive(*cookie)) {
             self.by_cookie.remove(&cookie).context("forget a listener")?;
+        }
+        if !is_any_left {
+            // No program writes it at present: the iterator runs in this thread.
+            self.unmarked.set(0, ALL_MARKED, 0).context("note that all sockets are marked")?;
         }
         Ok(())
     }

@@ -3,10 +3,13 @@
 //! Invariant: a namespace's sockets are all listening TCP sockets and all UDP sockets with a port in it,
 //! guarded or not.
 
-use std::{fs::File, net::SocketAddr, ops::RangeInclusive};
+use std::{collections::BTreeSet, fs::File, net::SocketAddr, ops::RangeInclusive};
 
 use super::Listener;
-use crate::host::sock_diag::{DiagSocket, Incomplete, Listed};
+use crate::host::{
+    LinkNetwork,
+    sock_diag::{DiagSocket, Incomplete, Listed},
+};
 
 const TCP: u16 = 6;
 const UDP: u16 = 17;
@@ -35,6 +38,8 @@ pub struct Namespace {
     pub datagrams: Vec<PortSocket>,
     /// The range the kernel assigns ports from (`ip_local_port_range`).
     pub given_away: RangeInclusive<u16>,
+    /// Networks on the links of its interfaces; `None` if they are not known.
+    pub link_networks: Option<BTreeSet<LinkNetwork>>,
 }
 
 /// A listening TCP socket or a UDP socket, of any process.
@@ -74,7 +79,7 @@ impl Namespace {
             sockets.collect()
         };
         let (sockets, datagrams) = (of(TCP), of(UDP));
-        let Listed { netns, file, given_away, .. } = listed;
-        (netns != 0).then_some(Self { netns, file, sockets, datagrams, given_away })
+        let Listed { netns, file, given_away, link_networks, .. } = listed;
+        (netns != 0).then_some(Self { netns, file, sockets, datagrams, given_away, link_networks })
     }
 }

@@ -97,6 +97,7 @@ pub(super) fn carry_out(history: &mut History, action: Action) {
         | Action::Free(_)
         | Action::CheckCommands(_)
         | Action::KeepNamespaces(_)
+        | Action::WriteLinkNetworks(_)
         | Action::Reply { .. } => {}
         Action::Release { writes, packet } => {
             let is_written = writes.into_iter().all(|one| write(history, one));

@@ -99,6 +99,7 @@ fn namespace(history: &History, netns: u64, before: &PortStamps, began_ns: u64) 
         sockets: history.kernel.port_sockets(netns, 6),
         datagrams: history.kernel.port_sockets(netns, 17),
         given_away: 32768..=60999,
+        link_networks: None,
         is_unsteady: stamps.iter().any(is_other),
         stamped_ns: began_ns,
         watched: history.kernel.watched(netns).collect(),

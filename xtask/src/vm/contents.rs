@@ -44,6 +44,7 @@ const PROGRAMS: &[&str] = &[
     "dnsmasq",
     "dig",
     "chronyd",
+    "avahi-daemon",
     "in.tftpd",
     "tftp",
     "rsyslogd",

@@ -15,7 +15,7 @@ use tcpw_common::{
     tag::{BOUND_BEFORE, KERNEL_PORT, Tag},
 };
 
-use super::{certify::Certify, redirect::Redirect, scans::Scans, users::Users};
+use super::{certify::Certify, link_networks::LinkNetworks, redirect::Redirect, scans::Scans, users::Users};
 use crate::{
     core::{
         action::{Action, TagOrder},
@@ -147,7 +147,7 @@ impl Listeners {
     pub(in crate::core) fn tagged(
         &mut self,
         tagged: &Tagged,
-        (certify, redirect, scans): (&mut Certify, &mut Redirect, &mut Scans),
+        (certify, redirect, scans, links): (&mut Certify, &mut Redirect, &mut Scans, &mut LinkNetworks),
         shared: &mut SharedState,
         out: &mut Outbox,
     ) {
@@ -179,6 +179,7 @@ impl Listeners {
             shared.inventory.add(seen.cookie, KnownListener::new(seen, untagged));
         }
         self.want(unknown, out);
+        links.scanned(&in_work.namespaces, in_work.is_all, out);
         certify.certify(&in_work.namespaces, in_work.is_all, redirect, shared, out);
         out.step(Step::ListenersTagged { is_all: in_work.is_all, began: in_work.began });
         scans.done(out);
@@ -321,10 +322,13 @@ fn is_news(seen: &Seen, shared: &SharedState) -> bool {
 
 /// Forgets listeners that a full scan did not find.
 fn forget_others(scanned: &Scanned, users: &Users, shared: &mut SharedState, out: &mut Outbox) {
-    let cookies: HashSet<u64> = scanned.listeners.iter().map(|seen| seen.cookie).collect();
+    let mut cookies: HashSet<u64> = scanned.listeners.iter().map(|seen| seen.cookie).collect();
     shared.inventory.keep_only(&cookies);
     let in_use = shared.inventory.iter().map(|(_, known)| known.netns).chain(users.namespaces());
     out.act(Action::KeepNamespaces(Arc::new(in_use.collect())));
+    // The tag of a UDP socket that is on its way from one process to another may stand under its cookie alone.
+    let datagrams = scanned.namespaces.iter().flat_map(|namespace| &namespace.datagrams);
+    cookies.extend(datagrams.map(|socket| socket.cookie));
     out.act(Action::KeepListeners(Arc::new(cookies)));
 }
 

@@ -3,6 +3,7 @@
 //! In: actions. Out: their results, as inputs. Invariant: an action is a few system calls, or runs on a thread
 //! or task; each kind is one file in this directory.
 
+mod addresses;
 mod ask;
 mod files;
 mod guard;
@@ -130,6 +131,7 @@ impl Outside {
         let starter = Arc::new(starter);
         let parsed = LastParsed::default();
         local_names::follow(results.clone());
+        addresses::follow(results.clone());
         let frames = kernel.load_frames().inspect_err(|error| {
             log::warn!("held packets of link-local clients and of sockets bound to a device cannot be re-injected, their clients have to retransmit: {error:#}");
         });
@@ -263,6 +265,11 @@ impl Outside {
                     self.kernel.resets.as_mut().map_or(Ok(()), |it| it.watch_udp_ports(netns, &ports));
                 if let Err(error) = watched {
                     log::error!("refused datagrams of some services get no answer: {error:#}");
+                }
+            }
+            Action::WriteLinkNetworks(networks) => {
+                if let Err(error) = self.kernel.on_link.set(&networks) {
+                    self.result(Input::LinkNetworksNotWritten(format!("{error:#}")));
                 }
             }
             Action::OpenRedirect { netns, family } => {

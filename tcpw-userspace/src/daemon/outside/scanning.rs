@@ -42,6 +42,8 @@ pub(super) struct Scanning {
     tags: TagReader,
     /// UDP sockets that were bound before the start carry a mark.
     marks_bound: bool,
+    /// Some of them can carry none, and the table for those is full.
+    misses_unmarked: bool,
     /// Sockets of the last scan, by cookie.
     sockets: HashMap<u64, OwnedFd>,
     /// Files of network namespaces of the last scan, by cookie.
@@ -77,6 +79,7 @@ impl Scanning {
             changes,
             tags,
             marks_bound: true,
+            misses_unmarked: false,
             sockets: HashMap::new(),
             namespaces: HashMap::new(),
             is_certifying: false,
@@ -114,11 +117,23 @@ impl Scanning {
 
     /// Marks UDP sockets that were bound before the programs were attached.
     fn mark_bound(&mut self, kernel: &mut Kernel) {
-        if self.marks_bound
-            && let Err(error) = kernel.mark_bound()
-        {
-            self.marks_bound = false;
-            log::debug!("{error:#}");
+        if !self.marks_bound {
+            return;
+        }
+        match kernel.mark_bound() {
+            Ok(false) => self.misses_unmarked = false,
+            Ok(true) => {
+                if !std::mem::replace(&mut self.misses_unmarked, true) {
+                    log::error!(
+                        "UDP sockets that were bound before the start are not judged: their option memory is full, and \
+                         the table of listeners without a tag, too: start their programs again"
+                    );
+                }
+            }
+            Err(error) => {
+                self.marks_bound = false;
+                log::debug!("{error:#}");
+            }
         }
     }
 
@@ -134,7 +149,6 @@ impl Scanning {
             }
             seen.push(one);
         }
-        let namespaces: Vec<Namespace> = if self.changes.is_some() { namespaces } else { Vec::new() };
         let namespaces = namespaces.into_iter().map(|namespace| {
             let is_unsteady = unsteady.contains(&namespace.netns);
             let (seen, file) = see(namespace, &stamps, is_unsteady, kernel);
@@ -163,7 +177,7 @@ impl Scanning {
         let left_out: HashSet<NamesId> = tagged.names_left_out.iter().copied().collect();
         for order in tags.iter().filter(|order| !left_out.contains(&order.tag.names)) {
             let written = match self.sockets.get(&order.cookie) {
-                Some(socket) if !order.by_cookie => write(kernel, socket.as_fd(), order.tag),
+                Some(socket) if !order.by_cookie => write(kernel, socket.as_fd(), order),
                 Some(_) | None => kernel.tags.name_socket(order.cookie, order.tag),
             };
             if let Err(error) = written {
@@ -241,7 +255,7 @@ impl ScanResult {
 /// A listener in the core's form, and its socket.
 fn split(listener: Listener, tags: &TagReader) -> (Seen, Option<OwnedFd>) {
     let tag = match &listener.socket {
-        Some(socket) => tags.read(socket.as_fd()).map_err(drop),
+        Some(socket) => tags.read(socket.as_fd(), listener.cookie).map_err(drop),
         None => Ok(None),
     };
     let seen = Seen {
@@ -273,7 +287,7 @@ fn see(
     is_unsteady: bool,
     kernel: &mut Kernel,
 ) -> (NamespaceSeen, File) {
-    let Namespace { netns, file, sockets, datagrams, given_away } = namespace;
+    let Namespace { netns, file, sockets, datagrams, given_away, link_networks } = namespace;
     let stamp = |protocol: u16, port: u16| stamps.get(change_index(netns, protocol, port.into()));
     let ports = |protocol: u16, sockets: &[crate::listeners::PortSocket]| {
         sockets.iter().map(|socket| (protocol, socket.local.port())).collect::<Vec<_>>()
@@ -297,6 +311,7 @@ fn see(
         sockets,
         datagrams,
         given_away,
+        link_networks,
         is_unsteady,
         stamped_ns: stamps.at_ns(),
         stamps: stamps_of,
@@ -305,11 +320,11 @@ fn see(
     (seen, file)
 }
 
-fn write(kernel: &mut Kernel, socket: BorrowedFd<'_>, tag: Tag) -> Result<()> {
-    let before = kernel.tags.read(socket)?;
-    let tag = Tag { flags: before.map_or(0, |before| before.flags & BOUND_BEFORE), ..tag };
+fn write(kernel: &mut Kernel, socket: BorrowedFd<'_>, order: &TagOrder) -> Result<()> {
+    let before = kernel.tags.read(socket, order.cookie)?;
+    let tag = Tag { flags: before.map_or(0, |before| before.flags & BOUND_BEFORE), ..order.tag };
     if before == Some(tag) {
         return Ok(());
     }
-    kernel.tags.write(socket, tag)
+    kernel.tags.write_or_name(socket, order.cookie, tag)
 }
