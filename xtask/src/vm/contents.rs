@@ -76,6 +76,7 @@ pub(super) const MODULES: &[&str] = &[
     "nft_redir",
     "nft_tproxy",
     "nfsd",
+    "tun",
 ];
 
 /// What test programs read, below the workspace.

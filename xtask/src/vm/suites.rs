@@ -19,13 +19,14 @@ pub(super) struct Run {
 }
 
 /// What runs in a machine, in this order, each so many tests at once: most of their time is waiting.
-const SUITES: [(&str, u8); 10] = [
+const SUITES: [(&str, u8); 11] = [
     ("kernel", 2),
     ("namespaces", 1),
     // Each is a race of two threads.
     ("failures", 1),
     ("gate", 4),
     ("held", 3),
+    ("early", 2),
     ("modules", 2),
     ("lifecycle", 3),
     ("upgrade", 3),
