@@ -14,6 +14,8 @@ mod life;
 mod packet;
 #[path = "early/tap.rs"]
 mod tap;
+#[path = "early/vlan.rs"]
+mod vlan;
 
 use std::{cell::Cell, collections::BTreeMap, net::IpAddr, time::Duration};
 

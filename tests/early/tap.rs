@@ -78,7 +78,9 @@ impl Tap {
                 return Ok(None);
             }
             let length = (&self.0).read(&mut bytes).context("read a frame")?;
-            if let Some(found) = reply(bytes.get(14..length).unwrap_or_default(), sent) {
+            // Behind a VLAN tag, if there is one.
+            let begin = if bytes[12..14] == [0x81, 0] { 18 } else { 14 };
+            if let Some(found) = reply(bytes.get(begin..length).unwrap_or_default(), sent) {
                 return Ok(Some(found.flags));
             }
         }
