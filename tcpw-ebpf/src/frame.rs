@@ -14,7 +14,7 @@ use aya_ebpf::{
     programs::{TcContext, XdpContext},
 };
 use tcpw_common::{
-    key::{FlowKey, mapped},
+    key::{FlowKey, as_v4, mapped},
     limits::{MAX_EXTENSION_HEADERS, MAX_IP_OPTIONS},
 };
 
@@ -138,19 +138,19 @@ pub(crate) fn read_syn(frame: &impl Frame, ethernet: &[u8; 6], flow: &mut FlowKe
     if frame.has_hidden_tag() {
         return false;
     }
-    let Some(head) = frame.load::<14>(0) else {
+    let Some(head) = first::<14>(frame, 0) else {
         return false;
     };
     let [a, b, c, d, e, f, ..] = head;
     if [a, b, c, d, e, f] != *ethernet {
         return false;
     }
-    let offset = match [head[12], head[13]] {
+    let tcp = match [head[12], head[13]] {
         IPV4 => ipv4(frame, flow),
         IPV6 => ipv6(frame, flow),
         _ => None,
     };
-    let Some(tcp) = offset.and_then(|offset| frame.load::<14>(offset)) else {
+    let Some(tcp) = tcp else {
         return false;
     };
     flow.client_port = u16::from_be_bytes([tcp[0], tcp[1]]);
@@ -159,12 +159,12 @@ pub(crate) fn read_syn(frame: &impl Frame, ethernet: &[u8; 6], flow: &mut FlowKe
     opens(tcp[13])
 }
 
-/// Reads the addresses; where the TCP header is, if the packet is whole and goes no detour.
+/// Reads the addresses; the TCP header up to its flags, if the packet is whole and goes no detour.
 #[inline(always)]
-fn ipv4(frame: &impl Frame, flow: &mut FlowKey) -> Option<u32> {
+fn ipv4(frame: &impl Frame, flow: &mut FlowKey) -> Option<[u8; 14]> {
     /// More fragments, or an offset.
     const FRAGMENT: u16 = 0x3fff;
-    let head = frame.load::<20>(ETHERNET)?;
+    let head = first::<20>(frame, ETHERNET)?;
     let length = u32::from(head[0] & 0x0f) * 4;
     let is_whole = u16::from_be_bytes([head[6], head[7]]) & FRAGMENT == 0;
     if head[0] >> 4 != 4 || length < 20 || !is_whole || head[9] != TCP {
@@ -172,8 +172,11 @@ fn ipv4(frame: &impl Frame, flow: &mut FlowKey) -> Option<u32> {
     }
     flow.client = mapped([head[12], head[13], head[14], head[15]]);
     flow.server = mapped([head[16], head[17], head[18], head[19]]);
+    if length == 20 {
+        return first(frame, ETHERNET + 20);
+    }
     let end = ETHERNET + length;
-    (length == 20 || is_direct(frame, end)).then_some(end)
+    if is_direct(frame, end) { frame.load(end) } else { None }
 }
 
 /// Whether the IP options that end there have no source route.
@@ -203,19 +206,26 @@ fn is_direct(frame: &impl Frame, end: u32) -> bool {
     offset >= end
 }
 
-/// Reads the addresses; where the TCP header is, if no header before it changes them.
+/// Reads the addresses; the TCP header up to its flags, if no header before it changes them.
 #[inline(always)]
-fn ipv6(frame: &impl Frame, flow: &mut FlowKey) -> Option<u32> {
-    let [version, _, _, _, _, _, mut next, _] = frame.load::<8>(ETHERNET)?;
+fn ipv6(frame: &impl Frame, flow: &mut FlowKey) -> Option<[u8; 14]> {
+    let [version, _, _, _, _, _, mut next, _] = first::<8>(frame, ETHERNET)?;
     if version >> 4 != 6 {
         return None;
     }
-    flow.client = frame.load(ETHERNET + 8)?;
-    flow.server = frame.load(ETHERNET + 24)?;
+    flow.client = first(frame, ETHERNET + 8)?;
+    flow.server = first(frame, ETHERNET + 24)?;
+    // In a packet such an address is not the IPv4 address that it has the form of.
+    if as_v4(&flow.client).is_some() || as_v4(&flow.server).is_some() {
+        return None;
+    }
+    if next == TCP {
+        return first(frame, ETHERNET + 40);
+    }
     let mut offset = ETHERNET + 40;
     for _ in 0..MAX_EXTENSION_HEADERS {
         if next == TCP {
-            return Some(offset);
+            return frame.load(offset);
         }
         let [after, length, kind, size, ..] = frame.load::<8>(offset)?;
         match next {
@@ -226,7 +236,7 @@ fn ipv6(frame: &impl Frame, flow: &mut FlowKey) -> Option<u32> {
         offset += (u32::from(length) + 1) * 8;
         next = after;
     }
-    (next == TCP).then_some(offset)
+    if next == TCP { frame.load(offset) } else { None }
 }
 
 /// Whether the six bytes of options behind an extension header's first two are one option that pads them.
@@ -239,6 +249,16 @@ fn is_padding(kind: u8, size: u8) -> bool {
 #[inline(always)]
 fn opens(flags: u8) -> bool {
     flags & (FIN | SYN | RST | ACK) == SYN
+}
+
+/// Some of the first bytes, at an offset that the compiler knows: without a call if they are among those that can be
+/// read so.
+#[inline(always)]
+fn first<const BYTES: usize>(frame: &impl Frame, offset: u32) -> Option<[u8; BYTES]> {
+    match near::<BYTES>(frame, offset as usize) {
+        Some(bytes) => Some(*bytes),
+        None => frame.load(offset),
+    }
 }
 
 /// Some of the first bytes, read without a call; `None` if they are not among those that can be.

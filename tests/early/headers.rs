@@ -32,6 +32,10 @@ fn of_v4(make: &dyn Fn() -> Segment) -> Vec<(&'static str, Vec<Vec<u8>>, Fate)> 
     let tagged = |tags: &[[u8; 4]]| tap::frame(tap::OWN, tags, &make().plain());
     let pieces = make().fragments(&[(0, 8), (8, 20)]);
     let pieces: Vec<Vec<u8>> = pieces.iter().map(|piece| tap::frame(tap::OWN, &[], piece)).collect();
+    // The first has the whole TCP header.
+    let mut with_data = make();
+    with_data.data = vec![0; 20];
+    let first = tap::frame(tap::OWN, &[], &with_data.fragments(&[(0, 24), (24, 40)])[0]);
     let whole = plain(|_| {});
     vec![
         ("plain", vec![whole.clone()], Early),
@@ -43,7 +47,7 @@ fn of_v4(make: &dyn Fn() -> Segment) -> Vec<(&'static str, Vec<Vec<u8>>, Fate)> 
         ("strict source route behind another option", vec![with(&[1, 137, 7, 4, 10, 9, 0, 1])], Neither),
         ("many options", vec![with(&NOTHING.repeat(12))], Gate),
         ("fragments", pieces.clone(), Gate),
-        ("first fragment alone", pieces[..1].to_vec(), Neither),
+        ("first fragment alone", vec![first], Neither),
         ("SYN and FIN", vec![plain(|it| it.flags |= FIN)], Gate),
         ("SYN and ACK", vec![plain(|it| it.flags |= ACK)], Neither),
         ("SYN and RST", vec![plain(|it| it.flags |= RST)], Neither),
@@ -70,12 +74,15 @@ fn of_v6(make: &dyn Fn() -> Segment) -> Vec<(&'static str, Vec<Vec<u8>>, Fate)> 
     let behind = |headers: &[(u8, &[u8])]| vec![tap::frame(tap::OWN, &[], &make().behind(headers))];
     let atomic = make();
     let bytes = atomic.bytes();
+    let (from, to) = (ip("::ffff:10.9.2.2"), ip("::ffff:10.9.0.1"));
+    let mapped = tap::frame(tap::OWN, &[], &Segment { from, to, ..make() }.plain());
     let atomic = atomic.fragment(6, 0, false, &bytes);
     // An unknown option that may be skipped.
     let option: [u8; 7] = [0, 0x1e, 4, 0, 0, 0, 0];
     let long = [&[1, 0x1e, 12][..], &[0; 12]].concat();
     vec![
         ("plain", vec![tap::frame(tap::OWN, &[], &make().plain())], Early),
+        ("addresses with the form of IPv4's", vec![mapped], Neither),
         ("hop-by-hop options", behind(&[(HOP_BY_HOP, &PADDING)]), Early),
         ("long hop-by-hop options", behind(&[(HOP_BY_HOP, &long)]), Early),
         ("destination options that pad", behind(&[(DESTINATION, &PADDING)]), Early),
