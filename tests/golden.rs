@@ -190,8 +190,11 @@ fn policy(parsed: &Parsed) -> String {
                 5 => 'S',
                 9 => 'K',
                 13 => 'B',
-                // With a banner or a twist.
+                // Refused with a command.
+                6 => 'C',
+                // With a banner or a twist, and with a command too.
                 18 => 'T',
+                22 => 'D',
                 // Let in with a banner.
                 33 => 'W',
                 other => panic!("outcome {other}"),

@@ -44,8 +44,8 @@ pub struct Certified {
     pub pid: u32,
     /// Address family of the listening socket: 2 (AF_INET) or 10 (AF_INET6).
     pub family: u32,
-    /// [`MAY_RESET`], [`MAY_REDIRECT`], [`MAY_CLOSE`], or 0: an entry without flags for one address overrides the entry
-    /// for all addresses.
+    /// [`MAY_RESET`], [`MAY_REDIRECT`], [`MAY_CLOSE`], [`MAY_DROP_EARLY`], or 0: an entry without flags for one address
+    /// overrides the entry for all addresses.
     pub flags: u32,
     /// 0.
     pub reserved: u32,
@@ -60,6 +60,9 @@ pub const MAY_REDIRECT: u32 = 2;
 
 /// Flag: the connections of refused clients may be completed by the redirect listener, which closes them.
 pub const MAY_CLOSE: u32 = 4;
+
+/// Flag: the SYNs of refused clients may be dropped at a device, before the stack.
+pub const MAY_DROP_EARLY: u32 = 8;
 
 /// A UDP port that is watched: a bind(2) to it, by any process, changes its stamp.
 ///

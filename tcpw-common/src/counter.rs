@@ -68,6 +68,10 @@ counters! {
         "Connections that were allowed without the banner of their rule.";
     UserNotKnown = 26, "user_not_known", "connections",
         "Connections whose handshake was forgotten while users decide: none of their data pass.";
+    EarlyDropped = 27, "early_dropped", "packets",
+        "SYNs of refused clients dropped at a device of early-drop; refused does not count them.";
+    EarlyUnreported = 28, "early_unreported", "packets",
+        "Of them, those beyond the number that is reported one by one in a second: only counted.";
 }
 
 /// Elements of the array of counters: room for more.

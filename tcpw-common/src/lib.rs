@@ -12,6 +12,7 @@ pub mod certified;
 pub mod challenge;
 pub mod counter;
 pub mod decide;
+pub mod early;
 pub mod event;
 pub mod fault;
 pub mod flat;

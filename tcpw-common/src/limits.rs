@@ -125,6 +125,19 @@ pub const MAX_EXTENSION_HEADERS: u32 = 8;
 /// Places where sk_lookup may refuse.
 pub const MAX_CERTIFIED: u32 = 1 << 16;
 
+/// Devices at which SYNs may be dropped early.
+pub const MAX_EARLY_DEVICES: u32 = 64;
+
+/// Local addresses that early drop knows; SYNs to others pass.
+pub const MAX_EARLY_LOCAL: u32 = 1 << 12;
+
+/// SYNs that are dropped early and reported one by one, in a second and on each CPU: more than the lines that follow
+/// of them, and few enough that a flood costs the daemon nothing.
+pub const EARLY_REPORTS: u64 = 32;
+
+/// IP options that early drop walks in search of a source route; a SYN with more passes.
+pub const MAX_IP_OPTIONS: u32 = 10;
+
 /// UDP ports that are watched.
 pub const MAX_UDP_PORTS: u32 = 1 << 16;
 

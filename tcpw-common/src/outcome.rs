@@ -1,6 +1,6 @@
 //! The outcome of an attempt, as the tables hold it.
 
-/// Mark of an entry: the accepted connection is reported, its rule runs a command.
+/// Mark of an entry: the accepted connection, or the refused attempt, is reported each time: its rule runs a command.
 pub const REPORT: u8 = 4;
 
 /// Mark of an entry: the accepted socket gets SO_KEEPALIVE.

@@ -17,8 +17,10 @@ mod accepted;
 mod attempt;
 mod banner;
 mod challenge;
+mod early;
 mod emit;
 mod fault;
+mod frame;
 mod gate;
 mod handshake;
 mod hold;
@@ -48,7 +50,11 @@ mod user;
 use core::ffi::c_void;
 
 use aya_ebpf::{
-    bindings::{sk_action::SK_PASS, xdp_action::XDP_PASS},
+    bindings::{
+        TC_ACT_SHOT, TC_ACT_UNSPEC,
+        sk_action::SK_PASS,
+        xdp_action::{XDP_DROP, XDP_PASS},
+    },
     macros::{
         btf_tracepoint, cgroup_skb, cgroup_sock, cgroup_sock_addr, classifier, fentry, sk_lookup, sk_msg,
         sock_ops, xdp,
@@ -58,6 +64,8 @@ use aya_ebpf::{
         SockContext, SockOpsContext, TcContext, XdpContext,
     },
 };
+
+use passage::Passage;
 
 // Inlined: what runs for every packet has no time for a call of a function, about 8 ns.
 
@@ -211,6 +219,24 @@ pub(crate) fn send_banner(ctx: SkMsgContext) -> u32 {
 #[inline(always)]
 pub(crate) fn refuse(ctx: SkLookupContext) -> u32 {
     refuse::judge(&ctx).verdict()
+}
+
+/// XDP: a frame that a device received, before the stack.
+#[xdp(frags)]
+pub(crate) fn early_xdp(ctx: XdpContext) -> u32 {
+    match early::judge(&ctx) {
+        Passage::Pass => XDP_PASS,
+        Passage::Drop => XDP_DROP,
+    }
+}
+
+/// tcx/ingress: the same, as a packet of the stack. What passes goes on to the next program.
+#[classifier]
+pub(crate) fn early_tc(ctx: TcContext) -> i32 {
+    match early::judge(&ctx) {
+        Passage::Pass => TC_ACT_UNSPEC,
+        Passage::Drop => TC_ACT_SHOT,
+    }
 }
 
 /// Never attached: answers BPF_PROG_TEST_RUN.

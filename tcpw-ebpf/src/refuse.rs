@@ -32,7 +32,7 @@ use crate::{
     net::{AF_INET, IPPROTO_TCP, IPPROTO_UDP, join, port},
     once,
     passage::Passage,
-    rate::{is_source_within, is_within},
+    rate::{is_reached, is_source_reached, is_source_within, is_within},
     redirect,
     steady::steady,
     tables::KernelTables,
@@ -120,7 +120,7 @@ fn read(ctx: &SkLookupContext, lookup: &mut Lookup) -> bool {
 
 #[inline(always)]
 fn refuse(ctx: &SkLookupContext, lookup: &mut Lookup) -> Passage {
-    if !find_certified(lookup) {
+    if !find_certified(lookup, MAY_RESET | MAY_REDIRECT) {
         return Passage::Pass;
     }
     let is_udp = lookup.key.protocol == IPPROTO_UDP;
@@ -197,9 +197,10 @@ fn refuse(ctx: &SkLookupContext, lookup: &mut Lookup) -> Passage {
     Passage::Drop
 }
 
-/// Reads the certificate of the packet's place; false if there is none, or it does not hold any more.
+/// Reads the certificate of the packet's place; false if there is none with one of these flags, or it does not hold
+/// any more.
 #[inline(always)]
-fn find_certified(lookup: &mut Lookup) -> bool {
+pub(crate) fn find_certified(lookup: &mut Lookup, flags: u32) -> bool {
     lookup.key.local = lookup.flow.server;
     // SAFETY: the values are copied at once; user space replaces an entry whole.
     let found = match unsafe { CERTIFIED.get(&lookup.key) } {
@@ -215,7 +216,7 @@ fn find_certified(lookup: &mut Lookup) -> bool {
         return false;
     };
     lookup.certified = *certified;
-    lookup.certified.flags & (MAY_RESET | MAY_REDIRECT) != 0
+    lookup.certified.flags & flags != 0
         && stamp(lookup, u32::from(lookup.key.port)) == Some(lookup.certified.port_stamp)
         && stamp(lookup, WHOLE_NETNS) == Some(lookup.certified.netns_stamp)
 }
@@ -241,6 +242,17 @@ fn answered_so(lookup: &mut Lookup, decision: &Decision, now_ns: u64) -> Option<
         Some(_) => None,
         None => once::take(lookup, decision.generation, now_ns).then_some(0),
     }
+}
+
+/// Whether a limit of the resets is reached in this second, so that the gate would drop the packet; counts nothing.
+#[inline(always)]
+pub(crate) fn are_limits_reached(lookup: &Lookup, now_ns: u64) -> bool {
+    let Some(limits) = RESET_LIMITS.get(0) else {
+        return false;
+    };
+    // Two CPUs that count meanwhile: the sum is that of before or after.
+    RESETS.get(0).is_some_and(|all| is_reached(all, limits.total, now_ns))
+        || is_source_reached(&RESET_SOURCES, &lookup.flow.client, limits.per_source, now_ns)
 }
 
 /// Whether one more is within the limits; counts it.

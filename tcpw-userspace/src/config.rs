@@ -63,6 +63,8 @@ pub struct Config {
     pub mode: Mode,
     /// How to refuse.
     pub refusal: Refusal,
+    /// Devices at which SYNs of refused clients are dropped before the stack.
+    pub early_drop: Vec<String>,
     /// The form of the tables of clients.
     pub table: ClientTableKind,
     /// Files of network namespaces, besides the host's and the daemon's, whose listeners' lines carry their names.
@@ -283,6 +285,11 @@ impl Config {
                 daemons: if flags.on_deny.is_some() { BTreeMap::new() } else { file.on_deny_of },
                 rates: file.rates,
                 namespaces: file.namespaces.unwrap_or(NAMESPACES),
+            },
+            early_drop: if flags.early_drop.is_empty() {
+                file.early_drop
+            } else {
+                flags.early_drop.iter().map(|device| device.0.clone()).collect()
             },
             table: file.table.unwrap_or_default(),
             line_namespaces: file.line_namespaces,

@@ -120,8 +120,20 @@ impl Netns {
     /// # Errors
     /// The file cannot be read, or a value is no number.
     pub fn netstat(&self, name: &str) -> Result<Option<u64>> {
-        let text = self.run(|| Ok(fs::read_to_string("/proc/thread-self/net/netstat")?))?;
-        let mut lines = text.lines();
+        self.count("netstat", "", name)
+    }
+
+    /// A counter of a protocol in its /proc/net/snmp, likewise.
+    ///
+    /// # Errors
+    /// The file cannot be read, or a value is no number.
+    pub fn snmp(&self, protocol: &str, name: &str) -> Result<Option<u64>> {
+        self.count("snmp", &format!("{protocol}: "), name)
+    }
+
+    fn count(&self, file: &str, begin: &str, name: &str) -> Result<Option<u64>> {
+        let text = self.run(|| Ok(fs::read_to_string(format!("/proc/thread-self/net/{file}"))?))?;
+        let mut lines = text.lines().filter(|line| line.starts_with(begin));
         while let (Some(names), Some(values)) = (lines.next(), lines.next()) {
             if let Some(at) = names.split_whitespace().position(|one| one == name) {
                 return values.split_whitespace().nth(at).map(|value| Ok(value.parse()?)).transpose();

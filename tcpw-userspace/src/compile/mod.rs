@@ -239,7 +239,8 @@ fn entry_of(rule: Consequences) -> u8 {
     }
     let mark = |is_set, mark| if is_set { mark } else { 0 };
     match rule.verdict {
-        Verdict::Refuse => REFUSE | mark(rule.redirects(), REDIRECT),
+        // The early drop must not take an attempt whose command has to run.
+        Verdict::Refuse => REFUSE | mark(rule.redirects(), REDIRECT) | mark(rule.spawns, REPORT),
         Verdict::Allow => {
             ALLOW
                 | mark(rule.spawns, REPORT)

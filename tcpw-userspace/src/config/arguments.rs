@@ -1,11 +1,11 @@
 //! The flags of `tcpw run`, and those that name the tables.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, str::FromStr};
 
 use clap::Args;
 
 use super::OnDeny;
-use crate::log::LogTarget;
+use crate::{host::is_device_name, log::LogTarget};
 
 /// The tables.
 #[derive(Args, Clone, Debug, Default)]
@@ -45,10 +45,28 @@ pub struct RunArgs {
     /// How to refuse: close, reset or drop; for every daemon [default: close]
     #[arg(long, value_name = "HOW")]
     pub on_deny: Option<OnDeny>,
+    /// Drop the SYNs of refused clients at this network device, before the stack; may be given several times
+    #[arg(long, value_name = "DEVICE")]
+    pub early_drop: Vec<DeviceName>,
     /// Directory of the lock and the control socket [default: /run/tcpw]
     #[arg(long, value_name = "DIR")]
     pub run_dir: Option<PathBuf>,
     /// Directory of the pinned policy [default: /sys/fs/bpf/tcpw]
     #[arg(long, value_name = "DIR")]
     pub pin_dir: Option<PathBuf>,
+}
+
+/// The name of a network device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeviceName(pub String);
+
+impl FromStr for DeviceName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if is_device_name(text) {
+            return Ok(Self(text.to_owned()));
+        }
+        Err(format!("early-drop \"{text}\": write the name of a network device, as in \"ip link\""))
+    }
 }

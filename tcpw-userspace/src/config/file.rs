@@ -13,7 +13,9 @@ use ipnet::IpNet;
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::{ConfigError, Exempt, Mode, OnDeny, ResetRates, Resolve, effects, resolve};
+use super::{
+    ConfigError, Exempt, Mode, OnDeny, ResetRates, Resolve, arguments::DeviceName, effects, resolve,
+};
 use crate::{compile::ClientTableKind, effects::Settings as Effects, listeners::MoreNames, log::LogTarget};
 
 /// A file's settings; `None` where it says nothing.
@@ -28,6 +30,7 @@ pub(super) struct FileSettings {
     pub(super) pin: Option<bool>,
     pub(super) mode: Option<Mode>,
     pub(super) on_deny: Option<OnDeny>,
+    pub(super) early_drop: Vec<String>,
     pub(super) table: Option<ClientTableKind>,
     pub(super) line_namespaces: Vec<PathBuf>,
     pub(super) on_deny_of: BTreeMap<String, OnDeny>,
@@ -55,6 +58,8 @@ struct RawSettings {
     pin: Option<bool>,
     mode: Option<Spanned<String>>,
     on_deny: Option<Spanned<String>>,
+    #[serde(default)]
+    early_drop: Vec<Spanned<String>>,
     table: Option<Spanned<String>>,
     #[serde(default)]
     line_namespaces: Vec<Spanned<PathBuf>>,
@@ -120,7 +125,7 @@ struct RawExempt {
     ports: Vec<Spanned<i64>>,
 }
 
-const KEYS: [&str; 20] = [
+const KEYS: [&str; 21] = [
     "hosts-allow",
     "hosts-deny",
     "cgroup",
@@ -131,6 +136,7 @@ const KEYS: [&str; 20] = [
     "pin",
     "mode",
     "on-deny",
+    "early-drop",
     "table",
     "run-dir",
     "pin-dir",
@@ -250,6 +256,13 @@ impl FileSettings {
             pin: raw.pin,
             mode: parsed(raw.mode, wrong)?,
             on_deny: parsed(raw.on_deny, wrong)?,
+            early_drop: raw
+                .early_drop
+                .into_iter()
+                .map(|name| {
+                    Ok(parsed::<DeviceName>(Some(name), wrong)?.map(|name| name.0).unwrap_or_default())
+                })
+                .collect::<Result<_, ConfigError>>()?,
             table: parsed(raw.table, wrong)?,
             line_namespaces: raw
                 .line_namespaces
@@ -422,11 +435,13 @@ mod tests {
         unknown_key_in_exempt: "pin = true\n[exempt]\n  port = [22]" =>
             "3:3: unknown key \"port\" in [exempt]: did you mean \"ports\"?";
         unknown_key_like_none: "colour = 1" =>
-            "1:1: unknown key \"colour\": the keys are hosts-allow, hosts-deny, cgroup, log, log-allowed, trust-source-addresses, line-namespaces, pin, mode, on-deny, table, run-dir, pin-dir, proc-root, exempt, names, effects, resolve, daemon, reset";
+            "1:1: unknown key \"colour\": the keys are hosts-allow, hosts-deny, cgroup, log, log-allowed, trust-source-addresses, line-namespaces, pin, mode, on-deny, early-drop, table, run-dir, pin-dir, proc-root, exempt, names, effects, resolve, daemon, reset";
         unknown_table: "[exemptions]\nports = [1]" =>
             "1:2: unknown key \"exemptions\": did you mean \"exempt\"?";
         unknown_mode: "mode = \"permissive\"" => "1:8: mode \"permissive\": write \"enforce\" or \"audit\"";
         other_on_deny: "on-deny = \"reject\"" => "1:11: on-deny \"reject\": write \"reset\", \"close\" or \"drop\"";
+        device_with_a_slash: "early-drop = [\"eth0\", \"a/b\"]" =>
+            "1:23: early-drop \"a/b\": write the name of a network device, as in \"ip link\"";
         other_table: "table = \"hash\"" => "1:9: table \"hash\": write \"auto\", \"lpm\" or \"flat\"";
         other_on_deny_of_a_daemon: "[daemon.sshd]\non-deny = \"rst\"" =>
             "2:11: on-deny \"rst\": write \"reset\", \"close\" or \"drop\"";
@@ -518,6 +533,7 @@ mod tests {
         assert_eq!(file.exempt.addresses.len(), 2);
         assert_eq!(file.mode, Some(Mode::Audit));
         assert_eq!(file.effects, Effects { user: Some("tcpw".into()), ..Effects::default() });
+        assert_eq!(file.early_drop, ["eth0"]);
         assert_eq!(file.on_deny_of["sshd"], OnDeny::Drop);
         assert_eq!(file.rates, ResetRates::default());
         assert_eq!(file.namespaces, Some(super::super::NAMESPACES));

@@ -29,6 +29,9 @@ pub struct Status {
     pub cgroup: PathBuf,
     /// Whether the policy outlives the daemon.
     pub pinned: bool,
+    /// Devices of `early-drop`, and how the SYNs of refused clients are dropped there, or why not.
+    #[serde(default)]
+    pub early_drop: BTreeMap<String, String>,
     /// Every listening socket, and every UDP socket bound by its owner: those in scope, then the others.
     pub listeners: Vec<ListenerStatus>,
     /// The kernel's counters by name.

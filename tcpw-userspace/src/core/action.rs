@@ -6,6 +6,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
+    net::IpAddr,
     path::PathBuf,
     sync::Arc,
 };
@@ -14,6 +15,7 @@ use tcpw_common::{
     answer::{AnswerOnce, ResetOnce},
     banner::Banner,
     certified::{Certified, CertifiedKey},
+    early::EarlyDevice,
     held::Held,
     key::{AnswerKey, AttemptKey, BannerKey, NamesId},
     tag::Tag,
@@ -99,6 +101,27 @@ pub enum Action {
     /// These networks are on the links of interfaces, and no others, by the cookie of their network namespace. A
     /// failure is [`Input::LinkNetworksNotWritten`](super::input::Input::LinkNetworksNotWritten).
     WriteLinkNetworks(Arc<BTreeSet<(u64, LinkNetwork)>>),
+    /// Look at these devices. The result is [`Input::Network`](super::input::Input::Network).
+    LookAtNetwork(Vec<String>),
+    /// These are the local addresses that SYNs may be dropped for, and no others.
+    SetEarlyAddresses(BTreeSet<IpAddr>),
+    /// Drop SYNs at a device, or tell its program of a change of it. The result is
+    /// [`Input::DropsEarly`](super::input::Input::DropsEarly).
+    DropEarly {
+        /// Its name.
+        name: String,
+        /// Its interface index.
+        index: u32,
+        /// What its program must know.
+        device: EarlyDevice,
+        /// XDP sees every VLAN tag.
+        shows_tags: bool,
+    },
+    /// Drop no SYNs at a device any more.
+    EndEarlyDrop {
+        /// Its interface index.
+        index: u32,
+    },
     /// Make a redirect listener. The result is
     /// [`Input::RedirectListener`](super::input::Input::RedirectListener).
     OpenRedirect {

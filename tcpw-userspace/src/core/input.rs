@@ -25,7 +25,7 @@ use crate::{
     effects::wire::Report,
     evaluate::request::Banner,
     events::Decision,
-    host::{Incomplete, LinkNetwork},
+    host::{Incomplete, LinkNetwork, Network},
     listeners::{Claim, NamePart, NameSource, PortSocket, XinetdService},
     names::NamesSet,
     parse::{rule::Text, text::Texts},
@@ -83,6 +83,15 @@ pub enum Input {
     },
     /// A redirected connection has arrived.
     Arrived(Arrived),
+    /// The devices of `early-drop`, and the network namespace; or why they are not known.
+    Network(Result<SeenNetwork, String>),
+    /// SYNs are dropped at a device: how; or why not.
+    DropsEarly {
+        /// Its name.
+        name: String,
+        /// How its program is attached.
+        how: Result<String, String>,
+    },
     /// The files may have changed.
     FilesChanged,
     /// The files are not followed at present: why. That is tried again.
@@ -233,6 +242,8 @@ pub struct Started {
     pub certified: BTreeMap<CertifiedKey, Certified>,
     /// Clients can be reset or redirected.
     pub has_refusals: bool,
+    /// Cookie of the network namespace whose SYNs may be dropped at devices; `None`: none are.
+    pub early_netns: Option<u64>,
     /// Banners that an earlier process left for handshakes.
     pub banners: Vec<BannerKey>,
     /// Cookies of the network namespaces whose listeners' lines carry their names.
@@ -241,6 +252,15 @@ pub struct Started {
     pub has_users: bool,
     /// Which tables were missing when the policy in force was made, if there is one.
     pub missing_before: Option<[bool; 2]>,
+}
+
+/// The devices of `early-drop`.
+#[derive(Debug, Default)]
+pub struct SeenNetwork {
+    /// Devices and addresses.
+    pub network: Network,
+    /// Interface indices of those that have the program.
+    pub attached: BTreeSet<u32>,
 }
 
 /// State that is polled once a second.

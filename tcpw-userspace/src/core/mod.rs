@@ -38,6 +38,7 @@ use duty::{
     commands::Commands,
     control::{Control, reply},
     counters::Counters,
+    early::EarlyDrop,
     effects::HelperCommands,
     held::{HeldPackets, Others},
     keepalive::Keepalive,
@@ -74,6 +75,7 @@ pub struct Core {
     listeners: Listeners,
     link_networks: LinkNetworks,
     certify: Certify,
+    early: EarlyDrop,
     redirect: Redirect,
     held: HeldPackets,
     challenges: Challenges,
@@ -100,6 +102,7 @@ impl Core {
             listeners: Listeners::default(),
             link_networks: LinkNetworks::default(),
             certify: Certify::default(),
+            early: EarlyDrop::default(),
             redirect: Redirect::default(),
             held: HeldPackets::default(),
             challenges: Challenges::default(),
@@ -152,7 +155,8 @@ impl Core {
         let shared = &mut self.shared;
         match input {
             Input::Started(started) => {
-                self.certify.start(started.has_refusals, started.certified);
+                self.certify.start(started.has_refusals, started.certified, started.early_netns);
+                self.early.start(started.early_netns, shared, out);
                 self.banners.adopt(started.banners, out.now.at);
                 self.reload.start(started.missing_before);
                 self.report.start(started.line_namespaces);
@@ -212,8 +216,11 @@ impl Core {
             }
             Input::GateAttached(gate) => {
                 self.start.gate_attached(gate, shared, out);
+                self.early.look(out);
                 self.scans.start();
             }
+            Input::Network(seen) => self.early.seen(seen, out),
+            Input::DropsEarly { name, how } => self.early.attached(name, how, out),
             Input::Walked(disagreement) => self.report.walked(disagreement, out),
             Input::LookedUp { question, found } => self.lookups.looked_up(&question, found, out),
             Input::LocalNames(addresses) => self.lookups.local_names(addresses),
@@ -298,7 +305,8 @@ impl Core {
             },
             Input::StatusFacts { request, facts } => {
                 let own = self.counters();
-                let status = status(&facts, own, (self.enforcing_since, &self.redirect), &self.shared);
+                let duties = (&self.redirect, &self.early);
+                let status = status(&facts, own, self.enforcing_since, duties, &self.shared);
                 reply(request, Response::Status(Box::new(status)), out);
             }
             Input::Detached { request, removed: Ok(removed) } => {
@@ -366,7 +374,11 @@ impl Core {
         self.keepalive.look(out);
         let duties = (&mut self.lookups, &mut self.report, &self.certify);
         self.redirect.second(second.turned_away, duties, shared, out);
+        self.report.unproven.add_at_devices(self.early.unreported(&second.counters), out.now.at);
         self.report.unproven.second(out);
+        if self.start.is_over() {
+            self.early.look(out);
+        }
         self.banners.second(out);
         let ended = self.effects.second(out);
         self.commands.ended(ended, shared, out);

@@ -30,7 +30,8 @@ pub(super) fn load(config: &Config) -> Result<Loaded> {
         pins: pins.as_ref(),
         log_allowed: config.log_allowed,
         // Resets need the gate to remember which flows it let pass.
-        resets: config.mode == Mode::Enforce && config.refusal.answers_any(),
+        resets: config.mode == Mode::Enforce
+            && (config.refusal.answers_any() || !config.early_drop.is_empty()),
         faults: 0,
     })?;
     tokio::spawn(kernel.take_diagnostics()?.forward());
@@ -56,6 +57,7 @@ pub(super) fn load(config: &Config) -> Result<Loaded> {
     let started = Started {
         has_listening_hook,
         certified: kernel.resets.as_ref().map(|resets| resets.all_certified().clone()).unwrap_or_default(),
+        early_netns: early_netns(config, changes.is_some()),
         has_refusals: changes.is_some(),
         banners,
         has_users,
@@ -80,6 +82,13 @@ fn line_namespaces(config: &Config) -> BTreeSet<u64> {
         cookie.inspect_err(unknown).ok()
     });
     found.chain(own_netns_cookie()).collect()
+}
+
+/// The network namespace whose SYNs may be dropped at devices: this process's.
+fn early_netns(config: &Config, has_refusals: bool) -> Option<u64> {
+    let is_wanted = !config.early_drop.is_empty() && has_refusals;
+    let cookie = is_wanted.then(own_netns_cookie)?;
+    cookie.inspect_err(|error| log::warn!("early-drop: this network namespace is not known: {error}")).ok()
 }
 
 /// Prepares resets and redirects, except in audit mode.

@@ -6,6 +6,7 @@
 
 mod cgroups;
 mod clock;
+mod devices;
 mod error;
 mod files;
 mod forbidden_calls;
@@ -22,6 +23,7 @@ mod unprivileged;
 
 pub use cgroups::{Cgroups, cgroup_of, cgroup2_root, is_root_cgroup};
 pub use clock::{boot_ns, boot_time};
+pub use devices::{Device, Network, is_device_name};
 pub(crate) use error::reason;
 pub use files::{Account, FileKind, FileStatus, HostFiles, System};
 pub(crate) use forbidden_calls::forbid_calls;

@@ -9,6 +9,7 @@ use super::{
     answers::AnswerMaps,
     banners::BannerMaps,
     counters::CounterMap,
+    early::EarlyDrop,
     layout,
     links::Links,
     loader::Loader,
@@ -59,6 +60,8 @@ pub struct Kernel {
     pub redirect: RedirectMap,
     /// The certified places, once [`Kernel::start_resets`] has begun.
     pub resets: Option<Resets>,
+    /// The devices at which SYNs are dropped.
+    pub early: EarlyDrop,
     /// The counters.
     pub counters: CounterMap,
     pub(super) loader: Option<Loader>,
@@ -117,6 +120,7 @@ impl Kernel {
             banners: BannerMaps::open(&ebpf)?,
             redirect: RedirectMap::open(&ebpf)?,
             resets: None,
+            early: EarlyDrop::open(&ebpf)?,
             counters: CounterMap::open(&ebpf)?,
             loader: Some(Loader::open(&ebpf, pins)?),
             ebpf,

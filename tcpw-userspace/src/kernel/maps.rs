@@ -12,7 +12,7 @@ use aya::{
 };
 
 use self::{
-    Life::{Pinned, Scratch},
+    Life::{Pinned, Process, Scratch},
     MapKind::{
         Array, ArrayOfMaps, Hash, LruHash, PerCpuArray, ProgramArray, Ring, SockHash, SocketStorage, Trie,
     },
@@ -40,6 +40,8 @@ pub(super) enum Life {
     Pinned,
     /// As long as the programs: it holds data that does not fit their stack.
     Scratch,
+    /// As long as the process: it is about links that are not pinned.
+    Process,
 }
 
 /// A map of the BPF object.
@@ -61,7 +63,7 @@ const fn map(name: &'static str, kind: MapKind, life: Life, help: &'static str) 
 }
 
 /// The maps of a policy's tables come first, then those that listeners, attempts, held packets, datagrams,
-/// resets, users, banners and reports need.
+/// resets, users, banners, reports and the early drop need.
 pub(super) const MAPS: &[MapEntry] = &[
     map("ACTIVE", Array, Pinned, "slot of the policy in force"),
     map("HEADERS", Array, Pinned, "facts of the policy in each slot"),
@@ -120,6 +122,10 @@ pub(super) const MAPS: &[MapEntry] = &[
     map("BANNERS", Hash, Pinned, "banners of allowed handshakes"),
     map("BANNER_TEXTS", SocketStorage, Pinned, "the banner in a connection's socket"),
     map("BANNER_SOCKETS", SockHash, Pinned, "sockets that send their banner first"),
+    map("EARLY_DEVICES", Hash, Process, "devices at which SYNs may be dropped"),
+    map("EARLY_LOCAL", Hash, Process, "local addresses of their namespace"),
+    map("EARLY_REPORTED", PerCpuArray, Process, "SYNs that a CPU dropped early and reported"),
+    map("EARLY_SYN", PerCpuArray, Scratch, "the SYN that a CPU judges at a device"),
     map("PEERS", PerCpuArray, Scratch, "the peer that a CPU looks up"),
     map("LOOKUP", PerCpuArray, Scratch, "the look-up that a CPU judges"),
     map("SCRATCH", PerCpuArray, Scratch, "the attempt that a CPU judges"),

@@ -51,6 +51,8 @@ pub enum Target {
     Kernel,
     /// A map, which holds the attached program.
     Map(&'static str),
+    /// Network devices that the settings name.
+    Devices,
     /// Nothing: it is called, or run by a system call.
     Nothing,
 }
@@ -81,6 +83,8 @@ pub enum Want {
     Refusals,
     /// Allowed clients get a banner.
     Banners,
+    /// SYNs of refused clients are dropped at a device.
+    EarlyDrop,
     /// A scan of all open files, a frame to re-inject, a test of the tables.
     Call,
 }
@@ -164,6 +168,10 @@ programs! {
     Refuse: "refuse", Section::SkLookup, Target::Map("REFUSALS"), When::Wanted(Want::Refusals);
     /// Sends the banners of allowed clients.
     SendBanner: "send_banner", Section::SkMsg, Target::Map("BANNER_SOCKETS"), When::Wanted(Want::Banners);
+    /// Drops the SYNs of refused clients at a device, before the stack.
+    EarlyXdp: "early_xdp", Section::Xdp, Target::Devices, When::Wanted(Want::EarlyDrop);
+    /// The same, where XDP cannot be attached.
+    EarlyTc: "early_tc", Section::Classifier, Target::Devices, When::Wanted(Want::EarlyDrop);
     /// Marks UDP sockets that were bound before the other programs ran.
     OpenFiles: "open_files", Section::Iterator("task_file"), Target::Nothing, When::Wanted(Want::Call);
     /// Decides what BPF_PROG_TEST_RUN asks.

@@ -17,7 +17,7 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use aya::maps::{Array, HashMap, MapData, ProgramArray};
 use tcpw_common::{
-    certified::{Certified, CertifiedKey, MAY_RESET, WHOLE_NETNS, change_index},
+    certified::{Certified, CertifiedKey, MAY_DROP_EARLY, MAY_RESET, WHOLE_NETNS, change_index},
     key::{Address, as_v4, mapped},
     refusal::ResetLimits,
 };
@@ -213,7 +213,7 @@ impl Resets {
         file: Option<&File>,
         wanted: &BTreeMap<CertifiedKey, Certified>,
     ) -> Result<()> {
-        let has_any = wanted.values().any(|service| service.flags != 0);
+        let has_any = wanted.values().any(|service| service.flags & !MAY_DROP_EARLY != 0);
         let has_link = match file {
             Some(file) if has_any => self.link(netns, file)?,
             Some(_) | None => {
@@ -221,10 +221,21 @@ impl Resets {
                 false
             }
         };
-        if !has_link {
-            self.remove(|key| key.netns == netns)?;
-            return self.unlink(netns);
+        if has_link {
+            return self.write(netns, wanted);
         }
+        // The early drop needs no link.
+        let mut early = wanted.clone();
+        early.values_mut().for_each(|service| service.flags &= MAY_DROP_EARLY);
+        if early.values().all(|service| service.flags == 0) {
+            early.clear();
+        }
+        self.write(netns, &early)?;
+        self.unlink(netns)
+    }
+
+    /// Withdraws what is not wanted in a namespace, and writes what is.
+    fn write(&mut self, netns: u64, wanted: &BTreeMap<CertifiedKey, Certified>) -> Result<()> {
         self.remove(|key| key.netns == netns && !wanted.contains_key(key))?;
         // An entry without flags hides the entry for all addresses: it is written first.
         let mut order: Vec<_> = wanted.iter().collect();

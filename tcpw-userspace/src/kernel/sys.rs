@@ -250,6 +250,43 @@ pub(super) fn attach_sk_lookup(program: BorrowedFd<'_>, netns: BorrowedFd<'_>) -
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
+/// A place of a network device where a program runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum DeviceHook {
+    /// XDP, by the driver.
+    XdpNative,
+    /// XDP, by the kernel in the driver's place.
+    XdpGeneric,
+    /// tcx/ingress, behind the programs that are there. Linux 6.6.
+    TcxIngress,
+}
+
+/// Attaches a program to a network device of the calling thread's network namespace. The link does not keep the device
+/// alive.
+pub(super) fn attach_device(program: BorrowedFd<'_>, ifindex: u32, hook: DeviceHook) -> io::Result<OwnedFd> {
+    const BPF_XDP: u32 = 37;
+    const BPF_TCX_INGRESS: u32 = 46;
+    const XDP_FLAGS_SKB_MODE: u32 = 1 << 1;
+    const XDP_FLAGS_DRV_MODE: u32 = 1 << 2;
+    #[repr(C)]
+    struct Attr {
+        prog_fd: u32,
+        target_ifindex: u32,
+        attach_type: u32,
+        flags: u32,
+    }
+    let (attach_type, flags) = match hook {
+        DeviceHook::XdpNative => (BPF_XDP, XDP_FLAGS_DRV_MODE),
+        DeviceHook::XdpGeneric => (BPF_XDP, XDP_FLAGS_SKB_MODE),
+        DeviceHook::TcxIngress => (BPF_TCX_INGRESS, 0),
+    };
+    let attr =
+        Attr { prog_fd: program.as_raw_fd().cast_unsigned(), target_ifindex: ifindex, attach_type, flags };
+    let fd = bpf(BPF_LINK_CREATE, &attr)?;
+    // SAFETY: the kernel has just made this descriptor, and nothing else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
 /// Replaces a link's program atomically: no packet goes unjudged.
 pub(super) fn update_link(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Result<()> {
     #[repr(C)]
@@ -335,6 +372,23 @@ pub(super) fn cgroup_link(link: BorrowedFd<'_>) -> io::Result<CgroupLink> {
     }
     const _: () = assert!(size_of::<Info>() == 32);
     Ok(CgroupLink { cgroup: link_info::<Info>(link)?.cgroup_id })
+}
+
+/// Interface index of the device that an XDP or tcx link is attached to; 0 if it is attached to none any more.
+pub(super) fn device_of(link: BorrowedFd<'_>) -> io::Result<u32> {
+    /// `struct bpf_link_info`, with its `xdp` or `tcx` member.
+    #[repr(C)]
+    #[derive(Default)]
+    struct Info {
+        link_type: u32,
+        id: u32,
+        prog_id: u32,
+        reserved: u32,
+        ifindex: u32,
+        attach_type: u32,
+    }
+    const _: () = assert!(size_of::<Info>() == 24);
+    Ok(link_info::<Info>(link)?.ifindex)
 }
 
 /// Whether the network namespace a link is attached to still exists.

@@ -113,6 +113,11 @@ pub fn more_unproven(attempts: u64, network: &str) -> String {
     format!("refused {attempts} more unproven attempts from {network}")
 }
 
+/// So many more SYNs of [`unproven`] sources were dropped at devices, before the stack.
+pub fn more_at_devices(syns: u64) -> String {
+    format!("refused {syns} more unproven SYNs at devices of early-drop")
+}
+
 /// A connection was refused, and a command gets it. Source: tcp_wrappers 7.6 `options.c`, `twist_option`.
 pub fn twist(client: &str, command: &str) -> String {
     format!("twist {client} to {command}")

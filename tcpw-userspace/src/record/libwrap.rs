@@ -3,7 +3,7 @@
 //! In: a [`Record`]. Out: the [`LogEntry`] of its line.
 //! Source: tcp_wrappers 7.6 `refuse.c`, `options.c`; xinetd 2.3.15 `log.c`.
 
-use super::{ListenerDoubt, ListenerRecord, Record, SourceProof, UnprovenCount};
+use super::{CountedClients, ListenerDoubt, ListenerRecord, Record, SourceProof, UnprovenCount};
 use crate::{
     evaluate::quoted_bytes,
     events::Fate,
@@ -58,13 +58,17 @@ fn in_own_name(record: &Record, doubt: ListenerDoubt) -> String {
 
 /// The line of a count, in tcpw's own name.
 pub fn entry_of_count(count: &UnprovenCount, host: &str) -> LogEntry {
-    let network = count.network.map_or_else(|| "other networks".to_owned(), |network| network.to_string());
+    let message = match count.clients {
+        CountedClients::Network(network) => line::more_unproven(count.attempts, &network.to_string()),
+        CountedClients::Others => line::more_unproven(count.attempts, "other networks"),
+        CountedClients::AtDevices => line::more_at_devices(count.attempts),
+    };
     LogEntry {
         time: count.time,
         host: host.to_owned(),
         ident: "tcpw".into(),
         pid: std::process::id(),
-        message: line::more_unproven(count.attempts, &network),
+        message,
         priority: priority::of(priority::REFUSED, None),
     }
 }

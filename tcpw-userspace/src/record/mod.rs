@@ -85,10 +85,21 @@ pub enum SourceProof {
 pub struct UnprovenCount {
     /// Until when they were counted.
     pub time: SystemTime,
-    /// The network of their clients; `None`: of several.
-    pub network: Option<IpNet>,
+    /// Their clients.
+    pub clients: CountedClients,
     /// How many.
     pub attempts: u64,
+}
+
+/// Whose attempts an [`UnprovenCount`] counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CountedClients {
+    /// Those of a network.
+    Network(IpNet),
+    /// Those of networks that are not told apart.
+    Others,
+    /// Those whose SYNs were dropped at a device, and not reported one by one.
+    AtDevices,
 }
 
 /// A listener.

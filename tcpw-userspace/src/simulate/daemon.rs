@@ -47,6 +47,7 @@ pub(super) fn start(history: &mut History) {
         has_listening_hook: history.plan.conditions.has_listening_hook,
         certified: history.kernel.certified.clone(),
         has_refusals: history.plan.conditions.has_refusals,
+        early_netns: None,
         banners: history.kernel.banners.keys().copied().collect(),
         has_users: history.kernel.users_on,
         line_namespaces: [1].into(),

@@ -245,6 +245,7 @@ fn config(seed: u64, chance: &mut Random) -> Config {
             },
             ..Refusal::default()
         },
+        early_drop: Vec::new(),
         table: if seed.is_multiple_of(2) { ClientTableKind::Flat } else { ClientTableKind::Auto },
         exempt,
         more_names: MoreNames::default(),

@@ -77,6 +77,7 @@ pub(super) const MODULES: &[&str] = &[
     "nft_redir",
     "nft_tproxy",
     "nfsd",
+    "tun",
 ];
 
 /// What test programs read, below the workspace.

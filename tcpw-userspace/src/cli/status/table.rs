@@ -39,6 +39,9 @@ pub(super) fn print(out: &mut impl Write, status: &Status, paint: Paint) -> io::
     for (name, value) in rows {
         writeln!(out, "{name:<12} {value}")?;
     }
+    for (device, how) in &status.early_drop {
+        writeln!(out, "{:<12} {}: {}", "early drop", printable(device), printable(how))?;
+    }
     print_counters(out, status.counters.iter().map(|(name, value)| (name.as_str(), *value)), paint)?;
     print_listeners(out, &status.listeners, paint)
 }
@@ -181,6 +184,7 @@ mod tests {
             problem: None,
             cgroup: "/sys/fs/cgroup".into(),
             pinned: false,
+            early_drop: [("eth0".to_owned(), "XDP, native".to_owned())].into(),
             listeners: vec![
                 listener("sshd", "[::]:22", TagState::Written),
                 listener("ev\x1b[2Jil", "127.0.0.1:8080", TagState::Written),

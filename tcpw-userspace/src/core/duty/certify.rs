@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, HashSet};
 
 use tcpw_common::{
-    certified::{Certified, CertifiedKey, MAY_CLOSE, MAY_REDIRECT, MAY_RESET, WHOLE_NETNS},
+    certified::{Certified, CertifiedKey, MAY_CLOSE, MAY_DROP_EARLY, MAY_REDIRECT, MAY_RESET, WHOLE_NETNS},
     limits::SETTLED_NS,
 };
 
@@ -30,6 +30,8 @@ use crate::{
 pub(in crate::core) struct Certify {
     /// Clients can be refused before their packet finds a socket.
     is_on: bool,
+    /// SYNs to places of this network namespace may be dropped at a device.
+    early_netns: Option<u64>,
     certified: BTreeMap<CertifiedKey, Certified>,
     /// How many network namespaces were reported as beyond the bound.
     said_without: usize,
@@ -38,9 +40,15 @@ pub(in crate::core) struct Certify {
 impl Certify {
     /// Clients can, or cannot, be refused before their packet finds a socket; an earlier process certified
     /// these places.
-    pub(in crate::core) fn start(&mut self, is_on: bool, certified: BTreeMap<CertifiedKey, Certified>) {
+    pub(in crate::core) fn start(
+        &mut self,
+        is_on: bool,
+        certified: BTreeMap<CertifiedKey, Certified>,
+        early_netns: Option<u64>,
+    ) {
         self.is_on = is_on;
         self.certified = certified;
+        self.early_netns = early_netns;
     }
 
     /// The certificate of a place.
@@ -160,6 +168,7 @@ impl Certify {
         let datagrams = certify_udp(&namespace.datagrams, is_watched, identified);
         let found = [(TCP, certify_tcp(&namespace.sockets, identified)), (UDP, datagrams)];
         let may_redirect = if shared.redirects() { MAY_REDIRECT } else { 0 };
+        let early = if self.early_netns == Some(netns) { MAY_DROP_EARLY } else { 0 };
         let flags = |one: Certain, protocol, port| {
             let names = inventory.get(one.cookie).map(|known| &known.names);
             let on_deny = names.map_or(OnDeny::Drop, |names| shared.config.refusal.of(names, port));
@@ -168,7 +177,7 @@ impl Certify {
                 OnDeny::Close | OnDeny::Reset => MAY_RESET,
                 OnDeny::Drop => 0,
             };
-            (if protocol == TCP { may_redirect } else { 0 }) | answers
+            (if protocol == TCP { may_redirect | early } else { 0 }) | answers
         };
         let certified = |protocol: u16, (local, port): LocalEnd, one: Option<Certain>| {
             let key = CertifiedKey { netns, local, port, protocol, reserved: 0 };

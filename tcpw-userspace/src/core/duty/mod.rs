@@ -9,6 +9,7 @@ pub(super) mod challenges;
 pub(super) mod commands;
 pub(super) mod control;
 pub(super) mod counters;
+pub(super) mod early;
 pub(super) mod effects;
 pub(super) mod held;
 pub(super) mod keepalive;

@@ -9,7 +9,9 @@ use std::{
 
 use tcpw_common::{certified::CertifiedKey, decide::EXEMPT_PORT, metric::Metric, outcome::of_entry};
 
-use super::{certify::on_deny, listeners::is_service, redirect::Redirect, unproven::not_opened};
+use super::{
+    certify::on_deny, early::EarlyDrop, listeners::is_service, redirect::Redirect, unproven::not_opened,
+};
 use crate::{
     compile::Policy,
     control::{ListenerStatus, LogStatus, Status, TableStatus, TablesStatus, TagState},
@@ -27,7 +29,8 @@ use crate::{
 pub(in crate::core) fn status(
     facts: &StatusFacts,
     own: Vec<(Metric, u64)>,
-    (enforcing_since, redirect): (SystemTime, &Redirect),
+    enforcing_since: SystemTime,
+    (redirect, early): (&Redirect, &EarlyDrop),
     shared: &SharedState,
 ) -> Status {
     let current = shared.policies.current.as_ref();
@@ -60,6 +63,7 @@ pub(in crate::core) fn status(
         problem: shared.problems.text(),
         cgroup: shared.config.cgroup.clone(),
         pinned: shared.config.pin,
+        early_drop: early.status(),
         listeners: sockets(facts, redirect, shared),
         counters,
         log: LogStatus { written: facts.lines.written, failed: facts.lines.lost },

@@ -11,7 +11,7 @@ use tcpw_common::metric::Metric;
 
 use crate::{
     core::{action::Action, client_network::client_network, outbox::Outbox},
-    record::UnprovenCount,
+    record::{CountedClients, UnprovenCount},
 };
 
 /// After this long the counts are written, and the limits begin anew.
@@ -34,6 +34,8 @@ pub(in crate::core) struct UnprovenLines {
     networks: HashMap<IpNet, Attempts>,
     /// Attempts of other networks than those.
     others: u64,
+    /// SYNs dropped at devices that were not reported.
+    at_devices: u64,
     /// Attempts without a line of their own, since the start.
     counted: u64,
 }
@@ -67,6 +69,15 @@ impl UnprovenLines {
         false
     }
 
+    /// So many more SYNs were dropped at devices and not reported.
+    pub(in crate::core) fn add_at_devices(&mut self, syns: u64, now: Instant) {
+        if syns > 0 {
+            self.began.get_or_insert(now);
+            self.at_devices += syns;
+            self.counted += syns;
+        }
+    }
+
     /// At the end of a window, its counts.
     pub(in crate::core) fn second(&mut self, out: &mut Outbox) {
         if self.began.is_some_and(|began| out.now.at.saturating_duration_since(began) >= WINDOW) {
@@ -80,12 +91,14 @@ impl UnprovenLines {
         let mut counts: Vec<_> = self.networks.drain().filter(|(_, attempts)| attempts.counted > 0).collect();
         counts.sort_by_key(|(network, _)| *network);
         for (network, Attempts { counted, .. }) in counts {
-            out.act(Action::RecordCount(UnprovenCount { time, network: Some(network), attempts: counted }));
+            let clients = CountedClients::Network(network);
+            out.act(Action::RecordCount(UnprovenCount { time, clients, attempts: counted }));
         }
-        if self.others > 0 {
-            out.act(Action::RecordCount(UnprovenCount { time, network: None, attempts: self.others }));
+        let others = [(CountedClients::Others, self.others), (CountedClients::AtDevices, self.at_devices)];
+        for (clients, attempts) in others.into_iter().filter(|(_, attempts)| *attempts > 0) {
+            out.act(Action::RecordCount(UnprovenCount { time, clients, attempts }));
         }
-        (self.began, self.lines, self.others) = (None, 0, 0);
+        (self.began, self.lines, self.others, self.at_devices) = (None, 0, 0, 0);
     }
 
     /// How many networks are counted now.
@@ -98,7 +111,7 @@ impl UnprovenLines {
             Metric::counter(
                 "unproven_counted",
                 "attempts",
-                "Refused attempts of unproven sources that had no line of their own.",
+                "Refused attempts of unproven sources, and SYNs at devices, that had no line of their own.",
             ),
             self.counted,
         )]
@@ -116,7 +129,12 @@ mod tests {
         lines.second(&mut out);
         let counts = out.actions.into_iter().map(|action| {
             let Action::RecordCount(it) = action else { panic!("{action:?}") };
-            (it.network.map(|network| network.to_string()), it.attempts)
+            let network = match it.clients {
+                CountedClients::Network(network) => Some(network.to_string()),
+                CountedClients::Others => None,
+                CountedClients::AtDevices => Some("devices".to_owned()),
+            };
+            (network, it.attempts)
         });
         counts.collect()
     }
@@ -150,5 +168,16 @@ mod tests {
         assert_eq!(counts.len() as u64, NETWORKS as u64 - LINES + 1);
         assert_eq!(counts.iter().map(|(_, attempts)| attempts).sum::<u64>(), 100_000 - written);
         assert_eq!(counts.last(), Some(&(None, 100_000 - NETWORKS as u64)));
+    }
+
+    #[test]
+    fn syns_dropped_at_devices_are_a_count_of_their_own() {
+        let mut lines = UnprovenLines::default();
+        lines.add_at_devices(0, now().at);
+        assert_eq!(counts(&mut lines, WINDOW), []);
+        lines.add_at_devices(5, now().at);
+        lines.add_at_devices(2, now().at);
+        assert_eq!(counts(&mut lines, WINDOW), [(Some("devices".into()), 7)]);
+        assert_eq!(counts(&mut lines, WINDOW * 2), [], "a new window");
     }
 }

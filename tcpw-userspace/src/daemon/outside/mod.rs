@@ -5,6 +5,7 @@
 
 mod addresses;
 mod ask;
+mod devices;
 mod files;
 mod guard;
 mod helper;
@@ -79,6 +80,8 @@ pub(super) enum TaskResult {
     Redirected(crate::redirect::RedirectedConnection),
     /// Every socket of the host, for a status.
     Looked(status::Looked),
+    /// The devices of `early-drop`.
+    Network(std::io::Result<crate::host::Network>),
 }
 
 impl From<Input> for TaskResult {
@@ -184,6 +187,7 @@ impl Outside {
                 let (lines, turned_away) = (self.log.counts(), self.redirects.turned_away());
                 status::complete(looked, &self.kernel, lines, turned_away)
             }
+            Arrival::TaskResult(TaskResult::Network(network)) => devices::seen(network, &self.kernel),
         }
     }
 
@@ -272,6 +276,14 @@ impl Outside {
                     self.result(Input::LinkNetworksNotWritten(format!("{error:#}")));
                 }
             }
+            Action::LookAtNetwork(names) => devices::look(names, self.results.clone()),
+            Action::SetEarlyAddresses(addresses) => report(self.kernel.early.set_addresses(&addresses)),
+            Action::DropEarly { name, index, device, shows_tags } => {
+                let how = self.kernel.drop_early(index, device, shows_tags);
+                let how = how.map(|mode| mode.to_string()).map_err(|error| format!("{error:#}"));
+                self.done.push_back(Input::DropsEarly { name, how });
+            }
+            Action::EndEarlyDrop { index } => report(self.kernel.early.detach(index)),
             Action::OpenRedirect { netns, family } => {
                 self.redirects.open(netns, family, self.scanning.namespace(netns));
             }

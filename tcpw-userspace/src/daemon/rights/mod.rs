@@ -31,7 +31,7 @@ macro_rules! kept {
 kept! {
     CAP_BPF: "load programs and create maps, also later, when an edited rule needs them";
     CAP_PERFMON: "programs that read kernel structures: those that see new listeners";
-    CAP_NET_ADMIN: "attach programs to cgroups and network namespaces; put frames onto devices; abort connections; take over a refused client's address";
+    CAP_NET_ADMIN: "attach programs to cgroups, network namespaces and devices; put frames onto devices; abort connections; take over a refused client's address";
     CAP_NET_RAW: "raw sockets that send held packets again";
     CAP_SYS_ADMIN: "enter network namespaces; bpf(2) on kernels before 5.8";
     CAP_SYS_PTRACE: "executables, user ids and sockets of other processes";

@@ -1,0 +1,188 @@
+//! Devices of other kinds, and other programs at them: tcx where XDP is taken or would not see VLAN tags.
+
+use std::{
+    io,
+    net::SocketAddr,
+    os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, ensure};
+use tcpw_tests::{
+    ALLOW as SEED, CLIENTS, DENY, Netns, Sandbox, Tcpw, Testd,
+    client::{Ended, connect},
+};
+
+use super::{ALLOWED, DEVICE, PORT, REFUSED, SOON, World, is_syn_ack, ready, tap};
+
+const CABLE: &str = "tcpw0";
+
+/// Whether this kernel has tcx: Linux 6.6.
+fn has_tcx() -> Result<bool> {
+    let release = nix::sys::utsname::uname()?.release().to_string_lossy().into_owned();
+    let mut numbers = release.split(|it: char| !it.is_ascii_digit()).map(str::parse::<u32>);
+    let (Some(Ok(major)), Some(Ok(minor))) = (numbers.next(), numbers.next()) else {
+        anyhow::bail!("the kernel's version: {release}");
+    };
+    Ok((major, minor) >= (6, 6))
+}
+
+/// An XDP program of another that passes every frame, by a link.
+fn attach_other(netns: &Netns, device: &str) -> Result<OwnedFd> {
+    const BPF_PROG_LOAD: libc::c_long = 5;
+    const BPF_LINK_CREATE: libc::c_long = 28;
+    const PROG_TYPE_XDP: u32 = 6;
+    const XDP: u32 = 37;
+    const XDP_PASS: i32 = 2;
+    fn call<A>(command: libc::c_long, attr: &A) -> Result<OwnedFd> {
+        // SAFETY: a prefix of union bpf_attr; what it points to lives until the call returns.
+        let fd = unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_ref(attr), size_of::<A>()) };
+        ensure!(fd >= 0, "bpf({command}): {}", io::Error::last_os_error());
+        // SAFETY: the kernel has just made it.
+        Ok(unsafe { OwnedFd::from_raw_fd(i32::try_from(fd)?) })
+    }
+    #[repr(C)]
+    struct Load {
+        kind: u32,
+        count: u32,
+        instructions: u64,
+        license: u64,
+        log: [u64; 2],
+        rest: [u32; 2],
+        name: [u8; 16],
+        ifindex: u32,
+        attach_type: u32,
+    }
+    #[repr(C)]
+    struct Link {
+        program: u32,
+        ifindex: u32,
+        attach_type: u32,
+        flags: u32,
+    }
+    netns.run(|| {
+        // r0 = XDP_PASS; exit.
+        let instructions: [u64; 2] = [0xb7 | u64::from(XDP_PASS.cast_unsigned()) << 32, 0x95];
+        let program = call(
+            BPF_PROG_LOAD,
+            &Load {
+                kind: PROG_TYPE_XDP,
+                count: 2,
+                instructions: instructions.as_ptr() as u64,
+                license: c"GPL".as_ptr() as u64,
+                log: [0; 2],
+                rest: [0; 2],
+                name: *b"other\0\0\0\0\0\0\0\0\0\0\0",
+                ifindex: 0,
+                attach_type: XDP,
+            },
+        )?;
+        let name = std::ffi::CString::new(device)?;
+        // SAFETY: passes a live string.
+        let ifindex = unsafe { libc::if_nametoindex(name.as_ptr()) };
+        let program = program.as_raw_fd().cast_unsigned();
+        call(BPF_LINK_CREATE, &Link { program, ifindex, attach_type: XDP, flags: 0 })
+            .context("attach the other")
+    })
+}
+
+#[test]
+fn another_xdp_program_stays_and_tcx_is_used() -> Result<()> {
+    if !ready() {
+        return Ok(());
+    }
+    let world = World::new("other")?;
+    let _alphad = Testd::start(&world.sandbox, "alphad", "[::]:7001")?;
+    let _other = attach_other(world.sandbox.server(), DEVICE)?;
+    let shown = tap::shown(world.sandbox.server(), DEVICE)?;
+    assert!(shown.contains("xdp"), "{shown}");
+    if !has_tcx()? {
+        let mut tcpw = Tcpw::start(&world.sandbox, &["--early-drop", DEVICE])?;
+        tcpw.process.wait_for_line("nothing is dropped there: the kernel refuses the program", SOON)?;
+        return Ok(());
+    }
+    let mut tcpw = world.start(&[], "tcx")?;
+    world.wait_dropping()?;
+    let before = world.counters()?;
+    for client in REFUSED {
+        world.send(&world.syn(client, PORT))?;
+    }
+    assert_eq!(world.settle(&before)?, (2, 0));
+    for client in ALLOWED {
+        assert!(is_syn_ack(world.answer(client, PORT)?), "{client}");
+    }
+    // A tag of a VLAN that this host does not have: as with XDP, nothing is dropped early.
+    let before = world.counters()?;
+    let tagged = |tag| tap::frame(tap::OWN, &[tag], &world.syn(REFUSED[0], PORT).plain());
+    world.tap.send_frame(&tagged([0x81, 0, 0, 10]))?;
+    world.tap.send_frame(&tagged([0x81, 0, 0xe0, 0]))?;
+    assert_eq!(world.settle(&before)?, (0, 1));
+    assert!(tcpw.process.terminate(SOON)?.success());
+    assert_eq!(tap::shown(world.sandbox.server(), DEVICE)?, shown, "the other program is as before");
+    Ok(())
+}
+
+#[test]
+fn bridge_drops_by_generic_xdp_and_its_port_not_at_all() -> Result<()> {
+    if !ready() {
+        return Ok(());
+    }
+    let world = World::new("bridge")?;
+    let server = world.sandbox.server();
+    server.ip("link add early1 type bridge")?;
+    for command in [format!("address {}", "02:00:00:00:00:01"), "up".to_owned()] {
+        server.ip(&format!("link set early1 {command}"))?;
+    }
+    server.ip(&format!("address flush dev {DEVICE}"))?;
+    server.ip(&format!("link set {DEVICE} master early1"))?;
+    world.give_addresses("early1")?;
+    let _alphad = Testd::start(&world.sandbox, "alphad", "[::]:7001")?;
+    let mut tcpw = Tcpw::start(&world.sandbox, &["--early-drop", DEVICE, "--early-drop", "early1"])?;
+    tcpw.process
+        .wait_for_line("early-drop: early1: SYNs of refused clients are dropped by XDP, generic", SOON)?;
+    tcpw.process.wait_for_line("early0: nothing is dropped there: it is part of a bridge", SOON)?;
+    world.wait_dropping()?;
+    let before = world.counters()?;
+    for client in REFUSED {
+        world.send(&world.syn(client, PORT))?;
+    }
+    assert_eq!(world.settle(&before)?, (2, 0));
+    for client in ALLOWED {
+        assert!(is_syn_ack(world.answer(client, PORT)?), "{client}");
+    }
+    Ok(())
+}
+
+/// A cable hands VLAN tags over beside the frame, where XDP does not see them.
+#[test]
+fn cable_drops_by_tcx_alone() -> Result<()> {
+    if !ready() {
+        return Ok(());
+    }
+    let sandbox = Sandbox::new("cable")?;
+    sandbox.write_tables(SEED, DENY)?;
+    let _alphad = Testd::start(&sandbox, "alphad", "[::]:7001")?;
+    let mut tcpw = Tcpw::start(&sandbox, &["--early-drop", CABLE])?;
+    if !has_tcx()? {
+        tcpw.process.wait_for_line("XDP would not see VLAN tags", SOON)?;
+        return Ok(());
+    }
+    tcpw.process
+        .wait_for_line(&format!("early-drop: {CABLE}: SYNs of refused clients are dropped by tcx"), SOON)?;
+    for (client, server, allowed) in CLIENTS {
+        let server = SocketAddr::new(server, PORT);
+        if allowed {
+            assert!(connect(sandbox.client(), client, server, SOON)?.is_connected(), "{client}");
+            continue;
+        }
+        let dropped = || Ok::<_, anyhow::Error>(Tcpw::counters(&sandbox)?["early_dropped"]);
+        let before = dropped()?;
+        tcpw_tests::wait_until("its SYNs are dropped early", SOON, || {
+            let attempt = connect(sandbox.client(), client, server, Duration::from_millis(100))?;
+            assert!(matches!(attempt.ended, Ended::TimedOut), "{client}: {attempt:?}");
+            Ok(dropped()? > before)
+        })?;
+    }
+    assert_eq!(Tcpw::counters(&sandbox)?["disagreements"], 0);
+    Ok(())
+}
