@@ -152,7 +152,7 @@ fn of_words(
 ) -> Shape {
     let ports = u32::from_be(ports);
     flow.client_port = (ports >> 16) as u16;
-    flow.server_port = ports as u16;
+    flow.server_port = (ports & 0xffff) as u16;
     header.seq = u32::from_be(seq);
     header.ack = u32::from_be(ack);
     let [length, flags, window @ ..] = rest.to_ne_bytes();
