@@ -211,7 +211,7 @@ fn data_of_a_connection_whose_handshake_is_forgotten_do_not_pass() -> Result<()>
     assert_eq!(guarded.counted(Counter::UserNotKnown), 2);
     // A daemon ends them: until then no end of the programs lets their data pass.
     let waiting = guarded.kernel.users.waiting()?;
-    let refused = waiting.iter().filter(|waiting| waiting.refused != 0).count();
+    let refused = waiting.iter().filter(|waiting| waiting.pending.answer == Outcome::Refuse as u32).count();
     assert_eq!((waiting.len(), refused), (2, 2));
     Ok(())
 }

@@ -348,7 +348,10 @@ fn audit_mode_says_once_what_would_be_refused_and_refuses_nothing() -> Result<()
             assert!(is_answered(&sandbox, CLIENT_V4_OTHER, SERVER_V4, port, true)?);
         }
     }
-    tcpw.process.wait_for_line("betad[", PATIENCE)?;
+    // The name of alphad's client is looked up first.
+    for daemon in ["alphad[", "betad["] {
+        tcpw.process.wait_for_line(daemon, PATIENCE)?;
+    }
     barrier.pass(&sandbox, &mut tcpw)?;
     let lines: Vec<String> = tcpw.process.lines().into_iter().map(|line| line.text).collect();
     let said = lines.iter().filter(|line| line.contains("would refuse connect from 1.2.4.4")).count();

@@ -145,8 +145,9 @@ pub const MAX_UDP_PORTS: u32 = 1 << 16;
 /// stamp may not have returned, and the socket's options may still change.
 pub const SETTLED_NS: u64 = 1_000_000_000;
 
-/// How long the gate leaves no packet of a flow that it refused to sk_lookup, in nanoseconds: the SYNs of one attempt come
-/// for at most 127 s. Source: ip-sysctl of the kernel's documentation, `tcp_syn_retries`.
+/// How long a flow that was refused goes the same way, in nanoseconds: sk_lookup leaves its packets to the gate if that refused
+/// it, and redirects them if it was redirected. The SYNs of one attempt come for at most 127 s. Source: ip-sysctl of the
+/// kernel's documentation, `tcp_syn_retries`.
 pub const REFUSED_FLOW_NS: u64 = 130_000_000_000;
 
 /// Refused flows remembered, so that the gate and sk_lookup do not both report one attempt.

@@ -9,6 +9,7 @@
 //! Hook: XDP, or tcx (Linux 6.6) where XDP cannot be. XDP needs Linux 5.18 (bpf_xdp_load_bytes).
 //! Limit: the hook knows no connections. A refused client's SYN in a connection that an earlier verdict allowed is
 //! dropped too: it gets no challenge ACK, and no copy of its SYN-ACK before the server sends that again.
+//! So is one for a socket that connects from the listener's port itself.
 
 use aya_ebpf::helpers::bpf_ktime_get_boot_ns;
 use tcpw_common::{

@@ -3,8 +3,7 @@
 //! In: a look-up whose refusal is certain, and its namespace. Out: the packet goes to that socket,
 //! which sees the addresses the client chose.
 //! Invariant: all packets of a flow go the same way: the first one decides, whatever the limits say
-//! when a SYN is sent again, or when the ACK of a SYN cookie comes. A handshake that was allowed, and is no
-//! longer known, may be redirected: the client is then refused under the policy in force.
+//! when a SYN is sent again, or when the ACK of a SYN cookie comes.
 //! Source: Documentation/bpf/prog_sk_lookup.rst.
 
 use aya_ebpf::programs::SkLookupContext;

@@ -7,7 +7,9 @@
 //! tables refuse; everything else goes on to the gate. A packet whose handshake the kernel knows never comes here, and
 //! the gate judges any other by the same tables, whatever passed before. An attempt is reported once, by one of the
 //! two.
-//! Limit: the hook shows no TCP flags. A refused client's segment without a connection counts as an attempt.
+//! Limits: the hook shows no TCP flags. A refused client's segment without a connection counts as an attempt. Answers to
+//! one attempt alone that allow it are not known here: the ACK of its SYN cookie is refused if a later attempt of its
+//! client at this address was refused meanwhile.
 //! Hook: sk_lookup, of each network namespace with a certified place.
 
 use core::ptr::{addr_of, read_volatile};

@@ -159,15 +159,16 @@ enum Wait {
 /// Marks the socket, and enters it.
 #[inline(always)]
 fn wait(ctx: &SockOpsContext, flow: &FlowKey, pending: &Pending, socket: u64) -> Wait {
-    // The number of an answer that lets no connection wait is none of these.
-    let decides = UserDecides::from_answer(pending.answer)
-        .unwrap_or(UserDecides { if_unknown: Outcome::Refuse, timeout_s: 0 });
+    let decides = UserDecides::from_answer(pending.answer);
+    // More than the user is open, or nothing is known of the handshake.
+    let is_open = decides.is_none_or(|decides| decides.if_unknown == Outcome::Ask);
+    let decides = decides.unwrap_or(UserDecides { if_unknown: Outcome::Refuse, timeout_s: 0 });
     // SAFETY: the helper has no preconditions.
     let now_ns = unsafe { bpf_ktime_get_boot_ns() };
     let deadline_ns = now_ns + u64::from(decides.timeout_s) * NS_PER_S + USER_GRACE_NS;
     count(Counter::UserWaits);
     // Before the mark: a mark without an entry lets data pass.
-    let is_entered = !fails(WAITING_FULL) && enter(flow, pending, socket, (now_ns, deadline_ns), 0);
+    let is_entered = !fails(WAITING_FULL) && enter(flow, pending, socket, (now_ns, deadline_ns));
     let mut mark = Mark { cookie: socket, deadline_ns, if_unknown: decides.if_unknown as u32, expired: 0 };
     if !is_entered {
         // The user is unknown: if the connection is then allowed its data pass at once, else never.
@@ -180,7 +181,7 @@ fn wait(ctx: &SockOpsContext, flow: &FlowKey, pending: &Pending, socket: u64) ->
     }
     match (is_entered, is_marked) {
         (true, _) => Wait::Begins,
-        (false, true) if decides.if_unknown == Outcome::Ask => Wait::CannotBegin,
+        (false, true) if is_open => Wait::CannotBegin,
         (false, true) => Wait::HasNoRoom,
         (false, false) => Wait::HasNothing,
     }
@@ -188,15 +189,9 @@ fn wait(ctx: &SockOpsContext, flow: &FlowKey, pending: &Pending, socket: u64) ->
 
 /// Enters a connection that waits; false if there is no room.
 #[inline(always)]
-fn enter(
-    flow: &FlowKey,
-    pending: &Pending,
-    socket: u64,
-    (since_ns, deadline_ns): (u64, u64),
-    refused: u32,
-) -> bool {
+fn enter(flow: &FlowKey, pending: &Pending, socket: u64, (since_ns, deadline_ns): (u64, u64)) -> bool {
     let waiting =
-        Waiting { flow: *flow, socket, pending: *pending, since_ns, deadline_ns, refused, reserved: 0 };
+        Waiting { flow: *flow, socket, pending: *pending, since_ns, deadline_ns, refused: 0, reserved: 0 };
     WAITING.insert(&socket, &waiting, 0).is_ok()
 }
 
@@ -213,7 +208,7 @@ fn is_not_known(ctx: &SockOpsContext) {
     // SAFETY: the helper takes the context.
     let cookie = unsafe { bpf_get_socket_cookie(ctx.ops.cast()) };
     let flow = flow(ctx);
-    let is_entered = !fails(WAITING_FULL) && enter(&flow, &REFUSED, cookie, (now_ns, now_ns), 1);
+    let is_entered = !fails(WAITING_FULL) && enter(&flow, &REFUSED, cookie, (now_ns, now_ns));
     let mut mark = Mark { cookie, deadline_ns: 0, if_unknown: Outcome::Refuse as u32, expired: 1 };
     if !set_mark(ctx, &mut mark) {
         if !is_entered {

@@ -296,7 +296,7 @@ fn sockets_that_cannot_be_told_apart_get_no_icmp() -> Result<()> {
     if !ready() {
         return Ok(());
     }
-    let sandbox = place("icmp-unsure", "", DENY)?;
+    let sandbox = place("icmp-alike", "", DENY)?;
     let server = |port| SocketAddr::new(SERVER_V4, port);
     let share = "--share --udp 0.0.0.0:7001";
     let _members = [Testd::start(&sandbox, "alphad", share)?, Testd::start(&sandbox, "alphad", share)?];

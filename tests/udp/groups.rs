@@ -1,4 +1,4 @@
-//! Questions to a group: who is taken to reply.
+//! Questions to a group: whose datagrams are replies.
 
 use std::{fs, net::SocketAddrV6, net::UdpSocket};
 
@@ -38,7 +38,7 @@ fn beyond(sandbox: &Sandbox) -> Result<Netns> {
     Ok(far)
 }
 
-/// A service that asks a group, and answers nobody.
+/// A service that asks a group, and sends no answers.
 fn asks(sandbox: &Sandbox, group: &str, bind: &str) -> Result<Testd> {
     let mut daemon = Testd::start(sandbox, "alphad", &format!("--udp --quiet --ask {group} {bind}"))?;
     daemon.process.wait_for_line("asked", SOON)?;

@@ -1,4 +1,4 @@
-//! Certifies where sk_lookup may refuse: which listener a packet to a local address and port reaches.
+//! Certifies where sk_lookup and the early drop may refuse: which listener a packet to a local address and port reaches.
 //!
 //! In: every socket that listens in a network namespace, and what the inventory knows of those the gate
 //! guards. Out: one entry for each local address and port: the one listener there, or "not certain".

@@ -71,8 +71,14 @@ pub enum Action {
         /// The listeners.
         tags: Vec<TagOrder>,
     },
-    /// Forget everything the kernel knows of listeners by cookie, but of these.
-    KeepListeners(Arc<HashSet<u64>>),
+    /// Forget everything the kernel knows of listeners by cookie, but of these, and of sockets of before the start in
+    /// network namespaces that were not listed.
+    KeepListeners {
+        /// Cookies of the listeners.
+        cookies: Arc<HashSet<u64>>,
+        /// Cookies of the network namespaces that were listed.
+        listed: Arc<HashSet<u64>>,
+    },
     /// Close the file of every network namespace except these.
     KeepNamespaces(Arc<HashSet<u64>>),
     /// Certify these places of a network namespace, and no others of it.

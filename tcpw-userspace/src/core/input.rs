@@ -83,7 +83,7 @@ pub enum Input {
     },
     /// A redirected connection has arrived.
     Arrived(Arrived),
-    /// The devices of `early-drop`, and the network namespace; or why they are not known.
+    /// The devices of `early-drop`, the local addresses, and whether there is NAT; or why they are not known.
     Network(Result<SeenNetwork, String>),
     /// SYNs are dropped at a device: how; or why not.
     DropsEarly {

@@ -29,9 +29,8 @@ pub(super) fn load(config: &Config) -> Result<Loaded> {
     let mut kernel = Kernel::load(&LoadOptions {
         pins: pins.as_ref(),
         log_allowed: config.log_allowed,
-        // Resets need the gate to remember which flows it let pass.
-        resets: config.mode == Mode::Enforce
-            && (config.refusal.answers_any() || !config.early_drop.is_empty()),
+        // Then the gate remembers which flows it refused.
+        resets: config.mode == Mode::Enforce && config.refusal.answers_any(),
         faults: 0,
     })?;
     tokio::spawn(kernel.take_diagnostics()?.forward());

@@ -1,7 +1,7 @@
 //! Tags of listeners, and the process names that provisional tags are made from.
 
 use std::{
-    collections::HashMap as Entries,
+    collections::{HashMap as Entries, HashSet},
     os::fd::{AsRawFd, BorrowedFd},
     sync::Arc,
 };
@@ -13,7 +13,7 @@ use aya::{
 };
 use tcpw_common::{
     key::{Comm, NamesId},
-    tag::{ALL_MARKED, PROVISIONAL, REDIRECT_LISTENER, SOME_MISSED, SOME_UNMARKED, Tag},
+    tag::{ALL_MARKED, BOUND_BEFORE, PROVISIONAL, REDIRECT_LISTENER, SOME_MISSED, SOME_UNMARKED, Tag},
 };
 
 use super::{maps::open, users::found};
@@ -146,18 +146,24 @@ impl Tags {
     /// # Errors
     /// The table is full.
     pub fn name_socket(&mut self, cookie: u64, tag: Tag) -> Result<()> {
-        self.by_cookie.insert(cookie, tag, 0).context("tag a listener by its cookie")
+        let before = found(self.by_cookie.get(&cookie, 0)).context("read a listener's tag")?;
+        let flags = tag.flags | before.map_or(0, |before| before.flags & BOUND_BEFORE);
+        self.by_cookie.insert(cookie, Tag { flags, ..tag }, 0).context("tag a listener by its cookie")
     }
 
-    /// Forgets the listeners whose cookie is not among these.
+    /// Forgets the listeners whose cookie is not among these, but for sockets of before the start in network namespaces
+    /// that were not listed: without their tag they would not be judged.
     ///
     /// # Errors
     /// The kernel refuses the write.
-    pub fn keep_sockets(&mut self, alive: impl Fn(u64) -> bool) -> Result<()> {
-        let all: Vec<u64> =
-            self.by_cookie.keys().collect::<Result<_, _>>().context("read the tagged listeners")?;
-        let is_any_left = all.iter().any(|cookie| alive(*cookie));
-        for cookie in all.into_iter().filter(|cookie| !alive(*cookie)) {
+    pub fn keep_sockets(&mut self, cookies: &HashSet<u64>, listed: &HashSet<u64>) -> Result<()> {
+        let all: Vec<(u64, Tag)> =
+            self.by_cookie.iter().collect::<Result<_, _>>().context("read the tagged listeners")?;
+        let stays = |(cookie, tag): &(u64, Tag)| {
+            cookies.contains(cookie) || tag.flags & BOUND_BEFORE != 0 && !listed.contains(&tag.netns)
+        };
+        let is_any_left = all.iter().any(stays);
+        for (cookie, _) in all.into_iter().filter(|one| !stays(one)) {
             self.by_cookie.remove(&cookie).context("forget a listener")?;
         }
         if !is_any_left {

@@ -198,10 +198,13 @@ impl ProcessFacts<'_> {
             return Err(None);
         }
         let taken = self.process.taken_user();
-        let is_its_user = |uid: u32| uid == 0 || unit.user == Some(uid) || taken == Some(uid);
-        let are_users_its = is_its_user(self.maker) && uids.iter().all(|uid| is_its_user(*uid));
+        let are_of = |user: Option<u32>| {
+            let is_its = |uid: u32| uid == 0 || user == Some(uid);
+            is_its(self.maker) && uids.iter().all(|uid| is_its(*uid))
+        };
+        let are_users_its = are_of(unit.user);
         let is_given = self.maker == 0 && !self.process.has_foreign_users;
-        let may_be_program = are_users_its || is_given || self.process.has_given_capability;
+        let may_be_program = are_users_its || are_of(taken) || is_given || self.process.has_given_capability;
         if unit.is_program && may_be_program || unit.user.is_some() && are_users_its {
             Ok(if unit.is_called_so { Program::Named } else { Program::Any })
         } else {

@@ -135,7 +135,7 @@ pub(super) fn carry_out(history: &mut History, action: Action) {
             daemon::begin(history, delay, Work::Scan { scan, began_ns: key, stamps });
         }
         Action::Tag { names, tags } => tag(history, &names, &tags),
-        Action::KeepListeners(cookies) => {
+        Action::KeepListeners { cookies, .. } => {
             history.kernel.listeners.retain(|cookie, _| cookies.contains(cookie))
         }
         Action::Certify { netns, places, is_there } => {

@@ -20,6 +20,9 @@ use crate::{
 /// After a device could not be attached to, or its program was taken off, that is tried again so much later.
 const AGAIN: Duration = Duration::from_secs(60);
 
+/// A look at the devices takes no longer.
+const LOOK: Duration = Duration::from_secs(3);
+
 /// The devices.
 #[derive(Default)]
 pub(in crate::core) struct EarlyDrop {
@@ -28,7 +31,8 @@ pub(in crate::core) struct EarlyDrop {
     devices: BTreeMap<String, DeviceState>,
     /// What the programs know.
     addresses: BTreeSet<IpAddr>,
-    is_looking: bool,
+    /// When the look that is under way began.
+    looking_since: Option<Instant>,
     /// The kernel's counter as last read.
     unreported: Option<u64>,
 }
@@ -54,6 +58,12 @@ impl EarlyDrop {
             let why =
                 if shared.is_audit() { "audit mode refuses nothing" } else { "refusals are not available" };
             out.warn(format!("early-drop has no effect: {why}"));
+        } else if shared.config.trust_source_addresses && !names.is_empty() {
+            out.warn(
+                "trust-source-addresses is set, and early-drop sees SYNs before this host has checked their source: lines \
+                 may name addresses that sent nothing"
+                    .to_owned(),
+            );
         }
         self.netns = netns;
         self.devices =
@@ -62,15 +72,24 @@ impl EarlyDrop {
 
     /// Looks at the devices; also to be called every second.
     pub(in crate::core) fn look(&mut self, out: &mut Outbox) {
-        if !self.devices.is_empty() && !self.is_looking {
-            self.is_looking = true;
-            out.act(Action::LookAtNetwork(self.devices.keys().cloned().collect()));
+        if self.devices.is_empty() {
+            return;
+        }
+        let Some(since) = self.looking_since else {
+            self.looking_since = Some(out.now.at);
+            return out.act(Action::LookAtNetwork(self.devices.keys().cloned().collect()));
+        };
+        // What the programs know may be out of date.
+        if out.now.at.saturating_duration_since(since) >= LOOK {
+            for (name, state) in &mut self.devices {
+                end(name, state, "it is being looked at for too long".into(), None, out);
+            }
         }
     }
 
     /// The devices as they are.
     pub(in crate::core) fn seen(&mut self, seen: Result<SeenNetwork, String>, out: &mut Outbox) {
-        self.is_looking = false;
+        self.looking_since = None;
         let (seen, unknown) = match seen {
             Ok(seen) => (seen, None),
             Err(error) => (SeenNetwork::default(), Some(format!("the devices cannot be looked at: {error}"))),
@@ -119,7 +138,7 @@ impl EarlyDrop {
                 let tags = if device.shows_tags {
                     ""
                 } else {
-                    "; XDP would not see VLAN tags: it can be used after \"ethtool -K DEVICE rxvlan off\", but not on a veth"
+                    "; XDP would not see VLAN tags there (of a network card it does after \"ethtool -K DEVICE rxvlan off\")"
                 };
                 let why = format!("the kernel refuses the program: {error}{tags}");
                 end(&name, state, why, Some((device, out.now.at)), out);
@@ -258,6 +277,22 @@ mod tests {
         early.attached("eth0".into(), Ok("XDP, native".into()), &mut Outbox::new(now()));
         assert_eq!(early.status()["eth0"], "XDP, native");
         early
+    }
+
+    #[test]
+    fn look_that_does_not_end_ends_the_early_drop_until_it_does() {
+        let mut early = on();
+        let later = |seconds| Outbox::new(Now { at: now().at + Duration::from_secs(seconds), ..now() });
+        let mut out = later(1);
+        early.look(&mut out);
+        assert!(matches!(out.actions.as_slice(), [Action::LookAtNetwork(_)]));
+        for (seconds, actions) in [(2, 0), (4, 2), (5, 0)] {
+            let mut out = later(seconds);
+            early.look(&mut out);
+            assert_eq!(out.actions.len(), actions, "{seconds} s: {:?}", out.actions);
+        }
+        let actions = look(&mut early, network(device()), &[], Duration::from_secs(6));
+        assert!(matches!(actions.as_slice(), [Action::DropEarly { index: 7, .. }]), "{actions:?}");
     }
 
     #[test]

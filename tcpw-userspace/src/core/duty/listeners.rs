@@ -329,7 +329,8 @@ fn forget_others(scanned: &Scanned, users: &Users, shared: &mut SharedState, out
     // The tag of a UDP socket that is on its way from one process to another may stand under its cookie alone.
     let datagrams = scanned.namespaces.iter().flat_map(|namespace| &namespace.datagrams);
     cookies.extend(datagrams.map(|socket| socket.cookie));
-    out.act(Action::KeepListeners(Arc::new(cookies)));
+    let listed = Arc::new(scanned.namespaces.iter().map(|namespace| namespace.netns).collect());
+    out.act(Action::KeepListeners { cookies: Arc::new(cookies), listed });
 }
 
 fn order(seen: &Seen) -> TagOrder {

@@ -85,12 +85,13 @@ impl Users {
         out: &mut Outbox,
     ) {
         if !self.done.contains_key(&waiting.socket) && self.known.insert(waiting.socket) {
-            if UserDecides::from_answer(waiting.pending.answer).is_none() {
-                return self.refuse_unjudged(waiting, shared, out);
-            }
             if waiting.refused != 0 {
                 // An earlier process refused it and stopped before it was ended.
                 return self.end(waiting, shared, out);
+            }
+            if UserDecides::from_answer(waiting.pending.answer).is_none() {
+                out.write(Write::RefuseWaiting(Box::new(*waiting)));
+                return self.refuse_unjudged(waiting, shared, out);
             }
             // No daemon answered in time: the kernel has taken the user as unknown.
             let is_late = out.now.boot_ns >= waiting.deadline_ns;

@@ -245,9 +245,8 @@ impl Outside {
                 let tagged = self.scanning.tag(&names, &tags, &mut self.kernel);
                 self.done.push_back(Input::Tagged(tagged));
             }
-            Action::KeepListeners(cookies) => {
-                let kept = self.kernel.tags.keep_sockets(|cookie| cookies.contains(&cookie));
-                report(kept);
+            Action::KeepListeners { cookies, listed } => {
+                report(self.kernel.tags.keep_sockets(&cookies, &listed));
             }
             Action::KeepNamespaces(namespaces) => {
                 self.asker.keep_namespaces(&namespaces);

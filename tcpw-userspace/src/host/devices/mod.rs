@@ -104,8 +104,11 @@ fn device(socket: &Socket, name: &str) -> io::Result<Option<Device>> {
             ethernet = <[u8; 6]>::try_from(bytes.as_slice()).ok();
         }
     }
-    let is_veth = link.attributes.iter().any(|attribute| {
-        matches!(attribute, LinkAttribute::LinkInfo(info) if info.contains(&LinkInfo::Kind(InfoKind::Veth)))
+    let is_kind = |it: &LinkInfo| matches!(it, LinkInfo::Kind(_));
+    let may_show = |it: &LinkInfo| matches!(it, LinkInfo::Kind(InfoKind::Tun | InfoKind::Vlan));
+    let may_show_tags = link.attributes.iter().all(|attribute| match attribute {
+        LinkAttribute::LinkInfo(info) => !info.iter().any(is_kind) || info.iter().any(may_show),
+        _other => true,
     });
     let is_ethernet = link.header.link_layer_type == LinkLayerType::Ether;
     Ok(Some(Device {
@@ -117,8 +120,9 @@ fn device(socket: &Socket, name: &str) -> io::Result<Option<Device>> {
             .iter()
             .any(|it| matches!(it, LinkAttribute::Controller(index) if *index != 0)),
         forwards: forwards(name)?,
-        // A veth hands tags over beside the frame, whatever its settings.
-        shows_tags: !is_veth && !takes_tags_off(name)?,
+        // A veth, and a device that frames come to by another one (bridge, bond, macvlan), gets tags beside the frame,
+        // whatever its settings. A bond gives its program to its parts, too.
+        shows_tags: may_show_tags && !takes_tags_off(name)?,
     }))
 }
 
@@ -207,6 +211,9 @@ fn addresses(socket: &Socket) -> io::Result<BTreeSet<IpAddr>> {
     Ok(all)
 }
 
+/// What is listed changed meanwhile. Source: linux/include/uapi/linux/netlink.h.
+const NLM_F_DUMP_INTR: u16 = 0x10;
+
 /// Asks, and passes each answer on.
 fn ask(
     socket: &Socket,
@@ -227,6 +234,9 @@ fn ask(
         while !rest.is_empty() {
             let message = NetlinkMessage::<RouteNetlinkMessage>::deserialize(rest)
                 .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.to_string()))?;
+            if message.header.flags & NLM_F_DUMP_INTR != 0 {
+                return Err(io::Error::other("what the kernel lists changes"));
+            }
             // Messages are aligned to four bytes.
             let length = (message.header.length as usize).next_multiple_of(4).max(16);
             rest = rest.get(length..).unwrap_or_default();

@@ -29,6 +29,12 @@ const HOOK_NUMBER: u16 = 1;
 /// NF_INET_PRE_ROUTING.
 const PREROUTING: u32 = 0;
 
+/// What is listed changed meanwhile. Source: linux/include/uapi/linux/netlink.h.
+const NLM_F_DUMP_INTR: u16 = 0x10;
+
+/// How often the chains are listed if they change meanwhile.
+const TRIES: u32 = 3;
+
 /// struct nlmsghdr, and struct nfgenmsg.
 const HEADER: usize = 16;
 const GENERIC: usize = 4;
@@ -46,11 +52,16 @@ pub(super) fn translates() -> io::Result<bool> {
             Err(error) => return Err(error),
         }
     }
-    has_chain()
+    for _try in 0..TRIES {
+        if let Some(found) = has_chain()? {
+            return Ok(found);
+        }
+    }
+    Err(io::Error::other("the chains of nftables change all the time"))
 }
 
-/// Whether nftables, or iptables on top of them, have such a chain.
-fn has_chain() -> io::Result<bool> {
+/// Whether nftables, or iptables on top of them, have such a chain; `None` if they changed meanwhile.
+fn has_chain() -> io::Result<Option<bool>> {
     let socket = Socket::new(NETLINK_NETFILTER)?;
     let mut request = Vec::with_capacity(HEADER + GENERIC);
     request.extend(20_u32.to_ne_bytes());
@@ -59,19 +70,22 @@ fn has_chain() -> io::Result<bool> {
     // Sequence number, port; every family, version 0, no resource.
     request.resize(HEADER + GENERIC, 0);
     socket.send(&request, 0)?;
-    let mut found = false;
+    let (mut found, mut is_whole) = (false, true);
     loop {
         let (datagram, _) = socket.recv_from_full()?;
         let mut rest = datagram.as_slice();
-        while let Some((kind, body, after)) = message(rest) {
+        while let Some((kind, flags, body, after)) = message(rest) {
+            is_whole &= flags & NLM_F_DUMP_INTR == 0;
             match kind {
                 NEW_CHAIN => found |= is_translating(body.get(GENERIC..).unwrap_or_default()),
-                DONE => return Ok(found),
+                DONE => return Ok(is_whole.then_some(found)),
                 ERROR => {
                     let number = body.first_chunk().map_or(0, |number| i32::from_ne_bytes(*number));
                     return match -number {
                         // This kernel has no nftables.
-                        libc::EINVAL | libc::EOPNOTSUPP => Ok(false),
+                        libc::EINVAL | libc::EOPNOTSUPP => Ok(Some(false)),
+                        // So nf_tables says that they changed.
+                        libc::EINTR => Ok(None),
                         number => Err(io::Error::from_raw_os_error(number)),
                     };
                 }
@@ -82,12 +96,13 @@ fn has_chain() -> io::Result<bool> {
     }
 }
 
-/// The type and body of the first message, and what follows it.
-fn message(bytes: &[u8]) -> Option<(u16, &[u8], &[u8])> {
+/// The type, flags and body of the first message, and what follows it.
+fn message(bytes: &[u8]) -> Option<(u16, u16, &[u8], &[u8])> {
     let length = u32::from_ne_bytes(*bytes.first_chunk()?) as usize;
     let kind = u16::from_ne_bytes(*bytes.get(4..)?.first_chunk()?);
+    let flags = u16::from_ne_bytes(*bytes.get(6..)?.first_chunk()?);
     let body = bytes.get(HEADER..length)?;
-    Some((kind, body, bytes.get(length.next_multiple_of(4)..).unwrap_or_default()))
+    Some((kind, flags, body, bytes.get(length.next_multiple_of(4)..).unwrap_or_default()))
 }
 
 /// Whether a chain, by its attributes, is one that gives arriving packets another destination.
