@@ -104,12 +104,14 @@ fn device(socket: &Socket, name: &str) -> io::Result<Option<Device>> {
             ethernet = <[u8; 6]>::try_from(bytes.as_slice()).ok();
         }
     }
-    let is_kind = |it: &LinkInfo| matches!(it, LinkInfo::Kind(_));
-    let may_show = |it: &LinkInfo| matches!(it, LinkInfo::Kind(InfoKind::Tun | InfoKind::Vlan));
-    let may_show_tags = link.attributes.iter().all(|attribute| match attribute {
-        LinkAttribute::LinkInfo(info) => !info.iter().any(is_kind) || info.iter().any(may_show),
-        _other => true,
-    });
+    let mut kinds = Vec::new();
+    for attribute in &link.attributes {
+        if let LinkAttribute::LinkInfo(info) = attribute {
+            kinds.extend(info.iter().filter(|it| matches!(it, LinkInfo::Kind(_))));
+        }
+    }
+    let may_show_tags =
+        kinds.iter().all(|kind| matches!(kind, LinkInfo::Kind(InfoKind::Tun | InfoKind::Vlan)));
     let is_ethernet = link.header.link_layer_type == LinkLayerType::Ether;
     Ok(Some(Device {
         index: link.header.index,
