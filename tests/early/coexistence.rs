@@ -159,7 +159,7 @@ fn bridge_drops_by_tcx_without_tagged_frames_and_its_port_not_at_all() -> Result
     Ok(())
 }
 
-/// A cable hands VLAN tags over beside the frame, where XDP does not see them.
+/// At a veth a VLAN tag is not among the frame's bytes: XDP does not see it.
 #[test]
 fn cable_drops_by_tcx_alone() -> Result<()> {
     if !ready() {

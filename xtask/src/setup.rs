@@ -84,8 +84,7 @@ const PACKAGES: &[Part] = &[
     part("sslh", "sslh"),
 ];
 
-/// Unpacked, not installed: Debian does not let them be installed beside others, or they would serve this machine's
-/// files or consoles.
+/// Unpacked, not installed: they exclude packages of the other tables, or would serve this machine's files or consoles.
 const UNPACKED: &[Part] = &[
     part("postfix", "/var/lib/tcpw-tests/postfix/usr/sbin/postdrop"),
     part("exim4-daemon-light", "/var/lib/tcpw-tests/exim4/usr/sbin/exim4"),

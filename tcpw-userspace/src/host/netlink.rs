@@ -10,15 +10,39 @@ use netlink_packet_core::{
 };
 use netlink_sys::Socket;
 
+/// What is listed changed meanwhile. Source: linux/include/uapi/linux/netlink.h.
+pub(super) const NLM_F_DUMP_INTR: u16 = 0x10;
+
 /// Passes every entry that the kernel has for a request to `each`, until that breaks off: then nothing more can be
 /// asked through the socket.
 pub(super) fn dump<M: NetlinkSerializable + NetlinkDeserializable>(
     socket: &Socket,
     request: M,
+    each: impl FnMut(M) -> ControlFlow<()>,
+) -> io::Result<()> {
+    ask(socket, request, NLM_F_DUMP, each)
+}
+
+/// Passes the one entry that the kernel has for a request to `each`.
+pub(super) fn get<M: NetlinkSerializable + NetlinkDeserializable>(
+    socket: &Socket,
+    request: M,
+    mut each: impl FnMut(M),
+) -> io::Result<()> {
+    ask(socket, request, 0, |entry| {
+        each(entry);
+        ControlFlow::Break(())
+    })
+}
+
+fn ask<M: NetlinkSerializable + NetlinkDeserializable>(
+    socket: &Socket,
+    request: M,
+    flags: u16,
     mut each: impl FnMut(M) -> ControlFlow<()>,
 ) -> io::Result<()> {
     let mut header = NetlinkHeader::default();
-    header.flags = NLM_F_REQUEST | NLM_F_DUMP;
+    header.flags = NLM_F_REQUEST | flags;
     let mut message = NetlinkMessage::new(header, NetlinkPayload::InnerMessage(request));
     message.finalize();
     let mut bytes = vec![0; message.buffer_len()];
@@ -57,6 +81,10 @@ pub(super) fn messages<M: NetlinkDeserializable>(
                 return Some(Err(io::Error::new(io::ErrorKind::InvalidData, error.to_string())));
             }
         };
+        if message.header.flags & NLM_F_DUMP_INTR != 0 {
+            rest = &[];
+            return Some(Err(io::Error::other("what the kernel lists changes")));
+        }
         // Messages are aligned to four bytes.
         let length = (message.header.length as usize).next_multiple_of(4).max(16);
         rest = rest.get(length..).unwrap_or_default();

@@ -16,8 +16,8 @@
 /// (mod_wrap), radium, rpcbind, sendmail, ser2net, slapd, snmpd, snmptrapd, socat, sshd, storescp, dcmqrscp and wlmscpfs
 /// (dcmtk), supfilesrv, syslog-ng, upsd, usbipd, vsftpd.
 ///
-/// One name of a program is one of all its listeners: what it serves beside that at other ports has its name by
-/// `[names.port]`: pulseaudio-cli, pulseaudio-http and pulseaudio-simple; nis-plugin of ns-slapd (slapi-nis).
+/// A name counts for every listener of its program. Where a program uses another name at another port, `[names.port]` gives
+/// it: pulseaudio-cli, pulseaudio-http and pulseaudio-simple; nis-plugin of ns-slapd (slapi-nis).
 const NAMES: [(&[u8], &[u8]); 6] = [
     (b"atftpd", b"in.tftpd"),
     (b"exim4", b"exim"),

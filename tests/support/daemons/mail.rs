@@ -1,4 +1,4 @@
-//! Debian's other mailers, which cannot be installed beside the first.
+//! Debian's other mailers: Debian lets only one be installed.
 
 use std::{
     fs,

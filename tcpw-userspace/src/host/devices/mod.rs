@@ -1,4 +1,4 @@
-//! Network devices of this process's namespace, as far as the early drop has to know them.
+//! Network devices of this process's namespace: what the early drop must know of them.
 //!
 //! In: names of devices. Out: each with what speaks against dropping there; the local addresses; whether packets are
 //! translated. Invariant: what cannot be found out is an error, never "no".
@@ -10,10 +10,10 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs, io,
     net::IpAddr,
+    ops::ControlFlow,
     os::fd::{AsRawFd as _, OwnedFd},
 };
 
-use netlink_packet_core::{NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload};
 use netlink_packet_route::{
     RouteNetlinkMessage,
     address::{AddressAttribute, AddressHeaderFlags, AddressMessage},
@@ -22,6 +22,7 @@ use netlink_packet_route::{
 use netlink_sys::{Socket, protocols::NETLINK_ROUTE};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 
+use super::netlink::{dump, get};
 use translation::translates;
 
 /// A network device.
@@ -88,7 +89,7 @@ fn device(socket: &Socket, name: &str) -> io::Result<Option<Device>> {
     let mut wanted = LinkMessage::default();
     wanted.attributes.push(LinkAttribute::IfName(name.to_owned()));
     let mut found = None;
-    let asked = ask(socket, RouteNetlinkMessage::GetLink(wanted), 0, |message| {
+    let asked = get(socket, RouteNetlinkMessage::GetLink(wanted), |message| {
         if let RouteNetlinkMessage::NewLink(link) = message {
             found = Some(link);
         }
@@ -122,8 +123,8 @@ fn device(socket: &Socket, name: &str) -> io::Result<Option<Device>> {
             .iter()
             .any(|it| matches!(it, LinkAttribute::Controller(index) if *index != 0)),
         forwards: forwards(name)?,
-        // A veth, and a device that frames come to by another one (bridge, bond, macvlan), gets tags beside the frame,
-        // whatever its settings. A bond gives its program to its parts, too.
+        // At a veth, bridge, bond or macvlan a VLAN tag is not among the frame's bytes, whatever its settings. A bond gives
+        // its program to its parts, too.
         shows_tags: may_show_tags && !takes_tags_off(name)?,
     }))
 }
@@ -194,10 +195,10 @@ fn addresses(socket: &Socket) -> io::Result<BTreeSet<IpAddr>> {
     let mut all = BTreeSet::new();
     let not_yet = AddressHeaderFlags::Tentative | AddressHeaderFlags::Dadfailed;
     let request = RouteNetlinkMessage::GetAddress(AddressMessage::default());
-    ask(socket, request, NLM_F_DUMP, |message| {
-        let RouteNetlinkMessage::NewAddress(found) = message else { return };
+    dump(socket, request, |message| {
+        let RouteNetlinkMessage::NewAddress(found) = message else { return ControlFlow::Continue(()) };
         if found.header.flags.intersects(not_yet) {
-            return;
+            return ControlFlow::Continue(());
         }
         let (mut own, mut of_prefix) = (None, None);
         for attribute in &found.attributes {
@@ -207,53 +208,11 @@ fn addresses(socket: &Socket) -> io::Result<BTreeSet<IpAddr>> {
                 of_prefix = Some(*address);
             }
         }
-        // IPv6 has no local address beside that of the prefix, but for point-to-point devices.
+        // Of IPv6 only point-to-point devices have a local address of its own.
         all.extend(own.or(of_prefix).filter(|address| !address.is_loopback()));
+        ControlFlow::Continue(())
     })?;
     Ok(all)
-}
-
-/// What is listed changed meanwhile. Source: linux/include/uapi/linux/netlink.h.
-const NLM_F_DUMP_INTR: u16 = 0x10;
-
-/// Asks, and passes each answer on.
-fn ask(
-    socket: &Socket,
-    request: RouteNetlinkMessage,
-    flags: u16,
-    mut each: impl FnMut(RouteNetlinkMessage),
-) -> io::Result<()> {
-    let mut header = NetlinkHeader::default();
-    header.flags = NLM_F_REQUEST | flags;
-    let mut message = NetlinkMessage::new(header, NetlinkPayload::from(request));
-    message.finalize();
-    let mut bytes = vec![0; message.buffer_len()];
-    message.serialize(&mut bytes);
-    socket.send(&bytes, 0)?;
-    loop {
-        let (datagram, _) = socket.recv_from_full()?;
-        let mut rest = datagram.as_slice();
-        while !rest.is_empty() {
-            let message = NetlinkMessage::<RouteNetlinkMessage>::deserialize(rest)
-                .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.to_string()))?;
-            if message.header.flags & NLM_F_DUMP_INTR != 0 {
-                return Err(io::Error::other("what the kernel lists changes"));
-            }
-            // Messages are aligned to four bytes.
-            let length = (message.header.length as usize).next_multiple_of(4).max(16);
-            rest = rest.get(length..).unwrap_or_default();
-            if let NetlinkPayload::InnerMessage(message) = message.payload {
-                each(message);
-            } else if let NetlinkPayload::Error(error) = message.payload {
-                return Err(error.to_io());
-            } else if let NetlinkPayload::Done(_) = message.payload {
-                return Ok(());
-            }
-        }
-        if flags & NLM_F_DUMP == 0 {
-            return Ok(());
-        }
-    }
 }
 
 #[cfg(test)]

@@ -8,6 +8,8 @@ use std::{fs, io, path::Path};
 use netlink_packet_core::{NLM_F_DUMP, NLM_F_REQUEST, NlasIterator};
 use netlink_sys::{Socket, protocols::NETLINK_NETFILTER};
 
+use crate::host::netlink::NLM_F_DUMP_INTR;
+
 /// Names of the tables of iptables (legacy) that are in use.
 const LEGACY: [&str; 2] = ["/proc/thread-self/net/ip_tables_names", "/proc/thread-self/net/ip6_tables_names"];
 
@@ -28,9 +30,6 @@ const CHAIN_TYPE: u16 = 7;
 const HOOK_NUMBER: u16 = 1;
 /// NF_INET_PRE_ROUTING.
 const PREROUTING: u32 = 0;
-
-/// What is listed changed meanwhile. Source: linux/include/uapi/linux/netlink.h.
-const NLM_F_DUMP_INTR: u16 = 0x10;
 
 /// How often the chains are listed if they change meanwhile.
 const TRIES: u32 = 3;
