@@ -49,6 +49,7 @@ fn status() -> tcpw_userspace::control::Status {
         problem: Some("the disk is full".into()),
         cgroup: "/sys/fs/cgroup".into(),
         pinned: true,
+        kernel_not_asked: None,
         early_drop: [].into(),
         // More than a socket buffer holds.
         listeners: vec![

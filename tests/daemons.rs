@@ -19,7 +19,7 @@ daytime-stream: 1.2.3. [3ffe:ffff:100:200::]/64
 ";
 const SEED_DENY: &str = "ALL: ALL\n";
 
-const PATIENCE: Duration = Duration::from_millis(500);
+const PATIENCE: Duration = Duration::from_millis(900);
 const SOON: Duration = Duration::from_secs(10);
 
 fn ready() -> bool {

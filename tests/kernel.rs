@@ -16,7 +16,7 @@ use tcpw_userspace::{
         IndexedTables, Unknown,
         request::{AccessRequest, Verdict},
     },
-    kernel::{FilledTables, Kernel, LoadOptions},
+    kernel::{FilledTables, Kernel, LoadOptions, Probe},
     names::NamesSet,
     parse::rule::Tables,
 };
@@ -25,17 +25,17 @@ fn ready() -> bool {
     can_run("kernel", &[Requirement::Root])
 }
 
-fn load() -> Result<Kernel> {
+fn load() -> Result<(Kernel, Probe)> {
     let mut kernel = Kernel::load(&LoadOptions::default())?;
-    kernel.load_probe()?;
-    Ok(kernel)
+    let probe = kernel.load_probe()?;
+    Ok((kernel, probe))
 }
 
 /// A text pattern may make many thousand prefixes.
 const MAX_ADDRESSES: usize = 5000;
 
 /// Asks all three about every border address; returns how many questions there were.
-fn assert_agreement(kernel: &mut Kernel, tables: &Tables, names: &[NamesSet]) -> Result<usize> {
+fn assert_agreement(kernel: &mut (Kernel, Probe), tables: &Tables, names: &[NamesSet]) -> Result<usize> {
     let addresses = borders(&compile(tables, names)?, MAX_ADDRESSES);
     let mut asked = 0;
     for kind in [ClientTableKind::Trie, ClientTableKind::Flat] {
@@ -47,7 +47,7 @@ fn assert_agreement(kernel: &mut Kernel, tables: &Tables, names: &[NamesSet]) ->
 fn assert_agreement_of(
     kind: ClientTableKind,
     addresses: &[IpAddr],
-    kernel: &mut Kernel,
+    (kernel, probe): &mut (Kernel, Probe),
     tables: &Tables,
     names: &[NamesSet],
 ) -> Result<usize> {
@@ -62,7 +62,7 @@ fn assert_agreement_of(
                     let query =
                         Query { names: set.id(), client: address(*client), server: address(server), port };
                     let by_tables = decide(&compiled, &query).context("the compiled tables are broken")?;
-                    let by_kernel = kernel.probe(&query)?.context("the kernel's tables are broken")?;
+                    let by_kernel = probe.ask(&query)?.context("the kernel's tables are broken")?;
                     let whose = format!("{client} to {set}@{server}:{port}");
                     assert_eq!(by_kernel.outcome, by_tables.outcome, "kernel and tables: {whose}");
                     assert_eq!(by_kernel.policy, by_tables.policy, "kernel and tables: {whose}");
@@ -89,7 +89,7 @@ fn kernel_tables_and_evaluator_agree_at_region_borders() -> Result<()> {
     if !ready() {
         return Ok(());
     }
-    let mut kernel = load()?;
+    let mut loaded = load()?;
     let names: Vec<NamesSet> =
         [&["sshd"][..], &["in.telnetd", "telnet"], &["nginx"], &[]].map(NamesSet::new).to_vec();
     let everything = [
@@ -111,7 +111,7 @@ fn kernel_tables_and_evaluator_agree_at_region_borders() -> Result<()> {
     let mut asked = 0;
     for (allow, deny) in everything {
         let tables = tables(Some(allow), Some(deny), BTreeMap::new());
-        asked += assert_agreement(&mut kernel, &tables, &names).with_context(|| format!("{allow}{deny}"))?;
+        asked += assert_agreement(&mut loaded, &tables, &names).with_context(|| format!("{allow}{deny}"))?;
     }
     writeln!(std::io::stderr(), "kernel: {asked} questions at region borders")?;
     ensure!(asked > 1000, "only {asked} questions");
@@ -125,7 +125,7 @@ fn kernel_searches_large_flat_tables_as_user_space_does() -> Result<()> {
     if !ready() {
         return Ok(());
     }
-    let mut kernel = load()?;
+    let (mut kernel, probe) = load()?;
     let mut deny = String::new();
     for number in 0_u32..40_000 {
         // A multiplicative walk: no two are equal.
@@ -159,7 +159,7 @@ fn kernel_searches_large_flat_tables_as_user_space_does() -> Result<()> {
             let query = Query { names: set.id(), client: address(client), server, port: 22 };
             let expected = decide(&tries, &query).context("the tries are broken")?.outcome;
             let by_tables = decide(&compiled, &query).context("the flat tables are broken")?.outcome;
-            let by_kernel = kernel.probe(&query)?.context("the kernel's tables are broken")?.outcome;
+            let by_kernel = probe.ask(&query)?.context("the kernel's tables are broken")?.outcome;
             assert_eq!((by_tables, by_kernel), (expected, expected), "{client} to {set}");
             asked += 1;
         }
@@ -178,7 +178,7 @@ fn wrong_entry_in_a_loaded_table_stops_the_switch() -> Result<()> {
     if !ready() {
         return Ok(());
     }
-    let mut kernel = load()?;
+    let (mut kernel, probe) = load()?;
     let deny: String =
         (0..400).map(|number| format!("ALL: 10.1.{}.{}\n", number / 100, number % 100 * 2)).collect();
     let deny = format!("{deny}ALL: [2001:db8::]/32\n");
@@ -245,7 +245,7 @@ fn wrong_entry_in_a_loaded_table_stops_the_switch() -> Result<()> {
                 server: address(IpAddr::from([1, 2, 3, 1])),
                 port: 22,
             };
-            let answer = kernel.probe(&query)?.context("the kernel's tables are broken")?;
+            let answer = probe.ask(&query)?.context("the kernel's tables are broken")?;
             assert_eq!(answer.outcome, Outcome::Refuse, "{what}: another policy is in force");
         }
     }
@@ -258,7 +258,7 @@ fn kernel_gives_the_real_librarys_verdict() -> Result<()> {
     if !ready() {
         return Ok(());
     }
-    let mut kernel = load()?;
+    let (mut kernel, probe) = load()?;
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/cases/cases.jsonl");
     let (mut decided, mut asked, mut not_ours) = (0, 0, 0);
     for line in std::fs::read_to_string(path)?.lines() {
@@ -296,7 +296,7 @@ fn kernel_gives_the_real_librarys_verdict() -> Result<()> {
             server: address(server.and_then(Result::ok).unwrap_or(IpAddr::from([192, 0, 2, 1]))),
             port: u16::try_from(port.unwrap_or(1))?,
         };
-        let answer = kernel.probe(&query)?.context("the kernel's tables are broken")?;
+        let answer = probe.ask(&query)?.context("the kernel's tables are broken")?;
         let expected = field("expect").context("expect")?;
         match answer.outcome {
             Outcome::Ask => asked += 1,

@@ -2,6 +2,8 @@
 
 #[path = "lifecycle/accounts.rs"]
 mod accounts;
+#[path = "lifecycle/shown.rs"]
+mod shown;
 #[path = "lifecycle/starved.rs"]
 mod starved;
 
@@ -21,7 +23,8 @@ use tcpw_tests::{
     client::{Ended, connect},
 };
 
-const PATIENCE: Duration = Duration::from_millis(400);
+const PATIENCE: Duration = Duration::from_millis(900);
+const SOON: Duration = Duration::from_secs(20);
 const PORT: u16 = 7001;
 
 fn ready() -> bool {
@@ -301,7 +304,7 @@ fn pinned_policy_outlives_a_killed_daemon_and_is_adopted() -> Result<()> {
         tcpw = adopted?;
         Ok(())
     })?;
-    tcpw.process.wait_for_line("adopted", PATIENCE)?;
+    tcpw.process.wait_for_line("adopted", SOON)?;
     let mark = tcpw.process.mark();
     sandbox.write_tables("alphad: 1.2.\n", DENY)?;
     tcpw.wait_applied(mark)?;
@@ -412,7 +415,7 @@ fn audit_mode_refuses_nothing_and_says_what_it_would() -> Result<()> {
     let config = sandbox.write_settings("mode = \"audit\"\n")?;
     let _alphad = Testd::start(&sandbox, "alphad", "0.0.0.0:7001")?;
     let mut tcpw = Tcpw::start(&sandbox, &["--config", &config])?;
-    tcpw.process.wait_for_line("AUDIT MODE", PATIENCE)?;
+    tcpw.process.wait_for_line("AUDIT MODE", SOON)?;
     assert!(is_allowed(&sandbox, CLIENT_V4_OTHER)?);
     tcpw.process.wait_for_line("would refuse connect from 1.2.4.4", Duration::from_secs(2))?;
     assert!(tcpw.process.lines().iter().all(|line| !line.text.contains("]: refused connect")));

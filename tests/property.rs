@@ -32,7 +32,7 @@ use tcpw_tests::{
 use tcpw_userspace::{
     compile::{ClientTableKind, Names, PolicyTables},
     evaluate::request::Verdict,
-    kernel::{Kernel, LoadOptions},
+    kernel::{Kernel, LoadOptions, Probe},
 };
 
 /// Whether a table has a token whose region may be no bounded number of prefixes, or a command decides.
@@ -55,7 +55,7 @@ struct Counts {
 fn agree(
     case: &Case,
     limit: usize,
-    kernel: Option<&mut Kernel>,
+    kernel: Option<&mut (Kernel, Probe)>,
     counts: &mut Counts,
 ) -> Result<(), TestCaseError> {
     let Case { allow, deny, .. } = case;
@@ -69,7 +69,7 @@ fn agree(
     let flat_tables = PolicyTables::new(&flat, 1, 0);
     let compiled = PolicyTables::new(&policy, 1, 0);
     let mut kernel = kernel;
-    if let Some(kernel) = &mut kernel {
+    if let Some((kernel, _)) = &mut kernel {
         // Each half of the cases in one form.
         let applied = if allow.len() % 2 == 0 { &policy } else { &flat };
         kernel.apply(applied, 0).map_err(|error| failed(&error))?;
@@ -109,8 +109,8 @@ fn agree(
                     }
                     Outcome::Exempt => return Err(TestCaseError::fail(format!("exempt: {whose}"))),
                 }
-                if let Some(kernel) = &kernel {
-                    let answer = kernel.probe(&query).map_err(|error| failed(&error))?;
+                if let Some((_, probe)) = &kernel {
+                    let answer = probe.ask(&query).map_err(|error| failed(&error))?;
                     prop_assert_eq!(answer.map(|it| it.outcome), Some(decision.outcome), "kernel: {}", whose);
                 }
             }
@@ -128,7 +128,7 @@ fn runner(cases: u32) -> TestRunner {
     })
 }
 
-fn run(cases: u32, limit: usize, mut kernel: Option<Kernel>, what: &str) {
+fn run(cases: u32, limit: usize, mut kernel: Option<(Kernel, Probe)>, what: &str) {
     let counts = std::cell::RefCell::new(Counts::default());
     let kernel = std::cell::RefCell::new(&mut kernel);
     let result = runner(cases)
@@ -155,6 +155,6 @@ fn kernel_decides_as_the_compiled_tables_and_the_evaluator() {
         return;
     }
     let mut kernel = Kernel::load(&LoadOptions::default()).expect("load the programs");
-    kernel.load_probe().expect("load the probe");
-    run(60, 60, Some(kernel), "evaluator == compiled tables == kernel");
+    let probe = kernel.load_probe().expect("load the probe");
+    run(60, 60, Some((kernel, probe)), "evaluator == compiled tables == kernel");
 }

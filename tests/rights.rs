@@ -1,13 +1,20 @@
 //! Files, pins and rights: what another user of the host can make before tcpw does, and what the daemon may still do.
 
-use std::{collections::BTreeSet, fs, os::unix::fs::symlink, path::Path, process::Command, time::Duration};
+use std::{
+    collections::BTreeSet,
+    fs,
+    os::unix::fs::{MetadataExt as _, symlink},
+    path::Path,
+    process::Command,
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result, ensure};
 use tcpw_tests::{
-    CLIENT_V4, Place, Process, Requirement, SERVER_V4, Sandbox, Tcpw, Testd, can_run, client::connect,
-    status_of, tcpw_binary, wait_until,
+    BELOW_ONLY, CLIENT_V4, Place, Process, Requirement, SERVER_V4, Sandbox, Tcpw, Testd, can_run,
+    client::connect, status_of, tcpw_binary, wait_until,
 };
-use tcpw_userspace::daemon::rights::KEPT;
+use tcpw_userspace::{daemon::rights::KEPT, host::cgroup2_root};
 
 const SOON: Duration = Duration::from_secs(20);
 const START: Duration = Duration::from_secs(90);
@@ -278,4 +285,40 @@ fn listener_whose_process_cannot_be_seen_is_not_opened() -> Result<()> {
     ensure!(!attempt.is_connected(), "{}", tcpw.tail());
     tcpw.wait_for_line("are not seen from this pid namespace", SOON)?;
     Ok(())
+}
+
+/// Before: four programs that watch bind(2) were attached to the root of all cgroups.
+#[test]
+fn nothing_is_attached_outside_of_the_guarded_cgroup() -> Result<()> {
+    if !ready(&[]) {
+        return Ok(());
+    }
+    let root = fs::metadata(cgroup2_root()?)?.ino();
+    for (watches, expected) in [(false, 0), (true, 4)] {
+        let sandbox = Sandbox::new("below-only")?;
+        sandbox.write_tables("", "ALL: ALL\n")?;
+        let more: &[&str] = if watches { &[] } else { &[BELOW_ONLY] };
+        let tcpw = Tcpw::start(&sandbox, &[&["--on-deny", "reset"], more].concat())?;
+        let _alphad = Testd::start(&sandbox, "alphad", "--udp 0.0.0.0:7001")?;
+        let is_named = |row: &serde_json::Value| row["ident"] == "alphad";
+        let how = if watches { "icmp" } else { "drop" };
+        Tcpw::wait_listener(&sandbox, 7001, |row| is_named(row) && row["on_deny"] == how)?;
+        let cgroups = cgroups_of_links(tcpw.process.pid())?;
+        ensure!(cgroups.len() > expected, "links of the gate and others: {cgroups:?}");
+        assert_eq!(cgroups.iter().filter(|cgroup| **cgroup == root).count(), expected, "watches: {watches}");
+    }
+    Ok(())
+}
+
+/// The ids of the cgroups that a process's links are attached to. Source: linux/kernel/bpf/cgroup.c,
+/// `bpf_cgroup_link_show_fdinfo`.
+fn cgroups_of_links(pid: u32) -> Result<Vec<u64>> {
+    let mut cgroups = Vec::new();
+    for entry in fs::read_dir(format!("/proc/{pid}/fdinfo"))? {
+        // A descriptor may be closed meanwhile.
+        let Ok(text) = fs::read_to_string(entry?.path()) else { continue };
+        let value = text.lines().find_map(|line| line.strip_prefix("cgroup_id:"));
+        cgroups.extend(value.map(|value| value.trim().parse::<u64>()).transpose()?);
+    }
+    Ok(cgroups)
 }

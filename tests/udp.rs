@@ -25,6 +25,9 @@ use tcpw_tests::{
     wait_until,
 };
 
+/// What must come is waited for this long: a busy or an emulated machine is slow.
+const SOON: Duration = Duration::from_secs(20);
+
 fn ready() -> bool {
     can_run("udp", &[Requirement::Root])
 }
@@ -77,7 +80,7 @@ fn all_heard(daemon: &Testd) -> Vec<String> {
 
 /// The port of a socket for which the kernel chose it.
 fn chosen_port(daemon: &mut Testd) -> Result<u16> {
-    let line = daemon.process.wait_for_line("bound ", PATIENCE)?.text;
+    let line = daemon.process.wait_for_line("bound ", SOON)?.text;
     line.rsplit(' ').next().context("a port")?.parse().context("a port")
 }
 
@@ -350,7 +353,7 @@ fn audit_mode_says_once_what_would_be_refused_and_refuses_nothing() -> Result<()
     }
     // The name of alphad's client is looked up first.
     for daemon in ["alphad[", "betad["] {
-        tcpw.process.wait_for_line(daemon, PATIENCE)?;
+        tcpw.process.wait_for_line(daemon, SOON)?;
     }
     barrier.pass(&sandbox, &mut tcpw)?;
     let lines: Vec<String> = tcpw.process.lines().into_iter().map(|line| line.text).collect();

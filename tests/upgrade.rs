@@ -22,7 +22,8 @@ use tcpw_tests::{
 const ALLOW: &str = "alphad: 1.2.3.\n";
 const SERVER: SocketAddr = SocketAddr::new(SERVER_V4, 7001);
 /// Before a SYN is sent again.
-const PATIENCE: Duration = Duration::from_millis(800);
+const PATIENCE: Duration = Duration::from_millis(900);
+const SOON: Duration = Duration::from_secs(20);
 const END: Duration = Duration::from_secs(20);
 const PINS: &str = "/sys/fs/bpf/tcpw";
 
@@ -131,7 +132,7 @@ fn same_layout_is_adopted_without_a_gap() -> Result<()> {
     }
     let (sandbox, _alphad) = orphaned("same", &[])?;
     let (mut tcpw, counts) = under_load(&sandbox, || Tcpw::start(&sandbox, &["--pin"]))?;
-    tcpw.process.wait_for_line("ready: adopted", PATIENCE)?;
+    tcpw.process.wait_for_line("ready: adopted", SOON)?;
     assert_many(counts)
 }
 
@@ -152,8 +153,8 @@ fn other_layout_is_replaced_without_a_gap() -> Result<()> {
         let generation = Tcpw::status_of_pins(&sandbox)?["generation"].as_u64().context("a generation")?;
         let (mut tcpw, counts) = under_load(&sandbox, || Tcpw::start_with(&program, &sandbox, &["--pin"]))?;
         assert_many(counts)?;
-        tcpw.process.wait_for_line(&format!("applied generation {} in", generation + 1), PATIENCE)?;
-        tcpw.process.wait_for_line(&format!("took over from the gate that version {before}"), PATIENCE)?;
+        tcpw.process.wait_for_line(&format!("applied generation {} in", generation + 1), SOON)?;
+        tcpw.process.wait_for_line(&format!("took over from the gate that version {before}"), SOON)?;
         assert_eq!(pinned(&sandbox)?, [format!("v{after}")]);
         let counted = Tcpw::counters(&sandbox)?["refused"];
         ensure!(counted > refused, "the counters began anew");

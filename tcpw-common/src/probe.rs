@@ -3,6 +3,7 @@
 use crate::{
     decide::Decision,
     key::{Address, NamesId},
+    outcome::Outcome,
 };
 
 /// Offset of the question in the probe's packet: behind an Ethernet header.
@@ -41,6 +42,23 @@ pub const IPV6: u32 = 1;
 
 /// A measurement decides nothing: what the loop itself takes.
 pub const EMPTY: u32 = 2;
+
+/// The kernel's decision about one question.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProbeAnswer {
+    /// The outcome.
+    pub outcome: Outcome,
+    /// Policy index in the generation in force; 0 for an exempt port.
+    pub policy: u32,
+}
+
+impl ProbeAnswer {
+    /// From the return value; `None` if it is no answer.
+    pub fn from_value(value: u32) -> Option<Self> {
+        let [outcome, ..] = value.to_le_bytes();
+        Some(Self { outcome: Outcome::from_byte(outcome)?, policy: value >> 8 })
+    }
+}
 
 /// The return value: outcome in the low byte, policy index above it.
 #[inline(always)]

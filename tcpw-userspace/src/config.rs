@@ -156,6 +156,9 @@ pub struct Refusal {
     pub rates: ResetRates,
     /// Most network namespaces in which they are reset.
     pub namespaces: usize,
+    /// Watch which UDP ports are bound outside of the guarded cgroup: without it, and with a cgroup that is not the
+    /// root, refused datagrams are dropped.
+    pub watch_udp_binds: bool,
 }
 
 /// Each has a link and a small program in the kernel: 1024 of them cost a few megabytes.
@@ -168,6 +171,7 @@ impl Default for Refusal {
             daemons: BTreeMap::new(),
             rates: ResetRates::default(),
             namespaces: NAMESPACES,
+            watch_udp_binds: false,
         }
     }
 }
@@ -285,6 +289,7 @@ impl Config {
                 daemons: if flags.on_deny.is_some() { BTreeMap::new() } else { file.on_deny_of },
                 rates: file.rates,
                 namespaces: file.namespaces.unwrap_or(NAMESPACES),
+                watch_udp_binds: flags.watch_udp_binds || file.watch_udp_binds.unwrap_or_default(),
             },
             early_drop: if flags.early_drop.is_empty() {
                 file.early_drop

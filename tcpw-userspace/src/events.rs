@@ -9,7 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use tcpw_common::{
     event::{Event as Record, Kind},
     held::Held,
-    key::{Address, AttemptKey, FlowKey, NamesId, as_v4},
+    key::{Address, AttemptKey, FlowKey, NamesId, as_v4, mapped},
 };
 
 /// IPPROTO_UDP.
@@ -202,9 +202,16 @@ pub fn ip(address: &Address) -> IpAddr {
     }
 }
 
+/// An address as the kernel's tables have it.
+pub fn address(ip: IpAddr) -> Address {
+    match ip {
+        IpAddr::V4(v4) => mapped(v4.octets()),
+        IpAddr::V6(v6) => v6.octets(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use tcpw_common::key::mapped;
 
     use super::*;
 

@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    net::{IpAddr, SocketAddr},
+    net::SocketAddr,
     os::unix::fs::symlink,
     process::Command,
     time::Duration,
@@ -13,7 +13,7 @@ use tcpw_tests::{CLIENT_V4, CLIENT_V4_OTHER, Place, SERVER_V4, Tcpw, Testd};
 
 use crate::world::{
     Families::{self, Both, V4, V6},
-    Leg, Theme, Way, World, tried,
+    Leg, Theme, Way, World, patience, tried,
 };
 
 pub(crate) const THEME: Theme = Theme { name: "listeners", start, ways: WAYS };
@@ -125,15 +125,12 @@ fn copy(world: &World, to: &str) -> Result<()> {
 
 fn in_and_out(world: &World, port: u16) -> Result<Vec<Leg>> {
     // Nobody accepts: the handshake is all there is.
-    let connects = |from: IpAddr| -> Result<bool> {
-        let to = SocketAddr::new(SERVER_V4, port);
-        let patience = Duration::from_millis(700);
-        Ok(tcpw_tests::client::connect(world.sandbox.client(), from, to, patience)?.is_connected())
+    let to = SocketAddr::new(SERVER_V4, port);
+    let tried = |(from, expected)| -> Result<Leg> {
+        let attempt = tcpw_tests::client::connect(world.sandbox.client(), from, to, patience(expected))?;
+        Ok(Leg::new(from, expected, attempt.is_connected()))
     };
-    Ok(vec![
-        Leg::new(CLIENT_V4_OTHER, false, connects(CLIENT_V4_OTHER)?),
-        Leg::new(CLIENT_V4, true, connects(CLIENT_V4)?),
-    ])
+    [(CLIENT_V4_OTHER, false), (CLIENT_V4, true)].into_iter().map(tried).collect()
 }
 
 /// Among several sockets every one is met.

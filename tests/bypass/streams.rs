@@ -28,11 +28,32 @@ struct One {
     is_through: bool,
 }
 
+/// How long a client waits that the rules refuse at present, and whether they do.
+struct Patience {
+    of_refused: Duration,
+    is_refused: AtomicBool,
+}
+
+impl Patience {
+    fn new(of_refused: Duration, is_refused: bool) -> Self {
+        Self { of_refused, is_refused: is_refused.into() }
+    }
+
+    fn refuse(&self, is_refused: bool) {
+        self.is_refused.store(is_refused, Ordering::Relaxed);
+    }
+
+    /// That of a try that begins now: one that may come through has time, on a busy machine too.
+    fn now(&self) -> Duration {
+        if self.is_refused.load(Ordering::Relaxed) { self.of_refused } else { PATIENT }
+    }
+}
+
 /// Tries again and again, a few thousand times at most.
 fn stream(
     sandbox: &Sandbox,
     (from, to): (IpAddr, IpAddr),
-    patience: Duration,
+    patience: &Patience,
     stop: &AtomicBool,
     tries: &Tries,
     attempt: Try<'_>,
@@ -40,7 +61,7 @@ fn stream(
     let mut all = Vec::new();
     while !stop.load(Ordering::Relaxed) && all.len() < 5000 {
         let began = Instant::now();
-        let is_through = attempt(sandbox, from, to, patience)?;
+        let is_through = attempt(sandbox, from, to, patience.now())?;
         all.push(One { began, ended: Instant::now(), is_through });
         tries.tried();
         thread::sleep(Duration::from_millis(3));
@@ -60,12 +81,15 @@ pub(crate) fn while_starting(
     attempt: Try<'_>,
 ) -> Result<Vec<Leg>> {
     let (stop, out, into) = (AtomicBool::new(false), Tries::default(), Tries::default());
+    let (of_refused, of_allowed) = (Patience::new(patience, false), Patience::new(PATIENT, false));
     thread::scope(|scope| {
         let refused =
-            scope.spawn(|| stream(sandbox, (CLIENT_V4_OTHER, SERVER_V4), patience, &stop, &out, attempt));
-        let allowed = scope.spawn(|| stream(sandbox, (CLIENT_V6, SERVER_V6), PATIENT, &stop, &into, attempt));
+            scope.spawn(|| stream(sandbox, (CLIENT_V4_OTHER, SERVER_V4), &of_refused, &stop, &out, attempt));
+        let allowed =
+            scope.spawn(|| stream(sandbox, (CLIENT_V6, SERVER_V6), &of_allowed, &stop, &into, attempt));
         let mut ready = Instant::now();
         let tcpw = out.wait_more(1).and_then(|()| {
+            of_refused.refuse(true);
             let tcpw = Tcpw::start(sandbox, flags)?;
             ready = Instant::now();
             out.wait_more(7)?;
@@ -89,18 +113,24 @@ pub(crate) fn while_rules_change(world: &World, patience: Duration, attempt: Try
     let stop = AtomicBool::new(false);
     let [out, into, by_turns] = [Tries::default(), Tries::default(), Tries::default()];
     let sandbox = &world.sandbox;
+    let [of_refused, of_allowed, of_changing] = [(patience, true), (PATIENT, false), (patience, true)]
+        .map(|(time, is_refused)| Patience::new(time, is_refused));
     thread::scope(|scope| {
         let refused =
-            scope.spawn(|| stream(sandbox, (CLIENT_V6_OTHER, SERVER_V6), patience, &stop, &out, attempt));
-        let allowed = scope.spawn(|| stream(sandbox, (CLIENT_V6, SERVER_V6), PATIENT, &stop, &into, attempt));
+            scope.spawn(|| stream(sandbox, (CLIENT_V6_OTHER, SERVER_V6), &of_refused, &stop, &out, attempt));
+        let allowed =
+            scope.spawn(|| stream(sandbox, (CLIENT_V6, SERVER_V6), &of_allowed, &stop, &into, attempt));
         let changing = scope
-            .spawn(|| stream(sandbox, (CLIENT_V4_OTHER, SERVER_V4), patience, &stop, &by_turns, attempt));
+            .spawn(|| stream(sandbox, (CLIENT_V4_OTHER, SERVER_V4), &of_changing, &stop, &by_turns, attempt));
         let mut spans = Vec::new();
         let mut changed = Ok(());
         for round in 0..8 {
             let is_open = round % 2 == 0;
             let allow = if is_open { "alphad: 1.2. [3ffe:ffff:100:200::]/64\n" } else { ALLOW };
+            // Before the rules refuse it, after they allow it.
+            of_changing.refuse(true);
             changed = changed.and_then(|()| world.apply(allow, DENY));
+            of_changing.refuse(!is_open);
             let began = Instant::now();
             changed = changed.and_then(|()| {
                 by_turns.wait_more(4)?;
@@ -134,10 +164,12 @@ pub(crate) fn while_adopted(
 ) -> Result<Vec<Leg>> {
     let (stop, out, into) = (AtomicBool::new(false), Tries::default(), Tries::default());
     let sandbox = &world.sandbox;
+    let (of_refused, of_allowed) = (Patience::new(patience, true), Patience::new(PATIENT, false));
     thread::scope(|scope| {
         let refused =
-            scope.spawn(|| stream(sandbox, (CLIENT_V4_OTHER, SERVER_V4), patience, &stop, &out, attempt));
-        let allowed = scope.spawn(|| stream(sandbox, (CLIENT_V6, SERVER_V6), PATIENT, &stop, &into, attempt));
+            scope.spawn(|| stream(sandbox, (CLIENT_V4_OTHER, SERVER_V4), &of_refused, &stop, &out, attempt));
+        let allowed =
+            scope.spawn(|| stream(sandbox, (CLIENT_V6, SERVER_V6), &of_allowed, &stop, &into, attempt));
         let adopted = Tcpw::start(sandbox, flags).and_then(|adopted| {
             out.wait_more(4)?;
             into.wait_more(4)?;

@@ -23,6 +23,9 @@ const START: Duration = Duration::from_secs(90);
 /// Among the arguments of a start: lines are as if source addresses may be forged. It is not handed to tcpw.
 pub const FORGEABLE: &str = "forgeable";
 
+/// Among the arguments of a start: nothing is attached outside of the guarded cgroup.
+pub const BELOW_ONLY: &str = "below-only";
+
 /// A running `tcpw run`.
 #[derive(Debug)]
 pub struct Tcpw {
@@ -249,7 +252,10 @@ fn spawn(program: &Path, sandbox: &Sandbox, more: &[&str]) -> Result<Process> {
     if !more.contains(&"close") && !more.contains(&FORGEABLE) {
         run.arg("--trust-source-addresses");
     }
-    let more = more.iter().filter(|argument| **argument != FORGEABLE);
+    if !more.contains(&BELOW_ONLY) {
+        run.arg("--watch-udp-binds");
+    }
+    let more = more.iter().filter(|argument| ![FORGEABLE, BELOW_ONLY].contains(*argument));
     run.args(more);
     sandbox.spawn(Place::Server, run)
 }

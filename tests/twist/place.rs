@@ -100,7 +100,7 @@ impl Place {
     pub(crate) fn wait_served(&self, client: IpAddr, port: u16, text: &str) -> Result<()> {
         let server = SocketAddr::new(if client.is_ipv4() { SERVER_V4 } else { SERVER_V6 }, port);
         wait_until(&format!("{client} gets something at port {port}"), SOON, || {
-            let attempt = connect(self.sandbox.client(), client, server, Duration::from_millis(500))?;
+            let attempt = connect(self.sandbox.client(), client, server, Duration::from_millis(900))?;
             Ok(match attempt.ended {
                 Ended::Connected(mut stream) => read_all(&mut stream)?.contains(text),
                 Ended::Refused | Ended::TimedOut => false,

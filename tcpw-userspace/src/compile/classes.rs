@@ -8,7 +8,7 @@ use std::{collections::HashMap, rc::Rc};
 use ipnet::IpNet;
 use tcpw_common::{
     flat::MAX_CLASSES,
-    key::{Address, mapped},
+    key::{Address, as_v4, mapped},
     limits::MAX_PREFIXES,
 };
 
@@ -116,6 +116,20 @@ impl CellClasses {
         let v4 = both_sides(&self.v4.starts).into_iter().map(|address| mapped(address.to_bytes()));
         let v6 = both_sides(&self.v6.starts).into_iter().map(AddressNumber::to_bytes);
         v4.chain(v6).collect()
+    }
+
+    /// For each class the first address of each family that it has.
+    pub(super) fn examples(&self) -> Vec<[Option<Address>; 2]> {
+        let mut examples = vec![[None; 2]; self.classes.count()];
+        let v4 = self.v4.starts.iter().map(|start| mapped(start.to_bytes()));
+        let v6 = self.v6.starts.iter().map(|start| start.to_bytes());
+        let v4 = v4.zip(&self.classes.v4).map(|it| (0, it));
+        // A client whose address is v4-mapped is an IPv4 client.
+        let v6 = v6.zip(&self.classes.v6).filter(|(address, _)| as_v4(address).is_none()).map(|it| (1, it));
+        for (family, (address, class)) in v4.chain(v6) {
+            examples[*class as usize][family].get_or_insert(address);
+        }
+        examples
     }
 
     /// What each policy says of each class.

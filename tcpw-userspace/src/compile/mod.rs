@@ -187,7 +187,7 @@ pub fn compile(input: &PolicySource<'_>) -> Result<Policy, CompileError> {
     let default = outcomes.number(default, 0);
     let clients = classes::of_services(&rules, &services, input.exempt_networks, default)?;
 
-    let borders = clients.borders();
+    let (borders, examples) = (clients.borders(), clients.examples());
     let mut rows = clients.rows();
     let server_classes = services.join(&mut rows);
     let clients = clients.client_tables(input.client_tables)?;
@@ -210,6 +210,7 @@ pub fn compile(input: &PolicySource<'_>) -> Result<Policy, CompileError> {
         comms: services.comms,
         names_sets: services.names_sets,
         borders,
+        examples,
         patterns: lists.names,
         classes_of_matches: services.classes_of_matches,
         acts_on_accepted,

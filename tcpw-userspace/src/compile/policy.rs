@@ -4,14 +4,15 @@ use std::collections::HashMap;
 
 use tcpw_common::{
     decide::{FLAT_V4, FLAT_V6, Header, NAMES_COUNT},
-    key::{Address, Comm, NamesId},
+    key::{Address, Comm, NamesId, as_v4},
     layout::SPARE_WORDS,
 };
 
 use super::{
     client_table::ClientTable,
     flat::{FlatV4, FlatV6},
-    prefix::PrefixTable,
+    prefix::{Prefix, PrefixTable},
+    region::AddressNumber,
     service::{NameMatches, NamePatterns},
 };
 use crate::names::NamesSet;
@@ -43,6 +44,8 @@ pub struct Policy {
     pub names_sets: Vec<(NamesSet, u32)>,
     /// Clients at which the loaded tables are compared with the rules: see [`compare`](super::compare()).
     pub borders: Vec<Address>,
+    /// For each class of clients one of them, IPv4 and IPv6, if it has any.
+    pub examples: Vec<[Option<Address>; 2]>,
     /// A rule acts on accepted connections: they have to be watched.
     pub acts_on_accepted: bool,
     /// Some rule has something for the clients it refuses: a banner, or the program of `twist`.
@@ -94,10 +97,28 @@ impl Policy {
         }
     }
 
+    /// The policy of a service: the row of `outcomes`; `server` is the local address.
+    pub fn row(&self, names: u32, port: u32, server: &Address) -> Option<u32> {
+        let server = match as_v4(server) {
+            Some(v4) => class_at::<u32>(&self.servers_v4, v4),
+            None => class_at::<u128>(&self.servers_v6, *server),
+        };
+        let index = (names * self.sizes.ports + port) * self.sizes.servers + server;
+        self.policies.get(index as usize).copied()
+    }
+
     /// The class of any names-set; `None` if only compiling anew with it can tell.
     ///
     /// With a class other than 0, one more entry of `names` makes the set known.
     pub fn class_of(&self, names: &NamesSet) -> Option<u32> {
         self.classes_of_matches.get(&self.patterns.name_matches(names)).copied()
     }
+}
+
+/// The class of the longest prefix that has the address.
+fn class_at<W: AddressNumber>(table: &PrefixTable<W::Bytes>, address: W::Bytes) -> u32 {
+    let address = W::from_bytes(address);
+    let has = |prefix: &Prefix<W::Bytes>| address.prefix_first(prefix.bits).to_bytes() == prefix.address;
+    let found = table.iter().filter(|(prefix, _)| has(prefix)).max_by_key(|(prefix, _)| prefix.bits);
+    found.map_or(0, |(_, class)| *class)
 }

@@ -48,6 +48,10 @@ pub struct RunArgs {
     /// Drop the SYNs of refused clients at this network device, before the stack; may be given several times
     #[arg(long, value_name = "DEVICE")]
     pub early_drop: Vec<DeviceName>,
+    /// With --cgroup: watch which UDP ports are bound outside it, by programs at the root of all cgroups, so that
+    /// refused datagrams can be answered
+    #[arg(long)]
+    pub watch_udp_binds: bool,
     /// Directory of the lock and the control socket [default: /run/tcpw]
     #[arg(long, value_name = "DIR")]
     pub run_dir: Option<PathBuf>,

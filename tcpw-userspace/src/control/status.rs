@@ -29,6 +29,9 @@ pub struct Status {
     pub cgroup: PathBuf,
     /// Whether the policy outlives the daemon.
     pub pinned: bool,
+    /// Why policies are shown as the rules give them, without the kernel's answers.
+    #[serde(default)]
+    pub kernel_not_asked: Option<String>,
     /// Devices of `early-drop`, and how the SYNs of refused clients are dropped there, or why not.
     #[serde(default)]
     pub early_drop: BTreeMap<String, String>,

@@ -5,7 +5,7 @@
 //! carries actions out; here they are numbers.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     net::IpAddr,
     path::PathBuf,
     sync::Arc,
@@ -17,7 +17,7 @@ use tcpw_common::{
     certified::{Certified, CertifiedKey},
     early::EarlyDevice,
     held::Held,
-    key::{AnswerKey, AttemptKey, BannerKey, NamesId},
+    key::{Address, AnswerKey, AttemptKey, BannerKey, NamesId},
     tag::Tag,
     user::{Pending, Waiting},
 };
@@ -231,6 +231,8 @@ pub enum Action {
     GatherStatus {
         /// Number of the request.
         request: u64,
+        /// What the kernel is asked about listeners.
+        questions: KernelQuestions,
     },
     /// Answer a request.
     Reply {
@@ -252,6 +254,24 @@ pub enum Action {
     ForgetAccepted,
     /// Leave the loop.
     Exit(Result<(), String>),
+}
+
+/// What the kernel is asked about listeners: how it decides about clients, at the address and with the tag of each.
+#[derive(Clone, Debug, Default)]
+pub struct KernelQuestions {
+    /// Clients for the known listeners, by cookie.
+    pub of_known: HashMap<u64, Arc<[ExampleClient]>>,
+    /// Clients for any other listener.
+    pub of_others: Arc<[ExampleClient]>,
+}
+
+/// A client the kernel is asked about.
+#[derive(Clone, Copy, Debug)]
+pub struct ExampleClient {
+    /// Its address.
+    pub client: Address,
+    /// Its class in the policy in force.
+    pub class: u32,
 }
 
 /// Something large that is not needed any more.

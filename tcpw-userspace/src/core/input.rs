@@ -14,11 +14,12 @@ use tcpw_common::{
     held::Held,
     key::{BannerKey, NamesId},
     metric::Metric,
+    probe::ProbeAnswer,
     tag::Tag,
     user::{Pending, Waiting},
 };
 
-use super::policies::Prepared;
+use super::{action::ExampleClient, policies::Prepared};
 use crate::{
     compile::Policy,
     control::Request,
@@ -456,10 +457,12 @@ pub enum HelperSaid {
 }
 
 /// Facts that a status needs and the core does not have.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct StatusFacts {
     /// Every listening socket of the host, in scope or not.
     pub all: Vec<Seen>,
+    /// How the kernel decides at listeners; or why it was not asked.
+    pub answers: Result<KernelAnswers, String>,
     /// UDP sockets that were bound before the start carry a mark.
     pub marks_bound: bool,
     /// The kernel's counters.
@@ -476,6 +479,15 @@ pub struct StatusFacts {
     pub lines: crate::log::LineCounts,
     /// Redirected connections ended because the channel to the loop was full, since the start.
     pub turned_away: u64,
+}
+
+/// The kernel's answers to [`KernelQuestions`](super::action::KernelQuestions).
+#[derive(Debug)]
+pub struct KernelAnswers {
+    /// Number of the policy that decided.
+    pub generation: u32,
+    /// Clients, and the kernel's decision about each at that listener, by cookie; `None`: a look-up failed.
+    pub listeners: HashMap<u64, Vec<(ExampleClient, Option<ProbeAnswer>)>>,
 }
 
 /// How the gate was attached.

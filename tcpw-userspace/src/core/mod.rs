@@ -43,6 +43,7 @@ use duty::{
     held::{HeldPackets, Others},
     keepalive::Keepalive,
     link_networks::LinkNetworks,
+    listener_policy::questions,
     listeners::Listeners,
     lookups::AttemptLookups,
     redirect::Redirect,
@@ -292,7 +293,10 @@ impl Core {
     fn operator(&mut self, input: Input, out: &mut Outbox) {
         match input {
             Input::Request { request, body } => match body {
-                Request::Status => out.act(Action::GatherStatus { request }),
+                Request::Status => {
+                    let questions = questions(&self.shared);
+                    out.act(Action::GatherStatus { request, questions });
+                }
                 Request::Match(question) => self.control.judge(request, &question, &self.shared, out),
                 Request::Detach => {
                     self.reload.ending(true);

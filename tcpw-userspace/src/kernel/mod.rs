@@ -53,7 +53,7 @@ pub use loader::{Applied, FilledSlot, Loader};
 pub use on_link::OnLinkMap;
 pub use pinned::PinnedStatus;
 pub use pins::Pins;
-pub use probe::{MeasuredClients, ProbeAnswer};
+pub use probe::{MeasuredClients, Probe};
 pub use programs::{Hook, Section, Target, Want, When};
 pub use redirect::RedirectMap;
 pub use resets::Resets;

@@ -1,26 +1,18 @@
 //! Runs the kernel's decision on the loaded tables, without a connection.
+//!
+//! In: questions. Out: what the gate decides about such an attempt. Invariant: nothing is attached, counted or changed.
 
-use std::time::Duration;
+use std::os::fd::{AsFd as _, OwnedFd};
 
 use anyhow::{Context as _, Result};
-use aya::programs::{SchedClassifier, TestRun as _, TestRunOptions};
+use aya::programs::SchedClassifier;
 use tcpw_common::{
     key::Query,
     measure::ELSEWHERE,
-    outcome::Outcome,
-    probe::{BROKEN, EMPTY, IPV6, PAYLOAD, ProbeInput},
+    probe::{BROKEN, EMPTY, IPV6, PAYLOAD, ProbeAnswer, ProbeInput},
 };
 
-use super::{load::Kernel, programs::Hook};
-
-/// The kernel's decision.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ProbeAnswer {
-    /// The outcome.
-    pub outcome: Outcome,
-    /// Policy index in the generation in force.
-    pub policy: u32,
-}
+use super::{load::Kernel, programs::Hook, slots::LiveHeader, sys};
 
 /// The clients of a measurement: [`tcpw_common::measure`].
 #[derive(Clone, Copy, Debug)]
@@ -33,46 +25,66 @@ pub struct MeasuredClients {
     pub are_elsewhere: bool,
 }
 
+/// Asks the kernel, in any thread.
+pub struct Probe {
+    program: OwnedFd,
+    live: LiveHeader,
+}
+
 impl Kernel {
     /// Loads the probe program. It is never attached.
     ///
     /// # Errors
     /// The kernel refuses it.
-    pub fn load_probe(&mut self) -> Result<()> {
-        Hook::Probe.load(&mut self.ebpf, &self.links.btf)
+    pub fn load_probe(&mut self) -> Result<Probe> {
+        Hook::Probe.load(&mut self.ebpf, &self.links.btf)?;
+        let program: &SchedClassifier = Hook::Probe.get(&self.ebpf)?.try_into()?;
+        let program = program.fd()?.as_fd().try_clone_to_owned().context("keep the probe")?;
+        Ok(Probe { program, live: LiveHeader::open(&self.ebpf)? })
+    }
+}
+
+impl Probe {
+    /// Number of the policy in force; 0 if none is.
+    ///
+    /// # Errors
+    /// The maps cannot be read.
+    pub fn generation(&self) -> Result<u32> {
+        Ok(self.live.read()?.generation)
     }
 
     /// The kernel's decision; `None` if a look-up failed: no policy was ever applied.
     ///
     /// # Errors
-    /// The probe is not loaded, or BPF_PROG_TEST_RUN fails.
-    pub fn probe(&self, query: &Query) -> Result<Option<ProbeAnswer>> {
-        let (value, _) = self.run_probe(&ProbeInput {
-            names: query.names,
-            client: query.client,
-            server: query.server,
-            port: query.port.into(),
-            decisions: 0,
-            networks: 0,
-            flags: 0,
-            reserved: [0; 2],
-        })?;
+    /// BPF_PROG_TEST_RUN fails.
+    pub fn ask(&self, query: &Query) -> Result<Option<ProbeAnswer>> {
+        let value = self
+            .run(&ProbeInput {
+                names: query.names,
+                client: query.client,
+                server: query.server,
+                port: query.port.into(),
+                decisions: 0,
+                networks: 0,
+                flags: 0,
+                reserved: [0; 2],
+            })?
+            .value;
         if value == BROKEN {
             return Ok(None);
         }
-        let outcome = Outcome::from_byte(value.to_le_bytes()[0]).context("the probe answered no outcome")?;
-        Ok(Some(ProbeAnswer { outcome, policy: value >> 8 }))
+        ProbeAnswer::from_value(value).context("the probe answered no outcome").map(Some)
     }
 
     /// The time of one decision of the kernel, in nanoseconds: the mean of `decisions` about clients of the first
     /// `networks` numbered networks, without what the loop takes.
     ///
     /// # Errors
-    /// As for [`Self::probe`].
+    /// As for [`Self::ask`].
     pub fn decision_ns(&self, query: &Query, clients: &MeasuredClients, decisions: u32) -> Result<f64> {
         let flags = if clients.are_v6 { IPV6 } else { 0 } | if clients.are_elsewhere { ELSEWHERE } else { 0 };
         let measure = |flags| {
-            let (_, took) = self.run_probe(&ProbeInput {
+            let run = self.run(&ProbeInput {
                 names: query.names,
                 client: query.client,
                 server: query.server,
@@ -82,20 +94,15 @@ impl Kernel {
                 flags,
                 reserved: [0; 2],
             })?;
-            anyhow::Ok(took.as_secs_f64() * 1e9 / f64::from(decisions))
+            anyhow::Ok(run.took.as_secs_f64() * 1e9 / f64::from(decisions))
         };
         Ok(measure(flags)? - measure(flags | EMPTY)?)
     }
 
-    fn run_probe(&self, input: &ProbeInput) -> Result<(u32, Duration)> {
-        let probe: &SchedClassifier = Hook::Probe.get(&self.ebpf)?.try_into()?;
+    fn run(&self, input: &ProbeInput) -> Result<sys::TestRun> {
         let mut packet = vec![0; PAYLOAD];
         packet.extend(bytes_of(input));
-        let mut options = TestRunOptions::new();
-        options.data_in = Some(&packet);
-        options.repeat = 1;
-        let result = probe.test_run(options).context("run the probe")?;
-        Ok((result.return_value, result.duration))
+        sys::run_classifier(self.program.as_fd(), &packet).context("run the probe")
     }
 }
 

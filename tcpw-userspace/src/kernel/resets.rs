@@ -80,8 +80,10 @@ impl Kernel {
         let places: HashMap<MapData, CertifiedKey, Certified> = open(&self.ebpf, "CERTIFIED")?;
         let certified: BTreeMap<CertifiedKey, Certified> =
             places.iter().collect::<Result<_, _>>().context("read the certified places")?;
-        let watched = refusal.answers_any();
-        let watched = watched.then(|| UdpPorts::begin(&mut self.ebpf, &mut self.links, cgroup)).transpose();
+        let watched = match refusal.answers_any() {
+            true => UdpPorts::begin(&mut self.ebpf, &mut self.links, cgroup, refusal.watch_udp_binds),
+            false => UdpPorts::end(&mut self.links).map(|()| None),
+        };
         let (udp_ports, was_watched) = match watched {
             Ok(None) => (None, false),
             Ok(Some((ports, was_watched))) => (Some(ports), was_watched),

@@ -10,6 +10,7 @@ use std::{
         unix::ffi::OsStrExt as _,
     },
     path::Path,
+    time::Duration,
 };
 
 const BPF_MAP_CREATE: libc::c_long = 0;
@@ -96,23 +97,40 @@ pub(super) fn update_batch(map: BorrowedFd<'_>, keys: &[u8], values: &[u8], coun
     bpf(BPF_MAP_UPDATE_BATCH, &attr).map(drop)
 }
 
+/// What a program came to that BPF_PROG_TEST_RUN ran.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct TestRun {
+    /// Its return value.
+    pub value: u32,
+    /// How long it took.
+    pub took: Duration,
+}
+
+/// Runs a classifier once with a packet.
+pub(super) fn run_classifier(program: BorrowedFd<'_>, packet: &[u8]) -> io::Result<TestRun> {
+    test_run(program, packet, &[], 0, 0)
+}
+
 /// Injects a frame on an interface of the calling thread's network namespace, through an XDP
 /// program that passes it.
 ///
 /// Minimum kernel version: 5.18 (BPF_F_TEST_XDP_LIVE_FRAMES).
 pub(super) fn receive_frame(program: BorrowedFd<'_>, ifindex: u32, frame: &[u8]) -> io::Result<()> {
-    const BPF_PROG_TEST_RUN: libc::c_long = 10;
     const BPF_F_TEST_XDP_LIVE_FRAMES: u32 = 1 << 1;
-    /// `struct xdp_md`.
-    #[repr(C)]
-    struct Context {
-        data: u32,
-        data_end: u32,
-        data_meta: u32,
-        ingress_ifindex: u32,
-        rx_queue_index: u32,
-        egress_ifindex: u32,
-    }
+    let length = u32::try_from(frame.len()).map_err(io::Error::other)?;
+    // `struct xdp_md`: data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex.
+    let context = [0, length, 0, ifindex, 0, 0];
+    test_run(program, frame, &context, BPF_F_TEST_XDP_LIVE_FRAMES, 1).map(drop)
+}
+
+fn test_run(
+    program: BorrowedFd<'_>,
+    packet: &[u8],
+    context: &[u32],
+    flags: u32,
+    batch_size: u32,
+) -> io::Result<TestRun> {
+    const BPF_PROG_TEST_RUN: libc::c_long = 10;
     #[repr(C)]
     struct Attr {
         prog_fd: u32,
@@ -132,36 +150,27 @@ pub(super) fn receive_frame(program: BorrowedFd<'_>, ifindex: u32, frame: &[u8])
         batch_size: u32,
         reserved: u32,
     }
-    const CONTEXT_BYTES: u32 = 24;
-    const _: () = assert!(size_of::<Context>() == CONTEXT_BYTES as usize);
-    let length = u32::try_from(frame.len()).map_err(io::Error::other)?;
-    let context = Context {
-        data: 0,
-        data_end: length,
-        data_meta: 0,
-        ingress_ifindex: ifindex,
-        rx_queue_index: 0,
-        egress_ifindex: 0,
-    };
-    let attr = Attr {
+    let size = |bytes: usize| u32::try_from(bytes).map_err(io::Error::other);
+    let mut attr = Attr {
         prog_fd: program.as_raw_fd().cast_unsigned(),
         retval: 0,
-        data_size_in: length,
+        data_size_in: size(packet.len())?,
         data_size_out: 0,
-        data_in: frame.as_ptr() as u64,
+        data_in: packet.as_ptr() as u64,
         data_out: 0,
         repeat: 1,
         duration: 0,
-        ctx_size_in: CONTEXT_BYTES,
+        ctx_size_in: size(size_of_val(context))?,
         ctx_size_out: 0,
-        ctx_in: (&raw const context) as u64,
+        ctx_in: if context.is_empty() { 0 } else { context.as_ptr() as u64 },
         ctx_out: 0,
-        flags: BPF_F_TEST_XDP_LIVE_FRAMES,
+        flags,
         cpu: 0,
-        batch_size: 1,
+        batch_size,
         reserved: 0,
     };
-    bpf(BPF_PROG_TEST_RUN, &attr).map(drop)
+    bpf_writing(BPF_PROG_TEST_RUN, &mut attr)?;
+    Ok(TestRun { value: attr.retval, took: Duration::from_nanos(attr.duration.into()) })
 }
 
 /// Opens a pinned map, program or link.
@@ -338,11 +347,22 @@ pub(super) fn lookup(map: BorrowedFd<'_>, key: &[u8], value: &mut [u8]) -> io::R
     bpf(BPF_MAP_LOOKUP_ELEM, &attr).map(drop)
 }
 
-/// bpf(2). The kernel zero-extends an attribute shorter than its own.
+/// bpf(2) of a command that only reads its attribute. The kernel zero-extends one shorter than its own.
 fn bpf<A>(command: libc::c_long, attr: &A) -> io::Result<i32> {
     // SAFETY: `attr` is a prefix of `union bpf_attr` for this command, its length is passed, and the
     // pointers inside it live until the call returns.
     let result = unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_ref(attr), size_of::<A>()) };
+    returned(result)
+}
+
+/// bpf(2) of a command that writes its results into its attribute.
+fn bpf_writing<A>(command: libc::c_long, attr: &mut A) -> io::Result<i32> {
+    // SAFETY: as for `bpf`, and the kernel writes only fields of the attribute.
+    let result = unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_mut(attr), size_of::<A>()) };
+    returned(result)
+}
+
+fn returned(result: libc::c_long) -> io::Result<i32> {
     if result < 0 {
         return Err(io::Error::last_os_error());
     }

@@ -33,15 +33,28 @@ pub(super) struct UdpPorts {
 }
 
 impl UdpPorts {
-    /// Begins to watch. Also returns whether an earlier process already watched without a gap.
+    /// Begins to watch. Also returns whether an earlier process already watched without a gap. `None`: a cgroup below
+    /// the root is guarded, and the host outside it is not to be watched.
     ///
     /// # Errors
     /// The kernel refuses a program, or the root of the cgroups is not mounted here.
-    pub(super) fn begin(ebpf: &mut Ebpf, links: &mut Links, cgroup: &Path) -> Result<(Self, bool)> {
+    pub(super) fn begin(
+        ebpf: &mut Ebpf,
+        links: &mut Links,
+        cgroup: &Path,
+        watches_outside: bool,
+    ) -> Result<Option<(Self, bool)>> {
         let root = root_above(cgroup).context("the root of cgroup2 is not mounted here")?;
         if cgroup_id(&root)? != cgroup_id(cgroup)? {
+            if !watches_outside {
+                log::info!(
+                    "refused datagrams are dropped: a socket outside of {} may take a UDP port, and nothing is attached there; watch-udp-binds = true watches, by four programs at the root of all cgroups",
+                    cgroup.display()
+                );
+                return Self::end(links).map(|()| None);
+            }
             log::info!(
-                "four programs are attached to the root of all cgroups ({}) besides {}: they see which UDP ports are bound outside it, without which no refused datagram can be answered, and allow every call; on-deny = \"drop\" does without them",
+                "four programs are attached to the root of all cgroups ({}) besides {}: they see which UDP ports are bound outside it, and allow every call",
                 root.display(),
                 cgroup.display()
             );
@@ -57,7 +70,15 @@ impl UdpPorts {
         if !was_watched {
             ports.keep_only(|_| false)?;
         }
-        Ok((ports, was_watched))
+        Ok(Some((ports, was_watched)))
+    }
+
+    /// Detaches the programs that an earlier process left pinned.
+    ///
+    /// # Errors
+    /// A pin cannot be removed.
+    pub(super) fn end(links: &mut Links) -> Result<()> {
+        Hook::of(When::Wanted(Want::UdpPorts)).try_for_each(|hook| links.forget(hook))
     }
 
     /// Watches these ports of a namespace, and no other of it.

@@ -1,9 +1,10 @@
 //! The user at the other end of a connection: ident.
 //!
-//! In: both ends of a TCP connection, and a socket in its network namespace. Out: the user, as the
+//! In: both ends of a TCP connection, and a socket in its network namespace. Out: the reply; from that the user, as the
 //! client's host names it, if libwrap would accept that reply; else nothing.
 //! Invariant: whatever the other side sends or does not send, a look-up takes no longer than its time limit
-//! and no more memory than one line.
+//! and no more memory than one line. The process that receives a reply does not parse it: see
+//! [`resolver`](crate::resolver).
 //! Source: RFC 1413; tcp_wrappers 7.6.q (Debian) `rfc931.c`.
 
 use std::{
@@ -11,6 +12,7 @@ use std::{
     time::Duration,
 };
 
+use serde::{Deserialize, Serialize};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpSocket, TcpStream},
@@ -63,15 +65,33 @@ impl IdentLookup {
         self.own
     }
 
-    /// Asks; `None` is unknown.
-    pub async fn ask(self, limit: Duration) -> Option<Text> {
+    /// Asks; `None`: there is no reply in time.
+    pub async fn ask(self, limit: Duration) -> Option<IdentReply> {
         let IdentConnection { client, server, ifindex } = self.connection;
         let ask = async {
             let stream = self.socket.connect(at(client.ip(), PORT, ifindex)).await?;
             reply(stream, client.port(), server.port()).await
         };
         let line = timeout(limit, ask).await.ok()?.ok()?;
-        user_of(&line, client.port(), server.port())
+        Some(IdentReply { line, client_port: client.port(), server_port: server.port() })
+    }
+}
+
+/// A reply as it came.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IdentReply {
+    /// Its first line, with its newline.
+    line: Vec<u8>,
+    /// The port that was asked about, at the client.
+    client_port: u16,
+    /// The same, at the server.
+    server_port: u16,
+}
+
+impl IdentReply {
+    /// The user; `None`: libwrap would not accept the reply.
+    pub fn user(&self) -> Option<Text> {
+        user_of(&self.line, self.client_port, self.server_port)
     }
 }
 

@@ -1,6 +1,7 @@
 //! The process that looks names up, as the daemon sees it.
 //!
-//! In: questions. Out: for each an answer, through a function of the caller.
+//! In: questions, and replies of ident servers. Out: for each an answer; that of a question through a function of the
+//! caller.
 //! Invariant: nothing waits for the process but tasks of this file; a question is answered once, if need be by the next
 //! process; one that hangs is ended.
 
@@ -14,7 +15,10 @@ use tokio::{
         UnixStream,
         unix::{OwnedReadHalf, OwnedWriteHalf},
     },
-    sync::mpsc::{self, UnboundedReceiver, UnboundedSender},
+    sync::{
+        mpsc::{self, UnboundedReceiver, UnboundedSender},
+        oneshot,
+    },
     task::{JoinSet, spawn_blocking},
     time::{interval, sleep, timeout},
 };
@@ -23,7 +27,8 @@ use super::wire::{Answered, Asked, Charge, Ready, SIGN_OF_LIFE};
 use crate::{
     effects::{FALLBACK, wire},
     host::{NAME_LOOKUPS, Starter, reason},
-    resolve::{Found, Question},
+    parse::rule::Text,
+    resolve::{Found, Question, ident::IdentReply},
 };
 
 /// The user it becomes, if there is such a user; else [`FALLBACK`].
@@ -42,9 +47,39 @@ const MOST_PROCESSES: u32 = 2;
 const PAUSES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(60)];
 
 /// Asks the process, and starts it, also again.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct ResolverClient {
-    questions: UnboundedSender<Question>,
+    questions: UnboundedSender<Open>,
+}
+
+/// What has no answer yet.
+#[derive(Debug)]
+enum Open {
+    /// A question.
+    Question(Question),
+    /// A reply, and where its user goes.
+    Reply(IdentReply, oneshot::Sender<Option<Text>>),
+}
+
+impl Open {
+    fn message(&self, id: u64) -> Asked {
+        match self {
+            Self::Question(question) => Asked::new(id, question),
+            Self::Reply(reply, _) => Asked::user(id, reply.clone()),
+        }
+    }
+
+    /// Passes the answer on; `None`: there is none.
+    fn end(self, answered: Option<Answered>, tell: impl Fn(Question, Option<Found>)) {
+        match self {
+            Self::Question(question) => {
+                let found = answered.and_then(|answered| answered.found(&question));
+                tell(question, found);
+            }
+            // Who asked may not wait any more.
+            Self::Reply(_, user) => drop(user.send(answered.and_then(Answered::user))),
+        }
+    }
 }
 
 impl ResolverClient {
@@ -62,14 +97,21 @@ impl ResolverClient {
     /// Asks.
     pub fn look_up(&self, question: Question) {
         // The task lives as long as this.
-        drop(self.questions.send(question));
+        drop(self.questions.send(Open::Question(question)));
+    }
+
+    /// The user that a reply names; `None` also if the process is not there in time.
+    pub async fn user(&self, reply: IdentReply, limit: Duration) -> Option<Text> {
+        let (tell, told) = oneshot::channel();
+        self.questions.send(Open::Reply(reply, tell)).ok()?;
+        timeout(limit, told).await.ok()?.ok()?
     }
 }
 
 /// Starts one process after the other, until there are no more questions.
 async fn keep(
     starter: Arc<Starter>,
-    mut queue: UnboundedReceiver<Question>,
+    mut queue: UnboundedReceiver<Open>,
     tell: impl Fn(Question, Option<Found>) + Sync,
 ) {
     let mut pause = PAUSES[0];
@@ -129,26 +171,26 @@ fn user() -> String {
 struct OpenQuestions {
     last: u64,
     /// With how many processes have been asked.
-    asked: HashMap<u64, (Question, u32)>,
+    asked: HashMap<u64, (Open, u32)>,
 }
 
 impl OpenQuestions {
     /// Another question: its message.
-    fn add(&mut self, question: Question) -> Asked {
+    fn add(&mut self, open: Open) -> Asked {
         self.last += 1;
-        let asked = Asked::new(self.last, &question);
-        self.asked.insert(self.last, (question, 1));
+        let asked = open.message(self.last);
+        self.asked.insert(self.last, (open, 1));
         asked
     }
 
     /// The messages for the next process; and the questions that [`MOST_PROCESSES`] were asked, which may be what ends
     /// them.
-    fn again(&mut self) -> (Vec<Asked>, Vec<Question>) {
+    fn again(&mut self) -> (Vec<Asked>, Vec<Open>) {
         let given_up = self.asked.extract_if(|_, (_, processes)| *processes >= MOST_PROCESSES);
-        let given_up = given_up.map(|(_, (question, _))| question).collect();
-        let again = self.asked.iter_mut().map(|(id, (question, processes))| {
+        let given_up = given_up.map(|(_, (open, _))| open).collect();
+        let again = self.asked.iter_mut().map(|(id, (open, processes))| {
             *processes += 1;
-            Asked::new(*id, question)
+            open.message(*id)
         });
         (again.collect(), given_up)
     }
@@ -157,7 +199,7 @@ impl OpenQuestions {
 /// Asks and tells until the process is gone: why. `None`: there are no more questions.
 async fn serve(
     socket: UnixStream,
-    queue: &mut UnboundedReceiver<Question>,
+    queue: &mut UnboundedReceiver<Open>,
     open: &mut OpenQuestions,
     tell: &(impl Fn(Question, Option<Found>) + Sync),
     pause: &mut Duration,
@@ -170,7 +212,7 @@ async fn serve(
     tasks.spawn(read(reader, heard));
     tasks.spawn(write(writer, to_write));
     let (again, given_up) = open.again();
-    given_up.into_iter().for_each(|question| tell(question, None));
+    given_up.into_iter().for_each(|open| open.end(None, tell));
     // If it is gone, the reader notices.
     let ask = |asked: Asked| drop(messages.send(asked));
     again.into_iter().for_each(ask);
@@ -183,9 +225,8 @@ async fn serve(
                 Some(Ok(Answered { id: SIGN_OF_LIFE, .. })) => is_answered = true,
                 Some(Ok(answered)) => {
                     *pause = PAUSES[0];
-                    if let Some((question, _)) = open.asked.remove(&answered.id) {
-                        let found = answered.found(&question);
-                        tell(question, found);
+                    if let Some((open, _)) = open.asked.remove(&answered.id) {
+                        open.end(Some(answered), tell);
                     }
                 }
                 Some(Err(error)) => return Some(reason(&error)),
@@ -235,13 +276,13 @@ mod tests {
     #[test]
     fn question_that_ended_two_processes_is_given_up() {
         let mut open = OpenQuestions::default();
-        let question = |address: &str| Question::Name(address.parse().unwrap());
+        let question = |address: &str| Open::Question(Question::Name(address.parse().unwrap()));
         assert_eq!(open.add(question("10.0.0.1")).id, 1);
         let (again, given_up) = open.again();
         assert_eq!((again.len(), given_up.len()), (1, 0));
         assert_eq!(open.add(question("10.0.0.2")).id, 2);
         let (again, given_up) = open.again();
         assert_eq!(again.iter().map(|asked| asked.id).collect::<Vec<_>>(), [2]);
-        assert_eq!(given_up, [question("10.0.0.1")]);
+        assert!(matches!(&given_up[..], [Open::Question(Question::Name(address))] if address.to_string() == "10.0.0.1"));
     }
 }

@@ -26,7 +26,7 @@ use nix::{
 };
 use serde::Serialize;
 
-use super::wire::{Answered, Asked, Charge, Ready};
+use super::wire::{Answered, Asked, Charge, Ready, Work};
 use crate::{
     effects::wire,
     host::{close_inherited, end_with, forbid_calls, give_up_root},
@@ -77,9 +77,17 @@ fn answer(socket: &UnixStream) -> Result<()> {
     loop {
         let asked: Asked = wire::read(&mut questions)?;
         let id = asked.id;
-        let Some(question) = asked.question() else {
-            say(&mut locked(&answers), &Answered::new(id, None))?;
-            continue;
+        let question = match asked.work() {
+            Work::LookUp(question) => question,
+            Work::Nothing => {
+                say(&mut locked(&answers), &Answered::new(id, None))?;
+                continue;
+            }
+            Work::Read(reply) => {
+                let user = catch_unwind(|| reply.user()).ok().flatten();
+                say(&mut locked(&answers), &Answered::of_user(id, user))?;
+                continue;
+            }
         };
         let thread = thread::Builder::new().name("look-up".into()).stack_size(STACK_BYTES);
         let own = Arc::clone(&answers);

@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     evaluate::request::HostName,
-    resolve::{Found, Question, Verified},
+    parse::rule::Text,
+    resolve::{Found, Question, Verified, ident::IdentReply},
 };
 
 /// The daemon's first message.
@@ -40,6 +41,18 @@ enum What {
         group: Vec<u8>,
         host: Vec<u8>,
     },
+    User(IdentReply),
+}
+
+/// What a question asks for.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Work {
+    /// A sign of life.
+    Nothing,
+    /// A look-up.
+    LookUp(Question),
+    /// The user that a reply names.
+    Read(IdentReply),
 }
 
 /// The answer to the question of that number; `None`: it could not be looked up.
@@ -53,6 +66,7 @@ pub(super) struct Answered {
 enum Answer {
     Name { name: Name, warning: Option<String> },
     Member(bool),
+    User(Vec<u8>),
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -78,14 +92,20 @@ impl Asked {
         Self { id: SIGN_OF_LIFE, what: What::SignOfLife }
     }
 
-    /// What is to be looked up, if anything.
-    pub(super) fn question(self) -> Option<Question> {
+    /// Asks which user a reply names.
+    pub(super) fn user(id: u64, reply: IdentReply) -> Self {
+        Self { id, what: What::User(reply) }
+    }
+
+    /// What is to be done.
+    pub(super) fn work(self) -> Work {
         match self.what {
-            What::SignOfLife => None,
-            What::Name(address) => Some(Question::Name(address)),
+            What::SignOfLife => Work::Nothing,
+            What::Name(address) => Work::LookUp(Question::Name(address)),
             What::Netgroup { group, host } => {
-                Some(Question::Netgroup { group: group.into(), host: host.into() })
+                Work::LookUp(Question::Netgroup { group: group.into(), host: host.into() })
             }
+            What::User(reply) => Work::Read(reply),
         }
     }
 }
@@ -106,6 +126,19 @@ impl Answered {
         Self { id, result }
     }
 
+    /// The user that a reply names.
+    pub(super) fn of_user(id: u64, user: Option<Text>) -> Self {
+        Self { id, result: user.map(|user| Answer::User(user.into_vec())) }
+    }
+
+    /// The user; `None` also if it is no answer to that question.
+    pub(super) fn user(self) -> Option<Text> {
+        match self.result? {
+            Answer::User(user) => Some(user.into()),
+            Answer::Name { .. } | Answer::Member(_) => None,
+        }
+    }
+
     /// What was found; `None` also if it is no answer to that question.
     pub(super) fn found(self, question: &Question) -> Option<Found> {
         match (self.result?, question) {
@@ -118,7 +151,9 @@ impl Answered {
                 };
                 Some(Found::Name(Verified { name, warning }))
             }
-            (Answer::Member(_), Question::Name(_)) | (Answer::Name { .. }, Question::Netgroup { .. }) => None,
+            (Answer::Member(_), Question::Name(_))
+            | (Answer::Name { .. }, Question::Netgroup { .. })
+            | (Answer::User(_), Question::Name(_) | Question::Netgroup { .. }) => None,
         }
     }
 }
@@ -138,7 +173,7 @@ mod tests {
         let member = Question::Netgroup { group: (*b"trusted").into(), host: (*b"\xff.example").into() };
         for question in [&name, &member] {
             let asked = sent(&Asked::new(7, question));
-            assert_eq!((asked.id, asked.question()), (7, Some(question.clone())));
+            assert_eq!((asked.id, asked.work()), (7, Work::LookUp(question.clone())));
         }
         let names = [HostName::Known((*b"a.example").into()), HostName::Unknown, HostName::Paranoid];
         for host in names {
@@ -153,12 +188,21 @@ mod tests {
     #[test]
     fn sign_of_life_is_no_question() {
         let asked = sent(&Asked::sign_of_life());
-        assert_eq!((asked.id, asked.question()), (SIGN_OF_LIFE, None));
+        assert_eq!((asked.id, asked.work()), (SIGN_OF_LIFE, Work::Nothing));
     }
 
     #[test]
     fn answer_of_another_kind_is_none() {
         let name = Question::Name("10.0.0.1".parse().unwrap());
         assert_eq!(Answered::new(7, Some(Found::Member(true))).found(&name), None);
+        assert_eq!(Answered::new(7, Some(Found::Member(true))).user(), None);
+        assert_eq!(Answered::of_user(7, Some((*b"root").into())).found(&name), None);
+    }
+
+    #[test]
+    fn users_come_out_as_they_went_in() {
+        let user: Text = (*b"\xffroot").into();
+        assert_eq!(sent(&Answered::of_user(7, Some(user.clone()))).user(), Some(user));
+        assert_eq!(sent(&Answered::of_user(7, None)).user(), None);
     }
 }

@@ -3,12 +3,7 @@
 //! In: steps of the plan, what became of packets. Out: packets.
 //! Source: a SYN is sent again after 1 s, 2 s, 4 s and so on (RFC 6298, 2.1 and 5.5).
 
-use std::net::IpAddr;
-
-use tcpw_common::{
-    key::{FlowKey, mapped},
-    user::Pending,
-};
+use tcpw_common::{key::FlowKey, user::Pending};
 
 use super::{
     history::{Happening, History, MS},
@@ -17,8 +12,11 @@ use super::{
     ledger,
     plan::{CLIENTS, Sends},
 };
-use crate::core::{Input, input::Arrived};
 use crate::redirect::Family;
+use crate::{
+    core::{Input, input::Arrived},
+    events::address,
+};
 
 /// Most times that data are sent.
 const MOST_DATA: u32 = 12;
@@ -50,14 +48,6 @@ pub(super) enum AttemptState {
     Over,
     /// The client waits no longer.
     GaveUp,
-}
-
-/// The address of a client or listener, as the tables have it.
-pub(super) fn address(ip: IpAddr) -> [u8; 16] {
-    match ip {
-        IpAddr::V4(v4) => mapped(v4.octets()),
-        IpAddr::V6(v6) => v6.octets(),
-    }
 }
 
 /// A client begins.

@@ -234,8 +234,8 @@ fn broken(history: &mut History, rule: &'static str, flow: &FlowKey, what: &str)
 fn records(history: &mut History, record: &Record) {
     let flow = FlowKey {
         netns: record.netns,
-        client: super::clients::address(record.client.ip()),
-        server: super::clients::address(record.server.ip()),
+        client: crate::events::address(record.client.ip()),
+        server: crate::events::address(record.server.ip()),
         client_port: record.client.port(),
         server_port: record.server.port(),
         protocol: record.protocol,

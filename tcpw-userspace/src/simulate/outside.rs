@@ -23,12 +23,13 @@ use crate::{
     compile,
     core::{
         Action, Input,
-        action::{Fill, Scan, TagOrder, Write},
+        action::{Fill, KernelQuestions, Scan, TagOrder, Write},
         input::{Filled, Gate, StatusFacts, Tagged, UserAnswer},
         policies::{Prepared, Rules},
     },
     effects::commands_of,
     evaluate::{IndexedTables, request::Banner},
+    log::LineCounts,
     parse::{
         self,
         text::{FileText, Texts},
@@ -65,7 +66,7 @@ pub(super) enum Work {
     /// Sockets get an option.
     KeepAlive(Vec<u64>),
     /// Facts for a status.
-    Status(u64),
+    Status(u64, KernelQuestions),
 }
 
 /// What is being done for a daemon.
@@ -230,9 +231,9 @@ pub(super) fn carry_out(history: &mut History, action: Action) {
             daemon::result(history, delay.max(1), Input::BannerRead { file: (directory, name), banner });
         }
         Action::Helper(action) => helper::acts(history, action),
-        Action::GatherStatus { request } => {
+        Action::GatherStatus { request, questions } => {
             let delay = history.delay_ns(&[60, request]);
-            daemon::begin(history, delay, Work::Status(request));
+            daemon::begin(history, delay, Work::Status(request, questions));
         }
         Action::Detach { request } => {
             let (config, conditions) = (history.plan.config.clone(), history.plan.conditions.clone());
@@ -440,11 +441,19 @@ pub(super) fn finish(history: &mut History, work: Work) {
         Work::KeepAlive(sockets) => {
             daemon::result(history, 0, Input::KeptAlive(sockets.into_iter().collect()))
         }
-        Work::Status(request) => {
+        Work::Status(request, questions) => {
+            let all = scans::seen(history, |_| true);
             let facts = StatusFacts {
-                all: scans::seen(history, |_| true),
+                answers: history.kernel.probe(&questions, &all).ok_or_else(|| "no policy is in force".into()),
+                all,
                 marks_bound: true,
-                ..StatusFacts::default()
+                counters: Vec::new(),
+                reset_namespaces: (0, 0),
+                reset_places: HashSet::new(),
+                waiting: 0,
+                banner_sockets: 0,
+                lines: LineCounts::default(),
+                turned_away: 0,
             };
             daemon::result(history, 0, Input::StatusFacts { request, facts: Box::new(facts) });
         }

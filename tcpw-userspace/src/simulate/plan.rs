@@ -238,6 +238,7 @@ fn config(seed: u64, chance: &mut Random) -> Config {
         pin: chance.percent(70),
         mode: if chance.percent(12) { Mode::Audit } else { Mode::Enforce },
         refusal: Refusal {
+            watch_udp_binds: true,
             on_deny: match seed % 10 {
                 0 => OnDeny::Drop,
                 4 => OnDeny::Close,

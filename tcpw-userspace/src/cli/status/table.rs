@@ -39,6 +39,9 @@ pub(super) fn print(out: &mut impl Write, status: &Status, paint: Paint) -> io::
     for (name, value) in rows {
         writeln!(out, "{name:<12} {value}")?;
     }
+    if let Some(reason) = &status.kernel_not_asked {
+        writeln!(out, "{:<12} was not asked how it decides: {}", "kernel", printable(reason))?;
+    }
     for (device, how) in &status.early_drop {
         writeln!(out, "{:<12} {}: {}", "early drop", printable(device), printable(how))?;
     }
@@ -184,6 +187,7 @@ mod tests {
             problem: None,
             cgroup: "/sys/fs/cgroup".into(),
             pinned: false,
+            kernel_not_asked: Some("the policy changed meanwhile".into()),
             early_drop: [("eth0".to_owned(), "XDP, native".to_owned())].into(),
             listeners: vec![
                 listener("sshd", "[::]:22", TagState::Written),

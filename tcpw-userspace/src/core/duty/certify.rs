@@ -11,7 +11,7 @@ use tcpw_common::{
     limits::SETTLED_NS,
 };
 
-use super::redirect::{Redirect, address};
+use super::redirect::Redirect;
 use crate::{
     certify::{CertifiedListener as Certain, Identified, LocalEnd, certify_tcp, certify_udp, udp_ports},
     config::{Config, Mode, OnDeny},
@@ -22,6 +22,7 @@ use crate::{
         outbox::{Outbox, Step},
         shared::{SharedState, TCP, UDP},
     },
+    events::address,
     listeners::PortSocket,
 };
 

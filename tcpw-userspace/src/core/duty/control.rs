@@ -7,7 +7,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::redirect::address;
 use crate::{
     cases,
     control::{LiveAnswer, LiveLookup, LiveQuestion, Response},
@@ -23,6 +22,7 @@ use crate::{
         quoted_bytes,
         request::{HostName, Judgement, Verdict},
     },
+    events::address,
     events::{Decision, Fate},
     names::NamesSet,
     parse::rule::Origin,

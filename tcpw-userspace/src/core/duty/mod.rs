@@ -14,6 +14,7 @@ pub(super) mod effects;
 pub(super) mod held;
 pub(super) mod keepalive;
 pub(super) mod link_networks;
+pub(super) mod listener_policy;
 pub(super) mod listeners;
 mod lookup_queue;
 pub(super) mod lookups;

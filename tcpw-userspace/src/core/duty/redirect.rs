@@ -8,7 +8,6 @@
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
-    net::IpAddr,
     time::{Duration, Instant},
 };
 
@@ -40,7 +39,7 @@ use crate::{
         judgement::EffectAction,
         request::{Judgement, Verdict},
     },
-    events::{self, Decision, Fate},
+    events::{self, Decision, Fate, address},
     redirect::Family,
 };
 
@@ -466,13 +465,5 @@ fn flow_of_arrived(arrived: &Arrived) -> FlowKey {
         server_port: arrived.server.port(),
         protocol: TCP,
         reserved: 0,
-    }
-}
-
-/// An address as the kernel's tables have it.
-pub(in crate::core) fn address(ip: IpAddr) -> Address {
-    match ip {
-        IpAddr::V4(v4) => mapped(v4.octets()),
-        IpAddr::V6(v6) => v6.octets(),
     }
 }

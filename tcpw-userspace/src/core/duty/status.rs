@@ -3,17 +3,17 @@
 //! In: state of the duties, and facts of the host. Out: a [`Status`].
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, HashSet},
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use tcpw_common::{certified::CertifiedKey, decide::EXEMPT_PORT, metric::Metric, outcome::of_entry};
+use tcpw_common::{certified::CertifiedKey, metric::Metric};
 
 use super::{
-    certify::on_deny, early::EarlyDrop, listeners::is_service, redirect::Redirect, unproven::not_opened,
+    certify::on_deny, early::EarlyDrop, listener_policy::PolicyWords, listeners::is_service,
+    redirect::Redirect, unproven::not_opened,
 };
 use crate::{
-    compile::Policy,
     control::{ListenerStatus, LogStatus, Status, TableStatus, TablesStatus, TagState},
     core::{
         input::{Seen, StatusFacts},
@@ -63,10 +63,22 @@ pub(in crate::core) fn status(
         problem: shared.problems.text(),
         cgroup: shared.config.cgroup.clone(),
         pinned: shared.config.pin,
+        kernel_not_asked: kernel_not_asked(facts, shared),
         early_drop: early.status(),
         listeners: sockets(facts, redirect, shared),
         counters,
         log: LogStatus { written: facts.lines.written, failed: facts.lines.lost },
+    }
+}
+
+/// Why the kernel's own decisions are not in the status.
+fn kernel_not_asked(facts: &StatusFacts, shared: &SharedState) -> Option<String> {
+    match &facts.answers {
+        Err(reason) => Some(reason.clone()),
+        Ok(answers) if Some(answers.generation) != shared.policies.generation() => {
+            Some("the policy changed meanwhile".into())
+        }
+        Ok(_) => None,
     }
 }
 
@@ -76,24 +88,32 @@ const UDP_LITE: u16 = 136;
 /// Listeners that are guarded and still exist, then those that are not guarded.
 fn sockets(facts: &StatusFacts, redirect: &Redirect, shared: &SharedState) -> Vec<ListenerStatus> {
     let current = shared.policies.current.as_ref();
-    let mut said = HashMap::new();
+    let answers = facts
+        .answers
+        .as_ref()
+        .ok()
+        .filter(|answers| Some(answers.generation) == shared.policies.generation());
+    let mut words = PolicyWords::new(current.map(|current| &*current.policy), answers);
     let seen: HashSet<u64> = facts.all.iter().map(|seen| seen.cookie).collect();
     let is_answered = |key: &CertifiedKey| facts.reset_places.contains(key);
     let known = shared.inventory.sorted();
     let known = known.into_iter().filter(|(cookie, _)| seen.contains(cookie));
     let mut rows: Vec<ListenerStatus> = known
-        .map(|(_, known)| listener(known, current, on_deny(known, &shared.config, is_answered), &mut said))
+        .map(|(cookie, known)| {
+            let policy = words.of_known(cookie, known);
+            listener(known, current, on_deny(known, &shared.config, is_answered), policy)
+        })
         .collect();
     let is_other = |it: &&Seen| shared.inventory.get(it.cookie).is_none() && !redirect.is_own(it.cookie);
     let others = facts.all.iter().filter(is_other).filter(|it| is_service(it, facts.marks_bound));
-    let mut others: Vec<ListenerStatus> = others.map(unguarded).collect();
+    let mut others: Vec<ListenerStatus> = others.map(|it| unguarded(it, &mut words)).collect();
     others.sort_by_key(|it| (it.tag != TagState::Outside, it.local.port(), it.pid));
     rows.extend(others);
     rows
 }
 
 /// A socket that no scan has tagged: it is out of scope, or new.
-fn unguarded(it: &Seen) -> ListenerStatus {
+fn unguarded(it: &Seen, words: &mut PolicyWords<'_>) -> ListenerStatus {
     let tag = match it.tag {
         _ if !it.is_guarded => TagState::Outside,
         Ok(Some(_)) if it.is_shown => TagState::Provisional,
@@ -118,7 +138,11 @@ fn unguarded(it: &Seen) -> ListenerStatus {
         local: it.local,
         protocol: protocol(it.protocol),
         found_by,
-        policy: policy.into(),
+        policy: if tag == TagState::Outside {
+            policy.into()
+        } else {
+            words.of_other(it.cookie, it.local.port()).unwrap_or_else(|| policy.into())
+        },
         on_deny: if tag == TagState::Outside { "-".into() } else { "drop".into() },
         tag,
     }
@@ -203,7 +227,7 @@ fn listener(
     known: &KnownListener,
     current: Option<&InForce>,
     on_deny: &str,
-    said: &mut HashMap<u32, String>,
+    policy: String,
 ) -> ListenerStatus {
     ListenerStatus {
         pid: known.pid,
@@ -216,52 +240,11 @@ fn listener(
         local: known.local,
         protocol: protocol(known.protocol),
         found_by: found_by(known.found, &known.parts),
-        policy: current.map_or_else(|| "none".into(), |current| summary(&current.policy, known, said)),
+        policy,
         on_deny: on_deny.into(),
         tag: match known.untagged {
             None => TagState::Written,
             Some(_) => TagState::Missing,
         },
-    }
-}
-
-/// A listener's policy in a few words. If rules name local addresses, that of all other local addresses.
-/// Many listeners share a policy: `said` keeps the text of those already rendered.
-fn summary(policy: &Policy, known: &KnownListener, said: &mut HashMap<u32, String>) -> String {
-    let port = known.local.port();
-    let port_class = policy.ports.iter().find(|(one, _)| *one == port).map_or(0, |(_, class)| *class);
-    if port_class == EXEMPT_PORT {
-        return "exempt port".into();
-    }
-    let header = policy.header(0, 0);
-    // A socket without a tag is judged as a listener without names.
-    let names_class = if known.untagged.is_none() { policy.class_of(&known.names).unwrap_or(0) } else { 0 };
-    let index = (names_class * header.port_classes + port_class) * header.server_classes;
-    let Some(row) = policy.policies.get(index as usize) else {
-        return "none".into();
-    };
-    said.entry(*row).or_insert_with(|| words(policy, *row)).clone()
-}
-
-/// A row of outcomes in a few words.
-fn words(policy: &Policy, row: u32) -> String {
-    let first = row as usize * policy.header(0, 0).client_classes as usize;
-    let mut seen = [0_usize; 4];
-    for counts in [policy.clients_v4.counts(), policy.clients_v6.counts()] {
-        for (entry, count) in policy.outcomes.get(first..).unwrap_or_default().iter().zip(counts) {
-            if let Some((found, _marks)) = of_entry(*entry) {
-                seen[found as usize] += count;
-            }
-        }
-    }
-    let is_flat = policy.clients_v4.flat().is_some() || policy.clients_v6.flat().is_some();
-    let entries = if is_flat { "ranges" } else { "prefixes" };
-    let [exempt, allow, refuse, ask] = seen;
-    match (allow, refuse, ask) {
-        (_, 0, 0) => "allows all".into(),
-        (0, _, 0) if exempt == 0 => "refuses all".into(),
-        (0, _, 0) => "refuses all but exempt addresses".into(),
-        (_, _, 0) => format!("by address: {allow} {entries} allow, {refuse} refuse"),
-        _ => format!("by address: {allow} {entries} allow, {refuse} refuse, {ask} ask"),
     }
 }

@@ -75,13 +75,14 @@ impl Asker {
         let connection = IdentConnection { client, server, ifindex: decision.ifindex };
         let (own, namespaces, results) =
             (Arc::clone(&self.own), Arc::clone(&self.namespaces), self.results.clone());
+        let resolver = self.resolver.clone();
         tokio::spawn(async move {
             let answer = if locked(&own).contains(&(client.ip(), client.port())) {
                 UserAnswer::Own
             } else {
                 let netns = decision.netns;
                 match spawn_blocking(move || find(&namespaces, netns, pids)).await {
-                    Ok(Ok(namespace)) => ask(namespace, connection, timeout_s, &own).await,
+                    Ok(Ok(namespace)) => ask(namespace, connection, timeout_s, &own, &resolver).await,
                     Ok(Err(error)) => UserAnswer::NoNamespace(error.to_string()),
                     Err(error) => UserAnswer::NoNamespace(error.to_string()),
                 }
@@ -193,8 +194,14 @@ fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-async fn ask(namespace: Namespace, connection: IdentConnection, timeout_s: u32, own: &Own) -> UserAnswer {
-    match asked(namespace, connection, timeout_s, own).await {
+async fn ask(
+    namespace: Namespace,
+    connection: IdentConnection,
+    timeout_s: u32,
+    own: &Own,
+    resolver: &ResolverClient,
+) -> UserAnswer {
+    match asked(namespace, connection, timeout_s, own, resolver).await {
         Ok(Some(user)) => UserAnswer::Known(user),
         Ok(None) => UserAnswer::Unknown(None),
         Err(error) => UserAnswer::Unknown(Some(error.to_string())),
@@ -206,6 +213,7 @@ async fn asked(
     connection: IdentConnection,
     timeout_s: u32,
     own: &Own,
+    resolver: &ResolverClient,
 ) -> io::Result<Option<Text>> {
     let is_v4 = connection.server.is_ipv4();
     let family = if is_v4 { AddressFamily::Inet } else { AddressFamily::Inet6 };
@@ -213,9 +221,13 @@ async fn asked(
     let lookup = IdentLookup::new(TcpSocket::from_std_stream(socket.into()), connection)?;
     let end = (lookup.own().ip(), lookup.own().port());
     locked(own).insert(end);
-    let user = lookup.ask(Duration::from_secs(timeout_s.into())).await;
+    let limit = Duration::from_secs(timeout_s.into());
+    let reply = lookup.ask(limit).await;
     locked(own).remove(&end);
-    Ok(user)
+    match reply {
+        Some(reply) => Ok(resolver.user(reply, limit).await),
+        None => Ok(None),
+    }
 }
 
 /// Sets it on the sockets that were accepted; returns these and those that are gone.

@@ -43,7 +43,7 @@ use crate::{
     },
     events::ip,
     host::Starter,
-    kernel::{HookState, Kernel, Pace, Pins},
+    kernel::{HookState, Kernel, Pace, Pins, Probe},
     log::{Log, LogEntry, Writer, host_name},
     record,
     reinject::ChallengePacket,
@@ -96,6 +96,8 @@ pub(super) struct Outside {
     host: String,
     kernel: Kernel,
     alive: crate::kernel::Alive,
+    /// `None`: the kernel refuses it.
+    probe: Option<Arc<Probe>>,
     scanning: Scanning,
     worker: Worker,
     files: Files,
@@ -138,8 +140,12 @@ impl Outside {
         let frames = kernel.load_frames().inspect_err(|error| {
             log::warn!("held packets of link-local clients and of sockets bound to a device cannot be re-injected, their clients have to retransmit: {error:#}");
         });
+        let probe = kernel.load_probe().inspect_err(|error| {
+            log::warn!("status cannot ask the kernel how it decides: {error:#}");
+        });
         let outside = Self {
             host: host_name(),
+            probe: probe.ok().map(Arc::new),
             alive: kernel.stay_alive()?,
             scanning: Scanning::new(&config, changes, kernel.tag_reader()?, results.clone())?,
             worker: Worker::start(kernel.take_loader()?, &config, parsed.clone(), results.clone())?,
@@ -319,7 +325,10 @@ impl Outside {
             Action::ReadBanner { directory, daemon } => self.asker.read_banner(directory, daemon),
             Action::Helper(action) => self.helper.act(action, &mut self.redirects),
             Action::CheckCommands(rules) => self.asker.check_commands(rules),
-            Action::GatherStatus { request } => self.scanning.look_around(request, &mut self.kernel),
+            Action::GatherStatus { request, questions } => {
+                let probe = self.probe.clone();
+                self.scanning.look_around(request, questions, probe, &mut self.kernel);
+            }
             Action::Reply { request, response } => self.reply(request, *response),
             Action::Detach { request } => {
                 let removed = Pins::new(&self.config.pin_dir).remove_all();

@@ -19,16 +19,20 @@ use tcpw_common::{
 };
 use tokio::task::spawn_blocking;
 
-use super::{Results, TaskResult, guard::guarded, status::Looked};
+use super::{
+    Results, TaskResult,
+    guard::guarded,
+    status::{self, Looked},
+};
 use crate::{
     config::Config,
     core::{
         Input,
-        action::{Scan, TagOrder},
+        action::{KernelQuestions, Scan, TagOrder},
         input::{NamespaceSeen, Scanned, Seen, Tagged},
     },
     host::Incomplete,
-    kernel::{Changes, Kernel, Stamps, TagReader},
+    kernel::{Changes, Kernel, Probe, Stamps, TagReader},
     listeners::{Listener, Namespace, Scanner, Survey},
 };
 
@@ -208,8 +212,14 @@ impl Scanning {
         }
     }
 
-    /// Lists every socket of the host, for a status.
-    pub(super) fn look_around(&mut self, request: u64, kernel: &mut Kernel) {
+    /// Lists every socket of the host, and asks the kernel how it decides there, for a status.
+    pub(super) fn look_around(
+        &mut self,
+        request: u64,
+        questions: KernelQuestions,
+        probe: Option<Arc<Probe>>,
+        kernel: &mut Kernel,
+    ) {
         // The bind of a socket out of scope was not reported.
         self.mark_bound(kernel);
         let (scanner, tags, results) =
@@ -217,8 +227,9 @@ impl Scanning {
         let marks_bound = self.marks_bound;
         drop(spawn_blocking(move || {
             let scan = || scanner.scan_all().into_iter().map(|listener| split(listener, &tags).0).collect();
-            let all = guarded("a scan for a status", scan).unwrap_or_default();
-            let _ = results.send(TaskResult::Looked(Looked { request, all, marks_bound }));
+            let all: Vec<Seen> = guarded("a scan for a status", scan).unwrap_or_default();
+            let answers = status::ask(probe.as_deref(), &questions, &all);
+            let _ = results.send(TaskResult::Looked(Looked { request, all, answers, marks_bound }));
         }));
     }
 }

@@ -1,15 +1,20 @@
 //! Facts of the host, for a status.
 //!
-//! In: every socket of the host. Out: [`StatusFacts`].
+//! In: every socket of the host, questions for the kernel. Out: [`StatusFacts`].
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+
+use anyhow::Result;
+use tcpw_common::key::Query;
 
 use crate::{
     core::{
         Input,
-        input::{Seen, StatusFacts},
+        action::{ExampleClient, KernelQuestions},
+        input::{KernelAnswers, Seen, StatusFacts},
     },
-    kernel::Kernel,
+    events::address,
+    kernel::{Kernel, Probe},
     log::LineCounts,
 };
 
@@ -17,18 +22,45 @@ use crate::{
 pub(in crate::daemon) struct Looked {
     pub(super) request: u64,
     pub(super) all: Vec<Seen>,
+    pub(super) answers: Result<KernelAnswers, String>,
     pub(super) marks_bound: bool,
+}
+
+/// Asks the kernel how it decides at every judged listener, with the tag that it has.
+pub(super) fn ask(
+    probe: Option<&Probe>,
+    questions: &KernelQuestions,
+    all: &[Seen],
+) -> Result<KernelAnswers, String> {
+    let probe = probe.ok_or("the kernel refused the program for that, see the daemon's first lines")?;
+    let asked = || {
+        let generation = probe.generation()?;
+        let mut listeners = HashMap::new();
+        for seen in all.iter().filter(|seen| seen.is_guarded) {
+            let names = seen.tag.ok().flatten().map_or(0, |tag| tag.names);
+            let clients = questions.of_known.get(&seen.cookie).unwrap_or(&questions.of_others);
+            let ask = |one: &ExampleClient| {
+                let (server, port) = (address(seen.local.ip()), seen.local.port());
+                Ok((*one, probe.ask(&Query { names, client: one.client, server, port })?))
+            };
+            listeners.insert(seen.cookie, clients.iter().map(ask).collect::<Result<_>>()?);
+        }
+        anyhow::ensure!(probe.generation()? == generation, "the policy changed meanwhile");
+        Ok(KernelAnswers { generation, listeners })
+    };
+    asked().map_err(|error: anyhow::Error| format!("{error:#}"))
 }
 
 /// Adds facts from the kernel's tables.
 pub(super) fn complete(looked: Looked, kernel: &Kernel, lines: LineCounts, turned_away: u64) -> Input {
-    let Looked { request, all, marks_bound } = looked;
+    let Looked { request, all, answers, marks_bound } = looked;
     let size = |size: usize| u64::try_from(size).unwrap_or(u64::MAX);
     let resets = kernel.resets.as_ref();
     let reset_namespaces = resets.map_or((0, 0), |resets| resets.links());
     let reset_places = resets.map_or_else(HashSet::new, |resets| resets.places_in_force().collect());
     let facts = StatusFacts {
         all,
+        answers,
         marks_bound,
         counters: kernel.counters.read(),
         reset_namespaces,

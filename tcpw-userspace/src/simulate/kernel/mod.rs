@@ -8,6 +8,7 @@
 mod ask;
 mod emit;
 mod gate;
+mod probe;
 mod refuse;
 mod sockets;
 mod user;
