@@ -6,6 +6,8 @@ mod accounts;
 mod shown;
 #[path = "lifecycle/starved.rs"]
 mod starved;
+#[path = "lifecycle/stop.rs"]
+mod stop;
 
 use std::{
     fs,

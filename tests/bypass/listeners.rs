@@ -1,12 +1,6 @@
 //! Who listens, and how: a misnamed listener would be open to all, or closed to all.
 
-use std::{
-    fs,
-    net::SocketAddr,
-    os::unix::fs::symlink,
-    process::Command,
-    time::Duration,
-};
+use std::{fs, net::SocketAddr, os::unix::fs::symlink, process::Command, time::Duration};
 
 use anyhow::{Context as _, Result};
 use tcpw_tests::{CLIENT_V4, CLIENT_V4_OTHER, Place, SERVER_V4, Tcpw, Testd};

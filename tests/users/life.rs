@@ -6,12 +6,17 @@ use std::{
 };
 
 use anyhow::Result;
-use tcpw_tests::{CLIENT_V4, SERVER_V4, Sandbox, Tcpw, Testd};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use tcpw_tests::{CLIENT_V4, SERVER_V4, Sandbox, Tcpw, Testd, wait_until};
+use tcpw_userspace::host::NAME_LOOKUPS;
 
 use super::{
     identd::{Identd, Manner},
     ready,
-    seen::{DENY, SOON, Seen, open, see, see_at},
+    seen::{AT_ONCE, DENY, SOON, Seen, open, see, see_at},
 };
 
 /// The policy in force when the answer comes decides.
@@ -99,5 +104,28 @@ fn next_daemon_takes_up_who_waits() -> Result<()> {
     identd.becomes(Manner::user(b"mallory"));
     assert_eq!(see_at(&sandbox, CLIENT_V4, SERVER_V4, 7001)?, Seen::Reset);
     Tcpw::command(&sandbox, &["detach"])?;
+    Ok(())
+}
+
+/// A reply is read by the process that has no rights, and by no other: the next one, if it ends.
+#[test]
+fn process_without_rights_reads_the_replies_of_ident_servers() -> Result<()> {
+    if !ready() {
+        return Ok(());
+    }
+    let sandbox = Sandbox::new("user-apart")?;
+    sandbox.write_tables("alphad: root@ALL\n", DENY)?;
+    let _alphad = Testd::start(&sandbox, "alphad", "0.0.0.0:7001")?;
+    let identd = Identd::start(sandbox.client(), Manner::user(b"root"))?;
+    let mut tcpw = Tcpw::start(&sandbox, &[])?;
+    let process = Pid::from_raw(i32::try_from(tcpw.helper_of(NAME_LOOKUPS)?)?);
+    kill(process, Signal::SIGSTOP)?;
+    let mut stream = open(&sandbox, CLIENT_V4, SERVER_V4, 7001)?;
+    wait_until("the reply has come", SOON, || Ok(identd.queries() == 1 && identd.open() == 0))?;
+    assert_eq!(see(&mut stream, AT_ONCE)?, Seen::Nothing);
+    kill(process, Signal::SIGKILL)?;
+    tcpw.process.wait_for_line("the process that looks names up is gone", SOON)?;
+    assert!(see(&mut stream, SOON)?.is_greeting());
+    assert_eq!(identd.queries(), 1, "the client's host was asked again");
     Ok(())
 }

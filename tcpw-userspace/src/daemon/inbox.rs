@@ -39,6 +39,13 @@ pub(super) enum Arrival {
     Request(Request, Reply),
 }
 
+impl Arrival {
+    /// The core leaves the loop at once.
+    pub(super) fn stops(&self) -> bool {
+        matches!(self, Self::Input(Input::Terminate) | Self::Request(Request::Stop, _))
+    }
+}
+
 /// The sources.
 pub(super) struct Inbox {
     second: Interval,
@@ -107,6 +114,12 @@ impl Inbox {
                 Ok(Arrival::Reports(records))
             }
         }
+    }
+
+    /// Reads no more reports; returns those that were read already, in parts. `None`: there are no more.
+    pub(super) async fn last_reports(&mut self) -> Option<Vec<Record>> {
+        self.reports.as_mut()?.close();
+        batch(&mut self.rest, &mut self.reports).await
     }
 
     /// Takes no more requests; waits a moment for the answers that are not sent yet.

@@ -20,7 +20,7 @@ use crate::{
     host::{Starter, raise_file_limit, set_preferred},
     kernel::Pins,
 };
-use inbox::Inbox;
+use inbox::{Arrival, Inbox};
 use outside::Outside;
 
 /// Does what needs rights that are then given up. To be called by the main thread while it is the only one: others
@@ -68,16 +68,31 @@ async fn enforce(
     prefer("clients that are held, and tcpw status,");
     while end.is_none() {
         let arrived = inbox.next(core.deadline(), core.is_enforcing()).await?;
-        let mut input = Some(outside.complete(arrived));
-        while let Some(one) = input.take().filter(|_| end.is_none()) {
-            end = outside.carry_out(core.on(one, clock::now()));
-            input = outside.done();
+        if arrived.stops() && core.is_enforcing() {
+            // Attempts of before the stop have their lines.
+            while let Some(records) = inbox.last_reports().await.filter(|_| end.is_none()) {
+                end = handle(Arrival::Reports(records), &mut core, &mut outside);
+            }
         }
+        end = end.or_else(|| handle(arrived, &mut core, &mut outside));
         *is_enforcing |= core.is_enforcing();
     }
     outside.close().await;
     inbox.close().await;
     end.unwrap_or(Ok(())).map_err(|error| anyhow!(error))
+}
+
+/// Passes what arrived to the core and carries its actions out; returns how to leave the loop, if one says so.
+fn handle(arrived: Arrival, core: &mut Core, outside: &mut Outside) -> Option<Result<(), String>> {
+    let mut input = Some(outside.complete(arrived));
+    while let Some(one) = input.take() {
+        let end = outside.carry_out(core.on(one, clock::now()));
+        if end.is_some() {
+            return end;
+        }
+        input = outside.done();
+    }
+    None
 }
 
 /// The calling thread is preferred to those of a flood's clients and of daemons; `waiting` are what waits for it.

@@ -53,7 +53,8 @@ impl<T> Ring<T> {
         Ok(Self { ring, read })
     }
 
-    /// Reads in a task of its own, for as long as the receiver lives or until the reactor is gone.
+    /// Reads in a task of its own, until the receiver is closed or the reactor is gone. What was read before can still be
+    /// received.
     ///
     /// Records of at most so many bytes wait in the channel, however few a batch has. Then the ring is not read: if it
     /// fills up, the program in the kernel counts every record that does not fit.
@@ -70,25 +71,27 @@ impl<T> Ring<T> {
         receiver
     }
 
-    /// Returns once the receiver is gone.
+    /// Returns once the receiver is closed. Invariant: no record is read that the receiver does not get.
     async fn forward(mut self, pace: Pace, batches: &mpsc::Sender<Vec<T>>) -> io::Result<()> {
-        loop {
-            let mut records = self.next_batch().await?;
-            loop {
+        while let Ok(mut room) = batches.reserve().await {
+            let mut records = tokio::select! {
+                biased;
+                () = batches.closed() => self.take(),
+                records = self.next_batch() => records?,
+            };
+            while !records.is_empty() {
                 let is_more = records.len() >= MAX_RECORDS;
-                if batches.send(records).await.is_err() {
-                    return Ok(());
-                }
+                room.send(records);
                 match pace {
                     Pace::Together(pause) if !is_more => tokio::time::sleep(pause).await,
                     Pace::AtOnce | Pace::Together(_) => {}
                 }
+                let Ok(next) = batches.reserve().await else { return Ok(()) };
+                room = next;
                 records = self.take();
-                if records.is_empty() {
-                    break;
-                }
             }
         }
+        Ok(())
     }
 
     /// Waits for records.

@@ -283,6 +283,8 @@ mod tests {
         assert_eq!(open.add(question("10.0.0.2")).id, 2);
         let (again, given_up) = open.again();
         assert_eq!(again.iter().map(|asked| asked.id).collect::<Vec<_>>(), [2]);
-        assert!(matches!(&given_up[..], [Open::Question(Question::Name(address))] if address.to_string() == "10.0.0.1"));
+        assert!(
+            matches!(&given_up[..], [Open::Question(Question::Name(address))] if address.to_string() == "10.0.0.1")
+        );
     }
 }

@@ -40,7 +40,12 @@ pub(super) fn print(out: &mut impl Write, status: &Status, paint: Paint) -> io::
         writeln!(out, "{name:<12} {value}")?;
     }
     if let Some(reason) = &status.kernel_not_asked {
-        writeln!(out, "{:<12} was not asked how it decides: {}", "kernel", printable(reason))?;
+        writeln!(
+            out,
+            "{:<12} as the rules give it, without the kernel's answers: {}",
+            "policy",
+            printable(reason)
+        )?;
     }
     for (device, how) in &status.early_drop {
         writeln!(out, "{:<12} {}: {}", "early drop", printable(device), printable(how))?;
