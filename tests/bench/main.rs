@@ -5,7 +5,7 @@
 //! `tcpw-bench flood RULES literal|file [reload]`; `tcpw-bench gate`; `tcpw-bench refusals close|reset|drop`;
 //! `tcpw-bench decision v4|v6 NETWORKS`; `tcpw-bench peers NETWORKS ROUNDS`;
 //! `tcpw-bench forged SECONDS`; `tcpw-bench reload NETWORKS ROUNDS`;
-//! `tcpw-bench report DIRECTORY`.
+//! `tcpw-bench under-load NETWORKS CONNECTIONS-A-SECOND SECONDS`; `tcpw-bench report DIRECTORY`.
 //!
 //! Out: one JSON object. A process per run, so that its peak memory is the run's own.
 
@@ -24,6 +24,7 @@ mod reload;
 mod report;
 mod shapes;
 mod text;
+mod under_load;
 
 use std::{env, fs, hint::black_box, io::Write, path::Path, process::ExitCode, time::Duration};
 
@@ -64,6 +65,7 @@ fn run(words: &[&str]) -> Result<String> {
         ["report", directory] => report::run(directory),
         ["reload", networks, rounds] => reload::run(networks, rounds),
         ["refusals", how] => refusals::run(how),
+        ["under-load", networks, rate, seconds] => under_load::run(networks, rate, seconds),
         ["serve", port] => hooks::serve(port),
         ["cases", tables @ ("in-cases" | "named"), tcpw, count] => {
             let count = count.parse().with_context(|| format!("{count}: no number of cases"))?;
@@ -73,7 +75,8 @@ fn run(words: &[&str]) -> Result<String> {
         _ => bail!(
             "usage: tcpw-bench parse [SHAPE] | text HOSTS.DENY | cases in-cases|named TCPW N | held | hooks | named | \
              replay RULES literal|file | flood RULES literal|file [reload] | gate | refusals close|reset|drop | \
-             decision v4|v6 NETWORKS | peers NETWORKS ROUNDS | reload NETWORKS ROUNDS | forged SECONDS"
+             decision v4|v6 NETWORKS | peers NETWORKS ROUNDS | reload NETWORKS ROUNDS | \
+             under-load NETWORKS CONNECTIONS-A-SECOND SECONDS | forged SECONDS"
         ),
     }
 }

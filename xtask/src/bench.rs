@@ -7,6 +7,7 @@
 //! `cargo xtask bench decision` measures the tables of clients in the kernel; see its own head.
 //! `cargo xtask bench report` writes docs/benchmarks.md; see its own head.
 //! `cargo xtask bench peers` measures connections beside other filters; see its own head.
+//! `cargo xtask bench under-load` reloads while clients connect; see its own head.
 //! `cargo xtask bench flood` measures floods of refused attempts alone; see its own head.
 //! Exit code 1: slower than it must be.
 
@@ -15,6 +16,7 @@ mod flood;
 mod held;
 mod peers;
 mod report;
+mod under_load;
 
 use std::{path::Path, process::Command};
 
@@ -52,6 +54,8 @@ enum Only {
     },
     /// Connections a second, beside nftables, ipset and no filter
     Peers(peers::Arguments),
+    /// Reloads of a long hosts.deny while clients connect
+    UnderLoad(under_load::Arguments),
     /// A document with all that is compared with others, and diagrams
     Report(report::Arguments),
 }
@@ -78,6 +82,7 @@ pub(crate) fn main(arguments: &Arguments) -> Result<()> {
         Some(Only::Decision) => return decision::decision(&bench),
         Some(Only::Forged { seconds }) => return held::forged(&bench, &tcpw, *seconds),
         Some(Only::Peers(arguments)) => return peers::peers(&bench, &tcpw, arguments),
+        Some(Only::UnderLoad(arguments)) => return under_load::under_load(&bench, &tcpw, arguments),
         Some(Only::Report(arguments)) => return report::report(&bench, &tcpw, arguments),
         None => {}
     }
