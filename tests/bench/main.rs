@@ -4,25 +4,32 @@
 //! `tcpw-bench named`; `tcpw-bench serve PORT`; `tcpw-bench replay RULES literal|file`;
 //! `tcpw-bench flood RULES literal|file [reload]`; `tcpw-bench gate`; `tcpw-bench refusals close|reset|drop`;
 //! `tcpw-bench decision v4|v6 NETWORKS`; `tcpw-bench peers NETWORKS ROUNDS`;
-//! `tcpw-bench forged SECONDS`; `tcpw-bench reload NETWORKS ROUNDS`;
+//! `tcpw-bench forged SECONDS`; `tcpw-bench reload NETWORKS ROUNDS`; `tcpw-bench dropped NETWORKS ROUNDS`;
 //! `tcpw-bench under-load NETWORKS CONNECTIONS-A-SECOND SECONDS`; `tcpw-bench report DIRECTORY`.
 //!
 //! Out: one JSON object. A process per run, so that its peak memory is the run's own.
 
 mod cases;
 mod decision;
+mod dropped;
 mod empty;
 mod flood;
 mod forged;
 mod held;
 mod hooks;
 mod named;
+#[path = "../bypass/packet.rs"]
+#[expect(dead_code, reason = "shared with tests/bypass.rs, which uses all of it")]
+mod packet;
 mod peers;
 mod plot;
 mod refusals;
 mod reload;
 mod report;
 mod shapes;
+#[path = "../early/tap.rs"]
+#[expect(dead_code, reason = "shared with tests/early.rs, which uses all of it")]
+mod tap;
 mod text;
 mod under_load;
 
@@ -66,6 +73,7 @@ fn run(words: &[&str]) -> Result<String> {
         ["reload", networks, rounds] => reload::run(networks, rounds),
         ["refusals", how] => refusals::run(how),
         ["under-load", networks, rate, seconds] => under_load::run(networks, rate, seconds),
+        ["dropped", networks, rounds] => dropped::run(networks, rounds),
         ["serve", port] => hooks::serve(port),
         ["cases", tables @ ("in-cases" | "named"), tcpw, count] => {
             let count = count.parse().with_context(|| format!("{count}: no number of cases"))?;
@@ -75,7 +83,7 @@ fn run(words: &[&str]) -> Result<String> {
         _ => bail!(
             "usage: tcpw-bench parse [SHAPE] | text HOSTS.DENY | cases in-cases|named TCPW N | held | hooks | named | \
              replay RULES literal|file | flood RULES literal|file [reload] | gate | refusals close|reset|drop | \
-             decision v4|v6 NETWORKS | peers NETWORKS ROUNDS | reload NETWORKS ROUNDS | \
+             decision v4|v6 NETWORKS | peers NETWORKS ROUNDS | reload NETWORKS ROUNDS | dropped NETWORKS ROUNDS | \
              under-load NETWORKS CONNECTIONS-A-SECOND SECONDS | forged SECONDS"
         ),
     }

@@ -96,7 +96,7 @@ const IPTABLES_ADD: &[&str] = &[
 const IPTABLES_DELETE: &[&str] = &["iptables-legacy", "-F", "INPUT"];
 
 /// Runs `work` between two commands in the server's namespace.
-fn between<T>(
+pub(crate) fn between<T>(
     sandbox: &Sandbox,
     add: &[&str],
     delete: &[&str],
@@ -123,6 +123,18 @@ fn command(sandbox: &Sandbox, words: &[&str], input: Option<&std::path::Path>) -
     Ok(began.elapsed())
 }
 
+/// A client of the network of that number.
+pub(crate) fn refused_client(number: u32) -> Ipv4Addr {
+    // From 16.0.0.0 on: 1.2.0.0/16, where the clients are, is below.
+    let first = Ipv4Addr::new(16, 0, 0, 0).to_bits() >> 8;
+    let step = (Ipv4Addr::new(223, 0, 0, 0).to_bits() >> 8) - first;
+    // Spread over all, in no order.
+    let block = first + number.wrapping_mul(0x9e37_79b1) % step;
+    // No packet has a loopback address.
+    let block = if block >> 16 == 127 { block - (112 << 16) } else { block };
+    Ipv4Addr::from_bits(block << 8 | 7)
+}
+
 /// The networks in each form, and files of the last two.
 pub(crate) struct Lists {
     nft: std::path::PathBuf,
@@ -137,23 +149,19 @@ impl Lists {
         nft.push_str(
             "table inet bench {\nset bans {\ntype ipv4_addr\nflags interval\nauto-merge\nelements = {\n",
         );
-        // From 16.0.0.0 on: 1.2.0.0/16, where the client is, is below.
-        let first = Ipv4Addr::new(16, 0, 0, 0).to_bits() >> 8;
-        let step = (Ipv4Addr::new(223, 0, 0, 0).to_bits() >> 8) - first;
         for number in 0..networks {
-            // Spread over all, in no order.
-            let block = first + number.wrapping_mul(0x9e37_79b1) % step;
-            let network = Ipv4Addr::from_bits(block << 8);
+            let client = refused_client(number);
             let text = if number % 2 == 0 {
-                format!("{network}/24")
+                format!("{}/24", Ipv4Addr::from_bits(client.to_bits() & !0xff))
             } else {
-                format!("{}", Ipv4Addr::from_bits(block << 8 | 7))
+                format!("{client}")
             };
             writeln!(deny, "ALL: {text}")?;
             writeln!(nft, "{text},")?;
             writeln!(ipset, "add -exist bans {text}")?;
         }
-        nft.push_str("}\n}\nchain in { type filter hook input priority 0; }\n}\n");
+        nft.push_str("}\n}\nchain in { type filter hook input priority 0; }\n");
+        nft.push_str("chain raw { type filter hook prerouting priority -300; }\n}\n");
         sandbox.write_tables("", &deny)?;
         let write = |name: &str, text: &str| -> Result<std::path::PathBuf> {
             let path = sandbox.scratch().join(name);

@@ -1,15 +1,10 @@
 //! Devices of other kinds, and other programs at them: tcx where XDP is taken or would not see VLAN tags.
 
-use std::{
-    io,
-    net::SocketAddr,
-    os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
-    time::Duration,
-};
+use std::{net::SocketAddr, time::Duration};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::Result;
 use tcpw_tests::{
-    ALLOW as SEED, CLIENTS, DENY, Netns, Sandbox, Tcpw, Testd,
+    ALLOW as SEED, CLIENTS, DENY, EveryFrame, Sandbox, Tcpw, Testd, TinyProgram,
     client::{Ended, connect},
 };
 
@@ -27,65 +22,6 @@ fn has_tcx() -> Result<bool> {
     Ok((major, minor) >= (6, 6))
 }
 
-/// An XDP program of another that passes every frame, by a link.
-fn attach_other(netns: &Netns, device: &str) -> Result<OwnedFd> {
-    const BPF_PROG_LOAD: libc::c_long = 5;
-    const BPF_LINK_CREATE: libc::c_long = 28;
-    const PROG_TYPE_XDP: u32 = 6;
-    const XDP: u32 = 37;
-    const XDP_PASS: i32 = 2;
-    fn call<A>(command: libc::c_long, attr: &A) -> Result<OwnedFd> {
-        // SAFETY: a prefix of union bpf_attr; what it points to lives until the call returns.
-        let fd = unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_ref(attr), size_of::<A>()) };
-        ensure!(fd >= 0, "bpf({command}): {}", io::Error::last_os_error());
-        // SAFETY: the kernel has just made it.
-        Ok(unsafe { OwnedFd::from_raw_fd(i32::try_from(fd)?) })
-    }
-    #[repr(C)]
-    struct Load {
-        kind: u32,
-        count: u32,
-        instructions: u64,
-        license: u64,
-        log: [u64; 2],
-        rest: [u32; 2],
-        name: [u8; 16],
-        ifindex: u32,
-        attach_type: u32,
-    }
-    #[repr(C)]
-    struct Link {
-        program: u32,
-        ifindex: u32,
-        attach_type: u32,
-        flags: u32,
-    }
-    netns.run(|| {
-        // r0 = XDP_PASS; exit.
-        let instructions: [u64; 2] = [0xb7 | u64::from(XDP_PASS.cast_unsigned()) << 32, 0x95];
-        let program = call(
-            BPF_PROG_LOAD,
-            &Load {
-                kind: PROG_TYPE_XDP,
-                count: 2,
-                instructions: instructions.as_ptr() as u64,
-                license: c"GPL".as_ptr() as u64,
-                log: [0; 2],
-                rest: [0; 2],
-                name: *b"other\0\0\0\0\0\0\0\0\0\0\0",
-                ifindex: 0,
-                attach_type: XDP,
-            },
-        )?;
-        let name = std::ffi::CString::new(device)?;
-        // SAFETY: passes a live string.
-        let ifindex = unsafe { libc::if_nametoindex(name.as_ptr()) };
-        let program = program.as_raw_fd().cast_unsigned();
-        call(BPF_LINK_CREATE, &Link { program, ifindex, attach_type: XDP, flags: 0 })
-            .context("attach the other")
-    })
-}
-
 #[test]
 fn another_xdp_program_stays_and_tcx_is_used() -> Result<()> {
     if !ready() {
@@ -93,7 +29,7 @@ fn another_xdp_program_stays_and_tcx_is_used() -> Result<()> {
     }
     let world = World::new("other")?;
     let _alphad = Testd::start(&world.sandbox, "alphad", "[::]:7001")?;
-    let _other = attach_other(world.sandbox.server(), DEVICE)?;
+    let _other = TinyProgram::at_device(world.sandbox.server(), DEVICE, EveryFrame::Pass)?;
     let shown = tap::shown(world.sandbox.server(), DEVICE)?;
     assert!(shown.contains("xdp"), "{shown}");
     if !has_tcx()? {

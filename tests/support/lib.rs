@@ -23,6 +23,7 @@ mod skip;
 mod systemd;
 mod tcpw;
 mod testd;
+mod tiny_program;
 mod wait;
 
 pub use cgroup::{Cgroup, cgroup2_root};
@@ -39,4 +40,5 @@ pub use skip::{Requirement, can_run, skip};
 pub use systemd::Systemd;
 pub use tcpw::{BELOW_ONLY, FORGEABLE, Tcpw, children, other_layout_binary, status_of, tcpw_binary};
 pub use testd::Testd;
+pub use tiny_program::{EveryFrame, TinyProgram};
 pub use wait::{Barrier, Tries, wait_for, wait_ready, wait_syn_sent, wait_until};
