@@ -1,5 +1,5 @@
-//! `cargo xtask bench report`: decisions, reloads, connections and the programs, beside nftables, ipset and no filter, as a
-//! document with diagrams.
+//! `cargo xtask bench report`: decisions, reloads, connections, refused SYNs and the programs, beside nftables, ipset and
+//! no filter, as a document with diagrams.
 //!
 //! Out: docs/benchmarks.md and docs/benchmarks/*.svg. The short form takes about three minutes, the full one half an hour.
 
@@ -56,6 +56,12 @@ pub(super) fn report(bench: &Path, tcpw: &Path, arguments: &Arguments) -> Result
     let (sizes, rounds): (&[&str], _) =
         if full { (&["10", "100000", "1000000"], "60") } else { (&["100000"], "20") };
     let peers = sizes.iter().map(|size| run(&["peers", size, rounds])).collect::<Result<Vec<_>>>()?;
+    let (sizes, rounds): (&[&str], _) = if full { (&["100000", "1000000"], "9") } else { (&["100000"], "5") };
+    let dropped = sizes.iter().map(|size| run(&["dropped", size, rounds])).collect::<Result<Vec<_>>>()?;
+    let (sizes, seconds): (&[&str], _) =
+        if full { (&["100000", "1000000"], "15") } else { (&["100000"], "5") };
+    let loads =
+        sizes.iter().map(|size| run(&["under-load", size, "5000", seconds])).collect::<Result<Vec<_>>>()?;
     let programs = run(&["hooks"])?;
     let told = |program: &str, words: &[&str]| -> Result<String> {
         Ok(output(Command::new(program).args(words))?.trim().to_owned())
@@ -68,6 +74,8 @@ pub(super) fn report(bench: &Path, tcpw: &Path, arguments: &Arguments) -> Result
         "decisions": decisions,
         "reloads": reloads,
         "peers": peers,
+        "dropped": dropped,
+        "under_load": loads,
         "programs": programs,
     });
     let mut child = Command::new(bench)
