@@ -4,7 +4,7 @@
 //! `tcpw-bench named`; `tcpw-bench serve PORT`; `tcpw-bench replay RULES literal|file`;
 //! `tcpw-bench flood RULES literal|file [reload]`; `tcpw-bench gate`; `tcpw-bench refusals close|reset|drop`;
 //! `tcpw-bench decision v4|v6 NETWORKS`; `tcpw-bench peers NETWORKS ROUNDS`;
-//! `tcpw-bench forged SECONDS`; `tcpw-bench reload NETWORKS ROUNDS`;
+//! `tcpw-bench forged SECONDS`; `tcpw-bench reload NETWORKS ROUNDS [alone]`;
 //! `tcpw-bench report DIRECTORY`.
 //!
 //! Out: one JSON object. A process per run, so that its peak memory is the run's own.
@@ -62,7 +62,8 @@ fn run(words: &[&str]) -> Result<String> {
         ["forged", seconds] => forged::run(seconds),
         ["peers", networks, rounds] => peers::run(networks, rounds),
         ["report", directory] => report::run(directory),
-        ["reload", networks, rounds] => reload::run(networks, rounds),
+        ["reload", networks, rounds] => reload::run(networks, rounds, false),
+        ["reload", networks, rounds, "alone"] => reload::run(networks, rounds, true),
         ["refusals", how] => refusals::run(how),
         ["serve", port] => hooks::serve(port),
         ["cases", tables @ ("in-cases" | "named"), tcpw, count] => {
@@ -73,7 +74,7 @@ fn run(words: &[&str]) -> Result<String> {
         _ => bail!(
             "usage: tcpw-bench parse [SHAPE] | text HOSTS.DENY | cases in-cases|named TCPW N | held | hooks | named | \
              replay RULES literal|file | flood RULES literal|file [reload] | gate | refusals close|reset|drop | \
-             decision v4|v6 NETWORKS | peers NETWORKS ROUNDS | reload NETWORKS ROUNDS | forged SECONDS"
+             decision v4|v6 NETWORKS | peers NETWORKS ROUNDS | reload NETWORKS ROUNDS [alone] | forged SECONDS"
         ),
     }
 }

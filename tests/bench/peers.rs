@@ -130,7 +130,8 @@ pub(crate) struct Lists {
 }
 
 impl Lists {
-    /// Disjoint networks, half of them addresses and half /24, none with the client's address.
+    /// Networks as lists of bans have them: of 100 there are 85 addresses, 12 of /24, 3 of /16 to /22, some of which have
+    /// others in them. None has the client's address.
     pub(crate) fn write(sandbox: &Sandbox, networks: u32) -> Result<Self> {
         let (mut deny, mut nft, mut ipset) = (String::new(), String::new(), String::new());
         writeln!(ipset, "create bans hash:net maxelem {}", networks.max(1 << 16))?;
@@ -144,10 +145,13 @@ impl Lists {
             // Spread over all, in no order.
             let block = first + number.wrapping_mul(0x9e37_79b1) % step;
             let network = Ipv4Addr::from_bits(block << 8);
-            let text = if number % 2 == 0 {
-                format!("{network}/24")
-            } else {
-                format!("{}", Ipv4Addr::from_bits(block << 8 | 7))
+            let text = match number % 100 {
+                0..85 => format!("{}", Ipv4Addr::from_bits(block << 8 | 7)),
+                85..97 => format!("{network}/24"),
+                _ => {
+                    let bits = 16 + number / 100 % 7;
+                    format!("{}/{bits}", Ipv4Addr::from_bits(block << 8 & u32::MAX << (32 - bits)))
+                }
             };
             writeln!(deny, "ALL: {text}")?;
             writeln!(nft, "{text},")?;
