@@ -4,7 +4,7 @@
 
 use std::{collections::BTreeMap, io::Write as _, net::IpAddr, path::PathBuf, sync::Arc};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use tcpw_common::{decide::decide, key::Query, outcome::Outcome};
 use tcpw_tests::{
     Requirement, can_run,
@@ -249,6 +249,47 @@ fn wrong_entry_in_a_loaded_table_stops_the_switch() -> Result<()> {
             assert_eq!(answer.outcome, Outcome::Refuse, "{what}: another policy is in force");
         }
     }
+    Ok(())
+}
+
+/// Tables that are put into the idle slot ahead: only those that came last can be switched to, and only with their header.
+#[test]
+fn slot_that_was_filled_again_is_not_switched_to() -> Result<()> {
+    if !ready() {
+        return Ok(());
+    }
+    let (mut kernel, probe) = load()?;
+    let mut loader = kernel.take_loader()?;
+    let policy = |deny: &str| compile(&tables(None, Some(deny), BTreeMap::new()), &[]);
+    let [none, one, two] = [policy("")?, policy("ALL: 10.0.0.1\n")?, policy("ALL: 10.0.0.2\n")?];
+    let refused = || -> Result<Vec<u8>> {
+        let mut refused = Vec::new();
+        for last in [1, 2] {
+            let (client, server) =
+                (address(IpAddr::from([10, 0, 0, last])), address(IpAddr::from([1, 2, 3, 1])));
+            let query = Query { names: NamesSet::default().id(), client, server, port: 22 };
+            let answer = probe.ask(&query)?.context("the kernel's tables are broken")?;
+            refused.extend((answer.outcome == Outcome::Refuse).then_some(last));
+        }
+        Ok(refused)
+    };
+    let first = loader.fill(&none, 0)?;
+    kernel.flip(&first)?;
+    loader.settle()?;
+
+    let filled = loader.fill(&one, 0)?;
+    let staged = loader.stage(&two, 0, |_| Ok(0))?;
+    ensure!(kernel.flip(&filled).is_err(), "what was filled was overwritten");
+    assert!(refused()?.is_empty());
+    let again = loader.stage(&one, 0, |_| Ok(0))?;
+    ensure!(loader.finish(&two, 0, staged).is_err(), "what was staged was overwritten");
+    let failed = loader.stage(&two, 0, |_| bail!("on purpose"));
+    ensure!(failed.is_err() && loader.finish(&one, 0, again).is_err(), "other tables are in the slot");
+    assert!(refused()?.is_empty());
+    let staged = loader.stage(&two, 0, |_| Ok(0))?;
+    let filled = loader.finish(&two, 0, staged)?;
+    kernel.flip(&filled)?;
+    assert_eq!(refused()?, [2]);
     Ok(())
 }
 

@@ -4,7 +4,7 @@
 //! `tcpw-bench named`; `tcpw-bench serve PORT`; `tcpw-bench replay RULES literal|file`;
 //! `tcpw-bench flood RULES literal|file [reload]`; `tcpw-bench gate`; `tcpw-bench refusals close|reset|drop`;
 //! `tcpw-bench decision v4|v6 NETWORKS`; `tcpw-bench peers NETWORKS ROUNDS`;
-//! `tcpw-bench forged SECONDS`; `tcpw-bench reload NETWORKS ROUNDS`; `tcpw-bench dropped NETWORKS ROUNDS`;
+//! `tcpw-bench forged SECONDS`; `tcpw-bench reload NETWORKS ROUNDS [alone]`; `tcpw-bench dropped NETWORKS ROUNDS`;
 //! `tcpw-bench under-load NETWORKS CONNECTIONS-A-SECOND SECONDS`; `tcpw-bench report DIRECTORY`.
 //!
 //! Out: one JSON object. A process per run, so that its peak memory is the run's own.
@@ -70,7 +70,8 @@ fn run(words: &[&str]) -> Result<String> {
         ["forged", seconds] => forged::run(seconds),
         ["peers", networks, rounds] => peers::run(networks, rounds),
         ["report", directory] => report::run(directory),
-        ["reload", networks, rounds] => reload::run(networks, rounds),
+        ["reload", networks, rounds] => reload::run(networks, rounds, false),
+        ["reload", networks, rounds, "alone"] => reload::run(networks, rounds, true),
         ["refusals", how] => refusals::run(how),
         ["under-load", networks, rate, seconds] => under_load::run(networks, rate, seconds),
         ["dropped", networks, rounds] => dropped::run(networks, rounds),
@@ -83,8 +84,8 @@ fn run(words: &[&str]) -> Result<String> {
         _ => bail!(
             "usage: tcpw-bench parse [SHAPE] | text HOSTS.DENY | cases in-cases|named TCPW N | held | hooks | named | \
              replay RULES literal|file | flood RULES literal|file [reload] | gate | refusals close|reset|drop | \
-             decision v4|v6 NETWORKS | peers NETWORKS ROUNDS | reload NETWORKS ROUNDS | dropped NETWORKS ROUNDS | \
-             under-load NETWORKS CONNECTIONS-A-SECOND SECONDS | forged SECONDS"
+             decision v4|v6 NETWORKS | peers NETWORKS ROUNDS | reload NETWORKS ROUNDS [alone] | \
+             dropped NETWORKS ROUNDS | under-load NETWORKS CONNECTIONS-A-SECOND SECONDS | forged SECONDS"
         ),
     }
 }

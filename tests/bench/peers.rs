@@ -123,6 +123,10 @@ fn command(sandbox: &Sandbox, words: &[&str], input: Option<&std::path::Path>) -
     Ok(began.elapsed())
 }
 
+fn network_of(client: Ipv4Addr, bits: u32) -> Ipv4Addr {
+    Ipv4Addr::from_bits(client.to_bits() & u32::MAX << (32 - bits))
+}
+
 /// A client of the network of that number.
 pub(crate) fn refused_client(number: u32) -> Ipv4Addr {
     // From 16.0.0.0 on: 1.2.0.0/16, where the clients are, is below.
@@ -142,7 +146,8 @@ pub(crate) struct Lists {
 }
 
 impl Lists {
-    /// Disjoint networks, half of them addresses and half /24, none with the client's address.
+    /// Networks as lists of bans have them: of 100 there are 85 addresses, 12 of /24, 3 of /16 to /22, some of which have
+    /// others in them. None has the client's address.
     pub(crate) fn write(sandbox: &Sandbox, networks: u32) -> Result<Self> {
         let (mut deny, mut nft, mut ipset) = (String::new(), String::new(), String::new());
         writeln!(ipset, "create bans hash:net maxelem {}", networks.max(1 << 16))?;
@@ -151,10 +156,13 @@ impl Lists {
         );
         for number in 0..networks {
             let client = refused_client(number);
-            let text = if number % 2 == 0 {
-                format!("{}/24", Ipv4Addr::from_bits(client.to_bits() & !0xff))
-            } else {
-                format!("{client}")
+            let text = match number % 100 {
+                0..85 => format!("{client}"),
+                85..97 => format!("{}/24", network_of(client, 24)),
+                _ => {
+                    let bits = 16 + number / 100 % 7;
+                    format!("{}/{bits}", network_of(client, bits))
+                }
             };
             writeln!(deny, "ALL: {text}")?;
             writeln!(nft, "{text},")?;

@@ -12,13 +12,17 @@ pub(super) struct Cells<W> {
     pub starts: Vec<W>,
 }
 
+/// The first cell of a range, and the cell behind it. There are never 2^32 cells: see
+/// [`MAX_CELLS`](super::error::MAX_CELLS).
+pub(super) type CellRange = (u32, u32);
+
 /// A region as half-open ranges of cells.
 #[derive(Debug)]
 pub(super) struct Ranges {
     /// Where it matches.
-    pub sure: Vec<(usize, usize)>,
+    pub sure: Vec<CellRange>,
     /// Where it may.
-    pub doubtful: Vec<(usize, usize)>,
+    pub doubtful: Vec<CellRange>,
 }
 
 impl<W: AddressNumber> Cells<W> {
@@ -36,6 +40,7 @@ impl<W: AddressNumber> Cells<W> {
         }
         starts.sort_unstable();
         starts.dedup();
+        starts.shrink_to_fit();
         Self { starts }
     }
 
@@ -50,14 +55,14 @@ impl<W: AddressNumber> Cells<W> {
     }
 
     /// The cells of intervals that cut none.
-    pub(super) fn cut(&self, intervals: &Intervals<W>) -> Vec<(usize, usize)> {
+    pub(super) fn cut(&self, intervals: &Intervals<W>) -> Vec<CellRange> {
         let mut from = 0;
         intervals
             .iter()
             .map(|(first, last)| {
                 let begin = self.seek(from, |start| start < first);
                 from = self.seek(begin, |start| start <= last);
-                (begin, from)
+                (number(begin), number(from))
             })
             .collect()
     }
@@ -72,6 +77,10 @@ impl<W: AddressNumber> Cells<W> {
         let (low, high) = (width / 2, starts.len().min(width));
         from + low + starts[low..high].partition_point(|start| is_before(*start))
     }
+}
+
+fn number(cell: usize) -> u32 {
+    u32::try_from(cell).unwrap_or(u32::MAX)
 }
 
 /// Finds the cells of single IPv4 networks in about constant time.
@@ -93,13 +102,13 @@ impl<'a> CellIndex<'a> {
     }
 
     /// The cells of an interval that cuts none.
-    pub(super) fn cut(&self, (first, last): (u32, u32)) -> (usize, usize) {
+    pub(super) fn cut(&self, (first, last): (u32, u32)) -> CellRange {
         let begin = self.seek(first);
         let end = last.checked_add(1).map_or(self.starts.len(), |next| {
             // Most networks are one cell.
             if self.starts.get(begin + 1) == Some(&next) { begin + 1 } else { self.seek(next) }
         });
-        (begin, end)
+        (number(begin), number(end))
     }
 
     /// The first cell that does not begin before an address.
@@ -183,7 +192,7 @@ mod tests {
             let found = index.cut(part);
             let begin = cells.starts.iter().position(|start| *start == part.0).unwrap();
             let count = cells.starts[begin..].iter().take_while(|start| **start <= part.1).count();
-            assert_eq!(found, (begin, begin + count), "{part:?}");
+            assert_eq!(found, (number(begin), number(begin + count)), "{part:?}");
             assert_eq!(cells.cut(&Intervals::new(vec![part])), [found], "{part:?}");
         }
         let all = Intervals::new(parts.to_vec());

@@ -146,12 +146,13 @@ impl CellClasses {
 
     /// The tables of clients, each in the form that `kind` and its size ask for.
     pub(super) fn client_tables(&self, kind: ClientTableKind) -> Result<ClientTables, CompileError> {
-        let v4 = match flat_ranges(&self.v4, &self.classes.v4, least(kind, FLAT_FROM_V4)) {
-            Some(ranges) => ClientTable::Flat(FlatV4::new(&ranges)),
+        let (least_v4, least_v6) = (least(kind, FLAT_FROM_V4), least(kind, FLAT_FROM_V6));
+        let v4 = match flat_ranges(&self.v4, &self.classes.v4, least_v4) {
+            Some(ranges) => ClientTable::Flat(FlatV4::new(ranges)),
             None => ClientTable::Trie(trie("IPv4", &self.v4, &self.classes.v4, |class| class)?),
         };
-        let v6 = match flat_ranges(&self.v6, &self.classes.v6, least(kind, FLAT_FROM_V6))
-            .and_then(|ranges| FlatV6::new(&ranges))
+        let v6 = match flat_ranges(&self.v6, &self.classes.v6, least_v6)
+            .and_then(|ranges| FlatV6::new(&ranges.collect::<Vec<_>>()))
         {
             Some(table) => ClientTable::Flat(table),
             None => ClientTable::Trie(trie("IPv6", &self.v6, &self.classes.v6, |class| class)?),
@@ -174,20 +175,23 @@ fn flat_ranges<W: AddressNumber>(
     cells: &Cells<W>,
     classes: &[u32],
     least: Option<usize>,
-) -> Option<Vec<(W, u8)>> {
+) -> Option<impl Iterator<Item = (W, u8)>> {
     let least = least?;
     // A lower bound first: most policies have few cells.
     if cells.len() < least {
         return None;
     }
-    let mut ranges = Vec::with_capacity(cells.len());
+    // Not as a list: of a million networks it would be the largest one of the compiler.
     let mut before = None;
-    for (start, class) in cells.starts.iter().zip(classes) {
-        if before.replace(*class) != Some(*class) {
-            ranges.push((*start, u8::try_from(*class).ok()?));
-        }
+    let ranges = cells.starts.iter().zip(classes).filter_map(move |(start, class)| {
+        (before.replace(*class) != Some(*class)).then_some((*start, u8::try_from(*class).ok()))
+    });
+    let mut count = 0;
+    for (_, class) in ranges.clone() {
+        class?;
+        count += 1;
     }
-    (ranges.len() >= least).then_some(ranges)
+    (count >= least).then(|| ranges.map(|(start, class)| (start, class.unwrap_or_default())))
 }
 
 const _: () = assert!(MAX_CLASSES == u8::MAX as usize + 1, "a class is a byte");

@@ -326,6 +326,7 @@ impl RuleWalk<'_> {
         let ranges = cells_of.cells.cut(intervals);
         self.records.spend(ranges.len())?;
         for (begin, end) in ranges {
+            let (begin, end) = (begin as usize, end as usize);
             let find = |cells_of: &mut FamilyCells<'_, W>, cell| match &mut cells_of.in_allow {
                 Some(skip) if in_allow => skip.find(cell),
                 Some(_) | None => cells_of.open.find(cell),

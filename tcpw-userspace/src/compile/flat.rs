@@ -58,36 +58,46 @@ fn ranges_of_class<W>(ranges: &[(W, u8)]) -> Vec<usize> {
 /// How often each class occurs, by class.
 pub(super) fn counts(classes: impl Iterator<Item = usize>) -> Vec<usize> {
     let mut counts = Vec::new();
-    for class in classes {
-        if counts.len() <= class {
-            counts.resize(class + 1, 0);
-        }
-        counts[class] += 1;
-    }
+    classes.for_each(|class| count(&mut counts, class));
     counts
 }
 
+fn count(counts: &mut Vec<usize>, class: usize) {
+    if counts.len() <= class {
+        counts.resize(class + 1, 0);
+    }
+    counts[class] += 1;
+}
+
 impl FlatV4 {
+    /// Lets go of all but the numbers of ranges: the kernel has the rest.
+    pub(crate) fn forget_ranges(&mut self) {
+        (self.buckets, self.chunks) = (Vec::new(), Vec::new());
+    }
+
     /// From where ranges begin, ascending from 0, and the class of each, at most 255.
-    pub(super) fn new(ranges: &[(u32, u8)]) -> Self {
-        let mut table = Self { ranges_of_class: ranges_of_class(ranges), ..Self::default() };
+    pub(super) fn new(ranges: impl Iterator<Item = (u32, u8)>) -> Self {
+        let mut table = Self::default();
         table.buckets.reserve_exact(BUCKETS as usize);
-        let mut rest = ranges;
+        let mut rest = ranges.peekable();
         let mut class = 0;
+        let mut all: Vec<(u16, u8)> = Vec::new();
         for bucket in 0..BUCKETS {
             let first = bucket << 16;
-            let count = rest.partition_point(|(start, _)| *start <= first | 0xffff);
-            let (own, after) = rest.split_at(count);
-            rest = after;
+            all.clear();
             // The range that the bucket begins in may begin before it.
-            let begins_here = own.first().is_some_and(|(start, _)| *start == first);
-            let before = (!begins_here).then_some((0, class));
-            let own = own.iter().map(|(start, class)| ((start & 0xffff) as u16, *class));
-            let all: Vec<(u16, u8)> = before.into_iter().chain(own).collect();
-            class = all.last().map_or(class, |(_, class)| *class);
+            if rest.peek().is_none_or(|(start, _)| *start != first) {
+                all.push((0, class));
+            }
+            while let Some((start, own)) = rest.next_if(|(start, _)| *start <= first | 0xffff) {
+                all.push(((start & 0xffff) as u16, own));
+                count(&mut table.ranges_of_class, own.into());
+                class = own;
+            }
             let bucket = table.bucket(&all);
             table.buckets.push(bucket);
         }
+        table.chunks.shrink_to_fit();
         table
     }
 
@@ -133,6 +143,11 @@ fn chunk(ranges: &[(u16, u8)]) -> ChunkV4 {
 }
 
 impl FlatV6 {
+    /// Lets go of all but the numbers of ranges: the kernel has the rest.
+    pub(crate) fn forget_ranges(&mut self) {
+        (self.nodes, self.lows) = (Vec::new(), Vec::new());
+    }
+
     /// From where ranges begin, ascending from 0, and the class of each, at most 255. `None` if the tree would
     /// be too deep.
     pub(super) fn new(ranges: &[(u128, u8)]) -> Option<Self> {
@@ -234,7 +249,7 @@ mod tests {
     }
 
     fn check_v4(ranges: &[(u32, u8)]) {
-        let tables = FlatClients { v4: FlatV4::new(ranges), v6: FlatV6::default() };
+        let tables = FlatClients { v4: FlatV4::new(ranges.iter().copied()), v6: FlatV6::default() };
         let starts = ranges.iter().map(|(start, _)| *start);
         for address in starts.flat_map(|start| [start.wrapping_sub(1), start, start.wrapping_add(1)]) {
             for address in [address, address | 0xffff, address & 0xffff_0000] {

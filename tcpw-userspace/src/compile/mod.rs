@@ -186,6 +186,7 @@ pub fn compile(input: &PolicySource<'_>) -> Result<Policy, CompileError> {
     let mut services = Services::new(&lists, &truths, input.listeners, ports)?;
     let default = outcomes.number(default, 0);
     let clients = classes::of_services(&rules, &services, input.exempt_networks, default)?;
+    drop(rules);
 
     let (borders, examples) = (clients.borders(), clients.examples());
     let mut rows = clients.rows();

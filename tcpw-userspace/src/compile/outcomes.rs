@@ -13,7 +13,7 @@ use std::collections::HashMap;
 
 use tcpw_common::outcome::{ENTRIES, Outcome, of_entry};
 
-use super::cells::{OpenCells, Ranges};
+use super::cells::{CellRange, OpenCells, Ranges};
 
 /// A verdict with what the options do beside it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +33,7 @@ impl RuleOutcome {
 pub(super) struct CellOutcomes {
     /// What was seen, as entries.
     seen: Vec<u8>,
-    /// The outcome of a cell that has seen one.
+    /// The outcome of a cell that has seen one and is open; made at the first doubt.
     rules: Vec<u32>,
     /// Cells that no sure match closed.
     open: OpenCells,
@@ -50,12 +50,7 @@ const REMEMBERED: usize = 8;
 impl CellOutcomes {
     /// No rule applied yet.
     pub(super) fn new(cells: usize) -> Self {
-        Self {
-            seen: vec![0; cells],
-            rules: vec![0; cells],
-            open: OpenCells::new(cells),
-            without: HashMap::new(),
-        }
+        Self { seen: vec![0; cells], rules: Vec::new(), open: OpenCells::new(cells), without: HashMap::new() }
     }
 
     /// Applies the next rule to the cells of its region that no rule before was sure to match.
@@ -69,9 +64,9 @@ impl CellOutcomes {
     }
 
     /// Closes what is open.
-    fn close(&mut self, (begin, end): (usize, usize), outcome: RuleOutcome) {
-        let mut cell = self.open.find(begin);
-        while cell < end {
+    fn close(&mut self, (begin, end): CellRange, outcome: RuleOutcome) {
+        let mut cell = self.open.find(begin as usize);
+        while cell < end as usize {
             self.mark(cell, outcome);
             self.open.remove(cell);
             cell = self.open.find(cell + 1);
@@ -79,18 +74,21 @@ impl CellOutcomes {
     }
 
     /// Adds a possible verdict to what is open.
-    fn add(&mut self, (begin, end): (usize, usize), outcome: RuleOutcome) {
+    fn add(&mut self, (begin, end): CellRange, outcome: RuleOutcome) {
+        if self.rules.is_empty() {
+            self.rules = vec![0; self.seen.len()];
+        }
         if !self.without.contains_key(&outcome.number) && self.without.len() < REMEMBERED {
             self.without.insert(outcome.number, self.open.clone());
         }
         let mut without = self.without.remove(&outcome.number);
-        let mut from = begin;
+        let mut from = begin as usize;
         loop {
             let cell = match &mut without {
                 Some(without) => without.find(from),
                 None => self.open.find(from),
             };
-            if cell >= end {
+            if cell >= end as usize {
                 break;
             }
             if self.open.find(cell) == cell {
@@ -113,15 +111,18 @@ impl CellOutcomes {
     fn mark(&mut self, cell: usize, outcome: RuleOutcome) {
         if self.seen[cell] == 0 {
             self.seen[cell] = outcome.entry;
-            self.rules[cell] = outcome.number;
-        } else if self.rules[cell] != outcome.number {
+            if let Some(rule) = self.rules.get_mut(cell) {
+                *rule = outcome.number;
+            }
+        } else if self.rules.get(cell) != Some(&outcome.number) {
             self.seen[cell] = ASK;
         }
     }
 
     /// Closes the rest with the default and gives the entry of every cell.
     pub(super) fn finish(mut self, default: RuleOutcome) -> Vec<u8> {
-        self.close((0, self.seen.len()), default);
+        let all = u32::try_from(self.seen.len()).unwrap_or(u32::MAX);
+        self.close((0, all), default);
         self.seen
     }
 }

@@ -80,6 +80,17 @@ impl Sizes {
 }
 
 impl Policy {
+    /// Lets go of what is not needed once the tables are loaded and compared: borders, and the ranges of flat tables.
+    pub(crate) fn forget_loaded(&mut self) {
+        self.borders = Vec::new();
+        if let ClientTable::Flat(table) = &mut self.clients_v4 {
+            table.forget_ranges();
+        }
+        if let ClientTable::Flat(table) = &mut self.clients_v6 {
+            table.forget_ranges();
+        }
+    }
+
     /// The header of its slot.
     pub fn header(&self, generation: u32, flags: u32) -> Header {
         // The listeners known so far may be treated alike, and the next one not.

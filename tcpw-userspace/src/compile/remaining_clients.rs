@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 
 use super::{
-    cells::{OpenCells, Ranges},
+    cells::{CellRange, OpenCells, Ranges},
     service::Truth,
 };
 
@@ -18,9 +18,9 @@ pub(super) const MAX_OWNERS: usize = 100;
 #[derive(Clone, Copy, Default)]
 pub(super) struct Spans<'a> {
     /// Where it matches.
-    pub sure: &'a [(usize, usize)],
+    pub sure: &'a [CellRange],
     /// Where it may.
-    pub doubtful: &'a [(usize, usize)],
+    pub doubtful: &'a [CellRange],
 }
 
 impl<'a> From<&'a Ranges> for Spans<'a> {
@@ -85,13 +85,14 @@ impl FamilyOwners {
     }
 
     fn is_open(&mut self, ranges: Spans<'_>) -> bool {
-        ranges.sure.iter().chain(ranges.doubtful).any(|(begin, end)| self.open.find(*begin) < *end)
+        let is_open = |(begin, end): &CellRange| self.open.find(*begin as usize) < *end as usize;
+        ranges.sure.iter().chain(ranges.doubtful).any(is_open)
     }
 
     fn close(&mut self, rule: usize, ranges: Spans<'_>) {
         for &(begin, end) in ranges.sure {
-            let mut cell = self.open.find(begin);
-            while cell < end {
+            let mut cell = self.open.find(begin as usize);
+            while cell < end as usize {
                 self.owners[cell] = u32::try_from(rule).unwrap_or(u32::MAX);
                 self.open.remove(cell);
                 cell = self.open.find(cell + 1);
@@ -102,7 +103,7 @@ impl FamilyOwners {
     fn owners(&self, ranges: Spans<'_>, by: &mut BTreeSet<usize>, budget: &mut usize) {
         let mut before = u32::MAX;
         for &(begin, end) in ranges.sure.iter().chain(ranges.doubtful) {
-            for &owner in &self.owners[begin..end] {
+            for &owner in &self.owners[begin as usize..end as usize] {
                 if *budget == 0 || by.len() > MAX_OWNERS {
                     return;
                 }

@@ -14,7 +14,7 @@ use std::{
 
 use super::{
     Names,
-    cells::{CellIndex, Cells, Ranges},
+    cells::{CellIndex, CellRange, Cells, Ranges},
     classes, daemons,
     distinct_services::MatchedLists,
     error::MAX_CELLS,
@@ -153,7 +153,7 @@ impl Clients {
 /// The cells of a rule.
 enum RuleRanges {
     /// Those of one IPv4 network.
-    Network([(usize, usize); 1]),
+    Network([CellRange; 1]),
     /// Of both families; rules that name the same file share them.
     Shared(Rc<[Ranges; 2]>),
 }

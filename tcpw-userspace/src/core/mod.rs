@@ -266,7 +266,7 @@ impl Core {
     fn preparation(&mut self, input: Input, out: &mut Outbox) {
         let Self { start, reload, listeners, shared, .. } = self;
         match input {
-            Input::FilesChanged => reload.files_changed(out.now.at),
+            Input::FilesChanged => reload.files_changed(shared, out),
             Input::FilesNotFollowed(reason) => reload.not_followed(&reason, shared, out),
             // The start reads them once the listeners are known.
             Input::Texts(_) if start.is_before_first_policy() => {}

@@ -25,8 +25,8 @@ use crate::{
 /// Generations whose rules are kept: their events may still be in the ring.
 const KEPT: usize = 8;
 
-/// Rules and patterns of all of them together. The last two are kept whatever they have: a reload of so many takes
-/// longer than an event waits.
+/// Rules and patterns of all of them together. The last two are kept whatever they have, and the policy in force alone
+/// once no event of the one before can be in the ring any more.
 const KEPT_RULES: usize = 1_000_000;
 
 /// The rules that attempts are judged by.
@@ -157,7 +157,12 @@ impl Policies {
     /// A policy is in force; returns the old ones, to be freed.
     pub(super) fn put(&mut self, current: InForce) -> (Vec<Rules>, Option<InForce>) {
         self.history.push_back((current.generation, current.rules.clone()));
-        (forget_oldest(&mut self.history), self.current.replace(current))
+        (forget_beyond(&mut self.history, 2), self.current.replace(current))
+    }
+
+    /// No event of a policy before is in the ring any more; returns the rules to be freed, if they are too many.
+    pub(super) fn forget_large(&mut self) -> Vec<Rules> {
+        forget_beyond(&mut self.history, 1)
     }
 
     /// The rules of a generation; `None` if it is too old or was made by another process.
@@ -182,10 +187,10 @@ impl Policies {
     }
 }
 
-/// Takes the generations out that are too many, or have too many rules together.
-fn forget_oldest(history: &mut VecDeque<(u32, Rules)>) -> Vec<Rules> {
+/// Takes the generations out that are too many, or, but for the last ones, have too many rules together.
+fn forget_beyond(history: &mut VecDeque<(u32, Rules)>, last: usize) -> Vec<Rules> {
     let mut oldest = Vec::new();
-    while history.len() > KEPT || history.len() > 2 && kept_rules(history) > KEPT_RULES {
+    while history.len() > KEPT || history.len() > last && kept_rules(history) > KEPT_RULES {
         oldest.extend(history.pop_front().map(|(_, rules)| rules));
     }
     oldest
@@ -228,8 +233,12 @@ mod tests {
 
     /// The generations left of those with so many rules each.
     fn left(of: impl IntoIterator<Item = Rules>) -> Vec<u32> {
+        left_beyond(of, 2)
+    }
+
+    fn left_beyond(of: impl IntoIterator<Item = Rules>, last: usize) -> Vec<u32> {
         let mut history: VecDeque<(u32, Rules)> = (1..).zip(of).collect();
-        forget_oldest(&mut history);
+        forget_beyond(&mut history, last);
         history.into_iter().map(|(generation, _)| generation).collect()
     }
 
@@ -242,5 +251,7 @@ mod tests {
         assert_eq!(left([rules(large), rules(large)]), [1, 2]);
         let shared = rules(large);
         assert_eq!(left([shared.clone(), shared.clone(), shared]), [1, 2, 3]);
+        assert_eq!(left_beyond([rules(1), rules(large), rules(large)], 1), [3]);
+        assert_eq!(left_beyond([rules(1), rules(large)], 1), [1, 2]);
     }
 }

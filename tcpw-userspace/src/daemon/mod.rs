@@ -17,7 +17,7 @@ use crate::{
     config::Config,
     control::{self, Lock},
     core::{Core, Input},
-    host::{Starter, raise_file_limit, set_preferred},
+    host::{Starter, give_memory_back, raise_file_limit, set_preferred},
     kernel::Pins,
 };
 use inbox::{Arrival, Inbox};
@@ -29,6 +29,7 @@ use outside::Outside;
 /// # Errors
 /// The rights cannot be given up.
 pub fn prepare() -> Result<Starter> {
+    give_memory_back();
     raise_file_limit();
     let starter = Starter::start()?;
     rights::give_up()?;

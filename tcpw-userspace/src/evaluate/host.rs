@@ -35,8 +35,8 @@ pub struct Host<'a> {
     address: Cow<'a, [u8]>,
     /// The parsed address, of either family, once a pattern needs it.
     v4: OnceCell<Option<u32>>,
-    /// Whether its text is that of an IPv4 address, once that matters.
-    spelled_v4: OnceCell<bool>,
+    /// The IPv4 address that its text is the usual spelling of, once that matters.
+    spelled_v4: OnceCell<Option<u32>>,
     v6: OnceCell<Option<Ipv6Addr>>,
     name: OnceCell<Cow<'a, [u8]>>,
     is_client: bool,
@@ -93,20 +93,25 @@ impl<'a> Host<'a> {
 
     /// Its IPv4 address.
     pub(super) fn v4(&self) -> Option<u32> {
-        *self.v4.get_or_init(|| number::dot_quad(reduced(&self.address)).map(Ipv4Addr::to_bits))
+        *self.v4.get_or_init(|| match self.spelled_v4() {
+            Some(address) => (address != u32::MAX).then_some(address),
+            None => number::dot_quad(reduced(&self.address)).map(Ipv4Addr::to_bits),
+        })
+    }
+
+    fn spelled_v4(&self) -> Option<u32> {
+        *self.spelled_v4.get_or_init(|| {
+            let text = std::str::from_utf8(reduced(&self.address)).ok()?;
+            text.parse::<Ipv4Addr>().ok().map(Ipv4Addr::to_bits)
+        })
     }
 
     /// Whether its address is in an IPv4 network of a plain rule; `None` where a pattern has to tell.
     pub(super) fn is_in(&self, net: Ipv4Addr, bits: u8) -> Option<bool> {
         let Some(address) = self.v4() else { return Some(false) };
-        // Only what is spelled as an address is spelled is compared as a number.
-        let is_spelled = || {
-            let text = std::str::from_utf8(reduced(&self.address)).ok();
-            text.is_some_and(|text| text.parse::<Ipv4Addr>().is_ok())
-        };
-        let is_spelled = *self.spelled_v4.get_or_init(is_spelled);
         let host_bits = u32::MAX.checked_shr(bits.into()).unwrap_or(0);
-        is_spelled.then_some((address ^ net.to_bits()) & !host_bits == 0)
+        // Only what is spelled as an address is spelled is compared as a number: then equal numbers are equal texts.
+        self.spelled_v4().map(|_| (address ^ net.to_bits()) & !host_bits == 0)
     }
 
     /// Its IPv6 address.
@@ -134,7 +139,7 @@ impl<'a> Host<'a> {
     /// Its address, sanitised from now on.
     pub(super) fn sanitised_address(&mut self) -> &[u8] {
         sanitise(&mut self.address);
-        (self.v4, self.v6) = (OnceCell::new(), OnceCell::new());
+        (self.v4, self.spelled_v4, self.v6) = (OnceCell::new(), OnceCell::new(), OnceCell::new());
         &self.address
     }
 

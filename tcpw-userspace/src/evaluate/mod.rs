@@ -168,19 +168,31 @@ impl RuleSearch<'_> {
             }
             let position = index;
             let index = RuleIndex { table: table.kind, index };
-            let rule = match rule {
-                RuleEntry::Plain(plain)
-                    if self.subject.client.is_in(plain.net, plain.bits) == Some(false) =>
-                {
-                    self.plain_missed(plain, index);
-                    continue;
-                }
-                RuleEntry::Plain(_) | RuleEntry::Kept(_) => table.rules.get(position),
+            let is_match = match rule {
+                RuleEntry::Plain(plain) => match self.subject.client.is_in(plain.net, plain.bits) {
+                    Some(false) => {
+                        self.plain_missed(plain, index);
+                        Some(false)
+                    }
+                    Some(true) => self.plain_matches(plain),
+                    None => None,
+                },
+                RuleEntry::Kept(_) => None,
             };
-            let Some(rule) = rule.filter(|rule| self.matches(table, rule, index)) else { continue };
+            let rule = match is_match {
+                Some(false) => continue,
+                // It has no options, and nothing else is asked of it.
+                Some(true) => None,
+                None => {
+                    let rule = table.rules.get(position).filter(|rule| self.matches(table, rule, index));
+                    let Some(rule) = rule else { continue };
+                    Some(rule)
+                }
+            };
+            let fields = rule.as_deref().map_or(&[][..], |rule| &rule.options);
             let Self { subject, options, warnings, .. } = self;
-            let outcome = options.process(&rule.options, index, subject, &mut |message| {
-                let place = context(table, &rule);
+            let outcome = options.process(fields, index, subject, &mut |message| {
+                let place = rule.as_deref().map(|rule| context(table, rule)).unwrap_or_default();
                 warnings.push(match message {
                     Message::Warning(text) => format!("warning: {place}{text}"),
                     Message::Error(text) => format!("error: {place}{text}"),
@@ -204,7 +216,7 @@ impl RuleSearch<'_> {
     /// Tells the observer of a plain rule that does not match the client: it needs no look-up and warns of nothing.
     fn plain_missed(&mut self, plain: PlainRule<'_>, index: RuleIndex) {
         let Self { subject, observer, .. } = self;
-        if !observer.hears_misses() {
+        if !observer.listens() {
             return;
         }
         let port = subject.request.server_port;
@@ -215,6 +227,19 @@ impl RuleSearch<'_> {
             None => daemons.except.map_or(Miss::Daemon, Miss::DaemonExcept),
         };
         observer.missed(index, miss);
+    }
+
+    /// Whether a plain rule for the client matches; `None` where an observer is told of it, or a host has to be looked at:
+    /// then the rule itself is made and tried.
+    fn plain_matches(&self, plain: PlainRule<'_>) -> Option<bool> {
+        let Self { subject, observer, .. } = self;
+        let mut lists = std::iter::successors(Some(&**plain.daemons), |list| list.except.as_deref());
+        let has_server = lists.any(|list| list.patterns.iter().any(|token| token.server.is_some()));
+        if observer.listens() || has_server {
+            return None;
+        }
+        let port = subject.request.server_port;
+        Some(list_matches(plain.daemons, |token| daemon_matches(&token.daemon, subject.daemons(), port)))
     }
 
     fn matches(&mut self, table: &Table, rule: &Rule, index: RuleIndex) -> bool {

@@ -5,8 +5,8 @@ use crate::parse::rule::{ClientPattern, DaemonPattern};
 
 /// Called for every rule that is examined, in order.
 pub trait Observer {
-    /// Whether [`Self::missed`] is to be called; if not, that saves time.
-    fn hears_misses(&self) -> bool {
+    /// Whether it listens; if not, [`Self::missed`] and [`Self::matched`] need not be called, which saves time.
+    fn listens(&self) -> bool {
         true
     }
 
@@ -36,7 +36,7 @@ pub enum Miss<'a> {
 pub(super) struct Nobody;
 
 impl Observer for Nobody {
-    fn hears_misses(&self) -> bool {
+    fn listens(&self) -> bool {
         false
     }
 }

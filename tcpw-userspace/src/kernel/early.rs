@@ -13,7 +13,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 use aya::{
-    Btf, Ebpf,
+    Ebpf,
     maps::{HashMap, MapData, MapError},
 };
 use tcpw_common::{
@@ -22,6 +22,7 @@ use tcpw_common::{
 };
 
 use super::{
+    btf::KernelTypes,
     load::Kernel,
     maps::open,
     programs::Hook,
@@ -150,7 +151,7 @@ impl Kernel {
     }
 }
 
-fn attach(ebpf: &mut Ebpf, btf: &Btf, hook: Hook, index: u32, place: DeviceHook) -> Result<OwnedFd> {
+fn attach(ebpf: &mut Ebpf, btf: &KernelTypes, hook: Hook, index: u32, place: DeviceHook) -> Result<OwnedFd> {
     hook.load(ebpf, btf)?;
     let program = hook.get(ebpf)?.fd().context("the program is not loaded")?;
     Ok(sys::attach_device(program.as_fd(), index, place)?)

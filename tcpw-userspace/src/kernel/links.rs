@@ -8,7 +8,7 @@ use std::{fs::File, os::fd::AsFd as _, path::Path};
 
 use anyhow::{Context as _, Result};
 use aya::{
-    Btf, Ebpf,
+    Ebpf,
     programs::{
         BtfTracePoint, CgroupAttachMode, CgroupSkb, CgroupSock, CgroupSockAddr, FEntry, SockOps,
         links::{FdLink, PinnedLink},
@@ -16,6 +16,7 @@ use aya::{
 };
 
 use super::{
+    btf::KernelTypes,
     pins::Pins,
     programs::{Hook, Section, Target},
     sys,
@@ -35,7 +36,7 @@ pub enum HookState {
 
 /// Links of this process. Dropping one that is not pinned detaches its program.
 pub(super) struct Links {
-    pub(super) btf: Btf,
+    pub(super) btf: KernelTypes,
     pub(super) pins: Option<Pins>,
     owned: Vec<(Hook, FdLink)>,
     pinned: Vec<(Hook, PinnedLink)>,
@@ -44,7 +45,7 @@ pub(super) struct Links {
 }
 
 impl Links {
-    pub(super) fn new(btf: Btf, pins: Option<Pins>) -> Self {
+    pub(super) fn new(btf: KernelTypes, pins: Option<Pins>) -> Self {
         Self { btf, pins, owned: Vec::new(), pinned: Vec::new(), wanted: Vec::new() }
     }
 

@@ -3,11 +3,12 @@
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
-use aya::{Btf, Ebpf, EbpfLoader, maps::Map};
+use aya::{Ebpf, EbpfLoader, maps::Map};
 
 use super::{
     answers::AnswerMaps,
     banners::BannerMaps,
+    btf::KernelTypes,
     counters::CounterMap,
     early::EarlyDrop,
     layout,
@@ -17,6 +18,7 @@ use super::{
     offsets::Offsets,
     on_link::OnLinkMap,
     pins::Pins,
+    programs::Hook,
     redirect::RedirectMap,
     resets::Resets,
     slots::Slots,
@@ -82,7 +84,7 @@ impl Kernel {
     pub fn load(options: &LoadOptions<'_>) -> Result<Self> {
         raise_memlock();
         let offsets = Offsets::read(Path::new(KERNEL_BTF)).context("read the kernel's BTF")?;
-        let btf = Btf::from_sys_fs().context("read the kernel's BTF")?;
+        let btf = KernelTypes::read()?;
         let log_allowed = u32::from(options.log_allowed);
         let resets_on = u32::from(options.resets);
         let mut loader = EbpfLoader::new();
@@ -130,6 +132,15 @@ impl Kernel {
             // Set once the tracepoint is attached.
             sees_listeners: false,
         })
+    }
+
+    /// The programs of a start are loaded: the kernel's types are freed.
+    pub fn forget_types(&mut self) {
+        // This one is loaded when it is called; what fails is tried again, and told, then.
+        if let Err(error) = Hook::OpenFiles.load(&mut self.ebpf, &self.links.btf) {
+            log::debug!("{error:#}");
+        }
+        self.links.btf.forget();
     }
 
     /// Reads tags, in any thread.

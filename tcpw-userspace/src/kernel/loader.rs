@@ -1,17 +1,21 @@
 //! Policy to maps: fill the idle slot, flip to it, wait until no program still uses the other one.
 //!
 //! In: compiled policies. Out: a policy in force.
-//! Invariant: only the idle slot is filled, and only when no program still uses it. A policy is in force whole
-//! or not at all.
+//! Invariant: only the idle slot is filled, and only when no program still uses it. It has a header, without which it
+//! cannot be switched to, only when its tables have passed their check. A policy is in force whole or not at all.
 
-use std::time::{Duration, Instant};
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use aya::{
     Ebpf,
     maps::{Array, MapData},
 };
 use tcpw_common::{
+    decide::Header,
     key::{Comm, NamesId},
     limits::SLOTS,
 };
@@ -37,6 +41,17 @@ pub struct Loader {
     settled: Option<u32>,
     /// The last generation that was used, whether or not it came into force.
     generation: u32,
+    /// How often tables were put into the idle slot.
+    staged: u64,
+}
+
+/// Tables that have passed their check, and are in the idle slot; it has no header yet.
+#[derive(Debug)]
+pub struct StagedSlot {
+    slot: u32,
+    number: u64,
+    took: Duration,
+    compared: usize,
 }
 
 /// A policy in the idle slot.
@@ -65,7 +80,7 @@ impl Loader {
     pub(super) fn open(ebpf: &Ebpf, pins: Option<Pins>) -> Result<Self> {
         let outers = Outers::open(ebpf)?;
         let slots = Slots::open(ebpf)?;
-        Ok(Self { outers, slots, pins, grace: None, settled: None, generation: 0 })
+        Ok(Self { outers, slots, pins, grace: None, settled: None, generation: 0, staged: 0 })
     }
 
     /// Creates and fills the tables, has them checked as they were loaded, and puts them into the idle slot; the
@@ -79,22 +94,57 @@ impl Loader {
         flags: u32,
         check: impl FnOnce(&FilledTables<'_>) -> Result<usize>,
     ) -> Result<FilledSlot> {
+        let staged = self.stage(policy, flags, check)?;
+        self.finish(policy, flags, staged)
+    }
+
+    /// All of [`Self::fill_checked`] that takes time. Until [`Self::finish`] the slot cannot be switched to, and neither
+    /// can what was filled into it before.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn stage(
+        &mut self,
+        policy: &Policy,
+        flags: u32,
+        check: impl FnOnce(&FilledTables<'_>) -> Result<usize>,
+    ) -> Result<StagedSlot> {
         let begin = Instant::now();
         let inner = Inners::create(&contents(policy))?;
-        let compared = check(&FilledTables::new(&inner, policy.header(0, flags)))?;
         let live = self.slots.live()?;
         if self.settled != Some(live) {
             // Programs may still use the slot that was live before.
             self.settle()?;
         }
         self.grace = Some(Outers::grace_map()?);
+        let slot = (live + 1) % SLOTS;
+        self.slots.set_header(slot, Header::default())?;
+        self.staged += 1;
+        let outers = &mut self.outers;
+        // To put tables into a slot is to wait for the kernel: meanwhile they are checked.
+        let (put, compared) = thread::scope(|scope| {
+            let put = scope.spawn(|| outers.set(slot, &inner));
+            let compared = check(&FilledTables::new(&inner, policy.header(0, flags)));
+            (put.join(), compared)
+        });
+        let compared = compared?;
+        put.unwrap_or_else(|_| bail!("the thread that puts tables into their slot panicked"))?;
+        Ok(StagedSlot { slot, number: self.staged, took: begin.elapsed(), compared })
+    }
+
+    /// Gives a slot its header.
+    ///
+    /// # Errors
+    /// Other tables were put into the slot since, or the kernel refuses the write.
+    pub fn finish(&mut self, policy: &Policy, flags: u32, staged: StagedSlot) -> Result<FilledSlot> {
+        let begin = Instant::now();
+        let StagedSlot { slot, number, took, compared } = staged;
+        ensure!(number == self.staged && slot != self.slots.live()?, "the slot was filled again meanwhile");
         let in_force = generation_in_force(&self.slots, self.pins.as_ref())?;
         self.generation = self.generation.max(in_force).wrapping_add(1).max(1);
-        let slot = (live + 1) % SLOTS;
-        self.outers.set(slot, &inner)?;
         self.slots.set_header(slot, policy.header(self.generation, flags))?;
-        let comms = policy.comms.clone();
-        Ok(FilledSlot { generation: self.generation, took: begin.elapsed(), compared, slot, comms })
+        let (took, comms) = (took + begin.elapsed(), policy.comms.clone());
+        Ok(FilledSlot { generation: self.generation, took, compared, slot, comms })
     }
 
     /// As [`Self::fill_checked`], without a check.

@@ -4,12 +4,14 @@
 
 use anyhow::{Context as _, Result, bail};
 use aya::{
-    Btf, Ebpf,
+    Ebpf,
     programs::{
         BtfTracePoint, CgroupSkb, CgroupSkbAttachType, CgroupSock, CgroupSockAddr, FEntry, Iter, Program,
         ProgramError, SchedClassifier, SkLookup, SkMsg, SockOps, Xdp,
     },
 };
+
+use super::btf::KernelTypes;
 
 /// Kind of a program, with its attach type: the section it is in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -216,7 +218,7 @@ impl Hook {
     ///
     /// # Errors
     /// The kernel refuses it: with the verifier's reasons.
-    pub(super) fn load(self, ebpf: &mut Ebpf, btf: &Btf) -> Result<()> {
+    pub(super) fn load(self, ebpf: &mut Ebpf, btf: &KernelTypes) -> Result<()> {
         if self.get(ebpf)?.fd().is_ok() {
             return Ok(());
         }
@@ -225,9 +227,9 @@ impl Hook {
             Section::CgroupSock => self.get_as::<CgroupSock>(ebpf)?.load(),
             Section::CgroupSockAddr => self.get_as::<CgroupSockAddr>(ebpf)?.load(),
             Section::SockOps => self.get_as::<SockOps>(ebpf)?.load(),
-            Section::Tracepoint(name) => self.get_as::<BtfTracePoint>(ebpf)?.load(name, btf),
-            Section::Entry(name) => self.get_as::<FEntry>(ebpf)?.load(name, btf),
-            Section::Iterator(kind) => self.get_as::<Iter>(ebpf)?.load(kind, btf),
+            Section::Tracepoint(name) => self.get_as::<BtfTracePoint>(ebpf)?.load(name, &*btf.get()?),
+            Section::Entry(name) => self.get_as::<FEntry>(ebpf)?.load(name, &*btf.get()?),
+            Section::Iterator(kind) => self.get_as::<Iter>(ebpf)?.load(kind, &*btf.get()?),
             Section::SkLookup => self.get_as::<SkLookup>(ebpf)?.load(),
             Section::SkMsg => self.get_as::<SkMsg>(ebpf)?.load(),
             Section::Classifier => self.get_as::<SchedClassifier>(ebpf)?.load(),

@@ -172,8 +172,8 @@ impl Parser<'_, '_, '_> {
     fn plain(&mut self, lines: &mut Lexer<'_>, plain: Plain) -> bool {
         let daemon = lines.rest().get(..plain.daemon).unwrap_or_default();
         let Some(Some(list)) = self.lists.number(daemon) else { return false };
+        let Ok(client) = u8::try_from(plain.client) else { return false };
         let (start, line) = lines.pass(plain.length);
-        let client = u16::try_from(plain.client).unwrap_or(u16::MAX);
         let (net, bits, start) = (plain.net, plain.bits, offset(start));
         self.table.rules.push_plain(PlainLine { start, line, list, net, bits, client });
         true
@@ -185,7 +185,7 @@ impl Parser<'_, '_, '_> {
             return;
         }
         let list = self.table.rules.kept().last().map(|rule| Arc::clone(&rule.daemons));
-        let number = list.filter(|_| is_clean).map(|list| self.table.rules.add_list(list));
+        let number = list.filter(|_| is_clean).and_then(|list| self.table.rules.add_list(list));
         self.lists.numbers.insert(text.into(), number);
     }
 

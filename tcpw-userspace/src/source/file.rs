@@ -11,6 +11,7 @@ use std::{
         unix::fs::{FileTypeExt, OpenOptionsExt},
     },
     path::Path,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -42,6 +43,9 @@ impl ReadFile {
         if self.once {
             return true;
         }
+        if let (FileText::Bytes(text), Fingerprint::File { .. }) = (&self.text, &self.after) {
+            return self.before == self.after && has_still(path, &self.after, text).unwrap_or(false);
+        }
         let again = read(path);
         self.before == self.after
             && self.after == again.before
@@ -63,17 +67,44 @@ pub(super) fn read(path: &Path) -> ReadFile {
     })
 }
 
-fn open_and_read(path: &Path) -> io::Result<ReadFile> {
+fn open(path: &Path) -> io::Result<File> {
     // O_NONBLOCK: opening a FIFO must not wait for a writer.
-    let mut file =
-        OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)?;
+    OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)
+}
+
+/// Whether a regular file is at rest in a state, and has a text: that is not kept a second time to be compared.
+fn has_still(path: &Path, state: &Fingerprint, text: &[u8]) -> io::Result<bool> {
+    let mut file = open(path)?;
+    let is_same_state = |file: &File| Ok::<_, io::Error>(Fingerprint::from(&file.metadata()?) == *state);
+    Ok(is_same_state(&file)? && has_text(&mut file, text)? && is_same_state(&file)?)
+}
+
+/// Whether what is left to be read is this text.
+fn has_text(file: &mut impl Read, text: &[u8]) -> io::Result<bool> {
+    let mut part = vec![0; 256 << 10];
+    let mut rest = text;
+    loop {
+        match file.read(&mut part) {
+            Ok(0) => return Ok(rest.is_empty()),
+            Ok(length) => match rest.strip_prefix(&part[..length]) {
+                Some(behind) => rest = behind,
+                None => return Ok(false),
+            },
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+fn open_and_read(path: &Path) -> io::Result<ReadFile> {
+    let mut file = open(path)?;
     let metadata = file.metadata()?;
     let kind = metadata.file_type();
     let before = Fingerprint::from(&metadata);
     let (text, once) = if kind.is_dir() {
         (FileText::Bytes([].into()), false)
     } else if kind.is_file() {
-        (read_bounded(&mut file)?, false)
+        (read_bounded(&mut file, metadata.len())?, false)
     } else {
         (read_in_time(&mut file, kind.is_fifo())?, true)
     };
@@ -104,10 +135,26 @@ fn has_writer(file: &File) -> bool {
     io::Error::last_os_error().kind() == io::ErrorKind::WouldBlock
 }
 
-fn read_bounded(file: &mut File) -> io::Result<FileText> {
-    let mut bytes = Vec::new();
-    file.take(MAX_BYTES + 1).read_to_end(&mut bytes)?;
-    Ok(bounded(bytes))
+/// Reads a file of about that length, to where its text stays.
+fn read_bounded(file: &mut impl Read, length: u64) -> io::Result<FileText> {
+    let length = usize::try_from(length.min(MAX_BYTES)).unwrap_or(0);
+    let mut text: Arc<[u8]> = std::iter::repeat_n(0, length).collect();
+    let mut filled = 0;
+    while let Some(room) = Arc::get_mut(&mut text).map(|text| &mut text[filled..]).filter(|it| !it.is_empty())
+    {
+        match file.read(room) {
+            Ok(0) => break,
+            Ok(more) => filled += more,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    let mut rest = Vec::new();
+    file.take(MAX_BYTES + 1 - filled as u64).read_to_end(&mut rest)?;
+    if filled == length && rest.is_empty() {
+        return Ok(FileText::Bytes(text));
+    }
+    Ok(bounded([&text[..filled], &rest].concat()))
 }
 
 /// Reads a FIFO or device: until its writer closes it, or the time limit passes.
@@ -142,5 +189,37 @@ fn bounded(bytes: Vec<u8>) -> FileText {
         FileText::Unreadable(format!("Larger than {} MiB", MAX_BYTES >> 20))
     } else {
         FileText::Bytes(bytes.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_is_read_whatever_length_was_told() {
+        let text = b"ALL: 192.0.2.1\n".repeat(1000);
+        for told in [0, 1, text.len() as u64, text.len() as u64 + 1, 100_000] {
+            let read = read_bounded(&mut &*text, told).unwrap();
+            assert_eq!(read, FileText::Bytes(text.as_slice().into()), "{told}");
+        }
+        let too_long = read_bounded(&mut io::repeat(b'#'), 1 << 20).unwrap();
+        assert_eq!(too_long, FileText::Unreadable("Larger than 256 MiB".to_owned()));
+    }
+
+    #[test]
+    fn text_is_the_same_only_to_its_end() {
+        let text = b"0123456789".repeat(100_000);
+        let is_same = |other: &[u8]| has_text(&mut &*text, other).unwrap();
+        assert!(is_same(&text));
+        assert!(
+            !is_same(&text[1..])
+                && !is_same(&text[..text.len() - 1])
+                && !is_same(&[&text[..], b"0"].concat())
+        );
+        let mut other = text.clone();
+        other[999_999] ^= 1;
+        assert!(!is_same(&other));
+        assert!(has_text(&mut io::empty(), b"").unwrap() && !has_text(&mut io::empty(), b"a").unwrap());
     }
 }

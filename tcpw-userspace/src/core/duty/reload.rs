@@ -36,6 +36,10 @@ const MOST_COMPARED: usize = 2000;
 /// After this long it is reported that the files are not in force yet.
 const LONG: Duration = Duration::from_secs(3);
 
+/// For so long after no program uses a policy any more its events may still come. They are read within milliseconds,
+/// unless the processor is busy with others.
+const LAST_EVENTS: Duration = Duration::from_secs(1);
+
 /// Texts and policies that are not in force yet.
 #[derive(Default)]
 pub(in crate::core) struct Reload {
@@ -59,6 +63,8 @@ pub(in crate::core) struct Reload {
     flipping: Option<(ReloadJob, Box<Filled>)>,
     /// In force, until no evaluation of the one before is left.
     settling: Option<Settling>,
+    /// Since when no program uses the one before.
+    settled_at: Option<Instant>,
     missing_before: Option<[bool; 2]>,
     /// See [`ending`](Self::ending).
     is_ending: bool,
@@ -75,6 +81,8 @@ struct Parsing {
 struct Settling {
     generation: u32,
     began: Instant,
+    /// When it came into force.
+    in_force: Instant,
     is_of_files: bool,
     /// How many answers of its loaded tables were compared with those of the rules.
     compared: usize,
@@ -101,8 +109,20 @@ impl Reload {
     }
 
     /// The files may have changed.
-    pub(in crate::core) fn files_changed(&mut self, now: Instant) {
-        self.reading_since.get_or_insert(now);
+    pub(in crate::core) fn files_changed(&mut self, shared: &mut SharedState, out: &mut Outbox) {
+        self.reading_since.get_or_insert(out.now.at);
+        // Before the next ones are made: together they take more memory.
+        self.forget_large(shared, out);
+    }
+
+    /// Frees the rules of the policies before, if these are many and no event of theirs can come any more.
+    fn forget_large(&self, shared: &mut SharedState, out: &mut Outbox) {
+        let since = self.settled_at.map(|at| out.now.at.saturating_duration_since(at));
+        if since.is_some_and(|since| since >= LAST_EVENTS) {
+            for rules in shared.policies.forget_large() {
+                out.act(Action::Free(Freed::Rules(rules)));
+            }
+        }
     }
 
     /// The files are not followed at present; that is tried again.
@@ -474,7 +494,9 @@ impl Reload {
         if job.is_of_files {
             shared.problems.clear(ProblemSource::Files);
         }
-        self.settling = Some(Settling { generation, began, is_of_files: job.is_of_files, compared });
+        let (in_force, is_of_files) = (out.now.at, job.is_of_files);
+        self.settled_at = None;
+        self.settling = Some(Settling { generation, began, in_force, is_of_files, compared });
     }
 
     /// Enforcement is about to end, or could not be ended: meanwhile no policy is said to be applied.
@@ -493,7 +515,8 @@ impl Reload {
         let Some(settling) = self.settling.take_if(|settling| settling.generation == generation) else {
             return false;
         };
-        let Settling { began, is_of_files, compared, .. } = settling;
+        let Settling { began, in_force, is_of_files, compared, .. } = settling;
+        self.settled_at = Some(out.now.at);
         if let Some(problem) = problem {
             out.error(format!(
                 "generation {generation} is in force, but a few verdicts may still be the old policy's: {problem}"
@@ -502,11 +525,16 @@ impl Reload {
         if self.is_ending {
             return true;
         }
-        let took = if is_of_files { out.now.at.saturating_duration_since(began) } else { tables };
+        let ms = |time: Duration| format!("{:.1} ms", time.as_secs_f64() * 1e3);
+        let since = |began: Instant, end: Instant| ms(end.saturating_duration_since(began));
+        let (took, in_force) = if is_of_files {
+            (since(began, out.now.at), format!(", in force after {}", since(began, in_force)))
+        } else {
+            (ms(tables), String::new())
+        };
         out.info(format!(
-            "applied generation {generation} in {:.1} ms (tables {:.1} ms, {compared} comparisons with the rules)",
-            took.as_secs_f64() * 1e3,
-            tables.as_secs_f64() * 1e3
+            "applied generation {generation} in {took}{in_force} (tables {}, {compared} comparisons with the rules)",
+            ms(tables)
         ));
         true
     }
@@ -524,6 +552,7 @@ impl Reload {
 
     /// Reports that the files as they are now are not in force yet.
     pub(in crate::core) fn second(&mut self, shared: &mut SharedState, out: &mut Outbox) {
+        self.forget_large(shared, out);
         let Some((number, parsing)) = self.parsing.last_key_value() else { return };
         let passed = out.now.at.saturating_duration_since(parsing.began);
         if passed < LONG || *number <= self.said || *number < self.counts {

@@ -1,6 +1,7 @@
 //! Watches and reads the tables and the pattern files they name.
 //!
-//! In: requests to read. Out: that the files changed, and their texts of one moment. Reading waits for files
+//! In: requests to read. Out: that the files changed, and their texts of one moment; before that, their rules, to be made
+//! ready ahead. Reading waits for files
 //! that are being written, so it runs on a thread. Invariant: a defect does not end following: it is reported, and
 //! tried again.
 
@@ -11,11 +12,11 @@ use tokio::{
     task::spawn_blocking,
 };
 
-use super::{Results, TaskResult, last_parsed::LastParsed};
+use super::{Results, TaskResult, filler::AheadSender, last_parsed::LastParsed};
 use crate::{
     config::Config,
     core::Input,
-    parse::{self, Parsed},
+    parse::{self, text::Texts},
     source::{Source, Watch, follow},
 };
 
@@ -29,10 +30,10 @@ pub(super) struct Files {
 
 impl Files {
     /// Begins to watch once they were read for the first time.
-    pub(super) fn watch(config: &Config, parsed: LastParsed, results: Results) -> Self {
+    pub(super) fn watch(config: &Config, parsed: LastParsed, ahead: AheadSender, results: Results) -> Self {
         let (read, wanted) = mpsc::unbounded_channel();
         let source = Source::new(config.hosts_allow.clone(), config.hosts_deny.clone());
-        tokio::spawn(run((source, parsed), wanted, results));
+        tokio::spawn(run(Reader { source, parsed, ahead }, wanted, results));
         Self { read }
     }
 
@@ -43,8 +44,30 @@ impl Files {
     }
 }
 
+/// Reads the files, and has their rules made ready meanwhile.
+#[derive(Clone)]
+struct Reader {
+    source: Source,
+    parsed: LastParsed,
+    ahead: AheadSender,
+}
+
+impl Reader {
+    fn read(&self, watch: &mut Watch) -> Texts {
+        follow(&self.source, watch, |texts| {
+            let (has_errors, rules) = self.parsed.rules_of(texts);
+            let named = parse::pattern_files(rules.tables());
+            // Rules with errors replace none.
+            if !has_errors && named.iter().all(|path| texts.files.contains_key(path)) {
+                self.ahead.begin(&rules);
+            }
+            named
+        })
+    }
+}
+
 /// Follows the files. If that fails, says so, and begins anew after a pause.
-async fn run(read: (Source, LastParsed), wanted: mpsc::UnboundedReceiver<()>, results: Results) {
+async fn run(read: Reader, wanted: mpsc::UnboundedReceiver<()>, results: Results) {
     let wanted = Arc::new(Mutex::new(wanted));
     let mut is_first = true;
     loop {
@@ -63,7 +86,7 @@ async fn run(read: (Source, LastParsed), wanted: mpsc::UnboundedReceiver<()>, re
 ///
 /// Reading them panicked.
 async fn follow_files(
-    (source, parsed): (Source, LastParsed),
+    reader: Reader,
     wanted: Arc<Mutex<mpsc::UnboundedReceiver<()>>>,
     results: Results,
     is_first: bool,
@@ -81,12 +104,8 @@ async fn follow_files(
         // One read serves all requests that came meanwhile.
         while wanted.try_recv().is_ok() {}
         let _ = results.send(Input::FilesChanged.into());
-        let (source, parsed) = (source.clone(), parsed.clone());
-        let read = spawn_blocking(move || {
-            let named = |parsed: &Parsed| parse::pattern_files(&parsed.tables);
-            let texts = follow(&source, &mut watch, |texts| parsed.look(texts, named));
-            (texts, watch)
-        });
+        let reader = reader.clone();
+        let read = spawn_blocking(move || (reader.read(&mut watch), watch));
         let (texts, same) = read.await.map_err(|error| error.to_string())?;
         watch = same;
         let _ = results.send(TaskResult::Input(Input::Texts(Box::new(texts))));

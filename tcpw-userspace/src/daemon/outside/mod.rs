@@ -7,6 +7,7 @@ mod addresses;
 mod ask;
 mod devices;
 mod files;
+mod filler;
 mod guard;
 mod helper;
 mod kernel;
@@ -143,13 +144,15 @@ impl Outside {
         let probe = kernel.load_probe().inspect_err(|error| {
             log::warn!("status cannot ask the kernel how it decides: {error:#}");
         });
+        kernel.forget_types();
+        let worker = Worker::start(kernel.take_loader()?, &config, parsed.clone(), results.clone())?;
         let outside = Self {
             host: host_name(),
             probe: probe.ok().map(Arc::new),
             alive: kernel.stay_alive()?,
             scanning: Scanning::new(&config, changes, kernel.tag_reader()?, results.clone())?,
-            worker: Worker::start(kernel.take_loader()?, &config, parsed.clone(), results.clone())?,
-            files: Files::watch(&config, parsed, results.clone()),
+            files: Files::watch(&config, parsed, worker.ahead(), results.clone()),
+            worker,
             reinjector: Reinjector::start(&config, frames.ok())?,
             asker: Asker::new(&config, Arc::clone(&starter), results.clone()),
             redirects: Redirects::new(results.clone()),

@@ -5,16 +5,20 @@
 
 use std::{
     collections::HashMap,
-    net::IpAddr,
     path::{Path, PathBuf},
-    sync::{Arc, mpsc},
+    sync::{Arc, atomic::AtomicU64, mpsc},
     thread,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result};
 
-use super::{Results, TaskResult, guard::guarded, last_parsed::LastParsed};
+use super::{
+    Results, TaskResult,
+    filler::{Ahead, AheadSender, Filler},
+    guard::guarded,
+    last_parsed::{LastParsed, ParsedTexts},
+};
 use crate::{
     compile,
     config::Config,
@@ -25,12 +29,10 @@ use crate::{
         policies::{Prepared, Rules},
     },
     effects::commands_of,
-    evaluate::{IndexedTables, request::AccessRequest},
-    kernel::{FilledSlot as Slot, FilledTables, Kernel, Loader},
-    parse::{
-        rule::Tables,
-        text::{FileText, Texts},
-    },
+    evaluate::IndexedTables,
+    host::trim_memory,
+    kernel::{FilledSlot as Slot, Kernel, Loader},
+    parse::text::{FileText, Texts},
     resolve::KnownAccounts,
 };
 
@@ -49,8 +51,9 @@ pub(super) struct Settle {
 }
 
 /// Work for the thread that fills.
-enum Job {
+pub(super) enum Job {
     Fill(Box<Fill>),
+    Ahead(Ahead),
     Settle(Settle),
     Free(Freed),
     Walk(Box<Walk>),
@@ -62,6 +65,8 @@ pub(super) struct Worker {
     /// The slot that is filled and not in force, with the time that took.
     slots: HashMap<u64, (Slot, Duration)>,
     parsed: LastParsed,
+    /// The number of the rules that were last to be compiled ahead.
+    newest: Arc<AtomicU64>,
     results: Results,
 }
 
@@ -74,12 +79,19 @@ impl Worker {
         results: Results,
     ) -> Result<Self> {
         let (jobs, queue) = mpsc::channel();
-        let (config, sender) = (config.clone(), results.clone());
+        let newest = Arc::new(AtomicU64::new(0));
+        let filler = Filler::new(loader, config.clone(), Arc::clone(&newest));
+        let sender = results.clone();
         thread::Builder::new()
             .name("worker".into())
-            .spawn(move || work(loader, &config, &queue, &sender))
+            .spawn(move || work(filler, &queue, &sender))
             .context("start the thread that fills the tables")?;
-        Ok(Self { jobs, slots: HashMap::new(), parsed, results })
+        Ok(Self { jobs, slots: HashMap::new(), parsed, newest, results })
+    }
+
+    /// Has rules compiled ahead.
+    pub(super) fn ahead(&self) -> AheadSender {
+        AheadSender::new(self.jobs.clone(), Arc::clone(&self.newest))
     }
 
     /// Parses texts unless that is done, and looks up the accounts they name: on a thread of its own, because that may
@@ -179,68 +191,45 @@ impl Worker {
     }
 }
 
-fn work(mut loader: Loader, config: &Config, queue: &mpsc::Receiver<Job>, results: &Results) {
+fn work(mut filler: Filler, queue: &mpsc::Receiver<Job>, results: &Results) {
     while let Ok(job) = queue.recv() {
         match job {
             Job::Fill(fill) => {
                 let begin = Instant::now();
                 let number = fill.number;
-                let filled = guarded("filling the tables", || fill_slot(&mut loader, config, &fill))
+                let filled = guarded("filling the tables", || filler.fill(&fill))
                     .unwrap_or_else(|| Err("it ended early".into()));
                 // Freeing rules and names takes time.
                 drop(fill);
                 let took = begin.elapsed();
                 let _ = results.send(TaskResult::Filled(Box::new(FilledSlot { number, filled, took })));
             }
+            Job::Ahead(ahead) => make_ahead(&mut filler, ahead),
             Job::Settle(Settle { generation, took }) => {
                 let begin = Instant::now();
-                let problem = loader.settle().err().map(|error| format!("{error:#}"));
+                let problem = filler.settle().err();
                 let tables = took + begin.elapsed();
                 let _ = results.send(Input::Settled { generation, tables, problem }.into());
+                trim_memory();
+                if let Some(ahead) = filler.put_off() {
+                    make_ahead(&mut filler, ahead);
+                }
             }
             Job::Walk(walk) => {
                 if let Some(disagreement) = walk.run() {
                     let _ = results.send(Input::Walked(disagreement).into());
                 }
             }
-            Job::Free(freed) => drop(freed),
+            Job::Free(freed) => {
+                drop(freed);
+                trim_memory();
+            }
         }
     }
 }
 
-fn fill_slot(loader: &mut Loader, config: &Config, fill: &Fill) -> Result<(Box<Filled>, Slot), String> {
-    let source = compile::PolicySource {
-        tables: fill.rules.tables(),
-        listeners: &fill.names,
-        exempt_networks: &config.exempt.addresses,
-        exempt_ports: &config.exempt.ports,
-        lookup: &*fill.rules.accounts,
-        names: fill.looked_up,
-        unnamed_ports: &config.resolve.name_server_ports,
-        client_tables: config.table,
-    };
-    let begin = Instant::now();
-    let mut policy = compile::compile(&source).map_err(|error| error.to_string())?;
-    let compiled = begin.elapsed();
-    let evaluate = |request: &AccessRequest<'_>| fill.rules.indexed.evaluate(request, source.lookup);
-    let read_ahead = |clients: &[IpAddr]| fill.rules.indexed.read_ahead(clients);
-    let check = |tables: &FilledTables<'_>| {
-        let loaded = begin.elapsed();
-        fill.rules.indexed.make_index();
-        let indexed = begin.elapsed();
-        let count = compile::compare(|| tables.read_back(), &policy, &source, read_ahead, evaluate)?;
-        log::debug!(
-            "compiled in {compiled:?}, loaded in {:?}, waited {:?} for the index, compared in {:?}",
-            loaded - compiled,
-            indexed - loaded,
-            begin.elapsed() - indexed
-        );
-        Ok(count)
-    };
-    let slot = loader.fill_checked(&policy, fill.flags, check).map_err(|error| format!("{error:#}"))?;
-    // They are needed no more.
-    policy.borders = Vec::new();
-    Ok((Box::new(Filled { policy, generation: slot.generation, compared: slot.compared }), slot))
+fn make_ahead(filler: &mut Filler, ahead: Ahead) {
+    guarded("filling the tables ahead", || filler.fill_ahead(ahead));
 }
 
 /// Parses, looks up accounts, indexes, compares.
@@ -251,19 +240,19 @@ fn prepare(
     looks_up_accounts: impl FnOnce(),
 ) -> Prepared {
     let begin = Instant::now();
-    let parsed = last.take(texts);
+    let ParsedTexts { rules: indexed, diagnostics } = last.take(texts);
     looks_up_accounts();
-    let accounts = KnownAccounts::of(&parsed.tables);
-    let same_as = against.filter(|(_, rules)| rules.equals(&parsed.tables, &accounts));
+    let accounts = KnownAccounts::of(indexed.tables());
+    let same_as = against.filter(|(_, rules)| rules.equals(indexed.tables(), &accounts));
     log::debug!("parsed, accounts looked up, compared with the rules in force: {:?}", begin.elapsed());
     let rules = match &same_as {
         // The rules in force are already indexed.
         Some((_, rules)) => rules.clone(),
-        None => rules(parsed.tables, accounts),
+        None => rules(indexed, accounts),
     };
     Prepared {
         rules,
-        diagnostics: parsed.diagnostics,
+        diagnostics,
         missing: [is_missing(&texts.allow), is_missing(&texts.deny)],
         deny: Arc::clone(&texts.deny.0),
         same_as: same_as.map(|(generation, _)| generation),
@@ -271,13 +260,13 @@ fn prepare(
 }
 
 /// Tables, with the data that is derived from them once.
-fn rules(tables: Tables, accounts: KnownAccounts) -> Rules {
-    let tables = Arc::new(tables);
+fn rules(indexed: Arc<IndexedTables>, accounts: KnownAccounts) -> Rules {
+    let tables = indexed.tables();
     Rules {
-        commands: commands_of(&tables).map(|(_, text)| text.into()).collect(),
-        asks_for_users: compile::ask_for_users(&tables),
-        indexed: Arc::new(IndexedTables::without_index(tables)),
+        commands: commands_of(tables).map(|(_, text)| text.into()).collect(),
+        asks_for_users: compile::ask_for_users(tables),
         accounts: Arc::new(accounts),
+        indexed,
     }
 }
 

@@ -6,13 +6,14 @@
 
 use std::{
     hash::{Hash, Hasher},
+    mem,
     ops::Range,
 };
 
 use ahash::RandomState;
 
 /// What a rule or a pattern is found by.
-#[derive(Clone, Copy, Debug, Hash)]
+#[derive(Clone, Copy, Debug)]
 pub(super) enum IndexKey<'a> {
     /// Always.
     Always,
@@ -34,6 +35,22 @@ pub(super) enum IndexKey<'a> {
     Port(Use, u16),
     /// By any daemon.
     AnyDaemon(Use),
+}
+
+impl Hash for IndexKey<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let kind = mem::discriminant(self);
+        match self {
+            // Asked for most often: about every client, with every length of a prefix.
+            Self::NetV4 { mask, net } => state.write_u64(u64::from(*mask) << 32 | u64::from(*net)),
+            Self::Always | Self::MayAsk => kind.hash(state),
+            Self::Exact(text) | Self::Prefix(text) | Self::Suffix(text) => (kind, text).hash(state),
+            Self::NetV6 { prefix_bits, net } => (kind, prefix_bits, net).hash(state),
+            Self::Daemon(used, name) => (kind, used, name).hash(state),
+            Self::Port(used, port) => (kind, used, port).hash(state),
+            Self::AnyDaemon(used) => (kind, used).hash(state),
+        }
+    }
 }
 
 /// When a key that names a daemon counts.
@@ -81,37 +98,54 @@ impl HashedPosition {
 #[derive(Debug, Default)]
 pub(super) struct KeyMapBuilder {
     hasher: RandomState,
-    hashes: Vec<(u64, u32)>,
+    keys: Vec<HashedKey>,
+}
+
+/// The hash of a key and a position that has it, in 12 bytes: of a million rules this list is what takes the most memory
+/// while an index is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct HashedKey {
+    high: u32,
+    low: u32,
+    position: u32,
+}
+
+impl HashedKey {
+    fn hash(self) -> u64 {
+        u64::from(self.high) << 32 | u64::from(self.low)
+    }
 }
 
 impl KeyMapBuilder {
     pub(super) fn with_capacity(keys: usize) -> Self {
-        Self { hasher: RandomState::new(), hashes: Vec::with_capacity(keys) }
+        Self { hasher: RandomState::new(), keys: Vec::with_capacity(keys) }
     }
 
     /// `position`: at most `u32::MAX`.
     pub(super) fn add(&mut self, key: IndexKey<'_>, position: usize) {
         let position = u32::try_from(position).unwrap_or(u32::MAX);
-        self.hashes.push((self.hasher.hash_one(key), position));
+        let hash = self.hasher.hash_one(key);
+        self.keys.push(HashedKey { high: low(hash >> 32), low: low(hash), position });
     }
 
     pub(super) fn build(self) -> KeyMap {
-        let Self { hasher, mut hashes } = self;
+        let Self { hasher, mut keys } = self;
         // A bucket has some four entries: they lie in one line of the cache.
-        let bits = (hashes.len() / 4).max(1).next_power_of_two().trailing_zeros();
-        hashes.sort_unstable_by_key(|&(hash, position)| (KeyMap::bucket(hash, bits), low(hash), position));
-        hashes.dedup();
-        let filter = Filter::new(hashes.iter().map(|(hash, _)| *hash), hashes.len());
+        let bits = (keys.len() / 4).max(1).next_power_of_two().trailing_zeros();
+        keys.sort_unstable_by_key(|key| (KeyMap::bucket(key.hash(), bits), key.low, key.position));
+        keys.dedup();
+        let filter = Filter::new(keys.iter().map(|key| key.hash()), keys.len());
         let mut starts = Vec::with_capacity((1 << bits) + 1);
-        for (at, (hash, _)) in (0u32..).zip(&hashes) {
-            while starts.len() <= KeyMap::bucket(*hash, bits) {
+        for (at, key) in (0u32..).zip(&keys) {
+            while starts.len() <= KeyMap::bucket(key.hash(), bits) {
                 starts.push(at);
             }
         }
-        starts.resize((1 << bits) + 1, u32::try_from(hashes.len()).unwrap_or(u32::MAX));
-        let entries =
-            hashes.iter().map(|&(hash, position)| HashedPosition { hash: low(hash), position }).collect();
-        KeyMap { hasher, filter, bits, starts: starts.into(), entries }
+        starts.resize((1 << bits) + 1, u32::try_from(keys.len()).unwrap_or(u32::MAX));
+        // In the memory of the list itself.
+        let entries = keys.into_iter();
+        let entries = entries.map(|HashedKey { low, position, .. }| HashedPosition { hash: low, position });
+        KeyMap { hasher, filter, bits, starts: starts.into(), entries: entries.collect() }
     }
 }
 

@@ -126,15 +126,15 @@ pub(in crate::parse) enum PlainLines {
 #[derive(Default)]
 pub(super) struct DaemonLists {
     pub(super) plain: PlainLines,
-    /// Their numbers; none where a line with this list has a finding.
-    pub(super) numbers: HashMap<Box<[u8]>, Option<u32>>,
+    /// Their numbers; none where a line with this list has a finding, or there are too many lists.
+    pub(super) numbers: HashMap<Box<[u8]>, Option<u16>>,
     /// The last one, and its number.
-    pub(super) last: (Vec<u8>, u32),
+    pub(super) last: (Vec<u8>, u16),
 }
 
 impl DaemonLists {
     /// The number of a list, if lines with it have no finding; `None` if there was none yet.
-    pub(super) fn number(&mut self, text: &[u8]) -> Option<Option<u32>> {
+    pub(super) fn number(&mut self, text: &[u8]) -> Option<Option<u16>> {
         if self.last.0 == text {
             return Some(Some(self.last.1));
         }

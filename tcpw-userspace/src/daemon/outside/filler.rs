@@ -1,0 +1,229 @@
+//! Compiles rules and fills the idle slot with them: when it is told to, or ahead of that.
+//!
+//! In: rules to put in force; rules of files that must stay the same for a while before they may be. Out: filled slots.
+//! Invariant: what was made ahead is used only if the rules are the very same and all else that it was made of is equal.
+//! A slot that waits to be switched to is not filled ahead. What fails ahead fails again, and is reported, when it is asked
+//! for.
+
+use std::{
+    mem,
+    net::IpAddr,
+    sync::{
+        Arc, Mutex, PoisonError, Weak,
+        atomic::{AtomicU64, Ordering},
+        mpsc,
+    },
+    thread,
+    time::Instant,
+};
+
+use super::{guard::guarded, worker::Job};
+use crate::{
+    compile::{self, Names, Policy},
+    config::Config,
+    core::{action::Fill, input::Filled},
+    evaluate::{IndexedTables, request::AccessRequest},
+    kernel::{FilledSlot, FilledTables, Loader, StagedSlot},
+    names::NamesSet,
+    parse::rule::Tables,
+    resolve::KnownAccounts,
+};
+
+/// Fills slots.
+pub(super) struct Filler {
+    loader: Loader,
+    config: Config,
+    newest: Arc<AtomicU64>,
+    /// What the last request gave beside its rules.
+    given: Option<Given>,
+    /// The rules of the last request.
+    last: Weak<IndexedTables>,
+    /// A slot is filled, and may be switched to at any time.
+    waits_for_flip: bool,
+    /// To be made once it is switched to.
+    put_off: Option<Ahead>,
+    made: Option<MadeAhead>,
+}
+
+/// What tables are made of beside the rules and the configuration.
+#[derive(Clone, PartialEq)]
+struct Given {
+    names: Vec<NamesSet>,
+    looked_up: Names,
+    flags: u32,
+    accounts: KnownAccounts,
+}
+
+/// Rules that will be put in force unless their files change meanwhile.
+pub(super) struct Ahead {
+    number: u64,
+    rules: Arc<IndexedTables>,
+}
+
+/// Tables that were made ahead.
+struct MadeAhead {
+    rules: Arc<IndexedTables>,
+    given: Given,
+    policy: Policy,
+    slot: StagedSlot,
+}
+
+impl Filler {
+    pub(super) fn new(loader: Loader, config: Config, newest: Arc<AtomicU64>) -> Self {
+        Self {
+            loader,
+            config,
+            newest,
+            given: None,
+            last: Weak::new(),
+            waits_for_flip: false,
+            put_off: None,
+            made: None,
+        }
+    }
+
+    /// Compiles, and fills the idle slot.
+    pub(super) fn fill(&mut self, fill: &Fill) -> Result<(Box<Filled>, FilledSlot), String> {
+        let given = Given {
+            names: fill.names.clone(),
+            looked_up: fill.looked_up,
+            flags: fill.flags,
+            accounts: (*fill.rules.accounts).clone(),
+        };
+        let rules = &fill.rules.indexed;
+        let ahead = self.made.take().filter(|made| Arc::ptr_eq(&made.rules, rules) && made.given == given);
+        let (policy, slot) = match ahead {
+            Some(made) => {
+                log::debug!("the tables were made ahead");
+                (made.policy, made.slot)
+            }
+            None => self.stage(rules, &given, || true)?.ok_or("it was not made")?,
+        };
+        let slot = self.loader.finish(&policy, given.flags, slot).map_err(|error| format!("{error:#}"))?;
+        (self.given, self.last, self.waits_for_flip) = (Some(given), Arc::downgrade(rules), true);
+        Ok((Box::new(Filled { policy, generation: slot.generation, compared: slot.compared }), slot))
+    }
+
+    /// Does that ahead, if no slot waits to be switched to; else once it was.
+    pub(super) fn fill_ahead(&mut self, ahead: Ahead) {
+        // The room of what was made before is needed.
+        self.made = None;
+        if self.waits_for_flip {
+            self.put_off = Some(ahead);
+            return;
+        }
+        let Ahead { number, rules } = ahead;
+        let is_newest = || self.newest.load(Ordering::Relaxed) == number;
+        let is_known =
+            self.last.upgrade().is_some_and(|last| is_of_same_texts(last.tables(), rules.tables()));
+        let Some(given) = self.given.clone().filter(|_| is_newest() && !is_known) else { return };
+        let asks_for_users = compile::ask_for_users(rules.tables());
+        let looked_up = if asks_for_users { given.looked_up } else { Names::HostsLookedUp };
+        // An account is looked up later; most tables name none.
+        let given = Given { looked_up, accounts: KnownAccounts::default(), ..given };
+        let newest = Arc::clone(&self.newest);
+        match self.stage(&rules, &given, || newest.load(Ordering::Relaxed) == number) {
+            Ok(Some((policy, slot))) => self.made = Some(MadeAhead { rules, given, policy, slot }),
+            Ok(None) => log::debug!("the files changed again"),
+            Err(error) => log::debug!("ahead: {error}"),
+        }
+    }
+
+    /// Waits until no program still uses the policy before.
+    pub(super) fn settle(&mut self) -> Result<(), String> {
+        let settled = self.loader.settle().map_err(|error| format!("{error:#}"));
+        self.waits_for_flip = false;
+        settled
+    }
+
+    /// What was put off until now.
+    pub(super) fn put_off(&mut self) -> Option<Ahead> {
+        self.put_off.take()
+    }
+
+    /// Compiles, puts the tables into the idle slot, compares them with the rules; nothing if they are not wanted any more.
+    fn stage(
+        &mut self,
+        rules: &Arc<IndexedTables>,
+        given: &Given,
+        is_wanted: impl Fn() -> bool,
+    ) -> Result<Option<(Policy, StagedSlot)>, String> {
+        let source = compile::PolicySource {
+            tables: rules.tables(),
+            listeners: &given.names,
+            exempt_networks: &self.config.exempt.addresses,
+            exempt_ports: &self.config.exempt.ports,
+            lookup: &given.accounts,
+            names: given.looked_up,
+            unnamed_ports: &self.config.resolve.name_server_ports,
+            client_tables: self.config.table,
+        };
+        let begin = Instant::now();
+        make_index(rules);
+        let mut policy = compile::compile(&source).map_err(|error| error.to_string())?;
+        let compiled = begin.elapsed();
+        if !is_wanted() {
+            return Ok(None);
+        }
+        let evaluate = |request: &AccessRequest<'_>| rules.evaluate(request, source.lookup);
+        let read_ahead = |clients: &[IpAddr]| rules.read_ahead(clients);
+        let check = |tables: &FilledTables<'_>| {
+            let loaded = begin.elapsed();
+            rules.make_index();
+            let indexed = begin.elapsed();
+            let count = compile::compare(|| tables.read_back(), &policy, &source, read_ahead, evaluate)?;
+            log::debug!(
+                "compiled in {compiled:?}, loaded in {:?}, waited {:?} for the index, compared in {:?}",
+                loaded - compiled,
+                indexed - loaded,
+                begin.elapsed() - indexed
+            );
+            Ok(count)
+        };
+        let slot = self.loader.stage(&policy, given.flags, check).map_err(|error| format!("{error:#}"))?;
+        log::debug!("in the idle slot {:?} after the beginning", begin.elapsed());
+        policy.forget_loaded();
+        Ok(Some((policy, slot)))
+    }
+}
+
+/// Makes the index meanwhile, on a thread; without one it is made when it is needed.
+fn make_index(rules: &Arc<IndexedTables>) {
+    let rules = Arc::clone(rules);
+    let made = thread::Builder::new().name("index".into());
+    let made = made.spawn(move || guarded("an index", || rules.make_index()));
+    drop(made.inspect_err(|error| log::debug!("no thread for an index: {error}")));
+}
+
+/// Whether both were read from the same texts.
+fn is_of_same_texts(one: &Tables, other: &Tables) -> bool {
+    one.allow.rules.are_of_same_text(&other.allow.rules)
+        && one.deny.rules.are_of_same_text(&other.deny.rules)
+        && one.files == other.files
+}
+
+/// Asks for rules to be compiled ahead.
+#[derive(Clone)]
+pub(super) struct AheadSender {
+    jobs: mpsc::Sender<Job>,
+    newest: Arc<AtomicU64>,
+    last: Arc<Mutex<Weak<IndexedTables>>>,
+}
+
+impl AheadSender {
+    pub(super) fn new(jobs: mpsc::Sender<Job>, newest: Arc<AtomicU64>) -> Self {
+        Self { jobs, newest, last: Arc::default() }
+    }
+
+    /// These rules will be put in force unless their files change meanwhile.
+    pub(super) fn begin(&self, rules: &Arc<IndexedTables>) {
+        let this = Arc::downgrade(rules);
+        let before = mem::replace(&mut *self.last.lock().unwrap_or_else(PoisonError::into_inner), this);
+        if Weak::ptr_eq(&before, &Arc::downgrade(rules)) {
+            return;
+        }
+        let number = self.newest.fetch_add(1, Ordering::Relaxed) + 1;
+        // The thread lives as long as the daemon.
+        let _ = self.jobs.send(Job::Ahead(Ahead { number, rules: Arc::clone(rules) }));
+    }
+}
