@@ -528,12 +528,12 @@ impl Reload {
         let ms = |time: Duration| format!("{:.1} ms", time.as_secs_f64() * 1e3);
         let since = |began: Instant, end: Instant| ms(end.saturating_duration_since(began));
         let (took, in_force) = if is_of_files {
-            (since(began, out.now.at), format!(", in force after {}", since(began, in_force)))
+            (since(began, out.now.at), format!("in force after {}; ", since(began, in_force)))
         } else {
             (ms(tables), String::new())
         };
         out.info(format!(
-            "applied generation {generation} in {took}{in_force} (tables {}, {compared} comparisons with the rules)",
+            "applied generation {generation} in {took} ({in_force}tables {}, {compared} comparisons with the rules)",
             ms(tables)
         ));
         true
