@@ -177,7 +177,7 @@ fn a_decision_without_names_is_that_of_any_names_or_none() {
     let of_sshd = tables(Vec::new(), vec![rule(&[(name("sshd"), None)], network())]);
     for (tables, is_known) in [(of_all, true), (of_sshd, false)] {
         let policy = compile(&input(&tables)).unwrap();
-        let sshd = NamesSet::new(&["sshd"]);
+        let sshd = NamesSet::new(["sshd"]);
         let mut compiled = PolicyTables::new(&policy, 1, 0);
         compiled.set_names(sshd.id(), policy.class_of(&sshd).unwrap());
         for client in ["1.2.3.4", "1.2.4.4", "2001:db8::1"] {
