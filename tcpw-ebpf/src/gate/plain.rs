@@ -3,7 +3,7 @@
 //! In: a packet over IPv4 to a TCP listener that user space has tagged. Out: whether it passes at once.
 //! Invariant: it passes and counts what the whole gate would, and keeps nothing; whatever is not plain, it leaves to the
 //! whole gate. It is short and in one piece, because the whole gate is larger than a processor's instruction cache.
-//! Limit: with IPv6 the verifier would follow the search of an address twice, which is more than it accepts.
+//! Limit: a packet over IPv6 takes the whole gate, so that the verifier need not follow one more search of an address.
 
 use aya_ebpf::{bindings::bpf_sock, programs::SkBuffContext};
 use tcpw_common::{
