@@ -108,7 +108,19 @@ pub struct Decision {
 #[inline(always)]
 pub fn decide<T: Tables>(tables: &T, query: &Query) -> Option<Decision> {
     let slot = tables.active()?;
+    decide_in(tables, slot, &tables.header(slot)?, query)
+}
+
+/// As [`decide`], if the policy treats all names alike; else `None`. The names in the query are not used.
+#[inline(always)]
+pub fn decide_for_any_names<T: Tables>(tables: &T, query: &Query) -> Option<Decision> {
+    let slot = tables.active()?;
     let header = tables.header(slot)?;
+    if header.names_classes > 1 { None } else { decide_in(tables, slot, &header, query) }
+}
+
+#[inline(always)]
+fn decide_in<T: Tables>(tables: &T, slot: u32, header: &Header, query: &Query) -> Option<Decision> {
     let mut port = 0;
     if header.port_classes > 1 {
         port = tables.port(slot, query.port).unwrap_or(0);

@@ -11,9 +11,13 @@
 //! it came in.
 
 mod ask;
+mod plain;
+
+use core::hint::cold_path;
 
 use aya_ebpf::{
     EbpfContext as _,
+    bindings::bpf_sock,
     helpers::{bpf_get_socket_cookie, bpf_ktime_get_boot_ns, bpf_sk_fullsock},
     programs::SkBuffContext,
 };
@@ -60,7 +64,15 @@ fn are_allowed_logged() -> bool {
 /// Judges one packet.
 #[inline(always)]
 pub(crate) fn judge(ctx: &SkBuffContext) -> Passage {
-    let Some(attempt) = attempt(ctx) else {
+    let Some(sk) = socket(ctx) else {
+        return Passage::Pass;
+    };
+    let tag = tag_of(sk);
+    if plain::passes(ctx, sk, tag) {
+        return Passage::Pass;
+    }
+    cold_path();
+    let Some(attempt) = attempt(ctx, sk, tag) else {
         return Passage::Pass;
     };
     let passage = decide_attempt(ctx, attempt);
@@ -82,24 +94,25 @@ fn is_datagram(attempt: &Attempt) -> bool {
     attempt.key.flow.protocol == IPPROTO_UDP
 }
 
-/// The connection attempt this packet makes, if it makes one.
+/// The socket that receives the packet, if it may be a listener.
 #[inline(always)]
-fn attempt(ctx: &SkBuffContext) -> Option<&'static mut Attempt> {
+fn socket(ctx: &SkBuffContext) -> Option<*mut bpf_sock> {
     // SAFETY: the context is the kernel's; the verifier checks each access, and null is tested.
-    let sk = unsafe {
+    unsafe {
         let sk = (*ctx.skb.skb).__bindgen_anon_2.sk;
         if sk.is_null() || ((*sk).state != TCP_LISTEN && (*sk).state != TCP_CLOSE) {
             return None;
         }
         let sk = bpf_sk_fullsock(sk);
-        if sk.is_null() {
-            return None;
-        }
-        sk
-    };
+        if sk.is_null() { None } else { Some(sk) }
+    }
+}
+
+/// The connection attempt that this packet to a socket with this tag makes, if it makes one.
+#[inline(always)]
+fn attempt(ctx: &SkBuffContext, sk: *mut bpf_sock, tag: Option<&Tag>) -> Option<&'static mut Attempt> {
     // SAFETY: `sk` is a full socket and not null.
     let (state, protocol, kind) = unsafe { ((*sk).state, (*sk).protocol, (*sk).type_) };
-    let tag = tag_of(sk);
     let is_datagram = state == TCP_CLOSE && is_udp(protocol, kind);
     // Without a tag it was not bound, but for those that cannot carry one.
     let is_unmarked = is_datagram && tag.is_none();

@@ -29,8 +29,8 @@ pub(crate) const fn port(value: u32) -> u16 {
 /// An IPv6 address, which hooks show as four words.
 #[inline(always)]
 pub(crate) fn join(words: [u32; 4]) -> Address {
-    let [a, b, c, d] = words.map(u32::to_ne_bytes);
-    [a[0], a[1], a[2], a[3], b[0], b[1], b[2], b[3], c[0], c[1], c[2], c[3], d[0], d[1], d[2], d[3]]
+    let [a, b, c, d] = words.map(|word| u128::from(u32::from_le(word)));
+    (d << 96 | c << 64 | b << 32 | a).to_le_bytes()
 }
 
 /// Whether a socket is a UDP socket; a raw one of that protocol is none.

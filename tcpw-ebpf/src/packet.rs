@@ -13,6 +13,8 @@ use tcpw_common::{
 
 pub(crate) const TCP: u8 = 6;
 pub(crate) const UDP: u8 = 17;
+/// The first byte of an IPv4 header without options.
+const IPV4_OF_20_BYTES: u8 = 0x45;
 const HOP_BY_HOP: u8 = 0;
 const ROUTING: u8 = 43;
 const FRAGMENT: u8 = 44;
@@ -63,6 +65,14 @@ pub(crate) struct Header {
     pub(crate) has_data: u32,
 }
 
+/// A TCP packet over IPv4.
+pub(crate) struct Plain {
+    pub(crate) client: [u8; 4],
+    pub(crate) server: [u8; 4],
+    pub(crate) server_port: u16,
+    pub(crate) shape: Shape,
+}
+
 /// Reads the addresses and ports of a packet of this protocol into `flow`, its TCP header into `header`.
 ///
 /// Written in place: a copy of the addresses would not fit the 512 bytes of stack.
@@ -102,11 +112,26 @@ pub(crate) fn segment(ctx: &SkBuffContext, flow: &mut FlowKey) -> Segment {
     }
 }
 
+/// The server's port and the shape of a TCP packet over IPv4 without options, with its ends; `None` of any other.
+#[inline(always)]
+pub(crate) fn plain(ctx: &SkBuffContext) -> Option<Plain> {
+    let words: [u32; 9] = ctx.load(0).ok()?;
+    if words[0].to_ne_bytes()[0] != IPV4_OF_20_BYTES || words[2].to_ne_bytes()[1] != TCP {
+        return None;
+    }
+    let [_, flags, ..] = words[8].to_ne_bytes();
+    Some(Plain {
+        client: words[3].to_ne_bytes(),
+        server: words[4].to_ne_bytes(),
+        server_port: (u32::from_be(words[5]) & 0xffff) as u16,
+        shape: shape(flags),
+    })
+}
+
 /// As [`read`], of a TCP packet over IPv4 without options; `None` of any other. Both headers at once: each load is a
 /// call.
 #[inline(always)]
 fn usual(ctx: &SkBuffContext, flow: &mut FlowKey, header: &mut Header) -> Option<Shape> {
-    const IPV4_OF_20_BYTES: u8 = 0x45;
     let words: [u32; 9] = ctx.load(0).ok()?;
     if words[0].to_ne_bytes()[0] != IPV4_OF_20_BYTES || words[2].to_ne_bytes()[1] != TCP {
         return None;
@@ -159,6 +184,11 @@ fn of_words(
     header.window = u16::from_be_bytes(window).into();
     let end_of_header = offset + usize::from(length >> 4) * 4;
     header.has_data = (ctx.len() as usize != end_of_header || flags & FIN != 0).into();
+    shape(flags)
+}
+
+#[inline(always)]
+fn shape(flags: u8) -> Shape {
     match flags & (SYN | ACK | RST) {
         SYN => Shape::Opens,
         ACK => Shape::Acknowledges,

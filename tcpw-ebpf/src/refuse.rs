@@ -6,21 +6,24 @@
 //! Invariant: it refuses nothing that the gate would pass. It refuses only a packet for a certified listener that the
 //! tables refuse; everything else goes on to the gate. A packet whose handshake the kernel knows never comes here, and
 //! the gate judges any other by the same tables, whatever passed before. An attempt is reported once, by one of the
-//! two.
+//! two. What the tables allow to any listener passes before anything is looked up for its place.
 //! Limits: the hook shows no TCP flags. A refused client's segment without a connection counts as an attempt. Answers to
 //! one attempt alone that allow it are not known here: the ACK of its SYN cookie is refused if a later attempt of its
 //! client at this address was refused meanwhile.
 //! Hook: sk_lookup, of each network namespace with a certified place.
 
-use core::ptr::{addr_of, read_volatile};
+use core::{
+    hint::cold_path,
+    ptr::{addr_of, read_volatile},
+};
 
 use aya_ebpf::{helpers::bpf_ktime_get_boot_ns, programs::SkLookupContext};
 use tcpw_common::{
     certified::{MAY_CLOSE, MAY_REDIRECT, MAY_RESET, WHOLE_NETNS, change_index},
     counter::Counter,
-    decide::{AUDIT, Decision, decide},
+    decide::{AUDIT, Decision, decide, decide_for_any_names},
     event::Kind,
-    key::{as_v4, mapped},
+    key::{Query, as_v4, mapped},
     limits::{REFUSED_FLOW_NS, SAME_ATTEMPT_NS},
     outcome::{Outcome, REDIRECT},
     refusal::{BY_GATE, BY_REDIRECT, BY_RESET, RefusedFlow},
@@ -41,9 +44,41 @@ use crate::{
     unreachable,
 };
 
+/// What the context says of a packet.
+struct Packet {
+    protocol: u32,
+    family: u32,
+    ifindex: u32,
+    /// Network order.
+    remote_port: u16,
+    /// Host order.
+    local_port: u32,
+    /// Without names.
+    query: Query,
+}
+
 /// Judges one packet.
 #[inline(always)]
 pub(crate) fn judge(ctx: &SkLookupContext) -> Passage {
+    let packet = read(ctx);
+    // An allowed client needs no more, if the names of a listener do not matter.
+    let decision = decide_for_any_names(&KernelTables, &packet.query);
+    if decision.as_ref().is_some_and(passes) {
+        return Passage::Pass;
+    }
+    cold_path();
+    judge_at_place(ctx, &packet, decision)
+}
+
+/// Whether the gate passes the packet, whatever else is known.
+#[inline(always)]
+fn passes(decision: &Decision) -> bool {
+    decision.flags & AUDIT != 0 || decision.outcome == Outcome::Allow || decision.outcome == Outcome::Exempt
+}
+
+/// Judges a packet by its place. `of_any_names` is the decision, if the names of the listener do not matter.
+#[inline(always)]
+fn judge_at_place(ctx: &SkLookupContext, packet: &Packet, of_any_names: Option<Decision>) -> Passage {
     // SAFETY: this CPU's own element; `is_busy` keeps the one user it has.
     let Some(lookup) = LOOKUP.get_ptr_mut(0).and_then(|lookup| unsafe { lookup.as_mut() }) else {
         return Passage::Pass;
@@ -53,18 +88,16 @@ pub(crate) fn judge(ctx: &SkLookupContext) -> Passage {
         return Passage::Pass;
     }
     lookup.is_busy = 1;
-    let passage = if read(ctx, lookup) { refuse(ctx, lookup) } else { Passage::Pass };
+    let passage =
+        if is_of_place(packet, lookup) { refuse(ctx, lookup, packet, of_any_names) } else { Passage::Pass };
     lookup.is_busy = 0;
     passage
 }
 
-/// Reads addresses and ports; false if the packet is not to be judged.
+/// Reads addresses and ports.
 #[inline(always)]
-fn read(ctx: &SkLookupContext, lookup: &mut Lookup) -> bool {
+fn read(ctx: &SkLookupContext) -> Packet {
     let packet = ctx.lookup;
-    let Some(place) = PLACE.get_ptr(0) else {
-        return false;
-    };
     // SAFETY: members of the context; the verifier checks each access. Each word is read by itself
     // and on every path, as in the accepted program.
     let (protocol, family, ifindex, remote_port, local_port, remote, remote6, local, local6) = unsafe {
@@ -90,28 +123,38 @@ fn read(ctx: &SkLookupContext, lookup: &mut Lookup) -> bool {
             ],
         )
     };
+    let (client, server) = if family == AF_INET {
+        (mapped(remote.to_ne_bytes()), mapped(local.to_ne_bytes()))
+    } else {
+        (join(remote6), join(local6))
+    };
+    let query = Query { names: 0, client, server, port: port(local_port) };
+    Packet { protocol, family, ifindex, remote_port, local_port, query }
+}
+
+/// Takes the packet's namespace and ends; false if the packet is not to be judged.
+#[inline(always)]
+fn is_of_place(packet: &Packet, lookup: &mut Lookup) -> bool {
+    let Some(place) = PLACE.get_ptr(0) else {
+        return false;
+    };
     // SAFETY: the pointer is into the map.
     let place = unsafe { *place };
-    if (protocol != u32::from(IPPROTO_TCP) && protocol != u32::from(IPPROTO_UDP))
-        || place.local_port != local_port
-        || place.remote_port != u32::from(remote_port)
+    if (packet.protocol != u32::from(IPPROTO_TCP) && packet.protocol != u32::from(IPPROTO_UDP))
+        || place.local_port != packet.local_port
+        || place.remote_port != u32::from(packet.remote_port)
     {
         return false;
     }
-    if family == AF_INET {
-        lookup.flow.client = mapped(remote.to_ne_bytes());
-        lookup.flow.server = mapped(local.to_ne_bytes());
-    } else {
-        lookup.flow.client = join(remote6);
-        lookup.flow.server = join(local6);
-    }
-    lookup.flow.client_port = u16::from_be(remote_port);
-    lookup.flow.server_port = port(local_port);
+    lookup.flow.client = packet.query.client;
+    lookup.flow.server = packet.query.server;
+    lookup.flow.client_port = u16::from_be(packet.remote_port);
+    lookup.flow.server_port = packet.query.port;
     lookup.flow.netns = place.netns;
-    lookup.flow.protocol = port(protocol);
+    lookup.flow.protocol = port(packet.protocol);
     lookup.flow.reserved = 0;
-    lookup.ifindex = ifindex;
-    lookup.family = family;
+    lookup.ifindex = packet.ifindex;
+    lookup.family = packet.family;
     lookup.key.netns = place.netns;
     lookup.key.port = lookup.flow.server_port;
     lookup.key.protocol = lookup.flow.protocol;
@@ -121,7 +164,12 @@ fn read(ctx: &SkLookupContext, lookup: &mut Lookup) -> bool {
 }
 
 #[inline(always)]
-fn refuse(ctx: &SkLookupContext, lookup: &mut Lookup) -> Passage {
+fn refuse(
+    ctx: &SkLookupContext,
+    lookup: &mut Lookup,
+    packet: &Packet,
+    of_any_names: Option<Decision>,
+) -> Passage {
     if !find_certified(lookup, MAY_RESET | MAY_REDIRECT) {
         return Passage::Pass;
     }
@@ -129,19 +177,13 @@ fn refuse(ctx: &SkLookupContext, lookup: &mut Lookup) -> Passage {
     if is_udp && unreachable::is_unjudged(lookup) {
         return Passage::Pass;
     }
-    lookup.query.names = lookup.certified.names;
-    lookup.query.client = lookup.flow.client;
-    lookup.query.server = lookup.flow.server;
-    lookup.query.port = lookup.flow.server_port;
-    let Some(decision) = decide(&KernelTables, &lookup.query) else {
-        return Passage::Pass;
+    let decision = match of_any_names {
+        Some(decision) => decision,
+        None => match decide(&KernelTables, &Query { names: lookup.certified.names, ..packet.query }) {
+            Some(decision) if !passes(&decision) => decision,
+            Some(_) | None => return Passage::Pass,
+        },
     };
-    if decision.flags & AUDIT != 0 {
-        return Passage::Pass;
-    }
-    if decision.outcome == Outcome::Allow {
-        return Passage::Pass;
-    }
     // SAFETY: the helper has no preconditions.
     let now_ns = unsafe { bpf_ktime_get_boot_ns() };
     let marks = match decision.outcome {

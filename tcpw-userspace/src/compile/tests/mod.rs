@@ -8,7 +8,7 @@ use std::{
 };
 
 use tcpw_common::{
-    decide::{AUDIT, EXEMPT_PORT, NAMES_COUNT, decide},
+    decide::{AUDIT, EXEMPT_PORT, NAMES_COUNT, decide, decide_for_any_names},
     key::{Query, mapped},
     outcome::Outcome,
 };
@@ -167,6 +167,27 @@ fn daemons_that_a_pattern_tells_apart_count_before_one_is_known() {
         let tables = tables(vec![rule(&[(daemon.clone(), None)], vec![all()])], Vec::new());
         let header = compile(&input(&tables)).unwrap().header(1, 0);
         assert_eq!(header.flags & NAMES_COUNT != 0, counts, "{daemon:?}");
+    }
+}
+
+#[test]
+fn a_decision_without_names_is_that_of_any_names_or_none() {
+    let network = || vec![text(TextPattern::Prefix(b"1.2.3."[..].into()))];
+    let of_all = tables(Vec::new(), vec![rule(&[(name("ALL"), None)], network())]);
+    let of_sshd = tables(Vec::new(), vec![rule(&[(name("sshd"), None)], network())]);
+    for (tables, is_known) in [(of_all, true), (of_sshd, false)] {
+        let policy = compile(&input(&tables)).unwrap();
+        let sshd = NamesSet::new(["sshd"]);
+        let mut compiled = PolicyTables::new(&policy, 1, 0);
+        compiled.set_names(sshd.id(), policy.class_of(&sshd).unwrap());
+        for client in ["1.2.3.4", "1.2.4.4", "2001:db8::1"] {
+            let query = Query { names: 0, client: address(client), server: address("10.0.0.1"), port: 22 };
+            let found = decide_for_any_names(&compiled, &query);
+            assert_eq!(found.is_some(), is_known, "{client}");
+            if let Some(found) = found {
+                assert_eq!(Some(found), decide(&compiled, &Query { names: sshd.id(), ..query }), "{client}");
+            }
+        }
     }
 }
 
