@@ -106,7 +106,7 @@ fn start(sandbox: &Sandbox, settings: &str) -> Result<Tcpw> {
 fn start_as_set(sandbox: &Sandbox, settings: &str) -> Result<Tcpw> {
     let config = sandbox.scratch().join("tcpw.toml");
     let settings = format!(
-        "hosts-allow = {:?}\nhosts-deny = {:?}\ncgroup = {:?}\nlog = \"stdout\"\n{settings}",
+        "hosts-allow = {:?}\nhosts-deny = {:?}\ncgroup = {:?}\nwatch-udp-binds = true\nlog = \"stdout\"\n{settings}",
         sandbox.hosts_allow(),
         sandbox.hosts_deny(),
         sandbox.cgroup()

@@ -1,6 +1,6 @@
 //! One timed run, for `cargo xtask bench`: `tcpw-bench parse SHAPE`, or `tcpw-bench parse` for the names;
 //! `tcpw-bench text HOSTS.DENY`; `tcpw-bench cases in-cases|named TCPW N`; `tcpw-bench held`;
-//! `tcpw-bench hooks`;
+//! `tcpw-bench hooks`; `tcpw-bench hostile [SHAPE]`;
 //! `tcpw-bench named`; `tcpw-bench serve PORT`; `tcpw-bench replay RULES literal|file`;
 //! `tcpw-bench flood RULES literal|file [reload]`; `tcpw-bench gate`; `tcpw-bench refusals close|reset|drop`;
 //! `tcpw-bench decision v4|v6 NETWORKS`; `tcpw-bench peers NETWORKS ROUNDS`;
@@ -17,6 +17,7 @@ mod flood;
 mod forged;
 mod held;
 mod hooks;
+mod hostile;
 mod named;
 #[path = "../bypass/packet.rs"]
 #[expect(dead_code, reason = "shared with tests/bypass.rs, which uses all of it")]
@@ -61,6 +62,8 @@ fn run(words: &[&str]) -> Result<String> {
         ["text", path] => text::run(Path::new(path)),
         ["held"] => held::run(),
         ["hooks"] => hooks::run(),
+        ["hostile"] => Ok(hostile::names()),
+        ["hostile", shape] => hostile::run(shape),
         ["named"] => named::run(),
         ["replay", rules, shape] => flood::replay(rules, shape),
         ["flood", rules, shape] => flood::run(rules, shape, false),
@@ -82,7 +85,7 @@ fn run(words: &[&str]) -> Result<String> {
             Ok(serde_json::json!({ "cases": count, "seconds": seconds }).to_string())
         }
         _ => bail!(
-            "usage: tcpw-bench parse [SHAPE] | text HOSTS.DENY | cases in-cases|named TCPW N | held | hooks | named | \
+            "usage: tcpw-bench parse [SHAPE] | text HOSTS.DENY | cases in-cases|named TCPW N | held | hooks | hostile [SHAPE] | named | \
              replay RULES literal|file | flood RULES literal|file [reload] | gate | refusals close|reset|drop | \
              decision v4|v6 NETWORKS | peers NETWORKS ROUNDS | reload NETWORKS ROUNDS [alone] | \
              dropped NETWORKS ROUNDS | under-load NETWORKS CONNECTIONS-A-SECOND SECONDS | forged SECONDS"

@@ -7,6 +7,7 @@
 //! `cargo xtask bench decision` measures the tables of clients in the kernel; see its own head.
 //! `cargo xtask bench report` writes docs/benchmarks.md; see its own head.
 //! `cargo xtask bench peers` measures connections beside other filters; see its own head.
+//! `cargo xtask bench hostile` compiles tables that are made to be slow; see its own head.
 //! `cargo xtask bench under-load` reloads while clients connect; see its own head.
 //! `cargo xtask bench flood` measures floods of refused attempts alone; see its own head.
 //! Exit code 1: slower than it must be.
@@ -14,6 +15,7 @@
 mod decision;
 mod flood;
 mod held;
+mod hostile;
 mod peers;
 mod report;
 mod under_load;
@@ -52,6 +54,8 @@ enum Only {
         #[arg(long, default_value_t = 300)]
         seconds: u32,
     },
+    /// Tables that are made to be slow, from text to policy
+    Hostile,
     /// Connections a second, beside nftables, ipset and no filter
     Peers(peers::Arguments),
     /// Reloads of a long hosts.deny while clients connect
@@ -81,6 +85,7 @@ pub(crate) fn main(arguments: &Arguments) -> Result<()> {
         Some(Only::Flood(arguments)) => return flood::flood(&bench, &tcpw, arguments),
         Some(Only::Decision) => return decision::decision(&bench),
         Some(Only::Forged { seconds }) => return held::forged(&bench, &tcpw, *seconds),
+        Some(Only::Hostile) => return hostile::hostile(&bench),
         Some(Only::Peers(arguments)) => return peers::peers(&bench, &tcpw, arguments),
         Some(Only::UnderLoad(arguments)) => return under_load::under_load(&bench, &tcpw, arguments),
         Some(Only::Report(arguments)) => return report::report(&bench, &tcpw, arguments),

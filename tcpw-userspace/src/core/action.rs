@@ -259,6 +259,8 @@ pub enum Action {
 /// What the kernel is asked about listeners: how it decides about clients, at the address and with the tag of each.
 #[derive(Clone, Debug, Default)]
 pub struct KernelQuestions {
+    /// Number of the policy that the clients are of.
+    pub generation: u32,
     /// Clients for the known listeners, by cookie.
     pub of_known: HashMap<u64, Arc<[ExampleClient]>>,
     /// Clients for any other listener.

@@ -26,7 +26,7 @@ use crate::{
 const KEPT: usize = 8;
 
 /// Rules and patterns of all of them together. The last two are kept whatever they have, and the policy in force alone
-/// once no event of the one before can be in the ring any more.
+/// once the attempts of the one before are over.
 const KEPT_RULES: usize = 1_000_000;
 
 /// The rules that attempts are judged by.
@@ -160,7 +160,7 @@ impl Policies {
         (forget_beyond(&mut self.history, 2), self.current.replace(current))
     }
 
-    /// No event of a policy before is in the ring any more; returns the rules to be freed, if they are too many.
+    /// Attempts of the policies before are over; returns the rules to be freed, if they are too many.
     pub(super) fn forget_large(&mut self) -> Vec<Rules> {
         forget_beyond(&mut self.history, 1)
     }
@@ -187,10 +187,18 @@ impl Policies {
     }
 }
 
+/// Whether the oldest generation has the rules of the next one: nothing is gained without it.
+fn is_first_shared(history: &VecDeque<(u32, Rules)>) -> bool {
+    let rules = |index: usize| history.get(index).map(|(_, rules)| Arc::as_ptr(&rules.indexed));
+    rules(0) == rules(1)
+}
+
 /// Takes the generations out that are too many, or, but for the last ones, have too many rules together.
 fn forget_beyond(history: &mut VecDeque<(u32, Rules)>, last: usize) -> Vec<Rules> {
     let mut oldest = Vec::new();
-    while history.len() > KEPT || history.len() > last && kept_rules(history) > KEPT_RULES {
+    while history.len() > KEPT
+        || history.len() > last && kept_rules(history) > KEPT_RULES && !is_first_shared(history)
+    {
         oldest.extend(history.pop_front().map(|(_, rules)| rules));
     }
     oldest

@@ -42,7 +42,12 @@ pub(super) enum Arrival {
 impl Arrival {
     /// The core leaves the loop at once.
     pub(super) fn stops(&self) -> bool {
-        matches!(self, Self::Input(Input::Terminate) | Self::Request(Request::Stop, _))
+        match self {
+            Self::Input(input) => ends(input),
+            Self::TaskResult(result) => result.input().is_some_and(ends),
+            Self::Request(request, _) => matches!(request, Request::Stop),
+            Self::Second | Self::Reports(_) => false,
+        }
     }
 }
 
@@ -126,6 +131,10 @@ impl Inbox {
     pub(super) async fn close(self) {
         self.control.close().await;
     }
+}
+
+fn ends(input: &Input) -> bool {
+    matches!(input, Input::Terminate | Input::Detached { removed: Ok(_), .. })
 }
 
 async fn receive<T>(from: &mut Option<mpsc::Receiver<T>>) -> Option<T> {

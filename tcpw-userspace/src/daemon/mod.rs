@@ -70,7 +70,7 @@ async fn enforce(
     while end.is_none() {
         let arrived = inbox.next(core.deadline(), core.is_enforcing()).await?;
         if arrived.stops() && core.is_enforcing() {
-            // Attempts of before the stop have their lines.
+            // Attempts that were read before the stop have their lines.
             while let Some(records) = inbox.last_reports().await.filter(|_| end.is_none()) {
                 end = handle(Arrival::Reports(records), &mut core, &mut outside);
             }

@@ -82,12 +82,17 @@ impl<T> Ring<T> {
             while !records.is_empty() {
                 let is_more = records.len() >= MAX_RECORDS;
                 room.send(records);
-                match pace {
-                    Pace::Together(pause) if !is_more => tokio::time::sleep(pause).await,
-                    Pace::AtOnce | Pace::Together(_) => {}
-                }
+                // Room first: a receiver that is closed waits for it, and gets what is there by then.
                 let Ok(next) = batches.reserve().await else { return Ok(()) };
                 room = next;
+                if let Pace::Together(pause) = pace
+                    && !is_more
+                {
+                    tokio::select! {
+                        () = batches.closed() => {}
+                        () = tokio::time::sleep(pause) => {}
+                    }
+                }
                 records = self.take();
             }
         }

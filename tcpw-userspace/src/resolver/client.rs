@@ -69,6 +69,14 @@ impl Open {
         }
     }
 
+    /// Whether its answer is still waited for.
+    fn is_waited_for(&self) -> bool {
+        match self {
+            Self::Question(_) => true,
+            Self::Reply(_, user) => !user.is_closed(),
+        }
+    }
+
     /// Passes the answer on; `None`: there is none.
     fn end(self, answered: Option<Answered>, tell: impl Fn(Question, Option<Found>)) {
         match self {
@@ -76,7 +84,7 @@ impl Open {
                 let found = answered.and_then(|answered| answered.found(&question));
                 tell(question, found);
             }
-            // Who asked may not wait any more.
+            // Its answer may not be waited for any more.
             Self::Reply(_, user) => drop(user.send(answered.and_then(Answered::user))),
         }
     }
@@ -186,6 +194,7 @@ impl OpenQuestions {
     /// The messages for the next process; and the questions that [`MOST_PROCESSES`] were asked, which may be what ends
     /// them.
     fn again(&mut self) -> (Vec<Asked>, Vec<Open>) {
+        self.asked.retain(|_, (open, _)| open.is_waited_for());
         let given_up = self.asked.extract_if(|_, (_, processes)| *processes >= MOST_PROCESSES);
         let given_up = given_up.map(|(_, (open, _))| open).collect();
         let again = self.asked.iter_mut().map(|(id, (open, processes))| {
@@ -220,7 +229,12 @@ async fn serve(
     let mut is_answered = true;
     loop {
         tokio::select! {
-            question = queue.recv() => ask(open.add(question?)),
+            question = queue.recv() => {
+                let question = question?;
+                if question.is_waited_for() {
+                    ask(open.add(question));
+                }
+            }
             answer = answers.recv() => match answer {
                 Some(Ok(Answered { id: SIGN_OF_LIFE, .. })) => is_answered = true,
                 Some(Ok(answered)) => {

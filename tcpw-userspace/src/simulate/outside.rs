@@ -444,7 +444,10 @@ pub(super) fn finish(history: &mut History, work: Work) {
         Work::Status(request, questions) => {
             let all = scans::seen(history, |_| true);
             let facts = StatusFacts {
-                answers: history.kernel.probe(&questions, &all).ok_or_else(|| "no policy is in force".into()),
+                answers: history
+                    .kernel
+                    .probe(&questions, &all)
+                    .ok_or_else(|| "the policy changed meanwhile".into()),
                 all,
                 marks_bound: true,
                 counters: Vec::new(),

@@ -31,6 +31,7 @@ pub(in crate::core) fn questions(shared: &SharedState) -> KernelQuestions {
     let mut clients = |row| Arc::clone(of_row.entry(row).or_insert_with(|| examples(policy, row).into()));
     let of_known = shared.inventory.sorted().into_iter();
     KernelQuestions {
+        generation: current.generation,
         of_known: of_known
             .filter_map(|(cookie, known)| Some((cookie, clients(row_by_names(policy, known)?))))
             .collect(),

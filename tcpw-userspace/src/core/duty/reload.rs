@@ -36,9 +36,9 @@ const MOST_COMPARED: usize = 2000;
 /// After this long it is reported that the files are not in force yet.
 const LONG: Duration = Duration::from_secs(3);
 
-/// For so long after no program uses a policy any more its events may still come. They are read within milliseconds,
-/// unless the processor is busy with others.
-const LAST_EVENTS: Duration = Duration::from_secs(1);
+/// For so long after no program uses a policy any more its attempts may still go on: a handshake whose SYN-ACK is sent
+/// again and again, an attempt that waits for a name, a user or a command.
+const LAST_ATTEMPTS: Duration = Duration::from_secs(150);
 
 /// Texts and policies that are not in force yet.
 #[derive(Default)]
@@ -115,10 +115,10 @@ impl Reload {
         self.forget_large(shared, out);
     }
 
-    /// Frees the rules of the policies before, if these are many and no event of theirs can come any more.
+    /// Frees the rules of the policies before, if these are many and their attempts are over.
     fn forget_large(&self, shared: &mut SharedState, out: &mut Outbox) {
         let since = self.settled_at.map(|at| out.now.at.saturating_duration_since(at));
-        if since.is_some_and(|since| since >= LAST_EVENTS) {
+        if since.is_some_and(|since| since >= LAST_ATTEMPTS) {
             for rules in shared.policies.forget_large() {
                 out.act(Action::Free(Freed::Rules(rules)));
             }

@@ -10,7 +10,7 @@ use std::{
     os::fd::AsFd as _,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use nix::sys::socket::{AddressFamily, setsockopt, sockopt::KeepAlive};
@@ -221,11 +221,11 @@ async fn asked(
     let lookup = IdentLookup::new(TcpSocket::from_std_stream(socket.into()), connection)?;
     let end = (lookup.own().ip(), lookup.own().port());
     locked(own).insert(end);
-    let limit = Duration::from_secs(timeout_s.into());
+    let (limit, began) = (Duration::from_secs(timeout_s.into()), Instant::now());
     let reply = lookup.ask(limit).await;
     locked(own).remove(&end);
     match reply {
-        Some(reply) => Ok(resolver.user(reply, limit).await),
+        Some(reply) => Ok(resolver.user(reply, limit.saturating_sub(began.elapsed())).await),
         None => Ok(None),
     }
 }

@@ -1,9 +1,8 @@
 //! Watches and reads the tables and the pattern files they name.
 //!
 //! In: requests to read. Out: that the files changed, and their texts of one moment; before that, their rules, to be made
-//! ready ahead. Reading waits for files
-//! that are being written, so it runs on a thread. Invariant: a defect does not end following: it is reported, and
-//! tried again.
+//! ready ahead. Reading waits for files that are being written, so it runs on a thread. Invariant: a defect does not end
+//! following: it is reported, and tried again.
 
 use std::{sync::Arc, time::Duration};
 
@@ -58,7 +57,9 @@ impl Reader {
             let (has_errors, rules) = self.parsed.rules_of(texts);
             let named = parse::pattern_files(rules.tables());
             // Rules with errors replace none.
-            if !has_errors && named.iter().all(|path| texts.files.contains_key(path)) {
+            if has_errors {
+                self.ahead.end();
+            } else if named.iter().all(|path| texts.files.contains_key(path)) {
                 self.ahead.begin(&rules);
             }
             named

@@ -38,11 +38,12 @@ pub(super) struct Filler {
     given: Option<Given>,
     /// The rules of the last request.
     last: Weak<IndexedTables>,
-    /// A slot is filled, and may be switched to at any time.
-    waits_for_flip: bool,
-    /// To be made once it is switched to.
+    /// Number of the request whose slot is filled, and may be switched to at any time.
+    waits_for_flip: Option<u64>,
+    /// To be made once it is switched to, or not wanted.
     put_off: Option<Ahead>,
     made: Option<MadeAhead>,
+    underway: Underway,
 }
 
 /// What tables are made of beside the rules and the configuration.
@@ -52,6 +53,40 @@ struct Given {
     looked_up: Names,
     flags: u32,
     accounts: KnownAccounts,
+}
+
+impl Given {
+    fn of(fill: &Fill) -> Self {
+        Self {
+            names: fill.names.clone(),
+            looked_up: fill.looked_up,
+            flags: fill.flags,
+            accounts: (*fill.rules.accounts).clone(),
+        }
+    }
+}
+
+/// Rules, and what else their tables are made of.
+type Begun = (Arc<IndexedTables>, Given);
+
+/// What is being made ahead. A clone shares it.
+#[derive(Clone, Default)]
+pub(super) struct Underway(Arc<Mutex<Option<Begun>>>);
+
+impl Underway {
+    /// Whether it is what a request asks for.
+    pub(super) fn is(&self, fill: &Fill) -> bool {
+        let underway = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        underway.as_ref().is_some_and(|(rules, given)| {
+            Arc::ptr_eq(rules, &fill.rules.indexed) && *given == Given::of(fill)
+        })
+    }
+
+    fn set(&self, underway: Option<Begun>) {
+        let before = mem::replace(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner), underway);
+        // Rules are freed without the lock.
+        drop(before);
+    }
 }
 
 /// Rules that will be put in force unless their files change meanwhile.
@@ -69,27 +104,23 @@ struct MadeAhead {
 }
 
 impl Filler {
-    pub(super) fn new(loader: Loader, config: Config, newest: Arc<AtomicU64>) -> Self {
+    pub(super) fn new(loader: Loader, config: Config, newest: Arc<AtomicU64>, underway: Underway) -> Self {
         Self {
             loader,
             config,
             newest,
             given: None,
             last: Weak::new(),
-            waits_for_flip: false,
+            waits_for_flip: None,
             put_off: None,
             made: None,
+            underway,
         }
     }
 
     /// Compiles, and fills the idle slot.
     pub(super) fn fill(&mut self, fill: &Fill) -> Result<(Box<Filled>, FilledSlot), String> {
-        let given = Given {
-            names: fill.names.clone(),
-            looked_up: fill.looked_up,
-            flags: fill.flags,
-            accounts: (*fill.rules.accounts).clone(),
-        };
+        let given = Given::of(fill);
         let rules = &fill.rules.indexed;
         let ahead = self.made.take().filter(|made| Arc::ptr_eq(&made.rules, rules) && made.given == given);
         let (policy, slot) = match ahead {
@@ -100,7 +131,8 @@ impl Filler {
             None => self.stage(rules, &given, || true)?.ok_or("it was not made")?,
         };
         let slot = self.loader.finish(&policy, given.flags, slot).map_err(|error| format!("{error:#}"))?;
-        (self.given, self.last, self.waits_for_flip) = (Some(given), Arc::downgrade(rules), true);
+        (self.given, self.last) = (Some(given), Arc::downgrade(rules));
+        self.waits_for_flip = Some(fill.number);
         Ok((Box::new(Filled { policy, generation: slot.generation, compared: slot.compared }), slot))
     }
 
@@ -108,7 +140,7 @@ impl Filler {
     pub(super) fn fill_ahead(&mut self, ahead: Ahead) {
         // The room of what was made before is needed.
         self.made = None;
-        if self.waits_for_flip {
+        if self.waits_for_flip.is_some() {
             self.put_off = Some(ahead);
             return;
         }
@@ -122,9 +154,12 @@ impl Filler {
         // An account is looked up later; most tables name none.
         let given = Given { looked_up, accounts: KnownAccounts::default(), ..given };
         let newest = Arc::clone(&self.newest);
-        match self.stage(&rules, &given, || newest.load(Ordering::Relaxed) == number) {
+        self.underway.set(Some((Arc::clone(&rules), given.clone())));
+        let staged = self.stage(&rules, &given, || newest.load(Ordering::Relaxed) == number);
+        self.underway.set(None);
+        match staged {
             Ok(Some((policy, slot))) => self.made = Some(MadeAhead { rules, given, policy, slot }),
-            Ok(None) => log::debug!("the files changed again"),
+            Ok(None) => log::debug!("what was begun ahead is not wanted"),
             Err(error) => log::debug!("ahead: {error}"),
         }
     }
@@ -132,13 +167,25 @@ impl Filler {
     /// Waits until no program still uses the policy before.
     pub(super) fn settle(&mut self) -> Result<(), String> {
         let settled = self.loader.settle().map_err(|error| format!("{error:#}"));
-        self.waits_for_flip = false;
+        self.waits_for_flip = None;
         settled
     }
 
-    /// What was put off until now.
+    /// The slot of that request is not switched to.
+    pub(super) fn not_flipped(&mut self, number: u64) {
+        if self.waits_for_flip == Some(number) {
+            self.waits_for_flip = None;
+        }
+    }
+
+    /// What was put off until now, unless a slot still waits.
     pub(super) fn put_off(&mut self) -> Option<Ahead> {
-        self.put_off.take()
+        if self.waits_for_flip.is_some() { None } else { self.put_off.take() }
+    }
+
+    /// What was made ahead is not wanted.
+    pub(super) fn forget_ahead(&mut self) {
+        (self.made, self.put_off) = (None, None);
     }
 
     /// Compiles, puts the tables into the idle slot, compares them with the rules; nothing if they are not wanted any more.
@@ -168,6 +215,7 @@ impl Filler {
         let evaluate = |request: &AccessRequest<'_>| rules.evaluate(request, source.lookup);
         let read_ahead = |clients: &[IpAddr]| rules.read_ahead(clients);
         let check = |tables: &FilledTables<'_>| {
+            anyhow::ensure!(is_wanted(), "it is not wanted any more");
             let loaded = begin.elapsed();
             rules.make_index();
             let indexed = begin.elapsed();
@@ -202,28 +250,58 @@ fn is_of_same_texts(one: &Tables, other: &Tables) -> bool {
         && one.files == other.files
 }
 
+/// Rules to be made ahead: of several the last.
+#[derive(Clone, Default)]
+pub(super) struct NextAhead(Arc<Mutex<Option<Ahead>>>);
+
+impl NextAhead {
+    /// Returns what waited before.
+    fn replace(&self, next: Option<Ahead>) -> Option<Ahead> {
+        mem::replace(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner), next)
+    }
+
+    pub(super) fn take(&self) -> Option<Ahead> {
+        self.replace(None)
+    }
+}
+
 /// Asks for rules to be compiled ahead.
 #[derive(Clone)]
 pub(super) struct AheadSender {
     jobs: mpsc::Sender<Job>,
+    next: NextAhead,
     newest: Arc<AtomicU64>,
     last: Arc<Mutex<Weak<IndexedTables>>>,
 }
 
 impl AheadSender {
-    pub(super) fn new(jobs: mpsc::Sender<Job>, newest: Arc<AtomicU64>) -> Self {
-        Self { jobs, newest, last: Arc::default() }
+    pub(super) fn new(jobs: mpsc::Sender<Job>, next: NextAhead, newest: Arc<AtomicU64>) -> Self {
+        Self { jobs, next, newest, last: Arc::default() }
     }
 
     /// These rules will be put in force unless their files change meanwhile.
     pub(super) fn begin(&self, rules: &Arc<IndexedTables>) {
-        let this = Arc::downgrade(rules);
-        let before = mem::replace(&mut *self.last.lock().unwrap_or_else(PoisonError::into_inner), this);
-        if Weak::ptr_eq(&before, &Arc::downgrade(rules)) {
+        if self.is_same(Arc::downgrade(rules)) {
             return;
         }
         let number = self.newest.fetch_add(1, Ordering::Relaxed) + 1;
-        // The thread lives as long as the daemon.
-        let _ = self.jobs.send(Job::Ahead(Ahead { number, rules: Arc::clone(rules) }));
+        if self.next.replace(Some(Ahead { number, rules: Arc::clone(rules) })).is_none() {
+            // The thread lives as long as the daemon.
+            let _ = self.jobs.send(Job::Ahead);
+        }
+    }
+
+    /// The files will not be put in force as they are now.
+    pub(super) fn end(&self) {
+        self.newest.fetch_add(1, Ordering::Relaxed);
+        self.next.replace(None);
+        self.is_same(Weak::new());
+        let _ = self.jobs.send(Job::ForgetAhead);
+    }
+
+    fn is_same(&self, rules: Weak<IndexedTables>) -> bool {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = mem::replace(&mut *last, rules);
+        Weak::ptr_eq(&before, &last)
     }
 }

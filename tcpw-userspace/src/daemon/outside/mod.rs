@@ -85,6 +85,13 @@ pub(super) enum TaskResult {
     Network(std::io::Result<crate::host::Network>),
 }
 
+impl TaskResult {
+    /// The input, if it is one already.
+    pub(super) fn input(&self) -> Option<&Input> {
+        if let Self::Input(input) = self { Some(input) } else { None }
+    }
+}
+
 impl From<Input> for TaskResult {
     fn from(input: Input) -> Self {
         Self::Input(input)

@@ -1,7 +1,6 @@
 //! Re-injects held packets, sends acknowledgements in a client's place, and challenges: on a thread, in order.
 //!
 //! In: packets, each for a network namespace. Out: the packets. If one cannot be sent, its client retransmits.
-//! Invariant: nothing waits for the thread; while [`MOST_JOBS`] wait for it, what is more is not sent.
 
 use std::{
     collections::HashSet,
@@ -21,9 +20,6 @@ use crate::{
     reinject::{Acknowledgement, ChallengePacket, Injector, Packet},
 };
 
-/// Most packets that wait: 2.6 MB of them.
-const MOST_JOBS: usize = 4096;
-
 enum Job {
     Packet(Reinject),
     Acknowledge(Acknowledge),
@@ -33,13 +29,13 @@ enum Job {
 
 /// The thread.
 pub(super) struct Reinjector {
-    jobs: mpsc::SyncSender<Job>,
+    jobs: mpsc::Sender<Job>,
 }
 
 impl Reinjector {
     /// Starts it. Without `frames`, packets that must be received on their own device are not re-injected.
     pub(super) fn start(config: &Config, frames: Option<Frames>) -> Result<Self> {
-        let (jobs, queue) = mpsc::sync_channel(MOST_JOBS);
+        let (jobs, queue) = mpsc::channel();
         let mut injector = Injector::new(&config.proc_root, frames);
         thread::Builder::new()
             .name("reinject".into())
@@ -74,10 +70,8 @@ impl Reinjector {
     }
 
     fn job(&self, job: Job) {
-        // The thread lives as long as this value. A list of namespaces comes again with the next scan.
-        if self.jobs.try_send(job).is_err() {
-            log::debug!("a packet was not sent, its client has to retransmit: {MOST_JOBS} others wait");
-        }
+        // The thread lives as long as this value.
+        let _ = self.jobs.send(job);
     }
 }
 

@@ -228,7 +228,8 @@ impl Scanning {
         drop(spawn_blocking(move || {
             let scan = || scanner.scan_all().into_iter().map(|listener| split(listener, &tags).0).collect();
             let all: Vec<Seen> = guarded("a scan for a status", scan).unwrap_or_default();
-            let answers = status::ask(probe.as_deref(), &questions, &all);
+            let answers = guarded("asking the kernel", || status::ask(probe.as_deref(), &questions, &all))
+                .unwrap_or_else(|| Err("that ended early".into()));
             let _ = results.send(TaskResult::Looked(Looked { request, all, answers, marks_bound }));
         }));
     }

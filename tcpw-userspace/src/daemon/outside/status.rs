@@ -35,6 +35,7 @@ pub(super) fn ask(
     let probe = probe.ok_or("the kernel refused the program for that, see the daemon's first lines")?;
     let asked = || {
         let generation = probe.generation()?;
+        anyhow::ensure!(generation == questions.generation, "the policy changed meanwhile");
         let mut listeners = HashMap::new();
         for seen in all.iter().filter(|seen| seen.is_guarded) {
             let names = seen.tag.ok().flatten().map_or(0, |tag| tag.names);

@@ -5,8 +5,13 @@
 
 use std::{
     collections::HashMap,
+    mem,
     path::{Path, PathBuf},
-    sync::{Arc, atomic::AtomicU64, mpsc},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+        mpsc,
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -15,7 +20,7 @@ use anyhow::{Context as _, Result};
 
 use super::{
     Results, TaskResult,
-    filler::{Ahead, AheadSender, Filler},
+    filler::{Ahead, AheadSender, Filler, NextAhead, Underway},
     guard::guarded,
     last_parsed::{LastParsed, ParsedTexts},
 };
@@ -53,7 +58,12 @@ pub(super) struct Settle {
 /// Work for the thread that fills.
 pub(super) enum Job {
     Fill(Box<Fill>),
-    Ahead(Ahead),
+    /// Make ahead what waits for that.
+    Ahead,
+    /// What was made ahead is not wanted.
+    ForgetAhead,
+    /// The slot of that request is not switched to.
+    NotFlipped(u64),
     Settle(Settle),
     Free(Freed),
     Walk(Box<Walk>),
@@ -67,6 +77,8 @@ pub(super) struct Worker {
     parsed: LastParsed,
     /// The number of the rules that were last to be compiled ahead.
     newest: Arc<AtomicU64>,
+    next: NextAhead,
+    underway: Underway,
     results: Results,
 }
 
@@ -80,18 +92,19 @@ impl Worker {
     ) -> Result<Self> {
         let (jobs, queue) = mpsc::channel();
         let newest = Arc::new(AtomicU64::new(0));
-        let filler = Filler::new(loader, config.clone(), Arc::clone(&newest));
-        let sender = results.clone();
+        let (next, underway) = (NextAhead::default(), Underway::default());
+        let filler = Filler::new(loader, config.clone(), Arc::clone(&newest), underway.clone());
+        let (sender, waiting) = (results.clone(), next.clone());
         thread::Builder::new()
             .name("worker".into())
-            .spawn(move || work(filler, &queue, &sender))
+            .spawn(move || work(filler, &queue, &waiting, &sender))
             .context("start the thread that fills the tables")?;
-        Ok(Self { jobs, slots: HashMap::new(), parsed, newest, results })
+        Ok(Self { jobs, slots: HashMap::new(), parsed, newest, next, underway, results })
     }
 
     /// Has rules compiled ahead.
     pub(super) fn ahead(&self) -> AheadSender {
-        AheadSender::new(self.jobs.clone(), Arc::clone(&self.newest))
+        AheadSender::new(self.jobs.clone(), self.next.clone(), Arc::clone(&self.newest))
     }
 
     /// Parses texts unless that is done, and looks up the accounts they name: on a thread of its own, because that may
@@ -116,6 +129,10 @@ impl Worker {
 
     /// Compiles, and fills the idle slot.
     pub(super) fn fill(&self, fill: Box<Fill>) {
+        if !self.underway.is(&fill) {
+            // It must not wait for something else.
+            self.newest.fetch_add(1, Ordering::Relaxed);
+        }
         self.job(Job::Fill(fill));
     }
 
@@ -150,6 +167,7 @@ impl Worker {
             }
         }
         if !left_out.is_empty() {
+            self.job(Job::NotFlipped(*number));
             let flipped = Err("the table of names is full".into());
             return (Input::Flipped { number: *number, flipped, names_left_out: left_out }, None);
         }
@@ -160,6 +178,9 @@ impl Worker {
             log::error!("allowed clients get no banner: {error:#}");
         }
         let flipped = kernel.flip(&slot).map(|()| slot.generation).map_err(|error| format!("{error:#}"));
+        if flipped.is_err() {
+            self.job(Job::NotFlipped(*number));
+        }
         let took = filling + begin.elapsed();
         let settle = flipped.as_ref().ok().map(|generation| Settle { generation: *generation, took });
         (Input::Flipped { number: *number, flipped, names_left_out: Vec::new() }, settle)
@@ -173,6 +194,7 @@ impl Worker {
     /// A filled slot is not wanted.
     pub(super) fn discard(&mut self, number: u64) {
         drop(self.slots.remove(&number));
+        self.job(Job::NotFlipped(number));
     }
 
     /// Frees something large.
@@ -191,8 +213,20 @@ impl Worker {
     }
 }
 
-fn work(mut filler: Filler, queue: &mpsc::Receiver<Job>, results: &Results) {
-    while let Ok(job) = queue.recv() {
+fn work(mut filler: Filler, queue: &mpsc::Receiver<Job>, next: &NextAhead, results: &Results) {
+    let mut has_freed = false;
+    loop {
+        let job = match queue.try_recv() {
+            Ok(job) => job,
+            Err(mpsc::TryRecvError::Disconnected) => return,
+            Err(mpsc::TryRecvError::Empty) => {
+                if mem::take(&mut has_freed) {
+                    trim_memory();
+                }
+                let Ok(job) = queue.recv() else { return };
+                job
+            }
+        };
         match job {
             Job::Fill(fill) => {
                 let begin = Instant::now();
@@ -204,16 +238,24 @@ fn work(mut filler: Filler, queue: &mpsc::Receiver<Job>, results: &Results) {
                 let took = begin.elapsed();
                 let _ = results.send(TaskResult::Filled(Box::new(FilledSlot { number, filled, took })));
             }
-            Job::Ahead(ahead) => make_ahead(&mut filler, ahead),
+            Job::Ahead => make_ahead(&mut filler, next.take()),
+            Job::ForgetAhead => {
+                filler.forget_ahead();
+                has_freed = true;
+            }
+            Job::NotFlipped(number) => {
+                filler.not_flipped(number);
+                let put_off = filler.put_off();
+                make_ahead(&mut filler, put_off);
+            }
             Job::Settle(Settle { generation, took }) => {
                 let begin = Instant::now();
                 let problem = filler.settle().err();
                 let tables = took + begin.elapsed();
                 let _ = results.send(Input::Settled { generation, tables, problem }.into());
-                trim_memory();
-                if let Some(ahead) = filler.put_off() {
-                    make_ahead(&mut filler, ahead);
-                }
+                let put_off = filler.put_off();
+                make_ahead(&mut filler, put_off);
+                has_freed = true;
             }
             Job::Walk(walk) => {
                 if let Some(disagreement) = walk.run() {
@@ -222,14 +264,16 @@ fn work(mut filler: Filler, queue: &mpsc::Receiver<Job>, results: &Results) {
             }
             Job::Free(freed) => {
                 drop(freed);
-                trim_memory();
+                has_freed = true;
             }
         }
     }
 }
 
-fn make_ahead(filler: &mut Filler, ahead: Ahead) {
-    guarded("filling the tables ahead", || filler.fill_ahead(ahead));
+fn make_ahead(filler: &mut Filler, ahead: Option<Ahead>) {
+    if let Some(ahead) = ahead {
+        guarded("filling the tables ahead", || filler.fill_ahead(ahead));
+    }
 }
 
 /// Parses, looks up accounts, indexes, compares.

@@ -12,13 +12,13 @@ use crate::{
 };
 
 impl SimulatedKernel {
-    /// The answers; `None` if no policy is in force.
+    /// The answers; `None` if another policy is in force.
     pub(in crate::simulate) fn probe(
         &self,
         questions: &KernelQuestions,
         all: &[Seen],
     ) -> Option<KernelAnswers> {
-        let slot = self.slot()?;
+        let slot = self.slot().filter(|slot| slot.generation == questions.generation)?;
         let of_listener = |seen: &Seen| {
             let names = seen.tag.ok().flatten().map_or(0, |tag| tag.names);
             let clients = questions.of_known.get(&seen.cookie).unwrap_or(&questions.of_others);
