@@ -305,3 +305,68 @@ impl AheadSender {
         Weak::ptr_eq(&before, &last)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        core::policies::Rules,
+        parse::{
+            parse,
+            text::{FileText, Texts},
+        },
+    };
+
+    fn indexed(deny: &str) -> Arc<IndexedTables> {
+        let texts = Texts {
+            allow: (Arc::new("hosts.allow".into()), FileText::Missing),
+            deny: (Arc::new("hosts.deny".into()), FileText::Bytes(deny.as_bytes().into())),
+            files: std::collections::BTreeMap::new(),
+        };
+        Arc::new(IndexedTables::without_index(Arc::new(parse(&texts).tables)))
+    }
+
+    #[test]
+    fn of_several_rules_the_last_are_made_ahead() {
+        let (jobs, queue) = mpsc::channel();
+        let (next, newest) = (NextAhead::default(), Arc::new(AtomicU64::new(0)));
+        let sender = AheadSender::new(jobs, next.clone(), Arc::clone(&newest));
+        let (one, two) = (indexed("ALL: 10.\n"), indexed("ALL: 11.\n"));
+        [&one, &one, &two, &two].into_iter().for_each(|rules| sender.begin(rules));
+        assert_eq!(queue.try_iter().filter(|job| matches!(job, Job::Ahead)).count(), 1);
+        let ahead = next.take().unwrap();
+        assert!(Arc::ptr_eq(&ahead.rules, &two) && ahead.number == newest.load(Ordering::Relaxed));
+
+        sender.end();
+        assert_ne!(ahead.number, newest.load(Ordering::Relaxed), "it is still wanted");
+        assert!(matches!(queue.try_recv(), Ok(Job::ForgetAhead)));
+        sender.begin(&two);
+        assert!(matches!(queue.try_recv(), Ok(Job::Ahead)) && next.take().is_some(), "wanted again");
+    }
+
+    #[test]
+    fn request_is_underway_only_with_all_that_it_is_made_of() {
+        let rules = indexed("ALL: 10.\n");
+        let fill = |indexed: &Arc<IndexedTables>, names: &[&str], flags| Fill {
+            number: 1,
+            rules: Rules {
+                commands: [].into(),
+                asks_for_users: false,
+                indexed: Arc::clone(indexed),
+                accounts: Arc::default(),
+            },
+            names: names.iter().map(|name| NamesSet::new([name])).collect(),
+            looked_up: Names::HostsLookedUp,
+            flags,
+        };
+        let underway = Underway::default();
+        assert!(!underway.is(&fill(&rules, &[], 0)));
+        underway.set(Some((Arc::clone(&rules), Given::of(&fill(&rules, &["sshd"], 0)))));
+        assert!(underway.is(&fill(&rules, &["sshd"], 0)));
+        assert!(!underway.is(&fill(&indexed("ALL: 10.\n"), &["sshd"], 0)), "other rules");
+        assert!(!underway.is(&fill(&rules, &[], 0)), "other names");
+        assert!(!underway.is(&fill(&rules, &["sshd"], 1)), "other flags");
+        underway.set(None);
+        assert!(!underway.is(&fill(&rules, &["sshd"], 0)));
+    }
+}
