@@ -27,6 +27,8 @@ use tcpw_tests::{
 
 const PATIENCE: Duration = Duration::from_millis(900);
 const SOON: Duration = Duration::from_secs(20);
+/// A start on an emulated processor, where the kernel takes long to verify the programs.
+const START: Duration = Duration::from_secs(90);
 const PORT: u16 = 7001;
 
 fn ready() -> bool {
@@ -282,7 +284,7 @@ fn pinned_policy_outlives_a_killed_daemon_and_is_adopted() -> Result<()> {
 
     // Without --pin it would not be clear who enforces: refused, nothing changes.
     let mut other = Tcpw::spawn(&sandbox, &[])?;
-    assert_eq!(other.wait(Duration::from_secs(10))?.code(), Some(2), "{}", other.tail());
+    assert_eq!(other.wait(START)?.code(), Some(2), "{}", other.tail());
     assert!(!is_allowed(&sandbox, CLIENT_V4_OTHER)?);
 
     let (stop, refused) = (AtomicBool::new(false), Tries::default());
@@ -351,7 +353,7 @@ fn restart_with_bad_tables_keeps_the_pinned_policy() -> Result<()> {
             None => fs::remove_file(sandbox.hosts_deny())?,
         }
         let mut again = Tcpw::spawn_with_config(&sandbox, &config)?;
-        assert_eq!(again.wait(Duration::from_secs(10))?.code(), Some(1), "{}", again.tail());
+        assert_eq!(again.wait(START)?.code(), Some(1), "{}", again.tail());
         assert!(again.tail().contains("the pinned policy stays in force"), "{}", again.tail());
         assert!(is_allowed(&sandbox, CLIENT_V4)?);
         assert!(!is_allowed(&sandbox, CLIENT_V4_OTHER)?);
@@ -369,7 +371,7 @@ fn start_that_fails_leaves_no_pins() -> Result<()> {
     let sandbox = Sandbox::new("failed")?;
     sandbox.write_tables("", DENY)?;
     let mut tcpw = Tcpw::spawn(&sandbox, &["--pin", "--log", "file:/nowhere/tcpw.log"])?;
-    assert!(!tcpw.wait(Duration::from_secs(10))?.success());
+    assert!(!tcpw.wait(START)?.success());
     let is_left = sandbox.mounts().run(|| Ok(fs::exists("/sys/fs/bpf/tcpw")?))?;
     assert!(!is_left, "pins are left");
     Ok(())
@@ -401,7 +403,7 @@ fn running_daemon_detaches_and_ends() -> Result<()> {
     let mut tcpw = Tcpw::start(&sandbox, &["--pin"])?;
     assert!(!is_allowed(&sandbox, CLIENT_V4)?);
     Tcpw::command(&sandbox, &["detach"])?;
-    assert!(tcpw.process.wait(Duration::from_secs(10))?.success());
+    assert!(tcpw.process.wait(SOON)?.success());
     assert!(is_allowed(&sandbox, CLIENT_V4)?);
     Ok(())
 }
