@@ -8,14 +8,14 @@
 
 use std::{
     net::{IpAddr, Ipv4Addr},
-    process::Command,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, ensure};
-use tcpw_tests::{EveryFrame, FORGEABLE, Listening, Place, Sandbox, Tcpw, TinyProgram, wait_until};
+use tcpw_tests::{EveryFrame, FORGEABLE, Sandbox, Tcpw, TinyProgram, wait_until};
 
 use crate::{
+    hooks::served,
     packet::{SYN, Segment},
     peers::{Lists, between, refused_client},
     tap::{OWN, Tap, frame},
@@ -75,10 +75,7 @@ pub(crate) fn run(networks: &str, rounds: &str) -> Result<String> {
     let networks: u32 = networks.parse().with_context(|| format!("{networks}: no number"))?;
     let rounds: u32 = rounds.parse().with_context(|| format!("{rounds}: no number"))?;
     let sandbox = Sandbox::new("bench-dropped")?;
-    let mut serve = Command::new(std::env::current_exe().context("find the running program")?);
-    serve.args(["serve", &PORT.to_string()]);
-    let mut server = sandbox.spawn(Place::Guarded, serve)?;
-    sandbox.wait_listening(&mut server, &[Listening { v6: false, port: PORT }])?;
+    let _server = served(&sandbox, PORT)?;
     let tap = Tap::new(sandbox.server(), DEVICE)?;
     sandbox.server().address(DEVICE, SERVER.into(), 16)?;
     sandbox.server().ip(&format!("route replace default dev {DEVICE}"))?;

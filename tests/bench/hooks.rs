@@ -20,8 +20,10 @@ use aya::{
     sys::{Stats, enable_stats},
 };
 
-use crate::empty::Empty;
-use tcpw_tests::{CLIENT_V4, CLIENT_V4_OTHER, Listening, Place, SERVER_V4, Sandbox, Tcpw, client::connect};
+use tcpw_tests::{
+    CLIENT_V4, CLIENT_V4_OTHER, Listening, Place, Process, SERVER_V4, Sandbox, Tcpw, TinyProgram,
+    client::connect,
+};
 
 /// Connections that are allowed, and that are refused.
 const CONNECTIONS: usize = 2_000;
@@ -31,18 +33,24 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const PORT: u16 = 7001;
 const MESSAGE: [u8; 64] = [b'x'; 64];
 
+/// Starts this program's server in the guarded cgroup, and waits until it listens.
+pub(crate) fn served(sandbox: &Sandbox, port: u16) -> Result<Process> {
+    let mut serve = Command::new(env::current_exe().context("find the running program")?);
+    serve.args(["serve", &port.to_string()]);
+    let mut server = sandbox.spawn(Place::Guarded, serve)?;
+    sandbox.wait_listening(&mut server, &[Listening { v6: false, port }])?;
+    Ok(server)
+}
+
 /// Runs one load after the other; one JSON array: a load and a program each.
 pub(crate) fn run() -> Result<String> {
     let _stats = enable_stats(Stats::RunTime).context("ask the kernel to count")?;
     let sandbox = Sandbox::new("bench-hooks")?;
     sandbox.write_tables("tcpw-bench: 1.2.3.\n", "ALL: ALL\n")?;
-    let mut serve = Command::new(env::current_exe().context("find the running program")?);
-    serve.args(["serve", &PORT.to_string()]);
-    let mut server = sandbox.spawn(Place::Guarded, serve)?;
-    sandbox.wait_listening(&mut server, &[Listening { v6: false, port: PORT }])?;
+    let _server = served(&sandbox, PORT)?;
     let others = counted()?;
     // Every packet runs it, too: what a program takes beyond it is its own.
-    let _empty = Empty::attach(sandbox.cgroup())?;
+    let _empty = TinyProgram::at_cgroup(sandbox.cgroup())?;
     let _tcpw = Tcpw::start(&sandbox, &["--on-deny", "reset"])?;
     let mut results = Vec::new();
     for (name, load) in LOADS {

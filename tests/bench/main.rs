@@ -12,7 +12,6 @@
 mod cases;
 mod decision;
 mod dropped;
-mod empty;
 mod flood;
 mod forged;
 mod held;

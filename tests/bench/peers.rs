@@ -16,7 +16,9 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use nix::sys::socket::{setsockopt, sockopt};
-use tcpw_tests::{Listening, Place, SERVER_V4, Sandbox, Tcpw};
+use tcpw_tests::{SERVER_V4, Sandbox, Tcpw};
+
+use crate::hooks::served;
 
 const PORT: u16 = 7001;
 const SERVER: SocketAddr = SocketAddr::new(SERVER_V4, PORT);
@@ -48,10 +50,7 @@ pub(crate) fn run(networks: &str, rounds: &str) -> Result<String> {
     let networks: u32 = networks.parse().with_context(|| format!("{networks}: no number"))?;
     let rounds: u32 = rounds.parse().with_context(|| format!("{rounds}: no number"))?;
     let sandbox = Sandbox::new("bench-peers")?;
-    let mut serve = Command::new(std::env::current_exe().context("find the running program")?);
-    serve.args(["serve", &PORT.to_string()]);
-    let mut server = sandbox.spawn(Place::Guarded, serve)?;
-    sandbox.wait_listening(&mut server, &[Listening { v6: false, port: PORT }])?;
+    let _server = served(&sandbox, PORT)?;
     let lists = Lists::write(&sandbox, networks)?;
     lists.load(&sandbox)?;
     let mut rates: Vec<Vec<f64>> = vec![Vec::new(); FILTERS.len()];

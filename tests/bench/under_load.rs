@@ -10,7 +10,6 @@ use std::{
     fs,
     io::{ErrorKind, Read as _, Write as _},
     net::{IpAddr, SocketAddr},
-    process::Command,
     sync::atomic::{AtomicBool, Ordering},
     thread,
     time::{Duration, Instant},
@@ -19,11 +18,11 @@ use std::{
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use nix::sys::socket::{setsockopt, sockopt};
 use tcpw_tests::{
-    CLIENT_V4, CLIENT_V4_OTHER, Listening, Place, SERVER_V4, Sandbox, Tcpw,
+    CLIENT_V4, CLIENT_V4_OTHER, SERVER_V4, Sandbox, Tcpw,
     client::{Ended, connect},
 };
 
-use crate::peers::Lists;
+use crate::{hooks::served, peers::Lists};
 
 const PORT: u16 = 7001;
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -53,10 +52,7 @@ pub(crate) fn run(networks: &str, rate: &str, seconds: &str) -> Result<String> {
     let number = |text: &str| text.parse::<u32>().with_context(|| format!("{text}: no number"));
     let (networks, rate, seconds) = (number(networks)?, number(rate)?, number(seconds)?);
     let sandbox = Sandbox::new("bench-load")?;
-    let mut serve = Command::new(std::env::current_exe().context("find the running program")?);
-    serve.args(["serve", &PORT.to_string()]);
-    let mut server = sandbox.spawn(Place::Guarded, serve)?;
-    sandbox.wait_listening(&mut server, &[Listening { v6: false, port: PORT }])?;
+    let _server = served(&sandbox, PORT)?;
     Lists::write(&sandbox, networks)?;
     let allows = fs::read_to_string(sandbox.hosts_deny())?;
     let refuses = format!("{allows}ALL: {CLIENT_V4_OTHER}\n");

@@ -1,12 +1,15 @@
-//! Programs of two instructions that return a number: another program beside tcpw's, or none at all.
+//! BPF programs of two instructions, which return a number: XDP programs of somebody else, and a program that does nothing
+//! to measure what the kernel takes to run one.
 //!
 //! In: where it is attached. Out: the program, attached until the value is dropped.
 //! Source: linux/include/uapi/linux/bpf.h, `union bpf_attr`.
 
 use std::{
     ffi::CString,
+    fs::File,
     io,
     os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
+    path::Path,
 };
 
 use anyhow::{Context as _, Result, ensure};
@@ -72,6 +75,18 @@ impl TinyProgram {
         })
     }
 
+    /// A cgroup_skb program for each packet that comes in, which passes it. The kernel shows it as `empty`.
+    ///
+    /// # Errors
+    /// There is no such cgroup, or the kernel refuses it.
+    pub fn at_cgroup(cgroup: &Path) -> Result<Self> {
+        const PROG_TYPE_CGROUP_SKB: u32 = 8;
+        const CGROUP_INET_INGRESS: u32 = 0;
+        let directory = File::open(cgroup).with_context(|| format!("open {}", cgroup.display()))?;
+        let target = directory.as_raw_fd().cast_unsigned();
+        Self::attach(PROG_TYPE_CGROUP_SKB, CGROUP_INET_INGRESS, target, 1)
+    }
+
     fn attach(kind: u32, attach_type: u32, target: u32, result: u32) -> Result<Self> {
         // r0 = result; exit.
         let instructions: [u64; 2] = [0xb7 | u64::from(result) << 32, 0x95];
@@ -82,7 +97,7 @@ impl TinyProgram {
             license: c"GPL".as_ptr().addr() as u64,
             log: [0; 2],
             version_and_flags: [0; 2],
-            name: *b"tiny\0\0\0\0\0\0\0\0\0\0\0\0",
+            name: *b"empty\0\0\0\0\0\0\0\0\0\0\0",
             ifindex: 0,
             attach_type,
         };

@@ -12,7 +12,7 @@ use tcpw_common::{
     probe::{BROKEN, EMPTY, IPV6, PAYLOAD, ProbeAnswer, ProbeInput},
 };
 
-use super::{load::Kernel, programs::Hook, slots::LiveHeader, sys};
+use super::{load::Kernel, programs::Hook, slots::Slots, sys};
 
 /// The clients of a measurement: [`tcpw_common::measure`].
 #[derive(Clone, Copy, Debug)]
@@ -28,7 +28,7 @@ pub struct MeasuredClients {
 /// Asks the kernel, in any thread.
 pub struct Probe {
     program: OwnedFd,
-    live: LiveHeader,
+    slots: Slots,
 }
 
 impl Kernel {
@@ -40,7 +40,7 @@ impl Kernel {
         Hook::Probe.load(&mut self.ebpf, &self.links.btf)?;
         let program: &SchedClassifier = Hook::Probe.get(&self.ebpf)?.try_into()?;
         let program = program.fd()?.as_fd().try_clone_to_owned().context("keep the probe")?;
-        Ok(Probe { program, live: LiveHeader::open(&self.ebpf)? })
+        Ok(Probe { program, slots: Slots::open(&self.ebpf)? })
     }
 }
 
@@ -50,7 +50,7 @@ impl Probe {
     /// # Errors
     /// The maps cannot be read.
     pub fn generation(&self) -> Result<u32> {
-        Ok(self.live.read()?.generation)
+        Ok(self.slots.header()?.generation)
     }
 
     /// The kernel's decision; `None` if a look-up failed: no policy was ever applied.

@@ -12,24 +12,6 @@ use tcpw_common::{decide::Header, key::NamesId};
 
 use super::{loader::FilledSlot, maps::open};
 
-/// Reads the header of the live slot, in any thread.
-pub(super) struct LiveHeader {
-    active: Array<MapData, u32>,
-    headers: Array<MapData, Header>,
-}
-
-impl LiveHeader {
-    pub(super) fn open(ebpf: &Ebpf) -> Result<Self> {
-        Ok(Self { active: open(ebpf, "ACTIVE")?, headers: open(ebpf, "HEADERS")? })
-    }
-
-    /// Header of the policy in force; its generation is 0 if none is.
-    pub(super) fn read(&self) -> Result<Header> {
-        let live = self.active.get(&0, 0).context("read the live slot")?;
-        self.headers.get(&live, 0).context("read the live header")
-    }
-}
-
 /// The slots.
 pub struct Slots {
     active: Array<MapData, u32>,

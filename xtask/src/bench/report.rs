@@ -1,5 +1,5 @@
-//! `cargo xtask bench report`: decisions, reloads, connections, refused SYNs and the programs, beside nftables, ipset and
-//! no filter, as a document with diagrams.
+//! `cargo xtask bench report`: writes a document with diagrams. It compares tcpw with nftables, ipset and no filter:
+//! decisions, reloads, connections, refused SYNs, and the time of each program.
 //!
 //! Out: docs/benchmarks.md and docs/benchmarks/*.svg. The short form takes about three minutes, the full one half an hour.
 

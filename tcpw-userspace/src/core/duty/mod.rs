@@ -22,6 +22,7 @@ pub(super) mod redirect;
 pub(super) mod reload;
 pub(super) mod report;
 pub(super) mod scans;
+mod settle;
 pub(super) mod start;
 pub(super) mod status;
 mod unproven;

@@ -12,7 +12,10 @@ use std::{
 
 use tcpw_common::key::NamesId;
 
-use super::listeners::Listeners;
+use super::{
+    listeners::Listeners,
+    settle::{LastSwitch, Settling},
+};
 use crate::{
     compile::Names,
     core::{
@@ -36,10 +39,6 @@ const MOST_COMPARED: usize = 2000;
 /// After this long it is reported that the files are not in force yet.
 const LONG: Duration = Duration::from_secs(3);
 
-/// For so long after no program uses a policy any more its attempts may still go on: a handshake whose SYN-ACK is sent
-/// again and again, an attempt that waits for a name, a user or a command.
-const LAST_ATTEMPTS: Duration = Duration::from_secs(150);
-
 /// Texts and policies that are not in force yet.
 #[derive(Default)]
 pub(in crate::core) struct Reload {
@@ -61,31 +60,14 @@ pub(in crate::core) struct Reload {
     next: Option<ReloadJob>,
     /// Filled and being switched to, with its policy.
     flipping: Option<(ReloadJob, Box<Filled>)>,
-    /// In force, until no evaluation of the one before is left.
-    settling: Option<Settling>,
-    /// Since when no program uses the one before.
-    settled_at: Option<Instant>,
+    last_switch: LastSwitch,
     missing_before: Option<[bool; 2]>,
-    /// See [`ending`](Self::ending).
-    is_ending: bool,
 }
 
 struct Parsing {
     began: Instant,
     /// Users and groups are being looked up; before, the text is parsed.
     looks_up_accounts: bool,
-}
-
-/// The policy in force, while some programs may still use the one before.
-#[derive(Clone, Copy)]
-struct Settling {
-    generation: u32,
-    began: Instant,
-    /// When it came into force.
-    in_force: Instant,
-    is_of_files: bool,
-    /// How many answers of its loaded tables were compared with those of the rules.
-    compared: usize,
 }
 
 /// Rules to compile and fill into a slot.
@@ -112,17 +94,7 @@ impl Reload {
     pub(in crate::core) fn files_changed(&mut self, shared: &mut SharedState, out: &mut Outbox) {
         self.reading_since.get_or_insert(out.now.at);
         // Before the next ones are made: together they take more memory.
-        self.forget_large(shared, out);
-    }
-
-    /// Frees the rules of the policies before, if these are many and their attempts are over.
-    fn forget_large(&self, shared: &mut SharedState, out: &mut Outbox) {
-        let since = self.settled_at.map(|at| out.now.at.saturating_duration_since(at));
-        if since.is_some_and(|since| since >= LAST_ATTEMPTS) {
-            for rules in shared.policies.forget_large() {
-                out.act(Action::Free(Freed::Rules(rules)));
-            }
-        }
+        self.last_switch.forget_large(shared, out);
     }
 
     /// The files are not followed at present; that is tried again.
@@ -495,13 +467,12 @@ impl Reload {
             shared.problems.clear(ProblemSource::Files);
         }
         let (in_force, is_of_files) = (out.now.at, job.is_of_files);
-        self.settled_at = None;
-        self.settling = Some(Settling { generation, began, in_force, is_of_files, compared });
+        self.last_switch.made(Settling { generation, began, in_force, is_of_files, compared });
     }
 
     /// Enforcement is about to end, or could not be ended: meanwhile no policy is said to be applied.
     pub(in crate::core) fn ending(&mut self, is_ending: bool) {
-        self.is_ending = is_ending;
+        self.last_switch.ending(is_ending);
     }
 
     /// No evaluation of the previous policy is left. Returns whether `generation` was the one waited for.
@@ -512,31 +483,7 @@ impl Reload {
         problem: Option<String>,
         out: &mut Outbox,
     ) -> bool {
-        let Some(settling) = self.settling.take_if(|settling| settling.generation == generation) else {
-            return false;
-        };
-        let Settling { began, in_force, is_of_files, compared, .. } = settling;
-        self.settled_at = Some(out.now.at);
-        if let Some(problem) = problem {
-            out.error(format!(
-                "generation {generation} is in force, but a few verdicts may still be the old policy's: {problem}"
-            ));
-        }
-        if self.is_ending {
-            return true;
-        }
-        let ms = |time: Duration| format!("{:.1} ms", time.as_secs_f64() * 1e3);
-        let since = |began: Instant, end: Instant| ms(end.saturating_duration_since(began));
-        let (took, in_force) = if is_of_files {
-            (since(began, out.now.at), format!("in force after {}; ", since(began, in_force)))
-        } else {
-            (ms(tables), String::new())
-        };
-        out.info(format!(
-            "applied generation {generation} in {took} ({in_force}tables {}, {compared} comparisons with the rules)",
-            ms(tables)
-        ));
-        true
+        self.last_switch.settled(generation, tables, problem, out)
     }
 
     /// How many things are held: policies on their way into force.
@@ -546,13 +493,13 @@ impl Reload {
         [
             ("texts that are parsed", self.parsing.len()),
             ("policies on their way", under_way.into_iter().filter(|it| *it).count()),
-            ("policies that settle", usize::from(self.settling.is_some())),
+            ("policies that settle", usize::from(self.last_switch.is_settling())),
         ]
     }
 
     /// Reports that the files as they are now are not in force yet.
     pub(in crate::core) fn second(&mut self, shared: &mut SharedState, out: &mut Outbox) {
-        self.forget_large(shared, out);
+        self.last_switch.forget_large(shared, out);
         let Some((number, parsing)) = self.parsing.last_key_value() else { return };
         let passed = out.now.at.saturating_duration_since(parsing.began);
         if passed < LONG || *number <= self.said || *number < self.counts {

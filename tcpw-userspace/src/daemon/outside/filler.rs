@@ -34,7 +34,7 @@ pub(super) struct Filler {
     loader: Loader,
     config: Config,
     newest: Arc<AtomicU64>,
-    /// What the last request gave beside its rules.
+    /// Names, look-ups, flags and accounts of the last request.
     given: Option<Given>,
     /// The rules of the last request.
     last: Weak<IndexedTables>,
@@ -46,7 +46,7 @@ pub(super) struct Filler {
     underway: Underway,
 }
 
-/// What tables are made of beside the rules and the configuration.
+/// What tables are made of, but for the rules and the configuration, which does not change.
 #[derive(Clone, PartialEq)]
 struct Given {
     names: Vec<NamesSet>,
