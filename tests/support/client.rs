@@ -24,7 +24,7 @@ use crate::namespace::Netns;
 /// How an attempt to connect ended.
 #[derive(Debug)]
 pub enum Ended {
-    /// The handshake completed.
+    /// The handshake completed; the server may have reset the connection since.
     Connected(TcpStream),
     /// A RST or ICMP answer came.
     Refused,
@@ -181,7 +181,8 @@ fn attempt_by(
         Err(error) => error as i32,
     };
     let took = began.elapsed();
-    let ended = if error == 0 {
+    // A RST before the handshake is complete is ECONNREFUSED, after it ECONNRESET (tcp_reset() of the kernel).
+    let ended = if error == 0 || error == Errno::ECONNRESET as i32 {
         let stream = TcpStream::from(socket);
         stream.set_nonblocking(false).context("make the socket block")?;
         Ended::Connected(stream)
@@ -193,4 +194,32 @@ fn attempt_by(
         return Err(Errno::from_raw(error).into());
     };
     Ok(Attempt { ended, took })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use nix::{
+        libc::linger,
+        sys::socket::{setsockopt, sockopt::Linger},
+    };
+
+    use super::*;
+
+    #[test]
+    fn connection_that_was_reset_at_once_was_made() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let server = listener.local_addr().unwrap();
+        let begin = |socket| {
+            let began = start(socket, &SockaddrStorage::from(server));
+            let (accepted, _) = listener.accept().unwrap();
+            setsockopt(&accepted, Linger, &linger { l_onoff: 1, l_linger: 0 }).unwrap();
+            began
+        };
+        let source = SocketAddr::new(server.ip(), 0);
+        let mut attempt = attempt_by(source, server, Duration::from_secs(20), begin).unwrap();
+        assert!(attempt.is_connected(), "{attempt:?}");
+        assert_eq!(attempt.greeting(Duration::from_secs(20)), "");
+    }
 }
