@@ -182,7 +182,7 @@ fn replies_to_what_a_service_wrote_first_pass_and_nothing_else_does() -> Result<
             (peer, _) => SocketAddr::new(peer, 9000),
         };
         let mut daemon = Testd::start(&sandbox, "alphad", &format!("--udp --quiet --ask {name} {bind}"))?;
-        assert_eq!(asked.receive()?.as_deref(), Some("question"), "{name}");
+        assert_eq!(asked.receive_as(true)?.as_deref(), Some("question"), "{name}");
         let server = SocketAddr::new(server, bind.rsplit(':').next().context("a port")?.parse()?);
         // One cable and one socket: what was sent first is heard first, or never.
         other_port.send(server, b"intruder")?;
@@ -212,7 +212,7 @@ fn client_that_was_answered_is_refused_after_a_reload_at_once() -> Result<()> {
         let client = Client::new(sandbox.client(), CLIENT_V4, client_port)?;
         let server = SocketAddr::new(SERVER_V4, port);
         client.send(server, b"hello?")?;
-        assert!(client.receive()?.is_some(), "allowed at port {port}");
+        assert!(client.receive_as(true)?.is_some(), "allowed at port {port}");
         let mark = tcpw.process.mark();
         sandbox.write_tables("", DENY)?;
         tcpw.wait_applied(mark)?;

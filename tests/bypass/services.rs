@@ -298,7 +298,8 @@ fn chosen(world: &World) -> Result<Vec<Leg>> {
 fn written(world: &World, to: &str, from: u16) -> Result<Vec<Leg>> {
     world.sandbox.server().ip("route replace default dev tcpw0")?;
     let port = world.port();
-    let daemon = Testd::start(&world.sandbox, "alphad", &format!("--udp --ask {to} 0.0.0.0:{port}"))?;
+    let mut daemon = Testd::start(&world.sandbox, "alphad", &format!("--udp --ask {to} 0.0.0.0:{port}"))?;
+    daemon.process.wait_for_line("asked", Duration::from_secs(20))?;
     let is_to_him = to.starts_with("1.2.4.4:") || to.starts_with("255.");
     let expected = is_to_him && to.ends_with(&format!(":{from}"));
     let (client, server) = (SocketAddr::new(CLIENT_V4_OTHER, from), SocketAddr::new(SERVER_V4, port));

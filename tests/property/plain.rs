@@ -3,10 +3,17 @@
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use proptest::{collection::vec, prelude::*, sample::select};
-use tcpw_userspace::parse::{
-    parse, parse_slowly,
-    rule::Rule,
-    text::{FileText, Texts},
+use tcpw_common::key::Query;
+use tcpw_tests::policy::{address, borders, compile, judged};
+use tcpw_userspace::{
+    check::{Scope, check_parsed, facts::Given},
+    evaluate::Unknown,
+    names::NamesSet,
+    parse::{
+        parse, parse_slowly,
+        rule::{Rule, Tables},
+        text::{FileText, Texts},
+    },
 };
 
 use super::runner;
@@ -46,8 +53,26 @@ const CLIENTS: &[&str] = &[
     "192.0.2.7,",
     "",
 ];
-const ENDS: &[&str] =
-    &["\n", "\n", "\n", "\r\n", " \n", "\\\n", ": deny\n", " # x\n", "\n\n", "", "\0\n", "\n 192.0.2.9\n"];
+const ENDS: &[&str] = &[
+    "\n",
+    "\n",
+    "\n",
+    ": deny\n",
+    " : DENY\n",
+    ":allow\n",
+    ": allow : deny\n",
+    ": denied\n",
+    ":deny\\\n",
+    "\r\n",
+    " \n",
+    "\\\n",
+    ": deny\n",
+    " # x\n",
+    "\n\n",
+    "",
+    "\0\n",
+    "\n 192.0.2.9\n",
+];
 const LINES: &[&str] = &[
     "# DenyHosts: Mon Jan  2 20:24:17 2006 | ALL: 192.0.2.7\n",
     "###sshguard###\n",
@@ -68,8 +93,9 @@ fn line() -> impl Strategy<Value = String> {
         .prop_map(|(daemon, between, client, end)| format!("{daemon}{between}{client}{end}"));
     let plain = (any::<u32>(), 0..40_u8).prop_map(|(address, bits)| {
         let address = std::net::Ipv4Addr::from(address);
-        if bits > 33 { format!("ALL: {address}\n") } else { format!("ALL: {address}/{bits}\n") }
+        if bits > 33 { format!("ALL: {address}") } else { format!("ALL: {address}/{bits}") }
     });
+    let plain = (plain, select(&["\n", ": deny\n", " : allow\n"][..])).prop_map(|(line, end)| line + end);
     prop_oneof![4 => made, 3 => plain, 1 => select(LINES).prop_map(str::to_owned)]
 }
 
@@ -85,13 +111,46 @@ fn are_read_alike((allow, deny): (Vec<String>, Vec<String>)) -> Result<(), TestC
     let (parsed, slowly) = (parse(&texts), parse_slowly(&texts));
     prop_assert_eq!(&parsed.tables, &slowly.tables);
     prop_assert_eq!(&parsed.diagnostics, &slowly.diagnostics);
+    let facts = Given::default();
+    let scope = Scope { both: true, in_use: false };
+    let [of_parsed, of_slowly] = [&parsed, &slowly].map(|it| check_parsed(&texts, it.clone(), &facts, scope));
+    prop_assert_eq!(of_parsed.diagnostics, of_slowly.diagnostics);
+    are_compiled_alike(&parsed.tables, &slowly.tables)?;
     for (table, slow) in
         [(&parsed.tables.allow, &slowly.tables.allow), (&parsed.tables.deny, &slowly.tables.deny)]
     {
         for (rule, slow) in table.rules.iter().zip(&slow.rules) {
             let client = |rule: &Rule| rule.clients.patterns.first().map(|token| rule.place(token.span));
             prop_assert_eq!(client(&rule), client(&slow));
+            let option = |rule: &Rule| rule.options.first().map(|field| rule.place(field.span));
+            prop_assert_eq!(option(&rule), option(&slow));
             prop_assert_eq!(rule.line(), slow.origin().line);
+        }
+    }
+    Ok(())
+}
+
+/// To the same policy, and every client is judged by the same rule.
+fn are_compiled_alike(parsed: &Tables, slowly: &Tables) -> Result<(), TestCaseError> {
+    let [of_parsed, of_slowly] = [parsed, slowly].map(|tables| compile(tables, &[]));
+    let [shown, of_slowly] = [&of_parsed, &of_slowly].map(|policy| {
+        policy.as_ref().map_err(ToString::to_string).map(|it| {
+            format!(
+                "{:?} {:?} {:?} {:?} {:?}",
+                it.clients_v4, it.clients_v6, it.names, it.policies, it.outcomes
+            )
+        })
+    });
+    prop_assert_eq!(shown, of_slowly);
+    let Ok(policy) = of_parsed else { return Ok(()) };
+    for daemon in ["sshd", "x"] {
+        let names = NamesSet::new([daemon]);
+        for client in borders(&policy, 20) {
+            let server = address([192, 0, 2, 1].into());
+            let query = Query { names: names.id(), client: address(client), server, port: 22 };
+            let [of_parsed, of_slowly] =
+                [parsed, slowly].map(|tables| judged(tables, &names, &query, &Unknown));
+            prop_assert_eq!(of_parsed, of_slowly);
         }
     }
     Ok(())

@@ -166,7 +166,7 @@ fn replies_to_what_a_service_wrote_first_pass() -> Result<()> {
             (peer, _) => SocketAddr::new(peer, 9000),
         };
         let mut daemon = Testd::start(&sandbox, "alphad", &format!("--udp --quiet --ask {name} {bind}"))?;
-        assert_eq!(asked.receive()?.as_deref(), Some("question"), "{name}");
+        assert_eq!(asked.receive_as(true)?.as_deref(), Some("question"), "{name}");
         let server = SocketAddr::new(server, bind.rsplit(':').next().context("a port")?.parse()?);
         // Once others are told, the certificate is there.
         wait_refusal(&sandbox, peer, server.ip(), server.port())?;
@@ -420,7 +420,7 @@ fn dig_is_told_by_dnsmasq_and_tftp_by_tftpd_that_they_are_refused() -> Result<()
         if is_allowed {
             let client = Client::new(sandbox.client(), from, 0)?;
             client.send(SocketAddr::new(SERVER_V4, 69), request)?;
-            assert!(client.receive()?.is_some_and(|block| block.ends_with("content")));
+            assert!(client.receive_as(true)?.is_some_and(|block| block.ends_with("content")));
         } else {
             assert_refusal(ask(&sandbox, from, SERVER_V4, 69)?);
         }

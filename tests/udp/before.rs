@@ -21,7 +21,7 @@ fn answer_to_a_question_of_before_the_start_makes_no_peer() -> Result<()> {
     let client = Client::new(sandbox.client(), CLIENT_V4, 9000)?;
     let other = Client::new(sandbox.client(), CLIENT_V4_OTHER, 0)?;
     other.send(server, b"trigger")?;
-    assert_eq!(client.receive()?.as_deref(), Some("question"));
+    assert_eq!(client.receive_as(true)?.as_deref(), Some("question"));
     client.send(server, b"again")?;
     other.send(server, b"marker")?;
     wait_heard(&mut daemon, "marker")?;

@@ -22,7 +22,7 @@ use crate::parse::{
 pub(super) fn check(tables: &Tables, facts: &dyn Facts, places: &mut Places<'_>, sink: &mut Sink) {
     let spoilt = tables.deny.rules.kept().find(|rule| !rule.options.is_empty());
     for (table, next) in [(&tables.allow, spoilt), (&tables.deny, None)] {
-        // A plain rule has no options.
+        // A plain rule has none of these options.
         for rule in table.rules.kept() {
             for OptionField { span, option } in &rule.options {
                 let Ok(option) = option else { break };

@@ -113,13 +113,17 @@ pub(super) fn check(
 /// A rule for one IPv4 address or network, without options, is compared as numbers; any other by its words.
 fn repeats(table: &Table) -> Vec<(usize, usize)> {
     let mut daemons: HashMap<Vec<u8>, usize> = HashMap::new();
-    // For each list of plain rules its number by its words.
+    // For each frame of plain rules the number of its daemon.
     let mut numbers: Vec<Option<usize>> = Vec::new();
     let mut bans: Vec<(Ban, usize)> = Vec::new();
     let mut others: HashMap<Vec<u8>, usize> = HashMap::new();
     let mut found = Vec::new();
     for (index, rule) in table.rules.entries().enumerate() {
-        let RuleEntry::Plain(rule) = rule else {
+        let plain = match rule {
+            RuleEntry::Plain(rule) if rule.options.is_empty() => Some(rule),
+            RuleEntry::Plain(_) | RuleEntry::Kept(_) => None,
+        };
+        let Some(rule) = plain else {
             let Some(rule) = table.rules.get(index) else { continue };
             let mut words = Vec::new();
             meaning(&rule.text(), &mut words);
@@ -135,11 +139,12 @@ fn repeats(table: &Table) -> Vec<(usize, usize)> {
             }
             continue;
         };
-        let list = rule.list as usize;
-        numbers.resize(numbers.len().max(list + 1), None);
-        let daemon = *numbers[list].get_or_insert_with(|| {
+        let frame = usize::from(rule.frame);
+        numbers.resize(numbers.len().max(frame + 1), None);
+        let daemon = *numbers[frame].get_or_insert_with(|| {
             let text = table.rules.plain_text(index).unwrap_or_default();
-            let name = text.split(|byte| *byte == b':').next().unwrap_or_default().to_ascii_lowercase();
+            let name = text.split(|byte| *byte == b':').next().unwrap_or_default();
+            let name = name.trim_ascii().to_ascii_lowercase();
             let next = daemons.len();
             *daemons.entry(name).or_insert(next)
         });

@@ -61,14 +61,18 @@ pub(super) fn check(
     let matchless: HashSet<RuleIndex> =
         unreachable.iter().filter(|it| it.by.is_empty()).map(|it| it.rule).collect();
     let is_matchless = |table, index| matchless.contains(&RuleIndex { table, index });
+    let rules_of = |kind| match kind {
+        TableKind::Allow => &tables.allow.rules,
+        TableKind::Deny => &tables.deny.rules,
+    };
     let mut doors: Vec<RuleRef<'_>> = Vec::new();
     let mut wall = None;
     for (kind, index, rule) in numbered(&tables.allow).chain(numbered(&tables.deny)) {
         let rule = match rule {
             RuleEntry::Kept(rule) => RuleRef::Kept(rule),
-            // It is for one network.
-            RuleEntry::Plain(_) if kind == TableKind::Deny => continue,
-            RuleEntry::Plain(_) => match tables.allow.rules.get(index) {
+            // It refuses one network.
+            RuleEntry::Plain(plain) if options_lead_to(plain.options, kind) == TableKind::Deny => continue,
+            RuleEntry::Plain(_) => match rules_of(kind).get(index) {
                 Some(rule) => rule,
                 None => continue,
             },

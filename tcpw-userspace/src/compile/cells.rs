@@ -28,7 +28,7 @@ pub(super) struct Ranges {
 impl<W: AddressNumber> Cells<W> {
     /// Cells that none of the regions cuts.
     pub(super) fn new<'a>(regions: impl Iterator<Item = &'a Region<W>>) -> Self {
-        Self::of(regions.flat_map(|region| region.sure.iter().chain(region.doubtful.iter())))
+        Self::of(regions.flat_map(Region::intervals))
     }
 
     /// Cells that none of the intervals cuts.

@@ -13,7 +13,7 @@ use tcpw_common::{
 };
 
 use super::{
-    cells::{Cells, Ranges},
+    cells::{CellIndex, CellRange, Cells, Ranges},
     client_table::{ClientTable, ClientTableKind, FLAT_FROM_V4, FLAT_FROM_V6},
     compare::both_sides,
     error::{CompileError, MAX_CELLS, MAX_OUTCOMES},
@@ -31,11 +31,32 @@ pub(super) struct RuleRegions {
     /// Number of its daemon list.
     pub list: usize,
     /// Where its client list matches.
-    pub regions: Rc<Regions>,
-    /// Where it matches if every name is unknown.
-    pub unnamed: Rc<Regions>,
+    pub clients: RuleClients,
     /// Its verdict.
     pub outcome: RuleOutcome,
+}
+
+/// Where a client list matches.
+pub(super) enum RuleClients {
+    /// In one IPv4 network, whatever names are: a million of these may be rules of their own.
+    Network((u32, u32)),
+    /// Somewhere; and where it does if every name is unknown.
+    Regions([Rc<Regions>; 2]),
+}
+
+/// The cells of a rule.
+enum RuleCells {
+    Network(CellRange),
+    /// Numbers of ranges: where it matches, and where it does if every name is unknown.
+    Ranges([usize; 2]),
+}
+
+/// The cells that a rule is applied to.
+enum AppliedCells<'a> {
+    /// IPv4 cells.
+    Network(CellRange),
+    /// Cells of both families.
+    Ranges(&'a [Ranges; 2]),
 }
 
 /// Both tries of a kind of address.
@@ -64,9 +85,12 @@ pub(super) struct CellClasses {
 }
 
 impl CellClasses {
-    /// Cells that none of the regions cuts.
-    pub(super) fn new<'a>(regions: impl Iterator<Item = &'a Regions> + Clone) -> Result<Self, CompileError> {
-        let v4 = Cells::new(regions.clone().map(|regions| &regions.v4));
+    /// Cells that none of the regions and IPv4 networks cuts.
+    pub(super) fn new<'a>(
+        regions: impl Iterator<Item = &'a Regions> + Clone,
+        networks: impl Iterator<Item = (u32, u32)>,
+    ) -> Result<Self, CompileError> {
+        let v4 = Cells::of(regions.clone().flat_map(|regions| regions.v4.intervals()).chain(networks));
         let v6 = Cells::new(regions.map(|regions| &regions.v6));
         check("IPv4", v4.len(), MAX_CELLS)?;
         check("IPv6", v6.len(), MAX_CELLS)?;
@@ -82,14 +106,19 @@ impl CellClasses {
     /// The outcome of every cell by rules in their order.
     fn outcomes<'a>(
         &self,
-        rules: impl Iterator<Item = (&'a [Ranges; 2], bool, RuleOutcome)>,
+        rules: impl Iterator<Item = (AppliedCells<'a>, bool, RuleOutcome)>,
         default: RuleOutcome,
     ) -> [Vec<u8>; 2] {
         let mut v4 = CellOutcomes::new(self.v4.len());
         let mut v6 = CellOutcomes::new(self.v6.len());
-        for (ranges, sure, outcome) in rules {
-            v4.apply(&ranges[0], sure, outcome);
-            v6.apply(&ranges[1], sure, outcome);
+        for (cells, sure, outcome) in rules {
+            match cells {
+                AppliedCells::Network(range) => v4.apply_one(range, sure, outcome),
+                AppliedCells::Ranges(ranges) => {
+                    v4.apply(&ranges[0], sure, outcome);
+                    v6.apply(&ranges[1], sure, outcome);
+                }
+            }
         }
         [v4.finish(default), v6.finish(default)]
     }
@@ -205,26 +234,42 @@ pub(super) fn of_services(
 ) -> Result<CellClasses, CompileError> {
     let exempt = exempt_regions(exempt);
     let has_unnamed = services.matching_lists.iter().any(|policy| policy.is_unnamed);
-    let regions = rules.iter().map(|rule| rule.regions.as_ref());
-    let unnamed = rules.iter().filter(|_| has_unnamed).map(|rule| rule.unnamed.as_ref());
-    let mut cells = CellClasses::new(regions.chain(unnamed).chain(std::iter::once(&exempt)))?;
+    let regions = rules.iter().flat_map(|rule| match &rule.clients {
+        RuleClients::Network(_) => [None, None],
+        RuleClients::Regions([named, unnamed]) => {
+            [Some(named.as_ref()), Some(unnamed.as_ref()).filter(|_| has_unnamed)]
+        }
+    });
+    let networks = rules.iter().filter_map(|rule| match rule.clients {
+        RuleClients::Network(network) => Some(network),
+        RuleClients::Regions(_) => None,
+    });
+    let regions = regions.flatten().chain(std::iter::once(&exempt));
+    let mut cells = CellClasses::new(regions, networks.clone())?;
     let exempt = cells.ranges(&exempt);
 
     // Rules that name the same file share its region.
     let mut shared: HashMap<*const Regions, usize> = HashMap::new();
     let mut ranges: Vec<[Ranges; 2]> = Vec::new();
-    let mut range_of = Vec::with_capacity(rules.len());
+    let mut cells_of = Vec::with_capacity(rules.len());
     let mut by_list: HashMap<usize, Vec<usize>> = HashMap::new();
-    for (index, rule) in rules.iter().enumerate() {
-        let mut number = |regions: &Rc<Regions>| {
+    let index = networks.clone().next().map(|_| CellIndex::new(&cells.v4));
+    for (number, rule) in rules.iter().enumerate() {
+        let mut range = |regions: &Rc<Regions>| {
             *shared.entry(Rc::as_ptr(regions)).or_insert_with(|| {
                 ranges.push(cells.ranges(regions));
                 ranges.len() - 1
             })
         };
-        let named = number(&rule.regions);
-        range_of.push([named, if has_unnamed { number(&rule.unnamed) } else { named }]);
-        by_list.entry(rule.list).or_default().push(index);
+        cells_of.push(match (&rule.clients, &index) {
+            (RuleClients::Network(network), Some(index)) => RuleCells::Network(index.cut(*network)),
+            (RuleClients::Network(_), None) => continue,
+            (RuleClients::Regions([named, unnamed]), _) => {
+                let named = range(named);
+                RuleCells::Ranges([named, if has_unnamed { range(unnamed) } else { named }])
+            }
+        });
+        by_list.entry(rule.list).or_default().push(number);
     }
 
     for policy in &services.matching_lists {
@@ -234,12 +279,18 @@ pub(super) fn of_services(
                 let rules = by_list.get(list).into_iter().flatten();
                 order.extend(rules.map(|index| (*index, *truth == Truth::Yes)));
             }
-            order.sort();
-            let rules = order.iter().map(|(index, sure)| {
-                let range = range_of[*index][usize::from(policy.is_unnamed)];
-                (&ranges[range], *sure, rules[*index].outcome)
+            order.sort_unstable();
+            let rules = order.iter().map(|(number, sure)| {
+                let cells = match &cells_of[*number] {
+                    RuleCells::Network(range) => AppliedCells::Network(*range),
+                    RuleCells::Ranges(numbers) => {
+                        AppliedCells::Ranges(&ranges[numbers[usize::from(policy.is_unnamed)]])
+                    }
+                };
+                (cells, *sure, rules[*number].outcome)
             });
-            cells.outcomes(std::iter::once((&exempt, true, RuleOutcome::EXEMPT)).chain(rules), default)
+            let exempt = (AppliedCells::Ranges(&exempt), true, RuleOutcome::EXEMPT);
+            cells.outcomes(std::iter::once(exempt).chain(rules), default)
         };
         let mut outcomes = outcomes_of(&policy.lists);
         if let Some(lists) = &policy.of_proven {
@@ -258,13 +309,13 @@ pub(super) fn of_services(
 
 /// Classes of server addresses, and which server patterns match each class.
 pub(super) fn servers(regions: &[Rc<Regions>]) -> Result<(CellClasses, Vec<Vec<Truth>>), CompileError> {
-    let mut cells = CellClasses::new(regions.iter().map(Rc::as_ref))?;
+    let mut cells = CellClasses::new(regions.iter().map(Rc::as_ref), std::iter::empty())?;
     for regions in regions {
         let ranges = cells.ranges(regions);
         // A server pattern is a policy of one rule that decides nothing else:
         // a sure match is policy as 1, a doubt leaves both bits.
         let [yes, no] = [1, 2].map(|entry| RuleOutcome { entry, number: entry.into() });
-        let outcomes = cells.outcomes(std::iter::once((&ranges, true, yes)), no);
+        let outcomes = cells.outcomes(std::iter::once((AppliedCells::Ranges(&ranges), true, yes)), no);
         cells.add_policy(&outcomes);
     }
     let rows = cells.rows();

@@ -146,12 +146,12 @@ pub fn compile(input: &PolicySource<'_>) -> Result<Policy, CompileError> {
             // Where no name decides, the address alone tells later which options apply.
             outcomes.number(entry, if is_looked_up { effects_of(options) } else { 0 })
         };
-        let mut plain = None;
+        let mut of_plain: HashMap<u16, RuleOutcome, fnv::FnvBuildHasher> = HashMap::default();
         for rule in table.rules.entries() {
             let list = lists.number(rule.daemons());
             match rule {
                 RuleEntry::Plain(rule) => {
-                    let outcome = *plain.get_or_insert_with(|| outcome(&[]));
+                    let outcome = *of_plain.entry(rule.frame).or_insert_with(|| outcome(rule.options));
                     stretches.add_network(list, outcome, pattern::network(rule));
                 }
                 RuleEntry::Kept(rule) => {

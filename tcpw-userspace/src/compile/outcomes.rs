@@ -56,11 +56,16 @@ impl CellOutcomes {
     /// Applies the next rule to the cells of its region that no rule before was sure to match.
     pub(super) fn apply(&mut self, ranges: &Ranges, rule_is_sure: bool, outcome: RuleOutcome) {
         for &range in &ranges.sure {
-            if rule_is_sure { self.close(range, outcome) } else { self.add(range, outcome) }
+            self.apply_one(range, rule_is_sure, outcome);
         }
         for &range in &ranges.doubtful {
             self.add(range, outcome);
         }
+    }
+
+    /// As [`Self::apply`] a rule that is sure to match one range.
+    pub(super) fn apply_one(&mut self, range: CellRange, rule_is_sure: bool, outcome: RuleOutcome) {
+        if rule_is_sure { self.close(range, outcome) } else { self.add(range, outcome) }
     }
 
     /// Closes what is open.

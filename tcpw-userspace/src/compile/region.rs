@@ -228,6 +228,11 @@ impl<W: AddressNumber> Region<W> {
         Self { sure: Intervals::default(), doubtful: self.possible() }
     }
 
+    /// All its intervals, in no order.
+    pub(super) fn intervals(&self) -> impl Iterator<Item = (W, W)> {
+        self.sure.iter().chain(self.doubtful.iter())
+    }
+
     /// Where it matches or may.
     pub(super) fn possible(&self) -> Intervals<W> {
         self.sure.union(&self.doubtful)

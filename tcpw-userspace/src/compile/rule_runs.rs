@@ -118,7 +118,10 @@ fn meets(one: &Intervals<u32>, (first, last): (u32, u32)) -> bool {
 
 /// Whether a rule is for one address or network at daemons by name alone, and has no options.
 fn is_ban(rule: RuleEntry<'_>) -> bool {
-    let RuleEntry::Kept(rule) = rule else { return true };
+    let rule = match rule {
+        RuleEntry::Plain(rule) => return rule.options.is_empty(),
+        RuleEntry::Kept(rule) => rule,
+    };
     let [client] = rule.clients.patterns.as_slice() else { return false };
     let is_address = match &client.host {
         // Another mask may be too many networks to be spelled out.

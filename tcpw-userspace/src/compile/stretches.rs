@@ -13,7 +13,7 @@ use std::{
 };
 
 use super::{
-    classes::RuleRegions,
+    classes::{RuleClients, RuleRegions},
     outcomes::RuleOutcome,
     region::{Collector, Regions},
 };
@@ -27,7 +27,7 @@ pub(super) struct Stretches {
     /// Its daemon lists, in order.
     open: Vec<Gathered>,
     /// Where each list is among them.
-    numbers: HashMap<usize, usize>,
+    numbers: HashMap<usize, usize, fnv::FnvBuildHasher>,
 }
 
 /// The rules of one daemon list in a stretch.
@@ -37,7 +37,7 @@ struct Gathered {
     networks: Vec<(u32, u32)>,
     /// Other regions, and where these match if every name is unknown.
     regions: Vec<[Rc<Regions>; 2]>,
-    seen: HashSet<*const Regions>,
+    seen: HashSet<*const Regions, fnv::FnvBuildHasher>,
 }
 
 impl Stretches {
@@ -68,7 +68,7 @@ impl Stretches {
         }
         let open = &mut self.open;
         let number = *self.numbers.entry(list).or_insert_with(|| {
-            open.push(Gathered { list, networks: Vec::new(), regions: Vec::new(), seen: HashSet::new() });
+            open.push(Gathered { list, networks: Vec::new(), regions: Vec::new(), seen: HashSet::default() });
             open.len() - 1
         });
         &mut open[number]
@@ -79,17 +79,18 @@ impl Stretches {
         let Some(outcome) = self.outcome else { return };
         for gathered in self.open.drain(..) {
             let list = gathered.list;
-            let [regions, unnamed] = gathered.union();
-            self.done.push(RuleRegions { list, regions, unnamed, outcome });
+            self.done.push(RuleRegions { list, clients: gathered.union(), outcome });
         }
     }
 }
 
 impl Gathered {
-    fn union(self) -> [Rc<Regions>; 2] {
+    fn union(self) -> RuleClients {
         let Self { networks, mut regions, .. } = self;
-        if networks.is_empty() && regions.len() == 1 {
-            return regions.swap_remove(0);
+        match (networks.as_slice(), regions.len()) {
+            ([network], 0) => return RuleClients::Network(*network),
+            ([], 1) => return RuleClients::Regions(regions.swap_remove(0)),
+            _ => {}
         }
         let differ = regions.iter().any(|[named, unnamed]| !Rc::ptr_eq(named, unnamed));
         let of = |which: usize, networks: Vec<(u32, u32)>| {
@@ -97,12 +98,12 @@ impl Gathered {
             regions.iter().for_each(|pair| all.add(&pair[which]));
             Rc::new(all.finish())
         };
-        if differ {
+        RuleClients::Regions(if differ {
             [of(0, networks.clone()), of(1, networks)]
         } else {
             let both = of(0, networks);
             [Rc::clone(&both), both]
-        }
+        })
     }
 }
 
@@ -127,7 +128,12 @@ mod tests {
         let told: Vec<_> = stretches
             .finish()
             .into_iter()
-            .map(|rule| (rule.list, rule.outcome, rule.regions.v4.sure.iter().collect::<Vec<_>>()))
+            .map(|rule| match rule.clients {
+                RuleClients::Network(network) => (rule.list, rule.outcome, vec![network]),
+                RuleClients::Regions([named, _]) => {
+                    (rule.list, rule.outcome, named.v4.sure.iter().collect::<Vec<_>>())
+                }
+            })
             .collect();
         let want = [
             (0, refuse, vec![(3, 9)]),

@@ -181,7 +181,7 @@ impl RuleSearch<'_> {
             };
             let rule = match is_match {
                 Some(false) => continue,
-                // It has no options, and nothing else is asked of it.
+                // No option is to be done, and nothing else is asked of it.
                 Some(true) => None,
                 None => {
                     let rule = table.rules.get(position).filter(|rule| self.matches(table, rule, index));
@@ -229,13 +229,13 @@ impl RuleSearch<'_> {
         observer.missed(index, miss);
     }
 
-    /// Whether a plain rule for the client matches; `None` where an observer is told of it, or a host has to be looked at:
-    /// then the rule itself is made and tried.
+    /// Whether a plain rule for the client matches; `None` where an observer is told of it, a host has to be looked at, or
+    /// it has an option: then the rule itself is made and tried.
     fn plain_matches(&self, plain: PlainRule<'_>) -> Option<bool> {
         let Self { subject, observer, .. } = self;
         let mut lists = std::iter::successors(Some(&**plain.daemons), |list| list.except.as_deref());
         let has_server = lists.any(|list| list.patterns.iter().any(|token| token.server.is_some()));
-        if observer.listens() || has_server {
+        if observer.listens() || has_server || !plain.options.is_empty() {
             return None;
         }
         let port = subject.request.server_port;

@@ -140,7 +140,10 @@ const MOST_BEFORE: usize = 40;
 impl PlainForms {
     /// Appends the canonical form of the line that a text begins with, if it is a plain one; its length.
     fn append(&mut self, text: &[u8], out: &mut Vec<u8>) -> Option<usize> {
-        let line = plain::read(text, &self.daemon).filter(|line| line.client <= MOST_BEFORE)?;
+        let line = plain::read(text, &self.daemon)?;
+        if line.client > MOST_BEFORE || line.end + 1 < line.length {
+            return None;
+        }
         let (before, client) = text.get(..line.length)?.split_at(line.client);
         if !before.starts_with(&self.daemon) || self.daemon.len() != line.daemon {
             self.daemon = before[..line.daemon].to_vec();

@@ -3,8 +3,8 @@
 //! In: rules, and plain ones as numbers. Out: the same rules, in order; a plain one is made when something asks for it.
 //! Invariant: what is made equals what the parser would have kept.
 //!
-//! A plain rule is `daemon: address` or `daemon: network` of IPv4, as in a list of a million bans. It is kept as its text
-//! and 16 bytes.
+//! A plain rule is `daemon: address` or `daemon: network` of IPv4, as in a list of a million bans, perhaps with `: allow`
+//! or `: deny`. It is kept as its text and 16 bytes.
 
 use std::{
     fmt,
@@ -26,8 +26,8 @@ use super::{
 pub struct Rules {
     text: Arc<TableText>,
     entries: Vec<Packed>,
-    /// Daemon lists of plain rules.
-    lists: Vec<Arc<List<DaemonPattern>>>,
+    /// Plain rules without their clients.
+    frames: Vec<PlainFrame>,
     /// The rules that are not plain.
     kept: Vec<Rule>,
 }
@@ -43,8 +43,8 @@ struct Packed {
     line: u32,
     /// Address or network; of a rule that is kept: its number.
     net: u32,
-    /// Number of the daemon list.
-    list: u16,
+    /// Number of the frame.
+    frame: u16,
     /// Where the client stands in the line.
     client: u8,
     shape: Shape,
@@ -85,13 +85,43 @@ impl Shape {
     }
 }
 
-/// A plain rule: one daemon list, one IPv4 address or network, no options.
+/// A plain rule without its client: what many lines have in common.
+#[derive(Clone, Debug)]
+pub(super) struct PlainFrame {
+    daemons: Arc<List<DaemonPattern>>,
+    /// `allow`, `deny`, or none; where they stand counts from the end of the client.
+    options: Box<[OptionField]>,
+}
+
+impl PlainFrame {
+    /// That of a rule whose client ends at a place in its line.
+    pub(super) fn of(rule: &Rule, client_end: usize) -> Self {
+        let options = rule.options.iter().cloned().map(|OptionField { span, option }| {
+            let start = usize::from(span.start).saturating_sub(client_end);
+            OptionField { span: Span::new(start, span.length.into()), option }
+        });
+        Self { daemons: Arc::clone(&rule.daemons), options: options.collect() }
+    }
+
+    /// The options of a rule whose client ends at a place in its line.
+    fn options_at(&self, client_end: usize) -> Vec<OptionField> {
+        let options = self.options.iter().cloned().map(|OptionField { span, option }| OptionField {
+            span: Span::new(usize::from(span.start) + client_end, span.length.into()),
+            option,
+        });
+        options.collect()
+    }
+}
+
+/// A plain rule: one daemon list, one IPv4 address or network, and perhaps a verdict.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PlainRule<'a> {
     /// Its daemon list.
     pub daemons: &'a Arc<List<DaemonPattern>>,
-    /// Number of the daemon list: equal lists of a table have one, as a rule.
-    pub list: u32,
+    /// `allow`, `deny`, or none. Where they stand in the line is not told here.
+    pub options: &'a [OptionField],
+    /// Number of what it is without its client: rules with equal numbers have equal daemons and options.
+    pub frame: u16,
     /// The network; no bit behind the prefix is set.
     pub net: Ipv4Addr,
     /// Length of the prefix, 1 to 32.
@@ -106,8 +136,8 @@ pub(super) struct PlainLine {
     pub(super) start: u32,
     /// libwrap's line number.
     pub(super) line: u32,
-    /// Number of the daemon list, from [`Rules::add_list`].
-    pub(super) list: u16,
+    /// Number of the frame, from [`Rules::add_frame`].
+    pub(super) frame: u16,
     /// The network.
     pub(super) net: u32,
     /// Length of the prefix, if there is one.
@@ -164,10 +194,10 @@ impl<'a> RuleEntry<'a> {
         }
     }
 
-    /// Its options.
+    /// Its options; where they stand in the line is told by those that are kept alone.
     pub fn options(self) -> &'a [OptionField] {
         match self {
-            Self::Plain(_) => &[],
+            Self::Plain(plain) => plain.options,
             Self::Kept(rule) => &rule.options,
         }
     }
@@ -230,9 +260,8 @@ impl Rules {
     /// The text of a rule as it is stored, if it is a plain one.
     pub(crate) fn plain_text(&self, index: usize) -> Option<&[u8]> {
         let packed = self.entries.get(index).filter(|packed| packed.shape.kind() != Kind::Kept)?;
-        let (client, token) = self.client(*packed);
-        let start = packed.start as usize;
-        self.text.bytes().get(start..start + usize::from(client.start) + token.len())
+        let behind = self.text.bytes().get(packed.start as usize..)?;
+        behind.split(|byte| *byte == b'\n').next()
     }
 
     /// The client of a rule as it is written, if the rule is a plain one.
@@ -263,7 +292,7 @@ impl Rules {
         let entries = self.entries[..count.min(self.entries.len())].to_vec();
         let kept = entries.iter().filter(|packed| packed.shape.kind() == Kind::Kept).count();
         let kept = self.kept[..kept].to_vec();
-        Self { text: Arc::clone(&self.text), entries, lists: self.lists.clone(), kept }
+        Self { text: Arc::clone(&self.text), entries, frames: self.frames.clone(), kept }
     }
 
     /// Adds a rule.
@@ -271,22 +300,21 @@ impl Rules {
         let number = u32::try_from(self.kept.len()).unwrap_or(u32::MAX);
         let (start, line) = (rule.start, rule.number);
         let shape = Shape::new(Kind::Kept);
-        self.entries.push(Packed { start, line, net: number, list: 0, client: 0, shape });
+        self.entries.push(Packed { start, line, net: number, frame: 0, client: 0, shape });
         self.kept.push(rule);
     }
 
-    /// Adds a daemon list for plain rules; its number, if there are not too many: the rules with others are kept as they
-    /// are.
-    pub(super) fn add_list(&mut self, list: Arc<List<DaemonPattern>>) -> Option<u16> {
-        let number = u16::try_from(self.lists.len()).ok()?;
-        self.lists.push(list);
+    /// Adds a frame for plain rules; its number, if there are not too many: the rules with others are kept as they are.
+    pub(super) fn add_frame(&mut self, frame: PlainFrame) -> Option<u16> {
+        let number = u16::try_from(self.frames.len()).ok()?;
+        self.frames.push(frame);
         Some(number)
     }
 
     /// Adds a plain rule.
-    pub(super) fn push_plain(&mut self, PlainLine { start, line, list, net, bits, client }: PlainLine) {
+    pub(super) fn push_plain(&mut self, PlainLine { start, line, frame, net, bits, client }: PlainLine) {
         let shape = Shape::new(bits.map_or(Kind::Address, Kind::Network));
-        self.entries.push(Packed { start, line, net, list, client, shape });
+        self.entries.push(Packed { start, line, net, frame, client, shape });
     }
 
     /// Makes room for so many more rules.
@@ -301,18 +329,18 @@ impl Rules {
     }
 
     fn entry(&self, packed: Packed) -> RuleEntry<'_> {
-        let Packed { net, list, shape, .. } = packed;
+        let Packed { net, frame, shape, .. } = packed;
         let (bits, is_address) = match shape.kind() {
             Kind::Kept => return RuleEntry::Kept(&self.kept[net as usize]),
             Kind::Address => (32, true),
             Kind::Network(bits) => (bits, false),
         };
-        let daemons = &self.lists[usize::from(list)];
-        RuleEntry::Plain(PlainRule { daemons, list: list.into(), net: net.into(), bits, is_address })
+        let PlainFrame { daemons, options } = &self.frames[usize::from(frame)];
+        RuleEntry::Plain(PlainRule { daemons, options, frame, net: net.into(), bits, is_address })
     }
 
     fn rule(&self, packed: Packed) -> RuleRef<'_> {
-        let Packed { start, line, net, list, shape, .. } = packed;
+        let Packed { start, line, net, frame, client, shape } = packed;
         let kind = shape.kind();
         if kind == Kind::Kept {
             return RuleRef::Kept(&self.kept[net as usize]);
@@ -327,13 +355,14 @@ impl Rules {
                 HostPattern::NetV4 { net: net.into(), mask: mask.into() }
             }
         };
+        let frame = &self.frames[usize::from(frame)];
         RuleRef::Made(Rule {
             source: Arc::clone(&self.text),
             start,
             number: line,
-            daemons: Arc::clone(&self.lists[usize::from(list)]),
+            daemons: Arc::clone(&frame.daemons),
             clients: List { patterns: smallvec![ClientPattern { span, user: None, host }], except: None },
-            options: Vec::new(),
+            options: frame.options_at(usize::from(client) + token.len()),
         })
     }
 
@@ -343,8 +372,9 @@ impl Rules {
         const LONGEST: usize = 18;
         let from = start as usize + usize::from(client);
         let behind = self.text.bytes().get(from..).unwrap_or_default();
-        let behind = &behind[..behind.len().min(LONGEST + 1)];
-        let length = behind.iter().position(|byte| *byte == b'\n').unwrap_or(behind.len());
+        let behind = &behind[..behind.len().min(LONGEST)];
+        let is_part = |byte: &u8| byte.is_ascii_digit() || matches!(byte, b'.' | b'/');
+        let length = behind.iter().position(|byte| !is_part(byte)).unwrap_or(behind.len());
         (Span::new(client.into(), length), &behind[..length])
     }
 }

@@ -5,7 +5,7 @@
 
 use crate::{
     core::{inventory::KnownListener, policies::Rules},
-    evaluate::{daemon_matches, list_matches, outcome_of, request::Verdict},
+    evaluate::{daemon_matches, list_matches, outcome_of_options, request::Verdict},
     listeners::Doubt,
     parse::rule::{DaemonPattern, List, RuleEntry, Table, TableKind, Text},
 };
@@ -33,11 +33,7 @@ pub(super) fn not_opened(known: &KnownListener, rules: &Rules) -> Vec<String> {
 }
 
 fn allows(rule: RuleEntry<'_>, kind: TableKind, rules: &Rules) -> bool {
-    match rule {
-        // It has no options.
-        RuleEntry::Plain(_) => kind == TableKind::Allow,
-        RuleEntry::Kept(rule) => outcome_of(rule, kind, &*rules.accounts) == Verdict::Allow,
-    }
+    outcome_of_options(rule.options(), kind, &*rules.accounts) == Verdict::Allow
 }
 
 /// The sentence on the rule with these daemons, which has an index in a table.
