@@ -37,7 +37,7 @@ fn ready() -> bool {
 
 fn is_allowed(sandbox: &Sandbox, client: IpAddr) -> Result<bool> {
     match connect(sandbox.client(), client, SocketAddr::new(SERVER_V4, PORT), PATIENCE)?.ended {
-        Ended::Connected(_) => Ok(true),
+        Ended::Connected(_) | Ended::ConnectedAndReset => Ok(true),
         Ended::TimedOut => Ok(false),
         // The gate never answers: nobody listens.
         Ended::Refused => bail!("alphad is gone"),

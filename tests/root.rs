@@ -95,7 +95,7 @@ impl Everywhere {
 
 fn is_connected(netns: &Netns, from: IpAddr, to: SocketAddr) -> Result<bool> {
     match connect(netns, from, to, PATIENCE)?.ended {
-        Ended::Connected(_) => Ok(true),
+        Ended::Connected(_) | Ended::ConnectedAndReset => Ok(true),
         // That somebody listens shows before and after.
         Ended::TimedOut | Ended::Refused => Ok(false),
     }

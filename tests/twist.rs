@@ -154,7 +154,7 @@ fn twist_works_where_refused_clients_are_dropped_and_in_a_namespace_of_its_own()
                 assert_eq!(read_all(&mut stream)?, "1.2.3.1 at 1.2.3.4\n");
                 break;
             }
-            Ended::Refused => panic!("reset"),
+            Ended::ConnectedAndReset | Ended::Refused => panic!("reset"),
             Ended::TimedOut => assert!(std::time::Instant::now() < deadline, "nothing"),
         }
     }

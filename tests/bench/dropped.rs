@@ -27,7 +27,7 @@ const SERVER: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 1);
 const SOON: Duration = Duration::from_secs(20);
 
 /// Frames of one turn.
-const FRAMES: u32 = 20_000;
+const FRAMES: u32 = 200_000;
 
 /// What drops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

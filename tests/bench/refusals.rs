@@ -45,9 +45,9 @@ pub(crate) fn run(how: &str) -> Result<String> {
         }
         let attempt = connect(sandbox.client(), CLIENT_V4, server, Duration::from_secs(2))?;
         Ok(match attempt.ended {
-            Ended::Connected(_) if how == "close" => true,
+            Ended::Connected(_) | Ended::ConnectedAndReset if how == "close" => true,
             Ended::Refused if how == "reset" => true,
-            Ended::Connected(_) | Ended::Refused | Ended::TimedOut => false,
+            Ended::Connected(_) | Ended::ConnectedAndReset | Ended::Refused | Ended::TimedOut => false,
         })
     };
     match how {

@@ -164,7 +164,7 @@ fn connections(
 /// Whether a byte comes back.
 fn is_served(sandbox: &Sandbox, client: IpAddr) -> Result<bool> {
     match connect(sandbox.client(), client, SocketAddr::new(SERVER_V4, PORT), PATIENCE)?.ended {
-        Ended::Refused => Ok(false),
+        Ended::Refused | Ended::ConnectedAndReset => Ok(false),
         Ended::TimedOut => bail!("{client} got no answer within {PATIENCE:?}"),
         Ended::Connected(mut stream) => {
             let linger = libc::linger { l_onoff: 1, l_linger: 0 };

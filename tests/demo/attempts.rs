@@ -79,7 +79,7 @@ impl Row {
 
     pub(crate) fn seen(&self) -> &'static str {
         match self.attempt.ended {
-            Ended::Connected(_) => "connected",
+            Ended::Connected(_) | Ended::ConnectedAndReset => "connected",
             Ended::Refused => "reset",
             Ended::TimedOut => "no answer",
         }

@@ -98,6 +98,7 @@ fn is_served(sandbox: &Sandbox, client: IpAddr, server: IpAddr, port: u16, expec
     let attempt = connect(sandbox.client(), client, SocketAddr::new(server, port), patience(expected))?;
     match attempt.ended {
         Ended::Connected(mut stream) => call_null(&mut stream).map(|()| true),
+        Ended::ConnectedAndReset => anyhow::bail!("reset by nfsd"),
         Ended::Refused => anyhow::bail!("nobody listens at {port}"),
         Ended::TimedOut => Ok(false),
     }
@@ -196,7 +197,10 @@ fn refused_client_of_nfsd_is_reset_at_once() -> Result<()> {
             match ended {
                 Ended::Connected(mut stream) if allowed => break call_null(&mut stream)?,
                 Ended::Refused if !allowed => break,
-                other @ (Ended::Connected(_) | Ended::Refused | Ended::TimedOut) => ensure!(
+                other @ (Ended::Connected(_)
+                | Ended::ConnectedAndReset
+                | Ended::Refused
+                | Ended::TimedOut) => ensure!(
                     Instant::now() < deadline && matches!(other, Ended::TimedOut) && !allowed,
                     "{client}: {other:?}"
                 ),

@@ -24,8 +24,10 @@ use crate::namespace::Netns;
 /// How an attempt to connect ended.
 #[derive(Debug)]
 pub enum Ended {
-    /// The handshake completed; the server may have reset the connection since.
+    /// The handshake completed.
     Connected(TcpStream),
+    /// It completed, and the server reset the connection before the client looked.
+    ConnectedAndReset,
     /// A RST or ICMP answer came.
     Refused,
     /// Nothing came.
@@ -44,7 +46,7 @@ pub struct Attempt {
 impl Attempt {
     /// Whether the handshake completed.
     pub fn is_connected(&self) -> bool {
-        matches!(self.ended, Ended::Connected(_))
+        matches!(self.ended, Ended::Connected(_) | Ended::ConnectedAndReset)
     }
 
     /// What the server sends first, as text; empty if it closes or says nothing in time.
@@ -54,7 +56,7 @@ impl Attempt {
             Ended::Connected(stream) => {
                 stream.set_read_timeout(Some(timeout)).and_then(|()| stream.read(&mut bytes))
             }
-            Ended::Refused | Ended::TimedOut => Ok(0),
+            Ended::ConnectedAndReset | Ended::Refused | Ended::TimedOut => Ok(0),
         };
         String::from_utf8_lossy(&bytes[..read.unwrap_or(0)]).trim().to_owned()
     }
@@ -181,11 +183,13 @@ fn attempt_by(
         Err(error) => error as i32,
     };
     let took = began.elapsed();
-    // A RST before the handshake is complete is ECONNREFUSED, after it ECONNRESET (tcp_reset() of the kernel).
-    let ended = if error == 0 || error == Errno::ECONNRESET as i32 {
+    let ended = if error == 0 {
         let stream = TcpStream::from(socket);
         stream.set_nonblocking(false).context("make the socket block")?;
         Ended::Connected(stream)
+    } else if error == Errno::ECONNRESET as i32 {
+        // Source: linux/net/ipv4/tcp_input.c, `tcp_reset`: in SYN_SENT it is ECONNREFUSED.
+        Ended::ConnectedAndReset
     } else if error == Errno::ECONNREFUSED as i32 {
         Ended::Refused
     } else if error == Errno::ETIMEDOUT as i32 {

@@ -90,7 +90,7 @@ impl Place {
         let netns = self.sandbox.netns_of(client);
         match connect(netns, client, server, SOON)?.ended {
             Ended::Connected(stream) => Ok(stream),
-            other @ (Ended::Refused | Ended::TimedOut) => {
+            other @ (Ended::ConnectedAndReset | Ended::Refused | Ended::TimedOut) => {
                 anyhow::bail!("{client} to {server}: {other:?}")
             }
         }
@@ -103,7 +103,7 @@ impl Place {
             let attempt = connect(self.sandbox.client(), client, server, Duration::from_millis(900))?;
             Ok(match attempt.ended {
                 Ended::Connected(mut stream) => read_all(&mut stream)?.contains(text),
-                Ended::Refused | Ended::TimedOut => false,
+                Ended::ConnectedAndReset | Ended::Refused | Ended::TimedOut => false,
             })
         })
     }

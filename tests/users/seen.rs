@@ -43,6 +43,7 @@ pub(crate) fn open(sandbox: &Sandbox, client: IpAddr, server: IpAddr, port: u16)
     let place = sandbox.netns_of(client);
     match connect(place, client, SocketAddr::new(server, port), SOON)?.ended {
         Ended::Connected(stream) => Ok(stream),
+        Ended::ConnectedAndReset => Err(Errno::ECONNRESET.into()),
         other @ (Ended::Refused | Ended::TimedOut) => bail!("{client} to port {port}: {other:?}"),
     }
 }
