@@ -125,11 +125,8 @@ pub const MAX_EXTENSION_HEADERS: u32 = 8;
 /// Places where sk_lookup may refuse.
 pub const MAX_CERTIFIED: u32 = 1 << 16;
 
-/// Devices at which SYNs may be dropped early.
-pub const MAX_EARLY_DEVICES: u32 = 64;
-
-/// Local addresses that early drop knows; SYNs to others pass.
-pub const MAX_EARLY_LOCAL: u32 = 1 << 12;
+/// Devices, each with a local address and port, at which SYNs may be dropped early; all others pass.
+pub const MAX_EARLY_PLACES: u32 = 1 << 16;
 
 /// SYNs that are dropped early and reported one by one, in a second and on each CPU: more than the lines that follow
 /// of them, and few enough that a flood costs the daemon nothing.

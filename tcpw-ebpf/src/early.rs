@@ -11,26 +11,28 @@
 //! dropped too: it gets no challenge ACK, and no copy of its SYN-ACK before the server sends that again.
 //! So is one for a socket that connects from the listener's port itself.
 
-use aya_ebpf::helpers::bpf_ktime_get_boot_ns;
+use core::mem::{offset_of, transmute};
+
+use aya_ebpf::helpers::{bpf_ktime_get_boot_ns, generated::bpf_ktime_get_coarse_ns};
 use tcpw_common::{
-    certified::{MAY_DROP_EARLY, MAY_RESET},
+    certified::{MAY_DROP_EARLY, MAY_RESET, WHOLE_NETNS},
     counter::Counter,
     decide::{AUDIT, Decision, decide},
+    early::{EarlyKey, EarlyPlace},
     event::Kind,
-    limits::{EARLY_REPORTS, ONE_SYN_NS},
+    limits::{ALIVE_NS, EARLY_REPORTS, ONE_SYN_NS},
     outcome::{Outcome, REDIRECT, REPORT},
 };
 
 use crate::{
     emit::count,
-    frame::{self, Frame},
-    hold::is_daemon_alive,
+    frame::{self, Ethernet, Frame, Syn},
     lookup::Lookup,
-    maps::{ATTEMPTS, EARLY_DEVICES, EARLY_LOCAL, EARLY_REPORTED, EARLY_SYN},
+    maps::{ATTEMPTS, EARLY_ALIVE, EARLY_PLACES, EARLY_REPORTED, EARLY_SYN},
     net::IPPROTO_TCP,
     passage::Passage,
     rate::is_within,
-    refuse::{are_limits_reached, find_certified, report},
+    refuse::{are_limits_reached, report, stamp},
     remember,
     tables::KernelTables,
 };
@@ -42,46 +44,37 @@ pub(crate) fn judge(frame: &impl Frame) -> Passage {
         return Passage::Pass;
     }
     // SAFETY: this CPU's own element; the program runs with bottom halves off and does not nest.
-    let Some(syn) = EARLY_SYN.get_ptr_mut(0).and_then(|syn| unsafe { syn.as_mut() }) else {
+    let Some(lookup) = EARLY_SYN.get_ptr_mut(0).and_then(|lookup| unsafe { lookup.as_mut() }) else {
         return Passage::Pass;
     };
-    if read(frame, syn) { refuse(syn) } else { Passage::Pass }
-}
-
-/// Reads the SYN; false if the frame is none, or the device is not one of these.
-#[inline(always)]
-fn read(frame: &impl Frame, syn: &mut Lookup) -> bool {
-    syn.ifindex = frame.ifindex();
-    // SAFETY: the value is copied at once; user space replaces an entry whole.
-    let Some(device) = (unsafe { EARLY_DEVICES.get(&syn.ifindex) }) else {
-        return false;
-    };
-    if !frame::read_syn(frame, &device.ethernet, &mut syn.flow, &mut syn.once.isn) {
-        return false;
+    let mut syn = Syn { query: &mut lookup.query, ethernet: Ethernet::default(), client_port: 0, isn: 0 };
+    if !frame::read_syn(frame, &mut syn) {
+        return Passage::Pass;
     }
-    syn.flow.netns = device.netns;
-    syn.flow.protocol = IPPROTO_TCP;
-    syn.flow.reserved = 0;
-    syn.key.netns = device.netns;
-    syn.key.port = syn.flow.server_port;
-    syn.key.protocol = IPPROTO_TCP;
-    syn.key.reserved = 0;
-    true
+    let Syn { ethernet, client_port, isn, .. } = syn;
+    (lookup.flow.client_port, lookup.once.isn, lookup.ifindex) = (client_port, isn, frame.ifindex());
+    refuse(lookup, ethernet)
 }
 
 #[inline(always)]
-fn refuse(syn: &mut Lookup) -> Passage {
-    if !find_certified(syn, MAY_DROP_EARLY) {
+fn refuse(syn: &mut Lookup, ethernet: Ethernet) -> Passage {
+    let key = EarlyKey { ifindex: syn.ifindex, port: syn.query.port, reserved: 0, local: syn.query.server };
+    // SAFETY: what is copied counts only if the element is still the key's, see `is_of`.
+    let Some(place) = (unsafe { EARLY_PLACES.get(&key) }) else {
+        return Passage::Pass;
+    };
+    let (flags, netns) = (place.certified.flags, place.netns);
+    syn.query.names = place.certified.names;
+    let stamps = [place.certified.port_stamp, place.certified.netns_stamp];
+    let is_for_us = Ethernet::of(&place.ethernet) == ethernet;
+    if !is_of(place, &key) || !is_for_us || flags & MAY_DROP_EARLY == 0 {
         return Passage::Pass;
     }
-    // SAFETY: only tested for presence.
-    if unsafe { EARLY_LOCAL.get(&syn.flow.server) }.is_none() {
+    let port = u32::from(syn.query.port);
+    let changes = [stamp(netns, IPPROTO_TCP, port), stamp(netns, IPPROTO_TCP, WHOLE_NETNS)];
+    if changes[0] != Some(stamps[0]) || changes[1] != Some(stamps[1]) {
         return Passage::Pass;
     }
-    syn.query.names = syn.certified.names;
-    syn.query.client = syn.flow.client;
-    syn.query.server = syn.flow.server;
-    syn.query.port = syn.flow.server_port;
     let Some(decision) = decide(&KernelTables, &syn.query) else {
         return Passage::Pass;
     };
@@ -93,35 +86,67 @@ fn refuse(syn: &mut Lookup) -> Passage {
         return Passage::Pass;
     }
     // SAFETY: the helper has no preconditions.
-    let now_ns = unsafe { bpf_ktime_get_boot_ns() };
-    if !is_daemon_alive(now_ns) || syn.certified.flags & MAY_RESET != 0 && !are_limits_reached(syn, now_ns) {
+    let coarse_ns = unsafe { bpf_ktime_get_coarse_ns() };
+    if !EARLY_ALIVE.get(0).is_some_and(|alive| coarse_ns < alive.wrapping_add(ALIVE_NS)) {
+        return Passage::Pass;
+    }
+    // SAFETY: as above.
+    if flags & MAY_RESET != 0 && !are_limits_reached(&syn.query.client, unsafe { bpf_ktime_get_boot_ns() }) {
         return Passage::Pass;
     }
     count(Counter::EarlyDropped);
-    report_some(syn, &decision, now_ns);
+    // SAFETY: this CPU's own element; the program runs with bottom halves off and does not nest.
+    let reported = EARLY_REPORTED.get_ptr_mut(0).and_then(|reported| unsafe { reported.as_mut() });
+    if !reported.is_some_and(|reported| is_within(reported, EARLY_REPORTS, coarse_ns)) {
+        count(Counter::EarlyUnreported);
+    } else {
+        report_one(syn, &key, place, &decision);
+    }
     Passage::Drop
 }
 
-/// Reports the attempt, if it is one of the first of this second and was not reported before.
+/// Whether the element is the key's, after what was read of it.
 #[inline(always)]
-fn report_some(syn: &mut Lookup, decision: &Decision, now_ns: u64) {
-    // SAFETY: this CPU's own element, as above.
-    let reported = EARLY_REPORTED.get_ptr_mut(0).and_then(|reported| unsafe { reported.as_mut() });
-    if !reported.is_some_and(|reported| is_within(reported, EARLY_REPORTS, now_ns)) {
-        count(Counter::EarlyUnreported);
-        return;
+fn is_of(place: &EarlyPlace, key: &EarlyKey) -> bool {
+    const WORDS: usize = size_of::<EarlyKey>() / 8;
+    const { assert!(offset_of!(EarlyPlace, key) % 8 == 0 && align_of::<EarlyKey>() == 8) };
+    // SAFETY: the sizes are equal, and every bit pattern is valid.
+    let wanted: [u64; WORDS] = unsafe { transmute(*key) };
+    let found: *const u64 = (&raw const place.key).cast();
+    let mut differences = 0;
+    for (at, word) in wanted.iter().enumerate() {
+        // SAFETY: inside the key, and aligned; volatile so that it is read after the rest.
+        differences |= word ^ unsafe { found.add(at).read_volatile() };
     }
-    syn.once.flow = syn.flow;
-    syn.once.listener = syn.certified.cookie;
-    syn.once.reserved = 0;
+    differences == 0
+}
+
+/// Reports the attempt, if it was not reported before.
+#[inline(always)]
+fn report_one(lookup: &mut Lookup, key: &EarlyKey, place: &EarlyPlace, decision: &Decision) {
+    lookup.certified = place.certified;
+    lookup.key.netns = place.netns;
+    if !is_of(place, key) {
+        return count(Counter::EarlyUnreported);
+    }
+    lookup.flow.netns = lookup.key.netns;
+    lookup.flow.client = lookup.query.client;
+    lookup.flow.server = lookup.query.server;
+    lookup.flow.server_port = lookup.query.port;
+    lookup.flow.protocol = IPPROTO_TCP;
+    lookup.flow.reserved = 0;
+    lookup.once.flow = lookup.flow;
+    lookup.once.listener = lookup.certified.cookie;
+    lookup.once.reserved = 0;
+    // SAFETY: the helper has no preconditions.
+    let now_ns = unsafe { bpf_ktime_get_boot_ns() };
     // The table of the gate: whichever of the two sees a SYN first reports it.
-    if ATTEMPTS.get(&syn.once).is_some_and(|first| now_ns < first.wrapping_add(ONE_SYN_NS)) {
-        count(Counter::Retransmits);
-        return;
+    if ATTEMPTS.get(&lookup.once).is_some_and(|first| now_ns < first.wrapping_add(ONE_SYN_NS)) {
+        return count(Counter::Retransmits);
     }
     // If it does not fit, a retransmit is logged as one more attempt.
-    ATTEMPTS.set(&syn.once, &now_ns);
+    ATTEMPTS.set(&lookup.once, &now_ns);
     // Its retransmits are the gate's, if one passes.
-    remember::refused(&syn.flow, now_ns);
-    report(Kind::Refused, syn, decision);
+    remember::refused(&lookup.flow, now_ns);
+    report(Kind::Refused, lookup, decision);
 }

@@ -1,11 +1,12 @@
 //! Bounds-checked reads of an Ethernet frame: is it a SYN for this host?
 //!
-//! In: a frame as XDP or tc has it, and the Ethernet address of its device. Out: the flow and sequence number of a
-//! SYN; nothing for every other frame, and for one that is not understood in full.
-//! Invariant: the addresses and ports are those that the stack will see. Passed are: frames to another Ethernet
-//! address, VLAN tags (the VLAN's device may be in another namespace), fragments, source routes, IPv6 extension
-//! headers other than hop-by-hop options and padding.
+//! In: a frame as XDP or tc has it. Out: the flow and sequence number of a SYN, and the Ethernet address that the frame
+//! is for; nothing for every other frame, and for one that is not understood in full.
+//! Invariant: the addresses and ports are those that the stack will see. Passed are: VLAN tags (the VLAN's device may be
+//! in another namespace), fragments, source routes, IPv6 extension headers other than hop-by-hop options and padding.
 //! Source: RFC 791, RFC 8200, RFC 9293 section 3.1; linux/net/ipv6/exthdrs.c (destination options change addresses).
+
+use core::mem::offset_of;
 
 use aya_ebpf::{
     EbpfContext as _,
@@ -14,7 +15,7 @@ use aya_ebpf::{
     programs::{TcContext, XdpContext},
 };
 use tcpw_common::{
-    key::{FlowKey, as_v4, mapped},
+    key::{Address, Query, as_v4, mapped},
     limits::{MAX_EXTENSION_HEADERS, MAX_IP_OPTIONS},
 };
 
@@ -30,10 +31,39 @@ const SYN: u8 = 0x02;
 const RST: u8 = 0x04;
 const ACK: u8 = 0x10;
 
+/// More fragments, or an offset.
+const FRAGMENT: u16 = 0x3fff;
+
 /// An IPv4 header without options, and the part of a TCP header up to its flags.
 const PLAIN_V4: usize = 14 + 20 + 14;
 /// Likewise, IPv6.
 const PLAIN_V6: usize = 14 + 40 + 14;
+
+/// A SYN, as the stack will see it.
+///
+/// The addresses and the server's port go into a query that lies in a map: as variables they would become one for each
+/// byte.
+pub(crate) struct Syn<'a> {
+    pub(crate) query: &'a mut Query,
+    /// Where the frame goes.
+    pub(crate) ethernet: Ethernet,
+    /// Host order.
+    pub(crate) client_port: u16,
+    /// Its sequence number.
+    pub(crate) isn: u32,
+}
+
+/// An Ethernet address, its bytes as they are in memory.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Ethernet(u32, u16);
+
+impl Ethernet {
+    #[inline(always)]
+    pub(crate) fn of(bytes: &[u8; 6]) -> Self {
+        let [a, b, c, d, e, f] = *bytes;
+        Self(u32::from_ne_bytes([a, b, c, d]), u16::from_ne_bytes([e, f]))
+    }
+}
 
 /// A frame at a device.
 pub(crate) trait Frame {
@@ -132,46 +162,68 @@ pub(crate) fn may_be_syn(frame: &impl Frame) -> bool {
     }
 }
 
-/// Reads the flow of a SYN to this Ethernet address, and its sequence number; false for every other frame.
+/// Reads a SYN; false for every other frame.
 #[inline(always)]
-pub(crate) fn read_syn(frame: &impl Frame, ethernet: &[u8; 6], flow: &mut FlowKey, isn: &mut u32) -> bool {
-    if frame.has_hidden_tag() {
+pub(crate) fn read_syn(frame: &impl Frame, syn: &mut Syn<'_>) -> bool {
+    !frame.has_hidden_tag() && (read_plain_v4(frame, syn) || read_any(frame, syn))
+}
+
+/// Reads a SYN of IPv4 without options, as nearly all are, by few loads.
+#[inline(always)]
+fn read_plain_v4(frame: &impl Frame, syn: &mut Syn<'_>) -> bool {
+    let Some(head) = near::<PLAIN_V4>(frame, 0) else {
+        return false;
+    };
+    let is_plain = half(head, 12) == u16::from_ne_bytes(IPV4)
+        && head[14] == 0x45
+        && half(head, 14 + 6) & FRAGMENT.to_be() == 0
+        && head[14 + 9] == TCP
+        && opens(head[PLAIN_V4 - 1]);
+    if !is_plain {
         return false;
     }
+    syn.ethernet = Ethernet(word(head, 0), half(head, 4));
+    write_mapped(&mut syn.query.client, word(head, 14 + 12));
+    write_mapped(&mut syn.query.server, word(head, 14 + 16));
+    syn.client_port = u16::from_be(half(head, 34));
+    syn.query.port = u16::from_be(half(head, 36));
+    syn.isn = u32::from_be(word(head, 38));
+    true
+}
+
+/// Reads any SYN.
+#[inline(always)]
+fn read_any(frame: &impl Frame, syn: &mut Syn<'_>) -> bool {
     let Some(head) = first::<14>(frame, 0) else {
         return false;
     };
     let [a, b, c, d, e, f, ..] = head;
-    if [a, b, c, d, e, f] != *ethernet {
-        return false;
-    }
+    syn.ethernet = Ethernet::of(&[a, b, c, d, e, f]);
     let tcp = match [head[12], head[13]] {
-        IPV4 => ipv4(frame, flow),
-        IPV6 => ipv6(frame, flow),
+        IPV4 => ipv4(frame, syn),
+        IPV6 => ipv6(frame, syn),
         _ => None,
     };
     let Some(tcp) = tcp else {
         return false;
     };
-    flow.client_port = u16::from_be_bytes([tcp[0], tcp[1]]);
-    flow.server_port = u16::from_be_bytes([tcp[2], tcp[3]]);
-    *isn = u32::from_be_bytes([tcp[4], tcp[5], tcp[6], tcp[7]]);
+    syn.client_port = u16::from_be_bytes([tcp[0], tcp[1]]);
+    syn.query.port = u16::from_be_bytes([tcp[2], tcp[3]]);
+    syn.isn = u32::from_be_bytes([tcp[4], tcp[5], tcp[6], tcp[7]]);
     opens(tcp[13])
 }
 
 /// Reads the addresses; the TCP header up to its flags, if the packet is whole and goes no detour.
 #[inline(always)]
-fn ipv4(frame: &impl Frame, flow: &mut FlowKey) -> Option<[u8; 14]> {
-    /// More fragments, or an offset.
-    const FRAGMENT: u16 = 0x3fff;
+fn ipv4(frame: &impl Frame, syn: &mut Syn<'_>) -> Option<[u8; 14]> {
     let head = first::<20>(frame, ETHERNET)?;
     let length = u32::from(head[0] & 0x0f) * 4;
     let is_whole = u16::from_be_bytes([head[6], head[7]]) & FRAGMENT == 0;
     if head[0] >> 4 != 4 || length < 20 || !is_whole || head[9] != TCP {
         return None;
     }
-    flow.client = mapped([head[12], head[13], head[14], head[15]]);
-    flow.server = mapped([head[16], head[17], head[18], head[19]]);
+    syn.query.client = mapped([head[12], head[13], head[14], head[15]]);
+    syn.query.server = mapped([head[16], head[17], head[18], head[19]]);
     if length == 20 {
         return first(frame, ETHERNET + 20);
     }
@@ -208,15 +260,15 @@ fn is_direct(frame: &impl Frame, end: u32) -> bool {
 
 /// Reads the addresses; the TCP header up to its flags, if no header before it changes them.
 #[inline(always)]
-fn ipv6(frame: &impl Frame, flow: &mut FlowKey) -> Option<[u8; 14]> {
+fn ipv6(frame: &impl Frame, syn: &mut Syn<'_>) -> Option<[u8; 14]> {
     let [version, _, _, _, _, _, mut next, _] = first::<8>(frame, ETHERNET)?;
     if version >> 4 != 6 {
         return None;
     }
-    flow.client = first(frame, ETHERNET + 8)?;
-    flow.server = first(frame, ETHERNET + 24)?;
+    syn.query.client = first(frame, ETHERNET + 8)?;
+    syn.query.server = first(frame, ETHERNET + 24)?;
     // In a packet such an address is not the IPv4 address that it has the form of.
-    if as_v4(&flow.client).is_some() || as_v4(&flow.server).is_some() {
+    if as_v4(&syn.query.client).is_some() || as_v4(&syn.query.server).is_some() {
         return None;
     }
     if next == TCP {
@@ -270,4 +322,29 @@ fn near<const BYTES: usize>(frame: &impl Frame, offset: usize) -> Option<&[u8; B
     }
     // SAFETY: the bytes are inside the frame, and of any value.
     Some(unsafe { &*(from as *const [u8; BYTES]) })
+}
+
+/// Four bytes as they are in memory, by one load. Where the kernel allows no load at such an address, it does not load
+/// the program.
+#[inline(always)]
+fn word(head: &[u8; PLAIN_V4], at: usize) -> u32 {
+    const { assert!(PLAIN_V4 > 42) };
+    // SAFETY: inside the head; BPF has no stricter rule than the kernel's, see above.
+    unsafe { head.as_ptr().add(at).cast::<u32>().read_volatile() }
+}
+
+/// Two bytes, likewise.
+#[inline(always)]
+fn half(head: &[u8; PLAIN_V4], at: usize) -> u16 {
+    // SAFETY: as above.
+    unsafe { head.as_ptr().add(at).cast::<u16>().read_volatile() }
+}
+
+/// Writes the form that an IPv4 address has in keys.
+#[inline(always)]
+fn write_mapped(to: &mut Address, address: u32) {
+    const { assert!(offset_of!(Query, client) % 4 == 0 && offset_of!(Query, server) % 4 == 0) };
+    let words: [u32; 4] = [0, 0, u32::from_ne_bytes([0, 0, 0xff, 0xff]), address];
+    // SAFETY: of this size, and as a member of a query aligned.
+    unsafe { (&raw mut *to).cast::<[u32; 4]>().write(words) };
 }

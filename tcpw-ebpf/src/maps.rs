@@ -17,7 +17,7 @@ use tcpw_common::{
     challenge::Challenge,
     counter,
     decide::Header,
-    early::EarlyDevice,
+    early::{EarlyKey, EarlyPlace},
     flat::{BucketV4, ChunkV4, LowsV6, NodeV6},
     handshake::Handshake,
     key::{
@@ -25,8 +25,8 @@ use tcpw_common::{
     },
     limits::{
         EVENT_RING_BYTES, HELD_RING_BYTES, MAX_ANSWERS, MAX_ATTEMPTS, MAX_BANNER_SOCKETS, MAX_BANNERS,
-        MAX_BINDERS, MAX_CERTIFIED, MAX_CHALLENGES, MAX_COMMS, MAX_EARLY_DEVICES, MAX_EARLY_LOCAL, MAX_FLOWS,
-        MAX_HANDSHAKES, MAX_HELD, MAX_HOLDERS, MAX_LISTENERS, MAX_ON_LINK, MAX_ONCE, MAX_PEERS, MAX_PREFIXES,
+        MAX_BINDERS, MAX_CERTIFIED, MAX_CHALLENGES, MAX_COMMS, MAX_EARLY_PLACES, MAX_FLOWS, MAX_HANDSHAKES,
+        MAX_HELD, MAX_HOLDERS, MAX_LISTENERS, MAX_ON_LINK, MAX_ONCE, MAX_PEERS, MAX_PREFIXES,
         MAX_REDIRECT_LISTENERS, MAX_SOURCES, MAX_UDP_ATTEMPTS, MAX_UDP_PORTS, MAX_USER_HANDSHAKES,
         MAX_WAITING, SLOTS,
     },
@@ -255,14 +255,13 @@ pub(crate) static BANNER_SOCKETS: SockHash<u64> = SockHash::with_max_entries(MAX
 #[map]
 pub(crate) static SCRATCH: PerCpuArray<Attempt> = PerCpuArray::with_max_entries(1, 0);
 
-/// Devices at which SYNs may be dropped, by interface index.
+/// Where SYNs may be dropped at a device.
 #[map]
-pub(crate) static EARLY_DEVICES: maps::HashMap<u32, EarlyDevice> =
-    maps::HashMap::with_max_entries(MAX_EARLY_DEVICES, BPF_F_NO_PREALLOC);
-/// Local addresses of their network namespace.
-#[map]
-pub(crate) static EARLY_LOCAL: maps::HashMap<Address, u32> =
-    maps::HashMap::with_max_entries(MAX_EARLY_LOCAL, BPF_F_NO_PREALLOC);
+pub(crate) static EARLY_PLACES: maps::HashMap<EarlyKey, EarlyPlace> =
+    maps::HashMap::with_max_entries(MAX_EARLY_PLACES, BPF_F_NO_PREALLOC);
+/// As [`ALIVE`], by a clock that is read faster: CLOCK_MONOTONIC_COARSE.
+#[btf_map]
+pub(crate) static EARLY_ALIVE: Array<u64, 1> = Array::new();
 /// SYNs that a CPU dropped early and reported: the second, and how many in it.
 #[map]
 pub(crate) static EARLY_REPORTED: PerCpuArray<[u64; 2]> = PerCpuArray::with_max_entries(1, 0);

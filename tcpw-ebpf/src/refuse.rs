@@ -23,7 +23,7 @@ use tcpw_common::{
     counter::Counter,
     decide::{AUDIT, Decision, decide, decide_for_any_names},
     event::Kind,
-    key::{Query, as_v4, mapped},
+    key::{Address, Query, as_v4, mapped},
     limits::{REFUSED_FLOW_NS, SAME_ATTEMPT_NS},
     outcome::{Outcome, REDIRECT},
     refusal::{BY_GATE, BY_REDIRECT, BY_RESET, RefusedFlow},
@@ -246,29 +246,35 @@ fn refuse(
 #[inline(always)]
 pub(crate) fn find_certified(lookup: &mut Lookup, flags: u32) -> bool {
     lookup.key.local = lookup.flow.server;
-    // SAFETY: the values are copied at once; user space replaces an entry whole.
-    let found = match unsafe { CERTIFIED.get(&lookup.key) } {
-        Some(certified) => Some(certified),
-        None => {
-            let is_v4 = as_v4(&lookup.flow.server).is_some();
-            lookup.key.local = if is_v4 { mapped([0; 4]) } else { [0; 16] };
-            // SAFETY: as above.
-            unsafe { CERTIFIED.get(&lookup.key) }
+    if !read_certified(lookup) {
+        let is_v4 = as_v4(&lookup.flow.server).is_some();
+        lookup.key.local = if is_v4 { mapped([0; 4]) } else { [0; 16] };
+        if !read_certified(lookup) {
+            return false;
         }
-    };
-    let Some(certified) = found else {
-        return false;
-    };
-    lookup.certified = *certified;
+    }
+    let (netns, protocol, port) = (lookup.key.netns, lookup.key.protocol, u32::from(lookup.key.port));
     lookup.certified.flags & flags != 0
-        && stamp(lookup, u32::from(lookup.key.port)) == Some(lookup.certified.port_stamp)
-        && stamp(lookup, WHOLE_NETNS) == Some(lookup.certified.netns_stamp)
+        && stamp(netns, protocol, port) == Some(lookup.certified.port_stamp)
+        && stamp(netns, protocol, WHOLE_NETNS) == Some(lookup.certified.netns_stamp)
+}
+
+/// Reads what is certified at the key.
+#[inline(always)]
+fn read_certified(lookup: &mut Lookup) -> bool {
+    match steady(|| CERTIFIED.get_ptr(&lookup.key)) {
+        Some(certified) => {
+            lookup.certified = certified;
+            true
+        }
+        None => false,
+    }
 }
 
 /// When a listener of that port last came or went, as the table of changes has it.
 #[inline(always)]
-fn stamp(lookup: &Lookup, port: u32) -> Option<u64> {
-    let change = CHANGES.get_ptr(change_index(lookup.key.netns, lookup.key.protocol, port))?;
+pub(crate) fn stamp(netns: u64, protocol: u16, port: u32) -> Option<u64> {
+    let change = CHANGES.get_ptr(change_index(netns, protocol, port))?;
     // SAFETY: the pointer is into the map and aligned; one load, whole.
     Some(unsafe { change.read_volatile() })
 }
@@ -290,13 +296,13 @@ fn answered_so(lookup: &mut Lookup, decision: &Decision, now_ns: u64) -> Option<
 
 /// Whether a limit of the resets is reached in this second, so that the gate would drop the packet; counts nothing.
 #[inline(always)]
-pub(crate) fn are_limits_reached(lookup: &Lookup, now_ns: u64) -> bool {
+pub(crate) fn are_limits_reached(client: &Address, now_ns: u64) -> bool {
     let Some(limits) = RESET_LIMITS.get(0) else {
         return false;
     };
     // Two CPUs that count meanwhile: the sum is that of before or after.
     RESETS.get(0).is_some_and(|all| is_reached(all, limits.total, now_ns))
-        || is_source_reached(&RESET_SOURCES, &lookup.flow.client, limits.per_source, now_ns)
+        || is_source_reached(&RESET_SOURCES, client, limits.per_source, now_ns)
 }
 
 /// Whether one more is within the limits; counts it.

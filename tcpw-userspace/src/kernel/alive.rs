@@ -1,7 +1,7 @@
 //! Signs of life: the gate holds packets only while a daemon decides them.
 //!
-//! In: the event loop's ticks. Out: a time stamp in the kernel, several times a second, from a thread of its
-//! own: so a loop that is busy for a moment does not count as dead.
+//! In: the event loop's ticks. Out: a time stamp in the kernel, by two clocks, several times a second, from a thread of
+//! its own: so a loop that is busy for a moment does not count as dead.
 //! The thread has a real-time priority: so on a busy machine the daemon does not count as dead either.
 //! Invariant: the signs end with the process, and when the loop has not ticked for [`PATIENCE`].
 
@@ -19,7 +19,7 @@ use anyhow::{Context as _, Result};
 use aya::maps::{Array, MapData};
 
 use super::{load::Kernel, maps::open};
-use crate::host::{boot_ns, set_real_time};
+use crate::host::{boot_ns, coarse_ns, set_real_time};
 
 /// A fraction of [`ALIVE_NS`](tcpw_common::limits::ALIVE_NS).
 const EVERY: Duration = Duration::from_millis(150);
@@ -41,13 +41,13 @@ impl Kernel {
     /// # Errors
     /// No thread can be started.
     pub fn stay_alive(&self) -> Result<Alive> {
-        let map = open(&self.ebpf, "ALIVE")?;
+        let maps = [open(&self.ebpf, "ALIVE")?, open(&self.ebpf, "EARLY_ALIVE")?];
         let ticked = Arc::new(AtomicBool::new(true));
         let (stop, stopped) = channel();
         let of_loop = Arc::clone(&ticked);
         let thread = thread::Builder::new()
             .name("alive".into())
-            .spawn(move || beat(map, &of_loop, &stopped))
+            .spawn(move || beat(maps, &of_loop, &stopped))
             .context("start a thread")?;
         Ok(Alive { ticked, stop: Some(stop), thread: Some(thread) })
     }
@@ -70,7 +70,8 @@ impl Drop for Alive {
     }
 }
 
-fn beat(mut map: Array<MapData, u64>, ticked: &AtomicBool, stopped: &Receiver<()>) {
+/// The second map is of the coarse clock.
+fn beat(mut maps: [Array<MapData, u64>; 2], ticked: &AtomicBool, stopped: &Receiver<()>) {
     // The thread needs little time: it writes a number a few times a second.
     if let Err(error) = set_real_time() {
         log::debug!("signs of life may come late on a busy machine: sched_setscheduler: {error}");
@@ -82,14 +83,17 @@ fn beat(mut map: Array<MapData, u64>, ticked: &AtomicBool, stopped: &Receiver<()
             last_tick = Instant::now();
         }
         let is_alive = last_tick.elapsed() < PATIENCE;
-        if let Err(error) = map.set(0, if is_alive { boot_ns() } else { 0 }, 0)
-            && !failed
-        {
-            failed = true;
-            log::error!("write a sign of life: {error}");
+        let times = if is_alive { [boot_ns(), coarse_ns()] } else { [0; 2] };
+        for (map, time) in maps.iter_mut().zip(times) {
+            if let Err(error) = map.set(0, time, 0)
+                && !failed
+            {
+                failed = true;
+                log::error!("write a sign of life: {error}");
+            }
         }
         if stopped.recv_timeout(EVERY) != Err(RecvTimeoutError::Timeout) {
-            drop(map.set(0, 0, 0));
+            maps.iter_mut().for_each(|map| drop(map.set(0, 0, 0)));
             return;
         }
     }

@@ -168,7 +168,7 @@ impl EarlyDrop {
         let (Some(netns), Some(ethernet)) = (self.netns, device.ethernet) else { return };
         let (index, shows_tags) = (device.index, device.shows_tags);
         self.devices.insert(name.clone(), DeviceState::Begun(device));
-        let device = EarlyDevice { netns, ethernet, reserved: 0 };
+        let device = EarlyDevice { netns, ethernet };
         out.act(Action::DropEarly { name, index, device, shows_tags });
     }
 }

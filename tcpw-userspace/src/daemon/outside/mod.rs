@@ -275,9 +275,11 @@ impl Outside {
                 if let Err(error) = certified {
                     self.result(Input::NotCertified { netns, reason: format!("{error:#}") });
                 }
+                report(self.kernel.write_early_places());
             }
             Action::Withdraw { netns, port } => {
                 report(self.kernel.resets.as_mut().map_or(Ok(()), |resets| resets.withdraw(netns, port)));
+                report(self.kernel.write_early_places());
             }
             Action::WatchUdpPorts { netns, ports } => {
                 let watched =
@@ -292,13 +294,13 @@ impl Outside {
                 }
             }
             Action::LookAtNetwork(names) => devices::look(names, self.results.clone()),
-            Action::SetEarlyAddresses(addresses) => report(self.kernel.early.set_addresses(&addresses)),
+            Action::SetEarlyAddresses(addresses) => report(self.kernel.set_early_addresses(&addresses)),
             Action::DropEarly { name, index, device, shows_tags } => {
                 let how = self.kernel.drop_early(index, device, shows_tags);
                 let how = how.map(|mode| mode.to_string()).map_err(|error| format!("{error:#}"));
                 self.done.push_back(Input::DropsEarly { name, how });
             }
-            Action::EndEarlyDrop { index } => report(self.kernel.early.detach(index)),
+            Action::EndEarlyDrop { index } => report(self.kernel.end_early_drop(index)),
             Action::OpenRedirect { netns, family } => {
                 self.redirects.open(netns, family, self.scanning.namespace(netns));
             }
