@@ -5,7 +5,38 @@
 //! of them in 2a00::/12, as in tables of routes.
 //! Invariant: two numbers below 2^31 rarely have one network.
 
-use crate::key::{Address, mapped};
+use crate::key::{Address, NamesId, mapped};
+
+/// A measurement: that many decisions about clients of the numbered networks.
+///
+/// Layout: 8 + 16 + 4 × 4 bytes, no padding.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MeasureInput {
+    /// Names of the listener.
+    pub names: NamesId,
+    /// Local address.
+    pub server: Address,
+    /// Local port.
+    pub port: u32,
+    /// How many decisions.
+    pub decisions: u32,
+    /// How many networks there are.
+    pub networks: u32,
+    /// [`IPV6`], [`ELSEWHERE`] and [`EMPTY`].
+    pub flags: u32,
+}
+const _: () = assert!(size_of::<MeasureInput>() == 40);
+
+#[cfg(feature = "user")]
+// SAFETY: `#[repr(C)]`, no padding, every bit pattern valid.
+unsafe impl aya::Pod for MeasureInput {}
+
+/// The clients are of IPv6.
+pub const IPV6: u32 = 1;
+
+/// Nothing is decided: what the loop itself takes.
+pub const EMPTY: u32 = 2;
 
 /// Bit of a number whose network is not among the first ones: its clients are in no network but by chance.
 pub const ELSEWHERE: u32 = 1 << 31;

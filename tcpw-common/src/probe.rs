@@ -12,9 +12,9 @@ pub const PAYLOAD: usize = 14;
 /// The probe's return value when a look-up failed.
 pub const BROKEN: u32 = u32::MAX;
 
-/// The question, or a measurement: that many decisions about clients of the numbered networks.
+/// The question.
 ///
-/// Layout: 8 + 16 + 16 + 6 × 4 bytes, no padding.
+/// Layout: 8 + 16 + 16 + 4 + 4 bytes, no padding.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProbeInput {
@@ -26,22 +26,14 @@ pub struct ProbeInput {
     pub server: Address,
     /// Local port.
     pub port: u32,
-    /// Decisions of a measurement; 0: one question, about `client`.
-    pub decisions: u32,
-    /// Of a measurement: how many networks there are.
-    pub networks: u32,
-    /// Of a measurement: [`IPV6`], [`ELSEWHERE`](crate::measure::ELSEWHERE) and [`EMPTY`].
-    pub flags: u32,
     /// 0.
-    pub reserved: [u32; 2],
+    pub reserved: u32,
 }
-const _: () = assert!(size_of::<ProbeInput>() == 64);
+const _: () = assert!(size_of::<ProbeInput>() == 48);
 
-/// A measurement is about IPv6 clients.
-pub const IPV6: u32 = 1;
-
-/// A measurement decides nothing: what the loop itself takes.
-pub const EMPTY: u32 = 2;
+#[cfg(feature = "user")]
+// SAFETY: `#[repr(C)]`, no padding, every bit pattern valid.
+unsafe impl aya::Pod for ProbeInput {}
 
 /// The kernel's decision about one question.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

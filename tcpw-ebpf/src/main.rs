@@ -28,6 +28,7 @@ mod identity;
 mod kernel_struct;
 mod lookup;
 mod maps;
+mod measure;
 mod net;
 mod netns;
 mod on_link;
@@ -243,6 +244,12 @@ pub(crate) fn early_tc(ctx: TcContext) -> i32 {
 #[classifier]
 pub(crate) fn probe(ctx: TcContext) -> i32 {
     probe::probe(&ctx) as i32
+}
+
+/// Never attached: measures what a decision takes, by BPF_PROG_TEST_RUN.
+#[classifier]
+pub(crate) fn measure(ctx: TcContext) -> i32 {
+    measure::measure(&ctx) as i32
 }
 
 /// Never attached: BPF_PROG_TEST_RUN with it puts a held packet onto the device it came by.

@@ -35,21 +35,21 @@ pub(crate) fn run(family: &str, networks: &str) -> Result<String> {
     let mut loaded = Vec::new();
     for kind in [ClientTableKind::Trie, ClientTableKind::Flat] {
         let mut kernel = Kernel::load(&LoadOptions::default())?;
-        let probe = kernel.load_probe()?;
+        let measurement = kernel.load_measurement()?;
         let begin = Instant::now();
         let policy = compile::compile(&source_as(kind, Names::Unknown, &parsed, &[]))?;
         let compiled = begin.elapsed();
         let applied = kernel.apply(&policy, 0)?;
-        loaded.push((probe, compiled, applied.took, size(&policy)));
+        loaded.push((measurement, compiled, applied.took, size(&policy)));
     }
     let server = if are_v6 { "2001:db8::1".parse()? } else { "192.0.2.1".parse()? };
     let query = Query { names: 0, client: [0; 16], server: address(server), port: 22 };
     let mut times = vec![[Vec::new(), Vec::new()]; loaded.len()];
     for _ in 0..ROUNDS {
-        for ((probe, ..), times) in loaded.iter().zip(&mut times) {
+        for ((measurement, ..), times) in loaded.iter().zip(&mut times) {
             for (are_elsewhere, times) in [false, true].into_iter().zip(times) {
                 let clients = MeasuredClients { networks, are_v6, are_elsewhere };
-                times.push(probe.decision_ns(&query, &clients, DECISIONS)?);
+                times.push(measurement.decision_ns(&query, &clients, DECISIONS)?);
             }
         }
     }

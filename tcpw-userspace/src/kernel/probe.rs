@@ -5,25 +5,13 @@
 use std::os::fd::{AsFd as _, OwnedFd};
 
 use anyhow::{Context as _, Result};
-use aya::programs::SchedClassifier;
+use aya::{Pod, programs::SchedClassifier};
 use tcpw_common::{
     key::Query,
-    measure::ELSEWHERE,
-    probe::{BROKEN, EMPTY, IPV6, PAYLOAD, ProbeAnswer, ProbeInput},
+    probe::{BROKEN, PAYLOAD, ProbeAnswer, ProbeInput},
 };
 
 use super::{load::Kernel, programs::Hook, slots::Slots, sys};
-
-/// The clients of a measurement: [`tcpw_common::measure`].
-#[derive(Clone, Copy, Debug)]
-pub struct MeasuredClients {
-    /// How many networks there are.
-    pub networks: u32,
-    /// IPv6 clients.
-    pub are_v6: bool,
-    /// Clients in other networks.
-    pub are_elsewhere: bool,
-}
 
 /// Asks the kernel, in any thread.
 pub struct Probe {
@@ -58,55 +46,27 @@ impl Probe {
     /// # Errors
     /// BPF_PROG_TEST_RUN fails.
     pub fn ask(&self, query: &Query) -> Result<Option<ProbeAnswer>> {
-        let value = self
-            .run(&ProbeInput {
-                names: query.names,
-                client: query.client,
-                server: query.server,
-                port: query.port.into(),
-                decisions: 0,
-                networks: 0,
-                flags: 0,
-                reserved: [0; 2],
-            })?
-            .value;
+        let input = ProbeInput {
+            names: query.names,
+            client: query.client,
+            server: query.server,
+            port: query.port.into(),
+            reserved: 0,
+        };
+        let value =
+            sys::run_classifier(self.program.as_fd(), &packet(&input)).context("run the probe")?.value;
         if value == BROKEN {
             return Ok(None);
         }
         ProbeAnswer::from_value(value).context("the probe answered no outcome").map(Some)
     }
-
-    /// The time of one decision of the kernel, in nanoseconds: the mean of `decisions` about clients of the first
-    /// `networks` numbered networks, without what the loop takes.
-    ///
-    /// # Errors
-    /// As for [`Self::ask`].
-    pub fn decision_ns(&self, query: &Query, clients: &MeasuredClients, decisions: u32) -> Result<f64> {
-        let flags = if clients.are_v6 { IPV6 } else { 0 } | if clients.are_elsewhere { ELSEWHERE } else { 0 };
-        let measure = |flags| {
-            let run = self.run(&ProbeInput {
-                names: query.names,
-                client: query.client,
-                server: query.server,
-                port: query.port.into(),
-                decisions,
-                networks: clients.networks,
-                flags,
-                reserved: [0; 2],
-            })?;
-            anyhow::Ok(run.took.as_secs_f64() * 1e9 / f64::from(decisions))
-        };
-        Ok(measure(flags)? - measure(flags | EMPTY)?)
-    }
-
-    fn run(&self, input: &ProbeInput) -> Result<sys::TestRun> {
-        let mut packet = vec![0; PAYLOAD];
-        packet.extend(bytes_of(input));
-        sys::run_classifier(self.program.as_fd(), &packet).context("run the probe")
-    }
 }
 
-fn bytes_of(input: &ProbeInput) -> [u8; size_of::<ProbeInput>()] {
-    // SAFETY: the struct has no padding, so every byte is initialised.
-    unsafe { std::mem::transmute_copy(input) }
+/// A packet with that payload behind an Ethernet header.
+pub(super) fn packet<I: Pod>(input: &I) -> Vec<u8> {
+    let mut packet = vec![0; PAYLOAD];
+    // SAFETY: all bytes of the value: it has no padding.
+    let bytes = unsafe { std::slice::from_raw_parts((&raw const *input).cast::<u8>(), size_of::<I>()) };
+    packet.extend_from_slice(bytes);
+    packet
 }

@@ -178,6 +178,8 @@ programs! {
     OpenFiles: "open_files", Section::Iterator("task_file"), Target::Nothing, When::Wanted(Want::Call);
     /// Decides what BPF_PROG_TEST_RUN asks.
     Probe: "probe", Section::Classifier, Target::Nothing, When::Wanted(Want::Call);
+    /// Measures what a decision takes.
+    Measure: "measure", Section::Classifier, Target::Nothing, When::Wanted(Want::Call);
     /// Passes frames that BPF_PROG_TEST_RUN puts onto a device.
     Receive: "receive", Section::Xdp, Target::Nothing, When::Wanted(Want::Call);
 }
