@@ -84,7 +84,7 @@ fn text(networks: u32, are_v6: bool) -> String {
 
 /// Bytes of the tables of clients in one slot. Those of a trie: linux/kernel/bpf/lpm_trie.c, a node and its value
 /// in a slab, 64 bytes for IPv4 and as many for IPv6, and at most one node without a value for each entry.
-fn size(policy: &Policy) -> Option<usize> {
+pub(crate) fn size(policy: &Policy) -> Option<usize> {
     let v4 = policy.clients_v4.flat()?;
     let v6 = policy.clients_v6.flat()?;
     Some(

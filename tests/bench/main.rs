@@ -5,11 +5,13 @@
 //! `tcpw-bench flood RULES literal|file [reload]`; `tcpw-bench gate`; `tcpw-bench refusals close|reset|drop`;
 //! `tcpw-bench decision v4|v6 NETWORKS`; `tcpw-bench peers NETWORKS ROUNDS`;
 //! `tcpw-bench forged SECONDS`; `tcpw-bench reload NETWORKS ROUNDS [alone]`; `tcpw-bench dropped NETWORKS ROUNDS`;
-//! `tcpw-bench under-load NETWORKS CONNECTIONS-A-SECOND SECONDS`; `tcpw-bench report DIRECTORY`.
+//! `tcpw-bench under-load NETWORKS CONNECTIONS-A-SECOND SECONDS`; `tcpw-bench command NAME NETWORKS ROUNDS`;
+//! `tcpw-bench services SERVICES NETWORKS`; `tcpw-bench report DIRECTORY`.
 //!
 //! Out: one JSON object. A process per run, so that its peak memory is the run's own.
 
 mod cases;
+mod commands;
 mod decision;
 mod dropped;
 mod flood;
@@ -26,6 +28,7 @@ mod plot;
 mod refusals;
 mod reload;
 mod report;
+mod services;
 mod shapes;
 #[path = "../early/tap.rs"]
 #[expect(dead_code, reason = "shared with tests/early.rs, which uses all of it")]
@@ -72,6 +75,8 @@ fn run(words: &[&str]) -> Result<String> {
         ["forged", seconds] => forged::run(seconds),
         ["peers", networks, rounds] => peers::run(networks, rounds),
         ["report", directory] => report::run(directory),
+        ["command", name, networks, rounds] => commands::run(name, networks, rounds),
+        ["services", services, networks] => services::run(services, networks),
         ["reload", networks, rounds] => reload::run(networks, rounds, false),
         ["reload", networks, rounds, "alone"] => reload::run(networks, rounds, true),
         ["refusals", how] => refusals::run(how),
@@ -87,7 +92,7 @@ fn run(words: &[&str]) -> Result<String> {
             "usage: tcpw-bench parse [SHAPE] | text HOSTS.DENY | cases in-cases|named TCPW N | held | hooks | hostile [SHAPE] | named | \
              replay RULES literal|file | flood RULES literal|file [reload] | gate | refusals close|reset|drop | \
              decision v4|v6 NETWORKS | peers NETWORKS ROUNDS | reload NETWORKS ROUNDS [alone] | \
-             dropped NETWORKS ROUNDS | under-load NETWORKS CONNECTIONS-A-SECOND SECONDS | forged SECONDS"
+             dropped NETWORKS ROUNDS | command NAME NETWORKS ROUNDS | services SERVICES NETWORKS | under-load NETWORKS CONNECTIONS-A-SECOND SECONDS | forged SECONDS"
         ),
     }
 }

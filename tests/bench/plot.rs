@@ -13,11 +13,12 @@ pub(crate) type Line = (String, Vec<(f64, f64)>);
 const SIZE: (u32, u32) = (760, 420);
 
 /// One for each line.
-const COLOURS: [RGBColor; 4] = [
+const COLOURS: [RGBColor; 5] = [
     RGBColor(0x1f, 0x4e, 0x9c),
     RGBColor(0xc4, 0x3c, 0x2b),
     RGBColor(0x2e, 0x7d, 0x32),
     RGBColor(0x6a, 0x1b, 0x9a),
+    RGBColor(0xb2, 0x6a, 0x00),
 ];
 
 /// Draws the lines; `unit` is that of the figures.

@@ -1,7 +1,7 @@
 //! The report of `cargo xtask bench report`; `tcpw-bench report DIRECTORY`.
 //!
-//! In: on standard input one JSON object with the measurements. Out: DIRECTORY/benchmarks.md, and its diagrams in
-//! DIRECTORY/benchmarks.
+//! In: on standard input one JSON object with the measurements. Out: DIRECTORY/benchmarks.md, and its diagrams and the
+//! measurements in DIRECTORY/benchmarks.
 //! Invariant: every figure is of the measurements; what is compared was measured in turn, in one run.
 
 use std::{fmt::Write as _, fs, io, path::Path};
@@ -23,7 +23,12 @@ pub(crate) fn run(directory: &str) -> Result<String> {
     connections(&measured, &mut text)?;
     dropped(&measured, &mut text)?;
     under_load(&measured, &mut text)?;
+    commands(&measured, &diagrams, &mut text)?;
+    services(&measured, &mut text)?;
+    hostile(&measured, &mut text)?;
     programs(&measured, &mut text)?;
+    let all = diagrams.join("measured.json");
+    fs::write(&all, format!("{measured:#}\n")).with_context(|| format!("write {}", all.display()))?;
     let path = directory.join("benchmarks.md");
     fs::write(&path, text).with_context(|| format!("write {}", path.display()))?;
     Ok(path.display().to_string())
@@ -34,7 +39,8 @@ fn head(measured: &Value) -> Result<String> {
     Ok(format!(
         "# Benchmarks\n\n{} on {}, release build of commit {}, by `{}`.\n\n\
          Compare figures of one row: those of different rows were measured at different times, and the machine is shared. \
-         Ratios are medians of the ratios of rounds in which every way had its turn.\n\n",
+         Ratios are medians of the ratios of rounds in which every way had its turn. Every figure: \
+         [measured.json](benchmarks/measured.json).\n\n",
         of("date")?,
         of("system")?,
         of("commit")?,
@@ -206,6 +212,66 @@ fn under_load(measured: &Value, text: &mut String) -> Result<()> {
             run["lost"],
             run["wrong"],
             run["certain"],
+        )?;
+    }
+    Ok(())
+}
+
+fn commands(measured: &Value, diagrams: &Path, text: &mut String) -> Result<()> {
+    text.push_str(
+        "\n## Commands\n\nMilliseconds of a command from its start to its end, medians, and the most memory it had, with so \
+         many networks in hosts.deny. `match` is of one client, `list` of one service, `diff` of two equal files.\n\n\
+         ![](benchmarks/commands.svg)\n\n| command | networks | ms | memory |\n|---|---|---|---|\n",
+    );
+    let mut lines: Vec<Line> = Vec::new();
+    for run in list(measured, "commands")? {
+        let (name, networks) = (run["command"].as_str().context("no command")?, number(&run["networks"])?);
+        let ms = median(&numbers(&run["ms"])?);
+        writeln!(text, "| {name} | {networks} | {ms:.0} | {:.0} MB |", number(&run["peak_bytes"])? / 1e6)?;
+        match lines.iter_mut().find(|(known, _)| known == name) {
+            Some((_, figures)) => figures.push((networks, ms)),
+            None => lines.push((name.to_owned(), vec![(networks, ms)])),
+        }
+    }
+    draw(&diagrams.join("commands.svg"), "Commands", "milliseconds", &lines)
+}
+
+fn services(measured: &Value, text: &mut String) -> Result<()> {
+    text.push_str(
+        "\n## Services\n\nEach service has a rule of its own in hosts.allow; all have the networks of hosts.deny. Bytes of a \
+         slot: the tables of clients, which all services share, and what grows with the services.\n\n\
+         | services | networks | compiled in | tables of clients | the rest |\n|---|---|---|---|---|\n",
+    );
+    for run in list(measured, "services")? {
+        writeln!(
+            text,
+            "| {} | {} | {:.0} ms | {:.2} MB | {:.3} MB |",
+            run["services"],
+            run["networks"],
+            number(&run["compile_ms"])?,
+            number(&run["clients_bytes"])? / 1e6,
+            number(&run["services_bytes"])? / 1e6,
+        )?;
+    }
+    Ok(())
+}
+
+fn hostile(measured: &Value, text: &mut String) -> Result<()> {
+    text.push_str(
+        "\n## Tables that are made to be slow\n\nSeconds of the processor for parsing, indexing and compiling, divided by \
+         those of the first; or the limit that the policy is beyond.\n\n\
+         | table | seconds | ratio | memory | beyond |\n|---|---|---|---|---|\n",
+    );
+    let mut first = None;
+    for run in list(measured, "hostile")? {
+        let seconds = number(&run["total_s"])?;
+        writeln!(
+            text,
+            "| {} | {seconds:.2} | {:.2} | {:.0} MB | {} |",
+            run["shape"].as_str().context("no shape")?,
+            seconds / *first.get_or_insert(seconds),
+            number(&run["peak_bytes"])? / 1e6,
+            run["beyond"].as_str().unwrap_or_default(),
         )?;
     }
     Ok(())

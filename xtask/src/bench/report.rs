@@ -1,7 +1,7 @@
 //! `cargo xtask bench report`: writes a document with diagrams. It compares tcpw with nftables, ipset and no filter:
-//! decisions, reloads, connections, refused SYNs, and the time of each program.
+//! decisions, reloads, connections, refused SYNs; and commands, services, hostile tables, the time of each program.
 //!
-//! Out: docs/benchmarks.md and docs/benchmarks/*.svg. The short form takes about three minutes, the full one half an hour.
+//! Out: docs/benchmarks.md, docs/benchmarks/*.svg, and docs/benchmarks/measured.json with every figure. The short form takes about three minutes, the full one half an hour.
 
 use std::{
     io::Write as _,
@@ -62,6 +62,19 @@ pub(super) fn report(bench: &Path, tcpw: &Path, arguments: &Arguments) -> Result
         if full { (&["100000", "1000000"], "15") } else { (&["100000"], "5") };
     let loads =
         sizes.iter().map(|size| run(&["under-load", size, "5000", seconds])).collect::<Result<Vec<_>>>()?;
+    let sizes: &[&str] =
+        if full { &["10", "1000", "10000", "100000", "1000000"] } else { &["1000", "10000", "100000"] };
+    let mut commands = Vec::new();
+    for name in ["check", "match", "list", "fmt", "diff"] {
+        for size in sizes {
+            commands.push(run(&["command", name, size, if full { "5" } else { "3" }])?);
+        }
+    }
+    let networks = if full { "1000000" } else { "100000" };
+    let services = ["1", "10", "100"].map(|services| run(&["services", services, networks]));
+    let services = services.into_iter().collect::<Result<Vec<_>>>()?;
+    let shapes = output(Command::new(bench).arg("hostile"))?;
+    let hostile = shapes.lines().map(|shape| run(&["hostile", shape])).collect::<Result<Vec<_>>>()?;
     let programs = run(&["hooks"])?;
     let told = |program: &str, words: &[&str]| -> Result<String> {
         Ok(output(Command::new(program).args(words))?.trim().to_owned())
@@ -76,6 +89,9 @@ pub(super) fn report(bench: &Path, tcpw: &Path, arguments: &Arguments) -> Result
         "peers": peers,
         "dropped": dropped,
         "under_load": loads,
+        "commands": commands,
+        "services": services,
+        "hostile": hostile,
         "programs": programs,
     });
     let mut child = Command::new(bench)
