@@ -138,7 +138,15 @@ fn tcpdmatch_shows_what_tcpw_answers() {
     }
     let seed = fresh_seed();
     println!("seed {seed}");
-    let cases: Vec<_> = Generator::new(seed).filter_map(Tcpdmatch::reduce).take(TCPDMATCH_CASES).collect();
+    let mut cases: Vec<_> =
+        Generator::new(seed).filter_map(Tcpdmatch::reduce).take(TCPDMATCH_CASES).collect();
+    // Few made cases are delegated.
+    cases.push(Case {
+        deny: Some("ALL: ALL: twist /bin/echo\n".into()),
+        daemon: "sshd".into(),
+        client_addr: Some("192.0.2.7".into()),
+        ..Case::default()
+    });
     let programs = Programs::find().unwrap();
     let (tcpdmatch, answers) = (Tcpdmatch::new().unwrap(), programs.tcpw(&cases).unwrap());
     let mut counts = [0; 3];

@@ -8,7 +8,10 @@ use std::{
     os::unix::fs::{PermissionsExt, symlink},
     path::{Path, PathBuf},
     process::Command,
-    sync::atomic::{AtomicBool, AtomicU32, Ordering},
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -303,14 +306,20 @@ fn an_edit_in_place_is_read_when_its_writer_is_done() {
     fs::write(&deny, table(0)).unwrap();
     let source = dir.source();
     let mut file = fs::File::create(&deny).unwrap();
+    let parsed = Mutex::new(Vec::new());
+    let parse = |texts: &Texts| {
+        parsed.lock().unwrap().push(texts.deny.1.clone());
+        BTreeSet::new()
+    };
     std::thread::scope(|scope| {
-        let read = scope.spawn(|| source.read(none));
+        let read = scope.spawn(|| source.read(parse));
         std::thread::sleep(Duration::from_millis(400));
         assert!(!read.is_finished(), "it did not wait for the writer");
         file.write_all(table(1).as_bytes()).unwrap();
         drop(file);
         assert_eq!(assert_whole(&read.join().unwrap().deny.1), 1);
     });
+    assert_eq!(parsed.into_inner().unwrap(), [bytes(&table(1))], "half a text was parsed");
     // One that stays open is not waited for without end.
     let _open = fs::File::options().append(true).open(&deny).unwrap();
     let begin = Instant::now();

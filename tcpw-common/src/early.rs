@@ -5,19 +5,10 @@
 
 use crate::{certified::Certified, key::Address};
 
-/// A device of this host's stack.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct EarlyDevice {
-    /// Cookie of its network namespace.
-    pub netns: u64,
-    /// Its Ethernet address: a frame to another one is not for this host's stack.
-    pub ethernet: [u8; 6],
-}
-
 /// A local address and port, as a device sees them.
 ///
 /// Layout: 4 + 2 + 2 + 16 bytes, no padding.
-#[repr(C, align(8))]
+#[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct EarlyKey {
     /// Interface index of the device.
@@ -33,7 +24,7 @@ const _: () = assert!(size_of::<EarlyKey>() == 24);
 
 /// What is at an [`EarlyKey`].
 ///
-/// Layout: 48 + 8 + 24 + 6 + 2 bytes, no padding.
+/// Layout: 48 + 8 + 6 + 2 bytes, no padding.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EarlyPlace {
@@ -41,14 +32,12 @@ pub struct EarlyPlace {
     pub certified: Certified,
     /// Cookie of the network namespace.
     pub netns: u64,
-    /// The key once more: an element that was removed may be another key's while a program still reads it.
-    pub key: EarlyKey,
-    /// Ethernet address of the device.
+    /// Ethernet address of the device: a frame to another one is not for this host's stack.
     pub ethernet: [u8; 6],
     /// 0.
     pub reserved: u16,
 }
-const _: () = assert!(size_of::<EarlyPlace>() == 88);
+const _: () = assert!(size_of::<EarlyPlace>() == 64);
 
 #[cfg(feature = "user")]
 mod plain {

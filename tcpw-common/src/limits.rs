@@ -125,8 +125,10 @@ pub const MAX_EXTENSION_HEADERS: u32 = 8;
 /// Places where sk_lookup may refuse.
 pub const MAX_CERTIFIED: u32 = 1 << 16;
 
-/// Devices, each with a local address and port, at which SYNs may be dropped early; all others pass.
-pub const MAX_EARLY_PLACES: u32 = 1 << 16;
+/// Devices, each with a local address and port, at which SYNs may be dropped early; all others pass. Enough for 16
+/// devices, 32 addresses and 32 services; user space looks at all of them in a few milliseconds when a listener comes or
+/// goes.
+pub const MAX_EARLY_PLACES: u32 = 1 << 14;
 
 /// SYNs that are dropped early and reported one by one, in a second and on each CPU: more than the lines that follow
 /// of them, and few enough that a flood costs the daemon nothing.

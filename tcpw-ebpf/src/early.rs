@@ -11,8 +11,6 @@
 //! dropped too: it gets no challenge ACK, and no copy of its SYN-ACK before the server sends that again.
 //! So is one for a socket that connects from the listener's port itself.
 
-use core::mem::{offset_of, transmute};
-
 use aya_ebpf::helpers::{bpf_ktime_get_boot_ns, generated::bpf_ktime_get_coarse_ns};
 use tcpw_common::{
     certified::{MAY_DROP_EARLY, MAY_RESET, WHOLE_NETNS},
@@ -34,6 +32,7 @@ use crate::{
     rate::is_within,
     refuse::{are_limits_reached, report, stamp},
     remember,
+    steady::steady,
     tables::KernelTables,
 };
 
@@ -59,20 +58,17 @@ pub(crate) fn judge(frame: &impl Frame) -> Passage {
 #[inline(always)]
 fn refuse(syn: &mut Lookup, ethernet: Ethernet) -> Passage {
     let key = EarlyKey { ifindex: syn.ifindex, port: syn.query.port, reserved: 0, local: syn.query.server };
-    // SAFETY: what is copied counts only if the element is still the key's, see `is_of`.
-    let Some(place) = (unsafe { EARLY_PLACES.get(&key) }) else {
+    let Some(place) = steady(|| EARLY_PLACES.get_ptr(&key)) else {
         return Passage::Pass;
     };
-    let (flags, netns) = (place.certified.flags, place.netns);
-    syn.query.names = place.certified.names;
-    let stamps = [place.certified.port_stamp, place.certified.netns_stamp];
-    let is_for_us = Ethernet::of(&place.ethernet) == ethernet;
-    if !is_of(place, &key) || !is_for_us || flags & MAY_DROP_EARLY == 0 {
+    let EarlyPlace { certified, netns, .. } = place;
+    if Ethernet::of(&place.ethernet) != ethernet || certified.flags & MAY_DROP_EARLY == 0 {
         return Passage::Pass;
     }
+    syn.query.names = certified.names;
     let port = u32::from(syn.query.port);
     let changes = [stamp(netns, IPPROTO_TCP, port), stamp(netns, IPPROTO_TCP, WHOLE_NETNS)];
-    if changes[0] != Some(stamps[0]) || changes[1] != Some(stamps[1]) {
+    if changes != [Some(certified.port_stamp), Some(certified.netns_stamp)] {
         return Passage::Pass;
     }
     let Some(decision) = decide(&KernelTables, &syn.query) else {
@@ -87,12 +83,15 @@ fn refuse(syn: &mut Lookup, ethernet: Ethernet) -> Passage {
     }
     // SAFETY: the helper has no preconditions.
     let coarse_ns = unsafe { bpf_ktime_get_coarse_ns() };
-    if !EARLY_ALIVE.get(0).is_some_and(|alive| coarse_ns < alive.wrapping_add(ALIVE_NS)) {
+    if EARLY_ALIVE.get(0).is_none_or(|alive| coarse_ns >= alive.wrapping_add(ALIVE_NS)) {
         return Passage::Pass;
     }
-    // SAFETY: as above.
-    if flags & MAY_RESET != 0 && !are_limits_reached(&syn.query.client, unsafe { bpf_ktime_get_boot_ns() }) {
-        return Passage::Pass;
+    if certified.flags & MAY_RESET != 0 {
+        // SAFETY: as above.
+        let now_ns = unsafe { bpf_ktime_get_boot_ns() };
+        if !are_limits_reached(&syn.query.client, now_ns) {
+            return Passage::Pass;
+        }
     }
     count(Counter::EarlyDropped);
     // SAFETY: this CPU's own element; the program runs with bottom halves off and does not nest.
@@ -100,35 +99,16 @@ fn refuse(syn: &mut Lookup, ethernet: Ethernet) -> Passage {
     if !reported.is_some_and(|reported| is_within(reported, EARLY_REPORTS, coarse_ns)) {
         count(Counter::EarlyUnreported);
     } else {
-        report_one(syn, &key, place, &decision);
+        report_one(syn, &place, &decision);
     }
     Passage::Drop
 }
 
-/// Whether the element is the key's, after what was read of it.
-#[inline(always)]
-fn is_of(place: &EarlyPlace, key: &EarlyKey) -> bool {
-    const WORDS: usize = size_of::<EarlyKey>() / 8;
-    const { assert!(offset_of!(EarlyPlace, key) % 8 == 0 && align_of::<EarlyKey>() == 8) };
-    // SAFETY: the sizes are equal, and every bit pattern is valid.
-    let wanted: [u64; WORDS] = unsafe { transmute(*key) };
-    let found: *const u64 = (&raw const place.key).cast();
-    let mut differences = 0;
-    for (at, word) in wanted.iter().enumerate() {
-        // SAFETY: inside the key, and aligned; volatile so that it is read after the rest.
-        differences |= word ^ unsafe { found.add(at).read_volatile() };
-    }
-    differences == 0
-}
-
 /// Reports the attempt, if it was not reported before.
 #[inline(always)]
-fn report_one(lookup: &mut Lookup, key: &EarlyKey, place: &EarlyPlace, decision: &Decision) {
+fn report_one(lookup: &mut Lookup, place: &EarlyPlace, decision: &Decision) {
     lookup.certified = place.certified;
     lookup.key.netns = place.netns;
-    if !is_of(place, key) {
-        return count(Counter::EarlyUnreported);
-    }
     lookup.flow.netns = lookup.key.netns;
     lookup.flow.client = lookup.query.client;
     lookup.flow.server = lookup.query.server;

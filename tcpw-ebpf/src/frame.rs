@@ -174,20 +174,20 @@ fn read_plain_v4(frame: &impl Frame, syn: &mut Syn<'_>) -> bool {
     let Some(head) = near::<PLAIN_V4>(frame, 0) else {
         return false;
     };
-    let is_plain = half(head, 12) == u16::from_ne_bytes(IPV4)
+    let is_plain = half::<12>(head) == u16::from_ne_bytes(IPV4)
         && head[14] == 0x45
-        && half(head, 14 + 6) & FRAGMENT.to_be() == 0
+        && half::<{ 14 + 6 }>(head) & FRAGMENT.to_be() == 0
         && head[14 + 9] == TCP
         && opens(head[PLAIN_V4 - 1]);
     if !is_plain {
         return false;
     }
-    syn.ethernet = Ethernet(word(head, 0), half(head, 4));
-    write_mapped(&mut syn.query.client, word(head, 14 + 12));
-    write_mapped(&mut syn.query.server, word(head, 14 + 16));
-    syn.client_port = u16::from_be(half(head, 34));
-    syn.query.port = u16::from_be(half(head, 36));
-    syn.isn = u32::from_be(word(head, 38));
+    syn.ethernet = Ethernet(word::<0>(head), half::<4>(head));
+    write_mapped(&mut syn.query.client, word::<{ 14 + 12 }>(head));
+    write_mapped(&mut syn.query.server, word::<{ 14 + 16 }>(head));
+    syn.client_port = u16::from_be(half::<34>(head));
+    syn.query.port = u16::from_be(half::<36>(head));
+    syn.isn = u32::from_be(word::<38>(head));
     true
 }
 
@@ -327,17 +327,18 @@ fn near<const BYTES: usize>(frame: &impl Frame, offset: usize) -> Option<&[u8; B
 /// Four bytes as they are in memory, by one load. Where the kernel allows no load at such an address, it does not load
 /// the program.
 #[inline(always)]
-fn word(head: &[u8; PLAIN_V4], at: usize) -> u32 {
-    const { assert!(PLAIN_V4 > 42) };
+fn word<const AT: usize>(head: &[u8; PLAIN_V4]) -> u32 {
+    const { assert!(AT + 4 <= PLAIN_V4) };
     // SAFETY: inside the head; BPF has no stricter rule than the kernel's, see above.
-    unsafe { head.as_ptr().add(at).cast::<u32>().read_volatile() }
+    unsafe { head.as_ptr().add(AT).cast::<u32>().read_volatile() }
 }
 
 /// Two bytes, likewise.
 #[inline(always)]
-fn half(head: &[u8; PLAIN_V4], at: usize) -> u16 {
+fn half<const AT: usize>(head: &[u8; PLAIN_V4]) -> u16 {
+    const { assert!(AT + 2 <= PLAIN_V4) };
     // SAFETY: as above.
-    unsafe { head.as_ptr().add(at).cast::<u16>().read_volatile() }
+    unsafe { head.as_ptr().add(AT).cast::<u16>().read_volatile() }
 }
 
 /// Writes the form that an IPv4 address has in keys.

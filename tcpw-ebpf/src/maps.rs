@@ -259,7 +259,8 @@ pub(crate) static SCRATCH: PerCpuArray<Attempt> = PerCpuArray::with_max_entries(
 #[map]
 pub(crate) static EARLY_PLACES: maps::HashMap<EarlyKey, EarlyPlace> =
     maps::HashMap::with_max_entries(MAX_EARLY_PLACES, BPF_F_NO_PREALLOC);
-/// As [`ALIVE`], by a clock that is read faster: CLOCK_MONOTONIC_COARSE.
+/// As [`ALIVE`], by CLOCK_MONOTONIC_COARSE, which is read faster. It stops while the host is suspended: so does whatever
+/// could change meanwhile.
 #[btf_map]
 pub(crate) static EARLY_ALIVE: Array<u64, 1> = Array::new();
 /// SYNs that a CPU dropped early and reported: the second, and how many in it.

@@ -38,8 +38,12 @@ pub(crate) fn measure(ctx: &TcContext) -> u32 {
     let step: extern "C" fn(u32, *mut Measurement) -> i64 = step;
     let context = (&raw mut measurement).cast::<c_void>();
     // SAFETY: the kernel calls the function that many times with the context.
-    unsafe { bpf_loop(input.decisions, step as *mut c_void, context.cast(), 0) };
-    measurement.sum
+    let made = unsafe { bpf_loop(input.decisions, step as *mut c_void, context.cast(), 0) };
+    if made != i64::from(input.decisions) {
+        return BROKEN;
+    }
+    // Not that value: it means that nothing was measured.
+    measurement.sum >> 1
 }
 
 #[inline(never)]

@@ -39,7 +39,7 @@ use crate::{
     passage::Passage,
     rate::{is_reached, is_source_reached, is_source_within, is_within},
     redirect,
-    steady::steady,
+    steady::{Found, look_up, steady},
     tables::KernelTables,
     unreachable,
 };
@@ -170,7 +170,7 @@ fn refuse(
     packet: &Packet,
     of_any_names: Option<Decision>,
 ) -> Passage {
-    if !find_certified(lookup, MAY_RESET | MAY_REDIRECT) {
+    if !find_certified(lookup) {
         return Passage::Pass;
     }
     let is_udp = lookup.key.protocol == IPPROTO_UDP;
@@ -244,31 +244,24 @@ fn refuse(
 /// Reads the certificate of the packet's place; false if there is none with one of these flags, or it does not hold
 /// any more.
 #[inline(always)]
-pub(crate) fn find_certified(lookup: &mut Lookup, flags: u32) -> bool {
+fn find_certified(lookup: &mut Lookup) -> bool {
     lookup.key.local = lookup.flow.server;
-    if !read_certified(lookup) {
-        let is_v4 = as_v4(&lookup.flow.server).is_some();
-        lookup.key.local = if is_v4 { mapped([0; 4]) } else { [0; 16] };
-        if !read_certified(lookup) {
-            return false;
+    let found = match look_up(|| CERTIFIED.get_ptr(&lookup.key)) {
+        Found::Nothing => {
+            let is_v4 = as_v4(&lookup.flow.server).is_some();
+            lookup.key.local = if is_v4 { mapped([0; 4]) } else { [0; 16] };
+            look_up(|| CERTIFIED.get_ptr(&lookup.key))
         }
-    }
+        found @ (Found::Value(_) | Found::Unsteady) => found,
+    };
+    let Found::Value(certified) = found else {
+        return false;
+    };
+    lookup.certified = certified;
     let (netns, protocol, port) = (lookup.key.netns, lookup.key.protocol, u32::from(lookup.key.port));
-    lookup.certified.flags & flags != 0
+    lookup.certified.flags & (MAY_RESET | MAY_REDIRECT) != 0
         && stamp(netns, protocol, port) == Some(lookup.certified.port_stamp)
         && stamp(netns, protocol, WHOLE_NETNS) == Some(lookup.certified.netns_stamp)
-}
-
-/// Reads what is certified at the key.
-#[inline(always)]
-fn read_certified(lookup: &mut Lookup) -> bool {
-    match steady(|| CERTIFIED.get_ptr(&lookup.key)) {
-        Some(certified) => {
-            lookup.certified = certified;
-            true
-        }
-        None => false,
-    }
 }
 
 /// When a listener of that port last came or went, as the table of changes has it.

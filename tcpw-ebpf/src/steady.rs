@@ -8,17 +8,38 @@
 /// Look-ups until the value is taken as absent: each fails only if the value is replaced between two look-ups.
 const TRIES: usize = 8;
 
+/// What a look-up found.
+pub(crate) enum Found<V> {
+    /// A copy of the value.
+    Value(V),
+    /// The key is not there.
+    Nothing,
+    /// The key is there, and its value changes all the time.
+    Unsteady,
+}
+
 /// A copy of the value that `find` points to, if `find` still points to it once it is copied.
 #[inline(always)]
-pub(crate) fn steady<V: Copy>(find: impl Fn() -> Option<*const V>) -> Option<V> {
+pub(crate) fn look_up<V: Copy>(find: impl Fn() -> Option<*const V>) -> Found<V> {
     for _ in 0..TRIES {
-        let element = find()?;
+        let Some(element) = find() else {
+            return Found::Nothing;
+        };
         // SAFETY: the pointer is into the map, and aligned.
         let value = unsafe { element.read() };
         // The kernel takes an element out of its bucket before it reuses it.
         if find() == Some(element) {
-            return Some(value);
+            return Found::Value(value);
         }
     }
-    None
+    Found::Unsteady
+}
+
+/// As [`look_up`], with nothing in place of what is unsteady.
+#[inline(always)]
+pub(crate) fn steady<V: Copy>(find: impl Fn() -> Option<*const V>) -> Option<V> {
+    match look_up(find) {
+        Found::Value(value) => Some(value),
+        Found::Nothing | Found::Unsteady => None,
+    }
 }

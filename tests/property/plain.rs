@@ -3,12 +3,11 @@
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use proptest::{collection::vec, prelude::*, sample::select};
-use tcpw_common::key::Query;
-use tcpw_tests::policy::{address, borders, compile, judged};
+use tcpw_tests::policy::{borders, compile};
 use tcpw_userspace::{
     check::{Scope, check_parsed, facts::Given},
-    evaluate::Unknown,
-    names::NamesSet,
+    compile::{Detail, ServiceFilter, diff, survey},
+    evaluate::{IndexedTables, Unknown, evaluate, request::AccessRequest},
     parse::{
         parse, parse_slowly,
         rule::{Rule, Tables},
@@ -49,6 +48,8 @@ const CLIENTS: &[&str] = &[
     "[2001:db8::1]",
     "a.example.com",
     "LOCAL",
+    "ALL",
+    "ALL",
     "192.0.2.7 192.0.2.8",
     "192.0.2.7,",
     "",
@@ -66,7 +67,6 @@ const ENDS: &[&str] = &[
     "\r\n",
     " \n",
     "\\\n",
-    ": deny\n",
     " # x\n",
     "\n\n",
     "",
@@ -142,15 +142,29 @@ fn are_compiled_alike(parsed: &Tables, slowly: &Tables) -> Result<(), TestCaseEr
         })
     });
     prop_assert_eq!(shown, of_slowly);
+    for detail in [Detail::Runs, Detail::Rules] {
+        let all = ServiceFilter::default();
+        let [of_parsed, of_slowly] = [parsed, slowly]
+            .map(|tables| survey(tables, &Unknown, &all, detail).map_err(|error| error.to_string()));
+        prop_assert_eq!(of_parsed, of_slowly);
+        prop_assert!(diff(parsed, slowly, &Unknown, detail).unwrap_or_default().is_empty());
+    }
     let Ok(policy) = of_parsed else { return Ok(()) };
+    let indexed = IndexedTables::new(Arc::new(parsed.clone()));
     for daemon in ["sshd", "x"] {
-        let names = NamesSet::new([daemon]);
+        let daemons = [daemon.as_bytes().into()];
         for client in borders(&policy, 20) {
-            let server = address([192, 0, 2, 1].into());
-            let query = Query { names: names.id(), client: address(client), server, port: 22 };
-            let [of_parsed, of_slowly] =
-                [parsed, slowly].map(|tables| judged(tables, &names, &query, &Unknown));
-            prop_assert_eq!(of_parsed, of_slowly);
+            let client = client.to_string();
+            let request = AccessRequest {
+                daemons: &daemons,
+                client_address: Some(&client),
+                server_address: Some("192.0.2.1"),
+                server_port: Some(22),
+                ..AccessRequest::default()
+            };
+            let of_slowly = evaluate(slowly, &request, &Unknown);
+            prop_assert_eq!(&evaluate(parsed, &request, &Unknown), &of_slowly);
+            prop_assert_eq!(&indexed.evaluate(&request, &Unknown), &of_slowly);
         }
     }
     Ok(())

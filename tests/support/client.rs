@@ -223,7 +223,7 @@ mod tests {
         };
         let source = SocketAddr::new(server.ip(), 0);
         let mut attempt = attempt_by(source, server, Duration::from_secs(20), begin).unwrap();
-        assert!(attempt.is_connected(), "{attempt:?}");
+        assert!(matches!(attempt.ended, Ended::ConnectedAndReset) && attempt.is_connected(), "{attempt:?}");
         assert_eq!(attempt.greeting(Duration::from_secs(20)), "");
     }
 }

@@ -20,8 +20,9 @@ use crate::parse::{
 
 /// Findings on twist, aclexec and banners.
 pub(super) fn check(tables: &Tables, facts: &dyn Facts, places: &mut Places<'_>, sink: &mut Sink) {
-    let spoilt = tables.deny.rules.kept().find(|rule| !rule.options.is_empty());
-    for (table, next) in [(&tables.allow, spoilt), (&tables.deny, None)] {
+    let spoilt = tables.deny.rules.entries().position(|rule| !rule.options().is_empty());
+    let spoilt = spoilt.and_then(|index| tables.deny.rules.get(index));
+    for (table, next) in [(&tables.allow, spoilt.as_deref()), (&tables.deny, None)] {
         // A plain rule has none of these options.
         for rule in table.rules.kept() {
             for OptionField { span, option } in &rule.options {

@@ -82,7 +82,7 @@ fn idle(rule: &Rule, nobody_is_refused: bool, scope: Scope) -> Finding {
     };
     let message = if nobody_is_refused { format!("{message}, nor anywhere") } else { message };
     let daemons = if daemons.is_empty() { "ALL".to_owned() } else { daemons.join(", ") };
-    let care = if is_for_ssh(rule) {
+    let care = if is_for_ssh(&rule.daemons) {
         "; before that make sure that a rule of hosts.allow allows your own address, or you are locked out"
     } else {
         ""

@@ -113,7 +113,7 @@ pub(super) fn check(
 /// A rule for one IPv4 address or network, without options, is compared as numbers; any other by its words.
 fn repeats(table: &Table) -> Vec<(usize, usize)> {
     let mut daemons: HashMap<Vec<u8>, usize> = HashMap::new();
-    // For each frame of plain rules the number of its daemon.
+    // For each form of plain rules the number of its daemon.
     let mut numbers: Vec<Option<usize>> = Vec::new();
     let mut bans: Vec<(Ban, usize)> = Vec::new();
     let mut others: HashMap<Vec<u8>, usize> = HashMap::new();
@@ -139,9 +139,9 @@ fn repeats(table: &Table) -> Vec<(usize, usize)> {
             }
             continue;
         };
-        let frame = usize::from(rule.frame);
-        numbers.resize(numbers.len().max(frame + 1), None);
-        let daemon = *numbers[frame].get_or_insert_with(|| {
+        let form = usize::from(rule.form);
+        numbers.resize(numbers.len().max(form + 1), None);
+        let daemon = *numbers[form].get_or_insert_with(|| {
             let text = table.rules.plain_text(index).unwrap_or_default();
             let name = text.split(|byte| *byte == b':').next().unwrap_or_default();
             let name = name.trim_ascii().to_ascii_lowercase();

@@ -17,8 +17,8 @@ use crate::{
         diagnostic::{Diagnostic, Finding, Severity, Sink},
         list::{split_at, tokens as list_tokens},
         rule::{
-            Daemon, HostPattern, OptionField, Rule, RuleEntry, RuleOption, RuleRef, Table, TableEnd,
-            TableKind, Tables, Text, TextPattern,
+            Daemon, DaemonPattern, HostPattern, List, OptionField, Rule, RuleEntry, RuleOption, Table,
+            TableEnd, TableKind, Tables, Text, TextPattern,
         },
         text::{FileText, Texts},
     },
@@ -61,47 +61,39 @@ pub(super) fn check(
     let matchless: HashSet<RuleIndex> =
         unreachable.iter().filter(|it| it.by.is_empty()).map(|it| it.rule).collect();
     let is_matchless = |table, index| matchless.contains(&RuleIndex { table, index });
-    let rules_of = |kind| match kind {
-        TableKind::Allow => &tables.allow.rules,
-        TableKind::Deny => &tables.deny.rules,
-    };
-    let mut doors: Vec<RuleRef<'_>> = Vec::new();
+    let (mut has_door, mut has_ssh_door) = (false, false);
     let mut wall = None;
     for (kind, index, rule) in numbered(&tables.allow).chain(numbered(&tables.deny)) {
-        let rule = match rule {
-            RuleEntry::Kept(rule) => RuleRef::Kept(rule),
-            // It refuses one network.
-            RuleEntry::Plain(plain) if options_lead_to(plain.options, kind) == TableKind::Deny => continue,
-            RuleEntry::Plain(_) => match rules_of(kind).get(index) {
-                Some(rule) => rule,
-                None => continue,
-            },
+        // A plain rule is for one network: no client of it is a placeholder.
+        let is_unfilled = match rule {
+            RuleEntry::Plain(_) => false,
+            RuleEntry::Kept(rule) if refuses_everybody(rule, kind) => {
+                wall = Some(rule);
+                break;
+            }
+            RuleEntry::Kept(rule) => is_unfilled(rule),
         };
-        if refuses_everybody(&rule, kind) {
-            wall = Some(rule);
-            break;
-        }
-        if leads_to(&rule, kind) == TableKind::Allow && !is_matchless(kind, index) && !is_unfilled(&rule) {
-            doors.push(rule);
+        let allows = options_lead_to(rule.options(), kind) == TableKind::Allow;
+        if allows && !is_unfilled && !is_matchless(kind, index) {
+            has_door = true;
+            has_ssh_door |= is_for_ssh(rule.daemons());
         }
     }
     let Some(rule) = wall else { return };
-    if doors.is_empty()
-        && let Some(mistake) = mistake(tables, &rule, said)
-    {
+    if !has_door && let Some(mistake) = mistake(tables, rule, said) {
         let (path, line) = (rule.path(), rule.line());
         let refused = format!("as no other rule allows any client, {}:{line} refuses all", path.display());
         mistake.consequence = format!("{}; {refused}", mistake.consequence).into();
         return;
     }
-    let finding = if doors.is_empty() {
+    let finding = if !has_door {
         everybody()
-    } else if !has_ssh || doors.iter().any(|rule| is_for_ssh(rule)) {
+    } else if !has_ssh || has_ssh_door {
         return;
     } else {
         ssh()
     };
-    sink.push(places.at_rule(finding, &rule));
+    sink.push(places.at_rule(finding, rule));
 }
 
 /// The mistake because of which no client gets past a rule that refuses all: mended, it ends that, too.
@@ -211,7 +203,7 @@ pub(super) fn is_every(host: &HostPattern) -> bool {
 }
 
 /// Whether the daemon list may take in the ssh daemon.
-pub(super) fn is_for_ssh(rule: &Rule) -> bool {
+pub(super) fn is_for_ssh(daemons: &List<DaemonPattern>) -> bool {
     let names: [Text; 2] = [(*b"sshd").into(), (*b"ssh").into()];
-    list_matches(&rule.daemons, |token| daemon_matches(&token.daemon, &names, Some(22)))
+    list_matches(daemons, |token| daemon_matches(&token.daemon, &names, Some(22)))
 }

@@ -3,7 +3,7 @@
 //!
 //! In: regions. Out: classes of addresses.
 
-use std::{collections::HashMap, rc::Rc};
+use std::{cell::LazyCell, collections::HashMap, rc::Rc};
 
 use ipnet::IpNet;
 use tcpw_common::{
@@ -245,7 +245,7 @@ pub(super) fn of_services(
         RuleClients::Regions(_) => None,
     });
     let regions = regions.flatten().chain(std::iter::once(&exempt));
-    let mut cells = CellClasses::new(regions, networks.clone())?;
+    let mut cells = CellClasses::new(regions, networks)?;
     let exempt = cells.ranges(&exempt);
 
     // Rules that name the same file share its region.
@@ -253,7 +253,7 @@ pub(super) fn of_services(
     let mut ranges: Vec<[Ranges; 2]> = Vec::new();
     let mut cells_of = Vec::with_capacity(rules.len());
     let mut by_list: HashMap<usize, Vec<usize>> = HashMap::new();
-    let index = networks.clone().next().map(|_| CellIndex::new(&cells.v4));
+    let index = LazyCell::new(|| CellIndex::new(&cells.v4));
     for (number, rule) in rules.iter().enumerate() {
         let mut range = |regions: &Rc<Regions>| {
             *shared.entry(Rc::as_ptr(regions)).or_insert_with(|| {
@@ -261,10 +261,9 @@ pub(super) fn of_services(
                 ranges.len() - 1
             })
         };
-        cells_of.push(match (&rule.clients, &index) {
-            (RuleClients::Network(network), Some(index)) => RuleCells::Network(index.cut(*network)),
-            (RuleClients::Network(_), None) => continue,
-            (RuleClients::Regions([named, unnamed]), _) => {
+        cells_of.push(match &rule.clients {
+            RuleClients::Network(network) => RuleCells::Network(index.cut(*network)),
+            RuleClients::Regions([named, unnamed]) => {
                 let named = range(named);
                 RuleCells::Ranges([named, if has_unnamed { range(unnamed) } else { named }])
             }

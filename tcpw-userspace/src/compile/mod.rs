@@ -151,7 +151,7 @@ pub fn compile(input: &PolicySource<'_>) -> Result<Policy, CompileError> {
             let list = lists.number(rule.daemons());
             match rule {
                 RuleEntry::Plain(rule) => {
-                    let outcome = *of_plain.entry(rule.frame).or_insert_with(|| outcome(rule.options));
+                    let outcome = *of_plain.entry(rule.form).or_insert_with(|| outcome(rule.options));
                     stretches.add_network(list, outcome, pattern::network(rule));
                 }
                 RuleEntry::Kept(rule) => {

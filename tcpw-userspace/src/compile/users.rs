@@ -11,7 +11,7 @@ use crate::{
 pub fn ask_for_users(tables: &Tables) -> bool {
     [&tables.allow, &tables.deny]
         .into_iter()
-        // A plain rule has neither user nor options.
+        // A plain rule has no user, and no option but `allow` or `deny`.
         .flat_map(|table| table.rules.kept())
         .any(|rule| has_user(&rule.clients) || options_ask(&rule.options))
 }

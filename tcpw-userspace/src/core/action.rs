@@ -15,7 +15,6 @@ use tcpw_common::{
     answer::{AnswerOnce, ResetOnce},
     banner::Banner,
     certified::{Certified, CertifiedKey},
-    early::EarlyDevice,
     held::Held,
     key::{Address, AnswerKey, AttemptKey, BannerKey, NamesId},
     tag::Tag,
@@ -29,7 +28,7 @@ use crate::{
     control::Response,
     effects::wire::Order,
     events::Decision,
-    host::LinkNetwork,
+    host::{DeviceAddress, LinkNetwork},
     names::NamesSet,
     parse::text::Texts,
     record::{Record, UnprovenCount},
@@ -119,7 +118,7 @@ pub enum Action {
         /// Its interface index.
         index: u32,
         /// What its program must know.
-        device: EarlyDevice,
+        device: DeviceAddress,
         /// XDP sees every VLAN tag.
         shows_tags: bool,
     },

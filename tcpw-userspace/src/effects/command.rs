@@ -101,7 +101,7 @@ pub fn commands(effects: &[Effect]) -> Vec<Command> {
 
 /// The commands of all rules, as they are written, and where.
 pub fn commands_of(tables: &Tables) -> impl Iterator<Item = (Origin, &[u8])> {
-    // A plain rule has no options.
+    // A plain rule has no option but `allow` or `deny`.
     let rules = tables.allow.rules.kept().chain(tables.deny.rules.kept());
     let options = rules.flat_map(|rule| rule.options.iter().map(move |field| (rule, field)));
     options.filter_map(|(rule, field)| match &field.option {

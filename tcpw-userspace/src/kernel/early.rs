@@ -12,15 +12,15 @@ use std::{
     os::fd::{AsFd as _, OwnedFd},
 };
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, bail};
 use aya::{
     Ebpf,
     maps::{HashMap, MapData, MapError},
 };
 use tcpw_common::{
     certified::{Certified, CertifiedKey, MAY_DROP_EARLY},
-    early::{EarlyDevice, EarlyKey, EarlyPlace},
-    key::{Address, as_v4, mapped},
+    early::{EarlyKey, EarlyPlace},
+    key::{Address, mapped},
     limits::MAX_EARLY_PLACES,
 };
 
@@ -29,9 +29,10 @@ use super::{
     load::Kernel,
     maps::open,
     programs::Hook,
-    resets::Resets,
+    resets::{Resets, place_at},
     sys::{self, DeviceHook},
 };
+use crate::host::DeviceAddress;
 
 const TCP: u16 = 6;
 
@@ -65,15 +66,15 @@ impl fmt::Display for EarlyMode {
     }
 }
 
-/// The devices, and the maps of the programs.
+/// The devices, and the map of the programs.
 pub struct EarlyDrop {
-    devices: BTreeMap<u32, EarlyDevice>,
+    devices: BTreeMap<u32, DeviceAddress>,
     addresses: BTreeSet<Address>,
     places: HashMap<MapData, EarlyKey, EarlyPlace>,
     /// What is in `places`.
     written: BTreeMap<EarlyKey, EarlyPlace>,
-    /// How many did not fit, as was said last.
-    beyond: usize,
+    /// It was said that there are too many places.
+    is_beyond: bool,
     links: BTreeMap<u32, (EarlyMode, OwnedFd)>,
 }
 
@@ -84,38 +85,39 @@ impl EarlyDrop {
             addresses: BTreeSet::new(),
             places: open(ebpf, "EARLY_PLACES")?,
             written: BTreeMap::new(),
-            beyond: 0,
+            is_beyond: false,
             links: BTreeMap::new(),
         })
     }
 
-    /// Writes the entries that follow from the devices, addresses and certified places, and removes all others.
+    /// Writes the entries that follow from the devices, addresses and certified places, and removes all others. What the
+    /// kernel refuses does not keep the rest from being written.
     fn write(&mut self, certified: &BTreeMap<CertifiedKey, Certified>) -> Result<()> {
-        let mut wanted = wanted(&self.devices, &self.addresses, certified);
+        let (wanted, is_beyond) = wanted(&self.devices, &self.addresses, certified, MOST);
+        let mut failed = Ok(());
         for gone in self.written.keys().filter(|key| !wanted.contains_key(key)).copied().collect::<Vec<_>>() {
             match self.places.remove(&gone) {
                 Ok(()) | Err(MapError::KeyNotFound) => _ = self.written.remove(&gone),
-                Err(error) => return Err(error).context("forget a place of early-drop"),
+                Err(error) => failed = Err(error).context("forget a place of early-drop"),
             }
-        }
-        let most = usize::try_from(MAX_EARLY_PLACES)?;
-        let beyond = wanted.len().saturating_sub(most);
-        if let Some(first_beyond) = wanted.keys().nth(most).copied() {
-            wanted.split_off(&first_beyond);
         }
         for (key, place) in wanted {
-            if self.written.get(&key) != Some(&place) {
-                self.places.insert(key, place, 0).context("tell a place of early-drop")?;
-                self.written.insert(key, place);
+            if self.written.get(&key) == Some(&place) {
+                continue;
+            }
+            match self.places.insert(key, place, 0) {
+                Ok(()) => _ = self.written.insert(key, place),
+                Err(error) => failed = Err(error).context("tell a place of early-drop"),
             }
         }
-        let said = std::mem::replace(&mut self.beyond, beyond);
-        ensure!(
-            beyond <= said,
-            "early-drop: {beyond} pairs of a local address and port are beyond the bound of {MAX_EARLY_PLACES}: SYNs to \
-             these pass to the gate"
-        );
-        Ok(())
+        if is_beyond && !self.is_beyond {
+            log::warn!(
+                "early-drop: there are more than {MOST} places (a device with a local address and a port): SYNs to the others \
+                 pass to the gate"
+            );
+        }
+        self.is_beyond = is_beyond;
+        failed
     }
 
     /// Devices that have the program. Another process may have taken it off, or the device is gone.
@@ -131,40 +133,48 @@ impl EarlyDrop {
     }
 }
 
-/// The places of each device at which SYNs may be dropped.
+/// Most places.
+const MOST: usize = MAX_EARLY_PLACES as usize;
+
+/// The places of each device at which SYNs may be dropped, at most so many, those of the first devices and addresses; and
+/// whether there are more.
 fn wanted(
-    devices: &BTreeMap<u32, EarlyDevice>,
+    devices: &BTreeMap<u32, DeviceAddress>,
     addresses: &BTreeSet<Address>,
     certified: &BTreeMap<CertifiedKey, Certified>,
-) -> BTreeMap<EarlyKey, EarlyPlace> {
+    most: usize,
+) -> (BTreeMap<EarlyKey, EarlyPlace>, bool) {
     let mut wanted = BTreeMap::new();
-    for (&ifindex, &EarlyDevice { netns, ethernet }) in devices {
-        let at = |local, port| CertifiedKey { netns, local, port, protocol: TCP, reserved: 0 };
+    for (&ifindex, &DeviceAddress { netns, ethernet }) in devices {
         let of_netns = certified.iter().filter(|(key, _)| key.netns == netns && key.protocol == TCP);
         let may_drop = of_netns.filter(|(_, certified)| certified.flags & MAY_DROP_EARLY != 0);
         let ports: BTreeSet<u16> = may_drop.map(|(key, _)| key.port).collect();
-        for &local in addresses {
-            let any = if as_v4(&local).is_some() { mapped([0; 4]) } else { [0; 16] };
-            for &port in &ports {
-                // An entry for one address hides that for all.
-                let certified = certified.get(&at(local, port)).or_else(|| certified.get(&at(any, port)));
-                if let Some(certified) = certified.filter(|it| it.flags & MAY_DROP_EARLY != 0) {
-                    let key = EarlyKey { ifindex, port, reserved: 0, local };
-                    wanted
-                        .insert(key, EarlyPlace { certified: *certified, netns, key, ethernet, reserved: 0 });
-                }
+        for (&local, &port) in addresses.iter().flat_map(|local| ports.iter().map(move |port| (local, port)))
+        {
+            let place = CertifiedKey { netns, local, port, protocol: TCP, reserved: 0 };
+            let certified = place_at(certified, place).map(|(_, certified)| *certified);
+            let Some(certified) = certified.filter(|it| it.flags & MAY_DROP_EARLY != 0) else { continue };
+            if wanted.len() == most {
+                return (wanted, true);
             }
+            let key = EarlyKey { ifindex, port, reserved: 0, local };
+            wanted.insert(key, EarlyPlace { certified, netns, ethernet, reserved: 0 });
         }
     }
-    wanted
+    (wanted, false)
 }
 
 impl Kernel {
-    /// Writes what the early drop knows of places; also to be called when something else is certified.
+    /// Something else is certified in a network namespace.
     ///
     /// # Errors
-    /// The kernel refuses a write, or there are too many places: SYNs to those that are missing pass.
-    pub fn write_early_places(&mut self) -> Result<()> {
+    /// The kernel refuses a write: SYNs to a place that is missing pass.
+    pub fn follow_certified(&mut self, netns: u64) -> Result<()> {
+        let is_seen = self.early.devices.values().any(|device| device.netns == netns);
+        if is_seen { self.write_early_places() } else { Ok(()) }
+    }
+
+    fn write_early_places(&mut self) -> Result<()> {
         let none = BTreeMap::new();
         self.early.write(self.resets.as_ref().map_or(&none, Resets::all_certified))
     }
@@ -172,7 +182,7 @@ impl Kernel {
     /// These are the local addresses, and no others.
     ///
     /// # Errors
-    /// As [`Self::write_early_places`].
+    /// As [`Self::follow_certified`].
     pub fn set_early_addresses(&mut self, addresses: &BTreeSet<IpAddr>) -> Result<()> {
         self.early.addresses = addresses.iter().copied().map(key).collect();
         self.write_early_places()
@@ -193,7 +203,7 @@ impl Kernel {
     ///
     /// # Errors
     /// The kernel refuses every way: why.
-    pub fn drop_early(&mut self, index: u32, device: EarlyDevice, shows_tags: bool) -> Result<EarlyMode> {
+    pub fn drop_early(&mut self, index: u32, device: DeviceAddress, shows_tags: bool) -> Result<EarlyMode> {
         self.early.devices.insert(index, device);
         self.write_early_places()?;
         if let Some((mode, _)) = self.early.links.get(&index) {
@@ -259,11 +269,18 @@ mod tests {
             certified([0; 16], 443, 5, MAY_DROP_EARLY),
             certified(any, 25, 6, MAY_DROP_EARLY),
         ]);
-        let devices = BTreeMap::from([(7, EarlyDevice { netns: 5, ethernet: [2, 0, 0, 0, 0, 1] })]);
-        let found = wanted(&devices, &[one, other, v6].into(), &all);
-        let found: Vec<_> =
-            found.values().map(|it| (it.key.ifindex, it.key.local, it.certified.names)).collect();
-        assert_eq!(found, [(7, one, 22), (7, one, 80), (7, v6, 443)]);
-        assert!(wanted(&BTreeMap::new(), &[one].into(), &all).is_empty());
+        let devices = BTreeMap::from([(7, DeviceAddress { netns: 5, ethernet: [2, 0, 0, 0, 0, 1] })]);
+        let addresses = [one, other, v6].into();
+        let found = |most| {
+            let (places, is_beyond) = wanted(&devices, &addresses, &all, most);
+            let places: Vec<_> =
+                places.iter().map(|(key, place)| (key.ifindex, key.local, place.certified.names)).collect();
+            (places, is_beyond)
+        };
+        assert_eq!(found(9), (vec![(7, one, 22), (7, one, 80), (7, v6, 443)], false));
+        assert_eq!(found(3), found(9), "exactly as many as fit");
+        let (first, is_beyond) = found(2);
+        assert!(is_beyond && first.len() == 2, "{first:?}");
+        assert!(wanted(&BTreeMap::new(), &addresses, &all, 9).0.is_empty());
     }
 }

@@ -5,11 +5,12 @@
 
 use std::os::fd::{AsFd as _, OwnedFd};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use aya::programs::SchedClassifier;
 use tcpw_common::{
     key::Query,
     measure::{ELSEWHERE, EMPTY, IPV6, MeasureInput},
+    probe::BROKEN,
 };
 
 use super::{load::Kernel, probe::packet, programs::Hook, sys};
@@ -24,6 +25,9 @@ pub struct MeasuredClients {
     /// Clients in other networks.
     pub are_elsewhere: bool,
 }
+
+/// Source: linux/include/linux/bpf.h, `BPF_MAX_LOOPS`.
+const MOST: u32 = 1 << 23;
 
 /// The loaded program.
 pub struct Measurement(OwnedFd);
@@ -45,8 +49,9 @@ impl Measurement {
     /// `networks` numbered networks, without what the loop takes. The client of the query is not used.
     ///
     /// # Errors
-    /// BPF_PROG_TEST_RUN fails.
+    /// BPF_PROG_TEST_RUN fails, or there are more decisions than bpf_loop makes.
     pub fn decision_ns(&self, query: &Query, clients: &MeasuredClients, decisions: u32) -> Result<f64> {
+        ensure!(decisions <= MOST, "{decisions} decisions, at most {MOST}");
         let flags = if clients.are_v6 { IPV6 } else { 0 } | if clients.are_elsewhere { ELSEWHERE } else { 0 };
         let measure = |flags| {
             let input = MeasureInput {
@@ -58,6 +63,7 @@ impl Measurement {
                 flags,
             };
             let run = sys::run_classifier(self.0.as_fd(), &packet(&input)).context("measure")?;
+            ensure!(run.value != BROKEN, "the program measures nothing");
             anyhow::Ok(run.took.as_secs_f64() * 1e9 / f64::from(decisions))
         };
         Ok(measure(flags)? - measure(flags | EMPTY)?)

@@ -130,10 +130,9 @@ impl Resets {
     #[must_use]
     pub fn is_for(&self, netns: u64, local: (Address, u16), protocol: u16, cookie: u64) -> bool {
         let (local, port) = local;
-        let any = if as_v4(&local).is_some() { mapped([0; 4]) } else { [0; 16] };
-        let at = |local| CertifiedKey { netns, local, port, protocol, reserved: 0 };
-        let key = if self.certified.contains_key(&at(local)) { at(local) } else { at(any) };
-        self.certified.get(&key).is_some_and(|place| place.cookie == cookie) && self.is_reset(&key)
+        let key = CertifiedKey { netns, local, port, protocol, reserved: 0 };
+        let found = place_at(&self.certified, key);
+        found.is_some_and(|(key, place)| place.cookie == cookie && self.is_reset(key))
     }
 
     /// Whether the refused clients of a place are reset at present.
@@ -313,6 +312,15 @@ impl Resets {
             Some(Link::Owned { .. }) | None => Ok(()),
         }
     }
+}
+
+/// What is certified at a place: an entry for its address hides that for all addresses.
+pub(super) fn place_at(
+    certified: &BTreeMap<CertifiedKey, Certified>,
+    key: CertifiedKey,
+) -> Option<(&CertifiedKey, &Certified)> {
+    let any = if as_v4(&key.local).is_some() { mapped([0; 4]) } else { [0; 16] };
+    certified.get_key_value(&key).or_else(|| certified.get_key_value(&CertifiedKey { local: any, ..key }))
 }
 
 fn limits_of(rates: ResetRates) -> ResetLimits {

@@ -26,8 +26,8 @@ use super::{
 pub struct Rules {
     text: Arc<TableText>,
     entries: Vec<Packed>,
-    /// Plain rules without their clients.
-    frames: Vec<PlainFrame>,
+    /// The line forms of the plain rules.
+    forms: Vec<LineForm>,
     /// The rules that are not plain.
     kept: Vec<Rule>,
 }
@@ -43,8 +43,8 @@ struct Packed {
     line: u32,
     /// Address or network; of a rule that is kept: its number.
     net: u32,
-    /// Number of the frame.
-    frame: u16,
+    /// Number of its line form.
+    form: u16,
     /// Where the client stands in the line.
     client: u8,
     shape: Shape,
@@ -85,31 +85,38 @@ impl Shape {
     }
 }
 
-/// A plain rule without its client: what many lines have in common.
+/// What the lines of some plain rules have in common: all but the client.
 #[derive(Clone, Debug)]
-pub(super) struct PlainFrame {
+pub(super) struct LineForm {
     daemons: Arc<List<DaemonPattern>>,
-    /// `allow`, `deny`, or none; where they stand counts from the end of the client.
+    /// `allow`, `deny`, or none; their spans are empty.
     options: Box<[OptionField]>,
+    /// Where they stand, counted from the end of the client.
+    places: Box<[Span]>,
 }
 
-impl PlainFrame {
+impl LineForm {
     /// That of a rule whose client ends at a place in its line.
     pub(super) fn of(rule: &Rule, client_end: usize) -> Self {
-        let options = rule.options.iter().cloned().map(|OptionField { span, option }| {
-            let start = usize::from(span.start).saturating_sub(client_end);
-            OptionField { span: Span::new(start, span.length.into()), option }
-        });
-        Self { daemons: Arc::clone(&rule.daemons), options: options.collect() }
+        let place = |field: &OptionField| {
+            Span::new(usize::from(field.span.start).saturating_sub(client_end), field.span.length.into())
+        };
+        let option =
+            |field: &OptionField| OptionField { span: Span::new(0, 0), option: field.option.clone() };
+        Self {
+            daemons: Arc::clone(&rule.daemons),
+            options: rule.options.iter().map(option).collect(),
+            places: rule.options.iter().map(place).collect(),
+        }
     }
 
     /// The options of a rule whose client ends at a place in its line.
     fn options_at(&self, client_end: usize) -> Vec<OptionField> {
-        let options = self.options.iter().cloned().map(|OptionField { span, option }| OptionField {
-            span: Span::new(usize::from(span.start) + client_end, span.length.into()),
-            option,
-        });
-        options.collect()
+        let option = |(field, place): (&OptionField, &Span)| {
+            let span = Span::new(usize::from(place.start) + client_end, place.length.into());
+            OptionField { span, option: field.option.clone() }
+        };
+        self.options.iter().zip(&self.places).map(option).collect()
     }
 }
 
@@ -118,10 +125,10 @@ impl PlainFrame {
 pub struct PlainRule<'a> {
     /// Its daemon list.
     pub daemons: &'a Arc<List<DaemonPattern>>,
-    /// `allow`, `deny`, or none. Where they stand in the line is not told here.
+    /// `allow`, `deny`, or none; where they stand is not told here, their spans are empty.
     pub options: &'a [OptionField],
-    /// Number of what it is without its client: rules with equal numbers have equal daemons and options.
-    pub frame: u16,
+    /// Number of its line form: rules with equal numbers have equal daemons and options.
+    pub form: u16,
     /// The network; no bit behind the prefix is set.
     pub net: Ipv4Addr,
     /// Length of the prefix, 1 to 32.
@@ -136,8 +143,8 @@ pub(super) struct PlainLine {
     pub(super) start: u32,
     /// libwrap's line number.
     pub(super) line: u32,
-    /// Number of the frame, from [`Rules::add_frame`].
-    pub(super) frame: u16,
+    /// Number of its line form, from [`Rules::add_form`].
+    pub(super) form: u16,
     /// The network.
     pub(super) net: u32,
     /// Length of the prefix, if there is one.
@@ -194,7 +201,7 @@ impl<'a> RuleEntry<'a> {
         }
     }
 
-    /// Its options; where they stand in the line is told by those that are kept alone.
+    /// Its options; where they stand is told only of a rule that is kept.
     pub fn options(self) -> &'a [OptionField] {
         match self {
             Self::Plain(plain) => plain.options,
@@ -292,7 +299,7 @@ impl Rules {
         let entries = self.entries[..count.min(self.entries.len())].to_vec();
         let kept = entries.iter().filter(|packed| packed.shape.kind() == Kind::Kept).count();
         let kept = self.kept[..kept].to_vec();
-        Self { text: Arc::clone(&self.text), entries, frames: self.frames.clone(), kept }
+        Self { text: Arc::clone(&self.text), entries, forms: self.forms.clone(), kept }
     }
 
     /// Adds a rule.
@@ -300,21 +307,21 @@ impl Rules {
         let number = u32::try_from(self.kept.len()).unwrap_or(u32::MAX);
         let (start, line) = (rule.start, rule.number);
         let shape = Shape::new(Kind::Kept);
-        self.entries.push(Packed { start, line, net: number, frame: 0, client: 0, shape });
+        self.entries.push(Packed { start, line, net: number, form: 0, client: 0, shape });
         self.kept.push(rule);
     }
 
-    /// Adds a frame for plain rules; its number, if there are not too many: the rules with others are kept as they are.
-    pub(super) fn add_frame(&mut self, frame: PlainFrame) -> Option<u16> {
-        let number = u16::try_from(self.frames.len()).ok()?;
-        self.frames.push(frame);
+    /// Adds a line form; its number, if there are not too many: the rules with others are kept as they are.
+    pub(super) fn add_form(&mut self, form: LineForm) -> Option<u16> {
+        let number = u16::try_from(self.forms.len()).ok()?;
+        self.forms.push(form);
         Some(number)
     }
 
     /// Adds a plain rule.
-    pub(super) fn push_plain(&mut self, PlainLine { start, line, frame, net, bits, client }: PlainLine) {
+    pub(super) fn push_plain(&mut self, PlainLine { start, line, form, net, bits, client }: PlainLine) {
         let shape = Shape::new(bits.map_or(Kind::Address, Kind::Network));
-        self.entries.push(Packed { start, line, net, frame, client, shape });
+        self.entries.push(Packed { start, line, net, form, client, shape });
     }
 
     /// Makes room for so many more rules.
@@ -329,18 +336,18 @@ impl Rules {
     }
 
     fn entry(&self, packed: Packed) -> RuleEntry<'_> {
-        let Packed { net, frame, shape, .. } = packed;
+        let Packed { net, form, shape, .. } = packed;
         let (bits, is_address) = match shape.kind() {
             Kind::Kept => return RuleEntry::Kept(&self.kept[net as usize]),
             Kind::Address => (32, true),
             Kind::Network(bits) => (bits, false),
         };
-        let PlainFrame { daemons, options } = &self.frames[usize::from(frame)];
-        RuleEntry::Plain(PlainRule { daemons, options, frame, net: net.into(), bits, is_address })
+        let LineForm { daemons, options, .. } = &self.forms[usize::from(form)];
+        RuleEntry::Plain(PlainRule { daemons, options, form, net: net.into(), bits, is_address })
     }
 
     fn rule(&self, packed: Packed) -> RuleRef<'_> {
-        let Packed { start, line, net, frame, client, shape } = packed;
+        let Packed { start, line, net, form, client, shape } = packed;
         let kind = shape.kind();
         if kind == Kind::Kept {
             return RuleRef::Kept(&self.kept[net as usize]);
@@ -355,14 +362,14 @@ impl Rules {
                 HostPattern::NetV4 { net: net.into(), mask: mask.into() }
             }
         };
-        let frame = &self.frames[usize::from(frame)];
+        let form = &self.forms[usize::from(form)];
         RuleRef::Made(Rule {
             source: Arc::clone(&self.text),
             start,
             number: line,
-            daemons: Arc::clone(&frame.daemons),
+            daemons: Arc::clone(&form.daemons),
             clients: List { patterns: smallvec![ClientPattern { span, user: None, host }], except: None },
-            options: frame.options_at(usize::from(client) + token.len()),
+            options: form.options_at(usize::from(client) + token.len()),
         })
     }
 

@@ -13,7 +13,7 @@ use std::{
 };
 
 pub(super) use plain::PlainLines;
-use plain::{Frames, Plain};
+use plain::{LineForms, Plain};
 
 use super::{
     advice::{self, Placed, Writer},
@@ -27,7 +27,7 @@ use super::{
         ClientPattern, Complaint, DaemonPattern, List, OptionField, Origin, Rule, RuleOption, Rules, Span,
         Table, TableEnd, TableKind, TableText,
     },
-    rules::{PlainFrame, PlainLine},
+    rules::{LineForm, PlainLine},
     table_text::offset,
     text::FileText,
 };
@@ -61,8 +61,8 @@ pub(super) fn parse(
             if bytes.len() > LARGE {
                 table.rules.reserve(memchr::memchr_iter(b'\n', bytes).count());
             }
-            let frames = Frames::new(plain);
-            Parser { source, table: &mut table, interfaces, diagnostics, writer, trial, frames }.lines();
+            let forms = LineForms::new(plain);
+            Parser { source, table: &mut table, interfaces, diagnostics, writer, trial, forms }.lines();
             table.rules.shrink();
         }
         FileText::Missing => diagnostics.push(advice::table_missing(kind).at(whole(), b"")),
@@ -84,7 +84,7 @@ struct Parser<'a, 'b, 'c> {
     /// Who writes the line at hand.
     writer: Writer,
     trial: Trial,
-    frames: Frames,
+    forms: LineForms,
 }
 
 /// Whether the text is a table, or a fix that is tried out.
@@ -106,7 +106,7 @@ impl Parser<'_, '_, '_> {
         let mut is_rest = false;
         let mut lines = Lexer::new(source.text);
         loop {
-            let plain = plain::read(lines.rest(), &self.frames.daemon);
+            let plain = plain::read(lines.rest(), &self.forms.daemon);
             if plain.is_some_and(|plain| self.plain(&mut lines, plain)) {
                 is_rest = false;
                 self.writer = self.writer.after_rule();
@@ -168,25 +168,25 @@ impl Parser<'_, '_, '_> {
         }
     }
 
-    /// Adds the rule of a plain line, if lines with its frame have no finding; whether it did.
+    /// Adds the rule of a plain line, if lines with its form have no finding; whether it did.
     fn plain(&mut self, lines: &mut Lexer<'_>, plain: Plain) -> bool {
-        let Some(Some(frame)) = self.frames.number(lines.rest(), plain) else { return false };
+        let Some(Some(form)) = self.forms.number(lines.rest(), plain) else { return false };
         let Ok(client) = u8::try_from(plain.client) else { return false };
         let (start, line) = lines.pass(plain.length);
         let (net, bits, start) = (plain.net, plain.bits, offset(start));
-        self.table.rules.push_plain(PlainLine { start, line, frame, net, bits, client });
+        self.table.rules.push_plain(PlainLine { start, line, form, net, bits, client });
         true
     }
 
-    /// Keeps the frame of the last rule, whose line is a plain one, for the lines with the same.
+    /// Keeps the form of the last rule, whose line is a plain one, for the lines with the same.
     fn learn(&mut self, text: &[u8], plain: Plain, is_clean: bool) {
-        if self.frames.plain == PlainLines::Left || self.frames.number(text, plain).is_some() {
+        if self.forms.plain == PlainLines::Left || self.forms.number(text, plain).is_some() {
             return;
         }
         let rule = self.table.rules.kept().last().filter(|_| is_clean);
-        let frame = rule.map(|rule| PlainFrame::of(rule, plain.end));
-        let number = frame.and_then(|frame| self.table.rules.add_frame(frame));
-        self.frames.insert(text, plain, number);
+        let form = rule.map(|rule| LineForm::of(rule, plain.end));
+        let number = form.and_then(|form| self.table.rules.add_form(form));
+        self.forms.insert(text, plain, number);
     }
 
     /// The table ends here: the line is too long, or lacks its newline.

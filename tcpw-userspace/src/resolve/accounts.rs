@@ -36,7 +36,7 @@ impl KnownAccounts {
     pub fn of(tables: &Tables) -> Self {
         let asked = AskedFor::default();
         for table in [&tables.allow, &tables.deny] {
-            // A plain rule has no options.
+            // A plain rule has no option but `allow` or `deny`, which name no account.
             // Each option by itself: one that is wrong ends a rule.
             for field in table.rules.kept().flat_map(|rule| &rule.options) {
                 consequences_of_options(slice::from_ref(field), table.kind, &asked);

@@ -67,6 +67,11 @@ pub(super) fn read(path: &Path) -> ReadFile {
     })
 }
 
+/// Whether a process has the file open for writing.
+pub(super) fn is_being_written(path: &Path) -> bool {
+    open(path).is_ok_and(|file| file.metadata().is_ok_and(|it| it.is_file()) && has_writer(&file))
+}
+
 fn open(path: &Path) -> io::Result<File> {
     // O_NONBLOCK: opening a FIFO must not wait for a writer.
     OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)

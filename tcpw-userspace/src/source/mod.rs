@@ -56,6 +56,13 @@ impl Source {
         let begin = Instant::now();
         let mut seen_together = None;
         loop {
+            // Half a text is not worth what `more` takes.
+            if begin.elapsed() < PATIENCE
+                && [&self.allow, &self.deny].iter().any(|path| file::is_being_written(path))
+            {
+                std::thread::sleep(QUIET / 10);
+                continue;
+            }
             let snapshot = self.snapshot(&more);
             if snapshot.still_holds() {
                 std::thread::sleep(QUIET.saturating_sub(snapshot.read_at.elapsed()));

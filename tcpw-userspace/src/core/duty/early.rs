@@ -10,11 +10,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tcpw_common::{counter::Counter, early::EarlyDevice, metric::Metric};
+use tcpw_common::{counter::Counter, metric::Metric};
 
 use crate::{
     core::{action::Action, input::SeenNetwork, outbox::Outbox, shared::SharedState},
-    host::{Device, Network},
+    host::{Device, DeviceAddress, Network},
 };
 
 /// After a device could not be attached to, or its program was taken off, that is tried again so much later.
@@ -168,7 +168,7 @@ impl EarlyDrop {
         let (Some(netns), Some(ethernet)) = (self.netns, device.ethernet) else { return };
         let (index, shows_tags) = (device.index, device.shows_tags);
         self.devices.insert(name.clone(), DeviceState::Begun(device));
-        let device = EarlyDevice { netns, ethernet };
+        let device = DeviceAddress { netns, ethernet };
         out.act(Action::DropEarly { name, index, device, shows_tags });
     }
 }

@@ -275,11 +275,11 @@ impl Outside {
                 if let Err(error) = certified {
                     self.result(Input::NotCertified { netns, reason: format!("{error:#}") });
                 }
-                report(self.kernel.write_early_places());
+                report(self.kernel.follow_certified(netns));
             }
             Action::Withdraw { netns, port } => {
                 report(self.kernel.resets.as_mut().map_or(Ok(()), |resets| resets.withdraw(netns, port)));
-                report(self.kernel.write_early_places());
+                report(self.kernel.follow_certified(netns));
             }
             Action::WatchUdpPorts { netns, ports } => {
                 let watched =

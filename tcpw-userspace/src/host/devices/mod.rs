@@ -42,6 +42,15 @@ pub struct Device {
     pub shows_tags: bool,
 }
 
+/// Where frames for this host arrive at a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DeviceAddress {
+    /// Cookie of its network namespace.
+    pub netns: u64,
+    /// Its Ethernet address.
+    pub ethernet: [u8; 6],
+}
+
 /// Devices and addresses of a network namespace.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Network {

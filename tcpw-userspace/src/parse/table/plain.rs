@@ -160,9 +160,9 @@ pub(in crate::parse) enum PlainLines {
     Left,
 }
 
-/// What plain lines are without their clients, each with a number.
+/// The line forms of a table, each with a number.
 #[derive(Default)]
-pub(super) struct Frames {
+pub(super) struct LineForms {
     pub(super) plain: PlainLines,
     /// By what is before the client, up to the colon, and what is behind it. No number where such a line has a finding,
     /// or there are too many.
@@ -174,23 +174,25 @@ pub(super) struct Frames {
     wanted: Vec<u8>,
 }
 
-impl Frames {
+impl LineForms {
     /// None yet.
     pub(super) fn new(plain: PlainLines) -> Self {
         Self { plain, ..Self::default() }
     }
 
-    /// The number of a line's frame, if lines with it have no finding; `None` if there was none yet.
+    /// The number of a line's form, if lines with it have no finding; `None` if there was none yet.
     pub(super) fn number(&mut self, text: &[u8], line: Plain) -> Option<Option<u16>> {
         let [before, behind] = Self::parts(text, line);
+        if self.daemon != text[..line.daemon] {
+            self.daemon.clear();
+            self.daemon.extend_from_slice(&text[..line.daemon]);
+        }
         self.wanted.clear();
         self.wanted.extend_from_slice(before);
         self.wanted.extend_from_slice(behind);
         if self.last.0 == self.wanted {
             return Some(Some(self.last.1));
         }
-        self.daemon.clear();
-        self.daemon.extend_from_slice(&text[..line.daemon]);
         let known = *self.numbers.get(self.wanted.as_slice())?;
         if let Some(number) = known {
             self.last.0.clone_from(&self.wanted);
@@ -199,7 +201,7 @@ impl Frames {
         Some(known)
     }
 
-    /// Gives a line's frame its number, or none.
+    /// Gives a line's form its number, or none.
     pub(super) fn insert(&mut self, text: &[u8], line: Plain, number: Option<u16>) {
         self.numbers.insert(Self::parts(text, line).concat().into(), number);
     }

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use super::{Codes, Frames, Parser, Trial};
+use super::{Codes, LineForms, Parser, Trial};
 use crate::parse::{
     advice,
     code::Code,
@@ -103,7 +103,7 @@ impl Parser<'_, '_, '_> {
             diagnostics: &mut sink,
             writer: self.writer,
             trial: Trial::Yes,
-            frames: Frames::default(),
+            forms: LineForms::default(),
         }
         .lines();
         sink.into_found()
