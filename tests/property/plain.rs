@@ -91,12 +91,25 @@ const LINES: &[&str] = &[
 fn line() -> impl Strategy<Value = String> {
     let made = (select(DAEMONS), select(BETWEEN), select(CLIENTS), select(ENDS))
         .prop_map(|(daemon, between, client, end)| format!("{daemon}{between}{client}{end}"));
-    let plain = (any::<u32>(), 0..40_u8).prop_map(|(address, bits)| {
-        let address = std::net::Ipv4Addr::from(address);
-        if bits > 33 { format!("ALL: {address}") } else { format!("ALL: {address}/{bits}") }
+    // Few networks, so that rules of several line forms meet.
+    let client = (0..4_u32, 0..40_u8).prop_map(|(number, bits)| {
+        let address = 0xc000_0201 + (number << 8) + number;
+        match bits {
+            16..=32 => {
+                let network = address & (u32::MAX << (32 - bits));
+                format!("{}/{bits}", std::net::Ipv4Addr::from_bits(network))
+            }
+            _ => std::net::Ipv4Addr::from_bits(address).to_string(),
+        }
     });
-    let plain = (plain, select(&["\n", ": deny\n", " : allow\n"][..])).prop_map(|(line, end)| line + end);
-    prop_oneof![4 => made, 3 => plain, 1 => select(LINES).prop_map(str::to_owned)]
+    let ends = select(&["\n", ": deny\n", " : allow\n"][..]);
+    let plain = (select(&["ALL", "sshd"][..]), client, ends)
+        .prop_map(|(daemon, client, end)| format!("{daemon}: {client}{end}"));
+    let any = (any::<u32>(), 0..40_u8).prop_map(|(address, bits)| {
+        let address = std::net::Ipv4Addr::from(address);
+        if bits > 33 { format!("ALL: {address}\n") } else { format!("ALL: {address}/{bits}\n") }
+    });
+    prop_oneof![4 => made, 3 => plain, 1 => any, 1 => select(LINES).prop_map(str::to_owned)]
 }
 
 fn texts(allow: &[String], deny: &[String]) -> Texts {
