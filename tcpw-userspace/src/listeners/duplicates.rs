@@ -17,7 +17,7 @@ pub(crate) fn duplicates_of(proc_root: &Path, inodes: &HashSet<u64>) -> Vec<Owne
         }
         for (fd, inode) in process::sockets(proc_root, pid).unwrap_or_default() {
             if open.contains(&inode)
-                && let Ok(socket) = PidFd::open(pid).and_then(|process| process.duplicate(fd))
+                && let Ok(socket) = PidFd::open(pid).and_then(|process| process.socket(fd, inode))
             {
                 open.remove(&inode);
                 found.push(socket);

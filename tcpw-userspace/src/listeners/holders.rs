@@ -104,8 +104,8 @@ impl OpenedSockets {
             }
             let known = match self.sockets.entry(inode) {
                 Entry::Occupied(known) => known.into_mut(),
-                Entry::Vacant(new) => match process.duplicate(fd) {
-                    Ok(socket) => new.insert(SocketHolders::new(socket, inode)),
+                Entry::Vacant(new) => match process.socket(fd, inode) {
+                    Ok(socket) => new.insert(SocketHolders::new(socket)),
                     // Closed meanwhile, or the process is gone: another holder may still have it.
                     Err(error) => {
                         self.missed.note(&error, || cgroup_of(proc_root, pid));
@@ -125,16 +125,18 @@ impl OpenedSockets {
 }
 
 impl SocketHolders {
-    /// `None` unless the socket listens or is bound, and is the one with this inode.
-    fn new(socket: OwnedFd, inode: u64) -> Option<Self> {
+    /// `None` unless the socket listens or is bound.
+    fn new(socket: OwnedFd) -> Option<Self> {
         let listening = sys::listening(socket.as_fd())?;
-        let found = fstat(&socket).ok().filter(|found| found.st_ino == inode)?;
-        Some(Self { socket, listening, maker: found.st_uid, holders: BTreeSet::new() })
+        let maker = fstat(&socket).ok()?.st_uid;
+        Some(Self { socket, listening, maker, holders: BTreeSet::new() })
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::{fs, net::TcpListener, os::{fd::AsRawFd as _, unix::fs::symlink}};
+
     use super::*;
 
     fn missed(errnos: &[Errno]) -> Missed {
@@ -150,6 +152,26 @@ mod tests {
         let limit = missed(&[Errno::EMFILE, Errno::ENOMEM]).and(missed(&[Errno::ENOMEM])).reason().unwrap();
         assert!(limit.starts_with("3 sockets") && limit.contains("LimitNOFILE"), "{limit}");
         assert!(missed(&[]).and(missed(&[Errno::ENOMEM])).reason().is_some());
+    }
+
+    /// As a child between fork(2) and execve(2): its descriptor was the socket, and is another file when it is opened.
+    #[test]
+    fn descriptor_that_became_another_file_hides_no_socket_of_another_holder() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let inode = fstat(&listener).unwrap().st_ino;
+        let other = fs::File::open("/dev/null").unwrap();
+        let proc_root = std::env::temp_dir().join(format!("tcpw-holders-{}", std::process::id()));
+        let mut found = OpenedSockets::default();
+        for (pid, fd) in [(1, other.as_raw_fd()), (2, listener.as_raw_fd())] {
+            let directory = proc_root.join(pid.to_string()).join("fd");
+            fs::create_dir_all(&directory).unwrap();
+            symlink(format!("socket:[{inode}]"), directory.join(fd.to_string())).unwrap();
+            found.add(&proc_root, pid, PidFd::open(std::process::id()).unwrap(), None);
+        }
+        fs::remove_dir_all(&proc_root).unwrap();
+        let opened = found.sockets[&inode].as_ref().unwrap();
+        assert_eq!(opened.holders, BTreeSet::from([2]));
+        assert_eq!(found.missed.reason(), None);
     }
 
     #[test]

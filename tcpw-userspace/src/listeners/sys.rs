@@ -15,6 +15,8 @@ use std::{
     path::Path,
 };
 
+use nix::{errno::Errno, sys::stat::fstat};
+
 use crate::host::{netns_cookie, option_of, socket_cookie, socket_option};
 
 /// A process that keeps its identity: its number cannot be given to another one while this is used.
@@ -29,11 +31,18 @@ impl PidFd {
         Ok(Self(owned(fd)?))
     }
 
-    /// A duplicate of its file descriptor `fd`.
-    pub(super) fn duplicate(&self, fd: RawFd) -> io::Result<OwnedFd> {
+    /// A duplicate of its descriptor `fd`, which was seen to be the socket with this inode.
+    ///
+    /// # Errors
+    /// EBADF if the descriptor is closed, or another file's meanwhile: execve(2) closes it, and what the program opens
+    /// next gets its number. Others: pidfd_getfd(2).
+    pub(super) fn socket(&self, fd: RawFd, inode: u64) -> io::Result<OwnedFd> {
         // SAFETY: takes three integers; the result is checked before it is used.
         let fd = unsafe { libc::syscall(libc::SYS_pidfd_getfd, self.0.as_raw_fd(), fd, 0) };
-        owned(fd)
+        let socket = owned(fd)?;
+        let found = fstat(&socket)?;
+        let is_socket = found.st_mode & libc::S_IFMT == libc::S_IFSOCK;
+        if is_socket && found.st_ino == inode { Ok(socket) } else { Err(Errno::EBADF.into()) }
     }
 
     /// Whether the process has not exited: everything read under its process id so far belongs to it.
