@@ -2,6 +2,8 @@
 
 #[path = "lifecycle/accounts.rs"]
 mod accounts;
+#[path = "lifecycle/read_twice.rs"]
+mod read_twice;
 #[path = "lifecycle/shown.rs"]
 mod shown;
 #[path = "lifecycle/starved.rs"]

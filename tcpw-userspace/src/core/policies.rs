@@ -55,14 +55,22 @@ impl Rules {
         self.indexed.tables()
     }
 
+    /// Whether both are of one reading.
+    pub fn are_of_one_reading(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.indexed, &other.indexed)
+    }
+
     /// Whether two sets of rules are the same.
     pub fn equals(&self, tables: &Tables, accounts: &KnownAccounts) -> bool {
         let own = self.tables();
         // What is read from equal texts is equal: a long table is not gone through rule by rule.
-        let is_same_text = own.allow.rules.are_of_same_text(&tables.allow.rules)
-            && own.deny.rules.are_of_same_text(&tables.deny.rules)
-            && own.files == tables.files;
-        (is_same_text || **own == *tables) && *self.accounts == *accounts
+        let are_of_same_text = || {
+            own.allow.rules.are_of_same_text(&tables.allow.rules)
+                && own.deny.rules.are_of_same_text(&tables.deny.rules)
+                && own.files == tables.files
+        };
+        let are_equal = std::ptr::eq(Arc::as_ptr(own), tables) || are_of_same_text() || **own == *tables;
+        are_equal && *self.accounts == *accounts
     }
 }
 

@@ -168,7 +168,8 @@ impl Reload {
     }
 
     /// Whether the newest rules on their way into force, or in force since these were parsed, say the same.
-    /// Only short tables are compared here: comparing long ones takes time, and to apply them again is harmless.
+    /// Only short tables are compared here: comparing long ones takes time, and to apply them again is harmless. Texts that
+    /// are read twice, because a notice of the change came late, are parsed once.
     fn is_on_its_way(&self, prepared: &Prepared, shared: &SharedState) -> bool {
         let flipping = self.flipping.as_ref().map(|(job, _)| job);
         // Work that was dropped comes to its end, but not into force.
@@ -183,8 +184,7 @@ impl Reload {
             rules.tables().allow.rules.len() + rules.tables().deny.rules.len() <= MOST_COMPARED
         };
         missing == prepared.missing
-            && is_short(rules)
-            && is_short(&prepared.rules)
+            && (rules.are_of_one_reading(&prepared.rules) || is_short(rules) && is_short(&prepared.rules))
             && rules.equals(prepared.rules.tables(), &prepared.rules.accounts)
     }
 
@@ -382,7 +382,7 @@ impl Reload {
 
     /// Whether a job compiles rules for new names only, and these rules are no longer in force.
     fn is_stale(&self, job: &ReloadJob, shared: &SharedState) -> bool {
-        let is_current = |current: &InForce| Arc::ptr_eq(&current.rules.indexed, &job.rules.indexed);
+        let is_current = |current: &InForce| current.rules.are_of_one_reading(&job.rules);
         !job.is_of_files && !shared.policies.current.as_ref().is_some_and(is_current)
     }
 
