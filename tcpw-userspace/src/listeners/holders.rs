@@ -135,7 +135,11 @@ impl SocketHolders {
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, net::TcpListener, os::{fd::AsRawFd as _, unix::fs::symlink}};
+    use std::{
+        fs,
+        net::TcpListener,
+        os::{fd::AsRawFd as _, unix::fs::symlink},
+    };
 
     use super::*;
 
