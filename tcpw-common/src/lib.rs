@@ -26,6 +26,7 @@ pub mod metric;
 pub mod outcome;
 pub mod probe;
 pub mod refusal;
+pub mod seen;
 pub mod tag;
 pub mod user;
 

@@ -9,16 +9,17 @@ pub const MAX_PREFIXES: usize = 1 << 24;
 /// Bytes of the event ring: room for 9,000 events, a second of a fast scan.
 pub const EVENT_RING_BYTES: u32 = 1 << 20;
 
-/// Attempts of TCP remembered so that a SYN retransmit is not logged again; the oldest attempt is forgotten first.
-pub const MAX_ATTEMPTS: u32 = 1 << 16;
+/// Buckets of attempts over TCP that are remembered so that a SYN retransmit is not logged again: 2 MB, room for 262,144.
+/// One in a million has no room beside 19,000 others, one in 4,000 beside 65,536.
+pub const ATTEMPT_BUCKETS: u32 = 1 << 15;
 
 /// SYNs of one port and sequence number within this time, in nanoseconds, after the first are one attempt; a later
 /// one is an attempt of its own. Linux retransmits a SYN for at most 67 s after the first and gives up after 131 s,
 /// with `tcp_syn_retries` 6 and `tcp_syn_linear_timeouts` 4, its defaults; others give up earlier.
 pub const ONE_SYN_NS: u64 = 131_000_000_000;
 
-/// Attempts of UDP clients remembered, each for [`ONE_ATTEMPT_NS`].
-pub const MAX_UDP_ATTEMPTS: u32 = 1 << 16;
+/// Buckets of attempts of UDP clients that are remembered, each for [`ONE_ATTEMPT_NS`]: 1 MB, room for 131,072.
+pub const UDP_ATTEMPT_BUCKETS: u32 = 1 << 14;
 
 /// Answers of user space kept for outcomes the address does not decide.
 pub const MAX_ANSWERS: u32 = 1 << 16;

@@ -18,7 +18,7 @@ use tcpw_common::{
     decide::{AUDIT, Decision, decide},
     early::{EarlyKey, EarlyPlace},
     event::Kind,
-    limits::{ALIVE_NS, EARLY_REPORTS, ONE_SYN_NS},
+    limits::{ALIVE_NS, EARLY_REPORTS},
     outcome::{Outcome, REDIRECT, REPORT},
 };
 
@@ -26,12 +26,13 @@ use crate::{
     emit::count,
     frame::{self, Ethernet, Frame, Syn},
     lookup::Lookup,
-    maps::{ATTEMPTS, EARLY_ALIVE, EARLY_PLACES, EARLY_REPORTED, EARLY_SYN},
+    maps::{EARLY_ALIVE, EARLY_PLACES, EARLY_REPORTED, EARLY_SYN},
     net::IPPROTO_TCP,
     passage::Passage,
     rate::is_within,
     refuse::{are_limits_reached, report, stamp},
-    remember,
+    remember::{self, are_resets_on},
+    seen,
     steady::steady,
     tables::KernelTables,
 };
@@ -121,12 +122,12 @@ fn report_one(lookup: &mut Lookup, place: &EarlyPlace, decision: &Decision) {
     // SAFETY: the helper has no preconditions.
     let now_ns = unsafe { bpf_ktime_get_boot_ns() };
     // The table of the gate: whichever of the two sees a SYN first reports it.
-    if ATTEMPTS.get(&lookup.once).is_some_and(|first| now_ns < first.wrapping_add(ONE_SYN_NS)) {
+    if !seen::is_first_syn(&lookup.once, now_ns) {
         return count(Counter::Retransmits);
     }
-    // If it does not fit, a retransmit is logged as one more attempt.
-    ATTEMPTS.set(&lookup.once, &now_ns);
-    // Its retransmits are the gate's, if one passes.
-    remember::refused(&lookup.flow, now_ns);
+    if are_resets_on() {
+        // Its retransmits are the gate's, if one passes.
+        remember::refused(&lookup.flow, now_ns);
+    }
     report(Kind::Refused, lookup, decision);
 }

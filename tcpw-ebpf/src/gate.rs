@@ -26,7 +26,6 @@ use tcpw_common::{
     counter::Counter,
     decide::{AUDIT, Decision, NAMES_COUNT, decide},
     event::Kind,
-    limits::ONE_SYN_NS,
     outcome::{Outcome, REDIRECT, REPORT},
     tag::{KERNEL_PORT, OF_ONE_DEVICE, PROVISIONAL, REDIRECT_LISTENER, Tag, UNPRIVILEGED},
 };
@@ -40,12 +39,13 @@ use crate::{
     handshake::has_handshake,
     hold::{hold, is_daemon_alive},
     identity::tag_of,
-    maps::{ATTEMPTS, HANDSHAKES, LISTENERS, SCRATCH},
+    maps::{HANDSHAKES, LISTENERS, SCRATCH},
     net::{IPPROTO_TCP, IPPROTO_UDP, TCP_CLOSE, TCP_LISTEN, is_udp, port},
     netns,
     packet::{self, Shape},
     passage::Passage,
     remember::{self, are_resets_on},
+    seen,
     steady::steady,
     tables::KernelTables,
     udp, unmarked, user,
@@ -369,13 +369,7 @@ fn first_seen(attempt: &Attempt) -> bool {
         return first_datagram(attempt, Outcome::Refuse);
     }
     // SAFETY: the helper has no preconditions.
-    let now_ns = unsafe { bpf_ktime_get_boot_ns() };
-    if ATTEMPTS.get(&attempt.key).is_some_and(|first| now_ns < first.wrapping_add(ONE_SYN_NS)) {
-        return false;
-    }
-    // If it does not fit, a retransmit is logged as one more attempt.
-    ATTEMPTS.set(&attempt.key, &now_ns);
-    true
+    seen::is_first_syn(&attempt.key, unsafe { bpf_ktime_get_boot_ns() })
 }
 
 #[inline(always)]

@@ -41,6 +41,7 @@ mod rate;
 mod redirect;
 mod refuse;
 mod remember;
+mod seen;
 mod steady;
 mod tables;
 mod udp;

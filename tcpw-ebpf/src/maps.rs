@@ -20,17 +20,16 @@ use tcpw_common::{
     early::{EarlyKey, EarlyPlace},
     flat::{BucketV4, ChunkV4, LowsV6, NodeV6},
     handshake::Handshake,
-    key::{
-        Address, AnswerKey, AttemptKey, BannerKey, Comm, FlowKey, NamesId, OnLinkKey, PeerKey, UdpClientKey,
-    },
+    key::{Address, AnswerKey, AttemptKey, BannerKey, Comm, FlowKey, NamesId, OnLinkKey, PeerKey},
     limits::{
-        EVENT_RING_BYTES, HELD_RING_BYTES, MAX_ANSWERS, MAX_ATTEMPTS, MAX_BANNER_SOCKETS, MAX_BANNERS,
+        ATTEMPT_BUCKETS, EVENT_RING_BYTES, HELD_RING_BYTES, MAX_ANSWERS, MAX_BANNER_SOCKETS, MAX_BANNERS,
         MAX_BINDERS, MAX_CERTIFIED, MAX_CHALLENGES, MAX_COMMS, MAX_EARLY_PLACES, MAX_FLOWS, MAX_HANDSHAKES,
         MAX_HELD, MAX_HOLDERS, MAX_LISTENERS, MAX_ON_LINK, MAX_ONCE, MAX_PEERS, MAX_PREFIXES,
-        MAX_REDIRECT_LISTENERS, MAX_SOURCES, MAX_UDP_ATTEMPTS, MAX_UDP_PORTS, MAX_USER_HANDSHAKES,
-        MAX_WAITING, SLOTS,
+        MAX_REDIRECT_LISTENERS, MAX_SOURCES, MAX_UDP_PORTS, MAX_USER_HANDSHAKES, MAX_WAITING, SLOTS,
+        UDP_ATTEMPT_BUCKETS,
     },
     refusal::{PacketPlace, RedirectKey, RefusedFlow, ResetLimits},
+    seen::{SeenBucket, SeenNumbers},
     tag::Tag,
     user::{Mark, Pending, Waiting},
 };
@@ -121,12 +120,14 @@ pub(crate) static COMMS: maps::HashMap<Comm, NamesId> =
     maps::HashMap::with_max_entries(MAX_COMMS, BPF_F_NO_PREALLOC);
 
 /// Refused attempts over TCP, and when: a SYN retransmit is not a second attempt.
-#[map]
-pub(crate) static ATTEMPTS: FlowLru<AttemptKey, u64> = FlowLru::new(MAX_ATTEMPTS);
+#[btf_map]
+pub(crate) static ATTEMPTS: Array<SeenBucket, { ATTEMPT_BUCKETS as usize }> = Array::new();
 /// Attempts of UDP clients, and when they began.
-#[map]
-pub(crate) static UDP_ATTEMPTS: LruHashMap<UdpClientKey, u64> =
-    LruHashMap::with_max_entries(MAX_UDP_ATTEMPTS, 0);
+#[btf_map]
+pub(crate) static UDP_ATTEMPTS: Array<SeenBucket, { UDP_ATTEMPT_BUCKETS as usize }> = Array::new();
+/// Random numbers that these are found by.
+#[btf_map]
+pub(crate) static SEEN_NUMBERS: Array<SeenNumbers, 1> = Array::new();
 /// Answers of user space.
 #[map]
 pub(crate) static ANSWERS: LruHashMap<AnswerKey, Answer> = LruHashMap::with_max_entries(MAX_ANSWERS, 0);

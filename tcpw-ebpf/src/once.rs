@@ -4,10 +4,7 @@
 //! which the hook does not show. Out: whether this SYN is that one.
 //! Invariant: an entry counts once: user space is asked again about the next attempt of the flow.
 
-use crate::{
-    lookup::Lookup,
-    maps::{ATTEMPTS, RESET_ONCE},
-};
+use crate::{lookup::Lookup, maps::RESET_ONCE, seen};
 
 /// Whether user space refused the attempt that was held, by the policy of this generation.
 #[inline(always)]
@@ -28,7 +25,6 @@ pub(crate) fn take(lookup: &mut Lookup, generation: u32, now_ns: u64) -> bool {
 #[inline(always)]
 pub(crate) fn refused(lookup: &Lookup, now_ns: u64) {
     if lookup.is_once != 0 {
-        // If it does not fit, a retransmit is logged as one more attempt.
-        ATTEMPTS.set(&lookup.once, &now_ns);
+        seen::is_first_syn(&lookup.once, now_ns);
     }
 }

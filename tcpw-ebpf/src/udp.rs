@@ -25,7 +25,7 @@ use tcpw_common::{
     key::{
         ANY_ON_LINK, ANY_PEER, Address, AttemptKey, PeerKey, UdpClientKey, is_group, is_multicast, mapped,
     },
-    limits::{ANSWERS_FROM_BEFORE_NS, GROUP_REPLIES_NS, HEARD_NS, ONE_ATTEMPT_NS, REPLIES_NS},
+    limits::{ANSWERS_FROM_BEFORE_NS, GROUP_REPLIES_NS, HEARD_NS, REPLIES_NS},
     outcome::Outcome,
     tag::{BOUND_BEFORE, KERNEL_PORT},
 };
@@ -34,10 +34,10 @@ use crate::{
     attempt::Attempt,
     fault::fails,
     identity::{self, tag_of},
-    maps::{BINDS, HEARD, PEERS, UDP_ATTEMPTS, WATCHING, WROTE},
+    maps::{BINDS, HEARD, PEERS, WATCHING, WROTE},
     net::{is_udp, join, port},
     on_link::is_on_link,
-    unmarked,
+    seen, unmarked,
 };
 
 const NS_PER_S: u64 = 1_000_000_000;
@@ -267,14 +267,7 @@ pub(crate) fn note(key: &PeerKey, now: u64, passed: bool) {
 #[inline(always)]
 pub(crate) fn is_first(listener: u64, client: &Address, outcome: Outcome, now_ns: u64) -> bool {
     let key = UdpClientKey { listener, client: *client, outcome: outcome as u32, reserved: 0 };
-    // SAFETY: the value is copied at once.
-    let before = unsafe { UDP_ATTEMPTS.get(&key) }.copied();
-    let is_first = before.is_none_or(|before| now_ns >= before + ONE_ATTEMPT_NS);
-    if is_first {
-        // If it does not fit, the next one is logged as one more attempt.
-        let _ = UDP_ATTEMPTS.insert(&key, &now_ns, 0);
-    }
-    is_first
+    seen::is_first_datagram(&key, now_ns)
 }
 
 #[inline(always)]

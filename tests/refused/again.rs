@@ -1,8 +1,12 @@
 //! A SYN of the same port and sequence number, long after the first.
 
 use anyhow::{Context as _, Result, ensure};
-use aya::maps::{HashMap, Map, MapData};
-use tcpw_common::{ABI_VERSION, key::AttemptKey, limits::ONE_SYN_NS};
+use aya::maps::{Array, Map, MapData};
+use tcpw_common::{
+    ABI_VERSION,
+    limits::ONE_SYN_NS,
+    seen::{SeenBucket, older},
+};
 use tcpw_tests::{Sandbox, Tcpw, Testd};
 
 use super::{SOON, cookies::Client, ready};
@@ -35,11 +39,16 @@ fn syn_is_an_attempt_of_its_own_after_its_time() -> Result<()> {
 fn age(by_ns: u64) -> Result<()> {
     let pin = format!("/sys/fs/bpf/tcpw/v{ABI_VERSION}/ATTEMPTS");
     let map = MapData::from_pin(&pin).with_context(|| format!("open {pin}"))?;
-    let mut map: HashMap<MapData, AttemptKey, u64> = Map::LruHashMap(map).try_into()?;
-    let all: Vec<(AttemptKey, u64)> = map.iter().collect::<Result<_, _>>()?;
-    ensure!(!all.is_empty(), "no attempt is remembered");
-    for (key, first) in all {
-        map.insert(key, first.wrapping_sub(by_ns), 0)?;
+    let mut map: Array<MapData, SeenBucket> = Map::Array(map).try_into()?;
+    let mut count = 0;
+    for index in 0..map.len() {
+        let before = map.get(&index, 0)?;
+        let older = before.map(|cell| if cell == 0 { 0 } else { older(cell, by_ns) });
+        if older != before {
+            map.set(index, older, 0)?;
+            count += 1;
+        }
     }
+    ensure!(count > 0, "no attempt is remembered");
     Ok(())
 }

@@ -21,6 +21,7 @@ use super::{
     programs::Hook,
     redirect::RedirectMap,
     resets::Resets,
+    seen,
     slots::Slots,
     tags::{TagReader, Tags},
     users::UserMaps,
@@ -111,6 +112,7 @@ impl Kernel {
             }
         }
         let ebpf = loader.load(OBJECT).context("load the BPF object")?;
+        seen::make_numbers(&ebpf)?;
         let pins = options.pins.cloned();
         let links = Links::new(btf, pins.clone());
         Ok(Self {

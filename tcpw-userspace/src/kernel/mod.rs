@@ -32,6 +32,7 @@ mod programs;
 mod redirect;
 mod resets;
 mod ring;
+mod seen;
 mod slots;
 mod stub;
 mod sys;
