@@ -71,13 +71,13 @@ pub const fn bucket_of(hash: u64, buckets: u32) -> u32 {
     (hash & 0xffff_ffff) as u32 & (buckets - 1)
 }
 
-/// Units of [`ticks`] in a time, rounded up.
+/// A time in units of 2^30 ns, rounded up.
 #[must_use]
 pub const fn ticks_in(ns: u64) -> u64 {
     ns.div_ceil(1 << TICK_BITS)
 }
 
-/// A unit of time is 2^30 ns, 1.07 s.
+/// A unit is 1.07 s.
 const TICK_BITS: u32 = 30;
 
 /// Bits of a cell that are the time: it comes round after 19 hours.
