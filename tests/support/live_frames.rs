@@ -38,7 +38,7 @@ const RECORD: usize = 16;
 /// The end of the last field in a frame.
 const FIELDS_END: u32 = 52;
 /// In front of the records: how many frames are made.
-const HEAD: usize = 64;
+const HEAD: u8 = 64;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Size {
@@ -85,7 +85,7 @@ impl<'a> LiveFrames<'a> {
             netns.ip(&format!("link set {device} addrgenmode none"))?;
             netns.ip(&format!("link set {device} up"))?;
         }
-        let records = Array::of_bytes(u32::try_from(HEAD + RECORD * usize::try_from(most)?)?)?;
+        let records = Array::of_bytes(u32::try_from(usize::from(HEAD) + RECORD * usize::try_from(most)?)?)?;
         let index = from.run(|| if_nametoindex(device).context("ask for the device"))?;
         let program = Program::load("live", Kind::Xdp, XDP, &instructions(&records, most, index))?;
         let cpu = reserve_cpu().context("keep a CPU for the frames")?;
@@ -153,8 +153,8 @@ fn go_to_cpu(cpu: usize) -> Result<()> {
 
 /// The fields of each frame.
 fn records(frames: &[Vec<u8>], most: u32) -> Result<Vec<u8>> {
-    let mut all = vec![0; HEAD + RECORD * usize::try_from(most)?];
-    for (record, frame) in all[HEAD..].chunks_exact_mut(RECORD).zip(frames) {
+    let mut all = vec![0; usize::from(HEAD) + RECORD * usize::try_from(most)?];
+    for (record, frame) in all[HEAD.into()..].chunks_exact_mut(RECORD).zip(frames) {
         let mut as_first = frame.clone();
         for (at, place, size) in FIELDS {
             let [at, place] = [at, place].map(usize::from);
@@ -171,35 +171,36 @@ fn records(frames: &[Vec<u8>], most: u32) -> Result<Vec<u8>> {
 /// Writes the fields of the next record into the frame and redirects it to a device.
 fn instructions(records: &Array, most: u32, device: u32) -> Vec<u64> {
     const REDIRECT: u32 = 23;
+    const DROP: u64 = set(0, EveryFrame::Drop as u32);
     let [low, high] = records.load_value(4);
     let mut all = vec![
-        // r1, r2: begin and end of the frame, which is long enough.
+        // r1 and r2 are begin and end of the frame; it has to have all fields.
         instruction(LOAD_4, 2, 1, 4, 0),
         instruction(LOAD_4, 1, 1, 0, 0),
-        instruction(0xbf, 3, 1, 0, 0),
-        instruction(0x07, 3, 0, 0, FIELDS_END),
-        instruction(0xbd, 3, 2, 2, 0),
-        set(0, EveryFrame::Drop as u32),
+        instruction(COPY, 3, 1, 0, 0),
+        instruction(ADD_NUMBER, 3, 0, 0, FIELDS_END),
+        instruction(SKIP_IF_NOT_ABOVE, 3, 2, 2, 0),
+        DROP,
         EXIT,
-        // r4: its record, of which none is used twice.
+        // r4 is the next record; none is used twice.
         low,
         high,
         instruction(LOAD_4, 5, 4, 0, 0),
-        instruction(0xa5, 5, 0, 2, most),
-        set(0, EveryFrame::Drop as u32),
+        instruction(SKIP_IF_BELOW_NUMBER, 5, 0, 2, most),
+        DROP,
         EXIT,
-        instruction(0xbf, 0, 5, 0, 0),
-        instruction(0x07, 0, 0, 0, 1),
+        instruction(COPY, 0, 5, 0, 0),
+        instruction(ADD_NUMBER, 0, 0, 0, 1),
         instruction(STORE_4, 4, 0, 0, 0),
-        instruction(0x67, 5, 0, 0, RECORD.ilog2()),
-        instruction(0x0f, 4, 5, 0, 0),
+        instruction(SHIFT_LEFT_NUMBER, 5, 0, 0, RECORD.ilog2()),
+        instruction(ADD, 4, 5, 0, 0),
     ];
     for (at, place, size) in FIELDS {
         let (load, store) = match size {
             Size::Two => (LOAD_2, STORE_2),
             Size::Four => (LOAD_4, STORE_4),
         };
-        all.push(instruction(load, 0, 4, HEAD as i16 + i16::from(at), 0));
+        all.push(instruction(load, 0, 4, i16::from(HEAD + at), 0));
         all.push(instruction(store, 1, 0, i16::from(place), 0));
     }
     all.extend([set(1, device), set(2, 0), call(REDIRECT), EXIT]);
@@ -210,6 +211,12 @@ const LOAD_4: u8 = 0x61;
 const LOAD_2: u8 = 0x69;
 const STORE_4: u8 = 0x63;
 const STORE_2: u8 = 0x6b;
+const COPY: u8 = 0xbf;
+const ADD: u8 = 0x0f;
+const ADD_NUMBER: u8 = 0x07;
+const SHIFT_LEFT_NUMBER: u8 = 0x67;
+const SKIP_IF_NOT_ABOVE: u8 = 0xbd;
+const SKIP_IF_BELOW_NUMBER: u8 = 0xa5;
 
 fn ethtool(netns: &Netns, arguments: &[&str]) -> Result<String> {
     let done = netns.run(|| Command::new("ethtool").args(arguments).output().context("start ethtool(8)"))?;
