@@ -150,12 +150,13 @@ fn connections(measured: &Value, text: &mut String) -> Result<()> {
 
 fn dropped(measured: &Value, text: &mut String) -> Result<()> {
     text.push_str(
-        "\n## A refused SYN\n\nNanoseconds of a frame with the SYN of a refused client, from the write to a tap device until \
-         it is dropped; medians. \"write alone\" is dropped by an XDP program of two instructions: it is in every other \
-         figure, and is subtracted for the ratios.\n\n",
+        "\n## A refused SYN\n\nNanoseconds of a frame with the SYN of a refused client, which the kernel sends through a cable, \
+         until it is dropped; medians. \"frame alone\" is dropped by an XDP program of two instructions: it is in every other \
+         figure, and is subtracted for the ratios. All work for the frames is done on one CPU, as by a network card's poll, but \
+         without a driver; tcpw's daemon has another CPU.\n\n",
     );
     let ways = [
-        "write alone",
+        "frame alone",
         "early drop, XDP",
         "early drop, tcx",
         "gate",
@@ -175,8 +176,8 @@ fn dropped(measured: &Value, text: &mut String) -> Result<()> {
         for way in ways {
             write!(text, "| {:.0} ", of(way)?)?;
         }
-        let write_alone = of("write alone")?;
-        let ratio = |way: &str, peer: &str| anyhow::Ok((of(way)? - write_alone) / (of(peer)? - write_alone));
+        let frame_alone = of("frame alone")?;
+        let ratio = |way: &str, peer: &str| anyhow::Ok((of(way)? - frame_alone) / (of(peer)? - frame_alone));
         writeln!(
             text,
             "| {:.2} | {:.2} | {:.2} | {:.2} |",

@@ -11,9 +11,11 @@ pub mod differential;
 pub mod policy;
 pub mod unpacked;
 
+mod bpf;
 mod cgroup;
 mod cleanup;
 mod commands;
+mod live_frames;
 mod namespace;
 mod process;
 mod raw_client;
@@ -28,6 +30,7 @@ mod wait;
 
 pub use cgroup::{Cgroup, cgroup2_root};
 pub use commands::Commands;
+pub use live_frames::{LiveFrames, Received};
 pub use namespace::{Listening, MountNamespace, Netns};
 pub use process::{Line, Process};
 pub use raw_client::RawClient;

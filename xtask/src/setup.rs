@@ -105,9 +105,13 @@ const VM: &[Part] = &[
     part("binutils", "strip"),
 ];
 
-/// Other filters of networks.
-const PEERS: &[Part] =
-    &[part("nftables", "nft"), part("ipset", "ipset"), part("iptables", "iptables-legacy")];
+/// Other filters of networks, and what sets the device up that they are measured at.
+const PEERS: &[Part] = &[
+    part("nftables", "nft"),
+    part("ipset", "ipset"),
+    part("iptables", "iptables-legacy"),
+    part("ethtool", "ethtool"),
+];
 
 /// tcpdmatch, and with it libwrap0.
 const CONFORMANCE: &[Part] = &[part("tcpd", "tcpdmatch")];
