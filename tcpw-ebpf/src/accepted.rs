@@ -20,7 +20,7 @@ use tcpw_common::{
 
 use crate::{
     banner,
-    emit::{Report, emit},
+    emit::{Report, emit, now_ns},
     maps::HANDSHAKES,
     net::{AF_INET, join, port},
 };
@@ -52,6 +52,7 @@ pub(crate) fn established(ctx: &SockOpsContext) {
     emit(
         Kind::Accepted,
         &Report {
+            time_ns: now_ns(),
             tag: &handshake.tag,
             cookie: handshake.cookie,
             flow: &flow,

@@ -129,5 +129,5 @@ fn report_one(lookup: &mut Lookup, place: &EarlyPlace, decision: &Decision) {
         // Its retransmits are the gate's, if one passes.
         remember::refused(&lookup.flow, now_ns);
     }
-    report(Kind::Refused, lookup, decision);
+    report(Kind::Refused, lookup, decision, now_ns);
 }

@@ -18,7 +18,7 @@ use core::hint::cold_path;
 use aya_ebpf::{
     EbpfContext as _,
     bindings::bpf_sock,
-    helpers::{bpf_get_socket_cookie, bpf_ktime_get_boot_ns, bpf_sk_fullsock},
+    helpers::{bpf_get_socket_cookie, bpf_sk_fullsock},
     programs::SkBuffContext,
 };
 use aya_log_ebpf::{error, warn};
@@ -35,7 +35,7 @@ use ask::{ask, wants_text};
 use crate::{
     attempt::Attempt,
     challenge,
-    emit::{Report, count, emit},
+    emit::{Report, count, emit, now_ns},
     handshake::has_handshake,
     hold::{hold, is_daemon_alive},
     identity::tag_of,
@@ -68,8 +68,8 @@ pub(crate) fn judge(ctx: &SkBuffContext) -> Passage {
         return Passage::Pass;
     };
     let tag = tag_of(sk);
-    if plain::passes(ctx, sk, tag) {
-        return Passage::Pass;
+    if let Some(passage) = plain::judge(ctx, sk, tag) {
+        return passage;
     }
     cold_path();
     let Some(attempt) = attempt(ctx, sk, tag) else {
@@ -256,8 +256,7 @@ fn decide_attempt(ctx: &SkBuffContext, attempt: &mut Attempt) -> Passage {
         attempt.has_no_handshake = u32::from(has_none);
     }
     if attempt.tag.flags & PROVISIONAL != 0 && decision.flags & NAMES_COUNT != 0 {
-        // SAFETY: the helper has no preconditions.
-        let now_ns = unsafe { bpf_ktime_get_boot_ns() };
+        let now_ns = now_ns();
         if is_daemon_alive(now_ns) {
             return wait(ctx, Kind::Unidentified, attempt, &decision, now_ns);
         }
@@ -299,8 +298,11 @@ fn allow(attempt: &mut Attempt, decision: &Decision, marks: u8) -> Passage {
     count(Counter::Allowed);
     if is_datagram(attempt) {
         // A datagram makes no handshake: it is reported now, once an attempt.
-        if marks & REPORT != 0 && decision.flags & AUDIT == 0 && first_datagram(attempt, Outcome::Allow) {
-            report(Kind::Accepted, attempt, decision);
+        if marks & REPORT != 0 && decision.flags & AUDIT == 0 {
+            let now_ns = now_ns();
+            if first_datagram(attempt, Outcome::Allow, now_ns) {
+                report(Kind::Accepted, attempt, decision, now_ns);
+            }
         }
         return Passage::Pass;
     }
@@ -325,18 +327,18 @@ fn allow(attempt: &mut Attempt, decision: &Decision, marks: u8) -> Passage {
 #[inline(always)]
 fn refuse(attempt: &Attempt, decision: &Decision) -> Passage {
     let audit = decision.flags & AUDIT != 0;
+    let now_ns = now_ns();
     if attempt.has_no_handshake != 0 {
         count(Counter::AcksWithoutHandshake);
-    } else if first_seen(attempt) {
+    } else if first_seen(attempt, now_ns) {
         if audit {
             count(Counter::WouldRefuse);
-            report(Kind::WouldRefuse, attempt, decision);
+            report(Kind::WouldRefuse, attempt, decision, now_ns);
         } else {
             count(Counter::Refused);
-            report(Kind::Refused, attempt, decision);
+            report(Kind::Refused, attempt, decision, now_ns);
             if !is_datagram(attempt) && may_act_later(decision) {
-                // SAFETY: the helper has no preconditions.
-                remember::refused(&attempt.key.flow, unsafe { bpf_ktime_get_boot_ns() });
+                remember::refused(&attempt.key.flow, now_ns);
             }
         }
     } else if is_datagram(attempt) {
@@ -356,7 +358,7 @@ fn may_act_later(decision: &Decision) -> bool {
 /// Leaves the attempt to user space. In audit mode it passes meanwhile.
 #[inline(always)]
 fn wait(ctx: &SkBuffContext, kind: Kind, attempt: &Attempt, decision: &Decision, now_ns: u64) -> Passage {
-    if let Err(bound) = hold(ctx, kind, &attempt.key, &describe(attempt, decision), now_ns) {
+    if let Err(bound) = hold(ctx, kind, &attempt.key, &describe(attempt, decision, now_ns), now_ns) {
         count(bound);
     }
     if decision.flags & AUDIT != 0 { Passage::Pass } else { Passage::Drop }
@@ -364,29 +366,27 @@ fn wait(ctx: &SkBuffContext, kind: Kind, attempt: &Attempt, decision: &Decision,
 
 /// Whether this SYN or datagram is the first of its attempt; remembers it.
 #[inline(always)]
-fn first_seen(attempt: &Attempt) -> bool {
+fn first_seen(attempt: &Attempt, now_ns: u64) -> bool {
     if is_datagram(attempt) {
-        return first_datagram(attempt, Outcome::Refuse);
+        return first_datagram(attempt, Outcome::Refuse, now_ns);
     }
-    // SAFETY: the helper has no preconditions.
-    seen::is_first_syn(&attempt.key, unsafe { bpf_ktime_get_boot_ns() })
+    seen::is_first_syn(&attempt.key, now_ns)
 }
 
 #[inline(always)]
-fn first_datagram(attempt: &Attempt, outcome: Outcome) -> bool {
-    // SAFETY: the helper has no preconditions.
-    let now_ns = unsafe { bpf_ktime_get_boot_ns() };
+fn first_datagram(attempt: &Attempt, outcome: Outcome, now_ns: u64) -> bool {
     udp::is_first(attempt.key.listener, &attempt.key.flow.client, outcome, now_ns)
 }
 
 #[inline(always)]
-fn report(kind: Kind, attempt: &Attempt, decision: &Decision) {
-    emit(kind, &describe(attempt, decision));
+fn report(kind: Kind, attempt: &Attempt, decision: &Decision, time_ns: u64) {
+    emit(kind, &describe(attempt, decision, time_ns));
 }
 
 #[inline(always)]
-fn describe<'a>(attempt: &'a Attempt, decision: &Decision) -> Report<'a> {
+fn describe<'a>(attempt: &'a Attempt, decision: &Decision, time_ns: u64) -> Report<'a> {
     Report {
+        time_ns,
         tag: &attempt.tag,
         cookie: attempt.key.listener,
         flow: &attempt.key.flow,

@@ -26,7 +26,7 @@ use tcpw_common::{
 };
 
 use crate::{
-    emit::{Report, emit},
+    emit::{Report, emit, now_ns},
     kernel_struct::{
         SOCK_FAMILY, SOCK_NUM, SOCK_PROTOCOL, SOCK_TYPE, SOCK_USERLOCKS, SOCK_USERLOCKS_SHIFT, SOCKET_SK,
         TASK_PARENT, TASK_TGID, offset, read,
@@ -166,6 +166,7 @@ pub(crate) fn executed(ctx: &BtfTracePointContext) {
         emit(
             Kind::Executed,
             &Report {
+                time_ns: now_ns(),
                 tag: &Tag { names: 0, netns: 0, pid, flags: 0 },
                 cookie: 0,
                 flow: &FlowKey::none(0, 0, 0),
@@ -214,6 +215,7 @@ fn tag_and_report(sk: *mut c_void, bound: &Bound) {
     emit(
         Kind::Listening,
         &Report {
+            time_ns: now_ns(),
             tag,
             cookie: bound.cookie,
             flow: &FlowKey::none(

@@ -69,7 +69,10 @@ pub(crate) struct Header {
 pub(crate) struct Plain {
     pub(crate) client: [u8; 4],
     pub(crate) server: [u8; 4],
+    pub(crate) client_port: u16,
     pub(crate) server_port: u16,
+    /// Sequence number, host order.
+    pub(crate) seq: u32,
     pub(crate) shape: Shape,
 }
 
@@ -120,10 +123,13 @@ pub(crate) fn plain(ctx: &SkBuffContext) -> Option<Plain> {
         return None;
     }
     let [_, flags, ..] = words[8].to_ne_bytes();
+    let ports = u32::from_be(words[5]);
     Some(Plain {
         client: words[3].to_ne_bytes(),
         server: words[4].to_ne_bytes(),
-        server_port: (u32::from_be(words[5]) & 0xffff) as u16,
+        client_port: (ports >> 16) as u16,
+        server_port: (ports & 0xffff) as u16,
+        seq: u32::from_be(words[6]),
         shape: shape(flags),
     })
 }

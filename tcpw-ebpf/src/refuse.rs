@@ -222,7 +222,7 @@ fn refuse(
         }
         count(Counter::Refused);
         count(Counter::Redirected);
-        report(Kind::Redirected, lookup, &decision);
+        report(Kind::Redirected, lookup, &decision, now_ns);
         return Passage::Pass;
     }
     if lookup.certified.flags & MAY_RESET == 0 {
@@ -237,7 +237,7 @@ fn refuse(
     FLOWS.set(&lookup.flow, &RefusedFlow { at_ns: now_ns, by: BY_RESET });
     once::refused(lookup, now_ns);
     count(Counter::Refused);
-    report(Kind::Refused, lookup, &decision);
+    report(Kind::Refused, lookup, &decision, now_ns);
     Passage::Drop
 }
 
@@ -321,12 +321,13 @@ fn takes_one(lookup: &Lookup, now_ns: u64) -> bool {
 
 /// Tells user space of an attempt.
 #[inline(always)]
-pub(crate) fn report(kind: Kind, lookup: &mut Lookup, decision: &Decision) {
+pub(crate) fn report(kind: Kind, lookup: &mut Lookup, decision: &Decision, time_ns: u64) {
     lookup.tag =
         Tag { names: lookup.certified.names, netns: lookup.key.netns, pid: lookup.certified.pid, flags: 0 };
     emit(
         kind,
         &Report {
+            time_ns,
             tag: &lookup.tag,
             cookie: lookup.certified.cookie,
             flow: &lookup.flow,

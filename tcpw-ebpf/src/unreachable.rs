@@ -54,7 +54,7 @@ pub(crate) fn refuse(lookup: &mut Lookup, decision: &Decision, now_ns: u64) -> P
     note(&lookup.peer, now_ns, false);
     if is_first(lookup.certified.cookie, &lookup.flow.client, Outcome::Refuse, now_ns) {
         count(Counter::Refused);
-        report(Kind::Refused, lookup, decision);
+        report(Kind::Refused, lookup, decision, now_ns);
     } else {
         count(Counter::Repeats);
     }

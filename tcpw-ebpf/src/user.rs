@@ -31,7 +31,7 @@ use tcpw_common::{
 
 use crate::{
     accepted::flow,
-    emit::{Report, count, emit},
+    emit::{Report, count, emit, now_ns},
     fault::fails,
     hold::is_daemon_alive,
     maps::{MARKS, USER_HANDSHAKES, USERS, WAITING},
@@ -129,6 +129,7 @@ pub(crate) fn accepted(ctx: &SockOpsContext) {
     emit(
         kind,
         &Report {
+            time_ns: now_ns(),
             tag: &pending.tag,
             cookie,
             flow: &flow,

@@ -91,7 +91,7 @@ pub(super) fn ask(
         return wait(ctx, Kind::Ask, attempt, decision, now_ns);
     };
     let is_held = is_worth_holding(&attempt.key, now_ns)
-        && hold(ctx, Kind::Ask, &attempt.key, &describe(attempt, decision), now_ns).is_ok();
+        && hold(ctx, Kind::Ask, &attempt.key, &describe(attempt, decision, now_ns), now_ns).is_ok();
     if is_held {
         return Passage::Drop;
     }
@@ -136,7 +136,7 @@ fn wait_for_user(attempt: &mut Attempt, decision: &Decision, answer: u32, now_ns
     let has_data = attempt.header.has_data != 0;
     let passage = user::go_on(&attempt.key.flow, &attempt.pending, is_syn, has_data);
     if has_data && !is_syn && may_report_data(&attempt.key.flow, now_ns) {
-        report(Kind::HandshakeHasData, attempt, decision);
+        report(Kind::HandshakeHasData, attempt, decision, now_ns);
     }
     passage
 }

@@ -1,50 +1,50 @@
-//! The straight path of the gate: a connection that the tables allow and that needs nothing else.
+//! The straight path of the gate: a connection attempt that the tables alone decide, and that needs nothing else.
 //!
-//! In: a packet over IPv4 to a TCP listener that user space has tagged. Out: whether it passes at once.
-//! Invariant: it passes and counts what the whole gate would, and keeps nothing; whatever is not plain, it leaves to the
+//! In: a packet over IPv4 to a TCP listener that user space has tagged. Out: whether it passes, if that is plain.
+//! Invariant: it passes, drops, counts and reports what the whole gate would; whatever is not plain, it leaves to the
 //! whole gate. It is short and in one piece, because the whole gate is larger than a processor's instruction cache.
 //! Limit: a packet over IPv6 takes the whole gate, so that the verifier need not follow one more search of an address.
 
-use aya_ebpf::{bindings::bpf_sock, programs::SkBuffContext};
+use aya_ebpf::{
+    EbpfContext as _, bindings::bpf_sock, helpers::bpf_get_socket_cookie, programs::SkBuffContext,
+};
 use tcpw_common::{
     counter::Counter,
-    decide::decide,
-    key::{Query, mapped},
+    decide::{AUDIT, Decision, decide},
+    key::{FlowKey, Query, mapped},
     outcome::Outcome,
-    tag::{PROVISIONAL, REDIRECT_LISTENER, Tag},
+    tag::{OF_ONE_DEVICE, PROVISIONAL, REDIRECT_LISTENER, Tag},
 };
 
-use super::are_allowed_logged;
+use super::{are_allowed_logged, refuse};
 use crate::{
     emit::count,
+    maps::SCRATCH,
     net::{IPPROTO_TCP, TCP_LISTEN},
-    packet::{self, Shape},
+    packet::{self, Plain, Shape},
+    passage::Passage,
     tables::KernelTables,
     user,
 };
 
-/// Whether the packet passes, and at most a counter is to be changed.
+/// What becomes of the packet; `None` if the whole gate has to judge it.
 #[inline(always)]
-pub(super) fn passes(ctx: &SkBuffContext, sk: *mut bpf_sock, tag: Option<&Tag>) -> bool {
+pub(super) fn judge(ctx: &SkBuffContext, sk: *mut bpf_sock, tag: Option<&Tag>) -> Option<Passage> {
     // SAFETY: `sk` is a full socket and not null.
     let (state, protocol) = unsafe { ((*sk).state, (*sk).protocol) };
     if state != TCP_LISTEN || protocol != u32::from(IPPROTO_TCP) {
-        return false;
+        return None;
     }
-    let Some(tag) = tag.filter(|tag| tag.flags & (PROVISIONAL | REDIRECT_LISTENER) == 0) else {
-        return false;
-    };
+    let tag = tag.filter(|tag| tag.flags & (PROVISIONAL | REDIRECT_LISTENER) == 0)?;
     if are_allowed_logged() {
-        return false;
+        return None;
     }
-    let Some(packet) = packet::plain(ctx) else {
-        return false;
-    };
+    let packet = packet::plain(ctx)?;
     let opens = match packet.shape {
         Shape::Opens => true,
         // Of an ACK that the tables allow it does not matter whether it has a handshake.
         Shape::Acknowledges => false,
-        Shape::Resets | Shape::Continues | Shape::Unparsable | Shape::NotIp => return false,
+        Shape::Resets | Shape::Continues | Shape::Unparsable | Shape::NotIp => return None,
     };
     let query = Query {
         names: tag.names,
@@ -52,15 +52,55 @@ pub(super) fn passes(ctx: &SkBuffContext, sk: *mut bpf_sock, tag: Option<&Tag>) 
         server: mapped(packet.server),
         port: packet.server_port,
     };
-    if !decide(&KernelTables, &query).is_some_and(|it| it.outcome == Outcome::Allow && it.marks == 0) {
-        return false;
+    let decision = decide(&KernelTables, &query)?;
+    if opens && decision.outcome == Outcome::Refuse && decision.flags & AUDIT == 0 {
+        return refused(ctx, sk, tag, &packet, &decision);
+    }
+    if decision.outcome != Outcome::Allow || decision.marks != 0 {
+        return None;
     }
     // After the decision: a policy with users is in force only once users count.
     if user::do_count() {
-        return false;
+        return None;
     }
     if opens {
         count(Counter::Allowed);
     }
-    true
+    Some(Passage::Pass)
+}
+
+/// Refuses a SYN.
+#[inline(always)]
+fn refused(
+    ctx: &SkBuffContext,
+    sk: *mut bpf_sock,
+    tag: &Tag,
+    packet: &Plain,
+    decision: &Decision,
+) -> Option<Passage> {
+    if tag.netns == 0 {
+        return None;
+    }
+    // SAFETY: this CPU's own element; the gate runs with bottom halves off and does not nest.
+    let attempt = unsafe { SCRATCH.get_ptr_mut(0)?.as_mut()? };
+    attempt.key.flow = FlowKey::tcp(
+        tag.netns,
+        (mapped(packet.client), packet.client_port),
+        (mapped(packet.server), packet.server_port),
+    );
+    // SAFETY: the helper takes the context.
+    attempt.key.listener = unsafe { bpf_get_socket_cookie(ctx.as_ptr()) };
+    attempt.key.isn = packet.seq;
+    attempt.key.reserved = 0;
+    attempt.tag = *tag;
+    // SAFETY: `sk` is a full socket and not null.
+    unsafe {
+        attempt.family = (*sk).family;
+        attempt.ifindex = (*ctx.skb.skb).ingress_ifindex;
+        if (*sk).bound_dev_if != 0 {
+            attempt.tag.flags |= OF_ONE_DEVICE;
+        }
+    }
+    attempt.has_no_handshake = 0;
+    Some(refuse(attempt, decision))
 }
