@@ -4,9 +4,10 @@
 //! Invariant: an event is judged by the facts of an answer that was in the kernel at the event's time. An
 //! answer may be replaced before the event of an attempt that the old one decided is read.
 
-use std::time::{Duration, Instant};
-
-use tcpw_common::key::AnswerKey;
+use std::{
+    hash::Hash,
+    time::{Duration, Instant},
+};
 
 use super::{facts::AttemptFacts, input::Now};
 use crate::resolve::ExpiringCache;
@@ -23,11 +24,11 @@ const CLOCK_SLACK_NS: u64 = 10_000_000;
 /// Most answers of one key whose facts are kept.
 const MOST_OF_A_KEY: usize = 8;
 
-/// The facts behind answers.
+/// The facts behind answers, by what the answers are for.
 #[derive(Debug)]
-pub(super) struct AnswerFacts {
+pub(super) struct AnswerFacts<K> {
     /// The answers of each key, oldest first.
-    by_key: ExpiringCache<AnswerKey, Vec<Behind>>,
+    by_key: ExpiringCache<K, Vec<Behind>>,
     /// Facts that were dropped because their key had too many answers.
     dropped: u64,
 }
@@ -42,14 +43,14 @@ struct Behind {
     until: Instant,
 }
 
-impl AnswerFacts {
+impl<K: Clone + Eq + Hash> AnswerFacts<K> {
     /// Keeps the facts of so many keys.
     pub(super) fn new(limit: usize) -> Self {
         Self { by_key: ExpiringCache::new(limit), dropped: 0 }
     }
 
     /// An answer is given that holds so long.
-    pub(super) fn keep(&mut self, key: AnswerKey, facts: AttemptFacts, now: Now, holds: Duration) {
+    pub(super) fn keep(&mut self, key: K, facts: AttemptFacts, now: Now, holds: Duration) {
         let until = now.at + holds + EVENT_DELAY;
         let earlier = self.by_key.at(&key, now.at).map(|kept| kept.value.as_slice()).unwrap_or_default();
         let mut all: Vec<Behind> = earlier.iter().filter(|one| now.at < one.until).cloned().collect();
@@ -67,7 +68,7 @@ impl AnswerFacts {
 
     /// The facts that may have decided an attempt at `time_ns`, the latest first. Those of the answer before
     /// are among them only if the latest may not have been written yet.
-    pub(super) fn facts_at(&self, key: &AnswerKey, time_ns: u64, now: Instant) -> Vec<&AttemptFacts> {
+    pub(super) fn facts_at(&self, key: &K, time_ns: u64, now: Instant) -> Vec<&AttemptFacts> {
         let Some(kept) = self.by_key.at(key, now) else { return Vec::new() };
         let mut found = Vec::new();
         for behind in kept.value.iter().rev() {
@@ -83,7 +84,7 @@ impl AnswerFacts {
     }
 
     /// When the latest answer that may have decided an attempt at `time_ns` was given.
-    pub(super) fn given_ns(&self, key: &AnswerKey, time_ns: u64, now: Instant) -> Option<u64> {
+    pub(super) fn given_ns(&self, key: &K, time_ns: u64, now: Instant) -> Option<u64> {
         let kept = self.by_key.at(key, now)?;
         kept.value
             .iter()
@@ -93,8 +94,13 @@ impl AnswerFacts {
     }
 
     /// Whether facts behind an answer are kept, which may still be in the kernel.
-    pub(super) fn has(&self, key: &AnswerKey, now: Instant) -> bool {
+    pub(super) fn has(&self, key: &K, now: Instant) -> bool {
         self.by_key.at(key, now).is_some()
+    }
+
+    /// The facts of the latest answer, which are then forgotten.
+    pub(super) fn take_latest(&mut self, key: &K, now: Instant) -> Option<AttemptFacts> {
+        self.by_key.remove(key, now)?.pop().map(|behind| behind.facts)
     }
 
     /// Whether the facts of every answer are kept.
@@ -105,6 +111,8 @@ impl AnswerFacts {
 
 #[cfg(test)]
 mod tests {
+    use tcpw_common::key::AnswerKey;
+
     use super::*;
     use crate::core::tests::now;
 
@@ -116,7 +124,7 @@ mod tests {
         Now { at: start.at + time, boot_ns: start.boot_ns + ms * 1_000_000, wall: start.wall + time }
     }
 
-    fn gave_up(facts: &AnswerFacts, time: Now, read: Now) -> Vec<bool> {
+    fn gave_up(facts: &AnswerFacts<AnswerKey>, time: Now, read: Now) -> Vec<bool> {
         facts.facts_at(&KEY, time.boot_ns, read.at).into_iter().map(AttemptFacts::gave_up).collect()
     }
 

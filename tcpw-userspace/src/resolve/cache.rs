@@ -56,6 +56,11 @@ impl<K: Clone + Eq + Hash, V> ExpiringCache<K, V> {
         }
     }
 
+    /// Forgets a key; its value, unless it has expired at `now`.
+    pub fn remove(&mut self, key: &K, now: Instant) -> Option<V> {
+        self.kept.remove(key).filter(|kept| now < kept.until).map(|kept| kept.value)
+    }
+
     /// How many values there are, including expired ones.
     pub fn len(&self) -> usize {
         self.kept.len()

@@ -22,6 +22,7 @@ use super::effects::HelperCommands;
 use crate::{
     core::{
         action::Write,
+        answer_facts::AnswerFacts,
         attempt::{Attempt, VerdictPurpose, attempt_key, judge_under},
         facts::AttemptFacts,
         input::Now,
@@ -44,21 +45,28 @@ const RESET_FOR: Duration = Duration::from_millis(500);
 const MOST_KEPT: usize = 4096;
 
 /// Attempts whose command runs, and those that were answered.
-#[derive(Default)]
 pub(in crate::core) struct Commands {
     asked: HashMap<u64, (Box<Attempt>, Text)>,
     by_key: HashMap<AttemptKey, u64>,
-    /// An event does not have the SYN's number, nor the connection its listener.
-    answered: HashMap<FlowKey, AttemptAnswer>,
+    /// By flow and generation: an event does not have the SYN's number, nor the connection its listener.
+    answered: AnswerFacts<(FlowKey, u32)>,
     /// Attempts whose command gave no result.
     undecided: u64,
 }
 
-/// The facts behind an answer to one attempt.
-struct AttemptAnswer {
-    given: Now,
-    generation: u32,
-    facts: AttemptFacts,
+fn flow_and_generation(decision: &Decision) -> (FlowKey, u32) {
+    (decision.flow(), decision.generation)
+}
+
+impl Default for Commands {
+    fn default() -> Self {
+        Self {
+            asked: HashMap::new(),
+            by_key: HashMap::new(),
+            answered: AnswerFacts::new(MOST_KEPT),
+            undecided: 0,
+        }
+    }
 }
 
 impl Commands {
@@ -67,30 +75,25 @@ impl Commands {
         self.by_key.contains_key(key)
     }
 
-    /// The answer that decided an attempt, if a command's result was one of its facts.
-    /// When it was given, on CLOCK_BOOTTIME, in nanoseconds, and the facts.
-    pub(in crate::core) fn answer(&self, decision: &Decision, now: Instant) -> Option<(u64, &AttemptFacts)> {
-        let AttemptAnswer { given, generation, facts } = self.answered.get(&decision.flow())?;
-        let holds =
-            now.saturating_duration_since(given.at) < ANSWER_FOR && *generation == decision.generation;
-        holds.then_some((given.boot_ns, facts))
+    /// When the answer was given that decided an attempt, if a command's result was one of its facts: CLOCK_BOOTTIME,
+    /// nanoseconds.
+    pub(in crate::core) fn answered_ns(&self, decision: &Decision, now: Instant) -> Option<u64> {
+        self.answered.given_ns(&flow_and_generation(decision), decision.time_ns, now)
     }
 
-    /// The same, for the connection that the attempt became.
+    /// The facts that may have decided an attempt, the latest first.
+    pub(in crate::core) fn facts_of(&self, decision: &Decision, now: Instant) -> Vec<&AttemptFacts> {
+        self.answered.facts_at(&flow_and_generation(decision), decision.time_ns, now)
+    }
+
+    /// The facts of the attempt that became a connection.
     pub(in crate::core) fn take_facts(&mut self, decision: &Decision, now: Instant) -> Option<AttemptFacts> {
-        let AttemptAnswer { given, facts, .. } = self.answered.remove(&decision.flow())?;
-        (now.saturating_duration_since(given.at) < ANSWER_FOR).then_some(facts)
+        self.answered.take_latest(&flow_and_generation(decision), now)
     }
 
     /// Keeps what decided an attempt until it is reported.
     pub(in crate::core) fn keep(&mut self, decision: &Decision, facts: AttemptFacts, now: Now) {
-        if self.answered.len() >= MOST_KEPT {
-            self.answered.retain(|_, it| now.at.saturating_duration_since(it.given.at) < ANSWER_FOR);
-        }
-        if self.answered.len() < MOST_KEPT {
-            let answered = AttemptAnswer { given: now, generation: decision.generation, facts };
-            self.answered.insert(decision.flow(), answered);
-        }
+        self.answered.keep(flow_and_generation(decision), facts, now, ANSWER_FOR);
     }
 
     /// Runs the command that an attempt waits for. In audit mode, and for a request at the control socket, no
@@ -220,5 +223,46 @@ impl Commands {
             ),
             self.undecided,
         )]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tcpw_common::event::Kind;
+
+    use super::*;
+    use crate::{core::tests::now, events::decision_of_held};
+
+    fn after(ms: u64) -> Now {
+        let time = Duration::from_millis(ms);
+        Now { at: now().at + time, boot_ns: now().boot_ns + ms * 1_000_000, wall: now().wall + time }
+    }
+
+    fn decision(ms: u64) -> Decision {
+        let mut held = Held::from_bytes(&[0; size_of::<Held>()]).unwrap();
+        (held.event.kind, held.event.time_ns) = (Kind::Ask as u32, after(ms).boot_ns);
+        decision_of_held(&held).unwrap()
+    }
+
+    /// A client that was refused tries again from the same port, and is allowed, before the event of the first is read.
+    #[test]
+    fn event_that_is_read_late_gets_the_result_of_its_own_command() {
+        let mut commands = Commands::default();
+        for (ms, status) in [(0, 1), (3000, 0)] {
+            let mut facts = AttemptFacts::default();
+            facts.end(b"test".as_slice().into(), CommandResult::Exited(status));
+            commands.keep(&decision(ms), facts, after(ms));
+        }
+        let result = |ms| {
+            let decision = decision(ms);
+            assert!(commands.answered_ns(&decision, after(3500).at).is_some());
+            let facts = commands.facts_of(&decision, after(3500).at);
+            facts.first().and_then(|facts| facts.command(b"test"))
+        };
+        assert_eq!(result(1), Some(CommandResult::Exited(1)));
+        assert_eq!(result(3001), Some(CommandResult::Exited(0)));
+        let taken = commands.take_facts(&decision(3001), after(3500).at);
+        assert_eq!(taken.and_then(|facts| facts.command(b"test")), Some(CommandResult::Exited(0)));
+        assert!(commands.take_facts(&decision(3001), after(3500).at).is_none(), "one connection has it");
     }
 }

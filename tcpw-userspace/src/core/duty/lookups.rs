@@ -48,7 +48,7 @@ pub(in crate::core) struct AttemptLookups {
     by_source: HashMap<Address, usize>,
     /// Oldest first; attempts that were decided since are skipped.
     deadlines: VecDeque<(Instant, u64)>,
-    answer_facts: AnswerFacts,
+    answer_facts: AnswerFacts<AnswerKey>,
     queue: LookupQueue,
     counts: LookupLosses,
     said: LookupLosses,

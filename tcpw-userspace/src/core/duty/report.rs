@@ -71,8 +71,10 @@ impl AttemptRecords {
     ) {
         // The later of the two answers decided: the one for this attempt alone, or that for all of its client.
         let of_all_ns = lookups.answered_ns(decision, out.now.at).unwrap_or_default();
-        let once = commands.answer(decision, out.now.at).filter(|(given_ns, _)| of_all_ns <= *given_ns);
-        let facts = once.map(|(_, facts)| facts.clone());
+        let once_ns = commands.answered_ns(decision, out.now.at).filter(|given_ns| of_all_ns <= *given_ns);
+        let names = shared.names_of(decision.names);
+        let facts = once_ns
+            .map(|_| facts_that_decided(decision, &names, &commands.facts_of(decision, out.now.at), shared));
         let mut finished = self.judge_again(decision, facts, Some(lookups), shared, out);
         finished.held_for = held_for;
         out.step(Step::Finish(Box::new(finished)));
@@ -368,7 +370,16 @@ pub(in crate::core) fn facts_behind(
     shared: &SharedState,
     out: &Outbox,
 ) -> AttemptFacts {
-    let possible = lookups.facts_of(decision, out.now.at);
+    facts_that_decided(decision, names, &lookups.facts_of(decision, out.now.at), shared)
+}
+
+/// Of facts that may have decided an attempt, the latest that lead to the kernel's verdict.
+fn facts_that_decided(
+    decision: &Decision,
+    names: &NamesSet,
+    possible: &[&AttemptFacts],
+    shared: &SharedState,
+) -> AttemptFacts {
     let leads_there = |facts: &&&AttemptFacts| {
         judge_under(shared, names, decision, facts)
             .is_some_and(|judged| is_refused(decision.fate) == (judged.judgement.verdict == Verdict::Refuse))
