@@ -20,7 +20,8 @@ use tcpw_common::{
 
 use crate::{
     banner,
-    emit::{Report, emit, now_ns},
+    clock::boot_ns,
+    emit::{Report, emit},
     maps::HANDSHAKES,
     net::{AF_INET, join, port},
 };
@@ -52,7 +53,7 @@ pub(crate) fn established(ctx: &SockOpsContext) {
     emit(
         Kind::Accepted,
         &Report {
-            time_ns: now_ns(),
+            time_ns: boot_ns(),
             tag: &handshake.tag,
             cookie: handshake.cookie,
             flow: &flow,

@@ -30,7 +30,8 @@ use tcpw_common::{
 };
 
 use crate::{
-    emit::{Report, count, emit, now_ns},
+    clock::boot_ns,
+    emit::{Report, count, emit},
     maps::{BANNER_SOCKETS, BANNER_TEXTS, BANNERS},
     net::{IPPROTO_TCP, TCP_CLOSE_WAIT, TCP_ESTABLISHED},
 };
@@ -113,7 +114,7 @@ pub(crate) fn send(ctx: &SkMsgContext) {
     emit(
         Kind::BannerDone,
         &Report {
-            time_ns: now_ns(),
+            time_ns: boot_ns(),
             tag: &tag,
             cookie,
             flow: &FlowKey::none(0, IPPROTO_TCP, 0),

@@ -17,7 +17,8 @@ use tcpw_common::{
 };
 
 use crate::{
-    emit::{Report, count, fill, now_ns},
+    clock::boot_ns,
+    emit::{Report, count, fill},
     maps::{CHALLENGES, HOLDS},
 };
 
@@ -41,7 +42,7 @@ pub(crate) fn answered(flow: &FlowKey, seq: u32) {
     };
     CHALLENGES.remove(flow);
     let report = Report {
-        time_ns: now_ns(),
+        time_ns: boot_ns(),
         tag: &Tag { names: 0, netns: 0, pid: 0, flags: 0 },
         cookie: 0,
         flow,

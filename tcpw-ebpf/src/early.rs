@@ -11,7 +11,7 @@
 //! dropped too: it gets no challenge ACK, and no copy of its SYN-ACK before the server sends that again.
 //! So is one for a socket that connects from the listener's port itself.
 
-use aya_ebpf::helpers::{bpf_ktime_get_boot_ns, generated::bpf_ktime_get_coarse_ns};
+use aya_ebpf::helpers::generated::bpf_ktime_get_coarse_ns;
 use tcpw_common::{
     certified::{MAY_DROP_EARLY, MAY_RESET, WHOLE_NETNS},
     counter::Counter,
@@ -23,6 +23,7 @@ use tcpw_common::{
 };
 
 use crate::{
+    clock::boot_ns,
     emit::count,
     frame::{self, Ethernet, Frame, Syn},
     lookup::Lookup,
@@ -88,8 +89,7 @@ fn refuse(syn: &mut Lookup, ethernet: Ethernet) -> Passage {
         return Passage::Pass;
     }
     if certified.flags & MAY_RESET != 0 {
-        // SAFETY: as above.
-        let now_ns = unsafe { bpf_ktime_get_boot_ns() };
+        let now_ns = boot_ns();
         if !are_limits_reached(&syn.query.client, now_ns) {
             return Passage::Pass;
         }
@@ -119,8 +119,7 @@ fn report_one(lookup: &mut Lookup, place: &EarlyPlace, decision: &Decision) {
     lookup.once.flow = lookup.flow;
     lookup.once.listener = lookup.certified.cookie;
     lookup.once.reserved = 0;
-    // SAFETY: the helper has no preconditions.
-    let now_ns = unsafe { bpf_ktime_get_boot_ns() };
+    let now_ns = boot_ns();
     // The table of the gate: whichever of the two sees a SYN first reports it.
     if !seen::is_first_syn(&lookup.once, now_ns) {
         return count(Counter::Retransmits);

@@ -10,7 +10,6 @@ use core::{
     mem::offset_of,
 };
 
-use aya_ebpf::helpers::bpf_ktime_get_boot_ns;
 use tcpw_common::{
     counter::Counter,
     event::{Event, Kind},
@@ -27,13 +26,6 @@ pub(crate) fn count(counter: Counter) {
         // SAFETY: the pointer is into the map, aligned, and every program adds to it atomically.
         unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::Relaxed }>(value, 1) };
     }
-}
-
-/// CLOCK_BOOTTIME, nanoseconds. A reading takes as long as a look-up: one is enough for a packet.
-#[inline(always)]
-pub(crate) fn now_ns() -> u64 {
-    // SAFETY: the helper has no preconditions.
-    unsafe { bpf_ktime_get_boot_ns() }
 }
 
 /// The fields of an event, except its kind.

@@ -35,7 +35,8 @@ use ask::{ask, wants_text};
 use crate::{
     attempt::Attempt,
     challenge,
-    emit::{Report, count, emit, now_ns},
+    clock::boot_ns,
+    emit::{Report, count, emit},
     handshake::has_handshake,
     hold::{hold, is_daemon_alive},
     identity::tag_of,
@@ -256,7 +257,7 @@ fn decide_attempt(ctx: &SkBuffContext, attempt: &mut Attempt) -> Passage {
         attempt.has_no_handshake = u32::from(has_none);
     }
     if attempt.tag.flags & PROVISIONAL != 0 && decision.flags & NAMES_COUNT != 0 {
-        let now_ns = now_ns();
+        let now_ns = boot_ns();
         if is_daemon_alive(now_ns) {
             return wait(ctx, Kind::Unidentified, attempt, &decision, now_ns);
         }
@@ -299,7 +300,7 @@ fn allow(attempt: &mut Attempt, decision: &Decision, marks: u8) -> Passage {
     if is_datagram(attempt) {
         // A datagram makes no handshake: it is reported now, once an attempt.
         if marks & REPORT != 0 && decision.flags & AUDIT == 0 {
-            let now_ns = now_ns();
+            let now_ns = boot_ns();
             if first_datagram(attempt, Outcome::Allow, now_ns) {
                 report(Kind::Accepted, attempt, decision, now_ns);
             }
@@ -327,7 +328,7 @@ fn allow(attempt: &mut Attempt, decision: &Decision, marks: u8) -> Passage {
 #[inline(always)]
 fn refuse(attempt: &Attempt, decision: &Decision) -> Passage {
     let audit = decision.flags & AUDIT != 0;
-    let now_ns = now_ns();
+    let now_ns = boot_ns();
     if attempt.has_no_handshake != 0 {
         count(Counter::AcksWithoutHandshake);
     } else if first_seen(attempt, now_ns) {

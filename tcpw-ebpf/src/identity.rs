@@ -13,7 +13,7 @@ use aya_ebpf::{
     bindings::{BPF_SK_STORAGE_GET_F_CREATE, bpf_sock},
     helpers::{
         bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_get_current_uid_gid, bpf_get_netns_cookie,
-        bpf_get_socket_cookie, bpf_ktime_get_boot_ns, bpf_sock_from_file, generated::bpf_sk_storage_get,
+        bpf_get_socket_cookie, bpf_sock_from_file, generated::bpf_sk_storage_get,
     },
     programs::{BtfTracePointContext, SockContext},
 };
@@ -26,7 +26,8 @@ use tcpw_common::{
 };
 
 use crate::{
-    emit::{Report, emit, now_ns},
+    clock::boot_ns,
+    emit::{Report, emit},
     kernel_struct::{
         SOCK_FAMILY, SOCK_NUM, SOCK_PROTOCOL, SOCK_TYPE, SOCK_USERLOCKS, SOCK_USERLOCKS_SHIFT, SOCKET_SK,
         TASK_PARENT, TASK_TGID, offset, read,
@@ -138,8 +139,7 @@ fn void_certificates_of(sk: *const c_void) -> Option<(u64, u16)> {
 /// Voids the certificates of a port, or of the whole namespace if the port is not chosen yet.
 #[inline(always)]
 pub(crate) fn void_certificates(netns: u64, protocol: u16, port: u32) {
-    // SAFETY: the helper has no preconditions.
-    let stamp = unsafe { bpf_ktime_get_boot_ns() };
+    let stamp = boot_ns();
     if let Some(change) = CHANGES.get_ptr_mut(change_index(netns, protocol, port)) {
         // SAFETY: the pointer is into the map and aligned; one store, whole.
         unsafe { change.write_volatile(stamp) };
@@ -166,7 +166,7 @@ pub(crate) fn executed(ctx: &BtfTracePointContext) {
         emit(
             Kind::Executed,
             &Report {
-                time_ns: now_ns(),
+                time_ns: boot_ns(),
                 tag: &Tag { names: 0, netns: 0, pid, flags: 0 },
                 cookie: 0,
                 flow: &FlowKey::none(0, 0, 0),
@@ -215,7 +215,7 @@ fn tag_and_report(sk: *mut c_void, bound: &Bound) {
     emit(
         Kind::Listening,
         &Report {
-            time_ns: now_ns(),
+            time_ns: boot_ns(),
             tag,
             cookie: bound.cookie,
             flow: &FlowKey::none(
@@ -236,8 +236,7 @@ fn tag_and_report(sk: *mut c_void, bound: &Bound) {
 /// A resolver binds a socket for each query.
 #[inline(always)]
 fn is_report_due(pid: u32) -> bool {
-    // SAFETY: the helper has no preconditions.
-    let now = unsafe { bpf_ktime_get_boot_ns() };
+    let now = boot_ns();
     // SAFETY: the value is copied at once.
     if unsafe { BINDERS.get(&pid) }.is_some_and(|before| now < before + REPORT_BINDS_NS) {
         return false;

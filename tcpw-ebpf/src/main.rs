@@ -17,6 +17,7 @@ mod accepted;
 mod attempt;
 mod banner;
 mod challenge;
+mod clock;
 mod early;
 mod emit;
 mod fault;

@@ -17,7 +17,7 @@ use core::{
     ptr::{addr_of, read_volatile},
 };
 
-use aya_ebpf::{helpers::bpf_ktime_get_boot_ns, programs::SkLookupContext};
+use aya_ebpf::programs::SkLookupContext;
 use tcpw_common::{
     certified::{MAY_CLOSE, MAY_REDIRECT, MAY_RESET, WHOLE_NETNS, change_index},
     counter::Counter,
@@ -31,6 +31,7 @@ use tcpw_common::{
 };
 
 use crate::{
+    clock::boot_ns,
     emit::{Report, count, emit},
     lookup::Lookup,
     maps::{ANSWERS, CERTIFIED, CHANGES, FLOWS, LOOKUP, PLACE, RESET_LIMITS, RESET_SOURCES, RESETS},
@@ -184,8 +185,7 @@ fn refuse(
             Some(_) | None => return Passage::Pass,
         },
     };
-    // SAFETY: the helper has no preconditions.
-    let now_ns = unsafe { bpf_ktime_get_boot_ns() };
+    let now_ns = boot_ns();
     let marks = match decision.outcome {
         Outcome::Refuse => Some(decision.marks),
         Outcome::Ask => answered_so(lookup, &decision, now_ns),

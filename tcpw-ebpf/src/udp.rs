@@ -15,9 +15,7 @@ use core::{
 use aya_ebpf::{
     EbpfContext as _,
     bindings::{BPF_SK_STORAGE_GET_F_CREATE, bpf_sock},
-    helpers::{
-        bpf_get_netns_cookie, bpf_get_socket_cookie, bpf_ktime_get_boot_ns, generated::bpf_sk_storage_get,
-    },
+    helpers::{bpf_get_netns_cookie, bpf_get_socket_cookie, generated::bpf_sk_storage_get},
     programs::SockAddrContext,
 };
 use tcpw_common::{
@@ -32,6 +30,7 @@ use tcpw_common::{
 
 use crate::{
     attempt::Attempt,
+    clock::boot_ns,
     fault::fails,
     identity::{self, tag_of},
     maps::{BINDS, HEARD, PEERS, WATCHING, WROTE},
@@ -164,7 +163,7 @@ fn begin(ctx: &SockAddrContext) -> Option<PeerKey> {
         }
         if tag.flags & BOUND_BEFORE != 0 {
             let since = WATCHING.get(0).copied().unwrap_or(0);
-            if since == 0 || bpf_ktime_get_boot_ns() < since + ANSWERS_FROM_BEFORE_NS {
+            if since == 0 || boot_ns() < since + ANSWERS_FROM_BEFORE_NS {
                 return None;
             }
         }
@@ -180,8 +179,7 @@ fn begin(ctx: &SockAddrContext) -> Option<PeerKey> {
 /// Remembers the peer that the socket sends to, unless this is an answer to the peer.
 #[inline(always)]
 fn wrote(key: &mut PeerKey) {
-    // SAFETY: the helper has no preconditions.
-    let now = unsafe { bpf_ktime_get_boot_ns() };
+    let now = boot_ns();
     let mut replies_ns = REPLIES_NS;
     if is_group(&key.peer) {
         key.peer = if is_multicast(&key.peer) { ANY_ON_LINK } else { ANY_PEER };
@@ -202,8 +200,7 @@ pub(crate) fn is_reply(attempt: &Attempt) -> bool {
     let Some(key) = key_of(&attempt.key) else {
         return false;
     };
-    // SAFETY: the helper has no preconditions.
-    let now = unsafe { bpf_ktime_get_boot_ns() };
+    let now = boot_ns();
     replies(key, now) || replies_if_on_link(key, now) && is_on_link(&attempt.key.flow, attempt.ifindex)
 }
 
@@ -236,8 +233,7 @@ pub(crate) fn heard(attempt: &AttemptKey, passed: bool) {
     let Some(key) = key_of(attempt) else {
         return;
     };
-    // SAFETY: the helper has no preconditions.
-    let now = unsafe { bpf_ktime_get_boot_ns() };
+    let now = boot_ns();
     note(key, now, passed);
     if passed && is_group(&attempt.flow.server) {
         // An answer to a group may go to a group: DHCP, mDNS.

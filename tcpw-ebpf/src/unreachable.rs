@@ -14,7 +14,7 @@ use core::ptr::{addr_of, read_volatile};
 
 use aya_ebpf::{
     EbpfContext as _,
-    helpers::{bpf_get_netns_cookie, bpf_ktime_get_boot_ns},
+    helpers::bpf_get_netns_cookie,
     programs::{SockAddrContext, SockContext},
 };
 use tcpw_common::{
@@ -22,6 +22,7 @@ use tcpw_common::{
 };
 
 use crate::{
+    clock::boot_ns,
     emit::count,
     identity::void_certificates,
     lookup::Lookup,
@@ -37,8 +38,7 @@ use crate::{
 #[inline(always)]
 pub(crate) fn is_unjudged(lookup: &mut Lookup) -> bool {
     name_peer(lookup);
-    // SAFETY: the helper has no preconditions.
-    let now = unsafe { bpf_ktime_get_boot_ns() };
+    let now = boot_ns();
     is_group(&lookup.flow.server)
         || replies(&mut lookup.peer, now)
         || replies_if_on_link(&mut lookup.peer, now)

@@ -14,7 +14,7 @@ use aya_ebpf::{
     },
     cty::c_void,
     helpers::{
-        bpf_get_socket_cookie, bpf_ktime_get_boot_ns, bpf_sk_fullsock,
+        bpf_get_socket_cookie, bpf_sk_fullsock,
         generated::{bpf_sk_storage_delete, bpf_sk_storage_get},
     },
     programs::{SkBuffContext, SockOpsContext},
@@ -31,7 +31,8 @@ use tcpw_common::{
 
 use crate::{
     accepted::flow,
-    emit::{Report, count, emit, now_ns},
+    clock::boot_ns,
+    emit::{Report, count, emit},
     fault::fails,
     hold::is_daemon_alive,
     maps::{MARKS, USER_HANDSHAKES, USERS, WAITING},
@@ -129,7 +130,7 @@ pub(crate) fn accepted(ctx: &SockOpsContext) {
     emit(
         kind,
         &Report {
-            time_ns: now_ns(),
+            time_ns: boot_ns(),
             tag: &pending.tag,
             cookie,
             flow: &flow,
@@ -164,8 +165,7 @@ fn wait(ctx: &SockOpsContext, flow: &FlowKey, pending: &Pending, socket: u64) ->
     // More than the user is open, or nothing is known of the handshake.
     let is_open = decides.is_none_or(|decides| decides.if_unknown == Outcome::Ask);
     let decides = decides.unwrap_or(UserDecides { if_unknown: Outcome::Refuse, timeout_s: 0 });
-    // SAFETY: the helper has no preconditions.
-    let now_ns = unsafe { bpf_ktime_get_boot_ns() };
+    let now_ns = boot_ns();
     let deadline_ns = now_ns + u64::from(decides.timeout_s) * NS_PER_S + USER_GRACE_NS;
     count(Counter::UserWaits);
     // Before the mark: a mark without an entry lets data pass.
@@ -200,8 +200,7 @@ fn enter(flow: &FlowKey, pending: &Pending, socket: u64, (since_ns, deadline_ns)
 /// decided. User space finds its entry, and ends it.
 #[inline(always)]
 fn is_not_known(ctx: &SockOpsContext) {
-    // SAFETY: the helper has no preconditions.
-    let now_ns = unsafe { bpf_ktime_get_boot_ns() };
+    let now_ns = boot_ns();
     if USERS.get(SINCE).is_none_or(|since| *since == 0 || now_ns < since.saturating_add(HANDSHAKE_ENDS_NS)) {
         return;
     }
@@ -311,8 +310,7 @@ fn passage(ctx: &SkBuffContext, sk: *mut bpf_sock, mark: &mut Mark) -> Passage {
         release(sk);
         return Passage::Pass;
     }
-    // SAFETY: the helper has no preconditions.
-    let now_ns = unsafe { bpf_ktime_get_boot_ns() };
+    let now_ns = boot_ns();
     // While the daemon is alive it decides, however long that takes.
     if refused != Some(true) && now_ns >= mark.deadline_ns && (mark.expired != 0 || !is_daemon_alive(now_ns))
     {

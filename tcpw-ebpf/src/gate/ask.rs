@@ -6,7 +6,7 @@
 //! address; a client that the tables allow is held for its banner only while user space can make it and no
 //! bound is exceeded.
 
-use aya_ebpf::{helpers::bpf_ktime_get_boot_ns, programs::SkBuffContext};
+use aya_ebpf::programs::SkBuffContext;
 use tcpw_common::{
     answer::Answer,
     counter::Counter,
@@ -20,6 +20,7 @@ use tcpw_common::{
 use super::{allow, describe, is_datagram, refuse, report, wait};
 use crate::{
     attempt::Attempt,
+    clock::boot_ns,
     emit::count,
     hold::{hold, is_daemon_alive, is_worth_holding, may_report_data},
     maps::{ANSWERS, ANSWERS_ONCE},
@@ -50,8 +51,7 @@ pub(super) fn ask(
         client: attempt.key.flow.client,
         server: attempt.key.flow.server,
     };
-    // SAFETY: the helper has no preconditions.
-    let now_ns = unsafe { bpf_ktime_get_boot_ns() };
+    let now_ns = boot_ns();
     // Of an ACK the sequence number is its SYN's.
     let own = ANSWERS_ONCE
         .get(&attempt.key)
