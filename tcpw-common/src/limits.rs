@@ -10,7 +10,7 @@ pub const MAX_PREFIXES: usize = 1 << 24;
 pub const EVENT_RING_BYTES: u32 = 1 << 20;
 
 /// Buckets of attempts over TCP that are remembered so that a SYN retransmit is not logged again: 2 MB, room for 262,144.
-/// One in a million has no room beside 19,000 others, one in 4,000 beside 65,536.
+/// Of 65,536 attempts at once about ten are forgotten, of 20,000 none.
 pub const ATTEMPT_BUCKETS: u32 = 1 << 15;
 
 /// SYNs of one port and sequence number within this time, in nanoseconds, after the first are one attempt; a later

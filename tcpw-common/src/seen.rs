@@ -1,8 +1,9 @@
 //! Which attempts were seen lately: one cell of 8 bytes for each, found by a keyed hash.
 //!
-//! In: an attempt's key as words, random numbers that nobody else knows, the time. Out: its bucket and cell.
-//! Invariant: who does not know the numbers cannot find two keys that share a cell: for any two the chance is 2^-62. Where
-//! a bucket is full, its oldest cell is forgotten. A look-up reads one cache line, and takes no lock.
+//! In: the key of an attempt, secret random numbers, the time. Out: whether the attempt was seen lately.
+//! Invariant: a client that does not know the numbers cannot choose two attempts that are taken for one: for any two the
+//! chance is 2^-61 or less. If a bucket is full, its oldest attempt is forgotten. A look-up reads one cache line, and takes
+//! no lock.
 //! Source: D. Lemire, O. Kaser, Strongly universal string hashing is fast, 2014 (MULTILINEAR).
 
 use crate::key::{AttemptKey, UdpClientKey};
@@ -71,14 +72,14 @@ pub const fn bucket_of(hash: u64, buckets: u32) -> u32 {
     (hash & 0xffff_ffff) as u32 & (buckets - 1)
 }
 
-/// A time in units of 2^30 ns, rounded up.
-#[must_use]
-pub const fn ticks_in(ns: u64) -> u64 {
-    ns.div_ceil(1 << TICK_BITS)
-}
+/// A unit of time is 2^30 ns, 1.07 s.
+const UNIT_BITS: u32 = 30;
 
-/// A unit is 1.07 s.
-const TICK_BITS: u32 = 30;
+/// A time in whole units, rounded up.
+#[must_use]
+pub const fn units_in(ns: u64) -> u64 {
+    ns.div_ceil(1 << UNIT_BITS)
+}
 
 /// Bits of a cell that are the time: it comes round after 19 hours.
 const TIME: u64 = 0xffff;
@@ -89,22 +90,26 @@ const USED: u64 = 1 << 16;
 /// The cell of an attempt that is seen now. The upper 47 bits are of its hash.
 #[inline(always)]
 const fn cell(hash: u64, now_ns: u64) -> u64 {
-    hash & !(TIME | USED) | USED | now_ns >> TICK_BITS & TIME
+    hash & !(TIME | USED) | USED | now_ns >> UNIT_BITS & TIME
 }
+
+/// Ranks of cells that are replaced rather than the oldest: beyond every age.
+const UNUSED: u64 = TIME + 1;
+const OWN: u64 = TIME + 2;
 
 /// How many units ago it was written.
 #[inline(always)]
 const fn age(cell: u64, now_ns: u64) -> u64 {
-    (now_ns >> TICK_BITS).wrapping_sub(cell) & TIME
+    (now_ns >> UNIT_BITS).wrapping_sub(cell) & TIME
 }
 
-/// A cell that was written that much earlier.
+/// As the cell would be if it had been written that much earlier: for tests.
 #[must_use]
 pub const fn older(cell: u64, by_ns: u64) -> u64 {
-    cell & !TIME | cell.wrapping_sub(ticks_in(by_ns) + 1) & TIME
+    cell & !TIME | cell.wrapping_sub(units_in(by_ns) + 1) & TIME
 }
 
-/// Whether an attempt is the first of its hash within that many units of time; remembers it, if so.
+/// Whether an attempt is the first of its hash within that many units of time, or one more; remembers it, if so.
 ///
 /// # Safety
 /// `bucket` points to a bucket. Others may read and write its cells meanwhile: if two CPUs choose one cell, one of their
@@ -113,32 +118,41 @@ pub const fn older(cell: u64, by_ns: u64) -> u64 {
 pub unsafe fn is_first(bucket: *mut SeenBucket, hash: u64, now_ns: u64, within: u64) -> bool {
     let new = cell(hash, now_ns);
     let cells = bucket.cast::<u64>();
-    let (mut oldest, mut oldest_age) = (0, 0);
+    let (mut replaced, mut most_rank) = (0, 0);
     let mut at = 0;
     while at < CELLS {
         // SAFETY: within the bucket.
         let found = unsafe { cells.add(at).read_volatile() };
         let is_same = (found ^ new) & !TIME == 0;
-        let age = if found == 0 { TIME + 1 } else { age(found, now_ns) };
+        let age = age(found, now_ns);
         if is_same && age <= within {
             return false;
         }
-        // An attempt has one cell.
-        let age = if is_same { TIME + 2 } else { age };
-        if age >= oldest_age {
-            (oldest, oldest_age) = (at, age);
+        // An attempt has one cell: its own is replaced; else one that was never used, else the oldest.
+        let rank = if is_same {
+            OWN
+        } else if found == 0 {
+            UNUSED
+        } else {
+            age
+        };
+        if rank >= most_rank {
+            (replaced, most_rank) = (at, rank);
         }
         at += 1;
     }
     // SAFETY: as above.
-    unsafe { cells.add(oldest).write_volatile(new) };
+    unsafe { cells.add(replaced).write_volatile(new) };
     true
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::key::{FlowKey, mapped};
+    use crate::{
+        key::{FlowKey, mapped},
+        limits::ATTEMPT_BUCKETS,
+    };
 
     const SECOND: u64 = 1_000_000_000;
 
@@ -175,8 +189,8 @@ mod tests {
 
     #[test]
     fn retransmits_are_of_the_first_for_their_time_and_not_longer() {
-        let within = ticks_in(131 * SECOND);
-        for begin in [0, 5 * SECOND, (TIME << TICK_BITS) - SECOND, u64::MAX >> 8] {
+        let within = units_in(131 * SECOND);
+        for begin in [0, 5 * SECOND, (TIME << UNIT_BITS) - SECOND, u64::MAX >> 8] {
             let mut bucket = SeenBucket::default();
             let mut is_first = |hash, seconds: u64| {
                 let now_ns = begin + seconds * SECOND;
@@ -196,7 +210,7 @@ mod tests {
         let mut bucket = SeenBucket::default();
         // SAFETY: a live bucket.
         let mut is_first = |number: u64, second: u64| unsafe {
-            super::is_first(&raw mut bucket, number << 32, second * SECOND, ticks_in(131 * SECOND))
+            super::is_first(&raw mut bucket, number << 32, second * SECOND, units_in(131 * SECOND))
         };
         assert!((0..8).all(|number| is_first(number, 10 + 2 * number)), "each has a cell");
         assert!((0..8).all(|number| !is_first(number, 30)));
@@ -205,16 +219,24 @@ mod tests {
         assert!(is_first(0, 30), "forgotten");
     }
 
+    /// docs/limits.md says so.
     #[test]
-    fn attempts_spread_over_all_buckets() {
-        const BUCKETS: u32 = 1 << 10;
+    fn of_65536_attempts_about_ten_have_no_room_and_of_20000_none() {
         let numbers = numbers(3);
-        let mut counts = [0_u32; BUCKETS as usize];
-        for number in 0..BUCKETS * 16 {
-            let [_, b, c, d] = number.to_be_bytes();
-            counts[bucket_of(hash(&key([10, b, c, d], 1), &numbers), BUCKETS) as usize] += 1;
-        }
-        // Of 16 each: by chance no bucket of 1,024 has more than 48 (Poisson: 10^-10).
-        assert!(counts.iter().all(|count| *count <= 48), "{counts:?}");
+        let without_room = |attempts: u32| {
+            let mut counts = [0_u8; ATTEMPT_BUCKETS as usize];
+            let had_no_room = |number: &u32| {
+                let [_, b, c, d] = number.to_be_bytes();
+                let bucket = bucket_of(hash(&key([10, b, c, d], 1), &numbers), ATTEMPT_BUCKETS);
+                let count = &mut counts[bucket as usize];
+                *count += 1;
+                usize::from(*count) > CELLS
+            };
+            (0..attempts).filter(had_no_room).count()
+        };
+        assert_eq!(without_room(20_000), 0);
+        let of_all = without_room(65_536);
+        // Poisson: 9.5.
+        assert!((1..=25).contains(&of_all), "{of_all}");
     }
 }

@@ -176,11 +176,13 @@ impl Bench<'_> {
 
     /// By a rule: TCP sees no frame.
     fn filtered(&mut self, add: &[&str], delete: &[&str]) -> Result<f64> {
-        let segments = |sandbox: &Sandbox| sandbox.server().snmp("Tcp", "InSegs");
+        let segments = |sandbox: &Sandbox| {
+            sandbox.server().snmp("Tcp", "InSegs")?.context("no counter of TCP's segments")
+        };
         between(self.sandbox, add, delete, |sandbox| {
             let before = segments(sandbox)?;
             let ns = self.measure(Received::Passed)?;
-            ensure!(before.is_some() && segments(sandbox)? == before, "frames came as far as TCP");
+            ensure!(segments(sandbox)? == before, "the rule did not drop every frame: TCP received some");
             Ok(ns)
         })
     }

@@ -35,6 +35,30 @@ fn syn_is_an_attempt_of_its_own_after_its_time() -> Result<()> {
     Tcpw::wait_counter(&sandbox, "retransmits", 2, SOON)
 }
 
+/// The numbers by which attempts are found stay with the pinned maps.
+#[test]
+fn retransmit_after_a_restart_is_of_the_attempt_before_it() -> Result<()> {
+    if !ready() {
+        return Ok(());
+    }
+    let sandbox = Sandbox::new("again-later")?;
+    sandbox.write_tables("", "ALL: ALL\n")?;
+    let _alphad = Testd::start(&sandbox, "alphad", "[::]:7001")?;
+    let mut tcpw = Tcpw::start(&sandbox, &["--pin", "--on-deny", "drop"])?;
+    let client = Client::new(&sandbox)?;
+    for port in [40_001, 40_002] {
+        client.knock(port, 7001)?;
+    }
+    Tcpw::wait_counter(&sandbox, "refused", 2, SOON)?;
+    tcpw.process.kill_9()?;
+    let _next = Tcpw::start(&sandbox, &["--pin", "--on-deny", "drop"])?;
+    for port in [40_001, 40_002, 40_003] {
+        client.knock(port, 7001)?;
+    }
+    Tcpw::wait_counter(&sandbox, "retransmits", 2, SOON)?;
+    Tcpw::wait_counter(&sandbox, "refused", 3, SOON)
+}
+
 /// Makes every remembered attempt older.
 fn age(by_ns: u64) -> Result<()> {
     let pin = format!("/sys/fs/bpf/tcpw/v{ABI_VERSION}/ATTEMPTS");

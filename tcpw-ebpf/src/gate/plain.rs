@@ -79,6 +79,7 @@ fn refused(
     decision: &Decision,
 ) -> Option<Passage> {
     if tag.netns == 0 {
+        // The whole gate finds it.
         return None;
     }
     // SAFETY: this CPU's own element; the gate runs with bottom halves off and does not nest.

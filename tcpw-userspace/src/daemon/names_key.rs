@@ -4,7 +4,7 @@
 //! pinned policy and the tags of sockets are adopted with their ids. Invariant: no other user can read it.
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, OpenOptions},
     io::{self, Read as _, Write as _},
     os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
     path::Path,
@@ -12,7 +12,10 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-use crate::names::{self, Key};
+use crate::{
+    host::fill_at_random,
+    names::{self, Key},
+};
 
 /// Takes the key of a run directory, and makes one if there is none. The caller holds the directory's lock.
 pub(super) fn take(run_dir: &Path) -> Result<()> {
@@ -37,7 +40,7 @@ fn read(path: &Path) -> Option<Key> {
 
 fn make(path: &Path) -> io::Result<Key> {
     let mut key = Key::default();
-    File::open("/dev/urandom")?.read_exact(&mut key)?;
+    fill_at_random(&mut key)?;
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         Ok(()) | Err(_) => {}

@@ -3,10 +3,7 @@
 //! In: the BPF object. Out: the numbers, in its map. Invariant: they are made once: later processes find the attempts that
 //! earlier ones saw.
 
-use std::{
-    fs::File,
-    io::{self, Read as _},
-};
+use std::io;
 
 use anyhow::{Context as _, Result};
 use aya::{
@@ -16,6 +13,7 @@ use aya::{
 use tcpw_common::seen::SeenNumbers;
 
 use super::maps::open;
+use crate::host::fill_at_random;
 
 /// Makes them, unless an earlier process did.
 ///
@@ -32,11 +30,10 @@ pub(super) fn make_numbers(ebpf: &Ebpf) -> Result<()> {
 }
 
 fn random() -> io::Result<SeenNumbers> {
-    let mut source = File::open("/dev/urandom")?;
     let mut numbers = SeenNumbers::default();
     for number in numbers.high.iter_mut().chain(&mut numbers.low) {
         let mut bytes = [0; 8];
-        source.read_exact(&mut bytes)?;
+        fill_at_random(&mut bytes)?;
         *number = u64::from_ne_bytes(bytes);
     }
     Ok(numbers)

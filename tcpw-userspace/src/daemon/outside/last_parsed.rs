@@ -28,7 +28,6 @@ struct Last {
 }
 
 /// What was parsed; the index of the rules is not made yet.
-#[derive(Clone)]
 pub(super) struct ParsedTexts {
     pub(super) rules: Arc<IndexedTables>,
     pub(super) diagnostics: Vec<Diagnostic>,
@@ -68,7 +67,7 @@ impl LastParsed {
         (parsed.has_errors(), parsed.rules)
     }
 
-    /// Takes the rules away; parses texts that were not parsed last.
+    /// As [`rules_of`](Self::rules_of); from here on the rules are kept only as long as somebody needs them.
     pub(super) fn take(&self, texts: &Texts) -> ParsedTexts {
         self.parsed(texts, false)
     }
