@@ -156,16 +156,16 @@ mod tests {
 
     const SECOND: u64 = 1_000_000_000;
 
+    /// xorshift64.
+    fn next(state: &mut u64) -> u64 {
+        *state ^= *state << 13;
+        *state ^= *state >> 7;
+        *state ^= *state << 17;
+        *state
+    }
+
     fn numbers(mut state: u64) -> SeenNumbers {
-        let mut sum = || {
-            Sum::default().map(|_| {
-                // xorshift64.
-                state ^= state << 13;
-                state ^= state >> 7;
-                state ^= state << 17;
-                state
-            })
-        };
+        let mut sum = || Sum::default().map(|_| next(&mut state));
         SeenNumbers { high: sum(), low: sum() }
     }
 
@@ -225,9 +225,10 @@ mod tests {
         let numbers = numbers(3);
         let without_room = |attempts: u32| {
             let mut counts = [0_u8; ATTEMPT_BUCKETS as usize];
-            let had_no_room = |number: &u32| {
-                let [_, b, c, d] = number.to_be_bytes();
-                let bucket = bucket_of(hash(&key([10, b, c, d], 1), &numbers), ATTEMPT_BUCKETS);
+            let mut state = 4;
+            let had_no_room = |_: &u32| {
+                let [client, isn] = [0, 32].map(|shift| (next(&mut state) >> shift & 0xffff_ffff) as u32);
+                let bucket = bucket_of(hash(&key(client.to_be_bytes(), isn), &numbers), ATTEMPT_BUCKETS);
                 let count = &mut counts[bucket as usize];
                 *count += 1;
                 usize::from(*count) > CELLS
