@@ -32,7 +32,9 @@ fn is_first_in<K: SeenKey, const BUCKETS: usize>(
     within: u64,
 ) -> bool {
     let Some(hash) = SEEN_NUMBERS.get(0).map(|numbers| hash(key, numbers)) else { return true };
-    let bucket = table.get_ptr_mut(bucket_of(hash, BUCKETS as u32));
+    #[expect(clippy::cast_possible_truncation, reason = "a map has at most 2^32 elements")]
+    let buckets = BUCKETS as u32;
+    let bucket = table.get_ptr_mut(bucket_of(hash, buckets));
     // SAFETY: the pointer is into the map.
     bucket.is_none_or(|bucket| unsafe { is_first(bucket, hash, now_ns, within) })
 }

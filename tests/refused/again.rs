@@ -35,6 +35,24 @@ fn syn_is_an_attempt_of_its_own_after_its_time() -> Result<()> {
     Tcpw::wait_counter(&sandbox, "retransmits", 2, SOON)
 }
 
+/// As a client that is refused and tries again from the same port.
+#[test]
+fn syn_with_another_sequence_number_is_an_attempt_of_its_own() -> Result<()> {
+    if !ready() {
+        return Ok(());
+    }
+    let sandbox = Sandbox::new("again-other")?;
+    sandbox.write_tables("", "ALL: ALL\n")?;
+    let _alphad = Testd::start(&sandbox, "alphad", "[::]:7001")?;
+    let _tcpw = Tcpw::start(&sandbox, &["--on-deny", "drop"])?;
+    let client = Client::new(&sandbox)?;
+    for isn in [1000, 1001, 1000, 1001, 2000] {
+        client.knock_from(40_001, 7001, isn)?;
+    }
+    Tcpw::wait_counter(&sandbox, "refused", 3, SOON)?;
+    Tcpw::wait_counter(&sandbox, "retransmits", 2, SOON)
+}
+
 /// The numbers by which attempts are found stay with the pinned maps.
 #[test]
 fn retransmit_after_a_restart_is_of_the_attempt_before_it() -> Result<()> {

@@ -62,7 +62,12 @@ impl Client {
 
     /// Sends a SYN, always with the same sequence number.
     pub(crate) fn knock(&self, client_port: u16, server_port: u16) -> Result<()> {
-        self.send(&Half { client_port, server_port, next: 1000, acknowledges: 0 }, SYN)
+        self.knock_from(client_port, server_port, 1000)
+    }
+
+    /// As [`knock`](Self::knock), with that sequence number.
+    pub(crate) fn knock_from(&self, client_port: u16, server_port: u16, isn: u32) -> Result<()> {
+        self.send(&Half { client_port, server_port, next: isn, acknowledges: 0 }, SYN)
     }
 
     /// Sends the last ACK.

@@ -13,7 +13,7 @@ use tcpw_common::{
     decide::{AUDIT, Decision, decide},
     key::{FlowKey, Query, mapped},
     outcome::Outcome,
-    tag::{OF_ONE_DEVICE, PROVISIONAL, REDIRECT_LISTENER, Tag},
+    tag::{PROVISIONAL, REDIRECT_LISTENER, Tag},
 };
 
 use super::{are_allowed_logged, refuse};
@@ -93,14 +93,12 @@ fn refused(
     attempt.key.listener = unsafe { bpf_get_socket_cookie(ctx.as_ptr()) };
     attempt.key.isn = packet.seq;
     attempt.key.reserved = 0;
+    // Whether the socket is bound to a device matters only for what is held.
     attempt.tag = *tag;
     // SAFETY: `sk` is a full socket and not null.
     unsafe {
         attempt.family = (*sk).family;
         attempt.ifindex = (*ctx.skb.skb).ingress_ifindex;
-        if (*sk).bound_dev_if != 0 {
-            attempt.tag.flags |= OF_ONE_DEVICE;
-        }
     }
     attempt.has_no_handshake = 0;
     Some(refuse(attempt, decision))
