@@ -16,6 +16,7 @@ use tcpw_common::{
     key::{AttemptKey, FlowKey},
     metric::Metric,
     outcome::Outcome,
+    user::Waiting,
 };
 
 use super::effects::HelperCommands;
@@ -86,9 +87,9 @@ impl Commands {
         self.answered.facts_at(&flow_and_generation(decision), decision.time_ns, now)
     }
 
-    /// The facts of the attempt that became a connection.
-    pub(in crate::core) fn take_facts(&mut self, decision: &Decision, now: Instant) -> Option<AttemptFacts> {
-        self.answered.take_latest(&flow_and_generation(decision), now)
+    /// The facts of the attempt that became a connection; the generation is that of the attempt.
+    pub(in crate::core) fn take_facts(&mut self, waiting: &Waiting, now: Instant) -> Option<AttemptFacts> {
+        self.answered.take_latest(&(waiting.flow, waiting.pending.generation), now)
     }
 
     /// Keeps what decided an attempt until it is reported.
@@ -240,7 +241,8 @@ mod tests {
 
     fn decision(ms: u64) -> Decision {
         let mut held = Held::from_bytes(&[0; size_of::<Held>()]).unwrap();
-        (held.event.kind, held.event.time_ns) = (Kind::Ask as u32, after(ms).boot_ns);
+        (held.event.kind, held.event.time_ns, held.event.generation) =
+            (Kind::Ask as u32, after(ms).boot_ns, 5);
         decision_of_held(&held).unwrap()
     }
 
@@ -261,8 +263,11 @@ mod tests {
         };
         assert_eq!(result(1), Some(CommandResult::Exited(1)));
         assert_eq!(result(3001), Some(CommandResult::Exited(0)));
-        let taken = commands.take_facts(&decision(3001), after(3500).at);
+        // SAFETY: every bit pattern is one.
+        let mut waiting: Waiting = unsafe { std::mem::zeroed() };
+        (waiting.flow, waiting.pending.generation) = (decision(3001).flow(), decision(3001).generation);
+        let taken = commands.take_facts(&waiting, after(3500).at);
         assert_eq!(taken.and_then(|facts| facts.command(b"test")), Some(CommandResult::Exited(0)));
-        assert!(commands.take_facts(&decision(3001), after(3500).at).is_none(), "one connection has it");
+        assert!(commands.take_facts(&waiting, after(3500).at).is_none(), "one connection has it");
     }
 }

@@ -482,7 +482,7 @@ fn judge_connection(
 ) {
     let decision = decision_of(waiting);
     // Facts found before the handshake went on are used again; its commands are not run twice.
-    let mut facts = commands.take_facts(&decision, out.now.at).unwrap_or_default();
+    let mut facts = commands.take_facts(waiting, out.now.at).unwrap_or_default();
     if is_user_unknown {
         facts.learn_user(None);
     }
