@@ -83,6 +83,7 @@ impl Guarded {
 
     /// Connects, and sends one byte; the connection as the server has it, if there is one.
     fn sends(&self, from: SocketAddrV4) -> Result<Option<(TcpStream, TcpStream)>> {
+        self.alive.sign();
         self.netns.run(|| {
             let Some(mut client) = connected(from)? else { return Ok(None) };
             client.write_all(b"x")?;

@@ -2,9 +2,10 @@
 //!
 //! The probe shares the gate's look-up and maps but is attached to nothing: no connection is judged here.
 
-use std::{collections::BTreeMap, io::Write as _, net::IpAddr, path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, fs, io::Write as _, net::IpAddr, path::PathBuf, sync::Arc};
 
 use anyhow::{Context as _, Result, bail, ensure};
+use aya::programs::loaded_programs;
 use tcpw_common::{decide::decide, key::Query, outcome::Outcome};
 use tcpw_tests::{
     Requirement, can_run,
@@ -82,6 +83,39 @@ fn assert_agreement_of(
         }
     }
     Ok(asked)
+}
+
+/// What the kernel's verifier follows for one program at most. Source: BPF_COMPLEXITY_LIMIT_INSNS of the
+/// kernel's include/linux/bpf.h.
+const VERIFIER_LIMIT: u32 = 1_000_000;
+
+/// A compiler or kernel that makes the verifier follow more than before must not be what users find first.
+#[test]
+fn gate_leaves_the_verifier_half_of_its_limit() -> Result<()> {
+    if !ready() {
+        return Ok(());
+    }
+    let (mut kernel, _probe) = load()?;
+    kernel.load_gate()?;
+    let mut own = Vec::new();
+    for entry in fs::read_dir("/proc/self/fdinfo").context("list the open files")? {
+        // The descriptor of the list itself is closed by now.
+        let Ok(text) = fs::read_to_string(entry?.path()) else { continue };
+        let id = text.lines().find_map(|line| line.strip_prefix("prog_id:"));
+        own.extend(id.map(|id| id.trim().parse::<u32>()).transpose()?);
+    }
+    let mut verified = BTreeMap::new();
+    // Programs of others come and go meanwhile.
+    for program in loaded_programs().flatten().filter(|program| own.contains(&program.id())) {
+        let name = program.name_as_str().context("a program without a name")?.to_owned();
+        verified.insert(name, program.verified_instruction_count().context("this kernel does not count")?);
+    }
+    println!("instructions verified: {verified:?}");
+    ensure!(verified.contains_key("gate"), "the gate is not among the programs");
+    for (name, count) in verified {
+        assert!(count <= VERIFIER_LIMIT / 2, "{name}: {count} instructions of {VERIFIER_LIMIT}");
+    }
+    Ok(())
 }
 
 #[test]

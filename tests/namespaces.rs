@@ -164,7 +164,7 @@ fn equal_flows_of_two_namespaces_are_told_apart() -> Result<()> {
         Kernel::load(&LoadOptions { log_allowed: true, resets: true, ..LoadOptions::default() })?;
     let kept = Kept::open()?;
     let mut ring = kernel.take_events()?.read_ahead(Pace::AtOnce, 1 << 20);
-    let _alive = kernel.stay_alive()?;
+    let alive = kernel.stay_alive()?;
     kernel.attach_identity(cgroup.path());
     kernel.begin_users(cgroup.path())?;
     let rules = tables(Some("ALL: 127.0.0.1 joe@127.0.0.3\n"), Some("ALL: ALL\n"), BTreeMap::new());
@@ -191,6 +191,7 @@ fn equal_flows_of_two_namespaces_are_told_apart() -> Result<()> {
     a.nft("add chain inet t in { type filter hook input priority 0; }")?;
     a.nft(&format!("add rule inet t in tcp dport {PORT} tcp flags & (syn|ack) == ack drop"))?;
 
+    alive.sign();
     let of_a = [ALLOWED, REFUSED, BY_USER].map(|from| try_connect(&a, from));
     let [allowed, refused, _by_user] = of_a;
     let mut allowed = allowed?.context("the client sees a connection")?;
@@ -201,6 +202,7 @@ fn equal_flows_of_two_namespaces_are_told_apart() -> Result<()> {
     let sizes = |of: &Of| [of.handshakes.len(), of.flows.len(), of.user_handshakes.len()];
     assert_eq!(sizes(&first), [1, 1, 2], "{first:?}");
 
+    alive.sign();
     let of_b = [ALLOWED, REFUSED, BY_USER].map(|from| try_connect(&b, from));
     let [allowed_b, refused_b, _by_user_b] = of_b;
     ensure!(allowed_b?.is_some() && refused_b?.is_none(), "the verdicts in B");

@@ -31,25 +31,28 @@ const PATIENCE: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct Alive {
     ticked: Arc<AtomicBool>,
-    stop: Option<Sender<()>>,
+    /// Asks the thread for a sign now, and for a message once it is given. The thread ends with it.
+    asking: Option<Sender<Sender<()>>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Kernel {
-    /// Begins to give signs of life.
+    /// Begins to give signs of life: the first is in the kernel when this returns.
     ///
     /// # Errors
     /// No thread can be started.
     pub fn stay_alive(&self) -> Result<Alive> {
         let maps = [open(&self.ebpf, "ALIVE")?, open(&self.ebpf, "EARLY_ALIVE")?];
         let ticked = Arc::new(AtomicBool::new(true));
-        let (stop, stopped) = channel();
+        let (asking, asked) = channel();
         let of_loop = Arc::clone(&ticked);
         let thread = thread::Builder::new()
             .name("alive".into())
-            .spawn(move || beat(maps, &of_loop, &stopped))
+            .spawn(move || beat(maps, &of_loop, &asked))
             .context("start a thread")?;
-        Ok(Alive { ticked, stop: Some(stop), thread: Some(thread) })
+        let alive = Alive { ticked, asking: Some(asking), thread: Some(thread) };
+        alive.sign();
+        Ok(alive)
     }
 }
 
@@ -58,12 +61,22 @@ impl Alive {
     pub fn tick(&self) {
         self.ticked.store(true, Ordering::Relaxed);
     }
+
+    /// The event loop runs, and the kernel knows it when this returns: also after a pause longer than [`PATIENCE`].
+    pub fn sign(&self) {
+        self.tick();
+        let (given, is_given) = channel();
+        if self.asking.as_ref().is_some_and(|asking| asking.send(given).is_ok()) {
+            // An error: the thread has panicked, and there are no signs.
+            is_given.recv().ok();
+        }
+    }
 }
 
 impl Drop for Alive {
     /// Stops: from here on the gate holds no packets.
     fn drop(&mut self) {
-        drop(self.stop.take());
+        drop(self.asking.take());
         if let Some(thread) = self.thread.take() {
             drop(thread.join());
         }
@@ -71,13 +84,14 @@ impl Drop for Alive {
 }
 
 /// The second map is of the coarse clock.
-fn beat(mut maps: [Array<MapData, u64>; 2], ticked: &AtomicBool, stopped: &Receiver<()>) {
+fn beat(mut maps: [Array<MapData, u64>; 2], ticked: &AtomicBool, asked: &Receiver<Sender<()>>) {
     // The thread needs little time: it writes a number a few times a second.
     if let Err(error) = set_real_time() {
         log::debug!("signs of life may come late on a busy machine: sched_setscheduler: {error}");
     }
     let mut last_tick = Instant::now();
     let mut failed = false;
+    let mut asks: Option<Sender<()>> = None;
     loop {
         if ticked.swap(false, Ordering::Relaxed) {
             last_tick = Instant::now();
@@ -92,9 +106,16 @@ fn beat(mut maps: [Array<MapData, u64>; 2], ticked: &AtomicBool, stopped: &Recei
                 log::error!("write a sign of life: {error}");
             }
         }
-        if stopped.recv_timeout(EVERY) != Err(RecvTimeoutError::Timeout) {
-            maps.iter_mut().for_each(|map| drop(map.set(0, 0, 0)));
-            return;
+        if let Some(given) = asks.take() {
+            given.send(()).ok();
+        }
+        match asked.recv_timeout(EVERY) {
+            Ok(given) => asks = Some(given),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => {
+                maps.iter_mut().for_each(|map| drop(map.set(0, 0, 0)));
+                return;
+            }
         }
     }
 }

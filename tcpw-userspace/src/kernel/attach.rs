@@ -70,6 +70,14 @@ impl Kernel {
         self.links.forget(Hook::Accepted)
     }
 
+    /// Has the kernel verify the gate, which on a slow machine takes seconds. Nothing is judged yet.
+    ///
+    /// # Errors
+    /// The kernel refuses it: with the verifier's reasons.
+    pub fn load_gate(&mut self) -> Result<()> {
+        self.links.load(&mut self.ebpf, Hook::Gate)
+    }
+
     /// Attaches the gate: from here on connections are judged. Needs a policy in force.
     ///
     /// # Errors

@@ -80,6 +80,14 @@ impl Links {
         Ok(())
     }
 
+    /// Loads a program, if that is not done yet.
+    ///
+    /// # Errors
+    /// The kernel refuses it: with the verifier's reasons.
+    pub(super) fn load(&self, ebpf: &mut Ebpf, hook: Hook) -> Result<()> {
+        hook.load(ebpf, &self.btf)
+    }
+
     /// Loads a program and attaches it.
     ///
     /// # Errors

@@ -380,10 +380,10 @@ impl Outside {
     }
 
     fn attach_gate(&mut self) -> Result<Gate> {
-        // The first sign of life comes before the first connection is judged, however long the start took.
-        self.alive.tick();
+        self.kernel.load_gate()?;
+        // A sign of life comes before the first connection is judged, however long the start took.
+        self.alive.sign();
         let state = self.kernel.attach_gate(&self.config.cgroup)?;
-        self.alive.tick();
         let (retired, problem) = match self.kernel.retire_predecessors() {
             Ok(retired) => (retired, None),
             Err(error) => (Vec::new(), Some(format!("{error:#}"))),
