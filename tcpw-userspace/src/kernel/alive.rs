@@ -62,7 +62,7 @@ impl Alive {
         self.ticked.store(true, Ordering::Relaxed);
     }
 
-    /// The event loop runs, and the kernel knows it when this returns: also after a pause longer than [`PATIENCE`].
+    /// The event loop runs, and the kernel knows it when this returns: also after a pause in which the signs ended.
     pub fn sign(&self) {
         self.tick();
         let (given, is_given) = channel();
