@@ -2,6 +2,8 @@
 
 #[path = "lifecycle/accounts.rs"]
 mod accounts;
+#[path = "lifecycle/explained.rs"]
+mod explained;
 #[path = "lifecycle/read_twice.rs"]
 mod read_twice;
 #[path = "lifecycle/shown.rs"]

@@ -51,6 +51,8 @@ enum SubcommandArgs {
     Fmt(fmt::FmtArgs),
     /// Show the verdict of the tables on a client, and why
     Match(match_cmd::MatchArgs),
+    /// Show the verdict on a client by the files, by the running daemon and by the kernel, and why
+    Explain(match_cmd::ExplainArgs),
     /// Show which clients may reach which services, as networks
     List(list::ListArgs),
     /// Show which verdicts differ between two pairs of tables
@@ -177,6 +179,7 @@ fn dispatch(command: SubcommandArgs) -> Result<Outcome, Failure> {
         SubcommandArgs::Diff(arguments) => diff::run(&arguments),
         SubcommandArgs::List(arguments) => list::run(&arguments),
         SubcommandArgs::Match(arguments) => match_cmd::run(&arguments),
+        SubcommandArgs::Explain(arguments) => match_cmd::explain_in_force(&arguments),
     }
 }
 

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 pub use client::{AskError, ask};
-pub use live::{LiveAnswer, LiveLookup, LiveQuestion};
+pub use live::{LiveAnswer, LiveKernel, LiveLookup, LiveQuestion};
 pub use lock::{Lock, LockError};
 pub use server::{Reply, Server};
 pub use status::{ListenerStatus, LogStatus, Status, TableStatus, TablesStatus, TagState};

@@ -16,7 +16,7 @@ use tcpw_common::{
     banner::Banner,
     certified::{Certified, CertifiedKey},
     held::Held,
-    key::{Address, AnswerKey, AttemptKey, BannerKey, NamesId},
+    key::{Address, AnswerKey, AttemptKey, BannerKey, NamesId, Query},
     tag::Tag,
     user::{Pending, Waiting},
 };
@@ -25,7 +25,7 @@ pub use super::judge::Walk;
 use super::policies::Rules;
 use crate::{
     compile::{Names, Policy},
-    control::Response,
+    control::{LiveAnswer, Response},
     effects::wire::Order,
     events::Decision,
     host::{DeviceAddress, LinkNetwork},
@@ -239,6 +239,15 @@ pub enum Action {
         request: u64,
         /// The answer.
         response: Box<Response>,
+    },
+    /// Answer a request for a verdict, with the kernel's decision beside it.
+    ReplyMatch {
+        /// Its number.
+        request: u64,
+        /// The answer, without the kernel's.
+        answer: Box<LiveAnswer>,
+        /// What the kernel is asked; or why it cannot be.
+        query: Result<Query, String>,
     },
     /// End enforcement: remove every link, map and pin. The result is
     /// [`Input::Detached`](super::input::Input::Detached).

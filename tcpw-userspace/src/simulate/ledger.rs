@@ -17,6 +17,7 @@ use super::{
     at_end, history::History, kernel::Decided, oracle::JudgedAttempt, plan::CLIENTS, random::chance_of,
 };
 use crate::{
+    control::LiveAnswer,
     core::{
         Action, Input,
         action::{Level, TagOrder, Write},
@@ -204,7 +205,9 @@ pub(super) fn acts(history: &mut History, action: &Action) {
         Action::Say(Level::Error, text) if text.contains("please report this") => {
             history.breaks("the daemon finds no fault with itself", None, text.clone());
         }
-        Action::Reply { request, .. } if !history.ledger.requests.remove(request) => {
+        Action::Reply { request, .. } | Action::ReplyMatch { request, .. }
+            if !history.ledger.requests.remove(request) =>
+        {
             history.breaks("a request is answered once", None, format!("request {request}"));
         }
         Action::AskUser { number, decision, .. } => {
@@ -454,6 +457,14 @@ pub(super) fn tags(history: &mut History, order: &TagOrder) {
 /// A request is asked.
 pub(super) fn asked(history: &mut History, request: u64) {
     history.ledger.requests.insert(request);
+}
+
+/// A request for a verdict is answered, with the kernel's decision beside it.
+pub(super) fn answered(history: &mut History, answer: &LiveAnswer) {
+    if answer.kernel.as_ref().is_some_and(|kernel| !kernel.agrees) {
+        let what = format!("{answer:?}");
+        history.breaks("the kernel decides as the daemon says", None, what);
+    }
 }
 
 /// Texts were parsed that were read when the files had changed so often.

@@ -105,6 +105,10 @@ pub(super) fn carry_out(history: &mut History, action: Action) {
         | Action::DropEarly { .. }
         | Action::EndEarlyDrop { .. }
         | Action::Reply { .. } => {}
+        Action::ReplyMatch { answer, query, .. } => {
+            let asked = query.and_then(|query| history.kernel.probe_one(&query));
+            ledger::answered(history, &answer.with_kernel(asked));
+        }
         Action::Release { writes, packet } => {
             let is_written = writes.into_iter().all(|one| write(history, one));
             if let Some(packet) = packet.filter(|_| is_written)

@@ -2,6 +2,7 @@
 
 use std::{
     io::{self, Write},
+    path::Path,
     time::Duration,
 };
 
@@ -20,30 +21,10 @@ pub(super) fn run(arguments: &MatchArgs, questions: &[AskedConnection]) -> Resul
     let (run_dir, _) = arguments.place().resolve()?;
     let mut answers = Vec::new();
     for question in questions {
-        let Some(client) = question.client.ip else {
-            return Err(Failure::usage(
-                "--live: no address: write one, or a host name that can be looked up",
-            ));
-        };
         if question.user.is_some() {
             return Err(Failure::usage("--live: the daemon does not know users: leave USER@ out"));
         }
-        let live = LiveQuestion {
-            daemon: question.daemon.clone(),
-            client,
-            server: question.server.ip,
-            port: question.port,
-        };
-        match ask(&run_dir, Request::Match(live), PATIENCE)? {
-            Response::Match(answer) => answers.push(*answer),
-            Response::Failed(reason) => return Err(anyhow::anyhow!("the daemon: {reason}").into()),
-            Response::Status(_) | Response::Done(_) => {
-                return Err(anyhow::anyhow!(
-                    "the daemon gave another answer than to match: is it another version?"
-                )
-                .into());
-            }
-        }
+        answers.push(ask_about(&run_dir, question)?);
     }
     let mut out = io::stdout().lock();
     if arguments.json {
@@ -58,6 +39,29 @@ pub(super) fn run(arguments: &MatchArgs, questions: &[AskedConnection]) -> Resul
     Ok(if is_refused { Outcome::Finding } else { Outcome::Fine })
 }
 
+/// Asks the daemon about one address.
+pub(super) fn ask_about(run_dir: &Path, question: &AskedConnection) -> Result<LiveAnswer, Failure> {
+    let Some(client) = question.client.ip else {
+        return Err(Failure::usage(
+            "the daemon is not asked: no address: write one, or a host name that can be looked up",
+        ));
+    };
+    let live = LiveQuestion {
+        daemon: question.daemon.clone(),
+        client,
+        server: question.server.ip,
+        port: question.port,
+    };
+    match ask(run_dir, Request::Match(live), PATIENCE)? {
+        Response::Match(answer) => Ok(*answer),
+        Response::Failed(reason) => Err(anyhow::anyhow!("the daemon: {reason}").into()),
+        Response::Status(_) | Response::Done(_) => {
+            Err(anyhow::anyhow!("the daemon gave another answer than to match: is it another version?")
+                .into())
+        }
+    }
+}
+
 fn show(question: &AskedConnection, answer: &LiveAnswer, out: &mut impl Write) -> io::Result<()> {
     let verdict = if answer.verdict == "allow" { "allowed" } else { "refused" };
     let address = question.client.address.as_deref().unwrap_or("unknown");
@@ -68,6 +72,12 @@ fn show(question: &AskedConnection, answer: &LiveAnswer, out: &mut impl Write) -
         _ if answer.via == "table-error" => writeln!(out, "hosts.deny cannot be read to its end")?,
         _ => writeln!(out, "no rule matches")?,
     }
+    show_facts(answer, out)?;
+    writeln!(out, "policy:   generation {}", answer.generation)
+}
+
+/// The client and the listener as the daemon knows them, and the look-ups.
+pub(super) fn show_facts(answer: &LiveAnswer, out: &mut impl Write) -> io::Result<()> {
     writeln!(out, "client:   {}", printable(&answer.client))?;
     let none = "no known listener has that name".to_owned();
     writeln!(out, "listener: {}", printable(answer.listener.as_ref().unwrap_or(&none)))?;
@@ -92,5 +102,5 @@ fn show(question: &AskedConnection, answer: &LiveAnswer, out: &mut impl Write) -
     if answer.unnamed {
         writeln!(out, "note:     this is a name server's port: every name is unknown")?;
     }
-    writeln!(out, "policy:   generation {}", answer.generation)
+    Ok(())
 }

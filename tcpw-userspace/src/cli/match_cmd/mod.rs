@@ -3,6 +3,7 @@
 mod answers;
 mod ask;
 mod explain;
+mod explain_in_force;
 mod live;
 mod options;
 mod place;
@@ -28,6 +29,7 @@ use crate::{
 };
 use ask::AskedConnection;
 use explain::Explanation;
+pub use explain_in_force::{ExplainArgs, run as explain_in_force};
 use place::TablesAndTexts;
 
 /// Bytes read and written at once.
@@ -157,13 +159,7 @@ struct JsonAnswers<'a> {
 }
 
 fn answer(arguments: &MatchArgs, source: &Source, questions: &[AskedConnection]) -> Result<Outcome, Failure> {
-    // Only a trace tells what is wrong with the rules.
-    let read = |texts: &Texts| match arguments.trace {
-        true => parse(texts),
-        false => Parsed { tables: tables(texts), diagnostics: Vec::new() },
-    };
-    let (texts, parsed) = source.read_as(read, |parsed| pattern_files(&parsed.tables));
-    let places = TablesAndTexts::new(parsed, texts);
+    let places = places(source, arguments.trace);
     let answers: Vec<Explanation> =
         questions.iter().map(|question| explain::explain(question, &places, arguments.trace)).collect();
     let refused = answers.iter().filter(|answer| answer.verdict == "deny").count();
@@ -182,6 +178,17 @@ fn answer(arguments: &MatchArgs, source: &Source, questions: &[AskedConnection])
         Ok(()) | Err(_) => {}
     }
     Ok(if refused == 0 { Outcome::Fine } else { Outcome::Finding })
+}
+
+/// Reads the tables.
+fn places(source: &Source, trace: bool) -> TablesAndTexts {
+    // Only a trace tells what is wrong with the rules.
+    let read = |texts: &Texts| match trace {
+        true => parse(texts),
+        false => Parsed { tables: tables(texts), diagnostics: Vec::new() },
+    };
+    let (texts, parsed) = source.read_as(read, |parsed| pattern_files(&parsed.tables));
+    TablesAndTexts::new(parsed, texts)
 }
 
 fn show_all(

@@ -7,6 +7,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use tcpw_common::key::Query;
+
 use crate::{
     cases,
     control::{LiveAnswer, LiveLookup, LiveQuestion, Response},
@@ -142,8 +144,18 @@ impl Control {
             lookups: facts.learnt().iter().map(|learnt| look_up(learnt, now)).collect(),
             gave_up: facts.gave_up(),
             unnamed: shared.is_unnamed(decision.server_port),
+            kernel: None,
+            kernel_not_asked: None,
         };
-        reply(live.request, Response::Match(Box::new(answer)), out);
+        // The kernel has policies of the names that listeners have.
+        let query = live.listener.as_ref().ok_or("no known listener has that name").map(|_| Query {
+            names: decision.names,
+            client: decision.client,
+            server: decision.server,
+            port: decision.server_port,
+        });
+        let (request, query) = (live.request, query.map_err(Into::into));
+        out.act(Action::ReplyMatch { request, answer: Box::new(answer), query });
     }
 
     /// A request for a verdict cannot be answered.

@@ -342,6 +342,10 @@ impl Outside {
                 self.scanning.look_around(request, questions, probe, &mut self.kernel);
             }
             Action::Reply { request, response } => self.reply(request, *response),
+            Action::ReplyMatch { request, answer, query } => {
+                let asked = query.and_then(|query| status::ask_one(self.probe.as_deref(), &query));
+                self.reply(request, Response::Match(Box::new(answer.with_kernel(asked))));
+            }
             Action::Detach { request } => {
                 let removed = Pins::new(&self.config.pin_dir).remove_all();
                 let removed = removed.map_err(|error| format!("{error:#}"));

@@ -4,8 +4,8 @@
 
 use std::collections::{HashMap, HashSet};
 
-use anyhow::Result;
-use tcpw_common::key::Query;
+use anyhow::{Context as _, Result};
+use tcpw_common::{key::Query, probe::ProbeAnswer};
 
 use crate::{
     core::{
@@ -17,6 +17,8 @@ use crate::{
     kernel::{Kernel, Probe},
     log::LineCounts,
 };
+
+const NO_PROBE: &str = "the kernel refused the program for that, see the daemon's first lines";
 
 /// Every socket of the host.
 pub(in crate::daemon) struct Looked {
@@ -32,7 +34,7 @@ pub(super) fn ask(
     questions: &KernelQuestions,
     all: &[Seen],
 ) -> Result<KernelAnswers, String> {
-    let probe = probe.ok_or("the kernel refused the program for that, see the daemon's first lines")?;
+    let probe = probe.ok_or(NO_PROBE)?;
     let asked = || {
         let generation = probe.generation()?;
         anyhow::ensure!(generation == questions.generation, "the policy changed meanwhile");
@@ -48,6 +50,18 @@ pub(super) fn ask(
         }
         anyhow::ensure!(probe.generation()? == generation, "the policy changed meanwhile");
         Ok(KernelAnswers { generation, listeners })
+    };
+    asked().map_err(|error: anyhow::Error| format!("{error:#}"))
+}
+
+/// Asks the kernel about one client; number of the policy that decided.
+pub(super) fn ask_one(probe: Option<&Probe>, query: &Query) -> Result<(u32, ProbeAnswer), String> {
+    let probe = probe.ok_or(NO_PROBE)?;
+    let asked = || {
+        let generation = probe.generation()?;
+        let answer = probe.ask(query)?.context("a look-up failed")?;
+        anyhow::ensure!(probe.generation()? == generation, "the policy changed meanwhile: ask again");
+        Ok((generation, answer))
     };
     asked().map_err(|error: anyhow::Error| format!("{error:#}"))
 }

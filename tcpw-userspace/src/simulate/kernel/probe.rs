@@ -32,4 +32,11 @@ impl SimulatedKernel {
         };
         Some(KernelAnswers { generation: slot.generation, listeners: all.iter().map(of_listener).collect() })
     }
+
+    /// Number of the policy in force, and its answer.
+    pub(in crate::simulate) fn probe_one(&self, query: &Query) -> Result<(u32, ProbeAnswer), String> {
+        let slot = self.slot().ok_or("no policy is in force")?;
+        let decision = decide(&slot.tables, query).ok_or("a look-up failed")?;
+        Ok((slot.generation, ProbeAnswer { outcome: decision.outcome, policy: decision.policy }))
+    }
 }
