@@ -298,7 +298,7 @@ fn a_second_instance_names_the_first_which_answers_and_detaches() {
     assert!(stdout.ends_with("tcpw enforces nothing any more\n"), "{stdout}");
     assert!(daemon.ended_within(Duration::from_secs(5)), "it detached and stays");
     let (code, stdout, _) = run(tcpw_with(&["status"]).args(place).args(["--pin-dir", &dir.path("pins")]));
-    assert_eq!(code, Some(1));
+    assert_eq!(code, Some(2));
     assert!(stdout.starts_with("not running: nothing is enforced"), "{stdout}");
 }
 

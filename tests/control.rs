@@ -37,7 +37,7 @@ fn status() -> tcpw_userspace::control::Status {
         config::Mode,
         control::{ListenerStatus, LogStatus, Status, TagState},
     };
-    let table = |path: &str| TableStatus { path: path.into(), rules: 2, errors: 0 };
+    let table = |path: &str| TableStatus { path: path.into(), rules: 2, errors: 0, sha256: String::new() };
     Status {
         version: "0.1.0".into(),
         pid: 7,

@@ -3,9 +3,9 @@
 use anyhow::{Context as _, Result, ensure};
 use aya::maps::{Array, ArrayOfMaps, HashMap, Map, MapData};
 use tcpw_common::{ABI_VERSION, key::NamesId, outcome::Outcome};
-use tcpw_tests::{Sandbox, Tcpw, Testd};
+use tcpw_tests::{Sandbox, Tcpw, Testd, wait_until};
 
-use super::{PORT, ready};
+use super::{PORT, SOON, ready};
 
 #[test]
 fn status_shows_the_policy_that_the_kernel_applies() -> Result<()> {
@@ -67,5 +67,44 @@ pub(super) fn allow_everything() -> Result<()> {
     for index in 0..outcomes.len() {
         outcomes.set(index, Outcome::Allow as u8, 0)?;
     }
+    Ok(())
+}
+
+/// For monitoring: 0 the files are enforced, 1 something needs the administrator, 2 nothing is enforced.
+#[test]
+fn exit_code_of_status_says_whether_the_files_are_enforced() -> Result<()> {
+    if !ready() {
+        return Ok(());
+    }
+    let sandbox = Sandbox::new("code")?;
+    sandbox.write_tables("alphad: ALL\n", "ALL: ALL\n")?;
+    let is_running = |(status, code): (serde_json::Value, i32)| (code, status["running"].clone());
+    let code = || Ok::<_, anyhow::Error>(is_running(Tcpw::status_and_code(&sandbox)?));
+    assert_eq!(code()?, (2, false.into()), "nothing was ever started");
+
+    let tcpw = Tcpw::start(&sandbox, &["--pin"])?;
+    assert_eq!(code()?, (0, true.into()));
+    let status = Tcpw::status(&sandbox)?;
+    assert_eq!(status["schema"], 1);
+    for (table, path) in [("allow", sandbox.hosts_allow()), ("deny", sandbox.hosts_deny())] {
+        let printed = std::process::Command::new("sha256sum").arg(path).output()?.stdout;
+        let printed = String::from_utf8(printed)?;
+        let hash = status["tables"][table]["sha256"].as_str().context("no hash")?;
+        ensure!(hash.len() == 64 && printed.starts_with(hash), "{hash}, sha256sum: {printed}");
+    }
+
+    sandbox.write_tables("alphad ALL\n", "ALL: ALL\n")?;
+    wait_until("the bad edit is a problem", SOON, || Ok(code()? == (1, true.into())))?;
+    sandbox.write_tables("alphad: ALL\n", "ALL: ALL\n")?;
+    wait_until("the files are in force again", SOON, || Ok(code()? == (0, true.into())))?;
+
+    drop(tcpw);
+    assert_eq!(code()?, (1, false.into()), "the policy is enforced, without lines and reloads");
+    Tcpw::command(&sandbox, &["detach"])?;
+    assert_eq!(code()?, (2, false.into()));
+
+    let audit = sandbox.write_settings("mode = \"audit\"\n")?;
+    let _tcpw = Tcpw::start(&sandbox, &["--config", &audit])?;
+    assert_eq!(code()?, (2, true.into()), "nothing is refused");
     Ok(())
 }

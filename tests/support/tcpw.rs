@@ -159,9 +159,22 @@ impl Tcpw {
     /// # Errors
     /// None runs.
     pub fn status(sandbox: &Sandbox) -> Result<serde_json::Value> {
-        let lines = Self::command(sandbox, &["status", "--json"])?;
-        let text: String = lines.into_iter().map(|line| line.text).collect();
-        serde_json::from_str(&text).context("read the status")
+        let (status, _code) = Self::status_and_code(sandbox)?;
+        if status["running"] != true {
+            bail!("no daemon runs: {status}");
+        }
+        Ok(status)
+    }
+
+    /// What `tcpw status --json` says, and its exit code.
+    ///
+    /// # Errors
+    /// It says nothing.
+    pub fn status_and_code(sandbox: &Sandbox) -> Result<(serde_json::Value, i32)> {
+        let mut command = Self::spawn_command(sandbox, &["status", "--json"])?;
+        let code = command.wait(START)?.code().context("it was killed")?;
+        let text: String = command.lines().into_iter().map(|line| line.text).collect();
+        Ok((serde_json::from_str(&text).with_context(|| format!("read the status: {text}"))?, code))
     }
 
     /// Waits until the listener at a port has its tag from what user space found, and is as a test expects.
@@ -201,10 +214,7 @@ impl Tcpw {
     /// # Errors
     /// Nothing is pinned.
     pub fn status_of_pins(sandbox: &Sandbox) -> Result<serde_json::Value> {
-        let mut status = Self::spawn_command(sandbox, &["status", "--json"])?;
-        status.wait(START)?;
-        let text: String = status.lines().into_iter().map(|line| line.text).collect();
-        let status: serde_json::Value = serde_json::from_str(&text).context("read the status")?;
+        let (status, _code) = Self::status_and_code(sandbox)?;
         if status["pinned"].is_null() {
             bail!("nothing is pinned: {status}");
         }

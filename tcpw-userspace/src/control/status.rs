@@ -61,6 +61,9 @@ pub struct TableStatus {
     pub rules: usize,
     /// Errors in it.
     pub errors: usize,
+    /// SHA-256 of the text in force, in hexadecimal; empty if the file does not exist.
+    #[serde(default)]
+    pub sha256: String,
 }
 
 /// A listening socket.

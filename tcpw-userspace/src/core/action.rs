@@ -30,7 +30,7 @@ use crate::{
     events::Decision,
     host::{DeviceAddress, LinkNetwork},
     names::NamesSet,
-    parse::text::Texts,
+    parse::{rule::TableText, text::Texts},
     record::{Record, UnprovenCount},
     redirect::Family,
     resolve::Question,
@@ -232,6 +232,8 @@ pub enum Action {
         request: u64,
         /// What the kernel is asked about listeners.
         questions: KernelQuestions,
+        /// The texts in force, of which hashes are computed.
+        texts: Option<TextsInForce>,
     },
     /// Answer a request.
     Reply {
@@ -273,6 +275,15 @@ pub struct KernelQuestions {
     pub of_known: HashMap<u64, Arc<[ExampleClient]>>,
     /// Clients for any other listener.
     pub of_others: Arc<[ExampleClient]>,
+}
+
+/// The texts of a policy.
+#[derive(Clone, Debug)]
+pub struct TextsInForce {
+    /// Number of the policy.
+    pub generation: u32,
+    /// hosts.allow and hosts.deny.
+    pub texts: [Arc<TableText>; 2],
 }
 
 /// A client the kernel is asked about.

@@ -463,6 +463,8 @@ pub struct StatusFacts {
     pub all: Vec<Seen>,
     /// How the kernel decides at listeners; or why it was not asked.
     pub answers: Result<KernelAnswers, String>,
+    /// Number of a policy, and SHA-256 of its two tables, in hexadecimal.
+    pub hashes: Option<(u32, [String; 2])>,
     /// UDP sockets that were bound before the start carry a mark.
     pub marks_bound: bool,
     /// The kernel's counters.

@@ -295,7 +295,8 @@ impl Core {
             Input::Request { request, body } => match body {
                 Request::Status => {
                     let questions = questions(&self.shared);
-                    out.act(Action::GatherStatus { request, questions });
+                    let texts = self.shared.policies.current.as_ref().map(|current| current.texts());
+                    out.act(Action::GatherStatus { request, questions, texts });
                 }
                 Request::Match(question) => self.control.judge(request, &question, &self.shared, out),
                 Request::Detach => {

@@ -13,6 +13,7 @@ use tcpw_common::{
 
 use crate::{
     compile::{Names, Policy},
+    core::action::TextsInForce,
     evaluate::IndexedTables,
     names::NamesSet,
     parse::{
@@ -146,6 +147,13 @@ impl InForce {
             TableKind::Allow => self.errors[0],
             TableKind::Deny => self.errors[1],
         }
+    }
+
+    /// The texts it was made from.
+    pub(super) fn texts(&self) -> TextsInForce {
+        let tables = self.rules.tables();
+        let texts = [&tables.allow, &tables.deny].map(|table| Arc::clone(table.rules.text()));
+        TextsInForce { generation: self.generation, texts }
     }
 
     /// Connections may wait for their client's user.

@@ -52,6 +52,11 @@ impl TableText {
         self.bytes.as_deref().unwrap_or_default()
     }
 
+    /// Whether there is a text: the table exists and can be read.
+    pub fn was_read(&self) -> bool {
+        self.bytes.is_some()
+    }
+
     /// Whether both were read, and have the same bytes.
     pub(super) fn is_same_text(&self, other: &Self) -> bool {
         self.bytes.is_some() && self.bytes == other.bytes

@@ -235,7 +235,7 @@ pub(super) fn carry_out(history: &mut History, action: Action) {
             daemon::result(history, delay.max(1), Input::BannerRead { file: (directory, name), banner });
         }
         Action::Helper(action) => helper::acts(history, action),
-        Action::GatherStatus { request, questions } => {
+        Action::GatherStatus { request, questions, .. } => {
             let delay = history.delay_ns(&[60, request]);
             daemon::begin(history, delay, Work::Status(request, questions));
         }
@@ -453,6 +453,7 @@ pub(super) fn finish(history: &mut History, work: Work) {
                     .probe(&questions, &all)
                     .ok_or_else(|| "the policy changed meanwhile".into()),
                 all,
+                hashes: None,
                 marks_bound: true,
                 counters: Vec::new(),
                 reset_namespaces: (0, 0),

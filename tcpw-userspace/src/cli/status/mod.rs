@@ -13,18 +13,26 @@ use tcpw_common::ABI_VERSION;
 
 use super::{Failure, Outcome, PlaceArgs};
 use crate::{
+    config::Mode,
     control::{AskError, Request, Response, Status, ask},
     kernel::{PinnedStatus, Pins},
 };
 
 const PATIENCE: Duration = Duration::from_secs(5);
 
+const AFTER_HELP: &str = "\
+Exit code: 0 the files are enforced, 1 something needs you, 2 nothing is enforced (audit mode included).";
+
 /// Flags of `tcpw status`.
 #[derive(Args, Clone, Debug)]
+#[command(after_help = AFTER_HELP)]
 pub struct StatusArgs {
     /// Print JSON, with every field and counter
     #[arg(long)]
     pub json: bool,
+    /// Print counters that are 0, too
+    #[arg(long, conflicts_with = "json")]
+    pub all: bool,
     /// Where.
     #[command(flatten)]
     pub place: PlaceArgs,
@@ -32,7 +40,7 @@ pub struct StatusArgs {
 
 /// Shows the daemon's status; without one, what its predecessor left in force.
 ///
-/// Exit code 1 if nothing is in force, or something is wrong with what is.
+/// Exit code 1 if something is wrong with what is enforced, 2 if nothing is.
 ///
 /// # Errors
 ///
@@ -45,9 +53,9 @@ pub fn run(arguments: &StatusArgs) -> Result<Outcome, Failure> {
     match ask(run_dir, Request::Status, PATIENCE) {
         Ok(Response::Status(status)) => {
             if arguments.json {
-                json(&mut out, &serde_json::to_value(&*status))?;
+                json(&mut out, &serde_json::to_value(&*status).map(running))?;
             } else {
-                table::print(&mut out, &status, paint)?;
+                table::print(&mut out, &status, arguments.all, paint)?;
             }
             Ok(verdict(&status))
         }
@@ -61,15 +69,30 @@ pub fn run(arguments: &StatusArgs) -> Result<Outcome, Failure> {
             crate::host::privileges().map_err(Failure::usage)?;
             super::refuse_followed(pin_dir)?;
             let pinned = Pins::new(pin_dir).status()?;
-            without_daemon(&mut out, pinned.as_ref(), pin_dir, arguments.json, paint)
+            without_daemon(&mut out, pinned.as_ref(), pin_dir, arguments, paint)
         }
         Err(error @ (AskError::NotAllowed | AskError::NoAnswer(_))) => Err(error.into()),
     }
 }
 
-/// A daemon that runs and does not do what the files say is something to look at.
+/// The form of the JSON; a field may be added without another number. Source: docs/status.schema.json.
+const SCHEMA: u32 = 1;
+
+/// With what the JSON says of a daemon that does not run, too.
+fn running(mut status: serde_json::Value) -> serde_json::Value {
+    if let Some(fields) = status.as_object_mut() {
+        fields.insert("schema".into(), SCHEMA.into());
+        fields.insert("running".into(), true.into());
+    }
+    status
+}
+
 fn verdict(status: &Status) -> Outcome {
-    if status.problem.is_some() { Outcome::Finding } else { Outcome::Fine }
+    match status.mode {
+        Mode::Audit => Outcome::Wrong,
+        Mode::Enforce if status.problem.is_some() => Outcome::Finding,
+        Mode::Enforce => Outcome::Fine,
+    }
 }
 
 /// What is in force without a daemon.
@@ -77,12 +100,13 @@ fn without_daemon(
     out: &mut impl Write,
     pinned: Option<&PinnedStatus>,
     pin_dir: &Path,
-    as_json: bool,
+    arguments: &StatusArgs,
     paint: Paint,
 ) -> Result<Outcome, Failure> {
-    // No lines, no reloads: in force or not, it is something to look at.
-    let outcome = Outcome::Finding;
-    if as_json {
+    // Enforced, but without lines and reloads: something to look at.
+    let is_enforced = pinned.is_some_and(|pinned| !pinned.audit && pinned.cgroup != 0);
+    let outcome = if is_enforced { Outcome::Finding } else { Outcome::Wrong };
+    if arguments.json {
         let pinned = pinned.map(|it| {
             let counters: std::collections::BTreeMap<_, _> = it.counters.iter().map(|(metric, value)| (metric.name, *value)).collect();
             serde_json::json!({
@@ -90,7 +114,7 @@ fn without_daemon(
                 "mode": if it.audit { "audit" } else { "enforce" }, "cgroup_id": it.cgroup, "counters": counters,
             })
         });
-        json(out, &Ok(serde_json::json!({ "running": false, "pinned": pinned })))?;
+        json(out, &Ok(serde_json::json!({ "schema": SCHEMA, "running": false, "pinned": pinned })))?;
         return Ok(outcome);
     }
     let Some(pinned) = pinned else {
@@ -126,7 +150,8 @@ fn without_daemon(
     for (name, value) in rows {
         writeln!(out, "{name:<12} {value}")?;
     }
-    table::print_counters(out, pinned.counters.iter().map(|(metric, value)| (metric.name, *value)), paint)?;
+    let counters = pinned.counters.iter().map(|(metric, value)| (metric.name, *value));
+    table::print_counters(out, counters, arguments.all, paint)?;
     Ok(outcome)
 }
 
@@ -153,8 +178,11 @@ mod tests {
 
     fn shown(pinned: Option<&PinnedStatus>, as_json: bool) -> String {
         let mut out = Vec::new();
-        let outcome = without_daemon(&mut out, pinned, Path::new("/pins"), as_json, Paint(false)).unwrap();
-        assert_eq!(outcome, Outcome::Finding);
+        let place = PlaceArgs { config: None, run_dir: None, pin_dir: None };
+        let arguments = StatusArgs { json: as_json, all: false, place };
+        let outcome = without_daemon(&mut out, pinned, Path::new("/pins"), &arguments, Paint(false)).unwrap();
+        let is_enforced = pinned.is_some_and(|it| !it.audit);
+        assert_eq!(outcome, if is_enforced { Outcome::Finding } else { Outcome::Wrong });
         String::from_utf8(out).unwrap()
     }
 

@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Prints everything except the fields that only `--json` has.
-pub(super) fn print(out: &mut impl Write, status: &Status, paint: Paint) -> io::Result<()> {
+pub(super) fn print(out: &mut impl Write, status: &Status, all: bool, paint: Paint) -> io::Result<()> {
     let mode = match status.mode {
         Mode::Enforce => "enforce".to_owned(),
         Mode::Audit => paint.red("audit: nothing is refused, what would be is logged"),
@@ -50,17 +50,18 @@ pub(super) fn print(out: &mut impl Write, status: &Status, paint: Paint) -> io::
     for (device, how) in &status.early_drop {
         writeln!(out, "{:<12} {}: {}", "early drop", printable(device), printable(how))?;
     }
-    print_counters(out, status.counters.iter().map(|(name, value)| (name.as_str(), *value)), paint)?;
+    print_counters(out, status.counters.iter().map(|(name, value)| (name.as_str(), *value)), all, paint)?;
     print_listeners(out, &status.listeners, paint)
 }
 
-/// Prints the counters that counted something.
+/// Prints the counters that counted something, or all.
 pub(super) fn print_counters<'a>(
     out: &mut impl Write,
     counters: impl IntoIterator<Item = (&'a str, u64)>,
+    all: bool,
     paint: Paint,
 ) -> io::Result<()> {
-    let counters: Vec<_> = counters.into_iter().filter(|(_, value)| *value > 0).collect();
+    let counters: Vec<_> = counters.into_iter().filter(|(_, value)| all || *value > 0).collect();
     let width = counters.iter().map(|(_, value)| value.to_string().len()).max().unwrap_or(0);
     writeln!(out, "\nCOUNTERS{}", if counters.is_empty() { "  all 0" } else { "" })?;
     for (name, value) in counters {
@@ -129,7 +130,9 @@ fn tag(state: TagState) -> &'static str {
 }
 
 fn table(table: &TableStatus, paint: Paint) -> String {
-    let text = format!("{}: {} rules", printable(&table.path.to_string_lossy()), table.rules);
+    // Enough to tell versions apart; --json has all of it.
+    let hash = table.sha256.get(..12).map_or_else(String::new, |start| format!(", sha256 {start}..."));
+    let text = format!("{}: {} rules{hash}", printable(&table.path.to_string_lossy()), table.rules);
     if table.errors == 0 {
         return text;
     }
@@ -165,7 +168,8 @@ mod tests {
     use crate::control::{LogStatus, TablesStatus};
 
     fn status() -> Status {
-        let table = |path: &str, errors| TableStatus { path: path.into(), rules: 2, errors };
+        let table =
+            |path: &str, errors| TableStatus { path: path.into(), rules: 2, errors, sha256: "ab".repeat(32) };
         let listener = |ident: &str, local: &str, tag| ListenerStatus {
             pid: 12,
             ident: ident.into(),
@@ -206,7 +210,7 @@ mod tests {
 
     fn shown(status: &Status, colour: bool) -> String {
         let mut out = Vec::new();
-        print(&mut out, status, Paint(colour)).unwrap();
+        print(&mut out, status, false, Paint(colour)).unwrap();
         String::from_utf8(out).unwrap()
     }
 

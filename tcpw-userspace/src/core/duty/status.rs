@@ -4,6 +4,7 @@
 
 use std::{
     collections::{BTreeMap, HashSet},
+    path::PathBuf,
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -22,7 +23,6 @@ use crate::{
         shared::SharedState,
     },
     listeners::{Claim, NamePart, NameSource},
-    parse::rule::Table,
 };
 
 /// The state that `tcpw status` shows; `own` are the counters of the duties.
@@ -56,10 +56,7 @@ pub(in crate::core) fn status(
         enforcing_since: seconds(enforcing_since),
         generation: current.map_or(0, |current| current.generation),
         applied_at: current.map_or(0, |current| seconds(current.applied_at)),
-        tables: TablesStatus {
-            allow: table(current, |current| &current.rules.tables().allow),
-            deny: table(current, |current| &current.rules.tables().deny),
-        },
+        tables: TablesStatus { allow: table(current, 0, facts), deny: table(current, 1, facts) },
         problem: shared.problems.text(),
         cgroup: shared.config.cgroup.clone(),
         pinned: shared.config.pin,
@@ -209,17 +206,19 @@ fn seconds(time: SystemTime) -> u64 {
     time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
-fn table(current: Option<&InForce>, which: impl Fn(&InForce) -> &Table) -> TableStatus {
-    match current {
-        Some(current) => {
-            let table = which(current);
-            TableStatus {
-                path: (*table.path).clone(),
-                rules: table.rules.len(),
-                errors: current.errors_of(table.kind),
-            }
-        }
-        None => TableStatus { path: std::path::PathBuf::new(), rules: 0, errors: 0 },
+fn table(current: Option<&InForce>, index: usize, facts: &StatusFacts) -> TableStatus {
+    let Some(current) = current else {
+        return TableStatus { path: PathBuf::new(), rules: 0, errors: 0, sha256: String::new() };
+    };
+    let tables = current.rules.tables();
+    let table = [&tables.allow, &tables.deny][index];
+    let sha256 = facts.hashes.as_ref().filter(|(generation, _)| *generation == current.generation);
+    let sha256 = sha256.map(|(_, hashes)| hashes[index].clone());
+    TableStatus {
+        path: (*table.path).clone(),
+        rules: table.rules.len(),
+        errors: current.errors_of(table.kind),
+        sha256: sha256.filter(|_| table.rules.text().was_read()).unwrap_or_default(),
     }
 }
 

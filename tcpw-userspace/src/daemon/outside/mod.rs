@@ -337,9 +337,9 @@ impl Outside {
             Action::ReadBanner { directory, daemon } => self.asker.read_banner(directory, daemon),
             Action::Helper(action) => self.helper.act(action, &mut self.redirects),
             Action::CheckCommands(rules) => self.asker.check_commands(rules),
-            Action::GatherStatus { request, questions } => {
+            Action::GatherStatus { request, questions, texts } => {
                 let probe = self.probe.clone();
-                self.scanning.look_around(request, questions, probe, &mut self.kernel);
+                self.scanning.look_around(request, (questions, texts), probe, &mut self.kernel);
             }
             Action::Reply { request, response } => self.reply(request, *response),
             Action::ReplyMatch { request, answer, query } => {

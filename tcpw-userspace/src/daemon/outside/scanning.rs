@@ -28,7 +28,7 @@ use crate::{
     config::Config,
     core::{
         Input,
-        action::{KernelQuestions, Scan, TagOrder},
+        action::{KernelQuestions, Scan, TagOrder, TextsInForce},
         input::{NamespaceSeen, Scanned, Seen, Tagged},
     },
     host::Incomplete,
@@ -216,7 +216,7 @@ impl Scanning {
     pub(super) fn look_around(
         &mut self,
         request: u64,
-        questions: KernelQuestions,
+        (questions, texts): (KernelQuestions, Option<TextsInForce>),
         probe: Option<Arc<Probe>>,
         kernel: &mut Kernel,
     ) {
@@ -230,7 +230,8 @@ impl Scanning {
             let all: Vec<Seen> = guarded("a scan for a status", scan).unwrap_or_default();
             let answers = guarded("asking the kernel", || status::ask(probe.as_deref(), &questions, &all))
                 .unwrap_or_else(|| Err("that ended early".into()));
-            let _ = results.send(TaskResult::Looked(Looked { request, all, answers, marks_bound }));
+            let hashes = texts.map(|of| (of.generation, of.texts.map(|text| status::hash(text.bytes()))));
+            let _ = results.send(TaskResult::Looked(Looked { request, all, answers, hashes, marks_bound }));
         }));
     }
 }

@@ -5,6 +5,7 @@
 use std::collections::{HashMap, HashSet};
 
 use anyhow::{Context as _, Result};
+use sha2::{Digest as _, Sha256};
 use tcpw_common::{key::Query, probe::ProbeAnswer};
 
 use crate::{
@@ -25,6 +26,7 @@ pub(in crate::daemon) struct Looked {
     pub(super) request: u64,
     pub(super) all: Vec<Seen>,
     pub(super) answers: Result<KernelAnswers, String>,
+    pub(super) hashes: Option<(u32, [String; 2])>,
     pub(super) marks_bound: bool,
 }
 
@@ -66,9 +68,14 @@ pub(super) fn ask_one(probe: Option<&Probe>, query: &Query) -> Result<(u32, Prob
     asked().map_err(|error: anyhow::Error| format!("{error:#}"))
 }
 
+/// SHA-256 in hexadecimal, as sha256sum(1) prints it.
+pub(super) fn hash(text: &[u8]) -> String {
+    Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// Adds facts from the kernel's tables.
 pub(super) fn complete(looked: Looked, kernel: &Kernel, lines: LineCounts, turned_away: u64) -> Input {
-    let Looked { request, all, answers, marks_bound } = looked;
+    let Looked { request, all, answers, hashes, marks_bound } = looked;
     let size = |size: usize| u64::try_from(size).unwrap_or(u64::MAX);
     let resets = kernel.resets.as_ref();
     let reset_namespaces = resets.map_or((0, 0), |resets| resets.links());
@@ -76,6 +83,7 @@ pub(super) fn complete(looked: Looked, kernel: &Kernel, lines: LineCounts, turne
     let facts = StatusFacts {
         all,
         answers,
+        hashes,
         marks_bound,
         counters: kernel.counters.read(),
         reset_namespaces,
