@@ -17,6 +17,7 @@ pub mod config;
 pub mod control;
 pub mod core;
 pub mod daemon;
+pub mod doctor;
 pub mod effects;
 pub mod evaluate;
 pub mod events;

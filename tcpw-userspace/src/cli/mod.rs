@@ -6,6 +6,7 @@
 pub mod check;
 pub mod detach;
 pub mod diff;
+pub mod doctor;
 pub mod fmt;
 mod in_use;
 pub mod list;
@@ -43,6 +44,8 @@ enum SubcommandArgs {
     Run(RunArgs),
     /// Show what is in force, and for which listeners
     Status(status::StatusArgs),
+    /// Say what keeps tcpw from doing what is expected of it, on this host as it is
+    Doctor(doctor::DoctorArgs),
     /// Stop enforcing: remove everything that tcpw put into the kernel
     Detach(detach::DetachArgs),
     /// Check the tables and say what is wrong with them
@@ -173,6 +176,7 @@ fn dispatch(command: SubcommandArgs) -> Result<Outcome, Failure> {
     match command {
         SubcommandArgs::Run(arguments) => run::run(&arguments),
         SubcommandArgs::Status(arguments) => status::run(&arguments),
+        SubcommandArgs::Doctor(arguments) => doctor::run(&arguments),
         SubcommandArgs::Detach(arguments) => detach::run(&arguments),
         SubcommandArgs::Check(arguments) => check::run(&arguments),
         SubcommandArgs::Fmt(arguments) => fmt::run(&arguments),

@@ -19,6 +19,7 @@ const BPF_PROG_LOAD: libc::c_long = 5;
 const BPF_OBJ_PIN: libc::c_long = 6;
 const BPF_OBJ_GET: libc::c_long = 7;
 const BPF_OBJ_GET_INFO_BY_FD: libc::c_long = 15;
+const BPF_PROG_QUERY: libc::c_long = 16;
 const BPF_MAP_UPDATE_BATCH: libc::c_long = 26;
 const BPF_LINK_CREATE: libc::c_long = 28;
 const BPF_LINK_UPDATE: libc::c_long = 29;
@@ -95,6 +96,35 @@ pub(super) fn update_batch(map: BorrowedFd<'_>, keys: &[u8], values: &[u8], coun
         flags: 0,
     };
     bpf(BPF_MAP_UPDATE_BATCH, &attr).map(drop)
+}
+
+/// Ids of the cgroup_skb/ingress programs that are attached to a cgroup itself, at most 64.
+pub(super) fn ingress_programs(cgroup: BorrowedFd<'_>) -> io::Result<Vec<u32>> {
+    #[repr(C)]
+    struct Attr {
+        target_fd: u32,
+        attach_type: u32,
+        query_flags: u32,
+        attach_flags: u32,
+        prog_ids: u64,
+        prog_cnt: u32,
+        padding: u32,
+    }
+    /// Attach type BPF_CGROUP_INET_INGRESS.
+    const CGROUP_INET_INGRESS: u32 = 0;
+    let mut ids = vec![0_u32; 64];
+    let mut attr = Attr {
+        target_fd: cgroup.as_raw_fd().cast_unsigned(),
+        attach_type: CGROUP_INET_INGRESS,
+        query_flags: 0,
+        attach_flags: 0,
+        prog_ids: ids.as_mut_ptr() as u64,
+        prog_cnt: 64,
+        padding: 0,
+    };
+    bpf_writing(BPF_PROG_QUERY, &mut attr)?;
+    ids.truncate(attr.prog_cnt as usize);
+    Ok(ids)
 }
 
 /// What a program came to that BPF_PROG_TEST_RUN ran.
