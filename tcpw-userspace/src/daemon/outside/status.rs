@@ -15,7 +15,7 @@ use crate::{
     },
     events::address,
     kernel::{Kernel, Probe},
-    log::LineCounts,
+    log::SinkCounts,
 };
 
 /// Every socket of the host.
@@ -53,7 +53,7 @@ pub(super) fn ask(
 }
 
 /// Adds facts from the kernel's tables.
-pub(super) fn complete(looked: Looked, kernel: &Kernel, lines: LineCounts, turned_away: u64) -> Input {
+pub(super) fn complete(looked: Looked, kernel: &Kernel, lines: Vec<SinkCounts>, turned_away: u64) -> Input {
     let Looked { request, all, answers, marks_bound } = looked;
     let size = |size: usize| u64::try_from(size).unwrap_or(u64::MAX);
     let resets = kernel.resets.as_ref();
