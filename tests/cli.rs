@@ -79,7 +79,8 @@ fn wrong_arguments() {
         &mut tcpw_with(&["run", "--log", "journal"]),
         &format!(
             "invalid value 'journal' for '--log <WHERE>': \"journal\" is no log destination: \
-             expected stdout, syslog or file:PATH (as file:/var/log/secure): {see}"
+             expected stdout, syslog, journald, file:PATH (as file:/var/log/secure), json or json:PATH (as \
+             json:/var/log/tcpw.json): {see}"
         ),
     );
     let (code, stdout, stderr) = run(&mut tcpw_with(&["run", "--help"]));

@@ -71,7 +71,7 @@ fn status() -> tcpw_userspace::control::Status {
             5000
         ],
         counters: [("refused".to_owned(), u64::MAX)].into(),
-        log: LogStatus { written: 1, failed: 0 },
+        log: LogStatus { written: 1, failed: 0, sinks: Vec::new() },
     }
 }
 

@@ -5,6 +5,7 @@
 //! place and what to write instead.
 
 mod arguments;
+mod destinations;
 mod effects;
 mod file;
 mod resolve;
@@ -20,7 +21,11 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    compile::ClientTableKind, effects::Settings as Effects, host, listeners::MoreNames, log::LogTarget,
+    compile::ClientTableKind,
+    effects::Settings as Effects,
+    host,
+    listeners::MoreNames,
+    log::{LogTarget, LogTargetError},
     names::NamesSet,
 };
 pub use arguments::{RunArgs, TableArgs};
@@ -51,8 +56,8 @@ pub struct Config {
     pub hosts_deny: PathBuf,
     /// The cgroup2 directory below which every listener is guarded.
     pub cgroup: PathBuf,
-    /// Where the lines are written.
-    pub log: LogTarget,
+    /// Where records are written; no two to the same place.
+    pub log: Vec<LogTarget>,
     /// Also log accepted connections.
     pub log_allowed: bool,
     /// Source addresses cannot be forged here.
@@ -239,6 +244,9 @@ pub enum ConfigError {
         /// What, and what to write.
         what: String,
     },
+    /// The flags name destinations that cannot be together.
+    #[error("--log: {0}")]
+    Log(LogTargetError),
     /// No cgroup was named and none was found.
     #[error(transparent)]
     Cgroup(#[from] host::Missing),
@@ -277,7 +285,7 @@ impl Config {
             hosts_allow: pick(&flags.tables.hosts_allow, file.hosts_allow, DEFAULT_HOSTS_ALLOW),
             hosts_deny: pick(&flags.tables.hosts_deny, file.hosts_deny, DEFAULT_HOSTS_DENY),
             cgroup: std::path::absolute(&cgroup).unwrap_or(cgroup),
-            log: flags.log.clone().or(file.log).unwrap_or(LogTarget::Syslog),
+            log: log_targets(&flags.log, file.log)?,
             log_allowed: flags.log_allowed || file.log_allowed.unwrap_or_default(),
             trust_source_addresses: flags.trust_source_addresses
                 || file.trust_source_addresses.unwrap_or_default(),
@@ -307,6 +315,15 @@ impl Config {
             proc_root: file.proc_root.unwrap_or_else(|| "/proc".into()),
         })
     }
+}
+
+/// The destinations of the flags, else of the file, else syslog.
+fn log_targets(flags: &[LogTarget], file: Option<Vec<LogTarget>>) -> Result<Vec<LogTarget>, ConfigError> {
+    if flags.is_empty() {
+        return Ok(file.unwrap_or_else(|| vec![LogTarget::syslog()]));
+    }
+    LogTarget::check(flags).map_err(|(_, error)| ConfigError::Log(error))?;
+    Ok(flags.to_vec())
 }
 
 #[cfg(test)]

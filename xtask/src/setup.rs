@@ -62,6 +62,8 @@ const TESTS: &[Part] = &[
     part("opensmtpd", "smtpd"),
     part("bsd-mailx", "/usr/bin/bsd-mailx"),
     part("fail2ban", "fail2ban-regex"),
+    // With it fail2ban reads the journal.
+    part("python3-systemd", "/usr/lib/python3/dist-packages/systemd/journal.py"),
     part("logwatch", "/usr/share/logwatch/scripts/services/sshd"),
 ];
 

@@ -30,9 +30,10 @@ pub struct RunArgs {
     /// Guard the sockets below this cgroup2 directory [default: the root: every socket]
     #[arg(long, value_name = "DIR")]
     pub cgroup: Option<PathBuf>,
-    /// Where refused attempts are logged: stdout, syslog or file:PATH [default: syslog]
+    /// Where refused attempts are logged: stdout, syslog, journald, file:PATH, json or json:PATH; may be given
+    /// several times [default: syslog]
     #[arg(long, value_name = "WHERE")]
-    pub log: Option<LogTarget>,
+    pub log: Vec<LogTarget>,
     /// Log accepted connections as well
     #[arg(long)]
     pub log_allowed: bool,

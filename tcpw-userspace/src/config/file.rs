@@ -14,7 +14,10 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::{
-    ConfigError, Exempt, Mode, OnDeny, ResetRates, Resolve, arguments::DeviceName, effects, resolve,
+    ConfigError, Exempt, Mode, OnDeny, ResetRates, Resolve,
+    arguments::DeviceName,
+    destinations::{self, Destinations},
+    effects, resolve,
 };
 use crate::{compile::ClientTableKind, effects::Settings as Effects, listeners::MoreNames, log::LogTarget};
 
@@ -24,7 +27,7 @@ pub(super) struct FileSettings {
     pub(super) hosts_allow: Option<PathBuf>,
     pub(super) hosts_deny: Option<PathBuf>,
     pub(super) cgroup: Option<PathBuf>,
-    pub(super) log: Option<LogTarget>,
+    pub(super) log: Option<Vec<LogTarget>>,
     pub(super) log_allowed: Option<bool>,
     pub(super) trust_source_addresses: Option<bool>,
     pub(super) watch_udp_binds: Option<bool>,
@@ -53,7 +56,7 @@ struct RawSettings {
     hosts_allow: Option<Spanned<PathBuf>>,
     hosts_deny: Option<Spanned<PathBuf>>,
     cgroup: Option<Spanned<PathBuf>>,
-    log: Option<Spanned<String>>,
+    log: Option<Spanned<Destinations>>,
     log_allowed: Option<bool>,
     trust_source_addresses: Option<bool>,
     watch_udp_binds: Option<bool>,
@@ -253,7 +256,7 @@ impl FileSettings {
             hosts_allow: absolute(raw.hosts_allow)?,
             hosts_deny: absolute(raw.hosts_deny)?,
             cgroup: absolute(raw.cgroup)?,
-            log: parsed(raw.log, wrong)?,
+            log: raw.log.map(|log| destinations::read(log, &wrong)).transpose()?,
             log_allowed: raw.log_allowed,
             trust_source_addresses: raw.trust_source_addresses,
             watch_udp_binds: raw.watch_udp_binds,
@@ -458,7 +461,14 @@ mod tests {
         relative_path: "hosts-deny = \"hosts.deny\"" =>
             "1:14: \"hosts.deny\": write an absolute path, from /";
         unknown_log: "log = \"journal\"" =>
-            "1:7: \"journal\" is no log destination: expected stdout, syslog or file:PATH (as file:/var/log/secure)";
+            "1:7: \"journal\" is no log destination: expected stdout, syslog, journald, file:PATH (as file:/var/log/secure), json or json:PATH (as json:/var/log/tcpw.json)";
+        unknown_log_of_several: "log = [\"syslog\",\n  \"file\"]" =>
+            "2:3: \"file\" is no log destination: expected stdout, syslog, journald, file:PATH (as file:/var/log/secure), json or json:PATH (as json:/var/log/tcpw.json)";
+        two_logs_to_one_place: "log = [\"stdout\", \"syslog\", \"json\"]" =>
+            "1:28: \"json\" writes to standard output, as \"stdout\" does: name each place once";
+        no_log: "log = []" =>
+            "1:7: no log destination: write stdout, syslog, journald, file:PATH (as file:/var/log/secure), json or json:PATH (as json:/var/log/tcpw.json)";
+        log_of_another_type: "log = 3" => "1:7: invalid type: integer `3`, expected a log destination or a list of them";
         host_bits_v4: "[exempt]\naddresses = [\"::1\", \"10.1.2.3/8\"]" =>
             "2:21: host bits set in \"10.1.2.3/8\": write \"10.0.0.0/8\" for the network, \"10.1.2.3\" for the one address";
         host_bits_v6: "[exempt]\naddresses = [\"2001:db8::1/32\"]" =>
@@ -489,6 +499,16 @@ mod tests {
             "2:16: \"b\": write an absolute path, from /";
         port_zero: "[exempt]\nports = [0]" => "2:10: port 0: write a number from 1 to 65535";
         wrong_type: "pin = \"yes\"" => "1:7: invalid type: string \"yes\", expected a boolean";
+    }
+
+    #[test]
+    fn log_is_one_destination_or_several() {
+        let log = |text: &str| {
+            let file = FileSettings::parse(Path::new("/t"), text).unwrap();
+            file.log.unwrap().iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        assert_eq!(log("log = \"stdout\""), ["stdout"]);
+        assert_eq!(log("log = [\"syslog\", \"json:/a\", \"journald\"]"), ["syslog", "json:/a", "journald"]);
     }
 
     #[test]

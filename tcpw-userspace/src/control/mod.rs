@@ -18,7 +18,7 @@ pub use client::{AskError, ask};
 pub use live::{LiveAnswer, LiveKernel, LiveLookup, LiveQuestion};
 pub use lock::{Lock, LockError};
 pub use server::{Reply, Server};
-pub use status::{ListenerStatus, LogStatus, Status, TableStatus, TablesStatus, TagState};
+pub use status::{ListenerStatus, LogStatus, SinkStatus, Status, TableStatus, TablesStatus, TagState};
 
 /// A request to the daemon.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -115,10 +115,26 @@ pub enum TagState {
 }
 
 /// The log's counts.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogStatus {
+    /// Lines written, by all sinks together.
+    pub written: u64,
+    /// Lines that could not be written, likewise.
+    pub failed: u64,
+    /// Each sink.
+    #[serde(default)]
+    pub sinks: Vec<SinkStatus>,
+}
+
+/// A sink's counts.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SinkStatus {
+    /// Where it writes to, as the settings name it.
+    pub target: String,
     /// Lines written.
     pub written: u64,
     /// Lines that could not be written.
-    pub failed: u64,
+    pub lost: u64,
+    /// Lines that wait to be written.
+    pub waiting: u64,
 }

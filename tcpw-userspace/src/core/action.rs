@@ -41,11 +41,11 @@ use crate::{
 pub enum Action {
     /// Log a message for the operator.
     Say(Level, String),
-    /// Write the line of an attempt.
+    /// Write the record of an attempt to every sink.
     Record(Box<Record>),
-    /// Write the line of attempts that have none of their own.
+    /// Write the count of attempts that have no line of their own.
     RecordCount(UnprovenCount),
-    /// Reopen the log's destination.
+    /// Reopen the log's destinations.
     ReopenLog,
     /// Write to the kernel's tables; if every write succeeds, re-inject the packet.
     Release {

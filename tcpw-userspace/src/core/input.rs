@@ -477,8 +477,8 @@ pub struct StatusFacts {
     pub waiting: u64,
     /// Sockets that have not sent their banner yet.
     pub banner_sockets: u64,
-    /// Lines written and lost.
-    pub lines: crate::log::LineCounts,
+    /// Lines written and lost, of each sink.
+    pub lines: Vec<crate::log::SinkCounts>,
     /// Redirected connections ended because the channel to the loop was full, since the start.
     pub turned_away: u64,
 }

@@ -5,7 +5,7 @@
 
 use std::io;
 
-use super::{LogEntry, Lost, line::Renderer};
+use super::{Lost, form::AsLine, line::Renderer};
 
 /// Most bytes of a chunk.
 const CHUNK: usize = libc::PIPE_BUF;
@@ -26,7 +26,7 @@ impl Chunks {
     /// Passes every chunk to `write`, up to the first error.
     pub(super) fn each(
         &mut self,
-        entries: &[LogEntry],
+        entries: &[impl AsLine],
         mut write: impl FnMut(&[u8]) -> Result<(), Failed>,
     ) -> Result<(), Lost> {
         let Self { renderer, bytes, ends } = self;
@@ -47,7 +47,7 @@ impl Chunks {
         bytes.clear();
         ends.clear();
         for entry in entries {
-            renderer.line(entry, bytes);
+            entry.push_line(renderer, bytes);
             if bytes.len() > CHUNK {
                 pass(bytes, ends)?;
             }
@@ -77,7 +77,7 @@ pub(super) fn write_all(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::log::line::example;
+    use crate::log::{LogEntry, line::example};
 
     #[test]
     fn chunks_are_whole_lines_that_a_pipe_takes() {

@@ -1,21 +1,22 @@
 //! Lines to a file.
 //!
-//! Invariant: a write is of whole lines, at the end of the file whatever others write; after
-//! logrotate moved the file away the next lines go to the new one. Only a file of root is written to, never
+//! Invariant: a write is of whole lines, at the end of the file whatever others write; what a full disk took of a line is
+//! taken back. After logrotate moved the file away the next lines go to the new one. Only a file of root is written to, never
 //! one that a symbolic link leads to.
 
 use std::{
-    fs::{self, File},
-    io::{self, Write as _},
-    os::unix::fs::MetadataExt,
-    path::PathBuf,
+    fs::{self, File, Metadata},
+    io::{self, Seek as _, Write as _},
+    os::unix::fs::{FileExt as _, MetadataExt, OpenOptionsExt as _},
+    path::{Path, PathBuf},
 };
 
 use nix::fcntl::OFlag;
 
 use super::{
-    LogEntry, LogSink, Lost,
+    LogSink, Lost,
     chunks::{Chunks, write_all},
+    form::AsLine,
 };
 use crate::host::append_to_own_file;
 
@@ -26,7 +27,7 @@ pub struct FileSink {
     file: File,
     /// Device and inode of `file`.
     identity: (u64, u64),
-    /// A line was written in part: the next one begins on a new line.
+    /// The file ends within a line: the next one begins on a new line.
     is_torn: bool,
     chunks: Chunks,
 }
@@ -38,8 +39,8 @@ impl FileSink {
     /// It cannot be opened for appending, or it may be another user's.
     pub fn open(path: impl Into<PathBuf>) -> io::Result<Self> {
         let path = path.into();
-        let (file, identity) = open(&path)?;
-        Ok(Self { path, file, identity, is_torn: false, chunks: Chunks::default() })
+        let Opened { file, identity, is_torn } = open(&path)?;
+        Ok(Self { path, file, identity, is_torn, chunks: Chunks::default() })
     }
 
     fn follow_rotation(&mut self) {
@@ -47,13 +48,19 @@ impl FileSink {
             fs::symlink_metadata(&self.path).is_ok_and(|found| (found.dev(), found.ino()) == self.identity);
         if !is_same {
             // If it fails, the old file takes the lines: none is lost.
-            let _ = self.reopen();
+            let _ = self.open_again();
         }
+    }
+
+    fn open_again(&mut self) -> io::Result<()> {
+        let Opened { file, identity, is_torn } = open(&self.path)?;
+        (self.file, self.identity, self.is_torn) = (file, identity, is_torn);
+        Ok(())
     }
 }
 
-impl LogSink for FileSink {
-    fn write(&mut self, entries: &[LogEntry]) -> Result<(), Lost> {
+impl<E: AsLine> LogSink<E> for FileSink {
+    fn write(&mut self, entries: &[E]) -> Result<(), Lost> {
         self.follow_rotation();
         let Self { file, is_torn, chunks, .. } = self;
         chunks.each(entries, |lines| {
@@ -62,23 +69,47 @@ impl LogSink for FileSink {
                 *is_torn = false;
             }
             write_all(lines, |bytes| file.write(bytes)).inspect_err(|(taken, _)| {
-                *is_torn = lines[..*taken].last().is_some_and(|last| *last != b'\n');
+                let whole = lines[..*taken].iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+                *is_torn = *taken > whole && !take_back(file, (*taken - whole) as u64);
             })
         })
     }
 
     fn reopen(&mut self) -> io::Result<()> {
-        (self.file, self.identity) = open(&self.path)?;
-        self.is_torn = false;
-        Ok(())
+        self.open_again()
     }
 }
 
-fn open(path: &std::path::Path) -> io::Result<(File, (u64, u64))> {
+/// A file that was opened.
+struct Opened {
+    file: File,
+    identity: (u64, u64),
+    is_torn: bool,
+}
+
+fn open(path: &Path) -> io::Result<Opened> {
     // A FIFO without a reader is an error then, not a wait.
     let file = append_to_own_file(path, OFlag::O_NONBLOCK | OFlag::O_NOCTTY)?;
     let found = file.metadata()?;
-    Ok((file, (found.dev(), found.ino())))
+    let is_torn = found.is_file() && found.len() > 0 && ends_within_a_line(path, &found);
+    Ok(Opened { file, identity: (found.dev(), found.ino()), is_torn })
+}
+
+/// Whether the last byte of a file is no newline: a process ended while it wrote. A file that cannot be read is taken
+/// for whole.
+fn ends_within_a_line(path: &Path, found: &Metadata) -> bool {
+    let flags = (OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_NOFOLLOW).bits();
+    let Ok(file) = File::options().read(true).custom_flags(flags).open(path) else { return false };
+    let is_it = file.metadata().is_ok_and(|it| (it.dev(), it.ino()) == (found.dev(), found.ino()));
+    let mut last = [b'\n'];
+    is_it && file.read_exact_at(&mut last, found.len() - 1).is_ok() && last != *b"\n"
+}
+
+/// Shortens a file by what was written of a line; whether that was done. What others wrote behind it stays.
+fn take_back(mut file: &File, written: u64) -> bool {
+    // The position is that behind this process's last write.
+    let (Ok(end), Ok(found)) = (file.stream_position(), file.metadata()) else { return false };
+    found.is_file() && found.len() == end && file.set_len(end.saturating_sub(written)).is_ok()
 }
 
 #[cfg(test)]
@@ -136,7 +167,7 @@ mod tests {
         let mut sink = FileSink::open(inner.join("secure")).unwrap();
         fs::remove_dir_all(&inner).unwrap();
         sink.write(&[example()]).unwrap();
-        assert!(sink.reopen().is_err());
+        assert!(sink.open_again().is_err());
     }
 
     #[test]
@@ -147,12 +178,11 @@ mod tests {
     }
 
     #[test]
-    fn torn_line_does_not_swallow_the_next() {
+    fn line_that_an_earlier_process_left_unfinished_does_not_swallow_the_next() {
         let directory = Directory::new("torn");
         let path = directory.0.join("secure");
         fs::write(&path, "Jan  2 20:2").unwrap();
         let mut sink = FileSink::open(&path).unwrap();
-        sink.is_torn = true;
         sink.write(&[example()]).unwrap();
         let wanted = [b"Jan  2 20:2\n".as_slice(), &example().line()].concat();
         assert_eq!(fs::read(&path).unwrap(), wanted);

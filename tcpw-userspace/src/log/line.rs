@@ -34,6 +34,20 @@ impl LogEntry {
         line
     }
 
+    /// The ident as it stands in a line: a single word.
+    pub(super) fn ident_word(&self) -> String {
+        let mut word = Vec::new();
+        push_word(&self.ident, &mut word);
+        String::from_utf8_lossy(&word).into_owned()
+    }
+
+    /// The message as it stands in a line.
+    pub(super) fn printable_message(&self) -> String {
+        let mut message = Vec::new();
+        push_printable(&self.message, &mut message);
+        String::from_utf8_lossy(&message).into_owned()
+    }
+
     /// The datagram for /dev/log: no host name, no newline; the syslog daemon adds them.
     pub fn datagram(&self) -> Vec<u8> {
         let mut datagram = Vec::new();

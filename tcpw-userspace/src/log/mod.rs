@@ -1,16 +1,20 @@
 //! Entries to lines; one file per sink.
 //!
-//! In: batches of [`LogEntry`]. Out: their bytes, written to where `--log` says, by the thread of a
-//! [`Writer`].
+//! In: batches of records, in the forms that sinks take. Out: their bytes, written to every place that `--log` names,
+//! each by the thread of a [`Writer`].
 //! Invariant: lines that could not be written are counted; a failure is reported once when it begins
 //! and once when it ends. No sink except stdout can make its caller wait, and none makes the caller of the
 //! writer wait.
 
 mod chunks;
+mod datagrams;
 mod file;
+mod form;
+mod journald;
 pub mod line;
 mod printable;
 pub mod priority;
+mod sinks;
 mod stdout;
 mod syslog;
 mod target;
@@ -20,20 +24,23 @@ mod writer;
 use std::io;
 
 pub use file::FileSink;
+pub use form::{Forms, JsonLine};
+pub use journald::JournalEntry;
 pub use line::{LogEntry, host_name};
 pub use printable::printable;
+pub use sinks::{SinkCounts, Sinks};
 pub use stdout::StreamSink;
-pub use syslog::SyslogSink;
 pub use target::{LogTarget, LogTargetError};
+pub use time::rfc3339;
 pub use writer::Writer;
 
-/// A destination of lines.
-pub trait LogSink: Send {
+/// A destination of records in one form.
+pub trait LogSink<E>: Send {
     /// Writes lines, or keeps them to write them in [`LogSink::flush`].
     ///
     /// # Errors
     /// Some lines are lost, and why.
-    fn write(&mut self, entries: &[LogEntry]) -> Result<(), Lost>;
+    fn write(&mut self, entries: &[E]) -> Result<(), Lost>;
 
     /// Writes lines that an earlier call could not write.
     ///
@@ -45,6 +52,11 @@ pub trait LogSink: Send {
 
     /// Lines that wait to be written.
     fn waiting(&self) -> usize {
+        0
+    }
+
+    /// Lines it had taken and could not write after all, since the start.
+    fn dropped(&self) -> u64 {
         0
     }
 
@@ -88,9 +100,9 @@ pub struct LineCounts {
 }
 
 /// A sink and its counts.
-pub struct Log {
-    target: LogTarget,
-    sink: Box<dyn LogSink>,
+pub struct Log<E> {
+    target: String,
+    sink: Box<dyn LogSink<E>>,
     counts: LineCounts,
     /// Value of `counts.lost` when the present failure began.
     failing_since: Option<u64>,
@@ -98,20 +110,9 @@ pub struct Log {
     is_stuck: bool,
 }
 
-impl Log {
-    /// Opens a destination.
-    ///
-    /// # Errors
-    /// A file that cannot be opened. syslog may be down: its lines wait for it.
-    pub fn open(target: LogTarget) -> Result<Self, LogError> {
-        match target.open() {
-            Ok(sink) => Ok(Self::new(target, sink)),
-            Err(source) => Err(LogError { target: target.to_string(), source }),
-        }
-    }
-
+impl<E> Log<E> {
     /// Lines to `sink`, which `target` names in messages.
-    pub fn new(target: LogTarget, sink: Box<dyn LogSink>) -> Self {
+    pub fn new(target: String, sink: Box<dyn LogSink<E>>) -> Self {
         Self { target, sink, counts: LineCounts::default(), failing_since: None, is_stuck: false }
     }
 
@@ -119,18 +120,20 @@ impl Log {
     ///
     /// # Errors
     /// Some lines are lost.
-    pub fn write(&mut self, entries: &[LogEntry]) -> Result<(), LogError> {
+    pub fn write(&mut self, entries: &[E]) -> Result<(), LogError> {
         let result = self.sink.write(entries);
         let written = result.as_ref().map_or_else(|lost| lost.written, |()| entries.len());
-        if written > 0 {
-            self.counts.written += written as u64;
-            if let Some(before) = self.failing_since.take() {
-                let lost = self.counts.lost - before;
-                log::warn!("{}: writes again; lines lost: {lost}", self.target);
-            }
+        self.counts.written += written as u64;
+        // A disk with room for some lines of a batch is still full.
+        if result.is_ok()
+            && written > 0
+            && let Some(before) = self.failing_since.take()
+        {
+            let lost = self.counts.lost - before;
+            log::warn!("{}: writes again; lines lost: {lost}", self.target);
         }
         let Err(Lost { source, .. }) = result else { return Ok(()) };
-        let error = LogError { target: self.target.to_string(), source };
+        let error = LogError { target: self.target.clone(), source };
         if self.failing_since.is_none() {
             self.failing_since = Some(self.counts.lost);
             log::error!("{error}, and so are the next ones; they are counted");
@@ -144,7 +147,15 @@ impl Log {
     /// # Errors
     /// Lines still wait, and why.
     pub fn flush(&mut self) -> io::Result<()> {
+        let before = self.sink.dropped();
         let result = self.sink.flush();
+        if self.sink.dropped() > before {
+            log::error!(
+                "{}: {} lines are too long for it, and lost",
+                self.target,
+                self.sink.dropped() - before
+            );
+        }
         match &result {
             Ok(()) => self.is_stuck = false,
             // Busy for a moment.
@@ -167,13 +178,16 @@ impl Log {
     }
 
     /// The destination.
-    pub fn target(&self) -> &LogTarget {
+    pub fn target(&self) -> &str {
         &self.target
     }
 
     /// Lines written, lost and waiting.
     pub fn counts(&self) -> LineCounts {
-        LineCounts { waiting: self.sink.waiting() as u64, ..self.counts }
+        let (waiting, dropped) = (self.sink.waiting() as u64, self.sink.dropped());
+        // A sink has taken them, and has not written them.
+        let written = self.counts.written.saturating_sub(waiting + dropped);
+        LineCounts { written, lost: self.counts.lost + dropped, waiting }
     }
 }
 
@@ -184,7 +198,7 @@ mod tests {
     /// Takes so many lines of each batch.
     struct Moody(Vec<usize>);
 
-    impl LogSink for Moody {
+    impl LogSink<LogEntry> for Moody {
         fn write(&mut self, entries: &[LogEntry]) -> Result<(), Lost> {
             let written = self.0.remove(0);
             if written >= entries.len() {
@@ -198,7 +212,7 @@ mod tests {
     #[test]
     fn written_and_lost_lines_are_counted() {
         let moods = vec![1, 0, 0, 1];
-        let mut log = Log::new(LogTarget::Syslog, Box::new(Moody(moods)));
+        let mut log = Log::new("syslog".into(), Box::new(Moody(moods)));
         let entry = line::example();
         let results: Vec<bool> = (0..4).map(|_| log.write(std::slice::from_ref(&entry)).is_ok()).collect();
         assert_eq!(results, [true, false, false, true]);
@@ -207,7 +221,7 @@ mod tests {
 
     #[test]
     fn batch_may_be_written_in_part() {
-        let mut log = Log::new(LogTarget::Syslog, Box::new(Moody(vec![2, 3])));
+        let mut log = Log::new("syslog".into(), Box::new(Moody(vec![2, 3])));
         let entries = [(); 3].map(|()| line::example());
         assert!(log.write(&entries).is_err());
         assert_eq!(log.counts(), LineCounts { written: 2, lost: 1, waiting: 0 });
@@ -217,7 +231,7 @@ mod tests {
 
     #[test]
     fn error_says_where_and_what() {
-        let mut log = Log::new(LogTarget::Syslog, Box::new(Moody(vec![0])));
+        let mut log = Log::new("syslog".into(), Box::new(Moody(vec![0])));
         let error = log.write(&[line::example()]).unwrap_err();
         assert_eq!(error.to_string(), "syslog: full: the line is lost");
     }

@@ -3,8 +3,9 @@
 use std::io::Write;
 
 use super::{
-    LogEntry, LogSink, Lost,
+    LogSink, Lost,
     chunks::{Chunks, write_all},
+    form::AsLine,
 };
 
 /// A stream that takes lines at once, many in a write.
@@ -21,8 +22,8 @@ impl<W: Write + Send> StreamSink<W> {
     }
 }
 
-impl<W: Write + Send> LogSink for StreamSink<W> {
-    fn write(&mut self, entries: &[LogEntry]) -> Result<(), Lost> {
+impl<W: Write + Send, E: AsLine> LogSink<E> for StreamSink<W> {
+    fn write(&mut self, entries: &[E]) -> Result<(), Lost> {
         let stream = &mut self.stream;
         self.chunks.each(entries, |lines| {
             write_all(lines, |bytes| stream.write(bytes))?;

@@ -1,4 +1,4 @@
-//! Time stamps as syslog writes them: local time, day padded with a blank.
+//! Time stamps: as syslog writes them (local time, day padded with a blank), and as RFC 3339 has them (UTC).
 //!
 //! libc's localtime_r, not a crate: it is what every daemon's syslog(3) uses, so
 //! our lines agree with theirs in zone and in daylight saving.
@@ -25,6 +25,26 @@ pub(super) fn stamp(time: SystemTime) -> String {
     )
 }
 
+/// `2026-01-02T20:24:17.123456Z`.
+pub fn rfc3339(time: SystemTime) -> String {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let seconds = libc::time_t::try_from(since.as_secs()).unwrap_or(0);
+    // SAFETY: `tm` is integers and a pointer; all zeroes is valid.
+    let mut utc: libc::tm = unsafe { zeroed() };
+    // SAFETY: both pointers are valid over the call.
+    unsafe { libc::gmtime_r(&raw const seconds, &raw mut utc) };
+    format!(
+        "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:06}Z",
+        utc.tm_year + 1900,
+        utc.tm_mon + 1,
+        utc.tm_mday,
+        utc.tm_hour,
+        utc.tm_min,
+        utc.tm_sec,
+        since.subsec_micros()
+    )
+}
+
 fn local(time: SystemTime) -> libc::tm {
     let seconds = time.duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs());
     let seconds = libc::time_t::try_from(seconds).unwrap_or(0);
@@ -40,6 +60,20 @@ fn local(time: SystemTime) -> libc::tm {
 mod tests {
     use super::*;
     use std::time::Duration;
+
+    #[test]
+    fn utc_is_what_date_prints() {
+        for (seconds, micros) in [(0, 0), (1_735_845_857, 7), (1_709_251_199, 999_999), (4_102_444_800, 120)]
+        {
+            let date = std::process::Command::new("date")
+                .args(["-u", "-d", &format!("@{seconds}"), "+%Y-%m-%dT%H:%M:%S"])
+                .output()
+                .unwrap();
+            let date = String::from_utf8(date.stdout).unwrap();
+            let ours = rfc3339(UNIX_EPOCH + Duration::new(seconds, micros * 1000 + 999));
+            assert_eq!(ours, format!("{}.{micros:06}Z", date.trim_end()));
+        }
+    }
 
     #[test]
     fn stamp_is_what_date_prints() {

@@ -15,7 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{LineCounts, Log, LogEntry};
+use super::{LineCounts, Log};
 
 /// Most lines in the queue: those of half a second in a flood.
 const MAX_QUEUED: usize = 1 << 16;
@@ -25,34 +25,34 @@ const RETRY: Duration = Duration::from_millis(20);
 
 /// Writes lines in a thread of its own, which ends when this is dropped.
 #[derive(Debug)]
-pub struct Writer(Arc<Shared>);
+pub struct Writer<E>(Arc<Shared<E>>);
 
-impl Writer {
+impl<E: Send + Sync + 'static> Writer<E> {
     /// Starts the thread.
     ///
     /// # Errors
     /// There are too many threads.
-    pub fn start(log: Log) -> io::Result<Self> {
+    pub fn start(log: Log<E>) -> io::Result<Self> {
         Self::start_with(log, MAX_QUEUED)
     }
 
-    fn start_with(log: Log, most: usize) -> io::Result<Self> {
-        let shared = Arc::new(Shared { most, target: log.target().to_string(), ..Shared::default() });
+    fn start_with(log: Log<E>, most: usize) -> io::Result<Self> {
+        let shared = Arc::new(Shared::new(log.target().to_owned(), most));
         let own = Arc::clone(&shared);
         thread::Builder::new().name("log".into()).spawn(move || own.run(log))?;
         Ok(Self(shared))
     }
 
     /// Queues lines; of those that do not fit, the last are lost. Returns how many.
-    pub fn send(&self, mut entries: Vec<LogEntry>) -> usize {
+    pub fn send(&self, entries: impl Into<Arc<[E]>>) -> usize {
+        let entries = entries.into();
         if entries.is_empty() {
             return 0;
         }
         let mut queue = self.0.queue();
-        let room = self.0.most.saturating_sub(queue.lines);
-        let lost = entries.len().saturating_sub(room);
-        entries.truncate(room);
-        queue.lines += entries.len();
+        let taken = entries.len().min(self.0.most.saturating_sub(queue.lines));
+        let lost = entries.len() - taken;
+        queue.lines += taken;
         queue.lost += lost as u64;
         self.0.lost.fetch_add(lost as u64, Ordering::Relaxed);
         let end_of_loss =
@@ -61,8 +61,8 @@ impl Writer {
         if begins_to_lose {
             queue.losing_since = Some(queue.lost - lost as u64);
         }
-        if !entries.is_empty() {
-            queue.items.push_back(Item::Lines(entries));
+        if taken > 0 {
+            queue.items.push_back(Item::Lines(entries, taken));
         }
         drop(queue);
         self.0.work.notify_all();
@@ -95,20 +95,34 @@ impl Writer {
     /// Ends the thread once every line is written, or after this time; lines that still wait then are lost.
     pub fn close(self, patience: Duration) -> LineCounts {
         let deadline = Instant::now() + patience;
-        let mut queue = self.0.queue();
-        queue.ends_by = Some(deadline);
+        self.end_by(deadline);
+        self.wait_for_end(deadline);
+        self.counts()
+    }
+
+    /// The thread ends once every line is written, or at this time.
+    pub(super) fn end_by(&self, deadline: Instant) {
+        self.0.queue().ends_by = Some(deadline);
         self.0.work.notify_all();
+    }
+
+    /// Waits until the thread has ended, or until this time.
+    pub(super) fn wait_for_end(&self, deadline: Instant) {
+        let mut queue = self.0.queue();
         while !queue.is_done
             && let Some(rest) = deadline.checked_duration_since(Instant::now()).filter(|rest| !rest.is_zero())
         {
             queue = self.0.done.wait_timeout(queue, rest).unwrap_or_else(PoisonError::into_inner).0;
         }
-        drop(queue);
-        self.counts()
+    }
+
+    /// Where the lines go, as the settings name it.
+    pub(super) fn target(&self) -> &str {
+        &self.0.target
     }
 }
 
-impl Drop for Writer {
+impl<E> Drop for Writer<E> {
     fn drop(&mut self) {
         self.0.queue().ends_by.get_or_insert_with(Instant::now);
         self.0.work.notify_all();
@@ -116,9 +130,9 @@ impl Drop for Writer {
 }
 
 /// What the thread and its callers share.
-#[derive(Debug, Default)]
-struct Shared {
-    queue: Mutex<Queue>,
+#[derive(Debug)]
+struct Shared<E> {
+    queue: Mutex<Queue<E>>,
     /// There is something to do.
     work: Condvar,
     /// The thread has ended.
@@ -135,9 +149,9 @@ struct Shared {
 }
 
 /// What waits for the thread.
-#[derive(Debug, Default)]
-struct Queue {
-    items: VecDeque<Item>,
+#[derive(Debug)]
+struct Queue<E> {
+    items: VecDeque<Item<E>>,
     /// Lines in them.
     lines: usize,
     /// No more lines come; lines that still wait at this time are lost.
@@ -150,31 +164,53 @@ struct Queue {
 
 /// What the thread does next.
 #[derive(Debug)]
-enum Item {
-    Lines(Vec<LogEntry>),
+enum Item<E> {
+    /// The first so many of these. Other sinks may have the same batch.
+    Lines(Arc<[E]>, usize),
     Reopen,
 }
 
-impl Shared {
+impl<E> Shared<E> {
+    fn new(target: String, most: usize) -> Self {
+        Self {
+            queue: Mutex::new(Queue {
+                items: VecDeque::new(),
+                lines: 0,
+                ends_by: None,
+                is_done: false,
+                lost: 0,
+                losing_since: None,
+            }),
+            work: Condvar::new(),
+            done: Condvar::new(),
+            most,
+            target,
+            written: AtomicU64::new(0),
+            lost: AtomicU64::new(0),
+            lost_by_sink: AtomicU64::new(0),
+            waiting: AtomicU64::new(0),
+        }
+    }
+
     /// A panic of another thread leaves the queue as it is: whole.
-    fn queue(&self) -> MutexGuard<'_, Queue> {
+    fn queue(&self) -> MutexGuard<'_, Queue<E>> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn run(&self, mut log: Log) {
+    fn run(&self, mut log: Log<E>) {
         loop {
             let (items, ends_by) = self.next(log.counts().waiting > 0);
-            let lines = |item: &Item| match item {
-                Item::Lines(entries) => entries.len() as u64,
+            let lines = |item: &Item<E>| match item {
+                Item::Lines(_, count) => *count as u64,
                 Item::Reopen => 0,
             };
             let mut waiting: u64 = items.iter().map(lines).sum();
             for item in items {
                 waiting -= lines(&item);
                 match item {
-                    Item::Lines(entries) => {
+                    Item::Lines(entries, count) => {
                         // A failure is counted and reported by the log itself.
-                        let _ = log.write(&entries);
+                        let _ = log.write(&entries[..count]);
                         self.publish(log.counts(), waiting);
                     }
                     Item::Reopen => {
@@ -200,7 +236,7 @@ impl Shared {
     }
 
     /// Waits for work, and for when to end. `is_waiting`: the sink has lines to try again.
-    fn next(&self, is_waiting: bool) -> (VecDeque<Item>, Option<Instant>) {
+    fn next(&self, is_waiting: bool) -> (VecDeque<Item<E>>, Option<Instant>) {
         let mut queue = self.queue();
         if is_waiting && queue.items.is_empty() {
             queue = self.work.wait_timeout(queue, RETRY).unwrap_or_else(PoisonError::into_inner).0;
@@ -225,7 +261,7 @@ mod tests {
     use std::sync::mpsc::{Receiver, Sender, channel};
 
     use super::*;
-    use crate::log::{LogSink, LogTarget, Lost, line::example};
+    use crate::log::{LogEntry, LogSink, Lost, line::example};
 
     const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -235,7 +271,7 @@ mod tests {
         taken: Sender<Vec<u32>>,
     }
 
-    impl LogSink for Told {
+    impl LogSink<LogEntry> for Told {
         fn write(&mut self, entries: &[LogEntry]) -> Result<(), Lost> {
             self.may.recv().map_err(|_| Lost { written: 0, source: io::Error::other("closed") })?;
             self.taken.send(entries.iter().map(|entry| entry.pid).collect()).unwrap();
@@ -243,9 +279,9 @@ mod tests {
         }
     }
 
-    fn start(most: usize) -> (Writer, Sender<()>, Receiver<Vec<u32>>) {
+    fn start(most: usize) -> (Writer<LogEntry>, Sender<()>, Receiver<Vec<u32>>) {
         let ((allow, may), (taken, lines)) = (channel(), channel());
-        let log = Log::new(LogTarget::Syslog, Box::new(Told { may, taken }));
+        let log = Log::new("told".into(), Box::new(Told { may, taken }));
         (Writer::start_with(log, most).unwrap(), allow, lines)
     }
 
@@ -299,7 +335,7 @@ mod tests {
     /// Takes lines over; writes them at the third try.
     struct Slow(Vec<u32>, Sender<Vec<u32>>, u32);
 
-    impl LogSink for Slow {
+    impl LogSink<LogEntry> for Slow {
         fn write(&mut self, entries: &[LogEntry]) -> Result<(), Lost> {
             self.0.extend(entries.iter().map(|entry| entry.pid));
             Ok(())
@@ -321,7 +357,7 @@ mod tests {
     #[test]
     fn waiting_lines_are_tried_again_without_a_call() {
         let (written, lines) = channel();
-        let log = Log::new(LogTarget::Syslog, Box::new(Slow(Vec::new(), written, 0)));
+        let log = Log::new("told".into(), Box::new(Slow(Vec::new(), written, 0)));
         let writer = Writer::start(log).unwrap();
         writer.send(vec![example()]);
         assert_eq!(lines.recv_timeout(PATIENCE).unwrap(), [12345]);

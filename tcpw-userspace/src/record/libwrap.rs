@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// The line of a record; `host` is this host's name.
-pub fn entry(record: &Record, host: &str) -> LogEntry {
+pub(super) fn entry(record: &Record, host: &str) -> LogEntry {
     let service = record.listener.service.as_deref();
     let (client, address) = (record.client_text.as_str(), record.client_address.as_str());
     let (message, default) = match (record.fate, &record.twist) {
@@ -57,7 +57,7 @@ fn in_own_name(record: &Record, doubt: ListenerDoubt) -> String {
 }
 
 /// The line of a count, in tcpw's own name.
-pub fn entry_of_count(count: &UnprovenCount, host: &str) -> LogEntry {
+pub(super) fn entry_of_count(count: &UnprovenCount, host: &str) -> LogEntry {
     let message = match count.clients {
         CountedClients::Network(network) => line::more_unproven(count.attempts, &network.to_string()),
         CountedClients::Others => line::more_unproven(count.attempts, "other networks"),

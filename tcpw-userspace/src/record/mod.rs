@@ -3,7 +3,10 @@
 //! In: nothing. Out: [`Record`]; its renderings are files beside this one. No I/O.
 //! Invariant: a rendering reads only the record; so a fact that is not in the record is shown nowhere.
 
+mod journal;
+mod json;
 mod libwrap;
+mod words;
 
 use std::{
     net::SocketAddr,
@@ -13,15 +16,46 @@ use std::{
 
 use ipnet::IpNet;
 
-pub use libwrap::{entry, entry_of_count};
-
 use crate::{
     evaluate::judgement::{Reason, RuleIndex, Verdict},
     events::Fate,
+    log::{Forms, JournalEntry, JsonLine, LogEntry},
     names::NamesSet,
     parse::rule::{RuleRef, TableKind, Tables, Text},
-    resolve::Question,
+    resolve::{Found, Question},
 };
+
+/// What sinks are given.
+#[derive(Clone, Debug)]
+pub enum Outcome {
+    /// One attempt's.
+    Attempt(Box<Record>),
+    /// That of attempts that have no line of their own.
+    Count(UnprovenCount),
+}
+
+impl Forms for Outcome {
+    fn line(&self, host: &str) -> LogEntry {
+        match self {
+            Self::Attempt(record) => libwrap::entry(record, host),
+            Self::Count(count) => libwrap::entry_of_count(count, host),
+        }
+    }
+
+    fn json(&self) -> JsonLine {
+        match self {
+            Self::Attempt(record) => json::attempt(record),
+            Self::Count(count) => json::count(count),
+        }
+    }
+
+    fn journal(&self, host: &str) -> JournalEntry {
+        match self {
+            Self::Attempt(record) => journal::attempt(record, host),
+            Self::Count(count) => journal::count(count, host),
+        }
+    }
+}
 
 /// One attempt's outcome.
 #[derive(Clone, Debug)]
@@ -51,6 +85,10 @@ pub struct Record {
     /// The client as libwrap prints it: `user@` if known, its name if it was looked up and is verified, else
     /// its address.
     pub client_text: String,
+    /// The client's name, if it was looked up and is verified.
+    pub client_name: Option<Text>,
+    /// The client's user, if it was asked for and is known.
+    pub client_user: Option<Text>,
     /// The listener.
     pub listener: ListenerRecord,
     /// The evaluator's judgement; `None` if the rules that decided are no longer known.
@@ -160,6 +198,8 @@ impl JudgementRecord {
 pub struct LookupRecord {
     /// What was asked.
     pub question: Question,
+    /// What was found.
+    pub found: Found,
     /// How long it took; `None` if the answer came from the cache.
     pub took: Option<Duration>,
 }

@@ -29,7 +29,6 @@ use crate::{
     },
     effects::commands_of,
     evaluate::{IndexedTables, request::Banner},
-    log::LineCounts,
     parse::{
         self,
         text::{FileText, Texts},
@@ -460,7 +459,7 @@ pub(super) fn finish(history: &mut History, work: Work) {
                 reset_places: HashSet::new(),
                 waiting: 0,
                 banner_sockets: 0,
-                lines: LineCounts::default(),
+                lines: Vec::new(),
                 turned_away: 0,
             };
             daemon::result(history, 0, Input::StatusFacts { request, facts: Box::new(facts) });

@@ -232,7 +232,7 @@ fn config(seed: u64, chance: &mut Random) -> Config {
         hosts_allow: crate::config::DEFAULT_HOSTS_ALLOW.into(),
         hosts_deny: crate::config::DEFAULT_HOSTS_DENY.into(),
         cgroup: "/sys/fs/cgroup".into(),
-        log: LogTarget::Syslog,
+        log: vec![LogTarget::syslog()],
         log_allowed: chance.percent(30),
         trust_source_addresses: seed % 10 != 4 && !seed.is_multiple_of(7),
         pin: chance.percent(70),

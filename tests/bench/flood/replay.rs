@@ -24,7 +24,7 @@ use tcpw_userspace::{
         request::{AccessRequest, Verdict},
     },
     events::{self, Decision, Event},
-    log::{Log, LogEntry, LogTarget, Writer, line, priority},
+    log::{FileSink, Log, LogEntry, Writer, line, priority},
     parse::{
         parse,
         rule::Text,
@@ -55,7 +55,9 @@ pub(crate) fn run(rules: &str, shape: &str) -> Result<String> {
 
     let scratch = Scratch::new("bench-replay");
     let log = PathBuf::from(scratch.path("secure"));
-    let writer = Writer::start(Log::open(LogTarget::File(log.clone()))?).context("start the writer")?;
+    let sink = FileSink::open(&log).context("open the file of lines")?;
+    let writer =
+        Writer::start(Log::new(log.display().to_string(), Box::new(sink))).context("start the writer")?;
     let records: Vec<Record> = (0..RECORDS).map(|number| record(number, rules)).collect();
     let mut check = SelfCheck::default();
     let (started, cpu) = (Instant::now(), processor_time()?);

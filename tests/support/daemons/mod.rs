@@ -2,6 +2,7 @@
 //!
 //! None of them knows tcpw. Each listens when its `start` returns.
 
+mod journald;
 mod mail;
 mod nginx;
 mod oidentd;
@@ -12,6 +13,7 @@ mod tcpd;
 mod unbound;
 mod xinetd;
 
+pub use journald::Journald;
 pub use mail::Mail;
 pub use nginx::Nginx;
 pub use oidentd::oidentd;

@@ -10,7 +10,7 @@ use comfy_table::{ContentArrangement, Table, presets::NOTHING};
 use super::Paint;
 use crate::{
     config::Mode,
-    control::{ListenerStatus, Status, TableStatus, TagState},
+    control::{ListenerStatus, LogStatus, Status, TableStatus, TagState},
     log::printable,
 };
 
@@ -31,8 +31,8 @@ pub(super) fn print(out: &mut impl Write, status: &Status, all: bool, paint: Pai
         ("hosts.deny", table(&status.tables.deny, paint)),
         ("cgroup", printable(&status.cgroup.to_string_lossy()).into_owned()),
         ("pinned", pinned.to_owned()),
-        ("log", log(status, paint)),
     ];
+    let rows = rows.into_iter().chain(log(&status.log, paint).into_iter().map(|text| ("log", text)));
     if let Some(problem) = &status.problem {
         writeln!(out, "{}", paint.red(&format!("PROBLEM      {}", printable(problem))))?;
     }
@@ -139,12 +139,26 @@ fn table(table: &TableStatus, paint: Paint) -> String {
     format!("{text}, {}", paint.red(&format!("{} errors: see \"tcpw check\"", table.errors)))
 }
 
-fn log(status: &Status, paint: Paint) -> String {
-    let text = format!("{} lines", status.log.written);
-    if status.log.failed == 0 {
-        return text;
+/// A text for each sink; that of one sink does not name it.
+fn log(log: &LogStatus, paint: Paint) -> Vec<String> {
+    let counts = |written: u64, lost: u64, waiting: u64| {
+        let mut text = format!("{written} lines");
+        if lost > 0 {
+            text += &format!(", {}", paint.red(&format!("{lost} could not be written")));
+        }
+        if waiting > 0 {
+            text += &format!(", {waiting} wait");
+        }
+        text
+    };
+    match log.sinks.as_slice() {
+        [] => vec![counts(log.written, log.failed, 0)],
+        [one] => vec![counts(one.written, one.lost, one.waiting)],
+        several => several
+            .iter()
+            .map(|it| format!("{}: {}", printable(&it.target), counts(it.written, it.lost, it.waiting)))
+            .collect(),
     }
-    format!("{text}, {}", paint.red(&format!("{} could not be written", status.log.failed)))
 }
 
 /// How long ago, to two units.
@@ -165,7 +179,7 @@ fn duration(seconds: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::{LogStatus, TablesStatus};
+    use crate::control::{SinkStatus, TablesStatus};
 
     fn status() -> Status {
         let table =
@@ -204,8 +218,12 @@ mod tests {
             ],
             counters: [("refused".to_owned(), 5), ("allowed".to_owned(), 1234), ("asked".to_owned(), 0)]
                 .into(),
-            log: LogStatus { written: 5, failed: 0 },
+            log: LogStatus { written: 5, failed: 0, sinks: vec![sink("syslog", 5, 0, 0)] },
         }
+    }
+
+    fn sink(target: &str, written: u64, lost: u64, waiting: u64) -> SinkStatus {
+        SinkStatus { target: target.into(), written, lost, waiting }
     }
 
     fn shown(status: &Status, colour: bool) -> String {
@@ -236,7 +254,7 @@ mod tests {
             (|it| it.listeners[0].tag = TagState::Provisional, "tcp [::]:22"),
             (|it| it.listeners[0].tag = TagState::Outside, "tcp [::]:22"),
             (|it| it.tables.deny.errors = 1, "1 errors"),
-            (|it| it.log.failed = 2, "2 could not be written"),
+            (|it| it.log.sinks[0].lost = 2, "2 could not be written"),
             (|it| it.counters = [("broken".to_owned(), 1)].into(), "broken"),
         ];
         for (spoil, marked) in breaks {
@@ -246,6 +264,19 @@ mod tests {
             let plain = shown(&status, false);
             assert!(plain.contains(marked) && !plain.contains('\x1b'), "{plain}");
         }
+    }
+
+    #[test]
+    fn one_sink_is_a_row_without_a_name_and_several_are_a_row_each() {
+        let mut status = status();
+        assert!(shown(&status, false).contains("\nlog          5 lines\n"));
+        status.log.sinks.push(sink("json:/a\x1b[2J", 3, 1, 7));
+        let text = shown(&status, false);
+        assert!(text.contains("\nlog          syslog: 5 lines\nlog          json:/a"), "{text}");
+        assert!(
+            text.contains(": 3 lines, 1 could not be written, 7 wait\n") && !text.contains('\x1b'),
+            "{text}"
+        );
     }
 
     #[test]

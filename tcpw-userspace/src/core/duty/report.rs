@@ -26,7 +26,7 @@ use crate::{
     evaluate::{
         SelfCheck, SelfChecked,
         judgement::{Effect, EffectAction},
-        request::{Judgement, Verdict},
+        request::{HostName, Judgement, Verdict},
     },
     events::{self, Decision, Fate},
     names::NamesSet,
@@ -259,8 +259,11 @@ impl AttemptRecords {
         let passed = Duration::from_nanos(out.now.boot_ns.saturating_sub(decision.time_ns));
         let tables = shared.rules_of(&decision).map(|rules| Arc::clone(rules.tables()));
         let lookups = facts.learnt().iter();
-        let lookups =
-            lookups.map(|learnt| LookupRecord { question: learnt.question.clone(), took: learnt.took });
+        let lookups = lookups.map(|learnt| LookupRecord {
+            question: learnt.question.clone(),
+            found: learnt.kept.value.clone(),
+            took: learnt.took,
+        });
         out.act(Action::Record(Box::new(Record {
             id: self.records,
             time: out.now.wall.checked_sub(passed).unwrap_or(out.now.wall),
@@ -276,6 +279,8 @@ impl AttemptRecords {
                 || self.unproven.has_line(client.ip(), out.now.at),
             client_address: judge::client_text(&decision),
             client_text: judge::host_text(&decision, &facts, judgement.as_ref()),
+            client_name: facts.name(client.ip()).and_then(known_name),
+            client_user: facts.user().cloned(),
             listener: ListenerRecord {
                 ident: known.map_or_else(|| fallback_ident(&names), |known| known.ident.clone()),
                 pid: known.map_or(decision.pid, |known| known.pid),
@@ -428,6 +433,14 @@ pub(in crate::core) fn finished(
         twist: None::<Text>,
         held_for: None,
         is_connected: false,
+    }
+}
+
+/// A name that was verified.
+fn known_name(name: &HostName) -> Option<Text> {
+    match name {
+        HostName::Known(name) => Some(name.clone()),
+        HostName::Unknown | HostName::Paranoid => None,
     }
 }
 

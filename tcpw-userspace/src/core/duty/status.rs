@@ -15,7 +15,7 @@ use super::{
     redirect::Redirect, unproven::not_opened,
 };
 use crate::{
-    control::{ListenerStatus, LogStatus, Status, TableStatus, TablesStatus, TagState},
+    control::{ListenerStatus, LogStatus, SinkStatus, Status, TableStatus, TablesStatus, TagState},
     core::{
         input::{Seen, StatusFacts},
         inventory::KnownListener,
@@ -23,6 +23,7 @@ use crate::{
         shared::SharedState,
     },
     listeners::{Claim, NamePart, NameSource},
+    log::SinkCounts,
 };
 
 /// The state that `tcpw status` shows; `own` are the counters of the duties.
@@ -64,7 +65,22 @@ pub(in crate::core) fn status(
         early_drop: early.status(),
         listeners: sockets(facts, redirect, shared),
         counters,
-        log: LogStatus { written: facts.lines.written, failed: facts.lines.lost },
+        log: log(facts),
+    }
+}
+
+/// What each sink wrote, and all together.
+fn log(facts: &StatusFacts) -> LogStatus {
+    let of = |sink: &SinkCounts| SinkStatus {
+        target: sink.target.clone(),
+        written: sink.lines.written,
+        lost: sink.lines.lost,
+        waiting: sink.lines.waiting,
+    };
+    LogStatus {
+        written: facts.lines.iter().map(|sink| sink.lines.written).sum(),
+        failed: facts.lines.iter().map(|sink| sink.lines.lost).sum(),
+        sinks: facts.lines.iter().map(of).collect(),
     }
 }
 

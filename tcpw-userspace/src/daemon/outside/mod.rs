@@ -45,8 +45,8 @@ use crate::{
     events::ip,
     host::Starter,
     kernel::{HookState, Kernel, Pace, Pins, Probe},
-    log::{Log, LogEntry, Writer, host_name},
-    record,
+    log::{Sinks, host_name},
+    record::Outcome,
     reinject::ChallengePacket,
 };
 use ask::Asker;
@@ -101,7 +101,6 @@ impl From<Input> for TaskResult {
 /// Everything outside the core.
 pub(super) struct Outside {
     config: Config,
-    host: String,
     kernel: Kernel,
     alive: crate::kernel::Alive,
     /// `None`: the kernel refuses it.
@@ -113,11 +112,11 @@ pub(super) struct Outside {
     asker: Asker,
     redirects: Redirects,
     helper: Helper,
-    log: Writer,
+    log: Sinks,
     /// SipHash with a key of the operating system: nobody can tell the number of a challenge from those of others.
     random: RandomState,
-    /// Lines of the actions that are being carried out.
-    lines: Vec<LogEntry>,
+    /// Records of the actions that are being carried out.
+    records: Vec<Outcome>,
     requests: HashMap<u64, Reply>,
     last_request: u64,
     results: Results,
@@ -134,7 +133,7 @@ impl Outside {
         inbox: &mut Inbox,
         results: Results,
     ) -> Result<(Self, Started)> {
-        let log = Writer::start(Log::open(config.log.clone())?)?;
+        let log = Sinks::open(&config.log, host_name())?;
         let Loaded { mut kernel, changes, started } = load(&config)?;
         let (held, reports) = (kernel.take_held()?, kernel.take_events()?);
         inbox.connect(
@@ -154,7 +153,6 @@ impl Outside {
         kernel.forget_types();
         let worker = Worker::start(kernel.take_loader()?, &config, parsed.clone(), results.clone())?;
         let outside = Self {
-            host: host_name(),
             probe: probe.ok().map(Arc::new),
             alive: kernel.stay_alive()?,
             scanning: Scanning::new(&config, changes, kernel.tag_reader()?, results.clone())?,
@@ -166,7 +164,7 @@ impl Outside {
             helper: Helper::new(starter, config.effects.clone(), results.clone()),
             log,
             random: RandomState::new(),
-            lines: Vec::new(),
+            records: Vec::new(),
             requests: HashMap::new(),
             last_request: 0,
             done: VecDeque::new(),
@@ -222,9 +220,10 @@ impl Outside {
             self.act(action);
         }
         self.scanning.let_go();
-        if !self.lines.is_empty() {
-            // The writer counts and reports lines that do not fit.
-            self.log.send(std::mem::take(&mut self.lines));
+        if !self.records.is_empty() {
+            // Each sink counts and reports lines that do not fit.
+            self.log.send(&self.records);
+            self.records.clear();
         }
         self.end.take()
     }
@@ -244,8 +243,8 @@ impl Outside {
         match action {
             Action::Say(level, text) => say(level, &text),
             Action::Record(record) if !record.has_line => {}
-            Action::Record(record) => self.lines.push(record::entry(&record, &self.host)),
-            Action::RecordCount(count) => self.lines.push(record::entry_of_count(&count, &self.host)),
+            Action::Record(record) => self.records.push(Outcome::Attempt(record)),
+            Action::RecordCount(count) => self.records.push(Outcome::Count(count)),
             Action::ReopenLog => self.log.reopen(),
             Action::Release { writes, packet } => {
                 let is_written = writes.into_iter().all(|write| self.write(write));

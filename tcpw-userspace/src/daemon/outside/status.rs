@@ -16,7 +16,7 @@ use crate::{
     },
     events::address,
     kernel::{Kernel, Probe},
-    log::LineCounts,
+    log::SinkCounts,
 };
 
 const NO_PROBE: &str = "the kernel refused the program for that, see the daemon's first lines";
@@ -74,7 +74,7 @@ pub(super) fn hash(text: &[u8]) -> String {
 }
 
 /// Adds facts from the kernel's tables.
-pub(super) fn complete(looked: Looked, kernel: &Kernel, lines: LineCounts, turned_away: u64) -> Input {
+pub(super) fn complete(looked: Looked, kernel: &Kernel, lines: Vec<SinkCounts>, turned_away: u64) -> Input {
     let Looked { request, all, answers, hashes, marks_bound } = looked;
     let size = |size: usize| u64::try_from(size).unwrap_or(u64::MAX);
     let resets = kernel.resets.as_ref();
