@@ -9,7 +9,7 @@ use std::{
 };
 
 /// A room may use those before it.
-const ORDER: [&str; 26] = [
+const ORDER: [&str; 27] = [
     "host",
     "parse",
     "source",
@@ -29,6 +29,7 @@ const ORDER: [&str; 26] = [
     "config",
     "record",
     "control",
+    "metrics",
     "redirect",
     "core",
     "kernel",

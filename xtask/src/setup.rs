@@ -62,6 +62,7 @@ const TESTS: &[Part] = &[
     part("opensmtpd", "smtpd"),
     part("bsd-mailx", "/usr/bin/bsd-mailx"),
     part("fail2ban", "fail2ban-regex"),
+    part("prometheus", "prometheus"),
     part("logwatch", "/usr/share/logwatch/scripts/services/sshd"),
 ];
 

@@ -233,6 +233,12 @@ pub enum Action {
         /// What the kernel is asked about listeners.
         questions: KernelQuestions,
     },
+    /// Read what metrics need from the kernel. The result is
+    /// [`Input::MetricsFacts`](super::input::Input::MetricsFacts).
+    GatherMetrics {
+        /// Number of the request.
+        request: u64,
+    },
     /// Answer a request.
     Reply {
         /// Its number.

@@ -37,7 +37,7 @@ pub(super) fn run(arguments: &MatchArgs, questions: &[AskedConnection]) -> Resul
         match ask(&run_dir, Request::Match(live), PATIENCE)? {
             Response::Match(answer) => answers.push(*answer),
             Response::Failed(reason) => return Err(anyhow::anyhow!("the daemon: {reason}").into()),
-            Response::Status(_) | Response::Done(_) => {
+            Response::Status(_) | Response::Metrics(_) | Response::Done(_) => {
                 return Err(anyhow::anyhow!(
                     "the daemon gave another answer than to match: is it another version?"
                 )

@@ -11,7 +11,7 @@ use tcpw_common::{certified::CertifiedKey, metric::Metric};
 
 use super::{
     certify::on_deny, early::EarlyDrop, listener_policy::PolicyWords, listeners::is_service,
-    redirect::Redirect, unproven::not_opened,
+    redirect::Redirect, report::AttemptRecords, unproven::not_opened,
 };
 use crate::{
     control::{ListenerStatus, LogStatus, Status, TableStatus, TablesStatus, TagState},
@@ -30,7 +30,7 @@ pub(in crate::core) fn status(
     facts: &StatusFacts,
     own: Vec<(Metric, u64)>,
     enforcing_since: SystemTime,
-    (redirect, early): (&Redirect, &EarlyDrop),
+    (redirect, early, report): (&Redirect, &EarlyDrop, &AttemptRecords),
     shared: &SharedState,
 ) -> Status {
     let current = shared.policies.current.as_ref();
@@ -60,7 +60,7 @@ pub(in crate::core) fn status(
             allow: table(current, |current| &current.rules.tables().allow),
             deny: table(current, |current| &current.rules.tables().deny),
         },
-        problem: shared.problems.text(),
+        problem: problem(report, shared),
         cgroup: shared.config.cgroup.clone(),
         pinned: shared.config.pin,
         kernel_not_asked: kernel_not_asked(facts, shared),
@@ -69,6 +69,19 @@ pub(in crate::core) fn status(
         counters,
         log: LogStatus { written: facts.lines.written, failed: facts.lines.lost },
     }
+}
+
+/// What the administrator has to see to. A verdict that differs is a defect, and stays one until the daemon ends.
+pub(super) fn problem(report: &AttemptRecords, shared: &SharedState) -> Option<String> {
+    let (disagreements, index_disagreements) = report.mismatches();
+    let mismatch = (disagreements + index_disagreements > 0).then(|| {
+        format!(
+            "{disagreements} verdicts of the kernel differ from the evaluator's, {index_disagreements} of the index from \
+             those of a walk over every rule: please report it, with the lines of the log"
+        )
+    });
+    let all: Vec<String> = shared.problems.text().into_iter().chain(mismatch).collect();
+    (!all.is_empty()).then(|| all.join("; "))
 }
 
 /// Why the kernel's own decisions are not in the status.
