@@ -8,6 +8,7 @@ mod arguments;
 mod destinations;
 mod effects;
 mod file;
+mod metrics;
 mod resolve;
 
 use std::{
@@ -30,6 +31,7 @@ use crate::{
 };
 pub use arguments::{RunArgs, TableArgs};
 use file::FileSettings;
+pub use metrics::MetricsSettings;
 pub use resolve::{NAME_SERVER_PORTS, Resolve};
 
 /// Read if it exists; another one is named by `--config`, and must exist.
@@ -82,6 +84,8 @@ pub struct Config {
     pub effects: Effects,
     /// How names are looked up.
     pub resolve: Resolve,
+    /// How metrics are exported.
+    pub metrics: MetricsSettings,
     /// Directory of the lock and the control socket.
     pub run_dir: PathBuf,
     /// Directory of the pinned maps and links.
@@ -310,6 +314,7 @@ impl Config {
             more_names: file.more_names,
             effects: file.effects,
             resolve: file.resolve,
+            metrics: file.metrics,
             run_dir: pick(&flags.run_dir, file.run_dir, DEFAULT_RUN_DIR),
             pin_dir: pick(&flags.pin_dir, file.pin_dir, DEFAULT_PIN_DIR),
             proc_root: file.proc_root.unwrap_or_else(|| "/proc".into()),

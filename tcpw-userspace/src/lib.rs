@@ -6,7 +6,7 @@
 //! [`mod@format`], [`cases`], [`certify`] and `core`, which decides what happens. [`daemon`] alone does what the
 //! core says, by [`host`] (facts of this machine), [`listeners`] (who listens where), [`resolve`] (names and
 //! users), [`effects`] (commands), [`redirect`] (clients that get a banner or a `twist`) and [`reinject`]
-//! (held packets). [`control`] and [`cli`] are how people ask.
+//! (held packets). [`metrics`] is what Prometheus reads. [`control`] and [`cli`] are how people ask.
 
 pub mod cases;
 pub mod certify;
@@ -26,6 +26,7 @@ pub mod host;
 pub mod kernel;
 pub mod listeners;
 pub mod log;
+pub mod metrics;
 pub mod names;
 pub mod parse;
 pub mod record;

@@ -9,7 +9,7 @@ use std::{
 };
 
 /// A room may use those before it.
-const ORDER: [&str; 27] = [
+const ORDER: [&str; 28] = [
     "host",
     "parse",
     "source",
@@ -30,6 +30,7 @@ const ORDER: [&str; 27] = [
     "record",
     "control",
     "doctor",
+    "metrics",
     "redirect",
     "core",
     "kernel",

@@ -64,6 +64,7 @@ const TESTS: &[Part] = &[
     part("fail2ban", "fail2ban-regex"),
     // With it fail2ban reads the journal.
     part("python3-systemd", "/usr/lib/python3/dist-packages/systemd/journal.py"),
+    part("prometheus", "prometheus"),
     part("logwatch", "/usr/share/logwatch/scripts/services/sshd"),
 ];
 

@@ -37,7 +37,7 @@ pub fn run(arguments: &DetachArgs) -> Result<Outcome, Failure> {
         Ok(Response::Failed(message)) => {
             return Err(anyhow::anyhow!("the daemon could not detach: {message}").into());
         }
-        Ok(Response::Status(_) | Response::Match(_)) => {
+        Ok(Response::Status(_) | Response::Metrics(_) | Response::Match(_)) => {
             return Err(anyhow::anyhow!(
                 "the daemon gave another answer than to detach: is it another version?"
             )

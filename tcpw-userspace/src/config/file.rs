@@ -14,10 +14,10 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::{
-    ConfigError, Exempt, Mode, OnDeny, ResetRates, Resolve,
+    ConfigError, Exempt, MetricsSettings, Mode, OnDeny, ResetRates, Resolve,
     arguments::DeviceName,
     destinations::{self, Destinations},
-    effects, resolve,
+    effects, metrics, resolve,
 };
 use crate::{compile::ClientTableKind, effects::Settings as Effects, listeners::MoreNames, log::LogTarget};
 
@@ -44,6 +44,7 @@ pub(super) struct FileSettings {
     pub(super) more_names: MoreNames,
     pub(super) effects: Effects,
     pub(super) resolve: Resolve,
+    pub(super) metrics: MetricsSettings,
     pub(super) run_dir: Option<PathBuf>,
     pub(super) pin_dir: Option<PathBuf>,
     pub(super) proc_root: Option<PathBuf>,
@@ -75,6 +76,7 @@ struct RawSettings {
     names: Option<RawNames>,
     effects: Option<effects::RawEffects>,
     resolve: Option<RawResolve>,
+    metrics: Option<metrics::RawMetrics>,
     #[serde(default)]
     daemon: BTreeMap<String, RawDaemon>,
     reset: Option<RawReset>,
@@ -130,7 +132,7 @@ struct RawExempt {
     ports: Vec<Spanned<i64>>,
 }
 
-const KEYS: [&str; 22] = [
+const KEYS: [&str; 23] = [
     "hosts-allow",
     "hosts-deny",
     "cgroup",
@@ -151,6 +153,7 @@ const KEYS: [&str; 22] = [
     "names",
     "effects",
     "resolve",
+    "metrics",
     "daemon",
     "reset",
 ];
@@ -288,6 +291,7 @@ impl FileSettings {
                 cgroups: by_cgroup.collect::<Result<_, _>>()?,
             },
             resolve,
+            metrics: raw.metrics.unwrap_or_default().check(&wrong)?,
             run_dir: absolute(raw.run_dir)?,
             pin_dir: absolute(raw.pin_dir)?,
             proc_root: absolute(raw.proc_root)?,
@@ -388,6 +392,8 @@ fn explain(text: &str, span: &Range<usize>, message: &str) -> String {
         (&NAMES_KEYS, " in [names]")
     } else if message.contains("`at-once`") {
         (&effects::KEYS, " in [effects]")
+    } else if message.contains("`textfile`") {
+        (&metrics::KEYS, " in [metrics]")
     } else if message.contains("`per-source`") {
         (&RESET_KEYS, " in [reset]")
     } else if message.ends_with("expected `on-deny`") {
@@ -442,7 +448,7 @@ mod tests {
         unknown_key_in_exempt: "pin = true\n[exempt]\n  port = [22]" =>
             "3:3: unknown key \"port\" in [exempt]: did you mean \"ports\"?";
         unknown_key_like_none: "colour = 1" =>
-            "1:1: unknown key \"colour\": the keys are hosts-allow, hosts-deny, cgroup, log, log-allowed, trust-source-addresses, watch-udp-binds, line-namespaces, pin, mode, on-deny, early-drop, table, run-dir, pin-dir, proc-root, exempt, names, effects, resolve, daemon, reset";
+            "1:1: unknown key \"colour\": the keys are hosts-allow, hosts-deny, cgroup, log, log-allowed, trust-source-addresses, watch-udp-binds, line-namespaces, pin, mode, on-deny, early-drop, table, run-dir, pin-dir, proc-root, exempt, names, effects, resolve, metrics, daemon, reset";
         unknown_table: "[exemptions]\nports = [1]" =>
             "1:2: unknown key \"exemptions\": did you mean \"exempt\"?";
         unknown_mode: "mode = \"permissive\"" => "1:8: mode \"permissive\": write \"enforce\" or \"audit\"";
@@ -497,6 +503,14 @@ mod tests {
             "2:11: at-once 0: write a number from 1 to 256";
         relative_file_of_effects: "[effects]\nfiles = [\"/a\", \"b\"]" =>
             "2:16: \"b\": write an absolute path, from /";
+        unknown_key_of_metrics: "[metrics]\nport = 9798" =>
+            "2:1: unknown key \"port\" in [metrics]: the keys are listen, textfile";
+        metrics_without_a_port: "[metrics]\nlisten = \"localhost\"" =>
+            "2:10: listen \"localhost\": write an address and a port, as \"127.0.0.1:9798\" or \"[::1]:9798\"";
+        metrics_at_a_port_of_root: "[metrics]\nlisten = \"127.0.0.1:80\"" =>
+            "2:10: port 80: write a number from 1024 to 65535";
+        metrics_to_a_file_that_is_not_read: "[metrics]\ntextfile = \"/var/lib/tcpw\"" =>
+            "2:12: \"/var/lib/tcpw\": write an absolute path, from /, that ends in \".prom\"";
         port_zero: "[exempt]\nports = [0]" => "2:10: port 0: write a number from 1 to 65535";
         wrong_type: "pin = \"yes\"" => "1:7: invalid type: string \"yes\", expected a boolean";
     }
@@ -546,7 +560,9 @@ mod tests {
             .flat_map(|line| [line, "\n"])
             .collect();
         let file = FileSettings::parse(Path::new("deploy/tcpw.toml"), &uncommented).unwrap();
-        for key in KEYS.iter().chain(&EXEMPT_KEYS).chain(&effects::KEYS).chain(&RESOLVE_KEYS) {
+        for key in
+            KEYS.iter().chain(&EXEMPT_KEYS).chain(&effects::KEYS).chain(&RESOLVE_KEYS).chain(&metrics::KEYS)
+        {
             assert!(example.contains(key), "{key} is not documented");
         }
         assert_eq!(file.more_names.ports[&2049], ["nfsd"]);
@@ -562,5 +578,8 @@ mod tests {
         assert_eq!(file.rates, ResetRates::default());
         assert_eq!(file.namespaces, Some(super::super::NAMESPACES));
         assert_eq!(file.resolve, Resolve::default());
+        assert_eq!(file.metrics.listen, Some(([127, 0, 0, 1], 9798).into()));
+        let textfile = Path::new("/var/lib/prometheus/node-exporter/tcpw.prom");
+        assert_eq!(file.metrics.textfile.as_deref(), Some(textfile));
     }
 }

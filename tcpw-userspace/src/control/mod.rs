@@ -7,6 +7,7 @@
 mod client;
 mod live;
 mod lock;
+mod metrics;
 mod server;
 mod status;
 
@@ -17,7 +18,8 @@ use serde::{Deserialize, Serialize};
 pub use client::{AskError, ask};
 pub use live::{LiveAnswer, LiveKernel, LiveLookup, LiveQuestion};
 pub use lock::{Lock, LockError};
-pub use server::{Reply, Server};
+pub use metrics::{AttemptCount, BUCKETS_US, Histogram, MapFill, Metrics, NamedCount, RuleCount};
+pub use server::{Asker, Reply, Server};
 pub use status::{ListenerStatus, LogStatus, SinkStatus, Status, TableStatus, TablesStatus, TagState};
 
 /// A request to the daemon.
@@ -26,6 +28,8 @@ pub use status::{ListenerStatus, LogStatus, SinkStatus, Status, TableStatus, Tab
 pub enum Request {
     /// The daemon's state.
     Status,
+    /// What the daemon has counted.
+    Metrics,
     /// The verdict on a client.
     Match(LiveQuestion),
     /// Stop enforcing: remove links, maps and pins, then exit.
@@ -40,6 +44,8 @@ pub enum Request {
 pub enum Response {
     /// To [`Request::Status`].
     Status(Box<Status>),
+    /// To [`Request::Metrics`].
+    Metrics(Box<Metrics>),
     /// To [`Request::Match`].
     Match(Box<LiveAnswer>),
     /// To the others: what was done, one item each.

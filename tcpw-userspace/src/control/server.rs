@@ -41,9 +41,30 @@ const CLOSE_TIME: Duration = Duration::from_secs(1);
 /// The daemon's end of the control socket.
 pub struct Server {
     requests: mpsc::Receiver<(Request, Reply)>,
+    asker: Asker,
     accepting: JoinHandle<()>,
     clients: Arc<Semaphore>,
     path: PathBuf,
+}
+
+/// Puts requests into the queue of the main loop.
+#[derive(Clone)]
+pub struct Asker(mpsc::Sender<(Request, Reply)>);
+
+impl Asker {
+    /// The main loop's answer to a request.
+    pub async fn ask(&self, request: Request) -> Response {
+        let (reply, response) = oneshot::channel();
+        let asked = async {
+            self.0.send((request, Reply(reply))).await.ok()?;
+            response.await.ok()
+        };
+        match timeout(ANSWER_TIME, asked).await {
+            Ok(Some(response)) => response,
+            Ok(None) => Response::Failed("the daemon is ending".into()),
+            Err(_) => Response::Failed(format!("no answer within {} s", ANSWER_TIME.as_secs())),
+        }
+    }
 }
 
 /// The way back for one answer. If it is dropped unused, the client gets an error.
@@ -76,8 +97,14 @@ impl Server {
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
         let (queue, requests) = mpsc::channel(1);
         let clients = Arc::new(Semaphore::new(MAX_CLIENTS as usize));
-        let accepting = tokio::spawn(accept(listener, clients.clone(), queue));
-        Ok(Self { requests, accepting, clients, path })
+        let asker = Asker(queue);
+        let accepting = tokio::spawn(accept(listener, clients.clone(), asker.clone()));
+        Ok(Self { requests, asker, accepting, clients, path })
+    }
+
+    /// For a task of the daemon that asks the loop as clients do.
+    pub fn asker(&self) -> Asker {
+        self.asker.clone()
     }
 
     /// The next request and where its answer goes. Cancel safe.
@@ -105,12 +132,12 @@ impl Drop for Server {
     }
 }
 
-async fn accept(listener: UnixListener, clients: Arc<Semaphore>, queue: mpsc::Sender<(Request, Reply)>) {
+async fn accept(listener: UnixListener, clients: Arc<Semaphore>, asker: Asker) {
     loop {
         let Ok(permit) = clients.clone().acquire_owned().await else { return };
         match listener.accept().await {
             Ok((stream, _)) if is_trusted(&stream) => {
-                tokio::spawn(serve(stream, queue.clone(), permit));
+                tokio::spawn(serve(stream, asker.clone(), permit));
             }
             Ok(_) => {}
             Err(error) => {
@@ -128,7 +155,7 @@ fn is_trusted(stream: &UnixStream) -> bool {
 }
 
 /// Answers one client's lines until it closes the connection, exceeds the time limit or breaks the protocol.
-async fn serve(stream: UnixStream, queue: mpsc::Sender<(Request, Reply)>, _permit: OwnedSemaphorePermit) {
+async fn serve(stream: UnixStream, asker: Asker, _permit: OwnedSemaphorePermit) {
     let (reader, mut writer) = stream.into_split();
     let mut reader = BufReader::new(reader);
     loop {
@@ -140,7 +167,7 @@ async fn serve(stream: UnixStream, queue: mpsc::Sender<(Request, Reply)>, _permi
         }
         let complete = line.last() == Some(&b'\n');
         let response = match serde_json::from_slice(&line) {
-            Ok(request) if complete => answer(request, &queue).await,
+            Ok(request) if complete => asker.ask(request).await,
             Ok(_) => return,
             Err(error) => Response::Failed(format!("not a request: {error}")),
         };
@@ -150,18 +177,5 @@ async fn serve(stream: UnixStream, queue: mpsc::Sender<(Request, Reply)>, _permi
             Ok(Ok(())) if complete => {}
             Ok(_) | Err(_) => return,
         }
-    }
-}
-
-async fn answer(request: Request, queue: &mpsc::Sender<(Request, Reply)>) -> Response {
-    let (reply, response) = oneshot::channel();
-    let asked = async {
-        queue.send((request, Reply(reply))).await.ok()?;
-        response.await.ok()
-    };
-    match timeout(ANSWER_TIME, asked).await {
-        Ok(Some(response)) => response,
-        Ok(None) => Response::Failed("the daemon is ending".into()),
-        Err(_) => Response::Failed(format!("no answer within {} s", ANSWER_TIME.as_secs())),
     }
 }

@@ -235,6 +235,12 @@ pub enum Action {
         /// The texts in force, of which hashes are computed.
         texts: Option<TextsInForce>,
     },
+    /// Read what metrics need from the kernel. The result is
+    /// [`Input::MetricsFacts`](super::input::Input::MetricsFacts).
+    GatherMetrics {
+        /// Number of the request.
+        request: u64,
+    },
     /// Answer a request.
     Reply {
         /// Its number.

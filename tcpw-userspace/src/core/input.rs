@@ -22,7 +22,7 @@ use tcpw_common::{
 use super::{action::ExampleClient, policies::Prepared};
 use crate::{
     compile::Policy,
-    control::Request,
+    control::{MapFill, Request},
     effects::wire::Report,
     evaluate::request::Banner,
     events::Decision,
@@ -218,6 +218,13 @@ pub enum Input {
         request: u64,
         /// The facts.
         facts: Box<StatusFacts>,
+    },
+    /// Facts of the kernel, for metrics.
+    MetricsFacts {
+        /// Number of the request.
+        request: u64,
+        /// The facts.
+        facts: MetricsFacts,
     },
     /// Every link, map and pin was removed, or could not be.
     Detached {
@@ -481,6 +488,17 @@ pub struct StatusFacts {
     pub lines: Vec<crate::log::SinkCounts>,
     /// Redirected connections ended because the channel to the loop was full, since the start.
     pub turned_away: u64,
+}
+
+/// Facts that metrics need and the core does not have.
+#[derive(Debug, Default)]
+pub struct MetricsFacts {
+    /// The kernel's counters.
+    pub counters: Vec<(Metric, u64)>,
+    /// How full tables of the kernel are.
+    pub maps: Vec<MapFill>,
+    /// Lines written and lost, of each sink.
+    pub lines: Vec<crate::log::SinkCounts>,
 }
 
 /// The kernel's answers to [`KernelQuestions`](super::action::KernelQuestions).

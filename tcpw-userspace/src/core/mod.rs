@@ -46,6 +46,7 @@ use duty::{
     listener_policy::questions,
     listeners::Listeners,
     lookups::AttemptLookups,
+    metrics::{Times, metrics},
     redirect::Redirect,
     reload::Reload,
     report::AttemptRecords,
@@ -248,6 +249,7 @@ impl Core {
             | Input::Settled { .. } => self.preparation(input, out),
             Input::Request { .. }
             | Input::StatusFacts { .. }
+            | Input::MetricsFacts { .. }
             | Input::Detached { .. }
             | Input::Hangup
             | Input::Terminate => self.operator(input, out),
@@ -298,6 +300,7 @@ impl Core {
                     let texts = self.shared.policies.current.as_ref().map(|current| current.texts());
                     out.act(Action::GatherStatus { request, questions, texts });
                 }
+                Request::Metrics => out.act(Action::GatherMetrics { request }),
                 Request::Match(question) => self.control.judge(request, &question, &self.shared, out),
                 Request::Detach => {
                     self.reload.ending(true);
@@ -310,9 +313,19 @@ impl Core {
             },
             Input::StatusFacts { request, facts } => {
                 let own = self.counters();
-                let duties = (&self.redirect, &self.early);
+                let duties = (&self.redirect, &self.early, &self.report);
                 let status = status(&facts, own, self.enforcing_since, duties, &self.shared);
                 reply(request, Response::Status(Box::new(status)), out);
+            }
+            Input::MetricsFacts { request, facts } => {
+                let times = Times {
+                    held: &self.held.times,
+                    user_waits: &self.users.times,
+                    lookups: self.lookups.times(),
+                };
+                let counted = (&self.report, &times);
+                let metrics = metrics(facts, self.counters(), self.enforcing_since, counted, &self.shared);
+                reply(request, Response::Metrics(Box::new(metrics)), out);
             }
             Input::Detached { request, removed: Ok(removed) } => {
                 self.is_detached = true;
@@ -453,6 +466,12 @@ impl Core {
             out.info("stopped; nothing is enforced any more");
         }
         out.act(Action::Exit(Ok(())));
+    }
+
+    /// How many records there were, and how many attempts were counted for metrics.
+    pub fn counted_attempts(&self) -> (u64, u64) {
+        let counted = self.report.tally.attempts().iter().map(|it| it.attempts).sum();
+        (self.report.records(), counted)
     }
 
     /// The counters of every duty.

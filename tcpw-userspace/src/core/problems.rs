@@ -31,6 +31,11 @@ impl Problems {
         self.0.remove(&source).is_some()
     }
 
+    /// Whether a source has one.
+    pub(super) fn has(&self, source: ProblemSource) -> bool {
+        self.0.contains_key(&source)
+    }
+
     /// All of them in one text; `None` if there are none.
     pub(super) fn text(&self) -> Option<String> {
         let all: Vec<&str> = self.0.values().map(String::as_str).collect();

@@ -5,6 +5,7 @@
 //! takes longer than a system call or two runs on a thread or task of `outside`, and its result is an input.
 
 mod clock;
+mod exporter;
 mod inbox;
 mod load;
 mod names_key;
@@ -20,6 +21,7 @@ use crate::{
     host::{Starter, give_memory_back, raise_file_limit, set_preferred},
     kernel::Pins,
 };
+use exporter::Exporter;
 use inbox::{Arrival, Inbox};
 use outside::Outside;
 
@@ -62,6 +64,7 @@ async fn enforce(
     control: control::Server,
     is_enforcing: &mut bool,
 ) -> Result<()> {
+    let _exporter = Exporter::start(&config.metrics, &control.asker());
     let mut core = Core::new(config.clone(), clock::now());
     let (mut inbox, results) = Inbox::new(control)?;
     let (mut outside, started) = Outside::new(config, starter, &mut inbox, results)?;

@@ -120,6 +120,12 @@ impl EarlyDrop {
         failed
     }
 
+    /// How many places are in the map.
+    #[must_use]
+    pub fn places(&self) -> usize {
+        self.written.len()
+    }
+
     /// Devices that have the program. Another process may have taken it off, or the device is gone.
     #[must_use]
     pub fn attached(&self) -> BTreeSet<u32> {

@@ -24,6 +24,11 @@ pub(super) fn at_the_end(history: &mut History) {
     if !daemon.core.is_enforcing() {
         return history.breaks("a start comes to its end", None, "attempts are not judged yet".into());
     }
+    let (wanted, counted) = daemon.core.counted_attempts();
+    if wanted != counted {
+        let what = format!("{counted} of {wanted}");
+        history.breaks("metrics count every record once", None, what);
+    }
     let left: Vec<_> = footprint.into_iter().filter(|(_, count)| *count > 0).collect();
     if !left.is_empty() {
         history.breaks("nothing is kept of what is gone", None, format!("{left:?}"));

@@ -24,7 +24,7 @@ use crate::{
     core::{
         Action, Input,
         action::{Fill, KernelQuestions, Scan, TagOrder, Write},
-        input::{Filled, Gate, StatusFacts, Tagged, UserAnswer},
+        input::{Filled, Gate, MetricsFacts, StatusFacts, Tagged, UserAnswer},
         policies::{Prepared, Rules},
     },
     effects::commands_of,
@@ -237,6 +237,9 @@ pub(super) fn carry_out(history: &mut History, action: Action) {
         Action::GatherStatus { request, questions, .. } => {
             let delay = history.delay_ns(&[60, request]);
             daemon::begin(history, delay, Work::Status(request, questions));
+        }
+        Action::GatherMetrics { request } => {
+            daemon::result(history, 0, Input::MetricsFacts { request, facts: MetricsFacts::default() });
         }
         Action::Detach { request } => {
             let (config, conditions) = (history.plan.config.clone(), history.plan.conditions.clone());

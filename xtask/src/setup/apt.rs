@@ -170,6 +170,7 @@ fn disable_at_boot(packages: &[&str]) {
         ("mosquitto", "mosquitto"),
         ("memcached", "memcached"),
         ("vsftpd", "vsftpd"),
+        ("prometheus", "prometheus"),
         ("prometheus-node-exporter", "prometheus-node-exporter"),
         ("bind9", "named"),
         ("slapd", "slapd"),

@@ -21,7 +21,7 @@ pub(super) fn run(arguments: &CheckArgs, out: &mut impl Write) -> Result<Outcome
     let status = match ask(&run_dir, Request::Status, PATIENCE)? {
         Response::Status(status) => status,
         Response::Failed(reason) => return Err(anyhow::anyhow!("the daemon has no status: {reason}").into()),
-        Response::Match(_) | Response::Done(_) => {
+        Response::Match(_) | Response::Metrics(_) | Response::Done(_) => {
             return Err(anyhow::anyhow!(
                 "the daemon gave another answer than a status: is it another version?"
             )

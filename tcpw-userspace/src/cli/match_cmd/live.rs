@@ -55,7 +55,7 @@ pub(super) fn ask_about(run_dir: &Path, question: &AskedConnection) -> Result<Li
     match ask(run_dir, Request::Match(live), PATIENCE)? {
         Response::Match(answer) => Ok(*answer),
         Response::Failed(reason) => Err(anyhow::anyhow!("the daemon: {reason}").into()),
-        Response::Status(_) | Response::Done(_) => {
+        Response::Status(_) | Response::Metrics(_) | Response::Done(_) => {
             Err(anyhow::anyhow!("the daemon gave another answer than to match: is it another version?")
                 .into())
         }

@@ -60,7 +60,7 @@ pub fn run(arguments: &StatusArgs) -> Result<Outcome, Failure> {
             Ok(verdict(&status))
         }
         Ok(Response::Failed(message)) => Err(anyhow::anyhow!("the daemon has no status: {message}").into()),
-        Ok(Response::Done(_) | Response::Match(_)) => {
+        Ok(Response::Done(_) | Response::Metrics(_) | Response::Match(_)) => {
             Err(anyhow::anyhow!("the daemon gave another answer than a status: is it another version?")
                 .into())
         }

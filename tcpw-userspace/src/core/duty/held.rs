@@ -28,6 +28,7 @@ use super::{
     lookups::AttemptLookups,
 };
 use crate::{
+    control::Histogram,
     core::{
         action::{Action, Reinject, Write},
         attempt::{Attempt, VerdictPurpose, attempt_key},
@@ -74,6 +75,8 @@ pub(in crate::core) struct HeldPackets {
     given_up: u64,
     /// Packets held by a policy whose rules are not known any more.
     abandoned: u64,
+    /// How long packets were held until they were re-injected.
+    pub(in crate::core) times: Histogram,
 }
 
 /// Facts of other duties that an answer needs.
@@ -303,6 +306,8 @@ impl HeldPackets {
         let key = (attempt_key(held, decision), held.event.kind, decision.generation);
         let is_first = !held.bytes().is_empty() && self.sent.insert(key, out.now.at);
         if is_first {
+            let held_ns = out.now.boot_ns.saturating_sub(held.event.time_ns);
+            self.times.add(Duration::from_nanos(held_ns));
             self.note(decision.flow(), held.event.time_ns, out.now.at);
         }
         let packet = is_first.then(|| {

@@ -19,6 +19,7 @@ use tcpw_common::metric::Metric;
 use super::lookups::size;
 use crate::{
     config::Resolve,
+    control::Histogram,
     core::{action::Action, lookup::Question, outbox::Outbox},
     resolve::{CachedValue, ExpiringCache, Found},
 };
@@ -39,6 +40,8 @@ pub(super) struct LookupQueue {
     begun: u64,
     remembered: u64,
     failed: u64,
+    /// How long look-ups took that had an answer.
+    pub(super) times: Histogram,
 }
 
 /// A question without an answer.
@@ -75,6 +78,7 @@ impl LookupQueue {
             begun: 0,
             remembered: 0,
             failed: 0,
+            times: Histogram::default(),
         }
     }
 
@@ -166,7 +170,9 @@ impl LookupQueue {
         let kept = CachedValue { value: found, since: now, until: now + holds };
         self.cache.keep(question.clone(), kept.value.clone(), kept.since, kept.until);
         self.start(out);
-        Some((kept, began.map(|began| now.saturating_duration_since(began)).unwrap_or_default()))
+        let took = began.map(|began| now.saturating_duration_since(began));
+        took.into_iter().for_each(|took| self.times.add(took));
+        Some((kept, took.unwrap_or_default()))
     }
 
     fn has_room_for_unproven(&self) -> bool {

@@ -20,6 +20,7 @@ use tcpw_common::{
 use super::lookup_queue::LookupQueue;
 use crate::{
     config::Resolve,
+    control::Histogram,
     core::{
         answer_facts::AnswerFacts,
         attempt::{Attempt, VerdictPurpose, answer_key},
@@ -216,6 +217,11 @@ impl AttemptLookups {
                 shared.config.resolve.time_limit.as_secs()
             ));
         }
+    }
+
+    /// How long look-ups took.
+    pub(in crate::core) fn times(&self) -> &Histogram {
+        &self.queue.times
     }
 
     pub(in crate::core) fn counters(&self) -> Vec<(Metric, u64)> {

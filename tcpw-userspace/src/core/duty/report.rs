@@ -7,7 +7,8 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use super::{
-    commands::Commands, effects::HelperCommands, lookups::AttemptLookups, unproven_lines::UnprovenLines,
+    commands::Commands, effects::HelperCommands, lookups::AttemptLookups, tally::Tally,
+    unproven_lines::UnprovenLines,
 };
 use tcpw_common::metric::Metric;
 
@@ -52,6 +53,8 @@ pub(in crate::core) struct AttemptRecords {
     line_namespaces: BTreeSet<u64>,
     /// Lines of attempts whose source is not proven.
     pub(in crate::core) unproven: UnprovenLines,
+    /// How many attempts there were of each kind.
+    pub(in crate::core) tally: Tally,
 }
 
 impl AttemptRecords {
@@ -258,6 +261,20 @@ impl AttemptRecords {
             source_proof((fate, decision.protocol), is_connected, shared.config.trust_source_addresses);
         let passed = Duration::from_nanos(out.now.boot_ns.saturating_sub(decision.time_ns));
         let tables = shared.rules_of(&decision).map(|rules| Arc::clone(rules.tables()));
+        let listener = ListenerRecord {
+            ident: known.map_or_else(|| fallback_ident(&names), |known| known.ident.clone()),
+            pid: known.map_or(decision.pid, |known| known.pid),
+            doubt: self.doubt(netns, known, &names),
+            service: known.and_then(|known| known.service.as_ref()).map(|service| service.id.clone()),
+            names,
+        };
+        let judged = judgement.as_ref().map(|judgement| (judgement.reason, judgement.rule));
+        let generation = if decision.generation == 0 {
+            shared.policies.generation().unwrap_or_default()
+        } else {
+            decision.generation
+        };
+        self.tally.add(fate, &listener, judged, (tables.as_deref(), generation));
         let lookups = facts.learnt().iter();
         let lookups = lookups.map(|learnt| LookupRecord {
             question: learnt.question.clone(),
@@ -281,13 +298,7 @@ impl AttemptRecords {
             client_text: judge::host_text(&decision, &facts, judgement.as_ref()),
             client_name: facts.name(client.ip()).and_then(known_name),
             client_user: facts.user().cloned(),
-            listener: ListenerRecord {
-                ident: known.map_or_else(|| fallback_ident(&names), |known| known.ident.clone()),
-                pid: known.map_or(decision.pid, |known| known.pid),
-                doubt: self.doubt(netns, known, &names),
-                service: known.and_then(|known| known.service.as_ref()).map(|service| service.id.clone()),
-                names,
-            },
+            listener,
             judged: judgement.zip(tables).map(|(judgement, tables)| JudgementRecord {
                 verdict: judgement.verdict,
                 reason: judgement.reason,
@@ -315,6 +326,16 @@ impl AttemptRecords {
             None => names.is_proven() && !names.is_empty(),
         };
         (!is_proven).then_some(ListenerDoubt::Names)
+    }
+
+    /// How many records there were.
+    pub(in crate::core) fn records(&self) -> u64 {
+        self.records
+    }
+
+    /// Verdicts of the kernel that differ from the evaluator's, and judgements by the index that differ from a walk's.
+    pub(in crate::core) fn mismatches(&self) -> (u64, u64) {
+        (self.disagreements, self.index_disagreements)
     }
 
     pub(in crate::core) fn counters(&self) -> Vec<(Metric, u64)> {

@@ -12,7 +12,7 @@ use tcpw_common::{certified::CertifiedKey, metric::Metric};
 
 use super::{
     certify::on_deny, early::EarlyDrop, listener_policy::PolicyWords, listeners::is_service,
-    redirect::Redirect, unproven::not_opened,
+    redirect::Redirect, report::AttemptRecords, unproven::not_opened,
 };
 use crate::{
     control::{ListenerStatus, LogStatus, SinkStatus, Status, TableStatus, TablesStatus, TagState},
@@ -31,7 +31,7 @@ pub(in crate::core) fn status(
     facts: &StatusFacts,
     own: Vec<(Metric, u64)>,
     enforcing_since: SystemTime,
-    (redirect, early): (&Redirect, &EarlyDrop),
+    (redirect, early, report): (&Redirect, &EarlyDrop, &AttemptRecords),
     shared: &SharedState,
 ) -> Status {
     let current = shared.policies.current.as_ref();
@@ -58,19 +58,19 @@ pub(in crate::core) fn status(
         generation: current.map_or(0, |current| current.generation),
         applied_at: current.map_or(0, |current| seconds(current.applied_at)),
         tables: TablesStatus { allow: table(current, 0, facts), deny: table(current, 1, facts) },
-        problem: shared.problems.text(),
+        problem: problem(report, shared),
         cgroup: shared.config.cgroup.clone(),
         pinned: shared.config.pin,
         kernel_not_asked: kernel_not_asked(facts, shared),
         early_drop: early.status(),
         listeners: sockets(facts, redirect, shared),
         counters,
-        log: log(facts),
+        log: log(&facts.lines),
     }
 }
 
 /// What each sink wrote, and all together.
-fn log(facts: &StatusFacts) -> LogStatus {
+pub(super) fn log(lines: &[SinkCounts]) -> LogStatus {
     let of = |sink: &SinkCounts| SinkStatus {
         target: sink.target.clone(),
         written: sink.lines.written,
@@ -78,10 +78,23 @@ fn log(facts: &StatusFacts) -> LogStatus {
         waiting: sink.lines.waiting,
     };
     LogStatus {
-        written: facts.lines.iter().map(|sink| sink.lines.written).sum(),
-        failed: facts.lines.iter().map(|sink| sink.lines.lost).sum(),
-        sinks: facts.lines.iter().map(of).collect(),
+        written: lines.iter().map(|sink| sink.lines.written).sum(),
+        failed: lines.iter().map(|sink| sink.lines.lost).sum(),
+        sinks: lines.iter().map(of).collect(),
     }
+}
+
+/// What the administrator has to see to. A verdict that differs is a defect, and stays one until the daemon ends.
+pub(super) fn problem(report: &AttemptRecords, shared: &SharedState) -> Option<String> {
+    let (disagreements, index_disagreements) = report.mismatches();
+    let mismatch = (disagreements + index_disagreements > 0).then(|| {
+        format!(
+            "{disagreements} verdicts of the kernel differ from the evaluator's, {index_disagreements} of the index from \
+             those of a walk over every rule: please report it, with the lines of the log"
+        )
+    });
+    let all: Vec<String> = shared.problems.text().into_iter().chain(mismatch).collect();
+    (!all.is_empty()).then(|| all.join("; "))
 }
 
 /// Why the kernel's own decisions are not in the status.

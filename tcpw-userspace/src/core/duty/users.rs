@@ -24,6 +24,7 @@ use super::{
     redirect::is_sure_to_redirect, report::finished,
 };
 use crate::{
+    control::Histogram,
     core::{
         action::{Acknowledge, Action, Write},
         attempt::{Attempt, VerdictPurpose},
@@ -61,6 +62,8 @@ pub(in crate::core) struct Users {
     unwanted_since: Option<Instant>,
     counts: UserCounts,
     said_limited: u64,
+    /// How long connections waited for their verdict.
+    pub(in crate::core) times: Histogram,
 }
 
 /// UserCounts since the start.
@@ -256,6 +259,7 @@ impl Users {
             }
         };
         let held_for = Duration::from_nanos(out.now.boot_ns.saturating_sub(waiting.since_ns));
+        self.times.add(held_for);
         let mut finished = finished(fate, decision, names, Some(judgement.clone()), facts);
         (finished.held_for, finished.is_connected) = (Some(held_for), true);
         out.step(Step::Finish(Box::new(finished)));

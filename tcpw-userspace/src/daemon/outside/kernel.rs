@@ -97,17 +97,17 @@ fn outdated(error: &anyhow::Error) -> KernelEvent {
 }
 
 /// The kernel's counters.
-pub(super) fn second(kernel: &mut Kernel, turned_away: u64) -> Input {
+pub(super) fn second(kernel: &mut Kernel, turned_away: u64) -> Second {
     let waiting =
         kernel.users.are_attached().then(|| kernel.users.waiting()).transpose().unwrap_or_else(|error| {
             log::error!("{error:#}");
             None
         });
-    Input::Second(Second {
+    Second {
         counters: kernel.counters.read(),
         is_any_certificate_void: kernel.resets.as_ref().is_some_and(|resets| resets.are_any_void()),
         namespaces_without_resets: kernel.resets.as_ref().map_or(0, |resets| resets.links().1),
         waiting,
         turned_away,
-    })
+    }
 }

@@ -120,6 +120,8 @@ pub(super) struct Outside {
     requests: HashMap<u64, Reply>,
     last_request: u64,
     results: Results,
+    /// Connections that wait for their user, as of the last second.
+    waiting: usize,
     /// What actions that are done at once came to.
     done: VecDeque<Input>,
     end: Option<Result<(), String>>,
@@ -167,6 +169,7 @@ impl Outside {
             records: Vec::new(),
             requests: HashMap::new(),
             last_request: 0,
+            waiting: 0,
             done: VecDeque::new(),
             end: None,
             results,
@@ -211,7 +214,9 @@ impl Outside {
         if self.helper.keep_files() {
             self.result(Input::CommandFilesMade);
         }
-        kernel::second(&mut self.kernel, self.redirects.turned_away())
+        let second = kernel::second(&mut self.kernel, self.redirects.turned_away());
+        self.waiting = second.waiting.as_ref().map_or(0, Vec::len);
+        Input::Second(second)
     }
 
     /// Carries actions out; returns how to leave the loop, if one of them says so.
@@ -339,6 +344,10 @@ impl Outside {
             Action::GatherStatus { request, questions, texts } => {
                 let probe = self.probe.clone();
                 self.scanning.look_around(request, (questions, texts), probe, &mut self.kernel);
+            }
+            Action::GatherMetrics { request } => {
+                let facts = status::metrics(&self.kernel, self.waiting, self.log.counts());
+                self.done.push_back(Input::MetricsFacts { request, facts });
             }
             Action::Reply { request, response } => self.reply(request, *response),
             Action::ReplyMatch { request, answer, query } => {

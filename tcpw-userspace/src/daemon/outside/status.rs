@@ -1,18 +1,23 @@
-//! Facts of the host, for a status.
+//! Facts of the host, for a status and for metrics.
 //!
-//! In: every socket of the host, questions for the kernel. Out: [`StatusFacts`].
+//! In: every socket of the host, questions for the kernel. Out: [`StatusFacts`], [`MetricsFacts`].
 
 use std::collections::{HashMap, HashSet};
 
 use anyhow::{Context as _, Result};
 use sha2::{Digest as _, Sha256};
-use tcpw_common::{key::Query, probe::ProbeAnswer};
+use tcpw_common::{
+    key::Query,
+    limits::{MAX_CERTIFIED, MAX_EARLY_PLACES, MAX_WAITING},
+    probe::ProbeAnswer,
+};
 
 use crate::{
+    control::MapFill,
     core::{
         Input,
         action::{ExampleClient, KernelQuestions},
-        input::{KernelAnswers, Seen, StatusFacts},
+        input::{KernelAnswers, MetricsFacts, Seen, StatusFacts},
     },
     events::address,
     kernel::{Kernel, Probe},
@@ -94,4 +99,23 @@ pub(super) fn complete(looked: Looked, kernel: &Kernel, lines: Vec<SinkCounts>, 
         turned_away,
     };
     Input::StatusFacts { request, facts: Box::new(facts) }
+}
+
+/// Facts for metrics: no table of the kernel is gone through. `waiting` connections wait for their user.
+pub(super) fn metrics(kernel: &Kernel, waiting: usize, lines: Vec<SinkCounts>) -> MetricsFacts {
+    let certified = kernel.resets.as_ref().map_or(0, |resets| resets.all_certified().len());
+    let fill = |map: &'static str, entries: usize, room: u32| MapFill {
+        map: map.into(),
+        entries: u64::try_from(entries).unwrap_or(u64::MAX),
+        room: room.into(),
+    };
+    MetricsFacts {
+        counters: kernel.counters.read(),
+        maps: vec![
+            fill("certified_places", certified, MAX_CERTIFIED),
+            fill("early_drop_places", kernel.early.places(), MAX_EARLY_PLACES),
+            fill("connections_waiting_for_a_user", waiting, MAX_WAITING),
+        ],
+        lines,
+    }
 }
