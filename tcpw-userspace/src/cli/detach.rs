@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::{Failure, Outcome, PlaceArgs};
 use crate::{
-    control::{AskError, Request, Response, ask},
+    control::{AskError, Request, ask_for},
     host,
     kernel::Pins,
     log::printable,
@@ -32,17 +32,8 @@ pub fn run(arguments: &DetachArgs) -> Result<Outcome, Failure> {
     host::privileges().map_err(Failure::usage)?;
     let (run_dir, pin_dir) = arguments.place.resolve()?;
     let (run_dir, pin_dir) = (run_dir.as_path(), pin_dir.as_path());
-    let removed = match ask(run_dir, Request::Detach, PATIENCE) {
-        Ok(Response::Done(removed)) => removed,
-        Ok(Response::Failed(message)) => {
-            return Err(anyhow::anyhow!("the daemon could not detach: {message}").into());
-        }
-        Ok(Response::Status(_) | Response::Metrics(_) | Response::Match(_)) => {
-            return Err(anyhow::anyhow!(
-                "the daemon gave another answer than to detach: is it another version?"
-            )
-            .into());
-        }
+    let removed = match ask_for::<Vec<String>>(run_dir, Request::Detach, PATIENCE) {
+        Ok(removed) => removed,
         Err(AskError::NotRunning) => {
             // Everything in the directory is removed: it must be a directory of pins.
             host::can_pin_in(pin_dir).map_err(Failure::usage)?;
@@ -54,7 +45,7 @@ pub fn run(arguments: &DetachArgs) -> Result<Outcome, Failure> {
                 "the daemon does not answer: {reason}: end it with kill -9, then run \"tcpw detach\" again"
             )));
         }
-        Err(error @ AskError::NotAllowed) => return Err(error.into()),
+        Err(error @ (AskError::NotAllowed | AskError::Failed(_))) => return Err(error.into()),
     };
     let mut out = std::io::stdout().lock();
     for item in &removed {

@@ -14,7 +14,7 @@ use clap::Args;
 use super::{Failure, Outcome};
 use crate::{
     config::{Config, RunArgs},
-    control::{AskError, Request, Response, Status, ask},
+    control::{AskError, Request, Status, ask_for},
     doctor::{Facts, Finding, OtherProgram, Weight, examine},
     host::{self, loaded_library},
     kernel::{Pins, other_programs},
@@ -117,13 +117,8 @@ fn facts(config: &Config) -> Result<Facts, Failure> {
 
 /// The daemon's status; `None` if none runs.
 fn status(run_dir: &Path) -> Result<Option<Status>, Failure> {
-    match ask(run_dir, Request::Status, PATIENCE) {
-        Ok(Response::Status(status)) => Ok(Some(*status)),
-        Ok(Response::Failed(message)) => Err(anyhow::anyhow!("the daemon has no status: {message}").into()),
-        Ok(_) => {
-            Err(anyhow::anyhow!("the daemon gave another answer than a status: is it another version?")
-                .into())
-        }
+    match ask_for::<Box<Status>>(run_dir, Request::Status, PATIENCE) {
+        Ok(status) => Ok(Some(*status)),
         Err(AskError::NotRunning) => Ok(None),
         Err(error) => Err(error.into()),
     }

@@ -7,13 +7,16 @@ pub mod check;
 pub mod detach;
 pub mod diff;
 pub mod doctor;
+pub mod events;
 pub mod fmt;
 mod in_use;
 pub mod list;
 pub mod match_cmd;
 mod meaning;
+mod recent;
 pub mod run;
 pub mod status;
+pub mod why;
 
 use std::{
     io::Write,
@@ -44,6 +47,10 @@ enum SubcommandArgs {
     Run(RunArgs),
     /// Show what is in force, and for which listeners
     Status(status::StatusArgs),
+    /// Show the last attempts, and those that come
+    Events(events::EventsArgs),
+    /// Tell what decided the last attempts of a client: rule, look-ups, times
+    Why(why::WhyArgs),
     /// Say what keeps tcpw from doing what is expected of it, on this host as it is
     Doctor(doctor::DoctorArgs),
     /// Stop enforcing: remove everything that tcpw put into the kernel
@@ -132,7 +139,9 @@ impl From<control::AskError> for Failure {
     fn from(error: control::AskError) -> Self {
         match error {
             control::AskError::NotAllowed => Self::usage(error),
-            control::AskError::NotRunning | control::AskError::NoAnswer(_) => Self::Runtime(error.into()),
+            control::AskError::NotRunning | control::AskError::NoAnswer(_) | control::AskError::Failed(_) => {
+                Self::Runtime(error.into())
+            }
         }
     }
 }
@@ -176,6 +185,8 @@ fn dispatch(command: SubcommandArgs) -> Result<Outcome, Failure> {
     match command {
         SubcommandArgs::Run(arguments) => run::run(&arguments),
         SubcommandArgs::Status(arguments) => status::run(&arguments),
+        SubcommandArgs::Events(arguments) => events::run(&arguments),
+        SubcommandArgs::Why(arguments) => why::run(&arguments),
         SubcommandArgs::Doctor(arguments) => doctor::run(&arguments),
         SubcommandArgs::Detach(arguments) => detach::run(&arguments),
         SubcommandArgs::Check(arguments) => check::run(&arguments),

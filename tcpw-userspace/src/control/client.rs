@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Request, Response, socket_path};
+use super::{Answer, Request, Response, answer_in, socket_path};
 
 /// Longest answer: a hundred thousand listeners.
 const MAX_RESPONSE: u64 = 64 << 20;
@@ -24,6 +24,18 @@ pub enum AskError {
     /// The daemon did not answer in time, or its answer was not understood.
     #[error("the daemon does not answer: {0}")]
     NoAnswer(String),
+    /// The daemon answers that it cannot do it, or with something else.
+    #[error("the daemon: {0}")]
+    Failed(String),
+}
+
+/// As [`ask`], for the value that is asked for.
+///
+/// # Errors
+///
+/// See [`AskError`].
+pub fn ask_for<A: Answer>(run_dir: &Path, request: Request, timeout: Duration) -> Result<A, AskError> {
+    answer_in(ask(run_dir, request, timeout)?).map_err(AskError::Failed)
 }
 
 /// Sends a request to the daemon of `run_dir` and waits for the answer.

@@ -4,10 +4,12 @@
 //! one [`Request`] a line, one [`Response`] a line. Only root and the daemon's own user
 //! are answered. [`Lock`] keeps a second daemon from the same directory.
 
+mod answer;
 mod client;
 mod live;
 mod lock;
 mod metrics;
+mod recent;
 mod server;
 mod status;
 
@@ -15,10 +17,12 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-pub use client::{AskError, ask};
+pub use answer::{Answer, answer_in};
+pub use client::{AskError, ask, ask_for};
 pub use live::{LiveAnswer, LiveKernel, LiveLookup, LiveQuestion};
 pub use lock::{Lock, LockError};
 pub use metrics::{AttemptCount, BUCKETS_US, Histogram, MapFill, Metrics, NamedCount, RuleCount};
+pub use recent::{RecentAnswer, RecentQuestion};
 pub use server::{Asker, Reply, Server};
 pub use status::{ListenerStatus, LogStatus, SinkStatus, Status, TableStatus, TablesStatus, TagState};
 
@@ -32,6 +36,8 @@ pub enum Request {
     Metrics,
     /// The verdict on a client.
     Match(LiveQuestion),
+    /// The last records.
+    Recent(RecentQuestion),
     /// Stop enforcing: remove links, maps and pins, then exit.
     Detach,
     /// Exit; a pinned policy stays in force.
@@ -48,6 +54,8 @@ pub enum Response {
     Metrics(Box<Metrics>),
     /// To [`Request::Match`].
     Match(Box<LiveAnswer>),
+    /// To [`Request::Recent`].
+    Recent(RecentAnswer),
     /// To the others: what was done, one item each.
     Done(Vec<String>),
     /// The request failed: why, as text.

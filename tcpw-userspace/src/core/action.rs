@@ -25,7 +25,7 @@ pub use super::judge::Walk;
 use super::policies::Rules;
 use crate::{
     compile::{Names, Policy},
-    control::{LiveAnswer, Response},
+    control::{LiveAnswer, RecentQuestion, Response},
     effects::wire::Order,
     events::Decision,
     host::{DeviceAddress, LinkNetwork},
@@ -247,6 +247,13 @@ pub enum Action {
         request: u64,
         /// The answer.
         response: Box<Response>,
+    },
+    /// Answer a request for the last records.
+    ReplyRecent {
+        /// Its number.
+        request: u64,
+        /// Which are asked for.
+        question: RecentQuestion,
     },
     /// Answer a request for a verdict, with the kernel's decision beside it.
     ReplyMatch {

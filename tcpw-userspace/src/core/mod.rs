@@ -300,6 +300,7 @@ impl Core {
                     let texts = self.shared.policies.current.as_ref().map(|current| current.texts());
                     out.act(Action::GatherStatus { request, questions, texts });
                 }
+                Request::Recent(question) => out.act(Action::ReplyRecent { request, question }),
                 Request::Metrics => out.act(Action::GatherMetrics { request }),
                 Request::Match(question) => self.control.judge(request, &question, &self.shared, out),
                 Request::Detach => {

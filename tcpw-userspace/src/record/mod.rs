@@ -25,6 +25,11 @@ use crate::{
     resolve::{Found, Question},
 };
 
+/// The word that records have for a fate.
+pub fn fate_word(fate: Fate) -> &'static str {
+    words::fate(fate)
+}
+
 /// What sinks are given.
 #[derive(Clone, Debug)]
 pub enum Outcome {
@@ -202,4 +207,38 @@ pub struct LookupRecord {
     pub found: Found,
     /// How long it took; `None` if the answer came from the cache.
     pub took: Option<Duration>,
+}
+
+/// The record of a refused client, for tests.
+#[cfg(test)]
+pub(crate) fn example() -> Record {
+    Record {
+        id: 1,
+        time: SystemTime::UNIX_EPOCH,
+        fate: Fate::Refused,
+        netns: 1,
+        ifindex: 2,
+        protocol: 6,
+        client: ([192, 0, 2, 7], 40_000).into(),
+        server: ([192, 0, 2, 1], 22).into(),
+        source: SourceProof::Handshake,
+        has_line: true,
+        client_address: "192.0.2.7".into(),
+        client_text: "192.0.2.7".into(),
+        client_name: None,
+        client_user: None,
+        listener: ListenerRecord {
+            names: NamesSet::new(["sshd"]),
+            ident: "sshd".into(),
+            pid: 7,
+            doubt: None,
+            service: None,
+        },
+        judged: None,
+        lookups: Vec::new(),
+        held_for: None,
+        generation: 1,
+        policy: 1,
+        twist: None,
+    }
 }

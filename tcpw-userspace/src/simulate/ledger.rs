@@ -205,7 +205,9 @@ pub(super) fn acts(history: &mut History, action: &Action) {
         Action::Say(Level::Error, text) if text.contains("please report this") => {
             history.breaks("the daemon finds no fault with itself", None, text.clone());
         }
-        Action::Reply { request, .. } | Action::ReplyMatch { request, .. }
+        Action::Reply { request, .. }
+        | Action::ReplyMatch { request, .. }
+        | Action::ReplyRecent { request, .. }
             if !history.ledger.requests.remove(request) =>
         {
             history.breaks("a request is answered once", None, format!("request {request}"));

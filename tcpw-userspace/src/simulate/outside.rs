@@ -103,7 +103,8 @@ pub(super) fn carry_out(history: &mut History, action: Action) {
         | Action::SetEarlyAddresses(_)
         | Action::DropEarly { .. }
         | Action::EndEarlyDrop { .. }
-        | Action::Reply { .. } => {}
+        | Action::Reply { .. }
+        | Action::ReplyRecent { .. } => {}
         Action::ReplyMatch { answer, query, .. } => {
             let asked = query.and_then(|query| history.kernel.probe_one(&query));
             ledger::answered(history, &answer.with_kernel(asked));

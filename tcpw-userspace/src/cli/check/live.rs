@@ -7,7 +7,7 @@ use std::{io::Write, time::Duration};
 use super::{CheckArgs, Format};
 use crate::{
     cli::{Failure, Outcome, PlaceArgs},
-    control::{ListenerStatus, Request, Response, ask},
+    control::{ListenerStatus, Request, Status, ask_for},
     log::printable,
 };
 
@@ -18,16 +18,7 @@ pub(super) fn run(arguments: &CheckArgs, out: &mut impl Write) -> Result<Outcome
     let place =
         PlaceArgs { config: arguments.config.clone(), run_dir: arguments.run_dir.clone(), pin_dir: None };
     let (run_dir, _) = place.resolve()?;
-    let status = match ask(&run_dir, Request::Status, PATIENCE)? {
-        Response::Status(status) => status,
-        Response::Failed(reason) => return Err(anyhow::anyhow!("the daemon has no status: {reason}").into()),
-        Response::Match(_) | Response::Metrics(_) | Response::Done(_) => {
-            return Err(anyhow::anyhow!(
-                "the daemon gave another answer than a status: is it another version?"
-            )
-            .into());
-        }
-    };
+    let status = ask_for::<Box<Status>>(&run_dir, Request::Status, PATIENCE)?;
     let found: Vec<&ListenerStatus> =
         status.listeners.iter().filter(|it| !it.not_opened.is_empty()).collect();
     let format = if arguments.json { Format::Json } else { arguments.format };

@@ -9,7 +9,7 @@ use std::{
 use super::{MatchArgs, ask::AskedConnection};
 use crate::{
     cli::{Failure, Outcome},
-    control::{LiveAnswer, LiveQuestion, Request, Response, ask},
+    control::{LiveAnswer, LiveQuestion, Request, ask_for},
     log::printable,
 };
 
@@ -52,14 +52,7 @@ pub(super) fn ask_about(run_dir: &Path, question: &AskedConnection) -> Result<Li
         server: question.server.ip,
         port: question.port,
     };
-    match ask(run_dir, Request::Match(live), PATIENCE)? {
-        Response::Match(answer) => Ok(*answer),
-        Response::Failed(reason) => Err(anyhow::anyhow!("the daemon: {reason}").into()),
-        Response::Status(_) | Response::Metrics(_) | Response::Done(_) => {
-            Err(anyhow::anyhow!("the daemon gave another answer than to match: is it another version?")
-                .into())
-        }
-    }
+    Ok(*ask_for::<Box<LiveAnswer>>(run_dir, Request::Match(live), PATIENCE)?)
 }
 
 fn show(question: &AskedConnection, answer: &LiveAnswer, out: &mut impl Write) -> io::Result<()> {

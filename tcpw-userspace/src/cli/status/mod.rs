@@ -14,7 +14,7 @@ use tcpw_common::ABI_VERSION;
 use super::{Failure, Outcome, PlaceArgs};
 use crate::{
     config::Mode,
-    control::{AskError, Request, Response, Status, ask},
+    control::{AskError, Request, Status, ask_for},
     kernel::{PinnedStatus, Pins},
 };
 
@@ -50,19 +50,14 @@ pub fn run(arguments: &StatusArgs) -> Result<Outcome, Failure> {
     let (run_dir, pin_dir) = (run_dir.as_path(), pin_dir.as_path());
     let mut out = io::stdout().lock();
     let paint = Paint(out.is_terminal() && std::env::var_os("NO_COLOR").is_none());
-    match ask(run_dir, Request::Status, PATIENCE) {
-        Ok(Response::Status(status)) => {
+    match ask_for::<Box<Status>>(run_dir, Request::Status, PATIENCE) {
+        Ok(status) => {
             if arguments.json {
                 json(&mut out, &serde_json::to_value(&*status).map(running))?;
             } else {
                 table::print(&mut out, &status, arguments.all, paint)?;
             }
             Ok(verdict(&status))
-        }
-        Ok(Response::Failed(message)) => Err(anyhow::anyhow!("the daemon has no status: {message}").into()),
-        Ok(Response::Done(_) | Response::Metrics(_) | Response::Match(_)) => {
-            Err(anyhow::anyhow!("the daemon gave another answer than a status: is it another version?")
-                .into())
         }
         Err(AskError::NotRunning) => {
             // Pins belong to root: other users cannot see whether there are any.
@@ -71,7 +66,9 @@ pub fn run(arguments: &StatusArgs) -> Result<Outcome, Failure> {
             let pinned = Pins::new(pin_dir).status()?;
             without_daemon(&mut out, pinned.as_ref(), pin_dir, arguments, paint)
         }
-        Err(error @ (AskError::NotAllowed | AskError::NoAnswer(_))) => Err(error.into()),
+        Err(error @ (AskError::NotAllowed | AskError::NoAnswer(_) | AskError::Failed(_))) => {
+            Err(error.into())
+        }
     }
 }
 

@@ -19,7 +19,7 @@ use tokio::{sync::Mutex, task::JoinHandle};
 
 use crate::{
     config::MetricsSettings,
-    control::{Asker, Metrics, Request, Response},
+    control::{Asker, Metrics, Request, answer_in},
     metrics,
 };
 
@@ -62,13 +62,7 @@ fn warn_of(address: SocketAddr) {
 
 /// Asks the loop.
 async fn ask(asker: &Asker) -> Result<Metrics, String> {
-    match asker.ask(Request::Metrics).await {
-        Response::Metrics(metrics) => Ok(*metrics),
-        Response::Failed(reason) => Err(reason),
-        Response::Status(_) | Response::Match(_) | Response::Done(_) => {
-            Err("another answer than metrics".into())
-        }
-    }
+    answer_in::<Box<Metrics>>(asker.ask(Request::Metrics).await).map(|metrics| *metrics)
 }
 
 /// The text that clients get.

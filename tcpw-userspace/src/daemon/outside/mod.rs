@@ -13,6 +13,7 @@ mod helper;
 mod kernel;
 mod last_parsed;
 mod local_names;
+mod recent;
 mod redirects;
 mod reinjector;
 mod scanning;
@@ -24,7 +25,7 @@ use std::{
     hash::{BuildHasher as _, RandomState},
     net::SocketAddr,
     sync::Arc,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use anyhow::Result;
@@ -53,6 +54,7 @@ use ask::Asker;
 use files::Files;
 use helper::Helper;
 use last_parsed::LastParsed;
+use recent::Recent;
 use redirects::Redirects;
 use reinjector::Reinjector;
 use scanning::Scanning;
@@ -117,6 +119,7 @@ pub(super) struct Outside {
     random: RandomState,
     /// Records of the actions that are being carried out.
     records: Vec<Outcome>,
+    recent: Recent,
     requests: HashMap<u64, Reply>,
     last_request: u64,
     results: Results,
@@ -167,6 +170,7 @@ impl Outside {
             log,
             random: RandomState::new(),
             records: Vec::new(),
+            recent: Recent::new(SystemTime::now()),
             requests: HashMap::new(),
             last_request: 0,
             waiting: 0,
@@ -228,7 +232,7 @@ impl Outside {
         if !self.records.is_empty() {
             // Each sink counts and reports lines that do not fit.
             self.log.send(&self.records);
-            self.records.clear();
+            self.recent.keep(self.records.drain(..));
         }
         self.end.take()
     }
@@ -350,6 +354,9 @@ impl Outside {
                 self.done.push_back(Input::MetricsFacts { request, facts });
             }
             Action::Reply { request, response } => self.reply(request, *response),
+            Action::ReplyRecent { request, question } => {
+                self.reply(request, Response::Recent(self.recent.answer(&question)));
+            }
             Action::ReplyMatch { request, answer, query } => {
                 let asked = query.and_then(|query| status::ask_one(self.probe.as_deref(), &query));
                 self.reply(request, Response::Match(Box::new(answer.with_kernel(asked))));
