@@ -281,6 +281,7 @@ impl AttemptRecords {
             client_text: judge::host_text(&decision, &facts, judgement.as_ref()),
             client_name: facts.name(client.ip()).and_then(known_name),
             client_user: facts.user().cloned(),
+            hidden_client: None,
             listener: ListenerRecord {
                 ident: known.map_or_else(|| fallback_ident(&names), |known| known.ident.clone()),
                 pid: known.map_or(decision.pid, |known| known.pid),
