@@ -1,6 +1,6 @@
 //! The key of hashes of clients.
 //!
-//! In: the settings. Out: a key of 128 bits: that of the file they name, else a random one, which nobody has once the
+//! In: the settings. Out: a key of 128 bits: that of the file they name, else a random one, which is nowhere once the
 //! daemon has ended. Invariant: a key that another user may read is not used.
 
 use std::{
@@ -44,7 +44,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn key_is_that_of_a_file_that_nobody_else_reads() {
+    fn key_is_that_of_a_file_that_no_other_user_reads() {
         let path = std::env::temp_dir().join(format!("tcpw-privacy-key-{}", std::process::id()));
         let error = |path: &Path| format!("{:#}", read(path).unwrap_err());
         assert!(error(&path).starts_with("No such file"));
