@@ -6,8 +6,12 @@ mod full;
 mod journal;
 #[path = "sinks/json.rs"]
 mod json;
+#[path = "sinks/privacy.rs"]
+mod privacy;
 #[path = "sinks/schema.rs"]
 mod schema;
+#[path = "sinks/syslog.rs"]
+mod syslog;
 
 use std::{
     fs,

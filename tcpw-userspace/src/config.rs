@@ -9,6 +9,7 @@ mod destinations;
 mod effects;
 mod file;
 mod metrics;
+mod privacy;
 mod resolve;
 
 use std::{
@@ -32,6 +33,7 @@ use crate::{
 pub use arguments::{RunArgs, TableArgs};
 use file::FileSettings;
 pub use metrics::MetricsSettings;
+pub use privacy::{PrivacySettings, ShownAddresses};
 pub use resolve::{NAME_SERVER_PORTS, Resolve};
 
 /// Read if it exists; another one is named by `--config`, and must exist.
@@ -60,6 +62,8 @@ pub struct Config {
     pub cgroup: PathBuf,
     /// Where records are written; no two to the same place.
     pub log: Vec<LogTarget>,
+    /// What sinks show of clients.
+    pub privacy: PrivacySettings,
     /// Also log accepted connections.
     pub log_allowed: bool,
     /// Source addresses cannot be forged here.
@@ -290,6 +294,7 @@ impl Config {
             hosts_deny: pick(&flags.tables.hosts_deny, file.hosts_deny, DEFAULT_HOSTS_DENY),
             cgroup: std::path::absolute(&cgroup).unwrap_or(cgroup),
             log: log_targets(&flags.log, file.log)?,
+            privacy: file.privacy,
             log_allowed: flags.log_allowed || file.log_allowed.unwrap_or_default(),
             trust_source_addresses: flags.trust_source_addresses
                 || file.trust_source_addresses.unwrap_or_default(),

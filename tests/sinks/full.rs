@@ -6,19 +6,19 @@ use tcpw_tests::{CLIENT_V4, Testd, client::knock_from};
 
 use super::*;
 
-const SMALL: &str = "/var/log/small";
+/// A disk for each sink: none takes the other's room.
+const SMALL: [&str; 2] = ["/var/log/small-file", "/var/log/small-json"];
 
-/// Mounts a file system of that size, or changes its size.
+/// Mounts file systems of that size, or changes their size.
 fn resize(sandbox: &Sandbox, size: &str, flags: MsFlags) -> Result<()> {
     let data = format!("size={size},mode=755");
-    sandbox.mounts().run(|| {
-        mount(Some("tmpfs"), SMALL, Some("tmpfs"), flags, Some(data.as_str())).context("mount a small disk")
-    })
+    let one = |place: &&str| mount(Some("tmpfs"), *place, Some("tmpfs"), flags, Some(data.as_str()));
+    sandbox.mounts().run(|| SMALL.iter().try_for_each(one).context("mount a small disk"))
 }
 
 /// A file as the server sees it.
-fn text(sandbox: &Sandbox, name: &str) -> Result<String> {
-    sandbox.mounts().run(|| Ok(fs::read_to_string(Path::new(SMALL).join(name))?))
+fn text(sandbox: &Sandbox, file: &str) -> Result<String> {
+    sandbox.mounts().run(|| Ok(fs::read_to_string(file)?))
 }
 
 #[test]
@@ -28,10 +28,12 @@ fn full_disk_leaves_whole_lines_counts_the_others_and_holds_up_no_other_sink() -
     }
     let sandbox = Sandbox::new("full")?;
     sandbox.write_tables("", "ALL: ALL\n")?;
-    fs::create_dir(sandbox.scratch().join("log/small"))?;
+    for name in ["small-file", "small-json"] {
+        fs::create_dir(sandbox.scratch().join("log").join(name))?;
+    }
     resize(&sandbox, "64k", MsFlags::empty())?;
     let _alphad = Testd::start(&sandbox, "alphad", "0.0.0.0:7001")?;
-    let small = ["file:/var/log/small/secure", "json:/var/log/small/tcpw.json"];
+    let small = ["file:/var/log/small-file/secure", "json:/var/log/small-json/tcpw.json"];
     let other = "file:/var/log/secure";
     let mut tcpw = Tcpw::start(&sandbox, &["--log", small[0], "--log", small[1], "--log", other])?;
     let knock = |ports: std::ops::Range<u16>| {
@@ -41,7 +43,7 @@ fn full_disk_leaves_whole_lines_counts_the_others_and_holds_up_no_other_sink() -
             })
         })
     };
-    // Lines of 90 bytes: they alone do not fit.
+    // Lines of 70 bytes and more: they do not fit.
     let attempts = 1_500;
     knock(20_000..20_000 + attempts)?;
     wait_for_lines(&sandbox.scratch().join("log/secure"), usize::from(attempts))?;
@@ -74,7 +76,8 @@ fn full_disk_leaves_whole_lines_counts_the_others_and_holds_up_no_other_sink() -
 
 /// Both files have so many lines, all of them whole.
 fn whole(sandbox: &Sandbox, [of_text, of_json]: [u64; 2]) -> Result<()> {
-    let (lines, objects) = (text(sandbox, "secure")?, text(sandbox, "tcpw.json")?);
+    let lines = text(sandbox, "/var/log/small-file/secure")?;
+    let objects = text(sandbox, "/var/log/small-json/tcpw.json")?;
     ensure!(lines.ends_with('\n') && objects.ends_with('\n'), "{lines}\n{objects}");
     assert_eq!((lines.lines().count() as u64, objects.lines().count() as u64), (of_text, of_json));
     for line in lines.lines() {

@@ -173,14 +173,20 @@ fn entries_that_exceed_the_waiting_room_are_counted_and_said_once() -> Result<()
     Ok(())
 }
 
+/// Sends an entry like one of tcpw, and stays.
+const POSES: &str = "
+import signal, socket
+entry = b'MESSAGE=refused connect from 9.9.9.9 (9.9.9.9)\\nSYSLOG_IDENTIFIER=alphad\\nSYSLOG_PID=1\\n'
+socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM).sendto(entry, '/run/systemd/journal/socket')
+print('sent', flush=True)
+signal.pause()
+";
+
 /// fail2ban reads the journal with the filter of this project, and another process cannot pose as tcpw.
 #[test]
 fn fail2ban_finds_refused_clients_in_the_journal_and_none_that_a_user_wrote() -> Result<()> {
-    let programs = [
-        "/usr/bin/fail2ban-regex",
-        "/usr/bin/systemd-cat",
-        "/usr/lib/python3/dist-packages/systemd/journal.py",
-    ];
+    let programs =
+        ["/usr/bin/fail2ban-regex", "/usr/bin/python3", "/usr/lib/python3/dist-packages/systemd/journal.py"];
     if !ready_for_journald() || !can_run("sinks", &programs.map(Requirement::Program)) {
         return Ok(());
     }
@@ -189,13 +195,14 @@ fn fail2ban_finds_refused_clients_in_the_journal_and_none_that_a_user_wrote() ->
     let _journald = Journald::start(&sandbox)?;
     let _alphad = Testd::start(&sandbox, "alphad", "[::]:7001")?;
     let _tcpw = Tcpw::start(&sandbox, &["--log", JOURNALD])?;
-    // A program of a user that is called tcpw: journald sees its comm, and its user.
+    // A program of a user that is called tcpw. It is still there when journald looks at it.
     let posing = sandbox.scratch().join("tcpw");
-    fs::copy("/bin/sh", &posing)?;
+    fs::copy("/usr/bin/python3", &posing)?;
     let mut command = Command::new("setpriv");
-    command.args(["--reuid=65534", "--regid=65534", "--clear-groups", "systemd-cat", "--identifier=alphad"]);
-    command.arg(&posing).args(["-c", "echo 'refused connect from 9.9.9.9 (9.9.9.9)'; exit 0"]);
-    sandbox.run(Place::Server, command, SOON)?;
+    command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(&posing);
+    command.args(["-c", POSES]).env("PYTHONHOME", "/usr");
+    let mut posing = sandbox.spawn(Place::Server, command)?;
+    posing.wait_for_line("sent", SOON)?;
     sandbox.client().run(|| {
         knock_from(SocketAddr::new(CLIENT_V4, 40_000), SocketAddr::new(SERVER_V4, 7001))?;
         knock_from(SocketAddr::new(CLIENT_V6_OTHER, 40_000), SocketAddr::new(SERVER_V6, 7001))

@@ -14,7 +14,7 @@ use super::{
     *,
 };
 
-/// Names, a user, a netgroup, a command, a service, a listener that nobody vouches for, UDP, forged sources.
+/// Names, a user, a netgroup, a command, a service, a listener whose name is not proven, UDP, forged sources.
 #[test]
 fn every_line_is_as_the_schema_says_and_every_field_occurs() -> Result<()> {
     let programs = ["/usr/sbin/unbound", "/usr/sbin/oidentd", "/usr/sbin/xinetd", "/usr/sbin/nft"];

@@ -14,10 +14,12 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::{
-    ConfigError, Exempt, MetricsSettings, Mode, OnDeny, ResetRates, Resolve,
+    ConfigError, Exempt, MetricsSettings, Mode, OnDeny, PrivacySettings, ResetRates, Resolve,
     arguments::DeviceName,
     destinations::{self, Destinations},
-    effects, metrics, resolve,
+    effects, metrics,
+    privacy::{self, RawPrivacy},
+    resolve,
 };
 use crate::{compile::ClientTableKind, effects::Settings as Effects, listeners::MoreNames, log::LogTarget};
 
@@ -28,6 +30,7 @@ pub(super) struct FileSettings {
     pub(super) hosts_deny: Option<PathBuf>,
     pub(super) cgroup: Option<PathBuf>,
     pub(super) log: Option<Vec<LogTarget>>,
+    pub(super) privacy: PrivacySettings,
     pub(super) log_allowed: Option<bool>,
     pub(super) trust_source_addresses: Option<bool>,
     pub(super) watch_udp_binds: Option<bool>,
@@ -77,6 +80,7 @@ struct RawSettings {
     effects: Option<effects::RawEffects>,
     resolve: Option<RawResolve>,
     metrics: Option<metrics::RawMetrics>,
+    privacy: Option<RawPrivacy>,
     #[serde(default)]
     daemon: BTreeMap<String, RawDaemon>,
     reset: Option<RawReset>,
@@ -132,7 +136,7 @@ struct RawExempt {
     ports: Vec<Spanned<i64>>,
 }
 
-const KEYS: [&str; 23] = [
+const KEYS: [&str; 24] = [
     "hosts-allow",
     "hosts-deny",
     "cgroup",
@@ -154,6 +158,7 @@ const KEYS: [&str; 23] = [
     "effects",
     "resolve",
     "metrics",
+    "privacy",
     "daemon",
     "reset",
 ];
@@ -260,6 +265,7 @@ impl FileSettings {
             hosts_deny: absolute(raw.hosts_deny)?,
             cgroup: absolute(raw.cgroup)?,
             log: raw.log.map(|log| destinations::read(log, &wrong)).transpose()?,
+            privacy: raw.privacy.unwrap_or_default().check(&wrong)?,
             log_allowed: raw.log_allowed,
             trust_source_addresses: raw.trust_source_addresses,
             watch_udp_binds: raw.watch_udp_binds,
@@ -384,7 +390,9 @@ fn explain(text: &str, span: &Range<usize>, message: &str) -> String {
     };
     let key = text.get(span.clone()).filter(|key| !key.contains('\n')).unwrap_or(rest);
     let key = rest.split_once('`').map_or(key, |(key, _)| key);
-    let (keys, place): (&[&str], _) = if message.contains("`addresses`") {
+    let (keys, place): (&[&str], _) = if message.contains("`key-file`") {
+        (&privacy::KEYS, " in [privacy]")
+    } else if message.contains("`addresses`") {
         (&EXEMPT_KEYS, " in [exempt]")
     } else if message.contains("`not-found-for`") {
         (&RESOLVE_KEYS, " in [resolve]")
@@ -424,7 +432,7 @@ fn position(text: &str, offset: usize) -> (usize, usize) {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::ShownAddresses, *};
 
     fn error(text: &str) -> String {
         FileSettings::parse(Path::new("/t"), text).unwrap_err().to_string()
@@ -448,7 +456,7 @@ mod tests {
         unknown_key_in_exempt: "pin = true\n[exempt]\n  port = [22]" =>
             "3:3: unknown key \"port\" in [exempt]: did you mean \"ports\"?";
         unknown_key_like_none: "colour = 1" =>
-            "1:1: unknown key \"colour\": the keys are hosts-allow, hosts-deny, cgroup, log, log-allowed, trust-source-addresses, watch-udp-binds, line-namespaces, pin, mode, on-deny, early-drop, table, run-dir, pin-dir, proc-root, exempt, names, effects, resolve, metrics, daemon, reset";
+            "1:1: unknown key \"colour\": the keys are hosts-allow, hosts-deny, cgroup, log, log-allowed, trust-source-addresses, watch-udp-binds, line-namespaces, pin, mode, on-deny, early-drop, table, run-dir, pin-dir, proc-root, exempt, names, effects, resolve, metrics, privacy, daemon, reset";
         unknown_table: "[exemptions]\nports = [1]" =>
             "1:2: unknown key \"exemptions\": did you mean \"exempt\"?";
         unknown_mode: "mode = \"permissive\"" => "1:8: mode \"permissive\": write \"enforce\" or \"audit\"";
@@ -511,6 +519,14 @@ mod tests {
             "2:10: port 80: write a number from 1024 to 65535";
         metrics_to_a_file_that_is_not_read: "[metrics]\ntextfile = \"/var/lib/tcpw\"" =>
             "2:12: \"/var/lib/tcpw\": write an absolute path, from /, that ends in \".prom\"";
+        unknown_key_in_privacy: "[privacy]\nkeyfile = \"/k\"" =>
+            "2:1: unknown key \"keyfile\" in [privacy]: did you mean \"key-file\"?";
+        other_addresses: "[privacy]\naddresses = \"none\"" =>
+            "2:13: addresses \"none\": write \"full\", \"truncated\" or \"hashed\"";
+        relative_key: "[privacy]\naddresses = \"hashed\"\nkey-file = \"k\"" =>
+            "3:12: \"k\": write an absolute path, from /";
+        key_without_hashes: "[privacy]\naddresses = \"truncated\"\nkey-file = \"/k\"" =>
+            "3:12: key-file: nothing is hashed: write addresses = \"hashed\", or leave it out";
         port_zero: "[exempt]\nports = [0]" => "2:10: port 0: write a number from 1 to 65535";
         wrong_type: "pin = \"yes\"" => "1:7: invalid type: string \"yes\", expected a boolean";
     }
@@ -560,8 +576,13 @@ mod tests {
             .flat_map(|line| [line, "\n"])
             .collect();
         let file = FileSettings::parse(Path::new("deploy/tcpw.toml"), &uncommented).unwrap();
-        for key in
-            KEYS.iter().chain(&EXEMPT_KEYS).chain(&effects::KEYS).chain(&RESOLVE_KEYS).chain(&metrics::KEYS)
+        for key in KEYS
+            .iter()
+            .chain(&EXEMPT_KEYS)
+            .chain(&privacy::KEYS)
+            .chain(&effects::KEYS)
+            .chain(&RESOLVE_KEYS)
+            .chain(&metrics::KEYS)
         {
             assert!(example.contains(key), "{key} is not documented");
         }
@@ -581,5 +602,7 @@ mod tests {
         assert_eq!(file.metrics.listen, Some(([127, 0, 0, 1], 9798).into()));
         let textfile = Path::new("/var/lib/prometheus/node-exporter/tcpw.prom");
         assert_eq!(file.metrics.textfile.as_deref(), Some(textfile));
+        assert_eq!(file.privacy.addresses, ShownAddresses::Hashed);
+        assert_eq!(file.privacy.key_file, Some("/etc/tcpw.key".into()));
     }
 }

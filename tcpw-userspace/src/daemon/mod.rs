@@ -10,6 +10,7 @@ mod inbox;
 mod load;
 mod names_key;
 mod outside;
+mod privacy_key;
 pub mod rights;
 
 use anyhow::{Result, anyhow};

@@ -29,7 +29,7 @@ pub(super) fn attempt(record: &Record, host: &str) -> JournalEntry {
         ("TCPW_REASON", judged.and_then(|judged| word(words::reason(judged.reason)))),
         ("TCPW_SOURCE", word(words::source(record.source))),
         ("TCPW_PROTOCOL", word(words::protocol(record.protocol))),
-        ("TCPW_CLIENT", Some(record.client.ip().to_canonical().to_string())),
+        ("TCPW_CLIENT", Some(record.shown_client())),
         ("TCPW_CLIENT_PORT", Some(record.client.port().to_string())),
         ("TCPW_CLIENT_NAME", record.client_name.as_deref().map(text)),
         ("TCPW_CLIENT_USER", record.client_user.as_deref().map(text)),
@@ -44,7 +44,10 @@ pub(super) fn attempt(record: &Record, host: &str) -> JournalEntry {
         ("TCPW_RULE_TABLE", judged.and_then(words::table).and_then(word)),
         ("TCPW_RULE_FILE", rule.as_ref().map(|rule| text(rule.path().as_os_str().as_bytes()))),
         ("TCPW_RULE_LINE", rule.as_ref().map(|rule| rule.line().to_string())),
-        ("TCPW_RULE", rule.as_ref().map(|rule| text(&rule.text()))),
+        (
+            "TCPW_RULE",
+            rule.as_ref().filter(|_| record.hidden_client.is_none()).map(|rule| text(&rule.text())),
+        ),
         ("TCPW_HELD_US", record.held_for.map(|held| micros(held).to_string())),
         ("TCPW_GENERATION", Some(record.generation.to_string())),
         ("TCPW_TWIST", record.twist.as_deref().map(text)),
@@ -58,8 +61,8 @@ pub(super) fn attempt(record: &Record, host: &str) -> JournalEntry {
 const MOST_NAMES: usize = 16;
 
 /// The entry of a count.
-pub(super) fn count(count: &UnprovenCount, host: &str) -> JournalEntry {
-    let (clients, network) = words::counted(count.clients);
+pub(super) fn count(count: &UnprovenCount, hidden: Option<&str>, host: &str) -> JournalEntry {
+    let (clients, network) = words::counted(count.clients, hidden);
     let fields = vec![
         ("TCPW_KIND", Some("unproven-count".to_owned())),
         ("TCPW_TIME", Some(rfc3339(count.time))),
@@ -67,7 +70,7 @@ pub(super) fn count(count: &UnprovenCount, host: &str) -> JournalEntry {
         ("TCPW_NETWORK", network),
         ("TCPW_ATTEMPTS", Some(count.attempts.to_string())),
     ];
-    entry(libwrap::entry_of_count(count, host), fields)
+    entry(libwrap::entry_of_count(count, hidden, host), fields)
 }
 
 fn entry(line: crate::log::LogEntry, fields: Fields) -> JournalEntry {

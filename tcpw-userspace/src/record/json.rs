@@ -77,13 +77,13 @@ struct Rule {
     table: &'static str,
     file: String,
     line: u32,
-    text: String,
+    text: Option<String>,
 }
 
 #[derive(Serialize)]
 struct Lookup {
     kind: &'static str,
-    asked: String,
+    asked: Option<String>,
     host: Option<String>,
     result: &'static str,
     name: Option<String>,
@@ -103,6 +103,7 @@ struct Count {
 /// The line of an attempt.
 pub(super) fn attempt(record: &Record) -> JsonLine {
     let judged = record.judged.as_ref();
+    let is_hidden = record.hidden_client.is_some();
     line(&Attempt {
         version: VERSION,
         kind: "attempt",
@@ -114,7 +115,7 @@ pub(super) fn attempt(record: &Record) -> JsonLine {
         source: words::source(record.source),
         protocol: words::protocol(record.protocol),
         client: Client {
-            address: record.client.ip().to_canonical().to_string(),
+            address: record.shown_client(),
             port: record.client.port(),
             as_seen: &record.client_address,
             name: record.client_name.as_deref().map(text),
@@ -124,9 +125,9 @@ pub(super) fn attempt(record: &Record) -> JsonLine {
         interface: record.ifindex,
         netns: record.netns,
         listener: listener(&record.listener),
-        rule: judged.and_then(rule),
+        rule: judged.and_then(|judged| rule(judged, is_hidden)),
         effects: judged.map_or(&[], |judged| &judged.effects),
-        lookups: record.lookups.iter().map(lookup).collect(),
+        lookups: record.lookups.iter().map(|it| lookup(it, is_hidden)).collect(),
         held_us: record.held_for.map(micros),
         generation: record.generation,
         policy: record.policy,
@@ -135,8 +136,8 @@ pub(super) fn attempt(record: &Record) -> JsonLine {
 }
 
 /// The line of a count.
-pub(super) fn count(count: &UnprovenCount) -> JsonLine {
-    let (clients, network) = words::counted(count.clients);
+pub(super) fn count(count: &UnprovenCount, hidden: Option<&str>) -> JsonLine {
+    let (clients, network) = words::counted(count.clients, hidden);
     line(&Count {
         version: VERSION,
         kind: "unproven-count",
@@ -168,17 +169,17 @@ fn listener(listener: &ListenerRecord) -> Listener<'_> {
     }
 }
 
-fn rule(judged: &JudgementRecord) -> Option<Rule> {
+fn rule(judged: &JudgementRecord, is_hidden: bool) -> Option<Rule> {
     let rule = judged.rule()?;
     Some(Rule {
         table: words::table(judged)?,
         file: text(rule.path().as_os_str().as_bytes()),
         line: rule.line(),
-        text: text(&rule.text()),
+        text: (!is_hidden).then(|| text(&rule.text())),
     })
 }
 
-fn lookup(lookup: &LookupRecord) -> Lookup {
+fn lookup(lookup: &LookupRecord, is_hidden: bool) -> Lookup {
     let (kind, asked, host) = match &lookup.question {
         Question::Name(address) => ("name", address.to_string(), None),
         Question::Netgroup { group, host } => ("netgroup", text(group), Some(text(host))),
@@ -192,5 +193,13 @@ fn lookup(lookup: &LookupRecord) -> Lookup {
         Found::Member(true) => ("member", None),
         Found::Member(false) => ("no-member", None),
     };
-    Lookup { kind, asked, host, result, name, took_us: lookup.took.map(micros) }
+    let shown = |text: Option<String>| text.filter(|_| !is_hidden);
+    Lookup {
+        kind,
+        asked: shown(Some(asked)),
+        host: shown(host),
+        result,
+        name: shown(name),
+        took_us: lookup.took.map(micros),
+    }
 }

@@ -57,9 +57,12 @@ fn in_own_name(record: &Record, doubt: ListenerDoubt) -> String {
 }
 
 /// The line of a count, in tcpw's own name.
-pub(super) fn entry_of_count(count: &UnprovenCount, host: &str) -> LogEntry {
+pub(super) fn entry_of_count(count: &UnprovenCount, hidden: Option<&str>, host: &str) -> LogEntry {
     let message = match count.clients {
-        CountedClients::Network(network) => line::more_unproven(count.attempts, &network.to_string()),
+        CountedClients::Network(network) => {
+            let network = hidden.map_or_else(|| network.to_string(), str::to_owned);
+            line::more_unproven(count.attempts, &network)
+        }
         CountedClients::Others => line::more_unproven(count.attempts, "other networks"),
         CountedClients::AtDevices => line::more_at_devices(count.attempts),
     };

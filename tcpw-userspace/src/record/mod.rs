@@ -6,6 +6,7 @@
 mod journal;
 mod json;
 mod libwrap;
+mod privacy;
 mod words;
 
 use std::{
@@ -15,6 +16,8 @@ use std::{
 };
 
 use ipnet::IpNet;
+
+pub use privacy::Privacy;
 
 use crate::{
     evaluate::judgement::{Reason, RuleIndex, Verdict},
@@ -36,28 +39,33 @@ pub enum Outcome {
     /// One attempt's.
     Attempt(Box<Record>),
     /// That of attempts that have no line of their own.
-    Count(UnprovenCount),
+    Count {
+        /// The count.
+        count: UnprovenCount,
+        /// What is shown instead of its network.
+        hidden: Option<String>,
+    },
 }
 
 impl Forms for Outcome {
     fn line(&self, host: &str) -> LogEntry {
         match self {
             Self::Attempt(record) => libwrap::entry(record, host),
-            Self::Count(count) => libwrap::entry_of_count(count, host),
+            Self::Count { count, hidden } => libwrap::entry_of_count(count, hidden.as_deref(), host),
         }
     }
 
     fn json(&self) -> JsonLine {
         match self {
             Self::Attempt(record) => json::attempt(record),
-            Self::Count(count) => json::count(count),
+            Self::Count { count, hidden } => json::count(count, hidden.as_deref()),
         }
     }
 
     fn journal(&self, host: &str) -> JournalEntry {
         match self {
             Self::Attempt(record) => journal::attempt(record, host),
-            Self::Count(count) => journal::count(count, host),
+            Self::Count { count, hidden } => journal::count(count, hidden.as_deref(), host),
         }
     }
 }
@@ -94,6 +102,8 @@ pub struct Record {
     pub client_name: Option<Text>,
     /// The client's user, if it was asked for and is known.
     pub client_user: Option<Text>,
+    /// What is shown instead of the client's address: texts that may hold it are then not shown.
+    pub hidden_client: Option<String>,
     /// The listener.
     pub listener: ListenerRecord,
     /// The evaluator's judgement; `None` if the rules that decided are no longer known.
@@ -186,6 +196,13 @@ pub struct JudgementRecord {
     pub effects: Vec<&'static str>,
 }
 
+impl Record {
+    /// The client's address, or what is shown instead.
+    fn shown_client(&self) -> String {
+        self.hidden_client.clone().unwrap_or_else(|| self.client.ip().to_canonical().to_string())
+    }
+}
+
 impl JudgementRecord {
     /// The rule that decided, with its file, line, column and text.
     pub fn rule(&self) -> Option<RuleRef<'_>> {
@@ -227,6 +244,7 @@ pub(crate) fn example() -> Record {
         client_text: "192.0.2.7".into(),
         client_name: None,
         client_user: None,
+        hidden_client: None,
         listener: ListenerRecord {
             names: NamesSet::new(["sshd"]),
             ident: "sshd".into(),

@@ -92,9 +92,11 @@ pub(super) fn table(judged: &JudgementRecord) -> Option<&'static str> {
 }
 
 /// The word of whose attempts were counted, and their network.
-pub(super) fn counted(clients: CountedClients) -> (&'static str, Option<String>) {
+pub(super) fn counted(clients: CountedClients, hidden: Option<&str>) -> (&'static str, Option<String>) {
     match clients {
-        CountedClients::Network(network) => ("network", Some(network.to_string())),
+        CountedClients::Network(network) => {
+            ("network", Some(hidden.map_or_else(|| network.to_string(), str::to_owned)))
+        }
         CountedClients::Others => ("others", None),
         CountedClients::AtDevices => ("at-devices", None),
     }

@@ -233,6 +233,7 @@ fn config(seed: u64, chance: &mut Random) -> Config {
         hosts_deny: crate::config::DEFAULT_HOSTS_DENY.into(),
         cgroup: "/sys/fs/cgroup".into(),
         log: vec![LogTarget::syslog()],
+        privacy: crate::config::PrivacySettings::default(),
         log_allowed: chance.percent(30),
         trust_source_addresses: seed % 10 != 4 && !seed.is_multiple_of(7),
         pin: chance.percent(70),

@@ -298,6 +298,7 @@ impl AttemptRecords {
             client_text: judge::host_text(&decision, &facts, judgement.as_ref()),
             client_name: facts.name(client.ip()).and_then(known_name),
             client_user: facts.user().cloned(),
+            hidden_client: None,
             listener,
             judged: judgement.zip(tables).map(|(judgement, tables)| JudgementRecord {
                 verdict: judgement.verdict,

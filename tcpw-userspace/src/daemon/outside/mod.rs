@@ -34,9 +34,10 @@ use tokio::sync::mpsc;
 use super::{
     inbox::{Arrival, Inbox},
     load::{Loaded, load},
+    privacy_key,
 };
 use crate::{
-    config::Config,
+    config::{Config, ShownAddresses},
     control::{Reply, Response},
     core::{
         Action, Input,
@@ -47,7 +48,7 @@ use crate::{
     host::Starter,
     kernel::{HookState, Kernel, Pace, Pins, Probe},
     log::{Sinks, host_name},
-    record::Outcome,
+    record::{Outcome, Privacy},
     reinject::ChallengePacket,
 };
 use ask::Asker;
@@ -117,6 +118,7 @@ pub(super) struct Outside {
     log: Sinks,
     /// SipHash with a key of the operating system: nobody can tell the number of a challenge from those of others.
     random: RandomState,
+    privacy: Privacy,
     /// Records of the actions that are being carried out.
     records: Vec<Outcome>,
     recent: Recent,
@@ -138,7 +140,13 @@ impl Outside {
         inbox: &mut Inbox,
         results: Results,
     ) -> Result<(Self, Started)> {
+        let privacy = privacy_key::privacy(&config.privacy)?;
         let log = Sinks::open(&config.log, host_name())?;
+        if config.privacy.addresses != ShownAddresses::Full {
+            log::warn!(
+                "[privacy]: sinks do not show addresses of clients: fail2ban cannot ban from such lines"
+            );
+        }
         let Loaded { mut kernel, changes, started } = load(&config)?;
         let (held, reports) = (kernel.take_held()?, kernel.take_events()?);
         inbox.connect(
@@ -169,6 +177,7 @@ impl Outside {
             helper: Helper::new(starter, config.effects.clone(), results.clone()),
             log,
             random: RandomState::new(),
+            privacy,
             records: Vec::new(),
             recent: Recent::new(SystemTime::now()),
             requests: HashMap::new(),
@@ -230,6 +239,7 @@ impl Outside {
         }
         self.scanning.let_go();
         if !self.records.is_empty() {
+            self.records.iter_mut().for_each(|outcome| self.privacy.hide(outcome));
             // Each sink counts and reports lines that do not fit.
             self.log.send(&self.records);
             self.recent.keep(self.records.drain(..));
@@ -253,7 +263,9 @@ impl Outside {
             Action::Say(level, text) => say(level, &text),
             Action::Record(record) if !record.has_line => {}
             Action::Record(record) => self.records.push(Outcome::Attempt(record)),
-            Action::RecordCount(count) => self.records.push(Outcome::Count(count)),
+            Action::RecordCount(count) => {
+                self.records.push(Outcome::Count { count, hidden: None });
+            }
             Action::ReopenLog => self.log.reopen(),
             Action::Release { writes, packet } => {
                 let is_written = writes.into_iter().all(|write| self.write(write));

@@ -75,7 +75,7 @@ fn is_wanted(outcome: &Outcome, question: &RecentQuestion) -> bool {
                 && daemon.as_ref().is_none_or(|daemon| has_name(record, daemon))
                 && (fates.is_empty() || fates.iter().any(|fate| fate == fate_word(record.fate)))
         }
-        Outcome::Count(_) => id.is_none() && client.is_none() && daemon.is_none() && fates.is_empty(),
+        Outcome::Count { .. } => id.is_none() && client.is_none() && daemon.is_none() && fates.is_empty(),
     }
 }
 
