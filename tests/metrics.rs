@@ -171,8 +171,9 @@ fn hold_and_look_up_times_are_counted_once_each() -> Result<()> {
     let hosts = sandbox.etc().join("hosts");
     let before = std::fs::read_to_string(&hosts)?;
     std::fs::write(&hosts, format!("{before}\n{CLIENT_V4} good.example.test\n"))?;
-    sandbox.write_tables("alphad: .example.test\n", DENY)?;
+    sandbox.write_tables("alphad: .example.test\nbetad: 1.2.3.: rfc931 5\n", DENY)?;
     let _alphad = Testd::start(&sandbox, "alphad", &format!("0.0.0.0:{ALPHAD}"))?;
+    let _betad = Testd::start(&sandbox, "betad", &format!("0.0.0.0:{BETAD}"))?;
     let config = sandbox.write_settings(&format!("[metrics]\nlisten = \"{LOOPBACK}\"\n"))?;
     let _tcpw = Tcpw::start(&sandbox, &["--config", &config])?;
     let mut took = Vec::new();
@@ -190,6 +191,11 @@ fn hold_and_look_up_times_are_counted_once_each() -> Result<()> {
         ensure!(sum > 0.0 && sum < took[0], "{name}: {sum} s of {} s", took[0]);
     }
     ensure!(samples.get("tcpw_user_wait_seconds_count") == Some(0.0), "{samples:?}");
+    // Its data wait for an answer of its host, which has no ident server.
+    let mut attempt = connect(sandbox.client(), CLIENT_V4, (SERVER_V4, BETAD).into(), SOON)?;
+    ensure!(attempt.greeting(SOON) == "hello from betad", "{attempt:?}");
+    let count = "tcpw_user_wait_seconds_count";
+    let samples = wait_samples(&sandbox, "the wait is counted", |samples| samples.get(count) == Some(1.0))?;
     // Allowed attempts have no record without --log-allowed.
     ensure!(samples.sum("tcpw_attempts_total") == 0.0, "{samples:?}");
     Ok(())

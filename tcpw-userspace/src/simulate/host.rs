@@ -296,7 +296,10 @@ pub(super) fn step(history: &mut History, index: usize) {
             history.at(history.now_ns + down_ms * MS, Happening::Start);
         }
         StepKind::Hangup => daemon::feed(history, Input::Hangup),
-        StepKind::AskStatus => ask(history, Request::Status),
+        StepKind::AskStatus => {
+            ask(history, Request::Status);
+            ask(history, Request::Metrics);
+        }
         StepKind::AskMatch { client, listener } => {
             let question = LiveQuestion {
                 daemon: history.host.name(listener).into(),

@@ -1,8 +1,8 @@
 //! Serves metrics over HTTP/1.1.
 //!
 //! In: connections. Out: the text to `GET /metrics`, an error to anything else.
-//! Invariant: connections are bounded in number and time. One that has not asked yet gives way to a new one: clients that
-//! send nothing keep no other from being served.
+//! Invariant: connections are bounded in number and time. A new one is always served, in the place of the oldest that has
+//! not asked yet: clients that send nothing, or do not read, keep no other from being served.
 //! Source: RFC 9110, RFC 9112.
 
 use std::{
@@ -96,13 +96,12 @@ struct Connection {
 }
 
 impl Connections {
-    /// Serves one more, unless all places are taken by clients that have asked.
+    /// Serves one more. If all places are taken, the oldest that has not asked gives way; if all have asked, the oldest.
     fn take(&mut self, stream: TcpStream, source: &Source) {
         self.0.retain(|connection| !connection.task.is_finished());
         if self.0.len() >= MOST {
             let silent = self.0.iter().position(|it| !it.has_asked.load(Ordering::Relaxed));
-            let Some(gone) = silent.and_then(|silent| self.0.remove(silent)) else { return };
-            gone.task.abort();
+            self.0.remove(silent.unwrap_or(0)).into_iter().for_each(|gone| gone.task.abort());
         }
         let has_asked = Arc::new(AtomicBool::new(false));
         let task = tokio::spawn(connection(stream, source.clone(), Arc::clone(&has_asked)));
