@@ -11,7 +11,7 @@ use prometheus_client::{
     registry::Unit,
 };
 
-use crate::control::{BUCKETS_US, Histogram, Metrics, NamedCount};
+use crate::control::{BUCKETS_US, Histogram, Metrics, NamedCount, SinkStatus};
 
 /// Labels of one sample.
 type Labels = Vec<(&'static str, String)>;
@@ -131,12 +131,14 @@ impl Families<'_, '_> {
             None,
             maps.iter().map(|it| (label(&it.map), it.room)),
         )?;
-        for (name, help, count) in [
-            ("lines_written", "Lines written.", metrics.log.written),
-            ("lines_failed", "Lines that could not be written.", metrics.log.failed),
-        ] {
-            self.counters(name, help, [(Labels::new(), count)])?;
-        }
+        let sinks = &metrics.log.sinks;
+        let label = |sink: &SinkStatus| vec![("sink", sink.target.clone())];
+        let written = sinks.iter().map(|sink| (label(sink), sink.written));
+        self.counters("lines_written", "Lines that a sink took.", written)?;
+        let lost = sinks.iter().map(|sink| (label(sink), sink.lost));
+        self.counters("lines_failed", "Lines that a sink could not take.", lost)?;
+        let waiting = sinks.iter().map(|sink| (label(sink), sink.waiting));
+        self.gauges("lines_waiting", "Lines that wait for a sink.", None, waiting)?;
         Ok(())
     }
 

@@ -3,7 +3,7 @@ use std::time::Duration;
 use super::*;
 use crate::{
     config::Mode,
-    control::{AttemptCount, Histogram, LogStatus, MapFill, NamedCount, RuleCount},
+    control::{AttemptCount, Histogram, LogStatus, MapFill, NamedCount, RuleCount, SinkStatus},
 };
 
 fn times(times_us: &[u64]) -> Histogram {
@@ -53,7 +53,11 @@ fn example() -> Metrics {
             named("names_waiting", "Attempts that wait for a look-up.", true, 9),
         ],
         maps: vec![MapFill { map: "certified_places".into(), entries: 10, room: 65536 }],
-        log: LogStatus { written: 11, failed: 12, sinks: Vec::new() },
+        log: LogStatus {
+            written: 11,
+            failed: 12,
+            sinks: vec![SinkStatus { target: "syslog".into(), written: 11, lost: 12, waiting: 13 }],
+        },
     }
 }
 
