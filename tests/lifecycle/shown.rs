@@ -78,8 +78,14 @@ fn exit_code_of_status_says_whether_the_files_are_enforced() -> Result<()> {
     }
     let sandbox = Sandbox::new("code")?;
     sandbox.write_tables("alphad: ALL\n", "ALL: ALL\n")?;
-    let is_running = |(status, code): (serde_json::Value, i32)| (code, status["running"].clone());
-    let code = || Ok::<_, anyhow::Error>(is_running(Tcpw::status_and_code(&sandbox)?));
+    let schema = serde_json::from_str(include_str!("../../docs/status.schema.json"))?;
+    let schema = jsonschema::validator_for(&schema)?;
+    let code = || -> Result<_> {
+        let (status, code) = Tcpw::status_and_code(&sandbox)?;
+        let wrong: Vec<String> = schema.iter_errors(&status).map(|error| error.to_string()).collect();
+        ensure!(wrong.is_empty(), "not as the schema says: {wrong:?}: {status}");
+        Ok((code, status["running"].clone()))
+    };
     assert_eq!(code()?, (2, false.into()), "nothing was ever started");
 
     let tcpw = Tcpw::start(&sandbox, &["--pin"])?;
