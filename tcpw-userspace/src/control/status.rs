@@ -61,7 +61,7 @@ pub struct TableStatus {
     pub rules: usize,
     /// Errors in it.
     pub errors: usize,
-    /// SHA-256 of the text in force, in hexadecimal; empty if the file does not exist.
+    /// SHA-256 of the text in force, in hexadecimal; empty if the file does not exist, or is larger than 1 MiB.
     #[serde(default)]
     pub sha256: String,
 }
