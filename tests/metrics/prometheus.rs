@@ -99,7 +99,7 @@ fn node_exporter_reads_the_file_and_promtool_finds_no_fault() -> Result<()> {
     let names = |samples: &Samples| samples.names().iter().map(|it| (*it).to_owned()).collect::<Vec<_>>();
     ensure!(names(&written) == names(&served), "{text}");
     ensure!(fs::metadata(&file)?.permissions().mode() & 0o7777 == 0o644);
-    ensure!(!directory.join(".tcpw.prom.new").exists(), "a file is left beside it");
+    ensure!(!directory.join(".tcpw.prom.new").exists(), "the new file was not renamed");
 
     let checked = promtool(&["check", "metrics"], Stdio::from(fs::File::open(&file)?))?;
     ensure!(checked.is_empty(), "promtool: {checked}");

@@ -11,11 +11,11 @@ use std::{
 
 use clap::Args;
 
-use super::{Failure, Outcome};
+use super::{Failure, Outcome, PlaceArgs};
 use crate::{
     config::{Config, RunArgs},
     control::{AskError, Request, Status, ask_for},
-    doctor::{Facts, Finding, OtherProgram, Weight, examine},
+    doctor::{Facts, Finding, Weight, examine},
     host::{self, loaded_library},
     kernel::{Pins, other_programs},
     log::printable,
@@ -35,18 +35,12 @@ pub struct DoctorArgs {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
-    /// Settings of the daemon [default: /etc/tcpw.toml, if it exists]
-    #[arg(long, value_name = "FILE")]
-    pub config: Option<PathBuf>,
     /// The guarded cgroup, if no daemon runs [default: the root of all cgroups]
     #[arg(long, value_name = "DIR")]
     pub cgroup: Option<PathBuf>,
-    /// Directory of the daemon's control socket [default: /run/tcpw]
-    #[arg(long, value_name = "DIR")]
-    pub run_dir: Option<PathBuf>,
-    /// Directory of the pinned policy [default: /sys/fs/bpf/tcpw]
-    #[arg(long, value_name = "DIR")]
-    pub pin_dir: Option<PathBuf>,
+    /// Where.
+    #[command(flatten)]
+    pub place: PlaceArgs,
 }
 
 /// Looks and says. Exit code 1 for a warning, 2 for a problem.
@@ -55,12 +49,12 @@ pub struct DoctorArgs {
 /// The settings cannot be read, or the daemon does not answer.
 pub fn run(arguments: &DoctorArgs) -> Result<Outcome, Failure> {
     let flags = RunArgs {
-        run_dir: arguments.run_dir.clone(),
-        pin_dir: arguments.pin_dir.clone(),
+        run_dir: arguments.place.run_dir.clone(),
+        pin_dir: arguments.place.pin_dir.clone(),
         cgroup: arguments.cgroup.clone(),
         ..RunArgs::default()
     };
-    let config = Config::load(arguments.config.as_deref(), &flags).map_err(Failure::usage)?;
+    let config = Config::load(arguments.place.config.as_deref(), &flags).map_err(Failure::usage)?;
     let findings = examine(&facts(&config)?);
     let mut out = io::stdout().lock();
     if arguments.json {
@@ -82,14 +76,7 @@ fn facts(config: &Config) -> Result<Facts, Failure> {
     let pin_dir = config.pin.then_some(config.pin_dir.as_path());
     let missing = [host::privileges(), host::kernel(cgroup, pin_dir)];
     let (programs, programs_unknown) = match other_programs(cgroup) {
-        Ok(all) => {
-            let other = |it: crate::kernel::CgroupProgram| OtherProgram {
-                cgroup: it.cgroup,
-                name: it.name,
-                id: it.id,
-            };
-            (all.into_iter().map(other).collect(), None)
-        }
+        Ok(all) => (all, None),
         Err(error) => (Vec::new(), Some(format!("{error:#}"))),
     };
     let [allow, deny] = match &status {

@@ -2,7 +2,6 @@
 
 use std::{
     io::{self, Write},
-    path::PathBuf,
     thread,
     time::Duration,
 };
@@ -10,7 +9,7 @@ use std::{
 use clap::{Args, ValueEnum};
 use ipnet::IpNet;
 
-use super::{Failure, Outcome, PlaceArgs, recent};
+use super::{DaemonArgs, Failure, Outcome, recent};
 use crate::control::{AskError, RecentAnswer, RecentQuestion, Request, ask_for};
 
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -42,12 +41,9 @@ pub struct EventsArgs {
     /// Only with this fate; may be given several times
     #[arg(long, value_name = "FATE")]
     pub fate: Vec<FateArg>,
-    /// Settings of the daemon [default: /etc/tcpw.toml, if it exists]
-    #[arg(long, value_name = "FILE")]
-    pub config: Option<PathBuf>,
-    /// Directory of the daemon's control socket [default: /run/tcpw]
-    #[arg(long, value_name = "DIR")]
-    pub run_dir: Option<PathBuf>,
+    /// Where.
+    #[command(flatten)]
+    pub daemon_place: DaemonArgs,
 }
 
 /// What became of an attempt.
@@ -76,9 +72,7 @@ pub(super) fn network(text: &str) -> Result<IpNet, String> {
 /// # Errors
 /// No daemon runs, or it does not answer.
 pub fn run(arguments: &EventsArgs) -> Result<Outcome, Failure> {
-    let place =
-        PlaceArgs { config: arguments.config.clone(), run_dir: arguments.run_dir.clone(), pin_dir: None };
-    let (run_dir, _) = place.resolve()?;
+    let run_dir = arguments.daemon_place.run_dir()?;
     let words = arguments.fate.iter().filter_map(ValueEnum::to_possible_value);
     let mut question = RecentQuestion {
         after: None,

@@ -96,8 +96,30 @@ impl PlaceArgs {
     }
 }
 
+/// Where a running daemon is found.
+#[derive(Args, Clone, Debug)]
+pub struct DaemonArgs {
+    /// Settings of the daemon [default: /etc/tcpw.toml, if it exists]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Directory of the daemon's control socket [default: /run/tcpw]
+    #[arg(long, value_name = "DIR")]
+    pub run_dir: Option<PathBuf>,
+}
+
+impl DaemonArgs {
+    /// Its run directory.
+    ///
+    /// # Errors
+    /// The settings cannot be read.
+    fn run_dir(&self) -> Result<PathBuf, Failure> {
+        let place = PlaceArgs { config: self.config.clone(), run_dir: self.run_dir.clone(), pin_dir: None };
+        place.resolve().map(|(run_dir, _)| run_dir)
+    }
+}
+
 /// How a subcommand ended that did what it was asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Outcome {
     /// Nothing to look at: exit code 0.
     Fine,

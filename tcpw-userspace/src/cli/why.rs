@@ -2,7 +2,6 @@
 
 use std::{
     io::{self, Write},
-    path::PathBuf,
     time::Duration,
 };
 
@@ -10,7 +9,7 @@ use clap::Args;
 use serde_json::Value;
 
 use super::{
-    Failure, Outcome, PlaceArgs, events,
+    DaemonArgs, Failure, Outcome, events,
     recent::{end, field, rule, text},
 };
 use crate::control::{RecentAnswer, RecentQuestion, Request, ask_for};
@@ -29,12 +28,9 @@ pub struct WhyArgs {
     /// Print JSON, one record a line: docs/records.md
     #[arg(long)]
     pub json: bool,
-    /// Settings of the daemon [default: /etc/tcpw.toml, if it exists]
-    #[arg(long, value_name = "FILE")]
-    pub config: Option<PathBuf>,
-    /// Directory of the daemon's control socket [default: /run/tcpw]
-    #[arg(long, value_name = "DIR")]
-    pub run_dir: Option<PathBuf>,
+    /// Where.
+    #[command(flatten)]
+    pub daemon_place: DaemonArgs,
 }
 
 /// Tells. Exit code 1 if nothing is known of it.
@@ -42,9 +38,7 @@ pub struct WhyArgs {
 /// # Errors
 /// It is neither a number nor a client, no daemon runs, or it does not answer.
 pub fn run(arguments: &WhyArgs) -> Result<Outcome, Failure> {
-    let place =
-        PlaceArgs { config: arguments.config.clone(), run_dir: arguments.run_dir.clone(), pin_dir: None };
-    let (run_dir, _) = place.resolve()?;
+    let run_dir = arguments.daemon_place.run_dir()?;
     let subject = arguments.subject.as_str();
     let id = subject.strip_prefix('#').unwrap_or(subject).parse().ok();
     let client = match id {

@@ -255,7 +255,7 @@ pub enum Action {
         /// Which are asked for.
         question: RecentQuestion,
     },
-    /// Answer a request for a verdict, with the kernel's decision beside it.
+    /// Ask the kernel for its decision, then answer a request for a verdict with both.
     ReplyMatch {
         /// Its number.
         request: u64,

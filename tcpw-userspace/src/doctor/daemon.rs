@@ -7,10 +7,9 @@ use crate::{
 };
 
 /// Counters that count a loss, and what is lost.
-const LOSSES: [(&str, &str); 3] = [
+const LOSSES: [(&str, &str); 2] = [
     ("ring_full", "events found no room in the ring: attempts have no line"),
     ("broken", "look-ups failed in the kernel: attempts were refused that no rule refused"),
-    ("disagreements", "verdicts of the kernel differ from those of the rules"),
 ];
 
 pub(super) fn check(facts: &Facts) -> Vec<Found> {

@@ -16,6 +16,7 @@ use serde::Serialize;
 
 use crate::{
     control::{ListenerStatus, Status, TagState},
+    kernel::CgroupProgram,
     parse::rule::Tables,
 };
 
@@ -33,20 +34,9 @@ pub struct Facts {
     /// Processes that have the library libwrap loaded.
     pub uses_libwrap: BTreeMap<u32, PathBuf>,
     /// Programs of others at the hook of the gate, by cgroup.
-    pub programs: Vec<OtherProgram>,
-    /// Links for the hook were not all found: why.
+    pub programs: Vec<CgroupProgram>,
+    /// Why those programs could not be listed.
     pub programs_unknown: Option<String>,
-}
-
-/// A program that is not tcpw's.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OtherProgram {
-    /// The cgroup that it is attached to.
-    pub cgroup: PathBuf,
-    /// Its name in the kernel.
-    pub name: String,
-    /// Its id in the kernel.
-    pub id: u32,
 }
 
 /// How much a finding matters.
@@ -76,7 +66,7 @@ pub struct Finding {
     pub advice: String,
 }
 
-/// A part of a finding that one check makes.
+/// A finding without the name of its check.
 struct Found {
     weight: Weight,
     what: String,
@@ -96,11 +86,6 @@ const CHECKS: [(&str, Check); 6] = [
     ("proxies", proxies::check),
     ("rules", rules::check),
 ];
-
-/// Names of the checks, in their order.
-pub fn checks() -> impl Iterator<Item = &'static str> {
-    CHECKS.iter().map(|(name, _)| *name)
-}
 
 /// Makes every check.
 pub fn examine(facts: &Facts) -> Vec<Finding> {

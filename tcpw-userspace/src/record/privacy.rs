@@ -99,15 +99,13 @@ mod tests {
             judgement::{Reason, RuleIndex, Verdict},
             request::HostName,
         },
-        events::Fate,
         log::Forms as _,
-        names::NamesSet,
         parse::{
             parse,
             rule::TableKind,
             text::{FileText, Texts},
         },
-        record::{JudgementRecord, ListenerRecord, LookupRecord, SourceProof, UnprovenCount},
+        record::{JudgementRecord, LookupRecord, UnprovenCount, example},
         resolve::{Found, Question, Verified},
     };
 
@@ -123,28 +121,12 @@ mod tests {
             host: b"good.example.test".as_slice().into(),
         };
         Outcome::Attempt(Box::new(Record {
-            id: 1,
-            time: SystemTime::UNIX_EPOCH,
-            fate: Fate::Refused,
-            netns: 1,
-            ifindex: 2,
-            protocol: 6,
             client: (client, 40_000).into(),
             server: "198.51.100.1:22".parse().unwrap(),
-            source: SourceProof::Handshake,
-            has_line: true,
             client_address: format!("::ffff:{address}"),
             client_text: "root@Good.example.test".into(),
             client_name: Some(b"Good.example.test".as_slice().into()),
             client_user: Some(b"root".as_slice().into()),
-            hidden_client: None,
-            listener: ListenerRecord {
-                names: NamesSet::new(["sshd"]),
-                ident: "sshd".into(),
-                pid: 7,
-                doubt: None,
-                service: None,
-            },
             judged: Some(JudgementRecord {
                 verdict: Verdict::Refuse,
                 reason: Reason::Twist,
@@ -161,10 +143,8 @@ mod tests {
                 },
                 LookupRecord { question: netgroup, found: Found::Member(true), took: None },
             ],
-            held_for: None,
-            generation: 1,
-            policy: 0,
             twist: Some(format!("echo {address} root@good.example.test").into_bytes().into()),
+            ..example()
         }))
     }
 

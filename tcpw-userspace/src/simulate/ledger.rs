@@ -461,7 +461,7 @@ pub(super) fn asked(history: &mut History, request: u64) {
     history.ledger.requests.insert(request);
 }
 
-/// A request for a verdict is answered, with the kernel's decision beside it.
+/// A request for a verdict is answered: the daemon's verdict and the kernel's decision.
 pub(super) fn answered(history: &mut History, answer: &LiveAnswer) {
     if answer.kernel.as_ref().is_some_and(|kernel| !kernel.agrees) {
         let what = format!("{answer:?}");

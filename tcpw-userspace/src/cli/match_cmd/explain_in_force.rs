@@ -4,7 +4,7 @@
 
 use std::{
     io::{self, Write},
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 use clap::Args;
@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use super::{ask, ask::AskedConnection, explain::Explanation, live, places, show};
 use crate::{
-    cli::{Failure, Outcome, PlaceArgs, in_use::tables_in_use},
+    cli::{DaemonArgs, Failure, Outcome, in_use::tables_in_use},
     config::TableArgs,
     control::{AskError, LiveAnswer},
     log::printable,
@@ -45,12 +45,9 @@ pub struct ExplainArgs {
     /// Which tables.
     #[command(flatten)]
     pub tables: TableArgs,
-    /// Settings of the daemon [default: /etc/tcpw.toml, if it exists]
-    #[arg(long, value_name = "FILE")]
-    pub config: Option<PathBuf>,
-    /// Directory of the daemon's control socket [default: /run/tcpw]
-    #[arg(long, value_name = "DIR")]
-    pub run_dir: Option<PathBuf>,
+    /// Where.
+    #[command(flatten)]
+    pub daemon_place: DaemonArgs,
 }
 
 /// One address of the client.
@@ -78,10 +75,8 @@ pub fn run(arguments: &ExplainArgs) -> Result<Outcome, Failure> {
 }
 
 fn run_all(arguments: &ExplainArgs) -> Result<Outcome, Failure> {
-    let place =
-        PlaceArgs { config: arguments.config.clone(), run_dir: arguments.run_dir.clone(), pin_dir: None };
-    let (run_dir, _) = place.resolve()?;
-    let [allow, deny] = tables_in_use(&arguments.tables, arguments.config.as_deref())?;
+    let run_dir = arguments.daemon_place.run_dir()?;
+    let [allow, deny] = tables_in_use(&arguments.tables, arguments.daemon_place.config.as_deref())?;
     let questions = ask::questions(&arguments.daemon, &arguments.client, arguments.port, true)?;
     let places = places(&Source::new(allow, deny), true);
     let explained: Vec<Explained> = questions
@@ -109,7 +104,7 @@ fn run_all(arguments: &ExplainArgs) -> Result<Outcome, Failure> {
             show_in_force(one, &mut out)?;
         }
     }
-    Ok(explained.iter().map(outcome).max_by_key(|outcome| rank(*outcome)).unwrap_or(Outcome::Fine))
+    Ok(explained.iter().map(outcome).max().unwrap_or(Outcome::Fine))
 }
 
 /// Asks the daemon; or why it was not asked, or has no answer.
@@ -133,14 +128,6 @@ fn outcome(explained: &Explained) -> Outcome {
         _ if kernel.is_some_and(|kernel| !kernel.agrees) => Outcome::Wrong,
         "allow" => Outcome::Fine,
         _ => Outcome::Finding,
-    }
-}
-
-fn rank(outcome: Outcome) -> u8 {
-    match outcome {
-        Outcome::Fine => 0,
-        Outcome::Finding => 1,
-        Outcome::Wrong => 2,
     }
 }
 

@@ -97,7 +97,7 @@ impl Directory {
     }
 }
 
-/// Writes another file beside it, and gives that its name.
+/// Writes a new file in the same directory, and renames it to the name.
 fn write(path: &Path, text: &[u8]) -> io::Result<()> {
     let Directory { open: directory, name } = Directory::of(path)?;
     // node_exporter reads names that end in .prom.
