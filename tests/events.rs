@@ -6,6 +6,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
+use nix::sys::signal::Signal;
 use serde_json::Value;
 use tcpw_tests::{
     CLIENT_V4, CLIENT_V4_OTHER, CLIENT_V6, Process, Requirement, SERVER_V4, SERVER_V6, Sandbox, Tcpw, Testd,
@@ -99,10 +100,14 @@ fn events_are_the_records_that_sinks_get() -> Result<()> {
     assert_eq!(ids(&["--daemon", "betad"])?, [0; 0]);
 
     // A daemon that is started anew counts from 1, and who follows goes on.
+    // It asks the new daemon only once that has a record.
+    followed.signal(Signal::SIGSTOP)?;
     drop(tcpw);
     let _again = Tcpw::start(&sandbox, &["--log-allowed"])?;
     Tcpw::wait_listener(&sandbox, PORT, |_| true)?;
     comes(&sandbox, CLIENT_V4_OTHER)?;
+    wait_records(&sandbox, 1)?;
+    followed.signal(Signal::SIGCONT)?;
     wait_line(&followed, " #1 refused alphad[")?;
     let (gone, code) = command(&sandbox, &["events", "--run-dir", "/run/nowhere"])?;
     assert_eq!(code, Some(1), "{gone:?}");
