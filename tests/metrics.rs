@@ -11,8 +11,8 @@ use std::{net::SocketAddr, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use tcpw_tests::{
-    CLIENT_V4, CLIENT_V4_OTHER, FORGEABLE, Place, Process, Requirement, SERVER_V4, Sandbox, Tcpw, Testd,
-    can_run,
+    CLIENT_V4, CLIENT_V4_OTHER, FORGEABLE, Place, Process, Requirement, SERVER_V4, STATE_DIR, Sandbox, Tcpw,
+    Testd, can_run,
     client::{connect, knock},
     tcpw_binary, wait_for, wait_until,
 };
@@ -264,6 +264,8 @@ fn guarded(sandbox: &Sandbox, config: &str) -> Result<Process> {
     let mut command = std::process::Command::new(tcpw_binary()?);
     command.args([
         "run",
+        "--state-dir",
+        STATE_DIR,
         "--log",
         "stdout",
         "--trust-source-addresses",

@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use tcpw_tests::{
-    BELOW_ONLY, CLIENT_V4, Place, Process, Requirement, SERVER_V4, Sandbox, Tcpw, Testd, can_run,
+    BELOW_ONLY, CLIENT_V4, Place, Process, Requirement, SERVER_V4, STATE_DIR, Sandbox, Tcpw, Testd, can_run,
     client::connect, status_of, tcpw_binary, wait_until,
 };
 use tcpw_userspace::{daemon::rights::KEPT, host::cgroup2_root};
@@ -35,7 +35,7 @@ fn as_nobody(sandbox: &Sandbox, line: &str) -> Result<Process> {
 fn run_behind(sandbox: &Sandbox, before: &[&str], more: &[&str], place: Place) -> Result<Process> {
     let (first, rest) = before.split_first().context("no program")?;
     let mut command = Command::new(first);
-    command.args(rest).arg(tcpw_binary()?).arg("run").args(["--log", "stdout"]);
+    command.args(rest).arg(tcpw_binary()?).arg("run").args(["--log", "stdout", "--state-dir", STATE_DIR]);
     command.arg("--hosts-allow").arg(sandbox.hosts_allow());
     command.arg("--hosts-deny").arg(sandbox.hosts_deny()).args(more);
     sandbox.spawn(place, command)

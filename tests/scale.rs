@@ -14,7 +14,7 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use tcpw_tests::{
-    CLIENT_V4, Netns, Place, Process, Requirement, SERVER_V4, Sandbox, Tcpw, Testd, can_run,
+    CLIENT_V4, Netns, Place, Process, Requirement, SERVER_V4, STATE_DIR, Sandbox, Tcpw, Testd, can_run,
     client::{Ended, connect},
     tcpw_binary,
 };
@@ -37,8 +37,8 @@ static CROWD: Mutex<()> = Mutex::new(());
 fn assert_all_are_known(sandbox: &Sandbox, count: usize, settings: &str) -> Result<Testable> {
     let file = sandbox.write_settings(&format!("on-deny = \"reset\"\n{settings}"))?;
     let mut run = Command::new("/usr/bin/prlimit");
-    run.arg("--nofile=1024:").arg(tcpw_binary()?).args(["run", "--log", "stdout", "--hosts-allow"]);
-    run.arg(sandbox.hosts_allow()).arg("--hosts-deny").arg(sandbox.hosts_deny());
+    run.arg("--nofile=1024:").arg(tcpw_binary()?).args(["run", "--log", "stdout", "--state-dir", STATE_DIR]);
+    run.arg("--hosts-allow").arg(sandbox.hosts_allow()).arg("--hosts-deny").arg(sandbox.hosts_deny());
     run.arg("--cgroup").arg(sandbox.cgroup()).arg("--config").arg(&file);
     let began = Instant::now();
     let mut process = sandbox.spawn(Place::Server, run)?;

@@ -45,6 +45,9 @@ pub const DEFAULT_RUN_DIR: &str = "/run/tcpw";
 /// Default of `--pin-dir`.
 pub const DEFAULT_PIN_DIR: &str = "/sys/fs/bpf/tcpw";
 
+/// Default of `--state-dir`.
+pub const DEFAULT_STATE_DIR: &str = "/var/lib/tcpw";
+
 /// Default of `--hosts-allow`.
 pub const DEFAULT_HOSTS_ALLOW: &str = "/etc/hosts.allow";
 
@@ -94,6 +97,8 @@ pub struct Config {
     pub run_dir: PathBuf,
     /// Directory of the pinned maps and links.
     pub pin_dir: PathBuf,
+    /// Directory of what is kept over a reboot.
+    pub state_dir: PathBuf,
     /// The proc file system that is scanned for listeners.
     pub proc_root: PathBuf,
 }
@@ -322,6 +327,7 @@ impl Config {
             metrics: file.metrics,
             run_dir: pick(&flags.run_dir, file.run_dir, DEFAULT_RUN_DIR),
             pin_dir: pick(&flags.pin_dir, file.pin_dir, DEFAULT_PIN_DIR),
+            state_dir: pick(&flags.state_dir, file.state_dir, DEFAULT_STATE_DIR),
             proc_root: file.proc_root.unwrap_or_else(|| "/proc".into()),
         })
     }

@@ -41,7 +41,9 @@ pub use sandbox::{
 pub use scratch::{Scratch, tcpw_output};
 pub use skip::{Requirement, can_run, skip};
 pub use systemd::Systemd;
-pub use tcpw::{BELOW_ONLY, FORGEABLE, Tcpw, children, other_layout_binary, status_of, tcpw_binary};
+pub use tcpw::{
+    BELOW_ONLY, FORGEABLE, STATE_DIR, Tcpw, children, other_layout_binary, status_of, tcpw_binary,
+};
 pub use testd::Testd;
 pub use tiny_program::{EveryFrame, TinyProgram};
 pub use wait::{Barrier, Tries, wait_for, wait_ready, wait_syn_sent, wait_until};

@@ -20,6 +20,9 @@ use crate::{
 /// Longest start: loading and verifying the programs on a busy or an emulated machine.
 const START: Duration = Duration::from_secs(90);
 
+/// Where the daemons of a sandbox keep what outlives a reboot.
+pub const STATE_DIR: &str = "/run/tcpw-state";
+
 /// Among the arguments of a start: lines are as if source addresses may be forged. It is not handed to tcpw.
 pub const FORGEABLE: &str = "forgeable";
 
@@ -70,7 +73,7 @@ impl Tcpw {
     /// It is not built.
     pub fn spawn_with_config(sandbox: &Sandbox, config: &Path) -> Result<Process> {
         let mut run = Command::new(tcpw_binary()?);
-        run.arg("run").arg("--config").arg(config);
+        run.args(["run", "--state-dir", STATE_DIR, "--config"]).arg(config);
         sandbox.spawn(Place::Server, run)
     }
 
@@ -251,6 +254,9 @@ fn spawn(program: &Path, sandbox: &Sandbox, more: &[&str]) -> Result<Process> {
         .arg(sandbox.hosts_deny())
         .arg("--cgroup")
         .arg(sandbox.cgroup());
+    if !more.contains(&"--state-dir") {
+        run.args(["--state-dir", STATE_DIR]);
+    }
     if !more.contains(&"--log") {
         run.args(["--log", "stdout"]);
     }

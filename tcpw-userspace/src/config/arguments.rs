@@ -59,6 +59,9 @@ pub struct RunArgs {
     /// Directory of the pinned policy [default: /sys/fs/bpf/tcpw]
     #[arg(long, value_name = "DIR")]
     pub pin_dir: Option<PathBuf>,
+    /// Directory of what is kept over a reboot [default: /var/lib/tcpw]
+    #[arg(long, value_name = "DIR")]
+    pub state_dir: Option<PathBuf>,
 }
 
 /// The name of a network device.

@@ -50,6 +50,7 @@ pub(super) struct FileSettings {
     pub(super) metrics: MetricsSettings,
     pub(super) run_dir: Option<PathBuf>,
     pub(super) pin_dir: Option<PathBuf>,
+    pub(super) state_dir: Option<PathBuf>,
     pub(super) proc_root: Option<PathBuf>,
 }
 
@@ -74,6 +75,7 @@ struct RawSettings {
     line_namespaces: Vec<Spanned<PathBuf>>,
     run_dir: Option<Spanned<PathBuf>>,
     pin_dir: Option<Spanned<PathBuf>>,
+    state_dir: Option<Spanned<PathBuf>>,
     proc_root: Option<Spanned<PathBuf>>,
     exempt: Option<RawExempt>,
     names: Option<RawNames>,
@@ -136,7 +138,7 @@ struct RawExempt {
     ports: Vec<Spanned<i64>>,
 }
 
-const KEYS: [&str; 24] = [
+const KEYS: [&str; 25] = [
     "hosts-allow",
     "hosts-deny",
     "cgroup",
@@ -152,6 +154,7 @@ const KEYS: [&str; 24] = [
     "table",
     "run-dir",
     "pin-dir",
+    "state-dir",
     "proc-root",
     "exempt",
     "names",
@@ -300,6 +303,7 @@ impl FileSettings {
             metrics: raw.metrics.unwrap_or_default().check(&wrong)?,
             run_dir: absolute(raw.run_dir)?,
             pin_dir: absolute(raw.pin_dir)?,
+            state_dir: absolute(raw.state_dir)?,
             proc_root: absolute(raw.proc_root)?,
         })
     }

@@ -272,6 +272,7 @@ fn config(seed: u64, chance: &mut Random) -> Config {
         line_namespaces: Vec::new(),
         run_dir: "/run/tcpw".into(),
         pin_dir: "/sys/fs/bpf/tcpw".into(),
+        state_dir: "/var/lib/tcpw".into(),
         proc_root: "/proc".into(),
     }
 }
