@@ -62,7 +62,7 @@ pub const EXEMPT_PORT: u32 = u32::MAX;
 unsafe impl aya::Pod for Header {}
 
 /// The tables of both slots, in the kernel's maps or in user space's memory.
-pub trait Tables: FlatTables {
+pub trait Tables: FlatTables + Sized {
     /// Slot of the policy in force.
     fn active(&self) -> Option<u32>;
     /// Header of a slot.
@@ -71,6 +71,16 @@ pub trait Tables: FlatTables {
     fn client_v4(&self, slot: u32, client: [u8; 4]) -> Option<u32>;
     /// Class of an IPv6 client: longest prefix, with a /0. Not asked with [`FLAT_V6`].
     fn client_v6(&self, slot: u32, client: Address) -> Option<u32>;
+    /// Class of an IPv4 client. Asked with [`FLAT_V4`] alone.
+    #[inline(always)]
+    fn flat_v4(&self, slot: u32, client: [u8; 4]) -> Option<u32> {
+        flat::class_v4(self, slot, client)
+    }
+    /// Class of an IPv6 client. Asked with [`FLAT_V6`] alone.
+    #[inline(always)]
+    fn flat_v6(&self, slot: u32, client: Address) -> Option<u32> {
+        flat::class_v6(self, slot, &client)
+    }
     /// Class of an IPv4 local address: longest prefix, with a /0.
     fn server_v4(&self, slot: u32, server: [u8; 4]) -> Option<u32>;
     /// Class of an IPv6 local address: longest prefix, with a /0.
@@ -152,9 +162,9 @@ fn decide_in<T: Tables>(tables: &T, slot: u32, header: &Header, query: &Query) -
         .wrapping_add(server);
     let policy = tables.policy(slot, service)?;
     let class = match as_v4(&query.client) {
-        Some(v4) if header.flags & FLAT_V4 != 0 => flat::class_v4(tables, slot, v4)?,
+        Some(v4) if header.flags & FLAT_V4 != 0 => tables.flat_v4(slot, v4)?,
         Some(v4) => tables.client_v4(slot, v4)?,
-        None if header.flags & FLAT_V6 != 0 => flat::class_v6(tables, slot, &query.client)?,
+        None if header.flags & FLAT_V6 != 0 => tables.flat_v6(slot, query.client)?,
         None => tables.client_v6(slot, query.client)?,
     };
     let index = policy.wrapping_mul(header.client_classes).wrapping_add(class);

@@ -176,12 +176,26 @@ pub fn class_v4<T: FlatTables>(tables: &T, slot: u32, client: [u8; 4]) -> Option
 /// Class of an IPv6 client; `None` if the tables are broken.
 #[inline(always)]
 pub fn class_v6<T: FlatTables>(tables: &T, slot: u32, client: &Address) -> Option<u32> {
+    let [high, low] = halves(client);
+    class_of_halves(tables, slot, high, low)
+}
+
+/// First and last 64 bits of an address.
+#[inline(always)]
+#[must_use]
+pub const fn halves(address: &Address) -> [u64; 2] {
     let (mut high, mut low, mut at) = (0, 0, 0);
     while at < 8 {
-        high = high << 8 | client[at] as u64;
-        low = low << 8 | client[at + 8] as u64;
+        high = high << 8 | address[at] as u64;
+        low = low << 8 | address[at + 8] as u64;
         at += 1;
     }
+    [high, low]
+}
+
+/// As [`class_v6`], of an address in [`halves`].
+#[inline(always)]
+pub fn class_of_halves<T: FlatTables>(tables: &T, slot: u32, high: u64, low: u64) -> Option<u32> {
     let mut index = 0;
     let mut level = 0;
     while level < MAX_LEVELS {
@@ -228,14 +242,14 @@ fn last_of_16(is_at_or_below: impl Fn(usize) -> u64) -> usize {
 /// The verifier of Linux 6.1 loses the bounds of a sum that the compiler turns into an OR, and the compiler drops a mask that
 /// it proves needless: this one it cannot.
 #[inline(always)]
-fn place<const PLACES: usize>(number: u64) -> usize {
+pub(crate) fn place<const PLACES: usize>(number: u64) -> usize {
     core::hint::black_box(number) as usize & (PLACES - 1)
 }
 
 /// 1 if `a` is less than `b`, else 0: the borrow of `a - b`.
 /// Source: Warren: Hacker's Delight, 2-12.
 #[inline(always)]
-const fn is_less(a: u64, b: u64) -> u64 {
+pub(crate) const fn is_less(a: u64, b: u64) -> u64 {
     (!a & b | (!a | b) & a.wrapping_sub(b)) >> 63
 }
 

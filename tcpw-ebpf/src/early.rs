@@ -35,7 +35,7 @@ use crate::{
     remember::{self, are_resets_on},
     seen,
     steady::steady,
-    tables::KernelTables,
+    tables::IN_PLACE,
 };
 
 /// Judges one frame.
@@ -73,7 +73,7 @@ fn refuse(syn: &mut Lookup, ethernet: Ethernet) -> Passage {
     if changes != [Some(certified.port_stamp), Some(certified.netns_stamp)] {
         return Passage::Pass;
     }
-    let Some(decision) = decide(&KernelTables, &syn.query) else {
+    let Some(decision) = decide(&IN_PLACE, &syn.query) else {
         return Passage::Pass;
     };
     // A rule with a command or a banner for the client has to be told of each attempt.

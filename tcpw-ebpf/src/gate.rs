@@ -48,7 +48,7 @@ use crate::{
     remember::{self, are_resets_on},
     seen,
     steady::steady,
-    tables::KernelTables,
+    tables::BY_CALL,
     udp, unmarked, user,
 };
 
@@ -233,7 +233,7 @@ fn identify(ctx: &SkBuffContext, attempt: &mut Attempt, tag: Option<&Tag>) {
 
 #[inline(always)]
 fn decide_attempt(ctx: &SkBuffContext, attempt: &mut Attempt) -> Passage {
-    let Some(mut decision) = decide(&KernelTables, &attempt.query) else {
+    let Some(mut decision) = decide(&BY_CALL, &attempt.query) else {
         return broken(ctx, attempt);
     };
     if attempt.completes != 0 && (decision.outcome == Outcome::Exempt || decision.flags & AUDIT != 0) {
@@ -265,7 +265,7 @@ fn decide_attempt(ctx: &SkBuffContext, attempt: &mut Attempt) -> Passage {
         if attempt.tag.flags & UNPRIVILEGED != 0 && decision.outcome != Outcome::Refuse {
             attempt.tag.names = 0;
             attempt.query.names = 0;
-            decision = match decide(&KernelTables, &attempt.query) {
+            decision = match decide(&BY_CALL, &attempt.query) {
                 Some(decision) => decision,
                 None => return broken(ctx, attempt),
             };
@@ -326,12 +326,31 @@ fn allow(attempt: &mut Attempt, decision: &Decision, marks: u8) -> Passage {
 }
 
 #[inline(always)]
+#[expect(
+    clippy::redundant_closure,
+    reason = "a function that is handed on is not inlined: its stack has no room beside the gate's"
+)]
 fn refuse(attempt: &Attempt, decision: &Decision) -> Passage {
+    refuse_if_first(
+        attempt,
+        decision,
+        #[inline(always)]
+        |attempt, now_ns| first_seen(attempt, now_ns),
+    )
+}
+
+/// Refuses an attempt; `is_first` says whether this packet is the first of it, and remembers it.
+#[inline(always)]
+fn refuse_if_first(
+    attempt: &Attempt,
+    decision: &Decision,
+    is_first: impl FnOnce(&Attempt, u64) -> bool,
+) -> Passage {
     let audit = decision.flags & AUDIT != 0;
     let now_ns = boot_ns();
     if attempt.has_no_handshake != 0 {
         count(Counter::AcksWithoutHandshake);
-    } else if first_seen(attempt, now_ns) {
+    } else if is_first(attempt, now_ns) {
         if audit {
             count(Counter::WouldRefuse);
             report(Kind::WouldRefuse, attempt, decision, now_ns);
@@ -371,7 +390,7 @@ fn first_seen(attempt: &Attempt, now_ns: u64) -> bool {
     if is_datagram(attempt) {
         return first_datagram(attempt, Outcome::Refuse, now_ns);
     }
-    seen::is_first_syn(&attempt.key, now_ns)
+    seen::is_first_syn_by_call(&attempt.key, now_ns)
 }
 
 #[inline(always)]

@@ -14,7 +14,7 @@ use tcpw_common::{
     probe::{BROKEN, PAYLOAD, answer},
 };
 
-use crate::{net::port, tables::KernelTables};
+use crate::{net::port, tables::IN_PLACE};
 
 /// Decisions about clients chosen at random.
 struct Measurement {
@@ -65,7 +65,7 @@ extern "C" fn step(_: u32, measurement: *mut Measurement) -> i64 {
     let found = if measurement.flags & EMPTY != 0 {
         u32::from(measurement.query.client[15])
     } else {
-        match decide(&KernelTables, &measurement.query) {
+        match decide(&IN_PLACE, &measurement.query) {
             Some(decision) => answer(&decision),
             None => BROKEN,
         }

@@ -25,6 +25,6 @@ pub(crate) fn take(lookup: &mut Lookup, generation: u32, now_ns: u64) -> bool {
 #[inline(always)]
 pub(crate) fn refused(lookup: &Lookup, now_ns: u64) {
     if lookup.is_once != 0 {
-        seen::is_first_syn(&lookup.once, now_ns);
+        seen::is_first_syn_by_call(&lookup.once, now_ns);
     }
 }

@@ -9,7 +9,7 @@ use tcpw_common::{
     probe::{BROKEN, PAYLOAD, ProbeInput, answer},
 };
 
-use crate::{net::port, tables::KernelTables};
+use crate::{net::port, tables::IN_PLACE};
 
 /// Decides the query in the payload.
 #[inline(always)]
@@ -19,7 +19,7 @@ pub(crate) fn probe(ctx: &TcContext) -> u32 {
     };
     let query =
         Query { names: input.names, client: input.client, server: input.server, port: port(input.port) };
-    match decide(&KernelTables, &query) {
+    match decide(&IN_PLACE, &query) {
         Some(decision) => answer(&decision),
         None => BROKEN,
     }

@@ -41,7 +41,7 @@ use crate::{
     rate::{is_reached, is_source_reached, is_source_within, is_within},
     redirect,
     steady::{Found, look_up, steady},
-    tables::KernelTables,
+    tables::BY_CALL,
     unreachable,
 };
 
@@ -63,7 +63,7 @@ struct Packet {
 pub(crate) fn judge(ctx: &SkLookupContext) -> Passage {
     let packet = read(ctx);
     // An allowed client needs no more, if the names of a listener do not matter.
-    let decision = decide_for_any_names(&KernelTables, &packet.query);
+    let decision = decide_for_any_names(&BY_CALL, &packet.query);
     if decision.as_ref().is_some_and(passes) {
         return Passage::Pass;
     }
@@ -180,7 +180,7 @@ fn refuse(
     }
     let decision = match of_any_names {
         Some(decision) => decision,
-        None => match decide(&KernelTables, &Query { names: lookup.certified.names, ..packet.query }) {
+        None => match decide(&BY_CALL, &Query { names: lookup.certified.names, ..packet.query }) {
             Some(decision) if !passes(&decision) => decision,
             Some(_) | None => return Passage::Pass,
         },

@@ -15,23 +15,47 @@ use crate::maps::{ATTEMPTS, SEEN_NUMBERS, UDP_ATTEMPTS};
 /// Whether this SYN is the first of its attempt; remembers it.
 #[inline(always)]
 pub(crate) fn is_first_syn(key: &AttemptKey, now_ns: u64) -> bool {
-    is_first_in(&ATTEMPTS, key, now_ns, const { units_in(ONE_SYN_NS) })
+    hash_of(key).is_none_or(|hash| is_first_in(&ATTEMPTS, hash, now_ns, const { units_in(ONE_SYN_NS) }))
+}
+
+/// As [`is_first_syn`], by a call; see [`BY_CALL`](crate::tables::BY_CALL).
+#[inline(always)]
+pub(crate) fn is_first_syn_by_call(key: &AttemptKey, now_ns: u64) -> bool {
+    hash_of(key).is_none_or(|hash| is_first_syn_of_hash(hash, now_ns) != 0)
 }
 
 /// Whether this datagram is the first of its attempt; remembers it.
 #[inline(always)]
 pub(crate) fn is_first_datagram(key: &UdpClientKey, now_ns: u64) -> bool {
-    is_first_in(&UDP_ATTEMPTS, key, now_ns, const { units_in(ONE_ATTEMPT_NS) })
+    hash_of(key).is_none_or(|hash| is_first_datagram_of_hash(hash, now_ns) != 0)
+}
+
+/// Not 0: the SYN of this hash is the first of its attempt.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn is_first_syn_of_hash(hash: u64, now_ns: u64) -> u64 {
+    is_first_in(&ATTEMPTS, hash, now_ns, const { units_in(ONE_SYN_NS) }).into()
+}
+
+/// Not 0: the datagram of this hash is the first of its attempt.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn is_first_datagram_of_hash(hash: u64, now_ns: u64) -> u64 {
+    is_first_in(&UDP_ATTEMPTS, hash, now_ns, const { units_in(ONE_ATTEMPT_NS) }).into()
 }
 
 #[inline(always)]
-fn is_first_in<K: SeenKey, const BUCKETS: usize>(
+fn hash_of<K: SeenKey>(key: &K) -> Option<u64> {
+    SEEN_NUMBERS.get(0).map(|numbers| hash(key, numbers))
+}
+
+#[inline(always)]
+fn is_first_in<const BUCKETS: usize>(
     table: &Array<SeenBucket, BUCKETS>,
-    key: &K,
+    hash: u64,
     now_ns: u64,
     within: u64,
 ) -> bool {
-    let Some(hash) = SEEN_NUMBERS.get(0).map(|numbers| hash(key, numbers)) else { return true };
     #[expect(clippy::cast_possible_truncation, reason = "a map has at most 2^32 elements")]
     let buckets = BUCKETS as u32;
     let bucket = table.get_ptr_mut(bucket_of(hash, buckets));

@@ -3,7 +3,7 @@
 use aya_ebpf::maps::lpm_trie::Key;
 use tcpw_common::{
     decide::{Header, Tables},
-    flat::{BucketV4, ChunkV4, FlatTables, LowsV6, NodeV6},
+    flat::{self, BucketV4, ChunkV4, FlatTables, LowsV6, NodeV6, halves},
     key::{Address, NamesId},
 };
 
@@ -13,9 +13,19 @@ use crate::maps::{
 };
 
 /// The maps as [`Tables`].
-pub(crate) struct KernelTables;
+///
+/// `BY_CALL`: flat tables are searched by a call. If the searches were in every place that decides, the gate would be larger
+/// still than a processor's instruction cache, and the verifier would follow each search for every state in which it
+/// begins; a global function it follows once.
+pub(crate) struct KernelTables<const BY_CALL: bool>;
 
-impl Tables for KernelTables {
+/// Searched in place: for where each nanosecond counts.
+pub(crate) const IN_PLACE: KernelTables<false> = KernelTables;
+
+/// Searched by a call.
+pub(crate) const BY_CALL: KernelTables<true> = KernelTables;
+
+impl<const BY_CALL: bool> Tables for KernelTables<BY_CALL> {
     #[inline(always)]
     fn active(&self) -> Option<u32> {
         ACTIVE.get(0).copied()
@@ -34,6 +44,25 @@ impl Tables for KernelTables {
     #[inline(always)]
     fn client_v6(&self, slot: u32, client: Address) -> Option<u32> {
         CLIENTS_V6.get(slot)?.get(&Key::new(128, client)).copied()
+    }
+
+    #[inline(always)]
+    fn flat_v4(&self, slot: u32, client: [u8; 4]) -> Option<u32> {
+        if BY_CALL {
+            class(flat_class_v4(slot, u32::from_be_bytes(client)))
+        } else {
+            flat::class_v4(self, slot, client)
+        }
+    }
+
+    #[inline(always)]
+    fn flat_v6(&self, slot: u32, client: Address) -> Option<u32> {
+        if BY_CALL {
+            let [high, low] = halves(&client);
+            class(flat_class_v6(slot, high, low))
+        } else {
+            flat::class_v6(self, slot, &client)
+        }
     }
 
     #[inline(always)]
@@ -69,7 +98,7 @@ impl Tables for KernelTables {
     }
 }
 
-impl FlatTables for KernelTables {
+impl<const BY_CALL: bool> FlatTables for KernelTables<BY_CALL> {
     #[inline(always)]
     fn bucket_v4(&self, slot: u32, index: u32) -> Option<&BucketV4> {
         Some(value(FLAT_V4.get(slot)?.get(index)?))
@@ -89,6 +118,28 @@ impl FlatTables for KernelTables {
     fn lows_v6(&self, slot: u32, index: u32) -> Option<&LowsV6> {
         Some(value(FLAT_V6_LOWS.get(slot)?.get(index)?))
     }
+}
+
+/// No class: the tables are broken.
+const NO_CLASS: u64 = u64::MAX;
+
+#[inline(always)]
+fn class(found: u64) -> Option<u32> {
+    u32::try_from(found).ok()
+}
+
+/// The class of an IPv4 client in a slot's flat table, or [`NO_CLASS`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn flat_class_v4(slot: u32, client: u32) -> u64 {
+    flat::class_v4(&IN_PLACE, slot, client.to_be_bytes()).map_or(NO_CLASS, u64::from)
+}
+
+/// The class of an IPv6 client, in two halves, in a slot's flat table, or [`NO_CLASS`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn flat_class_v6(slot: u32, high: u64, low: u64) -> u64 {
+    flat::class_of_halves(&IN_PLACE, slot, high, low).map_or(NO_CLASS, u64::from)
 }
 
 /// A value of a flat table, which its map declares as words.

@@ -16,14 +16,15 @@ use tcpw_common::{
     tag::{PROVISIONAL, REDIRECT_LISTENER, Tag},
 };
 
-use super::{are_allowed_logged, refuse};
+use super::{are_allowed_logged, refuse_if_first};
 use crate::{
     emit::count,
     maps::SCRATCH,
     net::{IPPROTO_TCP, TCP_LISTEN},
     packet::{self, Plain, Shape},
     passage::Passage,
-    tables::KernelTables,
+    seen,
+    tables::IN_PLACE,
     user,
 };
 
@@ -52,7 +53,7 @@ pub(super) fn judge(ctx: &SkBuffContext, sk: *mut bpf_sock, tag: Option<&Tag>) -
         server: mapped(packet.server),
         port: packet.server_port,
     };
-    let decision = decide(&KernelTables, &query)?;
+    let decision = decide(&IN_PLACE, &query)?;
     if opens && decision.outcome == Outcome::Refuse && decision.flags & AUDIT == 0 {
         return refused(ctx, sk, tag, &packet, &decision);
     }
@@ -101,5 +102,5 @@ fn refused(
         attempt.ifindex = (*ctx.skb.skb).ingress_ifindex;
     }
     attempt.has_no_handshake = 0;
-    Some(refuse(attempt, decision))
+    Some(refuse_if_first(attempt, decision, |attempt, now_ns| seen::is_first_syn(&attempt.key, now_ns)))
 }
