@@ -151,6 +151,64 @@ fn rsyslog_sees_the_severity_of_the_rule() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn lines_are_limited_and_the_others_are_counted() -> Result<()> {
+    if !can_run("logs", &[Requirement::Root]) {
+        return Ok(());
+    }
+    let sandbox = Sandbox::new("limited")?;
+    sandbox.write_tables("alphad: 1.2.3.\n", "ALL: ALL\n")?;
+    let _alphad = Testd::start(&sandbox, "alphad", "[::]:7001")?;
+    let settings = sandbox.write_settings("[lines]\nper-network = 3\n")?;
+    let log = sandbox.scratch().join("log/auth.log");
+    let mut tcpw = Tcpw::start(
+        &sandbox,
+        &[
+            "--log",
+            "file:/var/log/auth.log",
+            "--log",
+            "json:/var/log/tcpw.json",
+            "--log-allowed",
+            "--config",
+            &settings,
+        ],
+    )?;
+    Tcpw::wait_listener(&sandbox, 7001, |_| true)?;
+    for _ in 0..9 {
+        sandbox.client().run(|| knock(CLIENT_V4_OTHER, (SERVER_V4, 7001).into()))?;
+    }
+    drop(connect(sandbox.client(), CLIENT_V4, (SERVER_V4, 7001).into(), SOON)?);
+    // Each is remembered.
+    wait_until("ten records", SOON, || {
+        Ok(Tcpw::command(&sandbox, &["events", "--json"])?
+            .iter()
+            .filter(|it| it.text.starts_with('{'))
+            .count()
+            == 10)
+    })?;
+    wait_for_lines(&log, 4)?;
+    let counters = Tcpw::counters(&sandbox)?;
+    tcpw.process.terminate(SOON)?;
+    let text = fs::read_to_string(&log)?;
+    let of = |what: &str| text.lines().filter(|line| line.contains(what)).count();
+    assert_eq!(
+        (of("refused connect from ::ffff:1.2.4.4 "), of(": connect from ::ffff:1.2.3.4 ")),
+        (3, 1),
+        "{text}"
+    );
+    let counts: Vec<&str> = text.lines().filter(|line| line.contains(" more attempts from ")).collect();
+    ensure!(counts.len() == 1 && counts[0].contains(": 6 more attempts from 1.2.4.0/24 in "), "{text}");
+    let json = fs::read_to_string(log.with_file_name("tcpw.json"))?;
+    let count: serde_json::Value = serde_json::from_str(json.lines().last().context("no line")?)?;
+    assert_eq!(
+        (&count["kind"], &count["network"], &count["attempts"], json.lines().count()),
+        (&"limit-count".into(), &"1.2.4.0/24".into(), &6.into(), 5),
+        "{json}"
+    );
+    assert_eq!(counters.get("limited_counted"), Some(&6));
+    Ok(())
+}
+
 /// Forged sources: their attempts are refused and logged, and no watcher counts them.
 #[test]
 fn fail2ban_and_logwatch_find_no_source_that_is_not_proven() -> Result<()> {

@@ -8,6 +8,7 @@ mod arguments;
 mod destinations;
 mod effects;
 mod file;
+mod lines;
 mod metrics;
 mod privacy;
 mod resolve;
@@ -32,6 +33,7 @@ use crate::{
 };
 pub use arguments::{RunArgs, TableArgs};
 use file::FileSettings;
+pub use lines::LineRates;
 pub use metrics::MetricsSettings;
 pub use privacy::{PrivacySettings, ShownAddresses};
 pub use resolve::{NAME_SERVER_PORTS, Resolve};
@@ -91,6 +93,8 @@ pub struct Config {
     pub effects: Effects,
     /// How names are looked up.
     pub resolve: Resolve,
+    /// How many attempts have lines of their own; none: all.
+    pub lines: Option<LineRates>,
     /// How metrics are exported.
     pub metrics: MetricsSettings,
     /// Directory of the lock and the control socket.
@@ -324,6 +328,7 @@ impl Config {
             more_names: file.more_names,
             effects: file.effects,
             resolve: file.resolve,
+            lines: file.lines,
             metrics: file.metrics,
             run_dir: pick(&flags.run_dir, file.run_dir, DEFAULT_RUN_DIR),
             pin_dir: pick(&flags.pin_dir, file.pin_dir, DEFAULT_PIN_DIR),

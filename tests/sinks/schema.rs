@@ -37,7 +37,7 @@ impl Schema {
     /// Every field, as `kind.path`, and every word that a field may have, as `kind.path=word`.
     pub(super) fn fields(&self) -> BTreeSet<String> {
         let mut all = BTreeSet::new();
-        for kind in ["attempt", "unproven-count"] {
+        for kind in ["attempt", "count"] {
             walk_schema(&self.text["$defs"][kind], kind, &mut all);
         }
         all
@@ -55,7 +55,8 @@ fn walk_schema(schema: &Value, path: &str, all: &mut BTreeSet<String>) {
 
 /// Every field of an object that is not null, spelled as [`Schema::fields`] does.
 pub(super) fn fields_of(object: &Value, all: &mut BTreeSet<String>) {
-    walk(object, object["kind"].as_str().unwrap_or_default(), all);
+    let definition = if object["kind"] == "attempt" { "attempt" } else { "count" };
+    walk(object, definition, all);
 }
 
 fn walk(value: &Value, path: &str, all: &mut BTreeSet<String>) {

@@ -14,10 +14,10 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::{
-    ConfigError, Exempt, MetricsSettings, Mode, OnDeny, PrivacySettings, ResetRates, Resolve,
+    ConfigError, Exempt, LineRates, MetricsSettings, Mode, OnDeny, PrivacySettings, ResetRates, Resolve,
     arguments::DeviceName,
     destinations::{self, Destinations},
-    effects, metrics,
+    effects, lines, metrics,
     privacy::{self, RawPrivacy},
     resolve,
 };
@@ -47,6 +47,7 @@ pub(super) struct FileSettings {
     pub(super) more_names: MoreNames,
     pub(super) effects: Effects,
     pub(super) resolve: Resolve,
+    pub(super) lines: Option<LineRates>,
     pub(super) metrics: MetricsSettings,
     pub(super) run_dir: Option<PathBuf>,
     pub(super) pin_dir: Option<PathBuf>,
@@ -81,6 +82,7 @@ struct RawSettings {
     names: Option<RawNames>,
     effects: Option<effects::RawEffects>,
     resolve: Option<RawResolve>,
+    lines: Option<lines::RawLines>,
     metrics: Option<metrics::RawMetrics>,
     privacy: Option<RawPrivacy>,
     #[serde(default)]
@@ -138,7 +140,7 @@ struct RawExempt {
     ports: Vec<Spanned<i64>>,
 }
 
-const KEYS: [&str; 25] = [
+const KEYS: [&str; 26] = [
     "hosts-allow",
     "hosts-deny",
     "cgroup",
@@ -160,6 +162,7 @@ const KEYS: [&str; 25] = [
     "names",
     "effects",
     "resolve",
+    "lines",
     "metrics",
     "privacy",
     "daemon",
@@ -300,6 +303,7 @@ impl FileSettings {
                 cgroups: by_cgroup.collect::<Result<_, _>>()?,
             },
             resolve,
+            lines: raw.lines.unwrap_or_default().check(&wrong)?,
             metrics: raw.metrics.unwrap_or_default().check(&wrong)?,
             run_dir: absolute(raw.run_dir)?,
             pin_dir: absolute(raw.pin_dir)?,
@@ -396,6 +400,8 @@ fn explain(text: &str, span: &Range<usize>, message: &str) -> String {
     let key = rest.split_once('`').map_or(key, |(key, _)| key);
     let (keys, place): (&[&str], _) = if message.contains("`key-file`") {
         (&privacy::KEYS, " in [privacy]")
+    } else if message.contains("`per-network`") {
+        (&lines::KEYS, " in [lines]")
     } else if message.contains("`addresses`") {
         (&EXEMPT_KEYS, " in [exempt]")
     } else if message.contains("`not-found-for`") {

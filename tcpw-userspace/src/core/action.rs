@@ -31,7 +31,7 @@ use crate::{
     host::{DeviceAddress, LinkNetwork},
     names::NamesSet,
     parse::{rule::TableText, text::Texts},
-    record::{Record, UnprovenCount},
+    record::{AttemptCount, Record},
     redirect::Family,
     resolve::Question,
 };
@@ -44,7 +44,7 @@ pub enum Action {
     /// Write the record of an attempt to every sink.
     Record(Box<Record>),
     /// Write the count of attempts that have no line of their own.
-    RecordCount(UnprovenCount),
+    RecordCount(AttemptCount),
     /// Reopen the log's destinations.
     ReopenLog,
     /// Write to the kernel's tables; if every write succeeds, re-inject the packet.

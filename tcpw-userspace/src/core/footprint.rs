@@ -19,7 +19,7 @@ impl Core {
         all.extend(self.effects.footprint());
         all.extend(self.banners.footprint());
         all.extend(self.redirect.footprint());
-        all.extend(self.report.unproven.footprint());
+        all.extend(self.report.lines.footprint());
         all.extend(self.keepalive.footprint());
         all.extend(self.reload.footprint());
         all

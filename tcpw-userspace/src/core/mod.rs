@@ -161,7 +161,7 @@ impl Core {
                 self.early.start(started.early_netns, shared, out);
                 self.banners.adopt(started.banners, out.now.at);
                 self.reload.start(started.missing_before);
-                self.report.start(started.line_namespaces);
+                self.report.start(started.line_namespaces, self.shared.config.lines);
                 self.scans.set_listening_hook(started.has_listening_hook);
                 self.start.phase = Phase::FirstScan;
                 self.scans.look_at_all_now(out);
@@ -393,8 +393,8 @@ impl Core {
         self.keepalive.look(out);
         let duties = (&mut self.lookups, &mut self.report, &self.certify);
         self.redirect.second(second.turned_away, duties, shared, out);
-        self.report.unproven.add_at_devices(self.early.unreported(&second.counters), out.now.at);
-        self.report.unproven.second(out);
+        self.report.lines.add_at_devices(self.early.unreported(&second.counters), out.now.at);
+        self.report.lines.second(out);
         if self.start.is_over() {
             self.early.look(out);
         }
@@ -459,7 +459,7 @@ impl Core {
     /// Leaves the loop.
     fn stop(&mut self, out: &mut Outbox) {
         self.redirect.end((&self.lookups, &mut self.report), &self.shared, out);
-        self.report.unproven.end_window(out);
+        self.report.lines.write_counts(out);
         self.effects.stop(out);
         if self.shared.config.pin && !self.is_detached {
             out.info("stopped; the pinned policy stays in force until `tcpw detach`");

@@ -7,6 +7,11 @@ use super::{JournalEntry, LogEntry, line::Renderer};
 
 /// What can be rendered in every form.
 pub trait Forms {
+    /// Whether it is to be written; else it is part of a count.
+    fn is_written(&self) -> bool {
+        true
+    }
+
     /// As libwrap's daemons write it; `host` is this host's name.
     fn line(&self, host: &str) -> LogEntry;
     /// As one JSON object.

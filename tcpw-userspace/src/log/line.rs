@@ -127,6 +127,11 @@ pub fn more_unproven(attempts: u64, network: &str) -> String {
     format!("refused {attempts} more unproven attempts from {network}")
 }
 
+/// So many more attempts of a network were made within that many seconds, than have lines of their own.
+pub fn more(attempts: u64, network: &str, seconds: u64) -> String {
+    format!("{attempts} more attempts from {network} in {seconds} s")
+}
+
 /// So many more SYNs of [`unproven`] sources were dropped at devices, before the stack.
 pub fn more_at_devices(syns: u64) -> String {
     format!("refused {syns} more unproven SYNs at devices of early-drop")

@@ -73,19 +73,20 @@ impl Sinks {
 
     /// Gives records to every sink. What does not fit into the queue of one is counted and reported there.
     pub fn send(&self, records: &[impl Forms]) {
+        let written = || records.iter().filter(|it| it.is_written());
         let (mut lines, mut json, mut journal) = (None, None, None);
         for writer in &self.writers {
             match writer {
                 SinkWriter::Lines(writer) => {
-                    let render = || records.iter().map(|it| it.line(&self.host)).collect::<Arc<[_]>>();
+                    let render = || written().map(|it| it.line(&self.host)).collect::<Arc<[_]>>();
                     writer.send(Arc::clone(lines.get_or_insert_with(render)));
                 }
                 SinkWriter::Json(writer) => {
-                    let render = || records.iter().map(Forms::json).collect::<Arc<[_]>>();
+                    let render = || written().map(Forms::json).collect::<Arc<[_]>>();
                     writer.send(Arc::clone(json.get_or_insert_with(render)));
                 }
                 SinkWriter::Journal(writer) => {
-                    let render = || records.iter().map(|it| it.journal(&self.host)).collect::<Arc<[_]>>();
+                    let render = || written().map(|it| it.journal(&self.host)).collect::<Arc<[_]>>();
                     writer.send(Arc::clone(journal.get_or_insert_with(render)));
                 }
             }

@@ -6,7 +6,7 @@
 use std::os::unix::ffi::OsStrExt as _;
 
 use super::{
-    Record, UnprovenCount, libwrap,
+    AttemptCount, Record, libwrap,
     words::{self, micros, text},
 };
 use crate::log::{JournalEntry, rfc3339};
@@ -61,11 +61,12 @@ pub(super) fn attempt(record: &Record, host: &str) -> JournalEntry {
 const MOST_NAMES: usize = 16;
 
 /// The entry of a count.
-pub(super) fn count(count: &UnprovenCount, hidden: Option<&str>, host: &str) -> JournalEntry {
+pub(super) fn count(count: &AttemptCount, hidden: Option<&str>, host: &str) -> JournalEntry {
     let (clients, network) = words::counted(count.clients, hidden);
     let fields = vec![
-        ("TCPW_KIND", Some("unproven-count".to_owned())),
+        ("TCPW_KIND", Some(words::counted_for(count.counted_for).to_owned())),
         ("TCPW_TIME", Some(rfc3339(count.time))),
+        ("TCPW_WITHIN_S", Some(count.within.as_secs().to_string())),
         ("TCPW_CLIENTS", Some(clients.to_owned())),
         ("TCPW_NETWORK", network),
         ("TCPW_ATTEMPTS", Some(count.attempts.to_string())),

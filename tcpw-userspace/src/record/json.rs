@@ -9,7 +9,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use serde::Serialize;
 
 use super::{
-    JudgementRecord, ListenerRecord, LookupRecord, Record, UnprovenCount,
+    AttemptCount, JudgementRecord, ListenerRecord, LookupRecord, Record,
     words::{self, micros, text},
 };
 use crate::{
@@ -95,6 +95,7 @@ struct Count {
     version: u32,
     kind: &'static str,
     time: String,
+    within_s: u64,
     clients: &'static str,
     network: Option<String>,
     attempts: u64,
@@ -136,12 +137,13 @@ pub(super) fn attempt(record: &Record) -> JsonLine {
 }
 
 /// The line of a count.
-pub(super) fn count(count: &UnprovenCount, hidden: Option<&str>) -> JsonLine {
+pub(super) fn count(count: &AttemptCount, hidden: Option<&str>) -> JsonLine {
     let (clients, network) = words::counted(count.clients, hidden);
     line(&Count {
         version: VERSION,
-        kind: "unproven-count",
+        kind: words::counted_for(count.counted_for),
         time: rfc3339(count.time),
+        within_s: count.within.as_secs(),
         clients,
         network,
         attempts: count.attempts,

@@ -3,7 +3,7 @@
 //! In: a [`Record`]. Out: the [`LogEntry`] of its line.
 //! Source: tcp_wrappers 7.6 `refuse.c`, `options.c`; xinetd 2.3.15 `log.c`.
 
-use super::{CountedClients, ListenerDoubt, ListenerRecord, Record, SourceProof, UnprovenCount};
+use super::{AttemptCount, CountedClients, CountedFor, ListenerDoubt, ListenerRecord, Record, SourceProof};
 use crate::{
     evaluate::quoted_bytes,
     events::Fate,
@@ -56,14 +56,20 @@ fn in_own_name(record: &Record, doubt: ListenerDoubt) -> String {
     line::in_own_name((what, whose), (ident, *pid), &record.client_text, &record.client_address)
 }
 
+fn more(count: &AttemptCount, network: &str) -> String {
+    match count.counted_for {
+        CountedFor::Unproven => line::more_unproven(count.attempts, network),
+        CountedFor::Limit => line::more(count.attempts, network, count.within.as_secs()),
+    }
+}
+
 /// The line of a count, in tcpw's own name.
-pub(super) fn entry_of_count(count: &UnprovenCount, hidden: Option<&str>, host: &str) -> LogEntry {
+pub(super) fn entry_of_count(count: &AttemptCount, hidden: Option<&str>, host: &str) -> LogEntry {
     let message = match count.clients {
         CountedClients::Network(network) => {
-            let network = hidden.map_or_else(|| network.to_string(), str::to_owned);
-            line::more_unproven(count.attempts, &network)
+            more(count, &hidden.map_or_else(|| network.to_string(), str::to_owned))
         }
-        CountedClients::Others => line::more_unproven(count.attempts, "other networks"),
+        CountedClients::Others => more(count, "other networks"),
         CountedClients::AtDevices => line::more_at_devices(count.attempts),
     };
     LogEntry {

@@ -41,13 +41,20 @@ pub enum Outcome {
     /// That of attempts that have no line of their own.
     Count {
         /// The count.
-        count: UnprovenCount,
+        count: AttemptCount,
         /// What is shown instead of its network.
         hidden: Option<String>,
     },
 }
 
 impl Forms for Outcome {
+    fn is_written(&self) -> bool {
+        match self {
+            Self::Attempt(record) => record.has_line,
+            Self::Count { .. } => true,
+        }
+    }
+
     fn line(&self, host: &str) -> LogEntry {
         match self {
             Self::Attempt(record) => libwrap::entry(record, host),
@@ -91,7 +98,7 @@ pub struct Record {
     pub server: SocketAddr,
     /// What proves that the client has the address it shows.
     pub source: SourceProof,
-    /// It has a line of its own; else it is part of an [`UnprovenCount`].
+    /// It has a line of its own; else it is part of an [`AttemptCount`].
     pub has_line: bool,
     /// The client's address as its daemon sees it: `::ffff:a.b.c.d` on a socket of AF_INET6.
     pub client_address: String,
@@ -133,18 +140,31 @@ pub enum SourceProof {
     NotWanted,
 }
 
-/// Refused attempts of unproven sources that have no line of their own.
+/// Attempts that have no line of their own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct UnprovenCount {
+pub struct AttemptCount {
     /// Until when they were counted.
     pub time: SystemTime,
+    /// For how long.
+    pub within: Duration,
+    /// Why they have none.
+    pub counted_for: CountedFor,
     /// Their clients.
     pub clients: CountedClients,
     /// How many.
     pub attempts: u64,
 }
 
-/// Whose attempts an [`UnprovenCount`] counts.
+/// Why attempts have no line of their own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CountedFor {
+    /// They are refused, and their source is not proven.
+    Unproven,
+    /// `[lines]` in tcpw.toml.
+    Limit,
+}
+
+/// Whose attempts an [`AttemptCount`] counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CountedClients {
     /// Those of a network.

@@ -105,7 +105,7 @@ mod tests {
             rule::TableKind,
             text::{FileText, Texts},
         },
-        record::{JudgementRecord, LookupRecord, UnprovenCount, example},
+        record::{AttemptCount, CountedFor, JudgementRecord, LookupRecord, example},
         resolve::{Found, Question, Verified},
     };
 
@@ -200,8 +200,10 @@ mod tests {
     #[test]
     fn count_shows_a_network_or_its_hash() {
         let count = || Outcome::Count {
-            count: UnprovenCount {
+            count: AttemptCount {
                 time: SystemTime::UNIX_EPOCH,
+                within: std::time::Duration::from_secs(60),
+                counted_for: CountedFor::Unproven,
                 clients: CountedClients::Network("192.0.2.0/24".parse().unwrap()),
                 attempts: 3,
             },

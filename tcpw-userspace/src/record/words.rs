@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use super::{CountedClients, JudgementRecord, ListenerDoubt, SourceProof};
+use super::{CountedClients, CountedFor, JudgementRecord, ListenerDoubt, SourceProof};
 use crate::{
     evaluate::judgement::{Reason, Verdict},
     events::{Fate, UDP},
@@ -89,6 +89,14 @@ pub(super) fn table(judged: &JudgementRecord) -> Option<&'static str> {
         TableKind::Allow => "hosts.allow",
         TableKind::Deny => "hosts.deny",
     })
+}
+
+/// The kind of a count.
+pub(super) fn counted_for(counted_for: CountedFor) -> &'static str {
+    match counted_for {
+        CountedFor::Unproven => "unproven-count",
+        CountedFor::Limit => "limit-count",
+    }
 }
 
 /// The word of whose attempts were counted, and their network.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::{policies::FileLines, random::Random};
 use crate::{
     compile::ClientTableKind,
-    config::{Config, Exempt, MetricsSettings, Mode, OnDeny, Refusal, Resolve},
+    config::{Config, Exempt, LineRates, MetricsSettings, Mode, OnDeny, Refusal, Resolve},
     effects::Settings as Effects,
     listeners::MoreNames,
     log::LogTarget,
@@ -268,6 +268,7 @@ fn config(seed: u64, chance: &mut Random) -> Config {
             users_of_a_source: usual.users_of_a_source,
             name_server_ports: if chance.percent(5) { vec![21] } else { vec![53, 853] },
         },
+        lines: (seed % 5 == 3).then_some(LineRates { per_network: 2, total: 6 }),
         metrics: MetricsSettings::default(),
         line_namespaces: Vec::new(),
         run_dir: "/run/tcpw".into(),

@@ -7,12 +7,13 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use super::{
-    commands::Commands, effects::HelperCommands, lookups::AttemptLookups, tally::Tally,
-    unproven_lines::UnprovenLines,
+    commands::Commands, effects::HelperCommands, line_limit::LineLimits, lookups::AttemptLookups,
+    tally::Tally,
 };
 use tcpw_common::metric::Metric;
 
 use crate::{
+    config::LineRates,
     core::{
         action::Action,
         attempt::judge_under,
@@ -51,16 +52,19 @@ pub(in crate::core) struct AttemptRecords {
     unjudged: u64,
     /// Network namespaces whose listeners' lines carry their names.
     line_namespaces: BTreeSet<u64>,
-    /// Lines of attempts whose source is not proven.
-    pub(in crate::core) unproven: UnprovenLines,
+    /// How many attempts have lines of their own.
+    pub(in crate::core) lines: LineLimits,
     /// How many attempts there were of each kind.
     pub(in crate::core) tally: Tally,
 }
 
 impl AttemptRecords {
-    /// The network namespaces whose listeners' lines carry their names.
-    pub(in crate::core) fn start(&mut self, line_namespaces: BTreeSet<u64>) {
+    /// The network namespaces whose listeners' lines carry their names, and how many lines there may be.
+    pub(in crate::core) fn start(&mut self, line_namespaces: BTreeSet<u64>, lines: Option<LineRates>) {
         self.line_namespaces = line_namespaces;
+        if let Some(rates) = lines {
+            self.lines.limit_others(rates);
+        }
     }
 
     /// A decision of the kernel. `names` has the facts behind answers; `None` if no answer was needed.
@@ -291,9 +295,11 @@ impl AttemptRecords {
             client,
             server,
             source,
-            has_line: fate == Fate::Accepted
-                || source != SourceProof::Missing
-                || self.unproven.has_line(client.ip(), out.now.at),
+            has_line: self.lines.has_line(
+                client.ip(),
+                fate != Fate::Accepted && source == SourceProof::Missing,
+                out.now.at,
+            ),
             client_address: judge::client_text(&decision),
             client_text: judge::host_text(&decision, &facts, judgement.as_ref()),
             client_name: facts.name(client.ip()).and_then(known_name),
@@ -341,9 +347,10 @@ impl AttemptRecords {
 
     pub(in crate::core) fn counters(&self) -> Vec<(Metric, u64)> {
         let SelfChecked { checked, unchecked } = self.self_check.counts();
-        let [unproven] = self.unproven.counters();
+        let [unproven, limited] = self.lines.counters();
         vec![
             unproven,
+            limited,
             (
                 Metric::counter(
                     "disagreements",

@@ -48,7 +48,7 @@ use crate::{
     host::Starter,
     kernel::{HookState, Kernel, Pace, Pins, Probe},
     log::{Sinks, host_name},
-    record::{Outcome, Privacy},
+    record::{Outcome, Privacy, SourceProof},
     reinject::ChallengePacket,
 };
 use ask::Asker;
@@ -261,7 +261,8 @@ impl Outside {
     fn act(&mut self, action: Action) {
         match action {
             Action::Say(level, text) => say(level, &text),
-            Action::Record(record) if !record.has_line => {}
+            // A flood of them would drive all others out of those that are remembered.
+            Action::Record(record) if !record.has_line && record.source == SourceProof::Missing => {}
             Action::Record(record) => self.records.push(Outcome::Attempt(record)),
             Action::RecordCount(count) => {
                 self.records.push(Outcome::Count { count, hidden: None });
