@@ -102,7 +102,7 @@ fn raw(run_dir: &Path) -> UnixStream {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn requests_are_answered_and_the_last_answer_arrives() {
     let dir = RunDir::new("answers");
-    let server = Server::bind(&dir.0).unwrap();
+    let server = Server::bind(&dir.0, None).unwrap();
     assert_eq!(fs::metadata(socket_path(&dir.0)).unwrap().permissions().mode() & 0o777, 0o600);
     let serving = tokio::spawn(serve(server));
     assert_eq!(asked(&dir.0, Request::Status).await.unwrap(), Response::Status(Box::new(status())));
@@ -117,7 +117,7 @@ async fn requests_are_answered_and_the_last_answer_arrives() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn impolite_clients_delay_nobody() {
     let dir = RunDir::new("impolite");
-    let serving = tokio::spawn(serve(Server::bind(&dir.0).unwrap()));
+    let serving = tokio::spawn(serve(Server::bind(&dir.0, None).unwrap()));
     let run_dir = dir.0.clone();
     let impolite = tokio::task::spawn_blocking(move || {
         // Silent; half a line; gone before the answer; never reads a long answer.
@@ -153,7 +153,7 @@ async fn impolite_clients_delay_nobody() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_silent_clients_are_thrown_out_in_time() {
     let dir = RunDir::new("silent");
-    let serving = tokio::spawn(serve(Server::bind(&dir.0).unwrap()));
+    let serving = tokio::spawn(serve(Server::bind(&dir.0, None).unwrap()));
     let silent: Vec<_> = (0..40).map(|_| raw(&dir.0)).collect();
     let run_dir = dir.0.clone();
     let answer = tokio::task::spawn_blocking(move || ask(&run_dir, Request::Status, Duration::from_secs(20)))
@@ -168,14 +168,14 @@ async fn many_silent_clients_are_thrown_out_in_time() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_daemon_that_hangs_is_given_up() {
     let dir = RunDir::new("hangs");
-    let server = Server::bind(&dir.0).unwrap();
+    let server = Server::bind(&dir.0, None).unwrap();
     let begin = Instant::now();
     let answer = asked(&dir.0, Request::Status).await;
     assert!(matches!(&answer, Err(AskError::NoAnswer(_))), "{answer:?}");
     assert!(begin.elapsed() < SOON + Duration::from_secs(1));
     // The socket of a daemon that was killed does not stop the next one.
     std::mem::forget(server);
-    let serving = tokio::spawn(serve(Server::bind(&dir.0).unwrap()));
+    let serving = tokio::spawn(serve(Server::bind(&dir.0, None).unwrap()));
     assert!(asked(&dir.0, Request::Stop).await.is_ok());
     serving.await.unwrap();
 }

@@ -322,3 +322,55 @@ fn cgroups_of_links(pid: u32) -> Result<Vec<u64>> {
     }
     Ok(cgroups)
 }
+
+/// Requests as `readers` in tcpw.toml allows them: status and the like for the group, nothing else, and nothing for others.
+#[test]
+fn readers_are_told_and_change_nothing() -> Result<()> {
+    if !ready(&["/usr/bin/setpriv", "/usr/bin/nc.openbsd"]) {
+        return Ok(());
+    }
+    let sandbox = Sandbox::new("readers")?;
+    sandbox.write_tables("", "ALL: ALL\n")?;
+    let _alphad = Testd::start(&sandbox, "alphad", "0.0.0.0:7001")?;
+    let settings = sandbox.write_settings("readers = \"adm\"\n")?;
+    let _tcpw = Tcpw::start(&sandbox, &["--config", &settings])?;
+    Tcpw::wait_listener(&sandbox, 7001, |_| true)?;
+    ensure!(
+        !connect(sandbox.client(), CLIENT_V4, (SERVER_V4, 7001).into(), Duration::from_secs(1))?
+            .is_connected()
+    );
+    let tcpw = tcpw_binary()?;
+    // In the group, its own or one more, or in none of it.
+    let of = |groups: &str, line: &str| -> Result<(String, Option<i32>)> {
+        let mut command = Command::new("/usr/bin/setpriv");
+        command.arg("--reuid=65534").args(groups.split(' ')).args(["sh", "-c", line]);
+        let mut process = sandbox.spawn(Place::Server, command)?;
+        let code = process.wait(SOON)?.code();
+        Ok((process.tail(), code))
+    };
+    let groups = ["--regid=adm --clear-groups", "--regid=65534 --groups=65533,adm"];
+    for group in groups {
+        for (arguments, word) in [
+            ("status", "LISTENERS"),
+            ("events", "refused alphad["),
+            ("why 1.2.3.4", "refused: alphad["),
+            ("explain alphad 1.2.3.4", "alphad"),
+        ] {
+            let (said, _code) = of(group, &format!("exec {} {arguments}", tcpw.display()))?;
+            ensure!(said.contains(word) && !said.contains("not allowed"), "{group}: {arguments}: {said}");
+        }
+        for request in ["stop", "detach"] {
+            let line =
+                format!("echo '{{\"request\":\"{request}\"}}' | nc.openbsd -N -U /run/tcpw/control.sock");
+            let (said, _code) = of(group, &line)?;
+            ensure!(said.contains("only root may ask for this"), "{group}: {request}: {said}");
+        }
+    }
+    let stranger = "--regid=65534 --clear-groups";
+    let (said, code) = of(stranger, &format!("exec {} status", tcpw.display()))?;
+    ensure!(code == Some(2) && said.contains("readers"), "{code:?}: {said}");
+    let (said, code) = of(stranger, "exec ls /run/tcpw")?;
+    ensure!(code != Some(0), "{said}");
+    ensure!(Tcpw::status(&sandbox)?["generation"] == 1, "the daemon runs, and root gets its answer");
+    Ok(())
+}

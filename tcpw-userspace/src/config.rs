@@ -99,6 +99,8 @@ pub struct Config {
     pub metrics: MetricsSettings,
     /// Directory of the lock and the control socket.
     pub run_dir: PathBuf,
+    /// The group whose members may ask for what changes nothing.
+    pub readers: Option<u32>,
     /// Directory of the pinned maps and links.
     pub pin_dir: PathBuf,
     /// Directory of what is kept over a reboot.
@@ -330,6 +332,7 @@ impl Config {
             resolve: file.resolve,
             lines: file.lines,
             metrics: file.metrics,
+            readers: file.readers,
             run_dir: pick(&flags.run_dir, file.run_dir, DEFAULT_RUN_DIR),
             pin_dir: pick(&flags.pin_dir, file.pin_dir, DEFAULT_PIN_DIR),
             state_dir: pick(&flags.state_dir, file.state_dir, DEFAULT_STATE_DIR),

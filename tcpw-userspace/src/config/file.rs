@@ -49,6 +49,7 @@ pub(super) struct FileSettings {
     pub(super) resolve: Resolve,
     pub(super) lines: Option<LineRates>,
     pub(super) metrics: MetricsSettings,
+    pub(super) readers: Option<u32>,
     pub(super) run_dir: Option<PathBuf>,
     pub(super) pin_dir: Option<PathBuf>,
     pub(super) state_dir: Option<PathBuf>,
@@ -74,6 +75,7 @@ struct RawSettings {
     table: Option<Spanned<String>>,
     #[serde(default)]
     line_namespaces: Vec<Spanned<PathBuf>>,
+    readers: Option<Spanned<String>>,
     run_dir: Option<Spanned<PathBuf>>,
     pin_dir: Option<Spanned<PathBuf>>,
     state_dir: Option<Spanned<PathBuf>>,
@@ -140,7 +142,7 @@ struct RawExempt {
     ports: Vec<Spanned<i64>>,
 }
 
-const KEYS: [&str; 26] = [
+const KEYS: [&str; 27] = [
     "hosts-allow",
     "hosts-deny",
     "cgroup",
@@ -154,6 +156,7 @@ const KEYS: [&str; 26] = [
     "on-deny",
     "early-drop",
     "table",
+    "readers",
     "run-dir",
     "pin-dir",
     "state-dir",
@@ -305,6 +308,10 @@ impl FileSettings {
             resolve,
             lines: raw.lines.unwrap_or_default().check(&wrong)?,
             metrics: raw.metrics.unwrap_or_default().check(&wrong)?,
+            readers: raw
+                .readers
+                .map(|group| group_id(group.get_ref()).map_err(|what| wrong(group.span(), what)))
+                .transpose()?,
             run_dir: absolute(raw.run_dir)?,
             pin_dir: absolute(raw.pin_dir)?,
             state_dir: absolute(raw.state_dir)?,
@@ -322,6 +329,18 @@ fn user_id(user: &str) -> Result<u32, String> {
         Ok(Some(found)) => Ok(found.uid.as_raw()),
         Ok(None) => Err(format!("user \"{user}\": there is no such user")),
         Err(error) => Err(format!("user \"{user}\": {error}")),
+    }
+}
+
+/// The group id of a name or number.
+fn group_id(group: &str) -> Result<u32, String> {
+    if let Ok(gid) = group.parse() {
+        return Ok(gid);
+    }
+    match nix::unistd::Group::from_name(group) {
+        Ok(Some(found)) => Ok(found.gid.as_raw()),
+        Ok(None) => Err(format!("group \"{group}\": there is no such group")),
+        Err(error) => Err(format!("group \"{group}\": {error}")),
     }
 }
 

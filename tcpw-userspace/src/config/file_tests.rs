@@ -24,13 +24,14 @@ refused! {
     unknown_key_in_exempt: "pin = true\n[exempt]\n  port = [22]" =>
         "3:3: unknown key \"port\" in [exempt]: did you mean \"ports\"?";
     unknown_key_like_none: "colour = 1" =>
-        "1:1: unknown key \"colour\": the keys are hosts-allow, hosts-deny, cgroup, log, log-allowed, trust-source-addresses, watch-udp-binds, line-namespaces, pin, mode, on-deny, early-drop, table, run-dir, pin-dir, state-dir, proc-root, exempt, names, effects, resolve, lines, metrics, privacy, daemon, reset";
+        "1:1: unknown key \"colour\": the keys are hosts-allow, hosts-deny, cgroup, log, log-allowed, trust-source-addresses, watch-udp-binds, line-namespaces, pin, mode, on-deny, early-drop, table, readers, run-dir, pin-dir, state-dir, proc-root, exempt, names, effects, resolve, lines, metrics, privacy, daemon, reset";
     unknown_table: "[exemptions]\nports = [1]" =>
         "1:2: unknown key \"exemptions\": did you mean \"exempt\"?";
     no_lines: "[lines]\nper-network = 10\ntotal = 0" =>
         "3:9: 0: write how many lines in a minute, from 1; without the key there is no limit";
     unknown_key_of_lines: "[lines]\nper-source = 1" =>
         "2:1: unknown key \"per-source\" in [lines]: the keys are per-network, total";
+    unknown_group: "readers = \"no-such-group\"" => "1:11: group \"no-such-group\": there is no such group";
     unknown_mode: "mode = \"permissive\"" => "1:8: mode \"permissive\": write \"enforce\" or \"audit\"";
     other_on_deny: "on-deny = \"reject\"" => "1:11: on-deny \"reject\": write \"reset\", \"close\" or \"drop\"";
     device_with_a_slash: "early-drop = [\"eth0\", \"a/b\"]" =>

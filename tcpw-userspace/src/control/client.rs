@@ -19,7 +19,9 @@ pub enum AskError {
     #[error("no daemon is running")]
     NotRunning,
     /// The socket is root's.
-    #[error("not allowed to ask the daemon: run as root")]
+    #[error(
+        "not allowed to ask the daemon: run as root, or as a member of the group that `readers` in tcpw.toml names"
+    )]
     NotAllowed,
     /// The daemon did not answer in time, or its answer was not understood.
     #[error("the daemon does not answer: {0}")]

@@ -1,8 +1,8 @@
 //! Status of, and commands to, a running daemon.
 //!
 //! Newline-delimited JSON over the Unix socket `control.sock` in the run directory:
-//! one [`Request`] a line, one [`Response`] a line. Only root and the daemon's own user
-//! are answered. [`Lock`] keeps a second daemon from the same directory.
+//! one [`Request`] a line, one [`Response`] a line. Root and the daemon's own user
+//! are answered; so are the members of the group of readers, if they only ask. [`Lock`] keeps a second daemon from the same directory.
 
 mod answer;
 mod client;
@@ -44,6 +44,16 @@ pub enum Request {
     Stop,
 }
 
+impl Request {
+    /// Whether it changes nothing: then the readers are answered, too.
+    pub fn only_reads(&self) -> bool {
+        match self {
+            Self::Status | Self::Metrics | Self::Match(_) | Self::Recent(_) => true,
+            Self::Detach | Self::Stop => false,
+        }
+    }
+}
+
 /// The daemon's answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "response", content = "value", rename_all = "kebab-case")]
@@ -62,7 +72,10 @@ pub enum Response {
     Failed(String),
 }
 
+/// The name of the socket.
+const SOCKET: &str = "control.sock";
+
 /// The socket of a run directory.
 pub fn socket_path(run_dir: &Path) -> PathBuf {
-    run_dir.join("control.sock")
+    run_dir.join(SOCKET)
 }

@@ -5,14 +5,18 @@
 //! Each client is served by a task with a time limit; the number of tasks is bounded.
 
 use std::{
+    fs::File,
     io,
-    os::unix::fs::PermissionsExt,
+    os::{fd::AsFd as _, unix::fs::PermissionsExt as _},
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
 
-use nix::unistd::geteuid;
+use nix::{
+    fcntl::AtFlags,
+    unistd::{Gid, fchown, fchownat, geteuid},
+};
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::{UnixListener, UnixStream},
@@ -21,10 +25,14 @@ use tokio::{
     time::timeout,
 };
 
-use super::{Request, Response, socket_path};
+use super::{Request, Response, SOCKET, socket_path};
+use crate::host::peer_is_in_group;
 
 /// Clients served at once; more wait in the socket's queue.
 const MAX_CLIENTS: u32 = 16;
+
+/// Readers served at once: they leave room for root.
+const MAX_READERS: usize = 8;
 
 /// Longest request line, newline included.
 const MAX_LINE: u64 = 4 << 10;
@@ -78,27 +86,37 @@ impl Reply {
 }
 
 impl Server {
-    /// Listens in `run_dir`; replaces a socket that an earlier daemon left there.
+    /// Listens in `run_dir`; replaces a socket that an earlier daemon left there. The members of the group
+    /// `readers` may ask what [only reads](Request::only_reads).
     ///
     /// To be called within a tokio runtime, by the holder of the directory's [`Lock`](super::Lock).
     ///
     /// # Errors
     ///
     /// The socket cannot be made.
-    pub fn bind(run_dir: &Path) -> io::Result<Self> {
-        crate::host::make_own_dir(run_dir)?;
+    pub fn bind(run_dir: &Path, readers: Option<u32>) -> io::Result<Self> {
+        let dir = crate::host::make_own_dir(run_dir)?;
         let path = socket_path(run_dir);
         match std::fs::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             Ok(()) | Err(_) => {}
         }
         let listener = UnixListener::bind(&path)?;
-        // Until here the umask decides which users may connect; `is_trusted` decides whose requests are answered.
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
+        // Until here the umask decides which users may connect; `Peer` decides whose requests are answered.
+        let mode = if readers.is_some() { 0o660 } else { 0o600 };
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode))?;
+        if let Some(group) = readers {
+            let group = Some(Gid::from_raw(group));
+            fchownat(&dir, SOCKET, None, group, AtFlags::AT_SYMLINK_NOFOLLOW)?;
+            fchown(&dir, None, group)?;
+            let dir = File::from(dir);
+            // The way to the socket, and to no list of what is there.
+            dir.set_permissions(std::fs::Permissions::from_mode(0o710))?;
+        }
         let (queue, requests) = mpsc::channel(1);
         let clients = Arc::new(Semaphore::new(MAX_CLIENTS as usize));
         let asker = Asker(queue);
-        let accepting = tokio::spawn(accept(listener, clients.clone(), asker.clone()));
+        let accepting = tokio::spawn(accept(listener, clients.clone(), asker.clone(), readers));
         Ok(Self { requests, asker, accepting, clients, path })
     }
 
@@ -132,14 +150,22 @@ impl Drop for Server {
     }
 }
 
-async fn accept(listener: UnixListener, clients: Arc<Semaphore>, asker: Asker) {
+async fn accept(listener: UnixListener, clients: Arc<Semaphore>, asker: Asker, readers: Option<u32>) {
+    let reading = Arc::new(Semaphore::new(MAX_READERS));
     loop {
         let Ok(permit) = clients.clone().acquire_owned().await else { return };
         match listener.accept().await {
-            Ok((stream, _)) if is_trusted(&stream) => {
-                tokio::spawn(serve(stream, asker.clone(), permit));
-            }
-            Ok(_) => {}
+            Ok((stream, _)) => match Peer::of(&stream, readers) {
+                Some(Peer::Root) => {
+                    tokio::spawn(serve(stream, Peer::Root, asker.clone(), (permit, None)));
+                }
+                Some(Peer::Reader) => {
+                    if let Ok(reader) = reading.clone().try_acquire_owned() {
+                        tokio::spawn(serve(stream, Peer::Reader, asker.clone(), (permit, Some(reader))));
+                    }
+                }
+                None => {}
+            },
             Err(error) => {
                 // Most likely out of descriptors: clients wait in the socket's queue meanwhile.
                 log::warn!("control socket: {error}");
@@ -149,13 +175,36 @@ async fn accept(listener: UnixListener, clients: Arc<Semaphore>, asker: Asker) {
     }
 }
 
-/// Whether the peer is root or has the daemon's own user id.
-fn is_trusted(stream: &UnixStream) -> bool {
-    stream.peer_cred().is_ok_and(|peer| peer.uid() == 0 || peer.uid() == geteuid().as_raw())
+/// Who asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Peer {
+    /// Root, or the daemon's own user.
+    Root,
+    /// A member of the group of readers.
+    Reader,
 }
 
+impl Peer {
+    /// `None` if it gets no answer.
+    fn of(stream: &UnixStream, readers: Option<u32>) -> Option<Self> {
+        let user = stream.peer_cred().ok()?.uid();
+        if user == 0 || user == geteuid().as_raw() {
+            return Some(Self::Root);
+        }
+        let is_reader = peer_is_in_group(stream.as_fd(), readers?).unwrap_or(false);
+        is_reader.then_some(Self::Reader)
+    }
+
+    fn may(self, request: &Request) -> bool {
+        self == Self::Root || request.only_reads()
+    }
+}
+
+/// Its place among all clients, and among the readers.
+type Permits = (OwnedSemaphorePermit, Option<OwnedSemaphorePermit>);
+
 /// Answers one client's lines until it closes the connection, exceeds the time limit or breaks the protocol.
-async fn serve(stream: UnixStream, asker: Asker, _permit: OwnedSemaphorePermit) {
+async fn serve(stream: UnixStream, peer: Peer, asker: Asker, _permits: Permits) {
     let (reader, mut writer) = stream.into_split();
     let mut reader = BufReader::new(reader);
     loop {
@@ -167,7 +216,8 @@ async fn serve(stream: UnixStream, asker: Asker, _permit: OwnedSemaphorePermit) 
         }
         let complete = line.last() == Some(&b'\n');
         let response = match serde_json::from_slice(&line) {
-            Ok(request) if complete => asker.ask(request).await,
+            Ok(request) if complete && peer.may(&request) => asker.ask(request).await,
+            Ok(_) if complete => Response::Failed("only root may ask for this".into()),
             Ok(_) => return,
             Err(error) => Response::Failed(format!("not a request: {error}")),
         };

@@ -47,7 +47,7 @@ pub async fn run(config: Config, starter: Starter) -> Result<()> {
     let _lock = Lock::take(&config.run_dir)?;
     let _pins = load::lock_pins(&config)?;
     names_key::take(&config.run_dir)?;
-    let control = control::Server::bind(&config.run_dir)?;
+    let control = control::Server::bind(&config.run_dir, config.readers)?;
     let pins = config.pin.then(|| Pins::new(&config.pin_dir));
     let is_adoption = pins.as_ref().is_some_and(Pins::hold_a_gate);
     let mut is_enforcing = false;

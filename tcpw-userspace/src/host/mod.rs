@@ -41,7 +41,7 @@ pub(crate) use random::fill_at_random;
 pub use requirements::{Missing, can_pin_in, kernel, privileges};
 pub use sock_diag::Incomplete;
 pub use socket::{netns_cookie, raise_file_limit, socket_cookie};
-pub(crate) use socket::{option_of, socket_option};
+pub(crate) use socket::{option_of, peer_is_in_group, socket_option};
 pub use starter::{COMMANDS, NAME_LOOKUPS, STARTER, Starter, starter_main};
 pub(crate) use unprivileged::{
     become_user, close_inherited, drop_bounding, end_with, give_up_root, ordinary_user,

@@ -271,6 +271,7 @@ fn config(seed: u64, chance: &mut Random) -> Config {
         lines: (seed % 5 == 3).then_some(LineRates { per_network: 2, total: 6 }),
         metrics: MetricsSettings::default(),
         line_namespaces: Vec::new(),
+        readers: None,
         run_dir: "/run/tcpw".into(),
         pin_dir: "/sys/fs/bpf/tcpw".into(),
         state_dir: "/var/lib/tcpw".into(),
