@@ -27,7 +27,7 @@ use super::{Request, Response, socket_path};
 const MAX_CLIENTS: u32 = 16;
 
 /// Longest request line, newline included.
-const MAX_LINE: u64 = 4 << 10;
+const MAX_LINE: u64 = 256 << 10;
 
 /// How long a client may take to send a line or to read its answer.
 const CLIENT_TIME: Duration = Duration::from_secs(3);
