@@ -7,6 +7,7 @@
 //! all of them in the one slot that was active when the evaluation began.
 
 use crate::{
+    ban::Bans,
     flat::{self, FlatTables},
     key::{Address, NamesId, Query, as_v4},
     layout::{SPARE, Spare},
@@ -62,7 +63,7 @@ pub const EXEMPT_PORT: u32 = u32::MAX;
 unsafe impl aya::Pod for Header {}
 
 /// The tables of both slots, in the kernel's maps or in user space's memory.
-pub trait Tables: FlatTables + Sized {
+pub trait Tables: FlatTables + Bans + Sized {
     /// Slot of the policy in force.
     fn active(&self) -> Option<u32>;
     /// Header of a slot.
@@ -106,7 +107,7 @@ pub struct Decision {
     pub marks: u8,
     /// Generation of the policy that decided.
     pub generation: u32,
-    /// Policy index within that generation; 0 for an exempt port.
+    /// Policy index within that generation; 0 for an exempt port, [`BAN_POLICY`](crate::ban::BAN_POLICY) if a ban decided.
     pub policy: u32,
     /// Flags of that policy's header.
     pub flags: u32,
@@ -118,19 +119,27 @@ pub struct Decision {
 #[inline(always)]
 pub fn decide<T: Tables>(tables: &T, query: &Query) -> Option<Decision> {
     let slot = tables.active()?;
-    decide_in(tables, slot, &tables.header(slot)?, query)
+    decide_in(tables, slot, &tables.header(slot)?, query, true)
 }
 
-/// As [`decide`], if the policy treats all names alike; else `None`. The names in the query are not used.
+/// As [`decide`], if the policy treats all names alike and there are no bans; else `None`. The names in the query are not
+/// used.
 #[inline(always)]
 pub fn decide_for_any_names<T: Tables>(tables: &T, query: &Query) -> Option<Decision> {
     let slot = tables.active()?;
     let header = tables.header(slot)?;
-    if header.names_classes > 1 { None } else { decide_in(tables, slot, &header, query) }
+    let is_open = header.names_classes > 1 || tables.in_use().any != 0;
+    if is_open { None } else { decide_in(tables, slot, &header, query, false) }
 }
 
 #[inline(always)]
-fn decide_in<T: Tables>(tables: &T, slot: u32, header: &Header, query: &Query) -> Option<Decision> {
+fn decide_in<T: Tables>(
+    tables: &T,
+    slot: u32,
+    header: &Header,
+    query: &Query,
+    bans: bool,
+) -> Option<Decision> {
     let mut port = 0;
     if header.port_classes > 1 {
         port = tables.port(slot, query.port).unwrap_or(0);
@@ -168,6 +177,15 @@ fn decide_in<T: Tables>(tables: &T, slot: u32, header: &Header, query: &Query) -
         None => tables.client_v6(slot, query.client)?,
     };
     let index = policy.wrapping_mul(header.client_classes).wrapping_add(class);
-    let (outcome, marks) = of_entry(tables.outcome(slot, index)?)?;
-    Some(Decision { outcome, marks, generation: header.generation, policy, flags: header.flags })
+    let entry = u32::from(tables.outcome(slot, index)?);
+    // No branch: the verifier would follow all that comes after for both.
+    let entry = if bans { tables.with_bans(entry, query) } else { entry.into() };
+    let (outcome, marks) = of_entry((entry & 0xff) as u8)?;
+    Some(Decision {
+        outcome,
+        marks,
+        generation: header.generation,
+        policy: policy | (entry as u32) >> 8,
+        flags: header.flags | (entry >> 32) as u32,
+    })
 }

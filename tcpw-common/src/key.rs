@@ -26,6 +26,9 @@ pub fn as_v4(address: &Address) -> Option<[u8; 4]> {
 pub type NamesId = u64;
 
 /// One connection attempt: the input of [`decide`](crate::decide::decide).
+///
+/// Its layout is fixed so that the client is aligned.
+#[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Query {
     /// Names of the listener.

@@ -9,7 +9,7 @@
 /// directory `v<ABI_VERSION>`; pins of links named `link_` and the program, the gate's `link_gate`;
 /// the maps `ACTIVE` (one u32), `HEADERS` (a generation and flags in the first two words) and
 /// `COUNTERS` (u64 per CPU). No number of a flag or counter is ever given to another one.
-pub const ABI_VERSION: u32 = if cfg!(feature = "other-layout") { OTHER_ABI_VERSION } else { 16 };
+pub const ABI_VERSION: u32 = if cfg!(feature = "other-layout") { OTHER_ABI_VERSION } else { 17 };
 
 /// Number of the other layout.
 pub const OTHER_ABI_VERSION: u32 = 9_000;

@@ -7,6 +7,7 @@
 #![no_std]
 
 pub mod answer;
+pub mod ban;
 pub mod banner;
 pub mod certified;
 pub mod challenge;

@@ -171,3 +171,9 @@ pub const MAX_BANNERS: u32 = 1 << 12;
 
 /// Connections whose banner goes out before the first bytes of their daemon; likewise.
 pub const MAX_BANNER_SOCKETS: u32 = 1 << 13;
+
+/// Banned networks at once.
+pub const MAX_BANS: u32 = 1 << 20;
+
+/// Names-sets with names that bans are for.
+pub const MAX_BAN_SCOPES: u32 = 1 << 12;

@@ -16,6 +16,7 @@
 mod accepted;
 mod attempt;
 mod banner;
+mod bans;
 mod challenge;
 mod clock;
 mod early;

@@ -12,6 +12,7 @@ use aya_ebpf::{
 };
 use tcpw_common::{
     answer::{Answer, AnswerOnce, ResetOnce},
+    ban::{Ban, BanKey, BansInUse, Scopes},
     banner::Banner,
     certified::{self, Certified, CertifiedKey, PortKey},
     challenge::Challenge,
@@ -22,11 +23,11 @@ use tcpw_common::{
     handshake::Handshake,
     key::{Address, AnswerKey, AttemptKey, BannerKey, Comm, FlowKey, NamesId, OnLinkKey, PeerKey},
     limits::{
-        ATTEMPT_BUCKETS, EVENT_RING_BYTES, HELD_RING_BYTES, MAX_ANSWERS, MAX_BANNER_SOCKETS, MAX_BANNERS,
-        MAX_BINDERS, MAX_CERTIFIED, MAX_CHALLENGES, MAX_COMMS, MAX_EARLY_PLACES, MAX_FLOWS, MAX_HANDSHAKES,
-        MAX_HELD, MAX_HOLDERS, MAX_LISTENERS, MAX_ON_LINK, MAX_ONCE, MAX_PEERS, MAX_PREFIXES,
-        MAX_REDIRECT_LISTENERS, MAX_SOURCES, MAX_UDP_PORTS, MAX_USER_HANDSHAKES, MAX_WAITING, SLOTS,
-        UDP_ATTEMPT_BUCKETS,
+        ATTEMPT_BUCKETS, EVENT_RING_BYTES, HELD_RING_BYTES, MAX_ANSWERS, MAX_BAN_SCOPES, MAX_BANNER_SOCKETS,
+        MAX_BANNERS, MAX_BANS, MAX_BINDERS, MAX_CERTIFIED, MAX_CHALLENGES, MAX_COMMS, MAX_EARLY_PLACES,
+        MAX_FLOWS, MAX_HANDSHAKES, MAX_HELD, MAX_HOLDERS, MAX_LISTENERS, MAX_ON_LINK, MAX_ONCE, MAX_PEERS,
+        MAX_PREFIXES, MAX_REDIRECT_LISTENERS, MAX_SOURCES, MAX_UDP_PORTS, MAX_USER_HANDSHAKES, MAX_WAITING,
+        SLOTS, UDP_ATTEMPT_BUCKETS,
     },
     refusal::{PacketPlace, RedirectKey, RefusedFlow, ResetLimits},
     seen::{SeenBucket, SeenNumbers},
@@ -36,6 +37,7 @@ use tcpw_common::{
 
 use crate::{
     attempt::Attempt,
+    bans::BanLookup,
     lookup::Lookup,
     per_flow::{FlowLru, FlowMap},
     udp::BindRequests,
@@ -104,6 +106,19 @@ pub(crate) static POLICIES: ArrayOfMaps<Array<u32, 1, ANY_LENGTH>, SLOT_COUNT> =
 /// (Policy, client class) to outcome.
 #[btf_map]
 pub(crate) static OUTCOMES: ArrayOfMaps<Array<u8, 1, ANY_LENGTH>, SLOT_COUNT> = ArrayOfMaps::new();
+/// Banned networks, by scope.
+#[btf_map]
+pub(crate) static BANS: LpmTrie<BanKey, Ban, { MAX_BANS as usize }> = LpmTrie::new();
+/// Whether there are any.
+#[btf_map]
+pub(crate) static BANS_IN_USE: Array<BansInUse, 1> = Array::new();
+/// Names-set, as a prefix of all its bits, to the scopes of its names: an entry of a hash table may be reused while a program
+/// still reads it, one of a trie is not.
+#[btf_map]
+pub(crate) static BAN_SCOPES: LpmTrie<NamesId, Scopes, { MAX_BAN_SCOPES as usize }> = LpmTrie::new();
+/// The ban that a CPU looks up.
+#[map]
+pub(crate) static BAN_LOOKUP: PerCpuArray<BanLookup> = PerCpuArray::with_max_entries(1, 0);
 /// Never read. Writing it makes user space wait until every program that read [`ACTIVE`] before has ended.
 #[btf_map]
 pub(crate) static GRACE: ArrayOfMaps<Array<u32, 1, ANY_LENGTH>, 1> = ArrayOfMaps::new();

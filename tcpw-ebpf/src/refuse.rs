@@ -45,7 +45,7 @@ use crate::{
     unreachable,
 };
 
-/// What the context says of a packet.
+/// What the context says of a packet besides its addresses.
 struct Packet {
     protocol: u32,
     family: u32,
@@ -54,21 +54,19 @@ struct Packet {
     remote_port: u16,
     /// Host order.
     local_port: u32,
-    /// Without names.
-    query: Query,
 }
 
 /// Judges one packet.
 #[inline(always)]
 pub(crate) fn judge(ctx: &SkLookupContext) -> Passage {
-    let packet = read(ctx);
+    let query = read_query(ctx);
     // An allowed client needs no more, if the names of a listener do not matter.
-    let decision = decide_for_any_names(&BY_CALL, &packet.query);
+    let decision = decide_for_any_names(&BY_CALL, &query);
     if decision.as_ref().is_some_and(passes) {
         return Passage::Pass;
     }
     cold_path();
-    judge_at_place(ctx, &packet, decision)
+    judge_at_place(ctx, &query, decision)
 }
 
 /// Whether the gate passes the packet, whatever else is known.
@@ -79,7 +77,7 @@ fn passes(decision: &Decision) -> bool {
 
 /// Judges a packet by its place. `of_any_names` is the decision, if the names of the listener do not matter.
 #[inline(always)]
-fn judge_at_place(ctx: &SkLookupContext, packet: &Packet, of_any_names: Option<Decision>) -> Passage {
+fn judge_at_place(ctx: &SkLookupContext, query: &Query, of_any_names: Option<Decision>) -> Passage {
     // SAFETY: this CPU's own element; `is_busy` keeps the one user it has.
     let Some(lookup) = LOOKUP.get_ptr_mut(0).and_then(|lookup| unsafe { lookup.as_mut() }) else {
         return Passage::Pass;
@@ -89,24 +87,40 @@ fn judge_at_place(ctx: &SkLookupContext, packet: &Packet, of_any_names: Option<D
         return Passage::Pass;
     }
     lookup.is_busy = 1;
-    let passage =
-        if is_of_place(packet, lookup) { refuse(ctx, lookup, packet, of_any_names) } else { Passage::Pass };
+    let passage = if is_of_place(&read(ctx), query, lookup) {
+        refuse(ctx, lookup, of_any_names)
+    } else {
+        Passage::Pass
+    };
     lookup.is_busy = 0;
     passage
 }
 
-/// Reads addresses and ports.
+/// Reads what is not in the query: again, because there is no room for it on the stack while the tables are walked.
 #[inline(always)]
 fn read(ctx: &SkLookupContext) -> Packet {
     let packet = ctx.lookup;
     // SAFETY: members of the context; the verifier checks each access. Each word is read by itself
     // and on every path, as in the accepted program.
-    let (protocol, family, ifindex, remote_port, local_port, remote, remote6, local, local6) = unsafe {
+    unsafe {
+        Packet {
+            protocol: read_volatile(addr_of!((*packet).protocol)),
+            family: read_volatile(addr_of!((*packet).family)),
+            ifindex: read_volatile(addr_of!((*packet).ingress_ifindex)),
+            remote_port: read_volatile(addr_of!((*packet).remote_port)),
+            local_port: read_volatile(addr_of!((*packet).local_port)),
+        }
+    }
+}
+
+/// Reads the addresses and the port; without names.
+#[inline(always)]
+fn read_query(ctx: &SkLookupContext) -> Query {
+    let packet = ctx.lookup;
+    // SAFETY: as above.
+    let (family, local_port, remote, remote6, local, local6) = unsafe {
         (
-            read_volatile(addr_of!((*packet).protocol)),
             read_volatile(addr_of!((*packet).family)),
-            read_volatile(addr_of!((*packet).ingress_ifindex)),
-            read_volatile(addr_of!((*packet).remote_port)),
             read_volatile(addr_of!((*packet).local_port)),
             read_volatile(addr_of!((*packet).remote_ip4)),
             [
@@ -129,13 +143,12 @@ fn read(ctx: &SkLookupContext) -> Packet {
     } else {
         (join(remote6), join(local6))
     };
-    let query = Query { names: 0, client, server, port: port(local_port) };
-    Packet { protocol, family, ifindex, remote_port, local_port, query }
+    Query { names: 0, client, server, port: port(local_port) }
 }
 
 /// Takes the packet's namespace and ends; false if the packet is not to be judged.
 #[inline(always)]
-fn is_of_place(packet: &Packet, lookup: &mut Lookup) -> bool {
+fn is_of_place(packet: &Packet, query: &Query, lookup: &mut Lookup) -> bool {
     let Some(place) = PLACE.get_ptr(0) else {
         return false;
     };
@@ -147,10 +160,10 @@ fn is_of_place(packet: &Packet, lookup: &mut Lookup) -> bool {
     {
         return false;
     }
-    lookup.flow.client = packet.query.client;
-    lookup.flow.server = packet.query.server;
+    lookup.flow.client = query.client;
+    lookup.flow.server = query.server;
     lookup.flow.client_port = u16::from_be(packet.remote_port);
-    lookup.flow.server_port = packet.query.port;
+    lookup.flow.server_port = query.port;
     lookup.flow.netns = place.netns;
     lookup.flow.protocol = port(packet.protocol);
     lookup.flow.reserved = 0;
@@ -165,12 +178,7 @@ fn is_of_place(packet: &Packet, lookup: &mut Lookup) -> bool {
 }
 
 #[inline(always)]
-fn refuse(
-    ctx: &SkLookupContext,
-    lookup: &mut Lookup,
-    packet: &Packet,
-    of_any_names: Option<Decision>,
-) -> Passage {
+fn refuse(ctx: &SkLookupContext, lookup: &mut Lookup, of_any_names: Option<Decision>) -> Passage {
     if !find_certified(lookup) {
         return Passage::Pass;
     }
@@ -180,10 +188,17 @@ fn refuse(
     }
     let decision = match of_any_names {
         Some(decision) => decision,
-        None => match decide(&BY_CALL, &Query { names: lookup.certified.names, ..packet.query }) {
-            Some(decision) if !passes(&decision) => decision,
-            Some(_) | None => return Passage::Pass,
-        },
+        None => {
+            // In the map: there is no room for another one on the stack.
+            lookup.query.client = lookup.flow.client;
+            lookup.query.server = lookup.flow.server;
+            lookup.query.port = lookup.flow.server_port;
+            lookup.query.names = lookup.certified.names;
+            match decide(&BY_CALL, &lookup.query) {
+                Some(decision) if !passes(&decision) => decision,
+                Some(_) | None => return Passage::Pass,
+            }
+        }
     };
     let now_ns = boot_ns();
     let marks = match decision.outcome {

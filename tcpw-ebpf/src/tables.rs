@@ -2,14 +2,18 @@
 
 use aya_ebpf::maps::lpm_trie::Key;
 use tcpw_common::{
+    ban::{Bans, BansInUse},
     decide::{Header, Tables},
     flat::{self, BucketV4, ChunkV4, FlatTables, LowsV6, NodeV6, halves},
-    key::{Address, NamesId},
+    key::{Address, NamesId, Query},
 };
 
-use crate::maps::{
-    ACTIVE, CLIENTS_V4, CLIENTS_V6, FLAT_V4, FLAT_V4_CHUNKS, FLAT_V6, FLAT_V6_LOWS, HEADERS, NAMES, OUTCOMES,
-    POLICIES, PORTS, SERVERS_V4, SERVERS_V6,
+use crate::{
+    bans,
+    maps::{
+        ACTIVE, BANS_IN_USE, CLIENTS_V4, CLIENTS_V6, FLAT_V4, FLAT_V4_CHUNKS, FLAT_V6, FLAT_V6_LOWS, HEADERS,
+        NAMES, OUTCOMES, POLICIES, PORTS, SERVERS_V4, SERVERS_V6,
+    },
 };
 
 /// The maps as [`Tables`].
@@ -95,6 +99,19 @@ impl<const BY_CALL: bool> Tables for KernelTables<BY_CALL> {
     #[inline(always)]
     fn outcome(&self, slot: u32, index: u32) -> Option<u8> {
         OUTCOMES.get(slot)?.get(index).copied()
+    }
+}
+
+impl<const BY_CALL: bool> Bans for KernelTables<BY_CALL> {
+    #[inline(always)]
+    fn in_use(&self) -> BansInUse {
+        BANS_IN_USE.get(0).copied().unwrap_or_default()
+    }
+
+    #[inline(always)]
+    fn with_bans(&self, entry: u32, query: &Query) -> u64 {
+        // Without bans there is no call. The verifier follows the path with one first, of which the other is a part.
+        if self.in_use().any == 0 { entry.into() } else { bans::with_bans(entry, query) }
     }
 }
 

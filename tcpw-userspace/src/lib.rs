@@ -8,6 +8,7 @@
 //! users), [`effects`] (commands), [`redirect`] (clients that get a banner or a `twist`) and [`reinject`]
 //! (held packets). [`metrics`] is what Prometheus reads. [`control`] and [`cli`] are how people ask.
 
+pub mod bans;
 pub mod cases;
 pub mod certify;
 pub mod check;

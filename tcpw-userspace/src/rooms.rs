@@ -9,13 +9,14 @@ use std::{
 };
 
 /// A room may use those before it.
-const ORDER: [&str; 28] = [
+const ORDER: [&str; 29] = [
     "host",
     "parse",
     "source",
     "format",
     "names",
     "events",
+    "bans",
     "log",
     "evaluate",
     "compile",

@@ -81,6 +81,11 @@ fn every_line_is_as_the_schema_says_and_every_field_occurs() -> Result<()> {
             .with_context(|| format!("{client} at port {port}: {}", tcpw.process.tail()))?;
         drop(attempt);
     }
+    let ban = ["ban", "1.2.3.4", "--daemon", "gammad", "--for", "1h", "--reason", "a test"];
+    Tcpw::command(&sandbox, &ban)?;
+    let banned = connect(sandbox.client(), CLIENT_V4, SocketAddr::new(SERVER_V4, 7003), SOON)?;
+    wait_for_lines(&file, attempts.len() + 1)?;
+    drop(banned);
     sandbox.client().run(|| {
         UdpSocket::bind((CLIENT_V4, 0))?.send_to(b"x", (SERVER_V4, 7004))?;
         Ok(())
@@ -90,7 +95,7 @@ fn every_line_is_as_the_schema_says_and_every_field_occurs() -> Result<()> {
     let forged =
         |number: u16| knock_from((CLIENT_V4_OTHER, 40_000 + number).into(), (SERVER_V4, 7003).into());
     sandbox.client().run(|| (0..15).try_for_each(forged))?;
-    let lines_of_their_own = attempts.len() + 1 + 10;
+    let lines_of_their_own = attempts.len() + 1 + 1 + 10;
     wait_for_lines(&file, lines_of_their_own)?;
     Tcpw::wait_counter(&sandbox, "unproven_counted", 5, SOON)?;
     for target in ["file:/var/log/secure", "json:/var/log/tcpw.json"] {

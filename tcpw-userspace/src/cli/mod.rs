@@ -3,6 +3,8 @@
 //! Exit codes: 0 done; 1 it failed, or there is something to look at; 2 wrong use or a
 //! missing prerequisite, said in one line: `tcpw: error: WHAT: DO THIS`.
 
+pub mod ban;
+pub mod bans;
 pub mod check;
 pub mod detach;
 pub mod diff;
@@ -16,6 +18,7 @@ mod meaning;
 mod recent;
 pub mod run;
 pub mod status;
+mod time_span;
 pub mod why;
 
 use std::{
@@ -53,6 +56,12 @@ enum SubcommandArgs {
     Why(why::WhyArgs),
     /// Say what keeps tcpw from doing what is expected of it, on this host as it is
     Doctor(doctor::DoctorArgs),
+    /// Refuse clients from now on, whatever the files say, for a time or for good
+    Ban(ban::BanArgs),
+    /// End bans
+    Unban(ban::UnbanArgs),
+    /// Show the bans
+    Bans(bans::BansArgs),
     /// Stop enforcing: remove everything that tcpw put into the kernel
     Detach(detach::DetachArgs),
     /// Check the tables and say what is wrong with them
@@ -210,6 +219,9 @@ fn dispatch(command: SubcommandArgs) -> Result<Outcome, Failure> {
         SubcommandArgs::Events(arguments) => events::run(&arguments),
         SubcommandArgs::Why(arguments) => why::run(&arguments),
         SubcommandArgs::Doctor(arguments) => doctor::run(&arguments),
+        SubcommandArgs::Ban(arguments) => ban::run(&arguments),
+        SubcommandArgs::Unban(arguments) => ban::end_bans(&arguments),
+        SubcommandArgs::Bans(arguments) => bans::run(&arguments),
         SubcommandArgs::Detach(arguments) => detach::run(&arguments),
         SubcommandArgs::Check(arguments) => check::run(&arguments),
         SubcommandArgs::Fmt(arguments) => fmt::run(&arguments),

@@ -87,6 +87,7 @@ fn tell(record: &Value, out: &mut impl Write) -> io::Result<()> {
     };
     say("time", text(record, "time"))?;
     say("rule", rule(record).unwrap_or_default())?;
+    say("ban", ban(record))?;
     say("reason", text(record, "reason"))?;
     say("client name", text(record, "client.name"))?;
     say("user", text(record, "client.user"))?;
@@ -101,6 +102,26 @@ fn tell(record: &Value, out: &mut impl Write) -> io::Result<()> {
     }
     say("twist", text(record, "twist"))?;
     say("policy", format!("generation {}", text(record, "generation")))
+}
+
+fn ban(record: &Value) -> String {
+    if field(record, "ban").is_null() {
+        return String::new();
+    }
+    let until = match text(record, "ban.until") {
+        until if until.is_empty() => "for good".to_owned(),
+        until => format!("until {until}"),
+    };
+    let daemon = match text(record, "ban.daemon") {
+        daemon if daemon.is_empty() => daemon,
+        daemon => format!(" for {daemon}"),
+    };
+    format!(
+        "{}{daemon} {until}, by {}, {}",
+        text(record, "ban.network"),
+        text(record, "ban.by"),
+        text(record, "ban.reason")
+    )
 }
 
 fn source(word: &str) -> &'static str {

@@ -5,6 +5,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use tcpw_common::{
+    ban::Bans,
     decide::{Header, Tables},
     flat::{BucketV4, ChunkV4, FlatTables, LowsV6, NodeV6},
     key::{Address, NamesId},
@@ -67,6 +68,9 @@ impl FlatTables for PolicyTables {
         self.flat_clients.lows_v6(slot, index)
     }
 }
+
+/// A policy has no bans: they are beside it.
+impl Bans for PolicyTables {}
 
 impl Tables for PolicyTables {
     fn active(&self) -> Option<u32> {

@@ -23,10 +23,13 @@ pub struct LiveQuestion {
 pub struct LiveAnswer {
     /// `allow` or `deny`.
     pub verdict: String,
-    /// What decided: `rule`, `option`, `error`, `table-error`, `default`, or `exempt`.
+    /// What decided: `rule`, `option`, `error`, `table-error`, `default`, `ban` or `exempt`.
     pub via: String,
     /// The rule: `allow:LINE`, `deny:LINE` or `none`.
     pub matched: String,
+    /// The ban, if one decided.
+    #[serde(default)]
+    pub ban: Option<String>,
     /// The file it stands in.
     pub file: Option<String>,
     /// The line it begins at.

@@ -5,6 +5,7 @@
 //! are answered; so are the members of the group of readers, if they only ask. [`Lock`] keeps a second daemon from the same directory.
 
 mod answer;
+mod bans;
 mod client;
 mod live;
 mod lock;
@@ -17,7 +18,10 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::bans::BanOf;
+
 pub use answer::{Answer, answer_in};
+pub use bans::{BANS_PER_REQUEST, BanList, BanOrder, BanResult, Banned, LONGEST_REASON, ListedBan};
 pub use client::{AskError, ask, ask_for};
 pub use live::{LiveAnswer, LiveKernel, LiveLookup, LiveQuestion};
 pub use lock::{Lock, LockError};
@@ -38,6 +42,15 @@ pub enum Request {
     Match(LiveQuestion),
     /// The last records.
     Recent(RecentQuestion),
+    /// Set bans.
+    Ban(BanOrder),
+    /// End bans.
+    Unban(Banned),
+    /// A part of the list of bans.
+    Bans {
+        /// Those after this one.
+        after: Option<BanOf>,
+    },
     /// Stop enforcing: remove links, maps and pins, then exit.
     Detach,
     /// Exit; a pinned policy stays in force.
@@ -48,8 +61,8 @@ impl Request {
     /// Whether it changes nothing: then the readers are answered, too.
     pub fn only_reads(&self) -> bool {
         match self {
-            Self::Status | Self::Metrics | Self::Match(_) | Self::Recent(_) => true,
-            Self::Detach | Self::Stop => false,
+            Self::Status | Self::Metrics | Self::Match(_) | Self::Recent(_) | Self::Bans { .. } => true,
+            Self::Ban(_) | Self::Unban(_) | Self::Detach | Self::Stop => false,
         }
     }
 }
@@ -66,6 +79,10 @@ pub enum Response {
     Match(Box<LiveAnswer>),
     /// To [`Request::Recent`].
     Recent(RecentAnswer),
+    /// To [`Request::Ban`] and [`Request::Unban`].
+    Banned(BanResult),
+    /// To [`Request::Bans`].
+    Bans(BanList),
     /// To the others: what was done, one item each.
     Done(Vec<String>),
     /// The request failed: why, as text.

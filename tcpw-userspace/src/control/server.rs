@@ -35,7 +35,7 @@ const MAX_CLIENTS: u32 = 16;
 const MAX_READERS: usize = 8;
 
 /// Longest request line, newline included.
-const MAX_LINE: u64 = 4 << 10;
+const MAX_LINE: u64 = 256 << 10;
 
 /// How long a client may take to send a line or to read its answer.
 const CLIENT_TIME: Duration = Duration::from_secs(3);

@@ -13,6 +13,7 @@ use std::{
 
 use tcpw_common::{
     answer::{AnswerOnce, ResetOnce},
+    ban::{BansInUse, Scopes},
     banner::Banner,
     certified::{Certified, CertifiedKey},
     held::Held,
@@ -24,8 +25,9 @@ use tcpw_common::{
 pub use super::judge::Walk;
 use super::policies::Rules;
 use crate::{
+    bans::{KernelChange, journal::Line as BanLine},
     compile::{Names, Policy},
-    control::{LiveAnswer, RecentQuestion, Response},
+    control::{BanResult, LiveAnswer, RecentQuestion, Response},
     effects::wire::Order,
     events::Decision,
     host::{DeviceAddress, LinkNetwork},
@@ -248,6 +250,15 @@ pub enum Action {
         /// The answer.
         response: Box<Response>,
     },
+    /// Write bans to the kernel's table.
+    WriteBans(Box<BanWrites>),
+    /// Store changes of bans, then reply.
+    StoreBans {
+        /// The changes, in their order.
+        lines: Vec<BanLine>,
+        /// Number of the request, and what came of it.
+        reply: Option<(u64, BanResult)>,
+    },
     /// Answer a request for the last records.
     ReplyRecent {
         /// Its number.
@@ -288,6 +299,19 @@ pub struct KernelQuestions {
     pub of_known: HashMap<u64, Arc<[ExampleClient]>>,
     /// Clients for any other listener.
     pub of_others: Arc<[ExampleClient]>,
+}
+
+/// Changes of the kernel's table of bans.
+#[derive(Clone, Debug, Default)]
+pub struct BanWrites {
+    /// Bans to set and to end.
+    pub changes: Vec<KernelChange>,
+    /// What the kernel must know of all of them.
+    pub in_use: BansInUse,
+    /// Names-sets, and the scopes of their names; `None`: they are forgotten.
+    pub scopes: Vec<(NamesId, Option<Scopes>)>,
+    /// Bans that are not among the changes end.
+    pub replace_all: bool,
 }
 
 /// The texts of a policy.

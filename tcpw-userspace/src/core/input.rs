@@ -21,6 +21,7 @@ use tcpw_common::{
 
 use super::{action::ExampleClient, policies::Prepared};
 use crate::{
+    bans::journal::Stored,
     compile::Policy,
     control::{MapFill, Request},
     effects::wire::Report,
@@ -258,6 +259,8 @@ pub struct Started {
     pub line_namespaces: BTreeSet<u64>,
     /// The programs that make connections wait are attached: an earlier process pinned them.
     pub has_users: bool,
+    /// The bans that are stored.
+    pub bans: Stored,
     /// Which tables were missing when the policy in force was made, if there is one.
     pub missing_before: Option<[bool; 2]>,
 }

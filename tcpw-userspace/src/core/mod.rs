@@ -33,6 +33,7 @@ pub use input::{Input, Now};
 use attempt::{VerdictPurpose, pursue};
 use duty::{
     banners::Banners,
+    bans::Bans,
     certify::Certify,
     challenges::Challenges,
     commands::Commands,
@@ -63,6 +64,7 @@ use problems::Problems;
 use shared::SharedState;
 
 use crate::{
+    bans::BanTable,
     config::Config,
     control::{Request, Response},
     events::{Fate, challenge_answered},
@@ -86,6 +88,7 @@ pub struct Core {
     commands: Commands,
     effects: HelperCommands,
     banners: Banners,
+    bans: Bans,
     keepalive: Keepalive,
     reload: Reload,
     report: AttemptRecords,
@@ -113,6 +116,7 @@ impl Core {
             commands: Commands::default(),
             effects: HelperCommands::new(config.effects.clone(), now.at),
             banners: Banners::default(),
+            bans: Bans::default(),
             keepalive: Keepalive::default(),
             reload: Reload::default(),
             report: AttemptRecords::default(),
@@ -125,6 +129,7 @@ impl Core {
                 policies: Policies::default(),
                 inventory: Inventory::default(),
                 problems: Problems::default(),
+                bans: BanTable::default(),
             },
         }
     }
@@ -159,6 +164,7 @@ impl Core {
             Input::Started(started) => {
                 self.certify.start(started.has_refusals, started.certified, started.early_netns);
                 self.early.start(started.early_netns, shared, out);
+                self.bans.start(started.bans, shared, out);
                 self.banners.adopt(started.banners, out.now.at);
                 self.reload.start(started.missing_before);
                 self.report.start(started.line_namespaces, self.shared.config.lines);
@@ -195,6 +201,7 @@ impl Core {
                 out.act(Action::ReadFiles);
             }
             Input::Scanned(scanned) => {
+                self.bans.seen(&scanned, shared, out);
                 let duties = (&mut self.certify, &self.redirect, &mut self.scans, &self.users);
                 self.listeners.scanned(*scanned, duties, shared, out);
             }
@@ -300,6 +307,9 @@ impl Core {
                     let texts = self.shared.policies.current.as_ref().map(|current| current.texts());
                     out.act(Action::GatherStatus { request, questions, texts });
                 }
+                Request::Ban(order) => self.bans.ban(request, order, &mut self.shared, out),
+                Request::Unban(of) => self.bans.unban(request, of, &mut self.shared, out),
+                Request::Bans { after } => self.bans.list(request, after.as_ref(), &self.shared, out),
                 Request::Recent(question) => out.act(Action::ReplyRecent { request, question }),
                 Request::Metrics => out.act(Action::GatherMetrics { request }),
                 Request::Match(question) => self.control.judge(request, &question, &self.shared, out),
@@ -399,6 +409,7 @@ impl Core {
             self.early.look(out);
         }
         self.banners.second(out);
+        self.bans.second(shared, out);
         let ended = self.effects.second(out);
         self.commands.ended(ended, shared, out);
     }
@@ -482,6 +493,7 @@ impl Core {
         all.extend(self.users.counters());
         all.extend(self.redirect.counters());
         all.extend(self.banners.counters());
+        all.extend(self.bans.counters(&self.shared));
         all.extend(self.held.counters());
         all.extend(self.challenges.counters());
         all.extend(self.commands.counters());

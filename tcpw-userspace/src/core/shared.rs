@@ -1,6 +1,7 @@
 //! State that every duty may read: the settings, the policies and the known listeners.
 //!
-//! Invariant: policies are written only by `duty::reload`, listeners only by `duty::listeners`.
+//! Invariant: policies are written only by `duty::reload`, listeners only by `duty::listeners`, bans
+//! only by `duty::bans`.
 
 use tcpw_common::{key::NamesId, user::Waiting};
 
@@ -10,8 +11,9 @@ use super::{
     problems::Problems,
 };
 use crate::{
+    bans::{BanEntry, BanTable},
     config::{Config, Mode},
-    events::Decision,
+    events::{self, Decision},
     names::NamesSet,
 };
 
@@ -27,6 +29,7 @@ pub(super) struct SharedState {
     pub(super) policies: Policies,
     pub(super) inventory: Inventory,
     pub(super) problems: Problems,
+    pub(super) bans: BanTable,
 }
 
 impl SharedState {
@@ -50,6 +53,21 @@ impl SharedState {
     /// that this one cannot see.
     pub(super) fn find_names(&self, id: NamesId) -> Option<NamesSet> {
         self.inventory.names_of(id).or_else(|| self.policies.names_of(id))
+    }
+
+    /// Every names-set that a listener may be tagged with.
+    pub(super) fn known_names(&self) -> Vec<NamesSet> {
+        let mut all = self.inventory.names_sets();
+        let current = self.policies.current.as_ref();
+        all.extend(
+            current.iter().flat_map(|current| &current.policy.names_sets).map(|(names, _)| names.clone()),
+        );
+        all
+    }
+
+    /// The ban that refuses an attempt at a listener with these names.
+    pub(super) fn ban_of(&self, decision: &Decision, names: &NamesSet) -> Option<BanEntry> {
+        self.bans.refuses(&events::ip(&decision.client), names, decision.time_ns)
     }
 
     /// The listener of an attempt.

@@ -7,7 +7,9 @@ use std::{collections::BTreeSet, io, sync::Arc};
 
 use anyhow::Result;
 
+use super::outside::ban_store::{self, StoredSize};
 use crate::{
+    bans::journal::Stored,
     config::{Config, Mode},
     control::{Lock, LockError},
     core::input::Started,
@@ -21,6 +23,8 @@ pub(super) struct Loaded {
     /// Stamps of listeners that come and go, if clients can be reset or redirected.
     pub(super) changes: Option<Arc<Changes>>,
     pub(super) started: Started,
+    /// How much is stored of bans.
+    pub(super) stored_bans: StoredSize,
 }
 
 /// Loads the programs, or adopts the pinned ones.
@@ -53,17 +57,23 @@ pub(super) fn load(config: &Config) -> Result<Loaded> {
         kernel.begin_users(&config.cgroup)?;
     }
     let flags = kernel.flags_in_force()?;
+    let bans = ban_store::read(&config.state_dir).unwrap_or_else(|error| {
+        log::error!("no stored ban is in force: {error:#}");
+        Stored::default()
+    });
+    let stored_bans = StoredSize::from(&bans);
     let started = Started {
         has_listening_hook,
         certified: kernel.resets.as_ref().map(|resets| resets.all_certified().clone()).unwrap_or_default(),
         early_netns: early_netns(config, changes.is_some()),
         has_refusals: changes.is_some(),
         banners,
+        bans,
         has_users,
         line_namespaces: line_namespaces(config),
         missing_before: flags.map(missing),
     };
-    Ok(Loaded { kernel, changes, started })
+    Ok(Loaded { kernel, changes, started, stored_bans })
 }
 
 /// The network namespaces whose listeners' lines carry their names: the host's, this process's, those of the settings.

@@ -8,6 +8,7 @@ use aya::{Ebpf, EbpfLoader, maps::Map};
 use super::{
     answers::AnswerMaps,
     banners::BannerMaps,
+    bans::BanMap,
     btf::KernelTypes,
     counters::CounterMap,
     early::EarlyDrop,
@@ -57,6 +58,8 @@ pub struct Kernel {
     pub on_link: OnLinkMap,
     /// Connections that wait for their client's user.
     pub users: UserMaps,
+    /// Bans.
+    pub bans: BanMap,
     /// Banners of allowed clients.
     pub banners: BannerMaps,
     /// The redirect listeners.
@@ -121,6 +124,7 @@ impl Kernel {
             tags: Tags::open(&ebpf)?,
             on_link: OnLinkMap::open(&ebpf)?,
             users: UserMaps::open(&ebpf, |hook| links.is_pinned(hook))?,
+            bans: BanMap::open(&ebpf)?,
             banners: BannerMaps::open(&ebpf)?,
             redirect: RedirectMap::open(&ebpf)?,
             resets: None,

@@ -6,6 +6,7 @@ use std::{cell::RefCell, collections::HashMap, hash::Hash};
 
 use aya::maps::{MapError, lpm_trie::Key};
 use tcpw_common::{
+    ban::Bans,
     decide::{Header, Tables},
     flat::{BucketV4, ChunkV4, FlatTables, LowsV6, NodeV6},
     key::{Address, NamesId},
@@ -84,6 +85,8 @@ impl FlatTables for LoadedTables<'_> {
         self.inner.flat_v6_lows.values().get(index as usize)
     }
 }
+
+impl Bans for LoadedTables<'_> {}
 
 impl Tables for LoadedTables<'_> {
     fn active(&self) -> Option<u32> {

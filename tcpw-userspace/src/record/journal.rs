@@ -18,6 +18,7 @@ type Fields = Vec<(&'static str, Option<String>)>;
 pub(super) fn attempt(record: &Record, host: &str) -> JournalEntry {
     let judged = record.judged.as_ref();
     let listener = &record.listener;
+    let ban = record.ban.as_ref();
     let rule = judged.and_then(|judged| judged.rule());
     let word = |word: &str| Some(word.to_owned());
     let mut fields: Fields = vec![
@@ -25,8 +26,8 @@ pub(super) fn attempt(record: &Record, host: &str) -> JournalEntry {
         ("TCPW_TIME", Some(rfc3339(record.time))),
         ("TCPW_ID", Some(record.id.to_string())),
         ("TCPW_FATE", word(words::fate(record.fate))),
-        ("TCPW_VERDICT", judged.and_then(|judged| word(words::verdict(judged.verdict)))),
-        ("TCPW_REASON", judged.and_then(|judged| word(words::reason(judged.reason)))),
+        ("TCPW_VERDICT", record.decided().and_then(|(verdict, _)| word(verdict))),
+        ("TCPW_REASON", record.decided().and_then(|(_, reason)| word(reason))),
         ("TCPW_SOURCE", word(words::source(record.source))),
         ("TCPW_PROTOCOL", word(words::protocol(record.protocol))),
         ("TCPW_CLIENT", Some(record.shown_client())),
@@ -48,6 +49,12 @@ pub(super) fn attempt(record: &Record, host: &str) -> JournalEntry {
             "TCPW_RULE",
             rule.as_ref().filter(|_| record.hidden_client.is_none()).map(|rule| text(&rule.text())),
         ),
+        ("TCPW_BAN", ban.map(|ban| ban.of.network.to_string())),
+        ("TCPW_BAN_DAEMON", ban.and_then(|ban| ban.of.daemon.clone())),
+        ("TCPW_BAN_SINCE", ban.map(|ban| words::time(ban.facts.since))),
+        ("TCPW_BAN_UNTIL", ban.and_then(|ban| ban.facts.until).map(words::time)),
+        ("TCPW_BAN_REASON", ban.map(|ban| ban.facts.reason.clone())),
+        ("TCPW_BAN_BY", ban.map(|ban| ban.facts.by.clone())),
         ("TCPW_HELD_US", record.held_for.map(|held| micros(held).to_string())),
         ("TCPW_GENERATION", Some(record.generation.to_string())),
         ("TCPW_TWIST", record.twist.as_deref().map(text)),

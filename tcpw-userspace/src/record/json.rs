@@ -13,6 +13,7 @@ use super::{
     words::{self, micros, text},
 };
 use crate::{
+    bans::BanEntry,
     evaluate::request::HostName,
     log::{JsonLine, rfc3339},
     parse::rule::Text,
@@ -39,6 +40,7 @@ struct Attempt<'a> {
     netns: u64,
     listener: Listener<'a>,
     rule: Option<Rule>,
+    ban: Option<Ban<'a>>,
     effects: &'a [&'static str],
     lookups: Vec<Lookup>,
     held_us: Option<u64>,
@@ -81,6 +83,16 @@ struct Rule {
 }
 
 #[derive(Serialize)]
+struct Ban<'a> {
+    network: String,
+    daemon: Option<&'a str>,
+    since: String,
+    until: Option<String>,
+    reason: &'a str,
+    by: &'a str,
+}
+
+#[derive(Serialize)]
 struct Lookup {
     kind: &'static str,
     asked: Option<String>,
@@ -111,8 +123,8 @@ pub(super) fn attempt(record: &Record) -> JsonLine {
         time: rfc3339(record.time),
         id: record.id,
         fate: words::fate(record.fate),
-        verdict: judged.map(|judged| words::verdict(judged.verdict)),
-        reason: judged.map(|judged| words::reason(judged.reason)),
+        verdict: record.decided().map(|(verdict, _)| verdict),
+        reason: record.decided().map(|(_, reason)| reason),
         source: words::source(record.source),
         protocol: words::protocol(record.protocol),
         client: Client {
@@ -127,6 +139,7 @@ pub(super) fn attempt(record: &Record) -> JsonLine {
         netns: record.netns,
         listener: listener(&record.listener),
         rule: judged.and_then(|judged| rule(judged, is_hidden)),
+        ban: record.ban.as_ref().map(ban),
         effects: judged.map_or(&[], |judged| &judged.effects),
         lookups: record.lookups.iter().map(|it| lookup(it, is_hidden)).collect(),
         held_us: record.held_for.map(micros),
@@ -179,6 +192,17 @@ fn rule(judged: &JudgementRecord, is_hidden: bool) -> Option<Rule> {
         line: rule.line(),
         text: (!is_hidden).then(|| text(&rule.text())),
     })
+}
+
+fn ban(BanEntry { of, facts }: &BanEntry) -> Ban<'_> {
+    Ban {
+        network: of.network.to_string(),
+        daemon: of.daemon.as_deref(),
+        since: words::time(facts.since),
+        until: facts.until.map(words::time),
+        reason: &facts.reason,
+        by: &facts.by,
+    }
 }
 
 fn lookup(lookup: &LookupRecord, is_hidden: bool) -> Lookup {

@@ -20,6 +20,7 @@ use ipnet::IpNet;
 pub use privacy::Privacy;
 
 use crate::{
+    bans::BanEntry,
     evaluate::judgement::{Reason, RuleIndex, Verdict},
     events::Fate,
     log::{Forms, JournalEntry, JsonLine, LogEntry},
@@ -113,8 +114,12 @@ pub struct Record {
     pub hidden_client: Option<String>,
     /// The listener.
     pub listener: ListenerRecord,
-    /// The evaluator's judgement; `None` if the rules that decided are no longer known.
+    /// The evaluator's judgement; `None` if a ban decided, or the rules that decided are no longer known.
     pub judged: Option<JudgementRecord>,
+    /// A ban decided.
+    pub is_banned: bool,
+    /// That ban; `None` if it has ended meanwhile, or is not to be shown.
+    pub ban: Option<BanEntry>,
     /// The look-ups made for it.
     pub lookups: Vec<LookupRecord>,
     /// How long its packet or its data were held.
@@ -217,6 +222,15 @@ pub struct JudgementRecord {
 }
 
 impl Record {
+    /// The verdict and why, in words.
+    fn decided(&self) -> Option<(&'static str, &'static str)> {
+        match &self.judged {
+            Some(judged) => Some((words::verdict(judged.verdict), words::reason(judged.reason))),
+            None if self.is_banned => Some((words::verdict(Verdict::Refuse), words::BAN)),
+            None => None,
+        }
+    }
+
     /// The client's address, or what is shown instead.
     fn shown_client(&self) -> String {
         self.hidden_client.clone().unwrap_or_else(|| self.client.ip().to_canonical().to_string())
@@ -273,6 +287,8 @@ pub(crate) fn example() -> Record {
             service: None,
         },
         judged: None,
+        is_banned: false,
+        ban: None,
         lookups: Vec::new(),
         held_for: None,
         generation: 1,

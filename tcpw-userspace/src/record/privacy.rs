@@ -2,7 +2,7 @@
 //!
 //! In: a record as it was made. Out: the same, with what is to be shown in the place of the client's address, name and
 //! user. Invariant: where not everything is shown, no form of the record has the client's address, its name or its user,
-//! nor a text that may hold them: the rule's, a look-up's, the command's of `twist`.
+//! nor what may hold them: the ban, the text of the rule, of a look-up, the command of `twist`.
 //! Source: Aumasson and Bernstein, SipHash: a fast short-input PRF; SipHash-2-4, 64 bits.
 
 use std::{
@@ -70,6 +70,7 @@ impl Privacy {
         record.hidden_client = Some(shown);
         // Nothing behind this point has it.
         record.client = SocketAddr::new(IpAddr::from([0; 4]), record.client.port());
+        record.ban = None;
         record.twist = record.twist.take().map(|_| HIDDEN_COMMAND.into());
     }
 

@@ -2,12 +2,13 @@
 //!
 //! In: values of a [`Record`](super::Record). Out: text. Invariant: a word that was once written keeps its meaning.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use super::{CountedClients, CountedFor, JudgementRecord, ListenerDoubt, SourceProof};
 use crate::{
     evaluate::judgement::{Reason, Verdict},
     events::{Fate, UDP},
+    log::rfc3339,
     parse::rule::TableKind,
 };
 
@@ -21,6 +22,15 @@ pub(super) fn text(bytes: &[u8]) -> String {
         }
     }
     text
+}
+
+/// A time in milliseconds since 1970.
+pub(super) fn time(milliseconds: u64) -> String {
+    rfc3339(
+        SystemTime::UNIX_EPOCH
+            .checked_add(Duration::from_millis(milliseconds))
+            .unwrap_or(SystemTime::UNIX_EPOCH),
+    )
 }
 
 /// Whole microseconds.
@@ -38,6 +48,9 @@ pub(super) fn fate(fate: Fate) -> &'static str {
         Fate::Redirected => "redirected",
     }
 }
+
+/// The reason of attempts that a ban decided.
+pub(super) const BAN: &str = "ban";
 
 /// The word of a reason.
 pub(super) fn reason(reason: Reason) -> &'static str {

@@ -48,6 +48,7 @@ pub(super) fn start(history: &mut History) {
         certified: history.kernel.certified.clone(),
         has_refusals: history.plan.conditions.has_refusals,
         early_netns: None,
+        bans: crate::bans::journal::Stored { lines: history.host.stored_bans.clone(), wrong: Vec::new() },
         banners: history.kernel.banners.keys().copied().collect(),
         has_users: history.kernel.users_on,
         line_namespaces: [1].into(),

@@ -19,6 +19,7 @@ use super::{
     random::chance_of,
 };
 use crate::{
+    bans::journal::Line,
     control::{LiveQuestion, Request},
     core::{Input, input::HelperSaid},
     evaluate::request::HostName,
@@ -121,6 +122,8 @@ pub(super) struct HostState {
     renamed: [u64; CLIENTS.len()],
     pub(super) resolver_hangs_until_ns: u64,
     requests: u64,
+    /// What is stored of bans.
+    pub(super) stored_bans: Vec<Line>,
 }
 
 impl HostState {
@@ -135,6 +138,7 @@ impl HostState {
             renamed: [0; CLIENTS.len()],
             resolver_hangs_until_ns: 0,
             requests: 0,
+            stored_bans: Vec::new(),
         }
     }
 

@@ -105,6 +105,8 @@ pub(super) fn carry_out(history: &mut History, action: Action) {
         | Action::EndEarlyDrop { .. }
         | Action::Reply { .. }
         | Action::ReplyRecent { .. } => {}
+        Action::WriteBans(writes) => history.kernel.write_bans(&writes),
+        Action::StoreBans { lines, .. } => history.host.stored_bans.extend(lines),
         Action::ReplyMatch { answer, query, .. } => {
             let asked = query.and_then(|query| history.kernel.probe_one(&query));
             ledger::answered(history, &answer.with_kernel(asked));

@@ -139,6 +139,7 @@ fn show_in_force(explained: &Explained, out: &mut impl Write) -> io::Result<()> 
     let verdict = if answer.verdict == "allow" { "allowed" } else { "refused" };
     let by = match (&answer.file, answer.line) {
         (Some(file), Some(line)) => format!("by {file}:{line}"),
+        _ if answer.ban.is_some() => format!("by a {}", answer.ban.as_deref().unwrap_or_default()),
         _ if answer.via == "exempt" => "it is exempt".into(),
         _ if answer.via == "table-error" => "hosts.deny cannot be read to its end".into(),
         _ => "no rule matches".into(),
@@ -147,7 +148,7 @@ fn show_in_force(explained: &Explained, out: &mut impl Write) -> io::Result<()> 
     live::show_facts(answer, out)?;
     let is_same =
         (answer.verdict.as_str(), &answer.matched) == (explained.files.verdict, &explained.files.matched);
-    if !is_same && answer.via != "exempt" {
+    if !is_same && answer.via != "exempt" && answer.ban.is_none() {
         writeln!(
             out,
             "note:     the files say otherwise: an edit is not in force, or what was looked up differs: \

@@ -61,6 +61,9 @@ fn show(question: &AskedConnection, answer: &LiveAnswer, out: &mut impl Write) -
     write!(out, "{verdict}: {} from {address}: ", question.daemon)?;
     match (&answer.file, answer.line) {
         (Some(file), Some(line)) => writeln!(out, "{file}:{line}")?,
+        _ if answer.ban.is_some() => {
+            writeln!(out, "{}", printable(answer.ban.as_deref().unwrap_or_default()))?;
+        }
         _ if answer.via == "exempt" => writeln!(out, "exempt")?,
         _ if answer.via == "table-error" => writeln!(out, "hosts.deny cannot be read to its end")?,
         _ => writeln!(out, "no rule matches")?,

@@ -130,11 +130,21 @@ impl Control {
             Verdict::Allow => "allow",
             Verdict::Refuse => "deny",
         };
+        // What the files refuse is refused already.
+        let is_bannable = !live.is_exempt && judgement.verdict == Verdict::Allow;
+        let ban = shared.ban_of(decision, &live.names).filter(|_| is_bannable);
+        let (origin, rule) = if ban.is_some() { (None, None) } else { (origin, judgement.rule) };
         let now = out.now.at;
+        let via = match &ban {
+            Some(_) => "ban",
+            None if live.is_exempt => "exempt",
+            None => cases::via(judgement.reason),
+        };
         let answer = LiveAnswer {
-            verdict: verdict.into(),
-            via: if live.is_exempt { "exempt" } else { cases::via(judgement.reason) }.into(),
-            matched: cases::MatchedRule::of(tables, judgement.rule.filter(|_| !live.is_exempt)).to_string(),
+            verdict: if ban.is_some() { "deny" } else { verdict }.into(),
+            via: via.into(),
+            matched: cases::MatchedRule::of(tables, rule.filter(|_| !live.is_exempt)).to_string(),
+            ban: ban.map(|ban| ban.to_string()),
             file: origin.as_ref().map(|origin| origin.path.display().to_string()),
             line: origin.map(|origin| origin.line),
             client: judge::host_text(decision, facts, Some(judgement)),

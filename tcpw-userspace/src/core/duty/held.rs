@@ -13,6 +13,7 @@ use std::{
 };
 
 use tcpw_common::{
+    ban::BAN_POLICY,
     held::Held as HeldPacket,
     key::{Address, AttemptKey, FlowKey},
     metric::Metric,
@@ -25,7 +26,7 @@ use answer::HeldAnswer;
 
 use super::{
     banners::Banners, challenges::Challenges, commands::Commands, effects::marks, listeners::Listeners,
-    lookups::AttemptLookups,
+    lookups::AttemptLookups, report::finished,
 };
 use crate::{
     control::Histogram,
@@ -38,7 +39,7 @@ use crate::{
         shared::{SharedState, UDP},
     },
     evaluate::request::{Judgement, Verdict},
-    events::{Decision, decision_of_held},
+    events::{Decision, Fate, decision_of_held},
     names::NamesSet,
 };
 
@@ -123,6 +124,10 @@ impl HeldPackets {
         out: &mut Outbox,
     ) {
         if shared.is_audit() {
+            if shared.ban_of(decision, names).is_some() {
+                let decision = Decision { policy: BAN_POLICY, ..*decision };
+                return self.would_be_refused(decision, names.clone(), None, AttemptFacts::default(), out);
+            }
             return decide(held, decision, names, others, shared, out);
         }
         // The gate may hold it again: the rules may need its client's name.
@@ -228,14 +233,8 @@ impl HeldPackets {
         let VerdictPurpose::Held(held) = purpose else { return };
         if shared.is_audit() {
             // It has passed.
-            if judgement.verdict == Verdict::Refuse && self.is_news(&decision, out.now.at) {
-                out.step(Step::Finish(Box::new(super::report::finished(
-                    crate::events::Fate::WouldRefuse,
-                    decision,
-                    names,
-                    Some(judgement.clone()),
-                    facts,
-                ))));
+            if judgement.verdict == Verdict::Refuse {
+                self.would_be_refused(decision, names, Some(judgement.clone()), facts, out);
             }
             return;
         }
@@ -252,6 +251,21 @@ impl HeldPackets {
             })));
         }
         self.answer((&held, &decision), judgement, (facts, user), others, shared, out);
+    }
+
+    /// In audit mode.
+    fn would_be_refused(
+        &mut self,
+        decision: Decision,
+        names: NamesSet,
+        judgement: Option<Judgement>,
+        facts: AttemptFacts,
+        out: &mut Outbox,
+    ) {
+        if self.is_news(&decision, out.now.at) {
+            let finished = finished(Fate::WouldRefuse, decision, names, judgement, facts);
+            out.step(Step::Finish(Box::new(finished)));
+        }
     }
 
     /// Writes the answer and re-injects the packet: the gate decides by the answer, and reports that.

@@ -7,6 +7,7 @@
 use std::{collections::HashMap, sync::Arc};
 
 use tcpw_common::{
+    ban::BAN_POLICY,
     decide::EXEMPT_PORT,
     outcome::{Outcome, of_entry},
     probe::ProbeAnswer,
@@ -130,6 +131,10 @@ impl<'a> PolicyWords<'a> {
             let Some(answer) = answer else {
                 return Some(Err(format!("the kernel has no answer for {client}: please report this")));
             };
+            if answer.policy == BAN_POLICY && !is_exempt {
+                // It says nothing of the policy.
+                continue;
+            }
             match expected(one, answer) {
                 Some(expected) if expected == answer.outcome => row = Some(answer.policy),
                 other => {

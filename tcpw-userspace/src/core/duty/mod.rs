@@ -4,6 +4,7 @@
 //! others that it reads is in [`SharedState`](super::shared::SharedState).
 
 pub(super) mod banners;
+pub(super) mod bans;
 pub(super) mod certify;
 pub(super) mod challenges;
 pub(super) mod commands;

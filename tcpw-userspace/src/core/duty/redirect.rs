@@ -12,6 +12,7 @@ use std::{
 };
 
 use tcpw_common::{
+    ban::BAN_POLICY,
     certified::{Certified, CertifiedKey, MAY_CLOSE, MAY_REDIRECT},
     key::{Address, FlowKey, as_v4, mapped},
     metric::Metric,
@@ -40,6 +41,7 @@ use crate::{
         request::{Judgement, Verdict},
     },
     events::{self, Decision, Fate, address},
+    names::NamesSet,
     redirect::Family,
 };
 
@@ -237,20 +239,41 @@ impl Redirect {
         out: &mut Outbox,
     ) {
         self.is_done(decision.flow(), out.now.at);
+        let names = shared.names_of(decision.names);
+        // The event of an attempt that has none is lost: it would say so.
+        let is_unannounced = decision.generation == 0;
+        if decision.policy == BAN_POLICY || is_unannounced && shared.ban_of(decision, &names).is_some() {
+            let decision = Decision { policy: BAN_POLICY, ..*decision };
+            return self.close_banned(redirected, decision, names, out);
+        }
         let mut facts = if shared.is_unnamed(decision.server_port) {
             AttemptFacts::unknown()
         } else {
-            facts_behind(decision, &shared.names_of(decision.names), lookups, shared, out)
+            facts_behind(decision, &names, lookups, shared, out)
         };
         facts.show_banners();
         out.step(Step::Judge(Box::new(Attempt {
             decision: *decision,
-            names: shared.names_of(decision.names),
+            names,
             facts,
             purpose: VerdictPurpose::Redirected(Box::new(redirected)),
             number: None,
             is_proven: false,
         })));
+    }
+
+    /// Its client is banned: the rules have nothing for it.
+    fn close_banned(
+        &mut self,
+        redirected: Redirected,
+        decision: Decision,
+        names: NamesSet,
+        out: &mut Outbox,
+    ) {
+        self.in_hand -= 1;
+        out.act(Action::Close(redirected.arrived.connection));
+        let finished = finished(Fate::Refused, decision, names, None, AttemptFacts::default());
+        out.step(Step::Finish(Box::new(Finished { is_connected: true, ..finished })));
     }
 
     /// The verdict on a connection is known, with the names and user it needs.

@@ -7,10 +7,13 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use super::{
-    commands::Commands, effects::HelperCommands, line_limit::LineLimits, lookups::AttemptLookups,
-    tally::Tally,
+    commands::Commands,
+    effects::HelperCommands,
+    line_limit::LineLimits,
+    lookups::AttemptLookups,
+    tally::{DecidedBy, Tally},
 };
-use tcpw_common::metric::Metric;
+use tcpw_common::{ban::BAN_POLICY, metric::Metric};
 
 use crate::{
     config::LineRates,
@@ -135,6 +138,10 @@ impl AttemptRecords {
         let names = shared.find_names(decision.names);
         let are_known = names.is_some();
         let names = names.unwrap_or_default();
+        if decision.policy == BAN_POLICY {
+            // The rules have no say.
+            return finished(decision.fate, *decision, names, None, AttemptFacts::default());
+        }
         let facts = match (facts, lookups) {
             (Some(facts), _) => facts,
             _ if shared.is_unnamed(decision.server_port) => AttemptFacts::unknown(),
@@ -231,6 +238,7 @@ impl AttemptRecords {
         let is_wanted = !is_accepted || shared.config.log_allowed && finished.decision.protocol != UDP;
         if !shared.is_audit() && matches!(finished.fate, Fate::Refused | Fate::Accepted) {
             match &finished.judgement {
+                None if finished.decision.policy == BAN_POLICY => {}
                 // An earlier daemon's policy decided.
                 None => self.unjudged += 1,
                 Some(judgement) => {
@@ -257,6 +265,7 @@ impl AttemptRecords {
         out: &mut Outbox,
     ) {
         let Finished { fate, decision, names, judgement, facts, twist, held_for, is_connected } = finished;
+        let is_banned = decision.policy == BAN_POLICY;
         let known = shared.listener_of(&decision);
         let (client, server) = judge::ends(&decision);
         self.records += 1;
@@ -272,13 +281,18 @@ impl AttemptRecords {
             service: known.and_then(|known| known.service.as_ref()).map(|service| service.id.clone()),
             names,
         };
-        let judged = judgement.as_ref().map(|judgement| (judgement.reason, judgement.rule));
+        let ban = is_banned.then(|| shared.ban_of(&decision, &listener.names)).flatten();
+        let decided_by = match &judgement {
+            Some(judgement) => DecidedBy::Rules(judgement.reason, judgement.rule),
+            None if is_banned => DecidedBy::Ban,
+            None => DecidedBy::Unknown,
+        };
         let generation = if decision.generation == 0 {
             shared.policies.generation().unwrap_or_default()
         } else {
             decision.generation
         };
-        self.tally.add(fate, &listener, judged, (tables.as_deref(), generation));
+        self.tally.add(fate, &listener, decided_by, (tables.as_deref(), generation));
         let lookups = facts.learnt().iter();
         let lookups = lookups.map(|learnt| LookupRecord {
             question: learnt.question.clone(),
@@ -314,6 +328,8 @@ impl AttemptRecords {
                 severity: judgement.severity,
                 effects: judgement.effects.iter().map(effect_name).collect(),
             }),
+            is_banned,
+            ban,
             lookups: lookups.collect(),
             held_for,
             generation: decision.generation,

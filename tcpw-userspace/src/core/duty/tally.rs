@@ -7,7 +7,6 @@
 use ahash::AHashMap;
 
 use crate::{
-    cases::via,
     control::{AttemptCount, RuleCount},
     evaluate::judgement::{Reason, RuleIndex},
     events::Fate,
@@ -30,17 +29,20 @@ const UNTOLD: [&str; 3] = ["(other)", "(name not proven)", "(other namespace)"];
 
 const VERDICTS: [&str; 3] = ["allowed", "refused", "would_refuse"];
 
-/// `None`: the rules that decided are not known.
-const REASONS: [Option<Reason>; 8] = [
-    Some(Reason::Rule),
-    Some(Reason::Option),
-    Some(Reason::OptionError),
-    Some(Reason::Twist),
-    Some(Reason::Exit),
-    Some(Reason::TableBroken),
-    Some(Reason::NoRule),
-    None,
-];
+/// What decided an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::core) enum DecidedBy {
+    /// The rules: for this reason, and by this rule.
+    Rules(Reason, Option<RuleIndex>),
+    /// A ban.
+    Ban,
+    /// Rules that are not known.
+    Unknown,
+}
+
+/// In the order of their places in [`OfService`].
+const REASONS: [&str; 9] =
+    ["rule", "option", "error", "twist", "exit", "table-error", "default", "ban", "unknown"];
 
 /// Attempts of one service, by verdict and reason.
 type OfService = [[u64; REASONS.len()]; VERDICTS.len()];
@@ -75,12 +77,12 @@ impl Default for Tally {
 }
 
 impl Tally {
-    /// Counts an attempt; `judged` is by which reason and rule, `None` if that is not known.
+    /// Counts an attempt.
     pub(super) fn add(
         &mut self,
         fate: Fate,
         listener: &ListenerRecord,
-        judged: Option<(Reason, Option<RuleIndex>)>,
+        decided_by: DecidedBy,
         (tables, generation): (Option<&Tables>, u32),
     ) {
         let verdict = match fate {
@@ -91,8 +93,8 @@ impl Tally {
             Fate::Held => return,
         };
         let service = self.service(listener);
-        self.services[service][verdict][place_of(judged.map(|(reason, _)| reason))] += 1;
-        if let (Some((_, Some(rule))), Some(tables)) = (judged, tables) {
+        self.services[service][verdict][place_of(decided_by)] += 1;
+        if let (DecidedBy::Rules(_, Some(rule)), Some(tables)) = (decided_by, tables) {
             self.add_rule(rule, tables, generation);
         }
     }
@@ -166,7 +168,7 @@ impl Tally {
                     all.push(AttemptCount {
                         service: service.into(),
                         verdict: verdict.into(),
-                        reason: reason.map_or("unknown", via).into(),
+                        reason: reason.into(),
                         attempts: *attempts,
                     });
                 }
@@ -192,16 +194,17 @@ impl Tally {
 }
 
 /// The place of a reason in [`REASONS`].
-fn place_of(reason: Option<Reason>) -> usize {
-    match reason {
-        Some(Reason::Rule) => 0,
-        Some(Reason::Option) => 1,
-        Some(Reason::OptionError) => 2,
-        Some(Reason::Twist) => 3,
-        Some(Reason::Exit) => 4,
-        Some(Reason::TableBroken) => 5,
-        Some(Reason::NoRule) => 6,
-        None => 7,
+fn place_of(decided_by: DecidedBy) -> usize {
+    match decided_by {
+        DecidedBy::Rules(Reason::Rule, _) => 0,
+        DecidedBy::Rules(Reason::Option, _) => 1,
+        DecidedBy::Rules(Reason::OptionError, _) => 2,
+        DecidedBy::Rules(Reason::Twist, _) => 3,
+        DecidedBy::Rules(Reason::Exit, _) => 4,
+        DecidedBy::Rules(Reason::TableBroken, _) => 5,
+        DecidedBy::Rules(Reason::NoRule, _) => 6,
+        DecidedBy::Ban => 7,
+        DecidedBy::Unknown => 8,
     }
 }
 
@@ -239,7 +242,8 @@ mod tests {
     fn attempts_are_counted_by_service_verdict_and_reason() {
         let mut tally = Tally::default();
         let mut add = |fate, listener: ListenerRecord, reason: Option<Reason>| {
-            tally.add(fate, &listener, reason.map(|reason| (reason, None)), (None, 1));
+            let by = reason.map_or(DecidedBy::Unknown, |reason| DecidedBy::Rules(reason, None));
+            tally.add(fate, &listener, by, (None, 1));
         };
         for _ in 0..2 {
             add(Fate::Refused, listener("sshd", None), Some(Reason::Rule));
@@ -253,6 +257,7 @@ mod tests {
         let service = Some("daytime".into());
         add(Fate::Refused, ListenerRecord { service, ..listener("xinetd", None) }, Some(Reason::Option));
         add(Fate::Held, listener("sshd", None), Some(Reason::Rule));
+        tally.add(Fate::Refused, &listener("sshd", None), DecidedBy::Ban, (None, 1));
         assert_eq!(
             counts(&tally),
             [
@@ -263,6 +268,7 @@ mod tests {
                 "nginx would_refuse table-error 1",
                 "sshd allowed default 1",
                 "sshd refused rule 3",
+                "sshd refused ban 1",
             ]
         );
     }
@@ -272,7 +278,12 @@ mod tests {
         let mut tally = Tally::default();
         for _ in 0..2 {
             for number in 0..300 {
-                tally.add(Fate::Refused, &listener(&format!("d{number}"), None), None, (None, 1));
+                tally.add(
+                    Fate::Refused,
+                    &listener(&format!("d{number}"), None),
+                    DecidedBy::Unknown,
+                    (None, 1),
+                );
             }
         }
         let attempts = tally.attempts();
@@ -284,7 +295,7 @@ mod tests {
     #[test]
     fn attempts_are_counted_by_the_line_where_the_rule_began() {
         let mut tally = Tally::default();
-        let rule = |index| Some((Reason::Rule, Some(RuleIndex { table: TableKind::Deny, index })));
+        let rule = |index| DecidedBy::Rules(Reason::Rule, Some(RuleIndex { table: TableKind::Deny, index }));
         let sshd = listener("sshd", None);
         let first = tables("# no rule\na: \\\n ALL\nb: ALL\n");
         for index in [0, 1, 1] {

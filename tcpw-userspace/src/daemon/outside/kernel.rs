@@ -9,7 +9,7 @@ use super::Results;
 use crate::{
     core::{
         Input,
-        action::Write,
+        action::{BanWrites, Write},
         input::{KernelEvent, Second},
     },
     events,
@@ -58,6 +58,15 @@ pub(super) fn write(kernel: &mut Kernel, write: Write, results: &Results) -> boo
         Write::StopWaiting(socket) => kernel.users.stop_waiting(socket),
     };
     is_ok(result)
+}
+
+/// Writes bans; the scopes of names-sets first.
+pub(super) fn write_bans(kernel: &mut Kernel, writes: &BanWrites) -> Result<()> {
+    for (names, scopes) in &writes.scopes {
+        kernel.bans.set_scopes(*names, *scopes)?;
+    }
+    kernel.bans.change(&writes.changes, writes.in_use)?;
+    if writes.replace_all { kernel.bans.keep_only(&writes.changes) } else { Ok(()) }
 }
 
 fn is_ok(result: Result<()>) -> bool {

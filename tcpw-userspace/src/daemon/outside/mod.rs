@@ -5,6 +5,7 @@
 
 mod addresses;
 mod ask;
+pub(super) mod ban_store;
 mod devices;
 mod files;
 mod filler;
@@ -37,11 +38,12 @@ use super::{
     privacy_key,
 };
 use crate::{
+    bans::journal::Line as BanLine,
     config::{Config, ShownAddresses},
-    control::{Reply, Response},
+    control::{BanResult, Reply, Response},
     core::{
         Action, Input,
-        action::{Challenge, Level},
+        action::{BanWrites, Challenge, Level},
         input::{Gate, Started},
     },
     events::ip,
@@ -52,6 +54,7 @@ use crate::{
     reinject::ChallengePacket,
 };
 use ask::Asker;
+use ban_store::BanStore;
 use files::Files;
 use helper::Helper;
 use last_parsed::LastParsed;
@@ -115,6 +118,9 @@ pub(super) struct Outside {
     asker: Asker,
     redirects: Redirects,
     helper: Helper,
+    ban_store: BanStore,
+    /// Why the kernel refused the last write of bans.
+    bans_refused: Option<String>,
     log: Sinks,
     /// SipHash with a key of the operating system: nobody can tell the number of a challenge from those of others.
     random: RandomState,
@@ -147,7 +153,7 @@ impl Outside {
                 "[privacy]: sinks do not show addresses of clients: fail2ban cannot ban from such lines"
             );
         }
-        let Loaded { mut kernel, changes, started } = load(&config)?;
+        let Loaded { mut kernel, changes, started, stored_bans } = load(&config)?;
         let (held, reports) = (kernel.take_held()?, kernel.take_events()?);
         inbox.connect(
             held.read_ahead(Pace::AtOnce, READ_AHEAD),
@@ -175,6 +181,8 @@ impl Outside {
             asker: Asker::new(&config, Arc::clone(&starter), results.clone()),
             redirects: Redirects::new(results.clone()),
             helper: Helper::new(starter, config.effects.clone(), results.clone()),
+            ban_store: BanStore::start(config.state_dir.clone(), &stored_bans)?,
+            bans_refused: None,
             log,
             random: RandomState::new(),
             privacy,
@@ -367,6 +375,8 @@ impl Outside {
                 self.done.push_back(Input::MetricsFacts { request, facts });
             }
             Action::Reply { request, response } => self.reply(request, *response),
+            Action::WriteBans(writes) => self.write_bans(&writes),
+            Action::StoreBans { lines, reply } => self.store_bans(lines, reply),
             Action::ReplyRecent { request, question } => {
                 self.reply(request, Response::Recent(self.recent.answer(&question)));
             }
@@ -411,6 +421,26 @@ impl Outside {
         }
     }
 
+    fn write_bans(&mut self, writes: &BanWrites) {
+        self.bans_refused =
+            kernel::write_bans(&mut self.kernel, writes).err().map(|error| format!("{error:#}"));
+        if let Some(reason) = &self.bans_refused {
+            log::error!("{reason}");
+        }
+    }
+
+    /// An order whose bans the kernel refused is not stored.
+    fn store_bans(&mut self, lines: Vec<BanLine>, order: Option<(u64, BanResult)>) {
+        match (order, self.bans_refused.take()) {
+            (Some((request, _)), Some(reason)) => self.reply(request, Response::Failed(reason)),
+            (Some((request, result)), None) => {
+                let reply = self.requests.remove(&request).map(|reply| (result, reply));
+                self.ban_store.store(lines, reply);
+            }
+            (None, _) => self.ban_store.store(lines, None),
+        }
+    }
+
     fn attach_gate(&mut self) -> Result<Gate> {
         self.kernel.load_gate()?;
         // A sign of life comes before the first connection is judged, however long the start took.
@@ -436,9 +466,13 @@ impl Outside {
 
     /// Writes waiting lines.
     pub(super) async fn close(self) {
-        let log = self.log;
-        // This waits for the writer's thread, so it must not run on the thread that handles signals.
-        let _ = tokio::task::spawn_blocking(move || log.close(LAST_LINES)).await;
+        let Self { log, ban_store, .. } = self;
+        // These wait for the writers' threads, so they must not run on the thread that handles signals.
+        let close = move || {
+            ban_store.close();
+            log.close(LAST_LINES);
+        };
+        let _ = tokio::task::spawn_blocking(close).await;
     }
 }
 

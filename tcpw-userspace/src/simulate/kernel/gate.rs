@@ -2,7 +2,7 @@
 
 use tcpw_common::{
     counter::Counter,
-    decide::{AUDIT, Decision, NAMES_COUNT, decide},
+    decide::{AUDIT, Decision, NAMES_COUNT},
     event::Kind,
     handshake::Handshake,
     held::{Held, PACKET_BYTES},
@@ -112,12 +112,8 @@ impl SimulatedKernel {
         }
     }
 
-    fn ask_tables(&self, query: &Query) -> Option<Decision> {
-        decide(&self.slot()?.tables, query)
-    }
-
     fn decide_attempt(&mut self, attempt: &mut Attempt) -> Passage {
-        let Some(mut decision) = self.ask_tables(&attempt.query) else {
+        let Some(mut decision) = self.decide(&attempt.query) else {
             self.count(Counter::Broken);
             return Passage::Drop;
         };
@@ -136,7 +132,7 @@ impl SimulatedKernel {
             if attempt.tag.flags & UNPRIVILEGED != 0 && decision.outcome != Outcome::Refuse {
                 attempt.tag.names = 0;
                 attempt.query.names = 0;
-                decision = match self.ask_tables(&attempt.query) {
+                decision = match self.decide(&attempt.query) {
                     Some(decision) => decision,
                     None => return Passage::Drop,
                 };

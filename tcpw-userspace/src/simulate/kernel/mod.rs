@@ -20,10 +20,11 @@ use tcpw_common::{
     answer::{Answer, AnswerOnce, ResetOnce},
     certified::{Certified, CertifiedKey},
     counter::Counter,
+    decide::{Decision, decide},
     event::Event as Record,
     handshake::Handshake,
     held::Held,
-    key::{Address, AnswerKey, AttemptKey, BannerKey, Comm, FlowKey, NamesId, UdpClientKey},
+    key::{Address, AnswerKey, AttemptKey, BannerKey, Comm, FlowKey, NamesId, Query, UdpClientKey},
     metric::Metric,
     refusal::RefusedFlow,
     tag::Tag,
@@ -36,6 +37,7 @@ pub(super) use user::Data;
 
 use super::plan::HostConditions;
 use crate::{
+    bans::{MemoryBans, WithBans},
     compile::{Policy, PolicyTables},
     config::{Config, Mode},
     redirect::Family,
@@ -125,6 +127,7 @@ pub(super) struct SimulatedKernel {
     data_reported: BTreeMap<FlowKey, u64>,
     pub(super) waiting: BTreeMap<u64, Waiting>,
     pub(super) banners: BTreeMap<BannerKey, usize>,
+    pub(super) bans: MemoryBans,
     pub(super) listeners: BTreeMap<u64, Tag>,
     holders: BTreeSet<u32>,
     pub(super) certified: BTreeMap<CertifiedKey, Certified>,
@@ -173,6 +176,7 @@ impl SimulatedKernel {
             data_reported: BTreeMap::new(),
             waiting: BTreeMap::new(),
             banners: BTreeMap::new(),
+            bans: MemoryBans::default(),
             listeners: BTreeMap::new(),
             holders: BTreeSet::new(),
             certified: BTreeMap::new(),
@@ -211,6 +215,12 @@ impl SimulatedKernel {
 
     fn slot(&self) -> Option<&Slot> {
         self.slots[self.active?].as_ref()
+    }
+
+    /// The decision by the policy in force and the bans.
+    fn decide(&self, query: &Query) -> Option<Decision> {
+        let tables = &self.slot()?.tables;
+        decide(&WithBans { tables, bans: &self.bans, now_ns: self.now_ns }, query)
     }
 
     /// Fills the idle slot; gives the generation.

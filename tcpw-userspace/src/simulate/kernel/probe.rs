@@ -1,6 +1,6 @@
 //! The probe: decides about example clients, without an attempt.
 
-use tcpw_common::{decide::decide, key::Query, probe::ProbeAnswer};
+use tcpw_common::{key::Query, probe::ProbeAnswer};
 
 use super::SimulatedKernel;
 use crate::{
@@ -24,7 +24,7 @@ impl SimulatedKernel {
             let clients = questions.of_known.get(&seen.cookie).unwrap_or(&questions.of_others);
             let answers = clients.iter().map(|one| {
                 let (server, port) = (address(seen.local.ip()), seen.local.port());
-                let decision = decide(&slot.tables, &Query { names, client: one.client, server, port });
+                let decision = self.decide(&Query { names, client: one.client, server, port });
                 let answer = decision.map(|it| ProbeAnswer { outcome: it.outcome, policy: it.policy });
                 (*one, answer)
             });
@@ -36,7 +36,7 @@ impl SimulatedKernel {
     /// Number of the policy in force, and its answer.
     pub(in crate::simulate) fn probe_one(&self, query: &Query) -> Result<(u32, ProbeAnswer), String> {
         let slot = self.slot().ok_or("no policy is in force")?;
-        let decision = decide(&slot.tables, query).ok_or("a look-up failed")?;
+        let decision = self.decide(query).ok_or("a look-up failed")?;
         Ok((slot.generation, ProbeAnswer { outcome: decision.outcome, policy: decision.policy }))
     }
 }

@@ -3,7 +3,7 @@
 use tcpw_common::{
     certified::{Certified, MAY_CLOSE, MAY_REDIRECT, MAY_RESET},
     counter::Counter,
-    decide::{AUDIT, Decision, decide},
+    decide::{AUDIT, Decision},
     event::Kind,
     key::{AnswerKey, AttemptKey, FlowKey, Query, UdpClientKey, as_v4},
     limits::{REDIRECTED_NS, REFUSED_FLOW_NS, SAME_ATTEMPT_NS},
@@ -35,7 +35,7 @@ impl SimulatedKernel {
             server: flow.server,
             port: flow.server_port,
         };
-        let Some(decision) = self.slot().and_then(|slot| decide(&slot.tables, &query)) else {
+        let Some(decision) = self.decide(&query) else {
             return Passage::Pass;
         };
         if decision.flags & AUDIT != 0 {

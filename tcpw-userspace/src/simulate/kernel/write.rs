@@ -3,7 +3,7 @@
 use tcpw_common::{answer::Answer, layout::SPARE_WORDS};
 
 use super::SimulatedKernel;
-use crate::core::action::Write;
+use crate::core::action::{BanWrites, Write};
 
 impl SimulatedKernel {
     /// One write; a banner that is taken back says whether it was there.
@@ -35,6 +35,14 @@ impl SimulatedKernel {
             Write::StopWaiting(socket) => drop(self.waiting.remove(socket)),
         }
         true
+    }
+
+    /// Writes bans, and the scopes of names-sets first.
+    pub(in crate::simulate) fn write_bans(&mut self, writes: &BanWrites) {
+        for (names, scopes) in &writes.scopes {
+            self.bans.set_scopes(*names, *scopes);
+        }
+        self.bans.change(&writes.changes, writes.in_use, writes.replace_all);
     }
 
     /// Watches which processes bind these UDP ports.
