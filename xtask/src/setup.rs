@@ -66,6 +66,7 @@ const TESTS: &[Part] = &[
     part("python3-systemd", "/usr/lib/python3/dist-packages/systemd/journal.py"),
     part("prometheus", "prometheus"),
     part("logwatch", "/usr/share/logwatch/scripts/services/sshd"),
+    part("tmux", "/usr/bin/tmux"),
 ];
 
 /// Daemons that a real systemd starts as their packages ship them.

@@ -76,6 +76,7 @@ pub fn run(arguments: &EventsArgs) -> Result<Outcome, Failure> {
     let words = arguments.fate.iter().filter_map(ValueEnum::to_possible_value);
     let mut question = RecentQuestion {
         after: None,
+        before: None,
         most: arguments.lines,
         id: None,
         client: arguments.client,

@@ -19,6 +19,7 @@ mod recent;
 pub mod run;
 pub mod status;
 mod time_span;
+pub mod top;
 pub mod why;
 
 use std::{
@@ -52,6 +53,8 @@ enum SubcommandArgs {
     Status(status::StatusArgs),
     /// Show the last attempts, and those that come
     Events(events::EventsArgs),
+    /// Show services, clients, rules and refusals as they come, in the terminal
+    Top(top::TopArgs),
     /// Tell what decided the last attempts of a client: rule, look-ups, times
     Why(why::WhyArgs),
     /// Say what keeps tcpw from doing what is expected of it, on this host as it is
@@ -217,6 +220,7 @@ fn dispatch(command: SubcommandArgs) -> Result<Outcome, Failure> {
         SubcommandArgs::Run(arguments) => run::run(&arguments),
         SubcommandArgs::Status(arguments) => status::run(&arguments),
         SubcommandArgs::Events(arguments) => events::run(&arguments),
+        SubcommandArgs::Top(arguments) => top::run(&arguments),
         SubcommandArgs::Why(arguments) => why::run(&arguments),
         SubcommandArgs::Doctor(arguments) => doctor::run(&arguments),
         SubcommandArgs::Ban(arguments) => ban::run(&arguments),

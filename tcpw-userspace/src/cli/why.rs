@@ -73,7 +73,7 @@ pub fn run(arguments: &WhyArgs) -> Result<Outcome, Failure> {
     Ok(if answer.records.is_empty() { Outcome::Finding } else { Outcome::Fine })
 }
 
-fn tell(record: &Value, out: &mut impl Write) -> io::Result<()> {
+pub(super) fn tell(record: &Value, out: &mut impl Write) -> io::Result<()> {
     let (ident, pid) = (text(record, "listener.ident"), text(record, "listener.pid"));
     writeln!(
         out,

@@ -28,6 +28,12 @@ pub struct Metrics {
     pub is_last_reload_in_force: bool,
     /// There is something the administrator has to see to.
     pub has_problem: bool,
+    /// Each thing the administrator has to see to.
+    #[serde(default)]
+    pub problems: Vec<String>,
+    /// Whether every accepted attempt has a record.
+    #[serde(default)]
+    pub log_allowed: bool,
     /// Attempts that have a record.
     pub attempts: Vec<AttemptCount>,
     /// Of them, those that a rule decided.

@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 pub struct RecentQuestion {
     /// Those after this number of [`RecentAnswer::last`].
     pub after: Option<u64>,
+    /// Those before this number.
+    #[serde(default)]
+    pub before: Option<u64>,
     /// At most so many: the newest.
     pub most: usize,
     /// Those of one record.

@@ -36,10 +36,9 @@ impl Problems {
         self.0.contains_key(&source)
     }
 
-    /// All of them in one text; `None` if there are none.
-    pub(super) fn text(&self) -> Option<String> {
-        let all: Vec<&str> = self.0.values().map(String::as_str).collect();
-        (!all.is_empty()).then(|| all.join("; "))
+    /// All of them.
+    pub(super) fn texts(&self) -> impl Iterator<Item = &str> {
+        self.0.values().map(String::as_str)
     }
 }
 
@@ -55,6 +54,6 @@ mod tests {
         problems.report(ProblemSource::Names, "names again".into());
         assert!(problems.clear(ProblemSource::Files));
         assert!(!problems.clear(ProblemSource::Files));
-        assert_eq!(problems.text().as_deref(), Some("names again"));
+        assert_eq!(problems.texts().collect::<Vec<_>>(), ["names again"]);
     }
 }

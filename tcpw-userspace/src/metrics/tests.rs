@@ -34,6 +34,8 @@ fn example() -> Metrics {
         applied_at: 1_700_000_100,
         is_last_reload_in_force: true,
         has_problem: false,
+        problems: Vec::new(),
+        log_allowed: true,
         attempts: vec![
             attempts("(name not proven)", "refused", "unknown", 1),
             attempts("a\"b\\c\nd", "would_refuse", "default", 2),

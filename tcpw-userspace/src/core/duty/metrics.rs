@@ -9,7 +9,7 @@ use tcpw_common::metric::Metric;
 
 use super::{
     report::AttemptRecords,
-    status::{log, problem},
+    status::{log, problems},
 };
 use crate::{
     control::{Histogram, Metrics, NamedCount},
@@ -45,6 +45,7 @@ pub(in crate::core) fn metrics(
     }
     let (disagreements, index_disagreements) = report.mismatches();
     let has = |source| shared.problems.has(source);
+    let problems = problems(report, shared);
     Metrics {
         version: env!("CARGO_PKG_VERSION").into(),
         mode: shared.config.mode,
@@ -52,7 +53,9 @@ pub(in crate::core) fn metrics(
         generation: current.map_or(0, |current| current.generation),
         applied_at: current.map_or(0, |current| seconds(current.applied_at)),
         is_last_reload_in_force: !has(ProblemSource::Files) && !has(ProblemSource::Following),
-        has_problem: problem(report, shared).is_some(),
+        has_problem: !problems.is_empty(),
+        problems,
+        log_allowed: shared.config.log_allowed,
         attempts: report.tally.attempts(),
         rules: report.tally.rules(),
         held: times.held.clone(),
@@ -97,6 +100,7 @@ mod tests {
         let metrics = |core: &mut Core| {
             let facts = Input::MetricsFacts { request: 1, facts: MetricsFacts::default() };
             let Response::Metrics(metrics) = asked(core, Request::Metrics, facts) else { panic!("metrics") };
+            assert_eq!(metrics.has_problem, !metrics.problems.is_empty());
             (metrics.index_disagreements, metrics.has_problem)
         };
         let status = |core: &mut Core| {

@@ -58,7 +58,7 @@ pub(in crate::core) fn status(
         generation: current.map_or(0, |current| current.generation),
         applied_at: current.map_or(0, |current| seconds(current.applied_at)),
         tables: TablesStatus { allow: table(current, 0, facts), deny: table(current, 1, facts) },
-        problem: problem(report, shared),
+        problem: Some(problems(report, shared).join("; ")).filter(|all| !all.is_empty()),
         cgroup: shared.config.cgroup.clone(),
         pinned: shared.config.pin,
         kernel_not_asked: kernel_not_asked(facts, shared),
@@ -85,7 +85,7 @@ pub(super) fn log(lines: &[SinkCounts]) -> LogStatus {
 }
 
 /// What the administrator has to see to. A verdict that differs is a defect, and stays one until the daemon ends.
-pub(super) fn problem(report: &AttemptRecords, shared: &SharedState) -> Option<String> {
+pub(super) fn problems(report: &AttemptRecords, shared: &SharedState) -> Vec<String> {
     let (disagreements, index_disagreements) = report.mismatches();
     let mismatch = (disagreements + index_disagreements > 0).then(|| {
         format!(
@@ -93,8 +93,7 @@ pub(super) fn problem(report: &AttemptRecords, shared: &SharedState) -> Option<S
              those of a walk over every rule: please report it, with the lines of the log"
         )
     });
-    let all: Vec<String> = shared.problems.text().into_iter().chain(mismatch).collect();
-    (!all.is_empty()).then(|| all.join("; "))
+    shared.problems.texts().map(str::to_owned).chain(mismatch).collect()
 }
 
 /// Why the kernel's own decisions are not in the status.

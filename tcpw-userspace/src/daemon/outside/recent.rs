@@ -51,8 +51,10 @@ impl Recent {
         let forgotten = self.last - self.records.len() as u64;
         let after = question.after.unwrap_or(forgotten);
         let skipped = usize::try_from(after.saturating_sub(forgotten)).unwrap_or(usize::MAX);
-        let wanted: Vec<&Outcome> =
-            self.records.iter().skip(skipped).filter(|it| is_wanted(it, question)).collect();
+        let before = question.before.map_or(self.last, |before| before.saturating_sub(1).min(self.last));
+        let room = usize::try_from(before.saturating_sub(after.max(forgotten))).unwrap_or(usize::MAX);
+        let those = self.records.iter().skip(skipped).take(room);
+        let wanted: Vec<&Outcome> = those.filter(|it| is_wanted(it, question)).collect();
         let too_many = wanted.len().saturating_sub(question.most.min(MOST));
         let json = |outcome: &&Outcome| serde_json::from_slice(outcome.json().bytes()).ok();
         let since = self.since.duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -117,6 +119,16 @@ mod tests {
         assert_eq!((ids(&late), late.missed), (vec![all - 1, all], 6 + REMEMBERED as u64 - 2));
         let none = recent.answer(&RecentQuestion { after: Some(all), most: 2, ..RecentQuestion::default() });
         assert_eq!((ids(&none), none.missed), (vec![], 0));
+        // Those before: a page further back.
+        let page = |after, before| {
+            let question =
+                RecentQuestion { after, before: Some(before), most: 3, ..RecentQuestion::default() };
+            ids(&recent.answer(&question))
+        };
+        assert_eq!(page(None, all - 2), [all - 5, all - 4, all - 3]);
+        assert_eq!(page(Some(all - 5), all - 2), [all - 4, all - 3]);
+        assert_eq!((page(None, 12), page(None, 11)), (vec![11], vec![]));
+        assert_eq!((page(None, 0), page(None, all + 9)), (vec![], vec![all - 2, all - 1, all]));
     }
 
     #[test]
