@@ -2,14 +2,18 @@
 
 use aya_ebpf::maps::lpm_trie::Key;
 use tcpw_common::{
+    deadline::slot_in_force,
     decide::{Header, Tables},
     flat::{BucketV4, ChunkV4, FlatTables, LowsV6, NodeV6},
     key::{Address, NamesId},
 };
 
-use crate::maps::{
-    ACTIVE, CLIENTS_V4, CLIENTS_V6, FLAT_V4, FLAT_V4_CHUNKS, FLAT_V6, FLAT_V6_LOWS, HEADERS, NAMES, OUTCOMES,
-    POLICIES, PORTS, SERVERS_V4, SERVERS_V6,
+use crate::{
+    clock::boot_ns,
+    maps::{
+        ACTIVE, CLIENTS_V4, CLIENTS_V6, DEADLINE, FLAT_V4, FLAT_V4_CHUNKS, FLAT_V6, FLAT_V6_LOWS, HEADERS,
+        NAMES, OUTCOMES, POLICIES, PORTS, SERVERS_V4, SERVERS_V6,
+    },
 };
 
 /// The maps as [`Tables`].
@@ -18,7 +22,8 @@ pub(crate) struct KernelTables;
 impl Tables for KernelTables {
     #[inline(always)]
     fn active(&self) -> Option<u32> {
-        ACTIVE.get(0).copied()
+        let deadline = DEADLINE.get(0)?;
+        Some(slot_in_force(*ACTIVE.get(0)?, deadline, boot_ns))
     }
 
     #[inline(always)]

@@ -3,7 +3,10 @@
 //! Exit codes: 0 done; 1 it failed, or there is something to look at; 2 wrong use or a
 //! missing prerequisite, said in one line: `tcpw: error: WHAT: DO THIS`.
 
+mod applied;
+pub mod apply;
 pub mod check;
+pub mod confirm;
 pub mod detach;
 pub mod diff;
 pub mod doctor;
@@ -14,6 +17,7 @@ pub mod list;
 pub mod match_cmd;
 mod meaning;
 mod recent;
+pub mod rollback;
 pub mod run;
 pub mod status;
 pub mod why;
@@ -53,6 +57,12 @@ enum SubcommandArgs {
     Why(why::WhyArgs),
     /// Say what keeps tcpw from doing what is expected of it, on this host as it is
     Doctor(doctor::DoctorArgs),
+    /// Put the files in force as they are now, for good or until they are confirmed
+    Apply(apply::ApplyArgs),
+    /// Keep the policy that "tcpw apply --confirm" put in force
+    Confirm(confirm::ConfirmArgs),
+    /// End it now: the policy before comes back
+    Rollback(rollback::RollbackArgs),
     /// Stop enforcing: remove everything that tcpw put into the kernel
     Detach(detach::DetachArgs),
     /// Check the tables and say what is wrong with them
@@ -210,6 +220,9 @@ fn dispatch(command: SubcommandArgs) -> Result<Outcome, Failure> {
         SubcommandArgs::Events(arguments) => events::run(&arguments),
         SubcommandArgs::Why(arguments) => why::run(&arguments),
         SubcommandArgs::Doctor(arguments) => doctor::run(&arguments),
+        SubcommandArgs::Apply(arguments) => apply::run(&arguments),
+        SubcommandArgs::Confirm(arguments) => confirm::run(&arguments),
+        SubcommandArgs::Rollback(arguments) => rollback::run(&arguments),
         SubcommandArgs::Detach(arguments) => detach::run(&arguments),
         SubcommandArgs::Check(arguments) => check::run(&arguments),
         SubcommandArgs::Fmt(arguments) => fmt::run(&arguments),

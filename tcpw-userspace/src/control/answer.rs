@@ -2,7 +2,7 @@
 //!
 //! In: a [`Response`]. Out: the value that was asked for. A new kind of answer is one line in the table below.
 
-use super::{LiveAnswer, Metrics, RecentAnswer, Response, Status};
+use super::{ApplyAnswer, LiveAnswer, Metrics, RecentAnswer, Response, Status};
 
 /// A value that a request is answered with.
 pub trait Answer: Sized {
@@ -26,6 +26,7 @@ answers! {
     Box<Metrics>: Metrics;
     Box<LiveAnswer>: Match;
     RecentAnswer: Recent;
+    ApplyAnswer: Apply;
     Vec<String>: Done;
 }
 
@@ -40,6 +41,7 @@ pub fn answer_in<A: Answer>(response: Response) -> Result<A, String> {
         | Response::Metrics(_)
         | Response::Match(_)
         | Response::Recent(_)
+        | Response::Apply(_)
         | Response::Done(_) => {
             A::of(response).ok_or_else(|| "another answer than was asked for: is it another version?".into())
         }

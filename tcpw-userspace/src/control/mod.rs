@@ -5,6 +5,7 @@
 //! are answered. [`Lock`] keeps a second daemon from the same directory.
 
 mod answer;
+mod apply;
 mod client;
 mod live;
 mod lock;
@@ -18,13 +19,16 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 pub use answer::{Answer, answer_in};
+pub use apply::{ApplyAnswer, ApplyDone, ApplyOrder};
 pub use client::{AskError, ask, ask_for};
 pub use live::{LiveAnswer, LiveKernel, LiveLookup, LiveQuestion};
 pub use lock::{Lock, LockError};
 pub use metrics::{AttemptCount, BUCKETS_US, Histogram, MapFill, Metrics, NamedCount, RuleCount};
 pub use recent::{RecentAnswer, RecentQuestion};
 pub use server::{Asker, Reply, Server};
-pub use status::{ListenerStatus, LogStatus, SinkStatus, Status, TableStatus, TablesStatus, TagState};
+pub use status::{
+    ConfirmStatus, ListenerStatus, LogStatus, SinkStatus, Status, TableStatus, TablesStatus, TagState,
+};
 
 /// A request to the daemon.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,6 +42,12 @@ pub enum Request {
     Match(LiveQuestion),
     /// The last records.
     Recent(RecentQuestion),
+    /// Put the files in force.
+    Apply(ApplyOrder),
+    /// The policy in force stays.
+    Confirm,
+    /// The policy before is in force again.
+    Rollback,
     /// Stop enforcing: remove links, maps and pins, then exit.
     Detach,
     /// Exit; a pinned policy stays in force.
@@ -56,6 +66,8 @@ pub enum Response {
     Match(Box<LiveAnswer>),
     /// To [`Request::Recent`].
     Recent(RecentAnswer),
+    /// To [`Request::Apply`], [`Request::Confirm`] and [`Request::Rollback`].
+    Apply(ApplyAnswer),
     /// To the others: what was done, one item each.
     Done(Vec<String>),
     /// The request failed: why, as text.

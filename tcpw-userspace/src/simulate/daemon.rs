@@ -41,6 +41,7 @@ pub(super) fn start(history: &mut History) {
         history.kernel.is_loaded = true;
         host::mark_bound(history);
     }
+    let fell_back = history.kernel.fall_back();
     let has_policy = history.kernel.generation() != 0;
     let flags = history.kernel.flags().filter(|_| has_policy);
     let started = Started {
@@ -52,6 +53,7 @@ pub(super) fn start(history: &mut History) {
         has_users: history.kernel.users_on,
         line_namespaces: [1].into(),
         missing_before: flags.map(|flags| [NO_ALLOW_TABLE, NO_DENY_TABLE].map(|flag| flags & flag != 0)),
+        kept: history.disk.kept(fell_back),
     };
     let core = Core::new(config, history.now());
     history.daemon = Some(RunningDaemon {

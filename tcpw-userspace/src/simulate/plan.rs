@@ -236,6 +236,7 @@ fn config(seed: u64, chance: &mut Random) -> Config {
         privacy: crate::config::PrivacySettings::default(),
         log_allowed: chance.percent(30),
         trust_source_addresses: seed % 10 != 4 && !seed.is_multiple_of(7),
+        follow_files: true,
         pin: chance.percent(70),
         mode: if chance.percent(12) { Mode::Audit } else { Mode::Enforce },
         refusal: Refusal {
