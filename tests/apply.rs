@@ -214,11 +214,12 @@ fn listener_that_appears_meanwhile_is_judged_by_its_names_when_the_policy_before
         return Ok(());
     }
     let sandbox = Sandbox::new("apply-names")?;
-    sandbox.write_tables("betad: 1.2.4.\nalphad: 1.2.\n", DENY)?;
+    sandbox.write_tables("gammad: 1.2.4.\nalphad: 1.2.\n", DENY)?;
     let _alphad = Testd::start(&sandbox, "alphad", "0.0.0.0:7001")?;
-    let settings = not_followed(&sandbox)?;
+    // Both its names together are in no table before a scan has found it.
+    let settings = sandbox.write_settings("follow-files = false\n[names.port]\n7002 = [\"gammad\"]\n")?;
     let mut daemon = Tcpw::start(&sandbox, &["--pin", "--config", settings.as_str()])?;
-    sandbox.write_tables("betad: 1.2.3.\nalphad: 1.2.\n", DENY)?;
+    sandbox.write_tables("gammad: 1.2.3.\nalphad: 1.2.\n", DENY)?;
     let begun = Instant::now();
     done(&sandbox, &["apply", "--confirm", "20"])?;
     let _betad = Testd::start(&sandbox, "betad", "0.0.0.0:7002")?;

@@ -85,6 +85,16 @@ fn entry_that_is_never_removed_is_found() {
 }
 
 #[test]
+fn deadline_that_is_lost_is_found() {
+    is_found(Plant::LostDeadline, 0, 500);
+}
+
+#[test]
+fn texts_that_come_back_by_themselves_are_found() {
+    is_found(Plant::ForgottenRollback, 0, 500);
+}
+
+#[test]
 fn history_of_a_seed_is_the_same_always() {
     for seed in 0..50 {
         assert_eq!(breaks(seed, None), breaks(seed, None), "seed {seed}");

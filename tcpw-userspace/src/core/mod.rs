@@ -65,7 +65,7 @@ use shared::SharedState;
 
 use crate::{
     config::Config,
-    control::{ApplyOrder, Request, Response},
+    control::{Request, Response},
     events::{Fate, challenge_answered},
     host::Incomplete,
 };
@@ -360,7 +360,7 @@ impl Core {
             }
             Input::Hangup => {
                 out.act(Action::ReopenLog);
-                self.apply.ask(None, &ApplyOrder::default(), &self.shared, out);
+                self.apply.hang_up(&self.shared, out);
             }
             Input::Terminate => self.stop(out),
             _other_duties => {}

@@ -42,6 +42,9 @@ pub(super) fn start(history: &mut History) {
         host::mark_bound(history);
     }
     let fell_back = history.kernel.fall_back();
+    if fell_back {
+        ledger::fell_back(history);
+    }
     let has_policy = history.kernel.generation() != 0;
     let flags = history.kernel.flags().filter(|_| has_policy);
     let started = Started {
@@ -78,8 +81,17 @@ pub(super) fn ends(history: &mut History, why: &str) {
     history.kernel.redirect_listeners.clear();
     ledger::daemon_ended(history);
     if !history.plan.config.pin {
-        history.kernel.unload(&history.plan.config, &history.plan.conditions);
+        unload(history);
     }
+}
+
+/// Nothing is pinned any more.
+pub(super) fn unload(history: &mut History) {
+    if history.is_over {
+        return;
+    }
+    history.kernel.unload(&history.plan.config, &history.plan.conditions);
+    ledger::unloaded(history);
 }
 
 /// The core is handed something.

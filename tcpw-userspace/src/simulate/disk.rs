@@ -9,7 +9,7 @@ use crate::{
         action::Store,
         input::{Kept, ReadTexts, Stored},
     },
-    parse::text::TextsHash,
+    parse::text::{Texts, TextsHash},
 };
 
 /// The state directory.
@@ -20,6 +20,11 @@ pub(super) struct Disk {
 }
 
 impl Disk {
+    /// The texts that were confirmed last.
+    pub(super) fn confirmed(&self) -> Option<&Texts> {
+        self.confirmed.as_ref().map(|copy| &copy.texts)
+    }
+
     /// Keeps something.
     pub(super) fn store(&mut self, store: Store) -> Stored {
         match store {

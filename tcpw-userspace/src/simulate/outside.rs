@@ -1,7 +1,7 @@
 //! What the core has done: its actions, carried out in memory.
 //!
 //! In: actions. Out: what they come to, as inputs, some time later; or not at all.
-//! Invariant: as in [`daemon::outside`](crate::daemon), one thread fills and settles, one scan runs at a
+//! Invariant: as in [`daemon::outside`](crate::daemon), one thread fills and settles, one keeps, one scan runs at a
 //! time, and the files are read one time after the other.
 
 use std::{collections::HashSet, sync::Arc};
@@ -75,6 +75,8 @@ pub(super) enum Work {
 pub(super) struct OutsideWork {
     /// When the thread that fills has nothing more to do.
     worker_free_ns: u64,
+    /// The same of the thread that keeps.
+    keeper_free_ns: u64,
     /// The files are being read; and have to be once more.
     is_reading: bool,
     reads_again: bool,
@@ -203,7 +205,7 @@ pub(super) fn carry_out(history: &mut History, action: Action) {
             history.kernel.watches_accepted |= flip.watch_accepted || history.plan.config.log_allowed;
             let flipped = history.kernel.flip(&flip);
             if let Some(generation) = flipped {
-                ledger::in_force(history, generation);
+                ledger::in_force(history, generation, flip.until.as_ref().map(|until| until.boot_ns));
                 let took = history.delay_ns(&[56, number]) / 4;
                 let at = worker(history, took);
                 daemon::begin(history, at, Work::Settle(generation));
@@ -211,14 +213,22 @@ pub(super) fn carry_out(history: &mut History, action: Action) {
             let flipped = flipped.ok_or_else(|| "the slot is not filled any more".to_owned());
             daemon::result(history, 0, Input::Flipped { number, flipped, names_left_out: Vec::new() });
         }
-        Action::Confirm { comms } => history.kernel.confirm(&comms),
+        Action::Confirm { comms } => {
+            history.kernel.confirm(&comms);
+            ledger::confirmed(history);
+        }
         Action::FallBack { comms } => {
             history.kernel.fall_back();
             history.kernel.set_comms(&comms);
+            ledger::fell_back(history);
         }
         Action::Store(store) => {
-            let delay = history.delay_ns(&[68, key]) / 4;
-            daemon::begin(history, delay, Work::Store(store));
+            let took = history.delay_ns(&[68, key]) / 4;
+            let now_ns = history.now_ns;
+            let Some(daemon) = &mut history.daemon else { return };
+            let free = daemon.outside.keeper_free_ns.max(now_ns) + took + 1;
+            daemon.outside.keeper_free_ns = free;
+            daemon::begin(history, free - now_ns, Work::Store(store));
         }
         Action::Walk(walk) => {
             if let Some(disagreement) = walk.run() {
@@ -414,7 +424,7 @@ pub(super) fn finish(history: &mut History, work: Work) {
         Work::Parse { number, texts, against, version } => {
             daemon::result(history, 0, Input::LookingUpAccounts { number });
             let prepared = prepare(&texts, against);
-            ledger::parsed(history, &prepared.rules, version);
+            ledger::parsed(history, &prepared.rules, version, texts.hash());
             daemon::result(history, 0, Input::Parsed { number, prepared: Ok(Box::new(prepared)) });
         }
         Work::Scan { scan, began_ns, stamps: before } => {

@@ -105,6 +105,16 @@ impl Apply {
         self.waits.as_ref().map(|waits| ConfirmStatus { before: waits.before, until: waits.until_s })
     }
 
+    /// SIGHUP: the files are read, and put in force also if they would not be by themselves.
+    pub(in crate::core) fn hang_up(&mut self, shared: &SharedState, out: &mut Outbox) {
+        if shared.config.follow_files && shared.policies.rolled_back.is_none() {
+            return out.act(Action::ReadFiles(0));
+        }
+        // The later one counts.
+        self.asked.take_if(|asked| asked.request.is_none());
+        self.ask(None, &ApplyOrder::default(), shared, out);
+    }
+
     /// The files are to be put in force.
     pub(in crate::core) fn ask(
         &mut self,
