@@ -159,7 +159,7 @@ impl Plan {
 
 /// In some histories files are applied, not followed: not drawn, so that a seed of another one keeps its history.
 fn chance_of_apply(seed: u64) -> Option<Random> {
-    matches!(seed % 17, 3 | 8 | 12).then(|| Random::new(seed ^ 0x6170_706c_79))
+    matches!(seed % 17, 3 | 8 | 12).then(|| Random::new(seed ^ 0x0061_7070_6c79))
 }
 
 /// Steps about files that are applied.
