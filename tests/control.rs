@@ -35,7 +35,7 @@ impl Drop for RunDir {
 fn status() -> tcpw_userspace::control::Status {
     use tcpw_userspace::{
         config::Mode,
-        control::{ListenerStatus, LogStatus, Status, TagState},
+        control::{ConfirmStatus, ListenerStatus, LogStatus, Status, TagState},
     };
     let table = |path: &str| TableStatus { path: path.into(), rules: 2, errors: 0, sha256: String::new() };
     Status {
@@ -47,6 +47,8 @@ fn status() -> tcpw_userspace::control::Status {
         applied_at: 2,
         tables: TablesStatus { allow: table("/etc/hosts.allow"), deny: table("/etc/hosts.deny") },
         problem: Some("the disk is full".into()),
+        follow_files: false,
+        confirm: Some(ConfirmStatus { before: 2, until: 3 }),
         cgroup: "/sys/fs/cgroup".into(),
         pinned: true,
         kernel_not_asked: None,
@@ -81,7 +83,13 @@ async fn serve(mut server: Server) {
         let (request, reply) = server.next().await;
         match request {
             Request::Status => reply.send(Response::Status(Box::new(status()))),
-            Request::Detach | Request::Match(_) | Request::Recent(_) | Request::Metrics => drop(reply),
+            Request::Detach
+            | Request::Match(_)
+            | Request::Recent(_)
+            | Request::Metrics
+            | Request::Apply(_)
+            | Request::Confirm
+            | Request::Rollback => drop(reply),
             Request::Stop => {
                 reply.send(Response::Done(vec!["stopped".into()]));
                 return server.close().await;

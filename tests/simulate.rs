@@ -61,7 +61,7 @@ fn is_found(plant: Plant, first: u64, within: u64) {
 
 #[test]
 fn answer_under_the_wrong_generation_is_found() {
-    is_found(Plant::WrongGeneration, 5600, 100);
+    is_found(Plant::WrongGeneration, 800, 100);
 }
 
 #[test]
@@ -82,6 +82,16 @@ fn reload_that_overtakes_a_later_one_is_found() {
 #[test]
 fn entry_that_is_never_removed_is_found() {
     is_found(Plant::LeakedEntry, 0, 500);
+}
+
+#[test]
+fn deadline_that_is_lost_is_found() {
+    is_found(Plant::LostDeadline, 0, 500);
+}
+
+#[test]
+fn texts_that_come_back_by_themselves_are_found() {
+    is_found(Plant::ForgottenRollback, 0, 500);
 }
 
 #[test]

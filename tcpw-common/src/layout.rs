@@ -8,7 +8,7 @@
 /// The same in every version, so that each can read and end what another left in force: the
 /// directory `v<ABI_VERSION>`; pins of links named `link_` and the program, the gate's `link_gate`;
 /// the maps `ACTIVE` (one u32), `HEADERS` (a generation and flags in the first two words) and
-/// `COUNTERS` (u64 per CPU). No number of a flag or counter is ever given to another one.
+/// `COUNTERS` (u64 per CPU); from 17 on, `DEADLINE` (CLOCK_BOOTTIME as u64, a slot as u32). No number of a flag or counter is ever given to another one.
 pub const ABI_VERSION: u32 = if cfg!(feature = "other-layout") { OTHER_ABI_VERSION } else { 17 };
 
 /// Number of the other layout.

@@ -12,6 +12,7 @@ pub mod banner;
 pub mod certified;
 pub mod challenge;
 pub mod counter;
+pub mod deadline;
 pub mod decide;
 pub mod early;
 pub mod event;

@@ -17,6 +17,7 @@ use tcpw_common::{
     certified::{self, Certified, CertifiedKey, PortKey},
     challenge::Challenge,
     counter,
+    deadline::Deadline,
     decide::Header,
     early::{EarlyKey, EarlyPlace},
     flat::{BucketV4, ChunkV4, LowsV6, NodeV6},
@@ -67,6 +68,9 @@ type TrieV6 = LpmTrie<Address, u32, MAX_PREFIXES>;
 /// Slot of the policy in force.
 #[btf_map]
 pub(crate) static ACTIVE: Array<u32, 1> = Array::new();
+/// Until when it is, unless it is confirmed, and the slot that comes back then.
+#[btf_map]
+pub(crate) static DEADLINE: Array<Deadline, 1> = Array::new();
 /// Facts of the policy in each slot.
 #[btf_map]
 pub(crate) static HEADERS: Array<Header, SLOT_COUNT> = Array::new();

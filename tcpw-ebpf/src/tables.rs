@@ -3,6 +3,7 @@
 use aya_ebpf::maps::lpm_trie::Key;
 use tcpw_common::{
     ban::{Bans, BansInUse},
+    deadline::slot_in_force,
     decide::{Header, Tables},
     flat::{self, BucketV4, ChunkV4, FlatTables, LowsV6, NodeV6, halves},
     key::{Address, NamesId, Query},
@@ -10,9 +11,10 @@ use tcpw_common::{
 
 use crate::{
     bans,
+    clock::boot_ns,
     maps::{
-        ACTIVE, BANS_IN_USE, CLIENTS_V4, CLIENTS_V6, FLAT_V4, FLAT_V4_CHUNKS, FLAT_V6, FLAT_V6_LOWS, HEADERS,
-        NAMES, OUTCOMES, POLICIES, PORTS, SERVERS_V4, SERVERS_V6,
+        ACTIVE, BANS_IN_USE, CLIENTS_V4, CLIENTS_V6, DEADLINE, FLAT_V4, FLAT_V4_CHUNKS, FLAT_V6,
+        FLAT_V6_LOWS, HEADERS, NAMES, OUTCOMES, POLICIES, PORTS, SERVERS_V4, SERVERS_V6,
     },
 };
 
@@ -32,7 +34,8 @@ pub(crate) const BY_CALL: KernelTables<true> = KernelTables;
 impl<const BY_CALL: bool> Tables for KernelTables<BY_CALL> {
     #[inline(always)]
     fn active(&self) -> Option<u32> {
-        ACTIVE.get(0).copied()
+        let deadline = DEADLINE.get(0)?;
+        Some(slot_in_force(*ACTIVE.get(0)?, deadline, boot_ns))
     }
 
     #[inline(always)]

@@ -75,6 +75,8 @@ pub struct Config {
     pub trust_source_addresses: bool,
     /// Leave the policy in force when the daemon ends.
     pub pin: bool,
+    /// Edits of the tables come into force by themselves.
+    pub follow_files: bool,
     /// Refuse, or only log.
     pub mode: Mode,
     /// How to refuse.
@@ -310,6 +312,7 @@ impl Config {
             trust_source_addresses: flags.trust_source_addresses
                 || file.trust_source_addresses.unwrap_or_default(),
             pin: flags.pin || file.pin.unwrap_or_default(),
+            follow_files: file.follow_files.unwrap_or(true),
             mode: file.mode.unwrap_or_default(),
             refusal: Refusal {
                 on_deny: flags.on_deny.or(file.on_deny).unwrap_or_default(),

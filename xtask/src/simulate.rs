@@ -25,7 +25,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "T")]
     seconds: Option<u64>,
     /// Puts a bug in and says after how many seeds it is found: wrong-generation, lost-release,
-    /// double-record, overtaking-reload or leaked-entry
+    /// double-record, overtaking-reload, leaked-entry, lost-deadline or forgotten-rollback
     #[arg(long, value_name = "NAME")]
     plant: Option<String>,
     /// Prints everything that happens under the first seed

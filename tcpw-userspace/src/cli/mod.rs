@@ -3,9 +3,12 @@
 //! Exit codes: 0 done; 1 it failed, or there is something to look at; 2 wrong use or a
 //! missing prerequisite, said in one line: `tcpw: error: WHAT: DO THIS`.
 
+mod applied;
+pub mod apply;
 pub mod ban;
 pub mod bans;
 pub mod check;
+pub mod confirm;
 pub mod detach;
 pub mod diff;
 pub mod doctor;
@@ -16,6 +19,7 @@ pub mod list;
 pub mod match_cmd;
 mod meaning;
 mod recent;
+pub mod rollback;
 pub mod run;
 pub mod status;
 mod time_span;
@@ -65,6 +69,12 @@ enum SubcommandArgs {
     Unban(ban::UnbanArgs),
     /// Show the bans
     Bans(bans::BansArgs),
+    /// Put the files in force as they are now, for good or until they are confirmed
+    Apply(apply::ApplyArgs),
+    /// Keep the policy that "tcpw apply --confirm" put in force
+    Confirm(confirm::ConfirmArgs),
+    /// End it now: the policy before comes back
+    Rollback(rollback::RollbackArgs),
     /// Stop enforcing: remove everything that tcpw put into the kernel
     Detach(detach::DetachArgs),
     /// Check the tables and say what is wrong with them
@@ -226,6 +236,9 @@ fn dispatch(command: SubcommandArgs) -> Result<Outcome, Failure> {
         SubcommandArgs::Ban(arguments) => ban::run(&arguments),
         SubcommandArgs::Unban(arguments) => ban::end_bans(&arguments),
         SubcommandArgs::Bans(arguments) => bans::run(&arguments),
+        SubcommandArgs::Apply(arguments) => apply::run(&arguments),
+        SubcommandArgs::Confirm(arguments) => confirm::run(&arguments),
+        SubcommandArgs::Rollback(arguments) => rollback::run(&arguments),
         SubcommandArgs::Detach(arguments) => detach::run(&arguments),
         SubcommandArgs::Check(arguments) => check::run(&arguments),
         SubcommandArgs::Fmt(arguments) => fmt::run(&arguments),

@@ -35,6 +35,7 @@ pub(super) struct FileSettings {
     pub(super) trust_source_addresses: Option<bool>,
     pub(super) watch_udp_binds: Option<bool>,
     pub(super) pin: Option<bool>,
+    pub(super) follow_files: Option<bool>,
     pub(super) mode: Option<Mode>,
     pub(super) on_deny: Option<OnDeny>,
     pub(super) early_drop: Vec<String>,
@@ -68,6 +69,7 @@ struct RawSettings {
     trust_source_addresses: Option<bool>,
     watch_udp_binds: Option<bool>,
     pin: Option<bool>,
+    follow_files: Option<bool>,
     mode: Option<Spanned<String>>,
     on_deny: Option<Spanned<String>>,
     #[serde(default)]
@@ -142,7 +144,7 @@ struct RawExempt {
     ports: Vec<Spanned<i64>>,
 }
 
-const KEYS: [&str; 27] = [
+const KEYS: [&str; 28] = [
     "hosts-allow",
     "hosts-deny",
     "cgroup",
@@ -152,6 +154,7 @@ const KEYS: [&str; 27] = [
     "watch-udp-binds",
     "line-namespaces",
     "pin",
+    "follow-files",
     "mode",
     "on-deny",
     "early-drop",
@@ -279,6 +282,7 @@ impl FileSettings {
             trust_source_addresses: raw.trust_source_addresses,
             watch_udp_binds: raw.watch_udp_binds,
             pin: raw.pin,
+            follow_files: raw.follow_files,
             mode: parsed(raw.mode, wrong)?,
             on_deny: parsed(raw.on_deny, wrong)?,
             early_drop: raw

@@ -24,7 +24,7 @@ refused! {
     unknown_key_in_exempt: "pin = true\n[exempt]\n  port = [22]" =>
         "3:3: unknown key \"port\" in [exempt]: did you mean \"ports\"?";
     unknown_key_like_none: "colour = 1" =>
-        "1:1: unknown key \"colour\": the keys are hosts-allow, hosts-deny, cgroup, log, log-allowed, trust-source-addresses, watch-udp-binds, line-namespaces, pin, mode, on-deny, early-drop, table, readers, run-dir, pin-dir, state-dir, proc-root, exempt, names, effects, resolve, lines, metrics, privacy, daemon, reset";
+        "1:1: unknown key \"colour\": the keys are hosts-allow, hosts-deny, cgroup, log, log-allowed, trust-source-addresses, watch-udp-binds, line-namespaces, pin, follow-files, mode, on-deny, early-drop, table, readers, run-dir, pin-dir, state-dir, proc-root, exempt, names, effects, resolve, lines, metrics, privacy, daemon, reset";
     unknown_table: "[exemptions]\nports = [1]" =>
         "1:2: unknown key \"exemptions\": did you mean \"exempt\"?";
     no_lines: "[lines]\nper-network = 10\ntotal = 0" =>

@@ -2,7 +2,7 @@
 //!
 //! In: a [`Response`]. Out: the value that was asked for. A new kind of answer is one line in the table below.
 
-use super::{BanList, BanResult, LiveAnswer, Metrics, RecentAnswer, Response, Status};
+use super::{ApplyAnswer, BanList, BanResult, LiveAnswer, Metrics, RecentAnswer, Response, Status};
 
 /// A value that a request is answered with.
 pub trait Answer: Sized {
@@ -28,6 +28,7 @@ answers! {
     RecentAnswer: Recent;
     BanResult: Banned;
     BanList: Bans;
+    ApplyAnswer: Apply;
     Vec<String>: Done;
 }
 
@@ -44,6 +45,7 @@ pub fn answer_in<A: Answer>(response: Response) -> Result<A, String> {
         | Response::Recent(_)
         | Response::Banned(_)
         | Response::Bans(_)
+        | Response::Apply(_)
         | Response::Done(_) => {
             A::of(response).ok_or_else(|| "another answer than was asked for: is it another version?".into())
         }

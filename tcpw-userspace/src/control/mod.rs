@@ -5,6 +5,7 @@
 //! are answered; so are the members of the group of readers, if they only ask. [`Lock`] keeps a second daemon from the same directory.
 
 mod answer;
+mod apply;
 mod bans;
 mod client;
 mod live;
@@ -21,6 +22,7 @@ use serde::{Deserialize, Serialize};
 use crate::bans::BanOf;
 
 pub use answer::{Answer, answer_in};
+pub use apply::{ApplyAnswer, ApplyDone, ApplyOrder};
 pub use bans::{BANS_PER_REQUEST, BanList, BanOrder, BanResult, Banned, LONGEST_REASON, ListedBan};
 pub use client::{AskError, ask, ask_for};
 pub use live::{LiveAnswer, LiveKernel, LiveLookup, LiveQuestion};
@@ -28,7 +30,9 @@ pub use lock::{Lock, LockError};
 pub use metrics::{AttemptCount, BUCKETS_US, Histogram, MapFill, Metrics, NamedCount, RuleCount};
 pub use recent::{RecentAnswer, RecentQuestion};
 pub use server::{Asker, Reply, Server};
-pub use status::{ListenerStatus, LogStatus, SinkStatus, Status, TableStatus, TablesStatus, TagState};
+pub use status::{
+    ConfirmStatus, ListenerStatus, LogStatus, SinkStatus, Status, TableStatus, TablesStatus, TagState,
+};
 
 /// A request to the daemon.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,6 +55,12 @@ pub enum Request {
         /// Those after this one.
         after: Option<BanOf>,
     },
+    /// Put the files in force.
+    Apply(ApplyOrder),
+    /// The policy in force stays.
+    Confirm,
+    /// The policy before is in force again.
+    Rollback,
     /// Stop enforcing: remove links, maps and pins, then exit.
     Detach,
     /// Exit; a pinned policy stays in force.
@@ -62,7 +72,13 @@ impl Request {
     pub fn only_reads(&self) -> bool {
         match self {
             Self::Status | Self::Metrics | Self::Match(_) | Self::Recent(_) | Self::Bans { .. } => true,
-            Self::Ban(_) | Self::Unban(_) | Self::Detach | Self::Stop => false,
+            Self::Ban(_)
+            | Self::Unban(_)
+            | Self::Apply(_)
+            | Self::Confirm
+            | Self::Rollback
+            | Self::Detach
+            | Self::Stop => false,
         }
     }
 }
@@ -83,6 +99,8 @@ pub enum Response {
     Banned(BanResult),
     /// To [`Request::Bans`].
     Bans(BanList),
+    /// To [`Request::Apply`], [`Request::Confirm`] and [`Request::Rollback`].
+    Apply(ApplyAnswer),
     /// To the others: what was done, one item each.
     Done(Vec<String>),
     /// The request failed: why, as text.

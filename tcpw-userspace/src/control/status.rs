@@ -25,6 +25,12 @@ pub struct Status {
     pub tables: TablesStatus,
     /// Why the files as they are now are not in force.
     pub problem: Option<String>,
+    /// Edits come into force by themselves.
+    #[serde(default = "yes")]
+    pub follow_files: bool,
+    /// The policy in force waits for `tcpw confirm`.
+    #[serde(default)]
+    pub confirm: Option<ConfirmStatus>,
     /// The guarded cgroup.
     pub cgroup: PathBuf,
     /// Whether the policy outlives the daemon.
@@ -41,6 +47,19 @@ pub struct Status {
     pub counters: BTreeMap<String, u64>,
     /// The log's own counts.
     pub log: LogStatus,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// A policy that waits for `tcpw confirm`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConfirmStatus {
+    /// Number of the policy that comes back without it.
+    pub before: u32,
+    /// When it comes back.
+    pub until: u64,
 }
 
 /// Both tables.

@@ -17,13 +17,13 @@ use tcpw_common::{
     banner::Banner,
     certified::{Certified, CertifiedKey},
     held::Held,
-    key::{Address, AnswerKey, AttemptKey, BannerKey, NamesId, Query},
+    key::{Address, AnswerKey, AttemptKey, BannerKey, Comm, NamesId, Query},
     tag::Tag,
     user::{Pending, Waiting},
 };
 
 pub use super::judge::Walk;
-use super::policies::Rules;
+use super::{input::ReadTexts, policies::Rules};
 use crate::{
     bans::{KernelChange, journal::Line as BanLine},
     compile::{Names, Policy},
@@ -32,7 +32,10 @@ use crate::{
     events::Decision,
     host::{DeviceAddress, LinkNetwork},
     names::NamesSet,
-    parse::{rule::TableText, text::Texts},
+    parse::{
+        rule::TableText,
+        text::{Texts, TextsHash},
+    },
     record::{AttemptCount, Record},
     redirect::Family,
     resolve::Question,
@@ -69,6 +72,8 @@ pub enum Action {
     Tag {
         /// Names-sets that are new to the live policy, with their class.
         names: Vec<(NamesId, u32)>,
+        /// Names-sets that are new to the policy before, which may come back, with their class in it.
+        names_before: Vec<(NamesId, u32)>,
         /// The listeners.
         tags: Vec<TagOrder>,
     },
@@ -148,8 +153,9 @@ pub enum Action {
     Abort(u64),
     /// Close a redirected connection.
     Close(u64),
-    /// Read the files, and watch them. The result is [`Input::Texts`](super::input::Input::Texts).
-    ReadFiles,
+    /// Read the files, and watch them. The result is [`Input::Texts`](super::input::Input::Texts), with the highest
+    /// number of those that one read serves.
+    ReadFiles(u64),
     /// Parse texts and look up the accounts they name. The result is
     /// [`Input::Parsed`](super::input::Input::Parsed).
     Parse {
@@ -172,6 +178,18 @@ pub enum Action {
     Fill(Box<Fill>),
     /// Switch to a filled slot. The result is [`Input::Flipped`](super::input::Input::Flipped).
     Flip(Flip),
+    /// The policy in force has no deadline any more.
+    Confirm {
+        /// Its process names.
+        comms: Vec<(Comm, NamesId)>,
+    },
+    /// The policy before one with a deadline is in force again.
+    FallBack {
+        /// Its process names.
+        comms: Vec<(Comm, NamesId)>,
+    },
+    /// Keep something for the next start. The result is [`Input::Stored`](super::input::Input::Stored).
+    Store(Store),
     /// Judge again by a walk over every rule. A disagreement is
     /// [`Input::Walked`](super::input::Input::Walked).
     Walk(Box<Walk>),
@@ -484,6 +502,19 @@ pub struct Fill {
     pub looked_up: Names,
     /// Flags of the header.
     pub flags: u32,
+    /// The hash of its texts, if they are to be confirmed: when the slot is filled, it is kept that they are not yet.
+    pub unconfirmed: Option<TextsHash>,
+}
+
+/// What is kept for the next start.
+#[derive(Clone, Debug)]
+pub enum Store {
+    /// These texts are confirmed: a copy of them, in place of all else.
+    Confirmed(Arc<ReadTexts>),
+    /// These texts are not to come into force by themselves; or none.
+    RolledBack(Option<TextsHash>),
+    /// Nothing: the files are followed.
+    Nothing,
 }
 
 /// A switch to a filled slot.
@@ -497,6 +528,17 @@ pub struct Flip {
     pub watch_accepted: bool,
     /// A rule has a banner for clients it allows.
     pub banners: bool,
+    /// It has to be confirmed.
+    pub until: Option<Until>,
+}
+
+/// The deadline of a policy.
+#[derive(Clone, Debug)]
+pub struct Until {
+    /// CLOCK_BOOTTIME, nanoseconds: then the policy before comes back.
+    pub boot_ns: u64,
+    /// Process names that mean the same in both.
+    pub comms: Vec<(Comm, NamesId)>,
 }
 
 /// An order for the helper.

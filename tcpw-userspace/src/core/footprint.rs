@@ -21,6 +21,7 @@ impl Core {
         all.extend(self.redirect.footprint());
         all.extend(self.report.lines.footprint());
         all.extend(self.keepalive.footprint());
+        all.extend(self.apply.footprint());
         all.extend(self.reload.footprint());
         all
     }

@@ -6,6 +6,7 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     net::{IpAddr, SocketAddr},
     ops::RangeInclusive,
+    sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
 
@@ -21,7 +22,7 @@ use tcpw_common::{
 
 use super::{action::ExampleClient, policies::Prepared};
 use crate::{
-    bans::journal::Stored,
+    bans::journal,
     compile::Policy,
     control::{MapFill, Request},
     effects::wire::Report,
@@ -30,7 +31,10 @@ use crate::{
     host::{Incomplete, LinkNetwork, Network},
     listeners::{Claim, NamePart, NameSource, PortSocket, XinetdService},
     names::NamesSet,
-    parse::{rule::Text, text::Texts},
+    parse::{
+        rule::Text,
+        text::{Texts, TextsHash},
+    },
     redirect::Family,
     resolve::{Found, Question},
 };
@@ -99,7 +103,14 @@ pub enum Input {
     /// The files are not followed at present: why. That is tried again.
     FilesNotFollowed(String),
     /// The files as they were at one moment.
-    Texts(Box<Texts>),
+    Texts(Box<ReadTexts>),
+    /// Something was kept for the next start, or could not be.
+    Stored {
+        /// What.
+        what: Stored,
+        /// Why not.
+        result: Result<(), String>,
+    },
     /// A text is parsed; the users and groups that it names are being looked up.
     LookingUpAccounts {
         /// Number of the preparation.
@@ -242,6 +253,43 @@ pub enum Input {
     Terminate,
 }
 
+/// Texts that were read.
+#[derive(Debug)]
+pub struct ReadTexts {
+    /// The texts.
+    pub texts: Texts,
+    /// Their hash.
+    pub hash: TextsHash,
+    /// The highest number of [`Action::ReadFiles`](super::Action::ReadFiles) that came before they were read.
+    pub number: u64,
+    /// They are the copy of the policy that was confirmed last, not the files.
+    pub is_copy: bool,
+}
+
+/// What was kept for the next start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stored {
+    /// A copy of texts that are confirmed.
+    Confirmed(TextsHash),
+    /// The texts that are not to come into force by themselves.
+    RolledBack,
+    /// Nothing: what was kept is removed.
+    Nothing,
+}
+
+/// What an earlier process kept.
+#[derive(Debug, Default)]
+pub struct Kept {
+    /// The texts that were confirmed last.
+    pub confirmed: Option<Arc<ReadTexts>>,
+    /// The hash of texts that were not confirmed: they do not come into force by themselves.
+    pub rolled_back: Option<TextsHash>,
+    /// Why it is not known.
+    pub problem: Option<String>,
+    /// The kernel had a policy that was not confirmed; the one before it is in force again.
+    pub fell_back: bool,
+}
+
 /// What the process found when it started.
 #[derive(Debug, Default)]
 pub struct Started {
@@ -260,9 +308,11 @@ pub struct Started {
     /// The programs that make connections wait are attached: an earlier process pinned them.
     pub has_users: bool,
     /// The bans that are stored.
-    pub bans: Stored,
+    pub bans: journal::Stored,
     /// Which tables were missing when the policy in force was made, if there is one.
     pub missing_before: Option<[bool; 2]>,
+    /// What an earlier process kept.
+    pub kept: Kept,
 }
 
 /// The devices of `early-drop`.

@@ -32,6 +32,7 @@ pub use input::{Input, Now};
 
 use attempt::{VerdictPurpose, pursue};
 use duty::{
+    apply::Apply,
     banners::Banners,
     bans::Bans,
     certify::Certify,
@@ -90,6 +91,7 @@ pub struct Core {
     banners: Banners,
     bans: Bans,
     keepalive: Keepalive,
+    apply: Apply,
     reload: Reload,
     report: AttemptRecords,
     control: Control,
@@ -118,6 +120,7 @@ impl Core {
             banners: Banners::default(),
             bans: Bans::default(),
             keepalive: Keepalive::default(),
+            apply: Apply::default(),
             reload: Reload::default(),
             report: AttemptRecords::default(),
             control: Control,
@@ -137,10 +140,12 @@ impl Core {
     /// Handles an input that arrived at `now`; returns the actions, in order.
     pub fn on(&mut self, input: Input, now: Now) -> Vec<Action> {
         let mut out = Outbox::new(now);
+        self.apply.look_at_clock(&mut self.reload, &mut self.shared, &mut out);
         self.take(input, &mut out);
         while let Some(step) = out.steps.pop_front() {
             self.step(step, &mut out);
         }
+        self.apply.look_at_reload(&self.reload, &mut out);
         if self.start.phase != Phase::Loaded {
             self.scans.begin(&mut out);
         }
@@ -149,7 +154,7 @@ impl Core {
 
     /// When [`Input::Deadline`] is due, if nothing happens before.
     pub fn deadline(&self) -> Option<Instant> {
-        [self.lookups.deadline(), self.scans.deadline()].into_iter().flatten().min()
+        [self.lookups.deadline(), self.scans.deadline(), self.apply.deadline()].into_iter().flatten().min()
     }
 
     /// Whether attempts are judged. Before that, the kernel's rings are not read.
@@ -166,6 +171,7 @@ impl Core {
                 self.early.start(started.early_netns, shared, out);
                 self.bans.start(started.bans, shared, out);
                 self.banners.adopt(started.banners, out.now.at);
+                self.apply.start(started.kept, shared, out);
                 self.reload.start(started.missing_before);
                 self.report.start(started.line_namespaces, self.shared.config.lines);
                 self.scans.set_listening_hook(started.has_listening_hook);
@@ -198,7 +204,7 @@ impl Core {
                 self.certify.watch_udp_ports(&scanned.namespaces, out);
                 self.link_networks.scanned(&scanned.namespaces, incomplete.is_none(), out);
                 self.scans.done(out);
-                out.act(Action::ReadFiles);
+                out.act(Action::ReadFiles(0));
             }
             Input::Scanned(scanned) => {
                 self.bans.seen(&scanned, shared, out);
@@ -248,6 +254,7 @@ impl Core {
             Input::FilesChanged
             | Input::FilesNotFollowed(_)
             | Input::Texts(_)
+            | Input::Stored { .. }
             | Input::LookingUpAccounts { .. }
             | Input::Parsed { .. }
             | Input::UsersReady { .. }
@@ -273,13 +280,17 @@ impl Core {
     /// Inputs about files, and policies made from them.
     #[expect(clippy::wildcard_enum_match_arm, reason = "it gets the inputs of this group alone")]
     fn preparation(&mut self, input: Input, out: &mut Outbox) {
-        let Self { start, reload, listeners, shared, .. } = self;
+        let Self { start, apply, reload, listeners, shared, .. } = self;
         match input {
             Input::FilesChanged => reload.files_changed(shared, out),
-            Input::FilesNotFollowed(reason) => reload.not_followed(&reason, shared, out),
+            Input::FilesNotFollowed(reason) => {
+                apply.not_read(&reason, out);
+                reload.not_followed(&reason, shared, out);
+            }
             // The start reads them once the listeners are known.
             Input::Texts(_) if start.is_before_first_policy() => {}
-            Input::Texts(texts) => reload.read(*texts, shared, out),
+            Input::Texts(texts) => apply.read(texts, reload, shared, out),
+            Input::Stored { what, result } => apply.stored(what, result, shared, out),
             Input::LookingUpAccounts { number } => reload.looks_up_accounts(number),
             Input::Parsed { number, prepared } => reload.parsed(number, prepared, listeners, shared, out),
             Input::UsersReady { number, ready } => reload.users_ready(number, ready, shared, out),
@@ -289,6 +300,7 @@ impl Core {
             }
             Input::Settled { generation, tables, problem } => {
                 let is_it = reload.settled(generation, tables, problem, out);
+                apply.settled(generation, out);
                 if is_it && start.after(Phase::FirstPolicy, Phase::SecondScan) {
                     self.scans.look_at_all_now(out);
                 }
@@ -313,6 +325,14 @@ impl Core {
                 Request::Recent(question) => out.act(Action::ReplyRecent { request, question }),
                 Request::Metrics => out.act(Action::GatherMetrics { request }),
                 Request::Match(question) => self.control.judge(request, &question, &self.shared, out),
+                Request::Apply(order) => self.apply.ask(Some(request), &order, &self.shared, out),
+                Request::Confirm => {
+                    let duties = (&mut self.listeners, &mut self.reload);
+                    self.apply.confirm(request, duties, &mut self.shared, out);
+                }
+                Request::Rollback => {
+                    self.apply.roll_back(request, &mut self.reload, &mut self.shared, out);
+                }
                 Request::Detach => {
                     self.reload.ending(true);
                     out.act(Action::Detach { request });
@@ -324,7 +344,7 @@ impl Core {
             },
             Input::StatusFacts { request, facts } => {
                 let own = self.counters();
-                let duties = (&self.redirect, &self.early, &self.report);
+                let duties = (&self.redirect, &self.early, &self.report, &self.apply);
                 let status = status(&facts, own, self.enforcing_since, duties, &self.shared);
                 reply(request, Response::Status(Box::new(status)), out);
             }
@@ -350,7 +370,7 @@ impl Core {
             }
             Input::Hangup => {
                 out.act(Action::ReopenLog);
-                out.act(Action::ReadFiles);
+                self.apply.hang_up(&self.shared, out);
             }
             Input::Terminate => self.stop(out),
             _other_duties => {}
@@ -398,7 +418,8 @@ impl Core {
         self.lookups.second(shared, out);
         let void = (second.is_any_certificate_void, second.namespaces_without_resets);
         self.certify.second(void, shared, out);
-        let waiting = (second.waiting, self.reload.asks_for_users());
+        let may_ask = shared.policies.before.as_ref().is_some_and(policies::InForce::asks_for_users);
+        let waiting = (second.waiting, self.reload.asks_for_users() || may_ask);
         self.users.second(waiting, &mut self.commands, shared, out);
         self.keepalive.look(out);
         let duties = (&mut self.lookups, &mut self.report, &self.certify);
@@ -455,6 +476,10 @@ impl Core {
                 self.effects.policy_in_force(shared, out);
                 self.redirect.policy_in_force(shared, out);
             }
+            Step::TextsInForce(new) => self.apply.in_force(new, shared, out),
+            Step::TextsAreInForce { number, texts } => self.apply.are_in_force(number, texts, shared, out),
+            Step::TextsNotTaken { number, reason } => self.apply.not_taken(number, &reason, out),
+            Step::KeepRolledBack => self.apply.keep_rolled_back(shared, out),
             Step::ListenersTagged { is_all, began } => {
                 let Self { held, challenges, lookups, commands, banners, listeners, scans, .. } = self;
                 let mut others = Others { challenges, lookups, commands, banners };

@@ -9,7 +9,8 @@ use super::facts::AttemptFacts;
 use super::{
     action::{Action, Level, Write},
     attempt::Attempt,
-    input::Now,
+    duty::reload::TextsInForce,
+    input::{Now, ReadTexts},
     lookup::{Question, UserWanted},
 };
 use crate::{
@@ -41,6 +42,22 @@ pub(super) enum Step {
     Abandoned(Box<Attempt>),
     /// A policy came into force.
     PolicyInForce,
+    /// It is of these texts.
+    TextsInForce(TextsInForce),
+    /// The policy in force says the same as these texts.
+    TextsAreInForce {
+        /// Number of the preparation.
+        number: u64,
+        texts: std::sync::Arc<ReadTexts>,
+    },
+    /// Texts do not come into force: why.
+    TextsNotTaken {
+        /// Number of the preparation.
+        number: u64,
+        reason: String,
+    },
+    /// What was kept of texts that are not confirmed does not hold.
+    KeepRolledBack,
     /// Listeners were tagged; all of them, if `is_all`.
     ListenersTagged {
         /// They come from a full scan.

@@ -19,6 +19,7 @@ use crate::{
     parse::{
         diagnostic::{Diagnostic, Severity},
         rule::{TableKind, Tables, Text},
+        text::TextsHash,
     },
     resolve::KnownAccounts,
 };
@@ -167,6 +168,10 @@ impl InForce {
 pub(super) struct Policies {
     history: VecDeque<(u32, Rules)>,
     pub(super) current: Option<InForce>,
+    /// The policy that comes back unless the one in force is confirmed.
+    pub(super) before: Option<InForce>,
+    /// Texts that were not confirmed: they do not come into force by themselves.
+    pub(super) rolled_back: Option<TextsHash>,
 }
 
 impl Policies {
@@ -176,9 +181,42 @@ impl Policies {
         (forget_beyond(&mut self.history, 2), self.current.replace(current))
     }
 
+    /// The same, and the one before may come back.
+    pub(super) fn put_until_confirmed(&mut self, current: InForce) -> Vec<Rules> {
+        let (oldest, before) = self.put(current);
+        self.before = before;
+        oldest
+    }
+
+    /// The policy in force stays; returns the one before, to be freed.
+    pub(super) fn confirm(&mut self) -> Option<InForce> {
+        self.before.take()
+    }
+
+    /// The policy before is in force again; returns the one that is over. Attempts it decided are judged by its rules.
+    pub(super) fn fall_back(&mut self) -> Option<InForce> {
+        let before = self.before.take()?;
+        // The last ones are kept longest.
+        let index = self.history.iter().position(|(kept, _)| *kept == before.generation);
+        let kept = index.and_then(|index| self.history.remove(index));
+        self.history.extend(kept);
+        self.current.replace(before)
+    }
+
     /// Attempts of the policies before are over; returns the rules to be freed, if they are too many.
     pub(super) fn forget_large(&mut self) -> Vec<Rules> {
-        forget_beyond(&mut self.history, 1)
+        if self.before.is_some() { Vec::new() } else { forget_beyond(&mut self.history, 1) }
+    }
+
+    /// The class of a names-set in the policy in force and, if there is one that may come back, in that; `None`: a policy
+    /// has to be compiled with it, or there is none.
+    pub(super) fn classes_of(&self, names: &NamesSet) -> Option<(u32, u32)> {
+        let class = self.current.as_ref()?.policy.class_of(names)?;
+        let before = match &self.before {
+            Some(before) => before.policy.class_of(names)?,
+            None => 0,
+        };
+        Some((class, before))
     }
 
     /// The rules of a generation; `None` if it is too old or was made by another process.
@@ -188,8 +226,8 @@ impl Policies {
 
     /// The names-set behind an id that the policy in force computed in advance.
     pub(super) fn names_of(&self, id: NamesId) -> Option<NamesSet> {
-        let sets = &self.current.as_ref()?.policy.names_sets;
-        sets.iter().map(|(set, _)| set).find(|set| set.id() == id).cloned()
+        let policies = self.current.iter().chain(&self.before).map(|known| &known.policy.names_sets);
+        policies.flatten().map(|(set, _)| set).find(|set| set.id() == id).cloned()
     }
 
     /// The rules in force.

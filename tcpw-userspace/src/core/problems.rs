@@ -10,6 +10,10 @@ use std::collections::BTreeMap;
 pub(super) enum ProblemSource {
     /// The files as they are now are not in force.
     Files,
+    /// The files are not in force before `tcpw apply`, or only until they are confirmed.
+    Apply,
+    /// What is to be kept for the next start cannot be.
+    Storing,
     /// Edits of the files are not noticed.
     Following,
     /// Listeners are not judged by their names.

@@ -7,12 +7,13 @@ use std::{collections::BTreeSet, io, sync::Arc};
 
 use anyhow::Result;
 
+use super::kept;
 use super::outside::ban_store::{self, StoredSize};
 use crate::{
     bans::journal::Stored,
     config::{Config, Mode},
     control::{Lock, LockError},
-    core::input::Started,
+    core::input::{Kept, Started},
     host::{netns_cookie_of, own_netns_cookie},
     kernel::{Changes, Hook, HookState, Kernel, LoadOptions, Pins},
 };
@@ -56,6 +57,8 @@ pub(super) fn load(config: &Config) -> Result<Loaded> {
         // Connections of an earlier process still wait.
         kernel.begin_users(&config.cgroup)?;
     }
+    // A policy that nobody has confirmed is not adopted.
+    let fell_back = kernel.end_left_deadline()?;
     let flags = kernel.flags_in_force()?;
     let bans = ban_store::read(&config.state_dir).unwrap_or_else(|error| {
         log::error!("no stored ban is in force: {error:#}");
@@ -72,6 +75,7 @@ pub(super) fn load(config: &Config) -> Result<Loaded> {
         has_users,
         line_namespaces: line_namespaces(config),
         missing_before: flags.map(missing),
+        kept: Kept { fell_back, ..kept::read(&config.state_dir) },
     };
     Ok(Loaded { kernel, changes, started, stored_bans })
 }

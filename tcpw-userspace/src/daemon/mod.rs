@@ -7,6 +7,7 @@
 mod clock;
 mod exporter;
 mod inbox;
+mod kept;
 mod load;
 mod names_key;
 mod outside;

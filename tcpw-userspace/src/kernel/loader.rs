@@ -109,6 +109,7 @@ impl Loader {
         flags: u32,
         check: impl FnOnce(&FilledTables<'_>) -> Result<usize>,
     ) -> Result<StagedSlot> {
+        ensure!(!self.slots.has_deadline()?, "the policy before may come back: its slot is not free");
         let begin = Instant::now();
         let inner = Inners::create(&contents(policy))?;
         let live = self.slots.live()?;
@@ -117,6 +118,7 @@ impl Loader {
             self.settle()?;
         }
         self.grace = Some(Outers::grace_map()?);
+        self.generation = self.generation.max(self.slots.highest_generation()?);
         let slot = (live + 1) % SLOTS;
         self.slots.set_header(slot, Header::default())?;
         self.staged += 1;
@@ -185,15 +187,75 @@ impl Kernel {
     /// # Errors
     /// Another policy was filled since, or the kernel refuses a write: the policy before stays in force.
     pub fn flip(&mut self, filled: &FilledSlot) -> Result<()> {
+        self.switch(filled)?;
+        self.set_comms(&filled.comms);
+        Ok(())
+    }
+
+    /// The same until a moment of CLOCK_BOOTTIME: then the policy before is in force again, whether or not this process
+    /// lives. `comms` are process names that mean the same in both policies.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn flip_until(
+        &mut self,
+        filled: &FilledSlot,
+        until_ns: u64,
+        comms: &[(Comm, NamesId)],
+    ) -> Result<()> {
+        // No moment exists without it.
+        self.slots.set_deadline(until_ns)?;
+        let switched = self.switch(filled);
+        if switched.is_err() {
+            self.slots.forget_deadline()?;
+        } else {
+            self.set_comms(comms);
+        }
+        switched
+    }
+
+    /// The policy in force stays, without a deadline.
+    ///
+    /// # Errors
+    /// The kernel refuses a write: it ends at its deadline.
+    pub fn confirm(&mut self, comms: &[(Comm, NamesId)]) -> Result<()> {
+        self.slots.forget_deadline()?;
+        self.set_comms(comms);
+        Ok(())
+    }
+
+    /// The policy before one with a deadline is in force again, for good.
+    ///
+    /// # Errors
+    /// The kernel refuses a write: it is in force at the deadline.
+    pub fn fall_back(&mut self, comms: &[(Comm, NamesId)]) -> Result<()> {
+        if self.slots.fall_back()? {
+            self.set_comms(comms);
+        }
+        Ok(())
+    }
+
+    /// The same of a policy that an earlier process left with a deadline. Returns whether there was one. The process
+    /// names stay as they are: each means the same in both.
+    ///
+    /// # Errors
+    /// The kernel refuses a write.
+    pub fn end_left_deadline(&mut self) -> Result<bool> {
+        self.slots.fall_back()
+    }
+
+    fn switch(&mut self, filled: &FilledSlot) -> Result<()> {
         if !self.slots.holds(filled)? {
             bail!("generation {} was overwritten by a later one", filled.generation);
         }
-        self.slots.switch_to(filled.slot)?;
-        // The policy is in force from here on: a failure below is reported, and does not undo it.
-        if let Err(error) = self.tags.set_comms(&filled.comms) {
+        self.slots.switch_to(filled.slot)
+    }
+
+    /// What fails here is reported, and does not undo a switch.
+    fn set_comms(&mut self, comms: &[(Comm, NamesId)]) {
+        if let Err(error) = self.tags.set_comms(comms) {
             log::error!("new listeners get no provisional tag until the next policy: {error:#}");
         }
-        Ok(())
     }
 
     /// Fills, flips and settles; no other caller may do so at the same time. When this returns, no evaluation of the

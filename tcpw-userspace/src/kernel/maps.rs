@@ -66,6 +66,7 @@ const fn map(name: &'static str, kind: MapKind, life: Life, help: &'static str) 
 /// resets, users, banners, reports and the early drop need.
 pub(super) const MAPS: &[MapEntry] = &[
     map("ACTIVE", Array, Pinned, "slot of the policy in force"),
+    map("DEADLINE", Array, Pinned, "until when it is, and the slot that comes back then"),
     map("HEADERS", Array, Pinned, "facts of the policy in each slot"),
     map("CLIENTS_V4", ArrayOfMaps, Pinned, "IPv4 client address to class"),
     map("CLIENTS_V6", ArrayOfMaps, Pinned, "IPv6 client address to class"),

@@ -7,9 +7,14 @@ use std::os::fd::AsFd as _;
 
 use anyhow::{Context as _, Result};
 use aya::maps::{Map, MapData, PerCpuArray};
-use tcpw_common::{decide::AUDIT, metric::Metric};
+use tcpw_common::{
+    deadline::{Deadline, slot_in_force},
+    decide::AUDIT,
+    metric::Metric,
+};
 
 use super::{counters, pins::Pins, sys};
+use crate::host::boot_ns;
 
 /// What is pinned.
 #[derive(Clone, Debug)]
@@ -56,7 +61,12 @@ impl Pins {
     /// The policy in force.
     pub(super) fn in_force(&self) -> Result<PinnedPolicy> {
         let (active, headers) = (self.open("ACTIVE")?, self.open("HEADERS")?);
-        let slot = word(&active, 0, 0)?;
+        let active = word(&active, 0, 0)?;
+        let slot = if self.map("DEADLINE").exists() {
+            slot_in_force(active, &deadline(&self.open("DEADLINE")?)?, boot_ns)
+        } else {
+            active
+        };
         Ok(PinnedPolicy { generation: word(&headers, slot, 0)?, flags: word(&headers, slot, 1)? })
     }
 
@@ -68,6 +78,14 @@ impl Pins {
     fn open(&self, name: &str) -> Result<MapData> {
         MapData::from_pin(self.map(name)).with_context(|| format!("open the pinned map {name}"))
     }
+}
+
+fn deadline(map: &MapData) -> Result<Deadline> {
+    let [low, high, slot_before] = [word(map, 0, 0)?, word(map, 0, 1)?, word(map, 0, 2)?];
+    let mut until_ns = [0; 8];
+    until_ns[..4].copy_from_slice(&low.to_ne_bytes());
+    until_ns[4..].copy_from_slice(&high.to_ne_bytes());
+    Ok(Deadline { until_ns: u64::from_ne_bytes(until_ns), slot_before, reserved: 0 })
 }
 
 /// One 32-bit word of an array's element, whatever the element's size.

@@ -31,7 +31,7 @@ pub use printable::printable;
 pub use sinks::{SinkCounts, Sinks};
 pub use stdout::StreamSink;
 pub use target::{LogTarget, LogTargetError};
-pub use time::rfc3339;
+pub use time::{rfc3339, time_of_day};
 pub use writer::Writer;
 
 /// A destination of records in one form.

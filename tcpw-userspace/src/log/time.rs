@@ -25,6 +25,12 @@ pub(super) fn stamp(time: SystemTime) -> String {
     )
 }
 
+/// `20:24:17`.
+pub fn time_of_day(time: SystemTime) -> String {
+    let local = local(time);
+    format!("{:02}:{:02}:{:02}", local.tm_hour, local.tm_min, local.tm_sec)
+}
+
 /// `2026-01-02T20:24:17.123456Z`.
 pub fn rfc3339(time: SystemTime) -> String {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();

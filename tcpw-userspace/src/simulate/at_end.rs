@@ -52,12 +52,12 @@ pub(super) fn at_the_end(history: &mut History) {
     }
 }
 
-/// The files as they are now are in force.
+/// The files as they are now are in force, or what the next start puts in force in their place.
 fn policy(history: &mut History) {
     if history.ledger.is_fill_failed {
         return;
     }
-    let Some(tables) = ledger::tables_of_files(history) else { return };
+    let Some(tables) = ledger::tables_to_be(history) else { return };
     let generation = history.kernel.generation();
     let in_force = history.oracle.rules_of(generation);
     if in_force.is_none_or(|rules| **rules.tables() != tables) {

@@ -41,6 +41,10 @@ pub(super) fn start(history: &mut History) {
         history.kernel.is_loaded = true;
         host::mark_bound(history);
     }
+    let fell_back = history.kernel.fall_back();
+    if fell_back {
+        ledger::fell_back(history);
+    }
     let has_policy = history.kernel.generation() != 0;
     let flags = history.kernel.flags().filter(|_| has_policy);
     let started = Started {
@@ -53,6 +57,7 @@ pub(super) fn start(history: &mut History) {
         has_users: history.kernel.users_on,
         line_namespaces: [1].into(),
         missing_before: flags.map(|flags| [NO_ALLOW_TABLE, NO_DENY_TABLE].map(|flag| flags & flag != 0)),
+        kept: history.disk.kept(fell_back),
     };
     let core = Core::new(config, history.now());
     history.daemon = Some(RunningDaemon {
@@ -77,8 +82,17 @@ pub(super) fn ends(history: &mut History, why: &str) {
     history.kernel.redirect_listeners.clear();
     ledger::daemon_ended(history);
     if !history.plan.config.pin {
-        history.kernel.unload(&history.plan.config, &history.plan.conditions);
+        unload(history);
     }
+}
+
+/// Nothing is pinned any more.
+pub(super) fn unload(history: &mut History) {
+    if history.is_over {
+        return;
+    }
+    history.kernel.unload(&history.plan.config, &history.plan.conditions);
+    ledger::unloaded(history);
 }
 
 /// The core is handed something.

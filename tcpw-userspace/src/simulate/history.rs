@@ -14,6 +14,7 @@ use super::{
     HistoryResult,
     clients::{self, Client},
     daemon::{self, RunningDaemon},
+    disk::Disk,
     host::{self, HostState},
     kernel::SimulatedKernel,
     ledger::{self, Ledger},
@@ -77,6 +78,7 @@ pub(super) struct History {
     pub(super) kernel: SimulatedKernel,
     pub(super) daemon: Option<RunningDaemon>,
     pub(super) daemons: u64,
+    pub(super) disk: Disk,
     /// The daemon ended, and is not started again.
     pub(super) is_over: bool,
     pub(super) planted: Planted,
@@ -113,6 +115,7 @@ impl History {
             kernel: SimulatedKernel::new(&plan.config, &plan.conditions),
             daemon: None,
             daemons: 0,
+            disk: Disk::default(),
             is_over: false,
             planted: Planted::new(plant),
             clients: Vec::new(),

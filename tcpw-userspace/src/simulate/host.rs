@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     bans::journal::Line,
-    control::{LiveQuestion, Request},
+    control::{ApplyOrder, LiveQuestion, Request},
     core::{Input, input::HelperSaid},
     evaluate::request::HostName,
     names::NamesSet,
@@ -314,6 +314,14 @@ pub(super) fn step(history: &mut History, index: usize) {
             ask(history, Request::Match(question));
         }
         StepKind::Detach => ask(history, Request::Detach),
+        StepKind::Apply { confirm_s } => ask(history, Request::Apply(ApplyOrder { confirm_s })),
+        StepKind::Confirm => ask(history, Request::Confirm),
+        StepKind::Rollback => ask(history, Request::Rollback),
+        StepKind::Reboot { down_ms } => {
+            daemon::ends(history, "the machine is started again");
+            daemon::unload(history);
+            history.at(history.now_ns + down_ms * MS, Happening::Start);
+        }
     }
 }
 

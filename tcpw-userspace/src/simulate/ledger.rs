@@ -17,7 +17,7 @@ use super::{
     at_end, history::History, kernel::Decided, oracle::JudgedAttempt, plan::CLIENTS, random::chance_of,
 };
 use crate::{
-    control::LiveAnswer,
+    control::{LiveAnswer, Request},
     core::{
         Action, Input,
         action::{Level, TagOrder, Write},
@@ -26,7 +26,7 @@ use crate::{
     },
     evaluate::request::Verdict,
     events::Fate,
-    parse::rule::Tables,
+    parse::{rule::Tables, text::TextsHash},
     record::Record,
     resolve::Question,
 };
@@ -42,8 +42,16 @@ pub(super) struct Ledger {
     pub(super) tallies: BTreeMap<usize, Tally>,
     pub(super) requests: BTreeSet<u64>,
     asking: BTreeMap<(u64, u64), usize>,
-    /// The rules that were parsed, and how often the files had changed.
-    versions: Vec<(Rules, u64)>,
+    /// The rules that were parsed, how often the files had changed, and the hash of their texts.
+    versions: Vec<(Rules, u64, TextsHash)>,
+    /// A policy that is to be confirmed, until when.
+    waits: Option<(u32, u64)>,
+    /// Policies that were not confirmed.
+    over: BTreeSet<u32>,
+    /// Texts that were not confirmed, and have to be asked for; those of the policy before.
+    rolled_back: Option<[Option<TextsHash>; 2]>,
+    /// What the daemon is being told is that the files are to be put in force.
+    is_asked: bool,
     version_in_force: u64,
     /// The generation in force, as far as the core knows.
     core_generation: u32,
@@ -132,6 +140,11 @@ fn tally<'a>(history: &'a mut History, flow: &FlowKey) -> Option<&'a mut Tally> 
 #[expect(clippy::wildcard_enum_match_arm, reason = "most have no rule of their own")]
 pub(super) fn told(history: &mut History, input: &Input) {
     let number = history.daemon.as_ref().map_or(0, |daemon| daemon.number);
+    let ledger = &mut history.ledger;
+    ledger.is_asked = matches!(input, Input::Hangup | Input::Request { body: Request::Apply(_), .. });
+    if ledger.is_asked {
+        ledger.rolled_back = None;
+    }
     match input {
         Input::Events(events) => events.iter().for_each(|event| {
             if let KernelEvent::Decided(decision) = event
@@ -360,6 +373,12 @@ fn is_right(history: &mut History, case: &JudgedAttempt<'_>, is_allowed: bool, w
 pub(super) fn decided(history: &mut History) {
     for decided in std::mem::take(&mut history.kernel.decided) {
         let Decided { flow, names, generation, pid, is_allowed, is_user_unknown, is_exempt, .. } = decided;
+        let ledger = &history.ledger;
+        let is_late =
+            ledger.waits.is_some_and(|(it, until_ns)| it == generation && history.now_ns >= until_ns);
+        if is_late || ledger.over.contains(&generation) {
+            broken(history, "a policy that is not confirmed ends at its deadline", &flow, "it decides");
+        }
         if is_exempt {
             let exempt = &history.plan.config.exempt;
             let client = crate::events::ip(&flow.client);
@@ -470,25 +489,69 @@ pub(super) fn answered(history: &mut History, answer: &LiveAnswer) {
 }
 
 /// Texts were parsed that were read when the files had changed so often.
-pub(super) fn parsed(history: &mut History, rules: &Rules, version: u64) {
+pub(super) fn parsed(history: &mut History, rules: &Rules, version: u64, hash: TextsHash) {
     let versions = &mut history.ledger.versions;
-    match versions.iter_mut().find(|(known, _)| Arc::ptr_eq(&known.indexed, &rules.indexed)) {
-        Some((_, known)) => *known = version.max(*known),
-        None => versions.push((rules.clone(), version)),
+    match versions.iter_mut().find(|(known, ..)| Arc::ptr_eq(&known.indexed, &rules.indexed)) {
+        Some((_, known, of)) => (*known, *of) = (version.max(*known), hash),
+        None => versions.push((rules.clone(), version, hash)),
     }
 }
 
-/// A policy came into force.
-pub(super) fn in_force(history: &mut History, generation: u32) {
-    let Some(rules) = history.oracle.rules_of(generation) else { return };
+/// How often the files had changed for a generation, and the hash of its texts.
+fn version_of(history: &History, generation: u32) -> Option<(u64, TextsHash)> {
+    let rules = history.oracle.rules_of(generation)?;
     let mut versions = history.ledger.versions.iter();
-    let known = versions.find(|(known, _)| Arc::ptr_eq(&known.indexed, &rules.indexed));
-    let Some(version) = known.map(|(_, version)| *version) else { return };
+    let known = versions.find(|(known, ..)| Arc::ptr_eq(&known.indexed, &rules.indexed));
+    known.map(|(_, version, hash)| (*version, *hash))
+}
+
+/// A policy came into force; until then it has to be confirmed.
+pub(super) fn in_force(history: &mut History, generation: u32, until_ns: Option<u64>) {
+    let Some((version, hash)) = version_of(history, generation) else { return };
     let before = std::mem::replace(&mut history.ledger.version_in_force, version);
     if version < before {
         let what = format!("generation {generation} is of texts {version}, those before were {before}");
         history.breaks("of two edits the later one counts", None, what);
     }
+    match history.ledger.rolled_back {
+        Some([Some(rolled_back), _]) if rolled_back == hash => {
+            let what = format!("generation {generation} is of them");
+            history.breaks("texts that were not confirmed do not come back by themselves", None, what);
+        }
+        Some([_, of_before]) if of_before != Some(hash) => history.ledger.rolled_back = None,
+        Some(_) | None => {}
+    }
+    history.ledger.waits = until_ns.map(|until_ns| (generation, until_ns));
+}
+
+/// A policy is confirmed.
+pub(super) fn confirmed(history: &mut History) {
+    if history.ledger.waits.take().is_none() {
+        history.breaks("what is confirmed waited for that", None, "nothing did".into());
+    }
+}
+
+/// The policy before one that is not confirmed is in force again.
+pub(super) fn fell_back(history: &mut History) {
+    let in_force = history.kernel.generation();
+    let of_before = version_of(history, in_force);
+    if let Some((generation, _)) = history.ledger.waits.take() {
+        let hash = version_of(history, generation).map(|(_, hash)| hash);
+        let rolled_back = [hash, of_before.map(|(_, hash)| hash)];
+        history.ledger.rolled_back = Some(rolled_back).filter(|_| !history.ledger.is_asked);
+        history.ledger.over.insert(generation);
+    }
+    history.ledger.core_generation = in_force;
+    history.ledger.version_in_force = of_before.map_or(0, |(version, _)| version);
+}
+
+/// Nothing is pinned any more: a policy that waited is over.
+pub(super) fn unloaded(history: &mut History) {
+    if history.ledger.waits.is_some() {
+        fell_back(history);
+    }
+    history.ledger.version_in_force = 0;
+    history.ledger.sockets.clear();
 }
 
 /// A slot could not be filled.
@@ -516,10 +579,6 @@ pub(super) fn daemon_ended(history: &mut History) {
     for tally in ledger.tallies.values_mut() {
         let redirected = std::mem::take(&mut tally.redirected_heard).max(std::mem::take(&mut tally.arrivals));
         tally.redirected_before += redirected;
-    }
-    if !history.plan.config.pin {
-        ledger.version_in_force = 0;
-        ledger.sockets.clear();
     }
     // Its limits may have been exceeded just before.
     history.oracle.gave_up(history.now_ns);
@@ -555,9 +614,14 @@ pub(super) fn counted(history: &History, name: &str) -> u64 {
     history.ledger.counters.get(name).copied().unwrap_or_default()
 }
 
-/// The tables that the files say now.
-pub(super) fn tables_of_files(history: &History) -> Option<Tables> {
+/// The tables that are to be in force: those of the files, or of the copy on the disk.
+pub(super) fn tables_to_be(history: &History) -> Option<Tables> {
     let texts = history.host.files.texts();
+    let is_followed = history.plan.config.follow_files && history.disk.rolled_back != Some(texts.hash());
+    if !is_followed {
+        // Without one the files of the start are.
+        return history.disk.confirmed().map(|copy| crate::parse::parse(copy).tables);
+    }
     let is_missing = history.host.files.allow.is_none() || history.host.files.deny.is_none();
     let parsed = crate::parse::parse(&texts);
     let is_error =

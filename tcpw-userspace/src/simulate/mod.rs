@@ -11,6 +11,7 @@
 mod at_end;
 mod clients;
 mod daemon;
+mod disk;
 mod helper;
 mod history;
 mod host;

@@ -1,7 +1,7 @@
 //! What the core has done: its actions, carried out in memory.
 //!
 //! In: actions. Out: what they come to, as inputs, some time later; or not at all.
-//! Invariant: as in [`daemon::outside`](crate::daemon), one thread fills and settles, one scan runs at a
+//! Invariant: as in [`daemon::outside`](crate::daemon), one thread fills and settles, one keeps, one scan runs at a
 //! time, and the files are read one time after the other.
 
 use std::{collections::HashSet, sync::Arc};
@@ -23,8 +23,8 @@ use crate::{
     compile,
     core::{
         Action, Input,
-        action::{Fill, KernelQuestions, Scan, TagOrder, Write},
-        input::{Filled, Gate, MetricsFacts, StatusFacts, Tagged, UserAnswer},
+        action::{Fill, KernelQuestions, Scan, Store, TagOrder, Write},
+        input::{Filled, Gate, MetricsFacts, ReadTexts, StatusFacts, Tagged, UserAnswer},
         policies::{Prepared, Rules},
     },
     effects::commands_of,
@@ -64,6 +64,8 @@ pub(super) enum Work {
     ListSockets(u64),
     /// Sockets get an option.
     KeepAlive(Vec<u64>),
+    /// Something is kept on the disk.
+    Store(Store),
     /// Facts for a status.
     Status(u64, KernelQuestions),
 }
@@ -73,9 +75,14 @@ pub(super) enum Work {
 pub(super) struct OutsideWork {
     /// When the thread that fills has nothing more to do.
     worker_free_ns: u64,
+    /// The same of the thread that keeps.
+    keeper_free_ns: u64,
     /// The files are being read; and have to be once more.
     is_reading: bool,
     reads_again: bool,
+    /// The highest number of a read that was asked for, and that of the one that goes on.
+    asked_read: u64,
+    begun_read: u64,
     pub(super) helper: Option<u64>,
     /// How often the files had changed when they were last read.
     last_read: u64,
@@ -141,7 +148,7 @@ pub(super) fn carry_out(history: &mut History, action: Action) {
             let delay = history.delay_ns(&[50, key]);
             daemon::begin(history, delay, Work::Scan { scan, began_ns: key, stamps });
         }
-        Action::Tag { names, tags } => tag(history, &names, &tags),
+        Action::Tag { names, names_before, tags } => tag(history, &names, &names_before, &tags),
         Action::KeepListeners { cookies, .. } => {
             history.kernel.listeners.retain(|cookie, _| cookies.contains(cookie))
         }
@@ -166,7 +173,12 @@ pub(super) fn carry_out(history: &mut History, action: Action) {
             history.kernel.redirect_listeners.remove(&(netns, family));
         }
         Action::Abort(connection) | Action::Close(connection) => ledger::connection_done(history, connection),
-        Action::ReadFiles => files_changed(history, 0),
+        Action::ReadFiles(number) => {
+            if let Some(daemon) = &mut history.daemon {
+                daemon.outside.asked_read = daemon.outside.asked_read.max(number);
+            }
+            files_changed(history, 0);
+        }
         Action::Parse { number, texts, against } => {
             let version = history.daemon.as_ref().map_or(0, |daemon| daemon.outside.last_read);
             let delay = history.delay_ns(&[53, number, version]);
@@ -193,15 +205,32 @@ pub(super) fn carry_out(history: &mut History, action: Action) {
                 return daemon::result(history, 0, Input::Flipped { number, flipped, names_left_out });
             }
             history.kernel.watches_accepted |= flip.watch_accepted || history.plan.config.log_allowed;
-            let flipped = history.kernel.flip(number, &flip.names);
+            let flipped = history.kernel.flip(&flip);
             if let Some(generation) = flipped {
-                ledger::in_force(history, generation);
+                ledger::in_force(history, generation, flip.until.as_ref().map(|until| until.boot_ns));
                 let took = history.delay_ns(&[56, number]) / 4;
                 let at = worker(history, took);
                 daemon::begin(history, at, Work::Settle(generation));
             }
             let flipped = flipped.ok_or_else(|| "the slot is not filled any more".to_owned());
             daemon::result(history, 0, Input::Flipped { number, flipped, names_left_out: Vec::new() });
+        }
+        Action::Confirm { comms } => {
+            history.kernel.confirm(&comms);
+            ledger::confirmed(history);
+        }
+        Action::FallBack { comms } => {
+            history.kernel.fall_back();
+            history.kernel.set_comms(&comms);
+            ledger::fell_back(history);
+        }
+        Action::Store(store) => {
+            let took = history.delay_ns(&[68, key]) / 4;
+            let now_ns = history.now_ns;
+            let Some(daemon) = &mut history.daemon else { return };
+            let free = daemon.outside.keeper_free_ns.max(now_ns) + took + 1;
+            daemon.outside.keeper_free_ns = free;
+            daemon::begin(history, free - now_ns, Work::Store(store));
         }
         Action::Walk(walk) => {
             if let Some(disagreement) = walk.run() {
@@ -291,8 +320,11 @@ fn write(history: &mut History, write: Write) -> bool {
     true
 }
 
-fn tag(history: &mut History, names: &[(u64, u32)], tags: &[TagOrder]) {
+fn tag(history: &mut History, names: &[(u64, u32)], names_before: &[(u64, u32)], tags: &[TagOrder]) {
     let mut tagged = Tagged::default();
+    for (names, class) in names_before {
+        history.kernel.set_names_before(*names, *class);
+    }
     for (names, class) in names {
         if history.fails(&[62, *names, history.now_ns]) {
             tagged.names_left_out.push(*names);
@@ -328,6 +360,7 @@ pub(super) fn files_changed(history: &mut History, version: u64) {
         return;
     }
     daemon.outside.is_reading = true;
+    daemon.outside.begun_read = daemon.outside.asked_read;
     daemon::result(history, 0, Input::FilesChanged);
     daemon::begin(history, delay, Work::Read);
 }
@@ -383,7 +416,9 @@ pub(super) fn finish(history: &mut History, work: Work) {
             daemon.outside.is_reading = false;
             daemon.outside.last_read = version;
             let again = std::mem::take(&mut daemon.outside.reads_again);
-            daemon::result(history, 0, Input::Texts(Box::new(texts)));
+            let (hash, number) = (texts.hash(), daemon.outside.begun_read);
+            let read = ReadTexts { texts, hash, number, is_copy: false };
+            daemon::result(history, 0, Input::Texts(Box::new(read)));
             if again {
                 files_changed(history, version);
             }
@@ -391,7 +426,7 @@ pub(super) fn finish(history: &mut History, work: Work) {
         Work::Parse { number, texts, against, version } => {
             daemon::result(history, 0, Input::LookingUpAccounts { number });
             let prepared = prepare(&texts, against);
-            ledger::parsed(history, &prepared.rules, version);
+            ledger::parsed(history, &prepared.rules, version, texts.hash());
             daemon::result(history, 0, Input::Parsed { number, prepared: Ok(Box::new(prepared)) });
         }
         Work::Scan { scan, began_ns, stamps: before } => {
@@ -407,6 +442,10 @@ pub(super) fn finish(history: &mut History, work: Work) {
                 fill_slot(history, &fill)
             };
             daemon::result(history, 0, Input::Filled { number, filled });
+        }
+        Work::Store(store) => {
+            let what = history.disk.store(store);
+            daemon::result(history, 0, Input::Stored { what, result: Ok(()) });
         }
         Work::Settle(generation) => {
             let tables = std::time::Duration::from_millis(1);
@@ -511,6 +550,9 @@ fn fill_slot(history: &mut History, fill: &Fill) -> Result<Box<Filled>, String> 
         client_tables: config.table,
     })
     .map_err(|error| error.to_string())?;
+    if fill.unconfirmed.is_some() {
+        history.disk.rolled_back = fill.unconfirmed;
+    }
     let generation = history.kernel.fill(fill.number, &policy, fill.flags);
     history.oracle.learn_policy(generation, &fill.rules, fill.looked_up);
     policy.names_sets.iter().for_each(|(names, _)| history.oracle.learn_names(names));

@@ -90,6 +90,14 @@ pub(super) enum StepKind {
     AskMatch { client: usize, listener: usize },
     /// `tcpw detach`.
     Detach,
+    /// `tcpw apply`, perhaps with `--confirm`.
+    Apply { confirm_s: Option<u32> },
+    /// `tcpw confirm`.
+    Confirm,
+    /// `tcpw rollback`.
+    Rollback,
+    /// The machine is started again: nothing that is pinned is there any more.
+    Reboot { down_ms: u64 },
 }
 
 /// What a client sends with the last ACK of its handshake.
@@ -118,6 +126,9 @@ pub(super) const LISTENERS: usize = 7;
 /// Clients use ports from here on.
 const FIRST_PORT: u16 = 20_000;
 
+/// The same of clients about files that are applied.
+const FIRST_PORT_OF_APPLY: u16 = 50_000;
+
 impl Plan {
     /// The history of a seed.
     pub(super) fn new(seed: u64) -> Self {
@@ -133,8 +144,65 @@ impl Plan {
                 some(chance, at_ms, files.len(), &mut ports)
             })
             .collect();
+        let (mut config, conditions) = (config(seed, chance), conditions(chance));
+        if let Some(chance) = &mut chance_of_apply(seed) {
+            config.follow_files = chance.percent(25);
+            for _ in 0..2 + chance.below(7) {
+                let at_ms = chance.next() % span_ms;
+                steps.extend(of_apply(chance, at_ms, files.len()));
+            }
+        }
         steps.sort_by_key(|step| step.at_ms);
-        Self { seed, config: config(seed, chance), conditions: conditions(chance), files, steps }
+        Self { seed, config, conditions, files, steps }
+    }
+}
+
+/// In some histories files are applied, not followed: not drawn, so that a seed of another one keeps its history.
+fn chance_of_apply(seed: u64) -> Option<Random> {
+    matches!(seed % 17, 3 | 8 | 12).then(|| Random::new(seed ^ 0x0061_7070_6c79))
+}
+
+/// Steps about files that are applied.
+fn of_apply(chance: &mut Random, at_ms: u64, files: usize) -> Vec<PlannedStep> {
+    let step = |at_ms, what| PlannedStep { at_ms, what };
+    match chance.below(10) {
+        0..6 => {
+            let confirm_s = chance.pick(&[None, Some(5), Some(9), Some(20)]);
+            let later = at_ms + 1 + chance.next() % 200;
+            let mut steps = vec![
+                step(at_ms, StepKind::Edit { files: chance.below(files) }),
+                step(later, StepKind::Apply { confirm_s }),
+            ];
+            let end = later + chance.next() % 12_000;
+            match chance.below(6) {
+                0..2 => steps.push(step(end, StepKind::Confirm)),
+                2 => steps.push(step(end, StepKind::Rollback)),
+                3 => steps.push(step(end, StepKind::Kill { down_ms: chance.next() % 15_000 })),
+                _its_deadline => {}
+            }
+            if chance.percent(50) {
+                // A name that neither policy was filled with; clients before and after the deadline.
+                let listener = chance.below(LISTENERS);
+                let at_ms = later + chance.next() % 2000;
+                steps.push(step(at_ms, StepKind::Execute { listener }));
+                for _ in 0..4 {
+                    let what = StepKind::Connect {
+                        client: chance.below(CLIENTS.len()),
+                        listener,
+                        port: FIRST_PORT_OF_APPLY + u16::try_from(chance.below(10_000)).unwrap_or_default(),
+                        isn: 1,
+                        sends: Sends::Nothing,
+                        syns: 3,
+                    };
+                    steps.push(step(at_ms + chance.next() % 20_000, what));
+                }
+            }
+            steps
+        }
+        6 => vec![step(at_ms, StepKind::Confirm)],
+        7 => vec![step(at_ms, StepKind::Rollback)],
+        8 => vec![step(at_ms, StepKind::Edit { files: chance.below(files) })],
+        _ => vec![step(at_ms, StepKind::Reboot { down_ms: chance.next() % 3000 })],
     }
 }
 
@@ -236,6 +304,7 @@ fn config(seed: u64, chance: &mut Random) -> Config {
         privacy: crate::config::PrivacySettings::default(),
         log_allowed: chance.percent(30),
         trust_source_addresses: seed % 10 != 4 && !seed.is_multiple_of(7),
+        follow_files: true,
         pin: chance.percent(70),
         mode: if chance.percent(12) { Mode::Audit } else { Mode::Enforce },
         refusal: Refusal {

@@ -19,16 +19,22 @@ pub enum Plant {
     OvertakingReload,
     /// The text of a handshake that did not come to its end is not taken back.
     LeakedEntry,
+    /// A policy that is to be confirmed has no deadline in the kernel.
+    LostDeadline,
+    /// At a start it is not known which texts were not confirmed.
+    ForgottenRollback,
 }
 
 impl Plant {
     /// Every bug.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 7] = [
         Self::WrongGeneration,
         Self::LostRelease,
         Self::DoubleRecord,
         Self::OvertakingReload,
         Self::LeakedEntry,
+        Self::LostDeadline,
+        Self::ForgottenRollback,
     ];
 }
 
@@ -40,6 +46,8 @@ impl fmt::Display for Plant {
             Self::DoubleRecord => "double-record",
             Self::OvertakingReload => "overtaking-reload",
             Self::LeakedEntry => "leaked-entry",
+            Self::LostDeadline => "lost-deadline",
+            Self::ForgottenRollback => "forgotten-rollback",
         })
     }
 }
@@ -69,7 +77,12 @@ impl Planted {
     }
 
     /// An input on its way to the core.
-    pub(super) fn input(&mut self, input: Input) -> Input {
+    pub(super) fn input(&mut self, mut input: Input) -> Input {
+        if self.plant == Some(Plant::ForgottenRollback)
+            && let Input::Started(started) = &mut input
+        {
+            (started.kept.rolled_back, started.kept.confirmed) = (None, None);
+        }
         if self.plant == Some(Plant::OvertakingReload)
             && let Input::Parsed { number, prepared } = input
         {
@@ -82,7 +95,14 @@ impl Planted {
     /// The actions of the core; `generation` is in force.
     pub(super) fn actions(&mut self, mut actions: Vec<Action>, generation: u32) -> Vec<Action> {
         match self.plant {
-            None | Some(Plant::OvertakingReload) => {}
+            None | Some(Plant::OvertakingReload | Plant::ForgottenRollback) => {}
+            Some(Plant::LostDeadline) => {
+                for action in &mut actions {
+                    if let Action::Flip(flip) = action {
+                        flip.until = None;
+                    }
+                }
+            }
             Some(Plant::WrongGeneration) => {
                 for action in &mut actions {
                     let Action::Release { writes, .. } = action else { continue };

@@ -2,7 +2,7 @@
 
 use std::{
     io::{self, Write},
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use comfy_table::{ContentArrangement, Table, presets::NOTHING};
@@ -10,8 +10,8 @@ use comfy_table::{ContentArrangement, Table, presets::NOTHING};
 use super::Paint;
 use crate::{
     config::Mode,
-    control::{ListenerStatus, LogStatus, Status, TableStatus, TagState},
-    log::printable,
+    control::{ConfirmStatus, ListenerStatus, LogStatus, Status, TableStatus, TagState},
+    log::{printable, time_of_day},
 };
 
 /// Prints everything except the fields that only `--json` has.
@@ -38,6 +38,13 @@ pub(super) fn print(out: &mut impl Write, status: &Status, all: bool, paint: Pai
     }
     for (name, value) in rows {
         writeln!(out, "{name:<12} {value}")?;
+    }
+    if !status.follow_files {
+        writeln!(out, "{:<12} edits come into force only with \"tcpw apply\"", "follow files")?;
+    }
+    if let Some(ConfirmStatus { before, until }) = &status.confirm {
+        let time = time_of_day(UNIX_EPOCH + Duration::from_secs(*until));
+        writeln!(out, "{:<12} waited for until {time}; then generation {before} comes back", "confirm")?;
     }
     if let Some(reason) = &status.kernel_not_asked {
         writeln!(
@@ -207,6 +214,8 @@ mod tests {
             generation: 3,
             applied_at: 0,
             tables: TablesStatus { allow: table("/a", 0), deny: table("/d", 0) },
+            follow_files: true,
+            confirm: None,
             problem: None,
             cgroup: "/sys/fs/cgroup".into(),
             pinned: false,

@@ -90,7 +90,8 @@ impl Listeners {
             began,
             names: HashMap::new(),
         };
-        let (mut names, mut tags, mut unknown) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut names, mut names_before) = (Vec::new(), Vec::new());
+        let (mut tags, mut unknown) = (Vec::new(), Vec::new());
         for mut seen in scanned.listeners {
             if redirect.is_own(seen.cookie) || !is_service(&seen, scanned.marks_bound) {
                 continue;
@@ -108,24 +109,24 @@ impl Listeners {
             let is_known = |names: &NamesSet, shared: &SharedState| {
                 shared.inventory.knows(names) || in_work.names.contains_key(&names.id())
             };
-            let class_of = |names: &NamesSet, shared: &SharedState| {
-                shared.policies.current.as_ref().map(|current| current.policy.class_of(names))
-            };
             if !is_known(&seen.names, shared)
-                && class_of(&seen.names, shared) == Some(None)
+                && shared.policies.classes_of(&seen.names).is_none()
                 && !self.unproven.may_add(&seen)
             {
                 seen.names = seen.names.proven();
             }
             if !is_known(&seen.names, shared) {
-                match class_of(&seen.names, shared) {
-                    Some(Some(0)) => shared.inventory.learn(&seen.names),
-                    Some(Some(class)) => {
-                        names.push((seen.names.id(), class));
+                match shared.policies.classes_of(&seen.names) {
+                    Some((0, 0)) => shared.inventory.learn(&seen.names),
+                    Some((class, class_before)) => {
+                        let is_new = |class: &u32| *class != 0;
+                        names.extend(Some(class).filter(is_new).map(|class| (seen.names.id(), class)));
+                        let class_before = Some(class_before).filter(is_new);
+                        names_before.extend(class_before.map(|class| (seen.names.id(), class)));
                         in_work.names.insert(seen.names.id(), seen.names.clone());
                     }
                     // Its provisional tag stays until the policy was compiled with its names.
-                    Some(None) | None => {
+                    None => {
                         self.wait(&seen);
                         unknown.push(seen.names);
                         continue;
@@ -140,7 +141,7 @@ impl Listeners {
         }
         self.scan = Some(in_work);
         self.want(unknown, out);
-        out.act(Action::Tag { names, tags });
+        out.act(Action::Tag { names, names_before, tags });
     }
 
     /// Tags were written, except those that failed.

@@ -3,6 +3,7 @@
 //! Invariant: a duty passes work to another as a [`Step`](super::outbox::Step), never by a call; all state of
 //! others that it reads is in [`SharedState`](super::shared::SharedState).
 
+pub(super) mod apply;
 pub(super) mod banners;
 pub(super) mod bans;
 pub(super) mod certify;

@@ -19,15 +19,15 @@ use super::{
 use crate::{
     compile::Names,
     core::{
-        action::{Action, Fill, Flip, Freed},
-        input::Filled,
+        action::{Action, Fill, Flip, Freed, Until},
+        input::{Filled, ReadTexts},
         outbox::{Outbox, Step},
         policies::{InForce, Prepared, Rules},
         problems::ProblemSource,
         shared::SharedState,
     },
     names::NamesSet,
-    parse::{diagnostic::Severity, text::Texts},
+    parse::diagnostic::Severity,
 };
 
 /// Most texts that are parsed at once: one whose users and groups cannot be looked up keeps its thread.
@@ -66,8 +66,29 @@ pub(in crate::core) struct Reload {
 
 struct Parsing {
     began: Instant,
+    texts: Arc<ReadTexts>,
+    how: HowRead,
     /// Users and groups are being looked up; before, the text is parsed.
     looks_up_accounts: bool,
+}
+
+/// Why texts are put in force.
+#[derive(Clone, Copy, Debug, Default)]
+pub(in crate::core) struct HowRead {
+    /// The operator asks for it: also for those that were rolled back.
+    pub(in crate::core) is_asked: bool,
+    /// They have to be confirmed within this time.
+    pub(in crate::core) confirm: Option<Duration>,
+}
+
+/// Texts that came into force.
+pub(in crate::core) struct TextsInForce {
+    /// Number of the preparation.
+    pub(in crate::core) number: u64,
+    pub(in crate::core) generation: u32,
+    pub(in crate::core) texts: Arc<ReadTexts>,
+    /// Unless they are confirmed until then, and names-sets that the policy knows.
+    pub(in crate::core) until: Option<(u64, Vec<NamesSet>)>,
 }
 
 /// Rules to compile and fill into a slot.
@@ -82,6 +103,11 @@ struct ReloadJob {
     missing: [bool; 2],
     /// Made from the files; else from the rules in force, for names that the policy does not know.
     is_of_files: bool,
+    /// The files' texts.
+    texts: Option<Arc<ReadTexts>>,
+    /// They have to be confirmed within this time: once they are switched to, until then by the boot clock.
+    confirm: Option<Duration>,
+    until_ns: Option<u64>,
 }
 
 impl Reload {
@@ -107,7 +133,14 @@ impl Reload {
     }
 
     /// The files were read.
-    pub(in crate::core) fn read(&mut self, texts: Texts, shared: &mut SharedState, out: &mut Outbox) {
+    /// Returns the number of their preparation; `None` if they have to be read again.
+    pub(in crate::core) fn read(
+        &mut self,
+        texts: &Arc<ReadTexts>,
+        how: HowRead,
+        shared: &mut SharedState,
+        out: &mut Outbox,
+    ) -> Option<u64> {
         if shared.problems.clear(ProblemSource::Following) {
             out.info("edits of the files are noticed again");
         }
@@ -118,13 +151,40 @@ impl Reload {
                     "the files changed again while {MOST_UNDER_WAY} reloads wait for users and groups: they are read when one has ended"
                 ));
             }
-            return;
+            return None;
         }
         self.last += 1;
-        self.parsing.insert(self.last, Parsing { began, looks_up_accounts: false });
+        let parsing = Parsing { began, texts: Arc::clone(texts), how, looks_up_accounts: false };
+        self.parsing.insert(self.last, parsing);
         let current = shared.policies.current.as_ref();
         let against = current.map(|current| (current.generation, current.rules.clone()));
-        out.act(Action::Parse { number: self.last, texts: Box::new(texts), against });
+        out.act(Action::Parse { number: self.last, texts: Box::new(texts.texts.clone()), against });
+        Some(self.last)
+    }
+
+    /// The files are not to come into force by themselves.
+    pub(in crate::core) fn not_wanted(&mut self, shared: &mut SharedState, out: &mut Outbox) {
+        self.reading_since = None;
+        if shared.problems.clear(ProblemSource::Following) {
+            out.info("edits of the files are noticed again");
+        }
+    }
+
+    /// Whether texts are on their way into force.
+    pub(in crate::core) fn is_under_way(&self, number: u64) -> bool {
+        let flipping = self.flipping.as_ref().map(|(job, _)| job);
+        let jobs = [self.readying.as_ref(), self.filling.as_ref(), self.next.as_ref(), flipping];
+        let is_it = |job: &ReloadJob| job.number == number && job.is_of_files;
+        self.parsing.contains_key(&number) || jobs.into_iter().flatten().any(is_it)
+    }
+
+    /// No policy may come back any more: what waited for that goes on.
+    pub(in crate::core) fn goes_on(&mut self, has_fallen_back: bool, shared: &SharedState, out: &mut Outbox) {
+        if has_fallen_back {
+            self.last_switch.taken_back(out.now.at);
+        }
+        self.fill_next(shared, out);
+        out.step(Step::PrepareAgain);
     }
 
     /// The text is parsed; the users and groups that it names are being looked up.
@@ -143,15 +203,20 @@ impl Reload {
         shared: &mut SharedState,
         out: &mut Outbox,
     ) {
-        let began = self.parsing.remove(&number).map_or(out.now.at, |parsing| parsing.began);
+        let Some(parsing) = self.parsing.remove(&number) else { return };
+        let rolled_back = shared.policies.rolled_back;
         match prepared {
+            Ok(prepared) if !parsing.how.is_asked && rolled_back == Some(parsing.texts.hash) => {
+                out.debug("the files were rolled back meanwhile");
+                out.act(Action::Free(Freed::Rules(prepared.rules)));
+            }
             Ok(prepared) if number < self.counts => {
                 out.debug("the files changed again meanwhile");
                 out.act(Action::Free(Freed::Rules(prepared.rules)));
             }
             Ok(prepared) => {
                 self.counts = number;
-                self.take_in((number, began), *prepared, listeners, shared, out);
+                self.take_in((number, parsing), *prepared, listeners, shared, out);
             }
             Err(error) => {
                 let problem =
@@ -159,11 +224,11 @@ impl Reload {
                 if shared.policies.current.is_none() {
                     return out.act(Action::Exit(Err(problem)));
                 }
-                keep(&problem, shared, out);
+                keep(number, &problem, shared, out);
             }
         }
         if std::mem::take(&mut self.again) {
-            out.act(Action::ReadFiles);
+            out.act(Action::ReadFiles(0));
         }
     }
 
@@ -190,7 +255,7 @@ impl Reload {
 
     fn take_in(
         &mut self,
-        (number, began): (u64, Instant),
+        (number, parsing): (u64, Parsing),
         prepared: Prepared,
         listeners: &Listeners,
         shared: &mut SharedState,
@@ -207,6 +272,7 @@ impl Reload {
             // The policies in preparation are older than these files.
             self.drop_older(out);
             out.act(Action::Free(Freed::Rules(prepared.rules)));
+            out.step(Step::TextsAreInForce { number, texts: parsing.texts });
             match shared.problems.clear(ProblemSource::Files) {
                 true => out.info("the files are again the same as the policy in force"),
                 false => out.debug("the files changed, their rules did not"),
@@ -225,17 +291,20 @@ impl Reload {
                 return out.act(Action::Exit(Err(error)));
             }
             out.act(Action::Free(Freed::Rules(prepared.rules)));
-            return keep(&reason, shared, out);
+            return keep(number, &reason, shared, out);
         }
         let errors = prepared.errors();
         let job = ReloadJob {
             number,
-            began,
+            began: parsing.began,
             names: listeners.names_sets(shared),
             looked_up: Names::HostsLookedUp,
             errors,
             missing: prepared.missing,
             is_of_files: true,
+            texts: Some(parsing.texts),
+            confirm: parsing.how.confirm,
+            until_ns: None,
             rules: prepared.rules,
         };
         if job.rules.asks_for_users {
@@ -288,8 +357,8 @@ impl Reload {
         }
         let is_under_way = self.readying.is_some() || self.next.is_some();
         let Some(current) = shared.policies.current.as_ref().filter(|_| !is_under_way) else { return };
-        if self.filling.is_some() || self.flipping.is_some() {
-            // Names that are missing by then are added before the flip.
+        if self.filling.is_some() || self.flipping.is_some() || shared.policies.before.is_some() {
+            // Names that are missing by then are added before the flip; or once no policy may come back.
             return;
         }
         self.last += 1;
@@ -302,12 +371,16 @@ impl Reload {
             errors: current.errors,
             missing: current.missing,
             is_of_files: false,
+            texts: None,
+            confirm: None,
+            until_ns: None,
         };
         self.fill(job, shared, out);
     }
 
     fn fill(&mut self, job: ReloadJob, shared: &SharedState, out: &mut Outbox) {
-        if self.filling.is_some() || self.flipping.is_some() {
+        // The slot of a policy that may come back is not free.
+        if self.filling.is_some() || self.flipping.is_some() || shared.policies.before.is_some() {
             if let Some(older) = self.next.replace(job) {
                 out.act(Action::Free(Freed::Rules(older.rules)));
             }
@@ -319,6 +392,7 @@ impl Reload {
             names: job.names.clone(),
             looked_up: job.looked_up,
             flags: Prepared::flags(job.missing, shared.is_audit()),
+            unconfirmed: job.confirm.and(job.texts.as_ref()).map(|texts| texts.hash),
         })));
         self.filling = Some(job);
     }
@@ -348,7 +422,7 @@ impl Reload {
         shared: &mut SharedState,
         out: &mut Outbox,
     ) {
-        let Some(job) = self.filling.take_if(|job| job.number == number) else { return };
+        let Some(mut job) = self.filling.take_if(|job| job.number == number) else { return };
         let is_dropped = self.next.is_some() || self.readying.is_some() || self.is_stale(&job, shared);
         match filled {
             Ok(filled) if is_dropped => {
@@ -360,11 +434,14 @@ impl Reload {
             }
             Ok(filled) => match late_names(&job, &filled, listeners, shared) {
                 Some(names) => {
+                    let nanoseconds = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+                    job.until_ns = job.confirm.map(|time| out.now.boot_ns.saturating_add(nanoseconds(time)));
                     out.act(Action::Flip(Flip {
                         number,
                         names,
                         watch_accepted: filled.policy.acts_on_accepted && !shared.is_audit(),
                         banners: filled.policy.has_allow_banners && !shared.is_audit(),
+                        until: job.until_ns.map(|boot_ns| until(boot_ns, &filled, shared)),
                     }));
                     self.flipping = Some((job, filled));
                 }
@@ -399,7 +476,7 @@ impl Reload {
             return out.act(Action::Exit(Err(error.to_owned())));
         }
         if job.is_of_files {
-            keep(error, shared, out);
+            keep(job.number, error, shared, out);
         } else {
             listeners.names_not_taken(error, shared, out);
         }
@@ -420,7 +497,17 @@ impl Reload {
             Ok(generation) => {
                 let known = listeners.names_sets(shared);
                 self.in_force((generation, job.began), &job, *filled, shared, out);
-                listeners.names_known(&known, shared, out);
+                let until = match job.until_ns {
+                    // Those that the policy before does not know stay unknown: it may come back.
+                    Some(until_ns) => Some((until_ns, known)),
+                    None => {
+                        listeners.names_known(&known, shared, out);
+                        None
+                    }
+                };
+                if let Some(texts) = job.texts.filter(|_| job.is_of_files) {
+                    out.step(Step::TextsInForce(TextsInForce { number, generation, texts, until }));
+                }
                 out.step(Step::PolicyInForce);
             }
             Err(_) if !names_left_out.is_empty() => {
@@ -456,7 +543,10 @@ impl Reload {
             errors: job.errors,
             missing: job.missing,
         };
-        let (oldest, before) = shared.policies.put(current);
+        let (oldest, before) = match job.until_ns {
+            Some(_) => (shared.policies.put_until_confirmed(current), None),
+            None => shared.policies.put(current),
+        };
         for rules in oldest {
             out.act(Action::Free(Freed::Rules(rules)));
         }
@@ -520,9 +610,18 @@ impl Reload {
 }
 
 /// The previous policy stays in force: reports why.
-fn keep(reason: &str, shared: &mut SharedState, out: &mut Outbox) {
+fn keep(number: u64, reason: &str, shared: &mut SharedState, out: &mut Outbox) {
+    out.step(Step::TextsNotTaken { number, reason: reason.to_owned() });
     out.error(format!("the previous policy stays in force: {reason}"));
     shared.problems.report(ProblemSource::Files, reason.to_owned());
+}
+
+/// A deadline, and the process names that mean the same in a policy and in the one in force.
+fn until(boot_ns: u64, filled: &Filled, shared: &SharedState) -> Until {
+    let current = shared.policies.current.as_ref();
+    let before: HashSet<_> = current.into_iter().flat_map(|current| &current.policy.comms).collect();
+    let comms = filled.policy.comms.iter().filter(|comm| before.contains(comm));
+    Until { boot_ns, comms: comms.copied().collect() }
 }
 
 fn discard(number: u64, filled: Box<Filled>, out: &mut Outbox) {

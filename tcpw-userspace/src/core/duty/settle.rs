@@ -53,6 +53,11 @@ impl LastSwitch {
         self.is_ending = is_ending;
     }
 
+    /// The policy is not in force any more, and the one before is.
+    pub(super) fn taken_back(&mut self, now: Instant) {
+        (self.settling, self.settled_at) = (None, Some(now));
+    }
+
     /// No program uses the policy before. Returns whether `generation` was the one waited for.
     pub(super) fn settled(
         &mut self,

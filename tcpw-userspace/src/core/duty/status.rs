@@ -11,7 +11,7 @@ use std::{
 use tcpw_common::{certified::CertifiedKey, metric::Metric};
 
 use super::{
-    certify::on_deny, early::EarlyDrop, listener_policy::PolicyWords, listeners::is_service,
+    apply::Apply, certify::on_deny, early::EarlyDrop, listener_policy::PolicyWords, listeners::is_service,
     redirect::Redirect, report::AttemptRecords, unproven::not_opened,
 };
 use crate::{
@@ -31,7 +31,7 @@ pub(in crate::core) fn status(
     facts: &StatusFacts,
     own: Vec<(Metric, u64)>,
     enforcing_since: SystemTime,
-    (redirect, early, report): (&Redirect, &EarlyDrop, &AttemptRecords),
+    (redirect, early, report, apply): (&Redirect, &EarlyDrop, &AttemptRecords, &Apply),
     shared: &SharedState,
 ) -> Status {
     let current = shared.policies.current.as_ref();
@@ -59,6 +59,8 @@ pub(in crate::core) fn status(
         applied_at: current.map_or(0, |current| seconds(current.applied_at)),
         tables: TablesStatus { allow: table(current, 0, facts), deny: table(current, 1, facts) },
         problem: Some(problems(report, shared).join("; ")).filter(|all| !all.is_empty()),
+        follow_files: shared.config.follow_files,
+        confirm: apply.status(),
         cgroup: shared.config.cgroup.clone(),
         pinned: shared.config.pin,
         kernel_not_asked: kernel_not_asked(facts, shared),

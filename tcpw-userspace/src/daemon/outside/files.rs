@@ -14,7 +14,7 @@ use tokio::{
 use super::{Results, TaskResult, filler::AheadSender, last_parsed::LastParsed};
 use crate::{
     config::Config,
-    core::Input,
+    core::{Input, input::ReadTexts},
     parse::{self, text::Texts},
     source::{Source, Watch, follow},
 };
@@ -24,7 +24,7 @@ const PAUSE: Duration = Duration::from_secs(5);
 
 /// The task that watches them.
 pub(super) struct Files {
-    read: mpsc::UnboundedSender<()>,
+    read: mpsc::UnboundedSender<u64>,
 }
 
 impl Files {
@@ -32,14 +32,15 @@ impl Files {
     pub(super) fn watch(config: &Config, parsed: LastParsed, ahead: AheadSender, results: Results) -> Self {
         let (read, wanted) = mpsc::unbounded_channel();
         let source = Source::new(config.hosts_allow.clone(), config.hosts_deny.clone());
+        let ahead = config.follow_files.then_some(ahead);
         tokio::spawn(run(Reader { source, parsed, ahead }, wanted, results));
         Self { read }
     }
 
-    /// Reads them.
-    pub(super) fn read(&self) {
+    /// Reads them; the texts carry the highest number of the requests that they serve.
+    pub(super) fn read(&self, number: u64) {
         // The task lives as long as this value.
-        let _ = self.read.send(());
+        let _ = self.read.send(number);
     }
 }
 
@@ -48,7 +49,8 @@ impl Files {
 struct Reader {
     source: Source,
     parsed: LastParsed,
-    ahead: AheadSender,
+    /// `None`: they come into force only when that is asked for.
+    ahead: Option<AheadSender>,
 }
 
 impl Reader {
@@ -56,11 +58,12 @@ impl Reader {
         follow(&self.source, watch, |texts| {
             let (has_errors, rules) = self.parsed.rules_of(texts);
             let named = parse::pattern_files(rules.tables());
+            let Some(ahead) = &self.ahead else { return named };
             // Rules with errors replace none.
             if has_errors {
-                self.ahead.end();
+                ahead.end();
             } else if named.iter().all(|path| texts.files.contains_key(path)) {
-                self.ahead.begin(&rules);
+                ahead.begin(&rules);
             }
             named
         })
@@ -68,7 +71,7 @@ impl Reader {
 }
 
 /// Follows the files. If that fails, says so, and begins anew after a pause.
-async fn run(read: Reader, wanted: mpsc::UnboundedReceiver<()>, results: Results) {
+async fn run(read: Reader, wanted: mpsc::UnboundedReceiver<u64>, results: Results) {
     let wanted = Arc::new(Mutex::new(wanted));
     let mut is_first = true;
     loop {
@@ -88,25 +91,35 @@ async fn run(read: Reader, wanted: mpsc::UnboundedReceiver<()>, results: Results
 /// Reading them panicked.
 async fn follow_files(
     reader: Reader,
-    wanted: Arc<Mutex<mpsc::UnboundedReceiver<()>>>,
+    wanted: Arc<Mutex<mpsc::UnboundedReceiver<u64>>>,
     results: Results,
     is_first: bool,
 ) -> Result<(), String> {
     let mut wanted = wanted.lock().await;
     let mut watch = Watch::new();
     let mut waits = is_first;
+    let mut number = 0;
     loop {
         if std::mem::replace(&mut waits, true) {
             tokio::select! {
                 () = watch.changed() => {}
-                wanted = wanted.recv() => if wanted.is_none() { return Ok(()) },
+                wanted = wanted.recv() => match wanted {
+                    Some(wanted) => number = number.max(wanted),
+                    None => return Ok(()),
+                },
             }
         }
         // One read serves all requests that came meanwhile.
-        while wanted.try_recv().is_ok() {}
+        while let Ok(wanted) = wanted.try_recv() {
+            number = number.max(wanted);
+        }
         let _ = results.send(Input::FilesChanged.into());
         let reader = reader.clone();
-        let read = spawn_blocking(move || (reader.read(&mut watch), watch));
+        let read = spawn_blocking(move || {
+            let texts = reader.read(&mut watch);
+            let hash = texts.hash();
+            (ReadTexts { texts, hash, number, is_copy: false }, watch)
+        });
         let (texts, same) = read.await.map_err(|error| error.to_string())?;
         watch = same;
         let _ = results.send(TaskResult::Input(Input::Texts(Box::new(texts))));

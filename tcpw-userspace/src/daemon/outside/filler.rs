@@ -17,7 +17,7 @@ use std::{
     time::Instant,
 };
 
-use super::{guard::guarded, worker::Job};
+use super::{super::kept, guard::guarded, worker::Job};
 use crate::{
     compile::{self, Names, Policy},
     config::Config,
@@ -131,6 +131,11 @@ impl Filler {
             None => self.stage(rules, &given, || true)?.ok_or("it was not made")?,
         };
         let slot = self.loader.finish(&policy, given.flags, slot).map_err(|error| format!("{error:#}"))?;
+        if let Some(hash) = fill.unconfirmed {
+            // Before they are in force: whatever ends then, they do not come into force by themselves.
+            kept::store_rolled_back(&self.config.state_dir, Some(hash))
+                .map_err(|error| format!("that it is not confirmed yet cannot be kept: {error:#}"))?;
+        }
         (self.given, self.last) = (Some(given), Arc::downgrade(rules));
         self.waits_for_flip = Some(fill.number);
         Ok((Box::new(Filled { policy, generation: slot.generation, compared: slot.compared }), slot))
@@ -358,6 +363,7 @@ mod tests {
             names: names.iter().map(|name| NamesSet::new([name])).collect(),
             looked_up: Names::HostsLookedUp,
             flags,
+            unconfirmed: None,
         };
         let underway = Underway::default();
         assert!(!underway.is(&fill(&rules, &[], 0)));

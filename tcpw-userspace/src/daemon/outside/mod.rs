@@ -11,6 +11,7 @@ mod files;
 mod filler;
 mod guard;
 mod helper;
+mod keeper;
 mod kernel;
 mod last_parsed;
 mod local_names;
@@ -57,6 +58,7 @@ use ask::Asker;
 use ban_store::BanStore;
 use files::Files;
 use helper::Helper;
+use keeper::Keeper;
 use last_parsed::LastParsed;
 use recent::Recent;
 use redirects::Redirects;
@@ -113,6 +115,7 @@ pub(super) struct Outside {
     probe: Option<Arc<Probe>>,
     scanning: Scanning,
     worker: Worker,
+    keeper: Keeper,
     files: Files,
     reinjector: Reinjector,
     asker: Asker,
@@ -177,6 +180,7 @@ impl Outside {
             scanning: Scanning::new(&config, changes, kernel.tag_reader()?, results.clone())?,
             files: Files::watch(&config, parsed, worker.ahead(), results.clone()),
             worker,
+            keeper: Keeper::start(&config.state_dir, results.clone())?,
             reinjector: Reinjector::start(&config, frames.ok())?,
             asker: Asker::new(&config, Arc::clone(&starter), results.clone()),
             redirects: Redirects::new(results.clone()),
@@ -286,8 +290,8 @@ impl Outside {
             Action::Acknowledge(acknowledge) => self.reinjector.acknowledge(*acknowledge),
             Action::Challenge(challenge) => self.challenge(&challenge),
             Action::Scan(scan) => self.scanning.begin(scan, &mut self.kernel),
-            Action::Tag { names, tags } => {
-                let tagged = self.scanning.tag(&names, &tags, &mut self.kernel);
+            Action::Tag { names, names_before, tags } => {
+                let tagged = self.scanning.tag(&names, &names_before, &tags, &mut self.kernel);
                 self.done.push_back(Input::Tagged(tagged));
             }
             Action::KeepListeners { cookies, listed } => {
@@ -336,7 +340,7 @@ impl Outside {
             Action::CloseRedirect { netns, family } => self.redirects.close(netns, family),
             Action::Abort(connection) => self.redirects.abort(connection),
             Action::Close(connection) => drop(self.redirects.take(connection)),
-            Action::ReadFiles => self.files.read(),
+            Action::ReadFiles(number) => self.files.read(number),
             Action::Parse { number, texts, against } => self.worker.parse(number, texts, against),
             Action::PrepareUsers { number } => {
                 let ready = self.kernel.begin_users(&self.config.cgroup);
@@ -353,6 +357,15 @@ impl Outside {
                     self.worker.settle(settle);
                 }
             }
+            Action::Confirm { comms } => {
+                report(self.kernel.confirm(&comms));
+                self.worker.settle_again();
+            }
+            Action::FallBack { comms } => {
+                report(self.kernel.fall_back(&comms));
+                self.worker.settle_again();
+            }
+            Action::Store(store) => self.keeper.store(store),
             Action::Walk(walk) => self.worker.walk(walk),
             Action::Free(freed) => self.worker.free(freed),
             Action::Discard { number } => self.worker.discard(number),

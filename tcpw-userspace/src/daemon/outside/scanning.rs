@@ -170,13 +170,25 @@ impl Scanning {
     }
 
     /// Tags listeners of the last scan.
-    pub(super) fn tag(&mut self, names: &[(NamesId, u32)], tags: &[TagOrder], kernel: &mut Kernel) -> Tagged {
+    pub(super) fn tag(
+        &mut self,
+        names: &[(NamesId, u32)],
+        names_before: &[(NamesId, u32)],
+        tags: &[TagOrder],
+        kernel: &mut Kernel,
+    ) -> Tagged {
         let mut tagged = Tagged::default();
-        for (names, class) in names {
-            if let Err(error) = kernel.slots.add_names(*names, *class) {
+        let mut note = |names: NamesId, added: anyhow::Result<()>| {
+            if let Err(error) = added {
                 log::debug!("{error:#}");
-                tagged.names_left_out.push(*names);
+                tagged.names_left_out.push(names);
             }
+        };
+        for (names, class) in names {
+            note(*names, kernel.slots.add_names(*names, *class));
+        }
+        for (names, class) in names_before {
+            note(*names, kernel.slots.add_names_before(*names, *class));
         }
         let left_out: HashSet<NamesId> = tagged.names_left_out.iter().copied().collect();
         for order in tags.iter().filter(|order| !left_out.contains(&order.tag.names)) {

@@ -65,6 +65,8 @@ pub(super) enum Job {
     /// The slot of that request is not switched to.
     NotFlipped(u64),
     Settle(Settle),
+    /// No policy comes back any more.
+    SettleAgain,
     Free(Freed),
     Walk(Box<Walk>),
 }
@@ -153,7 +155,7 @@ impl Worker {
         kernel: &mut Kernel,
         cgroup: &Path,
     ) -> (Input, Option<Settle>) {
-        let Flip { number, names, watch_accepted, banners } = flip;
+        let Flip { number, names, watch_accepted, banners, until } = flip;
         let begin = Instant::now();
         let Some((slot, filling)) = self.slots.remove(number) else {
             let flipped = Err("the slot was filled again meanwhile".into());
@@ -177,7 +179,11 @@ impl Worker {
         if *banners && let Err(error) = kernel.begin_banners() {
             log::error!("allowed clients get no banner: {error:#}");
         }
-        let flipped = kernel.flip(&slot).map(|()| slot.generation).map_err(|error| format!("{error:#}"));
+        let flipped = match until {
+            None => kernel.flip(&slot),
+            Some(until) => kernel.flip_until(&slot, until.boot_ns, &until.comms),
+        };
+        let flipped = flipped.map(|()| slot.generation).map_err(|error| format!("{error:#}"));
         if flipped.is_err() {
             self.job(Job::NotFlipped(*number));
         }
@@ -189,6 +195,11 @@ impl Worker {
     /// Waits, on the thread, until no program still uses the policy before.
     pub(super) fn settle(&self, settle: Settle) {
         self.job(Job::Settle(settle));
+    }
+
+    /// Waits until no program uses a policy that was in force before, or was to come back: then its slot is free.
+    pub(super) fn settle_again(&self) {
+        self.job(Job::SettleAgain);
     }
 
     /// A filled slot is not wanted.
@@ -256,6 +267,13 @@ fn work(mut filler: Filler, queue: &mpsc::Receiver<Job>, next: &NextAhead, resul
                 let put_off = filler.put_off();
                 make_ahead(&mut filler, put_off);
                 has_freed = true;
+            }
+            Job::SettleAgain => {
+                if let Err(error) = filler.settle() {
+                    log::error!("a few verdicts may still be those of another policy: {error}");
+                }
+                let put_off = filler.put_off();
+                make_ahead(&mut filler, put_off);
             }
             Job::Walk(walk) => {
                 if let Some(disagreement) = walk.run() {

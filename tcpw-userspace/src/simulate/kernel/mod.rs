@@ -40,6 +40,7 @@ use crate::{
     bans::{MemoryBans, WithBans},
     compile::{Policy, PolicyTables},
     config::{Config, Mode},
+    core::action::Flip,
     redirect::Family,
 };
 
@@ -105,6 +106,9 @@ pub(super) struct SimulatedKernel {
     ring: usize,
     slots: [Option<Slot>; 2],
     active: Option<usize>,
+    /// From then on this slot is in force.
+    deadline: Option<(u64, usize)>,
+    comms: HashMap<Comm, NamesId>,
     last_generation: u32,
     last_cookie: u64,
     pub(super) sockets: BTreeMap<u64, ListenerSocket>,
@@ -154,6 +158,8 @@ impl SimulatedKernel {
             ring: conditions.ring,
             slots: [None, None],
             active: None,
+            deadline: None,
+            comms: HashMap::new(),
             last_generation: 0,
             last_cookie: 0,
             sockets: BTreeMap::new(),
@@ -214,7 +220,15 @@ impl SimulatedKernel {
     }
 
     fn slot(&self) -> Option<&Slot> {
-        self.slots[self.active?].as_ref()
+        self.slots[self.live()?].as_ref()
+    }
+
+    /// The slot in force.
+    fn live(&self) -> Option<usize> {
+        match self.deadline {
+            Some((until_ns, before)) if self.now_ns >= until_ns => Some(before),
+            Some(_) | None => self.active,
+        }
     }
 
     /// The decision by the policy in force and the bans.
@@ -225,6 +239,7 @@ impl SimulatedKernel {
 
     /// Fills the idle slot; gives the generation.
     pub(super) fn fill(&mut self, number: u64, policy: &Policy, flags: u32) -> u32 {
+        assert!(self.deadline.is_none(), "the slot of a policy that may come back is filled");
         self.last_generation += 1;
         let idle = self.active.map_or(0, |active| 1 - active);
         self.slots[idle] = Some(Slot {
@@ -238,12 +253,37 @@ impl SimulatedKernel {
     }
 
     /// Switches to the idle slot, if it has the policy of this number.
-    pub(super) fn flip(&mut self, number: u64, names: &[(NamesId, u32)]) -> Option<u32> {
+    pub(super) fn flip(&mut self, flip: &Flip) -> Option<u32> {
+        let Flip { number, names, until, .. } = flip;
         let idle = self.active.map_or(0, |active| 1 - active);
-        let slot = self.slots[idle].as_mut().filter(|slot| slot.number == number)?;
+        let slot = self.slots[idle].as_mut().filter(|slot| slot.number == *number)?;
         names.iter().for_each(|(names, class)| slot.tables.set_names(*names, *class));
-        self.active = Some(idle);
-        Some(self.generation())
+        self.comms = match until {
+            None => slot.comms.clone(),
+            Some(until) => until.comms.iter().copied().collect(),
+        };
+        let generation = slot.generation;
+        let before = self.active.replace(idle);
+        self.deadline = until.as_ref().zip(before).map(|(until, before)| (until.boot_ns, before));
+        Some(generation)
+    }
+
+    /// The policy in force has no deadline any more.
+    pub(super) fn confirm(&mut self, comms: &[(Comm, NamesId)]) {
+        self.deadline = None;
+        self.comms = comms.iter().copied().collect();
+    }
+
+    /// The policy before one with a deadline is in force again. Returns whether there was one.
+    pub(super) fn fall_back(&mut self) -> bool {
+        let Some((_, before)) = self.deadline.take() else { return false };
+        self.active = Some(before);
+        true
+    }
+
+    /// Process names that mean something in the policy in force.
+    pub(super) fn set_comms(&mut self, comms: &[(Comm, NamesId)]) {
+        self.comms = comms.iter().copied().collect();
     }
 
     /// A filled slot is not wanted.
@@ -259,6 +299,13 @@ impl SimulatedKernel {
     /// Makes a names-set known to the policy in force.
     pub(super) fn set_names(&mut self, names: NamesId, class: u32) {
         if let Some(slot) = self.active.and_then(|active| self.slots[active].as_mut()) {
+            slot.tables.set_names(names, class);
+        }
+    }
+
+    /// Makes a names-set known to the policy that may come back.
+    pub(super) fn set_names_before(&mut self, names: NamesId, class: u32) {
+        if let Some(slot) = self.deadline.and_then(|(_, before)| self.slots[before].as_mut()) {
             slot.tables.set_names(names, class);
         }
     }

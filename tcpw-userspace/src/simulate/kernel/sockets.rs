@@ -64,7 +64,7 @@ impl SimulatedKernel {
         if !self.is_loaded {
             return;
         }
-        let names = self.slot().and_then(|slot| slot.comms.get(&comm)).copied().unwrap_or(0);
+        let names = self.comms.get(&comm).copied().unwrap_or(0);
         let Some(socket) = self.sockets.get_mut(&cookie) else { return };
         let flags = if is_root { PROVISIONAL } else { PROVISIONAL | UNPRIVILEGED };
         let tag = Tag { names, netns: socket.netns, pid, flags };
