@@ -81,7 +81,13 @@ async fn serve(mut server: Server) {
         let (request, reply) = server.next().await;
         match request {
             Request::Status => reply.send(Response::Status(Box::new(status()))),
-            Request::Detach | Request::Match(_) | Request::Recent(_) | Request::Metrics => drop(reply),
+            Request::Detach
+            | Request::Match(_)
+            | Request::Recent(_)
+            | Request::Metrics
+            | Request::Ban(_)
+            | Request::Unban(_)
+            | Request::Bans { .. } => drop(reply),
             Request::Stop => {
                 reply.send(Response::Done(vec!["stopped".into()]));
                 return server.close().await;
