@@ -89,7 +89,10 @@ async fn serve(mut server: Server) {
             | Request::Metrics
             | Request::Apply(_)
             | Request::Confirm
-            | Request::Rollback => drop(reply),
+            | Request::Rollback
+            | Request::Ban(_)
+            | Request::Unban(_)
+            | Request::Bans { .. } => drop(reply),
             Request::Stop => {
                 reply.send(Response::Done(vec!["stopped".into()]));
                 return server.close().await;

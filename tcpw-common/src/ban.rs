@@ -17,7 +17,7 @@ pub const EVERY_DAEMON: u32 = 0;
 pub const MAX_NESTED_BANS: u32 = 4;
 
 /// Scopes that one names-set can have.
-pub const MAX_SCOPES: usize = 4;
+pub const MAX_SCOPES: u32 = 4;
 
 /// Policy index of a decision that a ban made: no policy has it.
 pub const BAN_POLICY: u32 = (1 << 24) - 1;
@@ -90,7 +90,7 @@ const _: () = assert!(size_of::<Ban>() == 12);
 impl Ban {
     /// Of a network of so many bits, until a time; `u64::MAX`: for good.
     pub fn new(bits: u8, until_ns: u64) -> Self {
-        Self { until_ns: [until_ns as u32, (until_ns >> 32) as u32], bits: bits.into() }
+        Self { until_ns: [(until_ns & 0xffff_ffff) as u32, (until_ns >> 32) as u32], bits: bits.into() }
     }
 
     /// As the kernel's table has it.
@@ -122,7 +122,7 @@ pub struct BansInUse {
 }
 
 /// The scopes of the names of a listener; places that are not used come last, and are [`EVERY_DAEMON`].
-pub type Scopes = [u32; MAX_SCOPES];
+pub type Scopes = [u32; MAX_SCOPES as usize];
 
 #[cfg(feature = "user")]
 // SAFETY: `#[repr(C)]`, no padding, every bit pattern valid.
@@ -159,7 +159,7 @@ pub trait Bans {
     /// [`MAX_SCOPES`]; the kernel's compiler must not know it, or it writes each look-up out.
     #[inline(always)]
     fn most_scopes(&self) -> u32 {
-        MAX_SCOPES as u32
+        MAX_SCOPES
     }
     /// [`MAX_NESTED_BANS`]; likewise.
     #[inline(always)]
@@ -215,7 +215,7 @@ fn is_banned<T: Bans>(bans: &T, client: &Address, names: NamesId) -> bool {
                 scopes = if bans.in_use().scoped != 0 { bans.scopes(names) } else { None };
             }
             match scopes {
-                Some(scopes) if (at as usize) <= MAX_SCOPES => scope = scopes[at as usize - 1],
+                Some(scopes) if at <= MAX_SCOPES => scope = scopes[at as usize - 1],
                 _ => return false,
             }
             if scope == EVERY_DAEMON {

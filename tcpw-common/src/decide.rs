@@ -185,7 +185,7 @@ fn decide_in<T: Tables>(
         outcome,
         marks,
         generation: header.generation,
-        policy: policy | (entry as u32) >> 8,
+        policy: policy | ((entry & 0xffff_ffff) >> 8) as u32,
         flags: header.flags | (entry >> 32) as u32,
     })
 }

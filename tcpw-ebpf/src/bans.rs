@@ -20,7 +20,7 @@ use crate::{
     tables::IN_PLACE,
 };
 
-static MOST_SCOPES: u32 = MAX_SCOPES as u32;
+static MOST_SCOPES: u32 = MAX_SCOPES;
 static MOST_NESTED: u32 = MAX_NESTED_BANS;
 
 /// What a CPU looks bans up by: [`Key`]s whose members are aligned, so that they are written as they are.

@@ -218,7 +218,7 @@ impl BanTable {
 
     /// The scopes of a names-set; those beyond the first few are left out, and counted.
     pub fn scopes_of(&self, names: &NamesSet) -> (Scopes, usize) {
-        let mut scopes = [EVERY_DAEMON; MAX_SCOPES];
+        let mut scopes: Scopes = [EVERY_DAEMON; MAX_SCOPES as usize];
         if self.daemons.is_empty() {
             return (scopes, 0);
         }
@@ -228,7 +228,7 @@ impl BanTable {
         for (place, scope) in scopes.iter_mut().zip(&found) {
             *place = *scope;
         }
-        (scopes, found.len().saturating_sub(MAX_SCOPES))
+        (scopes, found.len().saturating_sub(scopes.len()))
     }
 
     /// The ban that refuses a client of a listener with these names at a time, CLOCK_BOOTTIME: that which ends last.

@@ -36,15 +36,10 @@ fn of_utmp() -> Vec<Session> {
     let mut found = Vec::new();
     // SAFETY: no other thread uses these functions; an entry is read before the next one is asked for.
     unsafe { libc::setutxent() };
-    loop {
-        // SAFETY: as above; the pointer is null or to an entry that is valid until the next call.
-        let Some(entry) = (unsafe { libc::getutxent().as_ref() }) else { break };
-        if entry.ut_type != libc::USER_PROCESS {
-            continue;
-        }
-        if let Some(client) = address(entry.ut_addr_v6) {
-            found.push(Session { client, of: text(&entry.ut_user) });
-        }
+    // SAFETY: as above; the pointer is null or to an entry that is valid until the next call.
+    while let Some(entry) = unsafe { libc::getutxent().as_ref() } {
+        let client = address(entry.ut_addr_v6).filter(|_| entry.ut_type == libc::USER_PROCESS);
+        found.extend(client.map(|client| Session { client, of: text(&entry.ut_user) }));
     }
     // SAFETY: as above.
     unsafe { libc::endutxent() };
