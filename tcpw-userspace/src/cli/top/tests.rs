@@ -105,6 +105,8 @@ fn status() -> Status {
         pid: 7,
         mode: Mode::Enforce,
         enforcing_since: NOW - 7200,
+        follow_files: true,
+        confirm: None,
         generation: 3,
         applied_at: NOW - 150,
         tables: TablesStatus { allow: table("/etc/hosts.allow"), deny: table("/etc/hosts.deny") },
