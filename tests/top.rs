@@ -184,6 +184,30 @@ fn is_within(screen: &str, (width, height): (u16, u16)) -> bool {
         && screen.lines().all(|line| line.chars().count() <= usize::from(width))
 }
 
+/// `tcpw status`: each listener is one line, at any width.
+#[test]
+fn status_fits_small_and_large_terminals() -> Result<()> {
+    if !ready() {
+        return Ok(());
+    }
+    let scene = Scene::start("status")?;
+    scene.clients()?;
+    let status = format!("{} status; exec cat", tcpw_binary()?.display());
+    for (size, left_out) in [(SMALL, true), (LARGE, false)] {
+        let terminal = Terminal::start(&scene.sandbox, size, &status)?;
+        let screen = terminal.wait_texts(&["LISTENERS", "refuses all"])?;
+        ensure!(screen.contains("no room for FOUND BY") == left_out, "{screen}");
+        for daemon in ["alphad", "betad"] {
+            let is_whole = |line: &str| {
+                line.starts_with("tcp 0.0.0.0:700") && line.contains(daemon) && line.contains("written")
+            };
+            ensure!(screen.lines().filter(|line| is_whole(line)).count() == 1, "{daemon}:\n{screen}");
+        }
+        println!("{screen}");
+    }
+    Ok(())
+}
+
 #[test]
 fn small_terminal_shows_one_panel_and_keys_lead_through_all() -> Result<()> {
     if !ready() {

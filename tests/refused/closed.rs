@@ -118,10 +118,11 @@ fn source_without_a_handshake_gets_no_line_of_a_refused_connection() -> Result<(
     let (mut tcpw, barrier) = start_closing(&sandbox, &[(CLIENT_V4_OTHER, SERVER_V4, 7001)])?;
     let mark = tcpw.process.mark();
     let before = Tcpw::counters(&sandbox)?["refused"];
+    let began = std::time::Instant::now();
     lose_answers(sandbox.client(), true)?;
     sandbox.client().run(|| (0..FORGED).try_for_each(|_| knock(CLIENT_V4_OTHER, server(SERVER_V4, 7001))))?;
     let line = format!(" alphad[{}]: refused unproven attempt from 1.2.4.4 (1.2.4.4)", alphad.process.pid());
-    // Ten lines a minute of one network, and the rest is counted. Some come from the same port: no new attempt.
+    // Ten lines of one network at once, ten more in each minute, and the rest is counted. Some come from the same port: no new attempt.
     let mut found = (0, 0, 0);
     wait_until("each has its line or is counted", SOON, || {
         let counters = Tcpw::counters(&sandbox)?;
@@ -130,7 +131,8 @@ fn source_without_a_handshake_gets_no_line_of_a_refused_connection() -> Result<(
         Ok(found.2 > FORGED * 9 / 10 && found.0 + found.1 == found.2)
     })
     .with_context(|| format!("{found:?}:\n{}", tcpw.process.tail()))?;
-    assert!((1..=10).contains(&found.0), "{found:?}");
+    let most = 10 + began.elapsed().as_secs() / 6 + 1;
+    assert!((10..=most).contains(&found.0), "{found:?}, at most {most}");
     lose_answers(sandbox.client(), false)?;
     assert_closed(patient(&sandbox, CLIENT_V4_OTHER, SERVER_V4, 7001)?);
     let lines = lines_after(mark, &barrier, &sandbox, &mut tcpw)?;

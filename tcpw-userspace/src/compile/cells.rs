@@ -163,6 +163,15 @@ impl OpenCells {
         self.len
     }
 
+    /// Puts a number below the length in.
+    pub(super) fn insert(&mut self, member: usize) {
+        let mut at = member;
+        for words in &mut self.levels {
+            words[at / WORD] |= 1 << (at % WORD);
+            at /= WORD;
+        }
+    }
+
     /// Takes a member out.
     pub(super) fn remove(&mut self, member: usize) {
         let mut at = member;

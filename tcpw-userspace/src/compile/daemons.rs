@@ -63,8 +63,8 @@ impl NamePatterns {
 
 /// What every set of names with such kinds matches that differs for the lists.
 ///
-/// `excepted` are the patterns behind an EXCEPT: only for their sake does a second
-/// name of a listener make a list match less. `None` if there are more than `limit`.
+/// `excepted` are the patterns for the sake of which a second name of a listener matters: those behind an EXCEPT make a list
+/// match less. `None` if there are more than `limit`.
 pub(super) fn unions(
     kinds: &NameKinds,
     excepted: &BTreeSet<u32>,

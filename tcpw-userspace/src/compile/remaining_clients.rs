@@ -33,12 +33,14 @@ impl<'a> From<&'a Ranges> for Spans<'a> {
 pub(super) struct RemainingClients {
     families: [FamilyOwners; 2],
     unknown: Option<usize>,
+    /// Clients without address are spared.
+    unknown_is_spared: bool,
 }
 
 impl RemainingClients {
     /// No client is matched yet.
     pub(super) fn new(cells: [usize; 2]) -> Self {
-        Self { families: cells.map(FamilyOwners::new), unknown: None }
+        Self { families: cells.map(FamilyOwners::new), unknown: None, unknown_is_spared: false }
     }
 
     /// Whether a rule may match a remaining client; `unknown`: whether it matches clients without address.
@@ -47,9 +49,24 @@ impl RemainingClients {
             || self.families.iter_mut().zip(ranges).any(|(family, ranges)| family.is_open(ranges))
     }
 
+    /// No rule takes what is left of the clients that a rule matches or may match, until they are
+    /// [given back](Self::give_back).
+    pub(super) fn spare(&mut self, ranges: [Spans<'_>; 2], unknown: Truth) {
+        self.unknown_is_spared |= unknown != Truth::No && self.unknown.is_none();
+        for (family, ranges) in self.families.iter_mut().zip(ranges) {
+            family.spare(ranges);
+        }
+    }
+
+    /// Those that were spared can be taken from now on.
+    pub(super) fn give_back(&mut self) {
+        self.unknown_is_spared = false;
+        self.families.iter_mut().for_each(FamilyOwners::give_back);
+    }
+
     /// Takes what is left of those a rule is sure to match.
     pub(super) fn close(&mut self, rule: usize, ranges: [Spans<'_>; 2], unknown: Truth) {
-        if unknown == Truth::Yes {
+        if unknown == Truth::Yes && !self.unknown_is_spared {
             self.unknown.get_or_insert(rule);
         }
         for (family, ranges) in self.families.iter_mut().zip(ranges) {
@@ -77,16 +94,34 @@ impl RemainingClients {
 struct FamilyOwners {
     open: OpenCells,
     owners: Vec<u32>,
+    spared: Vec<usize>,
 }
 
 impl FamilyOwners {
     fn new(cells: usize) -> Self {
-        Self { open: OpenCells::new(cells), owners: vec![u32::MAX; cells] }
+        Self { open: OpenCells::new(cells), owners: vec![u32::MAX; cells], spared: Vec::new() }
     }
 
     fn is_open(&mut self, ranges: Spans<'_>) -> bool {
         let is_open = |(begin, end): &CellRange| self.open.find(*begin as usize) < *end as usize;
         ranges.sure.iter().chain(ranges.doubtful).any(is_open)
+    }
+
+    fn spare(&mut self, ranges: Spans<'_>) {
+        for &(begin, end) in ranges.sure.iter().chain(ranges.doubtful) {
+            let mut cell = self.open.find(begin as usize);
+            while cell < end as usize {
+                self.spared.push(cell);
+                self.open.remove(cell);
+                cell = self.open.find(cell + 1);
+            }
+        }
+    }
+
+    fn give_back(&mut self) {
+        for cell in self.spared.drain(..) {
+            self.open.insert(cell);
+        }
     }
 
     fn close(&mut self, rule: usize, ranges: Spans<'_>) {

@@ -245,12 +245,12 @@ impl<'a> DaemonLists<'a> {
 
     /// The name patterns behind an EXCEPT.
     pub(super) fn excepted(&self) -> BTreeSet<u32> {
-        let groups = self.lists.iter().flat_map(|groups| groups.iter().skip(1)).flatten();
-        let name = |token: &DaemonToken| match token.0 {
-            DaemonPart::Name(number) => Some(number),
-            DaemonPart::Port(_) | DaemonPart::Never => None,
-        };
-        groups.filter_map(name).collect()
+        names_of(self.lists.iter().flat_map(|groups| groups.iter().skip(1)))
+    }
+
+    /// The name patterns of a list.
+    pub(super) fn names_in(&self, list: usize) -> BTreeSet<u32> {
+        names_of(self.lists[list].iter())
     }
 
     fn truth(&self, list: usize, names: &Matches, port: Option<u16>, servers: &[Truth]) -> Truth {
@@ -295,4 +295,12 @@ impl<'a> DaemonLists<'a> {
         });
         (daemon, server)
     }
+}
+
+fn names_of<'a>(groups: impl Iterator<Item = &'a Vec<DaemonToken>>) -> BTreeSet<u32> {
+    let name = |token: &DaemonToken| match token.0 {
+        DaemonPart::Name(number) => Some(number),
+        DaemonPart::Port(_) | DaemonPart::Never => None,
+    };
+    groups.flatten().filter_map(name).collect()
 }

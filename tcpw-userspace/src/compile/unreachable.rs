@@ -97,8 +97,11 @@ pub fn unreachable(tables: &Tables) -> Vec<Unreachable> {
     for (line, ranges) in lines.iter().zip(&ranges) {
         weights[line.list] += ranges.count() + 1;
     }
-    let policies =
-        policies(&lists, &servers, cells[0] + cells[1], &weights).unwrap_or_else(|| vec![one_policy(&lists)]);
+    let ends_allow =
+        |line: &&CoveringRule| line.rule.table == TableKind::Allow && line.takes == Takes::FromTable;
+    let ending: BTreeSet<usize> = lines.iter().filter(ends_allow).map(|line| line.list).collect();
+    let policies = policies(&lists, &ending, &servers, (cells[0] + cells[1], &weights))
+        .unwrap_or_else(|| vec![one_policy(&lists)]);
     UnreachableSearch { lines: &lines, ranges: &ranges, cells, budget: MAX_STEPS }.run(&policies)
 }
 
@@ -208,12 +211,14 @@ pub(super) fn may_end_table(options: &[OptionField]) -> bool {
 
 /// What matches each service there can be; `None` if these are too many.
 ///
+/// A second name of a listener makes lists match less (EXCEPT), or clients go from hosts.allow on to hosts.deny that would
+/// not: `ending` are the lists of rules that may end hosts.allow.
 /// `weights` is what it costs to go through the rules of each list.
 fn policies(
     lists: &DaemonLists<'_>,
+    ending: &BTreeSet<usize>,
     servers: &[Vec<Truth>],
-    cells: usize,
-    weights: &[usize],
+    (cells, weights): (usize, &[usize]),
 ) -> Option<Vec<MatchedLists>> {
     let kinds = lists.names.kinds();
     if kinds.is_cut {
@@ -223,7 +228,10 @@ fn policies(
         std::iter::once(None).chain(lists.ports.iter().copied().map(Some)).collect();
     let limit = MAX_SERVICES / ports.len() / servers.len();
     let none = lists.names.matches(&NamesSet::default());
-    let (names, except_is_sure) = match daemons::unions(&kinds, &lists.excepted(), none.clone(), limit) {
+    let mut matter = lists.excepted();
+    matter.extend(ending.iter().flat_map(|list| lists.names_in(*list)));
+    let hangs_on_more_names = |list: usize| lists.has_except(list) || ending.contains(&list);
+    let (names, are_all_sure) = match daemons::unions(&kinds, &matter, none.clone(), limit) {
         Some(names) => (names, true),
         None => (daemons::unions(&kinds, &BTreeSet::new(), none, limit)?, false),
     };
@@ -233,12 +241,12 @@ fn policies(
         for port in &ports {
             for server in servers {
                 let mut matched = lists.matched(names, *port, server);
-                if !except_is_sure {
+                if !are_all_sure {
                     // Which names a listener has beside these is not known.
-                    matched.retain(|(list, _)| !lists.has_except(*list));
+                    matched.retain(|(list, _)| !hangs_on_more_names(*list));
                     matched.extend(
                         (0..lists.len())
-                            .filter(|list| lists.has_except(*list))
+                            .filter(|list| hangs_on_more_names(*list))
                             .map(|list| (list, Truth::Perhaps)),
                     );
                     matched.sort_unstable();
@@ -361,8 +369,13 @@ impl UnreachableSearch<'_> {
             if line.rule.table != table {
                 table = line.rule.table;
                 remaining = std::mem::replace(&mut lasting, RemainingClients::new([0, 0]));
+                remaining.give_back();
             }
             look(index, &mut remaining, ranges, line);
+            if table == TableKind::Allow && line.takes == Takes::FromTable {
+                // Its clients come to hosts.deny where its command fails, whatever stands behind it.
+                lasting.spare(ranges, line.unknown);
+            }
             if truth == Truth::Yes {
                 remaining.close(index, ranges, line.unknown);
                 if table == TableKind::Allow && line.takes == Takes::All {

@@ -1,5 +1,6 @@
 //! `tcpw status`: what is in force, and for which listeners.
 
+mod listeners;
 mod table;
 
 use std::{
@@ -30,7 +31,7 @@ pub struct StatusArgs {
     /// Print JSON, with every field and counter
     #[arg(long)]
     pub json: bool,
-    /// Print counters that are 0, too
+    /// Print counters that are 0, and columns for which the terminal is too narrow
     #[arg(long, conflicts_with = "json")]
     pub all: bool,
     /// Where.
@@ -49,13 +50,14 @@ pub fn run(arguments: &StatusArgs) -> Result<Outcome, Failure> {
     let (run_dir, pin_dir) = arguments.place.resolve()?;
     let (run_dir, pin_dir) = (run_dir.as_path(), pin_dir.as_path());
     let mut out = io::stdout().lock();
+    let width = width(&out);
     let paint = Paint(out.is_terminal() && std::env::var_os("NO_COLOR").is_none());
     match ask_for::<Box<Status>>(run_dir, Request::Status, PATIENCE) {
         Ok(status) => {
             if arguments.json {
                 json(&mut out, &serde_json::to_value(&*status).map(running))?;
             } else {
-                table::print(&mut out, &status, arguments.all, paint)?;
+                table::print(&mut out, &status, arguments.all, (paint, width))?;
             }
             Ok(verdict(&status))
         }
@@ -70,6 +72,13 @@ pub fn run(arguments: &StatusArgs) -> Result<Outcome, Failure> {
             Err(error.into())
         }
     }
+}
+
+/// The columns of the terminal that is written to; `None` if it is none.
+fn width(out: &impl IsTerminal) -> Option<usize> {
+    // It asks the terminal of standard output first.
+    let size = || ratatui::crossterm::terminal::size().ok();
+    out.is_terminal().then(size)?.map(|(columns, _)| columns.into())
 }
 
 /// The form of the JSON; a field may be added without another number. Source: docs/status.schema.json.

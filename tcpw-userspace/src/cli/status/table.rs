@@ -5,17 +5,20 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use comfy_table::{ContentArrangement, Table, presets::NOTHING};
-
-use super::Paint;
+use super::{Paint, listeners};
 use crate::{
     config::Mode,
-    control::{ConfirmStatus, ListenerStatus, LogStatus, Status, TableStatus, TagState},
+    control::{ConfirmStatus, LogStatus, Status, TableStatus},
     log::{printable, time_of_day},
 };
 
-/// Prints everything except the fields that only `--json` has.
-pub(super) fn print(out: &mut impl Write, status: &Status, all: bool, paint: Paint) -> io::Result<()> {
+/// Prints everything except the fields that only `--json` has; `width` is that of the terminal, if it is one.
+pub(super) fn print(
+    out: &mut impl Write,
+    status: &Status,
+    all: bool,
+    (paint, width): (Paint, Option<usize>),
+) -> io::Result<()> {
     let mode = match status.mode {
         Mode::Enforce => "enforce".to_owned(),
         Mode::Audit => paint.red("audit: nothing is refused, what would be is logged"),
@@ -58,7 +61,7 @@ pub(super) fn print(out: &mut impl Write, status: &Status, all: bool, paint: Pai
         writeln!(out, "{:<12} {}: {}", "early drop", printable(device), printable(how))?;
     }
     print_counters(out, status.counters.iter().map(|(name, value)| (name.as_str(), *value)), all, paint)?;
-    print_listeners(out, &status.listeners, paint)
+    listeners::print(out, &status.listeners, width.filter(|_| !all), paint)
 }
 
 /// Prints the counters that counted something, or all.
@@ -77,63 +80,6 @@ pub(super) fn print_counters<'a>(
         writeln!(out, "{}", if is_trouble { paint.red(&line) } else { line })?;
     }
     Ok(())
-}
-
-fn print_listeners(out: &mut impl Write, listeners: &[ListenerStatus], paint: Paint) -> io::Result<()> {
-    writeln!(out, "\nLISTENERS{}", if listeners.is_empty() { "  none" } else { "" })?;
-    if listeners.is_empty() {
-        return Ok(());
-    }
-    let mut columns = Table::new();
-    columns.load_preset(NOTHING).set_content_arrangement(ContentArrangement::Disabled);
-    columns.add_row([
-        "LOCAL", "PID", "IDENT", "NAMES", "PROVEN", "NETNS", "FOUND BY", "TAG", "ON DENY", "POLICY",
-    ]);
-    columns.add_rows(listeners.iter().map(|it| {
-        [
-            format!("{} {}", it.protocol, it.local),
-            it.pid.to_string(),
-            printable(&it.ident).into_owned(),
-            printable(&it.names.join(",")).into_owned(),
-            printable(&proven(it)).into_owned(),
-            it.netns.to_string(),
-            printable(&it.found_by).into_owned(),
-            tag(it.tag).to_owned(),
-            printable(&it.on_deny).into_owned(),
-            printable(&it.policy).into_owned(),
-        ]
-    }));
-    for column in columns.column_iter_mut() {
-        column.set_padding((0, 1));
-    }
-    let are_guarded = listeners.iter().map(|it| it.tag == TagState::Written);
-    for (line, is_guarded) in columns.lines().zip([true].into_iter().chain(are_guarded)) {
-        let line = line.trim_end();
-        writeln!(out, "{}", if is_guarded { line.to_owned() } else { paint.red(line) })?;
-    }
-    for sentence in listeners.iter().flat_map(|it| &it.not_opened) {
-        writeln!(out, "NOT OPENED   {}", printable(sentence))?;
-    }
-    Ok(())
-}
-
-/// What proves its names, and what does not.
-fn proven(it: &ListenerStatus) -> String {
-    match it.unproven.first_key_value() {
-        None if it.names.is_empty() => "-".into(),
-        None => it.proven_by.join(","),
-        Some((_, why)) if it.unproven.len() == it.names.len() => format!("no: {why}"),
-        Some((name, why)) => format!("{}; not {name}: {why}", it.proven_by.join(",")),
-    }
-}
-
-fn tag(state: TagState) -> &'static str {
-    match state {
-        TagState::Written => "written",
-        TagState::Provisional => "provisional",
-        TagState::Missing => "MISSING",
-        TagState::Outside => "OUTSIDE",
-    }
 }
 
 fn table(table: &TableStatus, paint: Paint) -> String {
@@ -186,7 +132,7 @@ fn duration(seconds: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::{SinkStatus, TablesStatus};
+    use crate::control::{ListenerStatus, SinkStatus, TablesStatus, TagState};
 
     fn status() -> Status {
         let table =
@@ -237,7 +183,7 @@ mod tests {
 
     fn shown(status: &Status, colour: bool) -> String {
         let mut out = Vec::new();
-        print(&mut out, status, false, Paint(colour)).unwrap();
+        print(&mut out, status, false, (Paint(colour), None)).unwrap();
         String::from_utf8(out).unwrap()
     }
 

@@ -65,6 +65,11 @@ unreachable! {
     unknown_clients_too: "ALL: 0.0.0.0/0.0.0.0 [::]/0\nALL: LOCAL\n", "" => [];
     a_user: "ALL: root@10.\nALL: 10.\nALL: root@10.1.\n", "" => ["a2 < a1"];
     a_command_may_fail: "ALL: ALL: aclexec false\nsshd: 10.\n", "ALL: 10.\n" => ["a1 < a0"];
+    behind_a_command_that_may_fail: "ALL: 10.: aclexec false\nALL: ALL\n", "ALL: 10.\nALL: 11.\n" => ["d1 < a1"];
+    behind_a_command_for_some_names: "nginx: unk*: aclexec true\n*: 0.0.0.0/0.0.0.0\n", "sshd: 128.0.0.0\n" => [];
+    before_a_command_that_may_fail: "ALL: 10.\nALL: ALL: aclexec false\nALL: ALL\n", "ALL: 10.\nALL: 11.\n" => ["a2 < a1", "d0 < a0"];
+    behind_a_command_a_rule_takes_once_more: "ALL: 10.: aclexec false\n", "ALL: 10.\nALL: 10.1.\n" => ["d1 < d0"];
+    behind_a_command_for_another_name: "nginx: 128.: aclexec true\nALL: ALL\n", "sshd: 128.0.0.0\n" => [];
     a_command_that_decides_nothing: "ALL: ALL: aclexec false: allow\n", "ALL: 10.\n" => ["d0 < a0"];
     matches_no_client: "ALL: 10.1.2.3/8\n", "" => ["a0 < "];
     matches_no_daemon: "sshd@: ALL\n", "" => ["a0 < "];
