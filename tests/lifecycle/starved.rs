@@ -54,6 +54,10 @@ fn starve(pid: u32) -> Result<Vec<String>> {
         let number: i32 = task.file_name().to_string_lossy().parse()?;
         // SAFETY: takes a number.
         let policy = unsafe { libc::sched_getscheduler(number) };
+        if policy < 0 {
+            // It has ended since the directory was read.
+            continue;
+        }
         // A niceness of its own does not help a thread here.
         if policy & !libc::SCHED_RESET_ON_FORK == libc::SCHED_OTHER {
             let param = libc::sched_param { sched_priority: 0 };
