@@ -141,7 +141,7 @@ impl<'a> Terminal<'a> {
         self.wait(&format!("{texts:?}"), |screen| texts.iter().all(|text| screen.contains(text)))
     }
 
-    /// What it shows as soon as a line has these words beside each other.
+    /// What it shows as soon as a line has these words one after another.
     fn wait_row(&self, words: &[&str]) -> Result<String> {
         self.wait(&format!("a row {words:?}"), |screen| has_row(screen, words))
     }
@@ -171,7 +171,7 @@ impl Drop for Terminal<'_> {
     }
 }
 
-/// Whether a line has these words beside each other.
+/// Whether a line has these words one after another.
 fn has_row(screen: &str, words: &[&str]) -> bool {
     screen.lines().any(|line| {
         let all: Vec<&str> = line.split_whitespace().collect();

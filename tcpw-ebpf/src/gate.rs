@@ -328,7 +328,7 @@ fn allow(attempt: &mut Attempt, decision: &Decision, marks: u8) -> Passage {
 #[inline(always)]
 #[expect(
     clippy::redundant_closure,
-    reason = "a function that is handed on is not inlined: its stack has no room beside the gate's"
+    reason = "passed as a function it is a call, whose stack frame and the gate's are more than 512 bytes"
 )]
 fn refuse(attempt: &Attempt, decision: &Decision) -> Passage {
     refuse_if_first(

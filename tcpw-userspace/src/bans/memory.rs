@@ -50,7 +50,7 @@ impl MemoryBans {
     }
 }
 
-/// Tables with bans beside them, at a time.
+/// The tables and the bans, as the kernel has both at one time.
 #[derive(Clone, Copy, Debug)]
 pub struct WithBans<'a, T> {
     /// The tables.

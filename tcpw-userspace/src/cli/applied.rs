@@ -5,11 +5,24 @@ use std::{
     time::{Duration, UNIX_EPOCH},
 };
 
-use super::{Failure, Outcome};
+use super::{DaemonArgs, Failure, Outcome};
 use crate::{
-    control::{ApplyAnswer, ApplyDone},
+    control::{ApplyAnswer, ApplyDone, Request, ask_for},
+    host,
     log::time_of_day,
 };
+
+/// A slow disk takes a moment.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Asks the daemon to confirm or to roll back, and prints its answer.
+///
+/// # Errors
+/// No policy waits for its confirmation, or no daemon runs.
+pub(super) fn ask(request: Request, daemon: &DaemonArgs, as_json: bool) -> Result<Outcome, Failure> {
+    host::privileges().map_err(Failure::usage)?;
+    print(&ask_for::<ApplyAnswer>(&daemon.run_dir()?, request, PATIENCE)?, as_json)
+}
 
 /// Prints it.
 ///

@@ -1,17 +1,9 @@
 //! `tcpw rollback`: the policy before the one that is not confirmed yet is in force again.
 
-use std::time::Duration;
-
 use clap::Args;
 
-use super::{DaemonArgs, Failure, Outcome, applied::print};
-use crate::{
-    control::{ApplyAnswer, Request, ask_for},
-    host,
-};
-
-/// A slow disk takes a moment.
-const PATIENCE: Duration = Duration::from_secs(30);
+use super::{DaemonArgs, Failure, Outcome, applied::ask};
+use crate::control::Request;
 
 const AFTER_HELP: &str =
     "Exit code: 0 it is in force again, 1 no policy waits for its confirmation, 2 wrong use.";
@@ -33,7 +25,5 @@ pub struct RollbackArgs {
 /// # Errors
 /// No policy waits for its confirmation, or no daemon runs.
 pub fn run(arguments: &RollbackArgs) -> Result<Outcome, Failure> {
-    host::privileges().map_err(Failure::usage)?;
-    let run_dir = arguments.daemon_place.run_dir()?;
-    print(&ask_for::<ApplyAnswer>(&run_dir, Request::Rollback, PATIENCE)?, arguments.json)
+    ask(Request::Rollback, &arguments.daemon_place, arguments.json)
 }

@@ -69,7 +69,7 @@ impl FlatTables for PolicyTables {
     }
 }
 
-/// A policy has no bans: they are beside it.
+/// Bans are no part of a policy: none is found here.
 impl Bans for PolicyTables {}
 
 impl Tables for PolicyTables {

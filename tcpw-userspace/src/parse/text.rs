@@ -35,7 +35,7 @@ pub struct Texts {
 
 /// Tells texts from others: two with one hash are the same.
 ///
-/// The key is known: whoever may write the tables has no use for two with one hash.
+/// The key of the hash is no secret: two tables with one hash harm only root, who alone may write them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TextsHash(u128);
 
